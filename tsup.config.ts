@@ -1,0 +1,37 @@
+import { defineConfig } from 'tsup';
+
+/** The two things that are built: the package, and the programs of this repository that use it as a user would. */
+export default defineConfig([
+  {
+    name: 'package',
+    entry: {
+      index: 'src/index.ts',
+      'netns/index': 'src/netns/index.ts',
+      'ipvs/index': 'src/ipvs/index.ts',
+      'nftables/index': 'src/nftables/index.ts',
+      'nflog/index': 'src/nflog/index.ts',
+      'rtnetlink/index': 'src/rtnetlink/index.ts',
+      'container/index': 'src/container/index.ts',
+      'netlink/index': 'src/netlink/index.ts',
+    },
+    outDir: 'dist',
+    format: 'esm',
+    target: 'node20',
+    dts: true,
+    sourcemap: true,
+    splitting: true,
+    clean: true,
+  },
+  {
+    name: 'tools',
+    entry: { vm: 'test/vm/main.ts' },
+    outDir: 'build',
+    format: 'esm',
+    target: 'node20',
+    sourcemap: true,
+    splitting: true,
+    clean: true,
+    // The programs import the package by its name, through its own `exports`, as its users do.
+    external: [/^netsteer/],
+  },
+]);
