@@ -1,0 +1,88 @@
+/** The four bytes of a dotted IPv4 address, or undefined. Octal and short forms, which inet_aton takes, are refused. */
+export function parseIPv4(text: string): Uint8Array | undefined {
+  const bytes = new Uint8Array(4);
+  return readIPv4(text, bytes, 0) ? bytes : undefined;
+}
+
+function readIPv4(text: string, into: Uint8Array, at: number): boolean {
+  let value = -1;
+  let count = 0;
+  let digits = 0;
+  for (let i = 0; i <= text.length; i++) {
+    const code = i < text.length ? text.charCodeAt(i) : 0x2e;
+    if (code === 0x2e) {
+      if (value < 0 || count === 4) return false;
+      into[at + count++] = value;
+      value = -1;
+      digits = 0;
+    } else {
+      // A leading zero would be octal to some readers and decimal to others.
+      if (code < 0x30 || code > 0x39 || (digits > 0 && value === 0)) return false;
+      value = (value < 0 ? 0 : value * 10) + code - 0x30;
+      digits++;
+      if (value > 255) return false;
+    }
+  }
+  return count === 4;
+}
+
+export function formatIPv4(bytes: Uint8Array, at = 0): string {
+  return `${bytes[at]}.${bytes[at + 1]}.${bytes[at + 2]}.${bytes[at + 3]}`;
+}
+
+/** The sixteen bytes of an IPv6 address (RFC 4291, 2.2), or undefined. Zones ('%eth0') are no part of an address here. */
+export function parseIPv6(text: string): Uint8Array | undefined {
+  const halves = text.split('::');
+  if (halves.length > 2) return undefined;
+  const head = readGroups(halves[0]!, halves.length === 1);
+  const tail = halves.length === 2 ? readGroups(halves[1]!, true) : [];
+  if (head === undefined || tail === undefined) return undefined;
+  const missing = 16 - head.length - tail.length;
+  if (halves.length === 1 ? missing !== 0 : missing < 2) return undefined;
+  const bytes = new Uint8Array(16);
+  bytes.set(head);
+  bytes.set(tail, 16 - tail.length);
+  return bytes;
+}
+
+function readGroups(text: string, mayEndInIPv4: boolean): number[] | undefined {
+  if (text === '') return [];
+  const bytes: number[] = [];
+  const groups = text.split(':');
+  for (const [i, group] of groups.entries()) {
+    if (group.includes('.')) {
+      const v4 = mayEndInIPv4 && i === groups.length - 1 ? parseIPv4(group) : undefined;
+      if (v4 === undefined) return undefined;
+      bytes.push(...v4);
+    } else {
+      if (!/^[0-9a-fA-F]{1,4}$/.test(group)) return undefined;
+      const value = Number.parseInt(group, 16);
+      bytes.push(value >> 8, value & 0xff);
+    }
+  }
+  return bytes.length <= 16 ? bytes : undefined;
+}
+
+/** RFC 5952: lower case, no leading zeros, the first longest run of two or more zero groups as '::'. */
+export function formatIPv6(bytes: Uint8Array, at = 0): string {
+  const groups: number[] = [];
+  for (let i = 0; i < 16; i += 2) groups.push((bytes[at + i]! << 8) | bytes[at + i + 1]!);
+  let best = -1;
+  let bestLength = 1;
+  for (let i = 0; i < 8; i++) {
+    let length = 0;
+    while (i + length < 8 && groups[i + length] === 0) length++;
+    if (length > bestLength) [best, bestLength] = [i, length];
+    if (length > 0) i += length;
+  }
+  // IPv4-mapped addresses end in their dotted form (RFC 5952, 5), as inet_ntop prints them.
+  if (best === 0 && bestLength === 5 && groups[5] === 0xffff) return `::ffff:${formatIPv4(bytes, at + 12)}`;
+  const hex = (part: number[]) => part.map(group => group.toString(16)).join(':');
+  return best < 0 ? hex(groups) : `${hex(groups.slice(0, best))}::${hex(groups.slice(best + bestLength))}`;
+}
+
+/** 4 or 6 for an address in text form, undefined for anything else. */
+export function addressVersion(text: string): 4 | 6 | undefined {
+  if (parseIPv4(text) !== undefined) return 4;
+  return parseIPv6(text) === undefined ? undefined : 6;
+}

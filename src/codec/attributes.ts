@@ -1,0 +1,299 @@
+import { DecodeError, type Path, typeError, within } from '../errors.ts';
+import type { Context, Type } from './types.ts';
+import * as types from './types.ts';
+import { eachAttribute, NLA_F_NESTED, NLA_HDRLEN, type Source, toHex } from './wire.ts';
+import type { Writer } from './writer.ts';
+
+/** An attribute that no row describes, or whose bytes are not of its row's type: kept as it was, and written back. */
+export interface UnknownAttribute {
+  /** The attribute's number, without flag bits. */
+  type: number;
+  /** Its payload. */
+  bytes: string;
+  /** The nest it stands in, where that nest has no object of its own (its fields are fields of this object). */
+  in?: string;
+}
+
+type Need = 'required' | 'optional' | 'inline';
+
+/** One row of a table: an attribute's number, its type, and whether the kernel insists on it. */
+export interface Attribute<T, N extends Need = Need> {
+  readonly number: number;
+  readonly type: Type<T>;
+  readonly need: N;
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: a schema holds attributes of every type
+type Schema = Record<string, Attribute<any>>;
+type ValueOf<A> = A extends Attribute<infer T> ? T : never;
+type UnionToIntersection<U> = (U extends unknown ? (u: U) => void : never) extends (i: infer I) => void ? I : never;
+type Flat<T> = { [K in keyof T]: T[K] } & {};
+
+/** The object that a table describes. The mapped types keep each row's documentation on the field. */
+export type ShapeOf<S extends Schema> = Flat<
+  { [K in keyof S as S[K] extends Attribute<infer _T, 'required'> ? K : never]: ValueOf<S[K]> } & {
+    [K in keyof S as S[K] extends Attribute<infer _T, 'optional'> ? K : never]?: ValueOf<S[K]>;
+  } & UnionToIntersection<{ [K in keyof S]: S[K] extends Attribute<infer T, 'inline'> ? T : never }[keyof S]> & {
+      unknown?: UnknownAttribute[];
+    }
+>;
+
+export function attribute<T>(number: number, type: Type<T>): Attribute<T, 'required'> {
+  return { number, type, need: 'required' };
+}
+
+/** The attribute may be absent, and then so is the field. */
+export function opt<T>(row: Attribute<T, 'required'>): Attribute<T, 'optional'> {
+  return { ...row, need: 'optional' };
+}
+
+/** A nest that has no object of its own: its fields are fields of the object around it. It is written when one of them is there. */
+export function inline<T>(number: number, table: AttributeTable<T>): Attribute<Partial<Omit<T, 'unknown'>>, 'inline'> {
+  return { number, type: table as unknown as Type<Partial<Omit<T, 'unknown'>>>, need: 'inline' };
+}
+
+/* The rows' constructors. "be" is network byte order, "ne" the host's: byte order is part of an attribute's declaration. */
+export const u8 = (number: number) => attribute(number, types.U8);
+export const u16be = (number: number) => attribute(number, types.U16_BE);
+export const u16ne = (number: number) => attribute(number, types.U16_NE);
+export const u32be = (number: number) => attribute(number, types.U32_BE);
+export const u32ne = (number: number) => attribute(number, types.U32_NE);
+export const s32be = (number: number) => attribute(number, types.S32_BE);
+export const s32ne = (number: number) => attribute(number, types.S32_NE);
+export const u64be = (number: number) => attribute(number, types.U64_BE);
+export const u64ne = (number: number) => attribute(number, types.U64_NE);
+export const flag = (number: number) => attribute(number, types.FLAG);
+export const string = (number: number, max: number) => attribute(number, types.text(max));
+export const bytes = (number: number, size?: { min?: number; max?: number }) =>
+  attribute(number, types.byteString(size));
+export const nested = <T>(number: number, table: Type<T>) => attribute(number, table);
+export const list = <T>(number: number, elementNumber: number, element: Type<T>) =>
+  attribute(number, listOf(elementNumber, element));
+
+interface Field {
+  readonly key: string;
+  readonly number: number;
+  readonly type: Type<unknown>;
+  readonly need: Need;
+  /** Nests carry NLA_F_NESTED when written; strict parsers of newer kernels insist on it. */
+  readonly wireType: number;
+}
+
+type Fields = Record<string, unknown>;
+
+function keep(value: Fields, ...attributes: UnknownAttribute[]): void {
+  value.unknown ??= [];
+  (value.unknown as UnknownAttribute[]).push(...attributes);
+}
+
+/** A nest of attributes, declared once: the TypeScript type, the encoder, the decoder and the paths of errors follow from it. */
+export class AttributeTable<T> implements Type<T> {
+  readonly kind = 'nest';
+  /** The prefix of the kernel's names for these attributes: 'NFTA_RULE'. */
+  readonly name: string;
+  readonly fields: readonly Field[];
+  readonly #byNumber: readonly (Field | undefined)[];
+
+  constructor(name: string, schema: Schema) {
+    this.name = name;
+    this.fields = Object.entries(schema).map(([key, { number, type, need }]) => {
+      const nest = type.kind === 'nest' || type.kind === 'list';
+      return { key, number, type, need, wireType: nest ? number | NLA_F_NESTED : number };
+    });
+    const byNumber: (Field | undefined)[] = [];
+    for (const field of this.fields) byNumber[field.number] = field;
+    this.#byNumber = Array.from(byNumber);
+  }
+
+  /** The same attributes, none of them required: what identifies an object, or what a patch holds. */
+  partial(): AttributeTable<Partial<T>> {
+    const rows = this.fields.map(({ key, number, type, need }) => {
+      const row: Attribute<unknown> = { number, type, need: need === 'required' ? 'optional' : need };
+      return [key, row] as const;
+    });
+    return new AttributeTable<Partial<T>>(this.name, Object.fromEntries(rows));
+  }
+
+  write(writer: Writer, value: T, context: Context): void {
+    if (typeof value !== 'object' || value === null || Array.isArray(value)) throw typeError([], 'an object', value);
+    const written = this.#writeFields(writer, value as Fields, context, false);
+    let given = 0;
+    for (const key in value) if ((value as Fields)[key] !== undefined) given++;
+    if (given !== written) this.#refuseStrangers(value as Fields);
+  }
+
+  /** Writes the fields that are there; returns how many of the object's keys that took care of. */
+  #writeFields(writer: Writer, value: Fields, context: Context, inlined: boolean): number {
+    let written = 0;
+    for (const field of this.fields) {
+      if (field.need === 'inline') {
+        const start = writer.beginAttribute(field.wireType);
+        written += (field.type as AttributeTable<unknown>).#writeFields(writer, value, context, true);
+        if (writer.length > start + NLA_HDRLEN) writer.endAttribute(start);
+        else writer.length = start;
+        continue;
+      }
+      const item = value[field.key];
+      if (item === undefined) {
+        if (field.need === 'required' && !inlined) throw typeError([field.key], 'a value', undefined, 'ERR_MISSING');
+        continue;
+      }
+      written++;
+      try {
+        const start = writer.beginAttribute(field.wireType);
+        field.type.write(writer, item, context);
+        writer.endAttribute(start);
+      } catch (error) {
+        throw within(error, [field.key]);
+      }
+    }
+    if (value.unknown !== undefined) {
+      this.#writeUnknown(writer, value.unknown, inlined);
+      if (!inlined) written++;
+    }
+    return written;
+  }
+
+  /** Unknown attributes follow the known ones; those of an inlined nest are written by that nest's table. */
+  #writeUnknown(writer: Writer, unknown: unknown, inlined: boolean): void {
+    if (!Array.isArray(unknown)) throw typeError(['unknown'], 'an array of { type, bytes }', unknown);
+    for (const [i, item] of (unknown as Partial<UnknownAttribute>[]).entries()) {
+      const raw = types.toBytes(item?.bytes);
+      if (typeof item?.type !== 'number' || raw === undefined) throw typeError(['unknown', i], '{ type, bytes }', item);
+      if (item.in !== (inlined ? this.name : undefined)) continue;
+      const start = writer.beginAttribute(item.type);
+      writer.raw(raw);
+      writer.endAttribute(start);
+    }
+  }
+
+  #knows(key: string): boolean {
+    return this.fields.some(f =>
+      f.need === 'inline' ? (f.type as AttributeTable<unknown>).#knows(key) : f.key === key,
+    );
+  }
+
+  #refuseStrangers(value: Fields): void {
+    for (const key in value) {
+      if (key === 'unknown' || value[key] === undefined || this.#knows(key)) continue;
+      const known = this.fields.flatMap(f => (f.need === 'inline' ? (f.type as AttributeTable<unknown>).fields : f));
+      throw typeError(
+        [key],
+        `no such field (known: ${known.map(f => f.key).join(', ')})`,
+        value[key],
+        'ERR_UNKNOWN_FIELD',
+      );
+    }
+  }
+
+  read(source: Source, start: number, end: number, context: Context): T | undefined {
+    const value: Fields = {};
+    this.#readFields(source, start, end, context, value, false);
+    for (const field of this.fields) if (field.need === 'required' && value[field.key] === undefined) return undefined;
+    return value as T;
+  }
+
+  #readFields(source: Source, start: number, end: number, context: Context, value: Fields, inlined: boolean): void {
+    eachAttribute(source, start, end, (type, payload, payloadEnd) => {
+      const field = this.#byNumber[type];
+      if (field !== undefined && this.#readField(field, source, payload, payloadEnd, context, value)) return;
+      const kept: UnknownAttribute = { type, bytes: toHex(source.bytes, payload, payloadEnd) };
+      if (inlined) kept.in = this.name;
+      keep(value, kept);
+    });
+  }
+
+  #readField(field: Field, source: Source, start: number, end: number, context: Context, value: Fields): boolean {
+    try {
+      if (field.need === 'inline') {
+        // Into an object of its own first: a nest that lies halfway must leave nothing behind.
+        const inner: Fields = {};
+        (field.type as AttributeTable<unknown>).#readFields(source, start, end, context, inner, true);
+        const { unknown, ...known } = inner;
+        if (Object.keys(inner).length === 0 || Object.keys(known).some(key => value[key] !== undefined)) return false;
+        Object.assign(value, known);
+        if (unknown !== undefined) keep(value, ...(unknown as UnknownAttribute[]));
+        return true;
+      }
+      // The same attribute twice: the first stays, the second is kept as unknown, so that both are written back in their order.
+      if (value[field.key] !== undefined) return false;
+      const item = field.type.read(source, start, end, context);
+      if (item === undefined) return false;
+      value[field.key] = item;
+      return true;
+    } catch (error) {
+      // An attribute that lies about its inside is kept raw; the rest of the object is still good.
+      if (error instanceof DecodeError) return false;
+      throw error;
+    }
+  }
+
+  locate(source: Source, start: number, end: number, offset: number, context: Context): Path {
+    let found: Path = [];
+    try {
+      eachAttribute(source, start, end, (type, payload, payloadEnd) => {
+        if (offset < payload - NLA_HDRLEN || offset >= Math.max(payloadEnd, payload)) return;
+        const field = this.#byNumber[type];
+        if (field === undefined) return;
+        const own = field.need === 'inline' ? [] : [field.key];
+        const inner = offset >= payload ? field.type.locate?.(source, payload, payloadEnd, offset, context) : undefined;
+        found = [...own, ...(inner ?? [])];
+      });
+    } catch (error) {
+      if (!(error instanceof DecodeError)) throw error;
+    }
+    return found;
+  }
+
+  /** The field that has an attribute's number, for the kernel's word that one is missing. */
+  fieldName(number: number): string | undefined {
+    return this.#byNumber[number]?.key;
+  }
+}
+
+/** Declares a table. `name` is the prefix of the kernel's names: 'NFTA_RULE'. */
+export function attributes<const S extends Schema>(name: string, schema: S): AttributeTable<ShapeOf<S>> {
+  return new AttributeTable<ShapeOf<S>>(name, schema);
+}
+
+/** A nest whose attributes all have one number: an array. */
+export function listOf<T>(elementNumber: number, element: Type<T>): Type<T[]> {
+  const wireType = element.kind === 'nest' || element.kind === 'list' ? elementNumber | NLA_F_NESTED : elementNumber;
+  return {
+    kind: 'list',
+    write(writer, value, context) {
+      if (!Array.isArray(value)) throw typeError([], 'an array', value);
+      for (let i = 0; i < value.length; i++) {
+        try {
+          const start = writer.beginAttribute(wireType);
+          element.write(writer, value[i] as T, context);
+          writer.endAttribute(start);
+        } catch (error) {
+          throw within(error, [i]);
+        }
+      }
+    },
+    read(source, start, end, context) {
+      const items: T[] = [];
+      let whole = true;
+      eachAttribute(source, start, end, (type, payload, payloadEnd) => {
+        const item = type === elementNumber ? element.read(source, payload, payloadEnd, context) : undefined;
+        if (item === undefined) whole = false;
+        else items.push(item);
+      });
+      return whole ? items : undefined;
+    },
+    locate(source, start, end, offset, context) {
+      let path: Path = [];
+      let index = 0;
+      eachAttribute(source, start, end, (_type, payload, payloadEnd) => {
+        if (offset >= payload - NLA_HDRLEN && offset < payloadEnd) {
+          const inner = offset >= payload ? element.locate?.(source, payload, payloadEnd, offset, context) : undefined;
+          path = [index, ...(inner ?? [])];
+        }
+        index++;
+      });
+      return path;
+    },
+  };
+}

@@ -1,0 +1,66 @@
+import { type Path, typeError, within } from '../errors.ts';
+import type { Context, Infer, Type } from './types.ts';
+import { NO_CONTEXT } from './types.ts';
+import type { Source } from './wire.ts';
+import type { Writer } from './writer.ts';
+
+// biome-ignore lint/suspicious/noExplicitAny: members are of every type
+type Members = Record<string, readonly [size: number, type: Type<any>]>;
+type StructShape<M extends Members> = { -readonly [K in keyof M]: Infer<M[K][1]> };
+
+/** A C structure of fixed layout: the members follow each other as declared; name padding with a leading underscore and it is zero. */
+export class Struct<T> implements Type<T> {
+  readonly kind = 'struct';
+  /** Its C name, by which native/abi compares sizes and offsets: 'ifinfomsg'. */
+  readonly name: string;
+  readonly size: number;
+  readonly members: readonly { key: string; offset: number; size: number; type: Type<unknown> }[];
+
+  constructor(name: string, members: Members) {
+    this.name = name;
+    let offset = 0;
+    this.members = Object.entries(members).map(([key, [size, type]]) => {
+      const member = { key, offset, size, type };
+      offset += size;
+      return member;
+    });
+    this.size = offset;
+  }
+
+  write(writer: Writer, value: T, context: Context = NO_CONTEXT): void {
+    if (typeof value !== 'object' || value === null) throw typeError([], 'an object', value);
+    for (const { key, size, type } of this.members) {
+      const item = (value as Record<string, unknown>)[key];
+      if (key.startsWith('_')) {
+        writer.zeros(size);
+        continue;
+      }
+      try {
+        type.write(writer, item, context);
+      } catch (error) {
+        throw within(error, [key]);
+      }
+    }
+  }
+
+  read(source: Source, start: number, end: number, context: Context = NO_CONTEXT): T | undefined {
+    if (end - start < this.size) return undefined;
+    const value: Record<string, unknown> = {};
+    for (const { key, offset, size, type } of this.members) {
+      if (key.startsWith('_')) continue;
+      const item = type.read(source, start + offset, start + offset + size, context);
+      if (item === undefined) return undefined;
+      value[key] = item;
+    }
+    return value as T;
+  }
+
+  locate(_source: Source, start: number, _end: number, offset: number): Path {
+    const member = this.members.find(m => offset >= start + m.offset && offset < start + m.offset + m.size);
+    return member === undefined ? [] : [member.key];
+  }
+}
+
+export function struct<const M extends Members>(name: string, members: M): Struct<Omit<StructShape<M>, `_${string}`>> {
+  return new Struct(name, members);
+}

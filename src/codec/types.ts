@@ -1,0 +1,204 @@
+import { type Path, rangeError, typeError } from '../errors.ts';
+import { formatIPv4, formatIPv6, parseIPv4, parseIPv6 } from './address.ts';
+import { fromHex, HOST_IS_LITTLE_ENDIAN, type Source, toHex, toText } from './wire.ts';
+import type { Writer } from './writer.ts';
+
+/**
+ * What surrounds a value and decides how it is written: nf_tables hook numbers, for one, mean different hooks in different families.
+ */
+export interface Context {
+  /** The protocol family of the message (nfgenmsg, or NFPROTO_*). */
+  readonly family: number;
+}
+
+export const NO_CONTEXT: Context = { family: 0 };
+
+/**
+ * One kind of payload. `write` refuses bad values with a TypeError or RangeError whose path begins at the value. `read` returns undefined
+ * for bytes that are no such value: the attribute is then kept raw, so that nothing is lost.
+ */
+export interface Type<T> {
+  readonly kind: string;
+  write(writer: Writer, value: T, context: Context): void;
+  read(source: Source, start: number, end: number, context: Context): T | undefined;
+  /** The path inside the value to the byte at `offset`, for types that have an inside. */
+  locate?(source: Source, start: number, end: number, offset: number, context: Context): Path;
+}
+
+export type Infer<T> = T extends Type<infer V> ? V : never;
+
+function integer(kind: string, size: 1 | 2 | 4, min: number, max: number, littleEndian: boolean): Type<number> {
+  return {
+    kind,
+    write(writer, value) {
+      if (typeof value !== 'number') throw typeError([], 'a number', value);
+      if (!Number.isInteger(value) || value < min || value > max)
+        throw rangeError([], `an integer ${min} to ${max}`, value);
+      if (size === 1) writer.u8(value);
+      else if (size === 2) writer.u16(value, littleEndian);
+      else writer.u32(value >>> 0, littleEndian);
+    },
+    read({ view }, start, end) {
+      if (end - start !== size) return undefined;
+      if (size === 1) return view.getUint8(start);
+      if (size === 2) return view.getUint16(start, littleEndian);
+      return min < 0 ? view.getInt32(start, littleEndian) : view.getUint32(start, littleEndian);
+    },
+  };
+}
+
+const HOST = HOST_IS_LITTLE_ENDIAN;
+const MAX_U32 = 0xffffffff;
+const MAX_U64 = (1n << 64n) - 1n;
+
+/* "be" is network byte order, "ne" the host's. */
+export const U8 = integer('u8', 1, 0, 0xff, HOST);
+export const U16_BE = integer('u16be', 2, 0, 0xffff, false);
+export const U16_NE = integer('u16ne', 2, 0, 0xffff, HOST);
+export const U32_BE = integer('u32be', 4, 0, MAX_U32, false);
+export const U32_NE = integer('u32ne', 4, 0, MAX_U32, HOST);
+export const S32_BE = integer('s32be', 4, -0x80000000, 0x7fffffff, false);
+export const S32_NE = integer('s32ne', 4, -0x80000000, 0x7fffffff, HOST);
+
+function integer64(kind: string, littleEndian: boolean): Type<bigint> {
+  return {
+    kind,
+    write(writer, value) {
+      // A number is taken too where it is exact: JSON has no bigint.
+      const big = Number.isSafeInteger(value) ? BigInt(value) : value;
+      if (typeof big !== 'bigint') throw typeError([], 'a bigint', value);
+      if (big < 0n || big > MAX_U64) throw rangeError([], 'an unsigned 64-bit integer', value);
+      writer.u64(big, littleEndian);
+    },
+    read: ({ view }, start, end) => (end - start === 8 ? view.getBigUint64(start, littleEndian) : undefined),
+  };
+}
+
+export const U64_BE = integer64('u64be', false);
+export const U64_NE = integer64('u64ne', HOST);
+
+/** NUL-terminated text of at most `max` bytes without the NUL. The kernel's names are cut by nobody: too long is an error here. */
+export function text(max: number): Type<string> {
+  return {
+    kind: `string(${max})`,
+    write(writer, value) {
+      if (typeof value !== 'string') throw typeError([], 'a string', value);
+      if (value.includes('\0')) throw rangeError([], 'a string without NUL', value);
+      const start = writer.length;
+      writer.string(value);
+      const size = writer.length - start - 1;
+      if (size > max) throw rangeError([], `at most ${max} bytes`, value, 'ERR_TOO_LONG');
+    },
+    read(source, start, end) {
+      const last = end - 1;
+      if (end === start || source.bytes[last] !== 0) return undefined;
+      const value = toText(source, start, last);
+      return value?.includes('\0') ? undefined : value;
+    },
+  };
+}
+
+/** Bytes as a hex string; a Uint8Array is taken too. */
+export function byteString(size?: { min?: number; max?: number }): Type<string> {
+  const min = size?.min ?? 0;
+  const max = size?.max ?? 0xfffb;
+  return {
+    kind: 'bytes',
+    write(writer, value: string | Uint8Array) {
+      const raw = toBytes(value);
+      if (raw === undefined) throw typeError([], 'a hex string or Uint8Array', value);
+      if (raw.length < min || raw.length > max) throw rangeError([], `${min} to ${max} bytes`, value);
+      writer.raw(raw);
+    },
+    read: (source, start, end) =>
+      end - start < min || end - start > max ? undefined : toHex(source.bytes, start, end),
+  };
+}
+
+/** Bytes from either of their forms, or undefined. */
+export function toBytes(value: unknown): Uint8Array | undefined {
+  if (value instanceof Uint8Array) return value;
+  return typeof value === 'string' ? fromHex(value) : undefined;
+}
+
+/** An attribute whose presence is its value. */
+export const FLAG: Type<boolean> = {
+  kind: 'flag',
+  write(_writer, value) {
+    if (value !== true) throw typeError([], 'true, or nothing', value);
+  },
+  read: (_source, start, end) => (start === end ? true : undefined),
+};
+
+/** A number that has names. A number without one stays a number, both ways. */
+export function named<const Names extends Record<string, number>>(
+  number: Type<number>,
+  names: Names,
+): Type<(keyof Names & string) | number> {
+  const byNumber = new Map(Object.entries(names).map(([name, value]) => [value, name as keyof Names & string]));
+  return {
+    kind: `${number.kind} enum`,
+    write(writer, value, context) {
+      const found = typeof value === 'string' && Object.hasOwn(names, value) ? names[value] : value;
+      if (typeof found !== 'number') throw typeError([], `a number, or one of ${Object.keys(names).join(', ')}`, value);
+      number.write(writer, found, context);
+    },
+    read(source, start, end, context) {
+      const value = number.read(source, start, end, context);
+      return value === undefined ? undefined : (byNumber.get(value) ?? value);
+    },
+  };
+}
+
+/** Bits that have names: a list of the names that are set, and the bits without a name as one number at its end. */
+export function flags<const Names extends Record<string, number>>(
+  number: Type<number>,
+  names: Names,
+): Type<((keyof Names & string) | number)[]> {
+  type Flag = keyof Names & string;
+  return {
+    kind: `${number.kind} flags`,
+    write(writer, value, context) {
+      if (!Array.isArray(value)) throw typeError([], 'an array of flags', value);
+      let bits = 0;
+      for (const [i, flag] of value.entries()) {
+        const bit = typeof flag === 'string' && Object.hasOwn(names, flag) ? names[flag] : flag;
+        if (typeof bit !== 'number') throw typeError([i], `a number, or one of ${Object.keys(names).join(', ')}`, flag);
+        bits |= bit;
+      }
+      number.write(writer, bits >>> 0, context);
+    },
+    read(source, start, end, context) {
+      const bits = number.read(source, start, end, context);
+      return bits === undefined ? undefined : namedBits<Flag>(bits, names);
+    },
+  };
+}
+
+/** The names of the bits that are set, and what has no name as one number behind them. */
+export function namedBits<Flag extends string>(bits: number, names: Readonly<Record<Flag, number>>): (Flag | number)[] {
+  const list: (Flag | number)[] = [];
+  let left = bits;
+  for (const [name, bit] of Object.entries(names) as [Flag, number][]) {
+    if ((bits & bit) === 0) continue;
+    list.push(name);
+    left &= ~bit;
+  }
+  if (left !== 0) list.push(left >>> 0);
+  return list;
+}
+
+/** An IPv4 or IPv6 address in its text form, in as many bytes as it has. */
+export const IP_ADDRESS: Type<string> = {
+  kind: 'address',
+  write(writer, value) {
+    if (typeof value !== 'string') throw typeError([], 'an IP address', value);
+    const raw = parseIPv4(value) ?? parseIPv6(value);
+    if (raw === undefined) throw rangeError([], 'an IPv4 or IPv6 address', value, 'ERR_INVALID_ADDRESS');
+    writer.raw(raw);
+  },
+  read({ bytes: all }, start, end) {
+    if (end - start === 4) return formatIPv4(all, start);
+    return end - start === 16 ? formatIPv6(all, start) : undefined;
+  },
+};

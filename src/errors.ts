@@ -1,0 +1,331 @@
+import { getSystemErrorMap } from 'node:util';
+
+/** Where something stands inside a value of the caller: `['expressions', 1, 'cmp', 'register']`. */
+export type Path = readonly (string | number)[];
+
+/** The printed form of a path: `expressions[1].cmp.register`. */
+export function formatPath(path: Path): string {
+  let text = '';
+  for (const part of path) {
+    if (typeof part === 'number') text += `[${part}]`;
+    else text += text === '' ? part : `.${part}`;
+  }
+  return text;
+}
+
+/** Numbers that the kernel returns and that Node's own map lacks (include/linux/errno.h, asm-generic/errno.h). */
+const EXTRA_ERRNOS: Record<number, readonly [string, string]> = {
+  35: ['EDEADLK', 'resource deadlock would occur'],
+  42: ['ENOMSG', 'no message of desired type'],
+  76: ['ENOTUNIQ', 'name not unique on network'],
+  85: ['ERESTART', 'interrupted: the state changed meanwhile'],
+  93: ['EPROTONOSUPPORT', 'protocol not supported'],
+  94: ['ESOCKTNOSUPPORT', 'socket type not supported'],
+  96: ['EPFNOSUPPORT', 'protocol family not supported'],
+  524: ['ENOTSUPP', 'operation is not supported'],
+};
+
+/** The name and the sentence of an errno, given as the kernel's negative number. */
+export function describeErrno(errno: number): { code: string; text: string } {
+  const [code, text] = getSystemErrorMap().get(errno) ?? EXTRA_ERRNOS[-errno] ?? [`E${-errno}`, 'unknown error'];
+  return { code, text };
+}
+
+/*
+ * Two copies of the package in one process (a monorepo, a bundle beside node_modules) have two sets of classes.
+ * A brand in the global symbol registry makes `instanceof` hold across them.
+ */
+function isBranded(value: unknown, brand: symbol): boolean {
+  return typeof value === 'object' && value !== null && brand in value;
+}
+
+const NETLINK_ERROR = Symbol.for('netsteer.NetlinkError');
+const NETNS_ERROR = Symbol.for('netsteer.NetNsError');
+const BATCH_ERROR = Symbol.for('netsteer.BatchError');
+const UNSUPPORTED_ERROR = Symbol.for('netsteer.UnsupportedError');
+const DECODE_ERROR = Symbol.for('netsteer.DecodeError');
+const STATE_ERROR = Symbol.for('netsteer.StateError');
+const ARGUMENT_ERROR = Symbol.for('netsteer.ArgumentError');
+
+export interface NetlinkErrorOptions {
+  /** Negative, as in Node. */
+  errno: number;
+  /** The message or system call that was refused: 'IPVS_CMD_NEW_SERVICE', 'sendto'. */
+  syscall: string;
+  operation?: string | undefined;
+  subject?: unknown;
+  path?: Path | undefined;
+  kernelMessage?: string | undefined;
+  hint?: string | undefined;
+  request?: Uint8Array | undefined;
+  cause?: unknown;
+}
+
+/** What the kernel refused. */
+export class NetlinkError extends Error {
+  static override [Symbol.hasInstance](value: unknown): boolean {
+    return isBranded(value, NETLINK_ERROR);
+  }
+  override readonly name = 'NetlinkError';
+  /** The errno's name: 'EEXIST'. */
+  readonly code: string;
+  /** The kernel's number, negative as in Node: -17. */
+  readonly errno: number;
+  /** The message or system call that was refused. */
+  readonly syscall: string;
+  /** The operation of this library that sent it: 'ipvs.addService'. */
+  readonly operation: string | undefined;
+  /** The object as the caller gave it. */
+  readonly subject: unknown;
+  /** The place in `subject` that the kernel points at, empty where it points nowhere. */
+  readonly path: Path;
+  /** The printed form of `path`: 'expressions[1].cmp.register'. */
+  readonly attribute: string | undefined;
+  /** The kernel's own sentence, where it gave one (extended acknowledgement). */
+  readonly kernelMessage: string | undefined;
+  /** The usual cause. */
+  readonly hint: string | undefined;
+  /** The bytes that were sent. Not enumerable: they must not land in logs. */
+  declare readonly request: Uint8Array | undefined;
+
+  constructor(options: NetlinkErrorOptions) {
+    const { code, text } = describeErrno(options.errno);
+    const path = options.path ?? [];
+    const attribute = path.length > 0 ? formatPath(path) : undefined;
+    let message = `${code}: ${text}, ${options.operation || options.syscall}`;
+    if (attribute !== undefined) message += ` (${attribute})`;
+    if (options.kernelMessage) message += `: ${printable(options.kernelMessage)}`;
+    if (options.hint) message += `: ${options.hint}`;
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.code = code;
+    this.errno = options.errno;
+    this.syscall = options.syscall;
+    this.operation = options.operation;
+    this.subject = options.subject;
+    this.path = path;
+    this.attribute = attribute;
+    this.kernelMessage = options.kernelMessage;
+    this.hint = options.hint;
+    hide(this, 'request', options.request);
+    hide(this, NETLINK_ERROR, true);
+  }
+}
+
+/** One failed operation of a batch: `index` is its place in what the caller gave. */
+export type BatchFailure = NetlinkError & { readonly index: number };
+
+/** What of a batch the kernel holds after a failure. */
+export type BatchOutcome = 'none' | 'partial' | 'all' | 'unknown';
+
+/** Several operations were refused at once, or one of several. */
+export class BatchError extends AggregateError {
+  static override [Symbol.hasInstance](value: unknown): boolean {
+    return isBranded(value, BATCH_ERROR);
+  }
+  override readonly name = 'BatchError';
+  /** The code of the only failure, or 'ERR_BATCH'. */
+  readonly code: string;
+  readonly failures: readonly BatchFailure[];
+  readonly outcome: BatchOutcome;
+  /** The indexes of the operations that the kernel has carried out. */
+  readonly applied: readonly number[];
+
+  constructor(options: { failures: readonly BatchFailure[]; outcome: BatchOutcome; applied: readonly number[] }) {
+    const { failures, outcome } = options;
+    const first = failures[0];
+    const more = failures.length > 1 ? ` (and ${failures.length - 1} more)` : '';
+    super(failures, `${failures.length} failed, applied: ${outcome}. [${first?.index}] ${first?.message}${more}`);
+    this.code = failures.length === 1 && first !== undefined ? first.code : 'ERR_BATCH';
+    this.failures = failures;
+    this.outcome = outcome;
+    this.applied = options.applied;
+    hide(this, BATCH_ERROR, true);
+  }
+}
+
+/** Marks an error as the failure of one operation of a batch. */
+export function atIndex(error: NetlinkError, index: number): BatchFailure {
+  return Object.assign(error, { index });
+}
+
+/** A namespace that cannot be opened, entered or left. */
+export class NetNsError extends Error {
+  static override [Symbol.hasInstance](value: unknown): boolean {
+    return isBranded(value, NETNS_ERROR);
+  }
+  override readonly name = 'NetNsError';
+  readonly code: string;
+  readonly errno: number | undefined;
+  readonly syscall: string | undefined;
+  readonly hint: string | undefined;
+
+  constructor(message: string, options: { code?: string; errno?: number; syscall?: string; hint?: string }) {
+    const known = options.errno === undefined ? undefined : describeErrno(options.errno);
+    const code = options.code ?? known?.code ?? 'ERR_NETNS';
+    super(`${code}: ${message}${known ? ` (${known.text})` : ''}${options.hint ? `: ${options.hint}` : ''}`);
+    this.code = code;
+    this.errno = options.errno;
+    this.syscall = options.syscall;
+    this.hint = options.hint;
+    hide(this, NETNS_ERROR, true);
+  }
+}
+
+/** This kernel lacks a feature that cannot be emulated exactly. */
+export class UnsupportedError extends Error {
+  static override [Symbol.hasInstance](value: unknown): boolean {
+    return isBranded(value, UNSUPPORTED_ERROR);
+  }
+  override readonly name = 'UnsupportedError';
+  readonly code = 'ERR_UNSUPPORTED';
+  /** What is missing, in the field's words. */
+  readonly feature: string;
+  /** The first kernel that has it, where that is known: '6.3'. */
+  readonly minimumKernel: string | undefined;
+
+  constructor(feature: string, minimumKernel?: string, hint?: string) {
+    const since = minimumKernel === undefined ? '' : ` (Linux ${minimumKernel} has it)`;
+    super(`this kernel does not support ${feature}${since}${hint ? `: ${hint}` : ''}`);
+    this.feature = feature;
+    this.minimumKernel = minimumKernel;
+    hide(this, UNSUPPORTED_ERROR, true);
+  }
+}
+
+/** Bytes that are no well-formed netlink: truncated, or with lengths that lie. */
+export class DecodeError extends Error {
+  static override [Symbol.hasInstance](value: unknown): boolean {
+    return isBranded(value, DECODE_ERROR);
+  }
+  override readonly name = 'DecodeError';
+  readonly code = 'ERR_MALFORMED';
+
+  constructor(message: string) {
+    super(`ERR_MALFORMED: ${message}`);
+    hide(this, DECODE_ERROR, true);
+  }
+}
+
+export type StateCode =
+  | 'ERR_CLOSED'
+  | 'ERR_BUSY'
+  | 'ERR_NO_REPLY'
+  | 'ERR_REPLIES_LOST'
+  | 'ERR_TRUNCATED'
+  | 'ERR_DUMP_INTERRUPTED'
+  | 'ERR_TRANSACTION_TOO_LARGE'
+  | 'ERR_FFI';
+
+/** A handle or socket that is not in a state to do what was asked. */
+export class StateError extends Error {
+  static override [Symbol.hasInstance](value: unknown): boolean {
+    return isBranded(value, STATE_ERROR);
+  }
+  override readonly name = 'StateError';
+  readonly code: StateCode;
+
+  constructor(code: StateCode, message: string, cause?: unknown) {
+    super(`${code}: ${message}`, cause === undefined ? undefined : { cause });
+    this.code = code;
+    hide(this, STATE_ERROR, true);
+  }
+}
+
+/** What a TypeError or RangeError of this library carries besides its message. */
+export interface ArgumentError extends Error {
+  readonly code: string;
+  readonly path: Path;
+  readonly attribute: string;
+  /** The value that was refused; not enumerable. */
+  readonly value: unknown;
+}
+
+/** Describes a refused value in a few characters, safe to print. */
+export function show(value: unknown): string {
+  if (typeof value === 'string') return JSON.stringify(value.length > 60 ? `${value.slice(0, 57)}...` : value);
+  if (typeof value === 'bigint') return `${value}n`;
+  if (typeof value === 'function') return 'a function';
+  if (Array.isArray(value)) return `an array of ${value.length}`;
+  if (value instanceof Uint8Array) return `${value.length} bytes`;
+  if (typeof value === 'object' && value !== null) return 'an object';
+  return String(value);
+}
+
+/** Escapes what could move a terminal's cursor or start a line: names and messages may come from a container. */
+export function printable(text: string): string {
+  return text.replace(
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is escaped here
+    /[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g,
+    c => `\\x${c.charCodeAt(0).toString(16).padStart(2, '0')}`,
+  );
+}
+
+function badArgument<E extends Error>(error: E, code: string, path: Path, value: unknown): E & ArgumentError {
+  hide(error, 'value', value);
+  hide(error, ARGUMENT_ERROR, true);
+  return Object.assign(error, { code, path, attribute: formatPath(path) }) as E & ArgumentError;
+}
+
+/** A value of the wrong type. `path` leads to it from the object that the caller gave. */
+export function typeError(
+  path: Path,
+  expected: string,
+  value: unknown,
+  code = 'ERR_INVALID_ARG_TYPE',
+): TypeError & ArgumentError {
+  const at = formatPath(path) || 'argument';
+  return badArgument(new TypeError(`${at}: expected ${expected}, got ${show(value)}`), code, path, value);
+}
+
+/** A value of the right type that lies outside what the kernel takes. */
+export function rangeError(
+  path: Path,
+  expected: string,
+  value: unknown,
+  code = 'ERR_OUT_OF_RANGE',
+): RangeError & ArgumentError {
+  const at = formatPath(path) || 'argument';
+  return badArgument(new RangeError(`${at}: expected ${expected}, got ${show(value)}`), code, path, value);
+}
+
+/** Is it one of our own errors about an argument? Their path can be extended by the layers above. */
+export function isArgumentError(error: unknown): error is ArgumentError {
+  return error instanceof Error && ARGUMENT_ERROR in error;
+}
+
+/** The same error, seen from the object that holds the one it was found in. */
+export function within(error: unknown, prefix: Path): unknown {
+  if (!isArgumentError(error)) return error;
+  const path = [...prefix, ...error.path];
+  const tail = error.message.slice(error.message.indexOf(': expected '));
+  const Class = error instanceof RangeError ? RangeError : TypeError;
+  return badArgument(new Class(`${formatPath(path)}${tail}`), error.code, path, error.value);
+}
+
+function hide(target: object, key: PropertyKey, value: unknown): void {
+  Object.defineProperty(target, key, { value, enumerable: false, configurable: true });
+}
+
+function single(error: unknown): unknown {
+  return error instanceof BatchError && error.failures.length === 1 ? error.failures[0] : error;
+}
+
+function hasCode(error: unknown, codes: readonly string[]): boolean {
+  const one = single(error);
+  return typeof one === 'object' && one !== null && 'code' in one && codes.includes(one.code as string);
+}
+
+/** The object does not exist (ENOENT; ESRCH from IPVS; ENODEV from links and NFLOG groups). */
+export function isNotFound(error: unknown): boolean {
+  return hasCode(error, ['ENOENT', 'ESRCH', 'ENODEV']);
+}
+
+/** The object exists already (EEXIST). */
+export function isExists(error: unknown): boolean {
+  return hasCode(error, ['EEXIST']);
+}
+
+/** The caller may not do this (EPERM, EACCES). */
+export function isPermission(error: unknown): boolean {
+  return hasCode(error, ['EPERM', 'EACCES']);
+}

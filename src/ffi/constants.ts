@@ -1,0 +1,40 @@
+/*
+ * Numbers of the C library's interface to the kernel, under their C names: native/abi compares each with the headers.
+ * They are the same on every architecture that this package runs on (x64, arm64).
+ */
+export const AF_UNIX = 1;
+export const AF_INET = 2;
+export const AF_INET6 = 10;
+export const AF_NETLINK = 16;
+
+export const SOCK_DGRAM = 2;
+export const SOCK_RAW = 3;
+export const SOCK_CLOEXEC = 0o2000000;
+
+export const MSG_TRUNC = 0x20;
+export const MSG_DONTWAIT = 0x40;
+
+export const SOL_SOCKET = 1;
+export const SO_SNDBUF = 7;
+export const SO_RCVBUF = 8;
+export const SO_SNDBUFFORCE = 32;
+export const SO_RCVBUFFORCE = 33;
+export const SO_MEMINFO = 55;
+
+export const O_RDONLY = 0;
+export const O_CLOEXEC = 0o2000000;
+
+export const CLONE_NEWNET = 0x40000000;
+
+/** asm-generic/unistd.h; x86-64 has the same number. */
+export const SYS_pidfd_open = 434;
+
+export const MS_BIND = 0x1000;
+export const MS_REC = 0x4000;
+export const MS_SHARED = 0x100000;
+export const MNT_DETACH = 2;
+
+/** linux/nsfs.h */
+export const NS_GET_NSTYPE = 0xb703;
+/** linux/nsfs.h: the user namespace that owns a namespace. */
+export const NS_GET_USERNS = 0xb701;

@@ -1,0 +1,51 @@
+/**
+ * What this library needs of the C library, and nothing else: the only door to native code. Every call returns what C returns,
+ * or the negative errno; none throws for what the kernel says. Backends (koffi today) implement exactly this.
+ *
+ * Buffers are passed without a copy and are the caller's: a synchronous call is done with them when it returns, one that runs
+ * off the thread when its promise settles.
+ */
+export interface Ffi {
+  /** The backend's name and version, for diagnostics. */
+  readonly name: string;
+
+  socket(domain: number, type: number, protocol: number): number;
+  bind(fd: number, address: Uint8Array): number;
+  connect(fd: number, address: Uint8Array): number;
+  /** Fills `address`; returns its length. */
+  getsockname(fd: number, address: Uint8Array): number;
+  /** Sends the first `length` bytes of `bytes` to the peer that the socket is connected to. */
+  send(fd: number, bytes: Uint8Array, length: number, flags: number): number;
+  /** Receives one datagram and, where `address` is given, its sender. With MSG_TRUNC the datagram's true length is returned. */
+  recv(fd: number, into: Uint8Array, flags: number, address: Uint8Array | null): number;
+  setsockopt(fd: number, level: number, name: number, value: Uint8Array): number;
+  /** Fills `value`; returns the option's length. */
+  getsockopt(fd: number, level: number, name: number, value: Uint8Array): number;
+
+  open(path: string, flags: number): number;
+  close(fd: number): number;
+  ioctl(fd: number, request: number, argument: number): number;
+  setns(fd: number, type: number): number;
+  unshare(flags: number): number;
+  pidfdOpen(pid: number): number;
+  mount(source: string, target: string, type: string | null, flags: number): number;
+  umount(target: string, flags: number): number;
+
+  /** As `send`, on a thread of the pool: for what keeps the kernel busy for milliseconds. */
+  sendOffThread(fd: number, bytes: Uint8Array, length: number, flags: number): Promise<number>;
+  /** As `recv` without an address, on a thread of the pool. The caller never lets it wait: MSG_DONTWAIT, or the process cannot exit. */
+  recvOffThread(fd: number, into: Uint8Array, flags: number): Promise<number>;
+  /** As `close`, on a thread of the pool: closing an nfnetlink socket waits for the kernel's clean-up. */
+  closeOffThread(fd: number): Promise<number>;
+
+  /** Calls `ready` on the event loop while the descriptor is readable. One watch at a time for a descriptor. */
+  watch(fd: number, ready: () => void): Watch;
+}
+
+/** A descriptor watched by the event loop. It must be closed before its descriptor is. */
+export interface Watch {
+  /** Lets the process end although the watch goes on; `ref` takes that back. */
+  ref(): void;
+  unref(): void;
+  close(): void;
+}

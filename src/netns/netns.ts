@@ -1,0 +1,194 @@
+import fs from 'node:fs';
+import { NetNsError, rangeError, typeError } from '../errors.ts';
+import { CLONE_NEWNET, NS_GET_NSTYPE, O_CLOEXEC, O_RDONLY } from '../ffi/constants.ts';
+import { Descriptor, ffi } from '../ffi/index.ts';
+import { threadEntrance } from './entrance.ts';
+import { fromNode } from './failure.ts';
+import { listNames, NAMES_DIRECTORY, pinName, unpinName, validName } from './names.ts';
+import { openOfPid, openOfPidfd } from './process.ts';
+import { Sysctl } from './sysctl.ts';
+
+/** What names a namespace; exactly one of them. */
+export type NetNsReference = { pid: number } | { pidfd: number } | { path: string } | { name: string } | { fd: number };
+
+const NETNS = Symbol.for('netsteer.NetNs');
+/** A FIFO in place of a namespace must not hold up the open (asm-generic/fcntl.h). */
+const O_NONBLOCK = 0o4000;
+
+/**
+ * A network namespace, held open by one descriptor. IPVS, nf_tables, NFLOG, links and addresses exist once in each.
+ *
+ * Entering one needs CAP_SYS_ADMIN over it and takes microseconds; it is only ever done to open a socket or to run a synchronous function.
+ */
+export class NetNs {
+  static [Symbol.hasInstance](value: unknown): boolean {
+    return typeof value === 'object' && value !== null && NETNS in value;
+  }
+
+  static #home: NetNs | undefined;
+
+  readonly #file: Descriptor | undefined;
+  readonly #fd: () => number;
+  /** Device and inode together are a namespace's identity; the device is the same for all of them (nsfs). */
+  readonly device: number;
+  /** The number that `ls -l /proc/PID/ns/net` shows in brackets. */
+  readonly inode: number;
+  /** The sysctls of this namespace: `get('net.ipv4.ip_forward')`, `set(name, value)`. */
+  readonly sysctl: Sysctl;
+
+  private constructor(fd: number, owned: boolean) {
+    if (owned) {
+      const file = new Descriptor(ffi(), fd);
+      this.#file = file;
+      this.#fd = () => file.fd;
+    } else {
+      this.#fd = () => fd;
+    }
+    const { dev, ino } = fs.fstatSync(fd);
+    this.device = dev;
+    this.inode = ino;
+    this.sysctl = new Sysctl(this);
+    Object.defineProperty(this, NETNS, { value: true });
+  }
+
+  /** The namespace that this process was started in. Closing it does nothing: it is the way back from all others. */
+  static home(): NetNs {
+    NetNs.#home ??= new NetNs(threadEntrance().home, false);
+    return NetNs.#home;
+  }
+
+  /**
+   * Opens a namespace by the process that lives in it (through a pidfd: a reused pid is noticed), a path such as /proc/PID/ns/net or a
+   * runtime's bind mount, a name under /run/netns, or an open descriptor (which stays the caller's).
+   * @throws NetNsError `ESRCH` no such process, `ENOENT` no such path or name, `EACCES`/`EPERM` not allowed (another user's process needs
+   * CAP_SYS_PTRACE), `ERR_NOT_A_NETNS` the file is something else.
+   */
+  static open(reference: NetNsReference): NetNs {
+    if (typeof reference !== 'object' || reference === null || Object.keys(reference).length !== 1) {
+      throw typeError([], 'one of { pid }, { pidfd }, { path }, { name }, { fd }', reference);
+    }
+    if ('pid' in reference)
+      return NetNs.#adopt(openOfPid(ffi(), number(reference, 'pid', 1)), `process ${reference.pid}`);
+    if ('pidfd' in reference)
+      return NetNs.#adopt(openOfPidfd(ffi(), number(reference, 'pidfd', 0)), 'the process of that pidfd');
+    if ('fd' in reference) return NetNs.#openFile(`/proc/thread-self/fd/${number(reference, 'fd', 0)}`);
+    if ('name' in reference) return NetNs.#openFile(`${NAMES_DIRECTORY}/${validName(reference.name)}`);
+    if (!('path' in reference)) throw typeError([], 'one of { pid }, { pidfd }, { path }, { name }, { fd }', reference);
+    if (typeof reference.path !== 'string') throw typeError(['path'], 'a string', reference.path);
+    return NetNs.#openFile(reference.path);
+  }
+
+  /** Makes a new namespace, empty but for a loopback device that is down. Needs CAP_SYS_ADMIN. It lives until it is closed and unused. */
+  static create(): NetNs {
+    return new NetNs(threadEntrance().create(), true);
+  }
+
+  /** The names under /run/netns that are namespaces now, sorted. */
+  static list(): string[] {
+    return listNames();
+  }
+
+  static #openFile(path: string): NetNs {
+    const fd = ffi().open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0) throw new NetNsError(`${JSON.stringify(path)} cannot be opened`, { errno: fd, syscall: 'open' });
+    return NetNs.#adopt(fd, JSON.stringify(path));
+  }
+
+  static #adopt(fd: number, what: string): NetNs {
+    const type = ffi().ioctl(fd, NS_GET_NSTYPE, 0);
+    if (type !== CLONE_NEWNET) {
+      ffi().close(fd);
+      const hint =
+        'a plain file in its place is often a bind mount that is gone, or was made in another mount namespace';
+      throw new NetNsError(`${what} is no network namespace`, {
+        code: 'ERR_NOT_A_NETNS',
+        ...(type === -25 && { hint }),
+      });
+    }
+    return new NetNs(fd, true);
+  }
+
+  /** Are both the same namespace of the kernel? */
+  equals(other: NetNs): boolean {
+    return this.inode === other.inode && this.device === other.device;
+  }
+
+  /**
+   * Runs `inside` in this namespace, on this thread, and returns what it returns. Processes spawned in it start inside. It must be
+   * synchronous: a promise is refused (`ERR_ASYNC_IN_NETNS`), because what it waits for would run elsewhere. Always returns home first;
+   * should that fail, see `ERR_NETNS_LOST` in docs/errors.md.
+   */
+  run<T>(inside: () => T): T {
+    if (typeof inside !== 'function') throw typeError([], 'a function', inside);
+    const result = threadEntrance().enter(this.#fd(), inside);
+    if (typeof (result as PromiseLike<unknown> | null)?.then === 'function') {
+      // The refusal below is the error; the promise's own must not end the process as unhandled besides.
+      (result as unknown as Promise<unknown>).then(undefined, () => {});
+      throw typeError([], 'a synchronous function', result, 'ERR_ASYNC_IN_NETNS');
+    }
+    return result;
+  }
+
+  /** Reads a file under /proc/net or /proc/sys/net as this namespace shows it. */
+  readFile(path: string): string {
+    const match = /^\/proc\/(net|sys\/net)\/(?!.*(?:^|\/)\.\.?(?:\/|$))(.+)$/.exec(path);
+    if (match === null) throw rangeError(['path'], 'a path under /proc/net or /proc/sys/net', path);
+    // /proc/net is a link to self/net, which is the main thread's also in a Worker.
+    const actual = match[1] === 'net' ? `/proc/thread-self/net/${match[2]}` : path;
+    try {
+      return this.run(() => fs.readFileSync(actual, 'utf8'));
+    } catch (error) {
+      throw fromNode(error, path);
+    }
+  }
+
+  /** Gives the namespace a name: /run/netns/NAME, as `ip netns` has it. It then lives without a process or a descriptor. */
+  pin(name: string): void {
+    pinName(ffi(), this.#fd(), validName(name));
+  }
+
+  /** Takes back the name that `pin` (or `ip netns add`) gave. The namespace lives on while something uses it. */
+  unpin(name?: string): void {
+    const names = name === undefined ? listNames().filter(each => this.#isNamed(each)) : [validName(name)];
+    for (const each of names) unpinName(ffi(), each);
+  }
+
+  #isNamed(name: string): boolean {
+    const { dev, ino } = fs.statSync(`${NAMES_DIRECTORY}/${name}`);
+    return dev === this.device && ino === this.inode;
+  }
+
+  /** Lets go of the namespace. Sockets opened in it stay in it, and keep it alive. */
+  close(): void {
+    void this.#file?.close();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#file?.close();
+  }
+}
+
+/**
+ * The namespace of an options object: home where `netns` is left out. Present but undefined is an error: nobody programs the host by a
+ * typing error.
+ */
+export function netnsOf(options: { netns?: NetNs | undefined }): NetNs {
+  if (!('netns' in options)) return NetNs.home();
+  const { netns } = options;
+  if (netns === undefined)
+    throw typeError(['netns'], 'a NetNs (leave the key out for the home namespace)', netns, 'ERR_NETNS_UNDEFINED');
+  if (!(netns instanceof NetNs)) throw typeError(['netns'], 'a NetNs', netns);
+  return netns;
+}
+
+function number(reference: object, key: string, min: number): number {
+  const value = (reference as Record<string, unknown>)[key];
+  if (typeof value !== 'number') throw typeError([key], 'a number', value);
+  if (!Number.isInteger(value) || value < min || value > 0x7fffffff)
+    throw rangeError([key], `an integer from ${min}`, value);
+  return value;
+}

@@ -1,0 +1,59 @@
+import fs from 'node:fs';
+import { NetNsError } from '../errors.ts';
+import { O_CLOEXEC, O_RDONLY } from '../ffi/constants.ts';
+import type { Ffi } from '../ffi/index.ts';
+
+const ENOSYS = -38;
+const ESRCH = -3;
+
+/** The namespace of a process, by number. The pidfd held meanwhile tells whether the number still meant the same process afterwards. */
+export function openOfPid(ffi: Ffi, pid: number): number {
+  const pidfd = ffi.pidfdOpen(pid);
+  // Before Linux 5.3 there are no pidfds, and a number reused in these microseconds goes unnoticed.
+  if (pidfd === ENOSYS) return openNamespace(ffi, pid);
+  if (pidfd < 0) {
+    // EINVAL is said of a thread that leads no process.
+    const errno = pidfd === -22 ? ESRCH : pidfd;
+    throw new NetNsError(`process ${pid}`, { errno, syscall: 'pidfd_open' });
+  }
+  try {
+    return openOfPidfd(ffi, pidfd);
+  } finally {
+    ffi.close(pidfd);
+  }
+}
+
+export function openOfPidfd(ffi: Ffi, pidfd: number): number {
+  const pid = pidOf(pidfd);
+  const fd = openNamespace(ffi, pid);
+  try {
+    pidOf(pidfd);
+  } catch (error) {
+    ffi.close(fd);
+    throw error;
+  }
+  return fd;
+}
+
+/** The pid that a pidfd stands for, as its fdinfo shows it; -1 there means that the process has been reaped. */
+function pidOf(pidfd: number): number {
+  let info = '';
+  try {
+    info = fs.readFileSync(`/proc/thread-self/fdinfo/${pidfd}`, 'utf8');
+  } catch {
+    throw new NetNsError(`descriptor ${pidfd}`, { errno: -9, syscall: 'pidfd' });
+  }
+  const pid = /^Pid:\t(-?\d+)$/m.exec(info)?.[1];
+  if (pid === undefined) throw new NetNsError(`descriptor ${pidfd} is no pidfd`, { code: 'ERR_NOT_A_PIDFD' });
+  if (Number(pid) <= 0) throw new NetNsError('the process is gone', { errno: ESRCH, syscall: 'pidfd' });
+  return Number(pid);
+}
+
+function openNamespace(ffi: Ffi, pid: number): number {
+  const fd = ffi.open(`/proc/${pid}/ns/net`, O_RDONLY | O_CLOEXEC);
+  if (fd >= 0) return fd;
+  // A zombie has a pid but no namespaces any more, and says ENOENT.
+  const errno = fd === -2 ? ESRCH : fd;
+  const hint = errno === -13 || errno === -1 ? { hint: "another user's process needs CAP_SYS_PTRACE" } : {};
+  throw new NetNsError(`the namespace of process ${pid}`, { errno, syscall: 'open', ...hint });
+}

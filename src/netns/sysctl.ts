@@ -1,0 +1,46 @@
+import fs from 'node:fs';
+import { rangeError, typeError } from '../errors.ts';
+import { fromNode } from './failure.ts';
+import type { NetNs } from './netns.ts';
+
+/** The sysctls of one namespace. Only names under `net.` belong to a network namespace; all others are the host's and are refused. */
+export class Sysctl {
+  readonly #netns: NetNs;
+
+  constructor(netns: NetNs) {
+    this.#netns = netns;
+  }
+
+  /** The value as the kernel prints it, without the newline. @throws NetNsError `ENOENT` where the kernel has no such sysctl. */
+  get(name: string): string {
+    const path = pathOf(name);
+    try {
+      return this.#netns.run(() => fs.readFileSync(path, 'utf8')).trimEnd();
+    } catch (error) {
+      throw fromNode(error, `sysctl ${name}`);
+    }
+  }
+
+  /** @throws NetNsError `ENOENT` no such sysctl, `EACCES` read-only (here), `EINVAL` a value that the kernel does not take. */
+  set(name: string, value: string | number | boolean): void {
+    const path = pathOf(name);
+    const type = typeof value;
+    if (type !== 'string' && type !== 'number' && type !== 'boolean')
+      throw typeError(['value'], 'a string, number or boolean', value);
+    const text = typeof value === 'boolean' ? (value ? '1' : '0') : String(value);
+    try {
+      this.#netns.run(() => fs.writeFileSync(path, text));
+    } catch (error) {
+      throw fromNode(error, `sysctl ${name}`);
+    }
+  }
+}
+
+/** Dots and slashes change places, as sysctl(8) has it: a device called eth0.1 is written net.ipv4.conf.eth0/1.rp_filter. */
+function pathOf(name: string): string {
+  if (typeof name !== 'string') throw typeError(['name'], 'a string', name);
+  const parts = name.split('.').map(part => part.replaceAll('/', '.'));
+  const bad = parts.some(part => part === '' || part === '.' || part === '..' || part.includes('\0'));
+  if (bad || parts[0] !== 'net' || parts.length < 2) throw rangeError(['name'], "a sysctl under 'net.'", name);
+  return `/proc/sys/${parts.join('/')}`;
+}

@@ -1,0 +1,307 @@
+import { type Source, sourceOf, Writer } from '../codec/index.ts';
+import { NetlinkError, StateError } from '../errors.ts';
+import { Observer } from '../observe.ts';
+import {
+  NLM_F_ACK,
+  NLM_F_DUMP,
+  NLM_F_DUMP_INTR,
+  NLM_F_REQUEST,
+  NLMSG_DONE,
+  NLMSG_ERROR,
+  NLMSG_NOOP,
+} from './constants.ts';
+import { beginMessage, endMessage, type Message, messagesIn, setFlags } from './message.ts';
+import { type Operation, Turn } from './operation.ts';
+import { type Described, refusal, type Verdict, verdictOf } from './refusal.ts';
+import { LOST, NOTHING, type Wire } from './wire.ts';
+
+/** The kernel makes the parts of a dump as large as the largest read so far, up to 32 KiB; echoes of set elements reach 64 KiB. */
+const RECEIVE_BUFFER = 128 * 1024;
+/** Sends above this keep the kernel busy for milliseconds (some 35 ns a byte): worth the 0.1 ms that leaving the thread costs. */
+const OFF_THREAD_BYTES = 64 * 1024;
+/** A part of a dump that took this long will be followed by others like it. */
+const SLOW_PART_MILLISECONDS = 1;
+/** A dump that was disturbed this many times in a row will not come through. */
+const DUMP_ATTEMPTS = 10;
+/** Messages in one datagram of a pipeline: each may be refused, and each refusal needs its room in the receive buffer. */
+const PIPELINE_MESSAGES = 200;
+
+/** A message to the kernel. */
+export interface Call extends Described {
+  readonly type: number;
+  readonly flags?: number;
+  /** Writes what follows the netlink header. */
+  write(writer: Writer): void;
+}
+
+/** What became of the messages of a pipeline. */
+export interface PipelineResult {
+  failures: { index: number; error: NetlinkError }[];
+  /** Answers were lost from this index on: what is not among the failures may have failed or not. */
+  unknownFrom: number | undefined;
+}
+
+let shared: Source | undefined;
+
+/** The receive buffer of this thread: what is read is decoded before anything else can read. */
+function receiveBuffer(): Source {
+  shared ??= sourceOf(new Uint8Array(RECEIVE_BUFFER));
+  return shared;
+}
+
+/** Requests and their answers over one wire. One operation at a time: the queue above sees to that. */
+export class Exchange {
+  readonly wire: Wire;
+  /** The subsystem, as operations and traces name it: 'ipvs'. */
+  readonly subsystem: string;
+  readonly observer: Observer;
+  /** The operation under way: 'ipvs.addService'. */
+  operation = '';
+  readonly #writer = new Writer();
+  #sequence = 0;
+
+  constructor(wire: Wire, subsystem: string, observer = new Observer()) {
+    this.wire = wire;
+    this.subsystem = subsystem;
+    this.observer = observer;
+  }
+
+  /** One request that the kernel acknowledges; what it answers besides goes to `visit`. */
+  *request(call: Call, visit?: (message: Message) => void): Operation<void> {
+    const writer = this.#begin();
+    const sequence = this.#write(writer, call, NLM_F_ACK);
+    yield* this.send(writer.bytes, writer.length, 1);
+    const verdict = this.#readUntil(sequence, sequence, visit);
+    if (verdict.errno !== 0) throw refusal(call, verdict, this.operation, writer.copy());
+  }
+
+  /** One request with one answer. */
+  *get<T>(call: Call, read: (message: Message) => T | undefined): Operation<T> {
+    let answer: T | undefined;
+    yield* this.request(call, message => {
+      answer ??= read(message);
+    });
+    if (answer === undefined) throw new StateError('ERR_NO_REPLY', `${call.syscall} was acknowledged but not answered`);
+    return answer;
+  }
+
+  /** All objects of a kind. A dump that the kernel marks as disturbed is begun again. */
+  *dump<T>(call: Call, read: (message: Message) => T | undefined): Operation<T[]> {
+    for (let attempt = 0; attempt < DUMP_ATTEMPTS; attempt++) {
+      let items: T[] | undefined;
+      try {
+        items = yield* this.#dumpOnce(call, read);
+      } catch (error) {
+        // A socket has one dump at a time (EBUSY): one that is given up must be read to its end.
+        this.#drain();
+        throw error;
+      }
+      if (items !== undefined) return items;
+    }
+    throw new StateError(
+      'ERR_DUMP_INTERRUPTED',
+      `${call.syscall} was disturbed by changes ${DUMP_ATTEMPTS} times in a row`,
+    );
+  }
+
+  *#dumpOnce<T>(call: Call, read: (message: Message) => T | undefined): Operation<T[] | undefined> {
+    const writer = this.#begin();
+    const sequence = this.#write(writer, call, NLM_F_DUMP);
+    yield* this.send(writer.bytes, writer.length, 1);
+    const request = writer.copy();
+    const items: T[] = [];
+    let own: Source | undefined;
+    let disturbed = false;
+    let slow = false;
+    const turn = new Turn();
+    for (;;) {
+      const started = performance.now();
+      let length: number;
+      const buffer: Source = own ?? receiveBuffer();
+      if (slow)
+        length = yield { now: () => this.#receive(buffer), away: () => this.#receiveAway(buffer), abortable: false };
+      else length = this.#receive(buffer);
+      if (length === NOTHING) throw new StateError('ERR_NO_REPLY', `${call.syscall}: the dump ended without its end`);
+      for (const message of messagesIn(buffer, 0, length)) {
+        if (message.sequence !== sequence) continue;
+        if ((message.flags & NLM_F_DUMP_INTR) !== 0) disturbed = true;
+        if (message.type === NLMSG_ERROR || message.type === NLMSG_DONE) {
+          const verdict = verdictOf(message);
+          if (verdict.errno !== 0) throw refusal(call, verdict, this.operation, request);
+          return disturbed ? undefined : items;
+        }
+        const item = read(message);
+        if (item !== undefined) items.push(item);
+      }
+      if (!slow && performance.now() - started > SLOW_PART_MILLISECONDS) {
+        // From here on other operations may run between two parts, and they use the shared buffer.
+        slow = true;
+        own = sourceOf(new Uint8Array(RECEIVE_BUFFER));
+      }
+      yield turn;
+    }
+  }
+
+  /**
+   * Many requests in few datagrams. Only the last of a datagram is acknowledged: it proves that none before it was dropped, and those that
+   * fail answer anyway. The kernel carries out each on its own; one that fails does not stop the rest.
+   */
+  *pipeline(calls: readonly Call[]): Operation<PipelineResult> {
+    const result: PipelineResult = { failures: [], unknownFrom: undefined };
+    for (let first = 0; first < calls.length && result.unknownFrom === undefined; ) {
+      const writer = this.#begin();
+      const starts: number[] = [];
+      let firstSequence = 0;
+      let next = first;
+      while (next < calls.length && starts.length < PIPELINE_MESSAGES && writer.length < OFF_THREAD_BYTES) {
+        const call = calls[next++]!;
+        starts.push(writer.length);
+        const sequence = this.#write(writer, call, 0);
+        if (starts.length === 1) firstSequence = sequence;
+      }
+      setFlags(writer, starts.at(-1)!, NLM_F_ACK);
+      starts.push(writer.length);
+      yield* this.send(writer.bytes, writer.length, next - first);
+      const fail = (index: number, verdict: Verdict) => {
+        const request = writer.bytes.slice(starts[index]!, starts[index + 1]!);
+        const error = refusal(calls[first + index]!, verdict, this.operation, request);
+        result.failures.push({ index: first + index, error });
+      };
+      const last = (firstSequence + (next - first) - 1) >>> 0;
+      try {
+        const verdict = this.#readUntil(firstSequence, last, message => {
+          if (message.type === NLMSG_ERROR) fail((message.sequence - firstSequence) >>> 0, verdictOf(message));
+        });
+        if (verdict.errno !== 0) fail(next - first - 1, verdict);
+      } catch (error) {
+        if (!(error instanceof StateError)) throw error;
+        result.unknownFrom = first;
+      }
+      first = next;
+    }
+    return result;
+  }
+
+  /** Sends bytes that were written elsewhere, and gives each answer to `visit` until it returns true. */
+  *transact(
+    bytes: Uint8Array,
+    length: number,
+    messages: number,
+    visit: (message: Message) => boolean,
+  ): Operation<boolean> {
+    this.#drain();
+    yield* this.send(bytes, length, messages);
+    for (;;) {
+      const buffer = receiveBuffer();
+      const received = this.#receive(buffer);
+      if (received === NOTHING) return false;
+      for (const message of messagesIn(buffer, 0, received)) if (visit(message)) return true;
+    }
+  }
+
+  /** Answers that an interrupted operation left behind must not be taken for this one's. */
+  #drain(): void {
+    const buffer = receiveBuffer();
+    for (let length = 0; length !== NOTHING; ) {
+      length = this.wire.receive(buffer.bytes);
+      if (length < 0 && length !== LOST) return;
+    }
+  }
+
+  #begin(): Writer {
+    this.#writer.reset();
+    return this.#writer;
+  }
+
+  #write(writer: Writer, call: Call, flags: number): number {
+    // 0 is the sequence number of what the kernel sends by itself.
+    this.#sequence = this.#sequence === 0xffffffff ? 1 : this.#sequence + 1;
+    const start = beginMessage(writer, call.type, NLM_F_REQUEST | (call.flags ?? 0) | flags, this.#sequence);
+    call.write(writer);
+    endMessage(writer, start);
+    return this.#sequence;
+  }
+
+  /** Sends, off the main thread where that keeps the kernel busy. */
+  *send(bytes: Uint8Array, length: number, messages: number): Operation<void> {
+    if (length > 4096 || messages > 8) {
+      const limit = this.wire.reserve(length, messages);
+      if (length > limit) {
+        throw new StateError(
+          'ERR_TRANSACTION_TOO_LARGE',
+          `${this.operation}: ${length} bytes, this caller's limit is ${limit}: raise net.core.wmem_max, or have CAP_NET_ADMIN in the ` +
+            'initial user namespace',
+        );
+      }
+    }
+    const { observer } = this;
+    const done = observer.idle
+      ? undefined
+      : observer.begin({
+          family: this.subsystem,
+          operation: this.operation,
+          netns: this.wire.netnsInode,
+          bytes: length,
+          messages,
+        });
+    const sent =
+      length > OFF_THREAD_BYTES
+        ? yield {
+            now: () => this.wire.send(bytes, length),
+            away: () => this.wire.sendOffThread(bytes, length),
+            abortable: false,
+          }
+        : this.wire.send(bytes, length);
+    if (sent < 0) {
+      const error = new NetlinkError({ errno: sent, syscall: 'sendto', operation: this.operation });
+      done?.(error);
+      throw error;
+    }
+    done?.();
+  }
+
+  #receive(buffer: Source): number {
+    return this.#received(this.wire.receive(buffer.bytes), buffer);
+  }
+
+  async #receiveAway(buffer: Source): Promise<number> {
+    return this.#received(await this.wire.receiveOffThread(buffer.bytes), buffer);
+  }
+
+  #received(length: number, buffer: Source): number {
+    if (length === LOST) {
+      this.observer.warn({ operation: this.operation, netns: this.wire.netnsInode }, 'answers of the kernel were lost');
+      throw new StateError(
+        'ERR_REPLIES_LOST',
+        `${this.operation}: the receive buffer overflowed; what was asked has been carried out`,
+      );
+    }
+    if (length < 0 && length !== NOTHING) {
+      throw new NetlinkError({ errno: length, syscall: 'recvmsg', operation: this.operation });
+    }
+    if (length > buffer.bytes.length) {
+      throw new StateError(
+        'ERR_TRUNCATED',
+        `${this.operation}: a datagram of ${length} bytes exceeds ${buffer.bytes.length}`,
+      );
+    }
+    return length;
+  }
+
+  /**
+   * Reads until the message `last` is acknowledged or refused; answers to the messages from `first` on go to `visit`, any older ones are of
+   * an operation that gave up. The kernel has answered before sendto returned: nothing waits here.
+   */
+  #readUntil(first: number, last: number, visit?: (message: Message) => void): Verdict {
+    const buffer = receiveBuffer();
+    for (;;) {
+      const length = this.#receive(buffer);
+      if (length === NOTHING) throw new StateError('ERR_NO_REPLY', `${this.operation}: the kernel did not acknowledge`);
+      for (const message of messagesIn(buffer, 0, length)) {
+        if (message.type === NLMSG_ERROR && message.sequence === last) return verdictOf(message);
+        const mine = (message.sequence - first) >>> 0 <= (last - first) >>> 0;
+        if (mine && message.type !== NLMSG_NOOP) visit?.(message);
+      }
+    }
+  }
+}

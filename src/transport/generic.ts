@@ -1,0 +1,135 @@
+import {
+  type AttributeTable,
+  attributes,
+  NO_CONTEXT,
+  opt,
+  string,
+  struct,
+  U8,
+  U16_NE,
+  u16ne,
+  type Writer,
+} from '../codec/index.ts';
+import { NetlinkError } from '../errors.ts';
+import { CTRL_ATTR_FAMILY_ID, CTRL_ATTR_FAMILY_NAME, CTRL_CMD_GETFAMILY, GENL_ID_CTRL } from './constants.ts';
+import type { Call, Exchange, PipelineResult } from './exchange.ts';
+import type { Message } from './message.ts';
+import type { Operation } from './operation.ts';
+import type { Described, Locate } from './refusal.ts';
+import { locateIn } from './refusal.ts';
+
+/** `struct genlmsghdr` (include/uapi/linux/genetlink.h). */
+export const genlmsghdr = struct('genlmsghdr', { cmd: [1, U8], version: [1, U8], _reserved: [2, U16_NE] });
+
+const CTRL = attributes('CTRL_ATTR', {
+  id: opt(u16ne(CTRL_ATTR_FAMILY_ID)),
+  name: opt(string(CTRL_ATTR_FAMILY_NAME, 15)),
+});
+
+/**
+ * Family numbers by name. They are the same in every namespace of a kernel and live as long as the family's module: asked for once in a
+ * process, and again when the kernel no longer knows one.
+ */
+const familyIds = new Map<string, number>();
+
+/** One command of a generic-netlink family. */
+export interface Command<T> extends Described {
+  readonly command: number;
+  readonly flags?: number;
+  readonly value: T;
+}
+
+/** The requests of one generic-netlink family over an exchange. */
+export class GenericFamily<T> {
+  readonly #exchange: Exchange;
+  readonly #name: string;
+  readonly #version: number;
+  readonly #table: AttributeTable<T>;
+  readonly #locate: Locate;
+  /** What to say when the kernel does not have the family. */
+  readonly #missing: string;
+
+  constructor(
+    exchange: Exchange,
+    options: { name: string; version: number; table: AttributeTable<T>; missing: string },
+  ) {
+    this.#exchange = exchange;
+    this.#name = options.name;
+    this.#version = options.version;
+    this.#table = options.table;
+    this.#missing = options.missing;
+    this.#locate = locateIn(options.table, genlmsghdr.size, NO_CONTEXT);
+  }
+
+  /** The family's number. Asking makes the kernel load its module, from Linux 5.16 on for IPVS. */
+  *id(): Operation<number> {
+    return familyIds.get(this.#name) ?? (yield* this.#resolve());
+  }
+
+  *#resolve(): Operation<number> {
+    const call: Call = {
+      type: GENL_ID_CTRL,
+      syscall: 'CTRL_CMD_GETFAMILY',
+      subject: this.#name,
+      hint: code => (code === 'ENOENT' ? this.#missing : undefined),
+      write: writer => {
+        genlmsghdr.write(writer, { cmd: CTRL_CMD_GETFAMILY, version: 1 });
+        CTRL.write(writer, { name: this.#name }, NO_CONTEXT);
+      },
+    };
+    const id = yield* this.#exchange.get(call, ({ source, payload, end }) => {
+      return CTRL.read(source, payload + genlmsghdr.size, end, NO_CONTEXT)?.id;
+    });
+    familyIds.set(this.#name, id);
+    return id;
+  }
+
+  *request(command: Command<T>): Operation<void> {
+    yield* this.#current(id => this.#exchange.request(this.#call(id, command)));
+  }
+
+  *get<R>(command: Command<T>, read: (value: T) => R | undefined): Operation<R> {
+    return yield* this.#current(id => this.#exchange.get(this.#call(id, command), this.#reader(read)));
+  }
+
+  *dump<R>(command: Command<T>, read: (value: T) => R | undefined): Operation<R[]> {
+    return yield* this.#current(id => this.#exchange.dump(this.#call(id, command), this.#reader(read)));
+  }
+
+  *pipeline(commands: readonly Command<T>[]): Operation<PipelineResult> {
+    const id = yield* this.id();
+    return yield* this.#exchange.pipeline(commands.map(command => this.#call(id, command)));
+  }
+
+  /** ENOENT can mean that the family has another number since its module was loaded anew: ask once more before believing it. */
+  *#current<R>(send: (id: number) => Operation<R>): Operation<R> {
+    const id = yield* this.id();
+    try {
+      return yield* send(id);
+    } catch (error) {
+      if (!(error instanceof NetlinkError) || error.code !== 'ENOENT') throw error;
+      const now = yield* this.#resolve();
+      if (now === id) throw error;
+      return yield* send(now);
+    }
+  }
+
+  #call(id: number, command: Command<T>): Call {
+    return {
+      ...command,
+      type: id,
+      locate: command.locate ?? this.#locate,
+      write: (writer: Writer) => {
+        genlmsghdr.write(writer, { cmd: command.command, version: this.#version });
+        this.#table.write(writer, command.value, NO_CONTEXT);
+      },
+    };
+  }
+
+  #reader<R>(read: (value: T) => R | undefined): (message: Message) => R | undefined {
+    return ({ source, payload, end }) => {
+      const value = this.#table.read(source, payload + genlmsghdr.size, end, NO_CONTEXT);
+      return value === undefined ? undefined : read(value);
+    };
+  }
+}

@@ -1,0 +1,136 @@
+import type { Exchange } from './exchange.ts';
+import type { Operation } from './operation.ts';
+import { acquireQueue, type OperationQueue, releaseQueue } from './queue.ts';
+
+// biome-ignore lint/suspicious/noExplicitAny: operations have parameters of every type
+type AnyOperation = (...parameters: any[]) => Operation<unknown>;
+
+/** The operations of a class, as promises. */
+export type Promised<O> = {
+  [K in keyof O as O[K] extends AnyOperation ? K : never]: O[K] extends (...parameters: infer P) => Operation<infer T>
+    ? (...parameters: P) => Promise<T>
+    : never;
+};
+
+/** The operations of a class, done when they return. */
+export type Synchronous<O> = {
+  [K in keyof O as O[K] extends AnyOperation ? K : never]: O[K] extends (...parameters: infer P) => Operation<infer T>
+    ? (...parameters: P) => T
+    : never;
+};
+
+/** What every handle is besides its operations. */
+export interface Handle<O> {
+  /** The same operations, done when they return. They throw `ERR_BUSY` while promise forms are under way on this namespace. */
+  readonly sync: Synchronous<O>;
+  readonly closed: boolean;
+  /** Closes the socket; calls in flight are waited for, later ones fail with `ERR_CLOSED`. Closing twice is harmless. */
+  close(): void;
+  [Symbol.dispose](): void;
+  /** Closes, and resolves when the kernel has let go. */
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+/** The common part of all handles: one exchange, one queue, and the two forms of each operation. */
+class BaseHandle {
+  readonly sync: Record<string, unknown>;
+  protected readonly exchange: Exchange;
+  readonly #queue: OperationQueue;
+
+  constructor(exchange: Exchange, operations: object, Forms: FormsConstructor) {
+    this.exchange = exchange;
+    this.#queue = acquireQueue(exchange.wire.netnsInode, exchange.subsystem);
+    this.sync = new Forms(operations, exchange, this.#queue);
+  }
+
+  protected async promise(operations: Operations, method: string, parameters: unknown[]): Promise<unknown> {
+    const { exchange } = this;
+    return this.#queue.run(() => start(operations, exchange, method, parameters), signalOf(parameters));
+  }
+
+  get closed(): boolean {
+    return this.exchange.wire.closed;
+  }
+
+  close(): void {
+    void this[Symbol.asyncDispose]();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const { wire, subsystem } = this.exchange;
+    if (!wire.closed) releaseQueue(wire.netnsInode, subsystem);
+    await wire.close();
+  }
+}
+
+type Operations = Record<string, AnyOperation>;
+type FormsConstructor = new (operations: object, exchange: Exchange, queue: OperationQueue) => Record<string, unknown>;
+
+function start(operations: Operations, exchange: Exchange, method: string, parameters: unknown[]): Operation<unknown> {
+  exchange.operation = `${exchange.subsystem}.${method}`;
+  return operations[method]!(...parameters);
+}
+
+/** The signal in the options of a call, which are its last parameter. */
+function signalOf(parameters: unknown[]): AbortSignal | undefined {
+  const options = parameters.at(-1);
+  if (typeof options !== 'object' || options === null || !('signal' in options)) return undefined;
+  return options.signal instanceof AbortSignal ? options.signal : undefined;
+}
+
+/**
+ * Makes the base class of a handle from the class of its operations, which are generators written once. The methods are put on prototypes,
+ * once for each class: opening a handle costs two small objects.
+ */
+export function twoForms<O extends object>(
+  Operations: new (exchange: Exchange) => O,
+): new (
+  exchange: Exchange,
+) => Promised<O> & Handle<O> {
+  const methods = Object.getOwnPropertyNames(Operations.prototype).filter(name => name !== 'constructor');
+
+  class Forms {
+    readonly #operations: Operations;
+    readonly #exchange: Exchange;
+    readonly #queue: OperationQueue;
+    constructor(operations: object, exchange: Exchange, queue: OperationQueue) {
+      this.#operations = operations as Operations;
+      this.#exchange = exchange;
+      this.#queue = queue;
+    }
+    call(method: string, parameters: unknown[]): unknown {
+      return this.#queue.runNow(() => start(this.#operations, this.#exchange, method, parameters));
+    }
+  }
+
+  class FormsHandle extends BaseHandle {
+    readonly #operations: Operations;
+    constructor(exchange: Exchange) {
+      const operations = new Operations(exchange);
+      super(exchange, operations, Forms as unknown as FormsConstructor);
+      this.#operations = operations as unknown as Operations;
+    }
+    call(method: string, parameters: unknown[]): Promise<unknown> {
+      return this.promise(this.#operations, method, parameters);
+    }
+  }
+
+  for (const name of methods) {
+    const method = {
+      value(this: { call(method: string, parameters: unknown[]): unknown }, ...parameters: unknown[]) {
+        return this.call(name, parameters);
+      },
+      writable: true,
+      configurable: true,
+    };
+    Object.defineProperty(Forms.prototype, name, method);
+    Object.defineProperty(FormsHandle.prototype, name, method);
+  }
+  return FormsHandle as unknown as new (
+    exchange: Exchange,
+  ) => Promised<O> & Handle<O>;
+}

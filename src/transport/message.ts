@@ -1,0 +1,67 @@
+import { align4, HOST_IS_LITTLE_ENDIAN, type Source, type Writer } from '../codec/index.ts';
+import { DecodeError } from '../errors.ts';
+
+/** `struct nlmsghdr`: u32 length, u16 type, u16 flags, u32 sequence, u32 port. */
+export const NLMSG_HDRLEN = 16;
+
+/** One netlink message inside a datagram. */
+export interface Message {
+  readonly type: number;
+  readonly flags: number;
+  readonly sequence: number;
+  readonly source: Source;
+  /** Where the message begins: the kernel counts the offsets of its errors from here. */
+  readonly start: number;
+  /** Where its payload begins and ends. */
+  readonly payload: number;
+  readonly end: number;
+}
+
+/** Opens a message; `endMessage` wants back what this returns. */
+export function beginMessage(writer: Writer, type: number, flags: number, sequence: number): number {
+  const start = writer.reserve(NLMSG_HDRLEN);
+  const { view } = writer;
+  view.setUint16(start + 4, type, HOST_IS_LITTLE_ENDIAN);
+  view.setUint16(start + 6, flags, HOST_IS_LITTLE_ENDIAN);
+  view.setUint32(start + 8, sequence, HOST_IS_LITTLE_ENDIAN);
+  view.setUint32(start + 12, 0, HOST_IS_LITTLE_ENDIAN);
+  return start;
+}
+
+export function endMessage(writer: Writer, start: number): void {
+  writer.view.setUint32(start, writer.length - start, HOST_IS_LITTLE_ENDIAN);
+  const padding = align4(writer.length) - writer.length;
+  if (padding > 0) writer.zeros(padding);
+}
+
+export function setFlags(writer: Writer, start: number, flags: number): void {
+  const { view } = writer;
+  view.setUint16(start + 6, view.getUint16(start + 6, HOST_IS_LITTLE_ENDIAN) | flags, HOST_IS_LITTLE_ENDIAN);
+}
+
+/** The message at `start`. A length that lies throws a DecodeError. */
+export function messageAt(source: Source, start: number, end: number): Message {
+  const left = end - start;
+  const length = left >= NLMSG_HDRLEN ? source.view.getUint32(start, HOST_IS_LITTLE_ENDIAN) : 0;
+  if (length < NLMSG_HDRLEN || length > left) {
+    throw new DecodeError(`message at byte ${start} has length ${length}, ${left} bytes are left`);
+  }
+  return {
+    type: source.view.getUint16(start + 4, HOST_IS_LITTLE_ENDIAN),
+    flags: source.view.getUint16(start + 6, HOST_IS_LITTLE_ENDIAN),
+    sequence: source.view.getUint32(start + 8, HOST_IS_LITTLE_ENDIAN),
+    source,
+    start,
+    payload: start + NLMSG_HDRLEN,
+    end: start + length,
+  };
+}
+
+/** The messages of a datagram, in order. The last one may come without its padding. */
+export function* messagesIn(source: Source, start = 0, end = source.bytes.length): Generator<Message, void, undefined> {
+  for (let at = start; at < end; ) {
+    const message = messageAt(source, at, end);
+    yield message;
+    at += align4(message.end - message.start);
+  }
+}

@@ -1,0 +1,31 @@
+import { struct, U8, U16_BE, type Writer } from '../codec/index.ts';
+import { NFNETLINK_V0, NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END, NLM_F_ACK, NLM_F_REQUEST } from './constants.ts';
+import { beginMessage, endMessage } from './message.ts';
+
+/** `struct nfgenmsg` (include/uapi/linux/netfilter/nfnetlink.h). The resource is a subsystem, an NFLOG group, or the generation. */
+export const nfgenmsg = struct('nfgenmsg', { nfgen_family: [1, U8], version: [1, U8], res_id: [2, U16_BE] });
+
+/** The message type of a subsystem's message. */
+export const nfnetlinkType = (subsystem: number, message: number): number => (subsystem << 8) | message;
+
+/** Writes the header; it is part of every nfnetlink message. */
+export function writeHeader(writer: Writer, family: number, resource: number): void {
+  nfgenmsg.write(writer, { nfgen_family: family, version: NFNETLINK_V0, res_id: resource });
+}
+
+/** Opens a batch: what follows, up to its end, is one transaction. `attributes` may write a generation to be met. */
+export function writeBatchBegin(writer: Writer, subsystem: number, sequence: number, attributes?: () => void): void {
+  const start = beginMessage(writer, NFNL_MSG_BATCH_BEGIN, NLM_F_REQUEST, sequence);
+  writeHeader(writer, 0, subsystem);
+  attributes?.();
+  endMessage(writer, start);
+}
+
+/**
+ * Closes a batch. From 6.10 or so the kernel acknowledges the end itself, once and only after the commit; older ones ignore the flag.
+ */
+export function writeBatchEnd(writer: Writer, subsystem: number, sequence: number): void {
+  const start = beginMessage(writer, NFNL_MSG_BATCH_END, NLM_F_REQUEST | NLM_F_ACK, sequence);
+  writeHeader(writer, 0, subsystem);
+  endMessage(writer, start);
+}

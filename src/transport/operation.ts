@@ -1,0 +1,76 @@
+/**
+ * One point of an operation at which the calling thread may be held up: bytes that keep the kernel busy, a part of a large dump, or only
+ * a breath between two parts. `now` does it on this thread, `away` elsewhere or later.
+ */
+export interface Step {
+  now(): number;
+  away(): Promise<number>;
+  /** Nothing has been sent that cannot be taken back: an AbortSignal acts here. */
+  readonly abortable: boolean;
+}
+
+/**
+ * What a handle can do, written once: a generator that yields where it may take long, and runs straight through where it does not. The
+ * synchronous form takes each step on the spot, the promise form takes it off the main thread.
+ */
+export type Operation<T> = Generator<Step, T, number>;
+
+export function runNow<T>(operation: Operation<T>): T {
+  let state = operation.next();
+  while (!state.done) {
+    let result: number;
+    try {
+      result = state.value.now();
+    } catch (error) {
+      state = operation.throw(error);
+      continue;
+    }
+    state = operation.next(result);
+  }
+  return state.value;
+}
+
+/** Goes on from the first step that may take long. */
+export async function runAway<T>(
+  operation: Operation<T>,
+  from: IteratorResult<Step, T>,
+  signal?: AbortSignal,
+): Promise<T> {
+  let state = from;
+  while (!state.done) {
+    let result: number;
+    try {
+      if (state.value.abortable) signal?.throwIfAborted();
+      result = await state.value.away();
+      if (state.value.abortable) signal?.throwIfAborted();
+    } catch (error) {
+      state = operation.throw(error);
+      continue;
+    }
+    state = operation.next(result);
+  }
+  return state.value;
+}
+
+/** How long one operation may keep the event loop between two breaths. */
+const TURN_MILLISECONDS = 5;
+
+/** Lets the event loop run when this operation has had its turn; the synchronous form goes straight on. */
+export class Turn implements Step {
+  readonly abortable = true;
+  #since = performance.now();
+
+  now(): number {
+    return 0;
+  }
+
+  away(): Promise<number> {
+    if (performance.now() - this.#since < TURN_MILLISECONDS) return Promise.resolve(0);
+    return new Promise(resolve => {
+      setImmediate(() => {
+        this.#since = performance.now();
+        resolve(0);
+      });
+    });
+  }
+}

@@ -1,0 +1,100 @@
+import {
+  type AttributeTable,
+  type Context,
+  eachAttribute,
+  HOST_IS_LITTLE_ENDIAN,
+  NLA_HDRLEN,
+  type Source,
+  sourceOf,
+  toText,
+} from '../codec/index.ts';
+import { DecodeError, NetlinkError, type Path } from '../errors.ts';
+import {
+  NLM_F_ACK_TLVS,
+  NLM_F_CAPPED,
+  NLMSGERR_ATTR_MISS_NEST,
+  NLMSGERR_ATTR_MISS_TYPE,
+  NLMSGERR_ATTR_MSG,
+  NLMSGERR_ATTR_OFFS,
+} from './constants.ts';
+import { type Message, NLMSG_HDRLEN } from './message.ts';
+
+/** What an NLMSG_ERROR says: 0 is an acknowledgement. */
+export interface Verdict {
+  errno: number;
+  /** The kernel's own sentence. */
+  text?: string;
+  /** The byte of the request, counted from its header, where the attribute stands that the kernel refuses. */
+  offset?: number;
+  /** The number of the attribute that the kernel misses, and where the nest stands that it should be in. */
+  missing?: number;
+  missingIn?: number;
+}
+
+/** Reads an NLMSG_ERROR (or the errno at the end of a dump) with its extended acknowledgement. */
+export function verdictOf({ source, payload, end, flags }: Message): Verdict {
+  if (end - payload < 4) throw new DecodeError('an error message without a number');
+  const { view } = source;
+  const verdict: Verdict = { errno: view.getInt32(payload, HOST_IS_LITTLE_ENDIAN) };
+  if (verdict.errno === 0 || (flags & NLM_F_ACK_TLVS) === 0) return verdict;
+  let tlvs = payload + 4 + NLMSG_HDRLEN;
+  if ((flags & NLM_F_CAPPED) === 0 && tlvs <= end) {
+    // The refused message is echoed whole: the attributes follow it.
+    tlvs = payload + 4 + ((view.getUint32(payload + 4, HOST_IS_LITTLE_ENDIAN) + 3) & ~3);
+  }
+  if (tlvs >= end) return verdict;
+  eachAttribute(source, tlvs, end, (type, at, atEnd) => {
+    if (type === NLMSGERR_ATTR_MSG) {
+      const text = toText(source, at, atEnd - 1);
+      if (text !== undefined) verdict.text = text;
+    } else if (atEnd - at === 4) {
+      const value = view.getUint32(at, HOST_IS_LITTLE_ENDIAN);
+      if (type === NLMSGERR_ATTR_OFFS) verdict.offset = value;
+      else if (type === NLMSGERR_ATTR_MISS_TYPE) verdict.missing = value;
+      else if (type === NLMSGERR_ATTR_MISS_NEST) verdict.missingIn = value;
+    }
+  });
+  return verdict;
+}
+
+/** Turns a byte of the request into the field of the caller's object that was written there. */
+export type Locate = (source: Source, start: number, end: number, offset: number) => Path;
+
+/** The `Locate` of a message whose attributes begin `header` bytes after the netlink header and follow one table. */
+export function locateIn<T>(table: AttributeTable<T>, header: number, context: Context): Locate {
+  return (source, start, end, offset) => table.locate(source, start + NLMSG_HDRLEN + header, end, offset, context);
+}
+
+/** One message to the kernel, and how its refusal is explained. */
+export interface Described {
+  /** The kernel's name of the message: 'IPVS_CMD_NEW_SERVICE'. */
+  readonly syscall: string;
+  /** The object as the caller gave it. */
+  readonly subject?: unknown;
+  readonly locate?: Locate | undefined;
+  /** The usual cause of an errno, in one sentence. */
+  hint?(code: string, path: Path): string | undefined;
+  /** The field that an errno means, where the kernel gives no offset (IPVS never does). */
+  blame?(code: string): Path | undefined;
+}
+
+export function refusal(call: Described, verdict: Verdict, operation: string, request?: Uint8Array): NetlinkError {
+  let path: Path = [];
+  if (request !== undefined && call.locate !== undefined) {
+    const source = sourceOf(request);
+    const at = verdict.offset ?? verdict.missingIn;
+    if (at !== undefined) path = call.locate(source, 0, request.length, Math.min(at, request.length - NLA_HDRLEN));
+  }
+  const plain = new NetlinkError({ errno: verdict.errno, syscall: call.syscall });
+  if (path.length === 0) path = call.blame?.(plain.code) ?? [];
+  return new NetlinkError({
+    errno: verdict.errno,
+    syscall: call.syscall,
+    operation,
+    subject: call.subject,
+    path,
+    kernelMessage: verdict.text,
+    hint: call.hint?.(plain.code, path),
+    request: request?.slice(),
+  });
+}

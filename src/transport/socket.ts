@@ -1,0 +1,165 @@
+import { NetlinkError, StateError } from '../errors.ts';
+import {
+  AF_NETLINK,
+  MSG_DONTWAIT,
+  MSG_TRUNC,
+  SO_RCVBUF,
+  SO_RCVBUFFORCE,
+  SO_SNDBUF,
+  SO_SNDBUFFORCE,
+  SOCK_CLOEXEC,
+  SOCK_RAW,
+  SOL_SOCKET,
+} from '../ffi/constants.ts';
+import { Descriptor, type Ffi, ffi, type Watch } from '../ffi/index.ts';
+import { threadEntrance } from '../netns/entrance.ts';
+import { NetNs } from '../netns/netns.ts';
+import { NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_NETFILTER, SOL_NETLINK } from './constants.ts';
+import type { Wire } from './wire.ts';
+
+/** `struct sockaddr_nl`: u16 family, u16 padding, u32 port, u32 groups. */
+const ADDRESS_LENGTH = 12;
+/** The kernel refuses a datagram above sk_sndbuf - 32 with EMSGSIZE (net/netlink/af_netlink.c, netlink_sendmsg). */
+const SEND_OVERHEAD = 32;
+/** An acknowledgement is charged 768 to 896 bytes of receive buffer whatever its payload. */
+const REPLY_CHARGE = 1024;
+/** SO_SNDBUF and SO_RCVBUF are ints. */
+const MAX_BUFFER = 0x3fffffff;
+
+export interface NetlinkSocketOptions {
+  netns?: NetNs;
+  /** NETLINK_ROUTE, NETLINK_NETFILTER, NETLINK_GENERIC ... */
+  protocol: number;
+  ffi?: Ffi;
+}
+
+/**
+ * A netlink socket in one namespace, which it belongs to for ever and keeps alive. It is connected to the kernel's port: a message that
+ * another process forges and sends to ours is refused by the kernel, at the forger.
+ */
+export class NetlinkSocket implements Wire {
+  readonly netnsInode: number;
+  readonly #ffi: Ffi;
+  readonly #descriptor: Descriptor;
+  #watch: Watch | undefined;
+  /** sk_sndbuf and sk_rcvbuf as the kernel reports them, once they have been asked for. */
+  #sendBuffer = 0;
+  #receiveBuffer = 0;
+
+  constructor(options: NetlinkSocketOptions) {
+    this.#ffi = options.ffi ?? ffi();
+    const netns = options.netns ?? NetNs.home();
+    this.netnsInode = netns.inode;
+    // Only the opening needs to be inside; everything after it can be done from home.
+    const fd = this.#inside(netns, () => this.#ffi.socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, options.protocol));
+    if (fd < 0) throw refused(fd, 'socket');
+    this.#descriptor = new Descriptor(this.#ffi, fd, { closeOffThread: options.protocol === NETLINK_NETFILTER });
+    try {
+      const kernel = new Uint8Array(ADDRESS_LENGTH);
+      kernel.set(new Uint8Array(new Uint16Array([AF_NETLINK]).buffer));
+      this.#check(this.#ffi.bind(fd, kernel), 'bind');
+      this.#check(this.#ffi.connect(fd, kernel), 'connect');
+      this.setOption(SOL_NETLINK, NETLINK_EXT_ACK, 1);
+      // Without it each refusal echoes the whole request into our receive buffer.
+      this.setOption(SOL_NETLINK, NETLINK_CAP_ACK, 1);
+    } catch (error) {
+      void this.#descriptor.close();
+      throw error;
+    }
+  }
+
+  #inside(netns: NetNs, open: () => number): number {
+    return netns.equals(NetNs.home()) ? threadEntrance().atHome(open) : netns.run(open);
+  }
+
+  #check(result: number, syscall: string): number {
+    if (result < 0) throw refused(result, syscall);
+    return result;
+  }
+
+  get closed(): boolean {
+    return this.#descriptor.closed;
+  }
+
+  send(bytes: Uint8Array, length: number): number {
+    return this.#ffi.send(this.#descriptor.fd, bytes, length, 0);
+  }
+
+  sendOffThread(bytes: Uint8Array, length: number): Promise<number> {
+    return this.#descriptor.hold(fd => this.#ffi.sendOffThread(fd, bytes, length, 0));
+  }
+
+  receive(into: Uint8Array): number {
+    return this.#ffi.recv(this.#descriptor.fd, into, MSG_DONTWAIT | MSG_TRUNC, null);
+  }
+
+  receiveOffThread(into: Uint8Array): Promise<number> {
+    return this.#descriptor.hold(fd => this.#ffi.recvOffThread(fd, into, MSG_DONTWAIT | MSG_TRUNC));
+  }
+
+  /** As `receive`, with the sender's port; 0 is the kernel. */
+  receiveFrom(into: Uint8Array, address: Uint8Array): number {
+    return this.#ffi.recv(this.#descriptor.fd, into, MSG_DONTWAIT | MSG_TRUNC, address);
+  }
+
+  /** Our port: what the kernel calls us, for instance in /proc/net/netfilter/nfnetlink_log. */
+  get port(): number {
+    const address = new Uint8Array(ADDRESS_LENGTH);
+    this.#check(this.#ffi.getsockname(this.#descriptor.fd, address), 'getsockname');
+    return new Uint32Array(address.buffer)[1]!;
+  }
+
+  setOption(level: number, name: number, value: number): void {
+    this.#check(this.#setInt(level, name, value), 'setsockopt');
+  }
+
+  #setInt(level: number, name: number, value: number): number {
+    return this.#ffi.setsockopt(this.#descriptor.fd, level, name, new Uint8Array(new Int32Array([value]).buffer));
+  }
+
+  /** An array-valued option such as SO_MEMINFO. */
+  getOptions(level: number, name: number, count: number): Uint32Array {
+    const value = new Uint32Array(count);
+    this.#check(this.#ffi.getsockopt(this.#descriptor.fd, level, name, new Uint8Array(value.buffer)), 'getsockopt');
+    return value;
+  }
+
+  reserve(bytes: number, replies: number): number {
+    const needed = bytes + SEND_OVERHEAD;
+    this.#sendBuffer = this.#grow(this.#sendBuffer, needed, SO_SNDBUF, SO_SNDBUFFORCE);
+    this.#receiveBuffer = this.#grow(this.#receiveBuffer, replies * REPLY_CHARGE, SO_RCVBUF, SO_RCVBUFFORCE);
+    return this.#sendBuffer - SEND_OVERHEAD;
+  }
+
+  /** The size in force. Callers without CAP_NET_ADMIN in the initial user namespace end at twice net.core.wmem_max or rmem_max. */
+  #grow(known: number, needed: number, option: number, force: number): number {
+    const current = known || this.getOptions(SOL_SOCKET, option, 1)[0]!;
+    if (needed <= current) return current;
+    // The kernel doubles what it is given.
+    const half = Math.min(Math.ceil(needed / 2), MAX_BUFFER);
+    if (this.#setInt(SOL_SOCKET, force, half) < 0) this.#setInt(SOL_SOCKET, option, half);
+    return this.getOptions(SOL_SOCKET, option, 1)[0]!;
+  }
+
+  /** Calls `ready` on the event loop while there is something to read. */
+  watch(ready: () => void): Watch {
+    if (this.#watch !== undefined) throw new StateError('ERR_BUSY', 'the socket is watched already');
+    this.#watch = this.#ffi.watch(this.#descriptor.fd, ready);
+    return this.#watch;
+  }
+
+  close(): Promise<void> {
+    // uv_poll aborts the process when its descriptor is closed first.
+    this.#watch?.close();
+    this.#watch = undefined;
+    return this.#descriptor.close();
+  }
+}
+
+function refused(errno: number, syscall: string): NetlinkError {
+  const hints: Record<string, string> = {
+    '-24': 'raise `ulimit -n`: each open handle is one descriptor',
+    '-93': 'the kernel has no such netlink protocol, and no module of it could be loaded',
+  };
+  return new NetlinkError({ errno, syscall, hint: hints[errno] });
+}

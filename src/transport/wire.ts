@@ -1,0 +1,25 @@
+/**
+ * The seam between this library and a kernel, at the level of bytes: a netlink socket, or a kernel in memory for tests. What is above it
+ * (sequence numbers, acknowledgements, dumps, batches) does not know which.
+ */
+export interface Wire {
+  /** The namespace in which the kernel answers; 0 where there is none. */
+  readonly netnsInode: number;
+  /** Sends one datagram: its length, or the negative errno. The kernel has carried it out when this returns. */
+  send(bytes: Uint8Array, length: number): number;
+  /** As `send`, away from this thread. */
+  sendOffThread(bytes: Uint8Array, length: number): Promise<number>;
+  /** Reads one datagram without waiting: its length, which may exceed `into` (it was cut then), or the negative errno. */
+  receive(into: Uint8Array): number;
+  receiveOffThread(into: Uint8Array): Promise<number>;
+  /** Makes room for a datagram of `bytes` and for `replies` answers to it. Returns the largest datagram that may be sent. */
+  reserve(bytes: number, replies: number): number;
+  /** Resolves when the kernel has let go. */
+  close(): Promise<void>;
+  readonly closed: boolean;
+}
+
+/** EAGAIN: nothing to read. */
+export const NOTHING = -11;
+/** ENOBUFS: answers did not fit the receive buffer and are gone; what they answered was carried out all the same. */
+export const LOST = -105;

@@ -1,0 +1,30 @@
+import { defineConfig } from 'vitest/config';
+
+const alias = [
+  { find: /^netsteer$/, replacement: new URL('./src/index.ts', import.meta.url).pathname },
+  { find: /^netsteer\/(.+)$/, replacement: `${new URL('./src/', import.meta.url).pathname}$1/index.ts` },
+];
+
+/*
+ * unit    pure: any machine, any user
+ * kernel  real kernels, each test in namespaces of its own; on the host as root, and in the guests
+ * guest   what needs IPVS: only inside the guests (test/vm boots them and runs this project in them)
+ */
+export default defineConfig({
+  resolve: { alias },
+  test: {
+    // setns moves a thread; a process for each file keeps one file's namespaces from another's.
+    pool: 'forks',
+    projects: [
+      { resolve: { alias }, test: { name: 'unit', include: ['test/unit/**/*.test.ts'] } },
+      {
+        resolve: { alias },
+        test: { name: 'kernel', include: ['test/kernel/**/*.test.ts'], testTimeout: 60_000, hookTimeout: 60_000 },
+      },
+      {
+        resolve: { alias },
+        test: { name: 'guest', include: ['test/guest/**/*.test.ts'], testTimeout: 120_000, hookTimeout: 120_000 },
+      },
+    ],
+  },
+});
