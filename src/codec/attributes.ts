@@ -31,8 +31,8 @@ type Flat<T> = { [K in keyof T]: T[K] } & {};
 
 /** The object that a table describes. The mapped types keep each row's documentation on the field. */
 export type ShapeOf<S extends Schema> = Flat<
-  { [K in keyof S as S[K] extends Attribute<infer _T, 'required'> ? K : never]: ValueOf<S[K]> } & {
-    [K in keyof S as S[K] extends Attribute<infer _T, 'optional'> ? K : never]?: ValueOf<S[K]>;
+  { -readonly [K in keyof S as S[K] extends Attribute<infer _T, 'required'> ? K : never]: ValueOf<S[K]> } & {
+    -readonly [K in keyof S as S[K] extends Attribute<infer _T, 'optional'> ? K : never]?: ValueOf<S[K]>;
   } & UnionToIntersection<{ [K in keyof S]: S[K] extends Attribute<infer T, 'inline'> ? T : never }[keyof S]> & {
       unknown?: UnknownAttribute[];
     }

@@ -1,5 +1,6 @@
 export * from './address.ts';
 export * from './attributes.ts';
+export * from './check.ts';
 export * from './struct.ts';
 export * from './types.ts';
 export * from './wire.ts';

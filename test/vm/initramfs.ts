@@ -106,10 +106,11 @@ exec $b switch_root -c /dev/console /root /run/guest/busybox sh /run/guest/main
  * only once: a program that opens its /dev/stdout again must not fail. A background process that keeps the pipe
  * open after the command has ended is given two seconds.
  *
- * busybox stays out of the command's way: its env and its shell would run their own applets for `sh` or `ip`.
+ * coreutils' env starts the command, since busybox's env and shell would run their own applets for `sh` or `ip`.
  */
 function mainScript(kernel: KernelPackage, job: GuestJob): string {
-  const environment = Object.entries(job.env).map(([name, value]) => quote(`${name}=${value}`));
+  const environment = Object.entries(job.env).map(([name, value]) => `${name}=${value}`);
+  const words = [`--chdir=${job.cwd}`, ...environment, ...job.command].map(quote).join(' ');
   const modules = `/lib/modules/${kernel.release}`;
   return `set -e
 b=/run/guest/busybox
@@ -128,14 +129,13 @@ $b cat /run/guest/output >&3 4>&- &
 relay=$!
 echo ready >&4
 set +e
-(cd ${quote(job.cwd)} && exec $b setsid /usr/bin/env -i ${environment.join(' ')} ${job.command.map(quote).join(' ')}) \\
-  </dev/null >/run/guest/output 2>&1 3>&- 4>&-
-code=$?
-cycles=0
-while kill -0 $relay 2>/dev/null && [ $cycles -lt 200 ]; do $b usleep 10000; cycles=$((cycles + 1)); done
+# The subshell: otherwise this one's remark on a killed command would go into the command's output.
+(exec $b setsid /usr/bin/env -i ${words}) </dev/null >/run/guest/output 2>&1 3>&- 4>&-
+echo exit $? >&4
+waits=0
+while kill -0 $relay 2>/dev/null && [ $waits -lt 40 ]; do $b usleep 50000; waits=$((waits + 1)); done
 kill $relay 2>/dev/null
 printf %s ${quote(job.endMarker)} >&3
-echo exit $code >&4
 collect() {
   if $b cp "$2" /run/guest/collected 2>/dev/null; then
     echo file $1 $($b stat -c %s /run/guest/collected) >&4

@@ -113,7 +113,7 @@ export class Machine {
     this.#deadline(this.#options.timeoutSeconds, 'timeout', () => true);
     const qemu = this.#reaper.spawn('qemu-system-x86_64', this.#qemuArguments());
     this.#watch(qemu, 'QEMU', (code, signal) => {
-      if (code === 0) this.#fail('panic', 'the guest ended without reporting an exit code');
+      if (code === 0) this.#fail('panic', `the guest ended without an exit code (${this.#panic() ?? 'powered off'})`);
       else this.#fail('start', `QEMU failed (${signal ?? `exit code ${code}`})`);
     });
   }
@@ -147,6 +147,10 @@ export class Machine {
     ];
   }
 
+  #panic(): string | undefined {
+    return /Kernel panic - not syncing: .*/.exec(this.#console)?.[0].trim();
+  }
+
   /** The console goes through QEMU's stdout; the command's output never does. */
   #watch(child: ChildProcess, what: string, onEnd: (code: number | null, signal: string | null) => void): void {
     const keep = (data: Buffer) => {
@@ -160,12 +164,20 @@ export class Machine {
 
   async #startFileServer(): Promise<void> {
     // sandbox=chroot: the default one pivots the root, which fails where / is a ramdisk.
-    const args = [`--socket-path=${this.#path('root')}`, '-f', '-o', 'source=/', '-o', 'cache=always,sandbox=chroot'];
+    const args = [
+      `--socket-path=${this.#path('root')}`,
+      '-f',
+      '-o',
+      'source=/',
+      '-o',
+      'cache=always,sandbox=chroot,log_level=err',
+    ];
     const server = process.getuid?.() === 0 ? this.#reaper.spawn(VIRTIOFSD, args) : this.#spawnUnprivileged(args);
     let running = true;
     this.#watch(server, 'virtiofsd', (code, signal) => {
       running = false;
-      this.#fail('start', `virtiofsd ended early (${signal ?? `exit code ${code}`})`);
+      // It ends well when QEMU has, whose own end says more.
+      if (code !== 0) this.#fail('start', `virtiofsd ended early (${signal ?? `exit code ${code}`})`);
     });
     while (running && !(await exists(this.#path('root')))) await delay(10);
   }
