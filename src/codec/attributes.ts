@@ -70,6 +70,27 @@ export const nested = <T>(number: number, table: Type<T>) => attribute(number, t
 export const list = <T>(number: number, elementNumber: number, element: Type<T>) =>
   attribute(number, listOf(elementNumber, element));
 
+/** How attributes follow each other: netlink's way, or the short one of nf_tables user data. */
+export interface Framing {
+  readonly headerLength: number;
+  begin(writer: Writer, type: number): number;
+  end(writer: Writer, start: number): void;
+  each(source: Source, start: number, end: number, visit: (type: number, start: number, end: number) => void): void;
+}
+
+const NETLINK_FRAMING: Framing = {
+  headerLength: NLA_HDRLEN,
+  begin: (writer, type) => writer.beginAttribute(type),
+  end: (writer, start) => writer.endAttribute(start),
+  each: eachAttribute,
+};
+
+export interface TableOptions {
+  framing?: Framing;
+  /** Fields of the object that are no attributes: they stand in the message's header, and whoever writes that takes care of them. */
+  header?: readonly string[];
+}
+
 interface Field {
   readonly key: string;
   readonly number: number;
@@ -88,14 +109,20 @@ function keep(value: Fields, ...attributes: UnknownAttribute[]): void {
 
 /** A nest of attributes, declared once: the TypeScript type, the encoder, the decoder and the paths of errors follow from it. */
 export class AttributeTable<T> implements Type<T> {
-  readonly kind = 'nest';
+  /** 'nest' puts NLA_F_NESTED on the attribute that holds it; user data is plain bytes to the kernel. */
+  readonly kind: 'nest' | 'userdata';
   /** The prefix of the kernel's names for these attributes: 'NFTA_RULE'. */
   readonly name: string;
   readonly fields: readonly Field[];
   readonly #byNumber: readonly (Field | undefined)[];
+  readonly #framing: Framing;
+  readonly #header: readonly string[];
 
-  constructor(name: string, schema: Schema) {
+  constructor(name: string, schema: Schema, options: TableOptions = {}) {
     this.name = name;
+    this.kind = options.framing === undefined ? 'nest' : 'userdata';
+    this.#framing = options.framing ?? NETLINK_FRAMING;
+    this.#header = options.header ?? [];
     this.fields = Object.entries(schema).map(([key, { number, type, need }]) => {
       const nest = type.kind === 'nest' || type.kind === 'list';
       return { key, number, type, need, wireType: nest ? number | NLA_F_NESTED : number };
@@ -111,12 +138,16 @@ export class AttributeTable<T> implements Type<T> {
       const row: Attribute<unknown> = { number, type, need: need === 'required' ? 'optional' : need };
       return [key, row] as const;
     });
-    return new AttributeTable<Partial<T>>(this.name, Object.fromEntries(rows));
+    return new AttributeTable<Partial<T>>(this.name, Object.fromEntries(rows), {
+      framing: this.#framing,
+      header: this.#header,
+    });
   }
 
   write(writer: Writer, value: T, context: Context): void {
     if (typeof value !== 'object' || value === null || Array.isArray(value)) throw typeError([], 'an object', value);
-    const written = this.#writeFields(writer, value as Fields, context, false);
+    let written = this.#writeFields(writer, value as Fields, context, false);
+    for (const key of this.#header) if ((value as Fields)[key] !== undefined) written++;
     let given = 0;
     for (const key in value) if ((value as Fields)[key] !== undefined) given++;
     if (given !== written) this.#refuseStrangers(value as Fields);
@@ -127,9 +158,9 @@ export class AttributeTable<T> implements Type<T> {
     let written = 0;
     for (const field of this.fields) {
       if (field.need === 'inline') {
-        const start = writer.beginAttribute(field.wireType);
+        const start = this.#framing.begin(writer, field.wireType);
         written += (field.type as AttributeTable<unknown>).#writeFields(writer, value, context, true);
-        if (writer.length > start + NLA_HDRLEN) writer.endAttribute(start);
+        if (writer.length > start + this.#framing.headerLength) this.#framing.end(writer, start);
         else writer.length = start;
         continue;
       }
@@ -140,9 +171,9 @@ export class AttributeTable<T> implements Type<T> {
       }
       written++;
       try {
-        const start = writer.beginAttribute(field.wireType);
+        const start = this.#framing.begin(writer, field.wireType);
         field.type.write(writer, item, context);
-        writer.endAttribute(start);
+        this.#framing.end(writer, start);
       } catch (error) {
         throw within(error, [field.key]);
       }
@@ -161,9 +192,9 @@ export class AttributeTable<T> implements Type<T> {
       const raw = types.toBytes(item?.bytes);
       if (typeof item?.type !== 'number' || raw === undefined) throw typeError(['unknown', i], '{ type, bytes }', item);
       if (item.in !== (inlined ? this.name : undefined)) continue;
-      const start = writer.beginAttribute(item.type);
+      const start = this.#framing.begin(writer, item.type);
       writer.raw(raw);
-      writer.endAttribute(start);
+      this.#framing.end(writer, start);
     }
   }
 
@@ -194,7 +225,7 @@ export class AttributeTable<T> implements Type<T> {
   }
 
   #readFields(source: Source, start: number, end: number, context: Context, value: Fields, inlined: boolean): void {
-    eachAttribute(source, start, end, (type, payload, payloadEnd) => {
+    this.#framing.each(source, start, end, (type, payload, payloadEnd) => {
       const field = this.#byNumber[type];
       if (field !== undefined && this.#readField(field, source, payload, payloadEnd, context, value)) return;
       const kept: UnknownAttribute = { type, bytes: toHex(source.bytes, payload, payloadEnd) };
@@ -231,8 +262,8 @@ export class AttributeTable<T> implements Type<T> {
   locate(source: Source, start: number, end: number, offset: number, context: Context): Path {
     let found: Path = [];
     try {
-      eachAttribute(source, start, end, (type, payload, payloadEnd) => {
-        if (offset < payload - NLA_HDRLEN || offset >= Math.max(payloadEnd, payload)) return;
+      this.#framing.each(source, start, end, (type, payload, payloadEnd) => {
+        if (offset < payload - this.#framing.headerLength || offset >= Math.max(payloadEnd, payload)) return;
         const field = this.#byNumber[type];
         if (field === undefined) return;
         const own = field.need === 'inline' ? [] : [field.key];
@@ -252,8 +283,12 @@ export class AttributeTable<T> implements Type<T> {
 }
 
 /** Declares a table. `name` is the prefix of the kernel's names: 'NFTA_RULE'. */
-export function attributes<const S extends Schema>(name: string, schema: S): AttributeTable<ShapeOf<S>> {
-  return new AttributeTable<ShapeOf<S>>(name, schema);
+export function attributes<const S extends Schema>(
+  name: string,
+  schema: S,
+  options?: TableOptions,
+): AttributeTable<ShapeOf<S>> {
+  return new AttributeTable<ShapeOf<S>>(name, schema, options);
 }
 
 /** A nest whose attributes all have one number: an array. */

@@ -108,6 +108,11 @@ export class NetNs {
     return new NetNs(fd, true);
   }
 
+  /** @internal Its number, for a call that ends before anything else can run on this thread. Throws `ERR_CLOSED`. */
+  get descriptor(): number {
+    return this.#fd();
+  }
+
   /** Are both the same namespace of the kernel? */
   equals(other: NetNs): boolean {
     return this.inode === other.inode && this.device === other.device;

@@ -182,20 +182,31 @@ export class Exchange {
     return result;
   }
 
-  /** Sends bytes that were written elsewhere, and gives each answer to `visit` until it returns true. */
+  /**
+   * Sends bytes that were written elsewhere, and gives each answer to `visit` until it returns true ('done'), or there are no more. With
+   * 'lost' some did not fit the receive buffer: the earliest are kept by the kernel, later ones are gone.
+   */
   *transact(
     bytes: Uint8Array,
     length: number,
     messages: number,
     visit: (message: Message) => boolean,
-  ): Operation<boolean> {
+  ): Operation<'done' | 'drained' | 'lost'> {
     this.#drain();
     yield* this.send(bytes, length, messages);
+    let lost = false;
     for (;;) {
       const buffer = receiveBuffer();
-      const received = this.#receive(buffer);
-      if (received === NOTHING) return false;
-      for (const message of messagesIn(buffer, 0, received)) if (visit(message)) return true;
+      let received: number;
+      try {
+        received = this.#receive(buffer);
+      } catch (error) {
+        if (!(error instanceof StateError) || error.code !== 'ERR_REPLIES_LOST') throw error;
+        lost = true;
+        continue;
+      }
+      if (received === NOTHING) return lost ? 'lost' : 'drained';
+      for (const message of messagesIn(buffer, 0, received)) if (visit(message)) return 'done';
     }
   }
 

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { buildInitramfs } from './initramfs.ts';
 import { Machine } from './machine.ts';
-import { ensurePackages, GUEST_PACKAGES, type KernelSeries, kernelPackage } from './packages.ts';
+import { ensurePackages, GUEST_PACKAGES, isRoot, type KernelSeries, kernelPackage } from './packages.ts';
 
 export { GuestError, type GuestFailure } from './machine.ts';
 
@@ -80,6 +80,7 @@ export async function runInGuest(options: GuestOptions): Promise<GuestResult> {
       ...options.env,
     },
     collect: options.collect ?? [],
+    unprivileged: !isRoot(),
     endMarker,
   });
   const directory = await mkdtemp(join(tmpdir(), 'netsteer-guest-'));

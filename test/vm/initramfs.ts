@@ -18,6 +18,8 @@ export interface GuestJob {
   readonly env: Readonly<Record<string, string>>;
   /** Files to send back afterwards; absolute paths. */
   readonly collect: readonly string[];
+  /** Whether the file server runs without root's rights. */
+  readonly unprivileged: boolean;
   /** Bytes written behind the command's output, so that the host knows it has all of it. */
   readonly endMarker: string;
 }
@@ -41,6 +43,7 @@ export async function buildInitramfs(kernel: KernelPackage, job: GuestJob): Prom
     { path: 'init', kind: 'file', content: INIT, mode: 0o755 },
     { path: 'main', kind: 'file', content: mainScript(kernel, job) },
   ];
+  if (job.unprivileged) entries.push({ path: 'unprivileged', kind: 'file', content: UNPRIVILEGED });
   for (const [index, path] of modules.entries()) {
     const name = `${String(index).padStart(2, '0')}-${basename(path)}`;
     entries.push({
@@ -82,9 +85,11 @@ b=/bin/busybox
 for module in /modules/*; do $b insmod $module; done
 $b mount -t devtmpfs dev /dev
 $b mount -t virtiofs -o ro host /lower
+lower=/lower
+[ ! -e /unprivileged ] || . /unprivileged
 $b mount -t tmpfs -o mode=755 upper /upper
 $b mkdir /upper/data /upper/work
-$b mount -t overlay -o lowerdir=/lower,upperdir=/upper/data,workdir=/upper/work root /root
+$b mount -t overlay -o lowerdir=$lower,upperdir=/upper/data,workdir=/upper/work root /root
 $b mount -t proc proc /root/proc
 $b mount -t sysfs sys /root/sys
 $b mount -t cgroup2 cgroup2 /root/sys/fs/cgroup
@@ -99,6 +104,21 @@ $b ln -s /proc/self/fd/1 /dev/stdout
 $b ln -s /proc/self/fd/2 /dev/stderr
 $b mount --move /dev /root/dev
 exec $b switch_root -c /dev/console /root /run/guest/busybox sh /run/guest/main
+`;
+
+/**
+ * An overlay opens the files below it with O_NOATIME, which a file server that is not root is refused for everybody
+ * else's files. Except when who mounted the overlay could not ask for it either: so another one, mounted without
+ * CAP_FOWNER, comes between. (That the upper one cannot do without: it could not copy files of other owners.)
+ * Only util-linux's setpriv drops capabilities, so it runs from the host's files.
+ */
+const UNPRIVILEGED = `
+$b mount -t tmpfs run /lower/run
+$b mkdir /lower/run/empty
+$b cp $b /lower/run/busybox
+$b chroot /lower /usr/bin/setpriv --bounding-set=-fowner --inh-caps=-fowner \\
+  /run/busybox mount -t overlay -o ro,lowerdir=/:/run/empty plain /mnt
+lower=/lower/mnt
 `;
 
 /**

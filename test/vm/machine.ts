@@ -5,6 +5,7 @@ import { createServer, type Server } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { ControlReader, OutputReader } from './channels.ts';
+import { isRoot } from './packages.ts';
 import { Reaper } from './reaper.ts';
 
 /**
@@ -79,9 +80,9 @@ export class Machine {
     this.#options = options;
     this.initramfs = join(directory, 'initramfs');
     this.#output = new OutputReader(options.endMarker, options.onOutput);
-    // virtiofsd locks its socket by a file that it never removes.
+    // virtiofsd locks its socket by a file that it never removes (in a /run of its own, when it is not root's).
     const lock = `/var/run/virtiofsd/${this.#path('root').replaceAll('/', '.')}.pid`;
-    this.#reaper = new Reaper([directory, lock]);
+    this.#reaper = new Reaper(isRoot() ? [directory, lock] : [directory]);
   }
 
   /** Boots; resolves with the guest's reports. To be called once, and {@link end} after it in any case. */
@@ -172,7 +173,7 @@ export class Machine {
       '-o',
       'cache=always,sandbox=chroot,log_level=err',
     ];
-    const server = process.getuid?.() === 0 ? this.#reaper.spawn(VIRTIOFSD, args) : this.#spawnUnprivileged(args);
+    const server = isRoot() ? this.#reaper.spawn(VIRTIOFSD, args) : this.#spawnUnprivileged(args);
     let running = true;
     this.#watch(server, 'virtiofsd', (code, signal) => {
       running = false;

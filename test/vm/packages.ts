@@ -49,6 +49,11 @@ export interface KernelPackage {
   readonly modulesDirectory: string;
 }
 
+/** Whether this process may do everything, as opposed to what a user may. */
+export function isRoot(): boolean {
+  return process.getuid?.() === 0;
+}
+
 /**
  * Makes sure Debian packages are installed: as root on Debian the missing ones are installed with apt-get.
  *
@@ -60,7 +65,7 @@ export async function ensurePackages(names: readonly string[]): Promise<void> {
   if (missing.length === 0) return;
   const install = `apt-get install -y --no-install-recommends ${missing.join(' ')}`;
   const debian = await exists('/etc/debian_version');
-  if (!debian || process.getuid?.() !== 0) {
+  if (!debian || !isRoot()) {
     throw new Error(
       `missing ${debian ? '' : '(this needs Debian 12) '}packages: ${missing.join(' ')}\n` +
         `run as root: apt-get update && ${install}`,
@@ -96,6 +101,7 @@ const kernels = new Map<KernelSeries, Promise<KernelPackage>>();
 async function findKernel(series: KernelSeries): Promise<KernelPackage> {
   const directory = join(await cacheDirectory(), 'kernels');
   await mkdir(directory, { recursive: true });
+  await removeAbandoned(directory);
   const reasons: string[] = [];
   try {
     return await obtain(series, directory, []);
@@ -137,7 +143,7 @@ async function downloadAndUnpack(what: string, home: string, directory: string, 
   const scratch = await mkdtemp(join(directory, '.unpack-'));
   try {
     // apt drops its rights to _apt for downloads, who cannot enter root's cache; it warns and goes on without.
-    const sandbox = process.getuid?.() === 0 ? ['-o', 'APT::Sandbox::User=root'] : [];
+    const sandbox = isRoot() ? ['-o', 'APT::Sandbox::User=root'] : [];
     await runCommand('apt-get', [...aptOptions, ...sandbox, '-q', 'download', what], {}, scratch);
     const archive = (await readdir(scratch)).find(file => file.endsWith('.deb'));
     if (!archive) throw new Error(`apt-get download left no archive of ${what}`);
@@ -169,7 +175,9 @@ async function privateLists(directory: string): Promise<string[]> {
     `Dir::State::lists=${join(directory, 'lists')}`,
     `Dir::Cache=${join(directory, 'cache')}`,
     'Acquire::Languages=none',
-    ...(process.getuid?.() === 0 ? ['APT::Sandbox::User=root'] : []),
+    // Without it an update that reached nothing counts as a success.
+    'APT::Update::Error-Mode=any',
+    ...(isRoot() ? ['APT::Sandbox::User=root'] : []),
   ].flatMap(option => ['-o', option]);
   await runCommand('apt-get', [...options, '-q', 'update']);
   return options;
@@ -180,6 +188,15 @@ async function newestCached(series: KernelSeries, directory: string): Promise<Ke
   const dated = await Promise.all(names.map(async name => ({ name, at: (await stat(join(directory, name))).mtimeMs })));
   const newest = dated.sort((a, b) => b.at - a.at)[0];
   return newest && describe(join(directory, newest.name));
+}
+
+/** What an interrupted download left. Younger than an hour it may be one that is still under way. */
+async function removeAbandoned(directory: string): Promise<void> {
+  for (const name of (await readdir(directory)).filter(name => name.startsWith('.'))) {
+    const path = join(directory, name);
+    const age = Date.now() - (await stat(path).catch(() => ({ mtimeMs: Date.now() }))).mtimeMs;
+    if (age > 3600_000) await rm(path, { recursive: true, force: true });
+  }
 }
 
 function cacheName(series: KernelSeries, name: string, version: string): string {

@@ -36,9 +36,12 @@ export class Reaper {
 
   /** Kills what still runs and removes the paths; resolves when both is done. */
   async end(): Promise<void> {
-    for (const child of this.#children) await killed(child);
-    await Promise.all(this.#paths.map(path => rm(path, { recursive: true, force: true })));
-    await killed(this.#shell);
+    try {
+      for (const child of this.#children) await killed(child);
+      await Promise.all(this.#paths.map(path => rm(path, { recursive: true, force: true })));
+    } finally {
+      await killed(this.#shell);
+    }
   }
 }
 

@@ -1,0 +1,137 @@
+import {
+  attribute,
+  attributes,
+  flags,
+  inline,
+  listOf,
+  named,
+  opt,
+  S32_BE,
+  string,
+  type Type,
+  text,
+  U32_BE,
+  u32be,
+  u64be,
+} from '../codec/index.ts';
+import { typeError } from '../errors.ts';
+import * as C from './constants.ts';
+import type { Family } from './family.ts';
+import { commentUserdata } from './userdata.ts';
+
+const INET_HOOKS = {
+  prerouting: C.NF_INET_PRE_ROUTING,
+  input: C.NF_INET_LOCAL_IN,
+  forward: C.NF_INET_FORWARD,
+  output: C.NF_INET_LOCAL_OUT,
+  postrouting: C.NF_INET_POST_ROUTING,
+  ingress: C.NF_INET_INGRESS,
+} as const;
+/** include/uapi/linux/netfilter_arp.h */
+const ARP_HOOKS = { input: 0, output: 1, forward: 2 } as const;
+const NETDEV_HOOKS = { ingress: C.NF_NETDEV_INGRESS, egress: C.NF_NETDEV_EGRESS } as const;
+
+export type Hook = keyof typeof INET_HOOKS | keyof typeof NETDEV_HOOKS;
+
+const HOOK_TYPES: Record<number, Type<Hook | number>> = {
+  [C.NFPROTO_ARP]: named(U32_BE, ARP_HOOKS) as Type<Hook | number>,
+  [C.NFPROTO_NETDEV]: named(U32_BE, NETDEV_HOOKS) as Type<Hook | number>,
+};
+const INET_HOOK = named(U32_BE, INET_HOOKS) as Type<Hook | number>;
+
+/** The same number is another hook in another family. */
+const HOOK: Type<Hook | number> = {
+  kind: 'hook',
+  write: (writer, hook, context) => (HOOK_TYPES[context.family] ?? INET_HOOK).write(writer, hook, context),
+  read: (source, start, end, context) => (HOOK_TYPES[context.family] ?? INET_HOOK).read(source, start, end, context),
+};
+
+const NAMED_PRIORITIES = {
+  raw: -300,
+  mangle: -150,
+  dstnat: -100,
+  filter: 0,
+  security: 50,
+  srcnat: 100,
+  out: 100,
+} as const;
+/** Bridge chains have an order of their own (include/uapi/linux/netfilter_bridge.h). */
+const BRIDGE_PRIORITIES = { dstnat: -300, filter: -200, out: 100, srcnat: 300 } as const;
+
+/** A number, or nft's name for one: 'dstnat' is -100, and -300 on bridges. Lower comes first. */
+export type Priority = number | keyof typeof NAMED_PRIORITIES;
+
+const PRIORITY: Type<Priority> = {
+  kind: 's32be priority',
+  write(writer, priority, context) {
+    const names: Record<string, number> = context.family === C.NFPROTO_BRIDGE ? BRIDGE_PRIORITIES : NAMED_PRIORITIES;
+    const value = typeof priority === 'string' && Object.hasOwn(names, priority) ? names[priority] : priority;
+    if (typeof value !== 'number')
+      throw typeError([], `a number, or one of ${Object.keys(names).join(', ')}`, priority);
+    S32_BE.write(writer, value, context);
+  },
+  read: (source, start, end, context) => S32_BE.read(source, start, end, context),
+};
+
+const hookTable = attributes('NFTA_HOOK', {
+  hook: opt(attribute(C.NFTA_HOOK_HOOKNUM, HOOK)),
+  priority: opt(attribute(C.NFTA_HOOK_PRIORITY, PRIORITY)),
+  /** One device, for ingress and egress. */
+  device: opt(string(C.NFTA_HOOK_DEV, 15)),
+  devices: opt(attribute(C.NFTA_HOOK_DEVS, listOf(C.NFTA_DEVICE_NAME, text(15)))),
+});
+
+const countersTable = attributes('NFTA_COUNTER', {
+  bytes: opt(u64be(C.NFTA_COUNTER_BYTES)),
+  packets: opt(u64be(C.NFTA_COUNTER_PACKETS)),
+});
+
+export const chainTable = attributes(
+  'NFTA_CHAIN',
+  {
+    table: string(C.NFTA_CHAIN_TABLE, 255),
+    /** The kernel's number for it. */
+    handle: opt(u64be(C.NFTA_CHAIN_HANDLE)),
+    /** Absent in a chain that has only a number. */
+    name: opt(string(C.NFTA_CHAIN_NAME, 255)),
+    hooking: inline(C.NFTA_CHAIN_HOOK, hookTable),
+    policy: opt(attribute(C.NFTA_CHAIN_POLICY, named(U32_BE, { drop: C.NF_DROP, accept: C.NF_ACCEPT }))),
+    /** References to it. Read only. */
+    use: opt(u32be(C.NFTA_CHAIN_USE)),
+    type: opt(string(C.NFTA_CHAIN_TYPE, 31)),
+    counters: opt(attribute(C.NFTA_CHAIN_COUNTERS, countersTable)),
+    flags: opt(
+      attribute(
+        C.NFTA_CHAIN_FLAGS,
+        flags(U32_BE, { base: C.NFT_CHAIN_BASE, offload: C.NFT_CHAIN_HW_OFFLOAD, binding: C.NFT_CHAIN_BINDING }),
+      ),
+    ),
+    /** The number that the chain has within its own transaction. */
+    id: opt(u32be(C.NFTA_CHAIN_ID)),
+    userdata: inline(C.NFTA_CHAIN_USERDATA, commentUserdata),
+  },
+  { header: ['family'] },
+);
+
+export interface ChainKey {
+  family: Family;
+  table: string;
+  /** At most 255 bytes. */
+  name: string;
+}
+
+/** A chain of rules. With type, hook and priority it is a base chain, which packets come to; without, rules jump to it. */
+export interface Chain extends ChainKey {
+  type?: 'filter' | 'nat' | 'route' | (string & {});
+  hook?: Hook | number;
+  priority?: Priority;
+  /** What becomes of packets that no rule decides about; default accept. */
+  policy?: 'accept' | 'drop' | number;
+  /** For ingress and egress: the devices whose packets come. */
+  device?: string;
+  devices?: string[];
+  comment?: string;
+  flags?: ('base' | 'offload' | 'binding' | number)[];
+  handle?: bigint;
+  use?: number;
+}

@@ -1,0 +1,28 @@
+import { type Path, rangeError, typeError } from '../errors.ts';
+import * as C from './constants.ts';
+
+const FAMILIES = {
+  ip: C.NFPROTO_IPV4,
+  ip6: C.NFPROTO_IPV6,
+  inet: C.NFPROTO_INET,
+  arp: C.NFPROTO_ARP,
+  bridge: C.NFPROTO_BRIDGE,
+  netdev: C.NFPROTO_NETDEV,
+} as const;
+
+/** The address family of a table; 'inet' sees both IPv4 and IPv6. */
+export type Family = keyof typeof FAMILIES;
+
+/** 'unspecified' is the family of messages that concern none, such as the generation's. */
+export type MessageFamily = Family | 'unspecified' | number;
+
+export function familyNumber(family: unknown, path: Path): number {
+  if (typeof family !== 'string') throw typeError(path, `one of ${Object.keys(FAMILIES).join(', ')}`, family);
+  if (!Object.hasOwn(FAMILIES, family)) throw rangeError(path, `one of ${Object.keys(FAMILIES).join(', ')}`, family);
+  return FAMILIES[family as Family];
+}
+
+export function familyName(number: number): MessageFamily {
+  if (number === C.NFPROTO_UNSPEC) return 'unspecified';
+  return (Object.keys(FAMILIES) as Family[]).find(name => FAMILIES[name] === number) ?? number;
+}

@@ -1,0 +1,29 @@
+export type { Chain, ChainKey, Hook, Priority } from './chain.ts';
+export type { Data, Verdict } from './data.ts';
+export type { Expression } from './expression.ts';
+export type { Family, MessageFamily } from './family.ts';
+export * from './language/builders.ts';
+export { compileRule } from './language/compile.ts';
+export { decompileRule, type UncompiledStatement } from './language/decompile.ts';
+export type {
+  LeftSide,
+  Log,
+  Match,
+  MatchOperator,
+  Origin,
+  Redirect,
+  RightSide,
+  Statement,
+} from './language/statement.ts';
+export { formatRule, formatRuleset } from './language/text.ts';
+export { decodeMessage, encodeMessage, type MessageName, type NftMessage } from './message.ts';
+export { type CommitOptions, Nftables, type NftablesOptions, type Ruleset, type RulesetFilter } from './nftables.ts';
+export type { Rule, RuleEntry, RuleKey } from './rule.ts';
+export type { Table, TableKey } from './table.ts';
+export {
+  type FlushReference,
+  type NewObject,
+  type ObjectReference,
+  Transaction,
+  type TransactionOperation,
+} from './transaction.ts';

@@ -1,0 +1,61 @@
+import { attributes, inline, list, nested, opt, string, u32be, u64be } from '../codec/index.ts';
+import * as C from './constants.ts';
+import { EXPRESSION, type Expression } from './expression.ts';
+import type { Family } from './family.ts';
+import type { Statement } from './language/statement.ts';
+import { commentUserdata } from './userdata.ts';
+
+const compatTable = attributes('NFTA_RULE_COMPAT', {
+  protocol: u32be(C.NFTA_RULE_COMPAT_PROTO),
+  flags: u32be(C.NFTA_RULE_COMPAT_FLAGS),
+});
+
+export const ruleTable = attributes(
+  'NFTA_RULE',
+  {
+    table: string(C.NFTA_RULE_TABLE, 255),
+    chain: string(C.NFTA_RULE_CHAIN, 255),
+    /** The kernel's number for it, unique in its table. */
+    handle: opt(u64be(C.NFTA_RULE_HANDLE)),
+    expressions: opt(list(C.NFTA_RULE_EXPRESSIONS, C.NFTA_LIST_ELEM, EXPRESSION)),
+    /** What xt matches and targets want to know; the kernel never says it again. */
+    compat: opt(nested(C.NFTA_RULE_COMPAT, compatTable)),
+    /** The handle of the rule before it (in listings), or of the one to stand next to (in requests). */
+    position: opt(u64be(C.NFTA_RULE_POSITION)),
+    userdata: inline(C.NFTA_RULE_USERDATA, commentUserdata),
+    /** The number that the rule has within its own transaction. */
+    id: opt(u32be(C.NFTA_RULE_ID)),
+    positionId: opt(u32be(C.NFTA_RULE_POSITION_ID)),
+    chainId: opt(u32be(C.NFTA_RULE_CHAIN_ID)),
+  },
+  { header: ['family'] },
+);
+
+export interface RuleKey {
+  family: Family;
+  table: string;
+  chain: string;
+  /** The kernel's number for it, unique in its table. */
+  handle: bigint;
+}
+
+interface RulePlace {
+  family: Family;
+  table: string;
+  chain: string;
+  /** With `add`, the handle of the rule after which it comes; with `insert`, of the one before which. */
+  position?: bigint;
+  /** A remark for people, at most 127 bytes. */
+  comment?: string;
+  handle?: bigint;
+}
+
+/** A rule as it is written: in nft's statements, or in the kernel's own expressions. */
+export type Rule = RulePlace &
+  ({ statements: Statement[]; expressions?: never } | { expressions: Expression[]; statements?: never });
+
+/** A rule as the kernel has it. */
+export interface RuleEntry extends RulePlace {
+  handle: bigint;
+  expressions: Expression[];
+}

@@ -1,0 +1,38 @@
+import { attribute, attributes, flags, inline, opt, string, U32_BE, u32be, u64be } from '../codec/index.ts';
+import * as C from './constants.ts';
+import type { Family } from './family.ts';
+import { commentUserdata } from './userdata.ts';
+
+export const tableTable = attributes(
+  'NFTA_TABLE',
+  {
+    name: string(C.NFTA_TABLE_NAME, 255),
+    /** dormant: its chains see no packets. owner (Linux 5.12): it belongs to the socket that made it, and goes with it. */
+    flags: opt(
+      attribute(C.NFTA_TABLE_FLAGS, flags(U32_BE, { dormant: C.NFT_TABLE_F_DORMANT, owner: C.NFT_TABLE_F_OWNER })),
+    ),
+    /** Chains, sets, objects and flowtables in it. Read only. */
+    use: opt(u32be(C.NFTA_TABLE_USE)),
+    /** The kernel's number for it. Read only. */
+    handle: opt(u64be(C.NFTA_TABLE_HANDLE)),
+    /** The netlink port of its owner. Read only. */
+    owner: opt(u32be(C.NFTA_TABLE_OWNER)),
+    userdata: inline(C.NFTA_TABLE_USERDATA, commentUserdata),
+  },
+  { header: ['family'] },
+);
+
+export interface TableKey {
+  family: Family;
+  /** At most 255 bytes. */
+  name: string;
+}
+
+/** A table: a namespace of chains, sets and objects of one family. */
+export interface Table extends TableKey {
+  flags?: ('dormant' | 'owner' | number)[];
+  comment?: string;
+  use?: number;
+  handle?: bigint;
+  owner?: number;
+}

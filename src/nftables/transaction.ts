@@ -1,0 +1,283 @@
+import { sourceOf, Writer } from '../codec/index.ts';
+import { type Path, typeError, within } from '../errors.ts';
+import {
+  NFNL_BATCH_GENID,
+  NFNL_SUBSYS_NFTABLES,
+  NLM_F_ACK,
+  NLM_F_APPEND,
+  NLM_F_CREATE,
+  NLM_F_EXCL,
+  NLM_F_REPLACE,
+  NLM_F_REQUEST,
+} from '../transport/constants.ts';
+import {
+  beginMessage,
+  endMessage,
+  NLMSG_HDRLEN,
+  nfgenmsg,
+  setFlags,
+  writeBatchBegin,
+  writeBatchEnd,
+  writeHeader,
+} from '../transport/index.ts';
+import type { Chain, ChainKey } from './chain.ts';
+import { familyNumber } from './family.ts';
+import { compileRule } from './language/compile.ts';
+import type { Origin } from './language/statement.ts';
+import { MESSAGES, type MessageName } from './message.ts';
+import type { Rule, RuleKey } from './rule.ts';
+import type { Table, TableKey } from './table.ts';
+
+export type Verb = 'add' | 'create' | 'insert' | 'replace' | 'delete' | 'destroy' | 'flush';
+export type ObjectKind = 'table' | 'chain' | 'rule';
+
+/** One object under the name of its kind. */
+export type NewObject = { table: Table } | { chain: Chain } | { rule: Rule };
+export type ObjectReference = { table: TableKey } | { chain: ChainKey } | { rule: RuleKey };
+export type FlushReference = { table: TableKey } | { chain: ChainKey };
+
+/** What one verb does to one kind of object: a message, its flags, and which fields of the object it carries (all where undefined). */
+interface Action {
+  readonly message: MessageName;
+  readonly flags: number;
+  readonly fields?: Readonly<Record<string, string>>;
+}
+
+const KEY_FIELDS: Record<ObjectKind, Readonly<Record<string, string>>> = {
+  table: { name: 'name' },
+  chain: { table: 'table', name: 'name' },
+  rule: { table: 'table', chain: 'chain', handle: 'handle' },
+};
+
+const ACTIONS: Record<Verb, Partial<Record<ObjectKind, readonly Action[]>>> = {
+  add: {
+    table: [{ message: 'newtable', flags: NLM_F_CREATE }],
+    chain: [{ message: 'newchain', flags: NLM_F_CREATE }],
+    rule: [{ message: 'newrule', flags: NLM_F_CREATE | NLM_F_APPEND }],
+  },
+  create: {
+    table: [{ message: 'newtable', flags: NLM_F_CREATE | NLM_F_EXCL }],
+    chain: [{ message: 'newchain', flags: NLM_F_CREATE | NLM_F_EXCL }],
+  },
+  insert: { rule: [{ message: 'newrule', flags: NLM_F_CREATE }] },
+  replace: { rule: [{ message: 'newrule', flags: NLM_F_REPLACE }] },
+  delete: {
+    table: [{ message: 'deltable', flags: 0, fields: KEY_FIELDS.table }],
+    chain: [{ message: 'delchain', flags: 0, fields: KEY_FIELDS.chain }],
+    rule: [{ message: 'delrule', flags: 0, fields: KEY_FIELDS.rule }],
+  },
+  destroy: {
+    // NFT_MSG_DESTROYTABLE came with Linux 6.3. Making sure that it is there and deleting it is the same, on every kernel.
+    table: [
+      { message: 'newtable', flags: NLM_F_CREATE, fields: KEY_FIELDS.table },
+      { message: 'deltable', flags: 0, fields: KEY_FIELDS.table },
+    ],
+  },
+  flush: {
+    table: [{ message: 'delrule', flags: 0, fields: { name: 'table' } }],
+    chain: [{ message: 'delrule', flags: 0, fields: { table: 'table', name: 'chain' } }],
+  },
+};
+
+/** One operation of a transaction, as the caller gave it. */
+export interface TransactionOperation {
+  readonly verb: Verb;
+  readonly kind: ObjectKind;
+  /** `{ rule: { ... } }` */
+  readonly subject: object;
+}
+
+/** Where one message of the encoded transaction stands, and which operation it belongs to. */
+interface EncodedMessage {
+  readonly start: number;
+  readonly end: number;
+  readonly operation: number;
+  readonly message: MessageName;
+  readonly family: number;
+}
+
+/** A transaction as bytes. Its messages have the sequence numbers 1 (the batch's begin), 2 and so on. */
+export interface EncodedTransaction {
+  readonly bytes: Uint8Array;
+  /** Where the batch's end stands. */
+  readonly end: number;
+  readonly messages: readonly EncodedMessage[];
+  readonly origins: ReadonlyMap<number, Origin>;
+}
+
+/** The batch's begin has the number before it. */
+const FIRST_SEQUENCE = 2;
+/** A begin or end without attributes: nlmsghdr and nfgenmsg. */
+const BATCH_MARKER = 20;
+
+/**
+ * A list of operations that the kernel carries out together or not at all. It is a value without a socket: made once, it can be committed to
+ * any number of namespaces, and is encoded once. Each verb checks and encodes its object on the spot: what is wrong with it is thrown there,
+ * as a TypeError or RangeError with its path, and changing the object afterwards changes nothing here.
+ */
+export class Transaction {
+  readonly #operations: TransactionOperation[] = [];
+  readonly #messages: EncodedMessage[] = [];
+  readonly #origins = new Map<number, Origin>();
+  readonly #writer = new Writer(1024);
+  #encoded: EncodedTransaction | undefined;
+
+  constructor() {
+    writeBatchBegin(this.#writer, NFNL_SUBSYS_NFTABLES, FIRST_SEQUENCE - 1);
+  }
+
+  get operations(): readonly TransactionOperation[] {
+    return this.#operations;
+  }
+
+  get length(): number {
+    return this.#operations.length;
+  }
+
+  /** Makes sure that the object is there (a rule is appended to its chain, or put after `position`). */
+  add(object: NewObject): this {
+    return this.#push('add', object);
+  }
+  /** Makes a table or chain that must not be there yet. */
+  create(object: { table: Table } | { chain: Chain }): this {
+    return this.#push('create', object);
+  }
+  /** Puts a rule at the beginning of its chain, or before `position`. */
+  insert(object: { rule: Rule }): this {
+    return this.#push('insert', object);
+  }
+  /** Puts a rule in the place of the one with its `handle`. */
+  replace(object: { rule: Rule & { handle: bigint } }): this {
+    return this.#push('replace', object);
+  }
+  /** Removes what must be there. A table goes with all that is in it. */
+  delete(object: ObjectReference): this {
+    return this.#push('delete', object);
+  }
+  /** Makes sure that a table is not there. */
+  destroy(object: { table: TableKey }): this {
+    return this.#push('destroy', object);
+  }
+  /** Removes all rules of a table or chain. */
+  flush(object: FlushReference): this {
+    return this.#push('flush', object);
+  }
+
+  #push(verb: Verb, subject: object): this {
+    const kinds = typeof subject === 'object' && subject !== null ? Object.keys(subject) : [];
+    const kind = kinds[0] as ObjectKind | undefined;
+    if (kinds.length !== 1 || kind === undefined || !Object.hasOwn(ACTIONS[verb], kind)) {
+      throw typeError([], `an object with one key, ${Object.keys(ACTIONS[verb]).join(' or ')}, for ${verb}`, subject);
+    }
+    const operation: TransactionOperation = { verb, kind, subject };
+    this.#encoded = undefined;
+    const { length } = this.#writer;
+    try {
+      this.#write(operation, ACTIONS[verb][kind]!);
+    } catch (error) {
+      this.#writer.length = length;
+      this.#messages.length = this.#messages.findLastIndex(message => message.operation < this.#operations.length) + 1;
+      throw within(error, [kind]);
+    }
+    this.#operations.push(operation);
+    return this;
+  }
+
+  #write(operation: TransactionOperation, actions: readonly Action[]): void {
+    const writer = this.#writer;
+    const index = this.#operations.length;
+    const { object, family, origin } = prepare(operation);
+    if (origin !== undefined) this.#origins.set(index, origin);
+    for (const { message, flags, fields } of actions) {
+      const sequence = FIRST_SEQUENCE + this.#messages.length;
+      const start = beginMessage(writer, MESSAGES[message].number, NLM_F_REQUEST | flags, sequence);
+      writeHeader(writer, family, 0);
+      MESSAGES[message].table.write(writer, (fields === undefined ? object : pick(object, fields)) as never, {
+        family,
+      });
+      endMessage(writer, start);
+      this.#messages.push({ start, end: writer.length, operation: index, message, family });
+    }
+  }
+
+  /** The transaction's bytes, made by the first call and shared by all commits. @internal */
+  encode(): EncodedTransaction {
+    if (this.#encoded !== undefined) return this.#encoded;
+    const writer = new Writer(this.#writer.length + BATCH_MARKER);
+    writer.raw(this.#writer.bytes.subarray(0, this.#writer.length));
+    // The kernels that do not acknowledge the batch's end (before 6.10 or so) answer here that they have read it all.
+    const last = this.#messages.at(-1);
+    if (last !== undefined) setFlags(writer, last.start, NLM_F_ACK);
+    const end = writer.length;
+    writeBatchEnd(writer, NFNL_SUBSYS_NFTABLES, FIRST_SEQUENCE + this.#messages.length);
+    const bytes = writer.bytes.subarray(0, writer.length);
+    this.#encoded = { bytes, end, messages: [...this.#messages], origins: this.#origins };
+    return this.#encoded;
+  }
+}
+
+/** Checks what every object has, and turns a rule's statements into expressions. */
+function prepare({ kind, subject }: TransactionOperation): {
+  object: Record<string, unknown>;
+  family: number;
+  origin?: Origin;
+} {
+  const object = (subject as Record<string, unknown>)[kind];
+  if (typeof object !== 'object' || object === null) throw typeError([], 'an object', object);
+  const fields = object as Record<string, unknown>;
+  const family = familyNumber(fields.family, ['family']);
+  if (kind !== 'rule' || fields.statements === undefined) return { object: fields, family };
+  if (fields.expressions !== undefined)
+    throw typeError(['expressions'], 'either statements or expressions', fields.expressions);
+  const { statements, ...rest } = fields;
+  const { expressions, origin } = compileRule({ family: fields.family, statements } as Parameters<
+    typeof compileRule
+  >[0]);
+  return { object: { ...rest, expressions }, family, origin };
+}
+
+function pick(object: Record<string, unknown>, fields: Readonly<Record<string, string>>): Record<string, unknown> {
+  const picked: Record<string, unknown> = {};
+  for (const [from, to] of Object.entries(fields)) {
+    if (object[from] === undefined) throw typeError([from], 'a value', undefined, 'ERR_MISSING');
+    picked[to] = object[from];
+  }
+  return picked;
+}
+
+/** The operation and the message that a sequence number of the kernel's answers means; undefined is the batch itself. */
+export function messageOf(encoded: EncodedTransaction, sequence: number): EncodedMessage | undefined {
+  return encoded.messages[sequence - FIRST_SEQUENCE];
+}
+
+/** The place in the caller's operation that a byte of its message was written from. */
+export function pathOf(
+  encoded: EncodedTransaction,
+  operation: TransactionOperation,
+  message: EncodedMessage,
+  offset: number,
+): Path {
+  const bytes = encoded.bytes.subarray(message.start, message.end);
+  const { table } = MESSAGES[message.message];
+  const inner = table.locate(sourceOf(bytes), NLMSG_HDRLEN + nfgenmsg.size, bytes.length, offset, {
+    family: message.family,
+  });
+  if (inner.length === 0) return [operation.kind];
+  const origin = inner[0] === 'expressions' ? encoded.origins.get(message.operation)?.[inner[1] as number] : undefined;
+  return [operation.kind, ...(origin ?? inner)];
+}
+
+/** The bytes to send: with the condition that the ruleset is still at a generation, and without the end that makes the kernel commit. */
+export function bytesOf(encoded: EncodedTransaction, options: { generation?: number; dryRun?: boolean }): Uint8Array {
+  const end = options.dryRun ? encoded.end : encoded.bytes.length;
+  const { generation } = options;
+  if (generation === undefined) return encoded.bytes.subarray(0, end);
+  const writer = new Writer(encoded.bytes.length + 8);
+  writeBatchBegin(writer, NFNL_SUBSYS_NFTABLES, FIRST_SEQUENCE - 1, () => {
+    const start = writer.beginAttribute(NFNL_BATCH_GENID);
+    writer.u32(generation, false);
+    writer.endAttribute(start);
+  });
+  writer.raw(encoded.bytes.subarray(BATCH_MARKER, end));
+  return writer.bytes.subarray(0, writer.length);
+}

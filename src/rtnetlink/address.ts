@@ -1,0 +1,185 @@
+import {
+  attribute,
+  attributes,
+  checkObject,
+  checkString,
+  type Infer,
+  IP_ADDRESS,
+  named,
+  namedBits,
+  opt,
+  struct,
+  U8,
+  U32_NE,
+  u32ne,
+} from '../codec/index.ts';
+import { typeError } from '../errors.ts';
+import * as C from './constants.ts';
+import { checkBoolean, checkName, deviceName } from './device.ts';
+import { checkPrefix, FAMILIES, familyName, type IpFamily } from './prefix.ts';
+import { kind } from './request.ts';
+
+/** How far an address or a route is valid. */
+export const SCOPES = {
+  global: C.RT_SCOPE_UNIVERSE,
+  site: C.RT_SCOPE_SITE,
+  link: C.RT_SCOPE_LINK,
+  host: C.RT_SCOPE_HOST,
+  nowhere: C.RT_SCOPE_NOWHERE,
+} as const;
+export type Scope = keyof typeof SCOPES;
+
+const ADDRESS_FLAGS = {
+  nodad: C.IFA_F_NODAD,
+  optimistic: C.IFA_F_OPTIMISTIC,
+  dadfailed: C.IFA_F_DADFAILED,
+  homeaddress: C.IFA_F_HOMEADDRESS,
+  deprecated: C.IFA_F_DEPRECATED,
+  tentative: C.IFA_F_TENTATIVE,
+  permanent: C.IFA_F_PERMANENT,
+  managetempaddr: C.IFA_F_MANAGETEMPADDR,
+  noprefixroute: C.IFA_F_NOPREFIXROUTE,
+  mcautojoin: C.IFA_F_MCAUTOJOIN,
+  'stable-privacy': C.IFA_F_STABLE_PRIVACY,
+} as const;
+/** One bit is 'secondary' with IPv4 (goes when the first address of its network goes) and 'temporary' with IPv6 (RFC 8981). */
+export type AddressFlag = keyof typeof ADDRESS_FLAGS | 'secondary' | 'temporary';
+const FLAGS_OF: Readonly<Record<IpFamily, Readonly<Partial<Record<AddressFlag, number>>>>> = {
+  ipv4: { secondary: C.IFA_F_SECONDARY, ...ADDRESS_FLAGS },
+  ipv6: { temporary: C.IFA_F_TEMPORARY, ...ADDRESS_FLAGS },
+};
+
+const ORIGINS = {
+  loopback: C.IFAPROT_KERNEL_LO,
+  'router-advertisement': C.IFAPROT_KERNEL_RA,
+  'link-local': C.IFAPROT_KERNEL_LL,
+} as const;
+
+const FOREVER = 0xffffffff;
+
+export const ifaddrmsg = struct('ifaddrmsg', {
+  ifa_family: [1, U8],
+  ifa_prefixlen: [1, U8],
+  ifa_flags: [1, U8],
+  ifa_scope: [1, named(U8, SCOPES)],
+  ifa_index: [4, U32_NE],
+});
+
+/** Lifetimes in seconds from the answer on, stamps in hundredths of a second since the system's start. */
+export const ifa_cacheinfo = struct('ifa_cacheinfo', {
+  ifa_prefered: [4, U32_NE],
+  ifa_valid: [4, U32_NE],
+  cstamp: [4, U32_NE],
+  tstamp: [4, U32_NE],
+});
+
+export const IFA = attributes('IFA', {
+  /** The address; with IFA_LOCAL beside it, the network or the other end of a point-to-point link. */
+  address: opt(attribute(C.IFA_ADDRESS, IP_ADDRESS)),
+  /** The device's own address. IPv4 always has it. */
+  local: opt(attribute(C.IFA_LOCAL, IP_ADDRESS)),
+  /** IPv4: a name for the address, up to 15 bytes; the device's where none was given. Programs of old look for 'eth0:something'. */
+  label: opt(attribute(C.IFA_LABEL, deviceName())),
+  /** IPv4: the broadcast address; absent unless one was given. */
+  broadcast: opt(attribute(C.IFA_BROADCAST, IP_ADDRESS)),
+  /** IPv6: an anycast address. */
+  anycast: opt(attribute(C.IFA_ANYCAST, IP_ADDRESS)),
+  /** IPv6: a multicast address. */
+  multicast: opt(attribute(C.IFA_MULTICAST, IP_ADDRESS)),
+  /** How long it is valid, and since when. */
+  cacheInfo: opt(attribute(C.IFA_CACHEINFO, ifa_cacheinfo)),
+  /** All flags; the header has the lower eight. */
+  flags: opt(u32ne(C.IFA_FLAGS)),
+  /** The metric of the route to the address's network. */
+  metric: opt(u32ne(C.IFA_RT_PRIORITY)),
+  /** Who added it (Linux 5.18): the kernel for one of three reasons, or a program's own number. */
+  origin: opt(attribute(C.IFA_PROTO, named(U8, ORIGINS))),
+});
+
+export type AddressAttributes = Infer<typeof IFA>;
+export type AddressHeader = Infer<typeof ifaddrmsg>;
+export const ADDRESS = kind(ifaddrmsg, IFA);
+
+/** An IP address of a device. */
+export interface LinkAddress
+  extends Pick<AddressAttributes, 'label' | 'broadcast' | 'anycast' | 'multicast' | 'metric' | 'origin' | 'unknown'> {
+  /** The device's name. */
+  device: string;
+  family: IpFamily;
+  /** With its prefix length: '10.10.0.100/32'. */
+  address: string;
+  /** The other end of a point-to-point link; the prefix length is then its. */
+  peer?: string;
+  scope: Scope | number;
+  /** Bits without a name are one number at the end. */
+  flags: (AddressFlag | number)[];
+  /** Valid for so long from now; absent where it is for ever. */
+  validSeconds?: number;
+  /** Used for new connections for so long; absent where it is for ever. */
+  preferredSeconds?: number;
+  /** When it was added and last changed, in hundredths of a second since the system's start. */
+  createdCentiseconds?: number;
+  updatedCentiseconds?: number;
+}
+
+export function readAddress(header: AddressHeader, value: AddressAttributes, device: string): LinkAddress | undefined {
+  const family = familyName(header.ifa_family);
+  const { address, local = address, cacheInfo, flags, ...rest } = value;
+  if (family === undefined || local === undefined) return undefined;
+  const result: LinkAddress = {
+    device,
+    family,
+    address: `${local}/${header.ifa_prefixlen}`,
+    ...(address !== undefined && address !== local && { peer: address }),
+    scope: header.ifa_scope,
+    flags: namedBits(flags ?? header.ifa_flags, FLAGS_OF[family] as Readonly<Record<AddressFlag, number>>),
+    ...rest,
+  };
+  if (cacheInfo !== undefined) {
+    if (cacheInfo.ifa_valid !== FOREVER) result.validSeconds = cacheInfo.ifa_valid;
+    if (cacheInfo.ifa_prefered !== FOREVER) result.preferredSeconds = cacheInfo.ifa_prefered;
+    result.createdCentiseconds = cacheInfo.cstamp;
+    result.updatedCentiseconds = cacheInfo.tstamp;
+  }
+  return result;
+}
+
+export interface AddressOptions {
+  /** IPv4 only: the label of the address, 1 to 15 bytes, the device's name where left out. `ip` insists on 'eth0' or 'eth0:...', the kernel does not. */
+  label?: string;
+  /**
+   * IPv6 only: use the address at once. Otherwise the kernel first asks for a second or two whether another has it (duplicate address
+   * detection), and it is 'tentative' meanwhile.
+   */
+  noDad?: boolean;
+}
+
+/** The message for an address, but for the device's index. */
+export function writeAddress(
+  name: string,
+  address: string,
+  options: AddressOptions,
+): { header: AddressHeader; attributes: AddressAttributes } {
+  checkName(name, ['name']);
+  const prefix = checkPrefix(address, ['address']);
+  checkObject(options, [], ['label', 'noDad']);
+  const attributes: AddressAttributes = { local: prefix.address, address: prefix.address };
+  if (options.label !== undefined) {
+    if (prefix.family !== 'ipv4') throw typeError(['label'], 'nothing: only IPv4 has labels', options.label);
+    attributes.label = checkString(options.label, ['label'], 15);
+  }
+  const noDad = options.noDad !== undefined && checkBoolean(options.noDad, ['noDad']);
+  if (noDad && prefix.family !== 'ipv6') throw typeError(['noDad'], 'nothing: IPv4 has no such detection', noDad);
+  const loopback = prefix.family === 'ipv4' && prefix.address.startsWith('127.');
+  return {
+    header: {
+      ifa_family: FAMILIES[prefix.family],
+      ifa_prefixlen: prefix.length,
+      ifa_flags: noDad ? C.IFA_F_NODAD : 0,
+      // The kernel finds the scope of IPv6 addresses itself; that of IPv4 ones it believes.
+      ifa_scope: loopback ? 'host' : 'global',
+      ifa_index: 0,
+    },
+    attributes,
+  };
+}

@@ -1,0 +1,108 @@
+import { checkInteger, type Type, toHex, toText } from '../codec/index.ts';
+import { type Path, rangeError, typeError } from '../errors.ts';
+
+/** IFNAMSIZ - 1: bytes in the name of a network device. */
+const MAX_NAME = 15;
+/** MAX_ADDR_LEN (include/linux/netdevice.h): the longest hardware address, in bytes. */
+const MAX_HARDWARE_ADDRESS = 32;
+/** Fewer bytes than every IPv4 host must take (RFC 791) switch IPv4 off on the device. */
+const MIN_MTU = 68;
+const MAX_MTU = 0x7fffffff;
+
+const encoder = new TextEncoder();
+
+/** What is no UTF-8 is read with each byte above 0x7f as a lone surrogate (U+DC80 to U+DCFF), and so written back. */
+function encodeName(name: string): Uint8Array {
+  const bytes: number[] = [];
+  for (const character of name) {
+    const code = character.charCodeAt(0);
+    if (character.length === 1 && code >= 0xdc80 && code <= 0xdcff) bytes.push(code - 0xdc00);
+    else bytes.push(...encoder.encode(character));
+  }
+  return Uint8Array.from(bytes);
+}
+
+/** The name of a device, or a label in its place: the kernel takes nearly any bytes, and whoever sees the name must see these. */
+export function deviceName(max = MAX_NAME): Type<string> {
+  return {
+    kind: `device name(${max})`,
+    write(writer, value) {
+      if (typeof value !== 'string') throw typeError([], 'a string', value);
+      const bytes = encodeName(value);
+      if (bytes.length > max || bytes.includes(0)) throw rangeError([], `at most ${max} bytes without NUL`, value);
+      writer.raw(bytes);
+      writer.u8(0);
+    },
+    read(source, start, end) {
+      const last = end - 1;
+      if (end === start || source.bytes.indexOf(0, start) !== last) return undefined;
+      const text = toText(source, start, last);
+      if (text !== undefined) return text;
+      const codes = Array.from(source.bytes.subarray(start, last), byte => (byte > 0x7f ? 0xdc00 + byte : byte));
+      return String.fromCharCode(...codes);
+    },
+  };
+}
+
+/** The hardware address of a device or neighbour, 'aa:bb:cc:dd:ee:ff'; tunnels and InfiniBand have other lengths. */
+export const HARDWARE_ADDRESS: Type<string> = {
+  kind: 'hardware address',
+  write(writer, value) {
+    if (typeof value !== 'string') throw typeError([], 'a hardware address', value);
+    if (!/^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2})*$/.test(value) || value.length > MAX_HARDWARE_ADDRESS * 3) {
+      throw rangeError([], "an address such as 'aa:bb:cc:dd:ee:ff'", value, 'ERR_INVALID_ADDRESS');
+    }
+    for (const byte of value.split(':')) writer.u8(Number.parseInt(byte, 16));
+  },
+  read(source, start, end) {
+    if (end === start || end - start > MAX_HARDWARE_ADDRESS) return undefined;
+    return toHex(source.bytes, start, end).replace(/..(?=.)/g, '$&:');
+  },
+};
+
+/** One byte that is 0 or 1; other values stay raw. */
+export const BOOLEAN: Type<boolean> = {
+  kind: 'boolean',
+  write(writer, value) {
+    if (typeof value !== 'boolean') throw typeError([], 'a boolean', value);
+    writer.u8(value ? 1 : 0);
+  },
+  read({ bytes }, start, end) {
+    return end - start === 1 && bytes[start]! <= 1 ? bytes[start] === 1 : undefined;
+  },
+};
+
+/** What dev_valid_name (net/core/dev.c) refuses: its isspace() counts the byte 0xa0, of which UTF-8 text may be made. */
+const isForbidden = (byte: number) =>
+  byte === 0x20 || (byte >= 0x09 && byte <= 0x0d) || byte === 0xa0 || byte === 0x2f || byte === 0x3a;
+
+/** A name that a device can have. '%' is refused too: the kernel would take the name for a template and choose another. */
+export function checkName(value: unknown, path: Path): string {
+  if (typeof value !== 'string') throw typeError(path, 'the name of a device', value);
+  const bytes = encodeName(value);
+  const good =
+    bytes.length > 0 && value !== '.' && value !== '..' && !bytes.some(byte => byte === 0 || isForbidden(byte));
+  if (bytes.length > MAX_NAME) throw rangeError(path, `a name of at most ${MAX_NAME} bytes`, value, 'ERR_TOO_LONG');
+  if (!good || value.includes('%')) {
+    throw rangeError(path, "a name of 1 to 15 bytes without '/', ':', '%' and white space, not '.' or '..'", value);
+  }
+  return value;
+}
+
+/** An Ethernet address; returned in lower case. */
+export function checkMac(value: unknown, path: Path): string {
+  if (typeof value !== 'string') throw typeError(path, "an address such as 'aa:bb:cc:dd:ee:ff'", value);
+  if (!/^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$/.test(value)) {
+    throw rangeError(path, "an address such as 'aa:bb:cc:dd:ee:ff'", value, 'ERR_INVALID_ADDRESS');
+  }
+  return value.toLowerCase();
+}
+
+export function checkMtu(value: unknown, path: Path): number {
+  return checkInteger(value, path, MIN_MTU, MAX_MTU);
+}
+
+export function checkBoolean(value: unknown, path: Path): boolean {
+  if (typeof value !== 'boolean') throw typeError(path, 'a boolean', value);
+  return value;
+}

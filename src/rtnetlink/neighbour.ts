@@ -1,0 +1,161 @@
+import {
+  attribute,
+  attributes,
+  checkObject,
+  checkOneOf,
+  type Infer,
+  IP_ADDRESS,
+  named,
+  namedBits,
+  opt,
+  S32_NE,
+  struct,
+  U8,
+  U16_NE,
+  U32_NE,
+  u32ne,
+} from '../codec/index.ts';
+import { typeError } from '../errors.ts';
+import * as C from './constants.ts';
+import { checkMac, checkName, HARDWARE_ADDRESS } from './device.ts';
+import { checkHost, FAMILIES, familyName, type IpFamily } from './prefix.ts';
+import { kind } from './request.ts';
+
+const STATES = {
+  none: C.NUD_NONE,
+  incomplete: C.NUD_INCOMPLETE,
+  reachable: C.NUD_REACHABLE,
+  stale: C.NUD_STALE,
+  delay: C.NUD_DELAY,
+  probe: C.NUD_PROBE,
+  failed: C.NUD_FAILED,
+  noarp: C.NUD_NOARP,
+  permanent: C.NUD_PERMANENT,
+} as const;
+/** How sure the kernel is: RFC 4861, 7.3.2; 'noarp' needs no asking (multicast, lo), 'permanent' was added by hand. */
+export type NeighbourState = keyof typeof STATES;
+
+const NEIGHBOUR_FLAGS = {
+  use: C.NTF_USE,
+  self: C.NTF_SELF,
+  master: C.NTF_MASTER,
+  proxy: C.NTF_PROXY,
+  'ext-learned': C.NTF_EXT_LEARNED,
+  offloaded: C.NTF_OFFLOADED,
+  sticky: C.NTF_STICKY,
+  router: C.NTF_ROUTER,
+} as const;
+export type NeighbourFlag = keyof typeof NEIGHBOUR_FLAGS;
+
+export const ndmsg = struct('ndmsg', {
+  ndm_family: [1, U8],
+  _ndm_pad1: [1, U8],
+  _ndm_pad2: [2, U16_NE],
+  ndm_ifindex: [4, S32_NE],
+  ndm_state: [2, named(U16_NE, STATES)],
+  ndm_flags: [1, U8],
+  ndm_type: [1, U8],
+});
+
+/** Hundredths of a second (USER_HZ) since each of these. */
+export const nda_cacheinfo = struct('nda_cacheinfo', {
+  ndm_confirmed: [4, U32_NE],
+  ndm_used: [4, U32_NE],
+  ndm_updated: [4, U32_NE],
+  ndm_refcnt: [4, U32_NE],
+});
+
+export const NDA = attributes('NDA', {
+  /** The neighbour's IP address. */
+  address: opt(attribute(C.NDA_DST, IP_ADDRESS)),
+  /** Its hardware address; absent until it has answered. */
+  hardwareAddress: opt(attribute(C.NDA_LLADDR, HARDWARE_ADDRESS)),
+  /** When it was last heard of and used. */
+  cacheInfo: opt(attribute(C.NDA_CACHEINFO, nda_cacheinfo)),
+  /** How often it has been asked since it last answered. */
+  probes: opt(u32ne(C.NDA_PROBES)),
+  /** Who added it (RTPROT_*). */
+  protocol: opt(attribute(C.NDA_PROTOCOL, U8)),
+  /** NTF_EXT_*: the flags that the header has no room for. */
+  extendedFlags: opt(u32ne(C.NDA_FLAGS_EXT)),
+});
+
+export type NeighbourAttributes = Infer<typeof NDA>;
+export type NeighbourHeader = Infer<typeof ndmsg>;
+export const NEIGHBOUR = kind(ndmsg, NDA);
+
+/** What the kernel knows of another host on a link. */
+export interface Neighbour extends Omit<NeighbourAttributes, 'address' | 'cacheInfo'> {
+  device: string;
+  family: IpFamily;
+  address: string;
+  state: NeighbourState | number;
+  /** Bits without a name are one number at the end. */
+  flags: (NeighbourFlag | number)[];
+  /** So long ago it was last confirmed, used, changed; in hundredths of a second. */
+  confirmedCentiseconds?: number;
+  usedCentiseconds?: number;
+  updatedCentiseconds?: number;
+}
+
+export function readNeighbour(
+  header: NeighbourHeader,
+  value: NeighbourAttributes,
+  device: string,
+): Neighbour | undefined {
+  const family = familyName(header.ndm_family);
+  const { address, cacheInfo, ...rest } = value;
+  if (family === undefined || address === undefined) return undefined;
+  return {
+    device,
+    family,
+    address,
+    state: header.ndm_state,
+    flags: namedBits<NeighbourFlag>(header.ndm_flags, NEIGHBOUR_FLAGS),
+    ...rest,
+    ...(cacheInfo !== undefined && {
+      confirmedCentiseconds: cacheInfo.ndm_confirmed,
+      usedCentiseconds: cacheInfo.ndm_used,
+      updatedCentiseconds: cacheInfo.ndm_updated,
+    }),
+  };
+}
+
+export interface NeighbourKey {
+  device: string;
+  /** The neighbour's IP address. */
+  address: string;
+}
+
+const NEW_STATES = ['permanent', 'reachable', 'stale', 'noarp'] as const;
+
+export interface NewNeighbour extends NeighbourKey {
+  /** 'aa:bb:cc:dd:ee:ff'. */
+  hardwareAddress: string;
+  /** 'permanent' where left out: it stays until it is removed. The others the kernel may forget. */
+  state?: (typeof NEW_STATES)[number];
+}
+
+/** The message for a neighbour, but for the device's index. */
+function writeCommon({ device, address }: NeighbourKey): { header: NeighbourHeader; attributes: NeighbourAttributes } {
+  checkName(device, ['device']);
+  const family = checkHost(address, ['address']);
+  return {
+    header: { ndm_family: FAMILIES[family], ndm_ifindex: 0, ndm_state: 'none', ndm_flags: 0, ndm_type: 0 },
+    attributes: { address },
+  };
+}
+
+export function writeNeighbour(neighbour: NewNeighbour) {
+  checkObject(neighbour, [], ['device', 'address', 'hardwareAddress', 'state']);
+  const { header, attributes } = writeCommon(neighbour);
+  const { hardwareAddress, state = 'permanent' } = neighbour;
+  if (hardwareAddress === undefined) throw typeError(['hardwareAddress'], 'a value', undefined, 'ERR_MISSING');
+  attributes.hardwareAddress = checkMac(hardwareAddress, ['hardwareAddress']);
+  return { header: { ...header, ndm_state: checkOneOf(state, ['state'], NEW_STATES) }, attributes };
+}
+
+export function writeNeighbourKey(key: NeighbourKey) {
+  checkObject(key, [], ['device', 'address']);
+  return writeCommon(key);
+}

@@ -1,0 +1,50 @@
+import { checkAddress, formatIPv4, formatIPv6, parseIPv4, parseIPv6 } from '../codec/index.ts';
+import { type Path, rangeError, typeError } from '../errors.ts';
+import { AF_INET, AF_INET6 } from '../ffi/constants.ts';
+
+export type IpFamily = 'ipv4' | 'ipv6';
+
+export const FAMILIES: Readonly<Record<IpFamily, number>> = { ipv4: AF_INET, ipv6: AF_INET6 };
+
+/** The name of a family that this library speaks of; the kernel lists others (MPLS, multicast routing) too. */
+export function familyName(number: number): IpFamily | undefined {
+  if (number === AF_INET) return 'ipv4';
+  return number === AF_INET6 ? 'ipv6' : undefined;
+}
+
+/** An IP address and how many of its first bits are the network's. */
+export interface Prefix {
+  family: IpFamily;
+  /** Canonical text, without the length. */
+  address: string;
+  length: number;
+  /** All bits behind the network's are zero. */
+  isNetwork: boolean;
+}
+
+/** Reads '10.0.0.1/24' or '10.0.0.1', which is one address: /32, or /128. */
+export function checkPrefix(value: unknown, path: Path): Prefix {
+  const expected = "an address with its prefix length, such as '10.0.0.1/24'";
+  if (typeof value !== 'string') throw typeError(path, expected, value);
+  const slash = value.indexOf('/');
+  const text = slash < 0 ? value : value.slice(0, slash);
+  const v4 = parseIPv4(text);
+  const bytes = v4 ?? parseIPv6(text);
+  if (bytes === undefined) throw rangeError(path, expected, value, 'ERR_INVALID_ADDRESS');
+  const bits = bytes.length * 8;
+  const length = slash < 0 ? `${bits}` : value.slice(slash + 1);
+  if (!/^(0|[1-9][0-9]{0,2})$/.test(length) || Number(length) > bits) {
+    throw rangeError(path, `a prefix length of 0 to ${bits}`, value, 'ERR_INVALID_ADDRESS');
+  }
+  return {
+    family: v4 === undefined ? 'ipv6' : 'ipv4',
+    address: v4 === undefined ? formatIPv6(bytes) : formatIPv4(bytes),
+    length: Number(length),
+    isNetwork: bytes.every((byte, i) => (byte & (0xff >> Math.min(8, Math.max(0, Number(length) - i * 8)))) === 0),
+  };
+}
+
+/** An address without a length; returns its family. */
+export function checkHost(value: unknown, path: Path): IpFamily {
+  return checkAddress(value, path) === 4 ? 'ipv4' : 'ipv6';
+}

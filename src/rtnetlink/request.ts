@@ -1,0 +1,61 @@
+import { type AttributeTable, NO_CONTEXT, type Struct } from '../codec/index.ts';
+import type { Path } from '../errors.ts';
+import { type Call, type Message, NLMSG_HDRLEN } from '../transport/index.ts';
+
+/** A kind of rtnetlink object: the header its messages begin with, and the attributes behind it. */
+export interface Kind<H, A> {
+  readonly header: Struct<H>;
+  readonly table: AttributeTable<A>;
+  /** Requests give only what they change. */
+  readonly partial: AttributeTable<Partial<A>>;
+}
+
+export function kind<H, A>(header: Struct<H>, table: AttributeTable<A>): Kind<H, A> {
+  return { header, table, partial: table.partial() };
+}
+
+export interface Request<H, A> {
+  type: number;
+  /** The C name of the type, for errors. */
+  syscall: string;
+  flags?: number;
+  header: H;
+  value?: Partial<A>;
+  subject?: unknown;
+  /** From the path of a field of the table to that of the caller's object; where it is left out, the names are the same. */
+  rename?: (path: Path) => Path;
+  /** The usual cause of an errno. */
+  hints?: Readonly<Record<string, string | undefined>>;
+  /** The field that an errno means where the kernel points nowhere. */
+  blame?: Readonly<Record<string, Path>>;
+}
+
+const NOT_PERMITTED =
+  'this needs CAP_NET_ADMIN in the user namespace that owns the network namespace, and for a device that goes to another one in its owner too';
+
+export function request<H, A>({ header, table, partial }: Kind<H, A>, options: Request<H, A>): Call {
+  const { type, syscall, flags = 0, subject, value = {}, hints = {}, blame = {}, rename = path => path } = options;
+  return {
+    type,
+    syscall,
+    flags,
+    subject,
+    write(writer) {
+      header.write(writer, options.header);
+      partial.write(writer, value as Partial<A>, NO_CONTEXT);
+    },
+    locate(source, start, end, offset) {
+      return rename(table.locate(source, start + NLMSG_HDRLEN + header.size, end, offset, NO_CONTEXT));
+    },
+    hint: code => hints[code] ?? (code === 'EPERM' ? NOT_PERMITTED : undefined),
+    blame: code => blame[code],
+  };
+}
+
+/** The header and the attributes of one answer; undefined for a message that is none of this kind. */
+export function read<H, A>({ header, table }: Kind<H, A>, message: Message): [header: H, attributes: A] | undefined {
+  const { source, payload, end } = message;
+  const head = header.read(source, payload, end);
+  const attributes = head && table.read(source, payload + header.size, end, NO_CONTEXT);
+  return head && attributes && [head, attributes];
+}
