@@ -24,7 +24,7 @@ export default defineConfig([
   },
   {
     name: 'tools',
-    entry: { vm: 'test/vm/main.ts' },
+    entry: { vm: 'test/vm/main.ts', demo: 'examples/deployment/main.ts' },
     outDir: 'build',
     format: 'esm',
     target: 'node20',
@@ -32,6 +32,6 @@ export default defineConfig([
     splitting: true,
     clean: true,
     // The programs import the package by its name, through its own `exports`, as its users do.
-    external: [/^netsteer/],
+    external: [/^netsteer/, 'pino'],
   },
 ]);

@@ -13,3 +13,4 @@ export type {
   VirtualServer,
 } from './service.ts';
 export type { Rates, Stats } from './stats.ts';
+export { formatTable } from './table.ts';

@@ -1,10 +1,11 @@
 import fs from 'node:fs';
 import { NetNsError } from '../errors.ts';
 import { O_CLOEXEC, O_RDONLY } from '../ffi/constants.ts';
-import type { Ffi } from '../ffi/index.ts';
+import { type Ffi, ffi } from '../ffi/index.ts';
 
 const ENOSYS = -38;
 const ESRCH = -3;
+const EINVAL = -22;
 
 /** The namespace of a process, by number. The pidfd held meanwhile tells whether the number still meant the same process afterwards. */
 export function openOfPid(ffi: Ffi, pid: number): number {
@@ -13,7 +14,7 @@ export function openOfPid(ffi: Ffi, pid: number): number {
   if (pidfd === ENOSYS) return openNamespace(ffi, pid);
   if (pidfd < 0) {
     // EINVAL is said of a thread that leads no process.
-    const errno = pidfd === -22 ? ESRCH : pidfd;
+    const errno = pidfd === EINVAL ? ESRCH : pidfd;
     throw new NetNsError(`process ${pid}`, { errno, syscall: 'pidfd_open' });
   }
   try {
@@ -56,4 +57,35 @@ function openNamespace(ffi: Ffi, pid: number): number {
   const errno = fd === -2 ? ESRCH : fd;
   const hint = errno === -13 || errno === -1 ? { hint: "another user's process needs CAP_SYS_PTRACE" } : {};
   throw new NetNsError(`the namespace of process ${pid}`, { errno, syscall: 'open', ...hint });
+}
+
+/** Watches for the end of a process. */
+export interface ProcessExit {
+  /** Resolves when the process has ended; never, on kernels without pidfds (before 5.3). */
+  readonly exited: Promise<void>;
+  close(): void;
+}
+
+/** The watch does not keep this process from ending. @throws NetNsError ESRCH there is no such process */
+export function watchExit(pid: number): ProcessExit {
+  const backend = ffi();
+  const pidfd = backend.pidfdOpen(pid);
+  if (pidfd === ENOSYS) return { exited: new Promise(() => {}), close() {} };
+  if (pidfd < 0)
+    throw new NetNsError(`process ${pid}`, { errno: pidfd === EINVAL ? ESRCH : pidfd, syscall: 'pidfd_open' });
+  let close = () => {};
+  const exited = new Promise<void>(resolve => {
+    // A pidfd is readable from the moment its process has ended.
+    const watch = backend.watch(pidfd, () => {
+      close();
+      resolve();
+    });
+    watch.unref();
+    close = () => {
+      close = () => {};
+      watch.close();
+      backend.close(pidfd);
+    };
+  });
+  return { exited, close: () => close() };
 }

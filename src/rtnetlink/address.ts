@@ -13,11 +13,11 @@ import {
   U32_NE,
   u32ne,
 } from '../codec/index.ts';
-import { typeError } from '../errors.ts';
+import { type Path, typeError } from '../errors.ts';
 import * as C from './constants.ts';
-import { checkBoolean, checkName, deviceName } from './device.ts';
+import { checkBoolean, checkName, deviceName, missing, quote } from './device.ts';
 import { checkPrefix, FAMILIES, familyName, type IpFamily } from './prefix.ts';
-import { kind } from './request.ts';
+import { kind, type Refusals } from './request.ts';
 
 /** How far an address or a route is valid. */
 export const SCOPES = {
@@ -182,4 +182,26 @@ export function writeAddress(
     },
     attributes,
   };
+}
+
+export function refusalsOfAddress(name: string, adding: boolean): Refusals {
+  const noIPv6 = 'this kernel has no IPv6';
+  return {
+    hints: {
+      EEXIST: `${quote(name)} has this address`,
+      EADDRNOTAVAIL: adding
+        ? 'no device can have this address: it is that of a group'
+        : `${quote(name)} has no such address with this prefix length`,
+      ENODEV: missing(name),
+      EACCES: `IPv6 is switched off on ${quote(name)} (sysctl net.ipv6.conf.DEVICE.disable_ipv6)`,
+      EAFNOSUPPORT: noIPv6,
+      EOPNOTSUPP: noIPv6,
+    },
+    blame: { EEXIST: ['address'], EADDRNOTAVAIL: ['address'], EINVAL: ['address'], EACCES: ['name'], ENODEV: ['name'] },
+  };
+}
+
+/** From a field of a message to that of the object that the caller gave. */
+export function fieldOfAddress([field]: Path): Path {
+  return field === undefined ? [] : [field === 'local' ? 'address' : field];
 }

@@ -29,7 +29,7 @@ export const BRIDGE = attributes('IFLA_BR', {
   stpState: opt(u32ne(C.IFLA_BR_STP_STATE)),
   /** Priority in the election of the root, 0 to 65535, the lowest wins. 32768 in a new bridge. */
   priority: opt(u16ne(C.IFLA_BR_PRIORITY)),
-  /** Ports belong to VLANs. Absent, and not settable, in kernels without CONFIG_BRIDGE_VLAN_FILTERING. */
+  /** Ports belong to VLANs. Kernels without CONFIG_BRIDGE_VLAN_FILTERING refuse true (EOPNOTSUPP). */
   vlanFiltering: opt(attribute(C.IFLA_BR_VLAN_FILTERING, BOOLEAN)),
   /** EtherType of the VLAN tags: 0x8100, or 0x88a8 for provider bridges. */
   vlanProtocol: opt(u16be(C.IFLA_BR_VLAN_PROTOCOL)),

@@ -65,15 +65,16 @@ export const IFLA_IFNAME = 3;
 export const IFLA_MTU = 4;
 export const IFLA_LINK = 5;
 export const IFLA_QDISC = 6;
+export const IFLA_STATS = 7;
 export const IFLA_MASTER = 10;
 export const IFLA_TXQLEN = 13;
 export const IFLA_OPERSTATE = 16;
 export const IFLA_LINKMODE = 17;
 export const IFLA_LINKINFO = 18;
 export const IFLA_IFALIAS = 20;
+export const IFLA_STATS64 = 23;
 export const IFLA_GROUP = 27;
 export const IFLA_NET_NS_FD = 28;
-export const IFLA_EXT_MASK = 29;
 export const IFLA_PROMISCUITY = 30;
 export const IFLA_NUM_TX_QUEUES = 31;
 export const IFLA_NUM_RX_QUEUES = 32;
@@ -96,9 +97,6 @@ export const IFLA_GRO_MAX_SIZE = 58;
 export const IFLA_TSO_MAX_SIZE = 59;
 export const IFLA_TSO_MAX_SEGS = 60;
 export const IFLA_ALLMULTI = 61;
-
-/** Leaves the counters out of the answer: some 300 bytes a link. */
-export const RTEXT_FILTER_SKIP_STATS = 1 << 3;
 
 export const IFLA_INFO_KIND = 1;
 export const IFLA_INFO_DATA = 2;

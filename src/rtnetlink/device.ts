@@ -1,5 +1,5 @@
 import { checkInteger, type Type, toHex, toText } from '../codec/index.ts';
-import { type Path, rangeError, typeError } from '../errors.ts';
+import { type Path, printable, rangeError, typeError } from '../errors.ts';
 
 /** IFNAMSIZ - 1: bytes in the name of a network device. */
 const MAX_NAME = 15;
@@ -106,3 +106,14 @@ export function checkBoolean(value: unknown, path: Path): boolean {
   if (typeof value !== 'boolean') throw typeError(path, 'a boolean', value);
   return value;
 }
+
+/** A name for a message: names come from containers. */
+export function quote(name: string): string {
+  return `'${printable(name)}'`;
+}
+
+export function missing(name: string): string {
+  return `there is no device named ${quote(name)} in this namespace`;
+}
+
+export const DEVICE_DOWN = 'the device is down: set(name, { up: true }) first';

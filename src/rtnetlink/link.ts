@@ -2,8 +2,6 @@ import {
   attribute,
   attributes,
   bytes,
-  checkObject,
-  checkOneOf,
   eachAttribute,
   type Infer,
   list,
@@ -22,15 +20,15 @@ import {
   U8,
   U16_NE,
   U32_NE,
+  U64_NE,
   type UnknownAttribute,
   u16ne,
   u32ne,
 } from '../codec/index.ts';
-import { type Path, rangeError, typeError, within } from '../errors.ts';
-import { type NetNs, netnsOf } from '../netns/netns.ts';
-import { BRIDGE, type Bridge, type BridgeSettings, checkBridge } from './bridge.ts';
+import type { Path } from '../errors.ts';
+import { BRIDGE, type Bridge } from './bridge.ts';
 import * as C from './constants.ts';
-import { BOOLEAN, checkBoolean, checkMac, checkMtu, checkName, deviceName, HARDWARE_ADDRESS } from './device.ts';
+import { BOOLEAN, deviceName, HARDWARE_ADDRESS } from './device.ts';
 import { kind } from './request.ts';
 
 /** What a device is to the layer above it (ARPHRD_*). A number where it has no name here. */
@@ -101,6 +99,33 @@ export const ifinfomsg = struct('ifinfomsg', {
   ifi_index: [4, S32_NE],
   ifi_flags: [4, U32_NE],
   ifi_change: [4, U32_NE],
+});
+
+/** `struct rtnl_link_stats64` as it has been since 2.6.35: later kernels have more at its end. The names are the kernel's. */
+export const rtnl_link_stats64 = struct('rtnl_link_stats64', {
+  rx_packets: [8, U64_NE],
+  tx_packets: [8, U64_NE],
+  rx_bytes: [8, U64_NE],
+  tx_bytes: [8, U64_NE],
+  rx_errors: [8, U64_NE],
+  tx_errors: [8, U64_NE],
+  rx_dropped: [8, U64_NE],
+  tx_dropped: [8, U64_NE],
+  multicast: [8, U64_NE],
+  collisions: [8, U64_NE],
+  rx_length_errors: [8, U64_NE],
+  rx_over_errors: [8, U64_NE],
+  rx_crc_errors: [8, U64_NE],
+  rx_frame_errors: [8, U64_NE],
+  rx_fifo_errors: [8, U64_NE],
+  rx_missed_errors: [8, U64_NE],
+  tx_aborted_errors: [8, U64_NE],
+  tx_carrier_errors: [8, U64_NE],
+  tx_fifo_errors: [8, U64_NE],
+  tx_heartbeat_errors: [8, U64_NE],
+  tx_window_errors: [8, U64_NE],
+  rx_compressed: [8, U64_NE],
+  tx_compressed: [8, U64_NE],
 });
 
 /** IFLA_INFO_DATA of a macvlan (drivers/net/macvlan.c). */
@@ -220,8 +245,10 @@ export const IFLA = attributes('IFLA', {
   alias: opt(string(C.IFLA_IFALIAS, 255)),
   /** Group, for operations on many devices at once; 0 is the default one. */
   group: opt(u32ne(C.IFLA_GROUP)),
-  /** In requests: what the answer holds or leaves out (RTEXT_FILTER_*). */
-  extMask: opt(u32ne(C.IFLA_EXT_MASK)),
+  /** Packets and bytes since the device was made. */
+  statistics: opt(attribute(C.IFLA_STATS64, rtnl_link_stats64)),
+  /** The same in 32 bits. */
+  oldStatistics: opt(bytes(C.IFLA_STATS)),
   /** How many have asked for all packets of the wire (packet captures, bridges). */
   promiscuity: opt(u32ne(C.IFLA_PROMISCUITY)),
   transmitQueues: opt(u32ne(C.IFLA_NUM_TX_QUEUES)),
@@ -261,7 +288,7 @@ export type LinkHeader = Infer<typeof ifinfomsg>;
 export const LINK = kind(ifinfomsg, IFLA);
 
 /** A network device. */
-export interface Link extends Omit<LinkAttributes, 'master' | 'link' | 'info' | 'netnsFd' | 'extMask'> {
+export interface Link extends Omit<LinkAttributes, 'master' | 'link' | 'info' | 'netnsFd' | 'oldStatistics'> {
   /** The kernel's number of the device, unique in its namespace. */
   index: number;
   /** Who made the device: 'veth', 'bridge', 'dummy', 'macvlan' ...; absent for lo and for hardware. */
@@ -291,7 +318,7 @@ export function readLink(
   value: LinkAttributes,
   nameOf: (index: number) => string | undefined,
 ): Link {
-  const { name, info = {}, link, master, netnsFd: _fd, extMask: _mask, unknown = [], ...rest } = value;
+  const { name, info = {}, link, master, netnsFd: _fd, oldStatistics: _old, unknown = [], ...rest } = value;
   const { kind, unknown: inside = [], veth: _veth, ...ofKind } = info;
   const result: Link = {
     index: header.ifi_index,
@@ -312,13 +339,13 @@ export function readLink(
 }
 
 /** From a field of a message to that of the object that the caller gave. */
-export function fieldOfCaller(path: Path): Path {
+export function fieldOfLink(path: Path): Path {
   const [field, ...rest] = path;
   if (field === 'netnsFd') return ['netns'];
   if (field !== 'info') return path;
   const [ofKind, inner, ...last] = rest;
   // { info: { veth: { peer: { name } } } } was { peer: { name } }.
-  if (ofKind === 'veth' && inner !== undefined) return [inner, ...fieldOfCaller(last)];
+  if (ofKind === 'veth' && inner !== undefined) return [inner, ...fieldOfLink(last)];
   if (ofKind === 'macvlan' && inner !== undefined) return [inner];
   return ofKind === 'bridge' ? rest : [];
 }

@@ -1,5 +1,5 @@
 import { checkObject, checkOneOf } from '../codec/index.ts';
-import { NetlinkError, printable } from '../errors.ts';
+import { NetlinkError } from '../errors.ts';
 import { type NetNs, netnsOf } from '../netns/netns.ts';
 import { type Logger, Observer } from '../observe.ts';
 import {
@@ -10,29 +10,18 @@ import {
   SOL_NETLINK,
 } from '../transport/constants.ts';
 import { type Call, Exchange, NetlinkSocket, type Operation, twoForms } from '../transport/index.ts';
-import { ADDRESS, type AddressOptions, type LinkAddress, readAddress, writeAddress } from './address.ts';
-import * as C from './constants.ts';
-import { checkName } from './device.ts';
 import {
-  fieldOfCaller,
-  LINK,
-  type Link,
-  type LinkAttributes,
-  type LinkChanges,
-  type LinkHeader,
-  type NewBridge,
-  type NewLink,
-  type NewMacvlan,
-  type NewVeth,
-  readLink,
-  readName,
-  type Wire,
-  writeBridge,
-  writeChanges,
-  writeDummy,
-  writeMacvlan,
-  writeVeth,
-} from './link.ts';
+  ADDRESS,
+  type AddressOptions,
+  fieldOfAddress,
+  type LinkAddress,
+  readAddress,
+  refusalsOfAddress,
+  writeAddress,
+} from './address.ts';
+import * as C from './constants.ts';
+import { checkName, missing } from './device.ts';
+import { fieldOfLink, LINK, type Link, type LinkAttributes, type LinkHeader, readLink, readName } from './link.ts';
 import {
   NEIGHBOUR,
   type Neighbour,
@@ -40,6 +29,7 @@ import {
   type NeighbourKey,
   type NewNeighbour,
   readNeighbour,
+  refusalsOfNeighbour,
   writeNeighbour,
   writeNeighbourKey,
 } from './neighbour.ts';
@@ -47,17 +37,34 @@ import { FAMILIES, type IpFamily } from './prefix.ts';
 import { type Kind, read, request } from './request.ts';
 import {
   devicesOf,
+  fieldOfRoute,
   type NewRoute,
   ROUTE,
   type Route,
   type RouteFilter,
   type RouteKey,
   readRoute,
-  fieldOfCaller as routeField,
+  refusalsOfRoute,
   tableNumber,
   writeRoute,
   writeRouteKey,
 } from './route.ts';
+
+import {
+  type LinkChanges,
+  type NewBridge,
+  type NewLink,
+  type NewMacvlan,
+  type NewVeth,
+  refusalsOfChanges,
+  refusalsOfNew,
+  type Wire,
+  writeBridge,
+  writeChanges,
+  writeDummy,
+  writeMacvlan,
+  writeVeth,
+} from './settings.ts';
 
 export interface LinksOptions {
   /** The namespace to program; home where left out. */
@@ -79,7 +86,6 @@ type Names = (index: number) => string | undefined;
 const LINK_HEADER: LinkHeader = { ifi_family: 0, ifi_type: 0, ifi_index: 0, ifi_flags: 0, ifi_change: 0 };
 const ADDRESS_HEADER = { ifa_family: 0, ifa_prefixlen: 0, ifa_flags: 0, ifa_scope: 0, ifa_index: 0 };
 const NEIGHBOUR_HEADER: NeighbourHeader = { ndm_family: 0, ndm_ifindex: 0, ndm_state: 0, ndm_flags: 0, ndm_type: 0 };
-const NO_STATS = { extMask: C.RTEXT_FILTER_SKIP_STATS };
 
 const CREATE = NLM_F_CREATE | NLM_F_EXCL;
 const FAMILY_NAMES = Object.keys(FAMILIES) as IpFamily[];
@@ -95,7 +101,7 @@ export class LinksOperations {
   /** All devices of the namespace, lo first. Names are as the kernel has them, control characters and all. */
   *list(options: Abortable = {}): Operation<Link[]> {
     checkObject(options, [], ['signal']);
-    const found = yield* this.#dump(LINK, 'RTM_GETLINK', C.RTM_GETLINK, LINK_HEADER, NO_STATS);
+    const found = yield* this.#dump(LINK, 'RTM_GETLINK', C.RTM_GETLINK, LINK_HEADER, {});
     const names = new Map(found.map(([header, { name }]) => [header.ifi_index, name]));
     return found.map(([header, attributes]) => readLink(header, attributes, index => names.get(index)));
   }
@@ -103,7 +109,7 @@ export class LinksOperations {
   /** One device. @throws NetlinkError ENODEV there is none of that name. */
   *get(name: string): Operation<Link> {
     checkName(name, ['name']);
-    const call = getLink({ ...LINK_HEADER }, { name }, name, ['name'], { name });
+    const call = getLink(LINK_HEADER, { name }, name, ['name'], { name });
     const [header, attributes] = yield* this.#exchange.get(call, message => read(LINK, message));
     const others = new Map<number, string>();
     for (const index of [attributes.master, attributes.linkNetnsId === undefined ? attributes.link : undefined]) {
@@ -118,19 +124,17 @@ export class LinksOperations {
    * @throws NetlinkError EEXIST one of the names is taken, EPERM CAP_NET_ADMIN is missing in one of the namespaces.
    */
   *createVeth(options: NewVeth): Operation<void> {
-    yield* this.#create(options, writeVeth(options), {
-      EEXIST: `a device named ${quote(options.name)} exists here, or one named ${quote(options.peer.name)} in the peer's namespace`,
-    });
+    yield* this.#create(options, writeVeth(options), 'veth');
   }
 
   /** Makes a bridge: a switch whose ports are the devices that have it for their master. @throws NetlinkError EEXIST the name is taken. */
   *createBridge(options: NewBridge): Operation<void> {
-    yield* this.#create(options, writeBridge(options));
+    yield* this.#create(options, writeBridge(options), 'bridge');
   }
 
   /** Makes a device that swallows what is sent to it, to hold addresses. @throws NetlinkError EEXIST the name is taken. */
   *createDummy(options: NewLink): Operation<void> {
-    yield* this.#create(options, writeDummy(options));
+    yield* this.#create(options, writeDummy(options), 'dummy');
   }
 
   /**
@@ -140,13 +144,12 @@ export class LinksOperations {
   *createMacvlan(options: NewMacvlan): Operation<void> {
     const wire = writeMacvlan(options);
     wire.attributes.link = yield* this.#indexOf(options.link, 'link', options);
-    yield* this.#create(options, wire);
+    yield* this.#create(options, wire, 'macvlan');
   }
 
-  *#create(options: NewLink, wire: Wire, hints: Record<string, string> = {}): Operation<void> {
-    const { master, name } = options;
+  *#create(options: NewLink, wire: Wire, kind: string): Operation<void> {
+    const { master } = options;
     if (typeof master === 'string') wire.attributes.master = yield* this.#indexOf(master, 'master', options);
-    const kind = wire.attributes.info?.kind;
     const call = request(LINK, {
       syscall: 'RTM_NEWLINK',
       type: C.RTM_NEWLINK,
@@ -154,25 +157,19 @@ export class LinksOperations {
       header: { ...LINK_HEADER, ifi_flags: wire.flags, ifi_change: wire.change },
       value: wire.attributes,
       subject: options,
-      rename: fieldOfCaller,
-      hints: {
-        EEXIST: `a device named ${quote(name)} exists`,
-        EOPNOTSUPP: `this kernel has no devices of the kind ${kind}, and could not load them: modprobe ${kind} on the host`,
-        EADDRNOTAVAIL: 'no device can have this hardware address: it is zero, or that of a group (odd first byte)',
-        EINVAL: 'the kernel takes no such value: mtu has limits of the driver',
-        ...hints,
-      },
-      blame: { ...(kind !== 'veth' && { EEXIST: ['name'] }), EADDRNOTAVAIL: ['address'] },
+      rename: fieldOfLink,
+      refusals: refusalsOfNew(options, kind),
     });
     yield* this.#exchange.request(call);
   }
 
   /**
-   * Changes a device. All changes are one message, which the kernel carries out in this order: netns, address, mtu, newName, master, up; where
-   * it refuses one, those before it stay. Only `up: false` beside others is a message of its own before them, because devices that are up
-   * refuse some.
-   * @throws NetlinkError ENODEV no such device or master, EEXIST the new name is taken (there), EBUSY it is up and before Linux 6.2 cannot be
-   * renamed, or its master is of another kind, EINVAL the driver refuses (a bridge is no port of another; lo cannot move).
+   * Changes a device. All changes are one message, which the kernel carries out in this order: netns, address, mtu, newName, master, up
+   * (do_setlink in net/core/rtnetlink.c); where it refuses one, those before it stay. Only `up: false` beside others is a message of its
+   * own before them, because some devices refuse a change while they are up.
+   * @throws NetlinkError ENODEV no such device or master, EEXIST the new name is taken (there), EBUSY it is up and cannot be renamed before
+   * Linux 6.2, EADDRNOTAVAIL not an address for a device, ELOOP a bridge as a port of a bridge, EINVAL mtu is outside the driver's limits,
+   * lo cannot move.
    */
   *set(name: string, changes: LinkChanges): Operation<void> {
     checkName(name, ['name']);
@@ -182,7 +179,8 @@ export class LinksOperations {
     if (changes.master === null) attributes.master = 0;
     else if (changes.master !== undefined) attributes.master = yield* this.#indexOf(changes.master, 'master', subject);
     const header = { ...LINK_HEADER, ifi_flags: wire.flags, ifi_change: wire.change };
-    const rename = (path: readonly (string | number)[]) => (path[0] === 'name' ? ['newName'] : fieldOfCaller(path));
+    const rename = (path: readonly (string | number)[]) => (path[0] === 'name' ? ['newName'] : fieldOfLink(path));
+    const refusals = refusalsOfChanges(name, changes);
     const call = (head: LinkHeader, value: Partial<LinkAttributes>) =>
       request(LINK, {
         syscall: 'RTM_SETLINK',
@@ -191,13 +189,7 @@ export class LinksOperations {
         value,
         subject,
         rename,
-        hints: setHints(name, changes),
-        blame: {
-          ENODEV: ['name'],
-          ...(changes.newName !== undefined && { EEXIST: ['newName'] }),
-          EADDRNOTAVAIL: ['address'],
-          ELOOP: ['master'],
-        },
+        refusals,
       });
     const index = yield* this.#indexOf(name, 'name', subject);
     if (changes.up === false && Object.keys(attributes).length > 0) {
@@ -215,9 +207,11 @@ export class LinksOperations {
       type: C.RTM_DELLINK,
       header: LINK_HEADER,
       value: { name },
-      subject: name,
-      hints: { ENODEV: missing(name), EOPNOTSUPP: 'only devices that were made by a program can be removed' },
-      rename: () => [],
+      subject: { name },
+      refusals: {
+        hints: { ENODEV: missing(name), EOPNOTSUPP: 'lo, and devices that are hardware, cannot be removed' },
+        blame: { ENODEV: ['name'], EOPNOTSUPP: ['name'] },
+      },
     });
     yield* this.#exchange.request(call);
   }
@@ -258,16 +252,8 @@ export class LinksOperations {
       header,
       value: attributes,
       subject,
-      rename: ([field]) => [field === 'local' || field === undefined ? 'address' : field],
-      hints: {
-        EEXIST: `${quote(name)} has this address`,
-        EADDRNOTAVAIL: `${quote(name)} has no such address with this prefix length`,
-        ENODEV: missing(name),
-        EACCES: `IPv6 is switched off on ${quote(name)} (sysctl net.ipv6.conf.DEVICE.disable_ipv6)`,
-        EAFNOSUPPORT: 'this kernel has no IPv6',
-        EOPNOTSUPP: 'this kernel has no IPv6',
-      },
-      blame: { EEXIST: ['address'], EADDRNOTAVAIL: ['address'], EINVAL: ['address'], ENODEV: ['name'] },
+      rename: fieldOfAddress,
+      refusals: refusalsOfAddress(name, type === C.RTM_NEWADDR),
     });
     yield* this.#exchange.request(call);
   }
@@ -311,7 +297,6 @@ export class LinksOperations {
     attributes: ReturnType<typeof writeRoute>['attributes'],
   ): Operation<void> {
     if (route.device !== undefined) attributes.device = yield* this.#indexOf(route.device, 'device', route);
-    const gateway = `the gateway is not on a network of ${route.device === undefined ? 'this namespace' : quote(route.device)}: add an address of its network first (and switch the device on), or use onLink`;
     const call = request(ROUTE, {
       syscall,
       type,
@@ -319,20 +304,8 @@ export class LinksOperations {
       header,
       value: attributes,
       subject: route,
-      rename: routeField,
-      hints: {
-        EEXIST: 'there is a route to this destination with this metric',
-        ESRCH: 'there is no such route',
-        ENETUNREACH: gateway,
-        EHOSTUNREACH: gateway,
-        ENETDOWN: 'the device is down: set(name, { up: true }) first',
-        ...(route.source !== undefined && { EINVAL: 'source must be an address of this namespace' }),
-      },
-      blame: {
-        EEXIST: ['to'],
-        ...(route.via !== undefined && { ENETUNREACH: ['via'], EHOSTUNREACH: ['via'] }),
-        ...(route.device !== undefined && { ENETDOWN: ['device'] }),
-      },
+      rename: fieldOfRoute,
+      refusals: refusalsOfRoute(route),
     });
     yield* this.#exchange.request(call);
   }
@@ -356,7 +329,7 @@ export class LinksOperations {
     });
   }
 
-  /** Adds a neighbour. @throws NetlinkError EEXIST it is known, ENODEV no such device, EINVAL the device has no such neighbours (lo). */
+  /** Adds a neighbour. @throws NetlinkError EEXIST it is known, ENODEV no such device, ENETDOWN it is down. */
   *addNeighbour(neighbour: NewNeighbour): Operation<void> {
     const { header, attributes } = writeNeighbour(neighbour);
     yield* this.#changeNeighbour('RTM_NEWNEIGH', C.RTM_NEWNEIGH, CREATE, neighbour, header, attributes);
@@ -384,12 +357,7 @@ export class LinksOperations {
       header,
       value: attributes,
       subject: key,
-      hints: {
-        EEXIST: `${quote(key.device)} knows this neighbour`,
-        ENOENT: `${quote(key.device)} knows no such neighbour`,
-        ENETDOWN: 'the device is down: set(name, { up: true }) first',
-      },
-      blame: { EEXIST: ['address'], ENOENT: ['address'] },
+      refusals: refusalsOfNeighbour(key.device),
     });
     yield* this.#exchange.request(call);
   }
@@ -444,7 +412,6 @@ export class LinksOperations {
         syscall: 'RTM_GETLINK',
         type: C.RTM_GETLINK,
         header: LINK_HEADER,
-        value: NO_STATS,
       });
       const all = yield* this.#exchange.dump(call, ({ source, payload, end }) => readName(source, payload, end));
       const names = new Map(all);
@@ -470,37 +437,11 @@ function getLink(
     syscall: 'RTM_GETLINK',
     type: C.RTM_GETLINK,
     header,
-    value: { ...value, ...NO_STATS },
+    value: value,
     subject,
     rename: () => path,
-    hints: { ENODEV: missing(name) },
-    blame: { ENODEV: path },
+    refusals: { hints: { ENODEV: missing(name) }, blame: { ENODEV: path } },
   });
-}
-
-function quote(name: string): string {
-  return `'${printable(name)}'`;
-}
-
-function missing(name: string): string {
-  return `there is no device named ${quote(name)} in this namespace`;
-}
-
-function setHints(name: string, changes: LinkChanges): Record<string, string | undefined> {
-  const { newName = name, netns, master } = changes;
-  return {
-    ENODEV: missing(name),
-    EEXIST: `a device named ${quote(newName)} exists ${netns === undefined ? 'here' : 'in the other namespace'}`,
-    EBUSY: 'the device is up (switch it off first), or has another master (set master to null first)',
-    EADDRNOTAVAIL: 'no device can have this hardware address: it is zero, or that of a group (odd first byte)',
-    ELOOP: 'a bridge cannot be a port of itself or of another bridge',
-    EINVAL:
-      netns !== undefined
-        ? 'lo, and devices that belong to their namespace, cannot move'
-        : typeof master === 'string'
-          ? 'the master must be a bridge, bond or VRF, and lo cannot be a port'
-          : undefined,
-  };
 }
 
 function present<T, R>(items: readonly T[], map: (item: T) => R | undefined): R[] {

@@ -17,9 +17,9 @@ import {
 } from '../codec/index.ts';
 import { typeError } from '../errors.ts';
 import * as C from './constants.ts';
-import { checkMac, checkName, HARDWARE_ADDRESS } from './device.ts';
+import { checkMac, checkName, DEVICE_DOWN, HARDWARE_ADDRESS, quote } from './device.ts';
 import { checkHost, FAMILIES, familyName, type IpFamily } from './prefix.ts';
-import { kind } from './request.ts';
+import { kind, type Refusals } from './request.ts';
 
 const STATES = {
   none: C.NUD_NONE,
@@ -158,4 +158,15 @@ export function writeNeighbour(neighbour: NewNeighbour) {
 export function writeNeighbourKey(key: NeighbourKey) {
   checkObject(key, [], ['device', 'address']);
   return writeCommon(key);
+}
+
+export function refusalsOfNeighbour(device: string): Refusals {
+  return {
+    hints: {
+      EEXIST: `${quote(device)} knows this neighbour`,
+      ENOENT: `${quote(device)} knows no such neighbour`,
+      ENETDOWN: DEVICE_DOWN,
+    },
+    blame: { EEXIST: ['address'], ENOENT: ['address'], ENETDOWN: ['device'] },
+  };
 }

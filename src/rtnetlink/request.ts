@@ -24,17 +24,27 @@ export interface Request<H, A> {
   subject?: unknown;
   /** From the path of a field of the table to that of the caller's object; where it is left out, the names are the same. */
   rename?: (path: Path) => Path;
-  /** The usual cause of an errno. */
-  hints?: Readonly<Record<string, string | undefined>>;
-  /** The field that an errno means where the kernel points nowhere. */
-  blame?: Readonly<Record<string, Path>>;
+  refusals?: Refusals;
 }
+
+/** What the kernel's refusals mean, by the errno's name. */
+export interface Refusals {
+  /** The usual cause. */
+  hints: Readonly<Record<string, string | undefined>>;
+  /** The field that is meant where the kernel points nowhere. */
+  blame: Readonly<Record<string, Path | undefined>>;
+}
+
+const NONE: Refusals = { hints: {}, blame: {} };
 
 const NOT_PERMITTED =
   'this needs CAP_NET_ADMIN in the user namespace that owns the network namespace, and for a device that goes to another one in its owner too';
 
+/** Number 95 is EOPNOTSUPP in the kernel's sources and ENOTSUP in Node. */
+const nameInC = (code: string): string => (code === 'ENOTSUP' ? 'EOPNOTSUPP' : code);
+
 export function request<H, A>({ header, table, partial }: Kind<H, A>, options: Request<H, A>): Call {
-  const { type, syscall, flags = 0, subject, value = {}, hints = {}, blame = {}, rename = path => path } = options;
+  const { type, syscall, flags = 0, subject, value = {}, refusals = NONE, rename = path => path } = options;
   return {
     type,
     syscall,
@@ -47,8 +57,8 @@ export function request<H, A>({ header, table, partial }: Kind<H, A>, options: R
     locate(source, start, end, offset) {
       return rename(table.locate(source, start + NLMSG_HDRLEN + header.size, end, offset, NO_CONTEXT));
     },
-    hint: code => hints[code] ?? (code === 'EPERM' ? NOT_PERMITTED : undefined),
-    blame: code => blame[code],
+    hint: code => refusals.hints[nameInC(code)] ?? (code === 'EPERM' ? NOT_PERMITTED : undefined),
+    blame: code => refusals.blame[nameInC(code)],
   };
 }
 

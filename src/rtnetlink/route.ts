@@ -21,9 +21,9 @@ import {
 import { type Path, rangeError, typeError } from '../errors.ts';
 import { SCOPES, type Scope } from './address.ts';
 import * as C from './constants.ts';
-import { checkBoolean, checkName } from './device.ts';
+import { checkBoolean, checkName, DEVICE_DOWN, quote } from './device.ts';
 import { checkHost, checkPrefix, FAMILIES, familyName, type IpFamily } from './prefix.ts';
-import { kind } from './request.ts';
+import { kind, type Refusals } from './request.ts';
 
 const TABLES = { default: C.RT_TABLE_DEFAULT, main: C.RT_TABLE_MAIN, local: C.RT_TABLE_LOCAL } as const;
 export type RouteTable = keyof typeof TABLES;
@@ -427,8 +427,32 @@ export function writeRouteKey(route: RouteKey): { header: RouteHeader; attribute
 }
 
 /** From a field of a message to that of the object that the caller gave. */
-export function fieldOfCaller(path: Path): Path {
+export function fieldOfRoute(path: Path): Path {
   return path[0] === 'gateway' ? ['via'] : path;
+}
+
+export function refusalsOfRoute({ via, device, source }: RouteKey): Refusals {
+  const place = device === undefined ? 'this namespace' : quote(device);
+  const gateway = `the gateway is on no network of ${place}: first add an address of its network and switch the device on, or use onLink`;
+  const own = 'source must be an address of this namespace, and via must not be one';
+  const viaPath = via === undefined ? undefined : ['via'];
+  return {
+    hints: {
+      EEXIST: 'there is a route to this destination with this metric',
+      ESRCH: 'there is no such route',
+      ENETUNREACH: gateway,
+      EHOSTUNREACH: gateway,
+      ENETDOWN: DEVICE_DOWN,
+      EINVAL: source === undefined && via === undefined ? undefined : own,
+    },
+    blame: {
+      EEXIST: ['to'],
+      ENETUNREACH: viaPath,
+      EHOSTUNREACH: viaPath,
+      ENETDOWN: device === undefined ? viaPath : ['device'],
+      EINVAL: source === undefined ? viaPath : via === undefined ? ['source'] : undefined,
+    },
+  };
 }
 
 export interface RouteFilter {

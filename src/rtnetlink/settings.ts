@@ -3,8 +3,9 @@ import { type Path, rangeError, typeError, within } from '../errors.ts';
 import { type NetNs, netnsOf } from '../netns/netns.ts';
 import { type BridgeSettings, checkBridge } from './bridge.ts';
 import * as C from './constants.ts';
-import { checkBoolean, checkMac, checkMtu, checkName } from './device.ts';
+import { checkBoolean, checkMac, checkMtu, checkName, missing, quote } from './device.ts';
 import { type LinkAttributes, type LinkInfo, MACVLAN_MODES, type MacvlanMode, type Peer } from './link.ts';
+import type { Refusals } from './request.ts';
 
 /** The other end of a new veth. It begins switched off: the kernel has not joined the two yet when it makes this one (ENOTCONN). */
 export interface NewPeer {
@@ -69,13 +70,17 @@ export interface Wire {
   attributes: Partial<LinkAttributes>;
 }
 
-function writeSettings(value: Partial<NewLink>, path: Path): Wire {
-  const attributes: Partial<LinkAttributes> = {};
+function writeDevice(value: Omit<NewPeer, 'name'>, path: Path): Partial<Peer> {
+  const attributes: Partial<Peer> = {};
   if (value.mtu !== undefined) attributes.mtu = checkMtu(value.mtu, [...path, 'mtu']);
   if (value.address !== undefined) attributes.address = checkMac(value.address, [...path, 'address']);
   if ('netns' in value) attributes.netnsFd = descriptorOf(value, path);
-  const up = value.up === undefined ? undefined : checkBoolean(value.up, [...path, 'up']);
-  return { flags: up ? C.IFF_UP : 0, change: up === undefined ? 0 : C.IFF_UP, attributes };
+  return attributes;
+}
+
+function writeUp({ up }: { up?: boolean }): { flags: number; change: number } {
+  if (up === undefined) return { flags: 0, change: 0 };
+  return { flags: checkBoolean(up, ['up']) ? C.IFF_UP : 0, change: C.IFF_UP };
 }
 
 function descriptorOf(value: { netns?: NetNs }, path: Path): number {
@@ -92,55 +97,109 @@ function checkMaster(value: { master?: string | null; netns?: NetNs }): void {
   if ('netns' in value) throw typeError(['master'], 'nothing beside netns', value.master, 'ERR_CONFLICT');
 }
 
-function writeNew(value: NewLink, keys: readonly string[], kind: string): Wire & { info: LinkInfo } {
+function writeNew(value: NewLink, keys: readonly string[], info: LinkInfo): Wire {
   checkObject(value, [], [...LINK_KEYS, ...keys]);
   const name = checkName(value.name, ['name']);
   checkMaster(value);
-  const wire = writeSettings(value, []);
-  const info: LinkInfo = { kind };
-  Object.assign(wire.attributes, { name, info });
-  return { ...wire, info };
+  return { ...writeUp(value), attributes: { ...writeDevice(value, []), name, info } };
 }
 
 export function writeVeth(value: NewVeth): Wire {
-  const wire = writeNew(value, ['peer'], 'veth');
-  const path = ['peer'];
-  if (value.peer === undefined) throw typeError(path, '{ name }', undefined, 'ERR_MISSING');
-  checkObject(value.peer, path, PEER_KEYS);
-  const name = checkName(value.peer.name, ['peer', 'name']);
-  const { attributes } = writeSettings(value.peer, path);
-  if (name === value.name && attributes.netnsFd === undefined && wire.attributes.netnsFd === undefined) {
+  const info: LinkInfo = { kind: 'veth' };
+  const wire = writeNew(value, ['peer'], info);
+  const { peer } = value;
+  if (peer === undefined) throw typeError(['peer'], '{ name }', undefined, 'ERR_MISSING');
+  checkObject(peer, ['peer'], PEER_KEYS);
+  const name = checkName(peer.name, ['peer', 'name']);
+  if (name === value.name && !('netns' in peer) && !('netns' in value)) {
     throw rangeError(['peer', 'name'], 'another name than that of the first end', name);
   }
-  const { mtu, address, netnsFd } = attributes;
-  wire.info.veth = { peer: { ...attributes, name } };
+  info.veth = { peer: { ...writeDevice(peer, ['peer']), name } };
   return wire;
 }
 
 export function writeBridge(value: NewBridge): Wire {
-  const wire = writeNew(value, ['bridge'], 'bridge');
-  if (value.bridge !== undefined) wire.info.bridge = checkBridge(value.bridge);
+  const info: LinkInfo = { kind: 'bridge' };
+  const wire = writeNew(value, ['bridge'], info);
+  if (value.bridge !== undefined) info.bridge = checkBridge(value.bridge);
   return wire;
 }
 
 export function writeDummy(value: NewLink): Wire {
-  return writeNew(value, [], 'dummy');
+  return writeNew(value, [], { kind: 'dummy' });
 }
 
 export function writeMacvlan(value: NewMacvlan): Wire {
-  const wire = writeNew(value, ['link', 'mode'], 'macvlan');
+  const { mode = 'bridge' } = value;
+  const info: LinkInfo = { kind: 'macvlan', macvlan: { mode } };
+  const wire = writeNew(value, ['link', 'mode'], info);
   checkName(value.link, ['link']);
-  const mode = value.mode ?? 'bridge';
-  wire.info.macvlan = { mode: checkOneOf(mode, ['mode'], Object.keys(MACVLAN_MODES) as MacvlanMode[]) };
+  checkOneOf(mode, ['mode'], Object.keys(MACVLAN_MODES) as MacvlanMode[]);
   return wire;
 }
 
 export function writeChanges(changes: LinkChanges): Wire {
   checkObject(changes, [], CHANGE_KEYS);
   checkMaster(changes);
-  const { newName, master: _, ...settings } = changes;
-  const wire = writeSettings(settings, []);
-  if (newName !== undefined) wire.attributes.name = checkName(newName, ['newName']);
-  return wire;
+  const attributes: Partial<LinkAttributes> = writeDevice(changes, []);
+  if (changes.newName !== undefined) attributes.name = checkName(changes.newName, ['newName']);
+  return { ...writeUp(changes), attributes };
 }
 
+const BAD_ADDRESS = 'no device can have this hardware address: it is zero, or that of a group (odd first byte)';
+
+/** The only one of these fields that was given, if it is only one: it must be what the kernel means. */
+function onlyOne(fields: Readonly<Record<string, unknown>>): Path | undefined {
+  const given = Object.entries(fields).filter(([, value]) => value !== undefined);
+  return given.length === 1 ? given[0]![0].split('.') : undefined;
+}
+
+export function refusalsOfNew(options: NewLink & Partial<NewVeth & NewBridge & NewMacvlan>, kind: string): Refusals {
+  const { name, peer, mtu, address, bridge, link } = options;
+  const taken = `a device named ${quote(name)} exists`;
+  return {
+    hints: {
+      EEXIST:
+        peer === undefined ? taken : `${taken} here, or one named ${quote(peer.name)} in the namespace of the peer`,
+      EOPNOTSUPP:
+        bridge === undefined
+          ? `this kernel has no devices of kind ${kind}: load the module ${kind} on the host`
+          : 'this kernel has no bridges, or none with this setting',
+      EADDRNOTAVAIL: BAD_ADDRESS,
+      EBUSY:
+        link === undefined ? undefined : `${quote(link)} is a port of a bridge, or has a macvlan of mode 'passthru'`,
+      EINVAL: 'a value is outside the limits of the driver',
+    },
+    blame: {
+      EEXIST: peer === undefined ? ['name'] : undefined,
+      EADDRNOTAVAIL: onlyOne({ address, 'peer.address': peer?.address }),
+      EINVAL: onlyOne({ mtu, 'peer.mtu': peer?.mtu, bridge, link }),
+      EBUSY: link === undefined ? undefined : ['link'],
+    },
+  };
+}
+
+export function refusalsOfChanges(name: string, changes: LinkChanges): Refusals {
+  const { newName, netns, master, mtu, address } = changes;
+  const elsewhere =
+    newName === undefined ? '' : `; ${quote(name)} may have moved there already and kept its name, if that was free`;
+  const noMove = 'lo, and devices that are bound to their namespace, cannot move';
+  const noPort = 'the master must be a bridge, bond or VRF, and lo can have none';
+  return {
+    hints: {
+      ENODEV: missing(name),
+      EEXIST: `a device named ${quote(newName ?? name)} exists ${netns === undefined ? 'here' : `in the other namespace${elsewhere}`}`,
+      EBUSY: 'the device is up (switch it off first), or others stand on it (macvlan)',
+      EADDRNOTAVAIL: BAD_ADDRESS,
+      ELOOP: 'a bridge cannot be a port of itself or of another bridge',
+      EINVAL: netns !== undefined ? noMove : typeof master === 'string' ? noPort : undefined,
+    },
+    blame: {
+      ENODEV: ['name'],
+      EEXIST: newName === undefined ? ['netns'] : ['newName'],
+      EADDRNOTAVAIL: ['address'],
+      ELOOP: ['master'],
+      EINVAL: onlyOne({ netns, master: master ?? undefined, mtu, address, newName }),
+    },
+  };
+}

@@ -144,8 +144,17 @@ export class NetlinkSocket implements Wire {
   /** Calls `ready` on the event loop while there is something to read. */
   watch(ready: () => void): Watch {
     if (this.#watch !== undefined) throw new StateError('ERR_BUSY', 'the socket is watched already');
-    this.#watch = this.#ffi.watch(this.#descriptor.fd, ready);
-    return this.#watch;
+    const watch = this.#ffi.watch(this.#descriptor.fd, ready);
+    this.#watch = watch;
+    return {
+      ref: () => watch.ref(),
+      unref: () => watch.unref(),
+      close: () => {
+        // Whoever paused may watch again.
+        watch.close();
+        if (this.#watch === watch) this.#watch = undefined;
+      },
+    };
   }
 
   close(): Promise<void> {

@@ -31,7 +31,7 @@ export class GuestError extends Error {
   }
 }
 
-export interface MachineOptions {
+interface MachineOptions {
   readonly vmlinuz: string;
   readonly endMarker: string;
   readonly kvm: boolean;
@@ -43,7 +43,7 @@ export interface MachineOptions {
   readonly signal: AbortSignal | undefined;
 }
 
-export interface MachineResult {
+interface MachineResult {
   readonly exitCode: number;
   readonly output: string;
   readonly files: ReadonlyMap<number, Buffer>;
@@ -52,6 +52,9 @@ export interface MachineResult {
 }
 
 const VIRTIOFSD = '/usr/lib/qemu/virtiofsd';
+
+/** In a user namespace virtiofsd may chroot. A /run of its own, since it insists on its lock in there. */
+const UNPRIVILEGED_FILE_SERVER = 'mount -t tmpfs run /run && exec "$0" "$@"';
 
 /** Enough for a panic with its backtraces. */
 const CONSOLE_TAIL = 16 * 1024;
@@ -90,6 +93,7 @@ export class Machine {
     return new Promise((resolve, reject) => {
       this.#resolve = resolve;
       this.#reject = reject;
+      this.#options.signal?.throwIfAborted();
       this.#options.signal?.addEventListener('abort', this.#abort);
       this.#start().catch(reject);
     });
@@ -164,32 +168,22 @@ export class Machine {
   }
 
   async #startFileServer(): Promise<void> {
-    // sandbox=chroot: the default one pivots the root, which fails where / is a ramdisk.
-    const args = [
-      `--socket-path=${this.#path('root')}`,
-      '-f',
-      '-o',
-      'source=/',
-      '-o',
-      'cache=always,sandbox=chroot,log_level=err',
-    ];
-    const server = isRoot() ? this.#reaper.spawn(VIRTIOFSD, args) : this.#spawnUnprivileged(args);
+    // sandbox=chroot: the default one pivots the root, which fails where / is a ramdisk. It holds a descriptor for
+    // every file the guest has seen, so where it may not raise its limit a guest that walks the whole disk gets EMFILE.
+    const options = ['source=/', 'cache=always', 'sandbox=chroot', 'log_level=err'].flatMap(option => ['-o', option]);
+    const args = [`--socket-path=${this.#path('root')}`, '-f', ...options];
+    const unshare = ['--map-root-user', '--mount', 'sh', '-c', UNPRIVILEGED_FILE_SERVER, VIRTIOFSD, ...args];
+    const server = isRoot() ? this.#reaper.spawn(VIRTIOFSD, args) : this.#reaper.spawn('unshare', unshare);
     let running = true;
     this.#watch(server, 'virtiofsd', (code, signal) => {
       running = false;
       // It ends well when QEMU has, whose own end says more.
       if (code !== 0) this.#fail('start', `virtiofsd ended early (${signal ?? `exit code ${code}`})`);
     });
-    while (running && !(await exists(this.#path('root')))) await delay(10);
-  }
-
-  /**
-   * In a user namespace virtiofsd may chroot; it serves what the caller may read. A /run of its own, since it insists
-   * on its lock in there; and the file limit as it is, since it may not raise it.
-   */
-  #spawnUnprivileged(args: string[]): ChildProcess {
-    const script = 'mount -t tmpfs run /run && exec "$0" --rlimit-nofile=0 "$@"';
-    return this.#reaper.spawn('unshare', ['--map-root-user', '--mount', 'sh', '-c', script, VIRTIOFSD, ...args]);
+    while (!(await exists(this.#path('root')))) {
+      if (!running) throw new Error('virtiofsd ended before it listened');
+      await delay(10);
+    }
   }
 
   async #listen(name: string, onData: (data: Buffer) => void): Promise<void> {

@@ -1,0 +1,49 @@
+/*
+ * The classic LVS deployment, programmed by netsteer alone: a balancer spreads 10.10.0.100:80 over web containers by direct routing; each
+ * container accepts that foreign address by a REDIRECT rule of its own, and its packet log comes by NFLOG.
+ */
+import type { Container } from 'netsteer';
+import { ip, log, redirect, Transaction, tcp } from 'netsteer/nftables';
+
+/** What clients connect to. */
+export const SERVICE = { protocol: 'tcp', address: '10.10.0.100', port: 80 } as const;
+
+/** The port that the HTTP server of each container listens on. */
+export const LOCAL_PORT = 8080;
+
+/** In the balancer's namespace: one virtual service, and a real server for each container. */
+export async function balance(balancer: Container, servers: readonly string[]): Promise<void> {
+  await balancer.ipvs.addService({ ...SERVICE, scheduler: 'lc' });
+  for (const address of servers) {
+    await balancer.ipvs.addDestination(SERVICE, { address, port: SERVICE.port, forward: 'direct' });
+  }
+}
+
+/** In a web container's namespace: packets for the service are logged and sent to the local server. One atomic commit. */
+export async function accept(web: Container, name: string, group: number): Promise<void> {
+  const family = 'ip';
+  const table = 'web';
+  const chain = 'service';
+  const rules = new Transaction()
+    .add({ table: { family, name: table } })
+    .add({ chain: { family, table, name: chain, type: 'nat', hook: 'prerouting', priority: 'dstnat' } })
+    .add({
+      rule: {
+        family,
+        table,
+        chain,
+        statements: [
+          ip.daddr.eq(SERVICE.address),
+          tcp.dport.eq(SERVICE.port),
+          log({ group, prefix: `${name} ` }),
+          redirect({ to: LOCAL_PORT }),
+        ],
+      },
+    });
+  await web.nftables.commit(rules);
+}
+
+/** The packet log of one container, one line a packet, until the log is closed. */
+export async function follow(web: Container, group: number, onPacket: (line: string) => void): Promise<void> {
+  for await (const packet of web.nflog({ groups: [group] })) onPacket(`${packet.prefix}${packet.summary()}`);
+}

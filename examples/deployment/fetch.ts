@@ -1,0 +1,32 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import type { NetNs } from 'netsteer';
+
+/** A program that asks for a URL some times, each time by a connection of its own, and prints what it gets. */
+const CLIENT = `
+const http = require('node:http');
+const [url, times] = process.argv.slice(1);
+const ask = () => new Promise((resolve, reject) => http.get(url, { agent: false, timeout: 20000 }, reply => {
+  let text = '';
+  reply.on('data', part => { text += part; }).on('end', () => resolve(text.trim()));
+}).on('timeout', function () { this.destroy(new Error('no answer')); }).on('error', reject));
+(async () => { for (let i = 0; i < times; i++) console.log(await ask()); })().catch(error => { console.error(String(error)); process.exit(1); });
+`;
+
+/** Fetches a URL from inside a namespace: a process that is spawned inside `run` starts there. */
+export async function fetchFrom(netns: NetNs, url: string, times: number): Promise<string[]> {
+  const child = netns.run(() =>
+    spawn(process.execPath, ['-e', CLIENT, url, String(times)], { stdio: ['ignore', 'pipe', 'pipe'] }),
+  );
+  let output = '';
+  let errors = '';
+  child.stdout.on('data', chunk => {
+    output += chunk;
+  });
+  child.stderr.on('data', chunk => {
+    errors += chunk;
+  });
+  const [code] = await once(child, 'close');
+  if (code !== 0) throw new Error(`the client failed: ${errors.trim()}`);
+  return output.trim().split('\n');
+}

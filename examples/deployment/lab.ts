@@ -1,0 +1,96 @@
+import { Container, Links, NetNs } from 'netsteer';
+import { LOCAL_PORT } from './deployment.ts';
+import { RuncContainer } from './runc.ts';
+
+/** One web container of the lab. */
+export interface Web {
+  readonly name: string;
+  readonly address: string;
+  readonly container: Container;
+}
+
+/*
+ *   client ── bridge 10.10.0.0/24 ── balancer (eth0 with the alias 10.10.0.100, eth1)
+ *                  │                     │
+ *                router ────────── bridge 192.168.0.0/24 ── web1, web2
+ *
+ * A direct-routed reply goes from the web container to the client past the balancer, whose kernel would drop its own address as a source:
+ * hence the router. The bridges are in a namespace of their own, so that nothing of the host's is touched.
+ */
+const FRONT = 'front';
+const BACK = 'back';
+const ROUTER = '192.168.0.1';
+
+/** The hosts and networks that the deployment is shown on: namespaces, two bridges, and unprivileged containers. */
+export class Lab {
+  readonly client = NetNs.create();
+  readonly balancer = Container.open({ netns: NetNs.create() });
+  readonly webs: Web[] = [];
+  readonly #router = NetNs.create();
+  readonly #bridges = NetNs.create();
+  readonly #runc: RuncContainer[] = [];
+
+  /** Builds it, saying what is done. Close it also when this fails. */
+  async build(say: (text: string) => void): Promise<void> {
+    say('two bridges, a client, a router and the balancer, each in a network namespace of its own');
+    using bridges = Links.open({ netns: this.#bridges });
+    for (const name of [FRONT, BACK]) {
+      await bridges.createBridge({ name });
+      await bridges.set(name, { up: true });
+    }
+    await this.#attach(bridges, this.client, 'eth0', FRONT, '10.10.0.1/24');
+    await this.#attach(bridges, this.#router, 'eth0', FRONT, '10.10.0.254/24');
+    await this.#attach(bridges, this.#router, 'eth1', BACK, `${ROUTER}/24`);
+    await this.#attach(bridges, this.balancer.netns, 'eth0', FRONT, '10.10.0.10/24');
+    await this.#attach(bridges, this.balancer.netns, 'eth1', BACK, '192.168.0.10/24');
+    using links = Links.open({ netns: this.balancer.netns });
+    await links.addAddress('eth0', '10.10.0.100/32', { label: 'eth0:100' });
+    for (const netns of [this.#router, this.balancer.netns]) {
+      netns.sysctl.set('net.ipv4.ip_forward', true);
+      // The router sees replies from 10.10.0.100 on the side where it does not expect them.
+      for (const device of ['all', 'default', 'eth0', 'eth1']) netns.sysctl.set(`net.ipv4.conf.${device}.rp_filter`, 0);
+    }
+
+    const names = ['web1', 'web2'];
+    say(
+      `the unprivileged containers ${names.join(' and ')} (runc, own user namespace, mapped ids), an HTTP server in each`,
+    );
+    const started = await Promise.allSettled(names.map(name => RuncContainer.start(name, server(name))));
+    for (const result of started) if (result.status === 'fulfilled') this.#runc.push(result.value);
+    for (const result of started) if (result.status === 'rejected') throw result.reason;
+    for (const [i, { name, pid }] of this.#runc.entries()) {
+      const address = `192.168.0.${50 + i}`;
+      const container = Container.open({ pid });
+      this.webs.push({ name, address, container });
+      await this.#attach(bridges, container.netns, 'eth0', BACK, `${address}/24`);
+      using inside = Links.open({ netns: container.netns });
+      await inside.addRoute({ to: 'default', via: ROUTER });
+    }
+  }
+
+  /** A cable from a bridge to a namespace, whose end there gets a name and an address. */
+  async #attach(bridges: Links, netns: NetNs, device: string, bridge: string, address: string): Promise<void> {
+    const name = `p${(await bridges.list()).length}`;
+    await bridges.createVeth({ name, peer: { name: device, netns } });
+    await bridges.set(name, { up: true, master: bridge });
+    using links = Links.open({ netns });
+    await links.set('lo', { up: true });
+    await links.set(device, { up: true });
+    await links.addAddress(device, address);
+  }
+
+  /** Stops the containers; the namespaces go with their last user, and with them all that was programmed. */
+  async close(): Promise<void> {
+    const { balancer, client } = this;
+    const netns = [client, this.#router, this.#bridges, balancer.netns];
+    await Promise.all(
+      [...this.webs.map(({ container }) => container), balancer, ...netns].map(each => each[Symbol.asyncDispose]()),
+    );
+    for (const container of this.#runc) container.stop();
+  }
+}
+
+/** The program of a web container. */
+function server(name: string): string {
+  return `require('node:http').createServer((_, reply) => reply.end('HELLO,This is ${name}\\n')).listen(${LOCAL_PORT}, () => console.log('ready'))`;
+}

@@ -1,0 +1,47 @@
+import { fileURLToPath } from 'node:url';
+import { Container, NetNs } from 'netsteer';
+import { runInGuest } from '../../test/vm/guest.ts';
+import { ensurePackages, isRoot } from '../../test/vm/packages.ts';
+import { demo } from './demo.ts';
+
+/** Set in the guest: run on the kernel that is there, and fail if it cannot. */
+const HERE = '--here';
+const GUEST_KERNEL = '6.12';
+
+const interrupted = new AbortController();
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.once(signal, () => interrupted.abort(new Error(`interrupted by ${signal}: taking everything down`)));
+}
+
+try {
+  process.exitCode = await main();
+} catch (error) {
+  console.error(`\n${error instanceof Error ? error.message : error}`);
+  process.exitCode = 1;
+}
+
+async function main(): Promise<number> {
+  if (!process.argv.includes(HERE)) {
+    await ensurePackages(['runc']);
+    const missing = isRoot() ? await missingHere() : 'the caller is not root';
+    if (missing !== undefined) {
+      console.log(`${missing}: booting Debian's kernel ${GUEST_KERNEL} in QEMU (this takes a minute)`);
+      const { exitCode } = await runInGuest({
+        kernel: GUEST_KERNEL,
+        command: [process.execPath, fileURLToPath(import.meta.url), HERE],
+        onOutput: chunk => process.stdout.write(chunk),
+        signal: interrupted.signal,
+      });
+      return exitCode;
+    }
+  }
+  await demo(interrupted.signal);
+  return 0;
+}
+
+/** What this kernel lacks for the demo. */
+async function missingHere(): Promise<string | undefined> {
+  using host = Container.open({ netns: NetNs.home() }, { allowHost: true });
+  const { abilities } = await host.preflight();
+  return abilities.find(ability => !ability.works)?.why;
+}

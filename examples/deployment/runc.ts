@@ -1,0 +1,128 @@
+import { execFileSync, spawn } from 'node:child_process';
+import fs from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+/** The first of the host's user and group numbers that the container's own are mapped to. */
+const FIRST_MAPPED_ID = 100_000;
+const MAPPED_IDS = 65_536;
+const START_SECONDS = 60;
+
+/** An unprivileged container of runc's: namespaces of its own, a user namespace with mapped ids among them. */
+export class RuncContainer {
+  readonly name: string;
+  /** Of the container's first process, as the host sees it. */
+  readonly pid: number;
+  readonly #folder: string;
+
+  private constructor(name: string, pid: number, folder: string) {
+    this.name = name;
+    this.pid = pid;
+    this.#folder = folder;
+  }
+
+  /** Starts a container that runs a Node program, and waits until that prints something. */
+  static async start(name: string, program: string): Promise<RuncContainer> {
+    const folder = fs.mkdtempSync(join(tmpdir(), `netsteer-${name}-`));
+    fs.chmodSync(folder, 0o755);
+    writeBundle(folder, name, program);
+    try {
+      const child = spawn('runc', ['--root', join(folder, 'state'), 'run', '--bundle', folder, name], {
+        stdio: ['ignore', 'pipe', 'pipe'],
+      });
+      await firstOutput(child, name);
+      const state = JSON.parse(
+        execFileSync('runc', ['--root', join(folder, 'state'), 'state', name], { encoding: 'utf8' }),
+      );
+      return new RuncContainer(name, state.pid, folder);
+    } catch (error) {
+      remove(folder, name);
+      throw error;
+    }
+  }
+
+  stop(): void {
+    remove(this.#folder, this.name);
+  }
+}
+
+function remove(folder: string, name: string): void {
+  try {
+    execFileSync('runc', ['--root', join(folder, 'state'), 'delete', '--force', name], { stdio: 'ignore' });
+  } finally {
+    fs.rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+function firstOutput(child: ReturnType<typeof spawn>, name: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    let errors = '';
+    const late = setTimeout(
+      () => reject(new Error(`${name} did not start within ${START_SECONDS} s: ${errors}`)),
+      START_SECONDS * 1000,
+    );
+    child.stderr?.on('data', chunk => {
+      errors += chunk;
+    });
+    child.on('error', reject);
+    child.on('exit', code => reject(new Error(`${name} ended with ${code}: ${errors}`)));
+    child.stdout?.once('data', () => {
+      clearTimeout(late);
+      // The container may run as long as it likes without keeping this program from ending.
+      child.unref();
+      resolve();
+    });
+  });
+}
+
+/** An OCI bundle whose root is the host's programs and libraries, read-only, and this Node. */
+function writeBundle(folder: string, name: string, program: string): void {
+  const root = join(folder, 'rootfs');
+  const shared = ['/usr', '/etc'];
+  for (const directory of ['proc', 'dev', 'tmp', 'sys', ...shared])
+    fs.mkdirSync(join(root, directory), { recursive: true });
+  for (const directory of ['/bin', '/sbin', '/lib', '/lib64']) {
+    const stat = fs.lstatSync(directory, { throwIfNoEntry: false });
+    if (stat?.isSymbolicLink()) fs.symlinkSync(fs.readlinkSync(directory), join(root, directory));
+    else if (stat !== undefined) {
+      fs.mkdirSync(join(root, directory));
+      shared.push(directory);
+    }
+  }
+  fs.writeFileSync(join(root, 'node'), '');
+  fs.chownSync(root, FIRST_MAPPED_ID, FIRST_MAPPED_ID);
+  const bind = (source: string, destination = source) => ({
+    destination,
+    source,
+    type: 'bind',
+    options: ['rbind', 'ro'],
+  });
+  const ids = [{ containerID: 0, hostID: FIRST_MAPPED_ID, size: MAPPED_IDS }];
+  const capabilities = ['CAP_NET_ADMIN', 'CAP_NET_BIND_SERVICE'];
+  const config = {
+    ociVersion: '1.0.2',
+    hostname: name,
+    root: { path: 'rootfs', readonly: true },
+    process: {
+      user: { uid: 0, gid: 0 },
+      args: ['/node', '-e', program],
+      env: ['PATH=/usr/bin:/bin'],
+      cwd: '/',
+      noNewPrivileges: true,
+      capabilities: { bounding: capabilities, effective: capabilities, permitted: capabilities },
+    },
+    mounts: [
+      { destination: '/proc', type: 'proc', source: 'proc' },
+      { destination: '/dev', type: 'tmpfs', source: 'tmpfs', options: ['nosuid', 'mode=755'] },
+      { destination: '/tmp', type: 'tmpfs', source: 'tmpfs' },
+      ...shared.map(directory => bind(directory)),
+      bind(fs.realpathSync(process.execPath), '/node'),
+    ],
+    linux: {
+      namespaces: ['pid', 'mount', 'uts', 'ipc', 'network', 'user'].map(type => ({ type })),
+      uidMappings: ids,
+      gidMappings: ids,
+    },
+  };
+  fs.writeFileSync(join(folder, 'config.json'), JSON.stringify(config));
+}

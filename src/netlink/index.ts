@@ -1,0 +1,5 @@
+/* The codec and the transport, for people who need another netlink family. */
+export * from '../codec/index.ts';
+export { Observer } from '../observe.ts';
+export * from '../transport/constants.ts';
+export * from '../transport/index.ts';

@@ -1,0 +1,130 @@
+import {
+  attribute,
+  attributes,
+  checkInteger,
+  checkObject,
+  checkOneOf,
+  flags,
+  named,
+  opt,
+  struct,
+  U8,
+  U16_BE,
+  U32_BE,
+  u32be,
+} from '../codec/index.ts';
+import { type Path, typeError } from '../errors.ts';
+import * as C from './constants.ts';
+
+/** What of each packet is copied: nothing but prefix and sequence numbers' worth of attributes, or at most so many bytes of it. */
+export type Copy = 'none' | 'meta' | { bytes: number };
+
+/** When the kernel hands over what it has gathered: whichever comes first. Batches cost a quarter of the processor time per packet. */
+export interface Queue {
+  /** Packets, 1 (each at once) to 4,294,967,295; 1000 where left out. A rule's own queue-threshold counts where it is smaller. */
+  packets?: number;
+  /** Since the first packet of the batch, 0 to 42,949,670; 10 where left out. The kernel counts in 1/100 s and rounds up to its tick. */
+  milliseconds?: number;
+  /** Bytes of one batch, 8,192 to 131,072; 65,536 where left out. One such buffer per group is the kernel's cost. */
+  bufferBytes?: number;
+}
+
+/** What happens to packets that the `for await` loop has not taken yet. */
+export interface BacklogOptions {
+  /** Packets kept in this process, 1 to 16,777,216; 16,384 where left out. Each holds on to the memory it was received in. */
+  packets?: number;
+  /**
+   * 'leave-to-kernel' (where left out): stop reading, the kernel's receive buffer fills and then drops; counted as lost packets. Overshoots
+   * `packets` by at most one batch. 'drop-oldest' and 'drop-newest': go on reading; counted in `droppedByBacklog`.
+   */
+  when?: BacklogPolicy;
+}
+
+export type BacklogPolicy = (typeof POLICIES)[number];
+const POLICIES = ['drop-oldest', 'drop-newest', 'leave-to-kernel'] as const;
+
+/** `struct nfulnl_msg_config_mode`. */
+const configMode = struct('nfulnl_msg_config_mode', {
+  copy_range: [4, U32_BE],
+  copy_mode: [1, named(U8, { none: C.NFULNL_COPY_NONE, meta: C.NFULNL_COPY_META, packet: C.NFULNL_COPY_PACKET })],
+  _pad: [1, U8],
+});
+
+/**
+ * What a group is told. The kernel takes all of it in one message, the command first, so that no packet is logged under half of the
+ * settings. It ignores an unknown mode and a size out of range without a word: both are checked here.
+ */
+export const configTable = attributes('NFULA_CFG', {
+  command: opt(attribute(C.NFULA_CFG_CMD, named(U8, { bind: C.NFULNL_CFG_CMD_BIND, unbind: C.NFULNL_CFG_CMD_UNBIND }))),
+  mode: opt(attribute(C.NFULA_CFG_MODE, configMode)),
+  /** Bytes of a batch. */
+  bufferBytes: opt(u32be(C.NFULA_CFG_NLBUFSIZ)),
+  /** In 1/100 s. */
+  timeout: opt(u32be(C.NFULA_CFG_TIMEOUT)),
+  /** Packets of a batch. */
+  packets: opt(u32be(C.NFULA_CFG_QTHRESH)),
+  flags: opt(
+    attribute(
+      C.NFULA_CFG_FLAGS,
+      flags(U16_BE, {
+        sequence: C.NFULNL_CFG_F_SEQ,
+        'sequence-global': C.NFULNL_CFG_F_SEQ_GLOBAL,
+        conntrack: C.NFULNL_CFG_F_CONNTRACK,
+      }),
+    ),
+  ),
+});
+
+type Config = NonNullable<ReturnType<typeof configTable.read>>;
+
+/** What each group of a log is bound with. */
+export type Settings = Omit<Config, 'command' | 'unknown'>;
+
+/** The kernel's own limit: an attribute's 16-bit length without its header. */
+const MAX_COPY = 0xffff - 4;
+/** NFULNL_NLBUFSIZ_DEFAULT is 3776 with pages of 4 KiB and at most 7872: this is above it everywhere. */
+const MIN_BATCH = 8192;
+const MAX_BATCH = 131072;
+/** The kernel multiplies the hundredths by HZ (at most 1000) in 32 bits. */
+const MAX_TIMEOUT = Math.floor(0xffffffff / 1000) * 10;
+
+export function checkGroup(value: unknown, path: Path): number {
+  return checkInteger(value, path, 0, 0xffff);
+}
+
+export function checkFlag(value: unknown, path: Path): boolean {
+  if (typeof value !== 'boolean') throw typeError(path, 'true or false', value);
+  return value;
+}
+
+export function settingsOf(options: { copy?: Copy; queue?: Queue; sequence?: boolean; conntrack?: boolean }): Settings {
+  const { queue = {} } = options;
+  checkObject(queue, ['queue'], ['packets', 'milliseconds', 'bufferBytes']);
+  const { packets = 1000, milliseconds = 10, bufferBytes = 65536 } = queue;
+  const settings: Settings = {
+    mode: modeOf(options.copy ?? { bytes: MAX_COPY }),
+    bufferBytes: checkInteger(bufferBytes, ['queue', 'bufferBytes'], MIN_BATCH, MAX_BATCH),
+    timeout: Math.ceil(checkInteger(milliseconds, ['queue', 'milliseconds'], 0, MAX_TIMEOUT) / 10),
+    packets: checkInteger(packets, ['queue', 'packets'], 1, 0xffffffff),
+    flags: [],
+  };
+  if (checkFlag(options.sequence ?? true, ['sequence'])) settings.flags!.push('sequence');
+  if (checkFlag(options.conntrack ?? false, ['conntrack'])) settings.flags!.push('conntrack');
+  return settings;
+}
+
+function modeOf(copy: Copy): NonNullable<Settings['mode']> {
+  if (typeof copy === 'string')
+    return { copy_range: 0, copy_mode: checkOneOf(copy, ['copy'], ['none', 'meta'] as const) };
+  checkObject(copy, ['copy'], ['bytes']);
+  return { copy_range: checkInteger(copy.bytes, ['copy', 'bytes'], 1, MAX_COPY), copy_mode: 'packet' };
+}
+
+export function backlogOf(options: BacklogOptions = {}): Required<BacklogOptions> {
+  checkObject(options, ['backlog'], ['packets', 'when']);
+  const { packets = 16384, when = 'leave-to-kernel' } = options;
+  return {
+    packets: checkInteger(packets, ['backlog', 'packets'], 1, 1 << 24),
+    when: checkOneOf(when, ['backlog', 'when'], POLICIES),
+  };
+}

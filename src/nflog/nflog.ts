@@ -1,0 +1,360 @@
+import { checkInteger, checkObject, NO_CONTEXT } from '../codec/index.ts';
+import { NetlinkError, type Path, rangeError, StateError, typeError } from '../errors.ts';
+import { SO_RCVBUF, SO_RCVBUFFORCE, SOL_SOCKET } from '../ffi/constants.ts';
+import { type NetNs, netnsOf } from '../netns/netns.ts';
+import { type Logger, Observer } from '../observe.ts';
+import {
+  NETLINK_NETFILTER,
+  NETLINK_NO_ENOBUFS,
+  NETLINK_ROUTE,
+  NFNL_SUBSYS_ULOG,
+  SOL_NETLINK,
+} from '../transport/constants.ts';
+import {
+  type Call,
+  Exchange,
+  NetlinkSocket,
+  nfnetlinkType,
+  type Operation,
+  twoForms,
+  writeHeader,
+} from '../transport/index.ts';
+import { runNow } from '../transport/operation.ts';
+import {
+  type BacklogOptions,
+  backlogOf,
+  type Copy,
+  checkGroup,
+  configTable,
+  type Queue,
+  type Settings,
+  settingsOf,
+} from './config.ts';
+import { NFULNL_MSG_CONFIG } from './constants.ts';
+import { call, Delivery } from './delivery.ts';
+import { Devices } from './devices.ts';
+import { explainPermission } from './holder.ts';
+import type { Packet } from './packet.ts';
+import { type Loss, PacketReader, type Receiver } from './reader.ts';
+
+export interface NflogOptions {
+  /** The namespace whose rules' packets are wanted; home where left out. */
+  netns?: NetNs;
+  /** The groups that rules log to, each 0 to 65535. A group has one listener in its namespace. */
+  groups: readonly number[];
+  /** What is copied of each packet; all of it (65,531 bytes) where left out. 128 bytes are enough for `summary()`. */
+  copy?: Copy;
+  queue?: Queue;
+  /** Number the packets, so that each loss is counted; true where left out. */
+  sequence?: boolean;
+  /** Have the kernel add the connection of each packet; false where left out. `EOPNOTSUPP` where it is built without. */
+  conntrack?: boolean;
+  /**
+   * Kernel memory for what has not been read yet, 4,096 to 1 GiB; 8 MiB where left out. A packet of 100 bytes takes 231 of it in a batch
+   * and 832 alone. Without CAP_NET_ADMIN in the initial user namespace it ends at twice net.core.rmem_max: see `receiveBufferBytes`.
+   */
+  receiveBufferBytes?: number;
+  /** What happens when a `for await` loop is slower than its packets. */
+  backlog?: BacklogOptions;
+  logger?: Logger;
+}
+
+const OPTIONS = [
+  'netns',
+  'groups',
+  'copy',
+  'queue',
+  'sequence',
+  'conntrack',
+  'receiveBufferBytes',
+  'backlog',
+  'logger',
+] as const satisfies (keyof NflogOptions)[];
+
+export interface NflogStats {
+  /** Packets read. */
+  readonly received: number;
+  /** Packets missing between those read, exact up to the last number seen of each group; 0 with `sequence: false`. */
+  readonly lostPackets: number;
+  /** Batches that did not fit the receive buffer, up to this moment (the kernel's own counter of the socket, modulo 2^32). */
+  readonly lostDatagrams: number;
+  /** Packets that `backlog` threw away. */
+  readonly droppedByBacklog: number;
+  /** Datagrams that somebody else than the kernel sent; none of their content was looked at. */
+  readonly rejectedSenders: number;
+}
+
+const DEFAULT_RECEIVE_BUFFER = 8 * 1024 * 1024;
+/** A request whose answer found no room is repeated: the answer to that tells what became of the first. */
+const ATTEMPTS = 10;
+
+/** The exchange of a log, with what its operations need to know. */
+class LogExchange extends Exchange {
+  readonly reader: PacketReader;
+  readonly netns: NetNs;
+  readonly settings: Settings;
+
+  constructor(reader: PacketReader, netns: NetNs, settings: Settings, observer: Observer) {
+    super(reader, 'nflog', observer);
+    this.reader = reader;
+    this.netns = netns;
+    this.settings = settings;
+  }
+}
+
+type Described = Pick<Call, 'subject'> & { readonly path: Path };
+
+/** Binds a group with all of its settings in one message. */
+function* bind(exchange: LogExchange, group: number, { subject, path }: Described): Operation<void> {
+  const { netns, settings, reader } = exchange;
+  const hints: Record<string, () => string> = {
+    EPERM: () => explainPermission(netns, group),
+    EBUSY: () => `this log has group ${group} already`,
+    EOPNOTSUPP: () => 'this kernel cannot add connections (nf_conntrack_netlink, CONFIG_NETFILTER_NETLINK_GLUE_CT)',
+    EINVAL: () => 'the kernel has no NFLOG: load the module on the host (modprobe nfnetlink_log)',
+  };
+  const request: Call = {
+    type: nfnetlinkType(NFNL_SUBSYS_ULOG, NFULNL_MSG_CONFIG),
+    syscall: 'NFULNL_MSG_CONFIG',
+    subject,
+    hint: code => hints[code]?.(),
+    blame: () => path,
+    write: writer => {
+      writeHeader(writer, 0, group);
+      configTable.write(writer, { command: 'bind', ...settings }, NO_CONTEXT);
+    },
+  };
+  const had = reader.groups.has(group);
+  yield* confirm(exchange, request, had ? undefined : 'EBUSY');
+  // Its first packets may have come before the acknowledgement.
+  if (!reader.groups.has(group)) reader.groups.set(group, 0);
+}
+
+function* unbind(exchange: LogExchange, group: number): Operation<void> {
+  const { netns, reader } = exchange;
+  const hints: Record<string, () => string> = {
+    EPERM: () => explainPermission(netns, group),
+    ENODEV: () => `nobody has group ${group}`,
+  };
+  const request: Call = {
+    type: nfnetlinkType(NFNL_SUBSYS_ULOG, NFULNL_MSG_CONFIG),
+    syscall: 'NFULNL_MSG_CONFIG',
+    subject: group,
+    hint: code => hints[code]?.(),
+    write: writer => {
+      writeHeader(writer, 0, group);
+      configTable.write(writer, { command: 'unbind' }, NO_CONTEXT);
+    },
+  };
+  yield* confirm(exchange, request, reader.groups.has(group) ? 'ENODEV' : undefined);
+  reader.groups.delete(group);
+}
+
+/**
+ * Sends a request until it is answered. An answer that meets a receive buffer full of packets is dropped without a sign, and what was asked is
+ * done all the same; the second time the kernel then says `done`.
+ */
+function* confirm(exchange: Exchange, request: Call, done: string | undefined): Operation<void> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return yield* exchange.request(request);
+    } catch (error) {
+      if (attempt > 1 && error instanceof NetlinkError && error.code === done) return;
+      const unanswered = error instanceof StateError && error.code === 'ERR_NO_REPLY';
+      if (!unanswered || attempt === ATTEMPTS) throw error;
+    }
+  }
+}
+
+/** The requests of a log. */
+export class NflogOperations {
+  readonly #exchange: LogExchange;
+
+  constructor(exchange: Exchange) {
+    this.#exchange = exchange as LogExchange;
+  }
+
+  /** Listens to one more group. @throws NetlinkError EBUSY this log has it already, EPERM another socket has it, or no right to. */
+  *addGroup(group: number): Operation<void> {
+    checkGroup(group, ['group']);
+    yield* bind(this.#exchange, group, { subject: group, path: [] });
+  }
+
+  /** Lets go of a group; what the kernel has gathered for it still arrives. @throws NetlinkError ENODEV nobody has it, EPERM another socket has it. */
+  *removeGroup(group: number): Operation<void> {
+    checkGroup(group, ['group']);
+    yield* unbind(this.#exchange, group);
+  }
+}
+
+/**
+ * The packets that rules of one namespace log to NFLOG groups (nft `log group 5`, iptables `-j NFLOG`). Nothing is read from the kernel, and
+ * nothing keeps the process alive, until somebody takes packets: a `for await` loop, or `onBatch`.
+ */
+export class Nflog extends twoForms(NflogOperations) implements AsyncIterable<Packet> {
+  /**
+   * Opens a socket in the namespace and binds the groups, before this returns. All or none: a group that is refused closes the log.
+   * @throws NetlinkError with the path of the group: EPERM no CAP_NET_ADMIN, or another socket has the group (the hint says which);
+   * EOPNOTSUPP no `conntrack` in this kernel; EINVAL no NFLOG in it.
+   */
+  static open(options: NflogOptions): Nflog {
+    checkObject(options, [], OPTIONS);
+    const groups = groupsOf(options.groups);
+    const settings = settingsOf(options);
+    const backlog = backlogOf(options.backlog);
+    const { receiveBufferBytes = DEFAULT_RECEIVE_BUFFER } = options;
+    checkInteger(receiveBufferBytes, ['receiveBufferBytes'], 4096, 1 << 30);
+    const netns = netnsOf(options);
+    const observer = new Observer(options.logger);
+
+    const socket = new NetlinkSocket({ netns, protocol: NETLINK_NETFILTER });
+    let log: Nflog | undefined;
+    try {
+      // Without it one full buffer makes the kernel drop everything until the buffer is empty again. Losses are counted otherwise.
+      socket.setOption(SOL_NETLINK, NETLINK_NO_ENOBUFS, 1);
+      const size = setReceiveBuffer(socket, receiveBufferBytes);
+      if (size < receiveBufferBytes) {
+        observer.warn(
+          { netns: netns.inode, wanted: receiveBufferBytes, bytes: size },
+          'the receive buffer is smaller than asked',
+        );
+      }
+      // Now, not when the first name is wanted: the caller may have given up the right to enter the namespace by then.
+      const devices = new Devices(new NetlinkSocket({ netns, protocol: NETLINK_ROUTE }));
+      log = new Nflog({ socket, devices, netns, settings, backlog, observer, receiveBufferBytes: size });
+      log.#exchange.operation = 'nflog.open';
+      for (const [i, group] of groups.entries()) {
+        runNow(bind(log.#exchange, group, { subject: options, path: ['groups', i] }));
+      }
+      return log;
+    } catch (error) {
+      if (log !== undefined) log.close();
+      else void socket.close();
+      throw error;
+    }
+  }
+
+  readonly #exchange: LogExchange;
+  readonly #reader: PacketReader;
+  readonly #delivery: Delivery;
+  readonly #devices: Devices;
+  readonly #lossHandlers: Set<(loss: Loss) => void>;
+  /** Bytes of the kernel's receive buffer in force. */
+  readonly receiveBufferBytes: number;
+
+  private constructor(parts: {
+    socket: NetlinkSocket;
+    devices: Devices;
+    netns: NetNs;
+    settings: Settings;
+    backlog: Required<BacklogOptions>;
+    observer: Observer;
+    receiveBufferBytes: number;
+  }) {
+    const { socket, devices, observer, receiveBufferBytes } = parts;
+    const lossHandlers = new Set<(loss: Loss) => void>();
+    const delivery: Delivery = new Delivery(parts.backlog, { start: () => reader.start(), stop: () => reader.stop() });
+    const receiver: Receiver = {
+      get room() {
+        return delivery.room;
+      },
+      take: packets => delivery.take(packets),
+      get hearsLosses() {
+        return lossHandlers.size > 0;
+      },
+      lost: losses => {
+        for (const loss of losses) for (const handler of lossHandlers) call(handler, loss);
+      },
+      fail: error => {
+        observer.warn({ netns: parts.netns.inode, error }, 'the log cannot be read any more');
+        delivery.end(error);
+        this.close();
+      },
+    };
+    const reader = new PacketReader({ socket, devices, receiver, observer, receiveBufferBytes });
+    const exchange = new LogExchange(reader, parts.netns, parts.settings, observer);
+    super(exchange);
+    this.#exchange = exchange;
+    this.#reader = reader;
+    this.#delivery = delivery;
+    this.#devices = devices;
+    this.#lossHandlers = lossHandlers;
+    this.receiveBufferBytes = receiveBufferBytes;
+  }
+
+  /** The groups that are bound, in the order in which they were. */
+  get groups(): number[] {
+    return [...this.#reader.groups.keys()];
+  }
+
+  get stats(): NflogStats {
+    const { received, lostPackets, lostDatagrams, rejectedSenders } = this.#reader;
+    return { received, lostPackets, lostDatagrams, droppedByBacklog: this.#delivery.dropped, rejectedSenders };
+  }
+
+  /**
+   * The packets one by one. `break` lets go of the loop, not of the log: a later loop goes on from there. Loops that run at the same time
+   * share the packets. `close()` ends them. @throws StateError `ERR_CLOSED` (the call itself, not the first `next`).
+   */
+  [Symbol.asyncIterator](): AsyncIterableIterator<Packet> {
+    return this.#delivery.iterate();
+  }
+
+  /**
+   * Calls `handler` with what each turn of the event loop has read, one packet or thousands: for the highest rates. An error that it
+   * throws is uncaught. Returns a function that ends it. @throws StateError `ERR_CLOSED`
+   */
+  onBatch(handler: (packets: readonly Packet[]) => void): () => void {
+    if (typeof handler !== 'function') throw typeError(['handler'], 'a function', handler);
+    return this.#delivery.onBatch(handler);
+  }
+
+  /** Calls `handler` for each loss that is found while packets are read. Returns a function that ends it. @throws StateError `ERR_CLOSED` */
+  onLoss(handler: (loss: Loss) => void): () => void {
+    if (typeof handler !== 'function') throw typeError(['handler'], 'a function', handler);
+    if (this.closed) throw new StateError('ERR_CLOSED', 'the log is closed');
+    const own = (loss: Loss) => handler(loss);
+    this.#lossHandlers.add(own);
+    return () => void this.#lossHandlers.delete(own);
+  }
+
+  /** Keeps the process alive while packets are being taken; so it is from the start. */
+  ref(): this {
+    this.#reader.ref();
+    return this;
+  }
+
+  /** Lets the process end although packets are being taken. */
+  unref(): this {
+    this.#reader.unref();
+    return this;
+  }
+
+  /** Closes, and resolves when the kernel has let go of the groups. Loops end; what they had not taken yet is given up. */
+  override async [Symbol.asyncDispose](): Promise<void> {
+    this.#delivery.end();
+    this.#lossHandlers.clear();
+    this.#devices.close();
+    await super[Symbol.asyncDispose]();
+  }
+}
+
+function groupsOf(groups: unknown): number[] {
+  if (!Array.isArray(groups)) throw typeError(['groups'], 'an array of group numbers', groups);
+  return groups.map((group, i) => {
+    const number = checkGroup(group, ['groups', i]);
+    if (groups.indexOf(number) !== i) throw rangeError(['groups', i], 'each group once', number);
+    return number;
+  });
+}
+
+/** Returns the size in force: the kernel doubles what it is given, and counts its own overhead against it. */
+function setReceiveBuffer(socket: NetlinkSocket, bytes: number): number {
+  const half = Math.ceil(bytes / 2);
+  try {
+    socket.setOption(SOL_SOCKET, SO_RCVBUFFORCE, half);
+  } catch {
+    socket.setOption(SOL_SOCKET, SO_RCVBUF, half);
+  }
+  return socket.getOptions(SOL_SOCKET, SO_RCVBUF, 1)[0]!;
+}

@@ -1,0 +1,380 @@
+import { inspect } from 'node:util';
+import {
+  HOST_IS_LITTLE_ENDIAN,
+  NLA_HDRLEN,
+  NLA_TYPE_MASK,
+  NO_CONTEXT,
+  type Source,
+  sourceOf,
+  toHex,
+} from '../codec/index.ts';
+import { readPrefix, vlanTable } from './attributes.ts';
+import * as C from './constants.ts';
+import type { DeviceNames } from './devices.ts';
+import { summarize } from './summary.ts';
+
+/** `struct nfgenmsg`, which stands before the attributes. */
+export const NFGENMSG_LENGTH = 4;
+
+const FAMILIES = {
+  [C.NFPROTO_IPV4]: 'ip',
+  [C.NFPROTO_IPV6]: 'ip6',
+  [C.NFPROTO_ARP]: 'arp',
+  [C.NFPROTO_BRIDGE]: 'bridge',
+  [C.NFPROTO_NETDEV]: 'netdev',
+} as const;
+
+const INET_HOOKS = {
+  [C.NF_INET_PRE_ROUTING]: 'prerouting',
+  [C.NF_INET_LOCAL_IN]: 'input',
+  [C.NF_INET_FORWARD]: 'forward',
+  [C.NF_INET_LOCAL_OUT]: 'output',
+  [C.NF_INET_POST_ROUTING]: 'postrouting',
+  [C.NF_INET_INGRESS]: 'ingress',
+} as const;
+const BRIDGE_HOOKS = { ...INET_HOOKS, [C.NF_BR_BROUTING]: 'brouting' } as const;
+const ARP_HOOKS = { [C.NF_ARP_IN]: 'input', [C.NF_ARP_OUT]: 'output', [C.NF_ARP_FORWARD]: 'forward' } as const;
+const NETDEV_HOOKS = { [C.NF_NETDEV_INGRESS]: 'ingress', [C.NF_NETDEV_EGRESS]: 'egress' } as const;
+
+/** The family of the rule; 'inet' rules show up as 'ip' or 'ip6'. One without a name is its number (NFPROTO_*). */
+export type Family = 'ip' | 'ip6' | 'arp' | 'bridge' | 'netdev' | number;
+/** The same number means different hooks in different families; one without a name stays a number. */
+export type Hook =
+  | 'prerouting'
+  | 'input'
+  | 'forward'
+  | 'output'
+  | 'postrouting'
+  | 'ingress'
+  | 'egress'
+  | 'brouting'
+  | number;
+
+export interface Vlan {
+  /** The tag's EtherType: 0x8100 (802.1Q) or 0x88a8 (802.1ad). */
+  protocol: number;
+  /** 0 to 4095. */
+  id: number;
+  /** 0 to 7. */
+  priority: number;
+  dropEligible: boolean;
+}
+
+/** What the packets of one datagram have in common. */
+export interface Receipt {
+  readonly microseconds: number;
+  readonly devices: DeviceNames;
+}
+
+/* The shortest payload that is taken for each attribute, and whether a longer one is none: numbers are exact, structures may grow. */
+const SHORTEST = new Uint8Array(C.NFULA_MAX + 1);
+const EXACT = new Uint8Array(C.NFULA_MAX + 1);
+for (const type of [
+  C.NFULA_MARK,
+  C.NFULA_IFINDEX_INDEV,
+  C.NFULA_IFINDEX_OUTDEV,
+  C.NFULA_IFINDEX_PHYSINDEV,
+  C.NFULA_IFINDEX_PHYSOUTDEV,
+  C.NFULA_UID,
+  C.NFULA_SEQ,
+  C.NFULA_SEQ_GLOBAL,
+  C.NFULA_GID,
+  C.NFULA_CT_INFO,
+]) {
+  SHORTEST[type] = 4;
+  EXACT[type] = 1;
+}
+for (const type of [C.NFULA_HWTYPE, C.NFULA_HWLEN]) {
+  SHORTEST[type] = 2;
+  EXACT[type] = 1;
+}
+SHORTEST[C.NFULA_PACKET_HDR] = 4;
+SHORTEST[C.NFULA_TIMESTAMP] = 16;
+SHORTEST[C.NFULA_HWADDR] = 12;
+
+/*
+ * Where the attributes' payloads stand in the packet that was asked last; 0 where there is none. Whoever reads a packet reads several of
+ * its fields in a row, and whoever only counts packets reads none: one table for all saves each packet its own.
+ */
+const offsets = new Int32Array(C.NFULA_MAX + 1);
+let scanned: Packet | undefined;
+
+function scan({ view }: Source, start: number, end: number): void {
+  offsets.fill(0);
+  for (let at = start; end - at >= NLA_HDRLEN; ) {
+    const length = view.getUint16(at, HOST_IS_LITTLE_ENDIAN);
+    // A length that lies ends the packet: what stands before it is still good.
+    if (length < NLA_HDRLEN || length > end - at) return;
+    const type = view.getUint16(at + 2, HOST_IS_LITTLE_ENDIAN) & NLA_TYPE_MASK;
+    if (type <= C.NFULA_MAX && offsets[type] === 0) {
+      const size = length - NLA_HDRLEN;
+      if (EXACT[type] === 1 ? size === SHORTEST[type] : size >= SHORTEST[type]!) offsets[type] = at + NLA_HDRLEN;
+    }
+    at += (length + 3) & ~3;
+  }
+}
+
+/**
+ * The sequence number of the packet whose attributes stand there, or -1. The kernel writes it before the payload and stops nowhere
+ * sooner: this is all that is read of a packet that nobody asks.
+ */
+export function sequenceAt(view: DataView, start: number, end: number): number {
+  for (let at = start; end - at >= NLA_HDRLEN; ) {
+    const length = view.getUint16(at, HOST_IS_LITTLE_ENDIAN);
+    if (length < NLA_HDRLEN || length > end - at) return -1;
+    const type = view.getUint16(at + 2, HOST_IS_LITTLE_ENDIAN) & NLA_TYPE_MASK;
+    if (type === C.NFULA_SEQ && length === NLA_HDRLEN + 4) return view.getUint32(at + NLA_HDRLEN);
+    at += (length + 3) & ~3;
+  }
+  return -1;
+}
+
+const NO_BYTES = new Uint8Array(0);
+
+/**
+ * One logged packet: a view of the bytes as they came, decoded when asked. Always safe to keep: that memory is never written again. It is
+ * shared with other packets received about then, though, up to 1 MiB; `copy()` makes one that holds on to its own bytes only.
+ *
+ * All of it comes from a container: prefix, device names and payload are to be escaped before they are printed (`summary()` does).
+ */
+export class Packet {
+  readonly #source: Source;
+  readonly #start: number;
+  readonly #end: number;
+  readonly #receipt: Receipt;
+
+  /** `start` is where the nfgenmsg stands. Made by the log; of use elsewhere only to read recorded messages. */
+  constructor(source: Source, start: number, end: number, receipt: Receipt) {
+    this.#source = source;
+    this.#start = start;
+    this.#end = end;
+    this.#receipt = receipt;
+  }
+
+  /** Where an attribute's payload begins, 0 where there is none. */
+  #at(type: number): number {
+    if (scanned !== this) {
+      scan(this.#source, this.#start + NFGENMSG_LENGTH, this.#end);
+      scanned = this;
+    }
+    return offsets[type]!;
+  }
+
+  #u32(type: number): number | undefined {
+    const at = this.#at(type);
+    return at === 0 ? undefined : this.#source.view.getUint32(at);
+  }
+
+  #bytes(type: number): Uint8Array | undefined {
+    const at = this.#at(type);
+    return at === 0 ? undefined : this.#source.bytes.subarray(at, this.#endOf(at));
+  }
+
+  #endOf(at: number): number {
+    return at - NLA_HDRLEN + this.#source.view.getUint16(at - NLA_HDRLEN, HOST_IS_LITTLE_ENDIAN);
+  }
+
+  #device(type: number): string | undefined {
+    const index = this.#u32(type);
+    if (index === undefined) return undefined;
+    return this.#receipt.devices.nameOf(index, this.#receipt.microseconds) ?? `if${index}`;
+  }
+
+  /** The NFLOG group, 0 to 65535. */
+  get group(): number {
+    return this.#source.view.getUint16(this.#start + 2);
+  }
+
+  get family(): Family {
+    const family = this.#source.bytes[this.#start]!;
+    return (FAMILIES as Record<number, Family>)[family] ?? family;
+  }
+
+  /** The hook whose rule logged the packet. */
+  get hook(): Hook | undefined {
+    const at = this.#at(C.NFULA_PACKET_HDR);
+    if (at === 0) return undefined;
+    const number = this.#source.bytes[at + 2]!;
+    const names: Record<number, Hook> =
+      this.family === 'netdev'
+        ? NETDEV_HOOKS
+        : this.family === 'arp'
+          ? ARP_HOOKS
+          : this.family === 'bridge'
+            ? BRIDGE_HOOKS
+            : INET_HOOKS;
+    return names[number] ?? number;
+  }
+
+  /** ETH_P_*: 0x0800 is IPv4, 0x86dd IPv6, 0x0806 ARP. */
+  get etherType(): number | undefined {
+    const at = this.#at(C.NFULA_PACKET_HDR);
+    return at === 0 ? undefined : this.#source.view.getUint16(at);
+  }
+
+  /** The rule's prefix, at most 127 bytes; '' where it has none. Bytes that are no UTF-8 are U+FFFD. */
+  get prefix(): string {
+    const at = this.#at(C.NFULA_PREFIX);
+    return at === 0 ? '' : readPrefix(this.#source, at, this.#endOf(at));
+  }
+
+  /** The packet's mark; 0 where it has none. */
+  get mark(): number {
+    return this.#u32(C.NFULA_MARK) ?? 0;
+  }
+
+  /** When the device received it, since 1970, by the kernel; undefined in the output and postrouting hooks. */
+  get timestampMicroseconds(): number | undefined {
+    const at = this.#at(C.NFULA_TIMESTAMP);
+    if (at === 0) return undefined;
+    const { view } = this.#source;
+    const seconds = view.getUint32(at) * 0x100000000 + view.getUint32(at + 4);
+    return seconds * 1_000_000 + (view.getUint32(at + 8) * 0x100000000 + view.getUint32(at + 12));
+  }
+
+  /** When this process read it, since 1970; later than the packet by what the kernel gathered it for (`queue.milliseconds`). */
+  get receivedAtMicroseconds(): number {
+    return this.#receipt.microseconds;
+  }
+
+  /**
+   * Name of the device it came in from, in the namespace of the log: as of now, if this is the first time that somebody asks. 'if7' where
+   * device 7 has gone before anybody did.
+   */
+  get inDevice(): string | undefined {
+    return this.#device(C.NFULA_IFINDEX_INDEV);
+  }
+  get inDeviceIndex(): number | undefined {
+    return this.#u32(C.NFULA_IFINDEX_INDEV);
+  }
+  get outDevice(): string | undefined {
+    return this.#device(C.NFULA_IFINDEX_OUTDEV);
+  }
+  get outDeviceIndex(): number | undefined {
+    return this.#u32(C.NFULA_IFINDEX_OUTDEV);
+  }
+  /** The port of the bridge that it came in from. */
+  get physInDevice(): string | undefined {
+    return this.#device(C.NFULA_IFINDEX_PHYSINDEV);
+  }
+  get physInDeviceIndex(): number | undefined {
+    return this.#u32(C.NFULA_IFINDEX_PHYSINDEV);
+  }
+  get physOutDevice(): string | undefined {
+    return this.#device(C.NFULA_IFINDEX_PHYSOUTDEV);
+  }
+  get physOutDeviceIndex(): number | undefined {
+    return this.#u32(C.NFULA_IFINDEX_PHYSOUTDEV);
+  }
+
+  /** The sender's link-layer address, 'aa:bb:cc:dd:ee:ff'; only of packets that came in. */
+  get hardwareAddress(): string | undefined {
+    const at = this.#at(C.NFULA_HWADDR);
+    if (at === 0) return undefined;
+    const { bytes, view } = this.#source;
+    return formatHardware(bytes, at + 4, at + 4 + Math.min(view.getUint16(at), 8));
+  }
+
+  /** ARPHRD_* of the device it came in from: 1 is Ethernet, 772 loopback. */
+  get hardwareType(): number | undefined {
+    const at = this.#at(C.NFULA_HWTYPE);
+    return at === 0 ? undefined : this.#source.view.getUint16(at);
+  }
+
+  /** The link-layer header: of packets that came in, and of all in the families 'bridge' and 'netdev' (there without the VLAN tag). */
+  get linkHeader(): Uint8Array | undefined {
+    return this.#bytes(C.NFULA_L2HDR) ?? this.#bytes(C.NFULA_HWHEADER);
+  }
+
+  /** User of the process that sent it, as this process's user namespace sees it (65534: not at all); only of packets sent here. */
+  get uid(): number | undefined {
+    return this.#u32(C.NFULA_UID);
+  }
+  get gid(): number | undefined {
+    return this.#u32(C.NFULA_GID);
+  }
+
+  /** Counts the packets of the group from 0, modulo 2^32; undefined with `sequence: false`. */
+  get sequence(): number | undefined {
+    return this.#u32(C.NFULA_SEQ);
+  }
+
+  /** The VLAN tag; only in the families 'bridge' and 'netdev'. */
+  get vlan(): Vlan | undefined {
+    const at = this.#at(C.NFULA_VLAN);
+    if (at === 0) return undefined;
+    const { protocol, tci } = readVlan(this.#source, at, this.#endOf(at));
+    if (protocol === undefined || tci === undefined) return undefined;
+    return { protocol, id: tci & 0xfff, priority: tci >> 13, dropEligible: (tci & 0x1000) !== 0 };
+  }
+
+  /** The captured bytes from the network header on; none with `copy: 'none'` or 'meta'. The packet's true length is in its IP header. */
+  get payload(): Uint8Array {
+    return this.#bytes(C.NFULA_PAYLOAD) ?? NO_BYTES;
+  }
+
+  /** The same packet in memory of its own. */
+  copy(): Packet {
+    const own = this.#source.bytes.slice(this.#start, this.#end);
+    return new Packet(sourceOf(own), 0, own.length, this.#receipt);
+  }
+
+  /**
+   * One line as the kernel's LOG prints it, the prefix first: 'web1 IN=eth0 OUT= MAC=... SRC=... DST=... LEN=... PROTO=TCP SPT=... DPT=...'.
+   * Never reads past the captured bytes; what they do not show is 'TRUNCATED' or 'INCOMPLETE'. Control characters are escaped.
+   */
+  summary(): string {
+    return summarize(this);
+  }
+
+  /** All that is there, as a plain object with the bytes in hex. */
+  toJSON(): Record<string, unknown> {
+    const { linkHeader } = this;
+    const all: Record<string, unknown> = {
+      group: this.group,
+      family: this.family,
+      hook: this.hook,
+      prefix: this.prefix,
+      mark: this.mark,
+      timestampMicroseconds: this.timestampMicroseconds,
+      receivedAtMicroseconds: this.receivedAtMicroseconds,
+      etherType: this.etherType,
+      inDevice: this.inDevice,
+      inDeviceIndex: this.inDeviceIndex,
+      outDevice: this.outDevice,
+      outDeviceIndex: this.outDeviceIndex,
+      physInDevice: this.physInDevice,
+      physInDeviceIndex: this.physInDeviceIndex,
+      physOutDevice: this.physOutDevice,
+      physOutDeviceIndex: this.physOutDeviceIndex,
+      hardwareAddress: this.hardwareAddress,
+      hardwareType: this.hardwareType,
+      linkHeader: linkHeader && toHex(linkHeader),
+      uid: this.uid,
+      gid: this.gid,
+      sequence: this.sequence,
+      vlan: this.vlan,
+      payload: toHex(this.payload),
+    };
+    for (const key in all) if (all[key] === undefined) delete all[key];
+    return all;
+  }
+
+  [inspect.custom](_depth: number, options: object, show: typeof inspect): string {
+    return `Packet ${show(this.toJSON(), options)}`;
+  }
+}
+
+function readVlan(source: Source, start: number, end: number): { protocol?: number; tci?: number } {
+  try {
+    return vlanTable.read(source, start, end, NO_CONTEXT) ?? {};
+  } catch {
+    // A nest that lies about its inside holds no tag.
+    return {};
+  }
+}
+
+/** 'aa:bb:cc' */
+export function formatHardware(bytes: Uint8Array, start: number, end: number): string {
+  return toHex(bytes, start, end).replace(/..(?=.)/g, '$&:');
+}

@@ -1,0 +1,330 @@
+import { HOST_IS_LITTLE_ENDIAN, type Source, sourceOf } from '../codec/index.ts';
+import { NetlinkError } from '../errors.ts';
+import { SO_MEMINFO, SOL_SOCKET } from '../ffi/constants.ts';
+import type { Watch } from '../ffi/index.ts';
+import type { Observer } from '../observe.ts';
+import { NFNL_SUBSYS_ULOG, NLMSG_ERROR } from '../transport/constants.ts';
+import { type NetlinkSocket, NLMSG_HDRLEN, nfnetlinkType, type Wire } from '../transport/index.ts';
+import { LOST, NOTHING } from '../transport/wire.ts';
+import { NFULNL_MSG_PACKET, SK_MEMINFO_DROPS, SK_MEMINFO_VARS } from './constants.ts';
+import type { DeviceNames } from './devices.ts';
+import { NFGENMSG_LENGTH, Packet, type Receipt, sequenceAt } from './packet.ts';
+
+const PACKET = nfnetlinkType(NFNL_SUBSYS_ULOG, NFULNL_MSG_PACKET);
+/** The largest datagram seen was 261,120 bytes: the kernel rounds a batch of 128 KiB up to its slab. */
+const LARGEST_DATAGRAM = 256 * 1024;
+const SLAB = 1024 * 1024;
+/** How long one log may keep the event loop; it is called again at once if there is more. */
+const TURN_DATAGRAMS = 64;
+const TURN_MILLISECONDS = 4;
+/** Warnings of the same kind at most this often. */
+const WARNING_MILLISECONDS = 1000;
+const EINTR = -4;
+
+/** What the reader needs of a socket; a socket in memory for tests. */
+export type LogSocket = Pick<NetlinkSocket, keyof Wire | 'receiveFrom' | 'watch' | 'getOptions'>;
+
+/** Packets that are gone. */
+export interface Loss {
+  /**
+   * 'packets': a gap in the sequence numbers of a group, exact, seen when a later packet arrives. 'datagrams': the kernel found no room in the
+   * receive buffer for so many batches, seen at once, the last ones too. The same loss can be told in both ways; never add them up.
+   */
+  readonly kind: 'packets' | 'datagrams';
+  /** Only of 'packets': datagrams are the socket's. */
+  readonly group?: number;
+  readonly count: number;
+}
+
+/** Who gets what is read. */
+export interface Receiver {
+  /** How many packets it still has room for. */
+  readonly room: number;
+  take(packets: readonly Packet[]): void;
+  /** Somebody wants to be told of losses. */
+  readonly hearsLosses: boolean;
+  lost(losses: readonly Loss[]): void;
+  /** Nothing can be read any more. */
+  fail(error: unknown): void;
+}
+
+/*
+ * The slab that this thread reads into, all logs after each other. What has been read is never written over, so packets can point into it
+ * for as long as they like; a slab lives until the last packet in it is gone.
+ */
+let slab: Source | undefined;
+let slabUsed = 0;
+
+function room(): Source {
+  if (slab === undefined || SLAB - slabUsed < LARGEST_DATAGRAM) {
+    slab = sourceOf(new Uint8Array(SLAB));
+    slabUsed = 0;
+  }
+  return slab;
+}
+
+/** performance.now() as wall-clock time: finer than Date.now(), and put right when the clock has been set. */
+let origin = performance.timeOrigin;
+
+function wallMicroseconds(now: number): number {
+  const ahead = origin + now - Date.now();
+  if (ahead < -1 || ahead > 2) origin = Date.now() + 0.5 - now;
+  return Math.floor((origin + now) * 1000);
+}
+
+/**
+ * The receiving end of a log's socket, and the wire of its requests: an acknowledgement stands in the same queue behind the packets that were
+ * logged before it. Those met on the way to it are kept and handed over in their order.
+ */
+export class PacketReader implements Wire {
+  readonly #socket: LogSocket;
+  readonly #devices: DeviceNames;
+  readonly #receiver: Receiver;
+  readonly #observer: Observer;
+  /** sk_rcvbuf: no more than this can have been queued before an acknowledgement. */
+  readonly #receiveBuffer: number;
+  readonly #sender = new Uint8Array(12);
+  readonly #senderView = new DataView(this.#sender.buffer);
+  /** The bound groups, each with the sequence number that comes next. */
+  readonly #groups = new Map<number, number>();
+  #watch: Watch | undefined;
+  #referenced = true;
+  #pending: Packet[] = [];
+  #gaps = new Map<number, number>();
+  #handing = false;
+  #toldDatagrams = 0;
+  #lastDatagrams = 0;
+  #readSinceSend = 0;
+  #warned = new Map<string, number>();
+  received = 0;
+  lostPackets = 0;
+  rejectedSenders = 0;
+
+  constructor(options: {
+    socket: LogSocket;
+    devices: DeviceNames;
+    receiver: Receiver;
+    observer: Observer;
+    receiveBufferBytes: number;
+  }) {
+    this.#socket = options.socket;
+    this.#devices = options.devices;
+    this.#receiver = options.receiver;
+    this.#observer = options.observer;
+    this.#receiveBuffer = options.receiveBufferBytes;
+  }
+
+  get netnsInode(): number {
+    return this.#socket.netnsInode;
+  }
+  get closed(): boolean {
+    return this.#socket.closed;
+  }
+
+  get groups(): Map<number, number> {
+    return this.#groups;
+  }
+
+  /** Batches that the kernel dropped because the receive buffer was full. */
+  get lostDatagrams(): number {
+    if (!this.closed) {
+      this.#lastDatagrams = this.#socket.getOptions(SOL_SOCKET, SO_MEMINFO, SK_MEMINFO_VARS)[SK_MEMINFO_DROPS]!;
+    }
+    return this.#lastDatagrams;
+  }
+
+  send(bytes: Uint8Array, length: number): number {
+    this.#readSinceSend = 0;
+    return this.#socket.send(bytes, length);
+  }
+  sendOffThread(bytes: Uint8Array, length: number): Promise<number> {
+    this.#readSinceSend = 0;
+    return this.#socket.sendOffThread(bytes, length);
+  }
+  reserve(bytes: number, replies: number): number {
+    return this.#socket.reserve(bytes, replies);
+  }
+
+  /** The next answer to a request. NOTHING where there is none: the kernel drops an answer too when its buffer is full of packets. */
+  receive(into: Uint8Array): number {
+    // What has been sent was answered before `send` returned; packets that come in faster than they are read must not hide that for ever.
+    while (this.#readSinceSend <= this.#receiveBuffer) {
+      const length = this.#read(performance.now());
+      if (length === 0) continue;
+      if (length > 0) into.set(slab!.bytes.subarray(slabUsed, slabUsed + Math.min(length, into.length)));
+      this.#handLater();
+      return length;
+    }
+    this.#handLater();
+    return NOTHING;
+  }
+
+  async receiveOffThread(into: Uint8Array): Promise<number> {
+    return this.receive(into);
+  }
+
+  /** Whoever asked is in the middle of a request: the packets met on the way wait for the next turn. */
+  #handLater(): void {
+    if (this.#handing || (this.#pending.length === 0 && this.#gaps.size === 0)) return;
+    this.#handing = true;
+    setImmediate(() => {
+      this.#handing = false;
+      this.#hand();
+    });
+  }
+
+  start(): void {
+    if (this.#watch !== undefined || this.closed) return;
+    this.#watch = this.#socket.watch(() => this.#turn());
+    if (!this.#referenced) this.#watch.unref();
+  }
+
+  stop(): void {
+    this.#watch?.close();
+    this.#watch = undefined;
+  }
+
+  ref(): void {
+    this.#referenced = true;
+    this.#watch?.ref();
+  }
+
+  unref(): void {
+    this.#referenced = false;
+    this.#watch?.unref();
+  }
+
+  close(): Promise<void> {
+    // The last count, while there is still a socket to ask.
+    void this.lostDatagrams;
+    this.stop();
+    this.#pending = [];
+    this.#gaps.clear();
+    return this.#socket.close();
+  }
+
+  #turn(): void {
+    if (this.closed) return;
+    let now = performance.now();
+    const end = now + TURN_MILLISECONDS;
+    for (let i = 0; i < TURN_DATAGRAMS && now < end; i++) {
+      if (this.#pending.length >= this.#receiver.room) break;
+      const length = this.#read(now);
+      if (length === NOTHING) break;
+      if (length < 0) {
+        this.#hand();
+        this.stop();
+        const error = new NetlinkError({ errno: length, syscall: 'recvfrom', operation: 'nflog.receive' });
+        this.#receiver.fail(error);
+        return;
+      }
+      // An answer here is of a request that gave up: nobody waits for it.
+      now = performance.now();
+    }
+    this.#hand();
+  }
+
+  #hand(): void {
+    if (this.closed) return;
+    const packets = this.#pending;
+    if (packets.length > 0) {
+      this.#pending = [];
+      this.#receiver.take(packets);
+    }
+    if (this.#gaps.size > 0 || this.#receiver.hearsLosses) this.#tellLosses();
+  }
+
+  #tellLosses(): void {
+    if (this.closed) return;
+    const losses: Loss[] = [];
+    for (const [group, count] of this.#gaps) losses.push({ kind: 'packets', group, count });
+    this.#gaps.clear();
+    const datagrams = this.lostDatagrams;
+    const count = (datagrams - this.#toldDatagrams) >>> 0;
+    if (count > 0) losses.push({ kind: 'datagrams', count });
+    this.#toldDatagrams = datagrams;
+    if (losses.length === 0) return;
+    this.#warn('packets were lost', { lostPackets: this.lostPackets, lostDatagrams: datagrams });
+    this.#receiver.lost(losses);
+  }
+
+  #warn(message: string, fields: object = {}): void {
+    const now = performance.now();
+    if (now - (this.#warned.get(message) ?? Number.NEGATIVE_INFINITY) < WARNING_MILLISECONDS) return;
+    this.#warned.set(message, now);
+    this.#observer.warn({ netns: this.netnsInode, ...fields }, message);
+  }
+
+  /**
+   * Reads one datagram: 0 for packets (which are pending then) and what is to be ignored, its length for an answer to a request (it stands at
+   * the free end of the slab), or the negative errno.
+   */
+  #read(now: number): number {
+    const source = room();
+    const start = slabUsed;
+    const into = source.bytes.subarray(start);
+    const length = this.#socket.receiveFrom(into, this.#sender);
+    if (length < 0) {
+      // With NETLINK_NO_ENOBUFS the kernel does not say so; if it did, it would be the counters' business.
+      return length === LOST || length === EINTR ? 0 : length;
+    }
+    this.#readSinceSend += length;
+    if (this.#senderView.getUint32(4, HOST_IS_LITTLE_ENDIAN) !== 0) {
+      // The kernel is port 0. Anybody with rights in the container's namespace could send us packets that never were.
+      this.rejectedSenders++;
+      this.#warn('a message that is not from the kernel was dropped', { rejectedSenders: this.rejectedSenders });
+      return 0;
+    }
+    if (length > into.length) this.#warn('a datagram was cut', { bytes: length });
+    const end = start + Math.min(length, into.length);
+    if (isAnswer(source, start, end)) return length;
+    slabUsed = (end + 7) & ~7;
+    this.#parse(source, start, end, { microseconds: wallMicroseconds(now), devices: this.#devices });
+    return 0;
+  }
+
+  /** A batch ends with an NLMSG_DONE whose body is an nfgenmsg, not an errno: nothing in it is of use. */
+  #parse(source: Source, start: number, end: number, receipt: Receipt): void {
+    const { view } = source;
+    let group = -1;
+    let expected = 0;
+    for (let at = start; at < end; ) {
+      const left = end - at;
+      const length = left >= NLMSG_HDRLEN ? view.getUint32(at, HOST_IS_LITTLE_ENDIAN) : 0;
+      if (length < NLMSG_HDRLEN || length > left) {
+        this.#warn('a malformed message was dropped', { bytes: left });
+        break;
+      }
+      if (view.getUint16(at + 4, HOST_IS_LITTLE_ENDIAN) === PACKET && length >= NLMSG_HDRLEN + NFGENMSG_LENGTH) {
+        const header = at + NLMSG_HDRLEN;
+        const own = view.getUint16(header + 2);
+        if (own !== group) {
+          if (group >= 0) this.#groups.set(group, expected);
+          group = own;
+          expected = this.#groups.get(own) ?? 0;
+        }
+        const sequence = sequenceAt(view, header + NFGENMSG_LENGTH, at + length);
+        if (sequence >= 0) {
+          const gap = (sequence - expected) >>> 0;
+          // One from behind would be a kernel that counts anew: no gap.
+          if (gap !== 0 && gap < 0x80000000) this.#missed(group, gap);
+          expected = (sequence + 1) >>> 0;
+        }
+        this.#pending.push(new Packet(source, header, at + length, receipt));
+        this.received++;
+      }
+      at += (length + 3) & ~3;
+    }
+    if (group >= 0) this.#groups.set(group, expected);
+  }
+
+  #missed(group: number, count: number): void {
+    this.lostPackets += count;
+    this.#gaps.set(group, (this.#gaps.get(group) ?? 0) + count);
+  }
+}
+
+/** Answers come in datagrams of their own. */
+function isAnswer({ view }: Source, start: number, end: number): boolean {
+  return end - start >= NLMSG_HDRLEN && view.getUint16(start + 4, HOST_IS_LITTLE_ENDIAN) === NLMSG_ERROR;
+}

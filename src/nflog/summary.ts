@@ -1,0 +1,315 @@
+import { formatIPv4, toHex } from '../codec/index.ts';
+import { printable } from '../errors.ts';
+import * as C from './constants.ts';
+
+/*
+ * One line for a packet, as the kernel's LOG prints it (net/netfilter/nf_log_syslog.c), in the same words and the same order: what reads
+ * kernel logs reads these. Every header is looked at only as far as it was captured.
+ */
+
+/** What the line is made of. */
+export interface Summarized {
+  readonly prefix: string;
+  readonly family: string | number;
+  readonly etherType: number | undefined;
+  readonly inDevice: string | undefined;
+  readonly outDevice: string | undefined;
+  readonly physInDevice: string | undefined;
+  readonly physOutDevice: string | undefined;
+  readonly linkHeader: Uint8Array | undefined;
+  readonly uid: number | undefined;
+  readonly gid: number | undefined;
+  readonly mark: number;
+  readonly payload: Uint8Array;
+}
+
+export function summarize(packet: Summarized): string {
+  const { inDevice, outDevice, physInDevice, physOutDevice, linkHeader } = packet;
+  const line = new Line(packet);
+  line.add(`IN=${inDevice ?? ''} OUT=${outDevice ?? ''} `);
+  if (physInDevice !== undefined && physInDevice !== inDevice) line.add(`PHYSIN=${physInDevice} `);
+  if (physOutDevice !== undefined && physOutDevice !== outDevice) line.add(`PHYSOUT=${physOutDevice} `);
+  const protocol = networkProtocol(packet);
+  if (inDevice !== undefined && protocol !== C.ETH_P_ARP) line.add(`MAC=${linkHeader ? separated(linkHeader) : ''} `);
+  if (packet.payload.length > 0) {
+    if (protocol === C.ETH_P_IP) ipv4(line, 0, true);
+    else if (protocol === C.ETH_P_IPV6) ipv6(line, 0, true);
+    else if (protocol === C.ETH_P_ARP || protocol === C.ETH_P_RARP) arp(line);
+  }
+  return printable(packet.prefix + line.text).trimEnd();
+}
+
+/** What the payload begins with: rules of 'bridge' and 'netdev' see all protocols. */
+function networkProtocol({ family, etherType }: Summarized): number | undefined {
+  if (family === 'ip') return C.ETH_P_IP;
+  if (family === 'ip6') return C.ETH_P_IPV6;
+  return family === 'arp' ? C.ETH_P_ARP : etherType;
+}
+
+function separated(bytes: Uint8Array, start = 0, end = bytes.length): string {
+  return toHex(bytes, start, end).replace(/..(?=.)/g, '$&:');
+}
+
+const hex = (value: number, digits: number) => value.toString(16).padStart(digits, '0');
+const upper = (value: number) => hex(value, 2).toUpperCase();
+
+class Line {
+  text = '';
+  readonly packet: Summarized;
+  readonly bytes: Uint8Array;
+  readonly view: DataView;
+
+  constructor(packet: Summarized) {
+    this.packet = packet;
+    this.bytes = packet.payload;
+    this.view = new DataView(this.bytes.buffer, this.bytes.byteOffset, this.bytes.length);
+  }
+
+  add(text: string): void {
+    this.text += text;
+  }
+
+  /** Were that many bytes captured from there on? */
+  has(at: number, length: number): boolean {
+    return at + length <= this.bytes.length;
+  }
+
+  /** Says so if they were not. */
+  complete(at: number, length: number): boolean {
+    if (this.has(at, length)) return true;
+    this.add(`INCOMPLETE [${Math.max(0, this.bytes.length - at)} bytes] `);
+    return false;
+  }
+
+  u8(at: number): number {
+    return this.view.getUint8(at);
+  }
+  u16(at: number): number {
+    return this.view.getUint16(at);
+  }
+  u32(at: number): number {
+    return this.view.getUint32(at);
+  }
+
+  /** What the kernel knows of the packet besides its bytes. */
+  owner(): void {
+    const { uid, gid, mark } = this.packet;
+    if (uid !== undefined) this.add(`UID=${uid} `);
+    if (gid !== undefined) this.add(`GID=${gid} `);
+    if (mark !== 0) this.add(`MARK=0x${mark.toString(16)} `);
+  }
+}
+
+/* Bits of the fragment field (include/net/ip.h). */
+const IP_CE = 0x8000;
+const IP_DF = 0x4000;
+const IP_MF = 0x2000;
+const IP_OFFSET = 0x1fff;
+
+/** `outer`: not the packet inside an ICMP error, in which errors are not followed again. */
+function ipv4(line: Line, at: number, outer: boolean): void {
+  if (!line.has(at, 20)) {
+    line.add('TRUNCATED');
+    return;
+  }
+  const { bytes } = line;
+  const service = line.u8(at + 1);
+  line.add(`SRC=${formatIPv4(bytes, at + 12)} DST=${formatIPv4(bytes, at + 16)} `);
+  line.add(`LEN=${line.u16(at + 2)} TOS=0x${upper(service & 0x1e)} PREC=0x${upper(service & 0xe0)} `);
+  line.add(`TTL=${line.u8(at + 8)} ID=${line.u16(at + 4)} `);
+  const fragment = line.u16(at + 6);
+  if ((fragment & IP_CE) !== 0) line.add('CE ');
+  if ((fragment & IP_DF) !== 0) line.add('DF ');
+  if ((fragment & IP_MF) !== 0) line.add('MF ');
+  const offset = fragment & IP_OFFSET;
+  if (offset !== 0) line.add(`FRAG:${offset} `);
+  const protocol = line.u8(at + 9);
+  const next = at + (line.u8(at) & 0xf) * 4;
+  if (protocol === C.IPPROTO_ICMP) icmp(line, next, offset !== 0, outer);
+  else if (!transport(line, protocol, next, offset !== 0)) return;
+  if (outer) line.owner();
+}
+
+/** False where the header was cut off: the line ends there. */
+function transport(line: Line, protocol: number, at: number, fragment: boolean): boolean {
+  switch (protocol) {
+    case C.IPPROTO_TCP:
+      line.add('PROTO=TCP ');
+      return fragment || tcp(line, at);
+    case C.IPPROTO_UDP:
+    case C.IPPROTO_UDPLITE:
+      line.add(protocol === C.IPPROTO_UDP ? 'PROTO=UDP ' : 'PROTO=UDPLITE ');
+      if (fragment) return true;
+      if (!line.complete(at, 8)) return false;
+      line.add(`SPT=${line.u16(at)} DPT=${line.u16(at + 2)} LEN=${line.u16(at + 4)} `);
+      return true;
+    case C.IPPROTO_SCTP:
+      // The kernel prints only the number.
+      line.add('PROTO=SCTP ');
+      if (fragment) return true;
+      if (!line.complete(at, 12)) return false;
+      line.add(`SPT=${line.u16(at)} DPT=${line.u16(at + 2)} `);
+      return true;
+    case C.IPPROTO_AH:
+    case C.IPPROTO_ESP: {
+      line.add(protocol === C.IPPROTO_AH ? 'PROTO=AH ' : 'PROTO=ESP ');
+      const index = protocol === C.IPPROTO_AH ? 4 : 0;
+      if (!fragment && line.complete(at, index + 8)) line.add(`SPI=0x${line.u32(at + index).toString(16)} `);
+      return true;
+    }
+    default:
+      line.add(`PROTO=${protocol} `);
+      return true;
+  }
+}
+
+const TCP_FLAGS = ['FIN', 'SYN', 'RST', 'PSH', 'ACK', 'URG', 'ECE', 'CWR'];
+
+function tcp(line: Line, at: number): boolean {
+  if (!line.complete(at, 20)) return false;
+  line.add(`SPT=${line.u16(at)} DPT=${line.u16(at + 2)} WINDOW=${line.u16(at + 14)} `);
+  line.add(`RES=0x${hex((line.u8(at + 12) & 0xf) << 2, 2)} `);
+  const flags = line.u8(at + 13);
+  for (let bit = 7; bit >= 0; bit--) if ((flags & (1 << bit)) !== 0) line.add(`${TCP_FLAGS[bit]} `);
+  line.add(`URGP=${line.u16(at + 18)} `);
+  return true;
+}
+
+/* include/uapi/linux/icmp.h */
+const ICMP_ECHOREPLY = 0;
+const ICMP_DEST_UNREACH = 3;
+const ICMP_SOURCE_QUENCH = 4;
+const ICMP_REDIRECT = 5;
+const ICMP_ECHO = 8;
+const ICMP_TIME_EXCEEDED = 11;
+const ICMP_PARAMETERPROB = 12;
+const ICMP_FRAG_NEEDED = 4;
+
+function icmp(line: Line, at: number, fragment: boolean, outer: boolean): void {
+  line.add('PROTO=ICMP ');
+  if (fragment || !line.complete(at, 8)) return;
+  const type = line.u8(at);
+  const code = line.u8(at + 1);
+  line.add(`TYPE=${type} CODE=${code} `);
+  switch (type) {
+    case ICMP_ECHOREPLY:
+    case ICMP_ECHO:
+      line.add(`ID=${line.u16(at + 4)} SEQ=${line.u16(at + 6)} `);
+      return;
+    case ICMP_PARAMETERPROB:
+      line.add(`PARAMETER=${line.u8(at + 4)} `);
+      return;
+    case ICMP_REDIRECT:
+    case ICMP_DEST_UNREACH:
+    case ICMP_SOURCE_QUENCH:
+    case ICMP_TIME_EXCEEDED:
+      if (type === ICMP_REDIRECT) line.add(`GATEWAY=${formatIPv4(line.bytes, at + 4)} `);
+      if (outer) {
+        line.add('[');
+        ipv4(line, at + 8, false);
+        line.add('] ');
+      }
+      if (type === ICMP_DEST_UNREACH && code === ICMP_FRAG_NEEDED) line.add(`MTU=${line.u16(at + 6)} `);
+  }
+}
+
+/** All eight groups with their zeros, as the kernel prints them. */
+function ipv6Address({ bytes }: Line, at: number): string {
+  return toHex(bytes, at, at + 16).replace(/....(?=.)/g, '$&:');
+}
+
+function ipv6(line: Line, at: number, outer: boolean): void {
+  if (!line.has(at, 40)) {
+    line.add('TRUNCATED');
+    return;
+  }
+  const first = line.u32(at);
+  line.add(`SRC=${ipv6Address(line, at + 8)} DST=${ipv6Address(line, at + 24)} `);
+  line.add(`LEN=${line.u16(at + 4) + 40} TC=${(first >>> 20) & 0xff} HOPLIMIT=${line.u8(at + 7)} `);
+  line.add(`FLOWLBL=${first & 0xfffff} `);
+  const transportAt = extensions(line, at + 40, line.u8(at + 6));
+  if (transportAt === undefined) return;
+  const { protocol, next, fragment } = transportAt;
+  if (protocol === C.IPPROTO_ICMPV6) {
+    if (!icmpv6(line, next, fragment, outer)) return;
+  } else if (!transport(line, protocol, next, fragment)) return;
+  if (outer) line.owner();
+}
+
+/** Walks the extension headers to the transport header; undefined where they end the line. */
+function extensions(line: Line, start: number, firstProtocol: number) {
+  let at = start;
+  let protocol = firstProtocol;
+  let fragment = false;
+  for (;;) {
+    switch (protocol) {
+      case C.IPPROTO_HOPOPTS:
+      case C.IPPROTO_ROUTING:
+      case C.IPPROTO_DSTOPTS:
+      case C.IPPROTO_AH:
+      case C.IPPROTO_FRAGMENT:
+        break;
+      default:
+        return { protocol, next: at, fragment };
+    }
+    if (!line.has(at, protocol === C.IPPROTO_FRAGMENT ? 8 : 2)) {
+      line.add(protocol === C.IPPROTO_FRAGMENT ? 'FRAG:TRUNCATED ' : 'TRUNCATED');
+      return undefined;
+    }
+    let length = (line.u8(at + 1) + 1) * 8;
+    if (protocol === C.IPPROTO_FRAGMENT) {
+      const offset = line.u16(at + 2);
+      line.add(`FRAG:${offset & 0xfff8} ${(offset & 1) !== 0 ? 'INCOMPLETE ' : ''}ID:${hex(line.u32(at + 4), 8)} `);
+      if ((offset & 0xfff8) !== 0) fragment = true;
+      length = 8;
+    } else if (protocol === C.IPPROTO_AH) {
+      length = (line.u8(at + 1) + 2) * 4;
+    } else if (fragment) {
+      return undefined;
+    }
+    protocol = line.u8(at);
+    at += length;
+  }
+}
+
+/* include/uapi/linux/icmpv6.h */
+const ICMPV6_DEST_UNREACH = 1;
+const ICMPV6_PKT_TOOBIG = 2;
+const ICMPV6_PARAMPROB = 4;
+const ICMPV6_ECHO_REQUEST = 128;
+const ICMPV6_ECHO_REPLY = 129;
+
+/** False where the header was cut off. */
+function icmpv6(line: Line, at: number, fragment: boolean, outer: boolean): boolean {
+  line.add('PROTO=ICMPv6 ');
+  if (fragment) return true;
+  if (!line.complete(at, 8)) return false;
+  const type = line.u8(at);
+  line.add(`TYPE=${type} CODE=${line.u8(at + 1)} `);
+  if (type === ICMPV6_ECHO_REQUEST || type === ICMPV6_ECHO_REPLY) {
+    line.add(`ID=${line.u16(at + 4)} SEQ=${line.u16(at + 6)} `);
+  } else if (type >= ICMPV6_DEST_UNREACH && type <= ICMPV6_PARAMPROB) {
+    if (type === ICMPV6_PARAMPROB) line.add(`POINTER=${hex(line.u32(at + 4), 8)} `);
+    if (outer) {
+      line.add('[');
+      ipv6(line, at + 8, false);
+      line.add('] ');
+    }
+    if (type === ICMPV6_PKT_TOOBIG) line.add(`MTU=${line.u32(at + 4)} `);
+  }
+  return true;
+}
+
+function arp(line: Line): void {
+  if (!line.has(0, 8)) {
+    line.add('TRUNCATED');
+    return;
+  }
+  const { bytes } = line;
+  line.add(`ARP HTYPE=${line.u16(0)} PTYPE=0x${hex(line.u16(2), 4)} OPCODE=${line.u16(6)} `);
+  // Only Ethernet with IPv4 has addresses of known lengths.
+  if (line.u16(0) !== C.ARPHRD_ETHER || line.u8(4) !== C.ETH_ALEN || line.u8(5) !== 4) return;
+  if (!line.complete(8, 20)) return;
+  line.add(`MACSRC=${separated(bytes, 8, 14)} IPSRC=${formatIPv4(bytes, 14)} `);
+  line.add(`MACDST=${separated(bytes, 18, 24)} IPDST=${formatIPv4(bytes, 24)} `);
+}

@@ -1,0 +1,180 @@
+import { existsSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import ts from 'typescript';
+import { describe, expect, test } from 'vitest';
+import { evaluate, sourceModules } from '../support/compiled.ts';
+
+const SOURCES = fileURLToPath(new URL('../../src', import.meta.url));
+const FAMILIES = ['ipvs', 'nftables', 'nflog', 'rtnetlink'];
+const BELOW_FAMILIES = ['errors', 'observe', 'codec', 'ffi/constants', 'netns', 'transport'];
+
+/** What each layer may import besides itself; a slash names one file of a layer. */
+const ALLOWED: Record<string, readonly string[]> = {
+  errors: [],
+  observe: ['errors'],
+  codec: ['errors'],
+  ffi: ['errors'],
+  netns: ['errors', 'ffi'],
+  transport: ['errors', 'observe', 'codec', 'ffi', 'netns'],
+  ...Object.fromEntries(FAMILIES.map(family => [family, BELOW_FAMILIES])),
+  container: [...BELOW_FAMILIES, ...FAMILIES],
+};
+/** These only gather what others export. */
+const GATHERING = ['index', 'netlink'];
+/** Packages of the registry, and the layers that may use them. */
+const PACKAGES: Record<string, readonly string[]> = { koffi: ['ffi'], pino: ['nflog', 'container'] };
+
+interface Import {
+  from: string;
+  to: string;
+  typeOnly: boolean;
+}
+
+interface Module {
+  file: string;
+  imports: Import[];
+  /** Every text in the module, where a module's name might hide: `require('koffi')`. */
+  texts: string[];
+}
+
+function read(file: string): Module {
+  const content = readFileSync(path.join(SOURCES, file), 'utf8');
+  const source = ts.createSourceFile(file, content, ts.ScriptTarget.ES2022, true);
+  const module: Module = { file, imports: [], texts: [] };
+  const add = (specifier: ts.Node | undefined, typeOnly: boolean) => {
+    if (specifier === undefined || !ts.isStringLiteral(specifier)) return;
+    const { text } = specifier;
+    const to = text.startsWith('.') ? path.normalize(path.join(path.dirname(file), text)) : text;
+    module.imports.push({ from: file, to, typeOnly });
+  };
+  const visit = (node: ts.Node): void => {
+    // `import { type A }` without more is an import of the module all the same (verbatimModuleSyntax).
+    if (ts.isImportDeclaration(node)) add(node.moduleSpecifier, node.importClause?.isTypeOnly ?? false);
+    else if (ts.isExportDeclaration(node)) add(node.moduleSpecifier, node.isTypeOnly);
+    else if (ts.isImportTypeNode(node) && ts.isLiteralTypeNode(node.argument)) add(node.argument.literal, true);
+    else if (ts.isCallExpression(node) && node.expression.kind === ts.SyntaxKind.ImportKeyword)
+      add(node.arguments[0], false);
+    else if (ts.isStringLiteralLike(node)) module.texts.push(node.text);
+    ts.forEachChild(node, visit);
+  };
+  visit(source);
+  return module;
+}
+
+const modules = sourceModules().map(read);
+const imports = modules.flatMap(module => module.imports);
+const within = imports.filter(({ to }) => to.endsWith('.ts'));
+
+const layerOf = (file: string): string => file.split('/')[0]!.replace(/\.ts$/, '');
+
+function permitted({ from, to }: Import): boolean {
+  const layer = layerOf(from);
+  if (GATHERING.includes(layer) || layerOf(to) === layer) return true;
+  return (ALLOWED[layer] ?? []).some(name => layerOf(to) === name || to === `${name}.ts`);
+}
+
+/** The files that reach themselves by following imports, as groups. */
+function cycles(edges: readonly Import[]): string[][] {
+  const next = new Map<string, Set<string>>();
+  for (const { from, to } of edges) next.set(from, (next.get(from) ?? new Set()).add(to));
+  const reachable = new Map<string, Set<string>>();
+  for (const start of next.keys()) {
+    const seen = new Set<string>();
+    const open = [...next.get(start)!];
+    for (let file = open.pop(); file !== undefined; file = open.pop()) {
+      if (seen.has(file)) continue;
+      seen.add(file);
+      open.push(...(next.get(file) ?? []));
+    }
+    reachable.set(start, seen);
+  }
+  const groups = new Map<string, string[]>();
+  for (const [file, seen] of reachable) {
+    if (!seen.has(file)) continue;
+    const group = [...seen].filter(other => reachable.get(other)?.has(file)).sort();
+    groups.set(group.join(), group);
+  }
+  return [...groups.values()];
+}
+
+const shown = (list: readonly Import[]): string[] => list.map(({ from, to }) => `${from} imports ${to}`);
+
+describe('the layers', () => {
+  test('every module belongs to a layer', () => {
+    const known = [...Object.keys(ALLOWED), ...GATHERING];
+    expect(modules.map(({ file }) => file).filter(file => !known.includes(layerOf(file)))).toEqual([]);
+  });
+
+  test('every import within the sources names a file that is there', () => {
+    expect(within.length).toBeGreaterThan(modules.length);
+    expect(shown(within.filter(({ to }) => !existsSync(path.join(SOURCES, to))))).toEqual([]);
+    expect(shown(imports.filter(({ to }) => to.startsWith('.') || to.startsWith('netsteer')))).toEqual([]);
+  });
+
+  test('each layer imports only what is below it', () => {
+    expect(shown(within.filter(edge => !permitted(edge)))).toEqual([]);
+  });
+
+  test('only the layers that need a package of the registry use it', () => {
+    const packages = imports.filter(({ to }) => !to.endsWith('.ts') && !to.startsWith('node:'));
+    expect(shown(packages.filter(({ from, to }) => !PACKAGES[to]?.includes(layerOf(from))))).toEqual([]);
+    const hidden = modules.filter(({ file, texts }) => texts.includes('koffi') && layerOf(file) !== 'ffi');
+    expect(hidden.map(({ file }) => file)).toEqual([]);
+  });
+
+  test('no module starts processes', () => {
+    const named = modules.filter(({ texts }) => texts.some(text => /^(node:)?child_process$/.test(text)));
+    expect(named.map(({ file }) => file)).toEqual([]);
+    expect(shown(imports.filter(({ to }) => to.includes('child_process')))).toEqual([]);
+  });
+
+  test('no modules import each other in a circle', () => {
+    expect(cycles(within.filter(({ typeOnly }) => !typeOnly))).toEqual([]);
+  });
+
+  test('a circle of types stays within one layer', () => {
+    const circles = cycles(within);
+    for (const circle of circles) console.log(`types in a circle: ${circle.join(', ')}`);
+    expect(circles.filter(circle => new Set(circle.map(layerOf)).size > 1)).toEqual([]);
+  });
+});
+
+describe('these rules', () => {
+  const edge = (from: string, to: string): Import => ({ from, to, typeOnly: false });
+
+  test('see one family import another, and a family reach into the native layer', () => {
+    expect(permitted(edge('ipvs/ipvs.ts', 'nftables/index.ts'))).toBe(false);
+    expect(permitted(edge('ipvs/ipvs.ts', 'ffi/index.ts'))).toBe(false);
+    expect(permitted(edge('ipvs/ipvs.ts', 'ffi/constants.ts'))).toBe(true);
+    expect(permitted(edge('codec/types.ts', 'transport/wire.ts'))).toBe(false);
+    expect(permitted(edge('errors.ts', 'observe.ts'))).toBe(false);
+  });
+
+  test('see a circle of three', () => {
+    const circle = [edge('a.ts', 'b.ts'), edge('b.ts', 'c.ts'), edge('c.ts', 'a.ts'), edge('c.ts', 'd.ts')];
+    expect(cycles(circle)).toEqual([['a.ts', 'b.ts', 'c.ts']]);
+  });
+});
+
+test('importing every module opens no descriptor, loads no native code, and lets the process end', () => {
+  const files = JSON.stringify(sourceModules().map(file => `./${file.replace(/\.ts$/, '.js')}`));
+  const script = `
+    import fs from 'node:fs';
+    import { createRequire } from 'node:module';
+    const open = () => fs.readdirSync('/proc/self/fd').map(fd => {
+      try { return fs.readlinkSync('/proc/self/fd/' + fd); } catch { return ''; }
+    }).filter(Boolean).sort();
+    const before = open();
+    const loaded = [];
+    for (const file of ${files}) loaded.push(Object.keys(await import(file)).length);
+    const { cache } = createRequire(import.meta.url);
+    console.log(JSON.stringify({
+      modules: loaded.length,
+      before, after: open(),
+      native: Object.keys(cache).concat(fs.readFileSync('/proc/self/maps', 'utf8')).join().includes('koffi'),
+    }));`;
+  const result = evaluate(script) as { modules: number; before: string[]; after: string[] };
+  expect(result).toMatchObject({ modules: modules.length, native: false });
+  expect(result.after).toEqual(result.before);
+});
