@@ -24,7 +24,11 @@ export default defineConfig([
   },
   {
     name: 'tools',
-    entry: { vm: 'test/vm/main.ts', demo: 'examples/deployment/main.ts' },
+    entry: {
+      vm: 'test/vm/main.ts',
+      test: 'test/run.ts',
+      demo: 'examples/deployment/main.ts',
+    },
     outDir: 'build',
     format: 'esm',
     target: 'node20',

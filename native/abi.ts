@@ -143,7 +143,8 @@ function sourceFiles(): string[] {
 }
 
 const shown = (file: string): string => path.relative(path.dirname(SOURCES), file);
-const isConstantsModule = (file: string): boolean => path.basename(file).startsWith('constants');
+/** constants.ts, constants-sets.ts, constants/sets.ts */
+const isConstantsModule = (file: string): boolean => /\/constants(\/[^/]+|-[^/]+)?\.ts$/.test(file);
 
 /** Every export of the constants modules, and every Struct that any module exports. */
 export async function exported(): Promise<{ constants: Constant[]; structs: Layout[] }> {

@@ -13,21 +13,25 @@ export function formatPath(path: Path): string {
   return text;
 }
 
-/** Numbers that the kernel returns and that Node's own map lacks (include/linux/errno.h, asm-generic/errno.h). */
-const EXTRA_ERRNOS: Record<number, readonly [string, string]> = {
+/**
+ * Numbers that Node's own map lacks, or names by another name than the kernel (include/linux/errno.h, asm-generic/errno.h): 95 is the kernel's
+ * EOPNOTSUPP, which Node calls ENOTSUP.
+ */
+const KERNEL_ERRNOS: Record<number, readonly [string, string]> = {
   35: ['EDEADLK', 'resource deadlock would occur'],
   42: ['ENOMSG', 'no message of desired type'],
   76: ['ENOTUNIQ', 'name not unique on network'],
   85: ['ERESTART', 'interrupted: the state changed meanwhile'],
   93: ['EPROTONOSUPPORT', 'protocol not supported'],
   94: ['ESOCKTNOSUPPORT', 'socket type not supported'],
+  95: ['EOPNOTSUPP', 'operation not supported'],
   96: ['EPFNOSUPPORT', 'protocol family not supported'],
   524: ['ENOTSUPP', 'operation is not supported'],
 };
 
 /** The name and the sentence of an errno, given as the kernel's negative number. */
 export function describeErrno(errno: number): { code: string; text: string } {
-  const [code, text] = getSystemErrorMap().get(errno) ?? EXTRA_ERRNOS[-errno] ?? [`E${-errno}`, 'unknown error'];
+  const [code, text] = KERNEL_ERRNOS[-errno] ?? getSystemErrorMap().get(errno) ?? [`E${-errno}`, 'unknown error'];
   return { code, text };
 }
 
@@ -93,7 +97,7 @@ export class NetlinkError extends Error {
     const path = options.path ?? [];
     const attribute = path.length > 0 ? formatPath(path) : undefined;
     let message = `${code}: ${text}, ${options.operation || options.syscall}`;
-    if (attribute !== undefined) message += ` (${attribute})`;
+    if (attribute !== undefined) message += ` (${printable(attribute)})`;
     if (options.kernelMessage) message += `: ${printable(options.kernelMessage)}`;
     if (options.hint) message += `: ${options.hint}`;
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
@@ -242,6 +246,10 @@ export interface ArgumentError extends Error {
 
 /** Describes a refused value in a few characters, safe to print. */
 export function show(value: unknown): string {
+  return printable(describe(value));
+}
+
+function describe(value: unknown): string {
   if (typeof value === 'string') return JSON.stringify(value.length > 60 ? `${value.slice(0, 57)}...` : value);
   if (typeof value === 'bigint') return `${value}n`;
   if (typeof value === 'function') return 'a function';
@@ -273,7 +281,7 @@ export function typeError(
   value: unknown,
   code = 'ERR_INVALID_ARG_TYPE',
 ): TypeError & ArgumentError {
-  const at = formatPath(path) || 'argument';
+  const at = printable(formatPath(path)) || 'argument';
   return badArgument(new TypeError(`${at}: expected ${expected}, got ${show(value)}`), code, path, value);
 }
 
@@ -284,7 +292,7 @@ export function rangeError(
   value: unknown,
   code = 'ERR_OUT_OF_RANGE',
 ): RangeError & ArgumentError {
-  const at = formatPath(path) || 'argument';
+  const at = printable(formatPath(path)) || 'argument';
   return badArgument(new RangeError(`${at}: expected ${expected}, got ${show(value)}`), code, path, value);
 }
 
@@ -299,7 +307,7 @@ export function within(error: unknown, prefix: Path): unknown {
   const path = [...prefix, ...error.path];
   const tail = error.message.slice(error.message.indexOf(': expected '));
   const Class = error instanceof RangeError ? RangeError : TypeError;
-  return badArgument(new Class(`${formatPath(path)}${tail}`), error.code, path, error.value);
+  return badArgument(new Class(`${printable(formatPath(path))}${tail}`), error.code, path, error.value);
 }
 
 function hide(target: object, key: PropertyKey, value: unknown): void {

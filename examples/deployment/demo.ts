@@ -41,8 +41,9 @@ export async function demo(signal: AbortSignal): Promise<void> {
     say(
       `the client asks for http://${SERVICE.address} ${REQUESTS} times; each container's packet log comes as it arrives`,
     );
-    const answers = await fetchFrom(lab.client, `http://${SERVICE.address}`, REQUESTS);
-    for (const answer of answers) console.log(`    ${answer}`);
+    const answers = await fetchFrom(lab.client, `http://${SERVICE.address}`, REQUESTS, answer =>
+      console.log(`    ${answer}`),
+    );
     signal.throwIfAborted();
 
     say('the IPVS table and its counters');

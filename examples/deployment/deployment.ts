@@ -45,5 +45,5 @@ export async function accept(web: Container, name: string, group: number): Promi
 
 /** The packet log of one container, one line a packet, until the log is closed. */
 export async function follow(web: Container, group: number, onPacket: (line: string) => void): Promise<void> {
-  for await (const packet of web.nflog({ groups: [group] })) onPacket(`${packet.prefix}${packet.summary()}`);
+  for await (const packet of web.nflog({ groups: [group] })) onPacket(packet.summary());
 }

@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { createInterface } from 'node:readline';
 import type { NetNs } from 'netsteer';
 
 /** A program that asks for a URL some times, each time by a connection of its own, and prints what it gets. */
@@ -13,20 +14,26 @@ const ask = () => new Promise((resolve, reject) => http.get(url, { agent: false,
 (async () => { for (let i = 0; i < times; i++) console.log(await ask()); })().catch(error => { console.error(String(error)); process.exit(1); });
 `;
 
-/** Fetches a URL from inside a namespace: a process that is spawned inside `run` starts there. */
-export async function fetchFrom(netns: NetNs, url: string, times: number): Promise<string[]> {
+/** Fetches a URL from inside a namespace: a process that is spawned inside `run` starts there. Each answer is a line. */
+export async function fetchFrom(
+  netns: NetNs,
+  url: string,
+  times: number,
+  onAnswer: (answer: string) => void = () => {},
+): Promise<string[]> {
   const child = netns.run(() =>
     spawn(process.execPath, ['-e', CLIENT, url, String(times)], { stdio: ['ignore', 'pipe', 'pipe'] }),
   );
-  let output = '';
+  const answers: string[] = [];
   let errors = '';
-  child.stdout.on('data', chunk => {
-    output += chunk;
+  createInterface({ input: child.stdout }).on('line', answer => {
+    answers.push(answer);
+    onAnswer(answer);
   });
   child.stderr.on('data', chunk => {
     errors += chunk;
   });
   const [code] = await once(child, 'close');
   if (code !== 0) throw new Error(`the client failed: ${errors.trim()}`);
-  return output.trim().split('\n');
+  return answers;
 }

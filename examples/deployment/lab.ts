@@ -5,6 +5,8 @@ import { RuncContainer } from './runc.ts';
 /** One web container of the lab. */
 export interface Web {
   readonly name: string;
+  /** Of its first process. */
+  readonly pid: number;
   readonly address: string;
   readonly container: Container;
 }
@@ -61,7 +63,7 @@ export class Lab {
     for (const [i, { name, pid }] of this.#runc.entries()) {
       const address = `192.168.0.${50 + i}`;
       const container = Container.open({ pid });
-      this.webs.push({ name, address, container });
+      this.webs.push({ name, pid, address, container });
       await this.#attach(bridges, container.netns, 'eth0', BACK, `${address}/24`);
       using inside = Links.open({ netns: container.netns });
       await inside.addRoute({ to: 'default', via: ROUTER });

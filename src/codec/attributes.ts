@@ -1,7 +1,7 @@
-import { DecodeError, type Path, typeError, within } from '../errors.ts';
+import { DecodeError, type Path, rangeError, typeError, within } from '../errors.ts';
 import type { Context, Type } from './types.ts';
 import * as types from './types.ts';
-import { eachAttribute, NLA_F_NESTED, NLA_HDRLEN, type Source, toHex } from './wire.ts';
+import { eachAttribute, NLA_F_NESTED, NLA_HDRLEN, NLA_TYPE_MASK, type Source, toHex } from './wire.ts';
 import type { Writer } from './writer.ts';
 
 /** An attribute that no row describes, or whose bytes are not of its row's type: kept as it was, and written back. */
@@ -120,8 +120,8 @@ export class AttributeTable<T> implements Type<T> {
 
   constructor(name: string, schema: Schema, options: TableOptions = {}) {
     this.name = name;
-    this.kind = options.framing === undefined ? 'nest' : 'userdata';
     this.#framing = options.framing ?? NETLINK_FRAMING;
+    this.kind = this.#framing === NETLINK_FRAMING ? 'nest' : 'userdata';
     this.#header = options.header ?? [];
     this.fields = Object.entries(schema).map(([key, { number, type, need }]) => {
       const nest = type.kind === 'nest' || type.kind === 'list';
@@ -166,7 +166,9 @@ export class AttributeTable<T> implements Type<T> {
       }
       const item = value[field.key];
       if (item === undefined) {
-        if (field.need === 'required' && !inlined) throw typeError([field.key], 'a value', undefined, 'ERR_MISSING');
+        if (field.need === 'required' && !inlined && !this.#isKept(value, field.number)) {
+          throw typeError([field.key], 'a value', undefined, 'ERR_MISSING');
+        }
         continue;
       }
       written++;
@@ -191,11 +193,20 @@ export class AttributeTable<T> implements Type<T> {
     for (const [i, item] of (unknown as Partial<UnknownAttribute>[]).entries()) {
       const raw = types.toBytes(item?.bytes);
       if (typeof item?.type !== 'number' || raw === undefined) throw typeError(['unknown', i], '{ type, bytes }', item);
+      if (!inlined && item.in !== undefined && !this.#inlines(item.in))
+        throw rangeError(['unknown', i, 'in'], 'the name of a nest whose fields stand here', item.in);
       if (item.in !== (inlined ? this.name : undefined)) continue;
+      const max = this.kind === 'userdata' ? 0xff : NLA_TYPE_MASK;
+      if (!Number.isInteger(item.type) || item.type < 0 || item.type > max)
+        throw rangeError(['unknown', i, 'type'], `an integer 0 to ${max}`, item.type);
       const start = this.#framing.begin(writer, item.type);
       writer.raw(raw);
       this.#framing.end(writer, start);
     }
+  }
+
+  #inlines(name: string): boolean {
+    return this.fields.some(({ need, type }) => need === 'inline' && (type as AttributeTable<unknown>).name === name);
   }
 
   #knows(key: string): boolean {
@@ -206,7 +217,7 @@ export class AttributeTable<T> implements Type<T> {
 
   #refuseStrangers(value: Fields): void {
     for (const key in value) {
-      if (key === 'unknown' || value[key] === undefined || this.#knows(key)) continue;
+      if (key === 'unknown' || value[key] === undefined || this.#knows(key) || this.#header.includes(key)) continue;
       const known = this.fields.flatMap(f => (f.need === 'inline' ? (f.type as AttributeTable<unknown>).fields : f));
       throw typeError(
         [key],
@@ -224,10 +235,32 @@ export class AttributeTable<T> implements Type<T> {
     return value as T;
   }
 
+  /** As `read`, but an attribute that must be there may be malformed: it is kept raw like any other, and the rest can be used. */
+  readTolerant(source: Source, start: number, end: number, context: Context): Partial<T> | undefined {
+    const value: Fields = {};
+    this.#readFields(source, start, end, context, value, false);
+    for (const { need, key, number } of this.fields) {
+      if (need === 'required' && value[key] === undefined && !this.#isKept(value, number)) return undefined;
+    }
+    return value as Partial<T>;
+  }
+
+  #isKept({ unknown }: Fields, number: number): boolean {
+    return Array.isArray(unknown) && unknown.some(item => item?.type === number && item.in === undefined);
+  }
+
   #readFields(source: Source, start: number, end: number, context: Context, value: Fields, inlined: boolean): void {
+    let place = -1;
     this.#framing.each(source, start, end, (type, payload, payloadEnd) => {
       const field = this.#byNumber[type];
-      if (field !== undefined && this.#readField(field, source, payload, payloadEnd, context, value)) return;
+      const known = field !== undefined && this.#readField(field, source, payload, payloadEnd, context, value);
+      if (this.kind === 'userdata') {
+        // To the kernel these bytes are one value: what cannot be written back in the same order stays as it is.
+        const next = known ? this.fields.indexOf(field) : this.fields.length;
+        if (next < place) throw new DecodeError('user data in an order of its own');
+        place = next;
+      }
+      if (known) return;
       const kept: UnknownAttribute = { type, bytes: toHex(source.bytes, payload, payloadEnd) };
       if (inlined) kept.in = this.name;
       keep(value, kept);
@@ -237,11 +270,13 @@ export class AttributeTable<T> implements Type<T> {
   #readField(field: Field, source: Source, start: number, end: number, context: Context, value: Fields): boolean {
     try {
       if (field.need === 'inline') {
+        const table = field.type as AttributeTable<unknown>;
+        if (table.#isInlinedIn(value)) return false;
         // Into an object of its own first: a nest that lies halfway must leave nothing behind.
         const inner: Fields = {};
-        (field.type as AttributeTable<unknown>).#readFields(source, start, end, context, inner, true);
+        table.#readFields(source, start, end, context, inner, true);
         const { unknown, ...known } = inner;
-        if (Object.keys(inner).length === 0 || Object.keys(known).some(key => value[key] !== undefined)) return false;
+        if (Object.keys(inner).length === 0) return false;
         Object.assign(value, known);
         if (unknown !== undefined) keep(value, ...(unknown as UnknownAttribute[]));
         return true;
@@ -257,6 +292,12 @@ export class AttributeTable<T> implements Type<T> {
       if (error instanceof DecodeError) return false;
       throw error;
     }
+  }
+
+  /** The same nest a second time is kept raw: two must not become one. */
+  #isInlinedIn(value: Fields): boolean {
+    const kept = value.unknown as UnknownAttribute[] | undefined;
+    return this.fields.some(({ key }) => value[key] !== undefined) || (kept?.some(u => u.in === this.name) ?? false);
   }
 
   locate(source: Source, start: number, end: number, offset: number, context: Context): Path {

@@ -88,10 +88,12 @@ export function text(max: number): Type<string> {
       writer.string(value);
       const size = writer.length - start - 1;
       if (size > max) throw rangeError([], `at most ${max} bytes`, value, 'ERR_TOO_LONG');
+      if (size !== value.length && /\p{Surrogate}/u.test(value)) throw rangeError([], 'well-formed text', value);
     },
     read(source, start, end) {
       const last = end - 1;
-      if (end === start || source.bytes[last] !== 0) return undefined;
+      // Longer than the kernel takes: kept raw, for it could not be written back as text.
+      if (end === start || last - start > max || source.bytes[last] !== 0) return undefined;
       const value = toText(source, start, last);
       return value?.includes('\0') ? undefined : value;
     },
@@ -164,6 +166,8 @@ export function flags<const Names extends Record<string, number>>(
       for (const [i, flag] of value.entries()) {
         const bit = typeof flag === 'string' && Object.hasOwn(names, flag) ? names[flag] : flag;
         if (typeof bit !== 'number') throw typeError([i], `a number, or one of ${Object.keys(names).join(', ')}`, flag);
+        if (!Number.isInteger(bit) || bit < 0 || bit > MAX_U32)
+          throw rangeError([i], 'an unsigned 32-bit integer', flag);
         bits |= bit;
       }
       number.write(writer, bits >>> 0, context);

@@ -45,7 +45,8 @@ export interface DestinationKey {
 export interface Destination extends DestinationKey {
   /**
    * masquerade rewrites addresses and ports both ways; direct sends the packet unchanged to the server's link-layer address, and the server
-   * must accept the service's address and port; tunnel wraps it. The kernel makes 'local' of an address of its own by itself.
+   * must accept the service's address and port; tunnel wraps it. A server with an address of this namespace itself is served locally whatever
+   * the method, which is listed as it was set.
    */
   forward: Forward | number;
   /** 0 to 65535, default 1. A server of weight 0 gets no new connections and keeps those it has. */

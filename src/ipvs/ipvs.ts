@@ -169,7 +169,6 @@ export class IpvsOperations {
       stats: _s,
       ...destination
     } = current;
-    // A server of an own address was turned into 'local' by the kernel, and will be again.
     yield* this.#family.request(
       destinationCommand('IPVS_CMD_SET_DEST', C.IPVS_CMD_SET_DEST, key, { ...destination, ...patch }),
     );

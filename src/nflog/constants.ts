@@ -94,7 +94,6 @@ export const IPPROTO_FRAGMENT = 44;
 export const IPPROTO_ESP = 50;
 export const IPPROTO_AH = 51;
 export const IPPROTO_ICMPV6 = 58;
-export const IPPROTO_NONE = 59;
 export const IPPROTO_DSTOPTS = 60;
 export const IPPROTO_SCTP = 132;
 export const IPPROTO_UDPLITE = 136;

@@ -47,7 +47,7 @@ export interface NflogOptions {
   queue?: Queue;
   /** Number the packets, so that each loss is counted; true where left out. */
   sequence?: boolean;
-  /** Have the kernel add the connection of each packet; false where left out. `EOPNOTSUPP` where it is built without. */
+  /** Have the kernel add the connection of each packet; false where left out. `ENOTSUP` where it is built without. */
   conntrack?: boolean;
   /**
    * Kernel memory for what has not been read yet, 4,096 to 1 GiB; 8 MiB where left out. A packet of 100 bytes takes 231 of it in a batch
@@ -118,7 +118,7 @@ function* bind(exchange: LogExchange, group: number, { subject, path }: Describe
     syscall: 'NFULNL_MSG_CONFIG',
     subject,
     hint: code => hints[code]?.(),
-    blame: () => path,
+    blame: code => (code === 'EOPNOTSUPP' && path.length > 0 ? ['conntrack'] : path),
     write: writer => {
       writeHeader(writer, 0, group);
       configTable.write(writer, { command: 'bind', ...settings }, NO_CONTEXT);
@@ -195,7 +195,7 @@ export class Nflog extends twoForms(NflogOperations) implements AsyncIterable<Pa
   /**
    * Opens a socket in the namespace and binds the groups, before this returns. All or none: a group that is refused closes the log.
    * @throws NetlinkError with the path of the group: EPERM no CAP_NET_ADMIN, or another socket has the group (the hint says which);
-   * EOPNOTSUPP no `conntrack` in this kernel; EINVAL no NFLOG in it.
+   * ENOTSUP no `conntrack` in this kernel; EINVAL no NFLOG in it.
    */
   static open(options: NflogOptions): Nflog {
     checkObject(options, [], OPTIONS);

@@ -24,19 +24,20 @@ export interface Summarized {
 }
 
 export function summarize(packet: Summarized): string {
-  const { inDevice, outDevice, physInDevice, physOutDevice, linkHeader } = packet;
+  const { prefix, inDevice, outDevice, physInDevice, physOutDevice, linkHeader } = packet;
   const line = new Line(packet);
-  line.add(`IN=${inDevice ?? ''} OUT=${outDevice ?? ''} `);
-  if (physInDevice !== undefined && physInDevice !== inDevice) line.add(`PHYSIN=${physInDevice} `);
-  if (physOutDevice !== undefined && physOutDevice !== outDevice) line.add(`PHYSOUT=${physOutDevice} `);
+  // Only these are text that a container chose; everything else is numbers.
+  line.add(`${printable(prefix)}IN=${printable(inDevice ?? '')} OUT=${printable(outDevice ?? '')} `);
+  if (physInDevice !== undefined && physInDevice !== inDevice) line.add(`PHYSIN=${printable(physInDevice)} `);
+  if (physOutDevice !== undefined && physOutDevice !== outDevice) line.add(`PHYSOUT=${printable(physOutDevice)} `);
   const protocol = networkProtocol(packet);
   if (inDevice !== undefined && protocol !== C.ETH_P_ARP) line.add(`MAC=${linkHeader ? separated(linkHeader) : ''} `);
-  if (packet.payload.length > 0) {
+  if (line.bytes.length > 0) {
     if (protocol === C.ETH_P_IP) ipv4(line, 0, true);
     else if (protocol === C.ETH_P_IPV6) ipv6(line, 0, true);
     else if (protocol === C.ETH_P_ARP || protocol === C.ETH_P_RARP) arp(line);
   }
-  return printable(packet.prefix + line.text).trimEnd();
+  return line.text.trimEnd();
 }
 
 /** What the payload begins with: rules of 'bridge' and 'netdev' see all protocols. */

@@ -3,19 +3,18 @@ import {
   attributes,
   flags,
   inline,
-  listOf,
   named,
   opt,
   S32_BE,
   string,
   type Type,
-  text,
   U32_BE,
   u32be,
   u64be,
 } from '../codec/index.ts';
 import { typeError } from '../errors.ts';
 import * as C from './constants.ts';
+import { DEVICES } from './devices.ts';
 import type { Family } from './family.ts';
 import { commentUserdata } from './userdata.ts';
 
@@ -40,7 +39,7 @@ const HOOK_TYPES: Record<number, Type<Hook | number>> = {
 const INET_HOOK = named(U32_BE, INET_HOOKS) as Type<Hook | number>;
 
 /** The same number is another hook in another family. */
-const HOOK: Type<Hook | number> = {
+export const HOOK: Type<Hook | number> = {
   kind: 'hook',
   write: (writer, hook, context) => (HOOK_TYPES[context.family] ?? INET_HOOK).write(writer, hook, context),
   read: (source, start, end, context) => (HOOK_TYPES[context.family] ?? INET_HOOK).read(source, start, end, context),
@@ -78,7 +77,8 @@ const hookTable = attributes('NFTA_HOOK', {
   priority: opt(attribute(C.NFTA_HOOK_PRIORITY, PRIORITY)),
   /** One device, for ingress and egress. */
   device: opt(string(C.NFTA_HOOK_DEV, 15)),
-  devices: opt(attribute(C.NFTA_HOOK_DEVS, listOf(C.NFTA_DEVICE_NAME, text(15)))),
+  /** Several; 'eth*' is every device whose name begins so. */
+  devices: opt(attribute(C.NFTA_HOOK_DEVS, DEVICES)),
 });
 
 const countersTable = attributes('NFTA_COUNTER', {

@@ -23,7 +23,7 @@ const VERDICTS = {
   return: C.NFT_RETURN,
 } as const;
 
-const verdictTable = attributes('NFTA_VERDICT', {
+export const verdictTable = attributes('NFTA_VERDICT', {
   verdict: attribute(C.NFTA_VERDICT_CODE, named(S32_BE, VERDICTS)),
   /** Where jump and goto go. */
   chain: opt(string(C.NFTA_VERDICT_CHAIN, 255)),
@@ -58,5 +58,9 @@ export const DATA: Type<Data> = {
     const data = dataTable.read(source, start, end, context);
     if (data === undefined || data.unknown !== undefined) return undefined;
     return data.verdict === undefined || data.value === undefined ? (data.verdict ?? data.value) : undefined;
+  },
+  locate(source, start, end, offset, context) {
+    // 'value' and 'verdict' are no fields of their own.
+    return dataTable.locate(source, start, end, offset, context).slice(1);
   },
 };

@@ -15,12 +15,17 @@ import { DecodeError, type Path, typeError, within } from '../errors.ts';
 import * as C from './constants.ts';
 import * as action from './expressions/action.ts';
 import * as compare from './expressions/compare.ts';
+import * as load from './expressions/load.ts';
+import { type NestedTables, nestedTables } from './expressions/nested.ts';
 import * as packet from './expressions/packet.ts';
+import * as stateful from './expressions/stateful.ts';
 
-/** Every expression that is typed, under the kernel's name. One it lacks is kept as `{ unknown }`. */
-export const EXPRESSIONS = { ...packet.expressions, ...compare.expressions, ...action.expressions };
-
-type Tables = typeof EXPRESSIONS;
+type Tables = typeof packet.expressions &
+  typeof compare.expressions &
+  typeof load.expressions &
+  typeof stateful.expressions &
+  typeof action.expressions &
+  NestedTables;
 type Known = { [K in keyof Tables]: { [P in K]: Infer<Tables[K]> } }[keyof Tables];
 
 /**
@@ -30,13 +35,10 @@ type Known = { [K in keyof Tables]: { [P in K]: Infer<Tables[K]> } }[keyof Table
 export type Expression = Known | { unknown: { name: string; bytes?: string } };
 export type ExpressionName = keyof Tables;
 
-const NAME = text(127);
+/** Those that come without NFTA_EXPR_DATA. Any other without it is not understood, and kept as it is. */
+const WITHOUT_DATA: ReadonlySet<string> = new Set<ExpressionName>(['notrack']);
 
-function tableOf(name: string): AttributeTable<unknown> | undefined {
-  return Object.hasOwn(EXPRESSIONS, name)
-    ? (EXPRESSIONS[name as ExpressionName] as AttributeTable<unknown>)
-    : undefined;
-}
+const NAME = text(127);
 
 /** NFTA_EXPR_NAME and NFTA_EXPR_DATA as one object. */
 export const EXPRESSION: Type<Expression> = {
@@ -44,14 +46,7 @@ export const EXPRESSION: Type<Expression> = {
   write(writer, expression, context) {
     const name = onlyKey(expression);
     if (name === 'unknown') {
-      const { unknown } = expression as { unknown: { name: string; bytes?: string } };
-      writeName(writer, unknown?.name, context);
-      if (unknown.bytes === undefined) return;
-      const raw = toBytes(unknown.bytes);
-      if (raw === undefined) throw typeError(['unknown', 'bytes'], 'a hex string or Uint8Array', unknown.bytes);
-      const start = writer.beginNest(C.NFTA_EXPR_DATA);
-      writer.raw(raw);
-      writer.endAttribute(start);
+      writeUnknown(writer, (expression as { unknown: { name: string; bytes?: string } }).unknown, context);
       return;
     }
     const table = tableOf(name);
@@ -67,24 +62,33 @@ export const EXPRESSION: Type<Expression> = {
     try {
       const start = writer.beginNest(C.NFTA_EXPR_DATA);
       table.write(writer, (expression as Record<string, unknown>)[name], context);
-      writer.endAttribute(start);
+      if (writer.length === start + NLA_HDRLEN && WITHOUT_DATA.has(name)) writer.length = start;
+      else writer.endAttribute(start);
     } catch (error) {
       throw within(error, [name]);
     }
   },
   read(source, start, end, context) {
     let name: string | undefined;
-    let data: readonly [number, number] | undefined;
+    let data = -1;
+    let dataEnd = -1;
     let strange = false;
     eachAttribute(source, start, end, (type, payload, payloadEnd) => {
-      if (type === C.NFTA_EXPR_NAME && name === undefined) name = NAME.read(source, payload, payloadEnd, context);
-      else if (type === C.NFTA_EXPR_DATA && data === undefined) data = [payload, payloadEnd];
-      else strange = true;
+      if (type === C.NFTA_EXPR_NAME && name === undefined) {
+        name = NAME.read(source, payload, payloadEnd, context);
+      } else if (type === C.NFTA_EXPR_DATA && data < 0) {
+        data = payload;
+        dataEnd = payloadEnd;
+      } else {
+        strange = true;
+      }
     });
     if (name === undefined || strange) return undefined;
-    if (data === undefined) return { unknown: { name } };
-    const known = readKnown(name, source, data, context);
-    return known ?? { unknown: { name, bytes: toHex(source.bytes, ...data) } };
+    if (data < 0) return WITHOUT_DATA.has(name) ? ({ [name]: {} } as Expression) : { unknown: { name } };
+    // Empty data where none belongs: to leave it out would be to lose it.
+    const known =
+      data === dataEnd && WITHOUT_DATA.has(name) ? undefined : readKnown(name, source, data, dataEnd, context);
+    return known ?? { unknown: { name, bytes: toHex(source.bytes, data, dataEnd) } };
   },
   locate(source, start, end, offset, context) {
     let path: Path = [];
@@ -100,18 +104,40 @@ export const EXPRESSION: Type<Expression> = {
   },
 };
 
+/** Every expression that is typed, under the kernel's name. One it lacks is kept as `{ unknown }`. */
+export const EXPRESSIONS: Tables = {
+  ...packet.expressions,
+  ...compare.expressions,
+  ...load.expressions,
+  ...stateful.expressions,
+  ...action.expressions,
+  ...nestedTables(EXPRESSION),
+};
+
+function tableOf(name: string): AttributeTable<unknown> | undefined {
+  return Object.hasOwn(EXPRESSIONS, name)
+    ? (EXPRESSIONS[name as ExpressionName] as AttributeTable<unknown>)
+    : undefined;
+}
+
 function writeName(writer: Writer, name: string, context: Context): void {
   const start = writer.beginAttribute(C.NFTA_EXPR_NAME);
   NAME.write(writer, name, context);
   writer.endAttribute(start);
 }
 
-function readKnown(
-  name: string,
-  source: Source,
-  [start, end]: readonly [number, number],
-  context: Context,
-): Expression | undefined {
+function writeUnknown(writer: Writer, unknown: { name: string; bytes?: string }, context: Context): void {
+  if (typeof unknown?.name !== 'string') throw typeError(['unknown'], '{ name, bytes? }', unknown);
+  writeName(writer, unknown.name, context);
+  if (unknown.bytes === undefined) return;
+  const raw = toBytes(unknown.bytes);
+  if (raw === undefined) throw typeError(['unknown', 'bytes'], 'a hex string or Uint8Array', unknown.bytes);
+  const start = writer.beginNest(C.NFTA_EXPR_DATA);
+  writer.raw(raw);
+  writer.endAttribute(start);
+}
+
+function readKnown(name: string, source: Source, start: number, end: number, context: Context): Expression | undefined {
   try {
     const value = tableOf(name)?.read(source, start, end, context);
     return value === undefined ? undefined : ({ [name]: value } as Expression);
@@ -123,7 +149,11 @@ function readKnown(
 
 function onlyKey(expression: unknown): string {
   if (typeof expression !== 'object' || expression === null) throw typeError([], 'an expression', expression);
-  const keys = Object.keys(expression);
-  if (keys.length !== 1) throw typeError([], "an object with one key, the expression's name", expression);
-  return keys[0]!;
+  let only: string | undefined;
+  for (const key in expression) {
+    if (only !== undefined) throw typeError([], "an object with one key, the expression's name", expression);
+    only = key;
+  }
+  if (only === undefined) throw typeError([], "an object with one key, the expression's name", expression);
+  return only;
 }

@@ -17,10 +17,16 @@ import {
 } from '../transport/index.ts';
 import { chainTable } from './chain.ts';
 import * as C from './constants.ts';
+import { elementsTable } from './element.ts';
 import { familyName, familyNumber, type MessageFamily } from './family.ts';
+import { flowtableTable } from './flowtable.ts';
 import { generationTable } from './generation.ts';
+import { hookTable } from './hook.ts';
+import { objectTable } from './object.ts';
 import { ruleTable } from './rule.ts';
+import { setTable } from './set.ts';
 import { tableTable } from './table.ts';
+import { traceTable } from './trace.ts';
 
 const batchTable = attributes('NFNL_BATCH', { generation: opt(u32be(NFNL_BATCH_GENID)) });
 
@@ -31,36 +37,73 @@ interface Kind {
   readonly table: AttributeTable<never>;
 }
 
-function kind(kernelName: string, number: number, table: unknown): Kind {
-  return { kernelName, number: nfnetlinkType(NFNL_SUBSYS_NFTABLES, number), table: table as AttributeTable<never> };
+function kind(kernelName: string, number: number, table: unknown, subsystem = NFNL_SUBSYS_NFTABLES): Kind {
+  return { kernelName, number: nfnetlinkType(subsystem, number), table: table as AttributeTable<never> };
+}
+
+function marker(kernelName: string, number: number): Kind {
+  return { kernelName, number, table: batchTable as unknown as AttributeTable<never> };
 }
 
 /** Requests for one object, and for its removal, name only what identifies it. */
-const key = { table: tableTable.partial(), chain: chainTable.partial(), rule: ruleTable.partial() };
+const key = {
+  table: tableTable.partial(),
+  chain: chainTable.partial(),
+  rule: ruleTable.partial(),
+  set: setTable.partial(),
+  object: objectTable.partial(),
+  flowtable: flowtableTable.partial(),
+};
 
-/** Every message of nf_tables that this library knows, by the name that it has here. */
+/** Every message of nf_tables, by the kernel's NFT_MSG_ name in lower case; and those of nfnetlink's batches and hooks. */
 export const MESSAGES = {
   newtable: kind('NFT_MSG_NEWTABLE', C.NFT_MSG_NEWTABLE, tableTable),
   gettable: kind('NFT_MSG_GETTABLE', C.NFT_MSG_GETTABLE, key.table),
   deltable: kind('NFT_MSG_DELTABLE', C.NFT_MSG_DELTABLE, key.table),
+  destroytable: kind('NFT_MSG_DESTROYTABLE', C.NFT_MSG_DESTROYTABLE, key.table),
+
   newchain: kind('NFT_MSG_NEWCHAIN', C.NFT_MSG_NEWCHAIN, chainTable),
   getchain: kind('NFT_MSG_GETCHAIN', C.NFT_MSG_GETCHAIN, key.chain),
   delchain: kind('NFT_MSG_DELCHAIN', C.NFT_MSG_DELCHAIN, key.chain),
-  newrule: kind('NFT_MSG_NEWRULE', C.NFT_MSG_NEWRULE, ruleTable.partial()),
+  destroychain: kind('NFT_MSG_DESTROYCHAIN', C.NFT_MSG_DESTROYCHAIN, key.chain),
+
+  // The chain may be given by its number instead of its name.
+  newrule: kind('NFT_MSG_NEWRULE', C.NFT_MSG_NEWRULE, key.rule),
   getrule: kind('NFT_MSG_GETRULE', C.NFT_MSG_GETRULE, key.rule),
+  getrule_reset: kind('NFT_MSG_GETRULE_RESET', C.NFT_MSG_GETRULE_RESET, key.rule),
   delrule: kind('NFT_MSG_DELRULE', C.NFT_MSG_DELRULE, key.rule),
+  destroyrule: kind('NFT_MSG_DESTROYRULE', C.NFT_MSG_DESTROYRULE, key.rule),
+
+  newset: kind('NFT_MSG_NEWSET', C.NFT_MSG_NEWSET, setTable),
+  getset: kind('NFT_MSG_GETSET', C.NFT_MSG_GETSET, key.set),
+  delset: kind('NFT_MSG_DELSET', C.NFT_MSG_DELSET, key.set),
+  destroyset: kind('NFT_MSG_DESTROYSET', C.NFT_MSG_DESTROYSET, key.set),
+
+  newsetelem: kind('NFT_MSG_NEWSETELEM', C.NFT_MSG_NEWSETELEM, elementsTable),
+  getsetelem: kind('NFT_MSG_GETSETELEM', C.NFT_MSG_GETSETELEM, elementsTable),
+  getsetelem_reset: kind('NFT_MSG_GETSETELEM_RESET', C.NFT_MSG_GETSETELEM_RESET, elementsTable),
+  delsetelem: kind('NFT_MSG_DELSETELEM', C.NFT_MSG_DELSETELEM, elementsTable),
+  destroysetelem: kind('NFT_MSG_DESTROYSETELEM', C.NFT_MSG_DESTROYSETELEM, elementsTable),
+
+  newobj: kind('NFT_MSG_NEWOBJ', C.NFT_MSG_NEWOBJ, objectTable),
+  getobj: kind('NFT_MSG_GETOBJ', C.NFT_MSG_GETOBJ, key.object),
+  getobj_reset: kind('NFT_MSG_GETOBJ_RESET', C.NFT_MSG_GETOBJ_RESET, key.object),
+  delobj: kind('NFT_MSG_DELOBJ', C.NFT_MSG_DELOBJ, key.object),
+  destroyobj: kind('NFT_MSG_DESTROYOBJ', C.NFT_MSG_DESTROYOBJ, key.object),
+
+  newflowtable: kind('NFT_MSG_NEWFLOWTABLE', C.NFT_MSG_NEWFLOWTABLE, flowtableTable),
+  getflowtable: kind('NFT_MSG_GETFLOWTABLE', C.NFT_MSG_GETFLOWTABLE, key.flowtable),
+  delflowtable: kind('NFT_MSG_DELFLOWTABLE', C.NFT_MSG_DELFLOWTABLE, key.flowtable),
+  destroyflowtable: kind('NFT_MSG_DESTROYFLOWTABLE', C.NFT_MSG_DESTROYFLOWTABLE, key.flowtable),
+
   newgen: kind('NFT_MSG_NEWGEN', C.NFT_MSG_NEWGEN, generationTable),
   getgen: kind('NFT_MSG_GETGEN', C.NFT_MSG_GETGEN, generationTable.partial()),
-  'batch-begin': {
-    kernelName: 'NFNL_MSG_BATCH_BEGIN',
-    number: NFNL_MSG_BATCH_BEGIN,
-    table: batchTable as unknown as AttributeTable<never>,
-  },
-  'batch-end': {
-    kernelName: 'NFNL_MSG_BATCH_END',
-    number: NFNL_MSG_BATCH_END,
-    table: batchTable as unknown as AttributeTable<never>,
-  },
+  trace: kind('NFT_MSG_TRACE', C.NFT_MSG_TRACE, traceTable),
+
+  // Request and answer have the same number.
+  hook: kind('NFNL_MSG_HOOK_GET', C.NFNL_MSG_HOOK_GET, hookTable, C.NFNL_SUBSYS_HOOK),
+  'batch-begin': marker('NFNL_MSG_BATCH_BEGIN', NFNL_MSG_BATCH_BEGIN),
+  'batch-end': marker('NFNL_MSG_BATCH_END', NFNL_MSG_BATCH_END),
 } as const satisfies Record<string, Kind>;
 
 export type MessageName = keyof typeof MESSAGES;
@@ -122,7 +165,7 @@ export function readMessage(message: Message): NftMessage {
   if (header === undefined) throw new DecodeError('a message without its nfgenmsg header');
   const context = { family: header.nfgen_family };
   const table = MESSAGES[type].table as AttributeTable<Record<string, unknown>>;
-  const object = table.read(message.source, message.payload + nfgenmsg.size, message.end, context);
+  const object = table.readTolerant(message.source, message.payload + nfgenmsg.size, message.end, context);
   if (object === undefined)
     throw new DecodeError(`${MESSAGES[type].kernelName} without an attribute that it must have`);
   return {

@@ -3,7 +3,7 @@ import * as C from './constants.ts';
 import { EXPRESSION, type Expression } from './expression.ts';
 import type { Family } from './family.ts';
 import type { Statement } from './language/statement.ts';
-import { commentUserdata } from './userdata.ts';
+import { ruleUserdata } from './userdata.ts';
 
 const compatTable = attributes('NFTA_RULE_COMPAT', {
   protocol: u32be(C.NFTA_RULE_COMPAT_PROTO),
@@ -22,7 +22,7 @@ export const ruleTable = attributes(
     compat: opt(nested(C.NFTA_RULE_COMPAT, compatTable)),
     /** The handle of the rule before it (in listings), or of the one to stand next to (in requests). */
     position: opt(u64be(C.NFTA_RULE_POSITION)),
-    userdata: inline(C.NFTA_RULE_USERDATA, commentUserdata),
+    userdata: inline(C.NFTA_RULE_USERDATA, ruleUserdata),
     /** The number that the rule has within its own transaction. */
     id: opt(u32be(C.NFTA_RULE_ID)),
     positionId: opt(u32be(C.NFTA_RULE_POSITION_ID)),

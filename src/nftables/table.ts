@@ -7,9 +7,19 @@ export const tableTable = attributes(
   'NFTA_TABLE',
   {
     name: string(C.NFTA_TABLE_NAME, 255),
-    /** dormant: its chains see no packets. owner (Linux 5.12): it belongs to the socket that made it, and goes with it. */
+    /**
+     * dormant: its chains see no packets. owner (Linux 5.12): it belongs to the socket that made it, and goes with it. persist (6.9): it
+     * stays, and a new owner may take it.
+     */
     flags: opt(
-      attribute(C.NFTA_TABLE_FLAGS, flags(U32_BE, { dormant: C.NFT_TABLE_F_DORMANT, owner: C.NFT_TABLE_F_OWNER })),
+      attribute(
+        C.NFTA_TABLE_FLAGS,
+        flags(U32_BE, {
+          dormant: C.NFT_TABLE_F_DORMANT,
+          owner: C.NFT_TABLE_F_OWNER,
+          persist: C.NFT_TABLE_F_PERSIST,
+        }),
+      ),
     ),
     /** Chains, sets, objects and flowtables in it. Read only. */
     use: opt(u32be(C.NFTA_TABLE_USE)),
@@ -30,7 +40,7 @@ export interface TableKey {
 
 /** A table: a namespace of chains, sets and objects of one family. */
 export interface Table extends TableKey {
-  flags?: ('dormant' | 'owner' | number)[];
+  flags?: ('dormant' | 'owner' | 'persist' | number)[];
   comment?: string;
   use?: number;
   handle?: bigint;

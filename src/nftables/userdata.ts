@@ -1,9 +1,9 @@
-import { attribute, attributes, type Framing, opt, text } from '../codec/index.ts';
+import { attribute, attributes, byteString, type Framing, flags, named, opt, text, U32_NE } from '../codec/index.ts';
 import { DecodeError, rangeError } from '../errors.ts';
 
 /*
  * What nft keeps for itself in the kernel: comments and, with sets, how to print them. The kernel stores the bytes and looks at none of them.
- * The format is libnftnl's (udata.c): u8 type, u8 length, value, without padding.
+ * The format is libnftnl's (udata.c): u8 type, u8 length, value, without padding; numbers have the host's byte order.
  */
 const USERDATA: Framing = {
   headerLength: 2,
@@ -28,14 +28,63 @@ const USERDATA: Framing = {
 };
 
 /** NFTNL_UDATA_COMMENT_MAXLEN, without the NUL. */
-const COMMENT = text(127);
+const COMMENT = text(128);
 
-/** NFTNL_UDATA_TABLE_*, NFTNL_UDATA_CHAIN_*, NFTNL_UDATA_RULE_*: the comment is 0 in each. */
+/** NFTNL_UDATA_TABLE_*, NFTNL_UDATA_CHAIN_*, NFTNL_UDATA_OBJ_*: the comment is 0 in each. */
 export const commentUserdata = attributes(
   'NFTNL_UDATA',
   {
-    /** A remark for people; `nft list` prints it. At most 127 bytes. */
+    /** A remark for people; `nft list` prints it. At most 128 bytes. */
     comment: opt(attribute(0, COMMENT)),
+  },
+  { framing: USERDATA },
+);
+
+/** NFTNL_UDATA_RULE_*. */
+export const ruleUserdata = attributes(
+  'NFTNL_UDATA_RULE',
+  {
+    /** A remark for people; `nft list` prints it. At most 128 bytes. */
+    comment: opt(attribute(0, COMMENT)),
+    /** Marks the rule in which ebtables-nft keeps the policy of a chain of its own. */
+    ebtablesPolicy: opt(attribute(1, U32_NE)),
+  },
+  { framing: USERDATA },
+);
+
+const BYTE_ORDER = named(U32_NE, { host: 1, big: 2 });
+
+/** NFTNL_UDATA_SET_*: without it `nft list` prints numbers in the wrong byte order. In nft's order of writing. */
+export const setUserdata = attributes(
+  'NFTNL_UDATA_SET',
+  {
+    /** How the bytes of keys are to be read: 'host' as numbers of this machine, 'big' as the packet has them. */
+    keyByteOrder: opt(attribute(0, BYTE_ORDER)),
+    /** The same for the values of a map. */
+    dataByteOrder: opt(attribute(1, BYTE_ORDER)),
+    /** 1: nft merges intervals that touch (auto-merge). */
+    mergeElements: opt(attribute(2, U32_NE)),
+    /** The expression whose type the keys have (`typeof ip saddr`), in libnftnl's encoding. */
+    keyTypeof: opt(attribute(3, byteString())),
+    dataTypeof: opt(attribute(4, byteString())),
+    /** How many expressions each element has. */
+    expressionCount: opt(attribute(5, U32_NE)),
+    /** 1: the values of the map are ranges. */
+    dataInterval: opt(attribute(6, U32_NE)),
+    /** A remark for people; `nft list` prints it. At most 128 bytes. */
+    comment: opt(attribute(7, COMMENT)),
+  },
+  { framing: USERDATA },
+);
+
+/** NFTNL_UDATA_SET_ELEM_*. */
+export const elementUserdata = attributes(
+  'NFTNL_UDATA_SET_ELEM',
+  {
+    /** A remark for people; `nft list` prints it. At most 128 bytes. */
+    comment: opt(attribute(0, COMMENT)),
+    /** open-interval: the range reaches to the last value of the type, so that no end follows. */
+    userdataFlags: opt(attribute(1, flags(U32_NE, { 'open-interval': 0x1 }))),
   },
   { framing: USERDATA },
 );

@@ -1,7 +1,7 @@
 export type { AddressFlag, AddressOptions, LinkAddress, Scope } from './address.ts';
 export type { Bridge, BridgeSettings } from './bridge.ts';
 export type { Link, LinkFlag, LinkType, Macvlan, MacvlanMode } from './link.ts';
-export { type Abortable, type DeviceFilter, Links, type LinksOptions } from './links.ts';
+export { type DeviceFilter, Links, type LinksOptions, type ListOptions } from './links.ts';
 export type { Neighbour, NeighbourFlag, NeighbourKey, NeighbourState, NewNeighbour } from './neighbour.ts';
 export type { IpFamily } from './prefix.ts';
 export type {

@@ -223,6 +223,9 @@ const INFO: Type<LinkInfo> = {
     infoOf(kindIn(source, start, end)).locate?.(source, start, end, offset, context) ?? [],
 };
 
+/** What is in every answer and says nothing that is not said better elsewhere: it is known, and not read. */
+const LEFT_OUT: Type<true> = { kind: 'left out', write() {}, read: () => true };
+
 export const IFLA = attributes('IFLA', {
   ...SETTINGS,
   /** Where the link layer sends its broadcasts; the remote end of a tunnel. */
@@ -248,7 +251,11 @@ export const IFLA = attributes('IFLA', {
   /** Packets and bytes since the device was made. */
   statistics: opt(attribute(C.IFLA_STATS64, rtnl_link_stats64)),
   /** The same in 32 bits. */
-  oldStatistics: opt(bytes(C.IFLA_STATS)),
+  oldStatistics: opt(attribute(C.IFLA_STATS, LEFT_OUT)),
+  /** Sysctls and counters of IPv4 and IPv6, a kilobyte a link: NetNs reads them by name. */
+  familyState: opt(attribute(C.IFLA_AF_SPEC, LEFT_OUT)),
+  /** Ports and memory of ISA cards. */
+  map: opt(attribute(C.IFLA_MAP, LEFT_OUT)),
   /** How many have asked for all packets of the wire (packet captures, bridges). */
   promiscuity: opt(u32ne(C.IFLA_PROMISCUITY)),
   transmitQueues: opt(u32ne(C.IFLA_NUM_TX_QUEUES)),
@@ -288,7 +295,8 @@ export type LinkHeader = Infer<typeof ifinfomsg>;
 export const LINK = kind(ifinfomsg, IFLA);
 
 /** A network device. */
-export interface Link extends Omit<LinkAttributes, 'master' | 'link' | 'info' | 'netnsFd' | 'oldStatistics'> {
+export interface Link
+  extends Omit<LinkAttributes, 'master' | 'link' | 'info' | 'netnsFd' | 'oldStatistics' | 'familyState' | 'map'> {
   /** The kernel's number of the device, unique in its namespace. */
   index: number;
   /** Who made the device: 'veth', 'bridge', 'dummy', 'macvlan' ...; absent for lo and for hardware. */
@@ -318,7 +326,8 @@ export function readLink(
   value: LinkAttributes,
   nameOf: (index: number) => string | undefined,
 ): Link {
-  const { name, info = {}, link, master, netnsFd: _fd, oldStatistics: _old, unknown = [], ...rest } = value;
+  const { name, info = {}, link, master, unknown = [], ...others } = value;
+  const { netnsFd: _fd, oldStatistics: _old, familyState: _state, map: _map, ...rest } = others;
   const { kind, unknown: inside = [], veth: _veth, ...ofKind } = info;
   const result: Link = {
     index: header.ifi_index,

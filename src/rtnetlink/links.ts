@@ -72,11 +72,11 @@ export interface LinksOptions {
   logger?: Logger;
 }
 
-export interface Abortable {
+export interface ListOptions {
   signal?: AbortSignal;
 }
 
-export interface DeviceFilter extends Abortable {
+export interface DeviceFilter extends ListOptions {
   /** Only those of this device. */
   device?: string;
 }
@@ -99,7 +99,7 @@ export class LinksOperations {
   }
 
   /** All devices of the namespace, lo first. Names are as the kernel has them, control characters and all. */
-  *list(options: Abortable = {}): Operation<Link[]> {
+  *list(options: ListOptions = {}): Operation<Link[]> {
     checkObject(options, [], ['signal']);
     const found = yield* this.#dump(LINK, 'RTM_GETLINK', C.RTM_GETLINK, LINK_HEADER, {});
     const names = new Map(found.map(([header, { name }]) => [header.ifi_index, name]));

@@ -41,7 +41,7 @@ const NOT_PERMITTED =
   'this needs CAP_NET_ADMIN in the user namespace that owns the network namespace, and for a device that goes to another one in its owner too';
 
 /** Number 95 is EOPNOTSUPP in the kernel's sources and ENOTSUP in Node. */
-const nameInC = (code: string): string => (code === 'ENOTSUP' ? 'EOPNOTSUPP' : code);
+const nameInC = (code: string): string => (code === 'EOPNOTSUPP' ? 'EOPNOTSUPP' : code);
 
 export function request<H, A>({ header, table, partial }: Kind<H, A>, options: Request<H, A>): Call {
   const { type, syscall, flags = 0, subject, value = {}, refusals = NONE, rename = path => path } = options;

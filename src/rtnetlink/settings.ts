@@ -91,16 +91,15 @@ function descriptorOf(value: { netns?: NetNs }, path: Path): number {
   }
 }
 
-function checkMaster(value: { master?: string | null; netns?: NetNs }): void {
-  if (value.master === undefined || value.master === null) return;
-  checkName(value.master, ['master']);
-  if ('netns' in value) throw typeError(['master'], 'nothing beside netns', value.master, 'ERR_CONFLICT');
+function checkMaster(master: unknown, value: object): void {
+  checkName(master, ['master']);
+  if ('netns' in value) throw typeError(['master'], 'nothing beside netns', master, 'ERR_CONFLICT');
 }
 
 function writeNew(value: NewLink, keys: readonly string[], info: LinkInfo): Wire {
   checkObject(value, [], [...LINK_KEYS, ...keys]);
   const name = checkName(value.name, ['name']);
-  checkMaster(value);
+  if (value.master !== undefined) checkMaster(value.master, value);
   return { ...writeUp(value), attributes: { ...writeDevice(value, []), name, info } };
 }
 
@@ -140,7 +139,7 @@ export function writeMacvlan(value: NewMacvlan): Wire {
 
 export function writeChanges(changes: LinkChanges): Wire {
   checkObject(changes, [], CHANGE_KEYS);
-  checkMaster(changes);
+  if (changes.master !== undefined && changes.master !== null) checkMaster(changes.master, changes);
   const attributes: Partial<LinkAttributes> = writeDevice(changes, []);
   if (changes.newName !== undefined) attributes.name = checkName(changes.newName, ['newName']);
   return { ...writeUp(changes), attributes };

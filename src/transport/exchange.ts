@@ -59,6 +59,8 @@ export class Exchange {
   operation = '';
   readonly #writer = new Writer();
   #sequence = 0;
+  /** Tells those who watch what became of the request under way. */
+  #answered: ((error?: unknown) => void) | undefined;
 
   constructor(wire: Wire, subsystem: string, observer = new Observer()) {
     this.wire = wire;
@@ -71,8 +73,14 @@ export class Exchange {
     const writer = this.#begin();
     const sequence = this.#write(writer, call, NLM_F_ACK);
     yield* this.send(writer.bytes, writer.length, 1);
-    const verdict = this.#readUntil(sequence, sequence, visit);
-    if (verdict.errno !== 0) throw refusal(call, verdict, this.operation, writer.copy());
+    try {
+      const verdict = this.#readUntil(sequence, sequence, visit);
+      if (verdict.errno !== 0) throw refusal(call, verdict, this.operation, writer.copy());
+    } catch (error) {
+      this.#settle(error);
+      throw error;
+    }
+    this.#settle();
   }
 
   /** One request with one answer. */
@@ -91,7 +99,9 @@ export class Exchange {
       let items: T[] | undefined;
       try {
         items = yield* this.#dumpOnce(call, read);
+        this.#settle();
       } catch (error) {
+        this.#settle(error);
         // A socket has one dump at a time (EBUSY): one that is given up must be read to its end.
         this.#drain();
         throw error;
@@ -173,7 +183,9 @@ export class Exchange {
           if (message.type === NLMSG_ERROR) fail((message.sequence - firstSequence) >>> 0, verdictOf(message));
         });
         if (verdict.errno !== 0) fail(next - first - 1, verdict);
+        this.#settle(result.failures.find(({ index }) => index >= first)?.error);
       } catch (error) {
+        this.#settle(error);
         if (!(error instanceof StateError)) throw error;
         result.unknownFrom = first;
       }
@@ -194,9 +206,27 @@ export class Exchange {
   ): Operation<'done' | 'drained' | 'lost'> {
     this.#drain();
     yield* this.send(bytes, length, messages);
+    let refused: NetlinkError | undefined;
+    try {
+      const result = this.#readAll(message => {
+        if (this.#answered !== undefined && message.type === NLMSG_ERROR) {
+          const { errno } = verdictOf(message);
+          if (errno !== 0) refused ??= new NetlinkError({ errno, syscall: 'sendto', operation: this.operation });
+        }
+        return visit(message);
+      });
+      this.#settle(refused);
+      return result;
+    } catch (error) {
+      this.#settle(error);
+      throw error;
+    }
+  }
+
+  #readAll(visit: (message: Message) => boolean): 'done' | 'drained' | 'lost' {
+    const buffer = receiveBuffer();
     let lost = false;
     for (;;) {
-      const buffer = receiveBuffer();
       let received: number;
       try {
         received = this.#receive(buffer);
@@ -246,7 +276,7 @@ export class Exchange {
       }
     }
     const { observer } = this;
-    const done = observer.idle
+    this.#answered = observer.idle
       ? undefined
       : observer.begin({
           family: this.subsystem,
@@ -255,20 +285,25 @@ export class Exchange {
           bytes: length,
           messages,
         });
-    const sent =
-      length > OFF_THREAD_BYTES
-        ? yield {
-            now: () => this.wire.send(bytes, length),
-            away: () => this.wire.sendOffThread(bytes, length),
-            abortable: false,
-          }
-        : this.wire.send(bytes, length);
-    if (sent < 0) {
-      const error = new NetlinkError({ errno: sent, syscall: 'sendto', operation: this.operation });
-      done?.(error);
+    try {
+      const sent =
+        length > OFF_THREAD_BYTES
+          ? yield {
+              now: () => this.wire.send(bytes, length),
+              away: () => this.wire.sendOffThread(bytes, length),
+              abortable: false,
+            }
+          : this.wire.send(bytes, length);
+      if (sent < 0) throw new NetlinkError({ errno: sent, syscall: 'sendto', operation: this.operation });
+    } catch (error) {
+      this.#settle(error);
       throw error;
     }
-    done?.();
+  }
+
+  #settle(error?: unknown): void {
+    this.#answered?.(error);
+    this.#answered = undefined;
   }
 
   #receive(buffer: Source): number {

@@ -1,3 +1,4 @@
+export type { Watch } from '../ffi/index.ts';
 export { type Call, Exchange, type PipelineResult } from './exchange.ts';
 export { type Command, GenericFamily } from './generic.ts';
 export { type Handle, type Promised, type Synchronous, twoForms } from './handle.ts';

@@ -12,6 +12,7 @@ import { DecodeError, NetlinkError, type Path } from '../errors.ts';
 import {
   NLM_F_ACK_TLVS,
   NLM_F_CAPPED,
+  NLMSG_DONE,
   NLMSGERR_ATTR_MISS_NEST,
   NLMSGERR_ATTR_MISS_TYPE,
   NLMSGERR_ATTR_MSG,
@@ -32,13 +33,14 @@ export interface Verdict {
 }
 
 /** Reads an NLMSG_ERROR (or the errno at the end of a dump) with its extended acknowledgement. */
-export function verdictOf({ source, payload, end, flags }: Message): Verdict {
+export function verdictOf({ type: messageType, source, payload, end, flags }: Message): Verdict {
   if (end - payload < 4) throw new DecodeError('an error message without a number');
   const { view } = source;
   const verdict: Verdict = { errno: view.getInt32(payload, HOST_IS_LITTLE_ENDIAN) };
   if (verdict.errno === 0 || (flags & NLM_F_ACK_TLVS) === 0) return verdict;
-  let tlvs = payload + 4 + NLMSG_HDRLEN;
-  if ((flags & NLM_F_CAPPED) === 0 && tlvs <= end) {
+  // The end of a dump echoes no request.
+  let tlvs = payload + 4 + (messageType === NLMSG_DONE ? 0 : NLMSG_HDRLEN);
+  if (messageType !== NLMSG_DONE && (flags & NLM_F_CAPPED) === 0 && tlvs <= end) {
     // The refused message is echoed whole: the attributes follow it.
     tlvs = payload + 4 + ((view.getUint32(payload + 4, HOST_IS_LITTLE_ENDIAN) + 3) & ~3);
   }

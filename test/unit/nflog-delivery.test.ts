@@ -6,7 +6,15 @@ import type { Packet } from '../../src/nflog/packet.ts';
 const packets = (...numbers: number[]) => numbers as unknown as Packet[];
 
 function setUp(when: 'drop-oldest' | 'drop-newest' | 'leave-to-kernel', limit = 4) {
-  const flow = { on: false, start: () => void (flow.on = true), stop: () => void (flow.on = false) };
+  const flow = {
+    on: false,
+    start() {
+      flow.on = true;
+    },
+    stop() {
+      flow.on = false;
+    },
+  };
   return { flow, delivery: new Delivery({ packets: limit, when }, flow) };
 }
 

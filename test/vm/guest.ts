@@ -39,7 +39,7 @@ export interface GuestOptions {
 
 /** How a command in a guest ended. */
 export interface GuestResult {
-  /** The command's exit code; 128 plus the signal's number where one killed it; 127 where there is no such program. */
+  /** The command's; 128 plus the number of the signal that killed it; 127 without such a program, 125 without cwd. */
   readonly exitCode: number;
   /** Its stdout and stderr, in the order they were written. */
   readonly output: string;

@@ -3,8 +3,10 @@ import { once } from 'node:events';
 import { rm } from 'node:fs/promises';
 
 /** Reads process ids until its input ends, which the kernel sees to however this process dies, SIGKILL included. */
-const SCRIPT =
-  'pids=; while read -r pid; do pids="$pids $pid"; done; [ -z "$pids" ] || kill -KILL $pids 2>/dev/null; rm -rf -- "$@"';
+const SCRIPT = `pids=
+while read -r pid; do pids="$pids $pid"; done
+[ -z "$pids" ] || kill -KILL $pids 2>/dev/null
+rm -rf -- "$@"`;
 
 /**
  * Child processes and files that must not outlive this process.

@@ -1,4 +1,4 @@
-import { attribute, attributes, named, opt, U32_BE, u32be } from '../../codec/index.ts';
+import { attribute, attributes, bytes, flags, named, opt, string, U32_BE, u32be } from '../../codec/index.ts';
 import * as C from '../constants.ts';
 import { DATA } from '../data.ts';
 
@@ -33,7 +33,7 @@ const range = attributes('NFTA_RANGE', {
   to: attribute(C.NFTA_RANGE_TO_DATA, DATA),
 });
 
-/** register = (sourceRegister & mask) ^ xor, or a shift by `data` bits. */
+/** register = (sourceRegister & mask) ^ xor, a shift by `data` bits, or `op` with `data` or a second register (Linux 6.13). */
 const bitwise = attributes('NFTA_BITWISE', {
   sourceRegister: u32be(C.NFTA_BITWISE_SREG),
   register: u32be(C.NFTA_BITWISE_DREG),
@@ -45,13 +45,51 @@ const bitwise = attributes('NFTA_BITWISE', {
     attribute(
       C.NFTA_BITWISE_OP,
       named(U32_BE, {
-        'mask-xor': C.NFT_BITWISE_BOOL,
+        'mask-xor': C.NFT_BITWISE_MASK_XOR,
         'shift-left': C.NFT_BITWISE_LSHIFT,
         'shift-right': C.NFT_BITWISE_RSHIFT,
+        and: C.NFT_BITWISE_AND,
+        or: C.NFT_BITWISE_OR,
+        xor: C.NFT_BITWISE_XOR,
       }),
     ),
   ),
   data: opt(attribute(C.NFTA_BITWISE_DATA, DATA)),
+  secondSourceRegister: opt(u32be(C.NFTA_BITWISE_SREG2)),
 });
 
-export const expressions = { immediate, cmp, range, bitwise };
+/** Turns the numbers in a register from one byte order into the other. */
+const byteorder = attributes('NFTA_BYTEORDER', {
+  sourceRegister: u32be(C.NFTA_BYTEORDER_SREG),
+  register: u32be(C.NFTA_BYTEORDER_DREG),
+  op: attribute(
+    C.NFTA_BYTEORDER_OP,
+    named(U32_BE, { 'network-to-host': C.NFT_BYTEORDER_NTOH, 'host-to-network': C.NFT_BYTEORDER_HTON }),
+  ),
+  /** Bytes in all. */
+  length: u32be(C.NFTA_BYTEORDER_LEN),
+  /** Bytes of one number: 2, 4 or 8. */
+  size: u32be(C.NFTA_BYTEORDER_SIZE),
+});
+
+/** Ends the rule unless the register is a key of the set; with `register`, loads the key's value from a map. */
+const lookup = attributes('NFTA_LOOKUP', {
+  set: opt(string(C.NFTA_LOOKUP_SET, 255)),
+  sourceRegister: u32be(C.NFTA_LOOKUP_SREG),
+  /** Of the map's value; 0 takes it as a verdict. */
+  register: opt(u32be(C.NFTA_LOOKUP_DREG)),
+  /** The set by the number that it has within its own transaction. */
+  setId: opt(u32be(C.NFTA_LOOKUP_SET_ID)),
+  /** invert: ends the rule if the key is there. */
+  flags: opt(attribute(C.NFTA_LOOKUP_FLAGS, flags(U32_BE, { invert: C.NFT_LOOKUP_F_INV }))),
+});
+
+/** A match of xtables (iptables), run by the kernel's compatibility layer. */
+const match = attributes('NFTA_MATCH', {
+  name: string(C.NFTA_MATCH_NAME, 31),
+  revision: u32be(C.NFTA_MATCH_REV),
+  /** The match's own C structure, with its padding. */
+  info: bytes(C.NFTA_MATCH_INFO),
+});
+
+export const expressions = { immediate, cmp, range, bitwise, byteorder, lookup, match };

@@ -1,0 +1,102 @@
+import {
+  type AttributeTable,
+  attribute,
+  attributes,
+  flags,
+  listOf,
+  named,
+  opt,
+  string,
+  type Type,
+  U32_BE,
+  type UnknownAttribute,
+  u32be,
+  u64be,
+} from '../../codec/index.ts';
+import * as C from '../constants.ts';
+import type { Expression } from '../expression.ts';
+
+/* Expressions that hold expressions. Their types are written out: TypeScript cannot infer a type from itself. */
+
+/** Adds the register's content to a set as a key, or removes it. */
+export interface DynamicSet {
+  set: string;
+  /** The set by the number that it has within its own transaction. */
+  setId?: number;
+  op: 'add' | 'update' | 'delete' | number;
+  keyRegister: number;
+  /** Of a map: the register with the value. */
+  dataRegister?: number;
+  /** Of the new element; the set's own where left out. */
+  timeoutMilliseconds?: bigint;
+  /** One expression for each new element. The kernel repeats the first of `expressions` here. */
+  expression?: Expression;
+  /** invert: goes on if it could not be done. expressions: the element has some. */
+  flags?: ('invert' | 'expressions' | number)[];
+  expressions?: Expression[];
+  unknown?: UnknownAttribute[];
+}
+
+/** Runs an expression on the packet that a tunnel carries. */
+export interface Inner {
+  /** 0; the kernel knows one packet inside another. */
+  number: number;
+  type: 'vxlan' | 'geneve' | 'gre' | 'gretap' | number;
+  /** Which headers are looked for: the tunnel's own (header-size), and those of the packet inside. */
+  flags: ('header-size' | 'link' | 'network' | 'transport' | number)[];
+  /** Bytes of the tunnel's own header. */
+  headerSize: number;
+  expression: Expression;
+  unknown?: UnknownAttribute[];
+}
+
+export interface NestedTables {
+  readonly dynset: AttributeTable<DynamicSet>;
+  readonly inner: AttributeTable<Inner>;
+}
+
+/** The tables, given the type of what they hold. */
+export function nestedTables(expression: Type<Expression>): NestedTables {
+  const dynset = attributes('NFTA_DYNSET', {
+    set: string(C.NFTA_DYNSET_SET_NAME, 255),
+    setId: opt(u32be(C.NFTA_DYNSET_SET_ID)),
+    op: attribute(
+      C.NFTA_DYNSET_OP,
+      named(U32_BE, {
+        add: C.NFT_DYNSET_OP_ADD,
+        update: C.NFT_DYNSET_OP_UPDATE,
+        delete: C.NFT_DYNSET_OP_DELETE,
+      }),
+    ),
+    keyRegister: u32be(C.NFTA_DYNSET_SREG_KEY),
+    dataRegister: opt(u32be(C.NFTA_DYNSET_SREG_DATA)),
+    timeoutMilliseconds: opt(u64be(C.NFTA_DYNSET_TIMEOUT)),
+    expression: opt(attribute(C.NFTA_DYNSET_EXPR, expression)),
+    flags: opt(
+      attribute(C.NFTA_DYNSET_FLAGS, flags(U32_BE, { invert: C.NFT_DYNSET_F_INV, expressions: C.NFT_DYNSET_F_EXPR })),
+    ),
+    expressions: opt(attribute(C.NFTA_DYNSET_EXPRESSIONS, listOf(C.NFTA_LIST_ELEM, expression))),
+  });
+
+  const inner = attributes('NFTA_INNER', {
+    number: u32be(C.NFTA_INNER_NUM),
+    type: attribute(
+      C.NFTA_INNER_TYPE,
+      // The last two are nft's own numbers: the kernel only has to tell Geneve, whose header's length varies, from the rest.
+      named(U32_BE, { vxlan: C.NFT_INNER_VXLAN, geneve: C.NFT_INNER_GENEVE, gre: 3, gretap: 4 }),
+    ),
+    flags: attribute(
+      C.NFTA_INNER_FLAGS,
+      flags(U32_BE, {
+        'header-size': C.NFT_INNER_HDRSIZE,
+        link: C.NFT_INNER_LL,
+        network: C.NFT_INNER_NH,
+        transport: C.NFT_INNER_TH,
+      }),
+    ),
+    headerSize: u32be(C.NFTA_INNER_HDRSIZE),
+    expression: attribute(C.NFTA_INNER_EXPR, expression),
+  });
+
+  return { dynset, inner };
+}

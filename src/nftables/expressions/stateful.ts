@@ -1,0 +1,48 @@
+import { attribute, attributes, flags, named, opt, U32_BE, u32be, u64be } from '../../codec/index.ts';
+import * as C from '../constants.ts';
+
+/* Expressions with a state of their own: they stand in rules, in set elements, and most of them as objects with a name. */
+
+/** Counts packets and bytes. */
+const counter = attributes('NFTA_COUNTER', {
+  bytes: opt(u64be(C.NFTA_COUNTER_BYTES)),
+  packets: opt(u64be(C.NFTA_COUNTER_PACKETS)),
+});
+
+/** Ends the rule once so many bytes have passed; inverted, until then. */
+const quota = attributes('NFTA_QUOTA', {
+  bytes: opt(u64be(C.NFTA_QUOTA_BYTES)),
+  /** depleted: used up; read only. */
+  flags: opt(
+    attribute(C.NFTA_QUOTA_FLAGS, flags(U32_BE, { invert: C.NFT_QUOTA_F_INV, depleted: C.NFT_QUOTA_F_DEPLETED })),
+  ),
+  /** Bytes that have passed. */
+  consumed: opt(u64be(C.NFTA_QUOTA_CONSUMED)),
+});
+
+/** Ends the rule for what exceeds a rate (a token bucket); inverted, for what does not. */
+const limit = attributes('NFTA_LIMIT', {
+  /** Packets or bytes in each unit. */
+  rate: u64be(C.NFTA_LIMIT_RATE),
+  unitSeconds: u64be(C.NFTA_LIMIT_UNIT),
+  /** How much may come at once. */
+  burst: opt(u32be(C.NFTA_LIMIT_BURST)),
+  type: opt(attribute(C.NFTA_LIMIT_TYPE, named(U32_BE, { packets: C.NFT_LIMIT_PKTS, bytes: C.NFT_LIMIT_PKT_BYTES }))),
+  flags: opt(attribute(C.NFTA_LIMIT_FLAGS, flags(U32_BE, { invert: C.NFT_LIMIT_F_INV }))),
+});
+
+/** Ends the rule while there are more connections than `count`; inverted, while there are not. */
+const connlimit = attributes('NFTA_CONNLIMIT', {
+  count: u32be(C.NFTA_CONNLIMIT_COUNT),
+  flags: opt(attribute(C.NFTA_CONNLIMIT_FLAGS, flags(U32_BE, { invert: C.NFT_CONNLIMIT_F_INV }))),
+});
+
+/** Remembers when it was last passed. */
+const last = attributes('NFTA_LAST', {
+  /** 1 if it ever was, else 0. */
+  seen: opt(u32be(C.NFTA_LAST_SET)),
+  /** Since then. */
+  milliseconds: opt(u64be(C.NFTA_LAST_MSECS)),
+});
+
+export const expressions = { counter, quota, limit, connlimit, last };

@@ -1,0 +1,56 @@
+import {
+  attribute,
+  attributes,
+  flags,
+  type Infer,
+  inline,
+  named,
+  opt,
+  S32_BE,
+  string,
+  U32_BE,
+  u32be,
+  u64be,
+} from '../codec/index.ts';
+import * as C from './constants.ts';
+import { DEVICES } from './devices.ts';
+import type { Family } from './family.ts';
+
+const hookTable = attributes('NFTA_FLOWTABLE_HOOK', {
+  hook: opt(attribute(C.NFTA_FLOWTABLE_HOOK_NUM, named(U32_BE, { ingress: C.NF_NETDEV_INGRESS }))),
+  /** Lower comes first. */
+  priority: opt(attribute(C.NFTA_FLOWTABLE_HOOK_PRIORITY, S32_BE)),
+  devices: opt(attribute(C.NFTA_FLOWTABLE_HOOK_DEVS, DEVICES)),
+});
+
+/** Connections that skip the rules: their packets are forwarded from one device to the other on the spot. */
+export const flowtableTable = attributes(
+  'NFTA_FLOWTABLE',
+  {
+    table: string(C.NFTA_FLOWTABLE_TABLE, 255),
+    name: string(C.NFTA_FLOWTABLE_NAME, 255),
+    hooking: inline(C.NFTA_FLOWTABLE_HOOK, hookTable),
+    /** References to it. Read only. */
+    use: opt(u32be(C.NFTA_FLOWTABLE_USE)),
+    /** The kernel's number for it. */
+    handle: opt(u64be(C.NFTA_FLOWTABLE_HANDLE)),
+    /** offload: the network card does it. counter: connections go on being counted. */
+    flags: opt(
+      attribute(
+        C.NFTA_FLOWTABLE_FLAGS,
+        flags(U32_BE, { offload: C.NFT_FLOWTABLE_HW_OFFLOAD, counter: C.NFT_FLOWTABLE_COUNTER }),
+      ),
+    ),
+  },
+  { header: ['family'] },
+);
+
+export interface FlowtableKey {
+  family: Family;
+  table: string;
+  /** At most 255 bytes. */
+  name: string;
+}
+
+/** A flowtable as the kernel has it. */
+export type Flowtable = { family: Family } & Infer<typeof flowtableTable>;

@@ -1,0 +1,91 @@
+import {
+  attribute,
+  attributes,
+  bytes,
+  flags,
+  type Infer,
+  named,
+  nested,
+  opt,
+  string,
+  U32_BE,
+  u16be,
+  u32be,
+  u64be,
+} from '../codec/index.ts';
+import * as C from './constants.ts';
+import { verdictTable } from './data.ts';
+import { CT_DIRECTION } from './expressions/packet.ts';
+import { PROTOCOL_FAMILY } from './names.ts';
+
+/** NF_CT_STATE_BIT(), a macro: established, related and new are the bits 1 to 3. */
+const CT_STATES = {
+  invalid: C.NF_CT_STATE_INVALID_BIT,
+  established: 0x2,
+  related: 0x4,
+  new: 0x8,
+  untracked: C.NF_CT_STATE_UNTRACKED_BIT,
+} as const;
+
+const CT_STATUS = {
+  expected: C.IPS_EXPECTED,
+  'seen-reply': C.IPS_SEEN_REPLY,
+  assured: C.IPS_ASSURED,
+  confirmed: C.IPS_CONFIRMED,
+  snat: C.IPS_SRC_NAT,
+  dnat: C.IPS_DST_NAT,
+  'sequence-adjust': C.IPS_SEQ_ADJUST,
+  'snat-done': C.IPS_SRC_NAT_DONE,
+  'dnat-done': C.IPS_DST_NAT_DONE,
+  dying: C.IPS_DYING,
+  'fixed-timeout': C.IPS_FIXED_TIMEOUT,
+  template: C.IPS_TEMPLATE,
+  untracked: C.IPS_UNTRACKED,
+  helper: C.IPS_HELPER,
+  offload: C.IPS_OFFLOAD,
+  'hardware-offload': C.IPS_HW_OFFLOAD,
+} as const;
+
+/** One step of a packet with `meta nftrace set 1` through the rules. */
+export const traceTable = attributes('NFTA_TRACE', {
+  table: opt(string(C.NFTA_TRACE_TABLE, 255)),
+  chain: opt(string(C.NFTA_TRACE_CHAIN, 255)),
+  /** The rule that matched. */
+  ruleHandle: opt(u64be(C.NFTA_TRACE_RULE_HANDLE)),
+  /** What this step is: a rule matched, a chain returned, or a base chain's policy decided. */
+  type: attribute(
+    C.NFTA_TRACE_TYPE,
+    named(U32_BE, {
+      policy: C.NFT_TRACETYPE_POLICY,
+      return: C.NFT_TRACETYPE_RETURN,
+      rule: C.NFT_TRACETYPE_RULE,
+    }),
+  ),
+  verdict: opt(nested(C.NFTA_TRACE_VERDICT, verdictTable)),
+  /** The same for all steps of one packet. */
+  id: u32be(C.NFTA_TRACE_ID),
+  /** The packet's headers, in its first step. */
+  linkHeader: opt(bytes(C.NFTA_TRACE_LL_HEADER)),
+  networkHeader: opt(bytes(C.NFTA_TRACE_NETWORK_HEADER)),
+  transportHeader: opt(bytes(C.NFTA_TRACE_TRANSPORT_HEADER)),
+  /** The index of the device that it came in by. */
+  inDevice: opt(u32be(C.NFTA_TRACE_IIF)),
+  /** ARPHRD_*. */
+  inDeviceType: opt(u16be(C.NFTA_TRACE_IIFTYPE)),
+  /** The index of the device that it leaves by. */
+  outDevice: opt(u32be(C.NFTA_TRACE_OIF)),
+  /** ARPHRD_*. */
+  outDeviceType: opt(u16be(C.NFTA_TRACE_OIFTYPE)),
+  mark: opt(u32be(C.NFTA_TRACE_MARK)),
+  protocolFamily: opt(attribute(C.NFTA_TRACE_NFPROTO, PROTOCOL_FAMILY)),
+  /** What the base chain's policy decided. */
+  policy: opt(attribute(C.NFTA_TRACE_POLICY, named(U32_BE, { drop: C.NF_DROP, accept: C.NF_ACCEPT }))),
+  /** The connection's number, where it is tracked. */
+  connectionId: opt(u32be(C.NFTA_TRACE_CT_ID)),
+  connectionDirection: opt(attribute(C.NFTA_TRACE_CT_DIRECTION, CT_DIRECTION)),
+  connectionStatus: opt(attribute(C.NFTA_TRACE_CT_STATUS, flags(U32_BE, CT_STATUS))),
+  connectionState: opt(attribute(C.NFTA_TRACE_CT_STATE, flags(U32_BE, CT_STATES))),
+});
+
+/** One step of a packet through the rules. */
+export type TraceStep = Infer<typeof traceTable>;

@@ -1,0 +1,2 @@
+import type { Outcome } from './corpus.ts';
+export const ipvsadm = (): Outcome[] => [];

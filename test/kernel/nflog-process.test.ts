@@ -1,0 +1,90 @@
+import { execFileSync } from 'node:child_process';
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { build } from 'vite';
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import { kernelSuite } from '../support/where.ts';
+
+const root = new URL('../..', import.meta.url).pathname;
+const RULES = `table inet test {
+chain output {
+type filter hook output priority 0
+udp dport 9999 log prefix "web1 " group 5
+}
+}
+`;
+
+/* The library is bundled into one file that programs of their own import: only a whole process shows whether it ends. */
+kernelSuite('nflog: a process', () => {
+  let directory: string;
+  beforeEach(async () => {
+    directory = fs.mkdtempSync(path.join(os.tmpdir(), 'nflog-'));
+    const entry = path.join(directory, 'entry.ts');
+    fs.writeFileSync(
+      entry,
+      `export { Nflog } from '${root}src/nflog/index.ts'; export { NetNs } from '${root}src/netns/index.ts';`,
+    );
+    await build({
+      configFile: false,
+      logLevel: 'silent',
+      root: directory,
+      build: {
+        ssr: entry,
+        outDir: directory,
+        emptyOutDir: false,
+        rollupOptions: { output: { entryFileNames: 'entry.mjs' } },
+      },
+    });
+  });
+  afterEach(() => fs.rmSync(directory, { recursive: true }));
+
+  const run = (body: string) => {
+    const file = path.join(directory, 'main.mjs');
+    const prelude = `
+        import { execFileSync } from 'node:child_process';
+        import { Nflog, NetNs } from './entry.mjs';
+        const ns = NetNs.create();
+        ns.run(() => {
+          execFileSync('ip', ['link', 'set', 'lo', 'up']);
+          execFileSync('nft', ['-f', '-'], { input: ${JSON.stringify(RULES)} });
+        });
+        const send = () => ns.run(() => execFileSync(process.execPath, ['-e', ${JSON.stringify(
+          "const s = require('node:dgram').createSocket('udp4'); s.send('x', 9999, '127.0.0.1', () => s.close());",
+        )}]));
+        const log = Nflog.open({ netns: ns, groups: [5] });
+      `;
+    fs.writeFileSync(file, prelude + body);
+    const env = { ...process.env, NODE_PATH: `${root}node_modules` };
+    return execFileSync(process.execPath, [file], { env, timeout: 10_000, encoding: 'utf8' }).trim();
+  };
+
+  it('learns which right it lacks', () => {
+    const output = run(`ns.run(() => {
+        process.seteuid(65534);
+        try { Nflog.open({ netns: ns, groups: [9] }); } catch (error) { console.log(error.code, error.hint); }
+        process.seteuid(0);
+      });`);
+    expect(output).toMatch(/^EPERM NFLOG needs CAP_NET_ADMIN /);
+  });
+
+  it.each([
+    ['nobody takes packets', "console.log('end');", 'end'],
+    ['its loop was left', 'send(); for await (const p of log) { console.log(p.prefix); break; }', 'web1'],
+    ['its log is closed', 'log.onBatch(packets => { console.log(packets.length); log.close(); }); send();', '1'],
+    [
+      'its log is closed while a loop waits',
+      "setTimeout(() => log.close(), 50); for await (const p of log); console.log('end');",
+      'end',
+    ],
+    ['its log is unreferenced', "log.unref(); log.onBatch(() => {}); console.log('end');", 'end'],
+    ['it exits while it receives', 'log.onBatch(() => process.exit(0)); send();', ''],
+    [
+      'a handler throws',
+      "process.on('uncaughtException', error => { console.log(error.message); log.close(); }); log.onBatch(() => { throw new Error('mine'); }); send();",
+      'mine',
+    ],
+  ])('ends when %s', (_, body, output) => {
+    expect(run(body)).toBe(output);
+  });
+});

@@ -1,0 +1,283 @@
+import { execFileSync } from 'node:child_process';
+import { expect, test } from 'vitest';
+import { isNotFound, NetlinkError } from '../../src/errors.ts';
+import { kernelSuite } from '../support/where.ts';
+import { failure, here, inTwoNamespaces, ipLink, links, others, there } from './rtnetlink-namespaces.ts';
+
+/** Some devices are modules that a kernel may lack. */
+async function orSkip(context: { skip(note?: string): void }, promise: Promise<void>): Promise<void> {
+  try {
+    await promise;
+  } catch (error) {
+    if (error instanceof NetlinkError && error.errno === -95) context.skip(error.message);
+    throw error;
+  }
+}
+
+kernelSuite('rtnetlink: links', () => {
+  inTwoNamespaces();
+
+  test('a new namespace has lo, which is down', async () => {
+    const [lo, ...rest] = await links.list();
+    // Tunnel modules that are loaded put a device of theirs into each new namespace.
+    for (const link of rest)
+      expect(link.kind ?? link.type).toMatch(
+        /^(sit|ipip|gre|gretap|erspan|ip6tnl|ip6gre|vti|vti6|tunnel6|gre6|ether)$/,
+      );
+    expect(lo).toMatchObject({
+      index: 1,
+      name: 'lo',
+      type: 'loopback',
+      up: false,
+      mtu: 65536,
+      operationalState: 'down',
+    });
+    expect(lo?.statistics?.rx_packets).toBe(0n);
+    await links.set('lo', { up: true });
+    expect(await links.get('lo')).toMatchObject({ up: true, operationalState: 'unknown', carrier: true });
+    expect(ipLink(here, 'lo').flags).toContain('UP');
+    await links.set('lo', { up: false });
+    expect((await links.get('lo')).up).toBe(false);
+  });
+
+  test('a veth with its peer in another namespace', async () => {
+    await links.createVeth({
+      name: 'web',
+      up: true,
+      mtu: 1400,
+      address: '02:00:00:00:00:01',
+      peer: { name: 'eth0', netns: there, mtu: 1300, address: '02:00:00:00:00:02' },
+    });
+    expect(ipLink(here, 'web')).toMatchObject({
+      ifname: 'web',
+      mtu: 1400,
+      address: '02:00:00:00:00:01',
+      flags: expect.arrayContaining(['UP']),
+    });
+    expect(ipLink(there, 'eth0')).toMatchObject({ ifname: 'eth0', mtu: 1300, address: '02:00:00:00:00:02' });
+    const eth0 = await others.get('eth0');
+    expect(eth0).toMatchObject({
+      kind: 'veth',
+      type: 'ether',
+      up: false,
+      mtu: 1300,
+      address: '02:00:00:00:00:02',
+      carrier: false,
+    });
+    expect(await links.get('web')).toMatchObject({
+      kind: 'veth',
+      up: true,
+      link: eth0.index,
+      linkNetnsId: expect.any(Number),
+    });
+    await others.set('eth0', { up: true });
+    expect(await links.get('web')).toMatchObject({ operationalState: 'up', carrier: true });
+    await links.remove('web');
+    expect(isNotFound(await failure(others.get('eth0')))).toBe(true);
+  });
+
+  test('a veth with its peer here, and both ends elsewhere', async () => {
+    await links.createVeth({ name: 'a', peer: { name: 'b' } });
+    expect(await links.get('a')).toMatchObject({ link: 'b' });
+    expect((await links.list()).find(({ name }) => name === 'b')).toMatchObject({ link: 'a' });
+    expect(ipLink(here, 'a').link).toBe('b');
+    await links.createVeth({ name: 'x', netns: there, up: true, peer: { name: 'y', netns: there } });
+    expect(await others.get('x')).toMatchObject({ link: 'y', up: true });
+    expect(ipLink(there, 'x').linkinfo.info_kind).toBe('veth');
+    // The same name in two namespaces.
+    await links.createVeth({ name: 'same', peer: { name: 'same', netns: there } });
+    expect([(await links.get('same')).name, (await others.get('same')).name]).toEqual(['same', 'same']);
+  });
+
+  test('a bridge, its settings and its ports', async () => {
+    await links.createBridge({
+      name: 'br0',
+      up: true,
+      bridge: { forwardDelayCentiseconds: 400, ageingTimeCentiseconds: 100, priority: 4096, multicastSnooping: false },
+    });
+    await links.createVeth({ name: 'p0', master: 'br0', up: true, peer: { name: 'eth0', netns: there } });
+    await links.createVeth({ name: 'p1', peer: { name: 'q1' } });
+    await links.set('p1', { master: 'br0' });
+    const { info_data: data } = ipLink(here, 'br0').linkinfo;
+    expect(data).toMatchObject({ forward_delay: 400, ageing_time: 100, priority: 4096, mcast_snooping: 0 });
+    const br0 = await links.get('br0');
+    expect(br0.bridge).toMatchObject({
+      forwardDelayCentiseconds: data.forward_delay,
+      helloTimeCentiseconds: data.hello_time,
+      maxAgeCentiseconds: data.max_age,
+      ageingTimeCentiseconds: data.ageing_time,
+      stpState: data.stp_state,
+      priority: data.priority,
+      groupAddress: data.group_addr,
+      multicastSnooping: false,
+      bridgeId: expect.stringMatching(/^1000/),
+    });
+    expect(ipLink(here, 'p0').master).toBe('br0');
+    expect(ipLink(here, 'p1').master).toBe('br0');
+    expect(await links.get('p0')).toMatchObject({ master: 'br0', slaveKind: 'bridge', slaveData: expect.any(String) });
+    expect((await links.list()).filter(({ master }) => master === 'br0').map(({ name }) => name)).toEqual(
+      ['p1', 'p0'].sort((a, b) => ipLink(here, a).ifindex - ipLink(here, b).ifindex),
+    );
+    await links.set('p0', { master: null });
+    expect(ipLink(here, 'p0').master).toBeUndefined();
+    expect((await links.get('p0')).master).toBeUndefined();
+    await links.set('p0', { master: null });
+  });
+
+  test('a dummy', async context => {
+    await orSkip(context, links.createDummy({ name: 'vip', up: true, mtu: 9000, address: '02:00:00:00:00:07' }));
+    expect(ipLink(here, 'vip')).toMatchObject({
+      mtu: 9000,
+      address: '02:00:00:00:00:07',
+      linkinfo: { info_kind: 'dummy' },
+    });
+    expect(await links.get('vip')).toMatchObject({ kind: 'dummy', up: true, mtu: 9000 });
+    await links.remove('vip');
+    expect(isNotFound(await failure(links.get('vip')))).toBe(true);
+  });
+
+  test('a macvlan, also into another namespace', async context => {
+    await links.createVeth({ name: 'lower', up: true, peer: { name: 'x' } });
+    await orSkip(context, links.createMacvlan({ name: 'm0', link: 'lower' }));
+    expect(ipLink(here, 'm0')).toMatchObject({
+      link: 'lower',
+      linkinfo: { info_kind: 'macvlan', info_data: { mode: 'bridge' } },
+    });
+    expect(await links.get('m0')).toMatchObject({ kind: 'macvlan', link: 'lower', macvlan: { mode: 'bridge' } });
+    await links.createMacvlan({ name: 'eth0', link: 'lower', mode: 'private', netns: there, up: true });
+    expect(ipLink(there, 'eth0').linkinfo.info_data.mode).toBe('private');
+    const { index } = await links.get('lower');
+    expect(await others.get('eth0')).toMatchObject({
+      link: index,
+      linkNetnsId: expect.any(Number),
+      macvlan: { mode: 'private' },
+    });
+    const busy = await failure(links.createMacvlan({ name: 'm1', link: 'nope' }));
+    expect(busy).toMatchObject({ code: 'ENODEV', path: ['link'] });
+  });
+
+  test('several changes at once are one message, in the order of the kernel', async () => {
+    await links.createBridge({ name: 'br0' });
+    await links.createVeth({ name: 'a', peer: { name: 'b' } });
+    await links.set('a', { newName: 'eth0', up: true, mtu: 1300, master: 'br0', address: '02:00:00:00:00:09' });
+    const changed = { mtu: 1300, master: 'br0', address: '02:00:00:00:00:09' };
+    expect(ipLink(here, 'eth0')).toMatchObject({ ...changed, flags: expect.arrayContaining(['UP']) });
+    expect(await links.get('eth0')).toMatchObject({ ...changed, up: true });
+    // Down and renamed: down goes first, for kernels that rename only what is down.
+    await links.set('eth0', { newName: 'eth1', up: false });
+    expect(ipLink(here, 'eth1').flags).not.toContain('UP');
+    await links.set('eth1', {});
+    await links.set('eth1', { mtu: 1299 });
+    expect((await links.get('eth1')).mtu).toBe(1299);
+  });
+
+  test('into another namespace, renamed and up in one message', async () => {
+    await links.createVeth({ name: 'a', up: true, peer: { name: 'b' } });
+    await links.set('b', { up: true });
+    await links.set('a', { netns: there, newName: 'eth0', up: true, mtu: 1350 });
+    expect(ipLink(there, 'eth0')).toMatchObject({ mtu: 1350, flags: expect.arrayContaining(['UP']) });
+    expect(await others.get('eth0')).toMatchObject({ up: true, operationalState: 'up' });
+    expect(isNotFound(await failure(links.get('a')))).toBe(true);
+    await others.set('eth0', { netns: here });
+    expect(await links.get('eth0')).toMatchObject({ up: false, link: 'b' });
+  });
+
+  test('a closed namespace is no place to go', async () => {
+    await links.createBridge({ name: 'br0' });
+    there.close();
+    await expect(links.set('br0', { netns: there })).rejects.toMatchObject({ code: 'ERR_CLOSED' });
+    await expect(links.createVeth({ name: 'a', peer: { name: 'b', netns: there } })).rejects.toMatchObject({
+      code: 'ERR_CLOSED',
+    });
+    expect((await links.list()).map(({ name }) => name)).toContain('br0');
+  });
+
+  test('hostile names come back as they are, and escaped in messages', async () => {
+    const names = ['\u001b[31mred', 'a\u0001b', '-rf', 'é', '\udcff\udc80x', "'; drop", '...'].filter(
+      name => !name.includes(' '),
+    );
+    for (const name of names) await links.createBridge({ name });
+    expect((await links.list()).map(({ name }) => name)).toEqual(expect.arrayContaining(names));
+    for (const name of names) expect((await links.get(name)).kind).toBe('bridge');
+    const taken = await failure(links.createBridge({ name: '\u001b[31mred' }));
+    expect(taken.message).toContain("'\\x1b[31mred'");
+    expect(taken.message).not.toContain('\u001b');
+    await links.addAddress('\udcff\udc80x', '10.0.0.1/32');
+    expect(await links.addresses({ device: '\udcff\udc80x' })).toMatchObject([
+      { device: '\udcff\udc80x', label: '\udcff\udc80x' },
+    ]);
+    for (const name of names) await links.remove(name);
+    expect((await links.list()).filter(({ kind }) => kind === 'bridge')).toEqual([]);
+  });
+});
+
+kernelSuite('rtnetlink: the whole', () => {
+  inTwoNamespaces();
+
+  test('two namespaces over a bridge: packets pass', async () => {
+    await links.createBridge({ name: 'br0', up: true });
+    await links.createVeth({ name: 'web1', master: 'br0', up: true, peer: { name: 'eth0', netns: there } });
+    await links.addAddress('br0', '10.0.0.1/24');
+    await others.addAddress('eth0', '10.0.0.2/24');
+    await others.set('eth0', { up: true });
+    await others.addRoute({ to: 'default', via: '10.0.0.1' });
+    // Connecting makes the kernel ask for the neighbour; nobody listens, and the refusal has come all the way.
+    const connect =
+      "require('net').connect(9,'10.0.0.2').on('error',error=>process.stdout.write(error.code)).on('connect',()=>process.exit(1))";
+    expect(here.run(() => execFileSync(process.execPath, ['-e', connect], { encoding: 'utf8' }))).toBe('ECONNREFUSED');
+    expect(await links.neighbours()).toContainEqual(
+      expect.objectContaining({
+        device: 'br0',
+        address: '10.0.0.2',
+        state: 'reachable',
+        hardwareAddress: (await others.get('eth0')).address,
+      }),
+    );
+    expect((await others.get('eth0')).statistics?.rx_packets).toBeGreaterThan(0n);
+  });
+
+  test('promise and sync give the same', async () => {
+    links.sync.createBridge({ name: 'br0', up: true });
+    links.sync.addAddress('br0', '10.0.0.1/24', { label: 'br0:x' });
+    links.sync.addNeighbour({ device: 'br0', address: '10.0.0.9', hardwareAddress: '02:00:00:00:00:09' });
+    expect((await links.list()).map(({ name }) => name)).toEqual(links.sync.list().map(({ name }) => name));
+    expect(await links.routes()).toEqual(links.sync.routes());
+    expect(await links.addresses({ device: 'br0' })).toEqual(links.sync.addresses({ device: 'br0' }));
+    const caught = await failure(links.createBridge({ name: 'br0' }));
+    expect(() => links.sync.createBridge({ name: 'br0' })).toThrow(caught.message);
+    links.sync.remove('br0');
+    expect(links.sync.list().map(({ name }) => name)).not.toContain('br0');
+  });
+
+  test('many devices', async () => {
+    for (let i = 0; i < 600; i++) links.sync.createVeth({ name: `a${i}`, peer: { name: `b${i}`, netns: there } });
+    for (let i = 0; i < 600; i++) links.sync.addAddress(`a${i}`, `10.30.${i >> 8}.${i & 255}/32`);
+    const list = await links.list();
+    expect(list.filter(({ kind }) => kind === 'veth')).toHaveLength(600);
+    expect(new Set(list.map(({ name }) => name)).size).toBe(list.length);
+    const addresses = await links.addresses();
+    expect(new Set(addresses.map(({ device }) => device)).size).toBe(600);
+    expect((await others.list()).length).toBeGreaterThan(600);
+  });
+
+  test('a signal stops a list before it is asked for', async () => {
+    await expect(links.list({ signal: AbortSignal.abort() })).rejects.toMatchObject({ name: 'AbortError' });
+    expect(await links.list({ signal: new AbortController().signal })).toHaveLength((await links.list()).length);
+  });
+
+  test('while devices come and go, a list is whole', async () => {
+    await links.createBridge({ name: 'stays' });
+    for (let round = 0; round < 30; round++) {
+      const work = [
+        links.list(),
+        links.createBridge({ name: `t${round}` }),
+        links.list(),
+        links.addresses(),
+        links.routes(),
+      ];
+      const [first, , second] = (await Promise.all(work)) as [{ name: string }[], undefined, { name: string }[]];
+      expect(first.map(({ name }) => name)).toContain('stays');
+      expect(second.map(({ name }) => name)).toContain(`t${round}`);
+    }
+  });
+});

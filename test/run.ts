@@ -1,0 +1,133 @@
+import { spawn } from 'node:child_process';
+import fs from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { runInGuest } from './vm/guest.ts';
+import { ensurePackages, GUEST_PACKAGES, isRoot, type KernelSeries } from './vm/packages.ts';
+
+/*
+ * npm test: everything there is. Unit tests, and kernel tests in namespaces of their own, on this machine; kernel tests and those that need IPVS
+ * on Debian's kernels in QEMU. Ends with the line `N passed, N failed, N skipped`.
+ */
+
+/** The real peers that tests compare with, real containers, and what the ABI probe compiles with. */
+const PEERS = ['nftables', 'ipvsadm', 'iproute2', 'runc', 'gcc', 'libc6-dev', 'linux-libc-dev'];
+const VITEST = join('node_modules', 'vitest', 'vitest.mjs');
+const GUEST_SECONDS = 1500;
+
+/** What no kernel here has, and is therefore tested by encoding alone. */
+const BY_ENCODING_ALONE = ['GUE and GRE on kernels before 5.2', 'the netdev egress hook on kernels before 5.16'];
+
+/** The part of vitest's JSON report that is read here. */
+interface Report {
+  testResults: { name: string; message: string; assertionResults: { status: string; fullName: string }[] }[];
+}
+
+interface Outcome {
+  where: string;
+  passed: number;
+  failed: string[];
+  skipped: string[];
+}
+
+const outcomes: Outcome[] = [];
+await ensurePackages([...GUEST_PACKAGES, ...PEERS]);
+outcomes.push(await onHost());
+// Two guests at once: each is mostly one busy thread.
+outcomes.push(...(await Promise.all([inGuest('6.1'), inGuest('6.12')])));
+report();
+
+async function onHost(): Promise<Outcome> {
+  const folder = fs.mkdtempSync(join(tmpdir(), 'netsteer-test-'));
+  const file = join(folder, 'report.json');
+  try {
+    const child = spawn(process.execPath, [VITEST, ...options(file, ['unit', 'kernel'])], {
+      stdio: ['ignore', 'inherit', 'inherit'],
+    });
+    const code = await new Promise<number | null>(resolve => child.on('close', resolve));
+    return outcome(
+      'host',
+      fs.existsSync(file) ? fs.readFileSync(file, 'utf8') : undefined,
+      `vitest ended with ${code}`,
+    );
+  } finally {
+    fs.rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+async function inGuest(kernel: KernelSeries): Promise<Outcome> {
+  const file = '/run/netsteer-report.json';
+  let output = '';
+  let why = '';
+  let report: string | undefined;
+  try {
+    const result = await runInGuest({
+      kernel,
+      command: [process.execPath, VITEST, ...options(file, ['kernel', 'guest'])],
+      timeoutSeconds: GUEST_SECONDS,
+      collect: [file],
+      env: { CI: 'true', NO_COLOR: '1' },
+      onOutput: chunk => {
+        output += chunk;
+      },
+    });
+    why = `vitest ended with ${result.exitCode}`;
+    report = result.files.get(file)?.toString();
+  } catch (error) {
+    why = error instanceof Error ? error.message : String(error);
+  }
+  console.log(`\n--- Linux ${kernel} in QEMU ---\n${output.trimEnd()}`);
+  return outcome(kernel, report, why);
+}
+
+function options(file: string, projects: string[]): string[] {
+  return [
+    'run',
+    ...projects.flatMap(name => ['--project', name]),
+    '--reporter=default',
+    '--reporter=json',
+    `--outputFile.json=${file}`,
+  ];
+}
+
+/** A run without a report, or a file without a result, is a failure: what has not run has not passed. */
+function outcome(where: string, json: string | undefined, why: string): Outcome {
+  const result: Outcome = { where, passed: 0, failed: [], skipped: [] };
+  if (json === undefined) {
+    result.failed.push(why);
+    return result;
+  }
+  for (const { name, message, assertionResults } of (JSON.parse(json) as Report).testResults) {
+    if (assertionResults.length === 0) result.failed.push(`${name}: ${message}`);
+    for (const { status, fullName } of assertionResults) {
+      if (status === 'passed') result.passed++;
+      else if (status === 'failed') result.failed.push(fullName);
+      else result.skipped.push(fullName);
+    }
+  }
+  if (result.passed + result.failed.length === 0) result.failed.push(`no test ran (${why})`);
+  return result;
+}
+
+function report(): void {
+  console.log('\nwhere     passed  failed  skipped');
+  for (const { where, passed, failed, skipped } of outcomes) {
+    console.log(
+      `${where.padEnd(8)} ${[passed, failed.length, skipped.length].map(n => String(n).padStart(7)).join(' ')}`,
+    );
+  }
+  const list = (title: string, pick: (outcome: Outcome) => string[]) => {
+    const lines = outcomes.flatMap(each => pick(each).map(name => `  [${each.where}] ${name}`));
+    if (lines.length > 0) console.log(`\n${title}\n${lines.join('\n')}`);
+    return lines.length;
+  };
+  const failed = list('failed:', each => each.failed);
+  const skipped = list(
+    isRoot() ? 'skipped:' : 'skipped (kernel tests on this machine need root):',
+    each => each.skipped,
+  );
+  console.log(`\ntested by encoding alone, since no kernel here has it: ${BY_ENCODING_ALONE.join('; ')}`);
+  const passed = outcomes.reduce((sum, each) => sum + each.passed, 0);
+  console.log(`\n${passed} passed, ${failed} failed, ${skipped} skipped`);
+  process.exitCode = failed > 0 || passed === 0 ? 1 : 0;
+}

@@ -1,0 +1,244 @@
+import { describe, expect, test } from 'vitest';
+import { sourceOf, Writer } from '../../src/codec/index.ts';
+import { NetlinkError } from '../../src/errors.ts';
+import { ADDRESS } from '../../src/rtnetlink/address.ts';
+import * as C from '../../src/rtnetlink/constants.ts';
+import { LINK } from '../../src/rtnetlink/link.ts';
+import { Links } from '../../src/rtnetlink/links.ts';
+import { request } from '../../src/rtnetlink/request.ts';
+import { Exchange, type Wire } from '../../src/transport/index.ts';
+
+const hex = (text: string) => Uint8Array.from(Buffer.from(text.replaceAll(' ', ''), 'hex'));
+
+/** A kernel that answers each request with what `answer` gives: message type, flags, and payload in hex. */
+class CannedWire implements Wire {
+  readonly netnsInode = 0;
+  closed = false;
+  readonly requests: Uint8Array[] = [];
+  readonly #answer: (request: Uint8Array) => [type: number, flags: number, payload: Uint8Array][];
+  #waiting: Uint8Array[] = [];
+
+  constructor(answer: (request: Uint8Array) => [number, number, Uint8Array][]) {
+    this.#answer = answer;
+  }
+  send(bytes: Uint8Array, length: number): number {
+    const request = bytes.slice(0, length);
+    this.requests.push(request);
+    const sequence = new DataView(request.buffer).getUint32(8, true);
+    for (const [type, flags, payload] of this.#answer(request)) {
+      const message = new Uint8Array(16 + payload.length);
+      const view = new DataView(message.buffer);
+      view.setUint32(0, message.length, true);
+      view.setUint16(4, type, true);
+      view.setUint16(6, flags, true);
+      view.setUint32(8, sequence, true);
+      message.set(payload, 16);
+      this.#waiting.push(message);
+    }
+    return length;
+  }
+  receive(into: Uint8Array): number {
+    const message = this.#waiting.shift();
+    if (message === undefined) return -11;
+    into.set(message);
+    return message.length;
+  }
+  async sendOffThread(bytes: Uint8Array, length: number) {
+    return this.send(bytes, length);
+  }
+  async receiveOffThread(into: Uint8Array) {
+    return this.receive(into);
+  }
+  reserve() {
+    return 1 << 20;
+  }
+  async close() {
+    this.closed = true;
+  }
+}
+
+const ACK: [number, number, Uint8Array] = [2, 0, new Uint8Array(20)];
+const DONE: [number, number, Uint8Array] = [3, 2, new Uint8Array(4)];
+const LO = hex(
+  '00 00 0403 01000000 49000100 00000000' + // ifinfomsg: loopback, 1, up running lower-up loopback
+    '0700 0300 6c6f00 00' + // lo
+    '0800 0400 00000100' + // mtu 65536
+    '0a00 0100 000000000000 0000', // address
+);
+const PORT = hex(
+  '00 00 0100 05000000 03100100 00000000' + // ether, 5, up broadcast multicast lower-up
+    '0a00 0300 6574 683a 1b00 0000' + // a name with an escape in it
+    '0800 0a00 01000000' + // master 1
+    '0800 0500 01000000 0800 2500 00000000' + // link 1 in namespace 0
+    '1600 1280 0900 0100 76657468 00 000000 0600 6300 abcd', // IFLA_LINKINFO, its kind, an attribute of the future
+);
+
+function errorMessage(errno: number, text: string, offset: number): [number, number, Uint8Array] {
+  const payload = new Uint8Array(4 + 16 + 8 + 4 + 4 + ((text.length + 4) & ~3));
+  const view = new DataView(payload.buffer);
+  view.setInt32(0, errno, true);
+  view.setUint16(20, 8, true);
+  view.setUint16(22, 2, true);
+  view.setUint32(24, offset, true);
+  view.setUint16(28, 5 + text.length, true);
+  view.setUint16(30, 1, true);
+  payload.set(new TextEncoder().encode(text), 32);
+  return [2, 0x300, payload.subarray(0, 28 + ((5 + text.length + 3) & ~3))];
+}
+
+describe('over a kernel in memory', () => {
+  const open = (wire: Wire) => new Links(new Exchange(wire, 'rtnetlink'));
+
+  test('list: a dump with zeros in its header; names, masters and what is not known', async () => {
+    const wire = new CannedWire(() => [[16, 2, LO], [16, 2, PORT], DONE]);
+    const links = open(wire);
+    const [lo, port] = await links.list();
+    expect(lo).toEqual({
+      index: 1,
+      name: 'lo',
+      type: 'loopback',
+      up: true,
+      flags: ['up', 'loopback', 'running', 'lower-up'],
+      mtu: 65536,
+      address: '00:00:00:00:00:00',
+    });
+    expect(port).toEqual({
+      index: 5,
+      name: 'eth:\u001b',
+      kind: 'veth',
+      type: 'ether',
+      up: true,
+      flags: ['up', 'broadcast', 'multicast', 'lower-up'],
+      master: 'lo',
+      link: 1,
+      linkNetnsId: 0,
+      unknown: [{ type: 99, bytes: 'abcd', in: 'IFLA_INFO' }],
+    });
+    const request = wire.requests[0]!;
+    expect([request.length, request[4], request[6], request[7]]).toEqual([32, 18, 0x01, 0x03]);
+    expect(request.subarray(16).every(byte => byte === 0)).toBe(true);
+    expect(links.sync.list()).toEqual([lo, port]);
+  });
+
+  test('get asks by name, and for the name of the master', async () => {
+    const wire = new CannedWire(request => [[16, 0, request[20] === 1 ? LO : PORT], ACK]);
+    expect(await open(wire).get('eth0')).toMatchObject({ index: 5, master: 'lo', link: 1 });
+    expect(wire.requests).toHaveLength(2);
+    expect(Buffer.from(wire.requests[0]!.subarray(32)).toString('hex')).toBe('090003006574683000000000');
+  });
+
+  test('a refusal points into the object of the caller', async () => {
+    // The attribute that stands in a nest in a nest behind a header: where it begins is found in the request itself.
+    const wire = new CannedWire(request => {
+      const offset = Buffer.from(request).indexOf(hex('0800 0400 28230000'));
+      return [errorMessage(-34, 'mtu \u001b[31mtoo large', offset)];
+    });
+    const options = { name: 'a', peer: { name: 'b', mtu: 9000 } };
+    const error = await open(wire)
+      .createVeth(options)
+      .catch(caught => caught);
+    expect(error).toBeInstanceOf(NetlinkError);
+    expect(error).toMatchObject({
+      code: 'ERANGE',
+      errno: -34,
+      syscall: 'RTM_NEWLINK',
+      operation: 'rtnetlink.createVeth',
+      path: ['peer', 'mtu'],
+      attribute: 'peer.mtu',
+    });
+    expect(error.subject).toBe(options);
+    expect(error.message).not.toContain('\u001b');
+    expect(() => open(wire).sync.createVeth(options)).toThrow(error.message);
+  });
+
+  test.each([
+    ['mtu', ['mtu'], { name: 'a', mtu: 9000 }, '0800 0400 28230000'],
+    ['a setting of a bridge', ['bridge', 'priority'], { name: 'a', bridge: { priority: 4096 } }, '0600 0600 0010'],
+    ['a kind', [], { name: 'a' }, '0b00 0100 627269646765'],
+  ])('the path to %s', async (_what, path, options, bytes) => {
+    const wire = new CannedWire(request => [errorMessage(-34, 'no', Buffer.from(request).indexOf(hex(bytes)))]);
+    await expect(open(wire).createBridge(options)).rejects.toMatchObject({ path });
+  });
+
+  test('the paths of other requests', () => {
+    const at = (kind: typeof LINK | typeof ADDRESS, value: object, number: number) => {
+      const call = request(kind as typeof LINK, {
+        type: 0,
+        syscall: '',
+        header: (kind === LINK
+          ? { ifi_family: 0, ifi_type: 0, ifi_index: 0, ifi_flags: 0, ifi_change: 0 }
+          : { ifa_family: 0, ifa_prefixlen: 0, ifa_flags: 0, ifa_scope: 0, ifa_index: 0 }) as never,
+        value,
+      });
+      const writer = new Writer();
+      writer.zeros(16);
+      call.write(writer);
+      const source = sourceOf(writer.copy());
+      return call.locate!(source, 0, source.bytes.length, number);
+    };
+    expect(at(LINK, { name: 'a', mtu: 5 }, 32)).toEqual(['name']);
+    expect(at(LINK, { name: 'a', mtu: 5 }, 44)).toEqual(['mtu']);
+    expect(at(LINK, { name: 'a', mtu: 5 }, 20)).toEqual([]);
+    expect(at(ADDRESS, { local: '10.0.0.1' }, 24)).toEqual(['local']);
+  });
+
+  test('no such device: named in the message, escaped, with the path', async () => {
+    const wire = new CannedWire(() => [[2, 0x100, hex('edffffff 00000000000000000000000000000000')]]);
+    const links = open(wire);
+    const missing = await links.get('a\u001b').catch(caught => caught);
+    expect(missing).toMatchObject({ code: 'ENODEV', path: ['name'], subject: { name: 'a\u001b' } });
+    expect(missing.message).toContain("'a\\x1b'");
+    await expect(links.set('a', { master: 'br0' })).rejects.toMatchObject({ code: 'ENODEV', path: ['master'] });
+    await expect(links.addRoute({ to: 'default', device: 'a' })).rejects.toMatchObject({ path: ['device'] });
+    await expect(links.addAddress('a', '10.0.0.1/24')).rejects.toMatchObject({ path: ['name'] });
+  });
+
+  test('what is refused here is never sent', async () => {
+    const wire = new CannedWire(() => [ACK]);
+    const links = open(wire);
+    await expect(links.get('a/b')).rejects.toMatchObject({ path: ['name'] });
+    await expect(links.list({ device: 'a' } as never)).rejects.toMatchObject({ code: 'ERR_UNKNOWN_FIELD' });
+    await expect(links.routes({ table: 'x' as never })).rejects.toMatchObject({ path: ['table'] });
+    await expect(links.routes({ family: 'ipx' as never })).rejects.toMatchObject({ path: ['family'] });
+    await expect(links.neighbours({ device: '' })).rejects.toMatchObject({ path: ['device'] });
+    await expect(
+      links.addNeighbour({ device: 'a', address: 'x', hardwareAddress: '02:00:00:00:00:01' }),
+    ).rejects.toMatchObject({ path: ['address'] });
+    await expect(links.addNeighbour({ device: 'a', address: '10.0.0.1' } as never)).rejects.toMatchObject({
+      path: ['hardwareAddress'],
+    });
+    await expect(
+      links.addNeighbour({
+        device: 'a',
+        address: '10.0.0.1',
+        hardwareAddress: '02:00:00:00:00:01',
+        state: 'x' as never,
+      }),
+    ).rejects.toMatchObject({ path: ['state'] });
+    expect(wire.requests).toHaveLength(0);
+    expect(() => Links.open({ netns: undefined } as never)).toThrow(TypeError);
+    expect(() => Links.open({ nets: 1 } as never)).toThrow('nets: expected no such field');
+  });
+
+  test('a macvlan names its lower device by index, and its mode', async () => {
+    const wire = new CannedWire(request => (request[4] === 18 ? [[16, 0, PORT], ACK] : [ACK]));
+    await open(wire).createMacvlan({ name: 'm0', link: 'eth0', mode: 'private' });
+    const sent = Buffer.from(wire.requests[1]!).toString('hex');
+    expect(sent).toContain('0800050005000000');
+    expect(sent).toContain('0800010001000000');
+    expect(wire.requests[1]![4]).toBe(C.RTM_NEWLINK);
+  });
+
+  test('up: false goes before the other changes, as a message of its own', async () => {
+    const wire = new CannedWire(request => (request[4] === 18 ? [[16, 0, PORT], ACK] : [ACK]));
+    const links = open(wire);
+    await links.set('eth0', { up: false, newName: 'eth1' });
+    await links.set('eth0', { up: true, newName: 'eth1' });
+    const set = wire.requests.filter(request => request[4] === C.RTM_SETLINK).map(bytes => [...bytes.subarray(24, 32)]);
+    expect(set).toEqual([
+      [0, 0, 0, 0, 1, 0, 0, 0],
+      [0, 0, 0, 0, 0, 0, 0, 0],
+      [1, 0, 0, 0, 1, 0, 0, 0],
+    ]);
+  });
+});
