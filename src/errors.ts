@@ -323,9 +323,9 @@ function hasCode(error: unknown, codes: readonly string[]): boolean {
   return typeof one === 'object' && one !== null && 'code' in one && codes.includes(one.code as string);
 }
 
-/** The object does not exist (ENOENT; ESRCH from IPVS; ENODEV from links and NFLOG groups). */
+/** The object does not exist (ENOENT; ESRCH from IPVS and routes; ENODEV from links and NFLOG groups; EADDRNOTAVAIL from addresses). */
 export function isNotFound(error: unknown): boolean {
-  return hasCode(error, ['ENOENT', 'ESRCH', 'ENODEV']);
+  return hasCode(error, ['ENOENT', 'ESRCH', 'ENODEV', 'EADDRNOTAVAIL']);
 }
 
 /** The object exists already (EEXIST). */

@@ -48,6 +48,8 @@ const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(
 
 /** Lower-case hex, the printable form of bytes throughout. */
 export function toHex(bytes: Uint8Array, start = 0, end = bytes.length): string {
+  // A long string that grows byte by byte is a tree of its parts, and the garbage collector walks them all.
+  if (end - start > 32) return Buffer.from(bytes.buffer, bytes.byteOffset + start, end - start).toString('hex');
   let text = '';
   for (let i = start; i < end; i++) text += HEX[bytes[i]!];
   return text;

@@ -41,8 +41,8 @@ export class Entrance {
   /** Runs `inside` with this thread in the namespace of `fd` and always returns. */
   enter<T>(fd: number, inside: () => T): T {
     const home = this.home;
-    const before = this.#inside;
     if (this.#lost !== undefined) this.#return(home, undefined);
+    const before = this.#inside;
     if (fd === (before ?? home)) return inside();
     this.#set(fd);
     this.#inside = fd;
@@ -61,9 +61,9 @@ export class Entrance {
 
   /** Makes a namespace and returns its descriptor; the thread is back when this returns. */
   create(): number {
+    const home = this.home;
+    if (this.#lost !== undefined) this.#return(home, undefined);
     const before = this.#inside;
-    const back = before ?? this.home;
-    if (this.#lost !== undefined) this.#return(this.home, undefined);
     const made = this.#ffi.unshare(CLONE_NEWNET);
     if (made < 0) {
       const hint =
@@ -76,7 +76,12 @@ export class Entrance {
     }
     this.#inside = -1;
     const fd = this.#ffi.open('/proc/thread-self/ns/net', O_RDONLY | O_CLOEXEC);
-    this.#return(back, before);
+    try {
+      this.#return(before ?? home, before);
+    } catch (error) {
+      if (fd >= 0) this.#ffi.close(fd);
+      throw error;
+    }
     if (fd < 0) throw new NetNsError('the new namespace cannot be opened', { errno: fd, syscall: 'open' });
     return fd;
   }

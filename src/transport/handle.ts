@@ -1,3 +1,4 @@
+import { StateError } from '../errors.ts';
 import type { Exchange } from './exchange.ts';
 import type { Operation } from './operation.ts';
 import { acquireQueue, type OperationQueue, releaseQueue } from './queue.ts';
@@ -36,20 +37,41 @@ class BaseHandle {
   readonly sync: Record<string, unknown>;
   protected readonly exchange: Exchange;
   readonly #queue: OperationQueue;
+  /** Promise forms that have begun and not ended. */
+  #running = 0;
+  #idle = () => {};
+  #closing: Promise<void> | undefined;
 
   constructor(exchange: Exchange, operations: object, Forms: FormsConstructor) {
     this.exchange = exchange;
     this.#queue = acquireQueue(exchange.wire.netnsInode, exchange.subsystem);
-    this.sync = new Forms(operations, exchange, this.#queue);
+    this.sync = new Forms(operations, exchange, this.#queue, () => this.#checkOpen());
   }
 
   protected async promise(operations: Operations, method: string, parameters: unknown[]): Promise<unknown> {
     const { exchange } = this;
-    return this.#queue.run(() => start(operations, exchange, method, parameters), signalOf(parameters));
+    this.#checkOpen();
+    let begun = false;
+    const begin = () => {
+      // It may have been closed while this waited.
+      this.#checkOpen();
+      begun = true;
+      this.#running++;
+      return start(operations, exchange, method, parameters);
+    };
+    try {
+      return await this.#queue.run(begin, signalOf(parameters));
+    } finally {
+      if (begun && --this.#running === 0) this.#idle();
+    }
+  }
+
+  #checkOpen(): void {
+    if (this.closed) throw new StateError('ERR_CLOSED', 'the handle is closed');
   }
 
   get closed(): boolean {
-    return this.exchange.wire.closed;
+    return this.#closing !== undefined || this.exchange.wire.closed;
   }
 
   close(): void {
@@ -61,14 +83,30 @@ class BaseHandle {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#closing ??= this.#close();
+    await this.#closing;
+  }
+
+  /** What has begun still needs the socket, to learn what became of it. */
+  async #close(): Promise<void> {
     const { wire, subsystem } = this.exchange;
-    if (!wire.closed) releaseQueue(wire.netnsInode, subsystem);
+    if (this.#running > 0) {
+      await new Promise<void>(resolve => {
+        this.#idle = resolve;
+      });
+    }
+    releaseQueue(wire.netnsInode, subsystem);
     await wire.close();
   }
 }
 
 type Operations = Record<string, AnyOperation>;
-type FormsConstructor = new (operations: object, exchange: Exchange, queue: OperationQueue) => Record<string, unknown>;
+type FormsConstructor = new (
+  operations: object,
+  exchange: Exchange,
+  queue: OperationQueue,
+  checkOpen: () => void,
+) => Record<string, unknown>;
 
 function start(operations: Operations, exchange: Exchange, method: string, parameters: unknown[]): Operation<unknown> {
   exchange.operation = `${exchange.subsystem}.${method}`;
@@ -97,12 +135,15 @@ export function twoForms<O extends object>(
     readonly #operations: Operations;
     readonly #exchange: Exchange;
     readonly #queue: OperationQueue;
-    constructor(operations: object, exchange: Exchange, queue: OperationQueue) {
+    readonly #checkOpen: () => void;
+    constructor(operations: object, exchange: Exchange, queue: OperationQueue, checkOpen: () => void) {
       this.#operations = operations as Operations;
       this.#exchange = exchange;
       this.#queue = queue;
+      this.#checkOpen = checkOpen;
     }
     call(method: string, parameters: unknown[]): unknown {
+      this.#checkOpen();
       return this.#queue.runNow(() => start(this.#operations, this.#exchange, method, parameters));
     }
   }

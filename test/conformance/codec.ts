@@ -1,4 +1,4 @@
-import { fromHex, sourceOf, toHex } from '../../src/codec/index.ts';
+import { fromHex, HOST_IS_LITTLE_ENDIAN, sourceOf, toHex } from '../../src/codec/index.ts';
 import { decodeMessage, encodeMessage } from '../../src/nftables/index.ts';
 import { messagesIn, NLMSG_HDRLEN, nfgenmsg } from '../../src/transport/index.ts';
 import { filesLike, type Outcome, readLines, tryAll } from './corpus.ts';
@@ -51,7 +51,8 @@ function survives(hex: string): string | undefined {
     // The header without its length and the sender's port: both are the transport's.
     const headers = [before, after].map(m => toHex(m, 4, 12) + toHex(m, NLMSG_HDRLEN, body));
     if (headers[0] !== headers[1]) return `${message.type}: header ${headers[0]} became ${headers[1]}`;
-    const length = after.length > 0 ? sourceOf(after).view.getUint32(0, true) : 0;
+    // What is behind the message's length is padding.
+    const length = sourceOf(after).view.getUint32(0, HOST_IS_LITTLE_ENDIAN);
     const difference = differenceOf(before.subarray(body), after.subarray(body, length));
     if (difference !== undefined) return `${message.type}: ${difference}`;
   }

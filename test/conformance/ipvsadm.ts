@@ -1,2 +1,262 @@
-import type { Outcome } from './corpus.ts';
-export const ipvsadm = (): Outcome[] => [];
+import { isDeepStrictEqual } from 'node:util';
+import { fromHex, NO_CONTEXT, sourceOf, Writer } from '../../src/codec/index.ts';
+import { commandTable, infoTable, type WireCommand } from '../../src/ipvs/attributes.ts';
+import { IPVS_CMD_GET_INFO } from '../../src/ipvs/constants.ts';
+import {
+  type Destination,
+  Ipvs,
+  type Service,
+  type ServiceKey,
+  type Stats,
+  type VirtualServer,
+} from '../../src/ipvs/index.ts';
+import { genlmsghdr } from '../../src/transport/generic.ts';
+import { Exchange } from '../../src/transport/index.ts';
+import { filesLike, type Outcome, readJson, tryAll } from './corpus.ts';
+import { type Invocation, parseInvocation } from './ipvsadm-arguments.ts';
+import { differenceOf } from './tree.ts';
+import { AnsweringWire } from './wire.ts';
+
+interface Recording {
+  argv: string;
+  rc: number;
+  stdout: string[];
+  msgs: { dir: 'req' | 'rep'; type: string; flags: string; payload: string | null }[];
+}
+
+/** IPVS_CMD_SET_INFO: what the kernel answers GET_INFO with. */
+const INFO = [14, IPVS_CMD_GET_INFO];
+
+/** Way 6: every payload survives the codec; equivalent calls send the same; the answers decode to what ipvsadm printed. */
+export function ipvsadm(): Outcome[] {
+  return filesLike(/^ipvsadm.*\.json$/).map(file =>
+    tryAll(
+      'ipvsadm',
+      file,
+      readJson<Recording[]>(file),
+      ({ argv }) => argv,
+      recording =>
+        lost(recording) ?? (recording.rc === 0 ? compare(recording, parseInvocation(recording.argv)) : undefined),
+    ),
+  );
+}
+
+function payloadsOf({ msgs }: Recording, dir: 'req' | 'rep'): Uint8Array[] {
+  return msgs.flatMap(m => (m.dir === dir && m.payload !== null ? [fromHex(m.payload)!] : []));
+}
+
+function lost(recording: Recording): string | undefined {
+  for (const before of [...payloadsOf(recording, 'req'), ...payloadsOf(recording, 'rep')]) {
+    const table = INFO.includes(before[0]!) ? infoTable : commandTable;
+    const value = table.read(sourceOf(before), genlmsghdr.size, before.length, NO_CONTEXT);
+    if (value === undefined) return `command ${before[0]} was not decoded`;
+    const writer = new Writer();
+    table.write(writer, value as never, NO_CONTEXT);
+    const difference = differenceOf(before.subarray(genlmsghdr.size), writer.copy());
+    if (difference !== undefined) return `command ${before[0]}: ${difference}`;
+  }
+  return undefined;
+}
+
+function decode(payload: Uint8Array): WireCommand {
+  return commandTable.read(sourceOf(payload), genlmsghdr.size, payload.length, NO_CONTEXT) ?? {};
+}
+
+function open(answer: ConstructorParameters<typeof AnsweringWire>[0]): { ipvs: Ipvs; wire: AnsweringWire } {
+  const wire = new AnsweringWire(answer);
+  return { ipvs: new Ipvs(new Exchange(wire, 'ipvs')), wire };
+}
+
+function compare(recording: Recording, invocation: Invocation): string | undefined {
+  if (invocation.call === 'other') return undefined;
+  const reads = ['listTimeouts', 'listStats', 'listService', 'save'].includes(invocation.call);
+  return reads ? compareFacts(recording, invocation) : compareRequest(recording, invocation);
+}
+
+/** Makes the same call, and compares what is sent for it with what ipvsadm sent last. */
+function compareRequest(recording: Recording, invocation: Invocation): string | undefined {
+  const { ipvs, wire } = open(() => []);
+  const { sync } = ipvs;
+  switch (invocation.call) {
+    case 'addService':
+    case 'setService':
+      sync[invocation.call](invocation.service);
+      break;
+    case 'removeService':
+    case 'zero':
+      sync[invocation.call](invocation.key);
+      break;
+    case 'addDestination':
+    case 'setDestination':
+      sync[invocation.call](invocation.key, invocation.destination);
+      break;
+    case 'removeDestination':
+      sync.removeDestination(invocation.key, invocation.destination);
+      break;
+    case 'setTimeouts':
+      sync.setTimeouts(invocation.timeouts);
+      break;
+    case 'zeroAll':
+      sync.zero();
+      break;
+    case 'flush':
+      sync.flush();
+      break;
+  }
+  const ours = wire.requests.at(-1);
+  const theirs = payloadsOf(recording, 'req').at(-1);
+  if (ours === undefined || theirs === undefined) return 'nothing was sent';
+  if (ours[0] !== theirs[0]) return `command ${theirs[0]} became ${ours[0]}`;
+  const { service: theirService = {}, ...theirRest } = decode(theirs);
+  const { service: ourService = {}, ...ourRest } = decode(ours);
+  const changesService = invocation.call === 'addService' || invocation.call === 'setService';
+  return (
+    differenceOfFields(theirService, ourService, !changesService, 'service') ??
+    differenceOfFields(theirRest, ourRest, invocation.call === 'removeDestination', '')
+  );
+}
+
+/**
+ * All that this library sends must be as ipvsadm has it. What ipvsadm sends besides must say nothing: zeros and empty strings, or where the
+ * object only has to be identified, anything.
+ */
+function differenceOfFields(theirs: object, ours: object, identifies: boolean, path: string): string | undefined {
+  const [a, b] = [theirs as Record<string, unknown>, ours as Record<string, unknown>];
+  for (const key of Object.keys({ ...a, ...b })) {
+    const at = path === '' ? key : `${path}.${key}`;
+    const [expected, actual] = [a[key], b[key]];
+    if (actual === undefined) {
+      const saysNothing = identifies || expected === 0 || expected === '' || /^0*$/.test(String(expected));
+      if (!saysNothing) return `${at}: ${JSON.stringify(expected)} is not sent`;
+    } else if (typeof actual === 'object' && typeof expected === 'object' && expected !== null && actual !== null) {
+      const difference = differenceOfFields(expected, actual, identifies, at);
+      if (difference !== undefined) return difference;
+    } else if (expected !== actual) {
+      return `${at}: ${JSON.stringify(expected)} became ${JSON.stringify(actual)}`;
+    }
+  }
+  return undefined;
+}
+
+/** Answers each request with the recorded answers to the one that asked for the same. */
+function answersOf({ msgs }: Recording): ConstructorParameters<typeof AnsweringWire>[0] {
+  const exchanges: { request: Uint8Array; isDump: boolean; answers: Uint8Array[] }[] = [];
+  for (const { dir, payload, flags } of msgs) {
+    if (payload === null) continue;
+    const bytes = fromHex(payload)!;
+    if (dir === 'req') exchanges.push({ request: bytes, isDump: flags.includes('0x300'), answers: [] });
+    else exchanges.at(-1)?.answers.push(bytes);
+  }
+  return (payload, isDump) => {
+    const found = exchanges.find(
+      one => one.request[0] === payload[0] && one.isDump === isDump && identity(one.request) === identity(payload),
+    );
+    if (found === undefined) throw new Error(`ipvsadm did not ask this: command ${payload[0]}, ${identity(payload)}`);
+    return found.answers;
+  };
+}
+
+function identity(payload: Uint8Array): string {
+  const { family, protocol, address, port, firewallMark } = decode(payload).service ?? {};
+  return JSON.stringify([family, protocol, address, port, firewallMark]);
+}
+
+/** Reads through the recorded answers, and compares with what ipvsadm made of them. */
+function compareFacts(recording: Recording, invocation: Invocation): string | undefined {
+  const { sync } = open(answersOf(recording)).ipvs;
+  const lines = recording.stdout.map(line => line.trimEnd()).filter(line => line !== '');
+  switch (invocation.call) {
+    case 'listTimeouts': {
+      const { tcpSeconds, tcpFinSeconds, udpSeconds } = sync.timeouts();
+      return same(lines, [`Timeout (tcp tcpfin udp): ${tcpSeconds} ${tcpFinSeconds} ${udpSeconds}`]);
+    }
+    case 'save': {
+      const printed = serversOf(lines);
+      const read = (sync.services({ destinations: true }) as VirtualServer[]).map(withoutCounters);
+      return same(sorted(printed), sorted(read));
+    }
+    case 'listStats': {
+      const { version, connectionTableSize } = sync.info();
+      const rows = sync
+        .services({ destinations: true })
+        .flatMap(service => [
+          statsRow(service, labelOf(service)),
+          ...(service.destinations ?? []).map(entry => statsRow(entry, endpoint(entry.address, entry.port))),
+        ]);
+      const header = `IP Virtual Server version ${version} (size=${connectionTableSize})`;
+      const printed = lines.filter(line => /\d$|IPv6 /.test(line) && !line.startsWith('IP Virtual'));
+      return same(lines[0], header) ?? same(printed.map(squeeze).sort(), rows.sort());
+    }
+    case 'listService': {
+      const { key } = invocation;
+      const service = sync.service(key);
+      const forward: Record<string, string> = { masquerade: 'Masq', direct: 'Route', tunnel: 'Tunnel', local: 'Local' };
+      const rows = sync.destinations(key).map(entry => {
+        const { address, port, weight, activeConnections, inactiveConnections } = entry;
+        const numbers = `${weight} ${activeConnections} ${inactiveConnections}`;
+        return `-> ${endpoint(address, port)} ${forward[entry.forward]} ${numbers}`;
+      });
+      const printed = lines.filter(line => /\d$/.test(line) || line.startsWith('TCP')).map(squeeze);
+      return same(printed.sort(), [`${labelOf(service)} ${service.scheduler}`, ...rows].sort());
+    }
+    default:
+      return undefined;
+  }
+}
+
+/** What `ipvsadm -Sn` prints, which are commands. */
+function serversOf(lines: string[]): VirtualServer[] {
+  const servers: VirtualServer[] = [];
+  for (const line of lines) {
+    const invocation = parseInvocation(line);
+    if (invocation.call === 'addService') servers.push({ ...invocation.service, destinations: [] });
+    // Each service is followed by its servers.
+    else if (invocation.call === 'addDestination') servers.at(-1)?.destinations.push(invocation.destination);
+  }
+  return servers;
+}
+
+function withoutCounters(server: VirtualServer): VirtualServer {
+  const { stats: _, destinations, ...service } = server as VirtualServer & { stats?: unknown };
+  const bare = destinations.map(entry => {
+    const { address, port, forward, weight, upperThreshold, lowerThreshold, tunnel } = entry;
+    const all = { address, port, forward, weight, upperThreshold, lowerThreshold, tunnel };
+    // -Sn says nothing of thresholds.
+    const shown = Object.entries(all).filter(([key, value]) => value !== undefined && !key.endsWith('Threshold'));
+    return Object.fromEntries(shown) as unknown as Destination;
+  });
+  return { ...(service as Service), destinations: bare };
+}
+
+function sorted(servers: VirtualServer[]): VirtualServer[] {
+  const name = (key: ServiceKey) => JSON.stringify([labelOf(key)]);
+  return servers
+    .map(server => ({
+      ...server,
+      destinations: server.destinations.toSorted((a, b) => (a.address < b.address ? -1 : 1)),
+    }))
+    .toSorted((a, b) => (name(a) < name(b) ? -1 : 1));
+}
+
+function endpoint(address: string, port: number): string {
+  return address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`;
+}
+
+function labelOf(key: ServiceKey): string {
+  if ('firewallMark' in key) return `FWM ${key.firewallMark}${key.family === 'ipv6' ? ' IPv6' : ''}`;
+  return `${String(key.protocol).toUpperCase()} ${endpoint(key.address, key.port)}`;
+}
+
+function statsRow({ stats }: { stats: Stats }, label: string): string {
+  const { connections, inPackets, outPackets, inBytes, outBytes } = stats;
+  const prefix = /^(TCP|UDP|SCTP|FWM) /.test(label) ? '' : '-> ';
+  return `${prefix}${label} ${[connections, inPackets, outPackets, inBytes, outBytes].join(' ')}`;
+}
+
+const squeeze = (line: string): string => line.trim().replace(/\s+/g, ' ');
+
+function same(printed: unknown, read: unknown): string | undefined {
+  if (isDeepStrictEqual(printed, read)) return undefined;
+  const show = (value: unknown) => JSON.stringify(value, (_, v) => (typeof v === 'bigint' ? `${v}n` : v));
+  return `printed ${show(printed)}\n    read    ${show(read)}`;
+}

@@ -1,0 +1,354 @@
+import { afterEach, describe, expect, test } from 'vitest';
+import { NetNsError } from '../../src/errors.ts';
+import { CLONE_NEWNET, O_CLOEXEC } from '../../src/ffi/constants.ts';
+import type { Ffi } from '../../src/ffi/index.ts';
+import { Entrance } from '../../src/netns/entrance.ts';
+import { runScript } from '../support/compiled.ts';
+
+const HOME = 'home';
+
+/** A thread that can be in any namespace, and a kernel that can be told to refuse. */
+class FakeThread {
+  /** Where the thread is. */
+  at = HOME;
+  /** The namespaces that descriptors mean. */
+  readonly open = new Map<number, string>();
+  readonly calls: string[] = [];
+  /** What the next calls of setns and open return in place of success. */
+  readonly setnsResults: number[] = [];
+  openResult = 0;
+  unshareResult = 0;
+  #next = 10;
+  #made = 0;
+
+  add(namespace: string): number {
+    const fd = this.#next++;
+    this.open.set(fd, namespace);
+    return fd;
+  }
+
+  readonly ffi = {
+    open: (path: string, flags: number): number => {
+      expect(path).toBe('/proc/thread-self/ns/net');
+      expect(flags & O_CLOEXEC).toBe(O_CLOEXEC);
+      return this.openResult < 0 ? this.openResult : this.add(this.at);
+    },
+    close: (fd: number): number => (this.open.delete(fd) ? 0 : -9),
+    setns: (fd: number, type: number): number => {
+      expect(type).toBe(CLONE_NEWNET);
+      const result = this.setnsResults.shift() ?? 0;
+      this.calls.push(`${result < 0 ? 'refused ' : ''}${this.open.get(fd) ?? 'closed'}`);
+      if (result < 0) return result;
+      const namespace = this.open.get(fd);
+      if (namespace === undefined) return -9;
+      this.at = namespace;
+      return 0;
+    },
+    unshare: (flags: number): number => {
+      expect(flags).toBe(CLONE_NEWNET);
+      if (this.unshareResult < 0) return this.unshareResult;
+      this.at = `made ${++this.#made}`;
+      return 0;
+    },
+  } as unknown as Ffi;
+}
+
+function setUp() {
+  const thread = new FakeThread();
+  const entrance = new Entrance(thread.ffi);
+  const a = thread.add('a');
+  const b = thread.add('b');
+  return { thread, entrance, a, b };
+}
+
+const caught = (run: () => unknown): unknown => {
+  try {
+    run();
+  } catch (error) {
+    return error;
+  }
+  throw new Error('nothing was thrown');
+};
+
+let restore = () => {};
+afterEach(() => restore());
+
+/** What reaches the process as uncaught from here on; the test runner's own listeners do not hear of it. */
+function uncaughtErrors(): unknown[] {
+  const errors: unknown[] = [];
+  const others = process.listeners('uncaughtException');
+  const own = (error: unknown) => void errors.push(error);
+  process.removeAllListeners('uncaughtException');
+  process.on('uncaughtException', own);
+  restore = () => {
+    process.off('uncaughtException', own);
+    for (const other of others) process.on('uncaughtException', other);
+    restore = () => {};
+  };
+  return errors;
+}
+
+/** Uncaught exceptions are raised in a turn of their own. */
+const nextTurn = () => new Promise(resolve => setTimeout(resolve, 0));
+
+describe('entering a namespace', () => {
+  test('runs the function inside and returns what it returns, at home', () => {
+    const { thread, entrance, a } = setUp();
+    expect(entrance.enter(a, () => `ran in ${thread.at}`)).toBe('ran in a');
+    expect(thread.at).toBe(HOME);
+    expect(thread.calls).toEqual(['a', HOME]);
+  });
+
+  test('returns home also when the function throws', () => {
+    const { thread, entrance, a } = setUp();
+    const error = new Error('broken');
+    expect(
+      caught(() =>
+        entrance.enter(a, () => {
+          throw error;
+        }),
+      ),
+    ).toBe(error);
+    expect(thread.at).toBe(HOME);
+  });
+
+  test('opens the way home once, before the first entry', () => {
+    const { thread, entrance, a, b } = setUp();
+    const before = thread.open.size;
+    entrance.enter(a, () => {});
+    entrance.enter(b, () => {});
+    expect(thread.open.size).toBe(before + 1);
+    expect(thread.open.get(entrance.home)).toBe(HOME);
+  });
+
+  test('does nothing where there is no way home', () => {
+    const { thread, entrance, a } = setUp();
+    thread.openResult = -24;
+    const error = caught(() => entrance.enter(a, () => {}));
+    expect(error).toMatchObject({ code: 'EMFILE', syscall: 'open' });
+    expect(thread.calls).toEqual([]);
+  });
+
+  test('may be nested: each returns to the one around it', () => {
+    const { thread, entrance, a, b } = setUp();
+    const seen: string[] = [];
+    entrance.enter(a, () => {
+      seen.push(thread.at);
+      entrance.enter(b, () => {
+        seen.push(thread.at);
+        entrance.enter(a, () => seen.push(thread.at));
+        seen.push(thread.at);
+      });
+      seen.push(thread.at);
+    });
+    expect(seen).toEqual(['a', 'b', 'a', 'b', 'a']);
+    expect(thread.at).toBe(HOME);
+  });
+
+  test('nested and failing, still returns to each', () => {
+    const { thread, entrance, a, b } = setUp();
+    const seen: string[] = [];
+    entrance.enter(a, () => {
+      caught(() =>
+        entrance.enter(b, () => {
+          throw new Error('broken');
+        }),
+      );
+      seen.push(thread.at);
+    });
+    expect(seen).toEqual(['a']);
+    expect(thread.at).toBe(HOME);
+  });
+
+  test('that one is already in moves nothing', () => {
+    const { thread, entrance, a } = setUp();
+    entrance.enter(a, () => entrance.enter(a, () => expect(thread.at).toBe('a')));
+    expect(thread.calls).toEqual(['a', HOME]);
+    thread.calls.length = 0;
+    expect(entrance.enter(entrance.home, () => thread.at)).toBe(HOME);
+    expect(entrance.atHome(() => thread.at)).toBe(HOME);
+    expect(thread.calls).toEqual([]);
+  });
+
+  test('leads home from inside another, and back into it', () => {
+    const { thread, entrance, a } = setUp();
+    const seen: string[] = [];
+    entrance.enter(a, () => {
+      entrance.atHome(() => seen.push(thread.at));
+      seen.push(thread.at);
+    });
+    expect(seen).toEqual([HOME, 'a']);
+    expect(thread.at).toBe(HOME);
+  });
+
+  test.each([
+    [-1, 'EPERM', 'CAP_SYS_ADMIN'],
+    [-3, 'ESRCH', 'gone'],
+    [-22, 'EINVAL', 'no network namespace'],
+    [-12, 'ENOMEM', undefined],
+  ])('that is refused with %i runs nothing and says why', (errno, code, hint) => {
+    const { thread, entrance, a } = setUp();
+    thread.setnsResults.push(errno);
+    let ran = false;
+    const error = caught(() =>
+      entrance.enter(a, () => {
+        ran = true;
+      }),
+    );
+    expect(error).toBeInstanceOf(NetNsError);
+    expect(error).toMatchObject({ code, errno, syscall: 'setns' });
+    expect((error as NetNsError).hint ?? '').toContain(hint ?? '');
+    expect([ran, thread.at, thread.calls.length]).toEqual([false, HOME, 1]);
+    expect(entrance.enter(a, () => thread.at)).toBe('a');
+  });
+});
+
+describe('making a namespace', () => {
+  test('gives its descriptor and comes back', () => {
+    const { thread, entrance } = setUp();
+    const fd = entrance.create();
+    expect(thread.open.get(fd)).toBe('made 1');
+    expect(thread.at).toBe(HOME);
+  });
+
+  test('inside another comes back to that', () => {
+    const { thread, entrance, a } = setUp();
+    const seen: string[] = [];
+    entrance.enter(a, () => {
+      entrance.create();
+      seen.push(thread.at);
+    });
+    expect(seen).toEqual(['a']);
+    expect(thread.at).toBe(HOME);
+  });
+
+  test.each([
+    [-1, 'EPERM', 'CAP_SYS_ADMIN'],
+    [-28, 'ENOSPC', 'user.max_net_namespaces'],
+    [-12, 'ENOMEM', undefined],
+  ])('that is refused with %i leaves the thread where it was', (errno, code, hint) => {
+    const { thread, entrance } = setUp();
+    thread.unshareResult = errno;
+    const error = caught(() => entrance.create());
+    expect(error).toMatchObject({ code, syscall: 'unshare' });
+    expect((error as NetNsError).hint).toBe(hint === undefined ? undefined : expect.stringContaining(hint));
+    expect(thread.at).toBe(HOME);
+  });
+
+  test('that cannot be opened comes back all the same', () => {
+    const { thread, entrance } = setUp();
+    expect(thread.open.get(entrance.home)).toBe(HOME);
+    thread.openResult = -24;
+    expect(caught(() => entrance.create())).toMatchObject({ code: 'EMFILE', syscall: 'open' });
+    expect(thread.at).toBe(HOME);
+  });
+});
+
+describe('a way home that fails', () => {
+  const ENOMEM = -12;
+  /** In, then as many failures as there are attempts. */
+  const neverBack = [0, ENOMEM, ENOMEM, ENOMEM];
+
+  test('is tried again, and nobody notices where that helps', async () => {
+    const errors = uncaughtErrors();
+    for (const failures of [1, 2]) {
+      const { thread, entrance, a } = setUp();
+      thread.setnsResults.push(0, ...Array.from({ length: failures }, () => ENOMEM));
+      expect(entrance.enter(a, () => 'fine')).toBe('fine');
+      expect(thread.at).toBe(HOME);
+    }
+    await nextTurn();
+    expect(errors).toEqual([]);
+  });
+
+  test('is thrown to the caller, and raised as uncaught besides: no catch may swallow it', async () => {
+    const errors = uncaughtErrors();
+    const { thread, entrance, a } = setUp();
+    thread.setnsResults.push(...neverBack);
+    const error = caught(() => entrance.enter(a, () => 'lost'));
+    expect(error).toBeInstanceOf(NetNsError);
+    expect(error).toMatchObject({ code: 'ERR_NETNS_LOST', errno: ENOMEM, syscall: 'setns' });
+    expect(thread.at).toBe('a');
+    await nextTurn();
+    expect(errors).toEqual([error]);
+  });
+
+  test('is thrown also where the function threw: where the thread is matters more', async () => {
+    uncaughtErrors();
+    const { thread, entrance, a } = setUp();
+    thread.setnsResults.push(...neverBack);
+    const run = () =>
+      entrance.enter(a, () => {
+        throw new Error('broken');
+      });
+    expect(caught(run)).toMatchObject({ code: 'ERR_NETNS_LOST' });
+    await nextTurn();
+  });
+
+  test('makes every later entry refuse, and is raised as uncaught only once', async () => {
+    const errors = uncaughtErrors();
+    const { thread, entrance, a, b } = setUp();
+    thread.setnsResults.push(...neverBack);
+    caught(() => entrance.enter(a, () => {}));
+    const attempts = [
+      () => entrance.enter(b, () => 'ran'),
+      () => entrance.enter(a, () => 'ran'),
+      () => entrance.enter(entrance.home, () => 'ran'),
+      () => entrance.atHome(() => 'ran'),
+      () => entrance.create(),
+    ];
+    for (const attempt of attempts) {
+      thread.setnsResults.push(ENOMEM, ENOMEM, ENOMEM);
+      expect(caught(attempt)).toMatchObject({ code: 'ERR_NETNS_LOST' });
+    }
+    expect(thread.at).toBe('a');
+    await nextTurn();
+    expect(errors).toHaveLength(1);
+  });
+
+  test.each(['enter another', 'enter the same', 'go home', 'make one'] as const)(
+    'is forgotten once the thread is home again: %s',
+    async what => {
+      uncaughtErrors();
+      const { thread, entrance, a, b } = setUp();
+      thread.setnsResults.push(...neverBack);
+      caught(() => entrance.enter(a, () => {}));
+      const actions = {
+        'enter another': () => entrance.enter(b, () => thread.at),
+        'enter the same': () => entrance.enter(a, () => thread.at),
+        'go home': () => entrance.atHome(() => thread.at),
+        'make one': () => thread.open.get(entrance.create()),
+      };
+      const where = { 'enter another': 'b', 'enter the same': 'a', 'go home': HOME, 'make one': 'made 1' };
+      expect(actions[what]()).toBe(where[what]);
+      expect(thread.at).toBe(HOME);
+      expect(entrance.enter(a, () => thread.at)).toBe('a');
+      expect(thread.at).toBe(HOME);
+      await nextTurn();
+    },
+  );
+
+  test('after making a namespace leaves no descriptor of it behind', async () => {
+    const errors = uncaughtErrors();
+    const { thread, entrance } = setUp();
+    entrance.atHome(() => entrance.home);
+    const before = thread.open.size;
+    thread.setnsResults.push(ENOMEM, ENOMEM, ENOMEM);
+    expect(caught(() => entrance.create())).toMatchObject({ code: 'ERR_NETNS_LOST' });
+    expect(thread.open.size).toBe(before);
+    await nextTurn();
+    expect(errors).toHaveLength(1);
+  });
+
+  test('ends a process that catches everything', () => {
+    const { status, stdout, stderr } = runScript(`
+      import { Entrance } from './netns/entrance.js';
+      const results = [0, -12, -12, -12];
+      const entrance = new Entrance({ open: () => 3, setns: () => results.shift() ?? 0 });
+      try { entrance.enter(9, () => {}); } catch (error) { console.log('caught', error.code); }
+      setTimeout(() => console.log('still alive'), 1000);`);
+    expect(stdout).toBe('caught ERR_NETNS_LOST\n');
+    expect(stderr).toContain('ERR_NETNS_LOST: this thread cannot return to its own namespace');
+    expect(status).not.toBe(0);
+  });
+});
