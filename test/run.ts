@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { installConsumer } from './consumer.ts';
 import { runInGuest } from './vm/guest.ts';
 import { ensurePackages, GUEST_PACKAGES, isRoot, type KernelSeries } from './vm/packages.ts';
 
@@ -33,8 +34,13 @@ interface Outcome {
 const outcomes: Outcome[] = [];
 await ensurePackages([...GUEST_PACKAGES, ...PEERS]);
 outcomes.push(await onHost());
-// Two guests at once: each is mostly one busy thread.
-outcomes.push(...(await Promise.all([inGuest('6.1'), inGuest('6.12')])));
+const consumer = installConsumer();
+try {
+  // Two guests at once: each is mostly one busy thread.
+  outcomes.push(...(await Promise.all([inGuest('6.1'), inGuest('6.12')])));
+} finally {
+  consumer.remove();
+}
 report();
 
 async function onHost(): Promise<Outcome> {
@@ -66,7 +72,7 @@ async function inGuest(kernel: KernelSeries): Promise<Outcome> {
       command: [process.execPath, VITEST, ...options(file, ['kernel', 'guest'])],
       timeoutSeconds: GUEST_SECONDS,
       collect: [file],
-      env: { CI: 'true', NO_COLOR: '1' },
+      env: { CI: 'true', NO_COLOR: '1', NETSTEER_CONSUMER: consumer.folder },
       onOutput: chunk => {
         output += chunk;
       },

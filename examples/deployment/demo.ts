@@ -78,7 +78,11 @@ async function counted(lab: Lab, signal: AbortSignal): Promise<Servers> {
 }
 
 /** Says what is missing, if anything. */
-function verify(answers: readonly string[], servers: Servers, logs: ReadonlyMap<string, readonly string[]>): void {
+export function verify(
+  answers: readonly string[],
+  servers: readonly Pick<ServiceEntry, 'stats'>[],
+  logs: ReadonlyMap<string, readonly string[]>,
+): void {
   const missing: string[] = [];
   if (answers.length !== REQUESTS) missing.push(`${answers.length} answers instead of ${REQUESTS}`);
   if (answers.some((answer, i) => i > 0 && answer === answers[i - 1])) missing.push('the servers did not take turns');

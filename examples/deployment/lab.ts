@@ -88,7 +88,7 @@ export class Lab {
     await Promise.all(
       [...this.webs.map(({ container }) => container), balancer, ...netns].map(each => each[Symbol.asyncDispose]()),
     );
-    for (const container of this.#runc) container.stop();
+    for (const container of this.#runc.splice(0)) container.stop();
   }
 }
 

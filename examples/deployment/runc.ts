@@ -1,4 +1,4 @@
-import { execFileSync, spawn } from 'node:child_process';
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -29,6 +29,8 @@ export class RuncContainer {
     try {
       const child = spawn('runc', ['--root', join(folder, 'state'), 'run', '--bundle', folder, name], {
         stdio: ['ignore', 'pipe', 'pipe'],
+        // Ctrl-C is for this program, which stops its containers itself.
+        detached: true,
       });
       await firstOutput(child, name);
       const state = JSON.parse(
@@ -47,11 +49,9 @@ export class RuncContainer {
 }
 
 function remove(folder: string, name: string): void {
-  try {
-    execFileSync('runc', ['--root', join(folder, 'state'), 'delete', '--force', name], { stdio: 'ignore' });
-  } finally {
-    fs.rmSync(folder, { recursive: true, force: true });
-  }
+  // It fails for a container that has ended by itself, and that is as good.
+  spawnSync('runc', ['--root', join(folder, 'state'), 'delete', '--force', name], { stdio: 'ignore' });
+  fs.rmSync(folder, { recursive: true, force: true });
 }
 
 function firstOutput(child: ReturnType<typeof spawn>, name: string): Promise<void> {

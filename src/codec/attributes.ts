@@ -166,7 +166,7 @@ export class AttributeTable<T> implements Type<T> {
       }
       const item = value[field.key];
       if (item === undefined) {
-        if (field.need === 'required' && !inlined && !this.#isKept(value, field.number)) {
+        if (field.need === 'required' && !inlined && !this.#isKept(value, field.number, false)) {
           throw typeError([field.key], 'a value', undefined, 'ERR_MISSING');
         }
         continue;
@@ -240,20 +240,21 @@ export class AttributeTable<T> implements Type<T> {
     const value: Fields = {};
     this.#readFields(source, start, end, context, value, false);
     for (const { need, key, number } of this.fields) {
-      if (need === 'required' && value[key] === undefined && !this.#isKept(value, number)) return undefined;
+      if (need === 'required' && value[key] === undefined && !this.#isKept(value, number, false)) return undefined;
     }
     return value as Partial<T>;
   }
 
-  #isKept({ unknown }: Fields, number: number): boolean {
-    return Array.isArray(unknown) && unknown.some(item => item?.type === number && item.in === undefined);
+  #isKept({ unknown }: Fields, number: number, inlined: boolean): boolean {
+    const nest = inlined ? this.name : undefined;
+    return Array.isArray(unknown) && unknown.some(item => item?.type === number && item.in === nest);
   }
 
   #readFields(source: Source, start: number, end: number, context: Context, value: Fields, inlined: boolean): void {
     let place = -1;
     this.#framing.each(source, start, end, (type, payload, payloadEnd) => {
       const field = this.#byNumber[type];
-      const known = field !== undefined && this.#readField(field, source, payload, payloadEnd, context, value);
+      const known = field !== undefined && this.#readField(field, source, payload, payloadEnd, context, value, inlined);
       if (this.kind === 'userdata') {
         // To the kernel these bytes are one value: what cannot be written back in the same order stays as it is.
         const next = known ? this.fields.indexOf(field) : this.fields.length;
@@ -267,7 +268,17 @@ export class AttributeTable<T> implements Type<T> {
     });
   }
 
-  #readField(field: Field, source: Source, start: number, end: number, context: Context, value: Fields): boolean {
+  #readField(
+    field: Field,
+    source: Source,
+    start: number,
+    end: number,
+    context: Context,
+    value: Fields,
+    inlined: boolean,
+  ): boolean {
+    // What follows one that was kept raw is kept raw too: attributes of one number must be written back in their order.
+    if (value.unknown !== undefined && this.#isKept(value, field.number, inlined)) return false;
     try {
       if (field.need === 'inline') {
         const table = field.type as AttributeTable<unknown>;

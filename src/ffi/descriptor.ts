@@ -29,6 +29,18 @@ export class Descriptor {
     return this.#fd;
   }
 
+  /** As `hold`, for a call that runs code of others, which may close this descriptor. */
+  holdNow<T>(call: (fd: number) => T): T {
+    const fd = this.fd;
+    this.#calls++;
+    try {
+      return call(fd);
+    } finally {
+      this.#calls--;
+      if (this.#calls === 0 && this.closed) this.#release();
+    }
+  }
+
   /** Keeps the number open while `call` is under way. */
   async hold<T>(call: (fd: number) => Promise<T>): Promise<T> {
     const fd = this.fd;

@@ -125,7 +125,9 @@ export class NetNs {
    */
   run<T>(inside: () => T): T {
     if (typeof inside !== 'function') throw typeError([], 'a function', inside);
-    const result = threadEntrance().enter(this.#fd(), inside);
+    const enter = (fd: number) => threadEntrance().enter(fd, inside);
+    // The function may close this: its number must stay what it is until the thread is back.
+    const result = this.#file === undefined ? enter(this.#fd()) : this.#file.holdNow(enter);
     if (typeof (result as PromiseLike<unknown> | null)?.then === 'function') {
       // The refusal below is the error; the promise's own must not end the process as unhandled besides.
       (result as unknown as Promise<unknown>).then(undefined, () => {});
@@ -136,8 +138,9 @@ export class NetNs {
 
   /** Reads a file under /proc/net or /proc/sys/net as this namespace shows it. */
   readFile(path: string): string {
-    const match = /^\/proc\/(net|sys\/net)\/(?!.*(?:^|\/)\.\.?(?:\/|$))(.+)$/.exec(path);
-    if (match === null) throw rangeError(['path'], 'a path under /proc/net or /proc/sys/net', path);
+    const match = /^\/proc\/(net|sys\/net)\/(.+)$/.exec(path);
+    if (match === null || path.split('/').some(part => part === '.' || part === '..'))
+      throw rangeError(['path'], 'a path under /proc/net or /proc/sys/net', path);
     // /proc/net is a link to self/net, which is the main thread's also in a Worker.
     const actual = match[1] === 'net' ? `/proc/thread-self/net/${match[2]}` : path;
     try {

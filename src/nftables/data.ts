@@ -1,7 +1,7 @@
 import {
   attribute,
   attributes,
-  bytes,
+  byteString,
   type Infer,
   named,
   opt,
@@ -9,6 +9,7 @@ import {
   string,
   type Type,
   u32be,
+  type Writer,
 } from '../codec/index.ts';
 import { typeError } from '../errors.ts';
 import * as C from './constants.ts';
@@ -34,8 +35,36 @@ export const verdictTable = attributes('NFTA_VERDICT', {
 /** What becomes of the packet. */
 export type Verdict = Infer<typeof verdictTable>;
 
+/** NFT_DATA_VALUE_MAXLEN. */
+const MAX_VALUE = 64;
+const VALUE = byteString({ max: MAX_VALUE });
+
+/** The value of a hex digit by its character code, 0xff for all others. */
+const NIBBLES = Uint8Array.from({ length: 128 }, (_, code) => {
+  const digit = Number.parseInt(String.fromCharCode(code), 16);
+  return Number.isNaN(digit) ? 0xff : digit;
+});
+
+/** Writes hex without a detour through an array of its own; false where it is none, or too long, and nothing is written then. */
+function writeHex(writer: Writer, hex: string): boolean {
+  const size = hex.length / 2;
+  if (!Number.isInteger(size) || size > MAX_VALUE) return false;
+  const start = writer.reserve(size);
+  const { bytes } = writer;
+  for (let i = 0; i < size; i++) {
+    const high = NIBBLES[hex.charCodeAt(2 * i)] ?? 0xff;
+    const low = NIBBLES[hex.charCodeAt(2 * i + 1)] ?? 0xff;
+    if (high > 15 || low > 15) {
+      writer.length = start;
+      return false;
+    }
+    bytes[start + i] = (high << 4) | low;
+  }
+  return true;
+}
+
 const dataTable = attributes('NFTA_DATA', {
-  value: opt(bytes(C.NFTA_DATA_VALUE, { max: 64 })),
+  value: opt(attribute(C.NFTA_DATA_VALUE, VALUE)),
   verdict: opt(attribute(C.NFTA_DATA_VERDICT, verdictTable)),
 });
 
@@ -46,10 +75,16 @@ export type Data = string | Verdict;
 export const DATA: Type<Data> = {
   kind: 'nest',
   write(writer, data, context) {
-    if (typeof data === 'object' && data !== null && !((data as unknown) instanceof Uint8Array)) {
-      dataTable.write(writer, { verdict: data }, context);
-    } else if (typeof data === 'string' || (data as unknown) instanceof Uint8Array) {
-      dataTable.write(writer, { value: data as string }, context);
+    // Not by way of `dataTable`: every expression has one of these.
+    if (typeof data === 'string' || (data as unknown) instanceof Uint8Array) {
+      const start = writer.beginAttribute(C.NFTA_DATA_VALUE);
+      // What is no hex, or too long, is refused where all bytes are.
+      if (typeof data !== 'string' || !writeHex(writer, data)) VALUE.write(writer, data as string, context);
+      writer.endAttribute(start);
+    } else if (typeof data === 'object' && data !== null) {
+      const start = writer.beginNest(C.NFTA_DATA_VERDICT);
+      verdictTable.write(writer, data, context);
+      writer.endAttribute(start);
     } else {
       throw typeError([], 'bytes as hex, or a verdict', data);
     }

@@ -4,12 +4,13 @@ import {
   eachAttribute,
   type Infer,
   NLA_HDRLEN,
+  NO_CONTEXT,
   type Source,
   type Type,
   text,
   toBytes,
   toHex,
-  type Writer,
+  Writer,
 } from '../codec/index.ts';
 import { DecodeError, type Path, typeError, within } from '../errors.ts';
 import * as C from './constants.ts';
@@ -49,8 +50,8 @@ export const EXPRESSION: Type<Expression> = {
       writeUnknown(writer, (expression as { unknown: { name: string; bytes?: string } }).unknown, context);
       return;
     }
-    const table = tableOf(name);
-    if (table === undefined) {
+    const entry = ENTRIES.get(name);
+    if (entry === undefined) {
       throw typeError(
         [name],
         `no such expression (known: ${Object.keys(EXPRESSIONS).join(', ')}, unknown)`,
@@ -58,10 +59,10 @@ export const EXPRESSION: Type<Expression> = {
         'ERR_UNKNOWN_FIELD',
       );
     }
-    writeName(writer, name, context);
+    writer.raw(entry.nameAttribute);
     try {
       const start = writer.beginNest(C.NFTA_EXPR_DATA);
-      table.write(writer, (expression as Record<string, unknown>)[name], context);
+      entry.table.write(writer, (expression as Record<string, unknown>)[name], context);
       if (writer.length === start + NLA_HDRLEN && WITHOUT_DATA.has(name)) writer.length = start;
       else writer.endAttribute(start);
     } catch (error) {
@@ -69,12 +70,13 @@ export const EXPRESSION: Type<Expression> = {
     }
   },
   read(source, start, end, context) {
+    let names = 0;
     let name: string | undefined;
     let data = -1;
     let dataEnd = -1;
     let strange = false;
     eachAttribute(source, start, end, (type, payload, payloadEnd) => {
-      if (type === C.NFTA_EXPR_NAME && name === undefined) {
+      if (type === C.NFTA_EXPR_NAME && names++ === 0) {
         name = NAME.read(source, payload, payloadEnd, context);
       } else if (type === C.NFTA_EXPR_DATA && data < 0) {
         data = payload;
@@ -97,7 +99,9 @@ export const EXPRESSION: Type<Expression> = {
       if (type === C.NFTA_EXPR_NAME) name = NAME.read(source, payload, payloadEnd, context);
       if (name === undefined || offset < payload - NLA_HDRLEN || offset >= payloadEnd) return;
       const inner =
-        type === C.NFTA_EXPR_DATA ? tableOf(name)?.locate(source, payload, payloadEnd, offset, context) : undefined;
+        type === C.NFTA_EXPR_DATA
+          ? ENTRIES.get(name)?.table.locate(source, payload, payloadEnd, offset, context)
+          : undefined;
       path = [name, ...(inner ?? [])];
     });
     return path;
@@ -114,11 +118,19 @@ export const EXPRESSIONS: Tables = {
   ...nestedTables(EXPRESSION),
 };
 
-function tableOf(name: string): AttributeTable<unknown> | undefined {
-  return Object.hasOwn(EXPRESSIONS, name)
-    ? (EXPRESSIONS[name as ExpressionName] as AttributeTable<unknown>)
-    : undefined;
+/** What is looked up for each expression: its table, and its name as a whole attribute. */
+interface Entry {
+  readonly table: AttributeTable<unknown>;
+  readonly nameAttribute: Uint8Array;
 }
+
+const ENTRIES: ReadonlyMap<string, Entry> = new Map(
+  Object.entries(EXPRESSIONS).map(([name, table]) => {
+    const writer = new Writer(32);
+    writeName(writer, name, NO_CONTEXT);
+    return [name, { table: table as AttributeTable<unknown>, nameAttribute: writer.copy() }];
+  }),
+);
 
 function writeName(writer: Writer, name: string, context: Context): void {
   const start = writer.beginAttribute(C.NFTA_EXPR_NAME);
@@ -139,7 +151,7 @@ function writeUnknown(writer: Writer, unknown: { name: string; bytes?: string },
 
 function readKnown(name: string, source: Source, start: number, end: number, context: Context): Expression | undefined {
   try {
-    const value = tableOf(name)?.read(source, start, end, context);
+    const value = ENTRIES.get(name)?.table.read(source, start, end, context);
     return value === undefined ? undefined : ({ [name]: value } as Expression);
   } catch (error) {
     if (error instanceof DecodeError) return undefined;

@@ -15,7 +15,7 @@ import { Exchange } from '../../src/transport/index.ts';
 import { filesLike, type Outcome, readJson, tryAll } from './corpus.ts';
 import { type Invocation, parseInvocation } from './ipvsadm-arguments.ts';
 import { differenceOf } from './tree.ts';
-import { AnsweringWire } from './wire.ts';
+import { type Answers, answeringWire } from './wire.ts';
 
 interface Recording {
   argv: string;
@@ -62,9 +62,9 @@ function decode(payload: Uint8Array): WireCommand {
   return commandTable.read(sourceOf(payload), genlmsghdr.size, payload.length, NO_CONTEXT) ?? {};
 }
 
-function open(answer: ConstructorParameters<typeof AnsweringWire>[0]): { ipvs: Ipvs; wire: AnsweringWire } {
-  const wire = new AnsweringWire(answer);
-  return { ipvs: new Ipvs(new Exchange(wire, 'ipvs')), wire };
+function open(answers: Answers): { ipvs: Ipvs; requests: Uint8Array[] } {
+  const { wire, requests } = answeringWire(answers);
+  return { ipvs: new Ipvs(new Exchange(wire, 'ipvs')), requests };
 }
 
 function compare(recording: Recording, invocation: Invocation): string | undefined {
@@ -75,7 +75,7 @@ function compare(recording: Recording, invocation: Invocation): string | undefin
 
 /** Makes the same call, and compares what is sent for it with what ipvsadm sent last. */
 function compareRequest(recording: Recording, invocation: Invocation): string | undefined {
-  const { ipvs, wire } = open(() => []);
+  const { ipvs, requests } = open(() => []);
   const { sync } = ipvs;
   switch (invocation.call) {
     case 'addService':
@@ -103,7 +103,7 @@ function compareRequest(recording: Recording, invocation: Invocation): string | 
       sync.flush();
       break;
   }
-  const ours = wire.requests.at(-1);
+  const ours = requests.at(-1);
   const theirs = payloadsOf(recording, 'req').at(-1);
   if (ours === undefined || theirs === undefined) return 'nothing was sent';
   if (ours[0] !== theirs[0]) return `command ${theirs[0]} became ${ours[0]}`;
@@ -139,7 +139,7 @@ function differenceOfFields(theirs: object, ours: object, identifies: boolean, p
 }
 
 /** Answers each request with the recorded answers to the one that asked for the same. */
-function answersOf({ msgs }: Recording): ConstructorParameters<typeof AnsweringWire>[0] {
+function answersOf({ msgs }: Recording): Answers {
   const exchanges: { request: Uint8Array; isDump: boolean; answers: Uint8Array[] }[] = [];
   for (const { dir, payload, flags } of msgs) {
     if (payload === null) continue;

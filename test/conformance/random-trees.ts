@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { Writer } from '../../src/codec/index.ts';
+import type { Writer } from '../../src/codec/index.ts';
 
 /** Something that could be the inside of a message: well-formed attributes of any type and content, nested as may be. */
 export type Tree = { type: number; payload: Uint8Array | Tree[] };
@@ -18,10 +18,7 @@ const payload = fc.oneof(
 export const trees: fc.Arbitrary<Tree[]> = fc.letrec<{ list: Tree[]; tree: Tree }>(tie => ({
   list: fc.array(tie('tree'), { maxLength: 6 }),
   tree: fc.record({
-    type: fc.oneof(
-      { weight: 4, arbitrary: fc.integer({ min: 1, max: 12 }) },
-      { weight: 1, arbitrary: fc.nat(0x3fff) },
-    ),
+    type: fc.oneof({ weight: 4, arbitrary: fc.integer({ min: 1, max: 12 }) }, { weight: 1, arbitrary: fc.nat(0x3fff) }),
     payload: fc.oneof({ depthSize: 'small' }, payload, tie('list')),
   }),
 })).list;

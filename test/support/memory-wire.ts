@@ -195,4 +195,3 @@ function writeExplanation(writer: Writer, { text, offset }: Explanation): void {
     writer.endAttribute(start);
   }
 }
-

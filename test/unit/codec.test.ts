@@ -16,8 +16,8 @@ import {
   flags,
   fromHex,
   HOST_IS_LITTLE_ENDIAN,
-  IP_ADDRESS,
   type Infer,
+  IP_ADDRESS,
   inline,
   list,
   listOf,
@@ -203,7 +203,8 @@ describe('a flag', () => {
     expect(encode(FLAG, true)).toHaveLength(0);
     expect(decode(FLAG, new Uint8Array(0))).toBe(true);
     expect(decode(FLAG, new Uint8Array(1))).toBeUndefined();
-    for (const other of [false, 1, 'true', null, undefined]) expect(refusedAt(FLAG as Type<never>, other)).toBe('TypeError');
+    for (const other of [false, 1, 'true', null, undefined])
+      expect(refusedAt(FLAG as Type<never>, other)).toBe('TypeError');
   });
 });
 
@@ -268,13 +269,22 @@ describe('an address', () => {
       }),
     );
     for (const length of [0, 3, 5, 15, 17]) expect(decode(IP_ADDRESS, new Uint8Array(length))).toBeUndefined();
-    expect(refusal(() => encode(IP_ADDRESS, '1.2.3'))).toEqual({ kind: 'RangeError', path: [], code: 'ERR_INVALID_ADDRESS' });
+    expect(refusal(() => encode(IP_ADDRESS, '1.2.3'))).toEqual({
+      kind: 'RangeError',
+      path: [],
+      code: 'ERR_INVALID_ADDRESS',
+    });
     expect(refusedAt(IP_ADDRESS as Type<never>, 1)).toBe('TypeError');
   });
 });
 
 describe('a structure', () => {
-  const point = struct('point', { x: [2, U16_BE], _pad: [2, U16_NE], kind: [1, named(U8, { round: 1 })], y: [4, S32_BE] });
+  const point = struct('point', {
+    x: [2, U16_BE],
+    _pad: [2, U16_NE],
+    kind: [1, named(U8, { round: 1 })],
+    y: [4, S32_BE],
+  });
 
   test('has its members one after the other', () => {
     expect(point.size).toBe(9);
@@ -415,8 +425,11 @@ describe('a table of attributes', () => {
       path: ['prot'],
       code: 'ERR_UNKNOWN_FIELD',
     });
-    expect(refusedAt(table as Type<never>, { name: 'a', items: [{ id: 1 }, { id: 2, x: 1 }] })).toBe('TypeError items.1.x');
-    for (const other of [null, undefined, 'a', 5, [1]]) expect(refusedAt(table as Type<never>, other)).toBe('TypeError');
+    expect(refusedAt(table as Type<never>, { name: 'a', items: [{ id: 1 }, { id: 2, x: 1 }] })).toBe(
+      'TypeError items.1.x',
+    );
+    for (const other of [null, undefined, 'a', 5, [1]])
+      expect(refusedAt(table as Type<never>, other)).toBe('TypeError');
   });
 
   test('takes the fields of its message header without writing them', () => {
@@ -464,7 +477,29 @@ describe('attributes that no row describes', () => {
   const name: Raw = [1, '6100'];
 
   test('survive, at the top and in nests and lists', () => {
-    const raw = tlv(name, [8, [[1, '00000005'], [77, 'beef']]], [9, [[1, [[1, '00000001'], [3, '']]]]], [500, 'c0ffee']);
+    const raw = tlv(
+      name,
+      [
+        8,
+        [
+          [1, '00000005'],
+          [77, 'beef'],
+        ],
+      ],
+      [
+        9,
+        [
+          [
+            1,
+            [
+              [1, '00000001'],
+              [3, ''],
+            ],
+          ],
+        ],
+      ],
+      [500, 'c0ffee'],
+    );
     const value = rowOf(raw);
     expect(value).toEqual({
       name: 'a',
@@ -504,7 +539,13 @@ describe('attributes that no row describes', () => {
     const number = fc.oneof(fc.nat(15), fc.nat(0x3fff));
     const payload = fc.oneof(
       fc.uint8Array({ maxLength: 12 }).map(raw => toHex(raw)),
-      fc.array(fc.tuple(fc.nat(3), fc.uint8Array({ maxLength: 6 }).map(raw => toHex(raw))), { maxLength: 3 }),
+      fc.array(
+        fc.tuple(
+          fc.nat(3),
+          fc.uint8Array({ maxLength: 6 }).map(raw => toHex(raw)),
+        ),
+        { maxLength: 3 },
+      ),
     );
     const message = fc.array(fc.tuple(number, payload) as fc.Arbitrary<Raw>, { maxLength: 12 });
     // A structure that is longer loses its tail, and the flag bits of numbers are not kept: neither is a row here.
@@ -516,7 +557,9 @@ describe('attributes that no row describes', () => {
         const length = source.view.getUint16(at, HOST_IS_LITTLE_ENDIAN);
         const type = source.view.getUint16(at + 2, HOST_IS_LITTLE_ENDIAN) & 0x3fff;
         const inside = raw.subarray(at + 4, at + length);
-        all.push(`${type} ${depth > 0 && [8, 9, 10, 14].includes(type) ? [...toHex(inside)].sort().join('') : toHex(inside)}`);
+        all.push(
+          `${type} ${depth > 0 && [8, 9, 10, 14].includes(type) ? [...toHex(inside)].sort().join('') : toHex(inside)}`,
+        );
         at += align4(length);
       }
       return all.sort();
@@ -553,7 +596,13 @@ describe('a nest without an object of its own', () => {
   const name: Raw = [1, '6100'];
 
   test('has its fields in the object around it', () => {
-    const raw = tlv(name, [12 | 0x8000, [[1, '07'], [2, '0008']]]);
+    const raw = tlv(name, [
+      12 | 0x8000,
+      [
+        [1, '07'],
+        [2, '0008'],
+      ],
+    ]);
     expect(rowOf(raw)).toEqual({ name: 'a', color: 7, weight: 8 });
     expect(encode(table, { name: 'a', color: 7, weight: 8 })).toEqual(raw);
   });
@@ -564,7 +613,17 @@ describe('a nest without an object of its own', () => {
   });
 
   test('keeps the place of its unknown attributes', () => {
-    const raw = tlv(name, [12 | 0x8000, [[1, '07'], [9, 'ff']]], [99, 'ee']);
+    const raw = tlv(
+      name,
+      [
+        12 | 0x8000,
+        [
+          [1, '07'],
+          [9, 'ff'],
+        ],
+      ],
+      [99, 'ee'],
+    );
     const value = rowOf(raw);
     expect(value).toEqual({
       name: 'a',
@@ -756,9 +815,21 @@ describe('a writer', () => {
   type Step = (writer: Writer) => void;
   const step: fc.Arbitrary<Step> = fc.oneof(
     fc.nat(255).map(v => (w: Writer) => w.u8(v)),
-    fc.tuple(fc.nat(0xffff), fc.boolean()).map(([v, e]) => (w: Writer) => w.u16(v, e)),
-    fc.tuple(fc.nat(), fc.boolean()).map(([v, e]) => (w: Writer) => w.u32(v, e)),
-    fc.tuple(fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }), fc.boolean()).map(([v, e]) => (w: Writer) => w.u64(v, e)),
+    fc.tuple(fc.nat(0xffff), fc.boolean()).map(
+      ([v, e]) =>
+        (w: Writer) =>
+          w.u16(v, e),
+    ),
+    fc.tuple(fc.nat(), fc.boolean()).map(
+      ([v, e]) =>
+        (w: Writer) =>
+          w.u32(v, e),
+    ),
+    fc.tuple(fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }), fc.boolean()).map(
+      ([v, e]) =>
+        (w: Writer) =>
+          w.u64(v, e),
+    ),
     fc.uint8Array({ maxLength: 50 }).map(v => (w: Writer) => w.raw(v)),
     fc.nat(20).map(v => (w: Writer) => w.zeros(v)),
     fc.string({ unit: 'grapheme' }).map(v => (w: Writer) => w.string(v)),

@@ -128,9 +128,7 @@ describe('a BatchError', () => {
   test('of one failure has its code', () => {
     const batch = new BatchError({ failures: [one], outcome: 'none', applied: [] });
     expect(batch).toMatchObject({ name: 'BatchError', code: 'EEXIST', outcome: 'none', applied: [] });
-    expect(batch.message).toBe(
-      '1 failed, applied: none. [3] EEXIST: file already exists, nftables.commit',
-    );
+    expect(batch.message).toBe('1 failed, applied: none. [3] EEXIST: file already exists, nftables.commit');
   });
 
   test('of several is an AggregateError that has each with its index', () => {

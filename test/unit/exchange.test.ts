@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { attributes, nested, NO_CONTEXT, opt, sourceOf, string, u32be, Writer } from '../../src/codec/index.ts';
+import { attributes, NO_CONTEXT, nested, opt, sourceOf, string, u32be, type Writer } from '../../src/codec/index.ts';
 import { DecodeError, NetlinkError, StateError } from '../../src/errors.ts';
 import {
   CTRL_ATTR_FAMILY_ID,
@@ -26,11 +26,11 @@ import {
   NLMSG_HDRLEN,
   verdictOf,
 } from '../../src/transport/index.ts';
-import { runAway, runNow, type Operation } from '../../src/transport/operation.ts';
+import { type Operation, runAway, runNow } from '../../src/transport/operation.ts';
 import { LOST } from '../../src/transport/wire.ts';
 import {
-  acknowledge,
   type Answer,
+  acknowledge,
   done,
   MemoryWire,
   message,
@@ -82,7 +82,9 @@ describe('a request', () => {
     const { exchange, wire, requests } = kernel(request => [acknowledge(request)]);
     expect(runNow(exchange.request(call({ name: 'a' })))).toBeUndefined();
     expect(requests()).toMatchObject([{ type: OBJECT, flags: NLM_F_REQUEST | NLM_F_ACK }]);
-    expect(table.read(sourceOf(requests()[0]!.payload), 0, requests()[0]!.payload.length, NO_CONTEXT)).toEqual({ name: 'a' });
+    expect(table.read(sourceOf(requests()[0]!.payload), 0, requests()[0]!.payload.length, NO_CONTEXT)).toEqual({
+      name: 'a',
+    });
     expect(wire.sentAway).toBe(0);
   });
 
@@ -102,7 +104,10 @@ describe('a request', () => {
 
   test('gives what is answered besides to its visitor, in order, and what the kernel says to nobody not at all', () => {
     const { exchange } = kernel(request => [
-      together(message(NLMSG_NOOP, 0, request.sequence, () => {}), thing(request, { name: 'one' })),
+      together(
+        message(NLMSG_NOOP, 0, request.sequence, () => {}),
+        thing(request, { name: 'one' }),
+      ),
       thing(request, { name: 'two' }),
       acknowledge(request),
     ]);
@@ -166,7 +171,10 @@ describe('the extended acknowledgement', () => {
   test('that points outside the message, or into the header, points at no field', () => {
     for (const offset of [0, 15]) {
       const { exchange } = kernel(request => [refuse(request, -22, { offset })]);
-      expect(caught(() => runNow(exchange.request(call(value)))), String(offset)).toMatchObject({ path: [] });
+      expect(
+        caught(() => runNow(exchange.request(call(value)))),
+        String(offset),
+      ).toMatchObject({ path: [] });
     }
     const { exchange } = kernel(request => [refuse(request, -22, { offset: 1e9 })]);
     expect(caught(() => runNow(exchange.request(call(value))))).toMatchObject({ code: 'EINVAL' });
@@ -238,7 +246,10 @@ describe('what can go wrong between the two', () => {
 
   test('an error of the socket, sending or receiving', () => {
     const receiving = kernel(() => [-9]);
-    expect(caught(() => runNow(receiving.exchange.request(call())))).toMatchObject({ code: 'EBADF', syscall: 'recvmsg' });
+    expect(caught(() => runNow(receiving.exchange.request(call())))).toMatchObject({
+      code: 'EBADF',
+      syscall: 'recvmsg',
+    });
     const sending = kernel(request => [acknowledge(request)]);
     sending.wire.sendError = -1;
     expect(caught(() => runNow(sending.exchange.request(call())))).toMatchObject({
@@ -265,7 +276,9 @@ describe('what can go wrong between the two', () => {
   });
 
   test('answers to an earlier request that gave up are not taken for this one', () => {
-    const { exchange, wire } = kernel((request, index) => (index === 0 ? [] : [thing(request, { name: 'new' }), acknowledge(request)]));
+    const { exchange, wire } = kernel((request, index) =>
+      index === 0 ? [] : [thing(request, { name: 'new' }), acknowledge(request)],
+    );
     caught(() => runNow(exchange.get(call(), read)));
     const [first] = wire.sent.flatMap(received);
     wire.push(thing(first!, { name: 'old' }), refuse(first!, -17));
@@ -356,7 +369,10 @@ describe('a dump', () => {
       expect(caught(() => runNow(exchange.dump(call(), read)))).toMatchObject({ code: 'EINVAL', kernelMessage: text });
     }
     const { exchange } = kernel(request => [part(request, 'a'), done(request.sequence, -12)]);
-    expect(caught(() => runNow(exchange.dump(call(), read)))).toMatchObject({ code: 'ENOMEM', kernelMessage: undefined });
+    expect(caught(() => runNow(exchange.dump(call(), read)))).toMatchObject({
+      code: 'ENOMEM',
+      kernelMessage: undefined,
+    });
   });
 
   test('without its end is no list', () => {
@@ -365,7 +381,13 @@ describe('a dump', () => {
   });
 
   test('of which parts were lost is no list, and is read to its end', () => {
-    const { exchange, wire } = kernel(request => [part(request, 'a'), LOST, part(request, 'c'), LOST, done(request.sequence)]);
+    const { exchange, wire } = kernel(request => [
+      part(request, 'a'),
+      LOST,
+      part(request, 'c'),
+      LOST,
+      done(request.sequence),
+    ]);
     expect(caught(() => runNow(exchange.dump(call(), read)))).toMatchObject({ code: 'ERR_REPLIES_LOST' });
     expect(wire.waiting).toBe(0);
   });
@@ -385,7 +407,9 @@ describe('a pipeline', () => {
     Array.from({ length: count }, (_, i) => call(value(i)));
 
   test('sends many messages in one datagram, of which the last is acknowledged', () => {
-    const { exchange, wire, requests } = kernel(request => ((request.flags & NLM_F_ACK) !== 0 ? [acknowledge(request)] : []));
+    const { exchange, wire, requests } = kernel(request =>
+      (request.flags & NLM_F_ACK) !== 0 ? [acknowledge(request)] : [],
+    );
     expect(runNow(exchange.pipeline(calls(5)))).toEqual({ failures: [], unknownFrom: undefined });
     expect(wire.sent).toHaveLength(1);
     expect(requests().map(({ flags }) => flags & NLM_F_ACK)).toEqual([0, 0, 0, 0, NLM_F_ACK]);
@@ -410,7 +434,12 @@ describe('a pipeline', () => {
     expect(result.unknownFrom).toBeUndefined();
     expect(result.failures.map(({ index }) => index)).toEqual(refusedIndexes);
     for (const { index, error } of result.failures) {
-      expect(error).toMatchObject({ code: 'EEXIST', subject: { name: `n${index}` }, path: ['name'], kernelMessage: `no ${index}` });
+      expect(error).toMatchObject({
+        code: 'EEXIST',
+        subject: { name: `n${index}` },
+        path: ['name'],
+        kernelMessage: `no ${index}`,
+      });
       expect(received(error.request!)).toHaveLength(1);
       expect(new TextDecoder().decode(error.request)).toContain(`n${index}`);
     }
@@ -421,9 +450,15 @@ describe('a pipeline', () => {
   test('is split before a datagram gets too large, and makes room for its answers', () => {
     const { exchange, wire, requests } = kernel(everyThird);
     const long = 'x'.repeat(63);
-    const big = attributes('BIG', Object.fromEntries(Array.from({ length: 30 }, (_, i) => [`f${i}`, opt(string(i + 1, 63))])));
+    const big = attributes(
+      'BIG',
+      Object.fromEntries(Array.from({ length: 30 }, (_, i) => [`f${i}`, opt(string(i + 1, 63))])),
+    );
     const value = Object.fromEntries(Array.from({ length: 30 }, (_, i) => [`f${i}`, long]));
-    const bigCalls = calls(100).map(each => ({ ...each, write: (writer: Writer) => big.write(writer, value as never, NO_CONTEXT) }));
+    const bigCalls = calls(100).map(each => ({
+      ...each,
+      write: (writer: Writer) => big.write(writer, value as never, NO_CONTEXT),
+    }));
     const result = runNow(exchange.pipeline(bigCalls));
     expect(result.failures).toHaveLength(33);
     expect(requests()).toHaveLength(100);
@@ -461,7 +496,10 @@ describe('a pipeline', () => {
 });
 
 describe('a transaction of foreign bytes', () => {
-  const bytes = together(message(1, 0, 7, () => {}), message(2, 0, 8, () => {}));
+  const bytes = together(
+    message(1, 0, 7, () => {}),
+    message(2, 0, 8, () => {}),
+  );
 
   test('gives every answer to its visitor until that is content', () => {
     const { exchange, wire } = kernel(request => [refuse(request, -17), acknowledge(request)]);
@@ -477,7 +515,9 @@ describe('a transaction of foreign bytes', () => {
     expect(runNow(some.exchange.transact(bytes, bytes.length, 2, () => false))).toBe('drained');
     const lost = kernel(request => [LOST, refuse(request, -17)]);
     const seen: number[] = [];
-    expect(runNow(lost.exchange.transact(bytes, bytes.length, 2, answer => seen.push(answer.sequence) > 99))).toBe('lost');
+    expect(runNow(lost.exchange.transact(bytes, bytes.length, 2, answer => seen.push(answer.sequence) > 99))).toBe(
+      'lost',
+    );
     expect(seen).toEqual([7, 8]);
   });
 
@@ -615,7 +655,9 @@ describe('a generic family', () => {
       ...(new TextDecoder().decode(request.payload).includes('bad') ? [refuse(request, -17)] : []),
       ...((request.flags & NLM_F_ACK) !== 0 ? [acknowledge(request)] : []),
     ]);
-    const result = runNow(family.pipeline([command({ name: 'good' }), command({ name: 'bad' }), command({ name: 'fine' })]));
+    const result = runNow(
+      family.pipeline([command({ name: 'good' }), command({ name: 'bad' }), command({ name: 'fine' })]),
+    );
     expect(result.failures.map(({ index, error }) => [index, error.code])).toEqual([[1, 'EEXIST']]);
     expect(wire.sent).toHaveLength(2);
   });

@@ -246,7 +246,10 @@ describe('an AbortSignal', () => {
 
   test('changes nothing once the bytes are under way: the promise says what became of them', async () => {
     const { things, wire } = world();
-    for (const [name, expected] of [['good', 'stored good'], ['bad', 'EEXIST']] as const) {
+    for (const [name, expected] of [
+      ['good', 'stored good'],
+      ['bad', 'EEXIST'],
+    ] as const) {
       const controller = new AbortController();
       const release = wire.hold();
       const promise = things.bulk(name, { signal: controller.signal }).catch((error: NetlinkError) => error.code);
@@ -308,7 +311,10 @@ describe('a closed handle', () => {
   });
 
   test('still learns what became of a call in flight, and lets go after it', async () => {
-    for (const [name, expected] of [['good', 'stored good'], ['bad', 'EEXIST']] as const) {
+    for (const [name, expected] of [
+      ['good', 'stored good'],
+      ['bad', 'EEXIST'],
+    ] as const) {
       const { things, wire } = world();
       const release = wire.hold();
       const inFlight = things.bulk(name).catch((error: NetlinkError) => error.code);

@@ -2,11 +2,11 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { fromHex, sourceOf, toHex, Writer } from '../../src/codec/index.ts';
 import { DecodeError } from '../../src/errors.ts';
-import { MESSAGES, type MessageName } from '../../src/nftables/message.ts';
 import { decodeMessage, encodeMessage, type NftMessage } from '../../src/nftables/index.ts';
+import { MESSAGES, type MessageName } from '../../src/nftables/message.ts';
 import { beginMessage, endMessage, NLMSG_HDRLEN, nfgenmsg } from '../../src/transport/index.ts';
-import { differenceOf } from '../conformance/tree.ts';
 import { type Tree, trees, writeTrees } from '../conformance/random-trees.ts';
+import { differenceOf } from '../conformance/tree.ts';
 
 const BODY = NLMSG_HDRLEN + nfgenmsg.size;
 const NAMES = Object.keys(MESSAGES) as MessageName[];
@@ -45,7 +45,7 @@ describe('nothing is lost', () => {
         }
         const after = encodeMessage(decoded);
         expect(differenceOf(before.subarray(BODY), after.subarray(BODY))).toBeUndefined();
-        expect(decodeMessage(after).object).toEqual(decoded.object);
+        expect(toHex(encodeMessage(decodeMessage(after)))).toBe(toHex(after));
       }),
       { numRuns: 3000 },
     );
@@ -113,7 +113,11 @@ describe('nothing is lost', () => {
 });
 
 describe('expressions', () => {
-  const rule = (expression: object): NftMessage => ({ type: 'newrule', family: 'ip', object: { expressions: [expression] } });
+  const rule = (expression: object): NftMessage => ({
+    type: 'newrule',
+    family: 'ip',
+    object: { expressions: [expression] },
+  });
 
   it.each([
     { bitwise: { sourceRegister: 1, register: 1, length: 4, op: 'xor', secondSourceRegister: 2 } },
@@ -177,6 +181,6 @@ describe('expressions', () => {
   });
 
   it('sends notrack without data, as libnftnl and the kernel do', () => {
-    expect(attributesOf(rule({ notrack: {} }))).toBe('180004801400018010000100' + '6e6f747261636b00'.padEnd(24, '0').slice(0, 0) + '6e6f747261636b00');
+    expect(attributesOf(rule({ notrack: {} }))).toBe('14000480' + '10000180' + '0c000100' + '6e6f747261636b00');
   });
 });

@@ -5,8 +5,17 @@ import { type Logger, Observer, REQUEST_CHANNEL, type RequestTrace } from '../..
 import { type Call, Exchange, verdictOf } from '../../src/transport/index.ts';
 import { runAway, runNow } from '../../src/transport/operation.ts';
 import { LOST } from '../../src/transport/wire.ts';
-import { acknowledge, type Answer, done, MemoryWire, message, type Received, received, refuse } from '../support/memory-wire.ts';
 import { runScript } from '../support/compiled.ts';
+import {
+  type Answer,
+  acknowledge,
+  done,
+  MemoryWire,
+  message,
+  type Received,
+  received,
+  refuse,
+} from '../support/memory-wire.ts';
 
 const SECRET = 'a prefix that nobody may see';
 const call = (extra: Partial<Call> = {}): Call => ({
@@ -98,7 +107,11 @@ describe('a logger', () => {
     const log = logger();
     caught(() => runNow(kernel(() => [LOST], log).exchange.request(call())));
     expect(log.lines).toMatchObject([
-      { level: 'warn', fields: { operation: 'things.add', netns: 4026531840 }, message: 'answers of the kernel were lost' },
+      {
+        level: 'warn',
+        fields: { operation: 'things.add', netns: 4026531840 },
+        message: 'answers of the kernel were lost',
+      },
       { level: 'debug', fields: { code: 'ERR_REPLIES_LOST' }, message: 'netlink request refused' },
     ]);
   });

@@ -188,7 +188,12 @@ describe('the queues of a thread', () => {
     expect(acquireQueue(1, 'ipvs')).toBe(a);
     expect(acquireQueue(2, 'ipvs')).not.toBe(a);
     expect(acquireQueue(1, 'nftables')).not.toBe(a);
-    for (const [inode, subsystem] of [[1, 'ipvs'], [1, 'ipvs'], [2, 'ipvs'], [1, 'nftables']] as const)
+    for (const [inode, subsystem] of [
+      [1, 'ipvs'],
+      [1, 'ipvs'],
+      [2, 'ipvs'],
+      [1, 'nftables'],
+    ] as const)
       releaseQueue(inode, subsystem);
   });
 

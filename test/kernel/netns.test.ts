@@ -1,0 +1,737 @@
+import { execFileSync, spawn } from 'node:child_process';
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { Worker } from 'node:worker_threads';
+import { afterAll, afterEach, describe, expect, test, vi } from 'vitest';
+import { NetNsError } from '../../src/errors.ts';
+import { ffi } from '../../src/ffi/index.ts';
+import { Ipvs } from '../../src/ipvs/ipvs.ts';
+import { NetNs, type NetNsReference } from '../../src/netns/index.ts';
+import { openOfPidfd } from '../../src/netns/process.ts';
+import { Nflog } from '../../src/nflog/index.ts';
+import { Nftables, Transaction } from '../../src/nftables/index.ts';
+import { Links } from '../../src/rtnetlink/index.ts';
+import { NETLINK_ROUTE } from '../../src/transport/constants.ts';
+import { NetlinkSocket } from '../../src/transport/index.ts';
+import { compiledSources, evaluate } from '../support/compiled.ts';
+import { kernelSuite } from '../support/where.ts';
+
+const here = () => fs.readlinkSync('/proc/thread-self/ns/net');
+const inodeOf = (link: string) => Number(/^net:\[(\d+)\]$/.exec(link)?.[1]);
+const descriptors = () => fs.readdirSync('/proc/self/fd').length;
+
+const cleanUps: (() => void)[] = [];
+afterEach(() => {
+  for (const cleanUp of cleanUps.splice(0).reverse()) cleanUp();
+});
+
+function make(): NetNs {
+  const netns = NetNs.create();
+  cleanUps.push(() => netns.close());
+  return netns;
+}
+
+/** A process that lives in a namespace until the test is over. */
+function inhabitant(netns: NetNs): { pid: number; end: () => Promise<void> } {
+  const child = netns.run(() => spawn('sleep', ['1000'], { stdio: 'ignore' }));
+  cleanUps.push(() => void child.kill('SIGKILL'));
+  const ended = new Promise<void>(resolve => child.once('exit', () => resolve()));
+  const end = () => {
+    child.kill('SIGKILL');
+    return ended;
+  };
+  return { pid: child.pid!, end };
+}
+
+function scratch(): string {
+  const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'netns-'));
+  cleanUps.push(() => fs.rmSync(directory, { recursive: true }));
+  return directory;
+}
+
+let names = 0;
+/** A name under /run/netns that the test's end takes away. */
+function freshName(): string {
+  const name = `netsteer-${process.pid}-${names++}`;
+  cleanUps.push(() => {
+    try {
+      execFileSync('umount', ['-l', `/run/netns/${name}`], { stdio: 'ignore' });
+    } catch {}
+    fs.rmSync(`/run/netns/${name}`, { force: true });
+  });
+  return name;
+}
+
+function caught(run: () => unknown): Error & Record<string, unknown> {
+  try {
+    run();
+  } catch (error) {
+    return error as Error & Record<string, unknown>;
+  }
+  throw new Error('nothing was thrown');
+}
+
+const home = here();
+
+kernelSuite('a namespace', () => {
+  afterAll(() => expect(here()).toBe(home));
+
+  describe('opened', () => {
+    test('by each of its references is the same', () => {
+      const netns = make();
+      const { pid } = inhabitant(netns);
+      const pidfd = ffi().pidfdOpen(pid);
+      cleanUps.push(() => fs.closeSync(pidfd));
+      const fd = fs.openSync(`/proc/${pid}/ns/net`, 'r');
+      cleanUps.push(() => fs.closeSync(fd));
+      const name = freshName();
+      netns.pin(name);
+      const link = path.join(scratch(), 'link');
+      fs.symlinkSync(`/proc/${pid}/ns/net`, link);
+      const references: NetNsReference[] = [
+        { pid },
+        { pidfd },
+        { path: `/proc/${pid}/ns/net` },
+        { path: `/proc/${pid}/task/${pid}/ns/net` },
+        { path: link },
+        { path: `/run/netns/${name}` },
+        { name },
+        { fd },
+      ];
+      for (const reference of references) {
+        const opened = NetNs.open(reference);
+        cleanUps.push(() => opened.close());
+        expect(opened.equals(netns), JSON.stringify(reference)).toBe(true);
+        expect(opened.run(here), JSON.stringify(reference)).toBe(netns.run(here));
+      }
+    });
+
+    test('leaves a descriptor or pidfd that was given to its owner', () => {
+      const netns = make();
+      const { pid } = inhabitant(netns);
+      const fd = fs.openSync(`/proc/${pid}/ns/net`, 'r');
+      const pidfd = ffi().pidfdOpen(pid);
+      NetNs.open({ fd }).close();
+      NetNs.open({ pidfd }).close();
+      expect(fs.fstatSync(fd).ino).toBe(netns.inode);
+      fs.closeSync(fd);
+      fs.closeSync(pidfd);
+    });
+
+    test('has the inode that everybody shows', () => {
+      const netns = make();
+      const { pid } = inhabitant(netns);
+      expect(netns.inode).toBe(inodeOf(fs.readlinkSync(`/proc/${pid}/ns/net`)));
+      expect(netns.device).toBe(fs.statSync('/proc/self/ns/net').dev);
+      expect(netns.equals(make())).toBe(false);
+      expect(NetNs.home().inode).toBe(inodeOf(home));
+      expect(NetNs.home()).toBe(NetNs.home());
+      expect(netns.equals(NetNs.home())).toBe(false);
+    });
+
+    test('is not inherited by the programs that are started', () => {
+      const netns = make();
+      const listing = execFileSync('sh', ['-c', 'ls -l /proc/self/fd'], { encoding: 'utf8' });
+      expect(listing).not.toContain(`net:[${netns.inode}]`);
+    });
+  });
+
+  describe('that cannot be opened', () => {
+    test('is an error of its own for each reason, and leaves no descriptor', async () => {
+      const netns = make();
+      const directory = scratch();
+      const fifo = path.join(directory, 'fifo');
+      execFileSync('mkfifo', [fifo]);
+      const plain = path.join(directory, 'plain');
+      fs.writeFileSync(plain, '');
+      const link = path.join(directory, 'link');
+      fs.symlinkSync(plain, link);
+      const dangling = path.join(directory, 'dangling');
+      fs.symlinkSync(path.join(directory, 'nothing'), dangling);
+      const dead = inhabitant(netns);
+      await dead.end();
+      const fd = fs.openSync(plain, 'r');
+      cleanUps.push(() => fs.closeSync(fd));
+      const cases: [NetNsReference, string][] = [
+        [{ path: plain }, 'ERR_NOT_A_NETNS'],
+        [{ path: link }, 'ERR_NOT_A_NETNS'],
+        [{ path: fifo }, 'ERR_NOT_A_NETNS'],
+        [{ path: directory }, 'ERR_NOT_A_NETNS'],
+        [{ path: '/dev/null' }, 'ERR_NOT_A_NETNS'],
+        [{ path: '/proc/self/ns/mnt' }, 'ERR_NOT_A_NETNS'],
+        [{ fd }, 'ERR_NOT_A_NETNS'],
+        [{ path: dangling }, 'ENOENT'],
+        [{ path: path.join(directory, 'nothing') }, 'ENOENT'],
+        [{ path: `${plain}/below` }, 'ENOTDIR'],
+        [{ path: '' }, 'ENOENT'],
+        [{ name: `netsteer-${process.pid}-no-such-name` }, 'ENOENT'],
+        [{ fd: 0x7fffffff }, 'ENOENT'],
+        [{ pid: dead.pid }, 'ESRCH'],
+        [{ pid: 0x7fffffff }, 'ESRCH'],
+        [{ pidfd: fd }, 'ERR_NOT_A_PIDFD'],
+        [{ pidfd: 0x7fffffff }, 'EBADF'],
+      ];
+      const before = descriptors();
+      for (const [reference, code] of cases) {
+        const error = caught(() => NetNs.open(reference));
+        expect(error, JSON.stringify(reference)).toBeInstanceOf(NetNsError);
+        expect(error.code, JSON.stringify(reference)).toBe(code);
+      }
+      expect(descriptors()).toBe(before);
+    });
+
+    test('because its mount is gone is explained', () => {
+      const plain = path.join(scratch(), 'plain');
+      fs.writeFileSync(plain, '');
+      expect(caught(() => NetNs.open({ path: plain })).message).toContain('a bind mount that is gone');
+    });
+
+    test.each([
+      [undefined, 'TypeError'],
+      [null, 'TypeError'],
+      [5, 'TypeError'],
+      [{}, 'TypeError'],
+      [{ pid: 1, path: '/proc/1/ns/net' }, 'TypeError'],
+      [{ container: 'web1' }, 'TypeError'],
+      [{ pid: '1' }, 'TypeError pid'],
+      [{ pid: undefined }, 'TypeError pid'],
+      [{ pid: 0 }, 'RangeError pid'],
+      [{ pid: -1 }, 'RangeError pid'],
+      [{ pid: 1.5 }, 'RangeError pid'],
+      [{ pid: 2 ** 31 }, 'RangeError pid'],
+      [{ fd: -1 }, 'RangeError fd'],
+      [{ pidfd: Number.NaN }, 'RangeError pidfd'],
+      [{ path: 5 }, 'TypeError path'],
+      [{ name: 5 }, 'TypeError name'],
+      [{ name: '' }, 'RangeError name'],
+      [{ name: '..' }, 'RangeError name'],
+      [{ name: 'a/b' }, 'RangeError name'],
+      [{ name: '../../etc/passwd' }, 'RangeError name'],
+      [{ name: 'a\0b' }, 'RangeError name'],
+    ])('because %j names none', (reference, expected) => {
+      const error = caught(() => NetNs.open(reference as unknown as NetNsReference));
+      expect(`${error.constructor.name} ${error.attribute}`.trim()).toBe(expected);
+    });
+
+    test('because the process has ended and nobody has noticed: a zombie', async () => {
+      // The shell becomes a program that never asks what became of its child.
+      const parent = spawn('sh', ['-c', 'sleep 1000 & echo $!; exec sleep 1000'], {
+        stdio: ['ignore', 'pipe', 'ignore'],
+      });
+      cleanUps.push(() => void parent.kill('SIGKILL'));
+      const zombie = Number(await new Promise<Buffer>(resolve => parent.stdout.once('data', resolve)));
+      await vi.waitUntil(() => fs.readFileSync(`/proc/${parent.pid}/comm`, 'utf8') === 'sleep\n', { timeout: 50_000 });
+      process.kill(zombie, 'SIGKILL');
+      await vi.waitUntil(() => /\) Z /.test(fs.readFileSync(`/proc/${zombie}/stat`, 'utf8')), { timeout: 50_000 });
+      expect(caught(() => NetNs.open({ pid: zombie }))).toMatchObject({ code: 'ESRCH' });
+    });
+
+    test('because its number means another process by now', async () => {
+      const parent = spawn('sh', ['-c', 'sleep 1000 & echo $!; wait; sleep 1000'], {
+        stdio: ['ignore', 'pipe', 'ignore'],
+      });
+      cleanUps.push(() => void parent.kill('SIGKILL'));
+      const pid = Number(await new Promise<Buffer>(resolve => parent.stdout.once('data', resolve)));
+      const pidfd = ffi().pidfdOpen(pid);
+      cleanUps.push(() => fs.closeSync(pidfd));
+      const before = descriptors();
+      // Between the look at the pidfd and the opening of the file the process ends, and its number is given to another.
+      const meanwhile = Object.create(ffi(), {
+        open: {
+          value: (file: string, flags: number) => {
+            expect(file).toBe(`/proc/${pid}/ns/net`);
+            process.kill(pid, 'SIGKILL');
+            while (!fs.readFileSync(`/proc/self/fdinfo/${pidfd}`, 'utf8').includes('Pid:\t-1'));
+            return ffi().open('/proc/self/ns/net', flags);
+          },
+        },
+        close: { value: (fd: number) => ffi().close(fd) },
+      });
+      expect(caught(() => openOfPidfd(meanwhile, pidfd))).toMatchObject({ code: 'ESRCH' });
+      expect(descriptors()).toBe(before);
+      expect(caught(() => NetNs.open({ pidfd }))).toMatchObject({ code: 'ESRCH' });
+    });
+  });
+
+  describe('run', () => {
+    test('runs inside, returns what the function returns, and comes back', () => {
+      const netns = make();
+      expect(netns.run(() => inodeOf(here()))).toBe(netns.inode);
+      expect(here()).toBe(home);
+    });
+
+    test('comes back when the function throws', () => {
+      const error = new Error('broken');
+      const run = () =>
+        make().run(() => {
+          throw error;
+        });
+      expect(caught(run)).toBe(error);
+      expect(here()).toBe(home);
+    });
+
+    test('refuses a promise, whatever becomes of it', async () => {
+      const netns = make();
+      const unhandled: unknown[] = [];
+      const listen = (reason: unknown) => void unhandled.push(reason);
+      process.on('unhandledRejection', listen);
+      // biome-ignore lint/suspicious/noThenProperty: what only looks like a promise is refused as well
+      const thenable = () => ({ then: () => {} });
+      for (const inside of [async () => {}, () => Promise.reject(new Error('late')), thenable]) {
+        const error = caught(() => netns.run(inside as () => unknown));
+        expect(error).toBeInstanceOf(TypeError);
+        expect(error.code).toBe('ERR_ASYNC_IN_NETNS');
+        expect(here()).toBe(home);
+      }
+      await new Promise(resolve => setImmediate(resolve));
+      process.off('unhandledRejection', listen);
+      expect(unhandled).toEqual([]);
+    });
+
+    test('wants a function', () => {
+      expect(caught(() => make().run('ls' as never))).toBeInstanceOf(TypeError);
+    });
+
+    test('starts the processes that are spawned in it inside', async () => {
+      const netns = make();
+      const link = netns.run(() => execFileSync('readlink', ['/proc/self/ns/net'], { encoding: 'utf8' }));
+      expect(inodeOf(link.trim())).toBe(netns.inode);
+      const { pid } = inhabitant(netns);
+      expect(inodeOf(fs.readlinkSync(`/proc/${pid}/ns/net`))).toBe(netns.inode);
+      expect(execFileSync('readlink', ['/proc/self/ns/net'], { encoding: 'utf8' }).trim()).toBe(home);
+    });
+
+    test('may be nested, and closed from within', () => {
+      const outer = NetNs.create();
+      const inner = NetNs.create();
+      const seen = outer.run(() => {
+        outer.close();
+        inner.run(() => inner.close());
+        // Takes the numbers that were just given back, if they were.
+        const other = make();
+        return [other.run(() => inodeOf(here())) === other.inode, inodeOf(here()) === outer.inode];
+      });
+      expect(seen).toEqual([true, true]);
+      expect(here()).toBe(home);
+      expect(caught(() => outer.run(here)).code).toBe('ERR_CLOSED');
+    });
+
+    test('home runs at home, also from inside another', () => {
+      expect(NetNs.home().run(here)).toBe(home);
+      expect(make().run(() => NetNs.home().run(here))).toBe(home);
+    });
+  });
+
+  describe('handles of subsystems', () => {
+    const table = (name: string) => new Transaction().add({ table: { family: 'ip', name } });
+    const tables = (netns: NetNs) => {
+      const nft = Nftables.open({ netns });
+      try {
+        return nft.sync.tables().map(({ name }) => name);
+      } finally {
+        nft.close();
+      }
+    };
+
+    test('program the namespace that they were opened with, from wherever they are used', () => {
+      const [a, b] = [make(), make()];
+      const nft = b.run(() => Nftables.open({ netns: a }));
+      cleanUps.push(() => nft.close());
+      nft.sync.commit(table('outside'));
+      b.run(() => nft.sync.commit(table('inside')));
+      expect(tables(a)).toEqual(['outside', 'inside']);
+      expect(tables(b)).toEqual([]);
+    });
+
+    test('without a namespace are at home, also where they are opened inside another', () => {
+      const netns = make();
+      // Each namespace lists the ports of its own sockets.
+      const ports = (where: NetNs) =>
+        where
+          .readFile('/proc/net/netlink')
+          .split('\n')
+          .slice(1)
+          .map(line => Number(line.split(/\s+/)[2]));
+      const open = (options: object) => {
+        const socket = netns.run(() => new NetlinkSocket({ protocol: NETLINK_ROUTE, ...options }));
+        cleanUps.push(() => void socket.close());
+        return socket.port;
+      };
+      const atHome = open({});
+      const inside = open({ netns });
+      expect([ports(NetNs.home()).includes(atHome), ports(netns).includes(atHome)]).toEqual([true, false]);
+      expect([ports(NetNs.home()).includes(inside), ports(netns).includes(inside)]).toEqual([false, true]);
+    });
+
+    test('keep working when the namespace is closed, and keep it alive', () => {
+      const netns = NetNs.create();
+      const nft = Nftables.open({ netns });
+      cleanUps.push(() => nft.close());
+      netns.close();
+      nft.sync.commit(table('kept'));
+      expect(nft.sync.tables().map(({ name }) => name)).toEqual(['kept']);
+    });
+
+    test('refuse a namespace that is undefined or none, and do not take home instead', () => {
+      const opens = {
+        nftables: (netns: never) => Nftables.open({ netns }),
+        ipvs: (netns: never) => Ipvs.open({ netns }),
+        rtnetlink: (netns: never) => Links.open({ netns }),
+        nflog: (netns: never) => Nflog.open({ netns, groups: [] }),
+      };
+      const before = descriptors();
+      for (const [name, open] of Object.entries(opens)) {
+        const error = caught(() => open(undefined as never));
+        expect(error, name).toBeInstanceOf(TypeError);
+        expect(error, name).toMatchObject({ code: 'ERR_NETNS_UNDEFINED', attribute: 'netns' });
+        for (const other of [null, {}, 5, '/proc/1/ns/net'])
+          expect(
+            caught(() => open(other as never)),
+            name,
+          ).toMatchObject({ code: 'ERR_INVALID_ARG_TYPE', attribute: 'netns' });
+      }
+      expect(descriptors()).toBe(before);
+    });
+
+    test('refuse a namespace that is closed', () => {
+      const netns = NetNs.create();
+      netns.close();
+      expect(caught(() => Nftables.open({ netns })).code).toBe('ERR_CLOSED');
+    });
+  });
+
+  describe('sysctls', () => {
+    test('are those of the namespace', () => {
+      const [a, b] = [make(), make()];
+      const before = NetNs.home().sysctl.get('net.ipv4.ip_forward');
+      expect(a.sysctl.get('net.ipv4.conf.lo.forwarding')).toBe('0');
+      a.sysctl.set('net.ipv4.conf.lo.forwarding', true);
+      expect(a.sysctl.get('net.ipv4.conf.lo.forwarding')).toBe('1');
+      expect(b.sysctl.get('net.ipv4.conf.lo.forwarding')).toBe('0');
+      a.sysctl.set('net.ipv4.conf.lo.forwarding', 0);
+      expect(a.sysctl.get('net.ipv4.conf.lo.forwarding')).toBe('0');
+      a.sysctl.set('net.ipv4.ip_local_port_range', '20000 30000');
+      expect(a.sysctl.get('net.ipv4.ip_local_port_range').split(/\s+/)).toEqual(['20000', '30000']);
+      expect(NetNs.home().sysctl.get('net.ipv4.ip_forward')).toBe(before);
+      expect(here()).toBe(home);
+    });
+
+    test('of a device whose name has a dot are written with a slash', () => {
+      const netns = make();
+      const links = Links.open({ netns });
+      cleanUps.push(() => links.close());
+      links.sync.createVeth({ name: 'eth0.1', peer: { name: 'peer' } });
+      netns.sysctl.set('net.ipv4.conf.eth0/1.forwarding', 1);
+      expect(netns.sysctl.get('net.ipv4.conf.eth0/1.forwarding')).toBe('1');
+      expect(netns.sysctl.get('net.ipv4.conf.peer.forwarding')).toBe('0');
+    });
+
+    test.each([
+      'kernel.hostname',
+      'net',
+      '',
+      'net..ipv4',
+      'net.',
+      '.net',
+      'net.//.kernel.hostname',
+      'net.ipv4.a\0',
+      '/proc/sys/net/ipv4/ip_forward',
+    ])('are not %j: only what belongs to a namespace', name => {
+      const { sysctl } = make();
+      for (const use of [() => sysctl.get(name), () => sysctl.set(name, 1)])
+        expect(caught(use)).toMatchObject({ code: 'ERR_OUT_OF_RANGE', attribute: 'name' });
+    });
+
+    test('that do not exist, or do not take the value, say so', () => {
+      const { sysctl } = make();
+      expect(caught(() => sysctl.get('net.ipv4.no_such_thing'))).toMatchObject({ name: 'NetNsError', code: 'ENOENT' });
+      expect(caught(() => sysctl.set('net.ipv4.no_such_thing', 1))).toMatchObject({
+        name: 'NetNsError',
+        code: 'ENOENT',
+      });
+      expect(caught(() => sysctl.set('net.ipv4.ip_forward', 'perhaps'))).toMatchObject({ code: 'EINVAL' });
+      expect(caught(() => sysctl.get('net.ipv4'))).toMatchObject({ code: 'EISDIR' });
+      expect(here()).toBe(home);
+    });
+
+    test('take text, numbers and booleans, and nothing else', () => {
+      const { sysctl } = make();
+      for (const value of [undefined, null, {}, [1], 1n])
+        expect(caught(() => sysctl.set('net.ipv4.ip_forward', value as never))).toMatchObject({
+          code: 'ERR_INVALID_ARG_TYPE',
+          attribute: 'value',
+        });
+      expect(caught(() => sysctl.get(5 as never))).toBeInstanceOf(TypeError);
+    });
+  });
+
+  describe('files', () => {
+    test('show what the namespace has', () => {
+      const netns = make();
+      expect(netns.readFile('/proc/net/dev')).toMatch(/^\s+lo:/m);
+      expect(netns.readFile('/proc/net/dev').trim().split('\n')).toHaveLength(3);
+      expect(netns.readFile('/proc/sys/net/ipv4/ip_forward')).toBe(`${netns.sysctl.get('net.ipv4.ip_forward')}\n`);
+      expect(NetNs.home().readFile('/proc/net/dev')).toBe(fs.readFileSync('/proc/net/dev', 'utf8'));
+    });
+
+    test.each([
+      '/etc/passwd',
+      '/proc/net',
+      '/proc/net/',
+      '/proc/net/../1/environ',
+      '/proc/net/../environ',
+      '/proc/net/a/../../x',
+      '/proc/sys/net/../kernel/hostname',
+      '/proc/net/./dev',
+      '/proc/sys/kernel/hostname',
+      '/proc/1/net/dev',
+      'proc/net/dev',
+      '',
+    ])('outside /proc/net and /proc/sys/net are not read: %j', file =>
+      expect(caught(() => make().readFile(file))).toMatchObject({ attribute: 'path', code: 'ERR_OUT_OF_RANGE' }),
+    );
+
+    test('that do not exist say so', () => {
+      expect(caught(() => make().readFile('/proc/net/no_such_file'))).toMatchObject({
+        name: 'NetNsError',
+        code: 'ENOENT',
+      });
+      expect(here()).toBe(home);
+    });
+  });
+
+  describe('names', () => {
+    test('are those of `ip netns`, both ways', () => {
+      const netns = make();
+      const [mine, theirs] = [freshName(), freshName()];
+      netns.pin(mine);
+      execFileSync('ip', ['netns', 'add', theirs]);
+      const listed = execFileSync('ip', ['netns', 'list'], { encoding: 'utf8' })
+        .split('\n')
+        .map(line => line.split(' ')[0]);
+      expect(listed).toEqual(expect.arrayContaining([mine, theirs]));
+      expect(NetNs.list()).toEqual(expect.arrayContaining([mine, theirs]));
+      expect(NetNs.list()).toEqual([...NetNs.list()].sort());
+      const inside = execFileSync('ip', ['netns', 'exec', mine, 'readlink', '/proc/self/ns/net'], { encoding: 'utf8' });
+      expect(inodeOf(inside.trim())).toBe(netns.inode);
+      const opened = NetNs.open({ name: theirs });
+      cleanUps.push(() => opened.close());
+      opened.unpin(theirs);
+      expect(NetNs.list()).not.toContain(theirs);
+      expect(fs.existsSync(`/run/netns/${theirs}`)).toBe(false);
+    });
+
+    test('keep a namespace alive without a process or a handle', () => {
+      const netns = NetNs.create();
+      const { inode } = netns;
+      const name = freshName();
+      netns.pin(name);
+      netns.close();
+      const again = NetNs.open({ name });
+      cleanUps.push(() => again.close());
+      expect(again.inode).toBe(inode);
+      again.unpin(name);
+      expect(NetNs.list()).not.toContain(name);
+      expect(again.run(() => inodeOf(here()))).toBe(inode);
+    });
+
+    test('are taken once', () => {
+      const [a, b] = [make(), make()];
+      const name = freshName();
+      a.pin(name);
+      expect(caught(() => b.pin(name))).toMatchObject({ name: 'NetNsError', code: 'EEXIST' });
+      const opened = NetNs.open({ name });
+      cleanUps.push(() => opened.close());
+      expect(opened.equals(a)).toBe(true);
+    });
+
+    test('all go with unpin() without one, and only the own', () => {
+      const [a, b] = [make(), make()];
+      const [first, second, other] = [freshName(), freshName(), freshName()];
+      a.pin(first);
+      a.pin(second);
+      b.pin(other);
+      a.unpin();
+      expect(NetNs.list().filter(name => [first, second, other].includes(name))).toEqual([other]);
+      expect(() => a.unpin()).not.toThrow();
+    });
+
+    test('that are plain files are none, and can be taken away', () => {
+      const netns = make();
+      const name = freshName();
+      // The directory is there from the first pin on.
+      netns.pin(freshName());
+      fs.writeFileSync(`/run/netns/${name}`, '');
+      expect(NetNs.list()).not.toContain(name);
+      expect(caught(() => NetNs.open({ name }))).toMatchObject({ code: 'ERR_NOT_A_NETNS' });
+      netns.unpin(name);
+      expect(fs.existsSync(`/run/netns/${name}`)).toBe(false);
+    });
+
+    test('that are not there, or could not be file names, are refused', () => {
+      const netns = make();
+      expect(caught(() => netns.unpin(freshName()))).toMatchObject({ name: 'NetNsError', code: 'ENOENT' });
+      for (const bad of ['', '.', 'a/b', 5, null]) {
+        expect(
+          caught(() => netns.pin(bad as string)),
+          String(bad),
+        ).toMatchObject({ attribute: 'name' });
+        expect(
+          caught(() => netns.unpin(bad as string)),
+          String(bad),
+        ).toMatchObject({ attribute: 'name' });
+      }
+    });
+  });
+
+  describe('closed', () => {
+    test('refuses everything but its identity, and may be closed again', async () => {
+      const netns = NetNs.create();
+      const { inode } = netns;
+      netns.close();
+      netns.close();
+      await netns[Symbol.asyncDispose]();
+      netns[Symbol.dispose]();
+      const uses = [
+        () => netns.run(() => 1),
+        () => netns.sysctl.get('net.ipv4.ip_forward'),
+        () => netns.sysctl.set('net.ipv4.ip_forward', 1),
+        () => netns.readFile('/proc/net/dev'),
+        () => netns.pin('netsteer-closed'),
+      ];
+      for (const use of uses) expect(caught(use).code).toBe('ERR_CLOSED');
+      expect(netns.inode).toBe(inode);
+    });
+
+    test('home goes on', () => {
+      NetNs.home().close();
+      expect(NetNs.home().run(here)).toBe(home);
+      expect(make().run(here)).not.toBe(home);
+    });
+  });
+
+  describe('without the right to it', () => {
+    const nobody = { uid: 65534, gid: 65534 };
+    const report = `
+      import { NetNs } from './netns/index.js';
+      import { Nftables, Transaction } from './nftables/index.js';
+      import { isPermission } from './errors.js';
+      const results = {};
+      const attempt = (name, run) => {
+        try { results[name] = ['done', run()]; }
+        catch (error) { results[name] = [error.name, error.code, error.hint ?? '', isPermission(error)]; }
+      };`;
+
+    test("another user's process cannot be asked, a file may be opened and not entered, and none can be made", () => {
+      const netns = make();
+      const { pid } = inhabitant(netns);
+      const name = freshName();
+      netns.pin(name);
+      const results = evaluate(
+        `${report}
+        attempt('pid', () => NetNs.open({ pid: ${pid} }));
+        attempt('path', () => NetNs.open({ path: '/proc/${pid}/ns/net' }));
+        attempt('enter', () => NetNs.open({ name: '${name}' }).run(() => 'inside'));
+        attempt('create', () => NetNs.create());
+        attempt('pin', () => NetNs.home().pin('netsteer-nobody'));
+        attempt('sysctl', () => NetNs.home().sysctl.set('net.ipv4.ip_forward', 1));
+        attempt('home', () => NetNs.home().run(() => 'at home'));
+        const nft = Nftables.open();
+        attempt('commit', () => nft.sync.commit(new Transaction().add({ table: { family: 'ip', name: 'x' } })));
+        console.log(JSON.stringify(results));`,
+        nobody,
+      );
+      expect(results).toEqual({
+        pid: ['NetNsError', 'EACCES', expect.stringContaining('CAP_SYS_PTRACE'), true],
+        path: ['NetNsError', 'EACCES', '', true],
+        enter: ['NetNsError', 'EPERM', expect.stringContaining('CAP_SYS_ADMIN'), true],
+        create: ['NetNsError', 'EPERM', expect.stringContaining('CAP_SYS_ADMIN'), true],
+        pin: ['NetNsError', expect.stringMatching(/^E(PERM|ACCES)$/), '', true],
+        sysctl: ['NetNsError', 'EACCES', '', true],
+        home: ['done', 'at home'],
+        commit: ['NetlinkError', 'EPERM', expect.stringContaining('CAP_NET_ADMIN'), true],
+      });
+    });
+  });
+
+  describe('and threads', () => {
+    test('those of the pool stay at home when they are first needed inside', () => {
+      const netns = make();
+      const name = freshName();
+      netns.pin(name);
+      const result = evaluate(`
+        import fs from 'node:fs';
+        import dns from 'node:dns';
+        import crypto from 'node:crypto';
+        import { NetNs } from './netns/index.js';
+        import { ffi } from './ffi/index.js';
+        const netns = NetNs.open({ name: '${name}' });
+        const threads = () => fs.readdirSync('/proc/self/task').map(tid => fs.readlinkSync('/proc/self/task/' + tid + '/ns/net'));
+        const pending = netns.run(() => [
+          new Promise(done => fs.readFile('/etc/passwd', done)),
+          new Promise(done => dns.lookup('localhost', done)),
+          new Promise(done => crypto.pbkdf2('a', 'b', 1, 8, 'sha1', done)),
+          ffi().closeOffThread(fs.openSync('/dev/null')),
+        ].map(promise => ({ promise })));
+        await Promise.all(pending.map(({ promise }) => promise));
+        const inside = netns.run(() => threads().filter(link => link.includes(netns.inode)).length);
+        const after = threads();
+        console.log(JSON.stringify({ inside, threads: after.length, homes: [...new Set(after)] }));`) as {
+        inside: number;
+        threads: number;
+        homes: string[];
+      };
+      expect(result.homes).toEqual([home]);
+      expect(result.threads).toBeGreaterThan(4);
+      // Only the thread that is inside is inside.
+      expect(result.inside).toBe(1);
+    });
+
+    test('a Worker enters and leaves on its own', async () => {
+      const [a, b] = [make(), make()];
+      const name = freshName();
+      a.pin(name);
+      const signals = new Int32Array(new SharedArrayBuffer(8));
+      const worker = new Worker(
+        `const { workerData, parentPort } = require('node:worker_threads');
+         const fs = require('node:fs');
+         import(workerData.module).then(({ NetNs }) => {
+           const here = () => fs.readlinkSync('/proc/thread-self/ns/net');
+           const { signals } = workerData;
+           const home = NetNs.home().inode;
+           const inside = NetNs.open({ name: workerData.name }).run(() => {
+             Atomics.store(signals, 0, 1);
+             Atomics.notify(signals, 0);
+             Atomics.wait(signals, 1, 0);
+             return here();
+           });
+           parentPort.postMessage({ home, inside, after: here(), devices: NetNs.open({ name: workerData.name }).readFile('/proc/net/dev') });
+         });`,
+        {
+          eval: true,
+          workerData: { module: pathToFileURL(path.join(compiledSources(), 'netns/index.js')).href, name, signals },
+        },
+      );
+      const answer = new Promise((resolve, reject) => {
+        worker.once('message', resolve);
+        worker.once('error', reject);
+      });
+      // The Worker is inside now, and stays there meanwhile.
+      await Atomics.waitAsync(signals, 0, 0).value;
+      expect(here()).toBe(home);
+      expect(b.run(() => inodeOf(here()))).toBe(b.inode);
+      expect(here()).toBe(home);
+      Atomics.store(signals, 1, 1);
+      Atomics.notify(signals, 1);
+      expect(await answer).toEqual({
+        home: inodeOf(home),
+        inside: `net:[${a.inode}]`,
+        after: home,
+        devices: a.readFile('/proc/net/dev'),
+      });
+      await worker.terminate();
+    });
+  });
+});
