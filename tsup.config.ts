@@ -27,6 +27,7 @@ export default defineConfig([
     entry: {
       vm: 'test/vm/main.ts',
       test: 'test/run.ts',
+      conformance: 'test/conformance/main.ts',
       demo: 'examples/deployment/main.ts',
     },
     outDir: 'build',

@@ -152,6 +152,9 @@ export function atIndex(error: NetlinkError, index: number): BatchFailure {
   return Object.assign(error, { index });
 }
 
+/** One of our own codes, or the kernel's errno, which has a name. */
+type NetNsErrorOptions = ({ code: string; errno?: number } | { errno: number; code?: undefined }) & { syscall?: string; hint?: string };
+
 /** A namespace that cannot be opened, entered or left. */
 export class NetNsError extends Error {
   static override [Symbol.hasInstance](value: unknown): boolean {
@@ -163,9 +166,9 @@ export class NetNsError extends Error {
   readonly syscall: string | undefined;
   readonly hint: string | undefined;
 
-  constructor(message: string, options: { code?: string; errno?: number; syscall?: string; hint?: string }) {
+  constructor(message: string, options: NetNsErrorOptions) {
     const known = options.errno === undefined ? undefined : describeErrno(options.errno);
-    const code = options.code ?? known?.code ?? 'ERR_NETNS';
+    const code = options.code ?? describeErrno(options.errno).code;
     super(`${code}: ${message}${known ? ` (${known.text})` : ''}${options.hint ? `: ${options.hint}` : ''}`);
     this.code = code;
     this.errno = options.errno;

@@ -12,6 +12,8 @@ export interface UnknownAttribute {
   bytes: string;
   /** The nest it stands in, where that nest has no object of its own (its fields are fields of this object). */
   in?: string;
+  /** It stands before the well-formed attribute of its number: the order among those of one number is kept. */
+  before?: true;
 }
 
 type Need = 'required' | 'optional' | 'inline';
@@ -156,6 +158,7 @@ export class AttributeTable<T> implements Type<T> {
   /** Writes the fields that are there; returns how many of the object's keys that took care of. */
   #writeFields(writer: Writer, value: Fields, context: Context, inlined: boolean): number {
     let written = 0;
+    if (value.unknown !== undefined) this.#writeUnknown(writer, value.unknown, inlined, true);
     for (const field of this.fields) {
       if (field.need === 'inline') {
         const start = this.#framing.begin(writer, field.wireType);
@@ -181,21 +184,21 @@ export class AttributeTable<T> implements Type<T> {
       }
     }
     if (value.unknown !== undefined) {
-      this.#writeUnknown(writer, value.unknown, inlined);
+      this.#writeUnknown(writer, value.unknown, inlined, false);
       if (!inlined) written++;
     }
     return written;
   }
 
-  /** Unknown attributes follow the known ones; those of an inlined nest are written by that nest's table. */
-  #writeUnknown(writer: Writer, unknown: unknown, inlined: boolean): void {
+  /** Unknown attributes follow the known ones, or come before them; those of an inlined nest are written by that nest's table. */
+  #writeUnknown(writer: Writer, unknown: unknown, inlined: boolean, before: boolean): void {
     if (!Array.isArray(unknown)) throw typeError(['unknown'], 'an array of { type, bytes }', unknown);
     for (const [i, item] of (unknown as Partial<UnknownAttribute>[]).entries()) {
       const raw = types.toBytes(item?.bytes);
       if (typeof item?.type !== 'number' || raw === undefined) throw typeError(['unknown', i], '{ type, bytes }', item);
       if (!inlined && item.in !== undefined && !this.#inlines(item.in))
         throw rangeError(['unknown', i, 'in'], 'the name of a nest whose fields stand here', item.in);
-      if (item.in !== (inlined ? this.name : undefined)) continue;
+      if (item.in !== (inlined ? this.name : undefined) || (item.before === true) !== before) continue;
       const max = this.kind === 'userdata' ? 0xff : NLA_TYPE_MASK;
       if (!Number.isInteger(item.type) || item.type < 0 || item.type > max)
         throw rangeError(['unknown', i, 'type'], `an integer 0 to ${max}`, item.type);
@@ -266,6 +269,11 @@ export class AttributeTable<T> implements Type<T> {
       if (inlined) kept.in = this.name;
       keep(value, kept);
     });
+    // As they are written: what stands before a known attribute comes first.
+    const unknown = value.unknown as UnknownAttribute[] | undefined;
+    if (unknown?.some(item => item.before)) {
+      value.unknown = [...unknown.filter(item => item.before), ...unknown.filter(item => !item.before)];
+    }
   }
 
   #readField(
@@ -277,8 +285,6 @@ export class AttributeTable<T> implements Type<T> {
     value: Fields,
     inlined: boolean,
   ): boolean {
-    // What follows one that was kept raw is kept raw too: attributes of one number must be written back in their order.
-    if (value.unknown !== undefined && this.#isKept(value, field.number, inlined)) return false;
     try {
       if (field.need === 'inline') {
         const table = field.type as AttributeTable<unknown>;
@@ -288,6 +294,7 @@ export class AttributeTable<T> implements Type<T> {
         table.#readFields(source, start, end, context, inner, true);
         const { unknown, ...known } = inner;
         if (Object.keys(inner).length === 0) return false;
+        if (value.unknown !== undefined) this.#markEarlier(value, field.number, inlined);
         Object.assign(value, known);
         if (unknown !== undefined) keep(value, ...(unknown as UnknownAttribute[]));
         return true;
@@ -296,6 +303,7 @@ export class AttributeTable<T> implements Type<T> {
       if (value[field.key] !== undefined) return false;
       const item = field.type.read(source, start, end, context);
       if (item === undefined) return false;
+      if (value.unknown !== undefined) this.#markEarlier(value, field.number, inlined);
       value[field.key] = item;
       return true;
     } catch (error) {
@@ -303,6 +311,12 @@ export class AttributeTable<T> implements Type<T> {
       if (error instanceof DecodeError) return false;
       throw error;
     }
+  }
+
+  /** Malformed attributes of this number came before the one that is read now. */
+  #markEarlier({ unknown }: Fields, number: number, inlined: boolean): void {
+    const nest = inlined ? this.name : undefined;
+    for (const item of unknown as UnknownAttribute[]) if (item.type === number && item.in === nest) item.before = true;
   }
 
   /** The same nest a second time is kept raw: two must not become one. */

@@ -21,6 +21,9 @@ export const SO_SNDBUFFORCE = 32;
 export const SO_RCVBUFFORCE = 33;
 export const SO_MEMINFO = 55;
 
+/** linux/sockios.h: the network namespace of a socket, as a descriptor. */
+export const SIOCGSKNS = 0x894c;
+
 export const O_RDONLY = 0;
 export const O_CLOEXEC = 0o2000000;
 

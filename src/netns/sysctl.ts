@@ -1,13 +1,18 @@
 import fs from 'node:fs';
 import { rangeError, typeError } from '../errors.ts';
 import { fromNode } from './failure.ts';
-import type { NetNs } from './netns.ts';
+
+/** What can be entered: a namespace. */
+interface Enterable {
+  run<T>(inside: () => T): T;
+}
 
 /** The sysctls of one namespace. Only names under `net.` belong to a network namespace; all others are the host's and are refused. */
 export class Sysctl {
-  readonly #netns: NetNs;
+  readonly #netns: Enterable;
 
-  constructor(netns: NetNs) {
+  /** @internal */
+  constructor(netns: Enterable) {
     this.#netns = netns;
   }
 

@@ -5,7 +5,7 @@ import * as C from './constants.ts';
 const NAME = text(15);
 
 /**
- * The devices of a hook. A name that ends in '*' means every device whose name begins so (Linux 6.16 or so); a name that really ends in an
+ * The devices of a hook. A name that ends in '*' means every device whose name begins so (Linux 6.17); a name that really ends in an
  * asterisk is written `\*`, as nft has it.
  */
 export const DEVICES: Type<string[]> = {

@@ -86,7 +86,7 @@ export const setTable = attributes(
     expression: opt(attribute(C.NFTA_SET_EXPR, EXPRESSION)),
     /** The same, where there are several. */
     expressions: opt(list(C.NFTA_SET_EXPRESSIONS, C.NFTA_LIST_ELEM, EXPRESSION)),
-    /** The kernel's implementation: 'nft_set_hash', 'nft_set_rbtree' ... Read only. */
+    /** The kernel's implementation: 'nft_set_rhash_type' ..., or an address where the kernel has no symbols. Read only. */
     backend: opt(string(C.NFTA_SET_TYPE, 255)),
     /** How many elements it has. Read only. */
     count: opt(u32be(C.NFTA_SET_COUNT)),

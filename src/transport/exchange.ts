@@ -37,8 +37,13 @@ export interface Call extends Described {
 /** What became of the messages of a pipeline. */
 export interface PipelineResult {
   failures: { index: number; error: NetlinkError }[];
-  /** Answers were lost from this index on: what is not among the failures may have failed or not. */
+  /**
+   * Answers were lost from this index on: what is not among the failures may have failed or not. What follows the datagram whose answers
+   * were lost is not sent any more.
+   */
   unknownFrom: number | undefined;
+  /** Nothing from this index on was sent; the number of messages where all were. */
+  unsentFrom: number;
 }
 
 let shared: Source | undefined;
@@ -157,7 +162,8 @@ export class Exchange {
    * fail answer anyway. The kernel carries out each on its own; one that fails does not stop the rest.
    */
   *pipeline(calls: readonly Call[]): Operation<PipelineResult> {
-    const result: PipelineResult = { failures: [], unknownFrom: undefined };
+    const result: PipelineResult = { failures: [], unknownFrom: undefined, unsentFrom: 0 };
+    const turn = new Turn(false);
     for (let first = 0; first < calls.length && result.unknownFrom === undefined; ) {
       const writer = this.#begin();
       const starts: number[] = [];
@@ -190,6 +196,8 @@ export class Exchange {
         result.unknownFrom = first;
       }
       first = next;
+      result.unsentFrom = next;
+      if (next < calls.length) yield turn;
     }
     return result;
   }

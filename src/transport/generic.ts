@@ -98,7 +98,12 @@ export class GenericFamily<T> {
 
   *pipeline(commands: readonly Command<T>[]): Operation<PipelineResult> {
     const id = yield* this.id();
-    return yield* this.#exchange.pipeline(commands.map(command => this.#call(id, command)));
+    const result = yield* this.#exchange.pipeline(commands.map(command => this.#call(id, command)));
+    // As with single requests: when nothing was understood, the family may have another number by now.
+    if (commands.length === 0 || result.failures.length < commands.length) return result;
+    if (result.failures.some(({ error }) => error.code !== 'ENOENT')) return result;
+    const now = yield* this.#resolve();
+    return now === id ? result : yield* this.#exchange.pipeline(commands.map(command => this.#call(now, command)));
   }
 
   /** ENOENT can mean that the family has another number since its module was loaded anew: ask once more before believing it. */

@@ -57,8 +57,13 @@ const TURN_MILLISECONDS = 5;
 
 /** Lets the event loop run when this operation has had its turn; the synchronous form goes straight on. */
 export class Turn implements Step {
-  readonly abortable = true;
+  readonly abortable: boolean;
   #since = performance.now();
+
+  /** Between two sends of what belongs together nothing can be aborted any more. */
+  constructor(abortable = true) {
+    this.abortable = abortable;
+  }
 
   now(): number {
     return 0;

@@ -9,6 +9,7 @@ import {
   SO_SNDBUFFORCE,
   SOCK_CLOEXEC,
   SOCK_RAW,
+  SIOCGSKNS,
   SOL_SOCKET,
 } from '../ffi/constants.ts';
 import { Descriptor, type Ffi, ffi, type Watch } from '../ffi/index.ts';
@@ -50,8 +51,7 @@ export class NetlinkSocket implements Wire {
     this.#ffi = options.ffi ?? ffi();
     const netns = options.netns ?? NetNs.home();
     this.netnsInode = netns.inode;
-    // Only the opening needs to be inside; everything after it can be done from home.
-    const fd = this.#inside(netns, () => this.#ffi.socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, options.protocol));
+    const fd = openInside(netns, () => this.#ffi.socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, options.protocol));
     if (fd < 0) throw refused(fd, 'socket');
     this.#descriptor = new Descriptor(this.#ffi, fd, { closeOffThread: options.protocol === NETLINK_NETFILTER });
     try {
@@ -66,10 +66,6 @@ export class NetlinkSocket implements Wire {
       void this.#descriptor.close();
       throw error;
     }
-  }
-
-  #inside(netns: NetNs, open: () => number): number {
-    return netns.equals(NetNs.home()) ? threadEntrance().atHome(open) : netns.run(open);
   }
 
   #check(result: number, syscall: string): number {
@@ -107,6 +103,19 @@ export class NetlinkSocket implements Wire {
     const address = new Uint8Array(ADDRESS_LENGTH);
     this.#check(this.#ffi.getsockname(this.#descriptor.fd, address), 'getsockname');
     return new Uint32Array(address.buffer)[1]!;
+  }
+
+  /**
+   * The namespace that this socket belongs to, opened anew (Linux 4.10; the kernel wants CAP_NET_ADMIN over it). Whoever opened the socket
+   * may have closed theirs.
+   */
+  namespace(): NetNs {
+    const fd = this.#check(this.#ffi.ioctl(this.#descriptor.fd, SIOCGSKNS, 0), 'ioctl');
+    try {
+      return NetNs.open({ fd });
+    } finally {
+      this.#ffi.close(fd);
+    }
   }
 
   setOption(level: number, name: number, value: number): void {
@@ -165,7 +174,12 @@ export class NetlinkSocket implements Wire {
   }
 }
 
-function refused(errno: number, syscall: string): NetlinkError {
+/** Opens a socket in a namespace. Only the opening needs to be inside; everything after it can be done from home. */
+export function openInside(netns: NetNs, open: () => number): number {
+  return netns.equals(NetNs.home()) ? threadEntrance().atHome(open) : netns.run(open);
+}
+
+export function refused(errno: number, syscall: string): NetlinkError {
   const hints: Record<string, string> = {
     '-24': 'raise `ulimit -n`: each open handle is one descriptor',
     '-93': 'the kernel has no such netlink protocol, and no module of it could be loaded',

@@ -1,4 +1,4 @@
-import { spawn, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
@@ -84,10 +84,4 @@ export function evaluate(script: string, options: ScriptOptions = {}): unknown {
   const { status, stdout, stderr } = runScript(script, options);
   if (status !== 0) throw new Error(`the script ended with ${status}: ${stderr}${stdout}`);
   return JSON.parse(stdout);
-}
-
-/** As `runScript`, while this process goes on. */
-export function startScript(script: string, options: ScriptOptions = {}) {
-  const { command, parameters, options: spawnOptions } = commandOf(script, options);
-  return spawn(command, parameters, { ...spawnOptions, stdio: ['pipe', 'pipe', 'inherit'] });
 }

@@ -32,7 +32,8 @@ describe.skipIf(reason !== undefined)(
       expect(structs.map(({ struct }) => struct)).toEqual(
         expect.arrayContaining(['genlmsghdr', 'nfgenmsg', 'ip_vs_flags']),
       );
-      expect(all.compared).toBeGreaterThanOrEqual(constants.length - Object.keys(NEWER).length);
+      const names = new Set(constants.map(({ name }) => name));
+      expect(all.compared).toBeGreaterThanOrEqual(names.size - Object.keys(NEWER).length);
     });
 
     test('a wrong number is found', () => {

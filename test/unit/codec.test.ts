@@ -570,7 +570,7 @@ describe('attributes that no row describes', () => {
         const value = rowOf(raw);
         expect(value).toBeDefined();
         const again = encode(table, value);
-        expect(rowOf(again)).toEqual(value);
+        expect(encode(table, rowOf(again))).toEqual(again);
         // Nests may come back in the order of their rows and with the flag that says what they are.
         const without = (all: unknown[]) => all.filter(text => !/^(8|9|10|14) /.test(String(text)));
         expect(without(split(again))).toEqual(without(split(raw)));

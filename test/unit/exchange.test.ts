@@ -410,14 +410,14 @@ describe('a pipeline', () => {
     const { exchange, wire, requests } = kernel(request =>
       (request.flags & NLM_F_ACK) !== 0 ? [acknowledge(request)] : [],
     );
-    expect(runNow(exchange.pipeline(calls(5)))).toEqual({ failures: [], unknownFrom: undefined });
+    expect(runNow(exchange.pipeline(calls(5)))).toEqual({ failures: [], unknownFrom: undefined, unsentFrom: 5 });
     expect(wire.sent).toHaveLength(1);
     expect(requests().map(({ flags }) => flags & NLM_F_ACK)).toEqual([0, 0, 0, 0, NLM_F_ACK]);
   });
 
   test('of nothing sends nothing', () => {
     const { exchange, wire } = kernel(() => []);
-    expect(runNow(exchange.pipeline([]))).toEqual({ failures: [], unknownFrom: undefined });
+    expect(runNow(exchange.pipeline([]))).toEqual({ failures: [], unknownFrom: undefined, unsentFrom: 0 });
     expect(wire.sent).toHaveLength(0);
   });
 
@@ -431,7 +431,7 @@ describe('a pipeline', () => {
     const { exchange, wire, requests } = kernel(everyThird);
     const result = runNow(exchange.pipeline(calls(count, i => ({ name: `n${i}` }))));
     const refusedIndexes = Array.from({ length: count }, (_, i) => i).filter(i => i % 3 === 2);
-    expect(result.unknownFrom).toBeUndefined();
+    expect([result.unknownFrom, result.unsentFrom]).toEqual([undefined, count]);
     expect(result.failures.map(({ index }) => index)).toEqual(refusedIndexes);
     for (const { index, error } of result.failures) {
       expect(error).toMatchObject({
@@ -476,8 +476,8 @@ describe('a pipeline', () => {
       if (index === 205) return [refuse(request, -17)];
       return (request.flags & NLM_F_ACK) !== 0 ? answers : [];
     });
-    const { failures, unknownFrom } = runNow(exchange.pipeline(calls(600)));
-    expect(unknownFrom).toBe(200);
+    const { failures, unknownFrom, unsentFrom } = runNow(exchange.pipeline(calls(600)));
+    expect([unknownFrom, unsentFrom]).toEqual([200, 400]);
     expect(wire.sent).toHaveLength(2);
     expect(failures.map(({ index }) => index).filter(index => index < 200)).toHaveLength(66);
   });

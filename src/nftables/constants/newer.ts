@@ -23,10 +23,12 @@ export const NFT_MSG_DESTROYSETELEM = 30;
 export const NFT_MSG_DESTROYOBJ = 31;
 export const NFT_MSG_DESTROYFLOWTABLE = 32;
 
-/* 6.4 and 6.5. */
+/* 6.4. */
 export const NFT_META_BRI_BROUTE = 35;
 export const NFNL_HOOK_TYPE_BPF = 2;
 export const NFNLA_HOOK_BPF_ID = 1;
+
+/* 6.5. */
 export const NFT_MSG_GETSETELEM_RESET = 33;
 
 /* 6.9. */
@@ -38,13 +40,17 @@ export const NFT_BITWISE_AND = 3;
 export const NFT_BITWISE_OR = 4;
 export const NFT_BITWISE_XOR = 5;
 
-/* After 6.13. */
+/* 6.16: the sets' implementation, and connections in traces. */
 export const NFTA_SET_TYPE = 19;
 export const NFTA_SET_COUNT = 20;
-export const NFTA_DEVICE_PREFIX = 2;
 export const NFTA_TRACE_CT_ID = 18;
 export const NFTA_TRACE_CT_DIRECTION = 19;
 export const NFTA_TRACE_CT_STATUS = 20;
 export const NFTA_TRACE_CT_STATE = 21;
+
+/* 6.17, the first of them also in 6.16.6. */
+export const NFTA_DEVICE_PREFIX = 2;
 export const NFNL_HOOK_TYPE_NFT_FLOWTABLE = 3;
+
+/* 6.18. */
 export const NFT_META_BRI_IIFHWADDR = 37;

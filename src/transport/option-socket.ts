@@ -1,0 +1,39 @@
+import { AF_INET, SOCK_CLOEXEC, SOCK_DGRAM } from '../ffi/constants.ts';
+import { Descriptor, type Ffi, ffi } from '../ffi/index.ts';
+import type { NetNs } from '../netns/netns.ts';
+import { openInside, refused } from './socket.ts';
+
+/**
+ * A socket in one namespace of which only the options are used: the older interface of some subsystems (IPVS, iptables). The kernel asks for
+ * CAP_NET_ADMIN in the user namespace that owns the network namespace, where most of netlink wants it in the initial one.
+ */
+export class OptionSocket {
+  readonly #ffi: Ffi;
+  readonly #descriptor: Descriptor;
+
+  constructor(netns: NetNs, backend: Ffi = ffi()) {
+    this.#ffi = backend;
+    // A UDP socket needs no privilege to open, a raw one does.
+    const fd = openInside(netns, () => backend.socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    if (fd < 0) throw refused(fd, 'socket');
+    this.#descriptor = new Descriptor(backend, fd);
+  }
+
+  get closed(): boolean {
+    return this.#descriptor.closed;
+  }
+
+  /** 0, or the negative errno. */
+  set(level: number, name: number, value: Uint8Array): number {
+    return this.#ffi.setsockopt(this.#descriptor.fd, level, name, value);
+  }
+
+  /** Fills `value`, of which the kernel may read the beginning first: the length, or the negative errno. */
+  get(level: number, name: number, value: Uint8Array): number {
+    return this.#ffi.getsockopt(this.#descriptor.fd, level, name, value);
+  }
+
+  close(): Promise<void> {
+    return this.#descriptor.close();
+  }
+}
