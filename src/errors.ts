@@ -153,7 +153,10 @@ export function atIndex(error: NetlinkError, index: number): BatchFailure {
 }
 
 /** One of our own codes, or the kernel's errno, which has a name. */
-type NetNsErrorOptions = ({ code: string; errno?: number } | { errno: number; code?: undefined }) & { syscall?: string; hint?: string };
+type NetNsErrorOptions = ({ code: string; errno?: number } | { errno: number; code?: undefined }) & {
+  syscall?: string;
+  hint?: string;
+};
 
 /** A namespace that cannot be opened, entered or left. */
 export class NetNsError extends Error {

@@ -5,7 +5,7 @@ export { type Handle, type Promised, type Synchronous, twoForms } from './handle
 export * from './message.ts';
 export * from './nfnetlink.ts';
 export { type Operation, type Step, Turn } from './operation.ts';
-export { type Described, type Locate, locateIn, refusal, type Verdict, verdictOf } from './refusal.ts';
 export { OptionSocket } from './option-socket.ts';
+export { type Described, type Locate, locateIn, refusal, type Verdict, verdictOf } from './refusal.ts';
 export { NetlinkSocket, type NetlinkSocketOptions } from './socket.ts';
 export type { Wire } from './wire.ts';

@@ -3,13 +3,13 @@ import {
   AF_NETLINK,
   MSG_DONTWAIT,
   MSG_TRUNC,
+  SIOCGSKNS,
   SO_RCVBUF,
   SO_RCVBUFFORCE,
   SO_SNDBUF,
   SO_SNDBUFFORCE,
   SOCK_CLOEXEC,
   SOCK_RAW,
-  SIOCGSKNS,
   SOL_SOCKET,
 } from '../ffi/constants.ts';
 import { Descriptor, type Ffi, ffi, type Watch } from '../ffi/index.ts';

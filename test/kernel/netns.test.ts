@@ -663,28 +663,28 @@ kernelSuite('a namespace', () => {
       const netns = make();
       const name = freshName();
       netns.pin(name);
-      const result = evaluate(`
-        import fs from 'node:fs';
-        import dns from 'node:dns';
-        import crypto from 'node:crypto';
-        import { NetNs } from './netns/index.js';
-        import { ffi } from './ffi/index.js';
+      // Imports are read by the pool. A program that requires everything has not needed it when it enters.
+      const script = `
+        const fs = require('node:fs');
+        const dns = require('node:dns');
+        const crypto = require('node:crypto');
+        const { NetNs } = require('./netns/index.js');
+        const { ffi } = require('./ffi/index.js');
         const netns = NetNs.open({ name: '${name}' });
-        const threads = () => fs.readdirSync('/proc/self/task').map(tid => fs.readlinkSync('/proc/self/task/' + tid + '/ns/net'));
+        const threads = () =>
+          fs.readdirSync('/proc/self/task').map(tid => fs.readlinkSync('/proc/self/task/' + tid + '/ns/net'));
         const pending = netns.run(() => [
           new Promise(done => fs.readFile('/etc/passwd', done)),
           new Promise(done => dns.lookup('localhost', done)),
           new Promise(done => crypto.pbkdf2('a', 'b', 1, 8, 'sha1', done)),
           ffi().closeOffThread(fs.openSync('/dev/null')),
-        ].map(promise => ({ promise })));
-        await Promise.all(pending.map(({ promise }) => promise));
-        const inside = netns.run(() => threads().filter(link => link.includes(netns.inode)).length);
-        const after = threads();
-        console.log(JSON.stringify({ inside, threads: after.length, homes: [...new Set(after)] }));`) as {
-        inside: number;
-        threads: number;
-        homes: string[];
-      };
+        ]);
+        Promise.all(pending).then(() => {
+          const inside = netns.run(() => threads().filter(link => link.includes(netns.inode)).length);
+          const after = threads();
+          console.log(JSON.stringify({ inside, threads: after.length, homes: [...new Set(after)] }));
+        });`;
+      const result = evaluate(script, { commonjs: true }) as { inside: number; threads: number; homes: string[] };
       expect(result.homes).toEqual([home]);
       expect(result.threads).toBeGreaterThan(4);
       // Only the thread that is inside is inside.

@@ -50,6 +50,8 @@ export interface ScriptOptions {
   env?: Record<string, string>;
   uid?: number;
   gid?: number;
+  /** A script that says `require` instead of `import`. */
+  commonjs?: boolean;
   /** What the script is started through: ['unshare', '-Urn']. */
   through?: readonly string[];
 }
@@ -61,8 +63,9 @@ export interface ScriptResult {
 }
 
 function commandOf(script: string, options: ScriptOptions) {
-  const { through = [], env, ...rest } = options;
-  const [command, ...parameters] = [...through, process.execPath, '--input-type=module', '--eval', script];
+  const { through = [], commonjs = false, env, ...rest } = options;
+  const type = `--input-type=${commonjs ? 'commonjs' : 'module'}`;
+  const [command, ...parameters] = [...through, process.execPath, type, '--eval', script];
   const cwd = compiledSources();
   return {
     command: command!,
@@ -71,7 +74,7 @@ function commandOf(script: string, options: ScriptOptions) {
   };
 }
 
-/** Runs an ES module in a fresh process. It imports the sources as './netns/index.js'. */
+/** Runs a script, an ES module by default, in a fresh process. It imports the sources as './netns/index.js'. */
 export function runScript(script: string, options: ScriptOptions = {}): ScriptResult {
   const { command, parameters, options: spawnOptions } = commandOf(script, options);
   const { status, stdout, stderr, error } = spawnSync(command, parameters, { ...spawnOptions, encoding: 'utf8' });
