@@ -1,7 +1,10 @@
 export type { Chain, ChainKey, Hook, Priority } from './chain.ts';
 export type { Data, Verdict } from './data.ts';
+export type { WireElement, WireElements } from './element.ts';
 export type { Expression } from './expression.ts';
 export type { Family, MessageFamily } from './family.ts';
+export type { Flowtable, FlowtableKey } from './flowtable.ts';
+export type { AttachedHook } from './hook.ts';
 export * from './language/builders.ts';
 export { compileRule } from './language/compile.ts';
 export { decompileRule, type UncompiledStatement } from './language/decompile.ts';
@@ -18,8 +21,11 @@ export type {
 export { formatRule, formatRuleset } from './language/text.ts';
 export { decodeMessage, encodeMessage, type MessageName, type NftMessage } from './message.ts';
 export { type CommitOptions, Nftables, type NftablesOptions, type Ruleset, type RulesetFilter } from './nftables.ts';
+export type { NftObject, ObjectKey } from './object.ts';
 export type { Rule, RuleEntry, RuleKey } from './rule.ts';
+export type { NftSet, SetKey } from './set.ts';
 export type { Table, TableKey } from './table.ts';
+export type { TraceStep } from './trace.ts';
 export {
   type FlushReference,
   type NewObject,

@@ -1,7 +1,7 @@
 import { AF_INET, SOCK_CLOEXEC, SOCK_DGRAM } from '../ffi/constants.ts';
 import { Descriptor, type Ffi, ffi } from '../ffi/index.ts';
 import type { NetNs } from '../netns/netns.ts';
-import { openInside, refused } from './socket.ts';
+import { namespaceOf, openInside, refused } from './socket.ts';
 
 /**
  * A socket in one namespace of which only the options are used: the older interface of some subsystems (IPVS, iptables). The kernel asks for
@@ -21,6 +21,11 @@ export class OptionSocket {
 
   get closed(): boolean {
     return this.#descriptor.closed;
+  }
+
+  /** The namespace that this socket belongs to, opened anew (Linux 4.10; the kernel wants CAP_NET_ADMIN over it). */
+  namespace(): NetNs {
+    return namespaceOf(this.#ffi, this.#descriptor.fd);
   }
 
   /** 0, or the negative errno. */

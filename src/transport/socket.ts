@@ -110,12 +110,7 @@ export class NetlinkSocket implements Wire {
    * may have closed theirs.
    */
   namespace(): NetNs {
-    const fd = this.#check(this.#ffi.ioctl(this.#descriptor.fd, SIOCGSKNS, 0), 'ioctl');
-    try {
-      return NetNs.open({ fd });
-    } finally {
-      this.#ffi.close(fd);
-    }
+    return namespaceOf(this.#ffi, this.#descriptor.fd);
   }
 
   setOption(level: number, name: number, value: number): void {
@@ -177,6 +172,17 @@ export class NetlinkSocket implements Wire {
 /** Opens a socket in a namespace. Only the opening needs to be inside; everything after it can be done from home. */
 export function openInside(netns: NetNs, open: () => number): number {
   return netns.equals(NetNs.home()) ? threadEntrance().atHome(open) : netns.run(open);
+}
+
+/** The namespace that a socket belongs to, opened anew. */
+export function namespaceOf(backend: Ffi, socket: number): NetNs {
+  const fd = backend.ioctl(socket, SIOCGSKNS, 0);
+  if (fd < 0) throw refused(fd, 'ioctl');
+  try {
+    return NetNs.open({ fd });
+  } finally {
+    backend.close(fd);
+  }
 }
 
 export function refused(errno: number, syscall: string): NetlinkError {

@@ -6,7 +6,7 @@ import { buildInitramfs } from './initramfs.ts';
 import { Machine } from './machine.ts';
 import { ensurePackages, GUEST_PACKAGES, isRoot, type KernelSeries, kernelPackage } from './packages.ts';
 
-export { GuestError, type GuestFailure } from './machine.ts';
+export { GuestError } from './machine.ts';
 
 const SYSTEM_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
