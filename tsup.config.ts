@@ -28,6 +28,7 @@ export default defineConfig([
       vm: 'test/vm/main.ts',
       test: 'test/run.ts',
       conformance: 'test/conformance/main.ts',
+      bench: 'bench/main.ts',
       demo: 'examples/deployment/main.ts',
     },
     outDir: 'build',

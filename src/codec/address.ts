@@ -4,7 +4,8 @@ export function parseIPv4(text: string): Uint8Array | undefined {
   return readIPv4(text, bytes, 0) ? bytes : undefined;
 }
 
-function readIPv4(text: string, into: Uint8Array, at: number): boolean {
+/** Writes the four bytes of a dotted IPv4 address; false, and perhaps some of them, if it is none. */
+export function readIPv4(text: string, into: Uint8Array, at: number): boolean {
   let value = -1;
   let count = 0;
   let digits = 0;

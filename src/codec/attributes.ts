@@ -1,7 +1,18 @@
 import { DecodeError, type Path, rangeError, typeError, within } from '../errors.ts';
-import type { Context, Type } from './types.ts';
+import type { Context, Type, Word } from './types.ts';
 import * as types from './types.ts';
-import { eachAttribute, NLA_F_NESTED, NLA_HDRLEN, NLA_TYPE_MASK, type Source, toHex } from './wire.ts';
+import {
+  attributeLength,
+  attributeType,
+  eachAttribute,
+  NLA_F_NESTED,
+  NLA_HDRLEN,
+  NLA_TYPE_MASK,
+  nextAttribute,
+  refuseStray,
+  type Source,
+  toHex,
+} from './wire.ts';
 import type { Writer } from './writer.ts';
 
 /** An attribute that no row describes, or whose bytes are not of its row's type: kept as it was, and written back. */
@@ -100,6 +111,9 @@ interface Field {
   readonly need: Need;
   /** Nests carry NLA_F_NESTED when written; strict parsers of newer kernels insist on it. */
   readonly wireType: number;
+  /** Its bit in a set of fields; 0 from the 32nd on. */
+  readonly bit: number;
+  readonly word: Word | undefined;
 }
 
 type Fields = Record<string, unknown>;
@@ -107,6 +121,27 @@ type Fields = Record<string, unknown>;
 function keep(value: Fields, ...attributes: UnknownAttribute[]): void {
   value.unknown ??= [];
   (value.unknown as UnknownAttribute[]).push(...attributes);
+}
+
+/** As they are written: what stands before a known attribute comes first. */
+function sortUnknown(value: Fields): void {
+  const unknown = value.unknown as UnknownAttribute[] | undefined;
+  if (unknown?.some(item => item.before)) {
+    value.unknown = [...unknown.filter(item => item.before), ...unknown.filter(item => !item.before)];
+  }
+}
+
+/** False where the value is not as it should be: the type then says why. */
+function writeWord(writer: Writer, wireType: number, word: Word, value: unknown): boolean {
+  const number = typeof value === 'string' ? word.byName?.get(value) : value;
+  if (typeof number !== 'number' || !Number.isInteger(number) || number < word.min || number > word.max) return false;
+  writer.attribute32(wireType, number >>> 0, word.littleEndian);
+  return true;
+}
+
+function readWord({ min, littleEndian, byNumber }: Word, view: DataView, at: number): number | string {
+  const number = min < 0 ? view.getInt32(at, littleEndian) : view.getUint32(at, littleEndian);
+  return byNumber?.get(number) ?? number;
 }
 
 /** A nest of attributes, declared once: the TypeScript type, the encoder, the decoder and the paths of errors follow from it. */
@@ -119,16 +154,26 @@ export class AttributeTable<T> implements Type<T> {
   readonly #byNumber: readonly (Field | undefined)[];
   readonly #framing: Framing;
   readonly #header: readonly string[];
+  /** The bit of the field that each key belongs to, 0 for those of the header. */
+  readonly #bits = new Map<string, number>();
+  #required = 0;
 
   constructor(name: string, schema: Schema, options: TableOptions = {}) {
     this.name = name;
     this.#framing = options.framing ?? NETLINK_FRAMING;
     this.kind = this.#framing === NETLINK_FRAMING ? 'nest' : 'userdata';
     this.#header = options.header ?? [];
-    this.fields = Object.entries(schema).map(([key, { number, type, need }]) => {
+    this.fields = Object.entries(schema).map(([key, { number, type, need }], i) => {
       const nest = type.kind === 'nest' || type.kind === 'list';
-      return { key, number, type, need, wireType: nest ? number | NLA_F_NESTED : number };
+      const wireType = nest ? number | NLA_F_NESTED : number;
+      return { key, number, type, need, wireType, bit: i < 32 ? 1 << i : 0, word: type.word };
     });
+    for (const field of this.fields) {
+      if (field.need === 'required') this.#required |= field.bit;
+      const keys = field.need === 'inline' ? (field.type as AttributeTable<unknown>).#keys() : [field.key];
+      for (const key of keys) this.#bits.set(key, field.bit);
+    }
+    for (const key of this.#header) this.#bits.set(key, 0);
     const byNumber: (Field | undefined)[] = [];
     for (const field of this.fields) byNumber[field.number] = field;
     this.#byNumber = Array.from(byNumber);
@@ -148,11 +193,66 @@ export class AttributeTable<T> implements Type<T> {
 
   write(writer: Writer, value: T, context: Context): void {
     if (typeof value !== 'object' || value === null || Array.isArray(value)) throw typeError([], 'an object', value);
-    let written = this.#writeFields(writer, value as Fields, context, false);
-    for (const key of this.#header) if ((value as Fields)[key] !== undefined) written++;
+    const present = this.fields.length > 32 ? undefined : this.#present(value as Fields);
+    if (present === undefined) this.#writeAny(writer, value as Fields, context);
+    else this.#writePresent(writer, value as Fields, present, context);
+  }
+
+  /** The fields that are there, as bits; undefined where that takes a closer look. An object has few keys, and a table many. */
+  #present(value: Fields): number | undefined {
+    let present = 0;
+    for (const key in value) {
+      if (value[key] === undefined) continue;
+      const bit = this.#bits.get(key);
+      if (bit === undefined) return undefined;
+      present |= bit;
+    }
+    return (present & this.#required) === this.#required ? present : undefined;
+  }
+
+  /** Writes an object that has all it must and nothing unknown: the plain case, on the shortest way. */
+  #writePresent(writer: Writer, value: Fields, present: number, context: Context): void {
+    const framing = this.#framing;
+    const netlink = framing === NETLINK_FRAMING;
+    for (let i = 0, left = present; left !== 0; i++, left >>>= 1) {
+      if ((left & 1) === 0) continue;
+      const field = this.fields[i]!;
+      if (field.need === 'inline') {
+        this.#writeInline(writer, field, value, context);
+        continue;
+      }
+      const item = value[field.key];
+      if (field.word !== undefined && netlink && writeWord(writer, field.wireType, field.word, item)) continue;
+      try {
+        const start = netlink ? writer.beginAttribute(field.wireType) : framing.begin(writer, field.wireType);
+        field.type.write(writer, item, context);
+        if (netlink) writer.endAttribute(start);
+        else framing.end(writer, start);
+      } catch (error) {
+        throw within(error, [field.key]);
+      }
+    }
+  }
+
+  #writeInline(writer: Writer, field: Field, value: Fields, context: Context): number {
+    const start = this.#framing.begin(writer, field.wireType);
+    const written = (field.type as AttributeTable<unknown>).#writeFields(writer, value, context, true);
+    if (writer.length > start + this.#framing.headerLength) this.#framing.end(writer, start);
+    else writer.length = start;
+    return written;
+  }
+
+  #writeAny(writer: Writer, value: Fields, context: Context): void {
+    let written = this.#writeFields(writer, value, context, false);
+    for (const key of this.#header) if (value[key] !== undefined) written++;
     let given = 0;
-    for (const key in value) if ((value as Fields)[key] !== undefined) given++;
-    if (given !== written) this.#refuseStrangers(value as Fields);
+    for (const key in value) if (value[key] !== undefined) given++;
+    if (given !== written) this.#refuseStrangers(value);
+  }
+
+  /** Those of its own and of the nests that are inlined in it. */
+  #keys(): string[] {
+    return [...this.#bits.keys()];
   }
 
   /** Writes the fields that are there; returns how many of the object's keys that took care of. */
@@ -161,10 +261,7 @@ export class AttributeTable<T> implements Type<T> {
     if (value.unknown !== undefined) this.#writeUnknown(writer, value.unknown, inlined, true);
     for (const field of this.fields) {
       if (field.need === 'inline') {
-        const start = this.#framing.begin(writer, field.wireType);
-        written += (field.type as AttributeTable<unknown>).#writeFields(writer, value, context, true);
-        if (writer.length > start + this.#framing.headerLength) this.#framing.end(writer, start);
-        else writer.length = start;
+        written += this.#writeInline(writer, field, value, context);
         continue;
       }
       const item = value[field.key];
@@ -233,19 +330,32 @@ export class AttributeTable<T> implements Type<T> {
 
   read(source: Source, start: number, end: number, context: Context): T | undefined {
     const value: Fields = {};
-    this.#readFields(source, start, end, context, value, false);
-    for (const field of this.fields) if (field.need === 'required' && value[field.key] === undefined) return undefined;
+    const seen = this.#readFields(source, start, end, context, value, false);
+    if (this.#lacks(seen, value, false)) return undefined;
     return value as T;
   }
 
-  /** As `read`, but an attribute that must be there may be malformed: it is kept raw like any other, and the rest can be used. */
-  readTolerant(source: Source, start: number, end: number, context: Context): Partial<T> | undefined {
-    const value: Fields = {};
-    this.#readFields(source, start, end, context, value, false);
-    for (const { need, key, number } of this.fields) {
-      if (need === 'required' && value[key] === undefined && !this.#isKept(value, number, false)) return undefined;
-    }
-    return value as Partial<T>;
+  /**
+   * As `read`, but an attribute that must be there may be malformed: it is kept raw like any other, and the rest can be used. The fields go
+   * into `value`.
+   */
+  readTolerant(
+    source: Source,
+    start: number,
+    end: number,
+    context: Context,
+    value: object = {},
+  ): Partial<T> | undefined {
+    const seen = this.#readFields(source, start, end, context, value as Fields, false);
+    return this.#lacks(seen, value as Fields, true) ? undefined : (value as Partial<T>);
+  }
+
+  #lacks(seen: number, value: Fields, orKept: boolean): boolean {
+    if ((seen & this.#required) === this.#required && this.fields.length <= 32) return false;
+    return this.fields.some(
+      ({ need, key, number }) =>
+        need === 'required' && value[key] === undefined && !(orKept && this.#isKept(value, number, false)),
+    );
   }
 
   #isKept({ unknown }: Fields, number: number, inlined: boolean): boolean {
@@ -253,27 +363,63 @@ export class AttributeTable<T> implements Type<T> {
     return Array.isArray(unknown) && unknown.some(item => item?.type === number && item.in === nest);
   }
 
-  #readFields(source: Source, start: number, end: number, context: Context, value: Fields, inlined: boolean): void {
+  /** Returns the fields that it has found, as bits. */
+  #readFields(source: Source, start: number, end: number, context: Context, value: Fields, inlined: boolean): number {
+    if (this.#framing !== NETLINK_FRAMING) return this.#readFramed(source, start, end, context, value, inlined);
+    const { view } = source;
+    let seen = 0;
+    let strange = false;
+    let at = start;
+    for (; end - at >= NLA_HDRLEN; at = nextAttribute(view, at)) {
+      const length = attributeLength(view, at, end);
+      const type = attributeType(view, at);
+      const payload = at + NLA_HDRLEN;
+      const field = this.#byNumber[type];
+      if (field !== undefined) {
+        // The same attribute twice: the first stays, the second is kept as unknown, so that both are written back in their order.
+        const again = field.bit === 0 ? value[field.key] !== undefined : (seen & field.bit) !== 0;
+        if (!again && field.word !== undefined && length === NLA_HDRLEN + 4 && !strange) {
+          value[field.key] = readWord(field.word, view, payload);
+          seen |= field.bit;
+          continue;
+        }
+        if (!again && this.#readField(field, source, payload, at + length, context, value, inlined)) {
+          seen |= field.bit;
+          continue;
+        }
+      }
+      const kept: UnknownAttribute = { type, bytes: toHex(source.bytes, payload, at + length) };
+      if (inlined) kept.in = this.name;
+      keep(value, kept);
+      strange = true;
+    }
+    refuseStray(at, end);
+    if (strange) sortUnknown(value);
+    return seen;
+  }
+
+  /** User data: to the kernel these bytes are one value, so what cannot be written back in the same order stays as it is. */
+  #readFramed(source: Source, start: number, end: number, context: Context, value: Fields, inlined: boolean): number {
+    let seen = 0;
     let place = -1;
     this.#framing.each(source, start, end, (type, payload, payloadEnd) => {
       const field = this.#byNumber[type];
-      const known = field !== undefined && this.#readField(field, source, payload, payloadEnd, context, value, inlined);
-      if (this.kind === 'userdata') {
-        // To the kernel these bytes are one value: what cannot be written back in the same order stays as it is.
-        const next = known ? this.fields.indexOf(field) : this.fields.length;
-        if (next < place) throw new DecodeError('user data in an order of its own');
-        place = next;
+      const again = field !== undefined && (seen & field.bit) !== 0;
+      const known =
+        field !== undefined && !again && this.#readField(field, source, payload, payloadEnd, context, value, inlined);
+      const next = known ? this.fields.indexOf(field) : this.fields.length;
+      if (next < place) throw new DecodeError('user data in an order of its own');
+      place = next;
+      if (known) {
+        seen |= field.bit;
+        return;
       }
-      if (known) return;
       const kept: UnknownAttribute = { type, bytes: toHex(source.bytes, payload, payloadEnd) };
       if (inlined) kept.in = this.name;
       keep(value, kept);
     });
-    // As they are written: what stands before a known attribute comes first.
-    const unknown = value.unknown as UnknownAttribute[] | undefined;
-    if (unknown?.some(item => item.before)) {
-      value.unknown = [...unknown.filter(item => item.before), ...unknown.filter(item => !item.before)];
-    }
+    sortUnknown(value);
+    return seen;
   }
 
   #readField(
@@ -299,8 +445,6 @@ export class AttributeTable<T> implements Type<T> {
         if (unknown !== undefined) keep(value, ...(unknown as UnknownAttribute[]));
         return true;
       }
-      // The same attribute twice: the first stays, the second is kept as unknown, so that both are written back in their order.
-      if (value[field.key] !== undefined) return false;
       const item = field.type.read(source, start, end, context);
       if (item === undefined) return false;
       if (value.unknown !== undefined) this.#markEarlier(value, field.number, inlined);
@@ -376,12 +520,17 @@ export function listOf<T>(elementNumber: number, element: Type<T>): Type<T[]> {
     },
     read(source, start, end, context) {
       const items: T[] = [];
+      const { view } = source;
       let whole = true;
-      eachAttribute(source, start, end, (type, payload, payloadEnd) => {
-        const item = type === elementNumber ? element.read(source, payload, payloadEnd, context) : undefined;
+      let at = start;
+      for (; end - at >= NLA_HDRLEN; at = nextAttribute(view, at)) {
+        const length = attributeLength(view, at, end);
+        const own = attributeType(view, at) === elementNumber;
+        const item = own ? element.read(source, at + NLA_HDRLEN, at + length, context) : undefined;
         if (item === undefined) whole = false;
         else items.push(item);
-      });
+      }
+      refuseStray(at, end);
       return whole ? items : undefined;
     },
     locate(source, start, end, offset, context) {

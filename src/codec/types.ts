@@ -19,10 +19,21 @@ export const NO_CONTEXT: Context = { family: 0 };
  */
 export interface Type<T> {
   readonly kind: string;
+  /** Says that it is nothing but a 32-bit number, by far the most common payload: a table then reads and writes it on the spot. */
+  readonly word?: Word | undefined;
   write(writer: Writer, value: T, context: Context): void;
   read(source: Source, start: number, end: number, context: Context): T | undefined;
   /** The path inside the value to the byte at `offset`, for types that have an inside. */
   locate?(source: Source, start: number, end: number, offset: number, context: Context): Path;
+}
+
+/** A 32-bit number: its range, its byte order, and the names that it may have. */
+export interface Word {
+  readonly min: number;
+  readonly max: number;
+  readonly littleEndian: boolean;
+  readonly byName?: ReadonlyMap<unknown, number>;
+  readonly byNumber?: ReadonlyMap<number, string>;
 }
 
 export type Infer<T> = T extends Type<infer V> ? V : never;
@@ -30,6 +41,7 @@ export type Infer<T> = T extends Type<infer V> ? V : never;
 function integer(kind: string, size: 1 | 2 | 4, min: number, max: number, littleEndian: boolean): Type<number> {
   return {
     kind,
+    word: size === 4 ? { min, max, littleEndian } : undefined,
     write(writer, value) {
       if (typeof value !== 'number') throw typeError([], 'a number', value);
       if (!Number.isInteger(value) || value < min || value > max)
@@ -107,10 +119,12 @@ export function byteString(size?: { min?: number; max?: number }): Type<string> 
   return {
     kind: 'bytes',
     write(writer, value: string | Uint8Array) {
-      const raw = toBytes(value);
-      if (raw === undefined) throw typeError([], 'a hex string or Uint8Array', value);
-      if (raw.length < min || raw.length > max) throw rangeError([], `${min} to ${max} bytes`, value);
-      writer.raw(raw);
+      const start = writer.length;
+      if (typeof value === 'string' ? !writer.hex(value) : !((value as unknown) instanceof Uint8Array))
+        throw typeError([], 'a hex string or Uint8Array', value);
+      if (typeof value !== 'string') writer.raw(value);
+      const length = writer.length - start;
+      if (length < min || length > max) throw rangeError([], `${min} to ${max} bytes`, value);
     },
     read: (source, start, end) =>
       end - start < min || end - start > max ? undefined : toHex(source.bytes, start, end),
@@ -137,11 +151,13 @@ export function named<const Names extends Record<string, number>>(
   number: Type<number>,
   names: Names,
 ): Type<(keyof Names & string) | number> {
+  const byName = new Map<unknown, number>(Object.entries(names));
   const byNumber = new Map(Object.entries(names).map(([name, value]) => [value, name as keyof Names & string]));
   return {
     kind: `${number.kind} enum`,
+    word: number.word && { ...number.word, byName, byNumber },
     write(writer, value, context) {
-      const found = typeof value === 'string' && Object.hasOwn(names, value) ? names[value] : value;
+      const found = typeof value === 'string' ? byName.get(value) : value;
       if (typeof found !== 'number') throw typeError([], `a number, or one of ${Object.keys(names).join(', ')}`, value);
       number.write(writer, found, context);
     },
@@ -158,13 +174,16 @@ export function flags<const Names extends Record<string, number>>(
   names: Names,
 ): Type<((keyof Names & string) | number)[]> {
   type Flag = keyof Names & string;
+  const byName = new Map<unknown, number>(Object.entries(names));
+  const rows = Object.entries(names) as [Flag, number][];
   return {
     kind: `${number.kind} flags`,
     write(writer, value, context) {
       if (!Array.isArray(value)) throw typeError([], 'an array of flags', value);
       let bits = 0;
-      for (const [i, flag] of value.entries()) {
-        const bit = typeof flag === 'string' && Object.hasOwn(names, flag) ? names[flag] : flag;
+      for (let i = 0; i < value.length; i++) {
+        const flag = value[i]!;
+        const bit = typeof flag === 'string' ? byName.get(flag) : flag;
         if (typeof bit !== 'number') throw typeError([i], `a number, or one of ${Object.keys(names).join(', ')}`, flag);
         if (!Number.isInteger(bit) || bit < 0 || bit > MAX_U32)
           throw rangeError([i], 'an unsigned 32-bit integer', flag);
@@ -174,16 +193,20 @@ export function flags<const Names extends Record<string, number>>(
     },
     read(source, start, end, context) {
       const bits = number.read(source, start, end, context);
-      return bits === undefined ? undefined : namedBits<Flag>(bits, names);
+      return bits === undefined ? undefined : bitsOf(bits, rows);
     },
   };
 }
 
 /** The names of the bits that are set, and what has no name as one number behind them. */
 export function namedBits<Flag extends string>(bits: number, names: Readonly<Record<Flag, number>>): (Flag | number)[] {
+  return bitsOf(bits, Object.entries(names) as [Flag, number][]);
+}
+
+function bitsOf<Flag extends string>(bits: number, rows: readonly (readonly [Flag, number])[]): (Flag | number)[] {
   const list: (Flag | number)[] = [];
   let left = bits;
-  for (const [name, bit] of Object.entries(names) as [Flag, number][]) {
+  for (const [name, bit] of rows) {
     if ((bits & bit) === 0) continue;
     list.push(name);
     left &= ~bit;

@@ -21,10 +21,37 @@ export function sourceOf(bytes: Uint8Array): Source {
 
 export const align4 = (length: number): number => (length + 3) & ~3;
 
-/**
- * Calls `visit` for each attribute between `start` and `end`: its type without flag bits, where its header and its payload begin, where
- * the payload ends. Lengths that lie (shorter than a header, longer than what is left) throw a DecodeError.
+/*
+ * How attributes are walked: from `start`, while a header fits,
+ *   attributeLength (checked), attributeType; then nextAttribute
+ * and refuseStray at the end. Loops that run for each expression of a dump are written out; the others use `eachAttribute`.
  */
+
+/** The length of the attribute at `at`, its header included. One that lies (shorter than a header, longer than what is left) throws a DecodeError. */
+export function attributeLength(view: DataView, at: number, end: number): number {
+  const length = view.getUint16(at, HOST_IS_LITTLE_ENDIAN);
+  if (length < NLA_HDRLEN || length > end - at) {
+    throw new DecodeError(`attribute at byte ${at} has length ${length}, ${end - at} bytes are left`);
+  }
+  return length;
+}
+
+/** Its number, without flag bits. */
+export function attributeType(view: DataView, at: number): number {
+  return view.getUint16(at + 2, HOST_IS_LITTLE_ENDIAN) & NLA_TYPE_MASK;
+}
+
+/** Where the next one begins. */
+export function nextAttribute(view: DataView, at: number): number {
+  return at + align4(view.getUint16(at, HOST_IS_LITTLE_ENDIAN));
+}
+
+/** The last attribute's padding may be missing, but what is left over is no attribute. */
+export function refuseStray(at: number, end: number): void {
+  if (at < end) throw new DecodeError(`${end - at} stray bytes after the last attribute`);
+}
+
+/** Calls `visit` for each attribute between `start` and `end`: its type without flag bits, where its payload begins and ends. */
 export function eachAttribute(
   { view }: Source,
   start: number,
@@ -32,34 +59,52 @@ export function eachAttribute(
   visit: (type: number, payload: number, payloadEnd: number) => void,
 ): void {
   let at = start;
-  while (end - at >= NLA_HDRLEN) {
-    const length = view.getUint16(at, HOST_IS_LITTLE_ENDIAN);
-    if (length < NLA_HDRLEN || length > end - at) {
-      throw new DecodeError(`attribute at byte ${at} has length ${length}, ${end - at} bytes are left`);
-    }
-    visit(view.getUint16(at + 2, HOST_IS_LITTLE_ENDIAN) & NLA_TYPE_MASK, at + NLA_HDRLEN, at + length);
-    at += align4(length);
+  for (; end - at >= NLA_HDRLEN; at = nextAttribute(view, at)) {
+    const length = attributeLength(view, at, end);
+    visit(attributeType(view, at), at + NLA_HDRLEN, at + length);
   }
-  // The last attribute's padding may be missing, but what is left over is no attribute.
-  if (at < end) throw new DecodeError(`${end - at} stray bytes after the last attribute`);
+  refuseStray(at, end);
 }
 
 const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'));
 
 /** Lower-case hex, the printable form of bytes throughout. */
 export function toHex(bytes: Uint8Array, start = 0, end = bytes.length): string {
+  const size = end - start;
+  // The lengths of ports, addresses and marks.
+  if (size === 2) return HEX[bytes[start]!]! + HEX[bytes[start + 1]!]!;
+  if (size === 4)
+    return HEX[bytes[start]!]! + HEX[bytes[start + 1]!]! + HEX[bytes[start + 2]!]! + HEX[bytes[start + 3]!]!;
   // A long string that grows byte by byte is a tree of its parts, and the garbage collector walks them all.
-  if (end - start > 32) return Buffer.from(bytes.buffer, bytes.byteOffset + start, end - start).toString('hex');
+  if (size > 32) return Buffer.from(bytes.buffer, bytes.byteOffset + start, size).toString('hex');
   let text = '';
   for (let i = start; i < end; i++) text += HEX[bytes[i]!];
   return text;
 }
 
+/** The value of each hex digit by its character code; 0xff is none. */
+const DIGITS = new Uint8Array(128).fill(0xff);
+for (let digit = 0; digit < 16; digit++) {
+  DIGITS[digit.toString(16).charCodeAt(0)] = digit;
+  DIGITS[digit.toString(16).toUpperCase().charCodeAt(0)] = digit;
+}
+
+/** The byte that two hex digits stand for; negative if they are none. */
+export function hexByte(text: string, at: number): number {
+  const high = DIGITS[text.charCodeAt(at)] ?? 0xff;
+  const low = DIGITS[text.charCodeAt(at + 1)] ?? 0xff;
+  return (high | low) > 0xf ? -1 : (high << 4) | low;
+}
+
 /** The bytes of a hex string, or undefined if it is none. */
 export function fromHex(text: string): Uint8Array | undefined {
-  if (text.length % 2 !== 0 || !/^[0-9a-fA-F]*$/.test(text)) return undefined;
+  if (text.length % 2 !== 0) return undefined;
   const bytes = new Uint8Array(text.length / 2);
-  for (let i = 0; i < bytes.length; i++) bytes[i] = Number.parseInt(text.slice(i * 2, i * 2 + 2), 16);
+  for (let i = 0; i < bytes.length; i++) {
+    const byte = hexByte(text, i * 2);
+    if (byte < 0) return undefined;
+    bytes[i] = byte;
+  }
   return bytes;
 }
 
@@ -67,6 +112,33 @@ const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /** UTF-8 text, or undefined if the bytes are none. */
 export function toText({ bytes }: Source, start: number, end: number): string | undefined {
+  const size = end - start;
+  if (size > MAX_KNOWN) return decodeText(bytes, start, end);
+  let hash = size;
+  for (let i = start; i < end; i++) hash = (Math.imul(hash, 31) + bytes[i]!) | 0;
+  const slot = (hash ^ (hash >>> 15)) & (KNOWN_SLOTS - 1);
+  const known = KNOWN[slot];
+  if (known !== undefined && isText(known, bytes, start, size)) return known;
+  const text = decodeText(bytes, start, end);
+  if (text !== undefined && text.length === size) KNOWN[slot] = text;
+  return text;
+}
+
+/*
+ * The names of tables, chains and expressions come again in each message of a dump: the last ones are kept, by a hash of their bytes. Only
+ * ASCII is, whose bytes are its character codes.
+ */
+const KNOWN_SLOTS = 256;
+const MAX_KNOWN = 32;
+const KNOWN: (string | undefined)[] = new Array(KNOWN_SLOTS).fill(undefined);
+
+function isText(text: string, bytes: Uint8Array, start: number, size: number): boolean {
+  if (text.length !== size) return false;
+  for (let i = 0; i < size; i++) if (text.charCodeAt(i) !== bytes[start + i]) return false;
+  return true;
+}
+
+function decodeText(bytes: Uint8Array, start: number, end: number): string | undefined {
   let text = '';
   for (let i = start; i < end; i++) {
     const byte = bytes[i]!;

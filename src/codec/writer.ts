@@ -1,7 +1,8 @@
 import { rangeError } from '../errors.ts';
-import { HOST_IS_LITTLE_ENDIAN, NLA_F_NESTED } from './wire.ts';
+import { HOST_IS_LITTLE_ENDIAN, hexByte, NLA_F_NESTED } from './wire.ts';
 
 const MAX_ATTRIBUTE = 0xffff;
+const SHORT = 64;
 
 /**
  * One growing buffer that messages are written into. A socket has one and resets it for each request, so that encoding makes no
@@ -58,13 +59,36 @@ export class Writer {
     const at = this.reserve(8);
     this.view.setBigUint64(at, value, littleEndian);
   }
+  /** What is written is short nearly always, and a loop is done before `set` and `fill` have begun. */
   raw(value: Uint8Array): void {
-    const at = this.reserve(value.length);
-    this.bytes.set(value, at);
+    const size = value.length;
+    const at = this.reserve(size);
+    const { bytes } = this;
+    if (size > SHORT) bytes.set(value, at);
+    else for (let i = 0; i < size; i++) bytes[at + i] = value[i]!;
   }
   zeros(count: number): void {
     const at = this.reserve(count);
-    this.bytes.fill(0, at, at + count);
+    const { bytes } = this;
+    if (count > SHORT) bytes.fill(0, at, at + count);
+    else for (let i = 0; i < count; i++) bytes[at + i] = 0;
+  }
+
+  /** The bytes of a hex string; writes nothing and returns false if it is none. */
+  hex(text: string): boolean {
+    const size = text.length >> 1;
+    if (size * 2 !== text.length) return false;
+    const at = this.reserve(size);
+    const { bytes } = this;
+    for (let i = 0; i < size; i++) {
+      const byte = hexByte(text, i * 2);
+      if (byte < 0) {
+        this.length = at;
+        return false;
+      }
+      bytes[at + i] = byte;
+    }
+    return true;
   }
 
   /** UTF-8 and a terminating NUL. Names are short and ASCII nearly always: a loop beats TextEncoder by two. */
@@ -90,6 +114,15 @@ export class Writer {
     const start = this.reserve(4);
     this.view.setUint16(start + 2, type, HOST_IS_LITTLE_ENDIAN);
     return start;
+  }
+
+  /** A whole attribute that holds a 32-bit number. */
+  attribute32(type: number, value: number, littleEndian: boolean): void {
+    const at = this.reserve(8);
+    const { view } = this;
+    view.setUint16(at, 8, HOST_IS_LITTLE_ENDIAN);
+    view.setUint16(at + 2, type, HOST_IS_LITTLE_ENDIAN);
+    view.setUint32(at + 4, value, littleEndian);
   }
 
   beginNest(type: number): number {

@@ -107,10 +107,24 @@ export const destinationTable = attributes('IPVS_DEST_ATTR', {
   stats64: opt(nested(C.IPVS_DEST_ATTR_STATS64, stats64)),
 });
 
+export const daemonTable = attributes('IPVS_DAEMON_ATTR', {
+  state: opt(u32ne(C.IPVS_DAEMON_ATTR_STATE)),
+  interface: opt(string(C.IPVS_DAEMON_ATTR_MCAST_IFN, C.IP_VS_IFNAME_MAXLEN - 1)),
+  syncId: opt(u32ne(C.IPVS_DAEMON_ATTR_SYNC_ID)),
+  /* Linux 4.3 from here on. */
+  maxLength: opt(u16ne(C.IPVS_DAEMON_ATTR_SYNC_MAXLEN)),
+  group: opt(bytes(C.IPVS_DAEMON_ATTR_MCAST_GROUP, { min: 4, max: 4 })),
+  group6: opt(bytes(C.IPVS_DAEMON_ATTR_MCAST_GROUP6, { min: 16, max: 16 })),
+  /** Host order: the only port of the interface that is. */
+  port: opt(u16ne(C.IPVS_DAEMON_ATTR_MCAST_PORT)),
+  ttl: opt(attribute(C.IPVS_DAEMON_ATTR_MCAST_TTL, U8)),
+});
+
 /** The top level of every request and answer but those about INFO, whose attributes have the same numbers. */
 export const commandTable = attributes('IPVS_CMD_ATTR', {
   service: opt(nested(C.IPVS_CMD_ATTR_SERVICE, serviceTable)),
   destination: opt(nested(C.IPVS_CMD_ATTR_DEST, destinationTable)),
+  daemon: opt(nested(C.IPVS_CMD_ATTR_DAEMON, daemonTable)),
   /** Idle TCP connections, in seconds; 0 leaves it as it is. */
   tcpSeconds: opt(u32ne(C.IPVS_CMD_ATTR_TIMEOUT_TCP)),
   tcpFinSeconds: opt(u32ne(C.IPVS_CMD_ATTR_TIMEOUT_TCP_FIN)),
@@ -126,5 +140,6 @@ export const infoTable = attributes('IPVS_INFO_ATTR', {
 export type WireCommand = Infer<typeof commandTable>;
 export type WireService = Infer<typeof serviceTable>;
 export type WireDestination = Infer<typeof destinationTable>;
+export type WireDaemon = Infer<typeof daemonTable>;
 export type WireStats = Infer<typeof stats64> | Infer<typeof stats32>;
 export type CommandTable = AttributeTable<WireCommand>;

@@ -7,6 +7,9 @@ export const IPVS_CMD_NEW_DEST = 5;
 export const IPVS_CMD_SET_DEST = 6;
 export const IPVS_CMD_DEL_DEST = 7;
 export const IPVS_CMD_GET_DEST = 8;
+export const IPVS_CMD_NEW_DAEMON = 9;
+export const IPVS_CMD_DEL_DAEMON = 10;
+export const IPVS_CMD_GET_DAEMON = 11;
 export const IPVS_CMD_SET_CONFIG = 12;
 export const IPVS_CMD_GET_CONFIG = 13;
 export const IPVS_CMD_GET_INFO = 15;
@@ -60,6 +63,15 @@ export const IPVS_STATS_ATTR_OUTPPS = 8;
 export const IPVS_STATS_ATTR_INBPS = 9;
 export const IPVS_STATS_ATTR_OUTBPS = 10;
 
+export const IPVS_DAEMON_ATTR_STATE = 1;
+export const IPVS_DAEMON_ATTR_MCAST_IFN = 2;
+export const IPVS_DAEMON_ATTR_SYNC_ID = 3;
+export const IPVS_DAEMON_ATTR_SYNC_MAXLEN = 4;
+export const IPVS_DAEMON_ATTR_MCAST_GROUP = 5;
+export const IPVS_DAEMON_ATTR_MCAST_GROUP6 = 6;
+export const IPVS_DAEMON_ATTR_MCAST_PORT = 7;
+export const IPVS_DAEMON_ATTR_MCAST_TTL = 8;
+
 export const IPVS_INFO_ATTR_VERSION = 1;
 export const IPVS_INFO_ATTR_CONN_TAB_SIZE = 2;
 
@@ -87,3 +99,28 @@ export const IP_VS_TUNNEL_ENCAP_FLAG_REMCSUM = 2;
 
 export const IP_VS_SCHEDNAME_MAXLEN = 16;
 export const IP_VS_PENAME_MAXLEN = 16;
+export const IP_VS_IFNAME_MAXLEN = 16;
+
+export const IP_VS_STATE_MASTER = 1;
+export const IP_VS_STATE_BACKUP = 2;
+
+/* Socket options, at the level IPPROTO_IP. */
+export const IPPROTO_IP = 0;
+export const IP_VS_BASE_CTL = 1152;
+export const IP_VS_SO_SET_ADD = IP_VS_BASE_CTL + 2;
+export const IP_VS_SO_SET_EDIT = IP_VS_BASE_CTL + 3;
+export const IP_VS_SO_SET_DEL = IP_VS_BASE_CTL + 4;
+export const IP_VS_SO_SET_FLUSH = IP_VS_BASE_CTL + 5;
+export const IP_VS_SO_SET_ADDDEST = IP_VS_BASE_CTL + 7;
+export const IP_VS_SO_SET_DELDEST = IP_VS_BASE_CTL + 8;
+export const IP_VS_SO_SET_EDITDEST = IP_VS_BASE_CTL + 9;
+export const IP_VS_SO_SET_TIMEOUT = IP_VS_BASE_CTL + 10;
+export const IP_VS_SO_SET_STARTDAEMON = IP_VS_BASE_CTL + 11;
+export const IP_VS_SO_SET_STOPDAEMON = IP_VS_BASE_CTL + 12;
+export const IP_VS_SO_SET_ZERO = IP_VS_BASE_CTL + 15;
+export const IP_VS_SO_GET_INFO = IP_VS_BASE_CTL + 1;
+export const IP_VS_SO_GET_SERVICES = IP_VS_BASE_CTL + 2;
+export const IP_VS_SO_GET_SERVICE = IP_VS_BASE_CTL + 3;
+export const IP_VS_SO_GET_DESTS = IP_VS_BASE_CTL + 4;
+export const IP_VS_SO_GET_TIMEOUT = IP_VS_BASE_CTL + 6;
+export const IP_VS_SO_GET_DAEMON = IP_VS_BASE_CTL + 7;

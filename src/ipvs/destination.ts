@@ -49,7 +49,7 @@ export interface Destination extends DestinationKey {
    * the method, which is listed as it was set.
    */
   forward: Forward | number;
-  /** 0 to 65535, default 1. A server of weight 0 gets no new connections and keeps those it has. */
+  /** 0 to 2^31-1, default 1. A server of weight 0 gets no new connections and keeps those it has. */
   weight?: number;
   /** More connections than this and the server gets no new ones; 0, the default, is no limit. */
   upperThreshold?: number;
@@ -73,7 +73,7 @@ export interface DestinationEntry extends Destination {
 const KEY_FIELDS = ['address', 'port'];
 const FIELDS = [...KEY_FIELDS, 'forward', 'weight', 'upperThreshold', 'lowerThreshold', 'tunnel'];
 const READ_FIELDS = ['activeConnections', 'inactiveConnections', 'persistentConnections', 'stats'];
-const MAX_WEIGHT = 65535;
+const MAX_WEIGHT = 0x7fffffff;
 /** From 2^31 on newer kernels refuse (7.2) what older ones took. */
 const MAX_THRESHOLD = 0x7fffffff;
 

@@ -1,19 +1,38 @@
-import { checkInteger, checkObject } from '../codec/index.ts';
-import { NetlinkError, type Path } from '../errors.ts';
+import { checkObject, checkOneOf } from '../codec/index.ts';
+import { NetlinkError, typeError } from '../errors.ts';
 import { type NetNs, netnsOf } from '../netns/netns.ts';
 import { type Logger, Observer } from '../observe.ts';
-import { NETLINK_GENERIC } from '../transport/constants.ts';
-import { type Command, Exchange, GenericFamily, NetlinkSocket, type Operation, twoForms } from '../transport/index.ts';
-import { commandTable, infoTable, type WireCommand } from './attributes.ts';
+import { Exchange, type Operation, type Synchronous, twoForms } from '../transport/index.ts';
+import { applyOperations, type BatchOptions, type BatchResult } from './batch.ts';
+import { type Connection, type ConnectionsOptions, readConnections } from './connections.ts';
 import * as C from './constants.ts';
+import { type SyncDaemon, type SyncState, startSync, stopSync, syncDaemons } from './daemon.ts';
+import { type Destination, type DestinationEntry, type DestinationKey, readDestination } from './destination.ts';
+import { type Carriers, carriersOf } from './ipvs-carrier.ts';
+import { editDestination, editService, readExisting, verifyTunnel } from './ipvs-edit.ts';
+import { IpvsSocket, namespaceOf, type Via } from './ipvs-socket.ts';
+import { readTimeouts, type Timeouts, writeTimeouts } from './ipvs-timeouts.ts';
 import {
-  type Destination,
-  type DestinationEntry,
-  type DestinationKey,
-  readDestination,
-  writeDestination,
-  writeDestinationKey,
-} from './destination.ts';
+  type Carrier,
+  describe,
+  destinationCommand,
+  destinationKeyCommand,
+  type IpvsInfo,
+  keyCommand,
+  serviceCommand,
+} from './netlink.ts';
+import { BatchBuilder, type DestinationPatch, type IpvsOperation } from './operation.ts';
+import { changesBetween, checkDesired, toOperation } from './plan.ts';
+import {
+  type PlanOptions,
+  type ReconcileOptions,
+  type ReconcileResult,
+  reconcileAway,
+  reconcileNow,
+  reconciling,
+} from './reconcile.ts';
+import { formatRules } from './rules-format.ts';
+import { type RestoreOptions, type RestoreResult, restoreRules } from './rules-restore.ts';
 import {
   familyOf,
   readService,
@@ -21,92 +40,72 @@ import {
   type Service,
   type ServiceEntry,
   type ServiceKey,
+  type VirtualServer,
   writeKey,
-  writeService,
 } from './service.ts';
+import { IpvsSettings } from './settings.ts';
+import { readServers, readServices, readStable, type Snapshot, toSnapshot } from './snapshot.ts';
 
 export interface IpvsOptions {
   /** The namespace to program; home where left out. */
   netns?: NetNs;
+  /**
+   * 'netlink' has everything, and wants CAP_NET_ADMIN in the initial user namespace. 'sockopt' is permitted to root of an unprivileged container
+   * too, and carries IPv4 only, without persistence engines, tunnel types and 64-bit counters (UnsupportedError). 'auto', the default, is
+   * netlink, and the socket options from the first EPERM on.
+   */
+  via?: Via;
   logger?: Logger;
 }
 
-export interface IpvsInfo {
-  /** Of the IPVS code, '1.2.1' in every kernel of the last decade: no help in telling features. */
-  version: string;
-  /** Buckets of the connection table; 0 on Linux 7.2 until the namespace has its first service. */
-  connectionTableSize: number;
-}
-
-export interface Timeouts {
-  /** Idle TCP connections. */
-  tcpSeconds: number;
-  /** TCP connections after a FIN. */
-  tcpFinSeconds: number;
-  udpSeconds: number;
-}
-
-/** The kernel multiplies seconds by HZ (at most 1000) in an int, and refuses more with EINVAL. */
-const MAX_TIMEOUT = Math.floor(0x7fffffff / 1000);
-
-const MODULE_MISSING =
-  'the kernel has no IPVS: load the module on the host (modprobe ip_vs), or install a kernel with CONFIG_IP_VS';
-const NOT_PERMITTED =
-  'IPVS over netlink needs CAP_NET_ADMIN in the initial user namespace: program the container from the host, as root';
-
 /** The operations of IPVS, each written once. */
 export class IpvsOperations {
-  readonly #family: GenericFamily<WireCommand>;
-  readonly #info: GenericFamily<{ version?: number; connectionTableSize?: number }>;
+  readonly #carriers: Carriers;
 
   constructor(exchange: Exchange) {
-    const family = { name: 'IPVS', version: 1, missing: MODULE_MISSING };
-    this.#family = new GenericFamily(exchange, { ...family, table: commandTable });
-    this.#info = new GenericFamily(exchange, { ...family, table: infoTable });
+    this.#carriers = carriersOf(exchange);
+  }
+
+  get #carrier(): Carrier {
+    return this.#carriers.carrier;
   }
 
   /** Version and size of the connection table. */
   *info(): Operation<IpvsInfo> {
-    const command = { ...describe('IPVS_CMD_GET_INFO', C.IPVS_CMD_GET_INFO, undefined, {}), value: {} };
-    return yield* this.#info.get(command, ({ version = 0, connectionTableSize = 0 }) => ({
-      version: `${version >> 16}.${(version >> 8) & 0xff}.${version & 0xff}`,
-      connectionTableSize,
-    }));
+    return yield* this.#carrier.info();
   }
 
   /** Adds a virtual service. @throws NetlinkError EEXIST it is there already, ENOENT no such scheduler or engine in this kernel. */
   *addService(service: Service): Operation<void> {
-    yield* this.#family.request(serviceCommand('IPVS_CMD_NEW_SERVICE', C.IPVS_CMD_NEW_SERVICE, service));
+    yield* this.#carrier.request(serviceCommand('NEW', service));
   }
 
   /** Adds a virtual service, or replaces everything but its key and its servers. */
   *setService(service: Service): Operation<void> {
     try {
-      yield* this.#family.request(serviceCommand('IPVS_CMD_SET_SERVICE', C.IPVS_CMD_SET_SERVICE, service));
+      yield* this.#carrier.request(serviceCommand('SET', service));
     } catch (error) {
       if (!(error instanceof NetlinkError) || error.code !== 'ESRCH') throw error;
       yield* this.addService(service);
     }
   }
 
-  /** Changes some fields of a virtual service and leaves the others as they are. @throws NetlinkError ESRCH there is none. */
+  /**
+   * Changes some fields of a virtual service and leaves the others as they are: reads, merges, writes, and looks whether it is so; begins again
+   * where others came in between. @throws NetlinkError ESRCH there is none. @throws StateError ERR_DUMP_INTERRUPTED others never stopped.
+   */
   *editService(key: ServiceKey, patch: Partial<Scheduling>): Operation<void> {
-    checkObject(patch, [], ['scheduler', 'schedulerFlags', 'persistence', 'onePacket']);
-    const { stats: _, ...service } = yield* this.service(key);
-    const edited = { ...service, ...patch } as Service;
-    yield* this.#family.request(serviceCommand('IPVS_CMD_SET_SERVICE', C.IPVS_CMD_SET_SERVICE, edited));
+    yield* editService(this.#carrier, key, patch);
   }
 
   /** Removes a virtual service and its servers. @throws NetlinkError ESRCH there is none. */
   *removeService(key: ServiceKey): Operation<void> {
-    const value = { service: writeKey(key) };
-    yield* this.#family.request(describe('IPVS_CMD_DEL_SERVICE', C.IPVS_CMD_DEL_SERVICE, key, value));
+    yield* this.#carrier.request(keyCommand('DEL', key));
   }
 
   /** One virtual service. @throws NetlinkError ESRCH there is none. */
   *service(key: ServiceKey): Operation<ServiceEntry> {
-    const command = describe('IPVS_CMD_GET_SERVICE', C.IPVS_CMD_GET_SERVICE, key, { service: writeKey(key) });
-    return yield* this.#family.get(command, ({ service }) => service && readService(service));
+    return yield* this.#carrier.get(keyCommand('GET', key), ({ service }) => service && readService(service));
   }
 
   /** All virtual services of the namespace, in the kernel's order; with `destinations`, the servers of each. */
@@ -114,196 +113,221 @@ export class IpvsOperations {
     options: { destinations?: boolean; signal?: AbortSignal } = {},
   ): Operation<(ServiceEntry & { destinations?: DestinationEntry[] })[]> {
     checkObject(options, [], ['destinations', 'signal']);
-    const command = describe('IPVS_CMD_GET_SERVICE', C.IPVS_CMD_GET_SERVICE, undefined, {});
-    const services = yield* this.#family.dump(command, ({ service }) => service && readService(service));
-    if (!options.destinations) return services;
-    const list: (ServiceEntry & { destinations?: DestinationEntry[] })[] = [];
-    for (const service of services) {
-      // One removed meanwhile has no servers: the kernel answers with an empty list.
-      list.push({ ...service, destinations: yield* this.#dumpDestinations(service) });
-    }
-    return list;
+    if (!options.destinations) return (yield* readServices(this.#carrier)).map(readService);
+    return toSnapshot({ servers: yield* readServers(this.#carrier), stable: false }).servers;
   }
 
-  /** Adds a real server to a service. @throws NetlinkError ESRCH no such service, EEXIST the server is there already. */
+  /**
+   * Adds a real server to a service. @throws NetlinkError ESRCH no such service, EEXIST the server is there already.
+   * @throws UnsupportedError the kernel (before 5.3) does not know this type of tunnel; nothing was added.
+   */
   *addDestination(key: ServiceKey, destination: Destination): Operation<void> {
-    yield* this.#family.request(destinationCommand('IPVS_CMD_NEW_DEST', C.IPVS_CMD_NEW_DEST, key, destination));
+    const command = destinationCommand('NEW', key, destination);
+    yield* this.#carrier.request(command);
+    yield* verifyTunnel(this.#carrier, command.value, destinationKeyCommand(key, destination));
   }
 
   /** Adds a real server, or replaces everything but its key. */
   *setDestination(key: ServiceKey, destination: Destination): Operation<void> {
+    const command = destinationCommand('SET', key, destination);
     try {
-      yield* this.#family.request(destinationCommand('IPVS_CMD_SET_DEST', C.IPVS_CMD_SET_DEST, key, destination));
+      yield* this.#carrier.request(command);
     } catch (error) {
       if (!(error instanceof NetlinkError) || error.code !== 'ENOENT') throw error;
       yield* this.addDestination(key, destination);
     }
+    yield* verifyTunnel(this.#carrier, command.value);
   }
 
-  /** Changes some fields of a real server: `{ weight: 0 }` drains it. @throws NetlinkError ESRCH no such service, ENOENT no such server. */
-  *editDestination(
-    key: ServiceKey,
-    destinationKey: DestinationKey,
-    patch: Partial<Omit<Destination, keyof DestinationKey>>,
-  ): Operation<void> {
-    checkObject(patch, [], ['forward', 'weight', 'upperThreshold', 'lowerThreshold', 'tunnel']);
-    const wanted = writeDestinationKey(destinationKey);
-    const current = (yield* this.destinations(key)).find(entry => {
-      const { address, port } = writeDestinationKey(entry);
-      return address === wanted.address && port === wanted.port;
-    });
-    if (current === undefined) {
-      const { syscall, hint } = destinationDescription('IPVS_CMD_SET_DEST', destinationKey);
-      throw new NetlinkError({
-        errno: -2,
-        syscall,
-        operation: 'ipvs.editDestination',
-        subject: destinationKey,
-        hint: hint?.('ENOENT', []),
-      });
-    }
-    const {
-      activeConnections: _a,
-      inactiveConnections: _i,
-      persistentConnections: _p,
-      stats: _s,
-      ...destination
-    } = current;
-    yield* this.#family.request(
-      destinationCommand('IPVS_CMD_SET_DEST', C.IPVS_CMD_SET_DEST, key, { ...destination, ...patch }),
-    );
+  /**
+   * Changes some fields of a real server: `{ weight: 0 }` drains it. Reads, merges, writes, and looks whether it is so; begins again where
+   * others came in between. @throws NetlinkError ESRCH no such service, ENOENT no such server. @throws StateError ERR_DUMP_INTERRUPTED
+   * others never stopped.
+   */
+  *editDestination(key: ServiceKey, destinationKey: DestinationKey, patch: DestinationPatch): Operation<void> {
+    yield* editDestination(this.#carrier, key, destinationKey, patch);
   }
 
   /** Removes a real server. Its connections end. @throws NetlinkError ESRCH no such service, ENOENT no such server. */
   *removeDestination(key: ServiceKey, destination: DestinationKey): Operation<void> {
-    const value = { service: writeKey(key), destination: writeDestinationKey(destination) };
-    yield* this.#family.request({
-      ...destinationDescription('IPVS_CMD_DEL_DEST', destination),
-      command: C.IPVS_CMD_DEL_DEST,
-      value,
-    });
+    yield* this.#carrier.request(destinationKeyCommand(key, destination));
   }
 
   /** The real servers of a service, the newest first. @throws NetlinkError ESRCH no such service. */
   *destinations(key: ServiceKey): Operation<DestinationEntry[]> {
-    const destinations = yield* this.#dumpDestinations(key);
-    // The kernel answers a dump for a missing service with an empty list.
-    if (destinations.length === 0) yield* this.service(key);
-    return destinations;
-  }
-
-  *#dumpDestinations(key: ServiceKey): Operation<DestinationEntry[]> {
-    const command = describe('IPVS_CMD_GET_DEST', C.IPVS_CMD_GET_DEST, key, { service: writeKey(key) });
     const family = familyOf(key);
-    const entries = yield* this.#family.dump(
-      command,
-      ({ destination }) => destination && readDestination(destination, family),
-    );
-    // While others write, the kernel's cursor repeats entries.
-    const seen = new Set<string>();
-    return entries.filter(({ address, port }) => {
-      const id = `${address} ${port}`;
-      return seen.size !== seen.add(id).size;
-    });
+    return (yield* readExisting(this.#carrier, key)).map(destination => readDestination(destination, family));
   }
 
   /** Removes every service of the namespace. Timeouts and the connections' entries stay. */
   *flush(): Operation<void> {
-    yield* this.#family.request(describe('IPVS_CMD_FLUSH', C.IPVS_CMD_FLUSH, undefined, {}));
+    yield* this.#carrier.request(describe('IPVS_CMD_FLUSH', C.IPVS_CMD_FLUSH, undefined, {}));
   }
 
   /** Sets the counters to zero: of one service and its servers, or of all. @throws NetlinkError ESRCH no such service. */
   *zero(key?: ServiceKey): Operation<void> {
     const value = key === undefined ? {} : { service: writeKey(key) };
-    yield* this.#family.request(describe('IPVS_CMD_ZERO', C.IPVS_CMD_ZERO, key, value));
+    yield* this.#carrier.request(describe('IPVS_CMD_ZERO', C.IPVS_CMD_ZERO, key, value));
   }
 
   /** How long connections are remembered. */
   *timeouts(): Operation<Timeouts> {
-    const command = describe('IPVS_CMD_GET_CONFIG', C.IPVS_CMD_GET_CONFIG, undefined, {});
-    return yield* this.#family.get(command, ({ tcpSeconds = 0, tcpFinSeconds = 0, udpSeconds = 0 }) => ({
-      tcpSeconds,
-      tcpFinSeconds,
-      udpSeconds,
-    }));
+    return yield* this.#carrier.get(
+      describe('IPVS_CMD_GET_CONFIG', C.IPVS_CMD_GET_CONFIG, undefined, {}),
+      readTimeouts,
+    );
   }
 
   /** Sets some of the timeouts, 1 to 2,147,483 seconds each; what is left out stays. */
   *setTimeouts(timeouts: Partial<Timeouts>): Operation<void> {
-    const keys = ['tcpSeconds', 'tcpFinSeconds', 'udpSeconds'] as const;
-    checkObject(timeouts, [], keys);
-    const value: WireCommand = {};
-    for (const key of keys) {
-      if (timeouts[key] !== undefined) value[key] = checkInteger(timeouts[key], [key], 1, MAX_TIMEOUT);
+    const command = describe('IPVS_CMD_SET_CONFIG', C.IPVS_CMD_SET_CONFIG, timeouts, writeTimeouts(timeouts));
+    yield* this.#carrier.request(command);
+  }
+
+  /**
+   * Starts a sync daemon of the kernel. @throws NetlinkError EEXIST one of that state runs, ENODEV no such interface, EINVAL the group is no
+   * multicast address, or a service has servers of the other family, which cannot be synchronised.
+   */
+  *startSync(daemon: SyncDaemon): Operation<void> {
+    yield* startSync(this.#carrier, daemon);
+  }
+
+  /** Stops a sync daemon; what a backup took over stays. @throws NetlinkError ESRCH none of that state runs. */
+  *stopSync(state: SyncState): Operation<void> {
+    yield* stopSync(this.#carrier, state);
+  }
+
+  /** The sync daemons that run: none, a master, a backup, or both. */
+  *syncDaemons(): Operation<SyncDaemon[]> {
+    return yield* syncDaemons(this.#carrier);
+  }
+
+  /** The services and servers in the format of `ipvsadm -Sn`, with what that forgets (`formatRules`). */
+  *save(options: { signal?: AbortSignal } = {}): Operation<string> {
+    checkObject(options, ['options'], ['signal']);
+    return formatRules(toSnapshot(yield* readStable(this.#carriers)).servers);
+  }
+
+  /**
+   * Carries out a text in the format of `ipvsadm -S`, as `ipvsadm -R` would (`parseRuleLines` says what it may hold): it adds to what there is,
+   * unless a line says -C. All lines are read before any is sent, and if one fails, what the others did is undone (`rollback: false` leaves it).
+   * @throws RuleError a line is no rule; nothing was sent. @throws BatchError the kernel refused lines; each failure has its `line`.
+   */
+  *restore(text: string, options: RestoreOptions = {}): Operation<RestoreResult> {
+    return yield* restoreRules(this.#carrier, text, options);
+  }
+
+  /**
+   * Carries out many operations with few sends. All parameters are checked before anything is sent (TypeError, RangeError with a path such
+   * as operations[3].destination.weight). IPVS has no transactions: an operation that fails does not stop the others.
+   * @throws BatchError one or more were refused; it tells which, why, and what the kernel holds now. With onError: 'collect' the result does.
+   */
+  *apply(operations: readonly IpvsOperation[], options: BatchOptions = {}): Operation<BatchResult> {
+    return yield* applyOperations(this.#carrier, operations, options);
+  }
+
+  /** As `apply`, with the operations written as calls: `ipvs.batch(b => b.addService(service).addDestination(service, server))`. */
+  *batch(build: (batch: BatchBuilder) => void, options: BatchOptions = {}): Operation<BatchResult> {
+    if (typeof build !== 'function') throw typeError(['build'], 'a function', build);
+    const builder = new BatchBuilder();
+    const returned: unknown = build(builder);
+    if (returned instanceof Promise) {
+      // Its own rejection must not end the process besides.
+      returned.catch(() => {});
+      throw typeError(['build'], 'a synchronous function', returned);
     }
-    yield* this.#family.request(describe('IPVS_CMD_SET_CONFIG', C.IPVS_CMD_SET_CONFIG, timeouts, value));
+    return yield* applyOperations(this.#carrier, builder.operations, options);
+  }
+
+  /**
+   * All services with their servers as they were at one moment: read until two readings agree (the second over the socket options where they
+   * can tell all of it), since a dump skips and repeats while others write. `stable: false` after five that did not.
+   */
+  *snapshot(options: { signal?: AbortSignal } = {}): Operation<Snapshot> {
+    checkObject(options, ['options'], ['signal']);
+    return toSnapshot(yield* readStable(this.#carriers));
+  }
+
+  /**
+   * The least that makes what there is into what is desired, as operations for `apply`; changes nothing. Empty where all is as desired, also
+   * where that is by the kernel's defaults. The servers of a desired service are all that it shall have.
+   */
+  *plan(desired: readonly VirtualServer[], options: PlanOptions = {}): Operation<IpvsOperation[]> {
+    checkObject(options, ['options'], ['prune', 'signal']);
+    if (options.prune !== undefined && typeof options.prune !== 'boolean') {
+      throw typeError(['options', 'prune'], 'a boolean', options.prune);
+    }
+    const wanted = checkDesired(desired);
+    const { servers } = yield* readStable(this.#carriers);
+    return changesBetween(servers, wanted, options).map(toOperation);
   }
 }
+
+type SynchronousIpvs = Synchronous<IpvsOperations> & {
+  /** As the promise form. While servers drain, the whole thread waits. */
+  reconcile(desired: readonly VirtualServer[], options?: Omit<ReconcileOptions, 'signal'>): ReconcileResult;
+};
 
 /**
  * The IPVS of one network namespace, over generic netlink. The kernel wants CAP_NET_ADMIN in the initial user namespace for all of it,
  * also for reading (net/netfilter/ipvs/ip_vs_ctl.c); the namespace itself may belong to an unprivileged container.
  */
 export class Ipvs extends twoForms(IpvsOperations) {
+  declare readonly sync: SynchronousIpvs;
+  readonly #exchange: Exchange;
+  readonly #carriers: Carriers;
+
+  constructor(exchange: Exchange) {
+    super(exchange);
+    this.#exchange = exchange;
+    this.#carriers = carriersOf(exchange);
+    Object.defineProperty(this.sync, 'reconcile', {
+      value: (desired: readonly VirtualServer[], options?: ReconcileOptions) =>
+        reconcileNow(reconciling(desired, options), this.sync),
+    });
+  }
+
   /** Opens a socket in the namespace and asks nothing yet. Needs the right to enter the namespace. */
   static open(options: IpvsOptions = {}): Ipvs {
-    checkObject(options, [], ['netns', 'logger']);
-    const socket = new NetlinkSocket({ netns: netnsOf(options), protocol: NETLINK_GENERIC });
-    return new Ipvs(new Exchange(socket, 'ipvs', new Observer(options.logger)));
+    checkObject(options, [], ['netns', 'via', 'logger']);
+    const via = checkOneOf(options.via ?? 'auto', ['via'], ['auto', 'netlink', 'sockopt']);
+    return new Ipvs(new Exchange(new IpvsSocket(netnsOf(options), via), 'ipvs', new Observer(options.logger)));
   }
-}
 
-/** IPVS gives no error text and no offsets: what an errno means depends on what was asked. */
-function describe(syscall: string, command: number, subject: unknown, value: WireCommand): Command<WireCommand> {
-  return {
-    syscall,
-    command,
-    subject,
-    value,
-    hint: code => {
-      if (code === 'ESRCH') return 'there is no such service';
-      return code === 'EPERM' ? NOT_PERMITTED : undefined;
-    },
-  };
-}
+  /** The settings of IPVS in this namespace, net.ipv4.vs.*, read and written on the spot: `ipvs.settings.conntrack = true`. */
+  get settings(): IpvsSettings {
+    const { wire } = this.#exchange;
+    return new IpvsSettings(() => namespaceOf(wire));
+  }
 
-function serviceCommand(syscall: string, command: number, service: Service): Command<WireCommand> {
-  const wire = writeService(service);
-  const general = describe(syscall, command, service, { service: wire });
-  const engine = service.persistence?.engine;
-  const hints: Record<string, string> = {
-    EEXIST: 'the service is there already: setService replaces it',
-    ENOENT: `this kernel has no scheduler ${service.scheduler}${engine === undefined ? '' : ` or no persistence engine ${engine}`}`,
-    EAFNOSUPPORT: 'this kernel has no IPVS for IPv6 (CONFIG_IP_VS_IPV6)',
-  };
-  const blame: Record<string, Path> = {
-    ENOENT: engine === undefined ? ['scheduler'] : [],
-    EAFNOSUPPORT: 'address' in service ? ['address'] : ['family'],
-  };
-  return { ...general, hint: (code, path) => hints[code] ?? general.hint?.(code, path), blame: code => blame[code] };
-}
+  /**
+   * The connection table, entry by entry, from the namespace's /proc/net/ip_vs_conn; read as far as it is iterated, off the main thread. Entries
+   * that come or go meanwhile may be missed or seen twice.
+   * @throws NetNsError ENOENT IPVS is not loaded. @throws DecodeError the file is no such table.
+   */
+  connections(options: ConnectionsOptions = {}): AsyncGenerator<Connection, void, undefined> {
+    const { observer, wire } = this.#exchange;
+    return readConnections(
+      () => namespaceOf(wire),
+      options,
+      (line, reason) =>
+        observer.warn({ netns: wire.netnsInode, line, reason }, 'a line of the connection table was left out'),
+    );
+  }
 
-function destinationDescription(syscall: string, subject: DestinationKey) {
-  const hints: Record<string, string> = {
-    ESRCH: 'there is no such service',
-    ENOENT: 'the service has no such destination',
-    EEXIST: 'the destination is there already: setDestination replaces it',
-    EINVAL:
-      'the kernel takes no such address for a server (in a namespace whose lo is down and that has no address it takes none at all)',
-    ERANGE: 'weight or thresholds are out of range',
-    EPERM: NOT_PERMITTED,
-  };
-  const blame: Record<string, Path> = { EINVAL: ['address'] };
-  return { syscall, subject, hint: (code: string, _path: Path) => hints[code], blame: (code: string) => blame[code] };
-}
+  /** How the kernel is asked. With via: 'auto' it is 'netlink' until that was refused once. */
+  get via(): 'netlink' | 'sockopt' {
+    return this.#carriers.carrier.via;
+  }
 
-function destinationCommand(
-  syscall: string,
-  command: number,
-  key: ServiceKey,
-  destination: Destination,
-): Command<WireCommand> {
-  const service = writeKey(key);
-  const value = { service, destination: writeDestination(key, destination, service.family) };
-  return { ...destinationDescription(syscall, destination), command, value };
+  /**
+   * Makes what there is into what is desired, by a plan that is applied; with `drain`, servers that are to go lose their connections first. It is
+   * made of several operations of this handle: others on the same namespace go on while it waits. Where others change the same
+   * objects at the same time, it plans again, three times at most. The signal acts between two of its steps; servers that are draining then
+   * stay at weight 0.
+   * @throws BatchError what the kernel refused; `index` counts in the plan.
+   */
+  async reconcile(desired: readonly VirtualServer[], options: ReconcileOptions = {}): Promise<ReconcileResult> {
+    return await reconcileAway(reconciling(desired, options), this, options.signal);
+  }
 }

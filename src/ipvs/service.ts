@@ -157,7 +157,7 @@ export function writeKey(key: ServiceKey, path: Path = []): WireService {
 }
 
 function protocolNumber(protocol: unknown, path: Path): number {
-  if (typeof protocol === 'number') return checkInteger(protocol, path, 1, 255);
+  if (typeof protocol === 'number') return checkInteger(protocol, path, 0, 65535);
   return PROTOCOLS[checkOneOf(protocol, path, Object.keys(PROTOCOLS) as (keyof typeof PROTOCOLS)[])];
 }
 

@@ -1,15 +1,18 @@
 import {
+  align4,
   attribute,
   attributes,
   byteString,
+  HOST_IS_LITTLE_ENDIAN,
   type Infer,
+  NLA_HDRLEN,
+  NLA_TYPE_MASK,
   named,
   opt,
   S32_BE,
   string,
   type Type,
   u32be,
-  type Writer,
 } from '../codec/index.ts';
 import { typeError } from '../errors.ts';
 import * as C from './constants.ts';
@@ -35,33 +38,8 @@ export const verdictTable = attributes('NFTA_VERDICT', {
 /** What becomes of the packet. */
 export type Verdict = Infer<typeof verdictTable>;
 
-/** NFT_DATA_VALUE_MAXLEN. */
-const MAX_VALUE = 64;
-const VALUE = byteString({ max: MAX_VALUE });
-
-/** The value of a hex digit by its character code, 0xff for all others. */
-const NIBBLES = Uint8Array.from({ length: 128 }, (_, code) => {
-  const digit = Number.parseInt(String.fromCharCode(code), 16);
-  return Number.isNaN(digit) ? 0xff : digit;
-});
-
-/** Writes hex without a detour through an array of its own; false where it is none, or too long, and nothing is written then. */
-function writeHex(writer: Writer, hex: string): boolean {
-  const size = hex.length / 2;
-  if (!Number.isInteger(size) || size > MAX_VALUE) return false;
-  const start = writer.reserve(size);
-  const { bytes } = writer;
-  for (let i = 0; i < size; i++) {
-    const high = NIBBLES[hex.charCodeAt(2 * i)] ?? 0xff;
-    const low = NIBBLES[hex.charCodeAt(2 * i + 1)] ?? 0xff;
-    if (high > 15 || low > 15) {
-      writer.length = start;
-      return false;
-    }
-    bytes[start + i] = (high << 4) | low;
-  }
-  return true;
-}
+/** NFT_DATA_VALUE_MAXLEN is 64. */
+const VALUE = byteString({ max: 64 });
 
 const dataTable = attributes('NFTA_DATA', {
   value: opt(attribute(C.NFTA_DATA_VALUE, VALUE)),
@@ -78,8 +56,7 @@ export const DATA: Type<Data> = {
     // Not by way of `dataTable`: every expression has one of these.
     if (typeof data === 'string' || (data as unknown) instanceof Uint8Array) {
       const start = writer.beginAttribute(C.NFTA_DATA_VALUE);
-      // What is no hex, or too long, is refused where all bytes are.
-      if (typeof data !== 'string' || !writeHex(writer, data)) VALUE.write(writer, data as string, context);
+      VALUE.write(writer, data as string, context);
       writer.endAttribute(start);
     } else if (typeof data === 'object' && data !== null) {
       const start = writer.beginNest(C.NFTA_DATA_VERDICT);
@@ -90,6 +67,14 @@ export const DATA: Type<Data> = {
     }
   },
   read(source, start, end, context) {
+    // A value alone, as nearly always.
+    const size = end - start;
+    if (size >= NLA_HDRLEN) {
+      const length = source.view.getUint16(start, HOST_IS_LITTLE_ENDIAN);
+      const type = source.view.getUint16(start + 2, HOST_IS_LITTLE_ENDIAN) & NLA_TYPE_MASK;
+      if (type === C.NFTA_DATA_VALUE && length >= NLA_HDRLEN && length <= size && align4(length) >= size)
+        return VALUE.read(source, start + NLA_HDRLEN, start + length, context);
+    }
     const data = dataTable.read(source, start, end, context);
     if (data === undefined || data.unknown !== undefined) return undefined;
     return data.verdict === undefined || data.value === undefined ? (data.verdict ?? data.value) : undefined;

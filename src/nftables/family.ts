@@ -22,7 +22,11 @@ export function familyNumber(family: unknown, path: Path): number {
   return FAMILIES[family as Family];
 }
 
+const NAMES = new Map<number, MessageFamily>([
+  [C.NFPROTO_UNSPEC, 'unspecified'],
+  ...Object.entries(FAMILIES).map(([name, number]) => [number, name as Family] as const),
+]);
+
 export function familyName(number: number): MessageFamily {
-  if (number === C.NFPROTO_UNSPEC) return 'unspecified';
-  return (Object.keys(FAMILIES) as Family[]).find(name => FAMILIES[name] === number) ?? number;
+  return NAMES.get(number) ?? number;
 }

@@ -158,22 +158,26 @@ export function decodeMessage(bytes: Uint8Array): NftMessage {
   return readMessage(messageAt(sourceOf(bytes), 0, bytes.length));
 }
 
-export function readMessage(message: Message): NftMessage {
+/** With `inObject`, the object has the family as its first field: as in the ruleset. */
+export function readMessage(message: Message, inObject = false): NftMessage {
   const type = byNumber.get(message.type);
   if (type === undefined) throw new DecodeError(`message type ${message.type} is none of nf_tables`);
-  const header = nfgenmsg.read(message.source, message.payload, message.end);
-  if (header === undefined) throw new DecodeError('a message without its nfgenmsg header');
-  const context = { family: header.nfgen_family };
+  const { source, payload } = message;
+  const attributesAt = payload + nfgenmsg.size;
+  if (attributesAt > message.end) throw new DecodeError('a message without its nfgenmsg header');
+  const context = { family: source.view.getUint8(payload) };
+  const resource = source.view.getUint16(payload + 2, false);
+  const family = familyName(context.family);
   const table = MESSAGES[type].table as AttributeTable<Record<string, unknown>>;
-  const object = table.readTolerant(message.source, message.payload + nfgenmsg.size, message.end, context);
+  const object = table.readTolerant(source, attributesAt, message.end, context, inObject ? { family } : {});
   if (object === undefined)
     throw new DecodeError(`${MESSAGES[type].kernelName} without an attribute that it must have`);
   return {
     type,
     flags: message.flags,
     sequence: message.sequence,
-    family: familyName(header.nfgen_family),
-    resource: header.res_id,
+    family,
+    resource,
     object,
   };
 }

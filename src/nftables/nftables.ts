@@ -195,9 +195,9 @@ export class NftablesOperations {
     const call = this.#call(LISTS[kind].get, family, object);
     return yield* this.#exchange.dump(call, message => {
       if (message.type !== MESSAGES[LISTS[kind].new].number) return undefined;
-      const { family: name, object: found } = readMessage(message);
+      const { object: found } = readMessage(message, true);
       const inTable = filter.table === undefined || found[kind === 'table' ? 'name' : 'table'] === filter.table;
-      return inTable ? { family: name, ...found } : undefined;
+      return inTable ? found : undefined;
     });
   }
 

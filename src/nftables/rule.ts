@@ -1,7 +1,8 @@
-import { attributes, inline, list, nested, opt, string, u32be, u64be } from '../codec/index.ts';
+import { attribute, attributes, inline, list, nested, opt, string, u32be, u64be } from '../codec/index.ts';
 import * as C from './constants.ts';
 import { EXPRESSION, type Expression } from './expression.ts';
 import type { Family } from './family.ts';
+import { STATEMENTS } from './language/compile.ts';
 import type { Statement } from './language/statement.ts';
 import { ruleUserdata } from './userdata.ts';
 
@@ -10,26 +11,37 @@ const compatTable = attributes('NFTA_RULE_COMPAT', {
   flags: u32be(C.NFTA_RULE_COMPAT_FLAGS),
 });
 
+const place = {
+  table: string(C.NFTA_RULE_TABLE, 255),
+  chain: string(C.NFTA_RULE_CHAIN, 255),
+  /** The kernel's number for it, unique in its table. */
+  handle: opt(u64be(C.NFTA_RULE_HANDLE)),
+};
+
+const besides = {
+  /** What xt matches and targets want to know; the kernel never says it again. */
+  compat: opt(nested(C.NFTA_RULE_COMPAT, compatTable)),
+  /** The handle of the rule before it (in listings), or of the one to stand next to (in requests). */
+  position: opt(u64be(C.NFTA_RULE_POSITION)),
+  userdata: inline(C.NFTA_RULE_USERDATA, ruleUserdata),
+  /** The number that the rule has within its own transaction. */
+  id: opt(u32be(C.NFTA_RULE_ID)),
+  positionId: opt(u32be(C.NFTA_RULE_POSITION_ID)),
+  chainId: opt(u32be(C.NFTA_RULE_CHAIN_ID)),
+};
+
 export const ruleTable = attributes(
   'NFTA_RULE',
-  {
-    table: string(C.NFTA_RULE_TABLE, 255),
-    chain: string(C.NFTA_RULE_CHAIN, 255),
-    /** The kernel's number for it, unique in its table. */
-    handle: opt(u64be(C.NFTA_RULE_HANDLE)),
-    expressions: opt(list(C.NFTA_RULE_EXPRESSIONS, C.NFTA_LIST_ELEM, EXPRESSION)),
-    /** What xt matches and targets want to know; the kernel never says it again. */
-    compat: opt(nested(C.NFTA_RULE_COMPAT, compatTable)),
-    /** The handle of the rule before it (in listings), or of the one to stand next to (in requests). */
-    position: opt(u64be(C.NFTA_RULE_POSITION)),
-    userdata: inline(C.NFTA_RULE_USERDATA, ruleUserdata),
-    /** The number that the rule has within its own transaction. */
-    id: opt(u32be(C.NFTA_RULE_ID)),
-    positionId: opt(u32be(C.NFTA_RULE_POSITION_ID)),
-    chainId: opt(u32be(C.NFTA_RULE_CHAIN_ID)),
-  },
+  { ...place, expressions: opt(list(C.NFTA_RULE_EXPRESSIONS, C.NFTA_LIST_ELEM, EXPRESSION)), ...besides },
   { header: ['family'] },
 );
+
+/** The same attributes for a rule that is written in statements. It is never read: the kernel keeps expressions. */
+export const statementsRuleTable = attributes(
+  'NFTA_RULE',
+  { ...place, statements: attribute(C.NFTA_RULE_EXPRESSIONS, STATEMENTS), ...besides },
+  { header: ['family'] },
+).partial();
 
 export interface RuleKey {
   family: Family;

@@ -12,6 +12,7 @@ import {
 } from '../transport/constants.ts';
 import {
   beginMessage,
+  clearFlags,
   endMessage,
   NLMSG_HDRLEN,
   nfgenmsg,
@@ -22,10 +23,10 @@ import {
 } from '../transport/index.ts';
 import type { Chain, ChainKey } from './chain.ts';
 import { familyNumber } from './family.ts';
-import { compileRule } from './language/compile.ts';
+import type { StatementContext } from './language/compile.ts';
 import type { Origin } from './language/statement.ts';
 import { MESSAGES, type MessageName } from './message.ts';
-import type { Rule, RuleKey } from './rule.ts';
+import { type Rule, type RuleKey, statementsRuleTable } from './rule.ts';
 import type { Table, TableKey } from './table.ts';
 
 export type Verb = 'add' | 'create' | 'insert' | 'replace' | 'delete' | 'destroy' | 'flush';
@@ -102,13 +103,14 @@ export interface EncodedTransaction {
   /** Where the batch's end stands. */
   readonly end: number;
   readonly messages: readonly EncodedMessage[];
-  readonly origins: ReadonlyMap<number, Origin>;
+  readonly origins: readonly (Origin | undefined)[];
 }
 
 /** The batch's begin has the number before it. */
 const FIRST_SEQUENCE = 2;
 /** A begin or end without attributes: nlmsghdr and nfgenmsg. */
 const BATCH_MARKER = 20;
+const FAMILY: Path = ['family'];
 
 /**
  * A list of operations that the kernel carries out together or not at all. It is a value without a socket: made once, it can be committed to
@@ -118,8 +120,10 @@ const BATCH_MARKER = 20;
 export class Transaction {
   readonly #operations: TransactionOperation[] = [];
   readonly #messages: EncodedMessage[] = [];
-  readonly #origins = new Map<number, Origin>();
-  readonly #writer = new Writer(1024);
+  /** By operation. */
+  readonly #origins: (Origin | undefined)[] = [];
+  #writer = new Writer(1024);
+  #lastOrigin: Origin | undefined;
   #encoded: EncodedTransaction | undefined;
 
   constructor() {
@@ -170,7 +174,7 @@ export class Transaction {
       throw typeError([], `an object with one key, ${Object.keys(ACTIONS[verb]).join(' or ')}, for ${verb}`, subject);
     }
     const operation: TransactionOperation = { verb, kind, subject };
-    this.#encoded = undefined;
+    if (this.#encoded !== undefined) this.#reopen();
     const { length } = this.#writer;
     try {
       this.#write(operation, ACTIONS[verb][kind]!);
@@ -183,57 +187,73 @@ export class Transaction {
     return this;
   }
 
+  /** What has been encoded may be on its way to the kernel: it stays as it is, and we go on in a copy. */
+  #reopen(): void {
+    const { bytes } = this.#encoded!;
+    this.#encoded = undefined;
+    const writer = new Writer(bytes.length * 2);
+    writer.raw(bytes.subarray(0, this.#writer.length));
+    this.#writer = writer;
+    const last = this.#messages.at(-1);
+    if (last !== undefined) clearFlags(writer, last.start, NLM_F_ACK);
+  }
+
   #write(operation: TransactionOperation, actions: readonly Action[]): void {
     const writer = this.#writer;
     const index = this.#operations.length;
-    const { object, family, origin } = prepare(operation);
-    if (origin !== undefined) this.#origins.set(index, origin);
+    const object = objectOf(operation);
+    const context: StatementContext = { family: familyNumber(object.family, FAMILY) };
+    const { family } = context;
+    const inStatements = operation.kind === 'rule' && object.statements !== undefined;
     for (const { message, flags, fields } of actions) {
       const sequence = FIRST_SEQUENCE + this.#messages.length;
       const start = beginMessage(writer, MESSAGES[message].number, NLM_F_REQUEST | flags, sequence);
       writeHeader(writer, family, 0);
-      MESSAGES[message].table.write(writer, (fields === undefined ? object : pick(object, fields)) as never, {
-        family,
-      });
+      if (fields !== undefined) MESSAGES[message].table.write(writer, pick(object, fields) as never, context);
+      else if (inStatements) statementsRuleTable.write(writer, object as never, context);
+      else MESSAGES[message].table.write(writer, object as never, context);
       endMessage(writer, start);
       this.#messages.push({ start, end: writer.length, operation: index, message, family });
     }
+    this.#origins[index] = this.#sharedOrigin(context.origin);
+  }
+
+  /** Rules made in a loop have the same origin, and there may be many: they share one. */
+  #sharedOrigin(origin: Origin | undefined): Origin | undefined {
+    if (origin === undefined) return undefined;
+    const last = this.#lastOrigin;
+    if (last?.length === origin.length) {
+      let i = 0;
+      while (i < last.length && last[i] === origin[i]) i++;
+      if (i === last.length) return last;
+    }
+    this.#lastOrigin = origin;
+    return origin;
   }
 
   /** The transaction's bytes, made by the first call and shared by all commits. @internal */
   encode(): EncodedTransaction {
     if (this.#encoded !== undefined) return this.#encoded;
-    const writer = new Writer(this.#writer.length + BATCH_MARKER);
-    writer.raw(this.#writer.bytes.subarray(0, this.#writer.length));
+    const writer = this.#writer;
     // The kernels that do not acknowledge the batch's end (before 6.10 or so) answer here that they have read it all.
     const last = this.#messages.at(-1);
     if (last !== undefined) setFlags(writer, last.start, NLM_F_ACK);
     const end = writer.length;
     writeBatchEnd(writer, NFNL_SUBSYS_NFTABLES, FIRST_SEQUENCE + this.#messages.length);
     const bytes = writer.bytes.subarray(0, writer.length);
-    this.#encoded = { bytes, end, messages: [...this.#messages], origins: this.#origins };
+    writer.length = end;
+    this.#encoded = { bytes, end, messages: [...this.#messages], origins: [...this.#origins] };
     return this.#encoded;
   }
 }
 
-/** Checks what every object has, and turns a rule's statements into expressions. */
-function prepare({ kind, subject }: TransactionOperation): {
-  object: Record<string, unknown>;
-  family: number;
-  origin?: Origin;
-} {
+function objectOf({ kind, subject }: TransactionOperation): Record<string, unknown> {
   const object = (subject as Record<string, unknown>)[kind];
   if (typeof object !== 'object' || object === null) throw typeError([], 'an object', object);
   const fields = object as Record<string, unknown>;
-  const family = familyNumber(fields.family, ['family']);
-  if (kind !== 'rule' || fields.statements === undefined) return { object: fields, family };
-  if (fields.expressions !== undefined)
+  if (kind === 'rule' && fields.statements !== undefined && fields.expressions !== undefined)
     throw typeError(['expressions'], 'either statements or expressions', fields.expressions);
-  const { statements, ...rest } = fields;
-  const { expressions, origin } = compileRule({ family: fields.family, statements } as Parameters<
-    typeof compileRule
-  >[0]);
-  return { object: { ...rest, expressions }, family, origin };
+  return fields;
 }
 
 function pick(object: Record<string, unknown>, fields: Readonly<Record<string, string>>): Record<string, unknown> {
@@ -263,7 +283,7 @@ export function pathOf(
     family: message.family,
   });
   if (inner.length === 0) return [operation.kind];
-  const origin = inner[0] === 'expressions' ? encoded.origins.get(message.operation)?.[inner[1] as number] : undefined;
+  const origin = inner[0] === 'expressions' ? encoded.origins[message.operation]?.[inner[1] as number] : undefined;
   return [operation.kind, ...(origin ?? inner)];
 }
 

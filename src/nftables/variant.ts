@@ -53,8 +53,14 @@ export class VariantTable<T> extends AttributeTable<T> {
     return super.read(source, start, end, this.#context(source, start, end, context));
   }
 
-  override readTolerant(source: Source, start: number, end: number, context: Context): Partial<T> | undefined {
-    return super.readTolerant(source, start, end, this.#context(source, start, end, context));
+  override readTolerant(
+    source: Source,
+    start: number,
+    end: number,
+    context: Context,
+    value: object = {},
+  ): Partial<T> | undefined {
+    return super.readTolerant(source, start, end, this.#context(source, start, end, context), value);
   }
 
   override locate(source: Source, start: number, end: number, offset: number, context: Context): Path {

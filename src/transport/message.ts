@@ -39,6 +39,11 @@ export function setFlags(writer: Writer, start: number, flags: number): void {
   view.setUint16(start + 6, view.getUint16(start + 6, HOST_IS_LITTLE_ENDIAN) | flags, HOST_IS_LITTLE_ENDIAN);
 }
 
+export function clearFlags(writer: Writer, start: number, flags: number): void {
+  const { view } = writer;
+  view.setUint16(start + 6, view.getUint16(start + 6, HOST_IS_LITTLE_ENDIAN) & ~flags, HOST_IS_LITTLE_ENDIAN);
+}
+
 /** The message at `start`. A length that lies throws a DecodeError. */
 export function messageAt(source: Source, start: number, end: number): Message {
   const left = end - start;

@@ -10,7 +10,14 @@ export const nfnetlinkType = (subsystem: number, message: number): number => (su
 
 /** Writes the header; it is part of every nfnetlink message. */
 export function writeHeader(writer: Writer, family: number, resource: number): void {
-  nfgenmsg.write(writer, { nfgen_family: family, version: NFNETLINK_V0, res_id: resource });
+  if ((family & 0xff) !== family || (resource & 0xffff) !== resource) {
+    // Refuses them by their names.
+    nfgenmsg.write(writer, { nfgen_family: family, version: NFNETLINK_V0, res_id: resource });
+    return;
+  }
+  writer.u8(family);
+  writer.u8(NFNETLINK_V0);
+  writer.u16(resource, false);
 }
 
 /** Opens a batch: what follows, up to its end, is one transaction. `attributes` may write a generation to be met. */

@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import fs from 'node:fs';
-import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import ts from 'typescript';
@@ -19,16 +19,23 @@ let compiled: string | undefined;
 
 /**
  * The sources as plain JavaScript, module by module, for tests that need a process of their own: no Node of the supported ones runs
- * TypeScript everywhere. The directory goes with this process.
+ * TypeScript everywhere. They are made once for each state of the sources, where the guests find them too: there it would take a minute.
  */
 export function compiledSources(): string {
   if (compiled !== undefined) return compiled;
-  const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'netsteer-'));
-  // Readable also for the unprivileged users that some tests turn into.
-  fs.chmodSync(directory, 0o755);
-  for (const file of sourceModules()) {
-    const target = path.join(directory, file.replace(/\.ts$/, '.js'));
-    const { outputText } = ts.transpileModule(fs.readFileSync(path.join(ROOT, 'src', file), 'utf8'), {
+  const texts = sourceModules().map(file => [file, fs.readFileSync(path.join(ROOT, 'src', file), 'utf8')] as const);
+  const state = createHash('sha256').update(JSON.stringify(texts)).digest('hex').slice(0, 16);
+  const cache = path.join(ROOT, 'node_modules', '.cache', 'netsteer');
+  const target = path.join(cache, state);
+  compiled = fs.existsSync(target) ? target : compile(texts, cache, target);
+  return compiled;
+}
+
+function compile(texts: readonly (readonly [file: string, text: string])[], cache: string, target: string): string {
+  fs.mkdirSync(cache, { recursive: true });
+  const directory = fs.mkdtempSync(path.join(cache, 'new-'));
+  for (const [file, text] of texts) {
+    const { outputText } = ts.transpileModule(text, {
       compilerOptions: {
         target: ts.ScriptTarget.ES2022,
         module: ts.ModuleKind.ESNext,
@@ -36,24 +43,39 @@ export function compiledSources(): string {
         rewriteRelativeImportExtensions: true,
       },
     });
-    fs.mkdirSync(path.dirname(target), { recursive: true });
-    fs.writeFileSync(target, outputText);
+    const written = path.join(directory, file.replace(/\.ts$/, '.js'));
+    fs.mkdirSync(path.dirname(written), { recursive: true });
+    fs.writeFileSync(written, outputText);
   }
   fs.writeFileSync(path.join(directory, 'package.json'), '{"type":"module"}');
-  fs.symlinkSync(path.join(ROOT, 'node_modules'), path.join(directory, 'node_modules'));
-  process.once('exit', () => fs.rmSync(directory, { recursive: true, force: true }));
-  compiled = directory;
-  return directory;
+  removeOld(cache);
+  try {
+    fs.renameSync(directory, target);
+  } catch {
+    // Another process was faster.
+    fs.rmSync(directory, { recursive: true });
+  }
+  return target;
+}
+
+/** Former states of the sources; a test of one may still be running. */
+function removeOld(cache: string): void {
+  const day = 24 * 60 * 60 * 1000;
+  for (const entry of fs.readdirSync(cache)) {
+    const old = path.join(cache, entry);
+    const { mtimeMs } = fs.statSync(old, { throwIfNoEntry: false }) ?? { mtimeMs: Date.now() };
+    if (Date.now() - mtimeMs > day) fs.rmSync(old, { recursive: true, force: true });
+  }
 }
 
 export interface ScriptOptions {
   env?: Record<string, string>;
-  uid?: number;
-  gid?: number;
   /** A script that says `require` instead of `import`. */
   commonjs?: boolean;
-  /** What the script is started through: ['unshare', '-Urn']. */
+  /** What the script is started through: ['unshare', '--user']. */
   through?: readonly string[];
+  /** A script that has not ended by then is ended: nothing else can run meanwhile, no test's own limit either. */
+  timeoutMs?: number;
 }
 
 export interface ScriptResult {
@@ -62,22 +84,18 @@ export interface ScriptResult {
   stderr: string;
 }
 
-function commandOf(script: string, options: ScriptOptions) {
-  const { through = [], commonjs = false, env, ...rest } = options;
-  const type = `--input-type=${commonjs ? 'commonjs' : 'module'}`;
-  const [command, ...parameters] = [...through, process.execPath, type, '--eval', script];
-  const cwd = compiledSources();
-  return {
-    command: command!,
-    parameters,
-    options: { cwd, env: { ...process.env, NODE_OPTIONS: '', ...env }, ...rest },
-  };
-}
-
 /** Runs a script, an ES module by default, in a fresh process. It imports the sources as './netns/index.js'. */
 export function runScript(script: string, options: ScriptOptions = {}): ScriptResult {
-  const { command, parameters, options: spawnOptions } = commandOf(script, options);
-  const { status, stdout, stderr, error } = spawnSync(command, parameters, { ...spawnOptions, encoding: 'utf8' });
+  const { through = [], commonjs = false, env, timeoutMs = 50_000 } = options;
+  const type = `--input-type=${commonjs ? 'commonjs' : 'module'}`;
+  const [command, ...parameters] = [...through, process.execPath, type, '--eval', script];
+  const { status, stdout, stderr, error } = spawnSync(command!, parameters, {
+    cwd: compiledSources(),
+    env: { ...process.env, NODE_OPTIONS: '', ...env },
+    encoding: 'utf8',
+    timeout: timeoutMs,
+    killSignal: 'SIGKILL',
+  });
   if (error) throw error;
   return { status, stdout, stderr };
 }

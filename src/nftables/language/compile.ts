@@ -1,8 +1,17 @@
-import { HOST_IS_LITTLE_ENDIAN, parseIPv4, parseIPv6, sourceOf, toHex } from '../../codec/index.ts';
+import {
+  type Context,
+  HOST_IS_LITTLE_ENDIAN,
+  listOf,
+  parseIPv6,
+  readIPv4,
+  sourceOf,
+  type Type,
+  toHex,
+} from '../../codec/index.ts';
 import { type Path, rangeError, typeError, within } from '../../errors.ts';
 import * as C from '../constants.ts';
-import type { Expression } from '../expression.ts';
-import type { Family } from '../family.ts';
+import { EXPRESSION, type Expression } from '../expression.ts';
+import { type Family, familyName } from '../family.ts';
 import { type HeaderField, IP_PROTOCOLS, PROTOCOL_FIELDS, TRANSPORTS } from './protocols.ts';
 import type { LeftSide, Log, Match, Origin, PayloadExpression, Redirect, RightSide, Statement } from './statement.ts';
 
@@ -27,10 +36,22 @@ const META_OPERANDS: Record<string, Operand> = {
   oifname: { length: 16, type: 'device', hostOrder: false },
 };
 
-const OPERATORS = { '==': 'eq', '!=': 'neq', '<': 'lt', '>': 'gt', '<=': 'lte', '>=': 'gte' } as const;
+const OPERATORS = new Map<unknown, 'eq' | 'neq' | 'lt' | 'gt' | 'lte' | 'gte'>([
+  ['==', 'eq'],
+  ['!=', 'neq'],
+  ['<', 'lt'],
+  ['>', 'gt'],
+  ['<=', 'lte'],
+  ['>=', 'gte'],
+]);
 const NAT_FLAGS = { random: 'random', persistent: 'persistent', 'fully-random': 'fully-random' } as const;
 const VERDICTS = ['accept', 'drop', 'continue', 'return', 'jump', 'goto'] as const;
 const REGISTER = C.NFT_REG_1;
+
+const EXPRESSIONS_LIST = listOf(C.NFTA_LIST_ELEM, EXPRESSION);
+const RIGHT: Path = ['right'];
+const PORT: Path = ['port'];
+const PORT_OPERAND: Operand = { length: 2, type: 'port', hostOrder: false };
 
 /**
  * Translates nft's statements into the kernel's expressions, as nft does: `nft list` prints the rule as a person would have written it.
@@ -41,17 +62,39 @@ export function compileRule(rule: { family: Family; chain?: string; statements: 
   expressions: Expression[];
   origin: Origin;
 } {
-  if (!Array.isArray(rule.statements)) throw typeError(['statements'], 'an array of statements', rule.statements);
   const compiler = new Compiler(rule.family);
-  for (const [i, statement] of rule.statements.entries()) {
-    try {
-      compiler.statement(statement, ['statements', i]);
-    } catch (error) {
-      throw within(error, ['statements', i]);
-    }
+  try {
+    compiler.statements(rule.statements);
+  } catch (error) {
+    throw within(error, ['statements']);
   }
   return { expressions: compiler.expressions, origin: compiler.origin };
 }
+
+const places: Path[] = [];
+
+/** The path of the statement at an index: the same array each time, for each expression of each rule refers to one. */
+function placeOf(index: number): Path {
+  places[index] ??= ['statements', index];
+  return places[index];
+}
+
+/** What a caller of `STATEMENTS.write` finds in its context afterwards. */
+export interface StatementContext extends Context {
+  origin?: Origin;
+}
+
+/** A rule's statements as one attribute: compiled, and written as the list of expressions that they are to the kernel. */
+export const STATEMENTS: Type<Statement[]> = {
+  kind: 'list',
+  write(writer, statements, context: StatementContext) {
+    const compiler = new Compiler(familyName(context.family) as Family);
+    compiler.statements(statements);
+    context.origin = compiler.origin;
+    EXPRESSIONS_LIST.write(writer, compiler.expressions, context);
+  },
+  read: () => undefined,
+};
 
 class Compiler {
   readonly expressions: Expression[] = [];
@@ -71,12 +114,28 @@ class Compiler {
     this.origin.push(this.#at);
   }
 
-  statement(statement: Statement, at: Path): void {
-    this.#at = at;
-    const keys = typeof statement === 'object' && statement !== null ? Object.keys(statement) : [];
-    const kind = keys[0];
-    if (keys.length !== 1 || kind === undefined)
-      throw typeError([], "an object with one key, the statement's name", statement);
+  statements(statements: readonly Statement[]): void {
+    if (!Array.isArray(statements)) throw typeError([], 'an array of statements', statements);
+    for (let i = 0; i < statements.length; i++) {
+      this.#at = placeOf(i);
+      try {
+        this.#statement(statements[i]);
+      } catch (error) {
+        throw within(error, [i]);
+      }
+    }
+  }
+
+  #statement(statement: Statement): void {
+    let kind: string | undefined;
+    let more = false;
+    if (typeof statement === 'object') {
+      for (const key in statement) {
+        more = kind !== undefined;
+        kind = key;
+      }
+    }
+    if (kind === undefined || more) throw typeError([], "an object with one key, the statement's name", statement);
     const value = (statement as Record<string, unknown>)[kind];
     try {
       if (kind === 'match') this.#match(value as Match);
@@ -92,21 +151,20 @@ class Compiler {
           'ERR_UNKNOWN_FIELD',
         );
     } catch (error) {
-      throw within(error, kind === undefined ? [] : [kind]);
+      throw within(error, [kind]);
     }
   }
 
   #match(match: Match): void {
-    if (!Object.hasOwn(OPERATORS, match.op))
-      throw rangeError(['op'], `one of ${Object.keys(OPERATORS).join(', ')}`, match.op);
+    const op = OPERATORS.get(match.op);
+    if (op === undefined) throw rangeError(['op'], `one of ${[...OPERATORS.keys()].join(', ')}`, match.op);
     const operand = this.#load(match.left);
-    const op = OPERATORS[match.op];
     const { right } = match;
     if (typeof right === 'object' && right !== null && 'prefix' in right)
       this.#comparePrefix(operand, op, right.prefix);
     else if (typeof right === 'object' && right !== null && 'range' in right)
       this.#compareRange(operand, op, right.range);
-    else this.#emit({ cmp: { register: REGISTER, op, data: value(operand, right, ['right']) } });
+    else this.#emit({ cmp: { register: REGISTER, op, data: value(operand, right, RIGHT) } });
     this.#learn(match);
   }
 
@@ -120,14 +178,14 @@ class Compiler {
       return operand;
     }
     if (!('payload' in left)) throw typeError(['left'], '{ payload } or { meta }', left);
-    const field = fieldOf(left.payload);
     const { protocol } = left.payload;
+    const field = fieldOf(left.payload);
     if (protocol === 'ip' || protocol === 'ip6')
       this.#needNetwork(protocol === 'ip' ? C.NFPROTO_IPV4 : C.NFPROTO_IPV6, protocol);
     else if (protocol !== 'th') this.#needTransport(TRANSPORTS[protocol], protocol);
     const base = protocol === 'ip' || protocol === 'ip6' ? 'network' : 'transport';
     this.#emit({ payload: { register: REGISTER, base, offset: field.offset, length: field.length } });
-    return { length: field.length, type: field.type, hostOrder: false };
+    return field;
   }
 
   #needNetwork(family: number, protocol: string): void {
@@ -135,7 +193,7 @@ class Compiler {
     if (this.#network !== undefined)
       throw rangeError(['left', 'payload', 'protocol'], "a protocol of the rule's family", protocol);
     this.#emit({ meta: { key: 'nfproto', register: REGISTER } });
-    this.#emit({ cmp: { register: REGISTER, op: 'eq', data: toHex(Uint8Array.of(family)) } });
+    this.#emit({ cmp: { register: REGISTER, op: 'eq', data: hexByteOf(family) } });
     this.#network = family;
   }
 
@@ -144,7 +202,7 @@ class Compiler {
     if (this.#transport !== undefined)
       throw rangeError(['left', 'payload', 'protocol'], 'the protocol of the match before it', protocol);
     this.#emit({ meta: { key: 'l4proto', register: REGISTER } });
-    this.#emit({ cmp: { register: REGISTER, op: 'eq', data: toHex(Uint8Array.of(number)) } });
+    this.#emit({ cmp: { register: REGISTER, op: 'eq', data: hexByteOf(number) } });
     this.#transport = number;
   }
 
@@ -223,28 +281,29 @@ class Compiler {
     this.#emit({ log: expression });
   }
 
-  #redirect({ port, flags = [] }: Redirect): void {
-    const list = typeof flags === 'string' ? [flags] : flags;
-    const bits = list.map((flag, i) => {
-      if (!Object.hasOwn(NAT_FLAGS, flag))
-        throw rangeError(['flags', i], `one of ${Object.keys(NAT_FLAGS).join(', ')}`, flag);
-      return NAT_FLAGS[flag];
-    });
+  #redirect({ port, flags }: Redirect): void {
     const redir: Extract<Expression, { redir: unknown }>['redir'] = {};
-    const names: NonNullable<typeof redir.flags> = [...bits];
+    const names: NonNullable<typeof redir.flags> = flags === undefined ? [] : natFlags(flags);
     if (port !== undefined) {
       // The kernel knows which protocol's ports it rewrites only from a match before it.
       if (this.#transport === undefined)
-        throw typeError(['port'], 'a match of the transport protocol before it (tcp.dport, meta l4proto)', port);
-      const operand: Operand = { length: 2, type: 'port', hostOrder: false };
-      const [from, to] = typeof port === 'object' ? port.range : [port, undefined];
-      const path = to === undefined ? ['port'] : ['port', 'range', 0];
-      this.#emit({ immediate: { register: C.NFT_REG_1, data: value(operand, from, path) } });
-      redir.portRegister = C.NFT_REG_1;
-      if (to !== undefined) {
-        this.#emit({ immediate: { register: C.NFT_REG_2, data: value(operand, to, ['port', 'range', 1]) } });
-        redir.lastPortRegister = C.NFT_REG_2;
+        throw typeError(PORT, 'a match of the transport protocol before it (tcp.dport, meta l4proto)', port);
+      if (typeof port === 'object') {
+        const [from, to] = port.range;
+        this.#emit({
+          immediate: {
+            register: C.NFT_REG_1,
+            data: value(PORT_OPERAND, from, to === undefined ? PORT : [...PORT, 'range', 0]),
+          },
+        });
+        if (to !== undefined) {
+          this.#emit({ immediate: { register: C.NFT_REG_2, data: value(PORT_OPERAND, to, [...PORT, 'range', 1]) } });
+          redir.lastPortRegister = C.NFT_REG_2;
+        }
+      } else {
+        this.#emit({ immediate: { register: C.NFT_REG_1, data: value(PORT_OPERAND, port, PORT) } });
       }
+      redir.portRegister = C.NFT_REG_1;
       names.push('ports-specified');
     }
     if (names.length > 0) redir.flags = names;
@@ -260,16 +319,36 @@ class Compiler {
   }
 }
 
-function fieldOf(payload: PayloadExpression): HeaderField {
-  const fields: Record<string, HeaderField> | undefined = Object.hasOwn(PROTOCOL_FIELDS, payload.protocol)
-    ? PROTOCOL_FIELDS[payload.protocol]
-    : undefined;
+function natFlags(flags: NonNullable<Redirect['flags']>): (keyof typeof NAT_FLAGS | 'ports-specified')[] {
+  return (typeof flags === 'string' ? [flags] : flags).map((flag, i) => {
+    if (!Object.hasOwn(NAT_FLAGS, flag))
+      throw rangeError(['flags', i], `one of ${Object.keys(NAT_FLAGS).join(', ')}`, flag);
+    return NAT_FLAGS[flag];
+  });
+}
+
+/** A header's field, as it stands in a register once it is loaded. */
+interface LoadedField extends Operand {
+  readonly offset: number;
+}
+
+const FIELDS = new Map<unknown, Map<unknown, LoadedField>>(
+  Object.entries(PROTOCOL_FIELDS).map(([protocol, fields]) => [
+    protocol,
+    new Map(
+      Object.entries(fields).map(([name, field]: [string, HeaderField]) => [name, { ...field, hostOrder: false }]),
+    ),
+  ]),
+);
+
+function fieldOf(payload: PayloadExpression): LoadedField {
+  const fields = FIELDS.get(payload.protocol);
   const path = ['left', 'payload'];
   if (fields === undefined)
-    throw rangeError([...path, 'protocol'], `one of ${Object.keys(PROTOCOL_FIELDS).join(', ')}`, payload.protocol);
-  const field = Object.hasOwn(fields, payload.field) ? fields[payload.field] : undefined;
+    throw rangeError([...path, 'protocol'], `one of ${[...FIELDS.keys()].join(', ')}`, payload.protocol);
+  const field = fields.get(payload.field);
   if (field === undefined)
-    throw rangeError([...path, 'field'], `one of ${Object.keys(fields).join(', ')}`, payload.field);
+    throw rangeError([...path, 'field'], `one of ${[...fields.keys()].join(', ')}`, payload.field);
   return field;
 }
 
@@ -279,23 +358,46 @@ function nfproto(right: RightSide): number | undefined {
   return typeof right === 'number' ? right : undefined;
 }
 
+/** Room for the longest value but a device's name; what is in it is printed before anything else can write to it. */
+const scratch = sourceOf(new Uint8Array(16));
+
+function hexByteOf(number: number): string {
+  scratch.bytes[0] = number;
+  return toHex(scratch.bytes, 0, 1);
+}
+
+/** The value as it stands in the register, in hex. */
 function value(operand: Operand, right: unknown, path: Path): string {
-  return toHex(bytesOf(operand, right, path));
+  const { type, length } = operand;
+  if (type === 'device') return toHex(deviceName(right, path));
+  fill(operand, right, path);
+  return toHex(scratch.bytes, 0, length);
 }
 
 function bytesOf(operand: Operand, right: unknown, path: Path): Uint8Array {
-  const { type, length } = operand;
-  if (type === 'ipv4' || type === 'ipv6') {
-    const bytes = typeof right === 'string' ? (type === 'ipv4' ? parseIPv4(right) : parseIPv6(right)) : undefined;
-    if (bytes === undefined)
-      throw rangeError(path, type === 'ipv4' ? 'an IPv4 address' : 'an IPv6 address', right, 'ERR_INVALID_ADDRESS');
-    return bytes;
+  if (operand.type === 'device') return deviceName(right, path);
+  fill(operand, right, path);
+  return scratch.bytes.slice(0, operand.length);
+}
+
+/** Writes the value to `scratch`. */
+function fill({ type, length, hostOrder }: Operand, right: unknown, path: Path): void {
+  const { bytes, view } = scratch;
+  if (type === 'ipv4') {
+    if (typeof right !== 'string' || !readIPv4(right, bytes, 0))
+      throw rangeError(path, 'an IPv4 address', right, 'ERR_INVALID_ADDRESS');
+    return;
   }
-  if (type === 'device') return deviceName(right, path);
+  if (type === 'ipv6') {
+    const address = typeof right === 'string' ? parseIPv6(right) : undefined;
+    if (address === undefined) throw rangeError(path, 'an IPv6 address', right, 'ERR_INVALID_ADDRESS');
+    bytes.set(address);
+    return;
+  }
   let number = right;
   if (typeof right === 'string')
     number = type === 'protocol' ? IP_PROTOCOLS[right] : length === 1 ? nfproto(right) : undefined;
-  const max = 2 ** (length * 8) - 1;
+  const max = length === 4 ? 0xffffffff : (1 << (length * 8)) - 1;
   if (typeof number !== 'number')
     throw typeError(
       path,
@@ -303,13 +405,10 @@ function bytesOf(operand: Operand, right: unknown, path: Path): Uint8Array {
       right,
     );
   if (!Number.isInteger(number) || number < 0 || number > max) throw rangeError(path, `an integer 0 to ${max}`, right);
-  const bytes = new Uint8Array(length);
-  const { view } = sourceOf(bytes);
-  const little = operand.hostOrder && HOST_IS_LITTLE_ENDIAN;
+  const little = hostOrder && HOST_IS_LITTLE_ENDIAN;
   if (length === 1) view.setUint8(0, number);
   else if (length === 2) view.setUint16(0, number, little);
   else view.setUint32(0, number, little);
-  return bytes;
 }
 
 /** A device's name fills its register with NULs; one that ends in '*' is compared only as far as it goes. */

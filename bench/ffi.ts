@@ -1,0 +1,93 @@
+import { createRequire } from 'node:module';
+import { NetNs } from 'netsteer';
+import {
+  beginMessage,
+  endMessage,
+  NETLINK_NETFILTER,
+  NetlinkSocket,
+  NFNL_SUBSYS_NFTABLES,
+  NLM_F_ACK,
+  NLM_F_REQUEST,
+  nfnetlinkType,
+  Writer,
+  writeHeader,
+} from 'netsteer/netlink';
+import { ffi as openFfi } from '../src/ffi/index.ts';
+import { compare, type Program, type Result, timed, timedEach, timedLoop } from './harness.ts';
+import { compiled, timedFloor, writeDatagrams } from './programs.ts';
+
+/** NFT_MSG_GETGEN: the smallest question with an answer. */
+const GETGEN = 16;
+
+/** What leaving JavaScript costs: a call that does nothing, a request to the kernel and its answer, a call on another thread. */
+export async function ffi(quick: boolean): Promise<Result[]> {
+  const count = quick ? 20_000 : 200_000;
+  const rounds = quick ? 3 : 9;
+  const calls = await compare('null-call', nullCalls(count), { operations: count, rounds, youngOnly: true });
+  const requests = await requestPrograms(count / 10);
+  const { away, close } = requests;
+  try {
+    return [
+      ...calls,
+      ...(await compare('request', requests.programs, { operations: count / 10, rounds })),
+      ...(await compare('off-thread', away(count / 100), { operations: count / 100, rounds })),
+    ];
+  } finally {
+    close();
+  }
+}
+
+function nullCalls(count: number): Program[] {
+  const c = (createRequire(import.meta.url)('koffi') as typeof import('koffi')).load(null);
+  const getppid = c.func('int getppid()');
+  const backend = openFfi();
+  return [
+    // Refused by the kernel at once: with the errno, as every call of the library has it.
+    { name: 'netsteer', run: () => timedLoop(count, () => backend.close(-1)) },
+    { name: 'koffi', run: () => timedLoop(count, () => getppid()) },
+    { name: 'node', run: () => timedLoop(count, () => process.ppid) },
+  ];
+}
+
+async function requestPrograms(count: number) {
+  const netns = NetNs.create();
+  const socket = new NetlinkSocket({ netns, protocol: NETLINK_NETFILTER });
+  const writer = new Writer();
+  const start = beginMessage(writer, nfnetlinkType(NFNL_SUBSYS_NFTABLES, GETGEN), NLM_F_REQUEST | NLM_F_ACK, 1);
+  writeHeader(writer, 0, 0);
+  endMessage(writer, start);
+  const bytes = writer.copy();
+  const into = new Uint8Array(4096);
+  const request = () => {
+    socket.send(bytes, bytes.length);
+    // The answer, and the acknowledgement.
+    socket.receive(into);
+    socket.receive(into);
+  };
+  const programs: Program[] = [{ name: 'netsteer', run: () => timedEach(count, request) }];
+  const floor = compiled('floor-netlink');
+  if (floor !== undefined) {
+    const file = writeDatagrams('getgen', new Array(count).fill(bytes));
+    programs.push({ name: 'floor', run: () => timedFloor(floor, NETLINK_NETFILTER, file, netns) });
+  }
+  const sendAway = async () => {
+    await socket.sendOffThread(bytes, bytes.length);
+    socket.receive(into);
+    socket.receive(into);
+  };
+  const away = (number: number): Program[] => [
+    { name: 'netsteer', run: () => timedEach(number, sendAway) },
+    {
+      name: 'netsteer, 16 at a time',
+      run: () =>
+        timed(async () => {
+          for (let i = 0; i < number; i += 16) await Promise.all(Array.from({ length: 16 }, sendAway));
+        }),
+    },
+  ];
+  const close = () => {
+    void socket.close();
+    netns.close();
+  };
+  return { programs, away, close };
+}

@@ -1,0 +1,221 @@
+import { writeFileSync } from 'node:fs';
+import {
+  type Destination,
+  formatRules,
+  Ipvs,
+  type IpvsOperation,
+  Links,
+  NetNs,
+  type Service,
+  type VirtualServer,
+} from 'netsteer';
+import { Exchange, NETLINK_GENERIC, NetlinkSocket } from 'netsteer/netlink';
+import { compare, type Program, type Result, timed, timedEach } from './harness.ts';
+import {
+  compiled,
+  missing,
+  outputOf,
+  scratch,
+  timedCommand,
+  timedFloor,
+  versionOf,
+  writeDatagrams,
+} from './programs.ts';
+import { Recorder } from './record.ts';
+
+const SERVERS = 4;
+
+interface Context {
+  readonly servers: VirtualServer[];
+  readonly operations: IpvsOperation[];
+  readonly ipvsadm: boolean;
+  readonly floor: string | undefined;
+  readonly rounds: number;
+}
+
+/** IPVS beside ipvsadm and beside the kernel alone, each run in a namespace of its own. */
+export async function ipvs(quick: boolean): Promise<{ results: Result[]; versions: Record<string, string> }> {
+  const ipvsadm = versionOf('ipvsadm', '--version');
+  const count = quick ? 200 : 2_000;
+  const servers = Array.from({ length: count }, (_, i) => virtualServer(i));
+  const context: Context = {
+    servers,
+    operations: operationsFor(servers),
+    ipvsadm: ipvsadm !== undefined,
+    floor: compiled('floor-netlink'),
+    rounds: quick ? 3 : 7,
+  };
+  const results = [
+    ...(await loading(`${count}x${SERVERS}`, context)),
+    ...(await listing(`${count}x${SERVERS}`, context)),
+    ...(await oneChange(quick ? 200 : 1_000, context)),
+  ];
+  return { results, versions: ipvsadm === undefined ? {} : { ipvsadm } };
+}
+
+function virtualServer(index: number): VirtualServer {
+  return {
+    protocol: 'tcp',
+    address: `10.20.${index >> 8}.${index & 0xff}`,
+    port: 80,
+    scheduler: 'wlc',
+    destinations: Array.from({ length: SERVERS }, (_, i) => ({
+      address: `192.168.${i}.${1 + (index % 250)}`,
+      port: 8080,
+      forward: 'masquerade',
+      weight: 1 + i,
+    })),
+  };
+}
+
+function operationsFor(servers: readonly VirtualServer[]): IpvsOperation[] {
+  return servers.flatMap(({ destinations, ...service }): IpvsOperation[] => [
+    { op: 'addService', service },
+    ...destinations.map((destination): IpvsOperation => ({ op: 'addDestination', key: service, destination })),
+  ]);
+}
+
+/** From plain objects, or from ipvsadm's file, to the kernel's last answer. */
+async function loading(name: string, context: Context): Promise<Result[]> {
+  const { servers, operations, ipvsadm, floor, rounds } = context;
+  const text = formatRules(servers);
+  const one = (handle: Ipvs, operation: IpvsOperation) =>
+    operation.op === 'addService'
+      ? handle.addService(operation.service as Service)
+      : operation.op === 'addDestination'
+        ? handle.addDestination(operation.key, operation.destination as Destination)
+        : undefined;
+  const programs: Program[] = [
+    { name: 'netsteer', run: () => inNew(handle => timed(() => handle.apply(operations))) },
+    { name: 'netsteer, restore', run: () => inNew(handle => timed(() => handle.restore(text))) },
+    {
+      name: 'netsteer, one by one',
+      run: () => inNew(handle => timedEach(operations.length, i => one(handle, operations[i]!))),
+    },
+  ];
+  if (ipvsadm) {
+    const input = scratch('ipvs.rules');
+    writeFileSync(input, text);
+    programs.push({
+      name: 'ipvsadm',
+      run: () => inNew((_, netns) => timedCommand({ program: 'ipvsadm', parameters: ['-R'], netns, input })),
+    });
+  }
+  if (floor !== undefined) {
+    const batched = await recorded(handle => handle.apply(operations));
+    const single = await recorded(async handle => {
+      for (const operation of operations) await one(handle, operation);
+    });
+    for (const [label, datagrams] of [
+      ['floor', batched],
+      ['floor, one by one', single],
+    ] as const) {
+      const file = writeDatagrams(label, datagrams);
+      programs.push({ name: label, run: () => inNew((_, netns) => timedFloor(floor, NETLINK_GENERIC, file, netns)) });
+    }
+  }
+  return compare(`load/${name}`, programs, { operations: operations.length, rounds });
+}
+
+/** All services and their servers: as objects, and as ipvsadm's text. */
+async function listing(name: string, context: Context): Promise<Result[]> {
+  const { operations, ipvsadm, floor, rounds, servers } = context;
+  return inNew(async (handle, netns) => {
+    await handle.apply(operations);
+    const programs: Program[] = [
+      {
+        name: 'netsteer',
+        run: () =>
+          timed(async () => {
+            const found = await handle.services({ destinations: true });
+            if (found.length !== servers.length) throw new Error(`${found.length} services were listed`);
+          }),
+      },
+      { name: 'netsteer, snapshot', run: () => timed(() => handle.snapshot()) },
+      { name: 'netsteer, save', run: () => timed(() => handle.save()) },
+    ];
+    if (ipvsadm) {
+      const parameters = ['-S', '-n'];
+      const lines = (await outputOf({ program: 'ipvsadm', parameters, netns })).trim().split('\n').length;
+      if (lines !== operations.length) missing('ipvsadm -S', `it prints ${lines} of ${operations.length} lines`);
+      else programs.push({ name: 'ipvsadm', run: () => timedCommand({ program: 'ipvsadm', parameters, netns }) });
+    }
+    if (floor !== undefined) {
+      const datagrams = await recorded(other => other.services({ destinations: true }), netns);
+      const file = writeDatagrams('ipvs-list', datagrams);
+      programs.push({ name: 'floor', run: () => timedFloor(floor, NETLINK_GENERIC, file, netns) });
+    }
+    return compare(`list/${name}`, programs, { operations: operations.length, rounds });
+  });
+}
+
+/** The weight of one server of a table that is full. */
+async function oneChange(count: number, { operations, servers, ipvsadm, floor, rounds }: Context): Promise<Result[]> {
+  return inNew(async (handle, netns) => {
+    await handle.apply(operations);
+    const [{ destinations, ...service }] = servers as [VirtualServer];
+    const server = (weight: number): Destination => ({ ...destinations[0]!, weight });
+    const programs: Program[] = [
+      { name: 'netsteer', run: () => timedEach(count, i => handle.setDestination(service, server(1 + (i % 100)))) },
+      {
+        name: 'netsteer, sync',
+        run: () => timedEach(count, i => handle.sync.setDestination(service, server(1 + (i % 100)))),
+      },
+    ];
+    if (floor !== undefined) {
+      const datagrams = await recorded(async other => {
+        for (let i = 0; i < count; i++) await other.setDestination(service, server(1 + (i % 100)));
+      }, netns);
+      const file = writeDatagrams('ipvs-set', datagrams);
+      programs.push({ name: 'floor', run: () => timedFloor(floor, NETLINK_GENERIC, file, netns) });
+    }
+    const results = await compare('one-change', programs, { operations: count, rounds });
+    if (!ipvsadm) return results;
+    const changes = 20;
+    const key = ['-t', `${(service as { address: string }).address}:80`, '-r', `${destinations[0]!.address}:8080`];
+    const run = async () => {
+      const latencies: number[] = [];
+      for (let i = 0; i < changes; i++) {
+        const parameters = ['-e', ...key, '-m', '-w', String(1 + i)];
+        latencies.push((await timedCommand({ program: 'ipvsadm', parameters, netns })).seconds);
+      }
+      return { seconds: latencies.reduce((sum, each) => sum + each, 0), latencies };
+    };
+    return [
+      ...results,
+      ...(await compare('one-change', [{ name: 'ipvsadm', run }], { operations: changes, rounds: 3, warmUp: 0 })),
+    ];
+  });
+}
+
+/** The datagrams that an operation sends, in a namespace of its own unless told otherwise. The question for the family's number is none of them. */
+async function recorded(work: (handle: Ipvs) => Promise<unknown>, inside?: NetNs): Promise<Uint8Array[]> {
+  const netns = inside ?? (await newNamespace());
+  const recorder = new Recorder(new NetlinkSocket({ netns, protocol: NETLINK_GENERIC }));
+  const handle = new Ipvs(new Exchange(recorder, 'ipvs'));
+  await handle.info();
+  recorder.datagrams.length = 0;
+  await work(handle);
+  await handle[Symbol.asyncDispose]();
+  if (inside === undefined) netns.close();
+  return recorder.datagrams;
+}
+
+async function inNew<T>(work: (handle: Ipvs, netns: NetNs) => T | Promise<T>): Promise<T> {
+  const netns = await newNamespace();
+  const handle = Ipvs.open({ netns, via: 'netlink' });
+  try {
+    return await work(handle, netns);
+  } finally {
+    await handle[Symbol.asyncDispose]();
+    await netns[Symbol.asyncDispose]();
+  }
+}
+
+/** In a namespace whose loopback device is down, and that has no address, IPVS takes no server. */
+async function newNamespace(): Promise<NetNs> {
+  const netns = NetNs.create();
+  using links = Links.open({ netns });
+  await links.set('lo', { up: true });
+  return netns;
+}

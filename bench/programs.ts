@@ -1,0 +1,141 @@
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { closeSync, existsSync, mkdirSync, mkdtempSync, openSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { NetNs } from 'netsteer';
+import type { Sample } from './harness.ts';
+
+/** The checkout; this module is run from its build/. */
+export const ROOT = fileURLToPath(new URL('..', import.meta.url));
+
+/** A directory for the files of this run; it goes with the process. */
+export const scratch = (() => {
+  let directory: string | undefined;
+  return (file: string): string => {
+    if (directory === undefined) {
+      const made = mkdtempSync(join(tmpdir(), 'netsteer-bench-'));
+      process.once('exit', () => rmSync(made, { recursive: true, force: true }));
+      directory = made;
+    }
+    return join(directory, file);
+  };
+})();
+
+/** Compiles native/NAME.c where it has not been; undefined, and one line, where there is no compiler. */
+export function compiled(name: string): string | undefined {
+  const source = join(ROOT, 'native', `${name}.c`);
+  const program = join(ROOT, 'build', name);
+  if (existsSync(program) && statSync(program).mtimeMs > statSync(source).mtimeMs) return program;
+  mkdirSync(join(ROOT, 'build'), { recursive: true });
+  const { status, error, stderr } = spawnSync('cc', ['-O2', '-o', program, source], { encoding: 'utf8' });
+  if (status === 0) return program;
+  missing(name, error?.message ?? stderr.trim());
+  return undefined;
+}
+
+const said = new Set<string>();
+
+/** Says once that a program is not in the comparison, and why. */
+export function missing(program: string, why: string): void {
+  if (said.has(program)) return;
+  said.add(program);
+  console.log(`without ${program}: ${why}`);
+}
+
+/** The version that a program prints of itself; undefined, and one line, where there is none. */
+export function versionOf(program: string, ...parameters: string[]): string | undefined {
+  const { stdout, error } = spawnSync(program, parameters, { encoding: 'utf8' });
+  if (error === undefined) return /v?(\d+(?:\.\d+)+)/.exec(stdout)?.[1] ?? 'of unknown version';
+  missing(program, error.message);
+  return undefined;
+}
+
+export interface Command {
+  readonly program: string;
+  readonly parameters: readonly string[];
+  /** The namespace that it runs in. */
+  readonly netns: NetNs;
+  /** The file that it reads as its standard input. */
+  readonly input?: string;
+}
+
+interface Finished {
+  stdout: string;
+  report: string;
+}
+
+/** Runs a program in a namespace and times it: from its start to its end, without what starting it costs this process. */
+export async function timedCommand(command: Command): Promise<Sample> {
+  const timer = compiled('floor-run');
+  if (timer === undefined) {
+    const begin = performance.now();
+    await finished(command.program, command.parameters, command, false);
+    return { seconds: (performance.now() - begin) / 1000 };
+  }
+  const { report } = await finished(timer, [command.program, ...command.parameters], command, false);
+  const { nanoseconds, cpuMicroseconds } = JSON.parse(report) as { nanoseconds: number; cpuMicroseconds: number };
+  return { seconds: nanoseconds / 1e9, cpuMicroseconds };
+}
+
+/** What a program prints. */
+export async function outputOf(command: Command): Promise<string> {
+  return (await finished(command.program, command.parameters, command, true)).stdout;
+}
+
+/** Fewer have no percentiles. */
+const MANY = 100;
+
+/** The floor: native/floor-netlink sends datagrams that were recorded, from a file in its own form. */
+export async function timedFloor(program: string, protocol: number, file: string, netns: NetNs): Promise<Sample> {
+  const parameters = [String(protocol), file];
+  const { stdout } = await finished(program, parameters, { program, parameters, netns }, true);
+  const { nanoseconds, cpuMicroseconds, datagrams, p50, p99 } = JSON.parse(stdout) as {
+    nanoseconds: number;
+    cpuMicroseconds: number;
+    datagrams: number;
+    p50: number;
+    p99: number;
+  };
+  const sample: Sample = { seconds: nanoseconds / 1e9, cpuMicroseconds };
+  if (datagrams > MANY) sample.latencyMicroseconds = { p50, p99 };
+  return sample;
+}
+
+async function finished(
+  program: string,
+  parameters: readonly string[],
+  { netns, input }: Command,
+  keepOutput: boolean,
+): Promise<Finished> {
+  const stdin = input === undefined ? 'ignore' : openSync(input, 'r');
+  let child: ChildProcess;
+  try {
+    child = netns.run(() =>
+      spawn(program, parameters, { stdio: [stdin, keepOutput ? 'pipe' : 'ignore', 'pipe', 'pipe'] }),
+    );
+  } finally {
+    if (typeof stdin === 'number') closeSync(stdin);
+  }
+  const [stdout, stderr, report] = [child.stdout, child.stderr, child.stdio[3]].map(collect);
+  const code = await new Promise<number | null>((resolve, reject) => {
+    child.once('error', reject);
+    child.once('close', resolve);
+  });
+  if (code !== 0) throw new Error(`${program} ${parameters.join(' ')} ended with ${code}: ${stderr!().slice(0, 500)}`);
+  return { stdout: stdout!(), report: report!() };
+}
+
+function collect(stream: unknown): () => string {
+  const chunks: Buffer[] = [];
+  (stream as NodeJS.ReadableStream | null)?.on('data', (chunk: Buffer) => chunks.push(chunk));
+  return () => Buffer.concat(chunks).toString();
+}
+
+/** Writes datagrams for native/floor-netlink: each after its length. */
+export function writeDatagrams(file: string, datagrams: readonly Uint8Array[]): string {
+  const parts = datagrams.flatMap(bytes => [new Uint8Array(new Uint32Array([bytes.length]).buffer), bytes]);
+  const path = scratch(file);
+  writeFileSync(path, Buffer.concat(parts));
+  return path;
+}

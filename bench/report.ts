@@ -1,0 +1,95 @@
+import { writeFileSync } from 'node:fs';
+import { cpus, release } from 'node:os';
+import type { Result } from './harness.ts';
+
+/** The results file of `--json`. */
+export interface Report {
+  name: string;
+  environment: { kernel: string; node: string; cpu: string; versions: Record<string, string> };
+  results: Result[];
+}
+
+export function reportOf(name: string, versions: Record<string, string>, results: Result[]): Report {
+  return {
+    name,
+    environment: { kernel: release(), node: process.version, cpu: cpus()[0]?.model ?? 'unknown', versions },
+    results,
+  };
+}
+
+export function writeReport(report: Report, file: string): void {
+  writeFileSync(file, `${JSON.stringify(report, undefined, 2)}\n`);
+}
+
+const FLOOR = 'floor';
+const OWN = 'netsteer';
+
+/** A table for people: one line for each program of a case, with what it takes beside the floor and beside this library. */
+export function printReport({ name, environment, results }: Report): void {
+  const { kernel, node, cpu, versions } = environment;
+  const peers = Object.entries(versions).map(([program, version]) => `${program} ${version}`);
+  console.log(`\n${name}: Linux ${kernel}, ${[`node ${node}`, ...peers].join(', ')}, ${cpu}`);
+  const rows = [
+    [
+      'case',
+      'program',
+      'runs',
+      'median',
+      'min',
+      'max',
+      'each',
+      'ops/s',
+      'cpu',
+      'p50',
+      'p99',
+      'allocated',
+      '/floor',
+      '/own',
+    ],
+  ];
+  let last = '';
+  for (const result of results) {
+    rows.push([result.case === last ? '' : result.case, ...rowOf(result, results)]);
+    last = result.case;
+  }
+  // A column that says nothing is left out.
+  const columns = rows[0]!.map((_, column) => column).filter(column => rows.slice(1).some(row => row[column] !== ''));
+  const widths = columns.map(column => Math.max(...rows.map(row => row[column]!.length)));
+  for (const row of rows) {
+    const cells = columns.map((column, i) =>
+      column < 2 ? row[column]!.padEnd(widths[i]!) : row[column]!.padStart(widths[i]!),
+    );
+    console.log(cells.join('  ').trimEnd());
+  }
+}
+
+function rowOf(result: Result, results: readonly Result[]): string[] {
+  const { seconds, operationsPerSecond: rate, cpuMicroseconds: cpu, latencyMicroseconds: latency } = result;
+  const ratio = (program: string) => {
+    const other = results.find(each => each.case === result.case && each.program === program);
+    if (other === undefined || other === result) return '';
+    return (seconds.median / other.seconds.median).toFixed(2);
+  };
+  return [
+    result.program,
+    String(result.runs),
+    duration(seconds.median),
+    duration(seconds.min),
+    duration(seconds.max),
+    rate === undefined ? '' : duration(1 / rate),
+    rate === undefined ? '' : Math.round(rate).toLocaleString('en'),
+    cpu === undefined ? '' : duration(cpu / 1e6),
+    latency === undefined ? '' : duration(latency.p50 / 1e6),
+    latency === undefined ? '' : duration(latency.p99 / 1e6),
+    result.allocatedBytes === undefined ? '' : `${Math.round(result.allocatedBytes)} B`,
+    ratio(FLOOR),
+    ratio(OWN),
+  ];
+}
+
+function duration(seconds: number): string {
+  if (seconds >= 1) return `${seconds.toFixed(2)} s`;
+  if (seconds >= 1e-3) return `${(seconds * 1e3).toPrecision(3)} ms`;
+  if (seconds >= 1e-6) return `${(seconds * 1e6).toPrecision(3)} us`;
+  return `${(seconds * 1e9).toPrecision(3)} ns`;
+}

@@ -1,0 +1,176 @@
+/*
+ * The floor of the benchmarks: sends datagrams that were written before, and reads the kernel's answers. Nothing is encoded or decoded, so
+ * what it takes is the kernel's share.
+ *
+ *     floor-netlink PROTOCOL FILE
+ *
+ * PROTOCOL is the number of the netlink protocol. FILE holds datagrams, each after its length (uint32_t of this machine). The socket is
+ * opened in the namespace that the program is started in. After each datagram all is read that there is to read: the answers to a request
+ * are there when sendmsg returns, and each read of a dump makes its next part.
+ *
+ * Prints one line of JSON: nanoseconds from the first send to the last answer, its CPU microseconds, and the median and 99th percentile of
+ * the single datagrams. Exits with 1 when the kernel refuses something.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/netlink.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { RECEIVE_BUFFER = 128 * 1024, CHARGE_OF_A_REPLY = 1024 };
+
+static void fail(const char *what)
+{
+	perror(what);
+	exit(2);
+}
+
+static uint64_t now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + t.tv_nsec;
+}
+
+static uint64_t cpu_microseconds(void)
+{
+	struct rusage u;
+
+	getrusage(RUSAGE_SELF, &u);
+	return (u.ru_utime.tv_sec + u.ru_stime.tv_sec) * 1000000ull + u.ru_utime.tv_usec + u.ru_stime.tv_usec;
+}
+
+static int compare(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static void set_buffer(int fd, int force, int option, int size)
+{
+	if (setsockopt(fd, SOL_SOCKET, force, &size, sizeof size) < 0)
+		setsockopt(fd, SOL_SOCKET, option, &size, sizeof size);
+}
+
+/* Reads until there is nothing more. Returns how many errors there were. */
+static unsigned read_answers(int fd, char *buffer)
+{
+	unsigned errors = 0;
+
+	for (;;) {
+		ssize_t length = recv(fd, buffer, RECEIVE_BUFFER, MSG_DONTWAIT);
+
+		if (length < 0) {
+			if (errno == EAGAIN)
+				return errors;
+			fail("recv");
+		}
+		/* Parts of a dump begin with an object, and need no look. */
+		const struct nlmsghdr *header = (const struct nlmsghdr *)buffer;
+
+		for (; header->nlmsg_type == NLMSG_ERROR && NLMSG_OK(header, length); header = NLMSG_NEXT(header, length)) {
+			const struct nlmsgerr *error = NLMSG_DATA(header);
+
+			if (error->error != 0) {
+				if (errors++ == 0)
+					fprintf(stderr, "message %u: %s\n", header->nlmsg_seq, strerror(-error->error));
+			}
+		}
+	}
+}
+
+static const char *map_file(const char *path, size_t *size)
+{
+	struct stat status;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0 || fstat(fd, &status) < 0)
+		fail(path);
+	*size = status.st_size;
+	const char *bytes = mmap(NULL, *size, PROT_READ, MAP_PRIVATE | MAP_POPULATE, fd, 0);
+
+	if (bytes == MAP_FAILED)
+		fail("mmap");
+	close(fd);
+	return bytes;
+}
+
+int main(int argc, char **argv)
+{
+	if (argc != 3) {
+		fprintf(stderr, "usage: %s PROTOCOL FILE\n", argv[0]);
+		return 2;
+	}
+	size_t size, count = 0, messages = 0;
+	uint32_t length, largest = 0;
+	const char *bytes = map_file(argv[2], &size);
+
+	for (size_t at = 0; at < size; at += 4 + length, count++) {
+		memcpy(&length, bytes + at, 4);
+		if (length > largest)
+			largest = length;
+		size_t own = 0;
+
+		for (size_t m = 0; m + NLMSG_HDRLEN <= length; own++) {
+			uint32_t step;
+
+			memcpy(&step, bytes + at + 4 + m, 4);
+			if (step < NLMSG_HDRLEN)
+				break;
+			m += NLMSG_ALIGN(step);
+		}
+		if (own > messages)
+			messages = own;
+	}
+
+	struct sockaddr_nl kernel = { .nl_family = AF_NETLINK };
+	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, atoi(argv[1]));
+	int one = 1;
+
+	if (fd < 0 || bind(fd, (struct sockaddr *)&kernel, sizeof kernel) < 0 ||
+	    connect(fd, (struct sockaddr *)&kernel, sizeof kernel) < 0)
+		fail("netlink socket");
+	setsockopt(fd, SOL_NETLINK, NETLINK_EXT_ACK, &one, sizeof one);
+	setsockopt(fd, SOL_NETLINK, NETLINK_CAP_ACK, &one, sizeof one);
+	/* The kernel doubles both. */
+	if (largest > 64 * 1024)
+		set_buffer(fd, SO_SNDBUFFORCE, SO_SNDBUF, largest / 2 + 64);
+	if (messages > 100)
+		set_buffer(fd, SO_RCVBUFFORCE, SO_RCVBUF, messages * (CHARGE_OF_A_REPLY / 2));
+
+	char *buffer = malloc(RECEIVE_BUFFER);
+	uint64_t *latencies = calloc(count + 1, sizeof *latencies);
+
+	if (!buffer || !latencies)
+		fail("malloc");
+	size_t i = 0;
+	unsigned errors = 0;
+	uint64_t cpu = cpu_microseconds(), begin = now(), before = begin;
+
+	for (size_t at = 0; at < size; at += 4 + length) {
+		memcpy(&length, bytes + at, 4);
+		if (send(fd, bytes + at + 4, length, 0) < 0)
+			fail("send");
+		errors += read_answers(fd, buffer);
+		uint64_t after = now();
+
+		latencies[i++] = after - before;
+		before = after;
+	}
+	cpu = cpu_microseconds() - cpu;
+	qsort(latencies, count, sizeof *latencies, compare);
+	printf("{\"nanoseconds\":%llu,\"cpuMicroseconds\":%llu,\"datagrams\":%zu,\"p50\":%.3f,\"p99\":%.3f}\n",
+	       (unsigned long long)(before - begin), (unsigned long long)cpu, count,
+	       latencies[count / 2] / 1e3, latencies[count * 99 / 100] / 1e3);
+	return errors ? 1 : 0;
+}

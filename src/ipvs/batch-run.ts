@@ -1,0 +1,353 @@
+import {
+  atIndex,
+  type BatchFailure,
+  isArgumentError,
+  isNotFound,
+  NetlinkError,
+  UnsupportedError,
+  within,
+} from '../errors.ts';
+import type { Operation } from '../transport/index.ts';
+import type { WireDestination, WireService } from './attributes.ts';
+import {
+  editDestination,
+  editService,
+  ignoresTunnel,
+  mayIgnoreTunnel,
+  mergeDestination,
+  mergeService,
+  missingDestination,
+} from './ipvs-edit.ts';
+import { destinationId, destinationSettings, serviceId, serviceSettings } from './ipvs-wire.ts';
+import { type Carrier, type IpvsCommand, keyCommand } from './netlink.ts';
+import type { IpvsOperation, Prepared } from './operation.ts';
+import { readDestinations, readServers } from './snapshot.ts';
+
+/** What the kernel has of the services that were asked about. */
+type State = Map<string, { service: WireService; destinations: Map<string, WireDestination> }>;
+
+/** What an edit comes to, given what there is. */
+interface Target {
+  wire: WireService | WireDestination;
+  command: IpvsCommand;
+}
+
+/**
+ * One batch on its way. Edits read before they write, so that the batch is cut where an edit follows another change of the same object; what
+ * stands between two cuts is one pipeline.
+ */
+export class Run {
+  readonly failures: BatchFailure[] = [];
+  readonly applied = new Set<number>();
+  readonly #carrier: Carrier;
+  readonly #prepared: readonly Prepared[];
+  readonly #targets = new Map<number, Target>();
+  #sent = false;
+
+  constructor(carrier: Carrier, prepared: readonly Prepared[]) {
+    this.#carrier = carrier;
+    this.#prepared = prepared;
+  }
+
+  *all(): Operation<void> {
+    for (let first = 0; first < this.#prepared.length; ) {
+      const part = this.#nextPart(first);
+      first = part.at(-1)! + 1;
+      yield* this.#merge(part);
+      const ready = part.filter(index => this.#commandsOf(index).length > 0);
+      if (ready.length === 0) continue;
+      yield* this.#send(ready);
+      yield* seenThrough(this.#verify(ready));
+    }
+  }
+
+  /** The indexes from `first` on up to the next edit of something that one of them changes. */
+  #nextPart(first: number): number[] {
+    const part: number[] = [];
+    const touched = new Set<string>();
+    for (let index = first; index < this.#prepared.length; index++) {
+      const { operation } = this.#prepared[index]!;
+      if (isEdit(operation) && coversOf(this.#prepared[index]!).some(each => touched.has(each))) break;
+      part.push(index);
+      for (const each of touchedBy(this.#prepared[index]!)) touched.add(each);
+    }
+    return part;
+  }
+
+  #commandsOf(index: number): readonly IpvsCommand[] {
+    const target = this.#targets.get(index);
+    return target === undefined ? this.#prepared[index]!.commands : [target.command];
+  }
+
+  /** Finds out what the edits of a part come to. */
+  *#merge(part: readonly number[]): Operation<void> {
+    const edits = part.filter(index => isEdit(this.#prepared[index]!.operation));
+    if (edits.length === 0) return;
+    const reading = this.#read(edits);
+    const state = yield* this.#sent ? seenThrough(reading) : reading;
+    for (const index of edits) {
+      try {
+        this.#targets.set(index, targetOf(this.#prepared[index]!, state));
+      } catch (error) {
+        // What is bad only together with what the kernel has can still be refused whole, as long as nothing was sent.
+        if (isArgumentError(error) && !this.#sent) throw within(error, ['operations', index, 'patch']);
+        this.#fail(index, error);
+      }
+    }
+  }
+
+  /** What the kernel has of the services of these operations. Of a few it is asked for each, of many for all. */
+  *#read(indexes: readonly number[]): Operation<State> {
+    const wanted = new Map<string, WireService>();
+    for (const index of indexes) {
+      const { service, serviceId: id } = this.#prepared[index]!;
+      if (service !== undefined && id !== undefined) wanted.set(id, service);
+    }
+    const state: State = new Map();
+    const add = (service: WireService, list: readonly WireDestination[]) => {
+      const destinations = new Map(list.map(each => [destinationId(each, service.family), each]));
+      state.set(serviceId(service), { service, destinations });
+    };
+    if (wanted.size > FEW) {
+      const servers = yield* readServers(this.#carrier, service => wanted.has(serviceId(service)));
+      for (const { service, destinations } of servers) add(service, destinations);
+      return state;
+    }
+    for (const key of wanted.values()) {
+      const service = yield* findService(this.#carrier, key);
+      if (service !== undefined) add(service, yield* readDestinations(this.#carrier, key));
+    }
+    return state;
+  }
+
+  *#send(indexes: readonly number[]): Operation<void> {
+    for (let left = indexes; left.length > 0; ) {
+      const calls: IpvsCommand[] = [];
+      const ends = left.map(index => calls.push(...this.#commandsOf(index)));
+      const { failures, unknownFrom = calls.length, unsentFrom } = yield* this.#carrier.pipeline(calls);
+      this.#sent = true;
+      const errors = new Map(failures.map(({ index, error }) => [index, error]));
+      const unknown: number[] = [];
+      const unsent: number[] = [];
+      for (const [i, index] of left.entries()) {
+        const start = ends[i - 1] ?? 0;
+        if (ends[i]! > unsentFrom) unsent.push(index);
+        else if (ends[i]! > unknownFrom && !(errors.has(start) && ends[i] === start + 1)) unknown.push(index);
+        else this.#settle(index, errors.get(start), errors.get(start + 1));
+      }
+      if (unknown.length > 0) yield* seenThrough(this.#findOut(unknown));
+      left = unsent;
+    }
+  }
+
+  /** `second` counts for operations that sent two requests: replace, and what stands in for it. */
+  #settle(index: number, first: NetlinkError | undefined, second: NetlinkError | undefined): void {
+    const { op } = this.#prepared[index]!.operation;
+    const absent = op === 'setService' ? 'ESRCH' : op === 'setDestination' ? 'ENOENT' : undefined;
+    const error = absent !== undefined && first?.code === absent ? second : first;
+    if (error === undefined) this.applied.add(index);
+    else this.#fail(index, error);
+  }
+
+  /**
+   * The answers to these were lost, but they were carried out or refused all the same. What the kernel holds says which: where it is not
+   * what an operation asked for, the operation was refused, and asking once more tells why. What a later one has overtaken is not asked again.
+   */
+  *#findOut(indexes: readonly number[]): Operation<void> {
+    const state = yield* this.#read(indexes);
+    for (const index of this.#last(indexes)) {
+      if (this.#holds(index, state)) {
+        this.applied.add(index);
+        continue;
+      }
+      const errors: (NetlinkError | undefined)[] = [];
+      for (const command of this.#commandsOf(index)) errors.push(yield* refusalOf(this.#carrier.request(command)));
+      this.#settle(index, errors[0], errors[1]);
+    }
+    for (const index of indexes) if (!this.failures.some(each => each.index === index)) this.applied.add(index);
+  }
+
+  /** Those whose object no later one of them changes. */
+  #last(indexes: readonly number[]): number[] {
+    const overtaken = new Set<string>();
+    const last: number[] = [];
+    for (const index of indexes.toReversed()) {
+      if (!coversOf(this.#prepared[index]!).some(each => overtaken.has(each))) last.push(index);
+      for (const each of touchedBy(this.#prepared[index]!)) overtaken.add(each);
+    }
+    return last.reverse();
+  }
+
+  #holds(index: number, state: State): boolean {
+    const { operation, service, serviceId: id = '', destination, destinationId: server = '' } = this.#prepared[index]!;
+    const found = state.get(id);
+    const actual = found?.destinations.get(server);
+    const wire = this.#targets.get(index)?.wire;
+    switch (operation.op) {
+      case 'addService':
+      case 'setService':
+      case 'editService':
+        return (
+          found !== undefined && serviceSettings(found.service) === serviceSettings((wire ?? service) as WireService)
+        );
+      case 'removeService':
+        return found === undefined;
+      case 'addDestination':
+      case 'setDestination':
+      case 'editDestination': {
+        const wanted = (wire ?? destination) as WireDestination;
+        return actual !== undefined && destinationSettings(actual) === destinationSettings(wanted);
+      }
+      case 'removeDestination':
+        return found !== undefined && actual === undefined;
+      case 'flush':
+        return true;
+      default:
+        return false;
+    }
+  }
+
+  /** Looks whether edits are what there is now, and whether an old kernel has left out a tunnel's type. */
+  *#verify(indexes: readonly number[]): Operation<void> {
+    const doubtful = this.#last(indexes).filter(index => this.applied.has(index) && this.#isDoubtful(index));
+    if (doubtful.length === 0) return;
+    const state = yield* this.#read(doubtful);
+    for (const index of doubtful) {
+      if (this.#holds(index, state)) continue;
+      const { operation, serviceId: id = '', destination, destinationId: server = '' } = this.#prepared[index]!;
+      const wanted = this.#targets.get(index)?.wire ?? destination;
+      const actual = state.get(id)?.destinations.get(server);
+      const ignored =
+        actual && wanted && 'port' in wanted ? ignoresTunnel(wanted as WireDestination, actual) : undefined;
+      const error = ignored ?? (yield* again(this.#carrier, operation));
+      if (error === undefined) continue;
+      this.applied.delete(index);
+      this.#fail(index, error);
+    }
+  }
+
+  #isDoubtful(index: number): boolean {
+    const { operation, destination } = this.#prepared[index]!;
+    return (
+      isEdit(operation) ||
+      (operation.op !== 'removeDestination' && destination !== undefined && mayIgnoreTunnel(destination))
+    );
+  }
+
+  #fail(index: number, error: unknown): void {
+    this.failures.push(atIndex(asRefusal(error, this.#prepared[index]!.operation), index));
+  }
+}
+
+/** From this many services on one dump costs less than asking for each. */
+const FEW = 16;
+
+const isEdit = ({ op }: IpvsOperation): boolean => op === 'editService' || op === 'editDestination';
+
+/** What an operation changes: a service, `service server`, all servers of a service (`service *`), or everything (`*`). */
+function touchedBy({ operation, serviceId: id, destinationId: server }: Prepared): string[] {
+  switch (operation.op) {
+    case 'flush':
+      return ['*'];
+    case 'zero':
+    case 'setTimeouts':
+      return [];
+    case 'addService':
+    case 'removeService':
+      return [`${id}`, `${id} *`];
+    default:
+      return [server === undefined ? `${id}` : `${id} ${server}`];
+  }
+}
+
+/** Which of those mean an operation's own object. */
+function coversOf({ serviceId: id, destinationId: server }: Prepared): string[] {
+  if (id === undefined) return [];
+  return server === undefined ? [id, '*'] : [`${id} ${server}`, `${id} *`, '*'];
+}
+
+function targetOf(
+  { operation, service, serviceId: id = '', destinationId: server = '' }: Prepared,
+  state: State,
+): Target {
+  const found = state.get(id);
+  if (operation.op === 'editService') {
+    if (found === undefined) throw missingService(operation.key);
+    return mergeService(found.service, operation.patch);
+  }
+  if (operation.op !== 'editDestination') throw new TypeError(`${operation.op} is no edit`);
+  if (found === undefined) throw missingService(operation.key);
+  const current = found.destinations.get(server);
+  if (current === undefined) throw missingDestination('SET', operation.destinationKey);
+  return mergeDestination(operation.key, service!, current, operation.patch);
+}
+
+/** What the kernel would say, had it been asked. */
+function missingService(subject: Parameters<typeof keyCommand>[1]): NetlinkError {
+  const { syscall, hint } = keyCommand('GET', subject);
+  return new NetlinkError({ errno: -3, syscall, operation: 'ipvs.apply', subject, hint: hint?.('ESRCH', []) });
+}
+
+function* findService(carrier: Carrier, key: WireService): Operation<WireService | undefined> {
+  try {
+    return yield* carrier.get({ ...keyCommand('GET', key as never, key) }, ({ service }) => service);
+  } catch (error) {
+    if (isNotFound(error)) return undefined;
+    throw error;
+  }
+}
+
+function* refusalOf(operation: Operation<void>): Operation<NetlinkError | undefined> {
+  try {
+    yield* operation;
+    return undefined;
+  } catch (error) {
+    if (error instanceof NetlinkError) return error;
+    throw error;
+  }
+}
+
+/** Somebody else came between an edit and what was read for it: once more, one by one. */
+function* again(carrier: Carrier, operation: IpvsOperation): Operation<unknown> {
+  try {
+    if (operation.op === 'editService') yield* editService(carrier, operation.key, operation.patch);
+    else if (operation.op === 'editDestination') {
+      yield* editDestination(carrier, operation.key, operation.destinationKey, operation.patch);
+    }
+    return undefined;
+  } catch (error) {
+    return error;
+  }
+}
+
+/** The failures of a batch are the kernel's refusals; what this library finds on the way takes their form. */
+function asRefusal(error: unknown, operation: IpvsOperation): NetlinkError {
+  if (error instanceof NetlinkError) return error;
+  const errno = error instanceof UnsupportedError ? -95 : isArgumentError(error) ? -22 : -11;
+  const hint = error instanceof Error ? error.message : String(error);
+  return new NetlinkError({
+    errno,
+    syscall: operation.op,
+    operation: 'ipvs.apply',
+    subject: operation,
+    hint,
+    cause: error,
+  });
+}
+
+/** An operation that an AbortSignal does not act on: what the kernel has been given is seen through. */
+export function* seenThrough<T>(operation: Operation<T>): Operation<T> {
+  let state = operation.next();
+  while (!state.done) {
+    const step = state.value;
+    let result: number;
+    try {
+      result = yield { now: () => step.now(), away: () => step.away(), abortable: false };
+    } catch (error) {
+      state = operation.throw(error);
+      continue;
+    }
+    state = operation.next(result);
+  }
+  return state.value;
+}

@@ -1,0 +1,97 @@
+import { checkObject, checkOneOf } from '../codec/index.ts';
+import { BatchError, type BatchFailure, type BatchOutcome, typeError } from '../errors.ts';
+import type { Operation } from '../transport/index.ts';
+import type { WireCommand } from './attributes.ts';
+import { Run, seenThrough } from './batch-run.ts';
+import * as C from './constants.ts';
+import { readTimeouts } from './ipvs-timeouts.ts';
+import { serviceId, settable, settableDestination } from './ipvs-wire.ts';
+import { type Carrier, describe } from './netlink.ts';
+import { type IpvsOperation, type Prepared, prepare } from './operation.ts';
+import { changesBetween, toCommand } from './plan.ts';
+import { readServers, type WireServer } from './snapshot.ts';
+
+export interface BatchOptions {
+  /** When all have been tried: throw one BatchError with every failure (the default), or tell of them in the result. */
+  onError?: 'throw' | 'collect';
+  /**
+   * If one operation fails, undo the others: the services that they touch are read before, and made as they were after. Counters that were
+   * zeroed and connections that have ended do not come back, and what others do to the same services meanwhile is undone too.
+   */
+  rollback?: boolean;
+  /** Acts until the first send; what the kernel has been given is seen through. */
+  signal?: AbortSignal;
+}
+
+export interface BatchResult {
+  /** The operations that the kernel refused. */
+  failures: readonly BatchFailure[];
+  /** The indexes of those that it has carried out; none after a rollback. */
+  applied: readonly number[];
+  /** What of the batch the kernel holds now; 'unknown' only where a rollback failed halfway. */
+  outcome: BatchOutcome;
+  /** Something failed and the rest was undone: the kernel holds what it held before. */
+  rolledBack: boolean;
+}
+
+/** Sends operations in few datagrams. IPVS has no transactions: each is carried out on its own, in their order. */
+export function* applyOperations(
+  carrier: Carrier,
+  operations: readonly IpvsOperation[],
+  options: BatchOptions = {},
+): Operation<BatchResult> {
+  checkObject(options, ['options'], ['onError', 'rollback', 'signal']);
+  const onError = checkOneOf(options.onError ?? 'throw', ['options', 'onError'], ['throw', 'collect']);
+  const { rollback = false } = options;
+  if (typeof rollback !== 'boolean') throw typeError(['options', 'rollback'], 'a boolean', rollback);
+  const prepared = prepare(operations);
+  const before = rollback ? yield* remember(carrier, prepared) : undefined;
+  const run = new Run(carrier, prepared);
+  yield* run.all();
+  const failures = run.failures.toSorted((a, b) => a.index - b.index);
+  const applied = [...run.applied].sort((a, b) => a - b);
+  const outcome = failures.length === 0 ? 'all' : applied.length === 0 ? 'none' : 'partial';
+  let result: BatchResult = { failures, applied, outcome, rolledBack: false };
+  if (failures.length === 0) return result;
+  if (before !== undefined) {
+    const whole = yield* seenThrough(undo(carrier, before));
+    result = { failures, applied: [], outcome: whole ? 'none' : 'unknown', rolledBack: whole };
+  }
+  if (onError === 'throw') throw new BatchError(result);
+  return result;
+}
+
+/** What a batch may change, as it was. */
+interface Memory {
+  /** Is a service among what the batch may change? */
+  touches(id: string): boolean;
+  servers: WireServer[];
+  timeouts: WireCommand | undefined;
+}
+
+const GET_CONFIG = describe('IPVS_CMD_GET_CONFIG', C.IPVS_CMD_GET_CONFIG, undefined, {});
+
+function* remember(carrier: Carrier, prepared: readonly Prepared[]): Operation<Memory> {
+  const ids = new Set(prepared.map(each => each.serviceId));
+  const all = prepared.some(({ operation }) => operation.op === 'flush');
+  const touches = (id: string) => all || ids.has(id);
+  const servers = yield* readServers(carrier, service => touches(serviceId(service)));
+  const timed = prepared.some(({ operation }) => operation.op === 'setTimeouts');
+  const timeouts = timed ? yield* carrier.get(GET_CONFIG, readTimeouts) : undefined;
+  return { touches, servers, timeouts };
+}
+
+/** Makes what the batch may have changed as it was. Returns whether the kernel took all of it. */
+function* undo(carrier: Carrier, { touches, servers, timeouts }: Memory): Operation<boolean> {
+  const now = yield* readServers(carrier, service => touches(serviceId(service)));
+  const before = servers.map(({ service, destinations }) => ({
+    service: settable(service),
+    destinations: destinations.map(settableDestination),
+  }));
+  const commands = changesBetween(now, before, { prune: true }).map(toCommand);
+  if (timeouts !== undefined) {
+    commands.push(describe('IPVS_CMD_SET_CONFIG', C.IPVS_CMD_SET_CONFIG, timeouts, timeouts));
+  }
+  const { failures, unknownFrom } = yield* carrier.pipeline(commands);
+  return failures.length === 0 && unknownFrom === undefined;
+}

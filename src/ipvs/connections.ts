@@ -1,0 +1,162 @@
+import fs from 'node:fs';
+import { promisify } from 'node:util';
+import { checkObject, formatIPv4, formatIPv6, fromHex } from '../codec/index.ts';
+import { DecodeError, NetNsError, printable, typeError } from '../errors.ts';
+import type { NetNs } from '../netns/netns.ts';
+
+export interface ConnectionEnd {
+  address: string;
+  port: number;
+}
+
+/** One entry of the connection table. */
+export interface Connection {
+  /**
+   * 'tcp', 'udp', 'sctp', or what else the kernel prints, in lower case. 'ip' is a template: it ties a client (or a network of clients, whose
+   * first address it has) to a real server, for persistence, and its ports may be 0.
+   */
+  protocol: 'tcp' | 'udp' | 'sctp' | 'ip' | (string & {});
+  client: ConnectionEnd;
+  /** What the client connected to. In a template of a firewall mark the address is the mark, as four bytes. */
+  virtual: ConnectionEnd;
+  /** The real server. */
+  destination: ConnectionEnd;
+  /** The kernel's name of the state: 'ESTABLISHED', 'FIN_WAIT', 'UDP', 'NONE', 'ASSURED' ... */
+  state: string;
+  /** When the entry goes, unless packets come before. */
+  expiresSeconds: number;
+  /** The persistence engine of a template, and what it goes by: with 'sip' the Call-ID. Both come from the network's packets: untrusted text. */
+  engine?: string;
+  engineData?: string;
+}
+
+export interface ConnectionsOptions {
+  /** Called for a line that is no connection, with why; it is left out. Default: the handle's logger warns. */
+  onSkipped?: (line: string, reason: string) => void;
+  /** Ends the iteration between two reads. */
+  signal?: AbortSignal;
+}
+
+const FILE = '/proc/thread-self/net/ip_vs_conn';
+/** The kernel fills a page at most for each read; a line of its own is far shorter than this. */
+const READ_BYTES = 64 * 1024;
+const MAX_LINE = 2048;
+
+const read = promisify(fs.read);
+
+/**
+ * The connection table of a namespace, line by line, as /proc/net/ip_vs_conn has it. The file is opened inside the namespace and belongs to it
+ * from then on; it is read off the main thread, a page at a time, so that a table of any size neither holds up the event loop nor stands in
+ * memory. The kernel looks for its place anew for each page: connections that come or go meanwhile can be missed or seen twice, and the time
+ * for a table grows with the square of its size.
+ */
+export async function* readConnections(
+  open: () => NetNs,
+  options: ConnectionsOptions,
+  warn: (line: string, reason: string) => void,
+): AsyncGenerator<Connection, void, undefined> {
+  checkOptions(options);
+  const { signal, onSkipped = warn } = options;
+  signal?.throwIfAborted();
+  const fd = openTable(open);
+  try {
+    yield* connectionsIn(() => readPage(fd, signal), onSkipped);
+  } finally {
+    fs.closeSync(fd);
+  }
+}
+
+function checkOptions(options: ConnectionsOptions): void {
+  checkObject(options, [], ['onSkipped', 'signal']);
+  const { onSkipped, signal } = options;
+  if (onSkipped !== undefined && typeof onSkipped !== 'function')
+    throw typeError(['onSkipped'], 'a function', onSkipped);
+  if (signal !== undefined && !(signal instanceof AbortSignal)) throw typeError(['signal'], 'an AbortSignal', signal);
+}
+
+function openTable(open: () => NetNs): number {
+  const netns = open();
+  try {
+    return netns.run(() => fs.openSync(FILE, 'r'));
+  } catch (error) {
+    const { errno, syscall } = error as NodeJS.ErrnoException;
+    if (error instanceof NetNsError || errno === undefined) throw error;
+    throw new NetNsError('the connection table /proc/net/ip_vs_conn', {
+      errno,
+      ...(syscall !== undefined && { syscall }),
+      ...(errno === -2 && { hint: 'the kernel has no IPVS: load the module on the host (modprobe ip_vs)' }),
+    });
+  } finally {
+    netns.close();
+  }
+}
+
+/** The next part of the file, '' at its end. */
+async function readPage(fd: number, signal: AbortSignal | undefined): Promise<string> {
+  signal?.throwIfAborted();
+  const { bytesRead, buffer } = await read(fd, Buffer.allocUnsafe(READ_BYTES), 0, READ_BYTES, null);
+  signal?.throwIfAborted();
+  // Bytes, not UTF-8: an engine's data is what a client sent.
+  return buffer.toString('latin1', 0, bytesRead);
+}
+
+/** The connections in a text that comes in parts. */
+export async function* connectionsIn(
+  next: () => Promise<string>,
+  onSkipped: (line: string, reason: string) => void,
+): AsyncGenerator<Connection, void, undefined> {
+  let rest = '';
+  let titled = false;
+  for (let part = await next(); ; part = await next()) {
+    const lines = (rest + part).split('\n');
+    rest = part === '' ? '' : lines.pop()!;
+    if (rest.length > MAX_LINE) throw new DecodeError('the connection table has a line without an end');
+    for (const line of lines) {
+      if (line === '') continue;
+      if (!titled) {
+        if (!line.startsWith('Pro ')) throw new DecodeError(`no connection table: it begins with ${show(line)}`);
+        titled = true;
+      } else {
+        const connection = parseConnection(line);
+        if (typeof connection === 'string') onSkipped(show(line), connection);
+        else yield connection;
+      }
+    }
+    if (part === '') return;
+  }
+}
+
+const show = (line: string): string => printable(line.slice(0, 200));
+
+/** One line of the table, or why it is none. */
+export function parseConnection(line: string): Connection | string {
+  const fields = /^(\S+) +(\S+) (\S+) (\S+) (\S+) (\S+) (\S+) (\S+) +(\d{1,10})(?: (\S+)(?: (.*))?)?\s*$/.exec(line);
+  if (fields === null) return 'it has not the fields of a connection';
+  const [, protocol = '', , , , , , , state = '', expires = '', engine, engineData] = fields;
+  const ends = [2, 4, 6].map(at => endOf(fields[at]!, fields[at + 1]!));
+  const [client, virtual, destination] = ends;
+  if (!client || !virtual || !destination) return 'it has an address or port that is none';
+  const connection: Connection = {
+    protocol: protocol.toLowerCase(),
+    client,
+    virtual,
+    destination,
+    state,
+    expiresSeconds: Number(expires),
+  };
+  if (engine !== undefined) {
+    connection.engine = engine;
+    connection.engineData = engineData ?? '';
+  }
+  return connection;
+}
+
+/** IPv4 is eight hexadecimal digits, IPv6 eight groups of four; a port is four digits. */
+function endOf(address: string, port: string): ConnectionEnd | undefined {
+  if (!/^[0-9A-Fa-f]{4}$/.test(port)) return undefined;
+  const bytes = /^(?:[0-9A-Fa-f]{8}|(?:[0-9A-Fa-f]{4}:){7}[0-9A-Fa-f]{4})$/.test(address)
+    ? fromHex(address.replaceAll(':', '').toLowerCase())
+    : undefined;
+  if (bytes === undefined) return undefined;
+  return { address: bytes.length === 4 ? formatIPv4(bytes) : formatIPv6(bytes), port: Number.parseInt(port, 16) };
+}

@@ -1,0 +1,149 @@
+import os from 'node:os';
+import { checkObject } from '../codec/index.ts';
+import { NetlinkError, StateError, UnsupportedError } from '../errors.ts';
+import type { Operation } from '../transport/index.ts';
+import type { WireCommand, WireDestination, WireService } from './attributes.ts';
+import * as C from './constants.ts';
+import {
+  type Destination,
+  type DestinationKey,
+  readDestination,
+  writeDestination,
+  writeDestinationKey,
+} from './destination.ts';
+import { destinationId, destinationSettings, serviceSettings } from './ipvs-wire.ts';
+import { type Carrier, destinationRequest, type IpvsCommand, keyCommand, serviceCommand } from './netlink.ts';
+import { DESTINATION_PATCH, type DestinationPatch, SERVICE_PATCH } from './operation.ts';
+import { readService, type Scheduling, type Service, type ServiceKey, writeKey, writeService } from './service.ts';
+import { readDestinations } from './snapshot.ts';
+
+/* The kernel takes no partial update: an edit reads, merges, writes, and looks whether that is what there is now. */
+
+/** How often to begin again when others change the same object at the same time. */
+const ATTEMPTS = 3;
+
+/** A service with some fields changed, and the request that makes it so. */
+export function mergeService(
+  current: WireService,
+  patch: Partial<Scheduling>,
+): { wire: WireService; command: IpvsCommand } {
+  const { stats: _, ...service } = readService(current);
+  const merged = { ...service, ...patch } as Service;
+  const wire = writeService(merged);
+  return { wire, command: serviceCommand('SET', merged, { service: wire }) };
+}
+
+/** As above, a server. */
+export function mergeDestination(
+  key: ServiceKey,
+  service: WireService,
+  current: WireDestination,
+  patch: DestinationPatch,
+): { wire: WireDestination; command: IpvsCommand } {
+  const merged: Destination = { ...bareDestination(current, service.family), ...patch };
+  const wire = writeDestination(key, merged, service.family);
+  return { wire, command: destinationRequest('SET', merged, { service, destination: wire }) };
+}
+
+/** A server as it can be set. */
+export function bareDestination(wire: WireDestination, family: number): Destination {
+  const {
+    activeConnections: _,
+    inactiveConnections: __,
+    persistentConnections: ___,
+    stats: ____,
+    ...destination
+  } = readDestination(wire, family);
+  return destination;
+}
+
+export function* editService(carrier: Carrier, key: ServiceKey, patch: Partial<Scheduling>): Operation<void> {
+  checkObject(patch, [], SERVICE_PATCH);
+  const read = keyCommand('GET', key);
+  let current = yield* carrier.get(read, ({ service }) => service);
+  for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+    const { wire, command } = mergeService(current, patch);
+    if (serviceSettings(wire) === serviceSettings(current)) return;
+    yield* carrier.request(command);
+    current = yield* carrier.get(read, ({ service }) => service);
+  }
+  if (serviceSettings(mergeService(current, patch).wire) !== serviceSettings(current)) throw disturbed('the service');
+}
+
+export function* editDestination(
+  carrier: Carrier,
+  key: ServiceKey,
+  destinationKey: DestinationKey,
+  patch: DestinationPatch,
+): Operation<void> {
+  checkObject(patch, [], DESTINATION_PATCH);
+  const service = writeKey(key);
+  const id = destinationId(writeDestinationKey(destinationKey), service.family);
+  const find = (entry: WireDestination) => destinationId(entry, service.family) === id;
+  let current = (yield* readExisting(carrier, key)).find(find);
+  for (let attempt = 0; ; attempt++) {
+    if (current === undefined) throw missingDestination('SET', destinationKey);
+    const { wire, command } = mergeDestination(key, service, current, patch);
+    if (destinationSettings(wire) === destinationSettings(current)) return;
+    if (attempt === ATTEMPTS) throw ignoresTunnel(wire, current) ?? disturbed('the destination');
+    yield* carrier.request(command);
+    current = (yield* readDestinations(carrier, service)).find(find);
+  }
+}
+
+/** The servers of a service. @throws NetlinkError ESRCH no such service, where the kernel answers with an empty list. */
+export function* readExisting(carrier: Carrier, key: ServiceKey): Operation<WireDestination[]> {
+  const destinations = yield* readDestinations(carrier, writeKey(key));
+  if (destinations.length === 0) yield* carrier.get(keyCommand('GET', key), ({ service }) => service);
+  return destinations;
+}
+
+/** What the kernel would say, had it been asked. */
+export function missingDestination(
+  verb: 'SET' | 'DEL',
+  subject: DestinationKey,
+  operation = 'ipvs.editDestination',
+): NetlinkError {
+  const { syscall, hint } = destinationRequest(verb, subject, {});
+  return new NetlinkError({ errno: -2, syscall, operation, subject, hint: hint?.('ENOENT', []) });
+}
+
+function disturbed(what: string): StateError {
+  return new StateError(
+    'ERR_DUMP_INTERRUPTED',
+    `others changed ${what} while it was edited, ${ATTEMPTS} times in a row`,
+  );
+}
+
+/** Kernels before 5.2 (GUE) and 5.3 (GRE, checksums) take the attributes of tunnels without a word, and make a plain IPIP tunnel. */
+export function mayIgnoreTunnel({ tunnelType, tunnelPort, tunnelFlags }: WireDestination): boolean {
+  if (!tunnelType && !tunnelPort && !tunnelFlags) return false;
+  const [major = 0, minor = 0] = os.release().split('.').map(Number);
+  return !(major > 5 || (major === 5 && minor >= 3));
+}
+
+/** The error for a server that the kernel made without the tunnel that was asked for. */
+export function ignoresTunnel(wanted: WireDestination, actual: WireDestination): UnsupportedError | undefined {
+  if (!mayIgnoreTunnel(wanted) || destinationSettings(wanted) === destinationSettings(actual)) return undefined;
+  const gue = wanted.tunnelType === C.IP_VS_CONN_F_TUNNEL_TYPE_GUE && !wanted.tunnelFlags;
+  return new UnsupportedError(
+    'this type of tunnel or its checksum',
+    gue ? '5.2' : '5.3',
+    'it makes a plain IPIP tunnel of it instead',
+  );
+}
+
+/** Looks whether the kernel has made the tunnel that was asked for. With `undo` what it made instead is removed again. */
+export function* verifyTunnel(
+  carrier: Carrier,
+  { service, destination: wanted }: WireCommand,
+  undo?: IpvsCommand,
+): Operation<void> {
+  if (service === undefined || wanted === undefined || !mayIgnoreTunnel(wanted)) return;
+  const id = destinationId(wanted, service.family);
+  const actual = (yield* readDestinations(carrier, service)).find(each => destinationId(each, service.family) === id);
+  const error = actual && ignoresTunnel(wanted, actual);
+  if (error === undefined) return;
+  if (undo !== undefined) yield* carrier.request(undo);
+  throw error;
+}

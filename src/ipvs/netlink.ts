@@ -1,0 +1,166 @@
+import type { Path } from '../errors.ts';
+import { type Command, type Exchange, GenericFamily, type Operation, type PipelineResult } from '../transport/index.ts';
+import { commandTable, infoTable, type WireCommand } from './attributes.ts';
+import * as C from './constants.ts';
+import { type Destination, type DestinationKey, writeDestination, writeDestinationKey } from './destination.ts';
+import { type Service, type ServiceKey, writeKey, writeService } from './service.ts';
+
+/** One request to IPVS, as netlink has it. The other carrier translates it. */
+export type IpvsCommand = Command<WireCommand>;
+
+export interface IpvsInfo {
+  /** Of the IPVS code, '1.2.1' in every kernel of the last decade: no help in telling features. */
+  version: string;
+  /** Buckets of the connection table; 0 on Linux 7.2 until the namespace has its first service. */
+  connectionTableSize: number;
+}
+
+/** A way to the IPVS of one namespace. All of them take the requests of netlink and give answers of its form. */
+export interface Carrier {
+  readonly via: 'netlink' | 'sockopt';
+  info(): Operation<IpvsInfo>;
+  request(command: IpvsCommand): Operation<void>;
+  get<R>(command: IpvsCommand, read: (value: WireCommand) => R | undefined): Operation<R>;
+  /** All objects of a kind; of a service that is not there, an empty list. */
+  dump<R>(command: IpvsCommand, read: (value: WireCommand) => R | undefined): Operation<R[]>;
+  /** Many requests at once; one that fails does not stop the rest. */
+  pipeline(commands: readonly IpvsCommand[]): Operation<PipelineResult>;
+}
+
+const MODULE_MISSING =
+  'the kernel has no IPVS: load the module on the host (modprobe ip_vs), or install a kernel with CONFIG_IP_VS';
+const NOT_PERMITTED =
+  'IPVS over netlink needs CAP_NET_ADMIN in the initial user namespace: program the container from the host, as root';
+
+/**
+ * IPVS over generic netlink: all that the kernel has. It wants CAP_NET_ADMIN in the initial user namespace, also for reading
+ * (net/netfilter/ipvs/ip_vs_ctl.c).
+ */
+export class NetlinkCarrier extends GenericFamily<WireCommand> implements Carrier {
+  readonly via = 'netlink';
+  readonly #info: GenericFamily<{ version?: number; connectionTableSize?: number }>;
+
+  constructor(exchange: Exchange) {
+    const family = { name: 'IPVS', version: 1, missing: MODULE_MISSING };
+    super(exchange, { ...family, table: commandTable });
+    this.#info = new GenericFamily(exchange, { ...family, table: infoTable });
+  }
+
+  *info(): Operation<IpvsInfo> {
+    const command = { ...describe('IPVS_CMD_GET_INFO', C.IPVS_CMD_GET_INFO, undefined, {}), value: {} };
+    return yield* this.#info.get(command, ({ version, connectionTableSize }) => readInfo(version, connectionTableSize));
+  }
+}
+
+export function readInfo(version = 0, connectionTableSize = 0): IpvsInfo {
+  return { version: `${version >> 16}.${(version >> 8) & 0xff}.${version & 0xff}`, connectionTableSize };
+}
+
+/** IPVS gives no error text and no offsets: what an errno means depends on what was asked. */
+export function describe(syscall: string, command: number, subject: unknown, value: WireCommand): IpvsCommand {
+  return { syscall, command, subject, value, hint: generalHint };
+}
+
+function generalHint(code: string): string | undefined {
+  if (code === 'ESRCH') return 'there is no such service';
+  return code === 'EPERM' ? NOT_PERMITTED : undefined;
+}
+
+export type ServiceVerb = 'NEW' | 'SET' | 'DEL' | 'GET';
+export type DestinationVerb = 'NEW' | 'SET' | 'DEL' | 'GET';
+
+/** A request that carries a whole service. */
+export function serviceCommand(
+  verb: 'NEW' | 'SET',
+  service: Service,
+  wire: WireCommand = { service: writeService(service) },
+): IpvsCommand {
+  return {
+    ...SERVICE_VERBS[verb],
+    subject: service,
+    value: wire,
+    hint: serviceHint(service),
+    blame: serviceBlame(service),
+  };
+}
+
+/** A request about a service that its key identifies. */
+export function keyCommand(verb: 'DEL' | 'GET', key: ServiceKey, service = writeKey(key)): IpvsCommand {
+  return { ...SERVICE_VERBS[verb], subject: key, value: { service }, hint: generalHint };
+}
+
+const SERVICE_VERBS = {
+  NEW: { syscall: 'IPVS_CMD_NEW_SERVICE', command: C.IPVS_CMD_NEW_SERVICE },
+  SET: { syscall: 'IPVS_CMD_SET_SERVICE', command: C.IPVS_CMD_SET_SERVICE },
+  DEL: { syscall: 'IPVS_CMD_DEL_SERVICE', command: C.IPVS_CMD_DEL_SERVICE },
+  GET: { syscall: 'IPVS_CMD_GET_SERVICE', command: C.IPVS_CMD_GET_SERVICE },
+} as const;
+
+function serviceHint({ scheduler, persistence }: Service): (code: string) => string | undefined {
+  return code => {
+    switch (code) {
+      case 'EEXIST':
+        return 'the service is there already: setService replaces it';
+      case 'ENOENT': {
+        const engine = persistence?.engine;
+        return `this kernel has no scheduler ${scheduler}${engine === undefined ? '' : ` or no persistence engine ${engine}`}`;
+      }
+      case 'EAFNOSUPPORT':
+        return 'this kernel has no IPVS for IPv6 (CONFIG_IP_VS_IPV6)';
+      default:
+        return generalHint(code);
+    }
+  };
+}
+
+function serviceBlame(service: Service): (code: string) => Path | undefined {
+  return code => {
+    if (code === 'ENOENT') return service.persistence?.engine === undefined ? ['scheduler'] : [];
+    return code === 'EAFNOSUPPORT' ? ['address' in service ? 'address' : 'family'] : undefined;
+  };
+}
+
+const DESTINATION_VERBS = {
+  NEW: { syscall: 'IPVS_CMD_NEW_DEST', command: C.IPVS_CMD_NEW_DEST },
+  SET: { syscall: 'IPVS_CMD_SET_DEST', command: C.IPVS_CMD_SET_DEST },
+  DEL: { syscall: 'IPVS_CMD_DEL_DEST', command: C.IPVS_CMD_DEL_DEST },
+} as const;
+
+const DESTINATION_HINTS: Readonly<Record<string, string>> = {
+  ESRCH: 'there is no such service',
+  ENOENT: 'the service has no such destination',
+  EEXIST: 'the destination is there already: setDestination replaces it',
+  EINVAL:
+    'the kernel takes no such address for a server (in a namespace whose lo is down and that has no address it takes none at all)',
+  ERANGE: 'weight or thresholds are out of range',
+  EPERM: NOT_PERMITTED,
+};
+
+const destinationHint = (code: string): string | undefined => DESTINATION_HINTS[code];
+const destinationBlame = (code: string): Path | undefined => (code === 'EINVAL' ? ['address'] : undefined);
+
+/** A request about a destination; its parameters are checked already. */
+export function destinationRequest(
+  verb: keyof typeof DESTINATION_VERBS,
+  subject: DestinationKey,
+  value: WireCommand,
+): IpvsCommand {
+  return { ...DESTINATION_VERBS[verb], subject, value, hint: destinationHint, blame: destinationBlame };
+}
+
+/** A request that carries a whole destination. */
+export function destinationCommand(verb: 'NEW' | 'SET', key: ServiceKey, destination: Destination): IpvsCommand {
+  const service = writeKey(key);
+  return destinationRequest(verb, destination, {
+    service,
+    destination: writeDestination(key, destination, service.family),
+  });
+}
+
+/** A request about a destination that its key identifies. */
+export function destinationKeyCommand(key: ServiceKey, destination: DestinationKey): IpvsCommand {
+  return destinationRequest('DEL', destination, {
+    service: writeKey(key),
+    destination: writeDestinationKey(destination),
+  });
+}

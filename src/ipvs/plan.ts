@@ -1,0 +1,166 @@
+import { rangeError, typeError, within } from '../errors.ts';
+import type { WireDestination, WireService } from './attributes.ts';
+import * as C from './constants.ts';
+import { writeDestination } from './destination.ts';
+import { bareDestination } from './ipvs-edit.ts';
+import { destinationId, destinationSettings, serviceId, serviceSettings } from './ipvs-wire.ts';
+import { destinationRequest, type IpvsCommand, keyCommand, serviceCommand } from './netlink.ts';
+import type { IpvsOperation } from './operation.ts';
+import { readKey, readService, type Service, type VirtualServer, writeService } from './service.ts';
+import type { WireServer } from './snapshot.ts';
+
+/** One step from what there is to what there should be. */
+export type Change =
+  | { op: 'addService' | 'setService' | 'removeService'; service: WireService }
+  | {
+      op: 'addDestination' | 'setDestination' | 'removeDestination';
+      service: WireService;
+      destination: WireDestination;
+    };
+
+/**
+ * The least that makes `current` into `desired`. The servers of a desired service are all that it shall have; services that are not desired stay,
+ * or with `prune` are removed, after everything else.
+ *
+ * Within a service what comes is added before what goes is removed: it never stands without a server in between. The scheduler mh builds its
+ * table anew for each server, so that servers come before it: a new service has no scheduler ('none') until it has its servers, from
+ * which the kernel can change without the wait (synchronize_rcu) that any other change of scheduler costs.
+ */
+export function changesBetween(
+  current: readonly WireServer[],
+  desired: readonly WireServer[],
+  options: { prune?: boolean | undefined } = {},
+): Change[] {
+  const changes: Change[] = [];
+  const before = new Map(current.map(server => [serviceId(server.service), server]));
+  const kept = new Set<string>();
+  for (const server of desired) {
+    const id = serviceId(server.service);
+    kept.add(id);
+    const now = before.get(id);
+    if (now === undefined) addServer(changes, server);
+    else changeServer(changes, now, server);
+  }
+  if (options.prune) {
+    for (const [id, { service }] of before) if (!kept.has(id)) changes.push({ op: 'removeService', service });
+  }
+  return changes;
+}
+
+/** The scheduler whose table is built anew whenever a server is added, changed or removed: some 4093 slots. */
+const isCostly = ({ scheduler }: WireService): boolean => scheduler === 'mh';
+
+function addServer(changes: Change[], { service, destinations }: WireServer): void {
+  const late = isCostly(service) && destinations.length > 1;
+  changes.push({ op: 'addService', service: late ? unscheduled(service) : service });
+  for (const destination of destinations) changes.push({ op: 'addDestination', service, destination });
+  if (late) changes.push({ op: 'setService', service });
+}
+
+/** A scheduler's flags mean nothing to another. */
+function unscheduled(service: WireService): WireService {
+  const kept = C.IP_VS_SVC_F_PERSISTENT | C.IP_VS_SVC_F_ONEPACKET;
+  const flags = { flags: (service.flags?.flags ?? 0) & kept, mask: 0xffffffff };
+  return { ...service, scheduler: 'none', flags };
+}
+
+function changeServer(changes: Change[], now: WireServer, wanted: WireServer): void {
+  const { service } = wanted;
+  const differs = serviceSettings(now.service) !== serviceSettings(service);
+  const schedulerLast = isCostly(service) && now.service.scheduler !== service.scheduler;
+  if (differs && !schedulerLast) changes.push({ op: 'setService', service });
+  const before = new Map(now.destinations.map(each => [destinationId(each, service.family), each]));
+  const lowered: Change[] = [];
+  const raised: Change[] = [];
+  for (const destination of wanted.destinations) {
+    const id = destinationId(destination, service.family);
+    const old = before.get(id);
+    before.delete(id);
+    if (old === undefined) changes.push({ op: 'addDestination', service, destination });
+    else if (destinationSettings(old) !== destinationSettings(destination)) {
+      (destination.weight === 0 ? lowered : raised).push({ op: 'setDestination', service, destination });
+    }
+  }
+  // A server that takes over comes up before the one that it relieves goes to weight 0.
+  changes.push(...raised, ...lowered);
+  for (const destination of before.values()) changes.push({ op: 'removeDestination', service, destination });
+  if (differs && schedulerLast) changes.push({ op: 'setService', service });
+}
+
+/** A change as data that a caller can read, print and apply. */
+export function toOperation(change: Change): IpvsOperation {
+  const { op, service } = change;
+  switch (op) {
+    case 'addService':
+    case 'setService':
+      return { op, service: bareService(service) };
+    case 'removeService':
+      return { op, key: readKey(service) };
+    case 'addDestination':
+    case 'setDestination':
+      return { op, key: readKey(service), destination: bareDestination(change.destination, service.family) };
+    case 'removeDestination': {
+      const { address, port } = bareDestination(change.destination, service.family);
+      return { op, key: readKey(service), destinationKey: { address, port } };
+    }
+  }
+}
+
+/** A change as a request, also of what this library would not take from a caller but another program has set. */
+export function toCommand(change: Change): IpvsCommand {
+  const { op, service } = change;
+  switch (op) {
+    case 'addService':
+    case 'setService':
+      return serviceCommand(op === 'addService' ? 'NEW' : 'SET', bareService(service), { service });
+    case 'removeService':
+      return keyCommand('DEL', readKey(service), service);
+    default: {
+      const { destination } = change;
+      const verb = op === 'addDestination' ? 'NEW' : op === 'setDestination' ? 'SET' : 'DEL';
+      return destinationRequest(verb, bareDestination(destination, service.family), { service, destination });
+    }
+  }
+}
+
+function bareService(wire: WireService): Service {
+  const { stats: _, ...service } = readService(wire);
+  return service;
+}
+
+/** Checks what is desired: a service, or a server of one, can be there once. Paths begin with ['desired', index]. */
+export function checkDesired(desired: readonly VirtualServer[]): WireServer[] {
+  if (!Array.isArray(desired)) throw typeError(['desired'], 'an array of virtual servers', desired);
+  const seen = new Map<string, number>();
+  return desired.map((server: VirtualServer, index) => {
+    const path = ['desired', index];
+    const service = located(path, () => writeService(server));
+    const twin = seen.get(serviceId(service));
+    if (twin !== undefined) throw rangeError(path, `a service that is not there yet (it is desired[${twin}])`, server);
+    seen.set(serviceId(service), index);
+    return { service, destinations: checkDestinations(server, service, [...path, 'destinations']) };
+  });
+}
+
+function checkDestinations(server: VirtualServer, service: WireService, path: (string | number)[]): WireDestination[] {
+  const { destinations } = server;
+  if (!Array.isArray(destinations)) throw typeError(path, 'an array of destinations', destinations);
+  const seen = new Map<string, number>();
+  return destinations.map((destination, index) => {
+    const at = [...path, index];
+    const wire = located(at, () => writeDestination(server, destination, service.family));
+    const id = destinationId(wire, service.family);
+    const twin = seen.get(id);
+    if (twin !== undefined) throw rangeError(at, `a server that is not there yet (it is number ${twin})`, destination);
+    seen.set(id, index);
+    return wire;
+  });
+}
+
+function located<T>(path: (string | number)[], check: () => T): T {
+  try {
+    return check();
+  } catch (error) {
+    throw within(error, path);
+  }
+}

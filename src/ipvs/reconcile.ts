@@ -1,0 +1,257 @@
+import { checkInteger, checkObject } from '../codec/index.ts';
+import { BatchError, isNotFound, typeError } from '../errors.ts';
+import type { BatchOptions, BatchResult } from './batch.ts';
+import type { DestinationEntry, DestinationKey } from './destination.ts';
+import type { IpvsOperation } from './operation.ts';
+import type { ServiceKey, VirtualServer } from './service.ts';
+
+export interface PlanOptions {
+  /** Remove the services that are not desired, after everything else. Without it they stay as they are. */
+  prune?: boolean;
+  signal?: AbortSignal;
+}
+
+export interface ReconcileOptions extends PlanOptions {
+  /**
+   * Give the connections of removed servers time to end: a server goes to weight 0, and is removed when it has no connections any more, or
+   * `timeoutMs` after that (0 to 2^31-1); looked at every `pollMs` (10 to 2^31-1, default 1000). With the schedulers sh and mh give the service
+   * the flag sh-fallback or mh-fallback, or those clients are refused that the scheduler would send to the draining server.
+   */
+  drain?: { timeoutMs: number; pollMs?: number };
+  /** Called in between, on the caller's thread; what it throws ends the reconciling. */
+  onProgress?: (progress: ReconcileProgress) => void;
+}
+
+export interface ReconcileProgress {
+  /** 'planned' before the first change, 'applied' after the changes, 'draining' after each look, 'done' at the end. */
+  phase: 'planned' | 'applied' | 'draining' | 'done';
+  /** How many operations the plan has. */
+  operations: number;
+  /** Servers that wait for their connections to end, and how many connections those are. */
+  draining: number;
+  connections: number;
+}
+
+/** A server that was drained. */
+export interface Drained {
+  key: ServiceKey;
+  destinationKey: DestinationKey;
+  /** Connections that were left when it was removed: more than 0 where the time was over. */
+  connections: number;
+}
+
+export interface ReconcileResult {
+  /** What was done, in its order, drained servers and their removal included. Empty: all was as desired. */
+  operations: IpvsOperation[];
+  drained: Drained[];
+}
+
+/** The part of a handle that reconciling is made of, in either of its forms. */
+export interface Forms {
+  plan(desired: readonly VirtualServer[], options: PlanOptions): IpvsOperation[] | Promise<IpvsOperation[]>;
+  apply(operations: readonly IpvsOperation[], options: BatchOptions): BatchResult | Promise<BatchResult>;
+  destinations(key: ServiceKey): DestinationEntry[] | Promise<DestinationEntry[]>;
+}
+
+/** A call of the handle, or a time to wait. */
+type Move = ((forms: Forms) => unknown) | { waitMs: number };
+
+/**
+ * Reconciling, written once. It is made of the handle's own operations and not an operation itself: while it waits for connections to end,
+ * others go on on the same namespace.
+ */
+export type Reconciling = Generator<Move, ReconcileResult, unknown>;
+
+/** What changed under our hands between planning and applying: plan again. */
+const MOVED: readonly string[] = ['EEXIST', 'ESRCH', 'ENOENT'];
+const ATTEMPTS = 3;
+const POLL = 1000;
+const MAX_WAIT = 0x7fffffff;
+
+interface Draining {
+  key: ServiceKey;
+  destinationKey: DestinationKey;
+  connections: number;
+}
+
+export function* reconciling(desired: readonly VirtualServer[], options: ReconcileOptions = {}): Reconciling {
+  const { planOptions, drain, onProgress } = checkOptions(options);
+  const done: IpvsOperation[] = [];
+  const progress = (phase: ReconcileProgress['phase'], operations: number, waiting: readonly Draining[]) =>
+    onProgress?.({
+      phase,
+      operations,
+      draining: waiting.length,
+      connections: waiting.reduce((sum, { connections }) => sum + connections, 0),
+    });
+
+  let planned: IpvsOperation[] = [];
+  let waiting: Draining[] = [];
+  let removed: IpvsOperation[] = [];
+  for (let attempt = 1; ; attempt++) {
+    planned = (yield forms => forms.plan(desired, planOptions)) as IpvsOperation[];
+    progress('planned', planned.length, []);
+    const split = drain === undefined ? { now: planned, waiting: [], removed: [] } : yield* holdBack(planned);
+    ({ waiting, removed } = split);
+    const result = (yield forms => forms.apply(split.now, { onError: 'collect' })) as BatchResult;
+    done.push(...result.applied.map(index => split.now[index]!));
+    if (result.failures.length === 0) break;
+    const moved = result.failures.every(({ code }) => MOVED.includes(code));
+    if (!moved || attempt === ATTEMPTS) throw new BatchError(result);
+  }
+  progress('applied', planned.length, waiting);
+
+  const drained: Drained[] = [];
+  if (drain !== undefined && waiting.length > 0) {
+    const deadline = performance.now() + drain.timeoutMs;
+    while (waiting.length > 0) {
+      const looked = yield* look(waiting);
+      const over = performance.now() >= deadline;
+      const ended = over ? looked : looked.filter(({ connections }) => connections === 0);
+      waiting = looked.filter(each => !ended.includes(each));
+      const removals: IpvsOperation[] = ended.map(({ key, destinationKey }) => ({
+        op: 'removeDestination',
+        key,
+        destinationKey,
+      }));
+      yield* remove(removals, done);
+      drained.push(...ended);
+      progress('draining', planned.length, waiting);
+      const left = deadline - performance.now();
+      if (waiting.length > 0) yield { waitMs: Math.max(0, Math.min(drain.pollMs, left)) };
+    }
+  }
+  yield* remove(removed, done);
+  progress('done', planned.length, []);
+  return { operations: done, drained };
+}
+
+/** Takes the removals out of a plan, and in their place sets the servers to weight 0. */
+function* holdBack(
+  planned: readonly IpvsOperation[],
+): Generator<Move, { now: IpvsOperation[]; waiting: Draining[]; removed: IpvsOperation[] }, unknown> {
+  const now: IpvsOperation[] = [];
+  const waiting: Draining[] = [];
+  const removed: IpvsOperation[] = [];
+  const hold = (key: ServiceKey, destinationKey: DestinationKey) => {
+    now.push({ op: 'editDestination', key, destinationKey, patch: { weight: 0 } });
+    waiting.push({ key, destinationKey, connections: 0 });
+  };
+  for (const operation of planned) {
+    if (operation.op === 'removeDestination') hold(operation.key, operation.destinationKey);
+    else if (operation.op === 'removeService') {
+      const { key } = operation;
+      for (const { address, port } of yield* serversOf(key)) hold(key, { address, port });
+      removed.push(operation);
+    } else now.push(operation);
+  }
+  return { now, waiting, removed };
+}
+
+/** How many connections the servers have now. Those that are gone, or that somebody has given a weight again, are not ours any more. */
+function* look(waiting: readonly Draining[]): Generator<Move, Draining[], unknown> {
+  const services = new Map<string, { key: ServiceKey; of: Draining[] }>();
+  for (const each of waiting) {
+    const id = JSON.stringify(each.key);
+    const service = services.get(id) ?? { key: each.key, of: [] };
+    service.of.push(each);
+    services.set(id, service);
+  }
+  const looked: Draining[] = [];
+  for (const { key, of } of services.values()) {
+    const entries = yield* serversOf(key);
+    for (const { destinationKey } of of) {
+      const { address, port } = destinationKey;
+      const entry = entries.find(each => each.address === address && each.port === port);
+      if (entry === undefined || entry.weight !== 0) continue;
+      looked.push({ key, destinationKey, connections: entry.activeConnections + entry.inactiveConnections });
+    }
+  }
+  return looked;
+}
+
+function* serversOf(key: ServiceKey): Generator<Move, DestinationEntry[], unknown> {
+  try {
+    return (yield forms => forms.destinations(key)) as DestinationEntry[];
+  } catch (error) {
+    if (isNotFound(error)) return [];
+    throw error;
+  }
+}
+
+/** Removes what may be gone already. */
+function* remove(removals: readonly IpvsOperation[], done: IpvsOperation[]): Generator<Move, void, unknown> {
+  if (removals.length === 0) return;
+  const result = (yield forms => forms.apply(removals, { onError: 'collect' })) as BatchResult;
+  done.push(...result.applied.map(index => removals[index]!));
+  if (!result.failures.every(isNotFound)) throw new BatchError(result);
+}
+
+function checkOptions(options: ReconcileOptions) {
+  checkObject(options, ['options'], ['prune', 'drain', 'onProgress', 'signal']);
+  const { prune, signal, onProgress } = options;
+  const planOptions: PlanOptions = { ...(prune !== undefined && { prune }), ...(signal !== undefined && { signal }) };
+  if (onProgress !== undefined && typeof onProgress !== 'function') {
+    throw typeError(['options', 'onProgress'], 'a function', onProgress);
+  }
+  const path = ['options', 'drain'];
+  if (options.drain === undefined) return { planOptions, drain: undefined, onProgress };
+  checkObject(options.drain, path, ['timeoutMs', 'pollMs']);
+  const drain = {
+    timeoutMs: checkInteger(options.drain.timeoutMs, [...path, 'timeoutMs'], 0, MAX_WAIT),
+    pollMs: checkInteger(options.drain.pollMs ?? POLL, [...path, 'pollMs'], 10, MAX_WAIT),
+  };
+  return { planOptions, drain, onProgress };
+}
+
+/** The synchronous form: while it waits, the whole thread does. */
+export function reconcileNow(moves: Reconciling, forms: Forms): ReconcileResult {
+  let state = moves.next();
+  while (!state.done) {
+    const move = state.value;
+    let result: unknown;
+    try {
+      result =
+        typeof move === 'function'
+          ? move(forms)
+          : Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, move.waitMs);
+    } catch (error) {
+      state = moves.throw(error);
+      continue;
+    }
+    state = moves.next(result);
+  }
+  return state.value;
+}
+
+/** The promise form. The signal acts between any two moves: servers that are draining then stay at weight 0. */
+export async function reconcileAway(moves: Reconciling, forms: Forms, signal?: AbortSignal): Promise<ReconcileResult> {
+  let state = moves.next();
+  while (!state.done) {
+    const move = state.value;
+    let result: unknown;
+    try {
+      signal?.throwIfAborted();
+      result = typeof move === 'function' ? await move(forms) : await wait(move.waitMs, signal);
+    } catch (error) {
+      state = moves.throw(error);
+      continue;
+    }
+    state = moves.next(result);
+  }
+  return state.value;
+}
+
+function wait(milliseconds: number, signal: AbortSignal | undefined): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => {
+      signal?.removeEventListener('abort', abort);
+      resolve();
+    }, milliseconds);
+    const abort = () => {
+      clearTimeout(timer);
+      reject(signal?.reason);
+    };
+    signal?.addEventListener('abort', abort, { once: true });
+  });
+}

@@ -1,0 +1,340 @@
+import { addressVersion, checkOneOf } from '../codec/index.ts';
+import {
+  type ArgumentError,
+  formatPath,
+  isArgumentError,
+  type Path,
+  printable,
+  rangeError,
+  typeError,
+} from '../errors.ts';
+import { AF_INET6 } from '../ffi/constants.ts';
+import { checkDaemon, type SyncDaemon, type SyncState } from './daemon.ts';
+import { type Destination, type DestinationKey, writeDestination } from './destination.ts';
+import { type Line, optionName, readOptions, splitLine } from './rules-options.ts';
+import {
+  addressBytes,
+  addressText,
+  familyOf,
+  type Service,
+  type ServiceKey,
+  writeKey,
+  writeService,
+} from './service.ts';
+
+/** What one line asks for. Services and servers are whole: an edit replaces everything, as ipvsadm's does. */
+type RuleCommand =
+  | { command: 'addService' | 'editService'; service: Service }
+  | { command: 'removeService'; key: ServiceKey }
+  | { command: 'addDestination' | 'editDestination'; key: ServiceKey; destination: Destination }
+  | { command: 'removeDestination'; key: ServiceKey; destination: DestinationKey }
+  | { command: 'flush' }
+  | { command: 'zero'; key?: ServiceKey }
+  | { command: 'setTimeouts'; timeouts: { tcpSeconds?: number; tcpFinSeconds?: number; udpSeconds?: number } }
+  | { command: 'startSync'; daemon: SyncDaemon }
+  | { command: 'stopSync'; state: SyncState };
+
+/** A command and the line that it stands in, counted from 1. */
+export type CommandLine = RuleCommand & { line: number };
+
+/** A line that is no rule. It is a RangeError or TypeError, as bad arguments are. */
+export interface RuleError extends ArgumentError {
+  /** Counted from 1. */
+  readonly line: number;
+  /** The line. */
+  readonly text: string;
+}
+
+export interface RuleNames {
+  /** Called for a host that is no numeric address (`ipvsadm -S` without -n writes names); its address, or undefined. */
+  host?: (name: string) => string | undefined;
+  /** Called for a port that is no number: 'http'. */
+  port?: (name: string, protocol: 'tcp' | 'udp' | 'sctp') => number | undefined;
+}
+
+/** The scheduler, persistence and synchronisation identifier that ipvsadm fills in. */
+const DEFAULT_SCHEDULER = 'wlc';
+const DEFAULT_PERSISTENCE_SECONDS = 360;
+const DEFAULT_INTERFACE = 'eth0';
+const MAX_TIMEOUT = 31 * 24 * 60 * 60;
+
+const SERVICE = ['tcp-service', 'udp-service', 'sctp-service', 'fwmark-service'];
+const SCHEDULING = ['scheduler', 'persistent', 'netmask', 'sched-flags', 'pe', 'ops'];
+const FORWARD = ['masquerading', 'ipip', 'gatewaying'] as const;
+const CHECKSUM = ['tun-nocsum', 'tun-csum', 'tun-remcsum'] as const;
+const SERVER = ['weight', 'u-threshold', 'l-threshold', 'tun-type', 'tun-port', ...FORWARD, ...CHECKSUM];
+const DAEMON = ['mcast-interface', 'syncid', 'sync-maxlen', 'mcast-group', 'mcast-port', 'mcast-ttl'];
+
+/** Which options a command takes besides itself. */
+const ALLOWED: Readonly<Record<string, readonly string[]>> = {
+  'add-service': [...SERVICE, 'ipv6', ...SCHEDULING],
+  'edit-service': [...SERVICE, 'ipv6', ...SCHEDULING],
+  'delete-service': [...SERVICE, 'ipv6'],
+  'add-server': [...SERVICE, 'ipv6', 'real-server', ...SERVER],
+  'edit-server': [...SERVICE, 'ipv6', 'real-server', ...SERVER],
+  'delete-server': [...SERVICE, 'ipv6', 'real-server'],
+  clear: [],
+  zero: [...SERVICE, 'ipv6'],
+  set: [],
+  'start-daemon': DAEMON,
+  'stop-daemon': [],
+};
+
+/** Reads ipvsadm's format, line by line; `parseRuleLines` says what it takes. @throws RuleError with the line's number. */
+export function readRules(text: string, names: RuleNames = {}): CommandLine[] {
+  if (typeof text !== 'string') throw typeError([], 'a string', text);
+  const commands: CommandLine[] = [];
+  for (const [i, line] of text.split(/\r?\n/).entries()) {
+    try {
+      const parsed = readOptions(splitLine(line));
+      if (parsed !== undefined) commands.push({ ...commandOf(parsed, names), line: i + 1 });
+    } catch (error) {
+      throw atLine(error, i + 1, line);
+    }
+  }
+  return commands;
+}
+
+/** The same error with the line's number before its path. Any other error stays what it is. */
+export function atLine(error: unknown, line: number, text: string): unknown {
+  if (!isArgumentError(error)) return error;
+  const Class = error instanceof RangeError ? rangeError : typeError;
+  const expected = error.message.slice(error.message.indexOf(': expected ') + 2);
+  const named = Class([`line ${line}`, ...error.path], '', error.value, error.code);
+  const at = error.path.length > 0 ? `${printable(formatPath(error.path))}: ` : '';
+  named.message = `line ${line}: ${at}${expected}`;
+  return Object.assign(named, { line, text }) satisfies RuleError;
+}
+
+function commandOf(line: Line, names: RuleNames): RuleCommand {
+  const { command, options, words } = line;
+  const allowed = ALLOWED[command];
+  if (allowed === undefined) throw rangeError([], 'a command such as -A before all other options', optionName(command));
+  for (const option of options.keys()) {
+    if (option !== command && !allowed.includes(option)) {
+      throw rangeError([optionName(option)], `no such option with ${optionName(command)}`, options.get(option));
+    }
+  }
+  if (command !== 'set' && words.length > 0) throw rangeError([], 'only options', words[0]);
+  switch (command) {
+    case 'add-service':
+    case 'edit-service': {
+      const service = serviceOf(options, names);
+      return { command: command === 'add-service' ? 'addService' : 'editService', service };
+    }
+    case 'delete-service':
+      return { command: 'removeService', key: keyOf(options, names) };
+    case 'add-server':
+    case 'edit-server': {
+      const key = keyOf(options, names);
+      const destination = destinationOf(key, options, names);
+      return { command: command === 'add-server' ? 'addDestination' : 'editDestination', key, destination };
+    }
+    case 'delete-server': {
+      const key = keyOf(options, names);
+      return { command: 'removeDestination', key, destination: serverOf(key, options, names) };
+    }
+    case 'clear':
+      return { command: 'flush' };
+    case 'zero':
+      return SERVICE.some(option => options.has(option))
+        ? { command: 'zero', key: keyOf(options, names) }
+        : { command: 'zero' };
+    case 'set':
+      return { command: 'setTimeouts', timeouts: timeoutsOf(words) };
+    case 'start-daemon':
+      return { command: 'startSync', daemon: daemonOf(options) };
+    default:
+      return { command: 'stopSync', state: stateOf(options.get(command)!, optionName(command)) };
+  }
+}
+
+type Options = Line['options'];
+
+function keyOf(options: Options, names: RuleNames): ServiceKey {
+  const given = SERVICE.filter(option => options.has(option));
+  const [option] = given;
+  if (option === undefined || given.length > 1) {
+    throw rangeError([], 'one of -t, -u, --sctp-service and -f', given.map(optionName).join(' '));
+  }
+  const value = options.get(option)!;
+  const at = [optionName(option)];
+  if (option === 'fwmark-service') {
+    return {
+      firewallMark: number(value, at, 1, 0xffffffff),
+      family: options.has('ipv6') ? 'ipv6' : 'ipv4',
+    };
+  }
+  if (options.has('ipv6')) throw rangeError(['-6'], 'a firewall mark (-f) with it', value);
+  const protocol = option.slice(0, option.indexOf('-')) as 'tcp' | 'udp' | 'sctp';
+  const { address, port = 0 } = endpointOf(value, at, protocol, names);
+  return { protocol, address, port };
+}
+
+function serviceOf(options: Options, names: RuleNames): Service {
+  const service: Service = { ...keyOf(options, names), scheduler: options.get('scheduler') ?? DEFAULT_SCHEDULER };
+  const flags = options.get('sched-flags');
+  if (flags !== undefined) service.schedulerFlags = flagsOf(flags);
+  if (options.has('ops')) service.onePacket = true;
+  const engine = options.get('pe');
+  const timeout = options.get('persistent');
+  const netmask = netmaskOf(options.get('netmask'), familyOf(service));
+  if (timeout !== undefined) {
+    const timeoutSeconds = timeout === '' ? DEFAULT_PERSISTENCE_SECONDS : number(timeout, ['-p'], 1, MAX_TIMEOUT);
+    service.persistence = { timeoutSeconds };
+    if (netmask !== undefined) service.persistence.netmask = netmask;
+    if (engine !== undefined) service.persistence.engine = engine;
+  } else if (engine !== undefined) {
+    // ipvsadm sends it, and the kernel then never uses it.
+    throw rangeError(['--pe'], 'persistence (-p) with it', engine);
+  }
+  writeService(service);
+  return service;
+}
+
+/** In the order of their bits, as services are read back. */
+function flagsOf(text: string): NonNullable<Service['schedulerFlags']> {
+  const order = ['sh-fallback', 'mh-fallback', 'flag-1', 'sh-port', 'mh-port', 'flag-2', 'flag-3'] as const;
+  const flags = text.split(',').map(flag => checkOneOf(flag, ['-b'], order));
+  return [...new Set(flags)].sort((a, b) => order.indexOf(a) - order.indexOf(b));
+}
+
+/** The mask in the form that services are read back in; undefined for the one that makes each address its own client. */
+function netmaskOf(text: string | undefined, family: number): string | number | undefined {
+  if (text === undefined) return undefined;
+  if (family === AF_INET6) {
+    const prefix = number(text, ['-M'], 1, 128);
+    return prefix === 128 ? undefined : prefix;
+  }
+  if (/^\d+$/.test(text)) {
+    const prefix = number(text, ['-M'], 1, 32);
+    const mask = prefix === 32 ? 0xffffffff : ~(0xffffffff >>> prefix) >>> 0;
+    return prefix === 32 ? undefined : [24, 16, 8, 0].map(shift => (mask >>> shift) & 0xff).join('.');
+  }
+  if (addressVersion(text) !== 4) throw rangeError(['-M'], 'an IPv4 mask or a prefix length', text);
+  return text === '255.255.255.255' ? undefined : text;
+}
+
+/** The address and port of -r; the service's port where none is given. */
+function serverOf(key: ServiceKey, options: Options, names: RuleNames): DestinationKey {
+  const value = options.get('real-server');
+  if (value === undefined) throw rangeError([], 'a server (-r)', undefined);
+  const protocol = 'protocol' in key && typeof key.protocol === 'string' ? key.protocol : 'tcp';
+  const { address, port } = endpointOf(value, ['-r'], protocol, names);
+  return { address, port: port ?? ('port' in key ? key.port : 0) };
+}
+
+function destinationOf(key: ServiceKey, options: Options, names: RuleNames): Destination {
+  const methods = FORWARD.filter(method => options.has(method));
+  if (methods.length > 1) throw rangeError([], 'one of -g, -i and -m', methods.map(optionName).join(' '));
+  const server = serverOf(key, options, names);
+  const forward = methods[0] === 'masquerading' ? 'masquerade' : methods[0] === 'ipip' ? 'tunnel' : 'direct';
+  // Only masquerading can change the port: ipvsadm takes the service's, whatever is given.
+  if (forward !== 'masquerade' && 'port' in key) server.port = key.port;
+  const weight = number(options.get('weight') ?? '1', ['-w'], 0, 0x7fffffff);
+  const destination: Destination = { ...server, forward, weight };
+  const upper = number(options.get('u-threshold') ?? '0', ['-x'], 0, 0x7fffffff);
+  const lower = number(options.get('l-threshold') ?? '0', ['-y'], 0, 0x7fffffff);
+  if (upper !== 0) destination.upperThreshold = upper;
+  if (lower !== 0) destination.lowerThreshold = lower;
+  const tunnel = tunnelOf(options, forward === 'tunnel');
+  if (tunnel !== undefined) destination.tunnel = tunnel;
+  writeDestination(key, destination, writeKey(key).family);
+  return destination;
+}
+
+function tunnelOf(options: Options, tunneled: boolean): Destination['tunnel'] {
+  const checksums = CHECKSUM.filter(checksum => options.has(checksum));
+  const given = [...options.keys()].find(option => option.startsWith('tun-'));
+  if (!tunneled) {
+    if (given === undefined) return undefined;
+    throw rangeError([optionName(given)], 'a tunnel (-i) with it', options.get(given));
+  }
+  const type = checkOneOf(options.get('tun-type') ?? 'ipip', ['--tun-type'], ['ipip', 'gue', 'gre']);
+  if (checksums.length > 1) throw rangeError([], 'one checksum mode', checksums.map(optionName).join(' '));
+  const [checksum] = checksums;
+  if (checksum !== undefined && (type === 'ipip' || (type === 'gre' && checksum === 'tun-remcsum'))) {
+    throw rangeError([optionName(checksum)], `no such option with --tun-type ${type}`, '');
+  }
+  const port = options.get('tun-port');
+  if ((type === 'gue') !== (port !== undefined)) {
+    throw rangeError(['--tun-port'], type === 'gue' ? 'a port for gue' : `no port for ${type}`, port);
+  }
+  const tunnel: NonNullable<Destination['tunnel']> = { type };
+  if (port !== undefined) tunnel.port = number(port, ['--tun-port'], 1, 65535);
+  if (checksum === 'tun-csum') tunnel.checksum = 'required';
+  if (checksum === 'tun-remcsum') tunnel.checksum = 'remote';
+  return tunnel;
+}
+
+function timeoutsOf(words: readonly string[]): Extract<RuleCommand, { command: 'setTimeouts' }>['timeouts'] {
+  if (words.length !== 3) throw rangeError(['--set'], 'three timeouts', words.join(' '));
+  const [tcpSeconds, tcpFinSeconds, udpSeconds] = words.map(word => number(word, ['--set'], 0, MAX_TIMEOUT));
+  // 0 leaves a timeout as it is.
+  return Object.fromEntries(
+    Object.entries({ tcpSeconds, tcpFinSeconds, udpSeconds }).filter(([, seconds]) => seconds !== 0),
+  );
+}
+
+function stateOf(value: string, option: string): SyncState {
+  return checkOneOf(value, [option], ['master', 'backup']);
+}
+
+function daemonOf(options: Options): SyncDaemon {
+  const daemon: SyncDaemon = {
+    state: stateOf(options.get('start-daemon')!, '--start-daemon'),
+    interface: options.get('mcast-interface') ?? DEFAULT_INTERFACE,
+    syncId: number(options.get('syncid') ?? '0', ['--syncid'], 0, 255),
+  };
+  const length = options.get('sync-maxlen');
+  const group = options.get('mcast-group');
+  const port = options.get('mcast-port');
+  const ttl = options.get('mcast-ttl');
+  if (length !== undefined) daemon.maxLength = number(length, ['--sync-maxlen'], 1, 65507);
+  if (group !== undefined) daemon.group = group;
+  if (port !== undefined) daemon.port = number(port, ['--mcast-port'], 1, 65535);
+  if (ttl !== undefined) daemon.ttl = number(ttl, ['--mcast-ttl'], 1, 255);
+  checkDaemon(daemon);
+  return daemon;
+}
+
+function number(text: string, path: Path, min: number, max: number): number {
+  const value = /^\+?\d{1,10}$/.test(text) ? Number(text) : -1;
+  if (value < min || value > max) throw rangeError(path, `an integer ${min} to ${max}`, text);
+  return value;
+}
+
+/** host, host:port, [v6], [v6]:port, or an IPv6 address alone. */
+function endpointOf(
+  text: string,
+  path: Path,
+  protocol: 'tcp' | 'udp' | 'sctp',
+  names: RuleNames,
+): { address: string; port?: number } {
+  const { host, port } = splitEndpoint(text);
+  const version = addressVersion(host) ?? 0;
+  const address = version === 0 ? names.host?.(host) : host;
+  const bracketed = text.startsWith('[');
+  if (address === undefined || addressVersion(address) === undefined || (bracketed && version !== 6)) {
+    throw rangeError(path, 'a numeric address, with a port or without (ipvsadm -Sn writes numbers)', text);
+  }
+  const key = { protocol, address, port: 0 } as const;
+  // One spelling for one address, the one that it is read back in.
+  const found = { address: addressText(addressBytes(address), familyOf(key)) };
+  return port === undefined ? found : { ...found, port: portOf(port, path, protocol, names) };
+}
+
+function splitEndpoint(text: string): { host: string; port?: string | undefined } {
+  const [, inBrackets, behind] = /^\[([^\]]*)\](?::(.*))?$/.exec(text) ?? [];
+  if (inBrackets !== undefined) return { host: inBrackets, port: behind };
+  if (addressVersion(text) === 6) return { host: text };
+  const colon = text.lastIndexOf(':');
+  return colon < 0 ? { host: text } : { host: text.slice(0, colon), port: text.slice(colon + 1) };
+}
+
+function portOf(text: string, path: Path, protocol: 'tcp' | 'udp' | 'sctp', names: RuleNames): number {
+  if (/^\d+$/.test(text)) return number(text, path, 0, 65535);
+  const port = names.port?.(text, protocol);
+  if (port === undefined) throw rangeError(path, 'a port as a number', text);
+  return number(String(port), path, 0, 65535);
+}

@@ -1,0 +1,176 @@
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import fs from 'node:fs';
+import net from 'node:net';
+import fc from 'fast-check';
+import { Ipvs, NetNs } from 'netsteer';
+import { formatPlan, type VirtualServer } from 'netsteer/ipvs';
+import { Links } from 'netsteer/rtnetlink';
+import { afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
+import { virtualServers } from '../support/ipvs-arbitrary.ts';
+import { kernelSuite } from '../support/where.ts';
+
+const key = { protocol: 'tcp', address: '10.0.0.1', port: 80 } as const;
+const server = (last: number, weight = 1) =>
+  ({ address: `10.1.0.${last}`, port: 80, forward: 'direct', weight }) as const;
+const web = (...servers: number[]): VirtualServer => ({
+  ...key,
+  scheduler: 'wlc',
+  destinations: servers.map(last => server(last)),
+});
+
+function saved(netns: NetNs): string[] {
+  const text = netns.run(() => execFileSync('ipvsadm', ['-Sn'], { encoding: 'utf8' }));
+  return text.split('\n').filter(Boolean).sort();
+}
+
+kernelSuite('IPVS declared', () => {
+  let netns: NetNs;
+  let ipvs: Ipvs;
+
+  beforeAll(() => {
+    // Loaded while a namespace that used IPVS ends, these two make the kernel wait for ever: see docs/ipvs.md.
+    execFileSync('modprobe', ['-a', 'ip_vs', 'ip_vs_lblc', 'ip_vs_lblcr']);
+  });
+  beforeEach(() => {
+    netns = NetNs.create();
+    using links = Links.open({ netns });
+    links.sync.set('lo', { up: true });
+    ipvs = Ipvs.open({ netns });
+  });
+  afterEach(async () => {
+    await ipvs[Symbol.asyncDispose]();
+    netns.close();
+  });
+
+  it('makes any set of virtual servers out of any other, and has nothing to do then', async () => {
+    await fc.assert(
+      fc.asyncProperty(virtualServers, virtualServers, async (before, desired) => {
+        await ipvs.flush();
+        await ipvs.reconcile(before);
+        await ipvs.reconcile(desired, { prune: true });
+        const left = await ipvs.plan(desired, { prune: true });
+        expect(formatPlan(left)).toBe('');
+        const { servers, stable } = await ipvs.snapshot();
+        expect({ stable, count: servers.length }).toEqual({ stable: true, count: desired.length });
+        expect(await ipvs.plan(servers, { prune: true })).toEqual([]);
+      }),
+      { numRuns: 60 },
+    );
+  });
+
+  it('ends as ipvsadm has it', async () => {
+    await ipvs.reconcile([web(1, 2)]);
+    const desired: VirtualServer[] = [
+      { ...web(2, 3), scheduler: 'mh', schedulerFlags: ['mh-fallback', 'mh-port'] },
+      {
+        firewallMark: 9,
+        family: 'ipv4',
+        scheduler: 'rr',
+        persistence: { timeoutSeconds: 300 },
+        destinations: [server(4)],
+      },
+    ];
+    await ipvs.reconcile(desired, { prune: true });
+    expect(saved(netns)).toEqual(
+      [
+        '-A -t 10.0.0.1:80 -s mh -b mh-fallback,mh-port',
+        '-a -t 10.0.0.1:80 -r 10.1.0.2:80 -g -w 1',
+        '-a -t 10.0.0.1:80 -r 10.1.0.3:80 -g -w 1',
+        '-A -f 9 -s rr -p 300',
+        '-a -f 9 -r 10.1.0.4:80 -g -w 1',
+      ].sort(),
+    );
+  });
+
+  it('has no difference to what ipvsadm has made with its defaults', () => {
+    netns.run(() => {
+      const run = (text: string) => execFileSync('ipvsadm', text.split(' '));
+      run('-A -t 10.0.0.1:80');
+      run('-a -t 10.0.0.1:80 -r 10.1.0.1');
+      run('-A -t 10.0.0.1:443 -s rr -p');
+      run('-a -t 10.0.0.1:443 -r 10.1.0.1:443 -i');
+      run('-A -t [2001:db8::1]:80 -s rr -p 60');
+    });
+    const desired: VirtualServer[] = [
+      web(1),
+      {
+        ...key,
+        port: 443,
+        scheduler: 'rr',
+        persistence: { timeoutSeconds: 300 },
+        destinations: [{ address: '10.1.0.1', port: 443, forward: 'tunnel' }],
+      },
+      { ...key, address: '2001:db8::1', scheduler: 'rr', persistence: { timeoutSeconds: 60 }, destinations: [] },
+    ];
+    expect(formatPlan(ipvs.sync.plan(desired, { prune: true }))).toBe('');
+  });
+
+  it('takes a snapshot that is one moment of what others change all the time', async () => {
+    const count = 300;
+    await ipvs.apply(
+      Array.from({ length: count }, (_, n) => ({
+        op: 'addService' as const,
+        service: { ...key, address: `10.9.${n >> 8}.${n & 255}`, scheduler: 'rr' },
+      })),
+    );
+    // Another process adds and removes services meanwhile.
+    const lines = Array.from({ length: 200 }, (_, n) => `-A -t 10.8.0.${n}:80 -s rr\n-D -t 10.8.0.${n}:80`).join('\n');
+    const child = netns.run(() => spawn('ipvsadm', ['-R'], { stdio: ['pipe', 'ignore', 'inherit'] }));
+    const ended = once(child, 'exit');
+    child.stdin?.end(`${lines}\n`);
+    let stable = 0;
+    let taken = 0;
+    while (child.exitCode === null && taken < 200) {
+      const snapshot = await ipvs.snapshot();
+      taken++;
+      if (!snapshot.stable) continue;
+      stable++;
+      const own = snapshot.servers.filter(each => 'address' in each && each.address.startsWith('10.9.'));
+      expect(own).toHaveLength(count);
+      expect(snapshot.servers.length).toBeLessThanOrEqual(count + 1);
+    }
+    await ended;
+    console.log(`snapshots while others wrote: ${stable} of ${taken} were stable`);
+    expect((await ipvs.snapshot()).stable).toBe(true);
+  });
+
+  it('drains a server with a long connection, which goes on to its end', async () => {
+    // The client and the service are in one namespace, the server is a local address: enough for the kernel to count the connection.
+    using links = Links.open({ netns });
+    await links.addAddress('lo', '10.0.0.1/32');
+    await links.addAddress('lo', '10.1.0.1/32');
+    fs.mkdirSync('/run/netns', { recursive: true });
+    const accepted: net.Socket[] = [];
+    const listener = net.createServer(socket => {
+      accepted.push(socket);
+      socket.on('data', data => socket.write(data));
+    });
+    netns.run(() => listener.listen(80, '10.1.0.1'));
+    await once(listener, 'listening');
+    await ipvs.reconcile([
+      { ...key, scheduler: 'rr', destinations: [{ address: '10.1.0.1', port: 80, forward: 'masquerade' }] },
+    ]);
+    const client = netns.run(() => net.connect(80, '10.0.0.1'));
+    await once(client, 'connect');
+    client.write('before');
+    await once(client, 'data');
+    expect((await ipvs.destinations(key))[0]).toMatchObject({ activeConnections: 1 });
+
+    const running = ipvs.reconcile([{ ...key, scheduler: 'rr', destinations: [] }], {
+      drain: { timeoutMs: 60_000, pollMs: 100 },
+    });
+    await new Promise(resolve => setTimeout(resolve, 500));
+    expect(await ipvs.destinations(key)).toMatchObject([{ weight: 0, activeConnections: 1 }]);
+    client.write('meanwhile');
+    expect(String((await once(client, 'data'))[0])).toBe('meanwhile');
+    // What ends is remembered for a while: a short time, so that the test need not wait.
+    await ipvs.setTimeouts({ tcpFinSeconds: 1 });
+    client.end();
+    for (const socket of accepted) socket.end();
+    const { drained } = await running;
+    expect(drained).toMatchObject([{ destinationKey: { address: '10.1.0.1', port: 80 }, connections: 0 }]);
+    expect(await ipvs.destinations(key)).toEqual([]);
+    listener.close();
+  });
+});

@@ -1,0 +1,330 @@
+import { execFileSync } from 'node:child_process';
+import { Ipvs, NetlinkError, NetNs, type Service } from 'netsteer';
+import type { Destination } from 'netsteer/ipvs';
+import { Links } from 'netsteer/rtnetlink';
+import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import * as C from '../../src/ipvs/constants.ts';
+import { destinationCommand, serviceCommand } from '../../src/ipvs/netlink.ts';
+import { NLM_F_DUMP } from '../../src/transport/constants.ts';
+import { type Attributes, attribute, be16, nest, RawIpvs, text, u16, u32 } from '../support/ipvs-raw.ts';
+import { kernelSuite } from '../support/where.ts';
+
+const web: Service = { protocol: 'tcp', address: '10.0.0.1', port: 80, scheduler: 'rr' };
+const web6: Service = { ...web, address: '2001:db8::1' };
+const server: Destination = { address: '10.1.0.1', port: 80, forward: 'masquerade' };
+
+const V4 = (hex: string) => hex.padEnd(32, '0');
+const KEY: Attributes = { 1: u16(2), 2: u16(6), 3: V4('0a000001'), 4: be16(80) };
+const KEY6: Attributes = { 1: u16(10), 2: u16(6), 3: '20010db8000000000000000000000001', 4: be16(80) };
+const REST: Attributes = { 6: text('rr'), 7: u32(0) + u32(0xffffffff), 8: u32(0), 9: 'ffffffff' };
+const SERVER: Attributes = { 1: V4('0a010001'), 2: be16(80), 3: u32(0), 4: u32(1), 5: u32(0), 6: u32(0) };
+const service = (changes: Attributes = {}, base: Attributes = { ...KEY, ...REST }) => nest(1, { ...base, ...changes });
+const destination = (changes: Attributes = {}) => nest(1, KEY) + nest(2, { ...SERVER, ...changes });
+const daemon = (changes: Attributes = {}) => nest(3, { 1: u32(1), 2: text('lo'), 3: u32(1), ...changes });
+
+kernelSuite('what IPVS refuses, as a user sees it', () => {
+  let netns: NetNs;
+  let ipvs: Ipvs;
+  let raw: RawIpvs;
+
+  beforeAll(() => {
+    // See docs/ipvs.md: loaded by IPVS itself they can make it wait for ever.
+    execFileSync('modprobe', ['-a', 'ip_vs', 'ip_vs_lblc', 'ip_vs_lblcr']);
+  });
+
+  beforeEach(() => {
+    netns = NetNs.create();
+    using links = Links.open({ netns });
+    links.sync.set('lo', { up: true });
+    ipvs = Ipvs.open({ netns });
+    raw = new RawIpvs(netns);
+  });
+
+  afterEach(async () => {
+    await ipvs[Symbol.asyncDispose]();
+    await raw.close();
+    netns.close();
+  });
+
+  describe('services', () => {
+    const described = serviceCommand('NEW', web);
+
+    it('that exist, EEXIST', () => {
+      ipvs.sync.addService(web);
+      expect(refused(() => ipvs.sync.addService(web))).toMatchObject({
+        code: 'EEXIST',
+        operation: 'ipvs.addService',
+        subject: web,
+        hint: expect.stringContaining('setService'),
+      });
+    });
+
+    it('that are missing, ESRCH whatever is asked', () => {
+      const calls = [
+        () => ipvs.sync.removeService(web),
+        () => ipvs.sync.service(web),
+        () => ipvs.sync.editService(web, { scheduler: 'wlc' }),
+        () => ipvs.sync.zero(web),
+        () => ipvs.sync.addDestination(web, server),
+        () => ipvs.sync.removeDestination(web, server),
+        () => ipvs.sync.editDestination(web, server, { weight: 2 }),
+        () => ipvs.sync.destinations(web),
+        () => raw.send(C.IPVS_CMD_SET_SERVICE, service(), { described: serviceCommand('SET', web) }),
+        () => raw.send(C.IPVS_CMD_SET_DEST, destination(), { described: destinationCommand('SET', web, server) }),
+      ];
+      for (const call of calls)
+        expect(refused(call)).toMatchObject({ code: 'ESRCH', hint: 'there is no such service' });
+    });
+
+    it.each(['nosuch', '', 'RR'])('with the unknown scheduler %j, ENOENT at the scheduler', name => {
+      const error = raw.refused(C.IPVS_CMD_NEW_SERVICE, service({ 6: text(name) }), { described });
+      expect(error).toMatchObject({ code: 'ENOENT', attribute: 'scheduler' });
+    });
+
+    it('with an unknown persistence engine, ENOENT', () => {
+      const unknown = { ...web, persistence: { timeoutSeconds: 60, engine: 'nosuch' } };
+      const error = refused(() => ipvs.sync.addService(unknown));
+      expect(error).toMatchObject({ code: 'ENOENT', hint: expect.stringContaining('persistence engine nosuch') });
+    });
+
+    it.each<[string, string]>([
+      ['a scheduler of 16 characters', service({ 6: text('0123456789abcdef') })],
+      ['a scheduler without its end', service({ 6: '7272' })],
+      ['no scheduler', service({ 6: undefined })],
+      ['no flags', service({ 7: undefined })],
+      ['no timeout', service({ 8: undefined })],
+      ['no netmask', service({ 9: undefined })],
+      ['no protocol', service({ 2: undefined })],
+      ['no address', service({ 3: undefined })],
+      ['no port', service({ 4: undefined })],
+      ['an address of 20 bytes', service({ 3: '00'.repeat(20) })],
+      ['nothing', ''],
+      ['an IPv6 prefix of 0', service({ 9: u32(0) }, { ...KEY6, ...REST })],
+      ['an IPv6 prefix of 129', service({ 9: u32(129) }, { ...KEY6, ...REST })],
+      ['an IPv6 prefix in network order', service({ 9: '00000040' }, { ...KEY6, ...REST })],
+    ])('with %s, EINVAL', (_, attributes) => {
+      expect(raw.refused(C.IPVS_CMD_NEW_SERVICE, attributes, { described }).code).toBe('EINVAL');
+    });
+
+    it('of no such family, EAFNOSUPPORT', () => {
+      expect(raw.refused(C.IPVS_CMD_NEW_SERVICE, service({ 1: u16(3) }), { described })).toMatchObject({
+        code: 'EAFNOSUPPORT',
+        attribute: 'address',
+      });
+    });
+
+    it.each<[string, string, number?]>([
+      ['an IPv4 mask of 0', service({ 9: '00000000' })],
+      ['an IPv4 mask with holes', service({ 9: 'ff00ff00' })],
+      ['port 0 without persistence', service({ 4: '0000' })],
+      ['the address 0.0.0.0', service({ 3: V4('') })],
+      ['a multicast address', service({ 3: V4('e0000001') })],
+      ['one-packet scheduling of TCP', service({ 7: u32(4) + u32(0xffffffff) })],
+      ['protocol 1', service({ 2: u16(1) })],
+      ['protocol 300', service({ 2: u16(300) })],
+      ['flags that mean nothing', service({ 7: u32(0x40) + u32(0xffffffff) })],
+      ['version 0 in the header', service(), 0],
+    ])('with %s are accepted by the kernel', (_, attributes, version = 1) => {
+      raw.send(C.IPVS_CMD_NEW_SERVICE, attributes, { version });
+      // Whatever it is, it can be listed and taken away.
+      const [entry, ...more] = ipvs.sync.services();
+      expect(more).toEqual([]);
+      ipvs.sync.removeService(keyOf(entry!));
+      expect(ipvs.sync.services()).toEqual([]);
+    });
+
+    it('of one mark are two, one of each family', () => {
+      ipvs.sync.addService({ firewallMark: 7, family: 'ipv4', scheduler: 'rr' });
+      ipvs.sync.addService({ firewallMark: 7, family: 'ipv6', scheduler: 'wlc' });
+      expect(ipvs.sync.service({ firewallMark: 7, family: 'ipv6' }).scheduler).toBe('wlc');
+      ipvs.sync.removeService({ firewallMark: 7, family: 'ipv6' });
+      expect(ipvs.sync.services()).toHaveLength(1);
+    });
+  });
+
+  describe('destinations', () => {
+    const described = destinationCommand('NEW', web, server);
+    beforeEach(() => {
+      ipvs.sync.addService(web);
+      ipvs.sync.addService(web6);
+    });
+
+    it('that exist, EEXIST; that are missing, ENOENT', () => {
+      const missing = { code: 'ENOENT', hint: 'the service has no such destination' };
+      expect(refused(() => ipvs.sync.removeDestination(web, server))).toMatchObject(missing);
+      expect(refused(() => ipvs.sync.editDestination(web, server, { weight: 2 }))).toMatchObject(missing);
+      const error = raw.refused(C.IPVS_CMD_SET_DEST, destination(), {
+        described: destinationCommand('SET', web, server),
+      });
+      expect(error).toMatchObject(missing);
+      ipvs.sync.addDestination(web, server);
+      expect(refused(() => ipvs.sync.addDestination(web, server))).toMatchObject({
+        code: 'EEXIST',
+        hint: expect.stringContaining('setDestination'),
+      });
+    });
+
+    it.each<[string, Attributes]>([
+      ['a weight below 0', { 4: u32(-1) }],
+      ['a lower threshold above the upper one', { 5: u32(1), 6: u32(2) }],
+    ])('with %s, ERANGE', (_, changes) => {
+      const error = raw.refused(C.IPVS_CMD_NEW_DEST, destination(changes), { described });
+      expect(error).toMatchObject({ code: 'ERANGE', hint: 'weight or thresholds are out of range' });
+    });
+
+    it.each(['0.0.0.0', '224.0.0.1', '255.255.255.255'])('with the address %s, EINVAL at the address', address => {
+      const error = refused(() => ipvs.sync.addDestination(web, { ...server, address }));
+      expect(error).toMatchObject({ code: 'EINVAL', attribute: 'address', hint: expect.stringContaining('address') });
+    });
+
+    it.each(['ff02::1', 'fe80::1'])('with the address %s, EINVAL at the address', address => {
+      const error = refused(() => ipvs.sync.addDestination(web6, { ...server, address }));
+      expect(error).toMatchObject({ code: 'EINVAL', attribute: 'address' });
+    });
+
+    it('in a namespace whose lo is down, EINVAL with the reason; IPv6 ones are accepted', async () => {
+      using dark = NetNs.create();
+      await using theirs = Ipvs.open({ netns: dark });
+      theirs.sync.addService(web);
+      theirs.sync.addService(web6);
+      const error = refused(() => theirs.sync.addDestination(web, server));
+      expect(error).toMatchObject({ code: 'EINVAL', hint: expect.stringContaining('lo is down') });
+      theirs.sync.addDestination(web6, { ...server, address: '2001:db8::9' });
+      using links = Links.open({ netns: dark });
+      links.sync.set('lo', { up: true });
+      theirs.sync.addDestination(web, server);
+    });
+
+    it.each<[string, Attributes]>([
+      ['GUE without a port', { 3: u32(2), 13: '01', 14: '0000' }],
+      ['another family without a tunnel', { 1: '20010db8000000000000000000000009', 11: u16(10) }],
+      ['no weight', { 4: undefined }],
+      ['no thresholds', { 5: undefined }],
+      ['no forwarding method', { 3: undefined }],
+    ])('with %s, EINVAL', (_, changes) => {
+      expect(raw.refused(C.IPVS_CMD_NEW_DEST, destination(changes), { described }).code).toBe('EINVAL');
+    });
+
+    it('of no such family, EAFNOSUPPORT; without a destination or a service, EINVAL', () => {
+      const error = raw.refused(C.IPVS_CMD_NEW_DEST, destination({ 3: u32(2), 11: u16(3) }), { described });
+      expect(error.code).toBe('EAFNOSUPPORT');
+      expect(raw.refused(C.IPVS_CMD_NEW_DEST, nest(1, KEY), { described }).code).toBe('EINVAL');
+      expect(raw.refused(C.IPVS_CMD_NEW_DEST, nest(2, SERVER), { described }).code).toBe('EINVAL');
+    });
+
+    it.each<[string, Attributes]>([
+      ['another port and direct routing', { 2: be16(81), 3: u32(3) }],
+      ['an unknown type of tunnel', { 3: u32(2), 13: '07' }],
+      ['a tunnel and masquerading', { 13: '01', 14: be16(6080) }],
+      ['the method bypass', { 3: u32(4) }],
+    ])('with %s are accepted by the kernel', (_, changes) => {
+      raw.send(C.IPVS_CMD_NEW_DEST, destination(changes));
+      const [entry] = ipvs.sync.destinations(web);
+      ipvs.sync.removeDestination(web, { address: entry!.address, port: entry!.port });
+      expect(ipvs.sync.destinations(web)).toEqual([]);
+    });
+
+    it('with a threshold of 2^31 are accepted by older kernels, and EINVAL to newer ones', () => {
+      const call = () => raw.send(C.IPVS_CMD_NEW_DEST, destination({ 5: u32(0x80000000) }), { described });
+      try {
+        call();
+        expect(ipvs.sync.destinations(web)).toMatchObject([{ upperThreshold: 0x80000000 }]);
+      } catch (error) {
+        expect(error).toMatchObject({ code: 'EINVAL' });
+      }
+    });
+
+    it('of another family cannot be where connections are synchronised', () => {
+      const other: Destination = { address: '2001:db8::9', port: 80, forward: 'tunnel' };
+      ipvs.sync.startSync({ state: 'backup', interface: 'lo', syncId: 1 });
+      expect(refused(() => ipvs.sync.addDestination(web, other)).code).toBe('EINVAL');
+      ipvs.sync.stopSync('backup');
+      ipvs.sync.addDestination(web, other);
+      const error = refused(() => ipvs.sync.startSync({ state: 'backup', interface: 'lo', syncId: 1 }));
+      expect(error).toMatchObject({ code: 'EINVAL', hint: expect.stringContaining('other family') });
+    });
+  });
+
+  it('sync daemons, by what is wrong', () => {
+    const start = { state: 'backup', interface: 'lo', syncId: 1 } as const;
+    expect(refused(() => ipvs.sync.startSync({ ...start, interface: 'nosuch0' }))).toMatchObject({
+      code: 'ENODEV',
+      attribute: 'interface',
+      hint: 'this namespace has no such device',
+    });
+    expect(raw.refused(C.IPVS_CMD_NEW_DAEMON, daemon({ 5: '0a000001' })).code).toBe('EINVAL');
+    expect(raw.refused(C.IPVS_CMD_NEW_DAEMON, daemon({ 1: u32(3) })).code).toBe('EINVAL');
+    expect(raw.refused(C.IPVS_CMD_NEW_DAEMON, daemon({ 3: undefined })).code).toBe('EINVAL');
+    expect(raw.refused(C.IPVS_CMD_DEL_DAEMON, nest(3, { 1: u32(0) })).code).toBe('EINVAL');
+    expect(refused(() => ipvs.sync.stopSync('backup'))).toMatchObject({
+      code: 'ESRCH',
+      hint: expect.stringContaining('no backup daemon'),
+    });
+    ipvs.sync.startSync(start);
+    expect(refused(() => ipvs.sync.startSync(start))).toMatchObject({ code: 'EEXIST', attribute: 'state' });
+    ipvs.sync.stopSync('backup');
+  });
+
+  it('timeouts that overflow, EINVAL; 0 keeps', () => {
+    ipvs.sync.setTimeouts({ tcpSeconds: 901, tcpFinSeconds: 121, udpSeconds: 301 });
+    raw.send(C.IPVS_CMD_SET_CONFIG, attribute(4, u32(0)));
+    expect(ipvs.sync.timeouts()).toEqual({ tcpSeconds: 901, tcpFinSeconds: 121, udpSeconds: 301 });
+    expect(raw.refused(C.IPVS_CMD_SET_CONFIG, attribute(4, u32(0x7fffffff))).code).toBe('EINVAL');
+  });
+
+  it('commands in the wrong form, EOPNOTSUPP or EINVAL', () => {
+    for (const command of [C.IPVS_CMD_GET_DEST, C.IPVS_CMD_GET_DAEMON, 14, 99]) {
+      expect(raw.refused(command).code).toBe('EOPNOTSUPP');
+    }
+    expect(raw.refused(C.IPVS_CMD_GET_INFO, '', { flags: NLM_F_DUMP }).code).toBe('EOPNOTSUPP');
+    expect(raw.refused(C.IPVS_CMD_GET_SERVICE).code).toBe('EINVAL');
+  });
+
+  it('a list of the servers of no service is empty for the kernel, and an error here', () => {
+    expect(raw.dump(C.IPVS_CMD_GET_DEST, nest(1, KEY))).toBe(0);
+    expect(raw.dump(C.IPVS_CMD_GET_DEST)).toBe(0);
+    expect(refused(() => ipvs.sync.destinations(web)).code).toBe('ESRCH');
+  });
+
+  it('a second dump while one is under way, EBUSY', () => {
+    ipvs.sync.apply(
+      Array.from({ length: 500 }, (_, i) => ({ op: 'addService', service: { ...web, port: i + 1 } }) as const),
+    );
+    const header = u16(raw.family) + u16(0x301);
+    const message = `${u32(20)}${header}${u32(7)}${u32(0)}04010000`;
+    const bytes = Buffer.from(message, 'hex');
+    expect(raw.socket.send(bytes, bytes.length)).toBe(bytes.length);
+    expect(raw.socket.send(bytes, bytes.length)).toBe(bytes.length);
+    const seen: number[] = [];
+    const buffer = Buffer.alloc(128 * 1024);
+    for (let length = raw.socket.receive(buffer); length > 0; length = raw.socket.receive(buffer)) {
+      if (buffer.readUInt16LE(4) === 2) seen.push(buffer.readInt32LE(16));
+    }
+    expect(seen).toContain(-16);
+  });
+
+  it('flush never fails, and keeps timeouts and daemons', () => {
+    ipvs.sync.startSync({ state: 'backup', interface: 'lo', syncId: 5 });
+    ipvs.sync.setTimeouts({ udpSeconds: 123 });
+    ipvs.sync.flush();
+    ipvs.sync.flush();
+    expect(ipvs.sync.timeouts().udpSeconds).toBe(123);
+    expect(ipvs.sync.syncDaemons()).toMatchObject([{ state: 'backup', syncId: 5 }]);
+    ipvs.sync.stopSync('backup');
+  });
+});
+
+function keyOf(entry: Service) {
+  if ('firewallMark' in entry) return { firewallMark: entry.firewallMark, family: entry.family };
+  return { protocol: entry.protocol, address: entry.address, port: entry.port };
+}
+
+function refused(call: () => unknown): NetlinkError {
+  try {
+    call();
+  } catch (error) {
+    if (error instanceof NetlinkError) return error;
+    throw error;
+  }
+  throw new Error('the kernel did not refuse this');
+}

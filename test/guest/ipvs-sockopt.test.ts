@@ -1,0 +1,194 @@
+import { execFileSync } from 'node:child_process';
+import { Ipvs, NetlinkError, NetNs, UnsupportedError } from 'netsteer';
+import { Links } from 'netsteer/rtnetlink';
+import { afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
+import { kernelSuite } from '../support/where.ts';
+
+const key = { protocol: 'tcp', address: '10.0.0.1', port: 80 } as const;
+const web = { ...key, scheduler: 'wlc' } as const;
+const server = { address: '10.1.0.1', port: 80, forward: 'direct', weight: 5 } as const;
+
+function saved(netns: NetNs): string[] {
+  const text = netns.run(() => execFileSync('ipvsadm', ['-Sn'], { encoding: 'utf8' }));
+  return text.split('\n').filter(Boolean).sort();
+}
+
+/** Runs a module of the built package as root of a new user namespace with a network namespace of its own. */
+function inContainer(script: string): unknown {
+  const path = (name: string) => JSON.stringify(new URL(`../../dist/${name}`, import.meta.url).pathname);
+  const prologue = `
+    import { execFileSync } from 'node:child_process';
+    import { Ipvs } from ${path('ipvs/index.js')};
+    import { Links } from ${path('rtnetlink/index.js')};
+    const links = Links.open();
+    links.sync.set('lo', { up: true });
+    const print = value => console.log(JSON.stringify(value, (_, v) => (typeof v === 'bigint' ? Number(v) : v)));
+    const web = ${JSON.stringify(web)};
+    const key = ${JSON.stringify(key)};
+    const server = ${JSON.stringify(server)};`;
+  const output = execFileSync(
+    'unshare',
+    ['-Urn', process.execPath, '--input-type=module', '-e', `${prologue}\n${script}`],
+    { encoding: 'utf8' },
+  );
+  return JSON.parse(output);
+}
+
+kernelSuite('IPVS over socket options', () => {
+  let netns: NetNs;
+  let ipvs: Ipvs;
+  let netlink: Ipvs;
+
+  beforeAll(() => {
+    // Loaded while a namespace that used IPVS ends, these two make the kernel wait for ever: see docs/ipvs.md.
+    execFileSync('modprobe', ['-a', 'ip_vs', 'ip_vs_lblc', 'ip_vs_lblcr']);
+  });
+  beforeEach(() => {
+    netns = NetNs.create();
+    using links = Links.open({ netns });
+    links.sync.set('lo', { up: true });
+    ipvs = Ipvs.open({ netns, via: 'sockopt' });
+    netlink = Ipvs.open({ netns, via: 'netlink' });
+  });
+  afterEach(async () => {
+    await ipvs[Symbol.asyncDispose]();
+    await netlink[Symbol.asyncDispose]();
+    netns.close();
+  });
+
+  it('sets what netlink reads, and reads what netlink sets', async () => {
+    const service = {
+      ...key,
+      scheduler: 'sh',
+      schedulerFlags: ['sh-fallback', 'sh-port'] as ('sh-fallback' | 'sh-port')[],
+      persistence: { timeoutSeconds: 60, netmask: '255.255.255.0' },
+    };
+    const mark = { firewallMark: 7, family: 'ipv4', scheduler: 'rr' } as const;
+    await ipvs.batch(b => {
+      b.addService(service)
+        .addService(mark)
+        .addService({ ...web, protocol: 'sctp' });
+      b.addDestination(key, { ...server, upperThreshold: 100, lowerThreshold: 50 });
+      b.addDestination(key, { ...server, address: '10.1.0.2', forward: 'tunnel' });
+      b.addDestination(mark, { ...server, port: 8080, forward: 'masquerade' });
+      b.setTimeouts({ tcpSeconds: 901, udpSeconds: 33 });
+    });
+    expect((await netlink.snapshot()).servers.map(strip)).toEqual(
+      expect.arrayContaining([expect.objectContaining(service), expect.objectContaining(mark)]),
+    );
+    const plain = (list: object[]) => list.map(each => strip({ ...each, tunnel: undefined }));
+    expect(plain(ipvs.sync.destinations(key))).toEqual(plain(netlink.sync.destinations(key)));
+    expect(plain(ipvs.sync.services()).sort(byText)).toEqual(plain(netlink.sync.services()).sort(byText));
+    expect(strip(ipvs.sync.service(mark))).toEqual(strip(netlink.sync.service(mark)));
+    expect(ipvs.sync.timeouts()).toEqual(netlink.sync.timeouts());
+    expect(ipvs.sync.info()).toEqual(netlink.sync.info());
+    expect(saved(netns)).toContain('-a -t 10.0.0.1:80 -r 10.1.0.2:80 -i -w 5 --tun-type ipip');
+    ipvs.sync.editDestination(key, server, { weight: 0 });
+    ipvs.sync.zero();
+    ipvs.sync.zero(key);
+    ipvs.sync.removeDestination(mark, { address: '10.1.0.1', port: 8080 });
+    ipvs.sync.removeService({ ...key, protocol: 'sctp' });
+    expect(netlink.sync.services()).toHaveLength(2);
+    ipvs.sync.flush();
+    expect(netlink.sync.services()).toEqual([]);
+  });
+
+  it('says what netlink says when it is refused', () => {
+    const code = (call: () => unknown) => {
+      try {
+        call();
+      } catch (error) {
+        if (error instanceof NetlinkError) return `${error.code} ${error.syscall}`;
+        throw error;
+      }
+      return undefined;
+    };
+    const { sync } = ipvs;
+    expect(code(() => sync.service(key))).toBe('ESRCH IP_VS_SO_GET_SERVICE');
+    expect(code(() => sync.destinations(key))).toContain('ESRCH');
+    expect(code(() => sync.addDestination(key, server))).toBe('ESRCH IP_VS_SO_SET_ADDDEST');
+    sync.addService(web);
+    expect(code(() => sync.addService(web))).toBe('EEXIST IP_VS_SO_SET_ADD');
+    expect(code(() => sync.removeDestination(key, server))).toBe('ENOENT IP_VS_SO_SET_DELDEST');
+    expect(code(() => sync.editDestination(key, server, { weight: 1 }))).toContain('ENOENT');
+    sync.setDestination(key, server);
+    expect(code(() => sync.addDestination(key, server))).toBe('EEXIST IP_VS_SO_SET_ADDDEST');
+    expect(code(() => sync.addDestination(key, { ...server, address: '224.0.0.1' }))).toContain('EINVAL');
+    expect(() => sync.addService({ ...web, address: '2001:db8::1' })).toThrow(UnsupportedError);
+  });
+
+  it('lists many, and leaves out what it cannot see', () => {
+    netlink.sync.batch(b => {
+      b.addService(web).addService({ ...web, address: '2001:db8::1' });
+      b.addDestination(key, { address: '2001:db8::9', port: 80, forward: 'tunnel' });
+      for (let n = 0; n < 200; n++) b.addDestination(key, { ...server, address: `10.1.1.${n}` });
+      for (let n = 0; n < 500; n++) b.addService({ ...web, port: 1000 + n });
+    });
+    expect(ipvs.sync.services()).toHaveLength(501);
+    expect(ipvs.sync.destinations(key)).toHaveLength(200);
+    // The witness knows that it does not see all.
+    expect(netlink.sync.snapshot()).toMatchObject({ stable: true });
+    expect(netlink.sync.snapshot().servers).toHaveLength(502);
+  });
+
+  it('starts and stops sync daemons', async () => {
+    await ipvs.startSync({ state: 'master', interface: 'lo', syncId: 9 });
+    expect(await netlink.syncDaemons()).toMatchObject([{ state: 'master', interface: 'lo', syncId: 9 }]);
+    expect(await ipvs.syncDaemons()).toMatchObject([{ state: 'master', interface: 'lo', syncId: 9 }]);
+    await ipvs.stopSync('master');
+    expect(await ipvs.syncDaemons()).toEqual([]);
+  });
+
+  it('works for root of an unprivileged container', () => {
+    const result = inContainer(`
+      const ipvs = Ipvs.open({ via: 'sockopt' });
+      await ipvs.reconcile([{ ...web, destinations: [server, { ...server, address: '10.1.0.2', forward: 'masquerade' }] }]);
+      const { stable, servers } = await ipvs.snapshot();
+      print({ stable, count: servers[0].destinations.length, saved: execFileSync('ipvsadm', ['-Sn'], { encoding: 'utf8' }).split('\\n').sort() });`);
+    expect(result).toEqual({
+      stable: true,
+      count: 2,
+      saved: [
+        '',
+        '-A -t 10.0.0.1:80 -s wlc',
+        '-a -t 10.0.0.1:80 -r 10.1.0.1:80 -g -w 5',
+        '-a -t 10.0.0.1:80 -r 10.1.0.2:80 -m -w 5',
+      ],
+    });
+  });
+
+  it('is what auto falls back to there, and says so', () => {
+    const result = inContainer(`
+      const warnings = [];
+      const silent = () => {};
+      const ipvs = Ipvs.open({ logger: { debug: silent, info: silent, error: silent, warn: (_, text) => warnings.push(text) } });
+      const before = ipvs.via;
+      await ipvs.batch(b => b.addService(web).addDestination(key, server));
+      const refused = await ipvs.addService({ ...web, address: '2001:db8::1' }).catch(error => error.code);
+      let alone;
+      try { Ipvs.open({ via: 'netlink' }).sync.info(); } catch (error) { alone = error.code; }
+      print({ before, via: ipvs.via, warnings: warnings.length, servers: (await ipvs.destinations(key)).length, refused, alone });`);
+    expect(result).toEqual({
+      before: 'netlink',
+      via: 'sockopt',
+      warnings: 1,
+      servers: 1,
+      refused: 'ERR_UNSUPPORTED',
+      alone: 'EPERM',
+    });
+  });
+
+  it('is not needed from the host, whose root programs such a container over netlink', () => {
+    expect(Ipvs.open({ netns }).via).toBe('netlink');
+  });
+});
+
+const COUNTERS = ['stats', 'activeConnections', 'inactiveConnections', 'persistentConnections'];
+
+function strip(value: object): Record<string, unknown> {
+  return Object.fromEntries(
+    Object.entries(value).filter(([name, each]) => !COUNTERS.includes(name) && each !== undefined),
+  );
+}
+
+const byText = (a: object, b: object): number => (JSON.stringify(a) < JSON.stringify(b) ? -1 : 1);

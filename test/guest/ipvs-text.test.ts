@@ -1,0 +1,200 @@
+import { execFileSync } from 'node:child_process';
+import { BatchError, Ipvs, NetNs } from 'netsteer';
+import { formatRules, formatTable, parseRules, type RuleError, type RuleFailure, type TableView } from 'netsteer/ipvs';
+import { Links } from 'netsteer/rtnetlink';
+import { afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
+import { kernelSuite } from '../support/where.ts';
+
+/** What the field's own tool says of a namespace, or does in it. */
+function ipvsadm(netns: NetNs, input: string, ...parameters: string[]): string {
+  return netns.run(() => execFileSync('ipvsadm', parameters, { encoding: 'utf8', input }));
+}
+
+/** Where numbers lie 2^31 apart, ipvsadm's order depends on the kernel's, which differs from namespace to namespace. */
+const lines = (text: string): string[] => text.split('\n').sort();
+
+const TEXT = `
+-A -t 10.0.0.1:80 -s sh -b sh-fallback,sh-port -p 600 -M 255.255.255.0
+-a -t 10.0.0.1:80 -r 10.1.0.1 -m -w 70000
+-a -t 10.0.0.1:80 -r 10.1.0.1:81 -m -w 2147483647
+-a -t 10.0.0.1:80 -r 192.168.7.7:81 -m
+-a -t 10.0.0.1:80 -r 10.1.0.2 -i --tun-type gue --tun-port 6080 --tun-remcsum
+-a -t 10.0.0.1:80 -r 10.1.0.3 -i --tun-type gre --tun-csum
+-a -t 10.0.0.1:80 -r 10.1.0.4 -i --tun-type gue --tun-port 6080
+-a -t 10.0.0.1:80 -r 10.1.0.5 -i --tun-type gre
+-a -t 10.0.0.1:80 -r [2001:db8::9]:80 -i
+-a -t 10.0.0.1:80 -r 127.0.0.1:80 -g
+-A -t 192.168.0.1:80 -s rr
+-A -t 100.0.0.1:80 -s rr -b flag-1,flag-3
+-A -t 127.255.255.255:80
+-A -t 1.0.0.1:80 -s rr
+-A -t 200.0.0.1:80 -s rr
+-A -u 10.0.0.9:5060 -s mh -b mh-port -p 60 -o --pe sip -M 255.255.0.0
+-A -u 10.0.0.9:53 -s fo --ops
+-A --sctp-service 10.0.0.1:9999 -s ovf
+-A -f 5 -s rr
+-a -f 5 -r 10.1.0.1 -m
+-A -f 5 -6 -s rr -p 10 -M 64
+-A -t [2001:db8::1]:80 -s wlc
+-a -t [2001:db8::1]:80 -r [2001:db8:1111:2222:3333:4444:5555:6666]:80 -m
+-a -t [2001:db8::1]:80 -r 10.1.0.4:80 -i
+-A -t [fe80::1]:80 -s wlc
+`;
+
+const VIEWS: [TableView, string[]][] = [
+  ['connections', []],
+  ['stats', ['--stats']],
+  ['rate', ['--rate']],
+  ['thresholds', ['--thresholds']],
+  ['persistence', ['--persistent-conn']],
+  ['tunnels', ['--tun-info']],
+];
+
+kernelSuite('the text of ipvsadm', () => {
+  let netns: NetNs;
+  let other: NetNs;
+  let ipvs: Ipvs;
+  let theirs: Ipvs;
+
+  const create = () => {
+    const made = NetNs.create();
+    using links = Links.open({ netns: made });
+    links.sync.set('lo', { up: true });
+    return made;
+  };
+
+  beforeAll(() => {
+    // See docs/ipvs.md: loaded by IPVS itself they can make it wait for ever.
+    execFileSync('modprobe', ['-a', 'ip_vs', 'ip_vs_lblc', 'ip_vs_lblcr']);
+  });
+
+  beforeEach(() => {
+    netns = create();
+    other = create();
+    ipvs = Ipvs.open({ netns });
+    theirs = Ipvs.open({ netns: other });
+  });
+
+  afterEach(async () => {
+    await Promise.all([ipvs[Symbol.asyncDispose](), theirs[Symbol.asyncDispose]()]);
+    netns.close();
+    other.close();
+  });
+
+  it('is carried out as ipvsadm -R does it', async () => {
+    ipvsadm(other, TEXT, '-R');
+    const result = await ipvs.restore(TEXT);
+    expect(result).toMatchObject({ outcome: 'all', failures: [] });
+    expect(lines(ipvsadm(netns, '', '-Sn'))).toEqual(lines(ipvsadm(other, '', '-Sn')));
+    expect(await ipvs.save()).toBe(ipvsadm(netns, '', '-Sn'));
+    // Both directions once more: their text here, our text there.
+    ipvs.sync.flush();
+    ipvs.sync.restore(theirs.sync.save());
+    const text = ipvs.sync.save();
+    theirs.sync.flush();
+    ipvsadm(other, text, '-R');
+    expect(lines(theirs.sync.save())).toEqual(lines(text));
+    const { servers } = theirs.sync.snapshot();
+    expect(lines(formatRules(parseRules(text)))).toEqual(lines(formatRules(servers)));
+  });
+
+  it('keeps what ipvsadm -S forgets', async () => {
+    const rule = '-a -t 10.0.0.1:80 -r 10.1.0.1:80 -m -w 1 -x 100 -y 50\n';
+    const service = '-A -t 10.0.0.1:80 -s sh -b sh-port,flag-3\n';
+    await ipvs.restore(service + rule);
+    expect(ipvsadm(netns, '', '-Sn')).not.toContain('-x');
+    expect(await ipvs.save()).toBe(service + rule);
+    // And ipvsadm takes it.
+    ipvsadm(other, await ipvs.save(), '-R');
+    expect(await theirs.save()).toBe(service + rule);
+  });
+
+  it('is the table, in every view, to the last space', async () => {
+    await ipvs.restore(`${TEXT}\n-e -t 10.0.0.1:80 -r 192.168.7.7:81 -m -x 100 -y 50`);
+    const servers = await ipvs.services({ destinations: true });
+    for (const [view, options] of VIEWS) {
+      const printed = ipvsadm(netns, '', '-Ln', ...options);
+      expect(formatTable(servers, view)).toBe(printed.slice(printed.indexOf('\n') + 1));
+    }
+    const printed = ipvsadm(netns, '', '-Ln', '--stats', '--exact');
+    expect(formatTable(servers, 'stats', { exact: true })).toBe(printed.slice(printed.indexOf('\n') + 1));
+  });
+
+  it('edits, removes, zeroes and sets timeouts', async () => {
+    const text = `
+      -A -t 10.0.0.1:80 -s wrr -p 60
+      -a -t 10.0.0.1:80 -r 10.1.0.1 -m -w 5 -x 9
+      -a -t 10.0.0.1:80 -r 10.1.0.2 -m
+      -A -f 3
+      -E -t 10.0.0.1:80 -s lc
+      -e -t 10.0.0.1:80 -r 10.1.0.1 -i
+      -d -t 10.0.0.1:80 -r 10.1.0.2
+      -D -f 3
+      -Z
+      -Z -t 10.0.0.1:80
+      --set 901 0 301`;
+    const before = ipvs.sync.timeouts();
+    ipvsadm(other, text, '-R');
+    await ipvs.restore(text);
+    expect(ipvsadm(netns, '', '-Sn')).toBe(ipvsadm(other, '', '-Sn'));
+    expect(await ipvs.save()).toBe(
+      '-A -t 10.0.0.1:80 -s lc\n-a -t 10.0.0.1:80 -r 10.1.0.1:80 -i -w 1 --tun-type ipip\n',
+    );
+    expect(await ipvs.timeouts()).toEqual({ ...before, tcpSeconds: 901, udpSeconds: 301 });
+    await ipvs.restore('-C');
+    expect(await ipvs.save()).toBe('');
+  });
+
+  it('sends nothing when a line is bad', async () => {
+    const bad = '-A -t 10.0.0.1:80 -s rr\n-A -t 10.0.0.2:80 -s nosuch\n';
+    const error: RuleError = await ipvs.restore(bad).then(
+      () => expect.unreachable(),
+      reason => reason,
+    );
+    expect(error).toBeInstanceOf(RangeError);
+    expect(error).toMatchObject({ line: 2, text: '-A -t 10.0.0.2:80 -s nosuch' });
+    expect(await ipvs.save()).toBe('');
+  });
+
+  it('undoes the other lines when the kernel refuses one, unless told not to', async () => {
+    const there = '-A -t 10.0.0.1:80 -s rr\n-a -t 10.0.0.1:80 -r 10.1.0.1:80 -m -w 1\n';
+    await ipvs.restore(there);
+    const text = '\n-A -t 10.0.0.2:80 -s rr\n-A -t 10.0.0.1:80 -s rr\n-d -t 10.0.0.1:80 -r 10.1.0.1\n';
+    const error: BatchError = await ipvs.restore(text).then(
+      () => expect.unreachable(),
+      reason => reason,
+    );
+    expect(error).toBeInstanceOf(BatchError);
+    expect(error).toMatchObject({ code: 'EEXIST', outcome: 'none', applied: [] });
+    expect(error.failures).toMatchObject([{ index: 1, line: 3 }]);
+    expect(error.message).toContain('line 3: EEXIST');
+    expect(await ipvs.save()).toBe(there);
+
+    const result = await ipvs.restore(text, { onError: 'collect', rollback: false });
+    expect(result).toMatchObject({ outcome: 'partial', applied: [0, 2] });
+    expect(result.failures.map(({ line }: RuleFailure) => line)).toEqual([3]);
+    expect(await ipvs.save()).toBe('-A -t 10.0.0.1:80 -s rr\n-A -t 10.0.0.2:80 -s rr\n');
+  });
+
+  it('starts and stops sync daemons, behind all else', async () => {
+    const result = await ipvs.restore(
+      '--start-daemon backup --mcast-interface lo --syncid 7\n-A -t 10.0.0.1:80 -s rr\n--stop-daemon master',
+      { onError: 'collect' },
+    );
+    expect(result).toMatchObject({ outcome: 'partial', applied: [0, 1], failures: [{ code: 'ESRCH', line: 3 }] });
+    expect(await ipvs.syncDaemons()).toMatchObject([{ state: 'backup', interface: 'lo', syncId: 7 }]);
+    await ipvs.restore('--stop-daemon backup');
+    expect(await ipvs.syncDaemons()).toEqual([]);
+  });
+
+  it('reads names, where told what they mean', async () => {
+    ipvsadm(other, '-A -t 127.0.0.1:80 -s rr', '-R');
+    const named = ipvsadm(other, '', '-S');
+    const names = {
+      host: (name: string) => (name === 'localhost' ? '127.0.0.1' : undefined),
+      port: (name: string) => (name === 'http' ? 80 : undefined),
+    };
+    await ipvs.restore(named, { names });
+    expect(await ipvs.save()).toBe('-A -t 127.0.0.1:80 -s rr\n');
+  });
+});

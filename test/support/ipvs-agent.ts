@@ -1,0 +1,122 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import net from 'node:net';
+import { createInterface } from 'node:readline';
+import type { NetNs } from 'netsteer';
+
+/** What is not answered by then is lost. Guests are slow: it is no measure of anything. */
+const PATIENCE_MILLISECONDS = 60_000;
+
+/** Opens TCP connections, says what comes, and sends what it is told. A line of JSON each way. */
+const AGENT = `
+const net = require('node:net');
+const open = new Map();
+require('node:readline').createInterface({ input: process.stdin }).on('line', line => {
+  const { id, op, key, text, ...to } = JSON.parse(line);
+  const answer = value => console.log(JSON.stringify({ id, ...value }));
+  if (op === 'close') {
+    open.get(key).socket.end();
+    open.delete(key);
+    return answer({});
+  }
+  const entry = open.get(key) ?? { socket: net.connect({ ...to, noDelay: true }), rest: '' };
+  const settle = value => {
+    entry.socket.removeAllListeners('data').removeAllListeners('error').removeAllListeners('end');
+    entry.socket.on('error', () => {});
+    answer(value);
+  };
+  entry.socket.removeAllListeners('error');
+  entry.socket.on('error', error => settle({ error: error.code }));
+  entry.socket.on('end', () => settle({ error: 'END' }));
+  entry.socket.on('data', data => {
+    entry.rest += data;
+    if (!entry.rest.endsWith('\\n')) return;
+    const said = entry.rest.trim();
+    entry.rest = '';
+    settle({ said });
+  });
+  open.set(key, entry);
+  if (op === 'ask') entry.socket.write(text + '\\n');
+});
+console.log(JSON.stringify({ id: 0 }));
+`;
+
+interface Answer {
+  id: number;
+  said?: string;
+  error?: string;
+}
+
+/** A process inside a namespace that makes connections. */
+export class Agent {
+  readonly #child: ChildProcess;
+  readonly #waiting = new Map<number, (answer: Answer) => void>();
+  readonly #ready: Promise<unknown>;
+  #next = 0;
+
+  constructor(netns: NetNs) {
+    this.#child = netns.run(() => spawn(process.execPath, ['-e', AGENT], { stdio: ['pipe', 'pipe', 'inherit'] }));
+    this.#ready = this.#answer(0);
+    createInterface({ input: this.#child.stdout! }).on('line', line => {
+      const answer = JSON.parse(line) as Answer;
+      this.#waiting.get(answer.id)?.(answer);
+    });
+  }
+
+  /** Opens a connection and gives the first line that comes, which is the server's name. */
+  async open(key: string, to: { host: string; port: number; localAddress?: string }): Promise<string> {
+    return await this.#request({ op: 'open', key, ...to });
+  }
+
+  /** Sends a line and gives the answer. */
+  async ask(key: string, text: string): Promise<string> {
+    return await this.#request({ op: 'ask', key, text });
+  }
+
+  async close(key: string): Promise<void> {
+    await this.#request({ op: 'close', key });
+  }
+
+  /** Opens a connection, asks who is there, and closes it. */
+  async visit(to: { host: string; port: number; localAddress?: string }): Promise<string> {
+    const key = `visit ${this.#next}`;
+    const name = await this.open(key, to);
+    await this.close(key);
+    return name;
+  }
+
+  stop(): void {
+    this.#child.kill();
+  }
+
+  async #request(request: object): Promise<string> {
+    await this.#ready;
+    const id = ++this.#next;
+    const answered = this.#answer(id);
+    this.#child.stdin!.write(`${JSON.stringify({ id, ...request })}\n`);
+    const { said = '', error } = await answered;
+    if (error !== undefined) throw new Error(`the connection failed: ${error}`);
+    return said;
+  }
+
+  #answer(id: number): Promise<Answer> {
+    return new Promise((resolve, reject) => {
+      const late = setTimeout(() => reject(new Error(`no answer to request ${id}`)), PATIENCE_MILLISECONDS);
+      this.#waiting.set(id, answer => {
+        clearTimeout(late);
+        resolve(answer);
+      });
+    });
+  }
+}
+
+/** A server that says its name to who comes, and repeats what it hears. Its socket is opened inside the namespace and stays there. */
+export function serve(netns: NetNs, name: string, port: number): net.Server {
+  const server = net.createServer(socket => {
+    socket.on('error', () => {});
+    socket.setNoDelay(true);
+    socket.write(`${name}\n`);
+    socket.on('data', data => socket.write(`${name}: ${data}`));
+  });
+  netns.run(() => server.listen(port));
+  return server;
+}

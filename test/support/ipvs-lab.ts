@@ -1,0 +1,162 @@
+import { execFileSync } from 'node:child_process';
+import type { Server } from 'node:net';
+import { Ipvs, Links, NetNs } from 'netsteer';
+import { Agent, serve } from './ipvs-agent.ts';
+
+/*
+ *   client 10.20.0.2, .3 ── bridge ── router ── bridge ── director1 10.10.0.1
+ *          10.30.0.2                                  ├── director2 10.10.0.2
+ *                                                     ├── server1   10.10.0.11
+ *                                                     └── server2   10.10.0.12
+ *
+ * The router sends what is for the virtual addresses (10.99.0.0/24) to a director. Servers answer the client by the router, past the
+ * director; only what is for 10.30.0.0/24 goes back by director1, for masquerading. IPv6 the same, 2001:db8:NN::.
+ */
+export const VIRTUAL = { ipv4: '10.99.0.1', ipv6: '2001:db8:99::1' } as const;
+export const SERVERS = {
+  ipv4: ['10.10.0.11', '10.10.0.12'],
+  ipv6: ['2001:db8:10::11', '2001:db8:10::12'],
+} as const;
+/** The addresses of the client: two for direct routing and tunnels, one whose answers come back by director1. */
+export const CLIENT = {
+  ipv4: { near: '10.20.0.2', second: '10.20.0.3', masqueraded: '10.30.0.2' },
+  ipv6: { near: '2001:db8:20::2', second: '2001:db8:20::3', masqueraded: '2001:db8:30::2' },
+} as const;
+export const GUE_PORT = 6080;
+/** Masquerading can change the port. */
+export const PORTS = { web: 80, masqueraded: 8080 } as const;
+
+const TUNNEL_DEVICES = ['tunl0', 'gre0', 'ip6tnl0', 'ip6gre0'];
+const MODULES = ['ip_vs', 'ip_vs_lblc', 'ip_vs_lblcr', 'ipip', 'ip_gre', 'fou', 'ip6_tunnel', 'ip6_gre', 'fou6'];
+
+export class IpvsLab {
+  readonly #switch: NetNs;
+  readonly #router: NetNs;
+  readonly #client: NetNs;
+  readonly #directors: NetNs[];
+  readonly #servers: NetNs[];
+  readonly #listening: Server[] = [];
+  readonly director: Ipvs;
+  readonly backup: Ipvs;
+  readonly agent: Agent;
+
+  constructor() {
+    // Devices that receive from any tunnel are made with each namespace, by modules that are there already.
+    execFileSync('modprobe', ['-a', ...MODULES]);
+    const create = () => NetNs.create();
+    [this.#switch, this.#router, this.#client] = [create(), create(), create()];
+    this.#directors = [create(), create()];
+    this.#servers = [create(), create()];
+    this.#wire();
+    [this.director, this.backup] = this.#directors.map(netns => Ipvs.open({ netns })) as [Ipvs, Ipvs];
+    for (const [i, netns] of this.#servers.entries()) {
+      for (const port of Object.values(PORTS)) this.#listening.push(serve(netns, `server${i + 1}`, port));
+    }
+    this.agent = new Agent(this.#client);
+  }
+
+  #wire(): void {
+    using bridges = Links.open({ netns: this.#switch });
+    for (const name of ['front', 'back']) {
+      bridges.sync.createBridge({ name });
+      bridges.sync.set(name, { up: true });
+    }
+    const all = [this.#router, this.#client, ...this.#directors, ...this.#servers];
+    for (const netns of all) this.#quiet(netns);
+    this.#attach(bridges, this.#client, 'eth0', 'front', [
+      ['20', '2'],
+      ['20', '3'],
+    ]);
+    this.#attach(bridges, this.#router, 'eth0', 'front', [['20', 'fe']]);
+    this.#attach(bridges, this.#router, 'eth1', 'back', [['10', 'fe']]);
+    for (const [i, netns] of this.#directors.entries())
+      this.#attach(bridges, netns, 'eth0', 'back', [['10', `${i + 1}`]]);
+    for (const [i, netns] of this.#servers.entries())
+      this.#attach(bridges, netns, 'eth0', 'back', [['10', `1${i + 1}`]]);
+
+    const routes = (netns: NetNs, ...list: [to: string, via: string][]) => {
+      using links = Links.open({ netns });
+      for (const [to, via] of list) links.sync.addRoute({ to, via });
+    };
+    routes(this.#client, ['0.0.0.0/0', '10.20.0.254'], ['::/0', '2001:db8:20::fe']);
+    routes(this.#router, ['10.30.0.0/24', '10.20.0.2'], ['2001:db8:30::/64', '2001:db8:20::2']);
+    for (const netns of [...this.#directors, ...this.#servers]) {
+      routes(netns, ['0.0.0.0/0', '10.10.0.254'], ['::/0', '2001:db8:10::fe']);
+      using links = Links.open({ netns });
+      links.sync.addAddress('lo', `${VIRTUAL.ipv4}/32`);
+      links.sync.addAddress('lo', `${VIRTUAL.ipv6}/128`);
+    }
+    for (const netns of this.#servers) {
+      routes(netns, ['10.30.0.0/24', '10.10.0.1'], ['2001:db8:30::/64', '2001:db8:10::1']);
+      this.#receiveTunnels(netns);
+    }
+    using links = Links.open({ netns: this.#client });
+    links.sync.addAddress('eth0', `${CLIENT.ipv4.masqueraded}/32`);
+    links.sync.addAddress('eth0', `${CLIENT.ipv6.masqueraded}/128`);
+    this.routeTo(0);
+  }
+
+  /** No delay for duplicate addresses, no check of where packets come from, and forwarding. */
+  #quiet(netns: NetNs): void {
+    for (const conf of ['all', 'default']) {
+      netns.sysctl.set(`net.ipv4.conf.${conf}.rp_filter`, 0);
+      netns.sysctl.set(`net.ipv4.conf.${conf}.send_redirects`, 0);
+      netns.sysctl.set(`net.ipv6.conf.${conf}.accept_dad`, 0);
+    }
+    if (netns !== this.#client && !this.#servers.includes(netns)) {
+      netns.sysctl.set('net.ipv4.ip_forward', 1);
+      netns.sysctl.set('net.ipv6.conf.all.forwarding', 1);
+    }
+    using links = Links.open({ netns });
+    links.sync.set('lo', { up: true });
+  }
+
+  #attach(
+    bridges: Links,
+    netns: NetNs,
+    device: string,
+    bridge: string,
+    hosts: [network: string, host: string][],
+  ): void {
+    const name = `p${bridges.sync.list().length}`;
+    bridges.sync.createVeth({ name, peer: { name: device, netns } });
+    bridges.sync.set(name, { up: true, master: bridge });
+    using links = Links.open({ netns });
+    links.sync.set(device, { up: true });
+    netns.sysctl.set(`net.ipv4.conf.${device}.rp_filter`, 0);
+    for (const [network, host] of hosts) {
+      const last = host === 'fe' ? 254 : host;
+      links.sync.addAddress(device, `10.${network}.0.${last}/24`);
+      links.sync.addAddress(device, `2001:db8:${network}::${host}/64`);
+    }
+  }
+
+  #receiveTunnels(netns: NetNs): void {
+    using links = Links.open({ netns });
+    for (const device of TUNNEL_DEVICES) {
+      links.sync.set(device, { up: true });
+      netns.sysctl.set(`net.ipv4.conf.${device}.rp_filter`, 0);
+    }
+    netns.run(() => {
+      execFileSync('ip', ['fou', 'add', 'port', `${GUE_PORT}`, 'gue']);
+      execFileSync('ip', ['-6', 'fou', 'add', 'port', `${GUE_PORT}`, 'gue']);
+    });
+  }
+
+  /** Sends what is for the virtual addresses to the first or the second director. */
+  routeTo(director: 0 | 1): void {
+    using links = Links.open({ netns: this.#router });
+    const hops = { '10.99.0.0/24': '10.10.0.', '2001:db8:99::/64': '2001:db8:10::' };
+    for (const [to, via] of Object.entries(hops)) {
+      if (links.sync.routes().some(route => route.to === to)) links.sync.removeRoute({ to });
+      links.sync.addRoute({ to, via: `${via}${director + 1}` });
+    }
+  }
+
+  async close(): Promise<void> {
+    this.agent.stop();
+    await Promise.all(this.#listening.map(server => new Promise(resolve => server.close(resolve))));
+    await Promise.all([this.director[Symbol.asyncDispose](), this.backup[Symbol.asyncDispose]()]);
+    for (const netns of [this.#switch, this.#router, this.#client, ...this.#directors, ...this.#servers]) netns.close();
+  }
+}

@@ -1,0 +1,400 @@
+import fc from 'fast-check';
+import { afterEach, expect, test, vi } from 'vitest';
+import { BatchError, NetlinkError, UnsupportedError } from '../../src/errors.ts';
+import * as C from '../../src/ipvs/constants.ts';
+import { type BatchOptions, Ipvs, type IpvsOperation } from '../../src/ipvs/index.ts';
+import { Exchange } from '../../src/transport/index.ts';
+import { virtualServers } from '../support/ipvs-arbitrary.ts';
+import { IpvsKernel, IpvsKernelWire } from '../support/ipvs-kernel.ts';
+
+const release = vi.hoisted(() => ({ text: '6.12.0' }));
+vi.mock('node:os', async original => {
+  const os = await original<typeof import('node:os')>();
+  return { default: { ...os, release: () => release.text } };
+});
+afterEach(() => {
+  release.text = '6.12.0';
+});
+
+function open() {
+  const kernel = new IpvsKernel();
+  const wire = new IpvsKernelWire(kernel);
+  return { kernel, wire, ipvs: new Ipvs(new Exchange(wire, 'ipvs')) };
+}
+
+const web = { protocol: 'tcp', address: '10.0.0.1', port: 80, scheduler: 'wlc' } as const;
+const key = { protocol: 'tcp', address: '10.0.0.1', port: 80 } as const;
+const server = (last: number, weight = 1) =>
+  ({ address: `10.1.0.${last}`, port: 80, forward: 'direct', weight }) as const;
+const service = (n: number) => ({ ...web, address: `10.9.${n >> 8}.${n & 255}` });
+
+/** The state as one comparable value. */
+const state = (kernel: IpvsKernel) =>
+  [...kernel.services].map(([id, kept]) => [id, kept.service, [...kept.destinations]]).sort();
+
+function failed(call: () => unknown): BatchError {
+  try {
+    call();
+  } catch (error) {
+    if (error instanceof BatchError) return error;
+    throw error;
+  }
+  throw new Error('nothing failed');
+}
+
+test('many operations go in few datagrams', () => {
+  const { ipvs, kernel, wire } = open();
+  const operations: IpvsOperation[] = [];
+  for (let n = 0; n < 500; n++) {
+    operations.push({ op: 'addService', service: service(n) });
+    for (const last of [1, 2, 3, 4])
+      operations.push({ op: 'addDestination', key: service(n), destination: server(last) });
+  }
+  const result = ipvs.sync.apply(operations);
+  expect(result).toMatchObject({ failures: [], outcome: 'all', rolledBack: false });
+  expect(result.applied).toHaveLength(2500);
+  expect(kernel.services.size).toBe(500);
+  expect(wire.sent.length).toBeLessThan(20);
+});
+
+test('a batch is the same as calls, in both forms', async () => {
+  const { ipvs, kernel } = open();
+  const result = await ipvs.batch(b => {
+    b.addService(web).addDestination(key, server(1)).setDestination(key, server(1, 5)).setDestination(key, server(2));
+    b.editDestination(key, server(1), { weight: 0 }).editService(key, { scheduler: 'rr' });
+    b.removeDestination(key, server(2)).zero(key).zero().setTimeouts({ udpSeconds: 9 });
+  });
+  expect(result).toMatchObject({ outcome: 'all', failures: [], applied: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9] });
+  expect(ipvs.sync.destinations(key)).toMatchObject([{ ...server(1), weight: 0 }]);
+  expect(ipvs.sync.service(key).scheduler).toBe('rr');
+  expect(kernel.timeouts.udpSeconds).toBe(9);
+  expect(ipvs.sync.batch(b => b.flush().addService(web)).outcome).toBe('all');
+  await expect(ipvs.batch(async () => {})).rejects.toThrow('synchronous');
+});
+
+test('an empty batch sends nothing', () => {
+  const { ipvs, wire } = open();
+  expect(ipvs.sync.apply([])).toEqual({ failures: [], applied: [], outcome: 'all', rolledBack: false });
+  expect(wire.sent).toEqual([]);
+});
+
+test('every failure is told, with its place', async () => {
+  const { ipvs } = open();
+  const operations: IpvsOperation[] = [
+    { op: 'addService', service: web },
+    { op: 'addService', service: web },
+    { op: 'addDestination', key: { ...key, port: 81 }, destination: { ...server(1), port: 81 } },
+    { op: 'addDestination', key, destination: server(1) },
+    { op: 'removeDestination', key, destinationKey: server(2) },
+    { op: 'setService', service: { ...web, scheduler: 'twos' } },
+    { op: 'editDestination', key, destinationKey: server(3), patch: { weight: 1 } },
+    { op: 'editService', key: { ...key, port: 81 }, patch: { scheduler: 'rr' } },
+  ];
+  const error = failed(() => ipvs.sync.apply(operations));
+  expect(error).toMatchObject({ outcome: 'partial', applied: [0, 3], code: 'ERR_BATCH' });
+  expect(error.failures.map(({ index, code }) => [index, code])).toEqual([
+    [1, 'EEXIST'],
+    [2, 'ESRCH'],
+    [4, 'ENOENT'],
+    [5, 'ENOENT'],
+    [6, 'ENOENT'],
+    [7, 'ESRCH'],
+  ]);
+  expect(error.failures[0]).toMatchObject({ subject: web, syscall: 'IPVS_CMD_NEW_SERVICE', operation: 'ipvs.apply' });
+  expect(error.failures[3]).toMatchObject({ attribute: 'scheduler', hint: expect.stringContaining('twos') });
+  await ipvs.flush();
+  const collected = await ipvs.apply(operations, { onError: 'collect' });
+  expect(collected).toMatchObject({ outcome: 'partial', applied: [0, 3] });
+  expect(collected.failures).toHaveLength(6);
+  expect(ipvs.sync.apply(operations.slice(1, 2), { onError: 'collect' }).outcome).toBe('none');
+});
+
+test('parameters are checked before anything is sent', () => {
+  const { ipvs, wire } = open();
+  const attribute = (...operations: unknown[]) => {
+    try {
+      ipvs.sync.apply(operations as IpvsOperation[]);
+    } catch (error) {
+      return (error as { attribute?: string }).attribute;
+    }
+    return undefined;
+  };
+  const good = { op: 'addService', service: web };
+  expect(attribute(good, { op: 'addService', service: { ...web, scheduler: 'best' } })).toBe(
+    'operations[1].service.scheduler',
+  );
+  expect(attribute(good, { op: 'addDestination', key, destination: { ...server(1), weight: 1.5 } })).toBe(
+    'operations[1].destination.weight',
+  );
+  expect(attribute(good, { op: 'removeService', key: { ...key, port: 70000 } })).toBe('operations[1].key.port');
+  expect(attribute(good, { op: 'removeDestination', key, destinationKey: { address: 'x', port: 1 } })).toBe(
+    'operations[1].destinationKey.address',
+  );
+  expect(attribute(good, { op: 'editDestination', key, destinationKey: server(1), patch: { wieght: 1 } })).toBe(
+    'operations[1].patch.wieght',
+  );
+  expect(attribute(good, { op: 'setTimeouts', timeouts: { tcpSeconds: 0 } })).toBe('operations[1].timeouts.tcpSeconds');
+  expect(attribute(good, { op: 'explode' })).toBe('operations[1].op');
+  expect(attribute(good, { op: 'flush', key })).toBe('operations[1].key');
+  expect(attribute(good, 7)).toBe('operations[1]');
+  expect(() => ipvs.sync.apply({} as never)).toThrow(TypeError);
+  expect(() => ipvs.sync.apply([], { onError: 'ignore' as never })).toThrow(RangeError);
+  expect(() => ipvs.sync.apply([], { rollback: 1 as never })).toThrow(TypeError);
+  expect(wire.sent).toEqual([]);
+});
+
+test('an edit that only the present state makes wrong is refused whole where nothing was sent yet', () => {
+  const { ipvs, kernel } = open();
+  ipvs.sync.batch(b => b.addService(web).addDestination(key, { ...server(1), upperThreshold: 10 }));
+  const before = state(kernel);
+  const edit: IpvsOperation = { op: 'editDestination', key, destinationKey: server(1), patch: { lowerThreshold: 11 } };
+  expect(() => ipvs.sync.apply([edit, { op: 'removeService', key }])).toThrow('operations[0].patch.lowerThreshold');
+  expect(state(kernel)).toEqual(before);
+  const later = ipvs.sync.apply(
+    [{ op: 'setDestination', key, destination: { ...server(1), upperThreshold: 5 } }, edit],
+    { onError: 'collect' },
+  );
+  expect(later).toMatchObject({ applied: [0], failures: [{ index: 1, code: 'EINVAL' }] });
+});
+
+const rollback: BatchOptions = { rollback: true };
+
+test('a rollback leaves what was there before, whatever the batch and whatever fails', () => {
+  fc.assert(
+    fc.property(virtualServers, virtualServers, fc.boolean(), (before, desired, flush) => {
+      const { ipvs, kernel } = open();
+      ipvs.sync.apply(ipvs.sync.plan(before));
+      kernel.timeouts = { tcpSeconds: 1, tcpFinSeconds: 2, udpSeconds: 3 };
+      const was = JSON.stringify(ipvs.sync.plan(before, { prune: true }));
+      const operations: IpvsOperation[] = [
+        ...(flush ? [{ op: 'flush' } as const] : []),
+        ...ipvs.sync.plan(desired, { prune: true }),
+        { op: 'setTimeouts', timeouts: { tcpSeconds: 77 } },
+        { op: 'removeService', key: { firewallMark: 4242, family: 'ipv4' } },
+      ];
+      const error = failed(() => ipvs.sync.apply(operations, rollback));
+      expect(error).toMatchObject({ outcome: 'none', applied: [] });
+      expect(JSON.stringify(ipvs.sync.plan(before, { prune: true }))).toBe(was);
+      expect(kernel.timeouts).toEqual({ tcpSeconds: 1, tcpFinSeconds: 2, udpSeconds: 3 });
+    }),
+  );
+}, 60_000);
+
+test('a rollback says so in the result, and touches no other service', () => {
+  const { ipvs, kernel } = open();
+  ipvs.sync.addService(service(1));
+  kernel.log.length = 0;
+  const operations: IpvsOperation[] = [
+    { op: 'addService', service: web },
+    { op: 'addDestination', key, destination: server(1) },
+    { op: 'addDestination', key, destination: server(1) },
+  ];
+  const result = ipvs.sync.apply(operations, { rollback: true, onError: 'collect' });
+  expect(result).toMatchObject({
+    rolledBack: true,
+    outcome: 'none',
+    applied: [],
+    failures: [{ index: 2, code: 'EEXIST' }],
+  });
+  expect(kernel.services.size).toBe(1);
+  expect(kernel.log.filter(({ value }) => value.service?.address?.startsWith('0a09'))).toEqual([]);
+  expect(ipvs.sync.apply(operations.slice(0, 2), rollback)).toMatchObject({ outcome: 'all', rolledBack: false });
+});
+
+test('a rollback that fails is told as unknown', () => {
+  const { ipvs, kernel } = open();
+  ipvs.sync.addService(web);
+  const operations: IpvsOperation[] = [
+    { op: 'removeService', key },
+    { op: 'removeService', key },
+  ];
+  let removed = 0;
+  kernel.before = command => {
+    // Somebody else adds the service just before it is given back.
+    if (command === C.IPVS_CMD_DEL_SERVICE) removed++;
+    if (removed === 2 && command === C.IPVS_CMD_NEW_SERVICE) {
+      removed = 0;
+      kernel.execute(C.IPVS_CMD_NEW_SERVICE, {
+        service: {
+          family: 2,
+          protocol: 6,
+          address: '0a000001'.padEnd(32, '0'),
+          port: 80,
+          scheduler: 'rr',
+          flags: { flags: 0, mask: 0 },
+          timeout: 0,
+          netmask: 'ffffffff',
+        },
+      });
+    }
+  };
+  expect(ipvs.sync.apply(operations, { rollback: true, onError: 'collect' })).toMatchObject({
+    rolledBack: false,
+    outcome: 'unknown',
+  });
+});
+
+test('lost answers lead to a known state', () => {
+  const { ipvs, kernel, wire } = open();
+  ipvs.sync.apply([
+    { op: 'addService', service: web },
+    { op: 'addDestination', key, destination: server(1, 7) },
+  ]);
+  const operations: IpvsOperation[] = [];
+  for (let n = 0; n < 150; n++) operations.push({ op: 'addService', service: service(n) });
+  operations.push({ op: 'addDestination', key, destination: server(1) });
+  operations.push({ op: 'removeDestination', key, destinationKey: server(9) });
+  operations.push({ op: 'addDestination', key: { ...key, port: 81 }, destination: { ...server(1), port: 81 } });
+  for (let n = 0; n < 150; n++) operations.push({ op: 'addService', service: { ...service(n), scheduler: 'rr' } });
+  kernel.answersKept = 2;
+  const result = ipvs.sync.apply(operations, { onError: 'collect' });
+  kernel.answersKept = Number.POSITIVE_INFINITY;
+  expect(wire.waiting).toBe(0);
+  expect(result.outcome).toBe('partial');
+  expect(result.failures.slice(0, 3).map(({ index, code }) => [index, code])).toEqual([
+    [150, 'EEXIST'],
+    [151, 'ENOENT'],
+    [152, 'ESRCH'],
+  ]);
+  // None of the 150 that are there already with another scheduler was taken for applied.
+  expect(result.failures).toHaveLength(153);
+  expect(result.applied).toHaveLength(150);
+  expect(kernel.services.size).toBe(151);
+});
+
+test('lost answers: removals, replacements, edits and what is overtaken', () => {
+  const { ipvs, kernel } = open();
+  ipvs.sync.batch(b => b.addService(web).addDestination(key, server(1)).addDestination(key, server(2)));
+  ipvs.sync.addService(service(5));
+  kernel.answersKept = 0;
+  const { sync } = ipvs;
+  const apply = (operations: IpvsOperation[]) => {
+    // Reading must work again, as it does when the receive buffer was read empty.
+    const { answer } = kernel;
+    kernel.answer = function* (datagram) {
+      kernel.answersKept = datagram.length > 400 ? 0 : Number.POSITIVE_INFINITY;
+      yield* answer.call(kernel, datagram);
+    };
+    return sync.apply(operations, { onError: 'collect' });
+  };
+  const result = apply([
+    { op: 'setService', service: { ...web, scheduler: 'rr' } },
+    { op: 'setDestination', key, destination: server(1, 9) },
+    { op: 'editDestination', key, destinationKey: server(2), patch: { weight: 3 } },
+    { op: 'addService', service: service(6) },
+    { op: 'removeService', key: service(6) },
+    { op: 'removeService', key: service(5) },
+    { op: 'removeService', key: service(7) },
+    { op: 'zero', key: service(7) },
+    { op: 'setTimeouts', timeouts: { udpSeconds: 4 } },
+    { op: 'removeDestination', key, destinationKey: server(8) },
+    { op: 'addDestination', key, destination: server(3) },
+  ]);
+  expect(result.failures.map(({ index, code }) => [index, code])).toEqual([[7, 'ESRCH']]);
+  expect(
+    sync
+      .destinations(key)
+      .map(({ address, weight }) => [address, weight])
+      .sort(),
+  ).toEqual([
+    ['10.1.0.1', 9],
+    ['10.1.0.2', 3],
+    ['10.1.0.3', 1],
+  ]);
+});
+
+test('an edit begins again when somebody else comes in between', () => {
+  const { ipvs, kernel } = open();
+  ipvs.sync.batch(b => b.addService(web).addDestination(key, server(1)));
+  let meddled = 0;
+  kernel.before = (command, value) => {
+    // After it was read and before it is written, another program sets the upper threshold.
+    if (command !== C.IPVS_CMD_SET_DEST || meddled++ > 0) return;
+    kernel.before = undefined;
+    kernel.execute(C.IPVS_CMD_SET_DEST, {
+      ...value,
+      destination: { ...value.destination!, weight: 1, upperThreshold: 50, lowerThreshold: 5 },
+    });
+  };
+  ipvs.sync.editDestination(key, server(1), { weight: 4 });
+  expect(ipvs.sync.destinations(key)[0]).toMatchObject({ weight: 4 });
+});
+
+test('an edit that others undo again and again is given up', () => {
+  const { ipvs, kernel } = open();
+  ipvs.sync.batch(b => b.addService(web).addDestination(key, server(1)));
+  kernel.before = command => {
+    if (command !== C.IPVS_CMD_GET_DEST && command !== C.IPVS_CMD_GET_SERVICE) return;
+    for (const kept of kernel.services.values()) {
+      kept.service.scheduler = 'wlc';
+      for (const each of kept.destinations.values()) each.weight = 1;
+    }
+  };
+  expect(() => ipvs.sync.editDestination(key, server(1), { weight: 4 })).toThrow('ERR_DUMP_INTERRUPTED');
+  expect(() => ipvs.sync.editService(key, { scheduler: 'rr' })).toThrow('ERR_DUMP_INTERRUPTED');
+  const result = ipvs.sync.batch(b => b.editService(key, { scheduler: 'rr' }), { onError: 'collect' });
+  expect(result).toMatchObject({ outcome: 'none', failures: [{ index: 0, code: 'EAGAIN' }] });
+});
+
+const gue = { address: '10.1.0.5', port: 80, forward: 'tunnel', tunnel: { type: 'gue', port: 6080 } } as const;
+
+test('a kernel that ignores tunnels is noticed, and its plain tunnel removed', () => {
+  const { ipvs, kernel, wire } = open();
+  release.text = '4.19.0-27-amd64';
+  kernel.ignoresTunnels = true;
+  ipvs.sync.addService(web);
+  expect(() => ipvs.sync.addDestination(key, gue)).toThrow(UnsupportedError);
+  expect(ipvs.sync.destinations(key)).toEqual([]);
+  ipvs.sync.addDestination(key, { ...gue, tunnel: { type: 'ipip' } });
+  expect(() => ipvs.sync.setDestination(key, gue)).toThrow('Linux 5.2');
+  expect(() => ipvs.sync.editDestination(key, gue, { tunnel: { type: 'gre' } })).toThrow('Linux 5.3');
+  const result = ipvs.sync.apply([{ op: 'setDestination', key, destination: gue }], { onError: 'collect' });
+  expect(result.failures).toMatchObject([{ index: 0, code: 'EOPNOTSUPP', cause: expect.any(UnsupportedError) }]);
+  kernel.ignoresTunnels = false;
+  ipvs.sync.setDestination(key, gue);
+  expect(ipvs.sync.apply([{ op: 'setDestination', key, destination: gue }]).outcome).toBe('all');
+  // A newer kernel is not asked.
+  release.text = '5.3.0';
+  const sent = wire.sent.length;
+  ipvs.sync.setDestination(key, gue);
+  expect(wire.sent.length).toBe(sent + 1);
+});
+
+test('reading is done with the edits of many services at once', () => {
+  const { ipvs, wire } = open();
+  ipvs.sync.batch(b => {
+    for (let n = 0; n < 40; n++)
+      b.addService(service(n)).addDestination(service(n), server(1)).addDestination(service(n), server(2));
+  });
+  const sent = wire.sent.length;
+  ipvs.sync.batch(b => {
+    for (let n = 0; n < 40; n++) for (const last of [1, 2]) b.editDestination(service(n), server(last), { weight: 0 });
+  });
+  // Twice a dump of the services and one of each one's servers, and one send.
+  expect(wire.sent.length - sent).toBe(2 * 41 + 1);
+});
+
+test('a signal stops a batch before it is sent, not after', async () => {
+  const { ipvs, kernel } = open();
+  const aborted = AbortSignal.abort(new Error('no more'));
+  await expect(ipvs.apply([{ op: 'addService', service: web }], { signal: aborted })).rejects.toThrow('no more');
+  expect(kernel.services.size).toBe(0);
+  const controller = new AbortController();
+  const operations: IpvsOperation[] = [];
+  for (let n = 0; n < 2000; n++) operations.push({ op: 'addService', service: service(n) });
+  operations.push({ op: 'editService', key: service(1), patch: { scheduler: 'rr' } });
+  const running = ipvs.apply(operations, { signal: controller.signal });
+  controller.abort();
+  expect(await running).toMatchObject({ outcome: 'all' });
+});
+
+test('a refusal of all is a NetlinkError each, not one of the call', () => {
+  const { kernel } = open();
+  kernel.netlinkDenied = true;
+  kernel.sockoptDenied = true;
+  const ipvs = new Ipvs(new Exchange(new IpvsKernelWire(kernel, 'netlink'), 'ipvs'));
+  const error = failed(() => ipvs.sync.batch(b => b.addService(web).addDestination(key, server(1))));
+  expect(error.failures).toHaveLength(2);
+  expect(error.failures[0]).toBeInstanceOf(NetlinkError);
+  expect(error).toMatchObject({ outcome: 'none', failures: [{ code: 'EPERM' }, { code: 'EPERM' }] });
+});

@@ -1,0 +1,133 @@
+import type { SyncDaemon } from 'netsteer/ipvs';
+import { describe, expect, it } from 'vitest';
+import { NO_CONTEXT, toHex, Writer } from '../../src/codec/index.ts';
+import { commandTable, type WireCommand } from '../../src/ipvs/attributes.ts';
+import { startSync, stopSync, syncDaemons } from '../../src/ipvs/daemon.ts';
+import type { Carrier, IpvsCommand } from '../../src/ipvs/netlink.ts';
+import { runNow } from '../../src/transport/operation.ts';
+
+/** A carrier that keeps what it is asked, and answers dumps with `answers`. */
+function recorder(answers: WireCommand[] = []): { carrier: Carrier; asked: IpvsCommand[] } {
+  const asked: IpvsCommand[] = [];
+  const carrier = {
+    // biome-ignore lint/correctness/useYield: it answers at once
+    *request(command: IpvsCommand) {
+      asked.push(command);
+    },
+    *dump<R>(command: IpvsCommand, read: (value: WireCommand) => R | undefined) {
+      asked.push(command);
+      return answers.flatMap(answer => read(answer) ?? []);
+    },
+  } as Partial<Carrier> as Carrier;
+  return { carrier, asked };
+}
+
+const hex = (value: WireCommand) => {
+  const writer = new Writer();
+  commandTable.write(writer, value, NO_CONTEXT);
+  return toHex(writer.copy());
+};
+
+const minimal: SyncDaemon = { state: 'backup', interface: 'eth0', syncId: 0 };
+
+describe('the sync daemon', () => {
+  it('is started with what ipvsadm sends', () => {
+    const { carrier, asked } = recorder();
+    const daemon: SyncDaemon = {
+      state: 'master',
+      interface: 'dummy0',
+      syncId: 9,
+      maxLength: 1400,
+      group: '224.0.0.99',
+      port: 9000,
+      ttl: 4,
+    };
+    runNow(startSync(carrier, daemon));
+    expect(asked[0]).toMatchObject({ syscall: 'IPVS_CMD_NEW_DAEMON', command: 9, subject: daemon });
+    // The port is in host order, as the length is, unlike every other port of IPVS.
+    expect(hex(asked[0]!.value)).toBe(
+      [
+        '40000380',
+        '0800010001000000',
+        '0b00020064756d6d79300000',
+        '0800030009000000',
+        '0600040078050000',
+        '08000500e0000063',
+        '0600070028230000',
+        '0500080004000000',
+      ].join(''),
+    );
+  });
+
+  it('takes an IPv6 group, and sends no more than it is told', () => {
+    const { carrier, asked } = recorder();
+    runNow(startSync(carrier, { ...minimal, group: 'ff02::81' }));
+    expect(asked[0]!.value.daemon).toEqual({
+      state: 2,
+      interface: 'eth0',
+      syncId: 0,
+      group6: 'ff020000000000000000000000000081',
+    });
+  });
+
+  it('is stopped by its state', () => {
+    const { carrier, asked } = recorder();
+    runNow(stopSync(carrier, 'backup'));
+    expect(asked[0]).toMatchObject({ command: 10, value: { daemon: { state: 2 } } });
+    expect(() => runNow(stopSync(carrier, 'both' as 'backup'))).toThrow('state: expected one of master, backup');
+  });
+
+  it('is listed, also as kernels before 4.3 list it', () => {
+    const { carrier } = recorder([
+      {
+        daemon: {
+          state: 1,
+          interface: 'eth0',
+          syncId: 9,
+          maxLength: 1472,
+          group: 'e0000051',
+          port: 8848,
+          ttl: 1,
+        },
+      },
+      { daemon: { state: 2, interface: 'eth1', syncId: 300 } },
+      {},
+    ]);
+    expect(runNow(syncDaemons(carrier))).toEqual([
+      { state: 'master', interface: 'eth0', syncId: 9, maxLength: 1472, group: '224.0.0.81', port: 8848, ttl: 1 },
+      { state: 'backup', interface: 'eth1', syncId: 300 },
+    ]);
+  });
+
+  it.each<[Partial<Record<keyof SyncDaemon, unknown>>, string]>([
+    [{ state: 'both' }, 'state'],
+    [{ interface: '' }, 'interface'],
+    [{ interface: 'a-name-of-sixteen' }, 'interface'],
+    [{ syncId: 256 }, 'syncId'],
+    [{ syncId: undefined }, 'syncId'],
+    [{ maxLength: 0 }, 'maxLength'],
+    [{ maxLength: 65508 }, 'maxLength'],
+    [{ group: '10.0.0.1' }, 'group'],
+    [{ group: 'fe80::1' }, 'group'],
+    [{ group: 'everyone' }, 'group'],
+    [{ port: 0 }, 'port'],
+    [{ ttl: 256 }, 'ttl'],
+  ])('refuses %j before the kernel sees it', (patch, attribute) => {
+    const { carrier, asked } = recorder();
+    expect(() => runNow(startSync(carrier, { ...minimal, ...patch } as SyncDaemon))).toThrow(
+      expect.objectContaining({ attribute }),
+    );
+    expect(asked).toEqual([]);
+  });
+
+  it('knows what the errors mean', () => {
+    const { carrier, asked } = recorder();
+    runNow(startSync(carrier, minimal));
+    const [start] = asked;
+    expect(start!.hint?.('ENODEV', [])).toContain('no such device');
+    expect(start!.blame?.('ENODEV')).toEqual(['interface']);
+    expect(start!.hint?.('EEXIST', [])).toContain('stopSync');
+    runNow(stopSync(carrier, 'master'));
+    expect(asked[1]!.hint?.('ESRCH', [])).toContain('no master daemon');
+  });
+});

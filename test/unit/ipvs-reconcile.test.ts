@@ -1,0 +1,222 @@
+import fc from 'fast-check';
+import { expect, test, vi } from 'vitest';
+import { BatchError } from '../../src/errors.ts';
+import * as C from '../../src/ipvs/constants.ts';
+import { Ipvs, type ReconcileProgress, type VirtualServer } from '../../src/ipvs/index.ts';
+import { Exchange } from '../../src/transport/index.ts';
+import { virtualServers } from '../support/ipvs-arbitrary.ts';
+import { IpvsKernel, IpvsKernelWire } from '../support/ipvs-kernel.ts';
+
+function open() {
+  const kernel = new IpvsKernel();
+  const wire = new IpvsKernelWire(kernel);
+  return { kernel, wire, ipvs: new Ipvs(new Exchange(wire, 'ipvs')) };
+}
+
+const key = { protocol: 'tcp', address: '10.0.0.1', port: 80 } as const;
+const server = (last: number, weight = 1) =>
+  ({ address: `10.1.0.${last}`, port: 80, forward: 'direct', weight }) as const;
+const web = (...servers: number[]): VirtualServer => ({
+  ...key,
+  scheduler: 'wlc',
+  destinations: servers.map(last => server(last)),
+});
+
+/** The server as the kernel has it, to give it connections. */
+function find(kernel: IpvsKernel, last: number) {
+  const [kept] = kernel.services.values();
+  const found = [...(kept?.destinations.values() ?? [])].find(each => each.address.startsWith(`0a01000${last}`));
+  if (found === undefined) throw new Error(`no server ${last}`);
+  return found;
+}
+
+test('any set becomes any other, and a second time nothing is done', async () => {
+  await fc.assert(
+    fc.asyncProperty(virtualServers, virtualServers, fc.boolean(), async (before, desired, drain) => {
+      const { ipvs } = open();
+      ipvs.sync.reconcile(before);
+      const options = { prune: true, ...(drain && { drain: { timeoutMs: 0 } }) };
+      await ipvs.reconcile(desired, options);
+      expect(ipvs.sync.plan(desired, { prune: true })).toEqual([]);
+      expect(await ipvs.reconcile(desired, options)).toEqual({ operations: [], drained: [] });
+    }),
+  );
+}, 60_000);
+
+test('a removed server is drained: weight 0, watched until its connections end, removed', async () => {
+  const { ipvs, kernel } = open();
+  ipvs.sync.reconcile([web(1, 2, 3)]);
+  Object.assign(find(kernel, 2), { activeConnections: 3, inactiveConnections: 1 });
+  const progress: ReconcileProgress[] = [];
+  const running = ipvs.reconcile([web(1, 4)], {
+    drain: { timeoutMs: 60_000, pollMs: 10 },
+    onProgress: each => progress.push(each),
+  });
+  await vi.waitFor(() => expect(progress.filter(({ phase }) => phase === 'draining').length).toBeGreaterThan(2));
+  // Without connections there is nothing to wait for.
+  expect(ipvs.sync.destinations(key).map(({ address, weight }) => [address, weight])).toEqual([
+    ['10.1.0.4', 1],
+    ['10.1.0.2', 0],
+    ['10.1.0.1', 1],
+  ]);
+  // Meanwhile other operations of the same handle go on.
+  await ipvs.editDestination(key, server(1), { weight: 9 });
+  Object.assign(find(kernel, 2), { activeConnections: 0, inactiveConnections: 0 });
+  const { drained, operations } = await running;
+  expect(drained.map(({ destinationKey, connections }) => [destinationKey.address, connections]).sort()).toEqual([
+    ['10.1.0.2', 0],
+    ['10.1.0.3', 0],
+  ]);
+  expect(operations.map(({ op }) => op)).toEqual([
+    'addDestination',
+    'editDestination',
+    'editDestination',
+    'removeDestination',
+    'removeDestination',
+  ]);
+  expect(progress[0]).toEqual({ phase: 'planned', operations: 3, draining: 0, connections: 0 });
+  expect(progress).toContainEqual({ phase: 'draining', operations: 3, draining: 1, connections: 4 });
+  expect(progress.at(-1)).toEqual({ phase: 'done', operations: 3, draining: 0, connections: 0 });
+  expect(ipvs.sync.destinations(key)).toHaveLength(2);
+});
+
+test('when the time is over the server is removed with its connections', () => {
+  const { ipvs, kernel } = open();
+  ipvs.sync.reconcile([web(1, 2)]);
+  find(kernel, 2).activeConnections = 5;
+  const started = performance.now();
+  const { drained } = ipvs.sync.reconcile([web(1)], { drain: { timeoutMs: 60, pollMs: 20 } });
+  expect(performance.now() - started).toBeGreaterThan(55);
+  expect(drained).toEqual([{ key, destinationKey: { address: '10.1.0.2', port: 80 }, connections: 5 }]);
+  expect(ipvs.sync.destinations(key)).toHaveLength(1);
+});
+
+test('a pruned service loses its servers first', async () => {
+  const { ipvs, kernel } = open();
+  ipvs.sync.reconcile([web(1, 2)]);
+  find(kernel, 1).inactiveConnections = 2;
+  const { drained, operations } = await ipvs.reconcile([], { prune: true, drain: { timeoutMs: 30, pollMs: 10 } });
+  expect(drained.map(({ connections }) => connections).sort()).toEqual([0, 2]);
+  expect(operations.at(-1)).toMatchObject({ op: 'removeService' });
+  expect(kernel.services.size).toBe(0);
+});
+
+test('a server that somebody takes into service again is left alone', async () => {
+  const { ipvs, kernel } = open();
+  ipvs.sync.reconcile([web(1, 2)]);
+  find(kernel, 2).activeConnections = 5;
+  const { drained } = await ipvs.reconcile([web(1)], {
+    drain: { timeoutMs: 60_000, pollMs: 10 },
+    onProgress: ({ phase }) => {
+      if (phase === 'draining') find(kernel, 2).weight = 7;
+    },
+  });
+  expect(drained).toEqual([]);
+  expect(ipvs.sync.destinations(key)).toHaveLength(2);
+});
+
+test('an abort leaves what drains at weight 0', async () => {
+  const { ipvs, kernel } = open();
+  ipvs.sync.reconcile([web(1, 2)]);
+  find(kernel, 2).activeConnections = 5;
+  const controller = new AbortController();
+  const running = ipvs.reconcile([web(1)], {
+    drain: { timeoutMs: 60_000, pollMs: 60_000 },
+    signal: controller.signal,
+    onProgress: ({ phase }) => {
+      if (phase === 'draining') setTimeout(() => controller.abort(new Error('stop')), 10);
+    },
+  });
+  await expect(running).rejects.toThrow('stop');
+  expect(find(kernel, 2).weight).toBe(0);
+  await expect(ipvs.reconcile([], { signal: AbortSignal.abort(new Error('never')) })).rejects.toThrow('never');
+});
+
+test('a handle that is closed ends the draining', async () => {
+  const { ipvs, kernel } = open();
+  ipvs.sync.reconcile([web(1, 2)]);
+  find(kernel, 2).activeConnections = 5;
+  const running = ipvs.reconcile([web(1)], {
+    drain: { timeoutMs: 60_000, pollMs: 20 },
+    onProgress: ({ phase }) => {
+      if (phase === 'draining') ipvs.close();
+    },
+  });
+  await expect(running).rejects.toThrow('ERR_CLOSED');
+});
+
+test('plans again where others come in between, and gives up on what is refused', async () => {
+  const { ipvs, kernel } = open();
+  let meddled = 0;
+  kernel.before = (command, value) => {
+    if (command !== C.IPVS_CMD_NEW_SERVICE || meddled++ > 0) return;
+    kernel.before = undefined;
+    kernel.execute(C.IPVS_CMD_NEW_SERVICE, { service: { ...value.service!, scheduler: 'rr' } });
+  };
+  const { operations } = await ipvs.reconcile([web(1, 2)]);
+  expect(operations.map(({ op }) => op)).toContain('setService');
+  expect(ipvs.sync.service(key).scheduler).toBe('wlc');
+  const multicast = { ...web(1), destinations: [{ ...server(1), address: '224.0.0.1' }] };
+  const error = await ipvs.reconcile([multicast]).catch(each => each);
+  expect(error).toBeInstanceOf(BatchError);
+  expect(error).toMatchObject({ failures: [{ code: 'EINVAL', attribute: 'address' }], outcome: 'partial' });
+});
+
+test('a snapshot that others disturb is taken again, and says so when they never stop', () => {
+  const { ipvs, kernel } = open();
+  ipvs.sync.reconcile([web(1, 2)]);
+  let changes = 2;
+  kernel.before = command => {
+    if (command !== C.IPVS_CMD_GET_SERVICE || changes-- <= 0) return;
+    find(kernel, 1).weight = 100 + changes;
+  };
+  expect(ipvs.sync.snapshot()).toMatchObject({ stable: true, servers: [{ destinations: [{}, { weight: 100 }] }] });
+  changes = Number.POSITIVE_INFINITY;
+  let weight = 0;
+  kernel.before = () => {
+    find(kernel, 1).weight = ++weight;
+  };
+  expect(ipvs.sync.snapshot().stable).toBe(false);
+});
+
+test('entries that a dump repeats are there once', () => {
+  const { ipvs, kernel } = open();
+  ipvs.sync.reconcile([web(1, 2), { ...web(1), port: 81, destinations: [] }]);
+  const { listed } = kernel;
+  kernel.listed = (command, value) => {
+    const all = listed.call(kernel, command, value);
+    return [...all, ...all.slice(0, 1)];
+  };
+  const { servers } = ipvs.sync.snapshot();
+  expect(servers).toHaveLength(2);
+  expect(servers[0]?.destinations).toHaveLength(2);
+  expect(ipvs.sync.services()).toHaveLength(2);
+  expect(ipvs.sync.destinations(key)).toHaveLength(2);
+});
+
+test('the socket options are the witness of IPv4, dumps of all else', () => {
+  const { ipvs, wire, kernel } = open();
+  ipvs.sync.reconcile([web(1), { ...web(2), port: 81, destinations: [{ ...server(2), port: 81 }] }]);
+  let sent = wire.sent.length;
+  expect(ipvs.sync.snapshot().stable).toBe(true);
+  expect(wire.sent.length - sent).toBe(4);
+  ipvs.sync.addService({ protocol: 'tcp', address: '2001:db8::1', port: 80, scheduler: 'rr' });
+  sent = wire.sent.length;
+  expect(ipvs.sync.snapshot().stable).toBe(true);
+  expect(wire.sent.length - sent).toBe(8);
+  kernel.sockoptDenied = true;
+  ipvs.sync.removeService({ protocol: 'tcp', address: '2001:db8::1', port: 80 });
+  sent = wire.sent.length;
+  expect(ipvs.sync.snapshot().stable).toBe(true);
+  expect(wire.sent.length - sent).toBe(6);
+});
+
+test('bad options are refused', async () => {
+  const { sync } = open().ipvs;
+  expect(() => sync.reconcile([], { drain: { timeoutMs: -1 } })).toThrow('options.drain.timeoutMs');
+  expect(() => sync.reconcile([], { drain: { timeoutMs: 1, pollMs: 1 } })).toThrow('options.drain.pollMs');
+  expect(() => sync.reconcile([], { onProgress: 1 as never })).toThrow('options.onProgress');
+  expect(() => sync.reconcile([], { purge: true } as never)).toThrow('options.purge');
+  expect(() => sync.snapshot({ deep: true } as never)).toThrow('options.deep');
+  await expect(open().ipvs.reconcile(7 as never)).rejects.toThrow('desired');
+});
