@@ -21,6 +21,7 @@ import {
 import { destinationId, destinationSettings, serviceId, serviceSettings } from './ipvs-wire.ts';
 import { type Carrier, type IpvsCommand, keyCommand } from './netlink.ts';
 import type { IpvsOperation, Prepared } from './operation.ts';
+import { readKey } from './service.ts';
 import { readDestinations, readServers } from './snapshot.ts';
 
 /** What the kernel has of the services that were asked about. */
@@ -42,11 +43,13 @@ export class Run {
   readonly #carrier: Carrier;
   readonly #prepared: readonly Prepared[];
   readonly #targets = new Map<number, Target>();
+  readonly #hasEdits: boolean;
   #sent = false;
 
   constructor(carrier: Carrier, prepared: readonly Prepared[]) {
     this.#carrier = carrier;
     this.#prepared = prepared;
+    this.#hasEdits = prepared.some(({ operation }) => isEdit(operation));
   }
 
   *all(): Operation<void> {
@@ -67,8 +70,12 @@ export class Run {
     const touched = new Set<string>();
     for (let index = first; index < this.#prepared.length; index++) {
       const { operation } = this.#prepared[index]!;
-      if (isEdit(operation) && coversOf(this.#prepared[index]!).some(each => touched.has(each))) break;
       part.push(index);
+      if (!this.#hasEdits) continue;
+      if (isEdit(operation) && coversOf(this.#prepared[index]!).some(each => touched.has(each))) {
+        part.pop();
+        break;
+      }
       for (const each of touchedBy(this.#prepared[index]!)) touched.add(each);
     }
     return part;
@@ -164,7 +171,8 @@ export class Run {
       for (const command of this.#commandsOf(index)) errors.push(yield* refusalOf(this.#carrier.request(command)));
       this.#settle(index, errors[0], errors[1]);
     }
-    for (const index of indexes) if (!this.failures.some(each => each.index === index)) this.applied.add(index);
+    const failed = new Set(this.failures.map(({ index }) => index));
+    for (const index of indexes) if (!failed.has(index)) this.applied.add(index);
   }
 
   /** Those whose object no later one of them changes. */
@@ -209,6 +217,7 @@ export class Run {
 
   /** Looks whether edits are what there is now, and whether an old kernel has left out a tunnel's type. */
   *#verify(indexes: readonly number[]): Operation<void> {
+    if (!indexes.some(index => this.#isDoubtful(index))) return;
     const doubtful = this.#last(indexes).filter(index => this.applied.has(index) && this.#isDoubtful(index));
     if (doubtful.length === 0) return;
     const state = yield* this.#read(doubtful);
@@ -290,7 +299,7 @@ function missingService(subject: Parameters<typeof keyCommand>[1]): NetlinkError
 
 function* findService(carrier: Carrier, key: WireService): Operation<WireService | undefined> {
   try {
-    return yield* carrier.get({ ...keyCommand('GET', key as never, key) }, ({ service }) => service);
+    return yield* carrier.get(keyCommand('GET', readKey(key), key), ({ service }) => service);
   } catch (error) {
     if (isNotFound(error)) return undefined;
     throw error;

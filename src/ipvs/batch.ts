@@ -86,7 +86,8 @@ function* undo(carrier: Carrier, { touches, servers, timeouts }: Memory): Operat
   const now = yield* readServers(carrier, service => touches(serviceId(service)));
   const before = servers.map(({ service, destinations }) => ({
     service: settable(service),
-    destinations: destinations.map(settableDestination),
+    // The kernel lists the newest first: added in the reverse of that they stand as they stood.
+    destinations: destinations.map(settableDestination).reverse(),
   }));
   const commands = changesBetween(now, before, { prune: true }).map(toCommand);
   if (timeouts !== undefined) {

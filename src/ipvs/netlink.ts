@@ -66,27 +66,20 @@ function generalHint(code: string): string | undefined {
   return code === 'EPERM' ? NOT_PERMITTED : undefined;
 }
 
-export type ServiceVerb = 'NEW' | 'SET' | 'DEL' | 'GET';
-export type DestinationVerb = 'NEW' | 'SET' | 'DEL' | 'GET';
-
 /** A request that carries a whole service. */
 export function serviceCommand(
   verb: 'NEW' | 'SET',
   service: Service,
   wire: WireCommand = { service: writeService(service) },
 ): IpvsCommand {
-  return {
-    ...SERVICE_VERBS[verb],
-    subject: service,
-    value: wire,
-    hint: serviceHint(service),
-    blame: serviceBlame(service),
-  };
+  const { syscall, command } = SERVICE_VERBS[verb];
+  return { syscall, command, subject: service, value: wire, hint: serviceHint(service), blame: serviceBlame(service) };
 }
 
 /** A request about a service that its key identifies. */
 export function keyCommand(verb: 'DEL' | 'GET', key: ServiceKey, service = writeKey(key)): IpvsCommand {
-  return { ...SERVICE_VERBS[verb], subject: key, value: { service }, hint: generalHint };
+  const { syscall, command } = SERVICE_VERBS[verb];
+  return { syscall, command, subject: key, value: { service }, hint: generalHint };
 }
 
 const SERVICE_VERBS = {
@@ -145,7 +138,9 @@ export function destinationRequest(
   subject: DestinationKey,
   value: WireCommand,
 ): IpvsCommand {
-  return { ...DESTINATION_VERBS[verb], subject, value, hint: destinationHint, blame: destinationBlame };
+  // Written out: a batch makes thousands, and spreading the verb costs more than all the rest.
+  const { syscall, command } = DESTINATION_VERBS[verb];
+  return { syscall, command, subject, value, hint: destinationHint, blame: destinationBlame };
 }
 
 /** A request that carries a whole destination. */

@@ -24,35 +24,54 @@ export type IpvsOperation =
   | { op: 'setTimeouts'; timeouts: Partial<Timeouts> };
 
 const PARAMETERS: Readonly<Record<IpvsOperation['op'], readonly string[]>> = {
-  addService: ['service'],
-  setService: ['service'],
-  editService: ['key', 'patch'],
-  removeService: ['key'],
-  addDestination: ['key', 'destination'],
-  setDestination: ['key', 'destination'],
-  editDestination: ['key', 'destinationKey', 'patch'],
-  removeDestination: ['key', 'destinationKey'],
-  zero: ['key'],
-  flush: [],
-  setTimeouts: ['timeouts'],
+  addService: ['op', 'service'],
+  setService: ['op', 'service'],
+  editService: ['op', 'key', 'patch'],
+  removeService: ['op', 'key'],
+  addDestination: ['op', 'key', 'destination'],
+  setDestination: ['op', 'key', 'destination'],
+  editDestination: ['op', 'key', 'destinationKey', 'patch'],
+  removeDestination: ['op', 'key', 'destinationKey'],
+  zero: ['op', 'key'],
+  flush: ['op'],
+  setTimeouts: ['op', 'timeouts'],
 };
 const KINDS = Object.keys(PARAMETERS) as IpvsOperation['op'][];
 export const SERVICE_PATCH = ['scheduler', 'schedulerFlags', 'persistence', 'onePacket'];
 export const DESTINATION_PATCH = ['forward', 'weight', 'upperThreshold', 'lowerThreshold', 'tunnel'];
 
 /** An operation whose parameters are checked, ready to be sent. */
-export interface Prepared {
+export class Prepared {
   readonly operation: IpvsOperation;
-  /** The service it is about, and the server; undefined where it is about all. */
-  readonly service?: WireService;
-  readonly serviceId?: string;
-  readonly destination?: WireDestination;
-  readonly destinationId?: string;
   /**
    * What is sent for it. Of two, the second counts if the first finds nothing to replace. None for an edit: what it sends depends on
    * what there is.
    */
   readonly commands: readonly IpvsCommand[];
+  /** The service it is about, and the server; undefined where it is about all. */
+  readonly service: WireService | undefined;
+  readonly destination: WireDestination | undefined;
+
+  constructor(
+    operation: IpvsOperation,
+    commands: readonly IpvsCommand[],
+    service?: WireService,
+    destination?: WireDestination,
+  ) {
+    this.operation = operation;
+    this.commands = commands;
+    this.service = service;
+    this.destination = destination;
+  }
+
+  /* Only rarely asked for, so not kept. */
+  get serviceId(): string | undefined {
+    return this.service && serviceId(this.service);
+  }
+  /** A destination that is written always has its family. */
+  get destinationId(): string | undefined {
+    return this.destination && destinationId(this.destination, 0);
+  }
 }
 
 /** Checks operations before anything is sent. Throws TypeErrors and RangeErrors whose paths begin with ['operations', index]. */
@@ -65,15 +84,14 @@ export function prepare(operations: readonly IpvsOperation[]): Prepared[] {
 /** Many operations name one service, as a rule by the same object. */
 class KeyCache {
   #last: unknown;
-  #found: { service: WireService; serviceId: string } | undefined;
+  #service: WireService | undefined;
 
-  get(key: ServiceKey): { service: WireService; serviceId: string } {
-    if (this.#found === undefined || this.#last !== key) {
-      const service = writeKey(key);
-      this.#found = { service, serviceId: serviceId(service) };
+  get(key: ServiceKey): WireService {
+    if (this.#service === undefined || this.#last !== key) {
+      this.#service = writeKey(key);
       this.#last = key;
     }
-    return this.#found;
+    return this.#service;
   }
 }
 
@@ -81,7 +99,7 @@ function prepareOne(operation: IpvsOperation, index: number, keys: KeyCache): Pr
   const path: Path = ['operations', index];
   if (typeof operation !== 'object' || operation === null) throw typeError(path, 'an operation', operation);
   const op = checkOneOf(operation.op, [...path, 'op'], KINDS);
-  checkObject(operation, path, ['op', ...PARAMETERS[op]]);
+  checkObject(operation, path, PARAMETERS[op]);
   // The parameter that is being looked at, for the path of what is thrown.
   let parameter = 'key';
   try {
@@ -92,67 +110,60 @@ function prepareOne(operation: IpvsOperation, index: number, keys: KeyCache): Pr
         const service = writeService(operation.service);
         const commands = [serviceCommand('NEW', operation.service, { service })];
         if (op === 'setService') commands.unshift(serviceCommand('SET', operation.service, { service }));
-        return { operation, service, serviceId: serviceId(service), commands };
+        return new Prepared(operation, commands, service);
       }
       case 'removeService': {
-        const key = keys.get(operation.key);
-        return { operation, ...key, commands: [keyCommand('DEL', operation.key, key.service)] };
+        const service = keys.get(operation.key);
+        return new Prepared(operation, [keyCommand('DEL', operation.key, service)], service);
       }
       case 'editService': {
-        const key = keys.get(operation.key);
+        const service = keys.get(operation.key);
         parameter = 'patch';
         checkObject(operation.patch, [], SERVICE_PATCH);
-        return { operation, ...key, commands: [] };
+        return new Prepared(operation, [], service);
       }
       case 'addDestination':
       case 'setDestination': {
-        const key = keys.get(operation.key);
+        const service = keys.get(operation.key);
         parameter = 'destination';
-        const destination = writeDestination(operation.key, operation.destination, key.service.family);
-        const value = { service: key.service, destination };
+        const destination = writeDestination(operation.key, operation.destination, service.family);
+        const value = { service, destination };
         const commands = [destinationRequest('NEW', operation.destination, value)];
         if (op === 'setDestination') commands.unshift(destinationRequest('SET', operation.destination, value));
-        return { operation, ...key, ...identified(destination), commands };
+        return new Prepared(operation, commands, service, destination);
       }
-      case 'removeDestination':
       case 'editDestination': {
-        const key = keys.get(operation.key);
+        const service = keys.get(operation.key);
         parameter = 'destinationKey';
         const destination = writeDestinationKey(operation.destinationKey);
-        const edited = operation.op === 'editDestination';
-        if (edited) {
-          parameter = 'patch';
-          checkObject(operation.patch, [], DESTINATION_PATCH);
-        }
-        const value = { service: key.service, destination };
-        const commands = edited ? [] : [destinationRequest('DEL', operation.destinationKey, value)];
-        return { operation, ...key, ...identified(destination), commands };
+        parameter = 'patch';
+        checkObject(operation.patch, [], DESTINATION_PATCH);
+        return new Prepared(operation, [], service, destination);
+      }
+      case 'removeDestination': {
+        const service = keys.get(operation.key);
+        parameter = 'destinationKey';
+        const destination = writeDestinationKey(operation.destinationKey);
+        const command = destinationRequest('DEL', operation.destinationKey, { service, destination });
+        return new Prepared(operation, [command], service, destination);
       }
       case 'zero': {
-        if (operation.key === undefined) {
-          return { operation, commands: [describe('IPVS_CMD_ZERO', C.IPVS_CMD_ZERO, undefined, {})] };
-        }
-        const key = keys.get(operation.key);
-        const command = describe('IPVS_CMD_ZERO', C.IPVS_CMD_ZERO, operation.key, { service: key.service });
-        return { operation, ...key, commands: [command] };
+        const service = operation.key && keys.get(operation.key);
+        const value = service === undefined ? {} : { service };
+        return new Prepared(operation, [describe('IPVS_CMD_ZERO', C.IPVS_CMD_ZERO, operation.key, value)], service);
       }
       case 'flush':
-        return { operation, commands: [describe('IPVS_CMD_FLUSH', C.IPVS_CMD_FLUSH, undefined, {})] };
+        return new Prepared(operation, [describe('IPVS_CMD_FLUSH', C.IPVS_CMD_FLUSH, undefined, {})]);
       case 'setTimeouts': {
         parameter = 'timeouts';
         const { timeouts } = operation;
         const command = describe('IPVS_CMD_SET_CONFIG', C.IPVS_CMD_SET_CONFIG, timeouts, writeTimeouts(timeouts));
-        return { operation, commands: [command] };
+        return new Prepared(operation, [command]);
       }
     }
   } catch (error) {
     throw within(error, [...path, parameter]);
   }
-}
-
-/** A destination that is written always has its family. */
-function identified(destination: WireDestination): { destination: WireDestination; destinationId: string } {
-  return { destination, destinationId: destinationId(destination, 0) };
 }
 
 /** Collects operations that are written as calls. */

@@ -225,11 +225,14 @@ function schedulerFlags({ schedulerFlags: given, scheduler }: Service): number {
   return bits;
 }
 
+const WHOLE_IPV6 = HOST_IS_LITTLE_ENDIAN ? '80000000' : '00000080';
+
 /** IPv4 wants the mask's bytes, IPv6 a prefix length as a number in host order; both want one always. */
 function netmaskBytes(netmask: unknown, family: number): string {
   const path = ['persistence', 'netmask'];
   const bits = family === AF_INET6 ? 128 : 32;
   let prefix = bits;
+  if (netmask === undefined) return family === AF_INET6 ? WHOLE_IPV6 : 'ffffffff';
   if (typeof netmask === 'string') {
     const mask = family === AF_INET ? parseIPv4(netmask) : undefined;
     const number = mask === undefined ? 0 : sourceOf(mask).view.getUint32(0);
@@ -237,9 +240,7 @@ function netmaskBytes(netmask: unknown, family: number): string {
     const contiguous = number === (prefix === 32 ? 0xffffffff : ~(0xffffffff >>> prefix) >>> 0);
     if (mask === undefined || number === 0 || !contiguous)
       throw rangeError(path, 'an IPv4 mask such as 255.255.255.0, or a prefix length', netmask);
-  } else if (netmask !== undefined) {
-    prefix = checkInteger(netmask, path, 1, bits);
-  }
+  } else prefix = checkInteger(netmask, path, 1, bits);
   const writer = new Writer(4);
   if (family === AF_INET6) writer.u32(prefix, HOST_IS_LITTLE_ENDIAN);
   else writer.u32(prefix === 32 ? 0xffffffff : ~(0xffffffff >>> prefix) >>> 0, false);

@@ -40,9 +40,6 @@ const NONE: Refusals = { hints: {}, blame: {} };
 const NOT_PERMITTED =
   'this needs CAP_NET_ADMIN in the user namespace that owns the network namespace, and for a device that goes to another one in its owner too';
 
-/** Number 95 is EOPNOTSUPP in the kernel's sources and ENOTSUP in Node. */
-const nameInC = (code: string): string => (code === 'EOPNOTSUPP' ? 'EOPNOTSUPP' : code);
-
 export function request<H, A>({ header, table, partial }: Kind<H, A>, options: Request<H, A>): Call {
   const { type, syscall, flags = 0, subject, value = {}, refusals = NONE, rename = path => path } = options;
   return {
@@ -57,8 +54,8 @@ export function request<H, A>({ header, table, partial }: Kind<H, A>, options: R
     locate(source, start, end, offset) {
       return rename(table.locate(source, start + NLMSG_HDRLEN + header.size, end, offset, NO_CONTEXT));
     },
-    hint: code => refusals.hints[nameInC(code)] ?? (code === 'EPERM' ? NOT_PERMITTED : undefined),
-    blame: code => refusals.blame[nameInC(code)],
+    hint: code => refusals.hints[code] ?? (code === 'EPERM' ? NOT_PERMITTED : undefined),
+    blame: code => refusals.blame[code],
   };
 }
 

@@ -10,7 +10,7 @@ import {
   u16ne,
   type Writer,
 } from '../codec/index.ts';
-import { NetlinkError } from '../errors.ts';
+import { NetlinkError, type Path } from '../errors.ts';
 import { CTRL_ATTR_FAMILY_ID, CTRL_ATTR_FAMILY_NAME, CTRL_CMD_GETFAMILY, GENL_ID_CTRL } from './constants.ts';
 import type { Call, Exchange, PipelineResult } from './exchange.ts';
 import type { Message } from './message.ts';
@@ -37,6 +37,45 @@ export interface Command<T> extends Described {
   readonly command: number;
   readonly flags?: number;
   readonly value: T;
+}
+
+/** A command as the exchange sends it. A class, since a pipeline has thousands: copying each command costs more than encoding it. */
+class FamilyCall<T> implements Call {
+  readonly type: number;
+  readonly locate: Locate;
+  readonly #command: Command<T>;
+  readonly #version: number;
+  readonly #table: AttributeTable<T>;
+
+  constructor(type: number, command: Command<T>, version: number, table: AttributeTable<T>, locate: Locate) {
+    this.type = type;
+    this.locate = locate;
+    this.#command = command;
+    this.#version = version;
+    this.#table = table;
+  }
+
+  get syscall(): string {
+    return this.#command.syscall;
+  }
+  get subject(): unknown {
+    return this.#command.subject;
+  }
+  get flags(): number {
+    return this.#command.flags ?? 0;
+  }
+
+  hint(code: string, path: Path): string | undefined {
+    return this.#command.hint?.(code, path);
+  }
+  blame(code: string): Path | undefined {
+    return this.#command.blame?.(code);
+  }
+
+  write(writer: Writer): void {
+    genlmsghdr.write(writer, { cmd: this.#command.command, version: this.#version });
+    this.#table.write(writer, this.#command.value, NO_CONTEXT);
+  }
 }
 
 /** The requests of one generic-netlink family over an exchange. */
@@ -120,15 +159,7 @@ export class GenericFamily<T> {
   }
 
   #call(id: number, command: Command<T>): Call {
-    return {
-      ...command,
-      type: id,
-      locate: command.locate ?? this.#locate,
-      write: (writer: Writer) => {
-        genlmsghdr.write(writer, { cmd: command.command, version: this.#version });
-        this.#table.write(writer, command.value, NO_CONTEXT);
-      },
-    };
+    return new FamilyCall(id, command, this.#version, this.#table, command.locate ?? this.#locate);
   }
 
   #reader<R>(read: (value: T) => R | undefined): (message: Message) => R | undefined {

@@ -69,7 +69,7 @@ kernelSuite('traffic through IPVS', () => {
     ipip: { type: 'ipip' },
     gue: { type: 'gue', port: GUE_PORT },
     gre: { type: 'gre' },
-    'gre with checksums': { type: 'gre', checksum: 'required' },
+    'gue with checksums': { type: 'gue', port: GUE_PORT, checksum: 'required' },
   };
 
   describe.each<Family>(['ipv4', 'ipv6'])('%s', family => {
@@ -98,6 +98,14 @@ kernelSuite('traffic through IPVS', () => {
       expect(seen.toSorted()).toEqual(['server1', 'server1', 'server2', 'server2']);
     });
 
+    it('reaches both servers through a tunnel: gre with checksums', async () => {
+      await lab.withGreChecksums(family, async () => {
+        balance(web(family), family, { forward: 'tunnel', tunnel: { type: 'gre', checksum: 'required' } });
+        const seen = await visits(family, 4);
+        expect(seen.toSorted()).toEqual(['server1', 'server1', 'server2', 'server2']);
+      });
+    });
+
     it('keeps a client at its server by persistence', async () => {
       const service = web(family, { persistence: { timeoutSeconds: 300 } });
       const servers = balance(service, family, { forward: 'direct' });
@@ -107,7 +115,9 @@ kernelSuite('traffic through IPVS', () => {
       expect(new Set(second).size).toBe(1);
       expect(first[0]).not.toBe(second[0]);
 
-      const templates = (await connectionsOf(lab.director)).filter(({ client }) => client.port === 0);
+      const templates = (await connectionsOf(lab.director)).filter(
+        ({ client, virtual }) => client.port === 0 && virtual.address === VIRTUAL[family],
+      );
       expect(templates.map(({ client }) => client.address).toSorted()).toEqual([
         CLIENT[family].near,
         CLIENT[family].second,

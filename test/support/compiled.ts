@@ -1,9 +1,10 @@
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import fs from 'node:fs';
+import { createRequire } from 'node:module';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import ts from 'typescript';
+import type ts from 'typescript';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 
@@ -32,13 +33,15 @@ export function compiledSources(): string {
 }
 
 function compile(texts: readonly (readonly [file: string, text: string])[], cache: string, target: string): string {
+  // Loaded only here: it takes long where a machine is emulated.
+  const { transpileModule, ScriptTarget, ModuleKind } = createRequire(import.meta.url)('typescript') as typeof ts;
   fs.mkdirSync(cache, { recursive: true });
   const directory = fs.mkdtempSync(path.join(cache, 'new-'));
   for (const [file, text] of texts) {
-    const { outputText } = ts.transpileModule(text, {
+    const { outputText } = transpileModule(text, {
       compilerOptions: {
-        target: ts.ScriptTarget.ES2022,
-        module: ts.ModuleKind.ESNext,
+        target: ScriptTarget.ES2022,
+        module: ModuleKind.ESNext,
         verbatimModuleSyntax: true,
         rewriteRelativeImportExtensions: true,
       },

@@ -140,7 +140,30 @@ export class IpvsLab {
     netns.run(() => {
       execFileSync('ip', ['fou', 'add', 'port', `${GUE_PORT}`, 'gue']);
       execFileSync('ip', ['-6', 'fou', 'add', 'port', `${GUE_PORT}`, 'gue']);
+      // By itself it takes IPv6 out of IPv6 only.
+      execFileSync('ip', ['-6', 'tunnel', 'change', 'ip6tnl0', 'mode', 'any']);
     });
+  }
+
+  /** A GRE device takes packets with checksums or without, never both: while `inside` runs the servers take those with. */
+  async withGreChecksums(family: 'ipv4' | 'ipv6', inside: () => Promise<void>): Promise<void> {
+    const type = family === 'ipv4' ? 'gre' : 'ip6gre';
+    const each = (command: (address: string) => string[]) => {
+      for (const [i, netns] of this.#servers.entries()) {
+        netns.run(() => execFileSync('ip', ['link', ...command(SERVERS[family][i]!)]));
+      }
+    };
+    each(local => ['add', 'checked', 'type', type, 'local', local, 'csum']);
+    try {
+      for (const netns of this.#servers) {
+        using links = Links.open({ netns });
+        links.sync.set('checked', { up: true });
+        netns.sysctl.set('net.ipv4.conf.checked.rp_filter', 0);
+      }
+      await inside();
+    } finally {
+      each(() => ['del', 'checked']);
+    }
   }
 
   /** Sends what is for the virtual addresses to the first or the second director. */
