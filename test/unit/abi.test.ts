@@ -1,5 +1,7 @@
-import { beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test, vi } from 'vitest';
 import { type Comparison, compare, compareAll, exported, NEWER, obstacle, problemsOf } from '../../native/abi.ts';
+
+vi.setConfig({ testTimeout: 60_000 });
 
 const reason = obstacle();
 if (reason !== undefined) console.error(`the ABI is not compared: ${reason}`);

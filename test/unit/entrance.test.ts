@@ -1,9 +1,11 @@
-import { afterEach, describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, test, vi } from 'vitest';
 import { NetNsError } from '../../src/errors.ts';
 import { CLONE_NEWNET, O_CLOEXEC } from '../../src/ffi/constants.ts';
 import type { Ffi } from '../../src/ffi/index.ts';
 import { Entrance } from '../../src/netns/entrance.ts';
 import { runScript } from '../support/compiled.ts';
+
+vi.setConfig({ testTimeout: 60_000 });
 
 const HOME = 'home';
 

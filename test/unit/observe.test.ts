@@ -1,5 +1,5 @@
 import { type TracingChannelSubscribers, tracingChannel } from 'node:diagnostics_channel';
-import { afterEach, describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, test, vi } from 'vitest';
 import { NetlinkError } from '../../src/errors.ts';
 import { type Logger, Observer, REQUEST_CHANNEL, type RequestTrace } from '../../src/observe.ts';
 import { type Call, Exchange, verdictOf } from '../../src/transport/index.ts';
@@ -16,6 +16,8 @@ import {
   received,
   refuse,
 } from '../support/memory-wire.ts';
+
+vi.setConfig({ testTimeout: 60_000 });
 
 const SECRET = 'a prefix that nobody may see';
 const call = (extra: Partial<Call> = {}): Call => ({
