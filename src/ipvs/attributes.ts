@@ -1,5 +1,4 @@
 import {
-  type AttributeTable,
   attribute,
   attributes,
   byteString,
@@ -142,4 +141,3 @@ export type WireService = Infer<typeof serviceTable>;
 export type WireDestination = Infer<typeof destinationTable>;
 export type WireDaemon = Infer<typeof daemonTable>;
 export type WireStats = Infer<typeof stats64> | Infer<typeof stats32>;
-export type CommandTable = AttributeTable<WireCommand>;
