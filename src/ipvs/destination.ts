@@ -3,7 +3,7 @@ import { type Path, rangeError } from '../errors.ts';
 import { AF_INET, AF_INET6 } from '../ffi/constants.ts';
 import type { WireDestination } from './attributes.ts';
 import * as C from './constants.ts';
-import { addressBytes, addressText, type ServiceKey } from './service.ts';
+import { addressBytes, addressText, ipv4Bytes, type ServiceKey } from './service.ts';
 import { readStats, type Stats } from './stats.ts';
 
 const FORWARD = {
@@ -79,8 +79,11 @@ const MAX_THRESHOLD = 0x7fffffff;
 
 export function writeDestinationKey(key: DestinationKey, path: Path = []): WireDestination {
   checkObject(key, path, [...FIELDS, ...READ_FIELDS]);
-  const family = checkAddress(key.address, [...path, 'address']) === 6 ? AF_INET6 : AF_INET;
-  return { address: addressBytes(key.address), port: checkInteger(key.port, [...path, 'port'], 0, 65535), family };
+  const ipv4 = ipv4Bytes(key.address);
+  if (ipv4 === undefined) checkAddress(key.address, [...path, 'address']);
+  const address = ipv4 ?? addressBytes(key.address);
+  const port = checkInteger(key.port, [...path, 'port'], 0, 65535);
+  return { address, port, family: ipv4 === undefined ? AF_INET6 : AF_INET };
 }
 
 /** All attributes of a real server: an update that leaves one out would reset it. */

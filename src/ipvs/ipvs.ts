@@ -269,8 +269,9 @@ type SynchronousIpvs = Synchronous<IpvsOperations> & {
 };
 
 /**
- * The IPVS of one network namespace, over generic netlink. The kernel wants CAP_NET_ADMIN in the initial user namespace for all of it,
- * also for reading (net/netfilter/ipvs/ip_vs_ctl.c); the namespace itself may belong to an unprivileged container.
+ * The IPVS of one network namespace. Over generic netlink the kernel wants CAP_NET_ADMIN in the initial user namespace for all of it, also for
+ * reading (net/netfilter/ipvs/ip_vs_ctl.c), while the network namespace may belong to an unprivileged container; over the socket options it
+ * wants CAP_NET_ADMIN in the user namespace that owns the network namespace.
  */
 export class Ipvs extends twoForms(IpvsOperations) {
   declare readonly sync: SynchronousIpvs;

@@ -14,7 +14,8 @@ export interface PlanOptions {
 export interface ReconcileOptions extends PlanOptions {
   /**
    * Give the connections of removed servers time to end: a server goes to weight 0, and is removed when it has no connections any more, or
-   * `timeoutMs` after that (0 to 2^31-1); looked at every `pollMs` (10 to 2^31-1, default 1000). With the schedulers sh and mh give the service
+   * `timeoutMs` after that (0 to 2^31-1); looked at every `pollMs` (10 to 2^31-1, default 1000). Connections that the kernel counts as inactive
+   * are waited for too, since a half-closed one may still be busy: a TCP connection that has ended is one of them for two more minutes. With the schedulers sh and mh give the service
    * the flag sh-fallback or mh-fallback, or those clients are refused that the scheduler would send to the draining server.
    */
   drain?: { timeoutMs: number; pollMs?: number };

@@ -147,11 +147,12 @@ export function writeKey(key: ServiceKey, path: Path = []): WireService {
     const firewallMark = checkInteger(key.firewallMark, [...path, 'firewallMark'], 1, 0xffffffff);
     return { family: family === 'ipv4' ? AF_INET : AF_INET6, firewallMark };
   }
-  const version = checkAddress(key.address, [...path, 'address']);
+  const address = ipv4Bytes(key.address);
+  if (address === undefined) checkAddress(key.address, [...path, 'address']);
   return {
-    family: version === 4 ? AF_INET : AF_INET6,
+    family: address === undefined ? AF_INET6 : AF_INET,
     protocol: protocolNumber(key.protocol, [...path, 'protocol']),
-    address: addressBytes(key.address),
+    address: address ?? addressBytes(key.address),
     port: checkInteger(key.port, [...path, 'port'], 0, 65535),
   };
 }
@@ -159,6 +160,31 @@ export function writeKey(key: ServiceKey, path: Path = []): WireService {
 function protocolNumber(protocol: unknown, path: Path): number {
   if (typeof protocol === 'number') return checkInteger(protocol, path, 0, 65535);
   return PROTOCOLS[checkOneOf(protocol, path, Object.keys(PROTOCOLS) as (keyof typeof PROTOCOLS)[])];
+}
+
+const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'));
+const REST = '0'.repeat(24);
+
+/** As `addressBytes` of an IPv4 address; undefined for anything else. A batch has thousands, and each typed array costs as much as a message. */
+export function ipv4Bytes(text: string): string | undefined {
+  let hex = '';
+  let value = -1;
+  let count = 0;
+  if (typeof text !== 'string' || text.length > 15) return undefined;
+  for (let i = 0; i <= text.length; i++) {
+    const code = i < text.length ? text.charCodeAt(i) : 0x2e;
+    if (code === 0x2e) {
+      if (value < 0 || ++count > 4) return undefined;
+      hex += HEX[value];
+      value = -1;
+    } else {
+      // What begins with a zero would be octal to some readers.
+      if (code < 0x30 || code > 0x39 || value === 0) return undefined;
+      value = (value < 0 ? 0 : value * 10) + code - 0x30;
+      if (value > 255) return undefined;
+    }
+  }
+  return count === 4 ? hex + REST : undefined;
 }
 
 /** The address as the kernel wants it: sixteen bytes, an IPv4 address in the first four. */

@@ -282,12 +282,21 @@ function explained(name: IpvsSettingName, error: unknown, netns: NetNs): unknown
 }
 
 function whyAbsent(name: IpvsSettingName, netns: NetNs): string {
-  if (netns.run(() => fs.existsSync(pathOf('')))) {
+  if (netns.run(hasSettings)) {
     return definitionOf(name).inUserNamespace === 'absent'
       ? 'its scheduler is not loaded, or a user namespace owns this namespace'
       : 'this kernel is older, or built without it';
   }
-  return NetNs.home().run(() => fs.existsSync(pathOf('')))
+  return NetNs.home().run(hasSettings)
     ? 'before Linux 6.11 the settings are hidden in a namespace that a user namespace owns'
     : 'IPVS is not loaded (modprobe ip_vs), or hidden here';
+}
+
+/** Where the settings are hidden, their directory may be there and empty. Called inside a namespace. */
+function hasSettings(): boolean {
+  try {
+    return fs.readdirSync(pathOf('')).length > 0;
+  } catch {
+    return false;
+  }
 }

@@ -16,8 +16,6 @@ const MODULE_MISSING =
 const INSTEAD = "open with via: 'netlink', as root on the host";
 /** Entries that may have been added between counting them and reading them. */
 const SLACK = 16;
-/** How often to count again while others add faster than that. */
-const ATTEMPTS = 10;
 /** IP_VS_SO_SET_ADD takes these protocols alone (EFAULT), also with a firewall mark, whose services the kernel lists as TCP. */
 const PROTOCOLS: readonly number[] = [6, 17, 132];
 const TCP = 6;
@@ -141,7 +139,8 @@ export class SockoptCarrier implements Carrier {
   /** The IPv4 services, as they were at one moment. */
   services(): CountedService[] {
     const { ip_vs_get_services: header, ip_vs_service_entry: entry } = S;
-    for (let attempt = 0, room = this.#counts().num_services + SLACK; attempt < ATTEMPTS; attempt++, room *= 2) {
+    // A full list may have more behind it: others have added meanwhile.
+    for (let room = this.#counts().num_services + SLACK; ; room *= 2) {
       // The kernel fills what it has and leaves the rest: an entry without a scheduler's name is none ('none' has one).
       const buffer = new Uint8Array(header.size + room * entry.size);
       encode(header, { num_services: room }, buffer);
@@ -154,7 +153,6 @@ export class SockoptCarrier implements Carrier {
       }
       if (list.length < room) return list;
     }
-    return [];
   }
 
   /** The IPv4 servers of a service as they were at one moment; undefined where there is no such service. */

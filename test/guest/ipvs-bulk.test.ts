@@ -133,10 +133,14 @@ kernelSuite('IPVS in bulk', () => {
         operations.push({ op: 'addDestination', key: service(n), destination: server(last) });
       }
     }
-    const started = performance.now();
-    const result = await ipvs.apply(operations);
-    const batch = performance.now() - started;
-    expect(result.outcome).toBe('all');
+    let batch = Number.POSITIVE_INFINITY;
+    for (let round = 0; round < 5; round++) {
+      await ipvs.flush();
+      const started = performance.now();
+      const result = await ipvs.apply(operations);
+      batch = Math.min(batch, performance.now() - started);
+      expect(result.outcome).toBe('all');
+    }
     const lines = saved(netns);
     expect(lines).toHaveLength(2500);
 
@@ -171,35 +175,23 @@ kernelSuite('IPVS in bulk', () => {
 
   it('adds the servers of mh before the scheduler, which is faster', () => {
     const destinations = Array.from({ length: 100 }, (_, i) => server(i + 1));
-    const time = (run: () => void) => {
+    const add = (first: string) => {
       ipvs.sync.flush();
       const started = performance.now();
-      run();
+      ipvs.sync.batch(b => {
+        b.addService({ ...web, scheduler: first });
+        for (const each of destinations) b.addDestination(key, each);
+        if (first !== 'mh') b.setService({ ...web, scheduler: 'mh' });
+      });
       return performance.now() - started;
     };
-    const add = (b: { addDestination: (k: typeof key, d: (typeof destinations)[0]) => unknown }) => {
-      for (const each of destinations) b.addDestination(key, each);
-    };
-    const plain = time(() => {
-      ipvs.sync.batch(b => {
-        add(b.addService({ ...web, scheduler: 'mh' }));
-      });
-    });
-    const viaRr = time(() => {
-      ipvs.sync.batch(b => {
-        add(b.addService({ ...web, scheduler: 'rr' }));
-        b.setService({ ...web, scheduler: 'mh' });
-      });
-    });
-    const viaNone = time(() => {
-      ipvs.sync.batch(b => {
-        add(b.addService({ ...web, scheduler: 'none' }));
-        b.setService({ ...web, scheduler: 'mh' });
-      });
-    });
-    console.log(
-      `100 servers of mh: under mh ${plain.toFixed(1)} ms, under rr ${viaRr.toFixed(1)} ms, under none ${viaNone.toFixed(1)} ms`,
-    );
+    const least: Record<string, number> = { mh: Infinity, rr: Infinity, none: Infinity };
+    for (let round = 0; round < 8; round++) {
+      for (const first of Object.keys(least)) least[first] = Math.min(least[first]!, add(first));
+    }
+    const figures = Object.entries(least).map(([first, ms]) => `under ${first} ${ms.toFixed(1)} ms`);
+    console.log(`100 servers of mh, added ${figures.join(', ')}`);
+    expect(least.none).toBeLessThan(least.mh!);
     ipvs.sync.flush();
     const { operations } = ipvs.sync.reconcile([{ ...web, scheduler: 'mh', destinations }]);
     expect(operations.at(-1)).toMatchObject({ op: 'setService', service: { scheduler: 'mh' } });

@@ -1,7 +1,7 @@
 import type { Destination, Service, Tunnel } from 'netsteer';
 import type { Connection, Ipvs } from 'netsteer/ipvs';
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { CLIENT, GUE_PORT, IpvsLab, PORTS, SERVERS, VIRTUAL } from '../support/ipvs-lab.ts';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { CLIENT, GUE_PORT, IpvsLab, PORTS, SERVERS, virtualAddress } from '../support/ipvs-lab.ts';
 import { kernelSuite } from '../support/where.ts';
 
 type Family = 'ipv4' | 'ipv6';
@@ -24,6 +24,16 @@ async function connectionsOf(ipvs: Ipvs): Promise<Connection[]> {
 
 kernelSuite('traffic through IPVS', () => {
   let lab: IpvsLab;
+  /**
+   * Each test has a virtual address of its own: the kernel remembers connections that have ended, and with them the counts of servers that were
+   * removed, for two minutes.
+   */
+  let host = 0;
+  const virtual = (family: Family) => virtualAddress(family, host);
+
+  beforeEach(() => {
+    host++;
+  });
 
   beforeAll(() => {
     lab = new IpvsLab();
@@ -39,7 +49,7 @@ kernelSuite('traffic through IPVS', () => {
   });
 
   const web = (family: Family, more: Partial<Service> = {}): Service =>
-    ({ protocol: 'tcp', address: VIRTUAL[family], port: PORTS.web, scheduler: 'rr', ...more }) as Service;
+    ({ protocol: 'tcp', address: virtual(family), port: PORTS.web, scheduler: 'rr', ...more }) as Service;
 
   /** Both servers behind a service. */
   function balance(
@@ -57,7 +67,7 @@ kernelSuite('traffic through IPVS', () => {
   }
 
   const visit = (family: Family, from: 'near' | 'second' | 'masqueraded' = 'near') =>
-    lab.agent.visit({ host: VIRTUAL[family], port: PORTS.web, localAddress: CLIENT[family][from] });
+    lab.agent.visit({ host: virtual(family), port: PORTS.web, localAddress: CLIENT[family][from] });
 
   async function visits(family: Family, times: number, from: 'near' | 'second' | 'masqueraded' = 'near') {
     const seen: string[] = [];
@@ -113,10 +123,10 @@ kernelSuite('traffic through IPVS', () => {
       const second = await visits(family, 3, 'second');
       expect(new Set(first).size).toBe(1);
       expect(new Set(second).size).toBe(1);
-      expect(first[0]).not.toBe(second[0]);
+      if (first[0] === second[0]) expect(first[0]).not.toBe(second[0]);
 
       const templates = (await connectionsOf(lab.director)).filter(
-        ({ client, virtual }) => client.port === 0 && virtual.address === VIRTUAL[family],
+        each => each.client.port === 0 && each.virtual.address === virtual(family),
       );
       expect(templates.map(({ client }) => client.address).toSorted()).toEqual([
         CLIENT[family].near,
@@ -129,7 +139,7 @@ kernelSuite('traffic through IPVS', () => {
     it('is listed with what it came from, to and through', async () => {
       balance(web(family), family, { forward: 'direct' });
       const name = await lab.agent.open('listed', {
-        host: VIRTUAL[family],
+        host: virtual(family),
         port: 80,
         localAddress: CLIENT[family].near,
       });
@@ -139,7 +149,7 @@ kernelSuite('traffic through IPVS', () => {
       expect(found).toContainEqual({
         protocol: 'tcp',
         client: { address: CLIENT[family].near, port: expect.any(Number) },
-        virtual: { address: VIRTUAL[family], port: 80 },
+        virtual: { address: virtual(family), port: 80 },
         destination: { address: server, port: 80 },
         state: 'ESTABLISHED',
         expiresSeconds: expect.any(Number),
@@ -158,7 +168,7 @@ kernelSuite('traffic through IPVS', () => {
     const service = web('ipv4');
     const servers = balance(service, 'ipv4', { forward: 'direct' });
     lab.director.sync.editDestination(service, servers[0]!, { upperThreshold: 1 });
-    const to = { host: VIRTUAL.ipv4, port: PORTS.web };
+    const to = { host: virtual('ipv4'), port: PORTS.web };
     const held = [await lab.agent.open('first', to), await lab.agent.open('second', to)];
     expect(held.toSorted()).toEqual(['server1', 'server2']);
     expect(new Set(await visits('ipv4', 4))).toEqual(new Set(['server2']));
@@ -171,7 +181,7 @@ kernelSuite('traffic through IPVS', () => {
   it('goes on at a server that is drained, while new connections go elsewhere', async () => {
     const service = web('ipv4');
     const servers = balance(service, 'ipv4', { forward: 'direct' });
-    const to = { host: VIRTUAL.ipv4, port: PORTS.web };
+    const to = { host: virtual('ipv4'), port: PORTS.web };
     const name = await lab.agent.open('long', to);
     const drained = servers[name === 'server1' ? 0 : 1]!;
     lab.director.sync.editDestination(service, drained, { weight: 0 });
@@ -198,16 +208,16 @@ kernelSuite('traffic through IPVS', () => {
     await lab.director.startSync({ state: 'master', interface: 'eth0', syncId: 7 });
     await lab.backup.startSync({ state: 'backup', interface: 'eth0', syncId: 7 });
     try {
-      const to = { host: VIRTUAL.ipv4, port: PORTS.web };
+      const to = { host: virtual('ipv4'), port: PORTS.web };
       const name = await lab.agent.open('carried', to);
       const synchronised = await until(
         async () => {
           await lab.agent.ask('carried', 'still there?');
           return await connectionsOf(lab.backup);
         },
-        list => list.length > 0,
+        list => list.some(each => each.virtual.address === virtual('ipv4')),
       );
-      expect(synchronised[0]).toMatchObject({ protocol: 'tcp', virtual: { address: VIRTUAL.ipv4, port: 80 } });
+      expect(synchronised[0]).toMatchObject({ protocol: 'tcp', virtual: { address: virtual('ipv4'), port: 80 } });
       // The first director is gone, and forgets.
       lab.routeTo(1);
       lab.director.sync.flush();

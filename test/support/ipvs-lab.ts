@@ -12,7 +12,10 @@ import { Agent, serve } from './ipvs-agent.ts';
  * The router sends what is for the virtual addresses (10.99.0.0/24) to a director. Servers answer the client by the router, past the
  * director; only what is for 10.30.0.0/24 goes back by director1, for masquerading. IPv6 the same, 2001:db8:NN::.
  */
-export const VIRTUAL = { ipv4: '10.99.0.1', ipv6: '2001:db8:99::1' } as const;
+export const virtualAddress = (family: 'ipv4' | 'ipv6', host: number): string =>
+  family === 'ipv4' ? `10.99.0.${host}` : `2001:db8:99::${host}`;
+/** How many of them the directors and servers have. */
+const VIRTUAL_HOSTS = 40;
 export const SERVERS = {
   ipv4: ['10.10.0.11', '10.10.0.12'],
   ipv6: ['2001:db8:10::11', '2001:db8:10::12'],
@@ -83,8 +86,10 @@ export class IpvsLab {
     for (const netns of [...this.#directors, ...this.#servers]) {
       routes(netns, ['0.0.0.0/0', '10.10.0.254'], ['::/0', '2001:db8:10::fe']);
       using links = Links.open({ netns });
-      links.sync.addAddress('lo', `${VIRTUAL.ipv4}/32`);
-      links.sync.addAddress('lo', `${VIRTUAL.ipv6}/128`);
+      for (let host = 1; host <= VIRTUAL_HOSTS; host++) {
+        links.sync.addAddress('lo', `${virtualAddress('ipv4', host)}/32`);
+        links.sync.addAddress('lo', `${virtualAddress('ipv6', host)}/128`);
+      }
     }
     for (const netns of this.#servers) {
       routes(netns, ['10.30.0.0/24', '10.10.0.1'], ['2001:db8:30::/64', '2001:db8:10::1']);
@@ -178,7 +183,7 @@ export class IpvsLab {
 
   async close(): Promise<void> {
     this.agent.stop();
-    await Promise.all(this.#listening.map(server => new Promise(resolve => server.close(resolve))));
+    for (const server of this.#listening) server.close();
     await Promise.all([this.director[Symbol.asyncDispose](), this.backup[Symbol.asyncDispose]()]);
     for (const netns of [this.#switch, this.#router, this.#client, ...this.#directors, ...this.#servers]) netns.close();
   }

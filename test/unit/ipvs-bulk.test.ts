@@ -1,8 +1,10 @@
 import fc from 'fast-check';
 import { afterEach, expect, test, vi } from 'vitest';
+import { parseIPv4, toHex } from '../../src/codec/index.ts';
 import { BatchError, NetlinkError, UnsupportedError } from '../../src/errors.ts';
 import * as C from '../../src/ipvs/constants.ts';
 import { type BatchOptions, Ipvs, type IpvsOperation } from '../../src/ipvs/index.ts';
+import { ipv4Bytes } from '../../src/ipvs/service.ts';
 import { Exchange } from '../../src/transport/index.ts';
 import { virtualServers } from '../support/ipvs-arbitrary.ts';
 import { IpvsKernel, IpvsKernelWire } from '../support/ipvs-kernel.ts';
@@ -397,4 +399,23 @@ test('a refusal of all is a NetlinkError each, not one of the call', () => {
   expect(error.failures).toHaveLength(2);
   expect(error.failures[0]).toBeInstanceOf(NetlinkError);
   expect(error).toMatchObject({ outcome: 'none', failures: [{ code: 'EPERM' }, { code: 'EPERM' }] });
+});
+
+test('the short way to the bytes of an IPv4 address is that of the codec', () => {
+  const part = fc.oneof(
+    fc.integer({ min: 0, max: 300 }).map(String),
+    fc.constantFrom('', '00', '01', '0', ' 1', '-1', '1e1'),
+  );
+  const text = fc.oneof(
+    fc.ipV4(),
+    fc.array(part, { minLength: 3, maxLength: 5 }).map(parts => parts.join('.')),
+    fc.string({ maxLength: 16 }),
+  );
+  fc.assert(
+    fc.property(text, each => {
+      const bytes = parseIPv4(each);
+      expect(ipv4Bytes(each)).toBe(bytes && toHex(bytes).padEnd(32, '0'));
+    }),
+    { numRuns: 2000 },
+  );
 });

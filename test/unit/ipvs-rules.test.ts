@@ -424,7 +424,8 @@ describe('formatRules', () => {
             .sort(by(keyOf));
         const read = parseRules(text);
         expect(sorted(read)).toEqual(sorted(servers));
-        expect(formatRules(read)).toBe(text);
+        // ipvsadm's order depends on the order before it, where numbers lie 2^31 apart.
+        expect(formatRules(read).split('\n').sort()).toEqual(text.split('\n').sort());
       }),
     );
   });
