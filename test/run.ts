@@ -63,7 +63,7 @@ async function onHost(): Promise<Outcome> {
 
 async function inGuest(kernel: KernelSeries): Promise<Outcome> {
   const file = '/run/netsteer-report.json';
-  let output = '';
+  let line = '';
   let why = '';
   let report: string | undefined;
   try {
@@ -73,8 +73,11 @@ async function inGuest(kernel: KernelSeries): Promise<Outcome> {
       timeoutSeconds: GUEST_SECONDS,
       collect: [file],
       env: { CI: 'true', NO_COLOR: '1', NETSTEER_CONSUMER: consumer.folder },
+      // Two guests talk at once: whole lines, each with its kernel.
       onOutput: chunk => {
-        output += chunk;
+        const lines = (line + chunk).split('\n');
+        line = lines.pop() ?? '';
+        for (const each of lines) console.log(`[${kernel}] ${each}`);
       },
     });
     why = `vitest ended with ${result.exitCode}`;
@@ -82,7 +85,7 @@ async function inGuest(kernel: KernelSeries): Promise<Outcome> {
   } catch (error) {
     why = error instanceof Error ? error.message : String(error);
   }
-  console.log(`\n--- Linux ${kernel} in QEMU ---\n${output.trimEnd()}`);
+  if (line !== '') console.log(`[${kernel}] ${line}`);
   return outcome(kernel, report, why);
 }
 
