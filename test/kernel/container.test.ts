@@ -115,7 +115,7 @@ kernelSuite('a container', () => {
     netns.close();
   });
 
-  it('tells root of a user namespace in preflight that IPVS is not for it', () => {
+  it('tells root of a user namespace in preflight what works for it', () => {
     const dist = new URL('../../dist/index.js', import.meta.url).pathname;
     const script = `
       import { Container, NetNs } from ${JSON.stringify(dist)};
@@ -126,7 +126,8 @@ kernelSuite('a container', () => {
     });
     const { abilities } = JSON.parse(output);
     expect(abilities).toContainEqual(expect.objectContaining({ name: 'nftables', works: true }));
-    expect(abilities).toContainEqual(expect.objectContaining({ name: 'ipvs', works: false }));
+    // Where the kernel has IPVS, its socket options are for such a root, too.
+    if (where !== 'host') expect(abilities).toContainEqual(expect.objectContaining({ name: 'ipvs', works: true }));
   });
 });
 
