@@ -27,7 +27,7 @@ export const PROTOCOLS = { tcp: 6, udp: 17, sctp: 132 } as const;
 /**
  * The schedulers of the kernel (net/netfilter/ipvs): each is a module of its own, loaded when first used. 'none' schedules nothing. Load
  * ip_vs_lblc and ip_vs_lblcr on the host beforehand if you use them: the kernel loads a scheduler with the mutex of IPVS held, these two register
- * per-namespace state, and when a namespace that used IPVS ends at that moment both wait for ever (seen on 6.1 and 6.12; docs/ipvs.md).
+ * per-namespace state, and when a namespace that used IPVS ends at that moment both wait for ever (seen on 6.12; docs/ipvs.md).
  */
 export const SCHEDULERS = [
   'rr',

@@ -18,7 +18,7 @@ kernelSuite('IPVS', () => {
 
   beforeAll(() => {
     // These two register per-namespace state when they are loaded. The kernel loads a scheduler with IPVS's mutex held, and waits for ever if a
-    // namespace that used IPVS is cleaned up at that moment (6.1 and 6.12): see docs/ipvs.md.
+    // namespace that used IPVS is cleaned up at that moment (seen on 6.12): see docs/ipvs.md.
     execFileSync('modprobe', ['-a', 'ip_vs_lblc', 'ip_vs_lblcr']);
   });
 
