@@ -1,4 +1,5 @@
 export type { Chain, ChainKey, Hook, Priority } from './chain.ts';
+export type { CommitOptions } from './commit.ts';
 export type { Data, Verdict } from './data.ts';
 export type { WireElement, WireElements } from './element.ts';
 export type { Expression } from './expression.ts';
@@ -19,8 +20,9 @@ export type {
   Statement,
 } from './language/statement.ts';
 export { formatRule, formatRuleset } from './language/text.ts';
+export type { Ruleset, RulesetFilter } from './listing.ts';
 export { decodeMessage, encodeMessage, type MessageName, type NftMessage } from './message.ts';
-export { type CommitOptions, Nftables, type NftablesOptions, type Ruleset, type RulesetFilter } from './nftables.ts';
+export { Nftables, type NftablesOptions } from './nftables.ts';
 export type { NftObject, ObjectKey } from './object.ts';
 export type { Rule, RuleEntry, RuleKey } from './rule.ts';
 export type { NftSet, SetKey } from './set.ts';

@@ -1,7 +1,7 @@
 import { printable } from '../../errors.ts';
 import type { Chain } from '../chain.ts';
 import type { Expression } from '../expression.ts';
-import type { Ruleset } from '../nftables.ts';
+import type { Ruleset } from '../listing.ts';
 import type { RuleEntry } from '../rule.ts';
 import { decompileRule, type UncompiledStatement } from './decompile.ts';
 import type { LeftSide, Match, RightSide, Statement } from './statement.ts';
