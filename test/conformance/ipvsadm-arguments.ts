@@ -1,14 +1,23 @@
-import type { Destination, Service, ServiceKey, Timeouts } from '../../src/ipvs/index.ts';
+import type {
+  Destination,
+  Service,
+  ServiceKey,
+  SyncDaemon,
+  SyncState,
+  TableView,
+  Timeouts,
+} from '../../src/ipvs/index.ts';
 
-/** An ipvsadm command as the call of this library that does the same; 'other' is what the library has no call for yet. */
+/** An ipvsadm command as the call of this library that does the same. */
 export type Invocation =
   | { call: 'addService' | 'setService'; service: Service }
   | { call: 'removeService' | 'zero'; key: ServiceKey }
   | { call: 'addDestination' | 'setDestination' | 'removeDestination'; key: ServiceKey; destination: Destination }
   | { call: 'setTimeouts'; timeouts: Timeouts }
-  | { call: 'flush' | 'zeroAll' | 'listTimeouts' | 'listStats' | 'save' }
-  | { call: 'listService'; key: ServiceKey }
-  | { call: 'other' };
+  | { call: 'startSync'; daemon: SyncDaemon }
+  | { call: 'stopSync'; state: SyncState }
+  | { call: 'flush' | 'zeroAll' | 'listTimeouts' | 'listDaemons' | 'save' }
+  | { call: 'list'; view: TableView; key?: ServiceKey };
 
 const PROTOCOLS = { '-t': 'tcp', '-u': 'udp', '--sctp-service': 'sctp' } as const;
 const FORWARD = { '-m': 'masquerade', '-g': 'direct', '-i': 'tunnel' } as const;
@@ -77,9 +86,34 @@ function destinationOf(key: ServiceKey, options: Map<string, string>): Destinati
     destination.tunnel = { type: type as 'ipip' | 'gue' | 'gre' };
     if (options.has('--tun-port')) destination.tunnel.port = Number(options.get('--tun-port'));
     if (options.has('--tun-csum')) destination.tunnel.checksum = 'required';
+    if (options.has('--tun-remcsum')) destination.tunnel.checksum = 'remote';
   }
   return destination;
 }
+
+function daemonOf(state: SyncState, options: Map<string, string>): SyncDaemon {
+  const daemon: SyncDaemon = {
+    state,
+    interface: options.get('--mcast-interface') ?? '',
+    syncId: Number(options.get('--syncid') ?? 0),
+  };
+  const group = options.get('--mcast-group');
+  if (group !== undefined) daemon.group = group;
+  const numbers = { maxLength: '--sync-maxlen', port: '--mcast-port', ttl: '--mcast-ttl' } as const;
+  for (const [name, option] of Object.entries(numbers) as [keyof typeof numbers, string][]) {
+    const value = options.get(option);
+    if (value !== undefined) daemon[name] = Number(value);
+  }
+  return daemon;
+}
+
+const VIEWS: readonly (readonly [option: string, view: TableView])[] = [
+  ['--stats', 'stats'],
+  ['--rate', 'rate'],
+  ['--thresholds', 'thresholds'],
+  ['--persistent-conn', 'persistence'],
+  ['--tun-info', 'tunnels'],
+];
 
 /** What one command line asks for. */
 export function parseInvocation(line: string): Invocation {
@@ -95,10 +129,14 @@ export function parseInvocation(line: string): Invocation {
   if (command === '-Sn') return { call: 'save' };
   if (command === '-Ln') {
     if (options.has('--timeout')) return { call: 'listTimeouts' };
-    if (options.has('--stats')) return { call: 'listStats' };
-    return key === undefined ? { call: 'other' } : { call: 'listService', key };
+    if (options.has('--daemon')) return { call: 'listDaemons' };
+    const view = VIEWS.find(([option]) => options.has(option))?.[1] ?? 'connections';
+    return key === undefined ? { call: 'list', view } : { call: 'list', view, key };
   }
-  if (key === undefined) return { call: 'other' };
+  const state = words[0] as SyncState;
+  if (command === '--start-daemon') return { call: 'startSync', daemon: daemonOf(state, optionsOf(words.slice(1))) };
+  if (command === '--stop-daemon') return { call: 'stopSync', state };
+  if (key === undefined) throw new Error(`the library has no call for this: ${line}`);
   switch (command) {
     case '-A':
       return { call: 'addService', service: serviceOf(key, options) };
@@ -113,6 +151,6 @@ export function parseInvocation(line: string): Invocation {
     case '-d':
       return { call: 'removeDestination', key, destination: destinationOf(key, options) };
     default:
-      return { call: 'other' };
+      throw new Error(`the library has no call for this: ${line}`);
   }
 }

@@ -4,10 +4,10 @@ import { commandTable, infoTable, type WireCommand } from '../../src/ipvs/attrib
 import { IPVS_CMD_GET_INFO } from '../../src/ipvs/constants.ts';
 import {
   type Destination,
+  formatTable,
   Ipvs,
   type Service,
   type ServiceKey,
-  type Stats,
   type VirtualServer,
 } from '../../src/ipvs/index.ts';
 import { genlmsghdr } from '../../src/transport/generic.ts';
@@ -68,8 +68,7 @@ function open(answers: Answers): { ipvs: Ipvs; requests: Uint8Array[] } {
 }
 
 function compare(recording: Recording, invocation: Invocation): string | undefined {
-  if (invocation.call === 'other') return undefined;
-  const reads = ['listTimeouts', 'listStats', 'listService', 'save'].includes(invocation.call);
+  const reads = ['listTimeouts', 'listDaemons', 'list', 'save'].includes(invocation.call);
   return reads ? compareFacts(recording, invocation) : compareRequest(recording, invocation);
 }
 
@@ -95,6 +94,12 @@ function compareRequest(recording: Recording, invocation: Invocation): string | 
       break;
     case 'setTimeouts':
       sync.setTimeouts(invocation.timeouts);
+      break;
+    case 'startSync':
+      sync.startSync(invocation.daemon);
+      break;
+    case 'stopSync':
+      sync.stopSync(invocation.state);
       break;
     case 'zeroAll':
       sync.zero();
@@ -161,6 +166,8 @@ function identity(payload: Uint8Array): string {
   return JSON.stringify([family, protocol, address, port, firewallMark]);
 }
 
+type ListedServer = Parameters<typeof formatTable>[0][number];
+
 /** Reads through the recorded answers, and compares with what ipvsadm made of them. */
 function compareFacts(recording: Recording, invocation: Invocation): string | undefined {
   const { sync } = open(answersOf(recording)).ipvs;
@@ -175,29 +182,28 @@ function compareFacts(recording: Recording, invocation: Invocation): string | un
       const read = (sync.services({ destinations: true }) as VirtualServer[]).map(withoutCounters);
       return same(sorted(printed), sorted(read));
     }
-    case 'listStats': {
-      const { version, connectionTableSize } = sync.info();
-      const rows = sync
-        .services({ destinations: true })
-        .flatMap(service => [
-          statsRow(service, labelOf(service)),
-          ...(service.destinations ?? []).map(entry => statsRow(entry, endpoint(entry.address, entry.port))),
-        ]);
-      const header = `IP Virtual Server version ${version} (size=${connectionTableSize})`;
-      const printed = lines.filter(line => /\d$|IPv6 /.test(line) && !line.startsWith('IP Virtual'));
-      return same(lines[0], header) ?? same(printed.map(squeeze).sort(), rows.sort());
-    }
-    case 'listService': {
-      const { key } = invocation;
-      const service = sync.service(key);
-      const forward: Record<string, string> = { masquerade: 'Masq', direct: 'Route', tunnel: 'Tunnel', local: 'Local' };
-      const rows = sync.destinations(key).map(entry => {
-        const { address, port, weight, activeConnections, inactiveConnections } = entry;
-        const numbers = `${weight} ${activeConnections} ${inactiveConnections}`;
-        return `-> ${endpoint(address, port)} ${forward[entry.forward]} ${numbers}`;
+    case 'listDaemons': {
+      const rows = sync.syncDaemons().map(daemon => {
+        const { state, syncId, maxLength, group, port, ttl } = daemon;
+        const more = `maxlen=${maxLength}, group=${group}, port=${port}, ttl=${ttl}`;
+        return `${state} sync daemon (mcast=${daemon.interface}, syncid=${syncId}, ${more})`;
       });
-      const printed = lines.filter(line => /\d$/.test(line) || line.startsWith('TCP')).map(squeeze);
-      return same(printed.sort(), [`${labelOf(service)} ${service.scheduler}`, ...rows].sort());
+      return same(lines, rows);
+    }
+    case 'list': {
+      const { key, view } = invocation;
+      const { version, connectionTableSize } = sync.info();
+      const servers =
+        key === undefined
+          ? (sync.services({ destinations: true }) as ListedServer[])
+          : [{ ...sync.service(key), destinations: sync.destinations(key) }];
+      const table = formatTable(servers, view)
+        .split('\n')
+        .map(line => line.trimEnd())
+        .filter(line => line !== '');
+      // One service alone has no such line above it.
+      const header = key === undefined ? [`IP Virtual Server version ${version} (size=${connectionTableSize})`] : [];
+      return same(lines, [...header, ...table]);
     }
     default:
       return undefined;
@@ -246,14 +252,6 @@ function labelOf(key: ServiceKey): string {
   if ('firewallMark' in key) return `FWM ${key.firewallMark}${key.family === 'ipv6' ? ' IPv6' : ''}`;
   return `${String(key.protocol).toUpperCase()} ${endpoint(key.address, key.port)}`;
 }
-
-function statsRow({ stats }: { stats: Stats }, label: string): string {
-  const { connections, inPackets, outPackets, inBytes, outBytes } = stats;
-  const prefix = /^(TCP|UDP|SCTP|FWM) /.test(label) ? '' : '-> ';
-  return `${prefix}${label} ${[connections, inPackets, outPackets, inBytes, outBytes].join(' ')}`;
-}
-
-const squeeze = (line: string): string => line.trim().replace(/\s+/g, ' ');
 
 function same(printed: unknown, read: unknown): string | undefined {
   if (isDeepStrictEqual(printed, read)) return undefined;
