@@ -9,6 +9,7 @@ export type { AttachedHook } from './hook.ts';
 export * from './language/builders.ts';
 export { compileRule } from './language/compile.ts';
 export { decompileRule, type UncompiledStatement } from './language/decompile.ts';
+export type { Compound, JsonExpression, PacketExpression, SetElement } from './language/json.ts';
 export type {
   LeftSide,
   Log,

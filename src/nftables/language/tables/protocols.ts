@@ -1,0 +1,321 @@
+import type { TypeName } from './datatypes.ts';
+
+/*
+ * The headers of protocols: each field by its offset from the header's beginning and its length, both in bits, and the type of its values
+ * (integer where none is given). In nft's order of numbering, which counts from 1: the numbers stand in the user data of sets that were
+ * made with `typeof`.
+ */
+
+/** Offset and length in bits, type, and nft's number where it is not the field's place. */
+export type FieldRow =
+  | readonly [offset: number, bits: number]
+  | readonly [offset: number, bits: number, type: TypeName]
+  | readonly [offset: number, bits: number, type: TypeName, number: number];
+
+/** The header that the kernel counts offsets from. */
+export type Base = 'link' | 'network' | 'transport' | 'inner';
+
+/** A field of ICMP that only some types of message have: nft then asks for these types first. */
+export interface IcmpDependency {
+  /** The types that have it; the first one is asked for. */
+  readonly types: readonly number[];
+}
+
+export interface Header {
+  /** nft's number of the protocol (PROTO_DESC_*), as in the user data of sets. */
+  readonly number: number;
+  readonly base: Base;
+  readonly fields: Readonly<Record<string, FieldRow>>;
+  /** The field that says what follows. */
+  readonly next?: string;
+  /** What follows, by the number in that field, or in the packet's meta data. */
+  readonly upper?: Readonly<Record<number, string>>;
+  readonly checksum?: { readonly field: string; readonly type: 'inet' | 'sctp' };
+  /** Fields that the checksum of the transport covers too. */
+  readonly pseudoHeader?: readonly string[];
+  /** Bits of a header that others of the same base follow: ether and vlan. */
+  readonly bits?: number;
+  /** Of a tunnel: what NFTA_INNER_* say about it. */
+  readonly tunnel?: {
+    readonly type: 'vxlan' | 'geneve' | 'gre' | 'gretap';
+    readonly headerBytes: number;
+    readonly flags: readonly ('header-size' | 'link' | 'network' | 'transport')[];
+  };
+  readonly icmp?: Readonly<Record<string, IcmpDependency>>;
+}
+
+/** What ah, comp and the IP headers may be followed by. */
+const IPSEC_UPPER = {
+  50: 'esp',
+  51: 'ah',
+  108: 'comp',
+  17: 'udp',
+  136: 'udplite',
+  6: 'tcp',
+  33: 'dccp',
+  132: 'sctp',
+} as const;
+const IP_UPPER = { ...IPSEC_UPPER, 1: 'icmp', 2: 'igmp', 58: 'icmpv6', 47: 'gre' } as const;
+const LINK_UPPER = { 2048: 'ip', 2054: 'arp', 34525: 'ip6', 33024: 'vlan', 34984: 'vlan' } as const;
+
+const ICMP_ECHO = { types: [8, 0] };
+const ICMPV6_ECHO = { types: [128, 129] };
+
+export const PROTOCOLS = {
+  ether: {
+    number: 17,
+    base: 'link',
+    bits: 112,
+    next: 'type',
+    upper: LINK_UPPER,
+    fields: { daddr: [0, 48, 'ether_addr'], saddr: [48, 48, 'ether_addr'], type: [96, 16, 'ether_type'] },
+  },
+  vlan: {
+    number: 16,
+    base: 'link',
+    bits: 32,
+    next: 'type',
+    upper: LINK_UPPER,
+    fields: { pcp: [0, 3], dei: [3, 1], cfi: [3, 1], id: [4, 12], type: [16, 16, 'ether_type'] },
+  },
+  arp: {
+    number: 15,
+    base: 'network',
+    fields: {
+      htype: [0, 16],
+      ptype: [16, 16, 'ether_type'],
+      hlen: [32, 8],
+      plen: [40, 8],
+      operation: [48, 16, 'arp_op'],
+      'saddr ether': [64, 48, 'ether_addr'],
+      'saddr ip': [112, 32, 'ipv4_addr'],
+      'daddr ether': [144, 48, 'ether_addr'],
+      'daddr ip': [192, 32, 'ipv4_addr'],
+    },
+  },
+  ip: {
+    number: 12,
+    base: 'network',
+    next: 'protocol',
+    upper: IP_UPPER,
+    checksum: { field: 'checksum', type: 'inet' },
+    pseudoHeader: ['saddr', 'daddr', 'protocol', 'length'],
+    fields: {
+      version: [0, 4],
+      hdrlength: [4, 4],
+      dscp: [8, 6, 'dscp'],
+      ecn: [14, 2, 'ecn'],
+      length: [16, 16],
+      id: [32, 16],
+      'frag-off': [48, 16, 'xinteger'],
+      ttl: [64, 8],
+      protocol: [72, 8, 'inet_proto'],
+      checksum: [80, 16],
+      saddr: [96, 32, 'ipv4_addr'],
+      daddr: [128, 32, 'ipv4_addr'],
+    },
+  },
+  ip6: {
+    number: 13,
+    base: 'network',
+    next: 'nexthdr',
+    upper: IP_UPPER,
+    pseudoHeader: ['saddr', 'daddr', 'nexthdr', 'length'],
+    fields: {
+      version: [0, 4],
+      dscp: [4, 6, 'dscp'],
+      ecn: [10, 2, 'ecn'],
+      flowlabel: [12, 20],
+      length: [32, 16],
+      nexthdr: [48, 8, 'inet_proto'],
+      hoplimit: [56, 8],
+      saddr: [64, 128, 'ipv6_addr'],
+      daddr: [192, 128, 'ipv6_addr'],
+    },
+  },
+  icmp: {
+    number: 4,
+    base: 'transport',
+    next: 'type',
+    checksum: { field: 'checksum', type: 'inet' },
+    fields: {
+      type: [0, 8, 'icmp_type'],
+      code: [8, 8, 'icmp_code'],
+      checksum: [16, 16],
+      id: [32, 16],
+      sequence: [48, 16],
+      gateway: [32, 32],
+      mtu: [48, 16],
+    },
+    icmp: { id: ICMP_ECHO, sequence: ICMP_ECHO, gateway: { types: [5] }, mtu: { types: [3] } },
+  },
+  icmpv6: {
+    number: 14,
+    base: 'transport',
+    next: 'type',
+    checksum: { field: 'checksum', type: 'inet' },
+    fields: {
+      type: [0, 8, 'icmpv6_type'],
+      code: [8, 8, 'icmpv6_code'],
+      checksum: [16, 16],
+      'parameter-problem': [32, 32],
+      mtu: [32, 32],
+      id: [32, 16],
+      sequence: [48, 16],
+      'max-delay': [32, 16],
+      taddr: [64, 128, 'ipv6_addr'],
+      daddr: [192, 128, 'ipv6_addr'],
+    },
+    icmp: {
+      'parameter-problem': { types: [4] },
+      mtu: { types: [2] },
+      id: ICMPV6_ECHO,
+      sequence: ICMPV6_ECHO,
+      'max-delay': { types: [130] },
+      taddr: { types: [135, 136, 137, 130, 131, 132] },
+      daddr: { types: [137] },
+    },
+  },
+  igmp: {
+    number: 5,
+    base: 'transport',
+    checksum: { field: 'checksum', type: 'inet' },
+    fields: { type: [0, 8, 'igmp_type'], checksum: [16, 16], mrt: [8, 8], group: [32, 32] },
+  },
+  tcp: {
+    number: 8,
+    base: 'transport',
+    checksum: { field: 'checksum', type: 'inet' },
+    fields: {
+      sport: [0, 16, 'inet_service'],
+      dport: [16, 16, 'inet_service'],
+      sequence: [32, 32],
+      ackseq: [64, 32],
+      doff: [96, 4],
+      reserved: [100, 4],
+      flags: [104, 8, 'tcp_flag'],
+      window: [112, 16],
+      checksum: [128, 16],
+      urgptr: [144, 16],
+    },
+  },
+  udp: {
+    number: 6,
+    base: 'transport',
+    fields: {
+      sport: [0, 16, 'inet_service'],
+      dport: [16, 16, 'inet_service'],
+      length: [32, 16],
+      checksum: [48, 16],
+    },
+  },
+  udplite: {
+    number: 7,
+    base: 'transport',
+    fields: {
+      sport: [0, 16, 'inet_service'],
+      dport: [16, 16, 'inet_service'],
+      csumcov: [32, 16],
+      checksum: [48, 16],
+    },
+  },
+  sctp: {
+    number: 10,
+    base: 'transport',
+    checksum: { field: 'checksum', type: 'sctp' },
+    fields: {
+      sport: [0, 16, 'inet_service'],
+      dport: [16, 16, 'inet_service'],
+      vtag: [32, 32],
+      checksum: [64, 32],
+    },
+  },
+  dccp: {
+    number: 9,
+    base: 'transport',
+    fields: {
+      sport: [0, 16, 'inet_service'],
+      dport: [16, 16, 'inet_service'],
+      type: [67, 4, 'dccp_pkttype'],
+    },
+  },
+  /** The ports of whatever transport protocol it is. */
+  th: {
+    number: 11,
+    base: 'transport',
+    fields: { sport: [0, 16, 'inet_service'], dport: [16, 16, 'inet_service'] },
+  },
+  ah: {
+    number: 1,
+    base: 'transport',
+    next: 'nexthdr',
+    upper: IPSEC_UPPER,
+    fields: {
+      nexthdr: [0, 8, 'inet_proto'],
+      hdrlength: [8, 8],
+      reserved: [16, 16],
+      spi: [32, 32],
+      sequence: [64, 32],
+    },
+  },
+  esp: { number: 2, base: 'transport', fields: { spi: [0, 32], sequence: [32, 32] } },
+  comp: {
+    number: 3,
+    base: 'transport',
+    next: 'nexthdr',
+    upper: IPSEC_UPPER,
+    fields: { nexthdr: [0, 8, 'inet_proto'], flags: [8, 8, 'bitmask'], cpi: [16, 16] },
+  },
+  gre: {
+    number: 20,
+    base: 'transport',
+    fields: { version: [13, 3], flags: [0, 5], protocol: [16, 16, 'ether_type'] },
+    tunnel: { type: 'gre', headerBytes: 4, flags: ['network', 'transport'] },
+  },
+  gretap: {
+    number: 21,
+    base: 'transport',
+    fields: {},
+    tunnel: { type: 'gretap', headerBytes: 4, flags: ['link', 'network', 'transport'] },
+  },
+  vxlan: {
+    number: 18,
+    base: 'inner',
+    upper: LINK_UPPER,
+    fields: { vni: [32, 24], flags: [0, 8, 'bitmask'] },
+    tunnel: { type: 'vxlan', headerBytes: 8, flags: ['header-size', 'link', 'network', 'transport'] },
+  },
+  geneve: {
+    number: 19,
+    base: 'inner',
+    upper: LINK_UPPER,
+    fields: { vni: [32, 24], type: [16, 16, 'ether_type'] },
+    tunnel: { type: 'geneve', headerBytes: 8, flags: ['header-size', 'link', 'network', 'transport'] },
+  },
+} as const satisfies Record<string, Header>;
+
+export type Protocol = keyof typeof PROTOCOLS;
+export type ProtocolField<P extends Protocol = Protocol> = P extends Protocol
+  ? keyof (typeof PROTOCOLS)[P]['fields'] & string
+  : never;
+
+/** The numbers of transport protocols that nft knows headers of. */
+export const IP_PROTOCOL_NUMBERS = {
+  icmp: 1,
+  igmp: 2,
+  tcp: 6,
+  udp: 17,
+  dccp: 33,
+  gre: 47,
+  gretap: 47,
+  esp: 50,
+  ah: 51,
+  icmpv6: 58,
+  comp: 108,
+  sctp: 132,
+  udplite: 136,
+} as const satisfies Partial<Record<Protocol, number>>;
+
+export const ETHER_TYPE_NUMBERS = { ip: 0x0800, arp: 0x0806, ip6: 0x86dd, vlan: 0x8100 } as const satisfies Partial<
+  Record<Protocol, number>
+>;
