@@ -125,6 +125,14 @@ const HEADERS = [
   'linux/netfilter/nf_synproxy.h',
   'linux/netfilter/nf_tables.h',
   'linux/netfilter/nf_tables_compat.h',
+  'linux/netfilter/xt_LOG.h',
+  'linux/netfilter/xt_MARK.h',
+  'linux/netfilter/xt_NFLOG.h',
+  'linux/netfilter/xt_addrtype.h',
+  'linux/netfilter/xt_comment.h',
+  'linux/netfilter/xt_conntrack.h',
+  'linux/netfilter/xt_multiport.h',
+  'linux/netfilter/xt_tcpudp.h',
 ];
 
 export const NEEDED = 'apt-get install gcc libc6-dev linux-libc-dev';

@@ -4,3 +4,4 @@ export * from './constants/core.ts';
 export * from './constants/expressions.ts';
 export * from './constants/newer.ts';
 export * from './constants/sets.ts';
+export * from './constants/xt.ts';

@@ -24,12 +24,14 @@ import * as load from './expressions/load.ts';
 import { type NestedTables, nestedTables } from './expressions/nested.ts';
 import * as packet from './expressions/packet.ts';
 import * as stateful from './expressions/stateful.ts';
+import * as xt from './expressions/xt.ts';
 
 type Tables = typeof packet.expressions &
   typeof compare.expressions &
   typeof load.expressions &
   typeof stateful.expressions &
   typeof action.expressions &
+  typeof xt.expressions &
   NestedTables;
 type Known = { [K in keyof Tables]: { [P in K]: Infer<Tables[K]> } }[keyof Tables];
 
@@ -124,6 +126,7 @@ export const EXPRESSIONS: Tables = {
   ...load.expressions,
   ...stateful.expressions,
   ...action.expressions,
+  ...xt.expressions,
   ...nestedTables(EXPRESSION),
 };
 

@@ -3,6 +3,7 @@ export type { CommitOptions } from './commit.ts';
 export type { Data, Verdict } from './data.ts';
 export type { WireElement, WireElements } from './element.ts';
 export type { Expression } from './expression.ts';
+export type * from './expressions/xt.ts';
 export type { Family, MessageFamily } from './family.ts';
 export type { Flowtable, FlowtableKey } from './flowtable.ts';
 export type { AttachedHook } from './hook.ts';

@@ -16,7 +16,7 @@ import {
 import * as C from './constants.ts';
 import { verdictTable } from './data.ts';
 import { CT_DIRECTION } from './expressions/packet.ts';
-import { PROTOCOL_FAMILY } from './names.ts';
+import { CT_STATUS, PROTOCOL_FAMILY } from './names.ts';
 
 /** NF_CT_STATE_BIT(), a macro: established, related and new are the bits 1 to 3. */
 const CT_STATES = {
@@ -25,25 +25,6 @@ const CT_STATES = {
   related: 0x4,
   new: 0x8,
   untracked: C.NF_CT_STATE_UNTRACKED_BIT,
-} as const;
-
-const CT_STATUS = {
-  expected: C.IPS_EXPECTED,
-  'seen-reply': C.IPS_SEEN_REPLY,
-  assured: C.IPS_ASSURED,
-  confirmed: C.IPS_CONFIRMED,
-  snat: C.IPS_SRC_NAT,
-  dnat: C.IPS_DST_NAT,
-  'sequence-adjust': C.IPS_SEQ_ADJUST,
-  'snat-done': C.IPS_SRC_NAT_DONE,
-  'dnat-done': C.IPS_DST_NAT_DONE,
-  dying: C.IPS_DYING,
-  'fixed-timeout': C.IPS_FIXED_TIMEOUT,
-  template: C.IPS_TEMPLATE,
-  untracked: C.IPS_UNTRACKED,
-  helper: C.IPS_HELPER,
-  offload: C.IPS_OFFLOAD,
-  'hardware-offload': C.IPS_HW_OFFLOAD,
 } as const;
 
 /** One step of a packet with `meta nftrace set 1` through the rules. */

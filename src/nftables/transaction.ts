@@ -22,6 +22,7 @@ import {
   writeHeader,
 } from '../transport/index.ts';
 import type { Chain, ChainKey } from './chain.ts';
+import { withCompat } from './expressions/xt-compat.ts';
 import { familyNumber } from './family.ts';
 import type { StatementContext } from './language/compile.ts';
 import type { Origin } from './language/statement.ts';
@@ -211,6 +212,8 @@ export class Transaction {
       writeHeader(writer, family, 0);
       if (fields !== undefined) MESSAGES[message].table.write(writer, pick(object, fields) as never, context);
       else if (inStatements) statementsRuleTable.write(writer, object as never, context);
+      else if (operation.kind === 'rule')
+        MESSAGES[message].table.write(writer, withCompat(object, family) as never, context);
       else MESSAGES[message].table.write(writer, object as never, context);
       endMessage(writer, start);
       this.#messages.push({ start, end: writer.length, operation: index, message, family });

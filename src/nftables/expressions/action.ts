@@ -1,7 +1,6 @@
 import {
   attribute,
   attributes,
-  bytes,
   flags,
   named,
   opt,
@@ -13,7 +12,7 @@ import {
   u32be,
 } from '../../codec/index.ts';
 import * as C from '../constants.ts';
-import { OBJECT_TYPE, PROTOCOL_FAMILY } from '../names.ts';
+import { LOG_FLAGS, LOG_LEVELS, NAT_FLAGS, OBJECT_TYPE, PROTOCOL_FAMILY } from '../names.ts';
 
 /** Hands the packet's description to NFLOG (with `group`) or to the kernel's log, which knows no namespaces. */
 const log = attributes('NFTA_LOG', {
@@ -25,21 +24,11 @@ const log = attributes('NFTA_LOG', {
   snaplen: opt(u32be(C.NFTA_LOG_SNAPLEN)),
   /** Packets that the kernel gathers before it wakes the listener. */
   queueThreshold: opt(u16be(C.NFTA_LOG_QTHRESHOLD)),
-  /** Of the kernel's log, as in syslog(3); 8 writes an audit record instead. */
-  level: opt(u32be(C.NFTA_LOG_LEVEL)),
-  /** NF_LOG_* bits: what the kernel's log shows besides. */
-  flags: opt(u32be(C.NFTA_LOG_FLAGS)),
+  /** Of the kernel's log, as in syslog(3); audit writes an audit record instead. */
+  level: opt(attribute(C.NFTA_LOG_LEVEL, named(U32_BE, LOG_LEVELS))),
+  /** What the kernel's log shows besides. */
+  flags: opt(attribute(C.NFTA_LOG_FLAGS, flags(U32_BE, LOG_FLAGS))),
 });
-
-export const NAT_FLAGS = {
-  'map-addresses': C.NF_NAT_RANGE_MAP_IPS,
-  'ports-specified': C.NF_NAT_RANGE_PROTO_SPECIFIED,
-  random: C.NF_NAT_RANGE_PROTO_RANDOM,
-  persistent: C.NF_NAT_RANGE_PERSISTENT,
-  'fully-random': C.NF_NAT_RANGE_PROTO_RANDOM_FULLY,
-  'port-offset': C.NF_NAT_RANGE_PROTO_OFFSET,
-  netmap: C.NF_NAT_RANGE_NETMAP,
-} as const;
 
 /** Rewrites the source (snat) or destination (dnat) of the packet's connection. */
 const nat = attributes('NFTA_NAT', {
@@ -157,14 +146,6 @@ const objref = attributes('NFTA_OBJREF', {
 /** Lets a flowtable forward the rest of the connection. */
 const flow_offload = attributes('NFTA_FLOW', { flowtable: string(C.NFTA_FLOW_TABLE_NAME, 255) });
 
-/** A target of xtables (iptables), run by the kernel's compatibility layer. */
-const target = attributes('NFTA_TARGET', {
-  name: string(C.NFTA_TARGET_NAME, 31),
-  revision: u32be(C.NFTA_TARGET_REV),
-  /** The target's own C structure, with its padding. */
-  info: bytes(C.NFTA_TARGET_INFO),
-});
-
 export const expressions = {
   log,
   nat,
@@ -179,5 +160,4 @@ export const expressions = {
   fwd,
   objref,
   flow_offload,
-  target,
 };

@@ -1,4 +1,4 @@
-import { attribute, attributes, bytes, flags, named, opt, string, U32_BE, u32be } from '../../codec/index.ts';
+import { attribute, attributes, flags, named, opt, string, U32_BE, u32be } from '../../codec/index.ts';
 import * as C from '../constants.ts';
 import { DATA } from '../data.ts';
 
@@ -84,12 +84,4 @@ const lookup = attributes('NFTA_LOOKUP', {
   flags: opt(attribute(C.NFTA_LOOKUP_FLAGS, flags(U32_BE, { invert: C.NFT_LOOKUP_F_INV }))),
 });
 
-/** A match of xtables (iptables), run by the kernel's compatibility layer. */
-const match = attributes('NFTA_MATCH', {
-  name: string(C.NFTA_MATCH_NAME, 31),
-  revision: u32be(C.NFTA_MATCH_REV),
-  /** The match's own C structure, with its padding. */
-  info: bytes(C.NFTA_MATCH_INFO),
-});
-
-export const expressions = { immediate, cmp, range, bitwise, byteorder, lookup, match };
+export const expressions = { immediate, cmp, range, bitwise, byteorder, lookup };

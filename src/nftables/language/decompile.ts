@@ -254,7 +254,7 @@ class Decompiler {
     queueThreshold,
     ...rest
   }: Extract<Expression, { log: unknown }>['log']): true | undefined {
-    if (unknown !== undefined || (rest.group === undefined && (level ?? 4) !== 4) || (flags ?? 0) !== 0)
+    if (unknown !== undefined || (rest.group === undefined && (level ?? 'warn') !== 'warn') || (flags ?? []).length > 0)
       return undefined;
     const statement: Log = {};
     if (rest.prefix !== undefined && rest.prefix !== '') statement.prefix = rest.prefix;

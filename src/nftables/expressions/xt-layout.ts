@@ -1,0 +1,213 @@
+import {
+  type Context,
+  formatIPv4,
+  formatIPv6,
+  parseIPv4,
+  parseIPv6,
+  type Source,
+  Struct,
+  type Type,
+  toText,
+  U16_NE,
+  type Writer,
+} from '../../codec/index.ts';
+import { rangeError, typeError, within } from '../../errors.ts';
+import * as C from '../constants.ts';
+
+/* How the C structure of an xtables match or target becomes an object, and back. */
+
+/** Text in a field of fixed size, filled up with NULs. */
+export function fixedText(size: number): Type<string> {
+  return {
+    kind: 'text',
+    write(writer, value) {
+      if (typeof value !== 'string') throw typeError([], 'a string', value);
+      if (value.includes('\0')) throw rangeError([], 'a string without NUL', value);
+      const start = writer.length;
+      writer.string(value);
+      if (writer.length - start > size) throw rangeError([], `at most ${size - 1} bytes`, value, 'ERR_TOO_LONG');
+      writer.zeros(size - (writer.length - start));
+    },
+    read(source, start, end) {
+      const nul = source.bytes.indexOf(0, start);
+      return nul < 0 || nul >= end ? undefined : toText(source, start, nul);
+    },
+  };
+}
+
+/** A first and a last number. */
+export const PORTS: Type<[number, number]> = {
+  kind: 'ports',
+  write(writer, value, context) {
+    if (!Array.isArray(value) || value.length !== 2) throw typeError([], '[first, last]', value);
+    for (const [i, port] of value.entries()) {
+      try {
+        U16_NE.write(writer, port, context);
+      } catch (error) {
+        throw within(error, [i]);
+      }
+    }
+  },
+  read: (source, start, _end, context) => [
+    U16_NE.read(source, start, start + 2, context)!,
+    U16_NE.read(source, start + 2, start + 4, context)!,
+  ],
+};
+
+export const IPV4: Type<string> = {
+  kind: 'address',
+  write(writer, value) {
+    const raw = typeof value === 'string' ? parseIPv4(value) : undefined;
+    if (raw === undefined) throw rangeError([], 'an IPv4 address', value, 'ERR_INVALID_ADDRESS');
+    writer.raw(raw);
+  },
+  read: ({ bytes }, start) => formatIPv4(bytes, start),
+};
+
+/** `union nf_inet_addr`: which it is, the rule's family says. None is null. */
+export const INET: Type<string | null> = {
+  kind: 'address',
+  write(writer, value, { family }) {
+    if (value === null) {
+      writer.zeros(16);
+      return;
+    }
+    if (family !== C.NFPROTO_IPV4 && family !== C.NFPROTO_IPV6)
+      throw rangeError([], 'nothing (only rules of ip and ip6 have addresses here)', value);
+    const v4 = family === C.NFPROTO_IPV4;
+    const raw = typeof value === 'string' ? ((v4 ? parseIPv4(value) : undefined) ?? parseIPv6(value)) : undefined;
+    if (raw === undefined)
+      throw rangeError([], `an ${v4 ? 'IPv4' : 'IPv6'} address, as the rule's family`, value, 'ERR_INVALID_ADDRESS');
+    writer.raw(raw);
+    writer.zeros(16 - raw.length);
+  },
+  read({ bytes }, start, end, { family }) {
+    if (bytes.subarray(start, end).every(byte => byte === 0)) return null;
+    // iptables fills all sixteen bytes of a mask, whatever the family.
+    const short = bytes.subarray(start + 4, end).every(byte => byte === 0);
+    if (family === C.NFPROTO_IPV4) return short ? formatIPv4(bytes, start) : formatIPv6(bytes, start);
+    return family === C.NFPROTO_IPV6 ? formatIPv6(bytes, start) : undefined;
+  },
+};
+
+/** 1 or 0. */
+export function truth(number: Type<number>): Type<boolean> {
+  return {
+    kind: 'boolean',
+    write(writer, value, context) {
+      if (typeof value !== 'boolean') throw typeError([], 'a boolean', value);
+      number.write(writer, value ? 1 : 0, context);
+    },
+    read: (source, start, end, context) => number.read(source, start, end, context) !== 0,
+  };
+}
+
+/** An array of fixed length; what a shorter list leaves is zero. */
+export function arrayOf(count: number, size: number, type: Type<number>): Type<number[]> {
+  return {
+    kind: 'array',
+    write(writer, list, context) {
+      for (const word of list) type.write(writer, word, context);
+      writer.zeros((count - list.length) * size);
+    },
+    read: (source, start, _end, context) =>
+      Array.from({ length: count }, (_, i) => type.read(source, start + i * size, start + (i + 1) * size, context)!),
+  };
+}
+
+export type Info = Record<string, unknown>;
+/** Which member of the structure a field is, and its value when it is left out. */
+type Field = readonly [member: string, absent: unknown];
+
+/** One structure as an object. */
+export interface Layout {
+  /** Bytes, with the kernel's alignment to 8. */
+  readonly size: number;
+  readonly keys: readonly string[];
+  write(writer: Writer, info: Info, context: Context): void;
+  /** Undefined where the bytes are not of this structure. */
+  read(source: Source, start: number, context: Context): Info | undefined;
+}
+
+interface LayoutOptions {
+  /** Members that are always the same. */
+  fixed?: Info;
+  /** What an object has instead of the fields, where members are not one to one: its keys, and how it is turned. */
+  keys?: readonly string[];
+  toFields?(info: Info): Info;
+  fromFields?(fields: Info): Info;
+}
+
+interface Member {
+  readonly offset: number;
+  readonly size: number;
+  readonly type: Type<unknown>;
+  readonly key: string | undefined;
+  readonly absent: unknown;
+}
+
+/** Names the members of a structure: those of a structure inside it are 'outer.inner'. */
+export function layout(
+  structure: unknown,
+  fields: Readonly<Record<string, Field>>,
+  options: LayoutOptions = {},
+): Layout {
+  const { fixed = {}, keys = Object.keys(fields), toFields = same, fromFields = same } = options;
+  const names = new Map(Object.entries(fields).map(([key, [member, absent]]) => [member, { key, absent }]));
+  const type = structure as Struct<unknown>;
+  const members: Member[] = [];
+  const add = ({ members: inside }: Struct<unknown>, prefix: string, at: number) => {
+    for (const { key, offset, size, type: inner } of inside) {
+      if (inner instanceof Struct) add(inner, `${key}.`, at + offset);
+      else {
+        const named = names.get(prefix + key);
+        members.push({
+          offset: at + offset,
+          size,
+          type: inner,
+          key: named?.key,
+          absent: named === undefined ? fixed[key] : named.absent,
+        });
+      }
+    }
+  };
+  add(type, '', 0);
+  const size = (type.size + 7) & ~7;
+  return {
+    size,
+    keys,
+    write(writer, info, context) {
+      const values = toFields(info);
+      const start = writer.length;
+      for (const { offset, key, absent, type: inner } of members) {
+        // Padding, of this member or of the one before it.
+        writer.zeros(start + offset - writer.length);
+        const given = key === undefined ? undefined : values[key];
+        const value = given === undefined ? absent : given;
+        if (value === undefined) {
+          if (key === undefined) continue;
+          throw typeError([key], 'a value', undefined, 'ERR_MISSING');
+        }
+        try {
+          inner.write(writer, value, context);
+        } catch (error) {
+          throw key === undefined ? error : within(error, [key]);
+        }
+      }
+      writer.zeros(start + size - writer.length);
+    },
+    read(source, start, context) {
+      const values: Info = {};
+      for (const { offset, size: bytes, key, absent, type: inner } of members) {
+        if (key === undefined) continue;
+        const at = start + offset;
+        const value = inner.read(source, at, at + bytes, context);
+        if (value === undefined) return undefined;
+        if (JSON.stringify(value) !== JSON.stringify(absent)) values[key] = value;
+      }
+      return fromFields(values);
+    },
+  };
+}
+
+const same = (info: Info): Info => info;

@@ -1,0 +1,265 @@
+import {
+  AttributeTable,
+  bytes,
+  type Context,
+  checkObject,
+  fromHex,
+  type Source,
+  sourceOf,
+  string,
+  type UnknownAttribute,
+  u32be,
+  Writer,
+} from '../../codec/index.ts';
+import { isArgumentError, within } from '../../errors.ts';
+import * as C from '../constants.ts';
+import type { NatFlag } from '../names.ts';
+import type { Info, Layout } from './xt-layout.ts';
+import { matchLayout, targetLayout } from './xt-layouts.ts';
+
+/** A port, or a first and a last one. */
+type Ports = [first: number, last: number];
+
+/** Of REDIRECT, DNAT, SNAT and MASQUERADE. */
+export interface XtNatInfo {
+  /** map-addresses and ports-specified say which of the fields count. */
+  flags?: (NatFlag | number)[];
+  address?: string;
+  lastAddress?: string;
+  port?: number;
+  lastPort?: number;
+  /** Of DNAT in revision 2: where a shifted range of ports begins. */
+  basePort?: number;
+}
+
+export interface XtMarkInfo {
+  /** mark = (mark & ~mask) ^ this. */
+  mark?: number;
+  mask?: number;
+}
+
+export interface XtLogInfo {
+  /** Default warn. */
+  level?: 'emerg' | 'alert' | 'crit' | 'err' | 'warn' | 'notice' | 'info' | 'debug' | 'audit' | number;
+  flags?: ('tcp-sequence' | 'tcp-options' | 'ip-options' | 'skuid' | 'nflog' | 'ether' | number)[];
+  /** At most 29 bytes. */
+  prefix?: string;
+}
+
+export interface XtNflogInfo {
+  group?: number;
+  /** At most 63 bytes. */
+  prefix?: string;
+  /** Bytes of the packet that are handed over; counts with the flag copy-length. */
+  copyBytes?: number;
+  threshold?: number;
+  flags?: ('copy-length' | number)[];
+}
+
+type TcpFlag = 'fin' | 'syn' | 'rst' | 'psh' | 'ack' | 'urg' | 'ecn' | 'cwr' | number;
+
+export interface XtTcpInfo {
+  /** Default all. */
+  sourcePorts?: Ports;
+  destinationPorts?: Ports;
+  /** The number of a TCP option that must be there; 0, the default, is none. */
+  option?: number;
+  /** Of these flags, exactly `flags` must be set. */
+  flagsMask?: TcpFlag[];
+  flags?: TcpFlag[];
+  invert?: ('source-ports' | 'destination-ports' | 'flags' | 'option' | number)[];
+}
+
+export interface XtUdpInfo {
+  sourcePorts?: Ports;
+  destinationPorts?: Ports;
+  invert?: ('source-ports' | 'destination-ports' | number)[];
+}
+
+export interface XtCommentInfo {
+  /** At most 255 bytes. */
+  comment: string;
+}
+
+export interface XtMultiportInfo {
+  side: 'source' | 'destination' | 'either' | number;
+  /** Up to 15, where a range counts twice. */
+  ports: (number | Ports)[];
+  invert?: boolean;
+}
+
+type AddressType =
+  | 'unspecified'
+  | 'unicast'
+  | 'local'
+  | 'broadcast'
+  | 'anycast'
+  | 'multicast'
+  | 'blackhole'
+  | 'unreachable'
+  | 'prohibit'
+  | 'throw'
+  | 'nat'
+  | 'xresolve'
+  | number;
+
+export interface XtAddrtypeInfo {
+  source?: AddressType[];
+  destination?: AddressType[];
+  /** Of revision 1. */
+  flags?: ('invert-source' | 'invert-destination' | 'limit-in-interface' | 'limit-out-interface' | number)[];
+  /** Of revision 0. */
+  invertSource?: boolean;
+  invertDestination?: boolean;
+}
+
+type ConntrackField =
+  | 'states'
+  | 'protocol'
+  | 'original-source'
+  | 'original-destination'
+  | 'reply-source'
+  | 'reply-destination'
+  | 'status'
+  | 'expires'
+  | 'original-source-port'
+  | 'original-destination-port'
+  | 'reply-source-port'
+  | 'reply-destination-port'
+  | 'direction'
+  | 'state-alias'
+  | number;
+
+export interface XtConntrackInfo {
+  /** Which of the fields below are looked at, and which must not be so. */
+  match?: ConntrackField[];
+  invert?: ConntrackField[];
+  states?: ('invalid' | 'established' | 'related' | 'new' | 'snat' | 'dnat' | 'untracked' | number)[];
+  /** IPS_* by the names that traces have. */
+  status?: (string | number)[];
+  protocol?: number;
+  originalSource?: string;
+  originalSourceMask?: string;
+  originalDestination?: string;
+  originalDestinationMask?: string;
+  replySource?: string;
+  replySourceMask?: string;
+  replyDestination?: string;
+  replyDestinationMask?: string;
+  originalSourcePort?: number;
+  originalDestinationPort?: number;
+  replySourcePort?: number;
+  replyDestinationPort?: number;
+  /** The last ports: of revision 3. */
+  originalSourceLastPort?: number;
+  originalDestinationLastPort?: number;
+  replySourceLastPort?: number;
+  replyDestinationLastPort?: number;
+  expiresFromSeconds?: number;
+  expiresToSeconds?: number;
+}
+
+interface TargetInfos {
+  REDIRECT: XtNatInfo;
+  MASQUERADE: XtNatInfo;
+  SNAT: XtNatInfo;
+  DNAT: XtNatInfo;
+  MARK: XtMarkInfo;
+  LOG: XtLogInfo;
+  NFLOG: XtNflogInfo;
+}
+
+interface MatchInfos {
+  tcp: XtTcpInfo;
+  udp: XtUdpInfo;
+  comment: XtCommentInfo;
+  multiport: XtMultiportInfo;
+  addrtype: XtAddrtypeInfo;
+  conntrack: XtConntrackInfo;
+}
+
+/** What the kernel calls it and its version; the C structure as an object where it is typed here, else its bytes as hex, padding included. */
+type Extension<Infos> =
+  | {
+      [N in keyof Infos]: { name: N; revision: number; info: Infos[N] | string; unknown?: UnknownAttribute[] };
+    }[keyof Infos]
+  | { name: string & {}; revision: number; info: string; unknown?: UnknownAttribute[] };
+
+export type XtTarget = Extension<TargetInfos>;
+export type XtMatch = Extension<MatchInfos>;
+
+type FindLayout = (name: string, revision: number, family: number) => Layout | undefined;
+
+interface RawExtension {
+  name: string;
+  revision: number;
+  info: string | Uint8Array;
+}
+
+/** The attributes of a match or target; its structure is typed only where writing it again gives the same bytes. */
+class ExtensionTable<T> extends AttributeTable<T> {
+  readonly #find: FindLayout;
+
+  constructor(name: string, schema: ConstructorParameters<typeof AttributeTable>[1], find: FindLayout) {
+    super(name, schema);
+    this.#find = find;
+  }
+
+  override write(writer: Writer, value: T, context: Context): void {
+    const { info, name, revision } = value as unknown as RawExtension;
+    const typed = typeof info === 'object' && info !== null && !(info instanceof Uint8Array);
+    const layout = typed ? this.#find(name, revision, context.family) : undefined;
+    if (layout === undefined) {
+      super.write(writer, value, context);
+      return;
+    }
+    try {
+      checkObject(info, [], layout.keys);
+      super.write(writer, { ...value, info: encode(layout, info as unknown as Info, context) }, context);
+    } catch (error) {
+      throw within(error, ['info']);
+    }
+  }
+
+  override read(source: Source, start: number, end: number, context: Context): T | undefined {
+    const value = super.read(source, start, end, context) as RawExtension | undefined;
+    const layout = value && this.#find(value.name, value.revision, context.family);
+    if (layout === undefined) return value as T | undefined;
+    const raw = fromHex(value!.info as string)!;
+    const info = raw.length === layout.size ? layout.read(sourceOf(raw), 0, context) : undefined;
+    if (info !== undefined && isExact(layout, info, context, raw)) value!.info = info as unknown as string;
+    return value as T;
+  }
+}
+
+function encode(layout: Layout, info: Info, context: Context): Uint8Array {
+  const writer = new Writer(layout.size);
+  layout.write(writer, info, context);
+  return writer.copy();
+}
+
+/** Does the object say all that the bytes do? What it could not be written back to is none. */
+function isExact(layout: Layout, info: Info, context: Context, raw: Uint8Array): boolean {
+  try {
+    return Buffer.compare(encode(layout, info, context), raw) === 0;
+  } catch (error) {
+    if (isArgumentError(error)) return false;
+    throw error;
+  }
+}
+
+/** A match of xtables (iptables), run by the kernel's compatibility layer. */
+const match = new ExtensionTable<XtMatch>(
+  'NFTA_MATCH',
+  { name: string(C.NFTA_MATCH_NAME, 31), revision: u32be(C.NFTA_MATCH_REV), info: bytes(C.NFTA_MATCH_INFO) },
+  matchLayout,
+);
+
+/** A target of xtables (iptables), run by the kernel's compatibility layer. */
+const target = new ExtensionTable<XtTarget>(
+  'NFTA_TARGET',
+  { name: string(C.NFTA_TARGET_NAME, 31), revision: u32be(C.NFTA_TARGET_REV), info: bytes(C.NFTA_TARGET_INFO) },
+  targetLayout,
+);
+
+export const expressions = { match, target };
