@@ -12,6 +12,8 @@ export interface Sample {
   latencyMicroseconds?: { p50: number; p99: number };
   /** For each operation; garbage for the most part. */
   allocatedBytes?: number;
+  /** Of the operations, those that never arrived. */
+  lost?: number;
 }
 
 /** One of the programs that are compared. */
@@ -32,6 +34,8 @@ export interface Result {
   cpuMicroseconds?: number;
   latencyMicroseconds?: { p50: number; p99: number };
   allocatedBytes?: number;
+  /** In all runs together. */
+  lost?: number;
 }
 
 export interface CompareOptions {
@@ -69,7 +73,7 @@ export async function compare(name: string, programs: readonly Program[], option
   return programs.map(program => resultOf(name, program.name, samples.get(program)!, options.operations));
 }
 
-function resultOf(name: string, program: string, samples: readonly Sample[], operations?: number): Result {
+export function resultOf(name: string, program: string, samples: readonly Sample[], operations?: number): Result {
   const seconds = samples.map(sample => sample.seconds).sort((a, b) => a - b);
   const result: Result = {
     case: name,
@@ -89,6 +93,8 @@ function resultOf(name: string, program: string, samples: readonly Sample[], ope
   }
   const allocated = samples.flatMap(sample => sample.allocatedBytes ?? []);
   if (allocated.length > 0) result.allocatedBytes = median(allocated);
+  const lost = samples.flatMap(sample => sample.lost ?? []);
+  if (lost.length > 0) result.lost = lost.reduce((sum, each) => sum + each, 0);
   return result;
 }
 
@@ -100,7 +106,7 @@ function median(values: number[]): number {
 }
 
 /** Of a sorted list: the value that `percent` of all do not exceed. */
-function percentile(sorted: readonly number[], percent: number): number {
+export function percentile(sorted: readonly number[], percent: number): number {
   const index = Math.ceil((sorted.length * percent) / 100) - 1;
   return sorted[Math.max(0, index)]!;
 }

@@ -1,11 +1,13 @@
 import { parseArgs } from 'node:util';
+import { ROOT } from '../test/support/native.ts';
 import { codec } from './codec.ts';
 import { ffi } from './ffi.ts';
 import type { Result } from './harness.ts';
 import { ipvs } from './ipvs.ts';
 import { netns } from './netns.ts';
+import { nflog } from './nflog.ts';
 import { nftables } from './nftables.ts';
-import { compiled, ROOT } from './programs.ts';
+import { compiled } from './programs.ts';
 import { printReport, reportOf, writeReport } from './report.ts';
 import { runInUml } from './uml.ts';
 
@@ -18,7 +20,7 @@ const BENCHMARKS: Record<string, ((quick: boolean) => Promise<Measured>) | undef
   ipvs,
   nftables,
   compile: undefined,
-  nflog: undefined,
+  nflog,
   fleet: undefined,
   update: undefined,
   dataplane: undefined,

@@ -1,13 +1,10 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
-import { closeSync, existsSync, mkdirSync, mkdtempSync, openSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import type { NetNs } from 'netsteer';
+import { nativeProgram } from '../test/support/native.ts';
 import type { Sample } from './harness.ts';
-
-/** The checkout; this module is run from its build/. */
-export const ROOT = fileURLToPath(new URL('..', import.meta.url));
 
 /** A directory for the files of this run; it goes with the process. */
 export const scratch = (() => {
@@ -22,16 +19,14 @@ export const scratch = (() => {
   };
 })();
 
-/** Compiles native/NAME.c where it has not been; undefined, and one line, where there is no compiler. */
+/** native/NAME.c as a program; undefined, and one line, where there is no compiler. */
 export function compiled(name: string): string | undefined {
-  const source = join(ROOT, 'native', `${name}.c`);
-  const program = join(ROOT, 'build', name);
-  if (existsSync(program) && statSync(program).mtimeMs > statSync(source).mtimeMs) return program;
-  mkdirSync(join(ROOT, 'build'), { recursive: true });
-  const { status, error, stderr } = spawnSync('cc', ['-O2', '-o', program, source], { encoding: 'utf8' });
-  if (status === 0) return program;
-  missing(name, error?.message ?? stderr.trim());
-  return undefined;
+  try {
+    return nativeProgram(name);
+  } catch (error) {
+    missing(name, `${(error as Error).message} (apt-get install gcc libc6-dev linux-libc-dev)`);
+    return undefined;
+  }
 }
 
 const said = new Set<string>();

@@ -43,6 +43,7 @@ export function printReport({ name, environment, results }: Report): void {
       'p50',
       'p99',
       'allocated',
+      'lost',
       '/floor',
       '/own',
     ],
@@ -82,6 +83,7 @@ function rowOf(result: Result, results: readonly Result[]): string[] {
     latency === undefined ? '' : duration(latency.p50 / 1e6),
     latency === undefined ? '' : duration(latency.p99 / 1e6),
     result.allocatedBytes === undefined ? '' : `${Math.round(result.allocatedBytes)} B`,
+    result.lost === undefined ? '' : result.lost.toLocaleString('en'),
     ratio(FLOOR),
     ratio(OWN),
   ];

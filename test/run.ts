@@ -8,7 +8,7 @@ import { ensurePackages, GUEST_PACKAGES, isRoot, type KernelSeries } from './vm/
 
 /*
  * npm test: unit tests, and kernel tests in namespaces of their own, on this machine; all that needs IPVS, and the whole deployment, on two of
- * Debian's kernels in QEMU. npm run test:long: the kernel tests on those kernels too. Ends with the line `N passed, N failed, N skipped`.
+ * Debian's kernels in QEMU. npm run test:long: the kernel tests on those kernels too, and more runs of what is tried often. Ends with the line `N passed, N failed, N skipped`.
  */
 
 /** The real peers that tests compare with, real containers, and what the ABI probe compiles with. */
@@ -39,7 +39,8 @@ interface Outcome {
  * Kernel tests have run on this machine when the caller is root; on the guests' kernels they take some ten minutes more, since everything there is
  * emulated. Without root the guests are the only place for them.
  */
-const inGuests = process.argv.includes('--long') || !isRoot() ? ['kernel', 'guest'] : ['guest'];
+const long = process.argv.includes('--long');
+const inGuests = long || !isRoot() ? ['kernel', 'guest'] : ['guest'];
 
 const outcomes: Outcome[] = [];
 await ensurePackages([...GUEST_PACKAGES, ...PEERS]);
@@ -59,6 +60,7 @@ async function onHost(): Promise<Outcome> {
   try {
     const child = spawn(process.execPath, [VITEST, ...options(file, ['unit', 'kernel'])], {
       stdio: ['ignore', 'inherit', 'inherit'],
+      env: { ...process.env, ...(long && { NETSTEER_LONG: '1' }) },
     });
     const code = await new Promise<number | null>(resolve => child.on('close', resolve));
     return outcome(
