@@ -35,11 +35,12 @@ interface Outcome {
   skipped: string[];
 }
 
+const long = process.argv.includes('--long');
+
 /**
  * Kernel tests have run on this machine when the caller is root; on the guests' kernels they take some ten minutes more, since everything there is
  * emulated. Without root the guests are the only place for them.
  */
-const long = process.argv.includes('--long');
 const inGuests = long || !isRoot() ? ['kernel', 'guest'] : ['guest'];
 
 const outcomes: Outcome[] = [];
