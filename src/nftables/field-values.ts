@@ -1,0 +1,327 @@
+import { formatIPv4, formatIPv6, parseIPv6, readIPv4, toBytes, toHex } from '../codec/index.ts';
+import { rangeError, typeError, within } from '../errors.ts';
+import type { Field } from './set-types.ts';
+
+/**
+ * One value: an address as text, a number, the name of a device or protocol; or bytes as the register has them, as hex or a Uint8Array.
+ * Where names are expected, hex begins with 0x.
+ */
+export type FieldValue = string | number | bigint | Uint8Array;
+
+/** All values from the first to the last, both included. '10.0.0.0/8' and 'eth*' are ranges too. */
+export interface FieldRange {
+  from: FieldValue;
+  to: FieldValue;
+}
+
+/** A value or a range; of a concatenation, one for each part. */
+export type ElementKey = FieldValue | FieldRange | (FieldValue | FieldRange)[];
+
+/** As it stands for every other value, where it is all of an element's key. */
+export const CATCH_ALL = '*';
+
+const PROTOCOLS: Readonly<Record<string, number>> = {
+  icmp: 1,
+  igmp: 2,
+  tcp: 6,
+  udp: 17,
+  dccp: 33,
+  gre: 47,
+  esp: 50,
+  ah: 51,
+  icmpv6: 58,
+  comp: 108,
+  sctp: 132,
+  udplite: 136,
+};
+const PROTOCOL_NAMES = new Map(Object.entries(PROTOCOLS).map(([name, number]) => [number, name]));
+
+/** Where `to` is `from`, ranges are refused. */
+export function writeFields(
+  value: ElementKey,
+  fields: readonly Field[],
+  from: Uint8Array,
+  to: Uint8Array,
+  start: number,
+): void {
+  if (fields.length === 1) {
+    writeField(value as FieldValue | FieldRange, fields[0]!, from, to, start);
+    return;
+  }
+  if (writeRaw(value, from, to)) return;
+  if (!Array.isArray(value) || value.length !== fields.length)
+    throw typeError([], `an array of ${fields.length}, the parts of the concatenation`, value);
+  let at = start;
+  for (const [i, field] of fields.entries()) {
+    try {
+      writeField(value[i]!, field, from, to, at);
+    } catch (error) {
+      throw within(error, [i]);
+    }
+    at += (field.bytes + 3) & ~3;
+  }
+}
+
+/** All of a concatenation as bytes. */
+function writeRaw(value: unknown, from: Uint8Array, to: Uint8Array): boolean {
+  if (Array.isArray(value)) return false;
+  const range = typeof value === 'object' && value !== null && 'from' in value && 'to' in value && from !== to;
+  const first = toBytes(range ? value.from : value);
+  const last = toBytes(range ? value.to : value);
+  if (first?.length !== from.length || last?.length !== to.length) return false;
+  from.set(first);
+  to.set(last);
+  return true;
+}
+
+function writeField(value: FieldValue | FieldRange, field: Field, from: Uint8Array, to: Uint8Array, at: number): void {
+  const single = from === to;
+  if (typeof value === 'object' && !(value instanceof Uint8Array)) {
+    if (value === null || Array.isArray(value) || value.from === undefined || value.to === undefined)
+      throw typeError([], 'a value, or a range { from, to }', value);
+    if (single) throw rangeError([], "a single value: only sets with the flag 'interval' have ranges", value);
+    writeBound(value.from, field, from, at, 'from');
+    writeBound(value.to, field, to, at, 'to');
+    if (compare(from, to, at, field.bytes) > 0)
+      throw rangeError([], 'a range whose end is not before its beginning', value);
+    return;
+  }
+  if (typeof value === 'string' && writePrefix(value, field, from, to, at)) {
+    if (single) throw rangeError([], "a single value: only sets with the flag 'interval' have prefixes", value);
+    return;
+  }
+  writeScalar(value, field, from, at);
+  if (!single) copy(from, to, at, field.bytes);
+}
+
+function writeBound(value: FieldValue, field: Field, into: Uint8Array, at: number, name: string): void {
+  try {
+    writeScalar(value, field, into, at);
+  } catch (error) {
+    throw within(error, [name]);
+  }
+}
+
+function compare(a: Uint8Array, b: Uint8Array, at: number, size: number): number {
+  for (let i = at; i < at + size; i++) if (a[i] !== b[i]) return a[i]! - b[i]!;
+  return 0;
+}
+
+function copy(from: Uint8Array, to: Uint8Array, at: number, size: number): void {
+  for (let i = at; i < at + size; i++) to[i] = from[i]!;
+}
+
+/** '10.0.0.0/8', 'fe80::/10', 'eth*'; false for what is none. */
+function writePrefix(value: string, field: Field, from: Uint8Array, to: Uint8Array, at: number): boolean {
+  if (field.form === 'string') {
+    if (!value.endsWith('*') || value === CATCH_ALL) return false;
+    writeScalar(value.slice(0, -1), field, from, at);
+    const size = new TextEncoder().encode(value).length - 1;
+    copy(from, to, at, field.bytes);
+    to.fill(0xff, at + size, at + field.bytes);
+    return true;
+  }
+  const slash = value.indexOf('/');
+  if (slash < 0) return false;
+  const length = Number(value.slice(slash + 1));
+  const bits = field.bytes * 8;
+  if (!/^\d+$/.test(value.slice(slash + 1)) || length > bits)
+    throw rangeError([], `a prefix of 0 to ${bits} bits`, value);
+  writeScalar(value.slice(0, slash), field, from, at);
+  if (from === to) return true;
+  copy(from, to, at, field.bytes);
+  for (let bit = length; bit < bits; bit++) {
+    const mask = 0x80 >> (bit & 7);
+    const i = at + (bit >> 3);
+    if ((from[i]! & mask) !== 0) throw rangeError([], 'a prefix whose bits behind its length are 0', value);
+    to[i]! |= mask;
+  }
+  return true;
+}
+
+const encoder = new TextEncoder();
+
+/** Writes one value's bytes; `into` has zeros there. */
+export function writeScalar(value: FieldValue, field: Field, into: Uint8Array, at: number): void {
+  const { form, bytes } = field;
+  if (typeof value === 'number') {
+    if (form === 'integer' || form === 'protocol') {
+      writeInteger(value, field, into, at);
+      return;
+    }
+  } else if (typeof value === 'string') {
+    if (form === 'ipv4' && readIPv4(value, into, at)) return;
+    if (writeText(value, field, into, at)) return;
+  } else if (typeof value === 'bigint') {
+    if (form === 'integer' && value >= 0n && value < 1n << BigInt(bytes * 8)) {
+      writeBig(value, field, into, at);
+      return;
+    }
+  } else if (value instanceof Uint8Array && value.length === bytes) {
+    into.set(value, at);
+    return;
+  }
+  throw badScalar(value, field);
+}
+
+const EXPECTED: Record<Field['form'], string> = {
+  ipv4: 'an IPv4 address',
+  ipv6: 'an IPv6 address',
+  link: "a link-layer address ('02:00:00:00:00:01')",
+  protocol: 'a protocol by name or number',
+  integer: 'an integer',
+  string: 'text',
+  opaque: 'bytes',
+};
+
+function badScalar(value: unknown, { form, bytes }: Field): Error {
+  const raw = form === 'string' ? `0x and ${bytes * 2} hex digits` : `${bytes} bytes as hex`;
+  const range =
+    form === 'integer' && bytes < 8
+      ? ` 0 to ${2 ** (bytes * 8) - 1}`
+      : form === 'string'
+        ? ` of at most ${bytes - 1} bytes`
+        : '';
+  const type = ['string', 'number', 'bigint'].includes(typeof value) || value instanceof Uint8Array;
+  return (type ? rangeError : typeError)([], `${EXPECTED[form]}${range}, or ${raw}`, value);
+}
+
+function writeInteger(value: number, field: Field, into: Uint8Array, at: number): void {
+  const { bytes, littleEndian } = field;
+  if (!Number.isInteger(value) || value < 0 || value > (bytes === 8 ? Number.MAX_SAFE_INTEGER : 2 ** (bytes * 8) - 1))
+    throw badScalar(value, field);
+  if (bytes === 2 && !littleEndian) {
+    into[at] = value >> 8;
+    into[at + 1] = value & 0xff;
+    return;
+  }
+  let left = value;
+  for (let i = 0; i < bytes; i++) {
+    into[littleEndian ? at + i : at + bytes - 1 - i] = left % 256;
+    left = Math.floor(left / 256);
+  }
+}
+
+function writeBig(value: bigint, { bytes, littleEndian }: Field, into: Uint8Array, at: number): void {
+  let left = value;
+  for (let i = 0; i < bytes; i++) {
+    into[littleEndian ? at + i : at + bytes - 1 - i] = Number(left & 0xffn);
+    left >>= 8n;
+  }
+}
+
+function writeText(value: string, { form, bytes }: Field, into: Uint8Array, at: number): boolean {
+  if (form === 'string') {
+    if (value.startsWith('0x')) {
+      const raw = toBytes(value.slice(2));
+      if (raw?.length === bytes) {
+        into.set(raw, at);
+        return true;
+      }
+    }
+    const text = encoder.encode(value);
+    if (value === '' || text.length >= bytes || value.includes('\0')) return false;
+    into.set(text, at);
+    return true;
+  }
+  if (form === 'protocol' && Object.hasOwn(PROTOCOLS, value)) {
+    into[at] = PROTOCOLS[value]!;
+    return true;
+  }
+  const raw =
+    form === 'ipv6' && value.includes(':')
+      ? parseIPv6(value)
+      : toBytes(form === 'link' && /^([0-9a-f]{2}:)+[0-9a-f]{2}$/i.test(value) ? value.replaceAll(':', '') : value);
+  if (raw?.length !== bytes) return false;
+  into.set(raw, at);
+  return true;
+}
+
+/** The other way round. */
+export function readFields(from: Uint8Array, to: Uint8Array | undefined, fields: readonly Field[]): ElementKey {
+  if (fields.length === 1) return readField(from, to, 0, fields[0]!);
+  const values: (FieldValue | FieldRange)[] = [];
+  let at = 0;
+  for (const field of fields) {
+    const padding = at + field.bytes;
+    at += (field.bytes + 3) & ~3;
+    // Bytes in the padding: they would not come back.
+    for (let i = padding; i < at; i++) if (from[i] !== 0 || (to !== undefined && to[i] !== 0)) return rawKey(from, to);
+    values.push(readField(from, to, padding - field.bytes, field));
+  }
+  return values;
+}
+
+function rawKey(from: Uint8Array, to: Uint8Array | undefined): ElementKey {
+  const first = toHex(from);
+  const last = to === undefined ? first : toHex(to);
+  return first === last ? first : { from: first, to: last };
+}
+
+function readField(from: Uint8Array, to: Uint8Array | undefined, at: number, field: Field): FieldValue | FieldRange {
+  const first = readScalar(from, at, field);
+  if (to === undefined || compare(from, to, at, field.bytes) === 0) return first;
+  if (field.form === 'string') {
+    const text = wildcard(from, to, at, field.bytes);
+    if (text !== undefined) return text;
+  } else if (field.form === 'ipv4' || field.form === 'ipv6') {
+    const length = prefixLength(from, to, at, field.bytes);
+    if (length !== undefined) return `${first}/${length}`;
+  }
+  return { from: first, to: readScalar(to, at, field) };
+}
+
+/** How many bits the whole range has in common, where it is all that begins with them. */
+function prefixLength(from: Uint8Array, to: Uint8Array, at: number, size: number): number | undefined {
+  let length = 0;
+  for (; length < size * 8; length++) {
+    const mask = 0x80 >> (length & 7);
+    const i = at + (length >> 3);
+    if ((from[i]! & mask) !== (to[i]! & mask)) break;
+  }
+  for (let bit = length; bit < size * 8; bit++) {
+    const mask = 0x80 >> (bit & 7);
+    const i = at + (bit >> 3);
+    if ((from[i]! & mask) !== 0 || (to[i]! & mask) === 0) return undefined;
+  }
+  return length;
+}
+
+function wildcard(from: Uint8Array, to: Uint8Array, at: number, size: number): string | undefined {
+  let length = 0;
+  while (length < size && from[at + length] !== 0 && from[at + length] === to[at + length]) length++;
+  for (let i = at + length; i < at + size; i++) if (from[i] !== 0 || to[i] !== 0xff) return undefined;
+  const text = textOf(from, at, length);
+  return text === undefined ? undefined : `${text}*`;
+}
+
+const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+
+/** Text that is written as the same bytes again. */
+function textOf(bytes: Uint8Array, at: number, length: number): string | undefined {
+  try {
+    const text = decoder.decode(bytes.subarray(at, at + length));
+    return text === '' || text.startsWith('0x') ? undefined : text;
+  } catch {
+    return undefined;
+  }
+}
+
+function readScalar(source: Uint8Array, at: number, { form, bytes, littleEndian }: Field): FieldValue {
+  if (form === 'ipv4') return formatIPv4(source, at);
+  if (form === 'ipv6') return formatIPv6(source, at);
+  const hex = toHex(source, at, at + bytes);
+  if (form === 'link') return hex.replace(/..(?=.)/g, '$&:');
+  if (form === 'opaque') return hex;
+  if (form === 'string') {
+    let length = 0;
+    while (length < bytes && source[at + length] !== 0) length++;
+    for (let i = at + length; i < at + bytes; i++) if (source[i] !== 0) return `0x${hex}`;
+    const text = length < bytes ? textOf(source, at, length) : undefined;
+    return text === undefined || text.endsWith('*') ? `0x${hex}` : text;
+  }
+  if (form === 'protocol') return PROTOCOL_NAMES.get(source[at]!) ?? source[at]!;
+  let value = 0n;
+  for (let i = 0; i < bytes; i++) value = (value << 8n) | BigInt(source[littleEndian ? at + bytes - 1 - i : at + i]!);
+  return bytes === 8 ? value : Number(value);
+}

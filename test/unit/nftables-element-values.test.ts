@@ -1,0 +1,308 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import type { WireElement } from '../../src/nftables/element.ts';
+import { type ElementValue, elementValues, wireElements } from '../../src/nftables/element-values.ts';
+import type { Expression } from '../../src/nftables/expression.ts';
+import { type DatatypeName, type ElementShape, shapeOf, typeAttributes } from '../../src/nftables/set-types.ts';
+
+type Flag = 'interval' | 'concatenation' | 'map' | 'object';
+
+function shape(key: string, flags: Flag[] = [], data?: { type: string; ranges?: boolean } | 'verdict'): ElementShape {
+  const { type, length, lengths, order } = typeAttributes(key, undefined, ['key']);
+  const set: Parameters<typeof shapeOf>[0] = { flags, keyType: type, keyLength: length };
+  if (order !== undefined) set.keyByteOrder = order;
+  if (lengths !== undefined && flags.includes('interval')) {
+    set.flags = [...flags, 'concatenation'];
+    set.description = { fields: lengths.map(bytes => ({ length: bytes })) };
+  }
+  if (data === 'verdict') set.dataType = 0xffffff00;
+  else if (data !== undefined) {
+    const attributes = typeAttributes(data.type, undefined, ['data']);
+    set.dataType = attributes.type;
+    set.dataLength = attributes.length * (data.ranges ? 2 : 1);
+    if (data.ranges) set.dataInterval = 1;
+  }
+  return shapeOf(set);
+}
+
+const wired = (values: ElementValue[], of: ElementShape) => wireElements(values, of).elements;
+
+describe('elements given as values', () => {
+  test('single keys', () => {
+    expect(wired(['10.0.0.1', '0a000002', new Uint8Array([10, 0, 0, 3])], shape('ipv4_addr'))).toEqual([
+      { key: '0a000001' },
+      { key: '0a000002' },
+      { key: '0a000003' },
+    ]);
+    expect(wired(['fe80::1'], shape('ipv6_addr'))).toEqual([{ key: 'fe800000000000000000000000000001' }]);
+    expect(wired([80, '1f90'], shape('inet_service'))).toEqual([{ key: '0050' }, { key: '1f90' }]);
+    expect(wired(['02:00:00:00:00:01'], shape('ether_addr'))).toEqual([{ key: '020000000001' }]);
+    expect(wired(['tcp', 17], shape('inet_proto'))).toEqual([{ key: '06' }, { key: '11' }]);
+    expect(wired(['eth0'], shape('ifname'))).toEqual([{ key: `65746830${'00'.repeat(12)}` }]);
+    expect(wired([1], shape('mark'))).toEqual([{ key: '01000000' }]);
+    expect(wired([1n], shape('cgroupsv2'))).toEqual([{ key: '0100000000000000' }]);
+  });
+
+  test('concatenations are filled up to four bytes each', () => {
+    expect(wired([['10.0.0.1', 'tcp', 80]], shape('ipv4_addr . inet_proto . inet_service'))).toEqual([
+      { key: '0a0000010600000000500000' },
+    ]);
+    expect(wired([['10.0.0.0/24', { from: 80, to: 90 }]], shape('ipv4_addr . inet_service', ['interval']))).toEqual([
+      { key: '0a00000000500000', keyEnd: '0a0000ff005a0000' },
+    ]);
+  });
+
+  test('ranges and prefixes become a beginning and an end', () => {
+    const of = shape('ipv4_addr', ['interval']);
+    expect(wired(['10.0.0.0/8', { from: '11.0.0.1', to: '11.0.0.9' }, '12.0.0.1'], of)).toEqual([
+      { key: '0a000000' },
+      { key: '0b000000', flags: ['interval-end'] },
+      { key: '0b000001' },
+      { key: '0b00000a', flags: ['interval-end'] },
+      { key: '0c000001' },
+      { key: '0c000002', flags: ['interval-end'] },
+    ]);
+    expect(wired(['224.0.0.0/3'], of), 'up to the last one').toEqual([
+      { key: 'e0000000', userdataFlags: ['open-interval'] },
+    ]);
+    expect(wired(['eth*'], shape('ifname', ['interval']))[1]).toEqual({
+      key: `657469${'00'.repeat(13)}`,
+      flags: ['interval-end'],
+    });
+    expect(wired([1], shape('mark', ['interval'])), 'the kernel compares bytes').toEqual([
+      { key: '00000001' },
+      { key: '00000002', flags: ['interval-end'] },
+    ]);
+  });
+
+  test('what lies before the first range is marked as nft does it, and only once', () => {
+    const of = shape('ipv4_addr', ['interval']);
+    const end = { key: '00000000', flags: ['interval-end'] };
+    expect(wireElements(['10.0.0.1'], of, { leadingEnd: true }).elements[0]).toEqual(end);
+    expect(wireElements(['0.0.0.0/8'], of, { leadingEnd: true }).elements).not.toContainEqual(end);
+    expect(wireElements([], of, { leadingEnd: true }).elements).toEqual([]);
+    expect(wireElements(['10.0.0.1'], of, { leadingEnd: true }).origin, 'which value each came from').toEqual([
+      -1, 0, 0,
+    ]);
+  });
+
+  test('maps: bytes, addresses, verdicts, ranges, names of objects', () => {
+    const key = '10.0.0.1';
+    expect(wired([{ key, data: 8080 }], shape('ipv4_addr', ['map'], { type: 'inet_service' }))).toEqual([
+      { key: '0a000001', data: '1f90' },
+    ]);
+    expect(
+      wired([{ key, data: ['10.0.0.2', 8080] }], shape('ipv4_addr', ['map'], { type: 'ipv4_addr . inet_service' })),
+    ).toEqual([{ key: '0a000001', data: '0a0000021f900000' }]);
+    expect(
+      wired([{ key, data: '10.2.0.0/24' }], shape('ipv4_addr', ['map'], { type: 'ipv4_addr', ranges: true })),
+    ).toEqual([{ key: '0a000001', data: '0a0200000a0200ff' }]);
+    const verdicts = shape('ipv4_addr', ['map'], 'verdict');
+    expect(
+      wired(
+        [
+          { key, data: 'drop' },
+          { key: '*', data: { verdict: 'jump', chain: 'c' } },
+        ],
+        verdicts,
+      ),
+    ).toEqual([
+      { key: '0a000001', data: { verdict: 'drop' } },
+      { flags: ['catch-all'], data: { verdict: 'jump', chain: 'c' } },
+    ]);
+    expect(wired([{ key, data: 'counter1' }], shape('ipv4_addr', ['object']))).toEqual([
+      { key: '0a000001', object: 'counter1' },
+    ]);
+  });
+
+  test('timeouts, comments and expressions stay with the beginning of a range', () => {
+    const counter = { counter: {} };
+    expect(
+      wired(
+        [{ key: '10.0.0.0/8', timeoutMilliseconds: 1000n, comment: 'x', expressions: [counter] }],
+        shape('ipv4_addr', ['interval']),
+      ),
+    ).toEqual([
+      { key: '0a000000', timeoutMilliseconds: 1000n, comment: 'x', expression: counter },
+      { key: '0b000000', flags: ['interval-end'] },
+    ]);
+  });
+
+  test.each<[string, ElementValue, ElementShape, string]>([
+    ['an address of the other kind', '::1', shape('ipv4_addr'), '[0]: expected an IPv4 address, or 4 bytes as hex'],
+    ['a port that is none', 65536, shape('inet_service'), '[0]: expected an integer 0 to 65535'],
+    ['a range in a set without ranges', '10.0.0.0/8', shape('ipv4_addr'), "only sets with the flag 'interval'"],
+    [
+      'a range the wrong way round',
+      { from: 9, to: 1 },
+      shape('inet_service', ['interval']),
+      '[0]: expected a range whose end',
+    ],
+    ['a prefix with host bits', '10.0.0.1/8', shape('ipv4_addr', ['interval']), '[0]: expected a prefix whose bits'],
+    ['too few parts', ['10.0.0.1'], shape('ipv4_addr . inet_service'), '[0]: expected an array of 2'],
+    ['a part that is wrong', ['10.0.0.1', 'x'], shape('ipv4_addr . inet_service'), '[0][1]: expected an integer'],
+    ['a map without a value', '10.0.0.1', shape('ipv4_addr', ['map'], 'verdict'), '[0].data: expected a value'],
+    ['a set with one', { key: 1, data: 2 }, shape('mark'), '[0].data: expected nothing'],
+    [
+      'a verdict that is none',
+      { key: 1, data: 'allow' },
+      shape('mark', ['map'], 'verdict'),
+      '[0].data: expected a verdict',
+    ],
+    ['a name that is too long', 'a-device-of-16-b', shape('ifname'), '[0]: expected text of at most 15 bytes'],
+    [
+      'a field that does not exist',
+      { key: 1, timeout: 3 } as never,
+      shape('mark'),
+      '[0].timeout: expected no such field',
+    ],
+  ])('%s is refused with its place', (_title, value, of, message) => {
+    expect(() => wireElements([value], of)).toThrow(message);
+  });
+});
+
+const ipv4 = fc.integer({ min: 0, max: 0xffffffff });
+const dotted = (n: number) => [24, 16, 8, 0].map(shift => (n >>> shift) & 0xff).join('.');
+const FIELDS: Partial<Record<DatatypeName, fc.Arbitrary<string | number | bigint>>> = {
+  ipv4_addr: ipv4.map(dotted),
+  ipv6_addr: fc.constantFrom('::', '::1', 'fe80::1', '2001:db8::1', 'ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff'),
+  inet_service: fc.integer({ min: 0, max: 65535 }),
+  inet_proto: fc.constantFrom<string | number>('tcp', 'udp', 'icmp', 3, 255),
+  mark: fc.integer({ min: 0, max: 0xffffffff }),
+  ifname: fc.constantFrom('lo', 'eth0', 'br-1234567890ab'),
+  ether_addr: fc.constantFrom('02:00:00:00:00:01', 'ff:ff:ff:ff:ff:ff'),
+  cgroupsv2: fc.bigInt({ min: 0n, max: (1n << 64n) - 1n }),
+};
+const names = Object.keys(FIELDS) as (keyof typeof FIELDS)[];
+const attached = fc.record(
+  {
+    timeoutMilliseconds: fc.bigInt({ min: 0n, max: 1n << 40n }),
+    comment: fc.constantFrom('a', 'zwölf'),
+    expressions: fc.constantFrom<Expression[]>([{ counter: {} }], [{ counter: {} }, { last: {} }]),
+  },
+  { requiredKeys: [] },
+);
+const unique = (values: ElementValue[]) => {
+  const seen = new Set<string>();
+  return values.filter(value => {
+    const text = JSON.stringify(value, (_, item) => (typeof item === 'bigint' ? `${item}n` : item));
+    return !seen.has(text) && seen.add(text);
+  });
+};
+
+describe('values, wire, values', () => {
+  const parts = fc.array(fc.constantFrom(...names), { minLength: 1, maxLength: 3 });
+
+  test('hash sets and concatenations of every type', () => {
+    const cases = parts.chain(types =>
+      fc.record({
+        types: fc.constant(types),
+        keys: fc.array(fc.tuple(...types.map(name => FIELDS[name]!)), { minLength: 1, maxLength: 5 }),
+        with: attached,
+      }),
+    );
+    fc.assert(
+      fc.property(cases, ({ types, keys, with: more }) => {
+        const of = shape(types.join(' . '));
+        const values = keys.map(key => (types.length === 1 ? key[0]! : key)) as ElementValue[];
+        const described = values.map(key => ({ key, ...more })) as ElementValue[];
+        const given = Object.keys(more).length === 0 ? values : described;
+        expect(elementValues(wired(given, of), of).elements).toEqual(given);
+      }),
+    );
+  });
+
+  test('concatenations of ranges', () => {
+    const range = fc
+      .tuple(fc.integer({ min: 0, max: 65535 }), fc.integer({ min: 0, max: 65535 }))
+      .map(([a, b]) => (a === b ? a : { from: Math.min(a, b), to: Math.max(a, b) }));
+    const prefix = fc.tuple(ipv4, fc.integer({ min: 0, max: 31 })).map(([address, length]) => {
+      const mask = length === 0 ? 0 : (-1 << (32 - length)) >>> 0;
+      return `${dotted((address & mask) >>> 0)}/${length}`;
+    });
+    const of = shape('ipv4_addr . inet_service', ['interval', 'map'], { type: 'inet_service' });
+    fc.assert(
+      fc.property(fc.array(fc.tuple(prefix, range)), keys => {
+        const values: ElementValue[] = keys.map(key => ({ key, data: 1 }));
+        expect(elementValues(wired(values, of), of).elements).toEqual(values);
+      }),
+    );
+  });
+
+  test('ranges that do not overlap, with and without a mark before the first', () => {
+    const ports = fc.uniqueArray(fc.integer({ min: 0, max: 65535 }), { minLength: 2, maxLength: 20 });
+    const of = shape('inet_service', ['interval']);
+    fc.assert(
+      fc.property(ports, fc.boolean(), (bounds, leadingEnd) => {
+        bounds.sort((a, b) => a - b);
+        const values: ElementValue[] = [];
+        for (let i = 0; i + 1 < bounds.length; i += 2) values.push({ from: bounds[i]!, to: bounds[i + 1]! });
+        const wire = wireElements(values, of, { leadingEnd }).elements;
+        expect(elementValues(wire.toReversed(), of), 'in any order').toEqual({
+          elements: values,
+          leadingEnd: leadingEnd && bounds[0] !== 0,
+        });
+      }),
+    );
+  });
+});
+
+describe('wire, values, wire', () => {
+  const sorted = (elements: WireElement[]) =>
+    elements
+      .map(element => JSON.stringify(element, (_, item) => (typeof item === 'bigint' ? `${item}n` : item)))
+      .sort();
+
+  test('elements that no value describes are kept as they are', () => {
+    const of = shape('inet_service', ['interval']);
+    const end = (key: string): WireElement => ({ key, flags: ['interval-end'] });
+    const element = fc.oneof(
+      fc.constantFrom('0000', '0001', '0002', '0003', '00ff', 'ffff').map((key): WireElement => ({ key })),
+      fc.constantFrom('0000', '0001', '0002', '0003', '00ff', 'ffff').map(end),
+      fc.constantFrom<WireElement>(
+        { key: '00' },
+        { flags: ['catch-all'] },
+        { key: '0001', flags: ['catch-all'] },
+        { key: '0009', flags: ['interval-end'], comment: 'odd' },
+        { key: '0010', userdataFlags: ['open-interval'] },
+        { key: '0011', keyEnd: '0012' },
+        { key: '0013', data: '00' },
+        { key: '0014', object: 'x' },
+        { key: '0015', unknown: [{ type: 99, bytes: '00' }] },
+        { key: '0016', expressions: [{ counter: {} }] },
+      ),
+    );
+    fc.assert(
+      fc.property(fc.array(element, { maxLength: 12 }), wire => {
+        const { elements, leadingEnd } = elementValues(wire, of);
+        const again = wireElements(elements, of, { leadingEnd }).elements;
+        expect(sorted(again)).toEqual(sorted(wire));
+      }),
+      { numRuns: 2000 },
+    );
+  });
+
+  test('bytes that no text stands for', () => {
+    const keys = fc.array(fc.uint8Array({ minLength: 16, maxLength: 16 }), { maxLength: 4 });
+    for (const flags of [[], ['interval']] as Flag[][]) {
+      const of = shape('ifname', flags);
+      fc.assert(
+        fc.property(keys, bytes => {
+          const wire = unique(bytes.map(key => ({ wire: { key: Buffer.from(key).toString('hex') } }))).map(
+            item => (item as { wire: WireElement }).wire,
+          );
+          const { elements } = elementValues(wire, of);
+          expect(sorted(wireElements(elements, of).elements)).toEqual(sorted(wire));
+        }),
+      );
+    }
+  });
+
+  test('bytes in the padding of a concatenation', () => {
+    const of = shape('inet_service . inet_service');
+    const wire = [{ key: '0001000000020000' }, { key: '00010001ffff0000' }];
+    const { elements } = elementValues(wire, of);
+    expect(elements).toEqual([[1, 2], '00010001ffff0000']);
+    expect(wired(elements, of)).toEqual(wire);
+  });
+});
