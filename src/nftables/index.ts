@@ -22,7 +22,7 @@ export type {
   Statement,
 } from './language/statement.ts';
 export { formatRule, formatRuleset } from './language/text.ts';
-export type { Ruleset, RulesetFilter } from './listing.ts';
+export type { ListFilter, Ruleset, RulesetFilter, SetEntry } from './listing.ts';
 export { decodeMessage, encodeMessage, type MessageName, type NftMessage } from './message.ts';
 export { Nftables, type NftablesOptions } from './nftables.ts';
 export type { NftObject, ObjectKey } from './object.ts';

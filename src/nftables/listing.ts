@@ -1,111 +1,223 @@
 import { checkObject, NO_CONTEXT } from '../codec/index.ts';
-import { StateError, typeError } from '../errors.ts';
-import { type Exchange, nfgenmsg, type Operation, writeHeader } from '../transport/index.ts';
+import { isNotFound, StateError, typeError } from '../errors.ts';
+import { type Exchange, type Message, nfgenmsg, type Operation, Turn, writeHeader } from '../transport/index.ts';
 import type { Chain } from './chain.ts';
+import type { WireElement } from './element.ts';
 import { type Family, familyNumber } from './family.ts';
+import type { Flowtable } from './flowtable.ts';
 import { generationTable } from './generation.ts';
 import { HINTS } from './hints.ts';
-import { MESSAGES, type MessageName, readMessage } from './message.ts';
+import { MESSAGES, type MessageName, readObject } from './message.ts';
+import type { NftObject } from './object.ts';
 import type { RuleEntry } from './rule.ts';
+import type { NftSet, SetKey } from './set.ts';
 import type { Table } from './table.ts';
 
-export interface RulesetFilter {
+export interface ListFilter {
   family?: Family;
   /** With `family`: only what is in this table. */
   table?: string;
   signal?: AbortSignal;
 }
 
+export interface RulesetFilter extends ListFilter {
+  /** Also the elements of named sets and maps; those of anonymous sets, which are part of their rules, always come. Default false. */
+  elements?: boolean;
+}
+
+/** A set or map, with its elements where they were read. */
+export type SetEntry = NftSet & { elements?: WireElement[] };
+
 /** The objects of a namespace, all of one generation. */
 export interface Ruleset {
   generation: number;
   tables: Table[];
   chains: Chain[];
+  sets: SetEntry[];
   rules: RuleEntry[];
+  /** Counters, quotas, limits and other objects with a name. */
+  objects: NftObject[];
+  flowtables: Flowtable[];
 }
 
 /** A ruleset that others change faster than it can be read this many times in a row will not be read. */
-const READ_ATTEMPTS = 20;
+const READ_ATTEMPTS = 100;
 
 const LISTS = {
   table: { get: 'gettable', new: 'newtable' },
   chain: { get: 'getchain', new: 'newchain' },
   rule: { get: 'getrule', new: 'newrule' },
+  set: { get: 'getset', new: 'newset' },
+  object: { get: 'getobj', new: 'newobj' },
+  flowtable: { get: 'getflowtable', new: 'newflowtable' },
 } as const satisfies Record<string, { get: MessageName; new: MessageName }>;
+
+interface Kinds {
+  table: Table;
+  chain: Chain;
+  rule: RuleEntry;
+  set: NftSet;
+  object: NftObject;
+  flowtable: Flowtable;
+}
+
+type Filter = ListFilter & { chain?: string };
+
+/** A commit came while something was read that has several parts: it is read again. */
+class Disturbed extends Error {}
 
 /** The generation of the ruleset: it grows by one with each commit, whoever makes it. */
 export function* generation(exchange: Exchange): Operation<number> {
-  const request = call('getgen', 0, {});
+  const request = callOf('getgen', 0, {});
   return yield* exchange.get(request, ({ source, payload, end }) => {
     return generationTable.read(source, payload + nfgenmsg.size, end, NO_CONTEXT)?.id;
   });
 }
 
-/** Tables, chains and rules, consistent: read again, some times, while others commit in between. */
+/** Everything, consistent: see NftablesOperations.ruleset. */
 export function* ruleset(exchange: Exchange, filter: RulesetFilter = {}): Operation<Ruleset> {
-  checkObject(filter, [], ['family', 'table', 'signal']);
-  return yield* consistent(exchange, generation => read(exchange, generation, filter));
+  checkFilter(filter, ['family', 'table', 'elements', 'signal']);
+  return yield* consistent(exchange, function* (generation) {
+    const tables = yield* dump(exchange, 'table', filter, generation);
+    const chains = yield* dump(exchange, 'chain', filter, generation);
+    const sets: SetEntry[] = yield* dump(exchange, 'set', filter, generation);
+    for (const set of sets) {
+      if (filter.elements !== true && !set.flags?.includes('anonymous')) continue;
+      set.elements = yield* dumpElements(exchange, set as SetKey, generation);
+    }
+    const rules = yield* dump(exchange, 'rule', filter, generation);
+    const objects = yield* dump(exchange, 'object', filter, generation);
+    const flowtables = yield* dump(exchange, 'flowtable', filter, generation);
+    return { generation, tables, chains, sets, rules, objects, flowtables };
+  });
 }
 
-function* read(exchange: Exchange, generation: number, filter: RulesetFilter): Operation<Ruleset> {
-  const tables = (yield* list(exchange, 'table', filter)) as unknown as Table[];
-  const chains = (yield* list(exchange, 'chain', filter)) as unknown as Chain[];
-  const rules = (yield* list(exchange, 'rule', filter)) as unknown as RuleEntry[];
-  return { generation, tables, chains, rules };
+/** The objects of one kind. */
+export function* list<K extends keyof Kinds>(exchange: Exchange, kind: K, filter: Filter = {}): Operation<Kinds[K][]> {
+  checkFilter(filter, kind === 'rule' ? ['family', 'table', 'chain', 'signal'] : ['family', 'table', 'signal']);
+  return yield* undisturbed(() => dump(exchange, kind, filter));
 }
 
-/** The tables of the namespace. */
-export function* tables(exchange: Exchange, filter: RulesetFilter = {}): Operation<Table[]> {
-  checkObject(filter, [], ['family', 'table', 'signal']);
-  return (yield* list(exchange, 'table', filter)) as unknown as Table[];
-}
-
-/** The chains of the namespace, base chains and others. */
-export function* chains(exchange: Exchange, filter: RulesetFilter = {}): Operation<Chain[]> {
-  checkObject(filter, [], ['family', 'table', 'signal']);
-  return (yield* list(exchange, 'chain', filter)) as unknown as Chain[];
-}
-
-/** The rules, in their order within each chain; `chain` needs `table`, and that `family`. */
-export function* rules(exchange: Exchange, filter: RulesetFilter & { chain?: string } = {}): Operation<RuleEntry[]> {
-  checkObject(filter, [], ['family', 'table', 'chain', 'signal']);
-  return (yield* list(exchange, 'rule', filter)) as unknown as RuleEntry[];
-}
-
-function* list(
+/** The elements of a set or map, as the kernel has them. */
+export function* elements(
   exchange: Exchange,
-  kind: keyof typeof LISTS,
-  filter: RulesetFilter & { chain?: string },
-): Operation<Record<string, unknown>[]> {
-  const family = filter.family === undefined ? 0 : familyNumber(filter.family, ['family']);
-  if (filter.table !== undefined && family === 0)
+  set: SetKey,
+  options: { signal?: AbortSignal } = {},
+): Operation<WireElement[]> {
+  checkObject(options, [], ['signal']);
+  const { family, table, name } = setKey(set);
+  return yield* undisturbed(() => dumpElements(exchange, { family, table, name }));
+}
+
+/** What names a set; more than that may stand in the object, as it does in listings. */
+export function setKey(set: SetKey): SetKey {
+  if (typeof set !== 'object' || set === null) throw typeError([], 'a set: { family, table, name }', set);
+  const { family, table, name } = set;
+  familyNumber(family, ['family']);
+  if (typeof table !== 'string') throw typeError(['table'], "the table's name", table);
+  if (typeof name !== 'string') throw typeError(['name'], "the set's name", name);
+  return { family, table, name };
+}
+
+function checkFilter(filter: Filter, keys: readonly string[]): void {
+  checkObject(filter, [], keys);
+  if (filter.family !== undefined) familyNumber(filter.family, ['family']);
+  if (filter.table !== undefined && filter.family === undefined)
     throw typeError(['family'], 'a family with a table', undefined, 'ERR_MISSING');
   if (filter.chain !== undefined && filter.table === undefined)
     throw typeError(['table'], 'a table with a chain', undefined, 'ERR_MISSING');
-  // The kernel filters rules itself; tables and chains are few, and are filtered here.
+}
+
+/**
+ * One dump. Every message carries the generation that it was made at (its lower 16 bits): a second one among them, or another than the
+ * expected, throws. The kernel's own mark, NLM_F_DUMP_INTR, is missing in dumps of elements.
+ */
+function* dump<K extends keyof Kinds>(
+  exchange: Exchange,
+  kind: K,
+  filter: Filter,
+  generation?: number,
+): Operation<Kinds[K][]> {
+  const family = filter.family === undefined ? 0 : familyNumber(filter.family, ['family']);
+  // The kernel filters by the table where there may be many; tables and chains are few, and are filtered here.
   const object: Record<string, unknown> = {};
-  if (kind === 'rule' && filter.table !== undefined) object.table = filter.table;
-  if (kind === 'rule' && filter.chain !== undefined) object.chain = filter.chain;
-  const request = call(LISTS[kind].get, family, object);
-  return yield* exchange.dump(request, message => {
-    if (message.type !== MESSAGES[LISTS[kind].new].number) return undefined;
-    const { object: found } = readMessage(message, true);
-    const inTable = filter.table === undefined || found[kind === 'table' ? 'name' : 'table'] === filter.table;
-    return inTable ? found : undefined;
-  });
+  if (filter.table !== undefined && kind !== 'table' && kind !== 'chain') object.table = filter.table;
+  if (filter.chain !== undefined) object.chain = filter.chain;
+  const { number } = MESSAGES[LISTS[kind].new];
+  const tableField = kind === 'table' ? 'name' : 'table';
+  const check = checker(generation);
+  try {
+    return (yield* exchange.dump(callOf(LISTS[kind].get, family, object), message => {
+      if (message.type !== number) return undefined;
+      check(message);
+      const found = readObject(LISTS[kind].new, message);
+      return filter.table === undefined || found[tableField] === filter.table ? found : undefined;
+    })) as unknown as Kinds[K][];
+  } catch (error) {
+    // The table is not there: then nothing is in it. (Some kernels say so, others give an empty list.)
+    if (filter.table !== undefined && isNotFound(error)) return [];
+    throw error;
+  }
+}
+
+function* dumpElements(
+  exchange: Exchange,
+  { family, table, name }: SetKey,
+  generation?: number,
+): Operation<WireElement[]> {
+  const check = checker(generation);
+  const elements: WireElement[] = [];
+  try {
+    yield* exchange.dump(callOf('getsetelem', familyNumber(family, ['family']), { table, set: name }), message => {
+      if (message.type !== MESSAGES.newsetelem.number) return undefined;
+      check(message);
+      const part = readObject('newsetelem', message).elements as WireElement[] | undefined;
+      if (part !== undefined) for (const element of part) elements.push(element);
+      return undefined;
+    });
+  } catch (error) {
+    // The set went while it was read, or between the list of sets and now.
+    if (isNotFound(error) && (generation !== undefined || elements.length > 0)) throw new Disturbed();
+    throw error;
+  }
+  return elements;
+}
+
+function checker(generation: number | undefined): (message: Message) => void {
+  let expected = generation === undefined ? undefined : generation & 0xffff;
+  return ({ source, payload }) => {
+    const resource = source.view.getUint16(payload + 2, false);
+    expected ??= resource;
+    if (resource !== expected) throw new Disturbed();
+  };
 }
 
 /** Several dumps make one state only if no commit came between the first and the last. */
 function* consistent<T>(exchange: Exchange, read: (generation: number) => Operation<T>): Operation<T> {
-  for (let attempt = 0; attempt < READ_ATTEMPTS; attempt++) {
+  return yield* undisturbed(function* () {
     const before = yield* generation(exchange);
     const value = yield* read(before);
-    if ((yield* generation(exchange)) === before) return value;
+    if ((yield* generation(exchange)) !== before) throw new Disturbed();
+    return value;
+  });
+}
+
+/** Reads until it was not disturbed. */
+function* undisturbed<T>(read: () => Operation<T>): Operation<T> {
+  const turn = new Turn();
+  for (let attempt = 0; attempt < READ_ATTEMPTS; attempt++) {
+    try {
+      return yield* read();
+    } catch (error) {
+      if (!(error instanceof Disturbed)) throw error;
+    }
+    yield turn;
   }
   throw new StateError('ERR_DUMP_INTERRUPTED', `the ruleset changed ${READ_ATTEMPTS} times in a row while it was read`);
 }
 
-function call(name: MessageName, family: number, object: Record<string, unknown>) {
+/** A request of one kind for the exchange. */
+export function callOf(name: MessageName, family: number, object: Record<string, unknown>) {
   const { number, kernelName, table } = MESSAGES[name];
   return {
     type: number,

@@ -158,26 +158,42 @@ export function decodeMessage(bytes: Uint8Array): NftMessage {
   return readMessage(messageAt(sourceOf(bytes), 0, bytes.length));
 }
 
-/** With `inObject`, the object has the family as its first field: as in the ruleset. */
-export function readMessage(message: Message, inObject = false): NftMessage {
+export function readMessage(message: Message): NftMessage {
   const type = byNumber.get(message.type);
   if (type === undefined) throw new DecodeError(`message type ${message.type} is none of nf_tables`);
   const { source, payload } = message;
-  const attributesAt = payload + nfgenmsg.size;
-  if (attributesAt > message.end) throw new DecodeError('a message without its nfgenmsg header');
-  const context = { family: source.view.getUint8(payload) };
-  const resource = source.view.getUint16(payload + 2, false);
-  const family = familyName(context.family);
-  const table = MESSAGES[type].table as AttributeTable<Record<string, unknown>>;
-  const object = table.readTolerant(source, attributesAt, message.end, context, inObject ? { family } : {});
-  if (object === undefined)
-    throw new DecodeError(`${MESSAGES[type].kernelName} without an attribute that it must have`);
+  if (payload + nfgenmsg.size > message.end) throw new DecodeError('a message without its nfgenmsg header');
   return {
     type,
     flags: message.flags,
     sequence: message.sequence,
-    family,
-    resource,
-    object,
+    family: familyName(source.view.getUint8(payload)),
+    resource: source.view.getUint16(payload + 2, false),
+    object: read(type, message, {}),
   };
+}
+
+/** The name of a message type, where it is one of nf_tables. */
+export function messageName(number: number): MessageName | undefined {
+  return byNumber.get(number);
+}
+
+/** The object of a message that is known to be of this type, with the family as its first field: as in the ruleset. */
+export function readObject(type: MessageName, message: Message): Record<string, unknown> {
+  if (message.payload + nfgenmsg.size > message.end) throw new DecodeError('a message without its nfgenmsg header');
+  return read(type, message, { family: familyName(message.source.view.getUint8(message.payload)) });
+}
+
+function read(type: MessageName, { source, payload, end }: Message, into: object): Record<string, unknown> {
+  const { kernelName, table } = MESSAGES[type];
+  const context = { family: source.view.getUint8(payload) };
+  const object = (table as AttributeTable<Record<string, unknown>>).readTolerant(
+    source,
+    payload + nfgenmsg.size,
+    end,
+    context,
+    into,
+  );
+  if (object === undefined) throw new DecodeError(`${kernelName} without an attribute that it must have`);
+  return object;
 }

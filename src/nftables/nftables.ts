@@ -5,9 +5,13 @@ import { NETLINK_NETFILTER } from '../transport/constants.ts';
 import { Exchange, NetlinkSocket, type Operation, twoForms } from '../transport/index.ts';
 import type { Chain } from './chain.ts';
 import { type CommitOptions, commit } from './commit.ts';
-import type { Ruleset, RulesetFilter } from './listing.ts';
+import type { WireElement } from './element.ts';
+import type { Flowtable } from './flowtable.ts';
+import type { ListFilter, Ruleset, RulesetFilter } from './listing.ts';
 import * as listing from './listing.ts';
+import type { NftObject } from './object.ts';
 import type { RuleEntry } from './rule.ts';
+import type { NftSet, SetKey } from './set.ts';
 import type { Table } from './table.ts';
 import type { Transaction } from './transaction.ts';
 
@@ -40,24 +44,47 @@ export class NftablesOperations {
     return listing.generation(this.#exchange);
   }
 
-  /** Tables, chains and rules, consistent: read again, some times, while others commit in between. */
+  /**
+   * Everything, of one generation: read again, some times, while others commit in between. What this library does not know is kept raw: a
+   * foreign table never fails the reading.
+   * @throws StateError ERR_DUMP_INTERRUPTED others commit without a pause
+   */
   ruleset(filter?: RulesetFilter): Operation<Ruleset> {
     return listing.ruleset(this.#exchange, filter);
   }
 
   /** The tables of the namespace. */
-  tables(filter?: RulesetFilter): Operation<Table[]> {
-    return listing.tables(this.#exchange, filter);
+  tables(filter?: ListFilter): Operation<Table[]> {
+    return listing.list(this.#exchange, 'table', filter);
   }
 
   /** The chains of the namespace, base chains and others. */
-  chains(filter?: RulesetFilter): Operation<Chain[]> {
-    return listing.chains(this.#exchange, filter);
+  chains(filter?: ListFilter): Operation<Chain[]> {
+    return listing.list(this.#exchange, 'chain', filter);
   }
 
   /** The rules, in their order within each chain; `chain` needs `table`, and that `family`. */
-  rules(filter?: RulesetFilter & { chain?: string }): Operation<RuleEntry[]> {
-    return listing.rules(this.#exchange, filter);
+  rules(filter?: ListFilter & { chain?: string }): Operation<RuleEntry[]> {
+    return listing.list(this.#exchange, 'rule', filter);
+  }
+
+  /** Sets and maps, anonymous ones too, without their elements. */
+  sets(filter?: ListFilter): Operation<NftSet[]> {
+    return listing.list(this.#exchange, 'set', filter);
+  }
+
+  /** Counters, quotas, limits and other objects with a name. */
+  objects(filter?: ListFilter): Operation<NftObject[]> {
+    return listing.list(this.#exchange, 'object', filter);
+  }
+
+  flowtables(filter?: ListFilter): Operation<Flowtable[]> {
+    return listing.list(this.#exchange, 'flowtable', filter);
+  }
+
+  /** The elements of a set or map, as the kernel has them: of a range, its beginning and its end. */
+  elements(set: SetKey, options?: { signal?: AbortSignal }): Operation<WireElement[]> {
+    return listing.elements(this.#exchange, set, options);
   }
 }
 

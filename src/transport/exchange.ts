@@ -12,6 +12,7 @@ import {
 } from './constants.ts';
 import { beginMessage, endMessage, type Message, messagesIn, setFlags } from './message.ts';
 import { type Operation, Turn } from './operation.ts';
+import { Parts } from './parts.ts';
 import { type Described, refusal, type Verdict, verdictOf } from './refusal.ts';
 import { LOST, NOTHING, type Wire } from './wire.ts';
 
@@ -19,8 +20,6 @@ import { LOST, NOTHING, type Wire } from './wire.ts';
 const RECEIVE_BUFFER = 128 * 1024;
 /** Sends above this keep the kernel busy for milliseconds (some 35 ns a byte): worth the 0.1 ms that leaving the thread costs. */
 const OFF_THREAD_BYTES = 64 * 1024;
-/** A part of a dump that took this long will be followed by others like it. */
-const SLOW_PART_MILLISECONDS = 1;
 /** A dump that was disturbed this many times in a row will not come through. */
 const DUMP_ATTEMPTS = 10;
 /** Messages in one datagram of a pipeline: each may be refused, and each refusal needs its room in the receive buffer. */
@@ -101,12 +100,15 @@ export class Exchange {
   /** All objects of a kind. A dump that the kernel marks as disturbed is begun again. */
   *dump<T>(call: Call, read: (message: Message) => T | undefined): Operation<T[]> {
     for (let attempt = 0; attempt < DUMP_ATTEMPTS; attempt++) {
+      const parts = new Parts(this.wire, receiveBuffer());
       let items: T[] | undefined;
       try {
-        items = yield* this.#dumpOnce(call, read);
+        items = yield* this.#dumpOnce(call, read, parts);
+        yield* parts.end();
         this.#settle();
       } catch (error) {
         this.#settle(error);
+        yield* parts.end();
         // A socket has one dump at a time (EBUSY): one that is given up must be read to its end.
         this.#drain();
         throw error;
@@ -119,25 +121,18 @@ export class Exchange {
     );
   }
 
-  *#dumpOnce<T>(call: Call, read: (message: Message) => T | undefined): Operation<T[] | undefined> {
+  *#dumpOnce<T>(call: Call, read: (message: Message) => T | undefined, parts: Parts): Operation<T[] | undefined> {
     const writer = this.#begin();
     const sequence = this.#write(writer, call, NLM_F_DUMP);
     yield* this.send(writer.bytes, writer.length, 1);
     const request = writer.copy();
     const items: T[] = [];
-    let own: Source | undefined;
     let disturbed = false;
-    let slow = false;
     const turn = new Turn();
     for (;;) {
-      const started = performance.now();
-      let length: number;
-      const buffer: Source = own ?? receiveBuffer();
-      if (slow)
-        length = yield { now: () => this.#receive(buffer), away: () => this.#receiveAway(buffer), abortable: false };
-      else length = this.#receive(buffer);
+      const length = this.#received(yield* parts.next(), parts.buffer);
       if (length === NOTHING) throw new StateError('ERR_NO_REPLY', `${call.syscall}: the dump ended without its end`);
-      for (const message of messagesIn(buffer, 0, length)) {
+      for (const message of messagesIn(parts.buffer, 0, length)) {
         if (message.sequence !== sequence) continue;
         if ((message.flags & NLM_F_DUMP_INTR) !== 0) disturbed = true;
         if (message.type === NLMSG_ERROR || message.type === NLMSG_DONE) {
@@ -148,11 +143,7 @@ export class Exchange {
         const item = read(message);
         if (item !== undefined) items.push(item);
       }
-      if (!slow && performance.now() - started > SLOW_PART_MILLISECONDS) {
-        // From here on other operations may run between two parts, and they use the shared buffer.
-        slow = true;
-        own = sourceOf(new Uint8Array(RECEIVE_BUFFER));
-      }
+      parts.decoded();
       yield turn;
     }
   }
@@ -316,10 +307,6 @@ export class Exchange {
 
   #receive(buffer: Source): number {
     return this.#received(this.wire.receive(buffer.bytes), buffer);
-  }
-
-  async #receiveAway(buffer: Source): Promise<number> {
-    return this.#received(await this.wire.receiveOffThread(buffer.bytes), buffer);
   }
 
   #received(length: number, buffer: Source): number {

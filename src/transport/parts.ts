@@ -1,0 +1,86 @@
+import { type Source, sourceOf } from '../codec/index.ts';
+import type { Operation, Step } from './operation.ts';
+import type { Wire } from './wire.ts';
+
+/** A part that took this long will be followed by others like it. */
+const SLOW_MILLISECONDS = 1;
+
+/** What was read ahead: raw, for whoever takes it to judge. */
+interface Ahead {
+  readonly buffer: Source;
+  readonly length: Promise<number>;
+}
+
+/**
+ * The parts of a dump. Short dumps are read on the spot into the buffer that all share. Once parts take long, each is read away from this
+ * thread (in the promise form) while the one before it is being decoded: the kernel and this thread then work side by side.
+ */
+export class Parts implements Step {
+  readonly abortable = false;
+  readonly #wire: Wire;
+  #buffer: Source;
+  #started = performance.now();
+  #own: [Source, Source] | undefined;
+  #ahead: Ahead | undefined;
+
+  constructor(wire: Wire, shared: Source) {
+    this.#wire = wire;
+    this.#buffer = shared;
+  }
+
+  /** Where the last part is, until the next one is asked for. */
+  get buffer(): Source {
+    return this.#buffer;
+  }
+
+  /** The next part's length, or the negative errno. */
+  *next(): Operation<number> {
+    if (this.#own !== undefined) return yield this;
+    this.#started = performance.now();
+    return this.now();
+  }
+
+  /** The last part has been decoded: does this dump take long? Then other operations may run in between, which use the shared buffer. */
+  decoded(): void {
+    if (this.#own !== undefined || performance.now() - this.#started <= SLOW_MILLISECONDS) return;
+    const size = this.#buffer.bytes.length;
+    this.#own = [sourceOf(new Uint8Array(size)), sourceOf(new Uint8Array(size))];
+    this.#buffer = this.#own[0];
+  }
+
+  now(): number {
+    return this.#wire.receive(this.#buffer.bytes);
+  }
+
+  async away(): Promise<number> {
+    const part = this.#ahead ?? this.#read(this.#buffer);
+    this.#ahead = undefined;
+    const length = await part.length;
+    this.#buffer = part.buffer;
+    const [first, second] = this.#own!;
+    if (length > 0) this.#ahead = this.#read(part.buffer === first ? second : first);
+    return length;
+  }
+
+  #read(buffer: Source): Ahead {
+    const length = this.#wire.receiveOffThread(buffer.bytes);
+    // Whoever never takes it must not be the death of the process.
+    length.catch(() => {});
+    return { buffer, length };
+  }
+
+  /** Waits for what is being read ahead: it would take the answers of the next request. */
+  *end(): Operation<void> {
+    const ahead = this.#ahead;
+    if (ahead === undefined) return;
+    yield {
+      now: () => 0,
+      away: () =>
+        ahead.length.then(
+          () => 0,
+          () => 0,
+        ),
+      abortable: false,
+    };
+  }
+}
