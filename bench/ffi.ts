@@ -12,7 +12,7 @@ import {
   Writer,
   writeHeader,
 } from 'netsteer/netlink';
-import { ffi as openFfi } from '../src/ffi/index.ts';
+import { BACKENDS, type Ffi, type FfiName } from '../src/ffi/index.ts';
 import { compare, type Program, type Result, timed, timedEach, timedLoop } from './harness.ts';
 import { compiled, timedFloor, writeDatagrams } from './programs.ts';
 
@@ -24,11 +24,17 @@ export async function ffi(quick: boolean): Promise<Result[]> {
   const count = quick ? 20_000 : 200_000;
   const rounds = quick ? 3 : 9;
   const calls = await compare('null-call', nullCalls(count), { operations: count, rounds, youngOnly: true });
+  const buffers = await compare('buffer-call', bufferCalls(count / 10), {
+    operations: count / 10,
+    rounds,
+    youngOnly: true,
+  });
   const requests = await requestPrograms(count / 10);
   const { away, close } = requests;
   try {
     return [
       ...calls,
+      ...buffers,
       ...(await compare('request', requests.programs, { operations: count / 10, rounds })),
       ...(await compare('off-thread', away(count / 100), { operations: count / 100, rounds })),
     ];
@@ -40,13 +46,39 @@ export async function ffi(quick: boolean): Promise<Result[]> {
 function nullCalls(count: number): Program[] {
   const c = (createRequire(import.meta.url)('koffi') as typeof import('koffi')).load(null);
   const getppid = c.func('int getppid()');
-  const backend = openFfi();
   return [
     // Refused by the kernel at once: with the errno, as every call of the library has it.
-    { name: 'netsteer', run: () => timedLoop(count, () => backend.close(-1)) },
+    ...backends().map(backend => ({
+      name: programName(backend),
+      run: () => timedLoop(count, () => backend.close(-1)),
+    })),
     { name: 'koffi', run: () => timedLoop(count, () => getppid()) },
     { name: 'node', run: () => timedLoop(count, () => process.ppid) },
   ];
+}
+
+/** The default is the library as it is; the others are named. */
+const programName = ({ name }: Ffi): string => (name.startsWith('koffi') ? 'netsteer' : `netsteer by ${name}`);
+
+/** A call with a buffer, which some copy or wrap: refused at once, too. */
+function bufferCalls(count: number): Program[] {
+  const bytes = new Uint8Array(512);
+  return backends().map(backend => ({
+    name: programName(backend),
+    run: () => timedLoop(count, () => backend.send(-1, bytes, bytes.length, 0)),
+  }));
+}
+
+/** Those that are installed; what is missing is said. */
+function backends(): Ffi[] {
+  return (Object.keys(BACKENDS) as FfiName[]).flatMap(name => {
+    try {
+      return [BACKENDS[name]()];
+    } catch (error) {
+      console.error(`left out: ${name}: ${(error as Error).message}`);
+      return [];
+    }
+  });
 }
 
 async function requestPrograms(count: number) {

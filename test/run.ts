@@ -8,7 +8,8 @@ import { ensurePackages, GUEST_PACKAGES, isRoot, type KernelSeries } from './vm/
 
 /*
  * npm test: unit tests, and kernel tests in namespaces of their own, on this machine; all that needs IPVS, and the whole deployment, on two of
- * Debian's kernels in QEMU. npm run test:long: the kernel tests on those kernels too, and more runs of what is tried often. Ends with the line `N passed, N failed, N skipped`.
+ * Debian's kernels in QEMU. npm run test:long: the kernel tests on those kernels too, here by each way of calling C that is installed, and more
+ * runs of what is tried often. Ends with the line `N passed, N failed, N skipped`.
  */
 
 /** The real peers that tests compare with, real containers, and what the ABI probe compiles with. */
@@ -46,6 +47,9 @@ const inGuests = long || !isRoot() ? ['kernel', 'guest'] : ['guest'];
 const outcomes: Outcome[] = [];
 await ensurePackages([...GUEST_PACKAGES, ...PEERS]);
 outcomes.push(await onHost());
+if (long && isRoot()) {
+  for (const backend of otherBackends()) outcomes.push(await onHost(backend));
+}
 const consumer = installConsumer();
 try {
   // Two guests at once: each is mostly one busy thread.
@@ -55,17 +59,29 @@ try {
 }
 report();
 
-async function onHost(): Promise<Outcome> {
+/** Ways of calling C besides koffi that this machine has, by the names that NETSTEER_FFI takes. */
+function otherBackends(): string[] {
+  const napi = fs.existsSync(join('node_modules', '@2060.io', 'ffi-napi')) ? ['ffi-napi'] : [];
+  return process.getBuiltinModule('node:ffi') === undefined ? napi : [...napi, 'node:ffi'];
+}
+
+/** All that this machine can run; or the kernel tests once more, with another backend. */
+async function onHost(backend?: string): Promise<Outcome> {
   const folder = fs.mkdtempSync(join(tmpdir(), 'netsteer-test-'));
   const file = join(folder, 'report.json');
   try {
-    const child = spawn(process.execPath, [VITEST, ...options(file, ['unit', 'kernel'])], {
+    const projects = backend === undefined ? ['unit', 'kernel'] : ['kernel'];
+    const child = spawn(process.execPath, [VITEST, ...options(file, projects)], {
       stdio: ['ignore', 'inherit', 'inherit'],
-      env: { ...process.env, ...(long && { NETSTEER_LONG: '1' }) },
+      env: {
+        ...process.env,
+        ...(backend !== undefined && { NETSTEER_FFI: backend }),
+        ...(long && backend === undefined && { NETSTEER_LONG: '1' }),
+      },
     });
     const code = await new Promise<number | null>(resolve => child.on('close', resolve));
     return outcome(
-      'host',
+      backend ?? 'host',
       fs.existsSync(file) ? fs.readFileSync(file, 'utf8') : undefined,
       `vitest ended with ${code}`,
     );

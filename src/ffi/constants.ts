@@ -10,6 +10,7 @@ export const AF_NETLINK = 16;
 export const SOCK_DGRAM = 2;
 export const SOCK_RAW = 3;
 export const SOCK_CLOEXEC = 0o2000000;
+export const SOCK_NONBLOCK = 0o4000;
 
 export const MSG_TRUNC = 0x20;
 export const MSG_DONTWAIT = 0x40;

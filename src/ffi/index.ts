@@ -1,13 +1,43 @@
+import { rangeError, StateError } from '../errors.ts';
 import type { Ffi } from './ffi.ts';
+import { loadFfiNapi } from './ffi-napi.ts';
 import { loadKoffi } from './koffi.ts';
+import { loadNodeFfi } from './node-ffi.ts';
 
 export { Descriptor } from './descriptor.ts';
 export type { Ffi, Watch } from './ffi.ts';
 
-let loaded: Ffi | undefined;
+/** Each loads its backend anew. By the names that NETSTEER_FFI and `selectFfi` take. */
+export const BACKENDS = {
+  koffi: loadKoffi,
+  'ffi-napi': loadFfiNapi,
+  'node:ffi': loadNodeFfi,
+} as const satisfies Record<string, () => Ffi>;
 
-/** The backend of this thread, loaded by the first call. */
+export type FfiName = keyof typeof BACKENDS;
+
+/** What this thread calls C by, once it is loaded; a descriptor that one backend watches is no other's. */
+let loaded: { name: string; ffi: Ffi } | undefined;
+
+/** The backend of this thread, loaded by the first call: the one that NETSTEER_FFI names, koffi where it names none. */
 export function ffi(): Ffi {
-  loaded ??= loadKoffi();
+  return (loaded ?? load(process.env.NETSTEER_FFI || 'koffi')).ffi;
+}
+
+/**
+ * Chooses how this thread calls the C library, before it is first used; it goes before the environment's NETSTEER_FFI. docs/decisions/ffi.md
+ * says when to take which. Returns the backend's name and version.
+ * @throws StateError ERR_FFI it is not installed, or another one is in use on this thread already
+ */
+export function selectFfi(name: FfiName): string {
+  if (loaded !== undefined && loaded.name !== name)
+    throw new StateError('ERR_FFI', `${loaded.ffi.name} is in use already: choose before anything is opened`);
+  return (loaded ?? load(name)).ffi.name;
+}
+
+function load(name: string): { name: string; ffi: Ffi } {
+  if (!Object.hasOwn(BACKENDS, name))
+    throw rangeError(['NETSTEER_FFI'], `one of ${Object.keys(BACKENDS).join(', ')}`, name);
+  loaded = { name, ffi: BACKENDS[name as FfiName]() };
   return loaded;
 }

@@ -1,0 +1,83 @@
+import { SYS_pidfd_open } from './constants.ts';
+import type { Ffi, Watch } from './ffi.ts';
+import type { Bound } from './functions.ts';
+
+/** The synchronous calls, which are the same for every backend once it has bound the functions and can tell the errno of the last one. */
+export abstract class Calls implements Ffi {
+  abstract readonly name: string;
+  protected readonly c: Bound;
+  readonly #addressLength = new Int32Array(1);
+
+  constructor(c: Bound) {
+    this.c = c;
+  }
+
+  /** Of the last call on this thread that failed. */
+  protected abstract errno(): number;
+
+  abstract sendOffThread(fd: number, bytes: Uint8Array, length: number, flags: number): Promise<number>;
+  abstract recvOffThread(fd: number, into: Uint8Array, flags: number): Promise<number>;
+  abstract closeOffThread(fd: number): Promise<number>;
+  abstract watch(fd: number, ready: () => void): Watch;
+
+  socket(domain: number, type: number, protocol: number): number {
+    return this.result(this.c.socket(domain, type, protocol));
+  }
+  bind(fd: number, address: Uint8Array): number {
+    return this.result(this.c.bind(fd, address, address.length));
+  }
+  connect(fd: number, address: Uint8Array): number {
+    return this.result(this.c.connect(fd, address, address.length));
+  }
+  getsockname(fd: number, address: Uint8Array): number {
+    this.#addressLength[0] = address.length;
+    const result = this.result(this.c.getsockname(fd, address, this.#addressLength));
+    return result < 0 ? result : this.#addressLength[0];
+  }
+  send(fd: number, bytes: Uint8Array, length: number, flags: number): number {
+    return this.result(this.c.send(fd, bytes, length, flags));
+  }
+  recv(fd: number, into: Uint8Array, flags: number, address: Uint8Array | null): number {
+    if (address === null) return this.result(this.c.recv(fd, into, into.length, flags));
+    this.#addressLength[0] = address.length;
+    return this.result(this.c.recvfrom(fd, into, into.length, flags, address, this.#addressLength));
+  }
+  setsockopt(fd: number, level: number, name: number, value: Uint8Array): number {
+    return this.result(this.c.setsockopt(fd, level, name, value, value.length));
+  }
+  getsockopt(fd: number, level: number, name: number, value: Uint8Array): number {
+    this.#addressLength[0] = value.length;
+    const result = this.result(this.c.getsockopt(fd, level, name, value, this.#addressLength));
+    return result < 0 ? result : this.#addressLength[0];
+  }
+  open(path: string, flags: number): number {
+    return this.result(this.c.open(path, flags));
+  }
+  close(fd: number): number {
+    return this.result(this.c.close(fd));
+  }
+  ioctl(fd: number, request: number, argument: number): number {
+    return this.result(this.c.ioctl(fd, request, argument));
+  }
+  setns(fd: number, type: number): number {
+    return this.result(this.c.setns(fd, type));
+  }
+  unshare(flags: number): number {
+    return this.result(this.c.unshare(flags));
+  }
+  pidfdOpen(pid: number): number {
+    return this.result(this.c.syscall(SYS_pidfd_open, pid, 0));
+  }
+  mount(source: string, target: string, type: string | null, flags: number): number {
+    return this.result(this.c.mount(source, target, type, flags, null));
+  }
+  umount(target: string, flags: number): number {
+    return this.result(this.c.umount2(target, flags));
+  }
+
+  /** errno must be read before anything else can run on this thread. */
+  protected result(value: number | bigint): number {
+    const result = Number(value);
+    return result === -1 ? -this.errno() : result;
+  }
+}

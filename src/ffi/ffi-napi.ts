@@ -1,0 +1,106 @@
+import { createRequire } from 'node:module';
+import { isMainThread } from 'node:worker_threads';
+import { StateError } from '../errors.ts';
+import { Calls } from './calls.ts';
+import { SOCK_NONBLOCK } from './constants.ts';
+import type { Ffi, Watch } from './ffi.ts';
+import { bindAll, type CType, type Signature } from './functions.ts';
+import { closeAway, readAway, writeAway } from './off-thread.ts';
+import { type Uv, UvWatches } from './uv-watch.ts';
+
+type Callable = (...values: unknown[]) => number | string;
+
+interface FfiNapi {
+  Library(path: null, functions: Record<string, [string, string[]]>): Record<string, Callable>;
+  Callback(result: string, parameters: string[], callback: () => void): Buffer;
+  errno(): number;
+}
+
+const PACKAGE = '@2060.io/ffi-napi';
+
+const TYPES: Record<CType, string> = {
+  int: 'int',
+  long: 'long',
+  'unsigned long': 'ulong',
+  size: 'size_t',
+  uint32: 'uint32',
+  bytes: 'pointer',
+  text: 'string',
+};
+
+/** Loads the fork of ffi-napi that still builds, which the user has installed. */
+export function loadFfiNapi(): Ffi {
+  const require = createRequire(import.meta.url);
+  try {
+    const { version } = require(`${PACKAGE}/package.json`) as { version: string };
+    return new FfiNapiBackend(require(PACKAGE) as FfiNapi, version);
+  } catch (cause) {
+    throw new StateError('ERR_FFI', `${PACKAGE} cannot be loaded: install it, and let its install script run`, cause);
+  }
+}
+
+class FfiNapiBackend extends Calls {
+  readonly name: string;
+  readonly #napi: FfiNapi;
+  #watches: UvWatches<Buffer> | undefined;
+
+  constructor(napi: FfiNapi, version: string) {
+    super(bindAll((name, signature) => bind(napi, name, signature)));
+    this.name = `ffi-napi ${version}`;
+    this.#napi = napi;
+  }
+
+  protected override errno(): number {
+    return this.#napi.errno();
+  }
+
+  /** Not blocking: so that a read off the thread cannot wait. */
+  override socket(domain: number, type: number, protocol: number): number {
+    return super.socket(domain, type | SOCK_NONBLOCK, protocol);
+  }
+
+  sendOffThread(fd: number, bytes: Uint8Array, length: number): Promise<number> {
+    return writeAway(fd, bytes, length);
+  }
+  recvOffThread(fd: number, into: Uint8Array): Promise<number> {
+    return readAway(fd, into);
+  }
+  closeOffThread(fd: number): Promise<number> {
+    return closeAway(fd);
+  }
+
+  watch(fd: number, ready: () => void): Watch {
+    this.#watches ??= new UvWatches(libuv(this.#napi));
+    return this.#watches.watch(fd, ready);
+  }
+}
+
+/** Its pointers are Buffers only, not any view. */
+function bind(napi: FfiNapi, name: string, { result, parameters }: Signature): Callable {
+  const types = parameters.map(type => TYPES[type]);
+  const native = napi.Library(null, { [name]: [TYPES[result], types] })[name]!;
+  return (...values) => Number(native(...values.map(value => (ArrayBuffer.isView(value) ? bufferOf(value) : value))));
+}
+
+const bufferOf = ({ buffer, byteOffset, byteLength }: ArrayBufferView): Buffer =>
+  Buffer.from(buffer as ArrayBuffer, byteOffset, byteLength);
+
+function libuv(napi: FfiNapi): Uv<Buffer> {
+  // libuv's default loop is that of the main thread; ffi-napi does not tell a worker's.
+  if (!isMainThread) throw new StateError('ERR_FFI', 'with ffi-napi, sockets are watched on the main thread only');
+  const functions = napi.Library(null, {
+    uv_default_loop: ['pointer', []],
+    uv_handle_size: ['size_t', ['int']],
+    uv_poll_init: ['int', ['pointer', 'pointer', 'int']],
+    uv_poll_start: ['int', ['pointer', 'int', 'pointer']],
+    uv_close: ['void', ['pointer', 'pointer']],
+    uv_ref: ['void', ['pointer']],
+    uv_unref: ['void', ['pointer']],
+  });
+  return {
+    ...(functions as unknown as Uv<Buffer>),
+    loop: functions.uv_default_loop!() as unknown as Buffer,
+    // It lives as long as something refers to it.
+    callback: ready => ({ pointer: napi.Callback('void', ['pointer', 'int', 'int'], ready), free: () => {} }),
+  };
+}

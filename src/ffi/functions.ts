@@ -1,0 +1,56 @@
+/** How C takes a value: every backend has a name of its own for each. */
+export type CType = 'int' | 'long' | 'unsigned long' | 'size' | 'uint32' | 'bytes' | 'text';
+
+/**
+ * The functions of the C library that we call. A backend binds each as it is declared here. `ioctl` and `syscall` are variadic in C; on x64
+ * and arm64 Linux integers are passed the same way.
+ */
+export const FUNCTIONS = {
+  socket: { result: 'int', parameters: ['int', 'int', 'int'] },
+  bind: { result: 'int', parameters: ['int', 'bytes', 'uint32'] },
+  connect: { result: 'int', parameters: ['int', 'bytes', 'uint32'] },
+  getsockname: { result: 'int', parameters: ['int', 'bytes', 'bytes'] },
+  send: { result: 'long', parameters: ['int', 'bytes', 'size', 'int'] },
+  recv: { result: 'long', parameters: ['int', 'bytes', 'size', 'int'] },
+  recvfrom: { result: 'long', parameters: ['int', 'bytes', 'size', 'int', 'bytes', 'bytes'] },
+  setsockopt: { result: 'int', parameters: ['int', 'int', 'int', 'bytes', 'uint32'] },
+  getsockopt: { result: 'int', parameters: ['int', 'int', 'int', 'bytes', 'bytes'] },
+  open: { result: 'int', parameters: ['text', 'int'] },
+  close: { result: 'int', parameters: ['int'] },
+  ioctl: { result: 'int', parameters: ['int', 'unsigned long', 'long'] },
+  syscall: { result: 'long', parameters: ['long', 'long', 'long'] },
+  setns: { result: 'int', parameters: ['int', 'int'] },
+  unshare: { result: 'int', parameters: ['int'] },
+  mount: { result: 'int', parameters: ['text', 'text', 'text', 'unsigned long', 'bytes'] },
+  umount2: { result: 'int', parameters: ['text', 'int'] },
+} as const satisfies Record<string, Signature>;
+
+export interface Signature {
+  readonly result: CType;
+  readonly parameters: readonly CType[];
+}
+
+export type FunctionName = keyof typeof FUNCTIONS;
+
+interface ValueOf {
+  int: number;
+  long: number;
+  'unsigned long': number;
+  size: number;
+  uint32: number;
+  bytes: ArrayBufferView | null;
+  text: string | null;
+}
+
+type ValuesOf<P extends readonly CType[]> = { -readonly [I in keyof P]: ValueOf[P[I]] };
+
+/** The functions as a backend binds them; what C calls `long` may come as a bigint. */
+export type Bound = {
+  readonly [N in FunctionName]: (...values: ValuesOf<(typeof FUNCTIONS)[N]['parameters']>) => number | bigint;
+};
+
+/** Binds all of them. */
+export function bindAll(bind: (name: FunctionName, signature: Signature) => unknown): Bound {
+  const names = Object.keys(FUNCTIONS) as FunctionName[];
+  return Object.fromEntries(names.map(name => [name, bind(name, FUNCTIONS[name])])) as unknown as Bound;
+}
