@@ -41,8 +41,8 @@ export function* applyOperations(
   options: BatchOptions = {},
 ): Operation<BatchResult> {
   checkObject(options, ['options'], ['onError', 'rollback', 'signal']);
-  const onError = checkOneOf(options.onError ?? 'throw', ['options', 'onError'], ['throw', 'collect']);
-  const { rollback = false } = options;
+  const { onError: how = 'throw', rollback = false } = options;
+  const onError = checkOneOf(how, ['options', 'onError'], ['throw', 'collect']);
   if (typeof rollback !== 'boolean') throw typeError(['options', 'rollback'], 'a boolean', rollback);
   const prepared = prepare(operations);
   const before = rollback ? yield* remember(carrier, prepared) : undefined;
@@ -81,18 +81,24 @@ function* remember(carrier: Carrier, prepared: readonly Prepared[]): Operation<M
   return { touches, servers, timeouts };
 }
 
+/** How often to look again where answers were lost. */
+const UNDO_ATTEMPTS = 3;
+
 /** Makes what the batch may have changed as it was. Returns whether the kernel took all of it. */
 function* undo(carrier: Carrier, { touches, servers, timeouts }: Memory): Operation<boolean> {
-  const now = yield* readServers(carrier, service => touches(serviceId(service)));
   const before = servers.map(({ service, destinations }) => ({
     service: settable(service),
     // The kernel lists the newest first: added in the reverse of that they stand as they stood.
     destinations: destinations.map(settableDestination).reverse(),
   }));
-  const commands = changesBetween(now, before, { prune: true }).map(toCommand);
-  if (timeouts !== undefined) {
-    commands.push(describe('IPVS_CMD_SET_CONFIG', C.IPVS_CMD_SET_CONFIG, timeouts, timeouts));
+  for (let attempt = 0; attempt < UNDO_ATTEMPTS; attempt++) {
+    const now = yield* readServers(carrier, service => touches(serviceId(service)));
+    const commands = changesBetween(now, before, { prune: true }).map(toCommand);
+    if (timeouts !== undefined) {
+      commands.push(describe('IPVS_CMD_SET_CONFIG', C.IPVS_CMD_SET_CONFIG, timeouts, timeouts));
+    }
+    const { failures, unknownFrom } = yield* carrier.pipeline(commands);
+    if (unknownFrom === undefined) return failures.length === 0;
   }
-  const { failures, unknownFrom } = yield* carrier.pipeline(commands);
-  return failures.length === 0 && unknownFrom === undefined;
+  return false;
 }

@@ -15,7 +15,7 @@ import { type Path, rangeError } from '../errors.ts';
 import type { Operation } from '../transport/index.ts';
 import type { WireDaemon } from './attributes.ts';
 import * as C from './constants.ts';
-import type { Carrier, IpvsCommand } from './netlink.ts';
+import { type Carrier, describe, generalHint } from './netlink.ts';
 
 const STATES = { master: C.IP_VS_STATE_MASTER, backup: C.IP_VS_STATE_BACKUP } as const;
 
@@ -48,9 +48,6 @@ const MAX_SYNC_ID = 255;
 /** 65535 without the headers of IPv4 and UDP. */
 const MAX_LENGTH = 65507;
 
-const NOT_PERMITTED =
-  'IPVS over netlink needs CAP_NET_ADMIN in the initial user namespace: program the container from the host, as root';
-
 /** Starts a sync daemon. */
 export function* startSync(carrier: Carrier, daemon: SyncDaemon): Operation<void> {
   yield* carrier.request({
@@ -58,7 +55,7 @@ export function* startSync(carrier: Carrier, daemon: SyncDaemon): Operation<void
     command: C.IPVS_CMD_NEW_DAEMON,
     subject: daemon,
     value: { daemon: writeDaemon(daemon) },
-    hint: code => START_HINTS[code],
+    hint: code => START_HINTS[code] ?? generalHint(code),
     blame: code => START_BLAME[code],
   });
 }
@@ -70,7 +67,6 @@ const START_HINTS: Readonly<Record<string, string>> = {
     'the group is no multicast address, or a service has a server of the other family (through a tunnel), which cannot be synchronised',
   EADDRINUSE: 'another socket of this namespace has that port',
   EADDRNOTAVAIL: "the device has no address of the group's family, or is down",
-  EPERM: NOT_PERMITTED,
 };
 const START_BLAME: Readonly<Record<string, Path>> = {
   ENODEV: ['interface'],
@@ -87,19 +83,13 @@ export function* stopSync(carrier: Carrier, state: SyncState): Operation<void> {
     command: C.IPVS_CMD_DEL_DAEMON,
     subject: state,
     value: { daemon: { state: STATES[state] } },
-    hint: code =>
-      code === 'ESRCH' ? `no ${state} daemon runs in this namespace` : code === 'EPERM' ? NOT_PERMITTED : undefined,
+    hint: code => (code === 'ESRCH' ? `no ${state} daemon runs in this namespace` : generalHint(code)),
   });
 }
 
 /** The sync daemons that run, the master first. */
 export function* syncDaemons(carrier: Carrier): Operation<SyncDaemon[]> {
-  const command: IpvsCommand = {
-    syscall: 'IPVS_CMD_GET_DAEMON',
-    command: C.IPVS_CMD_GET_DAEMON,
-    value: {},
-    hint: code => (code === 'EPERM' ? NOT_PERMITTED : undefined),
-  };
+  const command = describe('IPVS_CMD_GET_DAEMON', C.IPVS_CMD_GET_DAEMON, undefined, {});
   return yield* carrier.dump(command, ({ daemon }) => daemon && readDaemon(daemon));
 }
 

@@ -102,10 +102,12 @@ export function writeDestination(
   if (sameport && 'port' in service && service.port !== destination.port) {
     throw rangeError(['port'], `the service's port ${service.port} (only masquerade can change it)`, destination.port);
   }
+  // null is no default.
+  const { weight = 1, upperThreshold = 0, lowerThreshold = 0 } = destination;
   wire.forward = forward;
-  wire.weight = checkInteger(destination.weight ?? 1, ['weight'], 0, MAX_WEIGHT);
-  wire.upperThreshold = checkInteger(destination.upperThreshold ?? 0, ['upperThreshold'], 0, MAX_THRESHOLD);
-  wire.lowerThreshold = checkInteger(destination.lowerThreshold ?? 0, ['lowerThreshold'], 0, MAX_THRESHOLD);
+  wire.weight = checkInteger(weight, ['weight'], 0, MAX_WEIGHT);
+  wire.upperThreshold = checkInteger(upperThreshold, ['upperThreshold'], 0, MAX_THRESHOLD);
+  wire.lowerThreshold = checkInteger(lowerThreshold, ['lowerThreshold'], 0, MAX_THRESHOLD);
   if (wire.lowerThreshold > wire.upperThreshold) {
     throw rangeError(
       ['lowerThreshold'],
@@ -120,9 +122,10 @@ export function writeDestination(
 function writeTunnel(wire: WireDestination, tunnel: Tunnel, tunneled: boolean): void {
   checkObject(tunnel, ['tunnel'], ['type', 'port', 'checksum']);
   if (!tunneled) throw rangeError(['tunnel'], "forward: 'tunnel' with it", tunnel);
+  const { port = 0, checksum = 'none' } = tunnel;
   wire.tunnelType = checkName(tunnel.type, ['tunnel', 'type'], TUNNELS, 0xff);
-  wire.tunnelPort = checkInteger(tunnel.port ?? 0, ['tunnel', 'port'], 0, 65535);
-  wire.tunnelFlags = checkName(tunnel.checksum ?? 'none', ['tunnel', 'checksum'], CHECKSUMS, 0xffff);
+  wire.tunnelPort = checkInteger(port, ['tunnel', 'port'], 0, 65535);
+  wire.tunnelFlags = checkName(checksum, ['tunnel', 'checksum'], CHECKSUMS, 0xffff);
   const gue = wire.tunnelType === TUNNELS.gue;
   if (gue !== wire.tunnelPort > 0)
     throw rangeError(['tunnel', 'port'], gue ? 'a port for GUE' : 'no port (GUE has one)', tunnel.port);

@@ -291,7 +291,8 @@ export class Ipvs extends twoForms(IpvsOperations) {
   /** Opens a socket in the namespace and asks nothing yet. Needs the right to enter the namespace. */
   static open(options: IpvsOptions = {}): Ipvs {
     checkObject(options, [], ['netns', 'via', 'logger']);
-    const via = checkOneOf(options.via ?? 'auto', ['via'], ['auto', 'netlink', 'sockopt']);
+    const { via: way = 'auto' } = options;
+    const via = checkOneOf(way, ['via'], ['auto', 'netlink', 'sockopt']);
     return new Ipvs(new Exchange(new IpvsSocket(netnsOf(options), via), 'ipvs', new Observer(options.logger)));
   }
 

@@ -56,13 +56,20 @@ export function readInfo(version = 0, connectionTableSize = 0): IpvsInfo {
   return { version: `${version >> 16}.${(version >> 8) & 0xff}.${version & 0xff}`, connectionTableSize };
 }
 
+const NO_IPV6 = 'this kernel has no IPVS for IPv6 (CONFIG_IP_VS_IPV6)';
+const UNLOADING = 'the module ip_vs is being unloaded: try again, which loads it anew';
+/** Everything else that EINVAL says of a service is checked before it is sent. */
+const NO_ESTIMATOR =
+  'the kernel can keep no more counters in this namespace (Linux 6.2): give settings.est_cpulist more processors, or switch settings.run_estimation off';
+
 /** IPVS gives no error text and no offsets: what an errno means depends on what was asked. */
 export function describe(syscall: string, command: number, subject: unknown, value: WireCommand): IpvsCommand {
   return { syscall, command, subject, value, hint: generalHint };
 }
 
-function generalHint(code: string): string | undefined {
+export function generalHint(code: string): string | undefined {
   if (code === 'ESRCH') return 'there is no such service';
+  if (code === 'ENOPROTOOPT') return UNLOADING;
   return code === 'EPERM' ? NOT_PERMITTED : undefined;
 }
 
@@ -99,7 +106,9 @@ function serviceHint({ scheduler, persistence }: Service): (code: string) => str
         return `this kernel has no scheduler ${scheduler}${engine === undefined ? '' : ` or no persistence engine ${engine}`}`;
       }
       case 'EAFNOSUPPORT':
-        return 'this kernel has no IPVS for IPv6 (CONFIG_IP_VS_IPV6)';
+        return NO_IPV6;
+      case 'EINVAL':
+        return NO_ESTIMATOR;
       default:
         return generalHint(code);
     }
@@ -124,8 +133,10 @@ const DESTINATION_HINTS: Readonly<Record<string, string>> = {
   ENOENT: 'the service has no such destination',
   EEXIST: 'the destination is there already: setDestination replaces it',
   EINVAL:
-    'the kernel takes no such address for a server (in a namespace whose lo is down and that has no address it takes none at all)',
+    'the kernel takes no such address for a server (in a namespace whose lo is down and that has no address it takes none at all), or none of the other family while a sync daemon runs',
   ERANGE: 'weight or thresholds are out of range',
+  EAFNOSUPPORT: NO_IPV6,
+  ENOPROTOOPT: UNLOADING,
   EPERM: NOT_PERMITTED,
 };
 

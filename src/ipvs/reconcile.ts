@@ -198,9 +198,10 @@ function checkOptions(options: ReconcileOptions) {
   const path = ['options', 'drain'];
   if (options.drain === undefined) return { planOptions, drain: undefined, onProgress };
   checkObject(options.drain, path, ['timeoutMs', 'pollMs']);
+  const { pollMs = POLL } = options.drain;
   const drain = {
     timeoutMs: checkInteger(options.drain.timeoutMs, [...path, 'timeoutMs'], 0, MAX_WAIT),
-    pollMs: checkInteger(options.drain.pollMs ?? POLL, [...path, 'pollMs'], 10, MAX_WAIT),
+    pollMs: checkInteger(pollMs, [...path, 'pollMs'], 10, MAX_WAIT),
   };
   return { planOptions, drain, onProgress };
 }

@@ -1,5 +1,5 @@
 import { checkObject, checkOneOf } from '../codec/index.ts';
-import { atIndex, BatchError, type BatchFailure, NetlinkError } from '../errors.ts';
+import { atIndex, BatchError, type BatchFailure, NetlinkError, typeError } from '../errors.ts';
 import type { Operation } from '../transport/index.ts';
 import { applyOperations, type BatchOptions, type BatchResult } from './batch.ts';
 import { type SyncDaemon, type SyncState, startSync, stopSync } from './daemon.ts';
@@ -91,8 +91,10 @@ export type RestoreResult = Omit<BatchResult, 'failures'> & { failures: readonly
  */
 export function* restoreRules(carrier: Carrier, text: string, options: RestoreOptions = {}): Operation<RestoreResult> {
   checkObject(options, ['options'], ['onError', 'rollback', 'signal', 'names']);
-  const onError = checkOneOf(options.onError ?? 'throw', ['options', 'onError'], ['throw', 'collect']);
-  const { names, rollback = true } = options;
+  const { onError: how = 'throw', names, rollback = true } = options;
+  const onError = checkOneOf(how, ['options', 'onError'], ['throw', 'collect']);
+  if (typeof rollback !== 'boolean') throw typeError(['options', 'rollback'], 'a boolean', rollback);
+  if (names !== undefined) checkObject(names, ['options', 'names'], ['host', 'port']);
   const lines = parseRuleLines(text, names);
   // Indexes count in this order: the table's operations, then the daemon's.
   const table: { line: number; operation: IpvsOperation }[] = [];

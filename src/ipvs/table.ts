@@ -1,4 +1,5 @@
 import { checkObject, checkOneOf } from '../codec/index.ts';
+import { typeError } from '../errors.ts';
 import type { Destination, DestinationEntry } from './destination.ts';
 import { sortDestinations, sortServices } from './order.ts';
 import { endpoint, listedFlags, maskText } from './rules-format.ts';
@@ -96,7 +97,8 @@ export function formatTable(
 ): string {
   const { title, secondTitle = '', service, destination } = VIEWS[checkView(view)];
   checkObject(options, ['options'], ['exact']);
-  const exact = options.exact ?? false;
+  const { exact = false } = options;
+  if (typeof exact !== 'boolean') throw typeError(['options', 'exact'], 'a boolean', exact);
   const lines = [title, `  -> RemoteAddress:Port${secondTitle}`];
   for (const server of sortServices(servers as readonly Server[])) {
     const name = `${protocolOf(server).padEnd(4)} ${nameOf(server)}`;

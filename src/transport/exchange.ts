@@ -185,6 +185,15 @@ export class Exchange {
         this.#settle(error);
         if (!(error instanceof StateError)) throw error;
         result.unknownFrom = first;
+        // What was queued before is true all the same, and takes the room that the next answers need.
+        this.#readAll(message => {
+          const index = (message.sequence - firstSequence) >>> 0;
+          if (message.type === NLMSG_ERROR && index < next - first) {
+            const verdict = verdictOf(message);
+            if (verdict.errno !== 0) fail(index, verdict);
+          }
+          return false;
+        });
       }
       first = next;
       result.unsentFrom = next;

@@ -303,6 +303,32 @@ kernelSuite('what IPVS refuses, as a user sees it', () => {
     expect(seen).toContain(-16);
   });
 
+  it('everything without the capability, EPERM, reading too; the handle is as good as before once it is back', async () => {
+    const calls = [
+      () => ipvs.sync.info(),
+      () => ipvs.sync.services(),
+      () => ipvs.sync.service(web),
+      () => ipvs.sync.addService(web),
+      () => ipvs.sync.addDestination(web, server),
+      () => ipvs.sync.timeouts(),
+      () => ipvs.sync.flush(),
+      () => ipvs.sync.zero(),
+      () => ipvs.sync.syncDaemons(),
+      () => ipvs.sync.startSync({ state: 'backup', interface: 'lo', syncId: 1 }),
+      () => ipvs.sync.stopSync('backup'),
+    ];
+    process.seteuid!(65534);
+    try {
+      const hint = expect.stringContaining('CAP_NET_ADMIN in the initial user namespace');
+      for (const call of calls) expect(refused(call)).toMatchObject({ code: 'EPERM', hint });
+      await expect(ipvs.batch(b => b.addService(web))).rejects.toMatchObject({ code: 'EPERM', hint });
+    } finally {
+      process.seteuid!(0);
+    }
+    ipvs.sync.addService(web);
+    expect(ipvs.via).toBe('netlink');
+  });
+
   it('flush never fails, and keeps timeouts and daemons', () => {
     ipvs.sync.startSync({ state: 'backup', interface: 'lo', syncId: 5 });
     ipvs.sync.setTimeouts({ udpSeconds: 123 });

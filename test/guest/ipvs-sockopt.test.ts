@@ -193,8 +193,75 @@ kernelSuite('IPVS over socket options', () => {
     });
   });
 
-  it('is not needed from the host, whose root programs such a container over netlink', () => {
-    expect(Ipvs.open({ netns }).via).toBe('netlink');
+  it('refuses in the container what it cannot carry, and says what and what to do', async () => {
+    const result = (await inContainer(`
+      const ipvs = Ipvs.open({ logger: undefined });
+      await ipvs.addService(web);
+      const calls = {
+        'IPv6': () => ipvs.addService({ ...web, address: '2001:db8::1' }),
+        'a persistence engine': () => ipvs.setService({ ...web, persistence: { timeoutSeconds: 60, engine: 'sip' } }),
+        'another tunnel than plain IPIP': () =>
+          ipvs.addDestination(key, { ...server, forward: 'tunnel', tunnel: { type: 'gue', port: 6080 } }),
+        'a server of another address family': () =>
+          ipvs.addDestination(key, { address: '2001:db8::9', port: 80, forward: 'tunnel' }),
+        'protocol 1 ': () => ipvs.addService({ ...web, protocol: 1 }),
+        "a sync daemon's group, port, TTL or length": () =>
+          ipvs.startSync({ state: 'backup', interface: 'lo', syncId: 1, group: '224.0.0.99' }),
+        'batch': () => ipvs.batch(b => b.addDestination(key, server).addService({ ...web, address: '2001:db8::1' })),
+      };
+      const said = {};
+      for (const [what, call] of Object.entries(calls)) {
+        said[what] = await call().then(() => 'accepted', error => error.code + ': ' + error.message);
+      }
+      // Nothing of a batch was sent either.
+      print({ via: ipvs.via, said, servers: (await ipvs.destinations(key)).length, services: (await ipvs.services()).length });`)) as {
+      said: Record<string, string>;
+    };
+    expect(result).toMatchObject({ via: 'sockopt', servers: 0, services: 1 });
+    for (const [what, said] of Object.entries(result.said)) {
+      expect(said).toMatch(/^ERR_UNSUPPORTED: /);
+      expect(said).toContain(what === 'batch' ? 'IPv6' : what);
+      expect(said).toContain("over IPVS's socket options: open with via: 'netlink', as root on the host");
+    }
+  });
+
+  it('is not needed from the host, whose root programs such a container over netlink', async () => {
+    const gue = { ...server, forward: 'tunnel', tunnel: { type: 'gue', port: 6080 } } as const;
+    const seen = await inContainer(
+      `
+      const ipvs = Ipvs.open();
+      await witness();
+      print({ services: (await ipvs.services()).map(each => each.address), servers: await ipvs.destinations(key).then(list => list.map(each => each.tunnel)) });`,
+      pid => {
+        using inside = NetNs.open({ pid });
+        const theirs = Ipvs.open({ netns: inside });
+        theirs.sync.batch(b =>
+          b
+            .addService(web)
+            .addDestination(key, gue)
+            .addService({ ...web, address: '2001:db8::1' }),
+        );
+        expect(theirs.via).toBe('netlink');
+        expect(saved(inside)).toEqual([
+          '-A -t 10.0.0.1:80 -s wlc',
+          '-A -t [2001:db8::1]:80 -s wlc',
+          '-a -t 10.0.0.1:80 -r 10.1.0.1:80 -i -w 5 --tun-type gue --tun-port 6080 --tun-nocsum',
+        ]);
+        expect(theirs.sync.snapshot()).toMatchObject({ stable: true, servers: [{}, {}] });
+        void theirs.close();
+      },
+    );
+    // The container's own root sees what its way can tell: IPv4, and no type of a tunnel.
+    expect(seen).toEqual({ services: ['10.0.0.1'], servers: [null] });
+  });
+
+  it('resets by an edit what it cannot see, as docs/ipvs.md says', () => {
+    netlink.sync.addService({ ...web, persistence: { timeoutSeconds: 60, engine: 'sip' } });
+    netlink.sync.addDestination(key, { ...server, forward: 'tunnel', tunnel: { type: 'gue', port: 6080 } });
+    ipvs.sync.editDestination(key, server, { weight: 0 });
+    expect(netlink.sync.destinations(key)).toMatchObject([{ weight: 0, tunnel: { type: 'ipip' } }]);
+    ipvs.sync.editService(key, { scheduler: 'rr' });
+    expect(netlink.sync.service(key).persistence).toEqual({ timeoutSeconds: 60 });
   });
 });
 

@@ -1,6 +1,14 @@
 import { execFileSync } from 'node:child_process';
 import { BatchError, Ipvs, NetNs } from 'netsteer';
-import { formatRules, formatTable, parseRules, type RuleError, type RuleFailure, type TableView } from 'netsteer/ipvs';
+import {
+  formatRules,
+  formatTable,
+  parseRules,
+  type RuleError,
+  type RuleFailure,
+  type SchedulerFlag,
+  type TableView,
+} from 'netsteer/ipvs';
 import { Links } from 'netsteer/rtnetlink';
 import { afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
 import { kernelSuite } from '../support/where.ts';
@@ -40,6 +48,40 @@ const TEXT = `
 -a -t [2001:db8::1]:80 -r 10.1.0.4:80 -i
 -A -t [fe80::1]:80 -s wlc
 `;
+
+/** Every option by its long name, in the order of a man. */
+const LONG = `
+ipvsadm --add-service --tcp-service 10.0.0.1:80 --scheduler mh --sched-flags mh-fallback,mh-port --persistent 600 --netmask 255.255.255.0
+--add-service --udp-service 10.0.0.9:5060 --scheduler rr --ops --persistent 60 --pe sip
+--add-service --sctp-service 10.0.0.2:9999 --scheduler lc
+--add-service --fwmark-service 7 --ipv6 --scheduler sh --sched-flags sh-fallback
+--add-service --fwmark-service 8 --scheduler sh --sched-flags flag-2,flag-3
+--add-service --tcp-service 10.0.0.5:80
+--add-server --tcp-service 10.0.0.1:80 --real-server 10.1.0.1:8080 --masquerading --weight 9 --u-threshold 100 --l-threshold 50
+--add-server --tcp-service 10.0.0.1:80 --real-server 10.1.0.2 --gatewaying
+--add-server --tcp-service 10.0.0.1:80 --real-server 10.1.0.3 --ipip --tun-type gue --tun-port 6080 --tun-csum
+--add-server --tcp-service 10.0.0.1:80 --real-server 10.1.0.4 --ipip --tun-type gue --tun-port 6080 --tun-remcsum
+--add-server --tcp-service 10.0.0.1:80 --real-server 10.1.0.5 --ipip --tun-type gre --tun-nocsum
+--add-server --tcp-service 10.0.0.1:80 --real-server 10.1.0.6 --ipip --tun-type gre --tun-csum
+--add-server --tcp-service 10.0.0.1:80 --real-server 10.1.0.7 --ipip --tun-type ipip
+--add-server --tcp-service 10.0.0.1:80 --real-server 10.1.0.8 --ipip
+--edit-service --udp-service 10.0.0.9:5060 --scheduler wrr --persistent 30
+--edit-server --tcp-service 10.0.0.1:80 --real-server 10.1.0.2 --gatewaying --weight 3
+--delete-server --tcp-service 10.0.0.1:80 --real-server 10.1.0.8
+--delete-service --tcp-service 10.0.0.5:80
+--zero
+--zero --tcp-service 10.0.0.1:80
+--set 901 121 301
+--start-daemon backup --mcast-interface lo --syncid 7 --sync-maxlen 1400 --mcast-group 224.0.0.99 --mcast-port 9000 --mcast-ttl 4
+`;
+
+/** Options of ipvsadm that print, or read such a text: -R takes none of them in a line. */
+const LISTING = [
+  'clear list connection timeout daemon stats rate exact thresholds persistent-conn tun-info nosort sort numeric',
+  'restore save help stop-daemon',
+]
+  .join(' ')
+  .split(' ');
 
 const VIEWS: [TableView, string[]][] = [
   ['connections', []],
@@ -96,6 +138,48 @@ kernelSuite('the text of ipvsadm', () => {
     expect(lines(theirs.sync.save())).toEqual(lines(text));
     const { servers } = theirs.sync.snapshot();
     expect(lines(formatRules(parseRules(text)))).toEqual(lines(formatRules(servers)));
+  });
+
+  it('is read with every option that ipvsadm has', async () => {
+    ipvsadm(other, LONG, '-R');
+    expect(await ipvs.restore(LONG)).toMatchObject({ outcome: 'all', failures: [] });
+    for (const options of [['-Sn'], ['-Ln', '--daemon'], ['-Ln', '--timeout'], ['-Ln', '--thresholds']]) {
+      expect(lines(ipvsadm(netns, '', ...options))).toEqual(lines(ipvsadm(other, '', ...options)));
+    }
+    expect(ipvsadm(netns, '', '-Ln', '--daemon')).toContain('port=9000');
+    // Its help names all there are.
+    const named = [...ipvsadm(netns, '', '--help').matchAll(/(?<= )--([a-z][a-z-]+)/g)].map(([, name]) => name!);
+    const missing = named.filter(name => !LISTING.includes(name) && !LONG.includes(`--${name}`));
+    expect(named.length).toBeGreaterThan(40);
+    expect(missing).toEqual([]);
+    const stop = '--stop-daemon backup\n--clear';
+    ipvsadm(other, stop, '-R');
+    await ipvs.restore(stop);
+    for (const options of [['-Sn'], ['-Ln', '--daemon']]) {
+      expect(ipvsadm(netns, '', ...options)).toBe(ipvsadm(other, '', ...options));
+    }
+    expect(await ipvs.syncDaemons()).toEqual([]);
+  });
+
+  it.each<[string, SchedulerFlag[]]>([
+    ['sh', ['sh-fallback']],
+    ['sh', ['sh-port']],
+    ['sh', ['flag-3']],
+    ['mh', ['mh-fallback']],
+    ['mh', ['mh-port']],
+    ['mh', ['mh-fallback', 'mh-port', 'flag-3']],
+    ['wrr', ['flag-1']],
+    ['wrr', ['flag-2']],
+    ['wrr', ['flag-1', 'flag-2', 'flag-3']],
+  ])('has the flags of %s: %j', async (scheduler, schedulerFlags) => {
+    const service = { protocol: 'tcp', address: '10.0.0.1', port: 80, scheduler, schedulerFlags } as const;
+    await ipvs.addService(service);
+    expect((await ipvs.service(service)).schedulerFlags).toEqual(schedulerFlags);
+    // ipvsadm knows two flags of sh and mh, and prints those alone.
+    const shown = schedulerFlags.filter(flag => flag !== 'flag-3' || scheduler === 'wrr');
+    expect(ipvsadm(netns, '', '-Sn')).toBe(`-A -t 10.0.0.1:80 -s ${scheduler} -b ${shown.join(',')}\n`);
+    const printed = ipvsadm(netns, '', '-Ln');
+    expect(formatTable(await ipvs.services({ destinations: true }))).toBe(printed.slice(printed.indexOf('\n') + 1));
   });
 
   it('keeps what ipvsadm -S forgets', async () => {

@@ -1,8 +1,9 @@
 import type { Destination, Service, Tunnel } from 'netsteer';
-import type { Connection, Ipvs } from 'netsteer/ipvs';
+import { type Connection, formatTable, type Ipvs, type ReconcileProgress, type TableView } from 'netsteer/ipvs';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { SCHEDULERS } from '../../src/ipvs/service.ts';
 import { CLIENT, GUE_PORT, IpvsLab, PORTS, SERVERS, virtualAddress } from '../support/ipvs-lab.ts';
-import { kernelSuite } from '../support/where.ts';
+import { kernelSuite, where } from '../support/where.ts';
 
 type Family = 'ipv4' | 'ipv6';
 
@@ -75,11 +76,23 @@ kernelSuite('traffic through IPVS', () => {
     return seen;
   }
 
-  const tunnels: Record<string, Tunnel> = {
-    ipip: { type: 'ipip' },
-    gue: { type: 'gue', port: GUE_PORT },
-    gre: { type: 'gre' },
-    'gue with checksums': { type: 'gue', port: GUE_PORT, checksum: 'required' },
+  /** Each tunnel, and what nftables sees of it at the server. */
+  const tunnels: Record<string, { tunnel: Tunnel; rule: string }> = {
+    ipip: { tunnel: { type: 'ipip' }, rule: 'meta l4proto { 4, 41 }' },
+    gue: {
+      tunnel: { type: 'gue', port: GUE_PORT },
+      rule: `udp dport ${GUE_PORT} udp checksum 0 @th,95,1 0`,
+    },
+    gre: { tunnel: { type: 'gre' }, rule: '@th,0,1 0 meta l4proto gre' },
+    'gue with checksums': {
+      tunnel: { type: 'gue', port: GUE_PORT, checksum: 'required' },
+      rule: `udp dport ${GUE_PORT} udp checksum != 0 @th,95,1 0`,
+    },
+    // The last of GUE's flags says that there are private ones, the first of which is REMCSUM.
+    'gue with remote checksums': {
+      tunnel: { type: 'gue', port: GUE_PORT, checksum: 'remote' },
+      rule: `udp dport ${GUE_PORT} @th,95,1 1 @th,96,1 1`,
+    },
   };
 
   describe.each<Family>(['ipv4', 'ipv6'])('%s', family => {
@@ -102,18 +115,128 @@ kernelSuite('traffic through IPVS', () => {
       expect(stats.inPackets).toBeGreaterThan(8n);
     });
 
-    it.each(Object.keys(tunnels))('reaches both servers through a tunnel: %s', async name => {
-      balance(web(family), family, { forward: 'tunnel', tunnel: tunnels[name]! });
-      const seen = await visits(family, 4);
-      expect(seen.toSorted()).toEqual(['server1', 'server1', 'server2', 'server2']);
+    it.each(Object.entries(tunnels))('reaches both servers through a tunnel: %s', async (_, { tunnel, rule }) => {
+      balance(web(family), family, { forward: 'tunnel', tunnel });
+      const packets = await lab.countAtServers(rule, async () => {
+        const seen = await visits(family, 4);
+        expect(seen.toSorted()).toEqual(['server1', 'server1', 'server2', 'server2']);
+      });
+      // A SYN, an ACK and a FIN each at the least.
+      expect(packets).toBeGreaterThanOrEqual(12);
     });
 
     it('reaches both servers through a tunnel: gre with checksums', async () => {
       await lab.withGreChecksums(family, async () => {
         balance(web(family), family, { forward: 'tunnel', tunnel: { type: 'gre', checksum: 'required' } });
-        const seen = await visits(family, 4);
-        expect(seen.toSorted()).toEqual(['server1', 'server1', 'server2', 'server2']);
+        const packets = await lab.countAtServers('@th,0,1 1 meta l4proto gre', async () => {
+          const seen = await visits(family, 4);
+          expect(seen.toSorted()).toEqual(['server1', 'server1', 'server2', 'server2']);
+        });
+        expect(packets).toBeGreaterThanOrEqual(12);
       });
+    });
+
+    it.each(['ipip', 'gue', 'gre'])('goes through a tunnel of the other family: %s', async name => {
+      const service = web(family);
+      lab.director.sync.addService(service);
+      const other = family === 'ipv4' ? 'ipv6' : 'ipv4';
+      for (const address of SERVERS[other]) {
+        const { tunnel } = tunnels[name]!;
+        lab.director.sync.addDestination(service, { address, port: PORTS.web, forward: 'tunnel', tunnel });
+      }
+      const seen = await visits(family, 4);
+      expect(seen.toSorted()).toEqual(['server1', 'server1', 'server2', 'server2']);
+    });
+
+    it('schedules each packet of a datagram service on its own, if it is told to', async () => {
+      const service: Service = { protocol: 'udp', address: virtual(family), port: 5353, scheduler: 'rr' };
+      lab.serveDatagrams(virtual(family), 5353);
+      lab.director.sync.addService(service);
+      for (const address of SERVERS[family]) {
+        lab.director.sync.addDestination(service, { address, port: 5353, forward: 'direct' });
+      }
+      const to = { host: virtual(family), port: 5353, localAddress: CLIENT[family].near };
+      const ask = async (key: string) => {
+        const seen = [];
+        for (let i = 0; i < 4; i++) seen.push(await lab.agent.datagram(key, 'who is there?', to));
+        return seen.toSorted();
+      };
+      const own = async () =>
+        (await connectionsOf(lab.director)).filter(each => each.virtual.address === virtual(family));
+      expect(new Set(await ask(`held ${family}`)).size).toBe(1);
+      expect(await own()).toMatchObject([{ protocol: 'udp', state: 'UDP' }]);
+      lab.director.sync.editService(service, { onePacket: true });
+      expect(lab.onDirector('ipvsadm', ['-Sn'])).toContain(' -o');
+      expect(await ask(`one by one ${family}`)).toEqual(['server1', 'server1', 'server2', 'server2']);
+      // They are forgotten as soon as the packet is gone: the one of before is all there is.
+      expect(await own()).toHaveLength(1);
+    });
+
+    it('keeps the calls of SIP together, wherever they come from', async () => {
+      const service: Service = {
+        protocol: 'udp',
+        address: virtual(family),
+        port: 5060,
+        scheduler: 'rr',
+        onePacket: true,
+        persistence: { timeoutSeconds: 60, engine: 'sip' },
+      };
+      lab.serveDatagrams(virtual(family), 5060);
+      lab.director.sync.addService(service);
+      for (const address of SERVERS[family]) {
+        lab.director.sync.addDestination(service, { address, port: 5060, forward: 'direct' });
+      }
+      const invite = (call: string, from: 'near' | 'second') =>
+        lab.agent.datagram(
+          `${call} ${from} ${family}`,
+          `INVITE sip:you@example.org SIP/2.0\r\nCSeq: 1 INVITE\r\nCall-ID: ${call}@example.org\r\nContent-Length: 0\r\n\r\n`,
+          { host: virtual(family), port: 5060, localAddress: CLIENT[family][from] },
+        );
+      const calls = ['one', 'two', 'three', 'four'];
+      const first = [];
+      for (const call of calls) first.push(await invite(call, 'near'));
+      expect(first.toSorted()).toEqual(['server1', 'server1', 'server2', 'server2']);
+      const second = [];
+      for (const call of calls) second.push(await invite(call, 'second'));
+      expect(second).toEqual(first);
+      // One for each client's calls; those of the second follow the first's.
+      const templates = (await connectionsOf(lab.director)).filter(each => each.virtual.address === virtual(family));
+      expect(templates.map(each => `${each.engine} ${each.client.address} ${each.engineData}`).toSorted()).toEqual(
+        calls
+          .flatMap(call => [CLIENT[family].near, CLIENT[family].second].map(from => `sip ${from} ${call}@example.org`))
+          .toSorted(),
+      );
+      const [one] = calls;
+      const servers = new Set(
+        templates
+          .filter(({ engineData }) => engineData === `${one}@example.org`)
+          .map(({ destination }) => destination.address),
+      );
+      expect(servers).toEqual(new Set([SERVERS[family][first[0] === 'server1' ? 0 : 1]]));
+    });
+
+    it('takes what carries a firewall mark, over several ports', async () => {
+      const key = { firewallMark: 7, family } as const;
+      lab.director.sync.addService({ ...key, scheduler: 'rr', persistence: { timeoutSeconds: 60 } });
+      for (const address of SERVERS[family]) {
+        lab.director.sync.addDestination(key, { address, port: 0, forward: 'direct' });
+      }
+      const daddr = `${family === 'ipv4' ? 'ip' : 'ip6'} daddr ${virtual(family)}`;
+      const ports = Object.values(PORTS);
+      lab.onDirector('nft', [
+        `table inet marks { chain in { type filter hook prerouting priority mangle; ${daddr} tcp dport { ${ports} } meta mark set 7; }; }`,
+      ]);
+      try {
+        const at = (port: number, from: 'near' | 'second') =>
+          lab.agent.visit({ host: virtual(family), port, localAddress: CLIENT[family][from] });
+        const near = [await at(80, 'near'), await at(8080, 'near'), await at(80, 'near')];
+        const second = [await at(80, 'second'), await at(8080, 'second')];
+        expect([...new Set([...near, ...second])].toSorted()).toEqual(['server1', 'server2']);
+        expect([new Set(near).size, new Set(second).size]).toEqual([1, 1]);
+        expect(lab.onDirector('ipvsadm', ['-Ln'])).toMatch(/FWM {2}7 (IPv6 )?rr persistent 60/);
+      } finally {
+        lab.onDirector('nft', ['delete table inet marks']);
+      }
     });
 
     it('keeps a client at its server by persistence', async () => {
@@ -134,6 +257,18 @@ kernelSuite('traffic through IPVS', () => {
       ]);
       const held = lab.director.sync.destinations(service).map(entry => entry.persistentConnections);
       expect(held).toEqual(servers.map(() => 1));
+    });
+
+    it('keeps a whole network at its server, by the mask or prefix of persistence', async () => {
+      const netmask = family === 'ipv4' ? '255.255.255.0' : 64;
+      balance(web(family, { persistence: { timeoutSeconds: 300, netmask } }), family, { forward: 'direct' });
+      const seen = [...(await visits(family, 2)), ...(await visits(family, 2, 'second'))];
+      expect(new Set(seen).size).toBe(1);
+      const templates = (await connectionsOf(lab.director)).filter(
+        each => each.client.port === 0 && each.virtual.address === virtual(family),
+      );
+      const network = family === 'ipv4' ? '10.20.0.0' : '2001:db8:20::';
+      expect(templates.map(({ client }) => client.address)).toEqual([network]);
     });
 
     it('is listed with what it came from, to and through', async () => {
@@ -157,11 +292,88 @@ kernelSuite('traffic through IPVS', () => {
     });
   });
 
-  it('goes through a tunnel of IPv6 to a service of IPv4', async () => {
-    const service = web('ipv4');
+  it('reaches both servers over SCTP', async () => {
+    const service: Service = { protocol: 'sctp', address: virtual('ipv4'), port: 9999, scheduler: 'rr' };
     lab.director.sync.addService(service);
-    lab.director.sync.addDestination(service, { address: SERVERS.ipv6[1], port: PORTS.web, forward: 'tunnel' });
-    expect(await visit('ipv4')).toBe('server2');
+    for (const address of SERVERS.ipv4) {
+      lab.director.sync.addDestination(service, { address, port: 9999, forward: 'direct' });
+    }
+    await lab.withSctp(virtual('ipv4'), 9999, async ask => {
+      expect([ask(), ask(), ask(), ask()].toSorted()).toEqual(['server1', 'server1', 'server2', 'server2']);
+      const own = (await connectionsOf(lab.director)).filter(each => each.virtual.address === virtual('ipv4'));
+      expect(own.map(({ protocol }) => protocol)).toEqual(['sctp', 'sctp', 'sctp', 'sctp']);
+    });
+  });
+
+  it('is scheduled by every scheduler that this kernel has', async () => {
+    for (const scheduler of SCHEDULERS) {
+      if (scheduler === 'none' || (scheduler === 'twos' && where === '6.1')) continue;
+      const service = web('ipv4', { scheduler });
+      balance(service, 'ipv4', { forward: 'direct', weight: scheduler === 'ovf' ? 100 : 1 });
+      for (const name of await visits('ipv4', 2)) expect(name).toMatch(/^server[12]$/);
+      expect(lab.onDirector('ipvsadm', ['-Sn'])).toContain(` -s ${scheduler}\n`);
+      lab.director.sync.removeService(service);
+    }
+  });
+
+  it('is hashed by what the flags of sh and mh say', async () => {
+    for (const scheduler of ['sh', 'mh'] as const) {
+      const service = web('ipv4', { scheduler });
+      const servers = balance(service, 'ipv4', { forward: 'direct' });
+      const [name] = await visits('ipv4', 1);
+      expect(new Set(await visits('ipv4', 4))).toEqual(new Set([name]));
+      lab.director.sync.editService(service, { schedulerFlags: [`${scheduler}-port`] });
+      // Each comes from another port: 12 of them at one server would be chance indeed.
+      expect(new Set(await visits('ipv4', 12)).size).toBe(2);
+      lab.director.sync.editService(service, { schedulerFlags: [`${scheduler}-fallback`] });
+      lab.director.sync.editDestination(service, servers[name === 'server1' ? 0 : 1]!, { weight: 0 });
+      const other = name === 'server1' ? 'server2' : 'server1';
+      expect(new Set(await visits('ipv4', 3))).toEqual(new Set([other]));
+      lab.director.sync.flush();
+    }
+  });
+
+  it('is in the tables as ipvsadm prints them', async () => {
+    const service = web('ipv4', { persistence: { timeoutSeconds: 60 } });
+    balance(service, 'ipv4', { forward: 'direct', weight: 0x7fffffff, upperThreshold: 100, lowerThreshold: 50 });
+    const held = await lab.agent.open('table', { host: virtual('ipv4'), port: 80 });
+    expect(held).toMatch(/^server/);
+    const views: [TableView, string[]][] = [
+      ['connections', []],
+      ['stats', ['--stats']],
+      ['rate', ['--rate']],
+      ['thresholds', ['--thresholds']],
+      ['persistence', ['--persistent-conn']],
+    ];
+    for (const [view, options] of views) {
+      // Counters and rates change every two seconds: once both readings are of the same moment they agree.
+      await until(
+        async () => {
+          const printed = lab.onDirector('ipvsadm', ['-Ln', ...options]);
+          const servers = await lab.director.services({ destinations: true });
+          return { ours: formatTable(servers, view), theirs: printed.slice(printed.indexOf('\n') + 1) };
+        },
+        ({ ours, theirs }) => ours === theirs && (view !== 'stats' || / [1-9]\d* +[1-9]/.test(ours)),
+      );
+    }
+    const rows = lab
+      .onDirector('ipvsadm', ['-Lnc'])
+      .split('\n')
+      .filter(line => line.includes(`${virtual('ipv4')}:`))
+      .map(line => line.trim().split(/\s+/));
+    const own = (await connectionsOf(lab.director)).filter(each => each.virtual.address === virtual('ipv4'));
+    const text = ({ address, port }: { address: string; port: number }) => `${address}:${port}`;
+    expect(
+      own
+        .map(each => [
+          each.protocol.toUpperCase(),
+          each.state,
+          ...[each.client, each.virtual, each.destination].map(text),
+        ])
+        .toSorted(),
+    ).toEqual(rows.map(([protocol, _expires, ...rest]) => [protocol, ...rest]).toSorted());
+    expect(own).toHaveLength(2);
+    await lab.agent.close('table');
   });
 
   it('is diverted from a server at its threshold', async () => {
@@ -196,33 +408,72 @@ kernelSuite('traffic through IPVS', () => {
     await until(active, count => count === 0);
   });
 
-  it('is carried from a master director to a backup', async () => {
+  it('goes on at a server that reconciling drains, also when that is given up', async () => {
     const service = web('ipv4');
-    balance(service, 'ipv4', { forward: 'direct' });
+    const servers = balance(service, 'ipv4', { forward: 'direct' });
+    const name = await lab.agent.open('kept', { host: virtual('ipv4'), port: PORTS.web });
+    const drained = servers[name === 'server1' ? 0 : 1]!;
+    const desired = [{ ...service, destinations: servers.filter(each => each !== drained) }];
+    const now = async () =>
+      (await lab.director.destinations(service)).find(({ address }) => address === drained.address);
+
+    const controller = new AbortController();
+    const progress: ReconcileProgress[] = [];
+    const given = lab.director.reconcile(desired, {
+      drain: { timeoutMs: 600_000, pollMs: 100 },
+      signal: controller.signal,
+      onProgress: each => {
+        progress.push(each);
+        if (each.phase === 'draining') controller.abort(new Error('given up'));
+      },
+    });
+    await expect(given).rejects.toThrow('given up');
+    expect(progress).toEqual([
+      { phase: 'planned', operations: 1, draining: 0, connections: 0 },
+      { phase: 'applied', operations: 1, draining: 1, connections: 0 },
+      { phase: 'draining', operations: 1, draining: 1, connections: 1 },
+    ]);
+    expect(await now()).toMatchObject({ weight: 0, activeConnections: 1 });
+    expect(await lab.agent.ask('kept', 'still there?')).toBe(`${name}: still there?`);
+
+    // The time is over while it is busy: it is removed, and the result says so.
+    const result = await lab.director.reconcile(desired, { drain: { timeoutMs: 500, pollMs: 100 } });
+    expect(result.drained).toMatchObject([{ destinationKey: { address: drained.address }, connections: 1 }]);
+    expect(await now()).toBeUndefined();
+    expect(lab.onDirector('ipvsadm', ['-Sn'])).not.toContain(drained.address);
+  });
+
+  it.each<[Family, string]>([
+    ['ipv4', '224.0.0.81'],
+    ['ipv6', 'ff02::81'],
+  ])('is carried from a master director to a backup: %s, by the group %s', async (family, group) => {
+    const service = web(family);
+    balance(service, family, { forward: 'direct' });
     lab.backup.sync.addService(service);
-    for (const address of SERVERS.ipv4) {
+    for (const address of SERVERS[family]) {
       lab.backup.sync.addDestination(service, { address, port: PORTS.web, forward: 'direct' });
     }
     // Reported from the second packet on.
     lab.director.settings.sync_threshold = '1 2';
-    await lab.director.startSync({ state: 'master', interface: 'eth0', syncId: 7 });
-    await lab.backup.startSync({ state: 'backup', interface: 'eth0', syncId: 7 });
+    const daemon = { interface: 'eth0', syncId: 7, group };
+    await lab.director.startSync({ ...daemon, state: 'master' });
+    await lab.backup.startSync({ ...daemon, state: 'backup' });
     try {
-      const to = { host: virtual('ipv4'), port: PORTS.web };
-      const name = await lab.agent.open('carried', to);
+      const name = await lab.agent.open(`carried ${family}`, { host: virtual(family), port: PORTS.web });
+      const ask = (text: string) => lab.agent.ask(`carried ${family}`, text);
       const synchronised = await until(
         async () => {
-          await lab.agent.ask('carried', 'still there?');
-          return await connectionsOf(lab.backup);
+          await ask('still there?');
+          return (await connectionsOf(lab.backup)).filter(each => each.virtual.address === virtual(family));
         },
-        list => list.some(each => each.virtual.address === virtual('ipv4')),
+        list => list.length > 0,
       );
-      expect(synchronised[0]).toMatchObject({ protocol: 'tcp', virtual: { address: virtual('ipv4'), port: 80 } });
+      expect(synchronised[0]).toMatchObject({ protocol: 'tcp', virtual: { address: virtual(family), port: 80 } });
       // The first director is gone, and forgets.
       lab.routeTo(1);
       lab.director.sync.flush();
-      expect(await lab.agent.ask('carried', 'and now?')).toBe(`${name}: and now?`);
-      await lab.agent.close('carried');
+      expect(await ask('and now?')).toBe(`${name}: and now?`);
+      await lab.agent.close(`carried ${family}`);
     } finally {
       lab.routeTo(0);
       await lab.director.stopSync('master');

@@ -1,4 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
+import dgram from 'node:dgram';
 import net from 'node:net';
 import { createInterface } from 'node:readline';
 import type { NetNs } from 'netsteer';
@@ -6,13 +7,22 @@ import type { NetNs } from 'netsteer';
 /** What is not answered by then is lost. Guests are slow: it is no measure of anything. */
 const PATIENCE_MILLISECONDS = 60_000;
 
-/** Opens TCP connections, says what comes, and sends what it is told. A line of JSON each way. */
+/** Opens TCP connections and UDP sockets, says what comes, and sends what it is told. A line of JSON each way. */
 const AGENT = `
 const net = require('node:net');
+const dgram = require('node:dgram');
 const open = new Map();
+const datagrams = new Map();
 require('node:readline').createInterface({ input: process.stdin }).on('line', line => {
   const { id, op, key, text, ...to } = JSON.parse(line);
   const answer = value => console.log(JSON.stringify({ id, ...value }));
+  if (op === 'datagram') {
+    const socket = datagrams.get(key) ?? dgram.createSocket(to.host.includes(':') ? 'udp6' : 'udp4');
+    if (!datagrams.has(key)) socket.bind(0, to.localAddress);
+    datagrams.set(key, socket);
+    socket.removeAllListeners('message').on('message', data => answer({ said: String(data).trim() }));
+    return socket.send(text, to.port, to.host);
+  }
   if (op === 'close') {
     open.get(key).socket.end();
     open.delete(key);
@@ -72,6 +82,11 @@ export class Agent {
     return await this.#request({ op: 'ask', key, text });
   }
 
+  /** Sends a datagram, from the same port as any before it with this key, and gives the answer. */
+  async datagram(key: string, text: string, to: { host: string; port: number; localAddress?: string }) {
+    return await this.#request({ op: 'datagram', key, text, ...to });
+  }
+
   async close(key: string): Promise<void> {
     await this.#request({ op: 'close', key });
   }
@@ -119,4 +134,17 @@ export function serve(netns: NetNs, name: string, port: number): net.Server {
   });
   netns.run(() => server.listen(port));
   return server;
+}
+
+/** A server that answers datagrams to one address with its name, from that address. */
+export function serveDatagrams(netns: NetNs, name: string, address: string, port: number): dgram.Socket {
+  const family = address.includes(':') ? 6 : 4;
+  const socket = dgram.createSocket({
+    type: `udp${family}`,
+    // Node opens the socket when it has looked the address up: it must not leave the namespace for that.
+    lookup: (host, _options, found) => found(null, host, family),
+  });
+  socket.on('message', (_, { address: from, port: to }) => socket.send(name, to, from));
+  netns.run(() => socket.bind(port, address));
+  return socket;
 }

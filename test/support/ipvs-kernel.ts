@@ -38,12 +38,16 @@ export class IpvsKernel {
   ignoresTunnels = false;
   /** How many answers of one datagram fit the receive buffer. */
   answersKept = Number.POSITIVE_INFINITY;
+  /** Answers such a request in place of the tables; undefined lets it pass. */
+  refuses: ((command: number, value: WireCommand) => number | undefined) | undefined;
+  /** As where the module cannot be loaded. */
+  missing = false;
   /** Called before each request, to do what others do at the same time. */
   before: ((command: number, value: WireCommand) => void) | undefined;
 
   execute(command: number, value: WireCommand): number {
     this.before?.(command, value);
-    const errno = this.#execute(command, value);
+    const errno = this.refuses?.(command, value) ?? this.#execute(command, value);
     this.log.push({ command, errno, value });
     return errno;
   }
@@ -136,6 +140,10 @@ export class IpvsKernel {
 
   *#answerOne(request: Received): Iterable<Uint8Array> {
     const { cmd } = genlmsghdr.read(sourceOf(request.payload), 0, 4)!;
+    if (this.missing) {
+      yield refuse(request, ENOENT);
+      return;
+    }
     if (request.type === GENL_ID_CTRL) {
       yield message(GENL_ID_CTRL, 0, request.sequence, writer => {
         genlmsghdr.write(writer, { cmd: 1, version: 1 });

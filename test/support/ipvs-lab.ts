@@ -1,7 +1,7 @@
-import { execFileSync } from 'node:child_process';
-import type { Server } from 'node:net';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { Ipvs, Links, NetNs } from 'netsteer';
-import { Agent, serve } from './ipvs-agent.ts';
+import { Agent, serve, serveDatagrams } from './ipvs-agent.ts';
 
 /*
  *   client 10.20.0.2, .3 ── bridge ── router ── bridge ── director1 10.10.0.1
@@ -29,8 +29,28 @@ export const GUE_PORT = 6080;
 /** Masquerading can change the port. */
 export const PORTS = { web: 80, masqueraded: 8080 } as const;
 
-const TUNNEL_DEVICES = ['tunl0', 'gre0', 'ip6tnl0', 'ip6gre0'];
-const MODULES = ['ip_vs', 'ip_vs_lblc', 'ip_vs_lblcr', 'ipip', 'ip_gre', 'fou', 'ip6_tunnel', 'ip6_gre', 'fou6'];
+const TUNNEL_DEVICES = ['tunl0', 'sit0', 'gre0', 'ip6tnl0', 'ip6gre0'];
+const MODULES = ['ip_vs', 'ip_vs_lblc', 'ip_vs_lblcr', 'ipip', 'sit', 'ip_gre', 'fou', 'ip6_tunnel', 'ip6_gre', 'fou6'];
+
+/** 132 is IPPROTO_SCTP. Bound to one address, an end tells the other of no more. */
+const SCTP_SERVER = `
+  my ($address, $port, $name) = @ARGV;
+  socket(my $s, AF_INET, SOCK_STREAM, 132) or die "socket: $!";
+  bind($s, sockaddr_in($port, inet_aton($address))) or die "bind: $!";
+  listen($s, 5) or die "listen: $!";
+  $| = 1;
+  print "ready\n";
+  while (accept(my $c, $s)) { syswrite($c, "$name\n"); close($c); }`;
+const SCTP_CLIENT = `
+  my ($address, $port, $own) = @ARGV;
+  socket(my $s, AF_INET, SOCK_STREAM, 132) or die "socket: $!";
+  bind($s, sockaddr_in(0, inet_aton($own))) or die "bind: $!";
+  connect($s, sockaddr_in($port, inet_aton($address))) or die "connect: $!";
+  sysread($s, my $name, 100) or die "read: $!";
+  print $name;`;
+
+const ended = (child: ChildProcess): Promise<unknown> =>
+  child.exitCode !== null || child.signalCode !== null ? Promise.resolve() : once(child, 'exit');
 
 export class IpvsLab {
   readonly #switch: NetNs;
@@ -38,7 +58,7 @@ export class IpvsLab {
   readonly #client: NetNs;
   readonly #directors: NetNs[];
   readonly #servers: NetNs[];
-  readonly #listening: Server[] = [];
+  readonly #listening: { close(): void }[] = [];
   readonly director: Ipvs;
   readonly backup: Ipvs;
   readonly agent: Agent;
@@ -178,6 +198,54 @@ export class IpvsLab {
     for (const [to, via] of Object.entries(hops)) {
       if (links.sync.routes().some(route => route.to === to)) links.sync.removeRoute({ to });
       links.sync.addRoute({ to, via: `${via}${director + 1}` });
+    }
+  }
+
+  /** Answers to datagrams at a virtual address, from both servers. */
+  serveDatagrams(address: string, port: number): void {
+    for (const [i, netns] of this.#servers.entries()) {
+      this.#listening.push(serveDatagrams(netns, `server${i + 1}`, address, port));
+    }
+  }
+
+  /** What a program says in the first director's namespace. */
+  onDirector(program: string, parameters: string[], input = ''): string {
+    return this.#directors[0]!.run(() => execFileSync(program, parameters, { encoding: 'utf8', input }));
+  }
+
+  /** How many packets come to the servers that nftables' rule matches, while `inside` runs. */
+  async countAtServers(rule: string, inside: () => Promise<void>): Promise<number> {
+    const table = `table inet seen { chain in { type filter hook prerouting priority raw; ${rule} counter; }; }`;
+    const nft = (netns: NetNs, ...parameters: string[]) =>
+      netns.run(() => execFileSync('nft', parameters, { encoding: 'utf8' }));
+    for (const netns of this.#servers) nft(netns, table);
+    await inside();
+    return this.#servers
+      .map(netns => {
+        const [, packets] = /counter packets (\d+)/.exec(nft(netns, 'list', 'table', 'inet', 'seen')) ?? [];
+        nft(netns, 'delete', 'table', 'inet', 'seen');
+        return Number(packets);
+      })
+      .reduce((sum, packets) => sum + packets, 0);
+  }
+
+  /** Servers of SCTP, for which Node has no sockets, at a virtual address; with what asks one of them for its name. */
+  async withSctp(address: string, port: number, inside: (ask: () => string) => Promise<void>): Promise<void> {
+    const children = this.#servers.map((netns, i) =>
+      netns.run(() => spawn('perl', ['-MSocket', '-e', SCTP_SERVER, address, `${port}`, `server${i + 1}`])),
+    );
+    try {
+      await Promise.all(children.map(child => once(child.stdout, 'data')));
+      await inside(() =>
+        this.#client.run(() =>
+          execFileSync('perl', ['-MSocket', '-e', SCTP_CLIENT, address, `${port}`, CLIENT.ipv4.near], {
+            encoding: 'utf8',
+          }).trim(),
+        ),
+      );
+    } finally {
+      for (const child of children) child.kill();
+      await Promise.all(children.map(ended));
     }
   }
 

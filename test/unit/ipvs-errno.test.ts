@@ -1,0 +1,118 @@
+import { expect, test } from 'vitest';
+import { NetlinkError } from '../../src/errors.ts';
+import * as C from '../../src/ipvs/constants.ts';
+import { Ipvs } from '../../src/ipvs/index.ts';
+import { Exchange } from '../../src/transport/index.ts';
+import { IpvsKernel, IpvsKernelWire } from '../support/ipvs-kernel.ts';
+
+/*
+ * What a test cannot make a real kernel say: no memory, a module in the moment of its unloading, a kernel built without IPv6, and the limit of
+ * threads for counters, which takes more services than a guest holds. What can be provoked is in test/guest/ipvs-errno.test.ts.
+ */
+
+const [ENOMEM, EINVAL, ENOPROTOOPT, EAFNOSUPPORT] = [-12, -22, -92, -97];
+
+const web = { protocol: 'tcp', address: '10.0.0.1', port: 80, scheduler: 'wlc' } as const;
+const web6 = { ...web, address: '2001:db8::1' } as const;
+const server = { address: '10.1.0.1', port: 80, forward: 'direct' } as const;
+
+function open(via: 'netlink' | 'sockopt' = 'netlink') {
+  const kernel = new IpvsKernel();
+  const wire = new IpvsKernelWire(kernel, via);
+  return { kernel, ipvs: new Ipvs(new Exchange(wire, 'ipvs')) };
+}
+
+function refused(call: () => unknown): NetlinkError {
+  try {
+    call();
+  } catch (error) {
+    if (error instanceof NetlinkError) return error;
+    throw error;
+  }
+  throw new Error('the kernel did not refuse this');
+}
+
+test('no memory, ENOMEM, of every call and in a batch', () => {
+  const { kernel, ipvs } = open();
+  ipvs.sync.addService(web);
+  kernel.refuses = () => ENOMEM;
+  const calls = [
+    () => ipvs.sync.addService(web6),
+    () => ipvs.sync.setService(web),
+    () => ipvs.sync.addDestination(web, server),
+    () => ipvs.sync.editService(web, { scheduler: 'rr' }),
+    () => ipvs.sync.startSync({ state: 'backup', interface: 'lo', syncId: 1 }),
+  ];
+  for (const call of calls) expect(refused(call)).toMatchObject({ code: 'ENOMEM', errno: ENOMEM });
+  const result = ipvs.sync.batch(b => b.addService(web6).addDestination(web, server), { onError: 'collect' });
+  expect(result).toMatchObject({ outcome: 'none', failures: [{ code: 'ENOMEM' }, { code: 'ENOMEM' }] });
+});
+
+test('memory that ends in the middle of a batch leaves what was done before, or with rollback nothing', () => {
+  const { kernel, ipvs } = open();
+  const exhausted = () => {
+    let left = 2;
+    kernel.refuses = command => (command === C.IPVS_CMD_NEW_DEST && left-- <= 0 ? ENOMEM : undefined);
+  };
+  const batch = (rollback: boolean) =>
+    ipvs.sync.batch(
+      b => {
+        b.addService(web);
+        for (let last = 1; last <= 4; last++) b.addDestination(web, { ...server, address: `10.1.0.${last}` });
+      },
+      { rollback, onError: 'collect' },
+    );
+  exhausted();
+  expect(batch(true)).toMatchObject({ outcome: 'none', rolledBack: true, failures: [{ index: 3 }, { index: 4 }] });
+  expect(kernel.services.size).toBe(0);
+  exhausted();
+  expect(batch(false)).toMatchObject({ outcome: 'partial', applied: [0, 1, 2] });
+  expect(ipvs.sync.destinations(web)).toHaveLength(2);
+});
+
+test('a module that is being unloaded, ENOPROTOOPT, with what to do', () => {
+  const { kernel, ipvs } = open();
+  ipvs.sync.addService(web);
+  kernel.refuses = () => ENOPROTOOPT;
+  const hint = expect.stringContaining('being unloaded');
+  for (const call of [
+    () => ipvs.sync.addService(web6),
+    () => ipvs.sync.addDestination(web, server),
+    () => ipvs.sync.flush(),
+    () => ipvs.sync.startSync({ state: 'backup', interface: 'lo', syncId: 1 }),
+    () => ipvs.sync.stopSync('backup'),
+  ]) {
+    expect(refused(call)).toMatchObject({ code: 'ENOPROTOOPT', hint });
+  }
+});
+
+test('a kernel without IPv6, EAFNOSUPPORT at the address', () => {
+  const { kernel, ipvs } = open();
+  ipvs.sync.addService(web);
+  kernel.refuses = (_, { service, destination }) =>
+    service?.family === 10 || destination?.family === 10 ? EAFNOSUPPORT : undefined;
+  const hint = expect.stringContaining('CONFIG_IP_VS_IPV6');
+  expect(refused(() => ipvs.sync.addService(web6))).toMatchObject({ code: 'EAFNOSUPPORT', attribute: 'address', hint });
+  const mark = { firewallMark: 7, family: 'ipv6', scheduler: 'rr' } as const;
+  expect(refused(() => ipvs.sync.addService(mark))).toMatchObject({ attribute: 'family', hint });
+  const other = { address: '2001:db8::9', port: 80, forward: 'tunnel' } as const;
+  expect(refused(() => ipvs.sync.addDestination(web, other))).toMatchObject({ code: 'EAFNOSUPPORT', hint });
+});
+
+test('the limit of threads for counters, EINVAL that is not blamed on a parameter', () => {
+  const { kernel, ipvs } = open();
+  kernel.refuses = command => (command === C.IPVS_CMD_NEW_SERVICE ? EINVAL : undefined);
+  const error = refused(() => ipvs.sync.addService(web));
+  expect(error).toMatchObject({ code: 'EINVAL', hint: expect.stringContaining('est_cpulist') });
+  expect(error.attribute).toBeUndefined();
+  const result = ipvs.sync.batch(b => b.addService(web), { onError: 'collect' });
+  expect(result.failures).toMatchObject([{ code: 'EINVAL', hint: expect.stringContaining('est_cpulist') }]);
+});
+
+test('a kernel without IPVS, ENOENT with what to do', () => {
+  const { kernel, ipvs } = open();
+  kernel.missing = true;
+  const hint = expect.stringContaining('modprobe ip_vs');
+  expect(refused(() => ipvs.sync.info())).toMatchObject({ code: 'ENOENT', hint });
+  expect(refused(() => ipvs.sync.batch(b => b.addService(web)))).toMatchObject({ code: 'ENOENT', hint });
+});
