@@ -3,6 +3,7 @@ import { StateError } from '../errors.ts';
 import { Calls } from './calls.ts';
 import type { Ffi, Watch } from './ffi.ts';
 import { bindAll, type CType, type Signature } from './functions.ts';
+import { OpenWatches } from './open-watches.ts';
 
 /** koffi's own limit is 256 calls in flight, above which it throws (koffi#255); its pool has four threads anyway. */
 const MAX_OFF_THREAD = 64;
@@ -39,8 +40,7 @@ export function loadKoffi(): Ffi {
 class KoffiFfi extends Calls {
   readonly name: string;
   readonly #koffi: Koffi;
-  /** An unreferenced poll handle is collected and its watch silently ends. */
-  readonly #watches = new Set<KoffiWatch>();
+  readonly #watches = new OpenWatches();
   readonly #waiting: (() => void)[] = [];
   #offThread = 0;
 

@@ -1,5 +1,6 @@
 import { StateError } from '../errors.ts';
 import type { Watch } from './ffi.ts';
+import { OpenWatches } from './open-watches.ts';
 
 /** UV_POLL of libuv's uv_handle_type, and UV_READABLE. */
 const UV_POLL = 8;
@@ -22,6 +23,7 @@ export class UvWatches<Pointer> {
   readonly #uv: Uv<Pointer>;
   /** The memory of open handles, and of those that libuv has not let go of yet. */
   readonly #handles = new Set<object>();
+  readonly #open = new OpenWatches();
 
   constructor(uv: Uv<Pointer>) {
     this.#uv = uv;
@@ -52,12 +54,13 @@ export class UvWatches<Pointer> {
     const memory = { handle, callback };
     this.#handles.add(memory);
     uv.uv_poll_start(handle, UV_READABLE, callback.pointer);
-    return {
+    const watch: Watch = {
       ref: () => open && uv.uv_ref(handle),
       unref: () => open && uv.uv_unref(handle),
       close: () => {
         if (!open) return;
         open = false;
+        this.#open.delete(watch);
         uv.uv_close(handle, null);
         // libuv lets go of a closed handle at the end of its turn, which the second of two immediates is sure to be behind.
         setImmediate(() => {
@@ -68,5 +71,7 @@ export class UvWatches<Pointer> {
         });
       },
     };
+    this.#open.add(watch);
+    return watch;
   }
 }
