@@ -97,7 +97,13 @@ export function checkFlag(value: unknown, path: Path): boolean {
   return value;
 }
 
-export function settingsOf(options: { copy?: Copy; queue?: Queue; sequence?: boolean; conntrack?: boolean }): Settings {
+export function settingsOf(options: {
+  copy?: Copy;
+  queue?: Queue;
+  sequence?: boolean;
+  globalSequence?: boolean;
+  conntrack?: boolean;
+}): Settings {
   const { queue = {} } = options;
   checkObject(queue, ['queue'], ['packets', 'milliseconds', 'bufferBytes']);
   const { packets = 1000, milliseconds = 10, bufferBytes = 65536 } = queue;
@@ -109,6 +115,7 @@ export function settingsOf(options: { copy?: Copy; queue?: Queue; sequence?: boo
     flags: [],
   };
   if (checkFlag(options.sequence ?? true, ['sequence'])) settings.flags!.push('sequence');
+  if (checkFlag(options.globalSequence ?? false, ['globalSequence'])) settings.flags!.push('sequence-global');
   if (checkFlag(options.conntrack ?? false, ['conntrack'])) settings.flags!.push('conntrack');
   return settings;
 }

@@ -1,6 +1,6 @@
 /*
  * include/uapi/linux/netfilter/nfnetlink_log.h, netfilter.h, netfilter_arp.h, netfilter_bridge.h, rtnetlink.h, if_link.h, if_ether.h,
- * if_arp.h, sock_diag.h and in.h, under their C names: compared with the headers by native/abi.
+ * if_arp.h, sock_diag.h, in.h, nfnetlink_conntrack.h and nf_conntrack_common.h, under their C names: compared with the headers by native/abi.
  */
 export const NFULNL_MSG_PACKET = 0;
 export const NFULNL_MSG_CONFIG = 1;
@@ -87,13 +87,103 @@ export const ARPHRD_ETHER = 1;
 
 export const IPPROTO_HOPOPTS = 0;
 export const IPPROTO_ICMP = 1;
+export const IPPROTO_IGMP = 2;
 export const IPPROTO_TCP = 6;
 export const IPPROTO_UDP = 17;
+export const IPPROTO_DCCP = 33;
 export const IPPROTO_ROUTING = 43;
 export const IPPROTO_FRAGMENT = 44;
+export const IPPROTO_GRE = 47;
 export const IPPROTO_ESP = 50;
 export const IPPROTO_AH = 51;
 export const IPPROTO_ICMPV6 = 58;
 export const IPPROTO_DSTOPTS = 60;
 export const IPPROTO_SCTP = 132;
 export const IPPROTO_UDPLITE = 136;
+
+/* What NFULA_CT holds: the attributes of ctnetlink. */
+export const CTA_TUPLE_ORIG = 1;
+export const CTA_TUPLE_REPLY = 2;
+export const CTA_STATUS = 3;
+export const CTA_PROTOINFO = 4;
+export const CTA_HELP = 5;
+export const CTA_TIMEOUT = 7;
+export const CTA_MARK = 8;
+export const CTA_COUNTERS_ORIG = 9;
+export const CTA_COUNTERS_REPLY = 10;
+export const CTA_USE = 11;
+export const CTA_ID = 12;
+export const CTA_TUPLE_MASTER = 14;
+export const CTA_SEQ_ADJ_ORIG = 15;
+export const CTA_SEQ_ADJ_REPLY = 16;
+export const CTA_ZONE = 18;
+export const CTA_SECCTX = 19;
+export const CTA_TIMESTAMP = 20;
+export const CTA_LABELS = 22;
+
+export const CTA_TUPLE_IP = 1;
+export const CTA_TUPLE_PROTO = 2;
+export const CTA_TUPLE_ZONE = 3;
+
+export const CTA_IP_V4_SRC = 1;
+export const CTA_IP_V4_DST = 2;
+export const CTA_IP_V6_SRC = 3;
+export const CTA_IP_V6_DST = 4;
+
+export const CTA_PROTO_NUM = 1;
+export const CTA_PROTO_SRC_PORT = 2;
+export const CTA_PROTO_DST_PORT = 3;
+export const CTA_PROTO_ICMP_ID = 4;
+export const CTA_PROTO_ICMP_TYPE = 5;
+export const CTA_PROTO_ICMP_CODE = 6;
+export const CTA_PROTO_ICMPV6_ID = 7;
+export const CTA_PROTO_ICMPV6_TYPE = 8;
+export const CTA_PROTO_ICMPV6_CODE = 9;
+
+export const CTA_PROTOINFO_TCP = 1;
+export const CTA_PROTOINFO_SCTP = 3;
+
+export const CTA_PROTOINFO_TCP_STATE = 1;
+export const CTA_PROTOINFO_TCP_WSCALE_ORIGINAL = 2;
+export const CTA_PROTOINFO_TCP_WSCALE_REPLY = 3;
+export const CTA_PROTOINFO_TCP_FLAGS_ORIGINAL = 4;
+export const CTA_PROTOINFO_TCP_FLAGS_REPLY = 5;
+
+export const CTA_PROTOINFO_SCTP_STATE = 1;
+export const CTA_PROTOINFO_SCTP_VTAG_ORIGINAL = 2;
+export const CTA_PROTOINFO_SCTP_VTAG_REPLY = 3;
+
+export const CTA_COUNTERS_PACKETS = 1;
+export const CTA_COUNTERS_BYTES = 2;
+
+export const CTA_TIMESTAMP_START = 1;
+export const CTA_TIMESTAMP_STOP = 2;
+
+export const CTA_SEQADJ_CORRECTION_POS = 1;
+export const CTA_SEQADJ_OFFSET_BEFORE = 2;
+export const CTA_SEQADJ_OFFSET_AFTER = 3;
+
+export const CTA_HELP_NAME = 1;
+export const CTA_SECCTX_NAME = 1;
+
+export const IP_CT_ESTABLISHED = 0;
+export const IP_CT_RELATED = 1;
+export const IP_CT_NEW = 2;
+export const IP_CT_IS_REPLY = 3;
+
+export const IPS_EXPECTED = 0x1;
+export const IPS_SEEN_REPLY = 0x2;
+export const IPS_ASSURED = 0x4;
+export const IPS_CONFIRMED = 0x8;
+export const IPS_SRC_NAT = 0x10;
+export const IPS_DST_NAT = 0x20;
+export const IPS_SEQ_ADJUST = 0x40;
+export const IPS_SRC_NAT_DONE = 0x80;
+export const IPS_DST_NAT_DONE = 0x100;
+export const IPS_DYING = 0x200;
+export const IPS_FIXED_TIMEOUT = 0x400;
+export const IPS_TEMPLATE = 0x800;
+export const IPS_UNTRACKED = 0x1000;
+export const IPS_HELPER = 0x2000;
+export const IPS_OFFLOAD = 0x4000;
+export const IPS_HW_OFFLOAD = 0x8000;

@@ -1,4 +1,5 @@
 import { StateError } from '../errors.ts';
+import { Backlog } from './backlog.ts';
 import type { BacklogOptions } from './config.ts';
 import type { Packet } from './packet.ts';
 
@@ -6,6 +7,15 @@ import type { Packet } from './packet.ts';
 export interface Flow {
   start(): void;
   stop(): void;
+}
+
+/** Gets every packet, besides whoever else does. Its methods do not throw. */
+export interface Consumer {
+  take(packets: readonly Packet[]): void;
+  /** It can take no more for now. What it gets all the same, it keeps or drops by the log's policy. */
+  readonly busy: boolean;
+  /** Packets that the policy has thrown away. */
+  readonly dropped: number;
 }
 
 type BatchHandler = (packets: readonly Packet[]) => void;
@@ -22,96 +32,82 @@ interface Waiting {
  * iterators take from one backlog, so that a loop that was left goes on where it stopped when it is begun again.
  */
 export class Delivery {
-  readonly #limit: number;
-  readonly #when: Required<BacklogOptions>['when'];
+  readonly #backlog: Backlog;
   readonly #flow: Flow;
-  readonly #handlers = new Set<BatchHandler>();
+  readonly #consumers = new Set<Consumer>();
   readonly #iterators = new Set<object>();
   readonly #waiting: Waiting[] = [];
-  /** From `#head` on; what was taken is undefined. */
-  #backlog: (Packet | undefined)[] = [];
-  #head = 0;
   #ended = false;
   #failure: unknown;
-  /** Packets that the policy threw away. */
-  dropped = 0;
+  /** What consumers that have gone had dropped. */
+  #dropped = 0;
 
   constructor(backlog: Required<BacklogOptions>, flow: Flow) {
-    this.#limit = backlog.packets;
-    this.#when = backlog.when;
+    this.#backlog = new Backlog(backlog);
     this.#flow = flow;
   }
 
-  get #length(): number {
-    return this.#backlog.length - this.#head;
+  /** Packets that the policy threw away. */
+  get dropped(): number {
+    let sum = this.#backlog.dropped + this.#dropped;
+    for (const consumer of this.#consumers) sum += consumer.dropped;
+    return sum;
   }
 
   /** How many more packets are wanted now. */
   get room(): number {
-    const { size } = this.#iterators;
-    if (this.#when !== 'leave-to-kernel' || (size === 0 && this.#handlers.size > 0)) return Number.POSITIVE_INFINITY;
-    return this.#limit - this.#length + this.#waiting.length;
+    const { when, limit, length } = this.#backlog;
+    if (when !== 'leave-to-kernel') return Number.POSITIVE_INFINITY;
+    for (const consumer of this.#consumers) if (consumer.busy) return 0;
+    if (this.#iterators.size === 0 && this.#consumers.size > 0) return Number.POSITIVE_INFINITY;
+    return limit - length + this.#waiting.length;
   }
 
   #regulate(): void {
-    const wanted = this.#iterators.size + this.#handlers.size > 0 && !this.#ended;
+    const wanted = this.#iterators.size + this.#consumers.size > 0 && !this.#ended;
+    const { room } = this;
     // Half empty before it is filled again: not a stop and a start for each packet.
-    if (!wanted || this.room <= 0) this.#flow.stop();
-    else if (this.room >= this.#limit / 2) this.#flow.start();
+    if (!wanted || room <= 0) this.#flow.stop();
+    else if (room >= this.#backlog.limit / 2) this.#flow.start();
   }
 
   take(packets: readonly Packet[]): void {
-    for (const handler of this.#handlers) call(handler, packets);
-    if (this.#ended || (this.#iterators.size === 0 && this.#handlers.size > 0)) return;
-    let next = 0;
-    while (next < packets.length && this.#waiting.length > 0) {
-      this.#waiting.shift()!.resolve({ value: packets[next++]!, done: false });
+    for (const consumer of this.#consumers) consumer.take(packets);
+    if (!this.#ended && (this.#iterators.size > 0 || this.#consumers.size === 0)) {
+      let next = 0;
+      while (next < packets.length && this.#waiting.length > 0) {
+        this.#waiting.shift()!.resolve({ value: packets[next++]!, done: false });
+      }
+      if (next < packets.length) this.#backlog.push(next === 0 ? packets : packets.slice(next));
     }
-    if (next < packets.length) this.#keep(next === 0 ? packets : packets.slice(next));
     this.#regulate();
   }
 
-  #keep(packets: readonly Packet[]): void {
-    const over = this.#when === 'leave-to-kernel' ? 0 : Math.max(0, this.#length + packets.length - this.#limit);
-    this.dropped += over;
-    const kept = over > 0 && this.#when === 'drop-newest' ? packets.slice(0, packets.length - over) : packets;
-    for (const packet of kept) this.#backlog.push(packet);
-    if (over > 0 && this.#when === 'drop-oldest') for (let i = 0; i < over; i++) this.#shift();
-  }
-
-  #shift(): Packet | undefined {
-    const packet = this.#backlog[this.#head];
-    this.#backlog[this.#head++] = undefined;
-    if (this.#head === this.#backlog.length) {
-      this.#backlog = [];
-      this.#head = 0;
-    } else if (this.#head >= 4096 && this.#head * 2 > this.#backlog.length) {
-      this.#backlog = this.#backlog.slice(this.#head);
-      this.#head = 0;
-    }
-    return packet;
+  /** Gives the consumer all packets from now on. It calls what is returned when it is not busy any more; `detach` ends it. */
+  attach(consumer: Consumer): { resume(): void; detach(): void } {
+    this.#mustBeOpen();
+    this.#consumers.add(consumer);
+    if (this.#backlog.length > 0 && this.#iterators.size === 0) setImmediate(() => this.#handOver());
+    this.#regulate();
+    return {
+      resume: () => this.#regulate(),
+      detach: () => {
+        if (this.#consumers.delete(consumer)) this.#dropped += consumer.dropped;
+        this.#regulate();
+      },
+    };
   }
 
   onBatch(handler: BatchHandler): () => void {
-    this.#mustBeOpen();
-    // A wrapper for each call: the same function given twice is two handlers.
-    const own: BatchHandler = packets => handler(packets);
-    this.#handlers.add(own);
-    if (this.#length > 0 && this.#iterators.size === 0) setImmediate(() => this.#handOver());
-    this.#regulate();
-    return () => {
-      this.#handlers.delete(own);
-      this.#regulate();
-    };
+    // Its own consumer for each call: the same function given twice is two handlers.
+    const take = (packets: readonly Packet[]) => call(handler, packets);
+    return this.attach({ take, busy: false, dropped: 0 }).detach;
   }
 
   /** What came before there was anyone to take it. */
   #handOver(): void {
-    if (this.#ended || this.#iterators.size > 0 || this.#handlers.size === 0 || this.#length === 0) return;
-    const packets = this.#backlog.slice(this.#head) as Packet[];
-    this.#backlog = [];
-    this.#head = 0;
-    this.take(packets);
+    if (this.#ended || this.#iterators.size > 0 || this.#consumers.size === 0 || this.#backlog.length === 0) return;
+    this.take(this.#backlog.take());
   }
 
   iterate(): AsyncIterableIterator<Packet> {
@@ -135,8 +131,8 @@ export class Delivery {
 
   async #next(iterator: object): Promise<Result> {
     if (!this.#iterators.has(iterator)) return this.#end();
-    if (this.#length > 0) {
-      const value = this.#shift()!;
+    if (this.#backlog.length > 0) {
+      const value = this.#backlog.shift()!;
       this.#regulate();
       return { value, done: false };
     }
@@ -169,9 +165,9 @@ export class Delivery {
     if (this.#ended) return;
     this.#ended = true;
     this.#failure = failure;
-    this.#backlog = [];
-    this.#head = 0;
-    this.#handlers.clear();
+    this.#backlog.clear();
+    this.#dropped = this.dropped - this.#backlog.dropped;
+    this.#consumers.clear();
     this.#iterators.clear();
     for (const { resolve, reject } of this.#waiting.splice(0)) {
       if (this.#failure === undefined) resolve({ value: undefined, done: true });

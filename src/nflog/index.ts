@@ -1,4 +1,10 @@
+export type { Capture, Rotation, Sink } from './capture.ts';
 export type { BacklogOptions, BacklogPolicy, Copy, Queue } from './config.ts';
+export type { Conntrack, ConntrackTuple, Translation } from './conntrack.ts';
+export type { ArpHeader, Headers, TcpHeader } from './headers.ts';
 export { Nflog, type NflogOptions, type NflogStats } from './nflog.ts';
-export type { Family, Hook, Packet, Vlan } from './packet.ts';
+export type { Family, Hook, Packet, RuleResolver, Vlan } from './packet.ts';
+export type { Protocol } from './protocol.ts';
 export type { Loss } from './reader.ts';
+export type { RecordField, RecordLevel, RecordLogger, RecordOptions } from './records.ts';
+export type { Redact } from './redact.ts';

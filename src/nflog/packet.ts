@@ -7,11 +7,15 @@ import {
   type Source,
   sourceOf,
   toHex,
+  type UnknownAttribute,
 } from '../codec/index.ts';
+import { formatHardware, PLAIN, type Redactor } from './address.ts';
 import { readPrefix, vlanTable } from './attributes.ts';
+import { type Conntrack, readConntrack } from './conntrack.ts';
 import * as C from './constants.ts';
 import type { DeviceNames } from './devices.ts';
-import { summarize } from './summary.ts';
+import { type Headers, readHeaders } from './headers.ts';
+import { networkProtocol, summarize } from './summary.ts';
 
 /** `struct nfgenmsg`, which stands before the attributes. */
 export const NFGENMSG_LENGTH = 4;
@@ -60,10 +64,14 @@ export interface Vlan {
   dropEligible: boolean;
 }
 
+/** Finds the rule that logs with a prefix to a group. */
+export type RuleResolver<R = unknown> = (prefix: string, group: number) => R | undefined;
+
 /** What the packets of one datagram have in common. */
 export interface Receipt {
   readonly microseconds: number;
   readonly devices: DeviceNames;
+  readonly ruleOf?: RuleResolver | undefined;
 }
 
 /* The shortest payload that is taken for each attribute, and whether a longer one is none: numbers are exact, structures may grow. */
@@ -129,7 +137,31 @@ export function sequenceAt(view: DataView, start: number, end: number): number {
   return -1;
 }
 
+/** Where the kernel's time of the packet stands, 0 where there is none: all that the writers of files ask each packet for. */
+function timestampAt(view: DataView, start: number, end: number): number {
+  for (let at = start; end - at >= NLA_HDRLEN; ) {
+    const length = view.getUint16(at, HOST_IS_LITTLE_ENDIAN);
+    if (length < NLA_HDRLEN || length > end - at) return 0;
+    const type = view.getUint16(at + 2, HOST_IS_LITTLE_ENDIAN) & NLA_TYPE_MASK;
+    if (type === C.NFULA_TIMESTAMP && length >= NLA_HDRLEN + 16) return at + NLA_HDRLEN;
+    at += (length + 3) & ~3;
+  }
+  return 0;
+}
+
+function microsecondsAt(view: DataView, at: number): number {
+  const seconds = view.getUint32(at) * 0x100000000 + view.getUint32(at + 4);
+  return seconds * 1_000_000 + (view.getUint32(at + 8) * 0x100000000 + view.getUint32(at + 12));
+}
+
 const NO_BYTES = new Uint8Array(0);
+
+/* The insides of a packet, for the writers of files. */
+let sourceOfPacket: (packet: Packet) => Source;
+let startOfPacket: (packet: Packet) => number;
+let endOfPacket: (packet: Packet) => number;
+let timeOf: (packet: Packet) => number;
+let readPacketHeaders: (packet: Packet, show: Redactor) => Headers | undefined;
 
 /**
  * One logged packet: a view of the bytes as they came, decoded when asked. Always safe to keep: that memory is never written again. It is
@@ -137,7 +169,15 @@ const NO_BYTES = new Uint8Array(0);
  *
  * All of it comes from a container: prefix, device names and payload are to be escaped before they are printed (`summary()` does).
  */
-export class Packet {
+export class Packet<R = unknown> {
+  static {
+    sourceOfPacket = packet => packet.#source;
+    startOfPacket = packet => packet.#start;
+    endOfPacket = packet => packet.#end;
+    timeOf = packet => packet.#time();
+    readPacketHeaders = (packet, show) => packet.#headers(show);
+  }
+
   readonly #source: Source;
   readonly #start: number;
   readonly #end: number;
@@ -218,6 +258,11 @@ export class Packet {
     return at === 0 ? '' : readPrefix(this.#source, at, this.#endOf(at));
   }
 
+  /** What the log's `rules` say of this prefix and group: the rule that logged it. A container's own rules can have the same prefix. */
+  get rule(): R | undefined {
+    return this.#receipt.ruleOf?.(this.prefix, this.group) as R | undefined;
+  }
+
   /** The packet's mark; 0 where it has none. */
   get mark(): number {
     return this.#u32(C.NFULA_MARK) ?? 0;
@@ -226,10 +271,14 @@ export class Packet {
   /** When the device received it, since 1970, by the kernel; undefined in the output and postrouting hooks. */
   get timestampMicroseconds(): number | undefined {
     const at = this.#at(C.NFULA_TIMESTAMP);
-    if (at === 0) return undefined;
+    return at === 0 ? undefined : microsecondsAt(this.#source.view, at);
+  }
+
+  /** The kernel's time where it gave one, else that of receipt. */
+  #time(): number {
     const { view } = this.#source;
-    const seconds = view.getUint32(at) * 0x100000000 + view.getUint32(at + 4);
-    return seconds * 1_000_000 + (view.getUint32(at + 8) * 0x100000000 + view.getUint32(at + 12));
+    const at = timestampAt(view, this.#start + NFGENMSG_LENGTH, this.#end);
+    return at === 0 ? this.#receipt.microseconds : microsecondsAt(view, at);
   }
 
   /** When this process read it, since 1970; later than the packet by what the kernel gathered it for (`queue.milliseconds`). */
@@ -299,6 +348,19 @@ export class Packet {
     return this.#u32(C.NFULA_SEQ);
   }
 
+  /** Counts the logged packets of all groups of the namespace from 1, modulo 2^32; with `globalSequence`. */
+  get globalSequence(): number | undefined {
+    return this.#u32(C.NFULA_SEQ_GLOBAL);
+  }
+
+  /** The connection that it belongs to; with `conntrack`, and where it has one. */
+  get conntrack(): Conntrack | undefined {
+    const info = this.#u32(C.NFULA_CT_INFO);
+    const at = this.#at(C.NFULA_CT);
+    if (at === 0 || info === undefined) return undefined;
+    return readConntrack(this.#source, at, this.#endOf(at), info);
+  }
+
   /** The VLAN tag; only in the families 'bridge' and 'netdev'. */
   get vlan(): Vlan | undefined {
     const at = this.#at(C.NFULA_VLAN);
@@ -313,8 +375,33 @@ export class Packet {
     return this.#bytes(C.NFULA_PAYLOAD) ?? NO_BYTES;
   }
 
+  /** What the headers at the front of `payload` say: addresses, protocol, ports. Undefined where it is neither IP nor ARP, or cut too short. */
+  get headers(): Headers | undefined {
+    return this.#headers(PLAIN);
+  }
+
+  #headers(show: Redactor): Headers | undefined {
+    const at = this.#at(C.NFULA_PAYLOAD);
+    if (at === 0) return undefined;
+    return readHeaders(this.#source, at, this.#endOf(at), networkProtocol(this.family, this.etherType), show);
+  }
+
+  /** Attributes that this library has no name for: those of newer kernels. */
+  get unknown(): UnknownAttribute[] {
+    const { view, bytes } = this.#source;
+    const unknown: UnknownAttribute[] = [];
+    for (let at = this.#start + NFGENMSG_LENGTH; this.#end - at >= NLA_HDRLEN; ) {
+      const length = view.getUint16(at, HOST_IS_LITTLE_ENDIAN);
+      if (length < NLA_HDRLEN || length > this.#end - at) break;
+      const type = view.getUint16(at + 2, HOST_IS_LITTLE_ENDIAN) & NLA_TYPE_MASK;
+      if (type > C.NFULA_MAX) unknown.push({ type, bytes: toHex(bytes, at + NLA_HDRLEN, at + length) });
+      at += (length + 3) & ~3;
+    }
+    return unknown;
+  }
+
   /** The same packet in memory of its own. */
-  copy(): Packet {
+  copy(): Packet<R> {
     const own = this.#source.bytes.slice(this.#start, this.#end);
     return new Packet(sourceOf(own), 0, own.length, this.#receipt);
   }
@@ -327,9 +414,9 @@ export class Packet {
     return summarize(this);
   }
 
-  /** All that is there, as a plain object with the bytes in hex. */
+  /** All that is there, as a plain object with the bytes in hex and the counters of connections as decimal text. */
   toJSON(): Record<string, unknown> {
-    const { linkHeader } = this;
+    const { linkHeader, unknown } = this;
     const all: Record<string, unknown> = {
       group: this.group,
       family: this.family,
@@ -353,7 +440,11 @@ export class Packet {
       uid: this.uid,
       gid: this.gid,
       sequence: this.sequence,
+      globalSequence: this.globalSequence,
       vlan: this.vlan,
+      conntrack: plain(this.conntrack),
+      rule: this.rule,
+      unknown: unknown.length > 0 ? unknown : undefined,
       payload: toHex(this.payload),
     };
     for (const key in all) if (all[key] === undefined) delete all[key];
@@ -365,6 +456,13 @@ export class Packet {
   }
 }
 
+/** Without bigints, which JSON has none of. */
+function plain(value: unknown): unknown {
+  if (typeof value === 'bigint') return String(value);
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return value;
+  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, plain(item)]));
+}
+
 function readVlan(source: Source, start: number, end: number): { protocol?: number; tci?: number } {
   try {
     return vlanTable.read(source, start, end, NO_CONTEXT) ?? {};
@@ -374,7 +472,4 @@ function readVlan(source: Source, start: number, end: number): { protocol?: numb
   }
 }
 
-/** 'aa:bb:cc' */
-export function formatHardware(bytes: Uint8Array, start: number, end: number): string {
-  return toHex(bytes, start, end).replace(/..(?=.)/g, '$&:');
-}
+export { endOfPacket, readPacketHeaders, sourceOfPacket, startOfPacket, timeOf };

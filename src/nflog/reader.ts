@@ -7,7 +7,7 @@ import { type NetlinkSocket, NLMSG_HDRLEN, nfnetlinkType, type Watch, type Wire 
 import { LOST, NOTHING } from '../transport/wire.ts';
 import { NFULNL_MSG_PACKET, SK_MEMINFO_DROPS, SK_MEMINFO_VARS } from './constants.ts';
 import type { DeviceNames } from './devices.ts';
-import { NFGENMSG_LENGTH, Packet, type Receipt, sequenceAt } from './packet.ts';
+import { NFGENMSG_LENGTH, Packet, type Receipt, type RuleResolver, sequenceAt } from './packet.ts';
 
 const PACKET = nfnetlinkType(NFNL_SUBSYS_ULOG, NFULNL_MSG_PACKET);
 /** The largest datagram seen was 261,120 bytes: the kernel rounds a batch of 128 KiB up to its slab. */
@@ -78,6 +78,7 @@ function wallMicroseconds(now: number): number {
 export class PacketReader implements Wire {
   readonly #socket: LogSocket;
   readonly #devices: DeviceNames;
+  readonly #ruleOf: RuleResolver | undefined;
   readonly #receiver: Receiver;
   readonly #observer: Observer;
   /** sk_rcvbuf: no more than this can have been queued before an acknowledgement. */
@@ -105,9 +106,11 @@ export class PacketReader implements Wire {
     receiver: Receiver;
     observer: Observer;
     receiveBufferBytes: number;
+    ruleOf?: RuleResolver | undefined;
   }) {
     this.#socket = options.socket;
     this.#devices = options.devices;
+    this.#ruleOf = options.ruleOf;
     this.#receiver = options.receiver;
     this.#observer = options.observer;
     this.#receiveBuffer = options.receiveBufferBytes;
@@ -278,7 +281,11 @@ export class PacketReader implements Wire {
     const end = start + Math.min(length, into.length);
     if (isAnswer(source, start, end)) return length;
     slabUsed = (end + 7) & ~7;
-    this.#parse(source, start, end, { microseconds: wallMicroseconds(now), devices: this.#devices });
+    this.#parse(source, start, end, {
+      microseconds: wallMicroseconds(now),
+      devices: this.#devices,
+      ruleOf: this.#ruleOf,
+    });
     return 0;
   }
 

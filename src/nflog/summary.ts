@@ -1,6 +1,8 @@
-import { formatIPv4, toHex } from '../codec/index.ts';
+import { toHex } from '../codec/index.ts';
 import { printable } from '../errors.ts';
+import { formatHardware, PLAIN, type Redactor } from './address.ts';
 import * as C from './constants.ts';
+import { IP_CE, IP_DF, IP_MF, IP_OFFSET, isUsualArp, tcpFlags, walkExtensions } from './headers.ts';
 
 /*
  * One line for a packet, as the kernel's LOG prints it (net/netfilter/nf_log_syslog.c), in the same words and the same order: what reads
@@ -23,15 +25,16 @@ export interface Summarized {
   readonly payload: Uint8Array;
 }
 
-export function summarize(packet: Summarized): string {
+/** `show` prints the addresses. */
+export function summarize(packet: Summarized, show: Redactor = PLAIN): string {
   const { prefix, inDevice, outDevice, physInDevice, physOutDevice, linkHeader } = packet;
-  const line = new Line(packet);
+  const line = new Line(packet, show);
   // Only these are text that a container chose; everything else is numbers.
   line.add(`${printable(prefix)}IN=${printable(inDevice ?? '')} OUT=${printable(outDevice ?? '')} `);
   if (physInDevice !== undefined && physInDevice !== inDevice) line.add(`PHYSIN=${printable(physInDevice)} `);
   if (physOutDevice !== undefined && physOutDevice !== outDevice) line.add(`PHYSOUT=${printable(physOutDevice)} `);
-  const protocol = networkProtocol(packet);
-  if (inDevice !== undefined && protocol !== C.ETH_P_ARP) line.add(`MAC=${linkHeader ? separated(linkHeader) : ''} `);
+  const protocol = networkProtocol(packet.family, packet.etherType);
+  if (inDevice !== undefined && protocol !== C.ETH_P_ARP) line.add(`MAC=${linkHeader ? macOf(linkHeader, show) : ''} `);
   if (line.bytes.length > 0) {
     if (protocol === C.ETH_P_IP) ipv4(line, 0, true);
     else if (protocol === C.ETH_P_IPV6) ipv6(line, 0, true);
@@ -41,14 +44,18 @@ export function summarize(packet: Summarized): string {
 }
 
 /** What the payload begins with: rules of 'bridge' and 'netdev' see all protocols. */
-function networkProtocol({ family, etherType }: Summarized): number | undefined {
+export function networkProtocol(family: string | number, etherType: number | undefined): number | undefined {
   if (family === 'ip') return C.ETH_P_IP;
   if (family === 'ip6') return C.ETH_P_IPV6;
   return family === 'arp' ? C.ETH_P_ARP : etherType;
 }
 
-function separated(bytes: Uint8Array, start = 0, end = bytes.length): string {
-  return toHex(bytes, start, end).replace(/..(?=.)/g, '$&:');
+/** The whole header, as the kernel prints it. Of Ethernet it is two addresses and what follows them. */
+function macOf(header: Uint8Array, show: Redactor): string {
+  if (header.length < 2 * C.ETH_ALEN) return show.hardware(header, 0, header.length);
+  const addresses = `${show.hardware(header, 0, C.ETH_ALEN)}:${show.hardware(header, C.ETH_ALEN, 2 * C.ETH_ALEN)}`;
+  const rest = formatHardware(header, 2 * C.ETH_ALEN, header.length);
+  return rest === '' ? addresses : `${addresses}:${rest}`;
 }
 
 const hex = (value: number, digits: number) => value.toString(16).padStart(digits, '0');
@@ -59,9 +66,11 @@ class Line {
   readonly packet: Summarized;
   readonly bytes: Uint8Array;
   readonly view: DataView;
+  readonly #show: Redactor;
 
-  constructor(packet: Summarized) {
+  constructor(packet: Summarized, show: Redactor) {
     this.packet = packet;
+    this.#show = show;
     this.bytes = packet.payload;
     this.view = new DataView(this.bytes.buffer, this.bytes.byteOffset, this.bytes.length);
   }
@@ -92,6 +101,17 @@ class Line {
     return this.view.getUint32(at);
   }
 
+  ipv4(at: number): string {
+    return this.#show.ipv4(this.bytes, at);
+  }
+  /** All eight groups with their zeros, as the kernel prints them. */
+  ipv6(at: number): string {
+    return this.#show.ipv6(this.bytes, at, longIPv6);
+  }
+  hardware(at: number): string {
+    return this.#show.hardware(this.bytes, at, at + C.ETH_ALEN);
+  }
+
   /** What the kernel knows of the packet besides its bytes. */
   owner(): void {
     const { uid, gid, mark } = this.packet;
@@ -101,21 +121,14 @@ class Line {
   }
 }
 
-/* Bits of the fragment field (include/net/ip.h). */
-const IP_CE = 0x8000;
-const IP_DF = 0x4000;
-const IP_MF = 0x2000;
-const IP_OFFSET = 0x1fff;
-
 /** `outer`: not the packet inside an ICMP error, in which errors are not followed again. */
 function ipv4(line: Line, at: number, outer: boolean): void {
   if (!line.has(at, 20)) {
     line.add('TRUNCATED');
     return;
   }
-  const { bytes } = line;
   const service = line.u8(at + 1);
-  line.add(`SRC=${formatIPv4(bytes, at + 12)} DST=${formatIPv4(bytes, at + 16)} `);
+  line.add(`SRC=${line.ipv4(at + 12)} DST=${line.ipv4(at + 16)} `);
   line.add(`LEN=${line.u16(at + 2)} TOS=0x${upper(service & 0x1e)} PREC=0x${upper(service & 0xe0)} `);
   line.add(`TTL=${line.u8(at + 8)} ID=${line.u16(at + 4)} `);
   const fragment = line.u16(at + 6);
@@ -164,14 +177,11 @@ function transport(line: Line, protocol: number, at: number, fragment: boolean):
   }
 }
 
-const TCP_FLAGS = ['FIN', 'SYN', 'RST', 'PSH', 'ACK', 'URG', 'ECE', 'CWR'];
-
 function tcp(line: Line, at: number): boolean {
   if (!line.complete(at, 20)) return false;
   line.add(`SPT=${line.u16(at)} DPT=${line.u16(at + 2)} WINDOW=${line.u16(at + 14)} `);
   line.add(`RES=0x${hex((line.u8(at + 12) & 0xf) << 2, 2)} `);
-  const flags = line.u8(at + 13);
-  for (let bit = 7; bit >= 0; bit--) if ((flags & (1 << bit)) !== 0) line.add(`${TCP_FLAGS[bit]} `);
+  for (const flag of tcpFlags(line.u8(at + 13))) line.add(`${flag} `);
   line.add(`URGP=${line.u16(at + 18)} `);
   return true;
 }
@@ -204,7 +214,7 @@ function icmp(line: Line, at: number, fragment: boolean, outer: boolean): void {
     case ICMP_DEST_UNREACH:
     case ICMP_SOURCE_QUENCH:
     case ICMP_TIME_EXCEEDED:
-      if (type === ICMP_REDIRECT) line.add(`GATEWAY=${formatIPv4(line.bytes, at + 4)} `);
+      if (type === ICMP_REDIRECT) line.add(`GATEWAY=${line.ipv4(at + 4)} `);
       if (outer) {
         line.add('[');
         ipv4(line, at + 8, false);
@@ -214,8 +224,7 @@ function icmp(line: Line, at: number, fragment: boolean, outer: boolean): void {
   }
 }
 
-/** All eight groups with their zeros, as the kernel prints them. */
-function ipv6Address({ bytes }: Line, at: number): string {
+function longIPv6(bytes: Uint8Array, at: number): string {
   return toHex(bytes, at, at + 16).replace(/....(?=.)/g, '$&:');
 }
 
@@ -225,7 +234,7 @@ function ipv6(line: Line, at: number, outer: boolean): void {
     return;
   }
   const first = line.u32(at);
-  line.add(`SRC=${ipv6Address(line, at + 8)} DST=${ipv6Address(line, at + 24)} `);
+  line.add(`SRC=${line.ipv6(at + 8)} DST=${line.ipv6(at + 24)} `);
   line.add(`LEN=${line.u16(at + 4) + 40} TC=${(first >>> 20) & 0xff} HOPLIMIT=${line.u8(at + 7)} `);
   line.add(`FLOWLBL=${first & 0xfffff} `);
   const transportAt = extensions(line, at + 40, line.u8(at + 6));
@@ -237,40 +246,15 @@ function ipv6(line: Line, at: number, outer: boolean): void {
   if (outer) line.owner();
 }
 
-/** Walks the extension headers to the transport header; undefined where they end the line. */
+/** Goes to the transport header; undefined where the extension headers end the line. */
 function extensions(line: Line, start: number, firstProtocol: number) {
-  let at = start;
-  let protocol = firstProtocol;
   let fragment = false;
-  for (;;) {
-    switch (protocol) {
-      case C.IPPROTO_HOPOPTS:
-      case C.IPPROTO_ROUTING:
-      case C.IPPROTO_DSTOPTS:
-      case C.IPPROTO_AH:
-      case C.IPPROTO_FRAGMENT:
-        break;
-      default:
-        return { protocol, next: at, fragment };
-    }
-    if (!line.has(at, protocol === C.IPPROTO_FRAGMENT ? 8 : 2)) {
-      line.add(protocol === C.IPPROTO_FRAGMENT ? 'FRAG:TRUNCATED ' : 'TRUNCATED');
-      return undefined;
-    }
-    let length = (line.u8(at + 1) + 1) * 8;
-    if (protocol === C.IPPROTO_FRAGMENT) {
-      const offset = line.u16(at + 2);
-      line.add(`FRAG:${offset & 0xfff8} ${(offset & 1) !== 0 ? 'INCOMPLETE ' : ''}ID:${hex(line.u32(at + 4), 8)} `);
-      if ((offset & 0xfff8) !== 0) fragment = true;
-      length = 8;
-    } else if (protocol === C.IPPROTO_AH) {
-      length = (line.u8(at + 1) + 2) * 4;
-    } else if (fragment) {
-      return undefined;
-    }
-    protocol = line.u8(at);
-    at += length;
-  }
+  const { found, protocol, at } = walkExtensions(line.view, start, line.bytes.length, firstProtocol, (bits, id) => {
+    line.add(`FRAG:${bits & 0xfff8} ${(bits & 1) !== 0 ? 'INCOMPLETE ' : ''}ID:${hex(id, 8)} `);
+    if ((bits & 0xfff8) !== 0) fragment = true;
+  });
+  if (found === 'truncated') line.add(protocol === C.IPPROTO_FRAGMENT ? 'FRAG:TRUNCATED ' : 'TRUNCATED');
+  return found === 'transport' ? { protocol, next: at, fragment } : undefined;
 }
 
 /* include/uapi/linux/icmpv6.h */
@@ -306,11 +290,9 @@ function arp(line: Line): void {
     line.add('TRUNCATED');
     return;
   }
-  const { bytes } = line;
   line.add(`ARP HTYPE=${line.u16(0)} PTYPE=0x${hex(line.u16(2), 4)} OPCODE=${line.u16(6)} `);
-  // Only Ethernet with IPv4 has addresses of known lengths.
-  if (line.u16(0) !== C.ARPHRD_ETHER || line.u8(4) !== C.ETH_ALEN || line.u8(5) !== 4) return;
+  if (!isUsualArp(line.view, 0)) return;
   if (!line.complete(8, 20)) return;
-  line.add(`MACSRC=${separated(bytes, 8, 14)} IPSRC=${formatIPv4(bytes, 14)} `);
-  line.add(`MACDST=${separated(bytes, 18, 24)} IPDST=${formatIPv4(bytes, 24)} `);
+  line.add(`MACSRC=${line.hardware(8)} IPSRC=${line.ipv4(14)} `);
+  line.add(`MACDST=${line.hardware(18)} IPDST=${line.ipv4(24)} `);
 }
