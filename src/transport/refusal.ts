@@ -42,7 +42,9 @@ export function verdictOf({ type: messageType, source, payload, end, flags }: Me
   let tlvs = payload + 4 + (messageType === NLMSG_DONE ? 0 : NLMSG_HDRLEN);
   if (messageType !== NLMSG_DONE && (flags & NLM_F_CAPPED) === 0 && tlvs <= end) {
     // The refused message is echoed whole: the attributes follow it.
-    tlvs = payload + 4 + ((view.getUint32(payload + 4, HOST_IS_LITTLE_ENDIAN) + 3) & ~3);
+    const echoed = view.getUint32(payload + 4, HOST_IS_LITTLE_ENDIAN);
+    if (echoed > end - payload) return verdict;
+    tlvs = payload + 4 + ((echoed + 3) & ~3);
   }
   if (tlvs >= end) return verdict;
   eachAttribute(source, tlvs, end, (type, at, atEnd) => {

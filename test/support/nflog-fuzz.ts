@@ -1,0 +1,293 @@
+import { type Source, sourceOf } from '../../src/codec/index.ts';
+import { SO_MEMINFO } from '../../src/ffi/constants.ts';
+import { SK_MEMINFO_DROPS } from '../../src/nflog/constants.ts';
+import { NflogOperations } from '../../src/nflog/nflog.ts';
+import { Packet } from '../../src/nflog/packet.ts';
+import { type LogSocket, PacketReader } from '../../src/nflog/reader.ts';
+import { summarize } from '../../src/nflog/summary.ts';
+import { Observer } from '../../src/observe.ts';
+import { Exchange } from '../../src/transport/index.ts';
+import { runNow } from '../../src/transport/operation.ts';
+import { Random, Shapes } from './nflog-shapes.ts';
+
+const ROOM = 2048;
+const MARGIN = 64;
+const NOTHING = -11;
+
+/** What a fuzz run has seen; an input that breaks a rule ends it with an error that has the input in it. */
+export interface FuzzResult {
+  inputs: number;
+  /** How often each kind of input was made. */
+  kinds: Record<string, number>;
+  /** Inputs that were refused with an error of this library. */
+  refused: number;
+  slowestMilliseconds: number;
+}
+
+/** Nothing that is read of one input may take so long, collections of the heap and a busy machine included. */
+const LIMIT_MILLISECONDS = 2000;
+
+/**
+ * Feeds everything that reads what comes from a container with inputs that are nearly right: datagrams, packets, the packet inside, connections,
+ * and answers to requests. The rules: nothing throws but errors of this library, and of packets nothing at all; the same bytes read the same
+ * whatever stands around them, so that nothing is read that does not belong to them; nothing takes long.
+ */
+export function fuzzNflog({ inputs, seed }: { inputs: number; seed: number }): FuzzResult {
+  const random = new Random(seed);
+  const targets: [string, number, Target][] = [
+    ['packet', 6, new PacketTarget()],
+    ['summary', 6, new SummaryTarget()],
+    ['datagram', 3, new DatagramTarget()],
+    ['answer', 1, new AnswerTarget()],
+  ];
+  const turns = targets.flatMap(([name, weight, target]) => Array.from({ length: weight }, () => ({ name, target })));
+  const result: FuzzResult = { inputs, kinds: {}, refused: 0, slowestMilliseconds: 0 };
+  for (let i = 0; i < inputs; i++) {
+    const { name, target } = random.pick(turns);
+    const begin = performance.now();
+    try {
+      if (!target.run(random)) result.refused++;
+    } catch (error) {
+      throw new Error(`input ${i} of seed ${seed}, a ${name}: ${target.shown}`, { cause: error });
+    }
+    const milliseconds = performance.now() - begin;
+    if (milliseconds > result.slowestMilliseconds) result.slowestMilliseconds = milliseconds;
+    if (milliseconds > LIMIT_MILLISECONDS) throw new Error(`${milliseconds} ms for a ${name}: ${target.shown}`);
+    result.kinds[name] = (result.kinds[name] ?? 0) + 1;
+  }
+  return result;
+}
+
+abstract class Target {
+  readonly bytes = new Uint8Array(ROOM);
+  length = 0;
+
+  get shown(): string {
+    return Buffer.from(this.bytes.subarray(0, this.length)).toString('hex');
+  }
+
+  /** False where the input was refused with an error of this library. */
+  abstract run(random: Random): boolean;
+
+  protected make(random: Random, shape: (shapes: Shapes) => void): void {
+    const shapes = new Shapes(this.bytes, random);
+    shape(shapes);
+    shapes.mutate(0);
+    this.length = shapes.at;
+  }
+}
+
+/** Two memories that differ in everything but the input. */
+class Surroundings {
+  readonly #sources: readonly Source[] = [0x00, 0xff].map(filler =>
+    sourceOf(new Uint8Array(ROOM + 2 * MARGIN).fill(filler)),
+  );
+  readonly #fillers = [0x00, 0xff];
+
+  /** Reads the bytes in both, and throws if that makes a difference. */
+  compare(bytes: Uint8Array, length: number, read: (source: Source, start: number, end: number) => string): void {
+    const [one, two] = this.#sources.map((source, i) => {
+      source.bytes.set(bytes.subarray(0, length), MARGIN);
+      source.bytes.fill(this.#fillers[i]!, MARGIN + length, MARGIN + length + MARGIN);
+      return read(source, MARGIN, MARGIN + length);
+    });
+    if (one !== two) throw new Error(`it depends on what stands around it: ${one} or ${two}`);
+  }
+}
+
+const devices = { nameOf: (index: number) => (index % 2 === 0 ? undefined : 'eth0') };
+const receipt = { microseconds: 1, devices };
+
+/** All properties of a packet that can be read. */
+const GETTERS = Object.entries(Object.getOwnPropertyDescriptors(Packet.prototype))
+  .filter(([, { get }]) => get !== undefined)
+  .map(([name]) => name as keyof Packet);
+
+function readAll(packet: Packet): string {
+  const text = JSON.stringify(packet) + packet.summary();
+  let more = '';
+  for (const name of GETTERS) {
+    const value = packet[name];
+    if (value instanceof Uint8Array) more += value.length;
+    else if (typeof value === 'object') more += JSON.stringify(value, withBigints);
+    else more += String(value);
+  }
+  return text + more;
+}
+
+const withBigints = (_: string, value: unknown) => (typeof value === 'bigint' ? `${value}n` : value);
+
+class PacketTarget extends Target {
+  readonly #surroundings = new Surroundings();
+
+  run(random: Random): boolean {
+    this.make(random, shapes => shapes.packetMessage());
+    // The reader gives no packet without an nfgenmsg.
+    if (this.length < 4) return true;
+    const once = random.chance(4);
+    this.#surroundings.compare(this.bytes, this.length, (source, start, end) => {
+      const packet = new Packet(source, start, end, receipt);
+      const text = readAll(packet);
+      if (once && readAll(packet.copy()) !== text) throw new Error('a copy reads differently');
+      return text;
+    });
+    return true;
+  }
+}
+
+class SummaryTarget extends Target {
+  readonly #surroundings = new Surroundings();
+
+  run(random: Random): boolean {
+    this.make(random, shapes => shapes.networkPacket());
+    const family = random.pick(['ip', 'ip6', 'arp', 'bridge', 'netdev']);
+    const etherType = random.pick([0x0800, 0x86dd, 0x0806, 0x8035, 0x1234]);
+    this.#surroundings.compare(this.bytes, this.length, ({ bytes }, start, end) => {
+      const line = summarize({
+        prefix: 'p ',
+        family,
+        etherType,
+        inDevice: 'eth0',
+        outDevice: undefined,
+        physInDevice: 'veth0',
+        physOutDevice: undefined,
+        linkHeader: undefined,
+        uid: 0,
+        gid: 0,
+        mark: 1,
+        payload: bytes.subarray(start, end),
+      });
+      // One line, of characters that move no cursor; some tens of bytes for each header at most.
+      if (/[^\x20-\x7e]/.test(line)) throw new Error(`not a line: ${JSON.stringify(line)}`);
+      if (line.length > 200 + 60 * (end - start)) throw new Error(`long: ${line}`);
+      return line;
+    });
+    return true;
+  }
+}
+
+/** A socket in memory: what it is given comes once. */
+class FuzzSocket implements LogSocket {
+  readonly netnsInode = 1;
+  closed = false;
+  next: { bytes: Uint8Array; length: number; port: number } | undefined;
+  /** Makes the answer to a request. */
+  answer: ((request: Uint8Array) => void) | undefined;
+  ready = () => {};
+
+  receiveFrom(into: Uint8Array, address: Uint8Array): number {
+    const { next } = this;
+    if (next === undefined) return NOTHING;
+    this.next = undefined;
+    new DataView(address.buffer).setUint32(4, next.port, true);
+    into.set(next.bytes.subarray(0, next.length));
+    return next.length;
+  }
+  send(bytes: Uint8Array, length: number): number {
+    this.answer?.(bytes);
+    return length;
+  }
+  sendOffThread = async (bytes: Uint8Array, length: number) => this.send(bytes, length);
+  receive = () => NOTHING;
+  receiveOffThread = async () => NOTHING;
+  reserve = () => 1 << 20;
+  getOptions(_level: number, name: number, count: number): Uint32Array {
+    const all = new Uint32Array(count);
+    if (name === SO_MEMINFO) all[SK_MEMINFO_DROPS] = 0;
+    return all;
+  }
+  watch(ready: () => void) {
+    this.ready = ready;
+    return { ref() {}, unref() {}, close() {} };
+  }
+  async close() {
+    this.closed = true;
+  }
+}
+
+class DatagramTarget extends Target {
+  readonly #socket = new FuzzSocket();
+  readonly #reader: PacketReader;
+  #taken: readonly Packet[] = [];
+
+  constructor() {
+    super();
+    const receiver = {
+      room: Number.POSITIVE_INFINITY,
+      take: (packets: readonly Packet[]) => {
+        this.#taken = packets;
+      },
+      hearsLosses: true,
+      lost() {},
+      fail(error: unknown) {
+        throw error;
+      },
+    };
+    const socket = this.#socket;
+    this.#reader = new PacketReader({
+      socket,
+      devices,
+      receiver,
+      observer: new Observer(),
+      receiveBufferBytes: 1 << 20,
+    });
+    this.#reader.start();
+  }
+
+  run(random: Random): boolean {
+    this.make(random, shapes => shapes.datagram());
+    const { received, lostPackets, rejectedSenders } = this.#reader;
+    const port = random.chance(10) ? random.u32() : 0;
+    this.#taken = [];
+    this.#socket.next = { bytes: this.bytes, length: this.length, port };
+    this.#socket.ready();
+    const packets = this.#taken;
+    if (this.#reader.received - received !== packets.length) throw new Error('packets were miscounted');
+    if (this.#reader.lostPackets < lostPackets) throw new Error('losses went back');
+    if (port !== 0 && (packets.length > 0 || this.#reader.rejectedSenders !== rejectedSenders + 1)) {
+      throw new Error('a forged datagram was read');
+    }
+    // A packet has at least its two headers, and is read once.
+    if (packets.length * 20 > this.length) throw new Error(`${packets.length} packets of ${this.length} bytes`);
+    for (const packet of packets) readAll(packet);
+    return true;
+  }
+}
+
+class AnswerTarget extends Target {
+  readonly #socket = new FuzzSocket();
+  readonly #operations: NflogOperations;
+
+  constructor() {
+    super();
+    const receiver = { room: 1000, take() {}, hearsLosses: false, lost() {}, fail() {} };
+    const socket = this.#socket;
+    const reader = new PacketReader({
+      socket,
+      devices,
+      receiver,
+      observer: new Observer(),
+      receiveBufferBytes: 1 << 20,
+    });
+    const netns = { inode: 1, readFile: () => '' };
+    this.#operations = new NflogOperations(
+      Object.assign(new Exchange(reader, 'nflog'), { reader, netns, settings: {} }),
+    );
+  }
+
+  run(random: Random): boolean {
+    this.#socket.answer = request => {
+      const sequence = new DataView(request.buffer, request.byteOffset).getUint32(8, true);
+      this.make(random, shapes => shapes.answer(sequence));
+      this.#socket.next = { bytes: this.bytes, length: this.length, port: 0 };
+    };
+    try {
+      runNow(random.chance(2) ? this.#operations.addGroup(5) : this.#operations.removeGroup(5));
+      return true;
+    } catch (error) {
+      // NetlinkError, StateError, DecodeError: each has a code.
+      if (typeof (error as { code?: unknown }).code !== 'string') throw error;
+      return false;
+    }
+  }
+}
