@@ -289,6 +289,10 @@ kernelSuite('traffic through IPVS', () => {
         state: 'ESTABLISHED',
         expiresSeconds: expect.any(Number),
       });
+      // The tables may go; connections stay until their time is over.
+      lab.director.sync.flush();
+      const left = (await connectionsOf(lab.director)).filter(each => each.virtual.address === virtual(family));
+      expect(left).toHaveLength(1);
     });
   });
 

@@ -19,7 +19,7 @@ const persistence = (ipv6Service: boolean) =>
 
 const scheduling = (ipv6Service: boolean) =>
   fc.oneof(
-    fc.record({ scheduler: fc.constantFrom('rr', 'wrr', 'lc', 'wlc', 'none', 'mh') }),
+    fc.record({ scheduler: fc.constantFrom('rr', 'wrr', 'lc', 'wlc', 'sed', 'nq', 'dh', 'fo', 'ovf', 'none', 'mh') }),
     fc.record({
       scheduler: fc.constant('sh'),
       schedulerFlags: fc.subarray(['sh-fallback', 'sh-port', 'flag-3'] as const),
@@ -52,13 +52,15 @@ const limits = fc.oneof(
 );
 const weight = fc.oneof(
   fc.constant({}),
-  fc.constantFrom(0, 1, 2, 65535).map(value => ({ weight: value })),
+  fc.constantFrom(0, 1, 2, 65535, 0x7fffffff).map(value => ({ weight: value })),
 );
 const tunnel = fc.constantFrom(
   {},
   { tunnel: { type: 'ipip' } },
   { tunnel: { type: 'gue', port: 6080, checksum: 'required' } },
+  { tunnel: { type: 'gue', port: 6080, checksum: 'remote' } },
   { tunnel: { type: 'gre', checksum: 'none' } },
+  { tunnel: { type: 'gre', checksum: 'required' } },
 );
 
 function destination(of: Service): fc.Arbitrary<Destination> {

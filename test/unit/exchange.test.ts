@@ -482,6 +482,21 @@ describe('a pipeline', () => {
     expect(failures.map(({ index }) => index).filter(index => index < 200)).toHaveLength(66);
   });
 
+  test('that lost answers keeps those that were queued before, and leaves room for the next', () => {
+    // Reading says so first, whatever is queued.
+    const { exchange, wire } = kernel((request, index) => {
+      if (index === 0) return [LOST];
+      return index === 3 || index === 7 ? [refuse(request, -17)] : [];
+    });
+    const { failures, unknownFrom, unsentFrom } = runNow(exchange.pipeline(calls(8)));
+    expect([unknownFrom, unsentFrom]).toEqual([0, 8]);
+    expect(failures.map(({ index, error }) => [index, error.code])).toEqual([
+      [3, 'EEXIST'],
+      [7, 'EEXIST'],
+    ]);
+    expect(wire.waiting).toBe(0);
+  });
+
   test('that cannot be sent is an error', () => {
     const { exchange, wire } = kernel(everyThird);
     wire.sendError = -105;
