@@ -2,7 +2,7 @@ import { checkObject, checkOneOf } from '../codec/index.ts';
 import { typeError } from '../errors.ts';
 import type { Destination, DestinationEntry } from './destination.ts';
 import { sortDestinations, sortServices } from './order.ts';
-import { endpoint, listedFlags, maskText } from './rules-format.ts';
+import { endpoint, flagNames, listedFlags, maskText } from './rules-format.ts';
 import type { Service, ServiceEntry, VirtualServer } from './service.ts';
 import type { Rates, Stats } from './stats.ts';
 
@@ -130,8 +130,8 @@ function nameOf(service: Service): string {
 
 function flagsOf(service: Service): string {
   const { persistence, onePacket } = service;
-  const flags = listedFlags(service);
-  let text = flags.length > 0 ? ` (${flags.join(',')})` : '';
+  // As ipvsadm: empty brackets, where the only flag is one that it does not list.
+  let text = flagNames(service).length > 0 ? ` (${listedFlags(service).join(',')})` : '';
   if (persistence !== undefined) {
     const mask = maskText(service);
     text += ` persistent ${persistence.timeoutSeconds}`;

@@ -15,7 +15,7 @@ import { Agent, serve, serveDatagrams } from './ipvs-agent.ts';
 export const virtualAddress = (family: 'ipv4' | 'ipv6', host: number): string =>
   family === 'ipv4' ? `10.99.0.${host}` : `2001:db8:99::${host}`;
 /** How many of them the directors and servers have. */
-const VIRTUAL_HOSTS = 40;
+const VIRTUAL_HOSTS = 80;
 export const SERVERS = {
   ipv4: ['10.10.0.11', '10.10.0.12'],
   ipv6: ['2001:db8:10::11', '2001:db8:10::12'],
