@@ -1,5 +1,13 @@
 import { HOST_IS_LITTLE_ENDIAN } from '../codec/index.ts';
 import { type Path, rangeError, typeError } from '../errors.ts';
+import {
+  type Datatype,
+  type DatatypeKind,
+  datatypeByNumber,
+  TYPES,
+  type TypeName,
+  VERDICT_DATA_TYPE,
+} from './language/tables/datatypes.ts';
 import type { NftSet } from './set.ts';
 
 /**
@@ -7,68 +15,18 @@ import type { NftSet } from './set.ts';
  */
 export type Form = 'ipv4' | 'ipv6' | 'link' | 'protocol' | 'integer' | 'string' | 'opaque';
 
-interface Datatype {
-  /** nft's number (TYPE_*), of six bits. */
-  readonly id: number;
-  /** 0 where the set says it. */
-  readonly bytes: number;
-  readonly form: Form;
-  /** Whose byte order the register has. Undefined for a single byte. */
-  readonly order?: 'host' | 'big';
-}
+/** nft's names of types. */
+export type DatatypeName = Exclude<TypeName, 'invalid' | 'verdict' | 'xinteger' | 'queue' | 'mptcp_subtype'>;
 
-const type = (id: number, bytes: number, form: Form, order?: 'host' | 'big'): Datatype =>
-  order === undefined ? { id, bytes, form } : { id, bytes, form, order };
-
-/** nft's types of keys and values (nftables, include/datatype.h). */
-const DATATYPES = {
-  nf_proto: type(2, 1, 'integer'),
-  integer: type(4, 0, 'integer'),
-  string: type(5, 0, 'string', 'host'),
-  ll_addr: type(6, 0, 'opaque', 'big'),
-  ipv4_addr: type(7, 4, 'ipv4', 'big'),
-  ipv6_addr: type(8, 16, 'ipv6', 'big'),
-  ether_addr: type(9, 6, 'link', 'big'),
-  ether_type: type(10, 2, 'integer', 'big'),
-  arp_op: type(11, 2, 'integer', 'big'),
-  inet_proto: type(12, 1, 'protocol'),
-  inet_service: type(13, 2, 'integer', 'big'),
-  icmp_type: type(14, 1, 'integer', 'big'),
-  tcp_flag: type(15, 1, 'integer', 'big'),
-  dccp_pkttype: type(16, 1, 'integer'),
-  mh_type: type(17, 1, 'integer', 'big'),
-  time: type(18, 4, 'integer', 'host'),
-  mark: type(19, 4, 'integer', 'host'),
-  iface_index: type(20, 4, 'integer', 'host'),
-  iface_type: type(21, 2, 'integer', 'host'),
-  realm: type(22, 4, 'integer', 'host'),
-  classid: type(23, 4, 'integer', 'host'),
-  uid: type(24, 4, 'integer', 'host'),
-  gid: type(25, 4, 'integer', 'host'),
-  ct_state: type(26, 4, 'integer', 'host'),
-  ct_dir: type(27, 1, 'integer'),
-  ct_status: type(28, 4, 'integer', 'host'),
-  icmpv6_type: type(29, 1, 'integer', 'big'),
-  ct_label: type(30, 16, 'opaque', 'host'),
-  pkt_type: type(31, 1, 'integer', 'host'),
-  icmp_code: type(32, 1, 'integer', 'big'),
-  icmpv6_code: type(33, 1, 'integer', 'big'),
-  icmpx_code: type(34, 1, 'integer', 'big'),
-  devgroup: type(35, 4, 'integer', 'host'),
-  dscp: type(36, 1, 'integer', 'big'),
-  ecn: type(37, 1, 'integer', 'big'),
-  fib_addrtype: type(38, 4, 'integer', 'host'),
-  boolean: type(39, 1, 'integer', 'host'),
-  ct_event: type(40, 4, 'integer', 'host'),
-  ifname: type(41, 16, 'string', 'host'),
-  igmp_type: type(42, 1, 'integer', 'big'),
-  date: type(43, 8, 'integer', 'host'),
-  hour: type(44, 4, 'integer', 'host'),
-  day: type(45, 1, 'integer', 'host'),
-  cgroupsv2: type(46, 8, 'integer', 'host'),
-} as const satisfies Record<string, Datatype>;
-
-export type DatatypeName = keyof typeof DATATYPES;
+const WITHOUT_SETS: readonly string[] = ['invalid', 'verdict', 'xinteger', 'queue', 'mptcp_subtype'];
+const FORMS: Partial<Record<DatatypeKind, Form>> = {
+  ipv4: 'ipv4',
+  ipv6: 'ipv6',
+  'link-address': 'link',
+  protocol: 'protocol',
+  string: 'string',
+  label: 'opaque',
+};
 
 /**
  * The type of a set's keys, or of a map's values, by nft's names; the parts of a concatenation stand with dots between them:
@@ -76,11 +34,9 @@ export type DatatypeName = keyof typeof DATATYPES;
  */
 export type SetType = DatatypeName | `${DatatypeName} . ${string}`;
 
-const byId = new Map<number, Datatype>(Object.values(DATATYPES).map(datatype => [datatype.id, datatype]));
-const INTEGER = DATATYPES.integer.id;
-/** NFT_DATA_VERDICT: the type of a verdict map's values. */
-export const VERDICT_TYPE = 0xffffff00;
-const ID_BITS = 64;
+const INTEGER = TYPES.integer.id;
+/** Each part of a concatenation has six bits. */
+const ID_RANGE = 64;
 const CONCATENATION_PARTS = 5;
 
 /** One part of a key: the whole of it, but for concatenations. */
@@ -132,7 +88,13 @@ export function shapeOf(set: SetDescription): ElementShape {
   // In sets with ranges all numbers are 'big': the kernel compares keys byte by byte.
   let key = fieldsOf(set.keyType ?? 0, keyLength, interval ? 'big' : set.keyByteOrder, lengths);
   if (key.length > 1 && ranges === 'marks') key = [opaque(keyLength)];
-  const values = has('object') ? 'object' : !has('map') ? 'none' : set.dataType === VERDICT_TYPE ? 'verdict' : 'data';
+  const values = has('object')
+    ? 'object'
+    : !has('map')
+      ? 'none'
+      : set.dataType === VERDICT_DATA_TYPE
+        ? 'verdict'
+        : 'data';
   const dataRanges = set.dataInterval === 1;
   const dataLength = values === 'data' ? (set.dataLength ?? 0) : 0;
   const data =
@@ -145,16 +107,16 @@ const opaque = (bytes: number): Field => ({ bytes, form: 'opaque', littleEndian:
 function fieldsOf(typeId: number, length: number, order: unknown, lengths?: readonly number[]): readonly Field[] {
   const ids = idsOf(typeId);
   if (ids.length < 2) {
-    const datatype = byId.get(typeId);
-    if (datatype === undefined || (datatype.bytes !== 0 && datatype.bytes !== length)) return [opaque(length)];
+    const datatype = datatypeByNumber(typeId);
+    if (datatype === undefined || (bytesOf(datatype) !== 0 && bytesOf(datatype) !== length)) return [opaque(length)];
     // What the set's maker has noted down beats the type: an integer may be either.
     return [fieldOf(datatype, length, order === 'host' || order === 'big' ? order : datatype.order)];
   }
   const fields = ids.map((id, i) => {
-    const datatype = byId.get(id);
-    const bytes = lengths?.[i] ?? datatype?.bytes ?? 0;
+    const datatype = datatypeByNumber(id);
+    const bytes = lengths?.[i] ?? (datatype === undefined ? 0 : bytesOf(datatype));
     // Whose byte order an integer inside a concatenation has, nobody has noted down.
-    if (datatype === undefined || id === INTEGER || (datatype.bytes !== 0 && datatype.bytes !== bytes))
+    if (datatype === undefined || id === INTEGER || (bytesOf(datatype) !== 0 && bytesOf(datatype) !== bytes))
       return opaque(bytes);
     return fieldOf(datatype, bytes, order === 'big' ? 'big' : datatype.order);
   });
@@ -162,14 +124,21 @@ function fieldsOf(typeId: number, length: number, order: unknown, lengths?: read
   return whole ? fields : [opaque(length)];
 }
 
-function fieldOf({ form }: Datatype, bytes: number, order: unknown): Field {
+/** What a number, or an address of a device, may take. */
+const SIZES: Partial<Record<Form, readonly number[]>> = { integer: [1, 2, 4, 8], link: [6] };
+
+/** 0 where the set says it. */
+const bytesOf = ({ bits }: Datatype): number => Math.ceil(bits / 8);
+
+function fieldOf({ kind }: Datatype, bytes: number, order: unknown): Field {
+  const form = FORMS[kind] ?? 'integer';
   const littleEndian = order === 'host' && HOST_IS_LITTLE_ENDIAN;
-  return { bytes, form: form === 'integer' && ![1, 2, 4, 8].includes(bytes) ? 'opaque' : form, littleEndian };
+  return { bytes, form: SIZES[form]?.includes(bytes) === false ? 'opaque' : form, littleEndian };
 }
 
 function idsOf(typeId: number): number[] {
   const ids: number[] = [];
-  for (let left = typeId; left > 0; left = Math.floor(left / ID_BITS)) ids.unshift(left % ID_BITS);
+  for (let left = typeId; left > 0; left = Math.floor(left / ID_RANGE)) ids.unshift(left % ID_RANGE);
   return ids;
 }
 
@@ -191,14 +160,15 @@ export function typeAttributes(name: unknown, length: number | undefined, path: 
   if (typeof name !== 'string') throw typeError(path, "nft's name of a type", name);
   const parts = name.split('.').map(part => part.trim());
   if (parts.length > CONCATENATION_PARTS) throw rangeError(path, `at most ${CONCATENATION_PARTS} parts`, name);
-  const datatypes = parts.map(part => {
-    if (!Object.hasOwn(DATATYPES, part)) {
-      throw rangeError(path, `one of ${Object.keys(DATATYPES).join(', ')}, with dots between those of several`, name);
+  const datatypes = parts.map((part): Datatype => {
+    if (!Object.hasOwn(TYPES, part) || WITHOUT_SETS.includes(part)) {
+      const known = Object.keys(TYPES).filter(known => !WITHOUT_SETS.includes(known));
+      throw rangeError(path, `one of ${known.join(', ')}, with dots between those of several`, name);
     }
-    return DATATYPES[part as DatatypeName] as Datatype;
+    return TYPES[part as DatatypeName];
   });
-  const sized = datatypes.every(({ bytes }) => bytes > 0);
-  if (!sized && (datatypes.length > 1 || length === undefined)) {
+  const lengths = datatypes.map(bytesOf);
+  if (lengths.includes(0) && (lengths.length > 1 || length === undefined)) {
     throw rangeError(
       path,
       "a type with a length of its own ('integer' and 'string' need keyLength or dataLength)",
@@ -206,12 +176,10 @@ export function typeAttributes(name: unknown, length: number | undefined, path: 
     );
   }
   const only = datatypes[0]!;
-  if (datatypes.length === 1) {
-    return { type: only.id, length: only.bytes || length!, order: only.order, lengths: undefined };
-  }
-  const lengths = datatypes.map(({ bytes }) => bytes);
+  if (datatypes.length === 1)
+    return { type: only.id, length: lengths[0]! || length!, order: only.order, lengths: undefined };
   return {
-    type: datatypes.reduce((id, datatype) => id * ID_BITS + datatype.id, 0),
+    type: datatypes.reduce((id, datatype) => id * ID_RANGE + datatype.id, 0),
     length: lengths.reduce((sum, bytes) => sum + ((bytes + 3) & ~3), 0),
     order: undefined,
     lengths,
