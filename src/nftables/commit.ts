@@ -1,43 +1,230 @@
-import { checkInteger, checkObject } from '../codec/index.ts';
-import { atIndex, BatchError, type BatchFailure, NetlinkError, type Path, StateError, typeError } from '../errors.ts';
+import { checkInteger, checkObject, NO_CONTEXT } from '../codec/index.ts';
+import {
+  atIndex,
+  BatchError,
+  type BatchFailure,
+  describeErrno,
+  NetlinkError,
+  type Path,
+  rangeError,
+  StateError,
+  typeError,
+  UnsupportedError,
+} from '../errors.ts';
 import { NLMSG_ERROR } from '../transport/constants.ts';
-import { type Exchange, type Operation, refusal, type Verdict, verdictOf } from '../transport/index.ts';
-import { HINTS, hintFor } from './hints.ts';
-import { MESSAGES } from './message.ts';
-import { bytesOf, type EncodedTransaction, messageOf, pathOf, Transaction } from './transaction.ts';
+import {
+  type Exchange,
+  type Message,
+  nfgenmsg,
+  type Operation,
+  refusal,
+  type Verdict,
+  verdictOf,
+} from '../transport/index.ts';
+import * as C from './constants.ts';
+import { bytesOf, type EncodedMessage, type EncodedTransaction, FIRST_SEQUENCE, messageOf, pathOf } from './encoded.ts';
+import { familyNumber } from './family.ts';
+import type { Features } from './features.ts';
+import { generationTable } from './generation.ts';
+import { hintFor } from './hints.ts';
+import { completed, handleIn, requestFor } from './lookup.ts';
+import { MESSAGES, type MessageName } from './message.ts';
+import { OBJECT_KINDS } from './new-objects.ts';
+import type { Fields, ObjectKind } from './operations.ts';
+import { Transaction } from './transaction.ts';
 
 export interface CommitOptions {
   /** Commit only if the ruleset is still at this generation; else NetlinkError ERESTART. */
   generation?: number;
   /** Have the kernel check everything and change nothing. Costs some 8 ms: the kernel waits for all CPUs (synchronize_rcu). */
   dryRun?: boolean;
+  /** Resolve to what became of it: see CommitResult. */
+  echo?: boolean;
   /** Acts before the send; once the kernel has the bytes, the promise says what became of them. */
   signal?: AbortSignal;
 }
 
+/** What `echo` asks for. */
+export interface CommitResult {
+  /** The ruleset's generation after the commit. */
+  generation: number;
+  /**
+   * The kernel's number for the object of each operation, at the operation's index; undefined for elements, and for what was flushed or
+   * removed.
+   */
+  handles: (bigint | undefined)[];
+}
+
+/** Others commit in between, each time: more often than that, and something is wrong. */
+const ATTEMPTS = 100;
+/** A reply takes its message's length, and that of what the kernel has filled in; charged by pages. */
+const ECHO_CHARGE = 3;
+const KIBIBYTE = 1024;
+
 /** Carries out a transaction: see NftablesOperations.commit. */
-export function* commit(exchange: Exchange, transaction: Transaction, options: CommitOptions = {}): Operation<void> {
+export function* commit(
+  exchange: Exchange,
+  features: Features,
+  transaction: Transaction,
+  options: CommitOptions = {},
+): Operation<CommitResult | undefined> {
   if (!(transaction instanceof Transaction)) throw typeError([], 'a Transaction', transaction);
-  checkObject(options, [], ['generation', 'dryRun', 'signal']);
-  if (options.generation !== undefined) checkInteger(options.generation, ['generation'], 0, 0xffffffff);
-  if (transaction.length === 0) return;
+  checkObject(options, [], ['generation', 'dryRun', 'echo', 'signal']);
+  const { generation, dryRun, echo } = options;
+  if (generation !== undefined) checkInteger(generation, ['generation'], 0, 0xffffffff);
+  if (echo && dryRun) throw rangeError(['echo'], 'false with dryRun: nothing is made that could have a handle', echo);
   const encoded = transaction.encode();
-  const bytes = bytesOf(encoded, options);
+  const { destroys } = encoded;
+  if (destroys.length > 0 && !(yield* features.destroys(exchange))) {
+    const { verb, kind } = transaction.operations[destroys[0]!.operation]!;
+    throw new UnsupportedError(`${verb} ${kind}`, '6.3');
+  }
+  for (let attempt = 1; ; attempt++) {
+    let ready = encoded;
+    let bound = generation;
+    if (encoded.holes.length > 0) {
+      const whole = yield* completed(exchange, transaction, encoded);
+      ready = whole.encoded;
+      bound = generation ?? whole.generation;
+    }
+    try {
+      return yield* send(exchange, features, transaction, ready, { ...options, generation: bound });
+    } catch (error) {
+      // Somebody else has committed since we looked.
+      const stale = error instanceof NetlinkError && error.code === 'ERESTART' && generation === undefined;
+      if (!stale || attempt === ATTEMPTS) throw error;
+    }
+  }
+}
+
+function* send(
+  exchange: Exchange,
+  features: Features,
+  transaction: Transaction,
+  encoded: EncodedTransaction,
+  { generation, dryRun, echo }: { [K in keyof CommitOptions]: CommitOptions[K] | undefined },
+): Operation<CommitResult | undefined> {
+  const { messages } = encoded;
+  const end = FIRST_SEQUENCE + messages.length;
+  const bytes = bytesOf(encoded, {
+    generation,
+    dryRun,
+    echo: echo ? message => hasHandle(transaction, message) : undefined,
+    acknowledgeLast: dryRun === true || features.acknowledgesEnd !== true || messages.length === 0,
+  });
   const refused: { sequence: number; verdict: Verdict }[] = [];
+  const echoed = echo ? new Echo(transaction, encoded) : undefined;
   let acknowledged = false;
-  const committed = encoded.messages.length + 2;
-  const answers = yield* exchange.transact(bytes, bytes.length, encoded.messages.length + 2, message => {
-    if (message.type !== NLMSG_ERROR) return false;
+  let ended = false;
+  const visit = (message: Message): boolean => {
+    if (message.type !== NLMSG_ERROR) {
+      echoed?.read(message);
+      return false;
+    }
     const verdict = verdictOf(message);
     if (verdict.errno !== 0) refused.push({ sequence: message.sequence, verdict });
     else acknowledged = true;
-    return message.sequence === committed && verdict.errno === 0;
-  });
+    ended = message.sequence === end && verdict.errno === 0;
+    return ended;
+  };
+  let replies = messages.length + 2;
+  if (echo) replies += Math.ceil((ECHO_CHARGE * bytes.length) / KIBIBYTE);
+  const answers = yield* exchange.transact(bytes, bytes.length, messages.length + 2, visit, replies);
   if (refused.length > 0) throw refusedError(transaction, encoded, refused);
-  // Errors come first: where answers are missing and none of them is an error, none is known to have failed.
-  if (answers === 'lost')
+  // Errors come before all else: where answers are missing and none of them is an error, none has failed.
+  if (answers === 'lost' && echoed?.begun !== true)
     throw new StateError('ERR_REPLIES_LOST', 'the answers of the kernel were lost: read the ruleset to know its state');
-  if (!acknowledged) throw new StateError('ERR_NO_REPLY', 'the kernel did not acknowledge the transaction');
+  if (answers !== 'lost') {
+    if (!acknowledged) throw new StateError('ERR_NO_REPLY', 'the kernel did not acknowledge the transaction');
+    if (dryRun !== true) features.acknowledgesEnd ??= ended;
+  }
+  return echoed === undefined ? undefined : yield* echoed.result(exchange, answers === 'lost');
+}
+
+const HANDLES: Partial<Record<MessageName, number>> = {
+  newtable: C.NFTA_TABLE_HANDLE,
+  newchain: C.NFTA_CHAIN_HANDLE,
+  newrule: C.NFTA_RULE_HANDLE,
+  newset: C.NFTA_SET_HANDLE,
+  newobj: C.NFTA_OBJ_HANDLE,
+  newflowtable: C.NFTA_FLOWTABLE_HANDLE,
+};
+const MADE: Partial<Record<ObjectKind, MessageName>> = {
+  table: 'newtable',
+  chain: 'newchain',
+  rule: 'newrule',
+  set: 'newset',
+  map: 'newset',
+  flowtable: 'newflowtable',
+  object: 'newobj',
+  ...Object.fromEntries(Object.keys(OBJECT_KINDS).map(kind => [kind, 'newobj'])),
+};
+const MAKING = new Set(['add', 'create', 'insert', 'replace', 'rename']);
+
+/** Is this the message that makes what the operation is about? */
+function hasHandle({ operations }: Transaction, { operation, name }: EncodedMessage): boolean {
+  const { verb, kind } = operations[operation]!;
+  return MAKING.has(verb) && MADE[kind] === name;
+}
+
+/** What the kernel sends back of a commit, when it has succeeded. */
+class Echo {
+  readonly #transaction: Transaction;
+  readonly #encoded: EncodedTransaction;
+  readonly #handles: (bigint | undefined)[];
+  #generation: number | undefined;
+  /** Something has come: the kernel has committed. */
+  begun = false;
+
+  constructor(transaction: Transaction, encoded: EncodedTransaction) {
+    this.#transaction = transaction;
+    this.#encoded = encoded;
+    this.#handles = new Array<bigint | undefined>(transaction.length).fill(undefined);
+  }
+
+  read(message: Message): void {
+    this.begun = true;
+    if (message.type === MESSAGES.newgen.number) {
+      const { source, payload, end } = message;
+      this.#generation = generationTable.read(source, payload + nfgenmsg.size, end, NO_CONTEXT)?.id;
+      return;
+    }
+    const of = messageOf(this.#encoded, message.sequence);
+    const attribute = of && HANDLES[of.name];
+    if (of === undefined || attribute === undefined || message.type !== MESSAGES[of.name].number) return;
+    this.#handles[of.operation] ??= handleIn(message, attribute);
+  }
+
+  *result(exchange: Exchange, lost: boolean): Operation<CommitResult> {
+    // The generation comes last.
+    if (lost || this.#generation === undefined) {
+      throw new StateError(
+        'ERR_REPLIES_LOST',
+        'the transaction is committed, but its handles did not fit the receive buffer (net.core.rmem_max): list the ruleset to know them',
+      );
+    }
+    // Of what was there already the kernel says nothing.
+    for (const [i, { verb, kind, subject }] of this.#transaction.operations.entries()) {
+      if (this.#handles[i] === undefined && MAKING.has(verb) && MADE[kind] !== undefined && kind !== 'rule')
+        this.#handles[i] = yield* handleOf(exchange, kind, (subject as Record<string, Fields>)[kind]!);
+    }
+    return { generation: this.#generation, handles: this.#handles };
+  }
+}
+
+/** The handle of an object by its name; undefined where somebody has removed it meanwhile. */
+function* handleOf(exchange: Exchange, kind: ObjectKind, object: Fields): Operation<bigint | undefined> {
+  const name = MADE[kind]!;
+  const key: Fields = { name: object.newName ?? object.name };
+  if (kind !== 'table') key.table = object.table;
+  if (name === 'newobj') key.type = kind === 'object' ? object.type : OBJECT_KINDS[kind as keyof typeof OBJECT_KINDS];
+  const call = requestFor(name.replace('new', 'get') as MessageName, familyNumber(object.family, ['family']), key);
+  try {
+    return yield* exchange.get(call, message => handleIn(message, HANDLES[name]!));
+  } catch (error) {
+    if (error instanceof NetlinkError && error.code === 'ENOENT') return undefined;
+    throw error;
+  }
 }
 
 function refusedError(
@@ -50,18 +237,22 @@ function refusedError(
     const message = messageOf(encoded, sequence);
     const operation = message && transaction.operations[message.operation];
     if (message === undefined || operation === undefined) {
-      return refusal({ syscall: 'NFNL_MSG_BATCH_BEGIN', hint: code => HINTS[code] }, verdict, 'nftables.commit');
+      const begin = { syscall: 'NFNL_MSG_BATCH_BEGIN', hint: (code: string) => hintFor({ code, path: [] }) };
+      return refusal(begin, verdict, 'nftables.commit');
     }
-    const path: Path =
-      verdict.offset === undefined ? [operation.kind] : pathOf(encoded, operation, message, verdict.offset);
+    const { verb, kind, subject } = operation;
+    const inner = verdict.offset === undefined ? [] : pathOf(encoded, message, verdict.offset);
+    const path: Path = [kind, ...inner];
+    const { code } = describeErrno(verdict.errno);
+    const object = (subject as Record<string, Fields>)[kind]!;
     const error = new NetlinkError({
       errno: verdict.errno,
-      syscall: MESSAGES[message.message].kernelName,
+      syscall: MESSAGES[message.name].kernelName,
       operation: 'nftables.commit',
-      subject: operation.subject,
+      subject,
       path,
       kernelMessage: verdict.text,
-      hint: hintFor(verdict, path),
+      hint: hintFor({ code, path, kind, verb, object }),
       request: encoded.bytes.slice(message.start, message.end),
     });
     failures.push(atIndex(error, message.operation));

@@ -41,6 +41,12 @@ export interface WiredElements {
   origin: number[];
 }
 
+export interface WireOptions {
+  leadingEnd?: boolean | undefined;
+  /** Of a map too: what is deleted needs no value. */
+  keysOnly?: boolean | undefined;
+}
+
 const VERDICTS = ['accept', 'drop', 'continue', 'break', 'return'];
 const ELEMENT_FIELDS = [
   'key',
@@ -61,7 +67,7 @@ const OPEN_INTERVAL = 'open-interval';
 export function wireElements(
   values: readonly ElementValue[],
   shape: ElementShape,
-  options: { leadingEnd?: boolean | undefined } = {},
+  options: WireOptions = {},
 ): WiredElements {
   const wired: WiredElements = { elements: [], origin: [] };
   const push = (element: WireElement, origin: number) => {
@@ -75,7 +81,7 @@ export function wireElements(
   }
   for (const [i, value] of values.entries()) {
     try {
-      pushElement(value, shape, element => push(element, i));
+      pushElement(value, shape, options.keysOnly === true, element => push(element, i));
     } catch (error) {
       throw within(error, [i]);
     }
@@ -94,6 +100,15 @@ function beginsAt(value: ElementValue, shape: ElementShape, index: number): stri
   } catch (error) {
     throw within(error, [index]);
   }
+}
+
+/** One value as one element, where the set has no beginnings and ends. */
+export function wireElement(value: ElementValue, shape: ElementShape, keysOnly: boolean): WireElement {
+  let wired: WireElement | undefined;
+  pushElement(value, shape, keysOnly, element => {
+    wired = element;
+  });
+  return wired!;
 }
 
 interface Parts {
@@ -119,7 +134,12 @@ function partsOf(value: unknown): Parts {
   return { key: value.key as ElementKey, rest: value as Parts['rest'] & object };
 }
 
-function pushElement(value: ElementValue, shape: ElementShape, push: (element: WireElement) => void): void {
+function pushElement(
+  value: ElementValue,
+  shape: ElementShape,
+  keysOnly: boolean,
+  push: (element: WireElement) => void,
+): void {
   const wire = isWire(value);
   if (wire !== undefined) {
     push(wire);
@@ -128,8 +148,9 @@ function pushElement(value: ElementValue, shape: ElementShape, push: (element: W
   const { key, rest } = partsOf(value);
   const element: WireElement = {};
   const openEnd = writeKey(element, key, shape, rest === undefined ? [] : ['key']);
-  if (rest !== undefined) attach(element, rest, shape);
-  else if (shape.values !== 'none') throw typeError(['data'], 'a value: this is a map', undefined, 'ERR_MISSING');
+  if (rest !== undefined) attach(element, rest, shape, keysOnly);
+  else if (shape.values !== 'none' && !keysOnly)
+    throw typeError(['data'], 'a value: this is a map', undefined, 'ERR_MISSING');
   const marked = shape.ranges === 'marks' && element.key !== undefined;
   const ends = marked && rest?.endsAtNext !== true;
   if (ends && openEnd === undefined) element.userdataFlags = [OPEN_INTERVAL];
@@ -154,10 +175,11 @@ function writeKey(element: WireElement, key: ElementKey, shape: ElementShape, pa
   return shape.ranges === 'marks' ? increment(bytes.to) : undefined;
 }
 
-function attach(element: WireElement, rest: NonNullable<Parts['rest']>, shape: ElementShape): void {
+function attach(element: WireElement, rest: NonNullable<Parts['rest']>, shape: ElementShape, keysOnly: boolean): void {
   const { data, expressions } = rest;
   if (data === undefined) {
-    if (shape.values !== 'none') throw typeError(['data'], 'a value: this is a map', undefined, 'ERR_MISSING');
+    if (shape.values !== 'none' && !keysOnly)
+      throw typeError(['data'], 'a value: this is a map', undefined, 'ERR_MISSING');
   } else {
     try {
       writeData(element, data, shape);

@@ -141,27 +141,21 @@ function writePrefix(value: string, field: Field, from: Uint8Array, to: Uint8Arr
 
 const encoder = new TextEncoder();
 
-/** Writes one value's bytes; `into` has zeros there. */
-export function writeScalar(value: FieldValue, field: Field, into: Uint8Array, at: number): void {
+function writeScalar(value: FieldValue, field: Field, into: Uint8Array, at: number): void {
+  if (!putScalar(value, field, into, at)) throw badScalar(value, field);
+}
+
+/** Writes one value's bytes where there are zeros; false if it is none of the field's. */
+export function putScalar(value: FieldValue, field: Field, into: Uint8Array, at: number): boolean {
   const { form, bytes } = field;
-  if (typeof value === 'number') {
-    if (form === 'integer' || form === 'protocol') {
-      writeInteger(value, field, into, at);
-      return;
-    }
-  } else if (typeof value === 'string') {
-    if (form === 'ipv4' && readIPv4(value, into, at)) return;
-    if (writeText(value, field, into, at)) return;
-  } else if (typeof value === 'bigint') {
-    if (form === 'integer' && value >= 0n && value < 1n << BigInt(bytes * 8)) {
-      writeBig(value, field, into, at);
-      return;
-    }
-  } else if (value instanceof Uint8Array && value.length === bytes) {
-    into.set(value, at);
-    return;
-  }
-  throw badScalar(value, field);
+  if (typeof value === 'number')
+    return (form === 'integer' || form === 'protocol') && putInteger(value, field, into, at);
+  if (typeof value === 'string')
+    return (form === 'ipv4' && readIPv4(value, into, at)) || putText(value, field, into, at);
+  if (typeof value === 'bigint') return form === 'integer' && putBig(value, field, into, at);
+  if (!(value instanceof Uint8Array) || value.length !== bytes) return false;
+  into.set(value, at);
+  return true;
 }
 
 const EXPECTED: Record<Field['form'], string> = {
@@ -186,31 +180,33 @@ function badScalar(value: unknown, { form, bytes }: Field): Error {
   return (type ? rangeError : typeError)([], `${EXPECTED[form]}${range}, or ${raw}`, value);
 }
 
-function writeInteger(value: number, field: Field, into: Uint8Array, at: number): void {
-  const { bytes, littleEndian } = field;
+function putInteger(value: number, { bytes, littleEndian }: Field, into: Uint8Array, at: number): boolean {
   if (!Number.isInteger(value) || value < 0 || value > (bytes === 8 ? Number.MAX_SAFE_INTEGER : 2 ** (bytes * 8) - 1))
-    throw badScalar(value, field);
+    return false;
   if (bytes === 2 && !littleEndian) {
     into[at] = value >> 8;
     into[at + 1] = value & 0xff;
-    return;
+    return true;
   }
   let left = value;
   for (let i = 0; i < bytes; i++) {
     into[littleEndian ? at + i : at + bytes - 1 - i] = left % 256;
     left = Math.floor(left / 256);
   }
+  return true;
 }
 
-function writeBig(value: bigint, { bytes, littleEndian }: Field, into: Uint8Array, at: number): void {
+function putBig(value: bigint, { bytes, littleEndian }: Field, into: Uint8Array, at: number): boolean {
+  if (value < 0n || value >= 1n << BigInt(bytes * 8)) return false;
   let left = value;
   for (let i = 0; i < bytes; i++) {
     into[littleEndian ? at + i : at + bytes - 1 - i] = Number(left & 0xffn);
     left >>= 8n;
   }
+  return true;
 }
 
-function writeText(value: string, { form, bytes }: Field, into: Uint8Array, at: number): boolean {
+function putText(value: string, { form, bytes }: Field, into: Uint8Array, at: number): boolean {
   if (form === 'string') {
     if (value.startsWith('0x')) {
       const raw = toBytes(value.slice(2));

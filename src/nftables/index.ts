@@ -1,10 +1,12 @@
 export type { Chain, ChainKey, Hook, Priority } from './chain.ts';
-export type { CommitOptions } from './commit.ts';
+export type { CommitOptions, CommitResult } from './commit.ts';
 export type { Data, Verdict } from './data.ts';
 export type { WireElement, WireElements } from './element.ts';
+export type { ElementData, ElementValue } from './element-values.ts';
 export type { Expression } from './expression.ts';
 export type * from './expressions/xt.ts';
 export type { Family, MessageFamily } from './family.ts';
+export type { ElementKey, FieldRange, FieldValue } from './field-values.ts';
 export type { Flowtable, FlowtableKey } from './flowtable.ts';
 export type { AttachedHook } from './hook.ts';
 export * from './language/builders.ts';
@@ -24,16 +26,24 @@ export type {
 export { formatRule, formatRuleset } from './language/text.ts';
 export type { ListFilter, Ruleset, RulesetFilter, SetEntry } from './listing.ts';
 export { decodeMessage, encodeMessage, type MessageName, type NftMessage } from './message.ts';
+export type {
+  ChainRename,
+  CreatedObject,
+  ElementsReference,
+  FlushReference,
+  NewElements,
+  NewMap,
+  NewObject,
+  NewSet,
+  ObjectReference,
+  ReplacedRule,
+  RuleReference,
+} from './new-objects.ts';
 export { Nftables, type NftablesOptions } from './nftables.ts';
 export type { NftObject, ObjectKey } from './object.ts';
 export type { Rule, RuleEntry, RuleKey } from './rule.ts';
 export type { NftSet, SetKey } from './set.ts';
+export type { DatatypeName, SetDescription, SetType } from './set-types.ts';
 export type { Table, TableKey } from './table.ts';
 export type { TraceStep } from './trace.ts';
-export {
-  type FlushReference,
-  type NewObject,
-  type ObjectReference,
-  Transaction,
-  type TransactionOperation,
-} from './transaction.ts';
+export { type ChainReference, type SetReference, Transaction, type TransactionOperation } from './transaction.ts';

@@ -6,7 +6,7 @@ import type { WireElement } from './element.ts';
 import { type Family, familyNumber } from './family.ts';
 import type { Flowtable } from './flowtable.ts';
 import { generationTable } from './generation.ts';
-import { HINTS } from './hints.ts';
+import { hintFor } from './hints.ts';
 import { MESSAGES, type MessageName, readObject } from './message.ts';
 import type { NftObject } from './object.ts';
 import type { RuleEntry } from './rule.ts';
@@ -223,7 +223,7 @@ export function callOf(name: MessageName, family: number, object: Record<string,
     type: number,
     syscall: kernelName,
     subject: object,
-    hint: (code: string) => HINTS[code],
+    hint: (code: string) => hintFor({ code, path: [] }),
     write: (writer: Parameters<typeof writeHeader>[0]) => {
       writeHeader(writer, family, 0);
       table.write(writer, object as never, { family });

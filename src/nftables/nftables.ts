@@ -2,10 +2,11 @@ import { checkObject } from '../codec/index.ts';
 import { type NetNs, netnsOf } from '../netns/netns.ts';
 import { type Logger, Observer } from '../observe.ts';
 import { NETLINK_NETFILTER } from '../transport/constants.ts';
-import { Exchange, NetlinkSocket, type Operation, twoForms } from '../transport/index.ts';
+import { Exchange, NetlinkSocket, type Operation, type Synchronous, twoForms } from '../transport/index.ts';
 import type { Chain } from './chain.ts';
-import { type CommitOptions, commit } from './commit.ts';
+import { type CommitOptions, type CommitResult, commit } from './commit.ts';
 import type { WireElement } from './element.ts';
+import { Features } from './features.ts';
 import type { Flowtable } from './flowtable.ts';
 import type { ListFilter, Ruleset, RulesetFilter } from './listing.ts';
 import * as listing from './listing.ts';
@@ -21,22 +22,38 @@ export interface NftablesOptions {
   logger?: Logger;
 }
 
+/** `commit` resolves to something only where that is asked for. */
+interface CommitForms {
+  promise: {
+    (transaction: Transaction, options: CommitOptions & { echo: true }): Promise<CommitResult>;
+    (transaction: Transaction, options?: CommitOptions): Promise<CommitResult | undefined>;
+  };
+  sync: {
+    (transaction: Transaction, options: CommitOptions & { echo: true }): CommitResult;
+    (transaction: Transaction, options?: CommitOptions): CommitResult | undefined;
+  };
+}
+
 /** The operations of nf_tables, each written once. */
 export class NftablesOperations {
   readonly #exchange: Exchange;
+  readonly #features = new Features();
 
   constructor(exchange: Exchange) {
     this.#exchange = exchange;
   }
 
   /**
-   * Carries out a transaction: all of it or nothing. A large one leaves the main thread.
+   * Carries out a transaction: all of it or nothing. A large one leaves the main thread. With `echo` it resolves to the new generation and
+   * the handles of what was made.
    * @throws BatchError every operation that was refused, with its index and the path to what the kernel points at (nothing is applied then)
    * @throws NetlinkError the transaction as a whole was refused: EPERM, ERESTART (the generation)
+   * @throws UnsupportedError it destroys what this kernel can only delete (before Linux 6.3)
+   * @throws RangeError the `index` of a rule that is not there, elements that do not fit their set: what only the namespace can tell
    * @throws StateError ERR_TRANSACTION_TOO_LARGE without CAP_NET_ADMIN in the initial user namespace: above twice net.core.wmem_max
    */
-  commit(transaction: Transaction, options?: CommitOptions): Operation<void> {
-    return commit(this.#exchange, transaction, options);
+  commit(transaction: Transaction, options?: CommitOptions): Operation<CommitResult | undefined> {
+    return commit(this.#exchange, this.#features, transaction, options);
   }
 
   /** The generation of the ruleset: it grows by one with each commit, whoever makes it. */
@@ -90,6 +107,9 @@ export class NftablesOperations {
 
 /** The nf_tables of one network namespace. Needs CAP_NET_ADMIN in the user namespace that owns it; a container's own root has that. */
 export class Nftables extends twoForms(NftablesOperations) {
+  declare readonly commit: CommitForms['promise'];
+  declare readonly sync: Synchronous<NftablesOperations> & { commit: CommitForms['sync'] };
+
   /** Opens a socket in the namespace and asks nothing yet. */
   static open(options: NftablesOptions = {}): Nftables {
     checkObject(options, [], ['netns', 'logger']);

@@ -140,7 +140,7 @@ const OBJECT_DATA = {
   synproxy: action.synproxy,
 };
 
-type ObjectData = typeof OBJECT_DATA;
+export type ObjectData = typeof OBJECT_DATA;
 
 /** An object's type with what it holds. */
 export type TypedObject =

@@ -1,8 +1,18 @@
-import { attribute, attributes, inline, list, nested, opt, string, u32be, u64be } from '../codec/index.ts';
+import {
+  attribute,
+  attributes,
+  inline,
+  list,
+  nested,
+  opt,
+  string,
+  type UnknownAttribute,
+  u32be,
+  u64be,
+} from '../codec/index.ts';
 import * as C from './constants.ts';
 import { EXPRESSION, type Expression } from './expression.ts';
 import type { Family } from './family.ts';
-import { STATEMENTS } from './language/compile.ts';
 import type { Statement } from './language/statement.ts';
 import { ruleUserdata } from './userdata.ts';
 
@@ -36,13 +46,6 @@ export const ruleTable = attributes(
   { header: ['family'] },
 );
 
-/** The same attributes for a rule that is written in statements. It is never read: the kernel keeps expressions. */
-export const statementsRuleTable = attributes(
-  'NFTA_RULE',
-  { ...place, statements: attribute(C.NFTA_RULE_EXPRESSIONS, STATEMENTS), ...besides },
-  { header: ['family'] },
-).partial();
-
 export interface RuleKey {
   family: Family;
   table: string;
@@ -54,6 +57,7 @@ export interface RuleKey {
 interface RulePlace {
   family: Family;
   table: string;
+  /** Its name. A chain without one is given as `chainId`. */
   chain: string;
   /** With `add`, the handle of the rule after which it comes; with `insert`, of the one before which. */
   position?: bigint;
@@ -62,8 +66,22 @@ interface RulePlace {
   handle?: bigint;
 }
 
+type WrittenPlace = Omit<RulePlace, 'chain'> &
+  ({ chain: string; chainId?: undefined } | { chain?: undefined; chainId: number }) & {
+    /** As `position`, by the rule's place in its chain, counted from 0: `commit` looks up which one that is. */
+    index?: number;
+    /** The number that the rule has within its own transaction. */
+    id?: number;
+    /** As `position`, by the number of a rule of the same transaction. */
+    positionId?: number;
+    /** NFTA_RULE_COMPAT; derived where it is left out and the rule has xt expressions. */
+    compat?: { protocol: number; flags: number };
+    ebtablesPolicy?: number;
+    unknown?: UnknownAttribute[];
+  };
+
 /** A rule as it is written: in nft's statements, or in the kernel's own expressions. */
-export type Rule = RulePlace &
+export type Rule = WrittenPlace &
   ({ statements: Statement[]; expressions?: never } | { expressions: Expression[]; statements?: never });
 
 /** A rule as the kernel has it. */

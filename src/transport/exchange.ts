@@ -204,19 +204,21 @@ export class Exchange {
 
   /**
    * Sends bytes that were written elsewhere, and gives each answer to `visit` until it returns true ('done'), or there are no more. With
-   * 'lost' some did not fit the receive buffer: the earliest are kept by the kernel, later ones are gone.
+   * 'lost' some did not fit the receive buffer: the earliest are kept by the kernel, later ones are gone. `replies` is how many kibibytes of
+   * answers there may be.
    */
   *transact(
     bytes: Uint8Array,
     length: number,
     messages: number,
     visit: (message: Message) => boolean,
+    replies = messages,
   ): Operation<'done' | 'drained' | 'lost'> {
     this.#drain();
-    yield* this.send(bytes, length, messages);
+    yield* this.send(bytes, length, messages, replies);
     let refused: NetlinkError | undefined;
     try {
-      const result = this.#readAll(message => {
+      const result = yield* this.#readAll(message => {
         if (this.#answered !== undefined && message.type === NLMSG_ERROR) {
           const { errno } = verdictOf(message);
           if (errno !== 0) refused ??= new NetlinkError({ errno, syscall: 'sendto', operation: this.operation });
@@ -231,9 +233,10 @@ export class Exchange {
     }
   }
 
-  #readAll(visit: (message: Message) => boolean): 'done' | 'drained' | 'lost' {
+  *#readAll(visit: (message: Message) => boolean): Operation<'done' | 'drained' | 'lost'> {
     const buffer = receiveBuffer();
     let lost = false;
+    let turn: Turn | undefined;
     for (;;) {
       let received: number;
       try {
@@ -245,6 +248,8 @@ export class Exchange {
       }
       if (received === NOTHING) return lost ? 'lost' : 'drained';
       for (const message of messagesIn(buffer, 0, received)) if (visit(message)) return 'done';
+      if (turn === undefined) turn = new Turn(false);
+      else yield turn;
     }
   }
 
@@ -272,9 +277,9 @@ export class Exchange {
   }
 
   /** Sends, off the main thread where that keeps the kernel busy. */
-  *send(bytes: Uint8Array, length: number, messages: number): Operation<void> {
-    if (length > 4096 || messages > 8) {
-      const limit = this.wire.reserve(length, messages);
+  *send(bytes: Uint8Array, length: number, messages: number, replies = messages): Operation<void> {
+    if (length > 4096 || replies > 8) {
+      const limit = this.wire.reserve(length, replies);
       if (length > limit) {
         throw new StateError(
           'ERR_TRANSACTION_TOO_LARGE',

@@ -1,0 +1,243 @@
+import { HOST_IS_LITTLE_ENDIAN, NLA_F_NESTED, NLA_HDRLEN, type Writer } from '../codec/index.ts';
+import { type Path, rangeError, typeError, within } from '../errors.ts';
+import * as C from './constants.ts';
+import { elementTable, type WireElement } from './element.ts';
+import { type ElementValue, type WireOptions, wireElement, wireElements } from './element-values.ts';
+import type { MessageList } from './encoded.ts';
+import { CATCH_ALL, type ElementKey, type FieldRange, type FieldValue, putScalar } from './field-values.ts';
+import type { MessageName } from './message.ts';
+import type { ElementShape, Field } from './set-types.ts';
+
+/** The length of a nest has 16 bits. */
+const MAX_NEST = 0xffff;
+
+/** The set that the elements are of, and what is done with them. */
+export interface ElementsHead {
+  readonly name: MessageName;
+  readonly flags: number;
+  readonly family: number;
+  readonly operation: number;
+  readonly table: string;
+  readonly set: string | undefined;
+  readonly setId: number | undefined;
+  /** Makes a path of the caller's object from one that begins with 'elements' and the index of a value. */
+  readonly translate?: (path: Path) => Path;
+}
+
+/** Messages with elements of one set: a new one whenever the list is full. What is written between two `close`s is not torn apart. */
+class ElementMessages {
+  readonly #list: MessageList;
+  readonly #head: ElementsHead;
+  #message = 0;
+  #nest = 0;
+  /** The value that each element of the message came from. */
+  #origin: number[] = [];
+
+  constructor(list: MessageList, head: ElementsHead) {
+    this.#list = list;
+    this.#head = head;
+    this.#open();
+  }
+
+  #open(): void {
+    const { name, flags, family, table, set, setId } = this.#head;
+    this.#message = this.#list.begin(name, flags, family);
+    const { writer } = this.#list;
+    writeText(writer, C.NFTA_SET_ELEM_LIST_TABLE, table);
+    if (set !== undefined) writeText(writer, C.NFTA_SET_ELEM_LIST_SET, set);
+    if (setId !== undefined) writer.attribute32(C.NFTA_SET_ELEM_LIST_SET_ID, setId, false);
+    this.#nest = writer.beginNest(C.NFTA_SET_ELEM_LIST_ELEMENTS);
+    this.#origin = [];
+  }
+
+  /** Says that one value has been written, as some elements from `start` on: they go to a message of their own if this one is full. */
+  wrote(start: number, elements: number, origin: number): void {
+    const { writer } = this.#list;
+    if (writer.length - this.#nest > MAX_NEST) {
+      const moved = writer.bytes.slice(start, writer.length);
+      if (moved.length > MAX_NEST - NLA_HDRLEN)
+        throw rangeError([origin], `at most ${MAX_NEST} encoded bytes`, moved.length, 'ERR_ATTRIBUTE_TOO_LONG');
+      writer.length = start;
+      this.close();
+      this.#open();
+      writer.raw(moved);
+    }
+    for (let i = 0; i < elements; i++) this.#origin.push(origin);
+  }
+
+  close(): void {
+    const { name, family, operation, translate } = this.#head;
+    this.#list.writer.endAttribute(this.#nest);
+    const origin = this.#origin;
+    this.#list.end(this.#message, name, family, operation, path => {
+      const [first, index, ...rest] = path;
+      const from = first === 'elements' && typeof index === 'number' ? origin[index] : undefined;
+      const own = from === undefined ? path : from < 0 ? ['elements'] : ['elements', from, ...rest];
+      return translate?.(own) ?? own;
+    });
+  }
+}
+
+function writeText(writer: Writer, type: number, text: string): void {
+  const start = writer.beginAttribute(type);
+  writer.string(text);
+  writer.endAttribute(start);
+}
+
+/** Writes values as messages of at most 64 KiB of elements. */
+export function writeElements(
+  list: MessageList,
+  head: ElementsHead,
+  values: readonly ElementValue[],
+  shape: ElementShape,
+  options: WireOptions,
+): void {
+  if (!Array.isArray(values)) throw typeError(['elements'], 'an array', values);
+  const messages = new ElementMessages(list, head);
+  const { writer } = list;
+  try {
+    if (shape.ranges === 'marks') {
+      writeAll(messages, writer, wireElements(values, shape, options), head.family);
+    } else {
+      const plain = new PlainElements(options.keysOnly ? { ...shape, values: 'none' } : shape);
+      for (let i = 0; i < values.length; i++) {
+        const start = writer.length;
+        const value = values[i]!;
+        if (!plain.write(writer, value)) {
+          let element: WireElement;
+          try {
+            element = wireElement(value, shape, options.keysOnly === true);
+          } catch (error) {
+            throw within(error, [i]);
+          }
+          writeOne(writer, element, head.family, i);
+        }
+        messages.wrote(start, 1, i);
+      }
+    }
+  } catch (error) {
+    throw within(error, ['elements']);
+  }
+  messages.close();
+}
+
+function writeAll(
+  messages: ElementMessages,
+  writer: Writer,
+  { elements, origin }: { elements: WireElement[]; origin: number[] },
+  family: number,
+): void {
+  for (let i = 0; i < elements.length; ) {
+    const start = writer.length;
+    const from = origin[i]!;
+    let count = 0;
+    // A beginning and its end stay together.
+    do writeOne(writer, elements[i + count++]!, family, from);
+    while (i + count < elements.length && origin[i + count] === from);
+    messages.wrote(start, count, from);
+    i += count;
+  }
+}
+
+/** Elements in the kernel's own form: those of the sets that rules bring with them. */
+export function writeWireElements(list: MessageList, head: ElementsHead, elements: readonly WireElement[]): void {
+  const messages = new ElementMessages(list, head);
+  for (const [i, element] of elements.entries()) {
+    const start = list.writer.length;
+    writeOne(list.writer, element, head.family, i);
+    messages.wrote(start, 1, i);
+  }
+  messages.close();
+}
+
+function writeOne(writer: Writer, element: WireElement, family: number, index: number): void {
+  const start = writer.beginNest(C.NFTA_LIST_ELEM);
+  try {
+    elementTable.write(writer, element, { family });
+    writer.endAttribute(start);
+  } catch (error) {
+    throw within(error, [index]);
+  }
+}
+
+/** `bytes` with the header of a nest or attribute before it. */
+function withHeader(type: number, bytes: Uint8Array): Uint8Array {
+  const size = NLA_HDRLEN + bytes.length;
+  const attribute = new Uint8Array((size + 3) & ~3);
+  const view = new DataView(attribute.buffer);
+  view.setUint16(0, size, HOST_IS_LITTLE_ENDIAN);
+  view.setUint16(2, type, HOST_IS_LITTLE_ENDIAN);
+  attribute.set(bytes, NLA_HDRLEN);
+  return attribute;
+}
+
+const dataAttribute = (type: number, length: number) =>
+  withHeader(type | NLA_F_NESTED, withHeader(C.NFTA_DATA_VALUE, new Uint8Array(length)));
+
+/** Where the bytes of the first data attribute of an element stand: behind four headers, less its own nest's. */
+const KEY_AT = 3 * NLA_HDRLEN;
+
+/**
+ * Writes the elements of large sets: a key, and bytes as its value. They all look the same but for those bytes, which are put into a copy of
+ * one that is ready.
+ */
+class PlainElements {
+  readonly #shape: ElementShape;
+  readonly #template: Uint8Array | undefined;
+  readonly #dataAt: number;
+
+  constructor(shape: ElementShape) {
+    this.#shape = shape;
+    const key = dataAttribute(C.NFTA_SET_ELEM_KEY, shape.keyLength);
+    this.#dataAt = NLA_HDRLEN + key.length + 2 * NLA_HDRLEN;
+    const mapped = shape.values === 'data';
+    if (shape.ranges !== 'none' || shape.dataRanges || (!mapped && shape.values !== 'none')) return;
+    const data = mapped ? dataAttribute(C.NFTA_SET_ELEM_DATA, shape.dataLength) : new Uint8Array();
+    this.#template = withHeader(C.NFTA_LIST_ELEM | NLA_F_NESTED, Uint8Array.of(...key, ...data));
+  }
+
+  /** False where it is none of those, or not as it should be: whoever writes the others then says why. */
+  write(writer: Writer, value: ElementValue): boolean {
+    const template = this.#template;
+    if (template === undefined) return false;
+    const { key: keyFields, data: dataFields, values } = this.#shape;
+    const start = writer.length;
+    let key = value as ElementKey;
+    let data: ElementKey | undefined;
+    if (values === 'data') {
+      if (typeof value !== 'object' || value === null) return false;
+      for (const field in value) if (field !== 'key' && field !== 'data') return false;
+      ({ key, data } = value as { key: ElementKey; data: ElementKey });
+      if (data === undefined) return false;
+    }
+    writer.raw(template);
+    const { bytes } = writer;
+    if (putFields(key, keyFields, bytes, start + KEY_AT)) {
+      if (data === undefined || putFields(data, dataFields, bytes, start + this.#dataAt)) return true;
+    }
+    writer.length = start;
+    return false;
+  }
+}
+
+function putFields(value: ElementKey, fields: readonly Field[], bytes: Uint8Array, start: number): boolean {
+  if (fields.length === 1) return putField(value as FieldValue, fields[0]!, bytes, start);
+  if (!Array.isArray(value) || value.length !== fields.length) return false;
+  let at = start;
+  for (let i = 0; i < fields.length; i++) {
+    const field = fields[i]!;
+    if (!putField(value[i]!, field, bytes, at)) return false;
+    at += (field.bytes + 3) & ~3;
+  }
+  return true;
+}
+
+function putField(value: FieldValue | FieldRange, field: Field, bytes: Uint8Array, at: number): boolean {
+  const { form } = field;
+  if (typeof value === 'number') {
+    if (form !== 'integer' && form !== 'protocol') return false;
+  } else if (typeof value !== 'string' || value === CATCH_ALL || form === 'string') {
+    return false;
+  }
+  return putScalar(value, field, bytes, at);
+}

@@ -1,0 +1,244 @@
+import { type AttributeTable, HOST_IS_LITTLE_ENDIAN, sourceOf, Writer } from '../codec/index.ts';
+import type { Path } from '../errors.ts';
+import {
+  NFNL_BATCH_GENID,
+  NFNL_SUBSYS_NFTABLES,
+  NLM_F_ACK,
+  NLM_F_ECHO,
+  NLM_F_REQUEST,
+} from '../transport/constants.ts';
+import {
+  beginMessage,
+  endMessage,
+  NLMSG_HDRLEN,
+  nfgenmsg,
+  setFlags,
+  writeBatchBegin,
+  writeBatchEnd,
+  writeHeader,
+} from '../transport/index.ts';
+import * as C from './constants.ts';
+import type { Origin } from './language/statement.ts';
+import { MESSAGES, type MessageName } from './message.ts';
+
+/** Where one message of a transaction stands, and which operation it belongs to. */
+export interface EncodedMessage {
+  readonly start: number;
+  readonly end: number;
+  readonly operation: number;
+  readonly name: MessageName;
+  readonly family: number;
+  /** The place in the caller's object that a path of the message's own attributes means, where that differs. */
+  readonly translate?: ((path: Path) => Path) | undefined;
+}
+
+/** An operation that can be written only when more is known about the namespace that it is meant for. */
+export interface Hole {
+  /** Where its messages belong. */
+  readonly at: number;
+  readonly operation: number;
+}
+
+/** A transaction as bytes. Its messages have the sequence numbers 1 (the batch's begin), 2 and so on. */
+export interface EncodedTransaction {
+  readonly bytes: Uint8Array;
+  /** Where the batch's end stands. */
+  readonly end: number;
+  /** By sequence number, from FIRST_SEQUENCE on. */
+  readonly messages: readonly EncodedMessage[];
+  /** Of rules written in statements, by operation: the statement of each expression. */
+  readonly origins: readonly (Origin | undefined)[];
+  readonly holes: readonly Hole[];
+  /** Those that Linux has from 6.3 on. */
+  readonly destroys: readonly EncodedMessage[];
+  /** The last message in the bytes: kernels that do not acknowledge the batch's end acknowledge this one. */
+  readonly last: EncodedMessage | undefined;
+}
+
+/** The batch's begin has the number before it. */
+export const FIRST_SEQUENCE = 2;
+/** A begin or end without attributes: nlmsghdr and nfgenmsg. */
+const BATCH_MARKER = 20;
+
+/** Messages one behind the other, and what each of them belongs to. */
+export class MessageList {
+  writer: Writer;
+  readonly messages: EncodedMessage[] = [];
+  readonly #first: number;
+
+  constructor(capacity: number, first = FIRST_SEQUENCE) {
+    this.writer = new Writer(capacity);
+    this.#first = first;
+  }
+
+  /** The same list over a copy of its bytes. */
+  copy(bytes: Uint8Array, length: number): MessageList {
+    const list = new MessageList(2 * length, this.#first);
+    list.writer.raw(bytes.subarray(0, length));
+    for (const message of this.messages) list.messages.push(message);
+    return list;
+  }
+
+  begin(name: MessageName, flags: number, family: number): number {
+    const { writer } = this;
+    const sequence = this.#first + this.messages.length;
+    const start = beginMessage(writer, MESSAGES[name].number, NLM_F_REQUEST | flags, sequence);
+    writeHeader(writer, family, 0);
+    return start;
+  }
+
+  end(
+    start: number,
+    name: MessageName,
+    family: number,
+    operation: number,
+    translate?: (path: Path) => Path,
+  ): EncodedMessage {
+    endMessage(this.writer, start);
+    const message: EncodedMessage = { start, end: this.writer.length, operation, name, family, translate };
+    this.messages.push(message);
+    return message;
+  }
+
+  write(
+    name: MessageName,
+    flags: number,
+    family: number,
+    operation: number,
+    object: object,
+    translate?: (path: Path) => Path,
+  ): void {
+    const start = this.begin(name, flags, family);
+    (MESSAGES[name].table as AttributeTable<unknown>).write(this.writer, object, { family });
+    this.end(start, name, family, operation, translate);
+  }
+}
+
+/** The message that a sequence number of the kernel's answers means; undefined is the batch itself. */
+export function messageOf(encoded: EncodedTransaction, sequence: number): EncodedMessage | undefined {
+  return encoded.messages[sequence - FIRST_SEQUENCE];
+}
+
+/** The place in the caller's operation, below its kind, that a byte of its message was written from. */
+export function pathOf(encoded: EncodedTransaction, message: EncodedMessage, offset: number): Path {
+  const bytes = encoded.bytes.subarray(message.start, message.end);
+  const { table } = MESSAGES[message.name];
+  const context = { family: message.family };
+  const inner = table.locate(sourceOf(bytes), NLMSG_HDRLEN + nfgenmsg.size, bytes.length, offset, context);
+  const origin = inner[0] === 'expressions' ? encoded.origins[message.operation]?.[inner[1] as number] : undefined;
+  return origin ?? message.translate?.(inner) ?? inner;
+}
+
+export interface SendOptions {
+  /** The ruleset must still be at this generation. */
+  generation?: number | undefined;
+  /** Without the end that makes the kernel commit. */
+  dryRun?: boolean | undefined;
+  /** The messages whose objects the kernel is to send back, with the generation. */
+  echo?: ((message: EncodedMessage) => boolean) | undefined;
+  /** The batch's last message is to be acknowledged. */
+  acknowledgeLast: boolean;
+}
+
+/** The bytes to send: those that were encoded, unless the options change them. */
+export function bytesOf(encoded: EncodedTransaction, options: SendOptions): Uint8Array {
+  const end = options.dryRun ? encoded.end : encoded.bytes.length;
+  const { generation, echo } = options;
+  const { last } = encoded;
+  if (generation === undefined && echo === undefined) {
+    /*
+     * In the bytes that all commits share: they may be on their way to another namespace just now. Either value of the flag is right there:
+     * it is cleared only where the kernel acknowledges the end, which all namespaces have in common.
+     */
+    if (last !== undefined) acknowledge(encoded.bytes, last.start, options.acknowledgeLast);
+    return encoded.bytes.subarray(0, end);
+  }
+  const writer = new Writer(encoded.bytes.length + 8);
+  writeBatchBegin(writer, NFNL_SUBSYS_NFTABLES, FIRST_SEQUENCE - 1, () => {
+    if (generation === undefined) return;
+    const start = writer.beginAttribute(NFNL_BATCH_GENID);
+    writer.u32(generation, false);
+    writer.endAttribute(start);
+  });
+  const shift = writer.length - BATCH_MARKER;
+  writer.raw(encoded.bytes.subarray(BATCH_MARKER, end));
+  if (last !== undefined) acknowledge(writer.bytes, last.start + shift, options.acknowledgeLast);
+  if (echo !== undefined) {
+    setFlags(writer, 0, NLM_F_ECHO);
+    for (const message of encoded.messages) if (echo(message)) setFlags(writer, message.start + shift, NLM_F_ECHO);
+  }
+  return writer.bytes.subarray(0, writer.length);
+}
+
+/** The flags of `struct nlmsghdr`. */
+const FLAGS_OFFSET = 6;
+
+function acknowledge(bytes: Uint8Array, start: number, wanted: boolean): void {
+  // NLM_F_ACK is in the lower byte.
+  const at = start + FLAGS_OFFSET + (HOST_IS_LITTLE_ENDIAN ? 0 : 1);
+  bytes[at] = wanted ? bytes[at]! | NLM_F_ACK : bytes[at]! & ~NLM_F_ACK;
+}
+
+/** The transaction with its holes filled: `fill` writes the operation's messages. `ruleIds` are numbers that rules get, by operation. */
+export function filled(
+  encoded: EncodedTransaction,
+  fill: (hole: Hole, list: MessageList) => void,
+  ruleIds: ReadonlyMap<number, number>,
+): EncodedTransaction {
+  const list = new MessageList(1024, FIRST_SEQUENCE + encoded.messages.length);
+  const pieces: { at: number; start: number; end: number; messages: number }[] = [];
+  for (const hole of encoded.holes) {
+    const start = list.writer.length;
+    fill(hole, list);
+    pieces.push({ at: hole.at, start, end: list.writer.length, messages: list.messages.length });
+  }
+  const added = list.writer.bytes;
+  const writer = new Writer(encoded.bytes.length + list.writer.length);
+  const messages: EncodedMessage[] = [];
+  let from = 0;
+  let next = 0;
+  let piece = 0;
+  const addedMessages: EncodedMessage[] = [];
+  const copyTo = (to: number) => {
+    for (; next < encoded.messages.length && encoded.messages[next]!.start < to; next++) {
+      const message = encoded.messages[next]!;
+      const id = message.name === 'newrule' ? ruleIds.get(message.operation) : undefined;
+      if (id === undefined) {
+        messages.push(moved(message, writer.length - from));
+        continue;
+      }
+      writer.raw(encoded.bytes.subarray(from, message.end));
+      from = message.end;
+      messages.push(withRuleId(writer, moved(message, writer.length - message.end), id));
+    }
+    writer.raw(encoded.bytes.subarray(from, to));
+    from = to;
+  };
+  for (const { at, start, end, messages: until } of pieces) {
+    copyTo(at);
+    const shift = writer.length - start;
+    writer.raw(added.subarray(start, end));
+    for (; piece < until; piece++) addedMessages.push(moved(list.messages[piece]!, shift));
+  }
+  copyTo(encoded.end);
+  const all = [...messages, ...addedMessages];
+  let last: EncodedMessage | undefined;
+  for (const message of all) if (last === undefined || message.start > last.start) last = message;
+  const end = writer.length;
+  writeBatchEnd(writer, NFNL_SUBSYS_NFTABLES, FIRST_SEQUENCE + all.length);
+  const bytes = writer.bytes.subarray(0, writer.length);
+  return { bytes, end, messages: all, origins: encoded.origins, holes: [], last, destroys: encoded.destroys };
+}
+
+/** Adds the number to a rule's message, which is the last one written. */
+function withRuleId(writer: Writer, message: EncodedMessage, id: number): EncodedMessage {
+  writer.attribute32(C.NFTA_RULE_ID, id, false);
+  endMessage(writer, message.start);
+  return { ...message, end: writer.length };
+}
+
+const moved = (message: EncodedMessage, shift: number): EncodedMessage => ({
+  ...message,
+  start: message.start + shift,
+  end: message.end + shift,
+});

@@ -1,0 +1,41 @@
+import { NetlinkError } from '../errors.ts';
+import type { Exchange, Operation } from '../transport/index.ts';
+import { writeHeader } from '../transport/index.ts';
+import * as C from './constants.ts';
+import { MESSAGES } from './message.ts';
+
+/** Longer than any name: a kernel that knows the message refuses this before anything else. */
+const TOO_LONG = 'x'.repeat(300);
+
+/** What the kernel behind one socket can do. Asked once, where it matters. */
+export class Features {
+  /** The kernel acknowledges the end of a batch, after the commit (6.10 or so): what the first commit has shown. */
+  acknowledgesEnd: boolean | undefined;
+  #destroys: boolean | undefined;
+
+  /**
+   * Does it know NFT_MSG_DESTROY* (6.3)? Outside of a batch the kernel refuses the message either way, in microseconds and without touching a
+   * table: one that it does not know for its type (EINVAL), one that it knows for its attribute (ERANGE). In a batch the refusal would make it wait
+   * for all processors.
+   */
+  *destroys(exchange: Exchange): Operation<boolean> {
+    if (this.#destroys !== undefined) return this.#destroys;
+    const { number, kernelName } = MESSAGES.destroytable;
+    try {
+      yield* exchange.request({
+        type: number,
+        syscall: kernelName,
+        write: writer => {
+          writeHeader(writer, C.NFPROTO_IPV4, 0);
+          const start = writer.beginAttribute(C.NFTA_TABLE_NAME);
+          writer.string(TOO_LONG);
+          writer.endAttribute(start);
+        },
+      });
+    } catch (error) {
+      if (!(error instanceof NetlinkError) || !['ERANGE', 'EINVAL'].includes(error.code)) throw error;
+      this.#destroys = error.code === 'ERANGE';
+    }
+    return this.#destroys ?? true;
+  }
+}

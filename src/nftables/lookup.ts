@@ -1,0 +1,164 @@
+import {
+  type AttributeTable,
+  attributeLength,
+  attributeType,
+  NLA_HDRLEN,
+  NO_CONTEXT,
+  nextAttribute,
+} from '../codec/index.ts';
+import { atIndex, BatchError, NetlinkError, type Path, rangeError, within } from '../errors.ts';
+import { type Exchange, locateIn, type Message, nfgenmsg, type Operation, writeHeader } from '../transport/index.ts';
+import * as C from './constants.ts';
+import { type EncodedTransaction, filled } from './encoded.ts';
+import { familyNumber } from './family.ts';
+import { generationTable } from './generation.ts';
+import { hintFor } from './hints.ts';
+import { MESSAGES, type MessageName, readMessage } from './message.ts';
+import type { Fields, Found } from './operations.ts';
+import { ChainModel } from './rule-places.ts';
+import { shapeOf } from './set-types.ts';
+import type { Transaction, TransactionOperation } from './transaction.ts';
+
+/** A request for one object, or for a list of them. */
+export function requestFor(name: MessageName, family: number, object: Fields) {
+  const { number, kernelName, table } = MESSAGES[name];
+  return {
+    type: number,
+    syscall: kernelName,
+    subject: object,
+    locate: locateIn(table, nfgenmsg.size, { family }),
+    hint: (code: string, path: Path) => hintFor({ code, path }),
+    write: (writer: Parameters<typeof writeHeader>[0]) => {
+      writeHeader(writer, family, 0);
+      (table as AttributeTable<unknown>).write(writer, object, { family });
+    },
+  };
+}
+
+export function* currentGeneration(exchange: Exchange): Operation<number> {
+  return yield* exchange.get(requestFor('getgen', 0, {}), ({ source, payload, end }) => {
+    return generationTable.read(source, payload + nfgenmsg.size, end, NO_CONTEXT)?.id;
+  });
+}
+
+/** The 64-bit attribute of an answer: its object's handle, without decoding the rest. */
+export function handleIn({ source, payload, end }: Message, attribute: number): bigint | undefined {
+  const { view } = source;
+  for (let at = payload + nfgenmsg.size; end - at >= NLA_HDRLEN; ) {
+    const length = attributeLength(view, at, end);
+    if (attributeType(view, at) === attribute && length === NLA_HDRLEN + 8)
+      return view.getBigUint64(at + NLA_HDRLEN, false);
+    at = nextAttribute(view, at);
+  }
+  return undefined;
+}
+
+/**
+ * The transaction with what could not be written without asking: what the sets are like whose elements are given as values, which rule has an index,
+ * which handle a chain of that name. All of it holds for the generation that is returned, to which the commit must be bound.
+ */
+export function* completed(
+  exchange: Exchange,
+  transaction: Transaction,
+  encoded: EncodedTransaction,
+): Operation<{ encoded: EncodedTransaction; generation: number }> {
+  const generation = yield* currentGeneration(exchange);
+  const known = new Map<string, unknown>();
+  const found = new Map<number, Found>();
+  const ruleIds = new Map<number, number>();
+  for (const { operation: index } of encoded.holes) {
+    const operation = transaction.operations[index]!;
+    const object = (operation.subject as Record<string, Fields>)[operation.kind]!;
+    try {
+      if (operation.kind === 'element') found.set(index, yield* elementsOf(exchange, object, known));
+      else if (operation.kind === 'chain') found.set(index, yield* chainOf(exchange, object));
+      else found.set(index, yield* placeOf(exchange, transaction, index, object, { known, ruleIds }));
+    } catch (error) {
+      throw asFailure(error, operation, index);
+    }
+  }
+  for (const [operation, id] of ruleIds) {
+    const own = found.get(operation);
+    if (own !== undefined) own.id = id;
+  }
+  const filledIn = filled(
+    encoded,
+    ({ operation }, list) => transaction.fill(operation, found.get(operation)!, list),
+    ruleIds,
+  );
+  return { encoded: filledIn, generation };
+}
+
+function* elementsOf(exchange: Exchange, object: Fields, known: Map<string, unknown>): Operation<Found> {
+  const { table, set } = object;
+  const family = familyNumber(object.family, ['family']);
+  const key = `set ${family} ${table} ${set}`;
+  let shape = known.get(key) as Found['shape'];
+  if (shape === undefined) {
+    const call = requestFor('getset', family, { table, name: set });
+    const answer = yield* exchange.get(call, message =>
+      message.type === MESSAGES.newset.number ? readMessage(message).object : undefined,
+    );
+    shape = shapeOf(answer);
+    known.set(key, shape);
+  }
+  return { shape };
+}
+
+function* chainOf(exchange: Exchange, { family, table, name }: Fields): Operation<Found> {
+  const call = requestFor('getchain', familyNumber(family, ['family']), { table, name });
+  return { handle: yield* exchange.get(call, message => handleIn(message, C.NFTA_CHAIN_HANDLE)) };
+}
+
+interface Places {
+  known: Map<string, unknown>;
+  /** The numbers that rules of this transaction get because others refer to them, by operation. */
+  ruleIds: Map<number, number>;
+}
+
+function* placeOf(
+  exchange: Exchange,
+  transaction: Transaction,
+  operation: number,
+  object: Fields,
+  { known, ruleIds }: Places,
+): Operation<Found> {
+  const { table, chain } = object;
+  const family = familyNumber(object.family, ['family']);
+  const key = `rules ${family} ${table} ${chain}`;
+  let handles = known.get(key) as bigint[] | undefined;
+  if (handles === undefined) {
+    const call = requestFor('getrule', family, { table, chain });
+    handles = yield* exchange.dump(call, message =>
+      message.type === MESSAGES.newrule.number ? handleIn(message, C.NFTA_RULE_HANDLE) : undefined,
+    );
+    known.set(key, handles);
+  }
+  const model = new ChainModel(object, handles);
+  for (let i = 0; i < operation; i++) model.apply(transaction.operations[i]!, i);
+  const index = object.index as number;
+  const entry = model.rules[index];
+  if (entry === undefined)
+    throw rangeError(['index'], `the place of a rule in its chain, which has ${model.rules.length} then`, index);
+  if (entry.handle !== undefined) return { handle: entry.handle };
+  const { verb } = transaction.operations[operation]!;
+  if (entry.operation === undefined || (verb !== 'add' && verb !== 'insert'))
+    throw rangeError(['index'], 'a rule that was there before this transaction', index);
+  const own = ruleIds.get(entry.operation) ?? (entry.id as number | undefined) ?? FIRST_RULE_ID + entry.operation;
+  if (entry.id === undefined) ruleIds.set(entry.operation, own);
+  return { ruleId: own };
+}
+
+const FIRST_RULE_ID = 0x1000000;
+
+/** The refusal of a question is that of the operation it was asked for. */
+function asFailure(error: unknown, { kind, subject }: TransactionOperation, index: number): unknown {
+  if (!(error instanceof NetlinkError)) return within(error, [index, kind]);
+  const { errno, syscall, kernelMessage, request } = error;
+  const names: Record<string, string> = kind === 'element' ? { name: 'set' } : kind === 'rule' ? {} : { name: 'name' };
+  const first = error.path[0] as string | undefined;
+  const path: Path = first === undefined ? [kind] : [kind, names[first] ?? first];
+  const hint = hintFor({ code: error.code, path, kind });
+  const options = { errno, syscall, operation: 'nftables.commit', subject, path, kernelMessage, hint, request };
+  return new BatchError({ failures: [atIndex(new NetlinkError(options), index)], outcome: 'none', applied: [] });
+}

@@ -1,0 +1,153 @@
+import type { Infer } from '../codec/index.ts';
+import type { Chain, ChainKey } from './chain.ts';
+import type { WireElement } from './element.ts';
+import type { ElementValue } from './element-values.ts';
+import type { Expression } from './expression.ts';
+import type { Family } from './family.ts';
+import type { Flowtable } from './flowtable.ts';
+import type { NftObject, ObjectData } from './object.ts';
+import type { Rule } from './rule.ts';
+import type { NftSet } from './set.ts';
+import type { SetDescription, SetType } from './set-types.ts';
+import type { Table } from './table.ts';
+
+/** What identifies a table, chain, set, object or flowtable: its name, or the kernel's number for it. */
+type Reference<Place> = Place & ({ name: string; handle?: bigint } | { name?: undefined; handle: bigint });
+interface InFamily {
+  family: Family;
+}
+interface InTable extends InFamily {
+  table: string;
+}
+interface InChain extends InTable {
+  chain: string;
+}
+
+type ReadOnlySetFields = 'family' | 'table' | 'name' | 'handle' | 'backend' | 'count' | 'expression' | 'expressions';
+
+/** A set as it is written. One that was read can be written as it is. */
+export interface NewSet extends InTable, Partial<Omit<NftSet, ReadOnlySetFields>> {
+  /** At most 255 bytes. */
+  name: string;
+  /** The type of its keys by nft's name: 'ipv4_addr', 'ipv4_addr . inet_service'. Else give `keyType` and `keyLength`. */
+  key?: SetType;
+  /** How many elements it may have. */
+  size?: number;
+  /** nft merges ranges that touch. */
+  autoMerge?: boolean;
+  /** Each element gets them: counters, limits, quotas ... */
+  expressions?: Expression[];
+  expression?: Expression;
+  /** Its first elements. */
+  elements?: ElementValue[];
+  /** In sets of ranges, marks what lies before the first one as not belonging to the set, as nft does. */
+  leadingEnd?: boolean;
+  handle?: bigint;
+  backend?: string;
+  count?: number;
+}
+
+/** A map: a set whose keys have values. */
+export interface NewMap extends NewSet {
+  /**
+   * The type of its values by nft's name, 'verdict' among them. Else give `dataType` and `dataLength`; a map of objects (counters, limits ...)
+   * has an `objectType` instead.
+   */
+  data?: SetType | 'verdict';
+}
+
+/** Elements of one set or map. */
+export interface NewElements extends InTable {
+  /** The set's name. */
+  set?: string;
+  /** The set by the number that it has within this transaction. */
+  setId?: number;
+  elements: ElementValue[];
+  /**
+   * What the set is like, which says how values become bytes. It is known where the set is made in the same transaction; where it is left out,
+   * `commit` asks the kernel (some microseconds), and the transaction is bound to the generation of that answer.
+   */
+  type?: { key?: SetType; data?: SetType | 'verdict' } & SetDescription;
+  /** In sets of ranges, marks what lies before the first one as not belonging to the set, as nft does in a set that was empty. */
+  leadingEnd?: boolean;
+}
+
+/** An object with a name, its fields beside the name: `{ counter: { family, table, name } }`. */
+type NewObjectOf<K extends keyof ObjectData> = InTable & {
+  /** At most 255 bytes. */
+  name: string;
+  /** A remark for people; `nft list` prints it. At most 128 bytes. */
+  comment?: string;
+} & Infer<ObjectData[K]>;
+
+/** Each kind of object with a name, and its NFT_OBJECT_ type. */
+export const OBJECT_KINDS = {
+  counter: 'counter',
+  quota: 'quota',
+  limit: 'limit',
+  connlimit: 'connlimit',
+  ctHelper: 'ct-helper',
+  ctTimeout: 'ct-timeout',
+  ctExpectation: 'ct-expectation',
+  synproxy: 'synproxy',
+  secmark: 'secmark',
+  tunnel: 'tunnel',
+} as const satisfies Record<string, keyof ObjectData>;
+
+type Kinds = typeof OBJECT_KINDS;
+type NamedObject = { [K in keyof Kinds]: { [P in K]: NewObjectOf<Kinds[K]> } }[keyof Kinds] | { object: NftObject };
+type NamedObjectReference =
+  | { [K in keyof Kinds]: { [P in K]: Reference<InTable> } }[keyof Kinds]
+  | { object: Reference<InTable> & Pick<NftObject, 'type'> };
+
+/** One object under the name of its kind, for `add`. */
+export type NewObject =
+  | { table: Table }
+  | { chain: Chain }
+  | { rule: Rule }
+  | { set: NewSet }
+  | { map: NewMap }
+  | { element: NewElements }
+  | { flowtable: Flowtable }
+  | NamedObject;
+
+/** For `create`: rules are never there already. */
+export type CreatedObject = Exclude<NewObject, { rule: Rule }>;
+
+/** One rule: by its handle, or by its place in its chain, counted from 0, which `commit` looks up. */
+export type RuleReference = InChain & ({ handle: bigint; index?: undefined } | { index: number; handle?: undefined });
+
+/** Elements that are to go. A map's values need not be given. */
+export type ElementsReference = Omit<NewElements, 'leadingEnd'>;
+
+/** What to remove, under the name of its kind. */
+export type ObjectReference =
+  | { table: Reference<InFamily> }
+  | { chain: Reference<InTable> }
+  | { rule: RuleReference }
+  | { set: Reference<InTable> }
+  | { map: Reference<InTable> }
+  | { element: ElementsReference }
+  | { flowtable: Reference<InTable> }
+  | NamedObjectReference;
+
+/** What to empty: a table or chain of its rules, a set or map of its elements, a namespace (or one family in it) of its tables. */
+export type FlushReference =
+  | { table: InFamily & { name: string } }
+  | { chain: ChainKey }
+  | { set: InTable & { name: string } }
+  | { map: InTable & { name: string } }
+  | { ruleset: Partial<InFamily> };
+
+/** A chain by its name, which `commit` looks up, or by its handle; and what it is to be called. */
+export type ChainRename = Reference<InTable> & { newName: string };
+
+/** A rule in the place of another. */
+export type ReplacedRule = Rule & ({ handle: bigint } | { index: number });
+
+/** A set of a rule's own, in the kernel's form: it is numbered within its transaction and goes with the rule. */
+export interface RuleSet {
+  /** `id` is the number that the rule's expressions refer to as `setId`. */
+  set: Omit<NftSet, 'family' | 'table'> & { id: number };
+  elements: WireElement[];
+}

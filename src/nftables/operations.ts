@@ -1,0 +1,314 @@
+import { checkInteger, checkObject } from '../codec/index.ts';
+import { type Path, typeError } from '../errors.ts';
+import { NLM_F_CREATE, NLM_F_EXCL } from '../transport/constants.ts';
+import type { ElementValue } from './element-values.ts';
+import { writeElements } from './element-writer.ts';
+import type { MessageList } from './encoded.ts';
+import { familyNumber } from './family.ts';
+import type { MessageName } from './message.ts';
+import { type NewElements, type NewMap, OBJECT_KINDS } from './new-objects.ts';
+import { type ElementShape, shapeOf } from './set-types.ts';
+import { description, wireSet } from './wire-set.ts';
+
+export type Verb = 'add' | 'create' | 'insert' | 'replace' | 'delete' | 'destroy' | 'flush' | 'rename';
+
+export type ObjectKind =
+  | 'table'
+  | 'chain'
+  | 'rule'
+  | 'set'
+  | 'map'
+  | 'element'
+  | 'flowtable'
+  | 'object'
+  | 'ruleset'
+  | keyof typeof OBJECT_KINDS;
+
+export type Fields = Record<string, unknown>;
+
+/** What `commit` has found out about the namespace, for an operation that needs it. */
+export interface Found {
+  shape?: ElementShape;
+  handle?: bigint;
+  /** The rule to stand next to, when it is one of this transaction. */
+  ruleId?: number;
+  /** The number that the rule itself gets, because others stand next to it. */
+  id?: number;
+}
+
+/** What writing an operation needs besides its object. */
+export interface Surroundings {
+  readonly list: MessageList;
+  readonly operation: number;
+  /** What the sets of this transaction are like, by `setKey`. */
+  readonly shapes: Map<string, ElementShape>;
+  nextId(): number;
+  readonly found?: Found | undefined;
+  /** The operation has written nothing: it must wait for `commit`, which asks the namespace first. */
+  needsMore: boolean;
+}
+
+type Write = (verb: Verb, object: Fields, to: Surroundings) => void;
+
+const FAMILY: Path = ['family'];
+const CREATE: Partial<Record<Verb, number>> = { add: NLM_F_CREATE, create: NLM_F_CREATE | NLM_F_EXCL };
+
+export const setKey = (family: unknown, table: unknown, set: unknown): string => `${family} ${table} ${set}`;
+
+/** The parts of an object that identify it: its name, or the kernel's number. */
+function keyOf(object: Fields, more: readonly string[] = ['table']): Fields {
+  const key: Fields = {};
+  for (const field of more) key[field] = required(object, field);
+  if (object.name !== undefined) key.name = object.name;
+  else if (object.handle !== undefined) key.handle = object.handle;
+  else throw typeError(['name'], 'a value (or the handle)', undefined, 'ERR_MISSING');
+  return key;
+}
+
+export function required(object: Fields, field: string): unknown {
+  const value = object[field];
+  if (value === undefined) throw typeError([field], 'a value', undefined, 'ERR_MISSING');
+  return value;
+}
+
+function without(object: Fields, ...fields: string[]): Fields {
+  if (fields.every(field => object[field] === undefined)) return object;
+  const rest = { ...object };
+  for (const field of fields) delete rest[field];
+  return rest;
+}
+
+/** The kernel's name for a field of ours that one verb puts elsewhere. */
+const renamed =
+  (names: Readonly<Record<string, string>>) =>
+  (path: Path): Path => {
+    const [first, ...rest] = path;
+    return typeof first === 'string' && Object.hasOwn(names, first) ? [names[first]!, ...rest] : path;
+  };
+
+const TABLE_OF_RULES = renamed({ table: 'name' });
+const CHAIN_OF_RULES = renamed({ chain: 'name' });
+const SET_OF_ELEMENTS = renamed({ set: 'name' });
+
+function table(verb: Verb, object: Fields, { list, operation }: Surroundings): void {
+  const family = familyNumber(object.family, FAMILY);
+  const write = (name: MessageName, flags: number, fields: Fields, translate?: (path: Path) => Path) =>
+    list.write(name, flags, family, operation, fields, translate);
+  if (verb === 'flush') {
+    write('delrule', 0, { table: required(object, 'name') }, TABLE_OF_RULES);
+  } else if (verb === 'delete') {
+    write('deltable', 0, keyOf(object, []));
+  } else if (verb === 'destroy' && object.name !== undefined) {
+    // Making sure that it is there and deleting it is the same, on every kernel.
+    write('newtable', NLM_F_CREATE, { name: object.name });
+    write('deltable', 0, { name: object.name });
+  } else if (verb === 'destroy') {
+    write('destroytable', 0, keyOf(object, []));
+  } else {
+    write('newtable', CREATE[verb]!, without(object, 'handle', 'use', 'owner'));
+  }
+}
+
+function chain(verb: Verb, object: Fields, to: Surroundings): void {
+  const { list, operation, found } = to;
+  const family = familyNumber(object.family, FAMILY);
+  const write = (name: MessageName, flags: number, fields: Fields, translate?: (path: Path) => Path) =>
+    list.write(name, flags, family, operation, fields, translate);
+  if (verb === 'flush') {
+    write('delrule', 0, { table: required(object, 'table'), chain: required(object, 'name') }, CHAIN_OF_RULES);
+  } else if (verb === 'delete') {
+    write('delchain', 0, keyOf(object));
+  } else if (verb === 'destroy' && object.name !== undefined) {
+    const key = keyOf(object);
+    write('newchain', NLM_F_CREATE, key);
+    write('delchain', 0, key);
+  } else if (verb === 'destroy') {
+    write('destroychain', 0, keyOf(object));
+  } else if (verb === 'rename') {
+    const newName = required(object, 'newName');
+    const handle = object.handle ?? found?.handle;
+    const key = keyOf(object);
+    if (handle === undefined) to.needsMore = true;
+    else write('newchain', 0, { table: key.table, handle, name: newName }, renamed({ name: 'newName' }));
+  } else {
+    write('newchain', CREATE[verb]!, without(object, 'handle', 'use'));
+  }
+}
+
+function set(verb: Verb, object: Fields, to: Surroundings, isMap = false): void {
+  const { list, operation, shapes } = to;
+  const family = familyNumber(object.family, FAMILY);
+  if (verb === 'flush') {
+    const fields = { table: required(object, 'table'), set: required(object, 'name') };
+    list.write('delsetelem', 0, family, operation, fields, SET_OF_ELEMENTS);
+  } else if (verb === 'delete' || verb === 'destroy') {
+    list.write(verb === 'delete' ? 'delset' : 'destroyset', 0, family, operation, keyOf(object));
+  } else {
+    const wire = wireSet(object as unknown as NewMap, isMap, to.nextId());
+    list.write('newset', CREATE[verb]!, family, operation, wire, path => setPath(path, object));
+    const shape = shapeOf(wire as never);
+    shapes.set(setKey(object.family, object.table, object.name), shape);
+    shapes.set(setKey(object.family, object.table, wire.id), shape);
+    const elements = object.elements as ElementValue[] | undefined;
+    if (elements === undefined) return;
+    if (!Array.isArray(elements)) throw typeError(['elements'], 'an array', elements);
+    if (elements.length === 0) return;
+    const head = {
+      name: 'newsetelem' as const,
+      flags: CREATE[verb]!,
+      family,
+      operation,
+      table: object.table as string,
+      set: object.name as string,
+      setId: wire.id as number,
+      translate: SET_OF_ELEMENTS,
+    };
+    writeElements(list, head, elements, shape, { leadingEnd: object.leadingEnd === true });
+  }
+}
+
+/** Attributes that a type's name stands for. */
+function setPath(path: Path, { key, data, size }: Fields): Path {
+  const [first, second] = path;
+  if (key !== undefined && (first === 'keyType' || first === 'keyLength')) return ['key'];
+  if (data !== undefined && (first === 'dataType' || first === 'dataLength')) return ['data'];
+  if (first === 'description' && second === 'size' && size !== undefined) return ['size'];
+  return key !== undefined && first === 'description' ? ['key'] : path;
+}
+
+const ELEMENT_MESSAGES: Partial<Record<Verb, MessageName>> = {
+  add: 'newsetelem',
+  create: 'newsetelem',
+  delete: 'delsetelem',
+  destroy: 'destroysetelem',
+};
+
+const ELEMENT_FIELDS = ['family', 'table', 'set', 'setId', 'elements', 'type', 'leadingEnd'];
+
+function element(verb: Verb, object: Fields, to: Surroundings): void {
+  checkObject(object, [], ELEMENT_FIELDS);
+  const family = familyNumber(object.family, FAMILY);
+  const { set: name, setId, elements, type, leadingEnd } = object as unknown as NewElements;
+  const tableName = required(object, 'table') as string;
+  if (name === undefined && setId === undefined) required(object, 'set');
+  if (setId !== undefined) checkInteger(setId, ['setId'], 0, 0xffffffff);
+  if (!Array.isArray(elements)) throw typeError(['elements'], 'an array', elements);
+  const shape =
+    type !== undefined
+      ? shapeOf(description(type, type.data !== undefined || type.dataType !== undefined))
+      : (to.found?.shape ??
+        to.shapes.get(setKey(object.family, tableName, setId ?? name)) ??
+        (elements.every(isWire) ? WIRE_ONLY : undefined));
+  if (shape === undefined) {
+    if (name === undefined)
+      throw typeError(['type'], 'the type of a set of another transaction', undefined, 'ERR_MISSING');
+    to.needsMore = true;
+    return;
+  }
+  const head = {
+    name: ELEMENT_MESSAGES[verb]!,
+    flags: CREATE[verb] ?? 0,
+    family,
+    operation: to.operation,
+    table: tableName,
+    set: name,
+    setId,
+  };
+  const removes = verb === 'delete' || verb === 'destroy';
+  writeElements(to.list, head, elements, shape, { leadingEnd: leadingEnd === true && !removes, keysOnly: removes });
+}
+
+const isWire = (value: unknown): boolean => typeof value === 'object' && value !== null && 'wire' in value;
+/** Of a set whose elements are all given as the kernel has them. */
+const WIRE_ONLY: ElementShape = {
+  keyLength: 0,
+  key: [],
+  ranges: 'none',
+  values: 'none',
+  dataLength: 0,
+  data: [],
+  dataRanges: false,
+};
+
+function flowtable(verb: Verb, object: Fields, { list, operation }: Surroundings): void {
+  const family = familyNumber(object.family, FAMILY);
+  if (verb === 'delete') list.write('delflowtable', 0, family, operation, keyOf(object));
+  else if (verb === 'destroy') list.write('destroyflowtable', 0, family, operation, keyOf(object));
+  else list.write('newflowtable', CREATE[verb]!, family, operation, without(object, 'handle', 'use'));
+}
+
+/** An object in the kernel's form: with its type, and its data in a nest. */
+function namedObject(
+  verb: Verb,
+  object: Fields,
+  { list, operation }: Surroundings,
+  translate?: (path: Path) => Path,
+): void {
+  const family = familyNumber(object.family, FAMILY);
+  if (verb === 'delete' || verb === 'destroy') {
+    const key = { ...keyOf(object), type: required(object, 'type') };
+    const exact = verb === 'destroy' && object.type === 'counter' && object.name !== undefined;
+    // A counter that is there is left alone when it is added: adding and deleting is the same, on every kernel.
+    if (exact) list.write('newobj', NLM_F_CREATE, family, operation, { ...key, data: {} }, translate);
+    list.write(verb === 'delete' || exact ? 'delobj' : 'destroyobj', 0, family, operation, key, translate);
+  } else {
+    list.write('newobj', CREATE[verb]!, family, operation, without(object, 'handle', 'use'), translate);
+  }
+}
+
+/** What stands beside an object's fields. */
+const OBJECT_PLACE = new Set(['family', 'table', 'name', 'handle', 'use', 'comment']);
+
+/** The same with its fields beside its name. */
+function typedObject(type: string): Write {
+  const translate = (path: Path): Path => (path[0] === 'data' ? path.slice(1) : path[0] === 'type' ? [] : path);
+  return (verb, object, to) => {
+    const wire: Fields = { type };
+    const data: Fields = {};
+    for (const field in object) {
+      if (object[field] !== undefined) (OBJECT_PLACE.has(field) ? wire : data)[field] = object[field];
+    }
+    if (verb === 'add' || verb === 'create') wire.data = data;
+    namedObject(verb, wire, to, translate);
+  };
+}
+
+function ruleset(_verb: Verb, object: Fields, { list, operation }: Surroundings): void {
+  const family = object.family === undefined ? 0 : familyNumber(object.family, FAMILY);
+  list.write('deltable', 0, family, operation, {});
+}
+
+const WITH_KEY: readonly Verb[] = ['add', 'create', 'delete', 'destroy'];
+
+interface Kind {
+  readonly verbs: readonly Verb[];
+  readonly write: Write;
+}
+
+/** How each kind of object is written, rules excepted. */
+export const KINDS: Readonly<Record<Exclude<ObjectKind, 'rule'>, Kind>> = {
+  table: { verbs: [...WITH_KEY, 'flush'], write: table },
+  chain: { verbs: [...WITH_KEY, 'flush', 'rename'], write: chain },
+  set: { verbs: [...WITH_KEY, 'flush'], write: set },
+  map: { verbs: [...WITH_KEY, 'flush'], write: (verb, object, to) => set(verb, object, to, true) },
+  element: { verbs: WITH_KEY, write: element },
+  flowtable: { verbs: WITH_KEY, write: flowtable },
+  object: { verbs: WITH_KEY, write: (verb, object, to) => namedObject(verb, object, to) },
+  ruleset: { verbs: ['flush'], write: ruleset },
+  ...(Object.fromEntries(
+    Object.entries(OBJECT_KINDS).map(([kind, type]) => [kind, { verbs: WITH_KEY, write: typedObject(type) }]),
+  ) as Record<keyof typeof OBJECT_KINDS, Kind>),
+};
+
+export const RULE_VERBS: readonly Verb[] = ['add', 'insert', 'replace', 'delete', 'destroy'];
+
+/** The messages by which NFT_MSG_DESTROY* are known: Linux 6.3. */
+export const DESTROYS: ReadonlySet<MessageName> = new Set<MessageName>([
+  'destroytable',
+  'destroychain',
+  'destroyrule',
+  'destroyset',
+  'destroysetelem',
+  'destroyobj',
+  'destroyflowtable',
+]);
