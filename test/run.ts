@@ -13,7 +13,19 @@ import { ensurePackages, GUEST_PACKAGES, isRoot, type KernelSeries } from './vm/
  */
 
 /** The real peers that tests compare with, real containers, and what the ABI probe compiles with. */
-const PEERS = ['nftables', 'ipvsadm', 'iproute2', 'runc', 'gcc', 'libc6-dev', 'linux-libc-dev'];
+const PEERS = [
+  'nftables',
+  'ipvsadm',
+  'iproute2',
+  'runc',
+  'gcc',
+  'libc6-dev',
+  'linux-libc-dev',
+  'tcpdump',
+  'tshark',
+  'ulogd2',
+  'ulogd2-json',
+];
 const VITEST = join('node_modules', 'vitest', 'vitest.mjs');
 const GUEST_SECONDS = 2400;
 

@@ -74,7 +74,7 @@ export const packetTable = attributes('NFULA', {
   mark: opt(u32be(C.NFULA_MARK)),
   /** Only where the packet came in from a device: absent in the output and postrouting hooks. */
   timestamp: opt(attribute(C.NFULA_TIMESTAMP, packetTimestamp)),
-  /** Index of the device in the namespace of the log. For a port of a bridge seen by 'ip' rules: the bridge. */
+  /** Index of the device in the namespace of the log. For a port of a bridge: the bridge. */
   inDevice: opt(u32be(C.NFULA_IFINDEX_INDEV)),
   outDevice: opt(u32be(C.NFULA_IFINDEX_OUTDEV)),
   /** The port of the bridge. */
@@ -82,7 +82,7 @@ export const packetTable = attributes('NFULA', {
   physOutDevice: opt(u32be(C.NFULA_IFINDEX_PHYSOUTDEV)),
   /** The sender's link-layer address. */
   hardwareAddress: opt(attribute(C.NFULA_HWADDR, packetHardware)),
-  /** From the network header on, cut at the smallest of the log's copy range, the rule's snaplen, the packet's length. */
+  /** From the network header on (in netdev's egress and arp's output from the link-layer header on), cut at the smallest of the log's copy range, the rule's snaplen, the packet's length. */
   payload: opt(bytes(C.NFULA_PAYLOAD, { max: 0xffff })),
   prefix: opt(attribute(C.NFULA_PREFIX, PREFIX)),
   /** Of the sending process, as the user namespace of this listener sees it; 65534 where it sees none. */

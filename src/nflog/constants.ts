@@ -83,7 +83,9 @@ export const ETH_P_ARP = 0x0806;
 export const ETH_P_RARP = 0x8035;
 export const ETH_P_IPV6 = 0x86dd;
 export const ETH_ALEN = 6;
+export const ETH_HLEN = 14;
 export const ARPHRD_ETHER = 1;
+export const ARPHRD_LOOPBACK = 772;
 
 export const IPPROTO_HOPOPTS = 0;
 export const IPPROTO_ICMP = 1;

@@ -7,6 +7,9 @@ import { IFLA_IFNAME, RTM_GETLINK } from './constants.ts';
 /** Names change (a container's eth0 was a veth of another name a moment ago): what is older than this is asked again. */
 const TRUSTED_MICROSECONDS = 1_000_000;
 
+/** A container can make devices for ever, each with an index of its own. */
+const MAX_KNOWN = 4096;
+
 /** `struct ifinfomsg` (include/uapi/linux/rtnetlink.h). */
 const ifinfomsg = struct('ifinfomsg', {
   ifi_family: [1, U8],
@@ -19,16 +22,23 @@ const ifinfomsg = struct('ifinfomsg', {
 
 const linkTable = attributes('IFLA', { name: opt(string(IFLA_IFNAME, 15)) });
 
-/** Where packets find the names of their devices. */
+/** Where packets find out about their devices. */
 export interface DeviceNames {
   /** The device's name at `atMicroseconds` or a little before, or undefined where it has none (any more). */
   nameOf(index: number, atMicroseconds: number): string | undefined;
+  /** ARPHRD_* of its link layer. */
+  typeOf?(index: number, atMicroseconds: number): number | undefined;
+}
+
+interface Device {
+  readonly name?: string | undefined;
+  readonly type?: number | undefined;
 }
 
 /** The names of one namespace's devices, asked of the kernel one by one when a packet is first asked for them: some 6 µs each. */
 export class Devices implements DeviceNames {
   readonly #exchange: Exchange;
-  readonly #known = new Map<number, { name: string | undefined; asOf: number }>();
+  readonly #known = new Map<number, Device & { asOf: number }>();
 
   constructor(wire: Wire) {
     this.#exchange = new Exchange(wire, 'nflog');
@@ -36,20 +46,31 @@ export class Devices implements DeviceNames {
   }
 
   nameOf(index: number, atMicroseconds: number): string | undefined {
+    return this.#deviceOf(index, atMicroseconds).name;
+  }
+
+  typeOf(index: number, atMicroseconds: number): number | undefined {
+    return this.#deviceOf(index, atMicroseconds).type;
+  }
+
+  #deviceOf(index: number, atMicroseconds: number): Device {
     const known = this.#known.get(index);
-    if (known !== undefined && atMicroseconds - known.asOf < TRUSTED_MICROSECONDS) return known.name;
-    let { name } = known ?? {};
+    if (known !== undefined && atMicroseconds - known.asOf < TRUSTED_MICROSECONDS) return known;
+    let device: Device = known ?? {};
     try {
-      name = runNow(this.#ask(index)) ?? name;
+      device = runNow(this.#ask(index)) ?? device;
     } catch (error) {
       // Gone, or the log is closed: the last name it had is the best there is. Nothing here is worth failing a packet for.
       if (!(error instanceof NetlinkError || error instanceof StateError)) throw error;
     }
-    this.#known.set(index, { name, asOf: atMicroseconds });
-    return name;
+    const { name, type } = device;
+    const found = { name, type, asOf: atMicroseconds };
+    if (this.#known.size >= MAX_KNOWN) this.#known.clear();
+    this.#known.set(index, found);
+    return found;
   }
 
-  *#ask(index: number): Operation<string | undefined> {
+  *#ask(index: number): Operation<Device | undefined> {
     const call = {
       type: RTM_GETLINK,
       syscall: 'RTM_GETLINK',
@@ -57,7 +78,8 @@ export class Devices implements DeviceNames {
         ifinfomsg.write(writer, { ifi_family: 0, ifi_type: 0, ifi_index: index | 0, ifi_flags: 0, ifi_change: 0 }),
     };
     return yield* this.#exchange.get(call, ({ source, payload, end }) => {
-      return linkTable.read(source, payload + ifinfomsg.size, end, NO_CONTEXT)?.name;
+      const name = linkTable.read(source, payload + ifinfomsg.size, end, NO_CONTEXT)?.name;
+      return { name, type: ifinfomsg.read(source, payload, end)?.ifi_type };
     });
   }
 

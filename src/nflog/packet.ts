@@ -268,7 +268,7 @@ export class Packet<R = unknown> {
     return this.#u32(C.NFULA_MARK) ?? 0;
   }
 
-  /** When the device received it, since 1970, by the kernel; undefined in the output and postrouting hooks. */
+  /** When the device received it, since 1970, by the kernel; undefined in the output and postrouting hooks, and in inet's ingress. */
   get timestampMicroseconds(): number | undefined {
     const at = this.#at(C.NFULA_TIMESTAMP);
     return at === 0 ? undefined : microsecondsAt(this.#source.view, at);
@@ -302,7 +302,7 @@ export class Packet<R = unknown> {
   get outDeviceIndex(): number | undefined {
     return this.#u32(C.NFULA_IFINDEX_OUTDEV);
   }
-  /** The port of the bridge that it came in from. */
+  /** The port of the bridge that it came in from; `inDevice` is the bridge then. */
   get physInDevice(): string | undefined {
     return this.#device(C.NFULA_IFINDEX_PHYSINDEV);
   }
@@ -332,10 +332,34 @@ export class Packet<R = unknown> {
 
   /** The link-layer header: of packets that came in, and of all in the families 'bridge' and 'netdev' (there without the VLAN tag). */
   get linkHeader(): Uint8Array | undefined {
+    const within = this.#linkLength();
+    if (within > 0) return this.#bytes(C.NFULA_PAYLOAD)!.subarray(0, within);
     return this.#bytes(C.NFULA_L2HDR) ?? this.#bytes(C.NFULA_HWHEADER);
   }
 
-  /** User of the process that sent it, as this process's user namespace sees it (65534: not at all); only of packets sent here. */
+  /**
+   * Bytes of the link-layer header in the attribute of the payload. In the egress hook of 'netdev' and the output hook of 'arp' the kernel's copy
+   * begins with it, for a device that has one.
+   */
+  #linkLength(): number {
+    const { family } = this;
+    if (family !== 'netdev' && family !== 'arp') return 0;
+    if (this.hook !== (family === 'netdev' ? 'egress' : 'output')) return 0;
+    const at = this.#at(C.NFULA_PAYLOAD);
+    const length = at === 0 ? 0 : this.#endOf(at) - at;
+    const index = this.#u32(C.NFULA_IFINDEX_OUTDEV);
+    const type = index === undefined ? undefined : this.#receipt.devices.typeOf?.(index, this.#receipt.microseconds);
+    const ethernet =
+      type === undefined
+        ? length >= C.ETH_HLEN && this.#source.view.getUint16(this.#at(C.NFULA_PAYLOAD) + 12) === this.etherType
+        : type === C.ARPHRD_ETHER || type === C.ARPHRD_LOOPBACK;
+    return ethernet ? Math.min(C.ETH_HLEN, length) : 0;
+  }
+
+  /**
+   * User of the process that sent it, as this process's user namespace sees it (65534: not at all); of packets
+   * that were sent here, and of those that come from another namespace by a veth until they have passed the ingress hooks.
+   */
   get uid(): number | undefined {
     return this.#u32(C.NFULA_UID);
   }
@@ -372,7 +396,8 @@ export class Packet<R = unknown> {
 
   /** The captured bytes from the network header on; none with `copy: 'none'` or 'meta'. The packet's true length is in its IP header. */
   get payload(): Uint8Array {
-    return this.#bytes(C.NFULA_PAYLOAD) ?? NO_BYTES;
+    const bytes = this.#bytes(C.NFULA_PAYLOAD);
+    return bytes === undefined ? NO_BYTES : bytes.subarray(this.#linkLength());
   }
 
   /** What the headers at the front of `payload` say: addresses, protocol, ports. Undefined where it is neither IP nor ARP, or cut too short. */
@@ -383,7 +408,8 @@ export class Packet<R = unknown> {
   #headers(show: Redactor): Headers | undefined {
     const at = this.#at(C.NFULA_PAYLOAD);
     if (at === 0) return undefined;
-    return readHeaders(this.#source, at, this.#endOf(at), networkProtocol(this.family, this.etherType), show);
+    const start = at + this.#linkLength();
+    return readHeaders(this.#source, start, this.#endOf(at), networkProtocol(this.family, this.etherType), show);
   }
 
   /** Attributes that this library has no name for: those of newer kernels. */

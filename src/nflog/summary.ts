@@ -27,7 +27,11 @@ export interface Summarized {
 
 /** `show` prints the addresses. */
 export function summarize(packet: Summarized, show: Redactor = PLAIN): string {
-  const { prefix, inDevice, outDevice, physInDevice, physOutDevice, linkHeader } = packet;
+  const { prefix, physInDevice, physOutDevice, linkHeader } = packet;
+  // To the rules of a bridge its ports are the devices.
+  const bridged = packet.family === 'bridge';
+  const inDevice = (bridged ? physInDevice : undefined) ?? packet.inDevice;
+  const outDevice = (bridged ? physOutDevice : undefined) ?? packet.outDevice;
   const line = new Line(packet, show);
   // Only these are text that a container chose; everything else is numbers.
   line.add(`${printable(prefix)}IN=${printable(inDevice ?? '')} OUT=${printable(outDevice ?? '')} `);

@@ -119,7 +119,7 @@ describe('summary', () => {
       physOutDevice: 'br0',
     };
     expect(line(UDP, { ...bridged, linkHeader: bytes('aabb') })).toMatch(
-      /^IN=br0 OUT=br0 PHYSIN=veth1 MAC=aa:bb SRC=127\.0\.0\.1 .* DPT=9999 LEN=14$/,
+      /^IN=veth1 OUT=br0 MAC=aa:bb SRC=127\.0\.0\.1 .* DPT=9999 LEN=14$/,
     );
     expect(line('aabb', { family: 'bridge', etherType: 0x88cc })).toBe('IN= OUT=');
   });
