@@ -125,9 +125,9 @@ class ElementsTable extends AttributeTable<WireElements> {
     return withNumbering(super.read(source, start, end, context), context);
   }
 
-  override readTolerant(source: Source, start: number, end: number, { family }: Context) {
+  override readTolerant(source: Source, start: number, end: number, { family }: Context, value: object = {}) {
     const context: NumberedContext = { family };
-    return withNumbering(super.readTolerant(source, start, end, context), context);
+    return withNumbering(super.readTolerant(source, start, end, context, value), context);
   }
 }
 

@@ -39,6 +39,17 @@ export type {
   ReplacedRule,
   RuleReference,
 } from './new-objects.ts';
+export { RulesetMirror } from './mirror.ts';
+export type {
+  EventKind,
+  Monitor,
+  MonitorItem,
+  MonitorOptions,
+  RulePlacement,
+  RulesetEvent,
+  StateEvent,
+  TransactionEvents,
+} from './monitor.ts';
 export { Nftables, type NftablesOptions } from './nftables.ts';
 export type { NftObject, ObjectKey } from './object.ts';
 export type { Rule, RuleEntry, RuleKey } from './rule.ts';
@@ -47,3 +58,4 @@ export type { DatatypeName, SetDescription, SetType } from './set-types.ts';
 export type { Table, TableKey } from './table.ts';
 export type { TraceStep } from './trace.ts';
 export { type ChainReference, type SetReference, Transaction, type TransactionOperation } from './transaction.ts';
+export type { Trace, TraceEvent, TraceOptions } from './tracing.ts';

@@ -1,8 +1,9 @@
 import { checkObject } from '../codec/index.ts';
+import { StateError } from '../errors.ts';
 import { type NetNs, netnsOf } from '../netns/netns.ts';
 import { type Logger, Observer } from '../observe.ts';
-import { NETLINK_NETFILTER } from '../transport/constants.ts';
-import { Exchange, NetlinkSocket, type Operation, type Synchronous, twoForms } from '../transport/index.ts';
+import { NETLINK_NETFILTER, NFNLGRP_NFTABLES, NFNLGRP_NFTRACE } from '../transport/constants.ts';
+import { Exchange, GroupReader, NetlinkSocket, type Operation, type Synchronous, twoForms } from '../transport/index.ts';
 import type { Chain } from './chain.ts';
 import { type CommitOptions, type CommitResult, commit } from './commit.ts';
 import type { WireElement } from './element.ts';
@@ -10,10 +11,12 @@ import { Features } from './features.ts';
 import type { Flowtable } from './flowtable.ts';
 import type { ListFilter, Ruleset, RulesetFilter } from './listing.ts';
 import * as listing from './listing.ts';
+import { checkMonitorOptions, MONITOR_BUFFER_BYTES, Monitor, type MonitorOptions } from './monitor.ts';
 import type { NftObject } from './object.ts';
 import type { RuleEntry } from './rule.ts';
 import type { NftSet, SetKey } from './set.ts';
 import type { Table } from './table.ts';
+import { checkTraceOptions, Trace, type TraceOptions } from './tracing.ts';
 import type { Transaction } from './transaction.ts';
 
 export interface NftablesOptions {
@@ -109,11 +112,72 @@ export class NftablesOperations {
 export class Nftables extends twoForms(NftablesOperations) {
   declare readonly commit: CommitForms['promise'];
   declare readonly sync: Synchronous<NftablesOperations> & { commit: CommitForms['sync'] };
+  readonly #exchange: Exchange;
+  /** Monitors and traces that are open. */
+  readonly #watchers = new Set<{ close(): Promise<void> }>();
+
+  constructor(exchange: Exchange) {
+    super(exchange);
+    this.#exchange = exchange;
+  }
 
   /** Opens a socket in the namespace and asks nothing yet. */
   static open(options: NftablesOptions = {}): Nftables {
     checkObject(options, [], ['netns', 'logger']);
     const socket = new NetlinkSocket({ netns: netnsOf(options), protocol: NETLINK_NETFILTER });
     return new Nftables(new Exchange(socket, 'nftables', new Observer(options.logger)));
+  }
+
+  /**
+   * What others, and this handle, change from now on: transaction by transaction, in a socket of its own. When events were lost for want of
+   * room, the state is read again and comes as an item of type 'state'. It is open until its iteration is left, `close()`, the signal, or the
+   * end of this handle.
+   * @throws StateError ERR_CLOSED, TypeError, RangeError
+   */
+  monitor(options: MonitorOptions = {}): Monitor {
+    checkMonitorOptions(options);
+    const reader = this.#group(NFNLGRP_NFTABLES, options.receiveBufferBytes);
+    const source = {
+      ruleset: (filter: ListFilter) => this.ruleset({ ...filter, elements: true }),
+      order: async (chain: ListFilter & { chain: string }) => (await this.rules(chain)).map(({ handle }) => handle),
+    };
+    return this.#watching(closed => new Monitor(reader, source, options, closed));
+  }
+
+  /**
+   * The way through the rules of packets that a rule with `meta nftrace set 1` has marked, step by step. It is open until its iteration is left,
+   * `close()`, the signal, or the end of this handle.
+   * @throws StateError ERR_CLOSED, TypeError, RangeError
+   */
+  trace(options: TraceOptions = {}): Trace {
+    checkTraceOptions(options);
+    const reader = this.#group(NFNLGRP_NFTRACE, options.receiveBufferBytes);
+    return this.#watching(closed => new Trace(reader, options, closed));
+  }
+
+  #group(group: number, receiveBufferBytes = MONITOR_BUFFER_BYTES): GroupReader {
+    if (this.closed) throw new StateError('ERR_CLOSED', 'the handle is closed');
+    const { wire } = this.#exchange;
+    if (!(wire instanceof NetlinkSocket)) throw new StateError('ERR_FFI', 'this handle has no socket of the kernel');
+    // Whoever opened this handle may have closed their namespace.
+    const netns = wire.namespace();
+    try {
+      return GroupReader.open(netns, NETLINK_NETFILTER, group, receiveBufferBytes);
+    } finally {
+      netns.close();
+    }
+  }
+
+  #watching<T extends { close(): Promise<void> }>(open: (closed: () => void) => T): T {
+    let watcher: T | undefined;
+    watcher = open(() => void (watcher !== undefined && this.#watchers.delete(watcher)));
+    this.#watchers.add(watcher);
+    return watcher;
+  }
+
+  /** Closes monitors and traces, too. */
+  override async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all([...this.#watchers].map(watcher => watcher.close()));
+    await super[Symbol.asyncDispose]();
   }
 }

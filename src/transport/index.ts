@@ -1,6 +1,7 @@
 export type { Watch } from '../ffi/index.ts';
 export { type Call, Exchange, type PipelineResult } from './exchange.ts';
 export { type Command, GenericFamily } from './generic.ts';
+export { type GroupRead, GroupReader, type GroupSocket } from './group.ts';
 export { type Handle, type Promised, type Synchronous, twoForms } from './handle.ts';
 export * from './message.ts';
 export * from './nfnetlink.ts';

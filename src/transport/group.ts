@@ -1,0 +1,116 @@
+import { HOST_IS_LITTLE_ENDIAN, type Source, sourceOf } from '../codec/index.ts';
+import { NetlinkError } from '../errors.ts';
+import type { NetNs } from '../netns/netns.ts';
+import { NETLINK_ADD_MEMBERSHIP, SOL_NETLINK } from './constants.ts';
+import { NetlinkSocket } from './socket.ts';
+import { LOST, NOTHING } from './wire.ts';
+
+/** Events are at most one page of the kernel's (NLMSG_GOODSIZE), or as large as the largest object. */
+const RECEIVE_BUFFER = 128 * 1024;
+const REPLY_CHARGE = 1024;
+const EINTR = -4;
+/** How long whoever reads may go on before the event loop gets its turn. */
+const TURN_MILLISECONDS = 5;
+
+/** What one read of a group gave: a datagram, or the news that the kernel had no room for some. */
+export type GroupRead = { readonly length: number } | 'lost' | 'closed';
+
+/** What a GroupReader needs of a socket; one in memory for tests. */
+export type GroupSocket = Pick<NetlinkSocket, 'receiveFrom' | 'watch' | 'close' | 'closed'>;
+
+/**
+ * One multicast group of the kernel. Nothing is read before it is asked for: what a slow program leaves stays in the kernel, up to the size of
+ * the receive buffer, and what is beyond that is lost and said to be.
+ */
+export class GroupReader {
+  readonly #socket: GroupSocket;
+  readonly source: Source = sourceOf(new Uint8Array(RECEIVE_BUFFER));
+  readonly #sender = new Uint8Array(12);
+  readonly #senderView = new DataView(this.#sender.buffer);
+  #wake: (() => void) | undefined;
+  #closing: Promise<void> | undefined;
+  #turn = performance.now();
+  /** Datagrams that another process sent: only the kernel is believed. */
+  rejectedSenders = 0;
+
+  constructor(socket: GroupSocket) {
+    this.#socket = socket;
+  }
+
+  static open(netns: NetNs, protocol: number, group: number, receiveBufferBytes: number): GroupReader {
+    const socket = new NetlinkSocket({ netns, protocol });
+    try {
+      socket.reserve(0, Math.ceil(receiveBufferBytes / REPLY_CHARGE));
+      socket.setOption(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group);
+    } catch (error) {
+      void socket.close();
+      throw error;
+    }
+    return new GroupReader(socket);
+  }
+
+  get closed(): boolean {
+    return this.#closing !== undefined || this.#socket.closed;
+  }
+
+  /** The next datagram, in `source`; waits for one. */
+  async read(): Promise<GroupRead> {
+    for (;;) {
+      if (this.closed) return 'closed';
+      const length = this.#receive();
+      if (length === NOTHING) {
+        await this.#readable();
+        this.#turn = performance.now();
+        continue;
+      }
+      if (length === LOST) return 'lost';
+      if (length < 0) throw new NetlinkError({ errno: length, syscall: 'recvmsg' });
+      if (performance.now() - this.#turn > TURN_MILLISECONDS) {
+        await new Promise(resolve => setImmediate(resolve));
+        this.#turn = performance.now();
+      }
+      // Cut: what is missing is lost.
+      return length > this.source.bytes.length ? 'lost' : { length };
+    }
+  }
+
+  /** Throws away what is there now. */
+  drain(): void {
+    for (;;) {
+      const length = this.closed ? NOTHING : this.#receive();
+      if (length < 0 && length !== LOST) return;
+    }
+  }
+
+  #receive(): number {
+    for (;;) {
+      const length = this.#socket.receiveFrom(this.source.bytes, this.#sender);
+      if (length === EINTR) continue;
+      if (length >= 0 && this.#senderView.getUint32(4, HOST_IS_LITTLE_ENDIAN) !== 0) {
+        this.rejectedSenders++;
+        continue;
+      }
+      return length;
+    }
+  }
+
+  #readable(): Promise<void> {
+    return new Promise(resolve => {
+      const watch = this.#socket.watch(() => this.#wake?.());
+      this.#wake = () => {
+        this.#wake = undefined;
+        watch.close();
+        resolve();
+      };
+    });
+  }
+
+  /** Ends a read that waits. Resolves when the kernel has let go. */
+  close(): Promise<void> {
+    this.#closing ??= (async () => {
+      this.#wake?.();
+      await this.#socket.close();
+    })();
+    return this.#closing;
+  }
+}
