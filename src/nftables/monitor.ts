@@ -160,7 +160,7 @@ export class Monitor implements AsyncIterable<MonitorItem, undefined> {
 
   async *#iterate(): AsyncGenerator<MonitorItem, undefined> {
     try {
-      /** What is older than the state that was read last is part of it. */
+      /** The generation that was told last: what is older is part of it. */
       let known: number | undefined;
       if (this.#initial) {
         const state = await this.#state('initial');
@@ -176,6 +176,8 @@ export class Monitor implements AsyncIterable<MonitorItem, undefined> {
           // The kernel delivers nothing until all that is there has been read.
           this.#reader.drain();
           const state = await this.#state('lost');
+          // Nothing has happened since what was told last.
+          if (state.generation === known) continue;
           known = state.generation;
           yield state;
         }
@@ -198,6 +200,7 @@ export class Monitor implements AsyncIterable<MonitorItem, undefined> {
             if (known !== undefined && (transaction.generation - known) << 0 <= 0) continue;
             if (transaction.events.length === 0 || lost) continue;
             if (await this.#placeRules(transaction.events)) {
+              known = transaction.generation;
               yield transaction;
               continue;
             }
