@@ -102,12 +102,21 @@ export function writeDestination(
   if (sameport && 'port' in service && service.port !== destination.port) {
     throw rangeError(['port'], `the service's port ${service.port} (only masquerade can change it)`, destination.port);
   }
+  wire.forward = forward;
+  Object.assign(wire, writeLimits(destination));
+  if (destination.tunnel !== undefined) writeTunnel(wire, destination.tunnel, tunneled);
+  return wire;
+}
+
+/** Weight and thresholds, which go together with any way of forwarding. */
+export function writeLimits(destination: Pick<Destination, 'weight' | 'upperThreshold' | 'lowerThreshold'>) {
   // null is no default.
   const { weight = 1, upperThreshold = 0, lowerThreshold = 0 } = destination;
-  wire.forward = forward;
-  wire.weight = checkInteger(weight, ['weight'], 0, MAX_WEIGHT);
-  wire.upperThreshold = checkInteger(upperThreshold, ['upperThreshold'], 0, MAX_THRESHOLD);
-  wire.lowerThreshold = checkInteger(lowerThreshold, ['lowerThreshold'], 0, MAX_THRESHOLD);
+  const wire = {
+    weight: checkInteger(weight, ['weight'], 0, MAX_WEIGHT),
+    upperThreshold: checkInteger(upperThreshold, ['upperThreshold'], 0, MAX_THRESHOLD),
+    lowerThreshold: checkInteger(lowerThreshold, ['lowerThreshold'], 0, MAX_THRESHOLD),
+  };
   if (wire.lowerThreshold > wire.upperThreshold) {
     throw rangeError(
       ['lowerThreshold'],
@@ -115,7 +124,6 @@ export function writeDestination(
       destination.lowerThreshold,
     );
   }
-  if (destination.tunnel !== undefined) writeTunnel(wire, destination.tunnel, tunneled);
   return wire;
 }
 
@@ -129,6 +137,11 @@ function writeTunnel(wire: WireDestination, tunnel: Tunnel, tunneled: boolean): 
   const gue = wire.tunnelType === TUNNELS.gue;
   if (gue !== wire.tunnelPort > 0)
     throw rangeError(['tunnel', 'port'], gue ? 'a port for GUE' : 'no port (GUE has one)', tunnel.port);
+  const { tunnelType, tunnelFlags } = wire;
+  if (tunnelType === TUNNELS.ipip && tunnelFlags !== CHECKSUMS.none)
+    throw rangeError(['tunnel', 'checksum'], 'no checksum with IPIP, which has none', checksum);
+  if (tunnelType === TUNNELS.gre && tunnelFlags === CHECKSUMS.remote)
+    throw rangeError(['tunnel', 'checksum'], "'none' or 'required' (remote checksums are GUE's)", checksum);
 }
 
 function checkName(value: unknown, path: Path, names: Readonly<Record<string, number>>, max: number): number {

@@ -10,11 +10,20 @@ import {
   readDestination,
   writeDestination,
   writeDestinationKey,
+  writeLimits,
 } from './destination.ts';
-import { destinationId, destinationSettings, serviceSettings } from './ipvs-wire.ts';
+import { destinationId, destinationSettings, serviceSettings, settable, settableDestination } from './ipvs-wire.ts';
 import { type Carrier, destinationRequest, type IpvsCommand, keyCommand, serviceCommand } from './netlink.ts';
 import { DESTINATION_PATCH, type DestinationPatch, SERVICE_PATCH } from './operation.ts';
-import { readService, type Scheduling, type Service, type ServiceKey, writeKey, writeService } from './service.ts';
+import {
+  readService,
+  type Scheduling,
+  type Service,
+  type ServiceKey,
+  writeKey,
+  writeScheduler,
+  writeService,
+} from './service.ts';
 import { readDestinations } from './snapshot.ts';
 
 /* The kernel takes no partial update: an edit reads, merges, writes, and looks whether that is what there is now. */
@@ -29,7 +38,9 @@ export function mergeService(
 ): { wire: WireService; command: IpvsCommand } {
   const { stats: _, ...service } = readService(current);
   const merged = { ...service, ...patch } as Service;
-  const wire = writeService(merged);
+  // What another program has set and this library would not take is no reason against another scheduler.
+  const whole = 'persistence' in patch || 'onePacket' in patch;
+  const wire = whole ? writeService(merged) : { ...settable(current), ...writeScheduler(merged, current) };
   return { wire, command: serviceCommand('SET', merged, { service: wire }) };
 }
 
@@ -41,7 +52,11 @@ export function mergeDestination(
   patch: DestinationPatch,
 ): { wire: WireDestination; command: IpvsCommand } {
   const merged: Destination = { ...bareDestination(current, service.family), ...patch };
-  const wire = writeDestination(key, merged, service.family);
+  // As above: whatever it is, it can be drained.
+  const whole = 'forward' in patch || 'tunnel' in patch;
+  const wire = whole
+    ? writeDestination(key, merged, service.family)
+    : { ...settableDestination(current), ...writeLimits(merged) };
   return { wire, command: destinationRequest('SET', merged, { service, destination: wire }) };
 }
 

@@ -232,6 +232,13 @@ export function writeService(service: Service): WireService {
   };
 }
 
+/** Another scheduler and its flags, in a service that is otherwise as it is. */
+export function writeScheduler(service: Service, { flags }: WireService): Pick<WireService, 'scheduler' | 'flags'> {
+  const kept = (flags?.flags ?? 0) & (C.IP_VS_SVC_F_PERSISTENT | C.IP_VS_SVC_F_ONEPACKET);
+  const scheduler = checkOneOf(service.scheduler, ['scheduler'], SCHEDULERS);
+  return { scheduler, flags: { flags: kept | schedulerFlags(service), mask: 0xffffffff } };
+}
+
 function schedulerFlags({ schedulerFlags: given, scheduler }: Service): number {
   if (given === undefined) return 0;
   if (!Array.isArray(given)) throw typeError(['schedulerFlags'], 'an array of flags', given);

@@ -126,9 +126,11 @@ kernelSuite('what IPVS refuses, as a user sees it', () => {
       ['version 0 in the header', service(), 0],
     ])('with %s are accepted by the kernel', (_, attributes, version = 1) => {
       raw.send(C.IPVS_CMD_NEW_SERVICE, attributes, { version });
-      // Whatever it is, it can be listed and taken away.
+      // Whatever it is, it can be listed, changed and taken away.
       const [entry, ...more] = ipvs.sync.services();
       expect(more).toEqual([]);
+      ipvs.sync.editService(keyOf(entry!), { scheduler: 'wlc' });
+      expect(ipvs.sync.services()).toEqual([{ ...entry, scheduler: 'wlc' }]);
       ipvs.sync.removeService(keyOf(entry!));
       expect(ipvs.sync.services()).toEqual([]);
     });
@@ -220,6 +222,8 @@ kernelSuite('what IPVS refuses, as a user sees it', () => {
     ])('with %s are accepted by the kernel', (_, changes) => {
       raw.send(C.IPVS_CMD_NEW_DEST, destination(changes));
       const [entry] = ipvs.sync.destinations(web);
+      ipvs.sync.editDestination(web, entry!, { weight: 0 });
+      expect(ipvs.sync.destinations(web)).toEqual([{ ...entry, weight: 0 }]);
       ipvs.sync.removeDestination(web, { address: entry!.address, port: entry!.port });
       expect(ipvs.sync.destinations(web)).toEqual([]);
     });

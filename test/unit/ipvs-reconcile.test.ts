@@ -40,7 +40,7 @@ test('any set becomes any other, and a second time nothing is done', async () =>
       expect(ipvs.sync.plan(desired, { prune: true })).toEqual([]);
       expect(await ipvs.reconcile(desired, options)).toEqual({ operations: [], drained: [] });
     }),
-    { numRuns: 400 },
+    { numRuns: 250 },
   );
 }, 60_000);
 
@@ -113,6 +113,25 @@ test('a server that somebody takes into service again is left alone', async () =
     },
   });
   expect(drained).toEqual([]);
+  expect(ipvs.sync.destinations(key)).toHaveLength(2);
+});
+
+test('a server that another program has set in a way that is refused here can be drained all the same', async () => {
+  const { ipvs, kernel } = open();
+  ipvs.sync.reconcile([web(1, 2)]);
+  const [kept] = kernel.services.values();
+  // Direct routing to another port than the service's.
+  kernel.execute(C.IPVS_CMD_NEW_DEST, { service: kept!.service, destination: { ...find(kernel, 2), port: 81 } });
+  const odd = { address: '10.1.0.2', port: 81 };
+  ipvs.sync.editDestination(key, odd, { upperThreshold: 7 });
+  kernel.log.length = 0;
+  const { drained } = await ipvs.reconcile([web(1, 2)], { drain: { timeoutMs: 0 } });
+  expect(drained).toEqual([{ key, destinationKey: odd, connections: 0 }]);
+  expect(kernel.log.map(({ command, errno }) => [command, errno])).toEqual([
+    [C.IPVS_CMD_SET_DEST, 0],
+    [C.IPVS_CMD_DEL_DEST, 0],
+  ]);
+  expect(kernel.log[0]?.value.destination).toMatchObject({ port: 81, forward: 3, weight: 0, upperThreshold: 7 });
   expect(ipvs.sync.destinations(key)).toHaveLength(2);
 });
 

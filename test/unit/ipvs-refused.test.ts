@@ -82,6 +82,8 @@ const ROWS: Readonly<Record<string, readonly Case[]>> = {
     ['tunnel', () => tunnel({ type: 'gre' }, server)],
     ['tunnel.port', () => tunnel({ type: 'gue' })],
     ['tunnel.port', () => tunnel({ type: 'gre', port: 6080 })],
+    ['tunnel.checksum', () => tunnel({ type: 'ipip', checksum: 'required' })],
+    ['tunnel.checksum', () => tunnel({ type: 'gre', checksum: 'remote' })],
   ],
   timeouts: [
     ['tcpSeconds', () => sync.setTimeouts({ tcpSeconds: 0 })],
