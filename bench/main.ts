@@ -2,6 +2,7 @@ import { parseArgs } from 'node:util';
 import { ROOT } from '../test/support/native.ts';
 import { codec } from './codec.ts';
 import { ffi } from './ffi.ts';
+import { fleet } from './fleet.ts';
 import type { Result } from './harness.ts';
 import { ipvs } from './ipvs.ts';
 import { netns } from './netns.ts';
@@ -21,7 +22,7 @@ const BENCHMARKS: Record<string, ((quick: boolean) => Promise<Measured>) | undef
   nftables,
   compile: undefined,
   nflog,
-  fleet: undefined,
+  fleet,
   update: undefined,
   dataplane: undefined,
 };

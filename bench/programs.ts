@@ -55,7 +55,7 @@ export interface Command {
   readonly input?: string;
 }
 
-interface Finished {
+export interface Finished {
   stdout: string;
   report: string;
 }
@@ -97,7 +97,7 @@ export async function timedFloor(program: string, protocol: number, file: string
   return sample;
 }
 
-async function finished(
+export async function finished(
   program: string,
   parameters: readonly string[],
   { netns, input }: Command,

@@ -224,6 +224,7 @@ export type StateCode =
   | 'ERR_TRUNCATED'
   | 'ERR_DUMP_INTERRUPTED'
   | 'ERR_TRANSACTION_TOO_LARGE'
+  | 'ERR_FOREIGN_TABLE'
   | 'ERR_FFI';
 
 /** A handle or socket that is not in a state to do what was asked. */

@@ -1,4 +1,4 @@
-export { type Ability, type AbilityName, Container, type ContainerOptions, type Preflight } from './container/index.ts';
+export * from './container/index.ts';
 export {
   type ArgumentError,
   BatchError,

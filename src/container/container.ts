@@ -2,16 +2,24 @@ import { checkInteger, checkObject } from '../codec/index.ts';
 import { NetNsError, typeError } from '../errors.ts';
 import { Ipvs } from '../ipvs/index.ts';
 import { NetNs } from '../netns/index.ts';
-import { watchExit } from '../netns/process.ts';
+import { type ProcessExit, watchExit } from '../netns/process.ts';
 import { Nflog, type NflogOptions } from '../nflog/index.ts';
-import { Nftables } from '../nftables/index.ts';
+import type { Nftables } from '../nftables/index.ts';
 import type { Logger } from '../observe.ts';
+import type { Logging, LogRule } from './logging.ts';
+import { PacketRules } from './packet-rules.ts';
 import { type Preflight, preflight } from './preflight.ts';
+import type { Redirects } from './redirects.ts';
 
 export interface ContainerOptions {
   /** Take the namespace of this process itself, which is the host's as a rule. */
   allowHost?: boolean;
   logger?: Logger;
+}
+
+/** What is closed with a container. */
+interface Attached {
+  [Symbol.asyncDispose](): Promise<void>;
 }
 
 /**
@@ -24,11 +32,13 @@ export class Container {
   /** Resolves when the container's process has ended; never for one that was opened by its namespace alone. */
   readonly closed: Promise<void>;
   readonly #owned: NetNs | undefined;
-  readonly #exit: { close(): void } | undefined;
+  readonly #exit: ProcessExit | undefined;
   readonly #logger: Logger | undefined;
-  readonly #logs = new Set<Nflog>();
+  /** What goes with it. */
+  readonly #attached = new Set<Attached>();
   #ipvs: Ipvs | undefined;
-  #nftables: Nftables | undefined;
+  #packetRules: PacketRules | undefined;
+  #logRules: readonly LogRule[] = [];
 
   private constructor(netns: NetNs, owned: boolean, pid: number | undefined, logger: Logger | undefined) {
     this.netns = netns;
@@ -59,28 +69,67 @@ export class Container {
     return new Container(netns, pid !== undefined, pid, options.logger);
   }
 
+  /** Whether its process has ended by now: asked of the kernel, where `closed` tells when the event loop has run. */
+  get ended(): boolean {
+    return this.#exit?.ended ?? false;
+  }
+
   /** Its virtual services. */
   get ipvs(): Ipvs {
     this.#ipvs ??= Ipvs.open(this.#options());
     return this.#ipvs;
   }
 
-  /** Its packet rules. */
+  /** Its packet rules. Those that the next ones program are in tables of their own; all use one socket. */
   get nftables(): Nftables {
-    this.#nftables ??= Nftables.open(this.#options());
-    return this.#nftables;
+    return this.#rules.nftables;
   }
 
-  /** Listens to its packet logs. Each call is a listener of its own; a group has one listener at a time. */
-  nflog(options: Omit<NflogOptions, 'netns' | 'logger'>): Nflog {
-    const log = Nflog.open({ ...options, ...this.#options() });
-    this.#logs.add(log);
+  /** Foreign addresses and ports that it accepts. */
+  get redirects(): Redirects {
+    return this.#rules.redirects;
+  }
+
+  /** Packets that it hands to NFLOG. */
+  get logging(): Logging {
+    return this.#rules.logging;
+  }
+
+  get #rules(): PacketRules {
+    this.#packetRules ??= new PacketRules(this.#options());
+    return this.#packetRules;
+  }
+
+  /**
+   * Listens to its packet logs. Each call is a listener of its own; a group has one listener at a time. Unless `rules` says otherwise,
+   * `packet.rule` is the rule of `logging` that has logged it: the only one with its group and prefix.
+   */
+  nflog<R = LogRule>(options: Omit<NflogOptions<R>, 'netns' | 'logger'>): Nflog<R> {
+    const rules = options.rules ?? ((prefix: string, group: number) => this.#ruleOf(prefix, group) as R | undefined);
+    const log = Nflog.open<R>({ ...options, rules, ...this.#options() });
+    this.attach(log);
     return log;
+  }
+
+  #ruleOf(prefix: string, group: number): LogRule | undefined {
+    try {
+      this.#logRules = this.logging.sync.list();
+    } catch {
+      // Something else is under way here, or the rules cannot be read: what was known last must do.
+    }
+    const fitting = this.#logRules.filter(rule => rule.group === group && (rule.prefix ?? '') === prefix);
+    return fitting.length === 1 ? fitting[0] : undefined;
   }
 
   /** What works in it, what does not and why, and what to do about it. Changes and loads nothing unless asked to `load`. */
   preflight(options: { load?: boolean } = {}): Promise<Preflight> {
     return preflight(this.netns, options);
+  }
+
+  /** @internal Closes `handle` with this container, unless what is returned is called before. */
+  attach(handle: Attached): () => void {
+    this.#attached.add(handle);
+    return () => this.#attached.delete(handle);
   }
 
   #options(): { netns: NetNs; logger?: Logger } {
@@ -98,8 +147,10 @@ export class Container {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#exit?.close();
-    const handles = [this.#ipvs, this.#nftables, ...this.#logs];
-    this.#logs.clear();
-    await Promise.all([...handles, this.#owned].map(handle => handle?.[Symbol.asyncDispose]()));
+    const attached = [...this.#attached];
+    this.#attached.clear();
+    await Promise.all(
+      [this.#ipvs, this.#packetRules, this.#owned, ...attached].map(handle => handle?.[Symbol.asyncDispose]()),
+    );
   }
 }

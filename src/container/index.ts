@@ -1,2 +1,15 @@
 export { Container, type ContainerOptions } from './container.ts';
+export {
+  type DesiredStates,
+  Fleet,
+  type FleetApplyOptions,
+  type FleetOptions,
+  type FleetProgress,
+  type FleetResult,
+  type FleetVerification,
+} from './fleet.ts';
+export { type LogDrift, Logging, type LogRule } from './logging.ts';
 export type { Ability, AbilityName, Preflight } from './preflight.ts';
+export type { Redirect, RedirectDrift, RedirectKey } from './redirect-set.ts';
+export { Redirects } from './redirects.ts';
+export type { ContainerState, Drift } from './state.ts';

@@ -1,4 +1,4 @@
-import { SYS_pidfd_open } from './constants.ts';
+import { POLLIN, SYS_pidfd_open } from './constants.ts';
 import type { Ffi, Watch } from './ffi.ts';
 import type { Bound } from './functions.ts';
 
@@ -7,6 +7,8 @@ export abstract class Calls implements Ffi {
   abstract readonly name: string;
   protected readonly c: Bound;
   readonly #addressLength = new Int32Array(1);
+  /** `struct pollfd`: the descriptor; the events that are asked for, and those that are there. */
+  readonly #pollfd = new Int32Array(2);
 
   constructor(c: Bound) {
     this.c = c;
@@ -64,6 +66,11 @@ export abstract class Calls implements Ffi {
   }
   unshare(flags: number): number {
     return this.result(this.c.unshare(flags));
+  }
+  readable(fd: number): number {
+    this.#pollfd[0] = fd;
+    this.#pollfd[1] = POLLIN;
+    return this.result(this.c.poll(this.#pollfd, 1, 0));
   }
   pidfdOpen(pid: number): number {
     return this.result(this.c.syscall(SYS_pidfd_open, pid, 0));

@@ -25,6 +25,8 @@ export const SO_MEMINFO = 55;
 /** linux/sockios.h: the network namespace of a socket, as a descriptor. */
 export const SIOCGSKNS = 0x894c;
 
+export const POLLIN = 1;
+
 export const O_RDONLY = 0;
 export const O_CLOEXEC = 0o2000000;
 

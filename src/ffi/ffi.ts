@@ -28,6 +28,8 @@ export interface Ffi {
   setns(fd: number, type: number): number;
   unshare(flags: number): number;
   pidfdOpen(pid: number): number;
+  /** 1 if there is something to read (of a pidfd: its process has ended), 0 if not; does not wait. */
+  readable(fd: number): number;
   mount(source: string, target: string, type: string | null, flags: number): number;
   umount(target: string, flags: number): number;
 

@@ -21,6 +21,7 @@ export const FUNCTIONS = {
   syscall: { result: 'long', parameters: ['long', 'long', 'long'] },
   setns: { result: 'int', parameters: ['int', 'int'] },
   unshare: { result: 'int', parameters: ['int'] },
+  poll: { result: 'int', parameters: ['bytes', 'unsigned long', 'int'] },
   mount: { result: 'int', parameters: ['text', 'text', 'text', 'unsigned long', 'bytes'] },
   umount2: { result: 'int', parameters: ['text', 'int'] },
 } as const satisfies Record<string, Signature>;

@@ -63,6 +63,8 @@ function openNamespace(ffi: Ffi, pid: number): number {
 export interface ProcessExit {
   /** Resolves when the process has ended; never, on kernels without pidfds (before 5.3). */
   readonly exited: Promise<void>;
+  /** Whether it has ended by now: the promise tells only when the event loop has run. */
+  readonly ended: boolean;
   close(): void;
 }
 
@@ -70,22 +72,33 @@ export interface ProcessExit {
 export function watchExit(pid: number): ProcessExit {
   const backend = ffi();
   const pidfd = backend.pidfdOpen(pid);
-  if (pidfd === ENOSYS) return { exited: new Promise(() => {}), close() {} };
+  if (pidfd === ENOSYS) return { exited: new Promise(() => {}), ended: false, close() {} };
   if (pidfd < 0)
     throw new NetNsError(`process ${pid}`, { errno: pidfd === EINVAL ? ESRCH : pidfd, syscall: 'pidfd_open' });
+  let open = true;
+  let ended = false;
   let close = () => {};
   const exited = new Promise<void>(resolve => {
     // A pidfd is readable from the moment its process has ended.
     const watch = backend.watch(pidfd, () => {
+      ended = true;
       close();
       resolve();
     });
     watch.unref();
     close = () => {
-      close = () => {};
+      if (!open) return;
+      open = false;
       watch.close();
       backend.close(pidfd);
     };
   });
-  return { exited, close: () => close() };
+  return {
+    exited,
+    get ended() {
+      if (open && !ended) ended = backend.readable(pidfd) === 1;
+      return ended;
+    },
+    close,
+  };
 }

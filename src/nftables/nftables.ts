@@ -123,9 +123,7 @@ export class Nftables extends twoForms(NftablesOperations) {
 
   /** Opens a socket in the namespace and asks nothing yet. */
   static open(options: NftablesOptions = {}): Nftables {
-    checkObject(options, [], ['netns', 'logger']);
-    const socket = new NetlinkSocket({ netns: netnsOf(options), protocol: NETLINK_NETFILTER });
-    return new Nftables(new Exchange(socket, 'nftables', new Observer(options.logger)));
+    return new Nftables(openExchange(options));
   }
 
   /**
@@ -180,4 +178,11 @@ export class Nftables extends twoForms(NftablesOperations) {
     await Promise.all([...this.#watchers].map(watcher => watcher.close()));
     await super[Symbol.asyncDispose]();
   }
+}
+
+/** The socket by itself, for those that build more than one handle on it. @internal */
+export function openExchange(options: NftablesOptions): Exchange {
+  checkObject(options, [], ['netns', 'logger']);
+  const socket = new NetlinkSocket({ netns: netnsOf(options), protocol: NETLINK_NETFILTER });
+  return new Exchange(socket, 'nftables', new Observer(options.logger));
 }

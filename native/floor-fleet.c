@@ -1,0 +1,135 @@
+/*
+ * The floor of the fleet's benchmark: enters each namespace, opens a netlink socket there, and sends it the same datagram, which was written
+ * before. Nothing is encoded, and of the answers only errors are looked at.
+ *
+ *     floor-fleet PROTOCOL FILE < PATHS
+ *
+ * PROTOCOL is the number of the netlink protocol; FILE holds the datagram, after its length (uint32_t of this machine). The paths of the
+ * namespaces stand on the standard input, one on each line; they are opened before the time begins. The sockets stay open until the end.
+ *
+ * Prints one line of JSON: nanoseconds from the first entry to the last answer, its CPU microseconds, the number of namespaces, and the
+ * median and 99th percentile of a single one. Exits with 1 when the kernel refuses something.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/netlink.h>
+#include <sched.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { MAX_NAMESPACES = 100000, RECEIVE_BUFFER = 32 * 1024 };
+
+static void fail(const char *what)
+{
+	perror(what);
+	exit(2);
+}
+
+static uint64_t now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + t.tv_nsec;
+}
+
+static uint64_t cpu_microseconds(void)
+{
+	struct rusage u;
+
+	getrusage(RUSAGE_SELF, &u);
+	return (u.ru_utime.tv_sec + u.ru_stime.tv_sec) * 1000000ull + u.ru_utime.tv_usec + u.ru_stime.tv_usec;
+}
+
+static int compare(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static int open_socket(int protocol)
+{
+	struct sockaddr_nl kernel = { .nl_family = AF_NETLINK };
+	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol), one = 1;
+
+	if (fd < 0 || bind(fd, (struct sockaddr *)&kernel, sizeof kernel) < 0 ||
+	    connect(fd, (struct sockaddr *)&kernel, sizeof kernel) < 0)
+		fail("netlink socket");
+	setsockopt(fd, SOL_NETLINK, NETLINK_EXT_ACK, &one, sizeof one);
+	setsockopt(fd, SOL_NETLINK, NETLINK_CAP_ACK, &one, sizeof one);
+	return fd;
+}
+
+/* One read: the acknowledgement, or the first refusal. */
+static unsigned read_answer(int fd, char *buffer)
+{
+	ssize_t length = recv(fd, buffer, RECEIVE_BUFFER, MSG_DONTWAIT);
+	const struct nlmsghdr *header = (const struct nlmsghdr *)buffer;
+
+	if (length < 0)
+		fail("recv");
+	if (header->nlmsg_type != NLMSG_ERROR)
+		return 0;
+	int error = -((const struct nlmsgerr *)NLMSG_DATA(header))->error;
+
+	if (error != 0)
+		fprintf(stderr, "message %u: %s\n", header->nlmsg_seq, strerror(error));
+	return error != 0;
+}
+
+int main(int argc, char **argv)
+{
+	static int namespaces[MAX_NAMESPACES];
+	static uint64_t latencies[MAX_NAMESPACES];
+	static char datagram[1 << 20], buffer[RECEIVE_BUFFER], line[4096];
+	size_t count = 0;
+	unsigned errors = 0;
+	uint32_t length;
+
+	if (argc != 3) {
+		fprintf(stderr, "usage: %s PROTOCOL FILE < PATHS\n", argv[0]);
+		return 2;
+	}
+	FILE *file = fopen(argv[2], "r");
+
+	if (!file || fread(&length, 4, 1, file) != 1 || length > sizeof datagram || fread(datagram, length, 1, file) != 1)
+		fail(argv[2]);
+	fclose(file);
+	while (count < MAX_NAMESPACES && fgets(line, sizeof line, stdin)) {
+		line[strcspn(line, "\n")] = '\0';
+		namespaces[count] = open(line, O_RDONLY | O_CLOEXEC);
+		if (namespaces[count++] < 0)
+			fail(line);
+	}
+
+	int protocol = atoi(argv[1]);
+	uint64_t cpu = cpu_microseconds(), begin = now(), before = begin;
+
+	for (size_t i = 0; i < count; i++) {
+		if (setns(namespaces[i], CLONE_NEWNET) < 0)
+			fail("setns");
+		int fd = open_socket(protocol);
+
+		if (send(fd, datagram, length, 0) < 0)
+			fail("send");
+		errors += read_answer(fd, buffer);
+		uint64_t after = now();
+
+		latencies[i] = after - before;
+		before = after;
+	}
+	cpu = cpu_microseconds() - cpu;
+	qsort(latencies, count, sizeof *latencies, compare);
+	printf("{\"nanoseconds\":%llu,\"cpuMicroseconds\":%llu,\"datagrams\":%zu,\"p50\":%.3f,\"p99\":%.3f}\n",
+	       (unsigned long long)(before - begin), (unsigned long long)cpu, count, latencies[count / 2] / 1e3,
+	       latencies[count * 99 / 100] / 1e3);
+	return errors ? 1 : 0;
+}

@@ -1,0 +1,220 @@
+import { checkInteger, checkObject } from '../codec/index.ts';
+import { typeError } from '../errors.ts';
+import type { Logger } from '../observe.ts';
+import { Container } from './container.ts';
+import { FleetSockets, type Seat } from './fleet-sockets.ts';
+import { Pace } from './pace.ts';
+import { type ContainerState, type Drift, driftOf, PreparedState, program, unprogram } from './state.ts';
+
+export interface FleetOptions {
+  /**
+   * Netlink sockets that are kept open, of all containers together; default half of what the process may have (`ulimit -n`). Each holds some
+   * 4 kB of the kernel's memory. Above it those used least recently are closed, but for those that own a table.
+   */
+  maxSockets?: number;
+  /** How long the event loop may be held between two breaths, in milliseconds: 1 to 1000, default 10. One small change is not divided. */
+  maxPauseMs?: number;
+  logger?: Logger;
+}
+
+export interface FleetApplyOptions {
+  /** How many containers are under way at once, where their changes are so large that they leave the main thread: 1 to 64, default 4. */
+  concurrency?: number;
+  /** Remove virtual services that are not in a container's `virtualServers`. Default false. */
+  prune?: boolean;
+  /** Called between two turns of the event loop, and at the end. What it throws ends the run. */
+  onProgress?: (progress: FleetProgress) => void;
+  /** No container is begun any more once it is aborted; those that were not are `untouched`. */
+  signal?: AbortSignal;
+}
+
+export interface FleetProgress {
+  /** Containers that are done: well, badly or gone. */
+  done: number;
+  total: number;
+  failed: number;
+  gone: number;
+}
+
+export interface FleetResult {
+  programmed: Container[];
+  /** What went wrong in one container; the others are not affected by it. */
+  failed: Map<Container, Error>;
+  /** Containers whose process had ended, before or while they were programmed. */
+  gone: Container[];
+  /** Containers that were not begun because the signal was aborted. */
+  untouched: Container[];
+}
+
+/** What every container shall have, or a function that says it for each. */
+export type DesiredStates = ContainerState | ((container: Container) => ContainerState);
+
+const MAX_CONCURRENCY = 64;
+
+type Outcome = 'programmed' | 'gone' | Error;
+
+/**
+ * Many containers, programmed at the kernel's own rate: their sockets are kept, what is the same for many is encoded once, and the event loop
+ * is never held for longer than was asked. The containers stay the caller's.
+ */
+export class Fleet {
+  readonly #sockets: FleetSockets;
+  readonly #maxPauseMs: number;
+
+  private constructor(options: FleetOptions) {
+    checkObject(options, [], ['maxSockets', 'maxPauseMs', 'logger']);
+    const { maxSockets, maxPauseMs = 10 } = options;
+    if (maxSockets !== undefined) checkInteger(maxSockets, ['maxSockets'], 1, 0x7fffffff);
+    this.#maxPauseMs = checkInteger(maxPauseMs, ['maxPauseMs'], 1, 1000);
+    this.#sockets = new FleetSockets(maxSockets, options.logger);
+  }
+
+  static open(options: FleetOptions = {}): Fleet {
+    return new Fleet(options);
+  }
+
+  /** Sockets that are open now. */
+  get openSockets(): number {
+    return this.#sockets.open;
+  }
+
+  /**
+   * Brings every container to its desired state. Doing it again changes nothing, but for `transaction`, which is committed each time.
+   * Resolves when all are done; what fails in one container is in the result, and the others are not affected.
+   */
+  apply(
+    containers: Iterable<Container>,
+    desired: DesiredStates,
+    options: FleetApplyOptions = {},
+  ): Promise<FleetResult> {
+    const { prune = false } = checkOptions(options, ['concurrency', 'prune', 'onProgress', 'signal']);
+    const stateOf = statesOf(desired);
+    return this.#each(containers, options, (seat, container) => program(seat, stateOf(container), { prune }));
+  }
+
+  /**
+   * Removes from every container what `apply` has put there: redirects and logging whoever made them, and of `desired`, where it is given,
+   * the tables of its transaction and its virtual services.
+   */
+  remove(
+    containers: Iterable<Container>,
+    desired: DesiredStates = {},
+    options: Omit<FleetApplyOptions, 'prune'> = {},
+  ): Promise<FleetResult> {
+    checkOptions(options, ['concurrency', 'onProgress', 'signal']);
+    const stateOf = statesOf(desired);
+    return this.#each(containers, options, (seat, container) => unprogram(seat, stateOf(container)));
+  }
+
+  /** Compares every container with its desired state and changes nothing: what differs, as data, for those where something does. */
+  async verify(
+    containers: Iterable<Container>,
+    desired: DesiredStates,
+    options: FleetApplyOptions = {},
+  ): Promise<FleetVerification> {
+    const { prune = false } = checkOptions(options, ['concurrency', 'prune', 'onProgress', 'signal']);
+    const stateOf = statesOf(desired);
+    const found = new Map<Container, Drift>();
+    const { programmed, ...rest } = await this.#each(containers, options, async (seat, container) => {
+      const drift = await driftOf(seat, stateOf(container), { prune });
+      if (drift !== undefined) found.set(container, drift);
+    });
+    // In the order of the containers, not in that of their answers.
+    const drift = new Map(programmed.flatMap(each => (found.has(each) ? [[each, found.get(each)!] as const] : [])));
+    return { ...rest, drift, verified: programmed };
+  }
+
+  async #each(
+    containers: Iterable<Container>,
+    options: Omit<FleetApplyOptions, 'prune'>,
+    work: (seat: Seat, container: Container) => Promise<void>,
+  ): Promise<FleetResult> {
+    const all = [...new Set(containers)];
+    for (const [i, container] of all.entries()) {
+      if (!(container instanceof Container)) throw typeError([i], 'a Container', container);
+    }
+    const { concurrency = 4, onProgress, signal } = options;
+    const outcomes: Outcome[] = [];
+    let next = 0;
+    const counts = { done: 0, failed: 0, gone: 0 };
+    const report = () => onProgress?.({ ...counts, total: all.length });
+    const pace = new Pace(this.#maxPauseMs, report);
+    const worker = async () => {
+      while (next < all.length && signal?.aborted !== true) {
+        const index = next++;
+        const outcome = await this.#one(all[index]!, work);
+        outcomes[index] = outcome;
+        counts.done++;
+        if (outcome instanceof Error) counts.failed++;
+        if (outcome === 'gone') counts.gone++;
+        if (pace.due) await pace.breath();
+      }
+    };
+    await Promise.all(Array.from({ length: Math.min(concurrency, all.length) }, worker));
+    report();
+    return {
+      programmed: all.filter((_, i) => outcomes[i] === 'programmed'),
+      failed: new Map(
+        outcomes.flatMap((outcome, i): [Container, Error][] => (outcome instanceof Error ? [[all[i]!, outcome]] : [])),
+      ),
+      gone: all.filter((_, i) => outcomes[i] === 'gone'),
+      untouched: all.slice(next),
+    };
+  }
+
+  async #one(container: Container, work: (seat: Seat, container: Container) => Promise<void>): Promise<Outcome> {
+    if (container.ended) {
+      this.#sockets.drop(container);
+      return 'gone';
+    }
+    try {
+      await this.#sockets.with(container, seat => work(seat, container));
+      // The namespace lives as long as we hold it: what was programmed may already be in vain.
+      return container.ended ? 'gone' : 'programmed';
+    } catch (error) {
+      if (container.ended) return 'gone';
+      return error instanceof Error ? error : new Error(String(error));
+    }
+  }
+
+  /** Closes the sockets; what was programmed stays. The containers stay open. */
+  close(): void {
+    void this[Symbol.asyncDispose]();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#sockets.close();
+  }
+}
+
+export interface FleetVerification extends Omit<FleetResult, 'programmed'> {
+  /** Containers that were compared. */
+  verified: Container[];
+  /** What differs, for those where something does. */
+  drift: Map<Container, Drift>;
+}
+
+/** Many containers share one state, and what is encoded for one of them serves all: each state is prepared once. */
+function statesOf(desired: DesiredStates): (container: Container) => PreparedState {
+  if (typeof desired !== 'function') {
+    const prepared = new PreparedState(desired);
+    return () => prepared;
+  }
+  const known = new WeakMap<ContainerState, PreparedState>();
+  return container => {
+    const state = desired(container);
+    const prepared = known.get(state) ?? new PreparedState(state);
+    known.set(state, prepared);
+    return prepared;
+  };
+}
+
+function checkOptions(options: FleetApplyOptions, known: readonly string[]): FleetApplyOptions {
+  checkObject(options, [], known);
+  if (options.concurrency !== undefined) checkInteger(options.concurrency, ['concurrency'], 1, MAX_CONCURRENCY);
+  return options;
+}

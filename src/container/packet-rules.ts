@@ -1,0 +1,23 @@
+import type { NetNs } from '../netns/index.ts';
+import { Nftables, openExchange } from '../nftables/nftables.ts';
+import type { Logger } from '../observe.ts';
+import { Logging } from './logging.ts';
+import { Redirects } from './redirects.ts';
+
+/** All that programs the nf_tables of one container, over one socket. */
+export class PacketRules {
+  readonly nftables: Nftables;
+  readonly redirects: Redirects;
+  readonly logging: Logging;
+
+  constructor(options: { netns: NetNs; logger?: Logger }) {
+    const exchange = openExchange(options);
+    this.nftables = new Nftables(exchange);
+    this.redirects = new Redirects(exchange);
+    this.logging = new Logging(exchange);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all([this.nftables, this.redirects, this.logging].map(handle => handle[Symbol.asyncDispose]()));
+  }
+}
