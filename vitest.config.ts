@@ -15,6 +15,8 @@ export default defineConfig({
   test: {
     // setns moves a thread; a process for each file keeps one file's namespaces from another's.
     pool: 'forks',
+    // In a guest one file at a time: one of them unloads IPVS.
+    fileParallelism: process.env.NETSTEER_GUEST === undefined,
     projects: [
       // The timeouts are for machines that are busy with other things: nothing waits for them when all is well.
       {
