@@ -1,6 +1,6 @@
 import { finished, type Writable } from 'node:stream';
 import { checkInteger, checkObject } from '../codec/index.ts';
-import { type Path, typeError } from '../errors.ts';
+import { type Path, StateError, typeError } from '../errors.ts';
 import { Backlog } from './backlog.ts';
 import type { BacklogOptions } from './config.ts';
 import type { Consumer } from './delivery.ts';
@@ -192,7 +192,11 @@ export class CaptureSink implements Consumer, Capture, LogSink {
     this.files++;
     this.#unfinished++;
     // Of the standard streams, which stay open, nobody hears that they have finished.
-    finished(writable, { readable: false }, error => this.#finish(error));
+    finished(writable, { readable: false }, error => {
+      const early =
+        writable === this.#writable ? new StateError('ERR_CLOSED', 'the Writable has been ended') : undefined;
+      this.#finish(error ?? early);
+    });
     writable.on('drain', () => {
       if (this.#writable === writable) this.#drained();
     });

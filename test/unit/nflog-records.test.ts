@@ -1,0 +1,297 @@
+import { pino } from 'pino';
+import { describe, expect, it } from 'vitest';
+import * as C from '../../src/nflog/constants.ts';
+import { Delivery } from '../../src/nflog/delivery.ts';
+import type { Packet } from '../../src/nflog/packet.ts';
+import type { Loss } from '../../src/nflog/reader.ts';
+import { type RecordLogger, type RecordOptions, RecordSink } from '../../src/nflog/records.ts';
+import { packetOf, type Raw, RECEIPT, TCP_SYN, usual } from '../support/nflog-message.ts';
+
+function setUp(options: RecordOptions = {}, logger?: RecordLogger, name: string | undefined = 'web1') {
+  const lines: Record<string, unknown>[] = [];
+  const own = pino({ base: null, timestamp: false, level: 'trace' }, { write: line => lines.push(JSON.parse(line)) });
+  const delivery = new Delivery({ packets: 10, when: 'leave-to-kernel' }, { start() {}, stop() {} });
+  const deaf: ((loss: Loss) => void)[] = [];
+  const sink = new RecordSink(logger ?? own, options, { name, netns: 4026532000 }).attach({
+    attach: consumer => delivery.attach(consumer),
+    onLoss: handler => {
+      deaf.push(handler);
+      return () => void deaf.splice(deaf.indexOf(handler), 1);
+    },
+  });
+  return { lines, delivery, sink, lose: (loss: Loss) => deaf.forEach(handler => handler(loss)), deaf };
+}
+
+const one = (packet: Packet, options: RecordOptions = {}) => {
+  const { lines, delivery } = setUp(options);
+  delivery.take([packet]);
+  return lines[0];
+};
+
+const CONNECTION: Raw = [
+  C.NFULA_CT,
+  [
+    [
+      C.CTA_TUPLE_ORIG,
+      [
+        [
+          C.CTA_TUPLE_IP,
+          [
+            [C.CTA_IP_V4_SRC, '0a000001'],
+            [C.CTA_IP_V4_DST, '0a000009'],
+          ],
+        ],
+      ],
+    ],
+    [
+      C.CTA_TUPLE_REPLY,
+      [
+        [
+          C.CTA_TUPLE_IP,
+          [
+            [C.CTA_IP_V4_SRC, '0a000002'],
+            [C.CTA_IP_V4_DST, '0a000001'],
+          ],
+        ],
+      ],
+    ],
+    [C.CTA_STATUS, '00000020'],
+    [C.CTA_ID, '00000007'],
+    [99, '00'],
+  ],
+];
+const WHOLE: Raw[] = [
+  ...usual(3, TCP_SYN),
+  [C.NFULA_MARK, '0000002a'],
+  [C.NFULA_UID, '000003e8'],
+  [C.NFULA_GID, '00000064'],
+  [C.NFULA_HWADDR, '00060000 0242ac110002 0000'],
+  [C.NFULA_HWHEADER, '0242ac110003 0242ac110002 0800'],
+  [C.NFULA_CT_INFO, '00000002'],
+  CONNECTION,
+];
+
+describe('records', () => {
+  it('say what a packet is, and whose', () => {
+    expect(one(packetOf(WHOLE))).toEqual({
+      level: 30,
+      msg: 'packet',
+      container: 'web1',
+      netns: 4026532000,
+      group: 5,
+      hook: 'input',
+      prefix: 'web1 ',
+      inDevice: 'eth1',
+      protocol: 'tcp',
+      source: '127.0.0.1',
+      sourcePort: 41996,
+      destination: '127.0.0.1',
+      destinationPort: 1,
+      tcpFlags: 'SYN',
+      length: 60,
+      mark: 42,
+      uid: 1000,
+      timestampMicroseconds: 1_700_000_000_123_456,
+      conntrack: {
+        id: 7,
+        state: 'new',
+        direction: 'original',
+        status: ['destination-nat'],
+        mark: 0,
+        original: { source: '10.0.0.1', destination: '10.0.0.9' },
+        reply: { source: '10.0.0.2', destination: '10.0.0.1' },
+        destinationNat: { address: '10.0.0.2' },
+      },
+    });
+  });
+
+  it('have the level and the fields that were asked for', () => {
+    const fields = ['container', 'sequence', 'gid', 'ttl', 'family', 'summary', 'payload', 'headers'] as const;
+    expect(one(packetOf(usual(3, TCP_SYN)), { level: 'warn', fields })).toEqual({
+      level: 40,
+      msg: 'packet',
+      container: 'web1',
+      sequence: 3,
+      ttl: 64,
+      family: 'ip',
+      summary: expect.stringMatching(/^web1 IN=eth1 OUT= MAC= SRC=127\.0\.0\.1 .* SYN URGP=0$/),
+      payload: TCP_SYN.replaceAll(' ', ''),
+      headers: expect.objectContaining({ protocol: 'tcp', id: 357 }),
+    });
+    expect(one(packetOf(usual(3)), { fields: [] })).toEqual({ level: 30, msg: 'packet' });
+  });
+
+  it('of what is no IP have no addresses, and of ARP the protocol arp', () => {
+    const arp = '0001 0800 06 04 0001 020000000001 0a000001 000000000000 0a000002';
+    const header: Raw = [C.NFULA_PACKET_HDR, '0806 0000'];
+    expect(one(packetOf([header, [C.NFULA_PAYLOAD, arp]], 3))).toMatchObject({
+      protocol: 'arp',
+      source: '10.0.0.1',
+      destination: '10.0.0.2',
+    });
+    const strange: Raw = [C.NFULA_PACKET_HDR, '88cc 0000'];
+    expect(one(packetOf([strange], 5))).toEqual({
+      level: 30,
+      msg: 'packet',
+      container: 'web1',
+      netns: 4026532000,
+      group: 5,
+      hook: 'ingress',
+    });
+  });
+
+  it('name the rule, where the log knows it', () => {
+    const receipt = { ...RECEIPT, ruleOf: (prefix: string, group: number) => ({ id: `${prefix}${group}` }) };
+    expect(one(packetOf(usual(0), 2, 5, receipt))).toMatchObject({ rule: { id: 'web1 5' } });
+  });
+
+  it('of losses are warnings', () => {
+    const { lines, lose, sink, deaf } = setUp();
+    lose({ kind: 'packets', group: 5, count: 3 });
+    lose({ kind: 'datagrams', count: 1 });
+    const common = { level: 40, container: 'web1', netns: 4026532000, msg: 'packets were lost' };
+    expect(lines).toEqual([
+      { ...common, group: 5, lostPackets: 3 },
+      { ...common, lostDatagrams: 1 },
+    ]);
+    sink.endWith();
+    expect(deaf).toEqual([]);
+  });
+
+  it('end, and not even begin where the level is off', async () => {
+    const { lines, delivery, sink } = setUp();
+    delivery.take([packetOf(usual(0))]);
+    await sink.end();
+    await sink[Symbol.asyncDispose]();
+    delivery.take([packetOf(usual(1))]);
+    expect([lines.length, sink.packets]).toEqual([1, 1]);
+    let made = 0;
+    const quiet: RecordLogger = {
+      debug() {},
+      info: () => void made++,
+      warn() {},
+      error() {},
+      isLevelEnabled: level => level !== 'info',
+    };
+    const off = setUp({}, quiet);
+    off.delivery.take([packetOf(usual(0))]);
+    expect(made).toBe(0);
+  });
+
+  it('of a logger that throws end with its error, and the log goes on', async () => {
+    const broken: RecordLogger = {
+      debug() {},
+      info() {
+        throw new Error('disk full');
+      },
+      warn() {},
+      error() {},
+    };
+    const { delivery, sink } = setUp({}, broken);
+    const loop = delivery.iterate();
+    delivery.take([packetOf(usual(0)), packetOf(usual(1))]);
+    await expect(sink.finished).rejects.toThrow('disk full');
+    expect((await loop.next()).value?.sequence).toBe(0);
+    expect(sink.packets).toBe(0);
+  });
+
+  it.each([
+    [{ level: 'loud' }, 'ERR_OUT_OF_RANGE', 'level'],
+    [{ fields: 'source' }, 'ERR_INVALID_ARG_TYPE', 'fields'],
+    [{ fields: ['source', 'colour'] }, 'ERR_OUT_OF_RANGE', 'fields[1]'],
+    [{ fields: ['payload'], redact: true }, 'ERR_OUT_OF_RANGE', 'fields[0]'],
+    [{ redact: 'yes' }, 'ERR_INVALID_ARG_TYPE', 'redact'],
+    [{ redact: { key: 'short' } }, 'ERR_OUT_OF_RANGE', 'redact.key'],
+    [{ redact: { key: 5 } }, 'ERR_INVALID_ARG_TYPE', 'redact.key'],
+    [{ redact: { keys: '' } }, 'ERR_UNKNOWN_FIELD', 'redact.keys'],
+    [{ colour: 1 }, 'ERR_UNKNOWN_FIELD', 'colour'],
+  ])('%j is refused', (options, code, attribute) => {
+    expect(() => setUp(options as RecordOptions)).toThrow(expect.objectContaining({ code, attribute }));
+  });
+
+  it('want a logger that has their level', () => {
+    const quiet = { debug() {}, info() {}, warn() {}, error() {} };
+    expect(() => setUp({ level: 'fatal' }, quiet)).toThrow(
+      expect.objectContaining({ code: 'ERR_INVALID_ARG_TYPE', attribute: 'logger.fatal' }),
+    );
+    expect(() => setUp({}, 5 as unknown as RecordLogger)).toThrow(/logger\.info: expected a function/);
+  });
+
+  it('do not put a key that is refused into the error', () => {
+    expect(() => setUp({ redact: { key: 'secret' } })).toThrow(
+      expect.not.objectContaining({ message: expect.stringContaining('secret') }),
+    );
+  });
+});
+
+describe('redaction', () => {
+  const everything: RecordOptions['fields'] = [
+    'source',
+    'destination',
+    'hardwareAddress',
+    'conntrack',
+    'summary',
+    'headers',
+  ];
+  const addresses = ['127.0.0.1', '10.0.0.1', '10.0.0.2', '10.0.0.9', '02:42:ac:11:00:02', '02:42:ac:11:00:03'];
+
+  it('shows the networks only', () => {
+    const record = one(packetOf(WHOLE), { redact: true, fields: everything });
+    const text = JSON.stringify(record);
+    for (const address of addresses) expect(text).not.toContain(address);
+    expect(record).toMatchObject({
+      source: '127.0.0.0',
+      hardwareAddress: '02:42:ac:00:00:00',
+      conntrack: { original: { source: '10.0.0.0' }, destinationNat: { address: '10.0.0.0' } },
+      headers: { destination: '127.0.0.0' },
+      summary: expect.stringContaining(
+        'MAC=02:42:ac:00:00:00:02:42:ac:00:00:00:08:00 SRC=127.0.0.0 DST=127.0.0.0 LEN=60',
+      ),
+    });
+  });
+
+  it('with a key gives each address a name, always the same, and another one with another key', () => {
+    const by = (key: string) => one(packetOf(WHOLE), { redact: { key }, fields: everything }) as Record<string, string>;
+    const record = by('0123456789abcdef');
+    const text = JSON.stringify(record);
+    for (const address of addresses) expect(text).not.toContain(address);
+    expect(record.source).toMatch(/^ip-[0-9a-f]{12}$/);
+    expect(record.source).toBe(record.destination);
+    expect(record.hardwareAddress).toMatch(/^mac-[0-9a-f]{12}$/);
+    expect(record.summary).toContain(`SRC=${record.source} `);
+    expect(by('0123456789abcdef')).toEqual(record);
+    expect(by('0123456789abcdeX').source).not.toBe(record.source);
+  });
+
+  it('of IPv6, ARP and what an ICMP error quotes', () => {
+    const v6 =
+      '60000000 0008 3a 40 fd12345678900000 0000000000000001 fd12345678900000 0000000000000002 0100 0000 00000000';
+    const header6: Raw = [C.NFULA_PACKET_HDR, '86dd 0100'];
+    const record = one(packetOf([header6, [C.NFULA_PAYLOAD, v6 + v6]], 10), {
+      redact: true,
+      fields: ['source', 'summary'],
+    });
+    expect(record!.source).toBe('fd12:3456:7890::');
+    expect(JSON.stringify(record)).not.toMatch(/0001 |0002 /);
+    expect(record!.summary).toContain('[SRC=fd12:3456:7890:0000:0000:0000:0000:0000');
+    const quoted = `4500003e000000004001000001020304 05060708 05010000 0a0b0c0d 4500001400000000401100000a0a0a0a0b0b0b0b`;
+    const error = one(packetOf(usual(0, quoted)), { redact: true, fields: ['summary'] })!.summary;
+    expect(error).toContain('GATEWAY=10.11.12.0 [SRC=10.10.10.0 DST=11.11.11.0');
+    const arp = '0001 0800 06 04 0001 020000000001 0a000001 000000000000 0a000002';
+    const asked = one(
+      packetOf(
+        [
+          [C.NFULA_PACKET_HDR, '0806 0000'],
+          [C.NFULA_PAYLOAD, arp],
+        ],
+        3,
+      ),
+      {
+        redact: { key: new Uint8Array(16) },
+        fields: ['source', 'headers', 'summary'],
+      },
+    );
+    expect(JSON.stringify(asked)).not.toMatch(/10\.0\.0|02:00/);
+    expect(asked!.summary).toMatch(/MACSRC=mac-[0-9a-f]{12} IPSRC=ip-[0-9a-f]{12} /);
+  });
+});
