@@ -59,6 +59,8 @@ export interface EncodedTransaction {
 export const FIRST_SEQUENCE = 2;
 /** A begin or end without attributes: nlmsghdr and nfgenmsg. */
 const BATCH_MARKER = 20;
+/** Where nlmsg_seq stands in a message. */
+const NLMSG_SEQ = 8;
 
 /** Messages one behind the other, and what each of them belongs to. */
 export class MessageList {
@@ -98,6 +100,19 @@ export class MessageList {
     const message: EncodedMessage = { start, end: this.writer.length, operation, name, family, translate };
     this.messages.push(message);
     return message;
+  }
+
+  /** Takes in a message that was encoded elsewhere and stands at `start` now: it gets the next sequence number. */
+  appended(
+    start: number,
+    name: MessageName,
+    family: number,
+    operation: number,
+    translate?: (path: Path) => Path,
+  ): void {
+    const { writer, messages } = this;
+    writer.view.setUint32(start + NLMSG_SEQ, this.#first + messages.length, HOST_IS_LITTLE_ENDIAN);
+    messages.push({ start, end: writer.length, operation, name, family, translate });
   }
 
   write(

@@ -26,6 +26,17 @@ export type {
 export { formatRule, formatRuleset } from './language/text.ts';
 export type { ListFilter, Ruleset, RulesetFilter, SetEntry } from './listing.ts';
 export { decodeMessage, encodeMessage, type MessageName, type NftMessage } from './message.ts';
+export { RulesetMirror } from './mirror.ts';
+export type {
+  EventKind,
+  Monitor,
+  MonitorItem,
+  MonitorOptions,
+  RulePlacement,
+  RulesetEvent,
+  StateEvent,
+  TransactionEvents,
+} from './monitor.ts';
 export type {
   ChainRename,
   CreatedObject,
@@ -39,23 +50,13 @@ export type {
   ReplacedRule,
   RuleReference,
 } from './new-objects.ts';
-export { RulesetMirror } from './mirror.ts';
-export type {
-  EventKind,
-  Monitor,
-  MonitorItem,
-  MonitorOptions,
-  RulePlacement,
-  RulesetEvent,
-  StateEvent,
-  TransactionEvents,
-} from './monitor.ts';
 export { Nftables, type NftablesOptions } from './nftables.ts';
 export type { NftObject, ObjectKey } from './object.ts';
+export { type ParameterType, type Prepared, prepare } from './prepare.ts';
 export type { Rule, RuleEntry, RuleKey } from './rule.ts';
 export type { NftSet, SetKey } from './set.ts';
 export type { DatatypeName, SetDescription, SetType } from './set-types.ts';
 export type { Table, TableKey } from './table.ts';
 export type { TraceStep } from './trace.ts';
-export { type ChainReference, type SetReference, Transaction, type TransactionOperation } from './transaction.ts';
 export type { Trace, TraceEvent, TraceOptions } from './tracing.ts';
+export { type ChainReference, type SetReference, Transaction, type TransactionOperation } from './transaction.ts';

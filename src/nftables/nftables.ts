@@ -3,7 +3,14 @@ import { StateError } from '../errors.ts';
 import { type NetNs, netnsOf } from '../netns/netns.ts';
 import { type Logger, Observer } from '../observe.ts';
 import { NETLINK_NETFILTER, NFNLGRP_NFTABLES, NFNLGRP_NFTRACE } from '../transport/constants.ts';
-import { Exchange, GroupReader, NetlinkSocket, type Operation, type Synchronous, twoForms } from '../transport/index.ts';
+import {
+  Exchange,
+  GroupReader,
+  NetlinkSocket,
+  type Operation,
+  type Synchronous,
+  twoForms,
+} from '../transport/index.ts';
 import type { Chain } from './chain.ts';
 import { type CommitOptions, type CommitResult, commit } from './commit.ts';
 import type { WireElement } from './element.ts';

@@ -3,7 +3,7 @@ import { NFNL_SUBSYS_NFTABLES, NLM_F_ACK } from '../transport/constants.ts';
 import { clearFlags, writeBatchBegin, writeBatchEnd } from '../transport/index.ts';
 import type { Chain } from './chain.ts';
 import type { ElementValue } from './element-values.ts';
-import { type EncodedTransaction, FIRST_SEQUENCE, type Hole, MessageList } from './encoded.ts';
+import { type EncodedMessage, type EncodedTransaction, FIRST_SEQUENCE, type Hole, MessageList } from './encoded.ts';
 import type { Origin } from './language/statement.ts';
 import type {
   ChainRename,
@@ -52,6 +52,11 @@ export interface SetReference {
  */
 export interface ChainReference {
   chainId: number;
+}
+
+/** Writes values into the copy of a message that begins at `at`. */
+export interface Stamping {
+  stamp(bytes: Uint8Array, at: number, values: Readonly<Record<string, unknown>>): void;
 }
 
 /** Numbers that the caller gives are small; those of this library begin here. */
@@ -186,6 +191,30 @@ export class Transaction {
     if (origin !== undefined) this.#origins[this.#operations.length] = this.#sharedOrigin(origin);
     if (verb === 'destroy') this.#destroys = true;
     this.#operations.push({ verb, kind, subject });
+    return this;
+  }
+
+  /** Adds an operation whose one message was encoded before; `stamping` writes what varies into the copy. @internal */
+  append(
+    operation: TransactionOperation,
+    message: Uint8Array,
+    { name, family, translate }: EncodedMessage,
+    stamping: Stamping,
+    values: Readonly<Record<string, unknown>>,
+  ): this {
+    if (this.#encoded !== undefined) this.#reopen();
+    const list = this.#list;
+    const { writer } = list;
+    const { length } = writer;
+    writer.raw(message);
+    try {
+      stamping.stamp(writer.bytes, length, values);
+    } catch (error) {
+      writer.length = length;
+      throw error;
+    }
+    list.appended(length, name, family, this.#operations.length, translate);
+    this.#operations.push(operation);
     return this;
   }
 
