@@ -18,7 +18,7 @@ import {
   writeHeader,
 } from '../transport/index.ts';
 import * as C from './constants.ts';
-import type { Origin } from './language/statement.ts';
+import type { Origin } from './language/compile/compile.ts';
 import { MESSAGES, type MessageName } from './message.ts';
 
 /** Where one message of a transaction stands, and which operation it belongs to. */

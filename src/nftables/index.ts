@@ -10,19 +10,17 @@ export type { ElementKey, FieldRange, FieldValue } from './field-values.ts';
 export type { Flowtable, FlowtableKey } from './flowtable.ts';
 export type { AttachedHook } from './hook.ts';
 export * from './language/builders.ts';
-export { compileRule } from './language/compile.ts';
+export {
+  type CompileContext,
+  type CompiledRule,
+  type CompiledSet,
+  compileRule,
+  type Origin,
+} from './language/compile/compile.ts';
 export { decompileRule, type UncompiledStatement } from './language/decompile.ts';
-export type { Compound, JsonExpression, PacketExpression, SetElement } from './language/json.ts';
-export type {
-  LeftSide,
-  Log,
-  Match,
-  MatchOperator,
-  Origin,
-  Redirect,
-  RightSide,
-  Statement,
-} from './language/statement.ts';
+export type * from './language/json.ts';
+export { Names, type NamesOptions, type NameTable } from './language/names.ts';
+export type { NameFile } from './language/tables/datatypes.ts';
 export { formatRule, formatRuleset } from './language/text.ts';
 export type { ListFilter, Ruleset, RulesetFilter, SetEntry } from './listing.ts';
 export { decodeMessage, encodeMessage, type MessageName, type NftMessage } from './message.ts';

@@ -14,8 +14,9 @@ import { familyNumber } from './family.ts';
 import { generationTable } from './generation.ts';
 import { hintFor } from './hints.ts';
 import { MESSAGES, type MessageName, readMessage } from './message.ts';
-import type { Fields, Found } from './operations.ts';
+import { type Fields, type Found, setKey } from './operations.ts';
 import { ChainModel } from './rule-places.ts';
+import type { NftSet } from './set.ts';
 import { shapeOf } from './set-types.ts';
 import type { Transaction, TransactionOperation } from './transaction.ts';
 
@@ -72,7 +73,12 @@ export function* completed(
     try {
       if (operation.kind === 'element') found.set(index, yield* elementsOf(exchange, object, known));
       else if (operation.kind === 'chain') found.set(index, yield* chainOf(exchange, object));
-      else found.set(index, yield* placeOf(exchange, transaction, index, object, { known, ruleIds }));
+      else {
+        const place =
+          object.index === undefined ? {} : yield* placeOf(exchange, transaction, index, object, { known, ruleIds });
+        const sets = yield* setsOf(exchange, transaction, object, known);
+        found.set(index, { ...place, sets });
+      }
     } catch (error) {
       throw asFailure(error, operation, index);
     }
@@ -103,6 +109,46 @@ function* elementsOf(exchange: Exchange, object: Fields, known: Map<string, unkn
     known.set(key, shape);
   }
   return { shape };
+}
+
+/** The sets that a rule's statements refer to, and that are not made by the transaction itself. */
+function* setsOf(
+  exchange: Exchange,
+  transaction: Transaction,
+  object: Fields,
+  known: Map<string, unknown>,
+): Operation<Map<string, NftSet>> {
+  const sets = new Map<string, NftSet>();
+  for (const name of setNamesIn(object.statements)) {
+    if (transaction.makesSet(setKey(object.family, object.table, name))) continue;
+    const family = familyNumber(object.family, ['family']);
+    const key = `whole set ${family} ${object.table} ${name}`;
+    if (!known.has(key)) {
+      const call = requestFor('getset', family, { table: object.table, name });
+      try {
+        const answer = yield* exchange.get(call, message =>
+          message.type === MESSAGES.newset.number ? readMessage(message).object : undefined,
+        );
+        known.set(key, answer);
+      } catch (error) {
+        // The rule's own error says where the name stands.
+        if (!(error instanceof NetlinkError) || error.code !== 'ENOENT') throw error;
+        known.set(key, undefined);
+      }
+    }
+    const set = known.get(key) as NftSet | undefined;
+    if (set !== undefined) sets.set(name, { ...set, family: object.family as NftSet['family'] });
+  }
+  return sets;
+}
+
+/** Words that begin with '@': names of sets. */
+function* setNamesIn(json: unknown): Generator<string> {
+  if (typeof json === 'string') {
+    if (json.startsWith('@')) yield json.slice(1);
+  } else if (typeof json === 'object' && json !== null) {
+    for (const each of Object.values(json)) yield* setNamesIn(each);
+  }
 }
 
 function* chainOf(exchange: Exchange, { family, table, name }: Fields): Operation<Found> {

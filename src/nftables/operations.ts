@@ -5,8 +5,10 @@ import type { ElementValue } from './element-values.ts';
 import { writeElements } from './element-writer.ts';
 import type { MessageList } from './encoded.ts';
 import { familyNumber } from './family.ts';
+import type { Names } from './language/names.ts';
 import type { MessageName } from './message.ts';
 import { type NewElements, type NewMap, OBJECT_KINDS } from './new-objects.ts';
+import type { NftSet } from './set.ts';
 import { type ElementShape, shapeOf } from './set-types.ts';
 import { description, wireSet } from './wire-set.ts';
 
@@ -29,6 +31,8 @@ export type Fields = Record<string, unknown>;
 /** What `commit` has found out about the namespace, for an operation that needs it. */
 export interface Found {
   shape?: ElementShape;
+  /** Sets that the rule's statements refer to, by name. */
+  sets?: ReadonlyMap<string, NftSet>;
   handle?: bigint;
   /** The rule to stand next to, when it is one of this transaction. */
   ruleId?: number;
@@ -42,6 +46,10 @@ export interface Surroundings {
   readonly operation: number;
   /** What the sets of this transaction are like, by `setKey`. */
   readonly shapes: Map<string, ElementShape>;
+  /** The sets of this transaction that have names, by `setKey`. */
+  readonly sets: Map<string, NftSet>;
+  /** Names of numbers, for rules that are written in statements: read once. */
+  readonly names: Names;
   nextId(): number;
   readonly found?: Found | undefined;
   /** The operation has written nothing: it must wait for `commit`, which asks the namespace first. */
@@ -149,6 +157,7 @@ function set(verb: Verb, object: Fields, to: Surroundings, isMap = false): void 
     const shape = shapeOf(wire as never);
     shapes.set(setKey(object.family, object.table, object.name), shape);
     shapes.set(setKey(object.family, object.table, wire.id), shape);
+    to.sets.set(setKey(object.family, object.table, object.name), { ...wire, family: object.family } as never);
     const elements = object.elements as ElementValue[] | undefined;
     if (elements === undefined) return;
     if (!Array.isArray(elements)) throw typeError(['elements'], 'an array', elements);

@@ -5,11 +5,10 @@ import { writeWireElements } from './element-writer.ts';
 import type { Expression } from './expression.ts';
 import { withCompat } from './expressions/xt-compat.ts';
 import { familyNumber } from './family.ts';
-import { compileRule } from './language/compile.ts';
-import type { Origin } from './language/statement.ts';
+import { type CompiledRule, compileRule, type Origin } from './language/compile/compile.ts';
 import { MESSAGES } from './message.ts';
 import type { RuleSet } from './new-objects.ts';
-import { type Fields, required, type Surroundings, type Verb } from './operations.ts';
+import { type Fields, required, type Surroundings, setKey, type Verb } from './operations.ts';
 
 const FAMILY: Path = ['family'];
 const FLAGS: Partial<Record<Verb, number>> = {
@@ -44,7 +43,8 @@ export function writeRule(verb: Verb, object: Fields, to: Surroundings): Origin 
   if (object.statements !== undefined) {
     if (object.expressions !== undefined)
       throw typeError(['expressions'], 'either statements or expressions', object.expressions);
-    const compiled: { expressions: Expression[]; origin: Origin; sets?: RuleSet[] } = compileRule(object as never);
+    const compiled = compiledRule(object, to);
+    if (compiled === undefined) return undefined;
     ({ origin, sets } = compiled);
     const { statements: _, ...rest } = object;
     rest.expressions = compiled.expressions;
@@ -57,6 +57,24 @@ export function writeRule(verb: Verb, object: Fields, to: Surroundings): Origin 
   TABLE.write(list.writer, withCompat(rule, family), { family });
   list.end(start, 'newrule', family, operation);
   return origin;
+}
+
+/** Undefined where it refers to a set that only the namespace knows: `commit` asks it. */
+function compiledRule(object: Fields, to: Surroundings): CompiledRule | undefined {
+  const { found, names } = to;
+  let unknown = false;
+  const sets = (name: string) => {
+    const set = found?.sets?.get(name) ?? to.sets.get(setKey(object.family, object.table, name));
+    unknown ||= set === undefined;
+    return set;
+  };
+  try {
+    return compileRule(object as never, { sets, names, table: object.table as string });
+  } catch (error) {
+    if (!unknown || found !== undefined) throw error;
+    to.needsMore = true;
+    return undefined;
+  }
 }
 
 /** The rule with what says where it goes; a handle that it was read with means nothing for a new one. */

@@ -1,19 +1,8 @@
-import {
-  attribute,
-  attributes,
-  inline,
-  list,
-  nested,
-  opt,
-  string,
-  type UnknownAttribute,
-  u32be,
-  u64be,
-} from '../codec/index.ts';
+import { attributes, inline, list, nested, opt, string, type UnknownAttribute, u32be, u64be } from '../codec/index.ts';
 import * as C from './constants.ts';
 import { EXPRESSION, type Expression } from './expression.ts';
 import type { Family } from './family.ts';
-import type { Statement } from './language/statement.ts';
+import type { Statement } from './language/json.ts';
 import { ruleUserdata } from './userdata.ts';
 
 const compatTable = attributes('NFTA_RULE_COMPAT', {

@@ -4,7 +4,8 @@ import { clearFlags, writeBatchBegin, writeBatchEnd } from '../transport/index.t
 import type { Chain } from './chain.ts';
 import type { ElementValue } from './element-values.ts';
 import { type EncodedMessage, type EncodedTransaction, FIRST_SEQUENCE, type Hole, MessageList } from './encoded.ts';
-import type { Origin } from './language/statement.ts';
+import type { Origin } from './language/compile/compile.ts';
+import { Names } from './language/names.ts';
 import type {
   ChainRename,
   CreatedObject,
@@ -88,6 +89,8 @@ export class Transaction {
       list: this.#list,
       operation: 0,
       shapes: this.#shapes,
+      sets: new Map(),
+      names: new Names(),
       nextId: () => this.#ids++,
       needsMore: false,
     };
@@ -257,6 +260,11 @@ export class Transaction {
       destroys: this.#destroys ? messages.filter(({ name }) => DESTROYS.has(name)) : [],
     };
     return this.#encoded;
+  }
+
+  /** Whether a set with this name is made here. @internal */
+  makesSet(key: string): boolean {
+    return this.#surroundings.sets.has(key);
   }
 
   /** Writes one operation, with what `commit` has found out for it. @internal */

@@ -1,4 +1,5 @@
 import { codec } from './codec.ts';
+import { compile } from './compile.ts';
 import { CORPUS, corpusExists, type Outcome } from './corpus.ts';
 import { ipvsadm } from './ipvsadm.ts';
 
@@ -6,7 +7,7 @@ import { ipvsadm } from './ipvsadm.ts';
 const WAYS: Record<string, (() => Outcome[] | Promise<Outcome[]>) | undefined> = {
   codec,
   kernel: undefined,
-  compile: undefined,
+  compile,
   decompile: undefined,
   text: undefined,
   ipvsadm,

@@ -21,6 +21,11 @@ export interface IcmpDependency {
   readonly types: readonly number[];
 }
 
+export interface Checksum {
+  readonly field: string;
+  readonly type: 'inet' | 'sctp';
+}
+
 export interface Header {
   /** nft's number of the protocol (PROTO_DESC_*), as in the user data of sets. */
   readonly number: number;
@@ -30,7 +35,9 @@ export interface Header {
   readonly next?: string;
   /** What follows, by the number in that field, or in the packet's meta data. */
   readonly upper?: Readonly<Record<number, string>>;
-  readonly checksum?: { readonly field: string; readonly type: 'inet' | 'sctp' };
+  readonly checksum?: Checksum;
+  /** That nft 1.0.6 corrects. */
+  readonly oldChecksum?: Checksum;
   /** Fields that the checksum of the transport covers too. */
   readonly pseudoHeader?: readonly string[];
   /** Bits of a header that others of the same base follow: ether and vlan. */
@@ -202,6 +209,7 @@ export const PROTOCOLS = {
   udp: {
     number: 6,
     base: 'transport',
+    oldChecksum: { field: 'checksum', type: 'inet' },
     fields: {
       sport: [0, 16, 'inet_service'],
       dport: [16, 16, 'inet_service'],
@@ -212,6 +220,7 @@ export const PROTOCOLS = {
   udplite: {
     number: 7,
     base: 'transport',
+    oldChecksum: { field: 'checksum', type: 'inet' },
     fields: {
       sport: [0, 16, 'inet_service'],
       dport: [16, 16, 'inet_service'],

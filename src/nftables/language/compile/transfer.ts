@@ -1,0 +1,115 @@
+import type { Evaluator } from './evaluate.ts';
+import type { Relation } from './match.ts';
+import { lowestBit } from './number.ts';
+import {
+  type Binary,
+  binary,
+  bitmask,
+  isConstant,
+  type MapTerm,
+  type Range,
+  refuse,
+  type Term,
+  type Value,
+} from './term.ts';
+
+/** A time of the day from before midnight to after it is all that is not between the other two. */
+export function swapAcrossMidnight(e: Evaluator, relation: Relation): void {
+  const range = relation.right as Range;
+  e.evaluateEnds(range);
+  if ((range.left as Value).value <= (range.right as Value).value) return;
+  if (relation.op !== '==' && relation.op !== 'in' && relation.op !== '!=') return;
+  [range.left, range.right] = [range.right, range.left];
+  relation.op = relation.op === '!=' ? '==' : '!=';
+}
+
+/*
+ * What can be undone is done to the constant instead: instead of shifting what was loaded, what it is compared with is shifted the other way.
+ */
+
+/** Of a match, or of a map whose key is calculated. */
+export function transfer(e: Evaluator, relation: Relation): void {
+  const { left } = relation;
+  if (left.kind !== 'binary') return;
+  const right = transferTo(e, left, relation.right);
+  if (right === undefined) return;
+  relation.right = right;
+  relation.left = withoutLast(left);
+}
+
+export function transferKey(e: Evaluator, map: MapTerm): void {
+  if (map.key.kind !== 'binary' || map.mappings.kind !== 'set-reference') return;
+  const right = transferTo(e, map.key, map.mappings);
+  if (right === undefined) return;
+  map.key = withoutLast(map.key);
+}
+
+function transferTo(e: Evaluator, left: Binary, right: Term): Term | undefined {
+  switch (right.kind) {
+    case 'value':
+    case 'range':
+      return mayTransfer(e, left, right) ? applied(e, left, right) : undefined;
+    case 'set-reference': {
+      const { set } = right;
+      if (!set.anonymous) return undefined;
+      if (!set.members.every(member => mayTransfer(e, left, member.kind === 'mapping' ? member.left.key : member.key)))
+        return undefined;
+      for (const member of set.members) {
+        const element = member.kind === 'mapping' ? member.left : member;
+        element.key = applied(e, left, element.key);
+      }
+      return right;
+    }
+    default:
+      return undefined;
+  }
+}
+
+function mayTransfer(e: Evaluator, left: Binary, right: Term): boolean {
+  if (right.kind === 'range') return mayTransfer(e, left, right.left) && mayTransfer(e, left, right.right);
+  if (right.kind !== 'value') return false;
+  switch (left.op) {
+    case '<<': {
+      const shift = Number((left.right as Value).value);
+      const lowest = lowestBit(right.value);
+      if (lowest >= 0 && lowest < shift)
+        throw refuse(right.place, `a number whose last ${shift} bits are 0`, right.value);
+      return true;
+    }
+    case '>>': {
+      const shift = Number((left.right as Value).value);
+      if (e.bits < right.bits + shift) e.bits += shift;
+      return true;
+    }
+    case '^':
+      return isConstant(left.right);
+    default:
+      return false;
+  }
+}
+
+const REVERSE = { '<<': '>>', '>>': '<<', '^': '^' } as const;
+
+function applied(e: Evaluator, left: Binary, right: Term): Term {
+  if (right.kind === 'range') {
+    right.left = applied(e, left, right.left);
+    right.right = applied(e, left, right.right);
+    return right;
+  }
+  if (right.kind !== 'value') return right;
+  const op = REVERSE[left.op as keyof typeof REVERSE];
+  // The shift is evaluated again each time: the constant keeps its own copy.
+  return e.evaluate(binary(right.place, op, right, { ...(left.right as Value) }));
+}
+
+function withoutLast(left: Binary): Term {
+  if (left.op !== '>>') {
+    left.left.type = left.type;
+    return left.left;
+  }
+  // The bits that the shift would have dropped are masked out.
+  const shift = BigInt((left.right as Value).value);
+  left.op = '&';
+  (left.right as Value).value = bitmask(left.left.bits) << shift;
+  return left;
+}
