@@ -1,8 +1,19 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { closeSync, existsSync, openSync, readdirSync, readFileSync, readSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  createWriteStream,
+  existsSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type NetNs, Nflog } from 'netsteer';
+import { pino } from 'pino';
 import { STAMP } from '../test/support/flood.ts';
 import { compiled, missing, scratch, versionOf } from './programs.ts';
 
@@ -45,19 +56,22 @@ const QUIET_MILLISECONDS = 150;
 const KERNEL_TIMEOUT_MILLISECONDS = 1100;
 const PATIENCE_MILLISECONDS = 20_000;
 
-/** Consumes what a log brings, and says how much. */
-type Consumer = (log: Nflog, count: (packets: number) => void) => () => Promise<void>;
+/** Consumes what a log brings, to a file or not. */
+interface Consumer {
+  /** Stops when all that was read has been dealt with, and the file is closed. */
+  end(): Promise<unknown>;
+  /** How many packets there were, by what it has made of them. */
+  count(): number;
+}
 
 /** This library in this process; the time of all its threads is counted. */
-function own(name: string, consume: Consumer): Reader {
+function own(name: string, consume: (log: Nflog, file: string) => Consumer): Reader {
   return {
     name,
     async start({ netns, group, latencies }) {
       const log = Nflog.open({ netns, groups: [group], queue: BATCH, receiveBufferBytes: RECEIVE_BUFFER });
-      let received = 0;
-      const end = consume(log, packets => {
-        received += packets;
-      });
+      const file = outputFile();
+      const consumer = consume(log, file);
       const times: number[] = [];
       if (latencies) {
         log.onBatch(packets => {
@@ -72,11 +86,13 @@ function own(name: string, consume: Consumer): Reader {
         },
         finish: async sent => {
           await settled(() => log.stats.received + log.stats.lostPackets, sent);
-          await end();
+          await consumer.end();
           const { user, system } = process.cpuUsage(cpu);
-          const { received: read } = log.stats;
+          const { received } = log.stats;
           await log[Symbol.asyncDispose]();
-          if (received !== read) throw new Error(`${read} packets were read, and ${received} handed over`);
+          const count = consumer.count();
+          rmSync(file, { force: true });
+          if (count !== received) throw new Error(`${received} packets were read, and ${count} dealt with`);
           return { received, cpuMicroseconds: user + system, ...(latencies && { latencies: times }) };
         },
       };
@@ -94,9 +110,33 @@ async function settled(count: () => number, wanted: number): Promise<void> {
   while (count() < wanted && performance.now() < end) await delay(5);
 }
 
-export const counted = own('netsteer', (log, count) => {
-  const stop = log.onBatch(packets => count(packets.length));
-  return async () => stop();
+export const counted = own('netsteer', log => {
+  let count = 0;
+  const stop = log.onBatch(packets => {
+    count += packets.length;
+  });
+  return { end: async () => stop(), count: () => count };
+});
+
+export const toPcap = own('netsteer, pcap', (log, file) => {
+  const capture = log.toPcap(createWriteStream(file));
+  return { end: () => capture.end(), count: () => countPcap(file).received };
+});
+
+export const toPcapng = own('netsteer, pcapng', (log, file) => {
+  const capture = log.toPcapng(createWriteStream(file));
+  return { end: () => capture.end(), count: () => capture.packets };
+});
+
+export const toJson = own('netsteer, pino', (log, file) => {
+  const destination = pino.destination({ dest: file, minLength: 65536 });
+  const sink = log.to(pino(destination));
+  const end = async () => {
+    await sink.end();
+    destination.flushSync();
+    destination.end();
+  };
+  return { end, count: () => countLines(file) };
 });
 
 /** A C loop that makes nothing of the packets. */

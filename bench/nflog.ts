@@ -3,7 +3,17 @@ import { Links, NetNs } from 'netsteer';
 import { log, Nftables, Transaction } from 'netsteer/nftables';
 import { type Flood, flood } from '../test/support/flood.ts';
 import { compare, type Program, type Result, resultOf, type Sample } from './harness.ts';
-import { counted, floor, type Reader, tcpdump, ulogdJson, ulogdPcap } from './nflog-readers.ts';
+import {
+  counted,
+  floor,
+  type Reader,
+  tcpdump,
+  toJson,
+  toPcap,
+  toPcapng,
+  ulogdJson,
+  ulogdPcap,
+} from './nflog-readers.ts';
 import { compiled } from './programs.ts';
 
 const GROUP = 5;
@@ -32,7 +42,7 @@ export async function nflog(quick: boolean): Promise<{ results: Result[]; versio
   const [dump, daemon, json, bottom] = [tcpdump(), ulogdPcap(), ulogdJson(), floor()];
   const peers = [dump?.reader, daemon?.reader, bottom].filter(each => each !== undefined);
   const counting = [counted, ...peers];
-  const jsonWriters = [json].filter(each => each !== undefined);
+  const jsonWriters = [toJson, json].filter(each => each !== undefined);
   const versions: Record<string, string> = {};
   if (dump) versions.tcpdump = dump.version;
   if (daemon) versions.ulogd2 = daemon.version;
@@ -48,14 +58,12 @@ export async function nflog(quick: boolean): Promise<{ results: Result[]; versio
   const sizes = quick ? [64] : SIZES;
   for (const size of sizes) {
     const count = quick ? 100_000 : 300_000;
-    await measure(counting, { name: `batched/${size}`, unbatched: false, size, count });
+    await measure([counted, toPcap, toPcapng, ...peers], { name: `batched/${size}`, unbatched: false, size, count });
     const rate = UNBATCHED_RATE;
     await measure(counting, { name: `unbatched/${size}`, unbatched: true, size, rate, count: quick ? rate / 2 : rate });
   }
-  if (jsonWriters.length > 0) {
-    const count = quick ? JSON_RATE / 2 : JSON_RATE;
-    await measure(jsonWriters, { name: 'json/128', unbatched: false, size: 128, rate: JSON_RATE, count });
-  }
+  const jsonCount = quick ? JSON_RATE / 2 : JSON_RATE;
+  await measure(jsonWriters, { name: 'json/128', unbatched: false, size: 128, rate: JSON_RATE, count: jsonCount });
   for (const unbatched of [false, true]) {
     const name = `latency/${unbatched ? 'unbatched' : 'batched'}`;
     const count = quick ? LATENCY_RATE / 4 : LATENCY_RATE;

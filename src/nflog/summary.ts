@@ -38,11 +38,12 @@ export function summarize(packet: Summarized, show: Redactor = PLAIN): string {
   if (physInDevice !== undefined && physInDevice !== inDevice) line.add(`PHYSIN=${printable(physInDevice)} `);
   if (physOutDevice !== undefined && physOutDevice !== outDevice) line.add(`PHYSOUT=${printable(physOutDevice)} `);
   const protocol = networkProtocol(packet.family, packet.etherType);
-  if (inDevice !== undefined && protocol !== C.ETH_P_ARP) line.add(`MAC=${linkHeader ? macOf(linkHeader, show) : ''} `);
+  const isArp = protocol === C.ETH_P_ARP || protocol === C.ETH_P_RARP;
+  if (inDevice !== undefined && !isArp) line.add(`MAC=${linkHeader ? macOf(linkHeader, show) : ''} `);
   if (line.bytes.length > 0) {
     if (protocol === C.ETH_P_IP) ipv4(line, 0, true);
     else if (protocol === C.ETH_P_IPV6) ipv6(line, 0, true);
-    else if (protocol === C.ETH_P_ARP || protocol === C.ETH_P_RARP) arp(line);
+    else if (isArp) arp(line);
   }
   return line.text.trimEnd();
 }
@@ -170,6 +171,7 @@ function transport(line: Line, protocol: number, at: number, fragment: boolean):
       return true;
     case C.IPPROTO_AH:
     case C.IPPROTO_ESP: {
+      if (fragment && protocol === C.IPPROTO_AH) return true;
       line.add(protocol === C.IPPROTO_AH ? 'PROTO=AH ' : 'PROTO=ESP ');
       const index = protocol === C.IPPROTO_AH ? 4 : 0;
       if (!fragment && line.complete(at, index + 8)) line.add(`SPI=0x${line.u32(at + index).toString(16)} `);
@@ -198,7 +200,24 @@ const ICMP_REDIRECT = 5;
 const ICMP_ECHO = 8;
 const ICMP_TIME_EXCEEDED = 11;
 const ICMP_PARAMETERPROB = 12;
+const ICMP_TIMESTAMP = 13;
+const ICMP_TIMESTAMPREPLY = 14;
+const ICMP_ADDRESS = 17;
+const ICMP_ADDRESSREPLY = 18;
 const ICMP_FRAG_NEEDED = 4;
+
+/** Bytes that these have at least, beyond the eight that all have. */
+const ICMP_LENGTHS: Readonly<Record<number, number>> = {
+  [ICMP_DEST_UNREACH]: 28,
+  [ICMP_SOURCE_QUENCH]: 28,
+  [ICMP_REDIRECT]: 28,
+  [ICMP_TIME_EXCEEDED]: 28,
+  [ICMP_PARAMETERPROB]: 28,
+  [ICMP_TIMESTAMP]: 20,
+  [ICMP_TIMESTAMPREPLY]: 20,
+  [ICMP_ADDRESS]: 12,
+  [ICMP_ADDRESSREPLY]: 12,
+};
 
 function icmp(line: Line, at: number, fragment: boolean, outer: boolean): void {
   line.add('PROTO=ICMP ');
@@ -206,6 +225,7 @@ function icmp(line: Line, at: number, fragment: boolean, outer: boolean): void {
   const type = line.u8(at);
   const code = line.u8(at + 1);
   line.add(`TYPE=${type} CODE=${code} `);
+  if (!line.complete(at, ICMP_LENGTHS[type] ?? 0)) return;
   switch (type) {
     case ICMP_ECHOREPLY:
     case ICMP_ECHO:
@@ -257,7 +277,8 @@ function extensions(line: Line, start: number, firstProtocol: number) {
     line.add(`FRAG:${bits & 0xfff8} ${(bits & 1) !== 0 ? 'INCOMPLETE ' : ''}ID:${hex(id, 8)} `);
     if ((bits & 0xfff8) !== 0) fragment = true;
   });
-  if (found === 'truncated') line.add(protocol === C.IPPROTO_FRAGMENT ? 'FRAG:TRUNCATED ' : 'TRUNCATED');
+  const begun = protocol === C.IPPROTO_FRAGMENT && line.has(at, 2);
+  if (found === 'truncated') line.add(begun ? 'FRAG:TRUNCATED ' : 'TRUNCATED');
   return found === 'transport' ? { protocol, next: at, fragment } : undefined;
 }
 

@@ -67,6 +67,13 @@ describe('summary', () => {
     expect(line('4500001c0000000040010000 01020304 05060708 0800000012340001')).toMatch(/TYPE=8 CODE=0 ID=4660 SEQ=1$/);
   });
 
+  it('wants of ICMP what the kernel wants of each type', () => {
+    const message = (rest: string) => line(`45000020000000004001000001020304 05060708 ${rest}`);
+    expect(message('0303000000000000 4500')).toMatch(/TYPE=3 CODE=3 INCOMPLETE \[10 bytes\]$/);
+    expect(message('0d00000000070001')).toMatch(/TYPE=13 CODE=0 INCOMPLETE \[8 bytes\]$/);
+    expect(message('1100000000070001 ffffff00')).toMatch(/TYPE=17 CODE=0$/);
+  });
+
   it('prints fragments without a transport header', () => {
     const fragment = '4500001c000120b940110000 01020304 05060708 0000000000000000';
     expect(line(fragment)).toMatch(/ID=1 MF FRAG:185 PROTO=UDP$/);
@@ -95,6 +102,8 @@ describe('summary', () => {
     );
     expect(line(`${head('3a')} 8000000000070001`, { family: 'ip6' })).toMatch(/TYPE=128 CODE=0 ID=7 SEQ=1$/);
     expect(line(head('3b'), { family: 'ip6' })).toMatch(/PROTO=59$/);
+    expect(line(`${head('2c')} 11`, { family: 'ip6' })).toMatch(/FLOWLBL=74565 TRUNCATED$/);
+    expect(line(`${head('2c')} 1100`, { family: 'ip6' })).toMatch(/FLOWLBL=74565 FRAG:TRUNCATED$/);
   });
 
   it('prints other protocols', () => {
@@ -103,6 +112,7 @@ describe('summary', () => {
     expect(line(`${ip('2f')} 00000000`)).toMatch(/PROTO=47$/);
     expect(line(`${ip('32')} 0000001f 00000001`)).toMatch(/PROTO=ESP SPI=0x1f$/);
     expect(line(`${ip('33')} 06040000 0000002f 00000001`)).toMatch(/PROTO=AH SPI=0x2f$/);
+    expect(line(`${ip('33').replace('00000000', '000000b9')} 06040000 0000002f 00000001`)).toMatch(/FRAG:\d+$/);
   });
 
   it('prints ARP, and what bridge and netdev rules see', () => {
