@@ -225,6 +225,7 @@ export type StateCode =
   | 'ERR_DUMP_INTERRUPTED'
   | 'ERR_TRANSACTION_TOO_LARGE'
   | 'ERR_FOREIGN_TABLE'
+  | 'ERR_RUNTIME'
   | 'ERR_FFI';
 
 /** A handle or socket that is not in a state to do what was asked. */

@@ -3,6 +3,7 @@ import { typeError } from '../errors.ts';
 import type { Logger } from '../observe.ts';
 import { Container } from './container.ts';
 import { FleetSockets, type Seat } from './fleet-sockets.ts';
+import { FleetWatch, type FleetWatchOptions, type WatchedState } from './fleet-watch.ts';
 import { Pace } from './pace.ts';
 import { type ContainerState, type Drift, driftOf, PreparedState, program, unprogram } from './state.ts';
 
@@ -122,6 +123,19 @@ export class Fleet {
     // In the order of the containers, not in that of their answers.
     const drift = new Map(programmed.flatMap(each => (found.has(each) ? [[each, found.get(each)!] as const] : [])));
     return { ...rest, drift, verified: programmed };
+  }
+
+  /**
+   * Programs containers when their namespaces appear, those that are there already first: names in directories (/run/netns, /run/docker/netns),
+   * and containers that docker or podman start. Close it to end it; the process may end while it goes on.
+   */
+  watch(desired: WatchedState, options: FleetWatchOptions = {}): FleetWatch {
+    if (typeof desired !== 'function') new PreparedState(desired);
+    const program = async (container: Container, state: ContainerState) => {
+      const { failed, gone } = await this.apply([container], state);
+      return gone.length > 0 ? 'gone' : failed.get(container);
+    };
+    return new FleetWatch(program, desired, options);
   }
 
   async #each(

@@ -8,6 +8,7 @@ export {
   type FleetResult,
   type FleetVerification,
 } from './fleet.ts';
+export type { FleetEvent, FleetSource, FleetWatch, FleetWatchOptions, WatchedState } from './fleet-watch.ts';
 export { type LogDrift, Logging, type LogRule } from './logging.ts';
 export type { Ability, AbilityName, Preflight } from './preflight.ts';
 export type { Redirect, RedirectDrift, RedirectKey } from './redirect-set.ts';
