@@ -75,8 +75,8 @@ export interface NflogOptions<R = unknown> {
   /** What the container is called, in records and files. */
   name?: string;
   /**
-   * Which rule logs with this prefix to this group: `packet.rule`. Called when that is asked for, once for each prefix. Whoever can write rules in
-   * the namespace can give one the same prefix.
+   * Which rule logs with this prefix to this group: `packet.rule`. Called when that is asked for, at most once a second for each
+   * prefix. Whoever can write rules in the namespace can give one the same prefix.
    */
   rules?: RuleResolver<R>;
   logger?: Logger;
@@ -445,16 +445,20 @@ export class Nflog<R = unknown> extends twoForms(NflogOperations) implements Asy
 
 /** A container can write any prefix: so many are remembered at a time. */
 const MAX_PREFIXES = 4096;
+/** Rules come and go: what is older than this is asked again. */
+const TRUSTED_MILLISECONDS = 1000;
 
-/** Asks once for each prefix and group. */
+/** Asks once a second for each prefix and group. */
 function remember(rules: RuleResolver): RuleResolver {
-  const known = new Map<string, unknown>();
+  const known = new Map<string, { rule: unknown; asOf: number }>();
   return (prefix, group) => {
     const key = `${group} ${prefix}`;
-    if (known.has(key)) return known.get(key);
+    const now = performance.now();
+    const found = known.get(key);
+    if (found !== undefined && now - found.asOf < TRUSTED_MILLISECONDS) return found.rule;
     if (known.size >= MAX_PREFIXES) known.clear();
     const rule = rules(prefix, group);
-    known.set(key, rule);
+    known.set(key, { rule, asOf: now });
     return rule;
   };
 }

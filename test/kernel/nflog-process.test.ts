@@ -43,6 +43,7 @@ kernelSuite('nflog: a process', () => {
     const file = path.join(directory, 'main.mjs');
     const prelude = `
         import { execFileSync } from 'node:child_process';
+        import fs from 'node:fs';
         import { Nflog, NetNs } from './entry.mjs';
         const ns = NetNs.create();
         ns.run(() => {
@@ -56,7 +57,7 @@ kernelSuite('nflog: a process', () => {
       `;
     fs.writeFileSync(file, prelude + body);
     const env = { ...process.env, NODE_PATH: `${root}node_modules` };
-    return execFileSync(process.execPath, [file], { env, timeout: 10_000, encoding: 'utf8' }).trim();
+    return execFileSync(process.execPath, [file], { env, cwd: directory, timeout: 10_000, encoding: 'utf8' }).trim();
   };
 
   it('learns which right it lacks', () => {
@@ -66,6 +67,26 @@ kernelSuite('nflog: a process', () => {
         process.seteuid(0);
       });`);
     expect(output).toMatch(/^EPERM NFLOG needs CAP_NET_ADMIN /);
+  });
+
+  it('writes its records with pino where it is given no logger, and ends when its log is closed', () => {
+    const output = run(`
+      const records = log.to(undefined, { fields: ['container', 'group', 'prefix', 'destinationPort'] });
+      send();
+      send();
+      const waiting = setInterval(() => {
+        if (records.packets < 2) return;
+        clearInterval(waiting);
+        log.close();
+        records.finished.then(() => console.log('end'));
+      }, 10);`);
+    const lines = output.split('\n');
+    expect(lines.pop()).toBe('end');
+    const record = { level: 30, group: 5, prefix: 'web1 ', destinationPort: 9999, msg: 'packet' };
+    expect(lines.map(line => JSON.parse(line))).toEqual([
+      expect.objectContaining({ ...record, pid: expect.any(Number) }),
+      expect.objectContaining(record),
+    ]);
   });
 
   it.each([
@@ -79,6 +100,25 @@ kernelSuite('nflog: a process', () => {
     ],
     ['its log is unreferenced', "log.unref(); log.onBatch(() => {}); console.log('end');", 'end'],
     ['it exits while it receives', 'log.onBatch(() => process.exit(0)); send();', ''],
+    [
+      'it exits while it writes a file',
+      "log.toPcapng(fs.createWriteStream('/dev/null')); log.onBatch(() => process.exit(0)); send();",
+      '',
+    ],
+    [
+      'its log is closed while a file is written, which is whole then',
+      `const capture = log.toPcap(fs.createWriteStream('whole.pcap'));
+       log.onBatch(() => log.close());
+       send();
+       await capture.finished;
+       console.log(fs.statSync('whole.pcap').size === capture.bytes, capture.packets);`,
+      'true 1',
+    ],
+    [
+      'a file cannot be written and nobody looks',
+      "process.on('uncaughtException', error => { console.log(error.code); log.close(); }); log.toPcap(fs.createWriteStream('/dev/full')); send();",
+      'ENOSPC',
+    ],
     [
       'a handler throws',
       "process.on('uncaughtException', error => { console.log(error.message); log.close(); }); log.onBatch(() => { throw new Error('mine'); }); send();",

@@ -29,9 +29,9 @@ export function ip(ns: NetNs, ...commands: string[]): void {
   ns.run(() => execFileSync('ip', ['-batch', '-'], { input: `${commands.join('\n')}\n` }));
 }
 
-/** Loads rules; nft 1.0.6 wants each block on lines of its own. */
+/** Loads rules; nft 1.0.6 wants the ends of blocks on lines of their own. */
 export function nft(ns: NetNs, rules: string): void {
-  const input = `${rules.replace(/([{};])\s*/g, '$1\n').replace(/\s*}/g, '\n}')}\n`;
+  const input = `${rules.replace(/;\s*}/g, ';\n}\n')}\n`;
   ns.run(() => execFileSync('nft', ['-f', '-'], { input }));
 }
 

@@ -19,7 +19,10 @@ function setUp(options: RecordOptions = {}, logger?: RecordLogger, name: string 
       return () => void deaf.splice(deaf.indexOf(handler), 1);
     },
   });
-  return { lines, delivery, sink, lose: (loss: Loss) => deaf.forEach(handler => handler(loss)), deaf };
+  const lose = (loss: Loss) => {
+    for (const handler of deaf) handler(loss);
+  };
+  return { lines, delivery, sink, lose, deaf };
 }
 
 const one = (packet: Packet, options: RecordOptions = {}) => {
