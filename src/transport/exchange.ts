@@ -186,7 +186,7 @@ export class Exchange {
         if (!(error instanceof StateError)) throw error;
         result.unknownFrom = first;
         // What was queued before is true all the same, and takes the room that the next answers need.
-        this.#readAll(message => {
+        yield* this.#readAll(message => {
           const index = (message.sequence - firstSequence) >>> 0;
           if (message.type === NLMSG_ERROR && index < next - first) {
             const verdict = verdictOf(message);
