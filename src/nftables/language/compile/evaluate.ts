@@ -1,7 +1,9 @@
 import { fromHex } from '../../../codec/index.ts';
 import { typeError } from '../../../errors.ts';
 import type { Family } from '../../family.ts';
+import { Names } from '../names.ts';
 import { type ByteOrder, concatenationOf, type Datatype, TYPES } from '../tables/datatypes.ts';
+import type { CompileContext } from './context.ts';
 import { evaluateExthdr, evaluatePayload } from './header.ts';
 import type { Linearizer } from './linearize.ts';
 import type { Relation } from './match.ts';
@@ -35,6 +37,7 @@ import {
   type Value,
   value,
 } from './term.ts';
+import { setInfo } from './wire-set.ts';
 import { readWord, type WordContext } from './word.ts';
 
 /** What a rule is made of once it is evaluated: in this order the kernel runs it. */
@@ -56,16 +59,19 @@ export interface Expectation {
   key: Term | undefined;
 }
 
+/** Always the index of `lo`. */
+const LOOPBACK = 1;
 const MAXIMUM_KEY_BITS = 64 * 8;
 
 /** nft's evaluation: types, lengths and byte orders of all terms, and the matches that a term depends on. */
-export class Evaluator {
-  readonly words: WordContext;
+export class Evaluator implements WordContext {
   readonly old: boolean;
-  readonly findSet: (name: string) => SetInfo | undefined;
   /** Sets made for this rule. */
   readonly sets: SetInfo[] = [];
   nextSetId: number;
+  readonly #context: CompileContext;
+  #names: Names | undefined;
+  #found: Map<string, SetInfo> | undefined;
 
   steps: Step[] = [];
   /** The statement that is worked on. */
@@ -90,19 +96,44 @@ export class Evaluator {
   readonly #outer: Scope;
   #inner: Scope | undefined;
 
-  constructor(
-    family: Family,
-    options: {
-      words: WordContext;
-      findSet: (name: string) => SetInfo | undefined;
-      firstSetId: number;
-    },
-  ) {
-    this.words = options.words;
-    this.old = options.words.old;
-    this.findSet = options.findSet;
-    this.nextSetId = options.firstSetId;
+  constructor(family: Family, context: CompileContext) {
+    this.#context = context;
+    this.#names = context.names;
+    this.old = context.version === '1.0.6';
+    this.nextSetId = context.firstSetId ?? 1;
     this.#outer = new Scope(family);
+  }
+
+  names(): Names {
+    this.#names ??= new Names();
+    return this.#names;
+  }
+
+  interfaceIndex(name: string): number | undefined {
+    const { interfaces } = this.#context;
+    return interfaces !== undefined ? interfaces(name) : name === 'lo' ? LOOPBACK : undefined;
+  }
+
+  findSet(name: string): SetInfo | undefined {
+    const { sets } = this.#context;
+    if (sets === undefined) return undefined;
+    let info = this.#found?.get(name);
+    if (info === undefined) {
+      const set = typeof sets === 'function' ? sets(name) : sets.find(each => each.name === name);
+      if (set === undefined) return undefined;
+      info = setInfo(set);
+      this.#found ??= new Map();
+      this.#found.set(name, info);
+    }
+    return info;
+  }
+
+  /** Goes on with another statement. */
+  begin(statement: number): void {
+    this.statement = statement;
+    this.statementBits = 0;
+    this.tunnel = undefined;
+    this.expectNothing();
   }
 
   get scope(): Scope {
@@ -142,7 +173,7 @@ export class Evaluator {
       case 'word':
         if (this.type === undefined || this.type.kind === 'invalid')
           throw refuse(term.place, 'something whose type is known', term.word);
-        return this.evaluate(readWord(term.word, this.type, term.place, this.words));
+        return this.evaluate(readWord(term.word, this.type, term.place, this));
       case 'value':
         return this.#value(term);
       case 'payload':

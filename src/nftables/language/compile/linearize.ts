@@ -1,3 +1,4 @@
+import type { Path } from '../../../errors.ts';
 import type { Expression } from '../../expression.ts';
 import { CT, type KeyRow, META } from '../tables/keys.ts';
 import { type Header, PROTOCOLS } from '../tables/protocols.ts';
@@ -48,13 +49,21 @@ export function registerNumber(unit: number): number {
   return unit % WHOLE_UNITS === 0 ? 1 + unit / WHOLE_UNITS : 8 + unit;
 }
 
+const places: Path[] = [];
+
+/** The path of the statement at an index: the same array each time, for each expression of each rule refers to one. */
+function placeOf(index: number): Path {
+  places[index] ??= ['statements', index];
+  return places[index];
+}
+
 /** Writes evaluated terms as the kernel's instructions, and gives out its registers. */
 export class Linearizer {
   readonly expressions: Expression[] = [];
-  /** For each expression, the number of the statement it came from. */
-  readonly statements: number[] = [];
+  /** For each expression, the path of the statement it came from. */
+  readonly origin: Path[] = [];
   readonly old: boolean;
-  #statement = 0;
+  #place: Path = [];
   #free = 0;
 
   constructor(old: boolean) {
@@ -63,14 +72,14 @@ export class Linearizer {
 
   run(steps: readonly Step[]): void {
     for (const step of steps) {
-      this.#statement = step.statement;
+      this.#place = placeOf(step.statement);
       step.emit(this);
     }
   }
 
   push(expression: Expression): void {
     this.expressions.push(expression);
-    this.statements.push(this.#statement);
+    this.origin.push(this.#place);
   }
 
   /** A register for a term, in units of four bytes. */

@@ -218,23 +218,24 @@ function linearize(linearizer: Linearizer, { name, family, address, port, flags,
     }
   }
   for (; taken > 0; taken--) linearizer.release();
-  const number = (unit: number | undefined) => (unit === undefined ? undefined : registerNumber(unit));
-  const ports = {
-    ...(registers.port !== undefined && { portRegister: number(registers.port)! }),
-    ...(registers.lastPort !== undefined && { lastPortRegister: number(registers.lastPort)! }),
-    ...(flags.length > 0 && { flags }),
-  };
-  if (name === 'masquerade') linearizer.push({ masq: ports });
-  else if (name === 'redirect') linearizer.push({ redir: ports });
-  else {
-    linearizer.push({
-      nat: {
-        type: name as 'snat',
-        family,
-        ...(registers.address !== undefined && { addressRegister: number(registers.address)! }),
-        ...(registers.lastAddress !== undefined && { lastAddressRegister: number(registers.lastAddress)! }),
-        ...ports,
-      },
-    });
+  const written: Record<string, unknown> = {};
+  if (name === 'snat' || name === 'dnat') {
+    written.type = name;
+    written.family = family;
+    if (registers.address !== undefined) written.addressRegister = registerNumber(registers.address);
+    if (registers.lastAddress !== undefined) written.lastAddressRegister = registerNumber(registers.lastAddress);
   }
+  if (registers.port !== undefined) written.portRegister = registerNumber(registers.port);
+  if (registers.lastPort !== undefined) written.lastPortRegister = registerNumber(registers.lastPort);
+  if (flags.length > 0) written.flags = flags;
+  const expression: Record<string, unknown> = {};
+  expression[EXPRESSION_NAMES[name]!] = written;
+  linearizer.push(expression as Expression);
 }
+
+const EXPRESSION_NAMES: Readonly<Record<string, string>> = {
+  snat: 'nat',
+  dnat: 'nat',
+  masquerade: 'masq',
+  redirect: 'redir',
+};

@@ -3,10 +3,29 @@ import type { ByteOrder } from '../tables/datatypes.ts';
 
 /** The bytes of a number in a register, as hex. What has no byte order is written as the network has it. */
 export function toBytes(number: bigint, order: ByteOrder, bytes: number): string {
+  if (bytes <= 4 && number <= 0xffffffffn)
+    return smallBytes(Number(number), order === 'host' && HOST_IS_LITTLE_ENDIAN, bytes);
   let hex = number.toString(16);
   if (hex.length > bytes * 2) hex = hex.slice(hex.length - bytes * 2);
   else if (hex.length < bytes * 2) hex = hex.padStart(bytes * 2, '0');
   return order === 'host' && HOST_IS_LITTLE_ENDIAN ? reverse(hex) : hex;
+}
+
+/** By value. */
+const BYTES: readonly string[] = /* @__PURE__ */ Array.from({ length: 256 }, (_, byte) =>
+  byte.toString(16).padStart(2, '0'),
+);
+
+/** Nearly all that is compared has at most four bytes: no big integers for these. */
+function smallBytes(number: number, little: boolean, bytes: number): string {
+  if (bytes === 1) return BYTES[number & 0xff]!;
+  const low = BYTES[number & 0xff]!;
+  const second = BYTES[(number >>> 8) & 0xff]!;
+  if (bytes === 2) return little ? low + second : second + low;
+  const third = BYTES[(number >>> 16) & 0xff]!;
+  if (bytes === 3) return little ? low + second + third : third + second + low;
+  const high = BYTES[number >>> 24]!;
+  return little ? low + second + third + high : high + third + second + low;
 }
 
 export function fromBytes(hex: string, order: ByteOrder): bigint {

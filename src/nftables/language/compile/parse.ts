@@ -394,7 +394,7 @@ function parsePayload(json: unknown, place: Place): Term {
 }
 
 /** nft's numbers of fields: their places, from 1 on, unless the table has another. */
-function numberOfField(fields: Readonly<Record<string, FieldRow>>, name: string, first: number): number {
+export function numberOfField(fields: Readonly<Record<string, FieldRow>>, name: string, first: number): number {
   let number = first;
   for (const each in fields) {
     if (each === name) return fields[each]![3] ?? number;
@@ -419,7 +419,6 @@ export function headerField(
     protocol,
     field: row,
     fieldName: name,
-    fieldNumber: numberOfField(header.fields, name, 1),
     icmp: header.icmp?.[name],
     base: BASES[header.base],
     offset: row[0],
@@ -440,7 +439,6 @@ export function rawPayload(base: number, offset: number, bits: number, place: Pl
     protocol: undefined,
     field: undefined,
     fieldName: undefined,
-    fieldNumber: 0,
     icmp: undefined,
     base,
     offset,

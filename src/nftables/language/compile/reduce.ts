@@ -4,7 +4,7 @@ import type { Step } from './evaluate.ts';
 import type { Relation } from './match.ts';
 import { fromBytes, toBytes } from './number.ts';
 import { rawPayload } from './parse.ts';
-import { bytesOf, isText, LINK, type Payload, TRANSPORT, type Value } from './term.ts';
+import { bytesOf, isText, LINK, type Payload, type Value } from './term.ts';
 
 /* What nft leaves out of a rule, and what it puts together: matches of fields that stand side by side become one. */
 
@@ -22,6 +22,7 @@ interface Mergeable {
 }
 
 export function reduce(steps: Step[], family: Family): Step[] {
+  if (!mayReduce(steps)) return steps;
   const dropped = new Set<Step>();
   let row: Mergeable[] = [];
   for (const step of steps) {
@@ -45,6 +46,22 @@ export function reduce(steps: Step[], family: Family): Step[] {
   const last = steps.at(-1);
   if (last !== undefined && last.relation?.left.kind === 'meta') dropped.delete(last);
   return dropped.size === 0 ? steps : steps.filter(step => !dropped.has(step));
+}
+
+/** Two fields of one header, or what the family says anyway. */
+function mayReduce(steps: readonly Step[]): boolean {
+  let bases = 0;
+  for (const { relation } of steps) {
+    const left = relation?.left;
+    if (left?.kind === 'payload') {
+      const bit = 1 << left.base;
+      if (bases & bit) return true;
+      bases |= bit;
+    } else if (left?.kind === 'meta' && left.key === 'protocol') {
+      return true;
+    }
+  }
+  return false;
 }
 
 function merge(row: Mergeable[], dropped: Set<Step>): void {
@@ -92,5 +109,3 @@ function joined(a: Value, b: Value): Value {
     .join('');
   return { ...a, type: TYPES.invalid, order: undefined, bits: a.bits + b.bits, value: fromBytes(hex, 'big') };
 }
-
-export { TRANSPORT };

@@ -42,13 +42,23 @@ export function followerOf(protocol: string, number: number): string | undefined
   return upperOf(protocol)?.[number];
 }
 
+/** Numbers by the protocol that they are in and the one that follows. */
+const NUMBERS: ReadonlyMap<string, ReadonlyMap<string, number>> = /* @__PURE__ */ new Map(
+  [...Object.keys(MADE_UP), ...Object.keys(PROTOCOLS)].map(protocol => {
+    const followers = new Map<string, number>();
+    const upper = upperOf(protocol);
+    for (const number in upper)
+      if (!followers.has(upper[Number(number)]!)) followers.set(upper[Number(number)]!, Number(number));
+    const gre = followers.get('gre');
+    if (gre !== undefined) followers.set('gretap', gre);
+    if (protocol === 'udp') for (const tunnel of ['vxlan', 'geneve']) followers.set(tunnel, 0);
+    return [protocol, followers];
+  }),
+);
+
 /** The number by which a protocol announces another; undefined where that cannot follow. */
 export function numberFor(protocol: string, follower: string): number | undefined {
-  if (protocol === 'udp') return follower === 'vxlan' || follower === 'geneve' ? 0 : undefined;
-  const name = follower === 'gretap' ? 'gre' : follower;
-  const upper = upperOf(protocol);
-  for (const number in upper) if (upper[Number(number)] === name) return Number(number);
-  return undefined;
+  return NUMBERS.get(protocol)?.get(follower);
 }
 
 /** Headers that a device of type ether has. */
@@ -75,20 +85,23 @@ const STARTS: Readonly<Record<Family, Start>> = {
 const UNKNOWN = 'unknown';
 const MOST_PROTOCOLS = 16;
 
+const NONE: readonly string[] = [];
+
 export class Scope {
   readonly family: Family;
   readonly start: Start;
   /** By layer. */
-  readonly #protocols: (string | undefined)[] = [undefined, undefined, undefined, undefined, undefined];
-  readonly #transports: string[] = [];
+  readonly #protocols: (string | undefined)[];
+  #transports: readonly string[] = NONE;
   /** Link layer headers below the last one, as ether is below vlan. */
-  readonly stacked: string[] = [];
+  stacked: readonly string[] = NONE;
   /** The type of ICMP message; echo stands for its reply too. 0 is unknown. */
   icmpType = 0;
 
   constructor(family: Family) {
     this.family = family;
     this.start = STARTS[family];
+    this.#protocols = [undefined, undefined, undefined, undefined, undefined];
     this.#protocols[this.start.base] = this.start.protocol;
   }
 
@@ -98,7 +111,7 @@ export class Scope {
 
   update(base: number, protocol: string): void {
     if (base === TRANSPORT && this.#transports.length < MOST_PROTOCOLS && !this.#transports.includes(protocol))
-      this.#transports.push(protocol);
+      this.#transports = [...this.#transports, protocol];
     this.#protocols[base] = protocol;
   }
 
@@ -121,7 +134,7 @@ export class Scope {
     }
     const followerBase = BASES[headers[follower]!.base];
     if (followerBase === base && !raw && followerBase === LINK && this.stacked.length < MOST_PROTOCOLS)
-      this.stacked.push(protocol);
+      this.stacked = [...this.stacked, protocol];
     this.update(followerBase, follower);
   }
 

@@ -77,8 +77,6 @@ export interface Payload extends Typed {
   /** The header's protocol, where it is known. */
   readonly protocol: string | undefined;
   readonly field: FieldRow | undefined;
-  /** nft's number of the field. */
-  readonly fieldNumber: number;
   readonly fieldName: string | undefined;
   readonly icmp: IcmpDependency | undefined;
   base: number;
@@ -367,4 +365,5 @@ export const isFlags = (type: Datatype): boolean => type.kind === 'bitmask' || t
 export const bytesOf = (bits: number): number => (bits + 7) >> 3;
 /** Registers are four bytes each. */
 export const paddedBytes = (bits: number): number => ((bits + 31) >> 5) * 4;
-export const bitmask = (bits: number): bigint => (1n << BigInt(bits)) - 1n;
+const MASKS: readonly bigint[] = /* @__PURE__ */ Array.from({ length: 129 }, (_, bits) => (1n << BigInt(bits)) - 1n);
+export const bitmask = (bits: number): bigint => MASKS[bits] ?? (1n << BigInt(bits)) - 1n;

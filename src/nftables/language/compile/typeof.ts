@@ -3,8 +3,8 @@ import { CT_KEYS, META_KEYS } from '../../expressions/packet.ts';
 import { TYPES } from '../tables/datatypes.ts';
 import * as keys from '../tables/keys.ts';
 import { type Header, PROTOCOLS } from '../tables/protocols.ts';
-import { headerField, metaTerm, rawPayload } from './parse.ts';
-import { bytesOf, concatenation, type Load, type Term } from './term.ts';
+import { headerField, metaTerm, numberOfField, rawPayload } from './parse.ts';
+import { bytesOf, concatenation, type Payload, type Term } from './term.ts';
 
 /*
  * What nft keeps with a set to know what its keys were: `typeof tcp dport`. Records of u8 type, u8 length and value, nested; numbers are four
@@ -84,7 +84,7 @@ function writeData(records: Records, term: Term, old: boolean): boolean {
   switch (term.kind) {
     case 'payload':
       records.number(0, term.protocol === undefined ? 0 : protocolNumber(term.protocol));
-      records.number(1, term.fieldNumber);
+      records.number(1, fieldNumber(term));
       if (term.protocol === undefined) {
         records.number(2, term.base);
         records.number(3, term.offset);
@@ -124,6 +124,11 @@ function writeData(records: Records, term: Term, old: boolean): boolean {
     default:
       return false;
   }
+}
+
+function fieldNumber({ protocol, fieldName }: Payload): number {
+  const header = protocol === undefined ? undefined : (PROTOCOLS as Record<string, Header>)[protocol];
+  return header === undefined || fieldName === undefined ? 0 : numberOfField(header.fields, fieldName, 1);
 }
 
 function protocolNumber(name: string): number {
@@ -216,5 +221,3 @@ function payloadIn(fields: Records2): Term | undefined {
   const row = Object.entries(header.fields).find(([, each], i) => (each[3] ?? i + 1) === field);
   return row && headerField(name, header, row[0], row[1], undefined);
 }
-
-export type { Load };

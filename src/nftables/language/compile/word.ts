@@ -8,11 +8,11 @@ import { type Place, refuse, type Value, value } from './term.ts';
 /** What the meaning of words depends on, besides their type. */
 export interface WordContext {
   /** Asked for only where a word is neither a number nor one of nft's own. */
-  readonly names: () => Names;
+  names(): Names;
   /** nft 1.0.6's names. */
   readonly old: boolean;
   /** The index of an interface. */
-  readonly interfaceIndex: (name: string) => number | undefined;
+  interfaceIndex(name: string): number | undefined;
 }
 
 const CGROUPS = '/sys/fs/cgroup';
@@ -49,7 +49,8 @@ export function readWord(
     }
     case 'ipv4': {
       const bytes = number === undefined ? parseIPv4(text) : undefined;
-      if (bytes !== undefined) return made(fromBytes(toHex(bytes), 'big'));
+      if (bytes !== undefined)
+        return made(BigInt(((bytes[0]! << 24) | (bytes[1]! << 16) | (bytes[2]! << 8) | bytes[3]!) >>> 0));
       if (number !== undefined && number <= 0xffffffffn) return made(number);
       throw wrong('an IPv4 address');
     }
