@@ -17,7 +17,7 @@ export {
   compileRule,
   type Origin,
 } from './language/compile/compile.ts';
-export { decompileRule, type UncompiledStatement } from './language/decompile.ts';
+export { type DecompileContext, decompileRule } from './language/decompile.ts';
 export type * from './language/json.ts';
 export { Names, type NamesOptions, type NameTable } from './language/names.ts';
 export type { NameFile } from './language/tables/datatypes.ts';

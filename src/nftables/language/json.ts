@@ -1,3 +1,4 @@
+import type { Expression } from '../expression.ts';
 import type {
   IP_OPTIONS,
   IPV6_EXTENSIONS,
@@ -314,7 +315,9 @@ export type Statement =
   | { 'ct timeout': ObjectReferenceExpression }
   | { 'ct expectation': ObjectReferenceExpression }
   /** A match or target of xtables: nft prints it so, and takes none. */
-  | { xt: { type: string; name: string } | null };
+  | { xt: { type: string; name: string } | null }
+  /** The kernel's own expressions, for what nft has no words for. */
+  | { raw: Expression[] };
 
 export interface SynproxyOptions {
   mss?: number;

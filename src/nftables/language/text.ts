@@ -1,133 +1,184 @@
 import { printable } from '../../errors.ts';
 import type { Chain } from '../chain.ts';
 import type { Expression } from '../expression.ts';
-import type { Ruleset } from '../listing.ts';
+import type { Flowtable } from '../flowtable.ts';
 import type { RuleEntry } from '../rule.ts';
-import { decompileRule, type UncompiledStatement } from './decompile.ts';
-import type { LeftSide, Match, RightSide, Statement } from './statement.ts';
-
-/** nft prints a priority by the name that is near: 'dstnat', 'filter + 10'. */
-const PRIORITIES: Record<string, number> = {
-  raw: -300,
-  mangle: -150,
-  dstnat: -100,
-  filter: 0,
-  security: 50,
-  srcnat: 100,
-};
-const BRIDGE_PRIORITIES: Record<string, number> = { dstnat: -300, filter: -200, out: 100, srcnat: 300 };
+import type { Table } from '../table.ts';
+import type { DecompileContext } from './decompile.ts';
+import { isNamed, type NftObjectOf, objectLines, objectWord } from './decompile/objects.ts';
+import { readRule } from './decompile/rule.ts';
+import { contents, devicesOf, isBaseChain, type ListedRuleset, type TableContent } from './decompile/ruleset.ts';
+import { type ListedSet, type SetShape, Sets } from './decompile/sets.ts';
+import { nodeText, quoted, statementText, type TextOptions } from './decompile/to-text.ts';
+import { type Node, Undecompilable } from './decompile/tree.ts';
+import { formatDuration, type Vocabulary, vocabulary } from './decompile/words.ts';
+import { formatPriority } from './tables/priorities.ts';
 
 /**
- * The text of `nft list ruleset`, for people to read. An expression that has no statement here is printed as its object, in brackets, so that
+ * The text of `nft list ruleset`, for people to read. Expressions that nft has no words for are shown as objects, in brackets, so that
  * nothing is left out. Names may come from a container: control characters are escaped.
  */
-export function formatRuleset(ruleset: Ruleset): string {
-  const lines: string[] = [];
-  for (const table of ruleset.tables) {
-    lines.push(`table ${table.family} ${table.name} {`);
-    if (table.comment !== undefined) lines.push(`\tcomment ${quote(table.comment)}`);
-    const mine = (object: { family: string; table: string }) =>
-      object.family === table.family && object.table === table.name;
-    for (const [i, chain] of ruleset.chains.filter(mine).entries()) {
-      if (i > 0) lines.push('');
-      lines.push(`\tchain ${chain.name} {`);
-      if (chain.comment !== undefined) lines.push(`\t\tcomment ${quote(chain.comment)}`);
-      if (chain.hook !== undefined) lines.push(`\t\t${formatHook(chain)}`);
-      for (const rule of ruleset.rules)
-        if (mine(rule) && rule.chain === chain.name) lines.push(`\t\t${formatRule(rule)}`);
-      lines.push('\t}');
-    }
-    lines.push('}');
-  }
-  return lines.length === 0 ? '' : `${lines.map(printableLine).join('\n')}\n`;
+export function formatRuleset(ruleset: ListedRuleset, context: Omit<DecompileContext, 'sets'> = {}): string {
+  const words = vocabulary(context);
+  return contents(ruleset, words.old)
+    .map(content => tableText(content, words))
+    .join('');
 }
 
-/** One rule as nft prints it. */
-export function formatRule(rule: Pick<RuleEntry, 'family' | 'expressions' | 'comment'>): string {
-  const parts = decompileRule(rule).map(formatStatement);
-  if (rule.comment !== undefined) parts.push(`comment ${quote(rule.comment)}`);
+/** One rule as `nft list ruleset` writes it. */
+export function formatRule(
+  rule: Pick<RuleEntry, 'family' | 'expressions' | 'comment'>,
+  context: DecompileContext = {},
+): string {
+  const words = vocabulary(context);
+  return ruleText(rule, new Sets(context.sets ?? new Map(), words.old), { words });
+}
+
+function ruleText(rule: Pick<RuleEntry, 'family' | 'expressions' | 'comment'>, sets: Sets, options: TextOptions): string {
+  const { statements, rest } = readRule(rule, sets, options.words.old);
+  let parts: string[];
+  try {
+    parts = [...statements.map(statement => statementText(statement, options)), ...rest.map(bracketed)];
+  } catch (error) {
+    if (!(error instanceof Undecompilable)) throw error;
+    parts = rule.expressions.map(bracketed);
+  }
+  if (rule.comment !== undefined) parts.push(`comment ${quoted(rule.comment)}`);
   return parts.join(' ');
 }
 
-function formatHook({ type, hook, priority, policy, device, devices, family }: Chain): string {
-  const list = devices ?? (device === undefined ? [] : [device]);
+function bracketed(expression: Expression): string {
+  const json = JSON.stringify(expression, (_key, value) => (typeof value === 'bigint' ? String(value) : value));
+  return `[ ${printable(json)} ]`;
+}
+
+/** The lines of the rules of a chain without a name, which stand where it is jumped to. */
+export function nestedRules(content: TableContent, words: Vocabulary): (name: string) => string | undefined {
+  const nestedChain = (name: string): string | undefined => {
+    if (!content.nested.has(name)) return undefined;
+    const rules = content.rules.get(name) ?? [];
+    return rules.map(rule => `\t\t\t${ruleText(rule, content.lookup, { words, nestedChain })}\n`).join('');
+  };
+  return nestedChain;
+}
+
+function tableText(content: TableContent, words: Vocabulary): string {
+  const { table, chains, sets, objects, flowtables } = content;
+  const blocks = [
+    ...objects.filter(isNamed).map(object => objectText(object, words)),
+    ...sets.map(set => setText(set, content.lookup, words)),
+    ...flowtables.map(flowtable => flowtableText(flowtable, words)),
+    ...chains.map(chain => chainText(chain, content, words)),
+  ];
+  const { head, separated } = headText(table);
+  return `${head}${separated && blocks.length > 0 ? '\n' : ''}${blocks.join('\n')}}\n`;
+}
+
+const TABLE_FLAGS = ['dormant', 'owner', 'persist'];
+
+function headText({ family, name, flags, comment }: Table): { head: string; separated: boolean } {
+  const shown = TABLE_FLAGS.filter(flag => flags?.includes(flag as 'dormant'));
+  const owner = shown.includes('owner') ? ' # progname unknown' : '';
+  let head = `table ${family} ${printable(name)} {${owner}\n`;
+  if (shown.length > 0) head += `\tflags ${shown.join(',')}\n`;
+  if (comment !== undefined) head += `\tcomment ${quoted(comment)}\n`;
+  return { head, separated: shown.length > 0 };
+}
+
+function objectText(object: NftObjectOf, words: Vocabulary): string {
+  let text = `\t${objectWord(object.type)} ${printable(object.name)} {\n`;
+  if (object.comment !== undefined) text += `\t\tcomment ${quoted(object.comment)}\n`;
+  const lines = objectLines(object, words);
+  for (const line of lines) text += `\t\t${line}\n`;
+  return `${text}\t}\n`;
+}
+
+/** A type by its name; one without a length of its own is shown by what it is the type of. */
+function typeText(node: Node, options: TextOptions): string {
+  return node.type.bits > 0 || node.type.kind === 'verdict' ? node.type.name : nodeText(node, options);
+}
+
+function declaration(shape: SetShape, options: TextOptions): string {
+  const show = shape.isTypeof ? nodeText : typeText;
+  let text = `${shape.isTypeof ? 'typeof' : 'type'} ${show(shape.key, options)}`;
+  if (shape.has('map')) text += ` : ${shape.dataIsRange ? 'interval ' : ''}${show(shape.data!, options)}`;
+  else if (shape.has('object')) text += ` : ${objectWord(shape.set.objectType)}`;
+  return text;
+}
+
+/** In the order in which nft writes them. */
+const SET_FLAGS = ['constant', 'dynamic', 'interval', 'timeout'];
+
+function setText(set: ListedSet, sets: Sets, words: Vocabulary): string {
+  const options: TextOptions = { words };
+  const shape = sets.find(set.name);
+  const isMap = shape.has('map') || shape.has('object');
+  const lines = [declaration(shape, options)];
+  const size = set.description?.size ?? 0;
+  if (!shape.has('constant')) {
+    if (set.policy !== undefined && set.policy !== 'performance') lines.push(`policy ${set.policy}`);
+    if (size > 0) lines.push(`size ${size}${!words.old && set.count ? `\t# count ${set.count}` : ''}`);
+  }
+  const timeout = set.timeoutMilliseconds ?? 0n;
+  const flags = SET_FLAGS.filter(flag => shape.has(flag));
+  // A default timeout says that there are timeouts; beside other flags it is said again.
+  if (flags.some(flag => flag !== 'timeout' || timeout === 0n)) lines.push(`flags ${flags.join(',')}`);
+  if (shape.statements.length > 0)
+    lines.push(shape.statements.map(statement => statementText(statement, { words, stateless: true })).join(' '));
+  if (set.mergeElements) lines.push('auto-merge');
+  if (timeout !== 0n) lines.push(`timeout ${formatDuration(timeout)}`);
+  if (set.gcIntervalMilliseconds) lines.push(`gc-interval ${formatDuration(BigInt(set.gcIntervalMilliseconds))}`);
+  if (set.comment !== undefined) lines.push(`comment ${quoted(set.comment)}`);
+  const literal = set.elements === undefined || set.elements.length === 0 ? undefined : shape.literal();
+  if (literal !== undefined && literal.elements.length > 0) {
+    const oneEachLine =
+      !words.old &&
+      (timeout !== 0n ||
+        ['map', 'object', 'timeout', 'concatenation'].some(flag => shape.has(flag)) ||
+        set.elements!.some(({ comment }) => comment !== undefined) ||
+        shape.statements.length > 0);
+    lines.push(`elements = ${nodeText(literal, { words, oneEachLine })}`);
+  }
+  const body = lines.map(line => `\t\t${line}\n`).join('');
+  return `\t${isMap ? 'map' : 'set'} ${printable(set.name)} {\n${body}\t}\n`;
+}
+
+function flowtableText(flowtable: Flowtable, { old }: Vocabulary): string {
+  const { name, hook, priority, flags } = flowtable;
+  const devices = devicesOf({ devices: flowtable.devices });
+  const lines: string[] = [];
+  if (priority !== undefined)
+    lines.push(`hook ${hook} priority ${formatPriority(priority, 'netdev', String(hook))}`);
+  if (devices.length > 0) lines.push(`devices = { ${deviceList(devices, old)} }`);
+  if (flags?.includes('offload')) lines.push('flags offload');
+  if (flags?.includes('counter')) lines.push('counter');
+  return `\tflowtable ${printable(name)} {\n${lines.map(line => `\t\t${line}\n`).join('')}\t}\n`;
+}
+
+/** nft 1.0.6 knows no wildcards. */
+function deviceList(devices: readonly string[], old: boolean): string {
+  return devices.map(device => (old ? printable(device.replace(/\\\*$/, '*')) : quoted(device))).join(', ');
+}
+
+function chainText(chain: Chain, content: TableContent, words: Vocabulary): string {
+  let text = `\tchain ${printable(chain.name)} {\n`;
+  if (chain.comment !== undefined) text += `\t\tcomment ${quoted(chain.comment)}\n`;
+  if (isBaseChain(chain)) text += `\t\t${hookText(chain, words)}\n`;
+  const options: TextOptions = { words, nestedChain: nestedRules(content, words) };
+  for (const rule of content.rules.get(chain.name) ?? []) text += `\t\t${ruleText(rule, content.lookup, options)}\n`;
+  return `${text}\t}\n`;
+}
+
+function hookText(chain: Chain, { old }: Vocabulary): string {
+  const hook = typeof chain.hook === 'string' ? chain.hook : 'unknown';
+  const devices = devicesOf(chain);
   const on =
-    list.length === 0
+    devices.length === 0
       ? ''
-      : list.length === 1
-        ? ` device "${list[0]}"`
-        : ` devices = { ${list.map(d => `"${d}"`).join(', ')} }`;
-  const names = family === 'bridge' ? BRIDGE_PRIORITIES : PRIORITIES;
-  const near = Object.keys(names).find(
-    name =>
-      Math.abs(Number(priority) - names[name]!) <= 10 &&
-      !(name === 'dstnat' && hook === 'output' && family !== 'bridge'),
-  );
-  const distance = near === undefined ? 0 : Number(priority) - names[near]!;
-  const shown =
-    near === undefined
-      ? String(priority)
-      : `${near}${distance === 0 ? '' : distance > 0 ? ` + ${distance}` : ` - ${-distance}`}`;
-  return `type ${type} hook ${hook}${on} priority ${shown}; policy ${policy ?? 'accept'};`;
-}
-
-function formatStatement(statement: Statement | UncompiledStatement): string {
-  if ('expression' in statement) return `[ ${formatExpression(statement.expression)} ]`;
-  if ('match' in statement) return formatMatch(statement.match);
-  if ('counter' in statement)
-    return `counter packets ${statement.counter?.packets ?? 0} bytes ${statement.counter?.bytes ?? 0}`;
-  if ('log' in statement) {
-    const { prefix, group, snaplen, 'queue-threshold': threshold } = statement.log ?? {};
-    const parts = ['log'];
-    if (prefix !== undefined) parts.push(`prefix ${quote(prefix)}`);
-    if (group !== undefined) parts.push(`group ${group}`);
-    if (snaplen !== undefined) parts.push(`snaplen ${snaplen}`);
-    if (threshold !== undefined) parts.push(`queue-threshold ${threshold}`);
-    return parts.join(' ');
-  }
-  if ('redirect' in statement) {
-    const { port, flags = [] } = statement.redirect ?? {};
-    const to = port === undefined ? '' : ` to :${typeof port === 'number' ? port : port.range.join('-')}`;
-    const list = typeof flags === 'string' ? [flags] : flags;
-    return `redirect${to}${list.length > 0 ? ` ${list.join(',')}` : ''}`;
-  }
-  if ('jump' in statement) return `jump ${statement.jump.target}`;
-  if ('goto' in statement) return `goto ${statement.goto.target}`;
-  return Object.keys(statement)[0]!;
-}
-
-function formatMatch({ op, left, right }: Match): string {
-  return `${formatLeft(left)} ${op === '==' ? '' : `${op} `}${formatRight(left, right)}`;
-}
-
-function formatLeft(left: LeftSide): string {
-  if ('payload' in left) return `${left.payload.protocol} ${left.payload.field}`;
-  // nft needs the word only where the key alone would mean something else.
-  const { key } = left.meta;
-  return ['iif', 'oif', 'iifname', 'oifname', 'skuid', 'skgid'].includes(key) && !key.startsWith('sk')
-    ? key
-    : `meta ${key}`;
-}
-
-function formatRight(left: LeftSide, right: RightSide): string {
-  if (typeof right === 'object') {
-    if ('prefix' in right) return `${right.prefix.addr}/${right.prefix.len}`;
-    return right.range.join('-');
-  }
-  if ('meta' in left && left.meta.key.endsWith('ifname')) return quote(String(right));
-  return 'meta' in left && left.meta.key === 'mark'
-    ? `0x${Number(right).toString(16).padStart(8, '0')}`
-    : String(right);
-}
-
-function formatExpression(expression: Expression): string {
-  return JSON.stringify(expression, (_key, value) => (typeof value === 'bigint' ? `${value}` : value));
-}
-
-const quote = (text: string): string => `"${text}"`;
-
-/** Tabs of ours stay, control characters of others do not. */
-function printableLine(line: string): string {
-  const indent = /^\t*/.exec(line)![0];
-  return indent + printable(line.slice(indent.length));
+      : devices.length === 1
+        ? ` device ${quoted(devices[0]!)}`
+        : ` devices = { ${deviceList(devices, old)} }`;
+  const priority = formatPriority(Number(chain.priority), chain.family, hook);
+  const offload = chain.flags?.includes('offload') ? ' flags offload;' : '';
+  return `type ${printable(chain.type!)} hook ${hook}${on} priority ${priority}; policy ${chain.policy ?? 'accept'};${offload}`;
 }

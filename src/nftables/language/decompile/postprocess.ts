@@ -1,0 +1,790 @@
+import { HOST_IS_LITTLE_ENDIAN } from '../../../codec/index.ts';
+import { concatenationOf, type Datatype, datatypeByNumber, TYPES } from '../tables/datatypes.ts';
+import { narrowExtension } from './extensions.ts';
+import { BASE_LINK, BASE_NETWORK, BASE_TRANSPORT, header, numberOf, PacketContext } from './headers.ts';
+import { isKnown } from './loads.ts';
+import {
+  completePayload,
+  Dependencies,
+  type Dependency,
+  expandPayload,
+  isStacked,
+  trimPayload,
+  trimRaw,
+  trimWritten,
+} from './payload.ts';
+import { type SetShape, splice } from './sets.ts';
+import type { FlowStatement, RejectStatement } from './statements.ts';
+import {
+  type Binary,
+  bytesOf,
+  type Concat,
+  type CtNode,
+  hasPrefixes,
+  isBitmask,
+  isSame,
+  isString,
+  lowestOne,
+  lowestZero,
+  type MetaNode,
+  type Node,
+  ones,
+  type PayloadNode,
+  prefix,
+  range,
+  type Relation,
+  relation,
+  setType,
+  switchOrder,
+  textNumber,
+  textOf,
+  Undecompilable,
+  untyped,
+  type Value,
+  value,
+} from './tree.ts';
+import { flagsToTree } from './values.ts';
+
+/*
+ * What is known only from the whole rule: which protocol a load's header belongs to, the types of values, which matches the others imply,
+ * and which masks stand for a field, a prefix or flags.
+ */
+
+/** A packet, or the one inside a tunnel: what is known about it. */
+interface Layered {
+  context: PacketContext;
+  dependencies: Dependencies;
+}
+
+const ICMP_PROTOCOLS: Readonly<Record<number, string>> = { 1: 'ip', 58: 'ip6' };
+
+export class Postprocessor {
+  readonly #removed = new Set<FlowStatement>();
+  readonly #outer: Layered;
+  readonly #tunneled: Layered;
+  readonly #old: boolean;
+  #current: Layered;
+  #out: FlowStatement[] = [];
+  /** The statement at work; undefined once it was replaced by several. */
+  #statement: FlowStatement | undefined;
+  /** How deep in keys of sets and concatenations: a mask belongs to the field there, as nothing is compared. */
+  #keys = 0;
+  /** The keys of this set are looked at. */
+  #set: SetShape | undefined;
+
+  constructor(family: string, old: boolean) {
+    this.#outer = { context: new PacketContext(family, old), dependencies: new Dependencies(this.#removed) };
+    // What a tunnel carries begins with Ethernet, as in bridges.
+    this.#tunneled = { context: new PacketContext('bridge', old), dependencies: new Dependencies(this.#removed) };
+    this.#current = this.#outer;
+    this.#old = old;
+  }
+
+  run(statements: readonly FlowStatement[]): FlowStatement[] {
+    for (const statement of statements) {
+      this.#statement = statement;
+      this.#out.push(statement);
+      this.#current = looksInside(statement) ? this.#tunneled : this.#outer;
+      const { dependencies } = this.#current;
+      this.#process(statement);
+      dependencies.previous = this.#statement;
+      // What comes before an effect must not come after it: only matches in a row may be left out.
+      if (statement.kind !== 'match') dependencies.reset();
+    }
+    return this.#out.filter(statement => !this.#removed.has(statement));
+  }
+
+  #process(statement: FlowStatement): void {
+    switch (statement.kind) {
+      case 'match':
+        this.#match(statement);
+        return;
+      case 'set-payload':
+        this.#setPayload(statement);
+        return;
+      case 'meter':
+        statement.key = this.#node(statement.key);
+        return;
+      case 'set-meta':
+        statement.value = this.#node(statement.value);
+        return;
+      case 'set-ct':
+        statement.value = this.#node(statement.value);
+        if (statement.value.kind === 'binary' && statement.key === 'event') statement.value = listOf(statement.value);
+        return;
+      case 'nat':
+        if (statement.address !== undefined) statement.address = this.#node(statement.address);
+        if (statement.port !== undefined) {
+          if (this.#old) this.#current.dependencies.reset();
+          statement.port = this.#node(statement.port);
+        }
+        return;
+      case 'tproxy':
+        if (statement.address !== undefined) statement.address = this.#node(statement.address);
+        if (statement.port !== undefined) {
+          this.#current.dependencies.reset();
+          statement.port = this.#node(statement.port);
+        }
+        return;
+      case 'reject':
+        this.#reject(statement);
+        return;
+      case 'set-update':
+        statement.key = this.#node(statement.key);
+        return;
+      case 'map-update':
+        statement.key = this.#node(statement.key);
+        statement.data = this.#node(statement.data);
+        return;
+      case 'dup':
+        if (statement.to !== undefined) statement.to = this.#node(statement.to);
+        if (statement.device !== undefined) statement.device = this.#node(statement.device);
+        return;
+      case 'fwd':
+        statement.device = this.#node(statement.device);
+        if (statement.address !== undefined) statement.address = this.#node(statement.address);
+        return;
+      case 'object':
+        statement.reference = this.#node(statement.reference);
+        return;
+      case 'queue':
+        if (statement.number.kind !== 'value' && statement.number.kind !== 'range')
+          statement.number = this.#node(statement.number);
+        return;
+      default:
+    }
+  }
+
+  #match(statement: FlowStatement & { kind: 'match' }): void {
+    statement.node = this.#node(statement.node);
+    const { dependencies } = this.#current;
+    const { previous } = dependencies;
+    if (this.#statement === undefined || previous?.kind !== 'match') return;
+    const op = rangeOperator(previous.node, statement.node);
+    if (op === undefined) return;
+    const [low, high] = [previous.node as Relation, statement.node as Relation];
+    const whole = range(low.right, high.right);
+    setType(whole, high.right.type, high.right.order);
+    statement.node = relation(op, high.left, whole);
+    this.#removed.add(previous);
+  }
+
+  /** Gives a node its meaning; what comes back stands in its place. */
+  #node(node: Node): Node {
+    switch (node.kind) {
+      case 'map':
+        if (node.left.kind === 'binary' && node.left.op === '&' && node.left.left.kind === 'payload' && node.left.right.kind === 'value')
+          this.#mask(node, node.left, masked => {
+            node.left = masked;
+          });
+        node.left = this.#node(node.left);
+        node.right = this.#node(node.right);
+        return node;
+      case 'mapping':
+      case 'range':
+        node.left = this.#node(node.left);
+        node.right = this.#node(node.right);
+        return node;
+      case 'set':
+        for (const element of node.elements) element.key = this.#node(element.key);
+        return node;
+      case 'concat':
+        return this.#concat(node);
+      case 'unary':
+        node.argument = this.#node(node.argument);
+        node.type = node.argument.type;
+        node.order = node.argument.order === undefined ? 'host' : undefined;
+        return node;
+      case 'binary':
+        return this.#binary(node);
+      case 'relation':
+        return this.#relation(node);
+      case 'payload':
+        this.#load(node);
+        return node;
+      case 'value':
+        return this.#value(node);
+      case 'prefix':
+        node.base = this.#node(node.base);
+        return node;
+      case 'element':
+        this.#keys++;
+        node.key = this.#node(node.key);
+        this.#keys--;
+        return node;
+      case 'extension':
+        if (node.op === 'tcp') this.#current.dependencies.release(BASE_TRANSPORT);
+        else if (node.op === 'ipv6' || node.op === 'ipv4') this.#current.dependencies.release(BASE_NETWORK);
+        return node;
+      case 'hash':
+        if (node.argument !== undefined) node.argument = this.#node(node.argument);
+        return node;
+      case 'ct':
+        completeCt(node, this.#current.context);
+        return node;
+      default:
+        return node;
+    }
+  }
+
+  #load(node: PayloadNode): void {
+    const { context, dependencies } = this.#current;
+    completePayload(node, context);
+    if (node.tunnel !== undefined) this.#releaseOuter(node);
+    dependencies.kill(node, context.family, this.#old);
+  }
+
+  /** GRE's own number is implied by a look into the tunnel. */
+  #releaseOuter({ tunnel }: PayloadNode): void {
+    const { dependencies } = this.#outer;
+    const found = dependencies.at(tunnel!.base);
+    if (found === undefined) return;
+    const { left, right } = found.node;
+    if (left.kind !== 'meta' || left.key !== 'l4proto' || right.kind !== 'value' || right.value !== 47n) return;
+    if (tunnel!.name === 'gre' || tunnel!.name === 'gretap') dependencies.release(tunnel!.base);
+  }
+
+  #value(node: Value): Node {
+    if (node.order === 'host' && !this.#set?.has('interval')) switchOrder(node);
+    if (isString(node.type)) return textValue(node);
+    return isBitmask(node.type) ? flagsToTree(node) : node;
+  }
+
+  #concat(node: Concat): Concat {
+    const { parts: types } = node.type;
+    this.#keys++;
+    for (const [i, part] of node.parts.entries()) {
+      const type = types?.[i];
+      if (type !== undefined) setType(part, type, type.order);
+      node.parts[i] = this.#node(part);
+    }
+    this.#keys--;
+    node.type = concatenationOf(node.parts.map(({ type }) => datatypeByNumber(type.id) ?? type));
+    return node;
+  }
+
+  #binary(node: Binary): Node {
+    const shifted = this.#shiftedField(node);
+    if (shifted !== undefined) return shifted;
+    node.left = this.#node(node.left);
+    const { left, right, op } = node;
+    if (op === '<<' || op === '>>') setType(right, TYPES.integer, 'host');
+    else setType(right, left.type, right.bits > left.bits && !this.#old ? 'host' : left.order);
+    if (op === '&' && this.#keys > 0 && left.kind === 'payload' && right.kind === 'value') {
+      let field: Node = node;
+      this.#mask(node, node, masked => {
+        field = masked;
+      });
+      return field;
+    }
+    node.right = this.#node(right);
+    if ((op === '<<' || op === '>>') && !this.#old) {
+      node.type = TYPES.xinteger;
+      node.order = 'host';
+    } else {
+      node.type = node.left.type;
+      node.order = node.left.order;
+    }
+    return node;
+  }
+
+  /** A field that is not whole bytes, moved to the lowest bits. */
+  #shiftedField(node: Binary): Node | undefined {
+    if (node.op !== '>>' || this.#old) return undefined;
+    if (node.left.kind === 'unary') node.left = node.left.argument;
+    const mask = node.left;
+    if (mask.kind !== 'binary' || mask.op !== '&') return undefined;
+    if (mask.left.kind !== 'payload' && mask.left.kind !== 'extension') return undefined;
+    mask.left = this.#node(mask.left);
+    setType(node.right, TYPES.integer, 'host');
+    node.right = this.#node(node.right);
+    let found: Node | undefined;
+    this.#mask(node, mask, masked => {
+      found = masked;
+    });
+    return found;
+  }
+
+  #relation(node: Relation): Node {
+    const { left } = node;
+    if (left.kind === 'payload') {
+      this.#matchPayload(node, left);
+      return node;
+    }
+    if (left.kind === 'concat') {
+      if (node.right.kind === 'set-reference') {
+        left.type = node.right.type;
+        if (!this.#old) this.#set = node.right.set;
+      }
+      node.left = this.#node(left);
+      this.#set = undefined;
+    } else {
+      if (left.kind === 'unary' && !this.#old) reverseHours(node, left.argument);
+      node.left = this.#node(left);
+    }
+    setType(node.right, node.left.type, node.left.order);
+    node.right = this.#node(node.right);
+    if (node.left.kind === 'ct' || node.left.kind === 'meta') this.#matchKey(node, node.left);
+    else if (node.left.kind === 'binary') return this.#matchBinary(node, node.left);
+    return node;
+  }
+
+  #matchPayload(node: Relation, load: PayloadNode): void {
+    const { context, dependencies } = this.#current;
+    if (node.op === '==' || node.op === '!=') {
+      if (node.right.kind === 'value') {
+        this.#expand(node, load, node.right);
+        return;
+      }
+      if (node.right.kind === 'set-reference') this.#learnIcmpType(load, node.right.literal?.elements[0]?.key);
+    }
+    completePayload(load, context);
+    setType(node.right, load.type, load.order);
+    dependencies.kill(load, context.family, this.#old);
+  }
+
+  #learnIcmpType(load: PayloadNode, first: Node | undefined): void {
+    const { context } = this.#current;
+    if (first?.kind !== 'value' || load.base !== BASE_TRANSPORT) return;
+    if (load.bits !== 8 || first.bits !== 8 || context.icmpType !== 0) return;
+    const of = context.layers[load.base];
+    if (of === undefined || (of.name !== 'icmp' && of.name !== 'icmpv6')) return;
+    if (of.next?.offset !== load.offset) return;
+    load.header = of;
+    load.field = of.next;
+    context.icmpType = Number(first.value);
+  }
+
+  /** One match for each field of a load of several. */
+  #expand(node: Relation, load: PayloadNode, whole: Value): void {
+    const { context, dependencies } = this.#current;
+    const fields = expandPayload(load, context);
+    this.#out.pop();
+    let { base } = load;
+    for (const field of fields) {
+      let right: Node = splice(whole, field.bits);
+      setType(right, field.type, field.order);
+      if (field.field !== undefined && field.bits < field.field.bits) {
+        const part = right as Value;
+        part.value <<= BigInt(field.field.bits - field.bits);
+        part.bits = field.field.bits;
+        right = prefix(part, field.bits);
+      }
+      const match = relation(node.op, field, right);
+      if (node.op === '==') learn(context, match);
+      const statement: Dependency = { kind: 'match', node: match };
+      this.#out.push(statement);
+      if (load.tunnel !== undefined) {
+        if (load.tunnel === load.header) {
+          field.header = load.header;
+          field.field = load.field;
+        }
+        field.tunnel = load.tunnel;
+        this.#releaseOuter(load);
+      }
+      if (isStacked(context.layers[base], match)) base--;
+      dependencies.kill(field, context.family, this.#old);
+      if (!this.#old) setType(right, field.type, undefined);
+      if (node.op === '==' && field.protocol) dependencies.store(statement, base);
+    }
+    this.#statement = undefined;
+  }
+
+  #matchKey(node: Relation, left: MetaNode | CtNode): void {
+    if (node.right.kind === 'set-reference') setType(node.right, left.type, left.order);
+    if (node.op !== '==' || node.right.kind === 'range' || node.right.kind === 'set-reference') return;
+    const { context, dependencies } = this.#current;
+    learn(context, node);
+    if (left.base >= BASE_TRANSPORT) return;
+    if (dependencies.get(left.base) !== undefined && this.#mayKillKey(node)) dependencies.release(left.base);
+    if (left.protocol && this.#statement?.kind === 'match')
+      dependencies.store(this.#statement as Dependency, left.base);
+  }
+
+  /** A match on the network's protocol stays, unless the one on the transport's cannot be in another. */
+  #mayKillKey(node: Relation): boolean {
+    const { context, dependencies } = this.#current;
+    const dependency = dependencies.get(BASE_NETWORK);
+    if (dependency === undefined) return true;
+    const network = networkOf(dependency);
+    if (network === undefined) return true;
+    const { family } = context;
+    if (family === 'ip' || family === 'ip6') return family === network;
+    if (family !== 'inet' && family !== 'netdev' && family !== 'bridge') return true;
+    const { left, right } = node;
+    if (left.kind === 'meta') {
+      if (left.key !== 'l4proto') return true;
+      if (right.kind !== 'value' || right.bits !== 8) return false;
+      const only = ICMP_PROTOCOLS[Number(right.value)];
+      if (this.#old) return only === undefined ? false : only === network || network === '';
+      return only === network;
+    }
+    if (left.kind !== 'ct' || this.#old) return true;
+    if (left.key === 'saddr' || left.key === 'daddr')
+      return network === (left.bits === 32 ? 'ip' : left.bits === 128 ? 'ip6' : undefined);
+    if (left.key.startsWith('ip ')) return network === 'ip';
+    return left.key.startsWith('ip6 ') && network === 'ip6';
+  }
+
+  #matchBinary(node: Relation, left: Binary): Node {
+    const { op, right } = node;
+    const equality = op === '==' || op === '!=';
+    if (left.op === '&' && equality && isBitmask(right.type)) {
+      if (right.kind === 'value' && right.value === 0n) {
+        node.left = left.left;
+        node.right = listOf(left.right);
+        node.op = op === '!=' ? 'in' : '!';
+        return node;
+      }
+      if (this.#old && (right.kind === 'value' || right.kind === 'binary')) {
+        if (right.kind === 'value' && left.right.kind === 'value' && right.value === left.right.value) return node;
+        return {
+          kind: 'flag-comparison',
+          ...untyped(),
+          op,
+          left: left.left,
+          mask: listOf(left.right),
+          right: right.kind === 'value' ? right : listOf(right),
+        };
+      }
+    }
+    if (hasPrefixes(left.left.type, this.#old) && left.op === '&' && right.kind === 'value' && left.right.kind === 'value' && isPrefix(left.right)) {
+      node.left = left.left;
+      node.right = prefix(right, prefixLength(left.right));
+    } else if (left.op === '&' && left.right.kind === 'value') {
+      this.#mask(node, left, masked => {
+        node.left = masked;
+      });
+    } else if (
+      left.op === '>>' &&
+      left.left.kind === 'binary' &&
+      left.left.op === '&' &&
+      left.right.kind === 'value' &&
+      left.left.right.kind === 'value'
+    ) {
+      this.#mask(left, left.left, masked => {
+        left.left = masked;
+      });
+      if (left.right.value === 0n) node.left = left.left;
+    }
+    return node;
+  }
+
+  /** Takes a mask away that only picks the bits of a field, and shifts what is compared with them. */
+  #mask(of: Node & { left: Node; right: Node }, mask: Binary, replace: (node: Node) => void): boolean {
+    const { left, right } = mask;
+    if (right.kind !== 'value' || right.value === 0n) return false;
+    const { context } = this.#current;
+    const shift =
+      left.kind === 'payload'
+        ? trimPayload(left, right, context)
+        : left.kind === 'extension'
+          ? narrowExtension(left, right)
+          : undefined;
+    if (shift !== undefined) {
+      adjust(of.right, left, shift);
+      replace(left);
+      if (left.kind === 'payload') this.#afterMask(of, left);
+      else setType(of.right, left.type, left.order);
+      return true;
+    }
+    if (this.#old || left.kind !== 'payload' || of.right.kind !== 'value') return false;
+    const by = trimRaw(left, right);
+    if (by === undefined) return false;
+    of.right.value >>= BigInt(by);
+    replace(left);
+    return true;
+  }
+
+  /** As with a match of the field itself. */
+  #afterMask(of: Node & { left: Node; right: Node }, load: PayloadNode): void {
+    const { context, dependencies } = this.#current;
+    if (of.kind === 'relation') {
+      this.#matchPayload(of, load);
+      return;
+    }
+    completePayload(load, context);
+    setType(of.right, load.type, load.order);
+    dependencies.kill(load, context.family, this.#old);
+  }
+
+  #reject(statement: RejectStatement): void {
+    const { context, dependencies } = this.#current;
+    const type = (code: Datatype) => setType(statement.code, code, statement.code.order);
+    if (context.family === 'ip' || context.family === 'ip6') {
+      statement.family = context.family;
+      type(context.family === 'ip' ? TYPES.icmp_code : TYPES.icmpv6_code);
+      if (statement.type === 'tcp-reset') dependencies.release(BASE_TRANSPORT);
+      return;
+    }
+    if (statement.type === 'icmpx-unreachable') {
+      type(TYPES.icmpx_code);
+      return;
+    }
+    statement.verbose = true;
+    const number = numberOf(context.layers[BASE_LINK], context.layers[BASE_NETWORK]);
+    if (number === 2 || number === 0x0800) {
+      statement.family = 'ip';
+      type(TYPES.icmp_code);
+    } else if (number === 10 || number === 0x86dd) {
+      statement.family = 'ip6';
+      type(TYPES.icmpv6_code);
+    }
+    dependencies.release(BASE_NETWORK);
+  }
+
+  #setPayload(statement: FlowStatement & { kind: 'set-payload' }): void {
+    const { target } = statement;
+    if (target.kind !== 'payload') throw new Undecompilable('no field to write');
+    completePayload(target, this.#current.context);
+    if (!isKnown(target)) this.#setBits(statement, target);
+    statement.target = this.#node(statement.target);
+    setType(statement.value, statement.target.type, statement.target.order);
+    statement.value = this.#node(statement.value);
+  }
+
+  /** A field that is not whole bytes is read, changed and written back: what is changed is what is meant. */
+  #setBits(statement: FlowStatement & { kind: 'set-payload' }, target: PayloadNode): void {
+    const whole = statement.value;
+    if (whole.kind !== 'binary') return;
+    const { context } = this.#current;
+    if (whole.left.kind === 'binary') {
+      const mask = whole.left;
+      if (whole.op !== '|' || whole.right.kind !== 'value' || mask.op !== '&') return;
+      if (mask.left.kind !== 'payload' || !sameLoad(target, mask.left) || mask.right.kind !== 'value') return;
+      const [payload, kept] = [mask.left, mask.right.value];
+      mask.right.value = ones(payload.bits) ^ kept ^ whole.right.value;
+      const done = this.#mask(whole, mask, masked => {
+        whole.left = masked;
+      });
+      if (!done && !isKnown(payload)) {
+        const by = this.#old || mask.right.value === 0n ? undefined : trimRaw(payload, mask.right);
+        if (by === undefined) {
+          mask.right.value = kept;
+          return;
+        }
+        whole.right.value >>= BigInt(by);
+      }
+      statement.target = payload;
+      statement.value = whole.right;
+      return;
+    }
+    const { left: payload, right: mask, op } = whole;
+    if (payload.kind !== 'payload' || mask.kind !== 'value' || !sameLoad(target, payload)) return;
+    if (op !== '&' && op !== '|' && op !== '^') return;
+    if (op === '&') {
+      if (!this.#old && this.#trimWritten(statement, payload, mask, op)) return;
+      const kept = mask.value;
+      mask.value = ones(payload.bits) ^ kept;
+      this.#narrow(payload, mask, context);
+      if (!isKnown(payload) && (this.#old || trimRaw(payload, mask) === undefined)) {
+        mask.value = kept;
+        return;
+      }
+      mask.value = 0n;
+    } else if (op === '|') {
+      this.#narrow(payload, mask, context);
+      if (!this.#old && this.#trimWritten(statement, payload, mask, op)) return;
+      if (!isKnown(payload)) return;
+    } else {
+      if (!this.#old) this.#trimWritten(statement, payload, mask, op);
+      return;
+    }
+    statement.target = payload;
+    statement.value = mask;
+  }
+
+  #trimWritten(
+    statement: FlowStatement & { kind: 'set-payload' },
+    payload: PayloadNode,
+    mask: Value,
+    op: '&' | '|' | '^',
+  ): boolean {
+    if (!trimWritten(payload, mask, op, this.#current.context)) return false;
+    statement.target = payload;
+    if (op === '&' && mask.value === 0n) statement.value = mask;
+    return true;
+  }
+
+  #narrow(payload: PayloadNode, mask: Value, context: PacketContext): void {
+    if (mask.value === 0n) return;
+    const shift = trimPayload(payload, mask, context);
+    if (shift === undefined) return;
+    mask.value >>= BigInt(shift);
+    mask.bits = payload.bits;
+    completePayload(payload, context);
+    setType(mask, payload.type, payload.order);
+  }
+}
+
+/** Is the packet inside a tunnel looked at? */
+function looksInside(statement: FlowStatement): boolean {
+  if (statement.kind === 'match') return 'left' in statement.node && isInside(statement.node.left);
+  return statement.kind === 'set-update' && isInside(statement.key);
+}
+
+function isInside(node: Node): boolean {
+  switch (node.kind) {
+    case 'binary':
+      return isInside(node.left);
+    case 'concat':
+      return node.parts.some(isInside);
+    case 'meta':
+    case 'payload':
+      return node.tunnel !== undefined;
+    case 'element':
+      return isInside(node.key);
+    default:
+      return false;
+  }
+}
+
+/** Two comparisons of the same, one after the other, that are a range. */
+function rangeOperator(low: Node, high: Node): '==' | '!=' | undefined {
+  if (low.kind !== 'relation' || high.kind !== 'relation') return undefined;
+  const op =
+    low.op === '>=' && high.op === '<=' ? '==' : low.op === '<' && high.op === '>' ? '!=' : undefined;
+  if (op === undefined) return undefined;
+  const plain = (node: Node) => (node.kind === 'unary' ? node.argument : node);
+  return isSame(plain(low.left), plain(high.left)) ? op : undefined;
+}
+
+function listOf(node: Node): Node {
+  if (node.kind !== 'binary' || node.op !== '|') return node;
+  const parts: Node[] = [];
+  const add = (each: Node): void => {
+    if (each.kind === 'binary' && each.op === '|') {
+      add(each.left);
+      add(each.right);
+    } else {
+      parts.push(each);
+    }
+  };
+  add(node);
+  return { kind: 'list', ...untyped(), parts };
+}
+
+/** Texts end with a NUL, or else are the beginning of any. */
+function textValue(node: Value): Value {
+  const bytes = bytesOf(node.bits);
+  const highest = HOST_IS_LITTLE_ENDIAN ? node.value >> BigInt(bytes * 8 - 8) : node.value & 0xffn;
+  const text = textOf(node.value, node.bits);
+  if (highest === 0n) {
+    if (!text.endsWith('*')) return node;
+    const escaped = textNumber(`${text.slice(0, -1)}\\*`);
+    return value(escaped.bits, escaped.value, node.type, 'host');
+  }
+  const wildcard = textNumber(`${text}*`);
+  return value(wildcard.bits, wildcard.value, node.type, 'host');
+}
+
+function isPrefix(mask: Value): boolean {
+  const first = lowestOne(mask.value);
+  return first === Infinity || lowestZero(mask.value, first + 1) >= mask.bits;
+}
+
+function prefixLength(mask: Value): number {
+  const first = lowestOne(mask.value);
+  return first === Infinity ? 0 : lowestZero(mask.value, first + 1) - first;
+}
+
+/** Shifts values that a mask belonged to. */
+function adjust(node: Node, load: Node, shift: number): void {
+  switch (node.kind) {
+    case 'value':
+      node.value >>= BigInt(shift);
+      node.bits = load.bits;
+      return;
+    case 'range':
+    case 'mapping':
+      adjust(node.left, load, shift);
+      if (node.kind === 'range') adjust(node.right, load, shift);
+      return;
+    case 'set-reference':
+      for (const { key } of node.literal?.elements ?? []) if (key.kind !== 'catch-all') adjust(key, load, shift);
+      return;
+    default:
+      throw new Undecompilable(`a mask over a ${node.kind}`);
+  }
+}
+
+/** Meta's hour is in UTC: a range of local time may go round midnight, and comes as its opposite. */
+function reverseHours(node: Relation, argument: Node): void {
+  if (argument.kind !== 'meta' || argument.key !== 'hour' || node.right.kind !== 'range') return;
+  const { left, right } = node.right;
+  if (left.kind !== 'value' || right.kind !== 'value' || left.value > right.value || node.op !== '!=') return;
+  node.right.left = right;
+  node.right.right = left;
+  node.op = 'in';
+}
+
+function completeCt(node: CtNode, context: PacketContext): void {
+  if (node.key === 'saddr' || node.key === 'daddr') {
+    const family = context.layers[node.base]?.name;
+    if (family === 'ip' || family === 'ip6') {
+      node.type = family === 'ip' ? TYPES.ipv4_addr : TYPES.ipv6_addr;
+      node.family = family;
+    }
+    node.bits = node.type.bits;
+  }
+}
+
+function sameLoad(a: PayloadNode, b: PayloadNode): boolean {
+  return a.tunnel === b.tunnel && a.header === b.header && a.field === b.field && a.base === b.base && a.offset === b.offset;
+}
+
+/** The network protocol that a match establishes: '' another one, undefined none. */
+function networkOf({ left, right }: Relation): string | undefined {
+  if (right.kind !== 'value') return undefined;
+  if (left.kind === 'meta') {
+    if (left.key === 'nfproto') return right.value === 2n ? 'ip' : right.value === 10n ? 'ip6' : '';
+    return left.key === 'protocol' ? etherName(right.value) : undefined;
+  }
+  if (left.kind !== 'payload' || left.base !== BASE_LINK || left.type !== TYPES.ether_type) return undefined;
+  return etherName(right.value);
+}
+
+const etherName = (type: bigint): string => (type === 0x0800n ? 'ip' : type === 0x86ddn ? 'ip6' : '');
+
+/** What a match on a protocol tells about the packet. */
+export function learn(context: PacketContext, { left, right }: Relation): void {
+  if (right.kind !== 'value') return;
+  if (left.kind === 'payload') {
+    if (left.protocol) learnFromPayload(context, left, right);
+  } else if (left.kind === 'meta') {
+    if (left.protocol) learnFromMeta(context, left.key, Number(right.value));
+  } else if (left.kind === 'ct' && left.protocol) {
+    const next = context.layers[left.base]?.upper.get(Number(right.value));
+    if (next !== undefined) context.layers[left.base + 1] = next;
+  }
+}
+
+function learnFromPayload(context: PacketContext, left: PayloadNode, right: Value): void {
+  const number = Number(right.value);
+  const below = context.layers[left.base];
+  const next = below?.upper.get(number);
+  if (next === undefined) {
+    if (below?.name === 'icmp') context.icmpType = number === 0 ? 8 : number;
+    else if (below?.name === 'icmpv6') context.icmpType = number === 129 ? 128 : number;
+    return;
+  }
+  if (next.base === below!.base && next.base === BASE_LINK) context.stacked.push(below!);
+  context.layers[next.base] = next;
+}
+
+function learnFromMeta(context: PacketContext, key: string, number: number): void {
+  const { base, first } = context.start;
+  const unknown = header('unknown');
+  if (key === 'iiftype') {
+    if (base < BASE_NETWORK && context.family !== 'inet' && context.family !== 'netdev') return;
+    context.layers[BASE_LINK] = number === 1 ? header('ether') : unknown;
+  } else if (key === 'nfproto') {
+    if ((number === 2 && first === 'ip') || (number === 10 && first === 'ip6')) return;
+    context.layers[BASE_NETWORK] = header(first).upper.get(number) ?? unknown;
+  } else if (key === 'l4proto') {
+    context.layers[BASE_TRANSPORT] = header('inet-service').upper.get(number) ?? unknown;
+  } else if (key === 'protocol') {
+    if (base !== BASE_LINK || (context.family !== 'netdev' && context.family !== 'bridge')) return;
+    context.layers[BASE_NETWORK] = header(first).upper.get(number) ?? unknown;
+  }
+}

@@ -1,0 +1,85 @@
+import type { Chain } from '../../chain.ts';
+import type { Flowtable } from '../../flowtable.ts';
+import type { NftObject } from '../../object.ts';
+import type { RuleEntry } from '../../rule.ts';
+import type { Table } from '../../table.ts';
+import type { NftObjectOf } from './objects.ts';
+import { type ListedSet, Sets } from './sets.ts';
+
+/** What a listing shows: as `nft.ruleset()` reads it. */
+export interface ListedRuleset {
+  readonly tables: readonly Table[];
+  readonly chains?: readonly Chain[] | undefined;
+  readonly rules?: readonly RuleEntry[] | undefined;
+  /** Where `elements` was not read, sets are shown without. */
+  readonly sets?: readonly ListedSet[] | undefined;
+  readonly objects?: readonly NftObject[] | undefined;
+  readonly flowtables?: readonly Flowtable[] | undefined;
+}
+
+/** One table with all that is in it. */
+export interface TableContent {
+  readonly table: Table;
+  /** Those with a name of their own. */
+  readonly chains: readonly Chain[];
+  readonly rules: ReadonlyMap<string, readonly RuleEntry[]>;
+  /** Chains that stand where they are jumped to. */
+  readonly nested: ReadonlySet<string>;
+  readonly sets: readonly ListedSet[];
+  readonly lookup: Sets;
+  readonly objects: readonly NftObjectOf[];
+  readonly flowtables: readonly Flowtable[];
+}
+
+/** By table, each object looked at once. */
+export function contents(ruleset: ListedRuleset, old: boolean): TableContent[] {
+  const chains = groups(ruleset.chains);
+  const rules = groups(ruleset.rules);
+  const sets = groups(ruleset.sets);
+  const objects = groups(ruleset.objects);
+  const flowtables = groups(ruleset.flowtables);
+  return ruleset.tables.map(table => {
+    const key = keyOf(table.family, table.name);
+    const all = chains.get(key) ?? [];
+    const nested = new Set(all.filter(chain => chain.flags?.includes('binding')).map(({ name }) => name));
+    const byChain = new Map<string, RuleEntry[]>();
+    for (const rule of rules.get(key) ?? []) {
+      const list = byChain.get(rule.chain);
+      if (list === undefined) byChain.set(rule.chain, [rule]);
+      else list.push(rule);
+    }
+    const mine = sets.get(key) ?? [];
+    return {
+      table,
+      chains: all.filter(({ name }) => !nested.has(name)),
+      rules: byChain,
+      nested,
+      sets: mine.filter(({ flags }) => !flags?.includes('anonymous')),
+      lookup: new Sets(new Map(mine.map(set => [set.name, set])), old),
+      objects: (objects.get(key) ?? []) as NftObjectOf[],
+      flowtables: flowtables.get(key) ?? [],
+    };
+  });
+}
+
+const keyOf = (family: string, table: string): string => `${family} ${table}`;
+
+function groups<T extends { family: string; table: string }>(list: readonly T[] | undefined): Map<string, T[]> {
+  const found = new Map<string, T[]>();
+  for (const item of list ?? []) {
+    const key = keyOf(item.family, item.table);
+    const group = found.get(key);
+    if (group === undefined) found.set(key, [item]);
+    else group.push(item);
+  }
+  return found;
+}
+
+/** In the order of the alphabet, as nft shows them. */
+export function devicesOf({ device, devices }: { device?: string | undefined; devices?: string[] | undefined }): string[] {
+  return [...(devices ?? (device === undefined ? [] : [device]))].sort((a, b) => (a < b ? -1 : a > b ? 1 : 0));
+}
+
+export function isBaseChain({ type, hook, priority }: Chain): boolean {
+  return type !== undefined && hook !== undefined && priority !== undefined;
+}
