@@ -20,6 +20,7 @@ export {
 export { type DecompileContext, decompileRule } from './language/decompile.ts';
 export type * from './language/json.ts';
 export { Names, type NamesOptions, type NameTable } from './language/names.ts';
+export { type RulesetJson, rulesetJson } from './language/ruleset-json.ts';
 export type { NameFile } from './language/tables/datatypes.ts';
 export { formatRule, formatRuleset } from './language/text.ts';
 export type { ListFilter, Ruleset, RulesetFilter, SetEntry } from './listing.ts';
@@ -52,6 +53,7 @@ export { Nftables, type NftablesOptions } from './nftables.ts';
 export type { NftObject, ObjectKey } from './object.ts';
 export { type ParameterType, type Prepared, prepare } from './prepare.ts';
 export type { Rule, RuleEntry, RuleKey } from './rule.ts';
+export type { RulesetOptions } from './ruleset.ts';
 export type { NftSet, SetKey } from './set.ts';
 export type { DatatypeName, SetDescription, SetType } from './set-types.ts';
 export type { Table, TableKey } from './table.ts';

@@ -16,11 +16,13 @@ import { type CommitOptions, type CommitResult, commit } from './commit.ts';
 import type { WireElement } from './element.ts';
 import { Features } from './features.ts';
 import type { Flowtable } from './flowtable.ts';
-import type { ListFilter, Ruleset, RulesetFilter } from './listing.ts';
+import type { RulesetJson } from './language/ruleset-json.ts';
+import type { ListFilter, Ruleset } from './listing.ts';
 import * as listing from './listing.ts';
 import { checkMonitorOptions, MONITOR_BUFFER_BYTES, Monitor, type MonitorOptions } from './monitor.ts';
 import type { NftObject } from './object.ts';
 import type { RuleEntry } from './rule.ts';
+import { type RulesetOptions, ruleset } from './ruleset.ts';
 import type { NftSet, SetKey } from './set.ts';
 import type { Table } from './table.ts';
 import { checkTraceOptions, Trace, type TraceOptions } from './tracing.ts';
@@ -41,6 +43,20 @@ interface CommitForms {
   sync: {
     (transaction: Transaction, options: CommitOptions & { echo: true }): CommitResult;
     (transaction: Transaction, options?: CommitOptions): CommitResult | undefined;
+  };
+}
+
+/** `ruleset` resolves to objects, or to JSON where that is asked for. */
+interface RulesetForms {
+  promise: {
+    (options: RulesetOptions & { as: 'json' }): Promise<RulesetJson>;
+    (options?: RulesetOptions & { as?: 'objects' }): Promise<Ruleset>;
+    (options?: RulesetOptions): Promise<Ruleset | RulesetJson>;
+  };
+  sync: {
+    (options: RulesetOptions & { as: 'json' }): RulesetJson;
+    (options?: RulesetOptions & { as?: 'objects' }): Ruleset;
+    (options?: RulesetOptions): Ruleset | RulesetJson;
   };
 }
 
@@ -73,11 +89,11 @@ export class NftablesOperations {
 
   /**
    * Everything, of one generation: read again, some times, while others commit in between. What this library does not know is kept raw: a
-   * foreign table never fails the reading.
+   * foreign table never fails the reading. With `as: 'json'`, what `nft -j list ruleset` shows.
    * @throws StateError ERR_DUMP_INTERRUPTED others commit without a pause
    */
-  ruleset(filter?: RulesetFilter): Operation<Ruleset> {
-    return listing.ruleset(this.#exchange, filter);
+  ruleset(options?: RulesetOptions): Operation<Ruleset | RulesetJson> {
+    return ruleset(this.#exchange, options);
   }
 
   /** The tables of the namespace. */
@@ -118,7 +134,11 @@ export class NftablesOperations {
 /** The nf_tables of one network namespace. Needs CAP_NET_ADMIN in the user namespace that owns it; a container's own root has that. */
 export class Nftables extends twoForms(NftablesOperations) {
   declare readonly commit: CommitForms['promise'];
-  declare readonly sync: Synchronous<NftablesOperations> & { commit: CommitForms['sync'] };
+  declare readonly ruleset: RulesetForms['promise'];
+  declare readonly sync: Omit<Synchronous<NftablesOperations>, 'commit' | 'ruleset'> & {
+    commit: CommitForms['sync'];
+    ruleset: RulesetForms['sync'];
+  };
   readonly #exchange: Exchange;
   /** Monitors and traces that are open. */
   readonly #watchers = new Set<{ close(): Promise<void> }>();

@@ -22,7 +22,10 @@ interface RulesetCase {
 
 /** Way 4: what the kernel gave back, as nft listed it in JSON: rules alone, and whole rulesets. */
 export function decompile(): Outcome[] {
-  return [...filesLike(/^nft-.*-rules\.jsonl\.gz$/).map(rules), ...filesLike(/^nft-.*-rulesets\.jsonl\.gz$/).map(rulesets)];
+  return [
+    ...filesLike(/^nft-.*-rules\.jsonl\.gz$/).map(rules),
+    ...filesLike(/^nft-.*-rulesets\.jsonl\.gz$/).map(rulesets),
+  ];
 }
 
 function rules(file: string): Outcome {
@@ -41,11 +44,17 @@ function rules(file: string): Outcome {
 function rulesets(file: string): Outcome {
   const nftVersion = versionOf(file);
   const cases = readLines<RulesetCase>(file).filter(({ dump, json }) => dump !== undefined && json !== undefined);
-  return tryAll('decompile', file, cases, ({ name }) => name, one => {
-    const found = rulesetJson(readDump(one.dump!) as unknown as ListedRuleset, { nftVersion });
-    const plainly = (list: Record<string, unknown>[]) => list.filter(object => !('metainfo' in object));
-    return differs(plainly(found.nftables), plainly(one.json!.nftables));
-  });
+  return tryAll(
+    'decompile',
+    file,
+    cases,
+    ({ name }) => name,
+    one => {
+      const found = rulesetJson(readDump(one.dump!) as unknown as ListedRuleset, { nftVersion });
+      const plainly = (list: Record<string, unknown>[]) => list.filter(object => !('metainfo' in object));
+      return differs(plainly(found.nftables), plainly(one.json!.nftables));
+    },
+  );
 }
 
 /** Which nft wrote a recording. */

@@ -21,7 +21,10 @@ interface RulesetCase {
 
 /** Way 5: what the kernel gave back, as nft listed it in text; white space at line ends apart. */
 export function text(): Outcome[] {
-  return [...filesLike(/^nft-.*-rules\.jsonl\.gz$/).map(rules), ...filesLike(/^nft-.*-rulesets\.jsonl\.gz$/).map(rulesets)];
+  return [
+    ...filesLike(/^nft-.*-rules\.jsonl\.gz$/).map(rules),
+    ...filesLike(/^nft-.*-rulesets\.jsonl\.gz$/).map(rulesets),
+  ];
 }
 
 const trimmed = (lines: string): string => lines.replace(/[ \t]+$/gm, '');
@@ -32,7 +35,9 @@ function rules(file: string): Outcome {
   const cases = readLines<RuleCase>(file).filter(({ dump, list }) => dump !== undefined && list !== undefined);
   return tryAll('text', file, cases, nameOf, one => {
     const dump = readDump(one.dump!);
-    const found = dump.rules.map(rule => `\t\t${formatRule(rule as never, { sets: setsOf(dump, rule.family, rule.table), nftVersion })}\n`);
+    const found = dump.rules.map(
+      rule => `\t\t${formatRule(rule as never, { sets: setsOf(dump, rule.family, rule.table), nftVersion })}\n`,
+    );
     return differs(found.join(''), rulesOf(one.list!));
   });
 }
@@ -45,9 +50,15 @@ function rulesOf(list: string): string {
 function rulesets(file: string): Outcome {
   const nftVersion = versionOf(file);
   const cases = readLines<RulesetCase>(file).filter(({ dump, list }) => dump !== undefined && list !== undefined);
-  return tryAll('text', file, cases, ({ name }) => name, one => {
-    return differs(formatRuleset(readDump(one.dump!) as unknown as ListedRuleset, { nftVersion }), one.list!);
-  });
+  return tryAll(
+    'text',
+    file,
+    cases,
+    ({ name }) => name,
+    one => {
+      return differs(formatRuleset(readDump(one.dump!) as unknown as ListedRuleset, { nftVersion }), one.list!);
+    },
+  );
 }
 
 /** The first line that differs. */

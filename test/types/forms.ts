@@ -1,5 +1,5 @@
 import type { Ipvs, ServiceEntry } from '../../src/ipvs/index.ts';
-import type { Nftables, Ruleset, Transaction } from '../../src/nftables/index.ts';
+import type { Nftables, Ruleset, RulesetJson, Table, Transaction } from '../../src/nftables/index.ts';
 import { type Exchange, type Operation, twoForms } from '../../src/transport/index.ts';
 import { proof, type Same } from './assert.ts';
 
@@ -38,14 +38,18 @@ declare const nft: Nftables;
 declare const transaction: Transaction;
 proof<Same<ReturnType<typeof ipvs.service>, Promise<ServiceEntry>>>();
 proof<Same<ReturnType<typeof ipvs.sync.service>, ServiceEntry>>();
-proof<Same<ReturnType<typeof nft.sync.ruleset>, Ruleset>>();
-proof<Same<ReturnType<typeof nft.ruleset>, Promise<Ruleset>>>();
+proof<Same<ReturnType<typeof nft.sync.tables>, Table[]>>();
+proof<Same<ReturnType<typeof nft.tables>, Promise<Table[]>>>();
 
 export async function use(): Promise<void> {
   using _closedAtTheEnd = ipvs;
   await using _closedAndWaitedFor = nft;
   await nft.commit(transaction, { signal: AbortSignal.abort() });
   nft.sync.commit(transaction);
+  const ruleset = await nft.ruleset({ family: 'ip' });
+  proof<Same<typeof ruleset, Ruleset>>();
+  const json = nft.sync.ruleset({ as: 'json' });
+  proof<Same<typeof json, RulesetJson>>();
   // @ts-expect-error no such option
   await nft.commit(transaction, { sginal: AbortSignal.abort() });
 }

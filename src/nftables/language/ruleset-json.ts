@@ -2,7 +2,6 @@ import type { Chain } from '../chain.ts';
 import type { Flowtable } from '../flowtable.ts';
 import type { RuleEntry } from '../rule.ts';
 import type { Table } from '../table.ts';
-import type { DecompileContext } from './decompile.ts';
 import { isNamed, objectJson, objectWord } from './decompile/objects.ts';
 import { readRule } from './decompile/rule.ts';
 import { contents, devicesOf, isBaseChain, type ListedRuleset, type TableContent } from './decompile/ruleset.ts';
@@ -10,6 +9,7 @@ import type { ListedSet } from './decompile/sets.ts';
 import { type Json, nodeJson, statementJson, statesJson } from './decompile/to-json.ts';
 import { Undecompilable } from './decompile/tree.ts';
 import { type Vocabulary, vocabulary } from './decompile/words.ts';
+import type { DecompileContext } from './decompile.ts';
 import { nestedRules } from './text.ts';
 
 type JsonObject = { [key: string]: Json | undefined };
@@ -144,7 +144,14 @@ function setJson(set: ListedSet, { lookup }: TableContent, words: Vocabulary): J
     type: shape.isTypeof && !old ? { typeof: nodeJson(shape.key, { words }) } : type,
     handle: safe(set.handle),
     comment: set.comment,
-    map: dataName !== undefined ? (old ? dataName : typeNames(dataName)) : isObjectMap ? objectWord(set.objectType) : undefined,
+    map:
+      dataName !== undefined
+        ? old
+          ? dataName
+          : typeNames(dataName)
+        : isObjectMap
+          ? objectWord(set.objectType)
+          : undefined,
     policy: isConstant || set.policy === undefined || set.policy === 'performance' ? undefined : String(set.policy),
     size: isConstant ? undefined : set.description?.size || undefined,
     flags: flags.length === 0 ? undefined : flags,

@@ -4,7 +4,6 @@ import type { Expression } from '../expression.ts';
 import type { Flowtable } from '../flowtable.ts';
 import type { RuleEntry } from '../rule.ts';
 import type { Table } from '../table.ts';
-import type { DecompileContext } from './decompile.ts';
 import { isNamed, type NftObjectOf, objectLines, objectWord } from './decompile/objects.ts';
 import { readRule } from './decompile/rule.ts';
 import { contents, devicesOf, isBaseChain, type ListedRuleset, type TableContent } from './decompile/ruleset.ts';
@@ -12,6 +11,7 @@ import { type ListedSet, type SetShape, Sets } from './decompile/sets.ts';
 import { nodeText, quoted, statementText, type TextOptions } from './decompile/to-text.ts';
 import { type Node, Undecompilable } from './decompile/tree.ts';
 import { formatDuration, type Vocabulary, vocabulary } from './decompile/words.ts';
+import type { DecompileContext } from './decompile.ts';
 import { formatPriority } from './tables/priorities.ts';
 
 /**
@@ -34,7 +34,11 @@ export function formatRule(
   return ruleText(rule, new Sets(context.sets ?? new Map(), words.old), { words });
 }
 
-function ruleText(rule: Pick<RuleEntry, 'family' | 'expressions' | 'comment'>, sets: Sets, options: TextOptions): string {
+function ruleText(
+  rule: Pick<RuleEntry, 'family' | 'expressions' | 'comment'>,
+  sets: Sets,
+  options: TextOptions,
+): string {
   const { statements, rest } = readRule(rule, sets, options.words.old);
   let parts: string[];
   try {
@@ -147,8 +151,7 @@ function flowtableText(flowtable: Flowtable, { old }: Vocabulary): string {
   const { name, hook, priority, flags } = flowtable;
   const devices = devicesOf({ devices: flowtable.devices });
   const lines: string[] = [];
-  if (priority !== undefined)
-    lines.push(`hook ${hook} priority ${formatPriority(priority, 'netdev', String(hook))}`);
+  if (priority !== undefined) lines.push(`hook ${hook} priority ${formatPriority(priority, 'netdev', String(hook))}`);
   if (devices.length > 0) lines.push(`devices = { ${deviceList(devices, old)} }`);
   if (flags?.includes('offload')) lines.push('flags offload');
   if (flags?.includes('counter')) lines.push('counter');

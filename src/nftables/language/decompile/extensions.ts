@@ -66,13 +66,7 @@ export function extensionsOf(op: Op, type: number): readonly Extension[] {
   return KNOWN[op].get(type) ?? [];
 }
 
-export function extensionNode(
-  op: Op,
-  number: number,
-  offset: number,
-  bits: number,
-  present: boolean,
-): ExtensionNode {
+export function extensionNode(op: Op, number: number, offset: number, bits: number, present: boolean): ExtensionNode {
   const node: ExtensionNode = {
     kind: 'extension',
     ...untyped(bits),

@@ -98,7 +98,11 @@ export function headerByNumber(number: number): Header | undefined {
 }
 
 /** The tunnel that NFTA_INNER_* describe. */
-export function tunnelHeader(type: string | number, headerSize: number, flags: readonly (string | number)[]): Header | undefined {
+export function tunnelHeader(
+  type: string | number,
+  headerSize: number,
+  flags: readonly (string | number)[],
+): Header | undefined {
   for (const name in HEADERS) {
     const { tunnel } = HEADERS[name]!;
     if (

@@ -74,7 +74,9 @@ export function rangesOf(members: readonly SetMember[], old: boolean): SetMember
   }
   if (low !== undefined) {
     const last = ones(valueIn(low.member).bits);
-    out.push(last === low.number ? withKey(low.member, valueIn(low.member)) : interval(low.member, last - low.number, old));
+    out.push(
+      last === low.number ? withKey(low.member, valueIn(low.member)) : interval(low.member, last - low.number, old),
+    );
   }
   return [...out, ...catchAll];
 }
@@ -93,7 +95,8 @@ function interval(low: SetMember, length: bigint, old: boolean): SetMember {
     if (hasPrefixes(key.type, old)) return withKey(low, prefix(key, fixed, key.bits));
     if (isString(key.type)) {
       const text = textOf(HOST_IS_LITTLE_ENDIAN ? reverseBytes(key.value, bytesOf(key.bits)) : key.value, key.bits);
-      if (fixed % 8 !== 0 || text === '' || text.length >= bytesOf(key.bits)) return withKey(low, prefix(key, fixed, key.bits));
+      if (fixed % 8 !== 0 || text === '' || text.length >= bytesOf(key.bits))
+        return withKey(low, prefix(key, fixed, key.bits));
       const wildcard = textNumber(`${text}*`);
       return withKey(low, value(key.bits, wildcard.value, key.type, 'host'));
     }

@@ -153,7 +153,13 @@ export function fibNode(result: string | number, flags: readonly (string | numbe
   const present = flags.includes('present');
   if (flags.some(flag => flag !== 'present' && !FIB_FLAGS.includes(flag as string)))
     throw new Undecompilable('a flag of fib');
-  const node = { kind: 'fib', ...typed(found), result: word as string, flags: FIB_FLAGS.filter(flag => flags.includes(flag)), present } as FibNode;
+  const node = {
+    kind: 'fib',
+    ...typed(found),
+    result: word as string,
+    flags: FIB_FLAGS.filter(flag => flags.includes(flag)),
+    present,
+  } as FibNode;
   if (present) {
     node.type = TYPES.boolean;
     node.bits = 8;

@@ -1,9 +1,9 @@
 import type { NftObject } from '../../object.ts';
 import { stateful } from './statements.ts';
-import { type Json, OBJECT_WORDS, statementJson } from './to-json.ts';
+import { type Json, statementJson } from './to-json.ts';
 import { limitText, quotaText, quoted } from './to-text.ts';
 import { Undecompilable } from './tree.ts';
-import { formatDuration, type Vocabulary } from './words.ts';
+import { formatDuration, OBJECT_WORDS, type Vocabulary } from './words.ts';
 
 /* Objects with a name, as nft's JSON and text have them. */
 
@@ -205,7 +205,9 @@ export function objectLines(object: NftObjectOf, words: Vocabulary): string[] {
         `l3proto ${familyOf(object.data?.l3protocol)}`,
       ];
     case 'ct-timeout': {
-      const policy = timeoutsOf(object).map(([word, seconds]) => `${word} : ${formatDuration(BigInt(seconds) * 1000n)}`);
+      const policy = timeoutsOf(object).map(
+        ([word, seconds]) => `${word} : ${formatDuration(BigInt(seconds) * 1000n)}`,
+      );
       return [
         `protocol ${protocolOf(object.data?.l4protocol, words)}`,
         `l3proto ${familyOf(object.data?.l3protocol)}`,
@@ -256,7 +258,8 @@ function tunnelLines(object: NftObjectOf<'tunnel'>): string[] {
   if ('vxlan' in first) return [...lines, 'vxlan {', `\tgbp ${first.vxlan?.gbp ?? 0}`, '}'];
   if ('erspan' in first) {
     const { version, index, direction, hardwareId } = first.erspan as Record<string, number>;
-    const rest = version === 1 ? [`index ${index}`] : [`direction ${direction ? 'egress' : 'ingress'}`, `id ${hardwareId}`];
+    const rest =
+      version === 1 ? [`index ${index}`] : [`direction ${direction ? 'egress' : 'ingress'}`, `id ${hardwareId}`];
     return [...lines, 'erspan {', ...[`version ${version}`, ...rest].map(line => `\t${line}`), '}'];
   }
   const hex = (number: unknown) => `0x${Number(number).toString(16)}`;

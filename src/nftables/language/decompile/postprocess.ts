@@ -31,8 +31,8 @@ import {
   ones,
   type PayloadNode,
   prefix,
-  range,
   type Relation,
+  range,
   relation,
   setType,
   switchOrder,
@@ -173,7 +173,12 @@ export class Postprocessor {
   #node(node: Node): Node {
     switch (node.kind) {
       case 'map':
-        if (node.left.kind === 'binary' && node.left.op === '&' && node.left.left.kind === 'payload' && node.left.right.kind === 'value')
+        if (
+          node.left.kind === 'binary' &&
+          node.left.op === '&' &&
+          node.left.left.kind === 'payload' &&
+          node.left.right.kind === 'value'
+        )
           this.#mask(node, node.left, masked => {
             node.left = masked;
           });
@@ -448,7 +453,13 @@ export class Postprocessor {
         };
       }
     }
-    if (hasPrefixes(left.left.type, this.#old) && left.op === '&' && right.kind === 'value' && left.right.kind === 'value' && isPrefix(left.right)) {
+    if (
+      hasPrefixes(left.left.type, this.#old) &&
+      left.op === '&' &&
+      right.kind === 'value' &&
+      left.right.kind === 'value' &&
+      isPrefix(left.right)
+    ) {
       node.left = left.left;
       node.right = prefix(right, prefixLength(left.right));
     } else if (left.op === '&' && left.right.kind === 'value') {
@@ -642,8 +653,7 @@ function isInside(node: Node): boolean {
 /** Two comparisons of the same, one after the other, that are a range. */
 function rangeOperator(low: Node, high: Node): '==' | '!=' | undefined {
   if (low.kind !== 'relation' || high.kind !== 'relation') return undefined;
-  const op =
-    low.op === '>=' && high.op === '<=' ? '==' : low.op === '<' && high.op === '>' ? '!=' : undefined;
+  const op = low.op === '>=' && high.op === '<=' ? '==' : low.op === '<' && high.op === '>' ? '!=' : undefined;
   if (op === undefined) return undefined;
   const plain = (node: Node) => (node.kind === 'unary' ? node.argument : node);
   return isSame(plain(low.left), plain(high.left)) ? op : undefined;
@@ -730,7 +740,9 @@ function completeCt(node: CtNode, context: PacketContext): void {
 }
 
 function sameLoad(a: PayloadNode, b: PayloadNode): boolean {
-  return a.tunnel === b.tunnel && a.header === b.header && a.field === b.field && a.base === b.base && a.offset === b.offset;
+  return (
+    a.tunnel === b.tunnel && a.header === b.header && a.field === b.field && a.base === b.base && a.offset === b.offset
+  );
 }
 
 /** The network protocol that a match establishes: '' another one, undefined none. */

@@ -21,20 +21,21 @@ import {
   tunnelNode,
 } from './loads.ts';
 import { type SetShape, type Sets, splice, verdict } from './sets.ts';
-import { type FlowStatement, type NatStatement, type Stateful, stateful } from './statements.ts';
+import { type FlowStatement, type NatStatement, stateful, statementOf } from './statements.ts';
 import {
   type BinaryOperator,
   binary,
-  clone,
   type Concat,
+  clone,
   isString,
   lowestZero,
   type MapLookup,
   type Node,
   paddedBits,
   prefix,
-  range,
   type RelationOperator,
+  range,
+  registerValue,
   relation,
   type SetReference,
   setType,
@@ -42,7 +43,6 @@ import {
   untyped,
   type Value,
   value,
-  valueOf,
 } from './tree.ts';
 
 /*
@@ -282,8 +282,8 @@ function nat(registers: Registers, expression: Of<'nat'>): void {
 }
 
 function maskXor(left: Node, expression: Of<'bitwise'>): Node {
-  const mask = valueOf(hexOf(expression.mask));
-  const xor = valueOf(hexOf(expression.xor));
+  const mask = registerValue(hexOf(expression.mask));
+  const xor = registerValue(hexOf(expression.xor));
   let [m, x, o] = [mask.value, xor.value, 0n];
   if (lowestZero(m, 0) !== mask.bits || x !== 0n) {
     o = (m & x) ^ x;
@@ -309,7 +309,7 @@ function bitwise(registers: Registers, expression: Of<'bitwise'>): void {
   if (op === 'mask-xor') {
     node = maskXor(left, expression);
   } else if (op === 'shift-left' || op === 'shift-right') {
-    const by = valueOf(hexOf(expression.data));
+    const by = registerValue(hexOf(expression.data));
     by.order = 'host';
     node = binary(op === 'shift-left' ? '<<' : '>>', left, by, registers.old ? left.bits : expression.length * 8);
   } else {
@@ -323,7 +323,7 @@ function bitwise(registers: Registers, expression: Of<'bitwise'>): void {
 
 function cmp(registers: Registers, { register, op, data }: Of<'cmp'>): void {
   let left = registers.get(register);
-  const right = valueOf(hexOf(data));
+  const right = registerValue(hexOf(data));
   const operator = COMPARISONS[op];
   if (operator === undefined) throw new Undecompilable(`the comparison ${op}`);
   if (left.bits > right.bits && !isString(left.type)) {
@@ -505,7 +505,7 @@ function objref(registers: Registers, expression: Of<'objref'>): void {
   let node: Node;
   let { type } = expression;
   if (expression.name !== undefined) {
-    node = valueOf(Buffer.from(`${expression.name}\0`).toString('hex'));
+    node = registerValue(Buffer.from(`${expression.name}\0`).toString('hex'));
     node.type = TYPES.string;
     node.order = 'host';
   } else {
@@ -578,7 +578,7 @@ const OSF_TTL = { exact: undefined, loose: 'loose', skip: 'skip' } as const;
 
 const HANDLERS: Readonly<Record<string, Handler<never>>> = {
   immediate: ((registers, { register, data }) => {
-    if (register !== 0) registers.set(register, valueOf(hexOf(data)));
+    if (register !== 0) registers.set(register, registerValue(hexOf(data)));
     else if (typeof data === 'string') throw new Undecompilable('a value as the verdict');
     else registers.push({ kind: 'verdict', node: verdict(data) });
   }) as Handler<Of<'immediate'>>,
@@ -587,7 +587,7 @@ const HANDLERS: Readonly<Record<string, Handler<never>>> = {
     const left = registers.get(register);
     const operator = COMPARISONS[op];
     if (operator === undefined) throw new Undecompilable(`the comparison ${op}`);
-    registers.match(operator, left, range(valueOf(hexOf(from)), valueOf(hexOf(to))));
+    registers.match(operator, left, range(registerValue(hexOf(from)), registerValue(hexOf(to))));
   }) as Handler<Of<'range'>>,
   lookup,
   bitwise,
@@ -601,8 +601,9 @@ const HANDLERS: Readonly<Record<string, Handler<never>>> = {
   exthdr,
   meta,
   ct,
-  socket: ((registers, { register, key, level }) =>
-    registers.set(register, socketNode(key, level ?? 0))) as Handler<Of<'socket'>>,
+  socket: ((registers, { register, key, level }) => registers.set(register, socketNode(key, level ?? 0))) as Handler<
+    Of<'socket'>
+  >,
   tunnel: ((registers, { register, key, mode }) => {
     if (mode !== undefined && mode !== 'none') throw new Undecompilable('the mode of a tunnel');
     registers.set(register, tunnelNode(key));
@@ -612,15 +613,15 @@ const HANDLERS: Readonly<Record<string, Handler<never>>> = {
     registers.set(register, osfNode(OSF_TTL[how], words(flags, ['version']).length > 0));
   }) as Handler<Of<'osf'>>,
   rt: ((registers, { register, key }) => registers.set(register, routeNode(key))) as Handler<Of<'rt'>>,
-  fib: ((registers, { register, result, flags }) =>
-    registers.set(register, fibNode(result, flags ?? []))) as Handler<Of<'fib'>>,
+  fib: ((registers, { register, result, flags }) => registers.set(register, fibNode(result, flags ?? []))) as Handler<
+    Of<'fib'>
+  >,
   xfrm: ((registers, { register, key, direction, index }) =>
     registers.set(register, ipsecNode(key, direction, index ?? 0))) as Handler<Of<'xfrm'>>,
   numgen: ((registers, { register, type, modulus, offset }) =>
-    registers.set(
-      register,
-      numgenNode(word(type) === 'random' ? 'random' : 'inc', modulus, offset ?? 0),
-    )) as Handler<Of<'numgen'>>,
+    registers.set(register, numgenNode(word(type) === 'random' ? 'random' : 'inc', modulus, offset ?? 0))) as Handler<
+    Of<'numgen'>
+  >,
   hash,
   dynset,
   objref,
@@ -691,8 +692,3 @@ const HANDLERS: Readonly<Record<string, Handler<never>>> = {
   last: (registers, expression: Of<'last'>) => registers.push(stateful({ last: expression })),
   connlimit: (registers, expression: Of<'connlimit'>) => registers.push(stateful({ connlimit: expression })),
 };
-
-/** An expression that stands in a set, in one of its elements, or in a change of one. */
-export function statementOf(expression: Expression): FlowStatement {
-  return stateful(expression as Stateful);
-}

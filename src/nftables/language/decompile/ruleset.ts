@@ -76,7 +76,13 @@ function groups<T extends { family: string; table: string }>(list: readonly T[] 
 }
 
 /** In the order of the alphabet, as nft shows them. */
-export function devicesOf({ device, devices }: { device?: string | undefined; devices?: string[] | undefined }): string[] {
+export function devicesOf({
+  device,
+  devices,
+}: {
+  device?: string | undefined;
+  devices?: string[] | undefined;
+}): string[] {
   return [...(devices ?? (device === undefined ? [] : [device]))].sort((a, b) => (a < b ? -1 : a > b ? 1 : 0));
 }
 

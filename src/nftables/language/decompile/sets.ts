@@ -2,10 +2,16 @@ import { HOST_IS_LITTLE_ENDIAN } from '../../../codec/index.ts';
 import type { Data } from '../../data.ts';
 import type { WireElement } from '../../element.ts';
 import type { NftSet } from '../../set.ts';
-import { type ByteOrder, concatenationOf, type Datatype, datatypeByNumber, TYPES, VERDICT_DATA_TYPE } from '../tables/datatypes.ts';
+import {
+  type ByteOrder,
+  concatenationOf,
+  type Datatype,
+  datatypeByNumber,
+  TYPES,
+  VERDICT_DATA_TYPE,
+} from '../tables/datatypes.ts';
 import { joinRanges, rangeOrPrefix, rangesOf } from './intervals.ts';
-import { statementOf } from './registers.ts';
-import type { FlowStatement } from './statements.ts';
+import { type FlowStatement, statementOf } from './statements.ts';
 import {
   bytesOf,
   type Concat,
@@ -16,6 +22,7 @@ import {
   ones,
   paddedBits,
   range,
+  registerValue,
   reverseBytes,
   type SetLiteral,
   type SetMember,
@@ -26,7 +33,6 @@ import {
   type Value,
   type VerdictNode,
   value,
-  valueOf,
 } from './tree.ts';
 import { readTypeof } from './typeof.ts';
 import { flagsToTree } from './values.ts';
@@ -120,7 +126,7 @@ export class SetShape {
 
   #key(hex: string): Node {
     const { type } = this.key;
-    const number = valueOf(hex);
+    const number = registerValue(hex);
     number.type = type;
     number.order = this.key.order;
     if (type.parts !== undefined) return this.#concat(this.key, number);
@@ -154,7 +160,7 @@ export class SetShape {
   #data(data: Data): Node {
     if (typeof data !== 'string') return verdict(data);
     const own = this.data!;
-    const number = valueOf(data);
+    const number = registerValue(data);
     number.type = own.type.name === 'queue' ? TYPES.integer : own.type;
     number.order = own.order;
     if (own.type.parts !== undefined) return this.#concat(own, number, this.dataIsRange);
@@ -162,7 +168,12 @@ export class SetShape {
       const half = number.bits / 2;
       const order = own.type.order;
       const side = (part: bigint) =>
-        value(half, order === 'host' && HOST_IS_LITTLE_ENDIAN ? reverseBytes(part, half / 8) : part, number.type, order);
+        value(
+          half,
+          order === 'host' && HOST_IS_LITTLE_ENDIAN ? reverseBytes(part, half / 8) : part,
+          number.type,
+          order,
+        );
       return rangeOrPrefix(side(number.value >> BigInt(half)), side(number.value & ones(half)));
     }
     if (number.order === 'host') switchOrder(number);
@@ -190,8 +201,7 @@ export class SetShape {
       const ends = take();
       for (const [i, end] of ends.entries()) parts[i] = reduced(parts[i] as Value, end);
     } else {
-      for (const [i, part] of parts.entries())
-        if (isBitmask(part.type)) parts[i] = flagsToTree(part as Value);
+      for (const [i, part] of parts.entries()) if (isBitmask(part.type)) parts[i] = flagsToTree(part as Value);
     }
     return { kind: 'concat', ...untyped(), type: shape.type, parts };
   }

@@ -1,7 +1,7 @@
 import type { Expression } from '../../expression.ts';
 import type { AddressFamily } from '../json.ts';
-import { type Node, Undecompilable } from './tree.ts';
 import type { SetShape } from './sets.ts';
+import { type Node, Undecompilable } from './tree.ts';
 
 /** The statements of a rule, before they are put into words. Those of a state of their own stand in sets and their elements too. */
 export type FlowStatement =
@@ -66,7 +66,6 @@ export interface RejectStatement {
   verbose: boolean;
 }
 
-
 /** Expressions with a state of their own. */
 export type Stateful = Extract<
   Expression,
@@ -102,4 +101,9 @@ export function stateful(expression: Stateful): FlowStatement {
     return { kind: 'connlimit', count, inverted: isInverted(flags) };
   }
   throw new Undecompilable(`the expression ${Object.keys(expression)[0]} where it has no words`);
+}
+
+/** An expression that stands in a set, in one of its elements, or in a change of one. */
+export function statementOf(expression: Expression): FlowStatement {
+  return stateful(expression as Stateful);
 }

@@ -1,11 +1,22 @@
 import type { SetElement } from '../json.ts';
-import { UNQUALIFIED_META } from '../tables/keys.ts';
 import { isKnown } from './loads.ts';
 import type { FlowStatement } from './statements.ts';
+import { statementText } from './to-text.ts';
 import type { Binary, ExtensionNode, FibNode, HashNode, Node, PayloadNode, SetMember, VerdictNode } from './tree.ts';
 import { Undecompilable } from './tree.ts';
-import { statementText } from './to-text.ts';
-import { byteRate, jsonValue, rejectCodeName, type Style, timeUnit, type Vocabulary } from './words.ts';
+import {
+  ALL_LOG_FLAGS,
+  BASE_TOKENS,
+  blockOf,
+  byteRate,
+  jsonValue,
+  LOG_WORDS,
+  OBJECT_WORDS,
+  rejectCodeName,
+  type Style,
+  timeUnit,
+  type Vocabulary,
+} from './words.ts';
 
 /* Nodes and statements as nft's JSON has them. What is written here is checked by the types of json.ts only where it is handed out. */
 
@@ -23,10 +34,7 @@ export interface JsonOptions {
   nestedChain?: ((name: string) => string | undefined) | undefined;
 }
 
-export const BASE_TOKENS = ['invalid', 'll', 'nh', 'th', 'ih'];
-
-const number = (value: bigint): number | bigint =>
-  value <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(value) : value;
+const number = (value: bigint): number | bigint => (value <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(value) : value);
 
 export function nodeJson(node: Node, options: JsonOptions): Json {
   const json = (inner: Node) => nodeJson(inner, options);
@@ -129,12 +137,6 @@ function payloadJson(node: PayloadNode): JsonObject {
   };
 }
 
-/** The block of a repeated TCP option that a place lies in: '' the first. */
-export function blockOf({ offset }: ExtensionNode): string {
-  const block = Math.floor(offset / 64);
-  return block > 0 && block < 4 ? String(block) : '';
-}
-
 function extensionJson(node: ExtensionNode): JsonObject {
   const { op, extension, present, field } = node;
   if (op === 'dccp') return { 'dccp option': { type: node.number } };
@@ -174,7 +176,8 @@ function attached(node: SetMember, key: Node, options: JsonOptions): Json {
   if (expires) elem.expires = number(expires / 1000n);
   if (comment !== undefined) elem.comment = comment;
   for (const statement of options.words.old ? statements.slice(0, 1) : statements) {
-    for (const [name, content] of Object.entries(statementJson(statement, options) as JsonObject)) elem[name] ??= content;
+    for (const [name, content] of Object.entries(statementJson(statement, options) as JsonObject))
+      elem[name] ??= content;
   }
   return { elem } satisfies { elem: JsonObject } as unknown as SetElement as unknown as Json;
 }
@@ -198,28 +201,6 @@ function defined(object: JsonObject): JsonObject {
   for (const key in object) if (object[key] !== undefined) result[key] = object[key];
   return result;
 }
-
-const LOG_WORDS: Readonly<Record<string, string>> = {
-  'tcp-sequence': 'tcp sequence',
-  'tcp-options': 'tcp options',
-  'ip-options': 'ip options',
-  skuid: 'skuid',
-  ether: 'ether',
-};
-
-export const ALL_LOG_FLAGS = Object.keys(LOG_WORDS);
-
-export const OBJECT_WORDS: Readonly<Record<string, string>> = {
-  counter: 'counter',
-  quota: 'quota',
-  'ct-helper': 'ct helper',
-  limit: 'limit',
-  tunnel: 'tunnel',
-  'ct-timeout': 'ct timeout',
-  secmark: 'secmark',
-  synproxy: 'synproxy',
-  'ct-expectation': 'ct expectation',
-};
 
 export function statementJson(statement: FlowStatement, options: JsonOptions): Json {
   const json = (node: Node) => nodeJson(node, options);
@@ -287,7 +268,9 @@ export function statementJson(statement: FlowStatement, options: JsonOptions): J
     case 'notrack':
       return { notrack: null };
     case 'dup':
-      return { dup: statement.to === undefined ? null : defined({ addr: json(statement.to), dev: optional(statement.device) }) };
+      return {
+        dup: statement.to === undefined ? null : defined({ addr: json(statement.to), dev: optional(statement.device) }),
+      };
     case 'fwd': {
       const { device, address, family } = statement;
       return { fwd: defined({ dev: json(device), family: address && family, addr: optional(address) }) };
@@ -384,5 +367,3 @@ function synproxyJson({ mss, wscale, flags }: Of<'synproxy'>): JsonObject {
     flags: words.length > 0 ? words : undefined,
   });
 }
-
-export const isUnqualified = (key: string): boolean => UNQUALIFIED_META.has(key);

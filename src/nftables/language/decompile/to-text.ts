@@ -1,6 +1,7 @@
 import { printable } from '../../../errors.ts';
 import { isKnown } from './loads.ts';
 import type { FlowStatement } from './statements.ts';
+
 import {
   type Binary,
   type CtNode,
@@ -17,8 +18,20 @@ import {
   Undecompilable,
   type VerdictNode,
 } from './tree.ts';
-import { ALL_LOG_FLAGS, BASE_TOKENS, blockOf, isUnqualified, OBJECT_WORDS } from './to-json.ts';
-import { byteRate, formatDuration, rejectCodeName, type Style, textValue, timeUnit, type Vocabulary } from './words.ts';
+import {
+  ALL_LOG_FLAGS,
+  BASE_TOKENS,
+  blockOf,
+  byteRate,
+  formatDuration,
+  isUnqualified,
+  OBJECT_WORDS,
+  rejectCodeName,
+  type Style,
+  textValue,
+  timeUnit,
+  type Vocabulary,
+} from './words.ts';
 
 /* Nodes and statements as `nft list ruleset` writes them. */
 
@@ -265,7 +278,9 @@ export function statementText(statement: FlowStatement, options: TextOptions): s
     }
     case 'fwd': {
       const { device, address, family } = statement;
-      return address === undefined ? `fwd to ${text(device)}` : `fwd ${family} to ${text(address)} device ${text(device)}`;
+      return address === undefined
+        ? `fwd to ${text(device)}`
+        : `fwd ${family} to ${text(address)} device ${text(device)}`;
     }
     case 'set-update':
     case 'map-update': {
@@ -387,4 +402,3 @@ function synproxyText({ mss, wscale, flags }: Of<'synproxy'>): string {
   if (flags.includes('sack-permitted')) text += ' sack-perm';
   return text;
 }
-

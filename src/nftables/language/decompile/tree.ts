@@ -1,10 +1,10 @@
 import { HOST_IS_LITTLE_ENDIAN } from '../../../codec/index.ts';
-import type { FlowStatement } from './statements.ts';
 import type { ByteOrder, Datatype } from '../tables/datatypes.ts';
 import { TYPES } from '../tables/datatypes.ts';
 import type { Extension } from './extensions.ts';
 import type { Header, HeaderField } from './headers.ts';
 import type { SetShape } from './sets.ts';
+import type { FlowStatement } from './statements.ts';
 
 /*
  * What a rule's bytecode means, as a tree: between the registers and the words of nft's language. Nodes are changed in place while the
@@ -228,7 +228,7 @@ export function value(bits: number, number: bigint, type: Datatype = TYPES.inval
 }
 
 /** Bytes as they stand in the register: the first one is the highest. */
-export function valueOf(hex: string): Value {
+export function registerValue(hex: string): Value {
   return value(hex.length * 4, hex === '' ? 0n : BigInt(`0x${hex}`));
 }
 

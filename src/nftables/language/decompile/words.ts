@@ -3,8 +3,9 @@ import { join } from 'node:path';
 import { formatIPv4, formatIPv6, HOST_IS_LITTLE_ENDIAN } from '../../../codec/index.ts';
 import { Names } from '../names.ts';
 import { type Datatype, TYPES } from '../tables/datatypes.ts';
+import { UNQUALIFIED_META } from '../tables/keys.ts';
 import type { Symbols } from '../tables/symbols.ts';
-import { bytesOf, lowestOne, reverseBytes, textOf, Undecompilable, type Value } from './tree.ts';
+import { bytesOf, type ExtensionNode, lowestOne, reverseBytes, textOf, Undecompilable, type Value } from './tree.ts';
 
 /*
  * Values in words, as their types have them.
@@ -235,7 +236,8 @@ function cgroupPath(directory: string, inode: bigint): string | undefined {
     return undefined;
   }
   for (const path of entries) {
-    const found = statSync(path, { bigint: true, throwIfNoEntry: false })?.ino === inode ? path : cgroupPath(path, inode);
+    const found =
+      statSync(path, { bigint: true, throwIfNoEntry: false })?.ino === inode ? path : cgroupPath(path, inode);
     if (found !== undefined) return found;
   }
   return undefined;
@@ -282,3 +284,37 @@ export function vocabulary(options: {
     old: options.nftVersion === '1.0.6',
   };
 }
+
+/* Words that JSON and text share. */
+
+export const BASE_TOKENS = ['invalid', 'll', 'nh', 'th', 'ih'];
+
+/** The block of a repeated TCP option that a place lies in: '' the first. */
+export function blockOf({ offset }: ExtensionNode): string {
+  const block = Math.floor(offset / 64);
+  return block > 0 && block < 4 ? String(block) : '';
+}
+
+export const OBJECT_WORDS: Readonly<Record<string, string>> = {
+  counter: 'counter',
+  quota: 'quota',
+  'ct-helper': 'ct helper',
+  limit: 'limit',
+  tunnel: 'tunnel',
+  'ct-timeout': 'ct timeout',
+  secmark: 'secmark',
+  synproxy: 'synproxy',
+  'ct-expectation': 'ct expectation',
+};
+
+export const LOG_WORDS: Readonly<Record<string, string>> = {
+  'tcp-sequence': 'tcp sequence',
+  'tcp-options': 'tcp options',
+  'ip-options': 'ip options',
+  skuid: 'skuid',
+  ether: 'ether',
+};
+
+export const ALL_LOG_FLAGS = Object.keys(LOG_WORDS);
+
+export const isUnqualified = (key: string): boolean => UNQUALIFIED_META.has(key);
