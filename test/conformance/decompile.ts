@@ -29,12 +29,12 @@ export function decompile(): Outcome[] {
 }
 
 function rules(file: string): Outcome {
-  const nftVersion = versionOf(file);
+  const version = versionOf(file);
   const cases = readLines<RuleCase>(file).filter(({ dump, json }) => dump !== undefined && json !== undefined);
   return tryAll('decompile', file, cases, nameOf, one => {
     const dump = readDump(one.dump!);
     const found = dump.rules.flatMap(rule => {
-      const context: DecompileContext = { sets: setsOf(dump, rule.family, rule.table), nftVersion };
+      const context: DecompileContext = { sets: setsOf(dump, rule.family, rule.table), version };
       return decompileRule(rule as never, context);
     });
     return differs(found, one.json);
@@ -42,7 +42,7 @@ function rules(file: string): Outcome {
 }
 
 function rulesets(file: string): Outcome {
-  const nftVersion = versionOf(file);
+  const version = versionOf(file);
   const cases = readLines<RulesetCase>(file).filter(({ dump, json }) => dump !== undefined && json !== undefined);
   return tryAll(
     'decompile',
@@ -50,7 +50,7 @@ function rulesets(file: string): Outcome {
     cases,
     ({ name }) => name,
     one => {
-      const found = rulesetJson(readDump(one.dump!) as unknown as ListedRuleset, { nftVersion });
+      const found = rulesetJson(readDump(one.dump!) as unknown as ListedRuleset, { version });
       const plainly = (list: Record<string, unknown>[]) => list.filter(object => !('metainfo' in object));
       return differs(plainly(found.nftables), plainly(one.json!.nftables));
     },
@@ -62,9 +62,8 @@ export function versionOf(file: string): '1.0.6' | '1.1.6' {
   return file.includes('1.0.6') ? '1.0.6' : '1.1.6';
 }
 
-export function setsOf(dump: Dump, family: unknown, table: unknown): Map<string, ListedSet> {
-  const mine = dump.sets.filter(set => set.family === family && set.table === table);
-  return new Map(mine.map(set => [set.name as string, set as unknown as ListedSet]));
+export function setsOf(dump: Dump, family: unknown, table: unknown): ListedSet[] {
+  return dump.sets.filter(set => set.family === family && set.table === table) as unknown as ListedSet[];
 }
 
 export function nameOf({ t, line, family, rule }: { t: string; line: number; family: string; rule: string }): string {

@@ -31,12 +31,12 @@ const trimmed = (lines: string): string => lines.replace(/[ \t]+$/gm, '');
 
 /** The recorded dumps have the rule and its sets; the listing has the chain around it too. */
 function rules(file: string): Outcome {
-  const nftVersion = versionOf(file);
+  const version = versionOf(file);
   const cases = readLines<RuleCase>(file).filter(({ dump, list }) => dump !== undefined && list !== undefined);
   return tryAll('text', file, cases, nameOf, one => {
     const dump = readDump(one.dump!);
     const found = dump.rules.map(
-      rule => `\t\t${formatRule(rule as never, { sets: setsOf(dump, rule.family, rule.table), nftVersion })}\n`,
+      rule => `\t\t${formatRule(rule as never, { sets: setsOf(dump, rule.family, rule.table), version })}\n`,
     );
     return differs(found.join(''), rulesOf(one.list!));
   });
@@ -48,7 +48,7 @@ function rulesOf(list: string): string {
 }
 
 function rulesets(file: string): Outcome {
-  const nftVersion = versionOf(file);
+  const version = versionOf(file);
   const cases = readLines<RulesetCase>(file).filter(({ dump, list }) => dump !== undefined && list !== undefined);
   return tryAll(
     'text',
@@ -56,7 +56,7 @@ function rulesets(file: string): Outcome {
     cases,
     ({ name }) => name,
     one => {
-      return differs(formatRuleset(readDump(one.dump!) as unknown as ListedRuleset, { nftVersion }), one.list!);
+      return differs(formatRuleset(readDump(one.dump!) as unknown as ListedRuleset, { version }), one.list!);
     },
   );
 }

@@ -1,7 +1,8 @@
 import type { Expression } from '../expression.ts';
 import type { Family } from '../family.ts';
+import type { CompiledSet } from './compile/compile.ts';
 import { readRule } from './decompile/rule.ts';
-import { type ListedSet, Sets } from './decompile/sets.ts';
+import { type ListedSet, type SetFinder, Sets } from './decompile/sets.ts';
 import { statementJson } from './decompile/to-json.ts';
 import { Undecompilable } from './decompile/tree.ts';
 import { vocabulary } from './decompile/words.ts';
@@ -10,17 +11,18 @@ import type { Names } from './names.ts';
 
 /** What a rule's bytecode alone does not say. */
 export interface DecompileContext {
-  /** The sets of the rule's table with their elements, by name: anonymous ones are shown in place, of the others the types are needed. */
-  sets?: ReadonlyMap<string, ListedSet>;
-  /** The names of marks, protocols and the like; default those of this system's files, read anew for each call. */
-  names?: Names;
-  /** The name of an interface by its index; default knows `lo` alone. What has no name is shown as a number. */
-  interfaceName?: (index: number) => string | undefined;
   /** Which nft is followed where they differ: 1.0.6 (Debian 12), or 1.1.6, the default. */
-  nftVersion?: '1.0.6' | '1.1.6';
+  version?: '1.1.6' | '1.0.6';
+  /**
+   * The sets of the rule's table, as `nft.ruleset({ elements: true })` or compileRule give them: anonymous ones are shown in place with
+   * their elements, of the others the types are needed.
+   */
+  sets?: readonly (ListedSet | CompiledSet)[] | ((name: string) => ListedSet | undefined);
+  /** Names of numbers; default this system's files, read anew for each call that needs them. */
+  names?: Names;
+  /** The name of an interface by its index; default knows lo only, whose index is always 1. What has no name is shown as a number. */
+  interfaceName?: (index: number) => string | undefined;
 }
-
-const NO_SETS: ReadonlyMap<string, ListedSet> = new Map();
 
 /**
  * The statements that `nft -j list ruleset` shows for a rule. Matches that later ones imply are left out, as nft does. What no statement
@@ -31,7 +33,7 @@ export function decompileRule(
   context: DecompileContext = {},
 ): Statement[] {
   const words = vocabulary(context);
-  const { statements, rest } = readRule(rule, new Sets(context.sets ?? NO_SETS, words.old), words.old);
+  const { statements, rest } = readRule(rule, new Sets(finderOf(context.sets), words.old), words.old);
   try {
     const json = statements.map(statement => statementJson(statement, { words }) as unknown as Statement);
     return rest.length === 0 ? json : [...json, { raw: rest }];
@@ -39,4 +41,18 @@ export function decompileRule(
     if (!(error instanceof Undecompilable)) throw error;
     return [{ raw: [...rule.expressions] }];
   }
+}
+
+export function finderOf(sets: DecompileContext['sets'] = []): SetFinder {
+  if (typeof sets === 'function') return sets;
+  return (name, id) => {
+    for (const entry of sets) {
+      if (!('set' in entry)) {
+        if (entry.name === name) return entry;
+      } else if (entry.set.name === name && entry.set.id === id) {
+        return { ...entry.set, elements: entry.elements };
+      }
+    }
+    return undefined;
+  };
 }

@@ -2,8 +2,9 @@ import { printable } from '../../errors.ts';
 import type { Chain } from '../chain.ts';
 import type { Expression } from '../expression.ts';
 import type { Flowtable } from '../flowtable.ts';
-import type { RuleEntry } from '../rule.ts';
+import type { Rule, RuleEntry } from '../rule.ts';
 import type { Table } from '../table.ts';
+import { compileRule } from './compile/compile.ts';
 import { isNamed, type NftObjectOf, objectLines, objectWord } from './decompile/objects.ts';
 import { readRule } from './decompile/rule.ts';
 import { contents, devicesOf, isBaseChain, type ListedRuleset, type TableContent } from './decompile/ruleset.ts';
@@ -11,7 +12,8 @@ import { type ListedSet, type SetShape, Sets } from './decompile/sets.ts';
 import { nodeText, quoted, statementText, type TextOptions } from './decompile/to-text.ts';
 import { type Node, Undecompilable } from './decompile/tree.ts';
 import { formatDuration, type Vocabulary, vocabulary } from './decompile/words.ts';
-import type { DecompileContext } from './decompile.ts';
+import { type DecompileContext, finderOf } from './decompile.ts';
+import type { Statement } from './json.ts';
 import { formatPriority } from './tables/priorities.ts';
 
 /**
@@ -25,20 +27,28 @@ export function formatRuleset(ruleset: ListedRuleset, context: Omit<DecompileCon
     .join('');
 }
 
-/** One rule as `nft list ruleset` writes it. */
-export function formatRule(
-  rule: Pick<RuleEntry, 'family' | 'expressions' | 'comment'>,
-  context: DecompileContext = {},
-): string {
+type ListedRule = Pick<RuleEntry, 'family' | 'expressions' | 'comment'>;
+type WrittenRule = Pick<Rule, 'family' | 'comment'> & { statements: Statement[] };
+
+/**
+ * One rule as `nft list ruleset` writes it, whether it was listed or is to be written.
+ * @throws TypeError, RangeError statements that cannot be translated
+ */
+export function formatRule(rule: ListedRule | WrittenRule, context: DecompileContext = {}): string {
   const words = vocabulary(context);
-  return ruleText(rule, new Sets(context.sets ?? new Map(), words.old), { words });
+  const find = finderOf(context.sets);
+  const options: TextOptions = { words };
+  if (!('statements' in rule)) return ruleText(rule, new Sets(find, words.old), options);
+  const { family, statements, comment } = rule;
+  const { version = '1.1.6' } = context;
+  const compiled = compileRule({ family, statements }, { version, names: words.names, sets: name => find(name) });
+  const own = finderOf(compiled.sets);
+  const sets = new Sets((name, id) => own(name, id) ?? find(name), words.old);
+  const { expressions } = compiled;
+  return ruleText(comment === undefined ? { family, expressions } : { family, expressions, comment }, sets, options);
 }
 
-function ruleText(
-  rule: Pick<RuleEntry, 'family' | 'expressions' | 'comment'>,
-  sets: Sets,
-  options: TextOptions,
-): string {
+function ruleText(rule: ListedRule, sets: Sets, options: TextOptions): string {
   const { statements, rest } = readRule(rule, sets, options.words.old);
   let parts: string[];
   try {

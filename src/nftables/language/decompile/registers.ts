@@ -150,8 +150,8 @@ export class Registers {
     return node.bits < shape.key.bits ? this.concat(register, shape.key.bits) : node;
   }
 
-  find(name: string | undefined): SetShape {
-    return this.#options.sets.find(name);
+  find({ set, setId }: { set?: string | undefined; setId?: number | undefined }): SetShape {
+    return this.#options.sets.find(set, setId);
   }
 
   /** The same value's parts, each as long as what stands in its register. */
@@ -342,7 +342,7 @@ function cmp(registers: Registers, { register, op, data }: Of<'cmp'>): void {
 }
 
 function lookup(registers: Registers, expression: Of<'lookup'>): void {
-  const set = registers.find(expression.set);
+  const set = registers.find(expression);
   const left = registers.key(expression.sourceRegister, set);
   const right = reference(set);
   const inverted = words(expression.flags, ['invert']).length > 0;
@@ -448,7 +448,7 @@ function hash(registers: Registers, expression: Of<'hash'>): void {
 }
 
 function dynset(registers: Registers, expression: DynamicSet): void {
-  const set = registers.find(expression.set);
+  const set = registers.find(expression);
   if (words(expression.flags, ['invert', 'expressions']).includes('invert'))
     throw new Undecompilable('an inverted change of a set');
   const parts = set.key.type.parts;
@@ -509,7 +509,7 @@ function objref(registers: Registers, expression: Of<'objref'>): void {
     node.type = TYPES.string;
     node.order = 'host';
   } else {
-    const set = registers.find(expression.set);
+    const set = registers.find(expression);
     if (expression.sourceRegister === undefined) throw new Undecompilable('a map without a key');
     const left = registers.key(expression.sourceRegister, set);
     node = { kind: 'map', ...untyped(), type: TYPES.string, order: 'host', left, right: reference(set) };

@@ -55,11 +55,16 @@ export function contents(ruleset: ListedRuleset, old: boolean): TableContent[] {
       rules: byChain,
       nested,
       sets: mine.filter(({ flags }) => !flags?.includes('anonymous')),
-      lookup: new Sets(new Map(mine.map(set => [set.name, set])), old),
+      lookup: new Sets(finderOf(mine), old),
       objects: (objects.get(key) ?? []) as NftObjectOf[],
       flowtables: flowtables.get(key) ?? [],
     };
   });
+}
+
+function finderOf(sets: readonly ListedSet[]): (name: string) => ListedSet | undefined {
+  const byName = new Map(sets.map(set => [set.name, set]));
+  return name => byName.get(name);
 }
 
 const keyOf = (family: string, table: string): string => `${family} ${table}`;

@@ -297,24 +297,27 @@ function oldSortValue(parts: readonly Node[]): bigint {
   return HOST_IS_LITTLE_ENDIAN ? reverseBytes(whole, bytes) : whole;
 }
 
-/** What rules need to know besides their bytecode. */
-export class Sets {
-  readonly #sets: ReadonlyMap<string, ListedSet>;
-  readonly #old: boolean;
-  readonly #shapes = new Map<string, SetShape>();
+/** Sets by name; those of a rule that was compiled and not yet written, by the number that they have there. */
+export type SetFinder = (name: string, id?: number) => ListedSet | undefined;
 
-  constructor(sets: ReadonlyMap<string, ListedSet>, old: boolean) {
-    this.#sets = sets;
+/** The sets that rules refer to. */
+export class Sets {
+  readonly #find: SetFinder;
+  readonly #old: boolean;
+  readonly #shapes = new Map<ListedSet, SetShape>();
+
+  constructor(find: SetFinder, old: boolean) {
+    this.#find = find;
     this.#old = old;
   }
 
-  find(name: string | undefined): SetShape {
-    let shape = this.#shapes.get(name ?? '');
+  find(name: string | undefined, id?: number): SetShape {
+    const set = name === undefined ? undefined : this.#find(name, id);
+    if (set === undefined) throw new Undecompilable(`a set that is not known: ${name}`);
+    let shape = this.#shapes.get(set);
     if (shape === undefined) {
-      const set = name === undefined ? undefined : this.#sets.get(name);
-      if (set === undefined) throw new Undecompilable(`a set that is not known: ${name}`);
       shape = new SetShape(set, this.#old);
-      this.#shapes.set(set.name, shape);
+      this.#shapes.set(set, shape);
     }
     return shape;
   }

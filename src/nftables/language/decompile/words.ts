@@ -276,12 +276,12 @@ const LOOPBACK = 1;
 export function vocabulary(options: {
   names?: Names | undefined;
   interfaceName?: ((index: number) => string | undefined) | undefined;
-  nftVersion?: string | undefined;
+  version?: string | undefined;
 }): Vocabulary {
   return {
     names: options.names ?? new Names(),
     interfaceName: options.interfaceName ?? (index => (index === LOOPBACK ? 'lo' : undefined)),
-    old: options.nftVersion === '1.0.6',
+    old: options.version === '1.0.6',
   };
 }
 
