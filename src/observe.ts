@@ -1,5 +1,5 @@
-import { channel, tracingChannel } from 'node:diagnostics_channel';
-import { debuglog } from 'node:util';
+import { type Channel, channel, type TracingChannel, tracingChannel } from 'node:diagnostics_channel';
+import { type DebugLogger, debuglog } from 'node:util';
 
 /** The part of pino's interface that this library uses: object first, then a sentence. */
 export interface Logger {
@@ -25,12 +25,29 @@ export interface RequestTrace {
 
 export const REQUEST_CHANNEL = 'netsteer:request';
 
+/** What the process is watched by, made by the first handle: each of thousands would else have a channel of its own. */
+interface Instruments {
+  readonly trace: TracingChannel<string, RequestTrace>;
+  readonly start: Channel;
+  readonly debug: DebugLogger;
+}
+
+let instruments: Instruments | undefined;
+
+function theInstruments(): Instruments {
+  if (instruments !== undefined) return instruments;
+  instruments = {
+    trace: tracingChannel<string, RequestTrace>(REQUEST_CHANNEL),
+    start: channel(`tracing:${REQUEST_CHANNEL}:start`),
+    debug: debuglog('netsteer'),
+  };
+  return instruments;
+}
+
 /** Watches the requests of one handle: a pino-shaped logger, `NODE_DEBUG=netsteer`, and the tracing channel. */
 export class Observer {
   readonly #logger: Logger | undefined;
-  readonly #trace = tracingChannel<string, RequestTrace>(REQUEST_CHANNEL);
-  readonly #start = channel(`tracing:${REQUEST_CHANNEL}:start`);
-  readonly #debug = debuglog('netsteer');
+  readonly #instruments = theInstruments();
 
   constructor(logger?: Logger) {
     this.#logger = logger;
@@ -38,34 +55,36 @@ export class Observer {
 
   /** Nobody listens: the caller need not even make the record. */
   get idle(): boolean {
-    return this.#logger === undefined && !this.#start.hasSubscribers && !this.#debug.enabled;
+    const { start, debug } = this.#instruments;
+    return this.#logger === undefined && !start.hasSubscribers && !debug.enabled;
   }
 
   /** A request leaves. Returns what is to be called when it has been answered. */
   begin(trace: RequestTrace): (error?: unknown) => void {
     const context: RequestTrace & { error?: unknown } = { ...trace };
     const started = performance.now();
-    this.#trace.start.publish(context);
+    const { trace: channels, debug } = this.#instruments;
+    channels.start.publish(context);
     return error => {
       const microseconds = Math.round((performance.now() - started) * 1000);
       const record = { ...trace, microseconds };
       if (error !== undefined) {
         context.error = error;
-        this.#trace.error.publish(context as RequestTrace & { error: unknown });
+        channels.error.publish(context as RequestTrace & { error: unknown });
         const code = (error as { code?: string }).code;
         this.#logger?.debug({ ...record, code }, 'netlink request refused');
-        this.#debug('%s refused %s %o', trace.operation, code, record);
+        debug('%s refused %s %o', trace.operation, code, record);
       } else {
         this.#logger?.debug(record, 'netlink request');
-        this.#debug('%s %o', trace.operation, record);
+        debug('%s %o', trace.operation, record);
       }
-      this.#trace.end.publish(context);
+      channels.end.publish(context);
     };
   }
 
   /** Something the operator should know: a lost reply, a forged message. */
   warn(fields: object, message: string): void {
     this.#logger?.warn(fields, message);
-    this.#debug('%s %o', message, fields);
+    this.#instruments.debug('%s %o', message, fields);
   }
 }

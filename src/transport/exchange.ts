@@ -16,6 +16,8 @@ import { Parts } from './parts.ts';
 import { type Described, refusal, type Verdict, verdictOf } from './refusal.ts';
 import { LOST, NOTHING, type Wire } from './wire.ts';
 
+/** Most requests are shorter; it grows for those that are not. Each of thousands of open handles may have one. */
+const WRITE_BUFFER = 512;
 /** The kernel makes the parts of a dump as large as the largest read so far, up to 32 KiB; echoes of set elements reach 64 KiB. */
 const RECEIVE_BUFFER = 128 * 1024;
 /** Sends above this keep the kernel busy for milliseconds (some 35 ns a byte): worth the 0.1 ms that leaving the thread costs. */
@@ -61,7 +63,8 @@ export class Exchange {
   readonly observer: Observer;
   /** The operation under way: 'ipvs.addService'. */
   operation = '';
-  readonly #writer = new Writer();
+  /** Made by the first request that is written here: handles that only send what others have encoded need none. */
+  #writer: Writer | undefined;
   #sequence = 0;
   /** Tells those who watch what became of the request under way. */
   #answered: ((error?: unknown) => void) | undefined;
@@ -263,6 +266,7 @@ export class Exchange {
   }
 
   #begin(): Writer {
+    this.#writer ??= new Writer(WRITE_BUFFER);
     this.#writer.reset();
     return this.#writer;
   }
