@@ -16,14 +16,18 @@ import { NetNs } from '../../src/netns/index.ts';
 import { Nftables, Transaction } from '../../src/nftables/index.ts';
 import { RTM_GETLINK } from '../../src/rtnetlink/constants.ts';
 import {
+  CTRL_ATTR_FAMILY_NAME,
+  CTRL_CMD_GETFAMILY,
+  GENL_ID_CTRL,
   NETLINK_GENERIC,
   NETLINK_GET_STRICT_CHK,
   NETLINK_NETFILTER,
   NETLINK_ROUTE,
   SOL_NETLINK,
 } from '../../src/transport/constants.ts';
+import { genlmsghdr } from '../../src/transport/generic.ts';
 import { Exchange, NetlinkSocket } from '../../src/transport/index.ts';
-import { runNow } from '../../src/transport/operation.ts';
+import { type Operation, runAway, runNow } from '../../src/transport/operation.ts';
 import { NOTHING } from '../../src/transport/wire.ts';
 import { evaluate } from '../support/compiled.ts';
 import { kernelSuite, where } from '../support/where.ts';
@@ -192,6 +196,47 @@ kernelSuite('a netlink socket', () => {
       expect(nft.sync.chains()).toHaveLength(chains);
       await nft.commit(transaction);
       expect(await nft.chains()).toHaveLength(chains);
+    });
+
+    test('that hold two or three answers of fifty lose the others, keep those, and have room for the next request', async () => {
+      class Narrow extends NetlinkSocket {
+        override reserve(bytes: number): number {
+          return super.reserve(bytes, 0);
+        }
+      }
+      const socket = new Narrow({ netns: make(), protocol: NETLINK_GENERIC });
+      cleanUps.push(() => void socket.close());
+      socket.setOption(SOL_SOCKET, SO_RCVBUF, 0);
+      const exchange = new Exchange(socket, 'transport');
+      const family = (attributes: (writer: Writer) => void) => ({
+        syscall: 'CTRL_CMD_GETFAMILY',
+        type: GENL_ID_CTRL,
+        write: (writer: Writer) => {
+          genlmsghdr.write(writer, { cmd: CTRL_CMD_GETFAMILY, version: 1 });
+          attributes(writer);
+        },
+      });
+      const missing = family(writer => {
+        const start = writer.beginAttribute(CTRL_ATTR_FAMILY_NAME);
+        writer.string('no such one');
+        writer.endAttribute(start);
+      });
+      const calls = Array.from({ length: 50 }, () => missing);
+      const away = <T>(operation: Operation<T>) => runAway(operation, operation.next());
+      for (const run of [runNow, away]) {
+        const { failures, unknownFrom } = await run(exchange.pipeline(calls));
+        expect(unknownFrom).toBe(0);
+        expect(failures.map(({ index }) => index)).toEqual(failures.map((_, i) => i));
+        expect(failures.length).toBeGreaterThan(0);
+        expect(failures.length).toBeLessThan(10);
+        const names = await run(
+          exchange.dump(
+            family(() => {}),
+            () => true,
+          ),
+        );
+        expect(names.length).toBeGreaterThan(1);
+      }
     });
 
     test('hold the answer to every message of a transaction', () => {
