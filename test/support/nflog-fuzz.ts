@@ -1,9 +1,12 @@
-import { type Source, sourceOf } from '../../src/codec/index.ts';
+import { type Source, sourceOf, toHex } from '../../src/codec/index.ts';
 import { SO_MEMINFO } from '../../src/ffi/constants.ts';
 import { SK_MEMINFO_DROPS } from '../../src/nflog/constants.ts';
 import { NflogOperations } from '../../src/nflog/nflog.ts';
 import { Packet } from '../../src/nflog/packet.ts';
+import { PcapFormat } from '../../src/nflog/pcap.ts';
+import { PcapngFormat } from '../../src/nflog/pcapng.ts';
 import { type LogSocket, PacketReader } from '../../src/nflog/reader.ts';
+import { type RecordField, RecordSink } from '../../src/nflog/records.ts';
 import { summarize } from '../../src/nflog/summary.ts';
 import { Observer } from '../../src/observe.ts';
 import { Exchange } from '../../src/transport/index.ts';
@@ -36,8 +39,10 @@ const LIMIT_MICROSECONDS = 5_000_000;
 export function fuzzNflog({ inputs, seed }: { inputs: number; seed: number }): FuzzResult {
   const random = new Random(seed);
   const targets: [string, number, Target][] = [
-    ['packet', 6, new PacketTarget()],
-    ['summary', 6, new SummaryTarget()],
+    ['packet', 4, new PacketTarget(shapes => shapes.packetMessage())],
+    ['connection', 3, new PacketTarget(shapes => shapes.connectionMessage())],
+    ['summary', 5, new SummaryTarget()],
+    ['record', 2, new OutputTarget()],
     ['datagram', 3, new DatagramTarget()],
     ['answer', 1, new AnswerTarget()],
   ];
@@ -124,11 +129,30 @@ function readAll(packet: Packet): string {
 
 const withBigints = (_: string, value: unknown) => (typeof value === 'bigint' ? `${value}n` : value);
 
+const RECORD_FIELDS: readonly RecordField[] = [
+  'prefix',
+  'vlan',
+  'hardwareAddress',
+  'protocol',
+  'source',
+  'destination',
+  'tcpFlags',
+  'conntrack',
+  'headers',
+  'summary',
+];
+
 class PacketTarget extends Target {
   readonly #surroundings = new Surroundings();
+  readonly #shape: (shapes: Shapes) => void;
+
+  constructor(shape: (shapes: Shapes) => void) {
+    super();
+    this.#shape = shape;
+  }
 
   run(random: Random): boolean {
-    this.make(random, shapes => shapes.packetMessage());
+    this.make(random, this.#shape);
     // The reader gives no packet without an nfgenmsg.
     if (this.length < 4) return true;
     const once = random.chance(4);
@@ -137,6 +161,36 @@ class PacketTarget extends Target {
       const text = readAll(packet);
       if (once && readAll(packet.copy()) !== text) throw new Error('a copy reads differently');
       return text;
+    });
+    return true;
+  }
+}
+
+/** What is made of packets: records, with and without addresses, and files. */
+class OutputTarget extends Target {
+  readonly #surroundings = new Surroundings();
+  #records = '';
+  readonly #sinks = ([{}, { redact: true }, { redact: { key: '0123456789abcdef' } }] as const).map(options => {
+    const write = (fields: object) => {
+      this.#records += JSON.stringify(fields, withBigints);
+    };
+    const logger = { debug: write, info: write, warn: write, error: write };
+    return new RecordSink(logger, { ...options, fields: RECORD_FIELDS }, { name: 'web1', netns: 1 });
+  });
+
+  run(random: Random): boolean {
+    this.make(random, shapes => (random.chance(3) ? shapes.connectionMessage() : shapes.packetMessage()));
+    if (this.length < 4) return true;
+    this.#surroundings.compare(this.bytes, this.length, (source, start, end) => {
+      const packets = [new Packet(source, start, end, receipt), new Packet(source, start, end, receipt)];
+      this.#records = '';
+      for (const sink of this.#sinks) sink.take(packets);
+      for (const format of [new PcapFormat(), new PcapngFormat('web1')]) {
+        const { bytes, next } = format.encode(packets, 0, 1 << 20, true);
+        if (next !== 2) throw new Error(`${next} of two packets were written`);
+        this.#records += toHex(bytes);
+      }
+      return this.#records;
     });
     return true;
   }

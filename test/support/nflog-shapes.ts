@@ -126,6 +126,14 @@ export class Shapes {
     for (let left = random.below(12); left > 0; left--) this.#packetAttribute(random.below(C.NFULA_MAX + 3));
   }
 
+  /** A packet that belongs to a connection. */
+  connectionMessage(): void {
+    const { random } = this;
+    this.#u32(0x02000005);
+    this.attribute(C.NFULA_CT_INFO, () => this.#u32(random.below(8)));
+    this.attribute(C.NFULA_CT, () => this.connection(0));
+  }
+
   /** One attribute, with a header that seldom lies. */
   attribute(type: number, content: () => void): void {
     const { random } = this;
