@@ -55,7 +55,7 @@ export interface CompareOptions {
 
 setFlagsFromString('--expose-gc');
 /** What one program leaves behind must not be cleared up in the time of the next. */
-const collectGarbage = runInNewContext('gc') as (options: { type: 'minor' | 'major' }) => void;
+export const collectGarbage = runInNewContext('gc') as (options: { type: 'minor' | 'major' }) => void;
 
 /** Runs the programs in turns, so that whatever else the machine does hits all of them, and another one first in each round. */
 export async function compare(name: string, programs: readonly Program[], options: CompareOptions): Promise<Result[]> {

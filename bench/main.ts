@@ -11,6 +11,7 @@ import { nftables } from './nftables.ts';
 import { compiled } from './programs.ts';
 import { printReport, reportOf, writeReport } from './report.ts';
 import { runInUml } from './uml.ts';
+import { update } from './update.ts';
 
 type Measured = Result[] | { results: Result[]; versions: Record<string, string> };
 
@@ -23,7 +24,7 @@ const BENCHMARKS: Record<string, ((quick: boolean) => Promise<Measured>) | undef
   compile: undefined,
   nflog,
   fleet,
-  update: undefined,
+  update,
   dataplane: undefined,
 };
 const GUESTS = ['host', 'uml', 'qemu'];
