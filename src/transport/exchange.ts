@@ -10,7 +10,8 @@ import {
   NLMSG_ERROR,
   NLMSG_NOOP,
 } from './constants.ts';
-import { beginMessage, endMessage, type Message, messagesIn, setFlags } from './message.ts';
+import { beginMessage, endMessage, type Message, messageAt, messagesIn, setFlags } from './message.ts';
+import { MessageList } from './message-list.ts';
 import { type Operation, Turn } from './operation.ts';
 import { Parts } from './parts.ts';
 import { type Described, refusal, type Verdict, verdictOf } from './refusal.ts';
@@ -37,7 +38,7 @@ export interface Call extends Described {
 
 /** What became of the messages of a pipeline. */
 export interface PipelineResult {
-  failures: { index: number; error: NetlinkError }[];
+  failures: { readonly index: number; readonly error: NetlinkError }[];
   /**
    * Answers were lost from this index on: what is not among the failures may have failed or not. What follows the datagram whose answers
    * were lost is not sent any more.
@@ -45,6 +46,38 @@ export interface PipelineResult {
   unknownFrom: number | undefined;
   /** Nothing from this index on was sent; the number of messages where all were. */
   unsentFrom: number;
+}
+
+/** A refusal whose error is made when it is asked for: of a request and its substitute, one is refused by design. */
+class Failure {
+  readonly index: number;
+  readonly #make: () => NetlinkError;
+  #error: NetlinkError | undefined;
+
+  constructor(
+    index: number,
+    verdict: Verdict,
+    describe: (index: number) => Described,
+    operation: string,
+    request: Uint8Array,
+  ) {
+    this.index = index;
+    this.#make = () => refusal(describe(index), verdict, operation, request);
+  }
+
+  get error(): NetlinkError {
+    this.#error ??= this.#make();
+    return this.#error;
+  }
+}
+
+/** How many of the messages from `first` on go into one datagram. */
+function datagramEnd(messages: MessageList, first: number, end: number): number {
+  const limit = messages.start(first) + OFF_THREAD_BYTES;
+  const most = Math.min(end, first + PIPELINE_MESSAGES);
+  let next = first + 1;
+  while (next < most && messages.start(next) < limit) next++;
+  return next;
 }
 
 let shared: Source | undefined;
@@ -63,6 +96,9 @@ export class Exchange {
   readonly observer: Observer;
   /** The operation under way: 'ipvs.addService'. */
   operation = '';
+  /** Yielded between two parts of an operation, and between two sends of one. */
+  readonly turn = new Turn();
+  readonly sendingTurn = new Turn(false);
   /** Made by the first request that is written here: handles that only send what others have encoded need none. */
   #writer: Writer | undefined;
   #sequence = 0;
@@ -128,79 +164,87 @@ export class Exchange {
     const writer = this.#begin();
     const sequence = this.#write(writer, call, NLM_F_DUMP);
     yield* this.send(writer.bytes, writer.length, 1);
-    const request = writer.copy();
     const items: T[] = [];
     let disturbed = false;
-    const turn = new Turn();
     for (;;) {
       const length = this.#received(yield* parts.next(), parts.buffer);
       if (length === NOTHING) throw new StateError('ERR_NO_REPLY', `${call.syscall}: the dump ended without its end`);
-      for (const message of messagesIn(parts.buffer, 0, length)) {
+      for (let at = 0; at < length; ) {
+        const message = messageAt(parts.buffer, at, length);
+        at = message.next;
         if (message.sequence !== sequence) continue;
         if ((message.flags & NLM_F_DUMP_INTR) !== 0) disturbed = true;
         if (message.type === NLMSG_ERROR || message.type === NLMSG_DONE) {
           const verdict = verdictOf(message);
-          if (verdict.errno !== 0) throw refusal(call, verdict, this.operation, request);
+          if (verdict.errno !== 0) throw refusal(call, verdict, this.operation, writer.copy());
           return disturbed ? undefined : items;
         }
         const item = read(message);
         if (item !== undefined) items.push(item);
       }
-      parts.decoded();
-      yield turn;
+      parts.decoded(length);
+      yield this.turn;
     }
   }
 
-  /**
-   * Many requests in few datagrams. Only the last of a datagram is acknowledged: it proves that none before it was dropped, and those that
-   * fail answer anyway. The kernel carries out each on its own; one that fails does not stop the rest.
-   */
+  /** Many requests in few datagrams; `stream` with what is still to be encoded. */
   *pipeline(calls: readonly Call[]): Operation<PipelineResult> {
-    const result: PipelineResult = { failures: [], unknownFrom: undefined, unsentFrom: 0 };
-    const turn = new Turn(false);
-    for (let first = 0; first < calls.length && result.unknownFrom === undefined; ) {
-      const writer = this.#begin();
-      const starts: number[] = [];
-      let firstSequence = 0;
-      let next = first;
-      while (next < calls.length && starts.length < PIPELINE_MESSAGES && writer.length < OFF_THREAD_BYTES) {
-        const call = calls[next++]!;
-        starts.push(writer.length);
-        const sequence = this.#write(writer, call, 0);
-        if (starts.length === 1) firstSequence = sequence;
-      }
-      setFlags(writer, starts.at(-1)!, NLM_F_ACK);
-      starts.push(writer.length);
-      yield* this.send(writer.bytes, writer.length, next - first);
+    const messages = new MessageList();
+    for (const call of calls) messages.add(call.type, call.flags ?? 0, writer => call.write(writer));
+    return yield* this.stream(messages, index => calls[index]!);
+  }
+
+  /**
+   * Many requests in few datagrams: those from `begin` up to `end`, by which all indexes count. Only the last of a datagram is acknowledged: it
+   * proves that none before it was dropped, and those that fail answer anyway. The kernel carries out each on its own; one that fails
+   * does not stop the rest. `describe` tells what a refused one was.
+   */
+  *stream(
+    messages: MessageList,
+    describe: (index: number) => Described,
+    begin = 0,
+    end = messages.length,
+  ): Operation<PipelineResult> {
+    const result: PipelineResult = { failures: [], unknownFrom: undefined, unsentFrom: begin };
+    for (let first = begin; first < end && result.unknownFrom === undefined; ) {
+      const next = datagramEnd(messages, first, end);
+      const count = next - first;
+      const firstSequence = this.#take(count);
+      messages.setSequences(first, next, firstSequence);
+      setFlags(messages.writer, messages.start(next - 1), NLM_F_ACK);
+      const bytes = messages.bytes(first, next);
+      yield* this.send(bytes, bytes.length, count);
       const fail = (index: number, verdict: Verdict) => {
-        const request = writer.bytes.slice(starts[index]!, starts[index + 1]!);
-        const error = refusal(calls[first + index]!, verdict, this.operation, request);
-        result.failures.push({ index: first + index, error });
+        const failure = new Failure(index, verdict, describe, this.operation, messages.bytes(index, index + 1).slice());
+        result.failures.push(failure);
+        firstFailure ??= failure;
       };
-      const last = (firstSequence + (next - first) - 1) >>> 0;
+      const failed = (message: Message) => {
+        const place = (message.sequence - firstSequence) >>> 0;
+        if (message.type !== NLMSG_ERROR || place >= count) return;
+        // One that is sent once more may still ask for its acknowledgement.
+        const verdict = verdictOf(message);
+        if (verdict.errno !== 0) fail(first + place, verdict);
+      };
+      let firstFailure: Failure | undefined;
+      const last = (firstSequence + count - 1) >>> 0;
       try {
-        const verdict = this.#readUntil(firstSequence, last, message => {
-          if (message.type === NLMSG_ERROR) fail((message.sequence - firstSequence) >>> 0, verdictOf(message));
-        });
-        if (verdict.errno !== 0) fail(next - first - 1, verdict);
-        this.#settle(result.failures.find(({ index }) => index >= first)?.error);
+        const verdict = this.#readUntil(firstSequence, last, failed);
+        if (verdict.errno !== 0) fail(next - 1, verdict);
+        if (this.#answered !== undefined) this.#settle(firstFailure?.error);
       } catch (error) {
         this.#settle(error);
         if (!(error instanceof StateError)) throw error;
         result.unknownFrom = first;
         // What was queued before is true all the same, and takes the room that the next answers need.
         yield* this.#readAll(message => {
-          const index = (message.sequence - firstSequence) >>> 0;
-          if (message.type === NLMSG_ERROR && index < next - first) {
-            const verdict = verdictOf(message);
-            if (verdict.errno !== 0) fail(index, verdict);
-          }
+          failed(message);
           return false;
         });
       }
       first = next;
       result.unsentFrom = next;
-      if (next < calls.length) yield turn;
+      if (next < end) yield this.sendingTurn;
     }
     return result;
   }
@@ -272,12 +316,18 @@ export class Exchange {
   }
 
   #write(writer: Writer, call: Call, flags: number): number {
-    // 0 is the sequence number of what the kernel sends by itself.
-    this.#sequence = this.#sequence === 0xffffffff ? 1 : this.#sequence + 1;
-    const start = beginMessage(writer, call.type, NLM_F_REQUEST | (call.flags ?? 0) | flags, this.#sequence);
+    const sequence = this.#take(1);
+    const start = beginMessage(writer, call.type, NLM_F_REQUEST | (call.flags ?? 0) | flags, sequence);
     call.write(writer);
     endMessage(writer, start);
-    return this.#sequence;
+    return sequence;
+  }
+
+  /** The first of `count` sequence numbers in a row. 0 is that of what the kernel sends by itself. */
+  #take(count: number): number {
+    const first = this.#sequence + count > 0xffffffff ? 1 : this.#sequence + 1;
+    this.#sequence = first + count - 1;
+    return first;
   }
 
   /** Sends, off the main thread where that keeps the kernel busy. */

@@ -14,6 +14,7 @@ import { NetlinkError, type Path } from '../errors.ts';
 import { CTRL_ATTR_FAMILY_ID, CTRL_ATTR_FAMILY_NAME, CTRL_CMD_GETFAMILY, GENL_ID_CTRL } from './constants.ts';
 import type { Call, Exchange, PipelineResult } from './exchange.ts';
 import type { Message } from './message.ts';
+import { MessageList } from './message-list.ts';
 import type { Operation } from './operation.ts';
 import type { Described, Locate } from './refusal.ts';
 import { locateIn } from './refusal.ts';
@@ -135,14 +136,41 @@ export class GenericFamily<T> {
     return yield* this.#current(id => this.#exchange.dump(this.#call(id, command), this.#reader(read)));
   }
 
+  /** As `dump`, for those who read the messages themselves: their payload begins with the header of generic netlink. */
+  *dumpMessages<R>(command: Command<T>, read: (message: Message) => R | undefined): Operation<R[]> {
+    return yield* this.#current(id => this.#exchange.dump(this.#call(id, command), read));
+  }
+
   *pipeline(commands: readonly Command<T>[]): Operation<PipelineResult> {
+    const messages = new MessageList();
+    for (const command of commands) {
+      const call = this.#call(0, command);
+      messages.add(0, call.flags ?? 0, writer => call.write(writer));
+    }
+    return yield* this.stream(messages, index => commands[index]!);
+  }
+
+  /** As `pipeline`, of commands that are encoded, whose type is written here: those from `begin` up to `end`, by which all indexes count. */
+  *stream(
+    messages: MessageList,
+    describe: (index: number) => Described,
+    begin = 0,
+    end = messages.length,
+  ): Operation<PipelineResult> {
+    const located = (index: number): Described => {
+      const command = describe(index);
+      return command.locate === undefined ? { ...command, locate: this.#locate } : command;
+    };
     const id = yield* this.id();
-    const result = yield* this.#exchange.pipeline(commands.map(command => this.#call(id, command)));
+    messages.setTypes(begin, end, id);
+    const result = yield* this.#exchange.stream(messages, located, begin, end);
     // As with single requests: when nothing was understood, the family may have another number by now.
-    if (commands.length === 0 || result.failures.length < commands.length) return result;
+    if (begin === end || result.failures.length < end - begin) return result;
     if (result.failures.some(({ error }) => error.code !== 'ENOENT')) return result;
     const now = yield* this.#resolve();
-    return now === id ? result : yield* this.#exchange.pipeline(commands.map(command => this.#call(now, command)));
+    if (now === id) return result;
+    messages.setTypes(begin, end, now);
+    return yield* this.#exchange.stream(messages, located, begin, end);
   }
 
   /** ENOENT can mean that the family has another number since its module was loaded anew: ask once more before believing it. */

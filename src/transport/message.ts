@@ -15,6 +15,8 @@ export interface Message {
   /** Where its payload begins and ends. */
   readonly payload: number;
   readonly end: number;
+  /** Where the one behind it begins, if there is one. */
+  readonly next: number;
 }
 
 /** Opens a message; `endMessage` wants back what this returns. */
@@ -59,6 +61,7 @@ export function messageAt(source: Source, start: number, end: number): Message {
     start,
     payload: start + NLMSG_HDRLEN,
     end: start + length,
+    next: start + align4(length),
   };
 }
 
@@ -67,6 +70,6 @@ export function* messagesIn(source: Source, start = 0, end = source.bytes.length
   for (let at = start; at < end; ) {
     const message = messageAt(source, at, end);
     yield message;
-    at += align4(message.end - message.start);
+    at = message.next;
   }
 }

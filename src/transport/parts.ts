@@ -4,6 +4,8 @@ import type { Wire } from './wire.ts';
 
 /** A part that took this long will be followed by others like it. */
 const SLOW_MILLISECONDS = 1;
+/** One that is smaller is the last but for the dump's end, and nobody asks how long it took: time is a system call on some machines. */
+const SMALL_BYTES = 4096;
 
 /** What was read ahead: raw, for whoever takes it to judge. */
 interface Ahead {
@@ -19,7 +21,8 @@ export class Parts implements Step {
   readonly abortable = false;
   readonly #wire: Wire;
   #buffer: Source;
-  #started = performance.now();
+  #started = 0;
+  #isLarge = false;
   #own: [Source, Source] | undefined;
   #ahead: Ahead | undefined;
 
@@ -36,13 +39,15 @@ export class Parts implements Step {
   /** The next part's length, or the negative errno. */
   *next(): Operation<number> {
     if (this.#own !== undefined) return yield this;
-    this.#started = performance.now();
+    if (this.#isLarge) this.#started = performance.now();
     return this.now();
   }
 
   /** The last part has been decoded: does this dump take long? Then other operations may run in between, which use the shared buffer. */
-  decoded(): void {
-    if (this.#own !== undefined || performance.now() - this.#started <= SLOW_MILLISECONDS) return;
+  decoded(length: number): void {
+    const wasLarge = this.#isLarge;
+    this.#isLarge = length > SMALL_BYTES;
+    if (this.#own !== undefined || !wasLarge || performance.now() - this.#started <= SLOW_MILLISECONDS) return;
     const size = this.#buffer.bytes.length;
     this.#own = [sourceOf(new Uint8Array(size)), sourceOf(new Uint8Array(size))];
     this.#buffer = this.#own[0];

@@ -1,0 +1,83 @@
+import { HOST_IS_LITTLE_ENDIAN, Writer } from '../codec/index.ts';
+import { NLM_F_REQUEST } from './constants.ts';
+import { beginMessage, endMessage } from './message.ts';
+
+/** Requests that are encoded before any of them is sent, one behind the other in one buffer. Their sequence numbers come when they leave. */
+export class MessageList {
+  readonly writer: Writer;
+  #length = 0;
+  /** Where each begins, and behind them where the last one ends. */
+  #starts: Uint32Array;
+
+  /** How many messages there will be, and of how many bytes: a guess that saves growing. */
+  constructor(messages = 16, bytesOfEach = 128) {
+    this.writer = takeWriter(messages * bytesOfEach);
+    this.#starts = new Uint32Array(messages + 1);
+  }
+
+  get length(): number {
+    return this.#length;
+  }
+
+  /** Where a message begins; of `length`, where the last one ends. */
+  start(index: number): number {
+    return this.#starts[index]!;
+  }
+
+  /** One message; `write` writes what follows the netlink header. */
+  add(type: number, flags: number, write: (writer: Writer) => void): void {
+    const { writer } = this;
+    const start = beginMessage(writer, type, NLM_F_REQUEST | flags, 0);
+    write(writer);
+    endMessage(writer, start);
+    this.added();
+  }
+
+  /** Ends a message that was put into `writer` whole, header and padding included. */
+  added(): void {
+    if (++this.#length === this.#starts.length) {
+      const longer = new Uint32Array(this.#length * 2);
+      longer.set(this.#starts);
+      this.#starts = longer;
+    }
+    this.#starts[this.#length] = this.writer.length;
+  }
+
+  /** A generic-netlink family's number is known only when it is asked for. */
+  setTypes(first: number, end: number, type: number): void {
+    const { view } = this.writer;
+    for (let i = first; i < end; i++) view.setUint16(this.#starts[i]! + 4, type, HOST_IS_LITTLE_ENDIAN);
+  }
+
+  /** Gives the messages from `first` up to `end` ascending sequence numbers, of which the given one is the first. */
+  setSequences(first: number, end: number, sequence: number): void {
+    const { view } = this.writer;
+    for (let i = first; i < end; i++) {
+      view.setUint32(this.#starts[i]! + 8, sequence + (i - first), HOST_IS_LITTLE_ENDIAN);
+    }
+  }
+
+  /** The bytes of the messages from `first` up to `end`: no copy. */
+  bytes(first: number, end: number): Uint8Array {
+    return this.writer.bytes.subarray(this.start(first), this.start(end));
+  }
+
+  /** Gives the buffer to the next list. Nothing of this one may be used any more. */
+  release(): void {
+    spare = new WeakRef(this.writer);
+  }
+}
+
+/**
+ * The buffer that the last list of this thread gave back, unless the garbage collector was there first: fresh memory costs a page fault for each
+ * four KiB, which is more than encoding into it.
+ */
+let spare: WeakRef<Writer> | undefined;
+
+function takeWriter(bytes: number): Writer {
+  const writer = spare?.deref();
+  spare = undefined;
+  if (writer === undefined || writer.bytes.length < bytes) return new Writer(bytes);
+  writer.reset();
+  return writer;
+}
