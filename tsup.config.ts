@@ -29,6 +29,7 @@ export default defineConfig([
       test: 'test/run.ts',
       conformance: 'test/conformance/main.ts',
       bench: 'bench/main.ts',
+      'ipvs-cold': 'bench/ipvs-cold.ts',
       'fuzz-nflog': 'bench/fuzz-nflog.ts',
       demo: 'examples/deployment/main.ts',
     },

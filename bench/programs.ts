@@ -3,7 +3,7 @@ import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { NetNs } from 'netsteer';
-import { nativeProgram } from '../test/support/native.ts';
+import { nativeProgram, ROOT } from '../test/support/native.ts';
 import type { Sample } from './harness.ts';
 
 /** A directory for the files of this run; it goes with the process. */
@@ -95,6 +95,13 @@ export async function timedFloor(program: string, protocol: number, file: string
   const sample: Sample = { seconds: nanoseconds / 1e9, cpuMicroseconds };
   if (datagrams > MANY) sample.latencyMicroseconds = { p50, p99 };
   return sample;
+}
+
+/** A program of build/ that prints one sample, in a process of its own. */
+export async function timedScript(name: string, parameters: readonly string[], netns: NetNs): Promise<Sample> {
+  const script = join(ROOT, 'build', `${name}.js`);
+  const command = { program: process.execPath, parameters: [script, ...parameters], netns };
+  return JSON.parse((await finished(command.program, command.parameters, command, true)).stdout) as Sample;
 }
 
 export async function finished(
