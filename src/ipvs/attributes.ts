@@ -18,6 +18,7 @@ import {
   u64ne,
 } from '../codec/index.ts';
 import * as C from './constants.ts';
+import type { Stats } from './stats.ts';
 
 /** `struct ip_vs_flags` (include/uapi/linux/ip_vs.h): only the bits of the mask are changed. */
 export const ip_vs_flags = struct('ip_vs_flags', { flags: [4, U32_NE], mask: [4, U32_NE] });
@@ -137,7 +138,8 @@ export const infoTable = attributes('IPVS_INFO_ATTR', {
 });
 
 export type WireCommand = Infer<typeof commandTable>;
-export type WireService = Infer<typeof serviceTable>;
-export type WireDestination = Infer<typeof destinationTable>;
+/** `counters` is what `stats` or `stats64` say, where they were read in another way; no attribute. */
+export type WireService = Infer<typeof serviceTable> & { counters?: Stats };
+export type WireDestination = Infer<typeof destinationTable> & { counters?: Stats };
 export type WireDaemon = Infer<typeof daemonTable>;
 export type WireStats = Infer<typeof stats64> | Infer<typeof stats32>;

@@ -7,8 +7,9 @@ import {
   UnsupportedError,
   within,
 } from '../errors.ts';
-import type { Operation } from '../transport/index.ts';
+import type { Operation, PipelineResult } from '../transport/index.ts';
 import type { WireDestination, WireService } from './attributes.ts';
+import type { Carriers } from './ipvs-carrier.ts';
 import {
   editDestination,
   editService,
@@ -20,7 +21,7 @@ import {
 } from './ipvs-edit.ts';
 import { destinationId, destinationSettings, serviceId, serviceSettings } from './ipvs-wire.ts';
 import { type Carrier, type IpvsCommand, keyCommand } from './netlink.ts';
-import type { IpvsOperation, Prepared } from './operation.ts';
+import { type Batch, type IpvsOperation, isEdit, type Prepared } from './operation.ts';
 import { readKey } from './service.ts';
 import { readDestinations, readServers } from './snapshot.ts';
 
@@ -33,27 +34,61 @@ interface Target {
   command: IpvsCommand;
 }
 
+/** Of operations, ascending. */
+type Indexes = readonly number[] | Uint32Array;
+
+function rangeOf(first: number, end: number): Uint32Array {
+  const range = new Uint32Array(end - first);
+  for (let i = 0; i < range.length; i++) range[i] = first + i;
+  return range;
+}
+
+interface Refusal {
+  readonly error: NetlinkError;
+}
+
 /**
  * One batch on its way. Edits read before they write, so that the batch is cut where an edit follows another change of the same object; what
  * stands between two cuts is one pipeline.
  */
 export class Run {
   readonly failures: BatchFailure[] = [];
-  readonly applied = new Set<number>();
-  readonly #carrier: Carrier;
-  readonly #prepared: readonly Prepared[];
+  readonly #carriers: Carriers;
+  readonly #batch: Batch;
+  /** Which operations the kernel has carried out: 1 for yes. */
+  readonly #applied: Uint8Array;
   readonly #targets = new Map<number, Target>();
-  readonly #hasEdits: boolean;
   #sent = false;
 
-  constructor(carrier: Carrier, prepared: readonly Prepared[]) {
-    this.#carrier = carrier;
-    this.#prepared = prepared;
-    this.#hasEdits = prepared.some(({ operation }) => isEdit(operation));
+  constructor(carriers: Carriers, batch: Batch) {
+    this.#carriers = carriers;
+    this.#batch = batch;
+    this.#applied = new Uint8Array(batch.operations.length);
+  }
+
+  get #carrier(): Carrier {
+    return this.#carriers.carrier;
+  }
+
+  /** The indexes of the operations that the kernel has carried out. */
+  get applied(): number[] {
+    const applied = this.#applied;
+    const indexes = new Array<number>(applied.length);
+    let count = 0;
+    for (let index = 0; index < applied.length; index++) if (applied[index] === 1) indexes[count++] = index;
+    indexes.length = count;
+    return indexes;
   }
 
   *all(): Operation<void> {
-    for (let first = 0; first < this.#prepared.length; ) {
+    const { hasEdits, operations } = this.#batch;
+    if (!hasEdits) {
+      const whole = rangeOf(0, operations.length);
+      yield* this.#send(whole);
+      yield* seenThrough(this.#verify(whole));
+      return;
+    }
+    for (let first = 0; first < operations.length; ) {
       const part = this.#nextPart(first);
       first = part.at(-1)! + 1;
       yield* this.#merge(part);
@@ -68,33 +103,29 @@ export class Run {
   #nextPart(first: number): number[] {
     const part: number[] = [];
     const touched = new Set<string>();
-    for (let index = first; index < this.#prepared.length; index++) {
-      const { operation } = this.#prepared[index]!;
+    for (let index = first; index < this.#batch.operations.length; index++) {
+      const prepared = this.#batch.prepared(index);
+      if (isEdit(prepared.operation) && coversOf(prepared).some(each => touched.has(each))) break;
+      for (const each of touchedBy(prepared)) touched.add(each);
       part.push(index);
-      if (!this.#hasEdits) continue;
-      if (isEdit(operation) && coversOf(this.#prepared[index]!).some(each => touched.has(each))) {
-        part.pop();
-        break;
-      }
-      for (const each of touchedBy(this.#prepared[index]!)) touched.add(each);
     }
     return part;
   }
 
   #commandsOf(index: number): readonly IpvsCommand[] {
     const target = this.#targets.get(index);
-    return target === undefined ? this.#prepared[index]!.commands : [target.command];
+    return target === undefined ? this.#batch.prepared(index).commands : [target.command];
   }
 
   /** Finds out what the edits of a part come to. */
   *#merge(part: readonly number[]): Operation<void> {
-    const edits = part.filter(index => isEdit(this.#prepared[index]!.operation));
+    const edits = part.filter(index => isEdit(this.#batch.operations[index]!));
     if (edits.length === 0) return;
     const reading = this.#read(edits);
     const state = yield* this.#sent ? seenThrough(reading) : reading;
     for (const index of edits) {
       try {
-        this.#targets.set(index, targetOf(this.#prepared[index]!, state));
+        this.#targets.set(index, targetOf(this.#batch.prepared(index), state));
       } catch (error) {
         // What is bad only together with what the kernel has can still be refused whole, as long as nothing was sent.
         if (isArgumentError(error) && !this.#sent) throw within(error, ['operations', index, 'patch']);
@@ -107,7 +138,7 @@ export class Run {
   *#read(indexes: readonly number[]): Operation<State> {
     const wanted = new Map<string, WireService>();
     for (const index of indexes) {
-      const { service, serviceId: id } = this.#prepared[index]!;
+      const { service, serviceId: id } = this.#batch.prepared(index);
       if (service !== undefined && id !== undefined) wanted.set(id, service);
     }
     const state: State = new Map();
@@ -116,7 +147,7 @@ export class Run {
       state.set(serviceId(service), { service, destinations });
     };
     if (wanted.size > FEW) {
-      const servers = yield* readServers(this.#carrier, service => wanted.has(serviceId(service)));
+      const servers = yield* readServers(this.#carriers, { wanted: service => wanted.has(serviceId(service)) });
       for (const { service, destinations } of servers) add(service, destinations);
       return state;
     }
@@ -127,19 +158,25 @@ export class Run {
     return state;
   }
 
-  *#send(indexes: readonly number[]): Operation<void> {
+  *#send(indexes: Indexes): Operation<void> {
     for (let left = indexes; left.length > 0; ) {
-      const calls: IpvsCommand[] = [];
-      const ends = left.map(index => calls.push(...this.#commandsOf(index)));
-      const { failures, unknownFrom = calls.length, unsentFrom } = yield* this.#carrier.pipeline(calls);
+      const { sent, place } = yield* this.#stream(left);
+      const { failures, unknownFrom = Number.POSITIVE_INFINITY, unsentFrom } = sent;
       this.#sent = true;
-      const errors = new Map(failures.map(({ index, error }) => [index, error]));
+      const whole = failures.length === 0 && unsentFrom === place(left.length) && sent.unknownFrom === undefined;
+      if (whole) {
+        for (let i = 0; i < left.length; i++) this.#applied[left[i]!] = 1;
+        return;
+      }
+      const errors = new Map(failures.map(failure => [failure.index, failure]));
       const unknown: number[] = [];
       const unsent: number[] = [];
-      for (const [i, index] of left.entries()) {
-        const start = ends[i - 1] ?? 0;
-        if (ends[i]! > unsentFrom) unsent.push(index);
-        else if (ends[i]! > unknownFrom && !(errors.has(start) && ends[i] === start + 1)) unknown.push(index);
+      for (let i = 0; i < left.length; i++) {
+        const index = left[i]!;
+        const start = place(i);
+        const end = place(i + 1);
+        if (end > unsentFrom) unsent.push(index);
+        else if (end > unknownFrom && !(errors.has(start) && end === start + 1)) unknown.push(index);
         else this.#settle(index, errors.get(start), errors.get(start + 1));
       }
       if (unknown.length > 0) yield* seenThrough(this.#findOut(unknown));
@@ -147,13 +184,34 @@ export class Run {
     }
   }
 
+  /** Sends the requests of these operations. `place` says where those of the i-th of them begin, in the numbers of the result. */
+  *#stream(indexes: Indexes): Operation<{ sent: PipelineResult; place: (i: number) => number }> {
+    const batch = this.#batch;
+    if (batch.hasEdits) {
+      const commands: IpvsCommand[] = [];
+      const places = [0];
+      for (const index of indexes) places.push(commands.push(...this.#commandsOf(index)));
+      return { sent: yield* this.#carrier.pipeline(commands), place: i => places[i]! };
+    }
+    // Without edits it is all of the batch, or what is left of it.
+    const first = indexes[0]!;
+    const place = (i: number) => batch.firstMessage(first + i);
+    const sent = yield* this.#carrier.stream(
+      batch.messages,
+      message => batch.command(message),
+      place(0),
+      place(indexes.length),
+    );
+    return { sent, place };
+  }
+
   /** `second` counts for operations that sent two requests: replace, and what stands in for it. */
-  #settle(index: number, first: NetlinkError | undefined, second: NetlinkError | undefined): void {
-    const { op } = this.#prepared[index]!.operation;
+  #settle(index: number, first: Refusal | undefined, second: Refusal | undefined): void {
+    const { op } = this.#batch.operations[index]!;
     const absent = op === 'setService' ? 'ESRCH' : op === 'setDestination' ? 'ENOENT' : undefined;
-    const error = absent !== undefined && first?.code === absent ? second : first;
-    if (error === undefined) this.applied.add(index);
-    else this.#fail(index, error);
+    const refused = absent !== undefined && first?.error.code === absent ? second : first;
+    if (refused === undefined) this.#applied[index] = 1;
+    else this.#fail(index, refused.error);
   }
 
   /**
@@ -164,30 +222,36 @@ export class Run {
     const state = yield* this.#read(indexes);
     for (const index of this.#last(indexes)) {
       if (this.#holds(index, state)) {
-        this.applied.add(index);
+        this.#applied[index] = 1;
         continue;
       }
-      const errors: (NetlinkError | undefined)[] = [];
+      const errors: (Refusal | undefined)[] = [];
       for (const command of this.#commandsOf(index)) errors.push(yield* refusalOf(this.#carrier.request(command)));
       this.#settle(index, errors[0], errors[1]);
     }
     const failed = new Set(this.failures.map(({ index }) => index));
-    for (const index of indexes) if (!failed.has(index)) this.applied.add(index);
+    for (const index of indexes) if (!failed.has(index)) this.#applied[index] = 1;
   }
 
   /** Those whose object no later one of them changes. */
-  #last(indexes: readonly number[]): number[] {
+  #last(indexes: Indexes): number[] {
     const overtaken = new Set<string>();
     const last: number[] = [];
     for (const index of indexes.toReversed()) {
-      if (!coversOf(this.#prepared[index]!).some(each => overtaken.has(each))) last.push(index);
-      for (const each of touchedBy(this.#prepared[index]!)) overtaken.add(each);
+      if (!coversOf(this.#batch.prepared(index)).some(each => overtaken.has(each))) last.push(index);
+      for (const each of touchedBy(this.#batch.prepared(index))) overtaken.add(each);
     }
     return last.reverse();
   }
 
   #holds(index: number, state: State): boolean {
-    const { operation, service, serviceId: id = '', destination, destinationId: server = '' } = this.#prepared[index]!;
+    const {
+      operation,
+      service,
+      serviceId: id = '',
+      destination,
+      destinationId: server = '',
+    } = this.#batch.prepared(index);
     const found = state.get(id);
     const actual = found?.destinations.get(server);
     const wire = this.#targets.get(index)?.wire;
@@ -216,27 +280,27 @@ export class Run {
   }
 
   /** Looks whether edits are what there is now, and whether an old kernel has left out a tunnel's type. */
-  *#verify(indexes: readonly number[]): Operation<void> {
-    if (!indexes.some(index => this.#isDoubtful(index))) return;
-    const doubtful = this.#last(indexes).filter(index => this.applied.has(index) && this.#isDoubtful(index));
+  *#verify(indexes: Indexes): Operation<void> {
+    if (!this.#batch.isDoubtful || !indexes.some(index => this.#isDoubtful(index))) return;
+    const doubtful = this.#last(indexes).filter(index => this.#applied[index] === 1 && this.#isDoubtful(index));
     if (doubtful.length === 0) return;
     const state = yield* this.#read(doubtful);
     for (const index of doubtful) {
       if (this.#holds(index, state)) continue;
-      const { operation, serviceId: id = '', destination, destinationId: server = '' } = this.#prepared[index]!;
+      const { operation, serviceId: id = '', destination, destinationId: server = '' } = this.#batch.prepared(index);
       const wanted = this.#targets.get(index)?.wire ?? destination;
       const actual = state.get(id)?.destinations.get(server);
       const ignored =
         actual && wanted && 'port' in wanted ? ignoresTunnel(wanted as WireDestination, actual) : undefined;
       const error = ignored ?? (yield* again(this.#carrier, operation));
       if (error === undefined) continue;
-      this.applied.delete(index);
+      this.#applied[index] = 0;
       this.#fail(index, error);
     }
   }
 
   #isDoubtful(index: number): boolean {
-    const { operation, destination } = this.#prepared[index]!;
+    const { operation, destination } = this.#batch.prepared(index);
     return (
       isEdit(operation) ||
       (operation.op !== 'removeDestination' && destination !== undefined && mayIgnoreTunnel(destination))
@@ -244,14 +308,12 @@ export class Run {
   }
 
   #fail(index: number, error: unknown): void {
-    this.failures.push(atIndex(asRefusal(error, this.#prepared[index]!.operation), index));
+    this.failures.push(atIndex(asRefusal(error, this.#batch.operations[index]!), index));
   }
 }
 
 /** From this many services on one dump costs less than asking for each. */
 const FEW = 16;
-
-const isEdit = ({ op }: IpvsOperation): boolean => op === 'editService' || op === 'editDestination';
 
 /** What an operation changes: a service, `service server`, all servers of a service (`service *`), or everything (`*`). */
 function touchedBy({ operation, serviceId: id, destinationId: server }: Prepared): string[] {
@@ -306,12 +368,12 @@ function* findService(carrier: Carrier, key: WireService): Operation<WireService
   }
 }
 
-function* refusalOf(operation: Operation<void>): Operation<NetlinkError | undefined> {
+function* refusalOf(operation: Operation<void>): Operation<Refusal | undefined> {
   try {
     yield* operation;
     return undefined;
   } catch (error) {
-    if (error instanceof NetlinkError) return error;
+    if (error instanceof NetlinkError) return { error };
     throw error;
   }
 }

@@ -4,10 +4,11 @@ import type { Operation } from '../transport/index.ts';
 import type { WireCommand } from './attributes.ts';
 import { Run, seenThrough } from './batch-run.ts';
 import * as C from './constants.ts';
+import type { Carriers } from './ipvs-carrier.ts';
 import { readTimeouts } from './ipvs-timeouts.ts';
 import { serviceId, settable, settableDestination } from './ipvs-wire.ts';
-import { type Carrier, describe } from './netlink.ts';
-import { type IpvsOperation, type Prepared, prepare } from './operation.ts';
+import { describe } from './netlink.ts';
+import { Batch, type IpvsOperation } from './operation.ts';
 import { changesBetween, toCommand } from './plan.ts';
 import { readServers, type WireServer } from './snapshot.ts';
 
@@ -36,7 +37,7 @@ export interface BatchResult {
 
 /** Sends operations in few datagrams. IPVS has no transactions: each is carried out on its own, in their order. */
 export function* applyOperations(
-  carrier: Carrier,
+  carriers: Carriers,
   operations: readonly IpvsOperation[],
   options: BatchOptions = {},
 ): Operation<BatchResult> {
@@ -44,17 +45,20 @@ export function* applyOperations(
   const { onError: how = 'throw', rollback = false } = options;
   const onError = checkOneOf(how, ['options', 'onError'], ['throw', 'collect']);
   if (typeof rollback !== 'boolean') throw typeError(['options', 'rollback'], 'a boolean', rollback);
-  const prepared = prepare(operations);
-  const before = rollback ? yield* remember(carrier, prepared) : undefined;
-  const run = new Run(carrier, prepared);
+  const batch = new Batch(operations);
+  const before = rollback ? yield* remember(carriers, batch) : undefined;
+  const run = new Run(carriers, batch);
   yield* run.all();
   const failures = run.failures.toSorted((a, b) => a.index - b.index);
-  const applied = [...run.applied].sort((a, b) => a - b);
+  const { applied } = run;
   const outcome = failures.length === 0 ? 'all' : applied.length === 0 ? 'none' : 'partial';
   let result: BatchResult = { failures, applied, outcome, rolledBack: false };
-  if (failures.length === 0) return result;
+  if (failures.length === 0) {
+    batch.messages.release();
+    return result;
+  }
   if (before !== undefined) {
-    const whole = yield* seenThrough(undo(carrier, before));
+    const whole = yield* seenThrough(undo(carriers, before));
     result = { failures, applied: [], outcome: whole ? 'none' : 'unknown', rolledBack: whole };
   }
   if (onError === 'throw') throw new BatchError(result);
@@ -71,33 +75,43 @@ interface Memory {
 
 const GET_CONFIG = describe('IPVS_CMD_GET_CONFIG', C.IPVS_CMD_GET_CONFIG, undefined, {});
 
-function* remember(carrier: Carrier, prepared: readonly Prepared[]): Operation<Memory> {
-  const ids = new Set(prepared.map(each => each.serviceId));
-  const all = prepared.some(({ operation }) => operation.op === 'flush');
-  const touches = (id: string) => all || ids.has(id);
-  const servers = yield* readServers(carrier, service => touches(serviceId(service)));
-  const timed = prepared.some(({ operation }) => operation.op === 'setTimeouts');
-  const timeouts = timed ? yield* carrier.get(GET_CONFIG, readTimeouts) : undefined;
+function* remember(carriers: Carriers, batch: Batch): Operation<Memory> {
+  const { operations } = batch;
+  const all = operations.some(({ op }) => op === 'flush');
+  const touched = onceAsked(() => new Set(operations.map((_, index) => batch.prepared(index).serviceId)));
+  const touches = (id: string) => all || touched().has(id);
+  const servers = yield* readServers(carriers, { wanted: service => touches(serviceId(service)) });
+  const timed = operations.some(({ op }) => op === 'setTimeouts');
+  const timeouts = timed ? yield* carriers.carrier.get(GET_CONFIG, readTimeouts) : undefined;
   return { touches, servers, timeouts };
+}
+
+/** Most batches fill what is empty, and nobody asks. */
+function onceAsked<T>(make: () => T): () => T {
+  let made: { value: T } | undefined;
+  return () => {
+    made ??= { value: make() };
+    return made.value;
+  };
 }
 
 /** How often to look again where answers were lost. */
 const UNDO_ATTEMPTS = 3;
 
 /** Makes what the batch may have changed as it was. Returns whether the kernel took all of it. */
-function* undo(carrier: Carrier, { touches, servers, timeouts }: Memory): Operation<boolean> {
+function* undo(carriers: Carriers, { touches, servers, timeouts }: Memory): Operation<boolean> {
   const before = servers.map(({ service, destinations }) => ({
     service: settable(service),
     // The kernel lists the newest first: added in the reverse of that they stand as they stood.
     destinations: destinations.map(settableDestination).reverse(),
   }));
   for (let attempt = 0; attempt < UNDO_ATTEMPTS; attempt++) {
-    const now = yield* readServers(carrier, service => touches(serviceId(service)));
+    const now = yield* readServers(carriers, { wanted: service => touches(serviceId(service)) });
     const commands = changesBetween(now, before, { prune: true }).map(toCommand);
     if (timeouts !== undefined) {
       commands.push(describe('IPVS_CMD_SET_CONFIG', C.IPVS_CMD_SET_CONFIG, timeouts, timeouts));
     }
-    const { failures, unknownFrom } = yield* carrier.pipeline(commands);
+    const { failures, unknownFrom } = yield* carriers.carrier.pipeline(commands);
     if (unknownFrom === undefined) return failures.length === 0;
   }
   return false;

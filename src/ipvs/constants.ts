@@ -62,6 +62,7 @@ export const IPVS_STATS_ATTR_INPPS = 7;
 export const IPVS_STATS_ATTR_OUTPPS = 8;
 export const IPVS_STATS_ATTR_INBPS = 9;
 export const IPVS_STATS_ATTR_OUTBPS = 10;
+export const IPVS_STATS_ATTR_PAD = 11;
 
 export const IPVS_DAEMON_ATTR_STATE = 1;
 export const IPVS_DAEMON_ATTR_MCAST_IFN = 2;

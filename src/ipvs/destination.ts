@@ -6,7 +6,7 @@ import * as C from './constants.ts';
 import { addressBytes, addressText, ipv4Bytes, type ServiceKey } from './service.ts';
 import { readStats, type Stats } from './stats.ts';
 
-const FORWARD = {
+export const FORWARD = {
   masquerade: C.IP_VS_CONN_F_MASQ,
   local: C.IP_VS_CONN_F_LOCALNODE,
   tunnel: C.IP_VS_CONN_F_TUNNEL,
@@ -71,18 +71,18 @@ export interface DestinationEntry extends Destination {
 }
 
 const KEY_FIELDS = ['address', 'port'];
-const FIELDS = [...KEY_FIELDS, 'forward', 'weight', 'upperThreshold', 'lowerThreshold', 'tunnel'];
 const READ_FIELDS = ['activeConnections', 'inactiveConnections', 'persistentConnections', 'stats'];
+const FIELDS = [...KEY_FIELDS, 'forward', 'weight', 'upperThreshold', 'lowerThreshold', 'tunnel', ...READ_FIELDS];
 const MAX_WEIGHT = 0x7fffffff;
 /** From 2^31 on newer kernels refuse (7.2) what older ones took. */
 const MAX_THRESHOLD = 0x7fffffff;
 
-export function writeDestinationKey(key: DestinationKey, path: Path = []): WireDestination {
-  checkObject(key, path, [...FIELDS, ...READ_FIELDS]);
+export function writeDestinationKey(key: DestinationKey): WireDestination {
+  checkObject(key, [], FIELDS);
   const ipv4 = ipv4Bytes(key.address);
-  if (ipv4 === undefined) checkAddress(key.address, [...path, 'address']);
+  if (ipv4 === undefined) checkAddress(key.address, ['address']);
   const address = ipv4 ?? addressBytes(key.address);
-  const port = checkInteger(key.port, [...path, 'port'], 0, 65535);
+  const port = checkInteger(key.port, ['port'], 0, 65535);
   return { address, port, family: ipv4 === undefined ? AF_INET6 : AF_INET };
 }
 
@@ -145,9 +145,9 @@ function writeTunnel(wire: WireDestination, tunnel: Tunnel, tunneled: boolean): 
 }
 
 function checkName(value: unknown, path: Path, names: Readonly<Record<string, number>>, max: number): number {
-  return typeof value === 'number'
-    ? checkInteger(value, path, 0, max)
-    : names[checkOneOf(value, path, Object.keys(names))]!;
+  if (typeof value === 'number') return checkInteger(value, path, 0, max);
+  const known = typeof value === 'string' && Object.hasOwn(names, value) ? names[value] : undefined;
+  return known ?? names[checkOneOf(value, path, Object.keys(names))]!;
 }
 
 /** `family` is the service's, for kernels that do not say a destination's own. */
@@ -161,7 +161,7 @@ export function readDestination(wire: WireDestination, family: number): Destinat
     activeConnections: wire.activeConnections ?? 0,
     inactiveConnections: wire.inactiveConnections ?? 0,
     persistentConnections: wire.persistentConnections ?? 0,
-    stats: readStats(wire.stats64, wire.stats),
+    stats: readStats(wire),
   };
   if (wire.upperThreshold) entry.upperThreshold = wire.upperThreshold;
   if (wire.lowerThreshold) entry.lowerThreshold = wire.lowerThreshold;
@@ -174,5 +174,6 @@ export function readDestination(wire: WireDestination, family: number): Destinat
 }
 
 function nameOf<Names extends Record<string, number>>(names: Names, value: number): (keyof Names & string) | number {
-  return (Object.keys(names) as (keyof Names & string)[]).find(name => names[name] === value) ?? value;
+  for (const name in names) if (names[name] === value) return name;
+  return value;
 }

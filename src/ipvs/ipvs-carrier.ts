@@ -1,6 +1,6 @@
 import { isPermission } from '../errors.ts';
-import type { Exchange, Operation, PipelineResult } from '../transport/index.ts';
-import type { WireCommand } from './attributes.ts';
+import type { Exchange, MessageList, Operation, PipelineResult } from '../transport/index.ts';
+import type { WireCommand, WireDestination, WireService } from './attributes.ts';
 import type { IpvsWire } from './ipvs-socket.ts';
 import { type Carrier, type IpvsCommand, type IpvsInfo, NetlinkCarrier } from './netlink.ts';
 import { SockoptCarrier } from './sockopt.ts';
@@ -10,10 +10,10 @@ export interface Carriers {
   /** Takes the requests. */
   carrier: Carrier;
   /**
-   * The socket options, which list IPv4 services in one call under the kernel's mutex; undefined where they do not work here. They are the
-   * same kernel's word by another way.
+   * The socket options, which list IPv4 services, and the IPv4 servers of one, in one call under the kernel's mutex each; undefined where they
+   * do not work here.
    */
-  witness(): SockoptCarrier | undefined;
+  options(): SockoptCarrier | undefined;
 }
 
 const carriers = new WeakMap<Exchange, Carriers>();
@@ -27,18 +27,18 @@ export function carriersOf(exchange: Exchange): Carriers {
 
 function makeCarriers(exchange: Exchange): Carriers {
   const wire = exchange.wire as Partial<IpvsWire>;
-  if (wire.options === undefined) return { carrier: new NetlinkCarrier(exchange), witness: () => undefined };
+  if (wire.options === undefined) return { carrier: new NetlinkCarrier(exchange), options: () => undefined };
   const open = () => new SockoptCarrier(exchange, (wire as IpvsWire).options());
   if (wire.via === 'sockopt') {
     const carrier = open();
-    return { carrier, witness: () => carrier };
+    return { carrier, options: () => carrier };
   }
   const netlink = new NetlinkCarrier(exchange);
-  const witness = memoized(open);
-  return { carrier: wire.via === 'netlink' ? netlink : new AutomaticCarrier(exchange, netlink, witness), witness };
+  const options = memoized(open);
+  return { carrier: wire.via === 'netlink' ? netlink : new AutomaticCarrier(exchange, netlink, options), options };
 }
 
-/** Opens once, and never again where that fails: the witness is a help, not a need. */
+/** Opens once, and never again where that fails: the socket options are a help, not a need. */
 function memoized(open: () => SockoptCarrier): () => SockoptCarrier | undefined {
   let opened: { carrier: SockoptCarrier | undefined } | undefined;
   return () => {
@@ -83,11 +83,26 @@ class AutomaticCarrier implements Carrier {
   dump<R>(command: IpvsCommand, read: (value: WireCommand) => R | undefined): Operation<R[]> {
     return this.#try(carrier => carrier.dump(command, read));
   }
+  services(withStats: boolean): Operation<WireService[]> {
+    return this.#try(carrier => carrier.services(withStats));
+  }
+  destinations(service: WireService, withStats: boolean): Operation<WireDestination[]> {
+    return this.#try(carrier => carrier.destinations(service, withStats));
+  }
 
+  // Asked before many requests, so that the refusals of a whole batch need not be taken apart.
   *pipeline(commands: readonly IpvsCommand[]): Operation<PipelineResult> {
-    // Asked before, so that the refusals of a whole batch need not be taken apart.
     if (!this.#decided && commands.length > 0) yield* this.info();
     return yield* this.#current.pipeline(commands);
+  }
+  *stream(
+    messages: MessageList,
+    command: (index: number) => IpvsCommand,
+    begin = 0,
+    end = messages.length,
+  ): Operation<PipelineResult> {
+    if (!this.#decided && begin < end) yield* this.info();
+    return yield* this.#current.stream(messages, command, begin, end);
   }
 
   *#try<R>(call: (carrier: Carrier) => Operation<R>): Operation<R> {

@@ -108,7 +108,7 @@ export function* editDestination(
 
 /** The servers of a service. @throws NetlinkError ESRCH no such service, where the kernel answers with an empty list. */
 export function* readExisting(carrier: Carrier, key: ServiceKey): Operation<WireDestination[]> {
-  const destinations = yield* readDestinations(carrier, writeKey(key));
+  const destinations = yield* readDestinations(carrier, writeKey(key), true);
   if (destinations.length === 0) yield* carrier.get(keyCommand('GET', key), ({ service }) => service);
   return destinations;
 }

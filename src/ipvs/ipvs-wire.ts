@@ -1,4 +1,4 @@
-import { AF_INET6 } from '../ffi/constants.ts';
+import { AF_INET, AF_INET6 } from '../ffi/constants.ts';
 import type { WireDestination, WireService } from './attributes.ts';
 import * as C from './constants.ts';
 
@@ -34,6 +34,26 @@ export function destinationSettings(wire: WireDestination): string {
   return `${forward}/${wire.weight ?? 0}/${wire.upperThreshold ?? 0}/${wire.lowerThreshold ?? 0}/${tunnel}`;
 }
 
+function isSameAddress(a: string, b: string, family: number | undefined): boolean {
+  return a === b || (family === AF_INET && a.startsWith(significant(b, AF_INET)));
+}
+
+/** The same server with the same settings. Most are, and that is seen without a text of either. */
+export function isSameDestination(a: WireDestination, b: WireDestination, serviceFamily: number): boolean {
+  const plain =
+    isSameAddress(a.address, b.address, a.family) &&
+    a.port === b.port &&
+    a.family === b.family &&
+    a.forward === b.forward &&
+    a.weight === b.weight &&
+    a.upperThreshold === b.upperThreshold &&
+    a.lowerThreshold === b.lowerThreshold &&
+    a.forward !== C.IP_VS_CONN_F_TUNNEL;
+  if (plain) return true;
+  if (destinationId(a, serviceFamily) !== destinationId(b, serviceFamily)) return false;
+  return destinationSettings(a) === destinationSettings(b);
+}
+
 /** The service's key alone: what requests about it or its servers carry. */
 export function keyPart({ family, protocol, address, port, firewallMark }: WireService): WireService {
   if (firewallMark) return { family, firewallMark };
@@ -42,7 +62,7 @@ export function keyPart({ family, protocol, address, port, firewallMark }: WireS
 
 /** What a request may carry of a service that was read: counters are not among it, and the kernel's own mark is its own. */
 export function settable(wire: WireService): WireService {
-  const { stats: _, stats64: __, flags, ...service } = wire;
+  const { stats: _, stats64: __, counters: ___, flags, ...service } = wire;
   return { ...service, flags: { flags: (flags?.flags ?? 0) & ~C.IP_VS_SVC_F_HASHED, mask: 0xffffffff } };
 }
 
@@ -54,6 +74,7 @@ export function settableDestination(wire: WireDestination): WireDestination {
     activeConnections: ___,
     inactiveConnections: ____,
     persistentConnections: _____,
+    counters: ______,
     ...destination
   } = wire;
   return { ...destination, forward: (wire.forward ?? 0) & C.IP_VS_CONN_F_FWD_MASK };

@@ -113,8 +113,8 @@ export class IpvsOperations {
     options: { destinations?: boolean; signal?: AbortSignal } = {},
   ): Operation<(ServiceEntry & { destinations?: DestinationEntry[] })[]> {
     checkObject(options, [], ['destinations', 'signal']);
-    if (!options.destinations) return (yield* readServices(this.#carrier)).map(readService);
-    return toSnapshot({ servers: yield* readServers(this.#carrier), stable: false }).servers;
+    if (!options.destinations) return (yield* readServices(this.#carrier, true)).map(readService);
+    return toSnapshot({ servers: yield* readServers(this.#carriers, { stats: true }), stable: false }).servers;
   }
 
   /**
@@ -214,7 +214,7 @@ export class IpvsOperations {
    * @throws RuleError a line is no rule; nothing was sent. @throws BatchError the kernel refused lines; each failure has its `line`.
    */
   *restore(text: string, options: RestoreOptions = {}): Operation<RestoreResult> {
-    return yield* restoreRules(this.#carrier, text, options);
+    return yield* restoreRules(this.#carriers, text, options);
   }
 
   /**
@@ -223,7 +223,7 @@ export class IpvsOperations {
    * @throws BatchError one or more were refused; it tells which, why, and what the kernel holds now. With onError: 'collect' the result does.
    */
   *apply(operations: readonly IpvsOperation[], options: BatchOptions = {}): Operation<BatchResult> {
-    return yield* applyOperations(this.#carrier, operations, options);
+    return yield* applyOperations(this.#carriers, operations, options);
   }
 
   /** As `apply`, with the operations written as calls: `ipvs.batch(b => b.addService(service).addDestination(service, server))`. */
@@ -236,7 +236,7 @@ export class IpvsOperations {
       returned.catch(() => {});
       throw typeError(['build'], 'a synchronous function', returned);
     }
-    return yield* applyOperations(this.#carrier, builder.operations, options);
+    return yield* applyOperations(this.#carriers, builder.operations, options);
   }
 
   /**
@@ -245,7 +245,7 @@ export class IpvsOperations {
    */
   *snapshot(options: { signal?: AbortSignal } = {}): Operation<Snapshot> {
     checkObject(options, ['options'], ['signal']);
-    return toSnapshot(yield* readStable(this.#carriers));
+    return toSnapshot(yield* readStable(this.#carriers, { stats: true }));
   }
 
   /**

@@ -1,9 +1,20 @@
+import { NO_CONTEXT } from '../codec/index.ts';
 import type { Path } from '../errors.ts';
-import { type Command, type Exchange, GenericFamily, type Operation, type PipelineResult } from '../transport/index.ts';
-import { commandTable, infoTable, type WireCommand } from './attributes.ts';
+import {
+  type Command,
+  type Exchange,
+  GenericFamily,
+  genlmsghdr,
+  type MessageList,
+  type Operation,
+  type PipelineResult,
+} from '../transport/index.ts';
+import { commandTable, infoTable, type WireCommand, type WireDestination, type WireService } from './attributes.ts';
 import * as C from './constants.ts';
 import { type Destination, type DestinationKey, writeDestination, writeDestinationKey } from './destination.ts';
-import { type Service, type ServiceKey, writeKey, writeService } from './service.ts';
+import { keyPart } from './ipvs-wire.ts';
+import { listedDestination, listedService } from './listed.ts';
+import { readKey, type Service, type ServiceKey, writeKey, writeService } from './service.ts';
 
 /** One request to IPVS, as netlink has it. The other carrier translates it. */
 export type IpvsCommand = Command<WireCommand>;
@@ -23,10 +34,23 @@ export interface Carrier {
   get<R>(command: IpvsCommand, read: (value: WireCommand) => R | undefined): Operation<R>;
   /** All objects of a kind; of a service that is not there, an empty list. */
   dump<R>(command: IpvsCommand, read: (value: WireCommand) => R | undefined): Operation<R[]>;
+  /** All services. Without `withStats` their counters may be left out. */
+  services(withStats: boolean): Operation<WireService[]>;
+  /** The servers of a service; none where there is no such service. */
+  destinations(service: WireService, withStats: boolean): Operation<WireDestination[]>;
   /** Many requests at once; one that fails does not stop the rest. */
   pipeline(commands: readonly IpvsCommand[]): Operation<PipelineResult>;
+  /** As `pipeline`, of requests that are encoded: those from `begin` up to `end`, by which all indexes count. `command` tells what one is. */
+  stream(
+    messages: MessageList,
+    command: (index: number) => IpvsCommand,
+    begin?: number,
+    end?: number,
+  ): Operation<PipelineResult>;
 }
 
+/** Of the family; the kernel does not look at it. */
+const VERSION = 1;
 const MODULE_MISSING =
   'the kernel has no IPVS: load the module on the host (modprobe ip_vs), or install a kernel with CONFIG_IP_VS';
 const NOT_PERMITTED =
@@ -41,9 +65,17 @@ export class NetlinkCarrier extends GenericFamily<WireCommand> implements Carrie
   readonly #info: GenericFamily<{ version?: number; connectionTableSize?: number }>;
 
   constructor(exchange: Exchange) {
-    const family = { name: 'IPVS', version: 1, missing: MODULE_MISSING };
+    const family = { name: 'IPVS', version: VERSION, missing: MODULE_MISSING };
     super(exchange, { ...family, table: commandTable });
     this.#info = new GenericFamily(exchange, { ...family, table: infoTable });
+  }
+
+  services(withStats: boolean): Operation<WireService[]> {
+    return this.dumpMessages(GET_SERVICES, message => listedService(message, withStats));
+  }
+
+  destinations(service: WireService, withStats: boolean): Operation<WireDestination[]> {
+    return this.dumpMessages(getDestinations(service), message => listedDestination(message, withStats));
   }
 
   *info(): Operation<IpvsInfo> {
@@ -52,8 +84,24 @@ export class NetlinkCarrier extends GenericFamily<WireCommand> implements Carrie
   }
 }
 
+/** All services, and the servers of one. */
+export const GET_SERVICES = describe('IPVS_CMD_GET_SERVICE', C.IPVS_CMD_GET_SERVICE, undefined, {});
+
+export function getDestinations(service: WireService): IpvsCommand {
+  const key = keyPart(service);
+  return describe('IPVS_CMD_GET_DEST', C.IPVS_CMD_GET_DEST, readKey(key), { service: key });
+}
+
 export function readInfo(version = 0, connectionTableSize = 0): IpvsInfo {
   return { version: `${version >> 16}.${(version >> 8) & 0xff}.${version & 0xff}`, connectionTableSize };
+}
+
+/** Puts a request behind the others; its type, the family's number, is still to come. */
+export function encode(messages: MessageList, { command, value }: Pick<IpvsCommand, 'command' | 'value'>): void {
+  messages.add(0, 0, writer => {
+    genlmsghdr.write(writer, { cmd: command, version: VERSION });
+    commandTable.write(writer, value, NO_CONTEXT);
+  });
 }
 
 const NO_IPV6 = 'this kernel has no IPVS for IPv6 (CONFIG_IP_VS_IPV6)';

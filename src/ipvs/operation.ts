@@ -1,12 +1,14 @@
-import { checkObject, checkOneOf } from '../codec/index.ts';
+import { checkObject, checkOneOf, NO_CONTEXT, sourceOf } from '../codec/index.ts';
 import { type Path, typeError, within } from '../errors.ts';
-import type { WireDestination, WireService } from './attributes.ts';
+import { genlmsghdr, MessageList, NLMSG_HDRLEN } from '../transport/index.ts';
+import { commandTable, type WireCommand, type WireDestination, type WireService } from './attributes.ts';
 import * as C from './constants.ts';
 import { type Destination, type DestinationKey, writeDestination, writeDestinationKey } from './destination.ts';
 import { type Timeouts, writeTimeouts } from './ipvs-timeouts.ts';
 import { destinationId, serviceId } from './ipvs-wire.ts';
-import { describe, destinationRequest, type IpvsCommand, keyCommand, serviceCommand } from './netlink.ts';
+import { describe, destinationRequest, encode, type IpvsCommand, keyCommand, serviceCommand } from './netlink.ts';
 import { type Scheduling, type Service, type ServiceKey, writeKey, writeService } from './service.ts';
+import { countFields, Stamps } from './stamps.ts';
 
 /** What can be changed of a destination: everything but its key. */
 export type DestinationPatch = Partial<Omit<Destination, keyof DestinationKey>>;
@@ -40,7 +42,7 @@ const KINDS = Object.keys(PARAMETERS) as IpvsOperation['op'][];
 export const SERVICE_PATCH = ['scheduler', 'schedulerFlags', 'persistence', 'onePacket'];
 export const DESTINATION_PATCH = ['forward', 'weight', 'upperThreshold', 'lowerThreshold', 'tunnel'];
 
-/** An operation whose parameters are checked, ready to be sent. */
+/** An operation whose parameters are checked. */
 export class Prepared {
   readonly operation: IpvsOperation;
   /**
@@ -52,19 +54,13 @@ export class Prepared {
   readonly service: WireService | undefined;
   readonly destination: WireDestination | undefined;
 
-  constructor(
-    operation: IpvsOperation,
-    commands: readonly IpvsCommand[],
-    service?: WireService,
-    destination?: WireDestination,
-  ) {
+  constructor(operation: IpvsOperation, wire: WireCommand) {
     this.operation = operation;
-    this.commands = commands;
-    this.service = service;
-    this.destination = destination;
+    this.commands = commandsOf(operation, wire);
+    this.service = wire.service;
+    this.destination = wire.destination;
   }
 
-  /* Only rarely asked for, so not kept. */
   get serviceId(): string | undefined {
     return this.service && serviceId(this.service);
   }
@@ -74,11 +70,99 @@ export class Prepared {
   }
 }
 
-/** Checks operations before anything is sent. Throws TypeErrors and RangeErrors whose paths begin with ['operations', index]. */
-export function prepare(operations: readonly IpvsOperation[]): Prepared[] {
-  if (!Array.isArray(operations)) throw typeError(['operations'], 'an array of operations', operations);
-  const keys = new KeyCache();
-  return operations.map((operation: IpvsOperation, index) => prepareOne(operation, index, keys));
+/** From this many operations on, stamps are worth being made. */
+const MANY = 16;
+/** Of a request about a server. */
+const USUAL_BYTES = 168;
+
+/**
+ * Operations that are checked and encoded before anything is sent. Their messages are all that is kept of most: what else is asked of an
+ * operation is read from these.
+ * @throws TypeError, RangeError with paths that begin with ['operations', index].
+ */
+export class Batch {
+  readonly operations: readonly IpvsOperation[];
+  readonly messages: MessageList;
+  /** One of them is an edit, which has no message: what it comes to depends on what there is. */
+  readonly hasEdits: boolean = false;
+  /** One of them is an edit, or sets a type of tunnel: what the kernel made of it may have to be looked at. */
+  readonly isDoubtful: boolean = false;
+  /** The first message of each operation, and behind them how many there are. */
+  readonly #first: Uint32Array;
+  readonly #prepared = new Map<number, Prepared>();
+
+  constructor(operations: readonly IpvsOperation[]) {
+    if (!Array.isArray(operations)) throw typeError(['operations'], 'an array of operations', operations);
+    this.operations = operations;
+    this.messages = new MessageList(operations.length, USUAL_BYTES);
+    this.#first = new Uint32Array(operations.length + 1);
+    const stamps = operations.length < MANY ? undefined : new Stamps(this.messages);
+    const keys = new KeyCache();
+    for (let index = 0; index < operations.length; index++) {
+      const operation = operations[index] as IpvsOperation;
+      if (stamps === undefined || !isStamped(stamps, operation)) {
+        const wire = checkOperation(operation, index, keys);
+        const prepared = new Prepared(operation, wire);
+        for (const command of prepared.commands) encode(this.messages, command);
+        this.#prepared.set(index, prepared);
+        if (isEdit(operation)) this.hasEdits = true;
+        if (isEdit(operation) || wire.destination?.tunnelType !== undefined) this.isDoubtful = true;
+      }
+      this.#first[index + 1] = this.messages.length;
+    }
+  }
+
+  /** The first message of an operation; of as many as there are, the number of messages. */
+  firstMessage(index: number): number {
+    return this.#first[index]!;
+  }
+
+  prepared(index: number): Prepared {
+    const known = this.#prepared.get(index);
+    if (known !== undefined) return known;
+    const source = sourceOf(this.messages.bytes(this.firstMessage(index), this.firstMessage(index) + 1));
+    const wire = commandTable.read(source, NLMSG_HDRLEN + genlmsghdr.size, source.bytes.length, NO_CONTEXT);
+    const prepared = new Prepared(this.operations[index]!, wire!);
+    this.#prepared.set(index, prepared);
+    return prepared;
+  }
+
+  /** What a message asks for. */
+  command(message: number): IpvsCommand {
+    const index = this.operationOf(message);
+    return this.prepared(index).commands[message - this.firstMessage(index)]!;
+  }
+
+  /** The operation that a message is of: the last one that begins at it or before. */
+  operationOf(message: number): number {
+    let low = 0;
+    let high = this.operations.length - 1;
+    while (low < high) {
+      const middle = (low + high + 1) >> 1;
+      if (this.firstMessage(middle) <= message) low = middle;
+      else high = middle - 1;
+    }
+    return low;
+  }
+}
+
+export const isEdit = ({ op }: IpvsOperation): boolean => op === 'editService' || op === 'editDestination';
+
+/** The short way, for what is plain and right. */
+function isStamped(stamps: Stamps, operation: IpvsOperation): boolean {
+  if (typeof operation !== 'object' || operation === null) return false;
+  switch (operation.op) {
+    case 'addService':
+      return countFields(operation) === 2 && stamps.addService(operation.service);
+    case 'addDestination':
+      return countFields(operation) === 3 && stamps.addDestination(operation.key, operation.destination);
+    case 'setDestination':
+      return countFields(operation) === 3 && stamps.setDestination(operation.key, operation.destination);
+    case 'removeDestination':
+      return countFields(operation) === 3 && stamps.removeDestination(operation.key, operation.destinationKey);
+    default:
+      return false;
+  }
 }
 
 /** Many operations name one service, as a rule by the same object. */
@@ -95,7 +179,8 @@ class KeyCache {
   }
 }
 
-function prepareOne(operation: IpvsOperation, index: number, keys: KeyCache): Prepared {
+/** Checks the parameters of an operation; returns its fields. */
+function checkOperation(operation: IpvsOperation, index: number, keys: KeyCache): WireCommand {
   const path: Path = ['operations', index];
   if (typeof operation !== 'object' || operation === null) throw typeError(path, 'an operation', operation);
   const op = checkOneOf(operation.op, [...path, 'op'], KINDS);
@@ -105,32 +190,22 @@ function prepareOne(operation: IpvsOperation, index: number, keys: KeyCache): Pr
   try {
     switch (operation.op) {
       case 'addService':
-      case 'setService': {
+      case 'setService':
         parameter = 'service';
-        const service = writeService(operation.service);
-        const commands = [serviceCommand('NEW', operation.service, { service })];
-        if (op === 'setService') commands.unshift(serviceCommand('SET', operation.service, { service }));
-        return new Prepared(operation, commands, service);
-      }
-      case 'removeService': {
-        const service = keys.get(operation.key);
-        return new Prepared(operation, [keyCommand('DEL', operation.key, service)], service);
-      }
+        return { service: writeService(operation.service) };
+      case 'removeService':
+        return { service: keys.get(operation.key) };
       case 'editService': {
         const service = keys.get(operation.key);
         parameter = 'patch';
         checkObject(operation.patch, [], SERVICE_PATCH);
-        return new Prepared(operation, [], service);
+        return { service };
       }
       case 'addDestination':
       case 'setDestination': {
         const service = keys.get(operation.key);
         parameter = 'destination';
-        const destination = writeDestination(operation.key, operation.destination, service.family);
-        const value = { service, destination };
-        const commands = [destinationRequest('NEW', operation.destination, value)];
-        if (op === 'setDestination') commands.unshift(destinationRequest('SET', operation.destination, value));
-        return new Prepared(operation, commands, service, destination);
+        return { service, destination: writeDestination(operation.key, operation.destination, service.family) };
       }
       case 'editDestination': {
         const service = keys.get(operation.key);
@@ -138,31 +213,52 @@ function prepareOne(operation: IpvsOperation, index: number, keys: KeyCache): Pr
         const destination = writeDestinationKey(operation.destinationKey);
         parameter = 'patch';
         checkObject(operation.patch, [], DESTINATION_PATCH);
-        return new Prepared(operation, [], service, destination);
+        return { service, destination };
       }
       case 'removeDestination': {
         const service = keys.get(operation.key);
         parameter = 'destinationKey';
-        const destination = writeDestinationKey(operation.destinationKey);
-        const command = destinationRequest('DEL', operation.destinationKey, { service, destination });
-        return new Prepared(operation, [command], service, destination);
+        return { service, destination: writeDestinationKey(operation.destinationKey) };
       }
-      case 'zero': {
-        const service = operation.key && keys.get(operation.key);
-        const value = service === undefined ? {} : { service };
-        return new Prepared(operation, [describe('IPVS_CMD_ZERO', C.IPVS_CMD_ZERO, operation.key, value)], service);
-      }
+      case 'zero':
+        return operation.key === undefined ? {} : { service: keys.get(operation.key) };
       case 'flush':
-        return new Prepared(operation, [describe('IPVS_CMD_FLUSH', C.IPVS_CMD_FLUSH, undefined, {})]);
-      case 'setTimeouts': {
+        return {};
+      case 'setTimeouts':
         parameter = 'timeouts';
-        const { timeouts } = operation;
-        const command = describe('IPVS_CMD_SET_CONFIG', C.IPVS_CMD_SET_CONFIG, timeouts, writeTimeouts(timeouts));
-        return new Prepared(operation, [command]);
-      }
+        return writeTimeouts(operation.timeouts);
     }
   } catch (error) {
     throw within(error, [...path, parameter]);
+  }
+}
+
+/** The requests for an operation whose parameters are checked. */
+function commandsOf(operation: IpvsOperation, wire: WireCommand): IpvsCommand[] {
+  switch (operation.op) {
+    case 'addService':
+      return [serviceCommand('NEW', operation.service, wire)];
+    case 'setService':
+      return [serviceCommand('SET', operation.service, wire), serviceCommand('NEW', operation.service, wire)];
+    case 'removeService':
+      return [keyCommand('DEL', operation.key, wire.service)];
+    case 'addDestination':
+      return [destinationRequest('NEW', operation.destination, wire)];
+    case 'setDestination': {
+      const { destination } = operation;
+      return [destinationRequest('SET', destination, wire), destinationRequest('NEW', destination, wire)];
+    }
+    case 'removeDestination':
+      return [destinationRequest('DEL', operation.destinationKey, wire)];
+    case 'editService':
+    case 'editDestination':
+      return [];
+    case 'zero':
+      return [describe('IPVS_CMD_ZERO', C.IPVS_CMD_ZERO, operation.key, wire)];
+    case 'flush':
+      return [describe('IPVS_CMD_FLUSH', C.IPVS_CMD_FLUSH, undefined, wire)];
+    case 'setTimeouts':
+      return [describe('IPVS_CMD_SET_CONFIG', C.IPVS_CMD_SET_CONFIG, operation.timeouts, wire)];
   }
 }
 

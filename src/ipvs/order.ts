@@ -1,6 +1,6 @@
 import { fromHex } from '../codec/index.ts';
 import type { DestinationKey } from './destination.ts';
-import { addressBytes, familyOf, PROTOCOLS, type ServiceKey } from './service.ts';
+import { addressBytes, familyOf, ipv4Bytes, PROTOCOLS, type ServiceKey } from './service.ts';
 
 /*
  * The order in which ipvsadm lists. It subtracts 32-bit numbers and looks at the sign of what fits an int, so that numbers which are 2^31 or
@@ -13,8 +13,8 @@ import { addressBytes, familyOf, PROTOCOLS, type ServiceKey } from './service.ts
 type Words = readonly number[];
 
 const compare = (a: Words, b: Words): number => {
-  for (const [i, word] of a.entries()) {
-    const difference = (word - (b[i] ?? 0)) | 0;
+  for (let i = 0; i < a.length; i++) {
+    const difference = (a[i]! - (b[i] ?? 0)) | 0;
     if (difference !== 0) return difference;
   }
   return 0;
@@ -22,6 +22,8 @@ const compare = (a: Words, b: Words): number => {
 
 /** The address as four 32-bit numbers, an IPv4 address in the first. */
 function words(address: string): number[] {
+  const ipv4 = ipv4Bytes(address);
+  if (ipv4 !== undefined) return [Number.parseInt(ipv4.slice(0, 8), 16), 0, 0, 0];
   const bytes = fromHex(addressBytes(address)) ?? new Uint8Array(16);
   const view = new DataView(bytes.buffer, bytes.byteOffset);
   return [0, 4, 8, 12].map(at => view.getUint32(at));

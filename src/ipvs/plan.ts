@@ -3,7 +3,14 @@ import type { WireDestination, WireService } from './attributes.ts';
 import * as C from './constants.ts';
 import { writeDestination } from './destination.ts';
 import { bareDestination } from './ipvs-edit.ts';
-import { destinationId, destinationSettings, serviceId, serviceSettings } from './ipvs-wire.ts';
+import {
+  destinationId,
+  destinationSettings,
+  isSameDestination,
+  keyPart,
+  serviceId,
+  serviceSettings,
+} from './ipvs-wire.ts';
 import { destinationRequest, type IpvsCommand, keyCommand, serviceCommand } from './netlink.ts';
 import type { IpvsOperation } from './operation.ts';
 import { readKey, readService, type Service, type VirtualServer, writeService } from './service.ts';
@@ -67,6 +74,7 @@ function unscheduled(service: WireService): WireService {
 function changeServer(changes: Change[], now: WireServer, wanted: WireServer): void {
   const { service } = wanted;
   const differs = serviceSettings(now.service) !== serviceSettings(service);
+  if (!differs && isUnchanged(now, wanted)) return;
   const schedulerLast = isCostly(service) && now.service.scheduler !== service.scheduler;
   if (differs && !schedulerLast) changes.push({ op: 'setService', service });
   const before = new Map(now.destinations.map(each => [destinationId(each, service.family), each]));
@@ -85,6 +93,13 @@ function changeServer(changes: Change[], now: WireServer, wanted: WireServer): v
   changes.push(...raised, ...lowered);
   for (const destination of before.values()) changes.push({ op: 'removeDestination', service, destination });
   if (differs && schedulerLast) changes.push({ op: 'setService', service });
+}
+
+/** Are the servers as wanted? The kernel lists the newest first: what was added in the order of a list comes back in the reverse of it. */
+function isUnchanged(now: WireServer, { service, destinations }: WireServer): boolean {
+  const last = destinations.length - 1;
+  if (now.destinations.length !== destinations.length) return false;
+  return destinations.every((each, i) => isSameDestination(now.destinations[last - i]!, each, service.family));
 }
 
 /** A change as data that a caller can read, print and apply. */
@@ -114,7 +129,7 @@ export function toCommand(change: Change): IpvsCommand {
     case 'setService':
       return serviceCommand(op === 'addService' ? 'NEW' : 'SET', bareService(service), { service });
     case 'removeService':
-      return keyCommand('DEL', readKey(service), service);
+      return keyCommand('DEL', readKey(service), keyPart(service));
     default: {
       const { destination } = change;
       const verb = op === 'addDestination' ? 'NEW' : op === 'setDestination' ? 'SET' : 'DEL';
@@ -133,34 +148,34 @@ export function checkDesired(desired: readonly VirtualServer[]): WireServer[] {
   if (!Array.isArray(desired)) throw typeError(['desired'], 'an array of virtual servers', desired);
   const seen = new Map<string, number>();
   return desired.map((server: VirtualServer, index) => {
-    const path = ['desired', index];
-    const service = located(path, () => writeService(server));
-    const twin = seen.get(serviceId(service));
-    if (twin !== undefined) throw rangeError(path, `a service that is not there yet (it is desired[${twin}])`, server);
-    seen.set(serviceId(service), index);
-    return { service, destinations: checkDestinations(server, service, [...path, 'destinations']) };
+    try {
+      const service = writeService(server);
+      const id = serviceId(service);
+      const twin = seen.get(id);
+      if (twin !== undefined) throw rangeError([], `a service that is not there yet (it is desired[${twin}])`, server);
+      seen.set(id, index);
+      return { service, destinations: checkDestinations(server, service) };
+    } catch (error) {
+      throw within(error, ['desired', index]);
+    }
   });
 }
 
-function checkDestinations(server: VirtualServer, service: WireService, path: (string | number)[]): WireDestination[] {
+function checkDestinations(server: VirtualServer, service: WireService): WireDestination[] {
   const { destinations } = server;
-  if (!Array.isArray(destinations)) throw typeError(path, 'an array of destinations', destinations);
+  if (!Array.isArray(destinations)) throw typeError(['destinations'], 'an array of destinations', destinations);
   const seen = new Map<string, number>();
   return destinations.map((destination, index) => {
-    const at = [...path, index];
-    const wire = located(at, () => writeDestination(server, destination, service.family));
-    const id = destinationId(wire, service.family);
-    const twin = seen.get(id);
-    if (twin !== undefined) throw rangeError(at, `a server that is not there yet (it is number ${twin})`, destination);
-    seen.set(id, index);
-    return wire;
+    try {
+      const wire = writeDestination(server, destination, service.family);
+      const id = destinationId(wire, service.family);
+      const twin = seen.get(id);
+      if (twin !== undefined)
+        throw rangeError([], `a server that is not there yet (it is number ${twin})`, destination);
+      seen.set(id, index);
+      return wire;
+    } catch (error) {
+      throw within(error, ['destinations', index]);
+    }
   });
-}
-
-function located<T>(path: (string | number)[], check: () => T): T {
-  try {
-    return check();
-  } catch (error) {
-    throw within(error, path);
-  }
 }

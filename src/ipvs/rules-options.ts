@@ -71,6 +71,28 @@ export interface Line {
  */
 export function splitLine(text: string): string[] {
   const words: string[] = [];
+  let start = -1;
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i);
+    if (code === SPACE || code === TAB) {
+      if (start >= 0) words.push(text.slice(start, i));
+      start = -1;
+    } else if (code <= SPACE || code > TILDE || code === BACKSLASH || code === DOUBLE_QUOTE || code === SINGLE_QUOTE) {
+      return splitCarefully(text);
+    } else if (start < 0) {
+      if (code === HASH) return words;
+      start = i;
+    }
+  }
+  if (start >= 0) words.push(text.slice(start));
+  return words;
+}
+
+const [TAB, SPACE, DOUBLE_QUOTE, HASH, SINGLE_QUOTE, BACKSLASH, TILDE] = [0x09, 0x20, 0x22, 0x23, 0x27, 0x5c, 0x7e];
+
+/** As above, with everything that a line may hold. */
+function splitCarefully(text: string): string[] {
+  const words: string[] = [];
   let word: string | undefined;
   let quote = '';
   for (let i = 0; i < text.length; i++) {
@@ -100,9 +122,9 @@ export function splitLine(text: string): string[] {
 
 /** Reads the words of a line, which may begin with 'ipvsadm'; undefined for an empty line. */
 export function readOptions(words: readonly string[]): Line | undefined {
-  const rest = [...words];
-  while (rest[0] === 'ipvsadm') rest.shift();
-  if (rest.length === 0) return undefined;
+  let at = 0;
+  while (words[at] === 'ipvsadm') at++;
+  if (at === words.length) return undefined;
   const options = new Map<string, string>();
   const positional: string[] = [];
   const take = (long: string, argument: Argument, attached: string | undefined): void => {
@@ -111,15 +133,16 @@ export function readOptions(words: readonly string[]): Line | undefined {
       if (value !== undefined) throw rangeError([optionName(long)], 'no argument', value);
       value = '';
     } else if (value === undefined) {
-      const next = rest[0];
+      const next = words[at];
       const optional = argument === 'optional' && (next === undefined || next.startsWith('-'));
-      value = optional ? '' : rest.shift();
+      value = optional ? '' : words[at++];
       if (value === undefined) throw rangeError([optionName(long)], 'an argument', undefined);
     }
     if (options.has(long)) throw rangeError([optionName(long)], 'this option once', value);
     options.set(long, value);
   };
-  for (let next = rest.shift(); next !== undefined; next = rest.shift()) {
+  while (at < words.length) {
+    const next = words[at++]!;
     if (next.startsWith('--') && next.length > 2) {
       const equals = next.indexOf('=');
       const long = equals < 0 ? next.slice(2) : next.slice(2, equals);
@@ -127,7 +150,7 @@ export function readOptions(words: readonly string[]): Line | undefined {
       if (option === undefined) throw unknown(`--${long}`);
       take(long, option.argument, equals < 0 ? undefined : next.slice(equals + 1));
     } else if (next.startsWith('-') && next.length > 1) {
-      readShort(next.slice(1), take);
+      readShort(next, take);
     } else {
       positional.push(next);
     }
@@ -137,18 +160,18 @@ export function readOptions(words: readonly string[]): Line | undefined {
   return { command, options, words: positional };
 }
 
-/** Several short options in one word; the first that takes an argument takes what is left of it. */
-function readShort(letters: string, take: (long: string, argument: Argument, attached?: string) => void): void {
-  for (let i = 0; i < letters.length; i++) {
-    const option = BY_SHORT.get(letters[i]!);
-    if (option === undefined) throw unknown(`-${letters[i]}`);
+/** The short options of one word, behind its dash; the first that takes an argument takes what is left of it. */
+function readShort(word: string, take: (long: string, argument: Argument, attached?: string) => void): void {
+  for (let i = 1; i < word.length; i++) {
+    const option = BY_SHORT.get(word[i]!);
+    if (option === undefined) throw unknown(`-${word[i]}`);
     const { long, argument } = option;
     if (argument === 'none') {
       take(long, argument);
       continue;
     }
-    const attached = letters.slice(i + 1).replace(/^=/, '');
-    take(long, argument, attached === '' ? undefined : attached);
+    const from = word[i + 1] === '=' ? i + 2 : i + 1;
+    take(long, argument, from < word.length ? word.slice(from) : undefined);
     return;
   }
 }

@@ -3,6 +3,7 @@ import { atIndex, BatchError, type BatchFailure, NetlinkError, typeError } from 
 import type { Operation } from '../transport/index.ts';
 import { applyOperations, type BatchOptions, type BatchResult } from './batch.ts';
 import { type SyncDaemon, type SyncState, startSync, stopSync } from './daemon.ts';
+import type { Carriers } from './ipvs-carrier.ts';
 import type { Carrier } from './netlink.ts';
 import type { IpvsOperation } from './operation.ts';
 import { type CommandLine, type RuleNames, readRules } from './rules.ts';
@@ -89,7 +90,11 @@ export type RestoreResult = Omit<BatchResult, 'failures'> & { failures: readonly
  * Carries out the lines of a text in ipvsadm's format. All of it is read before anything is sent. Lines about the sync daemon come after all
  * others, if those went well, and are not undone.
  */
-export function* restoreRules(carrier: Carrier, text: string, options: RestoreOptions = {}): Operation<RestoreResult> {
+export function* restoreRules(
+  carriers: Carriers,
+  text: string,
+  options: RestoreOptions = {},
+): Operation<RestoreResult> {
   checkObject(options, ['options'], ['onError', 'rollback', 'signal', 'names']);
   const { onError: how = 'throw', names, rollback = true } = options;
   const onError = checkOneOf(how, ['options', 'onError'], ['throw', 'collect']);
@@ -104,13 +109,13 @@ export function* restoreRules(carrier: Carrier, text: string, options: RestoreOp
     else table.push({ line, operation });
   }
   const operations = table.map(({ operation }) => operation);
-  const done = yield* applyOperations(carrier, operations, { onError: 'collect', rollback });
+  const done = yield* applyOperations(carriers, operations, { onError: 'collect', rollback });
   const failures = [...done.failures];
   const applied = [...done.applied];
   if (failures.length === 0) {
     for (const [i, { operation }] of daemons.entries()) {
       const index = table.length + i;
-      const error = yield* attempt(carrier, operation);
+      const error = yield* attempt(carriers.carrier, operation);
       if (error === undefined) applied.push(index);
       else failures.push(atIndex(error, index));
     }

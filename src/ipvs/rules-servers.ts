@@ -13,7 +13,7 @@ import { type Service, type ServiceKey, writeKey } from './service.ts';
  */
 export function parseRules(text: string, names: RuleNames = {}): VirtualServer[] {
   const lines = readRules(text, names);
-  const table = new Map<string, Built>();
+  const table = new Table();
   for (const line of lines) {
     try {
       carryOut(table, line);
@@ -21,10 +21,7 @@ export function parseRules(text: string, names: RuleNames = {}): VirtualServer[]
       throw atLine(error, line.line, text.split(/\r?\n/)[line.line - 1] ?? '');
     }
   }
-  return [...table.values()].map(({ service, destinations }) => ({
-    ...service,
-    destinations: [...destinations.values()],
-  }));
+  return table.servers();
 }
 
 interface Built {
@@ -32,47 +29,79 @@ interface Built {
   destinations: Map<string, Destination>;
 }
 
-function carryOut(table: Map<string, Built>, line: CommandLine): void {
-  switch (line.command) {
-    case 'addService': {
-      if (table.has(idOf(line.service))) throw rangeError([], 'a service that is not there yet', nameOf(line.service));
-      table.set(idOf(line.service), { service: line.service, destinations: new Map() });
-      return;
+class Table {
+  readonly #services = new Map<string, Built>();
+  /** What was asked for last: the lines of a service have one key. */
+  #key: ServiceKey | undefined;
+  #built: Built | undefined;
+
+  get(key: ServiceKey): Built {
+    if (key !== this.#key) {
+      this.#built = this.#services.get(idOf(key));
+      this.#key = key;
     }
+    if (this.#built === undefined) throw rangeError([], 'a service that a line before adds', nameOf(key));
+    return this.#built;
+  }
+
+  add(service: Service): void {
+    const id = idOf(service);
+    if (this.#services.has(id)) throw rangeError([], 'a service that is not there yet', nameOf(service));
+    this.#services.set(id, { service, destinations: new Map() });
+    this.#key = undefined;
+  }
+
+  remove(key: ServiceKey): void {
+    this.get(key);
+    this.#services.delete(idOf(key));
+    this.#key = undefined;
+  }
+
+  clear(): void {
+    this.#services.clear();
+    this.#key = undefined;
+  }
+
+  servers(): VirtualServer[] {
+    return Array.from(this.#services.values(), ({ service, destinations }) => ({
+      ...service,
+      destinations: [...destinations.values()],
+    }));
+  }
+}
+
+function carryOut(table: Table, line: CommandLine): void {
+  switch (line.command) {
+    case 'addService':
+      table.add(line.service);
+      return;
     case 'editService':
-      built(table, line.service).service = line.service;
+      table.get(line.service).service = line.service;
       return;
     case 'removeService':
-      built(table, line.key);
-      table.delete(idOf(line.key));
+      table.remove(line.key);
       return;
     case 'addDestination': {
-      const { destinations } = built(table, line.key);
+      const { destinations } = table.get(line.key);
       const id = destinationId(line.destination);
       if (destinations.has(id)) throw rangeError(['-r'], 'a server that is not there yet', id);
       destinations.set(id, line.destination);
       return;
     }
     case 'editDestination':
-      present(built(table, line.key), line.destination).set(destinationId(line.destination), line.destination);
+      present(table.get(line.key), line.destination).set(destinationId(line.destination), line.destination);
       return;
     case 'removeDestination':
-      present(built(table, line.key), line.destination).delete(destinationId(line.destination));
+      present(table.get(line.key), line.destination).delete(destinationId(line.destination));
       return;
     case 'flush':
       table.clear();
       return;
     case 'zero':
-      if (line.key !== undefined) built(table, line.key);
+      if (line.key !== undefined) table.get(line.key);
       return;
     default:
   }
-}
-
-function built(table: Map<string, Built>, key: ServiceKey): Built {
-  const found = table.get(idOf(key));
-  if (found === undefined) throw rangeError([], 'a service that a line before adds', nameOf(key));
-  return found;
 }
 
 function present({ destinations }: Built, key: DestinationKey): Map<string, Destination> {

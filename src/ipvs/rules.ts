@@ -16,9 +16,9 @@ import {
   addressBytes,
   addressText,
   familyOf,
+  ipv4Bytes,
   type Service,
   type ServiceKey,
-  writeKey,
   writeService,
 } from './service.ts';
 
@@ -83,16 +83,64 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
 /** Reads ipvsadm's format, line by line; `parseRuleLines` says what it takes. @throws RuleError with the line's number. */
 export function readRules(text: string, names: RuleNames = {}): CommandLine[] {
   if (typeof text !== 'string') throw typeError([], 'a string', text);
+  const reader = new KeyReader(names);
   const commands: CommandLine[] = [];
-  for (const [i, line] of text.split(/\r?\n/).entries()) {
+  let number = 0;
+  for (let at = 0; at <= text.length; ) {
+    const end = lineEnd(text, at);
+    const line = text.slice(at, text[end - 1] === '\r' && end > at && end < text.length ? end - 1 : end);
+    at = end + 1;
+    number++;
     try {
       const parsed = readOptions(splitLine(line));
-      if (parsed !== undefined) commands.push({ ...commandOf(parsed, names), line: i + 1 });
+      if (parsed !== undefined) commands.push(commandOf(parsed, number, reader));
     } catch (error) {
-      throw atLine(error, i + 1, line);
+      throw atLine(error, number, line);
     }
   }
   return commands;
+}
+
+function lineEnd(text: string, from: number): number {
+  const end = text.indexOf('\n', from);
+  return end < 0 ? text.length : end;
+}
+
+/** Reads the keys of services. A service's lines follow each other and name it in the same words: it is read once for all of them. */
+class KeyReader {
+  readonly names: RuleNames;
+  #option = '';
+  #value = '';
+  #ipv6 = false;
+  #key: ServiceKey | undefined;
+
+  constructor(names: RuleNames) {
+    this.names = names;
+  }
+
+  read(options: Options): ServiceKey {
+    let option = '';
+    for (const each of SERVICE) {
+      if (!options.has(each)) continue;
+      if (option !== '') throw noService(options);
+      option = each;
+    }
+    if (option === '') throw noService(options);
+    const value = options.get(option)!;
+    const ipv6 = options.has('ipv6');
+    if (this.#key === undefined || option !== this.#option || value !== this.#value || ipv6 !== this.#ipv6) {
+      this.#key = keyOf(option, value, ipv6, this.names);
+      this.#option = option;
+      this.#value = value;
+      this.#ipv6 = ipv6;
+    }
+    return this.#key;
+  }
+}
+
+function noService(options: Options) {
+  const given = SERVICE.filter(option => options.has(option));
+  return rangeError([], 'one of -t, -u, --sctp-service and -f', given.map(optionName).join(' '));
 }
 
 /** The same error with the line's number before its path. Any other error stays what it is. */
@@ -106,8 +154,7 @@ export function atLine(error: unknown, line: number, text: string): unknown {
   return Object.assign(named, { line, text }) satisfies RuleError;
 }
 
-function commandOf(line: Line, names: RuleNames): RuleCommand {
-  const { command, options, words } = line;
+function commandOf({ command, options, words }: Line, line: number, keys: KeyReader): CommandLine {
   const allowed = ALLOWED[command];
   if (allowed === undefined) throw rangeError([], 'a command such as -A before all other options', optionName(command));
   for (const option of options.keys()) {
@@ -118,61 +165,51 @@ function commandOf(line: Line, names: RuleNames): RuleCommand {
   if (command !== 'set' && words.length > 0) throw rangeError([], 'only options', words[0]);
   switch (command) {
     case 'add-service':
-    case 'edit-service': {
-      const service = serviceOf(options, names);
-      return { command: command === 'add-service' ? 'addService' : 'editService', service };
-    }
+      return { command: 'addService', service: serviceOf(options, keys), line };
+    case 'edit-service':
+      return { command: 'editService', service: serviceOf(options, keys), line };
     case 'delete-service':
-      return { command: 'removeService', key: keyOf(options, names) };
+      return { command: 'removeService', key: keys.read(options), line };
     case 'add-server':
     case 'edit-server': {
-      const key = keyOf(options, names);
-      const destination = destinationOf(key, options, names);
-      return { command: command === 'add-server' ? 'addDestination' : 'editDestination', key, destination };
+      const key = keys.read(options);
+      const destination = destinationOf(key, options, keys.names);
+      return { command: command === 'add-server' ? 'addDestination' : 'editDestination', key, destination, line };
     }
     case 'delete-server': {
-      const key = keyOf(options, names);
-      return { command: 'removeDestination', key, destination: serverOf(key, options, names) };
+      const key = keys.read(options);
+      return { command: 'removeDestination', key, destination: serverOf(key, options, keys.names), line };
     }
     case 'clear':
-      return { command: 'flush' };
+      return { command: 'flush', line };
     case 'zero':
       return SERVICE.some(option => options.has(option))
-        ? { command: 'zero', key: keyOf(options, names) }
-        : { command: 'zero' };
+        ? { command: 'zero', key: keys.read(options), line }
+        : { command: 'zero', line };
     case 'set':
-      return { command: 'setTimeouts', timeouts: timeoutsOf(words) };
+      return { command: 'setTimeouts', timeouts: timeoutsOf(words), line };
     case 'start-daemon':
-      return { command: 'startSync', daemon: daemonOf(options) };
+      return { command: 'startSync', daemon: daemonOf(options), line };
     default:
-      return { command: 'stopSync', state: stateOf(options.get(command)!, optionName(command)) };
+      return { command: 'stopSync', state: stateOf(options.get(command)!, optionName(command)), line };
   }
 }
 
 type Options = Line['options'];
 
-function keyOf(options: Options, names: RuleNames): ServiceKey {
-  const given = SERVICE.filter(option => options.has(option));
-  const [option] = given;
-  if (option === undefined || given.length > 1) {
-    throw rangeError([], 'one of -t, -u, --sctp-service and -f', given.map(optionName).join(' '));
-  }
-  const value = options.get(option)!;
+function keyOf(option: string, value: string, ipv6: boolean, names: RuleNames): ServiceKey {
   const at = [optionName(option)];
   if (option === 'fwmark-service') {
-    return {
-      firewallMark: number(value, at, 1, 0xffffffff),
-      family: options.has('ipv6') ? 'ipv6' : 'ipv4',
-    };
+    return { firewallMark: number(value, at, 1, 0xffffffff), family: ipv6 ? 'ipv6' : 'ipv4' };
   }
-  if (options.has('ipv6')) throw rangeError(['-6'], 'a firewall mark (-f) with it', value);
+  if (ipv6) throw rangeError(['-6'], 'a firewall mark (-f) with it', value);
   const protocol = option.slice(0, option.indexOf('-')) as 'tcp' | 'udp' | 'sctp';
   const { address, port = 0 } = endpointOf(value, at, protocol, names);
   return { protocol, address, port };
 }
 
-function serviceOf(options: Options, names: RuleNames): Service {
-  const service: Service = { ...keyOf(options, names), scheduler: options.get('scheduler') ?? DEFAULT_SCHEDULER };
+function serviceOf(options: Options, keys: KeyReader): Service {
+  const service: Service = { ...keys.read(options), scheduler: options.get('scheduler') ?? DEFAULT_SCHEDULER };
   const flags = options.get('sched-flags');
   if (flags !== undefined) service.schedulerFlags = flagsOf(flags);
   if (options.has('ops')) service.onePacket = true;
@@ -225,31 +262,41 @@ function serverOf(key: ServiceKey, options: Options, names: RuleNames): Destinat
 }
 
 function destinationOf(key: ServiceKey, options: Options, names: RuleNames): Destination {
-  const methods = FORWARD.filter(method => options.has(method));
-  if (methods.length > 1) throw rangeError([], 'one of -g, -i and -m', methods.map(optionName).join(' '));
   const server = serverOf(key, options, names);
-  const forward = methods[0] === 'masquerading' ? 'masquerade' : methods[0] === 'ipip' ? 'tunnel' : 'direct';
+  const forward = forwardOf(options);
   // Only masquerading can change the port: ipvsadm takes the service's, whatever is given.
   if (forward !== 'masquerade' && 'port' in key) server.port = key.port;
   const weight = number(options.get('weight') ?? '1', ['-w'], 0, 0x7fffffff);
-  const destination: Destination = { ...server, forward, weight };
+  const destination: Destination = { address: server.address, port: server.port, forward, weight };
   const upper = number(options.get('u-threshold') ?? '0', ['-x'], 0, 0x7fffffff);
   const lower = number(options.get('l-threshold') ?? '0', ['-y'], 0, 0x7fffffff);
   if (upper !== 0) destination.upperThreshold = upper;
   if (lower !== 0) destination.lowerThreshold = lower;
   const tunnel = tunnelOf(options, forward === 'tunnel');
   if (tunnel !== undefined) destination.tunnel = tunnel;
-  writeDestination(key, destination, writeKey(key).family);
+  writeDestination(key, destination, familyOf(key));
   return destination;
 }
 
-function tunnelOf(options: Options, tunneled: boolean): Destination['tunnel'] {
-  const checksums = CHECKSUM.filter(checksum => options.has(checksum));
-  const given = [...options.keys()].find(option => option.startsWith('tun-'));
-  if (!tunneled) {
-    if (given === undefined) return undefined;
-    throw rangeError([optionName(given)], 'a tunnel (-i) with it', options.get(given));
+function forwardOf(options: Options): 'masquerade' | 'tunnel' | 'direct' {
+  const masqueraded = options.has('masquerading');
+  const tunneled = options.has('ipip');
+  if (Number(masqueraded) + Number(tunneled) + Number(options.has('gatewaying')) > 1) {
+    const methods = FORWARD.filter(method => options.has(method));
+    throw rangeError([], 'one of -g, -i and -m', methods.map(optionName).join(' '));
   }
+  return masqueraded ? 'masquerade' : tunneled ? 'tunnel' : 'direct';
+}
+
+function tunnelOf(options: Options, tunneled: boolean): Destination['tunnel'] {
+  if (!tunneled) {
+    for (const option of options.keys()) {
+      if (!option.startsWith('tun-')) continue;
+      throw rangeError([optionName(option)], 'a tunnel (-i) with it', options.get(option));
+    }
+    return undefined;
+  }
+  const checksums = CHECKSUM.filter(checksum => options.has(checksum));
   const type = checkOneOf(options.get('tun-type') ?? 'ipip', ['--tun-type'], ['ipip', 'gue', 'gre']);
   if (checksums.length > 1) throw rangeError([], 'one checksum mode', checksums.map(optionName).join(' '));
   const [checksum] = checksums;
@@ -298,8 +345,10 @@ function daemonOf(options: Options): SyncDaemon {
   return daemon;
 }
 
+const NUMBER = /^\+?\d{1,10}$/;
+
 function number(text: string, path: Path, min: number, max: number): number {
-  const value = /^\+?\d{1,10}$/.test(text) ? Number(text) : -1;
+  const value = NUMBER.test(text) ? Number(text) : -1;
   if (value < min || value > max) throw rangeError(path, `an integer ${min} to ${max}`, text);
   return value;
 }
@@ -312,6 +361,10 @@ function endpointOf(
   names: RuleNames,
 ): { address: string; port?: number } {
   const { host, port } = splitEndpoint(text);
+  // An IPv4 address has one spelling.
+  if (ipv4Bytes(host) !== undefined && !text.startsWith('[')) {
+    return port === undefined ? { address: host } : { address: host, port: portOf(port, path, protocol, names) };
+  }
   const version = addressVersion(host) ?? 0;
   const address = version === 0 ? names.host?.(host) : host;
   const bracketed = text.startsWith('[');
@@ -325,11 +378,12 @@ function endpointOf(
 }
 
 function splitEndpoint(text: string): { host: string; port?: string | undefined } {
-  const [, inBrackets, behind] = /^\[([^\]]*)\](?::(.*))?$/.exec(text) ?? [];
+  const [, inBrackets, behind] = (text.startsWith('[') && /^\[([^\]]*)\](?::(.*))?$/.exec(text)) || [];
   if (inBrackets !== undefined) return { host: inBrackets, port: behind };
-  if (addressVersion(text) === 6) return { host: text };
   const colon = text.lastIndexOf(':');
-  return colon < 0 ? { host: text } : { host: text.slice(0, colon), port: text.slice(colon + 1) };
+  if (colon < 0) return { host: text };
+  if (text.indexOf(':') < colon && addressVersion(text) === 6) return { host: text };
+  return { host: text.slice(0, colon), port: text.slice(colon + 1) };
 }
 
 function portOf(text: string, path: Path, protocol: 'tcp' | 'udp' | 'sctp', names: RuleNames): number {

@@ -8,6 +8,7 @@ import {
   formatIPv6,
   fromHex,
   HOST_IS_LITTLE_ENDIAN,
+  hexByte,
   namedBits,
   parseIPv4,
   parseIPv6,
@@ -23,6 +24,12 @@ import type { Destination } from './destination.ts';
 import { readStats, type Stats } from './stats.ts';
 
 export const PROTOCOLS = { tcp: 6, udp: 17, sctp: 132 } as const;
+const PROTOCOL_BY_NUMBER: ReadonlyMap<number, keyof typeof PROTOCOLS> = new Map([
+  [PROTOCOLS.tcp, 'tcp'],
+  [PROTOCOLS.udp, 'udp'],
+  [PROTOCOLS.sctp, 'sctp'],
+]);
+const PROTOCOL_NAMES = Object.keys(PROTOCOLS) as (keyof typeof PROTOCOLS)[];
 
 /**
  * The schedulers of the kernel (net/netfilter/ipvs): each is a module of its own, loaded when first used. 'none' schedules nothing. Load
@@ -111,7 +118,7 @@ export type VirtualServer = Service & { destinations: Destination[] };
 const MAX_TIMEOUT = 31 * 24 * 60 * 60;
 
 const KEY_FIELDS = ['protocol', 'address', 'port', 'firewallMark', 'family'];
-const SERVICE_FIELDS = [
+export const SERVICE_FIELDS: readonly string[] = [
   ...KEY_FIELDS,
   'scheduler',
   'schedulerFlags',
@@ -159,7 +166,7 @@ export function writeKey(key: ServiceKey, path: Path = []): WireService {
 
 function protocolNumber(protocol: unknown, path: Path): number {
   if (typeof protocol === 'number') return checkInteger(protocol, path, 0, 65535);
-  return PROTOCOLS[checkOneOf(protocol, path, Object.keys(PROTOCOLS) as (keyof typeof PROTOCOLS)[])];
+  return PROTOCOLS[checkOneOf(protocol, path, PROTOCOL_NAMES)];
 }
 
 const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'));
@@ -194,6 +201,9 @@ export function addressBytes(text: string): string {
 }
 
 export function addressText(hex: string, family: number): string {
+  if (family !== AF_INET6 && hex.length >= 8) {
+    return `${hexByte(hex, 0)}.${hexByte(hex, 2)}.${hexByte(hex, 4)}.${hexByte(hex, 6)}`;
+  }
   const bytes = fromHex(hex.padEnd(32, '0')) ?? new Uint8Array(16);
   return family === AF_INET6 ? formatIPv6(bytes) : formatIPv4(bytes);
 }
@@ -221,15 +231,13 @@ export function writeService(service: Service): WireService {
       wire.engine = checkString(persistence.engine, ['persistence', 'engine'], C.IP_VS_PENAME_MAXLEN - 1);
     }
   }
-  return {
-    ...wire,
-    scheduler,
-    flags: { flags: bits, mask: 0xffffffff },
-    timeout: persistence
-      ? checkInteger(persistence.timeoutSeconds, ['persistence', 'timeoutSeconds'], 1, MAX_TIMEOUT)
-      : 0,
-    netmask: netmaskBytes(persistence?.netmask, wire.family),
-  };
+  wire.scheduler = scheduler;
+  wire.flags = { flags: bits, mask: 0xffffffff };
+  wire.timeout = persistence
+    ? checkInteger(persistence.timeoutSeconds, ['persistence', 'timeoutSeconds'], 1, MAX_TIMEOUT)
+    : 0;
+  wire.netmask = netmaskBytes(persistence?.netmask, wire.family);
+  return wire;
 }
 
 /** Another scheduler and its flags, in a service that is otherwise as it is. */
@@ -258,14 +266,16 @@ function schedulerFlags({ schedulerFlags: given, scheduler }: Service): number {
   return bits;
 }
 
+/** The masks that make each address its own client. */
+const WHOLE_IPV4 = 'ffffffff';
 const WHOLE_IPV6 = HOST_IS_LITTLE_ENDIAN ? '80000000' : '00000080';
 
 /** IPv4 wants the mask's bytes, IPv6 a prefix length as a number in host order; both want one always. */
 function netmaskBytes(netmask: unknown, family: number): string {
+  if (netmask === undefined) return family === AF_INET6 ? WHOLE_IPV6 : WHOLE_IPV4;
   const path = ['persistence', 'netmask'];
   const bits = family === AF_INET6 ? 128 : 32;
   let prefix = bits;
-  if (netmask === undefined) return family === AF_INET6 ? WHOLE_IPV6 : 'ffffffff';
   if (typeof netmask === 'string') {
     const mask = family === AF_INET ? parseIPv4(netmask) : undefined;
     const number = mask === undefined ? 0 : sourceOf(mask).view.getUint32(0);
@@ -282,9 +292,9 @@ function netmaskBytes(netmask: unknown, family: number): string {
 
 export function readKey(wire: WireService): ServiceKey {
   if (wire.firewallMark) return { firewallMark: wire.firewallMark, family: wire.family === AF_INET6 ? 'ipv6' : 'ipv4' };
-  const protocol = Object.entries(PROTOCOLS).find(([, number]) => number === wire.protocol)?.[0];
+  const { protocol = 0 } = wire;
   return {
-    protocol: (protocol as keyof typeof PROTOCOLS | undefined) ?? wire.protocol ?? 0,
+    protocol: PROTOCOL_BY_NUMBER.get(protocol) ?? protocol,
     address: addressText(wire.address ?? '', wire.family),
     port: wire.port ?? 0,
   };
@@ -293,7 +303,7 @@ export function readKey(wire: WireService): ServiceKey {
 export function readService(wire: WireService): ServiceEntry {
   const bits = wire.flags?.flags ?? 0;
   const scheduler = wire.scheduler ?? 'none';
-  const entry: ServiceEntry = { ...readKey(wire), scheduler, stats: readStats(wire.stats64, wire.stats) };
+  const entry: ServiceEntry = Object.assign(readKey(wire), { scheduler, stats: readStats(wire) });
   // HASHED is the kernel's own mark and says nothing about the service.
   const flags = bits & ~(C.IP_VS_SVC_F_PERSISTENT | C.IP_VS_SVC_F_HASHED | C.IP_VS_SVC_F_ONEPACKET);
   if (flags !== 0) entry.schedulerFlags = namedBits(flags, FLAG_BITS).map(flag => nameFlag(flag, scheduler));

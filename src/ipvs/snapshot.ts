@@ -1,13 +1,12 @@
-import { AF_INET } from '../ffi/constants.ts';
 import type { Operation } from '../transport/index.ts';
 import type { WireDestination, WireService } from './attributes.ts';
 import * as C from './constants.ts';
 import { type DestinationEntry, readDestination } from './destination.ts';
 import type { Carriers } from './ipvs-carrier.ts';
-import { destinationId, destinationSettings, keyPart, serviceId, serviceSettings } from './ipvs-wire.ts';
-import { type Carrier, describe } from './netlink.ts';
-import { readKey, readService, type ServiceEntry } from './service.ts';
-import type { SockoptCarrier } from './sockopt.ts';
+import { destinationId, destinationSettings, isSameDestination, serviceId, serviceSettings } from './ipvs-wire.ts';
+import type { Carrier } from './netlink.ts';
+import { readService, type ServiceEntry } from './service.ts';
+import { isOptionable, type SockoptCarrier } from './sockopt.ts';
 
 /** A service and its servers as the kernel has them. */
 export interface WireServer {
@@ -25,31 +24,86 @@ export interface Snapshot {
 /** Readings until two of them agree. */
 const READINGS = 5;
 
+/** What of the table is wanted, and how much of each entry. */
+interface Reading {
+  /** Which services; default all. */
+  wanted?: (service: WireService) => boolean;
+  /** Their counters too. */
+  stats?: boolean;
+}
+
 /** The services, each once: while others write, the kernel's cursor skips and repeats, and never says so. */
-export function* readServices(carrier: Carrier): Operation<WireService[]> {
-  const command = describe('IPVS_CMD_GET_SERVICE', C.IPVS_CMD_GET_SERVICE, undefined, {});
-  const services = yield* carrier.dump(command, ({ service }) => service);
-  return unique(services, serviceId);
+export function* readServices(carrier: Carrier, stats = false): Operation<WireService[]> {
+  return unique(yield* carrier.services(stats), serviceId);
 }
 
 /** The servers of a service, each once; none where there is no such service. */
-export function* readDestinations(carrier: Carrier, service: WireService): Operation<WireDestination[]> {
-  const key = keyPart(service);
-  const command = describe('IPVS_CMD_GET_DEST', C.IPVS_CMD_GET_DEST, readKey(key), { service: key });
-  const destinations = yield* carrier.dump(command, ({ destination }) => destination);
+export function* readDestinations(carrier: Carrier, service: WireService, stats = false): Operation<WireDestination[]> {
+  const destinations = yield* carrier.destinations(service, stats);
   return destinations.length < 2 ? destinations : unique(destinations, each => destinationId(each, service.family));
 }
 
-export function* readServers(
-  carrier: Carrier,
-  wanted: (service: WireService) => boolean = () => true,
-): Operation<WireServer[]> {
-  const servers: WireServer[] = [];
-  for (const service of yield* readServices(carrier)) {
-    if (wanted(service)) servers.push({ service, destinations: yield* readDestinations(carrier, service) });
-  }
-  return servers;
+/** The services with their servers, read once. */
+export function* readServers(carriers: Carriers, reading: Reading = {}): Operation<WireServer[]> {
+  return (yield* readOnce(carriers, reading)).servers;
 }
+
+/**
+ * One reading. Each dump is three calls of the kernel, and the socket options tell the IPv4 servers of a service in one, under the kernel's mutex;
+ * what they cannot tell is asked for by a dump. `whole` is false where the two ways do not have the same services.
+ */
+function* readOnce(
+  { carrier, options }: Carriers,
+  { wanted, stats = false }: Reading,
+): Operation<{ servers: WireServer[]; whole: boolean }> {
+  const services = yield* readServices(carrier, stats);
+  const short = services.some(isOptionable) ? options() : undefined;
+  const counts = short && countServers(short);
+  const servers: WireServer[] = [];
+  let counted = 0;
+  for (const service of services) {
+    const count = counts?.get(serviceId(service));
+    if (count !== undefined) counted++;
+    if (wanted !== undefined && !wanted(service)) continue;
+    let destinations = short && count !== undefined ? readShort(short, service, count, stats) : undefined;
+    if (destinations === undefined) destinations = yield* readDestinations(carrier, service, stats);
+    else yield short!.turn;
+    servers.push({ service, destinations });
+  }
+  return { servers, whole: counts === undefined || counted === counts.size };
+}
+
+/** How many servers each IPv4 service has; undefined where the socket options do not work. */
+function countServers(options: SockoptCarrier): Map<string, number> | undefined {
+  try {
+    return new Map(options.counted(false).map(({ service, destinations }) => [serviceId(service), destinations]));
+  } catch {
+    return undefined;
+  }
+}
+
+/** The servers of a service over the socket options; undefined if those cannot tell all that is wanted of them. */
+function readShort(
+  options: SockoptCarrier,
+  service: WireService,
+  count: number,
+  stats: boolean,
+): WireDestination[] | undefined {
+  if (count === 0) return [];
+  if (!isOptionable(service)) return undefined;
+  const servers = options.servers(service, stats, count);
+  // Servers of the other family are counted and not listed.
+  if (servers?.length !== count) return undefined;
+  return servers.every(server => isWhole(server)) ? servers : undefined;
+}
+
+/** Their types of tunnels are not told, and of their counters, but for those of bytes, only 32 bits. A packet has more than one byte. */
+function isWhole({ forward, counters }: WireDestination): boolean {
+  if (forward === C.IP_VS_CONN_F_TUNNEL) return false;
+  return counters === undefined || (counters.inBytes < WRAPS && counters.outBytes < WRAPS);
+}
+
+const WRAPS = 1n << 32n;
 
 function unique<T>(items: T[], id: (item: T) => string): T[] {
   const seen = new Set<string>();
@@ -57,21 +111,17 @@ function unique<T>(items: T[], id: (item: T) => string): T[] {
 }
 
 /** Reads until two readings in a row agree: what was the same in both was so between them. */
-export function* readStable({ carrier, witness }: Carriers): Operation<{ servers: WireServer[]; stable: boolean }> {
-  let servers = yield* readServers(carrier);
-  let settings = settingsOf(servers);
-  for (let reading = 1; reading < READINGS; reading++) {
-    // The socket options cost one call for each service, a dump three; and each call is the truth of one moment.
-    const testimony = servers.every(isPlain) ? testify(witness(), servers) : undefined;
-    // They do not tell of IPv6 services, which the first dump may have skipped.
-    if (testimony && (yield* readServices(carrier)).length === servers.length) return { servers, stable: true };
-    const again = yield* readServers(carrier);
-    const before = settings;
-    settings = settingsOf(again);
-    servers = again;
-    if (testimony === undefined && equal(before, settings)) return { servers, stable: true };
+export function* readStable(
+  carriers: Carriers,
+  reading: Reading = {},
+): Operation<{ servers: WireServer[]; stable: boolean }> {
+  let before = yield* readOnce(carriers, { ...reading, stats: false });
+  for (let count = 1; count < READINGS; count++) {
+    const now = yield* readOnce(carriers, reading);
+    if (before.whole && now.whole && agree(before.servers, now.servers)) return { servers: now.servers, stable: true };
+    before = now;
   }
-  return { servers, stable: false };
+  return { servers: before.servers, stable: false };
 }
 
 export function toSnapshot({ servers, stable }: { servers: WireServer[]; stable: boolean }): Snapshot {
@@ -84,40 +134,18 @@ export function toSnapshot({ servers, stable }: { servers: WireServer[]; stable:
   };
 }
 
-/** The socket options can tell all of it, but for engines and tunnel types. */
-function isPlain({ service, destinations }: WireServer): boolean {
-  return service.family === AF_INET && destinations.every(({ family }) => (family || AF_INET) === AF_INET);
+/** Do two readings say the same? As a rule in the same order, too. */
+function agree(a: readonly WireServer[], b: readonly WireServer[]): boolean {
+  if (a.length !== b.length) return false;
+  const same = a.every(({ service, destinations }, i) => {
+    const other = b[i]!;
+    if (serviceId(service) !== serviceId(other.service)) return false;
+    if (serviceSettings(service) !== serviceSettings(other.service)) return false;
+    if (destinations.length !== other.destinations.length) return false;
+    return destinations.every((each, j) => isSameDestination(each, other.destinations[j]!, service.family));
+  });
+  return same || equal(settingsOf(a), settingsOf(b));
 }
-
-/** Does the other interface say the same? Undefined where it says nothing. */
-function testify(witness: SockoptCarrier | undefined, servers: readonly WireServer[]): boolean | undefined {
-  if (witness === undefined) return undefined;
-  let seen: ReturnType<SockoptCarrier['services']>;
-  try {
-    seen = witness.services();
-  } catch {
-    return undefined;
-  }
-  if (seen.length !== servers.length) return false;
-  const byId = new Map(seen.map(entry => [serviceId(entry.service), entry]));
-  for (const { service, destinations } of servers) {
-    const entry = byId.get(serviceId(service));
-    if (entry === undefined || entry.destinations !== destinations.length) return false;
-    if (visible(service) !== visible(entry.service)) return false;
-    if (destinations.length === 0) continue;
-    const listed = witness.destinations({ syscall: 'IPVS_CMD_GET_DEST', value: { service: keyPart(service) } }) ?? [];
-    const settings = new Map(listed.map(each => [destinationId(each, AF_INET), visibleDestination(each)]));
-    if (settings.size !== destinations.length) return false;
-    if (destinations.some(each => settings.get(destinationId(each, AF_INET)) !== visibleDestination(each)))
-      return false;
-  }
-  return true;
-}
-
-const visible = ({ engine: _, ...service }: WireService): string => serviceSettings(service);
-
-const visibleDestination = ({ tunnelType: _, tunnelPort: __, tunnelFlags: ___, ...rest }: WireDestination): string =>
-  destinationSettings(rest);
 
 function settingsOf(servers: readonly WireServer[]): Map<string, string> {
   const settings = new Map<string, string>();

@@ -1,12 +1,30 @@
-import { NO_CONTEXT, type Struct, sourceOf, Writer } from '../codec/index.ts';
+import {
+  HOST_IS_LITTLE_ENDIAN as HOST,
+  hexByte,
+  NO_CONTEXT,
+  type Source,
+  type Struct,
+  sourceOf,
+  toHex,
+  toText,
+  Writer,
+} from '../codec/index.ts';
 import { UnsupportedError } from '../errors.ts';
 import { AF_INET } from '../ffi/constants.ts';
-import { type Exchange, type Operation, type PipelineResult, refusal, Turn } from '../transport/index.ts';
+import {
+  type Exchange,
+  type MessageList,
+  type Operation,
+  type PipelineResult,
+  refusal,
+  type Step,
+} from '../transport/index.ts';
 import type { WireCommand, WireDestination, WireService } from './attributes.ts';
 import * as C from './constants.ts';
 import type { Options } from './ipvs-socket.ts';
-import { type Carrier, type IpvsCommand, type IpvsInfo, readInfo } from './netlink.ts';
+import { type Carrier, getDestinations, type IpvsCommand, type IpvsInfo, readInfo } from './netlink.ts';
 import * as S from './sockopt-structs.ts';
+import { count32, count64, type Stats } from './stats.ts';
 
 const NOT_PERMITTED =
   'the socket options of IPVS need CAP_NET_ADMIN in the user namespace that owns the network namespace, such as root in an unprivileged ' +
@@ -34,6 +52,10 @@ const SETTERS: Readonly<Record<number, readonly [name: string, option: number]>>
   [C.IPVS_CMD_FLUSH]: ['IP_VS_SO_SET_FLUSH', C.IP_VS_SO_SET_FLUSH],
 };
 
+/** Can the socket options name this service? */
+export const isOptionable = ({ family, protocol = TCP }: WireService): boolean =>
+  family === AF_INET && PROTOCOLS.includes(protocol);
+
 /** A service and how many servers it has, of all families. */
 export interface CountedService {
   service: WireService;
@@ -48,10 +70,16 @@ export class SockoptCarrier implements Carrier {
   readonly via = 'sockopt';
   readonly #exchange: Exchange;
   readonly #options: Options;
+  #buffer: Source | undefined;
 
   constructor(exchange: Exchange, options: Options) {
     this.#exchange = exchange;
     this.#options = options;
+  }
+
+  /** To be yielded between two calls. */
+  get turn(): Step {
+    return this.#exchange.turn;
   }
 
   // biome-ignore lint/correctness/useYield: one short call of the kernel
@@ -85,23 +113,27 @@ export class SockoptCarrier implements Carrier {
   }
 
   *dump<R>(command: IpvsCommand, read: (value: WireCommand) => R | undefined): Operation<R[]> {
-    const turn = new Turn();
     const items: R[] = [];
-    for (const value of this.#listed(command)) {
+    if (command.command !== C.IPVS_CMD_GET_DAEMON)
+      throw new UnsupportedError(`${command.syscall} ${OVER}`, undefined, INSTEAD);
+    for (const value of this.#daemons(command)) {
       const item = read(value);
       if (item !== undefined) items.push(item);
     }
-    yield turn;
+    yield this.#exchange.turn;
     return items;
   }
 
-  #listed(command: IpvsCommand): WireCommand[] {
-    if (command.command === C.IPVS_CMD_GET_SERVICE) return this.services().map(({ service }) => ({ service }));
-    if (command.command === C.IPVS_CMD_GET_DEST) {
-      return (this.destinations(command) ?? []).map(destination => ({ destination }));
-    }
-    if (command.command === C.IPVS_CMD_GET_DAEMON) return this.#daemons(command);
-    throw new UnsupportedError(`${command.syscall} ${OVER}`, undefined, INSTEAD);
+  *services(withStats: boolean): Operation<WireService[]> {
+    const services = this.counted(withStats).map(({ service }) => service);
+    yield this.#exchange.turn;
+    return services;
+  }
+
+  *destinations(service: WireService, withStats: boolean): Operation<WireDestination[]> {
+    const servers = this.servers(service, withStats);
+    yield this.#exchange.turn;
+    return servers ?? [];
   }
 
   /** Two of them: the master and the backup, of which each may be stopped (state 0). */
@@ -116,16 +148,30 @@ export class SockoptCarrier implements Carrier {
   }
 
   *pipeline(commands: readonly IpvsCommand[]): Operation<PipelineResult> {
+    return yield* this.#setAll(commands, 0);
+  }
+
+  *stream(
+    messages: MessageList,
+    command: (index: number) => IpvsCommand,
+    begin = 0,
+    end = messages.length,
+  ): Operation<PipelineResult> {
+    const commands = Array.from({ length: end - begin }, (_, i) => command(begin + i));
+    return yield* this.#setAll(commands, begin);
+  }
+
+  /** `first` is the index of the first. */
+  *#setAll(commands: readonly IpvsCommand[], first: number): Operation<PipelineResult> {
     const translated = commands.map(translate);
-    const result: PipelineResult = { failures: [], unknownFrom: undefined, unsentFrom: commands.length };
-    const turn = new Turn(false);
-    for (const [index, { name, option, argument }] of translated.entries()) {
+    const result: PipelineResult = { failures: [], unknownFrom: undefined, unsentFrom: first + commands.length };
+    for (const [i, { name, option, argument }] of translated.entries()) {
       const errno = this.#observed(argument.length, () => this.#options.set(C.IPPROTO_IP, option, argument));
       if (errno < 0) {
-        const error = refusal(explained(commands[index]!, name), { errno }, this.#exchange.operation);
-        result.failures.push({ index, error });
+        const error = refusal(explained(commands[i]!, name), { errno }, this.#exchange.operation);
+        result.failures.push({ index: first + i, error });
       }
-      if (index % 64 === 63) yield turn;
+      if (i % 64 === 63) yield this.#exchange.sendingTurn;
     }
     return result;
   }
@@ -137,50 +183,55 @@ export class SockoptCarrier implements Carrier {
   }
 
   /** The IPv4 services, as they were at one moment. */
-  services(): CountedService[] {
+  counted(withStats: boolean): CountedService[] {
     const { ip_vs_get_services: header, ip_vs_service_entry: entry } = S;
     // A full list may have more behind it: others have added meanwhile.
     for (let room = this.#counts().num_services + SLACK; ; room *= 2) {
       // The kernel fills what it has and leaves the rest: an entry without a scheduler's name is none ('none' has one).
-      const buffer = new Uint8Array(header.size + room * entry.size);
-      encode(header, { num_services: room }, buffer);
-      this.#get('IP_VS_SO_GET_SERVICES', C.IP_VS_SO_GET_SERVICES, buffer, {});
+      const source = sourceOf(new Uint8Array(header.size + room * entry.size));
+      encode(header, { num_services: room }, source.bytes);
+      this.#get('IP_VS_SO_GET_SERVICES', C.IP_VS_SO_GET_SERVICES, source.bytes, {});
       const list: CountedService[] = [];
-      for (let at = header.size; at < buffer.length; at += entry.size) {
-        const value = decode(entry, buffer, at);
-        if (value.sched_name === '') break;
-        list.push(countedService(value));
+      for (let at = header.size; at < source.bytes.length; at += entry.size) {
+        if (source.bytes[at + SERVICE.sched_name] === 0) break;
+        list.push(readCounted(source, at, withStats));
       }
       if (list.length < room) return list;
     }
   }
 
-  /** The IPv4 servers of a service as they were at one moment; undefined where there is no such service. */
-  destinations({ value, ...described }: Pick<IpvsCommand, 'value' | 'syscall'>): WireDestination[] | undefined {
+  /** The IPv4 servers of a service as they were at one moment; undefined where there is no such service. `expected` is a guess at their number. */
+  servers(service: WireService, withStats: boolean, expected = 0): WireDestination[] | undefined {
     const { ip_vs_get_dests: header, ip_vs_dest_entry: entry } = S;
-    const key = keyOf(value.service);
-    for (let room = SLACK; ; room *= 4) {
-      const buffer = new Uint8Array(header.size + room * entry.size);
-      encode(header, { ...key, num_dests: room }, buffer);
-      const errno = this.#observed(buffer.length, () => this.#options.get(C.IPPROTO_IP, C.IP_VS_SO_GET_DESTS, buffer));
+    for (let room = expected + SLACK; ; room *= 4) {
+      const source = this.#scratch(header.size + room * entry.size);
+      const { bytes } = source;
+      writeRequest(source, service, room);
+      const errno = this.#observed(bytes.length, () => this.#options.get(C.IPPROTO_IP, C.IP_VS_SO_GET_DESTS, bytes));
       if (errno === ESRCH) return undefined;
-      if (errno < 0) this.#refuse('IP_VS_SO_GET_DESTS', errno, described);
+      if (errno < 0) this.#refuse('IP_VS_SO_GET_DESTS', errno, getDestinations(service));
       const list: WireDestination[] = [];
-      for (let at = header.size; at < buffer.length; at += entry.size) {
-        const found = decode(entry, buffer, at);
+      for (let at = header.size; at < bytes.length; at += entry.size) {
         // A server has an address, which is not 0.0.0.0.
-        if (found.addr === '00000000') break;
-        list.push(wireDestination(found));
+        if (source.view.getUint32(at + SERVER.addr) === 0) break;
+        list.push(readServer(source, at, withStats));
       }
       if (list.length < room) return list;
     }
+  }
+
+  /** Zeros, for an answer that is read before the next one is asked for. */
+  #scratch(size: number): Source {
+    if (this.#buffer?.bytes.length === size) this.#buffer.bytes.fill(0);
+    else this.#buffer = sourceOf(new Uint8Array(size));
+    return this.#buffer;
   }
 
   #service(command: IpvsCommand): CountedService {
     const buffer = new Uint8Array(S.ip_vs_service_entry.size);
     encode(S.ip_vs_get_dests, { ...keyOf(command.value.service), num_dests: 0 }, buffer);
     this.#get('IP_VS_SO_GET_SERVICE', C.IP_VS_SO_GET_SERVICE, buffer, command);
-    return countedService(decode(S.ip_vs_service_entry, buffer, 0));
+    return readCounted(sourceOf(buffer), 0, true);
   }
 
   #set(name: string, option: number, argument: Uint8Array, command: IpvsCommand): void {
@@ -291,53 +342,78 @@ function unsupported(feature: string): never {
   throw new UnsupportedError(`${feature} ${OVER}`, undefined, INSTEAD);
 }
 
-type Value<T> = T extends Struct<infer V> ? V : never;
-
-function countedService(entry: Value<typeof S.ip_vs_service_entry>): CountedService {
-  const { protocol, addr, port, fwmark, sched_name, flags, timeout, netmask, num_dests, stats } = entry;
-  const key = fwmark === 0 ? { protocol, address: padded(addr), port } : { firewallMark: fwmark };
-  const service: WireService = {
-    family: AF_INET,
-    ...key,
-    scheduler: sched_name,
-    flags: { flags, mask: 0xffffffff },
-    timeout,
-    netmask,
-    stats: wireStats(stats),
-  };
-  return { service, destinations: num_dests };
+/** Where the members of a structure begin. */
+function offsetsOf<T>({ members }: Struct<T>): Readonly<Record<keyof T, number>> {
+  return Object.fromEntries(members.map(({ key, offset }) => [key, offset])) as Record<keyof T, number>;
 }
 
-function wireDestination(entry: Value<typeof S.ip_vs_dest_entry>): WireDestination {
-  return {
-    address: padded(entry.addr),
-    port: entry.port,
-    family: AF_INET,
-    forward: entry.conn_flags & C.IP_VS_CONN_F_FWD_MASK,
-    weight: entry.weight,
-    upperThreshold: entry.u_threshold,
-    lowerThreshold: entry.l_threshold,
-    activeConnections: entry.activeconns,
-    inactiveConnections: entry.inactconns,
-    persistentConnections: entry.persistconns,
-    stats: wireStats(entry.stats),
-  };
+/** `struct ip_vs_get_dests`, into zeros. */
+function writeRequest({ view, bytes }: Source, service: WireService, room: number): void {
+  const { protocol, addr, port, fwmark } = keyOf(service);
+  view.setUint16(REQUEST.protocol, protocol, HOST);
+  for (let i = 0; i < 4; i++) bytes[REQUEST.addr + i] = hexByte(addr, 2 * i);
+  view.setUint16(REQUEST.port, port, false);
+  view.setUint32(REQUEST.fwmark, fwmark, HOST);
+  view.setUint32(REQUEST.num_dests, room, HOST);
 }
 
-const padded = (address: string): string => address.padEnd(32, '0');
+/* Lists have thousands of entries, which are read member by member: no object is made of what nobody asks for. */
+const REQUEST = offsetsOf(S.ip_vs_get_dests);
+const SERVICE = offsetsOf(S.ip_vs_service_entry);
+const SERVER = offsetsOf(S.ip_vs_dest_entry);
+const STATS = offsetsOf(S.ip_vs_stats_user);
 
-function wireStats(stats: Value<typeof S.ip_vs_stats_user>): NonNullable<WireService['stats']> {
+function readCounted(source: Source, at: number, withStats: boolean): CountedService {
+  const { view, bytes } = source;
+  const service: WireService = { family: AF_INET };
+  const firewallMark = view.getUint32(at + SERVICE.fwmark, HOST);
+  if (firewallMark === 0) {
+    service.protocol = view.getUint16(at + SERVICE.protocol, HOST);
+    service.address = toHex(bytes, at + SERVICE.addr, at + SERVICE.addr + 4);
+    service.port = view.getUint16(at + SERVICE.port, false);
+  } else service.firewallMark = firewallMark;
+  const name = at + SERVICE.sched_name;
+  let end = name;
+  while (end < name + C.IP_VS_SCHEDNAME_MAXLEN && bytes[end] !== 0) end++;
+  service.scheduler = toText(source, name, end) ?? '';
+  service.flags = { flags: view.getUint32(at + SERVICE.flags, HOST), mask: 0xffffffff };
+  service.timeout = view.getUint32(at + SERVICE.timeout, HOST);
+  service.netmask = toHex(bytes, at + SERVICE.netmask, at + SERVICE.netmask + 4);
+  if (withStats) service.counters = readCounters(view, at + SERVICE.stats);
+  return { service, destinations: view.getUint32(at + SERVICE.num_dests, HOST) };
+}
+
+function readServer({ view, bytes }: Source, at: number, withStats: boolean): WireDestination {
+  const server: WireDestination = {
+    address: toHex(bytes, at + SERVER.addr, at + SERVER.addr + 4),
+    port: view.getUint16(at + SERVER.port, false),
+    family: AF_INET,
+    forward: view.getUint32(at + SERVER.conn_flags, HOST) & C.IP_VS_CONN_F_FWD_MASK,
+    weight: view.getInt32(at + SERVER.weight, HOST),
+    upperThreshold: view.getUint32(at + SERVER.u_threshold, HOST),
+    lowerThreshold: view.getUint32(at + SERVER.l_threshold, HOST),
+    activeConnections: view.getUint32(at + SERVER.activeconns, HOST),
+    inactiveConnections: view.getUint32(at + SERVER.inactconns, HOST),
+    persistentConnections: view.getUint32(at + SERVER.persistconns, HOST),
+  };
+  if (withStats) server.counters = readCounters(view, at + SERVER.stats);
+  return server;
+}
+
+function readCounters(view: DataView, at: number): Stats {
   return {
-    connections: stats.conns,
-    inPackets: stats.inpkts,
-    outPackets: stats.outpkts,
-    inBytes: stats.inbytes,
-    outBytes: stats.outbytes,
-    connectionRate: stats.cps,
-    inPacketRate: stats.inpps,
-    outPacketRate: stats.outpps,
-    inByteRate: stats.inbps,
-    outByteRate: stats.outbps,
+    connections: count32(view, at + STATS.conns),
+    inPackets: count32(view, at + STATS.inpkts),
+    outPackets: count32(view, at + STATS.outpkts),
+    inBytes: count64(view, at + STATS.inbytes),
+    outBytes: count64(view, at + STATS.outbytes),
+    rates: {
+      connections: count32(view, at + STATS.cps),
+      inPackets: count32(view, at + STATS.inpps),
+      outPackets: count32(view, at + STATS.outpps),
+      inBytes: count32(view, at + STATS.inbps),
+      outBytes: count32(view, at + STATS.outbps),
+    },
   };
 }
 

@@ -1,3 +1,4 @@
+import { HOST_IS_LITTLE_ENDIAN } from '../codec/index.ts';
 import type { WireStats } from './attributes.ts';
 
 /** The counters of a service or destination. The kernel folds them every two seconds: just after traffic they still lack it. */
@@ -20,9 +21,16 @@ export interface Rates {
   outBytes: bigint;
 }
 
-/** The 64-bit counters, or the 32-bit ones of kernels before 4.1. */
-export function readStats(stats64: WireStats | undefined, stats32: WireStats | undefined): Stats {
-  const wire = stats64 ?? stats32;
+/** Counters as they come: read already, in 64 bits, or in the 32 bits of kernels before 4.1 and of the socket options. */
+interface Counted {
+  counters?: Stats;
+  stats64?: WireStats;
+  stats?: WireStats;
+}
+
+export function readStats({ counters, stats64, stats }: Counted): Stats {
+  if (counters !== undefined) return counters;
+  const wire = stats64 ?? stats;
   const count = (value: number | bigint | undefined) => BigInt(value ?? 0);
   return {
     connections: count(wire?.connections),
@@ -38,4 +46,15 @@ export function readStats(stats64: WireStats | undefined, stats32: WireStats | u
       outBytes: count(wire?.outByteRate),
     },
   };
+}
+
+/** A 64-bit counter of the kernel. Each bigint is an object, and of a table's thousands of counters most are 0. */
+export function count64(view: DataView, at: number): bigint {
+  const none = view.getUint32(at) === 0 && view.getUint32(at + 4) === 0;
+  return none ? 0n : view.getBigUint64(at, HOST_IS_LITTLE_ENDIAN);
+}
+
+export function count32(view: DataView, at: number): bigint {
+  const value = view.getUint32(at, HOST_IS_LITTLE_ENDIAN);
+  return value === 0 ? 0n : BigInt(value);
 }
