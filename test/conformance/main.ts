@@ -3,12 +3,13 @@ import { compile } from './compile.ts';
 import { CORPUS, corpusExists, type Outcome } from './corpus.ts';
 import { decompile } from './decompile.ts';
 import { ipvsadm } from './ipvsadm.ts';
+import { kernel } from './kernel.ts';
 import { text } from './text.ts';
 
 /** The ways to use the recordings (README.md beside them), each a list of what it found in each file. */
 const WAYS: Record<string, (() => Outcome[] | Promise<Outcome[]>) | undefined> = {
   codec,
-  kernel: undefined,
+  kernel,
   compile,
   decompile,
   text,

@@ -1,0 +1,109 @@
+import { toHex } from '../../codec/index.ts';
+import type { Expression } from '../expression.ts';
+
+/*
+ * What an object says, as text that is equal for equal objects: without what packets and time change, and without what the kernel fills in by
+ * itself.
+ */
+
+export type Fields = Record<string, unknown>;
+
+/** What the kernel says of an object and nobody writes. */
+const NOT_CONTENT = new Set(['handle', 'use', 'backend', 'count', 'id', 'position', 'owner', 'expirationMilliseconds']);
+
+/** State, by expression or object: it changes with each packet. */
+const STATE: Readonly<Record<string, readonly string[]>> = {
+  counter: ['packets', 'bytes'],
+  quota: ['consumed'],
+  last: ['seen', 'milliseconds'],
+};
+
+/** What the kernel takes where nothing is given. */
+const DEFAULTS: Readonly<Record<string, Fields>> = {
+  bitwise: { op: 'mask-xor' },
+  hash: { offset: 0, type: 'jenkins' },
+  numgen: { offset: 0 },
+  limit: { type: 'packets' },
+  log: { snaplen: 0, queueThreshold: 0, level: 'warn' },
+  reject: { code: 0 },
+  queue: { total: 1 },
+  exthdr: { op: 'ipv6', offset: 0 },
+  dynset: { timeoutMilliseconds: 0n },
+  xfrm: { index: 0 },
+  payload: { checksumType: 'none', checksumOffset: 0 },
+  osf: { ttl: 'exact' },
+  synproxy: { windowScale: 0, maximumSegmentSize: 0 },
+};
+
+/** Where the kernel repeats the first register as the last one, and derives flags. */
+const REPEATED = [
+  ['portRegister', 'lastPortRegister'],
+  ['addressRegister', 'lastAddressRegister'],
+] as const;
+const DERIVED_FLAGS = ['ports-specified', 'map-addresses'];
+const TRANSLATIONS = new Set(['nat', 'masq', 'redir']);
+
+/** NFT_LIMIT_PKT_BURST_DEFAULT */
+const PACKET_BURST = 5;
+
+/** Text of a plain value: keys in order, nothing that is undefined or an empty list. */
+export function textOf(value: unknown): string {
+  if (typeof value === 'bigint' || typeof value === 'number') return String(value);
+  if (value instanceof Uint8Array) return JSON.stringify(toHex(value));
+  if (Array.isArray(value)) return `[${value.map(textOf).join(',')}]`;
+  if (typeof value !== 'object' || value === null) return JSON.stringify(value) ?? 'null';
+  const fields = value as Fields;
+  const parts: string[] = [];
+  for (const key of Object.keys(fields).sort()) {
+    const item = fields[key];
+    if (item === undefined || (Array.isArray(item) && item.length === 0)) continue;
+    parts.push(`${key}:${textOf(item)}`);
+  }
+  return `{${parts.join(',')}}`;
+}
+
+/** An object without what is no content. */
+export function contentOf(object: object, ...others: string[]): Fields {
+  const content: Fields = {};
+  for (const [key, value] of Object.entries(object)) {
+    if (!NOT_CONTENT.has(key) && !others.includes(key)) content[key] = value;
+  }
+  return content;
+}
+
+/** One expression, or an object's type and data, in the one form that both sides have. */
+export function normal(name: string, given: unknown): unknown {
+  if (typeof given !== 'object' || given === null) return given;
+  const fields: Fields = { ...given };
+  for (const field of STATE[name] ?? []) delete fields[field];
+  for (const [field, value] of Object.entries(DEFAULTS[name] ?? {}))
+    if (textOf(fields[field]) === textOf(value)) delete fields[field];
+  if (name === 'quota' || TRANSLATIONS.has(name)) {
+    const drop = name === 'quota' ? ['depleted'] : DERIVED_FLAGS;
+    if (Array.isArray(fields.flags)) fields.flags = fields.flags.filter(flag => !drop.includes(flag as string));
+  }
+  if (TRANSLATIONS.has(name))
+    for (const [first, last] of REPEATED) if (fields[first] === fields[last]) delete fields[last];
+  if (name === 'limit' && (fields.burst === 0 || (fields.type === undefined && fields.burst === PACKET_BURST)))
+    delete fields.burst;
+  if (name === 'dynset') normalDynset(fields);
+  if (fields.expression !== undefined) fields.expression = normalExpression(fields.expression as Expression);
+  if (Array.isArray(fields.expressions)) fields.expressions = normalExpressions(fields.expressions as Expression[]);
+  return fields;
+}
+
+/** One expression or a list with one are the same, and a flag says again that there is a list. */
+function normalDynset(fields: Fields): void {
+  if (fields.expression !== undefined && fields.expressions === undefined) {
+    fields.expressions = [fields.expression];
+  }
+  delete fields.expression;
+  if (Array.isArray(fields.flags)) fields.flags = fields.flags.filter(flag => flag !== 'expressions');
+}
+
+function normalExpression(expression: Expression): Fields {
+  const [name, value] = Object.entries(expression)[0] as [string, unknown];
+  return { [name]: normal(name, value) };
+}
+
+export const normalExpressions = (expressions: readonly Expression[]): Fields[] => expressions.map(normalExpression);
