@@ -51,7 +51,12 @@ export type {
 } from './new-objects.ts';
 export { Nftables, type NftablesOptions } from './nftables.ts';
 export type { NftObject, ObjectKey } from './object.ts';
+export { formatPlan } from './plan/format.ts';
+export type { DesiredRuleset } from './plan/model.ts';
+export { type RulesetPlan, type TableOwner, transactionOf } from './plan/plan.ts';
+export type { ReconcileOptions } from './plan/reconcile.ts';
 export { type ParameterType, type Prepared, prepare } from './prepare.ts';
+export type { ResetReference, ResetValues } from './reset.ts';
 export type { Rule, RuleEntry, RuleKey } from './rule.ts';
 export type { RulesetOptions } from './ruleset.ts';
 export type { NftSet, SetKey } from './set.ts';

@@ -21,6 +21,10 @@ import type { ListFilter, Ruleset } from './listing.ts';
 import * as listing from './listing.ts';
 import { checkMonitorOptions, MONITOR_BUFFER_BYTES, Monitor, type MonitorOptions } from './monitor.ts';
 import type { NftObject } from './object.ts';
+import type { DesiredRuleset } from './plan/model.ts';
+import type { RulesetPlan, TableOwner } from './plan/plan.ts';
+import { plan, type ReconcileOptions, reconcile } from './plan/reconcile.ts';
+import { type ResetReference, type ResetValues, reset } from './reset.ts';
 import type { RuleEntry } from './rule.ts';
 import { type RulesetOptions, ruleset } from './ruleset.ts';
 import type { NftSet, SetKey } from './set.ts';
@@ -128,6 +132,31 @@ export class NftablesOperations {
   /** The elements of a set or map, as the kernel has them: of a range, its beginning and its end. */
   elements(set: SetKey, options?: { signal?: AbortSignal }): Operation<WireElement[]> {
     return listing.elements(this.#exchange, set, options);
+  }
+
+  /**
+   * Lets counters and quotas begin anew; resolves to their values from before.
+   * @throws UnsupportedError rules before Linux 6.2, elements before 6.5
+   */
+  reset(reference: ResetReference): Operation<ResetValues> {
+    return reset(this.#exchange, reference);
+  }
+
+  /**
+   * What must be done so that the owner's tables are as desired: the smallest transaction, as data. Rules are matched by content, so that those
+   * that stay keep their counters; elements go and come one by one. Tables of others are never touched.
+   * @throws TypeError, RangeError with the path of what is wrong; ERR_FOREIGN_TABLE: a table is there and not the owner's
+   */
+  plan(desired: DesiredRuleset, owner: TableOwner): Operation<RulesetPlan> {
+    return plan(this.#exchange, desired, owner);
+  }
+
+  /**
+   * Plans, and commits if nothing changed since; else plans anew. Resolves to what was done: nothing where all was as desired.
+   * @throws as `plan` and `commit`
+   */
+  reconcile(desired: DesiredRuleset, owner: TableOwner, options?: ReconcileOptions): Operation<RulesetPlan> {
+    return reconcile(this.#exchange, this.#features, desired, owner, options);
   }
 }
 

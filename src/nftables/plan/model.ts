@@ -5,10 +5,11 @@ import { type ElementValue, elementValues, wireElements } from '../element-value
 import type { Expression } from '../expression.ts';
 import type { Family } from '../family.ts';
 import type { Flowtable } from '../flowtable.ts';
-import { compileRule } from '../language/compile.ts';
+import { type CompiledSet, compileRule } from '../language/compile/compile.ts';
+import { VERDICT_DATA_TYPE } from '../language/tables/datatypes.ts';
 import type { SetEntry } from '../listing.ts';
 import { decodeMessage, encodeMessage, type MessageName } from '../message.ts';
-import type { NewMap, RuleSet } from '../new-objects.ts';
+import type { NewMap } from '../new-objects.ts';
 import type { NftObject } from '../object.ts';
 import type { Rule, RuleEntry } from '../rule.ts';
 import type { NftSet } from '../set.ts';
@@ -44,6 +45,8 @@ export interface ElementModel {
 export interface SetModel {
   readonly content: string;
   readonly set: NewMap;
+  /** As the kernel would give it back. */
+  readonly form: NftSet;
   readonly isMap: boolean;
   readonly anonymous: boolean;
   /** By key; undefined where nothing is said of them. */
@@ -182,10 +185,13 @@ class TableReader {
   }
 
   #rule(rule: Rule | RuleEntry): RuleModel {
-    let own: readonly RuleSet[] = [];
+    let own: readonly CompiledSet[] = [];
     let { expressions } = rule;
     if (expressions === undefined) {
-      const compiled: { expressions: Expression[]; sets?: RuleSet[] } = compileRule(rule as never);
+      const compiled = compileRule(rule as never, {
+        sets: name => this.#sets.get(name)?.form,
+        table: rule.table,
+      });
       expressions = compiled.expressions;
       own = compiled.sets ?? [];
     }
@@ -289,15 +295,18 @@ export function setModel(given: NewMap): SetModel {
   const content = textOf({
     ...contentOf(rest, 'policy', 'gcIntervalMilliseconds'),
     policy: form.policy === 'memory' ? 'memory' : undefined,
+    // The kernel says how large it thinks a verdict is.
+    dataLength: form.dataType === VERDICT_DATA_TYPE ? undefined : form.dataLength,
     description: { fields: description?.fields, size: description?.size },
     flags: flags.filter(flag => flag !== 'expressions' && flag !== 'map' && flag !== 'object').sort(),
     expressions: normalExpressions(all),
   });
   const shape = shapeOf(form as NftSet);
-  const values = valuesOf(elements, shape, handle !== undefined);
+  const values = at(['elements'], () => valuesOf(elements, shape, handle !== undefined));
   return {
     content,
     set: set as NewMap,
+    form: { ...form, family: given.family, table: given.table, name: given.name } as NftSet,
     isMap,
     anonymous: flags.includes('anonymous'),
     elements: values && new Map(values.elements.map(value => elementModel(value, shape))),

@@ -64,15 +64,15 @@ export function planOf(present: Ruleset, desired: DesiredRuleset, owner: TableOw
         'ERR_FOREIGN_TABLE',
       );
   }
-  const isOwned = ({ family, table }: { family: Family; table: string }) =>
+  const isInOwned = ({ family, table }: { family: Family; table: string }) =>
     owned.some(other => other.family === family && other.name === table);
   const there = modelOf({
     tables: owned,
-    chains: present.chains.filter(isOwned),
-    sets: present.sets.filter(isOwned as (set: Ruleset['sets'][number]) => boolean),
-    rules: present.rules.filter(isOwned),
-    objects: present.objects.filter(isOwned),
-    flowtables: present.flowtables.filter(isOwned),
+    chains: present.chains.filter(isInOwned),
+    sets: present.sets.filter(isInOwned as (set: Ruleset['sets'][number]) => boolean),
+    rules: present.rules.filter(isInOwned),
+    objects: present.objects.filter(isInOwned),
+    flowtables: present.flowtables.filter(isInOwned),
   });
   const operations: TransactionOperation[] = [];
   const ids = { next: 1 };
@@ -138,10 +138,11 @@ class TablePlan {
     this.#ids = ids;
     const { table } = after;
     this.#place = { family: table.family, table: table.name };
-    const stays = before !== undefined && before.table.comment === table.comment && sameOwnership(before.table, table);
+    const stays =
+      before !== undefined && before.table.comment === table.comment && isOwned(before.table) === isOwned(table);
     if (before !== undefined && !stays) this.#tableOperations.push(operation('delete', { table: keyOf(table) }));
     this.#before = stays ? before : EMPTY;
-    if (!stays) this.#tableOperations.push(operation('add', { table: written(table) }));
+    if (!stays) this.#tableOperations.push(operation('create', { table: written(table) }));
     else if (isDormant(before.table) !== isDormant(table))
       this.#tableOperations.push(operation('add', { table: written(table) }));
     this.#compare();
@@ -325,10 +326,7 @@ class TablePlan {
 }
 
 const isDormant = ({ flags }: Table): boolean => flags?.includes('dormant') ?? false;
-const sameOwnership = (a: Table, b: Table): boolean =>
-  (['owner', 'persist'] as const).every(
-    flag => a.flags?.includes(flag) === b.flags?.includes(flag) || flag === 'persist',
-  );
+const isOwned = ({ flags }: Table): boolean => flags?.includes('owner') ?? false;
 
 /** Without what the kernel says of an object that is there. */
 function written<T extends object>(object: T): T {

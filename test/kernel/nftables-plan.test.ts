@@ -1,0 +1,288 @@
+import fc from 'fast-check';
+import { NetNs } from 'netsteer';
+import {
+  type Chain,
+  type DesiredRuleset,
+  type ElementValue,
+  type Expression,
+  formatPlan,
+  type NewMap,
+  Nftables,
+  type Rule,
+  Transaction,
+} from 'netsteer/nftables';
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import { kernelSuite } from '../support/where.ts';
+
+const OWNER = { prefix: 'mine-' };
+const TABLE = { family: 'ip', name: 'mine-t' } as const;
+const PLACE = { family: 'ip', table: 'mine-t' } as const;
+
+let netns: NetNs;
+let nft: Nftables;
+
+beforeEach(() => {
+  netns = NetNs.create();
+  nft = Nftables.open({ netns });
+});
+
+afterEach(async () => {
+  await nft[Symbol.asyncDispose]();
+  netns.close();
+});
+
+const saddr: Expression = { payload: { base: 'network', offset: 12, length: 4, register: 1 } };
+const verdict = (data: object): Expression => ({ immediate: { register: 0, data: data as never } });
+
+const address = fc.nat(7).map(n => `10.0.0.${n}`);
+const _chainName = fc.constantFrom('a', 'b', 'c');
+
+/** Rules of every sort that a plan must tell apart, by numbers so that they come again. */
+const rule = (chain: string): fc.Arbitrary<Rule> =>
+  fc
+    .oneof(
+      fc
+        .nat(5)
+        .map((n): Expression[] => [
+          { counter: {} },
+          { immediate: { register: 1, data: `0000000${n}` } },
+          { meta: { key: 'mark', sourceRegister: 1 } },
+        ]),
+      fc
+        .constantFrom('addresses', 'ranges')
+        .map((set): Expression[] => [saddr, { lookup: { set, sourceRegister: 1 } }, { counter: {} }]),
+      fc.constant<Expression[]>([saddr, { lookup: { set: 'ways', sourceRegister: 1, register: 0 } }]),
+      fc.constantFrom('x', 'y').map((name): Expression[] => [{ objref: { type: 'counter', name } }]),
+      fc.constantFrom('d', 'e').map((target): Expression[] => [verdict({ verdict: 'jump', chain: target })]),
+      fc.constant<Expression[]>([{ limit: { rate: 10n, unitSeconds: 1n } }]),
+    )
+    .map(expressions => ({ ...PLACE, chain, expressions }));
+
+/** Rules in nft's statements, with a set of their own. */
+const statementRule = (chain: string): fc.Arbitrary<Rule> =>
+  fc.uniqueArray(fc.integer({ min: 1, max: 5 }), { minLength: 2, maxLength: 4 }).map(ports => ({
+    ...PLACE,
+    chain,
+    statements: [
+      { match: { op: '==', left: { payload: { protocol: 'tcp', field: 'dport' } }, right: { set: ports } } },
+      { accept: null },
+    ] as Rule['statements'] & object,
+  }));
+
+const baseChain = (name: string): fc.Arbitrary<Chain> =>
+  fc
+    .record({ priority: fc.constantFrom(0, 10), policy: fc.constantFrom('accept' as const, 'drop' as const) })
+    .map(more => ({
+      ...PLACE,
+      name,
+      type: 'filter' as const,
+      hook: 'input' as const,
+      ...more,
+    }));
+
+const desired: fc.Arbitrary<DesiredRuleset> = fc
+  .record({
+    base: fc.subarray(['a', 'b', 'c'], { minLength: 1 }),
+    comment: fc.option(fc.constantFrom('one', 'two'), { nil: undefined }),
+    timeout: fc.boolean(),
+    addresses: fc.uniqueArray(address),
+    ranges: fc.uniqueArray(
+      fc.constantFrom<ElementValue>('10.1.0.0/24', { from: '10.2.0.0', to: '10.2.0.9' }, '10.3.0.1', '10.4.0.0/16'),
+    ),
+    ways: fc.uniqueArray(fc.tuple(address, fc.constantFrom('d', 'e')), { selector: ([key]) => key }),
+    counters: fc.constantFrom(['x', 'y'], ['x', 'y', 'z']),
+    limit: fc.constantFrom(5n, 6n),
+  })
+  .chain(({ base, comment, timeout, addresses, ranges, ways, counters, limit }) => {
+    const set = (name: string, elements: ElementValue[], more: object = {}): NewMap =>
+      ({ ...PLACE, name, key: 'ipv4_addr', elements, ...more }) as NewMap;
+    return fc
+      .tuple(
+        fc.tuple(...base.map(baseChain)),
+        fc.tuple(
+          ...base.map(name =>
+            fc.array(fc.oneof({ weight: 4, arbitrary: rule(name) }, { weight: 1, arbitrary: statementRule(name) }), {
+              maxLength: 8,
+            }),
+          ),
+        ),
+      )
+      .map(([chains, rules]) => ({
+        tables: [TABLE],
+        chains: [
+          ...chains,
+          { ...PLACE, name: 'd' },
+          { ...PLACE, name: 'e', ...(comment !== undefined && { comment }) },
+        ],
+        sets: [
+          set('addresses', addresses, timeout ? { timeoutMilliseconds: 3_600_000n } : {}),
+          set('ranges', ranges, { flags: ['interval'] }),
+          set(
+            'ways',
+            ways.map(([key, chain]) => ({ key, data: { verdict: 'goto', chain } })),
+            { data: 'verdict' },
+          ),
+        ],
+        rules: rules.flat(),
+        objects: [
+          ...counters.map(name => ({ ...PLACE, name, type: 'counter' as const, data: {} })),
+          { ...PLACE, name: 'l', type: 'limit' as const, data: { rate: limit, unitSeconds: 1n } },
+        ],
+      }));
+  });
+
+kernelSuite('plan and reconcile', () => {
+  it('leads from any state to any other in one transaction, after which nothing is left to do', async () => {
+    const foreign = new Transaction()
+      .add({ table: { family: 'ip', name: 'foreign' } })
+      .add({ chain: { family: 'ip', table: 'foreign', name: 'c' } });
+    await nft.commit(foreign);
+    const foreignState = async () => JSON.stringify(await nft.ruleset({ family: 'ip', table: 'foreign' }), bigints);
+    const before = (await foreignState()).replace(/"generation":\d+/, '');
+    await fc.assert(
+      fc.asyncProperty(desired, async wanted => {
+        const generation = await nft.generation();
+        const { operations } = await nft.reconcile(wanted, OWNER);
+        expect(await nft.generation()).toBe(generation + (operations.length > 0 ? 1 : 0));
+        const again = await nft.plan(wanted, OWNER);
+        expect(formatPlan(again)).toBe('');
+      }),
+      { numRuns: 150 },
+    );
+    expect((await foreignState()).replace(/"generation":\d+/, '')).toBe(before);
+  });
+
+  it('wants again what was read, whatever it is', async () => {
+    await fc.assert(
+      fc.asyncProperty(desired, desired, async (first, second) => {
+        await nft.reconcile(first, OWNER);
+        const read = await nft.ruleset({ elements: true });
+        expect(formatPlan(await nft.plan(read, OWNER))).toBe('');
+        await nft.reconcile(second, OWNER);
+        await nft.reconcile(read, OWNER);
+        expect(formatPlan(await nft.plan(first, OWNER))).toBe('');
+      }),
+      { numRuns: 40 },
+    );
+  });
+
+  it('leaves rules alone that stay, and names only what changes', async () => {
+    const chain = { ...PLACE, name: 'a' };
+    const mark = (n: number): Rule => ({
+      ...PLACE,
+      chain: 'a',
+      expressions: [
+        { counter: { packets: BigInt(n), bytes: 0n } },
+        { immediate: { register: 1, data: `0000000${n}` } },
+        { meta: { key: 'mark', sourceRegister: 1 } },
+      ],
+    });
+    const state = (...numbers: number[]): DesiredRuleset => ({
+      tables: [TABLE],
+      chains: [chain],
+      rules: numbers.map(mark),
+    });
+    await nft.reconcile(state(1, 2, 3, 4), OWNER);
+    const handles = new Map(
+      (await nft.rules()).map(({ handle, expressions }) => [JSON.stringify(expressions[1]), handle]),
+    );
+    const plan = await nft.reconcile(state(1, 5, 3, 6, 4, 7), OWNER);
+    expect(formatPlan(plan).split('\n')).toEqual([
+      expect.stringMatching(/^- rule ip mine-t a handle \d+$/),
+      expect.stringMatching(/^\+ rule ip mine-t a before handle \d+: counter immediate meta$/),
+      expect.stringMatching(/^\+ rule ip mine-t a before handle \d+: counter immediate meta$/),
+      '+ rule ip mine-t a: counter immediate meta',
+      '',
+    ]);
+    const after = await nft.rules();
+    expect(after.map(({ expressions }) => (expressions[1] as { immediate: { data: string } }).immediate.data)).toEqual(
+      [1, 5, 3, 6, 4, 7].map(n => `0000000${n}`),
+    );
+    for (const n of [1, 3, 4]) {
+      const { handle, expressions } = after.find(one => JSON.stringify(one.expressions[1])?.includes(`0${n}"`))!;
+      expect(handles.get(JSON.stringify(expressions[1]))).toBe(handle);
+      // The counter of a rule that stays goes on from where it was.
+      expect(expressions[0]).toEqual({ counter: { packets: BigInt(n), bytes: 0n } });
+    }
+  });
+
+  it('changes elements one by one, and a policy in place', async () => {
+    const set = (...elements: ElementValue[]): NewMap => ({
+      ...PLACE,
+      name: 's',
+      key: 'ipv4_addr',
+      flags: ['interval'],
+      elements,
+    });
+    const chain = (policy: 'accept' | 'drop'): Chain => ({
+      ...PLACE,
+      name: 'a',
+      type: 'filter',
+      hook: 'input',
+      priority: 0,
+      policy,
+    });
+    await nft.reconcile({ tables: [TABLE], chains: [chain('accept')], sets: [set('10.0.0.0/8', '11.0.0.1')] }, OWNER);
+    const plan = await nft.reconcile(
+      { tables: [TABLE], chains: [chain('drop')], sets: [set('11.0.0.1', { from: '12.0.0.0', to: '12.0.0.5' })] },
+      OWNER,
+    );
+    expect(formatPlan(plan)).toBe(
+      '- element ip mine-t s: 10.0.0.0/8\n~ chain ip mine-t a policy drop\n+ element ip mine-t s: 12.0.0.0-12.0.0.5\n',
+    );
+    expect(formatPlan(await nft.plan({ tables: [] }, OWNER))).toBe('- table ip mine-t\n');
+    // A set of which nothing is said keeps its elements.
+    const { elements: _, ...bare } = set();
+    expect(formatPlan(await nft.plan({ tables: [TABLE], chains: [chain('drop')], sets: [bare] }, OWNER))).toBe('');
+  });
+
+  it('knows its own by comment, by prefix or by the socket, and leaves others alone', async () => {
+    await nft.commit(new Transaction().add({ table: { family: 'ip', name: 'theirs' } }));
+    const wanted: DesiredRuleset = { tables: [{ family: 'ip', name: 'a' }] };
+    expect(formatPlan(await nft.reconcile(wanted, { comment: 'ours' }))).toBe('+ table ip a comment ours\n');
+    expect(formatPlan(await nft.reconcile({ tables: [] }, { comment: 'another' }))).toBe('');
+    expect(formatPlan(await nft.reconcile({ tables: [] }, { comment: 'ours' }))).toBe('- table ip a\n');
+    await nft.reconcile(wanted, { flag: true });
+    expect((await nft.tables()).find(({ name }) => name === 'a')).toMatchObject({ flags: ['owner'] });
+    await using other = Nftables.open({ netns });
+    await expect(other.reconcile({ tables: [] }, { flag: true })).resolves.toMatchObject({ operations: [] });
+    expect(formatPlan(await nft.reconcile(wanted, { flag: true }))).toBe('');
+    await expect(
+      nft.reconcile({ tables: [{ family: 'ip', name: 'theirs' }] }, { comment: 'ours' }),
+    ).rejects.toMatchObject({
+      code: 'ERR_FOREIGN_TABLE',
+      attribute: 'tables[0].name',
+    });
+    await expect(nft.plan(wanted, OWNER)).rejects.toThrow('tables[0].name');
+    await expect(nft.plan(wanted, {} as never)).rejects.toThrow('owner');
+    await nft.reconcile({ tables: [] }, { flag: true });
+    expect((await nft.tables()).map(({ name }) => name)).toEqual(['theirs']);
+  });
+
+  it('says where what is wanted is wrong', async () => {
+    const plan = (more: Partial<DesiredRuleset>) => nft.plan({ tables: [TABLE], ...more }, OWNER);
+    const one: Rule = { ...PLACE, chain: 'a', expressions: [] };
+    await expect(plan({ rules: [one] })).rejects.toThrow('rules[0].chain');
+    await expect(plan({ chains: [{ ...PLACE, table: 'x', name: 'a' }] })).rejects.toThrow('chains[0].table');
+    await expect(
+      plan({ chains: [{ ...PLACE, name: 'a' }], rules: [one, { ...one, expressions: [{ cmp: {} } as never] }] }),
+    ).rejects.toThrow('rules[1].');
+    await expect(plan({ sets: [{ ...PLACE, name: 's', key: 'ipv4_addr', elements: ['10.0.0.256'] }] })).rejects.toThrow(
+      'sets[0].',
+    );
+  });
+
+  it('plans anew when others commit in between', async () => {
+    await using other = Nftables.open({ netns });
+    const done: Promise<unknown>[] = [];
+    for (let i = 0; i < 20; i++) {
+      const wanted: DesiredRuleset = { tables: [TABLE], chains: [{ ...PLACE, name: `c${i}` }] };
+      done.push(nft.reconcile(wanted, OWNER));
+      done.push(other.commit(new Transaction().add({ table: { family: 'ip', name: `other${i}` } })));
+    }
+    await Promise.all(done);
+    expect((await nft.chains()).map(({ name }) => name)).toEqual(['c19']);
+  });
+});
+
+const bigints = (_key: string, value: unknown) => (typeof value === 'bigint' ? `${value}` : value);
