@@ -1,8 +1,10 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { PassThrough } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { NetNs } from '../../src/netns/index.ts';
+import { NetNs } from '../../src/netns/index.ts';
 import type { Packet } from '../../src/nflog/index.ts';
+import { compiledSources } from '../support/compiled.ts';
 import { nativeProgram, ROOT } from '../support/native.ts';
 import { ip, nft, Opened, take } from '../support/nflog-lab.ts';
 import { kernelSuite } from '../support/where.ts';
@@ -172,6 +174,76 @@ kernelSuite('nflog: reception', () => {
     const [packet] = await take(log, 1);
     expect(packet!.headers).toMatchObject({ destinationPort: 9999 });
     expect(log.stats).toMatchObject({ received: 1, rejectedSenders: 0 });
+  });
+
+  it('shows users as the user namespace of the listener does: 65534 for those it has no number for', async () => {
+    // A rootless container that listens to itself: of the host's users it knows only root, as its own.
+    const script = `
+      import { Links } from './rtnetlink/index.js';
+      import { Nftables, Transaction } from './nftables/index.js';
+      import { Nflog } from './nflog/index.js';
+      Links.open().sync.set('lo', { up: true });
+      const place = { family: 'ip', table: 't' };
+      const log = { log: { group: 5 } };
+      Nftables.open().sync.commit(
+        new Transaction()
+          .add({ table: { family: 'ip', name: 't' } })
+          .add({ chain: { ...place, name: 'o', type: 'filter', hook: 'output', priority: 0 } })
+          .add({ rule: { ...place, chain: 'o', statements: [log] } }),
+      );
+      const packets = Nflog.open({ groups: [5] });
+      console.log('listening');
+      const seen = [];
+      for await (const { uid, gid, headers } of packets) {
+        if (headers.destinationPort === 9999) seen.push([uid, gid]);
+        if (seen.length === 2) break;
+      }
+      console.log(JSON.stringify(seen));`;
+    const parameters = [
+      '--user',
+      '--map-root-user',
+      '--net',
+      process.execPath,
+      '--input-type=module',
+      '--eval',
+      script,
+    ];
+    const listener = spawn('unshare', parameters, { cwd: compiledSources(), stdio: ['ignore', 'pipe', 'inherit'] });
+    try {
+      let output = '';
+      listener.stdout.setEncoding('utf8').on('data', (chunk: string) => {
+        output += chunk;
+      });
+      const closed = once(listener, 'close');
+      await expect.poll(() => output, { timeout: 60_000 }).toContain('listening');
+      const inside = opened.add(NetNs.open({ pid: listener.pid! }));
+      const as = (uid: number, gid: number) =>
+        inside.run(() =>
+          execFileSync(nativeProgram('flood'), ['127.0.0.1', '9999', '1'], { uid, gid, cwd: '/', stdio: 'pipe' }),
+        );
+      as(0, 0);
+      as(1234, 4321);
+      expect(await closed).toEqual([0, null]);
+      expect(output).toBe('listening\n[[0,0],[65534,65534]]\n');
+    } finally {
+      listener.kill();
+    }
+  });
+
+  it('has sinks only while it is open, and only for what can be written to', async () => {
+    const log = opened.log({ netns: ns, groups: [5] });
+    expect(() => log.toPcap(5 as never)).toThrow(
+      expect.objectContaining({ code: 'ERR_INVALID_ARG_TYPE', attribute: 'writable' }),
+    );
+    expect(() => log.toPcapng(new PassThrough(), { bytes: 1 } as never)).toThrow(
+      expect.objectContaining({ code: 'ERR_OUT_OF_RANGE', attribute: 'rotate.bytes' }),
+    );
+    expect(() => log.to({} as never)).toThrow(expect.objectContaining({ attribute: 'logger.info' }));
+    const capture = log.toPcap(new PassThrough().resume());
+    await log[Symbol.asyncDispose]();
+    await capture.finished;
+    for (const open of [() => log.to(), () => log.toPcap(new PassThrough())])
+      expect(open).toThrow(expect.objectContaining({ code: 'ERR_CLOSED' }));
   });
 
   describe('devices', () => {
