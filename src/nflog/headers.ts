@@ -111,11 +111,15 @@ export function readHeaders(
   etherType: number | undefined,
   show: Redactor,
 ): Headers | undefined {
+  // Further VLAN tags, which the kernel leaves in the packet: two bytes, and the type of what is behind them.
+  for (; isTag(etherType) && end - start >= 4; start += 4) etherType = source.view.getUint16(start + 2);
   if (etherType === C.ETH_P_IP) return readIPv4(source, start, end, show);
   if (etherType === C.ETH_P_IPV6) return readIPv6(source, start, end, show);
   if (etherType === C.ETH_P_ARP || etherType === C.ETH_P_RARP) return readArp(source, start, end, show);
   return undefined;
 }
+
+const isTag = (etherType: number | undefined) => etherType === C.ETH_P_8021Q || etherType === C.ETH_P_8021AD;
 
 function readIPv4(source: Source, start: number, end: number, show: Redactor): Headers | undefined {
   if (end - start < 20) return undefined;

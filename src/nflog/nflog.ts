@@ -379,7 +379,7 @@ export class Nflog<R = unknown> extends twoForms(NflogOperations) implements Asy
 
   /**
    * As `toPcap`, as a pcapng file: with the devices' names as interfaces, inbound or outbound as a flag, the prefix as a comment, and a comment on
-   * packets that are missing before one. Costs some 1.5 µs a packet, where pcap costs 0.2.
+   * packets that are missing before one. Costs some 0.6 µs of processor time a packet, where pcap costs 0.1.
    */
   toPcapng(writable: Writable, rotate?: Rotation): Capture {
     return this.#capture(() => new PcapngFormat(this.#origin), writable, rotate);

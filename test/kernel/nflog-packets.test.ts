@@ -248,7 +248,11 @@ kernelSuite('nflog: every attribute in every family', () => {
       frames.send(INNER, OUTER, IP, udp4('10.0.0.1', '10.0.0.2'), '8100 2fff');
       frames.send(INNER, OUTER, ARP, ARP_REQUEST);
       frames.send(INNER, OUTER, 0x88b5, bytes('0102030405'));
-      const [tagged, arp, unknown] = await take(packets, 3);
+      // Two tags: the kernel takes off the outer one.
+      frames.send(INNER, OUTER, IP, udp4('10.0.0.1', '10.0.0.2'), '88a8 0007 8100 0008');
+      const [tagged, arp, unknown, twice] = await take(packets, 4);
+      expect(twice!.vlan).toEqual({ protocol: 0x88a8, id: 7, priority: 0, dropEligible: false });
+      expect(twice!.headers).toMatchObject({ source: '10.0.0.1', destinationPort: 9999 });
       expect(tagged).toMatchObject({
         family: 'netdev',
         hook: 'ingress',

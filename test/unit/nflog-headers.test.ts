@@ -95,6 +95,13 @@ describe('headers', () => {
     expect(read(arp.replace('0800', '86dd').replace('04', '10'), C.ETH_P_ARP)).toBeUndefined();
   });
 
+  it('behind further VLAN tags, however many', () => {
+    expect(read(`0007 0800 ${UDP}`, C.ETH_P_8021Q)).toMatchObject({ network: 'ipv4', destinationPort: 9999 });
+    expect(read(`0007 8100 0008 0800 ${UDP}`, C.ETH_P_8021AD)).toMatchObject({ network: 'ipv4', length: 34 });
+    expect(read('0007 8100 '.repeat(16_000), C.ETH_P_8021Q)).toBeUndefined();
+    expect(read('0007 08', C.ETH_P_8021Q)).toBeUndefined();
+  });
+
   it('end where the captured bytes do', () => {
     expect(read(TCP_SYN, C.ETH_P_IP, 19)).toBeUndefined();
     expect(read(TCP_SYN, C.ETH_P_IP, 23)).not.toHaveProperty('sourcePort');
