@@ -223,7 +223,12 @@ function ulogd(name: string, stack: string, output: string, count: (file: string
   const plugins = pluginDirectory();
   if (plugins === undefined) return undefined;
   const used = stack.split(',').map(each => each.split(':')[1]!);
-  const files = readdirSync(plugins).filter(file => used.some(plugin => file.endsWith(`_${plugin}.so`)));
+  const all = readdirSync(plugins);
+  const files = used.flatMap(plugin => all.find(file => file.endsWith(`_${plugin}.so`)) ?? []);
+  if (files.length < used.length) {
+    missing(name, `no plugin for it in ${plugins} (apt-get install ulogd2-${output})`);
+    return undefined;
+  }
   return writer(
     name,
     ({ group }, file) => {

@@ -38,11 +38,14 @@ export function missing(program: string, why: string): void {
   console.log(`without ${program}: ${why}`);
 }
 
+/** The Debian packages of programs that are called otherwise. */
+const PACKAGES: Record<string, string> = { nft: 'nftables', ulogd: 'ulogd2', unshare: 'util-linux' };
+
 /** The version that a program prints of itself; undefined, and one line, where there is none. */
 export function versionOf(program: string, ...parameters: string[]): string | undefined {
   const { stdout, error } = spawnSync(program, parameters, { encoding: 'utf8' });
   if (error === undefined) return /v?(\d+(?:\.\d+)+)/.exec(stdout)?.[1] ?? 'of unknown version';
-  missing(program, error.message);
+  missing(program, `${error.message} (apt-get install ${PACKAGES[program] ?? program})`);
   return undefined;
 }
 
