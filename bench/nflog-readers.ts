@@ -129,7 +129,7 @@ export const toPcapng = own('netsteer, pcapng', (log, file) => {
 });
 
 export const toJson = own('netsteer, pino', (log, file) => {
-  const destination = pino.destination({ dest: file, minLength: 65536 });
+  const destination = pino.destination({ dest: file, minLength: 8192 });
   const sink = log.to(pino(destination));
   const end = async () => {
     await sink.end();

@@ -17,6 +17,7 @@ const PEERS = [
   'nftables',
   'ipvsadm',
   'iproute2',
+  'conntrack',
   'runc',
   'gcc',
   'libc6-dev',
