@@ -318,6 +318,12 @@ export function within(error: unknown, prefix: Path): unknown {
   return badArgument(new Class(`${printable(formatPath(path))}${tail}`), error.code, path, error.value);
 }
 
+/** The same error, seen from the object inside the one that it was found in. */
+export function inside(error: unknown, outer: string): unknown {
+  if (!isArgumentError(error) || error.path[0] !== outer) return error;
+  return within(Object.assign(error, { path: error.path.slice(1) }), []);
+}
+
 function hide(target: object, key: PropertyKey, value: unknown): void {
   Object.defineProperty(target, key, { value, enumerable: false, configurable: true });
 }

@@ -16,6 +16,7 @@ import { ensurePackages, GUEST_PACKAGES, isRoot, type KernelSeries } from './vm/
 const PEERS = [
   'nftables',
   'ipvsadm',
+  'iptables',
   'iproute2',
   'conntrack',
   'runc',

@@ -27,7 +27,7 @@ import { familyNumber } from './family.ts';
 import type { Features } from './features.ts';
 import { generationTable } from './generation.ts';
 import { hintFor } from './hints.ts';
-import { completed, handleIn, requestFor } from './lookup.ts';
+import { completed, currentGeneration, handleIn, requestFor } from './lookup.ts';
 import { MESSAGES, type MessageName } from './message.ts';
 import { OBJECT_KINDS } from './new-objects.ts';
 import type { Fields, ObjectKind } from './operations.ts';
@@ -196,8 +196,7 @@ class Echo {
   }
 
   *result(exchange: Exchange, lost: boolean): Operation<CommitResult> {
-    // The generation comes last.
-    if (lost || this.#generation === undefined) {
+    if (lost) {
       throw new StateError(
         'ERR_REPLIES_LOST',
         'the transaction is committed, but its handles did not fit the receive buffer (net.core.rmem_max): list the ruleset to know them',
@@ -208,7 +207,8 @@ class Echo {
       if (this.#handles[i] === undefined && MAKING.has(verb) && MADE[kind] !== undefined && kind !== 'rule')
         this.#handles[i] = yield* handleOf(exchange, kind, (subject as Record<string, Fields>)[kind]!);
     }
-    return { generation: this.#generation, handles: this.#handles };
+    // Where everything was there already, nothing was committed.
+    return { generation: this.#generation ?? (yield* currentGeneration(exchange)), handles: this.#handles };
   }
 }
 

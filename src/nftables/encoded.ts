@@ -32,6 +32,12 @@ export interface EncodedMessage {
   readonly translate?: ((path: Path) => Path) | undefined;
 }
 
+/** Messages by their order. */
+export interface Messages {
+  readonly length: number;
+  at(index: number): EncodedMessage | undefined;
+}
+
 /** An operation that can be written only when more is known about the namespace that it is meant for. */
 export interface Hole {
   /** Where its messages belong. */
@@ -45,7 +51,7 @@ export interface EncodedTransaction {
   /** Where the batch's end stands. */
   readonly end: number;
   /** By sequence number, from FIRST_SEQUENCE on. */
-  readonly messages: readonly EncodedMessage[];
+  readonly messages: Messages;
   /** Of rules written in statements, by operation: the statement of each expression. */
   readonly origins: readonly (Origin | undefined)[];
   readonly holes: readonly Hole[];
@@ -59,47 +65,86 @@ export interface EncodedTransaction {
 export const FIRST_SEQUENCE = 2;
 /** A begin or end without attributes: nlmsghdr and nfgenmsg. */
 const BATCH_MARKER = 20;
-/** Where nlmsg_seq stands in a message. */
-const NLMSG_SEQ = 8;
+/** In `struct nlmsghdr`. */
+const FLAGS_OFFSET = 6;
+const SEQUENCE_OFFSET = 8;
 
-/** Messages one behind the other, and what each of them belongs to. */
-export class MessageList {
+/**
+ * Messages one behind the other, and what each of them belongs to: in columns, for there may be very many, and they are looked at only when one
+ * was refused.
+ */
+export class MessageList implements Messages {
   writer: Writer;
-  readonly messages: EncodedMessage[] = [];
   readonly #first: number;
+  readonly #starts: number[] = [];
+  readonly #operations: number[] = [];
+  readonly #names: MessageName[] = [];
+  readonly #families: number[] = [];
+  readonly #translations = new Map<number, EncodedMessage['translate']>();
 
   constructor(capacity: number, first = FIRST_SEQUENCE) {
     this.writer = new Writer(capacity);
     this.#first = first;
   }
 
+  get length(): number {
+    return this.#starts.length;
+  }
+
+  at(index: number): EncodedMessage | undefined {
+    const start = this.#starts[index];
+    if (start === undefined) return undefined;
+    return {
+      start,
+      end: this.#starts[index + 1] ?? this.writer.length,
+      operation: this.#operations[index]!,
+      name: this.#names[index]!,
+      family: this.#families[index]!,
+      translate: this.#translations.get(index),
+    };
+  }
+
+  /** Takes back what was written after it had that many messages and bytes. */
+  truncate(messages: number, bytes: number): void {
+    for (const column of [this.#starts, this.#operations, this.#names, this.#families]) column.length = messages;
+    for (const index of this.#translations.keys()) if (index >= messages) this.#translations.delete(index);
+    this.writer.length = bytes;
+  }
+
   /** The same list over a copy of its bytes. */
   copy(bytes: Uint8Array, length: number): MessageList {
     const list = new MessageList(2 * length, this.#first);
     list.writer.raw(bytes.subarray(0, length));
-    for (const message of this.messages) list.messages.push(message);
+    for (let i = 0; i < this.length; i++) {
+      list.#starts.push(this.#starts[i]!);
+      list.#operations.push(this.#operations[i]!);
+      list.#names.push(this.#names[i]!);
+      list.#families.push(this.#families[i]!);
+    }
+    for (const [index, translate] of this.#translations) list.#translations.set(index, translate);
     return list;
   }
 
   begin(name: MessageName, flags: number, family: number): number {
     const { writer } = this;
-    const sequence = this.#first + this.messages.length;
+    const sequence = this.#first + this.length;
     const start = beginMessage(writer, MESSAGES[name].number, NLM_F_REQUEST | flags, sequence);
     writeHeader(writer, family, 0);
     return start;
   }
 
-  end(
-    start: number,
-    name: MessageName,
-    family: number,
-    operation: number,
-    translate?: (path: Path) => Path,
-  ): EncodedMessage {
+  /** Gives a message that was copied its own number. */
+  renumber(start: number): void {
+    this.writer.view.setUint32(start + SEQUENCE_OFFSET, this.#first + this.length, HOST_IS_LITTLE_ENDIAN);
+  }
+
+  end(start: number, name: MessageName, family: number, operation: number, translate?: (path: Path) => Path): void {
     endMessage(this.writer, start);
-    const message: EncodedMessage = { start, end: this.writer.length, operation, name, family, translate };
-    this.messages.push(message);
-    return message;
+    if (translate !== undefined) this.#translations.set(this.length, translate);
+    this.#starts.push(start);
+    this.#operations.push(operation);
+    this.#names.push(name);
+    this.#families.push(family);
   }
 
   /** Takes in a message that was encoded elsewhere and stands at `start` now: it gets the next sequence number. */
@@ -110,9 +155,8 @@ export class MessageList {
     operation: number,
     translate?: (path: Path) => Path,
   ): void {
-    const { writer, messages } = this;
-    writer.view.setUint32(start + NLMSG_SEQ, this.#first + messages.length, HOST_IS_LITTLE_ENDIAN);
-    messages.push({ start, end: writer.length, operation, name, family, translate });
+    this.renumber(start);
+    this.end(start, name, family, operation, translate);
   }
 
   write(
@@ -131,7 +175,7 @@ export class MessageList {
 
 /** The message that a sequence number of the kernel's answers means; undefined is the batch itself. */
 export function messageOf(encoded: EncodedTransaction, sequence: number): EncodedMessage | undefined {
-  return encoded.messages[sequence - FIRST_SEQUENCE];
+  return encoded.messages.at(sequence - FIRST_SEQUENCE);
 }
 
 /** The place in the caller's operation, below its kind, that a byte of its message was written from. */
@@ -180,13 +224,13 @@ export function bytesOf(encoded: EncodedTransaction, options: SendOptions): Uint
   if (last !== undefined) acknowledge(writer.bytes, last.start + shift, options.acknowledgeLast);
   if (echo !== undefined) {
     setFlags(writer, 0, NLM_F_ECHO);
-    for (const message of encoded.messages) if (echo(message)) setFlags(writer, message.start + shift, NLM_F_ECHO);
+    for (let i = 0; i < encoded.messages.length; i++) {
+      const message = encoded.messages.at(i)!;
+      if (echo(message)) setFlags(writer, message.start + shift, NLM_F_ECHO);
+    }
   }
   return writer.bytes.subarray(0, writer.length);
 }
-
-/** The flags of `struct nlmsghdr`. */
-const FLAGS_OFFSET = 6;
 
 function acknowledge(bytes: Uint8Array, start: number, wanted: boolean): void {
   // NLM_F_ACK is in the lower byte.
@@ -205,7 +249,7 @@ export function filled(
   for (const hole of encoded.holes) {
     const start = list.writer.length;
     fill(hole, list);
-    pieces.push({ at: hole.at, start, end: list.writer.length, messages: list.messages.length });
+    pieces.push({ at: hole.at, start, end: list.writer.length, messages: list.length });
   }
   const added = list.writer.bytes;
   const writer = new Writer(encoded.bytes.length + list.writer.length);
@@ -215,8 +259,8 @@ export function filled(
   let piece = 0;
   const addedMessages: EncodedMessage[] = [];
   const copyTo = (to: number) => {
-    for (; next < encoded.messages.length && encoded.messages[next]!.start < to; next++) {
-      const message = encoded.messages[next]!;
+    for (; next < encoded.messages.length && encoded.messages.at(next)!.start < to; next++) {
+      const message = encoded.messages.at(next)!;
       const id = message.name === 'newrule' ? ruleIds.get(message.operation) : undefined;
       if (id === undefined) {
         messages.push(moved(message, writer.length - from));
@@ -233,7 +277,7 @@ export function filled(
     copyTo(at);
     const shift = writer.length - start;
     writer.raw(added.subarray(start, end));
-    for (; piece < until; piece++) addedMessages.push(moved(list.messages[piece]!, shift));
+    for (; piece < until; piece++) addedMessages.push(moved(list.at(piece)!, shift));
   }
   copyTo(encoded.end);
   const all = [...messages, ...addedMessages];

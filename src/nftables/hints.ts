@@ -46,6 +46,8 @@ const HINTS: Record<string, Hint> = {
     if (path.includes('statements')) return 'what the statement refers to is not there, or this kernel lacks it';
     if (kind === 'ctHelper') return 'this kernel has no such helper: its module is not loaded';
     if (kind === 'flowtable' && object !== undefined && path.includes('devices')) return 'there is no such device';
+    if (verb === 'add' || verb === 'create')
+      return 'what it refers to is not there (a device), or this kernel lacks it';
     return `there is no such ${nameOf(kind)} in this table`;
   },
   EEXIST({ path, kind, verb }) {
@@ -70,6 +72,10 @@ const HINTS: Record<string, Hint> = {
   },
   EOPNOTSUPP({ kind, expression, field, object }) {
     if (kind === 'chain') {
+      if (field === 'policy' && object?.hook === undefined)
+        return 'only base chains have a policy: those with type, hook and priority';
+      if (object?.type === 'nat' && typeof object.priority === 'number' && object.priority <= CONNTRACK_PRIORITY)
+        return 'a chain of type nat comes after connection tracking: its priority is above -200';
       if (object?.type === undefined && object?.hook === undefined)
         return 'this cannot be changed in a chain that is there, or not be done to this kind of chain';
       return `chains of type ${String(object.type ?? 'filter')} do not hang on the hook ${String(object.hook)} of this family, or it is a chain that is there and not like this one`;
@@ -81,9 +87,10 @@ const HINTS: Record<string, Hint> = {
     if (expression === 'bitwise')
       return 'this kernel does not know the operation (and, or, xor with a register: Linux 6.13)';
     if (expression !== undefined) {
-      return `${expression} does not work in this place: the chain's type, hook and family must fit it (nat and redir: chains of type nat)`;
+      return `${expression}: ${NOT_HERE}`;
     }
-    return field === 'handle' ? 'a rule that is to be added has no handle' : 'this kernel does not do this here';
+    if (field === 'handle') return 'a rule that is to be added has no handle';
+    return kind === 'rule' ? NOT_HERE : 'this kernel does not do this here';
   },
   EINVAL({ kind, field, expression, path, object }) {
     if (kind === 'chain' && object?.hook === undefined && field !== 'name' && path.length < 2)
@@ -99,8 +106,8 @@ const HINTS: Record<string, Hint> = {
       return `${expression} does not take one of these values, or reads a register that nothing was loaded into, or does not work in this chain`;
     return 'the kernel does not take this value, or not in this place';
   },
-  ERANGE: ({ field }) =>
-    typeof field === 'string' && /register/i.test(field) ? REGISTERS : 'the number is beyond what the kernel takes',
+  ERANGE: ({ expression }) => (expression !== undefined ? REGISTERS : 'the number is beyond what the kernel takes'),
+  ENODATA: 'the expression reads a register that nothing was loaded into',
   EOVERFLOW: 'the number is beyond what the kernel takes',
   EMLINK: 'chains jump too deep (16), or in a circle',
   ELOOP: 'the chain jumps to itself, by way of others',
@@ -114,6 +121,10 @@ const HINTS: Record<string, Hint> = {
   EPROTONOSUPPORT: 'this kernel has no conntrack support for the protocol',
 };
 
+/** NF_IP_PRI_CONNTRACK. */
+const CONNTRACK_PRIORITY = -200;
+const NOT_HERE =
+  'an expression of the rule does not work in this chain, or in one that jumps here: their type, hook and family must fit (nat, redir and masq: chains of type nat)';
 const REGISTERS =
   'registers are 1 to 4 of 16 bytes, or 8 to 23 of 4 bytes each; 0 takes a verdict, and what is read must have been loaded';
 
@@ -143,5 +154,6 @@ function expressionAt(path: Path, object: Refused['object']): string | undefined
   const expressions = object?.expressions;
   const expression = Array.isArray(expressions) ? (expressions[index] as unknown) : undefined;
   if (typeof path[at + 2] === 'string') return path[at + 2] as string;
-  return typeof expression === 'object' && expression !== null ? Object.keys(expression)[0] : undefined;
+  const name = typeof expression === 'object' && expression !== null ? Object.keys(expression)[0] : undefined;
+  return name === 'unknown' ? (expression as { unknown: { name: string } }).unknown.name : name;
 }

@@ -9,6 +9,7 @@ export type { Family, MessageFamily } from './family.ts';
 export type { ElementKey, FieldRange, FieldValue } from './field-values.ts';
 export type { Flowtable, FlowtableKey } from './flowtable.ts';
 export type { AttachedHook } from './hook.ts';
+export { type IptablesNflog, type IptablesRedirect, iptablesNflog, iptablesRedirect } from './iptables.ts';
 export * from './language/builders.ts';
 export {
   type CompileContext,

@@ -1,5 +1,5 @@
 import { checkInteger, checkObject } from '../codec/index.ts';
-import { type Path, typeError } from '../errors.ts';
+import { inside, type Path, typeError } from '../errors.ts';
 import { NLM_F_CREATE, NLM_F_EXCL } from '../transport/constants.ts';
 import type { ElementValue } from './element-values.ts';
 import { writeElements } from './element-writer.ts';
@@ -8,6 +8,7 @@ import { familyNumber } from './family.ts';
 import type { Names } from './language/names.ts';
 import type { MessageName } from './message.ts';
 import { type NewElements, type NewMap, OBJECT_KINDS } from './new-objects.ts';
+import type { RuleEncoder } from './rule-encoder.ts';
 import type { NftSet } from './set.ts';
 import { type ElementShape, shapeOf } from './set-types.ts';
 import { description, wireSet } from './wire-set.ts';
@@ -51,6 +52,7 @@ export interface Surroundings {
   /** Names of numbers, for rules that are written in statements: read once. */
   readonly names: Names;
   nextId(): number;
+  readonly rules: RuleEncoder;
   readonly found?: Found | undefined;
   /** The operation has written nothing: it must wait for `commit`, which asks the namespace first. */
   needsMore: boolean;
@@ -278,7 +280,11 @@ function typedObject(type: string): Write {
       if (object[field] !== undefined) (OBJECT_PLACE.has(field) ? wire : data)[field] = object[field];
     }
     if (verb === 'add' || verb === 'create') wire.data = data;
-    namedObject(verb, wire, to, translate);
+    try {
+      namedObject(verb, wire, to, translate);
+    } catch (error) {
+      throw inside(error, 'data');
+    }
   };
 }
 

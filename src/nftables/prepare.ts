@@ -153,7 +153,7 @@ class PreparedObject<P extends Record<string, ParameterType>> implements Prepare
 function encodeOne(build: () => NewObject): Encoded {
   const transaction = new Transaction().add(build());
   const { bytes, messages, holes } = transaction.encode();
-  const message = messages[0];
+  const message = messages.at(0);
   if (message === undefined || messages.length !== 1 || holes.length > 0)
     throw rangeError(
       [],

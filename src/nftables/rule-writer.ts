@@ -11,11 +11,7 @@ import type { RuleSet } from './new-objects.ts';
 import { type Fields, required, type Surroundings, setKey, type Verb } from './operations.ts';
 
 const FAMILY: Path = ['family'];
-const FLAGS: Partial<Record<Verb, number>> = {
-  add: NLM_F_CREATE | NLM_F_APPEND,
-  insert: NLM_F_CREATE,
-  replace: NLM_F_REPLACE,
-};
+const APPENDED = NLM_F_CREATE | NLM_F_APPEND;
 const TABLE = MESSAGES.newrule.table as AttributeTable<unknown>;
 
 /** Writes what one verb does to a rule. Returns the statement of each expression, where the rule is written in statements. */
@@ -53,8 +49,13 @@ export function writeRule(verb: Verb, object: Fields, to: Surroundings): Origin 
   if (to.needsMore) return origin;
   if (verb === 'replace' || index !== undefined || object.handle !== undefined) rule = placed(rule, verb, to);
   if (sets !== undefined && sets.length > 0) rule = { ...rule, expressions: writeSets(rule, family, sets, to) };
-  const start = list.begin('newrule', FLAGS[verb]!, family);
-  TABLE.write(list.writer, withCompat(rule, family), { family });
+  let start: number;
+  if (verb === 'replace') {
+    start = list.begin('newrule', NLM_F_REPLACE, family);
+    TABLE.write(list.writer, withCompat(rule, family), { family });
+  } else {
+    start = to.rules.write(list, rule, family, verb === 'add' ? APPENDED : NLM_F_CREATE);
+  }
   list.end(start, 'newrule', family, operation);
   return origin;
 }

@@ -10,14 +10,20 @@ const compatTable = attributes('NFTA_RULE_COMPAT', {
   flags: u32be(C.NFTA_RULE_COMPAT_FLAGS),
 });
 
-const place = {
+/** The chain that a rule stands in. */
+export const rulePlace = {
   table: string(C.NFTA_RULE_TABLE, 255),
   chain: string(C.NFTA_RULE_CHAIN, 255),
+};
+
+const place = {
+  ...rulePlace,
   /** The kernel's number for it, unique in its table. */
   handle: opt(u64be(C.NFTA_RULE_HANDLE)),
 };
 
-const besides = {
+/** What a rule has besides its place and its expressions. */
+export const ruleBesides = {
   /** What xt matches and targets want to know; the kernel never says it again. */
   compat: opt(nested(C.NFTA_RULE_COMPAT, compatTable)),
   /** The handle of the rule before it (in listings), or of the one to stand next to (in requests). */
@@ -31,7 +37,7 @@ const besides = {
 
 export const ruleTable = attributes(
   'NFTA_RULE',
-  { ...place, expressions: opt(list(C.NFTA_RULE_EXPRESSIONS, C.NFTA_LIST_ELEM, EXPRESSION)), ...besides },
+  { ...place, expressions: opt(list(C.NFTA_RULE_EXPRESSIONS, C.NFTA_LIST_ELEM, EXPRESSION)), ...ruleBesides },
   { header: ['family'] },
 );
 

@@ -26,6 +26,7 @@ import {
   type Verb,
 } from './operations.ts';
 import type { Rule } from './rule.ts';
+import { RuleEncoder } from './rule-encoder.ts';
 import { writeRule } from './rule-writer.ts';
 import type { ElementShape } from './set-types.ts';
 
@@ -71,7 +72,11 @@ const ANONYMOUS_MAP = '__map%d';
  * as a TypeError or RangeError with its path, and changing the object afterwards changes nothing here.
  */
 export class Transaction {
-  readonly #operations: TransactionOperation[] = [];
+  readonly #subjects: object[] = [];
+  /** Undefined where the subject is an operation already. */
+  readonly #verbs: (Verb | undefined)[] = [];
+  /** Made of those two, when somebody asks. */
+  #operations: TransactionOperation[] = [];
   #list = new MessageList(1024);
   /** By operation. */
   readonly #origins: (Origin | undefined)[] = [];
@@ -92,16 +97,24 @@ export class Transaction {
       sets: new Map(),
       names: new Names(),
       nextId: () => this.#ids++,
+      rules: new RuleEncoder(),
       needsMore: false,
     };
   }
 
   get operations(): readonly TransactionOperation[] {
-    return this.#operations;
+    const made = this.#operations;
+    for (let i = made.length; i < this.length; i++) {
+      const subject = this.#subjects[i]!;
+      const verb = this.#verbs[i];
+      if (verb === undefined) made.push(subject as TransactionOperation);
+      else made.push({ verb, kind: Object.keys(subject)[0] as ObjectKind, subject });
+    }
+    return made;
   }
 
   get length(): number {
-    return this.#operations.length;
+    return this.#subjects.length;
   }
 
   /**
@@ -171,29 +184,32 @@ export class Transaction {
   }
 
   #push(verb: Verb, subject: object): this {
-    const kinds = typeof subject === 'object' && subject !== null ? Object.keys(subject) : [];
-    const kind = kinds[0] as ObjectKind | undefined;
-    if (kinds.length !== 1 || kind === undefined || !takes(verb, kind)) throw noKind(verb, subject);
+    let kind: ObjectKind | undefined;
+    let kinds = 0;
+    for (const key in subject) {
+      kind = key as ObjectKind;
+      kinds++;
+    }
+    if (kinds !== 1 || kind === undefined || !takes(verb, kind)) throw noKind(verb, subject);
     if (this.#encoded !== undefined) this.#reopen();
     const list = this.#list;
-    const { writer, messages } = list;
-    const { length } = writer;
-    const written = messages.length;
+    const { length } = list.writer;
+    const written = list.length;
     const surroundings = this.#surroundings;
-    surroundings.operation = this.#operations.length;
+    surroundings.operation = this.length;
     surroundings.needsMore = false;
     let origin: Origin | undefined;
     try {
       origin = write(verb, kind, subject, surroundings);
     } catch (error) {
-      writer.length = length;
-      messages.length = written;
+      list.truncate(written, length);
       throw within(error, [kind]);
     }
-    if (surroundings.needsMore) this.#holes.push({ at: length, operation: this.#operations.length });
-    if (origin !== undefined) this.#origins[this.#operations.length] = this.#sharedOrigin(origin);
+    if (surroundings.needsMore) this.#holes.push({ at: length, operation: this.length });
+    if (origin !== undefined) this.#origins[this.length] = this.#sharedOrigin(origin);
     if (verb === 'destroy') this.#destroys = true;
-    this.#operations.push({ verb, kind, subject });
+    this.#subjects.push(subject);
+    this.#verbs.push(verb);
     return this;
   }
 
@@ -216,8 +232,9 @@ export class Transaction {
       writer.length = length;
       throw error;
     }
-    list.appended(length, name, family, this.#operations.length, translate);
-    this.#operations.push(operation);
+    list.appended(length, name, family, this.length, translate);
+    this.#subjects.push(operation);
+    this.#verbs.push(undefined);
     return this;
   }
 
@@ -245,20 +262,19 @@ export class Transaction {
   /** The transaction's bytes, made by the first call and shared by all commits. @internal */
   encode(): EncodedTransaction {
     if (this.#encoded !== undefined) return this.#encoded;
-    const { writer, messages } = this.#list;
+    const list = this.#list;
+    const { writer } = list;
     const end = writer.length;
-    writeBatchEnd(writer, NFNL_SUBSYS_NFTABLES, FIRST_SEQUENCE + messages.length);
+    writeBatchEnd(writer, NFNL_SUBSYS_NFTABLES, FIRST_SEQUENCE + list.length);
     const bytes = writer.bytes.subarray(0, writer.length);
     writer.length = end;
-    this.#encoded = {
-      bytes,
-      end,
-      messages: [...messages],
-      origins: this.#origins,
-      holes: [...this.#holes],
-      last: messages.at(-1),
-      destroys: this.#destroys ? messages.filter(({ name }) => DESTROYS.has(name)) : [],
-    };
+    const destroys: EncodedMessage[] = [];
+    for (let i = 0; this.#destroys && i < list.length; i++) {
+      const message = list.at(i)!;
+      if (DESTROYS.has(message.name)) destroys.push(message);
+    }
+    const last = list.at(list.length - 1);
+    this.#encoded = { bytes, end, messages: list, origins: this.#origins, holes: [...this.#holes], last, destroys };
     return this.#encoded;
   }
 
@@ -269,7 +285,7 @@ export class Transaction {
 
   /** Writes one operation, with what `commit` has found out for it. @internal */
   fill(operation: number, found: Found, list: MessageList): void {
-    const { verb, kind, subject } = this.#operations[operation]!;
+    const { verb, kind, subject } = this.operations[operation]!;
     try {
       write(verb, kind, subject, { ...this.#surroundings, list, operation, found, needsMore: false });
     } catch (error) {
