@@ -24,7 +24,7 @@ export { Names, type NamesOptions, type NameTable } from './language/names.ts';
 export { type RulesetJson, rulesetJson } from './language/ruleset-json.ts';
 export type { NameFile } from './language/tables/datatypes.ts';
 export { formatRule, formatRuleset } from './language/text.ts';
-export type { ListFilter, Ruleset, RulesetFilter, SetEntry } from './listing.ts';
+export type { ElementsOptions, ListFilter, Ruleset, RulesetFilter, SetEntry } from './listing.ts';
 export { decodeMessage, encodeMessage, type MessageName, type NftMessage } from './message.ts';
 export { RulesetMirror } from './mirror.ts';
 export type {

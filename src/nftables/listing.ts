@@ -1,8 +1,9 @@
-import { checkObject, NO_CONTEXT } from '../codec/index.ts';
+import { checkObject, checkOneOf, NO_CONTEXT } from '../codec/index.ts';
 import { isNotFound, StateError, typeError } from '../errors.ts';
 import { type Exchange, type Message, nfgenmsg, type Operation, Turn, writeHeader } from '../transport/index.ts';
 import type { Chain } from './chain.ts';
 import type { WireElement } from './element.ts';
+import { type ElementValue, elementValues } from './element-values.ts';
 import { type Family, familyNumber } from './family.ts';
 import type { Flowtable } from './flowtable.ts';
 import { generationTable } from './generation.ts';
@@ -11,6 +12,7 @@ import { MESSAGES, type MessageName, readObject } from './message.ts';
 import type { NftObject } from './object.ts';
 import type { RuleEntry } from './rule.ts';
 import type { NftSet, SetKey } from './set.ts';
+import { shapeOf } from './set-types.ts';
 import type { Table } from './table.ts';
 
 export interface ListFilter {
@@ -98,15 +100,30 @@ export function* list<K extends keyof Kinds>(exchange: Exchange, kind: K, filter
   return yield* undisturbed(() => dump(exchange, kind, filter));
 }
 
-/** The elements of a set or map, as the kernel has them. */
+export interface ElementsOptions {
+  /** wire (the default): as the kernel has them; of a range, its beginning and its end. values: addresses, ranges, concatenations. */
+  as?: 'wire' | 'values';
+  signal?: AbortSignal;
+}
+
+/** The elements of a set or map: see NftablesOperations.elements. */
 export function* elements(
   exchange: Exchange,
   set: SetKey,
-  options: { signal?: AbortSignal } = {},
-): Operation<WireElement[]> {
-  checkObject(options, [], ['signal']);
+  options: ElementsOptions = {},
+): Operation<WireElement[] | ElementValue[]> {
+  checkObject(options, [], ['as', 'signal']);
+  const { as = 'wire' } = options;
+  checkOneOf(as, ['as'], ['wire', 'values']);
   const { family, table, name } = setKey(set);
-  return yield* undisturbed(() => dumpElements(exchange, { family, table, name }));
+  if (as === 'wire') return yield* undisturbed(() => dumpElements(exchange, { family, table, name }));
+  return yield* consistent(exchange, function* (generation) {
+    const request = callOf('getset', familyNumber(family, ['family']), { table, name });
+    const found = yield* exchange.get(request, message => {
+      return message.type === MESSAGES.newset.number ? (readObject('newset', message) as unknown as NftSet) : undefined;
+    });
+    return elementValues(yield* dumpElements(exchange, { family, table, name }, generation), shapeOf(found)).elements;
+  });
 }
 
 /** What names a set; more than that may stand in the object, as it does in listings. */

@@ -14,10 +14,11 @@ import {
 import type { Chain } from './chain.ts';
 import { type CommitOptions, type CommitResult, commit } from './commit.ts';
 import type { WireElement } from './element.ts';
+import type { ElementValue } from './element-values.ts';
 import { Features } from './features.ts';
 import type { Flowtable } from './flowtable.ts';
 import type { RulesetJson } from './language/ruleset-json.ts';
-import type { ListFilter, Ruleset } from './listing.ts';
+import type { ElementsOptions, ListFilter, Ruleset } from './listing.ts';
 import * as listing from './listing.ts';
 import { checkMonitorOptions, MONITOR_BUFFER_BYTES, Monitor, type MonitorOptions } from './monitor.ts';
 import type { NftObject } from './object.ts';
@@ -61,6 +62,18 @@ interface RulesetForms {
     (options: RulesetOptions & { as: 'json' }): RulesetJson;
     (options?: RulesetOptions & { as?: 'objects' }): Ruleset;
     (options?: RulesetOptions): Ruleset | RulesetJson;
+  };
+}
+
+/** What `elements` resolves to depends on the form that is asked for. */
+interface ElementsForms {
+  promise: {
+    (set: SetKey, options: ElementsOptions & { as: 'values' }): Promise<ElementValue[]>;
+    (set: SetKey, options?: ElementsOptions & { as?: 'wire' }): Promise<WireElement[]>;
+  };
+  sync: {
+    (set: SetKey, options: ElementsOptions & { as: 'values' }): ElementValue[];
+    (set: SetKey, options?: ElementsOptions & { as?: 'wire' }): WireElement[];
   };
 }
 
@@ -129,8 +142,13 @@ export class NftablesOperations {
     return listing.list(this.#exchange, 'flowtable', filter);
   }
 
-  /** The elements of a set or map, as the kernel has them: of a range, its beginning and its end. */
-  elements(set: SetKey, options?: { signal?: AbortSignal }): Operation<WireElement[]> {
+  /**
+   * The elements of a set or map: as the kernel has them, or with `as: 'values'` as ranges, prefixes and concatenations, which can be written
+   * back.
+   */
+  elements(set: SetKey, options: ElementsOptions & { as: 'values' }): Operation<ElementValue[]>;
+  elements(set: SetKey, options?: ElementsOptions & { as?: 'wire' }): Operation<WireElement[]>;
+  elements(set: SetKey, options?: ElementsOptions): Operation<WireElement[] | ElementValue[]> {
     return listing.elements(this.#exchange, set, options);
   }
 
@@ -164,8 +182,10 @@ export class NftablesOperations {
 export class Nftables extends twoForms(NftablesOperations) {
   declare readonly commit: CommitForms['promise'];
   declare readonly ruleset: RulesetForms['promise'];
-  declare readonly sync: Omit<Synchronous<NftablesOperations>, 'commit' | 'ruleset'> & {
+  declare readonly elements: ElementsForms['promise'];
+  declare readonly sync: Omit<Synchronous<NftablesOperations>, 'commit' | 'elements' | 'ruleset'> & {
     commit: CommitForms['sync'];
+    elements: ElementsForms['sync'];
     ruleset: RulesetForms['sync'];
   };
   readonly #exchange: Exchange;

@@ -1,0 +1,226 @@
+import { NetNs } from 'netsteer';
+import { type Expression, Nftables, type SetKey, Transaction } from 'netsteer/nftables';
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import { NetlinkError } from '../../src/errors.ts';
+import { kernelSuite } from '../support/where.ts';
+
+const TABLE = { family: 'ip', name: 't' } as const;
+const PLACE = { family: 'ip', table: 't' } as const;
+const SET: SetKey = { ...PLACE, name: 's' };
+
+let netns: NetNs;
+let nft: Nftables;
+
+beforeEach(() => {
+  netns = NetNs.create();
+  nft = Nftables.open({ netns });
+});
+
+afterEach(async () => {
+  await nft[Symbol.asyncDispose]();
+  netns.close();
+});
+
+const mark = (number: number): Expression[] => [
+  { immediate: { register: 1, data: number.toString(16).padStart(8, '0') } },
+  { meta: { key: 'mark', sourceRegister: 1 } },
+];
+const address = (i: number) => `10.${i >> 16}.${(i >> 8) & 255}.${i & 255}`;
+
+async function everyKind(): Promise<void> {
+  const transaction = new Transaction()
+    .add({ table: { ...TABLE, comment: 'mine' } })
+    .add({ chain: { ...PLACE, name: 'c', type: 'filter', hook: 'input', priority: 0 } })
+    .add({ set: { ...SET, key: 'ipv4_addr', flags: ['interval'], elements: ['10.0.0.0/8', '11.0.0.1'] } })
+    .add({
+      map: {
+        ...PLACE,
+        name: 'm',
+        key: 'ipv4_addr . inet_service',
+        data: 'mark',
+        elements: [{ key: ['10.0.0.1', 80], data: 7 }],
+      },
+    })
+    .add({ counter: { ...PLACE, name: 'k', packets: 5n, bytes: 500n } })
+    .add({ quota: { ...PLACE, name: 'q', bytes: 1000n, consumed: 10n } })
+    .add({ limit: { ...PLACE, name: 'l', rate: 5n, unitSeconds: 1n } });
+  const anonymous = transaction.anonymousSet({ ...PLACE, key: 'inet_service' }, [80, 443]);
+  transaction.add({
+    rule: {
+      ...PLACE,
+      chain: 'c',
+      expressions: [
+        { payload: { base: 'transport', offset: 2, length: 2, register: 1 } },
+        { lookup: { ...anonymous, sourceRegister: 1 } },
+        { counter: { packets: 3n, bytes: 300n } },
+      ],
+    },
+  });
+  transaction.add({ table: { family: 'ip6', name: 't' } }).add({ chain: { family: 'ip6', table: 't', name: 'c' } });
+  await nft.commit(transaction);
+}
+
+kernelSuite('reading the ruleset', () => {
+  it('gives every kind of object, all of one generation', async () => {
+    await everyKind();
+    const ruleset = await nft.ruleset({ elements: true });
+    expect(ruleset.generation).toBe(await nft.generation());
+    expect(ruleset.tables.map(({ family, name, comment }) => [family, name, comment])).toEqual([
+      ['ip', 't', 'mine'],
+      ['ip6', 't', undefined],
+    ]);
+    expect(ruleset.sets.map(({ name, elements }) => [name, elements?.length])).toEqual([
+      ['s', 4],
+      ['m', 1],
+      ['__set0', 2],
+    ]);
+    expect(ruleset.objects.map(({ name, type }) => [name, type]).sort()).toEqual([
+      ['k', 'counter'],
+      ['l', 'limit'],
+      ['q', 'quota'],
+    ]);
+    expect(ruleset.rules).toMatchObject([
+      { chain: 'c', expressions: [{ payload: {} }, { lookup: { set: '__set0' } }, { counter: { packets: 3n } }] },
+    ]);
+    expect(ruleset.flowtables).toEqual([]);
+    expect(nft.sync.ruleset({ elements: true })).toEqual(ruleset);
+  });
+
+  it('leaves elements of named sets out unless they are asked for; those of rules always come', async () => {
+    await everyKind();
+    const { sets } = await nft.ruleset();
+    expect(sets.map(({ name, elements }) => [name, elements?.length])).toEqual([
+      ['s', undefined],
+      ['m', undefined],
+      ['__set0', 2],
+    ]);
+  });
+
+  it('filters by family and table, in each list', async () => {
+    await everyKind();
+    expect((await nft.ruleset({ family: 'ip6' })).chains.map(({ family }) => family)).toEqual(['ip6']);
+    const one = await nft.ruleset({ family: 'ip6', table: 't' });
+    expect([one.tables.length, one.chains.length, one.sets.length, one.rules.length, one.objects.length]).toEqual([
+      1, 1, 0, 0, 0,
+    ]);
+    expect(await nft.sets(PLACE)).toHaveLength(3);
+    expect(await nft.objects({ family: 'ip' })).toHaveLength(3);
+    expect(await nft.rules({ ...PLACE, chain: 'c' })).toHaveLength(1);
+    expect(await nft.flowtables(PLACE)).toEqual([]);
+    const absent = { family: 'ip', table: 'absent' } as const;
+    for (const list of ['tables', 'chains', 'rules', 'sets', 'objects', 'flowtables'] as const)
+      expect(await nft[list](absent)).toEqual([]);
+    await expect(nft.sets({ table: 't' })).rejects.toThrow('family');
+    await expect(nft.rules({ family: 'ip', chain: 'c' })).rejects.toThrow('table');
+  });
+
+  it('gives elements as values, and as the kernel has them', async () => {
+    await everyKind();
+    expect(await nft.elements(SET, { as: 'values' })).toEqual(['10.0.0.0/8', '11.0.0.1']);
+    expect(await nft.elements({ ...PLACE, name: 'm' }, { as: 'values' })).toEqual([{ key: ['10.0.0.1', 80], data: 7 }]);
+    const wire = await nft.elements(SET);
+    expect(wire.map(({ key }) => key).sort()).toEqual(['0a000000', '0b000000', '0b000001', '0b000002']);
+    await expect(nft.elements({ ...PLACE, name: 'absent' })).rejects.toMatchObject({ code: 'ENOENT' });
+    await expect(nft.elements({ ...PLACE, name: 'absent' }, { as: 'values' })).rejects.toBeInstanceOf(NetlinkError);
+    await expect(nft.elements({ table: 't', name: 's' } as never)).rejects.toThrow('family');
+    await expect(nft.elements(SET, { as: 'text' as never })).rejects.toThrow('as');
+  });
+
+  it('reads large sets and chains whole', async () => {
+    const transaction = new Transaction().add({ table: TABLE }).add({ chain: { ...PLACE, name: 'c' } });
+    for (let i = 0; i < 20_000; i++) transaction.add({ rule: { ...PLACE, chain: 'c', expressions: mark(i) } });
+    const elements = Array.from({ length: 50_000 }, (_, i) => address(i));
+    await nft.commit(transaction.add({ set: { ...SET, key: 'ipv4_addr', elements } }));
+    const [ruleset, values] = await Promise.all([nft.ruleset(), nft.elements(SET, { as: 'values' })]);
+    expect(ruleset.rules).toHaveLength(20_000);
+    expect(
+      ruleset.rules.map(({ expressions }) => (expressions[0] as { immediate: { data: string } }).immediate.data),
+    ).toEqual(Array.from({ length: 20_000 }, (_, i) => i.toString(16).padStart(8, '0')));
+    expect(new Set(values as string[])).toEqual(new Set(elements));
+  });
+
+  it('never shows a mixture while others commit', async () => {
+    // Each commit puts the same number into both chains and the set: a reading that shows two numbers is none.
+    const chains = ['a', 'b'];
+    const setUp = new Transaction().add({ table: TABLE }).add({ set: { ...SET, key: 'mark' } });
+    for (const name of chains) setUp.add({ chain: { ...PLACE, name } });
+    await nft.commit(setUp);
+    await using writer = Nftables.open({ netns });
+    let writing = true;
+    let commits = 0;
+    const write = (async () => {
+      while (writing && commits < 10_000) {
+        const n = ++commits;
+        const transaction = new Transaction().flush({ set: SET });
+        for (const chain of chains) {
+          transaction.flush({ chain: { ...PLACE, name: chain } });
+          for (let i = 0; i < 20; i++) transaction.add({ rule: { ...PLACE, chain, expressions: mark(n) } });
+        }
+        transaction.add({ element: { ...PLACE, set: 's', elements: [n], type: { key: 'mark' } } });
+        await writer.commit(transaction);
+        if (n % 5 === 0) await new Promise(resolve => setImmediate(resolve));
+      }
+    })();
+    try {
+      for (let i = 0; i < 200; i++) {
+        const { rules, sets } = await nft.ruleset({ elements: true });
+        const numbers = new Set(
+          rules.map(({ expressions }) => (expressions[0] as { immediate: { data: string } }).immediate.data),
+        );
+        const [{ elements = [] } = {}] = sets;
+        expect(numbers.size).toBe(elements.length);
+        expect(rules).toHaveLength(elements.length * 40);
+        await new Promise(resolve => setImmediate(resolve));
+      }
+    } finally {
+      writing = false;
+      await write;
+    }
+    expect(commits).toBeGreaterThan(200);
+  });
+});
+
+kernelSuite('reset', () => {
+  it('gives the values from before, and lets them begin anew', async () => {
+    await everyKind();
+    const counter = { counter: { ...PLACE, name: 'k' } };
+    expect((await nft.reset(counter)).objects).toMatchObject([{ name: 'k', data: { packets: 5n, bytes: 500n } }]);
+    expect((await nft.reset(counter)).objects).toMatchObject([{ data: { packets: 0n, bytes: 0n } }]);
+    expect(await nft.reset({ quota: { ...PLACE } })).toMatchObject({
+      objects: [{ name: 'q', data: { consumed: 10n } }],
+      rules: [],
+    });
+    const [rule] = await nft.rules();
+    const reset = await nft.reset({ rule: { ...PLACE, chain: 'c', handle: rule!.handle } });
+    expect(reset.rules).toMatchObject([
+      { handle: rule!.handle, expressions: [{}, {}, { counter: { packets: 3n, bytes: 300n } }] },
+    ]);
+    expect((await nft.reset({ table: TABLE })).rules).toMatchObject([
+      { expressions: [{}, {}, { counter: { packets: 0n } }] },
+    ]);
+    await expect(nft.reset({ counter: { ...PLACE, name: 'absent' } })).rejects.toMatchObject({ code: 'ENOENT' });
+    await expect(nft.reset({} as never)).rejects.toThrow('counter, quota');
+    await expect(nft.reset({ counter: { family: 'ip' } as never })).rejects.toThrow('counter.table');
+  });
+
+  it('resets everything of a namespace, and the counters of elements', async () => {
+    await everyKind();
+    await nft.commit(
+      new Transaction().add({
+        set: {
+          ...PLACE,
+          name: 'counted',
+          key: 'ipv4_addr',
+          expressions: [{ counter: {} }],
+          elements: [{ key: '10.0.0.1', expressions: [{ counter: { packets: 9n, bytes: 90n } }] }],
+        },
+      }),
+    );
+    const all = await nft.reset({ ruleset: {} });
+    expect(all.objects.map(({ name }) => name).sort()).toEqual(['k', 'q']);
+    expect(all.rules).toHaveLength(1);
+    const set = { set: { ...PLACE, name: 'counted' } };
+    expect((await nft.reset(set)).elements).toMatchObject([{ expression: { counter: { packets: 9n, bytes: 90n } } }]);
+    expect((await nft.reset(set)).elements).toMatchObject([{ expression: { counter: { packets: 0n } } }]);
+  });
+});
