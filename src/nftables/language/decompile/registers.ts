@@ -2,6 +2,7 @@ import type { Expression } from '../../expression.ts';
 import type { DynamicSet, Inner } from '../../expressions/nested.ts';
 import type { AddressFamily } from '../json.ts';
 import { type Datatype, TYPES } from '../tables/datatypes.ts';
+import { LOG_LEVEL } from '../tables/symbols.ts';
 import { extensionNode } from './extensions.ts';
 import { BASE_INNER, BASE_NUMBERS, type Header, tunnelHeader } from './headers.ts';
 import { rangeOrPrefix } from './intervals.ts';
@@ -572,6 +573,11 @@ function tproxy(registers: Registers, expression: Of<'tproxy'>): void {
   });
 }
 
+function levelName(number: number): string {
+  for (const name in LOG_LEVEL) if (LOG_LEVEL[name as keyof typeof LOG_LEVEL] === number) return name;
+  throw new Undecompilable(`the level ${number}`);
+}
+
 const LOG_FLAGS = ['tcp-sequence', 'tcp-options', 'ip-options', 'skuid', 'ether', 'nflog'];
 const WATCHERS = ['log', 'nflog'];
 const OSF_TTL = { exact: undefined, loose: 'loose', skip: 'skip' } as const;
@@ -636,7 +642,7 @@ const HANDLERS: Readonly<Record<string, Handler<never>>> = {
       group,
       snaplen,
       threshold: queueThreshold,
-      level: level === undefined ? undefined : word(level),
+      level: typeof level === 'number' ? levelName(level) : level,
       flags: words(flags, LOG_FLAGS),
     })) as Handler<Of<'log'>>,
   reject: ((registers, { type, code }) =>

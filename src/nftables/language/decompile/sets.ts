@@ -65,7 +65,8 @@ export class SetShape {
     if (this.has('map')) {
       const bits = (set.dataLength ?? 0) * 8;
       const exact = this.dataIsRange ? bits / 2 : bits;
-      if (dataTypeof !== undefined && bytesOf(dataTypeof.bits) === Math.floor(exact / 8)) {
+      const isVerdict = set.dataType === VERDICT_DATA_TYPE;
+      if (dataTypeof !== undefined && (isVerdict || bytesOf(dataTypeof.bits) === Math.floor(exact / 8))) {
         dataTypeof.bits = bits;
         this.data = dataTypeof;
       } else {

@@ -89,7 +89,6 @@ export function jsonValue(node: Value, words: Vocabulary, style: Style): string 
     case 'file':
       // Realms are put into text first: their numbers come as such.
       return nameOf(node, words) ?? (type.name === 'realm' ? formatNumber(node) : jsonNumber(node.value));
-    case 'invalid':
     case 'verdict':
     case 'concatenation':
       throw new Undecompilable('a value without a type');
@@ -143,6 +142,9 @@ export function textValue(node: Value, words: Vocabulary, style: Style): string 
       return path === undefined ? String(value) : `"${path.slice(CGROUPS.length + 1)}"`;
     }
     case 'invalid':
+      // nft 1.0.6 has such values in changes of sets.
+      if (words.old) return `0x${value.toString(16)} [invalid type]`;
+      throw new Undecompilable('a value without a type');
     case 'verdict':
     case 'concatenation':
       throw new Undecompilable('a value without a type');
