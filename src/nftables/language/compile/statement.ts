@@ -57,6 +57,12 @@ export function emit(e: Evaluator, expression: Expression): void {
   e.steps.push({ statement: e.statement, emit: linearizer => linearizer.push(expression) });
 }
 
+/** Expressions that were not decompiled, as they are. */
+function raw(e: Evaluator, json: unknown, place: Place): void {
+  if (!Array.isArray(json)) throw typeError(place.path, 'an array of expressions', json);
+  for (const expression of json) emit(e, expression as Expression);
+}
+
 function step(e: Evaluator, work: (linearizer: Linearizer) => void): void {
   e.steps.push({ statement: e.statement, emit: work });
 }
@@ -540,6 +546,7 @@ function flow(e: Evaluator, json: unknown, place: Place): void {
 }
 
 const STATEMENTS: Readonly<Record<string, Compile>> = {
+  raw,
   match,
   accept: verdict,
   drop: verdict,

@@ -21,7 +21,6 @@ import type {
   HashNode,
   IpsecNode,
   MetaNode,
-  Node,
   NumgenNode,
   OsfNode,
   PayloadNode,
@@ -215,5 +214,3 @@ export function rawNode(base: number, offset: number, bits: number): PayloadNode
 }
 
 export const isKnown = (node: PayloadNode): boolean => node.header !== undefined && node.field !== undefined;
-
-export const isNodeOf = (node: Node, kind: Node['kind']): boolean => node.kind === kind;

@@ -10,16 +10,7 @@ import {
 } from './headers.ts';
 import { fieldNode, isKnown, rawNode } from './loads.ts';
 import type { FlowStatement } from './statements.ts';
-import {
-  countOnes,
-  lowestOne,
-  lowestZero,
-  type Node,
-  ones,
-  type PayloadNode,
-  type Relation,
-  type Value,
-} from './tree.ts';
+import { countOnes, lowestOne, lowestZero, ones, type PayloadNode, type Relation, type Value } from './tree.ts';
 
 /* Loads of the packet's bytes, matched to the fields of the protocols that are known by then. */
 
@@ -264,8 +255,4 @@ export class Dependencies {
     if (icmp === undefined || left.header !== of || icmp.length > 1) return false;
     return this.#icmpType === icmp[0];
   }
-}
-
-export function isPayload(node: Node): node is PayloadNode {
-  return node.kind === 'payload';
 }

@@ -1,7 +1,7 @@
-import { HOST_IS_LITTLE_ENDIAN } from '../../../codec/index.ts';
 import { concatenationOf, type Datatype, datatypeByNumber, TYPES } from '../tables/datatypes.ts';
 import { narrowExtension } from './extensions.ts';
-import { BASE_LINK, BASE_NETWORK, BASE_TRANSPORT, header, numberOf, PacketContext } from './headers.ts';
+import { BASE_LINK, BASE_NETWORK, BASE_TRANSPORT, numberOf, PacketContext } from './headers.ts';
+import { completeCt, learn, networkOf } from './learn.ts';
 import { isKnown } from './loads.ts';
 import {
   completePayload,
@@ -11,24 +11,28 @@ import {
   isStacked,
   trimPayload,
   trimRaw,
-  trimWritten,
 } from './payload.ts';
 import { type SetShape, splice } from './sets.ts';
+import {
+  adjust,
+  isPrefix,
+  listOf,
+  looksInside,
+  prefixLength,
+  rangeOperator,
+  reverseHours,
+  textValue,
+} from './shapes.ts';
 import type { FlowStatement, RejectStatement } from './statements.ts';
 import {
   type Binary,
-  bytesOf,
   type Concat,
   type CtNode,
   hasPrefixes,
   isBitmask,
-  isSame,
   isString,
-  lowestOne,
-  lowestZero,
   type MetaNode,
   type Node,
-  ones,
   type PayloadNode,
   prefix,
   type Relation,
@@ -36,14 +40,12 @@ import {
   relation,
   setType,
   switchOrder,
-  textNumber,
-  textOf,
   Undecompilable,
   untyped,
   type Value,
-  value,
 } from './tree.ts';
 import { flagsToTree } from './values.ts';
+import { narrowWrite } from './written.ts';
 
 /*
  * What is known only from the whole rule: which protocol a load's header belongs to, the types of values, which matches the others imply,
@@ -548,255 +550,16 @@ export class Postprocessor {
     const { target } = statement;
     if (target.kind !== 'payload') throw new Undecompilable('no field to write');
     completePayload(target, this.#current.context);
-    if (!isKnown(target)) this.#setBits(statement, target);
+    if (!isKnown(target)) {
+      const { context } = this.#current;
+      narrowWrite(statement, target, {
+        context,
+        old: this.#old,
+        mask: (of, load, replace) => this.#mask(of, load, replace),
+      });
+    }
     statement.target = this.#node(statement.target);
     setType(statement.value, statement.target.type, statement.target.order);
     statement.value = this.#node(statement.value);
-  }
-
-  /** A field that is not whole bytes is read, changed and written back: what is changed is what is meant. */
-  #setBits(statement: FlowStatement & { kind: 'set-payload' }, target: PayloadNode): void {
-    const whole = statement.value;
-    if (whole.kind !== 'binary') return;
-    const { context } = this.#current;
-    if (whole.left.kind === 'binary') {
-      const mask = whole.left;
-      if (whole.op !== '|' || whole.right.kind !== 'value' || mask.op !== '&') return;
-      if (mask.left.kind !== 'payload' || !sameLoad(target, mask.left) || mask.right.kind !== 'value') return;
-      const [payload, kept] = [mask.left, mask.right.value];
-      mask.right.value = ones(payload.bits) ^ kept ^ whole.right.value;
-      const done = this.#mask(whole, mask, masked => {
-        whole.left = masked;
-      });
-      if (!done && !isKnown(payload)) {
-        const by = this.#old || mask.right.value === 0n ? undefined : trimRaw(payload, mask.right);
-        if (by === undefined) {
-          mask.right.value = kept;
-          return;
-        }
-        whole.right.value >>= BigInt(by);
-      }
-      statement.target = payload;
-      statement.value = whole.right;
-      return;
-    }
-    const { left: payload, right: mask, op } = whole;
-    if (payload.kind !== 'payload' || mask.kind !== 'value' || !sameLoad(target, payload)) return;
-    if (op !== '&' && op !== '|' && op !== '^') return;
-    if (op === '&') {
-      if (!this.#old && this.#trimWritten(statement, payload, mask, op)) return;
-      const kept = mask.value;
-      mask.value = ones(payload.bits) ^ kept;
-      this.#narrow(payload, mask, context);
-      if (!isKnown(payload) && (this.#old || trimRaw(payload, mask) === undefined)) {
-        mask.value = kept;
-        return;
-      }
-      mask.value = 0n;
-    } else if (op === '|') {
-      this.#narrow(payload, mask, context);
-      if (!this.#old && this.#trimWritten(statement, payload, mask, op)) return;
-      if (!isKnown(payload)) return;
-    } else {
-      if (!this.#old) this.#trimWritten(statement, payload, mask, op);
-      return;
-    }
-    statement.target = payload;
-    statement.value = mask;
-  }
-
-  #trimWritten(
-    statement: FlowStatement & { kind: 'set-payload' },
-    payload: PayloadNode,
-    mask: Value,
-    op: '&' | '|' | '^',
-  ): boolean {
-    if (!trimWritten(payload, mask, op, this.#current.context)) return false;
-    statement.target = payload;
-    if (op === '&' && mask.value === 0n) statement.value = mask;
-    return true;
-  }
-
-  #narrow(payload: PayloadNode, mask: Value, context: PacketContext): void {
-    if (mask.value === 0n) return;
-    const shift = trimPayload(payload, mask, context);
-    if (shift === undefined) return;
-    mask.value >>= BigInt(shift);
-    mask.bits = payload.bits;
-    completePayload(payload, context);
-    setType(mask, payload.type, payload.order);
-  }
-}
-
-/** Is the packet inside a tunnel looked at? */
-function looksInside(statement: FlowStatement): boolean {
-  if (statement.kind === 'match') return 'left' in statement.node && isInside(statement.node.left);
-  return statement.kind === 'set-update' && isInside(statement.key);
-}
-
-function isInside(node: Node): boolean {
-  switch (node.kind) {
-    case 'binary':
-      return isInside(node.left);
-    case 'concat':
-      return node.parts.some(isInside);
-    case 'meta':
-    case 'payload':
-      return node.tunnel !== undefined;
-    case 'element':
-      return isInside(node.key);
-    default:
-      return false;
-  }
-}
-
-/** Two comparisons of the same, one after the other, that are a range. */
-function rangeOperator(low: Node, high: Node): '==' | '!=' | undefined {
-  if (low.kind !== 'relation' || high.kind !== 'relation') return undefined;
-  const op = low.op === '>=' && high.op === '<=' ? '==' : low.op === '<' && high.op === '>' ? '!=' : undefined;
-  if (op === undefined) return undefined;
-  const plain = (node: Node) => (node.kind === 'unary' ? node.argument : node);
-  return isSame(plain(low.left), plain(high.left)) ? op : undefined;
-}
-
-function listOf(node: Node): Node {
-  if (node.kind !== 'binary' || node.op !== '|') return node;
-  const parts: Node[] = [];
-  const add = (each: Node): void => {
-    if (each.kind === 'binary' && each.op === '|') {
-      add(each.left);
-      add(each.right);
-    } else {
-      parts.push(each);
-    }
-  };
-  add(node);
-  return { kind: 'list', ...untyped(), parts };
-}
-
-/** Texts end with a NUL, or else are the beginning of any. */
-function textValue(node: Value): Value {
-  const bytes = bytesOf(node.bits);
-  const highest = HOST_IS_LITTLE_ENDIAN ? node.value >> BigInt(bytes * 8 - 8) : node.value & 0xffn;
-  const text = textOf(node.value, node.bits);
-  if (highest === 0n) {
-    if (!text.endsWith('*')) return node;
-    const escaped = textNumber(`${text.slice(0, -1)}\\*`);
-    return value(escaped.bits, escaped.value, node.type, 'host');
-  }
-  const wildcard = textNumber(`${text}*`);
-  return value(wildcard.bits, wildcard.value, node.type, 'host');
-}
-
-function isPrefix(mask: Value): boolean {
-  const first = lowestOne(mask.value);
-  return first === Infinity || lowestZero(mask.value, first + 1) >= mask.bits;
-}
-
-function prefixLength(mask: Value): number {
-  const first = lowestOne(mask.value);
-  return first === Infinity ? 0 : lowestZero(mask.value, first + 1) - first;
-}
-
-/** Shifts values that a mask belonged to. */
-function adjust(node: Node, load: Node, shift: number): void {
-  switch (node.kind) {
-    case 'value':
-      node.value >>= BigInt(shift);
-      node.bits = load.bits;
-      return;
-    case 'range':
-    case 'mapping':
-      adjust(node.left, load, shift);
-      if (node.kind === 'range') adjust(node.right, load, shift);
-      return;
-    case 'set-reference':
-      for (const { key } of node.literal?.elements ?? []) if (key.kind !== 'catch-all') adjust(key, load, shift);
-      return;
-    default:
-      throw new Undecompilable(`a mask over a ${node.kind}`);
-  }
-}
-
-/** Meta's hour is in UTC: a range of local time may go round midnight, and comes as its opposite. */
-function reverseHours(node: Relation, argument: Node): void {
-  if (argument.kind !== 'meta' || argument.key !== 'hour' || node.right.kind !== 'range') return;
-  const { left, right } = node.right;
-  if (left.kind !== 'value' || right.kind !== 'value' || left.value > right.value || node.op !== '!=') return;
-  node.right.left = right;
-  node.right.right = left;
-  node.op = 'in';
-}
-
-function completeCt(node: CtNode, context: PacketContext): void {
-  if (node.key === 'saddr' || node.key === 'daddr') {
-    const family = context.layers[node.base]?.name;
-    if (family === 'ip' || family === 'ip6') {
-      node.type = family === 'ip' ? TYPES.ipv4_addr : TYPES.ipv6_addr;
-      node.family = family;
-    }
-    node.bits = node.type.bits;
-  }
-}
-
-function sameLoad(a: PayloadNode, b: PayloadNode): boolean {
-  return (
-    a.tunnel === b.tunnel && a.header === b.header && a.field === b.field && a.base === b.base && a.offset === b.offset
-  );
-}
-
-/** The network protocol that a match establishes: '' another one, undefined none. */
-function networkOf({ left, right }: Relation): string | undefined {
-  if (right.kind !== 'value') return undefined;
-  if (left.kind === 'meta') {
-    if (left.key === 'nfproto') return right.value === 2n ? 'ip' : right.value === 10n ? 'ip6' : '';
-    return left.key === 'protocol' ? etherName(right.value) : undefined;
-  }
-  if (left.kind !== 'payload' || left.base !== BASE_LINK || left.type !== TYPES.ether_type) return undefined;
-  return etherName(right.value);
-}
-
-const etherName = (type: bigint): string => (type === 0x0800n ? 'ip' : type === 0x86ddn ? 'ip6' : '');
-
-/** What a match on a protocol tells about the packet. */
-export function learn(context: PacketContext, { left, right }: Relation): void {
-  if (right.kind !== 'value') return;
-  if (left.kind === 'payload') {
-    if (left.protocol) learnFromPayload(context, left, right);
-  } else if (left.kind === 'meta') {
-    if (left.protocol) learnFromMeta(context, left.key, Number(right.value));
-  } else if (left.kind === 'ct' && left.protocol) {
-    const next = context.layers[left.base]?.upper.get(Number(right.value));
-    if (next !== undefined) context.layers[left.base + 1] = next;
-  }
-}
-
-function learnFromPayload(context: PacketContext, left: PayloadNode, right: Value): void {
-  const number = Number(right.value);
-  const below = context.layers[left.base];
-  const next = below?.upper.get(number);
-  if (next === undefined) {
-    if (below?.name === 'icmp') context.icmpType = number === 0 ? 8 : number;
-    else if (below?.name === 'icmpv6') context.icmpType = number === 129 ? 128 : number;
-    return;
-  }
-  if (next.base === below!.base && next.base === BASE_LINK) context.stacked.push(below!);
-  context.layers[next.base] = next;
-}
-
-function learnFromMeta(context: PacketContext, key: string, number: number): void {
-  const { base, first } = context.start;
-  const unknown = header('unknown');
-  if (key === 'iiftype') {
-    if (base < BASE_NETWORK && context.family !== 'inet' && context.family !== 'netdev') return;
-    context.layers[BASE_LINK] = number === 1 ? header('ether') : unknown;
-  } else if (key === 'nfproto') {
-    if ((number === 2 && first === 'ip') || (number === 10 && first === 'ip6')) return;
-    context.layers[BASE_NETWORK] = header(first).upper.get(number) ?? unknown;
-  } else if (key === 'l4proto') {
-    context.layers[BASE_TRANSPORT] = header('inet-service').upper.get(number) ?? unknown;
-  } else if (key === 'protocol') {
-    if (base !== BASE_LINK || (context.family !== 'netdev' && context.family !== 'bridge')) return;
-    context.layers[BASE_NETWORK] = header(first).upper.get(number) ?? unknown;
   }
 }

@@ -1,4 +1,5 @@
 import type { Expression } from '../../expression.ts';
+import { takeExpression } from './instructions.ts';
 import { Postprocessor } from './postprocess.ts';
 import { Registers } from './registers.ts';
 import type { Sets } from './sets.ts';
@@ -21,7 +22,7 @@ export function readRule(
   try {
     for (const [i, expression] of rule.expressions.entries()) {
       const before = registers.statements.length;
-      registers.take(expression);
+      takeExpression(registers, expression);
       if (registers.statements.length > before) understood = i + 1;
     }
     if (understood < rule.expressions.length) throw new Undecompilable('loads that nothing comes of');

@@ -12,7 +12,7 @@ export interface Extension {
   readonly fields: Readonly<Record<string, FieldRow>>;
 }
 
-export type ExtensionKind = 'ipv6' | 'ipv4' | 'tcp' | 'sctp' | 'dccp';
+type ExtensionKind = 'ipv6' | 'ipv4' | 'tcp' | 'sctp' | 'dccp';
 
 /** IPv6 extension headers. Fields are numbered from 1 on. rt0, rt2 and srh are kinds of the routing header. */
 export const IPV6_EXTENSIONS = {
