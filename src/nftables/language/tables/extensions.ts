@@ -12,8 +12,6 @@ export interface Extension {
   readonly fields: Readonly<Record<string, FieldRow>>;
 }
 
-type ExtensionKind = 'ipv6' | 'ipv4' | 'tcp' | 'sctp' | 'dccp';
-
 /** IPv6 extension headers. Fields are numbered from 1 on. rt0, rt2 and srh are kinds of the routing header. */
 export const IPV6_EXTENSIONS = {
   hbh: { type: 0, number: 1, fields: { nexthdr: [0, 8, 'inet_proto'], hdrlength: [8, 8] } },
