@@ -10,6 +10,7 @@ import {
   type ServiceKey,
   type VirtualServer,
 } from '../../src/ipvs/index.ts';
+import { serviceId } from '../../src/ipvs/ipvs-wire.ts';
 import { genlmsghdr } from '../../src/transport/generic.ts';
 import { Exchange } from '../../src/transport/index.ts';
 import { filesLike, type Outcome, readJson, tryAll } from './corpus.ts';
@@ -162,8 +163,9 @@ function answersOf({ msgs }: Recording): Answers {
 }
 
 function identity(payload: Uint8Array): string {
-  const { family, protocol, address, port, firewallMark } = decode(payload).service ?? {};
-  return JSON.stringify([family, protocol, address, port, firewallMark]);
+  // An IPv4 address may be sent as its own four bytes or as sixteen.
+  const { service } = decode(payload);
+  return service === undefined ? '' : serviceId(service);
 }
 
 type ListedServer = Parameters<typeof formatTable>[0][number];
