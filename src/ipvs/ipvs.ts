@@ -240,8 +240,9 @@ export class IpvsOperations {
   }
 
   /**
-   * All services with their servers as they were at one moment: read until two readings agree (the second over the socket options where they
-   * can tell all of it), since a dump skips and repeats while others write. `stable: false` after five that did not.
+   * All services with their servers as they were at one moment: read until two readings agree, since a dump skips and repeats while others write.
+   * The servers of IPv4 services are read over the socket options where these can tell all of them: one call for each service, under the
+   * kernel's mutex. `stable: false` after five readings of which no two in a row agreed.
    */
   *snapshot(options: { signal?: AbortSignal } = {}): Operation<Snapshot> {
     checkObject(options, ['options'], ['signal']);

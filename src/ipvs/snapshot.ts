@@ -91,10 +91,15 @@ function readShort(
 ): WireDestination[] | undefined {
   if (count === 0) return [];
   if (!isOptionable(service)) return undefined;
-  const servers = options.servers(service, stats, count);
+  let servers: WireDestination[] | undefined;
+  try {
+    servers = options.servers(service, stats, count);
+  } catch {
+    // What is the matter, the dump will say.
+    return undefined;
+  }
   // Servers of the other family are counted and not listed.
-  if (servers?.length !== count) return undefined;
-  return servers.every(server => isWhole(server)) ? servers : undefined;
+  return servers?.length === count && servers.every(isWhole) ? servers : undefined;
 }
 
 /** Their types of tunnels are not told, and of their counters, but for those of bytes, only 32 bits. A packet has more than one byte. */
