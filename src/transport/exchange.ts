@@ -191,7 +191,9 @@ export class Exchange {
   *pipeline(calls: readonly Call[]): Operation<PipelineResult> {
     const messages = new MessageList();
     for (const call of calls) messages.add(call.type, call.flags ?? 0, writer => call.write(writer));
-    return yield* this.stream(messages, index => calls[index]!);
+    const result = yield* this.stream(messages, index => calls[index]!);
+    messages.release();
+    return result;
   }
 
   /**

@@ -147,7 +147,9 @@ export class GenericFamily<T> {
       const call = this.#call(0, command);
       messages.add(0, call.flags ?? 0, writer => call.write(writer));
     }
-    return yield* this.stream(messages, index => commands[index]!);
+    const result = yield* this.stream(messages, index => commands[index]!);
+    messages.release();
+    return result;
   }
 
   /** As `pipeline`, of commands that are encoded, whose type is written here: those from `begin` up to `end`, by which all indexes count. */

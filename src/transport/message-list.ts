@@ -64,20 +64,22 @@ export class MessageList {
 
   /** Gives the buffer to the next list. Nothing of this one may be used any more. */
   release(): void {
-    spare = new WeakRef(this.writer);
+    if (this.writer.bytes.length <= MAX_KEPT_BYTES) spare = this.writer;
   }
 }
 
+/** Of some twelve thousand requests to IPVS. */
+const MAX_KEPT_BYTES = 2 * 1024 * 1024;
+
 /**
- * The buffer that the last list of this thread gave back, unless the garbage collector was there first: fresh memory costs a page fault for each
- * four KiB, which is more than encoding into it.
+ * The buffer that the last list of this thread gave back: fresh memory costs a page fault for each four KiB, which is more than encoding into it.
  */
-let spare: WeakRef<Writer> | undefined;
+let spare: Writer | undefined;
 
 function takeWriter(bytes: number): Writer {
-  const writer = spare?.deref();
-  spare = undefined;
+  const writer = spare;
   if (writer === undefined || writer.bytes.length < bytes) return new Writer(bytes);
+  spare = undefined;
   writer.reset();
   return writer;
 }
