@@ -13,30 +13,49 @@ const examples = [...text.matchAll(/<!-- run by test\/kernel\/nftables-docs\.tes
   match => match[1]!,
 );
 
+/** Runs an example in a namespace of its own; gives what it prints, and what nft lists afterwards. */
+function run(example: string): { output: string; listed: string } {
+  const netns = NetNs.create();
+  const name = `nftables-docs-${process.pid}`;
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'nftables-docs-'));
+  netns.pin(name);
+  try {
+    const sources = `${compiledSources()}/`;
+    const script = example.replaceAll(/'netsteer\/(\w+)'/g, `'${sources}$1/index.js'`);
+    const file = path.join(folder, 'example.mjs');
+    const open = `import { NetNs } from '${sources}netns/index.js';\nconst netns = NetNs.open({ name: '${name}' });\n`;
+    fs.writeFileSync(file, open + script);
+    const output = execFileSync(process.execPath, [file], { cwd: folder, encoding: 'utf8' });
+    return { output, listed: netns.run(() => execFileSync('nft', ['list', 'ruleset'], { encoding: 'utf8' })) };
+  } finally {
+    netns.unpin(name);
+    netns.close();
+    fs.rmSync(folder, { recursive: true });
+  }
+}
+
 /* The examples of the page as they stand. */
 kernelSuite('docs/nftables.md', () => {
   it('writes what it says', () => {
-    const netns = NetNs.create();
-    const name = `nftables-docs-${process.pid}`;
-    const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'nftables-docs-'));
-    netns.pin(name);
-    try {
-      const sources = `${compiledSources()}/`;
-      const script = examples[0]!.replaceAll(/'netsteer\/(\w+)'/g, `'${sources}$1/index.js'`);
-      const file = path.join(folder, 'example.mjs');
-      const open = `import { NetNs } from '${sources}netns/index.js';\nconst netns = NetNs.open({ name: '${name}' });\n`;
-      fs.writeFileSync(file, open + script);
-      expect(execFileSync(process.execPath, [file], { cwd: folder, encoding: 'utf8' })).toBe('[]\n');
-      const listed = netns.run(() => execFileSync('nft', ['list', 'ruleset'], { encoding: 'utf8' }));
-      expect(listed).toContain('comment "made by the deployment"');
-      expect(listed.replaceAll(/\s+/g, ' ')).toContain(
-        'elements = { 10.0.0.0/8, 172.16.0.0/12, 192.168.1.10-192.168.1.20 }',
-      );
-      expect(listed).toContain('10.10.0.100 . 80 comment "web1" : 8080');
-    } finally {
-      netns.unpin(name);
-      netns.close();
-      fs.rmSync(folder, { recursive: true });
-    }
+    const { output, listed } = run(examples[0]!);
+    expect(output).toBe('[]\n');
+    expect(listed).toContain('comment "made by the deployment"');
+    expect(listed.replaceAll(/\s+/g, ' ')).toContain(
+      'elements = { 10.0.0.0/8, 172.16.0.0/12, 192.168.1.10-192.168.1.20 }',
+    );
+    expect(listed).toContain('10.10.0.100 . 80 comment "web1" : 8080');
+  }, 120_000);
+
+  it('reads, watches and plans as it says', () => {
+    const { output, listed } = run(examples[1]!);
+    expect(output).toBe(
+      `+ table ip web comment web deployment
++ chain ip web in type filter hook input priority 0
++ set ip web clients flags interval: 10.0.0.0/8
+
+[ 'clients' ] [ '10.0.0.0/8' ]
+`,
+    );
+    expect(listed).toContain('comment "web deployment"');
   }, 120_000);
 });
