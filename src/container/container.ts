@@ -2,10 +2,11 @@ import { checkInteger, checkObject } from '../codec/index.ts';
 import { NetNsError, typeError } from '../errors.ts';
 import { Ipvs } from '../ipvs/index.ts';
 import { NetNs } from '../netns/index.ts';
-import { type ProcessExit, watchExit } from '../netns/process.ts';
+import { type ProcessExit, startTimeOf, watchExit } from '../netns/process.ts';
 import { Nflog, type NflogOptions } from '../nflog/index.ts';
 import type { Nftables } from '../nftables/index.ts';
 import type { Logger } from '../observe.ts';
+import { type FindOptions, findContainer } from './find.ts';
 import type { Logging, LogRule } from './logging.ts';
 import { PacketRules } from './packet-rules.ts';
 import { type Preflight, preflight } from './preflight.ts';
@@ -36,6 +37,7 @@ export class Container {
   readonly #logger: Logger | undefined;
   /** What goes with it. */
   readonly #attached = new Set<Attached>();
+  #id: string | undefined;
   #ipvs: Ipvs | undefined;
   #packetRules: PacketRules | undefined;
   #logRules: readonly LogRule[] = [];
@@ -74,6 +76,43 @@ export class Container {
     return this.#exit?.ended ?? false;
   }
 
+  /**
+   * Finds a running container by its id or name (or the beginning of its id) in the records of its runtime: docker and podman by their sockets;
+   * podman, containerd, CRI-O, LXC, systemd-nspawn, runc and crun by the state that they keep under /run.
+   * @throws NetNsError ERR_NO_CONTAINER nobody has such a container, or it does not run; ERR_HOST_NAMESPACE it has the host's network, and
+   * ERR_SHARED_NAMESPACE that of another container: say `allowHost`, `allowShared` if that is meant. And what `NetNs.open` throws.
+   */
+  static async find(
+    id: string,
+    options: FindOptions & ContainerOptions & { allowShared?: boolean } = {},
+  ): Promise<Container> {
+    checkObject(options, [], ['runtime', 'socket', 'allowHost', 'allowShared', 'logger']);
+    const { runtime, socket, allowShared, ...rest } = options;
+    const found = await findContainer(id, { ...(runtime && { runtime }), ...(socket !== undefined && { socket }) });
+    const called = `${found.runtime}'s container ${JSON.stringify(found.id)}`;
+    if (found.network === 'host' && rest.allowHost !== true) {
+      const hint = 'pass { allowHost: true } if you mean to program the host';
+      throw new NetNsError(`${called} uses the network of the host`, { code: 'ERR_HOST_NAMESPACE', hint });
+    }
+    if (found.network === 'shared' && allowShared !== true) {
+      const hint = 'find that one instead, or pass { allowShared: true }';
+      throw new NetNsError(`${called} uses the network of another container`, { code: 'ERR_SHARED_NAMESPACE', hint });
+    }
+    const container = Container.open({ pid: found.pid }, rest);
+    // The record may be older than the process that has its number now; we hold this one, so its number cannot change hands any more.
+    if (found.startTime !== undefined && startTimeOf(found.pid) !== found.startTime) {
+      container.close();
+      throw new NetNsError(`${called} has ended`, { code: 'ERR_NO_CONTAINER' });
+    }
+    container.#id = found.id;
+    return container;
+  }
+
+  /** What its runtime calls it, where it was found by that. */
+  get id(): string | undefined {
+    return this.#id;
+  }
+
   /** Its virtual services. */
   get ipvs(): Ipvs {
     this.#ipvs ??= Ipvs.open(this.#options());
@@ -106,7 +145,12 @@ export class Container {
    */
   nflog<R = LogRule>(options: Omit<NflogOptions<R>, 'netns' | 'logger'>): Nflog<R> {
     const rules = options.rules ?? ((prefix: string, group: number) => this.#ruleOf(prefix, group) as R | undefined);
-    const log = Nflog.open<R>({ ...options, rules, ...this.#options() });
+    const log = Nflog.open<R>({
+      ...(this.#id !== undefined && { name: this.#id }),
+      ...options,
+      rules,
+      ...this.#options(),
+    });
     this.attach(log);
     return log;
   }

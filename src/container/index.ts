@@ -1,4 +1,5 @@
 export { Container, type ContainerOptions } from './container.ts';
+export type { FindOptions, Runtime } from './find.ts';
 export {
   type DesiredStates,
   Fleet,

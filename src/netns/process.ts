@@ -59,6 +59,17 @@ function openNamespace(ffi: Ffi, pid: number): number {
   throw new NetNsError(`the namespace of process ${pid}`, { errno, syscall: 'open', ...hint });
 }
 
+/** When a process was started, in clock ticks since the boot: with its number, this is one process for ever (proc_pid_stat(5), field 22). */
+export function startTimeOf(pid: number): string | undefined {
+  try {
+    const stat = fs.readFileSync(`/proc/${pid}/stat`, 'latin1');
+    // The name in brackets may contain anything.
+    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
+  } catch {
+    return undefined;
+  }
+}
+
 /** Watches for the end of a process. */
 export interface ProcessExit {
   /** Resolves when the process has ended; never, on kernels without pidfds (before 5.3). */
