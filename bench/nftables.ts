@@ -1,11 +1,20 @@
 import { writeFileSync } from 'node:fs';
 import { NetNs } from 'netsteer';
 import { Exchange, NETLINK_NETFILTER, NetlinkSocket } from 'netsteer/netlink';
-import { Nftables, type Rule, Transaction } from 'netsteer/nftables';
+import { type ElementValue, Nftables, type Rule, Transaction } from 'netsteer/nftables';
 import { compare, type Program, type Result, timed, timedEach } from './harness.ts';
 import { compiled, missing, scratch, timedCommand, timedFloor, versionOf, writeDatagrams } from './programs.ts';
 import { Recorder } from './record.ts';
-import { CHAIN, redirectRule, redirectText, TABLE } from './rules.ts';
+import {
+  CHAIN,
+  iptablesText,
+  mapText,
+  plainRule,
+  redirectElement,
+  redirectRule,
+  redirectText,
+  TABLE,
+} from './rules.ts';
 
 /** Milliseconds for the kernel to free what a namespace held, for each rule in it. */
 const REST_PER_RULE = 0.01;
@@ -21,28 +30,38 @@ const CHAIN_OBJECT = {
 /** nf_tables beside nft and beside the kernel alone, each run in a namespace of its own. */
 export async function nftables(quick: boolean): Promise<{ results: Result[]; versions: Record<string, string> }> {
   const nft = versionOf('nft', '--version');
+  const iptables = versionOf('iptables-nft-restore', '--version');
   const floor = compiled('floor-netlink');
-  const context: Context = { nft: nft !== undefined, floor, quick };
+  const context: Context = { nft: nft !== undefined, iptables: iptables !== undefined, floor, quick };
   const results: Result[] = [];
   for (const count of quick ? [1_000, 10_000] : [1_000, 10_000, 50_000])
     results.push(...(await loading(count, context)));
+  for (const count of quick ? [10_000] : [10_000, 100_000]) results.push(...(await mapping(count, context)));
   results.push(...(await oneRule(context)));
+  for (const count of quick ? [1_000] : [1_000, 10_000, 50_000]) results.push(...(await oneMoreRule(count, context)));
+  results.push(...(await oneMoreElement(quick ? 10_000 : 100_000, context)));
   results.push(...(await listing(quick ? 10_000 : 50_000, context)));
-  return { results, versions: nft === undefined ? {} : { nft } };
+  const versions: Record<string, string> = {};
+  if (nft !== undefined) versions.nft = nft;
+  if (iptables !== undefined) versions.iptables = iptables;
+  return { results, versions };
 }
 
 interface Context {
   readonly nft: boolean;
+  readonly iptables: boolean;
   readonly floor: string | undefined;
   readonly quick: boolean;
 }
 
 /** From plain objects, or from nft's file, to the kernel's answer. */
-async function loading(count: number, { nft, floor, quick }: Context): Promise<Result[]> {
-  const rules = Array.from({ length: count }, (_, i) => redirectRule(i));
+async function loading(count: number, { nft, iptables, floor, quick }: Context): Promise<Result[]> {
+  const rules = Array.from({ length: count }, (_, i) => plainRule(i));
+  const built = Array.from({ length: count }, (_, i) => redirectRule(i));
   const encoded = transactionOf(rules);
   const programs: Program[] = [
     { name: 'netsteer', run: () => inNew(handle => timed(() => handle.commit(transactionOf(rules)))) },
+    { name: 'netsteer, builders', run: () => inNew(handle => timed(() => handle.commit(transactionOf(built)))) },
     { name: 'netsteer, encoded before', run: () => inNew(handle => timed(() => handle.commit(encoded))) },
   ];
   if (nft) {
@@ -50,6 +69,15 @@ async function loading(count: number, { nft, floor, quick }: Context): Promise<R
     writeFileSync(file, redirectText(count));
     const parameters = ['-f', file];
     programs.push({ name: 'nft', run: () => inNew((_, netns) => timedCommand({ program: 'nft', parameters, netns })) });
+  }
+  if (iptables) {
+    const input = scratch(`rules-${count}.iptables`);
+    writeFileSync(input, iptablesText(count));
+    const command = { program: 'iptables-nft-restore', parameters: [], input };
+    programs.push({
+      name: 'iptables-nft-restore',
+      run: () => inNew((_, netns) => timedCommand({ ...command, netns })),
+    });
   }
   if (floor !== undefined) {
     const file = writeDatagrams(`rules-${count}`, await recorded(handle => handle.commit(encoded)));
@@ -63,6 +91,85 @@ function transactionOf(rules: readonly Rule[]): Transaction {
   const transaction = new Transaction().add({ table: { family: 'ip', name: TABLE } }).add({ chain: CHAIN_OBJECT });
   for (const rule of rules) transaction.add({ rule });
   return transaction;
+}
+
+const MAP = { family: 'ip', table: TABLE, name: 'm', key: 'ipv4_addr . inet_service', data: 'inet_service' } as const;
+
+function mapOf(elements: ElementValue[]): Transaction {
+  return new Transaction().add({ table: { family: 'ip', name: TABLE } }).add({ map: { ...MAP, elements } });
+}
+
+/** A map of redirects, from values to the kernel's answer. */
+async function mapping(count: number, { nft, floor, quick }: Context): Promise<Result[]> {
+  const elements = Array.from({ length: count }, (_, i) => redirectElement(i));
+  const encoded = mapOf(elements);
+  const programs: Program[] = [
+    { name: 'netsteer', run: () => inNew(handle => timed(() => handle.commit(mapOf(elements)))) },
+    { name: 'netsteer, encoded before', run: () => inNew(handle => timed(() => handle.commit(encoded))) },
+  ];
+  if (nft) {
+    const file = scratch(`elements-${count}.nft`);
+    writeFileSync(file, mapText(count));
+    const parameters = ['-f', file];
+    programs.push({ name: 'nft', run: () => inNew((_, netns) => timedCommand({ program: 'nft', parameters, netns })) });
+  }
+  if (floor !== undefined) {
+    const file = writeDatagrams(`elements-${count}`, await recorded(handle => handle.commit(encoded)));
+    programs.push({ name: 'floor', run: () => inNew((_, netns) => timedFloor(floor, NETLINK_NETFILTER, file, netns)) });
+  }
+  return compare(`elements/${count}`, programs, { operations: count, rounds: quick ? 3 : 9 });
+}
+
+/** Few, or the chain would be another one at the end. */
+const MORE_RULES = 20;
+
+/** One rule after the other at the end of a chain that has many. */
+async function oneMoreRule(count: number, { floor, quick }: Context): Promise<Result[]> {
+  const before = transactionOf(Array.from({ length: count }, (_, i) => plainRule(i)));
+  const more = (i: number) => new Transaction().add({ rule: plainRule(count + i) });
+  return changing(`one-more-rule/${count}`, before, more, { operations: MORE_RULES, rounds: quick ? 3 : 5, floor });
+}
+
+/** One element after the other in a map that has many. */
+async function oneMoreElement(count: number, { floor, quick }: Context): Promise<Result[]> {
+  const before = mapOf(Array.from({ length: count }, (_, i) => redirectElement(i)));
+  const more = (i: number) =>
+    new Transaction().add({
+      element: { family: 'ip', table: TABLE, set: 'm', type: MAP, elements: [redirectElement(count + i)] },
+    });
+  return changing(`one-more-element/${count}`, before, more, {
+    operations: quick ? 200 : 1000,
+    rounds: quick ? 3 : 5,
+    floor,
+  });
+}
+
+async function changing(
+  name: string,
+  before: Transaction,
+  change: (i: number) => Transaction,
+  { operations, rounds, floor }: { operations: number; rounds: number; floor: string | undefined },
+): Promise<Result[]> {
+  const loaded = <T>(work: (handle: Nftables, netns: NetNs) => T | Promise<T>) =>
+    inNew(async (handle, netns) => {
+      await handle.commit(before);
+      return work(handle, netns);
+    });
+  const programs: Program[] = [
+    { name: 'netsteer', run: () => loaded(handle => timedEach(operations, i => handle.commit(change(i)))) },
+    { name: 'netsteer, sync', run: () => loaded(handle => timedEach(operations, i => handle.sync.commit(change(i)))) },
+  ];
+  if (floor !== undefined) {
+    const work = async (handle: Nftables) => {
+      for (let i = 0; i < operations; i++) await handle.commit(change(i));
+    };
+    const file = writeDatagrams(name.replace('/', '-'), (await recorded(work, before)).slice(1));
+    programs.push({
+      name: 'floor',
+      run: () => loaded((_, netns) => timedFloor(floor, NETLINK_NETFILTER, file, netns)),
+    });
+  }
+  return compare(name, programs, { operations, rounds });
 }
 
 /** One rule takes the place of another: the chain does not grow, which would make each commit slower than the one before. */

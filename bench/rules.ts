@@ -1,4 +1,4 @@
-import { ip, type Rule, redirect, type Statement, tcp } from 'netsteer/nftables';
+import { type ElementValue, type Expression, ip, type Rule, redirect, type Statement, tcp } from 'netsteer/nftables';
 
 export const TABLE = 'bench';
 export const CHAIN = 'c';
@@ -14,6 +14,47 @@ export function redirectStatements(index: number): Statement[] {
 
 export function redirectRule(index: number): Rule {
   return { family: 'ip', table: TABLE, chain: CHAIN, statements: redirectStatements(index) };
+}
+
+const hex = (value: number, bytes: number) => value.toString(16).padStart(2 * bytes, '0');
+const hexAddress = (index: number) => hex(0x0a000000 + (index & 0xffffff), 4);
+
+/** The same in the kernel's own expressions. */
+function redirectExpressions(index: number): Expression[] {
+  return [
+    { payload: { base: 'network', offset: 16, length: 4, register: 1 } },
+    { cmp: { register: 1, op: 'eq', data: hexAddress(index) } },
+    { meta: { key: 'l4proto', register: 1 } },
+    { cmp: { register: 1, op: 'eq', data: '06' } },
+    { payload: { base: 'transport', offset: 2, length: 2, register: 1 } },
+    { cmp: { register: 1, op: 'eq', data: hex(port(index), 2) } },
+    { immediate: { register: 1, data: hex(8080, 2) } },
+    { redir: { portRegister: 1, flags: ['ports-specified'] } },
+  ];
+}
+
+export function plainRule(index: number): Rule {
+  return { family: 'ip', table: TABLE, chain: CHAIN, expressions: redirectExpressions(index) };
+}
+
+/** One redirect as an element of a map: address and port to port. */
+export function redirectElement(index: number): ElementValue {
+  return { key: [address(index), port(index)], data: 8080 };
+}
+
+/** A map of them in nft's own language. */
+export function mapText(count: number): string {
+  const elements = Array.from({ length: count }, (_, i) => `${address(i)} . ${port(i)} : 8080`);
+  return `table ip ${TABLE} {\nmap m {\ntype ipv4_addr . inet_service : inet_service\nelements = { ${elements.join(',\n')} }\n}\n}\n`;
+}
+
+/** The rules as iptables-restore takes them. */
+export function iptablesText(count: number): string {
+  const rules = Array.from(
+    { length: count },
+    (_, i) => `-A PREROUTING -d ${address(i)} -p tcp --dport ${port(i)} -j REDIRECT --to-ports 8080\n`,
+  );
+  return `*nat\n${rules.join('')}COMMIT\n`;
 }
 
 /** The same table, chain and rules in nft's own language. */

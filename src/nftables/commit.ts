@@ -257,5 +257,21 @@ function refusedError(
     });
     failures.push(atIndex(error, message.operation));
   }
-  return new BatchError({ failures, outcome: 'none', applied: [] });
+  const error = new BatchError({ failures, outcome: 'none', applied: [] });
+  const [only, ...others] = failures;
+  const lacking = only !== undefined && others.length === 0 ? lacked(only, transaction) : undefined;
+  return lacking === undefined ? error : Object.assign(lacking, { cause: error });
+}
+
+/** and, or and xor came with the second register of bitwise; older kernels do not know the number of the operation. */
+const TWO_REGISTERS: readonly unknown[] = ['and', 'or', 'xor'];
+
+/** What a refusal can only mean: this kernel is older than the expression. */
+function lacked({ code, path, index }: BatchFailure, { operations }: Transaction): UnsupportedError | undefined {
+  const [kind, list, at] = path;
+  if (code !== 'EOPNOTSUPP' || kind !== 'rule' || list !== 'expressions' || typeof at !== 'number') return undefined;
+  const { expressions } = (operations[index]!.subject as { rule: { expressions: { bitwise?: { op?: unknown } }[] } })
+    .rule;
+  if (!TWO_REGISTERS.includes(expressions?.[at]?.bitwise?.op)) return undefined;
+  return new UnsupportedError('bitwise with a second register', '6.13');
 }

@@ -91,7 +91,7 @@ export class NftablesOperations {
    * the handles of what was made.
    * @throws BatchError every operation that was refused, with its index and the path to what the kernel points at (nothing is applied then)
    * @throws NetlinkError the transaction as a whole was refused: EPERM, ERESTART (the generation)
-   * @throws UnsupportedError it destroys what this kernel can only delete (before Linux 6.3)
+   * @throws UnsupportedError this kernel is too old: to destroy more than tables, chains and counters (6.3), for bitwise with a second register (6.13)
    * @throws RangeError the `index` of a rule that is not there, elements that do not fit their set: what only the namespace can tell
    * @throws StateError ERR_TRANSACTION_TOO_LARGE without CAP_NET_ADMIN in the initial user namespace: above twice net.core.wmem_max
    */
