@@ -311,8 +311,13 @@ export function isArgumentError(error: unknown): error is ArgumentError {
 
 /** The same error, seen from the object that holds the one it was found in. */
 export function within(error: unknown, prefix: Path): unknown {
+  return elsewhere(error, path => [...prefix, ...path]);
+}
+
+/** The same error, seen from another object than the one it was found in. */
+export function elsewhere(error: unknown, translate: (path: Path) => Path): unknown {
   if (!isArgumentError(error)) return error;
-  const path = [...prefix, ...error.path];
+  const path = translate(error.path);
   const tail = error.message.slice(error.message.indexOf(': expected '));
   const Class = error instanceof RangeError ? RangeError : TypeError;
   return badArgument(new Class(`${printable(formatPath(path))}${tail}`), error.code, path, error.value);

@@ -71,12 +71,14 @@ export function* completed(
     const operation = transaction.operations[index]!;
     const object = (operation.subject as Record<string, Fields>)[operation.kind]!;
     try {
-      if (operation.kind === 'element') found.set(index, yield* elementsOf(exchange, object, known));
+      if (operation.kind === 'element' && object.json !== undefined)
+        found.set(index, { sets: yield* setsOf(exchange, transaction, object, [object.set as string], known) });
+      else if (operation.kind === 'element') found.set(index, yield* elementsOf(exchange, object, known));
       else if (operation.kind === 'chain') found.set(index, yield* chainOf(exchange, object));
       else {
         const place =
           object.index === undefined ? {} : yield* placeOf(exchange, transaction, index, object, { known, ruleIds });
-        const sets = yield* setsOf(exchange, transaction, object, known);
+        const sets = yield* setsOf(exchange, transaction, object, setNamesIn(object.statements), known);
         found.set(index, { ...place, sets });
       }
     } catch (error) {
@@ -111,15 +113,16 @@ function* elementsOf(exchange: Exchange, object: Fields, known: Map<string, unkn
   return { shape };
 }
 
-/** The sets that a rule's statements refer to, and that are not made by the transaction itself. */
+/** The sets that a rule's statements or elements refer to, and that are not made by the transaction itself. */
 function* setsOf(
   exchange: Exchange,
   transaction: Transaction,
   object: Fields,
+  names: Iterable<string>,
   known: Map<string, unknown>,
 ): Operation<Map<string, NftSet>> {
   const sets = new Map<string, NftSet>();
-  for (const name of setNamesIn(object.statements)) {
+  for (const name of names) {
     if (transaction.makesSet(setKey(object.family, object.table, name))) continue;
     const family = familyNumber(object.family, ['family']);
     const key = `whole set ${family} ${object.table} ${name}`;

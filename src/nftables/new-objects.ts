@@ -5,6 +5,7 @@ import type { ElementValue } from './element-values.ts';
 import type { Expression } from './expression.ts';
 import type { Family } from './family.ts';
 import type { Flowtable } from './flowtable.ts';
+import type { SetMember } from './language/json.ts';
 import type { NftObject, ObjectData } from './object.ts';
 import type { Rule } from './rule.ts';
 import type { NftSet } from './set.ts';
@@ -69,6 +70,13 @@ export interface NewElements extends InTable {
    */
   type?: { key?: SetType; data?: SetType | 'verdict' } & SetDescription;
   /** In sets of ranges, marks what lies before the first one as not belonging to the set, as nft does in a set that was empty. */
+  leadingEnd?: boolean;
+}
+
+/** Elements of one set or map in nft's JSON. */
+export interface JsonElements extends InTable {
+  set: string;
+  json: SetMember | SetMember[];
   leadingEnd?: boolean;
 }
 

@@ -17,6 +17,7 @@ import type { WireElement } from './element.ts';
 import type { ElementValue } from './element-values.ts';
 import { Features } from './features.ts';
 import type { Flowtable } from './flowtable.ts';
+import { asRefusalOf, compileDocument, type NftDocument } from './language/commands.ts';
 import type { RulesetJson } from './language/ruleset-json.ts';
 import type { ElementsOptions, ListFilter, Ruleset } from './listing.ts';
 import * as listing from './listing.ts';
@@ -97,6 +98,21 @@ export class NftablesOperations {
    */
   commit(transaction: Transaction, options?: CommitOptions): Operation<CommitResult | undefined> {
     return commit(this.#exchange, this.#features, transaction, options);
+  }
+
+  /**
+   * Carries out commands in nft's own JSON, libnftables-json(5), all of them or none: what `nft -j -f` takes, and what `nft -j list ruleset`
+   * prints. An object without a command is added. Rules are compiled as `compileRule` does.
+   * @throws TypeError, RangeError with the path in the document
+   * @throws BatchError as `commit` does, with the index of the command and the path in the document
+   */
+  *apply(document: NftDocument, options?: CommitOptions): Operation<CommitResult | undefined> {
+    const compiled = compileDocument(document);
+    try {
+      return yield* commit(this.#exchange, this.#features, compiled.transaction, options);
+    } catch (error) {
+      throw asRefusalOf(compiled, error, document);
+    }
   }
 
   /** The generation of the ruleset: it grows by one with each commit, whoever makes it. */

@@ -1,13 +1,15 @@
 import { checkInteger, checkObject } from '../codec/index.ts';
-import { inside, type Path, typeError } from '../errors.ts';
+import { inside, type Path, rangeError, typeError, within } from '../errors.ts';
 import { NLM_F_CREATE, NLM_F_EXCL } from '../transport/constants.ts';
 import type { ElementValue } from './element-values.ts';
-import { writeElements } from './element-writer.ts';
+import type { WireElement } from './element.ts';
+import { writeElements, writeWireElements } from './element-writer.ts';
 import type { MessageList } from './encoded.ts';
 import { familyNumber } from './family.ts';
+import { compileElements } from './language/compile/named-set.ts';
 import type { Names } from './language/names.ts';
 import type { MessageName } from './message.ts';
-import { type NewElements, type NewMap, OBJECT_KINDS } from './new-objects.ts';
+import { type JsonElements, type NewElements, type NewMap, OBJECT_KINDS } from './new-objects.ts';
 import type { RuleEncoder } from './rule-encoder.ts';
 import type { NftSet } from './set.ts';
 import { type ElementShape, shapeOf } from './set-types.ts';
@@ -195,8 +197,13 @@ const ELEMENT_MESSAGES: Partial<Record<Verb, MessageName>> = {
 };
 
 const ELEMENT_FIELDS = ['family', 'table', 'set', 'setId', 'elements', 'type', 'leadingEnd'];
+const JSON_ELEMENT_FIELDS = ['family', 'table', 'set', 'json', 'leadingEnd'];
 
 function element(verb: Verb, object: Fields, to: Surroundings): void {
+  if (object.json !== undefined) {
+    jsonElement(verb, object, to);
+    return;
+  }
   checkObject(object, [], ELEMENT_FIELDS);
   const family = familyNumber(object.family, FAMILY);
   const { set: name, setId, elements, type, leadingEnd } = object as unknown as NewElements;
@@ -227,6 +234,36 @@ function element(verb: Verb, object: Fields, to: Surroundings): void {
   };
   const removes = verb === 'delete' || verb === 'destroy';
   writeElements(to.list, head, elements, shape, { leadingEnd: leadingEnd === true && !removes, keysOnly: removes });
+}
+
+/** Elements in nft's JSON. */
+function jsonElement(verb: Verb, object: Fields, to: Surroundings): void {
+  checkObject(object, [], JSON_ELEMENT_FIELDS);
+  const { family, table, set: name, json, leadingEnd } = object as unknown as JsonElements;
+  const set = to.found?.sets?.get(name) ?? to.sets.get(setKey(family, table, name));
+  if (set === undefined) {
+    if (to.found !== undefined) throw rangeError(['set'], 'the name of a set of this table', name, 'ERR_UNKNOWN_SET');
+    to.needsMore = true;
+    return;
+  }
+  const removes = verb === 'delete' || verb === 'destroy';
+  let elements: WireElement[];
+  try {
+    elements = compileElements(set, json, { names: to.names, leadingEnd: leadingEnd === true && !removes });
+  } catch (error) {
+    throw within(error, ['json']);
+  }
+  const head = {
+    name: ELEMENT_MESSAGES[verb]!,
+    flags: CREATE[verb] ?? 0,
+    family: familyNumber(family, FAMILY),
+    operation: to.operation,
+    table,
+    set: name,
+    setId: set.id,
+    translate: (path: Path): Path => (path[0] === 'elements' ? ['json'] : path),
+  };
+  if (elements.length > 0) writeWireElements(to.list, head, elements);
 }
 
 const isWire = (value: unknown): boolean => typeof value === 'object' && value !== null && 'wire' in value;

@@ -1,5 +1,5 @@
 import { swapped } from './number.ts';
-import { bitmask, bytesOf, type Element, isText, type Mapping, type Term, type Value } from './term.ts';
+import { bitmask, bytesOf, type Element, isText, type Mapping, refuse, type Term, type Value } from './term.ts';
 
 /* Intervals of sets: sorted, merged where nft merges them, and as the kernel wants them: where each begins, and where it has ended. */
 
@@ -27,13 +27,16 @@ function endsOf(key: Term): { low: bigint; high: bigint } {
   }
 }
 
+const same = (a: Interval, b: Interval): boolean => a.low === b.low && a.high === b.high;
+
 const keyOf = (member: Element | Mapping): Element => (member.kind === 'mapping' ? member.left : member);
 
-/** Sorted; overlapping ones become one, as do those that touch (auto-merge). Values of maps keep their keys apart. */
+/** Sorted; overlapping ones become one, as do those that touch (auto-merge). Values of maps keep their keys apart; `exclusive` ones may not overlap. */
 export function intervalsOf(
   members: readonly (Element | Mapping)[],
   key: Term,
   merges: boolean,
+  exclusive = false,
 ): (Element | Mapping)[] {
   const catchAll = members.filter(member => keyOf(member).key.kind === 'catch-all');
   const sorted: Interval[] = members
@@ -46,7 +49,9 @@ export function intervalsOf(
     if (merges && before !== undefined && each.low <= before.high + 1n) {
       if (each.high > before.high) before.high = each.high;
     } else {
-      kept.push({ ...each });
+      if (exclusive && before !== undefined && each.low <= before.high && !same(each, before))
+        throw refuse(keyOf(each.member).place, 'no overlap with another element', 'overlaps');
+      if (!exclusive || before === undefined || !same(each, before)) kept.push({ ...each });
     }
   }
   return [...kept.map(interval => withEnds(interval, key)), ...catchAll];

@@ -73,6 +73,27 @@ export function describe(term: Term, old: boolean): string | undefined {
   return records.hex;
 }
 
+/** How a description begins that says no more than the type does. */
+const CONSTANT = (() => {
+  const records = new Records();
+  records.number(0, KINDS.value);
+  return records.hex;
+})();
+
+/**
+ * A set without descriptions of constants. nft has written them since 1.1, and learns nothing from them; nft 1.0.6, which is still installed in
+ * many places, dies of them (SIGSEGV).
+ */
+export function withoutConstants<T extends { keyTypeof?: string; dataTypeof?: string }>(set: T): T {
+  const { keyTypeof, dataTypeof, ...rest } = set;
+  const kept = {
+    ...rest,
+    ...(keyTypeof !== undefined && !keyTypeof.startsWith(CONSTANT) && { keyTypeof }),
+    ...(dataTypeof !== undefined && !dataTypeof.startsWith(CONSTANT) && { dataTypeof }),
+  };
+  return kept as unknown as T;
+}
+
 function kindOf(term: Term, old: boolean): number | undefined {
   const name = term.kind === 'load' ? term.name : term.kind;
   if (!Object.hasOwn(KINDS, name)) return undefined;

@@ -64,13 +64,14 @@ export function wireSet(info: SetInfo, place: { family: NftSet['family']; table:
 
 const keyOf = (member: Element | Mapping): Element => (member.kind === 'mapping' ? member.left : member);
 
-export function wireElements(info: SetInfo): WireElement[] {
+/** `leadingEnd`: what lies before the first range is marked, as nft does in sets that are empty. */
+export function wireElements(info: SetInfo, leadingEnd = info.anonymous): WireElement[] {
   if (!info.interval || info.concatenation) return info.members.map(member => wireElement(member, info));
   const elements: WireElement[] = [];
   const length = bytesOf(info.key.bits);
   const ranges = info.members.filter(member => keyOf(member).key.kind === 'range');
   const first = ranges[0];
-  if (first !== undefined && endsOf(first).low !== 0n && info.anonymous)
+  if (first !== undefined && endsOf(first).low !== 0n && leadingEnd)
     elements.push({ key: toBytes(0n, 'big', length), flags: ['interval-end'] });
   for (const [i, member] of ranges.entries()) {
     const { low, high } = endsOf(member);
@@ -79,7 +80,7 @@ export function wireElements(info: SetInfo): WireElement[] {
     if (isLast) element.userdataFlags = ['open-interval'];
     elements.push(element);
     const next = ranges[i + 1];
-    const touches = next !== undefined && endsOf(next).low === high + 1n;
+    const touches = info.anonymous && next !== undefined && endsOf(next).low === high + 1n;
     if (!isLast && !touches) elements.push({ key: toBytes(high + 1n, 'big', length), flags: ['interval-end'] });
   }
   for (const member of info.members)
