@@ -1,8 +1,8 @@
 import { checkInteger, checkObject } from '../codec/index.ts';
 import { inside, type Path, rangeError, typeError, within } from '../errors.ts';
 import { NLM_F_CREATE, NLM_F_EXCL } from '../transport/constants.ts';
-import type { ElementValue } from './element-values.ts';
 import type { WireElement } from './element.ts';
+import type { ElementValue } from './element-values.ts';
 import { writeElements, writeWireElements } from './element-writer.ts';
 import type { MessageList } from './encoded.ts';
 import { familyNumber } from './family.ts';

@@ -380,9 +380,17 @@ export function asRefusalOf({ places }: Compiled, error: unknown, document: NftD
     const place = places[index]!;
     const kind = place.at(-1) as string;
     const moved = [...place, ...asJson(kind, path.slice(1))];
-    const options = { errno, syscall, operation: 'nftables.apply', subject: document, path: moved, kernelMessage, hint, request };
+    const options = {
+      errno,
+      syscall,
+      operation: 'nftables.apply',
+      subject: document,
+      path: moved,
+      kernelMessage,
+      hint,
+      request,
+    };
     return atIndex(new NetlinkError(options), place[1] as number);
   });
   return new BatchError({ failures, outcome: error.outcome, applied: error.applied });
 }
-

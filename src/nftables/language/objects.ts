@@ -1,6 +1,6 @@
 import { typeError } from '../../errors.ts';
-import { statefulExpression } from './compile/stateful.ts';
 import { listOf } from './compile/named-set.ts';
+import { statefulExpression } from './compile/stateful.ts';
 import { Place, refuse } from './compile/term.ts';
 
 /* Objects with names, from nft's JSON to what a transaction takes. */
@@ -133,10 +133,8 @@ function tunnelOptions(json: Fields): Fields | undefined {
     const data = String(first.data).replace(/^0x/, '');
     return { geneve: { class: first.class, type: first['opt-type'], data } };
   }
-  if (type !== 'erspan')
-    throw refuse(new Place(undefined, 'type'), 'one of vxlan, erspan, geneve', type);
+  if (type !== 'erspan') throw refuse(new Place(undefined, 'type'), 'one of vxlan, erspan, geneve', type);
   const { version, index, dir, hwid } = (given ?? {}) as Fields;
   if (version === 1) return { erspan: { version, index } };
   return { erspan: { version, direction: dir === 'egress' ? 1 : 0, hardwareId: hwid } };
 }
-

@@ -1,4 +1,5 @@
 import type { Evaluator, Step } from './evaluate.ts';
+import { askWhether } from './parse.ts';
 import { declareSet } from './set.ts';
 import {
   isConstant,
@@ -70,6 +71,9 @@ function withoutSet(e: Evaluator, relation: Relation): void {
 
 export function evaluateRelation(e: Evaluator, relation: Relation): Relation {
   if (relation.right.kind === 'named-set') relation.right = e.evaluate(relation.right);
+  const { right: given } = relation;
+  if (relation.left.kind === 'load' && given.kind === 'value' && given.type.kind === 'boolean')
+    askWhether(relation.left);
   relation.left = e.evaluate(relation.left);
   const { left } = relation;
   if (left.kind === 'meta' && (left.key === 'hour' || left.key === 'day') && relation.right.kind === 'range')

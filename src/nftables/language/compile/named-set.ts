@@ -51,6 +51,8 @@ export function declaredSet(json: Fields, version?: CompileContext['version']): 
   const objectType = typeof map === 'string' && Object.hasOwn(OBJECTS, map) ? OBJECTS[map] : undefined;
   const data = map === undefined || objectType !== undefined ? undefined : typeTerm(map, new Place(undefined, 'map'));
   const interval = flags.includes('interval');
+  const ranges = data !== undefined && listOfAny(json.elem ?? []).some(hasRange);
+  if (ranges) data.bits *= 2;
   const concatenated = interval && key.kind === 'concat';
   const info: SetInfo = {
     name: json.name as string,
@@ -66,7 +68,7 @@ export function declaredSet(json: Fields, version?: CompileContext['version']): 
     key,
     // What nft keeps of a map of objects, besides the kind of object.
     data: objectType === undefined ? data : OBJECT_NAME(),
-    dataInterval: false,
+    dataInterval: ranges,
     objectType,
     size: numberIn(json, 'size'),
     fields: concatenated ? key.fields : undefined,
@@ -98,6 +100,17 @@ export function declaredSet(json: Fields, version?: CompileContext['version']): 
   }
   return written;
 }
+
+/** Whether the value of an element is a range: JSON says nowhere else that a map has such. */
+function hasRange(member: unknown): boolean {
+  const data: unknown = Array.isArray(member) && member.length === 2 ? member[1] : undefined;
+  if (typeof data !== 'object' || data === null) return false;
+  const { concat } = data as { concat?: unknown };
+  return Array.isArray(concat) ? concat.some(isRange) : isRange(data);
+}
+
+const isRange = (json: unknown): boolean =>
+  typeof json === 'object' && json !== null && ('range' in json || 'prefix' in json);
 
 const OBJECT_NAME = (): Term => value(undefined, datatypeByName('string')!, 'host', 255 * 8, 0n);
 const listOfAny = (json: unknown): unknown[] => (Array.isArray(json) ? json : [json]);

@@ -312,11 +312,21 @@ function parseFib(json: unknown, place: Place): Term {
     [0, FIB_NUMBERS[row.key]!],
     [1, check ? flags | FIB_PRESENT : flags],
   ]);
-  if (check) {
-    load.type = TYPES.boolean;
-    load.bits = 8;
-  }
+  if (check) asBoolean(load);
   return load;
+}
+
+function asBoolean(load: Load): void {
+  load.type = TYPES.boolean;
+  load.bits = 8;
+}
+
+/** What is compared with true or false is not what a route leads to, but whether there is one. */
+export function askWhether(load: Load): void {
+  if (load.name !== 'fib' || load.type.kind === 'boolean') return;
+  const { flags } = load.instruction as { flags: string[] };
+  load.instruction = { ...load.instruction, flags: [...flags, 'present'] };
+  asBoolean(load);
 }
 
 function parseMeta(json: unknown, place: Place): Term {

@@ -386,13 +386,11 @@ const dynamicSet: Compile = (e, json, place, name) => {
   const { set } = reference;
   const { key } = set;
   elem.key = fitting(e, e.evaluate(elem.key), key.type, key.bits, key.order);
-  if (isConstant(elem.key)) throw refuse(elem.place, 'something that is loaded from the packet', elem.key.kind);
   let data: Term | undefined;
   if (name === 'map') {
     if (set.data === undefined) throw refuse(reference.place, 'a map', fields.map);
     const given = parse(fields.data, place, 'data');
     data = argument(e, given.kind === 'element' ? given.key : given, set.data.type, set.data.bits, set.data.order);
-    if (isConstant(data)) throw refuse(data.place, 'something that is loaded from the packet', data.kind);
   }
   const expressions = statementsOf(fields.stmt, new Place(place, 'stmt'));
   set.dynamic = true;

@@ -1,10 +1,10 @@
 import { fromHex, toHex } from '../../../codec/index.ts';
 import { CT_KEYS, META_KEYS } from '../../expressions/packet.ts';
-import { TYPES } from '../tables/datatypes.ts';
+import { datatypeByNumber, TYPES } from '../tables/datatypes.ts';
 import * as keys from '../tables/keys.ts';
 import { type Header, PROTOCOLS } from '../tables/protocols.ts';
 import { headerField, metaTerm, numberOfField, rawPayload } from './parse.ts';
-import { bytesOf, concatenation, type Payload, type Term } from './term.ts';
+import { bytesOf, concatenation, type Payload, type Term, value } from './term.ts';
 
 /*
  * What nft keeps with a set to know what its keys were: `typeof tcp dport`. Records of u8 type, u8 length and value, nested; numbers are four
@@ -211,6 +211,18 @@ function termIn(records: Records2, old: boolean): Term | undefined {
         family: undefined,
       };
     }
+    case KINDS.value: {
+      const type = datatypeByNumber(numberIn(fields, 0) ?? 0);
+      return type && value(undefined, type, type.order, type.bits, 0n);
+    }
+    case KINDS.rt:
+    case KINDS.socket:
+    case KINDS.osf:
+    case KINDS.numgen:
+    case KINDS.hash:
+    case KINDS.xfrm:
+    case KINDS.fib:
+      return loadIn(kind, numberIn(fields, 0) ?? 0, old);
     case KINDS.concat: {
       const parts: Term[] = [];
       for (let i = 0; fields.has(i); i++) {
@@ -225,6 +237,38 @@ function termIn(records: Records2, old: boolean): Term | undefined {
       return undefined;
   }
 }
+
+/** What is loaded with one instruction: as much of it as says what its values are like. */
+function loadIn(kind: number, key: number, old: boolean): Term | undefined {
+  const found = (Object.keys(LOADS) as (keyof typeof LOADS)[]).find(
+    name => ((old ? OLD_KINDS[name] : undefined) ?? KINDS[name]) === kind,
+  );
+  const row = found && LOADS[found](key);
+  return row && value(undefined, TYPES[row.type], row.order, row.bits, 0n);
+}
+
+type Row = Pick<keys.KeyRow, 'type' | 'order' | 'bits'>;
+/** By nft's number of the key. */
+const LOADS: Readonly<
+  Record<'rt' | 'socket' | 'osf' | 'numgen' | 'hash' | 'xfrm' | 'fib', (key: number) => Row | undefined>
+> = {
+  rt: key => [keys.RT.classid, keys.RT.nexthop, keys.RT_NEXTHOP6, keys.RT.mtu, keys.RT.ipsec][key],
+  socket: key => [keys.SOCKET.transparent, keys.SOCKET.mark, keys.SOCKET.wildcard, keys.SOCKET.cgroupv2][key],
+  osf: () => keys.OSF,
+  numgen: () => keys.GENERATED,
+  hash: () => keys.GENERATED,
+  xfrm: key =>
+    [
+      undefined,
+      keys.IPSEC.daddr,
+      keys.IPSEC6.daddr,
+      keys.IPSEC.saddr,
+      keys.IPSEC6.saddr,
+      keys.IPSEC.reqid,
+      keys.IPSEC.spi,
+    ][key],
+  fib: key => [undefined, keys.FIB.oif, keys.FIB.oifname, keys.FIB.type][key],
+};
 
 function payloadIn(fields: Records2): Term | undefined {
   const number = numberIn(fields, 0);
