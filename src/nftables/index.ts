@@ -11,6 +11,19 @@ export type { Flowtable, FlowtableKey } from './flowtable.ts';
 export type { AttachedHook } from './hook.ts';
 export { type IptablesNflog, type IptablesRedirect, iptablesNflog, iptablesRedirect } from './iptables.ts';
 export * from './language/builders.ts';
+export type {
+  JsonChain,
+  JsonCommand,
+  JsonElement,
+  JsonFlowtable,
+  JsonObject,
+  JsonRule,
+  JsonSet,
+  JsonSetType,
+  JsonSubject,
+  JsonTable,
+  NftDocument,
+} from './language/commands.ts';
 export {
   type CompileContext,
   type CompiledRule,
