@@ -1,0 +1,207 @@
+import { describe, expect, it } from 'vitest';
+import {
+  type Expression,
+  formatRule,
+  formatRuleset,
+  ip,
+  type Ruleset,
+  rulesetJson,
+  type Statement,
+  tcp,
+} from '../../src/nftables/index.ts';
+
+const EMPTY: Ruleset = { tables: [], chains: [], sets: [], rules: [], objects: [], flowtables: [] } as never;
+const T = { family: 'inet', table: 't' } as const;
+
+const ruleset = (parts: object): Ruleset => ({ ...EMPTY, ...parts }) as Ruleset;
+
+const LISTED = ruleset({
+  tables: [{ family: 'inet', name: 't', handle: 1n, flags: ['dormant'] }],
+  chains: [
+    {
+      ...T,
+      name: 'c',
+      handle: 2n,
+      type: 'filter',
+      hook: 'input',
+      priority: -95,
+      policy: 'drop',
+      flags: ['base'],
+    },
+    { ...T, name: 'd', handle: 3n },
+  ],
+  sets: [
+    {
+      ...T,
+      name: 's',
+      handle: 4n,
+      keyType: 7,
+      keyLength: 4,
+      flags: ['interval', 'timeout'],
+      timeoutMilliseconds: 93_784_000n,
+      elements: [
+        { key: '0a000000', timeoutMilliseconds: 5000n },
+        { key: '0b000000', flags: ['interval-end'] },
+        { key: 'c0000201', comment: 'one' },
+        { key: 'c0000202', flags: ['interval-end'] },
+      ],
+    },
+  ],
+  rules: [
+    {
+      ...T,
+      chain: 'c',
+      handle: 5n,
+      comment: 'all of them',
+      expressions: [
+        { meta: { key: 'nfproto', register: 1 } },
+        { cmp: { register: 1, op: 'eq', data: '02' } },
+        { payload: { base: 'network', offset: 12, length: 4, register: 1 } },
+        { lookup: { set: 's', sourceRegister: 1 } },
+        { immediate: { register: 0, data: { verdict: 'jump', chain: 'd' } } },
+      ],
+    },
+  ],
+  flowtables: [{ ...T, name: 'f', handle: 6n, hook: 'ingress', priority: 5, devices: ['eth0', 'eth1'] }],
+});
+
+describe('formatRuleset', () => {
+  it('writes what nft lists', () => {
+    expect(formatRuleset(LISTED).split('\n')).toEqual([
+      'table inet t {',
+      '\tflags dormant',
+      '',
+      '\tset s {',
+      '\t\ttype ipv4_addr',
+      '\t\tflags interval,timeout',
+      '\t\ttimeout 1d2h3m4s',
+      '\t\telements = { 10.0.0.0/8 timeout 5s,',
+      '\t\t\t     192.0.2.1 comment "one" }',
+      '\t}',
+      '',
+      '\tflowtable f {',
+      '\t\thook ingress priority filter + 5',
+      '\t\tdevices = { "eth0", "eth1" }',
+      '\t}',
+      '',
+      '\tchain c {',
+      '\t\ttype filter hook input priority -95; policy drop;',
+      '\t\tip saddr @s jump d comment "all of them"',
+      '\t}',
+      '',
+      '\tchain d {',
+      '\t}',
+      '}',
+      '',
+    ]);
+  });
+
+  it('writes it as nft 1.0.6 does where that is asked for', () => {
+    const text = formatRuleset(LISTED, { version: '1.0.6' });
+    expect(text).toContain('devices = { eth0, eth1 }');
+    expect(text).toContain('elements = { 10.0.0.0/8 timeout 5s, 192.0.2.1 comment "one" }');
+  });
+
+  it('escapes what a container put into names and comments', () => {
+    const escape = '\u001b[2J\n';
+    const text = formatRuleset(
+      ruleset({
+        tables: [{ family: 'ip', name: `t${escape}`, handle: 1n, comment: escape }],
+        chains: [{ family: 'ip', table: `t${escape}`, name: `c${escape}`, handle: 2n }],
+        rules: [
+          {
+            family: 'ip',
+            table: `t${escape}`,
+            chain: `c${escape}`,
+            handle: 3n,
+            comment: escape,
+            expressions: [{ log: { prefix: escape } }, { unknown: { name: escape } }],
+          },
+        ],
+      }),
+    );
+    expect(text).not.toContain('\u001b');
+    expect(text.split('\n')).toHaveLength(7);
+  });
+});
+
+describe('rulesetJson', () => {
+  it('has the objects in the order of nft, with what nft tells of each', () => {
+    const { nftables } = rulesetJson(LISTED);
+    expect(nftables.map(object => Object.keys(object)[0])).toEqual([
+      'metainfo',
+      'table',
+      'chain',
+      'chain',
+      'set',
+      'flowtable',
+      'rule',
+    ]);
+    expect(nftables[1]).toEqual({ table: { family: 'inet', name: 't', handle: 1, flags: ['dormant'] } });
+    expect(nftables[2]).toEqual({
+      chain: { ...T, name: 'c', handle: 2, type: 'filter', hook: 'input', prio: -95, policy: 'drop' },
+    });
+    expect(nftables[4]).toEqual({
+      set: {
+        ...T,
+        name: 's',
+        handle: 4,
+        type: 'ipv4_addr',
+        flags: ['interval', 'timeout'],
+        timeout: 93_784,
+        elem: [
+          { elem: { val: { prefix: { addr: '10.0.0.0', len: 8 } }, timeout: 5 } },
+          { elem: { val: '192.0.2.1', comment: 'one' } },
+        ],
+      },
+    });
+    expect(nftables[6]).toEqual({
+      rule: {
+        ...T,
+        chain: 'c',
+        handle: 5,
+        comment: 'all of them',
+        expr: [
+          { match: { op: '==', left: { payload: { protocol: 'ip', field: 'saddr' } }, right: '@s' } },
+          { jump: { target: 'd' } },
+        ],
+      },
+    });
+  });
+
+  it('keeps expressions that nft has no words for', () => {
+    const expressions: Expression[] = [{ counter: { packets: 1n, bytes: 2n } }, { unknown: { name: 'future' } }];
+    const rules = [{ ...T, chain: 'd', handle: 9n, expressions }];
+    const { nftables } = rulesetJson({ ...LISTED, rules });
+    expect(nftables.at(-1)).toEqual({
+      rule: { ...T, chain: 'd', handle: 9, expr: [{ counter: { packets: 1, bytes: 2 } }, { raw: [expressions[1]] }] },
+    });
+  });
+});
+
+describe('formatRule', () => {
+  it('takes a rule that is to be written', () => {
+    const statements = [ip.saddr.eq('10.0.0.1'), tcp.dport.eq(22), { accept: null } as Statement];
+    expect(formatRule({ family: 'inet', statements, comment: 'ssh' })).toBe(
+      'ip saddr 10.0.0.1 tcp dport 22 accept comment "ssh"',
+    );
+  });
+
+  it('shows what nft has no words for in brackets', () => {
+    const expressions: Expression[] = [{ counter: {} }, { unknown: { name: 'future', bytes: '01' } }];
+    expect(formatRule({ family: 'ip', expressions })).toBe(
+      'counter packets 0 bytes 0 [ {"unknown":{"name":"future","bytes":"01"}} ]',
+    );
+  });
+
+  it('names interfaces if it is told their names', () => {
+    const data = new Uint8Array(new Uint32Array([7]).buffer);
+    const expressions = [
+      { meta: { key: 'iif', register: 1 } },
+      { cmp: { register: 1, op: 'eq', data: Buffer.from(data).toString('hex') } },
+    ] as Expression[];
+    expect(formatRule({ family: 'ip', expressions })).toBe('iif 7');
+    const interfaceName = (index: number) => (index === 7 ? 'eth7' : undefined);
+    expect(formatRule({ family: 'ip', expressions }, { interfaceName })).toBe('iif "eth7"');
+  });
+});
