@@ -11,6 +11,9 @@ import { nativeProgram } from '../support/native.ts';
 import { nft, Opened, take } from '../support/nflog-lab.ts';
 import { kernelSuite } from '../support/where.ts';
 
+/** On a busy machine a second is nothing. */
+const until = <T>(what: () => T) => expect.poll(what, { timeout: 60_000 });
+
 /** TCP to a closed port, UDP to a closed port over IPv4 and IPv6: each is answered, and each packet is sent and received. */
 const TRAFFIC = `
   const dgram = require('node:dgram');
@@ -131,9 +134,9 @@ kernelSuite('nflog: files', () => {
     const { lostDatagrams } = log.stats;
     expect(lostDatagrams).toBeGreaterThan(100);
     const capture = log.toPcapng(fs.createWriteStream(file('a.pcapng')));
-    await expect.poll(() => log.stats.received).toBe(500 - lostDatagrams);
+    await until(() => log.stats.received).toBe(500 - lostDatagrams);
     flood('127.0.0.1', '9999', '1');
-    await expect.poll(() => log.stats.received).toBe(501 - lostDatagrams);
+    await until(() => log.stats.received).toBe(501 - lostDatagrams);
     await capture.end();
     const comments = tshark('a.pcapng', ['frame.comment']).flat();
     expect(comments.filter(each => each !== '')).toEqual([
@@ -157,7 +160,7 @@ kernelSuite('nflog: files', () => {
         next: async index => fs.createWriteStream(file(name(index))),
       });
       flood('-r', '20000', '-s', '100', '127.0.0.1', '9999', '2000');
-      await expect.poll(() => capture.packets, { timeout: 10_000 }).toBe(2000);
+      await until(() => capture.packets).toBe(2000);
       log.close();
       await capture.finished;
       expect(capture.files).toBeGreaterThan(10);
@@ -196,7 +199,7 @@ kernelSuite('nflog: files', () => {
     });
     const capture = log.toPcap(writable);
     flood('127.0.0.1', '9999', '5000');
-    await expect.poll(() => log.stats.received).toBeGreaterThan(0);
+    await until(() => log.stats.received).toBeGreaterThan(0);
     expect(stuck).toBeDefined();
     // What was being read when the Writable said that it was full, and then nothing.
     const { received } = log.stats;
@@ -204,9 +207,9 @@ kernelSuite('nflog: files', () => {
     expect(log.stats.received).toBe(received);
     open = true;
     stuck!();
-    await expect.poll(() => log.stats.received).toBeGreaterThan(received);
+    await until(() => log.stats.received).toBeGreaterThan(received);
     flood('127.0.0.1', '9999', '1');
-    await expect.poll(() => log.stats.received + log.stats.lostPackets).toBe(5001);
+    await until(() => log.stats.received + log.stats.lostPackets).toBe(5001);
     expect(log.stats.lostPackets).toBeGreaterThan(0);
     expect(log.stats.droppedByBacklog).toBe(0);
     await capture.end();
@@ -243,7 +246,7 @@ file="${file('ulogd.json')}"
     );
     const ulogd = ns.run(() => spawn('ulogd', ['-c', file('ulogd.conf')], { stdio: 'inherit' }));
     try {
-      await expect.poll(() => ns.readFile('/proc/net/netfilter/nfnetlink_log'), { timeout: 10_000 }).toMatch(/^ *6 /m);
+      await until(() => ns.readFile('/proc/net/netfilter/nfnetlink_log')).toMatch(/^ *6 /m);
       const log = opened.log({ netns: ns, groups: [5] });
       const own: string[] = [];
       log.onBatch(packets => {
@@ -255,9 +258,9 @@ file="${file('ulogd.json')}"
         }
       });
       flood('-r', '20000', '-f', '7', '-s', '120', '127.0.0.1', '9999', '3000');
-      await expect.poll(() => log.stats.received).toBe(3000);
+      await until(() => log.stats.received).toBe(3000);
       const theirs = () => fs.readFileSync(file('ulogd.json'), 'utf8').trim().split('\n');
-      await expect.poll(() => theirs().length, { timeout: 20_000 }).toBe(3000);
+      await until(() => theirs().length).toBe(3000);
       const lines = theirs().map(line => {
         const {
           src_ip,
