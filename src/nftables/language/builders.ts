@@ -34,7 +34,11 @@ import type { ValueOf } from './values.ts';
  */
 
 /** A value of the field's own kind, or an expression. */
-type Right<V> = V | Exclude<JsonExpression, Immediate> | `@${string}`;
+type Right<V> = V | Exclude<JsonExpression, Immediate> | `@${string}` | Selected;
+/** A field, where its value is meant. */
+interface Selected {
+  readonly expression: JsonExpression;
+}
 /** A key and its value, in a map. */
 type Pair<V, D = JsonExpression> = readonly [key: Right<V>, value: D];
 
@@ -72,7 +76,10 @@ export interface Selector<V = Immediate> {
   readonly expression: JsonExpression;
 }
 
-const json = (value: unknown): JsonExpression => value as JsonExpression;
+const json = (value: unknown): JsonExpression =>
+  typeof value === 'object' && value !== null && 'expression' in value
+    ? (value as Selected).expression
+    : (value as JsonExpression);
 const setOf = (values: unknown): JsonExpression =>
   typeof values === 'string' ? values : { set: [...(json(values) as [])] };
 

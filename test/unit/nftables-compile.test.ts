@@ -1,0 +1,98 @@
+import {
+  accept,
+  type CompileContext,
+  compileRule,
+  concat,
+  ct,
+  ip,
+  meta,
+  redirect,
+  type Statement,
+  tcp,
+} from 'netsteer/nftables';
+import { describe, expect, it } from 'vitest';
+
+const compile = (statements: Statement[], context?: CompileContext, family: 'ip' | 'inet' = 'ip') =>
+  compileRule({ family, statements }, context);
+const L4_TCP = [{ meta: { key: 'l4proto', register: 1 } }, { cmp: { register: 1, op: 'eq', data: '06' } }];
+
+describe('compileRule', () => {
+  it('adds the matches that a field depends on, once, and says where each expression comes from', () => {
+    const { expressions, origin, sets } = compile([tcp.dport.eq(80), tcp.sport.ne(1024), accept()]);
+    expect(expressions).toMatchObject([
+      ...L4_TCP,
+      { payload: { base: 'transport', offset: 2, length: 2, register: 1 } },
+      { cmp: { op: 'eq', data: '0050' } },
+      { payload: { base: 'transport', offset: 0, length: 2, register: 1 } },
+      { cmp: { op: 'neq', data: '0400' } },
+      { immediate: { register: 0, data: { verdict: 'accept' } } },
+    ]);
+    expect(origin.map(path => path.at(-1))).toEqual([0, 0, 0, 0, 1, 1, 2]);
+    expect(sets).toBeUndefined();
+  });
+
+  it('leaves out what an earlier match has said', () => {
+    const { expressions } = compile([meta.l4proto.eq('tcp'), tcp.dport.eq(80)]);
+    expect(expressions).toHaveLength(4);
+  });
+
+  it('loads fields that are neighbours at once', () => {
+    const { expressions } = compile([tcp.sport.eq(1), tcp.dport.eq(2)]);
+    expect(expressions).toMatchObject([
+      ...L4_TCP,
+      { payload: { offset: 0, length: 4 } },
+      { cmp: { data: '00010002' } },
+    ]);
+  });
+
+  it('shortens prefixes that end with a byte, and masks others', () => {
+    expect(compile([ip.saddr.prefix('10.0.0.0', 8)]).expressions).toMatchObject([
+      { payload: { offset: 12, length: 1 } },
+      { cmp: { data: '0a' } },
+    ]);
+    expect(compile([ip.saddr.prefix('10.0.0.0', 9)]).expressions).toMatchObject([
+      { payload: { offset: 12, length: 4 } },
+      { bitwise: { mask: 'ff800000' } },
+      { cmp: { data: '0a000000' } },
+    ]);
+  });
+
+  it('brings the sets without a name', () => {
+    const { expressions, sets } = compile([concat(ip.saddr, tcp.dport).in([['10.0.0.1', 80]])], { table: 't' });
+    expect(expressions.at(-1)).toMatchObject({ lookup: { set: '__set%d', setId: 1 } });
+    expect(sets).toMatchObject([
+      {
+        set: { family: 'ip', table: 't', id: 1, flags: ['anonymous', 'constant'], keyLength: 8 },
+        elements: [{ key: '0a00000100500000' }],
+      },
+    ]);
+  });
+
+  it('takes named sets from its context', () => {
+    const set = { family: 'ip', table: 't', name: 's', keyType: 7, keyLength: 4, flags: [] } as const;
+    const { expressions } = compile([ip.saddr.in('@s')], { sets: [{ ...set, flags: [] }] });
+    expect(expressions.at(-1)).toMatchObject({ lookup: { set: 's' } });
+    expect(() => compile([ip.saddr.in('@s')])).toThrow(expect.objectContaining({ code: 'ERR_UNKNOWN_SET' }));
+  });
+
+  it('says where something is wrong', () => {
+    const wrong = (statements: unknown[], path: (string | number)[]) =>
+      expect(() => compile(statements as Statement[])).toThrow(
+        expect.objectContaining({ path: ['statements', ...path] }),
+      );
+    wrong([accept(), tcp.dport.eq(70_000)], [1, 'match', 'right']);
+    wrong(
+      [{ match: { op: '==', left: { payload: { protocol: 'tcp', field: 'x' } }, right: 1 } }],
+      [0, 'match', 'left', 'payload', 'field'],
+    );
+    wrong([ct.state.in('nonsense' as 'new')], [0, 'match', 'right']);
+    wrong([{ nothing: null }], [0]);
+  });
+
+  it('writes redirect as nft does', () => {
+    expect(compile([tcp.dport.eq(80), redirect({ to: 8080 })]).expressions.slice(-2)).toMatchObject([
+      { immediate: { register: 1, data: '1f90' } },
+      { redir: { portRegister: 1, flags: ['ports-specified'] } },
+    ]);
+  });
+});
