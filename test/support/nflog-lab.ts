@@ -55,9 +55,10 @@ export function udp4(source: string, destination: string, port = 9999, size = 5)
   return packet;
 }
 
-function checksum(header: Buffer): number {
+/** The ones' complement of the sum: what IPv4 wants in its header. */
+export function checksum(header: Buffer): number {
   let sum = 0;
-  for (let i = 0; i < header.length; i += 2) sum += header.readUInt16BE(i);
+  for (let i = 0; i < header.length; i += 2) sum += (header[i]! << 8) | (header[i + 1] ?? 0);
   while (sum > 0xffff) sum = (sum & 0xffff) + (sum >> 16);
   return ~sum & 0xffff;
 }
