@@ -58,4 +58,14 @@ kernelSuite('docs/nftables.md', () => {
     );
     expect(listed).toContain('comment "web deployment"');
   }, 120_000);
+
+  it('lists as it says', () => {
+    const { output, listed } = run(examples[2]!);
+    expect(output).toBe(
+      `${listed}
+[{"match":{"op":"==","left":{"payload":{"protocol":"tcp","field":"dport"}},"right":8080}},{"accept":null}]
+[ 'metainfo', 'table', 'chain', 'rule' ]
+`,
+    );
+  }, 120_000);
 });

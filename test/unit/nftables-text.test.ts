@@ -103,19 +103,19 @@ describe('formatRuleset', () => {
   });
 
   it('escapes what a container put into names and comments', () => {
-    const escape = '\u001b[2J\n';
+    const control = '\u001b[2J\n';
     const text = formatRuleset(
       ruleset({
-        tables: [{ family: 'ip', name: `t${escape}`, handle: 1n, comment: escape }],
-        chains: [{ family: 'ip', table: `t${escape}`, name: `c${escape}`, handle: 2n }],
+        tables: [{ family: 'ip', name: `t${control}`, handle: 1n, comment: control }],
+        chains: [{ family: 'ip', table: `t${control}`, name: `c${control}`, handle: 2n }],
         rules: [
           {
             family: 'ip',
-            table: `t${escape}`,
-            chain: `c${escape}`,
+            table: `t${control}`,
+            chain: `c${control}`,
             handle: 3n,
-            comment: escape,
-            expressions: [{ log: { prefix: escape } }, { unknown: { name: escape } }],
+            comment: control,
+            expressions: [{ log: { prefix: control } }, { unknown: { name: control } }],
           },
         ],
       }),
