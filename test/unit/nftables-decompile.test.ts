@@ -174,10 +174,9 @@ describe('what nft has no words for', () => {
     expect(decompileRule({ family: 'ip', expressions })).toEqual([{ raw: expressions }]);
   });
 
-  it('and a set that is not known: its reference is kept', () => {
+  it('nor the look into a set that is not known', () => {
     const expressions: Expression[] = [load, { lookup: { set: 'gone', sourceRegister: 1 } }];
-    const list = decompileRule({ family: 'ip', expressions });
-    expect(JSON.stringify(list)).toContain('gone');
+    expect(decompileRule({ family: 'ip', expressions })).toEqual([{ raw: expressions }]);
   });
 });
 
