@@ -156,4 +156,3 @@ export type RtKey = keyof typeof RT;
 export type SocketKey = keyof typeof SOCKET;
 export type IpsecKey = keyof typeof IPSEC;
 export type TunnelKey = keyof typeof TUNNEL;
-type FibResult = keyof typeof FIB;
