@@ -15,13 +15,10 @@
 #include <linux/netfilter/nfnetlink_log.h>
 #include <linux/netlink.h>
 #include <signal.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
-#include <time.h>
+
+#include "floor.h"
 
 enum { LARGEST_DATAGRAM = 256 * 1024, MONOTONIC_STAMP = 16 };
 
@@ -31,35 +28,6 @@ static void end(int signal)
 {
 	(void)signal;
 	ended = 1;
-}
-
-static void fail(const char *what)
-{
-	perror(what);
-	exit(2);
-}
-
-static uint64_t now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + t.tv_nsec;
-}
-
-static uint64_t cpu_microseconds(void)
-{
-	struct rusage u;
-
-	getrusage(RUSAGE_SELF, &u);
-	return (u.ru_utime.tv_sec + u.ru_stime.tv_sec) * 1000000ull + u.ru_utime.tv_usec + u.ru_stime.tv_usec;
-}
-
-static int compare(const void *a, const void *b)
-{
-	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-
-	return x < y ? -1 : x > y;
 }
 
 static char *attribute(char *at, int type, const void *value, int length)

@@ -1,11 +1,9 @@
 import { createRequire } from 'node:module';
 import { isMainThread } from 'node:worker_threads';
 import { StateError } from '../errors.ts';
-import { Calls } from './calls.ts';
-import { SOCK_NONBLOCK } from './constants.ts';
 import type { Ffi, Watch } from './ffi.ts';
 import { bindAll, type CType, type Signature } from './functions.ts';
-import { closeAway, readAway, writeAway } from './off-thread.ts';
+import { CallsByNode } from './off-thread.ts';
 import { type Uv, UvWatches } from './uv-watch.ts';
 
 type Callable = (...values: unknown[]) => number | string;
@@ -39,7 +37,7 @@ export function loadFfiNapi(): Ffi {
   }
 }
 
-class FfiNapiBackend extends Calls {
+class FfiNapiBackend extends CallsByNode {
   readonly name: string;
   readonly #napi: FfiNapi;
   #watches: UvWatches<Buffer> | undefined;
@@ -52,21 +50,6 @@ class FfiNapiBackend extends Calls {
 
   protected override errno(): number {
     return this.#napi.errno();
-  }
-
-  /** Not blocking: so that a read off the thread cannot wait. */
-  override socket(domain: number, type: number, protocol: number): number {
-    return super.socket(domain, type | SOCK_NONBLOCK, protocol);
-  }
-
-  sendOffThread(fd: number, bytes: Uint8Array, length: number): Promise<number> {
-    return writeAway(fd, bytes, length);
-  }
-  recvOffThread(fd: number, into: Uint8Array): Promise<number> {
-    return readAway(fd, into);
-  }
-  closeOffThread(fd: number): Promise<number> {
-    return closeAway(fd);
   }
 
   watch(fd: number, ready: () => void): Watch {

@@ -1,10 +1,8 @@
 import { isMainThread } from 'node:worker_threads';
 import { StateError } from '../errors.ts';
-import { Calls } from './calls.ts';
-import { SOCK_NONBLOCK } from './constants.ts';
 import type { Ffi, Watch } from './ffi.ts';
 import { bindAll, type CType, type Signature } from './functions.ts';
-import { closeAway, readAway, writeAway } from './off-thread.ts';
+import { CallsByNode } from './off-thread.ts';
 import { type Uv, UvWatches } from './uv-watch.ts';
 
 type Callable = (...values: unknown[]) => number | bigint;
@@ -49,7 +47,7 @@ export function loadNodeFfi(): Ffi {
   return new NodeFfiBackend(ffi, new ffi.DynamicLibrary(null));
 }
 
-class NodeFfiBackend extends Calls {
+class NodeFfiBackend extends CallsByNode {
   readonly name = `node:ffi ${process.versions.node}`;
   readonly #ffi: NodeFfi;
   readonly #library: Library;
@@ -66,21 +64,6 @@ class NodeFfiBackend extends Calls {
 
   protected override errno(): number {
     return this.#ffi.getInt32(this.#errnoAt);
-  }
-
-  /** Not blocking: so that a read off the thread cannot wait. */
-  override socket(domain: number, type: number, protocol: number): number {
-    return super.socket(domain, type | SOCK_NONBLOCK, protocol);
-  }
-
-  sendOffThread(fd: number, bytes: Uint8Array, length: number): Promise<number> {
-    return writeAway(fd, bytes, length);
-  }
-  recvOffThread(fd: number, into: Uint8Array): Promise<number> {
-    return readAway(fd, into);
-  }
-  closeOffThread(fd: number): Promise<number> {
-    return closeAway(fd);
   }
 
   watch(fd: number, ready: () => void): Watch {

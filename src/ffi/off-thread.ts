@@ -1,20 +1,31 @@
 import fs from 'node:fs';
+import { Calls } from './calls.ts';
+import { SOCK_NONBLOCK } from './constants.ts';
 
 type Done = (error: NodeJS.ErrnoException | null, result?: number) => void;
 
 /**
- * Calls on a thread of Node's own pool, for backends without asynchronous calls that keep errno: on a connected socket write(2) is send(2)
- * without flags, and read(2) on one that does not block is recv(2) with MSG_DONTWAIT.
+ * For backends without asynchronous calls that keep errno: they are made on a thread of Node's own pool. On a connected socket write(2) is
+ * send(2) without flags, and read(2) on one that does not block is recv(2) with MSG_DONTWAIT.
  */
-export const writeAway = (fd: number, bytes: Uint8Array, length: number): Promise<number> =>
-  settle(done => fs.write(fd, bytes, 0, length, null, done));
+export abstract class CallsByNode extends Calls {
+  /** Not blocking: a read off the thread must not wait. */
+  override socket(domain: number, type: number, protocol: number): number {
+    return super.socket(domain, type | SOCK_NONBLOCK, protocol);
+  }
 
-export const readAway = (fd: number, into: Uint8Array): Promise<number> =>
-  settle(done => fs.read(fd, into, 0, into.length, null, done));
+  sendOffThread(fd: number, bytes: Uint8Array, length: number): Promise<number> {
+    return settled(done => fs.write(fd, bytes, 0, length, null, done));
+  }
+  recvOffThread(fd: number, into: Uint8Array): Promise<number> {
+    return settled(done => fs.read(fd, into, 0, into.length, null, done));
+  }
+  closeOffThread(fd: number): Promise<number> {
+    return settled(done => fs.close(fd, done));
+  }
+}
 
-export const closeAway = (fd: number): Promise<number> => settle(done => fs.close(fd, done));
-
-function settle(call: (done: Done) => void): Promise<number> {
+function settled(call: (done: Done) => void): Promise<number> {
   return new Promise(resolve => {
     call((error, result = 0) => resolve(error === null ? result : (error.errno ?? -5)));
   });

@@ -97,7 +97,8 @@ export function description(object: NonNullable<unknown>, isMap: boolean): SetDe
   return set;
 }
 
-const DESCRIBING = [
+/** What of a set's attributes decides how its elements are written. */
+export const DESCRIBING = [
   'keyType',
   'keyLength',
   'dataType',

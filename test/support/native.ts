@@ -13,7 +13,8 @@ export const ROOT = (() => {
 export function nativeProgram(name: string): string {
   const source = join(ROOT, 'native', `${name}.c`);
   const program = join(ROOT, 'build', name);
-  if (existsSync(program) && statSync(program).mtimeMs > statSync(source).mtimeMs) return program;
+  const changed = Math.max(...[source, join(ROOT, 'native', 'floor.h')].map(file => statSync(file).mtimeMs));
+  if (existsSync(program) && statSync(program).mtimeMs > changed) return program;
   mkdirSync(join(ROOT, 'build'), { recursive: true });
   // Tests run at the same time: none may find half a program.
   const own = `${program}.${process.pid}`;

@@ -7,6 +7,7 @@ import type { NftObject } from '../object.ts';
 import type { Rule } from '../rule.ts';
 import type { Table } from '../table.ts';
 import { Transaction, type TransactionOperation } from '../transaction.ts';
+import { DESCRIBING } from '../wire-set.ts';
 import type { Fields } from './content.ts';
 import { matches } from './difference.ts';
 import {
@@ -358,25 +359,11 @@ function templateOf({ set, isMap }: SetModel): string {
   return name.endsWith('%d') ? name : isMap ? '__map%d' : '__set%d';
 }
 
-const DESCRIBING = [
-  'flags',
-  'key',
-  'data',
-  'keyType',
-  'keyLength',
-  'dataType',
-  'dataLength',
-  'description',
-  'objectType',
-  'keyByteOrder',
-  'dataByteOrder',
-  'dataInterval',
-] as const;
-
 /** What decides how a set's elements are written. */
 function described(set: SetModel['set']): object {
   const type: Record<string, unknown> = {};
-  for (const field of DESCRIBING) if (set[field] !== undefined) type[field] = set[field];
+  for (const field of ['flags', 'key', 'data', ...DESCRIBING] as const)
+    if (set[field] !== undefined) type[field] = set[field];
   return type;
 }
 
