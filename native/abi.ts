@@ -78,6 +78,7 @@ const LAYOUTS: readonly Layout[] = [
 /** Each is included where it is there. */
 const HEADERS = [
   'sys/socket.h',
+  'poll.h',
   'sys/syscall.h',
   'sys/mount.h',
   'fcntl.h',
