@@ -1,6 +1,7 @@
 import { parseArgs } from 'node:util';
 import { ROOT } from '../test/support/native.ts';
 import { codec } from './codec.ts';
+import { compile } from './compile.ts';
 import { ffi } from './ffi.ts';
 import { fleet } from './fleet.ts';
 import type { Result } from './harness.ts';
@@ -21,7 +22,7 @@ const BENCHMARKS: Record<string, ((quick: boolean) => Promise<Measured>) | undef
   netns,
   ipvs,
   nftables,
-  compile: undefined,
+  compile,
   nflog,
   fleet,
   update,
