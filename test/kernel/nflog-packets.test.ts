@@ -6,7 +6,6 @@ import type { Packet } from '../../src/nflog/index.ts';
 import { bytes, FrameSender, ip, nft, Opened, take, udp4 } from '../support/nflog-lab.ts';
 import { kernelSuite } from '../support/where.ts';
 
-
 const OUTER = '02:00:00:00:00:0a';
 const INNER = '02:00:00:00:00:0b';
 const FAR = '02:00:00:00:00:0c';
