@@ -86,10 +86,27 @@ function comparable(messages: readonly NftMessage[]): string {
   }
   return JSON.stringify(sorted(shown), (key, value) => {
     if (key === 'id' || key === 'setId') return ids.get(value);
+    if (key === 'objref') return withNames(value);
     // The kernel's default: nft writes it or leaves it out, and which of both a listing does not tell.
     if (key === 'op' && value === 'mask-xor') return undefined;
     return typeof value === 'bigint' ? `${value}` : value;
   });
+}
+
+const OBJREF_NAMES: Readonly<Record<number, string>> = { 2: 'name', 4: 'set' };
+
+/** nft sends the names in a reference to an object without their NUL, which the codec keeps raw: here both are alike. */
+function withNames(reference: { unknown?: { type: number; bytes: string }[] }): object {
+  const { unknown = [], ...rest } = reference;
+  const fields: Record<string, unknown> = { ...rest };
+  const others = unknown.filter(({ type, bytes }) => {
+    const field = OBJREF_NAMES[type];
+    if (field === undefined || bytes.endsWith('00')) return true;
+    fields[field] = Buffer.from(bytes, 'hex').toString();
+    return false;
+  });
+  if (others.length > 0) fields.unknown = others;
+  return sorted(fields) as object;
 }
 
 const text = (value: unknown): string =>
