@@ -48,7 +48,7 @@ async function becomes(so: () => boolean | Promise<boolean>): Promise<boolean> {
 const unmapped = (address = '') => address.replace(/^::ffff:/, '');
 
 /** A UDP socket inside a namespace: it is opened there, and stays. */
-export class Datagrams {
+class Datagrams {
   readonly #socket: dgram.Socket;
   /** It takes both versions. */
   readonly #mapped: boolean;
