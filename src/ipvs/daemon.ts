@@ -78,13 +78,21 @@ const START_BLAME: Readonly<Record<string, Path>> = {
 /** Stops a sync daemon. */
 export function* stopSync(carrier: Carrier, state: SyncState): Operation<void> {
   checkOneOf(state, ['state'], Object.keys(STATES) as SyncState[]);
-  yield* carrier.request({
-    syscall: 'IPVS_CMD_DEL_DAEMON',
-    command: C.IPVS_CMD_DEL_DAEMON,
-    subject: state,
-    value: { daemon: { state: STATES[state] } },
-    hint: code => (code === 'ESRCH' ? `no ${state} daemon runs in this namespace` : generalHint(code)),
-  });
+  try {
+    yield* carrier.request({
+      syscall: 'IPVS_CMD_DEL_DAEMON',
+      command: C.IPVS_CMD_DEL_DAEMON,
+      subject: state,
+      value: { daemon: { state: STATES[state] } },
+      hint: code => (code === 'ESRCH' ? `no ${state} daemon runs in this namespace` : generalHint(code)),
+    });
+  } catch (error) {
+    const { code } = error as { code?: string };
+    // Of a thread that has not run yet, kthread_stop() says EINTR; netlink does not acknowledge such a request. The daemon is gone all the same.
+    if (code !== 'ERR_NO_REPLY' && code !== 'EINTR') throw error;
+    const running = yield* syncDaemons(carrier);
+    if (running.some(daemon => daemon.state === state)) throw error;
+  }
 }
 
 /** The sync daemons that run, the master first. */

@@ -1,6 +1,7 @@
 import type { SyncDaemon } from 'netsteer/ipvs';
 import { describe, expect, it } from 'vitest';
 import { NO_CONTEXT, toHex, Writer } from '../../src/codec/index.ts';
+import { NetlinkError, StateError } from '../../src/errors.ts';
 import { commandTable, type WireCommand } from '../../src/ipvs/attributes.ts';
 import { startSync, stopSync, syncDaemons } from '../../src/ipvs/daemon.ts';
 import type { Carrier, IpvsCommand } from '../../src/ipvs/netlink.ts';
@@ -75,6 +76,23 @@ describe('the sync daemon', () => {
     runNow(stopSync(carrier, 'backup'));
     expect(asked[0]).toMatchObject({ command: 10, value: { daemon: { state: 2 } } });
     expect(() => runNow(stopSync(carrier, 'both' as 'backup'))).toThrow('state: expected one of master, backup');
+  });
+
+  it.each([
+    ['netlink, which does not acknowledge', new StateError('ERR_NO_REPLY', 'nothing')],
+    ['the socket options', new NetlinkError({ errno: -4, syscall: 'setsockopt' })],
+  ])('is stopped before its thread has run once: %s', (_, interrupted) => {
+    const stopping = (answers: WireCommand[]) => {
+      const { carrier } = recorder(answers);
+      // biome-ignore lint/correctness/useYield: it fails at once
+      const request = function* () {
+        throw interrupted;
+      };
+      return () => runNow(stopSync({ ...carrier, request } as Carrier, 'backup'));
+    };
+    expect(stopping([])).not.toThrow();
+    expect(stopping([{ daemon: { state: 1, interface: 'eth0', syncId: 0 } }])).not.toThrow();
+    expect(stopping([{ daemon: { state: 2, interface: 'eth0', syncId: 0 } }])).toThrow(interrupted);
   });
 
   it('is listed, also as kernels before 4.3 list it', () => {
