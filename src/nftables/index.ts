@@ -34,6 +34,7 @@ export {
 export { type DecompileContext, decompileRule } from './language/decompile.ts';
 export type * from './language/json.ts';
 export { Names, type NamesOptions, type NameTable } from './language/names.ts';
+export type { JsonListed, JsonQuery, JsonReset, NftQuery } from './language/queries.ts';
 export { type RulesetJson, rulesetJson } from './language/ruleset-json.ts';
 export type { NameFile } from './language/tables/datatypes.ts';
 export { formatRule, formatRuleset } from './language/text.ts';

@@ -11,6 +11,7 @@ import {
   type Synchronous,
   twoForms,
 } from '../transport/index.ts';
+import { answer } from './answer.ts';
 import type { Chain } from './chain.ts';
 import { type CommitOptions, type CommitResult, commit } from './commit.ts';
 import type { WireElement } from './element.ts';
@@ -18,6 +19,7 @@ import type { ElementValue } from './element-values.ts';
 import { Features } from './features.ts';
 import type { Flowtable } from './flowtable.ts';
 import { asRefusalOf, compileDocument, type NftDocument } from './language/commands.ts';
+import { type NftQuery, queriesIn } from './language/queries.ts';
 import type { RulesetJson } from './language/ruleset-json.ts';
 import type { ElementsOptions, ListFilter, Ruleset } from './listing.ts';
 import * as listing from './listing.ts';
@@ -49,6 +51,20 @@ interface CommitForms {
   sync: {
     (transaction: Transaction, options: CommitOptions & { echo: true }): CommitResult;
     (transaction: Transaction, options?: CommitOptions): CommitResult | undefined;
+  };
+}
+
+/** `apply` resolves to the answer where the document asks something. */
+interface ApplyForms {
+  promise: {
+    (document: NftQuery): Promise<RulesetJson>;
+    (document: NftDocument, options?: CommitOptions): Promise<CommitResult | undefined>;
+    (document: NftDocument | NftQuery, options?: CommitOptions): Promise<CommitResult | RulesetJson | undefined>;
+  };
+  sync: {
+    (document: NftQuery): RulesetJson;
+    (document: NftDocument, options?: CommitOptions): CommitResult | undefined;
+    (document: NftDocument | NftQuery, options?: CommitOptions): CommitResult | RulesetJson | undefined;
   };
 }
 
@@ -102,11 +118,19 @@ export class NftablesOperations {
 
   /**
    * Carries out commands in nft's own JSON, libnftables-json(5), all of them or none: what `nft -j -f` takes, and what `nft -j list ruleset`
-   * prints. An object without a command is added. Rules are compiled as `compileRule` does.
+   * prints. An object without a command is added. Rules are compiled as `compileRule` does. A document of the commands list and reset is
+   * answered with what `nft -j` prints for them, from reset the values from before; these stand alone.
    * @throws TypeError, RangeError with the path in the document
+   * @throws NetlinkError ENOENT: what one of list and reset names is not there
    * @throws BatchError as `commit` does, with the index of the command and the path in the document
    */
-  *apply(document: NftDocument, options?: CommitOptions): Operation<CommitResult | undefined> {
+  *apply(document: NftDocument | NftQuery, options?: CommitOptions): Operation<CommitResult | RulesetJson | undefined> {
+    const queries = queriesIn(document);
+    if (queries !== undefined) return yield* answer(this.#exchange, queries);
+    return yield* this.#change(document as NftDocument, options);
+  }
+
+  *#change(document: NftDocument, options?: CommitOptions): Operation<CommitResult | undefined> {
     const compiled = compileDocument(document);
     try {
       return yield* commit(this.#exchange, this.#features, compiled.transaction, options);
@@ -196,10 +220,12 @@ export class NftablesOperations {
 
 /** The nf_tables of one network namespace. Needs CAP_NET_ADMIN in the user namespace that owns it; a container's own root has that. */
 export class Nftables extends twoForms(NftablesOperations) {
+  declare readonly apply: ApplyForms['promise'];
   declare readonly commit: CommitForms['promise'];
   declare readonly ruleset: RulesetForms['promise'];
   declare readonly elements: ElementsForms['promise'];
-  declare readonly sync: Omit<Synchronous<NftablesOperations>, 'commit' | 'elements' | 'ruleset'> & {
+  declare readonly sync: Omit<Synchronous<NftablesOperations>, 'apply' | 'commit' | 'elements' | 'ruleset'> & {
+    apply: ApplyForms['sync'];
     commit: CommitForms['sync'];
     elements: ElementsForms['sync'];
     ruleset: RulesetForms['sync'];

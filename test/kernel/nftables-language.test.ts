@@ -111,6 +111,85 @@ kernelSuite('rules in statements', () => {
     expect(list('list', 'set', 'inet', 't', 's')).toContain('elements = { 10.0.0.2 . 81 }');
   });
 
+  it('answers list as nft does', async () => {
+    const ruleset = [
+      'table inet t {',
+      '  counter k { packets 1 bytes 2 }',
+      '  counter k2 { packets 3 bytes 4 }',
+      '  quota q { 10 bytes }',
+      '  set s { type ipv4_addr; elements = { 1.2.3.4 } }',
+      '  map m { type ipv4_addr : mark; elements = { 1.2.3.4 : 5 } }',
+      '  chain d { type filter hook input priority 0; counter packets 3 bytes 4 jump c; }',
+      '}',
+      'table ip u { counter k { packets 5 bytes 6; }; chain c { }; }',
+    ];
+    netns.run(() => execFileSync('nft', ['-f', '-'], { input: ruleset.join('\n') }));
+    const named = (name: string) => ({ ...IN_TABLE, name });
+    const queries: [string, nftables.JsonListed][] = [
+      ['tables', { tables: null }],
+      ['tables ip', { tables: { family: 'ip' } }],
+      ['chains', { chains: null }],
+      ['chain inet t d', { chain: named('d') }],
+      ['set inet t s', { set: named('s') }],
+      ['map inet t m', { map: named('m') }],
+      ['maps', { maps: null }],
+      ['counters', { counters: null }],
+      ['counters table inet t', { counters: IN_TABLE }],
+      ['counter inet t k', { counter: named('k') }],
+      ['quotas', { quotas: {} }],
+      ['flowtables', { flowtables: null }],
+      ['table ip u', { table: { family: 'ip', name: 'u' } }],
+      ['ruleset ip', { ruleset: { family: 'ip' } }],
+    ];
+    // nft 1.0 lists objects of a table before its chains.
+    const entries = ({ nftables: [, ...rest] }: nftables.RulesetJson) => rest.map(each => JSON.stringify(each)).sort();
+    for (const [words, query] of queries) {
+      const answer = await nft.apply({ nftables: [{ list: query }] });
+      expect([words, ...entries(answer)]).toEqual([
+        words,
+        ...entries(JSON.parse(list('-j', 'list', ...words.split(' ')))),
+      ]);
+    }
+    const both = nft.sync.apply({ nftables: [{ metainfo: {} }, { list: { quotas: null } }, { list: { maps: null } }] });
+    expect(both.nftables.map(each => Object.keys(each)[0])).toEqual(['metainfo', 'quota', 'map']);
+  });
+
+  it('answers reset with the values from before', async () => {
+    const counter = (name: string) => ({ counter: { ...IN_TABLE, name, packets: 7, bytes: 8 } });
+    const expr = [{ counter: { packets: 1, bytes: 2 } }, nftables.accept()];
+    await nft.apply({
+      nftables: [counter('a'), counter('b'), { rule: { ...IN_TABLE, chain: 'c', expr } }],
+    });
+    const one = await nft.apply({ nftables: [{ reset: { counter: { ...IN_TABLE, name: 'a' } } }] });
+    expect(one.nftables.slice(1)).toMatchObject([{ counter: { name: 'a', packets: 7, bytes: 8 } }]);
+    const all = await nft.apply({ nftables: [{ reset: { counters: null } }] });
+    expect(all.nftables.slice(1)).toMatchObject([
+      { counter: { name: 'a', packets: 0, bytes: 0 } },
+      { counter: { name: 'b', packets: 7, bytes: 8 } },
+    ]);
+    expect(list('list', 'counters')).not.toContain('packets 7');
+    const rules = await nft.apply({ nftables: [{ reset: { rules: { ...IN_TABLE, chain: 'c' } } }] });
+    expect(rules.nftables.slice(1)).toMatchObject([{ rule: { chain: 'c', expr } }]);
+    expect(list('list', 'ruleset')).toContain('counter packets 0 bytes 0 accept');
+  });
+
+  it('refuses queries beside changes, and of what is not there', async () => {
+    const mixed = { nftables: [{ list: { tables: null } }, { flush: { ruleset: null } }] };
+    await expect(nft.apply(mixed as never)).rejects.toMatchObject({ path: ['nftables', 1] });
+    await expect(nft.apply({ nftables: [{ list: { wrong: null } as never }] })).rejects.toMatchObject({
+      path: ['nftables', 0, 'list'],
+    });
+    const nowhere = { family: 'inet', table: 't', name: 'none' } as const;
+    for (const query of [
+      { chain: nowhere },
+      { set: nowhere },
+      { counter: nowhere },
+      { counters: { ...nowhere, table: 'x' } },
+    ])
+      await expect(nft.apply({ nftables: [{ list: query }] })).rejects.toMatchObject({ code: 'ENOENT' });
+    expect(list('list', 'tables')).toContain('inet t');
+  });
+
   it('says where in the document something is wrong', async () => {
     const wrong = { add: { rule: { ...IN_TABLE, chain: 'c', expr: [nftables.tcp.dport.eq(70_000)] } } };
     await expect(nft.apply({ nftables: [{ metainfo: {} }, wrong] })).rejects.toMatchObject({
