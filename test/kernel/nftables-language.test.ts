@@ -111,6 +111,38 @@ kernelSuite('rules in statements', () => {
     expect(list('list', 'set', 'inet', 't', 's')).toContain('elements = { 10.0.0.2 . 81 }');
   });
 
+  it('gives a ruleset back as it was written', async () => {
+    const { ip, tcp, accept, drop, jump } = nftables;
+    const at = { family: 'ip', table: 'w' } as const;
+    const given = [
+      { table: { family: 'ip', name: 'w' } },
+      { chain: { ...at, name: 'web' } },
+      { chain: { ...at, name: 'in', type: 'filter', hook: 'input', prio: 5, policy: 'drop' } },
+      { counter: { ...at, name: 'hits', packets: 1, bytes: 2 } },
+      {
+        set: {
+          ...at,
+          name: 'nets',
+          type: 'ipv4_addr',
+          flags: ['interval'],
+          elem: [{ range: ['10.0.0.1', '10.0.0.9'] }],
+        },
+      },
+      { map: { ...at, name: 'to', type: 'inet_service', map: 'verdict', elem: [[80, { jump: { target: 'web' } }]] } },
+      { rule: { ...at, chain: 'web', comment: 'web', expr: [{ counter: 'hits' }, accept()] } },
+      { rule: { ...at, chain: 'in', expr: [ip.saddr.eq('@nets'), tcp.dport.in([22, 443]), jump('web')] } },
+      { rule: { ...at, chain: 'in', expr: [ip.daddr.eq({ prefix: { addr: '10.1.0.0', len: 16 } }), drop()] } },
+    ] as nftables.JsonCommand[];
+    await nft.apply({ nftables: [{ delete: { table: { family: 'inet', name: 't' } } }, ...given] });
+    const { nftables: found } = await nft.ruleset({ as: 'json' });
+    const bare = found.slice(1).map(entry => {
+      const [[kind, { handle: _, ...fields }]] = Object.entries(entry) as [[string, Record<string, unknown>]];
+      return { [kind]: fields };
+    });
+    expect(bare).toHaveLength(given.length);
+    expect(bare).toEqual(expect.arrayContaining(given));
+  });
+
   it('answers list as nft does', async () => {
     const ruleset = [
       'table inet t {',
