@@ -3,7 +3,7 @@ import { mkdtemp, realpath, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { buildInitramfs } from './initramfs.ts';
-import { Machine } from './machine.ts';
+import { GuestError, Machine } from './machine.ts';
 import { ensurePackages, GUEST_PACKAGES, isRoot, type KernelSeries, kernelPackage } from './packages.ts';
 
 export { GuestError } from './machine.ts';
@@ -63,11 +63,24 @@ export interface GuestResult {
  * Missing packages are installed and the kernel is downloaded on first use. Nothing is left behind, whichever way
  * this ends, or this process is killed.
  *
+ * A guest whose kernel panics is told through `onOutput`, and booted once more.
+ *
  * @throws {@link GuestError} when the command's end is not known; Error when packages or the kernel are not to be had
  */
 export async function runInGuest(options: GuestOptions): Promise<GuestResult> {
   await ensurePackages(GUEST_PACKAGES);
   const kernel = await kernelPackage(options.kernel);
+  try {
+    return await runOnce(options, kernel);
+  } catch (error) {
+    if (!(error instanceof GuestError) || error.reason !== 'panic') throw error;
+    // Seen once, in runc, and not again: emulation is not beyond doubt. It is told, and a panic that comes again counts.
+    options.onOutput?.(`\n${error.message}\nthe guest is booted once more\n`);
+    return await runOnce(options, kernel);
+  }
+}
+
+async function runOnce(options: GuestOptions, kernel: Awaited<ReturnType<typeof kernelPackage>>): Promise<GuestResult> {
   options.signal?.throwIfAborted();
   const endMarker = `\x1eend of output ${randomUUID()}\n`;
   const initramfs = await buildInitramfs(kernel, {
