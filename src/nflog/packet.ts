@@ -15,44 +15,11 @@ import { type Conntrack, readConntrack } from './conntrack.ts';
 import * as C from './constants.ts';
 import type { DeviceNames } from './devices.ts';
 import { type Headers, readHeaders } from './headers.ts';
+import { ARP_HOOKS, BRIDGE_HOOKS, FAMILIES, type Family, type Hook, INET_HOOKS, NETDEV_HOOKS } from './hooks.ts';
 import { networkProtocol, summarize } from './summary.ts';
 
 /** `struct nfgenmsg`, which stands before the attributes. */
 export const NFGENMSG_LENGTH = 4;
-
-const FAMILIES = {
-  [C.NFPROTO_IPV4]: 'ip',
-  [C.NFPROTO_IPV6]: 'ip6',
-  [C.NFPROTO_ARP]: 'arp',
-  [C.NFPROTO_BRIDGE]: 'bridge',
-  [C.NFPROTO_NETDEV]: 'netdev',
-} as const;
-
-const INET_HOOKS = {
-  [C.NF_INET_PRE_ROUTING]: 'prerouting',
-  [C.NF_INET_LOCAL_IN]: 'input',
-  [C.NF_INET_FORWARD]: 'forward',
-  [C.NF_INET_LOCAL_OUT]: 'output',
-  [C.NF_INET_POST_ROUTING]: 'postrouting',
-  [C.NF_INET_INGRESS]: 'ingress',
-} as const;
-const BRIDGE_HOOKS = { ...INET_HOOKS, [C.NF_BR_BROUTING]: 'brouting' } as const;
-const ARP_HOOKS = { [C.NF_ARP_IN]: 'input', [C.NF_ARP_OUT]: 'output', [C.NF_ARP_FORWARD]: 'forward' } as const;
-const NETDEV_HOOKS = { [C.NF_NETDEV_INGRESS]: 'ingress', [C.NF_NETDEV_EGRESS]: 'egress' } as const;
-
-/** The family of the rule; 'inet' rules show up as 'ip' or 'ip6'. One without a name is its number (NFPROTO_*). */
-export type Family = 'ip' | 'ip6' | 'arp' | 'bridge' | 'netdev' | number;
-/** The same number means different hooks in different families; one without a name stays a number. */
-export type Hook =
-  | 'prerouting'
-  | 'input'
-  | 'forward'
-  | 'output'
-  | 'postrouting'
-  | 'ingress'
-  | 'egress'
-  | 'brouting'
-  | number;
 
 export interface Vlan {
   /** The tag's EtherType: 0x8100 (802.1Q) or 0x88a8 (802.1ad). */

@@ -5,6 +5,7 @@ import type { Query } from './language/queries.ts';
 import { type RulesetJson, rulesetJson } from './language/ruleset-json.ts';
 import * as listing from './listing.ts';
 import type { MessageName } from './message.ts';
+import { requestFor } from './request.ts';
 import { reset } from './reset.ts';
 import type { RuleEntry } from './rule.ts';
 
@@ -48,7 +49,7 @@ const GET: Readonly<Record<string, MessageName>> = {
 function* expectThere(exchange: Exchange, { kind, one, family, table, name }: Query): Operation<void> {
   if (table === undefined) return;
   const ask = (message: MessageName, object: Entry) =>
-    exchange.request(listing.callOf(message, familyNumber(family, ['family']), object), () => undefined);
+    exchange.request(requestFor(message, familyNumber(family, ['family']), object), () => undefined);
   yield* ask('gettable', { name: table });
   if (!one || kind === 'table' || kind === 'rule') return;
   const message = GET[kind];

@@ -27,10 +27,11 @@ import { familyNumber } from './family.ts';
 import type { Features } from './features.ts';
 import { generationTable } from './generation.ts';
 import { hintFor } from './hints.ts';
-import { completed, currentGeneration, handleIn, requestFor } from './lookup.ts';
+import { completed, handleIn } from './lookup.ts';
 import { MESSAGES, type MessageName } from './message.ts';
 import { OBJECT_KINDS } from './new-objects.ts';
 import type { Fields, ObjectKind } from './operations.ts';
+import { readGeneration, requestFor } from './request.ts';
 import { Transaction } from './transaction.ts';
 
 export interface CommitOptions {
@@ -208,7 +209,7 @@ class Echo {
         this.#handles[i] = yield* handleOf(exchange, kind, (subject as Record<string, Fields>)[kind]!);
     }
     // Where everything was there already, nothing was committed.
-    return { generation: this.#generation ?? (yield* currentGeneration(exchange)), handles: this.#handles };
+    return { generation: this.#generation ?? (yield* readGeneration(exchange)), handles: this.#handles };
   }
 }
 

@@ -1,15 +1,14 @@
-import { checkObject, checkOneOf, NO_CONTEXT } from '../codec/index.ts';
+import { checkObject, checkOneOf } from '../codec/index.ts';
 import { isNotFound, StateError, typeError } from '../errors.ts';
-import { type Exchange, type Message, nfgenmsg, type Operation, Turn, writeHeader } from '../transport/index.ts';
+import { type Exchange, type Message, type Operation, Turn } from '../transport/index.ts';
 import type { Chain } from './chain.ts';
 import type { WireElement } from './element.ts';
 import { type ElementValue, elementValues } from './element-values.ts';
 import { type Family, familyNumber } from './family.ts';
 import type { Flowtable } from './flowtable.ts';
-import { generationTable } from './generation.ts';
-import { hintFor } from './hints.ts';
 import { MESSAGES, type MessageName, readObject } from './message.ts';
 import type { NftObject } from './object.ts';
+import { readGeneration, requestFor } from './request.ts';
 import type { RuleEntry } from './rule.ts';
 import type { NftSet, SetKey } from './set.ts';
 import { shapeOf } from './set-types.ts';
@@ -68,14 +67,6 @@ type Filter = ListFilter & { chain?: string };
 /** A commit came while something was read that has several parts: it is read again. */
 class Disturbed extends Error {}
 
-/** The generation of the ruleset: it grows by one with each commit, whoever makes it. */
-export function* generation(exchange: Exchange): Operation<number> {
-  const request = callOf('getgen', 0, {});
-  return yield* exchange.get(request, ({ source, payload, end }) => {
-    return generationTable.read(source, payload + nfgenmsg.size, end, NO_CONTEXT)?.id;
-  });
-}
-
 /** Everything, consistent: see NftablesOperations.ruleset. */
 export function* ruleset(exchange: Exchange, filter: RulesetFilter = {}): Operation<Ruleset> {
   checkFilter(filter, ['family', 'table', 'elements', 'signal']);
@@ -118,7 +109,7 @@ export function* elements(
   const { family, table, name } = setKey(set);
   if (as === 'wire') return yield* undisturbed(() => dumpElements(exchange, { family, table, name }));
   return yield* consistent(exchange, function* (generation) {
-    const request = callOf('getset', familyNumber(family, ['family']), { table, name });
+    const request = requestFor('getset', familyNumber(family, ['family']), { table, name });
     const found = yield* exchange.get(request, message => {
       return message.type === MESSAGES.newset.number ? (readObject('newset', message) as unknown as NftSet) : undefined;
     });
@@ -164,7 +155,7 @@ function* dump<K extends keyof Kinds>(
   const tableField = kind === 'table' ? 'name' : 'table';
   const check = checker(generation);
   try {
-    return (yield* exchange.dump(callOf(LISTS[kind].get, family, object), message => {
+    return (yield* exchange.dump(requestFor(LISTS[kind].get, family, object), message => {
       if (message.type !== number) return undefined;
       check(message);
       const found = readObject(LISTS[kind].new, message);
@@ -185,7 +176,7 @@ function* dumpElements(
   const check = checker(generation);
   const elements: WireElement[] = [];
   try {
-    yield* exchange.dump(callOf('getsetelem', familyNumber(family, ['family']), { table, set: name }), message => {
+    yield* exchange.dump(requestFor('getsetelem', familyNumber(family, ['family']), { table, set: name }), message => {
       if (message.type !== MESSAGES.newsetelem.number) return undefined;
       check(message);
       const part = readObject('newsetelem', message).elements as WireElement[] | undefined;
@@ -212,9 +203,9 @@ function checker(generation: number | undefined): (message: Message) => void {
 /** Several dumps make one state only if no commit came between the first and the last. */
 function* consistent<T>(exchange: Exchange, read: (generation: number) => Operation<T>): Operation<T> {
   return yield* undisturbed(function* () {
-    const before = yield* generation(exchange);
+    const before = yield* readGeneration(exchange);
     const value = yield* read(before);
-    if ((yield* generation(exchange)) !== before) throw new Disturbed();
+    if ((yield* readGeneration(exchange)) !== before) throw new Disturbed();
     return value;
   });
 }
@@ -231,19 +222,4 @@ function* undisturbed<T>(read: () => Operation<T>): Operation<T> {
     yield turn;
   }
   throw new StateError('ERR_DUMP_INTERRUPTED', `the ruleset changed ${READ_ATTEMPTS} times in a row while it was read`);
-}
-
-/** A request of one kind for the exchange. */
-export function callOf(name: MessageName, family: number, object: Record<string, unknown>) {
-  const { number, kernelName, table } = MESSAGES[name];
-  return {
-    type: number,
-    syscall: kernelName,
-    subject: object,
-    hint: (code: string) => hintFor({ code, path: [] }),
-    write: (writer: Parameters<typeof writeHeader>[0]) => {
-      writeHeader(writer, family, 0);
-      table.write(writer, object as never, { family });
-    },
-  };
 }

@@ -1,46 +1,17 @@
-import {
-  type AttributeTable,
-  attributeLength,
-  attributeType,
-  NLA_HDRLEN,
-  NO_CONTEXT,
-  nextAttribute,
-} from '../codec/index.ts';
+import { attributeLength, attributeType, NLA_HDRLEN, nextAttribute } from '../codec/index.ts';
 import { atIndex, BatchError, NetlinkError, type Path, rangeError, within } from '../errors.ts';
-import { type Exchange, locateIn, type Message, nfgenmsg, type Operation, writeHeader } from '../transport/index.ts';
+import { type Exchange, type Message, nfgenmsg, type Operation } from '../transport/index.ts';
 import * as C from './constants.ts';
 import { type EncodedTransaction, filled } from './encoded.ts';
 import { familyNumber } from './family.ts';
-import { generationTable } from './generation.ts';
 import { hintFor } from './hints.ts';
-import { MESSAGES, type MessageName, readMessage } from './message.ts';
+import { MESSAGES, readMessage } from './message.ts';
 import { type Fields, type Found, setKey } from './operations.ts';
+import { readGeneration, requestFor } from './request.ts';
 import { ChainModel } from './rule-places.ts';
 import type { NftSet } from './set.ts';
 import { shapeOf } from './set-types.ts';
 import type { Transaction, TransactionOperation } from './transaction.ts';
-
-/** A request for one object, or for a list of them. */
-export function requestFor(name: MessageName, family: number, object: Fields) {
-  const { number, kernelName, table } = MESSAGES[name];
-  return {
-    type: number,
-    syscall: kernelName,
-    subject: object,
-    locate: locateIn(table, nfgenmsg.size, { family }),
-    hint: (code: string, path: Path) => hintFor({ code, path }),
-    write: (writer: Parameters<typeof writeHeader>[0]) => {
-      writeHeader(writer, family, 0);
-      (table as AttributeTable<unknown>).write(writer, object, { family });
-    },
-  };
-}
-
-export function* currentGeneration(exchange: Exchange): Operation<number> {
-  return yield* exchange.get(requestFor('getgen', 0, {}), ({ source, payload, end }) => {
-    return generationTable.read(source, payload + nfgenmsg.size, end, NO_CONTEXT)?.id;
-  });
-}
 
 /** The 64-bit attribute of an answer: its object's handle, without decoding the rest. */
 export function handleIn({ source, payload, end }: Message, attribute: number): bigint | undefined {
@@ -63,7 +34,7 @@ export function* completed(
   transaction: Transaction,
   encoded: EncodedTransaction,
 ): Operation<{ encoded: EncodedTransaction; generation: number }> {
-  const generation = yield* currentGeneration(exchange);
+  const generation = yield* readGeneration(exchange);
   const known = new Map<string, unknown>();
   const found = new Map<number, Found>();
   const ruleIds = new Map<number, number>();

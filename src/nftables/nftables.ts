@@ -28,6 +28,7 @@ import type { NftObject } from './object.ts';
 import type { DesiredRuleset } from './plan/model.ts';
 import type { RulesetPlan, TableOwner } from './plan/plan.ts';
 import { plan, type ReconcileOptions, reconcile } from './plan/reconcile.ts';
+import { readGeneration } from './request.ts';
 import { type ResetReference, type ResetValues, reset } from './reset.ts';
 import type { RuleEntry } from './rule.ts';
 import { type RulesetOptions, ruleset } from './ruleset.ts';
@@ -141,7 +142,7 @@ export class NftablesOperations {
 
   /** The generation of the ruleset: it grows by one with each commit, whoever makes it. */
   generation(): Operation<number> {
-    return listing.generation(this.#exchange);
+    return readGeneration(this.#exchange);
   }
 
   /**

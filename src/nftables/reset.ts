@@ -4,9 +4,9 @@ import * as C from './constants.ts';
 import type { WireElement } from './element.ts';
 import type { Expression } from './expression.ts';
 import { type Family, familyNumber } from './family.ts';
-import { callOf } from './listing.ts';
 import { MESSAGES, type MessageName, readObject } from './message.ts';
 import type { NftObject } from './object.ts';
+import { requestFor } from './request.ts';
 import type { RuleEntry } from './rule.ts';
 
 /**
@@ -108,7 +108,7 @@ function* objects(exchange: Exchange, place: Place, type?: 'counter' | 'quota'):
       sum.take(`${found.family} ${found.table} ${found.type} ${found.name}`, found);
     return undefined;
   };
-  const call = callOf('getobj_reset', numberOf(family), object);
+  const call = requestFor('getobj_reset', numberOf(family), object);
   if (name === undefined) yield* exchange.dump(call, take);
   else yield* exchange.request(call, take);
   return sum.values;
@@ -123,7 +123,7 @@ function* rules(exchange: Exchange, place: Place): Operation<RuleEntry[]> {
     if (found.expressions?.some(hasState)) sum.take(`${found.family} ${found.table} ${found.handle}`, found);
     return undefined;
   };
-  const call = callOf('getrule_reset', numberOf(family), { table, chain, handle });
+  const call = requestFor('getrule_reset', numberOf(family), { table, chain, handle });
   yield* supported('getrule_reset', 'resetting the counters of rules', '6.2', function* () {
     if (handle === undefined) yield* exchange.dump(call, take);
     else yield* exchange.request(call, take);
@@ -135,7 +135,7 @@ function* elements(exchange: Exchange, { family, table, name }: Place): Operatio
   const stateOf = ({ expression, expressions }: WireElement): Expression[] =>
     expressions ?? (expression === undefined ? [] : [expression]);
   const sum = new Sum<WireElement>((total, more) => addExpressions(stateOf(total), stateOf(more)));
-  const call = callOf('getsetelem_reset', numberOf(family), { table, set: name });
+  const call = requestFor('getsetelem_reset', numberOf(family), { table, set: name });
   yield* supported('getsetelem_reset', 'resetting the counters of elements', '6.5', () =>
     exchange.dump(call, message => {
       if (message.type !== MESSAGES.newsetelem.number) return undefined;

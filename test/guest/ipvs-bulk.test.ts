@@ -1,8 +1,8 @@
 import { execFileSync } from 'node:child_process';
-import { BatchError, Ipvs, NetNs } from 'netsteer';
+import { BatchError, type Ipvs, type NetNs } from 'netsteer';
 import type { IpvsOperation, Service } from 'netsteer/ipvs';
-import { Links } from 'netsteer/rtnetlink';
-import { afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
+import { ipvsNamespaceEach, savedByIpvsadm } from '../support/ipvs-namespace.ts';
 import { kernelSuite } from '../support/where.ts';
 
 const web = { protocol: 'tcp', address: '10.0.0.1', port: 80, scheduler: 'wlc' } as const;
@@ -11,29 +11,12 @@ const server = (last: number, weight = 1) =>
   ({ address: `10.1.0.${last}`, port: 80, forward: 'direct', weight }) as const;
 const service = (n: number): Service => ({ ...web, address: `10.9.${n >> 8}.${n & 255}` });
 
-/** What the field's own tool says of a namespace, without order. */
-function saved(netns: NetNs): string[] {
-  const text = netns.run(() => execFileSync('ipvsadm', ['-Sn'], { encoding: 'utf8', maxBuffer: 1 << 26 }));
-  return text.split('\n').filter(Boolean).sort();
-}
-
 kernelSuite('IPVS in bulk', () => {
   let netns: NetNs;
   let ipvs: Ipvs;
 
-  beforeAll(() => {
-    // Loaded while a namespace that used IPVS ends, these two make the kernel wait for ever: see docs/ipvs.md.
-    execFileSync('modprobe', ['-a', 'ip_vs', 'ip_vs_lblc', 'ip_vs_lblcr']);
-  });
-  beforeEach(() => {
-    netns = NetNs.create();
-    using links = Links.open({ netns });
-    links.sync.set('lo', { up: true });
-    ipvs = Ipvs.open({ netns });
-  });
-  afterEach(async () => {
-    await ipvs[Symbol.asyncDispose]();
-    netns.close();
+  ipvsNamespaceEach(made => {
+    ({ netns, ipvs } = made);
   });
 
   it('makes in one batch what ipvsadm lists', async () => {
@@ -50,7 +33,7 @@ kernelSuite('IPVS in bulk', () => {
       b.editService(key, { scheduler: 'wrr' });
     });
     expect(result).toMatchObject({ outcome: 'all', failures: [] });
-    expect(saved(netns)).toEqual(
+    expect(savedByIpvsadm(netns)).toEqual(
       [
         '-A -t 10.0.0.1:80 -s wrr -p 60 -M 255.255.255.0',
         '-a -t 10.0.0.1:80 -r 10.1.0.2:80 -g -w 0',
@@ -105,7 +88,7 @@ kernelSuite('IPVS in bulk', () => {
       });
       b.addService(service(1)).addDestination(service(1), server(1));
     });
-    const before = saved(netns);
+    const before = savedByIpvsadm(netns);
     const timeouts = ipvs.sync.timeouts();
     const result = ipvs.sync.batch(
       b => {
@@ -117,7 +100,7 @@ kernelSuite('IPVS in bulk', () => {
       { rollback: true, onError: 'collect' },
     );
     expect(result).toMatchObject({ outcome: 'none', applied: [], rolledBack: true, failures: [{ index: 6 }] });
-    expect(saved(netns)).toEqual(before);
+    expect(savedByIpvsadm(netns)).toEqual(before);
     expect(ipvs.sync.timeouts()).toEqual(timeouts);
     expect(ipvs.sync.destinations(key)).toMatchObject([
       { tunnel: { type: 'gue', port: 6080, checksum: 'remote' } },
@@ -141,7 +124,7 @@ kernelSuite('IPVS in bulk', () => {
       batch = Math.min(batch, performance.now() - started);
       expect(result.outcome).toBe('all');
     }
-    const lines = saved(netns);
+    const lines = savedByIpvsadm(netns);
     expect(lines).toHaveLength(2500);
 
     const again = await ipvs.apply(operations, { onError: 'collect' });

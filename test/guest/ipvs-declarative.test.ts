@@ -1,11 +1,12 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import fc from 'fast-check';
-import { Ipvs, NetNs } from 'netsteer';
+import type { Ipvs, NetNs } from 'netsteer';
 import { formatPlan, type VirtualServer } from 'netsteer/ipvs';
 import { Links } from 'netsteer/rtnetlink';
-import { afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
 import { virtualServers } from '../support/ipvs-arbitrary.ts';
+import { ipvsNamespaceEach, savedByIpvsadm } from '../support/ipvs-namespace.ts';
 import { kernelSuite } from '../support/where.ts';
 
 const key = { protocol: 'tcp', address: '10.0.0.1', port: 80 } as const;
@@ -17,28 +18,12 @@ const web = (...servers: number[]): VirtualServer => ({
   destinations: servers.map(last => server(last)),
 });
 
-function saved(netns: NetNs): string[] {
-  const text = netns.run(() => execFileSync('ipvsadm', ['-Sn'], { encoding: 'utf8' }));
-  return text.split('\n').filter(Boolean).sort();
-}
-
 kernelSuite('IPVS declared', () => {
   let netns: NetNs;
   let ipvs: Ipvs;
 
-  beforeAll(() => {
-    // Loaded while a namespace that used IPVS ends, these two make the kernel wait for ever: see docs/ipvs.md.
-    execFileSync('modprobe', ['-a', 'ip_vs', 'ip_vs_lblc', 'ip_vs_lblcr']);
-  });
-  beforeEach(() => {
-    netns = NetNs.create();
-    using links = Links.open({ netns });
-    links.sync.set('lo', { up: true });
-    ipvs = Ipvs.open({ netns });
-  });
-  afterEach(async () => {
-    await ipvs[Symbol.asyncDispose]();
-    netns.close();
+  ipvsNamespaceEach(made => {
+    ({ netns, ipvs } = made);
   });
 
   it('makes any set of virtual servers out of any other, and has nothing to do then', async () => {
@@ -70,7 +55,7 @@ kernelSuite('IPVS declared', () => {
       },
     ];
     await ipvs.reconcile(desired, { prune: true });
-    expect(saved(netns)).toEqual(
+    expect(savedByIpvsadm(netns)).toEqual(
       [
         '-A -t 10.0.0.1:80 -s mh -b mh-fallback,mh-port',
         '-a -t 10.0.0.1:80 -r 10.1.0.2:80 -g -w 1',

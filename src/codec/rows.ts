@@ -1,0 +1,71 @@
+import { listOf } from './list.ts';
+import type { Type } from './types.ts';
+import * as types from './types.ts';
+
+/** An attribute that no row describes, or whose bytes are not of its row's type: kept as it was, and written back. */
+export interface UnknownAttribute {
+  /** The attribute's number, without flag bits. */
+  type: number;
+  /** Its payload. */
+  bytes: string;
+  /** The nest it stands in, where that nest has no object of its own (its fields are fields of this object). */
+  in?: string;
+  /** It stands before the well-formed attribute of its number: the order among those of one number is kept. */
+  before?: true;
+}
+
+export type Need = 'required' | 'optional' | 'inline';
+
+/** One row of a table: an attribute's number, its type, and whether the kernel insists on it. */
+export interface Attribute<T, N extends Need = Need> {
+  readonly number: number;
+  readonly type: Type<T>;
+  readonly need: N;
+}
+
+// biome-ignore lint/suspicious/noExplicitAny: a schema holds attributes of every type
+export type Schema = Record<string, Attribute<any>>;
+type ValueOf<A> = A extends Attribute<infer T> ? T : never;
+type UnionToIntersection<U> = (U extends unknown ? (u: U) => void : never) extends (i: infer I) => void ? I : never;
+type Flat<T> = { [K in keyof T]: T[K] } & {};
+
+/** The object that a table describes. The mapped types keep each row's documentation on the field. */
+export type ShapeOf<S extends Schema> = Flat<
+  { -readonly [K in keyof S as S[K] extends Attribute<infer _T, 'required'> ? K : never]: ValueOf<S[K]> } & {
+    -readonly [K in keyof S as S[K] extends Attribute<infer _T, 'optional'> ? K : never]?: ValueOf<S[K]>;
+  } & UnionToIntersection<{ [K in keyof S]: S[K] extends Attribute<infer T, 'inline'> ? T : never }[keyof S]> & {
+      unknown?: UnknownAttribute[];
+    }
+>;
+
+export function attribute<T>(number: number, type: Type<T>): Attribute<T, 'required'> {
+  return { number, type, need: 'required' };
+}
+
+/** The attribute may be absent, and then so is the field. */
+export function opt<T>(row: Attribute<T, 'required'>): Attribute<T, 'optional'> {
+  return { ...row, need: 'optional' };
+}
+
+/** A nest that has no object of its own: its fields are fields of the object around it. It is written when one of them is there. */
+export function inline<T>(number: number, table: Type<T>): Attribute<Partial<Omit<T, 'unknown'>>, 'inline'> {
+  return { number, type: table as unknown as Type<Partial<Omit<T, 'unknown'>>>, need: 'inline' };
+}
+
+/* The rows' constructors. "be" is network byte order, "ne" the host's: byte order is part of an attribute's declaration. */
+export const u8 = (number: number) => attribute(number, types.U8);
+export const u16be = (number: number) => attribute(number, types.U16_BE);
+export const u16ne = (number: number) => attribute(number, types.U16_NE);
+export const u32be = (number: number) => attribute(number, types.U32_BE);
+export const u32ne = (number: number) => attribute(number, types.U32_NE);
+export const s32be = (number: number) => attribute(number, types.S32_BE);
+export const s32ne = (number: number) => attribute(number, types.S32_NE);
+export const u64be = (number: number) => attribute(number, types.U64_BE);
+export const u64ne = (number: number) => attribute(number, types.U64_NE);
+export const flag = (number: number) => attribute(number, types.FLAG);
+export const string = (number: number, max: number) => attribute(number, types.text(max));
+export const bytes = (number: number, size?: { min?: number; max?: number }) =>
+  attribute(number, types.byteString(size));
+export const nested = <T>(number: number, table: Type<T>) => attribute(number, table);
+export const list = <T>(number: number, elementNumber: number, element: Type<T>) =>
+  attribute(number, listOf(elementNumber, element));

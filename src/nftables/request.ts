@@ -1,0 +1,29 @@
+import { type AttributeTable, NO_CONTEXT } from '../codec/index.ts';
+import type { Path } from '../errors.ts';
+import { type Exchange, locateIn, nfgenmsg, type Operation, writeHeader } from '../transport/index.ts';
+import { generationTable } from './generation.ts';
+import { hintFor } from './hints.ts';
+import { MESSAGES, type MessageName } from './message.ts';
+
+/** A request for one object, or for a list of them. */
+export function requestFor(name: MessageName, family: number, object: Record<string, unknown>) {
+  const { number, kernelName, table } = MESSAGES[name];
+  return {
+    type: number,
+    syscall: kernelName,
+    subject: object,
+    locate: locateIn(table, nfgenmsg.size, { family }),
+    hint: (code: string, path: Path) => hintFor({ code, path }),
+    write: (writer: Parameters<typeof writeHeader>[0]) => {
+      writeHeader(writer, family, 0);
+      (table as AttributeTable<unknown>).write(writer, object, { family });
+    },
+  };
+}
+
+/** The generation of the ruleset: it grows by one with each commit, whoever makes it. */
+export function* readGeneration(exchange: Exchange): Operation<number> {
+  return yield* exchange.get(requestFor('getgen', 0, {}), ({ source, payload, end }) => {
+    return generationTable.read(source, payload + nfgenmsg.size, end, NO_CONTEXT)?.id;
+  });
+}
