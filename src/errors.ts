@@ -78,17 +78,17 @@ export class NetlinkError extends Error {
   /** The message or system call that was refused. */
   readonly syscall: string;
   /** The operation of this library that sent it: 'ipvs.addService'. */
-  readonly operation: string | undefined;
+  declare readonly operation: string | undefined;
   /** The object as the caller gave it. */
-  readonly subject: unknown;
+  declare readonly subject: unknown;
   /** The place in `subject` that the kernel points at, empty where it points nowhere. */
   readonly path: Path;
   /** The printed form of `path`: 'expressions[1].cmp.register'. */
-  readonly attribute: string | undefined;
+  declare readonly attribute: string | undefined;
   /** The kernel's own sentence, where it gave one (extended acknowledgement). */
-  readonly kernelMessage: string | undefined;
+  declare readonly kernelMessage: string | undefined;
   /** The usual cause. */
-  readonly hint: string | undefined;
+  declare readonly hint: string | undefined;
   /** The bytes that were sent. Not enumerable: they must not land in logs. */
   declare readonly request: Uint8Array | undefined;
 
@@ -104,12 +104,9 @@ export class NetlinkError extends Error {
     this.code = code;
     this.errno = options.errno;
     this.syscall = options.syscall;
-    this.operation = options.operation;
-    this.subject = options.subject;
     this.path = path;
-    this.attribute = attribute;
-    this.kernelMessage = options.kernelMessage;
-    this.hint = options.hint;
+    const { operation, subject, kernelMessage, hint } = options;
+    tell(this, { operation, subject, attribute, kernelMessage, hint });
     hide(this, 'request', options.request);
     hide(this, NETLINK_ERROR, true);
   }
@@ -129,7 +126,6 @@ export class BatchError extends AggregateError {
   override readonly name = 'BatchError';
   /** The code of the only failure, or 'ERR_BATCH'. */
   readonly code: string;
-  readonly failures: readonly BatchFailure[];
   readonly outcome: BatchOutcome;
   /** The indexes of the operations that the kernel has carried out. */
   readonly applied: readonly number[];
@@ -140,10 +136,14 @@ export class BatchError extends AggregateError {
     const more = failures.length > 1 ? ` (and ${failures.length - 1} more)` : '';
     super(failures, `${failures.length} failed, applied: ${outcome}. [${first?.index}] ${first?.message}${more}`);
     this.code = failures.length === 1 && first !== undefined ? first.code : 'ERR_BATCH';
-    this.failures = failures;
     this.outcome = outcome;
     this.applied = options.applied;
     hide(this, BATCH_ERROR, true);
+  }
+
+  /** The `errors` of an AggregateError, by the name that says what they are. */
+  get failures(): readonly BatchFailure[] {
+    return this.errors;
   }
 }
 
@@ -165,18 +165,17 @@ export class NetNsError extends Error {
   }
   override readonly name = 'NetNsError';
   readonly code: string;
-  readonly errno: number | undefined;
-  readonly syscall: string | undefined;
-  readonly hint: string | undefined;
+  declare readonly errno: number | undefined;
+  declare readonly syscall: string | undefined;
+  declare readonly hint: string | undefined;
 
   constructor(message: string, options: NetNsErrorOptions) {
     const known = options.errno === undefined ? undefined : describeErrno(options.errno);
     const code = options.code ?? describeErrno(options.errno).code;
     super(`${code}: ${message}${known ? ` (${known.text})` : ''}${options.hint ? `: ${options.hint}` : ''}`);
     this.code = code;
-    this.errno = options.errno;
-    this.syscall = options.syscall;
-    this.hint = options.hint;
+    const { errno, syscall, hint } = options;
+    tell(this, { errno, syscall, hint });
     hide(this, NETNS_ERROR, true);
   }
 }
@@ -327,6 +326,11 @@ export function elsewhere(error: unknown, translate: (path: Path) => Path): unkn
 export function inside(error: unknown, outer: string): unknown {
   if (!isArgumentError(error) || error.path[0] !== outer) return error;
   return within(Object.assign(error, { path: error.path.slice(1) }), []);
+}
+
+/** What is known. An error that is printed shall not list what is not. */
+function tell(target: object, fields: Record<string, unknown>): void {
+  for (const [name, value] of Object.entries(fields)) if (value !== undefined) Object.assign(target, { [name]: value });
 }
 
 function hide(target: object, key: PropertyKey, value: unknown): void {

@@ -1,3 +1,4 @@
+export { fromJson, toJson } from './codec/json.ts';
 export * from './container/index.ts';
 export {
   type ArgumentError,

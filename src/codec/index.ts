@@ -1,6 +1,7 @@
 export * from './address.ts';
 export * from './attributes.ts';
 export * from './check.ts';
+export * from './json.ts';
 export * from './list.ts';
 export * from './rows.ts';
 export * from './struct.ts';

@@ -1,5 +1,7 @@
+import { type InspectOptions, inspect } from 'node:util';
 import { checkInteger, checkObject } from '../codec/index.ts';
 import { NetNsError, typeError } from '../errors.ts';
+import { inspected } from '../inspect.ts';
 import { Ipvs } from '../ipvs/index.ts';
 import { NetNs } from '../netns/index.ts';
 import { type ProcessExit, startTimeOf, watchExit } from '../netns/process.ts';
@@ -174,6 +176,11 @@ export class Container {
   attach(handle: Attached): () => void {
     this.#attached.add(handle);
     return () => this.#attached.delete(handle);
+  }
+
+  [inspect.custom](_depth: number, options: InspectOptions): string {
+    const id = this.#id === undefined ? {} : { id: this.#id };
+    return inspected(this, { ...id, netns: this.netns.inode, ended: this.ended }, options);
   }
 
   #options(): { netns: NetNs; logger?: Logger } {

@@ -1,3 +1,4 @@
+export { fromJson, toJson } from '../codec/json.ts';
 export type { BatchOptions, BatchResult } from './batch.ts';
 export type { Connection, ConnectionEnd, ConnectionsOptions } from './connections.ts';
 export type { SyncDaemon, SyncState } from './daemon.ts';

@@ -1,7 +1,9 @@
 import fs from 'node:fs';
+import { type InspectOptions, inspect } from 'node:util';
 import { NetNsError, rangeError, typeError } from '../errors.ts';
 import { CLONE_NEWNET, NS_GET_NSTYPE, O_CLOEXEC, O_RDONLY } from '../ffi/constants.ts';
 import { Descriptor, ffi } from '../ffi/index.ts';
+import { inspected } from '../inspect.ts';
 import { threadEntrance } from './entrance.ts';
 import { fromNode } from './failure.ts';
 import { listNames, NAMES_DIRECTORY, pinName, unpinName, validName } from './names.ts';
@@ -164,6 +166,10 @@ export class NetNs {
   #isNamed(name: string): boolean {
     const { dev, ino } = fs.statSync(`${NAMES_DIRECTORY}/${name}`);
     return dev === this.device && ino === this.inode;
+  }
+
+  [inspect.custom](_depth: number, options: InspectOptions): string {
+    return inspected(this, { inode: this.inode }, options);
   }
 
   /** Lets go of the namespace. Sockets opened in it stay in it, and keep it alive. */

@@ -1,3 +1,4 @@
+export { fromJson, toJson } from '../codec/json.ts';
 export type { Chain, ChainKey, Hook, Priority } from './chain.ts';
 export type { CommitOptions, CommitResult } from './commit.ts';
 export type { Data, Verdict } from './data.ts';

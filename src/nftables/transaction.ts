@@ -1,4 +1,6 @@
+import { type InspectOptions, inspect } from 'node:util';
 import { type Path, typeError, within } from '../errors.ts';
+import { inspected } from '../inspect.ts';
 import { NFNL_SUBSYS_NFTABLES, NLM_F_ACK } from '../transport/constants.ts';
 import { clearFlags, writeBatchBegin, writeBatchEnd } from '../transport/index.ts';
 import type { Chain } from './chain.ts';
@@ -181,6 +183,13 @@ export class Transaction {
     const chainId = this.#ids++;
     this.#push('add', { chain: { ...chain, id: chainId, flags: ['binding'] } });
     return { chainId };
+  }
+
+  /** As it was written: `Transaction [ { add: { table: ... } }, ... ]`. */
+  [inspect.custom](_depth: number, options: InspectOptions): string {
+    const written = this.operations.map(({ verb, subject }) => ({ [verb]: subject }));
+    // Two levels are the verb's and the kind's.
+    return inspected(this, written, { ...options, depth: (options.depth ?? 2) + 2 });
   }
 
   #push(verb: Verb, subject: object): this {

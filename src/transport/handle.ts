@@ -1,4 +1,6 @@
+import { type InspectOptions, inspect } from 'node:util';
 import { StateError } from '../errors.ts';
+import { inspected } from '../inspect.ts';
 import type { Exchange } from './exchange.ts';
 import type { Operation } from './operation.ts';
 import { acquireQueue, type OperationQueue, releaseQueue } from './queue.ts';
@@ -85,6 +87,10 @@ class BaseHandle {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closing ??= this.#close();
     await this.#closing;
+  }
+
+  [inspect.custom](_depth: number, options: InspectOptions): string {
+    return inspected(this, { netns: this.exchange.wire.netnsInode, closed: this.closed }, options);
   }
 
   /** What has begun still needs the socket, to learn what became of it. */

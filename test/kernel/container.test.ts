@@ -1,5 +1,6 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { inspect } from 'node:util';
 import { Container, Ipvs, Links, NetlinkError, NetNs, NetNsError, Nftables } from 'netsteer';
 import { accept, log, Transaction, udp } from 'netsteer/nftables';
 import { afterEach, expect, it } from 'vitest';
@@ -35,6 +36,18 @@ kernelSuite('a container', () => {
     expect(() => open()).toThrow(expect.objectContaining({ code: 'ERR_HOST_NAMESPACE' }));
     expect(() => Container.open({ netns: NetNs.home() })).toThrow(NetNsError);
     open({ allowHost: true }).close();
+  });
+
+  it('is printed with its handles by what tells them apart, without their insides', async () => {
+    const netns = NetNs.create();
+    await using container = Container.open({ netns });
+    const { inode } = netns;
+    expect([netns, container, container.nftables].map(each => inspect(each))).toEqual([
+      `NetNs { inode: ${inode} }`,
+      `Container { netns: ${inode}, ended: false }`,
+      `Nftables { netns: ${inode}, closed: false }`,
+    ]);
+    netns.close();
   });
 
   it('is not opened when its process is gone', async () => {

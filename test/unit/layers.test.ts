@@ -9,16 +9,17 @@ vi.setConfig({ testTimeout: 60_000 });
 
 const SOURCES = fileURLToPath(new URL('../../src', import.meta.url));
 const FAMILIES = ['ipvs', 'nftables', 'nflog', 'rtnetlink'];
-const BELOW_FAMILIES = ['errors', 'observe', 'codec', 'ffi/constants', 'netns', 'transport'];
+const BELOW_FAMILIES = ['errors', 'inspect', 'observe', 'codec', 'ffi/constants', 'netns', 'transport'];
 
 /** What each layer may import besides itself; a slash names one file of a layer. */
 const ALLOWED: Record<string, readonly string[]> = {
   errors: [],
+  inspect: [],
   observe: ['errors'],
   codec: ['errors'],
   ffi: ['errors'],
-  netns: ['errors', 'ffi'],
-  transport: ['errors', 'observe', 'codec', 'ffi', 'netns'],
+  netns: ['errors', 'inspect', 'ffi'],
+  transport: ['errors', 'inspect', 'observe', 'codec', 'ffi', 'netns'],
   ...Object.fromEntries(FAMILIES.map(family => [family, BELOW_FAMILIES])),
   container: [...BELOW_FAMILIES, ...FAMILIES],
 };
