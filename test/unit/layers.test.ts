@@ -21,6 +21,7 @@ const ALLOWED: Record<string, readonly string[]> = {
   transport: ['errors', 'observe', 'codec', 'ffi', 'netns'],
   ...Object.fromEntries(FAMILIES.map(family => [family, BELOW_FAMILIES])),
   container: [...BELOW_FAMILIES, ...FAMILIES],
+  cli: ['errors', 'ffi', 'netns', 'container'],
 };
 /** These only gather what others export. */
 const GATHERING = ['index', 'netlink'];
