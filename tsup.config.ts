@@ -13,6 +13,7 @@ export default defineConfig([
       'rtnetlink/index': 'src/rtnetlink/index.ts',
       'container/index': 'src/container/index.ts',
       'netlink/index': 'src/netlink/index.ts',
+      'cli/index': 'src/cli/index.ts',
     },
     outDir: 'dist',
     format: 'esm',
@@ -27,6 +28,7 @@ export default defineConfig([
     entry: {
       vm: 'test/vm/main.ts',
       test: 'test/run.ts',
+      matrix: 'test/matrix.ts',
       conformance: 'test/conformance/main.ts',
       bench: 'bench/main.ts',
       'ipvs-cold': 'bench/ipvs-cold.ts',

@@ -7,36 +7,49 @@ import { join } from 'node:path';
 const FIRST_MAPPED_ID = 100_000;
 const MAPPED_IDS = 65_536;
 const START_SECONDS = 60;
+const CAPABILITIES = ['CAP_NET_ADMIN', 'CAP_NET_BIND_SERVICE'];
 
-/** An unprivileged container of runc's: namespaces of its own, a user namespace with mapped ids among them. */
+export interface RuncOptions {
+  /** Gives it no user namespace of its own: its root is the host's, with few capabilities. */
+  privileged?: boolean;
+  /** What its root may do; default: program its network, and take low ports. */
+  capabilities?: readonly string[];
+  /** Folders of the host that it sees, too. */
+  mounts?: readonly string[];
+}
+
+/** A container of runc's, unprivileged unless said otherwise: namespaces of its own, a user namespace with mapped ids among them. */
 export class RuncContainer {
   readonly name: string;
   /** Of the container's first process, as the host sees it. */
   readonly pid: number;
+  /** What its program has printed first. */
+  readonly said: string;
   readonly #folder: string;
 
-  private constructor(name: string, pid: number, folder: string) {
+  private constructor(name: string, pid: number, said: string, folder: string) {
     this.name = name;
     this.pid = pid;
+    this.said = said;
     this.#folder = folder;
   }
 
   /** Starts a container that runs a Node program, and waits until that prints something. */
-  static async start(name: string, program: string): Promise<RuncContainer> {
+  static async start(name: string, program: string, options: RuncOptions = {}): Promise<RuncContainer> {
     const folder = fs.mkdtempSync(join(tmpdir(), `netsteer-${name}-`));
     fs.chmodSync(folder, 0o755);
-    writeBundle(folder, name, program);
+    writeBundle(folder, name, program, options);
     try {
       const child = spawn('runc', ['--root', join(folder, 'state'), 'run', '--bundle', folder, name], {
         stdio: ['ignore', 'pipe', 'pipe'],
         // Ctrl-C is for this program, which stops its containers itself.
         detached: true,
       });
-      await firstOutput(child, name);
+      const said = await firstOutput(child, name);
       const state = JSON.parse(
         execFileSync('runc', ['--root', join(folder, 'state'), 'state', name], { encoding: 'utf8' }),
       );
-      return new RuncContainer(name, state.pid, folder);
+      return new RuncContainer(name, state.pid, said, folder);
     } catch (error) {
       remove(folder, name);
       throw error;
@@ -54,7 +67,7 @@ function remove(folder: string, name: string): void {
   fs.rmSync(folder, { recursive: true, force: true });
 }
 
-function firstOutput(child: ReturnType<typeof spawn>, name: string): Promise<void> {
+function firstOutput(child: ReturnType<typeof spawn>, name: string): Promise<string> {
   return new Promise((resolve, reject) => {
     let errors = '';
     const late = setTimeout(
@@ -66,19 +79,20 @@ function firstOutput(child: ReturnType<typeof spawn>, name: string): Promise<voi
     });
     child.on('error', reject);
     child.on('exit', code => reject(new Error(`${name} ended with ${code}: ${errors}`)));
-    child.stdout?.once('data', () => {
+    child.stdout?.once('data', chunk => {
       clearTimeout(late);
       // The container may run as long as it likes without keeping this program from ending.
       child.unref();
-      resolve();
+      resolve(String(chunk));
     });
   });
 }
 
 /** An OCI bundle whose root is the host's programs and libraries, read-only, and this Node. */
-function writeBundle(folder: string, name: string, program: string): void {
+function writeBundle(folder: string, name: string, program: string, options: RuncOptions): void {
+  const { privileged = false, capabilities = CAPABILITIES, mounts = [] } = options;
   const root = join(folder, 'rootfs');
-  const shared = ['/usr', '/etc'];
+  const shared = ['/usr', '/etc', ...mounts];
   for (const directory of ['proc', 'dev', 'tmp', 'sys', ...shared])
     fs.mkdirSync(join(root, directory), { recursive: true });
   for (const directory of ['/bin', '/sbin', '/lib', '/lib64']) {
@@ -90,7 +104,7 @@ function writeBundle(folder: string, name: string, program: string): void {
     }
   }
   fs.writeFileSync(join(root, 'node'), '');
-  fs.chownSync(root, FIRST_MAPPED_ID, FIRST_MAPPED_ID);
+  if (!privileged) fs.chownSync(root, FIRST_MAPPED_ID, FIRST_MAPPED_ID);
   const bind = (source: string, destination = source) => ({
     destination,
     source,
@@ -98,7 +112,6 @@ function writeBundle(folder: string, name: string, program: string): void {
     options: ['rbind', 'ro'],
   });
   const ids = [{ containerID: 0, hostID: FIRST_MAPPED_ID, size: MAPPED_IDS }];
-  const capabilities = ['CAP_NET_ADMIN', 'CAP_NET_BIND_SERVICE'];
   const config = {
     ociVersion: '1.0.2',
     hostname: name,
@@ -119,9 +132,8 @@ function writeBundle(folder: string, name: string, program: string): void {
       bind(fs.realpathSync(process.execPath), '/node'),
     ],
     linux: {
-      namespaces: ['pid', 'mount', 'uts', 'ipc', 'network', 'user'].map(type => ({ type })),
-      uidMappings: ids,
-      gidMappings: ids,
+      namespaces: ['pid', 'mount', 'uts', 'ipc', 'network', ...(privileged ? [] : ['user'])].map(type => ({ type })),
+      ...(!privileged && { uidMappings: ids, gidMappings: ids }),
     },
   };
   fs.writeFileSync(join(folder, 'config.json'), JSON.stringify(config));

@@ -1,3 +1,4 @@
+import fs from 'node:fs';
 import { type InspectOptions, inspect } from 'node:util';
 import { checkInteger, checkObject } from '../codec/index.ts';
 import { NetNsError, typeError } from '../errors.ts';
@@ -8,7 +9,7 @@ import { type ProcessExit, startTimeOf, watchExit } from '../netns/process.ts';
 import { Nflog, type NflogOptions } from '../nflog/index.ts';
 import type { Nftables } from '../nftables/index.ts';
 import type { Logger } from '../observe.ts';
-import { type FindOptions, findContainer } from './find.ts';
+import { type FindOptions, type FoundContainer, findContainer, isOwnedBy } from './find.ts';
 import type { Logging, LogRule } from './logging.ts';
 import { PacketRules } from './packet-rules.ts';
 import { type Preflight, preflight } from './preflight.ts';
@@ -44,11 +45,10 @@ export class Container {
   #packetRules: PacketRules | undefined;
   #logRules: readonly LogRule[] = [];
 
-  private constructor(netns: NetNs, owned: boolean, pid: number | undefined, logger: Logger | undefined) {
+  private constructor(netns: NetNs, exit: ProcessExit | undefined, logger: Logger | undefined) {
     this.netns = netns;
-    this.#owned = owned ? netns : undefined;
+    this.#owned = exit === undefined ? undefined : netns;
     this.#logger = logger;
-    const exit = pid === undefined ? undefined : watchExit(pid);
     this.#exit = exit;
     this.closed = exit?.exited ?? new Promise(() => {});
   }
@@ -62,15 +62,24 @@ export class Container {
     checkObject(reference, [], ['pid', 'netns']);
     checkObject(options, [], ['allowHost', 'logger']);
     if ('pid' in reference === 'netns' in reference) throw typeError([], 'one of { pid }, { netns }', reference);
-    const pid = 'pid' in reference ? checkInteger(reference.pid, ['pid'], 1, 0x7fffffff) : undefined;
-    const netns = 'pid' in reference ? NetNs.open({ pid: reference.pid }) : reference.netns;
-    if (!(netns instanceof NetNs)) throw typeError(['netns'], 'a NetNs', netns);
-    if (netns.equals(NetNs.home()) && options.allowHost !== true) {
-      if (pid !== undefined) netns.close();
-      const hint = 'the container uses the network of the host; pass { allowHost: true } if you mean to program that';
-      throw new NetNsError('this is the namespace of the process itself', { code: 'ERR_HOST_NAMESPACE', hint });
+    if ('netns' in reference) {
+      if (!(reference.netns instanceof NetNs)) throw typeError(['netns'], 'a NetNs', reference.netns);
+      refuseHost(reference.netns, options);
+      return new Container(reference.netns, undefined, options.logger);
     }
-    return new Container(netns, pid !== undefined, pid, options.logger);
+    const pid = checkInteger(reference.pid, ['pid'], 1, 0x7fffffff);
+    // One pidfd for all of it: a number may go to another process between the namespace and the watch.
+    const exit = watchExit(pid);
+    let netns: NetNs | undefined;
+    try {
+      netns = NetNs.open(exit.pidfd === undefined ? { pid } : { pidfd: exit.pidfd });
+      refuseHost(netns, options);
+      return new Container(netns, exit, options.logger);
+    } catch (error) {
+      netns?.close();
+      exit.close();
+      throw error;
+    }
   }
 
   /** Whether its process has ended by now: asked of the kernel, where `closed` tells when the event loop has run. */
@@ -90,7 +99,8 @@ export class Container {
   ): Promise<Container> {
     checkObject(options, [], ['runtime', 'socket', 'allowHost', 'allowShared', 'logger']);
     const { runtime, socket, allowShared, ...rest } = options;
-    const found = await findContainer(id, { ...(runtime && { runtime }), ...(socket !== undefined && { socket }) });
+    const asked = { ...(runtime && { runtime }), ...(socket !== undefined && { socket }) };
+    const found = await findContainer(id, asked);
     const called = `${found.runtime}'s container ${JSON.stringify(found.id)}`;
     if (found.network === 'host' && rest.allowHost !== true) {
       const hint = 'pass { allowHost: true } if you mean to program the host';
@@ -101,10 +111,11 @@ export class Container {
       throw new NetNsError(`${called} uses the network of another container`, { code: 'ERR_SHARED_NAMESPACE', hint });
     }
     const container = Container.open({ pid: found.pid }, rest);
-    // The record may be older than the process that has its number now; we hold this one, so its number cannot change hands any more.
-    if (found.startTime !== undefined && startTimeOf(found.pid) !== found.startTime) {
+    try {
+      await confirm(found, { ...asked, runtime: found.runtime }, called, container);
+    } catch (error) {
       container.close();
-      throw new NetNsError(`${called} has ended`, { code: 'ERR_NO_CONTAINER' });
+      throw error;
     }
     container.#id = found.id;
     return container;
@@ -203,5 +214,41 @@ export class Container {
     await Promise.all(
       [this.#ipvs, this.#packetRules, this.#owned, ...attached].map(handle => handle?.[Symbol.asyncDispose]()),
     );
+  }
+}
+
+/** What is the host's: the namespace of this process, and that of the first one, where a container is given the host's processes. */
+function refuseHost(netns: NetNs, { allowHost }: ContainerOptions): void {
+  if (allowHost === true || (!netns.equals(NetNs.home()) && !isOfFirst(netns))) return;
+  const hint = 'the container uses the network of the host; pass { allowHost: true } if you mean to program that';
+  const whose = netns.equals(NetNs.home()) ? 'the process itself' : 'process 1';
+  throw new NetNsError(`this is the namespace of ${whose}`, { code: 'ERR_HOST_NAMESPACE', hint });
+}
+
+function isOfFirst(netns: NetNs): boolean {
+  try {
+    const { dev, ino } = fs.statSync('/proc/1/ns/net');
+    return dev === netns.device && ino === netns.inode;
+  } catch {
+    // Another user's, or no /proc.
+    return false;
+  }
+}
+
+/**
+ * Whether the process that has been opened is the one of the record: the record may be older than the process that has its number by now, and a
+ * user's runtime may name a process that is not that user's.
+ */
+async function confirm(found: FoundContainer, asked: FindOptions, called: string, opened: Container): Promise<void> {
+  const { pid, startTime, owner } = found;
+  const sameStart = startTime === undefined || startTimeOf(pid) === startTime;
+  const mine = owner === undefined || isOwnedBy(owner, pid);
+  // The runtime still says so, and the process has not ended: then all that was read under its number was its own.
+  const again = await findContainer(found.id, asked);
+  if (!sameStart || again.pid !== pid || again.id !== found.id || opened.ended)
+    throw new NetNsError(`${called} has ended`, { code: 'ERR_NO_CONTAINER' });
+  if (!mine) {
+    const hint = `user ${owner} has told so, and has no such process`;
+    throw new NetNsError(`${called} is not that user's`, { code: 'ERR_NO_CONTAINER', hint });
   }
 }

@@ -11,7 +11,7 @@ export {
 } from './fleet.ts';
 export type { FleetEvent, FleetSource, FleetWatch, FleetWatchOptions, WatchedState } from './fleet-watch.ts';
 export { type LogDrift, Logging, type LogRule } from './logging.ts';
-export type { Ability, AbilityName, Preflight } from './preflight.ts';
+export type { Ability, AbilityName, Obstacle, Preflight } from './preflight.ts';
 export type { Redirect, RedirectDrift, RedirectKey } from './redirect-set.ts';
 export { Redirects } from './redirects.ts';
 export type { ContainerState, Drift } from './state.ts';

@@ -1,14 +1,18 @@
 import fs from 'node:fs';
 import { release } from 'node:os';
 
-/** Whether the running kernel has a module: in it already, as a file that it can load when it is asked, or not at all. */
-export type ModuleState = 'present' | 'loadable' | 'absent' | 'unknown';
+/**
+ * Whether the running kernel has a module: in it already; as a file that it can load; not in it, and the files are not here to tell whether it
+ * could be; or not at all.
+ */
+export type ModuleState = 'present' | 'loadable' | 'elsewhere' | 'absent';
 
 /**
- * Looks modules up without loading any: in /proc/modules, then in the lists of built-in and of loadable ones under /lib/modules. Kernels
- * without that folder (many virtual machines) have everything built in, which only the kernel's own symbols tell.
+ * Looks modules up without loading any: in /proc/modules, in the lists of built-in and of loadable ones under /lib/modules, and among the
+ * kernel's own symbols, which alone tell where that folder is missing: in containers, and on many virtual machines.
  */
 export class KernelModules {
+  readonly #modular = fs.existsSync('/proc/modules');
   readonly #loaded = new Set(lines('/proc/modules').map(line => line.split(' ')[0]!));
   readonly #folder = `/lib/modules/${release()}`;
   readonly #builtin = moduleNames(`${this.#folder}/modules.builtin`);
@@ -20,8 +24,20 @@ export class KernelModules {
     if (this.#loaded.has(module) || this.#builtin.has(module)) return 'present';
     if (this.#loadable.has(module)) return 'loadable';
     this.#symbols ??= read('/proc/kallsyms');
-    if (this.#symbols === '') return 'unknown';
-    return this.#symbols.includes(` ${symbol}`) ? 'present' : 'absent';
+    if (this.#symbols.includes(` ${symbol}`)) return 'present';
+    if (this.#loadable.size > 0) return 'absent';
+    // A kernel that takes no modules has what its symbols say and no more; where those are hidden, nothing is known.
+    return this.#modular || this.#symbols === '' ? 'elsewhere' : 'absent';
+  }
+
+  /** Why the kernel would load no module for its callers, and the line that lets it. */
+  get obstacle(): { why: string; remedy: string } | undefined {
+    if (read('/proc/sys/kernel/modules_disabled').trim() === '1')
+      return { why: 'the sysctl kernel.modules_disabled is 1, until the next boot', remedy: 'reboot' };
+    const loader = read('/proc/sys/kernel/modprobe').trim();
+    if (!this.#modular || (loader !== '' && loader !== '/bin/false' && loader !== '/bin/true')) return undefined;
+    const why = `the sysctl kernel.modprobe is ${JSON.stringify(loader)}, so that the kernel loads nothing by itself`;
+    return { why, remedy: 'sysctl -w kernel.modprobe=/sbin/modprobe' };
   }
 }
 

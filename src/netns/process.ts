@@ -72,6 +72,8 @@ export function startTimeOf(pid: number): string | undefined {
 
 /** Watches for the end of a process. */
 export interface ProcessExit {
+  /** The process for as long as this is not closed; undefined on kernels without pidfds. */
+  readonly pidfd: number | undefined;
   /** Resolves when the process has ended; never, on kernels without pidfds (before 5.3). */
   readonly exited: Promise<void>;
   /** Whether it has ended by now: the promise tells only when the event loop has run. */
@@ -83,7 +85,7 @@ export interface ProcessExit {
 export function watchExit(pid: number): ProcessExit {
   const backend = ffi();
   const pidfd = backend.pidfdOpen(pid);
-  if (pidfd === ENOSYS) return { exited: new Promise(() => {}), ended: false, close() {} };
+  if (pidfd === ENOSYS) return { pidfd: undefined, exited: new Promise(() => {}), ended: false, close() {} };
   if (pidfd < 0)
     throw new NetNsError(`process ${pid}`, { errno: pidfd === EINVAL ? ESRCH : pidfd, syscall: 'pidfd_open' });
   let open = true;
@@ -105,6 +107,7 @@ export function watchExit(pid: number): ProcessExit {
     };
   });
   return {
+    pidfd,
     exited,
     get ended() {
       if (open && !ended) ended = backend.readable(pidfd) === 1;

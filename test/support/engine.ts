@@ -7,6 +7,8 @@ export class FakeEngine {
   readonly #server = http.createServer((request, response) => this.#answer(request.url ?? '', response));
   /** What it says instead, for a daemon that is ill. */
   broken: { status: number; body: string } | undefined;
+  /** Called when it has told of a container. */
+  onTold: (() => void) | undefined;
 
   async listen(socketPath: string): Promise<void> {
     await new Promise<void>(resolve => this.#server.listen(socketPath, resolve));
@@ -49,6 +51,7 @@ export class FakeEngine {
       [...this.#containers.values()].find(each => (each as { Name: string }).Name === `/${id}`);
     if (found === undefined) response.writeHead(404).end(JSON.stringify({ message: `No such container: ${id}` }));
     else response.writeHead(200).end(JSON.stringify(found));
+    if (found !== undefined) this.onTold?.();
   }
 
   close(): void {

@@ -1,9 +1,10 @@
+import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { NetNsError } from 'netsteer';
 import { afterEach, describe, expect, it } from 'vitest';
-import { findContainer } from '../../src/container/find.ts';
+import { findContainer, isOwnedBy } from '../../src/container/find.ts';
 import { FakeEngine } from '../support/engine.ts';
 
 const ID = '9779eb1f1433c8cdb889238abbd0d9956b7bcd0348e33fc66fb9a657f20b8f7f';
@@ -69,7 +70,7 @@ describe('a container is found', () => {
   it('by crun', async () => {
     const root = machine({
       'run/crun/web/status': { pid: 42, 'process-start-time': 7, bundle: '/bundles/web' },
-      'bundles/web/config.json': config(),
+      'run/crun/web/config.json': config(),
     });
     expect(await find('web', root)).toEqual({ runtime: 'crun', id: 'web', pid: 42, startTime: '7', network: 'host' });
   });
@@ -115,9 +116,78 @@ describe('a container is found', () => {
     await expect(find(ID, root, { runtime: 'podman' })).rejects.toMatchObject({ code: 'ERR_NO_CONTAINER' });
   });
 
+  it.each([
+    ['containerd', 'io.kubernetes.cri.container-type'],
+    ['cri-o', 'io.kubernetes.cri-o.ContainerType'],
+  ] as const)(
+    'in a pod of Kubernetes by %s: the pause container has its network, the others share it',
+    async (runtime, role) => {
+      const pod = { ...config(network('/var/run/netns/cni-1')), annotations: { 'io.container.manager': runtime } };
+      const of = (kind: string) => ({ ...pod, annotations: { ...pod.annotations, [role]: kind } });
+      const files = (id: string, kind: string): Record<string, string | object> => {
+        const task = `run/containerd/io.containerd.runtime.v2.task/k8s.io/${id}`;
+        const userdata = `run/containers/storage/overlay-containers/${id}/userdata`;
+        return runtime === 'containerd'
+          ? { [`${task}/init.pid`]: '7', [`${task}/config.json`]: of(kind) }
+          : { [`${userdata}/pidfile`]: '7', [`${userdata}/config.json`]: of(kind) };
+      };
+      const root = machine({ ...files(ID, 'sandbox'), ...files(OTHER, 'container') });
+      expect(await find(ID, root)).toMatchObject({ runtime, network: 'own' });
+      expect(await find(OTHER, root)).toMatchObject({ runtime, network: 'shared' });
+    },
+  );
+
+  it('in a pod, by the labels that runc keeps', async () => {
+    const state = (kind: string) => {
+      const { config, ...rest } = runcState([{ type: 'NEWNET', path: '/var/run/netns/cni-1' }]);
+      return { ...rest, config: { ...config, labels: [`io.kubernetes.cri.container-type=${kind}`, 'bundle=/a=b'] } };
+    };
+    const root = machine({
+      [`run/containerd/runc/k8s.io/${ID}/state.json`]: state('sandbox'),
+      [`run/containerd/runc/k8s.io/${OTHER}/state.json`]: state('container'),
+    });
+    expect(await find(ID, root)).toMatchObject({ runtime: 'runc', network: 'own' });
+    expect(await find(OTHER, root)).toMatchObject({ runtime: 'runc', network: 'shared' });
+  });
+
+  it('with a namespace of a name, which another container of the runtime may be in', async () => {
+    const named = (id: string, pid: number) => {
+      const task = `run/containerd/io.containerd.runtime.v2.task/default/${id}`;
+      return { [`${task}/init.pid`]: `${pid}`, [`${task}/config.json`]: config(network('/run/netns/web')) };
+    };
+    const root = machine({
+      ...named('a', 1),
+      ...named('b', 2),
+      ...named('c', 3),
+      'proc/1/ns/net': '',
+      'proc/3/ns/net': '',
+    });
+    fs.mkdirSync(join(root, 'proc/2/ns'), { recursive: true });
+    fs.linkSync(join(root, 'proc/1/ns/net'), join(root, 'proc/2/ns/net'));
+    expect(await find('a', root)).toMatchObject({ network: 'shared' });
+    expect(await find('b', root)).toMatchObject({ network: 'shared' });
+    expect(await find('c', root)).toMatchObject({ network: 'own' });
+  });
+
+  it("by runc and crun of a user, and by a name in that user's storage", async () => {
+    const userdata = `${ID}/userdata`;
+    const root = machine({
+      'etc/passwd': 'root:x:0:0::/root:/bin/sh\nweb:x:1000:1000::/home/web:/bin/sh\n',
+      [`run/user/1000/runc/${OTHER}/state.json`]: { ...runcState([{ type: 'NEWNET', path: '' }]), id: OTHER },
+      'run/user/1000/crun/mine/status': { pid: 42, 'process-start-time': 7 },
+      [`run/user/1000/containers/vfs-containers/${userdata}/pidfile`]: '6022',
+      [`home/web/.local/share/containers/storage/vfs-containers/${userdata}/config.json`]: config(),
+      'home/web/.local/share/containers/storage/vfs-containers/containers.json': [{ id: ID, names: ['web1'] }],
+    });
+    expect(await find(OTHER, root)).toMatchObject({ runtime: 'runc', pid: 6022, network: 'own' });
+    expect(await find('mine', root)).toMatchObject({ runtime: 'crun', pid: 42, network: 'own' });
+    expect(await find('web1', root)).toEqual({ runtime: 'podman', id: ID, pid: 6022, network: 'host' });
+  });
+
   it("by LXC's cgroup: the process that is number 1 inside", async () => {
     const root = machine({
-      'sys/fs/cgroup/cpu/lxc.payload.web/cgroup.procs': '500\n501\n',
+      'sys/fs/cgroup/cpu/lxc.payload.web/cgroup.procs': '499\n500\n501\n',
+      'proc/499/status': 'Name:\tnested\nNSpid:\t499\t9\t1\n',
       'proc/500/status': 'Name:\tsh\nNSpid:\t500\t7\n',
       'proc/501/status': 'Name:\tinit\nNSpid:\t501\t1\n',
     });
@@ -170,6 +240,56 @@ describe('a container is found', () => {
 });
 
 describe('a search', () => {
+  it("asks root's runtimes before any user's", async () => {
+    const root = machine({ 'run/systemd/machines/web': 'CLASS=container\nLEADER=321\n' });
+    const engine = await engineAt(root, 'run/user/1000/docker.sock');
+    engine.start('web', 'web', 666);
+    expect(await find('web', root)).toMatchObject({ runtime: 'nspawn', pid: 321 });
+    expect(await find('web', root, { runtime: 'docker' })).toMatchObject({ pid: 666 });
+  });
+
+  it.skipIf(process.getuid?.() !== 0)("says whose word a user's record is", async () => {
+    const root = machine({ 'run/user/1000/crun/web/status': { pid: 42 } });
+    fs.chownSync(join(root, 'run/user/1000'), 1000, 1000);
+    expect(await find('web', root)).toMatchObject({ pid: 42, owner: 1000 });
+    const engine = await engineAt(root, 'run/user/1000/docker.sock');
+    engine.start('1', 'other', 43);
+    fs.chownSync(join(root, 'run/user/1000/docker.sock'), 1000, 1000);
+    expect(await find('other', root)).toMatchObject({ pid: 43, owner: 1000 });
+  });
+
+  it("takes a user's word for processes in a namespace of that user alone", () => {
+    const maps = {
+      1: '         0          0 4294967295\n',
+      2: '         0       1000          1\n         1     100000      65536\n',
+      3: '         0     100000       1000\n      1000       1000          1\n      1001     101000      64536\n',
+      4: '         0      10000          1\n',
+      5: '         0       1000          2\n',
+    };
+    const root = machine(Object.fromEntries(Object.entries(maps).map(([pid, map]) => [`proc/${pid}/uid_map`, map])));
+    expect([1, 2, 3, 4, 5, 6].filter(pid => isOwnedBy(1000, pid, { root }))).toEqual([2, 3]);
+  });
+
+  it('follows no link out of the folder of its records, and reads nothing but files', async () => {
+    const outside = machine({ secret: { pid: 4, init_process_pid: 4 }, 'a/status': { pid: 4 } });
+    const root = machine({ 'run/user/1000/crun/ours/status': { pid: 5 } });
+    const crun = join(root, 'run/user/1000/crun');
+    for (const id of ['last', 'fifo', 'folder', 'inside']) fs.mkdirSync(join(crun, id));
+    fs.symlinkSync(join(outside, 'secret'), join(crun, 'last/status'));
+    fs.symlinkSync(join(outside, 'a'), join(crun, 'middle'));
+    fs.symlinkSync('../../../../../../../../etc', join(crun, 'up'));
+    fs.symlinkSync('ours', join(crun, 'alias'));
+    execFileSync('mkfifo', [join(crun, 'fifo/status')]);
+    fs.mkdirSync(join(crun, 'folder/status'));
+    for (const id of ['last', 'middle', 'up', 'fifo', 'folder'])
+      await expect(find(id, root)).rejects.toMatchObject({ code: 'ERR_NO_CONTAINER' });
+    expect(await find('ours', root)).toMatchObject({ pid: 5 });
+    expect(await find('alias', root)).toMatchObject({ pid: 5 });
+    fs.rmSync(crun, { recursive: true });
+    fs.symlinkSync(outside, crun);
+    await expect(find('a', root)).rejects.toMatchObject({ code: 'ERR_NO_CONTAINER' });
+  });
+
   it.each(['../../etc', '.', '', 'a/b', 'a b', '-x', '\u001b[31m', 'x'.repeat(256)])('for %j is refused', async id => {
     await expect(find(id, machine())).rejects.toMatchObject({ attribute: 'id' });
   });

@@ -22,6 +22,7 @@ const ALLOWED: Record<string, readonly string[]> = {
   transport: ['errors', 'inspect', 'observe', 'codec', 'ffi', 'netns'],
   ...Object.fromEntries(FAMILIES.map(family => [family, BELOW_FAMILIES])),
   container: [...BELOW_FAMILIES, ...FAMILIES],
+  cli: ['errors', 'ffi', 'netns', 'container'],
 };
 /** These only gather what others export. */
 const GATHERING = ['index', 'netlink'];

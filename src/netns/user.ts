@@ -1,0 +1,37 @@
+import fs from 'node:fs';
+import { NS_GET_USERNS } from '../ffi/constants.ts';
+import { ffi } from '../ffi/index.ts';
+import type { NetNs } from './netns.ts';
+
+/** linux/proc_ns.h: the user namespace that the machine started with. */
+const PROC_USER_INIT_INO = 0xeffffffd;
+/** Bits of linux/capability.h, as /proc/PID/status shows them. */
+const CAPABILITIES = { CAP_NET_ADMIN: 12n, CAP_SYS_PTRACE: 19n, CAP_SYS_ADMIN: 21n } as const;
+
+export type Capability = keyof typeof CAPABILITIES;
+
+/** Whose a network namespace is, seen from here: of the own user namespace, of one below it, or of none that this process has a say in. */
+export type Reach = 'own' | 'below' | 'outside';
+
+/** Whether this thread has a capability, in its own user namespace. */
+export function hasCapability(name: Capability): boolean {
+  const status = fs.readFileSync('/proc/thread-self/status', 'latin1');
+  const effective = BigInt(`0x${/^CapEff:\t([0-9a-f]+)$/m.exec(status)?.[1] ?? '0'}`);
+  return ((effective >> CAPABILITIES[name]) & 1n) === 1n;
+}
+
+/** Whether this process is in no user namespace but the machine's: generic netlink asks for capabilities in that one. */
+export function isInitialUser(): boolean {
+  return fs.statSync('/proc/thread-self/ns/user').ino === PROC_USER_INIT_INO;
+}
+
+/** A capability in the own user namespace counts in those below it, and nowhere else. */
+export function reachOf(netns: NetNs): Reach {
+  const fd = ffi().ioctl(netns.descriptor, NS_GET_USERNS, 0);
+  if (fd < 0) return 'outside';
+  try {
+    return fs.fstatSync(fd).ino === fs.statSync('/proc/thread-self/ns/user').ino ? 'own' : 'below';
+  } finally {
+    ffi().close(fd);
+  }
+}
