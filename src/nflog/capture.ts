@@ -168,13 +168,19 @@ export class CaptureSink implements Consumer, Capture, LogSink {
     for (let next = 0; next < packets.length; ) {
       if (this.#writable === undefined) this.#open();
       if (this.#outcome.done) return;
-      if (this.#waits || this.#writable === undefined) return this.#keep(packets, next);
+      if (this.#waits || this.#writable === undefined) {
+        this.#keep(packets, next);
+        return;
+      }
       const left = (this.#rotation?.bytes ?? Number.POSITIVE_INFINITY) - this.#fileBytes;
       const only = this.#filePackets === 0;
       const chunk = this.#format.encode(packets, next, Math.min(left, CHUNK), only || left >= CHUNK);
       if (chunk.next === next) {
         // A file is not left before its Writable has kept up, or there would be no end of files that are still being written.
-        if (this.#full) return this.#keep(packets, next);
+        if (this.#full) {
+          this.#keep(packets, next);
+          return;
+        }
         this.#close();
         continue;
       }

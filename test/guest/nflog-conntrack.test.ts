@@ -30,7 +30,8 @@ interface Listed {
   zone: number;
   assured: boolean;
   answered: boolean;
-  tcp: string | undefined;
+  /** Of TCP and SCTP. */
+  protocolState: string | undefined;
   original: Partial<ConntrackTuple>;
   reply: Partial<ConntrackTuple>;
 }
@@ -67,7 +68,7 @@ function parse(line: string): Listed {
     zone,
     assured: line.includes('[ASSURED]'),
     answered: !line.includes('[UNREPLIED]'),
-    tcp: /^tcp +\d+ \d+ (\w+)/.exec(line)?.[1]?.toLowerCase().replace('_', '-'),
+    protocolState: /^(?:tcp|sctp) +\d+ \d+ (\w+)/.exec(line)?.[1]?.toLowerCase().replace('_', '-'),
     original: tuples[0] as Listed['original'],
     reply: tuples[1] as Listed['reply'],
   };
@@ -81,7 +82,7 @@ function listedOf(connection: Conntrack): Listed {
     zone: connection.zone ?? 0,
     assured: connection.status.includes('assured'),
     answered: connection.status.includes('seen-reply'),
-    tcp: connection.tcp?.state?.toString(),
+    protocolState: (connection.tcp ?? connection.sctp)?.state?.toString(),
     original: tuple(connection.original),
     reply: tuple(connection.reply),
   };
@@ -219,7 +220,7 @@ kernelSuite('the connections of packets', () => {
     const first = await next(() => near(ETHERTYPES.ip, there(init('01', '00000007'), 0)));
     expect(first.conntrack).toMatchObject({
       state: 'new',
-      sctp: { state: 'cookie-wait', originalTag: 0, replyTag: 7 },
+      sctp: { state: 'closed', originalTag: 0, replyTag: 7 },
       original: { protocol: 'sctp', sourcePort: 900, destinationPort: 901 },
     });
     const second = await next(() => far(ETHERTYPES.ip, back(init('02', '00000009'), 7)));
