@@ -1,8 +1,10 @@
 import { createRequire } from 'node:module';
+import { isMainThread } from 'node:worker_threads';
 import { StateError } from '../errors.ts';
 import { Calls } from './calls.ts';
 import type { Ffi, Watch } from './ffi.ts';
 import { bindAll, type CType, type Signature } from './functions.ts';
+import { type KoffiPoll, type PollHandle, WorkerWatches } from './koffi-worker.ts';
 import { OpenWatches } from './open-watches.ts';
 
 /** koffi's own limit is 256 calls in flight, above which it throws (koffi#255); its pool has four threads anyway. */
@@ -12,17 +14,9 @@ type Result = number | bigint;
 interface Native {
   async(...args: unknown[]): void;
 }
-interface Koffi {
+interface Koffi extends KoffiPoll {
   readonly version: string;
-  load(path: null): { func(prototype: string): unknown };
   errno(): number;
-  readonly node: { poll(fd: number, options: { readable: true }, callback: (...args: number[]) => void): PollHandle };
-}
-interface PollHandle {
-  start(options: { readable: true }, callback: (...args: number[]) => void): void;
-  ref(): void;
-  unref(): void;
-  close(): void;
 }
 
 /** Loads koffi (no work is done at import) and binds the C library of this process: glibc or musl, whichever is there. */
@@ -41,6 +35,7 @@ class KoffiFfi extends Calls {
   readonly name: string;
   readonly #koffi: Koffi;
   readonly #watches = new OpenWatches();
+  #ofWorker: WorkerWatches | undefined;
   readonly #waiting: (() => void)[] = [];
   #offThread = 0;
 
@@ -68,9 +63,17 @@ class KoffiFfi extends Calls {
   }
 
   watch(fd: number, ready: () => void): Watch {
-    const watch = new KoffiWatch(this.#koffi, fd, ready, () => this.#watches.delete(watch));
+    const closed = () => this.#watches.delete(watch);
+    const watch: Watch = isMainThread
+      ? new KoffiWatch(this.#koffi, fd, ready, closed)
+      : this.#watchInWorker(fd, ready, closed);
     this.#watches.add(watch);
     return watch;
+  }
+
+  #watchInWorker(fd: number, ready: () => void, closed: () => void): Watch {
+    this.#ofWorker ??= new WorkerWatches(this.#koffi);
+    return this.#ofWorker.watch(fd, ready, closed);
   }
 
   async #run(call: unknown, args: unknown[]): Promise<number> {

@@ -155,19 +155,32 @@ export class CaptureSink implements Consumer, Capture, LogSink {
     else this.#write(packets);
   }
 
+  /**
+   * Whether the rest of what is being written waits in the backlog. With 'leave-to-kernel' it has been read and is kept in any case: as bytes, in the
+   * Writable's own queue, it costs less, and nothing more is read until that has drained. The other policies may have to drop what waits.
+   */
+  get #waits(): boolean {
+    return this.#opening || (this.#full && this.#backlog.when !== 'leave-to-kernel');
+  }
+
   /** Writes as much as the Writable takes; the rest waits. */
   #write(packets: readonly Packet[]): void {
     for (let next = 0; next < packets.length; ) {
       if (this.#writable === undefined) this.#open();
       if (this.#outcome.done) return;
-      if (this.busy || this.#writable === undefined) {
-        this.#backlog.push(next === 0 ? packets : packets.slice(next));
+      if (this.#waits || this.#writable === undefined) {
+        this.#keep(packets, next);
         return;
       }
       const left = (this.#rotation?.bytes ?? Number.POSITIVE_INFINITY) - this.#fileBytes;
       const only = this.#filePackets === 0;
       const chunk = this.#format.encode(packets, next, Math.min(left, CHUNK), only || left >= CHUNK);
       if (chunk.next === next) {
+        // A file is not left before its Writable has kept up, or there would be no end of files that are still being written.
+        if (this.#full) {
+          this.#keep(packets, next);
+          return;
+        }
         this.#close();
         continue;
       }
@@ -176,6 +189,10 @@ export class CaptureSink implements Consumer, Capture, LogSink {
       next = chunk.next;
       this.#put(chunk.bytes);
     }
+  }
+
+  #keep(packets: readonly Packet[], from: number): void {
+    this.#backlog.push(from === 0 ? packets : packets.slice(from));
   }
 
   #put(bytes: Uint8Array): void {

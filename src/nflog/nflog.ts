@@ -348,8 +348,8 @@ export class Nflog<R = unknown> extends twoForms(NflogOperations) implements Asy
   }
 
   /**
-   * Calls `handler` with what each turn of the event loop has read, one packet or thousands: for the highest rates. An error that it
-   * throws is uncaught. Returns a function that ends it. @throws StateError `ERR_CLOSED`
+   * Calls `handler` with what has been read, one packet or thousands at a time: for the highest rates. An error that it throws is uncaught.
+   * Returns a function that ends it. @throws StateError `ERR_CLOSED`
    */
   onBatch(handler: (packets: readonly Packet<R>[]) => void): () => void {
     if (typeof handler !== 'function') throw typeError(['handler'], 'a function', handler);

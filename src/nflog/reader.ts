@@ -16,6 +16,11 @@ const SLAB = 1024 * 1024;
 /** How long one log may keep the event loop; it is called again at once if there is more. */
 const TURN_DATAGRAMS = 64;
 const TURN_MILLISECONDS = 4;
+/**
+ * So many packets are handed over before more are read: what is made of them can be forgotten while it is young, and the time it takes is the
+ * turn's. Fewer would be a write to a file each.
+ */
+const HAND_PACKETS = 2048;
 /** Warnings of the same kind at most this often. */
 const WARNING_MILLISECONDS = 1000;
 const EINTR = -4;
@@ -221,6 +226,9 @@ export class PacketReader implements Wire {
         return;
       }
       // An answer here is of a request that gave up: nobody waits for it.
+      if (this.#pending.length >= HAND_PACKETS) this.#hand();
+      // Whoever got them may have closed the log, or want no more.
+      if (this.#watch === undefined) break;
       now = performance.now();
     }
     this.#hand();

@@ -39,10 +39,13 @@ export function summarize(packet: Summarized, show: Redactor = PLAIN): string {
   if (physOutDevice !== undefined && physOutDevice !== outDevice) line.add(`PHYSOUT=${printable(physOutDevice)} `);
   const protocol = networkProtocol(packet.family, packet.etherType);
   const isArp = protocol === C.ETH_P_ARP || protocol === C.ETH_P_RARP;
-  if (inDevice !== undefined && !isArp) line.add(`MAC=${linkHeader ? macOf(linkHeader, show) : ''} `);
+  const isIp = protocol === C.ETH_P_IP || protocol === C.ETH_P_IPV6;
+  // Of a protocol that it does not know the kernel prints the header where nothing came in, too.
+  const hasMac = inDevice !== undefined || (!isIp && linkHeader !== undefined);
+  if (hasMac && !isArp) line.add(`MAC=${linkHeader ? macOf(linkHeader, show) : ''} `);
   if (line.bytes.length > 0) {
     if (protocol === C.ETH_P_IP) ipv4(line, 0, true);
-    else if (protocol === C.ETH_P_IPV6) ipv6(line, 0, true);
+    else if (isIp) ipv6(line, 0, true);
     else if (isArp) arp(line);
   }
   return line.text.trimEnd();

@@ -4,7 +4,7 @@ import type { Conntrack, ConntrackTuple, Nflog, Packet } from 'netsteer/nflog';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { ForwardLab, MACS } from '../support/forward-lab.ts';
 import { ETHERTYPES, icmp, ipv4, ipv6, tcp, udp } from '../support/frames.ts';
-import { type FrameSender, nft, take } from '../support/nflog-lab.ts';
+import { type FrameSender, bytes as hex, nft, take } from '../support/nflog-lab.ts';
 import { kernelSuite } from '../support/where.ts';
 
 /*
@@ -13,6 +13,7 @@ import { kernelSuite } from '../support/where.ts';
  */
 const RULES = `
 table inet test {
+  chain zones { type filter hook prerouting priority raw; udp dport 700 ct zone set 7; }
   chain prerouting { type nat hook prerouting priority dstnat; ip daddr 10.1.0.2 tcp dport 8080 dnat ip to 10.2.0.2:80; }
   chain postrouting { type nat hook postrouting priority srcnat; oifname "i1" tcp dport 80 masquerade; }
   chain forward {
@@ -29,7 +30,8 @@ interface Listed {
   zone: number;
   assured: boolean;
   answered: boolean;
-  tcp: string | undefined;
+  /** Of TCP and SCTP. */
+  protocolState: string | undefined;
   original: Partial<ConntrackTuple>;
   reply: Partial<ConntrackTuple>;
 }
@@ -66,7 +68,7 @@ function parse(line: string): Listed {
     zone,
     assured: line.includes('[ASSURED]'),
     answered: !line.includes('[UNREPLIED]'),
-    tcp: /^tcp +\d+ \d+ (\w+)/.exec(line)?.[1]?.toLowerCase().replace('_', '-'),
+    protocolState: /^(?:tcp|sctp) +\d+ \d+ (\w+)/.exec(line)?.[1]?.toLowerCase().replace('_', '-'),
     original: tuples[0] as Listed['original'],
     reply: tuples[1] as Listed['reply'],
   };
@@ -80,7 +82,7 @@ function listedOf(connection: Conntrack): Listed {
     zone: connection.zone ?? 0,
     assured: connection.status.includes('assured'),
     answered: connection.status.includes('seen-reply'),
-    tcp: connection.tcp?.state?.toString(),
+    protocolState: (connection.tcp ?? connection.sctp)?.state?.toString(),
     original: tuple(connection.original),
     reply: tuple(connection.reply),
   };
@@ -199,6 +201,44 @@ kernelSuite('the connections of packets', () => {
     expect(error.conntrack).toMatchObject({ id: question.conntrack.id, state: 'related', direction: 'reply' });
     const echo = await next(() => near(ETHERTYPES.ip, ipv4({ protocol: 1, to: '10.2.0.2' }, icmp(8, 0, '12340001'))));
     expect(echo.conntrack.original).toMatchObject({ protocol: 'icmp', icmpType: 8, icmpCode: 0, icmpId: 0x1234 });
+  });
+
+  it('are those of SCTP with its state', async () => {
+    const common = (port: number, to: number, tag: number) => {
+      const header = Buffer.alloc(12);
+      header.writeUInt16BE(port, 0);
+      header.writeUInt16BE(to, 2);
+      header.writeUInt32BE(tag, 4);
+      return header;
+    };
+    // INIT (RFC 9260, 3.3.2): its tag, window, streams out and in, first number. INIT ACK is the same with another type; COOKIE ECHO has a cookie.
+    const init = (type: string, tag: string) => hex(`${type} 00 0014 ${tag} 0000ffff 0001 0001 00000001`);
+    const there = (chunk: Buffer, tag: number) =>
+      ipv4({ protocol: 132, to: '10.2.0.2' }, Buffer.concat([common(900, 901, tag), chunk]));
+    const back = (chunk: Buffer, tag: number) =>
+      ipv4({ protocol: 132, from: '10.2.0.2', to: '10.1.0.1' }, Buffer.concat([common(901, 900, tag), chunk]));
+    const first = await next(() => near(ETHERTYPES.ip, there(init('01', '00000007'), 0)));
+    expect(first.conntrack).toMatchObject({
+      state: 'new',
+      sctp: { state: 'closed', originalTag: 0, replyTag: 7 },
+      original: { protocol: 'sctp', sourcePort: 900, destinationPort: 901 },
+    });
+    const second = await next(() => far(ETHERTYPES.ip, back(init('02', '00000009'), 7)));
+    expect(second.conntrack).toMatchObject({ id: first.conntrack.id, direction: 'reply', state: 'established' });
+    expect(second.conntrack.sctp).toEqual({ state: 'cookie-wait', originalTag: 9, replyTag: 7 });
+    const third = await next(() => near(ETHERTYPES.ip, there(hex('0a00 0008 12345678'), 9)));
+    expect(third.conntrack.sctp?.state).toBe('cookie-echoed');
+    const last = await next(() => far(ETHERTYPES.ip, back(hex('0b00 0004'), 7)));
+    expect(last.conntrack.sctp?.state).toBe('established');
+    expect(last.conntrack.status).toContain('assured');
+  });
+
+  it('are those of a zone: the same addresses in another zone are another connection', async () => {
+    const datagram = (to: number) => ipv4({ protocol: 17, to: '10.2.0.2' }, udp({ from: 600, to }));
+    const zoned = await next(() => near(ETHERTYPES.ip, datagram(700)));
+    expect(zoned.conntrack).toMatchObject({ zone: 7, original: { sourcePort: 600, destinationPort: 700 } });
+    const other = await next(() => near(ETHERTYPES.ip, datagram(701)));
+    expect(other.conntrack.zone ?? 0).toBe(0);
   });
 
   it('are of IPv6', async () => {

@@ -6,7 +6,8 @@ import type { Nflog, Packet } from 'netsteer/nflog';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { floodNow } from '../support/flood.ts';
 import { ForwardLab, MACS } from '../support/forward-lab.ts';
-import { ETHERTYPES, ipv4, udp } from '../support/frames.ts';
+import { arp, ETHERTYPES, ipv4, ipv6, udp } from '../support/frames.ts';
+import { ip } from '../support/nflog-lab.ts';
 import { kernelSuite } from '../support/where.ts';
 
 /*
@@ -18,7 +19,7 @@ const BOTH = `log prefix "${PREFIX}" group 5; log prefix "${PREFIX}" flags skuid
 
 const rules = (family: string, ...chains: string[]) => `table ${family} test {\n${chains.join('\n')}\n}\n`;
 const chain = (hook: string, match = '', priority = '0') =>
-  `chain ${hook} {\ntype filter hook ${hook} priority ${priority}\n${BOTH.split('; ')
+  `chain ${hook.split(' ')[0]} {\ntype filter hook ${hook} priority ${priority}\n${BOTH.split('; ')
     .map(log => `${match} ${log}`)
     .join('\n')}\n}`;
 
@@ -33,7 +34,7 @@ function asKernel(line: string): string {
         left === '0' || left === '1' ? `${head}TRUNCATED` : head,
       )
       // It hides the sender when its socket is in another namespace; NFLOG does not.
-      .replace(/(IN=\w.*) UID=0 GID=0/, '$1')
+      .replace(/((?:IN=\w|SRC=10\.1\.0\.1 |SRC=fd00:0001:).*) UID=0 GID=0/, '$1')
       .trimEnd()
   );
 }
@@ -153,5 +154,97 @@ kernelSuite("summary() and the kernel's LOG in the other hooks and families", ()
     const [line] = await same(1, () => sender.send(MACS.third, MACS.outside, ETHERTYPES.ip, datagram));
     expect(line).toMatch(/^same IN=br0 OUT=br0 PHYSIN=b0 PHYSOUT=b1 MAC=/);
     inside.sysctl.set('net.bridge.bridge-nf-call-iptables', '0');
+  });
+
+  /** Frames of the tests: bridges and kernels send others at any time. */
+  const OURS = `ether saddr ${MACS.outside}`;
+  /** Priority 1, VLAN 5. */
+  const TAG = '8100 2005';
+  const six = ipv6(17, udp());
+  /** Who has 10.1.0.2, asks 10.1.0.1. */
+  const question = arp({ operation: 1, hardware: MACS.outside, from: '10.1.0.1', to: '10.1.0.2' });
+
+  it("agree in a bridge's own rules, on all protocols and tagged frames", async () => {
+    load(rules('bridge', ...['prerouting', 'forward', 'postrouting'].map(hook => chain(hook, OURS))));
+    const sender = lab.from('o2');
+    for (const tag of ['', TAG]) {
+      const send = (etherType: number, packet: Uint8Array) => () =>
+        sender.send(MACS.third, MACS.outside, etherType, packet, tag);
+      const [before, through, behind] = await same(3, send(ETHERTYPES.ip, datagram));
+      expect(before).toMatch(/^same IN=b0 OUT= MAC=.*:08:00 SRC=10\.1\.0\.1 .* DPT=9999 LEN=12$/);
+      expect(through).toMatch(/^same IN=b0 OUT=b1 MAC=.*:08:00 SRC=10\.1\.0\.1 .* DPT=9999 LEN=12$/);
+      expect(behind).toMatch(/^same IN= OUT=b1 SRC=10\.1\.0\.1 .* DPT=9999 LEN=12$/);
+      expect((await same(3, send(ETHERTYPES.ip6, six)))[1]).toMatch(
+        /^same IN=b0 OUT=b1 MAC=.*:86:dd SRC=fd00:.*DPT=9999/,
+      );
+      expect((await same(3, send(ETHERTYPES.arp, question)))[1]).toMatch(
+        /^same IN=b0 OUT=b1 ARP HTYPE=1 PTYPE=0x0800 OPCODE=1 MACSRC=02:00:00:00:00:01 IPSRC=10\.1\.0\.1 .* IPDST=10\.1\.0\.2$/,
+      );
+      const unknown = await same(3, send(0x88b5, Buffer.alloc(40)));
+      expect(unknown[1]).toMatch(/^same IN=b0 OUT=b1 MAC=.*:88:b5$/);
+      expect(unknown[2]).toMatch(/^same IN= OUT=b1 MAC=.*:88:b5$/);
+    }
+    // Two tags: the kernel takes off the outer one, and looks no further than the other.
+    const twice = () => sender.send(MACS.third, MACS.outside, ETHERTYPES.ip, datagram, '88a8 0007 8100 0008');
+    expect((await same(3, twice))[1]).toMatch(/^same IN=b0 OUT=b1 MAC=.*:81:00$/);
+  });
+
+  it("agree on what a bridge's host sends and gets", async () => {
+    const ours = 'udp dport 9999';
+    load(rules('bridge', chain('input', OURS), chain('output', ours), chain('postrouting', ours)));
+    ip(inside, 'addr replace 10.3.0.1/24 dev br0', `neigh replace 10.3.0.2 lladdr ${MACS.third} dev br0`);
+    const [, address] = /link\/ether (\S+)/.exec(
+      inside.run(() => execFileSync('ip', ['link', 'show', 'br0'], { encoding: 'utf8' })),
+    )!;
+    const sender = lab.from('o2');
+    const [got] = await same(1, () =>
+      sender.send(address!, MACS.outside, ETHERTYPES.ip, ipv4({ protocol: 17, to: '10.3.0.1' }, udp()), TAG),
+    );
+    expect(got).toMatch(/^same IN=b0 OUT= MAC=.* DST=10\.3\.0\.1 .* DPT=9999 LEN=12$/);
+    // The bridge does not know where 10.3.0.2 is, and asks all ports. A copy of a packet has no sender.
+    const sent = await same(4, () => floodNow(inside, { address: '10.3.0.2', count: 1 }));
+    for (const line of sent) expect(line).toMatch(/^same IN= OUT=b[01] SRC=10\.3\.0\.1 .* DPT=9999 /);
+    expect(sent.filter(line => line.endsWith(' UID=0 GID=0'))).toHaveLength(2);
+  });
+
+  it('agree on frames as they enter and leave a device, tagged ones too', async () => {
+    load(
+      rules('netdev', chain('ingress device "i0"', OURS), chain('egress device "i1"', 'meta l4proto udp')) +
+        rules('inet', chain('ingress device "i0"', OURS)),
+    );
+    const sender = lab.from('o0');
+    for (const tag of ['', TAG]) {
+      const send = (etherType: number, packet: Uint8Array) => () =>
+        sender.send(MACS.third, MACS.outside, etherType, packet, tag);
+      expect((await same(2, send(ETHERTYPES.ip, datagram)))[0]).toMatch(
+        /^same IN=i0 OUT= MAC=.*:08:00 SRC=10\.1\.0\.1 .*DPT=9999/,
+      );
+      expect((await same(2, send(ETHERTYPES.ip6, six)))[0]).toMatch(
+        /^same IN=i0 OUT= MAC=.*:86:dd SRC=fd00:.*DPT=9999/,
+      );
+      // The family 'inet' sees IP only.
+      expect((await same(1, send(ETHERTYPES.arp, question)))[0]).toMatch(
+        /^same IN=i0 OUT= ARP HTYPE=1 .* IPDST=10\.1\.0\.2$/,
+      );
+      expect((await same(1, send(0x88b5, Buffer.alloc(40))))[0]).toMatch(/^same IN=i0 OUT= MAC=.*:88:b5$/);
+    }
+    const { ours, theirs } = await both(1, () => floodNow(inside, { address: '10.2.0.2', count: 1 }));
+    // Where the IP header does not stand first in its buffer, the kernel takes it for one inside another packet, which has no sender.
+    expect(ours).toEqual(theirs.map(line => `${line} UID=0 GID=0`));
+    expect(ours[0]).toMatch(/^same IN= OUT=i1 SRC=10\.2\.0\.1 .* DPT=9999 /);
+    const [sent] = await same(1, () => floodNow(inside, { address: 'fd00:2::2', count: 1 }));
+    expect(sent).toMatch(/^same IN= OUT=i1 SRC=fd00:.* DPT=9999 .* UID=0 GID=0$/);
+  });
+
+  it('agree on ARP', async () => {
+    load(rules('arp', chain('input', `arp saddr ether ${MACS.outside}`), chain('output', 'arp daddr ip 10.1.0.1')));
+    const send = fromOutside();
+    const [asked, answered] = await same(2, () => send(ETHERTYPES.arp, question));
+    expect(asked).toMatch(
+      /^same IN=i0 OUT= ARP HTYPE=1 PTYPE=0x0800 OPCODE=1 MACSRC=02:00:00:00:00:01 IPSRC=10\.1\.0\.1 .* IPDST=10\.1\.0\.2$/,
+    );
+    expect(answered).toMatch(
+      /^same IN= OUT=i0 ARP HTYPE=1 PTYPE=0x0800 OPCODE=2 MACSRC=02:00:00:00:00:02 IPSRC=10\.1\.0\.2 /,
+    );
   });
 });

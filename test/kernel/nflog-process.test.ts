@@ -57,7 +57,7 @@ kernelSuite('nflog: a process', () => {
       `;
     fs.writeFileSync(file, prelude + body);
     const env = { ...process.env, NODE_PATH: `${root}node_modules` };
-    return execFileSync(process.execPath, [file], { env, cwd: directory, timeout: 10_000, encoding: 'utf8' }).trim();
+    return execFileSync(process.execPath, [file], { env, cwd: directory, timeout: 100_000, encoding: 'utf8' }).trim();
   };
 
   it('learns which right it lacks', () => {

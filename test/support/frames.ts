@@ -99,3 +99,17 @@ export function icmp(type: number, code: number, rest: string, payload: Uint8Arr
   message.writeUInt16BE(checksum(message), 2);
   return message;
 }
+
+export interface Arp {
+  /** 1 asks, 2 answers. */
+  operation: number;
+  hardware: string;
+  from: string;
+  to: string;
+}
+
+/** For IPv4 over Ethernet; the target's hardware address is what is asked for. */
+export function arp({ operation, hardware, from, to }: Arp): Buffer {
+  const kinds = hex('0001 0800 06 04');
+  return Buffer.concat([kinds, be16(operation), hex(hardware), address(from), Buffer.alloc(6), address(to)]);
+}

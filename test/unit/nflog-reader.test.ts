@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { Writer } from '../../src/codec/index.ts';
 import { SO_MEMINFO } from '../../src/ffi/constants.ts';
 import * as C from '../../src/nflog/constants.ts';
@@ -113,6 +113,10 @@ function answer(errno: number): Uint8Array {
 }
 
 describe('PacketReader', () => {
+  // A turn ends after some milliseconds, and a busy machine can take them away at any time.
+  beforeEach(() => void vi.spyOn(performance, 'now').mockReturnValue(1000));
+  afterEach(() => vi.restoreAllMocks());
+
   it('reads batches and their end without taking the latter for an error', () => {
     const { socket, batches, sequences, reader } = setUp();
     socket.push(datagram(5, 0, 1, 2));
@@ -231,6 +235,26 @@ describe('PacketReader', () => {
     const before = sequences().length;
     socket.turn();
     expect(sequences().length).toBe(before + 10);
+  });
+
+  it('hands over thousands at a time, and reads no further when that is all that is wanted', () => {
+    const { socket, batches, sequences, reader } = setUp();
+    let next = 0;
+    const push = () => {
+      for (let i = 0; i < 16; i++) socket.push(datagram(5, ...Array.from({ length: 300 }, () => next++)));
+    };
+    push();
+    socket.turn();
+    expect(batches.map(each => each.length)).toEqual([2100, 2100, 600]);
+    push();
+    const stop = vi.spyOn(batches, 'push').mockImplementationOnce((...packets) => {
+      reader.stop();
+      return Array.prototype.push.apply(batches, packets);
+    });
+    socket.turn();
+    expect(stop).toHaveBeenCalledOnce();
+    expect(socket.queue).toHaveLength(9);
+    expect(sequences()).toHaveLength(16 * 300 + 2100);
   });
 
   it('reports a socket that fails, after what was read', () => {

@@ -131,6 +131,9 @@ describe('summary', () => {
     expect(line(UDP, { ...bridged, linkHeader: bytes('aabb') })).toMatch(
       /^IN=veth1 OUT=br0 MAC=aa:bb SRC=127\.0\.0\.1 .* DPT=9999 LEN=14$/,
     );
+    const sent = { family: 'bridge', etherType: 0x88cc, outDevice: 'eth0', linkHeader: bytes('aabb') };
+    expect(line('aabb', sent)).toBe('IN= OUT=eth0 MAC=aa:bb');
+    expect(line('aabb', { ...sent, etherType: 0x0806 })).toBe('IN= OUT=eth0 TRUNCATED');
     expect(line('aabb', { family: 'bridge', etherType: 0x88cc })).toBe('IN= OUT=');
   });
 
