@@ -1,4 +1,5 @@
 import { type ByteOrder, type Datatype, TYPES } from '../tables/datatypes.ts';
+import { convert } from './byte-order.ts';
 import type { Evaluator } from './evaluate.ts';
 import { compatible } from './set.ts';
 import {
@@ -25,7 +26,7 @@ export function fitting(e: Evaluator, term: Term, type: Datatype, bits: number, 
     throw refuse(term.place, `a field of ${bits} bits`, term.bits);
   if (!compatible(type, term.type) && !(term.kind === 'range' && compatible(type, term.left.type)))
     throw refuse(term.place, `a value of type ${type.name}`, term.type.name);
-  if (type.name === 'mark' && isNumeric(term.type) && !isConstant(term)) return e.convert(term, order);
+  if (type.name === 'mark' && isNumeric(term.type) && !isConstant(term)) return convert(term, order);
   switch (term.kind) {
     case 'set':
     case 'set-reference':
@@ -34,7 +35,7 @@ export function fitting(e: Evaluator, term: Term, type: Datatype, bits: number, 
       return prefixRange(e, term);
     case 'load':
       if (term.name === 'rt' || (term.name === 'numgen' && type.name === 'ipv4_addr' && !e.old))
-        return e.convert(term, order);
+        return convert(term, order);
       return term;
     default:
       return term;

@@ -32,8 +32,6 @@ export interface CompiledRule {
   sets?: CompiledSet[];
 }
 
-const _LOOPBACK = 1;
-
 /**
  * Translates nft's statements into the kernel's expressions, as nft does: instruction for instruction, so that `nft list` prints the rule as
  * a person would have written it.

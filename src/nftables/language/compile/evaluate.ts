@@ -2,33 +2,29 @@ import { fromHex } from '../../../codec/index.ts';
 import { typeError } from '../../../errors.ts';
 import type { Family } from '../../family.ts';
 import { Names } from '../names.ts';
-import { type ByteOrder, concatenationOf, type Datatype, TYPES } from '../tables/datatypes.ts';
+import { type ByteOrder, type Datatype, TYPES } from '../tables/datatypes.ts';
+import { evaluateBinary } from './binary.ts';
+import { evaluateConcatenation } from './concatenation.ts';
 import type { CompileContext } from './context.ts';
 import { evaluateExthdr, evaluatePayload } from './header.ts';
 import type { Linearizer } from './linearize.ts';
 import type { Relation } from './match.ts';
-import { fromBytes, swapped, toBytes } from './number.ts';
+import { fromBytes, toBytes } from './number.ts';
 import { Scope } from './scope.ts';
 import { evaluateElement, evaluateMap, evaluateMapping, evaluateSet } from './set.ts';
 import {
-  type Binary,
-  type BinaryOperator,
   bitmask,
-  bytesOf,
-  type Concatenation,
-  type Conversion,
   type Ct,
   isConstant,
   isFlags,
   isNumeric,
-  isSingleton,
   isText,
   type List,
   type Load,
   type Meta,
   NETWORK,
   type Prefix,
-  paddedBytes,
+  prefixMask,
   type Range,
   refuse,
   type SetInfo,
@@ -61,7 +57,6 @@ export interface Expectation {
 
 /** Always the index of `lo`. */
 const LOOPBACK = 1;
-const MAXIMUM_KEY_BITS = 64 * 8;
 
 /** nft's evaluation: types, lengths and byte orders of all terms, and the matches that a term depends on. */
 export class Evaluator implements WordContext {
@@ -207,11 +202,11 @@ export class Evaluator implements WordContext {
       case 'range':
         return this.#range(term);
       case 'binary':
-        return this.#binary(term);
+        return evaluateBinary(this, term);
       case 'conversion':
         return term;
       case 'concat':
-        return this.#concat(term);
+        return evaluateConcatenation(this, term);
       case 'list':
         return this.#list(term);
       case 'set':
@@ -374,164 +369,6 @@ export class Evaluator implements WordContext {
       this.depth--;
     }
   }
-
-  #concat(term: Concatenation): Term {
-    const type = this.type;
-    const setKey = this.key?.kind === 'concat' ? this.key : undefined;
-    const expectedParts = type?.parts;
-    let at = 0;
-    let bits = 0;
-    const parts: Datatype[] = [];
-    term.fields = [];
-    let constant = true;
-    let singleton = true;
-    for (let i = 0; i < term.parts.length; i++) {
-      const part = term.parts[i]!;
-      if (setKey !== undefined && i >= setKey.parts.length)
-        throw refuse(part.place, `a concatenation of ${setKey.parts.length} parts`, term.parts.length);
-      if (part.kind === 'ct' && (part.key === 'saddr' || part.key === 'daddr'))
-        throw refuse(part.place, `ip or ip6 ${part.key}`, part.key);
-      const like = setKey?.parts[i];
-      let expectedBits = 0;
-      if (like !== undefined) {
-        expectedBits = like.bits;
-        this.expect(like.type, like.order, like.bits);
-      } else if (expectedParts === undefined || at >= expectedParts.length) {
-        this.expect(TYPES.invalid, undefined, 0);
-      } else {
-        const expected = expectedParts[at]!;
-        expectedBits = expected.bits;
-        this.expect(expected, expected.order, expected.bits);
-      }
-      at++;
-      this.key = part;
-      const found = this.nested(() => this.evaluate(part));
-      term.parts[i] = found;
-      if ((found.kind === 'range' || found.kind === 'prefix') && this.depth === 0)
-        throw refuse(part.place, 'a single value here', found.kind);
-      constant &&= isConstant(found);
-      singleton &&= isSingleton(found);
-      const partBits = expectedBits || found.type.bits || found.bits;
-      if (partBits === 0) throw refuse(part.place, 'something of a known length', found.type.name);
-      parts.push(found.type.bits === 0 ? { ...found.type, bits: found.bits } : found.type);
-      term.fields.push(bytesOf(partBits));
-      bits += paddedBytes(partBits) * 8;
-      this.tunnel = undefined;
-      if (bits > MAXIMUM_KEY_BITS) throw refuse(part.place, `at most ${MAXIMUM_KEY_BITS} bits in all`, bits);
-    }
-    if (expectedParts !== undefined && at < expectedParts.length)
-      throw refuse(term.place, `a concatenation of ${type!.name}`, parts.map(part => part.name).join(' . '));
-    term.type = concatenationOf(parts);
-    term.bits = bits;
-    term.constant = constant;
-    term.singleton = singleton;
-    this.expect(term.type, undefined, bits);
-    this.key = setKey ?? term;
-    return term;
-  }
-
-  #binary(term: Binary): Term {
-    const { op } = term;
-    const room = this.bits;
-    term.left = this.evaluate(term.left);
-    const isShift = op === '<<' || op === '>>';
-    if (isShift) this.expect(TYPES.integer, term.left.order, Math.max(room, term.left.bits));
-    term.right = this.evaluate(term.right);
-    if (isConstant(term.left) && !isConstant(term.right)) [term.left, term.right] = [term.right, term.left];
-    const { left, right } = term;
-    for (const side of [left, right]) {
-      if (!isNumeric(side.type) && !isText(side.type)) throw refuse(side.place, 'numbers', side.type.name);
-      if (isConstant(side) && side.kind !== 'value') throw refuse(side.place, 'a single value', side.kind);
-    }
-    return isShift ? this.#shift(term) : this.#bitwise(term);
-  }
-
-  #shift(term: Binary): Term {
-    if (term.right.kind !== 'value') throw refuse(term.right.place, 'a constant number of bits', term.right.kind);
-    const room = Math.max(this.statementBits, term.left.bits);
-    if (term.right.value >= BigInt(room))
-      throw refuse(term.right.place, `a shift below ${room} bits`, term.right.value);
-    term.left = this.convert(term.left, 'host');
-    term.right = this.convert(term.right, 'host');
-    if (!this.old) term.type = TYPES.integer;
-    else term.type = term.left.type;
-    term.order = 'host';
-    term.bits = this.old ? term.left.bits : room;
-    return term.left.kind === 'value' ? this.fold(term) : term;
-  }
-
-  #bitwise(term: Binary): Term {
-    let order: ByteOrder;
-    if (!this.old && this.statementBits > term.left.bits) {
-      term.bits = this.statementBits;
-      order = 'host';
-      term.type = TYPES.integer;
-      term.left = this.convert(term.left, 'host');
-    } else {
-      term.bits = term.left.bits;
-      order = term.left.order;
-      term.type = term.left.type;
-    }
-    term.right = this.convert(term.right, order);
-    term.order = order;
-    return term.left.kind === 'value' && term.right.kind === 'value' ? this.fold(term) : term;
-  }
-
-  /** The value of a term of constants. */
-  fold(term: Binary): Term {
-    const left = term.left as Value;
-    const right = term.right as Value;
-    const mask = bitmask(term.bits);
-    const result = operate(term.op, left.value, right.value, mask);
-    return this.evaluate(value(term.place, term.type, term.order, term.bits, result & mask));
-  }
-
-  /** The same in another byte order: a constant is only read otherwise, what is loaded has to be turned around. */
-  convert(term: Term, order: ByteOrder): Term {
-    if (term.order === order) return term;
-    if (term.kind === 'concat') {
-      for (const [i, part] of term.parts.entries()) {
-        if (part.order === 'big' || isText(part.type)) continue;
-        if (part.kind === 'value') {
-          if (part.order === 'host') part.value = swapped(part.value, bytesOf(part.bits));
-        } else if (bytesOf(part.bits) >= 2) {
-          term.parts[i] = this.#conversion(part, 'big');
-        }
-      }
-      return term;
-    }
-    if (isText(term.type)) return term;
-    if (!isNumeric(term.type)) throw refuse(term.place, `a number in ${order ?? 'another'} byte order`, term.type.name);
-    if (isConstant(term) || bytesOf(term.bits) < 2) {
-      term.order = order;
-      return term;
-    }
-    if (order === undefined) throw refuse(term.place, 'a byte order', term.type.name);
-    return this.#conversion(term, order);
-  }
-
-  #conversion(term: Term, to: 'host' | 'big'): Conversion {
-    return { kind: 'conversion', place: term.place, type: term.type, order: to, bits: term.bits, to, argument: term };
-  }
-}
-
-function operate(op: BinaryOperator, left: bigint, right: bigint, mask: bigint): bigint {
-  switch (op) {
-    case '&':
-      return left & right;
-    case '|':
-      return left | right;
-    case '^':
-      return left ^ right;
-    case '<<':
-      return left << right;
-    case '>>':
-      return (left & mask) >> right;
-  }
-}
-
-export function prefixMask(bits: number, length: number): bigint {
-  return bitmask(bits) ^ bitmask(bits - length);
 }
 
 const WILDCARD = '2a';

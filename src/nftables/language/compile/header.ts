@@ -3,7 +3,8 @@ import { META } from '../tables/keys.ts';
 import { type Header, PROTOCOLS } from '../tables/protocols.ts';
 import type { Evaluator } from './evaluate.ts';
 import { evaluateRelation, relationStep } from './match.ts';
-import { headerField, metaTerm } from './parse.ts';
+import { headerField } from './parse-header.ts';
+import { metaTerm } from './parse-load.ts';
 import { bitsOf, ETHER_DEVICE, isMadeUp, isOfEther, numberFor, tellerOf } from './scope.ts';
 import {
   binary,

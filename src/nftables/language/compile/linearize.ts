@@ -3,7 +3,6 @@ import type { Expression } from '../../expression.ts';
 import { CT, type KeyRow, META } from '../tables/keys.ts';
 import { type Header, PROTOCOLS } from '../tables/protocols.ts';
 import type { Step } from './evaluate.ts';
-import { prefixMask } from './evaluate.ts';
 import type { Relation } from './match.ts';
 import { toBytes } from './number.ts';
 import {
@@ -18,6 +17,7 @@ import {
   type Payload,
   type Prefix,
   paddedBytes,
+  prefixMask,
   type Range,
   refuse,
   type SetInfo,

@@ -1,5 +1,6 @@
+import { convert } from './byte-order.ts';
 import type { Evaluator, Step } from './evaluate.ts';
-import { askWhether } from './parse.ts';
+import { askWhether } from './parse-load.ts';
 import { declareSet } from './set.ts';
 import {
   isConstant,
@@ -107,8 +108,8 @@ export function evaluateRelation(e: Evaluator, relation: Relation): Relation {
           `== or != with ${left.kind === 'concat' ? 'a concatenation' : relation.right.kind}`,
           relation.op,
         );
-      relation.left = e.convert(left, 'big');
-      relation.right = e.convert(relation.right, 'big');
+      relation.left = convert(left, 'big');
+      relation.right = convert(relation.right, 'big');
   }
   transfer(e, relation);
   return relation;
@@ -125,16 +126,16 @@ function convertSides(e: Evaluator, relation: Relation): void {
   const { left, right } = relation;
   switch (right.kind) {
     case 'range':
-      relation.left = e.convert(left, 'big');
-      (right as Range).left = e.convert(right.left, 'big');
-      (right as Range).right = e.convert(right.right, 'big');
+      relation.left = convert(left, 'big');
+      (right as Range).left = convert(right.left, 'big');
+      (right as Range).right = convert(right.right, 'big');
       return;
     case 'prefix':
-      right.base = e.convert(right.base, left.order);
+      right.base = convert(right.base, left.order);
       right.order = (right.base as Value).order;
       return;
     case 'value':
-      relation.right = e.convert(right, left.order);
+      relation.right = convert(right, left.order);
       return;
     case 'set': {
       if (right.members.length === 0) throw refuse(right.place, 'an element or more', []);
@@ -147,11 +148,11 @@ function convertSides(e: Evaluator, relation: Relation): void {
         bits: right.bits,
         set,
       };
-      if (set.interval) relation.left = e.convert(left, 'big');
+      if (set.interval) relation.left = convert(left, 'big');
       return;
     }
     case 'set-reference':
-      if (right.set.interval) relation.left = e.convert(left, 'big');
+      if (right.set.interval) relation.left = convert(left, 'big');
       return;
     default:
       throw refuse(right.place, 'a value, a range, a prefix or a set', right.kind);

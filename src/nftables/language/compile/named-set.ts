@@ -7,7 +7,8 @@ import { concatenationOf, type Datatype, datatypeByName } from '../tables/dataty
 import type { CompileContext } from './context.ts';
 import { Evaluator } from './evaluate.ts';
 import { intervalsOf } from './interval.ts';
-import { onlyKey, parseExpression, parseMember } from './parse.ts';
+import { onlyKey } from './json-fields.ts';
+import { parseExpression, parseMember } from './parse.ts';
 import { evaluateSet } from './set.ts';
 import { statefulExpression } from './stateful.ts';
 import {

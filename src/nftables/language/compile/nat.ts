@@ -4,8 +4,9 @@ import type { JsonExpression } from '../json.ts';
 import { concatenationOf, type Datatype, TYPES } from '../tables/datatypes.ts';
 import { argument } from './argument.ts';
 import type { Evaluator } from './evaluate.ts';
+import { entryOf, fieldsOf, flagsOf } from './json-fields.ts';
 import { type Linearizer, registerNumber } from './linearize.ts';
-import { entryOf, fieldsOf, flagsOf, parseExpression } from './parse.ts';
+import { parseExpression } from './parse.ts';
 import { type MapTerm, NETWORK, Place, paddedBytes, refuse, type SetInfo, type Term, TRANSPORT } from './term.ts';
 
 /* Rewriting addresses and ports: snat, dnat, masquerade, redirect, and tproxy, which takes the same arguments. */

@@ -3,7 +3,7 @@ import { TYPES } from '../tables/datatypes.ts';
 import type { Step } from './evaluate.ts';
 import type { Relation } from './match.ts';
 import { fromBytes, toBytes } from './number.ts';
-import { rawPayload } from './parse.ts';
+import { rawPayload } from './parse-header.ts';
 import { bytesOf, isText, LINK, type Payload, type Value } from './term.ts';
 
 /* What nft leaves out of a rule, and what it puts together: matches of fields that stand side by side become one. */

@@ -1,4 +1,5 @@
 import { type Datatype, TYPES } from '../tables/datatypes.ts';
+import { convert } from './byte-order.ts';
 import type { Evaluator } from './evaluate.ts';
 import { intervalsOf } from './interval.ts';
 import {
@@ -261,10 +262,10 @@ function fillMap(e: Evaluator, set: SetInfo, literal: SetLiteral): void {
   if (set.interval) describeConcatenation(set);
 }
 
-function finish(e: Evaluator, term: MapTerm, set: SetInfo): void {
+function finish(_e: Evaluator, term: MapTerm, set: SetInfo): void {
   if (!compatible(set.key.type, term.key.type))
     throw refuse(term.key.place, `a key of type ${set.key.type.name}`, term.key.type.name);
-  if (set.interval) term.key = e.convert(term.key, 'big');
+  if (set.interval) term.key = convert(term.key, 'big');
 }
 
 /** The object that a map has for a key. */

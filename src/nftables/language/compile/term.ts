@@ -367,3 +367,5 @@ export const bytesOf = (bits: number): number => (bits + 7) >> 3;
 export const paddedBytes = (bits: number): number => ((bits + 31) >> 5) * 4;
 const MASKS: readonly bigint[] = /* @__PURE__ */ Array.from({ length: 129 }, (_, bits) => (1n << BigInt(bits)) - 1n);
 export const bitmask = (bits: number): bigint => MASKS[bits] ?? (1n << BigInt(bits)) - 1n;
+
+export const prefixMask = (bits: number, length: number): bigint => bitmask(bits) ^ bitmask(bits - length);

@@ -3,7 +3,8 @@ import { CT_KEYS, META_KEYS } from '../../expressions/packet.ts';
 import { datatypeByNumber, TYPES } from '../tables/datatypes.ts';
 import * as keys from '../tables/keys.ts';
 import { type Header, PROTOCOLS } from '../tables/protocols.ts';
-import { headerField, metaTerm, numberOfField, rawPayload } from './parse.ts';
+import { headerField, numberOfField, rawPayload } from './parse-header.ts';
+import { metaTerm } from './parse-load.ts';
 import { bytesOf, concatenation, type Payload, type Term, value } from './term.ts';
 
 /*

@@ -1,6 +1,6 @@
 import { TYPES } from '../tables/datatypes.ts';
 import { BASE_LINK, BASE_NETWORK, BASE_TRANSPORT, header, type PacketContext } from './headers.ts';
-import type { CtNode, PayloadNode, Relation, Value } from './tree.ts';
+import type { CtNode, Node, PayloadNode, Relation, Value } from './tree.ts';
 
 /* What matches tell about the packet's protocols. */
 
@@ -69,4 +69,16 @@ function learnFromMeta(context: PacketContext, key: string, number: number): voi
     if (base !== BASE_LINK || (context.family !== 'netdev' && context.family !== 'bridge')) return;
     context.layers[BASE_NETWORK] = header(first).upper.get(number) ?? unknown;
   }
+}
+
+/** The first element of a set of types of ICMP messages tells what comes behind them. */
+export function learnIcmpType(context: PacketContext, load: PayloadNode, first: Node | undefined): void {
+  if (first?.kind !== 'value' || load.base !== BASE_TRANSPORT) return;
+  if (load.bits !== 8 || first.bits !== 8 || context.icmpType !== 0) return;
+  const of = context.layers[load.base];
+  if (of === undefined || (of.name !== 'icmp' && of.name !== 'icmpv6')) return;
+  if (of.next?.offset !== load.offset) return;
+  load.header = of;
+  load.field = of.next;
+  context.icmpType = Number(first.value);
 }

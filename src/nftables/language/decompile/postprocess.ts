@@ -1,20 +1,15 @@
-import { concatenationOf, type Datatype, datatypeByNumber, TYPES } from '../tables/datatypes.ts';
+import { concatenationOf, datatypeByNumber, TYPES } from '../tables/datatypes.ts';
+import { Dependencies, type Dependency, isStacked } from './dependencies.ts';
 import { narrowExtension } from './extensions.ts';
-import { BASE_LINK, BASE_NETWORK, BASE_TRANSPORT, numberOf, PacketContext } from './headers.ts';
-import { completeCt, learn, networkOf } from './learn.ts';
+import { BASE_NETWORK, BASE_TRANSPORT, PacketContext } from './headers.ts';
+import { completeCt, learn, learnIcmpType } from './learn.ts';
 import { isKnown } from './loads.ts';
-import {
-  completePayload,
-  Dependencies,
-  type Dependency,
-  expandPayload,
-  isStacked,
-  trimPayload,
-  trimRaw,
-} from './payload.ts';
+import { completePayload, expandPayload, trimPayload, trimRaw } from './payload.ts';
+import { finishReject } from './reject.ts';
 import { type SetShape, splice } from './sets.ts';
 import {
   adjust,
+  flagTest,
   isPrefix,
   listOf,
   looksInside,
@@ -23,7 +18,7 @@ import {
   reverseHours,
   textValue,
 } from './shapes.ts';
-import type { FlowStatement, RejectStatement } from './statements.ts';
+import type { FlowStatement } from './statements.ts';
 import {
   type Binary,
   type Concat,
@@ -41,7 +36,6 @@ import {
   setType,
   switchOrder,
   Undecompilable,
-  untyped,
   type Value,
 } from './tree.ts';
 import { flagsToTree } from './values.ts';
@@ -57,8 +51,6 @@ interface Layered {
   context: PacketContext;
   dependencies: Dependencies;
 }
-
-const ICMP_PROTOCOLS: Readonly<Record<number, string>> = { 1: 'ip', 58: 'ip6' };
 
 export class Postprocessor {
   readonly #removed = new Set<FlowStatement>();
@@ -129,7 +121,7 @@ export class Postprocessor {
         }
         return;
       case 'reject':
-        this.#reject(statement);
+        finishReject(statement, this.#current.context, this.#current.dependencies);
         return;
       case 'set-update':
         statement.key = this.#node(statement.key);
@@ -343,23 +335,11 @@ export class Postprocessor {
         this.#expand(node, load, node.right);
         return;
       }
-      if (node.right.kind === 'set-reference') this.#learnIcmpType(load, node.right.literal?.elements[0]?.key);
+      if (node.right.kind === 'set-reference') learnIcmpType(context, load, node.right.literal?.elements[0]?.key);
     }
     completePayload(load, context);
     setType(node.right, load.type, load.order);
     dependencies.kill(load, context.family, this.#old);
-  }
-
-  #learnIcmpType(load: PayloadNode, first: Node | undefined): void {
-    const { context } = this.#current;
-    if (first?.kind !== 'value' || load.base !== BASE_TRANSPORT) return;
-    if (load.bits !== 8 || first.bits !== 8 || context.icmpType !== 0) return;
-    const of = context.layers[load.base];
-    if (of === undefined || (of.name !== 'icmp' && of.name !== 'icmpv6')) return;
-    if (of.next?.offset !== load.offset) return;
-    load.header = of;
-    load.field = of.next;
-    context.icmpType = Number(first.value);
   }
 
   /** One match for each field of a load of several. */
@@ -403,58 +383,15 @@ export class Postprocessor {
     const { context, dependencies } = this.#current;
     learn(context, node);
     if (left.base >= BASE_TRANSPORT) return;
-    if (dependencies.get(left.base) !== undefined && this.#mayKillKey(node)) dependencies.release(left.base);
+    dependencies.killForKey(left, node.right, context.family, this.#old);
     if (left.protocol && this.#statement?.kind === 'match')
       dependencies.store(this.#statement as Dependency, left.base);
   }
 
-  /** A match on the network's protocol stays, unless the one on the transport's cannot be in another. */
-  #mayKillKey(node: Relation): boolean {
-    const { context, dependencies } = this.#current;
-    const dependency = dependencies.get(BASE_NETWORK);
-    if (dependency === undefined) return true;
-    const network = networkOf(dependency);
-    if (network === undefined) return true;
-    const { family } = context;
-    if (family === 'ip' || family === 'ip6') return family === network;
-    if (family !== 'inet' && family !== 'netdev' && family !== 'bridge') return true;
-    const { left, right } = node;
-    if (left.kind === 'meta') {
-      if (left.key !== 'l4proto') return true;
-      if (right.kind !== 'value' || right.bits !== 8) return false;
-      const only = ICMP_PROTOCOLS[Number(right.value)];
-      if (this.#old) return only === undefined ? false : only === network || network === '';
-      return only === network;
-    }
-    if (left.kind !== 'ct' || this.#old) return true;
-    if (left.key === 'saddr' || left.key === 'daddr')
-      return network === (left.bits === 32 ? 'ip' : left.bits === 128 ? 'ip6' : undefined);
-    if (left.key.startsWith('ip ')) return network === 'ip';
-    return left.key.startsWith('ip6 ') && network === 'ip6';
-  }
-
   #matchBinary(node: Relation, left: Binary): Node {
-    const { op, right } = node;
-    const equality = op === '==' || op === '!=';
-    if (left.op === '&' && equality && isBitmask(right.type)) {
-      if (right.kind === 'value' && right.value === 0n) {
-        node.left = left.left;
-        node.right = listOf(left.right);
-        node.op = op === '!=' ? 'in' : '!';
-        return node;
-      }
-      if (this.#old && (right.kind === 'value' || right.kind === 'binary')) {
-        if (right.kind === 'value' && left.right.kind === 'value' && right.value === left.right.value) return node;
-        return {
-          kind: 'flag-comparison',
-          ...untyped(),
-          op,
-          left: left.left,
-          mask: listOf(left.right),
-          right: right.kind === 'value' ? right : listOf(right),
-        };
-      }
-    }
+    const { right } = node;
+    const flags = flagTest(node, left, this.#old);
+    if (flags !== undefined) return flags;
     if (
       hasPrefixes(left.left.type, this.#old) &&
       left.op === '&' &&
@@ -519,31 +456,6 @@ export class Postprocessor {
     completePayload(load, context);
     setType(of.right, load.type, load.order);
     dependencies.kill(load, context.family, this.#old);
-  }
-
-  #reject(statement: RejectStatement): void {
-    const { context, dependencies } = this.#current;
-    const type = (code: Datatype) => setType(statement.code, code, statement.code.order);
-    if (context.family === 'ip' || context.family === 'ip6') {
-      statement.family = context.family;
-      type(context.family === 'ip' ? TYPES.icmp_code : TYPES.icmpv6_code);
-      if (statement.type === 'tcp-reset') dependencies.release(BASE_TRANSPORT);
-      return;
-    }
-    if (statement.type === 'icmpx-unreachable') {
-      type(TYPES.icmpx_code);
-      return;
-    }
-    statement.verbose = true;
-    const number = numberOf(context.layers[BASE_LINK], context.layers[BASE_NETWORK]);
-    if (number === 2 || number === 0x0800) {
-      statement.family = 'ip';
-      type(TYPES.icmp_code);
-    } else if (number === 10 || number === 0x86dd) {
-      statement.family = 'ip6';
-      type(TYPES.icmpv6_code);
-    }
-    dependencies.release(BASE_NETWORK);
   }
 
   #setPayload(statement: FlowStatement & { kind: 'set-payload' }): void {

@@ -1,7 +1,9 @@
 import { HOST_IS_LITTLE_ENDIAN } from '../../../codec/index.ts';
 import type { FlowStatement } from './statements.ts';
 import {
+  type Binary,
   bytesOf,
+  isBitmask,
   isSame,
   lowestOne,
   lowestZero,
@@ -122,4 +124,30 @@ export function sameLoad(a: PayloadNode, b: PayloadNode): boolean {
   return (
     a.tunnel === b.tunnel && a.header === b.header && a.field === b.field && a.base === b.base && a.offset === b.offset
   );
+}
+
+/** A mask over flags: whether one of them is set, or, to nft 1.0.6, which of some. */
+export function flagTest(node: Relation, left: Binary, old: boolean): Node | undefined {
+  const { op, right } = node;
+  const equality = op === '==' || op === '!=';
+  if (left.op === '&' && equality && isBitmask(right.type)) {
+    if (right.kind === 'value' && right.value === 0n) {
+      node.left = left.left;
+      node.right = listOf(left.right);
+      node.op = op === '!=' ? 'in' : '!';
+      return node;
+    }
+    if (old && (right.kind === 'value' || right.kind === 'binary')) {
+      if (right.kind === 'value' && left.right.kind === 'value' && right.value === left.right.value) return node;
+      return {
+        kind: 'flag-comparison',
+        ...untyped(),
+        op,
+        left: left.left,
+        mask: listOf(left.right),
+        right: right.kind === 'value' ? right : listOf(right),
+      };
+    }
+  }
+  return undefined;
 }
