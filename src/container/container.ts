@@ -68,7 +68,13 @@ export class Container {
       const hint = 'the container uses the network of the host; pass { allowHost: true } if you mean to program that';
       throw new NetNsError('this is the namespace of the process itself', { code: 'ERR_HOST_NAMESPACE', hint });
     }
-    return new Container(netns, pid !== undefined, pid, options.logger);
+    try {
+      return new Container(netns, pid !== undefined, pid, options.logger);
+    } catch (error) {
+      // Its process cannot be watched.
+      if (pid !== undefined) netns.close();
+      throw error;
+    }
   }
 
   /** Whether its process has ended by now: asked of the kernel, where `closed` tells when the event loop has run. */
