@@ -40,6 +40,7 @@ const ID = /^[A-Za-z0-9][A-Za-z0-9_.@:-]{0,254}$/;
 const STORAGE = 'var/lib/containers/storage';
 /** State of a container is small; config.json of a large one has some hundred kilobytes. */
 const MAX_FILE = 8 << 20;
+const CHUNK = 64 << 10;
 
 const FINDERS: Record<Exclude<Runtime, 'docker'>, Finder> = {
   podman: (id, at) => inStorage('podman', id, at),
@@ -265,12 +266,30 @@ function namesIn(at: Places, folder: string): string[] {
   }
 }
 
+/** What stands under /run/user is its user's: a FIFO or a device there must neither hold this up nor fill the memory. */
 function textIn(at: Places, path: string): string | undefined {
+  let fd: number | undefined;
   try {
-    const file = join(at.root, path);
-    return fs.statSync(file).size > MAX_FILE ? undefined : fs.readFileSync(file, 'utf8');
+    fd = fs.openSync(join(at.root, path), fs.constants.O_RDONLY | fs.constants.O_NONBLOCK);
+    return fs.fstatSync(fd).isFile() ? textOf(fd) : undefined;
   } catch {
     return undefined;
+  } finally {
+    if (fd !== undefined) fs.closeSync(fd);
+  }
+}
+
+/** The size of files under /proc and in cgroups is 0, and a file may grow: what is read is counted. */
+function textOf(fd: number): string | undefined {
+  const chunks: Buffer[] = [];
+  let length = 0;
+  for (;;) {
+    const chunk = Buffer.allocUnsafe(CHUNK);
+    const size = fs.readSync(fd, chunk);
+    if (size === 0) return Buffer.concat(chunks).toString('utf8');
+    length += size;
+    if (length > MAX_FILE) return undefined;
+    chunks.push(chunk.subarray(0, size));
   }
 }
 
