@@ -214,7 +214,7 @@ export class RuntimeFiles implements Target {
 
   async read(input: Uint8Array, random: Random): Promise<void> {
     const text = decode(input);
-    const file = FILES[Number.parseInt(text, 10) % FILES.length || 0]!;
+    const file = FILES[Math.abs(Number.parseInt(text, 10)) % FILES.length || 0]!;
     this.#write(file, text.slice(text.indexOf(' ') + 1));
     try {
       const runtime = random.pick(['podman', 'containerd', 'cri-o', 'lxc', 'nspawn', 'runc', 'crun'] as const);
