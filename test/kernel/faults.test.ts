@@ -8,7 +8,7 @@ import { Nftables, Transaction } from '../../src/nftables/index.ts';
 import { Links } from '../../src/rtnetlink/index.ts';
 import { type Trial, tryFaults } from '../support/fault-runs.ts';
 import { useFaultyFfi } from '../support/faulty-ffi.ts';
-import { isLong, kernelSuite } from '../support/where.ts';
+import { isLong, kernelSuite, where } from '../support/where.ts';
 
 /*
  * Every system call of every operation fails once: `npm test` takes one errno for each call, `npm run test:long` all of them. The seam is the
@@ -16,6 +16,8 @@ import { isLong, kernelSuite } from '../support/where.ts';
  */
 const ffi = useFaultyFfi();
 const LONG = 1_800_000;
+/** An emulated machine tries every fifth call. */
+const EVERY = where === 'host' ? 1 : 5;
 
 let netns: NetNs;
 let probe: Nftables;
@@ -77,12 +79,12 @@ const reads = (operate: (nft: Nftables) => unknown, content = small): Trial<Nfta
 });
 
 async function tried<H>(trial: Trial<H>, atLeast: number): Promise<void> {
-  const { calls, runs, completed, refused } = await tryFaults(ffi, trial, isLong);
+  const { calls, runs, completed, refused } = await tryFaults(ffi, trial, { all: isLong, every: EVERY });
   console.log(`${expect.getState().currentTestName}: ${runs} faults in ${calls.length} calls, ${completed} completed, ${refused} refused`);
   expect(calls.length).toBeGreaterThanOrEqual(atLeast);
-  expect(runs).toBe(calls.length * (isLong ? 7 : 1));
+  expect(runs).toBe(Math.ceil(calls.length / EVERY) * (isLong ? 7 : 1));
   expect(completed + refused).toBe(runs);
-  expect(refused).toBeGreaterThan(0);
+  if (EVERY === 1) expect(refused).toBeGreaterThan(0);
 }
 
 kernelSuite('each call fails once: namespaces', () => {

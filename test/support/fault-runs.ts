@@ -9,6 +9,7 @@ import {
   StateError,
   UnsupportedError,
 } from '../../src/errors.ts';
+import { traceDescriptors } from '../../src/ffi/index.ts';
 import { descriptorsSince, openDescriptors } from './descriptors.ts';
 import { ERRNOS, type FaultyFfi } from './faulty-ffi.ts';
 
@@ -27,6 +28,14 @@ export interface Trial<H> {
   parts?: boolean;
 }
 
+/** How much is tried. */
+export interface Extent {
+  /** Every errno at each call, not one. */
+  all: boolean;
+  /** Each call, or every third ... */
+  every: number;
+}
+
 export interface TrialResult {
   /** The system calls of one run. */
   calls: string[];
@@ -43,12 +52,12 @@ const HANGS_MILLISECONDS = 20_000;
 const TYPED = [NetlinkError, NetNsError, BatchError, StateError, UnsupportedError, DecodeError];
 
 /**
- * Runs the operation once and counts its system calls; then once for each of them, which fails; with `all`, once for each errno that it may
- * fail with. Each time the operation must complete, or fail with an error of this library that says what the kernel holds; the handle must go on
+ * Runs the operation once and counts its system calls; then once for each of them, which fails. Each time the operation must complete, or fail with an error of this library that says what the kernel holds; the handle must go on
  * working; this thread must be at home, and no descriptor may be left.
  */
-export async function tryFaults<H>(ffi: FaultyFfi, trial: Trial<H>, all: boolean): Promise<TrialResult> {
+export async function tryFaults<H>(ffi: FaultyFfi, trial: Trial<H>, { all, every }: Extent): Promise<TrialResult> {
   const home = homeInode();
+  traceDescriptors();
   await trial.reset?.();
   const stateOf = () => ffi.aside(() => JSON.stringify(trial.state?.() ?? null));
   const before = stateOf();
@@ -61,7 +70,7 @@ export async function tryFaults<H>(ffi: FaultyFfi, trial: Trial<H>, all: boolean
   const after = stateOf();
   const result: TrialResult = { calls, runs: 0, completed: 0, refused: 0 };
   const names = Object.keys(ERRNOS) as (keyof typeof ERRNOS)[];
-  for (let at = 1; at <= calls.length; at++) {
+  for (let at = 1; at <= calls.length; at += every) {
     for (const errno of all ? names : [names[(at * 3 + calls.length) % names.length]!]) {
       await trial.reset?.();
       const what = `${errno} from call ${at} of ${calls.length}, ${calls[at - 1]}`;
@@ -177,7 +186,7 @@ async function nothingLeft(before: readonly string[]): Promise<void> {
   for (;;) {
     const left = descriptorsSince(before);
     if (left.length === 0) return;
-    if (Date.now() > end) throw new Error(`descriptors are left: ${left.join(', ')}`);
+    if (Date.now() > end) throw new Error(`descriptors are left: ${left.join(', ')}; opened by\n${[...traceDescriptors().values()].at(-1)}`);
     await sleep(2);
   }
 }
