@@ -1,4 +1,4 @@
-import { Ipvs, NetNs } from 'netsteer';
+import { Ipvs, type NetNs } from 'netsteer';
 import type { IpvsOperation, VirtualServer } from 'netsteer/ipvs';
 import { expect, test } from 'vitest';
 import { type Trial, tryFaults } from '../support/fault-runs.ts';
@@ -31,7 +31,8 @@ kernelSuite('each call fails once: IPVS', () => {
       probe.sync.flush();
       prepare();
     },
-    state: () => probe.sync.services({ destinations: true }).map(({ address, destinations }) => [address, destinations.map(each => each.address).sort()]),
+    state: () =>
+      probe.sync.snapshot().servers.map(({ destinations }) => destinations.map(({ address }) => address).sort()),
     open: () => Ipvs.open({ netns, via }),
     operate,
     close: ipvs => ipvs[Symbol.asyncDispose](),
@@ -48,12 +49,28 @@ kernelSuite('each call fails once: IPVS', () => {
       changes(ipvs => ipvs.setDestination(service, server(2)), via, prepared),
       changes(ipvs => ipvs.services({ destinations: true }), via, prepared),
       // What a batch has done before a call fails stays done: a prefix, which the next one completes.
-      { ...changes(ipvs => ipvs.apply(operations.map(each => (each.op === 'addService' ? { op: 'setService', service } : { ...each, op: 'setDestination' }) as IpvsOperation)), via), parts: true },
+      {
+        ...changes(
+          ipvs =>
+            ipvs.apply(
+              operations.map(
+                each =>
+                  (each.op === 'addService'
+                    ? { op: 'setService', service }
+                    : { ...each, op: 'setDestination' }) as IpvsOperation,
+              ),
+            ),
+          via,
+        ),
+        parts: true,
+      },
       { ...changes(ipvs => ipvs.reconcile(desired), via), parts: true },
     ];
     for (const trial of trials) {
       const { calls, runs, completed, refused } = await tryFaults(ffi, trial, { all: false, every: EVERY });
-      console.log(`IPVS over ${via}: ${runs} faults in ${calls.length} calls, ${completed} completed, ${refused} refused`);
+      console.log(
+        `IPVS over ${via}: ${runs} faults in ${calls.length} calls, ${completed} completed, ${refused} refused`,
+      );
       expect(runs).toBe(Math.ceil(calls.length / EVERY));
     }
   });

@@ -12,12 +12,17 @@ const service = { protocol: 'tcp', address: '10.0.0.1', port: 80, scheduler: 'wl
 const server = (i: number) => ({ address: `10.1.${i >> 8}.${i & 255}`, port: 80, forward: 'direct' }) as const;
 const operations: IpvsOperation[] = [
   { op: 'addService', service },
-  ...Array.from({ length: SERVERS }, (_, i): IpvsOperation => ({ op: 'addDestination', key: service, destination: server(i + 1) })),
+  ...Array.from(
+    { length: SERVERS },
+    (_, i): IpvsOperation => ({ op: 'addDestination', key: service, destination: server(i + 1) }),
+  ),
 ];
 const desired = [{ ...service, destinations: Array.from({ length: SERVERS }, (_, i) => server(i + 1)) }];
 
 kernelSuite('killed at any moment', () => {
-  test('of an IPVS batch: the kernel holds a prefix, and the next run completes it', { timeout: 3_600_000 }, async () => {
+  test('of an IPVS batch: the kernel holds a prefix, and the next run completes it', {
+    timeout: 3_600_000,
+  }, async () => {
     const held = await killOften<NetNs>(
       {
         make() {
@@ -40,7 +45,7 @@ kernelSuite('killed at any moment', () => {
           }`,
         check(netns) {
           using ipvs = Ipvs.open({ netns });
-          const servers = ipvs.sync.services({ destinations: true });
+          const { servers } = ipvs.sync.snapshot();
           if (servers.length === 0) return 'nothing';
           const there = servers[0]!.destinations.map(({ address }) => address).sort();
           const prefix = Array.from({ length: there.length }, (_, i) => server(i + 1).address).sort();
@@ -58,7 +63,9 @@ kernelSuite('killed at any moment', () => {
       1,
       TIMES,
     );
-    console.log(`killed ${TIMES} times; then the kernel held: ${[...held].map(([what, count]) => `${what} ${count}`).join(', ')}`);
+    console.log(
+      `killed ${TIMES} times; then the kernel held: ${[...held].map(([what, count]) => `${what} ${count}`).join(', ')}`,
+    );
     expect([...held.values()].reduce((sum, count) => sum + count, 0)).toBe(TIMES);
   });
 });

@@ -1,3 +1,4 @@
+import { setImmediate as turn } from 'node:timers/promises';
 import type { Ipvs, NetNs } from 'netsteer';
 import type { VirtualServer } from 'netsteer/ipvs';
 import { expect, test } from 'vitest';
@@ -14,7 +15,7 @@ kernelSuite('another process changes the same namespace all the while', () => {
     ({ netns, ipvs } = made);
   });
 
-  test('ipvsadm: a reconciliation brings about what is wanted, and what is ipvsadm\'s stays', async () => {
+  test("ipvsadm: a reconciliation brings about what is wanted, and what is ipvsadm's stays", async () => {
     const script = `
       i=1
       trap 'echo "added $((i-1))"; exit 0' TERM
@@ -34,12 +35,18 @@ kernelSuite('another process changes the same namespace all the while', () => {
         address: '10.0.0.1',
         port: 80,
         scheduler: 'wlc',
-        destinations: [1, 2, 3 + round].map(last => ({ address: `10.1.0.${last}`, port: 80, forward: 'direct', weight: round + 1 })),
+        destinations: [1, 2, 3 + round].map(last => ({
+          address: `10.1.0.${last}`,
+          port: 80,
+          forward: 'direct',
+          weight: round + 1,
+        })),
       },
     ];
     for (let round = 0; round < ROUNDS; round++) {
       await ipvs.reconcile(desired(round));
       expect(await ipvs.plan(desired(round))).toEqual([]);
+      await turn();
       expect(other.running, other.said).toBe(true);
     }
     const added = Number(/added (\d+)/.exec(await other.end())?.[1]);

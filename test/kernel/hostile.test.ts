@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { Writer } from '../../src/codec/index.ts';
 import { Container } from '../../src/container/index.ts';
 import { isNotFound, NetNsError, printable } from '../../src/errors.ts';
 import { NetNs } from '../../src/netns/index.ts';
@@ -15,7 +16,6 @@ import {
 } from '../../src/nftables/index.ts';
 import { NETLINK_NETFILTER, NFNLGRP_NFTABLES } from '../../src/transport/constants.ts';
 import { NetlinkSocket, writeBatchBegin, writeBatchEnd } from '../../src/transport/index.ts';
-import { Writer } from '../../src/codec/index.ts';
 import { compiledSources } from '../support/compiled.ts';
 import { refuseControl } from '../support/fuzz/judge.ts';
 import { kernelSuite } from '../support/where.ts';
@@ -50,7 +50,9 @@ const table = (name: string) => new Transaction().add({ table: { family: 'ip', n
 
 /** Root of the container: sends what looks like events of nf_tables to everyone who listens to them, until it is ended. */
 async function forger(): Promise<ChildProcess> {
-  const forged = Buffer.from(encodeMessage({ type: 'newtable', family: 'ip', object: { name: 'forged' } })).toString('hex');
+  const forged = Buffer.from(encodeMessage({ type: 'newtable', family: 'ip', object: { name: 'forged' } })).toString(
+    'hex',
+  );
   const generation = Buffer.from(encodeMessage({ type: 'newgen', object: { id: 0x7000 } })).toString('hex');
   const script = `
     import { ffi } from './ffi/index.js';
@@ -103,7 +105,9 @@ kernelSuite('hostile containers', () => {
     await monitor.close();
     await reading;
     expect(names()).toEqual([...Array.from({ length: COMMITS }, (_, i) => `t${i}`), 'last'].sort());
-    expect(JSON.stringify(items, (_, value) => (typeof value === 'bigint' ? String(value) : value))).not.toContain('forged');
+    expect(JSON.stringify(items, (_, value) => (typeof value === 'bigint' ? String(value) : value))).not.toContain(
+      'forged',
+    );
     expect(items.filter(item => item.generation === 0x7000)).toEqual([]);
   });
 
@@ -121,7 +125,13 @@ kernelSuite('hostile containers', () => {
   function commitNamed(name: Buffer): void {
     const messages = [
       encodeMessage({ type: 'newtable', flags: 0x401, sequence: 2, family: 'ip', object: { name: PLACEHOLDER } }),
-      encodeMessage({ type: 'newchain', flags: 0x401, sequence: 3, family: 'ip', object: { table: PLACEHOLDER, name: PLACEHOLDER } }),
+      encodeMessage({
+        type: 'newchain',
+        flags: 0x401,
+        sequence: 3,
+        family: 'ip',
+        object: { table: PLACEHOLDER, name: PLACEHOLDER },
+      }),
       encodeMessage({
         type: 'newset',
         flags: 0x401,
@@ -129,13 +139,23 @@ kernelSuite('hostile containers', () => {
         family: 'ip',
         object: { table: PLACEHOLDER, name: PLACEHOLDER, id: 1, keyType: 19, keyLength: 4 },
       }),
-      encodeMessage({ type: 'newobj', flags: 0x401, sequence: 5, family: 'ip', object: { table: PLACEHOLDER, name: PLACEHOLDER, type: 'counter', data: {} } }),
+      encodeMessage({
+        type: 'newobj',
+        flags: 0x401,
+        sequence: 5,
+        family: 'ip',
+        object: { table: PLACEHOLDER, name: PLACEHOLDER, type: 'counter', data: {} },
+      }),
       encodeMessage({
         type: 'newrule',
         flags: 0xc01,
         sequence: 6,
         family: 'ip',
-        object: { table: PLACEHOLDER, chain: PLACEHOLDER, expressions: [{ log: { group: 5, prefix: PLACEHOLDER } }, { counter: {} }] },
+        object: {
+          table: PLACEHOLDER,
+          chain: PLACEHOLDER,
+          expressions: [{ log: { group: 5, prefix: PLACEHOLDER } }, { counter: {} }],
+        },
       }),
     ];
     const writer = new Writer(4096);
@@ -165,7 +185,9 @@ kernelSuite('hostile containers', () => {
     await events.next();
     commitNamed(name);
     const ruleset = await nft.ruleset({ elements: true });
-    expect([ruleset.tables, ruleset.chains, ruleset.sets, ruleset.objects, ruleset.rules].map(list => list.length)).toEqual([1, 1, 1, 1, 1]);
+    expect(
+      [ruleset.tables, ruleset.chains, ruleset.sets, ruleset.objects, ruleset.rules].map(list => list.length),
+    ).toEqual([1, 1, 1, 1, 1]);
     refuseControl(formatRuleset(ruleset));
     expect(JSON.stringify(rulesetJson(ruleset))).toContain('table');
     // The event says the same, and a mirror holds it.

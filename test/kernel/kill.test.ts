@@ -19,16 +19,23 @@ const LONG = 3_600_000;
 const SEED = isLong ? Date.now() >>> 0 : 1;
 
 /** The paths by which the program finds the namespaces of this process. */
-const pathsOf = (namespaces: readonly NetNs[]) => namespaces.map(netns => `/proc/${process.pid}/fd/${netns.descriptor}`);
+const pathsOf = (namespaces: readonly NetNs[]) =>
+  namespaces.map(netns => `/proc/${process.pid}/fd/${netns.descriptor}`);
 
 async function tried<W>(scenario: Scenario<W>): Promise<void> {
   const held = await killOften(scenario, TIMES, AT_ONCE, SEED);
   const counts = [...held].map(([what, count]) => `${what} ${count}`);
-  console.log(`${expect.getState().currentTestName}: killed ${TIMES} times (seed ${SEED}); then the kernel held: ${counts.join(', ')}`);
+  console.log(
+    `${expect.getState().currentTestName}: killed ${TIMES} times (seed ${SEED}); then the kernel held: ${counts.join(', ')}`,
+  );
   expect([...held.values()].reduce((sum, count) => sum + count, 0)).toBe(TIMES);
 }
 
-const namespace = { make: () => NetNs.create(), unmake: (netns: NetNs) => netns.close(), given: (netns: NetNs) => pathsOf([netns]) };
+const namespace = {
+  make: () => NetNs.create(),
+  unmake: (netns: NetNs) => netns.close(),
+  given: (netns: NetNs) => pathsOf([netns]),
+};
 
 const RULES = 1500;
 
@@ -47,12 +54,22 @@ const desired = (of: string): DesiredRuleset => {
   return {
     tables: [{ family: 'ip', name: 'mine' }],
     chains: [{ ...place, name: 'c', type: 'filter', hook: 'input', priority: 0 }],
-    rules: Array.from({ length: 400 }, (_, i) => ({ ...place, chain: 'c', expressions: [{ counter: {} }], comment: `${of} ${i}` })),
+    rules: Array.from({ length: 400 }, (_, i) => ({
+      ...place,
+      chain: 'c',
+      expressions: [{ counter: {} }],
+      comment: `${of} ${i}`,
+    })),
   };
 };
 
 const stateOf = (port: number): ContainerState => ({
-  redirects: Array.from({ length: 200 }, (_, i) => ({ protocol: 'tcp', address: `10.10.${i}.1`, port: 80, toPort: port })),
+  redirects: Array.from({ length: 200 }, (_, i) => ({
+    protocol: 'tcp',
+    address: `10.10.${i}.1`,
+    port: 80,
+    toPort: port,
+  })),
   logging: [1, 2, 3].map(group => ({ group, prefix: `${port} ` })),
 });
 
@@ -81,7 +98,8 @@ kernelSuite('killed at any moment', () => {
         nft.sync.apply({ nftables: [{ flush: { ruleset: null } }] } as never);
         expect(nft.sync.tables()).toEqual([]);
       },
-    }));
+    }),
+  );
 
   test('of a reconciliation', { timeout: LONG }, () =>
     tried<NetNs>({
@@ -106,7 +124,8 @@ kernelSuite('killed at any moment', () => {
         await nft.reconcile(desired('next'), { prefix: 'mine' });
         expect(nft.sync.plan(desired('next'), { prefix: 'mine' }).operations).toEqual([]);
       },
-    }));
+    }),
+  );
 
   test('of a run over a fleet', { timeout: LONG }, () =>
     tried<NetNs[]>({
@@ -148,11 +167,16 @@ kernelSuite('killed at any moment', () => {
         await fleet[Symbol.asyncDispose]();
         await Promise.all(containers.map(each => each[Symbol.asyncDispose]()));
       },
-    }));
+    }),
+  );
 
   test('of naming a namespace', { timeout: LONG }, () => {
     let made = 0;
-    const mounts = (name: string) => fs.readFileSync('/proc/self/mountinfo', 'utf8').split('\n').filter(line => line.includes(name));
+    const mounts = (name: string) =>
+      fs
+        .readFileSync('/proc/self/mountinfo', 'utf8')
+        .split('\n')
+        .filter(line => line.includes(name));
     return tried<string>({
       make: () => `killed-${process.pid}-${made++}`,
       unmake(name) {
@@ -169,7 +193,12 @@ kernelSuite('killed at any moment', () => {
           netns.close();
           if (i === 0) began();
         }`,
-      check: name => (NetNs.list().includes(name) ? 'a name' : fs.existsSync(`/run/netns/${name}`) ? 'a file without a namespace' : 'no name'),
+      check: name =>
+        NetNs.list().includes(name)
+          ? 'a name'
+          : fs.existsSync(`/run/netns/${name}`)
+            ? 'a file without a namespace'
+            : 'no name',
       next(name) {
         if (NetNs.list().includes(name)) {
           const left = NetNs.open({ name });
@@ -204,5 +233,6 @@ kernelSuite('killed at any moment', () => {
         expect(log.groups).toEqual([5, 6]);
         await log[Symbol.asyncDispose]();
       },
-    }));
+    }),
+  );
 });

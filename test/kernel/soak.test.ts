@@ -11,7 +11,9 @@ const CONTAINERS = IN_FULL ? 500 : where === 'host' ? 20 : 5;
 const most = (samples: readonly Sample[], key: keyof Sample): number => Math.max(...samples.map(each => each[key]));
 
 kernelSuite('a fleet whose containers come and go', () => {
-  test(`of ${CONTAINERS} for ${SECONDS} seconds: nothing grows, and nothing is left`, { timeout: SECONDS * 1000 + 600_000 }, async () => {
+  test(`of ${CONTAINERS} for ${SECONDS} seconds: nothing grows, and nothing is left`, {
+    timeout: SECONDS * 1000 + 600_000,
+  }, async () => {
     const { samples, left, limit, ...counts } = await soak({ containers: CONTAINERS, seconds: SECONDS });
     const { failed, drifts, runs, started, programmed, gone } = counts;
     // What is compiled and cached on the way is there after the first quarter.

@@ -95,7 +95,6 @@ export async function tryFaults<H>(ffi: FaultyFfi, trial: Trial<H>, { all, every
 
 const homeInode = (): number => fs.statSync('/proc/thread-self/ns/net').ino;
 
-
 async function run<H>(trial: Trial<H>): Promise<void> {
   const handle = await trial.open();
   try {
@@ -144,7 +143,8 @@ async function oneRun<H>(
       try {
         await inTime(async () => trial.operate(handle));
       } catch (error) {
-        if (!isExists(error)) throw new Error(`after ${failure.message} it goes on failing: ${error}`, { cause: error });
+        if (!isExists(error))
+          throw new Error(`after ${failure.message} it goes on failing: ${error}`, { cause: error });
       }
       if (stateOf() !== after) throw new Error(`once more, it left ${stateOf()}`);
     }
@@ -163,7 +163,8 @@ function isCertain(error: Error): boolean {
 
 function typed(error: unknown): Error {
   const known = TYPED.some(type => error instanceof type);
-  if (!known || !(error instanceof Error)) throw new Error(`an error that is none of the library's: ${error}`, { cause: error });
+  if (!known || !(error instanceof Error))
+    throw new Error(`an error that is none of the library's: ${error}`, { cause: error });
   return error;
 }
 
@@ -186,7 +187,10 @@ async function nothingLeft(before: readonly string[]): Promise<void> {
   for (;;) {
     const left = descriptorsSince(before);
     if (left.length === 0) return;
-    if (Date.now() > end) throw new Error(`descriptors are left: ${left.join(', ')}; opened by\n${[...traceDescriptors().values()].at(-1)}`);
+    if (Date.now() > end)
+      throw new Error(
+        `descriptors are left: ${left.join(', ')}; opened by\n${[...traceDescriptors().values()].at(-1)}`,
+      );
     await sleep(2);
   }
 }

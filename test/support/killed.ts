@@ -29,7 +29,12 @@ const began = () => { process.stdout.write('.'); };
 `;
 
 /** Runs the program and kills it some milliseconds after it has begun, so many times. Returns how often the kernel held what afterwards. */
-export async function killOften<W>(scenario: Scenario<W>, times: number, atOnce: number, seed: number): Promise<Map<string, number>> {
+export async function killOften<W>(
+  scenario: Scenario<W>,
+  times: number,
+  atOnce: number,
+  seed: number,
+): Promise<Map<string, number>> {
   const random = new Random(seed);
   const held = new Map<string, number>();
   let left = times;

@@ -8,7 +8,11 @@ export class OtherProcess {
   #said = '';
 
   /** A command; its standard error is kept for whoever asks why it ended. */
-  constructor(command: string, parameters: readonly string[], options: { cwd?: string; env?: Record<string, string> } = {}) {
+  constructor(
+    command: string,
+    parameters: readonly string[],
+    options: { cwd?: string; env?: Record<string, string> } = {},
+  ) {
     this.#child = spawn(command, parameters, {
       stdio: ['ignore', 'pipe', 'pipe'],
       ...(options.cwd !== undefined && { cwd: options.cwd }),
@@ -24,7 +28,10 @@ export class OtherProcess {
 
   /** A program among the compiled sources, as an ES module. */
   static netsteer(program: string, env: Record<string, string> = {}): OtherProcess {
-    return new OtherProcess(process.execPath, ['--input-type=module', '--eval', program], { cwd: compiledSources(), env });
+    return new OtherProcess(process.execPath, ['--input-type=module', '--eval', program], {
+      cwd: compiledSources(),
+      env,
+    });
   }
 
   get said(): string {

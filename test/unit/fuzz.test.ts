@@ -6,7 +6,9 @@ import { isLong, where } from '../support/where.ts';
 const INPUTS = isLong && where === 'host' ? 10_000_000 : 20_000;
 const TARGETS = 12;
 
-it(`reads ${INPUTS} answers of kernels and runtimes that are nearly right`, { timeout: isLong ? 7_200_000 : 180_000 }, async () => {
+it(`reads ${INPUTS} answers of kernels and runtimes that are nearly right`, {
+  timeout: isLong ? 7_200_000 : 180_000,
+}, async () => {
   const { inputs, kinds, refused, kept } = await fuzz({ inputs: INPUTS, seed: isLong ? Date.now() >>> 0 : 1 });
   expect(inputs).toBe(INPUTS);
   expect(Object.keys(kinds)).toHaveLength(TARGETS);

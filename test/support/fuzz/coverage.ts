@@ -24,7 +24,9 @@ export class BlockCoverage {
   /** Has something run since the last time that never had before? */
   isNew(): boolean {
     const { result } = this.#post('Profiler.takePreciseCoverage') as Coverage;
-    return result.some(({ url, functions }) => /netsteer|\/src\//.test(url) && !url.includes('/fuzz/') && functions.length > 0);
+    return result.some(
+      ({ url, functions }) => /netsteer|\/src\//.test(url) && !url.includes('/fuzz/') && functions.length > 0,
+    );
   }
 
   /** Commands of this domain are answered before they return. */

@@ -1,5 +1,5 @@
-import { isArgumentError } from '../../../src/errors.ts';
 import { type Source, sourceOf } from '../../../src/codec/index.ts';
+import { isArgumentError } from '../../../src/errors.ts';
 import type { Random } from '../nflog-shapes.ts';
 
 /** What reads inputs of one kind. */
@@ -38,7 +38,10 @@ const CONTROL_IN_LINES = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u2028\u2029]/
 /** Text that is to be printed, of several lines. */
 export function refuseControl(text: string): void {
   const found = CONTROL_IN_LINES.exec(text);
-  if (found !== null) throw new Error(`control character ${JSON.stringify(found[0])} in ${JSON.stringify(text.slice(Math.max(0, found.index - 40), found.index + 40))}`);
+  if (found !== null)
+    throw new Error(
+      `control character ${JSON.stringify(found[0])} in ${JSON.stringify(text.slice(Math.max(0, found.index - 40), found.index + 40))}`,
+    );
 }
 
 const PLAIN: readonly unknown[] = [Object.prototype, Array.prototype, null];

@@ -2,7 +2,10 @@ import { HOST_IS_LITTLE_ENDIAN } from '../../../src/codec/index.ts';
 import type { Random } from '../nflog-shapes.ts';
 
 /** Values at which lengths, counts and signs change their meaning. */
-const NUMBERS = [0, 1, 2, 3, 4, 5, 7, 8, 15, 16, 17, 0x7f, 0x80, 0xff, 0x100, 0x7fff, 0x8000, 0xfffc, 0xffff, 0x7fffffff, 0x80000000, 0xffffffff];
+const NUMBERS = [
+  0, 1, 2, 3, 4, 5, 7, 8, 15, 16, 17, 0x7f, 0x80, 0xff, 0x100, 0x7fff, 0x8000, 0xfffc, 0xffff, 0x7fffffff, 0x80000000,
+  0xffffffff,
+];
 
 /** Names that mean something to JavaScript, and text that means something to a terminal. */
 export const HOSTILE_TEXTS = [
@@ -31,7 +34,8 @@ export function mutated(message: Uint8Array, random: Random, others: readonly Ui
   const changes = 1 + random.below(4);
   for (let i = 0; i < changes; i++) bytes = change(bytes, random, others);
   // A length that lies is an error at once: mostly it is right.
-  if (!random.chance(20) && bytes.length >= NETLINK_HEADER) view(bytes).setUint32(0, bytes.length, HOST_IS_LITTLE_ENDIAN);
+  if (!random.chance(20) && bytes.length >= NETLINK_HEADER)
+    view(bytes).setUint32(0, bytes.length, HOST_IS_LITTLE_ENDIAN);
   return bytes;
 }
 
@@ -127,13 +131,17 @@ export function mutatedText(seed: string, random: Random): string {
         text = text.slice(0, end) + text.slice(at);
         break;
       case 3:
-        text = text.slice(0, at) + String.fromCharCode(random.below(random.chance(4) ? 0x10000 : 128)) + text.slice(end);
+        text =
+          text.slice(0, at) + String.fromCharCode(random.below(random.chance(4) ? 0x10000 : 128)) + text.slice(end);
         break;
       case 4:
         text = text.slice(0, at) + random.pick(NUMBERS) * (random.chance(2) ? -1 : 1e10) + text.slice(end);
         break;
       default:
-        text = text.slice(0, at) + random.pick(['{}', '[]', 'null', '"__proto__":', 'true', ':', '\t', ' ', '\0']) + text.slice(end);
+        text =
+          text.slice(0, at) +
+          random.pick(['{}', '[]', 'null', '"__proto__":', 'true', ':', '\t', ' ', '\0']) +
+          text.slice(end);
     }
   }
   return text.slice(0, MAX_BYTES);

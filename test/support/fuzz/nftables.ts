@@ -4,8 +4,8 @@ import { rulesetJson } from '../../../src/nftables/language/ruleset-json.ts';
 import { formatRule, formatRuleset } from '../../../src/nftables/language/text.ts';
 import type { Ruleset } from '../../../src/nftables/listing.ts';
 import { encodeMessage, MESSAGES, type NftMessage, readMessage } from '../../../src/nftables/message.ts';
-import { Monitor } from '../../../src/nftables/monitor.ts';
 import { RulesetMirror } from '../../../src/nftables/mirror.ts';
+import { Monitor } from '../../../src/nftables/monitor.ts';
 import { Nftables } from '../../../src/nftables/nftables.ts';
 import type { RuleEntry } from '../../../src/nftables/rule.ts';
 import { Trace } from '../../../src/nftables/tracing.ts';
@@ -17,7 +17,8 @@ import { amidst, canonical, refuseControl, type Target } from './judge.ts';
 import { mutated } from './mutate.ts';
 import recorded from './recorded.json' with { type: 'json' };
 
-export const bytesOf = (messages: readonly string[]): Uint8Array[] => messages.map(hex => new Uint8Array(Buffer.from(hex, 'hex')));
+export const bytesOf = (messages: readonly string[]): Uint8Array[] =>
+  messages.map(hex => new Uint8Array(Buffer.from(hex, 'hex')));
 
 const SEEDS = bytesOf(recorded.nftables);
 
@@ -71,11 +72,21 @@ export const nftRulesets: Target = {
   weight: 3,
   seeds: SEEDS,
   make(random, pool) {
-    const parts = Array.from({ length: 1 + random.below(5) }, () => (random.chance(2) ? random.pick(pool) : make(random, pool)));
+    const parts = Array.from({ length: 1 + random.below(5) }, () =>
+      random.chance(2) ? random.pick(pool) : make(random, pool),
+    );
     return together(...parts.map(padded));
   },
   read(input) {
-    const ruleset: Ruleset = { generation: 1, tables: [], chains: [], sets: [], rules: [], objects: [], flowtables: [] };
+    const ruleset: Ruleset = {
+      generation: 1,
+      tables: [],
+      chains: [],
+      sets: [],
+      rules: [],
+      objects: [],
+      flowtables: [],
+    };
     for (const message of messagesIn(sourceOf(input))) {
       const { type, object, family } = readMessage(message);
       const list = LISTS[type];
@@ -130,7 +141,8 @@ export const nftEvents: Target = {
   name: 'events',
   weight: 2,
   seeds: SEEDS,
-  make: (random, pool) => together(padded(make(random, pool)), random.chance(4) ? generation.slice(0, random.below(40)) : generation),
+  make: (random, pool) =>
+    together(padded(make(random, pool)), random.chance(4) ? generation.slice(0, random.below(40)) : generation),
   async read(input, random) {
     const socket = new FuzzGroup();
     const reader = new GroupReader(socket);
@@ -145,7 +157,8 @@ export const nftEvents: Target = {
     for (let turn = 0; turn < 3; turn++) await undefined;
     await watcher.close();
     const { value } = await first;
-    if (socket.port !== 0 && (value !== undefined || reader.rejectedSenders !== 1)) throw new Error('a forged event was read');
+    if (socket.port !== 0 && (value !== undefined || reader.rejectedSenders !== 1))
+      throw new Error('a forged event was read');
     if (value !== undefined) canonical(value);
   },
 };

@@ -18,7 +18,8 @@ import recorded from './recorded.json' with { type: 'json' };
 const encode = (text: string): Uint8Array => new Uint8Array(Buffer.from(text));
 const decode = (bytes: Uint8Array): string => Buffer.from(bytes).toString();
 
-const makeText = (random: Random, pool: readonly Uint8Array[]): Uint8Array => encode(mutatedText(decode(random.pick(pool)), random));
+const makeText = (random: Random, pool: readonly Uint8Array[]): Uint8Array =>
+  encode(mutatedText(decode(random.pick(pool)), random));
 
 /** Devices, addresses, routes and neighbours. */
 export const rtnetlink: Target = {
@@ -29,7 +30,13 @@ export const rtnetlink: Target = {
   read(input, random) {
     const wire = new MemoryWire(datagram => received(datagram).flatMap(request => answers(request, input, random)));
     const { sync } = new Links(new Exchange(wire, 'rtnetlink'));
-    const ask = random.pick([() => sync.list(), () => sync.get('lo'), () => sync.addresses(), () => sync.routes(), () => sync.neighbours()]);
+    const ask = random.pick([
+      () => sync.list(),
+      () => sync.get('lo'),
+      () => sync.addresses(),
+      () => sync.routes(),
+      () => sync.neighbours(),
+    ]);
     canonical(ask());
   },
 };
@@ -125,7 +132,12 @@ export const ipvsOptions: Target = {
     };
     Object.defineProperty(wire, 'options', { value: () => options });
     const { sync } = new Ipvs(new Exchange(wire, 'ipvs'));
-    const ask = random.pick([() => sync.services({ destinations: true }), () => sync.service(SERVICE), () => sync.info(), () => sync.timeouts()]);
+    const ask = random.pick([
+      () => sync.services({ destinations: true }),
+      () => sync.service(SERVICE),
+      () => sync.info(),
+      () => sync.timeouts(),
+    ]);
     canonical(ask());
   },
 };
@@ -177,11 +189,19 @@ export const holders: Target = {
 };
 
 const ID = 'c0ffee0123456789c0ffee0123456789c0ffee0123456789c0ffee0123456789';
-const CONFIG = JSON.stringify({ linux: { namespaces: [{ type: 'network' }, { type: 'pid', path: '/proc/1/ns/pid' }] }, annotations: { 'io.container.manager': 'libpod' } });
+const CONFIG = JSON.stringify({
+  linux: { namespaces: [{ type: 'network' }, { type: 'pid', path: '/proc/1/ns/pid' }] },
+  annotations: { 'io.container.manager': 'libpod' },
+});
 
 /** State files of runtimes: one is spoilt, the others are as they should be. */
 const STATE: Readonly<Record<string, string>> = {
-  [`run/runc/${ID}/state.json`]: JSON.stringify({ id: ID, init_process_pid: 42, init_process_start: 4711, config: { namespaces: [{ type: 'NEWNET', path: '' }] } }),
+  [`run/runc/${ID}/state.json`]: JSON.stringify({
+    id: ID,
+    init_process_pid: 42,
+    init_process_start: 4711,
+    config: { namespaces: [{ type: 'NEWNET', path: '' }] },
+  }),
   [`run/crun/${ID}/status`]: JSON.stringify({ pid: 43, 'process-start-time': 4712, bundle: '/bundle' }),
   'bundle/config.json': CONFIG,
   [`run/containerd/io.containerd.runtime.v2.task/k8s.io/${ID}/init.pid`]: '44',

@@ -86,7 +86,8 @@ export async function fuzz({ inputs, seed, only = '', onFailure = raise }: FuzzO
         throw failure(target, i, seed, input, error);
       }
       const { user, system } = process.cpuUsage(cpu);
-      if (user + system > LIMIT_MICROSECONDS) throw new Error(`${user + system} us for the ${BLOCK} inputs before ${i} of seed ${seed}`);
+      if (user + system > LIMIT_MICROSECONDS)
+        throw new Error(`${user + system} us for the ${BLOCK} inputs before ${i} of seed ${seed}`);
       cpu = process.cpuUsage();
       if (coverage.isNew()) {
         for (const [kind, each] of recent) result.kept += keep(pools.get(kind)!, kind.seeds.length, each, random);
