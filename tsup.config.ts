@@ -33,6 +33,7 @@ export default defineConfig([
       bench: 'bench/main.ts',
       'ipvs-cold': 'bench/ipvs-cold.ts',
       'fuzz-nflog': 'bench/fuzz-nflog.ts',
+      fuzz: 'bench/fuzz.ts',
       demo: 'examples/deployment/main.ts',
     },
     outDir: 'build',

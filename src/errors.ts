@@ -97,10 +97,10 @@ export class NetlinkError extends Error {
     const path = options.path ?? [];
     const attribute = path.length > 0 ? formatPath(path) : undefined;
     let message = `${code}: ${text}, ${options.operation || options.syscall}`;
-    if (attribute !== undefined) message += ` (${printable(attribute)})`;
-    if (options.kernelMessage) message += `: ${printable(options.kernelMessage)}`;
+    if (attribute !== undefined) message += ` (${attribute})`;
+    if (options.kernelMessage) message += `: ${options.kernelMessage}`;
     if (options.hint) message += `: ${options.hint}`;
-    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    super(printable(message), options.cause === undefined ? undefined : { cause: options.cause });
     this.code = code;
     this.errno = options.errno;
     this.syscall = options.syscall;
@@ -172,7 +172,7 @@ export class NetNsError extends Error {
   constructor(message: string, options: NetNsErrorOptions) {
     const known = options.errno === undefined ? undefined : describeErrno(options.errno);
     const code = options.code ?? describeErrno(options.errno).code;
-    super(`${code}: ${message}${known ? ` (${known.text})` : ''}${options.hint ? `: ${options.hint}` : ''}`);
+    super(printable(`${code}: ${message}${known ? ` (${known.text})` : ''}${options.hint ? `: ${options.hint}` : ''}`));
     this.code = code;
     const { errno, syscall, hint } = options;
     tell(this, { errno, syscall, hint });
@@ -194,7 +194,7 @@ export class UnsupportedError extends Error {
 
   constructor(feature: string, minimumKernel?: string, hint?: string) {
     const since = minimumKernel === undefined ? '' : ` (Linux ${minimumKernel} has it)`;
-    super(`this kernel does not support ${feature}${since}${hint ? `: ${hint}` : ''}`);
+    super(printable(`this kernel does not support ${feature}${since}${hint ? `: ${hint}` : ''}`));
     this.feature = feature;
     this.minimumKernel = minimumKernel;
     hide(this, UNSUPPORTED_ERROR, true);
@@ -210,7 +210,7 @@ export class DecodeError extends Error {
   readonly code = 'ERR_MALFORMED';
 
   constructor(message: string) {
-    super(`ERR_MALFORMED: ${message}`);
+    super(printable(`ERR_MALFORMED: ${message}`));
     hide(this, DECODE_ERROR, true);
   }
 }
@@ -236,7 +236,7 @@ export class StateError extends Error {
   readonly code: StateCode;
 
   constructor(code: StateCode, message: string, cause?: unknown) {
-    super(`${code}: ${message}`, cause === undefined ? undefined : { cause });
+    super(printable(`${code}: ${message}`), cause === undefined ? undefined : { cause });
     this.code = code;
     hide(this, STATE_ERROR, true);
   }

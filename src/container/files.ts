@@ -3,6 +3,7 @@ import { join } from 'node:path';
 
 /** State of a container is small; the config.json of a large one has some hundred kilobytes. */
 const MAX_FILE = 8 << 20;
+const CHUNK = 64 << 10;
 const { O_NOFOLLOW, O_NONBLOCK, O_RDONLY } = fs.constants;
 
 /**
@@ -32,10 +33,9 @@ export class Files {
     let fd = -1;
     try {
       fd = fs.openSync(join(this.#folder, path), O_RDONLY | O_NONBLOCK | O_NOFOLLOW);
-      const stat = fs.fstatSync(fd);
       // Asked of the descriptor: a path can be changed between the question and the open.
       const inside = this.#holds(fs.readlinkSync(`/proc/thread-self/fd/${fd}`));
-      return inside && stat.isFile() && stat.size <= MAX_FILE ? fs.readFileSync(fd, 'utf8') : undefined;
+      return inside && fs.fstatSync(fd).isFile() ? textOf(fd) : undefined;
     } catch {
       return undefined;
     } finally {
@@ -55,6 +55,20 @@ export class Files {
   #holds(path: string): boolean {
     this.#base ??= join(fs.realpathSync(this.#folder), '/');
     return `${path}/`.startsWith(this.#base);
+  }
+}
+
+/** The size of files under /proc and in cgroups is 0, and a file may grow while it is read: what has come is counted. */
+function textOf(fd: number): string | undefined {
+  const chunks: Buffer[] = [];
+  let length = 0;
+  for (;;) {
+    const chunk = Buffer.allocUnsafe(CHUNK);
+    const size = fs.readSync(fd, chunk);
+    if (size === 0) return Buffer.concat(chunks).toString('utf8');
+    length += size;
+    if (length > MAX_FILE) return undefined;
+    chunks.push(chunk.subarray(0, size));
   }
 }
 

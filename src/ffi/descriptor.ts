@@ -1,5 +1,50 @@
+import { debuglog } from 'node:util';
 import { StateError } from '../errors.ts';
 import type { Ffi } from './ffi.ts';
+
+export interface DescriptorOptions {
+  /** Closing may wait in the kernel (nfnetlink waits for the namespace's clean-up, 6-37 ms after a delete). */
+  closeOffThread?: boolean;
+  /** What it is, for whoever has forgotten to close it. */
+  what?: string;
+}
+
+/** What the finaliser knows of a descriptor that nobody can reach any more. */
+interface Forgotten {
+  readonly ffi: Ffi;
+  readonly fd: number;
+  readonly what: string;
+  readonly opener: string | undefined;
+}
+
+let registry: FinalizationRegistry<Forgotten> | undefined;
+let traced: Map<number, string> | undefined;
+
+/** From now on, who has opened each descriptor that is open: the stack, by the number. For tests; NODE_DEBUG=netsteer does it too. */
+export function traceDescriptors(): ReadonlyMap<number, string> {
+  traced ??= new Map();
+  return traced;
+}
+
+/** The stack is worth its price only where somebody looks for a leak. */
+function openerOf(): string | undefined {
+  if (traced === undefined && !debuglog('netsteer').enabled) return undefined;
+  const { stack = '' } = new Error('opened here');
+  // Without this function, the constructor and the message.
+  return stack.split('\n').slice(3).join('\n');
+}
+
+/** Nobody has the number any more, so nobody else can close it; a watched one is held by its watch. */
+function collected({ ffi, fd, what, opener }: Forgotten): void {
+  traced?.delete(fd);
+  ffi.close(fd);
+  const detail = opener ?? 'NODE_DEBUG=netsteer tells who opened it';
+  process.emitWarning(`${what} (descriptor ${fd}) was never closed; it is closed now that nothing refers to it`, {
+    type: 'NetsteerLeakWarning',
+    code: 'NETSTEER_LEAK',
+    detail,
+  });
+}
 
 /**
  * The one owner of a file descriptor. It counts the calls in flight and closes the number when there are none: the system gives
@@ -12,11 +57,14 @@ export class Descriptor {
   #calls = 0;
   #closed: PromiseWithResolvers | undefined;
 
-  /** `closeOffThread`: closing may wait in the kernel (nfnetlink waits for the namespace's clean-up, 6-37 ms after a delete). */
-  constructor(ffi: Ffi, fd: number, options: { closeOffThread?: boolean } = {}) {
+  constructor(ffi: Ffi, fd: number, options: DescriptorOptions = {}) {
     this.#ffi = ffi;
     this.#fd = fd;
     this.#offThread = options.closeOffThread ?? false;
+    const opener = openerOf();
+    if (opener !== undefined) traced?.set(fd, opener);
+    registry ??= new FinalizationRegistry(collected);
+    registry.register(this, { ffi, fd, what: options.what ?? 'a descriptor', opener }, this);
   }
 
   get closed(): boolean {
@@ -65,6 +113,8 @@ export class Descriptor {
   #release(): void {
     const fd = this.#fd;
     this.#fd = -1;
+    registry?.unregister(this);
+    traced?.delete(fd);
     if (this.#offThread && closing < MAX_CLOSING) {
       closing++;
       this.#ffi.closeOffThread(fd).finally(() => {

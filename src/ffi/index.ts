@@ -4,7 +4,7 @@ import { loadFfiNapi } from './ffi-napi.ts';
 import { loadKoffi } from './koffi.ts';
 import { loadNodeFfi } from './node-ffi.ts';
 
-export { Descriptor } from './descriptor.ts';
+export { Descriptor, traceDescriptors } from './descriptor.ts';
 export type { Ffi, Watch } from './ffi.ts';
 
 /** Each loads its backend anew. By the names that NETSTEER_FFI and `selectFfi` take. */

@@ -9,7 +9,7 @@ import {
   toText,
   Writer,
 } from '../codec/index.ts';
-import { UnsupportedError } from '../errors.ts';
+import { DecodeError, UnsupportedError } from '../errors.ts';
 import { AF_INET } from '../ffi/constants.ts';
 import {
   type Exchange,
@@ -34,6 +34,13 @@ const MODULE_MISSING =
 const INSTEAD = "open with via: 'netlink', as root on the host";
 /** Entries that may have been added between counting them and reading them. */
 const SLACK = 16;
+/** A list that were longer would not fit the kernel's own length, an int; a count above it is none. */
+const MAX_COUNT = 1 << 22;
+
+function roomFor(count: number): number {
+  if (count > MAX_COUNT) throw new DecodeError(`a list of ${count} entries`);
+  return count + SLACK;
+}
 /** IP_VS_SO_SET_ADD takes these protocols alone (EFAULT), also with a firewall mark, whose services the kernel lists as TCP. */
 const PROTOCOLS: readonly number[] = [6, 17, 132];
 const TCP = 6;
@@ -186,7 +193,7 @@ export class SockoptCarrier implements Carrier {
   counted(withStats: boolean): CountedService[] {
     const { ip_vs_get_services: header, ip_vs_service_entry: entry } = S;
     // A full list may have more behind it: others have added meanwhile.
-    for (let room = this.#counts().num_services + SLACK; ; room *= 2) {
+    for (let room = roomFor(this.#counts().num_services); ; room *= 2) {
       // The kernel fills what it has and leaves the rest: an entry without a scheduler's name is none ('none' has one).
       const source = sourceOf(new Uint8Array(header.size + room * entry.size));
       encode(header, { num_services: room }, source.bytes);
@@ -203,7 +210,7 @@ export class SockoptCarrier implements Carrier {
   /** The IPv4 servers of a service as they were at one moment; undefined where there is no such service. `expected` is a guess at their number. */
   servers(service: WireService, withStats: boolean, expected = 0): WireDestination[] | undefined {
     const { ip_vs_get_dests: header, ip_vs_dest_entry: entry } = S;
-    for (let room = expected + SLACK; ; room *= 4) {
+    for (let room = roomFor(expected); ; room *= 4) {
       const source = this.#scratch(header.size + room * entry.size);
       const { bytes } = source;
       writeRequest(source, service, room);

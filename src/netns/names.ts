@@ -8,6 +8,8 @@ export const NAMES_DIRECTORY = '/run/netns';
 /** linux/magic.h */
 const NSFS_MAGIC = 0x6e736673;
 const EINVAL = -22;
+const EEXIST = -17;
+const LEFT_MILLISECONDS = 1000;
 
 export function validName(name: unknown): string {
   if (typeof name !== 'string') throw typeError(['name'], 'a string', name);
@@ -40,13 +42,31 @@ export function pinName(ffi: Ffi, fd: number, name: string): void {
   try {
     fs.closeSync(fs.openSync(target, 'wx', 0o444));
   } catch (error) {
-    const { errno } = error as NodeJS.ErrnoException;
-    throw new NetNsError(`the name ${JSON.stringify(name)}`, { errno: errno ?? -17, syscall: 'open' });
+    const { errno = EEXIST } = error as NodeJS.ErrnoException;
+    if (errno !== EEXIST || !isLeftOver(name))
+      throw new NetNsError(`the name ${JSON.stringify(name)}`, { errno, syscall: 'open' });
   }
   const mounted = ffi.mount(`/proc/thread-self/fd/${fd}`, target, 'none', MS_BIND);
   if (mounted < 0) {
     fs.unlinkSync(target);
     throw new NetNsError(`the name ${JSON.stringify(name)} cannot be mounted`, { errno: mounted, syscall: 'mount' });
+  }
+}
+
+/**
+ * A process that was killed between making the file and mounting the namespace on it has left an empty file, which is taken. One that is
+ * between the two now needs microseconds: it is given a second.
+ */
+function isLeftOver(name: string): boolean {
+  if (isNamespace(name)) return false;
+  try {
+    const file = fs.lstatSync(`${NAMES_DIRECTORY}/${name}`);
+    if (!file.isFile() || file.size > 0) return false;
+    const young = LEFT_MILLISECONDS - Math.max(0, Date.now() - file.mtimeMs);
+    if (young > 0) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, young);
+    return !isNamespace(name);
+  } catch {
+    return false;
   }
 }
 

@@ -40,7 +40,7 @@ export class NetNs {
 
   private constructor(fd: number, owned: boolean) {
     if (owned) {
-      const file = new Descriptor(ffi(), fd);
+      const file = new Descriptor(ffi(), fd, { what: 'a network namespace' });
       this.#file = file;
       this.#fd = () => file.fd;
     } else {

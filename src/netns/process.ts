@@ -1,7 +1,7 @@
 import fs from 'node:fs';
 import { NetNsError } from '../errors.ts';
 import { O_CLOEXEC, O_RDONLY } from '../ffi/constants.ts';
-import { type Ffi, ffi } from '../ffi/index.ts';
+import { type Ffi, ffi, type Watch } from '../ffi/index.ts';
 
 const ENOSYS = -38;
 const ESRCH = -3;
@@ -90,22 +90,29 @@ export function watchExit(pid: number): ProcessExit {
     throw new NetNsError(`process ${pid}`, { errno: pidfd === EINVAL ? ESRCH : pidfd, syscall: 'pidfd_open' });
   let open = true;
   let ended = false;
-  let close = () => {};
-  const exited = new Promise<void>(resolve => {
+  let resolve = () => {};
+  const exited = new Promise<void>(done => {
+    resolve = done;
+  });
+  let watch: Watch;
+  try {
     // A pidfd is readable from the moment its process has ended.
-    const watch = backend.watch(pidfd, () => {
+    watch = backend.watch(pidfd, () => {
       ended = true;
       close();
       resolve();
     });
-    watch.unref();
-    close = () => {
-      if (!open) return;
-      open = false;
-      watch.close();
-      backend.close(pidfd);
-    };
-  });
+  } catch (error) {
+    backend.close(pidfd);
+    throw error;
+  }
+  watch.unref();
+  const close = () => {
+    if (!open) return;
+    open = false;
+    watch.close();
+    backend.close(pidfd);
+  };
   return {
     pidfd,
     exited,

@@ -186,7 +186,8 @@ function* confirm(exchange: Exchange, request: Call, done: string | undefined): 
       return yield* exchange.request(request);
     } catch (error) {
       if (attempt > 1 && error instanceof NetlinkError && error.code === done) return;
-      const unanswered = error instanceof StateError && error.code === 'ERR_NO_REPLY';
+      const unanswered =
+        error instanceof NetlinkError ? error.syscall === 'recvmsg' : (error as StateError).code === 'ERR_NO_REPLY';
       if (!unanswered || attempt === ATTEMPTS) throw error;
     }
   }

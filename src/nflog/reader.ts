@@ -134,8 +134,12 @@ export class PacketReader implements Wire {
 
   /** Batches that the kernel dropped because the receive buffer was full. */
   get lostDatagrams(): number {
-    if (!this.closed) {
+    if (this.closed) return this.#lastDatagrams;
+    try {
       this.#lastDatagrams = this.#socket.getOptions(SOL_SOCKET, SO_MEMINFO, SK_MEMINFO_VARS)[SK_MEMINFO_DROPS]!;
+    } catch (error) {
+      // A count that cannot be had now must not keep the log from being read, or closed: the last one stands.
+      if (!(error instanceof NetlinkError)) throw error;
     }
     return this.#lastDatagrams;
   }

@@ -76,6 +76,8 @@ export function* ruleset(exchange: Exchange, filter: RulesetFilter = {}): Operat
     const sets: SetEntry[] = yield* dump(exchange, 'set', filter, generation);
     for (const set of sets) {
       if (filter.elements !== true && !set.flags?.includes('anonymous')) continue;
+      // A name whose bytes are no text was kept raw: its set cannot be asked for, and must not fail the reading of all others.
+      if (typeof set.table !== 'string' || typeof set.name !== 'string') continue;
       set.elements = yield* dumpElements(exchange, set as SetKey, generation);
     }
     const rules = yield* dump(exchange, 'rule', filter, generation);

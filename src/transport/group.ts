@@ -9,6 +9,10 @@ import { LOST, NOTHING } from './wire.ts';
 const RECEIVE_BUFFER = 128 * 1024;
 const REPLY_CHARGE = 1024;
 const EINTR = -4;
+/** Nothing that is to be believed: root of a container can send to a group as the kernel does, and as fast. */
+const REJECTED = 0;
+/** More than a receive buffer of a gibibyte holds of the smallest datagrams. */
+const DRAINED_AT_MOST = 2_000_000;
 /** How long whoever reads may go on before the event loop gets its turn. */
 const TURN_MILLISECONDS = 5;
 
@@ -69,6 +73,7 @@ export class GroupReader {
         await new Promise(resolve => setImmediate(resolve));
         this.#turn = performance.now();
       }
+      if (length === REJECTED) continue;
       // Cut: what is missing is lost.
       return length > this.source.bytes.length ? 'lost' : { length };
     }
@@ -76,22 +81,19 @@ export class GroupReader {
 
   /** Throws away what is there now. */
   drain(): void {
-    for (;;) {
+    // Whoever floods the group brings more than is read: what had been there is gone by then.
+    for (let read = 0; read < DRAINED_AT_MOST; read++) {
       const length = this.closed ? NOTHING : this.#receive();
       if (length < 0 && length !== LOST) return;
     }
   }
 
   #receive(): number {
-    for (;;) {
-      const length = this.#socket.receiveFrom(this.source.bytes, this.#sender);
-      if (length === EINTR) continue;
-      if (length >= 0 && this.#senderView.getUint32(4, HOST_IS_LITTLE_ENDIAN) !== 0) {
-        this.rejectedSenders++;
-        continue;
-      }
-      return length;
-    }
+    const length = this.#socket.receiveFrom(this.source.bytes, this.#sender);
+    if (length === EINTR) return REJECTED;
+    if (length < 0 || this.#senderView.getUint32(4, HOST_IS_LITTLE_ENDIAN) === 0) return length;
+    this.rejectedSenders++;
+    return REJECTED;
   }
 
   #readable(): Promise<void> {

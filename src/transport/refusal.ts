@@ -20,6 +20,9 @@ import {
 } from './constants.ts';
 import { type Message, NLMSG_HDRLEN } from './message.ts';
 
+/** include/linux/err.h */
+const MAX_ERRNO = 4095;
+
 /** What an NLMSG_ERROR says: 0 is an acknowledgement. */
 export interface Verdict {
   errno: number;
@@ -37,6 +40,8 @@ export function verdictOf({ type: messageType, source, payload, end, flags }: Me
   if (end - payload < 4) throw new DecodeError('an error message without a number');
   const { view } = source;
   const verdict: Verdict = { errno: view.getInt32(payload, HOST_IS_LITTLE_ENDIAN) };
+  if (verdict.errno > 0 || verdict.errno < -MAX_ERRNO)
+    throw new DecodeError(`an error message with ${verdict.errno} for an errno`);
   if (verdict.errno === 0 || (flags & NLM_F_ACK_TLVS) === 0) return verdict;
   // The end of a dump echoes no request.
   let tlvs = payload + 4 + (messageType === NLMSG_DONE ? 0 : NLMSG_HDRLEN);

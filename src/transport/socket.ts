@@ -53,7 +53,10 @@ export class NetlinkSocket implements Wire {
     this.netnsInode = netns.inode;
     const fd = openInside(netns, () => this.#ffi.socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, options.protocol));
     if (fd < 0) throw refused(fd, 'socket');
-    this.#descriptor = new Descriptor(this.#ffi, fd, { closeOffThread: options.protocol === NETLINK_NETFILTER });
+    this.#descriptor = new Descriptor(this.#ffi, fd, {
+      closeOffThread: options.protocol === NETLINK_NETFILTER,
+      what: `a netlink socket in namespace ${netns.inode}`,
+    });
     try {
       const kernel = new Uint8Array(ADDRESS_LENGTH);
       kernel.set(new Uint8Array(new Uint16Array([AF_NETLINK]).buffer));
@@ -148,7 +151,10 @@ export class NetlinkSocket implements Wire {
   /** Calls `ready` on the event loop while there is something to read. */
   watch(ready: () => void): Watch {
     if (this.#watch !== undefined) throw new StateError('ERR_BUSY', 'the socket is watched already');
-    const watch = this.#ffi.watch(this.#descriptor.fd, ready);
+    // It holds this socket: a watched descriptor must not be collected, and so be closed, before its watch is.
+    const watch = this.#ffi.watch(this.#descriptor.fd, () => {
+      if (!this.closed) ready();
+    });
     this.#watch = watch;
     return {
       ref: () => watch.ref(),

@@ -29,7 +29,7 @@ export interface DecompileContext {
  * stands for comes last, as `{ raw }` with its expressions.
  */
 export function decompileRule(
-  rule: { family: Family; expressions: readonly Expression[] },
+  rule: { family: Family; expressions?: readonly Expression[] },
   context: DecompileContext = {},
 ): Statement[] {
   const words = vocabulary(context);
@@ -39,7 +39,7 @@ export function decompileRule(
     return rest.length === 0 ? json : [...json, { raw: rest }];
   } catch (error) {
     if (!(error instanceof Undecompilable)) throw error;
-    return [{ raw: [...rule.expressions] }];
+    return [{ raw: [...(rule.expressions ?? [])] }];
   }
 }
 

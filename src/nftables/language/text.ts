@@ -9,7 +9,7 @@ import { isNamed, type NftObjectOf, objectLines, objectWord } from './decompile/
 import { readRule } from './decompile/rule.ts';
 import { contents, devicesOf, isBaseChain, type ListedRuleset, type TableContent } from './decompile/ruleset.ts';
 import { type ListedSet, type SetShape, Sets } from './decompile/sets.ts';
-import { nodeText, quoted, statementText, type TextOptions } from './decompile/to-text.ts';
+import { nameText, nodeText, quoted, statementText, type TextOptions } from './decompile/to-text.ts';
 import { type Node, Undecompilable } from './decompile/tree.ts';
 import { formatDuration, type Vocabulary, vocabulary } from './decompile/words.ts';
 import { type DecompileContext, finderOf } from './decompile.ts';
@@ -93,14 +93,14 @@ const TABLE_FLAGS = ['dormant', 'owner', 'persist'];
 function headText({ family, name, flags, comment }: Table): { head: string; separated: boolean } {
   const shown = TABLE_FLAGS.filter(flag => flags?.includes(flag as 'dormant'));
   const owner = shown.includes('owner') ? ' # progname unknown' : '';
-  let head = `table ${family} ${printable(name)} {${owner}\n`;
+  let head = `table ${family} ${nameText(name)} {${owner}\n`;
   if (shown.length > 0) head += `\tflags ${shown.join(',')}\n`;
   if (comment !== undefined) head += `\tcomment ${quoted(comment)}\n`;
   return { head, separated: shown.length > 0 };
 }
 
 function objectText(object: NftObjectOf, words: Vocabulary): string {
-  let text = `\t${objectWord(object.type)} ${printable(object.name)} {\n`;
+  let text = `\t${objectWord(object.type)} ${nameText(object.name)} {\n`;
   if (object.comment !== undefined) text += `\t\tcomment ${quoted(object.comment)}\n`;
   const lines = objectLines(object, words);
   for (const line of lines) text += `\t\t${line}\n`;
@@ -154,7 +154,7 @@ function setText(set: ListedSet, sets: Sets, words: Vocabulary): string {
     lines.push(`elements = ${nodeText(literal, { words, oneEachLine })}`);
   }
   const body = lines.map(line => `\t\t${line}\n`).join('');
-  return `\t${isMap ? 'map' : 'set'} ${printable(set.name)} {\n${body}\t}\n`;
+  return `\t${isMap ? 'map' : 'set'} ${nameText(set.name)} {\n${body}\t}\n`;
 }
 
 function flowtableText(flowtable: Flowtable, { old }: Vocabulary): string {
@@ -165,7 +165,7 @@ function flowtableText(flowtable: Flowtable, { old }: Vocabulary): string {
   if (devices.length > 0) lines.push(`devices = { ${deviceList(devices, old)} }`);
   if (flags?.includes('offload')) lines.push('flags offload');
   if (flags?.includes('counter')) lines.push('counter');
-  return `\tflowtable ${printable(name)} {\n${lines.map(line => `\t\t${line}\n`).join('')}\t}\n`;
+  return `\tflowtable ${nameText(name)} {\n${lines.map(line => `\t\t${line}\n`).join('')}\t}\n`;
 }
 
 /** nft 1.0.6 knows no wildcards. */
@@ -174,7 +174,7 @@ function deviceList(devices: readonly string[], old: boolean): string {
 }
 
 function chainText(chain: Chain, content: TableContent, words: Vocabulary): string {
-  let text = `\tchain ${printable(chain.name)} {\n`;
+  let text = `\tchain ${nameText(chain.name)} {\n`;
   if (chain.comment !== undefined) text += `\t\tcomment ${quoted(chain.comment)}\n`;
   if (isBaseChain(chain)) text += `\t\t${hookText(chain, words)}\n`;
   const options: TextOptions = { words, nestedChain: nestedRules(content, words) };

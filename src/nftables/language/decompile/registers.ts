@@ -23,6 +23,8 @@ export type Of<K extends string> = Extract<Expression, Record<K, unknown>>[K &
 
 /** Those that nft has words for; the rest of a register's 64 bytes is the kernel's. */
 const REGISTERS_MAX = 20;
+/** What all registers hold together (NFT_REG_SIZE of each). */
+const MAX_BITS = 512;
 
 export interface RegistersOptions {
   family: string;
@@ -62,6 +64,7 @@ export class Registers {
   set(register: number, node: Node): void {
     const at = wordOf(register);
     if (at < 1 || at > REGISTERS_MAX) throw new Undecompilable(`the register ${register}`);
+    if (node.bits > MAX_BITS) throw new Undecompilable(`${node.bits} bits in a register`);
     this.#registers[at] = node;
     this.#loaded = register;
   }

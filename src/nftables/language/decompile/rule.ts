@@ -13,29 +13,31 @@ export interface Reading {
 }
 
 export function readRule(
-  rule: { family: string; expressions: readonly Expression[] },
+  rule: { family: string; expressions?: readonly Expression[] },
   sets: Sets,
   old: boolean,
 ): Reading {
+  // A rule without any comes without the attribute.
+  const { expressions = [] } = rule;
   const registers = new Registers({ family: rule.family, sets, old });
   let understood = 0;
   try {
-    for (const [i, expression] of rule.expressions.entries()) {
+    for (const [i, expression] of expressions.entries()) {
       const before = registers.statements.length;
       takeExpression(registers, expression);
       if (registers.statements.length > before) understood = i + 1;
     }
-    if (understood < rule.expressions.length) throw new Undecompilable('loads that nothing comes of');
+    if (understood < expressions.length) throw new Undecompilable('loads that nothing comes of');
   } catch (error) {
     if (!(error instanceof Undecompilable)) throw error;
   }
-  const rest = rule.expressions.slice(understood);
-  if (!standsAlone(rest)) return { statements: [], rest: [...rule.expressions] };
+  const rest = expressions.slice(understood);
+  if (!standsAlone(rest)) return { statements: [], rest: [...expressions] };
   try {
     return { statements: new Postprocessor(rule.family, old).run(registers.statements), rest };
   } catch (error) {
     if (!(error instanceof Undecompilable)) throw error;
-    return { statements: [], rest: [...rule.expressions] };
+    return { statements: [], rest: [...expressions] };
   }
 }
 

@@ -49,6 +49,9 @@ const PRECEDENCE: Readonly<Record<string, number>> = { '<<': 1, '>>': 1, '&': 2,
 
 export const quoted = (text: string): string => `"${printable(text)}"`;
 
+/** The name of an object. One whose bytes are no text was left raw when it was read, and has no name here. */
+export const nameText = (name: string | undefined): string => (name === undefined ? '(no text)' : printable(name));
+
 export function nodeText(node: Node, options: TextOptions): string {
   const text = (inner: Node) => nodeText(inner, options);
   switch (node.kind) {
@@ -79,7 +82,7 @@ export function nodeText(node: Node, options: TextOptions): string {
       return `${text(node.left)} ${isVerdict ? 'vmap' : 'map'} ${text(node.right)}`;
     }
     case 'set-reference':
-      return node.literal === undefined ? `@${printable(node.set.name)}` : text(node.literal);
+      return node.literal === undefined ? `@${nameText(node.set.name)}` : text(node.literal);
     case 'unary':
       return text(node.argument);
     case 'binary':
@@ -287,17 +290,17 @@ export function statementText(statement: FlowStatement, options: TextOptions): s
       const { op, set, key, statements } = statement;
       const states = statements.map(each => ` ${statementText(each, { ...options, stateless: true })}`).join('');
       const data = statement.kind === 'map-update' ? ` : ${text(statement.data)}` : '';
-      return `${op} @${printable(set.name)} { ${text(key)}${states}${data} }`;
+      return `${op} @${nameText(set.name)} { ${text(key)}${states}${data} }`;
     }
     case 'meter': {
       const { set, size, key, statement: state } = statement;
       const counted = statementText(state, { ...options, stateless: true });
-      return `meter ${printable(set.name)} size ${size} { ${text(key)} ${counted} }`;
+      return `meter ${nameText(set.name)} size ${size} { ${text(key)} ${counted} }`;
     }
     case 'object':
       return `${OBJECT_PREFIXES[statement.type] ?? `${OBJECT_WORDS[statement.type]} name`} ${text(statement.reference)}`;
     case 'flow':
-      return `flow add @${printable(statement.flowtable)}`;
+      return `flow add @${nameText(statement.flowtable)}`;
     case 'xt':
       return `xt ${statement.type} ${quoted(statement.name)}`;
   }

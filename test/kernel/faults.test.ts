@@ -1,0 +1,483 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import fs from 'node:fs';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
+import { Container, Fleet } from '../../src/container/index.ts';
+import { NetNs } from '../../src/netns/index.ts';
+import { Nflog, type Packet } from '../../src/nflog/index.ts';
+import { Nftables, Transaction } from '../../src/nftables/index.ts';
+import { Links } from '../../src/rtnetlink/index.ts';
+import { type Trial, tryFaults } from '../support/fault-runs.ts';
+import { useFaultyFfi } from '../support/faulty-ffi.ts';
+import { isLong, kernelSuite, where } from '../support/where.ts';
+
+/*
+ * Every system call of every operation fails once: `npm test` takes one errno for each call, `npm run test:long` all of them. The seam is the
+ * interface between this library and C.
+ */
+const ffi = useFaultyFfi();
+const LONG = 1_800_000;
+/** An emulated machine tries every fifth call. */
+const EVERY = where === 'host' ? 1 : 5;
+
+let netns: NetNs;
+let probe: Nftables;
+let links: Links;
+
+beforeEach(() => {
+  netns = NetNs.create();
+  probe = Nftables.open({ netns });
+  links = Links.open({ netns });
+});
+afterEach(async () => {
+  await probe[Symbol.asyncDispose]();
+  await links[Symbol.asyncDispose]();
+  netns.close();
+});
+
+const TABLE = { family: 'ip', name: 't' } as const;
+const PLACE = { family: 'ip', table: 't' } as const;
+
+const small = new Transaction()
+  .add({ table: TABLE })
+  .add({ chain: { ...PLACE, name: 'c', type: 'filter', hook: 'input', priority: 0 } })
+  .add({ set: { ...PLACE, name: 's', key: 'mark', elements: [1, 2] } });
+
+/** More than 64 KiB: it leaves the main thread. */
+const large = new Transaction().add({ table: TABLE });
+for (let i = 0; i < 1500; i++) large.add({ chain: { ...PLACE, name: `chain-${i}` } });
+
+const flush = new Transaction().flush({ ruleset: {} });
+const emptyRuleset = () => probe.sync.commit(flush);
+
+/** What is in the kernel, by names. */
+function rulesetNow() {
+  const { tables, chains, sets, rules } = probe.sync.ruleset({ elements: true });
+  return {
+    tables: tables.map(({ family, name }) => `${family} ${name}`),
+    chains: chains.length,
+    rules: rules.map(({ chain, comment, expressions = [] }) => [chain, comment, expressions.length]),
+    sets: sets.map(({ name, elements }) => [name, elements?.length]),
+  };
+}
+
+/** Programs nf_tables by a handle that is opened for it. */
+const programs = (operate: (nft: Nftables) => unknown): Trial<Nftables> => ({
+  reset: emptyRuleset,
+  state: rulesetNow,
+  open: () => Nftables.open({ netns }),
+  operate,
+  close: nft => nft[Symbol.asyncDispose](),
+});
+
+/** Reads what `content` has put there. */
+const reads = (operate: (nft: Nftables) => unknown, content = small): Trial<Nftables> => ({
+  ...programs(operate),
+  reset: () => {
+    emptyRuleset();
+    probe.sync.commit(content);
+  },
+});
+
+async function tried<H>(trial: Trial<H>, atLeast: number): Promise<void> {
+  const { calls, runs, completed, refused } = await tryFaults(ffi, trial, { all: isLong, every: EVERY });
+  console.log(
+    `${expect.getState().currentTestName}: ${runs} faults in ${calls.length} calls, ${completed} completed, ${refused} refused`,
+  );
+  expect(calls.length).toBeGreaterThanOrEqual(atLeast);
+  expect(runs).toBe(Math.ceil(calls.length / EVERY) * (isLong ? 7 : 1));
+  expect(completed + refused).toBe(runs);
+  if (EVERY === 1) expect(refused).toBeGreaterThan(0);
+}
+
+kernelSuite('each call fails once: namespaces', () => {
+  test('making one, and entering it', { timeout: LONG }, () =>
+    tried(
+      {
+        open: () => NetNs.create(),
+        operate: ns => ns.run(() => fs.statSync('/proc/thread-self/ns/net').ino),
+        close: ns => ns[Symbol.asyncDispose](),
+      },
+      6,
+    ),
+  );
+
+  test.each(['pid', 'path', 'fd', 'name'])('opening one by its %s', { timeout: LONG }, async by => {
+    const name = `faults-${process.pid}`;
+    const child = netns.run(() => spawn('sleep', ['infinity'], { stdio: 'ignore' })) as ChildProcess;
+    netns.pin(name);
+    const references: Record<string, Parameters<typeof NetNs.open>[0]> = {
+      pid: { pid: child.pid! },
+      path: { path: `/proc/${child.pid}/ns/net` },
+      fd: { fd: netns.descriptor },
+      name: { name },
+    };
+    try {
+      await tried(
+        {
+          open: () => NetNs.open(references[by]!),
+          operate: ns => expect(ns.equals(netns)).toBe(true),
+          close: ns => ns[Symbol.asyncDispose](),
+        },
+        3,
+      );
+    } finally {
+      netns.unpin(name);
+      child.kill('SIGKILL');
+    }
+  });
+
+  test('giving it a name, and taking it back', { timeout: LONG }, () => {
+    const name = `faults-${process.pid}`;
+    const mounts = () =>
+      fs
+        .readFileSync('/proc/self/mountinfo', 'utf8')
+        .split('\n')
+        .filter(line => line.includes(name)).length;
+    const named = () => ({
+      list: NetNs.list().includes(name),
+      file: fs.existsSync(`/run/netns/${name}`),
+      mounts: mounts() > 0,
+    });
+    const forget = () => {
+      if (named().file) ffi.aside(() => netns.unpin(name));
+    };
+    const pin: Trial<NetNs> = {
+      reset: forget,
+      state: named,
+      open: () => netns,
+      operate: ns => ns.pin(name),
+      close: () => {},
+    };
+    const unpin: Trial<NetNs> = {
+      ...pin,
+      reset: () => {
+        forget();
+        netns.pin(name);
+      },
+      operate: ns => {
+        if (named().file) ns.unpin(name);
+      },
+    };
+    return (async () => {
+      try {
+        await tried(pin, 2);
+        await tried(unpin, 1);
+      } finally {
+        forget();
+      }
+    })();
+  });
+
+  test('its sysctls', { timeout: LONG }, () => {
+    const name = 'net.ipv4.ip_forward';
+    return tried(
+      {
+        reset: () => netns.sysctl.set(name, 0),
+        state: () => netns.sysctl.get(name),
+        open: () => NetNs.open({ fd: netns.descriptor }),
+        operate: ns => ns.sysctl.set(name, 1),
+        close: ns => ns[Symbol.asyncDispose](),
+      },
+      5,
+    );
+  });
+});
+
+kernelSuite('each call fails once: nf_tables', () => {
+  test.each<[string, (nft: Nftables) => unknown]>([
+    ['a small commit', nft => nft.commit(small)],
+    ['a small commit, synchronous', nft => nft.sync.commit(small)],
+    ['a large commit', nft => nft.commit(large)],
+    ['a large commit, synchronous', nft => nft.sync.commit(large)],
+    ['a commit with echo', nft => nft.commit(small, { echo: true })],
+    ['a large commit with echo', nft => nft.commit(large, { echo: true })],
+    ['a document of nft', nft => nft.apply({ nftables: [{ add: { table: { family: 'ip', name: 't' } } }] })],
+    [
+      'a reconciliation',
+      nft =>
+        nft.reconcile(
+          {
+            tables: [TABLE],
+            chains: [{ ...PLACE, name: 'c' }],
+            rules: [{ ...PLACE, chain: 'c', expressions: [{ counter: {} }] }],
+          },
+          { prefix: '' },
+        ),
+    ],
+  ])('%s', { timeout: LONG }, (_, operate) => tried(programs(operate), 8));
+
+  test('two commits at once', { timeout: LONG }, () =>
+    tried(
+      {
+        ...programs(async nft => {
+          const settled = await Promise.allSettled([nft.commit(large), nft.commit(small)]);
+          const failed = settled.find(each => each.status === 'rejected');
+          if (failed !== undefined) throw failed.reason;
+        }),
+        parts: true,
+      },
+      10,
+    ),
+  );
+
+  test.each<[string, (nft: Nftables) => unknown]>([
+    ['a dry run', nft => nft.commit(new Transaction().delete({ table: TABLE }), { dryRun: true })],
+    ['the generation', nft => nft.generation()],
+    ['the tables', nft => nft.tables()],
+    ['the elements', nft => nft.elements({ ...PLACE, name: 's' }, { as: 'values' })],
+    ['all of it', nft => nft.ruleset({ elements: true })],
+    ['all of it, as JSON', nft => nft.sync.ruleset({ as: 'json', elements: true })],
+    ['a plan', nft => nft.plan({ tables: [] }, { prefix: '' })],
+    ['a reset', nft => nft.reset({ ruleset: {} })],
+  ])('reading %s', { timeout: LONG }, (_, operate) => tried(reads(operate), 8));
+
+  test('reading a large ruleset', { timeout: LONG }, () =>
+    tried(
+      reads(nft => nft.ruleset(), large),
+      12,
+    ),
+  );
+
+  test('what is read is the same when a call has failed', { timeout: LONG }, async () => {
+    emptyRuleset();
+    probe.sync.commit(large);
+    const read = (nft: Nftables) => nft.chains();
+    await tried(
+      {
+        open: () => Nftables.open({ netns }),
+        operate: async nft => expect(await read(nft)).toHaveLength(1500),
+        close: nft => nft[Symbol.asyncDispose](),
+      },
+      12,
+    );
+  });
+
+  test('a monitor', { timeout: LONG }, () =>
+    tried(
+      {
+        reset: emptyRuleset,
+        open: () => Nftables.open({ netns }),
+        operate: async nft => {
+          const monitor = nft.monitor({ initial: true });
+          const events = monitor[Symbol.asyncIterator]();
+          try {
+            const first = await events.next();
+            expect(first.value).toMatchObject({ type: 'state', reason: 'initial' });
+            ffi.aside(() =>
+              probe.sync.commit(new Transaction().add({ table: { family: 'ip', name: `t${Math.random()}` } })),
+            );
+            const next = await events.next();
+            // Where events were lost it is the state.
+            if (next.value?.type === 'transaction') expect(next.value.events).toHaveLength(1);
+            else expect(next.value?.ruleset.tables.length).toBeGreaterThan(0);
+          } finally {
+            await monitor.close();
+          }
+        },
+        close: nft => nft[Symbol.asyncDispose](),
+      },
+      20,
+    ),
+  );
+
+  test('a trace that is opened and closed', { timeout: LONG }, () =>
+    tried(
+      {
+        open: () => Nftables.open({ netns }),
+        operate: nft => nft.trace().close(),
+        close: nft => nft[Symbol.asyncDispose](),
+      },
+      12,
+    ),
+  );
+});
+
+kernelSuite('each call fails once: NFLOG', () => {
+  beforeEach(() => {
+    links.sync.set('lo', { up: true });
+    probe.sync.apply({
+      nftables: [
+        { add: { table: TABLE } },
+        { add: { chain: { ...PLACE, name: 'out', type: 'filter', hook: 'output', prio: 0 } } },
+        { add: { rule: { ...PLACE, chain: 'out', expr: [{ log: { group: 5, prefix: 'p' } }] } } },
+      ],
+    } as never);
+  });
+
+  test('opening a log, changing its groups, closing it', { timeout: LONG }, () =>
+    tried<Nflog>(
+      {
+        open: () => Nflog.open({ netns, groups: [5] }),
+        operate: async log => {
+          if (!log.groups.includes(6)) await log.addGroup(6);
+          await log.removeGroup(6);
+          expect(log.stats.lostPackets).toBe(0);
+        },
+        close: log => log[Symbol.asyncDispose](),
+      },
+      20,
+    ),
+  );
+
+  test('receiving packets', { timeout: LONG }, () =>
+    tried<Nflog>(
+      {
+        open: () => Nflog.open({ netns, groups: [5], queue: { packets: 1 } }),
+        // A log that cannot be read is closed.
+        ends: true,
+        operate: async log => {
+          const got: Packet[] = [];
+          const sent = sendSome(netns);
+          for await (const packet of log) if (got.push(packet) === 3) break;
+          await sent;
+          expect(got.map(({ prefix, outDevice }) => [prefix, outDevice])).toEqual(Array(3).fill(['p', 'lo']));
+        },
+        close: log => log[Symbol.asyncDispose](),
+      },
+      20,
+    ),
+  );
+});
+
+/** Sends datagrams to nobody; resolves when all have been sent. */
+function sendSome(ns: NetNs): Promise<void> {
+  const script = 'for i in {1..10}; do echo x >/dev/udp/127.0.0.1/9; done';
+  const child = ffi.aside(() => ns.run(() => spawn('bash', ['-c', script], { stdio: 'ignore' }))) as ChildProcess;
+  return new Promise(resolve => {
+    child.on('close', () => resolve());
+  });
+}
+
+kernelSuite('each call fails once: devices, addresses and routes', () => {
+  const state = () => ({
+    links: links.sync.list().map(({ name, up, master }) => [name, up, master]),
+    addresses: links.sync
+      .addresses()
+      .filter(({ address }) => !address.startsWith('fe80'))
+      .map(({ address }) => address),
+    routes: links.sync.routes().filter(({ to }) => to === '192.0.2.0/24').length,
+  });
+  const clear = () => {
+    if (links.sync.list().some(({ name }) => name === 'made0')) links.sync.remove('made0');
+  };
+  const changes = (operate: (own: Links) => unknown, prepare = () => {}): Trial<Links> => ({
+    reset: () => {
+      clear();
+      prepare();
+    },
+    state,
+    open: () => Links.open({ netns }),
+    operate,
+    close: own => own[Symbol.asyncDispose](),
+  });
+  const veth = () => {
+    links.sync.createVeth({ name: 'made0', peer: { name: 'made1' } });
+    links.sync.set('made0', { up: true });
+  };
+
+  test.each<[string, (own: Links) => unknown, (() => void)?]>([
+    ['a pair', own => own.createVeth({ name: 'made0', peer: { name: 'made1' } })],
+    ['a bridge', own => own.createBridge({ name: 'made0' })],
+    ['an address', own => own.addAddress('made0', '10.10.0.100/32'), veth],
+    ['a route', own => own.addRoute({ to: '192.0.2.0/24', device: 'made0' }), veth],
+    ['a name', own => own.set('lo', { up: false }), () => links.sync.set('lo', { up: true })],
+  ])('making %s', { timeout: LONG }, (_, operate, prepare) => tried(changes(operate, prepare), 8));
+
+  test.each<[string, (own: Links) => unknown]>([
+    ['links', own => own.list()],
+    ['one link', own => own.get('lo')],
+    ['addresses', own => own.addresses()],
+    ['routes', own => own.routes()],
+    ['neighbours', own => own.neighbours()],
+  ])('reading %s', { timeout: LONG }, (_, operate) => tried(changes(operate), 8));
+});
+
+kernelSuite('each call fails once: containers', () => {
+  let child: ChildProcess;
+
+  beforeAll(() => {
+    // Lives as long as this file: its namespace is the containers'.
+    const own = NetNs.create();
+    child = own.run(() => spawn('sleep', ['infinity'], { stdio: 'ignore' })) as ChildProcess;
+    own.close();
+  });
+  afterAll(() => {
+    child?.kill('SIGKILL');
+  });
+
+  beforeEach(async () => {
+    await probe[Symbol.asyncDispose]();
+    const own = NetNs.open({ pid: child.pid! });
+    probe = Nftables.open({ netns: own });
+    own.close();
+    emptyRuleset();
+  });
+
+  const redirects = [{ protocol: 'tcp', address: '10.10.0.100', port: 80, toPort: 8080 } as const];
+  const logging = [{ group: 5, prefix: 'p ' }];
+
+  const inContainer = (
+    operate: (container: Container) => unknown,
+    prepare: (container: Container) => unknown = () => {},
+  ): Trial<Container> => ({
+    reset: async () => {
+      emptyRuleset();
+      const container = Container.open({ pid: child.pid! });
+      await prepare(container);
+      await container[Symbol.asyncDispose]();
+    },
+    state: rulesetNow,
+    open: () => Container.open({ pid: child.pid! }),
+    operate,
+    close: container => container[Symbol.asyncDispose](),
+  });
+
+  test.each<[string, (container: Container) => unknown, ((container: Container) => unknown)?]>([
+    ['setting redirects', container => container.redirects.set(redirects)],
+    ['adding redirects', container => container.redirects.add(redirects)],
+    ['listing redirects', container => container.redirects.list(), container => container.redirects.set(redirects)],
+    [
+      'removing redirects',
+      container => container.redirects.remove(redirects),
+      container => container.redirects.set(redirects),
+    ],
+    [
+      'releasing redirects',
+      container => container.redirects.release(),
+      container => container.redirects.set(redirects),
+    ],
+    ['setting logging', container => container.logging.set(logging)],
+  ])('%s', { timeout: LONG }, (_, operate, prepare) => tried(inContainer(operate, prepare), 6));
+
+  // It looks through all of the kernel's symbols each time.
+  if (isLong)
+    test('preflight', { timeout: LONG }, () =>
+      tried(
+        inContainer(container => container.preflight()),
+        6,
+      ),
+    );
+
+  test.each<[string, (fleet: Fleet, container: Container) => Promise<{ failed: Map<Container, Error> }>]>([
+    ['a run', (fleet, container) => fleet.apply([container], { redirects })],
+    ['a comparison', (fleet, container) => fleet.verify([container], { redirects })],
+    ['a removal', (fleet, container) => fleet.remove([container])],
+  ])('of a fleet, %s', { timeout: LONG }, (_, operate) =>
+    tried<{ fleet: Fleet; container: Container }>(
+      {
+        reset: emptyRuleset,
+        state: rulesetNow,
+        open: () => ({ container: Container.open({ pid: child.pid! }), fleet: Fleet.open() }),
+        operate: async ({ fleet, container }) => {
+          const { failed } = await operate(fleet, container);
+          for (const error of failed.values()) throw error;
+        },
+        close: async ({ fleet, container }) => {
+          await fleet[Symbol.asyncDispose]();
+          await container[Symbol.asyncDispose]();
+        },
+      },
+      12,
+    ),
+  );
+});

@@ -1,0 +1,112 @@
+import { expect, test } from 'vitest';
+import { runScript } from '../support/compiled.ts';
+import { kernelSuite } from '../support/where.ts';
+
+/** Opens handles in functions that forget them, and lets the garbage collector run until it has found `count`. */
+const script = (body: string, count: number) => `
+  import fs from 'node:fs';
+  import { setTimeout as sleep } from 'node:timers/promises';
+  import { NetNs } from './netns/index.js';
+  import { Nftables } from './nftables/index.js';
+  import { Nflog } from './nflog/index.js';
+  import { NetlinkSocket } from './netlink/index.js';
+  import { traceDescriptors } from './ffi/index.js';
+  import { setFlagsFromString } from 'node:v8';
+  import { runInNewContext } from 'node:vm';
+  setFlagsFromString('--expose-gc');
+  const gc = runInNewContext('gc');
+  const warnings = [];
+  process.on('warning', warning => warnings.push(warning));
+  const home = NetNs.home();
+  /* Node opens one for itself when it first prints a warning. */
+  const open = () => fs.readdirSync('/proc/self/fd').filter(fd => {
+    try { return /^(socket|net):/.test(fs.readlinkSync('/proc/self/fd/' + fd)); } catch { return false; }
+  }).length;
+  const before = open();
+  ${body}
+  const end = Date.now() + 60_000;
+  for (let turns = 0; (warnings.length < ${count} || turns < 20) && Date.now() < end; turns++) {
+    gc();
+    await sleep(5);
+  }
+  console.log(JSON.stringify({
+    warnings: warnings.map(({ name, code, message, detail }) => ({ name, code, message, detail })),
+    more: open() - before,
+  }));
+  process.exit();
+`;
+
+interface Result {
+  warnings: { name: string; code: string; message: string; detail: string }[];
+  more: number;
+}
+
+function run(body: string, count: number, env: Record<string, string> = {}): Result {
+  const { status, stdout, stderr } = runScript(script(body, count), { env, timeoutMs: 150_000 });
+  expect(status, stderr).toBe(0);
+  return JSON.parse(stdout) as Result;
+}
+
+kernelSuite('handles that are never closed', () => {
+  test('are closed when nothing refers to them any more, with a warning for each', () => {
+    const { warnings, more } = run('(() => { const netns = NetNs.create(); Nftables.open({ netns }); })();', 2);
+    expect(warnings).toHaveLength(2);
+    expect(warnings.map(({ message }) => message.replace(/\d+/g, 'N')).sort()).toEqual([
+      'a netlink socket in namespace N (descriptor N) was never closed; it is closed now that nothing refers to it',
+      'a network namespace (descriptor N) was never closed; it is closed now that nothing refers to it',
+    ]);
+    for (const { name, code, detail } of warnings) {
+      expect([name, code]).toEqual(['NetsteerLeakWarning', 'NETSTEER_LEAK']);
+      expect(detail).toBe('NODE_DEBUG=netsteer tells who opened it');
+    }
+    expect(more).toBe(0);
+  });
+
+  test('are told with who opened them where that is asked for', () => {
+    const body = 'function forgetful() { NetNs.create(); } forgetful();';
+    const { warnings } = run(body, 1, { NODE_DEBUG: 'netsteer' });
+    expect(warnings).toHaveLength(1);
+    expect(warnings[0]!.detail).toMatch(/at .*NetNs[\s\S]*at forgetful/);
+  });
+
+  test('are none where they were closed', () => {
+    const { warnings, more } = run(
+      `await (async () => {
+        const netns = NetNs.create();
+        for (let i = 0; i < 50; i++) await Nftables.open({ netns })[Symbol.asyncDispose]();
+        netns.close();
+      })();`,
+      0,
+    );
+    expect(warnings).toEqual([]);
+    expect(more).toBe(0);
+  });
+
+  test('are held by what watches them', () => {
+    const { warnings, more } = run(
+      `(() => {
+        const netns = NetNs.create();
+        new NetlinkSocket({ netns, protocol: 12 }).watch(() => {});
+        Nflog.open({ netns, groups: [5] }).onBatch(() => {});
+        netns.close();
+      })();`,
+      0,
+    );
+    expect(warnings).toEqual([]);
+    // The socket, the log's, and that by which it asks for devices.
+    expect(more).toBeGreaterThanOrEqual(3);
+  });
+
+  test('are traced to who has opened them', () => {
+    const { warnings } = run(
+      `const traced = traceDescriptors();
+      function opener() { return NetNs.create(); }
+      const netns = opener();
+      if (!/at opener/.test(traced.get(netns.descriptor))) process.emitWarning('not traced: ' + [...traced]);
+      netns.close();
+      if (traced.size > 0) process.emitWarning('still traced');`,
+      0,
+    );
+    expect(warnings).toEqual([]);
+  });
+});

@@ -1,0 +1,252 @@
+import fs from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { findContainer } from '../../../src/container/find.ts';
+import { parseConnection } from '../../../src/ipvs/connections.ts';
+import { Ipvs, parseRules } from '../../../src/ipvs/index.ts';
+import { explainPermission } from '../../../src/nflog/holder.ts';
+import { Links } from '../../../src/rtnetlink/index.ts';
+import { Exchange } from '../../../src/transport/index.ts';
+import { IpvsKernel, IpvsKernelWire } from '../ipvs-kernel.ts';
+import { MemoryWire, received } from '../memory-wire.ts';
+import type { Random } from '../nflog-shapes.ts';
+import { canonical, refuseControl, type Target } from './judge.ts';
+import { mutated, mutatedText } from './mutate.ts';
+import { answers, bytesOf } from './nftables.ts';
+import recorded from './recorded.json' with { type: 'json' };
+
+const encode = (text: string): Uint8Array => new Uint8Array(Buffer.from(text));
+const decode = (bytes: Uint8Array): string => Buffer.from(bytes).toString();
+
+const makeText = (random: Random, pool: readonly Uint8Array[]): Uint8Array =>
+  encode(mutatedText(decode(random.pick(pool)), random));
+
+/** Devices, addresses, routes and neighbours. */
+export const rtnetlink: Target = {
+  name: 'answers of rtnetlink',
+  weight: 4,
+  seeds: bytesOf([...recorded.links, ...recorded.addresses, ...recorded.routes, ...recorded.neighbours]),
+  make: (random, pool) => mutated(random.pick(pool), random, pool),
+  read(input, random) {
+    const wire = new MemoryWire(datagram => received(datagram).flatMap(request => answers(request, input, random)));
+    const { sync } = new Links(new Exchange(wire, 'rtnetlink'));
+    const ask = random.pick([
+      () => sync.list(),
+      () => sync.get('lo'),
+      () => sync.addresses(),
+      () => sync.routes(),
+      () => sync.neighbours(),
+    ]);
+    canonical(ask());
+  },
+};
+
+const SERVICE = { protocol: 'tcp', address: '10.0.0.1', port: 80, scheduler: 'wlc' } as const;
+
+/** A kernel with some services, whose answers can be spoilt. */
+function ipvsKernel(): IpvsKernel {
+  const kernel = new IpvsKernel();
+  const { sync } = new Ipvs(new Exchange(new IpvsKernelWire(kernel, 'netlink'), 'ipvs'));
+  sync.addService(SERVICE);
+  sync.addDestination(SERVICE, { address: '10.1.0.1', port: 80, forward: 'direct' });
+  sync.addService({ firewallMark: 7, family: 'ipv6', scheduler: 'rr', persistence: { timeoutSeconds: 60 } });
+  return kernel;
+}
+
+const KERNEL = ipvsKernel();
+
+function recordedIpvs(): Uint8Array[] {
+  const seen: Uint8Array[] = [];
+  const wire = new IpvsKernelWire(KERNEL, 'netlink');
+  const receive = wire.receive.bind(wire);
+  wire.receive = into => {
+    const length = receive(into);
+    if (length > 0) seen.push(into.slice(0, length));
+    return length;
+  };
+  const { sync } = new Ipvs(new Exchange(wire, 'ipvs'));
+  sync.services({ destinations: true });
+  sync.info();
+  sync.timeouts();
+  return seen;
+}
+
+/** Answers over generic netlink, those of its controller among them. */
+export const ipvsAnswers: Target = {
+  name: 'answers of IPVS and of the controller',
+  weight: 4,
+  seeds: recordedIpvs(),
+  make: (random, pool) => mutated(random.pick(pool), random, pool),
+  read(input, random) {
+    let refuse = random.chance(3);
+    const wire = new IpvsKernelWire(KERNEL, 'netlink');
+    wire.send = (bytes, length) => {
+      for (const request of received(bytes.slice(0, length))) {
+        // ENOENT: the family has another number by now, and is asked for anew.
+        if (refuse) {
+          refuse = false;
+          wire.push(...KERNEL.answer(spoilt(request.bytes)));
+        } else wire.push(...answers(request, input, random));
+      }
+      return length;
+    };
+    const { sync } = new Ipvs(new Exchange(wire, 'ipvs'));
+    const ask = random.pick([
+      () => sync.services({ destinations: true }),
+      () => sync.service(SERVICE),
+      () => sync.destinations(SERVICE),
+      () => sync.info(),
+      () => sync.timeouts(),
+      () => sync.syncDaemons(),
+      () => sync.snapshot(),
+    ]);
+    canonical(ask());
+  },
+};
+
+/** A command that this kernel in memory does not have. */
+function spoilt(request: Uint8Array): Uint8Array {
+  const copy = Uint8Array.from(request);
+  if (copy.length > 16) copy[16] = 0xfe;
+  return copy;
+}
+
+/** The structures of the socket options: the kernel's bytes, some of them changed. */
+export const ipvsOptions: Target = {
+  name: 'structures of socket options',
+  weight: 2,
+  seeds: [new Uint8Array(4)],
+  make: random => Uint8Array.from({ length: 4 + random.below(60) }, () => random.u32()),
+  read(input, random) {
+    const wire = new IpvsKernelWire(KERNEL, 'sockopt');
+    const real = KERNEL.options;
+    const options = {
+      set: real.set,
+      get: (level: number, name: number, buffer: Uint8Array) => {
+        const length = real.get(level, name, buffer);
+        // Places and what to put there.
+        for (let i = 0; i + 3 < input.length && buffer.length > 0; i += 4)
+          buffer[((input[i]! << 8) | input[i + 1]!) % buffer.length] = input[i + 2]!;
+        return random.chance(8) ? random.below(buffer.length + 1) : length;
+      },
+    };
+    Object.defineProperty(wire, 'options', { value: () => options });
+    const { sync } = new Ipvs(new Exchange(wire, 'ipvs'));
+    const ask = random.pick([
+      () => sync.services({ destinations: true }),
+      () => sync.service(SERVICE),
+      () => sync.info(),
+      () => sync.timeouts(),
+    ]);
+    canonical(ask());
+  },
+};
+
+/** Lines of /proc/net/ip_vs_conn: a persistence engine's data is what a client sent. */
+export const connectionTable: Target = {
+  name: 'line of ip_vs_conn',
+  weight: 3,
+  seeds: [
+    'TCP 0A000001 C350 0A000064 0050 0A010001 0050 ESTABLISHED     899',
+    'UDP 20010db8:0000:0000:0000:0000:0000:0000:0001 C350 20010db8:0000:0000:0000:0000:0000:0000:0002 13C4 20010db8:0000:0000:0000:0000:0000:0000:0003 13C4 UDP 299',
+    'TCP 2001:0db8:0000:0000:0000:0000:0000:0001 C350 2001:0db8:0000:0000:0000:0000:0000:0002 0050 2001:0db8:0000:0000:0000:0000:0000:0003 0050 FIN_WAIT 7',
+    'IP  0A000001 0000 00000007 0000 0A010001 0000 NONE             59 sip a84b4c76e66710@pc33',
+  ].map(encode),
+  make: makeText,
+  read(input) {
+    const connection = parseConnection(decode(input));
+    if (typeof connection === 'string') refuseControl(connection);
+    else canonical(connection);
+  },
+};
+
+/** What ipvsadm has saved. */
+export const ipvsadmText: Target = {
+  name: 'text of ipvsadm',
+  weight: 1,
+  seeds: [
+    '-A -t 10.0.0.1:80 -s wlc -p 60 -M 255.255.255.0\n-a -t 10.0.0.1:80 -r 10.1.0.1:80 -g -w 1\n',
+    '-A -f 7 -6 -s mh -b mh-port\n-a -f 7 -6 -r [2001:db8::1]:80 -i -w 5 -x 10 -y 5 --tun-type gue --tun-port 6080\n',
+  ].map(encode),
+  make: makeText,
+  read: input => void canonical(parseRules(decode(input))),
+};
+
+/** /proc/net/netlink and the table of NFLOG's groups, by which a refusal is explained. */
+export const holders: Target = {
+  name: 'proc files about NFLOG groups',
+  weight: 1,
+  seeds: [
+    '    5   4242     0 2 65531   100  1\n    6   77     0 2 65531   100  1\n',
+    'sk               Eth Pid        Groups   Rmem     Wmem     Dump  Locks    Drops    Inode\n0000000000000000 12  4242       00000000 0        0        0     2        0        12345\n',
+  ].map(encode),
+  make: makeText,
+  read(input, random) {
+    const text = decode(input);
+    const netns = { readFile: () => text };
+    refuseControl(explainPermission(netns as never, random.pick([5, 6, 0, 65535])));
+  },
+};
+
+const ID = 'c0ffee0123456789c0ffee0123456789c0ffee0123456789c0ffee0123456789';
+const CONFIG = JSON.stringify({
+  linux: { namespaces: [{ type: 'network' }, { type: 'pid', path: '/proc/1/ns/pid' }] },
+  annotations: { 'io.container.manager': 'libpod' },
+});
+
+/** State files of runtimes: one is spoilt, the others are as they should be. */
+const STATE: Readonly<Record<string, string>> = {
+  [`run/runc/${ID}/state.json`]: JSON.stringify({
+    id: ID,
+    init_process_pid: 42,
+    init_process_start: 4711,
+    config: { namespaces: [{ type: 'NEWNET', path: '' }] },
+  }),
+  [`run/crun/${ID}/status`]: JSON.stringify({ pid: 43, 'process-start-time': 4712, bundle: '/bundle' }),
+  'bundle/config.json': CONFIG,
+  [`run/containerd/io.containerd.runtime.v2.task/k8s.io/${ID}/init.pid`]: '44',
+  [`run/containerd/io.containerd.runtime.v2.task/k8s.io/${ID}/config.json`]: CONFIG,
+  [`run/containers/storage/overlay-containers/${ID}/userdata/pidfile`]: '45\n',
+  [`run/containers/storage/overlay-containers/${ID}/userdata/config.json`]: CONFIG,
+  'var/lib/containers/storage/overlay-containers/containers.json': JSON.stringify([{ id: ID, names: ['web1'] }]),
+  'run/systemd/machines/web1': 'NAME=web1\nCLASS=container\nLEADER=46\n',
+  'sys/fs/cgroup/lxc.payload.web1/cgroup.procs': '47\n48\n',
+  'proc/47/status': 'Name:\tinit\nNSpid:\t47\t1\n',
+};
+const FILES = Object.keys(STATE);
+
+/** A root of its own for each process, with the state of all runtimes in it. */
+export class RuntimeFiles implements Target {
+  readonly name = "runtimes' state";
+  readonly weight = 1;
+  readonly seeds = FILES.map((file, i) => encode(`${i} ${STATE[file]}`));
+  readonly make = makeText;
+  readonly #root = fs.mkdtempSync(join(tmpdir(), 'netsteer-fuzz-'));
+
+  constructor() {
+    for (const file of FILES) this.#write(file, STATE[file]!);
+  }
+
+  #write(file: string, content: string): void {
+    fs.mkdirSync(dirname(join(this.#root, file)), { recursive: true });
+    fs.writeFileSync(join(this.#root, file), content);
+  }
+
+  async read(input: Uint8Array, random: Random): Promise<void> {
+    const text = decode(input);
+    const file = FILES[Math.abs(Number.parseInt(text, 10)) % FILES.length || 0]!;
+    this.#write(file, text.slice(text.indexOf(' ') + 1));
+    try {
+      const runtime = random.pick(['podman', 'containerd', 'cri-o', 'lxc', 'nspawn', 'runc', 'crun'] as const);
+      const found = await findContainer(random.pick([ID, 'c0ffee', 'web1']), { runtime }, { root: this.#root });
+      if (!Number.isInteger(found.pid) || found.pid < 1) throw new Error(`a pid that is none: ${found.pid}`);
+      refuseControl(canonical(found));
+    } finally {
+      this.#write(file, STATE[file]!);
+    }
+  }
+
+  [Symbol.dispose](): void {
+    fs.rmSync(this.#root, { recursive: true });
+  }
+}
