@@ -6,26 +6,29 @@ export function parseIPv4(text: string): Uint8Array | undefined {
 
 /** Writes the four bytes of a dotted IPv4 address; false, and perhaps some of them, if it is none. */
 export function readIPv4(text: string, into: Uint8Array, at: number): boolean {
+  const { length } = text;
+  let byte = 0;
   let value = -1;
-  let count = 0;
-  let digits = 0;
-  for (let i = 0; i <= text.length; i++) {
-    const code = i < text.length ? text.charCodeAt(i) : 0x2e;
-    if (code === 0x2e) {
-      if (value < 0 || count === 4) return false;
-      into[at + count++] = value;
-      value = -1;
-      digits = 0;
-    } else {
+  for (let i = 0; i < length; i++) {
+    const digit = text.charCodeAt(i) - 0x30;
+    if (digit >= 0 && digit <= 9) {
       // A leading zero would be octal to some readers and decimal to others.
-      if (code < 0x30 || code > 0x39 || (digits > 0 && value === 0)) return false;
-      value = (value < 0 ? 0 : value * 10) + code - 0x30;
-      digits++;
+      if (value === 0) return false;
+      value = value < 0 ? digit : value * 10 + digit;
       if (value > 255) return false;
+    } else {
+      if (digit !== DOT || value < 0 || byte === 3) return false;
+      into[at + byte++] = value;
+      value = -1;
     }
   }
-  return count === 4;
+  if (value < 0 || byte !== 3) return false;
+  into[at + 3] = value;
+  return true;
 }
+
+/** '.' among the digits. */
+const DOT = 0x2e - 0x30;
 
 export function formatIPv4(bytes: Uint8Array, at = 0): string {
   return `${bytes[at]}.${bytes[at + 1]}.${bytes[at + 2]}.${bytes[at + 3]}`;

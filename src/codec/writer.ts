@@ -36,6 +36,11 @@ export class Writer {
     return start;
   }
 
+  /** Grows once for what is about to be written, where many pieces would have it grow many times. */
+  expect(size: number): void {
+    if (this.length + size > this.bytes.length) this.#grow(this.length + size);
+  }
+
   #grow(needed: number): void {
     const bytes = new Uint8Array(Math.max(needed, this.bytes.length * 2));
     bytes.set(this.bytes.subarray(0, this.length));

@@ -1,4 +1,4 @@
-import { HOST_IS_LITTLE_ENDIAN, NLA_F_NESTED, NLA_HDRLEN, type Writer } from '../codec/index.ts';
+import { HOST_IS_LITTLE_ENDIAN, NLA_F_NESTED, NLA_HDRLEN, readIPv4, type Writer } from '../codec/index.ts';
 import { type Path, rangeError, typeError, within } from '../errors.ts';
 import * as C from './constants.ts';
 import { elementTable, type WireElement } from './element.ts';
@@ -7,6 +7,7 @@ import type { MessageList } from './encoded.ts';
 import { CATCH_ALL, type ElementKey, type FieldRange, type FieldValue, putScalar } from './field-values.ts';
 import type { MessageName } from './message.ts';
 import type { ElementShape, Field } from './set-types.ts';
+import { withWritable } from './writable.ts';
 
 /** The length of a nest has 16 bits. */
 const MAX_NEST = 0xffff;
@@ -100,6 +101,7 @@ export function writeElements(
       writeAll(messages, writer, wireElements(values, shape, options), head.family);
     } else {
       const plain = new PlainElements(options.keysOnly ? { ...shape, values: 'none' } : shape);
+      writer.expect(values.length * plain.size);
       for (let i = 0; i < values.length; i++) {
         const start = writer.length;
         const value = values[i]!;
@@ -153,7 +155,7 @@ export function writeWireElements(list: MessageList, head: ElementsHead, element
 function writeOne(writer: Writer, element: WireElement, family: number, index: number): void {
   const start = writer.beginNest(C.NFTA_LIST_ELEM);
   try {
-    elementTable.write(writer, element, { family });
+    elementTable.write(writer, withWritable(element), { family });
     writer.endAttribute(start);
   } catch (error) {
     throw within(error, [index]);
@@ -196,6 +198,11 @@ class PlainElements {
     this.#template = withHeader(C.NFTA_LIST_ELEM | NLA_F_NESTED, Uint8Array.of(...key, ...data));
   }
 
+  /** Bytes of each. */
+  get size(): number {
+    return this.#template?.length ?? 0;
+  }
+
   /** False where it is none of those, or not as it should be: whoever writes the others then says why. */
   write(writer: Writer, value: ElementValue): boolean {
     const template = this.#template;
@@ -234,10 +241,9 @@ function putFields(value: ElementKey, fields: readonly Field[], bytes: Uint8Arra
 
 function putField(value: FieldValue | FieldRange, field: Field, bytes: Uint8Array, at: number): boolean {
   const { form } = field;
-  if (typeof value === 'number') {
-    if (form !== 'integer' && form !== 'protocol') return false;
-  } else if (typeof value !== 'string' || value === CATCH_ALL || form === 'string') {
-    return false;
+  if (typeof value === 'string') {
+    if (form === 'ipv4') return readIPv4(value, bytes, at);
+    return value !== CATCH_ALL && form !== 'string' && putScalar(value, field, bytes, at);
   }
-  return putScalar(value, field, bytes, at);
+  return typeof value === 'number' && putScalar(value, field, bytes, at);
 }

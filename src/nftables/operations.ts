@@ -14,6 +14,7 @@ import type { RuleEncoder } from './rule-encoder.ts';
 import type { NftSet } from './set.ts';
 import { type ElementShape, shapeOf } from './set-types.ts';
 import { description, wireSet } from './wire-set.ts';
+import { withWritable, writableFields } from './writable.ts';
 
 export type Verb = 'add' | 'create' | 'insert' | 'replace' | 'delete' | 'destroy' | 'flush' | 'rename';
 
@@ -156,7 +157,7 @@ function set(verb: Verb, object: Fields, to: Surroundings, isMap = false): void 
   } else if (verb === 'delete' || verb === 'destroy') {
     list.write(verb === 'delete' ? 'delset' : 'destroyset', 0, family, operation, keyOf(object));
   } else {
-    const wire = wireSet(object as unknown as NewMap, isMap, to.nextId());
+    const wire = withWritable(wireSet(object as unknown as NewMap, isMap, to.nextId()));
     list.write('newset', CREATE[verb]!, family, operation, wire, path => setPath(path, object));
     const shape = shapeOf(wire as never);
     shapes.set(setKey(object.family, object.table, object.name), shape);
@@ -300,8 +301,16 @@ function namedObject(
     if (exact) list.write('newobj', NLM_F_CREATE, family, operation, { ...key, data: {} }, translate);
     list.write(verb === 'delete' || exact ? 'delobj' : 'destroyobj', 0, family, operation, key, translate);
   } else {
-    list.write('newobj', CREATE[verb]!, family, operation, without(object, 'handle', 'use'), translate);
+    list.write('newobj', CREATE[verb]!, family, operation, writableObject(object), translate);
   }
+}
+
+function writableObject(object: Fields): Fields {
+  const written = without(object, 'handle', 'use');
+  const { type, data } = written;
+  return typeof data === 'object' && data !== null
+    ? { ...written, data: writableFields(String(type), data as Fields) }
+    : written;
 }
 
 /** What stands beside an object's fields. */

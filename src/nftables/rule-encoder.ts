@@ -5,6 +5,7 @@ import type { MessageList } from './encoded.ts';
 import { EXPRESSION, type Expression } from './expression.ts';
 import { compatOf } from './expressions/xt-compat.ts';
 import { ruleBesides, rulePlace } from './rule.ts';
+import { writable } from './writable.ts';
 
 type Fields = Record<string, unknown>;
 
@@ -87,7 +88,7 @@ export class RuleEncoder {
       const expression = expressions[i]!;
       try {
         const item = writer.beginNest(C.NFTA_LIST_ELEM);
-        EXPRESSION.write(writer, expression, { family });
+        EXPRESSION.write(writer, writable(expression), { family });
         writer.endAttribute(item);
       } catch (error) {
         throw within(error, ['expressions', i]);

@@ -10,6 +10,7 @@ import { withoutConstants } from './language/compile/typeof.ts';
 import { MESSAGES } from './message.ts';
 import type { RuleSet } from './new-objects.ts';
 import { type Fields, required, type Surroundings, setKey, type Verb } from './operations.ts';
+import { withWritable } from './writable.ts';
 
 const FAMILY: Path = ['family'];
 const APPENDED = NLM_F_CREATE | NLM_F_APPEND;
@@ -53,7 +54,7 @@ export function writeRule(verb: Verb, object: Fields, to: Surroundings): Origin 
   let start: number;
   if (verb === 'replace') {
     start = list.begin('newrule', NLM_F_REPLACE, family);
-    TABLE.write(list.writer, withCompat(rule, family), { family });
+    TABLE.write(list.writer, withWritable(withCompat(rule, family)), { family });
   } else {
     start = to.rules.write(list, rule, family, verb === 'add' ? APPENDED : NLM_F_CREATE);
   }

@@ -43,7 +43,11 @@ export interface ElementModel {
 }
 
 export interface SetModel {
+  /** Without its size: see `sameSet`. */
   readonly content: string;
+  readonly size: number | undefined;
+  /** A rule of the table adds to it. */
+  readonly fed: boolean;
   readonly set: NewMap;
   /** As the kernel would give it back. */
   readonly form: NftSet;
@@ -81,6 +85,15 @@ export interface TableModel {
   readonly sets: ReadonlyMap<string, SetModel>;
   readonly objects: ReadonlyMap<string, { object: NftObject; content: string }>;
   readonly flowtables: ReadonlyMap<string, { flowtable: Flowtable; content: string }>;
+}
+
+/** What the kernel gives a set without a size as soon as a rule adds to it (net/netfilter/nft_dynset.c). */
+export const FED_SIZE = 0xffff;
+
+/** Whether a set that is there can stay for one that is wanted. */
+export function sameSet(there: SetModel, wanted: SetModel): boolean {
+  if (there.content !== wanted.content) return false;
+  return there.size === wanted.size || (wanted.size === undefined && wanted.fed && there.size === FED_SIZE);
 }
 
 export const tableKey = ({ family, name }: { family: string; name: string }): string => `${family} ${name}`;
@@ -125,6 +138,8 @@ class TableReader {
   readonly #sets = new Map<string, SetModel>();
   readonly #chains: readonly Given<Chain>[];
   readonly #bound = new Set<string>();
+  /** Sets that rules add to. */
+  readonly #fed = new Set<unknown>();
   readonly #rules = new Map<string, Given<Rule | RuleEntry>[]>();
 
   constructor(sets: Given<NewMap>[], chains: Given<Chain>[], rules: Given<Rule | RuleEntry>[]) {
@@ -170,7 +185,9 @@ class TableReader {
       });
       return [object.name, { flowtable: object, content }] as const;
     });
-    const named = [...this.#sets].filter(([, { anonymous }]) => !anonymous);
+    const named = [...this.#sets]
+      .filter(([, { anonymous }]) => !anonymous)
+      .map(([name, model]) => [name, { ...model, fed: this.#fed.has(name) }] as const);
     return {
       table,
       chains,
@@ -233,8 +250,10 @@ class TableReader {
       if (model?.anonymous) {
         sets.set(key, model);
         const members = [...(model.elements?.values() ?? [])].map(element => element.content).sort();
-        return { [name]: { ...value, set: [model.content, members], setId: undefined } };
+        const size = model.size ?? (name === 'dynset' ? FED_SIZE : undefined);
+        return { [name]: { ...value, set: [model.content, size, members], setId: undefined } };
       }
+      if (name === 'dynset') this.#fed.add(set);
       uses.add(`set ${set}`);
     }
     if (name === 'objref' && value.name !== undefined) uses.add(`object ${type} ${value.name}`);
@@ -297,7 +316,7 @@ export function setModel(given: NewMap): SetModel {
     policy: form.policy === 'memory' ? 'memory' : undefined,
     // The kernel says how large it thinks a verdict is.
     dataLength: form.dataType === VERDICT_DATA_TYPE ? undefined : form.dataLength,
-    description: { fields: description?.fields, size: description?.size },
+    description: { fields: description?.fields },
     flags: flags.filter(flag => flag !== 'expressions' && flag !== 'map' && flag !== 'object').sort(),
     expressions: normalExpressions(all),
   });
@@ -305,6 +324,8 @@ export function setModel(given: NewMap): SetModel {
   const values = at(['elements'], () => valuesOf(elements, shape, handle !== undefined));
   return {
     content,
+    size: description?.size,
+    fed: false,
     set: set as NewMap,
     form: { ...form, family: given.family, table: given.table, name: given.name } as NftSet,
     isMap,

@@ -1,26 +1,25 @@
 import { rangeError, typeError } from '../../errors.ts';
-import type { ElementValue } from '../element-values.ts';
 import type { Expression } from '../expression.ts';
 import type { Family } from '../family.ts';
 import type { Ruleset } from '../listing.ts';
-import type { NftObject } from '../object.ts';
+import type { NewMap } from '../new-objects.ts';
 import type { Rule } from '../rule.ts';
 import type { Table } from '../table.ts';
 import { Transaction, type TransactionOperation } from '../transaction.ts';
 import { DESCRIBING } from '../wire-set.ts';
-import type { Fields } from './content.ts';
 import { matches } from './difference.ts';
 import {
   type ChainModel,
   type DesiredRuleset,
   type ElementModel,
+  FED_SIZE,
   modelOf,
   type RuleModel,
   type SetModel,
+  sameSet,
   type TableModel,
   tableKey,
 } from './model.ts';
-import { writable, writableFields } from './writable.ts';
 
 /**
  * Whose tables these are. `comment`: tables with this comment; those that are wanted get it. `prefix`: tables whose names begin so; '' is all of
@@ -154,19 +153,20 @@ class TablePlan {
       kind: string,
       before: ReadonlyMap<string, T>,
       after: ReadonlyMap<string, T>,
-      content: (model: T) => string,
+      same: (before: T, after: T) => boolean,
     ) => {
       for (const [key, model] of before) {
         const other = after.get(key);
-        if (other !== undefined && content(other) === content(model)) continue;
+        if (other !== undefined && same(model, other)) continue;
         this.#gone.add(`${kind} ${key}`);
         if (other !== undefined) this.#recreated.add(`${kind} ${key}`);
       }
     };
-    compare('chain', this.#before.chains, this.#after.chains, ({ content }) => content);
-    compare('set', this.#before.sets, this.#after.sets, ({ content }) => content);
-    compare('object', this.#before.objects, this.#after.objects, ({ content }) => content);
-    compare('flowtable', this.#before.flowtables, this.#after.flowtables, ({ content }) => content);
+    const sameContent = (before: { content: string }, after: { content: string }) => before.content === after.content;
+    compare('chain', this.#before.chains, this.#after.chains, sameContent);
+    compare('set', this.#before.sets, this.#after.sets, sameSet);
+    compare('object', this.#before.objects, this.#after.objects, sameContent);
+    compare('flowtable', this.#before.flowtables, this.#after.flowtables, sameContent);
   }
 
   operations(): TransactionOperation[] {
@@ -198,7 +198,7 @@ class TablePlan {
         additions.push(operation('create', { flowtable: written(flowtable) }));
     for (const [key, { object }] of objects)
       if (this.#isNew('object', key, this.#before.objects))
-        additions.push(operation('create', { object: writableObject(object) }));
+        additions.push(operation('create', { object: written(object) }));
     for (const [key, { chain, policy }] of chains) {
       if (this.#isNew('chain', key, this.#before.chains))
         additions.push(operation('create', { chain: written(chain) }));
@@ -230,7 +230,7 @@ class TablePlan {
           ...this.#place,
           set: key,
           type: described(type),
-          elements: list.map(([, { value }]) => writableValue(value)),
+          elements: list.map(([, { value }]) => value),
         },
       });
       if (gone.length > 0) removals.push(operation('delete', subject(gone)));
@@ -315,7 +315,7 @@ class TablePlan {
     const rule = {
       ...this.#place,
       ...chain,
-      expressions: model.expressions.map(one => referring(writable(one), model, ids, chainIds)),
+      expressions: model.expressions.map(one => referring(one, model, ids, chainIds)),
       ...(comment !== undefined && { comment }),
       ...(ebtablesPolicy !== undefined && { ebtablesPolicy }),
       ...(compat !== undefined && { compat }),
@@ -335,28 +335,30 @@ function written<T extends object>(object: T): T {
   return rest as unknown as T;
 }
 
-function writableObject(object: NftObject): object {
-  const { data, ...rest } = written(object) as unknown as Fields;
-  return data === undefined ? rest : { ...rest, data: writableFields(String(object.type), data as Fields) };
-}
-
-/** An element's value with expressions as the kernel takes them. */
-function writableValue(value: ElementValue): ElementValue {
-  const { expressions } = value as { expressions?: Expression[] };
-  if (typeof value !== 'object' || expressions === undefined) return value;
-  return { ...value, expressions: expressions.map(writable) } as ElementValue;
-}
-
-function setSubject({ set, isMap, elements, leadingEnd }: SetModel, name: string, others: object = {}): object {
-  const values = [...(elements?.values() ?? [])].map(({ value }) => writableValue(value));
+function setSubject(model: SetModel, name: string, others: object = {}): object {
+  const { set, isMap, elements, leadingEnd } = model;
+  const values = [...(elements?.values() ?? [])].map(({ value }) => value);
   const subject = { ...set, ...others, name, ...(values.length > 0 && { elements: values, leadingEnd }) };
-  return { [isMap ? 'map' : 'set']: subject };
+  return { [isMap ? 'map' : 'set']: isSizedByKernel(model) ? withoutSize(subject) : subject };
 }
 
-/** The kernel numbers it: '__set3' was made from '__set%d'. */
+/** With a size, the kernel would choose a hash table for it that rules cannot add to, unless flags say that they will. */
+function isSizedByKernel({ size, fed, form: { flags = [] } }: SetModel): boolean {
+  return fed && size === FED_SIZE && !flags.includes('dynamic') && !flags.includes('timeout');
+}
+
+function withoutSize<T extends NewMap>(set: T): T {
+  const { size: _, description, ...rest } = set;
+  const { size: __, ...others } = description ?? {};
+  return { ...rest, ...(description !== undefined && { description: others }) } as T;
+}
+
+/** The kernel numbers it: '__set3' was made from '__set%d'. Only nft's meters are anonymous and have names. */
 function templateOf({ set, isMap }: SetModel): string {
-  const name = (set.name ?? '').replace(/\d+$/, '%d');
-  return name.endsWith('%d') ? name : isMap ? '__map%d' : '__set%d';
+  const { name = '', flags } = set;
+  const template = name.replace(/^(__\w*?)\d+$/, '$1%d');
+  if (template.endsWith('%d') || (name !== '' && flags?.includes('dynamic'))) return template;
+  return isMap ? '__map%d' : '__set%d';
 }
 
 /** What decides how a set's elements are written. */

@@ -1,11 +1,17 @@
-import type { Expression } from '../expression.ts';
-import type { Fields } from './content.ts';
+import type { Expression } from './expression.ts';
 
 /*
  * The kernel does not take all that it gives: some attributes that say nothing must be absent, and what it found out by itself must not be told.
+ * What was read can be written all the same.
  */
 
+type Fields = Record<string, unknown>;
+
 const isEmpty = (list: unknown): boolean => Array.isArray(list) && list.length === 0;
+
+function withoutEmpty(fields: Fields): Fields {
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== 0 && !isEmpty(value)));
+}
 
 /** The fields of an expression, or of an object's data, as the kernel takes them. */
 export function writableFields(name: string, fields: Fields): Fields {
@@ -18,7 +24,8 @@ export function writableFields(name: string, fields: Fields): Fields {
     case 'osf':
       return isEmpty(fields.flags) ? without('flags') : fields;
     case 'exthdr':
-      // Writing a header field takes no flags, not even none.
+      // What removes a TCP option takes nothing but its number; what writes a header field takes no flags, not even none.
+      if (fields.register === undefined && fields.sourceRegister === undefined) return withoutEmpty(fields);
       return fields.sourceRegister !== undefined && isEmpty(fields.flags) ? without('flags') : fields;
     case 'quota':
       return Array.isArray(fields.flags) && fields.flags.includes('depleted')
@@ -41,8 +48,29 @@ export function writableFields(name: string, fields: Fields): Fields {
   }
 }
 
+/** Those that `writableFields` may change. */
+const CHANGED: ReadonlySet<string> = new Set(['osf', 'exthdr', 'quota', 'dynset']);
+
+/** The expression as the kernel takes it: the same object where that is how it stands. */
 export function writable(expression: Expression): Expression {
-  const [name, fields] = Object.entries(expression)[0] as [string, Fields];
-  const written = writableFields(name, fields);
-  return written === fields ? expression : ({ [name]: written } as unknown as Expression);
+  for (const name in expression) {
+    if (!CHANGED.has(name)) continue;
+    const fields = (expression as unknown as Record<string, Fields>)[name];
+    if (typeof fields !== 'object' || fields === null) continue;
+    const written = writableFields(name, fields);
+    if (written !== fields) return { [name]: written } as unknown as Expression;
+  }
+  return expression;
+}
+
+/** An object with `expression` or `expressions` (a set, an element) whose expressions are as the kernel takes them. */
+export function withWritable<T extends { expression?: Expression | undefined; expressions?: Expression[] | undefined }>(
+  object: T,
+): T {
+  const { expression, expressions } = object;
+  if (expression === undefined && !Array.isArray(expressions)) return object;
+  const written = { ...object };
+  if (expression !== undefined) written.expression = writable(expression);
+  if (Array.isArray(expressions)) written.expressions = expressions.map(writable);
+  return written;
 }
