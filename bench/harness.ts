@@ -38,6 +38,9 @@ export interface Result {
   lost?: number;
 }
 
+/** What a benchmark needs is not on this machine: its message says what, and where it can be had. */
+export class Unavailable extends Error {}
+
 export interface CompareOptions {
   /** What one run does, for operations per second. */
   readonly operations?: number;

@@ -4,7 +4,7 @@ import { codec } from './codec.ts';
 import { compile } from './compile.ts';
 import { ffi } from './ffi.ts';
 import { fleet } from './fleet.ts';
-import type { Result } from './harness.ts';
+import { type Result, Unavailable } from './harness.ts';
 import { ipvs } from './ipvs.ts';
 import { netns } from './netns.ts';
 import { nflog } from './nflog.ts';
@@ -109,4 +109,10 @@ async function inQemu(command: readonly string[]) {
   return { exitCode: result.exitCode, output: result.output, file: result.files.get(path)?.toString() };
 }
 
-process.exitCode = await main();
+try {
+  process.exitCode = await main();
+} catch (error) {
+  if (!(error instanceof Unavailable)) throw error;
+  console.error(error.message);
+  process.exitCode = 1;
+}

@@ -6,7 +6,7 @@ import { type SyncDaemon, type SyncState, startSync, stopSync } from './daemon.t
 import type { Carriers } from './ipvs-carrier.ts';
 import type { Carrier } from './netlink.ts';
 import type { IpvsOperation } from './operation.ts';
-import { type CommandLine, type RuleNames, readRules } from './rules.ts';
+import { type RuleCommand, type RuleNames, readRules } from './rules.ts';
 
 /** What a line asks for: an operation, or one about the sync daemon. */
 export type RuleOperation =
@@ -28,23 +28,19 @@ export interface RuleLine {
  * @throws RuleError with the line's number; the first bad line ends it.
  */
 export function parseRuleLines(text: string, names: RuleNames = {}): RuleLine[] {
-  return readRules(text, names).map(command => ({ line: command.line, operation: operationOf(command) }));
+  const lines: RuleLine[] = [];
+  readRules(text, names, (command, line) => lines.push({ line, operation: operationOf(command) }));
+  return lines;
 }
 
-function operationOf(command: CommandLine): RuleOperation {
-  switch (command.command) {
-    case 'addService':
-      return { op: 'addService', service: command.service };
+function operationOf(command: RuleCommand): RuleOperation {
+  switch (command.op) {
     case 'editService': {
       const { scheduler, schedulerFlags = [], persistence, onePacket = false, ...key } = command.service;
       // What the line leaves out is taken away.
       const patch = { scheduler, schedulerFlags, persistence, onePacket };
       return { op: 'editService', key, patch: patch as WithoutUndefined<typeof patch> };
     }
-    case 'removeService':
-      return { op: 'removeService', key: command.key };
-    case 'addDestination':
-      return { op: 'addDestination', key: command.key, destination: command.destination };
     case 'editDestination': {
       const { address, port, forward, weight, upperThreshold = 0, lowerThreshold = 0, tunnel } = command.destination;
       const patch = { forward, weight, upperThreshold, lowerThreshold, tunnel };
@@ -55,18 +51,8 @@ function operationOf(command: CommandLine): RuleOperation {
         patch: patch as WithoutUndefined<typeof patch>,
       };
     }
-    case 'removeDestination':
-      return { op: 'removeDestination', key: command.key, destinationKey: command.destination };
-    case 'zero':
-      return command.key === undefined ? { op: 'zero' } : { op: 'zero', key: command.key };
-    case 'flush':
-      return { op: 'flush' };
-    case 'setTimeouts':
-      return { op: 'setTimeouts', timeouts: command.timeouts };
-    case 'startSync':
-      return { op: 'startSync', daemon: command.daemon };
-    case 'stopSync':
-      return { op: 'stopSync', state: command.state };
+    default:
+      return command;
   }
 }
 
@@ -96,35 +82,38 @@ export function* restoreRules(
   options: RestoreOptions = {},
 ): Operation<RestoreResult> {
   checkObject(options, ['options'], ['onError', 'rollback', 'signal', 'names']);
-  const { onError: how = 'throw', names, rollback = true } = options;
+  const { onError: how = 'throw', names = {}, rollback = true } = options;
   const onError = checkOneOf(how, ['options', 'onError'], ['throw', 'collect']);
   if (typeof rollback !== 'boolean') throw typeError(['options', 'rollback'], 'a boolean', rollback);
-  if (names !== undefined) checkObject(names, ['options', 'names'], ['host', 'port']);
-  const lines = parseRuleLines(text, names);
+  checkObject(names, ['options', 'names'], ['host', 'port']);
   // Indexes count in this order: the table's operations, then the daemon's.
-  const table: { line: number; operation: IpvsOperation }[] = [];
+  const operations: IpvsOperation[] = [];
+  const lines: number[] = [];
   const daemons: RuleLine[] = [];
-  for (const { line, operation } of lines) {
+  readRules(text, names, (command, line) => {
+    const operation = operationOf(command);
     if (isDaemon(operation)) daemons.push({ line, operation });
-    else table.push({ line, operation });
-  }
-  const operations = table.map(({ operation }) => operation);
+    else {
+      operations.push(operation);
+      lines.push(line);
+    }
+  });
+  const lineOf = (index: number) => lines[index] ?? daemons[index - lines.length]!.line;
   const done = yield* applyOperations(carriers, operations, { onError: 'collect', rollback });
   const failures = [...done.failures];
   const applied = [...done.applied];
   if (failures.length === 0) {
     for (const [i, { operation }] of daemons.entries()) {
-      const index = table.length + i;
+      const index = lines.length + i;
       const error = yield* attempt(carriers.carrier, operation);
       if (error === undefined) applied.push(index);
       else failures.push(atIndex(error, index));
     }
   }
-  const order = [...table, ...daemons];
   const result = {
     ...done,
     applied,
-    failures: failures.map(failure => Object.assign(failure, { line: order[failure.index]!.line })),
+    failures: failures.map(failure => Object.assign(failure, { line: lineOf(failure.index) })),
     outcome: done.failures.length === 0 && failures.length > 0 ? ('partial' as const) : done.outcome,
   };
   if (onError === 'throw' && failures.length > 0) throw lineError(result);

@@ -1,7 +1,7 @@
 import { rangeError } from '../errors.ts';
 import type { Destination, DestinationKey } from './destination.ts';
 import { serviceId } from './ipvs-wire.ts';
-import { atLine, type CommandLine, type RuleNames, readRules } from './rules.ts';
+import { atLine, type RuleCommand, type RuleNames, readRules } from './rules.ts';
 import { endpoint } from './rules-format.ts';
 import type { VirtualServer } from './service.ts';
 import { type Service, type ServiceKey, writeKey } from './service.ts';
@@ -12,13 +12,14 @@ import { type Service, type ServiceKey, writeKey } from './service.ts';
  * @throws RuleError with the line's number: no rule, or one that could not be carried out (what it edits is missing, what it adds is there).
  */
 export function parseRules(text: string, names: RuleNames = {}): VirtualServer[] {
-  const lines = readRules(text, names);
+  const lines: { command: RuleCommand; line: number }[] = [];
+  readRules(text, names, (command, line) => lines.push({ command, line }));
   const table = new Table();
-  for (const line of lines) {
+  for (const { command, line } of lines) {
     try {
-      carryOut(table, line);
+      carryOut(table, command);
     } catch (error) {
-      throw atLine(error, line.line, text.split(/\r?\n/)[line.line - 1] ?? '');
+      throw atLine(error, line, text.split(/\r?\n/)[line - 1] ?? '');
     }
   }
   return table.servers();
@@ -70,35 +71,35 @@ class Table {
   }
 }
 
-function carryOut(table: Table, line: CommandLine): void {
-  switch (line.command) {
+function carryOut(table: Table, command: RuleCommand): void {
+  switch (command.op) {
     case 'addService':
-      table.add(line.service);
+      table.add(command.service);
       return;
     case 'editService':
-      table.get(line.service).service = line.service;
+      table.get(command.service).service = command.service;
       return;
     case 'removeService':
-      table.remove(line.key);
+      table.remove(command.key);
       return;
     case 'addDestination': {
-      const { destinations } = table.get(line.key);
-      const id = destinationId(line.destination);
+      const { destinations } = table.get(command.key);
+      const id = destinationId(command.destination);
       if (destinations.has(id)) throw rangeError(['-r'], 'a server that is not there yet', id);
-      destinations.set(id, line.destination);
+      destinations.set(id, command.destination);
       return;
     }
     case 'editDestination':
-      present(table.get(line.key), line.destination).set(destinationId(line.destination), line.destination);
+      present(table.get(command.key), command.destination).set(destinationId(command.destination), command.destination);
       return;
     case 'removeDestination':
-      present(table.get(line.key), line.destination).delete(destinationId(line.destination));
+      present(table.get(command.key), command.destinationKey).delete(destinationId(command.destinationKey));
       return;
     case 'flush':
       table.clear();
       return;
     case 'zero':
-      if (line.key !== undefined) table.get(line.key);
+      if (command.key !== undefined) table.get(command.key);
       return;
     default:
   }

@@ -12,6 +12,7 @@ import { AF_INET6 } from '../ffi/constants.ts';
 import { checkDaemon, type SyncDaemon, type SyncState } from './daemon.ts';
 import { type Destination, type DestinationKey, writeDestination } from './destination.ts';
 import { type Line, optionName, readOptions, splitLine } from './rules-options.ts';
+import { readPlain } from './rules-plain.ts';
 import {
   addressBytes,
   addressText,
@@ -23,19 +24,18 @@ import {
 } from './service.ts';
 
 /** What one line asks for. Services and servers are whole: an edit replaces everything, as ipvsadm's does. */
-type RuleCommand =
-  | { command: 'addService' | 'editService'; service: Service }
-  | { command: 'removeService'; key: ServiceKey }
-  | { command: 'addDestination' | 'editDestination'; key: ServiceKey; destination: Destination }
-  | { command: 'removeDestination'; key: ServiceKey; destination: DestinationKey }
-  | { command: 'flush' }
-  | { command: 'zero'; key?: ServiceKey }
-  | { command: 'setTimeouts'; timeouts: { tcpSeconds?: number; tcpFinSeconds?: number; udpSeconds?: number } }
-  | { command: 'startSync'; daemon: SyncDaemon }
-  | { command: 'stopSync'; state: SyncState };
-
-/** A command and the line that it stands in, counted from 1. */
-export type CommandLine = RuleCommand & { line: number };
+export type RuleCommand =
+  | { op: 'addService'; service: Service }
+  | { op: 'editService'; service: Service }
+  | { op: 'removeService'; key: ServiceKey }
+  | { op: 'addDestination'; key: ServiceKey; destination: Destination }
+  | { op: 'editDestination'; key: ServiceKey; destination: Destination }
+  | { op: 'removeDestination'; key: ServiceKey; destinationKey: DestinationKey }
+  | { op: 'flush' }
+  | { op: 'zero'; key?: ServiceKey }
+  | { op: 'setTimeouts'; timeouts: { tcpSeconds?: number; tcpFinSeconds?: number; udpSeconds?: number } }
+  | { op: 'startSync'; daemon: SyncDaemon }
+  | { op: 'stopSync'; state: SyncState };
 
 /** A line that is no rule. It is a RangeError or TypeError, as bad arguments are. */
 export interface RuleError extends ArgumentError {
@@ -80,11 +80,14 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
   'stop-daemon': [],
 };
 
-/** Reads ipvsadm's format, line by line; `parseRuleLines` says what it takes. @throws RuleError with the line's number. */
-export function readRules(text: string, names: RuleNames = {}): CommandLine[] {
+/**
+ * Reads ipvsadm's format, line by line; `parseRuleLines` says what it takes. `visit` gets each command and the number of its line, counted from 1.
+ * @throws RuleError with the line's number.
+ */
+export function readRules(text: string, names: RuleNames, visit: (command: RuleCommand, line: number) => void): void {
   if (typeof text !== 'string') throw typeError([], 'a string', text);
   const reader = new KeyReader(names);
-  const commands: CommandLine[] = [];
+  const readKey = (option: string, value: string) => reader.keyOf(option, value, false);
   let number = 0;
   for (let at = 0; at <= text.length; ) {
     const end = lineEnd(text, at);
@@ -92,13 +95,17 @@ export function readRules(text: string, names: RuleNames = {}): CommandLine[] {
     at = end + 1;
     number++;
     try {
-      const parsed = readOptions(splitLine(line));
-      if (parsed !== undefined) commands.push(commandOf(parsed, number, reader));
+      const command = readPlain(line, readKey) ?? readCarefully(line, reader);
+      if (command !== undefined) visit(command, number);
     } catch (error) {
       throw atLine(error, number, line);
     }
   }
-  return commands;
+}
+
+function readCarefully(line: string, keys: KeyReader): RuleCommand | undefined {
+  const parsed = readOptions(splitLine(line));
+  return parsed && commandOf(parsed, keys);
 }
 
 function lineEnd(text: string, from: number): number {
@@ -126,8 +133,10 @@ class KeyReader {
       option = each;
     }
     if (option === '') throw noService(options);
-    const value = options.get(option)!;
-    const ipv6 = options.has('ipv6');
+    return this.keyOf(option, options.get(option)!, options.has('ipv6'));
+  }
+
+  keyOf(option: string, value: string, ipv6: boolean): ServiceKey {
     if (this.#key === undefined || option !== this.#option || value !== this.#value || ipv6 !== this.#ipv6) {
       this.#key = keyOf(option, value, ipv6, this.names);
       this.#option = option;
@@ -154,7 +163,7 @@ export function atLine(error: unknown, line: number, text: string): unknown {
   return Object.assign(named, { line, text }) satisfies RuleError;
 }
 
-function commandOf({ command, options, words }: Line, line: number, keys: KeyReader): CommandLine {
+function commandOf({ command, options, words }: Line, keys: KeyReader): RuleCommand {
   const allowed = ALLOWED[command];
   if (allowed === undefined) throw rangeError([], 'a command such as -A before all other options', optionName(command));
   for (const option of options.keys()) {
@@ -165,33 +174,31 @@ function commandOf({ command, options, words }: Line, line: number, keys: KeyRea
   if (command !== 'set' && words.length > 0) throw rangeError([], 'only options', words[0]);
   switch (command) {
     case 'add-service':
-      return { command: 'addService', service: serviceOf(options, keys), line };
+      return { op: 'addService', service: serviceOf(options, keys) };
     case 'edit-service':
-      return { command: 'editService', service: serviceOf(options, keys), line };
+      return { op: 'editService', service: serviceOf(options, keys) };
     case 'delete-service':
-      return { command: 'removeService', key: keys.read(options), line };
+      return { op: 'removeService', key: keys.read(options) };
     case 'add-server':
     case 'edit-server': {
       const key = keys.read(options);
       const destination = destinationOf(key, options, keys.names);
-      return { command: command === 'add-server' ? 'addDestination' : 'editDestination', key, destination, line };
+      return { op: command === 'add-server' ? 'addDestination' : 'editDestination', key, destination };
     }
     case 'delete-server': {
       const key = keys.read(options);
-      return { command: 'removeDestination', key, destination: serverOf(key, options, keys.names), line };
+      return { op: 'removeDestination', key, destinationKey: serverOf(key, options, keys.names) };
     }
     case 'clear':
-      return { command: 'flush', line };
+      return { op: 'flush' };
     case 'zero':
-      return SERVICE.some(option => options.has(option))
-        ? { command: 'zero', key: keys.read(options), line }
-        : { command: 'zero', line };
+      return SERVICE.some(option => options.has(option)) ? { op: 'zero', key: keys.read(options) } : { op: 'zero' };
     case 'set':
-      return { command: 'setTimeouts', timeouts: timeoutsOf(words), line };
+      return { op: 'setTimeouts', timeouts: timeoutsOf(words) };
     case 'start-daemon':
-      return { command: 'startSync', daemon: daemonOf(options), line };
+      return { op: 'startSync', daemon: daemonOf(options) };
     default:
-      return { command: 'stopSync', state: stateOf(options.get(command)!, optionName(command)), line };
+      return { op: 'stopSync', state: stateOf(options.get(command)!, optionName(command)) };
   }
 }
 
@@ -314,7 +321,7 @@ function tunnelOf(options: Options, tunneled: boolean): Destination['tunnel'] {
   return tunnel;
 }
 
-function timeoutsOf(words: readonly string[]): Extract<RuleCommand, { command: 'setTimeouts' }>['timeouts'] {
+function timeoutsOf(words: readonly string[]): Extract<RuleCommand, { op: 'setTimeouts' }>['timeouts'] {
   if (words.length !== 3) throw rangeError(['--set'], 'three timeouts', words.join(' '));
   const [tcpSeconds, tcpFinSeconds, udpSeconds] = words.map(word => number(word, ['--set'], 0, MAX_TIMEOUT));
   // 0 leaves a timeout as it is.

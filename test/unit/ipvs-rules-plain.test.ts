@@ -1,0 +1,85 @@
+import fc from 'fast-check';
+import { formatRules, parseRuleLines, type VirtualServer } from 'netsteer/ipvs';
+import { expect, test } from 'vitest';
+import { readPlain } from '../../src/ipvs/rules-plain.ts';
+
+/* Lines of the usual two forms are read as they stand, all others are taken apart first: both ways have to say the same. */
+
+const web = { protocol: 'tcp', address: '10.0.0.1', port: 80 } as const;
+const plain = (line: string) => readPlain(line, () => web);
+
+test('what save() writes of plain services is read the short way', () => {
+  const servers: VirtualServer[] = [
+    {
+      ...web,
+      scheduler: 'wlc',
+      destinations: [
+        { address: '10.1.0.1', port: 8080, forward: 'masquerade', weight: 5 },
+        { address: '10.1.0.2', port: 80, forward: 'direct' },
+      ],
+    },
+    { protocol: 'udp', address: '10.0.0.1', port: 53, scheduler: 'rr', destinations: [] },
+  ];
+  const lines = formatRules(servers).trim().split('\n');
+  expect(lines).toHaveLength(4);
+  for (const line of lines) expect(plain(line), line).toBeDefined();
+  expect(plain(lines.find(line => line.includes(' -m '))!)).toEqual({
+    op: 'addDestination',
+    key: web,
+    destination: { address: '10.1.0.1', port: 8080, forward: 'masquerade', weight: 5 },
+  });
+});
+
+const oneOf = <T>(...values: T[]) => fc.constantFrom(...values);
+const address = oneOf(
+  '10.0.0.1',
+  '10.0.0.2',
+  '255.255.255.255',
+  '10.0.0.256',
+  '10.0.0.01',
+  '10.0.0',
+  '1.2.3.4.5.6',
+  '::1',
+);
+const port = oneOf('80', '080', '0', '65535', '65536', '99999', '123456', 'http', '');
+const protocol = oneOf('-t', '-u', '-f', '--sctp-service');
+const service = fc.tuple(protocol, address, port).map(([option, host, number]) => `${option} ${host}:${number}`);
+const line = fc.oneof(
+  fc
+    .tuple(service, oneOf('rr', 'wlc', 'none', 'RR', 'best', 'rr -p', 'rr -o'))
+    .map(([key, name]) => `-A ${key} -s ${name}`),
+  fc
+    .tuple(
+      service,
+      address,
+      port,
+      oneOf('-m', '-g', '-i', '-l'),
+      oneOf('0', '1', '999999999', '2147483648', '-1', '1 -x 5'),
+    )
+    .map(([key, host, number, method, weight]) => `-a ${key} -r ${host}:${number} ${method} -w ${weight}`),
+);
+
+/** What a text comes to: its operations, or its refusal. */
+function outcome(text: string): unknown {
+  try {
+    return parseRuleLines(text);
+  } catch (error) {
+    const { name, message, path, code } = error as Error & { path: unknown; code: unknown };
+    return { name, message, path, code };
+  }
+}
+
+test('the short way says what the careful way says', () => {
+  let short = 0;
+  fc.assert(
+    fc.property(fc.array(line, { maxLength: 5 }), lines => {
+      // A space before a line makes it take the careful way.
+      const careful = lines.map(each => ` ${each}`);
+      expect(outcome(lines.join('\n'))).toEqual(outcome(careful.join('\n')));
+      for (const each of careful) expect(plain(each)).toBeUndefined();
+      short += lines.filter(each => plain(each) !== undefined).length;
+    }),
+    { numRuns: 1000 },
+  );
+  expect(short).toBeGreaterThan(0);
+});
