@@ -8,6 +8,7 @@ import { afterEach, beforeAll, expect, it } from 'vitest';
 import { CleanUps, rootArchive, rootFolder, run, scratchFolder, startCrun, startRunc } from '../support/bundle.ts';
 import { FakeEngine } from '../support/engine.ts';
 import { isLong, kernelSuite } from '../support/where.ts';
+import { ensurePackages } from '../vm/packages.ts';
 
 const NAME = `netsteer-find-${process.pid}`;
 
@@ -263,9 +264,7 @@ async function daemon(socket: string, program: string, parameters: string[]): Pr
 
 if (isLong) {
   kernelSuite('a container is found that is', () => {
-    beforeAll(() => {
-      run('apt-get', 'install', '--yes', '--no-install-recommends', ...PACKAGES);
-    }, 600_000);
+    beforeAll(() => ensurePackages(PACKAGES), 600_000);
 
     it("docker's, by the API of a real daemon", async () => {
       const folder = scratchFolder(cleanUps);
