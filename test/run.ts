@@ -3,6 +3,7 @@ import fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { installConsumer } from './consumer.ts';
+import { type Outcome, outcome, VITEST, vitestOptions } from './outcome.ts';
 import { runInGuest } from './vm/guest.ts';
 import { ensurePackages, GUEST_PACKAGES, isRoot, type KernelSeries } from './vm/packages.ts';
 
@@ -20,6 +21,8 @@ const PEERS = [
   'iproute2',
   'conntrack',
   'runc',
+  'crun',
+  'musl',
   'gcc',
   'libc6-dev',
   'linux-libc-dev',
@@ -28,7 +31,6 @@ const PEERS = [
   'ulogd2',
   'ulogd2-json',
 ];
-const VITEST = join('node_modules', 'vitest', 'vitest.mjs');
 const GUEST_SECONDS = 2400;
 
 /** What no test sets on a real kernel: the codec and recorded conversations stand for it. */
@@ -38,18 +40,6 @@ const BY_ENCODING_ALONE = [
   'IPVS before Linux 5.3, whose silence about tunnels is imitated on newer kernels',
   'IPVS out of memory, of threads for counters, without IPv6, or in the moment of its unloading (answers put in by hand)',
 ];
-
-/** The part of vitest's JSON report that is read here. */
-interface Report {
-  testResults: { name: string; message: string; assertionResults: { status: string; fullName: string }[] }[];
-}
-
-interface Outcome {
-  where: string;
-  passed: number;
-  failed: string[];
-  skipped: string[];
-}
 
 const long = process.argv.includes('--long');
 
@@ -86,7 +76,7 @@ async function onHost(backend?: string): Promise<Outcome> {
   const file = join(folder, 'report.json');
   try {
     const projects = backend === undefined ? ['unit', 'kernel'] : ['kernel'];
-    const child = spawn(process.execPath, [VITEST, ...options(file, projects)], {
+    const child = spawn(process.execPath, [VITEST, ...vitestOptions(file, projects)], {
       stdio: ['ignore', 'inherit', 'inherit'],
       env: {
         ...process.env,
@@ -113,7 +103,7 @@ async function inGuest(kernel: KernelSeries): Promise<Outcome> {
   try {
     const result = await runInGuest({
       kernel,
-      command: [process.execPath, VITEST, ...options(file, inGuests)],
+      command: [process.execPath, VITEST, ...vitestOptions(file, inGuests)],
       timeoutSeconds: GUEST_SECONDS,
       collect: [file],
       env: { CI: 'true', NO_COLOR: '1', NETSTEER_CONSUMER: consumer.folder },
@@ -131,35 +121,6 @@ async function inGuest(kernel: KernelSeries): Promise<Outcome> {
   }
   if (line !== '') console.log(`[${kernel}] ${line}`);
   return outcome(kernel, report, why);
-}
-
-function options(file: string, projects: string[]): string[] {
-  return [
-    'run',
-    ...projects.flatMap(name => ['--project', name]),
-    '--reporter=default',
-    '--reporter=json',
-    `--outputFile.json=${file}`,
-  ];
-}
-
-/** A run without a report, or a file without a result, is a failure: what has not run has not passed. */
-function outcome(where: string, json: string | undefined, why: string): Outcome {
-  const result: Outcome = { where, passed: 0, failed: [], skipped: [] };
-  if (json === undefined) {
-    result.failed.push(why);
-    return result;
-  }
-  for (const { name, message, assertionResults } of (JSON.parse(json) as Report).testResults) {
-    if (assertionResults.length === 0) result.failed.push(`${name}: ${message}`);
-    for (const { status, fullName } of assertionResults) {
-      if (status === 'passed') result.passed++;
-      else if (status === 'failed') result.failed.push(fullName);
-      else result.skipped.push(fullName);
-    }
-  }
-  if (result.passed + result.failed.length === 0) result.failed.push(`no test ran (${why})`);
-  return result;
 }
 
 function report(): void {

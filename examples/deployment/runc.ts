@@ -6,7 +6,7 @@ import { join } from 'node:path';
 /** The first of the host's user and group numbers that the container's own are mapped to. */
 const FIRST_MAPPED_ID = 100_000;
 const MAPPED_IDS = 65_536;
-const START_SECONDS = 60;
+const START_SECONDS = 150;
 const CAPABILITIES = ['CAP_NET_ADMIN', 'CAP_NET_BIND_SERVICE'];
 
 export interface RuncOptions {

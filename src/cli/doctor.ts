@@ -23,7 +23,7 @@ export interface Diagnosis {
   netns?: number;
   abilities: Ability[];
   /** Why the container could not even be opened. */
-  error?: { code: string; message: string };
+  error?: { code?: string; message: string };
 }
 
 /** Finds out what works in a container, and says it. */
@@ -44,8 +44,8 @@ async function diagnose({ pid, container: name, load }: DoctorOptions): Promise<
         : Container.open(pid === undefined ? { netns: NetNs.home() } : { pid }, whole);
     return { ...known, netns: container.netns.inode, ...(await container.preflight({ load })) };
   } catch (error) {
-    const { code = 'ERR_UNKNOWN', message } = error as { code?: string; message: string };
-    return { ...known, error: { code, message } };
+    const { code, message } = error as { code?: string; message: string };
+    return { ...known, error: { ...(code !== undefined && { code }), message } };
   }
 }
 

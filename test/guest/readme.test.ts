@@ -43,6 +43,15 @@ kernelSuite('the packed package, installed into an empty project', () => {
     for (const netns of [client, balancer, web]) netns.close();
   });
 
+  it('brings the program netsteer, whose doctor finds that all works in a container', () => {
+    const doctor = [`${project}/node_modules/.bin/netsteer`, 'doctor', '--json', '--pid', String(live(web))];
+    const output = execFileSync(`${project}/node_modules/node22/bin/node`, doctor, { encoding: 'utf8' });
+    const { ok, versions, netns, abilities } = JSON.parse(output);
+    expect({ ok, netns }).toEqual({ ok: true, netns: web.inode });
+    expect(versions.node).toMatch(/^v22\./);
+    expect(abilities.map(({ name }: { name: string }) => name)).toContain('ipvs');
+  });
+
   it('was given a project', () => {
     expect(project, 'npm test sets NETSTEER_CONSUMER').toBeTypeOf('string');
     expect(fs.existsSync(`${project}/node_modules/netsteer/package.json`)).toBe(true);

@@ -1,13 +1,14 @@
-import { execFileSync, spawn } from 'node:child_process';
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Container, NetNs, NetNsError } from 'netsteer';
 import { Transaction } from 'netsteer/nftables';
-import { afterEach, expect, it } from 'vitest';
-import { CleanUps, run, scratchFolder, startCrun, startRunc } from '../support/bundle.ts';
+import { afterEach, beforeAll, expect, it } from 'vitest';
+import { CleanUps, rootArchive, rootFolder, run, scratchFolder, startCrun, startRunc } from '../support/bundle.ts';
 import { FakeEngine } from '../support/engine.ts';
-import { kernelSuite } from '../support/where.ts';
+import { isLong, kernelSuite } from '../support/where.ts';
+import { ensurePackages } from '../vm/packages.ts';
 
 const NAME = `netsteer-find-${process.pid}`;
 
@@ -172,7 +173,7 @@ kernelSuite("a runtime's record", () => {
     const dist = new URL('../../dist/index.js', import.meta.url).pathname;
     // In a pid namespace of its own, where the next number can be chosen.
     const script = `
-      import { execFileSync, spawn } from 'node:child_process';
+      import { execFileSync, spawn, spawnSync } from 'node:child_process';
       import { once } from 'node:events';
       import fs from 'node:fs';
       import { Container, NetNs } from ${JSON.stringify(dist)};
@@ -227,3 +228,222 @@ kernelSuite('the host', () => {
     ]);
   });
 });
+
+/** They bring a hundred packages with them, which only `npm run test:long` installs. */
+const PACKAGES = ['podman', 'uidmap', 'docker.io', 'lxc', 'containerd', 'systemd-container'];
+/** The runtimes' own limits are higher than what some machines allow. */
+const LIMITS = ['--ulimit', 'nofile=1000:1000', '--ulimit', 'nproc=100:100'];
+const SLEEP = ['/bin/sleep', '1000'];
+
+type FindOptions = Parameters<typeof Container.find>[1];
+
+/** It is the one that its runtime says it is. */
+async function expectFound(id: string, pid: string, options: FindOptions): Promise<void> {
+  await using container = await Container.find(id, options);
+  expect(container.netns.inode).toBe(fs.statSync(`/proc/${pid}/ns/net`).ino);
+}
+
+/** One with the host's network, and one with that of another, are refused unless they are asked for. */
+async function expectRefused(host: string, shared: string, options: FindOptions): Promise<void> {
+  await expect(Container.find(host, options)).rejects.toMatchObject({ code: 'ERR_HOST_NAMESPACE' });
+  (await Container.find(host, { ...options, allowHost: true })).close();
+  await expect(Container.find(shared, options)).rejects.toMatchObject({ code: 'ERR_SHARED_NAMESPACE' });
+  (await Container.find(shared, { ...options, allowShared: true })).close();
+}
+
+/** A daemon, once its socket is there. */
+async function daemon(socket: string, program: string, parameters: string[]): Promise<void> {
+  const child = spawn(program, parameters, { stdio: 'ignore' });
+  const ended = new Promise(resolve => child.once('close', resolve));
+  cleanUps.add(async () => {
+    child.kill('SIGTERM');
+    await ended;
+  });
+  await expect.poll(() => fs.existsSync(socket), { timeout: 60_000 }).toBe(true);
+}
+
+if (isLong) {
+  kernelSuite('a container is found that is', () => {
+    beforeAll(() => ensurePackages(PACKAGES), 600_000);
+
+    it("docker's, by the API of a real daemon", async () => {
+      const folder = scratchFolder(cleanUps);
+      const socket = join(folder, 'docker.sock');
+      cleanUps.add(() => run('umount', join(folder, 'exec/netns/default')));
+      // Nothing of the machine's network is touched.
+      const own = [
+        '--data-root',
+        join(folder, 'data'),
+        '--exec-root',
+        join(folder, 'exec'),
+        '--pidfile',
+        join(folder, 'pid'),
+      ];
+      const network = ['--bridge', 'none', '--iptables=false', '--ip6tables=false', '--ip-forward=false'];
+      await daemon(socket, 'dockerd', [...own, ...network, '--storage-driver', 'vfs', '-H', `unix://${socket}`]);
+      const docker = (...parameters: string[]) => run('docker', '-H', `unix://${socket}`, ...parameters);
+      await expect
+        .poll(() => spawnSync('docker', ['-H', `unix://${socket}`, 'version']).status, { timeout: 60_000 })
+        .toBe(0);
+      docker('import', rootArchive(cleanUps), NAME);
+      const start = (suffix: string, net: string) => {
+        cleanUps.add(() => docker('rm', '--force', NAME + suffix));
+        return docker('run', '--detach', '--name', NAME + suffix, '--network', net, ...LIMITS, NAME, ...SLEEP);
+      };
+      const id = start('', 'none');
+      start('-host', 'host');
+      start('-shared', `container:${NAME}`);
+      const pid = docker('inspect', NAME, '--format', '{{.State.Pid}}');
+      const options = { runtime: 'docker', socket } as const;
+      await expectFound(NAME, pid, options);
+      await expectFound(id.slice(0, 12), pid, options);
+      await expectRefused(`${NAME}-host`, `${NAME}-shared`, options);
+    });
+
+    it("podman's, in its storage and by its socket, in pods and out of them", async () => {
+      const config = join(scratchFolder(cleanUps), 'containers.conf');
+      const limits = 'default_ulimits = ["nofile=1000:1000", "nproc=100:100"]';
+      fs.writeFileSync(config, `[containers]\n${limits}\n[engine]\nruntime = "runc"\ncgroup_manager = "cgroupfs"\n`);
+      const podman = (...parameters: string[]) => run('env', `CONTAINERS_CONF=${config}`, 'podman', ...parameters);
+      podman('import', rootArchive(cleanUps), NAME);
+      const image = `localhost/${NAME}`;
+      cleanUps.add(() => podman('rmi', '--force', NAME));
+      const start = (suffix: string, ...options: string[]) => {
+        cleanUps.add(() => podman('rm', '--force', '--time', '0', NAME + suffix));
+        return podman('run', '--detach', '--name', NAME + suffix, ...options, image, ...SLEEP);
+      };
+      const id = start('', '--network', 'none');
+      start('-host', '--network', 'host');
+      start('-shared', '--network', `container:${NAME}`);
+      cleanUps.add(() => podman('pod', 'rm', '--force', '--time', '0', `${NAME}-pod`));
+      const infra = ['--infra-image', image, '--infra-command', SLEEP.join(' ')];
+      podman('pod', 'create', '--name', `${NAME}-pod`, '--network', 'none', ...infra);
+      start('-member', '--pod', `${NAME}-pod`);
+      const pid = podman('inspect', NAME, '--format', '{{.State.Pid}}');
+      const socket = join(scratchFolder(cleanUps), 'podman.sock');
+      await daemon(socket, 'podman', ['system', 'service', '--time', '60', `unix://${socket}`]);
+      for (const options of [{ runtime: 'podman' }, { runtime: 'podman', socket }] as const) {
+        await expectFound(NAME, pid, options);
+        await expectFound(id.slice(0, 12), pid, options);
+        await expectRefused(`${NAME}-host`, `${NAME}-shared`, options);
+        await expectRefused(`${NAME}-host`, `${NAME}-member`, options);
+      }
+    });
+
+    it("podman's without root, in its user's storage", async () => {
+      const uid = 54_321;
+      const home = scratchFolder(cleanUps);
+      const runtime = `/run/user/${uid}`;
+      const own = (path: string) => fs.chownSync(path, uid, uid);
+      const config = join(home, '.config/containers');
+      fs.mkdirSync(config, { recursive: true });
+      fs.mkdirSync(runtime, { recursive: true });
+      cleanUps.add(() => fs.rmSync(runtime, { recursive: true, force: true }));
+      const limits = 'default_ulimits = ["nofile=1000:1000", "nproc=100:100"]';
+      const engine = '[engine]\nruntime = "runc"\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\n';
+      fs.writeFileSync(join(config, 'containers.conf'), `[containers]\n${limits}\n${engine}`);
+      const storage = '[storage]\ndriver = "vfs"\n[storage.options.vfs]\nignore_chown_errors = "true"\n';
+      fs.writeFileSync(join(config, 'storage.conf'), storage);
+      fs.copyFileSync(rootArchive(cleanUps), join(home, 'root.tar'));
+      for (const path of [
+        runtime,
+        home,
+        ...fs.readdirSync(home, { recursive: true, encoding: 'utf8' }).map(name => join(home, name)),
+      ])
+        own(path);
+      const user = ['setpriv', `--reuid=${uid}`, `--regid=${uid}`, '--clear-groups', 'env', '-i', '-C', home];
+      const env = [`HOME=${home}`, `XDG_RUNTIME_DIR=${runtime}`, `PATH=${process.env.PATH}`];
+      const podman = (...parameters: string[]) => run(user[0]!, ...user.slice(1), ...env, 'podman', ...parameters);
+      cleanUps.add(() => {
+        const pause = fs.readFileSync(`${runtime}/libpod/tmp/pause.pid`, 'utf8');
+        process.kill(Number(pause), 'SIGKILL');
+      });
+      podman('import', 'root.tar', NAME);
+      cleanUps.add(() => podman('rm', '--force', '--time', '0', '--all'));
+      const id = podman('run', '--detach', '--name', NAME, '--network', 'none', `localhost/${NAME}`, ...SLEEP);
+      const pid = podman('inspect', NAME, '--format', '{{.State.Pid}}');
+      await expectFound(id, pid, { runtime: 'podman' });
+      await expectFound(id.slice(0, 12), pid, { runtime: 'podman' });
+      await expectFound(id, pid, { runtime: 'runc' });
+    });
+
+    it("LXC's", async () => {
+      const folder = scratchFolder(cleanUps);
+      const start = (suffix: string, ...network: string[]) => {
+        const name = NAME + suffix;
+        fs.mkdirSync(join(folder, name));
+        const root = `lxc.rootfs.path = dir:${rootFolder(cleanUps)}`;
+        const lines = [
+          `lxc.uts.name = ${name}`,
+          root,
+          'lxc.init.cmd = /bin/sleep 1000',
+          'lxc.apparmor.profile = unconfined',
+        ];
+        fs.writeFileSync(join(folder, name, 'config'), `${[...lines, ...network].join('\n')}\n`);
+        run('lxc-start', '--lxcpath', folder, '--name', name);
+        cleanUps.add(() => spawnSync('lxc-stop', ['--kill', '--lxcpath', folder, '--name', name]));
+        return run('lxc-info', '--lxcpath', folder, '--name', name, '--pid', '--no-humanize');
+      };
+      const pid = start('', 'lxc.net.0.type = empty');
+      await expectFound(NAME, pid, { runtime: 'lxc' });
+      start('-host', 'lxc.net.0.type = none');
+      start('-shared', `lxc.namespace.share.net = ${pid}`);
+      await expectRefused(`${NAME}-host`, `${NAME}-shared`, { runtime: 'lxc' });
+    });
+
+    it("containerd's, by its shim", async () => {
+      const folder = scratchFolder(cleanUps);
+      const socket = join(folder, 'c.sock');
+      await daemon(socket, 'containerd', ['--root', join(folder, 'root'), '--address', socket]);
+      const ctr = (...parameters: string[]) => run('ctr', '--address', socket, ...parameters);
+      const start = (suffix: string, ...network: string[]) => {
+        cleanUps.add(() => spawnSync('ctr', ['--address', socket, 'container', 'rm', NAME + suffix]));
+        cleanUps.add(() => spawnSync('ctr', ['--address', socket, 'task', 'rm', '--force', NAME + suffix]));
+        ctr('run', '--detach', ...network, '--rootfs', rootFolder(cleanUps), NAME + suffix, ...SLEEP);
+        return new RegExp(`^${NAME + suffix}\\s+(\\d+)`, 'm').exec(ctr('task', 'ls'))![1]!;
+      };
+      const pid = start('');
+      await expectFound(NAME, pid, { runtime: 'containerd' });
+      start('-host', '--net-host');
+      start('-shared', '--with-ns', `network:/proc/${pid}/ns/net`);
+      await expectRefused(`${NAME}-host`, `${NAME}-shared`, { runtime: 'containerd' });
+    });
+
+    it("systemd-nspawn's, by the record that machined would keep", async () => {
+      // machined works where systemd is the first process alone: what it writes is written for it (systemd's src/machine/machine.c).
+      const start = async (suffix: string, ...network: string[]) => {
+        const name = NAME + suffix;
+        const parameters = [
+          '--quiet',
+          '--register=no',
+          '--keep-unit',
+          '--machine',
+          name,
+          '--directory',
+          rootFolder(cleanUps),
+        ];
+        const child = spawn('systemd-nspawn', [...parameters, ...network, ...SLEEP], { stdio: 'ignore' });
+        const ended = new Promise(resolve => child.once('close', resolve));
+        const children = () => fs.readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, 'utf8').trim();
+        const program = (pid: string) => fs.readFileSync(`/proc/${pid}/comm`, 'utf8').trim();
+        await expect.poll(() => children() !== '' && program(children()), { timeout: 60_000 }).toBe('sleep');
+        const leader = children();
+        cleanUps.add(async () => {
+          process.kill(Number(leader), 'SIGKILL');
+          await ended;
+        });
+        const record = `/run/systemd/machines/${name}`;
+        fs.mkdirSync('/run/systemd/machines', { recursive: true });
+        fs.writeFileSync(
+          record,
+          `# This is private data. Do not parse.\nNAME=${name}\nSERVICE=nspawn\nLEADER=${leader}\nCLASS=container\n`,
+        );
+        cleanUps.add(() => fs.rmSync(record));
+        return leader;
+      };
+      await expectFound(NAME, await start('', '--private-network'), { runtime: 'nspawn' });
+      await start('-host');
+      await expect(Container.find(`${NAME}-host`)).rejects.toMatchObject({ code: 'ERR_HOST_NAMESPACE' });
+    });
+  });
+}

@@ -1,6 +1,7 @@
 import fs from 'node:fs';
 import { dirname, join } from 'node:path';
 import { expect, it } from 'vitest';
+import { permissionsTable } from '../support/permissions.ts';
 
 const filesIn = (folder: string, ending: string) =>
   fs
@@ -22,6 +23,10 @@ it('explains every error code of the library in docs/errors.md', () => {
 it.each(documents)('has no link in %s that leads nowhere', document => {
   const links = [...fs.readFileSync(document, 'utf8').matchAll(/\]\((?!https?:)([^)#]+)/g)].map(match => match[1]!);
   expect(links.filter(link => !fs.existsSync(join(dirname(document), link)))).toEqual([]);
+});
+
+it('has the table of permissions that the guest tests measure', () => {
+  expect(fs.readFileSync('docs/permissions.md', 'utf8')).toContain(`\n${permissionsTable()}\n`);
 });
 
 it('names in the README only npm scripts that exist', () => {
