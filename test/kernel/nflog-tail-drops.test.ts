@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import fs from 'node:fs';
 import path from 'node:path';
 import ts from 'typescript';
-import { afterEach, beforeEach, expect, it } from 'vitest';
+import { afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
 import { NetNs } from '../../src/netns/index.ts';
 import { compiledSources } from '../support/compiled.ts';
 import { nativeProgram, ROOT } from '../support/native.ts';
@@ -19,6 +19,11 @@ kernelSuite('docs/examples/tail-drops.ts', () => {
   let program: ChildProcess | undefined;
   let file: string;
   let output: { out: string[]; err: string[] };
+  beforeAll(() => {
+    // Made once: on a busy machine that alone takes minutes.
+    compiledSources();
+    nativeProgram('flood');
+  });
   beforeEach(() => {
     spaces = names.map(name => {
       const ns = opened.namespace();

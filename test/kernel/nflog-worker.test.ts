@@ -1,5 +1,5 @@
-import { expect, it } from 'vitest';
-import { evaluate } from '../support/compiled.ts';
+import { beforeAll, expect, it } from 'vitest';
+import { compiledSources, evaluate } from '../support/compiled.ts';
 import { nativeProgram } from '../support/native.ts';
 import { isLong, kernelSuite, where } from '../support/where.ts';
 
@@ -55,6 +55,12 @@ const program = (end: string, before = '') => `
   console.log(ended);`;
 
 kernelSuite('nflog: a worker that is ended while packets come in leaves the process alive', () => {
+  beforeAll(() => {
+    // Made once: on a busy machine that alone takes minutes.
+    compiledSources();
+    nativeProgram('flood');
+  });
+
   it.each([
     ['by terminate()', 'worker.terminate();', ''],
     ['by terminate(), where its parent calls C too', 'worker.terminate();', "await import('koffi');"],
