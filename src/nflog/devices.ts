@@ -36,7 +36,7 @@ export interface DeviceSocket extends Wire {
 
 /**
  * The devices of one namespace, asked of the kernel one by one. Names change (a container's eth0 was a veth of another name a moment ago), so one is
- * asked anew for each packet that was received after it was asked last: once for all that were read together. 1 µs each, by an ioctl; a link
+ * asked anew for each packet that was received after it was asked last: once for all that were read together. 1 to 2 µs each, by an ioctl; a link
  * message would take 6, and wait for the lock that everybody who changes a device in any namespace holds.
  */
 export class Devices implements DeviceNames {
