@@ -58,7 +58,7 @@ export abstract class Calls implements Ffi {
   close(fd: number): number {
     return this.result(this.c.close(fd));
   }
-  ioctl(fd: number, request: number, argument: number): number {
+  ioctl(fd: number, request: number, argument: Uint8Array | null): number {
     return this.result(this.c.ioctl(fd, request, argument));
   }
   setns(fd: number, type: number): number {

@@ -22,6 +22,8 @@ export const SO_SNDBUFFORCE = 32;
 export const SO_RCVBUFFORCE = 33;
 export const SO_MEMINFO = 55;
 
+/** linux/sockios.h: the name of the device with an index. */
+export const SIOCGIFNAME = 0x8910;
 /** linux/sockios.h: the network namespace of a socket, as a descriptor. */
 export const SIOCGSKNS = 0x894c;
 

@@ -24,7 +24,8 @@ export interface Ffi {
 
   open(path: string, flags: number): number;
   close(fd: number): number;
-  ioctl(fd: number, request: number, argument: number): number;
+  /** `argument` is read or filled, as the request wants it. */
+  ioctl(fd: number, request: number, argument: Uint8Array | null): number;
   setns(fd: number, type: number): number;
   unshare(flags: number): number;
   pidfdOpen(pid: number): number;

@@ -1,3 +1,4 @@
+import { StateError } from '../errors.ts';
 import type { Watch } from './ffi.ts';
 
 /** UV_POLL of libuv's uv_handle_type, and UV_READABLE. */
@@ -68,6 +69,10 @@ export class WorkerWatches {
     const koffi = this.#koffi;
     const handle = koffi.node.poll(fd, { readable: true }, () => {});
     const pointer = this.#find(fd);
+    if (pointer === 0n) {
+      handle.close();
+      throw new StateError('ERR_FFI', `descriptor ${fd} cannot be watched: koffi polls it on another loop`);
+    }
     let pending = false;
     let open = true;
     // libuv calls outside of any JavaScript: what `ready` does belongs into a turn of the event loop, with its microtasks.

@@ -97,7 +97,7 @@ export class NetNs {
   }
 
   static #adopt(fd: number, what: string): NetNs {
-    const type = ffi().ioctl(fd, NS_GET_NSTYPE, 0);
+    const type = ffi().ioctl(fd, NS_GET_NSTYPE, null);
     if (type !== CLONE_NEWNET) {
       ffi().close(fd);
       const hint =

@@ -72,7 +72,6 @@ export const NF_ARP_OUT = 1;
 export const NF_ARP_FORWARD = 2;
 
 export const RTM_GETLINK = 18;
-export const IFLA_IFNAME = 3;
 
 /** The place of the socket's dropped datagrams in what SO_MEMINFO returns; SK_MEMINFO_VARS is the length of it. */
 export const SK_MEMINFO_DROPS = 8;

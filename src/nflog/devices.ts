@@ -1,11 +1,12 @@
-import { attributes, NO_CONTEXT, opt, S32_NE, string, struct, U8, U16_NE, U32_NE } from '../codec/index.ts';
+import { S32_NE, struct, U8, U16_NE, U32_NE } from '../codec/index.ts';
 import { NetlinkError, StateError } from '../errors.ts';
 import { Exchange, type Operation, type Wire } from '../transport/index.ts';
 import { runNow } from '../transport/operation.ts';
-import { IFLA_IFNAME, RTM_GETLINK } from './constants.ts';
+import { wallMicroseconds } from './clock.ts';
+import { RTM_GETLINK } from './constants.ts';
 
-/** Names change (a container's eth0 was a veth of another name a moment ago): what is older than this is asked again. */
-const TRUSTED_MICROSECONDS = 1_000_000;
+/** A device keeps its type, but its index may be another device's later. */
+const TYPE_TRUSTED_MICROSECONDS = 1_000_000;
 
 /** A container can make devices for ever, each with an index of its own. */
 const MAX_KNOWN = 4096;
@@ -20,70 +21,79 @@ const ifinfomsg = struct('ifinfomsg', {
   ifi_change: [4, U32_NE],
 });
 
-const linkTable = attributes('IFLA', { name: opt(string(IFLA_IFNAME, 15)) });
-
 /** Where packets find out about their devices. */
 export interface DeviceNames {
-  /** The device's name at `atMicroseconds` or a little before, or undefined where it has none (any more). */
+  /** The device's name at `atMicroseconds` or later, or undefined where it has none (any more). */
   nameOf(index: number, atMicroseconds: number): string | undefined;
   /** ARPHRD_* of its link layer. */
   typeOf?(index: number, atMicroseconds: number): number | undefined;
 }
 
-interface Device {
-  readonly name?: string | undefined;
-  readonly type?: number | undefined;
+/** An rtnetlink socket. */
+export interface DeviceSocket extends Wire {
+  deviceName(index: number): string | undefined;
 }
 
-/** The names of one namespace's devices, asked of the kernel one by one when a packet is first asked for them: some 6 µs each. */
+/**
+ * The devices of one namespace, asked of the kernel one by one. Names change (a container's eth0 was a veth of another name a moment ago), so one is
+ * asked anew for each packet that was received after it was asked last: once for all that were read together. 1 to 2 µs each, by an ioctl; a link
+ * message would take 6, and wait for the lock that everybody who changes a device in any namespace holds.
+ */
 export class Devices implements DeviceNames {
+  readonly #socket: DeviceSocket;
   readonly #exchange: Exchange;
-  readonly #known = new Map<number, Device & { asOf: number }>();
+  readonly #names = new Map<number, { name: string | undefined; asOf: number }>();
+  readonly #types = new Map<number, { type: number | undefined; asOf: number }>();
 
-  constructor(wire: Wire) {
-    this.#exchange = new Exchange(wire, 'nflog');
+  constructor(socket: DeviceSocket) {
+    this.#socket = socket;
+    this.#exchange = new Exchange(socket, 'nflog');
     this.#exchange.operation = 'nflog.device';
   }
 
   nameOf(index: number, atMicroseconds: number): string | undefined {
-    return this.#deviceOf(index, atMicroseconds).name;
+    const known = this.#names.get(index);
+    // Of a log that is closed, or a device that has gone, the last name it had is the best there is.
+    if (known !== undefined && (known.asOf >= atMicroseconds || this.#socket.closed)) return known.name;
+    const asOf = wallMicroseconds(performance.now());
+    const name = this.#socket.closed ? undefined : (this.#socket.deviceName(index) ?? known?.name);
+    remember(this.#names, index, { name, asOf });
+    return name;
   }
 
   typeOf(index: number, atMicroseconds: number): number | undefined {
-    return this.#deviceOf(index, atMicroseconds).type;
-  }
-
-  #deviceOf(index: number, atMicroseconds: number): Device {
-    const known = this.#known.get(index);
-    if (known !== undefined && atMicroseconds - known.asOf < TRUSTED_MICROSECONDS) return known;
-    let device: Device = known ?? {};
+    const known = this.#types.get(index);
+    if (known !== undefined && atMicroseconds - known.asOf < TYPE_TRUSTED_MICROSECONDS) return known.type;
+    let type = known?.type;
     try {
-      device = runNow(this.#ask(index)) ?? device;
+      type = runNow(this.#ask(index)) ?? type;
     } catch (error) {
-      // Gone, or the log is closed: the last name it had is the best there is. Nothing here is worth failing a packet for.
+      // Gone, or the log is closed. Nothing here is worth failing a packet for.
       if (!(error instanceof NetlinkError || error instanceof StateError)) throw error;
     }
-    const { name, type } = device;
-    const found = { name, type, asOf: atMicroseconds };
-    if (this.#known.size >= MAX_KNOWN) this.#known.clear();
-    this.#known.set(index, found);
-    return found;
+    remember(this.#types, index, { type, asOf: atMicroseconds });
+    return type;
   }
 
-  *#ask(index: number): Operation<Device | undefined> {
+  *#ask(index: number): Operation<number | undefined> {
     const call = {
       type: RTM_GETLINK,
       syscall: 'RTM_GETLINK',
       write: (writer: Parameters<typeof ifinfomsg.write>[0]) =>
         ifinfomsg.write(writer, { ifi_family: 0, ifi_type: 0, ifi_index: index | 0, ifi_flags: 0, ifi_change: 0 }),
     };
-    return yield* this.#exchange.get(call, ({ source, payload, end }) => {
-      const name = linkTable.read(source, payload + ifinfomsg.size, end, NO_CONTEXT)?.name;
-      return { name, type: ifinfomsg.read(source, payload, end)?.ifi_type };
-    });
+    return yield* this.#exchange.get(
+      call,
+      ({ source, payload, end }) => ifinfomsg.read(source, payload, end)?.ifi_type,
+    );
   }
 
   close(): void {
-    void this.#exchange.wire.close();
+    void this.#socket.close();
   }
+}
+
+function remember<T>(known: Map<number, T>, index: number, value: T): void {
+  if (known.size >= MAX_KNOWN) known.clear();
+  known.set(index, value);
 }

@@ -254,8 +254,8 @@ export class Packet<R = unknown> {
   }
 
   /**
-   * Name of the device it came in from, in the namespace of the log: as of now, if this is the first time that somebody asks. 'if7' where
-   * device 7 has gone before anybody did.
+   * Name of the device it came in from, in the namespace of the log, when it is first asked for after the packet was received. 'if7' where device 7
+   * has gone before anybody asked.
    */
   get inDevice(): string | undefined {
     return this.#device(C.NFULA_IFINDEX_INDEV);

@@ -146,8 +146,8 @@ export class PcapngFormat implements CaptureFormat {
   }
 
   #packet(blocks: Blocks, packet: Packet): void {
-    const { prefix } = packet;
-    const outbound = packet.hook === 'output' || packet.hook === 'postrouting' || packet.hook === 'egress';
+    const { prefix, hook } = packet;
+    const outbound = hook === 'output' || hook === 'postrouting' || hook === 'egress';
     const device = outbound ? (packet.outDevice ?? packet.inDevice) : (packet.inDevice ?? packet.outDevice);
     const id = this.#interface(blocks, device ?? '');
     const comment = prefix === '' ? undefined : this.#text(prefix);

@@ -5,6 +5,7 @@ import type { Observer } from '../observe.ts';
 import { NFNL_SUBSYS_ULOG, NLMSG_ERROR } from '../transport/constants.ts';
 import { type NetlinkSocket, NLMSG_HDRLEN, nfnetlinkType, type Watch, type Wire } from '../transport/index.ts';
 import { LOST, NOTHING } from '../transport/wire.ts';
+import { wallMicroseconds } from './clock.ts';
 import { NFULNL_MSG_PACKET, SK_MEMINFO_DROPS, SK_MEMINFO_VARS } from './constants.ts';
 import type { DeviceNames } from './devices.ts';
 import { NFGENMSG_LENGTH, Packet, type Receipt, type RuleResolver, sequenceAt } from './packet.ts';
@@ -65,15 +66,6 @@ function room(): Source {
     slabUsed = 0;
   }
   return slab;
-}
-
-/** performance.now() as wall-clock time: finer than Date.now(), and put right when the clock has been set. */
-let origin = performance.timeOrigin;
-
-function wallMicroseconds(now: number): number {
-  const ahead = origin + now - Date.now();
-  if (ahead < -1 || ahead > 2) origin = Date.now() + 0.5 - now;
-  return Math.floor((origin + now) * 1000);
 }
 
 /**

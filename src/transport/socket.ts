@@ -3,6 +3,7 @@ import {
   AF_NETLINK,
   MSG_DONTWAIT,
   MSG_TRUNC,
+  SIOCGIFNAME,
   SIOCGSKNS,
   SO_RCVBUF,
   SO_RCVBUFFORCE,
@@ -24,6 +25,9 @@ const ADDRESS_LENGTH = 12;
 const SEND_OVERHEAD = 32;
 /** An acknowledgement is charged 768 to 896 bytes of receive buffer whatever its payload. */
 const REPLY_CHARGE = 1024;
+/** `struct ifreq` of a 64-bit kernel: the name, 16 bytes, then the index. */
+const IFREQ_LENGTH = 40;
+const IFNAMSIZ = 16;
 /** SO_SNDBUF and SO_RCVBUF are ints. */
 const MAX_BUFFER = 0x3fffffff;
 
@@ -116,6 +120,14 @@ export class NetlinkSocket implements Wire {
     return namespaceOf(this.#ffi, this.#descriptor.fd);
   }
 
+  /** What the device with that index is called in the socket's namespace now; undefined where there is none. Takes no lock that others hold for long. */
+  deviceName(index: number): string | undefined {
+    const request = Buffer.alloc(IFREQ_LENGTH);
+    new Int32Array(request.buffer, request.byteOffset + IFNAMSIZ, 1)[0] = index;
+    if (this.#ffi.ioctl(this.#descriptor.fd, SIOCGIFNAME, request) < 0) return undefined;
+    return request.toString('utf8', 0, request.indexOf(0));
+  }
+
   setOption(level: number, name: number, value: number): void {
     this.#check(this.#setInt(level, name, value), 'setsockopt');
   }
@@ -182,7 +194,7 @@ export function openInside(netns: NetNs, open: () => number): number {
 
 /** The namespace that a socket belongs to, opened anew. */
 export function namespaceOf(backend: Ffi, socket: number): NetNs {
-  const fd = backend.ioctl(socket, SIOCGSKNS, 0);
+  const fd = backend.ioctl(socket, SIOCGSKNS, null);
   if (fd < 0) throw refused(fd, 'ioctl');
   try {
     return NetNs.open({ fd });

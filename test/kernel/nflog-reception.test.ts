@@ -268,11 +268,18 @@ kernelSuite('nflog: reception', () => {
       expect([first!.outDevice, first!.outDeviceIndex]).toEqual(['before', 77]);
       ip(ns, 'link set before down', 'link set before name after', 'link set after up');
       ip(ns, 'neigh replace 10.9.8.1 lladdr 02:00:00:00:00:01 dev after');
-      // A name is asked for again a second after it was learnt.
-      await new Promise(resolve => setTimeout(resolve, 1100));
+      // At once: a packet that is logged under the new name never shows the old one.
       send(1, 64, '10.9.8.1');
       const [second] = await take(log, 1);
       expect(second!.outDevice).toBe('after');
+      for (let i = 0; i < 20; i++) {
+        const name = `n${i}`;
+        ip(ns, `link set ${i === 0 ? 'after' : `n${i - 1}`} down`);
+        ip(ns, `link set ${i === 0 ? 'after' : `n${i - 1}`} name ${name}`, `link set ${name} up`);
+        ip(ns, `neigh replace 10.9.8.1 lladdr 02:00:00:00:00:01 dev ${name}`);
+        send(1, 64, '10.9.8.1');
+        expect((await take(log, 1))[0]!.outDevice).toBe(name);
+      }
     });
   });
 });

@@ -3,11 +3,12 @@ import { once } from 'node:events';
 import fs from 'node:fs';
 import path from 'node:path';
 import ts from 'typescript';
-import { afterEach, beforeEach, expect, it } from 'vitest';
-import type { NetNs } from '../../src/netns/index.ts';
+import { afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
+import { NetNs } from '../../src/netns/index.ts';
 import { compiledSources } from '../support/compiled.ts';
 import { nativeProgram, ROOT } from '../support/native.ts';
-import { nft, Opened } from '../support/nflog-lab.ts';
+import { ip, nft, Opened } from '../support/nflog-lab.ts';
+import { RuncContainer } from '../support/runc.ts';
 import { kernelSuite } from '../support/where.ts';
 
 /* The program as it stands in docs/examples, with the sources for the package. */
@@ -18,6 +19,11 @@ kernelSuite('docs/examples/tail-drops.ts', () => {
   let program: ChildProcess | undefined;
   let file: string;
   let output: { out: string[]; err: string[] };
+  beforeAll(() => {
+    // Made once: on a busy machine that alone takes minutes.
+    compiledSources();
+    nativeProgram('flood');
+  });
   beforeEach(() => {
     spaces = names.map(name => {
       const ns = opened.namespace();
@@ -31,7 +37,7 @@ kernelSuite('docs/examples/tail-drops.ts', () => {
       await once(program, 'exit');
     }
     fs.rmSync(file);
-    for (const [i, ns] of spaces.entries()) ns.unpin(names[i]);
+    for (const [i, name] of names.entries()) spaces[i]!.unpin(name);
     opened.close();
   });
 
@@ -147,6 +153,33 @@ kernelSuite('docs/examples/tail-drops.ts', () => {
     spaces[1]!.pin(names[1]);
     await until(() => output.err.filter(line => line === `${names[1]}: listening to group 5`)).toHaveLength(2);
     expect(await interrupt()).toBe(0);
+  });
+
+  it("finds the containers of a runtime by their processes, and shows what each one's rules drop", async () => {
+    const containers = [opened.add(new RuncContainer()), opened.add(new RuncContainer())];
+    for (const { pid } of containers) {
+      const inside = opened.add(NetNs.open({ pid }));
+      ip(inside, 'link set lo up');
+      nft(inside, chain('udp dport 9999 log prefix "real " group 5 drop;'));
+      spaces.push(inside);
+    }
+    // By its id where the runtime has given it a control group of its own.
+    const shown = containers.map(({ id, pid }) =>
+      fs.readFileSync(`/proc/${pid}/cgroup`, 'utf8').includes(id) ? id.slice(0, 12) : `sleep[${pid}]`,
+    );
+    run(...containers.map(({ pid }) => String(pid)));
+    await until(() => output.err.filter(line => line.endsWith(': listening to group 5')).sort()).toEqual(
+      shown.map(name => `${name}: listening to group 5`).sort(),
+    );
+    send(3, 9999, 2);
+    send(4, 9999, 3);
+    await until(() => output.out.length).toBe(5);
+    for (const [i, name] of shown.entries())
+      expect(output.out.filter(line => line.includes(` ${name} DROP real IN=lo `))).toHaveLength(2 + i);
+    containers[0]!.close();
+    await until(() => output.err).toContain(`${shown[0]}: gone`);
+    expect(await interrupt()).toBe(0);
+    expect(output.err.at(-1)).toBe(`${shown[1]}: 3 packets`);
   });
 
   it('has a usage text', async () => {

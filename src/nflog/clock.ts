@@ -1,0 +1,9 @@
+/** performance.now() as wall-clock time: finer than Date.now(), and put right when the clock has been set. */
+let origin = performance.timeOrigin;
+
+/** Microseconds since 1970 of a `performance.now()` of just now. */
+export function wallMicroseconds(now: number): number {
+  const ahead = origin + now - Date.now();
+  if (ahead < -1 || ahead > 2) origin = Date.now() + 0.5 - now;
+  return Math.floor((origin + now) * 1000);
+}
