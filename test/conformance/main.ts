@@ -2,6 +2,7 @@ import { codec } from './codec.ts';
 import { compile } from './compile.ts';
 import { CORPUS, corpusExists, type Outcome } from './corpus.ts';
 import { decompile } from './decompile.ts';
+import { documents } from './documents.ts';
 import { ipvsadm } from './ipvsadm.ts';
 import { kernel } from './kernel.ts';
 import { text } from './text.ts';
@@ -13,6 +14,7 @@ const WAYS: Readonly<Record<string, () => Outcome[] | Promise<Outcome[]>>> = {
   compile,
   decompile,
   text,
+  documents,
   ipvsadm,
 };
 

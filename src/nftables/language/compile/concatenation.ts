@@ -1,8 +1,17 @@
 import { concatenationOf, type Datatype, TYPES } from '../tables/datatypes.ts';
 import type { Evaluator } from './evaluate.ts';
+import { shiftOf } from './header.ts';
 import { bytesOf, type Concatenation, isConstant, isSingleton, paddedBytes, refuse, type Term } from './term.ts';
 
 const MAXIMUM_KEY_BITS = 64 * 8;
+
+/** nft 1.0.6 lists a field of some bits, in a concatenation, with the shift that the load of it needs anyway. */
+function withoutOwnShift(part: Term): Term {
+  if (part.kind !== 'binary' || part.op !== '>>') return part;
+  const { left, right } = part;
+  if (left.kind !== 'payload' || left.raw || right.kind !== 'word') return part;
+  return right.word === shiftOf(left.bits, left.offset).shift ? left : part;
+}
 
 export function evaluateConcatenation(e: Evaluator, term: Concatenation): Term {
   const type = e.type;
@@ -15,7 +24,7 @@ export function evaluateConcatenation(e: Evaluator, term: Concatenation): Term {
   let constant = true;
   let singleton = true;
   for (let i = 0; i < term.parts.length; i++) {
-    const part = term.parts[i]!;
+    const part = e.old ? withoutOwnShift(term.parts[i]!) : term.parts[i]!;
     if (setKey !== undefined && i >= setKey.parts.length)
       throw refuse(part.place, `a concatenation of ${setKey.parts.length} parts`, term.parts.length);
     if (part.kind === 'ct' && (part.key === 'saddr' || part.key === 'daddr'))

@@ -293,6 +293,8 @@ export class Evaluator implements WordContext {
     }
     if (term.name === 'xfrm' && !['ip', 'ip6', 'inet'].includes(this.scope.family))
       throw refuse(term.place, 'a rule of family ip, ip6 or inet', this.scope.family);
+    // nft 1.0.6 compares four bytes of which the kernel writes one.
+    if (term.name === 'fib' && term.type.kind === 'boolean') term.bits = this.old ? 32 : 8;
     if (term.name === 'numgen' || term.name === 'hash') {
       // A number fits whatever else is 32 bits long: an address, a mark.
       if (this.type !== undefined && this.bits === 32 && isNumeric(this.type) && !isFlags(this.type)) {

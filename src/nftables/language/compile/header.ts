@@ -10,6 +10,7 @@ import {
   binary,
   bitmask,
   bytesOf,
+  type Ct,
   type Exthdr,
   element,
   INNER,
@@ -134,7 +135,7 @@ function specialBelow(e: Evaluator, term: Payload): string | undefined {
 }
 
 /** A match of the field, or the meta data, in which one protocol says that another follows. */
-export function addProtocol(e: Evaluator, below: string, protocol: string, term: Payload | Exthdr): void {
+export function addProtocol(e: Evaluator, below: string, protocol: string, term: Pick<Term, 'place'>): void {
   const number = numberFor(below, protocol);
   const teller = tellerOf(below);
   if (number === undefined || teller === undefined)
@@ -145,6 +146,33 @@ export function addProtocol(e: Evaluator, below: string, protocol: string, term:
       : headerField(below, headers[below]!, teller.field, headers[below]!.fields[teller.field]!, term.place);
   const right = value(term.place, left.type, left.type.order, left.bits, BigInt(number));
   addMatch(e, left, right);
+}
+
+/** nft lists a connection's address without its family, and leaves the match of the family out: what it is compared with tells. */
+export function addFamilyOf(e: Evaluator, { key, place }: Ct, compared: Term): void {
+  const { scope } = e;
+  if ((key !== 'saddr' && key !== 'daddr') || scope.at(NETWORK) !== undefined) return;
+  const word = firstWord(compared);
+  if (typeof word !== 'string') return;
+  const family = word.includes(':') ? 'ip6' : /^\d+\./.test(word) ? 'ip' : undefined;
+  if (family !== undefined) addProtocol(e, scope.at(LINK) ?? scope.family, family, { place });
+}
+
+function firstWord(term: Term): string | number | bigint | undefined {
+  switch (term.kind) {
+    case 'word':
+      return term.word;
+    case 'prefix':
+      return firstWord(term.base);
+    case 'range':
+      return firstWord(term.left);
+    case 'set':
+      return firstWord(term.members[0]!);
+    case 'element':
+      return firstWord(term.key);
+    default:
+      return undefined;
+  }
 }
 
 /** A match that others depend on: it comes before them. */

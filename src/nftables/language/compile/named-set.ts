@@ -12,6 +12,7 @@ import { parseExpression, parseMember } from './parse.ts';
 import { evaluateSet } from './set.ts';
 import { statefulExpression } from './stateful.ts';
 import {
+  anyVerdict,
   bytesOf,
   concatenation,
   Place,
@@ -50,7 +51,10 @@ export function declaredSet(json: Fields, version?: CompileContext['version']): 
   const key = typeTerm(json.type, new Place(undefined, 'type'));
   const { map } = json;
   const objectType = typeof map === 'string' && Object.hasOwn(OBJECTS, map) ? OBJECTS[map] : undefined;
-  const data = map === undefined || objectType !== undefined ? undefined : typeTerm(map, new Place(undefined, 'map'));
+  const data =
+    map === undefined || objectType !== undefined
+      ? undefined
+      : typeTerm(isTypeof(json.type) ? describedType(map) : map, new Place(undefined, 'map'));
   const interval = flags.includes('interval');
   const ranges = data !== undefined && listOfAny(json.elem ?? []).some(hasRange);
   if (ranges) data.bits *= 2;
@@ -65,7 +69,9 @@ export function declaredSet(json: Fields, version?: CompileContext['version']): 
     concatenation: concatenated,
     merges: json['auto-merge'] === true && !concatenated,
     timeout: flags.includes('timeout') || (json.timeout !== undefined && json.timeout !== 0),
-    dynamic: flags.includes('dynamic'),
+    // nft 1.0.6 leaves this flag out of its JSON; only such sets count connections.
+    dynamic:
+      flags.includes('dynamic') || listOfAny(json.stmt ?? []).some(each => onlyKey(each, undefined) === 'ct count'),
     key,
     // What nft keeps of a map of objects, besides the kind of object.
     data: objectType === undefined ? data : OBJECT_NAME(),
@@ -153,7 +159,31 @@ function typeTerm(json: unknown, place: Place): Term {
   return term.kind === 'concat' ? concatenated(term.parts, place) : checked(term);
 }
 
-const constantOf = (type: Datatype): Term => value(undefined, type, type.order, type.bits, 0n);
+const isTypeof = (json: unknown): boolean => typeof json === 'object' && json !== null && 'typeof' in json;
+
+/**
+ * nft lists the values of a map by their type, even where it was made with `typeof`; it shows the `typeof` of the keys only where the values
+ * have one too. Any of the type does.
+ */
+function describedType(type: unknown): unknown {
+  const expression =
+    typeof type === 'string' && Object.hasOwn(OF_TYPE, type) ? OF_TYPE[type as keyof typeof OF_TYPE] : undefined;
+  return expression === undefined ? type : { typeof: expression };
+}
+
+const OF_TYPE = {
+  mark: { meta: { key: 'mark' } },
+  classid: { meta: { key: 'priority' } },
+  ifname: { meta: { key: 'oifname' } },
+  inet_proto: { meta: { key: 'l4proto' } },
+  inet_service: { payload: { protocol: 'th', field: 'dport' } },
+  ipv4_addr: { payload: { protocol: 'ip', field: 'daddr' } },
+  ipv6_addr: { payload: { protocol: 'ip6', field: 'daddr' } },
+  ether_addr: { payload: { protocol: 'ether', field: 'daddr' } },
+} as const satisfies Record<string, JsonExpression>;
+
+const constantOf = (type: Datatype): Term =>
+  type.kind === 'verdict' ? anyVerdict() : value(undefined, type, type.order, type.bits, 0n);
 
 function checked(term: Term): Term {
   if (term.bits === 0 && term.type.kind !== 'verdict')

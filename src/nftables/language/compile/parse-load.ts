@@ -141,13 +141,8 @@ export function parseFib(json: unknown, place: Place): Term {
     [0, FIB_NUMBERS[row.key]!],
     [1, check ? flags | FIB_PRESENT : flags],
   ]);
-  if (check) asBoolean(load);
+  if (check) load.type = TYPES.boolean;
   return load;
-}
-
-function asBoolean(load: Load): void {
-  load.type = TYPES.boolean;
-  load.bits = 8;
 }
 
 /** What is compared with true or false is not what a route leads to, but whether there is one. */
@@ -155,7 +150,7 @@ export function askWhether(load: Load): void {
   if (load.name !== 'fib' || load.type.kind === 'boolean') return;
   const { flags } = load.instruction as { flags: string[] };
   load.instruction = { ...load.instruction, flags: [...flags, 'present'] };
-  asBoolean(load);
+  load.type = TYPES.boolean;
 }
 
 export function parseMeta(json: unknown, place: Place): Term {

@@ -35,7 +35,7 @@ function checksumOf(field: Payload, old: boolean): Checksum | undefined {
 function needsEvenBytes(field: Payload, old: boolean): boolean {
   if (field.base === INNER) return true;
   if (checksumOf(field, old) !== undefined) return true;
-  return field.base === LINK && field.protocol === 'vlan';
+  return !old && field.base === LINK && field.protocol === 'vlan';
 }
 
 export function evaluatePayloadWrite(e: Evaluator, field: Payload, written: Term): void {

@@ -3,7 +3,7 @@ import type { Evaluator } from './evaluate.ts';
 import { addProtocol } from './header.ts';
 import { entryOf, fieldsOf } from './json-fields.ts';
 import { emit } from './steps.ts';
-import { LINK, NETWORK, type Payload, Place, refuse, TRANSPORT } from './term.ts';
+import { LINK, NETWORK, Place, refuse, TRANSPORT } from './term.ts';
 
 const REJECT_CODES: Readonly<Record<string, { symbols: Symbols; family?: 'ip' | 'ip6' }>> = {
   icmp: { symbols: ICMP_CODE, family: 'ip' },
@@ -23,7 +23,7 @@ export function reject(e: Evaluator, json: unknown, place: Place): void {
     if (transport !== undefined && transport !== 'tcp') throw refuse(place, 'a match of tcp', transport);
     if (transport === undefined) {
       // Before all else: what is logged and counted before it must be what is rejected.
-      prepend(e, () => addProtocol(e, network ?? 'inet-service', 'tcp', { place } as Payload));
+      prepend(e, () => addProtocol(e, network ?? 'inet-service', 'tcp', { place }));
     }
     emit(e, { reject: { type: 'tcp-reset', code: 0 } });
     return;
@@ -49,7 +49,7 @@ export function reject(e: Evaluator, json: unknown, place: Place): void {
   if (network === undefined) {
     const link = scope.at(LINK) ?? family;
     const below = family === 'bridge' && link === 'ether' ? 'netdev' : link;
-    prepend(e, () => addProtocol(e, below, wanted, { place } as Payload));
+    prepend(e, () => addProtocol(e, below, wanted, { place }));
   } else if (network !== wanted) {
     throw refuse(place, `the code of ${network}`, type);
   }

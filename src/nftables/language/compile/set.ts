@@ -3,6 +3,7 @@ import { convert } from './byte-order.ts';
 import type { Evaluator } from './evaluate.ts';
 import { intervalsOf } from './interval.ts';
 import {
+  anyVerdict,
   type Concatenation,
   type Element,
   isConstant,
@@ -194,17 +195,7 @@ export function evaluateMap(e: Evaluator, term: MapTerm): Term {
     const literal = term.mappings;
     const key = keyOf(e, term);
     const data =
-      wanted.type.kind === 'verdict'
-        ? ({
-            kind: 'verdict',
-            place: undefined,
-            type: TYPES.verdict,
-            order: undefined,
-            bits: 0,
-            verdict: 'accept',
-            chain: undefined,
-          } as Term)
-        : value(undefined, wanted.type, wanted.order, wanted.bits, 0n);
+      wanted.type.kind === 'verdict' ? anyVerdict() : value(undefined, wanted.type, wanted.order, wanted.bits, 0n);
     if (data.kind === 'value') data.order = wanted.type.name === 'integer' ? wanted.order : wanted.type.order;
     const set = declareSet(e, { key, data, literal, map: true, objectType: undefined });
     fillMap(e, set, literal);
@@ -275,7 +266,7 @@ export function evaluateObjectMap(e: Evaluator, term: MapTerm, objectType: strin
   if (isConstant(term.key)) throw refuse(term.key.place, 'something that is loaded from the packet', term.key.kind);
   if (term.mappings.kind === 'set') {
     const literal = term.mappings;
-    const key = value(undefined, e.type ?? term.key.type, e.order, e.bits, 0n);
+    const key = keyOf(e, term);
     const set = declareSet(e, { key, data: undefined, literal, map: false, objectType });
     fillMap(e, set, literal);
     term.mappings = { kind: 'set-reference', place: literal.place, type: TYPES.string, order: 'host', bits: 0, set };

@@ -5,6 +5,7 @@ import { fitting } from './argument.ts';
 import { dup, flow, fwd, queue } from './divert.ts';
 import { dynamicSet, meter } from './dynamic-set.ts';
 import type { Evaluator } from './evaluate.ts';
+import { addFamilyOf } from './header.ts';
 import { entryOf, type Fields, fieldsOf, onlyKey } from './json-fields.ts';
 import { log } from './log.ts';
 import { mangle, reset } from './mangle.ts';
@@ -50,6 +51,7 @@ function match(e: Evaluator, json: unknown, place: Place): void {
   const left = parse(fields.left, place, 'left');
   const right = parse(fields.right, place, 'right');
   e.expectNothing();
+  if (left.kind === 'ct') addFamilyOf(e, left, right);
   const relation = evaluateRelation(e, { op, left, right, place });
   e.steps.push(relationStep(e, relation));
 }

@@ -259,6 +259,12 @@ export function value(place: Place | undefined, type: Datatype, order: ByteOrder
   return { kind: 'value', place, type, order, bits, value: number };
 }
 
+/** Stands for the values of a map of verdicts. */
+export function anyVerdict(): VerdictTerm {
+  const typed = { place: undefined, type: TYPES.verdict, order: undefined, bits: 0 };
+  return { kind: 'verdict', ...typed, verdict: 'accept', chain: undefined };
+}
+
 export function binary(place: Place | undefined, op: BinaryOperator, left: Term, right: Term): Binary {
   return { kind: 'binary', place, type: TYPES.invalid, order: undefined, bits: 0, op, left, right };
 }

@@ -227,8 +227,9 @@ export function setInfo(set: NftSet): SetInfo {
 }
 
 function termOf(number: number, bits: number, order: unknown, description: string | undefined): Term {
-  const type = typeOf(number, bits);
   const known = description === undefined ? undefined : described(description);
+  // Some options have names for what is a plain number to the type.
+  const type = known?.kind === 'exthdr' && known.type.id === number ? known.type : typeOf(number, bits);
   if (known?.kind === 'concat') return { ...known, type, bits };
   const byteOrder = order === 'host' ? 'host' : order === 'big' ? 'big' : type.order;
   return value(

@@ -120,7 +120,9 @@ export class Dependencies {
 
   /** Leaves out what a match on meta data or the connection implies. */
   killForKey(left: MetaNode | CtNode, right: Node, family: string, old: boolean): void {
-    const { base } = left;
+    const { base, key } = left;
+    // Of these keys nft 1.0.6 does not know the layer.
+    if (old && left.kind === 'ct' && key.includes(' ')) return;
     if (this.get(base) !== undefined && this.#mayKillKey(left, right, family, old)) this.release(base);
   }
 

@@ -107,6 +107,8 @@ function bitwise(registers: Registers, expression: Of<'bitwise'>): void {
 function cmp(registers: Registers, { register, op, data }: Of<'cmp'>): void {
   let left = registers.get(register);
   const right = registerValue(hexOf(data));
+  // nft before 1.0.7 compares four bytes.
+  if (left.kind === 'fib' && left.present) left.bits = right.bits;
   const operator = COMPARISONS[op];
   if (operator === undefined) throw new Undecompilable(`the comparison ${op}`);
   if (left.bits > right.bits && !isString(left.type)) {
@@ -271,9 +273,8 @@ const HANDLERS: Readonly<Record<string, Handler<never>>> = {
     registers.set(register, osfNode(OSF_TTL[how], words(flags, ['version']).length > 0));
   }) as Handler<Of<'osf'>>,
   rt: ((registers, { register, key }) => registers.set(register, routeNode(key))) as Handler<Of<'rt'>>,
-  fib: ((registers, { register, result, flags }) => registers.set(register, fibNode(result, flags ?? []))) as Handler<
-    Of<'fib'>
-  >,
+  fib: ((registers, { register, result, flags }) =>
+    registers.set(register, fibNode(result, flags ?? [], registers.old))) as Handler<Of<'fib'>>,
   xfrm: ((registers, { register, key, direction, index }) =>
     registers.set(register, ipsecNode(key, direction, index ?? 0))) as Handler<Of<'xfrm'>>,
   numgen: ((registers, { register, type, modulus, offset }) =>

@@ -145,7 +145,7 @@ export function osfNode(ttl: 'loose' | 'skip' | undefined, version: boolean): Os
 
 const FIB_FLAGS = ['saddr', 'daddr', 'mark', 'iif', 'oif'];
 
-export function fibNode(result: string | number, flags: readonly (string | number)[]): FibNode {
+export function fibNode(result: string | number, flags: readonly (string | number)[], old: boolean): FibNode {
   const word = result === 'address-type' ? 'type' : result;
   const found = typeof word === 'string' && Object.hasOwn(FIB, word) ? FIB[word as keyof typeof FIB] : undefined;
   if (found === undefined) throw new Undecompilable(`fib ${result}`);
@@ -161,7 +161,7 @@ export function fibNode(result: string | number, flags: readonly (string | numbe
   } as FibNode;
   if (present) {
     node.type = TYPES.boolean;
-    node.bits = 8;
+    node.bits = old ? 32 : 8;
   }
   return node;
 }

@@ -132,6 +132,7 @@ function readFib(result: number, flags: number): Node {
   return fibNode(
     FIB_RESULTS[result] ?? '',
     FIB_FLAGS.filter((_, i) => (flags >> i) & 1),
+    false,
   );
 }
 
