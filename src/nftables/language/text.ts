@@ -1,6 +1,5 @@
 import { printable } from '../../errors.ts';
 import type { Chain } from '../chain.ts';
-import type { Expression } from '../expression.ts';
 import type { Flowtable } from '../flowtable.ts';
 import type { Rule, RuleEntry } from '../rule.ts';
 import type { Table } from '../table.ts';
