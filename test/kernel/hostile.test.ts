@@ -120,31 +120,32 @@ kernelSuite('hostile containers', () => {
     'names of JavaScript': Buffer.from('__proto__'),
   };
   const PLACEHOLDER = 'PLACEHOLDER';
+  const TABLE = 'TABLEHOLDER';
 
-  /** Commits objects with this name by messages of our own making. */
-  function commitNamed(name: Buffer): void {
+  /** Commits objects with this name in a table of that one, by messages of our own making. */
+  function commitNamed(table: Buffer, name: Buffer): void {
     const messages = [
-      encodeMessage({ type: 'newtable', flags: 0x401, sequence: 2, family: 'ip', object: { name: PLACEHOLDER } }),
+      encodeMessage({ type: 'newtable', flags: 0x401, sequence: 2, family: 'ip', object: { name: TABLE } }),
       encodeMessage({
         type: 'newchain',
         flags: 0x401,
         sequence: 3,
         family: 'ip',
-        object: { table: PLACEHOLDER, name: PLACEHOLDER },
+        object: { table: TABLE, name: PLACEHOLDER },
       }),
       encodeMessage({
         type: 'newset',
         flags: 0x401,
         sequence: 4,
         family: 'ip',
-        object: { table: PLACEHOLDER, name: PLACEHOLDER, id: 1, keyType: 19, keyLength: 4 },
+        object: { table: TABLE, name: PLACEHOLDER, id: 1, keyType: 19, keyLength: 4 },
       }),
       encodeMessage({
         type: 'newobj',
         flags: 0x401,
         sequence: 5,
         family: 'ip',
-        object: { table: PLACEHOLDER, name: PLACEHOLDER, type: 'counter', data: {} },
+        object: { table: TABLE, name: PLACEHOLDER, type: 'counter', data: {} },
       }),
       encodeMessage({
         type: 'newrule',
@@ -152,7 +153,7 @@ kernelSuite('hostile containers', () => {
         sequence: 6,
         family: 'ip',
         object: {
-          table: PLACEHOLDER,
+          table: TABLE,
           chain: PLACEHOLDER,
           expressions: [{ log: { group: 5, prefix: PLACEHOLDER } }, { counter: {} }],
         },
@@ -160,7 +161,7 @@ kernelSuite('hostile containers', () => {
     ];
     const writer = new Writer(4096);
     writeBatchBegin(writer, NFNL_SUBSYS_NFTABLES, 1);
-    for (const message of messages) writer.raw(renamed(message, name));
+    for (const message of messages) writer.raw(renamed(renamed(message, TABLE, table), PLACEHOLDER, name));
     writeBatchEnd(writer, NFNL_SUBSYS_NFTABLES, 7);
     const socket = new NetlinkSocket({ netns, protocol: NETLINK_NETFILTER });
     expect(socket.send(writer.bytes, writer.length)).toBe(writer.length);
@@ -171,10 +172,10 @@ kernelSuite('hostile containers', () => {
   }
 
   /** The message with another text for each placeholder, filled up by zeros: the kernel ends a name at the first. */
-  function renamed(message: Uint8Array, name: Buffer): Uint8Array {
+  function renamed(message: Uint8Array, placeholder: string, name: Buffer): Uint8Array {
     const bytes = Buffer.from(message);
-    const whole = Buffer.concat([name, Buffer.alloc(64)]).subarray(0, PLACEHOLDER.length);
-    for (let at = bytes.indexOf(PLACEHOLDER); at >= 0; at = bytes.indexOf(PLACEHOLDER)) whole.copy(bytes, at);
+    const whole = Buffer.concat([name, Buffer.alloc(64)]).subarray(0, placeholder.length);
+    for (let at = bytes.indexOf(placeholder); at >= 0; at = bytes.indexOf(placeholder)) whole.copy(bytes, at);
     return bytes;
   }
 
@@ -183,7 +184,7 @@ kernelSuite('hostile containers', () => {
     const monitor = nft.monitor({ initial: true });
     const events = monitor[Symbol.asyncIterator]();
     await events.next();
-    commitNamed(name);
+    commitNamed(name, name);
     const ruleset = await nft.ruleset({ elements: true });
     expect(
       [ruleset.tables, ruleset.chains, ruleset.sets, ruleset.objects, ruleset.rules].map(list => list.length),
@@ -201,6 +202,12 @@ kernelSuite('hostile containers', () => {
     await nft.reconcile(desired, owner);
     expect((await nft.plan(desired, owner)).operations).toEqual([]);
     expect(await nft.tables()).toHaveLength(2);
+    // In a table of ours, too: it is as wanted in the end.
+    commitNamed(Buffer.from('mine'), name);
+    expect((await nft.chains({ family: 'ip', table: 'mine' })).length).toBe(1);
+    await nft.reconcile(desired, owner);
+    expect((await nft.plan(desired, owner)).operations).toEqual([]);
+    expect(await nft.chains({ family: 'ip', table: 'mine' })).toEqual([]);
     const container = Container.open({ netns });
     await container.redirects.set([{ protocol: 'tcp', address: '10.0.0.1', port: 80 }]);
     expect(await container.redirects.list()).toHaveLength(1);

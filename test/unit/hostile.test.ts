@@ -7,7 +7,7 @@ import { sourceOf } from '../../src/codec/index.ts';
 import { findContainer } from '../../src/container/find.ts';
 import { printable, StateError } from '../../src/errors.ts';
 import { Ipvs } from '../../src/ipvs/index.ts';
-import { decompileRule, formatRule, formatRuleset, type RuleEntry } from '../../src/nftables/index.ts';
+import { decompileRule, formatRule, formatRuleset, type RuleEntry, rulesetJson } from '../../src/nftables/index.ts';
 import { MESSAGES, readMessage } from '../../src/nftables/message.ts';
 import { Nftables } from '../../src/nftables/nftables.ts';
 import { GroupReader, type GroupSocket } from '../../src/transport/group.ts';
@@ -38,6 +38,14 @@ test('objects whose names are no text are shown without one', () => {
   const table = { family: 'ip', unknown: [{ type: 1, bytes: 'ff00' }] };
   const ruleset = { tables: [table], chains: [], sets: [], rules: [], objects: [], flowtables: [] };
   expect(formatRuleset(ruleset as never)).toBe('table ip (no text) {\n}\n');
+});
+
+test('a set whose name is no text is shown as it is', () => {
+  const table = { family: 'ip', name: 't' };
+  const set = { family: 'ip', table: 't', keyType: 19, keyLength: 4, unknown: [{ type: 2, bytes: 'ff00' }] };
+  const ruleset = { tables: [table], chains: [], sets: [set], rules: [], objects: [], flowtables: [] };
+  expect(formatRuleset(ruleset as never)).toBe(`table ip t {\n\tset (no text) {\n\t\t[ ${JSON.stringify(set)} ]\n\t}\n}\n`);
+  expect(rulesetJson(ruleset as never).nftables.at(-1)).toEqual({ set: { family: 'ip', table: 't' } });
 });
 
 test('loads that are longer than all registers are shown as they are', () => {

@@ -101,12 +101,20 @@ function flowtableJson({ family, name, table, handle, hook, priority, devices }:
   });
 }
 
+/** JSON has no bigints. A number is taken back where it is exact; a larger one is kept as text, so that nothing is lost. */
+function withoutBigints(value: unknown): Json {
+  if (typeof value === 'bigint') return value <= Number.MAX_SAFE_INTEGER ? Number(value) : String(value);
+  if (Array.isArray(value)) return value.map(withoutBigints);
+  if (typeof value !== 'object' || value === null) return value as Json;
+  return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, withoutBigints(inner)]));
+}
+
 function ruleJson(rule: RuleEntry, content: TableContent, words: Vocabulary): JsonObject {
   const { family, table, chain, handle, comment } = rule;
   const base = defined({ family, table, chain, handle: safe(handle), comment });
   const nestedChain = nestedRules(content, words);
   const { statements, rest } = readRule(rule, content.lookup, words.old);
-  const raw = (expressions: unknown): Json => ({ raw: expressions as Json });
+  const raw = (expressions: unknown): Json => ({ raw: withoutBigints(expressions) });
   try {
     const expr = statements.map(statement => statementJson(statement, { words, nestedChain }));
     if (rest.length > 0) expr.push(raw(rest));
@@ -124,7 +132,18 @@ function typeNames(name: string): Json {
 
 const SET_FLAGS = ['constant', 'interval', 'timeout', 'dynamic'];
 
-function setJson(set: ListedSet, { lookup }: TableContent, words: Vocabulary): JsonObject {
+/** One that nft has no words for, whose name is no text for instance, is there without its type and elements. */
+function setJson(set: ListedSet, content: TableContent, words: Vocabulary): JsonObject {
+  try {
+    return describedSet(set, content, words);
+  } catch (error) {
+    if (!(error instanceof Undecompilable)) throw error;
+    const { family, name, table, handle } = set;
+    return { set: defined({ family: String(family), name, table, handle: safe(handle) }) };
+  }
+}
+
+function describedSet(set: ListedSet, { lookup }: TableContent, words: Vocabulary): JsonObject {
   const { old } = words;
   const shape = lookup.find(set.name);
   const isMap = shape.has('map');

@@ -1,6 +1,5 @@
 import { printable } from '../../errors.ts';
 import type { Chain } from '../chain.ts';
-import type { Expression } from '../expression.ts';
 import type { Flowtable } from '../flowtable.ts';
 import type { Rule, RuleEntry } from '../rule.ts';
 import type { Table } from '../table.ts';
@@ -61,8 +60,8 @@ function ruleText(rule: ListedRule, sets: Sets, options: TextOptions): string {
   return parts.join(' ');
 }
 
-function bracketed(expression: Expression): string {
-  const json = JSON.stringify(expression, (_key, value) => (typeof value === 'bigint' ? String(value) : value));
+function bracketed(content: object): string {
+  const json = JSON.stringify(content, (_key, value) => (typeof value === 'bigint' ? String(value) : value));
   return `[ ${printable(json)} ]`;
 }
 
@@ -120,10 +119,20 @@ function declaration(shape: SetShape, options: TextOptions): string {
   return text;
 }
 
+/** One that nft has no words for, whose name is no text for instance, is shown as it is. */
+function setText(set: ListedSet, sets: Sets, words: Vocabulary): string {
+  try {
+    return describedSet(set, sets, words);
+  } catch (error) {
+    if (!(error instanceof Undecompilable)) throw error;
+    return `\tset ${nameText(set.name)} {\n\t\t${bracketed(set)}\n\t}\n`;
+  }
+}
+
 /** In the order in which nft writes them. */
 const SET_FLAGS = ['constant', 'dynamic', 'interval', 'timeout'];
 
-function setText(set: ListedSet, sets: Sets, words: Vocabulary): string {
+function describedSet(set: ListedSet, sets: Sets, words: Vocabulary): string {
   const options: TextOptions = { words };
   const shape = sets.find(set.name);
   const isMap = shape.has('map') || shape.has('object');

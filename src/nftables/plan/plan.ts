@@ -53,7 +53,8 @@ export function transactionOf({ operations }: Pick<RulesetPlan, 'operations'>): 
 export function planOf(present: Ruleset, desired: DesiredRuleset, owner: TableOwner, port?: number): RulesetPlan {
   const owns = ownership(owner, port);
   const wanted = modelOf({ ...desired, tables: desired.tables.map((table, i) => claimed(table, owner, i)) });
-  const owned = present.tables.filter(owns);
+  // A name whose bytes are no text was kept raw: such a table can neither be asked for nor be named.
+  const owned = present.tables.filter(table => isText(table.name) && owns(table));
   for (const [i, table] of desired.tables.entries()) {
     const key = tableKey(table);
     if (present.tables.some(other => tableKey(other) === key) && !owned.some(other => tableKey(other) === key))
@@ -64,8 +65,10 @@ export function planOf(present: Ruleset, desired: DesiredRuleset, owner: TableOw
         'ERR_FOREIGN_TABLE',
       );
   }
+  const unnameable = unnameableIn(present);
   const isInOwned = ({ family, table }: { family: Family; table: string }) =>
-    owned.some(other => other.family === family && other.name === table);
+    owned.some(other => other.family === family && other.name === table) &&
+    !unnameable.has(tableKey({ family, name: table }));
   const there = modelOf({
     tables: owned,
     chains: present.chains.filter(isInOwned),
@@ -78,8 +81,25 @@ export function planOf(present: Ruleset, desired: DesiredRuleset, owner: TableOw
   const ids = { next: 1 };
   for (const [key, model] of there)
     if (!wanted.has(key)) operations.push(operation('delete', { table: keyOf(model.table) }));
-  for (const [key, model] of wanted) operations.push(...new TablePlan(there.get(key), model, ids).operations());
+  for (const [key, model] of wanted) {
+    const before = there.get(key);
+    const anew = before !== undefined && unnameable.has(key);
+    if (anew) operations.push(operation('delete', { table: keyOf(before.table) }));
+    operations.push(...new TablePlan(anew ? undefined : before, model, ids).operations());
+  }
   return { generation: present.generation, operations };
+}
+
+const isText = (name: unknown): boolean => typeof name === 'string';
+
+/** Tables with something in them that no transaction can name, which only somebody else can have put there: they are made anew. */
+function unnameableIn({ chains, sets, objects, flowtables }: Ruleset): Set<string> {
+  const all: { family: unknown; table: string; name: unknown }[] = [...chains, ...sets, ...objects, ...flowtables];
+  return new Set(
+    all
+      .filter(({ name }) => !isText(name))
+      .map(({ family, table }) => tableKey({ family: String(family), name: table })),
+  );
 }
 
 function ownership(owner: TableOwner, port: number | undefined): (table: Table) => boolean {

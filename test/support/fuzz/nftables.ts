@@ -93,7 +93,9 @@ export const nftRulesets: Target = {
       if (list !== undefined) (ruleset[list] as object[]).push({ family, ...object });
     }
     refuseControl(formatRuleset(ruleset as never));
-    canonical(rulesetJson(ruleset as never));
+    const json = rulesetJson(ruleset as never);
+    JSON.stringify(json);
+    canonical(json);
     new RulesetMirror(ruleset);
   },
 };
