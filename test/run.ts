@@ -35,7 +35,7 @@ const GUEST_SECONDS = 2400;
 
 /** What no test sets on a real kernel: the codec and recorded conversations stand for it. */
 const BY_ENCODING_ALONE = [
-  'nf_tables tunnel objects and the hook subsystem',
+  'nf_tables secmark objects (they need a security module with contexts) and the hook subsystem',
   'flowtables, queue, and meta and reject on bridges',
   'IPVS before Linux 5.3, whose silence about tunnels is imitated on newer kernels',
   'IPVS out of memory, of threads for counters, without IPv6, or in the moment of its unloading (answers put in by hand)',

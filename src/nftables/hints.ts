@@ -44,6 +44,7 @@ const HINTS: Record<string, Hint> = {
       return refers ?? `this kernel lacks the expression ${expression}: its module is not there`;
     }
     if (path.includes('statements')) return 'what the statement refers to is not there, or this kernel lacks it';
+    if (isTunnel(kind, object) && object?.family !== 'netdev') return 'tunnels are objects of tables of family netdev';
     if (kind === 'ctHelper') return 'this kernel has no such helper: its module is not loaded';
     if (kind === 'flowtable' && object !== undefined && path.includes('devices')) return 'there is no such device';
     if (verb === 'add' || verb === 'create')
@@ -120,6 +121,9 @@ const HINTS: Record<string, Hint> = {
   E2BIG: 'it is larger than the kernel takes: a rule has at most 128 expressions',
   EPROTONOSUPPORT: 'this kernel has no conntrack support for the protocol',
 };
+
+const isTunnel = (kind: string | undefined, object: Refused['object']): boolean =>
+  kind === 'tunnel' || (kind === 'object' && object?.type === 'tunnel');
 
 /** NF_IP_PRI_CONNTRACK. */
 const CONNTRACK_PRIORITY = -200;

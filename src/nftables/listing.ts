@@ -8,7 +8,7 @@ import { type Family, familyNumber } from './family.ts';
 import type { Flowtable } from './flowtable.ts';
 import { MESSAGES, type MessageName, readObject } from './message.ts';
 import type { NftObject } from './object.ts';
-import { readGeneration, requestFor } from './request.ts';
+import { readGeneration, readSet, requestFor } from './request.ts';
 import type { RuleEntry } from './rule.ts';
 import type { NftSet, SetKey } from './set.ts';
 import { shapeOf } from './set-types.ts';
@@ -111,10 +111,7 @@ export function* elements(
   const { family, table, name } = setKey(set);
   if (as === 'wire') return yield* undisturbed(() => dumpElements(exchange, { family, table, name }));
   return yield* consistent(exchange, function* (generation) {
-    const request = requestFor('getset', familyNumber(family, ['family']), { table, name });
-    const found = yield* exchange.get(request, message => {
-      return message.type === MESSAGES.newset.number ? (readObject('newset', message) as unknown as NftSet) : undefined;
-    });
+    const found = yield* readSet(exchange, familyNumber(family, ['family']), table, name);
     return elementValues(yield* dumpElements(exchange, { family, table, name }, generation), shapeOf(found)).elements;
   });
 }

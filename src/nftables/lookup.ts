@@ -7,7 +7,7 @@ import { familyNumber } from './family.ts';
 import { hintFor } from './hints.ts';
 import { MESSAGES, readMessage } from './message.ts';
 import { type Fields, type Found, setKey } from './operations.ts';
-import { readGeneration, requestFor } from './request.ts';
+import { readGeneration, readSet, requestFor } from './request.ts';
 import { ChainModel } from './rule-places.ts';
 import type { NftSet } from './set.ts';
 import { shapeOf } from './set-types.ts';
@@ -74,11 +74,7 @@ function* elementsOf(exchange: Exchange, object: Fields, known: Map<string, unkn
   const key = `set ${family} ${table} ${set}`;
   let shape = known.get(key) as Found['shape'];
   if (shape === undefined) {
-    const call = requestFor('getset', family, { table, name: set });
-    const answer = yield* exchange.get(call, message =>
-      message.type === MESSAGES.newset.number ? readMessage(message).object : undefined,
-    );
-    shape = shapeOf(answer);
+    shape = shapeOf(yield* readSet(exchange, family, String(table), String(set)));
     known.set(key, shape);
   }
   return { shape };

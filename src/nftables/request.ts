@@ -3,7 +3,8 @@ import type { Path } from '../errors.ts';
 import { type Exchange, locateIn, nfgenmsg, type Operation, writeHeader } from '../transport/index.ts';
 import { generationTable } from './generation.ts';
 import { hintFor } from './hints.ts';
-import { MESSAGES, type MessageName } from './message.ts';
+import { MESSAGES, type MessageName, readObject } from './message.ts';
+import type { NftSet } from './set.ts';
 
 /** A request for one object, or for a list of them. */
 export function requestFor(name: MessageName, family: number, object: Record<string, unknown>) {
@@ -26,4 +27,11 @@ export function* readGeneration(exchange: Exchange): Operation<number> {
   return yield* exchange.get(requestFor('getgen', 0, {}), ({ source, payload, end }) => {
     return generationTable.read(source, payload + nfgenmsg.size, end, NO_CONTEXT)?.id;
   });
+}
+
+/** One set, without its elements. @throws NetlinkError ENOENT */
+export function* readSet(exchange: Exchange, family: number, table: string, name: string): Operation<NftSet> {
+  return yield* exchange.get(requestFor('getset', family, { table, name }), message =>
+    message.type === MESSAGES.newset.number ? (readObject('newset', message) as unknown as NftSet) : undefined,
+  );
 }

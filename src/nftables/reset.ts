@@ -1,23 +1,26 @@
-import { NetlinkError, typeError, UnsupportedError } from '../errors.ts';
+import { NetlinkError, typeError, UnsupportedError, within } from '../errors.ts';
 import type { Exchange, Message, Operation } from '../transport/index.ts';
 import * as C from './constants.ts';
 import type { WireElement } from './element.ts';
+import { type ElementValue, wireElements } from './element-values.ts';
 import type { Expression } from './expression.ts';
 import { type Family, familyNumber } from './family.ts';
 import { MESSAGES, type MessageName, readObject } from './message.ts';
 import type { NftObject } from './object.ts';
-import { requestFor } from './request.ts';
+import { readSet, requestFor } from './request.ts';
 import type { RuleEntry } from './rule.ts';
+import { shapeOf } from './set-types.ts';
 
 /**
  * What is to begin anew: one counter or quota, or without `name` all of its table; the counters of one rule, or without `handle` and `chain` of
- * its table's; those of a set's elements; or the objects and rules of a table, or of all (of a family).
+ * its table's; those of a set's elements, all of them or some; or the objects and rules of a table, or of all (of a family).
  */
 export type ResetReference =
   | { counter: { family: Family; table: string; name?: string } }
   | { quota: { family: Family; table: string; name?: string } }
   | { rule: { family: Family; table: string; chain?: string; handle?: bigint } }
   | { set: { family: Family; table: string; name: string } }
+  | { element: { family: Family; table: string; set: string; elements: ElementValue[] } }
   | { table: { family: Family; name: string } }
   | { ruleset: { family?: Family } };
 
@@ -28,7 +31,17 @@ export interface ResetValues {
   elements: WireElement[];
 }
 
-type Place = { family?: Family; table?: string; chain?: string; name?: string; handle?: bigint };
+type Place = {
+  family?: Family;
+  table?: string;
+  chain?: string;
+  name?: string;
+  handle?: bigint;
+  set?: string;
+  elements?: ElementValue[];
+};
+/** Of one request: the nest that holds them has at most 64 KiB. */
+const ELEMENTS_AT_ONCE = 256;
 
 /** Resets and returns what was: see NftablesOperations.reset. */
 export function* reset(exchange: Exchange, reference: ResetReference): Operation<ResetValues> {
@@ -36,10 +49,10 @@ export function* reset(exchange: Exchange, reference: ResetReference): Operation
   const kind = kinds[0];
   const place = kind === undefined ? undefined : (reference as unknown as Record<string, Place>)[kind];
   if (kinds.length !== 1 || typeof place !== 'object' || place === null)
-    throw typeError([], 'an object with one key: counter, quota, rule, set, table or ruleset', reference);
+    throw typeError([], 'an object with one key: counter, quota, rule, set, element, table or ruleset', reference);
   const values: ResetValues = { objects: [], rules: [], elements: [] };
   if (place.family !== undefined || kind !== 'ruleset') familyNumber(place.family, [kind!, 'family']);
-  const named = (field: 'table' | 'name') => {
+  const named = (field: 'table' | 'name' | 'set') => {
     if (typeof place[field] !== 'string') throw typeError([kind!, field], 'a name', place[field]);
     return place[field];
   };
@@ -56,6 +69,9 @@ export function* reset(exchange: Exchange, reference: ResetReference): Operation
     case 'set':
       values.elements = yield* elements(exchange, { ...place, table: named('table'), name: named('name') });
       break;
+    case 'element':
+      values.elements = yield* someElements(exchange, place.family!, named('table'), named('set'), place.elements);
+      break;
     case 'table':
     case 'ruleset': {
       const table = kind === 'table' ? { family: place.family!, table: named('name') } : place;
@@ -64,7 +80,7 @@ export function* reset(exchange: Exchange, reference: ResetReference): Operation
       break;
     }
     default:
-      throw typeError([], 'counter, quota, rule, set, table or ruleset', reference);
+      throw typeError([], 'counter, quota, rule, set, element, table or ruleset', reference);
   }
   return values;
 }
@@ -145,6 +161,37 @@ function* elements(exchange: Exchange, { family, table, name }: Place): Operatio
     }),
   );
   return sum.values;
+}
+
+/** As given, each by its key; of a range, its beginning is what counts. */
+function* someElements(
+  exchange: Exchange,
+  family: Family,
+  table: string,
+  name: string,
+  values: unknown,
+): Operation<WireElement[]> {
+  if (!Array.isArray(values)) throw typeError(['element', 'elements'], 'an array', values);
+  const shape = shapeOf(yield* readSet(exchange, numberOf(family), table, name));
+  let wanted: WireElement[];
+  try {
+    wanted = wireElements(values as ElementValue[], shape, { keysOnly: true }).elements;
+  } catch (error) {
+    throw within(error, ['element', 'elements']);
+  }
+  const found: WireElement[] = [];
+  for (let first = 0; first < wanted.length; first += ELEMENTS_AT_ONCE) {
+    const elements = wanted.slice(first, first + ELEMENTS_AT_ONCE);
+    const call = requestFor('getsetelem_reset', numberOf(family), { table, set: name, elements });
+    yield* supported('getsetelem_reset', 'resetting the counters of elements', '6.5', () =>
+      exchange.request(call, message => {
+        if (message.type !== MESSAGES.newsetelem.number) return;
+        for (const element of (readObject('newsetelem', message).elements ?? []) as WireElement[])
+          if (!element.flags?.includes('interval-end')) found.push(element);
+      }),
+    );
+  }
+  return found;
 }
 
 /** A kernel that does not know the message says EINVAL and points at nothing. */

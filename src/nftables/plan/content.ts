@@ -33,7 +33,11 @@ const DEFAULTS: Readonly<Record<string, Fields>> = {
   payload: { checksumType: 'none', checksumOffset: 0 },
   osf: { ttl: 'exact' },
   synproxy: { windowScale: 0, maximumSegmentSize: 0 },
+  tunnel: { typeOfService: 0, timeToLive: 255, sourcePort: 0, destinationPort: 0 },
 };
+
+/** Of a tunnel's addresses. */
+const TUNNEL_DEFAULTS: Fields = { source: ['0.0.0.0', '::'], flowLabel: [0] };
 
 /** Where the kernel repeats the first register as the last one, and derives flags. */
 const REPEATED = [
@@ -87,6 +91,7 @@ export function normal(name: string, given: unknown): unknown {
   if (name === 'limit' && (fields.burst === 0 || (fields.type === undefined && fields.burst === PACKET_BURST)))
     delete fields.burst;
   if (name === 'dynset') normalDynset(fields);
+  if (name === 'tunnel') for (const version of ['ip', 'ip6']) normalAddresses(fields, version);
   if (fields.expression !== undefined) fields.expression = normalExpression(fields.expression as Expression);
   if (Array.isArray(fields.expressions)) fields.expressions = normalExpressions(fields.expressions as Expression[]);
   return fields;
@@ -99,6 +104,16 @@ function normalDynset(fields: Fields): void {
   }
   delete fields.expression;
   if (Array.isArray(fields.flags)) fields.flags = fields.flags.filter(flag => flag !== 'expressions');
+}
+
+function normalAddresses(tunnel: Fields, version: string): void {
+  const addresses = tunnel[version];
+  if (typeof addresses !== 'object' || addresses === null) return;
+  const given = Object.entries(addresses).filter(([field, value]) => {
+    const defaults = TUNNEL_DEFAULTS[field];
+    return !(Array.isArray(defaults) && defaults.includes(value));
+  });
+  tunnel[version] = Object.fromEntries(given);
 }
 
 function normalExpression(expression: Expression): Fields {

@@ -307,8 +307,13 @@ export function setModel(given: NewMap): SetModel {
   const { elements, leadingEnd, handle, ...set } = given;
   const isMap = 'data' in set || set.dataType !== undefined || set.objectType !== undefined;
   const wire = wireSet(set as NewMap, isMap, 1);
-  const form = kernelForm('newset', { ...wire, family: given.family, table: given.table, name: 'set' }) as Fields &
-    Partial<NftSet>;
+  // Without the number that it has in one transaction: rules refer to it by its name.
+  const { id: _, ...form } = kernelForm('newset', {
+    ...wire,
+    family: given.family,
+    table: given.table,
+    name: 'set',
+  }) as Fields & Partial<NftSet>;
   const { expression, expressions, flags = [], description, ...rest } = form;
   const all = expressions ?? (expression === undefined ? [] : [expression]);
   const content = textOf({
