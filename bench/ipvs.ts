@@ -45,7 +45,7 @@ export async function ipvs(quick: boolean): Promise<{ results: Result[]; version
     operations: operationsFor(servers),
     ipvsadm: ipvsadm !== undefined,
     floor: compiled('floor-netlink'),
-    rounds: quick ? 3 : 7,
+    rounds: quick ? 3 : 5,
   };
   const size = `${count}x${SERVERS}`;
   const results = [
@@ -98,7 +98,7 @@ async function loading(name: string, context: Context): Promise<Result[]> {
     }
   }
   // What is warm shall stay so: a full collection would take the code that has been optimized.
-  return compare(`load/${name}`, programs, { operations: operations.length, rounds, warmUp: 4, youngOnly: true });
+  return compare(`load/${name}`, programs, { operations: operations.length, rounds, warmUp: 2, youngOnly: true });
 }
 
 /** The same as the first thing that a process does: nothing is compiled yet. Its start is not in the span, as that of ipvsadm is. */
