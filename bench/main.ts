@@ -90,7 +90,9 @@ async function inGuest({ name, quick, guest, json }: Options): Promise<number> {
     '--json',
   ];
   const { exitCode, output, file } =
-    guest === 'uml' ? await runInUml({ command, cwd: ROOT, withFile: true }) : await inQemu(command);
+    guest === 'uml'
+      ? await runInUml({ command, cwd: ROOT, withFile: true, timeoutSeconds: 1800 })
+      : await inQemu(command);
   process.stdout.write(output);
   if (json !== undefined && file !== undefined) writeReport(JSON.parse(file), json);
   return exitCode;

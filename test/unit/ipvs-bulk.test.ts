@@ -390,6 +390,34 @@ test('a signal stops a batch before it is sent, not after', async () => {
   expect(await running).toMatchObject({ outcome: 'all' });
 });
 
+test('a signal stops restoring before anything is sent', async () => {
+  const { ipvs, kernel } = open();
+  const signal = AbortSignal.abort(new Error('no more'));
+  await expect(ipvs.restore('-A -t 10.0.0.1:80 -s wlc', { signal })).rejects.toThrow('no more');
+  expect(kernel.services.size).toBe(0);
+});
+
+test('restoring tells the line of each failure, whichever way lines were read', () => {
+  const { ipvs, kernel } = open();
+  const text = [
+    '# saved',
+    '-A -t 10.0.0.1:80 -s wlc',
+    '-a -t 10.0.0.1:80 -r 10.1.0.1:80 -g -w 1',
+    '',
+    '-a -t 10.0.0.2:80 -r 10.1.0.1:80 -m -w 1',
+    '  --add-server --tcp-service 10.0.0.3:80 --real-server 10.1.0.1',
+    '-A -t 10.0.0.1:80 -s wlc',
+  ].join('\r\n');
+  const { failures, applied, outcome } = ipvs.sync.restore(text, { onError: 'collect', rollback: false });
+  expect(failures.map(({ line, index, code }) => [line, index, code])).toEqual([
+    [5, 2, 'ESRCH'],
+    [6, 3, 'ESRCH'],
+    [7, 4, 'EEXIST'],
+  ]);
+  expect({ applied, outcome }).toEqual({ applied: [0, 1], outcome: 'partial' });
+  expect(kernel.services.size).toBe(1);
+});
+
 test('a refusal of all is a NetlinkError each, not one of the call', () => {
   const { kernel } = open();
   kernel.netlinkDenied = true;
