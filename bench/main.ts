@@ -2,6 +2,7 @@ import { parseArgs } from 'node:util';
 import { ROOT } from '../test/support/native.ts';
 import { codec } from './codec.ts';
 import { compile } from './compile.ts';
+import { dataplane } from './dataplane.ts';
 import { ffi } from './ffi.ts';
 import { fleet } from './fleet.ts';
 import type { Result } from './harness.ts';
@@ -16,7 +17,7 @@ import { update } from './update.ts';
 
 type Measured = Result[] | { results: Result[]; versions: Record<string, string> };
 
-const BENCHMARKS: Record<string, ((quick: boolean) => Promise<Measured>) | undefined> = {
+const BENCHMARKS: Record<string, (quick: boolean) => Promise<Measured>> = {
   ffi,
   codec,
   netns,
@@ -26,10 +27,11 @@ const BENCHMARKS: Record<string, ((quick: boolean) => Promise<Measured>) | undef
   nflog,
   fleet,
   update,
-  dataplane: undefined,
+  dataplane,
 };
 const GUESTS = ['host', 'uml', 'qemu'];
-const NOT_BUILT = 2;
+/** What runs in a guest is compiled here. */
+const PROGRAMS = ['floor-netlink', 'floor-run', 'floor-fleet', 'flood', 'visit'];
 
 interface Options {
   readonly name: string;
@@ -47,10 +49,7 @@ async function main(): Promise<number> {
   }
   const { name, quick, guest, json } = options;
   const benchmark = BENCHMARKS[name];
-  if (benchmark === undefined) {
-    console.log(`${name}: not built yet`);
-    return NOT_BUILT;
-  }
+  if (benchmark === undefined) throw new Error(`no benchmark is called ${name}`);
   if (guest !== 'host') return inGuest(options);
   const measured = await benchmark(quick);
   const { results, versions } = Array.isArray(measured) ? { results: measured, versions: {} } : measured;
@@ -79,7 +78,7 @@ function readOptions(): Options | undefined {
 
 /** Runs the same benchmark in a guest, with the programs that are compiled here. */
 async function inGuest({ name, quick, guest, json }: Options): Promise<number> {
-  for (const program of ['floor-netlink', 'floor-run']) compiled(program);
+  for (const program of PROGRAMS) compiled(program);
   const command = [
     process.execPath,
     process.argv[1]!,
