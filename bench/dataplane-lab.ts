@@ -50,9 +50,7 @@ export class Lab {
   async serve(netns: NetNs, port: number): Promise<void> {
     const program = compiled('visit');
     if (program === undefined) throw new Error('the traffic needs a C compiler');
-    const server = netns.run(() =>
-      spawn(program, ['serve', String(port)], { stdio: ['pipe', 'pipe', 'inherit'] }),
-    );
+    const server = netns.run(() => spawn(program, ['serve', String(port)], { stdio: ['pipe', 'pipe', 'inherit'] }));
     this.#servers.push(server);
     await once(server.stdout, 'data');
   }

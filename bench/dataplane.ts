@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { Container, Ipvs, type NetNs, Nftables, type Redirect } from 'netsteer';
 import { counter, drop, ip, log, redirect, type Statement, Transaction, udp } from 'netsteer/nftables';
 import { flood } from '../test/support/flood.ts';
@@ -17,6 +18,8 @@ const PORTS = 512;
 const SOCKETS = 63;
 const PACKETS = 32_000;
 const GROUP = 5;
+/** Many times the queue's own. */
+const SETTLE_MILLISECONDS = 200;
 const PLACE = { family: 'inet', table: 'bench' } as const;
 
 interface Setting {
@@ -47,16 +50,24 @@ export async function dataplane(quick: boolean): Promise<Result[]> {
   const results: Result[] = [];
   if (await hasNat()) {
     results.push(
-      ...(await compare('packets', SETTINGS.map(setting => ({ name: setting.name, run: () => packets(setting) })), {
-        operations: PACKETS,
-        rounds,
-        rest: 200,
-      })),
-      ...(await compare('latency', SETTINGS.map(setting => ({ name: setting.name, run: () => latency(setting, visits) })), {
-        operations: visits,
-        rounds,
-        rest: 200,
-      })),
+      ...(await compare(
+        'packets',
+        SETTINGS.map(setting => ({ name: setting.name, run: () => packets(setting) })),
+        {
+          operations: PACKETS,
+          rounds,
+          rest: 200,
+        },
+      )),
+      ...(await compare(
+        'latency',
+        SETTINGS.map(setting => ({ name: setting.name, run: () => latency(setting, visits) })),
+        {
+          operations: visits,
+          rounds,
+          rest: 200,
+        },
+      )),
     );
   } else {
     missing('nf_tables', 'this kernel has no inet family (--guest qemu has)');
@@ -143,6 +154,8 @@ async function logged(container: Container, read: boolean): Promise<(() => Promi
     count += batch.length;
   });
   return async () => {
+    // What is on its way comes in batches, the last of them by the timer.
+    for (let before = -1; before < count; await delay(SETTLE_MILLISECONDS)) before = count;
     await nflog[Symbol.asyncDispose]();
     return count;
   };
@@ -200,4 +213,3 @@ function latency({ port, set }: Setting, visits: number): Promise<Sample> {
     return sample;
   });
 }
-

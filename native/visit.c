@@ -48,13 +48,34 @@ static int bound(int type, struct sockaddr_in address)
 	return fd;
 }
 
+/* From the address that it was sent to: the client's socket takes no other. */
+static void answer(int fd)
+{
+	struct sockaddr_in from;
+	char buffer[2048], control[CMSG_SPACE(sizeof(struct in_pktinfo))];
+	struct iovec part = { .iov_base = buffer, .iov_len = sizeof buffer };
+	struct msghdr message = { .msg_name = &from, .msg_namelen = sizeof from, .msg_iov = &part, .msg_iovlen = 1,
+				  .msg_control = control, .msg_controllen = sizeof control };
+	ssize_t length = recvmsg(fd, &message, 0);
+	struct cmsghdr *header = length < 0 ? NULL : CMSG_FIRSTHDR(&message);
+
+	if (!header || header->cmsg_type != IP_PKTINFO)
+		return;
+	/* The device is for the routing to find. */
+	((struct in_pktinfo *)CMSG_DATA(header))->ipi_ifindex = 0;
+	part.iov_len = length;
+	sendmsg(fd, &message, 0);
+}
+
 static int serve(int port)
 {
 	int tcp = bound(SOCK_STREAM, address_of(NULL, port)), udp = bound(SOCK_DGRAM, address_of(NULL, port));
 	struct pollfd ready[] = { { .fd = tcp, .events = POLLIN }, { .fd = udp, .events = POLLIN },
 				  { .fd = STDIN_FILENO, .events = POLLIN } };
-	char buffer[2048];
 
+	int one = 1;
+
+	setsockopt(udp, IPPROTO_IP, IP_PKTINFO, &one, sizeof one);
 	if (listen(tcp, BACKLOG) < 0)
 		fail("listen");
 	printf("ready\n");
@@ -68,14 +89,8 @@ static int serve(int port)
 			if (fd >= 0)
 				close(fd);
 		}
-		if (ready[1].revents) {
-			struct sockaddr_in from;
-			socklen_t size = sizeof from;
-			ssize_t length = recvfrom(udp, buffer, sizeof buffer, 0, (struct sockaddr *)&from, &size);
-
-			if (length >= 0)
-				sendto(udp, buffer, length, 0, (struct sockaddr *)&from, size);
-		}
+		if (ready[1].revents)
+			answer(udp);
 		if (ready[2].revents)
 			return 0;
 	}
