@@ -14,6 +14,7 @@ import {
 } from 'netsteer/netlink';
 import { BACKENDS, type Ffi, type FfiName } from '../src/ffi/index.ts';
 import { compare, type Program, type Result, timed, timedEach, timedLoop } from './harness.ts';
+import { leaving } from './off-thread.ts';
 import { compiled, timedFloor, writeDatagrams } from './programs.ts';
 
 /** NFT_MSG_GETGEN: the smallest question with an answer. */
@@ -37,6 +38,7 @@ export async function ffi(quick: boolean): Promise<Result[]> {
       ...buffers,
       ...(await compare('request', requests.programs, { operations: count / 10, rounds })),
       ...(await compare('off-thread', away(count / 100), { operations: count / 100, rounds })),
+      ...(await leaving(quick)),
     ];
   } finally {
     close();

@@ -1,9 +1,11 @@
 import { writeFileSync } from 'node:fs';
-import { Container, Fleet, NetNs } from 'netsteer';
+import { type Container, Fleet, NetNs, Nftables } from 'netsteer';
 import { NETLINK_NETFILTER } from 'netsteer/netlink';
 import { ip, log, redirect, Transaction, tcp } from 'netsteer/nftables';
-import { compare, type Program, type Result, type Sample, timed } from './harness.ts';
-import { compiled, finished, missing, scratch, timedCommand, versionOf, writeDatagrams } from './programs.ts';
+import { fleetOfServers, hasIpvs } from './fleet-ipvs.ts';
+import { Namespaces, shellLoop, timedFleetFloor } from './fleet-namespaces.ts';
+import { compare, type Program, type Result, timed } from './harness.ts';
+import { compiled, missing, scratch, versionOf, writeDatagrams } from './programs.ts';
 
 const TABLE = 'fleet';
 const REDIRECTED = [80, 443, 8000];
@@ -38,36 +40,68 @@ ${REDIRECTED.map(port => `-A PREROUTING -d ${ADDRESS} -p tcp --dport ${port} -j 
 COMMIT
 `;
 
-/** Many containers that have nothing yet, beside the tools that a host would run in each, and beside the kernel alone. */
+/**
+ * Many containers that have nothing yet, beside the tools that a host would run in each, and beside the kernel alone: packet rules where the
+ * kernel has nf_tables, virtual servers where it has IPVS, and both where it has both.
+ */
 export async function fleet(quick: boolean): Promise<{ results: Result[]; versions: Record<string, string> }> {
-  const versions = Object.fromEntries(
-    Object.entries({
+  const [rules, servers] = [await hasTables(), await hasIpvs()];
+  const peers = {
+    ...(rules && {
       nft: versionOf('nft', '--version'),
       'iptables-nft': versionOf('iptables-nft-restore', '--version'),
-    }).flatMap(([name, version]) => (version === undefined ? [] : [[name, version]])),
+    }),
+    ...(servers && { ipvsadm: versionOf('ipvsadm', '--version') }),
+  };
+  const versions = Object.fromEntries(
+    Object.entries(peers).flatMap(([name, version]) => (version === undefined ? [] : [[name, version]])),
   );
+  if (!rules) missing('nf_tables', 'this kernel has no family ip');
+  if (!servers) missing('IPVS', 'this kernel has none (--guest uml, or for behaviour --guest qemu)');
   const results: Result[] = [];
-  for (const count of quick ? [100, 1_000] : [100, 1_000, 5_000])
-    results.push(...(await programming(count, versions, quick)));
+  for (const count of quick ? [10, 100, 1_000] : [10, 100, 1_000, 5_000]) {
+    const namespaces = new Namespaces(count);
+    try {
+      if (rules) results.push(...(await programming(count, namespaces, versions, quick)));
+      if (servers && count <= MOST_WITH_A_PROCESS_EACH)
+        results.push(
+          ...(await fleetOfServers(count, namespaces, { versions, quick, rules: rules ? desired() : undefined })),
+        );
+    } finally {
+      await namespaces.close();
+    }
+  }
   return { results, versions };
 }
 
-async function programming(count: number, versions: Record<string, string>, quick: boolean): Promise<Result[]> {
-  const namespaces = new Namespaces(count);
+async function hasTables(): Promise<boolean> {
+  const netns = NetNs.create();
+  const nft = Nftables.open({ netns });
   try {
-    const options = { operations: count, rounds: quick ? 3 : 7, rest: 200 };
-    const results = await compare(`containers/${count}`, [...ours(namespaces), ...floors(namespaces)], options);
-    if (count > MOST_WITH_A_PROCESS_EACH) return results;
-    // A minute for each round: these are compared with what was measured just before.
-    const slow = await compare(`containers/${count}`, loops(namespaces, versions), {
-      ...options,
-      rounds: 1,
-      warmUp: 0,
-    });
-    return [...results, ...slow];
+    nft.sync.commit(new Transaction().add({ table: { family: 'ip', name: TABLE } }));
+    return true;
+  } catch {
+    return false;
   } finally {
-    await namespaces.close();
+    await nft[Symbol.asyncDispose]();
+    netns.close();
   }
+}
+
+async function programming(
+  count: number,
+  namespaces: Namespaces,
+  versions: Record<string, string>,
+  quick: boolean,
+): Promise<Result[]> {
+  const options = { operations: count, rounds: quick ? 3 : 7, rest: 200 };
+  const results = await compare(`containers/${count}`, [...ours(namespaces), ...floors(namespaces)], options);
+  if (count > MOST_WITH_A_PROCESS_EACH) return results;
+  // A minute for each round: these are compared with what was measured just before.
+  const slow = await namespaces.named(() =>
+    compare(`containers/${count}`, loops(namespaces, versions), { ...options, rounds: 1, warmUp: 0 }),
+  );
+  return [...results, ...slow];
 }
 
 function ours(namespaces: Namespaces): Program[] {
@@ -100,24 +134,7 @@ function floors(namespaces: Namespaces): Program[] {
   const program = compiled('floor-fleet');
   if (program === undefined) return [];
   const file = writeDatagrams('fleet', [desired().encode().bytes]);
-  const paths = scratch('fleet-paths');
-  const run = () =>
-    namespaces.emptied(async () => {
-      writeFileSync(paths, `${namespaces.paths.join('\n')}\n`);
-      const command = { program, parameters: [String(NETLINK_NETFILTER), file], netns: NetNs.home(), input: paths };
-      const { stdout } = await finished(command.program, command.parameters, command, true);
-      const { nanoseconds, ...rest } = JSON.parse(stdout) as {
-        nanoseconds: number;
-        cpuMicroseconds: number;
-        p50: number;
-        p99: number;
-      };
-      return {
-        seconds: nanoseconds / 1e9,
-        cpuMicroseconds: rest.cpuMicroseconds,
-        latencyMicroseconds: { p50: rest.p50, p99: rest.p99 },
-      };
-    });
+  const run = () => namespaces.emptied(() => timedFleetFloor(program, NETLINK_NETFILTER, file, namespaces.paths));
   return [{ name: 'floor', run }];
 }
 
@@ -127,49 +144,17 @@ function loops(namespaces: Namespaces, versions: Record<string, string>): Progra
   const iptables = scratch('fleet.iptables');
   writeFileSync(nft, NFT);
   writeFileSync(iptables, IPTABLES);
-  const loop = (name: string, one: string): Program => ({
+  const loop = (name: string, lines: readonly string[], one: string): Program => ({
     name,
-    run: () => namespaces.emptied(() => shellLoop(`while read -r path; do ${one} || exit 1; done`, namespaces.paths)),
+    run: () => namespaces.emptied(() => shellLoop(`while read -r it; do ${one} || exit 1; done`, lines)),
   });
   const programs: Program[] = [];
-  if (versions.nft !== undefined) programs.push(loop('nsenter nft -f', `nsenter --net="$path" nft -f ${nft}`));
-  if (versions['iptables-nft'] !== undefined)
-    programs.push(loop('nsenter iptables-nft-restore', `nsenter --net="$path" iptables-nft-restore ${iptables}`));
-  else missing('iptables-nft-restore', 'apt-get install iptables');
+  if (versions.nft !== undefined)
+    programs.push(loop('nsenter nft -f', namespaces.paths, `nsenter --net="$it" nft -f ${nft}`));
+  if (versions['iptables-nft'] === undefined) missing('iptables-nft-restore', 'apt-get install iptables');
+  else {
+    const restore = `ip netns exec "$it" iptables-nft-restore ${iptables}`;
+    programs.push(loop('ip netns exec iptables-restore (nft)', namespaces.names, restore));
+  }
   return programs;
-}
-
-async function shellLoop(script: string, paths: readonly string[]): Promise<Sample> {
-  const input = scratch('fleet-paths');
-  writeFileSync(input, `${paths.join('\n')}\n`);
-  return timedCommand({ program: 'sh', parameters: ['-c', script], netns: NetNs.home(), input });
-}
-
-/** Namespaces that stand for containers; each run finds them empty. */
-class Namespaces {
-  readonly #namespaces: NetNs[];
-  readonly paths: readonly string[];
-
-  constructor(count: number) {
-    this.#namespaces = Array.from({ length: count }, () => NetNs.create());
-    this.paths = this.#namespaces.map(netns => `/proc/${process.pid}/fd/${netns.descriptor}`);
-  }
-
-  async emptied<T>(run: (containers: Container[]) => Promise<T>): Promise<T> {
-    const containers = this.#namespaces.map(netns => Container.open({ netns }));
-    const cleaner = Fleet.open({ maxSockets: 2 * containers.length });
-    try {
-      const result = await cleaner.apply(containers, { transaction: new Transaction().flush({ ruleset: {} }) });
-      if (result.failed.size > 0) throw [...result.failed.values()][0];
-      await cleaner[Symbol.asyncDispose]();
-      return await run(containers);
-    } finally {
-      await cleaner[Symbol.asyncDispose]();
-      for (const container of containers) container.close();
-    }
-  }
-
-  async close(): Promise<void> {
-    await Promise.all(this.#namespaces.map(netns => netns[Symbol.asyncDispose]()));
-  }
 }

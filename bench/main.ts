@@ -2,6 +2,7 @@ import { parseArgs } from 'node:util';
 import { ROOT } from '../test/support/native.ts';
 import { codec } from './codec.ts';
 import { compile } from './compile.ts';
+import { dataplane } from './dataplane.ts';
 import { ffi } from './ffi.ts';
 import { fleet } from './fleet.ts';
 import { type Result, Unavailable } from './harness.ts';
@@ -9,14 +10,15 @@ import { ipvs } from './ipvs.ts';
 import { netns } from './netns.ts';
 import { nflog } from './nflog.ts';
 import { nftables } from './nftables.ts';
+import { writePlot } from './plot.ts';
 import { compiled } from './programs.ts';
-import { printReport, reportOf, writeReport } from './report.ts';
+import { printReport, type Report, reportOf, writeReport } from './report.ts';
 import { runInUml } from './uml.ts';
 import { update } from './update.ts';
 
 type Measured = Result[] | { results: Result[]; versions: Record<string, string> };
 
-const BENCHMARKS: Record<string, ((quick: boolean) => Promise<Measured>) | undefined> = {
+const BENCHMARKS: Record<string, (quick: boolean) => Promise<Measured>> = {
   ffi,
   codec,
   netns,
@@ -26,60 +28,76 @@ const BENCHMARKS: Record<string, ((quick: boolean) => Promise<Measured>) | undef
   nflog,
   fleet,
   update,
-  dataplane: undefined,
+  dataplane,
 };
 const GUESTS = ['host', 'uml', 'qemu'];
-const NOT_BUILT = 2;
+/** What runs in a guest is compiled here. */
+const PROGRAMS = ['floor-netlink', 'floor-run', 'floor-fleet', 'flood', 'visit'];
 
 interface Options {
   readonly name: string;
   readonly quick: boolean;
   readonly guest: string;
   readonly json: string | undefined;
+  /** A directory. */
+  readonly plot: string | undefined;
 }
 
 async function main(): Promise<number> {
   const options = readOptions();
   if (options === undefined) {
     const names = Object.keys(BENCHMARKS).join('|');
-    console.error(`usage: npm run bench -- ${names} [--quick] [--guest ${GUESTS.join('|')}] [--json FILE]`);
+    console.error(
+      `usage: npm run bench -- ${names} [--quick] [--guest ${GUESTS.join('|')}] [--json FILE] [--plot DIRECTORY]`,
+    );
     return 1;
   }
-  const { name, quick, guest, json } = options;
+  const { name, quick, guest } = options;
   const benchmark = BENCHMARKS[name];
-  if (benchmark === undefined) {
-    console.log(`${name}: not built yet`);
-    return NOT_BUILT;
-  }
+  if (benchmark === undefined) throw new Error(`no benchmark is called ${name}`);
   if (guest !== 'host') return inGuest(options);
   const measured = await benchmark(quick);
   const { results, versions } = Array.isArray(measured) ? { results: measured, versions: {} } : measured;
   const report = reportOf(name, versions, results);
   printReport(report);
-  if (json !== undefined) writeReport(report, json);
+  keep(report, options);
   return 0;
+}
+
+/** Writes what was asked for. */
+function keep(report: Report, { json, plot }: Options): void {
+  if (json !== undefined) writeReport(report, json);
+  if (plot === undefined) return;
+  const path = writePlot(report, plot);
+  console.log(path === undefined ? `${report.name} has no plot` : `plot: ${path}`);
 }
 
 function readOptions(): Options | undefined {
   try {
     const { values, positionals } = parseArgs({
       allowPositionals: true,
-      options: { quick: { type: 'boolean' }, guest: { type: 'string' }, json: { type: 'string' } },
+      options: {
+        quick: { type: 'boolean' },
+        guest: { type: 'string' },
+        json: { type: 'string' },
+        plot: { type: 'string' },
+      },
     });
     const name = positionals[0];
     // This machine's kernel seldom has IPVS: by default it is measured where there is one.
     const guest = values.guest ?? (name === 'ipvs' ? 'uml' : 'host');
     if (name === undefined || positionals.length > 1 || !Object.hasOwn(BENCHMARKS, name) || !GUESTS.includes(guest))
       return undefined;
-    return { name, quick: values.quick ?? false, guest, json: values.json };
+    return { name, quick: values.quick ?? false, guest, json: values.json, plot: values.plot };
   } catch {
     return undefined;
   }
 }
 
 /** Runs the same benchmark in a guest, with the programs that are compiled here. */
-async function inGuest({ name, quick, guest, json }: Options): Promise<number> {
-  for (const program of ['floor-netlink', 'floor-run']) compiled(program);
+async function inGuest(options: Options): Promise<number> {
+  const { name, quick, guest } = options;
+  for (const program of PROGRAMS) compiled(program);
   const command = [
     process.execPath,
     process.argv[1]!,
@@ -94,7 +112,7 @@ async function inGuest({ name, quick, guest, json }: Options): Promise<number> {
       ? await runInUml({ command, cwd: ROOT, withFile: true, timeoutSeconds: 1800 })
       : await inQemu(command);
   process.stdout.write(output);
-  if (json !== undefined && file !== undefined) writeReport(JSON.parse(file), json);
+  if (file !== undefined) keep(JSON.parse(file) as Report, options);
   return exitCode;
 }
 

@@ -1,13 +1,16 @@
-import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { Container, Fleet, NetNs, type Redirect } from 'netsteer';
 import { NETLINK_NETFILTER } from 'netsteer/netlink';
 import { prepare, type Transaction } from 'netsteer/nftables';
 import { collectGarbage, compare, type Program, type Result, timed, timedEach } from './harness.ts';
+import { LoopProbe } from './loop-probe.ts';
 import { compiled, timedFloor, writeDatagrams } from './programs.ts';
+import { manyRedirects } from './redirects.ts';
 
 const CONTAINERS = 1_000;
 const MAX_PAUSE_MILLISECONDS = 10;
 const PORTS = 60_000;
+const PAUSE_ROUNDS = 5;
+const GROWTH_ROUNDS = 100;
 const KEY = { key: 'ipv4_addr . inet_proto . inet_service', data: 'inet_service' } as const;
 
 /** The redirect that a container gets in a round: another one in each. */
@@ -36,10 +39,10 @@ export async function update(quick: boolean): Promise<Result[]> {
         rounds: quick ? 5 : 15,
       },
     );
-    const pause = await longestPause(containers, fleet, () => round++);
-    console.log(`longest pause of the event loop in the promise form: ${pause.toFixed(1)} ms`);
+    await pauses(containers, fleet, () => round++);
+    await growth(containers, fleet, () => round++, quick ? 20 : GROWTH_ROUNDS);
     console.log(`memory of our own for each container: ${await bytesEach(namespaces)} bytes, in heap and buffers`);
-    return results;
+    return [...results, ...(await manyRedirects(quick))];
   } finally {
     await fleet[Symbol.asyncDispose]();
     await Promise.all(containers.map(container => container[Symbol.asyncDispose]()));
@@ -110,35 +113,50 @@ function programs(containers: readonly Container[], fleet: Fleet, next: () => nu
   return list;
 }
 
-async function longestPause(containers: readonly Container[], fleet: Fleet, next: () => number): Promise<number> {
-  const delay = monitorEventLoopDelay({ resolution: 1 });
-  delay.enable();
-  for (let i = 0; i < 5; i++) {
-    const state = { redirects: [redirectOf(next())] };
-    await fleet.apply(containers, state);
+/** Changes of redirects by the promise form, run behind run, with nothing in between that lets the event loop go. */
+async function pauses(containers: readonly Container[], fleet: Fleet, next: () => number): Promise<void> {
+  const probe = new LoopProbe();
+  for (let i = 0; i < PAUSE_ROUNDS; i++) await fleet.apply(containers, { redirects: [redirectOf(next())] });
+  const { wall, own } = probe.stop();
+  console.log(
+    `longest pause of the event loop in the promise form, ${MAX_PAUSE_MILLISECONDS} ms allowed: ${wall.toFixed(1)} ms, ` +
+      `of which the thread itself ran ${own.toFixed(1)} ms at most`,
+  );
+}
+
+/** What is held after so many rounds, beside what was held after a tenth of them. */
+async function growth(
+  containers: readonly Container[],
+  fleet: Fleet,
+  next: () => number,
+  rounds: number,
+): Promise<void> {
+  let early = 0;
+  for (let i = 1; i <= rounds; i++) {
+    await fleet.apply(containers, { redirects: [redirectOf(next())] });
+    if (i === rounds / 10) early = await settledBytes();
   }
-  delay.disable();
-  return delay.max / 1e6;
+  const each = ((await settledBytes()) - early) / containers.length;
+  console.log(`growth over ${rounds} rounds: ${each.toFixed(0)} bytes for each container`);
+}
+
+/** Heap and buffers that are reachable: asked until they do not shrink any more, since buffers are given back in the background. */
+async function settledBytes(): Promise<number> {
+  for (let last = Number.POSITIVE_INFINITY; ; ) {
+    collectGarbage({ type: 'major' });
+    await new Promise(resolve => setTimeout(resolve, 100));
+    const { heapUsed, arrayBuffers } = process.memoryUsage();
+    if (heapUsed + arrayBuffers >= last) return last;
+    last = heapUsed + arrayBuffers;
+  }
 }
 
 /** What open containers hold, after ones that were closed again have shown what is shared. */
 async function bytesEach(namespaces: readonly NetNs[]): Promise<number> {
-  const held = () => {
-    const { heapUsed, arrayBuffers } = process.memoryUsage();
-    return heapUsed + arrayBuffers;
-  };
-  const settle = async () => {
-    for (let i = 0; i < 3; i++) {
-      collectGarbage({ type: 'major' });
-      await new Promise(resolve => setTimeout(resolve, 20));
-    }
-  };
-  await settle();
-  const before = held();
+  const before = await settledBytes();
   const open = namespaces.map(netns => Container.open({ netns }));
   for (const { redirects } of open) redirects.sync.list();
-  await settle();
-  const each = Math.round((held() - before) / namespaces.length);
+  const each = Math.round(((await settledBytes()) - before) / namespaces.length);
   await Promise.all(open.map(container => container[Symbol.asyncDispose]()));
   return each;
 }

@@ -1,32 +1,47 @@
 import fs from 'node:fs';
 import { StateError } from '../errors.ts';
 import { Ipvs } from '../ipvs/index.ts';
+import { Features } from '../nftables/features.ts';
+import { openExchange } from '../nftables/nftables.ts';
 import type { Logger } from '../observe.ts';
 import type { Container } from './container.ts';
-import { PacketRules } from './packet-rules.ts';
+import { SeatOperations, SeatRules } from './seat-rules.ts';
 
 /** Of the descriptors that a process may have, a fleet takes at most this part by itself. */
 const SHARE_OF_DESCRIPTORS = 0.5;
 const DEFAULT_DESCRIPTORS = 1024;
+
+/** Closes under way, above which whoever opens more waits: each is a descriptor, too. */
+const MAX_CLOSING = 64;
 
 /** The sockets of a fleet in one container. */
 export class Seat {
   readonly container: Container;
   /** A table of its own goes when its socket is closed: such a seat is kept. */
   ownsTable = false;
-  #packetRules: PacketRules | undefined;
+  /** Those who use it just now. */
+  users = 0;
+  /** Sockets that its fleet counts. */
+  counted = 0;
+  readonly #fleet: FleetSockets;
+  readonly #detach: () => void;
+  #rules: SeatRules | undefined;
   #ipvs: Ipvs | undefined;
   #closed = false;
-  readonly #logger: Logger | undefined;
 
-  constructor(container: Container, logger: Logger | undefined) {
+  constructor(container: Container, fleet: FleetSockets) {
     this.container = container;
-    this.#logger = logger;
+    this.#fleet = fleet;
+    this.#detach = container.attach(this);
   }
 
-  get rules(): PacketRules {
-    this.#packetRules ??= new PacketRules(this.#options());
-    return this.#packetRules;
+  /** Its packet rules. */
+  get rules(): SeatRules {
+    if (this.#rules === undefined) {
+      const exchange = openExchange(this.#options());
+      this.#rules = new SeatRules(exchange, new SeatOperations(exchange, this.#fleet.features));
+    }
+    return this.#rules;
   }
 
   get ipvs(): Ipvs {
@@ -34,13 +49,17 @@ export class Seat {
     return this.#ipvs;
   }
 
+  get closed(): boolean {
+    return this.#closed;
+  }
+
   get sockets(): number {
-    return (this.#packetRules === undefined ? 0 : 1) + (this.#ipvs === undefined ? 0 : 1);
+    return (this.#rules === undefined ? 0 : 1) + (this.#ipvs === undefined ? 0 : 1);
   }
 
   /** Opens what will be needed with one entry into the namespace. */
   open(needs: { nftables: boolean; ipvs: boolean }): void {
-    const nftables = needs.nftables && this.#packetRules === undefined;
+    const nftables = needs.nftables && this.#rules === undefined;
     const ipvs = needs.ipvs && this.#ipvs === undefined;
     if (nftables && ipvs) this.container.netns.run(() => [this.rules, this.ipvs]);
     else if (nftables) void this.rules;
@@ -50,15 +69,22 @@ export class Seat {
   #options() {
     if (this.#closed) throw new StateError('ERR_CLOSED', 'the container was closed, or its process has ended');
     const { netns } = this.container;
-    return this.#logger === undefined ? { netns } : { netns, logger: this.#logger };
+    const { logger } = this.#fleet;
+    return logger === undefined ? { netns } : { netns, logger };
   }
 
   async close(): Promise<void> {
     this.#closed = true;
-    const handles = [this.#packetRules, this.#ipvs];
-    this.#packetRules = undefined;
+    this.#detach();
+    const handles = [this.#rules, this.#ipvs];
+    this.#rules = undefined;
     this.#ipvs = undefined;
     await Promise.all(handles.map(handle => handle?.[Symbol.asyncDispose]()));
+  }
+
+  /** Its container is closed. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.#fleet.drop(this.container) ?? Promise.resolve();
   }
 }
 
@@ -67,67 +93,84 @@ export class Seat {
  * its process ends, because a socket of ours would keep the dead one's namespace alive, and accept commits to it.
  */
 export class FleetSockets {
+  /** What the kernel can do, which is the same in every namespace. */
+  readonly features = new Features();
+  readonly logger: Logger | undefined;
   readonly #limit: number;
-  readonly #logger: Logger | undefined;
   /** The least recently used first. */
-  readonly #seats = new Map<Container, { seat: Seat; detach: () => void }>();
-  readonly #busy = new Set<Seat>();
+  readonly #seats = new Map<Container, Seat>();
+  /** Those that own a table: never closed for the limit's sake. */
+  readonly #owners = new Map<Container, Seat>();
   readonly #closing = new Set<Promise<void>>();
+  /** Containers whose end is waited for: once each, however often their seats come and go. */
+  readonly #known = new WeakSet<Container>();
   #open = 0;
 
   constructor(limit: number | undefined, logger: Logger | undefined) {
     this.#limit = limit ?? Math.floor(descriptorLimit() * SHARE_OF_DESCRIPTORS);
-    this.#logger = logger;
+    this.logger = logger;
   }
 
   /** The seat in a container, for as long as `use` takes. */
-  async with<T>(container: Container, use: (seat: Seat) => Promise<T>): Promise<T> {
-    const entry = this.#seats.get(container) ?? this.#add(container);
-    // It goes to the end of the map: the one used last.
-    this.#seats.delete(container);
-    this.#seats.set(container, entry);
-    const { seat } = entry;
-    const before = seat.sockets;
-    this.#busy.add(seat);
+  with<T>(container: Container, use: (seat: Seat) => T | Promise<T>): T | Promise<T> {
+    const seat = this.#owners.get(container) ?? this.#seats.get(container) ?? this.#add(container);
+    seat.users++;
+    let result: T | Promise<T>;
     try {
-      return await use(seat);
-    } finally {
-      this.#busy.delete(seat);
-      // Unless the container was let go of meanwhile.
-      if (this.#seats.get(container) === entry) this.#open += seat.sockets - before;
-      if (container.ended) this.drop(container);
-      this.#shrink();
+      result = use(seat);
+    } catch (error) {
+      this.#used(seat);
+      throw error;
     }
+    if (result instanceof Promise) return result.finally(() => this.#used(seat));
+    this.#used(seat);
+    return result;
   }
 
-  #add(container: Container): { seat: Seat; detach: () => void } {
-    const seat = new Seat(container, this.#logger);
-    void container.closed.then(() => this.drop(container));
-    return { seat, detach: container.attach({ [Symbol.asyncDispose]: () => this.#drop(container) }) };
+  #add(container: Container): Seat {
+    if (!this.#known.has(container)) {
+      this.#known.add(container);
+      void container.closed.then(() => void this.drop(container));
+    }
+    const seat = new Seat(container, this);
+    this.#seats.set(container, seat);
+    return seat;
+  }
+
+  #used(seat: Seat): void {
+    const { container } = seat;
+    seat.users--;
+    if (seat.closed) return;
+    // It goes to the end of the map: the one used last.
+    this.#seats.delete(container);
+    if (seat.ownsTable) this.#owners.set(container, seat);
+    else {
+      this.#owners.delete(container);
+      this.#seats.set(container, seat);
+    }
+    this.#open += seat.sockets - seat.counted;
+    seat.counted = seat.sockets;
+    if (container.ended) void this.drop(container);
+    if (this.#open > this.#limit) this.#shrink();
   }
 
   /** Lets go of a container. */
-  drop(container: Container): void {
-    void this.#drop(container);
-  }
-
-  #drop(container: Container): Promise<void> {
-    const entry = this.#seats.get(container);
-    if (entry === undefined) return Promise.resolve();
+  drop(container: Container): Promise<void> | undefined {
+    const seat = this.#seats.get(container) ?? this.#owners.get(container);
+    if (seat === undefined) return undefined;
     this.#seats.delete(container);
-    entry.detach();
-    this.#open -= entry.seat.sockets;
-    const closed = entry.seat.close();
+    this.#owners.delete(container);
+    this.#open -= seat.counted;
+    const closed = seat.close();
     this.#closing.add(closed);
     void closed.finally(() => this.#closing.delete(closed));
     return closed;
   }
 
   #shrink(): void {
-    if (this.#open <= this.#limit) return;
-    for (const [container, { seat }] of this.#seats) {
-      if (this.#busy.has(seat) || seat.ownsTable) continue;
-      this.drop(container);
+    for (const [container, { users }] of this.#seats) {
+      if (users > 0) continue;
+      void this.drop(container);
       if (this.#open <= this.#limit) return;
     }
   }
@@ -137,8 +180,18 @@ export class FleetSockets {
     return this.#open;
   }
 
+  /** What to wait for before more is opened: closes go on elsewhere, and may wait in the kernel. */
+  get congestion(): Promise<void> | undefined {
+    if (this.#closing.size < MAX_CLOSING) return undefined;
+    const [oldest] = this.#closing;
+    return oldest;
+  }
+
   async close(): Promise<void> {
-    for (const container of [...this.#seats.keys()]) this.drop(container);
+    for (const container of [...this.#seats.keys(), ...this.#owners.keys()]) {
+      void this.drop(container);
+      await this.congestion;
+    }
     await Promise.all(this.#closing);
   }
 }

@@ -13,7 +13,11 @@ export interface FleetOptions {
    * 4 kB of the kernel's memory. Above it those used least recently are closed, but for those that own a table.
    */
   maxSockets?: number;
-  /** How long the event loop may be held between two breaths, in milliseconds: 1 to 1000, default 10. One small change is not divided. */
+  /**
+   * How long the event loop may be held between two breaths, in milliseconds: 1 to 1000, default 10. Half of it is worked, the rest is left for
+   * one more change and the garbage collector. One change is not divided: what a single container's state takes to check and encode, and a
+   * commit that is too small to leave the thread (some 2 ms, see `configureOffThread`).
+   */
   maxPauseMs?: number;
   logger?: Logger;
 }
@@ -60,13 +64,13 @@ type Outcome = 'programmed' | 'gone' | Error;
  */
 export class Fleet {
   readonly #sockets: FleetSockets;
-  readonly #maxPauseMs: number;
+  readonly #pace: Pace;
 
   private constructor(options: FleetOptions) {
     checkObject(options, [], ['maxSockets', 'maxPauseMs', 'logger']);
     const { maxSockets, maxPauseMs = 10 } = options;
     if (maxSockets !== undefined) checkInteger(maxSockets, ['maxSockets'], 1, 0x7fffffff);
-    this.#maxPauseMs = checkInteger(maxPauseMs, ['maxPauseMs'], 1, 1000);
+    this.#pace = new Pace(checkInteger(maxPauseMs, ['maxPauseMs'], 1, 1000));
     this.#sockets = new FleetSockets(maxSockets, options.logger);
   }
 
@@ -141,53 +145,73 @@ export class Fleet {
   async #each(
     containers: Iterable<Container>,
     options: Omit<FleetApplyOptions, 'prune'>,
-    work: (seat: Seat, container: Container) => Promise<void>,
+    work: (seat: Seat, container: Container) => void | Promise<void>,
   ): Promise<FleetResult> {
     const all = [...new Set(containers)];
     for (const [i, container] of all.entries()) {
       if (!(container instanceof Container)) throw typeError([i], 'a Container', container);
     }
     const { concurrency = 4, onProgress, signal } = options;
-    const outcomes: Outcome[] = [];
-    let next = 0;
+    const result: FleetResult = { programmed: [], failed: new Map(), gone: [], untouched: [] };
+    const outcomes = new Array<Outcome | undefined>(all.length);
     const counts = { done: 0, failed: 0, gone: 0 };
     const report = () => onProgress?.({ ...counts, total: all.length });
-    const pace = new Pace(this.#maxPauseMs, report);
+    let next = 0;
+    let breath: Promise<void> | undefined;
+    const rest = async () => {
+      report();
+      await this.#pace.breath();
+      breath = undefined;
+    };
     const worker = async () => {
       while (next < all.length && signal?.aborted !== true) {
         const index = next++;
-        const outcome = await this.#one(all[index]!, work);
-        outcomes[index] = outcome;
+        const outcome = this.#one(all[index]!, work);
+        const settled = outcome instanceof Promise ? await outcome : outcome;
+        outcomes[index] = settled;
         counts.done++;
-        if (outcome instanceof Error) counts.failed++;
-        if (outcome === 'gone') counts.gone++;
-        if (pace.due) await pace.breath();
+        if (settled instanceof Error) counts.failed++;
+        else if (settled === 'gone') counts.gone++;
+        if (this.#pace.due) {
+          breath ??= rest();
+          await breath;
+        }
+        const { congestion } = this.#sockets;
+        if (congestion !== undefined) await congestion;
       }
     };
     await Promise.all(Array.from({ length: Math.min(concurrency, all.length) }, worker));
     report();
-    return {
-      programmed: all.filter((_, i) => outcomes[i] === 'programmed'),
-      failed: new Map(
-        outcomes.flatMap((outcome, i): [Container, Error][] => (outcome instanceof Error ? [[all[i]!, outcome]] : [])),
-      ),
-      gone: all.filter((_, i) => outcomes[i] === 'gone'),
-      untouched: all.slice(next),
-    };
+    for (const [i, container] of all.entries()) {
+      const outcome = outcomes[i];
+      if (outcome === 'programmed') result.programmed.push(container);
+      else if (outcome === 'gone') result.gone.push(container);
+      else if (outcome === undefined) result.untouched.push(container);
+      else result.failed.set(container, outcome);
+    }
+    return result;
   }
 
-  async #one(container: Container, work: (seat: Seat, container: Container) => Promise<void>): Promise<Outcome> {
+  /** Without a promise where it is done when this returns. */
+  #one(
+    container: Container,
+    work: (seat: Seat, container: Container) => void | Promise<void>,
+  ): Outcome | Promise<Outcome> {
     if (container.ended) {
-      this.#sockets.drop(container);
+      void this.#sockets.drop(container);
       return 'gone';
     }
-    try {
-      await this.#sockets.with(container, seat => work(seat, container));
-      // The namespace lives as long as we hold it: what was programmed may already be in vain.
-      return container.ended ? 'gone' : 'programmed';
-    } catch (error) {
+    // The namespace lives as long as we hold it: what was programmed may already be in vain.
+    const done = (): Outcome => (container.ended ? 'gone' : 'programmed');
+    const failed = (error: unknown): Outcome => {
       if (container.ended) return 'gone';
       return error instanceof Error ? error : new Error(String(error));
+    };
+    try {
+      const pending = this.#sockets.with(container, seat => work(seat, container));
+      return pending instanceof Promise ? pending.then(done, failed) : done();
+    } catch (error) {
+      return failed(error);
     }
   }
 

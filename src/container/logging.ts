@@ -26,9 +26,9 @@ export interface LogDrift {
   unexpected: LogRule[];
 }
 
-const NAME = 'netsteer-logging';
-const TABLE = { family: FAMILY, name: NAME } as const;
-const PLACE = { family: FAMILY, table: NAME } as const;
+export const LOGGING = 'netsteer-logging';
+const TABLE = { family: FAMILY, name: LOGGING } as const;
+const PLACE = { family: FAMILY, table: LOGGING } as const;
 /** Behind the connection tracking (-200) and before anything is translated (-100) or filtered (0). */
 const PRIORITY = -110;
 const MARK = 'netsteer ';
@@ -63,8 +63,16 @@ export class LogSet {
 
   /** All of it, for a container that has nothing yet. It is made once, however many containers it is committed to. */
   get fresh(): Transaction {
-    this.#fresh ??= create(new Transaction(), this.wanted);
+    this.#fresh ??= this.create(new Transaction());
     return this.#fresh;
+  }
+
+  /** Adds the table, which must not be there, and all that is in it. */
+  create(transaction: Transaction): Transaction {
+    transaction.create({ table: { ...TABLE, comment: OWNED } });
+    const add = adder(transaction);
+    for (const each of this.wanted) add(each);
+    return transaction;
   }
 
   differences(present: readonly Present[]): LogDrift {
@@ -86,13 +94,6 @@ function check(rule: LogRule, index: number): Wanted {
   checkOneOf(hook, [index, 'hook'], HOOKS);
   const said = JSON.stringify([hook, group, prefix ?? '', match]);
   return { hook, rule, comment: MARK + createHash('sha256').update(said).digest('hex').slice(0, 32) };
-}
-
-function create(transaction: Transaction, wanted: readonly Wanted[]): Transaction {
-  transaction.create({ table: { ...TABLE, comment: OWNED } });
-  const add = adder(transaction);
-  for (const each of wanted) add(each);
-  return transaction;
 }
 
 /** Adds rules, and the chain of each hook with the first of them. */
@@ -122,8 +123,8 @@ interface Present {
 export class LoggingOperations {
   readonly #nft: NftablesOperations;
 
-  constructor(exchange: Exchange) {
-    this.#nft = new NftablesOperations(exchange);
+  constructor(exchange: Exchange, nft = new NftablesOperations(exchange)) {
+    this.#nft = nft;
   }
 
   /**
@@ -132,7 +133,8 @@ export class LoggingOperations {
    * @throws StateError ERR_FOREIGN_TABLE somebody else has a table of that name
    */
   *set(rules: readonly LogRule[] | LogSet): Operation<void> {
-    const { wanted, fresh } = wantedOf(rules);
+    const set = wantedOf(rules);
+    const { wanted, fresh } = set;
     yield* commitAnew(this.#nft, this, function* (this: LoggingOperations) {
       const present = yield* this.#present();
       if (present === undefined) return fresh;
@@ -141,7 +143,7 @@ export class LoggingOperations {
         return are.length === shall.length && are.every(({ comment }, i) => comment === shall[i]!.comment);
       });
       if (same) return new Transaction();
-      return create(new Transaction().delete({ table: TABLE }), wanted);
+      return set.create(new Transaction().delete({ table: TABLE }));
     });
   }
 
@@ -186,11 +188,11 @@ export class LoggingOperations {
 
   /** Removes all of it: rules, chains and table. */
   *release(): Operation<void> {
-    if (yield* findOwned(this.#nft, NAME)) yield* this.#nft.commit(new Transaction().destroy({ table: TABLE }));
+    if (yield* findOwned(this.#nft, LOGGING)) yield* this.#nft.commit(new Transaction().destroy({ table: TABLE }));
   }
 
   *#present(): Operation<Present[] | undefined> {
-    if (!(yield* findOwned(this.#nft, NAME))) return undefined;
+    if (!(yield* findOwned(this.#nft, LOGGING))) return undefined;
     const rules = yield* this.#nft.rules(PLACE);
     return HOOKS.flatMap(hook => rules.filter(({ chain }) => chain === hook).map(readRule));
   }

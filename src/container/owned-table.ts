@@ -12,8 +12,7 @@ export const FAMILY = 'inet';
  * @throws StateError ERR_FOREIGN_TABLE somebody else has a table of that name
  */
 export function* findOwned(nft: NftablesOperations, name: string): Operation<boolean> {
-  const tables = yield* nft.tables({ family: FAMILY, table: name });
-  const table = tables[0];
+  const [table] = yield* nft.tables({ family: FAMILY, table: name });
   if (table === undefined) return false;
   if (table.comment === OWNED) return true;
   throw new StateError(

@@ -36,8 +36,8 @@ const PROTOCOL_NAMES: Record<number, Redirect['protocol']> = {
 export class RedirectsOperations {
   readonly #nft: NftablesOperations;
 
-  constructor(exchange: Exchange) {
-    this.#nft = new NftablesOperations(exchange);
+  constructor(exchange: Exchange, nft = new NftablesOperations(exchange)) {
+    this.#nft = nft;
   }
 
   /**

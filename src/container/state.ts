@@ -1,10 +1,10 @@
 import { checkObject } from '../codec/index.ts';
 import { isNotFound, typeError, within } from '../errors.ts';
 import type { IpvsOperation, ServiceKey, VirtualServer } from '../ipvs/index.ts';
-import { type Family, type Table, Transaction } from '../nftables/index.ts';
+import { type Table, Transaction } from '../nftables/index.ts';
 import type { Seat } from './fleet-sockets.ts';
 import { type LogDrift, type LogRule, LogSet } from './logging.ts';
-import { type Redirect, type RedirectDrift, RedirectSet } from './redirect-set.ts';
+import { createRedirects, type Redirect, type RedirectDrift, RedirectSet } from './redirect-set.ts';
 
 /** What one container shall have. What is left out is not touched. */
 export interface ContainerState {
@@ -34,6 +34,7 @@ export class PreparedState {
   readonly logging: LogSet | undefined;
   readonly needs: { nftables: boolean; ipvs: boolean };
   readonly ownsTable: boolean;
+  #fresh: Transaction | undefined;
 
   /** @throws TypeError, RangeError with the path of what is wrong */
   constructor(state: ContainerState) {
@@ -50,6 +51,17 @@ export class PreparedState {
     this.needs = { nftables, ipvs: virtualServers !== undefined };
     this.ownsTable = transaction?.operations.some(ownsTable) ?? false;
   }
+
+  /** Redirects and log rules in one transaction, for containers that have neither: made when the first one asks. */
+  get fresh(): Transaction {
+    if (this.#fresh === undefined) {
+      const transaction = new Transaction();
+      if (this.redirects !== undefined) createRedirects(transaction, this.redirects.ports);
+      this.logging?.create(transaction);
+      this.#fresh = transaction;
+    }
+    return this.#fresh;
+  }
 }
 
 function at<T>(field: string, check: () => T): T {
@@ -63,30 +75,23 @@ function at<T>(field: string, check: () => T): T {
 const ownsTable = ({ kind, subject }: Transaction['operations'][number]): boolean =>
   kind === 'table' && (subject as { table: Table }).table.flags?.includes('owner') === true;
 
-/** Brings one container to its state. */
-export async function program(seat: Seat, prepared: PreparedState, { prune }: { prune: boolean }): Promise<void> {
-  const { redirects, logging, state, needs } = prepared;
+/** Brings one container to its state: without a promise where it is done when this returns. */
+export function program(seat: Seat, prepared: PreparedState, { prune }: { prune: boolean }): void | Promise<void> {
+  const { state, needs } = prepared;
   seat.open(needs);
-  if (redirects !== undefined) await seat.rules.redirects.set(redirects);
-  if (logging !== undefined) await seat.rules.logging.set(logging);
-  if (state.transaction !== undefined) {
-    seat.ownsTable ||= prepared.ownsTable;
-    await seat.rules.nftables.commit(state.transaction);
-  }
-  if (state.virtualServers !== undefined) await seat.ipvs.reconcile(state.virtualServers, { prune });
+  seat.ownsTable ||= prepared.ownsTable;
+  const rules = needs.nftables ? seat.rules.begin('program', prepared) : undefined;
+  const { virtualServers } = state;
+  if (virtualServers === undefined) return rules;
+  return Promise.resolve(rules)
+    .then(() => seat.ipvs.reconcile(virtualServers, { prune }))
+    .then(() => {});
 }
 
-/** Takes it away again: all redirects, and of the state its transaction's tables and its virtual servers. */
+/** Takes it away again: all redirects and log rules, and of the state its transaction's tables and its virtual servers. */
 export async function unprogram(seat: Seat, { state }: PreparedState): Promise<void> {
-  await seat.rules.redirects.release();
-  await seat.rules.logging.release();
-  const tables = tablesOf(state.transaction);
-  if (tables.length > 0) {
-    const removal = new Transaction();
-    for (const table of tables) removal.destroy({ table });
-    await seat.rules.nftables.commit(removal);
-    seat.ownsTable = false;
-  }
+  await seat.rules.unprogram(state.transaction);
+  seat.ownsTable = false;
   const { virtualServers = [] } = state;
   if (virtualServers.length === 0) return;
   const { failures } = await seat.ipvs.apply(
@@ -103,54 +108,14 @@ export async function driftOf(
   prepared: PreparedState,
   { prune }: { prune: boolean },
 ): Promise<Drift | undefined> {
-  const { redirects, logging, state, needs } = prepared;
+  const { state, needs } = prepared;
   seat.open(needs);
-  const drift: Drift = {};
-  if (redirects !== undefined) {
-    const found = await seat.rules.redirects.differences(redirects);
-    if (Object.values(found).some(list => list.length > 0)) drift.redirects = found;
-  }
-  if (logging !== undefined) {
-    const found = await seat.rules.logging.differences(logging);
-    if (Object.values(found).some(list => list.length > 0)) drift.logging = found;
-  }
-  if (state.transaction !== undefined) {
-    const missing = await missingOf(seat, state.transaction);
-    if (missing.length > 0) drift.missing = missing;
-  }
+  const drift = needs.nftables ? await seat.rules.drift(prepared) : {};
   if (state.virtualServers !== undefined) {
     const operations = await seat.ipvs.plan(state.virtualServers, { prune });
     if (operations.length > 0) drift.virtualServers = operations;
   }
   return Object.keys(drift).length > 0 ? drift : undefined;
-}
-
-interface Named {
-  family: Family;
-  name: string;
-  table?: string;
-}
-
-const KINDS = ['table', 'chain', 'set', 'map'];
-
-/** Objects with a name that a transaction adds. */
-const named = (transaction: Transaction | undefined, kinds: readonly string[]) =>
-  (transaction?.operations ?? [])
-    .filter(({ verb, kind }) => (verb === 'add' || verb === 'create') && kinds.includes(kind))
-    .map(({ kind, subject }) => ({ subject, kind, object: (subject as Record<string, Named>)[kind]! }));
-
-const tablesOf = (transaction: Transaction | undefined): { family: Family; name: string }[] =>
-  named(transaction, ['table']).map(({ object: { family, name } }) => ({ family, name }));
-
-async function missingOf({ rules: { nftables } }: Seat, transaction: Transaction): Promise<object[]> {
-  const { tables, chains, sets } = await nftables.ruleset();
-  const there = (kind: string): readonly Named[] =>
-    (kind === 'table' ? tables : kind === 'chain' ? chains : sets) as readonly Named[];
-  return named(transaction, KINDS)
-    .filter(({ kind, object: { family, table, name } }) =>
-      there(kind).every(each => each.family !== family || each.name !== name || each.table !== table),
-    )
-    .map(({ subject }) => subject);
 }
 
 const keyOf = (server: VirtualServer): ServiceKey =>

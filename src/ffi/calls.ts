@@ -1,25 +1,40 @@
 import { POLLIN, SYS_pidfd_open } from './constants.ts';
 import type { Ffi, Watch } from './ffi.ts';
 import type { Bound } from './functions.ts';
+import { Closing, Pool } from './pool.ts';
 
 /** The synchronous calls, which are the same for every backend once it has bound the functions and can tell the errno of the last one. */
 export abstract class Calls implements Ffi {
   abstract readonly name: string;
   protected readonly c: Bound;
   readonly #addressLength = new Int32Array(1);
+  readonly #int = new Int32Array(1);
   /** `struct pollfd`: the descriptor; the events that are asked for, and those that are there. */
   readonly #pollfd = new Int32Array(2);
+
+  readonly #pool = new Pool();
+  readonly #closing = new Closing((first, last) => this.#pool.run(() => this.closeRangeAway(first, last)));
 
   constructor(c: Bound) {
     this.c = c;
   }
 
+  sendOffThread(fd: number, bytes: Uint8Array, length: number, flags: number): Promise<number> {
+    return this.#pool.run(() => this.sendAway(fd, bytes, length, flags));
+  }
+  recvOffThread(fd: number, into: Uint8Array, flags: number): Promise<number> {
+    return this.#pool.run(() => this.recvAway(fd, into, flags));
+  }
+  closeOffThread(fd: number): Promise<number> {
+    return this.#closing.close(fd);
+  }
+
   /** Of the last call on this thread that failed. */
   protected abstract errno(): number;
 
-  abstract sendOffThread(fd: number, bytes: Uint8Array, length: number, flags: number): Promise<number>;
-  abstract recvOffThread(fd: number, into: Uint8Array, flags: number): Promise<number>;
-  abstract closeOffThread(fd: number): Promise<number>;
+  protected abstract sendAway(fd: number, bytes: Uint8Array, length: number, flags: number): Promise<number>;
+  protected abstract recvAway(fd: number, into: Uint8Array, flags: number): Promise<number>;
+  protected abstract closeRangeAway(first: number, last: number): Promise<number>;
   abstract watch(fd: number, ready: () => void): Watch;
 
   socket(domain: number, type: number, protocol: number): number {
@@ -47,6 +62,10 @@ export abstract class Calls implements Ffi {
   setsockopt(fd: number, level: number, name: number, value: Uint8Array): number {
     return this.result(this.c.setsockopt(fd, level, name, value, value.length));
   }
+  setsockoptInt(fd: number, level: number, name: number, value: number): number {
+    this.#int[0] = value;
+    return this.result(this.c.setsockopt(fd, level, name, this.#int, this.#int.byteLength));
+  }
   getsockopt(fd: number, level: number, name: number, value: Uint8Array): number {
     this.#addressLength[0] = value.length;
     const result = this.result(this.c.getsockopt(fd, level, name, value, this.#addressLength));
@@ -73,7 +92,7 @@ export abstract class Calls implements Ffi {
     return this.result(this.c.poll(this.#pollfd, 1, 0));
   }
   pidfdOpen(pid: number): number {
-    return this.result(this.c.syscall(SYS_pidfd_open, pid, 0));
+    return this.result(this.c.syscall(SYS_pidfd_open, pid, 0, 0));
   }
   mount(source: string, target: string, type: string | null, flags: number): number {
     return this.result(this.c.mount(source, target, type, flags, null));

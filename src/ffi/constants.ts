@@ -36,6 +36,8 @@ export const CLONE_NEWNET = 0x40000000;
 
 /** asm-generic/unistd.h; x86-64 has the same number. */
 export const SYS_pidfd_open = 434;
+/** Linux 5.9. */
+export const SYS_close_range = 436;
 
 export const MS_BIND = 0x1000;
 export const MS_REC = 0x4000;

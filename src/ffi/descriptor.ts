@@ -132,7 +132,7 @@ export class Descriptor {
  * A loop that never returns to the event loop could pile up closes, and with them descriptors, without end: above this many the
  * next one is done on the spot. It belongs to the process, as the limit on descriptors does.
  */
-const MAX_CLOSING = 32;
+const MAX_CLOSING = 256;
 let closing = 0;
 
 interface PromiseWithResolvers {

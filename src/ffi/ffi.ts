@@ -19,6 +19,8 @@ export interface Ffi {
   /** Receives one datagram and, where `address` is given, its sender. With MSG_TRUNC the datagram's true length is returned. */
   recv(fd: number, into: Uint8Array, flags: number, address: Uint8Array | null): number;
   setsockopt(fd: number, level: number, name: number, value: Uint8Array): number;
+  /** Of an option that is an int. */
+  setsockoptInt(fd: number, level: number, name: number, value: number): number;
   /** Fills `value`; returns the option's length. */
   getsockopt(fd: number, level: number, name: number, value: Uint8Array): number;
 

@@ -18,7 +18,7 @@ export const FUNCTIONS = {
   open: { result: 'int', parameters: ['text', 'int'] },
   close: { result: 'int', parameters: ['int'] },
   ioctl: { result: 'int', parameters: ['int', 'unsigned long', 'bytes'] },
-  syscall: { result: 'long', parameters: ['long', 'long', 'long'] },
+  syscall: { result: 'long', parameters: ['long', 'long', 'long', 'long'] },
   setns: { result: 'int', parameters: ['int', 'int'] },
   unshare: { result: 'int', parameters: ['int'] },
   poll: { result: 'int', parameters: ['bytes', 'unsigned long', 'int'] },

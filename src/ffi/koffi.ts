@@ -2,13 +2,11 @@ import { createRequire } from 'node:module';
 import { isMainThread } from 'node:worker_threads';
 import { StateError } from '../errors.ts';
 import { Calls } from './calls.ts';
+import { SYS_close_range } from './constants.ts';
 import type { Ffi, Watch } from './ffi.ts';
 import { bindAll, type CType, type Signature } from './functions.ts';
 import { type KoffiPoll, type PollHandle, WorkerWatches } from './koffi-worker.ts';
 import { OpenWatches } from './open-watches.ts';
-
-/** koffi's own limit is 256 calls in flight, above which it throws (koffi#255); its pool has four threads anyway. */
-const MAX_OFF_THREAD = 64;
 
 type Result = number | bigint;
 interface Native {
@@ -36,8 +34,6 @@ class KoffiFfi extends Calls {
   readonly #koffi: Koffi;
   readonly #watches = new OpenWatches();
   #ofWorker: WorkerWatches | undefined;
-  readonly #waiting: (() => void)[] = [];
-  #offThread = 0;
 
   constructor(koffi: Koffi) {
     // The symbols of the process itself: no libc file has to be named, be it glibc's or musl's.
@@ -52,14 +48,21 @@ class KoffiFfi extends Calls {
     return this.#koffi.errno();
   }
 
-  sendOffThread(fd: number, bytes: Uint8Array, length: number, flags: number): Promise<number> {
-    return this.#run(this.c.send, [fd, bytes, length, flags]);
+  protected sendAway(fd: number, bytes: Uint8Array, length: number, flags: number): Promise<number> {
+    return this.#away(this.c.send, [fd, bytes, length, flags]);
   }
-  recvOffThread(fd: number, into: Uint8Array, flags: number): Promise<number> {
-    return this.#run(this.c.recv, [fd, into, into.length, flags]);
+  protected recvAway(fd: number, into: Uint8Array, flags: number): Promise<number> {
+    return this.#away(this.c.recv, [fd, into, into.length, flags]);
   }
-  closeOffThread(fd: number): Promise<number> {
-    return this.#run(this.c.close, [fd]);
+  protected async closeRangeAway(first: number, last: number): Promise<number> {
+    if (first < last) {
+      const result = await this.#away(this.c.syscall, [SYS_close_range, first, last, 0]);
+      if (result >= 0) return result;
+      // Older kernels (before Linux 5.9) and filters of system calls refuse it, and nothing is closed then.
+    }
+    let result = 0;
+    for (let fd = first; fd <= last; fd++) result = await this.#away(this.c.close, [fd]);
+    return result;
   }
 
   watch(fd: number, ready: () => void): Watch {
@@ -76,22 +79,15 @@ class KoffiFfi extends Calls {
     return this.#ofWorker.watch(fd, ready, closed);
   }
 
-  async #run(call: unknown, args: unknown[]): Promise<number> {
-    while (this.#offThread >= MAX_OFF_THREAD) await new Promise<void>(resolve => this.#waiting.push(resolve));
-    this.#offThread++;
-    try {
-      return await new Promise<number>((resolve, reject) => {
-        // The closure holds `args`, and with them the buffers, until the call is over.
-        (call as Native).async(...args, (error: Error | null, value: Result) => {
-          if (error) reject(error);
-          // koffi restores the call's own errno for its callback.
-          else resolve(this.result(value));
-        });
+  #away(call: unknown, args: unknown[]): Promise<number> {
+    return new Promise<number>((resolve, reject) => {
+      // The closure holds `args`, and with them the buffers, until the call is over.
+      (call as Native).async(...args, (error: Error | null, value: Result) => {
+        if (error) reject(error);
+        // koffi restores the call's own errno for its callback.
+        else resolve(this.result(value));
       });
-    } finally {
-      this.#offThread--;
-      this.#waiting.shift()?.();
-    }
+    });
   }
 }
 

@@ -14,14 +14,16 @@ export abstract class CallsByNode extends Calls {
     return super.socket(domain, type | SOCK_NONBLOCK, protocol);
   }
 
-  sendOffThread(fd: number, bytes: Uint8Array, length: number): Promise<number> {
+  protected sendAway(fd: number, bytes: Uint8Array, length: number): Promise<number> {
     return settled(done => fs.write(fd, bytes, 0, length, null, done));
   }
-  recvOffThread(fd: number, into: Uint8Array): Promise<number> {
+  protected recvAway(fd: number, into: Uint8Array): Promise<number> {
     return settled(done => fs.read(fd, into, 0, into.length, null, done));
   }
-  closeOffThread(fd: number): Promise<number> {
-    return settled(done => fs.close(fd, done));
+  protected async closeRangeAway(first: number, last: number): Promise<number> {
+    let result = 0;
+    for (let fd = first; fd <= last; fd++) result = await settled(done => fs.close(fd, done));
+    return result;
   }
 }
 

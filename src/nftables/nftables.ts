@@ -98,10 +98,12 @@ interface ElementsForms {
 /** The operations of nf_tables, each written once. */
 export class NftablesOperations {
   readonly #exchange: Exchange;
-  readonly #features = new Features();
+  readonly #features: Features;
 
-  constructor(exchange: Exchange) {
+  /** What is known of the kernel may be shared by those that ask the same one. */
+  constructor(exchange: Exchange, features = new Features()) {
     this.#exchange = exchange;
+    this.#features = features;
   }
 
   /**

@@ -1,5 +1,6 @@
 import { type Source, sourceOf, Writer } from '../codec/index.ts';
 import { NetlinkError, StateError } from '../errors.ts';
+import { offThread } from '../ffi/index.ts';
 import { Observer } from '../observe.ts';
 import {
   NLM_F_ACK,
@@ -21,8 +22,8 @@ import { LOST, NOTHING, type Wire } from './wire.ts';
 const WRITE_BUFFER = 512;
 /** The kernel makes the parts of a dump as large as the largest read so far, up to 32 KiB; echoes of set elements reach 64 KiB. */
 const RECEIVE_BUFFER = 128 * 1024;
-/** Sends above this keep the kernel busy for milliseconds (some 35 ns a byte): worth the 0.1 ms that leaving the thread costs. */
-const OFF_THREAD_BYTES = 64 * 1024;
+/** What one datagram of a pipeline takes, or little more: a few milliseconds of the kernel's. */
+const PIPELINE_BYTES = 64 * 1024;
 /** A dump that was disturbed this many times in a row will not come through. */
 const DUMP_ATTEMPTS = 10;
 /** Messages in one datagram of a pipeline: each may be refused, and each refusal needs its room in the receive buffer. */
@@ -73,7 +74,7 @@ class Failure {
 
 /** How many of the messages from `first` on go into one datagram. */
 function datagramEnd(messages: MessageList, first: number, end: number): number {
-  const limit = messages.start(first) + OFF_THREAD_BYTES;
+  const limit = messages.start(first) + PIPELINE_BYTES;
   const most = Math.min(end, first + PIPELINE_MESSAGES);
   let next = first + 1;
   while (next < most && messages.start(next) < limit) next++;
@@ -102,6 +103,8 @@ export class Exchange {
   /** Made by the first request that is written here: handles that only send what others have encoded need none. */
   #writer: Writer | undefined;
   #sequence = 0;
+  /** Answers to what was sent last may still be there: set by each send, and cleared where the last of them was read. */
+  #unread = false;
   /** Tells those who watch what became of the request under way. */
   #answered: ((error?: unknown) => void) | undefined;
 
@@ -118,6 +121,7 @@ export class Exchange {
     yield* this.send(writer.bytes, writer.length, 1);
     try {
       const verdict = this.#readUntil(sequence, sequence, visit);
+      this.#unread = false;
       if (verdict.errno !== 0) throw refusal(call, verdict, this.operation, writer.copy());
     } catch (error) {
       this.#settle(error);
@@ -175,6 +179,7 @@ export class Exchange {
         if (message.sequence !== sequence) continue;
         if ((message.flags & NLM_F_DUMP_INTR) !== 0) disturbed = true;
         if (message.type === NLMSG_ERROR || message.type === NLMSG_DONE) {
+          this.#unread = false;
           const verdict = verdictOf(message);
           if (verdict.errno !== 0) throw refusal(call, verdict, this.operation, writer.copy());
           return disturbed ? undefined : items;
@@ -232,6 +237,7 @@ export class Exchange {
       const last = (firstSequence + count - 1) >>> 0;
       try {
         const verdict = this.#readUntil(firstSequence, last, failed);
+        this.#unread = false;
         if (verdict.errno !== 0) fail(next - 1, verdict);
         if (this.#answered !== undefined) this.#settle(firstFailure?.error);
       } catch (error) {
@@ -252,8 +258,8 @@ export class Exchange {
   }
 
   /**
-   * Sends bytes that were written elsewhere, and gives each answer to `visit` until it returns true ('done'), or there are no more. With
-   * 'lost' some did not fit the receive buffer: the earliest are kept by the kernel, later ones are gone. `replies` is how many kibibytes of
+   * Sends bytes that were written elsewhere, and gives each answer to `visit` until it returns true ('done': that was the last one), or there
+   * are no more. With 'lost' some did not fit the receive buffer: the earliest are kept by the kernel, later ones are gone. `replies` is how many kibibytes of
    * answers there may be.
    */
   *transact(
@@ -263,7 +269,7 @@ export class Exchange {
     visit: (message: Message) => boolean,
     replies = messages,
   ): Operation<'done' | 'drained' | 'lost'> {
-    this.#drain();
+    if (this.#unread) this.#drain();
     yield* this.send(bytes, length, messages, replies);
     let refused: NetlinkError | undefined;
     try {
@@ -295,8 +301,15 @@ export class Exchange {
         lost = true;
         continue;
       }
-      if (received === NOTHING) return lost ? 'lost' : 'drained';
-      for (const message of messagesIn(buffer, 0, received)) if (visit(message)) return 'done';
+      if (received === NOTHING) {
+        this.#unread = false;
+        return lost ? 'lost' : 'drained';
+      }
+      for (const message of messagesIn(buffer, 0, received)) {
+        if (!visit(message)) continue;
+        this.#unread = false;
+        return 'done';
+      }
       if (turn === undefined) turn = new Turn(false);
       else yield turn;
     }
@@ -344,6 +357,7 @@ export class Exchange {
         );
       }
     }
+    this.#unread = true;
     const { observer } = this;
     this.#answered = observer.idle
       ? undefined
@@ -356,7 +370,7 @@ export class Exchange {
         });
     try {
       const sent =
-        length > OFF_THREAD_BYTES
+        length > offThread.bytes
           ? yield {
               now: () => this.wire.send(bytes, length),
               away: () => this.wire.sendOffThread(bytes, length),

@@ -27,6 +27,14 @@ export interface Handle<O> {
   /** The same operations, done when they return. They throw `ERR_BUSY` while promise forms are under way on this namespace. */
   readonly sync: Synchronous<O>;
   readonly closed: boolean;
+  /**
+   * An operation by its name, without a promise where it is done when this returns: for those that do very many. What it throws then is thrown.
+   * @internal
+   */
+  begin<K extends keyof Promised<O>>(
+    operation: K,
+    ...parameters: Parameters<Promised<O>[K]>
+  ): Awaited<ReturnType<Promised<O>[K]>> | ReturnType<Promised<O>[K]>;
   /** Closes the socket; calls in flight are waited for, later ones fail with `ERR_CLOSED`. Closing twice is harmless. */
   close(): void;
   [Symbol.dispose](): void;
@@ -50,7 +58,7 @@ class BaseHandle {
     this.sync = new Forms(operations, exchange, this.#queue, () => this.#checkOpen());
   }
 
-  protected async promise(operations: Operations, method: string, parameters: unknown[]): Promise<unknown> {
+  protected start(operations: Operations, method: string, parameters: unknown[]): unknown {
     const { exchange } = this;
     this.#checkOpen();
     let begun = false;
@@ -61,11 +69,19 @@ class BaseHandle {
       this.#running++;
       return start(operations, exchange, method, parameters);
     };
-    try {
-      return await this.#queue.run(begin, signalOf(parameters));
-    } finally {
+    const end = () => {
       if (begun && --this.#running === 0) this.#idle();
+    };
+    let outcome: unknown;
+    try {
+      outcome = this.#queue.begin(begin, signalOf(parameters));
+    } catch (error) {
+      end();
+      throw error;
     }
+    if (outcome instanceof Promise) return outcome.finally(end);
+    end();
+    return outcome;
   }
 
   #checkOpen(): void {
@@ -134,6 +150,7 @@ export function twoForms<O extends object>(
   Operations: new (exchange: Exchange) => O,
 ): new (
   exchange: Exchange,
+  operations?: O,
 ) => Promised<O> & Handle<O> {
   const methods = Object.getOwnPropertyNames(Operations.prototype).filter(name => name !== 'constructor');
 
@@ -156,13 +173,15 @@ export function twoForms<O extends object>(
 
   class FormsHandle extends BaseHandle {
     readonly #operations: Operations;
-    constructor(exchange: Exchange) {
-      const operations = new Operations(exchange);
+    constructor(exchange: Exchange, operations = new Operations(exchange)) {
       super(exchange, operations, Forms as unknown as FormsConstructor);
       this.#operations = operations as unknown as Operations;
     }
-    call(method: string, parameters: unknown[]): Promise<unknown> {
-      return this.promise(this.#operations, method, parameters);
+    async call(method: string, parameters: unknown[]): Promise<unknown> {
+      return this.start(this.#operations, method, parameters);
+    }
+    begin(method: string, ...parameters: unknown[]): unknown {
+      return this.start(this.#operations, method, parameters);
     }
   }
 
@@ -179,5 +198,6 @@ export function twoForms<O extends object>(
   }
   return FormsHandle as unknown as new (
     exchange: Exchange,
+    operations?: O,
   ) => Promised<O> & Handle<O>;
 }

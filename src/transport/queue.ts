@@ -24,13 +24,21 @@ export class OperationQueue {
     return runNow(operation());
   }
 
-  /** What is short and has nothing before it is done when this returns; all else in its turn, off the main thread where it takes long. */
-  async run<T>(start: () => Operation<T>, signal?: AbortSignal): Promise<T> {
+  /**
+   * What is short and has nothing before it is done when this returns, and what it returns is no promise; all else in its turn, off the main
+   * thread where it takes long.
+   */
+  begin<T>(start: () => Operation<T>, signal?: AbortSignal): T | Promise<T> {
     signal?.throwIfAborted();
     if (this.busy) return this.#enqueue(() => this.#runWhole(start, signal));
     const operation = start();
     const first = operation.next();
     return first.done ? first.value : this.#enqueue(() => runAway(operation, first, signal));
+  }
+
+  /** As `begin`, always a promise. */
+  async run<T>(start: () => Operation<T>, signal?: AbortSignal): Promise<T> {
+    return this.begin(start, signal);
   }
 
   #runWhole<T>(start: () => Operation<T>, signal?: AbortSignal): Promise<T> {

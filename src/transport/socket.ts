@@ -62,10 +62,8 @@ export class NetlinkSocket implements Wire {
       what: `a netlink socket in namespace ${netns.inode}`,
     });
     try {
-      const kernel = new Uint8Array(ADDRESS_LENGTH);
-      kernel.set(new Uint8Array(new Uint16Array([AF_NETLINK]).buffer));
-      this.#check(this.#ffi.bind(fd, kernel), 'bind');
-      this.#check(this.#ffi.connect(fd, kernel), 'connect');
+      // It gives the socket a port, too (netlink_connect binds what is not bound).
+      this.#check(this.#ffi.connect(fd, kernelAddress()), 'connect');
       this.setOption(SOL_NETLINK, NETLINK_EXT_ACK, 1);
       // Without it each refusal echoes the whole request into our receive buffer.
       this.setOption(SOL_NETLINK, NETLINK_CAP_ACK, 1);
@@ -133,7 +131,7 @@ export class NetlinkSocket implements Wire {
   }
 
   #setInt(level: number, name: number, value: number): number {
-    return this.#ffi.setsockopt(this.#descriptor.fd, level, name, new Uint8Array(new Int32Array([value]).buffer));
+    return this.#ffi.setsockoptInt(this.#descriptor.fd, level, name, value);
   }
 
   /** An array-valued option such as SO_MEMINFO. */
@@ -185,6 +183,17 @@ export class NetlinkSocket implements Wire {
     this.#watch = undefined;
     return this.#descriptor.close();
   }
+}
+
+let kernel: Uint8Array | undefined;
+
+/** The kernel's address: port 0, no groups. */
+function kernelAddress(): Uint8Array {
+  if (kernel === undefined) {
+    kernel = new Uint8Array(ADDRESS_LENGTH);
+    new Uint16Array(kernel.buffer)[0] = AF_NETLINK;
+  }
+  return kernel;
 }
 
 /** Opens a socket in a namespace. Only the opening needs to be inside; everything after it can be done from home. */

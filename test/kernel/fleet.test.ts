@@ -172,9 +172,35 @@ kernelSuite('a fleet', () => {
     const before = socketsOpen();
     await fleet.apply(all, { transaction: table('t') });
     expect(fleet.openSockets).toBe(3);
-    await expect.poll(() => socketsOpen() - before).toBe(3);
+    await expect.poll(() => socketsOpen() - before, { timeout: 30_000 }).toBe(3);
     await fleet.apply(all.slice(0, 2), { transaction: table('u') });
     expect(fleet.openSockets).toBe(3);
+  });
+
+  it('closes all of them with itself, and the containers go on', async () => {
+    const fleet = open();
+    const all = containers(10);
+    const before = socketsOpen();
+    await fleet.apply(all, { transaction: table('t') });
+    await fleet[Symbol.asyncDispose]();
+    expect(fleet.openSockets).toBe(0);
+    await expect.poll(socketsOpen, { timeout: 30_000 }).toBe(before);
+    expect((await all[9]!.nftables.tables()).map(({ name }) => name)).toEqual(['t']);
+  });
+
+  it('makes what a container has none of at once, and the half that is missing', async () => {
+    const fleet = open();
+    const all = containers(3);
+    await all[1]!.redirects.set([]);
+    await all[2]!.logging.set([{ group: 9 }]);
+    const generation = await all[0]!.nftables.generation();
+    const { failed } = await fleet.apply(all, state(8080));
+    expect(failed).toEqual(new Map());
+    expect(await all[0]!.nftables.generation()).toBe(generation + 1);
+    for (const container of all) {
+      expect(await container.redirects.list()).toEqual(state(8080).redirects);
+      expect(await container.logging.list()).toEqual(state(8080).logging);
+    }
   });
 
   it('never closes the socket that owns a table', async () => {

@@ -538,6 +538,11 @@ describe('a transaction of foreign bytes', () => {
 
   test('takes no answers that were there before', () => {
     const { exchange, wire } = kernel(request => [acknowledge(request)]);
+    // One that gave up has read none of its own.
+    const giveUp = () => {
+      throw new Error('given up');
+    };
+    expect(() => runNow(exchange.transact(bytes, bytes.length, 2, giveUp))).toThrow('given up');
     wire.push(refuse({ ...received(bytes)[0]! }, -17), LOST, refuse({ ...received(bytes)[1]! }, -17));
     const verdicts: number[] = [];
     runNow(exchange.transact(bytes, bytes.length, 2, answer => verdicts.push(verdictOf(answer).errno) > 99));

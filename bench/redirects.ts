@@ -1,0 +1,82 @@
+import { Container, NetNs, type Redirect } from 'netsteer';
+import { NETLINK_NETFILTER } from 'netsteer/netlink';
+import { Transaction } from 'netsteer/nftables';
+import { compare, type Program, type Result, timed, timedEach } from './harness.ts';
+import { compiled, timedFloor, writeDatagrams } from './programs.ts';
+
+const KEY = 'ipv4_addr . inet_proto . inet_service';
+const DATA = 'inet_service';
+
+const redirectOf = (index: number): Redirect => ({
+  protocol: 'tcp',
+  address: `10.${20 + (index >> 16)}.${(index >> 8) & 0xff}.${index & 0xff}`,
+  port: 80,
+  toPort: 8080,
+});
+
+/** 100,000 redirects of one container by `container.redirects`, and one more beside them. The floor is the kernel's time for the elements. */
+export async function manyRedirects(quick: boolean): Promise<Result[]> {
+  const count = quick ? 20_000 : 100_000;
+  const more = quick ? 200 : 1_000;
+  const redirects = Array.from({ length: count }, (_, i) => redirectOf(i));
+  const floor = compiled('floor-netlink');
+  const setting: Program[] = [
+    { name: 'netsteer', run: () => inNew(container => timed(() => container.redirects.set(redirects))) },
+    { name: 'netsteer, sync', run: () => inNew(container => timed(() => container.redirects.sync.set(redirects))) },
+  ];
+  if (floor !== undefined) {
+    const file = writeDatagrams('redirects', [elementsOf(redirects).encode().bytes]);
+    setting.push({
+      name: 'floor',
+      run: () =>
+        inNew(async container => {
+          await container.redirects.set([]);
+          return timedFloor(floor, NETLINK_NETFILTER, file, container.netns);
+        }),
+    });
+  }
+  const results = await compare(`redirects/${count}`, setting, { operations: count, rounds: quick ? 3 : 7, rest: 500 });
+  return [...results, ...(await oneMore(redirects, more, quick ? 3 : 7))];
+}
+
+async function oneMore(redirects: readonly Redirect[], more: number, rounds: number): Promise<Result[]> {
+  const { length } = redirects;
+  let next = length;
+  return inNew(async ({ redirects: handle, netns }) => {
+    await handle.set(redirects);
+    const programs: Program[] = [
+      { name: 'netsteer, sync', run: () => timedEach(more, () => handle.sync.add([redirectOf(next++)])) },
+      { name: 'netsteer', run: () => timedEach(more, () => handle.add([redirectOf(next++)])) },
+    ];
+    const floor = compiled('floor-netlink');
+    if (floor !== undefined)
+      programs.push({
+        name: 'floor',
+        run: () => {
+          const datagrams = Array.from({ length: more }, () => elementsOf([redirectOf(next++)]).encode().bytes);
+          return timedFloor(floor, NETLINK_NETFILTER, writeDatagrams('one-redirect', datagrams), netns);
+        },
+      });
+    return compare(`one-redirect-beside/${length}`, programs, { operations: more, rounds });
+  });
+}
+
+/** The elements alone, as they go into the map that `container.redirects` has made. */
+function elementsOf(redirects: readonly Redirect[]): Transaction {
+  const elements = redirects.map(({ protocol, address, port, toPort = port }) => ({
+    key: [address, protocol, port],
+    data: toPort,
+  }));
+  const place = { family: 'inet', table: 'netsteer-redirects', set: 'ipv4', type: { key: KEY, data: DATA } } as const;
+  return new Transaction().add({ element: { ...place, elements } });
+}
+
+async function inNew<T>(work: (container: Container) => Promise<T>): Promise<T> {
+  const netns = NetNs.create();
+  try {
+    await using container = Container.open({ netns });
+    return await work(container);
+  } finally {
+    netns.close();
+  }
+}
