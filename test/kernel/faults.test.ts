@@ -330,7 +330,9 @@ kernelSuite('each call fails once: NFLOG', () => {
           const sent = sendSome(netns);
           for await (const packet of log) if (got.push(packet) === 3) break;
           await sent;
-          expect(got.map(({ prefix, outDevice }) => [prefix, outDevice])).toEqual(Array(3).fill(['p', 'lo']));
+          expect(got.map(({ prefix }) => prefix)).toEqual(Array(3).fill('p'));
+          // Where its name cannot be asked for, a device has its number.
+          for (const { outDevice } of got) expect(['lo', 'if1']).toContain(outDevice);
         },
         close: log => log[Symbol.asyncDispose](),
       },

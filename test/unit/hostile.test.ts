@@ -44,7 +44,9 @@ test('a set whose name is no text is shown as it is', () => {
   const table = { family: 'ip', name: 't' };
   const set = { family: 'ip', table: 't', keyType: 19, keyLength: 4, unknown: [{ type: 2, bytes: 'ff00' }] };
   const ruleset = { tables: [table], chains: [], sets: [set], rules: [], objects: [], flowtables: [] };
-  expect(formatRuleset(ruleset as never)).toBe(`table ip t {\n\tset (no text) {\n\t\t[ ${JSON.stringify(set)} ]\n\t}\n}\n`);
+  expect(formatRuleset(ruleset as never)).toBe(
+    `table ip t {\n\tset (no text) {\n\t\t[ ${JSON.stringify(set)} ]\n\t}\n}\n`,
+  );
   expect(rulesetJson(ruleset as never).nftables.at(-1)).toEqual({ set: { family: 'ip', table: 't' } });
 });
 
