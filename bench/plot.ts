@@ -59,7 +59,7 @@ function seriesOf({ cases, value }: Figure, results: readonly Result[]): Series[
   return [...series].map(([name, points]) => ({ name, points: points.sort(([a], [b]) => a - b) }));
 }
 
-const SIZE = { width: 760, height: 440 };
+const SIZE = { width: 800, height: 440 };
 const PLOT = { left: 78, right: 520, top: 52, bottom: 376 };
 /** Labels of lines that end at the same height stand below each other. */
 const LABEL_HEIGHT = 17;
