@@ -59,7 +59,7 @@ function seriesOf({ cases, value }: Figure, results: readonly Result[]): Series[
   return [...series].map(([name, points]) => ({ name, points: points.sort(([a], [b]) => a - b) }));
 }
 
-const SIZE = { width: 760, height: 440 };
+const SIZE = { width: 800, height: 440 };
 const PLOT = { left: 78, right: 520, top: 52, bottom: 376 };
 /** Labels of lines that end at the same height stand below each other. */
 const LABEL_HEIGHT = 17;
@@ -94,6 +94,7 @@ function svg(figure: Figure, series: readonly Series[]): string {
     ...labels(series.map(({ name, points: own }, i) => ({ name, colour: colour(i), at: y.at(own.at(-1)![1]) }))),
   ];
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${SIZE.width} ${SIZE.height}" width="${SIZE.width}" height="${SIZE.height}" font-family="sans-serif" font-size="13">
+<title>${escaped(figure.title)}: ${escaped(figure.y)} against ${escaped(figure.x)}</title>
 <style>
 text { fill: #333 } .title { font-size: 16px; font-weight: bold } .axis { stroke: #555; fill: none } .grid { stroke: #8884; fill: none }
 @media (prefers-color-scheme: dark) { text { fill: #ddd } .axis { stroke: #aaa } }
