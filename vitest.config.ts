@@ -10,13 +10,16 @@ const alias = [
  * kernel  real kernels, each test in namespaces of its own; on the host as root, and in the guests
  * guest   what needs IPVS: only inside the guests (test/vm boots them and runs this project in them)
  */
+const inGuest = process.env.NETSTEER_GUEST !== undefined;
+
 export default defineConfig({
   resolve: { alias },
   test: {
     // setns moves a thread; a process for each file keeps one file's namespaces from another's.
     pool: 'forks',
-    // In a guest one file at a time: one of them unloads IPVS.
-    fileParallelism: process.env.NETSTEER_GUEST === undefined,
+    // In a guest one file at a time (one of them unloads IPVS), and all in one process: loading the library takes it ten seconds.
+    fileParallelism: !inGuest,
+    isolate: !inGuest,
     projects: [
       // The timeouts are for machines that are busy with other things: nothing waits for them when all is well.
       {

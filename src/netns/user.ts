@@ -27,7 +27,7 @@ export function isInitialUser(): boolean {
 
 /** A capability in the own user namespace counts in those below it, and nowhere else. */
 export function reachOf(netns: NetNs): Reach {
-  const fd = ffi().ioctl(netns.descriptor, NS_GET_USERNS, 0);
+  const fd = ffi().ioctl(netns.descriptor, NS_GET_USERNS, null);
   if (fd < 0) return 'outside';
   try {
     return fs.fstatSync(fd).ino === fs.statSync('/proc/thread-self/ns/user').ino ? 'own' : 'below';

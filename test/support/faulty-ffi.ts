@@ -98,10 +98,12 @@ export class FaultyFfi implements Ffi {
     this.#call('send', () => this.#inner.send(fd, bytes, length, flags));
   setsockopt = (fd: number, level: number, name: number, value: Uint8Array) =>
     this.#call('setsockopt', () => this.#inner.setsockopt(fd, level, name, value));
+  setsockoptInt = (fd: number, level: number, name: number, value: number) =>
+    this.#call('setsockopt', () => this.#inner.setsockoptInt(fd, level, name, value));
   getsockopt = (fd: number, level: number, name: number, value: Uint8Array) =>
     this.#call('getsockopt', () => this.#inner.getsockopt(fd, level, name, value));
   open = (path: string, flags: number) => this.#call('open', () => this.#inner.open(path, flags));
-  ioctl = (fd: number, request: number, argument: number) =>
+  ioctl = (fd: number, request: number, argument: Uint8Array | null) =>
     this.#call('ioctl', () => this.#inner.ioctl(fd, request, argument));
   setns = (fd: number, type: number) => this.#call('setns', () => this.#inner.setns(fd, type));
   unshare = (flags: number) => this.#call('unshare', () => this.#inner.unshare(flags));
