@@ -76,7 +76,7 @@ export const probe = (netsteer: string, { drop = false, pids = [] as number[], s
       const listen = () => works(async () => {
         log ??= Nflog.open({ netns, groups: [9] });
         const batch = new Promise(resolve => log.onBatch(resolve));
-        netns.run(() => execFileSync('bash', ['-c', 'echo hello > /dev/udp/127.0.0.1/9']));
+        netns.run(() => execFileSync('bash', ['--norc', '-c', 'echo hello > /dev/udp/127.0.0.1/9']));
         await within(batch, 60000);
       });
       await works(async () => Links.open({ netns }).set('lo', { up: true }));
@@ -85,7 +85,7 @@ export const probe = (netsteer: string, { drop = false, pids = [] as number[], s
         log = Nflog.open({ netns, groups: [9] });
         await netlink.info();
         await sockopt.info();
-        const sender = netns.run(() => require('node:child_process').spawn('bash', ['-c', 'read; echo hello > /dev/udp/127.0.0.1/9'], { stdio: ['pipe', 'ignore', 'inherit'] }));
+        const sender = netns.run(() => require('node:child_process').spawn('bash', ['--norc', '-c', 'read; echo hello > /dev/udp/127.0.0.1/9'], { stdio: ['pipe', 'ignore', 'inherit'] }));
         const batch = new Promise(resolve => log.onBatch(resolve));
         process.setgid(65534);
         process.setuid(65534);
