@@ -123,15 +123,16 @@ function tunnel(json: Fields): Fields {
   };
 }
 
-function tunnelOptions(json: Fields): Fields | undefined {
+function tunnelOptions(json: Fields): Fields | Fields[] | undefined {
   const { type, tunnel: given } = json;
   if (type === undefined) return undefined;
   if (type === 'vxlan') return { vxlan: { gbp: (given as Fields | undefined)?.gbp ?? 0 } };
   if (type === 'geneve') {
-    const [first, ...rest] = (given ?? []) as Fields[];
-    if (first === undefined || rest.length > 0) throw refuse(new Place(undefined, 'tunnel'), 'one option', given);
-    const data = String(first.data).replace(/^0x/, '');
-    return { geneve: { class: first.class, type: first['opt-type'], data } };
+    if (!Array.isArray(given) || given.length === 0) throw refuse(new Place(undefined, 'tunnel'), 'options', given);
+    return given.map((option: Fields) => {
+      const data = String(option.data).replace(/^0x/, '');
+      return { geneve: { class: option.class, type: option['opt-type'], data } };
+    });
   }
   if (type !== 'erspan') throw refuse(new Place(undefined, 'type'), 'one of vxlan, erspan, geneve', type);
   const { version, index, dir, hwid } = (given ?? {}) as Fields;

@@ -100,7 +100,7 @@ function extension(
   [offset, bits, fieldType = 'integer']: FieldRow,
   fieldNumber: number,
   present: boolean,
-  place: Place,
+  place: Place | undefined,
 ): Exthdr {
   return {
     kind: 'exthdr',
@@ -115,6 +115,26 @@ function extension(
     offset,
     present,
   };
+}
+
+/** Where fields are looked for by nft's numbers, and from which number on they count. */
+const NUMBERED = {
+  ipv6: { table: IPV6_EXTENSIONS, first: 1 },
+  tcp: { table: TCP_OPTIONS, first: 0 },
+  ipv4: { table: IP_OPTIONS, first: 0 },
+  sctp: { table: SCTP_CHUNKS, first: 0 },
+} as const satisfies Record<string, { table: Readonly<Record<string, Extension>>; first: number }>;
+
+/** A field by nft's numbers of its header and of itself, as the user data of sets has them. */
+export function numberedExtension(op: keyof typeof NUMBERED, header: number, field: number): Exthdr | undefined {
+  const { table, first } = NUMBERED[op];
+  for (const found of Object.values<Extension>(table)) {
+    if ((found.number ?? found.type) !== header) continue;
+    for (const [name, row] of Object.entries<FieldRow>(found.fields)) {
+      if (numberOfField(found.fields, name, first) === field) return extension(op, found, row, field, false, undefined);
+    }
+  }
+  return undefined;
 }
 
 function parseNamedExtension(

@@ -3,7 +3,7 @@ import { CT_KEYS, META_KEYS } from '../../expressions/packet.ts';
 import { datatypeByNumber, TYPES } from '../tables/datatypes.ts';
 import * as keys from '../tables/keys.ts';
 import { type Header, PROTOCOLS } from '../tables/protocols.ts';
-import { headerField, numberOfField, rawPayload } from './parse-header.ts';
+import { headerField, numberedExtension, numberOfField, rawPayload } from './parse-header.ts';
 import { metaTerm } from './parse-load.ts';
 import { bytesOf, concatenation, type Payload, type Term, value } from './term.ts';
 
@@ -190,6 +190,8 @@ function termIn(records: Records2, old: boolean): Term | undefined {
   switch (kind) {
     case KINDS.payload:
       return payloadIn(fields);
+    case KINDS.exthdr:
+      return extensionIn(fields);
     case KINDS.meta: {
       const number = numberIn(fields, 0);
       const found = Object.entries<keys.KeyRow>(keys.META).find(([, row]) => META_KEYS[row.key as 'mark'] === number);
@@ -270,6 +272,16 @@ const LOADS: Readonly<
     ][key],
   fib: key => [undefined, keys.FIB.oif, keys.FIB.oifname, keys.FIB.type][key],
 };
+
+function extensionIn(fields: Records2): Term | undefined {
+  const operation = numberIn(fields, 2) ?? OPERATIONS.ipv6;
+  const op = (['ipv6', 'tcp', 'ipv4', 'sctp'] as const).find(each => OPERATIONS[each] === operation);
+  const header = numberIn(fields, 0);
+  const field = numberIn(fields, 1);
+  return op === undefined || header === undefined || field === undefined
+    ? undefined
+    : numberedExtension(op, header, field);
+}
 
 function payloadIn(fields: Records2): Term | undefined {
   const number = numberIn(fields, 0);
