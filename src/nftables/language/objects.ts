@@ -123,10 +123,10 @@ function tunnel(json: Fields): Fields {
   };
 }
 
-function tunnelOptions(json: Fields): Fields | Fields[] | undefined {
+function tunnelOptions(json: Fields): Fields[] | undefined {
   const { type, tunnel: given } = json;
   if (type === undefined) return undefined;
-  if (type === 'vxlan') return { vxlan: { gbp: (given as Fields | undefined)?.gbp ?? 0 } };
+  if (type === 'vxlan') return [{ vxlan: { gbp: (given as Fields | undefined)?.gbp ?? 0 } }];
   if (type === 'geneve') {
     if (!Array.isArray(given) || given.length === 0) throw refuse(new Place(undefined, 'tunnel'), 'options', given);
     return given.map((option: Fields) => {
@@ -136,6 +136,6 @@ function tunnelOptions(json: Fields): Fields | Fields[] | undefined {
   }
   if (type !== 'erspan') throw refuse(new Place(undefined, 'type'), 'one of vxlan, erspan, geneve', type);
   const { version, index, dir, hwid } = (given ?? {}) as Fields;
-  if (version === 1) return { erspan: { version, index } };
-  return { erspan: { version, direction: dir === 'egress' ? 1 : 0, hardwareId: hwid } };
+  if (version === 1) return [{ erspan: { version, index } }];
+  return [{ erspan: { version, direction: dir === 'egress' ? 1 : 0, hardwareId: hwid } }];
 }
