@@ -5,7 +5,7 @@ import { killOften } from '../support/killed.ts';
 import { kernelSuite } from '../support/where.ts';
 
 /** Each start of Node takes seconds here. NETSTEER_KILLS says how often. */
-const TIMES = Number(process.env.NETSTEER_KILLS ?? 3);
+const TIMES = Number(process.env.NETSTEER_KILLS ?? 1);
 const SERVERS = 250;
 
 const service = { protocol: 'tcp', address: '10.0.0.1', port: 80, scheduler: 'wlc' } as const;

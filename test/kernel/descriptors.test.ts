@@ -1,5 +1,4 @@
 import { pbkdf2 } from 'node:crypto';
-import fs from 'node:fs';
 import { setImmediate as turn } from 'node:timers/promises';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { AF_NETLINK, SO_SNDBUFFORCE, SOCK_CLOEXEC, SOCK_RAW, SOL_SOCKET } from '../../src/ffi/constants.ts';
@@ -11,6 +10,7 @@ import { Links } from '../../src/rtnetlink/index.ts';
 import { NETLINK_NETFILTER } from '../../src/transport/constants.ts';
 import { NetlinkSocket } from '../../src/transport/index.ts';
 import { evaluate } from '../support/compiled.ts';
+import { openDescriptors } from '../support/descriptors.ts';
 import { kernelSuite, where } from '../support/where.ts';
 
 /** An emulated machine has the time for some of what this one does. */
@@ -47,23 +47,6 @@ function largeTransaction(): Transaction {
   return transaction;
 }
 
-/** What this process has open, by what it leads to. */
-function openDescriptors(): string[] {
-  return fs
-    .readdirSync('/proc/self/fd')
-    .map(fd => {
-      try {
-        return fs.readlinkSync(`/proc/self/fd/${fd}`);
-      } catch {
-        // The directory itself, by now closed.
-        return '';
-      }
-    })
-    .filter(Boolean)
-    .sort();
-}
-
-/** Closing goes on elsewhere for a while: in the end there is what there was. */
 /** Nothing is open that was not before. What an earlier test had left to be closed may have gone meanwhile. */
 const closed = (before: readonly string[]) => {
   const count = (all: readonly string[], each: string) => all.filter(other => other === each).length;

@@ -1,17 +1,17 @@
 import { spawnSync } from 'node:child_process';
-import { BatchError, NetNs } from 'netsteer';
+import { BatchError } from 'netsteer';
 import {
   accept,
   compileRule,
   decompileRule,
   formatRule,
   masquerade,
-  Nftables,
   type Statement,
   Transaction,
   tcp,
 } from 'netsteer/nftables';
-import { afterEach, beforeEach, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
+import { freshNamespaces, netns, nft } from '../support/fresh-namespace.ts';
 import { kernelSuite } from '../support/where.ts';
 
 /* Rules that nft 1.0.6 writes otherwise than newer ones, or that were once read or written otherwise than by nft: by family. */
@@ -43,18 +43,7 @@ const RULES: Readonly<Record<string, readonly string[]>> = {
   arp: ['arp saddr ip . arp daddr ip { 1.2.3.4 . 5.6.7.8 }', 'arp operation request arp daddr ether 00:11:22:33:44:55'],
 };
 
-let netns: NetNs;
-let nft: Nftables;
-
-beforeEach(() => {
-  netns = NetNs.create();
-  nft = Nftables.open({ netns });
-});
-
-afterEach(async () => {
-  await nft[Symbol.asyncDispose]();
-  netns.close();
-});
+freshNamespaces();
 
 function debian(input: string, ...parameters: string[]): string {
   const { status, stdout, stderr } = netns.run(() => spawnSync('nft', parameters, { encoding: 'utf8', input }));

@@ -2,24 +2,13 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { NetNs } from 'netsteer';
-import { compileRule, decompileRule, formatRuleset, Nftables, rulesetJson, Transaction } from 'netsteer/nftables';
-import { afterEach, beforeEach, expect, it } from 'vitest';
+import { compileRule, decompileRule, formatRuleset, rulesetJson, Transaction } from 'netsteer/nftables';
+import { expect, it } from 'vitest';
+import { freshNamespaces, netns, nft } from '../support/fresh-namespace.ts';
 import { SAMPLES } from '../support/nftables-samples.ts';
 import { kernelSuite } from '../support/where.ts';
 
-let netns: NetNs;
-let nft: Nftables;
-
-beforeEach(() => {
-  netns = NetNs.create();
-  nft = Nftables.open({ netns });
-});
-
-afterEach(async () => {
-  await nft[Symbol.asyncDispose]();
-  netns.close();
-});
+freshNamespaces();
 
 const debian = (input: string, ...parameters: string[]): string =>
   netns.run(() => execFileSync('nft', parameters, { encoding: 'utf8', input, maxBuffer: 1 << 28 }));

@@ -1,5 +1,4 @@
 import fc from 'fast-check';
-import { NetNs } from 'netsteer';
 import {
   type Expression,
   type MonitorItem,
@@ -9,7 +8,8 @@ import {
   RulesetMirror,
   Transaction,
 } from 'netsteer/nftables';
-import { afterEach, beforeEach, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
+import { freshNamespaces, netns, nft } from '../support/fresh-namespace.ts';
 import { stateOf } from '../support/nftables-state.ts';
 import { kernelSuite } from '../support/where.ts';
 
@@ -17,18 +17,7 @@ const TABLE = { family: 'ip', name: 't' } as const;
 const IN_TABLE = { family: 'ip', table: 't' } as const;
 const CHAIN = { ...IN_TABLE, chain: 'c' } as const;
 
-let netns: NetNs;
-let nft: Nftables;
-
-beforeEach(() => {
-  netns = NetNs.create();
-  nft = Nftables.open({ netns });
-});
-
-afterEach(async () => {
-  await nft[Symbol.asyncDispose]();
-  netns.close();
-});
+freshNamespaces();
 
 const mark = (number: number): Expression[] => [
   { immediate: { register: 1, data: number.toString(16).padStart(8, '0') } },

@@ -1,5 +1,4 @@
 import fc from 'fast-check';
-import { NetNs } from 'netsteer';
 import {
   type Chain,
   type DesiredRuleset,
@@ -11,25 +10,15 @@ import {
   type Rule,
   Transaction,
 } from 'netsteer/nftables';
-import { afterEach, beforeEach, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
+import { freshNamespaces, netns, nft } from '../support/fresh-namespace.ts';
 import { kernelSuite } from '../support/where.ts';
 
 const OWNER = { prefix: 'mine-' };
 const TABLE = { family: 'ip', name: 'mine-t' } as const;
 const PLACE = { family: 'ip', table: 'mine-t' } as const;
 
-let netns: NetNs;
-let nft: Nftables;
-
-beforeEach(() => {
-  netns = NetNs.create();
-  nft = Nftables.open({ netns });
-});
-
-afterEach(async () => {
-  await nft[Symbol.asyncDispose]();
-  netns.close();
-});
+freshNamespaces();
 
 const saddr: Expression = { payload: { base: 'network', offset: 12, length: 4, register: 1 } };
 const verdict = (data: object): Expression => ({ immediate: { register: 0, data: data as never } });

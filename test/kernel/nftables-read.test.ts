@@ -1,4 +1,3 @@
-import { NetNs } from 'netsteer';
 import {
   type ElementValue,
   type Expression,
@@ -8,26 +7,16 @@ import {
   type SetType,
   Transaction,
 } from 'netsteer/nftables';
-import { afterEach, beforeEach, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
 import { NetlinkError, UnsupportedError } from '../../src/errors.ts';
+import { freshNamespaces, netns, nft } from '../support/fresh-namespace.ts';
 import { isLong, kernelSuite, where } from '../support/where.ts';
 
 const TABLE = { family: 'ip', name: 't' } as const;
 const PLACE = { family: 'ip', table: 't' } as const;
 const SET: SetKey = { ...PLACE, name: 's' };
 
-let netns: NetNs;
-let nft: Nftables;
-
-beforeEach(() => {
-  netns = NetNs.create();
-  nft = Nftables.open({ netns });
-});
-
-afterEach(async () => {
-  await nft[Symbol.asyncDispose]();
-  netns.close();
-});
+freshNamespaces();
 
 const mark = (number: number): Expression[] => [
   { immediate: { register: 1, data: number.toString(16).padStart(8, '0') } },

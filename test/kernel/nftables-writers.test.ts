@@ -1,23 +1,13 @@
 import { execFileSync } from 'node:child_process';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { expect, test } from 'vitest';
 import { NetlinkError } from '../../src/errors.ts';
-import { NetNs } from '../../src/netns/index.ts';
 import { type Expression, iptablesNflog, iptablesRedirect, Nftables, Transaction } from '../../src/nftables/index.ts';
+import { freshNamespaces, netns, nft } from '../support/fresh-namespace.ts';
 import { isLong, kernelSuite } from '../support/where.ts';
 
 const T = { family: 'ip', table: 't' } as const;
 
-let netns: NetNs;
-let nft: Nftables;
-
-beforeEach(() => {
-  netns = NetNs.create();
-  nft = Nftables.open({ netns });
-});
-afterEach(async () => {
-  await nft[Symbol.asyncDispose]();
-  netns.close();
-});
+freshNamespaces();
 
 const set = () => nft.sync.elements({ family: 'ip', table: 't', name: 's' } as never);
 
