@@ -5,10 +5,15 @@ const alias = [
   { find: /^netsteer\/(.+)$/, replacement: `${new URL('./src/', import.meta.url).pathname}$1/index.ts` },
 ];
 
+const GUEST = ['test/guest/**/*.test.ts'];
+/** They put something else in the place of modules, or of the C library. */
+const APART = ['test/guest/faults.test.ts', 'test/guest/ipvs-lost.test.ts'];
+const GUEST_TIMEOUTS = { testTimeout: 180_000, hookTimeout: 180_000 };
+
 /*
  * unit    pure: any machine, any user
  * kernel  real kernels, each test in namespaces of its own; on the host as root, and in the guests
- * guest   what needs IPVS: only inside the guests (test/vm boots them and runs this project in them)
+ * guest   what needs IPVS: only inside the guests (test/vm boots them and runs this project in them); guest-apart: in a process for each file
  */
 const inGuest = process.env.NETSTEER_GUEST !== undefined;
 
@@ -31,15 +36,10 @@ export default defineConfig({
       },
       {
         resolve: { alias },
-        test: {
-          name: 'guest',
-          include: ['test/guest/**/*.test.ts'],
-          testTimeout: 180_000,
-          hookTimeout: 180_000,
-          // All files in one process: loading the library takes a guest more than ten seconds.
-          isolate: false,
-        },
+        // All files in one process: loading the library takes a guest more than ten seconds.
+        test: { name: 'guest', include: GUEST, exclude: APART, isolate: false, ...GUEST_TIMEOUTS },
       },
+      { resolve: { alias }, test: { name: 'guest-apart', include: APART, ...GUEST_TIMEOUTS } },
     ],
   },
 });

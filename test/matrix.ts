@@ -58,7 +58,7 @@ async function inGuest(kernel: KernelSeries, node: string, consumer: string): Pr
   try {
     const { exitCode, files } = await runInGuest({
       kernel,
-      command: [node, VITEST, ...vitestOptions(file, ['guest'], quick ? QUICK.guest : [])],
+      command: [node, VITEST, ...vitestOptions(file, ['guest', 'guest-apart'], quick ? QUICK.guest : [])],
       timeoutSeconds: GUEST_SECONDS,
       collect: [file],
       env: { CI: 'true', NO_COLOR: '1', NETSTEER_CONSUMER: consumer },

@@ -46,7 +46,7 @@ const long = process.argv.includes('--long');
  * Kernel tests have run on this machine when the caller is root; on the guests' kernels they take some ten minutes more, since everything there is
  * emulated. Without root the guests are the only place for them.
  */
-const inGuests = long || !isRoot() ? ['kernel', 'guest'] : ['guest'];
+const inGuests = [...(long || !isRoot() ? ['kernel'] : []), 'guest', 'guest-apart'];
 
 const outcomes: Outcome[] = [];
 await ensurePackages([...GUEST_PACKAGES, ...PEERS]);
