@@ -34,6 +34,13 @@ function inhabitant(...wrapper: string[]): { pid: number; inode: number; end(): 
   };
 }
 
+/** A signal is only sent: the process has ended some time after. Who ends it is its parent, and so sees it until the event loop runs. */
+function killNow(pid: number): void {
+  process.kill(pid, 'SIGKILL');
+  while (!/\) Z /.test(fs.readFileSync(`/proc/${pid}/stat`, 'latin1')))
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
+}
+
 kernelSuite("a container of a real runtime's", () => {
   it.each([
     ['runc', startRunc],
@@ -127,7 +134,9 @@ kernelSuite("a runtime's record", () => {
     engine.start('1', 'web', web.pid);
     let told = 0;
     // At the second question the namespace is open already.
-    engine.onTold = () => ++told === 2 && void process.kill(web.pid, 'SIGKILL');
+    engine.onTold = () => {
+      if (++told === 2) killNow(web.pid);
+    };
     await expect(Container.find('web', { socket })).rejects.toMatchObject({ code: 'ERR_NO_CONTAINER' });
     expect(told).toBe(2);
     await web.end();
