@@ -1,7 +1,7 @@
 import { TYPES } from '../tables/datatypes.ts';
 import * as keys from '../tables/keys.ts';
 import { entryOf, type Fields, fieldsOf, flagsOf, numberOf, textOf } from './json-fields.ts';
-import { type Load, Place, refuse, type Term } from './term.ts';
+import { type Ct, type Load, Place, refuse, type Term } from './term.ts';
 
 /* What does not come from the packet's bytes: meta data, connections, routes, sockets, numbers that are made up. */
 
@@ -195,6 +195,10 @@ export function parseCt(json: unknown, place: Place): Term {
       : entryOf({ original: 'original', reply: 'reply' } as const, fields.dir, new Place(place, 'dir'));
   if (direction !== undefined && !DIRECTED.has(key))
     throw refuse(new Place(place, 'dir'), `no direction of ${key}`, direction);
+  return ctTerm(key, row, direction, place);
+}
+
+export function ctTerm(key: string, row: keys.KeyRow, direction: Ct['direction'], place: Place | undefined): Ct {
   return {
     kind: 'ct',
     place,

@@ -4,7 +4,7 @@ import { datatypeByNumber, TYPES } from '../tables/datatypes.ts';
 import * as keys from '../tables/keys.ts';
 import { type Header, PROTOCOLS } from '../tables/protocols.ts';
 import { headerField, numberedExtension, numberOfField, rawPayload } from './parse-header.ts';
-import { metaTerm } from './parse-load.ts';
+import { ctTerm, metaTerm } from './parse-load.ts';
 import { bytesOf, concatenation, type Payload, type Term, value } from './term.ts';
 
 /*
@@ -203,16 +203,7 @@ function termIn(records: Records2, old: boolean): Term | undefined {
       if (found === undefined) return undefined;
       const [key, row] = found;
       const direction = ([undefined, 'original', 'reply'] as const)[(numberIn(fields, 1) ?? -1) + 1];
-      return {
-        kind: 'ct',
-        place: undefined,
-        type: TYPES[row.type],
-        order: row.order,
-        bits: row.bits,
-        key,
-        direction,
-        family: undefined,
-      };
+      return ctTerm(key, row, direction, undefined);
     }
     case KINDS.value: {
       const type = datatypeByNumber(numberIn(fields, 0) ?? 0);
