@@ -1,12 +1,15 @@
-import { checkObject, formatIPv4, formatIPv6, toBytes } from '../codec/index.ts';
-import { isNotFound, StateError, typeError } from '../errors.ts';
+import { checkObject } from '../codec/index.ts';
+import { isNotFound, StateError } from '../errors.ts';
 import { Transaction } from '../nftables/index.ts';
+import { packedElements } from '../nftables/listing.ts';
 import { NftablesOperations } from '../nftables/nftables.ts';
 import { type Exchange, type Operation, twoForms } from '../transport/index.ts';
 import { commitAnew, FAMILY, findOwned, isClash } from './owned-table.ts';
 import {
   createRedirects,
-  keyOf,
+  keysOf,
+  listOf,
+  noPorts,
   type Ports,
   REDIRECT_CHAIN,
   REDIRECTS,
@@ -14,29 +17,24 @@ import {
   type RedirectDrift,
   type RedirectKey,
   RedirectSet,
-  redirectOf,
-  removeKeys,
+  redirectsIn,
+  removeRedirects,
   VERSIONS,
 } from './redirect-set.ts';
 
 const TABLE = { family: FAMILY, name: REDIRECTS } as const;
 const PLACE = { family: FAMILY, table: REDIRECTS } as const;
-const PROTOCOL_NAMES: Record<number, Redirect['protocol']> = {
-  6: 'tcp',
-  17: 'udp',
-  33: 'dccp',
-  132: 'sctp',
-  136: 'udplite',
-};
 
 /**
  * A container's redirects: one base chain, and for each IP version one rule and one map, so that 100,000 of them cost a packet one look-up,
  * and a change one element. They stand in a table of their own, `inet netsteer-redirects`, known by its comment.
  */
 export class RedirectsOperations {
+  readonly #exchange: Exchange;
   readonly #nft: NftablesOperations;
 
   constructor(exchange: Exchange, nft = new NftablesOperations(exchange)) {
+    this.#exchange = exchange;
     this.#nft = nft;
   }
 
@@ -55,7 +53,7 @@ export class RedirectsOperations {
     if (yield* findOwned(this.#nft, REDIRECTS)) {
       try {
         // The kernel takes what is there already, and refuses what leads elsewhere: nothing has to be read.
-        yield* this.#nft.commit(wanted.change(new Transaction(), new Map(), false));
+        yield* this.#nft.commit(wanted.addAll(new Transaction()));
         return;
       } catch (error) {
         if (!isClash(error)) throw error;
@@ -66,25 +64,34 @@ export class RedirectsOperations {
 
   /** Makes sure that these are not there. */
   *remove(keys: readonly RedirectKey[]): Operation<void> {
-    if (!Array.isArray(keys)) throw typeError([], 'an array of redirects', keys);
-    const names = new Set(keys.map(keyOf));
+    const named = keysOf(keys);
+    if (!(yield* findOwned(this.#nft, REDIRECTS))) return;
+    try {
+      // They are there nearly always, and then nothing has to be read.
+      yield* this.#nft.commit(removeRedirects(new Transaction(), named));
+      return;
+    } catch (error) {
+      if (!isClash(error)) throw error;
+    }
     yield* commitAnew(this.#nft, this, function* (this: RedirectsOperations) {
-      const present = yield* this.#present();
-      return removeKeys(
-        new Transaction(),
-        [...names].filter(name => present?.has(name)),
-      );
+      const present = (yield* this.#present()) ?? noPorts();
+      const found = noPorts();
+      for (const { map } of VERSIONS) {
+        for (let i = 0; i < present[map].length; i++)
+          if (named[map].find(present[map], i) >= 0) found[map].copy(present[map], i);
+      }
+      return removeRedirects(new Transaction(), found);
     });
   }
 
   /** The redirects that are there. */
   *list(): Operation<Redirect[]> {
-    return listOf(yield* this.#present());
+    return listOf((yield* this.#present()) ?? noPorts());
   }
 
   /** How what is there differs from these. */
   *differences(redirects: readonly Redirect[] | RedirectSet): Operation<RedirectDrift> {
-    return wantedOf(redirects).differences((yield* this.#present()) ?? new Map());
+    return wantedOf(redirects).differences((yield* this.#present()) ?? noPorts());
   }
 
   /**
@@ -96,12 +103,14 @@ export class RedirectsOperations {
     checkObject(options, [], ['force']);
     try {
       const present = yield* this.#present();
-      if (present !== undefined) yield* this.#bring(new RedirectSet(listOf(present)), true);
-      return listOf(present);
+      if (present === undefined) return [];
+      const redirects = listOf(present);
+      yield* this.#bring(new RedirectSet(redirects), true);
+      return redirects;
     } catch (error) {
       const foreign = error instanceof StateError && error.code === 'ERR_FOREIGN_TABLE';
       if (options.force !== true || !foreign) throw error;
-      yield* this.#nft.commit(createRedirects(new Transaction().delete({ table: TABLE }), new Map()));
+      yield* this.#nft.commit(createRedirects(new Transaction().delete({ table: TABLE }), noPorts()));
       return [];
     }
   }
@@ -117,19 +126,22 @@ export class RedirectsOperations {
       if (present === undefined) return wanted.fresh;
       if (yield* this.#isWhole()) return wanted.change(new Transaction(), present, exactly);
       // Somebody has damaged it: it is made anew, in the same transaction.
-      const kept: Ports = exactly ? wanted.ports : new Map([...present, ...wanted.ports]);
+      const kept = exactly ? wanted.ports : wanted.with(present);
       return createRedirects(new Transaction().delete({ table: TABLE }), kept);
     });
   }
 
-  /** The port of each key; undefined where there is no table. A map that somebody has removed counts as empty. */
-  *#present(): Operation<Map<string, number> | undefined> {
+  /** Undefined where there is no table. A map that somebody has removed counts as empty. */
+  *#present(): Operation<Ports | undefined> {
     if (!(yield* findOwned(this.#nft, REDIRECTS))) return undefined;
-    const present = new Map<string, number>();
-    for (const { map, length } of VERSIONS) {
+    const present = noPorts();
+    for (const version of VERSIONS) {
+      const { map } = version;
       try {
-        for (const { key, data } of yield* this.#nft.elements({ ...PLACE, name: map }))
-          readElement(present, key, data, length);
+        yield* packedElements(this.#exchange, { ...PLACE, name: map }, () => {
+          present[map].clear();
+          return redirectsIn(version, present[map]);
+        });
       } catch (error) {
         if (!isNotFound(error)) throw error;
       }
@@ -153,16 +165,3 @@ export class Redirects extends twoForms(RedirectsOperations) {}
 
 const wantedOf = (redirects: readonly Redirect[] | RedirectSet): RedirectSet =>
   redirects instanceof RedirectSet ? redirects : new RedirectSet(redirects);
-
-const listOf = (present: Ports = new Map()): Redirect[] => [...present].map(([key, port]) => redirectOf(key, port));
-
-/** An element's key and value as the kernel has them: each part of the key is filled up to four bytes. What is none of ours is left out. */
-function readElement(present: Map<string, number>, key: unknown, data: unknown, length: number): void {
-  if (typeof key !== 'string' || typeof data !== 'string') return;
-  const bytes = toBytes(key);
-  const protocol = PROTOCOL_NAMES[bytes?.[length] ?? 0];
-  if (bytes === undefined || protocol === undefined) return;
-  const address = length === 4 ? formatIPv4(bytes) : formatIPv6(bytes);
-  const port = bytes[length + 4]! * 256 + bytes[length + 5]!;
-  present.set(`${address} ${protocol} ${port}`, Number.parseInt(data, 16));
-}

@@ -1,16 +1,15 @@
-import { HOST_IS_LITTLE_ENDIAN, NLA_F_NESTED, NLA_HDRLEN, readIPv4, type Writer } from '../codec/index.ts';
+import { NLA_HDRLEN, readIPv4, type Writer } from '../codec/index.ts';
 import { type Path, rangeError, typeError, within } from '../errors.ts';
 import * as C from './constants.ts';
 import { elementTable, type WireElement } from './element.ts';
+import { type ElementTemplate, elementTemplate, MAX_NEST } from './element-template.ts';
 import { type ElementValue, type WireOptions, wireElement, wireElements } from './element-values.ts';
 import type { MessageList } from './encoded.ts';
 import { CATCH_ALL, type ElementKey, type FieldRange, type FieldValue, putScalar } from './field-values.ts';
 import type { MessageName } from './message.ts';
+import { PackedElements } from './packed-elements.ts';
 import type { ElementShape, Field } from './set-types.ts';
 import { withWritable } from './writable.ts';
-
-/** The length of a nest has 16 bits. */
-const MAX_NEST = 0xffff;
 
 /** The set that the elements are of, and what is done with them. */
 export interface ElementsHead {
@@ -51,8 +50,11 @@ class ElementMessages {
     this.#origin = [];
   }
 
-  /** Says that one value has been written, as some elements from `start` on: they go to a message of their own if this one is full. */
-  wrote(start: number, elements: number, origin: number): void {
+  /**
+   * Says that elements have been written, from `start` on: they go to a message of their own if this one is full. They came from the value
+   * `origin`, or with `step` 1 from it and those behind it.
+   */
+  wrote(start: number, elements: number, origin: number, step: 0 | 1 = 0): void {
     const { writer } = this.#list;
     if (writer.length - this.#nest > MAX_NEST) {
       const moved = writer.bytes.slice(start, writer.length);
@@ -63,7 +65,7 @@ class ElementMessages {
       this.#open();
       writer.raw(moved);
     }
-    for (let i = 0; i < elements; i++) this.#origin.push(origin);
+    for (let i = 0; i < elements; i++) this.#origin.push(origin + i * step);
   }
 
   close(): void {
@@ -89,10 +91,14 @@ function writeText(writer: Writer, type: number, text: string): void {
 export function writeElements(
   list: MessageList,
   head: ElementsHead,
-  values: readonly ElementValue[],
+  values: readonly ElementValue[] | PackedElements,
   shape: ElementShape,
   options: WireOptions,
 ): void {
+  if (values instanceof PackedElements) {
+    writePacked(list, head, values, elementTemplate(shape, options.keysOnly === true)!);
+    return;
+  }
   if (!Array.isArray(values)) throw typeError(['elements'], 'an array', values);
   const messages = new ElementMessages(list, head);
   const { writer } = list;
@@ -100,7 +106,7 @@ export function writeElements(
     if (shape.ranges === 'marks') {
       writeAll(messages, writer, wireElements(values, shape, options), head.family);
     } else {
-      const plain = new PlainElements(options.keysOnly ? { ...shape, values: 'none' } : shape);
+      const plain = new PlainElements(shape, options.keysOnly === true);
       writer.expect(values.length * plain.size);
       for (let i = 0; i < values.length; i++) {
         const start = writer.length;
@@ -119,6 +125,20 @@ export function writeElements(
     }
   } catch (error) {
     throw within(error, ['elements']);
+  }
+  messages.close();
+}
+
+function writePacked(list: MessageList, head: ElementsHead, elements: PackedElements, template: ElementTemplate): void {
+  const size = template.bytes.length;
+  const most = PackedElements.perMessage(template);
+  list.writer.expect(elements.length * size);
+  const messages = new ElementMessages(list, head);
+  for (let first = 0; first < elements.length; first += most) {
+    const count = Math.min(most, elements.length - first);
+    const start = list.writer.reserve(count * size);
+    elements.write(list.writer.bytes, start, template, first, count);
+    messages.wrote(start, count, first, 1);
   }
   messages.close();
 }
@@ -162,45 +182,22 @@ function writeOne(writer: Writer, element: WireElement, family: number, index: n
   }
 }
 
-/** `bytes` with the header of a nest or attribute before it. */
-function withHeader(type: number, bytes: Uint8Array): Uint8Array {
-  const size = NLA_HDRLEN + bytes.length;
-  const attribute = new Uint8Array((size + 3) & ~3);
-  const view = new DataView(attribute.buffer);
-  view.setUint16(0, size, HOST_IS_LITTLE_ENDIAN);
-  view.setUint16(2, type, HOST_IS_LITTLE_ENDIAN);
-  attribute.set(bytes, NLA_HDRLEN);
-  return attribute;
-}
-
-const dataAttribute = (type: number, length: number) =>
-  withHeader(type | NLA_F_NESTED, withHeader(C.NFTA_DATA_VALUE, new Uint8Array(length)));
-
-/** Where the bytes of the first data attribute of an element stand: behind four headers, less its own nest's. */
-const KEY_AT = 3 * NLA_HDRLEN;
-
 /**
  * Writes the elements of large sets: a key, and bytes as its value. They all look the same but for those bytes, which are put into a copy of
  * one that is ready.
  */
 class PlainElements {
   readonly #shape: ElementShape;
-  readonly #template: Uint8Array | undefined;
-  readonly #dataAt: number;
+  readonly #template: ElementTemplate | undefined;
 
-  constructor(shape: ElementShape) {
-    this.#shape = shape;
-    const key = dataAttribute(C.NFTA_SET_ELEM_KEY, shape.keyLength);
-    this.#dataAt = NLA_HDRLEN + key.length + 2 * NLA_HDRLEN;
-    const mapped = shape.values === 'data';
-    if (shape.ranges !== 'none' || shape.dataRanges || (!mapped && shape.values !== 'none')) return;
-    const data = mapped ? dataAttribute(C.NFTA_SET_ELEM_DATA, shape.dataLength) : new Uint8Array();
-    this.#template = withHeader(C.NFTA_LIST_ELEM | NLA_F_NESTED, Uint8Array.of(...key, ...data));
+  constructor(shape: ElementShape, keysOnly: boolean) {
+    this.#shape = keysOnly ? { ...shape, values: 'none' } : shape;
+    this.#template = elementTemplate(shape, keysOnly);
   }
 
   /** Bytes of each. */
   get size(): number {
-    return this.#template?.length ?? 0;
+    return this.#template?.bytes.length ?? 0;
   }
 
   /** False where it is none of those, or not as it should be: whoever writes the others then says why. */
@@ -217,10 +214,10 @@ class PlainElements {
       ({ key, data } = value as { key: ElementKey; data: ElementKey });
       if (data === undefined) return false;
     }
-    writer.raw(template);
+    writer.raw(template.bytes);
     const { bytes } = writer;
-    if (putFields(key, keyFields, bytes, start + KEY_AT)) {
-      if (data === undefined || putFields(data, dataFields, bytes, start + this.#dataAt)) return true;
+    if (putFields(key, keyFields, bytes, start + template.keyAt)) {
+      if (data === undefined || putFields(data, dataFields, bytes, start + template.dataAt)) return true;
     }
     writer.length = start;
     return false;

@@ -8,6 +8,7 @@ import { type Family, familyNumber } from './family.ts';
 import type { Flowtable } from './flowtable.ts';
 import { MESSAGES, type MessageName, readObject } from './message.ts';
 import type { NftObject } from './object.ts';
+import { type PackedForm, readPacked } from './packed-elements.ts';
 import { readGeneration, readSet, requestFor } from './request.ts';
 import type { RuleEntry } from './rule.ts';
 import type { NftSet, SetKey } from './set.ts';
@@ -167,27 +168,44 @@ function* dump<K extends keyof Kinds>(
   }
 }
 
-function* dumpElements(
+function* dumpElements(exchange: Exchange, set: SetKey, generation?: number): Operation<WireElement[]> {
+  const elements: WireElement[] = [];
+  yield* dumpSet(exchange, set, generation, message => {
+    const part = readObject('newsetelem', message).elements as WireElement[] | undefined;
+    if (part !== undefined) for (const element of part) elements.push(element);
+  });
+  return elements;
+}
+
+/** Elements of plain keys and values, as bytes: `begin` is called at the start, and again when others have changed them meanwhile. @internal */
+export function* packedElements(exchange: Exchange, set: SetKey, begin: () => PackedForm): Operation<void> {
+  yield* undisturbed(() => {
+    const form = begin();
+    return dumpSet(exchange, set, undefined, message => readPacked(message, form));
+  });
+}
+
+function* dumpSet(
   exchange: Exchange,
   { family, table, name }: SetKey,
-  generation?: number,
-): Operation<WireElement[]> {
+  generation: number | undefined,
+  read: (message: Message) => void,
+): Operation<void> {
   const check = checker(generation);
-  const elements: WireElement[] = [];
+  let begun = generation !== undefined;
   try {
     yield* exchange.dump(requestFor('getsetelem', familyNumber(family, ['family']), { table, set: name }), message => {
       if (message.type !== MESSAGES.newsetelem.number) return undefined;
       check(message);
-      const part = readObject('newsetelem', message).elements as WireElement[] | undefined;
-      if (part !== undefined) for (const element of part) elements.push(element);
+      begun = true;
+      read(message);
       return undefined;
     });
   } catch (error) {
     // The set went while it was read, or between the list of sets and now.
-    if (isNotFound(error) && (generation !== undefined || elements.length > 0)) throw new Disturbed();
+    if (isNotFound(error) && begun) throw new Disturbed();
     throw error;
   }
-  return elements;
 }
 
 function checker(generation: number | undefined): (message: Message) => void {

@@ -10,6 +10,7 @@ import { compileElements } from './language/compile/named-set.ts';
 import type { Names } from './language/names.ts';
 import type { MessageName } from './message.ts';
 import { type JsonElements, type NewElements, type NewMap, OBJECT_KINDS } from './new-objects.ts';
+import { PackedElements } from './packed-elements.ts';
 import type { RuleEncoder } from './rule-encoder.ts';
 import type { NftSet } from './set.ts';
 import { type ElementShape, shapeOf } from './set-types.ts';
@@ -163,9 +164,9 @@ function set(verb: Verb, object: Fields, to: Surroundings, isMap = false): void 
     shapes.set(setKey(object.family, object.table, object.name), shape);
     shapes.set(setKey(object.family, object.table, wire.id), shape);
     to.sets.set(setKey(object.family, object.table, object.name), { ...wire, family: object.family } as never);
-    const elements = object.elements as ElementValue[] | undefined;
+    const elements = object.elements as ElementValue[] | PackedElements | undefined;
     if (elements === undefined) return;
-    if (!Array.isArray(elements)) throw typeError(['elements'], 'an array', elements);
+    if (!isList(elements)) throw typeError(['elements'], 'an array', elements);
     if (elements.length === 0) return;
     const head = {
       name: 'newsetelem' as const,
@@ -180,6 +181,8 @@ function set(verb: Verb, object: Fields, to: Surroundings, isMap = false): void 
     writeElements(list, head, elements, shape, { leadingEnd: object.leadingEnd === true });
   }
 }
+
+const isList = (elements: unknown): boolean => Array.isArray(elements) || elements instanceof PackedElements;
 
 /** Attributes that a type's name stands for. */
 function setPath(path: Path, { key, data, size }: Fields): Path {
@@ -211,13 +214,13 @@ function element(verb: Verb, object: Fields, to: Surroundings): void {
   const tableName = required(object, 'table') as string;
   if (name === undefined && setId === undefined) required(object, 'set');
   if (setId !== undefined) checkInteger(setId, ['setId'], 0, 0xffffffff);
-  if (!Array.isArray(elements)) throw typeError(['elements'], 'an array', elements);
+  if (!isList(elements)) throw typeError(['elements'], 'an array', elements);
   const shape =
     type !== undefined
       ? shapeOf(description(type, type.data !== undefined || type.dataType !== undefined))
       : (to.found?.shape ??
         to.shapes.get(setKey(object.family, tableName, setId ?? name)) ??
-        (elements.every(isWire) ? WIRE_ONLY : undefined));
+        (Array.isArray(elements) && elements.every(isWire) ? WIRE_ONLY : undefined));
   if (shape === undefined) {
     if (name === undefined)
       throw typeError(['type'], 'the type of a set of another transaction', undefined, 'ERR_MISSING');

@@ -88,6 +88,42 @@ kernelSuite('redirects of a container', () => {
     expect(await container.redirects.list()).toEqual([DNS]);
   });
 
+  it('are removed whether all of them are there or not', async () => {
+    const { redirects } = make().container;
+    await redirects.remove([WEB]);
+    await redirects.set([WEB, DNS, SIX]);
+    await redirects.remove([SIX]);
+    redirects.sync.remove([SAME, WEB, WEB]);
+    expect(await redirects.list()).toEqual([DNS]);
+    await redirects.remove([]);
+    await redirects.remove([SAME]);
+    expect(await redirects.list()).toEqual([DNS]);
+  });
+
+  it('are told from elements that somebody else has put into the map', async () => {
+    const { netns, container } = make();
+    await container.redirects.set([WEB]);
+    const elements = '{ 192.0.2.1 . icmp . 80 : 81, 192.0.2.1 . tcp . 0 : 81, 192.0.2.1 . tcp . 80 : 0 }';
+    nft(netns, `add element inet netsteer-redirects ipv4 ${elements}`);
+    expect(await container.redirects.list()).toEqual([WEB]);
+    nft(netns, 'flush', 'chain', 'inet', 'netsteer-redirects', 'prerouting');
+    expect(await container.redirects.adopt()).toEqual([WEB]);
+    await container.redirects.set([WEB, DNS]);
+    expect(sorted(await container.redirects.list())).toEqual(sorted([WEB, DNS]));
+  });
+
+  it('of 20,000 are set, read and set again', async () => {
+    const { redirects } = make().container;
+    const many = Array.from({ length: 20_000 }, (_, i) => ({
+      ...WEB,
+      address: i % 2 === 0 ? `10.1.${i >> 8}.${i & 255}` : `2001:db8::${i.toString(16)}`,
+    }));
+    await redirects.set(many);
+    expect(new Set(sorted(await redirects.list()))).toEqual(new Set(sorted(many)));
+    await redirects.set(many.slice(0, 10_000));
+    expect(await redirects.list()).toHaveLength(10_000);
+  });
+
   it("leave a table that is somebody else's alone, unless they are forced", async () => {
     const { netns, container } = make();
     nft(netns, 'add table inet netsteer-redirects { chain theirs { } ; }');

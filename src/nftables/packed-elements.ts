@@ -1,0 +1,91 @@
+import { attributeLength, attributeType, NLA_HDRLEN, nextAttribute, type Source } from '../codec/index.ts';
+import { type Message, nfgenmsg } from '../transport/index.ts';
+import * as C from './constants.ts';
+import { type ElementTemplate, MAX_NEST } from './element-template.ts';
+
+/**
+ * Elements of a map of plain keys and values, as the kernel has them: the bytes of all keys one behind the other, and those of all values. For
+ * whoever has a hundred thousand of them, and nothing of which an object each could be made. Stands where `elements` does.
+ */
+export class PackedElements {
+  readonly length: number;
+  readonly keys: Uint8Array;
+  readonly data: Uint8Array;
+
+  constructor(length: number, keys: Uint8Array, data: Uint8Array) {
+    this.length = length;
+    this.keys = keys;
+    this.data = data;
+  }
+
+  /** How many fit into one message. */
+  static perMessage({ bytes }: ElementTemplate): number {
+    return Math.floor((MAX_NEST - NLA_HDRLEN) / bytes.length);
+  }
+
+  /** Writes `count` of them, from `first` on, to `at`. */
+  write(into: Uint8Array, at: number, template: ElementTemplate, first: number, count: number): void {
+    const { bytes, keyAt, dataAt } = template;
+    const size = bytes.length;
+    into.set(bytes, at);
+    for (let done = 1; done < count; done *= 2)
+      into.copyWithin(at + done * size, at, at + Math.min(done, count - done) * size);
+    stamp(into, at + keyAt, size, this.keys, this.keys.length / this.length, first, count);
+    if (dataAt < size) stamp(into, at + dataAt, size, this.data, this.data.length / this.length, first, count);
+  }
+}
+
+function stamp(
+  into: Uint8Array,
+  at: number,
+  stride: number,
+  column: Uint8Array,
+  length: number,
+  first: number,
+  count: number,
+): void {
+  let from = first * length;
+  for (let i = 0; i < count; i++) {
+    for (let j = 0; j < length; j++) into[at + j] = column[from + j]!;
+    from += length;
+    at += stride;
+  }
+}
+
+/** Elements of a dump that have a key and a value of these lengths; others are left out. */
+export interface PackedForm {
+  readonly keyLength: number;
+  readonly dataLength: number;
+  take(bytes: Uint8Array, keyAt: number, dataAt: number): void;
+}
+
+/** @throws DecodeError where an attribute's length is not possible */
+export function readPacked({ source, payload, end }: Message, form: PackedForm): void {
+  const { view } = source;
+  for (let at = payload + nfgenmsg.size; end - at >= NLA_HDRLEN; at = nextAttribute(view, at)) {
+    const listEnd = at + attributeLength(view, at, end);
+    if (attributeType(view, at) !== C.NFTA_SET_ELEM_LIST_ELEMENTS) continue;
+    for (let element = at + NLA_HDRLEN; listEnd - element >= NLA_HDRLEN; element = nextAttribute(view, element))
+      readElement(source, element + NLA_HDRLEN, element + attributeLength(view, element, listEnd), form);
+  }
+}
+
+function readElement(source: Source, start: number, end: number, form: PackedForm): void {
+  const { view } = source;
+  let keyAt = 0;
+  let dataAt = 0;
+  for (let at = start; end - at >= NLA_HDRLEN; at = nextAttribute(view, at)) {
+    const payloadEnd = at + attributeLength(view, at, end);
+    const type = attributeType(view, at);
+    if (type === C.NFTA_SET_ELEM_KEY) keyAt = valueIn(view, at + NLA_HDRLEN, payloadEnd, form.keyLength);
+    else if (type === C.NFTA_SET_ELEM_DATA) dataAt = valueIn(view, at + NLA_HDRLEN, payloadEnd, form.dataLength);
+  }
+  if (keyAt > 0 && dataAt > 0) form.take(source.bytes, keyAt, dataAt);
+}
+
+/** Where the bytes of a nest's value begin; 0 where they are not as many as they should be. */
+function valueIn(view: DataView, start: number, end: number, length: number): number {
+  if (end - start < NLA_HDRLEN) return 0;
+  const whole = attributeLength(view, start, end);
+  return attributeType(view, start) === C.NFTA_DATA_VALUE && whole === NLA_HDRLEN + length ? start + NLA_HDRLEN : 0;
+}
