@@ -1,6 +1,8 @@
+import fs from 'node:fs';
 import { POLLIN, SYS_pidfd_open } from './constants.ts';
 import type { Ffi, Watch } from './ffi.ts';
 import type { Bound } from './functions.ts';
+import { errnoOf, settled } from './node-calls.ts';
 import { Closing, Pool } from './pool.ts';
 
 /** The synchronous calls, which are the same for every backend once it has bound the functions and can tell the errno of the last one. */
@@ -21,6 +23,17 @@ export abstract class Calls implements Ffi {
 
   sendOffThread(fd: number, bytes: Uint8Array, length: number, flags: number): Promise<number> {
     return this.#pool.run(() => this.sendAway(fd, bytes, length, flags));
+  }
+  /** Node has it: a `struct iovec` holds pointers, which each backend would make in a way of its own. */
+  sendParts(fd: number, parts: readonly Uint8Array[]): number {
+    try {
+      return fs.writevSync(fd, parts);
+    } catch (error) {
+      return errnoOf(error);
+    }
+  }
+  sendPartsOffThread(fd: number, parts: readonly Uint8Array[]): Promise<number> {
+    return this.#pool.run(() => settled(done => fs.writev(fd, parts, done)));
   }
   recvOffThread(fd: number, into: Uint8Array, flags: number): Promise<number> {
     return this.#pool.run(() => this.recvAway(fd, into, flags));

@@ -16,6 +16,8 @@ export interface Ffi {
   getsockname(fd: number, address: Uint8Array): number;
   /** Sends the first `length` bytes of `bytes` to the peer that the socket is connected to. */
   send(fd: number, bytes: Uint8Array, length: number, flags: number): number;
+  /** Sends one datagram whose bytes stand in at most 1,024 places, one behind the other (writev(2), which is send(2) on a connected socket). */
+  sendParts(fd: number, parts: readonly Uint8Array[]): number;
   /** Receives one datagram and, where `address` is given, its sender. With MSG_TRUNC the datagram's true length is returned. */
   recv(fd: number, into: Uint8Array, flags: number, address: Uint8Array | null): number;
   setsockopt(fd: number, level: number, name: number, value: Uint8Array): number;
@@ -38,6 +40,8 @@ export interface Ffi {
 
   /** As `send`, on a thread of the pool: for what keeps the kernel busy for milliseconds. */
   sendOffThread(fd: number, bytes: Uint8Array, length: number, flags: number): Promise<number>;
+  /** As `sendParts`, on a thread of the pool. */
+  sendPartsOffThread(fd: number, parts: readonly Uint8Array[]): Promise<number>;
   /** As `recv` without an address, on a thread of the pool. The caller never lets it wait: MSG_DONTWAIT, or the process cannot exit. */
   recvOffThread(fd: number, into: Uint8Array, flags: number): Promise<number>;
   /** As `close`, on a thread of the pool: closing an nfnetlink socket waits for the kernel's clean-up. */

@@ -1,8 +1,7 @@
 import fs from 'node:fs';
 import { Calls } from './calls.ts';
 import { SOCK_NONBLOCK } from './constants.ts';
-
-type Done = (error: NodeJS.ErrnoException | null, result?: number) => void;
+import { settled } from './node-calls.ts';
 
 /**
  * For backends without asynchronous calls that keep errno: they are made on a thread of Node's own pool. On a connected socket write(2) is
@@ -25,10 +24,4 @@ export abstract class CallsByNode extends Calls {
     for (let fd = first; fd <= last; fd++) result = await settled(done => fs.close(fd, done));
     return result;
   }
-}
-
-function settled(call: (done: Done) => void): Promise<number> {
-  return new Promise(resolve => {
-    call((error, result = 0) => resolve(error === null ? result : (error.errno ?? -5)));
-  });
 }

@@ -22,7 +22,7 @@ import {
   verdictOf,
 } from '../transport/index.ts';
 import * as C from './constants.ts';
-import { bytesOf, type EncodedMessage, type EncodedTransaction, FIRST_SEQUENCE, messageOf, pathOf } from './encoded.ts';
+import { type EncodedMessage, type EncodedTransaction, FIRST_SEQUENCE, messageOf, partsOf, pathOf } from './encoded.ts';
 import { familyNumber } from './family.ts';
 import type { Features } from './features.ts';
 import { generationTable } from './generation.ts';
@@ -107,7 +107,7 @@ function* send(
 ): Operation<CommitResult | undefined> {
   const { messages } = encoded;
   const end = FIRST_SEQUENCE + messages.length;
-  const bytes = bytesOf(encoded, {
+  const parts = partsOf(encoded, {
     generation,
     dryRun,
     echo: echo ? message => hasHandle(transaction, message) : undefined,
@@ -129,8 +129,8 @@ function* send(
     return ended;
   };
   let replies = messages.length + 2;
-  if (echo) replies += Math.ceil((ECHO_CHARGE * bytes.length) / KIBIBYTE);
-  const answers = yield* exchange.transact(bytes, bytes.length, messages.length + 2, visit, replies);
+  if (echo) replies += Math.ceil((ECHO_CHARGE * encoded.length) / KIBIBYTE);
+  const answers = yield* exchange.transact(parts, messages.length + 2, visit, replies);
   if (refused.length > 0) throw refusedError(transaction, encoded, refused);
   // Errors come before all else: where answers are missing and none of them is an error, none has failed.
   if (answers === 'lost' && echoed?.begun !== true)
@@ -254,7 +254,7 @@ function refusedError(
       path,
       kernelMessage: verdict.text,
       hint: hintFor({ code, path, kind, verb, object }),
-      request: encoded.bytes.slice(message.start, message.end),
+      request: encoded.bytesOf(message).slice(),
     });
     failures.push(atIndex(error, message.operation));
   }

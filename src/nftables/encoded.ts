@@ -1,4 +1,4 @@
-import { type AttributeTable, HOST_IS_LITTLE_ENDIAN, sourceOf, Writer } from '../codec/index.ts';
+import { type AttributeTable, HOST_IS_LITTLE_ENDIAN, joined, sourceOf, Writer } from '../codec/index.ts';
 import type { Path } from '../errors.ts';
 import {
   NFNL_BATCH_GENID,
@@ -45,9 +45,7 @@ export interface Hole {
   readonly operation: number;
 }
 
-/** A transaction as bytes. Its messages have the sequence numbers 1 (the batch's begin), 2 and so on. */
-export interface EncodedTransaction {
-  readonly bytes: Uint8Array;
+interface Contents {
   /** Where the batch's end stands. */
   readonly end: number;
   /** By sequence number, from FIRST_SEQUENCE on. */
@@ -61,10 +59,62 @@ export interface EncodedTransaction {
   readonly last: EncodedMessage | undefined;
 }
 
+/**
+ * A transaction as bytes. Its messages have the sequence numbers 1 (the batch's begin), 2 and so on. A large one stands on several pages, as it was
+ * written; places in it count through all of them.
+ */
+export class EncodedTransaction implements Contents {
+  readonly length: number;
+  readonly end: number;
+  readonly messages: Messages;
+  readonly origins: readonly (Origin | undefined)[];
+  readonly holes: readonly Hole[];
+  readonly destroys: readonly EncodedMessage[];
+  readonly last: EncodedMessage | undefined;
+  #pages: readonly Uint8Array[];
+
+  constructor(pages: readonly Uint8Array[], { end, messages, origins, holes, destroys, last }: Contents) {
+    this.#pages = pages;
+    this.length = pages.reduce((sum, page) => sum + page.length, 0);
+    this.end = end;
+    this.messages = messages;
+    this.origins = origins;
+    this.holes = holes;
+    this.destroys = destroys;
+    this.last = last;
+  }
+
+  get pages(): readonly Uint8Array[] {
+    return this.#pages;
+  }
+
+  /** All of it on one page: a large one is copied for that, once. */
+  get bytes(): Uint8Array {
+    if (this.#pages.length > 1) this.#pages = [joined(this.#pages)];
+    return this.#pages[0]!;
+  }
+
+  /** Those of one message, which is never on two pages. */
+  bytesOf({ start, end }: EncodedMessage): Uint8Array {
+    let base = 0;
+    for (const page of this.#pages) {
+      if (end <= base + page.length) return page.subarray(start - base, end - base);
+      base += page.length;
+    }
+    throw new RangeError(`no message from ${start} to ${end}`);
+  }
+}
+
 /** The batch's begin has the number before it. */
 export const FIRST_SEQUENCE = 2;
 /** A begin or end without attributes: nlmsghdr and nfgenmsg. */
 const BATCH_MARKER = 20;
+/**
+ * A page is left when it is full but for this room, which most operations need less of. Large buffers that grow by doubling cost more than
+ * what is written into them: fresh memory at each step, and a collection of all garbage where V8 sees many megabytes come.
+ */
+const PAGE = 1024 * 1024;
+const ROOM = 16 * 1024;
 /** In `struct nlmsghdr`. */
 const FLAGS_OFFSET = 6;
 const SEQUENCE_OFFSET = 8;
@@ -74,7 +124,11 @@ const SEQUENCE_OFFSET = 8;
  * was refused.
  */
 export class MessageList implements Messages {
+  /** Writes the page that is open. Where it stands is counted from the page's beginning. */
   writer: Writer;
+  readonly #full: Uint8Array[] = [];
+  /** Bytes on the pages that are full. */
+  #before = 0;
   readonly #first: number;
   readonly #starts: number[] = [];
   readonly #operations: number[] = [];
@@ -96,7 +150,7 @@ export class MessageList implements Messages {
     if (start === undefined) return undefined;
     return {
       start,
-      end: this.#starts[index + 1] ?? this.writer.length,
+      end: this.#starts[index + 1] ?? this.size,
       operation: this.#operations[index]!,
       name: this.#names[index]!,
       family: this.#families[index]!,
@@ -104,7 +158,25 @@ export class MessageList implements Messages {
     };
   }
 
-  /** Takes back what was written after it had that many messages and bytes. */
+  /** Bytes on all pages. */
+  get size(): number {
+    return this.#before + this.writer.length;
+  }
+
+  get pages(): Uint8Array[] {
+    return [...this.#full, this.writer.bytes.subarray(0, this.writer.length)];
+  }
+
+  /** Called between operations: an operation that has begun goes on on its page. */
+  turnPage(): void {
+    const { bytes, length } = this.writer;
+    if (length < PAGE - ROOM) return;
+    this.#full.push(bytes.subarray(0, length));
+    this.#before += length;
+    this.writer = new Writer(PAGE);
+  }
+
+  /** Takes back what was written after it had that many messages, and bytes on this page. */
   truncate(messages: number, bytes: number): void {
     for (const column of [this.#starts, this.#operations, this.#names, this.#families]) column.length = messages;
     for (const index of this.#translations.keys()) if (index >= messages) this.#translations.delete(index);
@@ -141,7 +213,7 @@ export class MessageList implements Messages {
   end(start: number, name: MessageName, family: number, operation: number, translate?: (path: Path) => Path): void {
     endMessage(this.writer, start);
     if (translate !== undefined) this.#translations.set(this.length, translate);
-    this.#starts.push(start);
+    this.#starts.push(this.#before + start);
     this.#operations.push(operation);
     this.#names.push(name);
     this.#families.push(family);
@@ -180,7 +252,7 @@ export function messageOf(encoded: EncodedTransaction, sequence: number): Encode
 
 /** The place in the caller's operation, below its kind, that a byte of its message was written from. */
 export function pathOf(encoded: EncodedTransaction, message: EncodedMessage, offset: number): Path {
-  const bytes = encoded.bytes.subarray(message.start, message.end);
+  const bytes = encoded.bytesOf(message);
   const { table } = MESSAGES[message.name];
   const context = { family: message.family };
   const inner = table.locate(sourceOf(bytes), NLMSG_HDRLEN + nfgenmsg.size, bytes.length, offset, context);
@@ -199,43 +271,46 @@ export interface SendOptions {
   acknowledgeLast: boolean;
 }
 
-/** The bytes to send: those that were encoded, unless the options change them. */
-export function bytesOf(encoded: EncodedTransaction, options: SendOptions): Uint8Array {
-  const end = options.dryRun ? encoded.end : encoded.bytes.length;
+/** The bytes to send, one part behind the other: those that were encoded, unless the options change them. */
+export function partsOf(encoded: EncodedTransaction, options: SendOptions): readonly Uint8Array[] {
   const { generation, echo } = options;
   const { last } = encoded;
-  if (generation === undefined && echo === undefined) {
-    /*
-     * In the bytes that all commits share: they may be on their way to another namespace just now. Either value of the flag is right there:
-     * it is cleared only where the kernel acknowledges the end, which all namespaces have in common.
-     */
-    if (last !== undefined) acknowledge(encoded.bytes, last.start, options.acknowledgeLast);
-    return encoded.bytes.subarray(0, end);
-  }
-  const writer = new Writer(encoded.bytes.length + 8);
-  writeBatchBegin(writer, NFNL_SUBSYS_NFTABLES, FIRST_SEQUENCE - 1, () => {
-    if (generation === undefined) return;
-    const start = writer.beginAttribute(NFNL_BATCH_GENID);
-    writer.u32(generation, false);
-    writer.endAttribute(start);
-  });
-  const shift = writer.length - BATCH_MARKER;
-  writer.raw(encoded.bytes.subarray(BATCH_MARKER, end));
-  if (last !== undefined) acknowledge(writer.bytes, last.start + shift, options.acknowledgeLast);
+  /*
+   * In the bytes that all commits share: they may be on their way to another namespace just now. Either value of the flag is right there:
+   * it is cleared only where the kernel acknowledges the end, which all namespaces have in common.
+   */
+  if (last !== undefined) mark(encoded.bytesOf(last), 0, NLM_F_ACK, options.acknowledgeLast);
+  let parts = encoded.pages;
   if (echo !== undefined) {
-    setFlags(writer, 0, NLM_F_ECHO);
+    const bytes = encoded.bytes.slice();
     for (let i = 0; i < encoded.messages.length; i++) {
       const message = encoded.messages.at(i)!;
-      if (echo(message)) setFlags(writer, message.start + shift, NLM_F_ECHO);
+      if (echo(message)) mark(bytes, message.start, NLM_F_ECHO, true);
     }
+    parts = [bytes];
   }
-  return writer.bytes.subarray(0, writer.length);
+  if (options.dryRun) {
+    const page = parts.at(-1)!;
+    parts = [...parts.slice(0, -1), page.subarray(0, page.length - (encoded.length - encoded.end))];
+  }
+  if (generation === undefined && echo === undefined) return parts;
+  const [first, ...others] = parts;
+  return [batchBegin(generation, echo !== undefined), first!.subarray(BATCH_MARKER), ...others];
 }
 
-function acknowledge(bytes: Uint8Array, start: number, wanted: boolean): void {
-  // NLM_F_ACK is in the lower byte.
+function batchBegin(generation: number | undefined, echo: boolean): Uint8Array {
+  const writer = new Writer(BATCH_MARKER + 8);
+  writeBatchBegin(writer, NFNL_SUBSYS_NFTABLES, FIRST_SEQUENCE - 1, () => {
+    if (generation !== undefined) writer.attribute32(NFNL_BATCH_GENID, generation, false);
+  });
+  if (echo) setFlags(writer, 0, NLM_F_ECHO);
+  return writer.copy();
+}
+
+/** Sets a flag of the message that begins at `start`, or clears it: one of the lower byte's. */
+function mark(bytes: Uint8Array, start: number, flag: number, wanted: boolean): void {
   const at = start + FLAGS_OFFSET + (HOST_IS_LITTLE_ENDIAN ? 0 : 1);
-  bytes[at] = wanted ? bytes[at]! | NLM_F_ACK : bytes[at]! & ~NLM_F_ACK;
+  bytes[at] = wanted ? bytes[at]! | flag : bytes[at]! & ~flag;
 }
 
 /** The transaction with its holes filled: `fill` writes the operation's messages. `ruleIds` are numbers that rules get, by operation. */
@@ -245,6 +320,7 @@ export function filled(
   ruleIds: ReadonlyMap<number, number>,
 ): EncodedTransaction {
   const list = new MessageList(1024, FIRST_SEQUENCE + encoded.messages.length);
+  const { bytes: encodedBytes } = encoded;
   const pieces: { at: number; start: number; end: number; messages: number }[] = [];
   for (const hole of encoded.holes) {
     const start = list.writer.length;
@@ -252,7 +328,7 @@ export function filled(
     pieces.push({ at: hole.at, start, end: list.writer.length, messages: list.length });
   }
   const added = list.writer.bytes;
-  const writer = new Writer(encoded.bytes.length + list.writer.length);
+  const writer = new Writer(encodedBytes.length + list.writer.length);
   const messages: EncodedMessage[] = [];
   let from = 0;
   let next = 0;
@@ -266,11 +342,11 @@ export function filled(
         messages.push(moved(message, writer.length - from));
         continue;
       }
-      writer.raw(encoded.bytes.subarray(from, message.end));
+      writer.raw(encodedBytes.subarray(from, message.end));
       from = message.end;
       messages.push(withRuleId(writer, moved(message, writer.length - message.end), id));
     }
-    writer.raw(encoded.bytes.subarray(from, to));
+    writer.raw(encodedBytes.subarray(from, to));
     from = to;
   };
   for (const { at, start, end, messages: until } of pieces) {
@@ -286,7 +362,8 @@ export function filled(
   const end = writer.length;
   writeBatchEnd(writer, NFNL_SUBSYS_NFTABLES, FIRST_SEQUENCE + all.length);
   const bytes = writer.bytes.subarray(0, writer.length);
-  return { bytes, end, messages: all, origins: encoded.origins, holes: [], last, destroys: encoded.destroys };
+  const { origins, destroys } = encoded;
+  return new EncodedTransaction([bytes], { end, messages: all, origins, holes: [], last, destroys });
 }
 
 /** Adds the number to a rule's message, which is the last one written. */

@@ -152,7 +152,8 @@ class PreparedObject<P extends Record<string, ParameterType>> implements Prepare
 /** The message of an object by itself. */
 function encodeOne(build: () => NewObject): Encoded {
   const transaction = new Transaction().add(build());
-  const { bytes, messages, holes } = transaction.encode();
+  const encoded = transaction.encode();
+  const { messages, holes } = encoded;
   const message = messages.at(0);
   if (message === undefined || messages.length !== 1 || holes.length > 0)
     throw rangeError(
@@ -161,7 +162,7 @@ function encodeOne(build: () => NewObject): Encoded {
       messages.length,
       'ERR_NOT_A_TEMPLATE',
     );
-  return { bytes: bytes.slice(message.start, message.end), message, kind: transaction.operations[0]!.kind };
+  return { bytes: encoded.bytesOf(message).slice(), message, kind: transaction.operations[0]!.kind };
 }
 
 /** Where two encodings differ that differ in one parameter: runs of its length. */

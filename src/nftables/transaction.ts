@@ -5,7 +5,7 @@ import { NFNL_SUBSYS_NFTABLES, NLM_F_ACK } from '../transport/constants.ts';
 import { clearFlags, writeBatchBegin, writeBatchEnd } from '../transport/index.ts';
 import type { Chain } from './chain.ts';
 import type { ElementValue } from './element-values.ts';
-import { type EncodedMessage, type EncodedTransaction, FIRST_SEQUENCE, type Hole, MessageList } from './encoded.ts';
+import { type EncodedMessage, EncodedTransaction, FIRST_SEQUENCE, type Hole, MessageList } from './encoded.ts';
 import type { Origin } from './language/compile/compile.ts';
 import { Names } from './language/names.ts';
 import type {
@@ -202,8 +202,9 @@ export class Transaction {
     if (kinds !== 1 || kind === undefined || !takes(verb, kind)) throw noKind(verb, subject);
     if (this.#encoded !== undefined) this.#reopen();
     const list = this.#list;
+    list.turnPage();
     const { length } = list.writer;
-    const written = list.length;
+    const { length: written, size } = list;
     const surroundings = this.#surroundings;
     surroundings.operation = this.length;
     surroundings.needsMore = false;
@@ -214,7 +215,7 @@ export class Transaction {
       list.truncate(written, length);
       throw within(error, [kind]);
     }
-    if (surroundings.needsMore) this.#holes.push({ at: length, operation: this.length });
+    if (surroundings.needsMore) this.#holes.push({ at: size, operation: this.length });
     if (origin !== undefined) this.#origins[this.length] = this.#sharedOrigin(origin);
     if (verb === 'destroy') this.#destroys = true;
     this.#subjects.push(subject);
@@ -232,6 +233,7 @@ export class Transaction {
   ): this {
     if (this.#encoded !== undefined) this.#reopen();
     const list = this.#list;
+    list.turnPage();
     const { writer } = list;
     const { length } = writer;
     writer.raw(message);
@@ -272,18 +274,19 @@ export class Transaction {
   encode(): EncodedTransaction {
     if (this.#encoded !== undefined) return this.#encoded;
     const list = this.#list;
-    const { writer } = list;
-    const end = writer.length;
+    const { writer, size: end } = list;
+    const { length } = writer;
     writeBatchEnd(writer, NFNL_SUBSYS_NFTABLES, FIRST_SEQUENCE + list.length);
-    const bytes = writer.bytes.subarray(0, writer.length);
-    writer.length = end;
+    const { pages } = list;
+    writer.length = length;
     const destroys: EncodedMessage[] = [];
     for (let i = 0; this.#destroys && i < list.length; i++) {
       const message = list.at(i)!;
       if (DESTROYS.has(message.name)) destroys.push(message);
     }
     const last = list.at(list.length - 1);
-    this.#encoded = { bytes, end, messages: list, origins: this.#origins, holes: [...this.#holes], last, destroys };
+    const contents = { end, messages: list, origins: this.#origins, holes: [...this.#holes], last, destroys };
+    this.#encoded = new EncodedTransaction(pages, contents);
     return this.#encoded;
   }
 

@@ -1,4 +1,4 @@
-import { type Source, sourceOf, Writer } from '../codec/index.ts';
+import { joined, type Source, sourceOf, Writer } from '../codec/index.ts';
 import { NetlinkError, StateError } from '../errors.ts';
 import { offThread } from '../ffi/index.ts';
 import { Observer } from '../observe.ts';
@@ -16,10 +16,12 @@ import { MessageList } from './message-list.ts';
 import { type Operation, Turn } from './operation.ts';
 import { Parts } from './parts.ts';
 import { type Described, refusal, type Verdict, verdictOf } from './refusal.ts';
-import { LOST, NOTHING, type Wire } from './wire.ts';
+import { type GatheringWire, gathers, LOST, NOTHING, type Wire } from './wire.ts';
 
 /** Most requests are shorter; it grows for those that are not. Each of thousands of open handles may have one. */
 const WRITE_BUFFER = 512;
+/** Parts of a datagram up to this many bytes together are copied into one: a copy costs less than sending from several places. */
+const MAX_JOINED = 64 * 1024;
 /** The kernel makes the parts of a dump as large as the largest read so far, up to 32 KiB; echoes of set elements reach 64 KiB. */
 const RECEIVE_BUFFER = 128 * 1024;
 /** What one datagram of a pipeline takes, or little more: a few milliseconds of the kernel's. */
@@ -258,19 +260,23 @@ export class Exchange {
   }
 
   /**
-   * Sends bytes that were written elsewhere, and gives each answer to `visit` until it returns true ('done': that was the last one), or there
+   * Sends bytes that were written elsewhere, as one datagram, and gives each answer to `visit` until it returns true ('done': that was the last one), or there
    * are no more. With 'lost' some did not fit the receive buffer: the earliest are kept by the kernel, later ones are gone. `replies` is how many kibibytes of
    * answers there may be.
    */
   *transact(
-    bytes: Uint8Array,
-    length: number,
+    parts: readonly Uint8Array[],
     messages: number,
     visit: (message: Message) => boolean,
     replies = messages,
   ): Operation<'done' | 'drained' | 'lost'> {
     if (this.#unread) this.#drain();
-    yield* this.send(bytes, length, messages, replies);
+    const length = parts.reduce((sum, part) => sum + part.length, 0);
+    if (length > MAX_JOINED && parts.length > 1 && gathers(this.wire)) {
+      yield* this.#sendParts(this.wire, parts, length, messages, replies);
+    } else {
+      yield* this.send(parts.length > 1 ? joined(parts) : parts[0]!, length, messages, replies);
+    }
     let refused: NetlinkError | undefined;
     try {
       const result = yield* this.#readAll(message => {
@@ -347,6 +353,47 @@ export class Exchange {
 
   /** Sends, off the main thread where that keeps the kernel busy. */
   *send(bytes: Uint8Array, length: number, messages: number, replies = messages): Operation<void> {
+    this.#prepare(length, messages, replies);
+    try {
+      const sent =
+        length > offThread.bytes
+          ? yield {
+              now: () => this.wire.send(bytes, length),
+              away: () => this.wire.sendOffThread(bytes, length),
+              abortable: false,
+            }
+          : this.wire.send(bytes, length);
+      this.#checkSent(sent);
+    } catch (error) {
+      this.#settle(error);
+      throw error;
+    }
+  }
+
+  *#sendParts(
+    wire: GatheringWire,
+    parts: readonly Uint8Array[],
+    length: number,
+    messages: number,
+    replies: number,
+  ): Operation<void> {
+    this.#prepare(length, messages, replies);
+    try {
+      const now = () => wire.sendParts(parts);
+      const away = () => wire.sendPartsOffThread(parts);
+      this.#checkSent(length > offThread.bytes ? yield { now, away, abortable: false } : now());
+    } catch (error) {
+      this.#settle(error);
+      throw error;
+    }
+  }
+
+  #checkSent(sent: number): void {
+    if (sent < 0) throw new NetlinkError({ errno: sent, syscall: 'sendto', operation: this.operation });
+  }
+
+  /** Makes room for what is about to be sent, and tells those who watch. */
+  #prepare(length: number, messages: number, replies: number): void {
     if (length > 4096 || replies > 8) {
       const limit = this.wire.reserve(length, replies);
       if (length > limit) {
@@ -368,20 +415,6 @@ export class Exchange {
           bytes: length,
           messages,
         });
-    try {
-      const sent =
-        length > offThread.bytes
-          ? yield {
-              now: () => this.wire.send(bytes, length),
-              away: () => this.wire.sendOffThread(bytes, length),
-              abortable: false,
-            }
-          : this.wire.send(bytes, length);
-      if (sent < 0) throw new NetlinkError({ errno: sent, syscall: 'sendto', operation: this.operation });
-    } catch (error) {
-      this.#settle(error);
-      throw error;
-    }
   }
 
   #settle(error?: unknown): void {

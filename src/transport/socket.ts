@@ -17,7 +17,7 @@ import { Descriptor, type Ffi, ffi, type Watch } from '../ffi/index.ts';
 import { threadEntrance } from '../netns/entrance.ts';
 import { NetNs } from '../netns/netns.ts';
 import { NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_NETFILTER, SOL_NETLINK } from './constants.ts';
-import type { Wire } from './wire.ts';
+import type { GatheringWire } from './wire.ts';
 
 /** `struct sockaddr_nl`: u16 family, u16 padding, u32 port, u32 groups. */
 const ADDRESS_LENGTH = 12;
@@ -42,7 +42,7 @@ export interface NetlinkSocketOptions {
  * A netlink socket in one namespace, which it belongs to for ever and keeps alive. It is connected to the kernel's port: a message that
  * another process forges and sends to ours is refused by the kernel, at the forger.
  */
-export class NetlinkSocket implements Wire {
+export class NetlinkSocket implements GatheringWire {
   readonly netnsInode: number;
   readonly #ffi: Ffi;
   readonly #descriptor: Descriptor;
@@ -88,6 +88,14 @@ export class NetlinkSocket implements Wire {
 
   sendOffThread(bytes: Uint8Array, length: number): Promise<number> {
     return this.#descriptor.hold(fd => this.#ffi.sendOffThread(fd, bytes, length, 0));
+  }
+
+  sendParts(parts: readonly Uint8Array[]): number {
+    return this.#ffi.sendParts(this.#descriptor.fd, parts);
+  }
+
+  sendPartsOffThread(parts: readonly Uint8Array[]): Promise<number> {
+    return this.#descriptor.hold(fd => this.#ffi.sendPartsOffThread(fd, parts));
   }
 
   receive(into: Uint8Array): number {

@@ -19,6 +19,14 @@ export interface Wire {
   readonly closed: boolean;
 }
 
+/** A wire that can take one datagram from several places: for others they are put together. */
+export interface GatheringWire extends Wire {
+  sendParts(parts: readonly Uint8Array[]): number;
+  sendPartsOffThread(parts: readonly Uint8Array[]): Promise<number>;
+}
+
+export const gathers = (wire: Wire): wire is GatheringWire => 'sendParts' in wire;
+
 /** EAGAIN: nothing to read. */
 export const NOTHING = -11;
 /** ENOBUFS: answers did not fit the receive buffer and are gone; what they answered was carried out all the same. */

@@ -45,6 +45,16 @@ const small = new Transaction()
 /** More than 64 KiB: it leaves the main thread. */
 const large = new Transaction().add({ table: TABLE });
 for (let i = 0; i < 1500; i++) large.add({ chain: { ...PLACE, name: `chain-${i}` } });
+/** Sent from several places: its first page is full. */
+const pages = new Transaction().add({ table: TABLE }).add({ set: { ...PLACE, name: 'pages', key: 'ipv4_addr' } });
+for (let part = 0; part < 3; part++) {
+  const elements = Array.from({ length: 4_000 }, (_, i) => ({
+    key: `10.${part}.${i >> 8}.${i & 255}`,
+    comment: 'long '.repeat(24),
+  }));
+  pages.add({ element: { ...PLACE, set: 'pages', elements } });
+}
+if (pages.encode().pages.length < 2) throw new Error('the transaction must not fit one page');
 
 const flush = new Transaction().flush({ ruleset: {} });
 const emptyRuleset = () => probe.sync.commit(flush);
@@ -189,6 +199,8 @@ kernelSuite('each call fails once: nf_tables', () => {
     ['a small commit, synchronous', nft => nft.sync.commit(small)],
     ['a large commit', nft => nft.commit(large)],
     ['a large commit, synchronous', nft => nft.sync.commit(large)],
+    ['a commit on several pages', nft => nft.commit(pages)],
+    ['a commit on several pages, synchronous', nft => nft.sync.commit(pages)],
     ['a commit with echo', nft => nft.commit(small, { echo: true })],
     ['a large commit with echo', nft => nft.commit(large, { echo: true })],
     ['a document of nft', nft => nft.apply({ nftables: [{ add: { table: { family: 'ip', name: 't' } } }] })],

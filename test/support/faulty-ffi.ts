@@ -96,6 +96,7 @@ export class FaultyFfi implements Ffi {
     this.#call('getsockname', () => this.#inner.getsockname(fd, address));
   send = (fd: number, bytes: Uint8Array, length: number, flags: number) =>
     this.#call('send', () => this.#inner.send(fd, bytes, length, flags));
+  sendParts = (fd: number, parts: readonly Uint8Array[]) => this.#call('send', () => this.#inner.sendParts(fd, parts));
   setsockopt = (fd: number, level: number, name: number, value: Uint8Array) =>
     this.#call('setsockopt', () => this.#inner.setsockopt(fd, level, name, value));
   setsockoptInt = (fd: number, level: number, name: number, value: number) =>
@@ -114,6 +115,8 @@ export class FaultyFfi implements Ffi {
   umount = (target: string, flags: number) => this.#call('umount', () => this.#inner.umount(target, flags));
   sendOffThread = (fd: number, bytes: Uint8Array, length: number, flags: number) =>
     this.#callAway('send away', () => this.#inner.sendOffThread(fd, bytes, length, flags));
+  sendPartsOffThread = (fd: number, parts: readonly Uint8Array[]) =>
+    this.#callAway('send away', () => this.#inner.sendPartsOffThread(fd, parts));
 
   recv(fd: number, into: Uint8Array, flags: number, address: Uint8Array | null): number {
     const errno = this.#failing('recv');

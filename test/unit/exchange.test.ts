@@ -517,20 +517,25 @@ describe('a transaction of foreign bytes', () => {
   test('gives every answer to its visitor until that is content', () => {
     const { exchange, wire } = kernel(request => [refuse(request, -17), acknowledge(request)]);
     const seen: number[] = [];
-    const outcome = runNow(exchange.transact(bytes, bytes.length, 2, answer => seen.push(answer.sequence) === 3));
+    const outcome = runNow(exchange.transact([bytes], 2, answer => seen.push(answer.sequence) === 3));
     expect(outcome).toBe('done');
     expect(seen).toEqual([7, 7, 8]);
     expect(wire.sent).toEqual([bytes]);
   });
 
+  test('is one datagram, also where it stands in several places', () => {
+    const { exchange, wire } = kernel(request => [acknowledge(request)]);
+    const parts = [bytes.subarray(0, 3), bytes.subarray(3, 20), bytes.subarray(20)];
+    expect(runNow(exchange.transact(parts, 2, answer => answer.sequence === 8))).toBe('done');
+    expect(wire.sent).toEqual([bytes]);
+  });
+
   test('says when there are no more answers, and when some were lost', () => {
     const some = kernel(request => [refuse(request, -17)]);
-    expect(runNow(some.exchange.transact(bytes, bytes.length, 2, () => false))).toBe('drained');
+    expect(runNow(some.exchange.transact([bytes], 2, () => false))).toBe('drained');
     const lost = kernel(request => [LOST, refuse(request, -17)]);
     const seen: number[] = [];
-    expect(runNow(lost.exchange.transact(bytes, bytes.length, 2, answer => seen.push(answer.sequence) > 99))).toBe(
-      'lost',
-    );
+    expect(runNow(lost.exchange.transact([bytes], 2, answer => seen.push(answer.sequence) > 99))).toBe('lost');
     expect(seen).toEqual([7, 8]);
   });
 
@@ -540,10 +545,10 @@ describe('a transaction of foreign bytes', () => {
     const giveUp = () => {
       throw new Error('given up');
     };
-    expect(() => runNow(exchange.transact(bytes, bytes.length, 2, giveUp))).toThrow('given up');
+    expect(() => runNow(exchange.transact([bytes], 2, giveUp))).toThrow('given up');
     wire.push(refuse({ ...received(bytes)[0]! }, -17), LOST, refuse({ ...received(bytes)[1]! }, -17));
     const verdicts: number[] = [];
-    runNow(exchange.transact(bytes, bytes.length, 2, answer => verdicts.push(verdictOf(answer).errno) > 99));
+    runNow(exchange.transact([bytes], 2, answer => verdicts.push(verdictOf(answer).errno) > 99));
     expect(verdicts).toEqual([0, 0]);
   });
 
@@ -551,7 +556,7 @@ describe('a transaction of foreign bytes', () => {
     const { exchange, wire } = kernel(request => [acknowledge(request)]);
     wire.limit = 5000;
     const large = new Uint8Array(5001);
-    const error = caught(() => runNow(exchange.transact(large, large.length, 1, () => true)));
+    const error = caught(() => runNow(exchange.transact([large], 1, () => true)));
     expect(error).toMatchObject({ code: 'ERR_TRANSACTION_TOO_LARGE' });
     expect((error as Error).message).toContain('net.core.wmem_max');
     expect(wire.sent).toHaveLength(0);
@@ -560,7 +565,7 @@ describe('a transaction of foreign bytes', () => {
   test('that is large leaves the thread where it may', async () => {
     const large = message(1, 0, 7, writer => writer.zeros(100_000));
     const { exchange, wire } = kernel(request => [acknowledge(request)]);
-    const run = (): Operation<string> => exchange.transact(large, large.length, 1, () => true);
+    const run = (): Operation<string> => exchange.transact([large], 1, () => true);
     expect(runNow(run())).toBe('done');
     expect(wire.sentAway).toBe(0);
     const operation = run();

@@ -41,7 +41,7 @@ class ThingOperations {
       writer.zeros(100_000);
     });
     let errno: number | undefined;
-    const outcome = yield* this.#exchange.transact(bytes, bytes.length, 1, answer => {
+    const outcome = yield* this.#exchange.transact([bytes], 1, answer => {
       if (answer.type === NLMSG_ERROR) errno = verdictOf(answer).errno;
       return errno !== undefined;
     });

@@ -173,7 +173,7 @@ describe('the tracing channel netsteer:request', () => {
 
     const bytes = message(1, 0, 7, writer => writer.zeros(100_000));
     const large = kernel(request => [refuse(request, -22)]).exchange;
-    const operation = large.transact(bytes, bytes.length, 3, answer => verdictOf(answer).errno !== 0);
+    const operation = large.transact([bytes], 3, answer => verdictOf(answer).errno !== 0);
     await runAway(operation, operation.next());
     expect(heard.map(({ event }) => event)).toEqual(['start', 'error', 'end']);
     expect(heard[0]!.trace).toMatchObject({ bytes: bytes.length, messages: 3 });
