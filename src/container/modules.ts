@@ -44,14 +44,15 @@ export class KernelModules {
     return this.#modular || this.#symbols === '' ? 'elsewhere' : 'absent';
   }
 
-  /** Why the kernel would load no module for its callers, and the line that lets it. */
-  get obstacle(): { why: string; remedy: string } | undefined {
+  /** Why the kernel would load no module for its callers; and what helps, where loading it by hand does not. */
+  get obstacle(): { why: string; remedy?: string } | undefined {
     if (this.#read('proc/sys/kernel/modules_disabled').trim() === '1')
       return { why: 'the sysctl kernel.modules_disabled is 1, until the next boot', remedy: 'reboot' };
     const loader = this.#read('proc/sys/kernel/modprobe').trim();
     if (!this.#modular || (loader !== '' && loader !== '/bin/false' && loader !== '/bin/true')) return undefined;
-    const why = `the sysctl kernel.modprobe is ${JSON.stringify(loader)}, so that the kernel loads nothing by itself`;
-    return { why, remedy: 'sysctl -w kernel.modprobe=/sbin/modprobe' };
+    return {
+      why: `the sysctl kernel.modprobe is ${JSON.stringify(loader)}, so that the kernel loads nothing by itself`,
+    };
   }
 
   #read(path: string): string {

@@ -139,8 +139,11 @@ function pending(
   const missing = states.filter(({ state }) => state !== 'present').map(({ module }) => module);
   const names = missing.join(', ');
   const remedy = `modprobe -a ${missing.join(' ')}`;
-  if (modules.obstacle !== undefined)
-    return { works: false, reason: 'sysctl', why: `${names} is not loaded: ${modules.obstacle.why}`, remedy };
+  const { obstacle } = modules;
+  if (obstacle !== undefined) {
+    const why = `${names} is not loaded: ${obstacle.why}`;
+    return { works: false, reason: 'sysctl', why, remedy: obstacle.remedy ?? remedy };
+  }
   if (states.some(({ state }) => state === 'elsewhere')) {
     const why = `${names} is not loaded, and /lib/modules of this kernel is not here to tell whether it can be`;
     return { works: false, reason: 'module', why, remedy };
