@@ -216,6 +216,23 @@ kernelSuite('hostile containers', () => {
     expect(Object.keys(Object.prototype)).toEqual([]);
   });
 
+  test('a limit that nft has no words for is shown all the same, and hides nothing beside it', async () => {
+    const place = { family: 'ip', table: 't' } as const;
+    const limit = { rate: 5n, unitSeconds: 7n, burst: 5, type: 'packets' as const };
+    const rule = { ...place, chain: 'c', expressions: [{ limit }, { counter: {} }] };
+    await nft.commit(
+      table('t')
+        .add({ object: { ...place, name: 'slow', type: 'limit', data: limit } })
+        .add({ chain: { ...place, name: 'c' } })
+        .add({ rule }),
+    );
+    const ruleset = await nft.ruleset();
+    const text = formatRuleset(ruleset);
+    expect(text).toMatch(/\tlimit slow \{\n\t\t\[ .*"unitSeconds":"7".*\]\n\t\}\n/);
+    expect(text).toMatch(/\[ .*"unitSeconds":"7".*\] (counter|\[ )/);
+    expect(rulesetJson(ruleset).nftables.filter(each => 'chain' in each || 'rule' in each)).toHaveLength(2);
+  });
+
   test('names in errors are escaped', async () => {
     const name = '\x1b[2J\u009b2J\n\u202e';
     const errors = await Promise.all([

@@ -54,6 +54,17 @@ test('a set whose name is no text is shown as it is', () => {
   expect(rulesetJson(ruleset as never).nftables.at(-1)).toEqual({ set: { family: 'ip', table: 't' } });
 });
 
+test('a limit per a time that nft has no word for is shown as it is', () => {
+  const table = { family: 'ip', name: 't' };
+  const data = { rate: 5n, unitSeconds: 7n, burst: 5, type: 'packets', flags: [] };
+  const object = { family: 'ip', table: 't', name: 'l', type: 'limit', data };
+  const ruleset = { tables: [table], chains: [], sets: [], rules: [], objects: [object], flowtables: [] };
+  expect(formatRuleset(ruleset as never)).toMatch(
+    /^table ip t \{\n\tlimit l \{\n\t\t\[ .*"unitSeconds":"7".* \]\n\t\}\n\}\n$/,
+  );
+  expect(rulesetJson(ruleset as never).nftables.at(-1)).toEqual({ limit: { family: 'ip', name: 'l', table: 't' } });
+});
+
 test('loads that are longer than all registers are shown as they are', () => {
   const rule = {
     family: 'ip',
