@@ -266,12 +266,35 @@ function describe(value: unknown): string {
   return String(value);
 }
 
-/** Escapes what could move a terminal's cursor or start a line: names and messages may come from a container. */
+/**
+ * What could move a terminal's cursor, start a line, turn the direction of what follows (U+202E and the like), or is not to be seen at all, so
+ * that two names look the same: Unicode's controls, separators of lines and paragraphs, format characters, and what is drawn as nothing.
+ */
+const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}]/gu;
+const PLAIN_TEXT = /^[ -~]*$/;
+
+/** Escapes what a terminal would obey or not show: names and messages may come from a container. */
 export function printable(text: string): string {
-  return text.replace(
-    // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is escaped here
-    /[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g,
-    c => `\\x${c.charCodeAt(0).toString(16).padStart(2, '0')}`,
+  if (PLAIN_TEXT.test(text)) return text;
+  return text.replace(UNPRINTABLE, character => {
+    const hex = character.codePointAt(0)!.toString(16);
+    if (hex.length <= 2) return `\\x${hex.padStart(2, '0')}`;
+    return hex.length <= 4 ? `\\u${hex.padStart(4, '0')}` : `\\u{${hex}}`;
+  });
+}
+
+/**
+ * The same for text that JSON.stringify or util.inspect has made, which have escaped what is below U+0020 where it came from a value: what is left
+ * of that are their own ends of lines, and colours. The escapes are those that both have, and JSON stays what it was.
+ */
+export function printableOutput(text: string): string {
+  return text.replace(UNPRINTABLE, character =>
+    character < ' '
+      ? character
+      : character
+          .split('')
+          .map(unit => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
+          .join(''),
   );
 }
 

@@ -71,6 +71,8 @@ async function inGuest(kernel: KernelSeries, node: string, consumer: string): Pr
 }
 
 const folder = fs.mkdtempSync(join(tmpdir(), 'netsteer-matrix-'));
+// Tests start this Node as other users, too.
+fs.chmodSync(folder, 0o755);
 const rows: { node: string; outcomes: Outcome[] }[] = [];
 const consumer = installConsumer();
 try {

@@ -244,7 +244,12 @@ interface Candidate {
 /** The containers of this host: the names under /run/netns, and the processes. */
 function* candidates(): Generator<Candidate> {
   for (const name of NetNs.list())
-    yield { name, id: name, inode: statSync(`/run/netns/${name}`).ino, open: () => NetNs.open({ name }) };
+    yield {
+      name: visible(name),
+      id: name,
+      inode: statSync(`/run/netns/${name}`).ino,
+      open: () => NetNs.open({ name }),
+    };
   const pids = readdirSync('/proc').filter(each => /^\d+$/.test(each));
   for (const pid of pids.sort((a, b) => Number(a) - Number(b))) {
     try {
@@ -262,7 +267,12 @@ function containerOf(pid: string): string {
   const [, named] = /(?:lxc\.payload\.|machine-)([\w.-]+?)(?:\.scope)?(?:\/|\n|$)/.exec(group) ?? [];
   const [id] = /[0-9a-f]{64}/.exec(group) ?? [];
   const process = `${readFileSync(`/proc/${pid}/comm`, 'utf8').trim()}[${pid}]`;
-  return (named ?? id?.slice(0, 12) ?? process).replace(/[^\x20-\x7e]/g, '?');
+  return visible(named ?? id?.slice(0, 12) ?? process);
+}
+
+/** Of names and of what is said with them: nothing that a terminal obeys, or does not show. */
+function visible(text: string): string {
+  return text.replace(/[^\x20-\x7e]/g, '?');
 }
 
 const isWanted = ({ name, id }: Candidate) =>
@@ -303,7 +313,7 @@ function scan(): void {
 
 /** What is not a packet goes to the standard error. */
 function say(text: string): void {
-  console.error(text);
+  console.error(visible(text));
 }
 
 function end(): void {

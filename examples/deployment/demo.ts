@@ -42,7 +42,8 @@ export async function demo(signal: AbortSignal): Promise<void> {
       `the client asks for http://${SERVICE.address} ${REQUESTS} times; each container's packet log comes as it arrives`,
     );
     const answers = await fetchFrom(lab.client, `http://${SERVICE.address}`, REQUESTS, answer =>
-      console.log(`    ${answer}`),
+      // What a container answers is not for terminals as it is.
+      console.log(`    ${answer.replace(/[^ -~]/g, '?')}`),
     );
     signal.throwIfAborted();
 

@@ -1,7 +1,7 @@
 import fs from 'node:fs';
 import { release } from 'node:os';
 import { type Ability, Container } from '../container/index.ts';
-import { printable } from '../errors.ts';
+import { printable, printableOutput } from '../errors.ts';
 import { ffi } from '../ffi/index.ts';
 import { NetNs } from '../netns/index.ts';
 
@@ -81,8 +81,4 @@ function human({ ok, versions: v, process: of, netns, abilities, error }: Diagno
   return `${lines.map(printable).join('\n')}\n`;
 }
 
-/** JSON escapes what is below U+0020 itself; terminals obey some characters above. */
-function json(diagnosis: Diagnosis): string {
-  const text = JSON.stringify(diagnosis, undefined, 2);
-  return `${text.replace(/[\u007f-\u009f\u2028\u2029]/g, c => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`)}\n`;
-}
+const json = (diagnosis: Diagnosis): string => `${printableOutput(JSON.stringify(diagnosis, undefined, 2))}\n`;

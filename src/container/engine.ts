@@ -12,6 +12,9 @@ export interface EngineContainer {
   networkMode: string;
 }
 
+/** Ids and names of all runtimes: a path out of the folder of a state cannot be one. */
+export const ID = /^[A-Za-z0-9][A-Za-z0-9_.@:-]{0,254}$/;
+
 /** An answer is some kilobytes; more is no answer to us. */
 const MAX_ANSWER = 4 << 20;
 const TIMEOUT_MILLISECONDS = 10_000;
@@ -23,15 +26,18 @@ const TIMEOUT_MILLISECONDS = 10_000;
  */
 export class Engine {
   readonly socketPath: string;
+  readonly #timeoutMilliseconds: number;
 
-  constructor(socketPath: string) {
+  /** What has not been answered whole within the timeout counts as no answer: a byte now and then holds nobody up. */
+  constructor(socketPath: string, timeoutMilliseconds = TIMEOUT_MILLISECONDS) {
     this.socketPath = socketPath;
+    this.#timeoutMilliseconds = timeoutMilliseconds;
   }
 
   /** @throws StateError ERR_RUNTIME the daemon cannot be asked; `undefined` where it has no such container */
   async inspect(id: string, signal?: AbortSignal): Promise<EngineContainer | undefined> {
-    const response = await this.#get(`/containers/${encodeURIComponent(id)}/json`, signal);
-    const text = await read(response);
+    const response = await this.#get(`/containers/${encodeURIComponent(id)}/json`, signal, this.#timeoutMilliseconds);
+    const text = await this.#read(response, signal);
     if (response.statusCode === 404) return undefined;
     if (response.statusCode !== 200) throw this.#failure(`it answers ${response.statusCode}: ${text.slice(0, 200)}`);
     return this.#containerOf(text);
@@ -40,13 +46,16 @@ export class Engine {
   /** The ids of containers as they start, until the signal is aborted or the daemon ends. */
   async *starts(signal: AbortSignal): AsyncGenerator<string> {
     const filters = JSON.stringify({ type: ['container'], event: ['start'] });
-    const response = await this.#get(`/events?filters=${encodeURIComponent(filters)}`, signal, 0);
-    if (response.statusCode !== 200) throw this.#failure(`it answers ${response.statusCode}`);
+    const response = await this.#get(`/events?filters=${encodeURIComponent(filters)}`, signal);
+    if (response.statusCode !== 200) {
+      response.destroy();
+      throw this.#failure(`it answers ${response.statusCode}`);
+    }
     // Whoever listens to events may end all the same.
     response.socket.unref();
     const decoder = new StringDecoder('utf8');
     let rest = '';
-    for await (const chunk of response) {
+    for await (const chunk of this.#chunks(response, signal)) {
       const lines = (rest + decoder.write(chunk)).split('\n');
       rest = lines.pop()!;
       if (rest.length > MAX_ANSWER) throw this.#failure('it sends an event without an end');
@@ -57,14 +66,46 @@ export class Engine {
     }
   }
 
-  #get(path: string, signal: AbortSignal | undefined, timeout = TIMEOUT_MILLISECONDS): Promise<http.IncomingMessage> {
+  #get(path: string, signal?: AbortSignal, timeout?: number): Promise<http.IncomingMessage> {
     return new Promise((resolve, reject) => {
       // The API knows clients of any age by a path without a version.
-      const options = { socketPath: this.socketPath, path, timeout, ...(signal && { signal }), headers: { host: 'd' } };
+      const options = { socketPath: this.socketPath, path, ...(signal && { signal }), headers: { host: 'd' } };
       const request = http.get(options, resolve);
-      request.once('timeout', () => request.destroy(new Error('it does not answer')));
-      request.once('error', error => reject(signal?.aborted ? signal.reason : this.#failure(error.message, error)));
+      const silent = new Error('it does not answer');
+      const timer = timeout === undefined ? undefined : setTimeout(() => request.destroy(silent), timeout);
+      const fail = (error: Error) => reject(this.#failed(error, signal));
+      request.on('error', fail);
+      // Where a daemon wants to talk something else than HTTP there is neither a response nor an error.
+      request.once('close', () => {
+        clearTimeout(timer);
+        fail(silent);
+      });
     });
+  }
+
+  async #read(response: http.IncomingMessage, signal?: AbortSignal): Promise<string> {
+    const chunks: Buffer[] = [];
+    let length = 0;
+    for await (const chunk of this.#chunks(response, signal)) {
+      length += chunk.length;
+      if (length > MAX_ANSWER) throw this.#failure(`it answers more than ${MAX_ANSWER} bytes`);
+      chunks.push(chunk);
+    }
+    return Buffer.concat(chunks).toString('utf8');
+  }
+
+  /** The body, part by part: a daemon that ends in the middle of it is one that cannot be asked. */
+  async *#chunks(response: http.IncomingMessage, signal?: AbortSignal): AsyncGenerator<Buffer> {
+    try {
+      for await (const chunk of response) yield chunk as Buffer;
+    } catch (error) {
+      throw this.#failed(error as Error, signal);
+    }
+  }
+
+  /** Whoever has aborted the question gets the reason. */
+  #failed(error: Error, signal?: AbortSignal): unknown {
+    return signal?.aborted ? signal.reason : this.#failure(error.message, error);
   }
 
   #containerOf(text: string): EngineContainer {
@@ -77,7 +118,7 @@ export class Engine {
     const { Id, Name, State, HostConfig } = record(answer);
     const pid = record(State).Pid;
     const mode = record(HostConfig).NetworkMode;
-    if (typeof Id !== 'string' || typeof pid !== 'number' || !Number.isSafeInteger(pid) || pid < 0)
+    if (typeof Id !== 'string' || !ID.test(Id) || typeof pid !== 'number' || !Number.isSafeInteger(pid) || pid < 0)
       throw this.#failure('its answer has no id or pid');
     const name = typeof Name === 'string' ? Name.replace(/^\//, '') : '';
     return { id: Id, name, pid, networkMode: typeof mode === 'string' ? mode : '' };
@@ -95,19 +136,8 @@ function idOf(line: string): string | undefined {
   try {
     const event = record(JSON.parse(line));
     const id = record(event.Actor).ID ?? event.id;
-    return typeof id === 'string' ? id : undefined;
+    return typeof id === 'string' && ID.test(id) ? id : undefined;
   } catch {
     return undefined;
   }
-}
-
-async function read(response: http.IncomingMessage): Promise<string> {
-  const chunks: Buffer[] = [];
-  let length = 0;
-  for await (const chunk of response as AsyncIterable<Buffer>) {
-    length += chunk.length;
-    if (length > MAX_ANSWER) throw new StateError('ERR_RUNTIME', `an answer of more than ${MAX_ANSWER} bytes`);
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks).toString('utf8');
 }

@@ -2,7 +2,7 @@ import fs from 'node:fs';
 import { join } from 'node:path';
 import { checkOneOf, checkString } from '../codec/index.ts';
 import { NetNsError, rangeError, StateError } from '../errors.ts';
-import { Engine } from './engine.ts';
+import { Engine, ID } from './engine.ts';
 import {
   isShared,
   machine,
@@ -38,9 +38,6 @@ export interface FoundContainer {
   /** The user whose runtime says so, where it is not root's. */
   owner?: number;
 }
-
-/** Ids and names of all runtimes: a path out of the folder of a state cannot be one. */
-const ID = /^[A-Za-z0-9][A-Za-z0-9_.@:-]{0,254}$/;
 
 /**
  * Looks a container up in its runtime's own records. Daemons are asked first, and root's before any user's.

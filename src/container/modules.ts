@@ -1,5 +1,7 @@
 import fs from 'node:fs';
 import { release } from 'node:os';
+import { join } from 'node:path';
+import type { Places } from './records.ts';
 
 /**
  * Whether the running kernel has a module: in it already; as a file that it can load; not in it, and the files are not here to tell whether it
@@ -12,47 +14,60 @@ export type ModuleState = 'present' | 'loadable' | 'elsewhere' | 'absent';
  * kernel's own symbols, which alone tell where that folder is missing: in containers, and on many virtual machines.
  */
 export class KernelModules {
-  readonly #modular = fs.existsSync('/proc/modules');
-  readonly #loaded = new Set(lines('/proc/modules').map(line => line.split(' ')[0]!));
-  readonly #folder = `/lib/modules/${release()}`;
-  readonly #builtin = moduleNames(`${this.#folder}/modules.builtin`);
-  readonly #loadable = moduleNames(`${this.#folder}/modules.dep`);
+  /** Of the running kernel: '6.12.94+deb13-amd64'. */
+  readonly release: string;
+  readonly #root: string;
+  readonly #modular: boolean;
+  readonly #loaded: ReadonlySet<string>;
+  readonly #builtin: ReadonlySet<string>;
+  readonly #loadable: ReadonlySet<string>;
   #symbols: string | undefined;
+
+  constructor({ root }: Places) {
+    this.#root = root;
+    this.release = this.#read('proc/sys/kernel/osrelease').trim() || release();
+    this.#modular = fs.existsSync(join(root, 'proc/modules'));
+    this.#loaded = new Set(lines(this.#read('proc/modules')).map(line => line.split(' ')[0]!));
+    const folder = `lib/modules/${this.release}`;
+    this.#builtin = moduleNames(this.#read(`${folder}/modules.builtin`));
+    this.#loadable = moduleNames(this.#read(`${folder}/modules.dep`));
+  }
 
   /** `symbol` is a function that only this module has. */
   state(module: string, symbol: string): ModuleState {
     if (this.#loaded.has(module) || this.#builtin.has(module)) return 'present';
     if (this.#loadable.has(module)) return 'loadable';
-    this.#symbols ??= read('/proc/kallsyms');
+    this.#symbols ??= this.#read('proc/kallsyms');
     if (this.#symbols.includes(` ${symbol}`)) return 'present';
     if (this.#loadable.size > 0) return 'absent';
     // A kernel that takes no modules has what its symbols say and no more; where those are hidden, nothing is known.
     return this.#modular || this.#symbols === '' ? 'elsewhere' : 'absent';
   }
 
-  /** Why the kernel would load no module for its callers, and the line that lets it. */
-  get obstacle(): { why: string; remedy: string } | undefined {
-    if (read('/proc/sys/kernel/modules_disabled').trim() === '1')
+  /** Why the kernel would load no module for its callers; and what helps, where loading it by hand does not. */
+  get obstacle(): { why: string; remedy?: string } | undefined {
+    if (this.#read('proc/sys/kernel/modules_disabled').trim() === '1')
       return { why: 'the sysctl kernel.modules_disabled is 1, until the next boot', remedy: 'reboot' };
-    const loader = read('/proc/sys/kernel/modprobe').trim();
+    const loader = this.#read('proc/sys/kernel/modprobe').trim();
     if (!this.#modular || (loader !== '' && loader !== '/bin/false' && loader !== '/bin/true')) return undefined;
-    const why = `the sysctl kernel.modprobe is ${JSON.stringify(loader)}, so that the kernel loads nothing by itself`;
-    return { why, remedy: 'sysctl -w kernel.modprobe=/sbin/modprobe' };
+    return {
+      why: `the sysctl kernel.modprobe is ${JSON.stringify(loader)}, so that the kernel loads nothing by itself`,
+    };
+  }
+
+  #read(path: string): string {
+    try {
+      return fs.readFileSync(join(this.#root, path), 'latin1');
+    } catch {
+      return '';
+    }
   }
 }
 
-function read(path: string): string {
-  try {
-    return fs.readFileSync(path, 'latin1');
-  } catch {
-    return '';
-  }
-}
-
-const lines = (path: string): string[] => read(path).split('\n').filter(Boolean);
+const lines = (text: string): string[] => text.split('\n').filter(Boolean);
 
 /** 'kernel/net/netfilter/ipvs/ip_vs.ko.xz: ...' is the module ip_vs; a dash in a file's name is an underscore in the module's. */
-function moduleNames(path: string): Set<string> {
-  const names = lines(path).map(line => /([^/:]+)\.ko(?:\.\w+)?(?::|$)/.exec(line)?.[1]?.replaceAll('-', '_'));
+function moduleNames(text: string): Set<string> {
+  const names = lines(text).map(line => /([^/:]+)\.ko(?:\.\w+)?(?::|$)/.exec(line)?.[1]?.replaceAll('-', '_'));
   return new Set(names.filter(name => name !== undefined));
 }

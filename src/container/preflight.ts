@@ -1,10 +1,10 @@
-import { release } from 'node:os';
 import { isPermission } from '../errors.ts';
 import { Ipvs } from '../ipvs/index.ts';
 import { NetNs } from '../netns/index.ts';
 import { hasCapability, isInitialUser, reachOf } from '../netns/user.ts';
 import { Nftables } from '../nftables/index.ts';
 import { KernelModules, type ModuleState } from './modules.ts';
+import type { Places } from './records.ts';
 
 export type AbilityName = 'enter' | 'ipvs' | 'nftables' | 'redirect' | 'log' | 'nflog';
 
@@ -75,8 +75,12 @@ const WORKS: Finding = { works: true };
  * Finds out what works in a namespace without changing or loading anything; with `load`, the kernel is made to load IPVS, which it does when
  * asked for its family, and nf_tables.
  */
-export async function preflight(netns: NetNs, options: { load?: boolean } = {}): Promise<Preflight> {
-  const modules = new KernelModules();
+export async function preflight(
+  netns: NetNs,
+  options: { load?: boolean } = {},
+  at: Places = { root: '/' },
+): Promise<Preflight> {
+  const modules = new KernelModules(at);
   const abilities: Ability[] = [{ name: 'enter', ...enter(netns) }];
   for (const name of Object.keys(NEEDS) as Exclude<AbilityName, 'enter'>[]) {
     const { base } = NEEDS[name];
@@ -108,8 +112,8 @@ async function check(
   load: boolean,
 ): Promise<Finding> {
   const { modules: needed, since } = NEEDS[name];
-  if (since !== undefined && !atLeast(since)) {
-    const why = `Linux ${since} has it, this is ${release()}`;
+  if (since !== undefined && !isAtLeast(modules.release, since)) {
+    const why = `Linux ${since} has it, this is ${modules.release}`;
     return { works: false, reason: 'kernel', why, remedy: `boot Linux ${since} or newer` };
   }
   const states = needed.map(need => ({ ...need, state: modules.state(need.module, need.symbol) }));
@@ -135,13 +139,16 @@ function pending(
   const missing = states.filter(({ state }) => state !== 'present').map(({ module }) => module);
   const names = missing.join(', ');
   const remedy = `modprobe -a ${missing.join(' ')}`;
-  if (modules.obstacle !== undefined)
-    return { works: false, reason: 'sysctl', why: `${names} is not loaded: ${modules.obstacle.why}`, remedy };
+  const { obstacle } = modules;
+  if (obstacle !== undefined) {
+    const why = `${names} is not loaded: ${obstacle.why}`;
+    return { works: false, reason: 'sysctl', why, remedy: obstacle.remedy ?? remedy };
+  }
   if (states.some(({ state }) => state === 'elsewhere')) {
     const why = `${names} is not loaded, and /lib/modules of this kernel is not here to tell whether it can be`;
     return { works: false, reason: 'module', why, remedy };
   }
-  if (name === 'ipvs' && !atLeast(IPVS_LOADS_SINCE)) {
+  if (name === 'ipvs' && !isAtLeast(modules.release, IPVS_LOADS_SINCE)) {
     const why = `${names} is not loaded, and Linux loads it by itself from ${IPVS_LOADS_SINCE} on`;
     return { works: false, reason: 'module', why, remedy };
   }
@@ -186,9 +193,9 @@ function refusal(netns: NetNs, capability: 'CAP_NET_ADMIN' | 'CAP_SYS_ADMIN'): O
   return { reason: 'user-namespace', why, remedy: AS_ROOT };
 }
 
-/** Is the running kernel as new as that? */
-function atLeast(version: string): boolean {
-  const [major = 0, minor = 0] = release().split('.').map(Number.parseFloat);
+/** Is a kernel as new as that? */
+function isAtLeast(release: string, version: string): boolean {
+  const [major = 0, minor = 0] = release.split('.').map(Number.parseFloat);
   const [wantedMajor = 0, wantedMinor = 0] = version.split('.').map(Number);
   return major > wantedMajor || (major === wantedMajor && minor >= wantedMinor);
 }

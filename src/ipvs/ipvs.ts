@@ -1,5 +1,5 @@
 import { checkObject, checkOneOf } from '../codec/index.ts';
-import { NetlinkError, typeError } from '../errors.ts';
+import { NetlinkError, printable, typeError } from '../errors.ts';
 import { type NetNs, netnsOf } from '../netns/netns.ts';
 import { type Logger, Observer } from '../observe.ts';
 import { Exchange, type Operation, type Synchronous, twoForms } from '../transport/index.ts';
@@ -314,7 +314,10 @@ export class Ipvs extends twoForms(IpvsOperations) {
       () => namespaceOf(wire),
       options,
       (line, reason) =>
-        observer.warn({ netns: wire.netnsInode, line, reason }, 'a line of the connection table was left out'),
+        observer.warn(
+          { netns: wire.netnsInode, line: printable(line), reason },
+          'a line of the connection table was left out',
+        ),
     );
   }
 

@@ -1,5 +1,5 @@
 import { checkObject, checkOneOf } from '../codec/index.ts';
-import { typeError } from '../errors.ts';
+import { printable, typeError } from '../errors.ts';
 import type { Destination, DestinationEntry } from './destination.ts';
 import { sortDestinations, sortServices } from './order.ts';
 import { endpoint, flagNames, listedFlags, maskText } from './rules-format.ts';
@@ -111,7 +111,7 @@ export function formatTable(
       lines.push(`  -> ${endpoint(to.address, to.port).padEnd(28)}${destination(to, exact)}`);
     }
   }
-  return `${lines.join('\n')}\n`;
+  return `${lines.map(printable).join('\n')}\n`;
 }
 
 function checkView(view: TableView): TableView {

@@ -44,10 +44,17 @@ function pidOf(pidfd: number): number {
   } catch {
     throw new NetNsError(`descriptor ${pidfd}`, { errno: -9, syscall: 'pidfd' });
   }
-  const pid = /^Pid:\t(-?\d+)$/m.exec(info)?.[1];
-  if (pid === undefined) throw new NetNsError(`descriptor ${pidfd} is no pidfd`, { code: 'ERR_NOT_A_PIDFD' });
-  if (Number(pid) <= 0) throw new NetNsError('the process is gone', { errno: ESRCH, syscall: 'pidfd' });
-  return Number(pid);
+  return pidIn(info, pidfd);
+}
+
+/** The pid in the fdinfo of a pidfd. */
+export function pidIn(info: string, pidfd: number): number {
+  const pid = Number(/^Pid:\t(-?\d{1,10})$/m.exec(info)?.[1] ?? Number.NaN);
+  // 2^22 is the kernel's own limit.
+  if (Number.isNaN(pid) || pid > 0x7fffffff)
+    throw new NetNsError(`descriptor ${pidfd} is no pidfd`, { code: 'ERR_NOT_A_PIDFD' });
+  if (pid <= 0) throw new NetNsError('the process is gone', { errno: ESRCH, syscall: 'pidfd' });
+  return pid;
 }
 
 function openNamespace(ffi: Ffi, pid: number): number {
@@ -62,12 +69,16 @@ function openNamespace(ffi: Ffi, pid: number): number {
 /** When a process was started, in clock ticks since the boot: with its number, this is one process for ever (proc_pid_stat(5), field 22). */
 export function startTimeOf(pid: number): string | undefined {
   try {
-    const stat = fs.readFileSync(`/proc/${pid}/stat`, 'latin1');
-    // The name in brackets may contain anything.
-    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
+    return startTimeIn(fs.readFileSync(`/proc/${pid}/stat`, 'latin1'));
   } catch {
     return undefined;
   }
+}
+
+/** The same in the text of /proc/PID/stat: the name in brackets may contain anything, and is whatever the process calls itself. */
+export function startTimeIn(stat: string): string | undefined {
+  const time = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
+  return time !== undefined && /^\d{1,20}$/.test(time) ? time : undefined;
 }
 
 /** Watches for the end of a process. */

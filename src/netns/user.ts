@@ -15,9 +15,13 @@ export type Reach = 'own' | 'below' | 'outside';
 
 /** Whether this thread has a capability, in its own user namespace. */
 export function hasCapability(name: Capability): boolean {
-  const status = fs.readFileSync('/proc/thread-self/status', 'latin1');
-  const effective = BigInt(`0x${/^CapEff:\t([0-9a-f]+)$/m.exec(status)?.[1] ?? '0'}`);
+  const effective = effectiveIn(fs.readFileSync('/proc/thread-self/status', 'latin1'));
   return ((effective >> CAPABILITIES[name]) & 1n) === 1n;
+}
+
+/** The effective capabilities in the text of /proc/PID/status, as bits; none where it does not say. */
+export function effectiveIn(status: string): bigint {
+  return BigInt(`0x${/^CapEff:\t([0-9a-f]{1,16})$/m.exec(status)?.[1] ?? '0'}`);
 }
 
 /** Whether this process is in no user namespace but the machine's: generic netlink asks for capabilities in that one. */

@@ -1,5 +1,5 @@
 import { checkObject, checkOneOf, toHex } from '../codec/index.ts';
-import { rangeError, typeError } from '../errors.ts';
+import { printable, printableOutput, rangeError, typeError } from '../errors.ts';
 import type { Logger } from '../observe.ts';
 import { PLAIN, type Redactor } from './address.ts';
 import { Ending, type LogSink } from './capture.ts';
@@ -95,19 +95,19 @@ function recordOf(
 ): Record<RecordField, unknown> {
   return {
     /** The log's `name`. */
-    container: want.container ? origin.name : undefined,
+    container: want.container ? shown(origin.name) : undefined,
     /** The inode of the network namespace. */
     netns: want.netns ? origin.netns : undefined,
     group: want.group ? packet.group : undefined,
     family: want.family ? packet.family : undefined,
     hook: want.hook ? packet.hook : undefined,
-    prefix: want.prefix ? packet.prefix || undefined : undefined,
+    prefix: want.prefix ? shown(packet.prefix || undefined) : undefined,
     /** What the log's `rules` say. */
     rule: want.rule ? packet.rule : undefined,
-    inDevice: want.inDevice ? packet.inDevice : undefined,
-    outDevice: want.outDevice ? packet.outDevice : undefined,
-    physInDevice: want.physInDevice ? packet.physInDevice : undefined,
-    physOutDevice: want.physOutDevice ? packet.physOutDevice : undefined,
+    inDevice: want.inDevice ? shown(packet.inDevice) : undefined,
+    outDevice: want.outDevice ? shown(packet.outDevice) : undefined,
+    physInDevice: want.physInDevice ? shown(packet.physInDevice) : undefined,
+    physOutDevice: want.physOutDevice ? shown(packet.physOutDevice) : undefined,
     /** The VLAN's number. */
     vlan: want.vlan ? packet.vlan?.id : undefined,
     hardwareAddress: want.hardwareAddress ? hardwareOf(packet, show) : undefined,
@@ -139,6 +139,9 @@ function recordOf(
     payload: want.payload ? toHex(packet.payload) : undefined,
   };
 }
+
+/** pino escapes what JSON must, and no more: these are texts that a container chose. */
+const shown = (text: string | undefined): string | undefined => (text === undefined ? undefined : printable(text));
 
 const NAMES = Object.keys(FIELDS) as RecordField[];
 const OF_HEADERS = [
@@ -265,7 +268,7 @@ export class RecordSink implements Consumer, LogSink {
     const output = pino.destination({ dest: 1, sync: true });
     let lines = '';
     const write = (line: string) => {
-      lines += line;
+      lines += printableOutput(line);
     };
     this.#flush = () => {
       if (lines !== '') output.write(lines);
@@ -303,7 +306,10 @@ export class RecordSink implements Consumer, LogSink {
   #lost({ kind, group, count }: Loss): void {
     const { name, netns } = this.#origin;
     const what = kind === 'packets' ? { group, lostPackets: count } : { lostDatagrams: count };
-    this.#logger!.warn({ ...(name !== undefined && { container: name }), netns, ...what }, 'packets were lost');
+    this.#logger!.warn(
+      { ...(name !== undefined && { container: printable(name) }), netns, ...what },
+      'packets were lost',
+    );
     this.#flush();
   }
 

@@ -1,6 +1,8 @@
 import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
-import { Ipvs, NetNs, UnsupportedError } from 'netsteer';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Container, Ipvs, NetNs, UnsupportedError } from 'netsteer';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { kernelSuite } from '../support/where.ts';
 
@@ -72,5 +74,33 @@ kernelSuite('a kernel that has not loaded IPVS', () => {
     expect(await before.info()).toEqual(version);
     expect(await sockopt.info()).toEqual(version);
     expect(before.settings.conntrack).toBe(false);
+  });
+
+  it('and preflight: it says whether it would be, and loads it only when it may', async () => {
+    await using container = Container.open({ netns });
+    const said = async (options = {}) =>
+      (await container.preflight(options)).abilities.find(({ name }) => name === 'ipvs')!;
+    const isLoaded = () => /^ip_vs /m.test(fs.readFileSync('/proc/modules', 'utf8'));
+    await unloaded();
+    for (const off of ['', '/bin/false']) {
+      fs.writeFileSync(LOADER, `${off}\n`);
+      expect(await said()).toMatchObject({ works: false, reason: 'sysctl', remedy: 'modprobe -a ip_vs' });
+    }
+    fs.writeFileSync(LOADER, loader);
+    expect(await said()).toMatchObject({ works: true, reason: 'module', why: expect.stringContaining('first use') });
+    // As `netsteer doctor` sees it where no module may be loaded until the next boot.
+    const folder = fs.mkdtempSync(join(tmpdir(), 'netsteer-module-'));
+    const disabled = join(folder, 'modules_disabled');
+    fs.writeFileSync(disabled, '1\n');
+    const script = 'mount --bind "$1" /proc/sys/kernel/modules_disabled && "$2" bin/netsteer.js doctor --json; :';
+    const sh = ['sh', '-c', script, 'sh', disabled, process.execPath];
+    const { abilities } = JSON.parse(execFileSync('unshare', ['--mount', ...sh], { encoding: 'utf8' }));
+    fs.rmSync(folder, { recursive: true });
+    expect(abilities).toContainEqual(
+      expect.objectContaining({ name: 'ipvs', works: false, reason: 'sysctl', remedy: 'reboot' }),
+    );
+    expect(isLoaded()).toBe(false);
+    expect(await said({ load: true })).toEqual({ name: 'ipvs', works: true });
+    expect(isLoaded()).toBe(true);
   });
 });

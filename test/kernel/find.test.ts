@@ -369,11 +369,17 @@ if (isLong) {
       });
       podman('import', 'root.tar', NAME);
       cleanUps.add(() => podman('rm', '--force', '--time', '0', '--all'));
-      const id = podman('run', '--detach', '--name', NAME, '--network', 'none', `localhost/${NAME}`, ...SLEEP);
+      const start = (suffix: string, net: string) =>
+        podman('run', '--detach', '--name', NAME + suffix, '--network', net, `localhost/${NAME}`, ...SLEEP);
+      const id = start('', 'none');
       const pid = podman('inspect', NAME, '--format', '{{.State.Pid}}');
       await expectFound(id, pid, { runtime: 'podman' });
       await expectFound(id.slice(0, 12), pid, { runtime: 'podman' });
       await expectFound(id, pid, { runtime: 'runc' });
+      // This user has no account, by which the folder with the record of the network is found: of two in one namespace, neither has it alone.
+      const [host, shared] = [start('-host', 'host'), start('-shared', `container:${NAME}`)];
+      cleanUps.add(() => podman('rm', '--force', '--time', '0', shared));
+      await expectRefused(host, shared, { runtime: 'podman' });
     });
 
     it("LXC's", async () => {
@@ -450,9 +456,11 @@ if (isLong) {
         cleanUps.add(() => fs.rmSync(record));
         return leader;
       };
-      await expectFound(NAME, await start('', '--private-network'), { runtime: 'nspawn' });
+      const pid = await start('', '--private-network');
+      await expectFound(NAME, pid, { runtime: 'nspawn' });
       await start('-host');
-      await expect(Container.find(`${NAME}-host`)).rejects.toMatchObject({ code: 'ERR_HOST_NAMESPACE' });
+      await start('-shared', `--network-namespace-path=/proc/${pid}/ns/net`);
+      await expectRefused(`${NAME}-host`, `${NAME}-shared`, { runtime: 'nspawn' });
     });
   });
 }

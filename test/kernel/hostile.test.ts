@@ -116,6 +116,7 @@ kernelSuite('hostile containers', () => {
     'escape sequences of terminals': Buffer.from('\x1b[2J\x1b]0;owned\x07'),
     'ends of lines': Buffer.from('a\r\nflush ruleset'),
     'control characters beyond ASCII': Buffer.from('a\u0085\u009b2Jb\u2028'),
+    'direction overrides and what is not seen': Buffer.from('\u202ea\ufeff'),
     'what is no UTF-8': Buffer.from([0x61, 0xff, 0xfe, 0x9b, 0x62]),
     'names of JavaScript': Buffer.from('__proto__'),
   };
@@ -215,8 +216,25 @@ kernelSuite('hostile containers', () => {
     expect(Object.keys(Object.prototype)).toEqual([]);
   });
 
+  test('a limit that nft has no words for is shown all the same, and hides nothing beside it', async () => {
+    const place = { family: 'ip', table: 't' } as const;
+    const limit = { rate: 5n, unitSeconds: 7n, burst: 5, type: 'packets' as const };
+    const rule = { ...place, chain: 'c', expressions: [{ limit }, { counter: {} }] };
+    await nft.commit(
+      table('t')
+        .add({ object: { ...place, name: 'slow', type: 'limit', data: limit } })
+        .add({ chain: { ...place, name: 'c' } })
+        .add({ rule }),
+    );
+    const ruleset = await nft.ruleset();
+    const text = formatRuleset(ruleset);
+    expect(text).toMatch(/\tlimit slow \{\n\t\t\[ .*"unitSeconds":"7".*\]\n\t\}\n/);
+    expect(text).toMatch(/\[ .*"unitSeconds":"7".*\] (counter|\[ )/);
+    expect(rulesetJson(ruleset).nftables.filter(each => 'chain' in each || 'rule' in each)).toHaveLength(2);
+  });
+
   test('names in errors are escaped', async () => {
-    const name = '\x1b[2J\u009b2J\n';
+    const name = '\x1b[2J\u009b2J\n\u202e';
     const errors = await Promise.all([
       nft.commit(new Transaction().delete({ chain: { family: 'ip', table: name, name } })).catch(error => error),
       nft.apply({ nftables: [{ list: { table: { family: 'ip', name } } }] }).catch(error => error),

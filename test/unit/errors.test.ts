@@ -16,6 +16,7 @@ import {
   type NetlinkErrorOptions,
   NetNsError,
   printable,
+  printableOutput,
   rangeError,
   StateError,
   show,
@@ -29,8 +30,11 @@ vi.setConfig({ testTimeout: 60_000 });
 const refused = (options: Partial<NetlinkErrorOptions> = {}) =>
   new NetlinkError({ errno: -17, syscall: 'IPVS_CMD_NEW_SERVICE', ...options });
 
-// biome-ignore lint/suspicious/noControlCharactersInRegex: what must not be in a message
-const CONTROL = /[\u0000-\u001f\u007f-\u009f\u2028\u2029]/;
+/** What must not be in a message, and some characters of each kind by number. */
+const CONTROL =
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+  // biome-ignore lint/suspicious/noMisleadingCharacterClass: each character by itself
+  /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\ufff9-\ufffb\u{e0000}-\u{e0fff}]/u;
 
 describe('a path', () => {
   test('is printed as JavaScript would write it', () => {
@@ -118,7 +122,7 @@ describe('a NetlinkError', () => {
 
   test('lets no text of a container move the cursor of a terminal', () => {
     expect(refused({ kernelMessage: 'a\u001b[2Jb\nc\u009bd\u2028' }).message).toMatch(
-      /a\\x1b\[2Jb\\x0ac\\x9bd\\x2028$/,
+      /a\\x1b\[2Jb\\x0ac\\x9bd\\u2028$/,
     );
   });
 });
@@ -302,5 +306,23 @@ describe('a value in a message', () => {
 
   test('printable text stays as it is', () => {
     expect(printable('Straße 東京 \u{1f600}')).toBe('Straße 東京 \u{1f600}');
+  });
+
+  test('what would turn the direction of text or not be seen is written by its number', () => {
+    expect(printable('a\u202egnp.exe')).toBe('a\\u202egnp.exe');
+    expect(printable('\u2066a\u2069\u200b\ufeff\u00ad')).toBe('\\u2066a\\u2069\\u200b\\ufeff\\xad');
+    expect(printable('x\u{e0041}')).toBe('x\\u{e0041}');
+    for (let code = 0; code < 0x110000; code++) {
+      const character = String.fromCodePoint(code);
+      if (CONTROL.test(character)) expect(printable(character)).toMatch(/^\\(x..|u....|u\{.*\})$/);
+    }
+  });
+
+  test('in JSON it is what it was, and in what is inspected the colours stay', () => {
+    const value = { name: 'a\u202e\u009b\u{e0041}\n' };
+    const json = printableOutput(JSON.stringify(value, undefined, 2));
+    expect(json).toBe('{\n  "name": "a\\u202e\\u009b\\udb40\\udc41\\n"\n}');
+    expect(JSON.parse(json)).toEqual(value);
+    expect(printableOutput(inspect('\u202e', { colors: true }))).toBe("\u001b[32m'\\u202e'\u001b[39m");
   });
 });

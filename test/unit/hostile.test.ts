@@ -1,12 +1,16 @@
 import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
+import net from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { expect, test } from 'vitest';
 import { sourceOf } from '../../src/codec/index.ts';
+import { Engine } from '../../src/container/engine.ts';
 import { findContainer } from '../../src/container/find.ts';
 import { printable, StateError } from '../../src/errors.ts';
 import { Ipvs } from '../../src/ipvs/index.ts';
+import { pidIn, startTimeIn } from '../../src/netns/process.ts';
+import { effectiveIn } from '../../src/netns/user.ts';
 import { decompileRule, formatRule, formatRuleset, type RuleEntry, rulesetJson } from '../../src/nftables/index.ts';
 import { MESSAGES, readMessage } from '../../src/nftables/message.ts';
 import { Nftables } from '../../src/nftables/nftables.ts';
@@ -48,6 +52,17 @@ test('a set whose name is no text is shown as it is', () => {
     `table ip t {\n\tset (no text) {\n\t\t[ ${JSON.stringify(set)} ]\n\t}\n}\n`,
   );
   expect(rulesetJson(ruleset as never).nftables.at(-1)).toEqual({ set: { family: 'ip', table: 't' } });
+});
+
+test('a limit per a time that nft has no word for is shown as it is', () => {
+  const table = { family: 'ip', name: 't' };
+  const data = { rate: 5n, unitSeconds: 7n, burst: 5, type: 'packets', flags: [] };
+  const object = { family: 'ip', table: 't', name: 'l', type: 'limit', data };
+  const ruleset = { tables: [table], chains: [], sets: [], rules: [], objects: [object], flowtables: [] };
+  expect(formatRuleset(ruleset as never)).toMatch(
+    /^table ip t \{\n\tlimit l \{\n\t\t\[ .*"unitSeconds":"7".* \]\n\t\}\n\}\n$/,
+  );
+  expect(rulesetJson(ruleset as never).nftables.at(-1)).toEqual({ limit: { family: 'ip', name: 'l', table: 't' } });
 });
 
 test('loads that are longer than all registers are shown as they are', () => {
@@ -125,8 +140,8 @@ test('forged datagrams that come faster than they are read let the event loop tu
 });
 
 test('what is printed of an error moves no cursor', () => {
-  const { message } = new StateError('ERR_RUNTIME', 'a\x1b[2J\u009b2J\nb\u2028');
-  expect(message).toBe('ERR_RUNTIME: a\\x1b[2J\\x9b2J\\x0ab\\x2028');
+  const { message } = new StateError('ERR_RUNTIME', 'a\x1b[2J\u009b2J\nb\u2028\u202e');
+  expect(message).toBe('ERR_RUNTIME: a\\x1b[2J\\x9b2J\\x0ab\\u2028\\u202e');
   expect(message).toBe(printable(message));
 });
 
@@ -152,4 +167,87 @@ test.each([
   } finally {
     fs.rmSync(root, { recursive: true });
   }
+});
+
+/** A daemon that says this to everybody, and hangs up where `ends`; `left` resolves when the first one has hung up. */
+async function daemon(text: string, ends = true): Promise<{ socket: string; left: Promise<void> } & AsyncDisposable> {
+  const folder = fs.mkdtempSync(join(tmpdir(), 'netsteer-hostile-'));
+  const socket = join(folder, 'docker.sock');
+  const open = new Set<net.Socket>();
+  let leave = () => {};
+  const left = new Promise<void>(resolve => {
+    leave = resolve;
+  });
+  const server = net.createServer(connection => {
+    open.add(connection);
+    connection.once('close', leave);
+    connection.on('error', () => {});
+    connection.once('data', () => (ends ? connection.end(text) : connection.write(text)));
+  });
+  await new Promise<void>(resolve => server.listen(socket, resolve));
+  return {
+    socket,
+    left,
+    async [Symbol.asyncDispose]() {
+      for (const connection of open) connection.destroy();
+      await new Promise(resolve => server.close(resolve));
+      fs.rmSync(folder, { recursive: true });
+    },
+  };
+}
+
+const OK = 'HTTP/1.1 200 OK\r\n';
+
+test.each([
+  ['hangs up', ''],
+  ['hangs up in the middle of its answer', `${OK}Content-Length: 100\r\n\r\n{"Id":`],
+  ['hangs up in the middle of a part', `${OK}Transfer-Encoding: chunked\r\n\r\n50\r\n{"Id"`],
+  ['lies about the length of a part', `${OK}Transfer-Encoding: chunked\r\n\r\nzz\r\n`],
+  ['wants to talk another protocol', 'HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: tcp\r\n\r\nhello'],
+  ['only says that more will come', 'HTTP/1.1 100 Continue\r\n\r\n'],
+  ['talks another protocol', 'SSH-2.0-OpenSSH_9.2\r\n'],
+  ['has an id that is none', `${OK}\r\n{"Id":"\\ud800","State":{"Pid":1}}`],
+  ['has an id that is a path', `${OK}\r\n{"Id":"../../images","State":{"Pid":1}}`],
+])('a daemon that %s cannot be asked', async (_, text) => {
+  await using there = await daemon(text);
+  const error = { code: 'ERR_RUNTIME', message: expect.stringContaining(there.socket) };
+  await expect(new Engine(there.socket).inspect('web1')).rejects.toMatchObject(error);
+  await expect(findContainer('web1', { socket: there.socket })).rejects.toBeInstanceOf(StateError);
+});
+
+test('a daemon that does not end its answer is waited for no longer than that', async () => {
+  await using there = await daemon(`${OK}Content-Length: 100\r\n\r\n{"Id":`, false);
+  await expect(new Engine(there.socket, 100).inspect('web1')).rejects.toMatchObject({ code: 'ERR_RUNTIME' });
+});
+
+test('events of containers whose id is none are passed over', async () => {
+  const ids = ['\\ud800', '../../images', '', 'a\\u202e', 'good'];
+  const events = ids.map(id => `{"Type":"container","Action":"start","Actor":{"ID":"${id}"}}\n`).join('');
+  await using there = await daemon(`${OK}\r\n${events}[]\nno JSON\n{"Actor":{"ID":["x"]}}\n`);
+  const told: string[] = [];
+  for await (const id of new Engine(there.socket).starts(new AbortController().signal)) told.push(id);
+  expect(told).toEqual(['good']);
+});
+
+test('a daemon that refuses events is left', async () => {
+  await using there = await daemon('HTTP/1.1 500 Broken\r\nContent-Length: 100\r\n\r\nx', false);
+  const events = new Engine(there.socket).starts(new AbortController().signal);
+  await expect(events.next()).rejects.toMatchObject({ code: 'ERR_RUNTIME' });
+  await there.left;
+});
+
+test('files about processes that say what cannot be are not believed', () => {
+  expect(pidIn('flags:\t02\nPid:\t4711\nNSpid:\t4711\n', 3)).toBe(4711);
+  for (const info of ['', 'Pid:\t\n', 'Pid:\t12345678901\n', 'Pid:\t4294967296\n', 'Pid: 1\n'])
+    expect(() => pidIn(info, 3)).toThrow(expect.objectContaining({ code: 'ERR_NOT_A_PIDFD' }));
+  for (const info of ['Pid:\t-1\n', 'Pid:\t0\n'])
+    expect(() => pidIn(info, 3)).toThrow(expect.objectContaining({ code: 'ESRCH' }));
+  // A process can call itself as it likes: 'x) S 1 2'.
+  const stat = (name: string) => `47 (${name}) S ${Array.from({ length: 30 }, (_, i) => i + 4).join(' ')}`;
+  expect([stat('sh'), stat('x) S 1 2 3'), stat(') ')].map(startTimeIn)).toEqual(['22', '22', '22']);
+  expect(['', '47 (sh', '47 (sh) S 1', stat('sh').replace(' 22 ', ' -1 ')].map(startTimeIn)).toEqual(
+    Array(4).fill(undefined),
+  );
+  expect(effectiveIn('CapInh:\tff\nCapEff:\t0000000000001000\n')).toBe(0x1000n);
+  for (const status of ['', 'CapEff:\tzz\n', `CapEff:\t${'f'.repeat(17)}\n`]) expect(effectiveIn(status)).toBe(0n);
 });

@@ -8,6 +8,8 @@ it('a transaction prints what was written', () => {
   expect(inspect(transaction, { breakLength: Infinity })).toBe(
     "Transaction [ { add: { table: { family: 'ip', name: 'web' } } }, { flush: { ruleset: {} } } ]",
   );
+  const disguised = new Transaction().add({ table: { family: 'ip', name: 'a\u202egnp\u009b' } });
+  expect(inspect(disguised)).toContain(String.raw`'a\u202egnp\x9B'`);
 });
 
 it('an error prints what is known, once', () => {

@@ -5,6 +5,7 @@ import { Delivery } from '../../src/nflog/delivery.ts';
 import type { Packet } from '../../src/nflog/packet.ts';
 import type { Loss } from '../../src/nflog/reader.ts';
 import { type RecordLogger, type RecordOptions, RecordSink } from '../../src/nflog/records.ts';
+import { refuseControl } from '../support/fuzz/judge.ts';
 import { packetOf, type Raw, RECEIPT, TCP_SYN, usual } from '../support/nflog-message.ts';
 
 function setUp(options: RecordOptions = {}, logger?: RecordLogger, name: string | undefined = 'web1') {
@@ -146,6 +147,22 @@ describe('records', () => {
   it('name the rule, where the log knows it', () => {
     const receipt = { ...RECEIPT, ruleOf: (prefix: string, group: number) => ({ id: `${prefix}${group}` }) };
     expect(one(packetOf(usual(0), 2, 5, receipt))).toMatchObject({ rule: { id: 'web1 5' } });
+  });
+
+  it('have texts of containers escaped: pino leaves what a terminal obeys as it is', () => {
+    const lines: string[] = [];
+    const own = pino({ base: null, timestamp: false }, { write: line => lines.push(line) });
+    const { delivery, lose } = setUp({}, own as unknown as RecordLogger, 'web\u202e');
+    const prefix = Buffer.from('\u009b2J\u202ea\u200b').toString('hex');
+    const devices = { nameOf: () => 'eth\u2066\u009c' };
+    const others = usual(0).filter(([type]) => type !== C.NFULA_PREFIX);
+    delivery.take([packetOf([...others, [C.NFULA_PREFIX, prefix]], 2, 5, { ...RECEIPT, devices })]);
+    lose({ kind: 'datagrams', count: 1 });
+    expect(lines.map(line => JSON.parse(line))).toMatchObject([
+      { container: 'web\\u202e', prefix: '\\x9b2J\\u202ea\\u200b', inDevice: 'eth\\u2066\\x9c' },
+      { container: 'web\\u202e' },
+    ]);
+    for (const line of lines) refuseControl(line);
   });
 
   it('of losses are warnings', () => {

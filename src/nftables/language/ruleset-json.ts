@@ -2,7 +2,7 @@ import type { Chain } from '../chain.ts';
 import type { Flowtable } from '../flowtable.ts';
 import type { RuleEntry } from '../rule.ts';
 import type { Table } from '../table.ts';
-import { isNamed, objectJson, objectWord } from './decompile/objects.ts';
+import { isNamed, type NftObjectOf, objectJson, objectWord } from './decompile/objects.ts';
 import { readRule } from './decompile/rule.ts';
 import { contents, devicesOf, isBaseChain, type ListedRuleset, type TableContent } from './decompile/ruleset.ts';
 import type { ListedSet } from './decompile/sets.ts';
@@ -37,7 +37,7 @@ function tableJson(content: TableContent, words: Vocabulary): JsonObject[] {
     if (!isNamed(object)) continue;
     const { family, name, table: of, handle, comment } = object;
     const base = defined({ family, name, table: of, handle: safe(handle), comment });
-    out.push({ [objectWord(object.type)]: { ...base, ...objectJson(object, words) } });
+    out.push({ [objectWord(object.type)]: { ...base, ...contentOf(object, words) } });
   }
   for (const set of sets) out.push(setJson(set, content, words));
   for (const flowtable of flowtables) out.push({ flowtable: flowtableJson(flowtable) });
@@ -133,6 +133,16 @@ function typeNames(name: string): Json {
 const SET_FLAGS = ['constant', 'interval', 'timeout', 'dynamic'];
 
 /** One that nft has no words for, whose name is no text for instance, is there without its type and elements. */
+/** Nothing of what nft has no words for. */
+function contentOf(object: NftObjectOf, words: Vocabulary): JsonObject {
+  try {
+    return objectJson(object, words);
+  } catch (error) {
+    if (!(error instanceof Undecompilable)) throw error;
+    return {};
+  }
+}
+
 function setJson(set: ListedSet, content: TableContent, words: Vocabulary): JsonObject {
   try {
     return describedSet(set, content, words);

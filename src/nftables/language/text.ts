@@ -101,9 +101,18 @@ function headText({ family, name, flags, comment }: Table): { head: string; sepa
 function objectText(object: NftObjectOf, words: Vocabulary): string {
   let text = `\t${objectWord(object.type)} ${nameText(object.name)} {\n`;
   if (object.comment !== undefined) text += `\t\tcomment ${quoted(object.comment)}\n`;
-  const lines = objectLines(object, words);
-  for (const line of lines) text += `\t\t${line}\n`;
+  for (const line of linesOf(object, words)) text += `\t\t${line}\n`;
   return `${text}\t}\n`;
+}
+
+/** A container's root can make one that nft has no words for, such as a limit per seven seconds. */
+function linesOf(object: NftObjectOf, words: Vocabulary): string[] {
+  try {
+    return objectLines(object, words);
+  } catch (error) {
+    if (!(error instanceof Undecompilable)) throw error;
+    return [bracketed(object.data ?? {})];
+  }
 }
 
 /** A type by its name; one without a length of its own is shown by what it is the type of. */

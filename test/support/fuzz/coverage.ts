@@ -7,6 +7,9 @@ interface Coverage {
   result: { url: string; functions: { ranges: Range[] }[] }[];
 }
 
+/** As tests import it, or in the bundle with the program that fuzzes. */
+const LIBRARY = /\/(src|build)\/.+\.[jt]s$/;
+
 /**
  * Which parts of the library have run: V8's own block coverage, which says of each part once that it has. jazzer.js, which would do this, has no
  * binary for glibc before 2.38.
@@ -24,9 +27,7 @@ export class BlockCoverage {
   /** Has something run since the last time that never had before? */
   isNew(): boolean {
     const { result } = this.#post('Profiler.takePreciseCoverage') as Coverage;
-    return result.some(
-      ({ url, functions }) => /netsteer|\/src\//.test(url) && !url.includes('/fuzz/') && functions.length > 0,
-    );
+    return result.some(({ url, functions }) => LIBRARY.test(url) && functions.length > 0);
   }
 
   /** Commands of this domain are answered before they return. */

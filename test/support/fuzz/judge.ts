@@ -29,11 +29,11 @@ export function isTyped(error: unknown): boolean {
 
 const printableOnly = (text: string): string => text.replace(CONTROL, '');
 
-/** What moves a terminal's cursor, or begins a line. */
-// biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is looked for
-const CONTROL = /[\u0000-\u001f\u007f-\u009f\u2028\u2029]/g;
-// biome-ignore lint/suspicious/noControlCharactersInRegex: as above, but for the ends of lines and their indentation
-const CONTROL_IN_LINES = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u2028\u2029]/;
+/** What moves a terminal's cursor, begins a line, turns a direction or is not seen at all. */
+const INVISIBLE = '\\p{Cc}\\p{Cf}\\p{Zl}\\p{Zp}\\p{Default_Ignorable_Code_Point}';
+const CONTROL = new RegExp(`[${INVISIBLE}]`, 'gu');
+/** As above, but for the ends of lines and their indentation. */
+const CONTROL_IN_LINES = new RegExp(`(?![\\t\\n])[${INVISIBLE}]`, 'u');
 
 /** Text that is to be printed, of several lines. */
 export function refuseControl(text: string): void {

@@ -19,6 +19,8 @@ export const HOSTILE_TEXTS = [
   'a\nb',
   '\r\n',
   '\u0085\u2028',
+  'a\u202egnp.exe\u2066\ufeff',
+  '\u200b\u00ad\u{e0041}\ufe0f',
   '"; flush ruleset; "',
   '\\"',
   'é\xff',

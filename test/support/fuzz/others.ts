@@ -1,24 +1,24 @@
-import fs from 'node:fs';
-import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
-import { findContainer } from '../../../src/container/find.ts';
 import { parseConnection } from '../../../src/ipvs/connections.ts';
 import { Ipvs, parseRules } from '../../../src/ipvs/index.ts';
+import { pidIn, startTimeIn } from '../../../src/netns/process.ts';
+import { effectiveIn } from '../../../src/netns/user.ts';
 import { explainPermission } from '../../../src/nflog/holder.ts';
 import { Links } from '../../../src/rtnetlink/index.ts';
+import { CTRL_ATTR_FAMILY_NAME, CTRL_CMD_GETFAMILY, GENL_ID_CTRL } from '../../../src/transport/constants.ts';
+import { genlmsghdr } from '../../../src/transport/generic.ts';
 import { Exchange } from '../../../src/transport/index.ts';
 import { IpvsKernel, IpvsKernelWire } from '../ipvs-kernel.ts';
-import { MemoryWire, received } from '../memory-wire.ts';
+import { MemoryWire, message, received, refuse } from '../memory-wire.ts';
 import type { Random } from '../nflog-shapes.ts';
 import { canonical, refuseControl, type Target } from './judge.ts';
 import { mutated, mutatedText } from './mutate.ts';
 import { answers, bytesOf } from './nftables.ts';
 import recorded from './recorded.json' with { type: 'json' };
 
-const encode = (text: string): Uint8Array => new Uint8Array(Buffer.from(text));
-const decode = (bytes: Uint8Array): string => Buffer.from(bytes).toString();
+export const encode = (text: string): Uint8Array => new Uint8Array(Buffer.from(text));
+export const decode = (bytes: Uint8Array): string => Buffer.from(bytes).toString();
 
-const makeText = (random: Random, pool: readonly Uint8Array[]): Uint8Array =>
+export const makeText = (random: Random, pool: readonly Uint8Array[]): Uint8Array =>
   encode(mutatedText(decode(random.pick(pool)), random));
 
 /** Devices, addresses, routes and neighbours. */
@@ -41,6 +41,7 @@ export const rtnetlink: Target = {
   },
 };
 
+const ENOENT = -2;
 const SERVICE = { protocol: 'tcp', address: '10.0.0.1', port: 80, scheduler: 'wlc' } as const;
 
 /** A kernel with some services, whose answers can be spoilt. */
@@ -103,6 +104,40 @@ export const ipvsAnswers: Target = {
     canonical(ask());
   },
 };
+
+/** What the controller of generic netlink says of a family, whose number was another one before. */
+export const controllerAnswers: Target = {
+  name: 'answers of the controller of generic netlink',
+  weight: 1,
+  seeds: recordedController(),
+  make: (random, pool) => mutated(random.pick(pool), random, pool),
+  read(input, random) {
+    let known = false;
+    const wire = new IpvsKernelWire(KERNEL, 'netlink');
+    wire.send = (bytes, length) => {
+      for (const request of received(bytes.slice(0, length))) {
+        if (request.type === GENL_ID_CTRL) wire.push(...answers(request, input, random));
+        else if (known) wire.push(...KERNEL.answer(request.bytes));
+        else wire.push(refuse(request, ENOENT));
+        known = request.type === GENL_ID_CTRL;
+      }
+      return length;
+    };
+    const { sync } = new Ipvs(new Exchange(wire, 'ipvs'));
+    canonical(sync.timeouts());
+  },
+};
+
+/** The answer to a question for IPVS, as this kernel in memory gives it. */
+function recordedController(): Uint8Array[] {
+  const call = message(GENL_ID_CTRL, 0, 1, writer => {
+    genlmsghdr.write(writer, { cmd: CTRL_CMD_GETFAMILY, version: 1 });
+    const start = writer.beginAttribute(CTRL_ATTR_FAMILY_NAME);
+    writer.raw(Buffer.from('IPVS\0'));
+    writer.endAttribute(start);
+  });
+  return [...KERNEL.answer(call)].filter(answer => typeof answer !== 'number');
+}
 
 /** A command that this kernel in memory does not have. */
 function spoilt(request: Uint8Array): Uint8Array {
@@ -188,65 +223,23 @@ export const holders: Target = {
   },
 };
 
-const ID = 'c0ffee0123456789c0ffee0123456789c0ffee0123456789c0ffee0123456789';
-const CONFIG = JSON.stringify({
-  linux: { namespaces: [{ type: 'network' }, { type: 'pid', path: '/proc/1/ns/pid' }] },
-  annotations: { 'io.container.manager': 'libpod' },
-});
+const STAT = `4711 (web) x (1)) S 1 4711 4711 0 -1 4194560 ${'7 '.repeat(10)}20 0 1 0 123456 2404352 192 18446744073709551615`;
+const STATUS =
+  'Name:\tweb\nUmask:\t0022\nState:\tS (sleeping)\nPid:\t4711\nNSpid:\t4711\t1\nCapInh:\t0000000000000000\nCapEff:\t000001ffffffffff\n';
 
-/** State files of runtimes: one is spoilt, the others are as they should be. */
-const STATE: Readonly<Record<string, string>> = {
-  [`run/runc/${ID}/state.json`]: JSON.stringify({
-    id: ID,
-    init_process_pid: 42,
-    init_process_start: 4711,
-    config: { namespaces: [{ type: 'NEWNET', path: '' }] },
-  }),
-  [`run/crun/${ID}/status`]: JSON.stringify({ pid: 43, 'process-start-time': 4712, bundle: '/bundle' }),
-  'bundle/config.json': CONFIG,
-  [`run/containerd/io.containerd.runtime.v2.task/k8s.io/${ID}/init.pid`]: '44',
-  [`run/containerd/io.containerd.runtime.v2.task/k8s.io/${ID}/config.json`]: CONFIG,
-  [`run/containers/storage/overlay-containers/${ID}/userdata/pidfile`]: '45\n',
-  [`run/containers/storage/overlay-containers/${ID}/userdata/config.json`]: CONFIG,
-  'var/lib/containers/storage/overlay-containers/containers.json': JSON.stringify([{ id: ID, names: ['web1'] }]),
-  'run/systemd/machines/web1': 'NAME=web1\nCLASS=container\nLEADER=46\n',
-  'sys/fs/cgroup/lxc.payload.web1/cgroup.procs': '47\n48\n',
-  'proc/47/status': 'Name:\tinit\nNSpid:\t47\t1\n',
-};
-const FILES = Object.keys(STATE);
-
-/** A root of its own for each process, with the state of all runtimes in it. */
-export class RuntimeFiles implements Target {
-  readonly name = "runtimes' state";
-  readonly weight = 1;
-  readonly seeds = FILES.map((file, i) => encode(`${i} ${STATE[file]}`));
-  readonly make = makeText;
-  readonly #root = fs.mkdtempSync(join(tmpdir(), 'netsteer-fuzz-'));
-
-  constructor() {
-    for (const file of FILES) this.#write(file, STATE[file]!);
-  }
-
-  #write(file: string, content: string): void {
-    fs.mkdirSync(dirname(join(this.#root, file)), { recursive: true });
-    fs.writeFileSync(join(this.#root, file), content);
-  }
-
-  async read(input: Uint8Array, random: Random): Promise<void> {
+/** Files about processes, which name themselves; and what the kernel shows of a pidfd. */
+export const processFiles: Target = {
+  name: 'proc files about processes',
+  weight: 1,
+  seeds: ['pos:\t0\nflags:\t02000002\nmnt_id:\t15\nino:\t1049\nPid:\t4711\nNSpid:\t4711\n', STAT, STATUS].map(encode),
+  make: makeText,
+  read(input) {
     const text = decode(input);
-    const file = FILES[Math.abs(Number.parseInt(text, 10)) % FILES.length || 0]!;
-    this.#write(file, text.slice(text.indexOf(' ') + 1));
-    try {
-      const runtime = random.pick(['podman', 'containerd', 'cri-o', 'lxc', 'nspawn', 'runc', 'crun'] as const);
-      const found = await findContainer(random.pick([ID, 'c0ffee', 'web1']), { runtime }, { root: this.#root });
-      if (!Number.isInteger(found.pid) || found.pid < 1) throw new Error(`a pid that is none: ${found.pid}`);
-      refuseControl(canonical(found));
-    } finally {
-      this.#write(file, STATE[file]!);
-    }
-  }
-
-  [Symbol.dispose](): void {
-    fs.rmSync(this.#root, { recursive: true });
-  }
-}
+    const time = startTimeIn(text);
+    if (time !== undefined && !/^\d+$/.test(time)) throw new Error(`a time that is none: ${time}`);
+    const effective = effectiveIn(text);
+    if (effective < 0n || effective >= 1n << 64n) throw new Error(`capabilities that are none: ${effective}`);
+    const pid = pidIn(text, 3);
+    if (!Number.isInteger(pid) || pid < 1 || pid > 0x7fffffff) throw new Error(`a pid that is none: ${pid}`);
+  },
+};

@@ -2,7 +2,17 @@ import { Random } from '../nflog-shapes.ts';
 import { BlockCoverage } from './coverage.ts';
 import { isTyped, refusePollution, type Target } from './judge.ts';
 import { nftAnswers, nftEvents, nftMessages, nftRules, nftRulesets } from './nftables.ts';
-import { connectionTable, holders, ipvsAnswers, ipvsadmText, ipvsOptions, RuntimeFiles, rtnetlink } from './others.ts';
+import {
+  connectionTable,
+  controllerAnswers,
+  holders,
+  ipvsAnswers,
+  ipvsadmText,
+  ipvsOptions,
+  processFiles,
+  rtnetlink,
+} from './others.ts';
+import { EngineAnswers, KernelFiles, RuntimeFiles } from './runtimes.ts';
 
 export interface FuzzOptions {
   inputs: number;
@@ -42,6 +52,8 @@ const LIMIT_MICROSECONDS = 20_000_000;
  */
 export async function fuzz({ inputs, seed, only = '', onFailure = raise }: FuzzOptions): Promise<FuzzResult> {
   using files = new RuntimeFiles();
+  using kernel = new KernelFiles();
+  await using engine = new EngineAnswers();
   const targets = [
     nftMessages,
     nftRules,
@@ -50,11 +62,15 @@ export async function fuzz({ inputs, seed, only = '', onFailure = raise }: FuzzO
     nftAnswers,
     rtnetlink,
     ipvsAnswers,
+    controllerAnswers,
     ipvsOptions,
     connectionTable,
     ipvsadmText,
     holders,
+    processFiles,
+    kernel,
     files,
+    engine,
   ].filter(({ name }) => name.includes(only));
   const turns = targets.flatMap(target => Array.from({ length: target.weight }, () => target));
   const pools = new Map(targets.map(target => [target, [...target.seeds]]));
