@@ -24,6 +24,8 @@ export const SO_MEMINFO = 55;
 
 /** linux/sockios.h: the name of the device with an index. */
 export const SIOCGIFNAME = 0x8910;
+/** linux/sockios.h: the index of the device with a name. */
+export const SIOCGIFINDEX = 0x8933;
 /** linux/sockios.h: the network namespace of a socket, as a descriptor. */
 export const SIOCGSKNS = 0x894c;
 

@@ -27,7 +27,7 @@ const WARNING_MILLISECONDS = 1000;
 const EINTR = -4;
 
 /** What the reader needs of a socket; a socket in memory for tests. */
-export type LogSocket = Pick<NetlinkSocket, keyof Wire | 'receiveFrom' | 'watch' | 'getOptions'>;
+export type LogSocket = Wire & Pick<NetlinkSocket, 'receiveFrom' | 'watch' | 'getOptions'>;
 
 /** Packets that are gone. */
 export interface Loss {

@@ -1,6 +1,7 @@
 import { within } from '../errors.ts';
 import type { Exchange, Operation } from '../transport/index.ts';
 import { familyNumber } from './family.ts';
+import { interfacesOf } from './interfaces.ts';
 import type { Query } from './language/queries.ts';
 import { type RulesetJson, rulesetJson } from './language/ruleset-json.ts';
 import * as listing from './listing.ts';
@@ -17,6 +18,7 @@ const SHOW_ELEMENTS = ['ruleset', 'table', 'set', 'map'];
 
 /** The answers to all queries, one after the other in one document. */
 export function* answer(exchange: Exchange, queries: readonly Query[]): Operation<RulesetJson> {
+  const { interfaceName } = interfacesOf(exchange.wire);
   const nftables: Entry[] = [{ metainfo: { json_schema_version: 1 } }];
   for (const query of queries) {
     try {
@@ -28,7 +30,7 @@ export function* answer(exchange: Exchange, queries: readonly Query[]): Operatio
         elements: query.verb === 'list' && SHOW_ELEMENTS.includes(query.kind),
       });
       if (query.verb === 'reset') yield* begun(exchange, query, found);
-      const { nftables: all } = rulesetJson(found);
+      const { nftables: all } = rulesetJson(found, { interfaceName });
       for (const entry of all.slice(1)) if (isAsked(entry, query)) nftables.push(entry);
     } catch (error) {
       throw within(error, query.path);

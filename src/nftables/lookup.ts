@@ -5,6 +5,7 @@ import * as C from './constants.ts';
 import { type EncodedTransaction, filled } from './encoded.ts';
 import { familyNumber } from './family.ts';
 import { hintFor } from './hints.ts';
+import { interfacesOf } from './interfaces.ts';
 import { MESSAGES, readMessage } from './message.ts';
 import { type Fields, type Found, setKey } from './operations.ts';
 import { readGeneration, readSet, requestFor } from './request.ts';
@@ -38,19 +39,23 @@ export function* completed(
   const known = new Map<string, unknown>();
   const found = new Map<number, Found>();
   const ruleIds = new Map<number, number>();
+  const { interfaces } = interfacesOf(exchange.wire);
   for (const { operation: index } of encoded.holes) {
     const operation = transaction.operations[index]!;
     const object = (operation.subject as Record<string, Fields>)[operation.kind]!;
     try {
       if (operation.kind === 'element' && object.json !== undefined)
-        found.set(index, { sets: yield* setsOf(exchange, transaction, object, [object.set as string], known) });
+        found.set(index, {
+          sets: yield* setsOf(exchange, transaction, object, [object.set as string], known),
+          interfaces,
+        });
       else if (operation.kind === 'element') found.set(index, yield* elementsOf(exchange, object, known));
       else if (operation.kind === 'chain') found.set(index, yield* chainOf(exchange, object));
       else {
         const place =
           object.index === undefined ? {} : yield* placeOf(exchange, transaction, index, object, { known, ruleIds });
         const sets = yield* setsOf(exchange, transaction, object, setNamesIn(object.statements), known);
-        found.set(index, { ...place, sets });
+        found.set(index, { ...place, sets, interfaces });
       }
     } catch (error) {
       throw asFailure(error, operation, index);

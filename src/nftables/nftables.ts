@@ -69,17 +69,19 @@ interface ApplyForms {
   };
 }
 
-/** `ruleset` resolves to objects, or to JSON where that is asked for. */
+/** `ruleset` resolves to objects, or to JSON or text where that is asked for. */
 interface RulesetForms {
   promise: {
     (options: RulesetOptions & { as: 'json' }): Promise<RulesetJson>;
+    (options: RulesetOptions & { as: 'text' }): Promise<string>;
     (options?: RulesetOptions & { as?: 'objects' }): Promise<Ruleset>;
-    (options?: RulesetOptions): Promise<Ruleset | RulesetJson>;
+    (options?: RulesetOptions): Promise<Ruleset | RulesetJson | string>;
   };
   sync: {
     (options: RulesetOptions & { as: 'json' }): RulesetJson;
+    (options: RulesetOptions & { as: 'text' }): string;
     (options?: RulesetOptions & { as?: 'objects' }): Ruleset;
-    (options?: RulesetOptions): Ruleset | RulesetJson;
+    (options?: RulesetOptions): Ruleset | RulesetJson | string;
   };
 }
 
@@ -149,10 +151,10 @@ export class NftablesOperations {
 
   /**
    * Everything, of one generation: read again, some times, while others commit in between. What this library does not know is kept raw: a
-   * foreign table never fails the reading. With `as: 'json'`, what `nft -j list ruleset` shows.
+   * foreign table never fails the reading. With `as: 'json'`, what `nft -j list ruleset` shows; with `as: 'text'`, what `nft list ruleset` does.
    * @throws StateError ERR_DUMP_INTERRUPTED others commit without a pause
    */
-  ruleset(options?: RulesetOptions): Operation<Ruleset | RulesetJson> {
+  ruleset(options?: RulesetOptions): Operation<Ruleset | RulesetJson | string> {
     return ruleset(this.#exchange, options);
   }
 

@@ -6,6 +6,7 @@ import type { ElementValue } from './element-values.ts';
 import { writeElements, writeWireElements } from './element-writer.ts';
 import type { MessageList } from './encoded.ts';
 import { familyNumber } from './family.ts';
+import type { Interfaces } from './interfaces.ts';
 import { compileElements } from './language/compile/named-set.ts';
 import type { Names } from './language/names.ts';
 import type { MessageName } from './message.ts';
@@ -36,6 +37,8 @@ export type Fields = Record<string, unknown>;
 /** What `commit` has found out about the namespace, for an operation that needs it. */
 export interface Found {
   shape?: ElementShape;
+  /** The index of a device. */
+  interfaces?: Interfaces['interfaces'];
   /** Sets that the rule's statements refer to, by name. */
   sets?: ReadonlyMap<string, NftSet>;
   handle?: bigint;
@@ -251,11 +254,18 @@ function jsonElement(verb: Verb, object: Fields, to: Surroundings): void {
     return;
   }
   const removes = verb === 'delete' || verb === 'destroy';
+  let unknown = false;
+  const interfaces = (device: string) => {
+    unknown = true;
+    return to.found?.interfaces?.(device);
+  };
   let elements: WireElement[];
   try {
-    elements = compileElements(set, json, { names: to.names, leadingEnd: leadingEnd === true && !removes });
+    elements = compileElements(set, json, { names: to.names, interfaces, leadingEnd: leadingEnd === true && !removes });
   } catch (error) {
-    throw within(error, ['json']);
+    if (!unknown || to.found !== undefined) throw within(error, ['json']);
+    to.needsMore = true;
+    return;
   }
   const head = {
     name: ELEMENT_MESSAGES[verb]!,

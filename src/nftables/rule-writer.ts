@@ -62,17 +62,21 @@ export function writeRule(verb: Verb, object: Fields, to: Surroundings): Origin 
   return origin;
 }
 
-/** Undefined where it refers to a set that only the namespace knows: `commit` asks it. */
+/** Undefined where it refers to a set or a device that only the namespace knows: `commit` asks it. */
 function compiledRule(object: Fields, to: Surroundings): CompiledRule | undefined {
   const { found, names } = to;
   let unknown = false;
+  const interfaces = (name: string) => {
+    unknown = true;
+    return found?.interfaces?.(name);
+  };
   const sets = (name: string) => {
     const set = found?.sets?.get(name) ?? to.sets.get(setKey(object.family, object.table, name));
     unknown ||= set === undefined;
     return set;
   };
   try {
-    return compileRule(object as never, { sets, names, table: object.table as string });
+    return compileRule(object as never, { sets, interfaces, names, table: object.table as string });
   } catch (error) {
     if (!unknown || found !== undefined) throw error;
     to.needsMore = true;

@@ -3,6 +3,7 @@ import {
   AF_NETLINK,
   MSG_DONTWAIT,
   MSG_TRUNC,
+  SIOCGIFINDEX,
   SIOCGIFNAME,
   SIOCGSKNS,
   SO_RCVBUF,
@@ -132,6 +133,16 @@ export class NetlinkSocket implements GatheringWire {
     new Int32Array(request.buffer, request.byteOffset + IFNAMSIZ, 1)[0] = index;
     if (this.#ffi.ioctl(this.#descriptor.fd, SIOCGIFNAME, request) < 0) return undefined;
     return request.toString('utf8', 0, request.indexOf(0));
+  }
+
+  /** The index of the device with that name in the socket's namespace now; undefined where there is none. */
+  deviceIndex(name: string): number | undefined {
+    // The kernel takes what stands before a colon, as if it named an alias of IPv4.
+    if (name === '' || /[\0:]/.test(name) || Buffer.byteLength(name) >= IFNAMSIZ) return undefined;
+    const request = Buffer.alloc(IFREQ_LENGTH);
+    request.write(name);
+    if (this.#ffi.ioctl(this.#descriptor.fd, SIOCGIFINDEX, request) < 0) return undefined;
+    return new Int32Array(request.buffer, request.byteOffset + IFNAMSIZ, 1)[0];
   }
 
   setOption(level: number, name: number, value: number): void {

@@ -14,6 +14,9 @@ export interface Wire {
   receiveOffThread(into: Uint8Array): Promise<number>;
   /** Makes room for a datagram of `bytes` and for `replies` answers to it. Returns the largest datagram that may be sent. */
   reserve(bytes: number, replies: number): number;
+  /** Devices of that namespace, now; a kernel in memory need not know any. */
+  deviceName?(index: number): string | undefined;
+  deviceIndex?(name: string): number | undefined;
   /** Resolves when the kernel has let go. */
   close(): Promise<void>;
   readonly closed: boolean;

@@ -178,6 +178,32 @@ kernelSuite('nflog: files', () => {
     },
   );
 
+  it.each(['toPcap', 'toPcapng'] as const)(
+    'of %s are rotated by time, each whole, and together all packets',
+    async method => {
+      nft(ns, 'table ip test { chain output { type filter hook output priority 0; udp dport 9999 log group 5; } }');
+      const log = opened.log({ netns: ns, groups: [5] });
+      const name = (index: number) => `${index}.cap`;
+      const capture = log[method](fs.createWriteStream(file(name(0))), {
+        seconds: 1,
+        next: index => fs.createWriteStream(file(name(index))),
+      });
+      let sent = 0;
+      // However long a turn takes: what comes after the second has passed is in another file.
+      while (capture.files < 3) {
+        flood('-r', '100', '-s', '100', '127.0.0.1', '9999', '5');
+        sent += 5;
+        await until(() => capture.packets).toBe(sent);
+      }
+      log.close();
+      await capture.finished;
+      const counts = Array.from({ length: capture.files }, (_, index) => tcpdump(name(index)).length);
+      expect(Math.min(...counts)).toBeGreaterThan(0);
+      expect(counts.reduce((sum, count) => sum + count)).toBe(sent);
+      expect(fs.existsSync(file(name(capture.files)))).toBe(false);
+    },
+  );
+
   it('of a Writable that is too slow are missing what the kernel dropped, and no more', async () => {
     nft(ns, 'table ip test { chain output { type filter hook output priority 0; udp dport 9999 log group 5; } }');
     const log = opened.log({

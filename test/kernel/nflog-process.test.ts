@@ -127,4 +127,31 @@ kernelSuite('nflog: a process', () => {
   ])('ends when %s', (_, body, output) => {
     expect(run(body)).toBe(output);
   });
+
+  it('goes on to receive after nothing but its own watch refers to the log, however often garbage is collected', () => {
+    const output = run(`
+      import { setTimeout as sleep } from 'node:timers/promises';
+      import { setFlagsFromString } from 'node:v8';
+      import { runInNewContext } from 'node:vm';
+      setFlagsFromString('--expose-gc');
+      const gc = runInNewContext('gc');
+      process.on('warning', ({ message }) => console.log(message));
+      await log[Symbol.asyncDispose]();
+      let received = 0;
+      let other;
+      (() => {
+        other = new WeakRef({});
+        Nflog.open({ netns: ns, groups: [5] }).onBatch(packets => { received += packets.length; });
+      })();
+      for (let sent = 1; sent <= 3; sent++) {
+        // Each turn lets finalizers run.
+        for (let turn = 0; turn < 20; turn++) { gc(); await sleep(1); }
+        send();
+        while (received < sent) { gc(); await sleep(1); }
+      }
+      console.log(received, other.deref());
+      process.exit();
+    `);
+    expect(output).toBe('3 undefined');
+  });
 });

@@ -75,6 +75,18 @@ describe('compileRule', () => {
     expect(() => compile([ip.saddr.in('@s')])).toThrow(expect.objectContaining({ code: 'ERR_UNKNOWN_SET' }));
   });
 
+  it('orders the bytes of an extension before it shifts them only where no match had to come before', () => {
+    const set = { family: 'ip6', table: 't', name: 's', keyType: 4, keyLength: 2, flags: [] } as const;
+    const left = { exthdr: { name: 'frag', field: 'frag-off' } } as const;
+    const shifted = (family: 'ip6' | 'inet') =>
+      compileRule(
+        { family, statements: [{ match: { op: '==', left, right: '@s' } }] },
+        { sets: [{ ...set, family, flags: [] }] },
+      ).expressions.map(each => Object.keys(each)[0]);
+    expect(shifted('ip6')).toEqual(['exthdr', 'bitwise', 'byteorder', 'bitwise', 'lookup']);
+    expect(shifted('inet')).toEqual(['meta', 'cmp', 'exthdr', 'bitwise', 'bitwise', 'lookup']);
+  });
+
   it('says where something is wrong', () => {
     const wrong = (statements: unknown[], path: (string | number)[]) =>
       expect(() => compile(statements as Statement[])).toThrow(

@@ -36,15 +36,35 @@ type WrittenRule = Pick<Rule, 'family' | 'comment'> & { statements: Statement[] 
 export function formatRule(rule: ListedRule | WrittenRule, context: DecompileContext = {}): string {
   const words = vocabulary(context);
   const find = finderOf(context.sets);
-  const options: TextOptions = { words };
-  if (!('statements' in rule)) return ruleText(rule, new Sets(find, words.old), options);
+  if (!('statements' in rule)) return ruleText(rule, new Sets(find, words.old), { words });
   const { family, statements, comment } = rule;
   const { version = '1.1.6' } = context;
-  const compiled = compileRule({ family, statements }, { version, names: words.names, sets: name => find(name) });
+  const devices = new NamedDevices();
+  const interfaces = (name: string) => devices.index(name);
+  const interfaceName = (index: number) => devices.name(index) ?? words.interfaceName(index);
+  const options: TextOptions = { words: { ...words, interfaceName } };
+  const given = { version, names: words.names, interfaces, sets: (name: string) => find(name) };
+  const compiled = compileRule({ family, statements }, given);
   const own = finderOf(compiled.sets);
   const sets = new Sets((name, id) => own(name, id) ?? find(name), words.old);
   const { expressions } = compiled;
   return ruleText(comment === undefined ? { family, expressions } : { family, expressions, comment }, sets, options);
+}
+
+const LAST_INDEX = 0x7fffffff;
+
+/** Devices that statements name are shown by these names, whatever their indexes may be: here each has one that no device has. */
+class NamedDevices {
+  readonly #names: string[] = [];
+
+  index(name: string): number | undefined {
+    if (/^\d+$/.test(name)) return undefined;
+    return LAST_INDEX + 1 - this.#names.push(name);
+  }
+
+  name(index: number): string | undefined {
+    return this.#names[LAST_INDEX - index];
+  }
 }
 
 function ruleText(rule: ListedRule, sets: Sets, options: TextOptions): string {

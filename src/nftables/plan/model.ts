@@ -5,6 +5,7 @@ import { type ElementValue, elementValues, wireElements } from '../element-value
 import type { Expression } from '../expression.ts';
 import type { Family } from '../family.ts';
 import type { Flowtable } from '../flowtable.ts';
+import type { Interfaces } from '../interfaces.ts';
 import { type CompiledSet, compileRule } from '../language/compile/compile.ts';
 import { VERDICT_DATA_TYPE } from '../language/tables/datatypes.ts';
 import type { SetEntry } from '../listing.ts';
@@ -99,7 +100,7 @@ export function sameSet(there: SetModel, wanted: SetModel): boolean {
 export const tableKey = ({ family, name }: { family: string; name: string }): string => `${family} ${name}`;
 
 /** Tables by their family and name. */
-export function modelOf(ruleset: DesiredRuleset): Map<string, TableModel> {
+export function modelOf(ruleset: DesiredRuleset, interfaces?: Interfaces['interfaces']): Map<string, TableModel> {
   const models = new Map<string, TableModel>();
   const inTable = <T extends { family: Family; table: string }>(kind: string, list: readonly T[] = []) => {
     const groups = new Map<string, { object: T; index: number }[]>();
@@ -123,7 +124,10 @@ export function modelOf(ruleset: DesiredRuleset): Map<string, TableModel> {
   for (const [index, table] of ruleset.tables.entries()) {
     const key = tableKey(table);
     if (models.has(key)) throw typeError(['tables', index, 'name'], 'each table once', table.name);
-    models.set(key, new TableReader(sets(key), chains(key), rules(key)).model(table, objects(key), flowtables(key)));
+    models.set(
+      key,
+      new TableReader(sets(key), chains(key), rules(key), interfaces).model(table, objects(key), flowtables(key)),
+    );
   }
   return models;
 }
@@ -142,7 +146,15 @@ class TableReader {
   readonly #fed = new Set<unknown>();
   readonly #rules = new Map<string, Given<Rule | RuleEntry>[]>();
 
-  constructor(sets: Given<NewMap>[], chains: Given<Chain>[], rules: Given<Rule | RuleEntry>[]) {
+  readonly #interfaces: Interfaces['interfaces'] | undefined;
+
+  constructor(
+    sets: Given<NewMap>[],
+    chains: Given<Chain>[],
+    rules: Given<Rule | RuleEntry>[],
+    interfaces?: Interfaces['interfaces'],
+  ) {
+    this.#interfaces = interfaces;
     for (const { object, index } of sets)
       this.#sets.set(
         object.name,
@@ -208,6 +220,7 @@ class TableReader {
       const compiled = compileRule(rule as never, {
         sets: name => this.#sets.get(name)?.form,
         table: rule.table,
+        ...(this.#interfaces !== undefined && { interfaces: this.#interfaces }),
       });
       expressions = compiled.expressions;
       own = compiled.sets ?? [];

@@ -1,6 +1,7 @@
 import { rangeError, typeError } from '../../errors.ts';
 import type { Expression } from '../expression.ts';
 import type { Family } from '../family.ts';
+import type { Interfaces } from '../interfaces.ts';
 import type { Ruleset } from '../listing.ts';
 import type { NewMap } from '../new-objects.ts';
 import type { Rule } from '../rule.ts';
@@ -49,10 +50,22 @@ export function transactionOf({ operations }: Pick<RulesetPlan, 'operations'>): 
   return transaction;
 }
 
+/** What the handle knows that plans. */
+export interface PlanContext {
+  port?: number | undefined;
+  interfaces?: Interfaces['interfaces'];
+}
+
 /** @throws TypeError, RangeError what is wanted is not well formed, or concerns a table that is another's */
-export function planOf(present: Ruleset, desired: DesiredRuleset, owner: TableOwner, port?: number): RulesetPlan {
+export function planOf(
+  present: Ruleset,
+  desired: DesiredRuleset,
+  owner: TableOwner,
+  { port, interfaces }: PlanContext = {},
+): RulesetPlan {
   const owns = ownership(owner, port);
-  const wanted = modelOf({ ...desired, tables: desired.tables.map((table, i) => claimed(table, owner, i)) });
+  const tables = desired.tables.map((table, i) => claimed(table, owner, i));
+  const wanted = modelOf({ ...desired, tables }, interfaces);
   // A name whose bytes are no text was kept raw: such a table can neither be asked for nor be named.
   const owned = present.tables.filter(table => isText(table.name) && owns(table));
   for (const [i, table] of desired.tables.entries()) {

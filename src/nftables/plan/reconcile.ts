@@ -3,6 +3,7 @@ import { NetlinkError, StateError } from '../../errors.ts';
 import { type Exchange, NetlinkSocket, type Operation } from '../../transport/index.ts';
 import { commit } from '../commit.ts';
 import type { Features } from '../features.ts';
+import { interfacesOf } from '../interfaces.ts';
 import { ruleset } from '../listing.ts';
 import type { DesiredRuleset } from './model.ts';
 import { planOf, type RulesetPlan, type TableOwner, transactionOf } from './plan.ts';
@@ -14,7 +15,10 @@ const ATTEMPTS = 20;
 export function* plan(exchange: Exchange, desired: DesiredRuleset, owner: TableOwner): Operation<RulesetPlan> {
   const { wire } = exchange;
   const port = wire instanceof NetlinkSocket ? wire.port : undefined;
-  return planOf(yield* ruleset(exchange, { elements: true }), desired, owner, port);
+  return planOf(yield* ruleset(exchange, { elements: true }), desired, owner, {
+    port,
+    interfaces: interfacesOf(wire).interfaces,
+  });
 }
 
 export interface ReconcileOptions {

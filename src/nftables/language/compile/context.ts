@@ -13,6 +13,9 @@ export interface CompileContext {
   firstSetId?: number;
   /** Names of numbers; default this system's files. */
   names?: Names;
-  /** Indexes of interfaces, for iif, oif, dup and fwd; default knows lo only, whose index is always 1. */
+  /**
+   * Indexes of interfaces, for iif, oif, dup and fwd; default knows lo only, whose index is always 1. What a handle of a namespace writes takes
+   * those of its namespace.
+   */
   interfaces?: (name: string) => number | undefined;
 }

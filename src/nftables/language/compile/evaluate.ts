@@ -105,8 +105,7 @@ export class Evaluator implements WordContext {
   }
 
   interfaceIndex(name: string): number | undefined {
-    const { interfaces } = this.#context;
-    return interfaces !== undefined ? interfaces(name) : name === 'lo' ? LOOPBACK : undefined;
+    return name === 'lo' ? LOOPBACK : this.#context.interfaces?.(name);
   }
 
   findSet(name: string): SetInfo | undefined {

@@ -300,6 +300,8 @@ export function evaluateExthdr(e: Evaluator, term: Exthdr): Term {
       e.steps = [];
       addProtocol(e, link, needed, term);
       e.steps = [...e.steps, ...before];
+      // nft has forgotten by now which set is looked into.
+      e.key = undefined;
     } else if (known !== needed) {
       throw refuse(term.place, `an extension of ${known}`, needed);
     }
