@@ -39,8 +39,12 @@ export async function fleetOfServers(count: number, namespaces: Namespaces, opti
   const { versions, quick, rules } = options;
   if (quick && count > MOST_IF_QUICK) return [];
   for (const netns of namespaces.all) await loopbackUp(netns);
-  const run = (work: (containers: Container[]) => Promise<void>) => () =>
-    namespaces.emptied(containers => timed(() => work(containers)), flushed);
+  // Twice, as bench/ipvs.ts does it, and for the same reason: the floor is a child.
+  const run = (work: (containers: Container[]) => Promise<void>) => async () => {
+    const once = () => namespaces.emptied(containers => timed(() => work(containers)), flushed);
+    await once();
+    return once();
+  };
   const apply = (state: Parameters<Fleet['apply']>[1]) => (containers: Container[]) =>
     byFleet(containers, fleet => fleet.apply(containers, state));
   const loop: Program[] = [];
