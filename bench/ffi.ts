@@ -15,7 +15,7 @@ import {
 import { BACKENDS, type Ffi, type FfiName } from '../src/ffi/index.ts';
 import { compare, type Program, type Result, timed, timedEach, timedLoop } from './harness.ts';
 import { leaving } from './off-thread.ts';
-import { compiled, timedFloor, writeDatagrams } from './programs.ts';
+import { compiled, missing, timedFloor, writeDatagrams } from './programs.ts';
 
 /** NFT_MSG_GETGEN: the smallest question with an answer. */
 const GETGEN = 16;
@@ -36,6 +36,7 @@ export async function ffi(quick: boolean): Promise<Result[]> {
     return [
       ...calls,
       ...buffers,
+      ...(await compare('call-off-thread', callsAway(count / 100), { operations: count / 100, rounds })),
       ...(await compare('request', requests.programs, { operations: count / 10, rounds })),
       ...(await compare('off-thread', away(count / 100), { operations: count / 100, rounds })),
       ...(await leaving(quick)),
@@ -71,13 +72,22 @@ function bufferCalls(count: number): Program[] {
   }));
 }
 
+/** The same, away from the thread, one by one: what a thread costs by koffi's own pool and by Node's. */
+function callsAway(count: number): Program[] {
+  const bytes = new Uint8Array(512);
+  return backends().map(backend => ({
+    name: programName(backend),
+    run: () => timedEach(count, () => backend.sendOffThread(-1, bytes, bytes.length, 0)),
+  }));
+}
+
 /** Those that are installed; what is missing is said. */
 function backends(): Ffi[] {
   return (Object.keys(BACKENDS) as FfiName[]).flatMap(name => {
     try {
       return [BACKENDS[name]()];
     } catch (error) {
-      console.error(`left out: ${name}: ${(error as Error).message}`);
+      missing(name, (error as Error).message);
       return [];
     }
   });

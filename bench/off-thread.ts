@@ -9,16 +9,20 @@ const TABLE = { family: 'ip', table: 'away' } as const;
 const RULES = [8, 32, 128, 512, 4_096];
 const NEVER = 0x7fffffff;
 const SOCKETS = 500;
+/** Namespaces that get a large commit at once, with so many threads. */
+const AT_ONCE = 8;
+const AT_ONCE_RULES = 2_048;
+const THREADS = [1, 2, 3];
 
 /**
  * Where the threshold of `configureOffThread` comes from: transactions of several sizes, on the spot and away from the thread. `commit/BYTES` is
  * the time to the kernel's answer, `held/BYTES` what the calling thread itself ran for it. And sockets that are closed away from the thread, one
- * by one and many at once.
+ * by one and many at once. `commits-at-once/N` is what more threads bring.
  */
 export async function leaving(quick: boolean): Promise<Result[]> {
   const rounds = quick ? 3 : 7;
   const results: Result[] = [];
-  const { bytes: before } = configureOffThread();
+  const before = configureOffThread();
   try {
     for (const rules of RULES) {
       const transaction = rulesetOf(rules);
@@ -33,8 +37,9 @@ export async function leaving(quick: boolean): Promise<Result[]> {
         ...(await compare(`held/${size}`, commits(running), { operations: times, rounds })),
       );
     }
+    results.push(...(await compare(`commits-at-once/${AT_ONCE}`, byThreads(), { operations: AT_ONCE, rounds })));
   } finally {
-    configureOffThread({ bytes: before });
+    configureOffThread(before);
   }
   return [...results, ...(await compare('close', closing(), { operations: SOCKETS, rounds, rest: 100 }))];
 }
@@ -68,6 +73,23 @@ async function committing(transaction: Transaction, bytes: number, times: number
     await nft[Symbol.asyncDispose]();
     netns.close();
   }
+}
+
+/** Large commits to several namespaces at once, which libuv's pool and the kernel share out. */
+function byThreads(): Program[] {
+  const transaction = rulesetOf(AT_ONCE_RULES);
+  const run = (threads: number) => async (): Promise<Sample> => {
+    const namespaces = Array.from({ length: AT_ONCE }, () => NetNs.create());
+    const handles = namespaces.map(netns => Nftables.open({ netns }));
+    configureOffThread({ threads, bytes: 0 });
+    try {
+      return await timed(() => Promise.all(handles.map(handle => handle.commit(transaction))));
+    } finally {
+      await Promise.all(handles.map(handle => handle[Symbol.asyncDispose]()));
+      for (const netns of namespaces) netns.close();
+    }
+  };
+  return THREADS.map(threads => ({ name: `${threads} ${threads === 1 ? 'thread' : 'threads'}`, run: run(threads) }));
 }
 
 /** The time for which this thread had a processor meanwhile, in the kernel too. */

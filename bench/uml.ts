@@ -1,12 +1,14 @@
-import { spawn } from 'node:child_process';
-import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { once } from 'node:events';
+import { chmodSync, existsSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ensurePackages } from '../test/vm/packages.ts';
+import { Reaper } from '../test/vm/reaper.ts';
 
 const PACKAGE = 'user-mode-linux';
 const PROGRAM = 'linux.uml';
 const MODULES = '/usr/lib/uml/modules';
+const TIMEOUT_SECONDS = 3600;
 
 export interface UmlOptions {
   /** Program and arguments; no shell reads them. */
@@ -14,7 +16,7 @@ export interface UmlOptions {
   readonly cwd: string;
   /** A file that the command writes: it comes back as `file`. Its path goes behind the command's arguments. */
   readonly withFile?: boolean;
-  /** Seconds from the start to the command's end. Default: 900. */
+  /** Seconds from the start to the command's end. Default: 3600. */
   readonly timeoutSeconds?: number;
   /** MiB; default 2048. */
   readonly memoryMiB?: number;
@@ -37,15 +39,23 @@ export async function runInUml(options: UmlOptions): Promise<UmlResult> {
   const directory = mkdtempSync(join(tmpdir(), 'netsteer-uml-'));
   const path = (name: string) => join(directory, name);
   const read = (name: string) => (existsSync(path(name)) ? readFileSync(path(name), 'utf8') : undefined);
+  const reaper = new Reaper([directory]);
   try {
     writeFileSync(path('init'), initOf(options, directory));
     chmodSync(path('init'), 0o755);
-    const console = await boot(path('init'), options);
+    const { console, late } = await boot(reaper, path('init'), options);
     const exitCode = read('exit');
-    if (exitCode === undefined) throw new Error(`User-mode Linux ended without an exit code:\n${console.slice(-4000)}`);
+    if (exitCode === undefined) {
+      const how = late
+        ? `did not end within ${options.timeoutSeconds ?? TIMEOUT_SECONDS} s`
+        : 'ended without an exit code';
+      throw new Error(
+        `User-mode Linux ${how}:\n${[console, read('output') ?? ''].map(text => text.slice(-4000)).join('\n')}`,
+      );
+    }
     return { exitCode: Number(exitCode), output: read('output') ?? '', file: read('file') };
   } finally {
-    rmSync(directory, { recursive: true, force: true });
+    await reaper.end();
   }
 }
 
@@ -74,39 +84,25 @@ poweroff -f
 `;
 }
 
-/** Resolves with what the kernel said, when it has ended. */
-function boot(init: string, { timeoutSeconds = 900, memoryMiB = 2048 }: UmlOptions): Promise<string> {
+/** Resolves with what the kernel said, when it has ended or its time is over. */
+async function boot(
+  reaper: Reaper,
+  init: string,
+  { timeoutSeconds = TIMEOUT_SECONDS, memoryMiB = 2048 }: UmlOptions,
+): Promise<{ console: string; late: boolean }> {
   const parameters = [`mem=${memoryMiB}M`, 'rootfstype=hostfs', 'rootflags=/', 'rw', `init=${init}`];
-  return new Promise((resolve, reject) => {
-    // Its processes are processes here: a group of their own, so that all of them can be ended.
-    const guest = spawn(PROGRAM, [...parameters, 'con=null', 'con0=fd:0,fd:1', 'quiet'], {
-      stdio: ['ignore', 'pipe', 'pipe'],
-      detached: true,
-    });
-    let text = '';
-    const keep = (chunk: Buffer) => {
-      text += chunk.toString();
-    };
-    guest.stdout.on('data', keep);
-    guest.stderr.on('data', keep);
-    const end = () => {
-      try {
-        if (guest.pid !== undefined) process.kill(-guest.pid, 'SIGKILL');
-      } catch {
-        // It has ended.
-      }
-    };
-    const deadline = setTimeout(() => {
-      end();
-      reject(new Error(`User-mode Linux did not end within ${timeoutSeconds} s:\n${text.slice(-4000)}`));
-    }, timeoutSeconds * 1000);
-    process.once('exit', end);
-    guest.once('error', reject);
-    guest.once('close', () => {
-      clearTimeout(deadline);
-      process.off('exit', end);
-      end();
-      resolve(text);
-    });
-  });
+  const guest = reaper.spawn(PROGRAM, [...parameters, 'con=null', 'con0=fd:0,fd:1', 'quiet']);
+  let console = '';
+  const keep = (chunk: Buffer) => {
+    console += chunk.toString();
+  };
+  guest.stdout?.on('data', keep);
+  guest.stderr?.on('data', keep);
+  const over = AbortSignal.timeout(timeoutSeconds * 1000);
+  try {
+    await once(guest, 'close', { signal: over });
+  } catch (error) {
+    if (!over.aborted) throw error;
+  }
+  return { console, late: over.aborted };
 }

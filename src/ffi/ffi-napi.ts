@@ -1,5 +1,4 @@
 import { createRequire } from 'node:module';
-import { isMainThread } from 'node:worker_threads';
 import { StateError } from '../errors.ts';
 import type { Ffi, Watch } from './ffi.ts';
 import { bindAll, type CType, type Signature } from './functions.ts';
@@ -53,7 +52,7 @@ class FfiNapiBackend extends CallsByNode {
   }
 
   watch(fd: number, ready: () => void): Watch {
-    this.#watches ??= new UvWatches(libuv(this.#napi));
+    this.#watches ??= new UvWatches('ffi-napi', () => libuv(this.#napi));
     return this.#watches.watch(fd, ready);
   }
 }
@@ -69,8 +68,6 @@ const bufferOf = ({ buffer, byteOffset, byteLength }: ArrayBufferView): Buffer =
   Buffer.from(buffer as ArrayBuffer, byteOffset, byteLength);
 
 function libuv(napi: FfiNapi): Uv<Buffer> {
-  // libuv's default loop is that of the main thread; ffi-napi does not tell a worker's.
-  if (!isMainThread) throw new StateError('ERR_FFI', 'with ffi-napi, sockets are watched on the main thread only');
   const functions = napi.Library(null, {
     uv_default_loop: ['pointer', []],
     uv_handle_size: ['size_t', ['int']],
@@ -82,7 +79,6 @@ function libuv(napi: FfiNapi): Uv<Buffer> {
   });
   return {
     ...(functions as unknown as Uv<Buffer>),
-    loop: functions.uv_default_loop!() as unknown as Buffer,
     // It lives as long as something refers to it.
     callback: ready => ({ pointer: napi.Callback('void', ['pointer', 'int', 'int'], ready), free: () => {} }),
   };

@@ -1,4 +1,3 @@
-import { isMainThread } from 'node:worker_threads';
 import { StateError } from '../errors.ts';
 import type { Ffi, Watch } from './ffi.ts';
 import { bindAll, type CType, type Signature } from './functions.ts';
@@ -16,8 +15,6 @@ interface NativeSignature {
 interface NodeFfi {
   readonly DynamicLibrary: new (path: null) => Library;
   getInt32(pointer: bigint): number;
-  /** From 26.7 or so on. */
-  getCurrentEventLoop?(): bigint;
 }
 interface Library {
   getFunction(name: string, signature: NativeSignature): Callable;
@@ -67,7 +64,7 @@ class NodeFfiBackend extends CallsByNode {
   }
 
   watch(fd: number, ready: () => void): Watch {
-    this.#watches ??= new UvWatches(libuv(this.#ffi, this.#library));
+    this.#watches ??= new UvWatches('node:ffi', () => libuv(this.#library));
     return this.#watches.watch(fd, ready);
   }
 }
@@ -83,13 +80,12 @@ function bind(library: Library, name: string, { result, parameters }: Signature)
   };
 }
 
-function libuv(ffi: NodeFfi, library: Library): Uv<bigint> {
+function libuv(library: Library): Uv<bigint> {
   const pointers = (count: number) => Array<string>(count).fill('pointer');
   const bindUv = (name: string, parameters: string[], result = 'void') =>
     library.getFunction(name, { arguments: parameters, return: result });
-  if (ffi.getCurrentEventLoop === undefined && !isMainThread)
-    throw new StateError('ERR_FFI', 'with node:ffi of this Node, sockets are watched on the main thread only');
   const functions = {
+    uv_default_loop: bindUv('uv_default_loop', [], 'pointer'),
     uv_handle_size: bindUv('uv_handle_size', ['i32'], 'u32'),
     uv_poll_init: bindUv('uv_poll_init', [...pointers(2), 'i32'], 'i32'),
     uv_poll_start: bindUv('uv_poll_start', ['pointer', 'i32', 'pointer'], 'i32'),
@@ -99,7 +95,6 @@ function libuv(ffi: NodeFfi, library: Library): Uv<bigint> {
   };
   return {
     ...(functions as unknown as Uv<bigint>),
-    loop: ffi.getCurrentEventLoop?.() ?? (bindUv('uv_default_loop', [], 'pointer')() as bigint),
     callback: ready => {
       const pointer = library.registerCallback({ arguments: ['pointer', 'i32', 'i32'], return: 'void' }, ready);
       return { pointer, free: () => library.unregisterCallback(pointer) };

@@ -1,3 +1,4 @@
+import { isMainThread } from 'node:worker_threads';
 import { StateError } from '../errors.ts';
 import type { Watch } from './ffi.ts';
 import { OpenWatches } from './open-watches.ts';
@@ -8,7 +9,7 @@ const UV_READABLE = 1;
 
 /** Of libuv, which node exports: readiness of a descriptor on the event loop. A handle is memory of ours, its callback a pointer of the backend's. */
 export interface Uv<Pointer> {
-  readonly loop: Pointer;
+  uv_default_loop(): Pointer;
   uv_handle_size(type: number): number | bigint;
   uv_poll_init(loop: Pointer, handle: Uint8Array, fd: number): number;
   uv_poll_start(handle: Uint8Array, events: number, callback: Pointer): number;
@@ -18,15 +19,21 @@ export interface Uv<Pointer> {
   callback(ready: () => void): { pointer: Pointer; free(): void };
 }
 
-/** Watches by uv_poll, for backends that have no such thing of their own. */
+/**
+ * Watches by uv_poll, for backends that have no such thing of their own. On the main thread only: `worker.terminate()` ends JavaScript while the
+ * event loop is still turned, and what calls a callback then aborts the whole process.
+ */
 export class UvWatches<Pointer> {
   readonly #uv: Uv<Pointer>;
+  readonly #loop: Pointer;
   /** The memory of open handles, and of those that libuv has not let go of yet. */
   readonly #handles = new Set<object>();
   readonly #open = new OpenWatches();
 
-  constructor(uv: Uv<Pointer>) {
-    this.#uv = uv;
+  constructor(backend: string, bind: () => Uv<Pointer>) {
+    if (!isMainThread) throw new StateError('ERR_FFI', `with ${backend}, sockets are watched on the main thread only`);
+    this.#uv = bind();
+    this.#loop = this.#uv.uv_default_loop();
   }
 
   watch(fd: number, ready: () => void): Watch {
@@ -46,7 +53,7 @@ export class UvWatches<Pointer> {
       pending = true;
       setImmediate(turn);
     });
-    const initialised = uv.uv_poll_init(uv.loop, handle, fd);
+    const initialised = uv.uv_poll_init(this.#loop, handle, fd);
     if (initialised < 0) {
       callback.free();
       throw new StateError('ERR_FFI', `descriptor ${fd} cannot be watched (libuv says ${initialised})`);

@@ -55,7 +55,7 @@ export function* readServers(carriers: Carriers, reading: Reading = {}): Operati
 function* readOnce(
   { carrier, options }: Carriers,
   { wanted, stats = false }: Reading,
-): Operation<{ servers: WireServer[]; whole: boolean }> {
+): Operation<{ servers: WireServer[]; whole: boolean; empty: boolean }> {
   const services = yield* readServices(carrier, stats);
   const short = services.some(isOptionable) ? options() : undefined;
   const counts = short && countServers(short);
@@ -70,7 +70,7 @@ function* readOnce(
     else yield short!.turn;
     servers.push({ service, destinations });
   }
-  return { servers, whole: counts === undefined || counted === counts.size };
+  return { servers, whole: counts === undefined || counted === counts.size, empty: services.length === 0 };
 }
 
 /** How many servers each IPv4 service has; undefined where the socket options do not work. */
@@ -121,6 +121,8 @@ export function* readStable(
   reading: Reading = {},
 ): Operation<{ servers: WireServer[]; stable: boolean }> {
   let before = yield* readOnce(carriers, { ...reading, stats: false });
+  // The kernel says at once, under its mutex, that there is nothing: so it was at that moment.
+  if (before.empty) return { servers: [], stable: true };
   for (let count = 1; count < READINGS; count++) {
     const now = yield* readOnce(carriers, reading);
     if (before.whole && now.whole && agree(before.servers, now.servers)) return { servers: now.servers, stable: true };

@@ -29,6 +29,9 @@ const CONVERSATION = `
   import { Links } from './rtnetlink/index.js';
   import { selectFfi } from './netlink/index.js';
   import { execFileSync } from 'node:child_process';
+  import { once } from 'node:events';
+  import { pathToFileURL } from 'node:url';
+  import { Worker } from 'node:worker_threads';
   const name = selectFfi(process.env.BACKEND);
   const netns = NetNs.create();
   const links = Links.open({ netns });
@@ -53,10 +56,28 @@ const CONVERSATION = `
   for (const fail of [() => NetNs.open({ path: '/nowhere' }), () => links.sync.set('absent', { up: true }), () => selectFfi('other')]) {
     try { fail(); errors.push('none'); } catch (error) { errors.push(error.code); }
   }
+  const worker = new Worker(process.env.WORKER, { eval: true, workerData: pathToFileURL(process.cwd() + '/').href });
+  const [watched] = await once(worker, 'message');
   links.close();
   nft.close();
   netns.close();
-  console.log(JSON.stringify({ name, chains, packets, errors }));
+  console.log(JSON.stringify({ name, chains, packets, errors, watched }));
+`;
+
+/** Waits for packets in a worker. */
+const WORKER = `
+  const { parentPort, workerData } = require('node:worker_threads');
+  (async () => {
+    const load = name => import(workerData + name + '/index.js');
+    const [{ NetNs }, { Nflog }, { selectFfi }] = await Promise.all(['netns', 'nflog', 'netlink'].map(load));
+    selectFfi(process.env.BACKEND);
+    const netns = NetNs.create();
+    const log = Nflog.open({ netns, groups: [5] });
+    try { log.onBatch(() => {}); parentPort.postMessage('watched'); }
+    catch (error) { parentPort.postMessage(error.code); }
+    log.close();
+    netns.close();
+  })();
 `;
 
 kernelSuite('calling C', () => {
@@ -72,11 +93,13 @@ kernelSuite('calling C', () => {
       });
       return;
     }
-    expect(evaluate(CONVERSATION, { env: { BACKEND: backend } })).toEqual({
+    expect(evaluate(CONVERSATION, { env: { BACKEND: backend, WORKER } })).toEqual({
       name: expect.stringContaining(backend),
       chains: 3001,
       packets: ['p', 'p', 'p'],
       errors: ['ENOENT', 'ENODEV', 'ERR_FFI'],
+      // A callback that is called in a worker that was terminated ends the whole process, but for koffi's.
+      watched: backend === 'koffi' ? 'watched' : 'ERR_FFI',
     });
   });
 

@@ -66,7 +66,8 @@ kernelSuite('nflog: a worker that is ended while packets come in leaves the proc
     ['by terminate(), where its parent calls C too', 'worker.terminate();', "await import('koffi');"],
     ['by process.exit() of its own', "worker.postMessage('exit');", ''],
   ])('%s', (_, end, before) => {
-    const env = { FLOOD: nativeProgram('flood'), READER };
+    // The others watch nothing in a worker: test/kernel/ffi-backends.test.ts.
+    const env = { FLOOD: nativeProgram('flood'), READER, NETSTEER_FFI: 'koffi' };
     expect(evaluate(program(end, before), { env, timeoutMs: 170_000 })).toBe(ROUNDS);
   });
 });

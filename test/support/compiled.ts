@@ -87,6 +87,10 @@ export interface ScriptResult {
   stderr: string;
 }
 
+/** Options of whoever runs the tests would be in the way, but for those without which there is no node:ffi, or which says that it is new. */
+const OPTIONS =
+  process.env.NETSTEER_FFI === 'node:ffi' ? '--experimental-ffi --disable-warning=ExperimentalWarning' : '';
+
 /** Runs a script, an ES module by default, in a fresh process. It imports the sources as './netns/index.js'. */
 export function runScript(script: string, options: ScriptOptions = {}): ScriptResult {
   const { through = [], commonjs = false, env, timeoutMs = 50_000 } = options;
@@ -94,7 +98,7 @@ export function runScript(script: string, options: ScriptOptions = {}): ScriptRe
   const [command, ...parameters] = [...through, process.execPath, type, '--eval', script];
   const { status, stdout, stderr, error } = spawnSync(command!, parameters, {
     cwd: compiledSources(),
-    env: { ...process.env, NODE_OPTIONS: '', ...env },
+    env: { ...process.env, NODE_OPTIONS: OPTIONS, ...env },
     encoding: 'utf8',
     timeout: timeoutMs,
     killSignal: 'SIGKILL',

@@ -2,10 +2,10 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { rm } from 'node:fs/promises';
 
-/** Reads process ids until its input ends, which the kernel sees to however this process dies, SIGKILL included. */
-const SCRIPT = `pids=
-while read -r pid; do pids="$pids $pid"; done
-[ -z "$pids" ] || kill -KILL $pids 2>/dev/null
+/** Reads process groups until its input ends, which the kernel sees to however this process dies, SIGKILL included. */
+const SCRIPT = `groups=
+while read -r group; do groups="$groups -$group"; done
+[ -z "$groups" ] || kill -KILL -- $groups 2>/dev/null
 rm -rf -- "$@"`;
 
 /**
@@ -28,7 +28,7 @@ export class Reaper {
     this.#shell.stdin?.on('error', () => {});
   }
 
-  /** Starts a program in a session of its own, without input; its output can be read from the returned process. */
+  /** Starts a program in a session of its own, without input; its output can be read from the returned process. What it starts ends with it. */
   spawn(file: string, args: readonly string[]): ChildProcess {
     const child = spawn(file, args, { detached: true, stdio: ['ignore', 'pipe', 'pipe'] });
     this.#children.push(child);
@@ -50,6 +50,10 @@ export class Reaper {
 async function killed(child: ChildProcess): Promise<void> {
   if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
   const exit = once(child, 'exit');
-  child.kill('SIGKILL');
+  try {
+    process.kill(-child.pid, 'SIGKILL');
+  } catch {
+    // It has just ended.
+  }
   await exit;
 }

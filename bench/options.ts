@@ -1,0 +1,62 @@
+import { parseArgs } from 'node:util';
+import { codec } from './codec.ts';
+import { compile } from './compile.ts';
+import { dataplane } from './dataplane.ts';
+import { ffi } from './ffi.ts';
+import { fleet } from './fleet.ts';
+import type { Result } from './harness.ts';
+import { ipvs } from './ipvs.ts';
+import { netns } from './netns.ts';
+import { nflog } from './nflog.ts';
+import { nftables } from './nftables.ts';
+import { update } from './update.ts';
+
+type Measured = Result[] | { results: Result[]; versions: Record<string, string> };
+
+/** By the names that the command line takes. */
+export const BENCHMARKS: Record<string, (quick: boolean) => Promise<Measured>> = {
+  ffi,
+  codec,
+  netns,
+  ipvs,
+  nftables,
+  compile,
+  nflog,
+  fleet,
+  update,
+  dataplane,
+};
+export const GUESTS = ['host', 'uml', 'qemu'];
+
+export interface Options {
+  readonly name: string;
+  readonly quick: boolean;
+  readonly guest: string;
+  readonly json: string | undefined;
+  /** A directory. */
+  readonly plot: string | undefined;
+}
+
+/** What the arguments ask for; undefined where they ask for nothing that there is. */
+export function readOptions(args: readonly string[]): Options | undefined {
+  try {
+    const { values, positionals } = parseArgs({
+      args: [...args],
+      allowPositionals: true,
+      options: {
+        quick: { type: 'boolean' },
+        guest: { type: 'string' },
+        json: { type: 'string' },
+        plot: { type: 'string' },
+      },
+    });
+    const name = positionals[0];
+    // This machine's kernel seldom has IPVS: by default it is measured where there is one.
+    const guest = values.guest ?? (name === 'ipvs' ? 'uml' : 'host');
+    if (name === undefined || positionals.length > 1 || !Object.hasOwn(BENCHMARKS, name) || !GUESTS.includes(guest))
+      return undefined;
+    return { name, quick: values.quick ?? false, guest, json: values.json, plot: values.plot };
+  } catch {
+    return undefined;
+  }
+}
