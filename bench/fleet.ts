@@ -14,6 +14,9 @@ const GROUP = 5;
 /** Programs that are started for each container take minutes for more. */
 const MOST_WITH_A_PROCESS_EACH = 1_000;
 
+/** Rounds until V8 has compiled what a service that has run for a while would have compiled. */
+const WARM_UP = 6;
+
 /** What each container gets: a table, a nat chain, three redirects and a log rule. */
 function desired(): Transaction {
   const place = { family: 'ip', table: TABLE } as const;
@@ -94,7 +97,7 @@ async function programming(
   versions: Record<string, string>,
   quick: boolean,
 ): Promise<Result[]> {
-  const options = { operations: count, rounds: quick ? 3 : 7, rest: 200 };
+  const options = { operations: count, rounds: quick ? 5 : 9, warmUp: WARM_UP, rest: 200 };
   const results = await compare(`containers/${count}`, [...ours(namespaces), ...floors(namespaces)], options);
   if (count > MOST_WITH_A_PROCESS_EACH) return results;
   // A minute for each round: these are compared with what was measured just before.

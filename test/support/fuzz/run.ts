@@ -12,6 +12,7 @@ import {
   processFiles,
   rtnetlink,
 } from './others.ts';
+import { redirectElements } from './redirects.ts';
 import { EngineAnswers, KernelFiles, RuntimeFiles } from './runtimes.ts';
 
 export interface FuzzOptions {
@@ -60,6 +61,7 @@ export async function fuzz({ inputs, seed, only = '', onFailure = raise }: FuzzO
     nftRulesets,
     nftEvents,
     nftAnswers,
+    redirectElements,
     rtnetlink,
     ipvsAnswers,
     controllerAnswers,
