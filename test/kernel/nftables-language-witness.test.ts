@@ -31,6 +31,10 @@ const RULES: Readonly<Record<string, readonly string[]>> = {
     'meta hour "23:00"-"01:00"',
     'tcp dport vmap { 22 : accept, 24-30 : drop, 99 : return }',
     'dnat ip to numgen inc mod 2 map { 0 : 1.2.3.4, 1 : 1.2.3.5 }',
+    'tcp dport 80 redirect to :numgen inc mod 3 offset 8080',
+    'udp sport set symhash mod 4 offset 1000',
+    'meta priority set numgen inc mod 3',
+    'ether type 8021q @ll,112,16 & 42 != 0',
   ],
   ip: [
     'ct original saddr 1.2.3.4',

@@ -193,3 +193,22 @@ it('takes thousands of rules in a moment', () => {
   for (let i = 0; i < 5000; i++) decompileRule({ family: 'inet', expressions });
   expect(performance.now() - start).toBeLessThan(5000);
 });
+
+it('keeps masks with gaps, and what compares more than was loaded', () => {
+  const load: Expression = { payload: { base: 'network', offset: 2, length: 2, register: 1 } };
+  const raw: Expression = { payload: { base: 'link', offset: 14, length: 2, register: 1 } };
+  const masked = (mask: string): Expression[] => [
+    raw,
+    { bitwise: { sourceRegister: 1, register: 1, length: 2, op: 'mask-xor', mask, xor: '0000' } },
+    { cmp: { register: 1, op: 'neq', data: '0000' } },
+  ];
+  const payload = { base: 'll', offset: 112, len: 16 };
+  expect(decompileRule({ family: 'bridge', expressions: masked('002a') })).toEqual([
+    { match: { op: '!=', left: { '&': [{ payload }, 42] }, right: 0 } },
+  ]);
+  expect(decompileRule({ family: 'bridge', expressions: masked('000e') })).toEqual([
+    { match: { op: '!=', left: { payload: { base: 'll', offset: 124, len: 3 } }, right: 0 } },
+  ]);
+  const expressions: Expression[] = [load, { cmp: { register: 1, op: 'neq', data: '00000a' } }];
+  expect(decompileRule({ family: 'ip', expressions })).toEqual([{ raw: expressions }]);
+});

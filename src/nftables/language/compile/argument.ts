@@ -24,7 +24,9 @@ export function argument(e: Evaluator, term: Term, type: Datatype, bits: number,
 export function fitting(e: Evaluator, term: Term, type: Datatype, bits: number, order: ByteOrder): Term {
   if (term.kind === 'payload' && term.type.id === TYPES.integer.id && (!isNumeric(type) || term.bits !== bits))
     throw refuse(term.place, `a field of ${bits} bits`, term.bits);
-  if (!compatible(type, term.type) && !(term.kind === 'range' && compatible(type, term.left.type)))
+  // What is a number without a type may be written anywhere: `redirect to :numgen inc mod 2 offset 8080`.
+  const isPlain = term.type.id === TYPES.integer.id && isNumeric(type);
+  if (!isPlain && !compatible(type, term.type) && !(term.kind === 'range' && compatible(type, term.left.type)))
     throw refuse(term.place, `a value of type ${type.name}`, term.type.name);
   if (type.name === 'mark' && isNumeric(term.type) && !isConstant(term)) return convert(term, order);
   switch (term.kind) {

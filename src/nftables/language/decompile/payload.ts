@@ -101,7 +101,8 @@ export function trimRaw(node: PayloadNode, mask: Value): number | undefined {
   if (isKnown(node) || node.bits <= to) return undefined;
   const offset = node.offset + Math.ceil(mask.bits / 8) * 8 - to;
   const count = countOnes(mask.value);
-  if (Math.ceil(offset / 8) * 8 > 255 || count > node.bits) return undefined;
+  // A mask with gaps is no run of bits.
+  if (Math.ceil(offset / 8) * 8 > 255 || count !== to - from) return undefined;
   node.offset = offset;
   node.bits = count;
   return from;

@@ -95,6 +95,7 @@ export class Registers {
       left -= paddedBits(node.bits);
       at += paddedBits(node.bits) / 32;
     }
+    if (parts.length < 2) throw new Undecompilable('more bits than were loaded');
     return { kind: 'concat', ...untyped(), parts };
   }
 
