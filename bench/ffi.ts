@@ -19,6 +19,8 @@ import { compiled, missing, timedFloor, writeDatagrams } from './programs.ts';
 
 /** NFT_MSG_GETGEN: the smallest question with an answer. */
 const GETGEN = 16;
+/** A descriptor that nobody has: the kernel refuses it. */
+const NOT_OPEN = 0x7fffffff;
 
 /** What leaving JavaScript costs: a call that does nothing, a request to the kernel and its answer, a call on another thread. */
 export async function ffi(quick: boolean): Promise<Result[]> {
@@ -77,7 +79,7 @@ function callsAway(count: number): Program[] {
   const bytes = new Uint8Array(512);
   return backends().map(backend => ({
     name: programName(backend),
-    run: () => timedEach(count, () => backend.sendOffThread(-1, bytes, bytes.length, 0)),
+    run: () => timedEach(count, () => backend.sendOffThread(NOT_OPEN, bytes, bytes.length, 0)),
   }));
 }
 

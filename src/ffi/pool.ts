@@ -7,7 +7,7 @@ export interface OffThreadOptions {
    * otherwise). The rest stays free for what else needs that pool: files, names, cryptography.
    */
   threads?: number;
-  /** Sends above this many bytes leave the thread in the promise form: 0 to 2^31 - 1, default 65536, some 2 ms of the kernel's. */
+  /** Sends above this many bytes leave the thread in the promise form: 0 to 2^31 - 1, default 65536, which keep the kernel some 1 ms. */
   bytes?: number;
 }
 

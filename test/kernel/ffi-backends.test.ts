@@ -56,7 +56,8 @@ const CONVERSATION = `
   for (const fail of [() => NetNs.open({ path: '/nowhere' }), () => links.sync.set('absent', { up: true }), () => selectFfi('other')]) {
     try { fail(); errors.push('none'); } catch (error) { errors.push(error.code); }
   }
-  const worker = new Worker(process.env.WORKER, { eval: true, workerData: pathToFileURL(process.cwd() + '/').href });
+  const workerData = pathToFileURL(process.cwd() + '/').href;
+  const worker = new Worker(process.env.WORKER, { eval: true, execArgv: [], workerData });
   const [watched] = await once(worker, 'message');
   links.close();
   nft.close();

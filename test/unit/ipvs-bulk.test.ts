@@ -44,6 +44,20 @@ function failed(call: () => unknown): BatchError {
   throw new Error('nothing failed');
 }
 
+test('that there is nothing is asked for once, and a full table twice', () => {
+  const { ipvs, wire } = open();
+  ipvs.sync.info();
+  const sentBy = (call: () => unknown) => {
+    const before = wire.sent.length;
+    call();
+    return wire.sent.length - before;
+  };
+  expect(sentBy(() => expect(ipvs.sync.snapshot()).toEqual({ servers: [], stable: true }))).toBe(1);
+  ipvs.sync.addService(web);
+  const one = sentBy(() => ipvs.sync.services({ destinations: true }));
+  expect(sentBy(() => expect(ipvs.sync.snapshot()).toMatchObject({ servers: [{}], stable: true }))).toBe(2 * one);
+});
+
 test('many operations go in few datagrams', () => {
   const { ipvs, kernel, wire } = open();
   const operations: IpvsOperation[] = [];
