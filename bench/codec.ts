@@ -16,7 +16,7 @@ const WARM = 5_000;
  */
 export async function codec(quick: boolean): Promise<Result[]> {
   const operations = quick ? 5_000 : 20_000;
-  const options: CompareOptions = { operations, rounds: quick ? 5 : 15, warmUp: 2, youngOnly: true };
+  const options: CompareOptions = { operations, rounds: quick ? 5 : 15, warmUp: 2 };
   const results: Result[] = [];
   for (const [name, programs] of Object.entries(cases(operations))) {
     for (const { run } of programs) for (let done = 0; done < WARM; done += operations) await run();

@@ -26,11 +26,10 @@ const NOT_OPEN = 0x7fffffff;
 export async function ffi(quick: boolean): Promise<Result[]> {
   const count = quick ? 20_000 : 200_000;
   const rounds = quick ? 3 : 9;
-  const calls = await compare('null-call', nullCalls(count), { operations: count, rounds, youngOnly: true });
+  const calls = await compare('null-call', nullCalls(count), { operations: count, rounds });
   const buffers = await compare('buffer-call', bufferCalls(count / 10), {
     operations: count / 10,
     rounds,
-    youngOnly: true,
   });
   const requests = await requestPrograms(count / 10);
   const { away, close } = requests;

@@ -47,27 +47,25 @@ export interface CompareOptions {
   readonly rounds: number;
   /** Rounds before those that count; default 1. */
   readonly warmUp?: number;
-  /**
-   * Clear up only what is young before each run. A full collection also takes the hidden classes of objects that are not there at the moment,
-   * and with them the optimized code: right for programs that do one thing once, wrong where a call costs a microsecond.
-   */
-  readonly youngOnly?: boolean;
   /** Milliseconds of rest before each run: the kernel clears up behind what is closed. */
   readonly rest?: number;
 }
 
 setFlagsFromString('--expose-gc');
-/** What one program leaves behind must not be cleared up in the time of the next. */
-export const collectGarbage = runInNewContext('gc') as (options: { type: 'minor' | 'major' }) => void;
+/**
+ * What one program leaves behind must not be cleared up in the time of the next. Only what is young: a full collection also takes the hidden
+ * classes of objects that are not there at the moment, and with them the optimized code, which no service would do before each call.
+ */
+const collectYoung = runInNewContext('gc') as (options: { type: 'minor' }) => void;
 
 /** Runs the programs in turns, so that whatever else the machine does hits all of them, and another one first in each round. */
 export async function compare(name: string, programs: readonly Program[], options: CompareOptions): Promise<Result[]> {
-  const { rounds, warmUp = 1, rest = 0, youngOnly = false } = options;
+  const { rounds, warmUp = 1, rest = 0 } = options;
   const samples = new Map<Program, Sample[]>(programs.map(program => [program, []]));
   for (let round = -warmUp; round < rounds; round++) {
     for (let i = 0; i < programs.length; i++) {
       const program = programs[(i + round + warmUp) % programs.length]!;
-      collectGarbage({ type: youngOnly ? 'minor' : 'major' });
+      collectYoung({ type: 'minor' });
       if (rest > 0) await delay(rest);
       const sample = await program.run();
       if (round >= 0) samples.get(program)!.push(sample);

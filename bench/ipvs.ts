@@ -103,7 +103,6 @@ async function loading(name: string, context: Context): Promise<Result[]> {
     operations: operations.length,
     rounds,
     warmUp: 4,
-    youngOnly: true,
     rest: REST,
   });
 }
@@ -144,7 +143,7 @@ async function listing(name: string, context: Context): Promise<Result[]> {
       const file = writeDatagrams('ipvs-list', datagrams);
       programs.push({ name: 'floor', run: () => timedFloor(floor, NETLINK_GENERIC, file, netns) });
     }
-    return compare(`list/${name}`, programs, { operations: operations.length, rounds, warmUp: 2, youngOnly: true });
+    return compare(`list/${name}`, programs, { operations: operations.length, rounds, warmUp: 2 });
   });
 }
 
@@ -164,7 +163,7 @@ function reconciling(name: string, { operations, servers, rounds }: Context): Pr
       { name: 'netsteer', run: () => timed(() => reconcile(turn++ % 2 === 0 ? other : servers, changes)) },
       { name: 'netsteer, nothing to do', run: () => timed(() => reconcile(turn % 2 === 0 ? servers : other, 0)) },
     ];
-    return compare(`reconcile/${name}`, programs, { rounds, warmUp: 2, youngOnly: true });
+    return compare(`reconcile/${name}`, programs, { rounds, warmUp: 2 });
   });
 }
 

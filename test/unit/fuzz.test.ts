@@ -4,7 +4,7 @@ import { isLong, where } from '../support/where.ts';
 
 /** `npm run test:long` on the host runs the number that was asked for; build/fuzz.js runs any. */
 const INPUTS = isLong && where === 'host' ? 10_000_000 : 20_000;
-const TARGETS = 16;
+const TARGETS = 17;
 
 it(`reads ${INPUTS} answers of kernels and runtimes that are nearly right`, {
   timeout: isLong ? 7_200_000 : 180_000,
