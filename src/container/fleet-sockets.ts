@@ -1,6 +1,7 @@
 import fs from 'node:fs';
 import { StateError } from '../errors.ts';
 import { Ipvs } from '../ipvs/index.ts';
+import { threadEntrance } from '../netns/entrance.ts';
 import { Features } from '../nftables/features.ts';
 import { openExchange } from '../nftables/nftables.ts';
 import type { Logger } from '../observe.ts';
@@ -11,8 +12,17 @@ import { SeatOperations, SeatRules } from './seat-rules.ts';
 const SHARE_OF_DESCRIPTORS = 0.5;
 const DEFAULT_DESCRIPTORS = 1024;
 
+/** Sockets of so many containers are opened in one pass through their namespaces: the way home costs as much as the way in. */
+const MAX_AHEAD = 32;
+
 /** Closes under way, above which whoever opens more waits: each is a descriptor, too. */
 const MAX_CLOSING = 64;
+
+/** What a container's state takes sockets for. */
+export interface Needs {
+  nftables: boolean;
+  ipvs: boolean;
+}
 
 /** The sockets of a fleet in one container. */
 export class Seat {
@@ -58,7 +68,7 @@ export class Seat {
   }
 
   /** Opens what will be needed with one entry into the namespace. */
-  open(needs: { nftables: boolean; ipvs: boolean }): void {
+  open(needs: Needs): void {
     const nftables = needs.nftables && this.#rules === undefined;
     const ipvs = needs.ipvs && this.#ipvs === undefined;
     if (nftables && ipvs) this.container.netns.run(() => [this.rules, this.ipvs]);
@@ -127,6 +137,29 @@ export class FleetSockets {
     return result;
   }
 
+  /** Opens what the containers from `first` on need, in one pass through their namespaces. Returns the first one that was left for later. */
+  openAhead(containers: readonly Container[], first: number, needs: Needs): number {
+    const end = Math.min(containers.length, first + Math.max(1, Math.min(MAX_AHEAD, this.#limit >> 2)));
+    const without = containers
+      .slice(first, end)
+      .filter(each => !each.ended && !this.#seats.has(each) && !this.#owners.has(each));
+    if (without.length < 2) return end;
+    const seats = without.map(each => this.#add(each));
+    threadEntrance().tour(
+      seats.length,
+      i => without[i]!.netns.descriptor,
+      i => seats[i]!.open(needs),
+    );
+    for (const seat of seats) this.#count(seat);
+    if (this.#open > this.#limit) this.#shrink();
+    return end;
+  }
+
+  #count(seat: Seat): void {
+    this.#open += seat.sockets - seat.counted;
+    seat.counted = seat.sockets;
+  }
+
   #add(container: Container): Seat {
     if (!this.#known.has(container)) {
       this.#known.add(container);
@@ -148,8 +181,7 @@ export class FleetSockets {
       this.#owners.delete(container);
       this.#seats.set(container, seat);
     }
-    this.#open += seat.sockets - seat.counted;
-    seat.counted = seat.sockets;
+    this.#count(seat);
     if (container.ended) void this.drop(container);
     if (this.#open > this.#limit) this.#shrink();
   }

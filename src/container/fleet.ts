@@ -2,7 +2,7 @@ import { checkInteger, checkObject } from '../codec/index.ts';
 import { typeError } from '../errors.ts';
 import type { Logger } from '../observe.ts';
 import { Container } from './container.ts';
-import { FleetSockets, type Seat } from './fleet-sockets.ts';
+import { FleetSockets, type Needs, type Seat } from './fleet-sockets.ts';
 import { FleetWatch, type FleetWatchOptions, type WatchedState } from './fleet-watch.ts';
 import { Pace } from './pace.ts';
 import { type ContainerState, type Drift, driftOf, PreparedState, program, unprogram } from './state.ts';
@@ -93,8 +93,15 @@ export class Fleet {
     options: FleetApplyOptions = {},
   ): Promise<FleetResult> {
     const { prune = false } = checkOptions(options, ['concurrency', 'prune', 'onProgress', 'signal']);
-    const stateOf = statesOf(desired);
-    return this.#each(containers, options, (seat, container) => program(seat, stateOf(container), { prune }));
+    // Where every container has a state of its own, what it needs is known when its turn comes.
+    const shared = typeof desired === 'function' ? undefined : new PreparedState(desired);
+    const stateOf = shared === undefined ? statesOf(desired) : () => shared;
+    return this.#each(
+      containers,
+      options,
+      (seat, container) => program(seat, stateOf(container), { prune }),
+      shared?.needs,
+    );
   }
 
   /**
@@ -146,6 +153,7 @@ export class Fleet {
     containers: Iterable<Container>,
     options: Omit<FleetApplyOptions, 'prune'>,
     work: (seat: Seat, container: Container) => void | Promise<void>,
+    needs?: Needs,
   ): Promise<FleetResult> {
     const all = [...new Set(containers)];
     for (const [i, container] of all.entries()) {
@@ -157,6 +165,7 @@ export class Fleet {
     const counts = { done: 0, failed: 0, gone: 0 };
     const report = () => onProgress?.({ ...counts, total: all.length });
     let next = 0;
+    let ahead = 0;
     let breath: Promise<void> | undefined;
     const rest = async () => {
       report();
@@ -166,6 +175,7 @@ export class Fleet {
     const worker = async () => {
       while (next < all.length && signal?.aborted !== true) {
         const index = next++;
+        if (needs !== undefined && index >= ahead) ahead = this.#sockets.openAhead(all, index, needs);
         const outcome = this.#one(all[index]!, work);
         const settled = outcome instanceof Promise ? await outcome : outcome;
         outcomes[index] = settled;

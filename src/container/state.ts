@@ -2,7 +2,7 @@ import { checkObject } from '../codec/index.ts';
 import { isNotFound, typeError, within } from '../errors.ts';
 import type { IpvsOperation, ServiceKey, VirtualServer } from '../ipvs/index.ts';
 import { type Table, Transaction } from '../nftables/index.ts';
-import type { Seat } from './fleet-sockets.ts';
+import type { Needs, Seat } from './fleet-sockets.ts';
 import { type LogDrift, type LogRule, LogSet } from './logging.ts';
 import { createRedirects, type Redirect, type RedirectDrift, RedirectSet } from './redirect-set.ts';
 
@@ -32,7 +32,7 @@ export class PreparedState {
   readonly state: ContainerState;
   readonly redirects: RedirectSet | undefined;
   readonly logging: LogSet | undefined;
-  readonly needs: { nftables: boolean; ipvs: boolean };
+  readonly needs: Needs;
   readonly ownsTable: boolean;
   #fresh: Transaction | undefined;
 

@@ -1,4 +1,4 @@
-import { debuglog } from 'node:util';
+import { type DebugLogger, debuglog } from 'node:util';
 import { StateError } from '../errors.ts';
 import type { Ffi } from './ffi.ts';
 
@@ -19,6 +19,7 @@ interface Forgotten {
 
 let registry: FinalizationRegistry<Forgotten> | undefined;
 let traced: Map<number, string> | undefined;
+let debug: DebugLogger | undefined;
 
 /** From now on, who has opened each descriptor that is open: the stack, by the number. For tests; NODE_DEBUG=netsteer does it too. */
 export function traceDescriptors(): ReadonlyMap<number, string> {
@@ -28,7 +29,8 @@ export function traceDescriptors(): ReadonlyMap<number, string> {
 
 /** The stack is worth its price only where somebody looks for a leak. */
 function openerOf(): string | undefined {
-  if (traced === undefined && !debuglog('netsteer').enabled) return undefined;
+  debug ??= debuglog('netsteer');
+  if (traced === undefined && !debug.enabled) return undefined;
   const { stack = '' } = new Error('opened here');
   // Without this function, the constructor and the message.
   return stack.split('\n').slice(3).join('\n');

@@ -53,6 +53,30 @@ export class Entrance {
     }
   }
 
+  /**
+   * Enters one namespace after the other and returns home once, behind the last. Where one cannot be entered, or `visit` throws, the others are visited
+   * all the same: whoever needs it will enter it by itself, and be told.
+   */
+  tour(count: number, fdAt: (index: number) => number, visit: (index: number) => void): void {
+    const { home } = this;
+    if (this.#lost !== undefined) this.#return(home, undefined);
+    const before = this.#inside;
+    try {
+      for (let i = 0; i < count; i++) {
+        try {
+          const fd = fdAt(i);
+          if (fd !== (this.#inside ?? home)) {
+            this.#set(fd);
+            this.#inside = fd;
+          }
+          visit(i);
+        } catch {}
+      }
+    } finally {
+      if (this.#inside !== before) this.#return(before ?? home, before);
+    }
+  }
+
   /** As `enter` with the home namespace, for what is opened while the caller runs inside another. */
   atHome<T>(inside: () => T): T {
     if (this.#inside === undefined && this.#lost === undefined) return inside();

@@ -354,3 +354,70 @@ describe('a way home that fails', () => {
     expect(status).not.toBe(0);
   });
 });
+
+describe('a pass through several namespaces', () => {
+  const visited = (thread: FakeThread, entrance: Entrance, fds: number[], visit: (i: number) => void = () => {}) => {
+    const seen: string[] = [];
+    entrance.tour(
+      fds.length,
+      i => fds[i]!,
+      i => {
+        seen.push(thread.at);
+        visit(i);
+      },
+    );
+    return seen;
+  };
+
+  test('goes home once, behind the last', () => {
+    const { thread, entrance, a, b } = setUp();
+    expect(visited(thread, entrance, [a, b, b])).toEqual(['a', 'b', 'b']);
+    expect(thread.calls).toEqual(['a', 'b', HOME]);
+    expect(thread.at).toBe(HOME);
+    expect(visited(thread, entrance, [])).toEqual([]);
+    expect(thread.calls).toHaveLength(3);
+  });
+
+  test('enters nothing twice that is asked for inside', () => {
+    const { thread, entrance, a, b } = setUp();
+    const inside: string[] = [];
+    visited(thread, entrance, [a, b], i => entrance.enter([a, b][i]!, () => inside.push(thread.at)));
+    expect(inside).toEqual(['a', 'b']);
+    expect(thread.calls).toEqual(['a', 'b', HOME]);
+  });
+
+  test('leaves out what cannot be entered, and goes on where something throws', () => {
+    const { thread, entrance, a, b } = setUp();
+    thread.setnsResults.push(-1);
+    expect(visited(thread, entrance, [a, b])).toEqual(['b']);
+    const fail = () => {
+      throw new Error('not here');
+    };
+    expect(visited(thread, entrance, [a, b], fail)).toEqual(['a', 'b']);
+    expect(visited(thread, entrance, [999, a])).toEqual(['a']);
+    expect(thread.at).toBe(HOME);
+  });
+
+  test('comes back to where it was begun', () => {
+    const { thread, entrance, a, b } = setUp();
+    entrance.enter(a, () => {
+      expect(visited(thread, entrance, [b, a])).toEqual(['b', 'a']);
+      expect(thread.at).toBe('a');
+    });
+    expect(thread.at).toBe(HOME);
+  });
+
+  test('that has no way home says so, and nothing is visited any more until there is one', async () => {
+    const errors = uncaughtErrors();
+    const { thread, entrance, a, b } = setUp();
+    thread.setnsResults.push(0, -12, -12, -12);
+    const lost = caught(() => visited(thread, entrance, [a]));
+    expect(lost).toMatchObject({ code: 'ERR_NETNS_LOST' });
+    thread.setnsResults.push(-12, -12, -12);
+    expect(caught(() => visited(thread, entrance, [b]))).toMatchObject({ code: 'ERR_NETNS_LOST' });
+    expect(visited(thread, entrance, [b])).toEqual(['b']);
+    expect(thread.at).toBe(HOME);
+    await nextTurn();
+    expect(errors).toEqual([lost]);
+  });
+});
