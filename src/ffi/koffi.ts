@@ -91,6 +91,13 @@ class KoffiFfi extends Calls {
   }
 }
 
+/**
+ * koffi calls without a callback scope: Node 26 leaves the microtasks of such a call until something else happens on the event loop, which may be
+ * never. Up to Node 24 they run at once.
+ */
+const needsTurn = Number.parseInt(process.versions.node, 10) > 24;
+const turn = () => {};
+
 class KoffiWatch implements Watch {
   #handle: PollHandle | undefined;
   readonly #closed: () => void;
@@ -100,6 +107,7 @@ class KoffiWatch implements Watch {
     const callback = (status: number) => {
       // A pending socket error stops the handle, and it would stay silent for ever: start it again, then let the reader see the error.
       if (status < 0) this.#handle?.start({ readable: true }, callback);
+      if (needsTurn) setImmediate(turn);
       try {
         ready();
       } catch (error) {
