@@ -16,7 +16,7 @@ export interface FleetOptions {
   /**
    * How long the event loop may be held between two breaths, in milliseconds: 1 to 1000, default 10. Half of it is worked, the rest is left for
    * one more change and the garbage collector. One change is not divided: what a single container's state takes to check and encode, and a
-   * commit that is too small to leave the thread (some 2 ms, see `configureOffThread`).
+   * commit that is too small to leave the thread (some 1 ms, see `configureOffThread`).
    */
   maxPauseMs?: number;
   logger?: Logger;

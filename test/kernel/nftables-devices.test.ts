@@ -1,20 +1,12 @@
-import { spawnSync } from 'node:child_process';
 import { Links } from 'netsteer';
 import { formatRule, type NftDocument, prepare, type Statement, Transaction } from 'netsteer/nftables';
 import { beforeEach, expect, it } from 'vitest';
-import { freshNamespaces, netns, nft } from '../support/fresh-namespace.ts';
+import { debian, freshNamespaces, netns, nft } from '../support/fresh-namespace.ts';
 import { kernelSuite } from '../support/where.ts';
 
 /* Devices that rules know by their index: nft resolves names in the namespace that it runs in, we in that of the handle. */
 
 freshNamespaces();
-
-function debian(input: string, ...parameters: string[]): string {
-  const { status, stdout, stderr } = netns.run(() => spawnSync('nft', parameters, { encoding: 'utf8', input }));
-  expect(stderr).toBe('');
-  expect(status).toBe(0);
-  return stdout;
-}
 
 const AT = { family: 'inet', table: 't' } as const;
 const RULE = { ...AT, chain: 'c' } as const;

@@ -1,4 +1,3 @@
-import { spawnSync } from 'node:child_process';
 import { BatchError } from 'netsteer';
 import {
   accept,
@@ -11,7 +10,7 @@ import {
   tcp,
 } from 'netsteer/nftables';
 import { expect, it } from 'vitest';
-import { freshNamespaces, netns, nft } from '../support/fresh-namespace.ts';
+import { debian, freshNamespaces, nft } from '../support/fresh-namespace.ts';
 import { kernelSuite } from '../support/where.ts';
 
 /* Rules that nft 1.0.6 writes otherwise than newer ones, or that were once read or written otherwise than by nft: by family. */
@@ -48,13 +47,6 @@ const RULES: Readonly<Record<string, readonly string[]>> = {
 };
 
 freshNamespaces();
-
-function debian(input: string, ...parameters: string[]): string {
-  const { status, stdout, stderr } = netns.run(() => spawnSync('nft', parameters, { encoding: 'utf8', input }));
-  expect(stderr).toBe('');
-  expect(status).toBe(0);
-  return stdout;
-}
 
 const version = '1.0.6';
 

@@ -1,8 +1,9 @@
-import { BatchError, NetNs } from 'netsteer';
-import { Nftables, type Rule, Transaction } from 'netsteer/nftables';
-import { afterEach, beforeEach, expect, it } from 'vitest';
+import { BatchError } from 'netsteer';
+import { type Rule, Transaction } from 'netsteer/nftables';
+import { expect, it } from 'vitest';
 import { sourceOf } from '../../src/codec/index.ts';
 import { messagesIn } from '../../src/transport/index.ts';
+import { freshNamespaces, nft } from '../support/fresh-namespace.ts';
 import { kernelSuite } from '../support/where.ts';
 
 const TABLE = { family: 'ip', name: 'large' } as const;
@@ -29,17 +30,9 @@ function many(change: (transaction: Transaction, i: number) => void = () => {}):
   return transaction;
 }
 
+freshNamespaces();
+
 kernelSuite('a transaction on several pages', () => {
-  let netns: NetNs;
-  let nft: Nftables;
-  beforeEach(() => {
-    netns = NetNs.create();
-    nft = Nftables.open({ netns });
-  });
-  afterEach(async () => {
-    await nft[Symbol.asyncDispose]();
-    netns.close();
-  });
   const places = () =>
     nft.sync.rules().map(({ expressions }) => (expressions as { cmp: { data: string } }[])[1]!.cmp.data);
   const expected = Array.from({ length: COUNT }, (_, i) => (0x0a000000 + i).toString(16).padStart(8, '0'));

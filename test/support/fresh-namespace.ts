@@ -1,5 +1,6 @@
+import { spawnSync } from 'node:child_process';
 import { NetNs, Nftables } from 'netsteer';
-import { afterEach, beforeEach } from 'vitest';
+import { afterEach, beforeEach, expect } from 'vitest';
 
 /** The namespace of the test that runs, and its packet rules. */
 export let netns: NetNs;
@@ -16,4 +17,12 @@ export function freshNamespaces(): void {
     await nft[Symbol.asyncDispose]();
     netns.close();
   });
+}
+
+/** Debian's nft in it: what it prints. It must find nothing wrong. */
+export function debian(input: string, ...parameters: string[]): string {
+  const { status, stdout, stderr } = netns.run(() => spawnSync('nft', parameters, { encoding: 'utf8', input }));
+  expect(stderr).toBe('');
+  expect(status).toBe(0);
+  return stdout;
 }
