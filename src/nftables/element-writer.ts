@@ -50,6 +50,12 @@ class ElementMessages {
     this.#origin = [];
   }
 
+  /** Ends this message, which is full, and begins another one. */
+  next(): void {
+    this.close();
+    this.#open();
+  }
+
   /**
    * Says that elements have been written, from `start` on: they go to a message of their own if this one is full. They came from the value
    * `origin`, or with `step` 1 from it and those behind it.
@@ -61,8 +67,7 @@ class ElementMessages {
       if (moved.length > MAX_NEST - NLA_HDRLEN)
         throw rangeError([origin], `at most ${MAX_NEST} encoded bytes`, moved.length, 'ERR_ATTRIBUTE_TOO_LONG');
       writer.length = start;
-      this.close();
-      this.#open();
+      this.next();
       writer.raw(moved);
     }
     for (let i = 0; i < elements; i++) this.#origin.push(origin + i * step);
@@ -136,6 +141,7 @@ function writePacked(list: MessageList, head: ElementsHead, elements: PackedElem
   const messages = new ElementMessages(list, head);
   for (let first = 0; first < elements.length; first += most) {
     const count = Math.min(most, elements.length - first);
+    if (first > 0) messages.next();
     const start = list.writer.reserve(count * size);
     elements.write(list.writer.bytes, start, template, first, count);
     messages.wrote(start, count, first, 1);
