@@ -253,11 +253,12 @@ function writeKey(ports: Ports, redirect: RedirectKey, index: number): PortMap {
   let keys = map.room();
   let at = map.length * map.keyLength;
   if (typeof address !== 'string' || !readIPv4(address, keys, at)) {
-    checkAddress(address, [index, 'address']);
+    const bytes = typeof address === 'string' ? parseIPv6(address) : undefined;
+    if (bytes === undefined) checkAddress(address, [index, 'address']);
     map = ports.ipv6;
     keys = map.room();
     at = map.length * map.keyLength;
-    keys.set(parseIPv6(address)!, at);
+    keys.set(bytes!, at);
   }
   at += map.keyLength - 8;
   keys[at] = PROTOCOL_NUMBERS[which]!;
