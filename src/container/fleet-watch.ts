@@ -4,6 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { checkObject } from '../codec/index.ts';
 import { typeError } from '../errors.ts';
 import { NetNs } from '../netns/index.ts';
+import { checkSignal, onAbort } from '../signal.ts';
 import { Container } from './container.ts';
 import { Engine } from './engine.ts';
 import type { ContainerState } from './state.ts';
@@ -13,6 +14,7 @@ export interface FleetWatchOptions {
   directories?: readonly string[];
   /** Sockets of Docker's Engine API, whose starting containers are programmed; default those of docker and podman that exist. */
   runtimes?: readonly string[];
+  /** Ends the watch, as `close` does. */
   signal?: AbortSignal;
 }
 
@@ -63,6 +65,7 @@ export class FleetWatch implements AsyncIterable<FleetEvent> {
   readonly #looking = new Set<string>();
   readonly #events: FleetEvent[] = [];
   #wake = () => {};
+  #unlisten = () => {};
 
   /** @internal See `Fleet.watch`. */
   constructor(
@@ -76,8 +79,7 @@ export class FleetWatch implements AsyncIterable<FleetEvent> {
     checkPaths(runtimes, 'runtimes');
     this.#program = program;
     this.#desired = desired;
-    signal?.addEventListener('abort', () => this.close(), { once: true, signal: this.#stopped.signal });
-    if (signal?.aborted) this.close();
+    this.#unlisten = onAbort(checkSignal(signal, ['signal']), () => this.close());
     for (const directory of directories) this.#watch(directory);
     for (const socketPath of runtimes) void this.#follow(new Engine(socketPath));
   }
@@ -228,6 +230,7 @@ export class FleetWatch implements AsyncIterable<FleetEvent> {
   close(): void {
     if (this.#stopped.signal.aborted) return;
     this.#stopped.abort();
+    this.#unlisten();
     for (const watcher of this.#watchers) watcher.close();
     for (const { container } of this.#watched.values()) container.close();
     this.#watched.clear();

@@ -1,6 +1,7 @@
 import { checkInteger, checkObject } from '../codec/index.ts';
 import { typeError } from '../errors.ts';
 import type { Logger } from '../observe.ts';
+import { checkSignal } from '../signal.ts';
 import { Container } from './container.ts';
 import { FleetSockets, type Needs, type Seat } from './fleet-sockets.ts';
 import { FleetWatch, type FleetWatchOptions, type WatchedState } from './fleet-watch.ts';
@@ -263,6 +264,7 @@ function statesOf(desired: DesiredStates): (container: Container) => PreparedSta
 
 function checkOptions(options: FleetApplyOptions, known: readonly string[]): FleetApplyOptions {
   checkObject(options, [], known);
+  checkSignal(options.signal, ['signal']);
   if (options.concurrency !== undefined) checkInteger(options.concurrency, ['concurrency'], 1, MAX_CONCURRENCY);
   return options;
 }

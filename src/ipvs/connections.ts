@@ -3,6 +3,7 @@ import { promisify } from 'node:util';
 import { checkObject, formatIPv4, formatIPv6, fromHex } from '../codec/index.ts';
 import { DecodeError, NetNsError, printable, typeError } from '../errors.ts';
 import type { NetNs } from '../netns/netns.ts';
+import { checkSignal, throwIfAborted } from '../signal.ts';
 
 export interface ConnectionEnd {
   address: string;
@@ -55,9 +56,9 @@ export async function* readConnections(
   options: ConnectionsOptions,
   warn: (line: string, reason: string) => void,
 ): AsyncGenerator<Connection, void, undefined> {
-  checkOptions(options);
-  const { signal, onSkipped = warn } = options;
-  signal?.throwIfAborted();
+  const signal = checkOptions(options);
+  const { onSkipped = warn } = options;
+  throwIfAborted(signal);
   const fd = openTable(open);
   try {
     yield* connectionsIn(() => readPage(fd, signal), onSkipped);
@@ -66,12 +67,12 @@ export async function* readConnections(
   }
 }
 
-function checkOptions(options: ConnectionsOptions): void {
+function checkOptions(options: ConnectionsOptions): AbortSignal | undefined {
   checkObject(options, [], ['onSkipped', 'signal']);
   const { onSkipped, signal } = options;
   if (onSkipped !== undefined && typeof onSkipped !== 'function')
     throw typeError(['onSkipped'], 'a function', onSkipped);
-  if (signal !== undefined && !(signal instanceof AbortSignal)) throw typeError(['signal'], 'an AbortSignal', signal);
+  return checkSignal(signal, ['signal']);
 }
 
 function openTable(open: () => NetNs): number {
@@ -93,9 +94,9 @@ function openTable(open: () => NetNs): number {
 
 /** The next part of the file, '' at its end. */
 async function readPage(fd: number, signal: AbortSignal | undefined): Promise<string> {
-  signal?.throwIfAborted();
+  throwIfAborted(signal);
   const { bytesRead, buffer } = await read(fd, Buffer.allocUnsafe(READ_BYTES), 0, READ_BYTES, null);
-  signal?.throwIfAborted();
+  throwIfAborted(signal);
   // Bytes, not UTF-8: an engine's data is what a client sent.
   return buffer.toString('latin1', 0, bytesRead);
 }

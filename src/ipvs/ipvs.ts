@@ -266,7 +266,7 @@ export class IpvsOperations {
 
 type SynchronousIpvs = Synchronous<IpvsOperations> & {
   /** As the promise form. While servers drain, the whole thread waits. */
-  reconcile(desired: readonly VirtualServer[], options?: Omit<ReconcileOptions, 'signal'>): ReconcileResult;
+  reconcile(desired: readonly VirtualServer[], options?: ReconcileOptions): ReconcileResult;
 };
 
 /**
@@ -285,7 +285,7 @@ export class Ipvs extends twoForms(IpvsOperations) {
     this.#carriers = carriersOf(exchange);
     Object.defineProperty(this.sync, 'reconcile', {
       value: (desired: readonly VirtualServer[], options?: ReconcileOptions) =>
-        reconcileNow(reconciling(desired, options), this.sync),
+        reconcileNow(reconciling(desired, options), this.sync, options?.signal),
     });
   }
 

@@ -1,5 +1,6 @@
 import { checkInteger, checkObject } from '../codec/index.ts';
 import { BatchError, isNotFound, typeError } from '../errors.ts';
+import { checkSignal, onAbort, reasonOf, throwIfAborted } from '../signal.ts';
 import type { BatchOptions, BatchResult } from './batch.ts';
 import type { DestinationEntry, DestinationKey } from './destination.ts';
 import type { IpvsOperation } from './operation.ts';
@@ -190,7 +191,8 @@ function* remove(removals: readonly IpvsOperation[], done: IpvsOperation[]): Gen
 
 function checkOptions(options: ReconcileOptions) {
   checkObject(options, ['options'], ['prune', 'drain', 'onProgress', 'signal']);
-  const { prune, signal, onProgress } = options;
+  const { prune, onProgress } = options;
+  const signal = checkSignal(options.signal, ['options', 'signal']);
   const planOptions: PlanOptions = { ...(prune !== undefined && { prune }), ...(signal !== undefined && { signal }) };
   if (onProgress !== undefined && typeof onProgress !== 'function') {
     throw typeError(['options', 'onProgress'], 'a function', onProgress);
@@ -206,13 +208,14 @@ function checkOptions(options: ReconcileOptions) {
   return { planOptions, drain, onProgress };
 }
 
-/** The synchronous form: while it waits, the whole thread does. */
-export function reconcileNow(moves: Reconciling, forms: Forms): ReconcileResult {
+/** The synchronous form: while it waits, the whole thread does, and only `onProgress` can abort the signal. */
+export function reconcileNow(moves: Reconciling, forms: Forms, signal?: AbortSignal): ReconcileResult {
   let state = moves.next();
   while (!state.done) {
     const move = state.value;
     let result: unknown;
     try {
+      throwIfAborted(signal);
       result =
         typeof move === 'function'
           ? move(forms)
@@ -233,7 +236,7 @@ export async function reconcileAway(moves: Reconciling, forms: Forms, signal?: A
     const move = state.value;
     let result: unknown;
     try {
-      signal?.throwIfAborted();
+      throwIfAborted(signal);
       result = typeof move === 'function' ? await move(forms) : await wait(move.waitMs, signal);
     } catch (error) {
       state = moves.throw(error);
@@ -247,13 +250,12 @@ export async function reconcileAway(moves: Reconciling, forms: Forms, signal?: A
 function wait(milliseconds: number, signal: AbortSignal | undefined): Promise<void> {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => {
-      signal?.removeEventListener('abort', abort);
+      unlisten();
       resolve();
     }, milliseconds);
-    const abort = () => {
+    const unlisten = onAbort(signal, () => {
       clearTimeout(timer);
-      reject(signal?.reason);
-    };
-    signal?.addEventListener('abort', abort, { once: true });
+      reject(signal && reasonOf(signal));
+    });
   });
 }

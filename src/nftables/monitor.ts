@@ -1,5 +1,6 @@
 import { checkInteger, checkObject } from '../codec/index.ts';
 import { DecodeError, rangeError, StateError, typeError } from '../errors.ts';
+import { checkSignal, onAbort, throwIfAborted } from '../signal.ts';
 import { NLM_F_APPEND } from '../transport/constants.ts';
 import { type GroupReader, type Message, messagesIn } from '../transport/index.ts';
 import type { Chain } from './chain.ts';
@@ -120,7 +121,7 @@ export class Monitor implements AsyncIterable<MonitorItem, undefined> {
   readonly #filter: Filter;
   readonly #initial: boolean;
   readonly #signal: AbortSignal | undefined;
-  readonly #abort = () => void this.close();
+  #unlisten = () => {};
   readonly #closed: () => void;
   #iterating = false;
 
@@ -132,8 +133,7 @@ export class Monitor implements AsyncIterable<MonitorItem, undefined> {
     this.#initial = options.initial ?? false;
     this.#signal = options.signal;
     this.#closed = closed;
-    if (options.signal?.aborted) this.#abort();
-    else options.signal?.addEventListener('abort', this.#abort, { once: true });
+    this.#unlisten = onAbort(options.signal, () => void this.close());
   }
 
   get closed(): boolean {
@@ -142,7 +142,7 @@ export class Monitor implements AsyncIterable<MonitorItem, undefined> {
 
   /** Ends the iteration. */
   close(): Promise<void> {
-    this.#signal?.removeEventListener('abort', this.#abort);
+    this.#unlisten();
     this.#closed();
     return this.#reader.close();
   }
@@ -217,7 +217,7 @@ export class Monitor implements AsyncIterable<MonitorItem, undefined> {
     } finally {
       await this.close();
     }
-    this.#signal?.throwIfAborted();
+    throwIfAborted(this.#signal);
     return undefined;
   }
 
@@ -337,6 +337,7 @@ function transactionOf(message: Message, events: RulesetEvent[]): TransactionEve
 export function checkMonitorOptions(options: MonitorOptions): void {
   checkObject(options, [], ['family', 'table', 'kinds', 'initial', 'receiveBufferBytes', 'signal']);
   const { family, table, kinds, receiveBufferBytes } = options;
+  checkSignal(options.signal, ['signal']);
   if (family !== undefined) familyNumber(family, ['family']);
   if (table !== undefined && family === undefined)
     throw typeError(['family'], 'a family with a table', undefined, 'ERR_MISSING');

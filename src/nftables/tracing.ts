@@ -1,5 +1,6 @@
 import { checkInteger, checkObject } from '../codec/index.ts';
 import { DecodeError, StateError, typeError } from '../errors.ts';
+import { checkSignal, onAbort, throwIfAborted } from '../signal.ts';
 import { type GroupReader, messagesIn } from '../transport/index.ts';
 import { type Family, familyNumber, type MessageFamily } from './family.ts';
 import { MESSAGES, readObject } from './message.ts';
@@ -22,7 +23,7 @@ export type TraceEvent = { family: MessageFamily } & TraceStep;
 export class Trace implements AsyncIterable<TraceEvent, undefined> {
   readonly #reader: GroupReader;
   readonly #options: TraceOptions;
-  readonly #abort = () => void this.close();
+  #unlisten = () => {};
   readonly #closed: () => void;
   #iterating = false;
   #losses = 0;
@@ -32,8 +33,7 @@ export class Trace implements AsyncIterable<TraceEvent, undefined> {
     this.#reader = reader;
     this.#options = options;
     this.#closed = closed;
-    if (options.signal?.aborted) this.#abort();
-    else options.signal?.addEventListener('abort', this.#abort, { once: true });
+    this.#unlisten = onAbort(options.signal, () => void this.close());
   }
 
   /** How often the kernel had no room for steps: each time some are missing. */
@@ -47,7 +47,7 @@ export class Trace implements AsyncIterable<TraceEvent, undefined> {
 
   /** Ends the iteration. */
   close(): Promise<void> {
-    this.#options.signal?.removeEventListener('abort', this.#abort);
+    this.#unlisten();
     this.#closed();
     return this.#reader.close();
   }
@@ -81,7 +81,7 @@ export class Trace implements AsyncIterable<TraceEvent, undefined> {
     } finally {
       await this.close();
     }
-    signal?.throwIfAborted();
+    throwIfAborted(signal);
     return undefined;
   }
 }
@@ -102,6 +102,7 @@ function stepsIn(reader: GroupReader, length: number): TraceEvent[] {
 export function checkTraceOptions(options: TraceOptions): void {
   checkObject(options, [], ['family', 'table', 'receiveBufferBytes', 'signal']);
   const { family, table, receiveBufferBytes } = options;
+  checkSignal(options.signal, ['signal']);
   if (family !== undefined) familyNumber(family, ['family']);
   if (table !== undefined && family === undefined)
     throw typeError(['family'], 'a family with a table', undefined, 'ERR_MISSING');

@@ -1,6 +1,7 @@
 import { type InspectOptions, inspect } from 'node:util';
 import { StateError } from '../errors.ts';
 import { inspected } from '../inspect.ts';
+import { checkSignal } from '../signal.ts';
 import type { Exchange } from './exchange.ts';
 import type { Operation } from './operation.ts';
 import { acquireQueue, type OperationQueue, releaseQueue } from './queue.ts';
@@ -135,11 +136,11 @@ function start(operations: Operations, exchange: Exchange, method: string, param
   return operations[method]!(...parameters);
 }
 
-/** The signal in the options of a call, which are its last parameter. */
+/** The signal in the options of a call, which are its last parameter. @throws TypeError it is none. */
 function signalOf(parameters: unknown[]): AbortSignal | undefined {
   const options = parameters.at(-1);
   if (typeof options !== 'object' || options === null || !('signal' in options)) return undefined;
-  return options.signal instanceof AbortSignal ? options.signal : undefined;
+  return checkSignal(options.signal, ['options', 'signal']);
 }
 
 /**
@@ -167,7 +168,8 @@ export function twoForms<O extends object>(
     }
     call(method: string, parameters: unknown[]): unknown {
       this.#checkOpen();
-      return this.#queue.runNow(() => start(this.#operations, this.#exchange, method, parameters));
+      const signal = signalOf(parameters);
+      return this.#queue.runNow(() => start(this.#operations, this.#exchange, method, parameters), signal);
     }
   }
 

@@ -1,3 +1,5 @@
+import { throwIfAborted } from '../signal.ts';
+
 /**
  * One point of an operation at which the calling thread may be held up: bytes that keep the kernel busy, a part of a large dump, or only
  * a breath between two parts. `now` does it on this thread, `away` elsewhere or later.
@@ -15,11 +17,13 @@ export interface Step {
  */
 export type Operation<T> = Generator<Step, T, number>;
 
-export function runNow<T>(operation: Operation<T>): T {
+/** On this thread nothing else runs meanwhile; a signal that is aborted all the same (by a callback of the operation) acts as below. */
+export function runNow<T>(operation: Operation<T>, signal?: AbortSignal): T {
   let state = operation.next();
   while (!state.done) {
     let result: number;
     try {
+      if (state.value.abortable) throwIfAborted(signal);
       result = state.value.now();
     } catch (error) {
       state = operation.throw(error);
@@ -40,9 +44,9 @@ export async function runAway<T>(
   while (!state.done) {
     let result: number;
     try {
-      if (state.value.abortable) signal?.throwIfAborted();
+      if (state.value.abortable) throwIfAborted(signal);
       result = await state.value.away();
-      if (state.value.abortable) signal?.throwIfAborted();
+      if (state.value.abortable) throwIfAborted(signal);
     } catch (error) {
       state = operation.throw(error);
       continue;

@@ -1,4 +1,5 @@
 import { StateError } from '../errors.ts';
+import { throwIfAborted } from '../signal.ts';
 import { type Operation, runAway, runNow } from './operation.ts';
 
 /**
@@ -13,15 +14,19 @@ export class OperationQueue {
     return this.#waiting > 0;
   }
 
-  /** Runs on the spot. Throws `ERR_BUSY` while promise forms are under way: a synchronous call cannot wait for them. */
-  runNow<T>(operation: () => Operation<T>): T {
+  /**
+   * Runs on the spot. Throws `ERR_BUSY` while promise forms are under way: a synchronous call cannot wait for them. A signal that is aborted
+   * throws its reason before anything is sent.
+   */
+  runNow<T>(operation: () => Operation<T>, signal?: AbortSignal): T {
+    throwIfAborted(signal);
     if (this.busy) {
       throw new StateError(
         'ERR_BUSY',
         'promise forms are under way on this namespace: await them, or use the promise form',
       );
     }
-    return runNow(operation());
+    return runNow(operation(), signal);
   }
 
   /**
@@ -29,7 +34,7 @@ export class OperationQueue {
    * thread where it takes long.
    */
   begin<T>(start: () => Operation<T>, signal?: AbortSignal): T | Promise<T> {
-    signal?.throwIfAborted();
+    throwIfAborted(signal);
     if (this.busy) return this.#enqueue(() => this.#runWhole(start, signal));
     const operation = start();
     const first = operation.next();
@@ -42,7 +47,7 @@ export class OperationQueue {
   }
 
   #runWhole<T>(start: () => Operation<T>, signal?: AbortSignal): Promise<T> {
-    signal?.throwIfAborted();
+    throwIfAborted(signal);
     const operation = start();
     return runAway(operation, operation.next(), signal);
   }

@@ -4,6 +4,7 @@ import { NetlinkError, StateError } from '../../src/errors.ts';
 import { NLM_F_DUMP, NLM_F_MULTI, NLMSG_ERROR } from '../../src/transport/constants.ts';
 import { type Call, Exchange, type Operation, refusal, twoForms, verdictOf } from '../../src/transport/index.ts';
 import { acknowledge, done, MemoryWire, message, received, refuse } from '../support/memory-wire.ts';
+import { foreignController, NO_SIGNALS } from '../support/signals.ts';
 
 const table = attributes('THING', { name: opt(string(1, 63)) });
 const ADD = 0x300;
@@ -83,14 +84,15 @@ function world(inode = inodes++) {
   return { wire, things: Things.open(wire) };
 }
 
-const codeOf = (run: () => unknown): unknown => {
+const caught = (run: () => unknown): unknown => {
   try {
     run();
   } catch (error) {
-    return (error as { code?: string }).code;
+    return error;
   }
   return undefined;
 };
+const codeOf = (run: () => unknown): unknown => (caught(run) as { code?: string } | undefined)?.code;
 
 describe('both forms of an operation', () => {
   test('give the same results', async () => {
@@ -269,9 +271,40 @@ describe('an AbortSignal', () => {
     expect(await things.list()).toEqual(['one', 'two']);
   });
 
-  test('is not taken for one where the last argument is something else', async () => {
-    const { things } = world();
-    expect(await things.list({ signal: {} as AbortSignal })).toEqual(['one', 'two']);
+  test('that is aborted already lets the synchronous forms send nothing, and they throw its reason', () => {
+    const { things, wire } = world();
+    const signal = AbortSignal.abort(reason);
+    expect(caught(() => things.sync.bulk('a', { signal }))).toBe(reason);
+    expect(caught(() => things.sync.list({ signal }))).toBe(reason);
+    expect(wire.sent).toHaveLength(0);
+    expect(things.sync.bulk('a', { signal: new AbortController().signal })).toBe('stored a');
+  });
+
+  test('rejects what is no signal with ERR_INVALID_ARG_TYPE in both forms, before anything is sent', async () => {
+    const { things, wire } = world();
+    for (const bad of NO_SIGNALS) {
+      const options = { signal: bad as AbortSignal };
+      const refusal = { name: 'TypeError', code: 'ERR_INVALID_ARG_TYPE', attribute: 'options.signal' };
+      expect(caught(() => things.sync.list(options))).toMatchObject(refusal);
+      await expect(things.list(options)).rejects.toMatchObject(refusal);
+      await expect(things.bulk('a', options)).rejects.toMatchObject(refusal);
+    }
+    expect(wire.sent).toHaveLength(0);
+    expect(things.sync.list({ signal: undefined } as object)).toEqual(['one', 'two']);
+  });
+
+  test('of another realm counts as one', async () => {
+    const { things, wire } = world();
+    const foreign = foreignController();
+    expect(foreign.signal).not.toBeInstanceOf(AbortSignal);
+    expect(await things.list({ signal: foreign.signal })).toEqual(['one', 'two']);
+    const listing = things.list({ signal: foreign.signal });
+    foreign.abort(reason);
+    await expect(listing).rejects.toBe(reason);
+    const { length } = wire.sent;
+    expect(caught(() => things.sync.bulk('a', { signal: foreign.signal }))).toBe(reason);
+    await expect(things.bulk('a', { signal: foreign.signal })).rejects.toBe(reason);
+    expect(wire.sent).toHaveLength(length);
   });
 });
 

@@ -9,17 +9,18 @@ vi.setConfig({ testTimeout: 60_000 });
 
 const SOURCES = fileURLToPath(new URL('../../src', import.meta.url));
 const FAMILIES = ['ipvs', 'nftables', 'nflog', 'rtnetlink'];
-const BELOW_FAMILIES = ['errors', 'inspect', 'observe', 'codec', 'ffi/constants', 'netns', 'transport'];
+const BELOW_FAMILIES = ['errors', 'inspect', 'observe', 'signal', 'codec', 'ffi/constants', 'netns', 'transport'];
 
 /** What each layer may import besides itself; a slash names one file of a layer. */
 const ALLOWED: Record<string, readonly string[]> = {
   errors: [],
   inspect: ['errors'],
   observe: ['errors'],
+  signal: ['errors'],
   codec: ['errors'],
   ffi: ['errors'],
   netns: ['errors', 'inspect', 'ffi'],
-  transport: ['errors', 'inspect', 'observe', 'codec', 'ffi', 'netns'],
+  transport: ['errors', 'inspect', 'observe', 'signal', 'codec', 'ffi', 'netns'],
   ...Object.fromEntries(FAMILIES.map(family => [family, BELOW_FAMILIES])),
   container: [...BELOW_FAMILIES, ...FAMILIES],
   cli: ['errors', 'ffi', 'netns', 'container'],
