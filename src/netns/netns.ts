@@ -9,6 +9,7 @@ import { fromNode } from './failure.ts';
 import { listNames, NAMES_DIRECTORY, pinName, unpinName, validName } from './names.ts';
 import { openOfPid, openOfPidfd } from './process.ts';
 import { Sysctl } from './sysctl.ts';
+import { withoutMount } from './unmounted.ts';
 
 /** What names a namespace; exactly one of them. */
 export type NetNsReference = { pid: number } | { pidfd: number } | { path: string } | { name: string } | { fd: number };
@@ -61,7 +62,8 @@ export class NetNs {
 
   /**
    * Opens a namespace by the process that lives in it (through a pidfd: a reused pid is noticed), a path such as /proc/PID/ns/net or a
-   * runtime's bind mount, a name under /run/netns, or an open descriptor (which stays the caller's).
+   * runtime's bind mount, a name under /run/netns, or an open descriptor (which stays the caller's). A mount is not kept busy: it can be
+   * unmounted while this is open, unless this process lacks the right to enter the namespace (CAP_SYS_ADMIN).
    * @throws NetNsError `ESRCH` no such process, `ENOENT` no such path or name, `EACCES`/`EPERM` not allowed (another user's process needs
    * CAP_SYS_PTRACE), `ERR_NOT_A_NETNS` the file is something else.
    */
@@ -93,10 +95,17 @@ export class NetNs {
   static #openFile(path: string): NetNs {
     const fd = ffi().open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0) throw new NetNsError(`${JSON.stringify(path)} cannot be opened`, { errno: fd, syscall: 'open' });
-    return NetNs.#adopt(fd, JSON.stringify(path));
+    NetNs.#check(fd, JSON.stringify(path));
+    return new NetNs(withoutMount(ffi(), threadEntrance(), fd), true);
   }
 
   static #adopt(fd: number, what: string): NetNs {
+    NetNs.#check(fd, what);
+    return new NetNs(fd, true);
+  }
+
+  /** Closes it where it is something else. */
+  static #check(fd: number, what: string): void {
     const type = ffi().ioctl(fd, NS_GET_NSTYPE, null);
     if (type !== CLONE_NEWNET) {
       ffi().close(fd);
@@ -107,7 +116,6 @@ export class NetNs {
         ...(type === -25 && { hint }),
       });
     }
-    return new NetNs(fd, true);
   }
 
   /** @internal Its number, for a call that ends before anything else can run on this thread. Throws `ERR_CLOSED`. */

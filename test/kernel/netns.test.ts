@@ -132,6 +132,72 @@ kernelSuite('a namespace', () => {
       expect(netns.equals(NetNs.home())).toBe(false);
     });
 
+    test('leaves the mount that it was opened through free to be unmounted by another process', () => {
+      const bound = path.join(scratch(), 'bound');
+      const ways: ((name: string) => { target: string; opened: NetNs })[] = [
+        name => ({ target: `/run/netns/${name}`, opened: NetNs.open({ name }) }),
+        name => ({ target: `/run/netns/${name}`, opened: NetNs.open({ path: `/run/netns/${name}` }) }),
+        name => {
+          const fd = fs.openSync(`/run/netns/${name}`, 'r');
+          const opened = NetNs.open({ fd });
+          fs.closeSync(fd);
+          return { target: `/run/netns/${name}`, opened };
+        },
+        name => {
+          fs.writeFileSync(bound, '');
+          execFileSync('mount', ['--bind', `/run/netns/${name}`, bound]);
+          return { target: bound, opened: NetNs.open({ path: bound }) };
+        },
+      ];
+      for (const [i, way] of ways.entries()) {
+        const netns = make();
+        const name = freshName();
+        netns.pin(name);
+        const { target, opened } = way(name);
+        cleanUps.push(() => opened.close());
+        const before = descriptors();
+        // Without -l: refused as long as anybody has a file of this mount open.
+        execFileSync('umount', [target]);
+        expect(descriptors(), String(i)).toBe(before);
+        expect(opened.equals(netns), String(i)).toBe(true);
+        expect(
+          opened.run(() => inodeOf(here())),
+          String(i),
+        ).toBe(netns.inode);
+        using links = Links.open({ netns: opened });
+        expect(links.sync.list().map(({ name }) => name)).toEqual(['lo']);
+      }
+    });
+
+    test('by a name takes one descriptor, and none where it is refused', () => {
+      const netns = make();
+      const name = freshName();
+      netns.pin(name);
+      NetNs.home().run(() => {});
+      const before = descriptors();
+      const opened = NetNs.open({ name });
+      expect(descriptors()).toBe(before + 1);
+      opened.close();
+      expect(caught(() => NetNs.open({ path: '/dev/null' }))).toMatchObject({ code: 'ERR_NOT_A_NETNS' });
+      expect(descriptors()).toBe(before);
+    });
+
+    test('by a name is opened by those too who must not enter it', () => {
+      const netns = make();
+      const name = freshName();
+      netns.pin(name);
+      const script = `
+        import { NetNs } from ${JSON.stringify(pathToFileURL(path.join(compiledSources(), 'netns/index.js')).href)};
+        const opened = NetNs.open({ name: ${JSON.stringify(name)} });
+        let code = 'entered';
+        try { opened.run(() => {}); } catch (error) { code = error.code; }
+        console.log(JSON.stringify({ inode: opened.inode, code }));
+        opened.close();`;
+      const args = ['--bounding-set=-sys_admin', '--inh-caps=-sys_admin', process.execPath];
+      const printed = execFileSync('setpriv', [...args, '--input-type=module', '-e', script], { encoding: 'utf8' });
+      expect(JSON.parse(printed)).toEqual({ inode: netns.inode, code: 'EPERM' });
+    });
+
     test('is not inherited by the programs that are started', () => {
       const netns = make();
       const listing = execFileSync('sh', ['-c', 'ls -l /proc/self/fd'], { encoding: 'utf8' });
