@@ -83,6 +83,8 @@ export const ETH_P_RARP = 0x8035;
 export const ETH_P_8021Q = 0x8100;
 export const ETH_P_IPV6 = 0x86dd;
 export const ETH_P_8021AD = 0x88a8;
+/** What devices used for an outer tag before 802.1ad. */
+export const ETH_P_QINQ1 = 0x9100;
 export const ETH_ALEN = 6;
 export const ETH_HLEN = 14;
 export const ARPHRD_ETHER = 1;

@@ -119,7 +119,9 @@ export function readHeaders(
   return undefined;
 }
 
-const isTag = (etherType: number | undefined) => etherType === C.ETH_P_8021Q || etherType === C.ETH_P_8021AD;
+/** Of a VLAN tag: two bytes with its number follow, and the type of what is behind them. */
+export const isTag = (etherType: number | undefined) =>
+  etherType === C.ETH_P_8021Q || etherType === C.ETH_P_8021AD || etherType === C.ETH_P_QINQ1;
 
 function readIPv4(source: Source, start: number, end: number, show: Redactor): Headers | undefined {
   if (end - start < 20) return undefined;

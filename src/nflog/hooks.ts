@@ -33,3 +33,28 @@ export type Hook =
   | 'egress'
   | 'brouting'
   | number;
+
+/**
+ * Whose socket `uid` and `gid` of a packet are of. 'receiver': the packet has come in and the kernel has found the socket that it goes to
+ * already (of a connection, or by `tproxy`). 'unknown': of a hook in which it cannot be told.
+ */
+export type SocketSide = 'sender' | 'receiver' | 'unknown';
+
+const SIDES: Readonly<Record<string, SocketSide>> = {
+  prerouting: 'receiver',
+  input: 'receiver',
+  output: 'sender',
+  postrouting: 'sender',
+  ingress: 'sender',
+  egress: 'sender',
+};
+
+/**
+ * A packet belongs to its sender's socket until it enters the IP layer, which lets go of it before the prerouting hook; what it has from then on
+ * was looked up for it. A bridge passes it below the IP layer. (ip_rcv_core, ip_rcv_finish_core, br_pass_frame_up)
+ */
+export function socketSideOf(family: Family, hook: Hook | undefined): SocketSide {
+  if (family === 'bridge') return typeof hook === 'string' ? 'sender' : 'unknown';
+  if (family === 'arp') return hook === 'output' ? 'sender' : 'unknown';
+  return SIDES[hook ?? ''] ?? 'unknown';
+}

@@ -2,7 +2,7 @@ export type { Capture, Rotation, Sink } from './capture.ts';
 export type { BacklogOptions, BacklogPolicy, Copy, Queue } from './config.ts';
 export type { Conntrack, ConntrackTuple, Translation } from './conntrack.ts';
 export type { ArpHeader, Headers, TcpHeader } from './headers.ts';
-export type { Family, Hook } from './hooks.ts';
+export type { Family, Hook, SocketSide } from './hooks.ts';
 export { Nflog, type NflogOptions, type NflogStats } from './nflog.ts';
 export type { Packet, RuleResolver, Vlan } from './packet.ts';
 export type { Protocol } from './protocol.ts';

@@ -15,7 +15,17 @@ import { type Conntrack, readConntrack } from './conntrack.ts';
 import * as C from './constants.ts';
 import type { DeviceNames } from './devices.ts';
 import { type Headers, readHeaders } from './headers.ts';
-import { ARP_HOOKS, BRIDGE_HOOKS, FAMILIES, type Family, type Hook, INET_HOOKS, NETDEV_HOOKS } from './hooks.ts';
+import {
+  ARP_HOOKS,
+  BRIDGE_HOOKS,
+  FAMILIES,
+  type Family,
+  type Hook,
+  INET_HOOKS,
+  NETDEV_HOOKS,
+  type SocketSide,
+  socketSideOf,
+} from './hooks.ts';
 import { networkProtocol, summarize } from './summary.ts';
 
 /** `struct nfgenmsg`, which stands before the attributes. */
@@ -324,14 +334,25 @@ export class Packet<R = unknown> {
   }
 
   /**
-   * User of the process that sent it, as this process's user namespace sees it (65534: not at all); of packets
-   * that were sent here, and of those that come from another namespace by a veth until they have passed the ingress hooks.
+   * User of the process whose socket the packet has, as this process's user namespace sees it (65534: not at all). `socketSide` says whose that
+   * is: of packets that come in it is at times the receiver's, and never who sent them.
    */
   get uid(): number | undefined {
     return this.#u32(C.NFULA_UID);
   }
+  /** Group of the process whose socket the packet has: see `uid`. */
   get gid(): number | undefined {
     return this.#u32(C.NFULA_GID);
+  }
+  /**
+   * Whose socket `uid` and `gid` are of; undefined where there are none. 'sender': in the output, postrouting, ingress and egress hooks and those of a
+   * bridge; the sender may live in another namespace, behind a veth. 'receiver': in prerouting and input, of a packet that belongs to a connection
+   * of a local socket, or that `tproxy` has given one. 'unknown': in any other hook. (A BPF program that assigns sockets at a device,
+   * bpf_sk_assign, gives a packet its receiver's before the ingress hook: that cannot be told apart.)
+   */
+  get socketSide(): SocketSide | undefined {
+    if (this.#at(C.NFULA_UID) === 0 && this.#at(C.NFULA_GID) === 0) return undefined;
+    return socketSideOf(this.family, this.hook);
   }
 
   /** Counts the packets of the group from 0, modulo 2^32; undefined with `sequence: false`. */
@@ -376,7 +397,7 @@ export class Packet<R = unknown> {
     const at = this.#at(C.NFULA_PAYLOAD);
     if (at === 0) return undefined;
     const start = at + this.#linkLength();
-    return readHeaders(this.#source, start, this.#endOf(at), networkProtocol(this.family, this.etherType), show);
+    return readHeaders(this.#source, start, this.#endOf(at), networkProtocol(this), show);
   }
 
   /** Attributes that this library has no name for: those of newer kernels. */
@@ -432,6 +453,7 @@ export class Packet<R = unknown> {
       linkHeader: linkHeader && toHex(linkHeader),
       uid: this.uid,
       gid: this.gid,
+      socketSide: this.socketSide,
       sequence: this.sequence,
       globalSequence: this.globalSequence,
       vlan: this.vlan,

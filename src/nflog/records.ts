@@ -6,6 +6,7 @@ import { Ending, type LogSink } from './capture.ts';
 import type { Conntrack, ConntrackTuple } from './conntrack.ts';
 import type { Consumer } from './delivery.ts';
 import type { Headers } from './headers.ts';
+import type { SocketSide } from './hooks.ts';
 import { type Packet, readPacketHeaders } from './packet.ts';
 import type { Loss } from './reader.ts';
 import { type Redact, redactAddress, redactorOf } from './redact.ts';
@@ -26,8 +27,9 @@ export interface RecordOptions {
   /** 'info' where left out. */
   level?: RecordLevel;
   /**
-   * What a record shows. Where left out: all but `family`, `hardwareAddress`, `etherType`, `ttl`, `gid`, `sequence`, `globalSequence`,
-   * `receivedAtMicroseconds`, `headers`, `summary` and `payload`. What a packet lacks is undefined.
+   * What a record shows. Where left out: all but `family`, `hardwareAddress`, `etherType`, `ttl`, `gid`, `receiverGid`, `sequence`,
+   * `globalSequence`, `receivedAtMicroseconds`, `headers`, `summary` and `payload`. What a packet lacks is undefined. `uid` and `gid` are those of
+   * the sender, `receiverUid` and `receiverGid` those of whom a packet that comes in goes to: see `packet.socketSide`.
    */
   fields?: readonly RecordField[];
   /** Shows no whole address; false where left out. Prefixes and device names are shown as they are. */
@@ -69,6 +71,8 @@ const FIELDS = {
   mark: true,
   uid: true,
   gid: false,
+  receiverUid: true,
+  receiverGid: false,
   conntrack: true,
   sequence: false,
   globalSequence: false,
@@ -124,8 +128,10 @@ function recordOf(
     length: want.length ? headers?.length : undefined,
     ttl: want.ttl ? headers?.ttl : undefined,
     mark: want.mark ? packet.mark || undefined : undefined,
-    uid: want.uid ? packet.uid : undefined,
-    gid: want.gid ? packet.gid : undefined,
+    uid: want.uid ? uidOf(packet, 'sender') : undefined,
+    gid: want.gid ? gidOf(packet, 'sender') : undefined,
+    receiverUid: want.receiverUid ? uidOf(packet, 'receiver') : undefined,
+    receiverGid: want.receiverGid ? gidOf(packet, 'receiver') : undefined,
     conntrack: want.conntrack ? conntrackOf(packet, show) : undefined,
     sequence: want.sequence ? packet.sequence : undefined,
     globalSequence: want.globalSequence ? packet.globalSequence : undefined,
@@ -139,6 +145,9 @@ function recordOf(
     payload: want.payload ? toHex(packet.payload) : undefined,
   };
 }
+
+const uidOf = (packet: Packet, side: SocketSide) => (packet.socketSide === side ? packet.uid : undefined);
+const gidOf = (packet: Packet, side: SocketSide) => (packet.socketSide === side ? packet.gid : undefined);
 
 /** pino escapes what JSON must, and no more: these are texts that a container chose. */
 const shown = (text: string | undefined): string | undefined => (text === undefined ? undefined : printable(text));

@@ -2,7 +2,8 @@ import { toHex } from '../codec/index.ts';
 import { printable } from '../errors.ts';
 import { formatHardware, PLAIN, type Redactor } from './address.ts';
 import * as C from './constants.ts';
-import { IP_CE, IP_DF, IP_MF, IP_OFFSET, isUsualArp, tcpFlags, walkExtensions } from './headers.ts';
+import { IP_CE, IP_DF, IP_MF, IP_OFFSET, isTag, isUsualArp, tcpFlags, walkExtensions } from './headers.ts';
+import type { SocketSide } from './hooks.ts';
 
 /*
  * One line for a packet, as the kernel's LOG prints it (net/netfilter/nf_log_syslog.c), in the same words and the same order: what reads
@@ -21,6 +22,10 @@ export interface Summarized {
   readonly linkHeader: Uint8Array | undefined;
   readonly uid: number | undefined;
   readonly gid: number | undefined;
+  /** Whose they are; the sender's where left out. */
+  readonly socketSide?: SocketSide | undefined;
+  /** The tag that the kernel has taken off. */
+  readonly vlan?: { readonly protocol: number; readonly id: number } | undefined;
   readonly mark: number;
   readonly payload: Uint8Array;
 }
@@ -37,25 +42,52 @@ export function summarize(packet: Summarized, show: Redactor = PLAIN): string {
   line.add(`${printable(prefix)}IN=${printable(inDevice ?? '')} OUT=${printable(outDevice ?? '')} `);
   if (physInDevice !== undefined && physInDevice !== inDevice) line.add(`PHYSIN=${printable(physInDevice)} `);
   if (physOutDevice !== undefined && physOutDevice !== outDevice) line.add(`PHYSOUT=${printable(physOutDevice)} `);
-  const protocol = networkProtocol(packet.family, packet.etherType);
+  // Tags: the one that was taken off, those that the link-layer header ends with, those that the payload begins with.
+  let protocol = networkProtocol(packet);
+  let tags = packet.vlan === undefined ? '' : tag(packet.vlan.protocol, packet.vlan.id);
+  if (linkHeader !== undefined) for (const { protocol, id } of tagsOf(linkHeader)) tags += tag(protocol, id);
+  let at = 0;
+  for (; isTag(protocol) && line.has(at, 4); at += 4) {
+    tags += tag(protocol!, line.u16(at) & 0xfff);
+    protocol = line.u16(at + 2);
+  }
   const isArp = protocol === C.ETH_P_ARP || protocol === C.ETH_P_RARP;
   const isIp = protocol === C.ETH_P_IP || protocol === C.ETH_P_IPV6;
   // Of a protocol that it does not know the kernel prints the header where nothing came in, too.
   const hasMac = inDevice !== undefined || (!isIp && linkHeader !== undefined);
   if (hasMac && !isArp) line.add(`MAC=${linkHeader ? macOf(linkHeader, show) : ''} `);
+  line.add(tags);
   if (line.bytes.length > 0) {
-    if (protocol === C.ETH_P_IP) ipv4(line, 0, true);
-    else if (isIp) ipv6(line, 0, true);
-    else if (isArp) arp(line);
+    if (protocol === C.ETH_P_IP) ipv4(line, at, true);
+    else if (isIp) ipv6(line, at, true);
+    else if (isArp) arp(line, at);
+    else if (isTag(protocol)) line.add('TRUNCATED');
   }
   return line.text.trimEnd();
 }
 
-/** What the payload begins with: rules of 'bridge' and 'netdev' see all protocols. */
-export function networkProtocol(family: string | number, etherType: number | undefined): number | undefined {
+/** The kernel prints a tag so with `flags ether`, its number with the priority in the upper bits. */
+const tag = (protocol: number, id: number): string => `VPROTO=${hex(protocol, 4)} VID=${id} `;
+
+/** The tags that a header of Ethernet ends with, and the type behind them as the last one's `next`. Other link layers have none. */
+function tagsOf(header: Uint8Array): { protocol: number; id: number; next: number }[] {
+  const tags: { protocol: number; id: number; next: number }[] = [];
+  const u16 = (at: number) => (header[at]! << 8) | header[at + 1]!;
+  let at = 2 * C.ETH_ALEN;
+  for (; header.length - at >= 6 && isTag(u16(at)); at += 4)
+    tags.push({ protocol: u16(at), id: u16(at + 2) & 0xfff, next: u16(at + 4) });
+  return at + 2 === header.length ? tags : [];
+}
+
+/** What the payload begins with: rules of 'bridge' and 'netdev' see all protocols, behind tags that stand in the link-layer header. */
+export function networkProtocol(packet: Pick<Summarized, 'family' | 'etherType' | 'linkHeader'>): number | undefined {
+  const { family, etherType } = packet;
   if (family === 'ip') return C.ETH_P_IP;
   if (family === 'ip6') return C.ETH_P_IPV6;
-  return family === 'arp' ? C.ETH_P_ARP : etherType;
+  if (family === 'arp') return C.ETH_P_ARP;
+  // The header is looked at only where there can be a tag in it.
+  const linkHeader = isTag(etherType) ? packet.linkHeader : undefined;
+  return (linkHeader && tagsOf(linkHeader).at(-1)?.next) ?? etherType;
 }
 
 /** The whole header, as the kernel prints it. Of Ethernet it is two addresses and what follows them. */
@@ -122,9 +154,10 @@ class Line {
 
   /** What the kernel knows of the packet besides its bytes. */
   owner(): void {
-    const { uid, gid, mark } = this.packet;
-    if (uid !== undefined) this.add(`UID=${uid} `);
-    if (gid !== undefined) this.add(`GID=${gid} `);
+    const { uid, gid, mark, socketSide = 'sender' } = this.packet;
+    // Whoever reads UID takes it for the sender's.
+    if (uid !== undefined && socketSide === 'sender') this.add(`UID=${uid} `);
+    if (gid !== undefined && socketSide === 'sender') this.add(`GID=${gid} `);
     if (mark !== 0) this.add(`MARK=0x${mark.toString(16)} `);
   }
 }
@@ -313,14 +346,14 @@ function icmpv6(line: Line, at: number, fragment: boolean, outer: boolean): bool
   return true;
 }
 
-function arp(line: Line): void {
-  if (!line.has(0, 8)) {
+function arp(line: Line, at: number): void {
+  if (!line.has(at, 8)) {
     line.add('TRUNCATED');
     return;
   }
-  line.add(`ARP HTYPE=${line.u16(0)} PTYPE=0x${hex(line.u16(2), 4)} OPCODE=${line.u16(6)} `);
-  if (!isUsualArp(line.view, 0)) return;
-  if (!line.complete(8, 20)) return;
-  line.add(`MACSRC=${line.hardware(8)} IPSRC=${line.ipv4(14)} `);
-  line.add(`MACDST=${line.hardware(18)} IPDST=${line.ipv4(24)} `);
+  line.add(`ARP HTYPE=${line.u16(at)} PTYPE=0x${hex(line.u16(at + 2), 4)} OPCODE=${line.u16(at + 6)} `);
+  if (!isUsualArp(line.view, at)) return;
+  if (!line.complete(at + 8, 20)) return;
+  line.add(`MACSRC=${line.hardware(at + 8)} IPSRC=${line.ipv4(at + 14)} `);
+  line.add(`MACDST=${line.hardware(at + 18)} IPDST=${line.ipv4(at + 24)} `);
 }

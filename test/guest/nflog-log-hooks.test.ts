@@ -35,6 +35,8 @@ function asKernel(line: string): string {
       )
       // It hides the sender when its socket is in another namespace; NFLOG does not.
       .replace(/((?:IN=\w|SRC=10\.1\.0\.1 |SRC=fd00:0001:).*) UID=0 GID=0/, '$1')
+      // It shows tags only with `flags ether`.
+      .replace(/(?:VPROTO=[0-9a-f]{4} VID=\d+ )+/, '')
       .trimEnd()
   );
 }
@@ -237,6 +239,23 @@ kernelSuite("summary() and the kernel's LOG in the other hooks and families", ()
     expect(ours[0]).toMatch(/^same IN= OUT=i1 SRC=10\.2\.0\.1 .* DPT=9999 /);
     const [sent] = await same(1, () => floodNow(inside, { address: 'fd00:2::2', count: 1 }));
     expect(sent).toMatch(/^same IN= OUT=i1 SRC=fd00:.* DPT=9999 .* UID=0 GID=0$/);
+  });
+
+  it('agree on the words for a VLAN, which the kernel prints with `flags ether`', async () => {
+    const logs = `log prefix "${PREFIX}" group 5 log prefix "${PREFIX}" flags ether`;
+    load(rules('netdev', `chain ingress {\ntype filter hook ingress device "i0" priority 0\n${OURS} ${logs}\n}`));
+    const sender = lab.from('o0');
+    for (const [type, packet] of [
+      [ETHERTYPES.ip, datagram],
+      [ETHERTYPES.arp, question],
+    ] as const) {
+      const { theirs, seen } = await both(1, () => sender.send(MACS.third, MACS.outside, type, packet, TAG));
+      const words = /VPROTO=([0-9a-f]+) VID=(\d+) /;
+      const [, protocol, tci] = words.exec(theirs[0]!)!;
+      // The kernel prints the whole tag as its number: with the priority.
+      expect([protocol, Number(tci)]).toEqual(['8100', 0x2005]);
+      expect(words.exec(seen[0]!.summary())!.slice(1)).toEqual(['8100', '5']);
+    }
   });
 
   it('agree on ARP', async () => {

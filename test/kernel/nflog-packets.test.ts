@@ -1,4 +1,5 @@
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import fs from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { NetNs } from '../../src/netns/index.ts';
@@ -170,6 +171,41 @@ kernelSuite('nflog: every attribute in every family', () => {
       ]);
     });
 
+    it("that come in have the receiver's user, which is not printed as the sender's", async () => {
+      // Over a device: what comes back by lo has its route already, for which the kernel looks no socket up.
+      addressed();
+      ip(outside, 'addr add 10.0.0.1/24 dev far0');
+      const hooks = ['prerouting', 'input'];
+      for (const hook of hooks) nft(ns, log('ip', hook, hook, 'tcp dport 9999'));
+      const packets = opened.log({ netns: ns, groups: [5] });
+      // A server of another user than the client, which is root.
+      const server = `require('net').createServer(s => s.on('data', () => process.exit(0))).listen(9999, '10.0.0.2', () => console.log('up'))`;
+      const client = `const s = require('net').connect(9999, '10.0.0.2', () => s.write('hello')).on('close', () => process.exit(0)).on('error', () => {})`;
+      const child = ns.run(() =>
+        spawn(process.execPath, ['-e', server], {
+          uid: 1234,
+          gid: 4321,
+          cwd: '/',
+          stdio: ['ignore', 'pipe', 'inherit'],
+        }),
+      );
+      try {
+        await once(child.stdout, 'data');
+        outside.run(() => execFileSync(process.execPath, ['-e', client]));
+        const ended = child.exitCode === null ? once(child, 'exit') : undefined;
+        const data = (each: Packet) => each.headers?.tcp?.flags.includes('PSH') === true;
+        const seen = await take(packets, hooks.length, data);
+        await ended;
+        const owner = (each?: Packet) => [each?.uid, each?.gid, each?.socketSide];
+        const byHook = Object.fromEntries(seen.map(each => [each.hook, each]));
+        expect(owner(byHook.prerouting)).toEqual([undefined, undefined, undefined]);
+        expect(owner(byHook.input)).toEqual([1234, 4321, 'receiver']);
+        expect(byHook.input!.summary()).not.toMatch(/[UG]ID=/);
+      } finally {
+        child.kill();
+      }
+    });
+
     it('of arp', async () => {
       addressed();
       nft(ns, log('arp', 'input', 'input'));
@@ -201,7 +237,7 @@ kernelSuite('nflog: every attribute in every family', () => {
     it('of bridge, with its ports as devices and the tag of a VLAN', async () => {
       ip(ns, 'link add br0 type bridge', 'link set br0 up', 'link set in0 master br0', 'link set out0 master br0');
       for (const hook of ['prerouting', 'input', 'forward', 'output', 'postrouting'])
-        nft(ns, log('bridge', hook, hook, 'ether type { ip, arp, vlan }'));
+        nft(ns, log('bridge', hook, hook, 'ether type { ip, arp, vlan, 8021ad }'));
       ip(ns, 'addr add 10.0.0.2/24 dev br0', `neigh add 10.0.0.1 lladdr ${OUTER} dev br0`);
       await forwarding();
       const packets = opened.log({ netns: ns, groups: [5] });
@@ -233,7 +269,11 @@ kernelSuite('nflog: every attribute in every family', () => {
         expect(each.vlan).toEqual({ protocol: 0x8100, id: 5, priority: 1, dropEligible: true });
         expect(Buffer.from(each.linkHeader!.subarray(0, 12)).toString('hex')).toBe(bytes(FAR + OUTER).toString('hex'));
         expect(each.headers).toMatchObject({ source: '10.0.0.1', destinationPort: 9999 });
+        expect(each.summary()).toMatch(/ VPROTO=8100 VID=5 SRC=10\.0\.0\.1 /);
       }
+      frames.send(FAR, OUTER, IP, udp4('10.0.0.1', '10.0.0.9'), '88a8 0007 8100 0008');
+      for (const each of await take(packets, 3, each => each.vlan !== undefined))
+        expect(each.summary()).toMatch(/ VPROTO=88a8 VID=7 VPROTO=8100 VID=8 SRC=10\.0\.0\.1 DST=10\.0\.0\.9 /);
       ns.run(() => execFileSync(process.execPath, ['-e', SEND, '10.0.0.1']));
       expect((await take(packets, 2, ours)).map(each => [each.hook, each.physOutDevice, each.uid])).toEqual([
         ['output', 'in0', 0],
@@ -253,6 +293,10 @@ kernelSuite('nflog: every attribute in every family', () => {
       const [tagged, arp, unknown, twice] = await take(packets, 4);
       expect(twice!.vlan).toEqual({ protocol: 0x88a8, id: 7, priority: 0, dropEligible: false });
       expect(twice!.headers).toMatchObject({ source: '10.0.0.1', destinationPort: 9999 });
+      expect(twice!.summary()).toMatch(
+        / VPROTO=88a8 VID=7 VPROTO=8100 VID=8 SRC=10\.0\.0\.1 DST=10\.0\.0\.2 .*DPT=9999/,
+      );
+      expect(tagged!.summary()).toMatch(/ VPROTO=8100 VID=4095 SRC=10\.0\.0\.1 /);
       expect(tagged).toMatchObject({
         family: 'netdev',
         hook: 'ingress',

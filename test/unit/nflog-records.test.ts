@@ -94,7 +94,7 @@ describe('records', () => {
       tcpFlags: 'SYN',
       length: 60,
       mark: 42,
-      uid: 1000,
+      receiverUid: 1000,
       timestampMicroseconds: 1_700_000_000_123_456,
       conntrack: {
         id: 7,
@@ -107,6 +107,46 @@ describe('records', () => {
         destinationNat: { address: '10.0.0.2' },
       },
     });
+  });
+
+  it('never show the user of a socket that a packet goes to as its sender, nor does anything else that is printed', () => {
+    const sides: Record<number, Record<number, 'sender' | 'receiver'>> = {
+      2: { 0: 'receiver', 1: 'receiver', 3: 'sender', 4: 'sender', 5: 'sender' },
+      10: { 0: 'receiver', 1: 'receiver', 3: 'sender', 4: 'sender', 5: 'sender' },
+      3: { 1: 'sender' },
+      5: { 0: 'sender', 1: 'sender' },
+      7: { 0: 'sender', 1: 'sender', 2: 'sender', 3: 'sender', 4: 'sender', 5: 'sender' },
+    };
+    for (const family of [2, 3, 5, 7, 10]) {
+      for (let hook = 0; hook < 8; hook++) {
+        const etherType = family === 10 ? '86dd' : '0800';
+        const packet = packetOf(
+          [
+            [C.NFULA_PACKET_HDR, `${etherType} 0${hook} 00`],
+            [C.NFULA_UID, '000003e8'],
+            [C.NFULA_GID, '00000064'],
+            [C.NFULA_PAYLOAD, TCP_SYN],
+          ],
+          family,
+        );
+        const side = sides[family]![hook];
+        const where = `family ${family}, hook ${hook}`;
+        // Bridge's brouting is a name too.
+        if (!(family === 7 && hook > 5)) expect(packet.socketSide, where).toBe(side ?? 'unknown');
+        const sent = packet.socketSide === 'sender';
+        const fields = ['uid', 'gid', 'receiverUid', 'receiverGid', 'summary'] as const;
+        const record = one(packet, { fields });
+        expect(record?.uid, where).toBe(sent ? 1000 : undefined);
+        expect(record?.gid, where).toBe(sent ? 100 : undefined);
+        expect(record?.receiverUid, where).toBe(side === 'receiver' ? 1000 : undefined);
+        expect(record?.receiverGid, where).toBe(side === 'receiver' ? 100 : undefined);
+        for (const line of [packet.summary(), String(record?.summary)])
+          if (!sent) expect(line, where).not.toMatch(/[UG]ID=/);
+        if (sent && family === 2) expect(packet.summary(), where).toMatch(/ UID=1000 GID=100$/);
+        expect(packet.toJSON().socketSide).toBe(packet.socketSide);
+      }
+    }
+    expect(packetOf(usual(0)).socketSide).toBeUndefined();
   });
 
   it('have the level and the fields that were asked for', () => {

@@ -137,6 +137,46 @@ describe('summary', () => {
     expect(line('aabb', { family: 'bridge', etherType: 0x88cc })).toBe('IN= OUT=');
   });
 
+  it('shows each VLAN tag, and the addresses behind all of them', () => {
+    const arp = '0001080006040001 0242ac110002ac110002 000000000000ac110001';
+    const ethernet = '0242ac110002 0242ac110001';
+    const inner = [
+      { type: '0800', payload: UDP, shown: /SRC=127\.0\.0\.1 DST=127\.0\.0\.1 .*DPT=9999 LEN=14$/ },
+      { type: '86dd', payload: V6, shown: new RegExp(`SRC=${ONE} DST=${ONE} .*DPT=9999 LEN=10$`) },
+      { type: '0806', payload: arp, shown: /ARP HTYPE=1 .*IPSRC=172\.17\.0\.2 .*IPDST=172\.17\.0\.1$/ },
+    ];
+    for (const family of ['bridge', 'netdev']) {
+      for (const { type, payload, shown } of inner) {
+        const shows = (text: string, ids: number[]) => {
+          expect(
+            [...text.matchAll(/VID=(\d+) /g)].map(([, id]) => Number(id)),
+            text,
+          ).toEqual(ids);
+          expect(text).toMatch(shown);
+        };
+        const vlan = { protocol: 0x88a8, id: 7 };
+        const etherType = Number.parseInt(type, 16);
+        // One, which the kernel has taken off; a second in the payload; three; both in the link-layer header, with a priority.
+        shows(line(payload, { family, etherType, vlan }), [7]);
+        shows(line(`e008${type}${payload}`, { family, etherType: 0x8100, vlan }), [7, 8]);
+        shows(line(`00078100 0008 9100 0009 ${type}${payload}`, { family, etherType: 0x88a8 }), [7, 8, 9]);
+        const linkHeader = bytes(`${ethernet} 88a8 e007 8100 0008 ${type}`);
+        shows(line(payload, { family, etherType: 0x88a8, linkHeader, inDevice: 'eth0' }), [7, 8]);
+        shows(line(payload, { family, etherType, linkHeader, inDevice: 'eth0' }), [7, 8]);
+      }
+    }
+    const vlan = { protocol: 0x8100, id: 5 };
+    const linkHeader = bytes(`${ethernet} 0800`);
+    expect(line(UDP, { family: 'netdev', inDevice: 'eth0', linkHeader, vlan })).toMatch(
+      /^IN=eth0 OUT= MAC=02:.*:08:00 VPROTO=8100 VID=5 SRC=127\.0\.0\.1 /,
+    );
+    // A header of another link layer in which a tag's type stands by chance.
+    const tunnel = bytes(`4500001400000000 402f0000 81000001 0a000002`);
+    expect(line(UDP, { inDevice: 'tun0', linkHeader: tunnel })).not.toContain('VID');
+    expect(line('0008', { family: 'netdev', etherType: 0x8100, vlan })).toBe('IN= OUT= VPROTO=8100 VID=5 TRUNCATED');
+    expect(line('00088100', { family: 'netdev', etherType: 0x8100 })).toBe('IN= OUT= VPROTO=8100 VID=8 TRUNCATED');
+  });
+
   it('says where the captured bytes end', () => {
     expect(line('')).toBe('IN= OUT=');
     expect(line('4500')).toBe('IN= OUT= TRUNCATED');
