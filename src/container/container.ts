@@ -7,8 +7,9 @@ import { Ipvs } from '../ipvs/index.ts';
 import { NetNs } from '../netns/index.ts';
 import { type ProcessExit, startTimeOf, watchExit } from '../netns/process.ts';
 import { Nflog, type NflogOptions } from '../nflog/index.ts';
-import type { Nftables } from '../nftables/index.ts';
+import { type Nftables, openExchange } from '../nftables/nftables.ts';
 import type { Logger } from '../observe.ts';
+import { ClosedWire, closedError, Exchange } from '../transport/index.ts';
 import { type FindOptions, type FoundContainer, findContainer, isOwnedBy } from './find.ts';
 import type { Logging, LogRule } from './logging.ts';
 import { PacketRules } from './packet-rules.ts';
@@ -41,6 +42,8 @@ export class Container {
   /** What goes with it. */
   readonly #attached = new Set<Attached>();
   #id: string | undefined;
+  #released = false;
+  #closing: Promise<void> | undefined;
   #ipvs: Ipvs | undefined;
   #packetRules: PacketRules | undefined;
   #logRules: readonly LogRule[] = [];
@@ -64,6 +67,8 @@ export class Container {
     if ('pid' in reference === 'netns' in reference) throw typeError([], 'one of { pid }, { netns }', reference);
     if ('netns' in reference) {
       if (!(reference.netns instanceof NetNs)) throw typeError(['netns'], 'a NetNs', reference.netns);
+      // One that is closed is refused now, not at the first use.
+      void reference.netns.descriptor;
       refuseHost(reference.netns, options);
       return new Container(reference.netns, undefined, options.logger);
     }
@@ -128,7 +133,7 @@ export class Container {
 
   /** Its virtual services. */
   get ipvs(): Ipvs {
-    this.#ipvs ??= Ipvs.open(this.#options());
+    this.#ipvs ??= this.#released ? new Ipvs(this.#unopened('ipvs')) : Ipvs.open(this.#options());
     return this.#ipvs;
   }
 
@@ -148,8 +153,13 @@ export class Container {
   }
 
   get #rules(): PacketRules {
-    this.#packetRules ??= new PacketRules(this.#options());
+    this.#packetRules ??= new PacketRules(this.#released ? this.#unopened('nftables') : openExchange(this.#options()));
     return this.#packetRules;
+  }
+
+  /** What was not opened while this was open is not opened any more: its verbs fail as those of all closed handles do, in both forms. */
+  #unopened(subsystem: string): Exchange {
+    return new Exchange(new ClosedWire(this.netns.inode), subsystem);
   }
 
   /**
@@ -179,12 +189,24 @@ export class Container {
   }
 
   /** What works in it, what does not and why, and what to do about it. Changes and loads nothing unless asked to `load`. */
-  preflight(options: { load?: boolean } = {}): Promise<Preflight> {
+  async preflight(options: { load?: boolean } = {}): Promise<Preflight> {
+    this.checkOpen();
     return preflight(this.netns, options);
   }
 
-  /** @internal Closes `handle` with this container, unless what is returned is called before. */
+  /** @internal It has been let go of; `closed` is about its process. */
+  get released(): boolean {
+    return this.#released;
+  }
+
+  /** @internal @throws StateError ERR_CLOSED */
+  checkOpen(): void {
+    if (this.#released) throw closedError('the container');
+  }
+
+  /** @internal Closes `handle` with this container, unless what is returned is called before. @throws StateError ERR_CLOSED */
   attach(handle: Attached): () => void {
+    this.checkOpen();
     this.#attached.add(handle);
     return () => this.#attached.delete(handle);
   }
@@ -195,10 +217,11 @@ export class Container {
   }
 
   #options(): { netns: NetNs; logger?: Logger } {
+    this.checkOpen();
     return { netns: this.netns, ...(this.#logger !== undefined && { logger: this.#logger }) };
   }
 
-  /** Lets go of the container: its sockets would keep a dead one's namespace alive. */
+  /** Lets go of the container: its sockets would keep a dead one's namespace alive. From now on every verb of it, and of what is reached through it, is `ERR_CLOSED`. */
   close(): void {
     void this[Symbol.asyncDispose]();
   }
@@ -208,6 +231,13 @@ export class Container {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    // Before anything else: what is closed with it may run code of others.
+    this.#released = true;
+    this.#closing ??= this.#close();
+    await this.#closing;
+  }
+
+  async #close(): Promise<void> {
     this.#exit?.close();
     const attached = [...this.#attached];
     this.#attached.clear();

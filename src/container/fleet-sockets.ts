@@ -5,6 +5,7 @@ import { threadEntrance } from '../netns/entrance.ts';
 import { Features } from '../nftables/features.ts';
 import { openExchange } from '../nftables/nftables.ts';
 import type { Logger } from '../observe.ts';
+import { closedError } from '../transport/index.ts';
 import type { Container } from './container.ts';
 import { SeatOperations, SeatRules } from './seat-rules.ts';
 
@@ -115,14 +116,21 @@ export class FleetSockets {
   /** Containers whose end is waited for: once each, however often their seats come and go. */
   readonly #known = new WeakSet<Container>();
   #open = 0;
+  #closed = false;
 
   constructor(limit: number | undefined, logger: Logger | undefined) {
     this.#limit = limit ?? Math.floor(descriptorLimit() * SHARE_OF_DESCRIPTORS);
     this.logger = logger;
   }
 
-  /** The seat in a container, for as long as `use` takes. */
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /** The seat in a container, for as long as `use` takes. @throws StateError ERR_CLOSED: the fleet, or the container */
   with<T>(container: Container, use: (seat: Seat) => T | Promise<T>): T | Promise<T> {
+    if (this.#closed) throw closedError('the fleet');
+    container.checkOpen();
     const seat = this.#owners.get(container) ?? this.#seats.get(container) ?? this.#add(container);
     seat.users++;
     let result: T | Promise<T>;
@@ -142,7 +150,7 @@ export class FleetSockets {
     const end = Math.min(containers.length, first + Math.max(1, Math.min(MAX_AHEAD, this.#limit >> 2)));
     const without = containers
       .slice(first, end)
-      .filter(each => !each.ended && !this.#seats.has(each) && !this.#owners.has(each));
+      .filter(each => !each.ended && !each.released && !this.#seats.has(each) && !this.#owners.has(each));
     if (without.length < 2) return end;
     const seats = without.map(each => this.#add(each));
     threadEntrance().tour(
@@ -220,6 +228,7 @@ export class FleetSockets {
   }
 
   async close(): Promise<void> {
+    this.#closed = true;
     for (const container of [...this.#seats.keys(), ...this.#owners.keys()]) {
       void this.drop(container);
       await this.congestion;

@@ -5,6 +5,7 @@ import { checkObject } from '../codec/index.ts';
 import { typeError } from '../errors.ts';
 import { NetNs } from '../netns/index.ts';
 import { checkSignal, onAbort } from '../signal.ts';
+import { closedError } from '../transport/index.ts';
 import { Container } from './container.ts';
 import { Engine } from './engine.ts';
 import type { ContainerState } from './state.ts';
@@ -66,22 +67,31 @@ export class FleetWatch implements AsyncIterable<FleetEvent> {
   readonly #events: FleetEvent[] = [];
   #wake = () => {};
   #unlisten = () => {};
+  readonly #forget: () => void;
+  readonly #signal: AbortSignal | undefined;
 
   /** @internal See `Fleet.watch`. */
   constructor(
     program: (container: Container, state: ContainerState) => Promise<Error | 'gone' | undefined>,
     desired: WatchedState,
     options: FleetWatchOptions = {},
+    forget = () => {},
   ) {
+    this.#forget = forget;
     checkObject(options, [], ['directories', 'runtimes', 'signal']);
     const { directories = DIRECTORIES, runtimes = SOCKETS.filter(path => fs.existsSync(path)), signal } = options;
     checkPaths(directories, 'directories');
     checkPaths(runtimes, 'runtimes');
     this.#program = program;
     this.#desired = desired;
-    this.#unlisten = onAbort(checkSignal(signal, ['signal']), () => this.close());
+    this.#signal = checkSignal(signal, ['signal']);
+    this.#unlisten = onAbort(this.#signal, () => this.close());
     for (const directory of directories) this.#watch(directory);
     for (const socketPath of runtimes) void this.#follow(new Engine(socketPath));
+  }
+
+  get closed(): boolean {
+    return this.#stopped.signal.aborted;
   }
 
   /** Containers that are programmed now. */
@@ -185,6 +195,11 @@ export class FleetWatch implements AsyncIterable<FleetEvent> {
 
   async #take(key: string, source: FleetSource, open: () => Container): Promise<void> {
     const container = open();
+    // It may have been closed while a runtime was asked.
+    if (this.closed) {
+      container.close();
+      return;
+    }
     const { netns } = container;
     const known = [...this.#watched.values()].some(each => each.container.netns.equals(netns));
     const state = typeof this.#desired === 'function' ? this.#desired(container, source) : this.#desired;
@@ -196,6 +211,8 @@ export class FleetWatch implements AsyncIterable<FleetEvent> {
     this.#watched.set(key, { container, source });
     void container.closed.then(() => this.#lose(key));
     const outcome = await this.#program(container, state);
+    // Its containers are closed with it: what was not done by then is no failure of theirs.
+    if (this.closed) return;
     if (outcome === 'gone') this.#lose(key);
     else if (outcome === undefined) this.#tell({ ...source, event: 'programmed', container });
     else this.#tell({ ...source, event: 'failed', container, error: outcome });
@@ -215,8 +232,17 @@ export class FleetWatch implements AsyncIterable<FleetEvent> {
     this.#wake();
   }
 
-  /** What has happened since it began, and what happens from now on. One loop takes them; leaving it does not end the watch. */
-  async *[Symbol.asyncIterator](): AsyncIterator<FleetEvent> {
+  /**
+   * What has happened since it began, and what happens from now on. One loop takes them; leaving it does not end the watch, and when that is
+   * closed, it ends behind what had happened. @throws StateError ERR_CLOSED (the call itself)
+   */
+  [Symbol.asyncIterator](): AsyncIterator<FleetEvent> {
+    // One that was aborted just ends, before its iteration as in it.
+    if (this.closed && this.#signal?.aborted !== true) throw closedError('the watch');
+    return this.#iterate();
+  }
+
+  async *#iterate(): AsyncGenerator<FleetEvent, void, undefined> {
     for (;;) {
       while (this.#events.length > 0) yield this.#events.shift()!;
       if (this.#stopped.signal.aborted) return;
@@ -234,6 +260,7 @@ export class FleetWatch implements AsyncIterable<FleetEvent> {
     for (const watcher of this.#watchers) watcher.close();
     for (const { container } of this.#watched.values()) container.close();
     this.#watched.clear();
+    this.#forget();
     this.#wake();
   }
 

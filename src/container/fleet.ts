@@ -2,6 +2,7 @@ import { checkInteger, checkObject } from '../codec/index.ts';
 import { typeError } from '../errors.ts';
 import type { Logger } from '../observe.ts';
 import { checkSignal } from '../signal.ts';
+import { closedError } from '../transport/index.ts';
 import { Container } from './container.ts';
 import { FleetSockets, type Needs, type Seat } from './fleet-sockets.ts';
 import { FleetWatch, type FleetWatchOptions, type WatchedState } from './fleet-watch.ts';
@@ -66,6 +67,8 @@ type Outcome = 'programmed' | 'gone' | Error;
 export class Fleet {
   readonly #sockets: FleetSockets;
   readonly #pace: Pace;
+  /** Those that have not been closed. */
+  readonly #watches = new Set<FleetWatch>();
 
   private constructor(options: FleetOptions) {
     checkObject(options, [], ['maxSockets', 'maxPauseMs', 'logger']);
@@ -77,6 +80,10 @@ export class Fleet {
 
   static open(options: FleetOptions = {}): Fleet {
     return new Fleet(options);
+  }
+
+  get closed(): boolean {
+    return this.#sockets.closed;
   }
 
   /** Sockets that are open now. */
@@ -93,6 +100,7 @@ export class Fleet {
     desired: DesiredStates,
     options: FleetApplyOptions = {},
   ): Promise<FleetResult> {
+    if (this.closed) return Promise.reject(closedError('the fleet'));
     const { prune = false } = checkOptions(options, ['concurrency', 'prune', 'onProgress', 'signal']);
     // Where every container has a state of its own, what it needs is known when its turn comes.
     const shared = typeof desired === 'function' ? undefined : new PreparedState(desired);
@@ -114,6 +122,7 @@ export class Fleet {
     desired: DesiredStates = {},
     options: Omit<FleetApplyOptions, 'prune'> = {},
   ): Promise<FleetResult> {
+    if (this.closed) return Promise.reject(closedError('the fleet'));
     checkOptions(options, ['concurrency', 'onProgress', 'signal']);
     const stateOf = statesOf(desired);
     return this.#each(containers, options, (seat, container) => unprogram(seat, stateOf(container)));
@@ -125,6 +134,7 @@ export class Fleet {
     desired: DesiredStates,
     options: FleetApplyOptions = {},
   ): Promise<FleetVerification> {
+    if (this.closed) throw closedError('the fleet');
     const { prune = false } = checkOptions(options, ['concurrency', 'prune', 'onProgress', 'signal']);
     const stateOf = statesOf(desired);
     const found = new Map<Container, Drift>();
@@ -139,15 +149,21 @@ export class Fleet {
 
   /**
    * Programs containers when their namespaces appear, those that are there already first: names in directories (/run/netns, /run/docker/netns),
-   * and containers that docker or podman start. Close it to end it; the process may end while it goes on.
+   * and containers that docker or podman start. Close it, or the fleet, to end it; the process may end while it goes on.
+   * @throws StateError ERR_CLOSED
    */
   watch(desired: WatchedState, options: FleetWatchOptions = {}): FleetWatch {
+    if (this.closed) throw closedError('the fleet');
     if (typeof desired !== 'function') new PreparedState(desired);
     const program = async (container: Container, state: ContainerState) => {
       const { failed, gone } = await this.apply([container], state);
       return gone.length > 0 ? 'gone' : failed.get(container);
     };
-    return new FleetWatch(program, desired, options);
+    let watch: FleetWatch | undefined;
+    const forget = () => void (watch !== undefined && this.#watches.delete(watch));
+    watch = new FleetWatch(program, desired, options, forget);
+    if (!watch.closed) this.#watches.add(watch);
+    return watch;
   }
 
   async #each(
@@ -226,7 +242,10 @@ export class Fleet {
     }
   }
 
-  /** Closes the sockets; what was programmed stays. The containers stay open. */
+  /**
+   * Closes the sockets and ends what it watches; what was programmed stays, and the containers stay open. From now on every call is
+   * `ERR_CLOSED`, and so are containers that a run under way has not begun.
+   */
   close(): void {
     void this[Symbol.asyncDispose]();
   }
@@ -236,7 +255,9 @@ export class Fleet {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#sockets.close();
+    const closing = this.#sockets.close();
+    for (const watch of this.#watches) watch.close();
+    await closing;
   }
 }
 

@@ -1,6 +1,5 @@
-import type { NetNs } from '../netns/index.ts';
-import { Nftables, openExchange } from '../nftables/nftables.ts';
-import type { Logger } from '../observe.ts';
+import { Nftables } from '../nftables/nftables.ts';
+import type { Exchange } from '../transport/index.ts';
 import { Logging } from './logging.ts';
 import { Redirects } from './redirects.ts';
 
@@ -10,8 +9,7 @@ export class PacketRules {
   readonly redirects: Redirects;
   readonly logging: Logging;
 
-  constructor(options: { netns: NetNs; logger?: Logger }) {
-    const exchange = openExchange(options);
+  constructor(exchange: Exchange) {
     this.nftables = new Nftables(exchange);
     this.redirects = new Redirects(exchange);
     this.logging = new Logging(exchange);

@@ -5,6 +5,8 @@ import type { Bound } from './functions.ts';
 import { errnoOf, settled } from './node-calls.ts';
 import { Closing, Pool } from './pool.ts';
 
+const EMFILE = -24;
+
 /** The synchronous calls, which are the same for every backend once it has bound the functions and can tell the errno of the last one. */
 export abstract class Calls implements Ffi {
   abstract readonly name: string;
@@ -51,7 +53,8 @@ export abstract class Calls implements Ffi {
   abstract watch(fd: number, ready: () => void): Watch;
 
   socket(domain: number, type: number, protocol: number): number {
-    return this.result(this.c.socket(domain, type, protocol));
+    const make = () => this.result(this.c.socket(domain, type, protocol));
+    return this.#withRoom(make(), make);
   }
   bind(fd: number, address: Uint8Array): number {
     return this.result(this.c.bind(fd, address, address.length));
@@ -85,13 +88,16 @@ export abstract class Calls implements Ffi {
     return result < 0 ? result : this.#addressLength[0];
   }
   open(path: string, flags: number): number {
-    return this.result(this.c.open(path, flags));
+    const make = () => this.result(this.c.open(path, flags));
+    return this.#withRoom(make(), make);
   }
   close(fd: number): number {
     return this.result(this.c.close(fd));
   }
   ioctl(fd: number, request: number, argument: Uint8Array | null): number {
-    return this.result(this.c.ioctl(fd, request, argument));
+    const make = () => this.result(this.c.ioctl(fd, request, argument));
+    // Some of them open a descriptor.
+    return this.#withRoom(make(), make);
   }
   setns(fd: number, type: number): number {
     return this.result(this.c.setns(fd, type));
@@ -105,13 +111,23 @@ export abstract class Calls implements Ffi {
     return this.result(this.c.poll(this.#pollfd, 1, 0));
   }
   pidfdOpen(pid: number): number {
-    return this.result(this.c.syscall(SYS_pidfd_open, pid, 0, 0));
+    const make = () => this.result(this.c.syscall(SYS_pidfd_open, pid, 0, 0));
+    return this.#withRoom(make(), make);
   }
   mount(source: string, target: string, type: string | null, flags: number): number {
     return this.result(this.c.mount(source, target, type, flags, null));
   }
   umount(target: string, flags: number): number {
     return this.result(this.c.umount2(target, flags));
+  }
+
+  /**
+   * The process may have no descriptor more: those that are closed already, and only wait for the event loop to be closed elsewhere, are
+   * closed on the spot then, and the call is made again.
+   */
+  #withRoom(result: number, make: () => number): number {
+    if (result !== EMFILE || this.#closing.closeNow(fd => this.close(fd)) === 0) return result;
+    return make();
   }
 
   /** errno must be read before anything else can run on this thread. */

@@ -91,6 +91,14 @@ export class Closing {
     });
   }
 
+  /** Closes on the spot what has not been begun. Returns how many those were. */
+  closeNow(close: (fd: number) => number): number {
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const { fd, closed } of waiting) closed(close(fd));
+    return waiting.length;
+  }
+
   async #run(): Promise<void> {
     this.#running = true;
     // Those of one loop go together.

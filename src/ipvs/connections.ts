@@ -55,13 +55,20 @@ export async function* readConnections(
   open: () => NetNs,
   options: ConnectionsOptions,
   warn: (line: string, reason: string) => void,
+  checkOpen = () => {},
 ): AsyncGenerator<Connection, void, undefined> {
   const signal = checkOptions(options);
   const { onSkipped = warn } = options;
   throwIfAborted(signal);
   const fd = openTable(open);
+  const next = async () => {
+    checkOpen();
+    const page = await readPage(fd, signal);
+    checkOpen();
+    return page;
+  };
   try {
-    yield* connectionsIn(() => readPage(fd, signal), onSkipped);
+    yield* connectionsIn(next, onSkipped);
   } finally {
     fs.closeSync(fd);
   }

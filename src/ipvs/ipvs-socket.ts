@@ -1,7 +1,7 @@
-import { StateError, UnsupportedError } from '../errors.ts';
+import { UnsupportedError } from '../errors.ts';
 import { NetNs } from '../netns/netns.ts';
 import { NETLINK_GENERIC } from '../transport/constants.ts';
-import { NetlinkSocket, OptionSocket, type Wire } from '../transport/index.ts';
+import { type Exchange, NetlinkSocket, OptionSocket, type Wire } from '../transport/index.ts';
 
 /** How IPVS is asked: 'auto' is netlink, and where that is not permitted, the socket options. */
 export type Via = 'auto' | 'netlink' | 'sockopt';
@@ -86,8 +86,8 @@ export class IpvsSocket implements IpvsWire {
 }
 
 /** The namespace of a handle, for as long as it is open. Home needs no privilege. */
-export function namespaceOf(wire: Wire): NetNs {
-  if (wire.closed) throw new StateError('ERR_CLOSED', 'the handle is closed');
+export function namespaceOf({ lifetime, wire }: Exchange): NetNs {
+  lifetime.checkOpen();
   const home = NetNs.home();
   if (wire.netnsInode === home.inode) return home;
   const netns = (wire as Partial<IpvsWire>).namespace?.();

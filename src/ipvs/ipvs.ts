@@ -2,7 +2,7 @@ import { checkObject, checkOneOf } from '../codec/index.ts';
 import { NetlinkError, printable, typeError } from '../errors.ts';
 import { type NetNs, netnsOf } from '../netns/netns.ts';
 import { type Logger, Observer } from '../observe.ts';
-import { Exchange, type Operation, type Synchronous, twoForms } from '../transport/index.ts';
+import { closedError, Exchange, type Operation, type Synchronous, twoForms } from '../transport/index.ts';
 import { applyOperations, type BatchOptions, type BatchResult } from './batch.ts';
 import { type Connection, type ConnectionsOptions, readConnections } from './connections.ts';
 import * as C from './constants.ts';
@@ -299,25 +299,27 @@ export class Ipvs extends twoForms(IpvsOperations) {
 
   /** The settings of IPVS in this namespace, net.ipv4.vs.*, read and written on the spot: `ipvs.settings.conntrack = true`. */
   get settings(): IpvsSettings {
-    const { wire } = this.#exchange;
-    return new IpvsSettings(() => namespaceOf(wire));
+    return new IpvsSettings(() => namespaceOf(this.#exchange));
   }
 
   /**
    * The connection table, entry by entry, from the namespace's /proc/net/ip_vs_conn; read as far as it is iterated, off the main thread. Entries
    * that come or go meanwhile may be missed or seen twice.
+   * @throws StateError ERR_CLOSED: the call itself, and an iteration whose handle has been closed meanwhile.
    * @throws NetNsError ENOENT IPVS is not loaded. @throws DecodeError the file is no such table.
    */
   connections(options: ConnectionsOptions = {}): AsyncGenerator<Connection, void, undefined> {
-    const { observer, wire } = this.#exchange;
+    const { lifetime, observer, wire } = this.#exchange;
+    lifetime.checkOpen();
     return readConnections(
-      () => namespaceOf(wire),
+      () => namespaceOf(this.#exchange),
       options,
       (line, reason) =>
         observer.warn(
           { netns: wire.netnsInode, line: printable(line), reason },
           'a line of the connection table was left out',
         ),
+      () => lifetime.checkOpen(),
     );
   }
 
@@ -334,6 +336,15 @@ export class Ipvs extends twoForms(IpvsOperations) {
    * @throws BatchError what the kernel refused; `index` counts in the plan.
    */
   async reconcile(desired: readonly VirtualServer[], options: ReconcileOptions = {}): Promise<ReconcileResult> {
-    return await reconcileAway(reconciling(desired, options), this, options.signal);
+    const { lifetime } = this.#exchange;
+    lifetime.checkOpen();
+    // What waits for connections to end is not worth waiting for once the handle is closed.
+    const closed = new AbortController();
+    const detach = lifetime.attach({ close: async () => closed.abort(closedError()) });
+    try {
+      return await reconcileAway(reconciling(desired, options), this, [closed.signal, options.signal]);
+    } finally {
+      detach();
+    }
   }
 }

@@ -229,15 +229,19 @@ export function reconcileNow(moves: Reconciling, forms: Forms, signal?: AbortSig
   return state.value;
 }
 
-/** The promise form. The signal acts between any two moves: servers that are draining then stay at weight 0. */
-export async function reconcileAway(moves: Reconciling, forms: Forms, signal?: AbortSignal): Promise<ReconcileResult> {
+/** The promise form. A signal acts between any two moves: servers that are draining then stay at weight 0. */
+export async function reconcileAway(
+  moves: Reconciling,
+  forms: Forms,
+  signals: readonly (AbortSignal | undefined)[],
+): Promise<ReconcileResult> {
   let state = moves.next();
   while (!state.done) {
     const move = state.value;
     let result: unknown;
     try {
-      throwIfAborted(signal);
-      result = typeof move === 'function' ? await move(forms) : await wait(move.waitMs, signal);
+      for (const signal of signals) throwIfAborted(signal);
+      result = typeof move === 'function' ? await move(forms) : await wait(move.waitMs, signals);
     } catch (error) {
       state = moves.throw(error);
       continue;
@@ -247,15 +251,20 @@ export async function reconcileAway(moves: Reconciling, forms: Forms, signal?: A
   return state.value;
 }
 
-function wait(milliseconds: number, signal: AbortSignal | undefined): Promise<void> {
+function wait(milliseconds: number, signals: readonly (AbortSignal | undefined)[]): Promise<void> {
   return new Promise((resolve, reject) => {
+    const unlisten = () => {
+      for (const stop of listening) stop();
+    };
     const timer = setTimeout(() => {
       unlisten();
       resolve();
     }, milliseconds);
-    const unlisten = onAbort(signal, () => {
-      clearTimeout(timer);
-      reject(signal && reasonOf(signal));
-    });
+    const listening = signals.map(signal =>
+      onAbort(signal, () => {
+        clearTimeout(timer);
+        reject(signal && reasonOf(signal));
+      }),
+    );
   });
 }

@@ -123,6 +123,11 @@ export class NetNs {
     return this.#fd();
   }
 
+  /** It has been closed. The home namespace never is. */
+  get closed(): boolean {
+    return this.#file?.closed ?? false;
+  }
+
   /** Are both the same namespace of the kernel? */
   equals(other: NetNs): boolean {
     return this.inode === other.inode && this.device === other.device;
@@ -167,6 +172,7 @@ export class NetNs {
 
   /** Takes back the name that `pin` (or `ip netns add`) gave. The namespace lives on while something uses it. */
   unpin(name?: string): void {
+    void this.#fd();
     const names = name === undefined ? listNames().filter(each => this.#isNamed(each)) : [validName(name)];
     for (const each of names) unpinName(ffi(), each);
   }
@@ -177,10 +183,10 @@ export class NetNs {
   }
 
   [inspect.custom](_depth: number, options: InspectOptions): string {
-    return inspected(this, { inode: this.inode }, options);
+    return inspected(this, { inode: this.inode, ...(this.closed && { closed: true }) }, options);
   }
 
-  /** Lets go of the namespace. Sockets opened in it stay in it, and keep it alive. */
+  /** Lets go of the namespace: from now on all but `equals` is `ERR_CLOSED`. Sockets opened in it stay in it, and keep it alive. */
   close(): void {
     void this.#file?.close();
   }

@@ -1,6 +1,6 @@
 import type { Writable } from 'node:stream';
 import { checkInteger, checkObject, checkString, NO_CONTEXT } from '../codec/index.ts';
-import { NetlinkError, type Path, rangeError, StateError, typeError } from '../errors.ts';
+import { NetlinkError, type Path, rangeError, type StateError, typeError } from '../errors.ts';
 import { SO_RCVBUF, SO_RCVBUFFORCE, SOL_SOCKET } from '../ffi/constants.ts';
 import { type NetNs, netnsOf } from '../netns/netns.ts';
 import { type Logger, Observer } from '../observe.ts';
@@ -13,6 +13,7 @@ import {
 } from '../transport/constants.ts';
 import {
   type Call,
+  closedError,
   Exchange,
   NetlinkSocket,
   nfnetlinkType,
@@ -345,6 +346,7 @@ export class Nflog<R = unknown> extends twoForms(NflogOperations) implements Asy
    * share the packets. `close()` ends them. @throws StateError `ERR_CLOSED` (the call itself, not the first `next`).
    */
   [Symbol.asyncIterator](): AsyncIterableIterator<Packet<R>> {
+    this.#mustBeOpen();
     return this.#delivery.iterate() as AsyncIterableIterator<Packet<R>>;
   }
 
@@ -354,6 +356,7 @@ export class Nflog<R = unknown> extends twoForms(NflogOperations) implements Asy
    */
   onBatch(handler: (packets: readonly Packet<R>[]) => void): () => void {
     if (typeof handler !== 'function') throw typeError(['handler'], 'a function', handler);
+    this.#mustBeOpen();
     return this.#delivery.onBatch(handler as (packets: readonly Packet[]) => void);
   }
 
@@ -406,7 +409,7 @@ export class Nflog<R = unknown> extends twoForms(NflogOperations) implements Asy
   }
 
   #mustBeOpen(): void {
-    if (this.closed) throw new StateError('ERR_CLOSED', 'the log is closed');
+    if (this.closed) throw closedError('the log');
   }
 
   /** Calls `handler` for each loss that is found while packets are read. Returns a function that ends it. @throws StateError `ERR_CLOSED` */
@@ -418,14 +421,16 @@ export class Nflog<R = unknown> extends twoForms(NflogOperations) implements Asy
     return () => void this.#lossHandlers.delete(own);
   }
 
-  /** Keeps the process alive while packets are being taken; so it is from the start. */
+  /** Keeps the process alive while packets are being taken; so it is from the start. @throws StateError `ERR_CLOSED` */
   ref(): this {
+    this.#mustBeOpen();
     this.#reader.ref();
     return this;
   }
 
-  /** Lets the process end although packets are being taken. */
+  /** Lets the process end although packets are being taken. @throws StateError `ERR_CLOSED` */
   unref(): this {
+    this.#mustBeOpen();
     this.#reader.unref();
     return this;
   }
@@ -435,12 +440,14 @@ export class Nflog<R = unknown> extends twoForms(NflogOperations) implements Asy
    * is given up.
    */
   override async [Symbol.asyncDispose](): Promise<void> {
+    // Before anything else: what ends with it may run code of others, who must find it closed.
+    const closing = super[Symbol.asyncDispose]();
     const sinks = [...this.#sinks];
     for (const sink of sinks) sink.endWith(this.#failure);
     this.#delivery.end();
     this.#lossHandlers.clear();
     this.#devices.close();
-    await Promise.all([super[Symbol.asyncDispose](), ...sinks.map(sink => sink.settled)]);
+    await Promise.all([closing, ...sinks.map(sink => sink.settled)]);
   }
 }
 

@@ -2,7 +2,7 @@ import { checkInteger, checkObject } from '../codec/index.ts';
 import { DecodeError, rangeError, StateError, typeError } from '../errors.ts';
 import { checkSignal, onAbort, throwIfAborted } from '../signal.ts';
 import { NLM_F_APPEND } from '../transport/constants.ts';
-import { type GroupReader, type Message, messagesIn } from '../transport/index.ts';
+import { closedError, type GroupReader, type Message, messagesIn } from '../transport/index.ts';
 import type { Chain } from './chain.ts';
 import type { WireElement } from './element.ts';
 import { type Family, familyNumber } from './family.ts';
@@ -151,8 +151,10 @@ export class Monitor implements AsyncIterable<MonitorItem, undefined> {
     return this.close();
   }
 
-  /** One iteration: leaving it closes the monitor. */
+  /** One iteration: leaving it closes the monitor. @throws StateError ERR_CLOSED (the call itself), ERR_BUSY there was one */
   [Symbol.asyncIterator](): AsyncGenerator<MonitorItem, undefined> {
+    // An iteration that was aborted before it began throws the signal's reason.
+    if (this.closed && this.#signal?.aborted !== true) throw closedError('the monitor');
     if (this.#iterating) throw new StateError('ERR_BUSY', 'a monitor has one iteration: open another one');
     this.#iterating = true;
     return this.#iterate();
@@ -162,7 +164,7 @@ export class Monitor implements AsyncIterable<MonitorItem, undefined> {
     try {
       /** The generation that was told last: what is older is part of it. */
       let known: number | undefined;
-      if (this.#initial) {
+      if (this.#initial && !this.closed) {
         const state = await this.#state('initial');
         known = state.generation;
         yield state;
@@ -173,6 +175,7 @@ export class Monitor implements AsyncIterable<MonitorItem, undefined> {
         if (lost) {
           events = [];
           lost = false;
+          if (this.closed) break;
           // The kernel delivers nothing until all that is there has been read.
           this.#reader.drain();
           const state = await this.#state('lost');
@@ -214,6 +217,9 @@ export class Monitor implements AsyncIterable<MonitorItem, undefined> {
           lost = true;
         }
       }
+    } catch (error) {
+      // The handle was closed while the state was read: that is the end, and no failure.
+      if (!this.closed || (error as { code?: unknown }).code !== 'ERR_CLOSED') throw error;
     } finally {
       await this.close();
     }

@@ -236,8 +236,6 @@ export class Nftables extends twoForms(NftablesOperations) {
     ruleset: RulesetForms['sync'];
   };
   readonly #exchange: Exchange;
-  /** Monitors and traces that are open. */
-  readonly #watchers = new Set<{ close(): Promise<void> }>();
 
   constructor(exchange: Exchange) {
     super(exchange);
@@ -277,8 +275,8 @@ export class Nftables extends twoForms(NftablesOperations) {
   }
 
   #group(group: number, receiveBufferBytes = MONITOR_BUFFER_BYTES): GroupReader {
-    if (this.closed) throw new StateError('ERR_CLOSED', 'the handle is closed');
-    const { wire } = this.#exchange;
+    const { lifetime, wire } = this.#exchange;
+    lifetime.checkOpen();
     if (!(wire instanceof NetlinkSocket)) throw new StateError('ERR_FFI', 'this handle has no socket of the kernel');
     // Whoever opened this handle may have closed their namespace.
     const netns = wire.namespace();
@@ -289,17 +287,12 @@ export class Nftables extends twoForms(NftablesOperations) {
     }
   }
 
-  #watching<T extends { close(): Promise<void> }>(open: (closed: () => void) => T): T {
-    let watcher: T | undefined;
-    watcher = open(() => void (watcher !== undefined && this.#watchers.delete(watcher)));
-    this.#watchers.add(watcher);
+  #watching<T extends { readonly closed: boolean; close(): Promise<void> }>(open: (closed: () => void) => T): T {
+    let detach = () => {};
+    const watcher = open(() => detach());
+    // Where the signal is aborted already, it is closed by now.
+    if (!watcher.closed) detach = this.#exchange.lifetime.attach(watcher);
     return watcher;
-  }
-
-  /** Closes monitors and traces, too. */
-  override async [Symbol.asyncDispose](): Promise<void> {
-    await Promise.all([...this.#watchers].map(watcher => watcher.close()));
-    await super[Symbol.asyncDispose]();
   }
 }
 

@@ -1,7 +1,7 @@
 import { checkInteger, checkObject } from '../codec/index.ts';
 import { DecodeError, StateError, typeError } from '../errors.ts';
 import { checkSignal, onAbort, throwIfAborted } from '../signal.ts';
-import { type GroupReader, messagesIn } from '../transport/index.ts';
+import { closedError, type GroupReader, messagesIn } from '../transport/index.ts';
 import { type Family, familyNumber, type MessageFamily } from './family.ts';
 import { MESSAGES, readObject } from './message.ts';
 import type { TraceStep } from './trace.ts';
@@ -56,8 +56,10 @@ export class Trace implements AsyncIterable<TraceEvent, undefined> {
     return this.close();
   }
 
-  /** One iteration: leaving it closes the trace. */
+  /** One iteration: leaving it closes the trace. @throws StateError ERR_CLOSED (the call itself), ERR_BUSY there was one */
   [Symbol.asyncIterator](): AsyncGenerator<TraceEvent, undefined> {
+    // An iteration that was aborted before it began throws the signal's reason.
+    if (this.closed && this.#options.signal?.aborted !== true) throw closedError('the trace');
     if (this.#iterating) throw new StateError('ERR_BUSY', 'a trace has one iteration: open another one');
     this.#iterating = true;
     return this.#iterate();

@@ -11,6 +11,7 @@ import {
   NLMSG_ERROR,
   NLMSG_NOOP,
 } from './constants.ts';
+import { Lifetime } from './lifetime.ts';
 import { beginMessage, endMessage, type Message, messageAt, messagesIn, setFlags } from './message.ts';
 import { MessageList } from './message-list.ts';
 import { type Operation, Turn } from './operation.ts';
@@ -97,6 +98,8 @@ export class Exchange {
   /** The subsystem, as operations and traces name it: 'ipvs'. */
   readonly subsystem: string;
   readonly observer: Observer;
+  /** Whether it is open, for all handles that are made on it. */
+  readonly lifetime: Lifetime;
   /** The operation under way: 'ipvs.addService'. */
   operation = '';
   /** Yielded between two parts of an operation, and between two sends of one. */
@@ -114,6 +117,7 @@ export class Exchange {
     this.wire = wire;
     this.subsystem = subsystem;
     this.observer = observer;
+    this.lifetime = new Lifetime(wire, subsystem);
   }
 
   /** One request that the kernel acknowledges; what it answers besides goes to `visit`. */

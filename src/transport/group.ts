@@ -2,6 +2,7 @@ import { HOST_IS_LITTLE_ENDIAN, type Source, sourceOf } from '../codec/index.ts'
 import { NetlinkError } from '../errors.ts';
 import type { NetNs } from '../netns/netns.ts';
 import { NETLINK_ADD_MEMBERSHIP, SOL_NETLINK } from './constants.ts';
+import { closedError } from './lifetime.ts';
 import { NetlinkSocket } from './socket.ts';
 import { LOST, NOTHING } from './wire.ts';
 
@@ -57,7 +58,7 @@ export class GroupReader {
     return this.#closing !== undefined || this.#socket.closed;
   }
 
-  /** The next datagram, in `source`; waits for one. */
+  /** The next datagram, in `source`; waits for one. 'closed' is the end of all reading. */
   async read(): Promise<GroupRead> {
     for (;;) {
       if (this.closed) return 'closed';
@@ -79,11 +80,12 @@ export class GroupReader {
     }
   }
 
-  /** Throws away what is there now. */
+  /** Throws away what is there now. @throws StateError ERR_CLOSED */
   drain(): void {
+    if (this.closed) throw closedError();
     // Whoever floods the group brings more than is read: what had been there is gone by then.
     for (let read = 0; read < DRAINED_AT_MOST; read++) {
-      const length = this.closed ? NOTHING : this.#receive();
+      const length = this.#receive();
       if (length < 0 && length !== LOST) return;
     }
   }

@@ -1,10 +1,8 @@
 import { type InspectOptions, inspect } from 'node:util';
-import { StateError } from '../errors.ts';
 import { inspected } from '../inspect.ts';
 import { checkSignal } from '../signal.ts';
 import type { Exchange } from './exchange.ts';
 import type { Operation } from './operation.ts';
-import { acquireQueue, type OperationQueue, releaseQueue } from './queue.ts';
 
 // biome-ignore lint/suspicious/noExplicitAny: operations have parameters of every type
 type AnyOperation = (...parameters: any[]) => Operation<unknown>;
@@ -27,6 +25,7 @@ export type Synchronous<O> = {
 export interface Handle<O> {
   /** The same operations, done when they return. They throw `ERR_BUSY` while promise forms are under way on this namespace. */
   readonly sync: Synchronous<O>;
+  /** True from the moment when it is closed, or one that shares its socket. */
   readonly closed: boolean;
   /**
    * An operation by its name, without a promise where it is done when this returns: for those that do very many. What it throws then is thrown.
@@ -36,46 +35,43 @@ export interface Handle<O> {
     operation: K,
     ...parameters: Parameters<Promised<O>[K]>
   ): Awaited<ReturnType<Promised<O>[K]>> | ReturnType<Promised<O>[K]>;
-  /** Closes the socket; calls in flight are waited for, later ones fail with `ERR_CLOSED`. Closing twice is harmless. */
+  /**
+   * Closes the socket: `closed` is true, and every later call fails with `ERR_CLOSED`, from this moment on. Calls in flight still learn what
+   * became of them; where there are none, the descriptor is free again, or on its way to be, when this returns. Closing twice is harmless.
+   */
   close(): void;
   [Symbol.dispose](): void;
   /** Closes, and resolves when the kernel has let go. */
   [Symbol.asyncDispose](): Promise<void>;
 }
 
-/** The common part of all handles: one exchange, one queue, and the two forms of each operation. */
+/** The common part of all handles: one exchange, and the two forms of each operation. Handles that share an exchange are closed together. */
 class BaseHandle {
   readonly sync: Record<string, unknown>;
   protected readonly exchange: Exchange;
-  readonly #queue: OperationQueue;
-  /** Promise forms that have begun and not ended. */
-  #running = 0;
-  #idle = () => {};
-  #closing: Promise<void> | undefined;
 
   constructor(exchange: Exchange, operations: object, Forms: FormsConstructor) {
     this.exchange = exchange;
-    this.#queue = acquireQueue(exchange.wire.netnsInode, exchange.subsystem);
-    this.sync = new Forms(operations, exchange, this.#queue, () => this.#checkOpen());
+    this.sync = new Forms(operations, exchange);
   }
 
   protected start(operations: Operations, method: string, parameters: unknown[]): unknown {
     const { exchange } = this;
-    this.#checkOpen();
+    const { lifetime } = exchange;
+    lifetime.checkOpen();
     let begun = false;
     const begin = () => {
       // It may have been closed while this waited.
-      this.#checkOpen();
+      lifetime.begin();
       begun = true;
-      this.#running++;
       return start(operations, exchange, method, parameters);
     };
     const end = () => {
-      if (begun && --this.#running === 0) this.#idle();
+      if (begun) lifetime.end();
     };
     let outcome: unknown;
     try {
-      outcome = this.#queue.begin(begin, signalOf(parameters));
+      outcome = lifetime.queue.begin(begin, signalOf(parameters));
     } catch (error) {
       end();
       throw error;
@@ -85,12 +81,8 @@ class BaseHandle {
     return outcome;
   }
 
-  #checkOpen(): void {
-    if (this.closed) throw new StateError('ERR_CLOSED', 'the handle is closed');
-  }
-
   get closed(): boolean {
-    return this.#closing !== undefined || this.exchange.wire.closed;
+    return this.exchange.lifetime.closed;
   }
 
   close(): void {
@@ -102,34 +94,16 @@ class BaseHandle {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#closing ??= this.#close();
-    await this.#closing;
+    await this.exchange.lifetime.close();
   }
 
   [inspect.custom](_depth: number, options: InspectOptions): string {
     return inspected(this, { netns: this.exchange.wire.netnsInode, closed: this.closed }, options);
   }
-
-  /** What has begun still needs the socket, to learn what became of it. */
-  async #close(): Promise<void> {
-    const { wire, subsystem } = this.exchange;
-    if (this.#running > 0) {
-      await new Promise<void>(resolve => {
-        this.#idle = resolve;
-      });
-    }
-    releaseQueue(wire.netnsInode, subsystem);
-    await wire.close();
-  }
 }
 
 type Operations = Record<string, AnyOperation>;
-type FormsConstructor = new (
-  operations: object,
-  exchange: Exchange,
-  queue: OperationQueue,
-  checkOpen: () => void,
-) => Record<string, unknown>;
+type FormsConstructor = new (operations: object, exchange: Exchange) => Record<string, unknown>;
 
 function start(operations: Operations, exchange: Exchange, method: string, parameters: unknown[]): Operation<unknown> {
   exchange.operation = `${exchange.subsystem}.${method}`;
@@ -158,18 +132,19 @@ export function twoForms<O extends object>(
   class Forms {
     readonly #operations: Operations;
     readonly #exchange: Exchange;
-    readonly #queue: OperationQueue;
-    readonly #checkOpen: () => void;
-    constructor(operations: object, exchange: Exchange, queue: OperationQueue, checkOpen: () => void) {
+    constructor(operations: object, exchange: Exchange) {
       this.#operations = operations as Operations;
       this.#exchange = exchange;
-      this.#queue = queue;
-      this.#checkOpen = checkOpen;
     }
     call(method: string, parameters: unknown[]): unknown {
-      this.#checkOpen();
-      const signal = signalOf(parameters);
-      return this.#queue.runNow(() => start(this.#operations, this.#exchange, method, parameters), signal);
+      const { lifetime } = this.#exchange;
+      lifetime.begin();
+      try {
+        const signal = signalOf(parameters);
+        return lifetime.queue.runNow(() => start(this.#operations, this.#exchange, method, parameters), signal);
+      } finally {
+        lifetime.end();
+      }
     }
   }
 

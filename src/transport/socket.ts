@@ -137,11 +137,12 @@ export class NetlinkSocket implements GatheringWire {
 
   /** The index of the device with that name in the socket's namespace now; undefined where there is none. */
   deviceIndex(name: string): number | undefined {
+    const { fd } = this.#descriptor;
     // The kernel takes what stands before a colon, as if it named an alias of IPv4.
     if (name === '' || /[\0:]/.test(name) || Buffer.byteLength(name) >= IFNAMSIZ) return undefined;
     const request = Buffer.alloc(IFREQ_LENGTH);
     request.write(name);
-    if (this.#ffi.ioctl(this.#descriptor.fd, SIOCGIFINDEX, request) < 0) return undefined;
+    if (this.#ffi.ioctl(fd, SIOCGIFINDEX, request) < 0) return undefined;
     return new Int32Array(request.buffer, request.byteOffset + IFNAMSIZ, 1)[0];
   }
 
@@ -161,6 +162,8 @@ export class NetlinkSocket implements GatheringWire {
   }
 
   reserve(bytes: number, replies: number): number {
+    // Also where there is room enough already.
+    void this.#descriptor.fd;
     const needed = bytes + SEND_OVERHEAD;
     this.#sendBuffer = this.#grow(this.#sendBuffer, needed, SO_SNDBUF, SO_SNDBUFFORCE);
     this.#receiveBuffer = this.#grow(this.#receiveBuffer, replies * REPLY_CHARGE, SO_RCVBUF, SO_RCVBUFFORCE);
@@ -179,9 +182,10 @@ export class NetlinkSocket implements GatheringWire {
 
   /** Calls `ready` on the event loop while there is something to read. */
   watch(ready: () => void): Watch {
+    const { fd } = this.#descriptor;
     if (this.#watch !== undefined) throw new StateError('ERR_BUSY', 'the socket is watched already');
     // It holds this socket: a watched descriptor must not be collected, and so be closed, before its watch is.
-    const watch = this.#ffi.watch(this.#descriptor.fd, () => {
+    const watch = this.#ffi.watch(fd, () => {
       if (!this.closed) ready();
     });
     this.#watch = watch;
@@ -217,6 +221,8 @@ function kernelAddress(): Uint8Array {
 
 /** Opens a socket in a namespace. Only the opening needs to be inside; everything after it can be done from home. */
 export function openInside(netns: NetNs, open: () => number): number {
+  // One that is closed is refused, even if it was home.
+  void netns.descriptor;
   return netns.equals(NetNs.home()) ? threadEntrance().atHome(open) : netns.run(open);
 }
 

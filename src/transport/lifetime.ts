@@ -1,0 +1,89 @@
+import { StateError } from '../errors.ts';
+import { acquireQueue, type OperationQueue, releaseQueue } from './queue.ts';
+import type { Wire } from './wire.ts';
+
+/** What ends with a handle, and before it: a monitor, which has a socket of its own. */
+interface Dependent {
+  close(): Promise<void>;
+}
+
+/** What every verb of a closed handle says, in both forms. */
+export const closedError = (what = 'the handle'): StateError => new StateError('ERR_CLOSED', `${what} is closed`);
+
+/**
+ * Open, closing or closed: of one wire, for all handles that share it. From `close()` on nothing begins any more, at once and on every one
+ * of them. What has begun still needs the wire, to learn what became of it: the wire is closed behind the last of these, and before
+ * `close()` returns where there are none, so that a loop that never lets the event loop run gives its descriptors back.
+ */
+export class Lifetime {
+  readonly #wire: Wire;
+  readonly #subsystem: string;
+  #dependents: Set<Dependent> | undefined;
+  /** Taken by the first operation: those that only read a group need none. */
+  #queue: OperationQueue | undefined;
+  /** Operations that have begun and not ended, in either form. */
+  #running = 0;
+  #idle = () => {};
+  #closing: Promise<void> | undefined;
+  #closed = false;
+
+  constructor(wire: Wire, subsystem: string) {
+    this.#wire = wire;
+    this.#subsystem = subsystem;
+  }
+
+  get closed(): boolean {
+    return this.#closed || this.#wire.closed;
+  }
+
+  /** @throws StateError ERR_CLOSED */
+  checkOpen(): void {
+    if (this.closed) throw closedError();
+  }
+
+  /** The operations on this subsystem of this namespace, of all handles. */
+  get queue(): OperationQueue {
+    this.#queue ??= acquireQueue(this.#wire.netnsInode, this.#subsystem);
+    return this.#queue;
+  }
+
+  /** An operation begins; `end` is to follow, whatever becomes of it. @throws StateError ERR_CLOSED */
+  begin(): void {
+    this.checkOpen();
+    this.#running++;
+  }
+
+  end(): void {
+    if (--this.#running === 0) this.#idle();
+  }
+
+  /** Closes it with the wire, unless what is returned is called before. */
+  attach(dependent: Dependent): () => void {
+    this.#dependents ??= new Set();
+    this.#dependents.add(dependent);
+    return () => this.#dependents?.delete(dependent);
+  }
+
+  /** Resolves when the kernel has let go. */
+  close(): Promise<void> {
+    if (this.#closing === undefined) {
+      // Before anything else: what is closed here may run code of others, who must find all of it closed.
+      this.#closed = true;
+      const dependents = [...(this.#dependents ?? [])].map(each => each.close());
+      this.#closing = Promise.all([this.#close(), ...dependents]).then(() => {});
+    }
+    return this.#closing;
+  }
+
+  #close(): Promise<void> {
+    if (this.#running === 0) return this.#release();
+    return new Promise(resolve => {
+      this.#idle = () => resolve(this.#release());
+    });
+  }
+
+  #release(): Promise<void> {
+    if (this.#queue !== undefined) releaseQueue(this.#wire.netnsInode, this.#subsystem);
+    return this.#wire.close();
+  }
+}
