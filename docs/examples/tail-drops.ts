@@ -200,7 +200,7 @@ class Watched {
 
   #add(
     how: 'add' | 'insert',
-    place: Pick<RuleEntry, 'family' | 'table' | 'chain' | 'position'>,
+    place: Pick<RuleEntry, 'family' | 'table' | 'chain'> & { position?: bigint },
     match: RuleEntry['expressions'],
   ): void {
     const log = { log: { group: OWN_GROUP, prefix: `${place.table}/${place.chain} `.slice(-127) } };

@@ -1,4 +1,5 @@
 export { fromJson, toJson } from '../codec/json.ts';
+export type { NamedObjectOf, ObjectKinds } from './by-name.ts';
 export type { Chain, ChainKey, Hook, Priority } from './chain.ts';
 export type { CommitOptions, CommitResult } from './commit.ts';
 export type { Data, Verdict } from './data.ts';
@@ -60,13 +61,14 @@ export type {
   NewElements,
   NewMap,
   NewObject,
+  NewObjectOf,
   NewSet,
   ObjectReference,
   ReplacedRule,
   RuleReference,
 } from './new-objects.ts';
 export { Nftables, type NftablesOptions } from './nftables.ts';
-export type { NftObject, ObjectKey } from './object.ts';
+export type { NftObject, NftObjectOf, ObjectKey } from './object.ts';
 export { formatPlan } from './plan/format.ts';
 export type { DesiredRuleset } from './plan/model.ts';
 export { type RulesetPlan, type TableOwner, transactionOf } from './plan/plan.ts';

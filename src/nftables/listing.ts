@@ -11,6 +11,7 @@ import type { NftObject } from './object.ts';
 import { type PackedForm, readPacked } from './packed-elements.ts';
 import { readGeneration, readSet, requestFor } from './request.ts';
 import type { RuleEntry } from './rule.ts';
+import { ownChainsFirst } from './rule-places.ts';
 import type { NftSet, SetKey } from './set.ts';
 import { shapeOf } from './set-types.ts';
 import type { Table } from './table.ts';
@@ -84,14 +85,16 @@ export function* ruleset(exchange: Exchange, filter: RulesetFilter = {}): Operat
     const rules = yield* dump(exchange, 'rule', filter, generation);
     const objects = yield* dump(exchange, 'object', filter, generation);
     const flowtables = yield* dump(exchange, 'flowtable', filter, generation);
-    return { generation, tables, chains, sets, rules, objects, flowtables };
+    // Whoever adds them in this order finds what each of them refers to.
+    return { generation, tables, chains, flowtables, objects, sets, rules: ownChainsFirst(rules) };
   });
 }
 
 /** The objects of one kind. */
 export function* list<K extends keyof Kinds>(exchange: Exchange, kind: K, filter: Filter = {}): Operation<Kinds[K][]> {
   checkFilter(filter, kind === 'rule' ? ['family', 'table', 'chain', 'signal'] : ['family', 'table', 'signal']);
-  return yield* undisturbed(() => dump(exchange, kind, filter));
+  const found = yield* undisturbed(() => dump(exchange, kind, filter));
+  return kind === 'rule' ? (ownChainsFirst(found as RuleEntry[]) as Kinds[K][]) : found;
 }
 
 export interface ElementsOptions {

@@ -23,7 +23,7 @@ import { flowtableTable } from './flowtable.ts';
 import { generationTable } from './generation.ts';
 import { hookTable } from './hook.ts';
 import { objectTable } from './object.ts';
-import { ruleTable } from './rule.ts';
+import { ruleEntryTable, ruleTable } from './rule.ts';
 import { setTable } from './set.ts';
 import { tableTable } from './table.ts';
 import { traceTable } from './trace.ts';
@@ -181,11 +181,18 @@ export function messageName(number: number): MessageName | undefined {
 /** The object of a message that is known to be of this type, with the family as its first field: as in the ruleset. */
 export function readObject(type: MessageName, message: Message): Record<string, unknown> {
   if (message.payload + nfgenmsg.size > message.end) throw new DecodeError('a message without its nfgenmsg header');
-  return read(type, message, { family: familyName(message.source.view.getUint8(message.payload)) });
+  const { table } = MESSAGES[type];
+  const into = { family: familyName(message.source.view.getUint8(message.payload)) };
+  return read(type, message, into, type === 'newrule' || type === 'delrule' ? ruleEntryTable : table);
 }
 
-function read(type: MessageName, { source, payload, end }: Message, into: object): Record<string, unknown> {
-  const { kernelName, table } = MESSAGES[type];
+function read(
+  type: MessageName,
+  { source, payload, end }: Message,
+  into: object,
+  table: unknown = MESSAGES[type].table,
+): Record<string, unknown> {
+  const { kernelName } = MESSAGES[type];
   const context = { family: source.view.getUint8(payload) };
   const object = (table as AttributeTable<Record<string, unknown>>).readTolerant(
     source,

@@ -69,8 +69,8 @@ export class RulesetMirror {
       // In the order of their chains, and of each the place that the kernel's listing gives: behind which rule.
       rules: of(({ chains, rules }) =>
         [...chains.values()].flatMap(chain =>
-          (rules.get(chain.name) ?? []).map(({ position: _, ...rule }, i, list) =>
-            i === 0 ? rule : { ...rule, position: list[i - 1]?.handle },
+          (rules.get(chain.name) ?? []).map(({ previousHandle: _, ...rule }, i, list) =>
+            i === 0 ? rule : { ...rule, previousHandle: list[i - 1]?.handle },
           ),
         ),
       ) as RuleEntry[],

@@ -327,7 +327,7 @@ function eventOf(message: Message, filter: Filter): RulesetEvent | undefined {
   if (filter.table !== undefined && table !== filter.table) return undefined;
   const event = { ...kind, object } as unknown as RulesetEvent;
   if (event.kind === 'rule' && event.action === 'new') {
-    event.placement = event.object.position ?? ((message.flags & NLM_F_APPEND) !== 0 ? 'last' : 'first');
+    event.placement = event.object.previousHandle ?? ((message.flags & NLM_F_APPEND) !== 0 ? 'last' : 'first');
   }
   return event;
 }

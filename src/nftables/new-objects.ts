@@ -6,7 +6,7 @@ import type { Expression } from './expression.ts';
 import type { Family } from './family.ts';
 import type { Flowtable } from './flowtable.ts';
 import type { SetMember } from './language/json.ts';
-import type { NftObject, ObjectData } from './object.ts';
+import type { NftObject, NftObjectOf, ObjectData } from './object.ts';
 import type { Rule } from './rule.ts';
 import type { NftSet } from './set.ts';
 import type { SetDescription, SetType } from './set-types.ts';
@@ -81,11 +81,15 @@ export interface JsonElements extends InTable {
 }
 
 /** An object with a name, its fields beside the name: `{ counter: { family, table, name } }`. */
-type NewObjectOf<K extends keyof ObjectData> = InTable & {
+export type NewObjectOf<K extends keyof ObjectData> = InTable & {
   /** At most 255 bytes. */
   name: string;
   /** A remark for people; `nft list` prints it. At most 128 bytes. */
   comment?: string;
+  /** The kernel's number for it. Writing ignores it where there is a name. */
+  handle?: bigint;
+  /** References to it. Read only. */
+  use?: number;
 } & Infer<ObjectData[K]>;
 
 /** Each kind of object with a name, and its NFT_OBJECT_ type. */
@@ -103,7 +107,10 @@ export const OBJECT_KINDS = {
 } as const satisfies Record<string, keyof ObjectData>;
 
 type Kinds = typeof OBJECT_KINDS;
-type NamedObject = { [K in keyof Kinds]: { [P in K]: NewObjectOf<Kinds[K]> } }[keyof Kinds] | { object: NftObject };
+/** `objects()` gives the fields in `data`, beside the type: that is taken, too. */
+type NamedObject =
+  | { [K in keyof Kinds]: { [P in K]: NewObjectOf<Kinds[K]> | NftObjectOf<Kinds[K]> } }[keyof Kinds]
+  | { object: NftObject };
 type NamedObjectReference =
   | { [K in keyof Kinds]: { [P in K]: Reference<InTable> } }[keyof Kinds]
   | { object: Reference<InTable> & Pick<NftObject, 'type'> };

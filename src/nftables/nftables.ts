@@ -12,28 +12,30 @@ import {
   twoForms,
 } from '../transport/index.ts';
 import { answer } from './answer.ts';
-import type { Chain } from './chain.ts';
+import type { NamedObjectOf } from './by-name.ts';
+import * as byName from './by-name.ts';
+import type { Chain, ChainKey } from './chain.ts';
 import { type CommitOptions, type CommitResult, commit } from './commit.ts';
 import type { WireElement } from './element.ts';
 import type { ElementValue } from './element-values.ts';
 import { Features } from './features.ts';
-import type { Flowtable } from './flowtable.ts';
+import type { Flowtable, FlowtableKey } from './flowtable.ts';
 import { asRefusalOf, compileDocument, type NftDocument } from './language/commands.ts';
 import { type NftQuery, queriesIn } from './language/queries.ts';
 import type { RulesetJson } from './language/ruleset-json.ts';
 import type { ElementsOptions, ListFilter, Ruleset } from './listing.ts';
 import * as listing from './listing.ts';
 import { checkMonitorOptions, MONITOR_BUFFER_BYTES, Monitor, type MonitorOptions } from './monitor.ts';
-import type { NftObject } from './object.ts';
+import type { NftObject, ObjectKey } from './object.ts';
 import type { DesiredRuleset } from './plan/model.ts';
 import type { RulesetPlan, TableOwner } from './plan/plan.ts';
 import { plan, type ReconcileOptions, reconcile } from './plan/reconcile.ts';
 import { readGeneration } from './request.ts';
 import { type ResetReference, type ResetValues, reset } from './reset.ts';
-import type { RuleEntry } from './rule.ts';
+import type { RuleEntry, RuleKey } from './rule.ts';
 import { type RulesetOptions, ruleset } from './ruleset.ts';
 import type { NftSet, SetKey } from './set.ts';
-import type { Table } from './table.ts';
+import type { Table, TableKey } from './table.ts';
 import { checkTraceOptions, Trace, type TraceOptions } from './tracing.ts';
 import type { Transaction } from './transaction.ts';
 
@@ -185,6 +187,101 @@ export class NftablesOperations {
 
   flowtables(filter?: ListFilter): Operation<Flowtable[]> {
     return listing.list(this.#exchange, 'flowtable', filter);
+  }
+
+  /** The table of this name, or undefined. */
+  table(reference: TableKey): Operation<Table | undefined> {
+    return byName.byName(this.#exchange, 'table', reference);
+  }
+
+  /** The chain of this name, or undefined; its rules are in `rules`. */
+  chain(reference: ChainKey): Operation<Chain | undefined> {
+    return byName.byName(this.#exchange, 'chain', reference);
+  }
+
+  /** The rule with this handle, or undefined. */
+  rule(reference: RuleKey): Operation<RuleEntry | undefined> {
+    return byName.byName(this.#exchange, 'rule', reference);
+  }
+
+  /** The set or map of this name, or undefined; its elements are in `elements`. */
+  set(reference: SetKey): Operation<NftSet | undefined> {
+    return byName.byName(this.#exchange, 'set', reference);
+  }
+
+  /** The map of this name, or undefined: a set of this name is none. */
+  map(reference: SetKey): Operation<NftSet | undefined> {
+    return byName.mapByName(this.#exchange, reference);
+  }
+
+  /** The flowtable of this name, or undefined. */
+  flowtable(reference: FlowtableKey): Operation<Flowtable | undefined> {
+    return byName.byName(this.#exchange, 'flowtable', reference);
+  }
+
+  /**
+   * The object of this name, or undefined, as `objects` gives it: its fields are in `data`. Objects of different types may have one name: then
+   * `type` says which.
+   * @example
+   * const hits = nft.sync.object({ family: 'ip', table: 'web', name: 'hits', type: 'counter' });
+   * @throws TypeError ERR_MISSING several have the name, and there is no `type`
+   */
+  object(reference: ObjectKey & { type?: NftObject['type'] }): Operation<NftObject | undefined> {
+    return byName.objectByName(this.#exchange, reference);
+  }
+
+  /**
+   * The counter of this name, or undefined, as `{ counter }` is written: packets and bytes stand beside its name.
+   * @example
+   * const { packets = 0n } = nft.sync.counter({ family: 'ip', table: 'web', name: 'hits' }) ?? {};
+   */
+  counter(reference: ObjectKey): Operation<NamedObjectOf<'counter'> | undefined> {
+    return byName.namedObject(this.#exchange, 'counter', reference);
+  }
+
+  /** The quota of this name, or undefined, as `{ quota }` is written. */
+  quota(reference: ObjectKey): Operation<NamedObjectOf<'quota'> | undefined> {
+    return byName.namedObject(this.#exchange, 'quota', reference);
+  }
+
+  /** The limit of this name, or undefined, as `{ limit }` is written. */
+  limit(reference: ObjectKey): Operation<NamedObjectOf<'limit'> | undefined> {
+    return byName.namedObject(this.#exchange, 'limit', reference);
+  }
+
+  /** The limit of connections of this name, or undefined. */
+  connlimit(reference: ObjectKey): Operation<NamedObjectOf<'connlimit'> | undefined> {
+    return byName.namedObject(this.#exchange, 'connlimit', reference);
+  }
+
+  /** The connections' helper of this name, or undefined. */
+  ctHelper(reference: ObjectKey): Operation<NamedObjectOf<'ctHelper'> | undefined> {
+    return byName.namedObject(this.#exchange, 'ctHelper', reference);
+  }
+
+  /** The connections' timeouts of this name, or undefined. */
+  ctTimeout(reference: ObjectKey): Operation<NamedObjectOf<'ctTimeout'> | undefined> {
+    return byName.namedObject(this.#exchange, 'ctTimeout', reference);
+  }
+
+  /** The connections' expectation of this name, or undefined. */
+  ctExpectation(reference: ObjectKey): Operation<NamedObjectOf<'ctExpectation'> | undefined> {
+    return byName.namedObject(this.#exchange, 'ctExpectation', reference);
+  }
+
+  /** The synproxy of this name, or undefined. */
+  synproxy(reference: ObjectKey): Operation<NamedObjectOf<'synproxy'> | undefined> {
+    return byName.namedObject(this.#exchange, 'synproxy', reference);
+  }
+
+  /** The security mark of this name, or undefined. */
+  secmark(reference: ObjectKey): Operation<NamedObjectOf<'secmark'> | undefined> {
+    return byName.namedObject(this.#exchange, 'secmark', reference);
+  }
+
+  /** The tunnel of this name, or undefined. */
+  tunnel(reference: ObjectKey): Operation<NamedObjectOf<'tunnel'> | undefined> {
+    return byName.namedObject(this.#exchange, 'tunnel', reference);
   }
 
   /**

@@ -186,3 +186,9 @@ export interface ObjectKey {
 
 /** An object as the kernel has it. */
 export type NftObject = { family: Family } & WireObject;
+
+/** One of a type: a counter, a quota ... */
+export type NftObjectOf<K extends keyof ObjectData> = { family: Family } & ObjectFields & {
+    type: K;
+    data?: Infer<ObjectData[K]>;
+  };

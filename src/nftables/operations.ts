@@ -326,13 +326,20 @@ function writableObject(object: Fields): Fields {
     : written;
 }
 
+const isFields = (data: unknown): boolean => typeof data === 'object' && data !== null;
+
 /** What stands beside an object's fields. */
 const OBJECT_PLACE = new Set(['family', 'table', 'name', 'handle', 'use', 'comment']);
 
-/** The same with its fields beside its name. */
+/** The same with its fields beside its name; or as `objects()` gives it, with its type and its fields in `data`. */
 function typedObject(type: string): Write {
   const translate = (path: Path): Path => (path[0] === 'data' ? path.slice(1) : path[0] === 'type' ? [] : path);
   return (verb, object, to) => {
+    if (object.type === type || isFields(object.data)) {
+      if (object.type !== type) throw rangeError(['type'], `'${type}'`, object.type);
+      namedObject(verb, object, to);
+      return;
+    }
     const wire: Fields = { type };
     const data: Fields = {};
     for (const field in object) {

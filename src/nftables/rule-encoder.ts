@@ -4,7 +4,7 @@ import * as C from './constants.ts';
 import type { MessageList } from './encoded.ts';
 import { EXPRESSION, type Expression } from './expression.ts';
 import { compatOf } from './expressions/xt-compat.ts';
-import { ruleBesides, rulePlace } from './rule.ts';
+import { RULE_TOLD, ruleBesides, rulePlace } from './rule.ts';
 import { writable } from './writable.ts';
 
 type Fields = Record<string, unknown>;
@@ -30,7 +30,9 @@ interface Template {
 }
 
 /** The fields that this encoder writes itself. */
-const BESIDES = attributes('NFTA_RULE', ruleBesides, { header: ['family', 'table', 'chain', 'expressions'] });
+const BESIDES = attributes('NFTA_RULE', ruleBesides, {
+  header: ['family', 'table', 'chain', 'expressions', RULE_TOLD],
+});
 const PLACE = attributes('NFTA_RULE', rulePlace).partial();
 
 /**

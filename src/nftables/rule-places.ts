@@ -1,4 +1,5 @@
 import type { Fields } from './operations.ts';
+import type { RuleEntry } from './rule.ts';
 import type { TransactionOperation } from './transaction.ts';
 
 interface Entry {
@@ -40,19 +41,58 @@ export class ChainModel {
 
   #rule(verb: string, object: Fields, entry: Entry): void {
     const { rules } = this;
-    const at = this.#find(object);
+    const at = this.#find(verb, object);
     if (verb === 'add') rules.splice(at === undefined ? rules.length : at + 1, 0, entry);
     else if (verb === 'insert') rules.splice(at ?? 0, 0, entry);
     else if (at !== undefined && verb === 'replace') rules[at] = entry;
     else if (at !== undefined) rules.splice(at, 1);
   }
 
-  #find({ index, position, positionId, handle }: Fields): number | undefined {
+  #find(verb: string, { index, position, positionId, handle }: Fields): number | undefined {
     if (typeof index === 'number') return index;
-    const wanted = position ?? handle;
+    // The handle of a rule that is added is one that it was read with.
+    const wanted = verb === 'add' || verb === 'insert' ? position : handle;
     const at = this.rules.findIndex(rule =>
       wanted === undefined ? positionId !== undefined && rule.id === positionId : rule.handle === wanted,
     );
     return at < 0 ? undefined : at;
+  }
+}
+
+const OWN_CHAIN = /^__chain\d+$/;
+
+/**
+ * Rules with those of chains that have no name of their own before the rule that jumps there: in the order in which they can be added. The order
+ * within each chain stays.
+ */
+export function ownChainsFirst(rules: RuleEntry[]): RuleEntry[] {
+  const own = new Map<string, RuleEntry[]>();
+  const others: RuleEntry[] = [];
+  for (const rule of rules) {
+    const list = OWN_CHAIN.test(rule.chain) ? own.get(chainKey(rule, rule.chain)) : others;
+    if (list === undefined) own.set(chainKey(rule, rule.chain), [rule]);
+    else list.push(rule);
+  }
+  if (own.size === 0) return rules;
+  const ordered: RuleEntry[] = [];
+  const place = (rule: RuleEntry): void => {
+    for (const key of jumpsOf(rule)) {
+      const list = own.get(key);
+      own.delete(key);
+      for (const inner of list ?? []) place(inner);
+    }
+    ordered.push(rule);
+  };
+  for (const rule of others) place(rule);
+  for (const [key, list] of own) if (own.delete(key)) for (const rule of list) place(rule);
+  return ordered;
+}
+
+const chainKey = ({ family, table }: RuleEntry, chain: string): string => JSON.stringify([family, table, chain]);
+
+function* jumpsOf(rule: RuleEntry): Generator<string> {
+  for (const expression of rule.expressions ?? []) {
+    const data = 'immediate' in expression ? expression.immediate.data : undefined;
+    if (typeof data === 'object' && 'chain' in data && typeof data.chain === 'string') yield chainKey(rule, data.chain);
   }
 }

@@ -22,12 +22,13 @@ const place = {
   handle: opt(u64be(C.NFTA_RULE_HANDLE)),
 };
 
-/** What a rule has besides its place and its expressions. */
-export const ruleBesides = {
+const compat = {
   /** What xt matches and targets want to know; the kernel never says it again. */
   compat: opt(nested(C.NFTA_RULE_COMPAT, compatTable)),
-  /** The handle of the rule before it (in listings), or of the one to stand next to (in requests). */
-  position: opt(u64be(C.NFTA_RULE_POSITION)),
+};
+const position = opt(u64be(C.NFTA_RULE_POSITION));
+
+const besides = {
   userdata: inline(C.NFTA_RULE_USERDATA, ruleUserdata),
   /** The number that the rule has within its own transaction. */
   id: opt(u32be(C.NFTA_RULE_ID)),
@@ -35,11 +36,26 @@ export const ruleBesides = {
   chainId: opt(u32be(C.NFTA_RULE_CHAIN_ID)),
 };
 
+/** What a rule has besides its place and its expressions. `position`: the handle of the rule to stand next to. */
+export const ruleBesides = { ...compat, position, ...besides };
+
+/** What a rule was read with and writing ignores: it tells where the rule stood, not where one goes. */
+export const RULE_TOLD = 'previousHandle';
+
+const expressions = { expressions: opt(list(C.NFTA_RULE_EXPRESSIONS, C.NFTA_LIST_ELEM, EXPRESSION)) };
+
 export const ruleTable = attributes(
   'NFTA_RULE',
-  { ...place, expressions: opt(list(C.NFTA_RULE_EXPRESSIONS, C.NFTA_LIST_ELEM, EXPRESSION)), ...ruleBesides },
-  { header: ['family'] },
+  { ...place, ...expressions, ...ruleBesides },
+  { header: ['family', RULE_TOLD] },
 );
+
+/** A rule of the kernel's listings and events: the attribute that asks for a place in requests tells there which rule stands before it. */
+export const ruleEntryTable = attributes(
+  'NFTA_RULE',
+  { ...place, ...expressions, ...compat, [RULE_TOLD]: position, ...besides },
+  { header: ['family'] },
+).partial();
 
 export interface RuleKey {
   family: Family;
@@ -54,15 +70,18 @@ interface RulePlace {
   table: string;
   /** Its name. A chain without one is given as `chainId`. */
   chain: string;
-  /** With `add`, the handle of the rule after which it comes; with `insert`, of the one before which. */
-  position?: bigint;
   /** A remark for people, at most 127 bytes. */
   comment?: string;
+  /** The kernel's number for it. `replace` and `delete` go by it; `add` and `insert` make another rule, which gets its own. */
   handle?: bigint;
+  /** Where it stood when it was read: the handle of the rule before it in its chain. Writing ignores it. */
+  previousHandle?: bigint;
 }
 
 type WrittenPlace = Omit<RulePlace, 'chain'> &
   ({ chain: string; chainId?: undefined } | { chain?: undefined; chainId: number }) & {
+    /** With `add`, the handle of the rule after which it comes; with `insert`, of the one before which. */
+    position?: bigint;
     /** As `position`, by the rule's place in its chain, counted from 0: `commit` looks up which one that is. */
     index?: number;
     /** The number that the rule has within its own transaction. */

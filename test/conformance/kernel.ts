@@ -127,7 +127,7 @@ const named = (name: string, list: string): number =>
     : PRIORITIES[name]!;
 
 /** What differs although it is the same: the kernel's own numbers, and the state of what counts. */
-const DROPPED = new Set(['handle', 'use', 'position', 'expirationMilliseconds', 'backend', 'owner', 'consumed']);
+const DROPPED = new Set(['handle', 'use', 'previousHandle', 'expirationMilliseconds', 'backend', 'owner', 'consumed']);
 const COUNTING = new Set(['counter', 'counters', 'last']);
 
 /** The ruleset as lines, one an object, in an order of its own but for rules. */

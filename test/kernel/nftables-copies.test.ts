@@ -77,7 +77,7 @@ kernelSuite('copies of rulesets', () => {
     const copy = new Transaction();
     for (const table of ruleset.tables) copy.add({ table });
     for (const chain of ruleset.chains) copy.add({ chain });
-    for (const { handle: _handle, position: _position, ...rule } of ruleset.rules) copy.add({ rule });
+    for (const rule of ruleset.rules) copy.add({ rule });
     writer.sync.commit(copy);
     expect(ruleset.rules).toHaveLength(plain.length);
     expect(expressionsOf(writer.sync.ruleset())).toEqual(expressionsOf(ruleset));

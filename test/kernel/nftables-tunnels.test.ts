@@ -1,13 +1,12 @@
 import { NetNs } from 'netsteer';
-import { type NewObject, Nftables, Transaction } from 'netsteer/nftables';
+import { type NamedObjectOf, Nftables, Transaction } from 'netsteer/nftables';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { kernelSuite } from '../support/where.ts';
 
 /* Which tunnel a packet takes, as objects: only tables of family netdev have them. */
 
 const T = { family: 'netdev', table: 't' } as const;
-type Tunnel = Extract<NewObject, { tunnel: unknown }>['tunnel'];
-type TunnelData = Omit<Tunnel, 'family' | 'table' | 'name'>;
+type TunnelData = Omit<NamedObjectOf<'tunnel'>, 'family' | 'table' | 'name'>;
 
 let netns: NetNs;
 let nft: Nftables;

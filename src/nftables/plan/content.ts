@@ -9,7 +9,16 @@ import type { Expression } from '../expression.ts';
 export type Fields = Record<string, unknown>;
 
 /** What the kernel says of an object and nobody writes. */
-const NOT_CONTENT = new Set(['handle', 'use', 'backend', 'count', 'id', 'position', 'owner', 'expirationMilliseconds']);
+const NOT_CONTENT = new Set([
+  'handle',
+  'use',
+  'backend',
+  'count',
+  'id',
+  'previousHandle',
+  'owner',
+  'expirationMilliseconds',
+]);
 
 /** State, by expression or object: it changes with each packet. */
 const STATE: Readonly<Record<string, readonly string[]>> = {
