@@ -2,6 +2,7 @@ import { toBytes, toHex } from '../codec/index.ts';
 import { type Path, typeError, within } from '../errors.ts';
 import type { Verdict } from './data.ts';
 import type { WireElement } from './element.ts';
+import { isWireForm } from './element-forms.ts';
 import type { Expression } from './expression.ts';
 import { CATCH_ALL, type ElementKey, readFields, writeFields } from './field-values.ts';
 import type { ElementShape } from './set-types.ts';
@@ -140,7 +141,7 @@ function pushElement(
   keysOnly: boolean,
   push: (element: WireElement) => void,
 ): void {
-  const wire = isWire(value);
+  const wire = isWire(value) ?? (isWireForm(value, shape) ? value : undefined);
   if (wire !== undefined) {
     push(wire);
     return;
@@ -333,11 +334,15 @@ function markedRanges(wire: readonly WireElement[], shape: ElementShape): Elemen
   return { elements: [...elements, ...ranges], leadingEnd };
 }
 
+/** What the kernel says of an end in a set whose elements time out by themselves: it does not (its beginning does). */
+const LIFETIME = ['timeoutMilliseconds', 'expirationMilliseconds'];
+
 /** A beginning, or an end and nothing else. */
 function isMark(element: WireElement, shape: ElementShape): boolean {
   if (!isKey(element.key, shape) || element.keyEnd !== undefined) return false;
   if (element.flags === undefined) return true;
-  return element.flags.length === 1 && element.flags[0] === 'interval-end' && Object.keys(element).length === 2;
+  const fields = Object.keys(element).filter(field => !LIFETIME.includes(field));
+  return element.flags.length === 1 && element.flags[0] === 'interval-end' && fields.length === 2;
 }
 
 /** Puts together the value of a key; the element as it was where that would lose something. */

@@ -2,6 +2,7 @@ import { NLA_HDRLEN, readIPv4, type Writer } from '../codec/index.ts';
 import { type Path, rangeError, typeError, within } from '../errors.ts';
 import * as C from './constants.ts';
 import { elementTable, type WireElement } from './element.ts';
+import { asValues, type GivenElement, writableWire } from './element-forms.ts';
 import { type ElementTemplate, elementTemplate, MAX_NEST } from './element-template.ts';
 import { type ElementValue, type WireOptions, wireElement, wireElements } from './element-values.ts';
 import type { MessageList } from './encoded.ts';
@@ -96,26 +97,28 @@ function writeText(writer: Writer, type: number, text: string): void {
 export function writeElements(
   list: MessageList,
   head: ElementsHead,
-  values: readonly ElementValue[] | PackedElements,
+  values: readonly GivenElement[] | PackedElements,
   shape: ElementShape,
-  options: WireOptions,
+  options: WireOptions & { wasRead?: boolean | undefined },
 ): void {
   if (values instanceof PackedElements) {
     writePacked(list, head, values, elementTemplate(shape, options.keysOnly === true)!);
     return;
   }
   if (!Array.isArray(values)) throw typeError(['elements'], 'an array', values);
+  // Elsewhere each element tells by itself which form it has.
+  const given = shape.ranges === 'marks' ? asValues(values, shape, options.wasRead) : values;
   const messages = new ElementMessages(list, head);
   const { writer } = list;
   try {
     if (shape.ranges === 'marks') {
-      writeAll(messages, writer, wireElements(values, shape, options), head.family);
+      writeAll(messages, writer, wireElements(given, shape, options), head.family);
     } else {
       const plain = new PlainElements(shape, options.keysOnly === true);
       writer.expect(values.length * plain.size);
       for (let i = 0; i < values.length; i++) {
         const start = writer.length;
-        const value = values[i]!;
+        const value = values[i] as ElementValue;
         if (!plain.write(writer, value)) {
           let element: WireElement;
           try {
@@ -181,7 +184,7 @@ export function writeWireElements(list: MessageList, head: ElementsHead, element
 function writeOne(writer: Writer, element: WireElement, family: number, index: number): void {
   const start = writer.beginNest(C.NFTA_LIST_ELEM);
   try {
-    elementTable.write(writer, withWritable(element), { family });
+    elementTable.write(writer, withWritable(writableWire(element)), { family });
     writer.endAttribute(start);
   } catch (error) {
     throw within(error, [index]);

@@ -216,6 +216,14 @@ function putText(value: string, { form, bytes }: Field, into: Uint8Array, at: nu
       }
     }
     const text = encoder.encode(value);
+    // Longer than any name can be: bytes as the kernel's own form has them.
+    if (text.length === 2 * bytes) {
+      const raw = toBytes(value);
+      if (raw !== undefined) {
+        into.set(raw, at);
+        return true;
+      }
+    }
     if (value === '' || text.length >= bytes || value.includes('\0')) return false;
     into.set(text, at);
     return true;

@@ -4,6 +4,7 @@ export type { Chain, ChainKey, Hook, Priority } from './chain.ts';
 export type { CommitOptions, CommitResult } from './commit.ts';
 export type { Data, Verdict } from './data.ts';
 export type { WireElement, WireElements } from './element.ts';
+export type { GivenElement } from './element-forms.ts';
 export type { ElementData, ElementValue } from './element-values.ts';
 export type { Expression } from './expression.ts';
 export type * from './expressions/xt.ts';

@@ -3,6 +3,7 @@ import { isNotFound, StateError, typeError } from '../errors.ts';
 import { type Exchange, type Message, type Operation, Turn } from '../transport/index.ts';
 import type { Chain } from './chain.ts';
 import type { WireElement } from './element.ts';
+import { noteLeadingEnd } from './element-forms.ts';
 import { type ElementValue, elementValues } from './element-values.ts';
 import { type Family, familyNumber } from './family.ts';
 import type { Flowtable } from './flowtable.ts';
@@ -116,7 +117,9 @@ export function* elements(
   if (as === 'wire') return yield* undisturbed(() => dumpElements(exchange, { family, table, name }));
   return yield* consistent(exchange, function* (generation) {
     const found = yield* readSet(exchange, familyNumber(family, ['family']), table, name);
-    return elementValues(yield* dumpElements(exchange, { family, table, name }, generation), shapeOf(found)).elements;
+    const wire = yield* dumpElements(exchange, { family, table, name }, generation);
+    const { elements, leadingEnd } = elementValues(wire, shapeOf(found));
+    return leadingEnd ? noteLeadingEnd(elements) : elements;
   });
 }
 

@@ -88,7 +88,7 @@ export class RulesetMirror {
     for (const { elements = [], ...object } of ruleset.sets) {
       this.#applyOther({ action: new_, kind: 'set', object });
       const { family, table, name } = object;
-      this.#applyOther({ action: new_, kind: 'element', object: { family, table, set: name, elements } });
+      this.#applyOther({ action: new_, kind: 'element', object: { family, table, set: name, as: 'wire', elements } });
     }
     for (const object of ruleset.objects) this.#applyOther({ action: new_, kind: 'object', object });
     for (const object of ruleset.flowtables) this.#applyOther({ action: new_, kind: 'flowtable', object });

@@ -42,7 +42,7 @@ interface EventObjects {
   chain: Chain;
   set: NftSet;
   /** Elements of one set; several events may follow each other. */
-  element: { family: Family; table: string; set: string; elements: WireElement[] };
+  element: { family: Family; table: string; set: string; as: 'wire'; elements: WireElement[] };
   object: NftObject;
   flowtable: Flowtable;
 }
@@ -325,6 +325,7 @@ function eventOf(message: Message, filter: Filter): RulesetEvent | undefined {
   if (filter.family !== undefined && object.family !== filter.family) return undefined;
   const table = kind.kind === 'table' ? object.name : object.table;
   if (filter.table !== undefined && table !== filter.table) return undefined;
+  if (kind.kind === 'element') object.as = 'wire';
   const event = { ...kind, object } as unknown as RulesetEvent;
   if (event.kind === 'rule' && event.action === 'new') {
     event.placement = event.object.previousHandle ?? ((message.flags & NLM_F_APPEND) !== 0 ? 'last' : 'first');

@@ -1,7 +1,7 @@
 import type { Infer } from '../codec/index.ts';
 import type { Chain, ChainKey } from './chain.ts';
 import type { WireElement } from './element.ts';
-import type { ElementValue } from './element-values.ts';
+import type { GivenElement } from './element-forms.ts';
 import type { Expression } from './expression.ts';
 import type { Family } from './family.ts';
 import type { Flowtable } from './flowtable.ts';
@@ -39,8 +39,8 @@ export interface NewSet extends InTable, Partial<Omit<NftSet, ReadOnlySetFields>
   /** Each element gets them: counters, limits, quotas ... */
   expressions?: Expression[];
   expression?: Expression;
-  /** Its first elements. */
-  elements?: ElementValue[];
+  /** Its first elements: values, or as they were read, in the kernel's form. */
+  elements?: GivenElement[];
   /** In sets of ranges, marks what lies before the first one as not belonging to the set, as nft does. */
   leadingEnd?: boolean;
   handle?: bigint;
@@ -63,7 +63,12 @@ export interface NewElements extends InTable {
   set?: string;
   /** The set by the number that it has within this transaction. */
   setId?: number;
-  elements: ElementValue[];
+  elements: GivenElement[];
+  /**
+   * The form of the elements: 'wire' is the kernel's, in which a range has its beginning and its end apart. It is needed only where all that there
+   * is are beginnings: elements that can only be in one of the forms are taken in either.
+   */
+  as?: 'wire' | 'values';
   /**
    * What the set is like, which says how values become bytes. It is known where the set is made in the same transaction; where it is left out,
    * `commit` asks the kernel (some microseconds), and the transaction is bound to the generation of that answer.

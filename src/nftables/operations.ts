@@ -2,6 +2,7 @@ import { checkInteger, checkObject } from '../codec/index.ts';
 import { inside, type Path, rangeError, typeError, within } from '../errors.ts';
 import { NLM_F_CREATE, NLM_F_EXCL } from '../transport/constants.ts';
 import type { WireElement } from './element.ts';
+import { hasLeadingEnd } from './element-forms.ts';
 import type { ElementValue } from './element-values.ts';
 import { writeElements, writeWireElements } from './element-writer.ts';
 import type { MessageList } from './encoded.ts';
@@ -181,9 +182,15 @@ function set(verb: Verb, object: Fields, to: Surroundings, isMap = false): void 
       setId: wire.id as number,
       translate: SET_OF_ELEMENTS,
     };
-    writeElements(list, head, elements, shape, { leadingEnd: object.leadingEnd === true });
+    writeElements(list, head, elements, shape, {
+      leadingEnd: marksBeginning(object),
+      wasRead: object.handle !== undefined,
+    });
   }
 }
+
+const marksBeginning = ({ leadingEnd, elements }: Fields): boolean =>
+  leadingEnd === undefined ? hasLeadingEnd(elements as object) : leadingEnd === true;
 
 const isList = (elements: unknown): boolean => Array.isArray(elements) || elements instanceof PackedElements;
 
@@ -203,7 +210,7 @@ const ELEMENT_MESSAGES: Partial<Record<Verb, MessageName>> = {
   destroy: 'destroysetelem',
 };
 
-const ELEMENT_FIELDS = ['family', 'table', 'set', 'setId', 'elements', 'type', 'leadingEnd'];
+const ELEMENT_FIELDS = ['family', 'table', 'set', 'setId', 'elements', 'as', 'type', 'leadingEnd'];
 const JSON_ELEMENT_FIELDS = ['family', 'table', 'set', 'json', 'leadingEnd'];
 
 function element(verb: Verb, object: Fields, to: Surroundings): void {
@@ -213,7 +220,8 @@ function element(verb: Verb, object: Fields, to: Surroundings): void {
   }
   checkObject(object, [], ELEMENT_FIELDS);
   const family = familyNumber(object.family, FAMILY);
-  const { set: name, setId, elements, type, leadingEnd } = object as unknown as NewElements;
+  const { set: name, setId, elements, as, type } = object as unknown as NewElements;
+  if (as !== undefined && as !== 'wire' && as !== 'values') throw rangeError(['as'], "'wire' or 'values'", as);
   const tableName = required(object, 'table') as string;
   if (name === undefined && setId === undefined) required(object, 'set');
   if (setId !== undefined) checkInteger(setId, ['setId'], 0, 0xffffffff);
@@ -240,7 +248,11 @@ function element(verb: Verb, object: Fields, to: Surroundings): void {
     setId,
   };
   const removes = verb === 'delete' || verb === 'destroy';
-  writeElements(to.list, head, elements, shape, { leadingEnd: leadingEnd === true && !removes, keysOnly: removes });
+  writeElements(to.list, head, elements, shape, {
+    leadingEnd: !removes && marksBeginning(object),
+    keysOnly: removes,
+    wasRead: as === 'wire',
+  });
 }
 
 /** Elements in nft's JSON. */

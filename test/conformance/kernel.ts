@@ -4,7 +4,7 @@ import { planOf, transactionOf } from '../../src/nftables/plan/plan.ts';
 import { filesLike, type Outcome, readLines, tryAll } from './corpus.ts';
 import { Place } from './place.ts';
 
-interface Case {
+export interface Case {
   name?: string;
   t?: string;
   line?: number;
@@ -51,7 +51,7 @@ export async function kernel(): Promise<Outcome[]> {
   return outcomes;
 }
 
-function nameOf({ name, t, line, rule, args, family, cmd }: Case): string {
+export function nameOf({ name, t, line, rule, args, family, cmd }: Case): string {
   return name ?? `${t}:${line} ${family ?? cmd}: ${rule ?? args}`;
 }
 
@@ -76,7 +76,7 @@ function difference(from: Place, to: Place, one: Case, texts: boolean): string |
 const IPTABLES_PRIORITIES: Record<string, number> = { raw: -300, mangle: -150, filter: 0, security: 50 };
 
 /** A recorded rule needs its table and its chain. */
-function prepared(place: Place, one: Case): boolean {
+export function prepared(place: Place, one: Case): boolean {
   if (one.rule === undefined && one.args === undefined) return true;
   const family = (one.family ?? (one.cmd === 'ip6tables-nft' ? 'ip6' : 'ip')) as Table['family'];
   const table = one.table!;
@@ -131,7 +131,7 @@ const DROPPED = new Set(['handle', 'use', 'previousHandle', 'expirationMilliseco
 const COUNTING = new Set(['counter', 'counters', 'last']);
 
 /** The ruleset as lines, one an object, in an order of its own but for rules. */
-function comparable({ tables, chains, sets, rules, objects, flowtables }: Ruleset): string[] {
+export function comparable({ tables, chains, sets, rules, objects, flowtables }: Ruleset): string[] {
   // Names that the kernel numbers itself get the number of their first use.
   const names = new Map<string, string>();
   const renamed = (value: unknown): unknown => {

@@ -5,12 +5,14 @@ import { decompile } from './decompile.ts';
 import { documents } from './documents.ts';
 import { ipvsadm } from './ipvsadm.ts';
 import { kernel } from './kernel.ts';
+import { readings } from './readings.ts';
 import { text } from './text.ts';
 
 /** The ways to use the recordings (README.md beside them), each a list of what it found in each file. */
 const WAYS: Readonly<Record<string, () => Outcome[] | Promise<Outcome[]>>> = {
   codec,
   kernel,
+  readings,
   compile,
   decompile,
   text,
