@@ -6,7 +6,7 @@ import type { Expression } from './expression.ts';
 import { withCompat } from './expressions/xt-compat.ts';
 import { familyNumber } from './family.ts';
 import { type CompiledRule, compileRule, type Origin } from './language/compile/compile.ts';
-import { withoutConstants } from './language/compile/typeof.ts';
+import { withReadableTypeof } from './language/compile/typeof.ts';
 import { MESSAGES } from './message.ts';
 import type { RuleSet } from './new-objects.ts';
 import { type Fields, required, type Surroundings, setKey, type Verb } from './operations.ts';
@@ -104,7 +104,7 @@ function writeSets(rule: Fields, family: number, sets: readonly RuleSet[], to: S
   for (const { set, elements } of sets) {
     const id = to.nextId();
     ids.set(set.id, id);
-    list.write('newset', NLM_F_CREATE, family, operation, { ...withoutConstants(set), table, id }, translate);
+    list.write('newset', NLM_F_CREATE, family, operation, { ...withReadableTypeof(set), table, id }, translate);
     const head = {
       name: 'newsetelem',
       flags: NLM_F_CREATE,

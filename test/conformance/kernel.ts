@@ -102,7 +102,7 @@ const HEAD =
   /type (\w+) hook (\w+)(?: devices? (?:= \{ )?"?([^" ;}]+)"?(?: \})?)? priority (\w+|-?\d+)(?: ([+-]) (\d+))?;/;
 
 /** The chain as the recorded listing describes it. */
-function listed({ list }: Case): Partial<Chain> {
+export function listed({ list }: Case): Partial<Chain> {
   const head = HEAD.exec(list ?? '');
   if (head === null) return {};
   const [, type, hook, device, priority, sign, offset] = head;

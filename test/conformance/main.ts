@@ -6,6 +6,7 @@ import { documents } from './documents.ts';
 import { ipvsadm } from './ipvsadm.ts';
 import { kernel } from './kernel.ts';
 import { readings } from './readings.ts';
+import { reconcile } from './reconcile.ts';
 import { text } from './text.ts';
 
 /** The ways to use the recordings (README.md beside them), each a list of what it found in each file. */
@@ -17,6 +18,7 @@ const WAYS: Readonly<Record<string, () => Outcome[] | Promise<Outcome[]>>> = {
   decompile,
   text,
   documents,
+  reconcile,
   ipvsadm,
 };
 

@@ -2,7 +2,7 @@ import { atIndex, BatchError, elsewhere, NetlinkError, type Path, rangeError, ty
 import type { Family } from '../family.ts';
 import { Transaction } from '../transaction.ts';
 import { declaredSet, listOf } from './compile/named-set.ts';
-import { withoutConstants } from './compile/typeof.ts';
+import { withReadableTypeof } from './compile/typeof.ts';
 import type { SetMember, Stateful, Statement } from './json.ts';
 import { OBJECTS, type ObjectName, objectData } from './objects.ts';
 import { parsePriority } from './tables/priorities.ts';
@@ -248,7 +248,7 @@ class DocumentWriter implements Compiled {
       this.#push(verb, kind, keyOf(json), place);
       return;
     }
-    const set = withoutConstants(declaredSet(json));
+    const set = withReadableTypeof(declaredSet(json));
     const dynamic = this.dynamic.get(nameOf(json.family, json.table, json.name));
     if (dynamic !== undefined) {
       const flags = [...(set.flags ?? []), 'dynamic' as const, ...(dynamic.several ? (['expressions'] as const) : [])];

@@ -38,6 +38,7 @@ const DEFAULTS: Readonly<Record<string, Fields>> = {
   queue: { total: 1 },
   exthdr: { op: 'ipv6', offset: 0 },
   dynset: { timeoutMilliseconds: 0n },
+  socket: { level: 0 },
   xfrm: { index: 0 },
   payload: { checksumType: 'none', checksumOffset: 0 },
   osf: { ttl: 'exact' },

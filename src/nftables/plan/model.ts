@@ -7,6 +7,7 @@ import type { Family } from '../family.ts';
 import type { Flowtable } from '../flowtable.ts';
 import type { Interfaces } from '../interfaces.ts';
 import { type CompiledSet, compileRule } from '../language/compile/compile.ts';
+import { withReadableTypeof } from '../language/compile/typeof.ts';
 import { VERDICT_DATA_TYPE } from '../language/tables/datatypes.ts';
 import type { SetEntry } from '../listing.ts';
 import { decodeMessage, encodeMessage, type MessageName } from '../message.ts';
@@ -232,7 +233,7 @@ class TableReader {
     const sets = new Map<string | number, SetModel>();
     for (const { set, elements } of own) {
       const wire = elements.map(element => ({ wire: element }));
-      sets.set(set.id, setModel({ ...set, family, table, elements: wire } as NewMap));
+      sets.set(set.id, setModel({ ...withReadableTypeof(set), family, table, elements: wire } as NewMap));
     }
     const chains = new Map<string, readonly RuleModel[]>();
     const uses = new Set<string>();

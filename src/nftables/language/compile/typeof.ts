@@ -74,25 +74,50 @@ export function describe(term: Term, old: boolean): string | undefined {
   return records.hex;
 }
 
-/** How a description begins that says no more than the type does. */
-const CONSTANT = (() => {
-  const records = new Records();
-  records.number(0, KINDS.value);
-  return records.hex;
-})();
+/** Kinds that every nft reads. Of a constant nft learns nothing; IPsec and tunnels have other numbers in nft 1.0.6. */
+const READ_BY_ALL: ReadonlySet<number> = /* @__PURE__ */ new Set<number>([
+  KINDS.verdict,
+  KINDS.payload,
+  KINDS.exthdr,
+  KINDS.meta,
+  KINDS.socket,
+  KINDS.osf,
+  KINDS.ct,
+  KINDS.concat,
+  KINDS.numgen,
+  KINDS.hash,
+  KINDS.rt,
+  KINDS.fib,
+]);
+const SYMMETRIC_HASH = 1;
+/** Fields of ICMPv6 that nft 1.0.6 does not have. */
+const NEWER_ICMPV6 = ['taddr', 'daddr'] as const;
 
 /**
- * A set without descriptions of constants. nft has written them since 1.1, and learns nothing from them; nft 1.0.6, which is still installed in
- * many places, dies of them (SIGSEGV).
+ * A set without the descriptions that nft 1.0.6 dies of (SIGSEGV), which many systems still have: of constants, IPsec, hashes with a seed, fields
+ * that it does not know. Every nft then goes by the types, which say what the values are.
  */
-export function withoutConstants<T extends { keyTypeof?: string; dataTypeof?: string }>(set: T): T {
+export function withReadableTypeof<T extends { keyTypeof?: string; dataTypeof?: string }>(set: T): T {
   const { keyTypeof, dataTypeof, ...rest } = set;
   const kept = {
     ...rest,
-    ...(keyTypeof !== undefined && !keyTypeof.startsWith(CONSTANT) && { keyTypeof }),
-    ...(dataTypeof !== undefined && !dataTypeof.startsWith(CONSTANT) && { dataTypeof }),
+    ...(keyTypeof !== undefined && isReadByAll(fromHex(keyTypeof)) && { keyTypeof }),
+    ...(dataTypeof !== undefined && isReadByAll(fromHex(dataTypeof)) && { dataTypeof }),
   };
   return kept as unknown as T;
+}
+
+/** Of a concatenation nft gives up the whole where it does not know the kind of a part. */
+function isReadByAll(description: Uint8Array | undefined, isPart = false): boolean {
+  if (description === undefined) return false;
+  const records = recordsOf(description);
+  const kind = numberIn(records, 0);
+  if (!isPart && (kind === undefined || !READ_BY_ALL.has(kind))) return false;
+  const fields = recordsOf(records.get(1) ?? new Uint8Array(0));
+  if (kind === KINDS.hash) return numberIn(fields, 0) === SYMMETRIC_HASH;
+  if (kind === KINDS.payload && numberIn(fields, 0) === PROTOCOLS.icmpv6.number)
+    return NEWER_ICMPV6.every(field => numberOfField(PROTOCOLS.icmpv6.fields, field, 1) !== numberIn(fields, 1));
+  return kind !== KINDS.concat || [...fields.values()].every(part => isReadByAll(part, true));
 }
 
 function kindOf(term: Term, old: boolean): number | undefined {
