@@ -8,9 +8,10 @@ import { NetNs } from '../netns/index.ts';
 import { type ProcessExit, startTimeOf, watchExit } from '../netns/process.ts';
 import { Nflog, type NflogOptions } from '../nflog/index.ts';
 import { type Nftables, openExchange } from '../nftables/nftables.ts';
-import type { Logger } from '../observe.ts';
+import { type Logger, Observer } from '../observe.ts';
 import { ClosedWire, closedError, Exchange } from '../transport/index.ts';
 import { type FindOptions, type FoundContainer, findContainer, isOwnedBy } from './find.ts';
+import { KnownLogRules } from './known-log-rules.ts';
 import type { Logging, LogRule } from './logging.ts';
 import { PacketRules } from './packet-rules.ts';
 import { type Preflight, preflight } from './preflight.ts';
@@ -46,7 +47,10 @@ export class Container {
   #closing: Promise<void> | undefined;
   #ipvs: Ipvs | undefined;
   #packetRules: PacketRules | undefined;
-  #logRules: readonly LogRule[] = [];
+  /** What its logs know of its log rules, from the first one on. */
+  #knownRules: KnownLogRules | undefined;
+  readonly #logs = new Set<Pick<Nflog, 'finish'>>();
+  #endsLogs = false;
 
   private constructor(netns: NetNs, exit: ProcessExit | undefined, logger: Logger | undefined) {
     this.netns = netns;
@@ -153,7 +157,10 @@ export class Container {
   }
 
   get #rules(): PacketRules {
-    this.#packetRules ??= new PacketRules(this.#released ? this.#unopened('nftables') : openExchange(this.#options()));
+    this.#packetRules ??= new PacketRules(
+      this.#released ? this.#unopened('nftables') : openExchange(this.#options()),
+      () => this.#knownRules?.refresh(),
+    );
     return this.#packetRules;
   }
 
@@ -163,29 +170,48 @@ export class Container {
   }
 
   /**
-   * Listens to its packet logs. Each call is a listener of its own; a group has one listener at a time. Unless `rules` says otherwise,
-   * `packet.rule` is the rule of `logging` that has logged it: the only one with its group and prefix.
+   * Listens to its packet logs. Each call is a listener of its own; a group has one listener at a time. When the container's process ends, the log is
+   * closed: loops over it end, and files and records are complete, once all that was logged before has been taken. A container that was opened by
+   * its namespace alone has no end.
+   *
+   * Unless `rules` says otherwise, `packet.rule` is the rule of `logging` that has logged it: the only one with its group and prefix. Rules are read when
+   * the log is opened, after each change by this object, and, behind the packets, at most once a second: one that another process has
+   * made is known a moment later. At most 4,096 rules are looked at.
+   * @example
+   * const log = web1.nflog({ groups: [5] });
+   * for await (const packet of log) console.log(packet.rule?.name, packet.summary());
+   * // web1 has ended.
    */
   nflog<R = LogRule>(options: Omit<NflogOptions<R>, 'netns' | 'logger'>): Nflog<R> {
-    const rules = options.rules ?? ((prefix: string, group: number) => this.#ruleOf(prefix, group) as R | undefined);
-    const log = Nflog.open<R>({
-      ...(this.#id !== undefined && { name: this.#id }),
-      ...options,
-      rules,
-      ...this.#options(),
+    // Its end is that of its logs, once what was logged has been taken.
+    if (!this.#endsLogs) {
+      this.#endsLogs = true;
+      void this.closed.then(() => {
+        for (const log of this.#logs) void log.finish();
+      });
+    }
+    const opening = { ...(this.#id !== undefined && { name: this.#id }), ...options, ...this.#options() };
+    const known = options.rules === undefined ? this.#knownLogRules() : undefined;
+    let log: Nflog<R> | undefined;
+    let detach = () => {};
+    log = Nflog.within<R>(opening, {
+      ...(known !== undefined && { ruleOf: (prefix, group) => known.ruleOf(prefix, group) }),
+      closed: () => {
+        detach();
+        this.#logs.delete(log!);
+      },
     });
-    this.attach(log);
+    detach = this.attach(log);
+    this.#logs.add(log);
     return log;
   }
 
-  #ruleOf(prefix: string, group: number): LogRule | undefined {
-    try {
-      this.#logRules = this.logging.sync.list();
-    } catch {
-      // Something else is under way here, or the rules cannot be read: what was known last must do.
+  #knownLogRules(): KnownLogRules {
+    if (this.#knownRules === undefined) {
+      this.#knownRules = new KnownLogRules(this.netns, new Observer(this.#logger));
+      this.#knownRules.refresh();
     }
-    const fitting = this.#logRules.filter(rule => rule.group === group && (rule.prefix ?? '') === prefix);
-    return fitting.length === 1 ? fitting[0] : undefined;
+    return this.#knownRules;
   }
 
   /** What works in it, what does not and why, and what to do about it. Changes and loads nothing unless asked to `load`. */
@@ -239,6 +265,7 @@ export class Container {
 
   async #close(): Promise<void> {
     this.#exit?.close();
+    this.#knownRules?.close();
     const attached = [...this.#attached];
     this.#attached.clear();
     await Promise.all(

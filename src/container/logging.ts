@@ -1,12 +1,13 @@
-import { createHash } from 'node:crypto';
 import { checkInteger, checkObject, checkOneOf, checkString } from '../codec/index.ts';
 import { rangeError, typeError } from '../errors.ts';
+import type { RecordLevel } from '../nflog/index.ts';
 import { decompileRule, type RuleEntry, type Statement, Transaction } from '../nftables/index.ts';
 import { NftablesOperations } from '../nftables/nftables.ts';
 import { type Exchange, type Operation, twoForms } from '../transport/index.ts';
+import { checkLabels, labelsIn, logComment } from './log-comment.ts';
 import { commitAnew, FAMILY, findOwned, OWNED } from './owned-table.ts';
 
-const HOOKS = ['prerouting', 'input', 'forward', 'output'] as const;
+export const HOOKS = ['prerouting', 'input', 'forward', 'output'] as const;
 
 /** Packets that a container hands to NFLOG. */
 export interface LogRule {
@@ -18,6 +19,10 @@ export interface LogRule {
   match?: readonly Statement[];
   /** Where they are seen; default 'input'. */
   hook?: (typeof HOOKS)[number];
+  /** The level of its packets' records, where `log.to` is not told another; 'info' where left out. */
+  level?: RecordLevel;
+  /** What records call it, as `ruleName`: 1 to 64 bytes; its prefix where left out. */
+  name?: string;
 }
 
 /** How a container's log rules differ from those that are wanted. */
@@ -31,7 +36,6 @@ const TABLE = { family: FAMILY, name: LOGGING } as const;
 const PLACE = { family: FAMILY, table: LOGGING } as const;
 /** Behind the connection tracking (-200) and before anything is translated (-100) or filtered (0). */
 const PRIORITY = -110;
-const MARK = 'netsteer ';
 
 type Hook = (typeof HOOKS)[number];
 
@@ -86,14 +90,14 @@ export class LogSet {
 }
 
 function check(rule: LogRule, index: number): Wanted {
-  checkObject(rule, [index], ['group', 'prefix', 'match', 'hook']);
+  checkObject(rule, [index], ['group', 'prefix', 'match', 'hook', 'level', 'name']);
   const { group, prefix, match = [], hook = 'input' } = rule;
   checkInteger(group, [index, 'group'], 0, 0xffff);
   if (prefix !== undefined) checkString(prefix, [index, 'prefix'], 127);
   if (!Array.isArray(match)) throw typeError([index, 'match'], 'an array of statements', match);
   checkOneOf(hook, [index, 'hook'], HOOKS);
-  const said = JSON.stringify([hook, group, prefix ?? '', match]);
-  return { hook, rule, comment: MARK + createHash('sha256').update(said).digest('hex').slice(0, 32) };
+  checkLabels(rule, [index]);
+  return { hook, rule, comment: logComment([hook, group, prefix ?? '', match], rule) };
 }
 
 /** Adds rules, and the chain of each hook with the first of them. */
@@ -204,7 +208,7 @@ export class Logging extends twoForms(LoggingOperations) {}
 const wantedOf = (rules: readonly LogRule[] | LogSet): LogSet => (rules instanceof LogSet ? rules : new LogSet(rules));
 
 /** A rule as it was given, read back from the kernel's expressions. */
-function readRule(entry: RuleEntry): Present {
+export function readRule(entry: RuleEntry): Present {
   const statements = decompileRule(entry) as Statement[];
   const log = statements.find(statement => 'log' in statement);
   const { group = 0, prefix } = (log as { log: { group?: number; prefix?: string } } | undefined)?.log ?? {};
@@ -215,6 +219,7 @@ function readRule(entry: RuleEntry): Present {
     ...(prefix !== undefined && { prefix }),
     ...(match.length > 0 && { match }),
     ...(hook !== 'input' && { hook }),
+    ...labelsIn(entry.comment ?? ''),
   };
   return { handle: entry.handle ?? 0n, chain: hook, comment: entry.comment ?? '', rule };
 }

@@ -1,5 +1,6 @@
 import { Nftables } from '../nftables/nftables.ts';
 import type { Exchange } from '../transport/index.ts';
+import { WatchedLogging } from './known-log-rules.ts';
 import { Logging } from './logging.ts';
 import { Redirects } from './redirects.ts';
 
@@ -9,10 +10,10 @@ export class PacketRules {
   readonly redirects: Redirects;
   readonly logging: Logging;
 
-  constructor(exchange: Exchange) {
+  constructor(exchange: Exchange, loggingChanged: () => void = () => {}) {
     this.nftables = new Nftables(exchange);
     this.redirects = new Redirects(exchange);
-    this.logging = new Logging(exchange);
+    this.logging = new Logging(exchange, new WatchedLogging(exchange, loggingChanged));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

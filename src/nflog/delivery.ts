@@ -1,4 +1,5 @@
-import { StateError } from '../errors.ts';
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { closedError } from '../transport/index.ts';
 import { Backlog } from './backlog.ts';
 import type { BacklogOptions } from './config.ts';
 import type { Packet } from './packet.ts';
@@ -18,6 +19,7 @@ export interface Consumer {
   readonly dropped: number;
 }
 
+type InContext = ReturnType<typeof AsyncLocalStorage.snapshot>;
 type BatchHandler = (packets: readonly Packet[]) => void;
 type Result = IteratorResult<Packet, undefined>;
 
@@ -34,11 +36,17 @@ interface Waiting {
 export class Delivery {
   readonly #backlog: Backlog;
   readonly #flow: Flow;
-  readonly #consumers = new Set<Consumer>();
+  /** Each with what calls it in the asynchronous context in which it was attached: packets come in from nowhere. */
+  readonly #consumers = new Map<Consumer, InContext>();
   readonly #iterators = new Set<object>();
   readonly #waiting: Waiting[] = [];
+  /** Nothing comes any more; iterations go on to the end of the backlog. */
+  #finished = false;
   #ended = false;
+  /** Why reception failed: told once. */
   #failure: unknown;
+  /** Why it was ended from outside: told to all, and to those who come later. */
+  #reason: { error: unknown } | undefined;
   /** What consumers that have gone had dropped. */
   #dropped = 0;
 
@@ -50,7 +58,7 @@ export class Delivery {
   /** Packets that the policy threw away. */
   get dropped(): number {
     let sum = this.#backlog.dropped + this.#dropped;
-    for (const consumer of this.#consumers) sum += consumer.dropped;
+    for (const consumer of this.#consumers.keys()) sum += consumer.dropped;
     return sum;
   }
 
@@ -58,13 +66,13 @@ export class Delivery {
   get room(): number {
     const { when, limit, length } = this.#backlog;
     if (when !== 'leave-to-kernel') return Number.POSITIVE_INFINITY;
-    for (const consumer of this.#consumers) if (consumer.busy) return 0;
+    for (const consumer of this.#consumers.keys()) if (consumer.busy) return 0;
     if (this.#iterators.size === 0 && this.#consumers.size > 0) return Number.POSITIVE_INFINITY;
     return limit - length + this.#waiting.length;
   }
 
   #regulate(): void {
-    const wanted = this.#iterators.size + this.#consumers.size > 0 && !this.#ended;
+    const wanted = this.#iterators.size + this.#consumers.size > 0 && !this.#ended && !this.#finished;
     const { room } = this;
     // Half empty before it is filled again: not a stop and a start for each packet.
     if (!wanted || room <= 0) this.#flow.stop();
@@ -72,7 +80,7 @@ export class Delivery {
   }
 
   take(packets: readonly Packet[]): void {
-    for (const consumer of this.#consumers) consumer.take(packets);
+    for (const [consumer, inContext] of this.#consumers) inContext(() => consumer.take(packets));
     if (!this.#ended && (this.#iterators.size > 0 || this.#consumers.size === 0)) {
       let next = 0;
       while (next < packets.length && this.#waiting.length > 0) {
@@ -86,7 +94,8 @@ export class Delivery {
   /** Gives the consumer all packets from now on. It calls what is returned when it is not busy any more; `detach` ends it. */
   attach(consumer: Consumer): { resume(): void; detach(): void } {
     this.#mustBeOpen();
-    this.#consumers.add(consumer);
+    if (this.#finished) throw closedError('the log');
+    this.#consumers.set(consumer, AsyncLocalStorage.snapshot());
     if (this.#backlog.length > 0 && this.#iterators.size === 0) setImmediate(() => this.#handOver());
     this.#regulate();
     return {
@@ -126,7 +135,8 @@ export class Delivery {
   }
 
   #mustBeOpen(): void {
-    if (this.#ended) throw new StateError('ERR_CLOSED', 'the log is closed');
+    if (this.#reason !== undefined) throw this.#reason.error;
+    if (this.#ended) throw closedError('the log');
   }
 
   async #next(iterator: object): Promise<Result> {
@@ -136,6 +146,7 @@ export class Delivery {
       this.#regulate();
       return { value, done: false };
     }
+    if (this.#finished) return { value: undefined, done: true };
     return new Promise((resolve, reject) => {
       this.#waiting.push({ iterator, resolve, reject });
       this.#regulate();
@@ -144,6 +155,7 @@ export class Delivery {
 
   /** The end of an iteration: an error if reception failed, told once. */
   #end(): Result {
+    if (this.#reason !== undefined) throw this.#reason.error;
     const failure = this.#failure;
     this.#failure = undefined;
     if (failure !== undefined) throw failure;
@@ -160,14 +172,37 @@ export class Delivery {
     this.#regulate();
   }
 
+  /** Nothing more will come. Iterations, those that begin later too, end behind what is there. */
+  finish(): void {
+    if (this.#ended || this.#finished) return;
+    this.#finished = true;
+    this.#leave();
+    // Those that wait have seen all that there was.
+    for (const { resolve } of this.#waiting.splice(0)) resolve({ value: undefined, done: true });
+    this.#flow.stop();
+  }
+
+  /** Ends all iterations with an error, and those that begin later. */
+  abort(error: unknown): void {
+    if (this.#ended) return;
+    this.#reason = { error };
+    for (const { reject } of this.#waiting.splice(0)) reject(error);
+    this.end();
+  }
+
+  /** Consumers get nothing any more. */
+  #leave(): void {
+    this.#dropped = this.dropped - this.#backlog.dropped;
+    this.#consumers.clear();
+  }
+
   /** Ends all iterations. What is still in the backlog is given up: whoever closes a log has seen enough of it. */
   end(failure?: unknown): void {
     if (this.#ended) return;
     this.#ended = true;
     this.#failure = failure;
     this.#backlog.clear();
-    this.#dropped = this.dropped - this.#backlog.dropped;
-    this.#consumers.clear();
+    this.#leave();
     this.#iterators.clear();
     for (const { resolve, reject } of this.#waiting.splice(0)) {
       if (this.#failure === undefined) resolve({ value: undefined, done: true });

@@ -1,26 +1,13 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
 import type { Writable } from 'node:stream';
-import { checkInteger, checkObject, checkString, NO_CONTEXT } from '../codec/index.ts';
-import { NetlinkError, type Path, rangeError, type StateError, typeError } from '../errors.ts';
+import { checkInteger, checkObject, checkString } from '../codec/index.ts';
+import { rangeError, typeError } from '../errors.ts';
 import { SO_RCVBUF, SO_RCVBUFFORCE, SOL_SOCKET } from '../ffi/constants.ts';
 import { type NetNs, netnsOf } from '../netns/netns.ts';
 import { type Logger, Observer } from '../observe.ts';
-import {
-  NETLINK_NETFILTER,
-  NETLINK_NO_ENOBUFS,
-  NETLINK_ROUTE,
-  NFNL_SUBSYS_ULOG,
-  SOL_NETLINK,
-} from '../transport/constants.ts';
-import {
-  type Call,
-  closedError,
-  Exchange,
-  NetlinkSocket,
-  nfnetlinkType,
-  type Operation,
-  twoForms,
-  writeHeader,
-} from '../transport/index.ts';
+import { checkSignal, onAbort, reasonOf, throwIfAborted } from '../signal.ts';
+import { NETLINK_NETFILTER, NETLINK_NO_ENOBUFS, NETLINK_ROUTE, SOL_NETLINK } from '../transport/constants.ts';
+import { closedError, NetlinkSocket, twoForms } from '../transport/index.ts';
 import { runNow } from '../transport/operation.ts';
 import {
   type Capture,
@@ -36,15 +23,13 @@ import {
   backlogOf,
   type Copy,
   checkGroup,
-  configTable,
   type Queue,
   type Settings,
   settingsOf,
 } from './config.ts';
-import { NFULNL_MSG_CONFIG } from './constants.ts';
 import { call, Delivery } from './delivery.ts';
 import { Devices } from './devices.ts';
-import { explainPermission } from './holder.ts';
+import { bind, LogExchange, NflogOperations } from './operations.ts';
 import type { Packet, RuleResolver } from './packet.ts';
 import { type CaptureFormat, PcapFormat } from './pcap.ts';
 import { PcapngFormat } from './pcapng.ts';
@@ -81,6 +66,16 @@ export interface NflogOptions<R = unknown> {
    */
   rules?: RuleResolver<R>;
   logger?: Logger;
+  /** Closes the log; its iterations throw the signal's reason. One that is aborted already is thrown by `open`. */
+  signal?: AbortSignal;
+}
+
+/** What a container knows of its logs. @internal */
+export interface LogSurroundings {
+  /** In the place of `rules`: asked for each packet. */
+  ruleOf?: RuleResolver;
+  /** Called once the log is closed. */
+  closed?: () => void;
 }
 
 const OPTIONS = [
@@ -96,6 +91,7 @@ const OPTIONS = [
   'name',
   'rules',
   'logger',
+  'signal',
 ] as const satisfies (keyof NflogOptions)[];
 
 export interface NflogStats {
@@ -112,109 +108,6 @@ export interface NflogStats {
 }
 
 const DEFAULT_RECEIVE_BUFFER = 8 * 1024 * 1024;
-/** A request whose answer found no room is repeated: the answer to that tells what became of the first. */
-const ATTEMPTS = 10;
-
-/** The exchange of a log, with what its operations need to know. */
-class LogExchange extends Exchange {
-  readonly reader: PacketReader;
-  readonly netns: NetNs;
-  readonly settings: Settings;
-
-  constructor(reader: PacketReader, netns: NetNs, settings: Settings, observer: Observer) {
-    super(reader, 'nflog', observer);
-    this.reader = reader;
-    this.netns = netns;
-    this.settings = settings;
-  }
-}
-
-type Described = Pick<Call, 'subject'> & { readonly path: Path };
-
-/** Binds a group with all of its settings in one message. */
-function* bind(exchange: LogExchange, group: number, { subject, path }: Described): Operation<void> {
-  const { netns, settings, reader } = exchange;
-  const hints: Record<string, () => string> = {
-    EPERM: () => explainPermission(netns, group),
-    EBUSY: () => `this log has group ${group} already`,
-    EOPNOTSUPP: () => 'this kernel cannot add connections (nf_conntrack_netlink, CONFIG_NETFILTER_NETLINK_GLUE_CT)',
-    EINVAL: () => 'the kernel has no NFLOG: load the module on the host (modprobe nfnetlink_log)',
-  };
-  const request: Call = {
-    type: nfnetlinkType(NFNL_SUBSYS_ULOG, NFULNL_MSG_CONFIG),
-    syscall: 'NFULNL_MSG_CONFIG',
-    subject,
-    hint: code => hints[code]?.(),
-    blame: code => (code === 'EOPNOTSUPP' && path.length > 0 ? ['conntrack'] : path),
-    write: writer => {
-      writeHeader(writer, 0, group);
-      configTable.write(writer, { command: 'bind', ...settings }, NO_CONTEXT);
-    },
-  };
-  const had = reader.groups.has(group);
-  yield* confirm(exchange, request, had ? undefined : 'EBUSY');
-  // Its first packets may have come before the acknowledgement.
-  if (!reader.groups.has(group)) reader.groups.set(group, 0);
-}
-
-function* unbind(exchange: LogExchange, group: number): Operation<void> {
-  const { netns, reader } = exchange;
-  const hints: Record<string, () => string> = {
-    EPERM: () => explainPermission(netns, group),
-    ENODEV: () => `nobody has group ${group}`,
-  };
-  const request: Call = {
-    type: nfnetlinkType(NFNL_SUBSYS_ULOG, NFULNL_MSG_CONFIG),
-    syscall: 'NFULNL_MSG_CONFIG',
-    subject: group,
-    hint: code => hints[code]?.(),
-    write: writer => {
-      writeHeader(writer, 0, group);
-      configTable.write(writer, { command: 'unbind' }, NO_CONTEXT);
-    },
-  };
-  yield* confirm(exchange, request, reader.groups.has(group) ? 'ENODEV' : undefined);
-  reader.groups.delete(group);
-}
-
-/**
- * Sends a request until it is answered. An answer that meets a receive buffer full of packets is dropped without a sign, and what was asked is
- * done all the same; the second time the kernel then says `done`.
- */
-function* confirm(exchange: Exchange, request: Call, done: string | undefined): Operation<void> {
-  for (let attempt = 1; ; attempt++) {
-    try {
-      return yield* exchange.request(request);
-    } catch (error) {
-      if (attempt > 1 && error instanceof NetlinkError && error.code === done) return;
-      const unanswered =
-        error instanceof NetlinkError ? error.syscall === 'recvmsg' : (error as StateError).code === 'ERR_NO_REPLY';
-      if (!unanswered || attempt === ATTEMPTS) throw error;
-    }
-  }
-}
-
-/** The requests of a log. */
-export class NflogOperations {
-  readonly #exchange: LogExchange;
-
-  constructor(exchange: Exchange) {
-    this.#exchange = exchange as LogExchange;
-  }
-
-  /** Listens to one more group. @throws NetlinkError EBUSY this log has it already, EPERM another socket has it, or no right to. */
-  *addGroup(group: number): Operation<void> {
-    checkGroup(group, ['group']);
-    yield* bind(this.#exchange, group, { subject: group, path: [] });
-  }
-
-  /** Lets go of a group; what the kernel has gathered for it still arrives. @throws NetlinkError ENODEV nobody has it, EPERM another socket has it. */
-  *removeGroup(group: number): Operation<void> {
-    checkGroup(group, ['group']);
-    yield* unbind(this.#exchange, group);
-  }
-}
-
 /**
  * The packets that rules of one namespace log to NFLOG groups (nft `log group 5`, iptables `-j NFLOG`). Nothing is read from the kernel, and
  * nothing keeps the process alive, until somebody takes packets: a `for await` loop, or `onBatch`.
@@ -223,10 +116,17 @@ export class Nflog<R = unknown> extends twoForms(NflogOperations) implements Asy
   /**
    * Opens a socket in the namespace and binds the groups, before this returns. All or none: a group that is refused closes the log.
    * @throws NetlinkError with the path of the group: EPERM no CAP_NET_ADMIN, or another socket has the group (the hint says which);
-   * ENOTSUP no `conntrack` in this kernel; EINVAL no NFLOG in it.
+   * ENOTSUP no `conntrack` in this kernel; EINVAL no NFLOG in it. The reason of a `signal` that is aborted.
    */
   static open<R = unknown>(options: NflogOptions<R>): Nflog<R> {
+    return Nflog.within(options, {});
+  }
+
+  /** @internal As `open`, for a container. */
+  static within<R>(options: NflogOptions<R>, { ruleOf, closed }: LogSurroundings): Nflog<R> {
     checkObject(options, [], OPTIONS);
+    const signal = checkSignal(options.signal, ['signal']);
+    throwIfAborted(signal);
     const groups = groupsOf(options.groups);
     const settings = settingsOf(options);
     const backlog = backlogOf(options.backlog);
@@ -254,12 +154,28 @@ export class Nflog<R = unknown> extends twoForms(NflogOperations) implements Asy
       // Now, not when the first name is wanted: the caller may have given up the right to enter the namespace by then.
       const devices = new Devices(new NetlinkSocket({ netns, protocol: NETLINK_ROUTE }));
       const { name, rules } = options;
-      log = new Nflog({ socket, devices, netns, settings, backlog, observer, receiveBufferBytes: size, name, rules });
+      log = new Nflog<R>({
+        socket,
+        devices,
+        netns,
+        settings,
+        backlog,
+        observer,
+        receiveBufferBytes: size,
+        name,
+        ruleOf: ruleOf ?? (rules && remember(rules)),
+      });
+      log.#closed = closed;
       log.#exchange.operation = 'nflog.open';
       for (const [i, group] of groups.entries()) {
         runNow(bind(log.#exchange, group, { subject: options, path: ['groups', i] }));
       }
-      return log;
+      const opened = log;
+      opened.#unlisten = onAbort(signal, () => {
+        opened.#delivery.abort(reasonOf(signal!));
+        opened.close();
+      });
+      return opened;
     } catch (error) {
       if (log !== undefined) log.close();
       else void socket.close();
@@ -276,6 +192,9 @@ export class Nflog<R = unknown> extends twoForms(NflogOperations) implements Asy
   readonly #name: string | undefined;
   readonly #sinks = new Set<LogSink>();
   #failure: unknown;
+  #unlisten = () => {};
+  #closed: (() => void) | undefined;
+  #finishing = false;
   /** Bytes of the kernel's receive buffer in force. */
   readonly receiveBufferBytes: number;
 
@@ -288,9 +207,9 @@ export class Nflog<R = unknown> extends twoForms(NflogOperations) implements Asy
     observer: Observer;
     receiveBufferBytes: number;
     name: string | undefined;
-    rules: RuleResolver | undefined;
+    ruleOf: RuleResolver | undefined;
   }) {
-    const { socket, devices, observer, receiveBufferBytes, rules } = parts;
+    const { socket, devices, observer, receiveBufferBytes, ruleOf } = parts;
     const lossHandlers = new Set<(loss: Loss) => void>();
     const delivery: Delivery = new Delivery(parts.backlog, { start: () => reader.start(), stop: () => reader.stop() });
     const receiver: Receiver = {
@@ -317,7 +236,7 @@ export class Nflog<R = unknown> extends twoForms(NflogOperations) implements Asy
       receiver,
       observer,
       receiveBufferBytes,
-      ruleOf: rules && remember(rules),
+      ruleOf,
     });
     const exchange = new LogExchange(reader, parts.netns, parts.settings, observer);
     super(exchange);
@@ -343,16 +262,16 @@ export class Nflog<R = unknown> extends twoForms(NflogOperations) implements Asy
 
   /**
    * The packets one by one. `break` lets go of the loop, not of the log: a later loop goes on from there. Loops that run at the same time
-   * share the packets. `close()` ends them. @throws StateError `ERR_CLOSED` (the call itself, not the first `next`).
+   * share the packets. `close()` ends them; an aborted `signal` has them throw its reason; the end of a container that the log is of ends them
+   * when all that was logged before has been taken. @throws StateError `ERR_CLOSED` (the call itself, not the first `next`).
    */
   [Symbol.asyncIterator](): AsyncIterableIterator<Packet<R>> {
-    this.#mustBeOpen();
     return this.#delivery.iterate() as AsyncIterableIterator<Packet<R>>;
   }
 
   /**
    * Calls `handler` with what has been read, one packet or thousands at a time: for the highest rates. An error that it throws is uncaught.
-   * Returns a function that ends it. @throws StateError `ERR_CLOSED`
+   * It runs in the asynchronous context of this call (AsyncLocalStorage). Returns a function that ends it. @throws StateError `ERR_CLOSED`
    */
   onBatch(handler: (packets: readonly Packet<R>[]) => void): () => void {
     if (typeof handler !== 'function') throw typeError(['handler'], 'a function', handler);
@@ -364,9 +283,9 @@ export class Nflog<R = unknown> extends twoForms(NflogOperations) implements Asy
    * Writes a record for each packet, message 'packet', and a warning 'packets were lost' for each loss, to a pino logger or what has its methods: left
    * out, pino on the standard output. Every sink gets all packets. @throws StateError `ERR_CLOSED`; TypeError or RangeError for bad options
    */
-  to(logger?: RecordLogger, options: RecordOptions = {}): Sink {
+  to(logger?: RecordLogger, options: RecordOptions<R> = {}): Sink {
     this.#mustBeOpen();
-    const sink = new RecordSink(logger, options, { name: this.#name, netns: this.#reader.netnsInode });
+    const sink = new RecordSink(logger, options as RecordOptions, { name: this.#name, netns: this.#reader.netnsInode });
     return this.#add(sink, () => {
       sink.attach({ attach: consumer => this.#delivery.attach(consumer), onLoss: handler => this.onLoss(handler) });
     });
@@ -412,11 +331,15 @@ export class Nflog<R = unknown> extends twoForms(NflogOperations) implements Asy
     if (this.closed) throw closedError('the log');
   }
 
-  /** Calls `handler` for each loss that is found while packets are read. Returns a function that ends it. @throws StateError `ERR_CLOSED` */
+  /**
+   * Calls `handler` for each loss that is found while packets are read, in the asynchronous context of this call. Returns a function that ends it.
+   * @throws StateError `ERR_CLOSED`
+   */
   onLoss(handler: (loss: Loss) => void): () => void {
     if (typeof handler !== 'function') throw typeError(['handler'], 'a function', handler);
     this.#mustBeOpen();
-    const own = (loss: Loss) => handler(loss);
+    const inContext = AsyncLocalStorage.snapshot();
+    const own = (loss: Loss) => inContext(handler, loss);
     this.#lossHandlers.add(own);
     return () => void this.#lossHandlers.delete(own);
   }
@@ -440,11 +363,34 @@ export class Nflog<R = unknown> extends twoForms(NflogOperations) implements Asy
    * is given up.
    */
   override async [Symbol.asyncDispose](): Promise<void> {
+    const closing = this.#shut();
+    this.#delivery.end();
+    await closing;
+  }
+
+  /**
+   * @internal Lets go of the groups and closes the log as it is when nothing more will be logged: what the kernel still has is read and delivered, and loops
+   * that take it end behind it.
+   */
+  async finish(): Promise<void> {
+    if (this.#finishing || this.closed) return;
+    this.#finishing = true;
+    await this.#reader.drain();
+    // The kernel hands over what it has gathered of a group when that is let go.
+    for (const group of this.groups) await this.removeGroup(group).catch(() => {});
+    await this.#reader.drain();
+    this.#delivery.finish();
+    await this.#shut();
+  }
+
+  async #shut(): Promise<void> {
     // Before anything else: what ends with it may run code of others, who must find it closed.
     const closing = super[Symbol.asyncDispose]();
+    this.#unlisten();
+    this.#closed?.();
+    this.#closed = undefined;
     const sinks = [...this.#sinks];
     for (const sink of sinks) sink.endWith(this.#failure);
-    this.#delivery.end();
     this.#lossHandlers.clear();
     this.#devices.close();
     await Promise.all([closing, ...sinks.map(sink => sink.settled)]);

@@ -92,6 +92,7 @@ export class PacketReader implements Wire {
   #toldDatagrams = 0;
   #lastDatagrams = 0;
   #readSinceSend = 0;
+  #draining = false;
   #warned = new Map<string, number>();
   received = 0;
   lostPackets = 0;
@@ -177,7 +178,7 @@ export class PacketReader implements Wire {
   }
 
   start(): void {
-    if (this.#watch !== undefined || this.closed) return;
+    if (this.#watch !== undefined || this.#draining || this.closed) return;
     this.#watch = this.#socket.watch(() => this.#turn());
     if (!this.#referenced) this.#watch.unref();
   }
@@ -204,6 +205,27 @@ export class PacketReader implements Wire {
     this.#pending = [];
     this.#gaps.clear();
     return this.#socket.close();
+  }
+
+  /**
+   * Reads all that the kernel has, whether anybody has room for it or not, and hands it over; from then on nothing is read any more but by this.
+   * What comes in faster than it is read ends with as much as the receive buffer holds.
+   */
+  async drain(): Promise<void> {
+    this.#draining = true;
+    this.stop();
+    this.#readSinceSend = 0;
+    for (let more = true; more; ) {
+      const end = performance.now() + TURN_MILLISECONDS;
+      for (let now = 0; more && now < end; ) {
+        if (this.closed) return;
+        now = performance.now();
+        more = this.#read(now) >= 0 && this.#readSinceSend <= this.#receiveBuffer;
+        if (this.#pending.length >= HAND_PACKETS) this.#hand();
+      }
+      this.#hand();
+      if (more) await new Promise(resolve => setImmediate(resolve));
+    }
   }
 
   #turn(): void {

@@ -12,8 +12,9 @@ import type { Loss } from './reader.ts';
 import { type Redact, redactAddress, redactorOf } from './redact.ts';
 import { summarize } from './summary.ts';
 
-const LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal'] as const;
-export type RecordLevel = (typeof LEVELS)[number];
+/** pino's levels, the least important first. */
+export const RECORD_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal'] as const;
+export type RecordLevel = (typeof RECORD_LEVELS)[number];
 
 /** Takes records: pino, or what has its methods. */
 export interface RecordLogger extends Logger {
@@ -23,9 +24,13 @@ export interface RecordLogger extends Logger {
   isLevelEnabled?(level: string): boolean;
 }
 
-export interface RecordOptions {
-  /** 'info' where left out. */
-  level?: RecordLevel;
+export interface RecordOptions<R = unknown> {
+  /**
+   * Of all records, or of each: what the function returns for the packet's rule (undefined where it is not known) and the packet. Where left out,
+   * or where it returns undefined: the `level` of the rule, if it is an object with one, else 'info'. A function that throws, or returns something
+   * else, ends the sink.
+   */
+  level?: RecordLevel | ((rule: R | undefined, packet: Packet<R>) => RecordLevel | undefined);
   /**
    * What a record shows. Where left out: all but `family`, `hardwareAddress`, `etherType`, `ttl`, `gid`, `receiverGid`, `sequence`,
    * `globalSequence`, `receivedAtMicroseconds`, `headers`, `summary` and `payload`. What a packet lacks is undefined. `uid` and `gid` are those of
@@ -51,6 +56,7 @@ const FIELDS = {
   hook: true,
   prefix: true,
   rule: true,
+  ruleName: true,
   inDevice: true,
   outDevice: true,
   physInDevice: true,
@@ -108,6 +114,8 @@ function recordOf(
     prefix: want.prefix ? shown(packet.prefix || undefined) : undefined,
     /** What the log's `rules` say. */
     rule: want.rule ? packet.rule : undefined,
+    /** One text for it: its name, else its prefix; or the rule itself where that is a text. */
+    ruleName: want.ruleName ? shown(nameOf(packet.rule)) : undefined,
     inDevice: want.inDevice ? shown(packet.inDevice) : undefined,
     outDevice: want.outDevice ? shown(packet.outDevice) : undefined,
     physInDevice: want.physInDevice ? shown(packet.physInDevice) : undefined,
@@ -148,6 +156,20 @@ function recordOf(
 
 const uidOf = (packet: Packet, side: SocketSide) => (packet.socketSide === side ? packet.uid : undefined);
 const gidOf = (packet: Packet, side: SocketSide) => (packet.socketSide === side ? packet.gid : undefined);
+
+/** What a rule is called: `rules` may return anything. */
+function nameOf(rule: unknown): string | undefined {
+  if (typeof rule === 'string') return rule;
+  const { name, prefix } = (typeof rule === 'object' && rule !== null ? rule : {}) as Record<string, unknown>;
+  if (typeof name === 'string') return name;
+  return typeof prefix === 'string' && prefix.trim() !== '' ? prefix.trim() : undefined;
+}
+
+/** The level that a rule has of itself. */
+function levelOf(rule: unknown): RecordLevel {
+  const level = typeof rule === 'object' && rule !== null ? (rule as { level?: unknown }).level : undefined;
+  return RECORD_LEVELS.includes(level as RecordLevel) ? (level as RecordLevel) : 'info';
+}
 
 /** pino escapes what JSON must, and no more: these are texts that a container chose. */
 const shown = (text: string | undefined): string | undefined => (text === undefined ? undefined : printable(text));
@@ -213,8 +235,8 @@ function wantedOf(fields: unknown, redacted: boolean): Wanted {
   return wanted as Wanted;
 }
 
-function checkLogger(logger: unknown, level: RecordLevel): RecordLogger {
-  for (const method of [level, 'warn']) {
+function checkLogger(logger: unknown, level: RecordLevel | undefined): RecordLogger {
+  for (const method of [level ?? 'info', 'warn']) {
     const found = (logger as Record<string, unknown> | null)?.[method];
     if (typeof found !== 'function') throw typeError(['logger', method], 'a function, as of pino', found);
   }
@@ -224,7 +246,9 @@ function checkLogger(logger: unknown, level: RecordLevel): RecordLogger {
 /** Writes a record for each packet, and one for each loss. */
 export class RecordSink implements Consumer, LogSink {
   readonly #origin: Origin;
-  readonly #level: RecordLevel;
+  /** Of all records; undefined where each has its own. */
+  readonly #level: RecordLevel | undefined;
+  readonly #choose: ((rule: unknown, packet: Packet) => unknown) | undefined;
   readonly #wanted: Wanted;
   readonly #needsHeaders: boolean;
   readonly #show: Redactor;
@@ -239,7 +263,9 @@ export class RecordSink implements Consumer, LogSink {
   constructor(logger: unknown, options: RecordOptions, origin: Origin) {
     checkObject(options, [], ['level', 'fields', 'redact']);
     this.#origin = origin;
-    this.#level = checkOneOf(options.level ?? 'info', ['level'], LEVELS);
+    const { level } = options;
+    if (typeof level === 'function') this.#choose = level;
+    else if (level !== undefined) this.#level = checkOneOf(level, ['level'], RECORD_LEVELS);
     this.#show = redactorOf(options.redact);
     this.#wanted = wantedOf(options.fields, this.#show !== PLAIN);
     this.#needsHeaders = OF_HEADERS.some(field => this.#wanted[field]);
@@ -283,10 +309,9 @@ export class RecordSink implements Consumer, LogSink {
       if (lines !== '') output.write(lines);
       lines = '';
     };
-    this.#logger = pino(
-      { level: this.#level === 'trace' || this.#level === 'debug' ? this.#level : 'info' },
-      { write },
-    );
+    // The lowest that there can be: a level that somebody has chosen is to be seen.
+    const level = this.#level ?? 'trace';
+    this.#logger = pino({ level: level === 'trace' || level === 'debug' ? level : 'info' }, { write });
   }
 
   get finished(): Promise<void> {
@@ -298,11 +323,16 @@ export class RecordSink implements Consumer, LogSink {
 
   take(packets: readonly Packet[]): void {
     const logger = this.#logger!;
-    if (this.#outcome.done || logger.isLevelEnabled?.(this.#level) === false) return;
+    if (this.#outcome.done || (this.#level !== undefined && logger.isLevelEnabled?.(this.#level) === false)) return;
     try {
       for (const packet of packets) {
+        const level = this.#level ?? this.#levelFor(packet);
+        if (this.#level === undefined && logger.isLevelEnabled?.(level) === false) continue;
         const headers = this.#needsHeaders ? readPacketHeaders(packet, this.#show) : undefined;
-        logger[this.#level]!(recordOf(packet, this.#wanted, headers, this.#show, this.#origin), 'packet');
+        const record = recordOf(packet, this.#wanted, headers, this.#show, this.#origin);
+        if (typeof logger[level] !== 'function')
+          throw typeError(['logger', level], 'a function, as of pino', logger[level]);
+        logger[level](record, 'packet');
         this.packets++;
       }
       this.#flush();
@@ -310,6 +340,12 @@ export class RecordSink implements Consumer, LogSink {
       // The logger's failure is not the log's.
       this.endWith(error);
     }
+  }
+
+  #levelFor(packet: Packet): RecordLevel {
+    const { rule } = packet;
+    const chosen = this.#choose?.(rule, packet);
+    return chosen === undefined ? levelOf(rule) : checkOneOf(chosen, ['level'], RECORD_LEVELS);
   }
 
   #lost({ kind, group, count }: Loss): void {

@@ -36,7 +36,7 @@ function asKernel(line: string): string {
       // It hides the sender when its socket is in another namespace; NFLOG does not.
       .replace(/((?:IN=\w|SRC=10\.1\.0\.1 |SRC=fd00:0001:).*) UID=0 GID=0/, '$1')
       // It shows tags only with `flags ether`.
-      .replace(/(?:VPROTO=[0-9a-f]{4} VID=\d+ )+/, '')
+      .replace(/(?:VPROTO=[0-9a-f]{4} VID=\d+ ?)+/, '')
       .trimEnd()
   );
 }

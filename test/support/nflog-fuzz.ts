@@ -1,7 +1,7 @@
 import { type Source, sourceOf } from '../../src/codec/index.ts';
 import { SO_MEMINFO } from '../../src/ffi/constants.ts';
 import { SK_MEMINFO_DROPS } from '../../src/nflog/constants.ts';
-import { NflogOperations } from '../../src/nflog/nflog.ts';
+import { NflogOperations } from '../../src/nflog/operations.ts';
 import { Packet } from '../../src/nflog/packet.ts';
 import { PcapFormat } from '../../src/nflog/pcap.ts';
 import { PcapngFormat } from '../../src/nflog/pcapng.ts';

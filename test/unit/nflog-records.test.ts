@@ -189,6 +189,50 @@ describe('records', () => {
     expect(one(packetOf(usual(0), 2, 5, receipt))).toMatchObject({ rule: { id: 'web1 5' } });
   });
 
+  it('have the level that a rule has or a function says, and one that is none ends them', async () => {
+    const receipt = (rule: unknown) => ({ ...RECEIPT, ruleOf: () => rule });
+    const packet = (rule: unknown) => packetOf(usual(0), 2, 5, receipt(rule));
+    const level = (rule: unknown, options: RecordOptions = {}) => one(packet(rule), { fields: [], ...options })?.level;
+    expect(level({ level: 'error' })).toBe(50);
+    // What a container wrote may be anything.
+    for (const rule of [{ level: 'loud' }, { level: 5 }, { level: 'toString' }, 'error', null, undefined])
+      expect(level(rule)).toBe(30);
+    expect(level({ level: 'error' }, { level: 'debug' })).toBe(20);
+    expect(level({ level: 'error' }, { level: () => undefined })).toBe(50);
+    expect(level({ level: 'error' }, { level: () => 'trace' })).toBe(10);
+    expect(one(packet({ name: 'a\u202eb', prefix: 'p' }))).toMatchObject({ ruleName: 'a\\u202eb' });
+    expect(one(packet('text'))).toMatchObject({ ruleName: 'text' });
+    expect(one(packet({ name: 5, prefix: ' in: ' }))).toMatchObject({ ruleName: 'in:' });
+    expect(one(packet({ prefix: ' ' }))?.ruleName).toBeUndefined();
+
+    const ended = async (options: RecordOptions, logger?: RecordLogger) => {
+      const { delivery, sink } = setUp(options, logger);
+      const other = delivery.iterate();
+      delivery.take([packet(undefined)]);
+      expect((await other.next()).done).toBe(false);
+      return sink.finished.catch((error: unknown) => error);
+    };
+    expect(await ended({ level: () => 'loud' as 'info' })).toMatchObject({
+      code: 'ERR_OUT_OF_RANGE',
+      attribute: 'level',
+    });
+    expect(
+      await ended({
+        level: () => {
+          throw new Error('mine');
+        },
+      }),
+    ).toMatchObject({ message: 'mine' });
+    const few = { debug() {}, info() {}, warn() {}, error() {} };
+    expect(await ended({ level: () => 'fatal' }, few)).toMatchObject({ attribute: 'logger.fatal' });
+    const quiet = { ...few, isLevelEnabled: (name: string) => name !== 'debug' };
+    let made = 0;
+    const counted = { ...quiet, debug: () => void made++, warn: () => void made++ };
+    const { delivery } = setUp({ level: (rule: unknown) => rule as 'debug' }, counted);
+    delivery.take([packet('debug'), packet('warn')]);
+    expect(made).toBe(1);
+  });
+
   it('have texts of containers escaped: pino leaves what a terminal obeys as it is', () => {
     const lines: string[] = [];
     const own = pino({ base: null, timestamp: false }, { write: line => lines.push(line) });

@@ -1,0 +1,113 @@
+import { NO_CONTEXT } from '../codec/index.ts';
+import { NetlinkError, type Path, type StateError } from '../errors.ts';
+import type { NetNs } from '../netns/netns.ts';
+import type { Observer } from '../observe.ts';
+import { NFNL_SUBSYS_ULOG } from '../transport/constants.ts';
+import { type Call, Exchange, nfnetlinkType, type Operation, writeHeader } from '../transport/index.ts';
+import { checkGroup, configTable, type Settings } from './config.ts';
+import { NFULNL_MSG_CONFIG } from './constants.ts';
+import { explainPermission } from './holder.ts';
+import type { PacketReader } from './reader.ts';
+
+/** A request whose answer found no room is repeated: the answer to that tells what became of the first. */
+const ATTEMPTS = 10;
+
+/** The exchange of a log, with what its operations need to know. */
+export class LogExchange extends Exchange {
+  readonly reader: PacketReader;
+  readonly netns: NetNs;
+  readonly settings: Settings;
+
+  constructor(reader: PacketReader, netns: NetNs, settings: Settings, observer: Observer) {
+    super(reader, 'nflog', observer);
+    this.reader = reader;
+    this.netns = netns;
+    this.settings = settings;
+  }
+}
+
+type Described = Pick<Call, 'subject'> & { readonly path: Path };
+
+/** Binds a group with all of its settings in one message. */
+export function* bind(exchange: LogExchange, group: number, { subject, path }: Described): Operation<void> {
+  const { netns, settings, reader } = exchange;
+  const hints: Record<string, () => string> = {
+    EPERM: () => explainPermission(netns, group),
+    EBUSY: () => `this log has group ${group} already`,
+    EOPNOTSUPP: () => 'this kernel cannot add connections (nf_conntrack_netlink, CONFIG_NETFILTER_NETLINK_GLUE_CT)',
+    EINVAL: () => 'the kernel has no NFLOG: load the module on the host (modprobe nfnetlink_log)',
+  };
+  const request: Call = {
+    type: nfnetlinkType(NFNL_SUBSYS_ULOG, NFULNL_MSG_CONFIG),
+    syscall: 'NFULNL_MSG_CONFIG',
+    subject,
+    hint: code => hints[code]?.(),
+    blame: code => (code === 'EOPNOTSUPP' && path.length > 0 ? ['conntrack'] : path),
+    write: writer => {
+      writeHeader(writer, 0, group);
+      configTable.write(writer, { command: 'bind', ...settings }, NO_CONTEXT);
+    },
+  };
+  const had = reader.groups.has(group);
+  yield* confirm(exchange, request, had ? undefined : 'EBUSY');
+  // Its first packets may have come before the acknowledgement.
+  if (!reader.groups.has(group)) reader.groups.set(group, 0);
+}
+
+function* unbind(exchange: LogExchange, group: number): Operation<void> {
+  const { netns, reader } = exchange;
+  const hints: Record<string, () => string> = {
+    EPERM: () => explainPermission(netns, group),
+    ENODEV: () => `nobody has group ${group}`,
+  };
+  const request: Call = {
+    type: nfnetlinkType(NFNL_SUBSYS_ULOG, NFULNL_MSG_CONFIG),
+    syscall: 'NFULNL_MSG_CONFIG',
+    subject: group,
+    hint: code => hints[code]?.(),
+    write: writer => {
+      writeHeader(writer, 0, group);
+      configTable.write(writer, { command: 'unbind' }, NO_CONTEXT);
+    },
+  };
+  yield* confirm(exchange, request, reader.groups.has(group) ? 'ENODEV' : undefined);
+  reader.groups.delete(group);
+}
+
+/**
+ * Sends a request until it is answered. An answer that meets a receive buffer full of packets is dropped without a sign, and what was asked is
+ * done all the same; the second time the kernel then says `done`.
+ */
+function* confirm(exchange: Exchange, request: Call, done: string | undefined): Operation<void> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return yield* exchange.request(request);
+    } catch (error) {
+      if (attempt > 1 && error instanceof NetlinkError && error.code === done) return;
+      const unanswered =
+        error instanceof NetlinkError ? error.syscall === 'recvmsg' : (error as StateError).code === 'ERR_NO_REPLY';
+      if (!unanswered || attempt === ATTEMPTS) throw error;
+    }
+  }
+}
+
+/** The requests of a log. */
+export class NflogOperations {
+  readonly #exchange: LogExchange;
+
+  constructor(exchange: Exchange) {
+    this.#exchange = exchange as LogExchange;
+  }
+
+  /** Listens to one more group. @throws NetlinkError EBUSY this log has it already, EPERM another socket has it, or no right to. */
+  *addGroup(group: number): Operation<void> {
+    checkGroup(group, ['group']);
+    yield* bind(this.#exchange, group, { subject: group, path: [] });
+  }
+
+  /** Lets go of a group; what the kernel has gathered for it still arrives. @throws NetlinkError ENODEV nobody has it, EPERM another socket has it. */
+  *removeGroup(group: number): Operation<void> {
+    checkGroup(group, ['group']);
+    yield* unbind(this.#exchange, group);
+  }
+}
