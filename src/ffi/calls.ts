@@ -1,5 +1,6 @@
 import fs from 'node:fs';
-import { POLLIN, SYS_pidfd_open } from './constants.ts';
+import { isMainThread } from 'node:worker_threads';
+import { O_CLOEXEC, POLLIN, SYS_pidfd_open } from './constants.ts';
 import type { Ffi, Watch } from './ffi.ts';
 import type { Bound } from './functions.ts';
 import { errnoOf, settled } from './node-calls.ts';
@@ -16,8 +17,14 @@ export abstract class Calls implements Ffi {
   /** `struct pollfd`: the descriptor; the events that are asked for, and those that are there. */
   readonly #pollfd = new Int32Array(2);
 
+  /**
+   * On a Worker's thread, the numbers that Node closes when the Worker ends, whatever has ended it: `terminate()` leaves no JavaScript the time to
+   * do that, and what stays open keeps a namespace alive. Node does it for what `fs.open` has given, unless the Worker was made with
+   * `trackUnmanagedFds: false`. So each descriptor takes the number of one that was opened like that.
+   */
+  readonly #kept = isMainThread ? undefined : new Set<number>();
   readonly #pool = new Pool();
-  readonly #closing = new Closing((first, last) => this.#pool.run(() => this.closeRangeAway(first, last)));
+  readonly #closing = new Closing((first, last) => this.#pool.run(() => this.#closeAway(first, last)));
 
   constructor(c: Bound) {
     this.c = c;
@@ -53,7 +60,7 @@ export abstract class Calls implements Ffi {
   abstract watch(fd: number, ready: () => void): Watch;
 
   socket(domain: number, type: number, protocol: number): number {
-    const make = () => this.result(this.c.socket(domain, type, protocol));
+    const make = () => this.#keep(() => this.c.socket(domain, type, protocol));
     return this.#withRoom(make(), make);
   }
   bind(fd: number, address: Uint8Array): number {
@@ -88,11 +95,19 @@ export abstract class Calls implements Ffi {
     return result < 0 ? result : this.#addressLength[0];
   }
   open(path: string, flags: number): number {
-    const make = () => this.result(this.c.open(path, flags));
+    const make = () => this.#keep(() => this.c.open(path, flags));
     return this.#withRoom(make(), make);
   }
   close(fd: number): number {
-    return this.result(this.c.close(fd));
+    if (!this.#kept?.has(fd)) return this.result(this.c.close(fd));
+    try {
+      fs.closeSync(fd);
+      return 0;
+    } catch (error) {
+      return errnoOf(error);
+    } finally {
+      this.#kept.delete(fd);
+    }
   }
   ioctl(fd: number, request: number, argument: Uint8Array | null): number {
     const make = () => this.result(this.c.ioctl(fd, request, argument));
@@ -111,7 +126,7 @@ export abstract class Calls implements Ffi {
     return this.result(this.c.poll(this.#pollfd, 1, 0));
   }
   pidfdOpen(pid: number): number {
-    const make = () => this.result(this.c.syscall(SYS_pidfd_open, pid, 0, 0));
+    const make = () => this.#keep(() => this.c.syscall(SYS_pidfd_open, pid, 0, 0));
     return this.#withRoom(make(), make);
   }
   mount(source: string, target: string, type: string | null, flags: number): number {
@@ -128,6 +143,37 @@ export abstract class Calls implements Ffi {
   #withRoom(result: number, make: () => number): number {
     if (result !== EMFILE || this.#closing.closeNow(fd => this.close(fd)) === 0) return result;
     return make();
+  }
+
+  /** Makes a descriptor that ends with this thread. Between the making and the exchange there is no call at which V8 could end JavaScript. */
+  #keep(make: () => number | bigint): number {
+    const kept = this.#kept;
+    if (kept === undefined) return this.result(make());
+    let number: number;
+    try {
+      number = fs.openSync('/', 'r');
+    } catch (error) {
+      return errnoOf(error);
+    }
+    kept.add(number);
+    const { dup3, close } = this.c;
+    const made = Number(make());
+    const exchanged = made < 0 ? -1 : dup3(made, number, O_CLOEXEC);
+    const failed = exchanged === -1 ? -this.errno() : 0;
+    if (made >= 0) close(made);
+    if (failed === 0) return number;
+    this.close(number);
+    return failed;
+  }
+
+  async #closeAway(first: number, last: number): Promise<number> {
+    const kept = this.#kept;
+    if (kept === undefined) return await this.closeRangeAway(first, last);
+    let result = 0;
+    for (let fd = first; fd <= last; fd++) {
+      result = kept.delete(fd) ? await settled(done => fs.close(fd, done)) : await this.closeRangeAway(fd, fd);
+    }
+    return result;
   }
 
   /** errno must be read before anything else can run on this thread. */

@@ -79,27 +79,35 @@ export class Descriptor {
     return this.#fd;
   }
 
-  /** As `hold`, for a call that runs code of others, which may close this descriptor. */
+  /** As `hold`, for a call that ends on this stack. */
   holdNow<T>(call: (fd: number) => T): T {
-    const fd = this.fd;
-    this.#calls++;
+    this.take();
     try {
-      return call(fd);
+      return call(this.#fd);
     } finally {
-      this.#calls--;
-      if (this.#calls === 0 && this.closed) this.#release();
+      this.release();
     }
+  }
+
+  /** Keeps the number open until `release`, for a call that runs code of others, which may close this descriptor. Throws `ERR_CLOSED`. */
+  take(): void {
+    void this.fd;
+    this.#calls++;
+  }
+
+  release(): void {
+    this.#calls--;
+    if (this.#calls === 0 && this.closed) this.#release();
   }
 
   /** Keeps the number open while `call` is under way. */
   async hold<T>(call: (fd: number) => Promise<T>): Promise<T> {
     const fd = this.fd;
-    this.#calls++;
+    this.take();
     try {
       return await call(fd);
     } finally {
-      this.#calls--;
-      if (this.#calls === 0 && this.closed) this.#release();
+      this.release();
     }
   }
 

@@ -17,6 +17,7 @@ export const FUNCTIONS = {
   getsockopt: { result: 'int', parameters: ['int', 'int', 'int', 'bytes', 'bytes'] },
   open: { result: 'int', parameters: ['text', 'int'] },
   close: { result: 'int', parameters: ['int'] },
+  dup3: { result: 'int', parameters: ['int', 'int', 'int'] },
   ioctl: { result: 'int', parameters: ['int', 'unsigned long', 'bytes'] },
   syscall: { result: 'long', parameters: ['long', 'long', 'long', 'long'] },
   setns: { result: 'int', parameters: ['int', 'int'] },

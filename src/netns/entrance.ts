@@ -2,9 +2,13 @@ import fs from 'node:fs';
 import { NetNsError } from '../errors.ts';
 import { CLONE_NEWNET, O_CLOEXEC, O_RDONLY } from '../ffi/constants.ts';
 import { type Ffi, ffi } from '../ffi/index.ts';
+import { HERE, type Origin, OWN, ofProcess } from './home.ts';
+import { type Holder, isRunning, Level, nothing } from './levels.ts';
 
 /** setns can fail with ENOMEM and succeed a moment later; what fails three times is not going to work. */
 const RETURN_ATTEMPTS = 3;
+/** The place of a thread that is being moved. */
+const UNKNOWN = -1;
 
 /**
  * Where this thread is, and the way back. A namespace is entered by the whole thread, so what runs inside must be synchronous: nothing else
@@ -13,44 +17,56 @@ const RETURN_ATTEMPTS = 3;
  * When the way home fails, the thread stays in a container, and every socket that any part of the program opens from then on lands there.
  * No library can mend that, and no caller's catch may swallow it: the error is thrown to the caller and once more as an uncaught exception,
  * which ends the process (or the Worker) unless the program has decided otherwise. Until the thread is home nothing is opened any more.
+ *
+ * JavaScript can also be ended inside, by the timeout of node:vm for one, and then nothing leads the thread home: neither a `finally` nor a
+ * `catch` is run. So each entry leaves a note behind, and the next entry and the end of the turn of the event loop look whether the entries
+ * that are noted are still being run.
  */
 export class Entrance {
   readonly #ffi: Ffi;
+  readonly #origin: Origin;
   #home = -1;
-  /** The namespace that the thread is in, home where undefined. */
-  #inside: number | undefined;
+  /** The notes of the entries that have not come back, the innermost last; those above the depth are free. */
+  readonly #levels: Level[] = [];
+  #depth = 0;
+  /** Whether the end of this turn will look. */
+  #watched = false;
   #lost: NetNsError | undefined;
 
-  constructor(backend: Ffi) {
+  constructor(backend: Ffi, origin: Origin = OWN) {
     this.#ffi = backend;
+    this.#origin = origin;
   }
 
-  /** The descriptor of the namespace that this thread was in when it was first asked; kept for the thread's life. */
+  /** The descriptor of the namespace that this process calls home; open for its life, and shared by its threads. */
   get home(): number {
     if (this.#home >= 0) return this.#home;
     // Threads inherit their creator's namespace. libuv's pool is made by its first use, and were that inside a container,
     // each later dns.lookup of the program would be asked there, for ever.
     fs.stat('/', () => {});
-    // "self" would be the main thread's namespace, also in a Worker.
-    const fd = this.#ffi.open('/proc/thread-self/ns/net', O_RDONLY | O_CLOEXEC);
-    if (fd < 0) throw new NetNsError('the home namespace cannot be opened', { errno: fd, syscall: 'open' });
+    const { fd, elsewhere } = this.#origin(this.#ffi);
     this.#home = fd;
+    if (elsewhere) this.#return(fd);
     return fd;
   }
 
-  /** Runs `inside` with this thread in the namespace of `fd` and always returns. */
-  enter<T>(fd: number, inside: () => T): T {
-    const home = this.home;
-    if (this.#lost !== undefined) this.#return(home, undefined);
-    const before = this.#inside;
-    if (fd === (before ?? home)) return inside();
-    this.#set(fd);
-    this.#inside = fd;
-    try {
+  /** Runs `inside` with this thread in the namespace of `fd` and always returns. `holder` keeps the number open meanwhile. */
+  enter<T>(fd: number, inside: () => T, holder?: Holder): T {
+    const { home } = this;
+    const innermost = this.#depth === 0 ? undefined : this.#levels[this.#depth - 1]!;
+    // In a tour each of several sockets asks for the place where it is: the look at the stack is left to others.
+    if (innermost?.isTour && fd === innermost.fd && this.#lost === undefined) return inside();
+    if (innermost !== undefined || this.#lost !== undefined) this.settle();
+    if (fd === this.#place(home)) return inside();
+    const level = this.#next(home);
+    return this.#within(level, () => {
+      if (holder !== undefined) {
+        holder.take();
+        level.held = holder;
+      }
+      this.#move(level, fd);
       return inside();
-    } finally {
-      this.#return(before ?? home, before);
-    }
+    }) as T;
   }
 
   /**
@@ -58,50 +74,45 @@ export class Entrance {
    * all the same: whoever needs it will enter it by itself, and be told.
    */
   tour(count: number, fdAt: (index: number) => number, visit: (index: number) => void): void {
-    const { home } = this;
-    if (this.#lost !== undefined) this.#return(home, undefined);
-    const before = this.#inside;
-    try {
+    this.settle();
+    const level = this.#next(this.home);
+    level.isTour = true;
+    this.#within(level, () => {
       for (let i = 0; i < count; i++) {
         try {
           const fd = fdAt(i);
-          if (fd !== (this.#inside ?? home)) {
-            this.#set(fd);
-            this.#inside = fd;
-          }
+          if (fd !== level.fd) this.#move(level, fd);
           visit(i);
         } catch {}
       }
-    } finally {
-      if (this.#inside !== before) this.#return(before ?? home, before);
-    }
+    });
   }
 
   /** As `enter` with the home namespace, for what is opened while the caller runs inside another. */
   atHome<T>(inside: () => T): T {
-    if (this.#inside === undefined && this.#lost === undefined) return inside();
+    if (this.#depth === 0 && this.#lost === undefined) return inside();
     return this.enter(this.home, inside);
   }
 
   /** Makes a namespace and returns its descriptor; the thread is back when this returns. */
   create(): number {
-    const home = this.home;
-    if (this.#lost !== undefined) this.#return(home, undefined);
-    const before = this.#inside;
-    const made = this.#ffi.unshare(CLONE_NEWNET);
-    if (made < 0) {
-      const hint =
-        made === -1 ? 'this needs CAP_SYS_ADMIN' : made === -28 ? 'see the sysctl user.max_net_namespaces' : '';
-      throw new NetNsError('a network namespace cannot be made', {
-        errno: made,
-        syscall: 'unshare',
-        ...(hint && { hint }),
-      });
-    }
-    this.#inside = -1;
-    const fd = this.#ffi.open('/proc/thread-self/ns/net', O_RDONLY | O_CLOEXEC);
+    this.settle();
+    const level = this.#next(this.home);
+    const make = () => {
+      const { fd: before } = level;
+      level.moved = true;
+      level.fd = UNKNOWN;
+      const made = this.#ffi.unshare(CLONE_NEWNET);
+      if (made >= 0) return this.#ffi.open(HERE, O_RDONLY | O_CLOEXEC);
+      level.moved = false;
+      level.fd = before;
+      throw cannotMake(made);
+    };
+    let fd = -1;
     try {
-      this.#return(before ?? home, before);
+      fd = this.#within(level, make, made => {
+        fd = made as number;
+      }) as number;
     } catch (error) {
       if (fd >= 0) this.#ffi.close(fd);
       throw error;
@@ -110,18 +121,118 @@ export class Entrance {
     return fd;
   }
 
-  #set(fd: number): void {
-    const result = this.#ffi.setns(fd, CLONE_NEWNET);
-    if (result < 0)
-      throw new NetNsError('the namespace cannot be entered', { errno: result, syscall: 'setns', ...whyNot(result) });
+  /**
+   * Leaves what is not being run any more, and makes up for a way home that has failed. Whatever depends on where this thread is calls it first.
+   * @throws NetNsError ERR_NETNS_LOST the thread cannot return
+   */
+  settle(): void {
+    const { home } = this;
+    let running = this.#depth;
+    while (running > 0 && !isRunning(this.#levels[running - 1]!.run)) running--;
+    if (running === this.#depth) {
+      if (this.#lost !== undefined) this.#return(this.#place(home));
+      return;
+    }
+    const moved = this.#hasMoved(running);
+    this.#leave(running);
+    if (moved) {
+      process.emitWarning('JavaScript was ended inside a network namespace; this thread has left it now', {
+        type: 'NetsteerWarning',
+        code: 'NETSTEER_ENDED_INSIDE',
+        detail: 'What ran on this thread in between ran in that namespace, too. See docs/errors.md.',
+      });
+    }
   }
 
-  #return(to: number, inside: number | undefined): void {
+  #place(home: number): number {
+    return this.#depth === 0 ? home : this.#levels[this.#depth - 1]!.fd;
+  }
+
+  /** The note of the entry that comes next, as long as nothing has been done for it. */
+  #next(home: number): Level {
+    this.#levels[this.#depth] ??= new Level();
+    const level = this.#levels[this.#depth]!;
+    level.fd = this.#place(home);
+    level.moved = false;
+    level.held = undefined;
+    level.isTour = false;
+    return level;
+  }
+
+  #within(level: Level, work: () => unknown, before?: (result: unknown) => void): unknown {
+    const depth = this.#depth;
+    if (!this.#watched) {
+      this.#watched = true;
+      process.nextTick(this.#look);
+    }
+    level.work = work;
+    this.#depth = depth + 1;
+    try {
+      const result = level.run();
+      before?.(result);
+      return result;
+    } finally {
+      this.#leave(depth);
+    }
+  }
+
+  #hasMoved(depth: number): boolean {
+    for (let i = depth; i < this.#depth; i++) if (this.#levels[i]!.moved) return true;
+    return false;
+  }
+
+  /** Goes back to where the thread was before there were more entries than these. The notes stay until it is there. */
+  #leave(depth: number): void {
+    try {
+      if (this.#lost !== undefined || this.#hasMoved(depth)) {
+        this.#return(depth === 0 ? this.#home : this.#levels[depth - 1]!.fd);
+      }
+    } finally {
+      for (let i = depth; i < this.#depth; i++) {
+        const level = this.#levels[i]!;
+        level.held?.release();
+        level.held = undefined;
+        level.work = nothing;
+      }
+      this.#depth = Math.min(this.#depth, depth);
+    }
+  }
+
+  /** At the end of a turn all have come back. */
+  readonly #look = () => {
+    this.#watched = false;
+    if (this.#depth === 0) return;
+    try {
+      this.settle();
+    } catch {
+      // It is raised as uncaught already.
+    }
+  };
+
+  /** `process.exit()` inside: those who listen to the end of the process shall run at home. */
+  exiting(): void {
+    if (this.#depth > 0) this.#leave(0);
+  }
+
+  #move(level: Level, fd: number): void {
+    const { fd: before, moved } = level;
+    level.moved = true;
+    level.fd = UNKNOWN;
+    const result = this.#ffi.setns(fd, CLONE_NEWNET);
+    if (result >= 0) {
+      level.fd = fd;
+      return;
+    }
+    level.moved = moved;
+    level.fd = before;
+    throw new NetNsError('the namespace cannot be entered', { errno: result, syscall: 'setns', ...whyNot(result) });
+  }
+
+  #return(to: number): void {
     let result = -1;
     for (let attempt = 0; attempt < RETURN_ATTEMPTS; attempt++) {
       result = this.#ffi.setns(to, CLONE_NEWNET);
       if (result >= 0) {
-        this.#inside = inside;
         this.#lost = undefined;
         return;
       }
@@ -143,6 +254,12 @@ export class Entrance {
   }
 }
 
+function cannotMake(errno: number): NetNsError {
+  const hint =
+    errno === -1 ? 'this needs CAP_SYS_ADMIN' : errno === -28 ? 'see the sysctl user.max_net_namespaces' : '';
+  return new NetNsError('a network namespace cannot be made', { errno, syscall: 'unshare', ...(hint && { hint }) });
+}
+
 function whyNot(errno: number): { hint?: string } {
   switch (errno) {
     case -1:
@@ -160,6 +277,10 @@ let entrance: Entrance | undefined;
 
 /** The entrance of this thread: each thread has a namespace of its own. */
 export function threadEntrance(): Entrance {
-  entrance ??= new Entrance(ffi());
+  if (entrance === undefined) {
+    const made = new Entrance(ffi(), ofProcess);
+    process.prependListener('exit', () => made.exiting());
+    entrance = made;
+  }
   return entrance;
 }

@@ -8,6 +8,7 @@ import { threadEntrance } from './entrance.ts';
 import { fromNode } from './failure.ts';
 import { listNames, NAMES_DIRECTORY, pinName, unpinName, validName } from './names.ts';
 import { openOfPid, openOfPidfd } from './process.ts';
+import { checkSynchronous, refuseLate } from './synchronous.ts';
 import { Sysctl } from './sysctl.ts';
 import { withoutMount } from './unmounted.ts';
 
@@ -54,7 +55,11 @@ export class NetNs {
     Object.defineProperty(this, NETNS, { value: true });
   }
 
-  /** The namespace that this process was started in. Closing it does nothing: it is the way back from all others. */
+  /**
+   * The namespace that this process calls home: where its first thread was that has used this library, which is where the process was started. It
+   * is the same for every thread, also for a Worker that was started inside `run()`, which is brought home by its first call. Closing it does
+   * nothing: it is the way back from all others.
+   */
   static home(): NetNs {
     NetNs.#home ??= new NetNs(threadEntrance().home, false);
     return NetNs.#home;
@@ -93,6 +98,8 @@ export class NetNs {
   }
 
   static #openFile(path: string): NetNs {
+    // A path may lead to where this thread is.
+    threadEntrance().settle();
     const fd = ffi().open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0) throw new NetNsError(`${JSON.stringify(path)} cannot be opened`, { errno: fd, syscall: 'open' });
     NetNs.#check(fd, JSON.stringify(path));
@@ -134,20 +141,17 @@ export class NetNs {
   }
 
   /**
-   * Runs `inside` in this namespace, on this thread, and returns what it returns. Processes spawned in it start inside. It must be
-   * synchronous: a promise is refused (`ERR_ASYNC_IN_NETNS`), because what it waits for would run elsewhere. Always returns home first;
-   * should that fail, see `ERR_NETNS_LOST` in docs/errors.md.
+   * Runs `inside` in this namespace, on this thread, and returns what it returns. Processes spawned in it start inside. Always returns home
+   * first; should that fail, see `ERR_NETNS_LOST` in docs/errors.md.
+   * @throws TypeError ERR_ASYNC_IN_NETNS `inside` is an async function or a generator, and has not been called; or it has been called and
+   * has returned a promise or a generator: what is left of that would run at home
+   * @example const addresses = netns.run(() => os.networkInterfaces());
    */
   run<T>(inside: () => T): T {
-    if (typeof inside !== 'function') throw typeError([], 'a function', inside);
-    const enter = (fd: number) => threadEntrance().enter(fd, inside);
+    checkSynchronous(inside);
     // The function may close this: its number must stay what it is until the thread is back.
-    const result = this.#file === undefined ? enter(this.#fd()) : this.#file.holdNow(enter);
-    if (typeof (result as PromiseLike<unknown> | null)?.then === 'function') {
-      // The refusal below is the error; the promise's own must not end the process as unhandled besides.
-      (result as unknown as Promise<unknown>).then(undefined, () => {});
-      throw typeError([], 'a synchronous function', result, 'ERR_ASYNC_IN_NETNS');
-    }
+    const result = threadEntrance().enter(this.#fd(), inside, this.#file);
+    refuseLate(result);
     return result;
   }
 

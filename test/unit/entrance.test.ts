@@ -1,3 +1,4 @@
+import vm from 'node:vm';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { NetNsError } from '../../src/errors.ts';
 import { CLONE_NEWNET, O_CLOEXEC } from '../../src/ffi/constants.ts';
@@ -352,6 +353,118 @@ describe('a way home that fails', () => {
     expect(stdout).toBe('caught ERR_NETNS_LOST\n');
     expect(stderr).toContain('ERR_NETNS_LOST: this thread cannot return to its own namespace');
     expect(status).not.toBe(0);
+  });
+});
+
+describe('JavaScript that is ended inside', () => {
+  /** As the timeout of node:vm ends it: no `finally` is run. */
+  const end = (work: (forever: () => never) => void) => {
+    let reached = false;
+    const forever = (): never => {
+      reached = true;
+      for (;;);
+    };
+    // A machine that is busy may need longer than that to come so far.
+    for (let timeout = 20; !reached; timeout *= 2) {
+      const script = () => vm.runInNewContext('work(forever)', { work, forever }, { timeout });
+      expect(caught(script)).toMatchObject({ code: 'ERR_SCRIPT_EXECUTION_TIMEOUT' });
+    }
+  };
+
+  test('is followed home at the end of the turn, and no further', async () => {
+    const errors = uncaughtErrors();
+    const { thread, entrance, a, b } = setUp();
+    end(forever => entrance.enter(a, () => entrance.enter(b, forever)));
+    expect(thread.at).toBe('b');
+    await nextTurn();
+    expect(thread.at).toBe(HOME);
+    expect(thread.calls).toEqual(['a', 'b', HOME]);
+    await nextTurn();
+    expect(thread.calls).toHaveLength(3);
+    expect(errors).toEqual([]);
+  });
+
+  test('with no way home is raised as uncaught, and everything refuses until there is one', async () => {
+    const errors = uncaughtErrors();
+    const { thread, entrance, a, b } = setUp();
+    thread.setnsResults.push(0, -12, -12, -12);
+    end(forever => entrance.enter(a, forever));
+    await nextTurn();
+    await nextTurn();
+    expect(errors).toEqual([expect.objectContaining({ code: 'ERR_NETNS_LOST' })]);
+    thread.setnsResults.push(-12, -12, -12);
+    expect(caught(() => entrance.enter(b, () => {}))).toMatchObject({ code: 'ERR_NETNS_LOST' });
+    expect(entrance.enter(b, () => thread.at)).toBe('b');
+    expect(thread.at).toBe(HOME);
+  });
+
+  test('in a pass through several namespaces, or while one is made, is followed home', async () => {
+    const { thread, entrance, a, b } = setUp();
+    end(forever =>
+      entrance.tour(
+        2,
+        i => [a, b][i]!,
+        i => i === 1 && forever(),
+      ),
+    );
+    expect(thread.at).toBe('b');
+    expect(entrance.enter(a, () => thread.at)).toBe('a');
+    expect(thread.at).toBe(HOME);
+    const { unshare } = thread.ffi;
+    end(forever => {
+      thread.ffi.unshare = flags => [unshare(flags), forever()][0]!;
+      entrance.create();
+    });
+    thread.ffi.unshare = unshare;
+    expect(thread.at).toBe('made 1');
+    expect(entrance.atHome(() => thread.at)).toBe(HOME);
+    await nextTurn();
+  });
+
+  test.each(['before the thread is moved', 'after it'])('%s is noticed by the next entry', async when => {
+    const { thread, entrance, a, b } = setUp();
+    const { setns } = thread.ffi;
+    end(forever => {
+      thread.ffi.setns = (fd, type) => {
+        if (when === 'after it') setns(fd, type);
+        return forever();
+      };
+      entrance.enter(a, () => {});
+    });
+    thread.ffi.setns = setns;
+    expect(entrance.enter(a, () => thread.at)).toBe('a');
+    expect(thread.at).toBe(HOME);
+    expect(entrance.enter(b, () => thread.at)).toBe('b');
+    await nextTurn();
+  });
+
+  test('on the way back is led back again', async () => {
+    const { thread, entrance, a } = setUp();
+    const { setns } = thread.ffi;
+    end(forever => {
+      entrance.enter(a, () => {
+        thread.ffi.setns = forever;
+      });
+    });
+    thread.ffi.setns = setns;
+    expect(thread.at).toBe('a');
+    await nextTurn();
+    expect(thread.at).toBe(HOME);
+  });
+
+  test('lets go of what was held for it, once', async () => {
+    const { thread, entrance, a, b } = setUp();
+    let held = 0;
+    const holder = { take: () => held++, release: () => held-- };
+    entrance.enter(a, () => {
+      end(forever => entrance.enter(b, () => [expect(held).toBe(1), forever()], holder));
+      expect([held, thread.at]).toEqual([1, 'b']);
+    });
+    expect([held, thread.at]).toEqual([0, HOME]);
+    end(forever => entrance.enter(b, forever, holder));
+    expect(held).toBe(1);
+    await nextTurn();
+    expect([held, thread.at]).toEqual([0, HOME]);
   });
 });
 

@@ -1,0 +1,69 @@
+import fs from 'node:fs';
+import { getEnvironmentData, setEnvironmentData, threadId } from 'node:worker_threads';
+import { NetNsError } from '../errors.ts';
+import { O_CLOEXEC, O_RDONLY } from '../ffi/constants.ts';
+import type { Ffi } from '../ffi/index.ts';
+
+/** Where this thread is. "self" would be the main thread's namespace, also in a Worker. */
+export const HERE = '/proc/thread-self/ns/net';
+
+/** Finds the way home: the descriptor of that namespace, and whether this thread is in another one. */
+export type Origin = (backend: Ffi) => { fd: number; elsewhere: boolean };
+
+/** What the threads of a process tell each other of its home. */
+interface Home {
+  /** A descriptor of the process. */
+  readonly fd: number;
+  /** What it must be. */
+  readonly device: number;
+  readonly inode: number;
+  /** The last thread that has read this. */
+  readonly thread: number;
+}
+
+/** A Worker is born with the environment data that its maker has; another copy of this package on the same thread reads it, too. */
+const KEY = 'netsteer.home';
+
+/** Home is where this thread is now. */
+export const OWN: Origin = backend => {
+  const fd = backend.open(HERE, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) throw new NetNsError('the home namespace cannot be opened', { errno: fd, syscall: 'open' });
+  return { fd, elsewhere: false };
+};
+
+/**
+ * The namespace that the whole process calls home: the one in which that thread was which has used this library first. A Worker is born where its
+ * maker is at that moment, which is a container if it is started inside `run()`. So it does not look around but believes its maker, who
+ * has said where home is before entering anything. All use the one descriptor of the first thread.
+ */
+export const ofProcess: Origin = backend => {
+  const told = getEnvironmentData(KEY) as unknown;
+  if (!isHome(told)) {
+    const { fd } = OWN(backend);
+    const { dev, ino } = fs.fstatSync(fd);
+    tell({ fd, device: dev, inode: ino, thread: threadId });
+    return { fd, elsewhere: false };
+  }
+  if (!isSame(told, () => fs.fstatSync(told.fd))) {
+    const hint = `something else in this process has closed descriptor ${told.fd}`;
+    throw new NetNsError('the home namespace is not open any more', { code: 'ERR_NETNS_LOST', hint });
+  }
+  // Another copy of this package may be inside a namespace just now; where a thread was born is looked at once.
+  const elsewhere = told.thread !== threadId && !isSame(told, () => fs.statSync(HERE));
+  tell({ ...told, thread: threadId });
+  return { fd: told.fd, elsewhere };
+};
+
+const tell = (home: Home) => setEnvironmentData(KEY, home as never);
+
+const isHome = (value: unknown): value is Home =>
+  typeof value === 'object' && value !== null && typeof (value as Home).fd === 'number';
+
+function isSame({ device, inode }: Home, look: () => fs.Stats): boolean {
+  try {
+    const { dev, ino } = look();
+    return dev === device && ino === inode;
+  } catch {
+    return false;
+  }
+}
