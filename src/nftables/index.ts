@@ -70,8 +70,8 @@ export type {
 } from './new-objects.ts';
 export { Nftables, type NftablesOptions } from './nftables.ts';
 export type { NftObject, NftObjectOf, ObjectKey } from './object.ts';
+export type { DesiredRuleset } from './plan/desired.ts';
 export { formatPlan } from './plan/format.ts';
-export type { DesiredRuleset } from './plan/model.ts';
 export { type RulesetPlan, type TableOwner, transactionOf } from './plan/plan.ts';
 export type { ReconcileOptions } from './plan/reconcile.ts';
 export { type ParameterType, type Prepared, prepare } from './prepare.ts';

@@ -27,8 +27,8 @@ import type { ElementsOptions, ListFilter, Ruleset } from './listing.ts';
 import * as listing from './listing.ts';
 import { checkMonitorOptions, MONITOR_BUFFER_BYTES, Monitor, type MonitorOptions } from './monitor.ts';
 import type { NftObject, ObjectKey } from './object.ts';
-import type { DesiredRuleset } from './plan/model.ts';
-import type { RulesetPlan, TableOwner } from './plan/plan.ts';
+import type { DesiredRuleset } from './plan/desired.ts';
+import type { RulesetPlan } from './plan/plan.ts';
 import { plan, type ReconcileOptions, reconcile } from './plan/reconcile.ts';
 import { readGeneration } from './request.ts';
 import { type ResetReference, type ResetValues, reset } from './reset.ts';
@@ -305,18 +305,22 @@ export class NftablesOperations {
   /**
    * What must be done so that the owner's tables are as desired: the smallest transaction, as data. Rules are matched by content, so that those
    * that stay keep their counters; elements go and come one by one. Tables of others are never touched.
-   * @throws TypeError, RangeError with the path of what is wrong; ERR_FOREIGN_TABLE: a table is there and not the owner's
+   * @throws TypeError, RangeError with the path of what is wrong: 'rules[3].statements[1].jump.target'
+   * @throws StateError ERR_FOREIGN_TABLE: a table of a name that is wanted is there, and not the owner's
+   * @example
+   *     const plan = await nft.plan({ tables: [{ family: 'inet', name: 'web' }] }, { comment: 'ours' });
+   *     console.log(formatPlan(plan));
    */
-  plan(desired: DesiredRuleset, owner: TableOwner): Operation<RulesetPlan> {
-    return plan(this.#exchange, desired, owner);
+  plan(desired: DesiredRuleset, options: ReconcileOptions): Operation<RulesetPlan> {
+    return plan(this.#exchange, desired, options);
   }
 
   /**
    * Plans, and commits if nothing changed since; else plans anew. Resolves to what was done: nothing where all was as desired.
-   * @throws as `plan` and `commit`
+   * @throws as `plan` and `commit`; what the kernel refuses has its path in `desired`
    */
-  reconcile(desired: DesiredRuleset, owner: TableOwner, options?: ReconcileOptions): Operation<RulesetPlan> {
-    return reconcile(this.#exchange, this.#features, desired, owner, options);
+  reconcile(desired: DesiredRuleset, options: ReconcileOptions): Operation<RulesetPlan> {
+    return reconcile(this.#exchange, this.#features, desired, options);
   }
 }
 

@@ -46,3 +46,9 @@ export interface Table extends TableKey {
   handle?: bigint;
   owner?: number;
 }
+
+export const hasFlag = ({ flags }: Table, flag: string): boolean =>
+  (flags as readonly unknown[] | undefined)?.includes(flag) ?? false;
+
+/** Its chains see no packets. */
+export const isDormant = (table: Table): boolean => hasFlag(table, 'dormant');

@@ -1,5 +1,8 @@
 import { toHex } from '../../codec/index.ts';
+import { inside } from '../../errors.ts';
 import type { Expression } from '../expression.ts';
+import type { Family } from '../family.ts';
+import { decodeMessage, encodeMessage, type MessageName } from '../message.ts';
 
 /*
  * What an object says, as text that is equal for equal objects: without what packets and time change, and without what the kernel fills in by
@@ -74,6 +77,16 @@ export function textOf(value: unknown): string {
     parts.push(`${key}:${textOf(item)}`);
   }
   return `{${parts.join(',')}}`;
+}
+
+/** The object as the kernel would give it back: names for numbers, hex for bytes. */
+export function kernelForm(type: MessageName, object: object): Fields {
+  const { family, ...rest } = object as { family: Family } & Fields;
+  try {
+    return decodeMessage(encodeMessage({ type, family, object: rest })).object;
+  } catch (error) {
+    throw inside(error, 'object');
+  }
 }
 
 /** An object without what is no content. */

@@ -1,26 +1,15 @@
-import { rangeError, typeError } from '../../errors.ts';
-import type { Expression } from '../expression.ts';
+import { checkObject } from '../../codec/index.ts';
+import { rangeError, StateError, typeError } from '../../errors.ts';
 import type { Family } from '../family.ts';
 import type { Interfaces } from '../interfaces.ts';
 import type { Ruleset } from '../listing.ts';
-import type { NewMap } from '../new-objects.ts';
-import type { Rule } from '../rule.ts';
 import type { Table } from '../table.ts';
 import { Transaction, type TransactionOperation } from '../transaction.ts';
-import { DESCRIBING } from '../wire-set.ts';
-import { matches } from './difference.ts';
-import {
-  type ChainModel,
-  type DesiredRuleset,
-  type ElementModel,
-  FED_SIZE,
-  modelOf,
-  type RuleModel,
-  type SetModel,
-  sameSet,
-  type TableModel,
-  tableKey,
-} from './model.ts';
+import { inOrder, misplaced } from './chain-order.ts';
+import { checkDesired, type DesiredRuleset } from './desired.ts';
+import { modelOf, type TableModel, tableKey } from './model.ts';
+import { keyOf, type PlacedOperation, placed, TablePlan } from './table-plan.ts';
+import { ticksOf } from './timeouts.ts';
 
 /**
  * Whose tables these are. `comment`: tables with this comment; those that are wanted get it. `prefix`: tables whose names begin so; '' is all of
@@ -39,9 +28,6 @@ export interface RulesetPlan {
   operations: TransactionOperation[];
 }
 
-/** Deleting one by one looks each rule up along its chain; above this many in a chain that keeps none, it is emptied at once. */
-const FLUSH_FROM = 2;
-
 /** The plan's operations as a transaction. */
 export function transactionOf({ operations }: Pick<RulesetPlan, 'operations'>): Transaction {
   const transaction = new Transaction();
@@ -56,51 +42,123 @@ export interface PlanContext {
   interfaces?: Interfaces['interfaces'];
 }
 
-/** @throws TypeError, RangeError what is wanted is not well formed, or concerns a table that is another's */
+/** A plan, and where in what is wanted each of its operations comes from. */
+export interface PlacedPlan extends RulesetPlan {
+  places: PlacedOperation['place'][];
+}
+
+/**
+ * @throws TypeError, RangeError what is wanted is not well formed: with the path in it
+ * @throws StateError ERR_FOREIGN_TABLE a table of a name that is wanted is another's
+ */
 export function planOf(
   present: Ruleset,
   desired: DesiredRuleset,
   owner: TableOwner,
   { port, interfaces }: PlanContext = {},
-): RulesetPlan {
+): PlacedPlan {
   const owns = ownership(owner, port);
-  const tables = desired.tables.map((table, i) => claimed(table, owner, i));
-  const wanted = modelOf({ ...desired, tables }, interfaces);
+  checkDesired(desired);
   // A name whose bytes are no text was kept raw: such a table can neither be asked for nor be named.
   const owned = present.tables.filter(table => isText(table.name) && owns(table));
-  for (const [i, table] of desired.tables.entries()) {
-    const key = tableKey(table);
-    if (present.tables.some(other => tableKey(other) === key) && !owned.some(other => tableKey(other) === key))
-      throw rangeError(
-        ['tables', i, 'name'],
-        "a table that is not there yet, or is this owner's",
-        table.name,
-        'ERR_FOREIGN_TABLE',
-      );
-  }
+  const ownedKeys = new Set(owned.map(tableKey));
   const unnameable = unnameableIn(present);
-  const isInOwned = ({ family, table }: { family: Family; table: string }) =>
-    owned.some(other => other.family === family && other.name === table) &&
-    !unnameable.has(tableKey({ family, name: table }));
-  const there = modelOf({
+  const isInOwned = ({ family, table }: { family: Family; table: string }) => {
+    const key = tableKey({ family, name: table });
+    return ownedKeys.has(key) && !unnameable.has(key);
+  };
+  const thereAsRead: DesiredRuleset = {
     tables: owned,
     chains: present.chains.filter(isInOwned),
-    sets: present.sets.filter(isInOwned as (set: Ruleset['sets'][number]) => boolean),
+    sets: present.sets.filter(isInOwned),
     rules: present.rules.filter(isInOwned),
     objects: present.objects.filter(isInOwned),
     flowtables: present.flowtables.filter(isInOwned),
-  });
-  const operations: TransactionOperation[] = [];
-  const ids = { next: 1 };
+  };
+  const timeouts = ticksOf([...timeoutsIn(desired), ...timeoutsIn(thereAsRead)]);
+  const tables = desired.tables.map((table, i) => claimed(table, owner, i));
+  const wanted = modelOf({ ...desired, tables }, { interfaces, timeouts });
+  refuseForeign(desired, present, ownedKeys);
+  const there = modelOf(thereAsRead, { isThere: true, timeouts });
+  return joined(present.generation, wanted, there, unnameable);
+}
+
+/** All tables in one transaction: what goes, then what comes, in an order in which everything is there that something else names. */
+function joined(
+  generation: number,
+  wanted: ReadonlyMap<string, TableModel>,
+  there: ReadonlyMap<string, TableModel>,
+  unnameable: ReadonlySet<string>,
+): PlacedPlan {
+  const all: PlacedOperation[] = [];
   for (const [key, model] of there)
-    if (!wanted.has(key)) operations.push(operation('delete', { table: keyOf(model.table) }));
-  for (const [key, model] of wanted) {
-    const before = there.get(key);
-    const anew = before !== undefined && unnameable.has(key);
-    if (anew) operations.push(operation('delete', { table: keyOf(before.table) }));
-    operations.push(...new TablePlan(anew ? undefined : before, model, ids).operations());
+    if (!wanted.has(key)) all.push(placed('delete', { table: keyOf(model.table) }, undefined));
+  const { plans, moved } = tablePlans(wanted, there, unnameable);
+  const ids = { next: 1 };
+  const parts = [...plans].map(([key, plan]) => ({ key, ...plan.operations(moved.get(key) ?? new Set(), ids) }));
+  for (const { first, removals } of parts) all.push(...first, ...removals);
+  for (const { others } of parts) all.push(...others);
+  const chains = new Map(parts.map(part => [part.key, part.chains]));
+  for (const { table, chain } of inOrder(wanted)) {
+    const operation = chains.get(table)?.get(chain);
+    if (operation !== undefined) all.push(operation);
   }
-  return { generation: present.generation, operations };
+  for (const { last } of parts) all.push(...last);
+  return { generation, operations: all.map(({ operation }) => operation), places: all.map(({ place }) => place) };
+}
+
+/** A plan for each table, and the chains that cannot stay because of where they stand. */
+function tablePlans(
+  wanted: ReadonlyMap<string, TableModel>,
+  there: ReadonlyMap<string, TableModel>,
+  unnameable: ReadonlySet<string>,
+): { plans: Map<string, TablePlan>; moved: Map<string, Set<string>> } {
+  const plans = new Map<string, TablePlan>();
+  for (const [key, model] of wanted) plans.set(key, new TablePlan(there.get(key), model, unnameable.has(key)));
+  for (;;) {
+    const moved = misplaced(wanted, there, plans);
+    const stuck = [...plans].find(([key, plan]) => plan.cannotSwitch(moved.get(key) ?? new Set()));
+    if (stuck === undefined) return { plans, moved };
+    const [key] = stuck;
+    plans.set(key, new TablePlan(there.get(key), wanted.get(key)!, true));
+  }
+}
+
+function refuseForeign(desired: DesiredRuleset, present: Ruleset, owned: ReadonlySet<string>): void {
+  const foreign = new Set(present.tables.map(tableKey).filter(key => !owned.has(key)));
+  for (const [i, table] of desired.tables.entries())
+    if (foreign.has(tableKey(table)))
+      throw new StateError(
+        'ERR_FOREIGN_TABLE',
+        `tables[${i}].name: the table ${table.family} ${table.name} is there, and is not this owner's`,
+      );
+}
+
+/** Every timeout that a ruleset says something about: of sets, of elements, of rules that add them. */
+function timeoutsIn({ sets = [], rules = [] }: DesiredRuleset): bigint[] {
+  const found: bigint[] = [];
+  const add = (value: unknown) => {
+    if (typeof value === 'bigint' || (typeof value === 'number' && Number.isSafeInteger(value)))
+      found.push(BigInt(value));
+  };
+  for (const set of sets) {
+    add(set.timeoutMilliseconds);
+    if (!Array.isArray(set.elements)) continue;
+    for (const element of set.elements as readonly unknown[]) {
+      if (typeof element !== 'object' || element === null) continue;
+      add(
+        (('wire' in element ? element.wire : element) as { timeoutMilliseconds?: unknown } | null)?.timeoutMilliseconds,
+      );
+    }
+  }
+  for (const { expressions } of rules) {
+    if (!Array.isArray(expressions)) continue;
+    for (const expression of expressions) {
+      if (typeof expression !== 'object' || expression === null || !('dynset' in expression)) continue;
+      add((expression.dynset as { timeoutMilliseconds?: unknown } | undefined)?.timeoutMilliseconds);
+    }
+  }
+  return found;
 }
 
 const isText = (name: unknown): boolean => typeof name === 'string';
@@ -116,7 +174,8 @@ function unnameableIn({ chains, sets, objects, flowtables }: Ruleset): Set<strin
 }
 
 function ownership(owner: TableOwner, port: number | undefined): (table: Table) => boolean {
-  const { comment, prefix, flag } = owner ?? {};
+  checkObject(owner, ['owner'], ['comment', 'prefix', 'flag', 'signal']);
+  const { comment, prefix, flag } = owner;
   if ([comment, prefix, flag].filter(value => value !== undefined).length !== 1)
     throw typeError(['owner'], '{ comment }, { prefix } or { flag: true }', owner);
   if (flag !== undefined) {
@@ -139,287 +198,4 @@ function claimed(table: Table, { comment, prefix, flag }: TableOwner, index: num
   }
   if (flag === undefined || table.flags?.includes('owner')) return table;
   return { ...table, flags: [...(table.flags ?? []), 'owner'] };
-}
-
-const keyOf = ({ family, name }: Table) => ({ family, name });
-
-function operation(verb: TransactionOperation['verb'], subject: object): TransactionOperation {
-  return { verb, kind: Object.keys(subject)[0] as TransactionOperation['kind'], subject };
-}
-
-const EMPTY: Omit<TableModel, 'table'> = {
-  chains: new Map(),
-  sets: new Map(),
-  objects: new Map(),
-  flowtables: new Map(),
-};
-
-/** From one table to another. */
-class TablePlan {
-  readonly #before: Omit<TableModel, 'table'>;
-  readonly #after: TableModel;
-  readonly #place: { family: Family; table: string };
-  readonly #ids: { next: number };
-  readonly #tableOperations: TransactionOperation[] = [];
-  /** 'chain web', 'set blocked' ...: made anew, so what uses them cannot stay. */
-  readonly #recreated = new Set<string>();
-  /** The same, and what goes for good. */
-  readonly #gone = new Set<string>();
-
-  constructor(before: TableModel | undefined, after: TableModel, ids: { next: number }) {
-    this.#after = after;
-    this.#ids = ids;
-    const { table } = after;
-    this.#place = { family: table.family, table: table.name };
-    const stays =
-      before !== undefined && before.table.comment === table.comment && isOwned(before.table) === isOwned(table);
-    if (before !== undefined && !stays) this.#tableOperations.push(operation('delete', { table: keyOf(table) }));
-    this.#before = stays ? before : EMPTY;
-    if (!stays) this.#tableOperations.push(operation('create', { table: written(table) }));
-    else if (isDormant(before.table) !== isDormant(table))
-      this.#tableOperations.push(operation('add', { table: written(table) }));
-    this.#compare();
-  }
-
-  #compare(): void {
-    const compare = <T>(
-      kind: string,
-      before: ReadonlyMap<string, T>,
-      after: ReadonlyMap<string, T>,
-      same: (before: T, after: T) => boolean,
-    ) => {
-      for (const [key, model] of before) {
-        const other = after.get(key);
-        if (other !== undefined && same(model, other)) continue;
-        this.#gone.add(`${kind} ${key}`);
-        if (other !== undefined) this.#recreated.add(`${kind} ${key}`);
-      }
-    };
-    const sameContent = (before: { content: string }, after: { content: string }) => before.content === after.content;
-    compare('chain', this.#before.chains, this.#after.chains, sameContent);
-    compare('set', this.#before.sets, this.#after.sets, sameSet);
-    compare('object', this.#before.objects, this.#after.objects, sameContent);
-    compare('flowtable', this.#before.flowtables, this.#after.flowtables, sameContent);
-  }
-
-  operations(): TransactionOperation[] {
-    const removals: TransactionOperation[] = [];
-    const rules = this.#ruleOperations(removals);
-    const elements = this.#elementOperations(removals);
-    const { family, table } = this.#place;
-    const remove = <T>(kind: string, models: ReadonlyMap<string, T>, subject: (model: T) => object) => {
-      for (const [key, model] of models)
-        if (this.#gone.has(`${kind} ${key}`)) removals.push(operation('delete', subject(model)));
-    };
-    const nameOf = (name: string) => ({ family, table, name });
-    remove('set', this.#before.sets, ({ set, isMap }) => ({ [isMap ? 'map' : 'set']: nameOf(set.name) }));
-    remove('chain', this.#before.chains, ({ chain }) => ({ chain: nameOf(chain.name) }));
-    remove('object', this.#before.objects, ({ object }) => ({ object: { ...nameOf(object.name), type: object.type } }));
-    remove('flowtable', this.#before.flowtables, ({ flowtable }) => ({ flowtable: nameOf(flowtable.name) }));
-    return [...this.#tableOperations, ...removals, ...this.#additions(), ...elements, ...rules];
-  }
-
-  #isNew(kind: string, key: string, before: ReadonlyMap<string, unknown>): boolean {
-    return !before.has(key) || this.#recreated.has(`${kind} ${key}`);
-  }
-
-  #additions(): TransactionOperation[] {
-    const additions: TransactionOperation[] = [];
-    const { flowtables, objects, chains, sets } = this.#after;
-    for (const [key, { flowtable }] of flowtables)
-      if (this.#isNew('flowtable', key, this.#before.flowtables))
-        additions.push(operation('create', { flowtable: written(flowtable) }));
-    for (const [key, { object }] of objects)
-      if (this.#isNew('object', key, this.#before.objects))
-        additions.push(operation('create', { object: written(object) }));
-    for (const [key, { chain, policy }] of chains) {
-      if (this.#isNew('chain', key, this.#before.chains))
-        additions.push(operation('create', { chain: written(chain) }));
-      else if (this.#before.chains.get(key)!.policy !== policy && chain.type !== undefined)
-        additions.push(operation('add', { chain: { ...this.#place, name: key, policy } }));
-    }
-    // A map's elements may go to any chain, and may be objects: they come after both.
-    for (const [key, model] of sets)
-      if (this.#isNew('set', key, this.#before.sets))
-        additions.push(operation('create', setSubject(model, model.set.name)));
-    return additions;
-  }
-
-  /** Elements by difference; those that lead to what is made anew cannot stay. */
-  #elementOperations(removals: TransactionOperation[]): TransactionOperation[] {
-    const additions: TransactionOperation[] = [];
-    for (const [key, { elements, set }] of this.#after.sets) {
-      const before = this.#before.sets.get(key)?.elements;
-      if (this.#isNew('set', key, this.#before.sets) || elements === undefined) continue;
-      const kept = (element: ElementModel, other: ElementModel | undefined) =>
-        other?.content === element.content &&
-        !this.#gone.has(`chain ${element.chain}`) &&
-        !(set.objectType !== undefined && this.#gone.has(`object ${set.objectType} ${element.object}`));
-      const gone = [...(before ?? [])].filter(([name, element]) => !kept(element, elements.get(name)));
-      const added = [...elements].filter(([name, element]) => !kept(element, before?.get(name)));
-      const type = this.#before.sets.get(key)!.set;
-      const subject = (list: [string, ElementModel][]) => ({
-        element: {
-          ...this.#place,
-          set: key,
-          type: described(type),
-          elements: list.map(([, { value }]) => value),
-        },
-      });
-      if (gone.length > 0) removals.push(operation('delete', subject(gone)));
-      if (added.length > 0) additions.push(operation('add', subject(added)));
-    }
-    // Sets whose elements nobody decides about may still lead to what goes.
-    return additions;
-  }
-
-  #ruleOperations(removals: TransactionOperation[]): TransactionOperation[] {
-    const additions: TransactionOperation[] = [];
-    for (const [name, { rules }] of this.#before.chains) {
-      if (!this.#after.chains.has(name) || this.#recreated.has(`chain ${name}`))
-        this.#emptyChain(name, rules, removals);
-    }
-    for (const [name, model] of this.#after.chains) {
-      const isNew = this.#isNew('chain', name, this.#before.chains);
-      this.#chainRules(name, isNew ? [] : this.#before.chains.get(name)!.rules, model, removals, additions);
-    }
-    return additions;
-  }
-
-  #emptyChain(name: string, rules: readonly RuleModel[], removals: TransactionOperation[]): void {
-    if (rules.length > 0) removals.push(operation('flush', { chain: { ...this.#place, name } }));
-  }
-
-  #chainRules(
-    name: string,
-    before: readonly RuleModel[],
-    { rules: after }: ChainModel,
-    removals: TransactionOperation[],
-    additions: TransactionOperation[],
-  ): void {
-    // A rule that uses what goes is like no other.
-    const stays = ({ uses }: RuleModel) => ![...uses].some(use => this.#gone.has(use));
-    const found = matches(
-      before.map((rule, i) => (stays(rule) ? rule.content : `-${i}`)),
-      after.map((rule, i) => (stays(rule) ? rule.content : `+${i}`)),
-    );
-    const kept = new Set(found);
-    const gone = before.filter((_, i) => !kept.has(i));
-    if (gone.length === before.length && gone.length >= FLUSH_FROM) this.#emptyChain(name, before, removals);
-    else
-      for (const { handle } of gone)
-        removals.push(operation('delete', { rule: { ...this.#place, chain: name, handle: handle! } }));
-    // Each new rule stands before the next one that stays.
-    const next: (bigint | undefined)[] = [];
-    let following: bigint | undefined;
-    for (let i = after.length - 1; i >= 0; i--) {
-      if (found[i]! >= 0) following = before[found[i]!]!.handle;
-      next[i] = following;
-    }
-    for (const [i, rule] of after.entries()) {
-      if (found[i]! >= 0) continue;
-      const position = next[i];
-      this.#addRule(rule, { chain: name }, additions, position);
-    }
-  }
-
-  /** A rule, after the sets and chains that are its own. */
-  #addRule(
-    model: RuleModel,
-    chain: { chain: string } | { chainId: number },
-    additions: TransactionOperation[],
-    position?: bigint,
-  ): void {
-    const { comment } = model.rule;
-    const ids = new Map<string | number, number>();
-    const chainIds = new Map<string, number>();
-    for (const [name, set] of model.sets) {
-      const id = this.#ids.next++;
-      ids.set(name, id);
-      additions.push(operation('add', setSubject(set, templateOf(set), { ...this.#place, id })));
-    }
-    for (const [name, rules] of model.chains) {
-      const chainId = this.#ids.next++;
-      chainIds.set(name, chainId);
-      additions.push(operation('add', { chain: { ...this.#place, id: chainId, flags: ['binding'] } }));
-      for (const rule of rules) this.#addRule(rule, { chainId }, additions);
-    }
-    const { ebtablesPolicy, compat, unknown } = model.rule as Rule;
-    const rule = {
-      ...this.#place,
-      ...chain,
-      expressions: model.expressions.map(one => referring(one, model, ids, chainIds)),
-      ...(comment !== undefined && { comment }),
-      ...(ebtablesPolicy !== undefined && { ebtablesPolicy }),
-      ...(compat !== undefined && { compat }),
-      ...(unknown !== undefined && { unknown }),
-      ...(position !== undefined && { position }),
-    };
-    additions.push(operation(position === undefined ? 'add' : 'insert', { rule }));
-  }
-}
-
-const isDormant = ({ flags }: Table): boolean => flags?.includes('dormant') ?? false;
-const isOwned = ({ flags }: Table): boolean => flags?.includes('owner') ?? false;
-
-/** Without what the kernel says of an object that is there. */
-function written<T extends object>(object: T): T {
-  const { handle: _handle, use: _use, owner: _owner, ...rest } = object as T & Record<string, unknown>;
-  return rest as unknown as T;
-}
-
-function setSubject(model: SetModel, name: string, others: object = {}): object {
-  const { set, isMap, elements, leadingEnd } = model;
-  const values = [...(elements?.values() ?? [])].map(({ value }) => value);
-  const subject = { ...set, ...others, name, ...(values.length > 0 && { elements: values, leadingEnd }) };
-  return { [isMap ? 'map' : 'set']: isSizedByKernel(model) ? withoutSize(subject) : subject };
-}
-
-/** With a size, the kernel would choose a hash table for it that rules cannot add to, unless flags say that they will. */
-function isSizedByKernel({ size, fed, form: { flags = [] } }: SetModel): boolean {
-  return fed && size === FED_SIZE && !flags.includes('dynamic') && !flags.includes('timeout');
-}
-
-function withoutSize<T extends NewMap>(set: T): T {
-  const { size: _, description, ...rest } = set;
-  const { size: __, ...others } = description ?? {};
-  return { ...rest, ...(description !== undefined && { description: others }) } as T;
-}
-
-/** The kernel numbers it: '__set3' was made from '__set%d'. Only nft's meters are anonymous and have names. */
-function templateOf({ set, isMap }: SetModel): string {
-  const { name = '', flags } = set;
-  const template = name.replace(/^(__\w*?)\d+$/, '$1%d');
-  if (template.endsWith('%d') || (name !== '' && flags?.includes('dynamic'))) return template;
-  return isMap ? '__map%d' : '__set%d';
-}
-
-/** What decides how a set's elements are written. */
-function described(set: SetModel['set']): object {
-  const type: Record<string, unknown> = {};
-  for (const field of ['flags', 'key', 'data', ...DESCRIBING] as const)
-    if (set[field] !== undefined) type[field] = set[field];
-  return type;
-}
-
-/** The expression with the numbers that the sets and chains of its rule have in this transaction. */
-function referring(
-  expression: Expression,
-  { sets, chains }: RuleModel,
-  ids: ReadonlyMap<string | number, number>,
-  chainIds: ReadonlyMap<string, number>,
-): Expression {
-  if (sets.size === 0 && chains.size === 0) return expression;
-  const [name, value] = Object.entries(expression)[0] as [string, Record<string, unknown>];
-  const key = (value.setId ?? value.set) as string | number | undefined;
-  const id = key === undefined ? undefined : ids.get(key);
-  if (id !== undefined) {
-    const set = templateOf(sets.get(key!)!);
-    return { [name]: { ...value, set, setId: id } } as unknown as Expression;
-  }
-  const data = value.data as { chain?: string } | undefined;
-  const chainId = typeof data === 'object' && data?.chain !== undefined ? chainIds.get(data.chain) : undefined;
-  if (chainId === undefined) return expression;
-  const { chain: _, ...verdict } = data!;
-  return { [name]: { ...value, data: { ...verdict, chainId } } } as unknown as Expression;
 }

@@ -1,29 +1,35 @@
-import { checkObject } from '../../codec/index.ts';
-import { NetlinkError, StateError } from '../../errors.ts';
+import { atIndex, BatchError, NetlinkError, type Path, StateError } from '../../errors.ts';
 import { type Exchange, NetlinkSocket, type Operation } from '../../transport/index.ts';
 import { commit } from '../commit.ts';
 import type { Features } from '../features.ts';
 import { interfacesOf } from '../interfaces.ts';
 import { ruleset } from '../listing.ts';
-import type { DesiredRuleset } from './model.ts';
-import { planOf, type RulesetPlan, type TableOwner, transactionOf } from './plan.ts';
+import type { DesiredRuleset } from './desired.ts';
+import { type PlacedPlan, planOf, type RulesetPlan, type TableOwner, transactionOf } from './plan.ts';
+import type { PlacedOperation } from './table-plan.ts';
 
 /** Others commit between the reading and the commit this many times in a row. */
 const ATTEMPTS = 20;
 
-/** What is there to what is wanted: see NftablesOperations.plan. */
-export function* plan(exchange: Exchange, desired: DesiredRuleset, owner: TableOwner): Operation<RulesetPlan> {
+/** Whose tables these are, and when to give up. */
+export type ReconcileOptions = TableOwner & {
+  /** Acts before a send and between reads; once the kernel has the bytes, the promise says what became of them. */
+  signal?: AbortSignal;
+};
+
+function* placedPlan(exchange: Exchange, desired: DesiredRuleset, options: ReconcileOptions): Operation<PlacedPlan> {
   const { wire } = exchange;
   const port = wire instanceof NetlinkSocket ? wire.port : undefined;
-  return planOf(yield* ruleset(exchange, { elements: true }), desired, owner, {
+  return planOf(yield* ruleset(exchange, { elements: true }), desired, options, {
     port,
     interfaces: interfacesOf(wire).interfaces,
   });
 }
 
-export interface ReconcileOptions {
-  /** Acts before a send; once the kernel has the bytes, the promise says what became of them. */
-  signal?: AbortSignal;
+/** What is there to what is wanted: see NftablesOperations.plan. */
+export function* plan(exchange: Exchange, desired: DesiredRuleset, options: ReconcileOptions): Operation<RulesetPlan> {
+  const { generation, operations } = yield* placedPlan(exchange, desired, options);
+  return { generation, operations };
 }
 
 /** Plans and commits: see NftablesOperations.reconcile. */
@@ -31,19 +37,53 @@ export function* reconcile(
   exchange: Exchange,
   features: Features,
   desired: DesiredRuleset,
-  owner: TableOwner,
-  options: ReconcileOptions = {},
+  options: ReconcileOptions,
 ): Operation<RulesetPlan> {
-  checkObject(options, [], ['signal']);
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-    const planned = yield* plan(exchange, desired, owner);
-    if (planned.operations.length === 0) return planned;
+    const { generation, operations, places } = yield* placedPlan(exchange, desired, options);
+    if (operations.length === 0) return { generation, operations };
     try {
-      yield* commit(exchange, features, transactionOf(planned), { generation: planned.generation });
-      return planned;
+      yield* commit(exchange, features, transactionOf({ operations }), { generation });
+      return { generation, operations };
     } catch (error) {
-      if (!(error instanceof NetlinkError) || error.code !== 'ERESTART') throw error;
+      if (!(error instanceof NetlinkError) || error.code !== 'ERESTART') throw seenFrom(desired, places, error);
     }
   }
   throw new StateError('ERR_DUMP_INTERRUPTED', `others committed ${ATTEMPTS} times in a row before this could`);
+}
+
+/** The kernel's refusal of a plan, by the places in what is wanted. What a plan removes, nobody has written: there its own operation is told. */
+function seenFrom(desired: DesiredRuleset, places: PlacedPlan['places'], error: unknown): unknown {
+  if (!(error instanceof BatchError)) return error;
+  const failures = error.failures.map(failure => {
+    const place = places[failure.index];
+    if (place === undefined) return failure;
+    const { errno, syscall, kernelMessage, hint, request } = failure;
+    const path = [...place.path, ...insideOf(place, failure.path)];
+    const told = {
+      errno,
+      syscall,
+      operation: 'nftables.reconcile',
+      subject: desired,
+      path,
+      kernelMessage,
+      hint,
+      request,
+    };
+    return atIndex(new NetlinkError(told), place.path[1] as number);
+  });
+  return new BatchError({ failures, outcome: error.outcome, applied: error.applied });
+}
+
+/** Where in the object that the caller gave: the operation's object may be another one. */
+function insideOf({ rule }: NonNullable<PlacedOperation['place']>, [kind, field, index, ...rest]: Path): Path {
+  if (rule === undefined) {
+    // Sets of rules, and elements of sets, stand elsewhere than where they were given.
+    const isOwn = kind === 'table' || kind === 'chain' || kind === 'object' || kind === 'flowtable';
+    if (!isOwn || field === undefined) return kind === 'element' ? ['elements'] : [];
+    return [field, ...(index === undefined ? [] : [index]), ...rest];
+  }
+  if (field !== 'expressions' || typeof index !== 'number') return field === undefined ? [] : [field];
+  const { origin } = rule;
+  return origin === undefined ? ['expressions', index, ...rest] : (origin[index] ?? ['statements']);
 }

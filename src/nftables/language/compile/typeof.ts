@@ -97,15 +97,27 @@ const NEWER_ICMPV6 = ['taddr', 'daddr'] as const;
  * A set without the descriptions that nft 1.0.6 dies of (SIGSEGV), which many systems still have: of constants, IPsec, hashes with a seed, fields
  * that it does not know. Every nft then goes by the types, which say what the values are.
  */
-export function withReadableTypeof<T extends { keyTypeof?: string; dataTypeof?: string }>(set: T): T {
+export function withReadableTypeof<T extends Described>(set: T): T {
   const { keyTypeof, dataTypeof, ...rest } = set;
   const kept = {
     ...rest,
-    ...(keyTypeof !== undefined && isReadByAll(fromHex(keyTypeof)) && { keyTypeof }),
-    ...(dataTypeof !== undefined && isReadByAll(fromHex(dataTypeof)) && { dataTypeof }),
+    ...(isReadable(keyTypeof) && { keyTypeof }),
+    ...(isReadable(dataTypeof) && { dataTypeof }),
   };
   return kept as unknown as T;
 }
+
+/** Whether a set has such a description. */
+export const hasUnreadableTypeof = ({ keyTypeof, dataTypeof }: Described): boolean =>
+  [keyTypeof, dataTypeof].some(description => description !== undefined && !isReadable(description));
+
+interface Described {
+  keyTypeof?: string;
+  dataTypeof?: string;
+}
+
+const isReadable = (description: string | undefined): boolean =>
+  description !== undefined && isReadByAll(fromHex(description));
 
 /** Of a concatenation nft gives up the whole where it does not know the kind of a part. */
 function isReadByAll(description: Uint8Array | undefined, isPart = false): boolean {

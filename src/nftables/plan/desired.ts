@@ -1,0 +1,92 @@
+import { checkObject, checkString } from '../../codec/index.ts';
+import { type Path, rangeError, typeError, within } from '../../errors.ts';
+import type { Chain } from '../chain.ts';
+import { familyNumber } from '../family.ts';
+import type { Flowtable } from '../flowtable.ts';
+import type { SetEntry } from '../listing.ts';
+import type { NewMap } from '../new-objects.ts';
+import type { NftObject } from '../object.ts';
+import type { Rule, RuleEntry } from '../rule.ts';
+import type { Table } from '../table.ts';
+import { kernelForm } from './content.ts';
+
+/**
+ * What there should be. Each object is written as for a transaction, or as it was read: what `ruleset({ elements: true })` gives can be kept and
+ * wanted again. What is left out has the kernel's default: a table without `flags` is not dormant. Sets without `elements` keep those that they
+ * have.
+ */
+export interface DesiredRuleset {
+  tables: readonly Table[];
+  /** Of base chains of one hook and priority, the kernel asks the last one of this list first. */
+  chains?: readonly Chain[];
+  /** Elements are values, or as they were read. */
+  sets?: readonly (NewMap | SetEntry)[];
+  /** In their order within each chain. */
+  rules?: readonly (Rule | RuleEntry)[];
+  objects?: readonly NftObject[];
+  flowtables?: readonly Flowtable[];
+  /** Of a ruleset that was read: it says nothing about what is wanted. */
+  generation?: number;
+}
+
+const LISTS = ['tables', 'chains', 'sets', 'rules', 'objects', 'flowtables'] as const;
+
+/** A rule's place is the list's order: what says another one is refused. */
+const RULE_FIELDS = [
+  'family',
+  'table',
+  'chain',
+  'statements',
+  'expressions',
+  'comment',
+  'handle',
+  'previousHandle',
+  'compat',
+  'ebtablesPolicy',
+  'unknown',
+];
+const LONGEST_NAME = 255;
+
+/** That it is a ruleset, of objects that say where they belong, with nothing in them that is unknown. What they hold, their models find out. */
+export function checkDesired(desired: DesiredRuleset): void {
+  checkObject(desired, [], [...LISTS, 'generation']);
+  for (const kind of LISTS) {
+    const list: unknown = desired[kind];
+    if (list === undefined && kind !== 'tables') continue;
+    if (!Array.isArray(list)) throw typeError([kind], 'an array', list, list === undefined ? 'ERR_MISSING' : undefined);
+    list.forEach((object: unknown, index) => {
+      checkPlace(kind, object, [kind, index]);
+    });
+  }
+  desired.tables.forEach((table, index) => {
+    at(['tables', index], () => kernelForm('newtable', table));
+  });
+}
+
+function checkPlace(kind: (typeof LISTS)[number], object: unknown, path: Path): void {
+  if (typeof object !== 'object' || object === null || Array.isArray(object))
+    throw typeError(path, 'an object', object);
+  const { family, table, name, chain, type } = object as Record<string, unknown>;
+  familyNumber(family, [...path, 'family']);
+  if (kind !== 'tables') checkString(table, [...path, 'table'], LONGEST_NAME);
+  if (kind === 'rules') {
+    checkObject(object, path, RULE_FIELDS);
+    checkString(chain, [...path, 'chain'], LONGEST_NAME);
+  } else {
+    checkString(name, [...path, 'name'], LONGEST_NAME);
+  }
+  if (kind === 'objects' && type === undefined) throw typeError([...path, 'type'], 'a value', type, 'ERR_MISSING');
+}
+
+/** Refuses what there can be only one of. */
+export const twice = (path: Path, name: unknown): RangeError =>
+  rangeError(path, 'each only once', name, 'ERR_DUPLICATE');
+
+/** What `make` throws, with the path to what it was about. */
+export function at<T>(path: Path, make: () => T): T {
+  try {
+    return make();
+  } catch (error) {
+    throw within(error, path);
+  }
+}

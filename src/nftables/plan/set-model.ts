@@ -1,0 +1,166 @@
+import type { Path } from '../../errors.ts';
+import { asValues, type GivenElement } from '../element-forms.ts';
+import { type ElementValue, elementValues, wireElements } from '../element-values.ts';
+import type { Expression } from '../expression.ts';
+import { hasUnreadableTypeof } from '../language/compile/typeof.ts';
+import { VERDICT_DATA_TYPE } from '../language/tables/datatypes.ts';
+import type { SetEntry } from '../listing.ts';
+import type { NewMap } from '../new-objects.ts';
+import type { NftSet } from '../set.ts';
+import { type ElementShape, shapeOf } from '../set-types.ts';
+import { wireSet } from '../wire-set.ts';
+import { contentOf, type Fields, kernelForm, normalExpressions, textOf } from './content.ts';
+import { at, twice } from './desired.ts';
+import { EXACT, type Timeouts } from './timeouts.ts';
+
+/** One element, by its key. */
+export interface ElementModel {
+  readonly content: string;
+  readonly value: ElementValue;
+  /** The chain or object that its value is. */
+  readonly chain: string | undefined;
+  readonly object: string | undefined;
+}
+
+export interface SetModel {
+  /** Without its size: see `sameSet`. */
+  readonly content: string;
+  readonly size: number | undefined;
+  /** A rule of the table adds to it. */
+  readonly fed: boolean;
+  readonly set: NewMap;
+  /** Its elements as they were given. */
+  readonly given: readonly GivenElement[] | undefined;
+  /** As the kernel would give it back. */
+  readonly form: NftSet;
+  readonly isMap: boolean;
+  readonly anonymous: boolean;
+  /** By key; undefined where nothing is said of them. */
+  readonly elements: ReadonlyMap<string, ElementModel> | undefined;
+  readonly leadingEnd: boolean;
+  /** Where it stands in what is wanted. */
+  readonly path: Path;
+}
+
+/** What the kernel gives a set without a size as soon as a rule adds to it (net/netfilter/nft_dynset.c). */
+export const FED_SIZE = 0xffff;
+
+/** Whether a set that is there can stay for one that is wanted. */
+export function sameSet(there: SetModel, wanted: SetModel): boolean {
+  if (there.content !== wanted.content) return false;
+  return there.size === wanted.size || (wanted.size === undefined && wanted.fed && there.size === FED_SIZE);
+}
+
+/** Flags that follow from the rest. */
+const DERIVED = ['expressions', 'map', 'object'];
+
+/** @throws TypeError, RangeError with the path inside the set */
+export function setModel(
+  given: NewMap | SetEntry,
+  path: Path = [],
+  { timeouts = EXACT }: { timeouts?: Timeouts | undefined } = {},
+): SetModel {
+  const { elements, leadingEnd, handle, ...set } = given as NewMap;
+  const isMap = 'data' in set || set.dataType !== undefined || set.objectType !== undefined;
+  const wire = wireSet(set as NewMap, isMap, 1);
+  // Without the number that it has in one transaction: rules refer to it by its name.
+  const { id: _, ...form } = kernelForm('newset', {
+    ...wire,
+    family: given.family,
+    table: given.table,
+    name: 'set',
+  }) as Fields & Partial<NftSet>;
+  const { expression, expressions, flags = [], description, ...rest } = form;
+  const all = normalExpressions(expressions ?? (expression === undefined ? [] : [expression]));
+  const content = textOf({
+    // Those of a rule's own sets are another nft's in rules that it has made; but what crashes an nft shall not stay.
+    ...(flags.includes('anonymous')
+      ? { ...contentOf(rest, ...KEPT_FOR_NFT), isUnreadable: hasUnreadableTypeof(form) }
+      : contentOf(rest)),
+    policy: form.policy === 'memory' ? 'memory' : undefined,
+    // The kernel says how large it thinks a verdict is.
+    dataLength: form.dataType === VERDICT_DATA_TYPE ? undefined : form.dataLength,
+    timeoutMilliseconds: timeouts(rest.timeoutMilliseconds),
+    gcIntervalMilliseconds: rest.gcIntervalMilliseconds || undefined,
+    description: { fields: description?.fields },
+    flags: flags.filter(flag => !DERIVED.includes(flag as string)).sort(),
+    expressions: all,
+  });
+  const shape = shapeOf(form as NftSet);
+  const values = at(['elements'], () => valuesOf(elements, shape, handle !== undefined, isMap));
+  const context: ElementContext = { own: all, timeouts, default: rest.timeoutMilliseconds };
+  return {
+    content,
+    size: description?.size || undefined,
+    fed: false,
+    set: set as NewMap,
+    given: elements,
+    form: { ...form, family: given.family, table: given.table, name: given.name } as NftSet,
+    isMap,
+    anonymous: flags.includes('anonymous'),
+    elements: values && new Map(values.elements.map(value => elementModel(value, context))),
+    leadingEnd: leadingEnd ?? values?.leadingEnd ?? false,
+    path,
+  };
+}
+
+/** What nft keeps with a set so as to print it: the kernel does not look at it. */
+const KEPT_FOR_NFT = ['keyByteOrder', 'dataByteOrder', 'mergeElements', 'keyTypeof', 'dataTypeof', 'dataInterval'];
+
+/** Elements in the one form that both sides have. */
+function valuesOf(given: readonly GivenElement[] | undefined, shape: ElementShape, wasRead: boolean, isMap: boolean) {
+  if (given === undefined) return undefined;
+  const { elements, origin } = wireElements(asValues(given, shape, wasRead), shape);
+  const first = new Map<string, number>();
+  const left: typeof elements = [];
+  for (const [i, element] of elements.entries()) {
+    const from = origin[i]!;
+    const { key, keyEnd, flags } = element;
+    const name = `${key as string} ${keyEnd as string} ${flags?.join() ?? ''}`;
+    const before = first.get(name);
+    first.set(name, before ?? from);
+    const isEnd = flags?.includes('interval-end') === true;
+    if (before === undefined) left.push(element);
+    else if (!isEnd && (isMap || textOf(given[before]) !== textOf(given[from]))) throw twice([from], given[from]);
+  }
+  return elementValues(left, shape);
+}
+
+interface ElementContext {
+  /** The expressions that the set gives elements which bring none. */
+  readonly own: readonly Fields[];
+  readonly timeouts: Timeouts;
+  /** The timeout that it gives them. */
+  readonly default: bigint | undefined;
+}
+
+function elementModel(value: ElementValue, context: ElementContext): readonly [string, ElementModel] {
+  const whole = typeof value === 'object' && 'wire' in value;
+  const fields: Fields = whole
+    ? (value.wire as Fields)
+    : typeof value === 'object' && !Array.isArray(value) && !(value instanceof Uint8Array) && 'key' in value
+      ? (value as Fields)
+      : { key: value };
+  const {
+    expressions = [],
+    expression,
+    timeoutMilliseconds,
+    ...rest
+  } = fields as Fields & { expressions?: Expression[]; expression?: Expression; timeoutMilliseconds?: bigint };
+  const data = fields.data as { chain?: string } | undefined;
+  const own = normalExpressions(expression === undefined ? expressions : [expression]);
+  const timeout = timeoutMilliseconds === undefined ? undefined : BigInt(timeoutMilliseconds);
+  return [
+    textOf([whole, fields.key, whole ? fields.flags : undefined]),
+    {
+      content: textOf([
+        contentOf(rest),
+        own.length > 0 ? own : context.own,
+        timeout === context.default ? undefined : context.timeouts(timeout),
+      ]),
+      value,
+      chain: typeof data === 'object' ? data?.chain : undefined,
+      object: (typeof fields.data === 'string' ? fields.data : undefined) ?? (fields.object as string | undefined),
+    },
+  ];
+}

@@ -1,0 +1,263 @@
+import { type Path, typeError } from '../../errors.ts';
+import type { Chain } from '../chain.ts';
+import type { Expression } from '../expression.ts';
+import type { Flowtable } from '../flowtable.ts';
+import { type CompiledSet, compileRule } from '../language/compile/compile.ts';
+import { withReadableTypeof } from '../language/compile/typeof.ts';
+import type { SetEntry } from '../listing.ts';
+import type { NewMap } from '../new-objects.ts';
+import type { NftObject } from '../object.ts';
+import type { Rule, RuleEntry } from '../rule.ts';
+import type { Table } from '../table.ts';
+import { hooksOf } from './chain-order.ts';
+import { contentOf, type Fields, kernelForm, normal, normalExpressions, textOf } from './content.ts';
+import { at, twice } from './desired.ts';
+import type { ChainModel, FlowtableModel, Given, ModelOptions, ObjectModel, RuleModel, TableModel } from './model.ts';
+import { checkElements, checkRule, type Names } from './references.ts';
+import { FED_SIZE, type SetModel, setModel } from './set-model.ts';
+
+export interface TableContents {
+  readonly chains: readonly Given<Chain>[];
+  readonly sets: readonly Given<NewMap | SetEntry>[];
+  readonly rules: readonly Given<Rule | RuleEntry>[];
+  readonly objects: readonly Given<NftObject>[];
+  readonly flowtables: readonly Given<Flowtable>[];
+}
+
+/** Makes the model of one table: rules with the sets and chains that are theirs. */
+export class TableReader {
+  readonly #contents: TableContents;
+  readonly #options: ModelOptions;
+  readonly #sets = new Map<string, SetModel>();
+  /** Chains of rules' own. */
+  readonly #bound = new Set<string>();
+  /** Sets that rules add to. */
+  readonly #fed = new Set<unknown>();
+  readonly #rules = new Map<string, Given<Rule | RuleEntry>[]>();
+
+  constructor(contents: TableContents, options: ModelOptions) {
+    this.#contents = contents;
+    this.#options = options;
+    for (const { object, index } of contents.sets) {
+      const path = ['sets', index];
+      if (this.#sets.has(object.name)) throw twice([...path, 'name'], object.name);
+      this.#sets.set(
+        object.name,
+        at(path, () => setModel(object, path, options)),
+      );
+    }
+    for (const { object } of contents.chains) if (object.flags?.includes('binding')) this.#bound.add(object.name!);
+    for (const given of contents.rules) {
+      const name = given.object.chain as string;
+      const list = this.#rules.get(name);
+      if (list === undefined) this.#rules.set(name, [given]);
+      else list.push(given);
+    }
+  }
+
+  model(table: Table, path: Path): TableModel {
+    const chains = this.#chains();
+    for (const [name, [first]] of this.#rules) {
+      if (!chains.has(name) && !this.#bound.has(name))
+        throw typeError(['rules', first!.index, 'chain'], 'one of `chains`', name, 'ERR_UNKNOWN_CHAIN');
+    }
+    const named = [...this.#sets]
+      .filter(([, { anonymous }]) => !anonymous)
+      .map(([name, model]) => [name, { ...model, fed: this.#fed.has(name) }] as const);
+    const model: TableModel = {
+      table,
+      chains,
+      sets: new Map(named),
+      objects: this.#objects(),
+      flowtables: this.#flowtables(),
+      path,
+    };
+    if (this.#options.isThere !== true) this.#checkReferences(model);
+    return model;
+  }
+
+  #chains(): Map<string, ChainModel> {
+    const chains = new Map<string, ChainModel>();
+    const names = new Set<unknown>();
+    for (const { object, index } of this.#contents.chains) {
+      const path = ['chains', index];
+      if (names.has(object.name)) throw twice([...path, 'name'], object.name);
+      names.add(object.name);
+      if (this.#bound.has(object.name!)) continue;
+      const model = at(path, () => chainModel(object));
+      chains.set(object.name!, { ...model, rules: this.#rulesOf(object.name!), path });
+    }
+    return chains;
+  }
+
+  #objects(): Map<string, ObjectModel> {
+    const objects = new Map<string, ObjectModel>();
+    for (const { object, index } of this.#contents.objects) {
+      const path = ['objects', index];
+      const key = `${object.type} ${object.name}`;
+      if (objects.has(key)) throw twice([...path, 'name'], object.name);
+      const content = at(path, () => {
+        const { data, ...rest } = kernelForm('newobj', object) as Fields & { data?: unknown };
+        return textOf({ ...contentOf(rest), data: normal(String(object.type), data) });
+      });
+      objects.set(key, { object, content, path });
+    }
+    return objects;
+  }
+
+  #flowtables(): Map<string, FlowtableModel> {
+    const flowtables = new Map<string, FlowtableModel>();
+    for (const { object, index } of this.#contents.flowtables) {
+      const path = ['flowtables', index];
+      if (flowtables.has(object.name)) throw twice([...path, 'name'], object.name);
+      const content = at(path, () => {
+        const { devices = [], ...rest } = kernelForm('newflowtable', object) as Fields & { devices?: string[] };
+        return textOf({ ...contentOf(rest), devices: [...devices].sort() });
+      });
+      flowtables.set(object.name, { flowtable: object, content, path });
+    }
+    return flowtables;
+  }
+
+  #checkReferences({ chains, sets, objects, flowtables }: TableModel): void {
+    const names: Names = { chains, sets, objects, flowtables };
+    for (const { rules } of chains.values()) for (const rule of rules) checkRule(rule, names);
+    for (const set of sets.values()) checkElements(set, names);
+  }
+
+  #rulesOf(chain: string): RuleModel[] {
+    return (this.#rules.get(chain) ?? []).map(({ object, index }) => {
+      const path = ['rules', index];
+      return at(path, () => this.#rule(object, path));
+    });
+  }
+
+  #rule(rule: Rule | RuleEntry, path: Path): RuleModel {
+    let own: readonly CompiledSet[] = [];
+    let { expressions } = rule;
+    let origin: RuleModel['origin'];
+    const { statements } = rule as Rule;
+    if (statements !== undefined) {
+      if (expressions !== undefined) throw typeError(['expressions'], 'either statements or expressions', expressions);
+      const { interfaces } = this.#options;
+      const compiled = compileRule(rule as never, {
+        sets: name => this.#sets.get(name)?.form,
+        table: rule.table,
+        ...(interfaces !== undefined && { interfaces }),
+      });
+      ({ expressions, origin } = compiled);
+      own = compiled.sets ?? [];
+    } else if (!Array.isArray(expressions)) {
+      const code = expressions === undefined ? 'ERR_MISSING' : undefined;
+      throw typeError(['expressions'], 'an array of expressions (or statements)', expressions, code);
+    }
+    const { family, table, comment } = rule;
+    const { ebtablesPolicy, unknown } = rule as Rule;
+    const written = { family, table, chain: 'c', expressions, comment, ebtablesPolicy, unknown };
+    const { expressions: read = [], ...rest } = kernelForm('newrule', written) as Fields & {
+      expressions?: Expression[];
+    };
+    const sets = this.#ownSets(rule, own);
+    const named = read.map(expression => byName(expression, sets));
+    const chains = new Map<string, readonly RuleModel[]>();
+    const uses = new Set<string>();
+    const content = normalExpressions(named).map(expression => this.#resolved(expression, sets, chains, uses));
+    return {
+      content: textOf([content, contentOf(rest, 'chain', 'table')]),
+      rule,
+      expressions: named,
+      origin,
+      handle: 'handle' in rule ? rule.handle : undefined,
+      sets,
+      chains,
+      uses,
+      path,
+    };
+  }
+
+  /** The sets that the statements of a rule have made. A meter has a name: it becomes one of the table's. */
+  #ownSets({ family, table }: Rule | RuleEntry, own: readonly CompiledSet[]): Map<string | number, SetModel> {
+    const sets = new Map<string | number, SetModel>();
+    for (const { set, elements } of own) {
+      const wire = elements.map(element => ({ wire: element }));
+      const { id, ...rest } = withReadableTypeof(set);
+      const given = { ...rest, family, table, ...(wire.length > 0 && { elements: wire }) } as NewMap;
+      const model = setModel(given, [], this.#options);
+      sets.set(id, model);
+      if (!model.anonymous) this.#sets.set(model.set.name, model);
+    }
+    return sets;
+  }
+
+  /** The expression with what it refers to, where that is the rule's own, in place of a name. */
+  #resolved(
+    expression: Fields,
+    sets: Map<string | number, SetModel>,
+    chains: Map<string, readonly RuleModel[]>,
+    uses: Set<string>,
+  ): unknown {
+    const [name, value] = Object.entries(expression)[0] as [string, Fields];
+    const { set, setId, data, type } = value;
+    if (value.timeoutMilliseconds !== undefined && this.#options.timeouts !== undefined)
+      value.timeoutMilliseconds = this.#options.timeouts(value.timeoutMilliseconds as bigint);
+    if (setId !== undefined || typeof set === 'string') {
+      const key = (setId ?? set) as string | number;
+      const model = sets.get(key) ?? (typeof set === 'string' ? this.#sets.get(set) : undefined);
+      if (model?.anonymous) {
+        sets.set(key, model);
+        for (const element of model.elements?.values() ?? []) addUses(element, model, uses);
+        const members = [...(model.elements?.values() ?? [])].map(element => element.content).sort();
+        // Of a set that never changes, its size is nothing but a hint.
+        const size = name === 'dynset' ? (model.size ?? FED_SIZE) : undefined;
+        return { [name]: { ...value, set: [model.content, size, members], setId: undefined } };
+      }
+      if (name === 'dynset') this.#fed.add(set);
+      uses.add(`set ${set}`);
+    }
+    if (name === 'objref' && value.name !== undefined) uses.add(`object ${type} ${value.name}`);
+    if (name === 'flow_offload') uses.add(`flowtable ${value.flowtable}`);
+    const chain = typeof data === 'object' && data !== null ? (data as { chain?: string }).chain : undefined;
+    if (chain === undefined) return expression;
+    if (!this.#bound.has(chain)) {
+      uses.add(`chain ${chain}`);
+      return expression;
+    }
+    const rules = this.#rulesOf(chain);
+    chains.set(chain, rules);
+    for (const rule of rules) for (const use of rule.uses) uses.add(use);
+    return { [name]: { ...value, data: { ...(data as object), chain: rules.map(rule => rule.content) } } };
+  }
+}
+
+/** What an element of a rule's own map leads to. */
+function addUses(
+  { chain, object }: { chain: string | undefined; object: string | undefined },
+  { form }: SetModel,
+  uses: Set<string>,
+): void {
+  if (chain !== undefined) uses.add(`chain ${chain}`);
+  if (form.objectType !== undefined && object !== undefined) uses.add(`object ${form.objectType} ${object}`);
+}
+
+/** The expression with the name of a set that has one, in place of its number in the compiled rule. */
+function byName(expression: Expression, sets: ReadonlyMap<string | number, SetModel>): Expression {
+  const [name, value] = Object.entries(expression)[0] as [string, Fields];
+  const model = typeof value?.setId === 'number' ? sets.get(value.setId) : undefined;
+  if (model === undefined || model.anonymous) return expression;
+  const { setId: _, ...rest } = value;
+  return { [name]: { ...rest, set: model.set.name } } as unknown as Expression;
+}
+
+function chainModel(chain: Chain): Omit<ChainModel, 'rules' | 'path'> {
+  const form = kernelForm('newchain', chain) as Fields & Partial<Chain>;
+  const { policy, device, devices, flags = [], counters: _, ...rest } = form as typeof form & { counters?: unknown };
+  const isBase = form.hook !== undefined;
+  const content = textOf({
+    ...contentOf(rest),
+    type: isBase ? (form.type ?? 'filter') : form.type,
+    devices: [...(devices ?? (device === undefined ? [] : [device]))].sort(),
+    flags: flags.filter(flag => flag !== 'base'),
+  });
+  const hooks = isBase ? hooksOf({ ...form, family: chain.family } as Chain) : [];
+  return { chain, content, policy: policy ?? 'accept', hooks };
+}
