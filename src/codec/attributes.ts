@@ -35,6 +35,11 @@ export interface TableOptions {
   framing?: Framing;
   /** Fields of the object that are no attributes: they stand in the message's header, and whoever writes that takes care of them. */
   header?: readonly string[];
+  /**
+   * Called with each object before it is written, and returns what is written in its place: completes what the kernel would take for something else, or
+   * throws where it would.
+   */
+  before?: (value: Readonly<Fields>) => Readonly<Fields>;
 }
 
 interface Field {
@@ -87,6 +92,7 @@ export class AttributeTable<T> implements Type<T> {
   readonly #byNumber: readonly (Field | undefined)[];
   readonly #framing: Framing;
   readonly #header: readonly string[];
+  readonly #before: TableOptions['before'];
   /** The bit of the field that each key belongs to, 0 for those of the header. */
   readonly #bits = new Map<string, number>();
   #required = 0;
@@ -96,6 +102,7 @@ export class AttributeTable<T> implements Type<T> {
     this.#framing = options.framing ?? NETLINK_FRAMING;
     this.kind = this.#framing === NETLINK_FRAMING ? 'nest' : 'userdata';
     this.#header = options.header ?? [];
+    this.#before = options.before;
     this.fields = Object.entries(schema).map(([key, { number, type, need }], i) => {
       const nest = type.kind === 'nest' || type.kind === 'list';
       const wireType = nest ? number | NLA_F_NESTED : number;
@@ -113,7 +120,7 @@ export class AttributeTable<T> implements Type<T> {
   }
 
   /** The same attributes, none of them required: what identifies an object, or what a patch holds. */
-  partial(): AttributeTable<Partial<T>> {
+  partial(options: Pick<TableOptions, 'before'> = {}): AttributeTable<Partial<T>> {
     const rows = this.fields.map(({ key, number, type, need }) => {
       const row: Attribute<unknown> = { number, type, need: need === 'required' ? 'optional' : need };
       return [key, row] as const;
@@ -121,14 +128,17 @@ export class AttributeTable<T> implements Type<T> {
     return new AttributeTable<Partial<T>>(this.name, Object.fromEntries(rows), {
       framing: this.#framing,
       header: this.#header,
+      ...(this.#before !== undefined && { before: this.#before }),
+      ...options,
     });
   }
 
-  write(writer: Writer, value: T, context: Context): void {
-    if (typeof value !== 'object' || value === null || Array.isArray(value)) throw typeError([], 'an object', value);
-    const present = this.fields.length > 32 ? undefined : this.#present(value as Fields);
-    if (present === undefined) this.#writeAny(writer, value as Fields, context);
-    else this.#writePresent(writer, value as Fields, present, context);
+  write(writer: Writer, given: T, context: Context): void {
+    if (typeof given !== 'object' || given === null || Array.isArray(given)) throw typeError([], 'an object', given);
+    const value = (this.#before === undefined ? given : this.#before(given as Fields)) as Fields;
+    const present = this.fields.length > 32 ? undefined : this.#present(value);
+    if (present === undefined) this.#writeAny(writer, value, context);
+    else this.#writePresent(writer, value, present, context);
   }
 
   /** The fields that are there, as bits; undefined where that takes a closer look. An object has few keys, and a table many. */

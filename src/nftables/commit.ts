@@ -1,36 +1,17 @@
 import { checkInteger, checkObject, NO_CONTEXT } from '../codec/index.ts';
-import {
-  atIndex,
-  BatchError,
-  type BatchFailure,
-  describeErrno,
-  NetlinkError,
-  type Path,
-  rangeError,
-  StateError,
-  typeError,
-  UnsupportedError,
-} from '../errors.ts';
+import { NetlinkError, rangeError, StateError, typeError, UnsupportedError } from '../errors.ts';
 import { NLMSG_ERROR } from '../transport/constants.ts';
-import {
-  type Exchange,
-  type Message,
-  nfgenmsg,
-  type Operation,
-  refusal,
-  type Verdict,
-  verdictOf,
-} from '../transport/index.ts';
+import { type Exchange, type Message, nfgenmsg, type Operation, verdictOf } from '../transport/index.ts';
 import * as C from './constants.ts';
-import { type EncodedMessage, type EncodedTransaction, FIRST_SEQUENCE, messageOf, partsOf, pathOf } from './encoded.ts';
+import { type EncodedMessage, type EncodedTransaction, FIRST_SEQUENCE, messageOf, partsOf } from './encoded.ts';
 import { familyNumber } from './family.ts';
 import type { Features } from './features.ts';
 import { generationTable } from './generation.ts';
-import { hintFor } from './hints.ts';
 import { completed, handleIn } from './lookup.ts';
 import { MESSAGES, type MessageName } from './message.ts';
 import { OBJECT_KINDS } from './new-objects.ts';
 import type { Fields, ObjectKind } from './operations.ts';
+import { type Refused, refusedError } from './refused.ts';
 import { readGeneration, requestFor } from './request.ts';
 import { Transaction } from './transaction.ts';
 
@@ -113,7 +94,7 @@ function* send(
     echo: echo ? message => hasHandle(transaction, message) : undefined,
     acknowledgeLast: dryRun === true || features.acknowledgesEnd !== true || messages.length === 0,
   });
-  const refused: { sequence: number; verdict: Verdict }[] = [];
+  const refused: Refused[] = [];
   const echoed = echo ? new Echo(transaction, encoded) : undefined;
   let acknowledged = false;
   let ended = false;
@@ -131,7 +112,7 @@ function* send(
   let replies = messages.length + 2;
   if (echo) replies += Math.ceil((ECHO_CHARGE * encoded.length) / KIBIBYTE);
   const answers = yield* exchange.transact(parts, messages.length + 2, visit, replies);
-  if (refused.length > 0) throw refusedError(transaction, encoded, refused);
+  if (refused.length > 0) throw yield* refusedError(exchange, transaction, encoded, refused, { dryRun });
   // Errors come before all else: where answers are missing and none of them is an error, none has failed.
   if (answers === 'lost' && echoed?.begun !== true)
     throw new StateError('ERR_REPLIES_LOST', 'the answers of the kernel were lost: read the ruleset to know its state');
@@ -226,53 +207,4 @@ function* handleOf(exchange: Exchange, kind: ObjectKind, object: Fields): Operat
     if (error instanceof NetlinkError && error.code === 'ENOENT') return undefined;
     throw error;
   }
-}
-
-function refusedError(
-  transaction: Transaction,
-  encoded: EncodedTransaction,
-  refused: { sequence: number; verdict: Verdict }[],
-): Error {
-  const failures: BatchFailure[] = [];
-  for (const { sequence, verdict } of refused) {
-    const message = messageOf(encoded, sequence);
-    const operation = message && transaction.operations[message.operation];
-    if (message === undefined || operation === undefined) {
-      const begin = { syscall: 'NFNL_MSG_BATCH_BEGIN', hint: (code: string) => hintFor({ code, path: [] }) };
-      return refusal(begin, verdict, 'nftables.commit');
-    }
-    const { verb, kind, subject } = operation;
-    const inner = verdict.offset === undefined ? [] : pathOf(encoded, message, verdict.offset);
-    const path: Path = [kind, ...inner];
-    const { code } = describeErrno(verdict.errno);
-    const object = (subject as Record<string, Fields>)[kind]!;
-    const error = new NetlinkError({
-      errno: verdict.errno,
-      syscall: MESSAGES[message.name].kernelName,
-      operation: 'nftables.commit',
-      subject,
-      path,
-      kernelMessage: verdict.text,
-      hint: hintFor({ code, path, kind, verb, object }),
-      request: encoded.bytesOf(message).slice(),
-    });
-    failures.push(atIndex(error, message.operation));
-  }
-  const error = new BatchError({ failures, outcome: 'none', applied: [] });
-  const [only, ...others] = failures;
-  const lacking = only !== undefined && others.length === 0 ? lacked(only, transaction) : undefined;
-  return lacking === undefined ? error : Object.assign(lacking, { cause: error });
-}
-
-/** and, or and xor came with the second register of bitwise; older kernels do not know the number of the operation. */
-const TWO_REGISTERS: readonly unknown[] = ['and', 'or', 'xor'];
-
-/** What a refusal can only mean: this kernel is older than the expression. */
-function lacked({ code, path, index }: BatchFailure, { operations }: Transaction): UnsupportedError | undefined {
-  const [kind, list, at] = path;
-  if (code !== 'EOPNOTSUPP' || kind !== 'rule' || list !== 'expressions' || typeof at !== 'number') return undefined;
-  const { expressions } = (operations[index]!.subject as { rule: { expressions: { bitwise?: { op?: unknown } }[] } })
-    .rule;
-  if (!TWO_REGISTERS.includes(expressions?.[at]?.bitwise?.op)) return undefined;
-  return new UnsupportedError('bitwise with a second register', '6.13');
 }

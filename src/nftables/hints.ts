@@ -110,7 +110,7 @@ const HINTS: Record<string, Hint> = {
   ERANGE: ({ expression }) => (expression !== undefined ? REGISTERS : 'the number is beyond what the kernel takes'),
   ENODATA: 'the expression reads a register that nothing was loaded into',
   EOVERFLOW: 'the number is beyond what the kernel takes',
-  EMLINK: 'chains jump too deep (16), or in a circle',
+  EMLINK: 'chains jump more than 15 deep, or in a loop',
   ELOOP: 'the chain jumps to itself, by way of others',
   ERESTART: 'the ruleset has changed since that generation: read it again',
   EMFILE: 'it is referred to too often',

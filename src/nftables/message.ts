@@ -23,7 +23,7 @@ import { flowtableTable } from './flowtable.ts';
 import { generationTable } from './generation.ts';
 import { hookTable } from './hook.ts';
 import { objectTable } from './object.ts';
-import { ruleEntryTable, ruleTable } from './rule.ts';
+import { ruleEntryTable, ruleRemovalTable, ruleTable } from './rule.ts';
 import { setTable } from './set.ts';
 import { tableTable } from './table.ts';
 import { traceTable } from './trace.ts';
@@ -71,8 +71,8 @@ export const MESSAGES = {
   newrule: kind('NFT_MSG_NEWRULE', C.NFT_MSG_NEWRULE, key.rule),
   getrule: kind('NFT_MSG_GETRULE', C.NFT_MSG_GETRULE, key.rule),
   getrule_reset: kind('NFT_MSG_GETRULE_RESET', C.NFT_MSG_GETRULE_RESET, key.rule),
-  delrule: kind('NFT_MSG_DELRULE', C.NFT_MSG_DELRULE, key.rule),
-  destroyrule: kind('NFT_MSG_DESTROYRULE', C.NFT_MSG_DESTROYRULE, key.rule),
+  delrule: kind('NFT_MSG_DELRULE', C.NFT_MSG_DELRULE, ruleRemovalTable),
+  destroyrule: kind('NFT_MSG_DESTROYRULE', C.NFT_MSG_DESTROYRULE, ruleRemovalTable),
 
   newset: kind('NFT_MSG_NEWSET', C.NFT_MSG_NEWSET, setTable),
   getset: kind('NFT_MSG_GETSET', C.NFT_MSG_GETSET, key.set),

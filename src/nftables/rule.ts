@@ -1,4 +1,5 @@
 import { attributes, inline, list, nested, opt, string, type UnknownAttribute, u32be, u64be } from '../codec/index.ts';
+import { typeError } from '../errors.ts';
 import * as C from './constants.ts';
 import { EXPRESSION, type Expression } from './expression.ts';
 import type { Family } from './family.ts';
@@ -49,6 +50,30 @@ export const ruleTable = attributes(
   { ...place, ...expressions, ...ruleBesides },
   { header: ['family', RULE_TOLD] },
 );
+
+const CHAIN_OR_TABLE: ReadonlySet<number> = new Set([C.NFTA_RULE_TABLE, C.NFTA_RULE_CHAIN]);
+
+/**
+ * What names the rule that is to be removed. Without the name of a chain the kernel removes every rule of the table, and looks at nothing else that
+ * the message says: not at the handle, nor at a chain's number. (nf_tables_delrule)
+ */
+export const ruleRemovalTable = ruleTable.partial({
+  before(rule) {
+    const unknown = Array.isArray(rule.unknown) ? (rule.unknown as Partial<UnknownAttribute>[]) : [];
+    if (rule.chain !== undefined || unknown.some(each => each?.type === C.NFTA_RULE_CHAIN)) return rule;
+    const { family: _, table: __, unknown: ___, [RULE_TOLD]: ____, ...others } = rule;
+    const narrower =
+      Object.values(others).some(value => value !== undefined) ||
+      unknown.some(each => typeof each?.type === 'number' && !CHAIN_OR_TABLE.has(each.type));
+    if (!narrower) return rule;
+    throw typeError(
+      ['chain'],
+      "the name of the rule's chain: without it the kernel removes all rules of the table",
+      undefined,
+      'ERR_MISSING',
+    );
+  },
+});
 
 /** A rule of the kernel's listings and events: the attribute that asks for a place in requests tells there which rule stands before it. */
 export const ruleEntryTable = attributes(

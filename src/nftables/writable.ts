@@ -1,8 +1,9 @@
+import { NF_NAT_RANGE_PROTO_SPECIFIED } from './constants.ts';
 import type { Expression } from './expression.ts';
 
 /*
  * The kernel does not take all that it gives: some attributes that say nothing must be absent, and what it found out by itself must not be told.
- * What was read can be written all the same.
+ * What was read can be written all the same. And what it would take for something else is completed.
  */
 
 type Fields = Record<string, unknown>;
@@ -43,13 +44,28 @@ export function writableFields(name: string, fields: Fields): Fields {
       }
       return rest;
     }
+    // The kernel looks at the ports of both only where the flags say that there are some; of redir without flags it says so to itself.
+    case 'masq':
+      return fields.portRegister === undefined ? fields : withPortsFlag(fields);
+    case 'redir':
+      return fields.portRegister === undefined || fields.flags === undefined ? fields : withPortsFlag(fields);
     default:
       return fields;
   }
 }
 
+function withPortsFlag(fields: Fields): Fields {
+  const given: unknown = fields.flags ?? [];
+  // What it may be besides is refused by its own type.
+  if (!Array.isArray(given)) return fields;
+  const said = given.some(
+    flag => flag === 'ports-specified' || (typeof flag === 'number' && (flag & NF_NAT_RANGE_PROTO_SPECIFIED) !== 0),
+  );
+  return said ? fields : { ...fields, flags: ['ports-specified', ...given] };
+}
+
 /** Those that `writableFields` may change. */
-const CHANGED: ReadonlySet<string> = new Set(['osf', 'exthdr', 'quota', 'dynset']);
+const CHANGED: ReadonlySet<string> = new Set(['osf', 'exthdr', 'quota', 'dynset', 'masq', 'redir']);
 
 /** The expression as the kernel takes it: the same object where that is how it stands. */
 export function writable(expression: Expression): Expression {

@@ -116,7 +116,7 @@ kernelSuite('what a person reads when the kernel refuses', () => {
     [
       'a loop',
       () => new Transaction().add({ rule: { ...T, chain: 'd', expressions: JUMP('c') } }),
-      'chains jump too deep (16), or in a circle',
+      'EMLINK: too many links, nftables.commit (rule): the chains jump in a loop: d -> c -> d',
     ],
     [
       'a register that there is not',

@@ -7,6 +7,7 @@ import { MESSAGES, type MessageName } from '../../src/nftables/message.ts';
 import { beginMessage, endMessage, NLMSG_HDRLEN, nfgenmsg } from '../../src/transport/index.ts';
 import { type Tree, trees, writeTrees } from '../conformance/random-trees.ts';
 import { differenceOf } from '../conformance/tree.ts';
+import { removesTable } from '../support/rule-removals.ts';
 
 const BODY = NLMSG_HDRLEN + nfgenmsg.size;
 const NAMES = Object.keys(MESSAGES) as MessageName[];
@@ -41,6 +42,12 @@ describe('nothing is lost', () => {
         } catch (error) {
           // A message without what every such message has.
           expect(error).toBeInstanceOf(DecodeError);
+          return;
+        }
+        if (removesTable(before)) {
+          expect(() => encodeMessage(decoded)).toThrow(
+            expect.objectContaining({ code: 'ERR_MISSING', attribute: 'object.chain' }),
+          );
           return;
         }
         const after = encodeMessage(decoded);

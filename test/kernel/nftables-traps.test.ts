@@ -1,0 +1,3 @@
+import { traps } from '../support/nftables-traps.ts';
+
+traps();
