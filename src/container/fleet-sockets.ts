@@ -5,7 +5,7 @@ import { threadEntrance } from '../netns/entrance.ts';
 import { Features } from '../nftables/features.ts';
 import { openExchange } from '../nftables/nftables.ts';
 import type { Logger } from '../observe.ts';
-import { closedError } from '../transport/index.ts';
+import { closedError } from '../transport/lifetime.ts';
 import type { Container } from './container.ts';
 import { SeatOperations, SeatRules } from './seat-rules.ts';
 
@@ -48,6 +48,7 @@ export class Seat {
 
   /** Its packet rules. */
   get rules(): SeatRules {
+    this.#checkOpen();
     if (this.#rules === undefined) {
       const exchange = openExchange(this.#options());
       this.#rules = new SeatRules(exchange, new SeatOperations(exchange, this.#fleet.features));
@@ -56,6 +57,7 @@ export class Seat {
   }
 
   get ipvs(): Ipvs {
+    this.#checkOpen();
     this.#ipvs ??= Ipvs.open(this.#options());
     return this.#ipvs;
   }
@@ -77,8 +79,12 @@ export class Seat {
     else if (ipvs) void this.ipvs;
   }
 
-  #options() {
+  #checkOpen(): void {
+    if (this.#fleet.closed) throw closedError('the fleet');
     if (this.#closed) throw new StateError('ERR_CLOSED', 'the container was closed, or its process has ended');
+  }
+
+  #options() {
     const { netns } = this.container;
     const { logger } = this.#fleet;
     return logger === undefined ? { netns } : { netns, logger };
@@ -231,7 +237,9 @@ export class FleetSockets {
     this.#closed = true;
     for (const container of [...this.#seats.keys(), ...this.#owners.keys()]) {
       void this.drop(container);
-      await this.congestion;
+      // Without a pause where there is no need for one.
+      const { congestion } = this;
+      if (congestion !== undefined) await congestion;
     }
     await Promise.all(this.#closing);
   }

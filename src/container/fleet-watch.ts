@@ -5,7 +5,7 @@ import { checkObject } from '../codec/index.ts';
 import { typeError } from '../errors.ts';
 import { NetNs } from '../netns/index.ts';
 import { checkSignal, onAbort } from '../signal.ts';
-import { closedError } from '../transport/index.ts';
+import { closedError } from '../transport/lifetime.ts';
 import { Container } from './container.ts';
 import { Engine } from './engine.ts';
 import type { ContainerState } from './state.ts';

@@ -2,7 +2,7 @@ import { checkInteger, checkObject } from '../codec/index.ts';
 import { typeError } from '../errors.ts';
 import type { Logger } from '../observe.ts';
 import { checkSignal } from '../signal.ts';
-import { closedError } from '../transport/index.ts';
+import { closedError } from '../transport/lifetime.ts';
 import { Container } from './container.ts';
 import { FleetSockets, type Needs, type Seat } from './fleet-sockets.ts';
 import { FleetWatch, type FleetWatchOptions, type WatchedState } from './fleet-watch.ts';

@@ -7,7 +7,8 @@ import { type NetNs, netnsOf } from '../netns/netns.ts';
 import { type Logger, Observer } from '../observe.ts';
 import { checkSignal, onAbort, reasonOf, throwIfAborted } from '../signal.ts';
 import { NETLINK_NETFILTER, NETLINK_NO_ENOBUFS, NETLINK_ROUTE, SOL_NETLINK } from '../transport/constants.ts';
-import { closedError, NetlinkSocket, twoForms } from '../transport/index.ts';
+import { NetlinkSocket, twoForms } from '../transport/index.ts';
+import { closedError } from '../transport/lifetime.ts';
 import { runNow } from '../transport/operation.ts';
 import {
   type Capture,

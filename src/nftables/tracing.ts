@@ -1,7 +1,8 @@
 import { checkInteger, checkObject } from '../codec/index.ts';
 import { DecodeError, StateError, typeError } from '../errors.ts';
 import { checkSignal, onAbort, throwIfAborted } from '../signal.ts';
-import { closedError, type GroupReader, messagesIn } from '../transport/index.ts';
+import { type GroupReader, messagesIn } from '../transport/index.ts';
+import { closedError } from '../transport/lifetime.ts';
 import { type Family, familyNumber, type MessageFamily } from './family.ts';
 import { MESSAGES, readObject } from './message.ts';
 import type { TraceStep } from './trace.ts';
