@@ -30,7 +30,7 @@ import {
 } from './config.ts';
 import { call, Delivery } from './delivery.ts';
 import { Devices } from './devices.ts';
-import { bind, LogExchange, NflogOperations } from './operations.ts';
+import { bind, LogExchange, letGo, NflogOperations } from './operations.ts';
 import type { Packet, RuleResolver } from './packet.ts';
 import { type CaptureFormat, PcapFormat } from './pcap.ts';
 import { PcapngFormat } from './pcapng.ts';
@@ -385,6 +385,7 @@ export class Nflog<R = unknown> extends twoForms(NflogOperations) implements Asy
   }
 
   async #shut(): Promise<void> {
+    if (!this.closed) letGo(this.#exchange);
     // Before anything else: what ends with it may run code of others, who must find it closed.
     const closing = super[Symbol.asyncDispose]();
     this.#unlisten();

@@ -1,9 +1,17 @@
-import { NO_CONTEXT } from '../codec/index.ts';
+import { NO_CONTEXT, Writer } from '../codec/index.ts';
 import { NetlinkError, type Path, type StateError } from '../errors.ts';
 import type { NetNs } from '../netns/netns.ts';
 import type { Observer } from '../observe.ts';
-import { NFNL_SUBSYS_ULOG } from '../transport/constants.ts';
-import { type Call, Exchange, nfnetlinkType, type Operation, writeHeader } from '../transport/index.ts';
+import { NFNL_SUBSYS_ULOG, NLM_F_REQUEST } from '../transport/constants.ts';
+import {
+  beginMessage,
+  type Call,
+  Exchange,
+  endMessage,
+  nfnetlinkType,
+  type Operation,
+  writeHeader,
+} from '../transport/index.ts';
 import { checkGroup, configTable, type Settings } from './config.ts';
 import { NFULNL_MSG_CONFIG } from './constants.ts';
 import { explainPermission } from './holder.ts';
@@ -72,6 +80,22 @@ function* unbind(exchange: LogExchange, group: number): Operation<void> {
   };
   yield* confirm(exchange, request, reader.groups.has(group) ? 'ENODEV' : undefined);
   reader.groups.delete(group);
+}
+
+/**
+ * Lets go of all groups, without waiting for an answer. The end of the socket would do it too, but only when the kernel has cleared it away:
+ * whoever opens the next log in the meantime would find its group taken.
+ */
+export function letGo({ reader }: LogExchange): void {
+  if (reader.groups.size === 0) return;
+  const writer = new Writer(256);
+  for (const group of reader.groups.keys()) {
+    const start = beginMessage(writer, nfnetlinkType(NFNL_SUBSYS_ULOG, NFULNL_MSG_CONFIG), NLM_F_REQUEST, 0);
+    writeHeader(writer, 0, group);
+    configTable.write(writer, { command: 'unbind' }, NO_CONTEXT);
+    endMessage(writer, start);
+  }
+  reader.send(writer.bytes, writer.length);
 }
 
 /**

@@ -3,7 +3,7 @@ export { type Call, Exchange, type PipelineResult } from './exchange.ts';
 export { type Command, GenericFamily, genlmsghdr } from './generic.ts';
 export { type GroupRead, GroupReader, type GroupSocket } from './group.ts';
 export { type Handle, type Promised, type Synchronous, twoForms } from './handle.ts';
-export type { Lifetime } from './lifetime.ts';
+export { closedError, type Lifetime } from './lifetime.ts';
 export * from './message.ts';
 export { MessageList } from './message-list.ts';
 export * from './nfnetlink.ts';

@@ -62,6 +62,7 @@ type Call = readonly [path: string, call: () => unknown];
 /** Every verb of a handle, of its synchronous form and of its parts. A member that the table does not have is an error. */
 function callsOf(object: object, table: PartTable, path: string): Call[] {
   const calls: Call[] = [];
+  const unknown: string[] = [];
   const states = [...LIFETIME, ...(table.states ?? [])];
   for (const [name, { get }] of membersOf(object)) {
     const verb = own(table.verbs, name);
@@ -74,9 +75,10 @@ function callsOf(object: object, table: PartTable, path: string): Call[] {
     } else if (table.properties && get !== undefined) {
       calls.push([`${path}.${name}`, () => (object as Record<string, unknown>)[name]]);
     } else if (verb === undefined && !states.includes(name)) {
-      throw new Error(`${path}.${name} is in no table of test/support/closed-handles.ts`);
+      unknown.push(`${path}.${name}`);
     }
   }
+  expect(unknown, 'members that no table of test/support/closed-handles.ts has').toEqual([]);
   return calls;
 }
 
@@ -215,6 +217,14 @@ kernelSuite('whatever has been closed', () => {
     nft.sync.commit(chains);
     expect(nft.closed).toBe(true);
     expect(() => nft.sync.tables()).toThrow(expect.objectContaining({ code: 'ERR_CLOSED' }));
+  });
+
+  test('a log has let go of its groups when `close` returns: the next one has them at once', () => {
+    for (let i = 0; i < 20; i++) {
+      const log = everything.Nflog.open({ netns: home, groups: [5, 6] });
+      log.close();
+      expect(log.groups).toEqual([5, 6]);
+    }
   });
 
   test('monitors and traces end with their handle, and in the middle of an iteration without an error', async () => {

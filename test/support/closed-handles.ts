@@ -57,6 +57,7 @@ export interface HandleTable extends PartTable {
 export const LIFETIME = ['constructor', 'exchange', 'close', 'closed', 'dispose', 'asyncDispose', 'inspect.custom'];
 
 const TABLE = { family: 'ip', name: 'closed' } as const;
+const NAMED = { family: 'ip', table: 'closed', name: 'n' } as const;
 const SET = { family: 'ip', table: 'closed', name: 's' } as const;
 const transaction = () => new Transaction().add({ table: TABLE });
 
@@ -67,6 +68,10 @@ const forms = (operation: string): Record<string, Verb> => ({
   start: handle => handle.start({ nothing: function* () {} }, 'nothing', []),
 });
 
+/** Verbs that take the same. */
+const onEach = (verbs: readonly string[], argument: object): Record<string, Verb> =>
+  Object.fromEntries(verbs.map(name => [name, (handle: Record<string, Verb>) => handle[name]!(argument)]));
+
 const nftables: HandleTable = {
   open: netns => Nftables.open({ netns }),
   verbs: {
@@ -75,6 +80,14 @@ const nftables: HandleTable = {
     apply: handle => handle.apply({ nftables: [{ list: { tables: null } }] }),
     generation: handle => handle.generation(),
     ruleset: handle => handle.ruleset(),
+    table: handle => handle.table(TABLE),
+    chain: handle => handle.chain(NAMED),
+    rule: handle => handle.rule({ family: 'ip', table: 'closed', chain: 'c', handle: 1n }),
+    ...onEach(
+      ['set', 'map', 'flowtable', 'object', 'counter', 'quota', 'limit', 'connlimit', 'synproxy', 'tunnel'],
+      NAMED,
+    ),
+    ...onEach(['secmark', 'ctHelper', 'ctTimeout', 'ctExpectation'], NAMED),
     tables: handle => handle.tables(),
     chains: handle => handle.chains(),
     rules: handle => handle.rules(),
@@ -199,7 +212,8 @@ const nflog: HandleTable = {
     unref: handle => handle.unref(),
     asyncIterator: handle => handle[Symbol.asyncIterator](),
   },
-  states: ['groups', 'stats', 'receiveBufferBytes'],
+  // `finish` closes it, too.
+  states: ['groups', 'stats', 'receiveBufferBytes', 'finish'],
   parts: { sync: 'forms' },
 };
 
