@@ -9,7 +9,10 @@ const WARM_UP = 4;
 const KEY = 'ipv4_addr . inet_proto . inet_service';
 const DATA = 'inet_service';
 
-const redirectOf = (index: number): Redirect => ({
+/** One with an address and a port. */
+type Exact = Redirect & { address: string; port: number };
+
+const redirectOf = (index: number): Exact => ({
   protocol: 'tcp',
   address: `10.${20 + (index >> 16)}.${(index >> 8) & 0xff}.${index & 0xff}`,
   port: 80,
@@ -46,7 +49,7 @@ export async function manyRedirects(quick: boolean): Promise<Result[]> {
   return [...results, ...(await oneMore(redirects, more, quick ? 3 : 7))];
 }
 
-async function oneMore(redirects: readonly Redirect[], more: number, rounds: number): Promise<Result[]> {
+async function oneMore(redirects: readonly Exact[], more: number, rounds: number): Promise<Result[]> {
   const { length } = redirects;
   let next = length;
   return inNew(async ({ redirects: handle, netns }) => {
@@ -69,7 +72,7 @@ async function oneMore(redirects: readonly Redirect[], more: number, rounds: num
 }
 
 /** The elements alone, as they go into the map that `container.redirects` has made. */
-function elementsOf(redirects: readonly Redirect[]): Transaction {
+function elementsOf(redirects: readonly Exact[]): Transaction {
   const elements = redirects.map(({ protocol, address, port, toPort = port }) => ({
     key: [address, protocol, port],
     data: toPort,

@@ -19,7 +19,7 @@ const collectAll = runInNewContext('gc') as () => void;
 const KEY = { key: 'ipv4_addr . inet_proto . inet_service', data: 'inet_service' } as const;
 
 /** The redirect that a container gets in a round: another one in each. */
-const redirectOf = (round: number): Redirect => ({
+const redirectOf = (round: number): Redirect & { address: string; port: number } => ({
   protocol: 'tcp',
   address: '10.10.0.100',
   port: 1 + (round % PORTS),

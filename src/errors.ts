@@ -224,6 +224,7 @@ export type StateCode =
   | 'ERR_DUMP_INTERRUPTED'
   | 'ERR_TRANSACTION_TOO_LARGE'
   | 'ERR_FOREIGN_TABLE'
+  | 'ERR_TOO_MANY'
   | 'ERR_RUNTIME'
   | 'ERR_FFI';
 

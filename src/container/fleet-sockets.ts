@@ -2,12 +2,11 @@ import fs from 'node:fs';
 import { StateError } from '../errors.ts';
 import { Ipvs } from '../ipvs/index.ts';
 import { threadEntrance } from '../netns/entrance.ts';
-import { Features } from '../nftables/features.ts';
 import { openExchange } from '../nftables/nftables.ts';
 import type { Logger } from '../observe.ts';
 import { closedError } from '../transport/lifetime.ts';
 import type { Container } from './container.ts';
-import { SeatOperations, SeatRules } from './seat-rules.ts';
+import { SeatOperations, SeatRules, SharedRules } from './seat-rules.ts';
 
 /** Of the descriptors that a process may have, a fleet takes at most this part by itself. */
 const SHARE_OF_DESCRIPTORS = 0.5;
@@ -51,7 +50,7 @@ export class Seat {
     this.#checkOpen();
     if (this.#rules === undefined) {
       const exchange = openExchange(this.#options());
-      this.#rules = new SeatRules(exchange, new SeatOperations(exchange, this.#fleet.features));
+      this.#rules = new SeatRules(exchange, new SeatOperations(exchange, this.#fleet.shared));
     }
     return this.#rules;
   }
@@ -110,8 +109,8 @@ export class Seat {
  * its process ends, because a socket of ours would keep the dead one's namespace alive, and accept commits to it.
  */
 export class FleetSockets {
-  /** What the kernel can do, which is the same in every namespace. */
-  readonly features = new Features();
+  /** What the kernel can do, which is the same in every namespace, and what our tables are like. */
+  readonly shared = new SharedRules();
   readonly logger: Logger | undefined;
   readonly #limit: number;
   /** The least recently used first. */

@@ -29,6 +29,11 @@ export interface FleetApplyOptions {
   concurrency?: number;
   /** Remove virtual services that are not in a container's `virtualServers`. Default false. */
   prune?: boolean;
+  /**
+   * A table of the name of ours that has not our remark counts as an empty one of ours: it is replaced by `apply`, removed by `remove`, and told
+   * by `verify` as a difference. Default false: such a container is in `failed`, with ERR_FOREIGN_TABLE.
+   */
+  force?: boolean;
   /** Called between two turns of the event loop, and at the end. What it throws ends the run. */
   onProgress?: (progress: FleetProgress) => void;
   /** No container is begun any more once it is aborted; those that were not are `untouched`. */
@@ -57,6 +62,7 @@ export interface FleetResult {
 export type DesiredStates = ContainerState | ((container: Container) => ContainerState);
 
 const MAX_CONCURRENCY = 64;
+const OPTIONS = ['concurrency', 'force', 'onProgress', 'signal'];
 
 type Outcome = 'programmed' | 'gone' | Error;
 
@@ -101,14 +107,14 @@ export class Fleet {
     options: FleetApplyOptions = {},
   ): Promise<FleetResult> {
     if (this.closed) return Promise.reject(closedError('the fleet'));
-    const { prune = false } = checkOptions(options, ['concurrency', 'prune', 'onProgress', 'signal']);
+    const { prune = false, force = false } = checkOptions(options, [...OPTIONS, 'prune']);
     // Where every container has a state of its own, what it needs is known when its turn comes.
     const shared = typeof desired === 'function' ? undefined : new PreparedState(desired);
     const stateOf = shared === undefined ? statesOf(desired) : () => shared;
     return this.#each(
       containers,
       options,
-      (seat, container) => program(seat, stateOf(container), { prune }),
+      (seat, container) => program(seat, stateOf(container), { prune, force }),
       shared?.needs,
     );
   }
@@ -123,9 +129,9 @@ export class Fleet {
     options: Omit<FleetApplyOptions, 'prune'> = {},
   ): Promise<FleetResult> {
     if (this.closed) return Promise.reject(closedError('the fleet'));
-    checkOptions(options, ['concurrency', 'onProgress', 'signal']);
+    const { force = false } = checkOptions(options, OPTIONS);
     const stateOf = statesOf(desired);
-    return this.#each(containers, options, (seat, container) => unprogram(seat, stateOf(container)));
+    return this.#each(containers, options, (seat, container) => unprogram(seat, stateOf(container), force));
   }
 
   /** Compares every container with its desired state and changes nothing: what differs, as data, for those where something does. */
@@ -135,11 +141,11 @@ export class Fleet {
     options: FleetApplyOptions = {},
   ): Promise<FleetVerification> {
     if (this.closed) throw closedError('the fleet');
-    const { prune = false } = checkOptions(options, ['concurrency', 'prune', 'onProgress', 'signal']);
+    const { prune = false, force = false } = checkOptions(options, [...OPTIONS, 'prune']);
     const stateOf = statesOf(desired);
     const found = new Map<Container, Drift>();
     const { programmed, ...rest } = await this.#each(containers, options, async (seat, container) => {
-      const drift = await driftOf(seat, stateOf(container), { prune });
+      const drift = await driftOf(seat, stateOf(container), { prune, force });
       if (drift !== undefined) found.set(container, drift);
     });
     // In the order of the containers, not in that of their answers.
@@ -286,6 +292,8 @@ function statesOf(desired: DesiredStates): (container: Container) => PreparedSta
 function checkOptions(options: FleetApplyOptions, known: readonly string[]): FleetApplyOptions {
   checkObject(options, [], known);
   checkSignal(options.signal, ['signal']);
+  const { force } = options;
+  if (force !== undefined && typeof force !== 'boolean') throw typeError(['force'], 'true or false', force);
   if (options.concurrency !== undefined) checkInteger(options.concurrency, ['concurrency'], 1, MAX_CONCURRENCY);
   return options;
 }

@@ -9,7 +9,9 @@ import type { Observer } from '../observe.ts';
 import type { Exchange, Message, Operation } from '../transport/index.ts';
 import { runAway } from '../transport/operation.ts';
 import { COMMENT_MARK } from './log-comment.ts';
-import { HOOKS, LOGGING, LoggingOperations, type LogRule, readRule } from './logging.ts';
+import { HOOKS, LOGGING, type LogRule } from './log-set.ts';
+import { logRuleIn } from './log-table.ts';
+import { LoggingOperations } from './logging.ts';
 import { FAMILY } from './owned-table.ts';
 
 /** A reading at most so often, and never more than a tenth of the time. */
@@ -61,7 +63,7 @@ export class KnownLogRules {
     if (!this.#reading && performance.now() >= this.#notBefore) this.#readLater();
     const known = this.#rules.get(keyOf(prefix, group));
     if (known?.entry === undefined) return undefined;
-    known.rule ??= readRule(known.entry).rule;
+    known.rule ??= logRuleIn(known.entry).rule;
     return known.rule;
   }
 
@@ -188,6 +190,11 @@ export class WatchedLogging extends LoggingOperations {
   override *remove(...parameters: Parameters<LoggingOperations['remove']>): Operation<void> {
     yield* super.remove(...parameters);
     this.#changed();
+  }
+  override *adopt(...parameters: Parameters<LoggingOperations['adopt']>): Operation<LogRule[]> {
+    const rules = yield* super.adopt(...parameters);
+    this.#changed();
+    return rules;
   }
   override *release(...parameters: Parameters<LoggingOperations['release']>): Operation<void> {
     yield* super.release(...parameters);

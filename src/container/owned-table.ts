@@ -1,47 +1,119 @@
-import { BatchError, isExists, isNotFound, NetlinkError, StateError } from '../errors.ts';
-import type { Transaction } from '../nftables/index.ts';
-import type { NftablesOperations } from '../nftables/nftables.ts';
+import { checkInteger, checkObject } from '../codec/index.ts';
+import { BatchError, isExists, isNotFound, NetlinkError, StateError, typeError } from '../errors.ts';
+import { checkSignal } from '../signal.ts';
 import type { Operation } from '../transport/index.ts';
+import { Turn } from '../transport/index.ts';
 
 /** The remark by which a later process of this library knows a table as the library's. */
 export const OWNED = 'managed by netsteer';
 export const FAMILY = 'inet';
 
-/**
- * Whether a table of this library's is there.
- * @throws StateError ERR_FOREIGN_TABLE somebody else has a table of that name
- */
-export function* findOwned(nft: NftablesOperations, name: string): Operation<boolean> {
-  const [table] = yield* nft.tables({ family: FAMILY, table: name });
-  if (table === undefined) return false;
-  if (table.comment === OWNED) return true;
-  throw new StateError(
+/** Of every call that may meet a table of somebody else's. */
+export interface ForceOptions {
+  /**
+   * A table of our name that has not our remark counts as an empty one of ours that is to be replaced: a container's root may have made it anew.
+   * Default false: ERR_FOREIGN_TABLE.
+   */
+  force?: boolean;
+}
+
+/** How the redirects of a container are asked for. */
+export interface RedirectSettings {
+  /**
+   * Of the nat chains: -199 to 2147483647. Default -199, the lowest that the kernel has for nat (-200 is connection tracking): whatever nat
+   * chain comes later, of iptables (-100) for instance, is asked after ours. Take a higher one to come after others.
+   */
+  priority: number;
+  /** Also what the container itself connects to: such a connection goes to the port on 127.0.0.1 or ::1. Default false. */
+  output: boolean;
+}
+
+/** NF_IP_PRI_CONNTRACK is -200: nat chains stand behind it. */
+export const FIRST_PRIORITY = -199;
+const LAST_PRIORITY = 0x7fffffff;
+export const DEFAULT_SETTINGS: RedirectSettings = { priority: FIRST_PRIORITY, output: false };
+
+export interface RedirectOptions extends Partial<RedirectSettings>, ForceOptions {
+  /** Acts before the send, and between reads; once bytes are in the kernel the promise says what became of them. */
+  signal?: AbortSignal;
+}
+
+/** @throws TypeError, RangeError with the name of the option */
+export function checkForce(options: unknown, known: readonly string[] = []): void {
+  checkObject(options, [], ['force', 'signal', ...known]);
+  const { force, signal } = options as { force?: unknown; signal?: unknown };
+  checkSignal(signal, ['signal']);
+  if (force !== undefined && typeof force !== 'boolean') throw typeError(['force'], 'true or false', force);
+}
+
+/** What of the settings is given. @throws TypeError, RangeError with the name of the setting */
+export function settingsIn(options: Partial<RedirectSettings>): Partial<RedirectSettings> {
+  const { priority, output } = options;
+  if (priority !== undefined) checkInteger(priority, ['priority'], FIRST_PRIORITY, LAST_PRIORITY);
+  if (output !== undefined && typeof output !== 'boolean') throw typeError(['output'], 'true or false', output);
+  return { ...(priority !== undefined && { priority }), ...(output !== undefined && { output }) };
+}
+
+/** The settings as the remark of the table: where they are the defaults, it has only our name. */
+export function remarkOf({ priority, output }: RedirectSettings): string {
+  const parts: string[] = [];
+  if (priority !== FIRST_PRIORITY) parts.push(`priority ${priority}`);
+  if (output) parts.push('output');
+  return parts.length === 0 ? OWNED : `${OWNED}: ${parts.join(', ')}`;
+}
+
+/** The settings that a table was made with; undefined where it is not ours. */
+export function settingsOf(remark: string | undefined): RedirectSettings | undefined {
+  if (remark === OWNED) return DEFAULT_SETTINGS;
+  const [, said] = /^managed by netsteer: (.+)$/.exec(remark ?? '') ?? [];
+  const [, priority, output] = /^(?:priority (-?\d{1,10}))?(?:(?:^|, )(output))?$/.exec(said ?? '') ?? [];
+  const settings = { priority: Number(priority ?? FIRST_PRIORITY), output: output !== undefined };
+  // What we would not have written, somebody else has.
+  if (said === undefined || remarkOf(settings) !== remark) return undefined;
+  return settings.priority >= FIRST_PRIORITY && settings.priority <= LAST_PRIORITY ? settings : undefined;
+}
+
+/** Which call takes a foreign table all the same. */
+export function foreignTable(name: string, remedy: string): StateError {
+  return new StateError(
     'ERR_FOREIGN_TABLE',
-    `the table ${FAMILY} ${name} has not the remark '${OWNED}': it is somebody else's (adopt({ force: true }) takes it)`,
+    `the table ${FAMILY} ${name} has not the remark '${OWNED}': it is somebody else's, or was made anew in the container (${remedy})`,
   );
 }
 
-/** Others may change a table between our look and our commit; nobody does so this many times in a row. */
-const ATTEMPTS = 10;
+/** Others commit between our look and our commit; this many times in a row is too much. */
+const ATTEMPTS = 100;
 
-/** Commits what `changes` says, again where somebody else has changed the table since it was read. */
-export function* commitAnew<T>(
-  nft: NftablesOperations,
-  self: T,
-  changes: (this: T) => Operation<Transaction>,
-): Operation<void> {
-  for (let attempt = 1; ; attempt++) {
-    const transaction = yield* changes.call(self);
+/** What was read is not of one generation, or is not the state any more. */
+export class Stale extends Error {}
+
+/** Does it again where somebody else has changed the tables meanwhile. @throws StateError ERR_DUMP_INTERRUPTED */
+export function* again<T>(work: () => Operation<T>): Operation<T> {
+  const turn = new Turn();
+  for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
     try {
-      yield* nft.commit(transaction);
-      return;
+      return yield* work();
     } catch (error) {
-      if (attempt === ATTEMPTS || !isClash(error)) throw error;
+      if (!(error instanceof Stale) && !isMoved(error)) throw error;
     }
+    yield turn;
   }
+  throw new StateError('ERR_DUMP_INTERRUPTED', `others changed the ruleset ${ATTEMPTS} times in a row meanwhile`);
 }
 
-/** Something was there, or was not, otherwise than we had read. */
+/** Each commit that changes something makes the next generation; there is none of 0. */
+export const following = (generation: number): number => (generation === 0xffffffff ? 1 : generation + 1);
+
+/** Of a transaction that creates a table first: somebody else has made it meanwhile. */
+export function isTableThere(error: unknown): boolean {
+  const [first] = error instanceof BatchError ? (error.errors as unknown[]) : [error];
+  return first instanceof NetlinkError && isExists(first);
+}
+
+/** The ruleset is at another generation than the commit was bound to. */
+export const isMoved = (error: unknown): boolean => error instanceof NetlinkError && error.code === 'ERESTART';
+
+/** Something was there, or was not, otherwise than was thought: of a commit that was bound to no generation. */
 export function isClash(error: unknown): boolean {
   if (error instanceof BatchError) return error.failures.every(isClash);
   return error instanceof NetlinkError && (isExists(error) || isNotFound(error));

@@ -1,196 +1,206 @@
-import {
-  checkAddress,
-  checkInteger,
-  checkObject,
-  checkOneOf,
-  formatIPv4,
-  formatIPv6,
-  parseIPv6,
-  readIPv4,
-} from '../codec/index.ts';
 import { rangeError, typeError } from '../errors.ts';
-import { type Expression, Transaction } from '../nftables/index.ts';
-import { PackedElements, type PackedForm } from '../nftables/packed-elements.ts';
-import { FAMILY, OWNED } from './owned-table.ts';
+import { Transaction } from '../nftables/index.ts';
+import { PackedElements } from '../nftables/packed-elements.ts';
+import type { Operation } from '../transport/index.ts';
+import { Turn } from '../transport/index.ts';
+import type { OwnedDifference } from './difference.ts';
+import { DEFAULT_SETTINGS, type RedirectSettings } from './owned-table.ts';
 import { PortMap } from './port-map.ts';
-
-/** Connections to a foreign address and port that this container accepts on a port of its own. */
-export interface Redirect {
-  protocol: 'tcp' | 'udp' | 'sctp' | 'dccp' | 'udplite';
-  /** The address that clients connect to, IPv4 or IPv6. */
-  address: string;
-  /** 1 to 65535. */
-  port: number;
-  /** The port that the container listens on, 1 to 65535; default the same. */
-  toPort?: number;
-}
-
-/** What names a redirect: there is one for each address, protocol and port. */
-export type RedirectKey = Omit<Redirect, 'toPort'>;
+import {
+  noPorts,
+  type PortRange,
+  type Ports,
+  type Redirect,
+  type RedirectKey,
+  RedirectReader,
+} from './redirect-input.ts';
+import {
+  DATA,
+  desiredTable,
+  PLACE,
+  PROTOCOL_NUMBERS,
+  PROTOCOLS,
+  RANGE_SETS,
+  TABLE,
+  VERSIONS,
+  type Version,
+} from './redirect-maps.ts';
+import { addressOf, elementOf, keyOf, NO_RANGES, type Range, Ranges, setOf } from './redirect-ranges.ts';
 
 /** How a container's redirects differ from those that are wanted. */
 export interface RedirectDrift {
   missing: Redirect[];
   different: { wanted: Redirect; found: Redirect }[];
   unexpected: Redirect[];
+  /** All else that is not as wanted in the table, and nat chains of others that are asked before ours; left out where there is nothing. */
+  differences?: OwnedDifference[];
 }
 
-const PROTOCOLS = ['tcp', 'udp', 'sctp', 'dccp', 'udplite'] as const;
-/** IPPROTO_*, in that order. */
-const PROTOCOL_NUMBERS = [6, 17, 132, 33, 136];
-const FIELDS = ['protocol', 'address', 'port', 'toPort'];
+/** Work on very many is divided: so many between two looks at the clock. */
+const CHUNK = 4096;
 
-export const REDIRECTS = 'netsteer-redirects';
-export const REDIRECT_CHAIN = 'prerouting';
-const PLACE = { family: FAMILY, table: REDIRECTS } as const;
-/** NF_IP_PRI_NAT_DST, nft's `dstnat`. */
-const DESTINATION_NAT = -100;
-/** As nft numbers registers in a concatenation: the first part in register 1, the others in 32-bit ones behind it. */
-const NFT_REG_1 = 1;
-const NFT_REG32_00 = 8;
-
-interface Version {
-  /** One map for each IP version: a map's keys have one length. */
-  readonly map: 'ipv4' | 'ipv6';
-  /** NFPROTO_IPV4 or NFPROTO_IPV6. */
-  readonly nfproto: string;
-  readonly key: 'ipv4_addr . inet_proto . inet_service' | 'ipv6_addr . inet_proto . inet_service';
-  /** Of the destination address in the network header. */
-  readonly offset: number;
-  readonly length: number;
-  readonly format: (bytes: Uint8Array, at: number) => string;
+/** The redirects of one container: those with an address and a port, and the others. */
+export interface RedirectContent {
+  readonly ports: Ports;
+  readonly ranges: Ranges;
 }
-
-const V4: Version = {
-  map: 'ipv4',
-  nfproto: '02',
-  key: 'ipv4_addr . inet_proto . inet_service',
-  offset: 16,
-  length: 4,
-  format: formatIPv4,
-};
-const V6: Version = {
-  map: 'ipv6',
-  nfproto: '0a',
-  key: 'ipv6_addr . inet_proto . inet_service',
-  offset: 24,
-  length: 16,
-  format: formatIPv6,
-};
-export const VERSIONS: readonly Version[] = [V4, V6];
-const DATA = 'inet_service';
-
-/**
- * `meta nfproto ipv4 redirect to :ip daddr . meta l4proto . th dport map @ipv4`, as nft writes it. A packet whose key is not in the map goes
- * on as if there were no rule.
- */
-function ruleOf({ map, nfproto, offset, length }: Version): Expression[] {
-  const behindAddress = NFT_REG32_00 + length / 4;
-  return [
-    { meta: { key: 'nfproto', register: NFT_REG_1 } },
-    { cmp: { op: 'eq', register: NFT_REG_1, data: nfproto } },
-    { payload: { base: 'network', offset, length, register: NFT_REG_1 } },
-    { meta: { key: 'l4proto', register: behindAddress } },
-    { payload: { base: 'transport', offset: 2, length: 2, register: behindAddress + 1 } },
-    { lookup: { set: map, sourceRegister: NFT_REG_1, register: NFT_REG_1 } },
-    { redir: { portRegister: NFT_REG_1, flags: ['ports-specified'] } },
-  ];
-}
-
-/**
- * The port that each redirect leads to, by version. A key is address, protocol and port, each filled up to four bytes, as the kernel puts them
- * into registers.
- */
-export type Ports = Readonly<Record<Version['map'], PortMap>>;
-
-export const noPorts = (capacity = 0): Ports => ({
-  ipv4: new PortMap(V4.length + 8, capacity),
-  ipv6: new PortMap(V6.length + 8),
-});
 
 /** Redirects that are wanted, checked and in one form, and the transactions that bring them about. */
-export class RedirectSet {
+export class RedirectSet implements RedirectContent {
   readonly ports: Ports;
+  readonly ranges: Ranges;
+  readonly settings: RedirectSettings;
   #fresh: Transaction | undefined;
 
-  /** @throws TypeError, RangeError with the place in the list; ERR_DUPLICATE where two lead the same key to different ports */
-  constructor(redirects: readonly Redirect[]) {
+  /**
+   * @throws TypeError, RangeError with the place in the list; ERR_DUPLICATE where two lead the same key to different ports, ERR_OVERLAP where two
+   * ranges do
+   */
+  constructor(redirects: readonly Redirect[], settings: Partial<RedirectSettings> = {}) {
     if (!Array.isArray(redirects)) throw typeError([], 'an array of redirects', redirects);
-    const ports = noPorts(redirects.length);
+    const reader = new RedirectReader(redirects.length);
     for (let i = 0; i < redirects.length; i++) {
       const redirect = redirects[i] as Redirect;
-      const map = writeKey(ports, redirect, i);
-      const { port, toPort = port } = redirect;
-      if (!isPort(toPort)) checkInteger(toPort, [i, 'toPort'], 1, MAX_PORT);
+      const map = reader.take(redirect, i);
+      if (map === undefined) continue;
+      const { toPort = singlePort(redirect.port) } = redirect;
       const found = map.add(toPort);
       if (found !== toPort) throw duplicate(redirect, i, found, toPort);
     }
-    this.ports = ports;
+    this.ports = reader.ports;
+    this.ranges = Ranges.of(reader.ranges);
+    this.settings = { ...DEFAULT_SETTINGS, ...settings };
   }
 
   /** All of it, for a container that has nothing yet. It is made once, however many containers it is committed to. */
   get fresh(): Transaction {
-    this.#fresh ??= createRedirects(new Transaction(), this.ports);
+    this.#fresh ??= createRedirects(new Transaction(), this, this.settings);
     return this.#fresh;
   }
 
-  /** Adds what `present` has not. With `exactly`, what else is there is removed; what leads to another port is replaced in any case. */
-  change(transaction: Transaction, present: Ports, exactly: boolean): Transaction {
-    for (const version of VERSIONS) {
-      const wanted = this.ports[version.map];
-      const there = present[version.map];
-      const stale = new PortMap(wanted.keyLength);
-      const missing = new PortMap(wanted.keyLength);
-      const stays = compare(wanted, there, (at, i) => {
-        if (at >= 0 || exactly) stale.copy(there, i);
-      });
-      for (let i = 0; i < wanted.length; i++) if (stays[i] === 0) missing.copy(wanted, i);
-      removeElements(transaction, version, stale);
-      addElements(transaction, version, missing);
-    }
-    return transaction;
+  get length(): number {
+    return this.ports.ipv4.length + this.ports.ipv6.length + this.ranges.size;
   }
 
-  /** Adds all of it, whatever is there. */
+  /** Adds the exact ones, whatever is there. */
   addAll(transaction: Transaction): Transaction {
     for (const version of VERSIONS) addElements(transaction, version, this.ports[version.map]);
     return transaction;
   }
+}
 
-  /** With what is there and leads elsewhere than what is wanted, or nowhere. */
-  with(present: Ports): Ports {
-    const both = noPorts();
-    for (const { map } of VERSIONS) {
-      const wanted = this.ports[map];
-      const there = present[map];
-      for (let i = 0; i < wanted.length; i++) both[map].copy(wanted, i);
-      for (let i = 0; i < there.length; i++) if (wanted.find(there, i) < 0) both[map].copy(there, i);
-    }
-    return both;
-  }
+const singlePort = (port: number | PortRange): number => (typeof port === 'number' ? port : port.from);
 
-  differences(present: Ports): RedirectDrift {
-    const drift: RedirectDrift = { missing: [], different: [], unexpected: [] };
-    for (const version of VERSIONS) {
-      const wanted = this.ports[version.map];
-      const there = present[version.map];
-      const found = new Uint8Array(wanted.length);
-      compare(wanted, there, (at, i) => {
-        if (at < 0) drift.unexpected.push(redirectAt(version, there, i));
-        else drift.different.push({ wanted: redirectAt(version, wanted, at), found: redirectAt(version, there, i) });
-        if (at >= 0) found[at] = 1;
-      }).forEach((stays, i) => {
-        if (stays === 0 && found[i] === 0) drift.missing.push(redirectAt(version, wanted, i));
-      });
-    }
-    return drift;
+/**
+ * Adds what `present` has not, and replaces what leads to another port. With `exactly`, what else is there is removed; ranges are made those that
+ * are given in any case.
+ */
+export function* changeRedirects(
+  transaction: Transaction,
+  { ports, ranges }: RedirectContent,
+  present: RedirectContent,
+  exactly: boolean,
+): Operation<Transaction> {
+  for (const version of VERSIONS) {
+    const wanted = ports[version.map];
+    const there = present.ports[version.map];
+    const stale = new PortMap(wanted.keyLength);
+    const missing = new PortMap(wanted.keyLength);
+    const stays = yield* compare(wanted, there, (at, i) => {
+      if (at >= 0 || exactly) stale.copy(there, i);
+    });
+    for (let i = 0; i < wanted.length; i++) if (stays[i] === 0) missing.copy(wanted, i);
+    removeElements(transaction, version, stale);
+    addElements(transaction, version, missing);
   }
+  changeRanges(transaction, ranges, present.ranges);
+  return transaction;
+}
+
+/** As `changeRedirects`, where what else is there stays: `ranges` are all that shall be there. */
+export const addRedirects = (transaction: Transaction, wanted: RedirectContent, present: RedirectContent) =>
+  changeRedirects(transaction, wanted, present, false);
+
+function changeRanges(transaction: Transaction, wanted: Ranges, present: Ranges): void {
+  if (wanted.size === 0 && present.size === 0) return;
+  const same = (a: Range, b: Range | undefined) => b !== undefined && a.toPort === b.toPort;
+  const stale = [...present].filter(range => {
+    return !same(range, wanted.get(keyOf(range)));
+  });
+  const missing = [...wanted].filter(range => !same(range, present.get(keyOf(range))));
+  removeRanges(transaction, stale);
+  addRanges(transaction, missing);
+}
+
+/** With what is there and leads elsewhere than what is wanted, or nowhere. */
+export function withPresent({ ports, ranges }: RedirectContent, present: Ports): RedirectContent {
+  const both = noPorts();
+  for (const { map } of VERSIONS) {
+    const wanted = ports[map];
+    const there = present[map];
+    for (let i = 0; i < wanted.length; i++) both[map].copy(wanted, i);
+    for (let i = 0; i < there.length; i++) if (wanted.find(there, i) < 0) both[map].copy(there, i);
+  }
+  return { ports: both, ranges };
+}
+
+/** Without those that are named. */
+export function withoutNamed(present: RedirectContent, named: RedirectContent): RedirectContent {
+  const left = noPorts();
+  for (const { map } of VERSIONS) {
+    const there = present.ports[map];
+    for (let i = 0; i < there.length; i++) if (named.ports[map].find(there, i) < 0) left[map].copy(there, i);
+  }
+  return { ports: left, ranges: present.ranges.without(named.ranges) };
+}
+
+/** Those of the named that are there. */
+export function namedIn(present: RedirectContent, named: RedirectContent): RedirectContent {
+  const found = noPorts();
+  for (const { map } of VERSIONS) {
+    const there = present.ports[map];
+    for (let i = 0; i < there.length; i++) if (named.ports[map].find(there, i) >= 0) found[map].copy(there, i);
+  }
+  const left = present.ranges.without(named.ranges);
+  return { ports: found, ranges: new Ranges([...present.ranges].filter(range => !left.has(keyOf(range)))) };
+}
+
+export function* differencesOf(wanted: RedirectContent, present: RedirectContent): Operation<RedirectDrift> {
+  const drift: RedirectDrift = { missing: [], different: [], unexpected: [] };
+  for (const version of VERSIONS) {
+    const mine = wanted.ports[version.map];
+    const there = present.ports[version.map];
+    const found = new Uint8Array(mine.length);
+    const stays = yield* compare(mine, there, (at, i) => {
+      if (at < 0) drift.unexpected.push(redirectAt(version, there, i));
+      else drift.different.push({ wanted: redirectAt(version, mine, at), found: redirectAt(version, there, i) });
+      if (at >= 0) found[at] = 1;
+    });
+    for (let i = 0; i < mine.length; i++)
+      if (stays[i] === 0 && found[i] === 0) drift.missing.push(redirectAt(version, mine, i));
+  }
+  const missing: Range[] = [];
+  for (const range of wanted.ranges) {
+    const other = present.ranges.get(keyOf(range));
+    if (other === undefined) missing.push(range);
+    else if (other.toPort !== range.toPort)
+      drift.different.push({ wanted: rangeRedirect(range), found: rangeRedirect(other) });
+  }
+  drift.missing.push(...rangeRedirects(missing));
+  drift.unexpected.push(...rangeRedirects([...present.ranges].filter(range => !wanted.ranges.has(keyOf(range)))));
+  return drift;
 }
 
 /** Which of the wanted are there as they should be; `differs` gets what else is there, with the wanted one's number where only the port is another (else -1). */
-function compare(wanted: PortMap, there: PortMap, differs: (at: number, index: number) => void): Uint8Array {
+function* compare(
+  wanted: PortMap,
+  there: PortMap,
+  differs: (at: number, index: number) => void,
+): Operation<Uint8Array> {
   const stays = new Uint8Array(wanted.length);
+  const turn = new Turn();
   for (let i = 0; i < there.length; i++) {
+    if (i % CHUNK === CHUNK - 1) yield turn;
     const at = wanted.find(there, i);
     if (at >= 0 && wanted.portAt(at) === there.portAt(i)) stays[at] = 1;
     else differs(at, i);
@@ -199,21 +209,29 @@ function compare(wanted: PortMap, there: PortMap, differs: (at: number, index: n
 }
 
 /** Adds the table, which must not be there, and all that is in it. */
-export function createRedirects(transaction: Transaction, ports: Ports): Transaction {
-  transaction.create({ table: { family: FAMILY, name: REDIRECTS, comment: OWNED } });
-  const chain = { name: REDIRECT_CHAIN, type: 'nat', hook: 'prerouting', priority: DESTINATION_NAT } as const;
-  transaction.add({ chain: { ...PLACE, ...chain } });
-  for (const version of VERSIONS) {
-    const { map, key } = version;
-    transaction.add({ map: { ...PLACE, name: map, key, data: DATA, elements: packed(ports[map]) } });
-    transaction.add({ rule: { ...PLACE, chain: REDIRECT_CHAIN, expressions: ruleOf(version) } });
+export function createRedirects(
+  transaction: Transaction,
+  { ports, ranges }: RedirectContent,
+  settings: RedirectSettings = DEFAULT_SETTINGS,
+): Transaction {
+  const { tables, chains = [], sets = [], rules = [] } = desiredTable(settings, ranges.sets);
+  transaction.create({ table: tables[0]! });
+  for (const chain of chains) transaction.add({ chain });
+  for (const set of sets) {
+    const version = VERSIONS.find(({ map }) => map === set.name);
+    const elements = version === undefined ? [] : packed(ports[version.map]);
+    const kind = 'data' in set && set.data !== undefined ? 'map' : 'set';
+    transaction.add({ [kind]: version === undefined ? set : { ...set, elements } } as never);
   }
+  addRanges(transaction, [...ranges]);
+  for (const rule of rules) transaction.add({ rule: rule as never });
   return transaction;
 }
 
 /** Removes the keys of `ports`, all of which must be there. */
-export function removeRedirects(transaction: Transaction, ports: Ports): Transaction {
+export function removeRedirects(transaction: Transaction, { ports, ranges }: RedirectContent): Transaction {
   for (const version of VERSIONS) removeElements(transaction, version, ports[version.map]);
+  removeRanges(transaction, [...ranges]);
   return transaction;
 }
 
@@ -221,7 +239,7 @@ function addElements(transaction: Transaction, version: Version, ports: PortMap)
   if (ports.length > 0) transaction.add({ element: { ...elementPlace(version), elements: packed(ports) } });
 }
 
-function removeElements(transaction: Transaction, version: Version, ports: PortMap): void {
+export function removeElements(transaction: Transaction, version: Version, ports: PortMap): void {
   if (ports.length > 0) transaction.delete({ element: { ...elementPlace(version), elements: packed(ports) } });
 }
 
@@ -230,55 +248,37 @@ const elementPlace = ({ map, key }: Version) => ({ ...PLACE, set: map, type: { k
 /** Stands where elements do, which callers of a transaction give as values. */
 const packed = ({ length, keys, ports }: PortMap) => new PackedElements(length, keys, ports) as never;
 
-/** The keys of a list, for those who name redirects. */
-export function keysOf(redirects: readonly RedirectKey[]): Ports {
+function addRanges(transaction: Transaction, ranges: readonly Range[]): void {
+  for (const element of rangeElements(ranges)) transaction.add({ element });
+}
+
+function removeRanges(transaction: Transaction, ranges: readonly Range[]): void {
+  for (const element of rangeElements(ranges)) transaction.delete({ element });
+}
+
+/** Elements for each set of ranges that has some. */
+function rangeElements(ranges: readonly Range[]) {
+  if (ranges.length === 0) return [];
+  return RANGE_SETS.flatMap(({ name, version: { key }, isMap }) => {
+    const elements = ranges.filter(range => setOf(range) === name).map(elementOf);
+    if (elements.length === 0) return [];
+    const type = { key, flags: ['interval'], ...(isMap && { data: DATA }) };
+    return [{ ...PLACE, set: name, type, elements } as never];
+  });
+}
+
+/** What names redirects: without the ports that they lead to. */
+export function keysOf(redirects: readonly RedirectKey[]): RedirectContent {
   if (!Array.isArray(redirects)) throw typeError([], 'an array of redirects', redirects);
-  const ports = noPorts(redirects.length);
-  for (let i = 0; i < redirects.length; i++) writeKey(ports, redirects[i]!, i).add(0);
-  return ports;
-}
-
-const MAX_PORT = 65535;
-const isPort = (value: unknown): boolean =>
-  Number.isInteger(value) && (value as number) >= 1 && (value as number) <= MAX_PORT;
-
-/** Checks what names a redirect, and writes it as the next key of the map that it belongs to, which is returned. */
-function writeKey(ports: Ports, redirect: RedirectKey, index: number): PortMap {
-  checkFields(redirect, index);
-  const { protocol, address, port } = redirect;
-  let which = PROTOCOLS.indexOf(protocol);
-  if (which < 0) which = PROTOCOLS.indexOf(checkOneOf(protocol, [index, 'protocol'], PROTOCOLS));
-  if (!isPort(port)) checkInteger(port, [index, 'port'], 1, MAX_PORT);
-  let map = ports.ipv4;
-  let keys = map.room();
-  let at = map.length * map.keyLength;
-  if (typeof address !== 'string' || !readIPv4(address, keys, at)) {
-    const bytes = typeof address === 'string' ? parseIPv6(address) : undefined;
-    if (bytes === undefined) checkAddress(address, [index, 'address']);
-    map = ports.ipv6;
-    keys = map.room();
-    at = map.length * map.keyLength;
-    keys.set(bytes!, at);
-  }
-  at += map.keyLength - 8;
-  keys[at] = PROTOCOL_NUMBERS[which]!;
-  keys[at + 4] = port >> 8;
-  keys[at + 5] = port;
-  return map;
-}
-
-function checkFields(redirect: unknown, index: number): void {
-  if (typeof redirect === 'object' && redirect !== null && !Array.isArray(redirect)) {
-    let known = true;
-    for (const field in redirect) if (!FIELDS.includes(field)) known = false;
-    if (known) return;
-  }
-  checkObject(redirect, [index], FIELDS);
+  const reader = new RedirectReader(redirects.length);
+  for (let i = 0; i < redirects.length; i++) reader.take(redirects[i] as Redirect, i)?.add(0);
+  const ranges = reader.ranges.map(range => ({ ...range, toPort: undefined }));
+  return { ports: reader.ports, ranges: ranges.length === 0 ? NO_RANGES : new Ranges(ranges) };
 }
 
 function duplicate(redirect: Redirect, index: number, found: number, toPort: number): Error {
   const { protocol, address, port } = redirect;
-  const earlier = `${found}, as an earlier one of ${address} ${protocol} ${port}`;
+  const earlier = `${found}, as an earlier one of ${address} ${protocol} ${singlePort(port)}`;
   return rangeError([index, 'toPort'], earlier, toPort, 'ERR_DUPLICATE');
 }
 
@@ -293,25 +293,43 @@ function redirectAt({ length, format }: Version, ports: PortMap, index: number):
   return toPort === port ? redirect : { ...redirect, toPort };
 }
 
-export const listOf = (ports: Ports): Redirect[] =>
-  VERSIONS.flatMap(version =>
-    Array.from({ length: ports[version.map].length }, (_, i) => redirectAt(version, ports[version.map], i)),
-  );
-
-/** Reads what is in a map. An element that is no redirect is left out: nobody but its maker knows what it is for. */
-export function redirectsIn({ length }: Version, map: PortMap): PackedForm {
-  const { keyLength } = map;
-  return {
-    keyLength,
-    dataLength: 2,
-    take(bytes, keyAt, dataAt) {
-      const toPort = bytes[dataAt]! * 256 + bytes[dataAt + 1]!;
-      const port = bytes[keyAt + length + 4]! * 256 + bytes[keyAt + length + 5]!;
-      if (toPort === 0 || port === 0 || !PROTOCOL_NUMBERS.includes(bytes[keyAt + length]!)) return;
-      const keys = map.room();
-      const at = map.length * keyLength;
-      for (let i = 0; i < keyLength; i++) keys[at + i] = bytes[keyAt + i]!;
-      map.push(toPort);
-    },
-  };
+function rangeRedirect(range: Range): Redirect {
+  const { protocol, from, to, toPort } = range;
+  const port = from === to ? from : { from, to };
+  return { protocol, address: addressOf(range), port, ...(toPort !== undefined && { toPort }) };
 }
+
+/** As a caller would write them: any address of both versions is one redirect without an address. */
+function rangeRedirects(ranges: readonly Range[]): Redirect[] {
+  const anyOf = ({ protocol, from, to, toPort }: Range) => `${protocol} ${from}-${to} ${toPort}`;
+  const anySix = new Set(ranges.filter(({ prefix, version }) => prefix === 0 && version.map === 'ipv6').map(anyOf));
+  const both = new Set(
+    ranges
+      .filter(range => range.prefix === 0 && range.version.map === 'ipv4')
+      .map(anyOf)
+      .filter(each => anySix.has(each)),
+  );
+  return ranges.flatMap(range => {
+    if (range.prefix > 0 || !both.has(anyOf(range))) return [rangeRedirect(range)];
+    const { address: _, ...redirect } = rangeRedirect(range);
+    return range.version.map === 'ipv4' ? [redirect] : [];
+  });
+}
+
+/** All of them, as a caller would write them. */
+export function* listOf({ ports, ranges }: RedirectContent): Operation<Redirect[]> {
+  const list: Redirect[] = [];
+  const turn = new Turn();
+  for (const version of VERSIONS) {
+    const map = ports[version.map];
+    for (let i = 0; i < map.length; i++) {
+      if (i % CHUNK === CHUNK - 1) yield turn;
+      list.push(redirectAt(version, map, i));
+    }
+  }
+  list.push(...rangeRedirects([...ranges]));
+  return list;
+}
+
+export type { PortRange, Redirect, RedirectKey } from './redirect-input.ts';
+export { TABLE };

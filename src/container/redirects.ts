@@ -1,167 +1,182 @@
-import { checkObject } from '../codec/index.ts';
-import { isNotFound, StateError } from '../errors.ts';
 import { Transaction } from '../nftables/index.ts';
-import { packedElements } from '../nftables/listing.ts';
 import { NftablesOperations } from '../nftables/nftables.ts';
 import { type Exchange, type Operation, twoForms } from '../transport/index.ts';
-import { commitAnew, FAMILY, findOwned, isClash } from './owned-table.ts';
 import {
-  createRedirects,
+  again,
+  checkForce,
+  type ForceOptions,
+  type RedirectOptions,
+  type RedirectSettings,
+  settingsIn,
+} from './owned-table.ts';
+import type { Redirect, RedirectKey } from './redirect-input.ts';
+import {
+  addRedirects,
   keysOf,
-  listOf,
-  noPorts,
-  type Ports,
-  REDIRECT_CHAIN,
-  REDIRECTS,
-  type Redirect,
+  namedIn,
   type RedirectDrift,
-  type RedirectKey,
   RedirectSet,
-  redirectsIn,
   removeRedirects,
-  VERSIONS,
+  withoutNamed,
+  withPresent,
 } from './redirect-set.ts';
+import { RedirectTable } from './redirect-table.ts';
 
-const TABLE = { family: FAMILY, name: REDIRECTS } as const;
-const PLACE = { family: FAMILY, table: REDIRECTS } as const;
+const REPLACES = 'pass { force: true } to replace it by one of ours';
 
 /**
  * A container's redirects: one base chain, and for each IP version one rule and one map, so that 100,000 of them cost a packet one look-up,
- * and a change one element. They stand in a table of their own, `inet netsteer-redirects`, known by its comment.
+ * and a change one element. Those with a prefix, any address or several ports stand in sets of ranges beside the maps, which are asked where the map has no
+ * answer. All stand in a table of their own, `inet netsteer-redirects`, known by its comment.
+ *
+ * After `set`, `add`, `remove` and `adopt` all of the table is as wanted, whoever has changed it, or there is an error.
  */
 export class RedirectsOperations {
-  readonly #exchange: Exchange;
-  readonly #nft: NftablesOperations;
+  readonly #table: RedirectTable;
 
   constructor(exchange: Exchange, nft = new NftablesOperations(exchange)) {
-    this.#exchange = exchange;
-    this.#nft = nft;
+    this.#table = new RedirectTable(exchange, nft);
   }
 
   /**
-   * Makes these the container's redirects, and no others, in one transaction of what differs from what is there.
-   * @throws TypeError, RangeError with the place in the list
-   * @throws StateError ERR_FOREIGN_TABLE somebody else has a table of that name
+   * Makes these the container's redirects, and no others, in one transaction of what differs from what is there. What is left out of the settings is the
+   * default.
+   * @throws TypeError, RangeError with the place in the list; ERR_OVERLAP two ranges overlap and lead to different ports
+   * @throws StateError ERR_FOREIGN_TABLE somebody else has a table of that name, and `force` is not said
+   * @example
+   * await web1.redirects.set([
+   *   { protocol: 'tcp', address: '10.10.0.100', port: 80, toPort: 8080 },
+   *   { protocol: 'tcp', address: '10.10.0.0/24', port: { from: 8000, to: 8010 }, toPort: 8080 },
+   *   { protocol: 'udp', port: 53, toPort: 5353 },
+   * ], { output: true });
    */
-  *set(redirects: readonly Redirect[] | RedirectSet): Operation<void> {
-    yield* this.#bring(wantedOf(redirects), true);
+  *set(redirects: readonly Redirect[] | RedirectSet, options: RedirectOptions = {}): Operation<void> {
+    const wanted = wantedOf(redirects, options);
+    yield* again(() => this.#table.set(wanted, options.force === true, REPLACES));
   }
 
-  /** Makes sure that these are there, each leading to its port. The others stay. */
-  *add(redirects: readonly Redirect[]): Operation<void> {
-    const wanted = wantedOf(redirects);
-    if (yield* findOwned(this.#nft, REDIRECTS)) {
-      try {
-        // The kernel takes what is there already, and refuses what leads elsewhere: nothing has to be read.
-        yield* this.#nft.commit(wanted.addAll(new Transaction()));
-        return;
-      } catch (error) {
-        if (!isClash(error)) throw error;
-      }
-    }
-    yield* this.#bring(wanted, false);
+  /**
+   * Makes sure that these are there, each leading to its port. The others stay, and so do the settings that are not given.
+   * @throws as `set`; ERR_OVERLAP also with a range that is there
+   * @example
+   * await web1.redirects.add([{ protocol: 'tcp', address: '10.10.0.100', port: 443, toPort: 8443 }]);
+   */
+  *add(redirects: readonly Redirect[], options: RedirectOptions = {}): Operation<void> {
+    const given = givenIn(options);
+    const wanted = new RedirectSet(redirects, given);
+    const plain = Object.keys(given).length === 0 && wanted.ranges.size === 0;
+    if (plain && (yield* this.#table.commitAtOnce(wanted.addAll(new Transaction())))) return;
+    const table = this.#table;
+    yield* again(function* () {
+      const found = yield* table.find(options.force === true, REPLACES);
+      if (found === undefined) return yield* table.create(wanted.fresh);
+      const { elements } = found;
+      const ranges = wanted.ranges.over(elements.ranges);
+      yield* table.bring(found, {
+        settings: { ...found.settings, ...given },
+        ranges,
+        content: () => withPresent({ ports: wanted.ports, ranges }, elements.ports),
+        stale: 0,
+        write: transaction => addRedirects(transaction, { ports: wanted.ports, ranges }, elements),
+      });
+    });
   }
 
-  /** Makes sure that these are not there. */
-  *remove(keys: readonly RedirectKey[]): Operation<void> {
+  /**
+   * Makes sure that these are not there. Of a range all must go or nothing.
+   * @throws as `set`
+   */
+  *remove(keys: readonly RedirectKey[], options: RedirectOptions = {}): Operation<void> {
+    const given = givenIn(options);
     const named = keysOf(keys);
-    if (!(yield* findOwned(this.#nft, REDIRECTS))) return;
-    try {
-      // They are there nearly always, and then nothing has to be read.
-      yield* this.#nft.commit(removeRedirects(new Transaction(), named));
-      return;
-    } catch (error) {
-      if (!isClash(error)) throw error;
-    }
-    yield* commitAnew(this.#nft, this, function* (this: RedirectsOperations) {
-      const present = (yield* this.#present()) ?? noPorts();
-      const found = noPorts();
-      for (const { map } of VERSIONS) {
-        for (let i = 0; i < present[map].length; i++)
-          if (named[map].find(present[map], i) >= 0) found[map].copy(present[map], i);
-      }
-      return removeRedirects(new Transaction(), found);
+    const plain = Object.keys(given).length === 0 && named.ranges.size === 0;
+    if (plain && (yield* this.#table.commitAtOnce(removeRedirects(new Transaction(), named)))) return;
+    const table = this.#table;
+    yield* again(function* () {
+      const found = yield* table.find(options.force === true, REPLACES);
+      if (found === undefined) return;
+      const { elements } = found;
+      yield* table.bring(found, {
+        settings: { ...found.settings, ...given },
+        ranges: elements.ranges.without(named.ranges),
+        content: () => withoutNamed(elements, named),
+        stale: 0,
+        // biome-ignore lint/correctness/useYield: nothing to wait for, as others have
+        *write(transaction) {
+          return removeRedirects(transaction, namedIn(elements, named));
+        },
+      });
     });
   }
 
-  /** The redirects that are there. */
-  *list(): Operation<Redirect[]> {
-    return listOf((yield* this.#present()) ?? noPorts());
-  }
-
-  /** How what is there differs from these. */
-  *differences(redirects: readonly Redirect[] | RedirectSet): Operation<RedirectDrift> {
-    return wantedOf(redirects).differences((yield* this.#present()) ?? noPorts());
+  /** The redirects that are there. With `force`, a table that is somebody else's has none. @throws StateError ERR_TOO_MANY, ERR_FOREIGN_TABLE */
+  *list(options: ForceOptions = {}): Operation<Redirect[]> {
+    checkForce(options);
+    const table = this.#table;
+    return yield* again(function* () {
+      const found = yield* table.find(options.force === true, LIST_REMEDY);
+      return found === undefined || found.foreign ? [] : yield* table.listed(found.elements);
+    });
   }
 
   /**
-   * Takes over what an earlier process has left, and returns it: chain, rules and maps are mended where somebody has changed them. The other
-   * operations recognise it too. With `force`, a table of that name that is somebody else's is replaced by an empty one of ours.
-   * @throws StateError ERR_FOREIGN_TABLE somebody else has a table of that name
+   * How the table differs from what `set` would make of it: redirects, and in `differences` all else, and nat chains of others that are asked before
+   * ours. Changes nothing.
+   * @example
+   * const { missing, different, unexpected, differences = [] } = await web1.redirects.differences(wanted);
    */
-  *adopt(options: { force?: boolean } = {}): Operation<Redirect[]> {
-    checkObject(options, [], ['force']);
-    try {
-      const present = yield* this.#present();
-      if (present === undefined) return [];
-      const redirects = listOf(present);
-      yield* this.#bring(new RedirectSet(redirects), true);
+  *differences(redirects: readonly Redirect[] | RedirectSet, options: RedirectOptions = {}): Operation<RedirectDrift> {
+    const wanted = wantedOf(redirects, options);
+    return yield* again(() => this.#table.differences(wanted, options.force === true, DIFFERENCES_REMEDY));
+  }
+
+  /**
+   * Takes over what an earlier process has left, and returns it: table, chains, rules and maps are mended where somebody has changed them, and elements
+   * that no redirect can mean are removed. The settings stay, but for those that are given. With `force`, a table of that name that is
+   * somebody else's is replaced by an empty one of ours.
+   * @throws StateError ERR_FOREIGN_TABLE somebody else has a table of that name, and `force` is not said
+   */
+  *adopt(options: RedirectOptions = {}): Operation<Redirect[]> {
+    const given = givenIn(options);
+    const table = this.#table;
+    return yield* again(function* () {
+      const found = yield* table.find(options.force === true, REPLACES);
+      if (found === undefined) return [];
+      const { elements } = found;
+      const redirects = yield* table.listed(elements);
+      yield* table.bring(found, {
+        settings: { ...found.settings, ...given },
+        ranges: elements.ranges,
+        content: () => elements,
+        stale: 0,
+        // biome-ignore lint/correctness/useYield: nothing to wait for, as others have
+        *write(transaction) {
+          return transaction;
+        },
+      });
       return redirects;
-    } catch (error) {
-      const foreign = error instanceof StateError && error.code === 'ERR_FOREIGN_TABLE';
-      if (options.force !== true || !foreign) throw error;
-      yield* this.#nft.commit(createRedirects(new Transaction().delete({ table: TABLE }), noPorts()));
-      return [];
-    }
-  }
-
-  /** Removes all of it: redirects, maps, rules, chain and table. */
-  *release(): Operation<void> {
-    if (yield* findOwned(this.#nft, REDIRECTS)) yield* this.#nft.commit(new Transaction().destroy({ table: TABLE }));
-  }
-
-  *#bring(wanted: RedirectSet, exactly: boolean): Operation<void> {
-    yield* commitAnew(this.#nft, this, function* (this: RedirectsOperations) {
-      const present = yield* this.#present();
-      if (present === undefined) return wanted.fresh;
-      if (yield* this.#isWhole()) return wanted.change(new Transaction(), present, exactly);
-      // Somebody has damaged it: it is made anew, in the same transaction.
-      const kept = exactly ? wanted.ports : wanted.with(present);
-      return createRedirects(new Transaction().delete({ table: TABLE }), kept);
     });
   }
 
-  /** Undefined where there is no table. A map that somebody has removed counts as empty. */
-  *#present(): Operation<Ports | undefined> {
-    if (!(yield* findOwned(this.#nft, REDIRECTS))) return undefined;
-    const present = noPorts();
-    for (const version of VERSIONS) {
-      const { map } = version;
-      try {
-        yield* packedElements(this.#exchange, { ...PLACE, name: map }, () => {
-          present[map].clear();
-          return redirectsIn(version, present[map]);
-        });
-      } catch (error) {
-        if (!isNotFound(error)) throw error;
-      }
-    }
-    return present;
+  /** Removes all of it: redirects, maps, rules, chains and table. With `force`, a table of that name whoever made it. */
+  *release(options: ForceOptions = {}): Operation<void> {
+    checkForce(options);
+    yield* again(() => this.#table.release(options.force === true, 'release({ force: true }) removes it'));
   }
+}
 
-  /** Each map has the rule that looks it up. */
-  *#isWhole(): Operation<boolean> {
-    const rules = yield* this.#nft.rules({ ...PLACE, chain: REDIRECT_CHAIN });
-    const sets = yield* this.#nft.sets(PLACE);
-    const looksUp = (map: string) =>
-      rules.some(({ expressions = [] }) => expressions.some(each => 'lookup' in each && each.lookup.set === map));
-    const whole = VERSIONS.every(({ map }) => looksUp(map) && sets.some(({ name }) => name === map));
-    return whole && rules.length === VERSIONS.length;
-  }
+const LIST_REMEDY = 'list({ force: true }) takes it for empty, adopt({ force: true }) replaces it';
+const DIFFERENCES_REMEDY = 'differences(redirects, { force: true }) tells it as a difference';
+
+function wantedOf(redirects: readonly Redirect[] | RedirectSet, options: RedirectOptions): RedirectSet {
+  const given = givenIn(options);
+  return redirects instanceof RedirectSet ? redirects : new RedirectSet(redirects, given);
+}
+
+function givenIn(options: RedirectOptions): Partial<RedirectSettings> {
+  checkForce(options, ['priority', 'output']);
+  return settingsIn(options);
 }
 
 /** The redirects of one container, in both forms. They share the socket of its `nftables`. */
 export class Redirects extends twoForms(RedirectsOperations) {}
-
-const wantedOf = (redirects: readonly Redirect[] | RedirectSet): RedirectSet =>
-  redirects instanceof RedirectSet ? redirects : new RedirectSet(redirects);

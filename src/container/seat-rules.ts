@@ -1,76 +1,117 @@
-import type { Features } from '../nftables/features.ts';
+import { Features } from '../nftables/features.ts';
 import { type Family, Transaction } from '../nftables/index.ts';
 import { ruleset } from '../nftables/listing.ts';
 import { NftablesOperations } from '../nftables/nftables.ts';
+import { readGeneration } from '../nftables/request.ts';
 import { type Exchange, type Operation, twoForms } from '../transport/index.ts';
-import { LOGGING, LoggingOperations } from './logging.ts';
-import { FAMILY, isClash } from './owned-table.ts';
-import { REDIRECTS } from './redirect-set.ts';
-import { RedirectsOperations } from './redirects.ts';
+import { LOGGING } from './log-set.ts';
+import { LogTable } from './log-table.ts';
+import { readTables, TablesInquiry } from './owned-reading.ts';
+import { again, FAMILY, following, foreignTable, settingsOf } from './owned-table.ts';
+import { REDIRECTS } from './redirect-maps.ts';
+import { RedirectShapes, RedirectTable } from './redirect-table.ts';
 import type { Drift, PreparedState } from './state.ts';
 
-const OURS = [REDIRECTS, LOGGING];
+/** What all containers of a fleet have in common. */
+export class SharedRules {
+  readonly features = new Features();
+  readonly shapes = new RedirectShapes();
+  #look: TablesInquiry | undefined;
+
+  /** Asks for both tables. */
+  get look(): TablesInquiry {
+    this.#look ??= new TablesInquiry([REDIRECTS, LOGGING]);
+    return this.#look;
+  }
+}
+
+const remedy = (verb: string) => `fleet.${verb}(containers, desired, { force: true })`;
 
 /** What a fleet does to the packet rules of one container: each in one operation, so that what is short costs no promise. */
 export class SeatOperations {
   readonly #exchange: Exchange;
+  readonly #shared: SharedRules;
   readonly #nft: NftablesOperations;
-  readonly #redirects: RedirectsOperations;
-  readonly #logging: LoggingOperations;
+  readonly #redirects: RedirectTable;
+  readonly #logging: LogTable;
+  /** What was programmed last. */
+  #settled: PreparedState | undefined;
+  /** At this generation all of it was there. */
+  #good: number | undefined;
 
-  constructor(exchange: Exchange, features?: Features) {
+  constructor(exchange: Exchange, shared = new SharedRules()) {
     this.#exchange = exchange;
-    this.#nft = new NftablesOperations(exchange, features);
-    this.#redirects = new RedirectsOperations(exchange, this.#nft);
-    this.#logging = new LoggingOperations(exchange, this.#nft);
+    this.#shared = shared;
+    this.#nft = new NftablesOperations(exchange, shared.features);
+    this.#redirects = new RedirectTable(exchange, this.#nft, shared.shapes);
+    this.#logging = new LogTable(exchange, this.#nft);
   }
 
   /** Redirects, log rules and the transaction; virtual servers are another subsystem's. */
-  *program(prepared: PreparedState): Operation<void> {
+  *program(prepared: PreparedState, force = false): Operation<void> {
     const { redirects, logging } = prepared;
     const { transaction } = prepared.state;
-    const owned = redirects !== undefined || logging !== undefined;
-    if (owned && !(yield* this.#begun(prepared))) {
-      if (redirects !== undefined) yield* this.#redirects.set(redirects);
-      if (logging !== undefined) yield* this.#logging.set(logging);
-    }
+    if (redirects !== undefined || logging !== undefined) yield* again(() => this.#programOnce(prepared, force));
     if (transaction !== undefined) yield* this.#nft.commit(transaction);
+  }
+
+  *#programOnce(prepared: PreparedState, force: boolean): Operation<void> {
+    const { redirects, logging } = prepared;
+    // Where nothing at all was changed in the namespace since, all is as it was.
+    if (this.#settled === prepared && this.#good !== undefined)
+      if ((yield* readGeneration(this.#exchange)) === this.#good) return;
+    const isNew = this.#settled === undefined;
+    this.#good = undefined;
+    if (isNew && (yield* this.#begun(prepared))) return;
+    if (redirects !== undefined) {
+      yield* this.#redirects.set(redirects, force, `${remedy('apply')} replaces it by one of ours`);
+      this.#good = this.#redirects.good;
+    }
+    if (logging !== undefined) {
+      yield* this.#logging.set(logging, force, `${remedy('apply')} replaces it by one of ours`);
+      this.#good = redirects === undefined || this.#good === this.#logging.before ? this.#logging.good : undefined;
+    }
+    this.#settled = prepared;
   }
 
   /** A container that has none of it yet gets all of it at once: one look, one commit. */
   *#begun(prepared: PreparedState): Operation<boolean> {
-    const tables = yield* this.#nft.tables({ family: FAMILY });
-    if (tables.some(({ name }) => OURS.includes(name))) return false;
-    try {
-      yield* this.#nft.commit(prepared.fresh);
-      return true;
-    } catch (error) {
-      // Somebody else has made one of the tables meanwhile.
-      if (isClash(error)) return false;
-      throw error;
-    }
+    const { generation, tables } = yield* readTables(this.#exchange, prepared.look);
+    if (tables.length > 0) return false;
+    yield* this.#nft.commit(prepared.fresh, { generation });
+    this.#settled = prepared;
+    this.#good = following(generation);
+    return true;
   }
 
-  /** Redirects and log rules whoever made them, and the tables of `transaction`. */
-  *unprogram(transaction: Transaction | undefined): Operation<void> {
-    yield* this.#redirects.release();
-    yield* this.#logging.release();
-    const tables = named(transaction, ['table']);
-    if (tables.length === 0) return;
+  /** Redirects and log rules whoever made them, and the tables of `transaction`: one look, one commit. */
+  *unprogram(transaction: Transaction | undefined, force = false): Operation<void> {
+    this.#settled = undefined;
+    yield* again(() => this.#unprogramOnce(transaction, force));
+  }
+
+  *#unprogramOnce(transaction: Transaction | undefined, force: boolean): Operation<void> {
+    const { generation, tables } = yield* readTables(this.#exchange, this.#shared.look);
     const removal = new Transaction();
-    for (const { object } of tables) removal.destroy({ table: { family: object.family, name: object.name } });
-    yield* this.#nft.commit(removal);
+    for (const { name, comment } of tables) {
+      if (!force && settingsOf(comment) === undefined) throw foreignTable(name, `${remedy('remove')} removes it`);
+      removal.delete({ table: { family: FAMILY, name } });
+    }
+    for (const { object } of named(transaction, ['table']))
+      removal.destroy({ table: { family: object.family, name: object.name } });
+    if (removal.length > 0) yield* this.#nft.commit(removal, { generation });
   }
 
   /** What is not as it should be. */
-  *drift({ redirects, logging, state: { transaction } }: PreparedState): Operation<Drift> {
+  *drift({ redirects, logging, state: { transaction } }: PreparedState, force: boolean): Operation<Drift> {
     const drift: Drift = {};
+    const told = `${remedy('verify')} tells it as a difference`;
     if (redirects !== undefined) {
-      const found = yield* this.#redirects.differences(redirects);
+      const found = yield* again(() => this.#redirects.differences(redirects, force, told));
       if (Object.values(found).some(list => list.length > 0)) drift.redirects = found;
     }
     if (logging !== undefined) {
-      const found = yield* this.#logging.differences(logging);
+      const found = yield* again(() => this.#logging.differences(logging, force, told));
       if (Object.values(found).some(list => list.length > 0)) drift.logging = found;
     }
     if (transaction !== undefined) {

@@ -3,13 +3,19 @@ import { isNotFound, typeError, within } from '../errors.ts';
 import type { IpvsOperation, ServiceKey, VirtualServer } from '../ipvs/index.ts';
 import { type Table, Transaction } from '../nftables/index.ts';
 import type { Needs, Seat } from './fleet-sockets.ts';
-import { type LogDrift, type LogRule, LogSet } from './logging.ts';
-import { createRedirects, type Redirect, type RedirectDrift, RedirectSet } from './redirect-set.ts';
+import { LOGGING, type LogDrift, type LogRule, LogSet } from './log-set.ts';
+import { TablesInquiry } from './owned-reading.ts';
+import { type RedirectSettings, settingsIn } from './owned-table.ts';
+import type { Redirect } from './redirect-input.ts';
+import { REDIRECTS } from './redirect-maps.ts';
+import { createRedirects, type RedirectDrift, RedirectSet } from './redirect-set.ts';
 
 /** What one container shall have. What is left out is not touched. */
 export interface ContainerState {
   /** The container's redirects, and no others. */
   redirects?: readonly Redirect[];
+  /** How `redirects` are asked for, which must be there; what is left out is the default. */
+  redirectOptions?: Partial<RedirectSettings>;
   /** The container's log rules, and no others. */
   logging?: readonly LogRule[];
   /** Committed each time, after those two: a transaction can be written so that doing it again changes nothing. */
@@ -35,28 +41,42 @@ export class PreparedState {
   readonly needs: Needs;
   readonly ownsTable: boolean;
   #fresh: Transaction | undefined;
+  #look: TablesInquiry | undefined;
 
   /** @throws TypeError, RangeError with the path of what is wrong */
   constructor(state: ContainerState) {
-    checkObject(state, [], ['redirects', 'logging', 'transaction', 'virtualServers']);
-    const { redirects, logging, transaction, virtualServers } = state;
+    checkObject(state, [], ['redirects', 'redirectOptions', 'logging', 'transaction', 'virtualServers']);
+    const { redirects, redirectOptions = {}, logging, transaction, virtualServers } = state;
     if (transaction !== undefined && !(transaction instanceof Transaction))
       throw typeError(['transaction'], 'a Transaction', transaction);
     if (virtualServers !== undefined && !Array.isArray(virtualServers))
       throw typeError(['virtualServers'], 'an array of virtual servers', virtualServers);
     this.state = state;
-    this.redirects = at('redirects', () => redirects && new RedirectSet(redirects));
+    if (state.redirectOptions !== undefined && redirects === undefined)
+      throw typeError(['redirects'], 'redirects with redirectOptions', undefined, 'ERR_MISSING');
+    const settings = at('redirectOptions', () => {
+      checkObject(redirectOptions, [], ['priority', 'output']);
+      return settingsIn(redirectOptions);
+    });
+    this.redirects = at('redirects', () => redirects && new RedirectSet(redirects, settings));
     this.logging = at('logging', () => logging && new LogSet(logging));
     const nftables = [redirects, logging, transaction].some(each => each !== undefined);
     this.needs = { nftables, ipvs: virtualServers !== undefined };
     this.ownsTable = transaction?.operations.some(ownsTable) ?? false;
   }
 
+  /** Asks whether the tables that it takes are there. */
+  get look(): TablesInquiry {
+    const names = [this.redirects && REDIRECTS, this.logging && LOGGING].filter(name => name !== undefined);
+    this.#look ??= new TablesInquiry(names);
+    return this.#look;
+  }
+
   /** Redirects and log rules in one transaction, for containers that have neither: made when the first one asks. */
   get fresh(): Transaction {
     if (this.#fresh === undefined) {
       const transaction = new Transaction();
-      if (this.redirects !== undefined) createRedirects(transaction, this.redirects.ports);
+      if (this.redirects !== undefined) createRedirects(transaction, this.redirects, this.redirects.settings);
       this.logging?.create(transaction);
       this.#fresh = transaction;
     }
@@ -75,12 +95,17 @@ function at<T>(field: string, check: () => T): T {
 const ownsTable = ({ kind, subject }: Transaction['operations'][number]): boolean =>
   kind === 'table' && (subject as { table: Table }).table.flags?.includes('owner') === true;
 
+interface ProgramOptions {
+  prune: boolean;
+  force: boolean;
+}
+
 /** Brings one container to its state: without a promise where it is done when this returns. */
-export function program(seat: Seat, prepared: PreparedState, { prune }: { prune: boolean }): void | Promise<void> {
+export function program(seat: Seat, prepared: PreparedState, { prune, force }: ProgramOptions): void | Promise<void> {
   const { state, needs } = prepared;
   seat.open(needs);
   seat.ownsTable ||= prepared.ownsTable;
-  const rules = needs.nftables ? seat.rules.begin('program', prepared) : undefined;
+  const rules = needs.nftables ? seat.rules.begin('program', prepared, force) : undefined;
   const { virtualServers } = state;
   if (virtualServers === undefined) return rules;
   return Promise.resolve(rules)
@@ -89,8 +114,8 @@ export function program(seat: Seat, prepared: PreparedState, { prune }: { prune:
 }
 
 /** Takes it away again: all redirects and log rules, and of the state its transaction's tables and its virtual servers. */
-export async function unprogram(seat: Seat, { state }: PreparedState): Promise<void> {
-  await seat.rules.unprogram(state.transaction);
+export async function unprogram(seat: Seat, { state }: PreparedState, force: boolean): Promise<void> {
+  await seat.rules.unprogram(state.transaction, force);
   seat.ownsTable = false;
   const { virtualServers = [] } = state;
   if (virtualServers.length === 0) return;
@@ -106,11 +131,11 @@ export async function unprogram(seat: Seat, { state }: PreparedState): Promise<v
 export async function driftOf(
   seat: Seat,
   prepared: PreparedState,
-  { prune }: { prune: boolean },
+  { prune, force }: ProgramOptions,
 ): Promise<Drift | undefined> {
   const { state, needs } = prepared;
   seat.open(needs);
-  const drift = needs.nftables ? await seat.rules.drift(prepared) : {};
+  const drift = needs.nftables ? await seat.rules.drift(prepared, force) : {};
   if (state.virtualServers !== undefined) {
     const operations = await seat.ipvs.plan(state.virtualServers, { prune });
     if (operations.length > 0) drift.virtualServers = operations;

@@ -52,11 +52,20 @@ function stamp(
   }
 }
 
-/** Elements of a dump that have a key and a value of these lengths; others are left out. */
+/**
+ * What becomes of the elements of a dump. Plain ones have a key and, in a map, a value of these lengths and nothing else: no timeout, no expressions, no
+ * remark.
+ */
 export interface PackedForm {
   readonly keyLength: number;
+  /** 0 in a set. */
   readonly dataLength: number;
-  take(bytes: Uint8Array, keyAt: number, dataAt: number): void;
+  /** Of a set of ranges in concatenations: each plain element has the last key that belongs to it, too. */
+  readonly ranges?: boolean;
+  /** A plain one; `endAt` and `dataAt` are 0 where it has none. */
+  take(bytes: Uint8Array, keyAt: number, dataAt: number, endAt: number): void;
+  /** Any other: its attributes are between `start` and `end`. */
+  other(source: Source, start: number, end: number): void;
 }
 
 /** @throws DecodeError where an attribute's length is not possible */
@@ -74,13 +83,19 @@ function readElement(source: Source, start: number, end: number, form: PackedFor
   const { view } = source;
   let keyAt = 0;
   let dataAt = 0;
+  let endAt = 0;
+  let plain = true;
   for (let at = start; end - at >= NLA_HDRLEN; at = nextAttribute(view, at)) {
     const payloadEnd = at + attributeLength(view, at, end);
     const type = attributeType(view, at);
     if (type === C.NFTA_SET_ELEM_KEY) keyAt = valueIn(view, at + NLA_HDRLEN, payloadEnd, form.keyLength);
     else if (type === C.NFTA_SET_ELEM_DATA) dataAt = valueIn(view, at + NLA_HDRLEN, payloadEnd, form.dataLength);
+    else if (type === C.NFTA_SET_ELEM_KEY_END) endAt = valueIn(view, at + NLA_HDRLEN, payloadEnd, form.keyLength);
+    else plain = false;
   }
-  if (keyAt > 0 && dataAt > 0) form.take(source.bytes, keyAt, dataAt);
+  plain &&= keyAt > 0 && dataAt > 0 === form.dataLength > 0 && endAt > 0 === (form.ranges === true);
+  if (plain) form.take(source.bytes, keyAt, dataAt, endAt);
+  else form.other(source, start, end);
 }
 
 /** Where the bytes of a nest's value begin; 0 where they are not as many as they should be. */

@@ -55,7 +55,7 @@ kernelSuite('redirects of a container', () => {
     expect(text).toContain('type ipv4_addr . inet_proto . inet_service : inet_service');
     expect(text).toContain('10.10.0.100 . tcp . 80 : 8080');
     expect(text).toContain('2001:db8::1 . tcp . 80 : 8080');
-    expect(text).toContain('type nat hook prerouting priority dstnat; policy accept;');
+    expect(text).toContain('type nat hook prerouting priority -199; policy accept;');
     expect(text).toMatch(/redirect to :ip daddr \. meta l4proto \. th dport map @ipv4/);
     expect(text).toMatch(/redirect to :ip6 daddr \. meta l4proto \. th dport map @ipv6/);
   });

@@ -1,8 +1,10 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { PortMap } from '../../src/container/port-map.ts';
-import { keysOf, type Redirect, RedirectSet } from '../../src/container/redirect-set.ts';
+import type { Redirect } from '../../src/container/redirect-input.ts';
+import { addRedirects, changeRedirects, differencesOf, keysOf, RedirectSet } from '../../src/container/redirect-set.ts';
 import { Transaction } from '../../src/nftables/index.ts';
+import { runNow } from '../../src/transport/operation.ts';
 
 /** Writes a key of two words as the next one. */
 function write(map: PortMap, [first, second]: readonly [number, number]): void {
@@ -48,7 +50,7 @@ const TYPES = {
 } as const;
 
 /** As many as need several messages, of both versions. */
-const many: Redirect[] = Array.from({ length: 5000 }, (_, i) => ({
+const many: (Redirect & { address: string; port: number })[] = Array.from({ length: 5000 }, (_, i) => ({
   protocol: (['tcp', 'udp', 'sctp', 'dccp', 'udplite'] as const)[i % 5]!,
   address: i % 2 === 0 ? `10.0.${i >> 8}.${i & 255}` : `2001:db8::${i.toString(16)}`,
   port: 1 + i,
@@ -78,7 +80,7 @@ test('what is removed is written as its keys alone', () => {
     const place = { ...PLACE, set, type: { key: TYPES[set], data: 'inet_service' } } as const;
     expected.delete({ element: { ...place, elements: valuesOf(set).map(({ key }) => ({ key })) } });
   }
-  const nothing = new RedirectSet([]).change(new Transaction(), new RedirectSet(many).ports, true);
+  const nothing = runNow(changeRedirects(new Transaction(), new RedirectSet([]), new RedirectSet(many), true));
   expect(Buffer.compare(nothing.encode().bytes, expected.encode().bytes)).toBe(0);
 });
 
@@ -92,23 +94,25 @@ test('what the kernel refuses is told by the place in the list', () => {
 
 test('what is there already is left alone', () => {
   const [a, b, c, d] = many as [Redirect, Redirect, Redirect, Redirect];
-  const present = new RedirectSet([a, { ...b, toPort: 7 }, c]).ports;
+  const present = new RedirectSet([a, { ...b, toPort: 7 }, c]);
   const wanted = new RedirectSet([a, b, d]);
-  expect(wanted.differences(present)).toEqual({
+  expect(runNow(differencesOf(wanted, present))).toEqual({
     missing: [d],
     different: [{ wanted: b, found: { ...b, toPort: 7 } }],
     unexpected: [c],
   });
   const verbs = (exactly: boolean) =>
-    wanted.change(new Transaction(), present, exactly).operations.map(({ verb, subject }) => {
-      const { element } = subject as { element: { set: string; elements: { length: number } } };
-      return `${verb} ${element.elements.length} ${element.set}`;
-    });
+    runNow((exactly ? changeRedirects : addRedirects)(new Transaction(), wanted, present, true)).operations.map(
+      ({ verb, subject }) => {
+        const { element } = subject as { element: { set: string; elements: { length: number } } };
+        return `${verb} ${element.elements.length} ${element.set}`;
+      },
+    );
   expect(verbs(true)).toEqual(['delete 1 ipv4', 'delete 1 ipv6', 'add 2 ipv6']);
   expect(verbs(false)).toEqual(['delete 1 ipv6', 'add 2 ipv6']);
 });
 
 test('keys that are named twice are one', () => {
   const [a, b] = many as [Redirect, Redirect];
-  expect([keysOf([a, b, a]).ipv4.length, keysOf([a, b, a]).ipv6.length]).toEqual([1, 1]);
+  expect([keysOf([a, b, a]).ports.ipv4.length, keysOf([a, b, a]).ports.ipv6.length]).toEqual([1, 1]);
 });

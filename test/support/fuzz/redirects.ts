@@ -1,7 +1,10 @@
-import { listOf, noPorts, RedirectSet, redirectsIn, VERSIONS } from '../../../src/container/redirect-set.ts';
+import { VERSIONS } from '../../../src/container/redirect-maps.ts';
+import { ElementReading } from '../../../src/container/redirect-reading.ts';
+import { listOf, RedirectSet } from '../../../src/container/redirect-set.ts';
 import { readPacked } from '../../../src/nftables/packed-elements.ts';
 import { Transaction } from '../../../src/nftables/transaction.ts';
 import { messageAt, NLMSG_HDRLEN, nfgenmsg } from '../../../src/transport/index.ts';
+import { runNow } from '../../../src/transport/operation.ts';
 import { amidst, canonical, type Target } from './judge.ts';
 import { mutated } from './mutate.ts';
 
@@ -22,11 +25,11 @@ export const redirectElements: Target = {
   make: (random, pool) => mutated(random.pick(pool), random, pool),
   read(input) {
     amidst(input, (source, start, end) => {
-      const ports = noPorts();
+      const elements = new ElementReading();
       if (end - start < NLMSG_HDRLEN + nfgenmsg.size) return '';
       for (const version of VERSIONS)
-        readPacked(messageAt(source, start, end), redirectsIn(version, ports[version.map]));
-      const redirects = listOf(ports);
+        readPacked(messageAt(source, start, end), elements.exact(version, elements.ports[version.map]));
+      const redirects = runNow(listOf(elements));
       new RedirectSet(
         redirects.filter(({ address }, i) => redirects.findIndex(each => each.address === address) === i),
       );

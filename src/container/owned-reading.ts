@@ -1,0 +1,182 @@
+import { sourceOf } from '../codec/index.ts';
+import * as C from '../nftables/constants.ts';
+import type { Chain, Family, Flowtable, NftObject, NftSet, RuleEntry, SetEntry, Table } from '../nftables/index.ts';
+import { Inquiry, type Question } from '../nftables/inquiry.ts';
+import { list } from '../nftables/listing.ts';
+import { type MessageName, readObject } from '../nftables/message.ts';
+import { type Exchange, type Message, messageAt, NLMSG_HDRLEN, nfgenmsg, type Operation } from '../transport/index.ts';
+import { MOST_TOLD } from './difference.ts';
+import { FAMILY, Stale } from './owned-table.ts';
+
+/** What a table of ours may be asked for by name. */
+export interface TableNames {
+  readonly table: string;
+  readonly chains: readonly string[];
+  readonly sets: readonly string[];
+}
+
+interface Answer {
+  readonly name: MessageName;
+  /** A copy: the buffer serves the next answer. */
+  readonly bytes: Uint8Array;
+}
+
+/** Asks for the table, its rules, these chains and sets by name, and for the generation: in one datagram. */
+export class TableInquiry {
+  readonly names: TableNames;
+  readonly #inquiry: Inquiry;
+
+  /** Without `rules`: only the chains and sets. */
+  constructor(names: TableNames, { rules = true }: { rules?: boolean } = {}) {
+    const { table, chains, sets } = names;
+    const one = (name: MessageName, object: Record<string, unknown>): Question => ({
+      name,
+      family: C.NFPROTO_INET,
+      object,
+    });
+    this.names = names;
+    const generation: Question = { name: 'getgen', family: C.NFPROTO_UNSPEC, object: {} };
+    const parts = [
+      ...chains.map(name => one('getchain', { table, name })),
+      ...sets.map(name => one('getset', { table, name })),
+    ];
+    this.#inquiry = new Inquiry(
+      rules
+        ? [generation, one('gettable', { name: table }), ...parts, { ...one('getrule', { table }), dump: true }]
+        : [...parts, generation],
+    );
+  }
+
+  /** @throws Stale others have committed meanwhile */
+  *read(exchange: Exchange): Operation<TableReading> {
+    const { questions } = this.#inquiry;
+    const reading = new TableReading(this.names.table);
+    yield* this.#inquiry.ask(exchange, (index, message) => reading.take(questions[index]!.name, message));
+    if (reading.disturbed) throw new Stale();
+    return reading;
+  }
+}
+
+/** Asks for tables by name, and for the generation. */
+export class TablesInquiry extends Inquiry {
+  constructor(names: readonly string[]) {
+    super([
+      ...names.map(name => ({ name: 'gettable', family: C.NFPROTO_INET, object: { name } }) as const),
+      { name: 'getgen', family: C.NFPROTO_UNSPEC, object: {} },
+    ]);
+  }
+}
+
+/** The first look at a container, which has nothing yet as a rule. */
+export function* readTables(
+  exchange: Exchange,
+  inquiry: TablesInquiry,
+): Operation<{ generation: number; tables: Table[] }> {
+  const tables: Table[] = [];
+  let generation = 0;
+  yield* inquiry.ask(exchange, (index, message) => {
+    if (inquiry.questions[index]!.name === 'gettable') tables.push(readObject('newtable', message) as unknown as Table);
+    else generation = (readObject('newgen', message) as { id: number }).id;
+  });
+  return { generation, tables };
+}
+
+const ANSWERS: Partial<Record<MessageName, MessageName>> = {
+  gettable: 'newtable',
+  getchain: 'newchain',
+  getset: 'newset',
+  getrule: 'newrule',
+};
+
+/** What a table of ours has, all of one generation: as bytes, until somebody asks for it. */
+export class TableReading {
+  readonly table: string;
+  generation = 0;
+  /** Rules that there are. Those above what can be told are not kept. */
+  ruleCount = 0;
+  /** Others have committed while it was read. The answers are taken to their end all the same: a dump that is left is in the way of the next. */
+  disturbed = false;
+  readonly #answers: Answer[] = [];
+  /** The lower half of the generation stands in every answer. */
+  #resource: number | undefined;
+  #text: string | undefined;
+
+  constructor(table: string) {
+    this.table = table;
+  }
+
+  take(question: MessageName, message: Message): void {
+    const { source, payload, start, end } = message;
+    const resource = source.view.getUint16(payload + 2, false);
+    this.#resource ??= resource;
+    if (resource !== this.#resource) this.disturbed = true;
+    if (question === 'getgen') {
+      this.generation = (readObject('newgen', message) as { id: number }).id;
+      return;
+    }
+    const name = ANSWERS[question]!;
+    if (name === 'newrule' && ++this.ruleCount > MOST_TOLD) return;
+    this.#answers.push({ name, bytes: source.bytes.slice(start, end) });
+  }
+
+  /** More answers about the same table at the same generation. */
+  join(other: TableReading): void {
+    if (other.generation !== this.generation) throw new Stale();
+    for (const answer of other.#answers) if (answer.name !== 'newrule') this.#answers.push(answer);
+    this.#text = undefined;
+  }
+
+  /** All of it: two tables with the same text are the same. */
+  get text(): string {
+    this.#text ??= `${this.ruleCount} ${this.#answers
+      .map(({ bytes }) => Buffer.from(bytes.buffer, bytes.byteOffset).toString('latin1', NLMSG_HDRLEN + nfgenmsg.size))
+      .join('')}`;
+    return this.#text;
+  }
+
+  get entry(): (Table & { family: Family }) | undefined {
+    return this.#objects<Table>('newtable')[0];
+  }
+
+  get chains(): Chain[] {
+    return this.#objects('newchain');
+  }
+
+  get sets(): NftSet[] {
+    return this.#objects('newset');
+  }
+
+  get rules(): RuleEntry[] {
+    return this.#objects('newrule');
+  }
+
+  /** Whether the table is there at all. */
+  get exists(): boolean {
+    return this.#answers.some(({ name }) => name === 'newtable');
+  }
+
+  #objects<T>(name: MessageName): T[] {
+    return this.#answers
+      .filter(answer => answer.name === name)
+      .map(({ bytes }) => readObject(name, messageAt(sourceOf(bytes), 0, bytes.length)) as T);
+  }
+}
+
+/** All that a table has besides rules and elements: what nobody has asked for by name is foreign. */
+export interface TableContents {
+  chains: Chain[];
+  sets: SetEntry[];
+  objects: NftObject[];
+  flowtables: Flowtable[];
+}
+
+/** Four dumps: only where the table says that it has more in it than it should. */
+export function* readContents(exchange: Exchange, table: string): Operation<TableContents> {
+  const filter = { family: FAMILY, table } as const;
+  return {
+    chains: yield* list(exchange, 'chain', filter),
+    sets: yield* list(exchange, 'set', filter),
+    objects: yield* list(exchange, 'object', filter),
+    flowtables: yield* list(exchange, 'flowtable', filter),
+  };
+}

@@ -1,0 +1,47 @@
+import type { Chain, Family, Hook } from '../nftables/index.ts';
+import { list } from '../nftables/listing.ts';
+import type { Exchange, Operation } from '../transport/index.ts';
+import { MOST_TOLD, type OwnedDifference } from './difference.ts';
+import { FAMILY, FIRST_PRIORITY, type RedirectSettings } from './owned-table.ts';
+import { CHAINS, REDIRECTS } from './redirect-maps.ts';
+
+/** Families whose nat chains are asked about the packets that ours are asked about. */
+const SAME_PACKETS: readonly Family[] = ['ip', 'ip6', 'inet'];
+
+/**
+ * Nat chains of others that are asked before ours. Lower priorities come first, and of equals the one that was registered last. The kernel does not say when
+ * that was: a chain of a younger table is younger, and one of an older table may be. Where ours is as early as can be, an equal is told in either case.
+ */
+export function* foreignBefore(
+  exchange: Exchange,
+  { priority, output }: RedirectSettings,
+): Operation<OwnedDifference[]> {
+  const hooks: readonly unknown[] = output ? CHAINS : CHAINS.slice(0, 1);
+  const chains = (yield* list(exchange, 'chain')).filter(
+    ({ type, family, table, hook, priority: other }) =>
+      type === 'nat' &&
+      SAME_PACKETS.includes(family) &&
+      (family !== FAMILY || table !== REDIRECTS) &&
+      hooks.includes(hook) &&
+      Number(other) <= priority,
+  );
+  if (chains.length === 0) return [];
+  const tables = yield* list(exchange, 'table');
+  const ageOf = (family: Family, table: string) =>
+    tables.find(each => each.family === family && each.name === table)?.handle ?? 0n;
+  const ours = ageOf(FAMILY, REDIRECTS);
+  const isBefore = ({ family, table, priority: other }: Chain) =>
+    Number(other) < priority || priority === FIRST_PRIORITY || ageOf(family, table) > ours;
+  return chains
+    .filter(isBefore)
+    .slice(0, MOST_TOLD)
+    .map(({ family, table, name, hook, priority: other }) => ({
+      kind: 'order',
+      problem: 'foreign',
+      family,
+      table,
+      chain: name,
+      expected: { hook: hook as Hook, priorityAbove: priority },
+      found: { hook: hook as Hook, priority: Number(other) },
+    }));
+}

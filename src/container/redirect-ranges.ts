@@ -1,0 +1,251 @@
+import { rangeError } from '../errors.ts';
+import {
+  PROTOCOL_NUMBERS,
+  PROTOCOLS,
+  type Protocol,
+  type RangeSetName,
+  V4,
+  V6,
+  type Version,
+} from './redirect-maps.ts';
+
+/** One element of a set of ranges: a prefix of addresses, a protocol, and ports. */
+export interface Range {
+  readonly version: Version;
+  readonly protocol: Protocol;
+  /** The first address. */
+  readonly address: Uint8Array;
+  /** Bits of it that count. */
+  readonly prefix: number;
+  readonly from: number;
+  readonly to: number;
+  /** Undefined: each port stays as it is. */
+  readonly toPort: number | undefined;
+  /** Its place in the caller's list; undefined where it was read. */
+  readonly index?: number;
+}
+
+export const setOf = ({ version, toPort }: Range): RangeSetName =>
+  toPort === undefined ? version.kept : version.ranges;
+
+/** What tells it from others: two with the same key match the same packets. */
+export const keyOf = ({ version, protocol, address, prefix, from, to }: Range): string =>
+  `${version.map} ${Buffer.from(address).toString('hex')}/${prefix} ${protocol} ${from}-${to}`;
+
+/** Its address as a caller writes it. */
+export function addressOf({ version, address, prefix }: Range): string {
+  const text = version.format(address, 0);
+  return prefix === version.length * 8 ? text : `${text}/${prefix}`;
+}
+
+export function describe(range: Range): string {
+  const { protocol, from, to, toPort } = range;
+  const ports = from === to ? `${from}` : `${from}-${to}`;
+  const target = toPort === undefined ? 'the same port' : `port ${toPort}`;
+  return `${addressOf(range)} ${protocol} ${ports} to ${target}`;
+}
+
+/** As an element of a transaction. */
+export function elementOf(range: Range): { key: unknown[]; data?: number } | unknown[] {
+  const { protocol, from, to, toPort, version, address, prefix } = range;
+  const key = [`${version.format(address, 0)}/${prefix}`, protocol, { from, to }];
+  return toPort === undefined ? key : { key, data: toPort };
+}
+
+/**
+ * Ranges by what they match. No two of them overlap, as the kernel wants it: what lies inside another one that leads to the same port says nothing
+ * new and is cut away.
+ */
+export class Ranges {
+  readonly #byKey: ReadonlyMap<string, Range>;
+
+  /** Those of a kernel, which do not overlap. */
+  constructor(ranges: Iterable<Range> = []) {
+    this.#byKey = new Map([...ranges].map(range => [keyOf(range), range]));
+  }
+
+  /** @throws RangeError ERR_OVERLAP with the place of the later one: two that overlap lead to different ports */
+  static of(ranges: readonly Range[]): Ranges {
+    if (ranges.length === 0) return NO_RANGES;
+    const groups = new Map<string, Range[]>();
+    for (const range of ranges) {
+      const group = `${range.version.map} ${range.protocol}`;
+      const list = groups.get(group);
+      if (list === undefined) groups.set(group, [range]);
+      else list.push(range);
+    }
+    return new Ranges([...groups.values()].flatMap(withoutOverlaps));
+  }
+
+  get size(): number {
+    return this.#byKey.size;
+  }
+
+  get(key: string): Range | undefined {
+    return this.#byKey.get(key);
+  }
+
+  has(key: string): boolean {
+    return this.#byKey.has(key);
+  }
+
+  [Symbol.iterator](): IterableIterator<Range> {
+    return this.#byKey.values();
+  }
+
+  /** The sets that have an element. */
+  get sets(): Set<RangeSetName> {
+    const names = new Set<RangeSetName>();
+    for (const range of this) names.add(setOf(range));
+    return names;
+  }
+
+  /** These, and those of `others` that are not led elsewhere by them. */
+  over(others: Ranges): Ranges {
+    return Ranges.of([...[...others].filter(range => !this.has(keyOf(range))), ...this]);
+  }
+
+  /** Without those that lie inside one of `named`. @throws RangeError ERR_OVERLAP one of them lies inside only in part */
+  without(named: Ranges): Ranges {
+    if (named.size === 0 || this.size === 0) return this;
+    return new Ranges(
+      [...this].filter(range => {
+        for (const other of named) {
+          if (!overlap(range, other)) continue;
+          if (other.prefix <= range.prefix && other.from <= range.from && range.to <= other.to) return false;
+          throw rangeError(
+            other.index === undefined ? [] : [other.index],
+            `all of ${describe(range)}, or nothing of it`,
+            `a part of it: ${addressOf(other)} ${other.protocol} ${other.from}-${other.to}`,
+            'ERR_OVERLAP',
+          );
+        }
+        return true;
+      }),
+    );
+  }
+}
+
+export const NO_RANGES = new Ranges();
+
+const overlap = (a: Range, b: Range): boolean =>
+  a.version === b.version &&
+  a.protocol === b.protocol &&
+  a.from <= b.to &&
+  b.from <= a.to &&
+  maskedKey(a.address, Math.min(a.prefix, b.prefix)) === maskedKey(b.address, Math.min(a.prefix, b.prefix));
+
+/** The ranges of one version and protocol, the widest prefix first: of two prefixes one holds the other, or they have nothing in common. */
+function withoutOverlaps(ranges: readonly Range[]): Range[] {
+  const sorted = [...ranges].sort(
+    (a, b) => a.prefix - b.prefix || a.from - b.from || (a.index ?? -1) - (b.index ?? -1),
+  );
+  const lengths = [...new Set(sorted.map(({ prefix }) => prefix))];
+  /** Ports that are taken, by prefix, in their order. */
+  const taken = new Map<string, Range[]>();
+  const result: Range[] = [];
+  for (const range of sorted) {
+    let left: { from: number; to: number }[] = [range];
+    for (const length of lengths) {
+      if (length > range.prefix) break;
+      const list = taken.get(`${length} ${maskedKey(range.address, length)}`) ?? [];
+      for (let i = firstUpTo(list, range.from); i < list.length && list[i]!.from <= range.to; i++) {
+        const other = list[i]!;
+        if (other.toPort !== range.toPort) throw overlapping(range, other);
+        left = left.flatMap(part => outside(part, other));
+      }
+    }
+    const key = `${range.prefix} ${maskedKey(range.address, range.prefix)}`;
+    const list = taken.get(key) ?? [];
+    for (const { from, to } of left) {
+      const part = { ...range, from, to };
+      list.splice(firstUpTo(list, from), 0, part);
+      result.push(part);
+    }
+    taken.set(key, list);
+  }
+  return result;
+}
+
+/** The first of a sorted list that does not end before `from`. */
+function firstUpTo(list: readonly Range[], from: number): number {
+  let low = 0;
+  let high = list.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (list[middle]!.to < from) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+/** What of one interval is not in the other. */
+function outside(
+  part: { from: number; to: number },
+  other: { from: number; to: number },
+): { from: number; to: number }[] {
+  if (other.to < part.from || part.to < other.from) return [part];
+  const before = { from: part.from, to: other.from - 1 };
+  const behind = { from: other.to + 1, to: part.to };
+  return [before, behind].filter(({ from, to }) => from <= to);
+}
+
+function overlapping(one: Range, other: Range): Error {
+  // The later one of the caller's list is to blame: what was there before has no place in it.
+  const [later, earlier] = (one.index ?? -1) >= (other.index ?? -1) ? [one, other] : [other, one];
+  const where = earlier.index === undefined ? 'that is there' : `at [${earlier.index}]`;
+  return rangeError(
+    later.index === undefined ? [] : [later.index],
+    `a range apart from the one ${where} (${describe(earlier)}), or with its target`,
+    describe(later),
+    'ERR_OVERLAP',
+  );
+}
+
+/** The bits of an address that a prefix has, as text. */
+function maskedKey(address: Uint8Array, prefix: number): string {
+  return Buffer.from(masked(address, prefix)).toString('latin1');
+}
+
+export function masked(address: Uint8Array, prefix: number): Uint8Array {
+  const bytes = address.slice();
+  for (let i = 0; i < bytes.length; i++) {
+    const bits = Math.max(0, Math.min(8, prefix - i * 8));
+    bytes[i] = bytes[i]! & (0xff00 >> bits);
+  }
+  return bytes;
+}
+
+/**
+ * Reads an element: the bytes of its first and its last key. Undefined where no redirect can mean it: another protocol, port 0, addresses that are
+ * no prefix.
+ */
+export function readRange(
+  version: Version,
+  bytes: Uint8Array,
+  keyAt: number,
+  endAt: number,
+  toPort: number | undefined,
+): Range | undefined {
+  const { length } = version;
+  const address = bytes.slice(keyAt, keyAt + length);
+  const prefix = prefixOf(address, bytes.subarray(endAt, endAt + length));
+  const which = PROTOCOL_NUMBERS.indexOf(bytes[keyAt + length]!);
+  const from = bytes[keyAt + length + 4]! * 256 + bytes[keyAt + length + 5]!;
+  const to = bytes[endAt + length + 4]! * 256 + bytes[endAt + length + 5]!;
+  const sameProtocol = bytes[keyAt + length] === bytes[endAt + length];
+  if (prefix === undefined || which < 0 || !sameProtocol || from === 0 || to < from || toPort === 0) return undefined;
+  return { version, protocol: PROTOCOLS[which]!, address, prefix, from, to, toPort };
+}
+
+/** The length of the prefix whose first and last addresses these are. */
+function prefixOf(first: Uint8Array, last: Uint8Array): number | undefined {
+  let prefix = 0;
+  while (prefix < first.length * 8 && bit(first, prefix) === bit(last, prefix)) prefix++;
+  for (let i = prefix; i < first.length * 8; i++) if (bit(first, i) !== 0 || bit(last, i) !== 1) return undefined;
+  return prefix;
+}
+
+const bit = (bytes: Uint8Array, index: number): number => (bytes[index >> 3]! >> (7 - (index & 7))) & 1;
+
+export const versionOf = (address: Uint8Array): Version => (address.length === V4.length ? V4 : V6);

@@ -1,0 +1,144 @@
+import { type Source, toHex } from '../codec/index.ts';
+import { isNotFound } from '../errors.ts';
+import * as C from '../nftables/constants.ts';
+import { elementTable, type WireElement } from '../nftables/element.ts';
+import { MESSAGES } from '../nftables/message.ts';
+import { type PackedForm, readPacked } from '../nftables/packed-elements.ts';
+import { requestFor } from '../nftables/request.ts';
+import type { Exchange, Message, Operation } from '../transport/index.ts';
+import { MOST_TOLD } from './difference.ts';
+import { Stale } from './owned-table.ts';
+import type { PortMap } from './port-map.ts';
+import { noPorts, type Ports } from './redirect-input.ts';
+import { PROTOCOL_NUMBERS, RANGE_SETS, type RangeSetName, REDIRECTS, VERSIONS, type Version } from './redirect-maps.ts';
+import { type Range, Ranges, readRange } from './redirect-ranges.ts';
+
+/** A container's root may fill our maps: what lies beyond is counted and not kept. */
+const MOST_ELEMENTS = 1 << 20;
+const MOST_RANGES = 1 << 16;
+
+/** An element that no redirect can mean. */
+export interface ForeignElement {
+  set: string;
+  found: WireElement;
+}
+
+/** All elements of a container's maps. */
+export class ElementReading {
+  readonly ports: Ports = noPorts();
+  ranges = new Ranges();
+  /** The first of those that no redirect can mean. */
+  readonly foreign: ForeignElement[] = [];
+  /** How many of them there are. */
+  foreignCount = 0;
+  /** Elements beyond the budget, which nobody has looked at. */
+  beyond = 0;
+  readonly #ranges: Range[] = [];
+
+  /** Each map by itself; all of one generation. @throws Stale others have committed meanwhile */
+  *read(exchange: Exchange, generation: number, sets: ReadonlySet<string>): Operation<void> {
+    for (const version of VERSIONS)
+      if (sets.has(version.map))
+        yield* this.#readSet(exchange, generation, version.map, this.exact(version, this.ports[version.map]));
+    for (const { name, version, isMap } of RANGE_SETS)
+      if (sets.has(name)) yield* this.#readSet(exchange, generation, name, this.#wide(name, version, isMap));
+    this.ranges = new Ranges(this.#ranges);
+  }
+
+  /** How many there are of what `set` would take away one by one. */
+  get length(): number {
+    return this.ports.ipv4.length + this.ports.ipv6.length + this.ranges.size;
+  }
+
+  *#readSet(exchange: Exchange, generation: number, set: string, form: PackedForm): Operation<void> {
+    const call = requestFor('getsetelem', C.NFPROTO_INET, { table: REDIRECTS, set });
+    let disturbed = false;
+    const read = ({ type, source, payload }: Message): boolean => {
+      disturbed ||= source.view.getUint16(payload + 2, false) !== (generation & 0xffff);
+      return type === MESSAGES.newsetelem.number && !disturbed;
+    };
+    try {
+      yield* exchange.dump(call, message => {
+        if (read(message)) readPacked(message, form);
+        return undefined;
+      });
+    } catch (error) {
+      // It was there a moment ago.
+      if (isNotFound(error)) throw new Stale();
+      throw error;
+    }
+    if (disturbed) throw new Stale();
+  }
+
+  /** Reads what is in a map of addresses and ports. */
+  exact({ map: set, length }: Version, map: PortMap): PackedForm {
+    const { keyLength } = map;
+    return {
+      keyLength,
+      dataLength: 2,
+      take: (bytes, keyAt, dataAt) => {
+        const toPort = bytes[dataAt]! * 256 + bytes[dataAt + 1]!;
+        const port = bytes[keyAt + length + 4]! * 256 + bytes[keyAt + length + 5]!;
+        if (toPort === 0 || port === 0 || !PROTOCOL_NUMBERS.includes(bytes[keyAt + length]!)) {
+          this.#tell(set, () =>
+            wire({ key: bytes.slice(keyAt, keyAt + keyLength), data: bytes.slice(dataAt, dataAt + 2) }),
+          );
+          return;
+        }
+        if (map.length >= MOST_ELEMENTS) {
+          this.beyond++;
+          return;
+        }
+        const keys = map.room();
+        const at = map.length * keyLength;
+        for (let i = 0; i < keyLength; i++) keys[at + i] = bytes[keyAt + i]!;
+        map.push(toPort);
+      },
+      other: (source, start, end) => this.#other(set, source, start, end),
+    };
+  }
+
+  #wide(set: RangeSetName, version: Version, isMap: boolean): PackedForm {
+    const keyLength = version.length + 8;
+    return {
+      keyLength,
+      dataLength: isMap ? 2 : 0,
+      ranges: true,
+      take: (bytes, keyAt, dataAt, endAt) => {
+        if (this.#ranges.length >= MOST_RANGES) {
+          this.beyond++;
+          return;
+        }
+        const toPort = isMap ? bytes[dataAt]! * 256 + bytes[dataAt + 1]! : undefined;
+        const range = readRange(version, bytes, keyAt, endAt, toPort);
+        if (range !== undefined) {
+          this.#ranges.push(range);
+          return;
+        }
+        this.#tell(set, () =>
+          wire({
+            key: bytes.slice(keyAt, keyAt + keyLength),
+            keyEnd: bytes.slice(endAt, endAt + keyLength),
+            ...(isMap && { data: bytes.slice(dataAt, dataAt + 2) }),
+          }),
+        );
+      },
+      other: (source, start, end) => this.#other(set, source, start, end),
+    };
+  }
+
+  #other(set: string, source: Source, start: number, end: number): void {
+    this.#tell(set, () => elementTable.readTolerant(source, start, end, { family: C.NFPROTO_INET }, {}) as WireElement);
+  }
+
+  #tell(set: string, read: () => WireElement | undefined): void {
+    this.foreignCount++;
+    if (this.foreign.length >= MOST_TOLD) return;
+    const found = read();
+    if (found !== undefined) this.foreign.push({ set, found });
+  }
+}
+
+/** Bytes as they come back from the kernel: hex. */
+const wire = (fields: Record<string, Uint8Array>): WireElement =>
+  Object.fromEntries(Object.entries(fields).map(([name, bytes]) => [name, toHex(bytes)])) as WireElement;

@@ -1,0 +1,243 @@
+import { StateError } from '../errors.ts';
+import { Transaction } from '../nftables/index.ts';
+import type { NftablesOperations } from '../nftables/nftables.ts';
+import type { Exchange, Operation } from '../transport/index.ts';
+import type { OwnedDifference } from './difference.ts';
+import { WantedTable } from './owned-model.ts';
+import { readContents, TableInquiry, type TableReading } from './owned-reading.ts';
+import {
+  DEFAULT_SETTINGS,
+  FAMILY,
+  following,
+  foreignTable,
+  isClash,
+  isMoved,
+  isTableThere,
+  type RedirectSettings,
+  Stale,
+  settingsOf,
+} from './owned-table.ts';
+import type { Redirect } from './redirect-input.ts';
+import { CHAINS, desiredTable, RANGE_SETS, type RangeSetName, REDIRECTS, TABLE, VERSIONS } from './redirect-maps.ts';
+import { foreignBefore } from './redirect-order.ts';
+import type { Ranges } from './redirect-ranges.ts';
+import { ElementReading } from './redirect-reading.ts';
+import {
+  changeRedirects,
+  createRedirects,
+  differencesOf,
+  listOf,
+  type RedirectContent,
+  type RedirectDrift,
+  RedirectSet,
+} from './redirect-set.ts';
+
+const [PREROUTING, OUTPUT] = CHAINS;
+const EXACT = VERSIONS.map(({ map }) => map);
+/** The chain and the two maps that are always there. */
+const LEAST_USE = 1 + EXACT.length;
+/** Above so many elements that nobody wants, the table is made anew: a container's root may have put any number there. */
+const MOST_STALE = 4096;
+/** Another settings' table is seldom looked at: so many are remembered. */
+const MOST_SHAPES = 32;
+
+/** The tables as they shall be, by what is wanted of them. Containers that are programmed together share them. */
+export class RedirectShapes {
+  readonly #tables = new Map<string, WantedTable>();
+  #first: TableInquiry | undefined;
+  #rest: TableInquiry | undefined;
+
+  of(settings: RedirectSettings, ranges: ReadonlySet<RangeSetName>): WantedTable {
+    const key = `${settings.priority} ${settings.output} ${[...ranges].sort()}`;
+    let table = this.#tables.get(key);
+    if (table === undefined) {
+      if (this.#tables.size === MOST_SHAPES) this.#tables.clear();
+      table = new WantedTable(desiredTable(settings, ranges));
+      this.#tables.set(key, table);
+    }
+    return table;
+  }
+
+  /** What is always there. */
+  get first(): TableInquiry {
+    this.#first ??= new TableInquiry({ table: REDIRECTS, chains: [PREROUTING], sets: EXACT });
+    return this.#first;
+  }
+
+  /** What may be there besides. */
+  get rest(): TableInquiry {
+    const sets = RANGE_SETS.map(({ name }) => name);
+    this.#rest ??= new TableInquiry({ table: REDIRECTS, chains: [OUTPUT], sets }, { rules: false });
+    return this.#rest;
+  }
+}
+
+/** What was found of our table. */
+export interface Found {
+  readonly reading: TableReading;
+  /** With which it was made. */
+  readonly settings: RedirectSettings;
+  readonly elements: ElementReading;
+  /** It is somebody else's, and shall be replaced: nothing of it counts. */
+  readonly foreign: boolean;
+}
+
+/** What a verb makes of what is there. */
+export interface Change {
+  readonly settings: RedirectSettings;
+  /** The ranges that shall be there then. */
+  readonly ranges: Ranges;
+  /** All that shall be there then. */
+  content(): RedirectContent;
+  /** How many of the elements that are there go. */
+  readonly stale: number;
+  /** Writes what differs. */
+  write(transaction: Transaction): Operation<Transaction>;
+}
+
+/**
+ * The table of a container's redirects, which is read and brought to what is wanted of it: each method is one attempt, and throws Stale, or the kernel's
+ * ERESTART, where others have committed meanwhile.
+ */
+export class RedirectTable {
+  readonly #exchange: Exchange;
+  readonly #nft: NftablesOperations;
+  readonly #shapes: RedirectShapes;
+  /** At this generation all of the table was as wanted. */
+  #good: number | undefined;
+
+  constructor(exchange: Exchange, nft: NftablesOperations, shapes = new RedirectShapes()) {
+    this.#exchange = exchange;
+    this.#nft = nft;
+    this.#shapes = shapes;
+  }
+
+  get good(): number | undefined {
+    return this.#good;
+  }
+
+  /** Makes these the redirects, and no others. */
+  *set(wanted: RedirectSet, force: boolean, remedy: string): Operation<void> {
+    const found = yield* this.find(force, remedy);
+    if (found === undefined) return yield* this.create(wanted.fresh);
+    yield* this.bring(found, {
+      settings: wanted.settings,
+      ranges: wanted.ranges,
+      content: () => wanted,
+      stale: found.elements.length - wanted.length,
+      write: transaction => changeRedirects(transaction, wanted, found.elements, true),
+    });
+  }
+
+  /**
+   * Where all is known to be as wanted, nothing has to be read: the kernel refuses the commit if anything has changed since. False where it has, or
+   * where an element is there, or is not, otherwise than was thought.
+   */
+  *commitAtOnce(transaction: Transaction): Operation<boolean> {
+    if (this.#good === undefined || transaction.length === 0) return false;
+    const generation = this.#good;
+    this.#good = undefined;
+    try {
+      // What is there already makes no generation.
+      const result = yield* this.#nft.commit(transaction, { generation, echo: true });
+      this.#good = result?.generation;
+      return true;
+    } catch (error) {
+      if (isMoved(error) || isClash(error)) return false;
+      throw error;
+    }
+  }
+
+  /** All that is there; undefined where there is no table. */
+  *find(force: boolean, remedy: string): Operation<Found | undefined> {
+    const reading = yield* this.#shapes.first.read(this.#exchange);
+    if (!reading.exists) return undefined;
+    const { comment, use = 0 } = reading.entry!;
+    const settings = settingsOf(comment);
+    const elements = new ElementReading();
+    if (settings === undefined) {
+      if (!force) throw foreignTable(REDIRECTS, remedy);
+      return { reading, settings: DEFAULT_SETTINGS, elements, foreign: true };
+    }
+    if (use > LEAST_USE) reading.join(yield* this.#shapes.rest.read(this.#exchange));
+    yield* elements.read(this.#exchange, reading.generation, new Set(reading.sets.map(({ name }) => name)));
+    return { reading, settings, elements, foreign: false };
+  }
+
+  /** Commits what is not there yet. */
+  *create(fresh: Transaction): Operation<void> {
+    try {
+      yield* this.#nft.commit(fresh);
+      this.#good = undefined;
+    } catch (error) {
+      // Somebody has made the table meanwhile.
+      if (isTableThere(error)) throw new Stale();
+      throw error;
+    }
+  }
+
+  *bring({ reading, elements, foreign }: Found, change: Change): Operation<void> {
+    const { generation } = reading;
+    const { settings, ranges } = change;
+    const damaged = foreign || elements.foreignCount > 0 || elements.beyond > 0 || change.stale > MOST_STALE;
+    let transaction = new Transaction();
+    if (damaged || !this.#shapes.of(settings, ranges.sets).isAsWanted(reading)) {
+      // It is made anew, in one transaction: then all of it is as it should be, whatever was done to it.
+      createRedirects(transaction.delete({ table: TABLE }), change.content(), settings);
+    } else {
+      transaction = yield* change.write(transaction);
+    }
+    this.#good = undefined;
+    if (transaction.length > 0) yield* this.#nft.commit(transaction, { generation });
+    this.#good = transaction.length > 0 ? following(generation) : generation;
+  }
+
+  *listed(elements: ElementReading): Operation<Redirect[]> {
+    if (elements.beyond > 0)
+      throw new StateError(
+        'ERR_TOO_MANY',
+        `the table ${FAMILY} ${REDIRECTS} has more elements than are read: set replaces them`,
+      );
+    return yield* listOf(elements);
+  }
+
+  /** How it differs from what `set` would make of it. */
+  *differences(wanted: RedirectSet, force: boolean, remedy: string): Operation<RedirectDrift> {
+    const found = yield* this.find(force, remedy);
+    const present = found === undefined || found.foreign ? new RedirectSet([]) : found.elements;
+    const drift = yield* differencesOf(wanted, present);
+    const differences = yield* this.#otherDifferences(wanted, found);
+    return differences.length === 0 ? drift : { ...drift, differences };
+  }
+
+  *#otherDifferences(wanted: RedirectSet, found: Found | undefined): Operation<OwnedDifference[]> {
+    const place = { family: FAMILY, table: REDIRECTS } as const;
+    if (found === undefined) {
+      // A container without redirects is as wanted without the table, too, but nobody has programmed it.
+      const { tables } = desiredTable(wanted.settings, new Set());
+      return [{ ...place, kind: 'table', problem: 'missing', expected: { comment: tables[0]!.comment! } }];
+    }
+    const { reading, elements, foreign } = found;
+    if (foreign) {
+      const { comment } = reading.entry!;
+      return [{ ...place, kind: 'table', problem: 'foreign', found: comment === undefined ? {} : { comment } }];
+    }
+    const table = this.#shapes.of(wanted.settings, wanted.ranges.sets);
+    const list = table.isAsWanted(reading)
+      ? []
+      : table.differences(reading, [], yield* readContents(this.#exchange, REDIRECTS));
+    for (const each of elements.foreign) list.push({ ...place, kind: 'element', problem: 'foreign', ...each });
+    const untold = elements.foreignCount - elements.foreign.length + elements.beyond;
+    if (untold > 0) list.push({ ...place, kind: 'more', problem: 'foreign', what: 'elements', count: untold });
+    list.push(...(yield* foreignBefore(this.#exchange, wanted.settings)));
+    return list;
+  }
+
+  *release(force: boolean, remedy: string): Operation<void> {
+    const reading = yield* this.#shapes.first.read(this.#exchange);
+    if (!reading.exists) return;
+    if (!force && settingsOf(reading.entry!.comment) === undefined) throw foreignTable(REDIRECTS, remedy);
+    this.#good = undefined;
+    yield* this.#nft.commit(new Transaction().delete({ table: TABLE }), { generation: reading.generation });
+  }
+}
