@@ -263,7 +263,7 @@ function contentsOf(
     return rest as RuleEntry;
   });
   try {
-    const [model] = [...modelOf({ tables: [LOG_TABLE], chains, sets: own, rules: bare }).values()];
+    const [model] = [...modelOf({ tables: [LOG_TABLE], chains, sets: own, rules: bare }, { isThere: true }).values()];
     for (const { rules: found } of model!.chains.values())
       for (const { rule, content } of found) contents.set(rules[bare.indexOf(rule as RuleEntry)]!, content);
   } catch {

@@ -2,7 +2,8 @@ import type { Chain, DesiredRuleset, NftSet, RuleEntry, SetEntry, Table } from '
 import type { Interfaces } from '../nftables/interfaces.ts';
 import { textOf } from '../nftables/plan/content.ts';
 import { matches } from '../nftables/plan/difference.ts';
-import { type ChainModel, modelOf, type SetModel, sameSet, type TableModel, tableKey } from '../nftables/plan/model.ts';
+import { type ChainModel, modelOf, type TableModel, tableKey } from '../nftables/plan/model.ts';
+import { type SetModel, sameSet } from '../nftables/plan/set-model.ts';
 import { MOST_TOLD, type OwnedDifference } from './difference.ts';
 import type { TableContents, TableReading } from './owned-reading.ts';
 import { FAMILY } from './owned-table.ts';
@@ -18,7 +19,7 @@ export class WantedTable {
 
   constructor(desired: DesiredRuleset, interfaces?: Interfaces['interfaces']) {
     this.desired = desired;
-    this.model = [...modelOf(desired, interfaces).values()][0]!;
+    this.model = [...modelOf(desired, { interfaces }).values()][0]!;
   }
 
   /** Whether the table is as wanted: nothing is decoded where one like it was seen before. `own` are the sets that belong to its rules. */
@@ -107,7 +108,7 @@ function presentModel(reading: TableReading, own: readonly SetEntry[]): TableMod
     rules: reading.rules.filter(({ chain }) => names.has(chain)).map(unplaced),
   };
   try {
-    return modelOf(desired).get(tableKey({ family: FAMILY, name: table }));
+    return modelOf(desired, { isThere: true }).get(tableKey({ family: FAMILY, name: table }));
   } catch {
     // Whoever made it wants it to be unreadable: it is not as wanted, that is enough.
     return undefined;
