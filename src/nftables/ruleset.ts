@@ -3,7 +3,7 @@ import { typeError } from '../errors.ts';
 import type { Exchange, Operation } from '../transport/index.ts';
 import { interfacesOf } from './interfaces.ts';
 import { type RulesetJson, rulesetJson } from './language/ruleset-json.ts';
-import { formatRuleset } from './language/text.ts';
+import { formatRuleset } from './language/ruleset-text.ts';
 import * as listing from './listing.ts';
 
 export interface RulesetOptions extends listing.RulesetFilter {

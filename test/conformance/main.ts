@@ -5,6 +5,7 @@ import { decompile } from './decompile.ts';
 import { documents } from './documents.ts';
 import { ipvsadm } from './ipvsadm.ts';
 import { kernel } from './kernel.ts';
+import { load } from './load.ts';
 import { readings } from './readings.ts';
 import { reconcile } from './reconcile.ts';
 import { text } from './text.ts';
@@ -19,10 +20,11 @@ const WAYS: Readonly<Record<string, () => Outcome[] | Promise<Outcome[]>>> = {
   text,
   documents,
   reconcile,
+  load,
   ipvsadm,
 };
 
-const SHOWN = 10;
+const SHOWN = Number(process.env.SHOWN ?? 10);
 
 /** The ways that are named, or all. */
 async function main(named: readonly string[]): Promise<number> {

@@ -41,7 +41,7 @@ test('a rule without the attribute of its expressions has none', () => {
 test('objects whose names are no text are shown without one', () => {
   const table = { family: 'ip', unknown: [{ type: 1, bytes: 'ff00' }] };
   const ruleset = { tables: [table], chains: [], sets: [], rules: [], objects: [], flowtables: [] };
-  expect(formatRuleset(ruleset as never)).toBe('table ip (no text) {\n}\n');
+  expect(formatRuleset(ruleset as never)).toBe('# table ip (no text) {\n# }\n');
 });
 
 test('a set whose name is no text is shown as it is', () => {
@@ -49,7 +49,7 @@ test('a set whose name is no text is shown as it is', () => {
   const set = { family: 'ip', table: 't', keyType: 19, keyLength: 4, unknown: [{ type: 2, bytes: 'ff00' }] };
   const ruleset = { tables: [table], chains: [], sets: [set], rules: [], objects: [], flowtables: [] };
   expect(formatRuleset(ruleset as never)).toBe(
-    `table ip t {\n\tset (no text) {\n\t\t[ ${JSON.stringify(set)} ]\n\t}\n}\n`,
+    `table ip t {\n\t# set (no text) {\n\t\t# [ ${JSON.stringify(set)} ]\n\t# }\n}\n`,
   );
   expect(rulesetJson(ruleset as never).nftables.at(-1)).toEqual({ set: { family: 'ip', table: 't' } });
 });
@@ -60,7 +60,7 @@ test('a limit per a time that nft has no word for is shown as it is', () => {
   const object = { family: 'ip', table: 't', name: 'l', type: 'limit', data };
   const ruleset = { tables: [table], chains: [], sets: [], rules: [], objects: [object], flowtables: [] };
   expect(formatRuleset(ruleset as never)).toMatch(
-    /^table ip t \{\n\tlimit l \{\n\t\t\[ .*"unitSeconds":"7".* \]\n\t\}\n\}\n$/,
+    /^table ip t \{\n\t# limit l \{\n\t\t# \[ .*"unitSeconds":"7".* \]\n\t# \}\n\}\n$/,
   );
   expect(rulesetJson(ruleset as never).nftables.at(-1)).toEqual({ limit: { family: 'ip', name: 'l', table: 't' } });
 });

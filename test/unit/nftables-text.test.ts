@@ -187,10 +187,10 @@ describe('formatRule', () => {
     );
   });
 
-  it('shows what nft has no words for in brackets', () => {
+  it('shows what nft has no words for in brackets, as a comment', () => {
     const expressions: Expression[] = [{ counter: {} }, { unknown: { name: 'future', bytes: '01' } }];
     expect(formatRule({ family: 'ip', expressions })).toBe(
-      'counter packets 0 bytes 0 [ {"unknown":{"name":"future","bytes":"01"}} ]',
+      '# counter packets 0 bytes 0 [ {"unknown":{"name":"future","bytes":"01"}} ]',
     );
   });
 

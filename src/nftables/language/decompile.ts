@@ -22,6 +22,8 @@ export interface DecompileContext {
   names?: Names;
   /** The name of an interface by its index; default knows lo only, whose index is always 1. What has no name is shown as a number. */
   interfaceName?: (index: number) => string | undefined;
+  /** In text, what nft of that version could not read: a comment, the default, or an error. JSON can say all of it. */
+  unwritable?: 'comment' | 'refuse';
 }
 
 /**

@@ -10,7 +10,7 @@ import { type Json, nodeJson, statementJson, statesJson } from './decompile/to-j
 import { Undecompilable } from './decompile/tree.ts';
 import { type Vocabulary, vocabulary } from './decompile/words.ts';
 import type { DecompileContext } from './decompile.ts';
-import { nestedRules } from './text.ts';
+import { nestedRules } from './ruleset-text.ts';
 
 type JsonObject = { [key: string]: Json | undefined };
 

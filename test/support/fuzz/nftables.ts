@@ -1,7 +1,8 @@
 import { sourceOf, Writer } from '../../../src/codec/index.ts';
 import { decompileRule } from '../../../src/nftables/language/decompile.ts';
 import { rulesetJson } from '../../../src/nftables/language/ruleset-json.ts';
-import { formatRule, formatRuleset } from '../../../src/nftables/language/text.ts';
+import { formatRuleset } from '../../../src/nftables/language/ruleset-text.ts';
+import { formatRule } from '../../../src/nftables/language/text.ts';
 import type { Ruleset } from '../../../src/nftables/listing.ts';
 import { encodeMessage, MESSAGES, type NftMessage, readMessage } from '../../../src/nftables/message.ts';
 import { RulesetMirror } from '../../../src/nftables/mirror.ts';

@@ -22,6 +22,8 @@ export interface HeaderField {
   readonly number: number;
   /** The types of ICMP's messages that have it; absent in all. */
   readonly icmp?: readonly number[] | undefined;
+  /** nft 1.0.6 does not know it. */
+  readonly newer?: boolean | undefined;
 }
 
 export interface Header {
@@ -48,6 +50,7 @@ function fieldsOf({ fields, icmp }: HeaderRow): HeaderField[] {
     bits: row[1],
     type: TYPES[row[2] ?? 'integer'],
     icmp: icmp?.[name]?.types,
+    newer: icmp?.[name]?.newer,
   }));
 }
 

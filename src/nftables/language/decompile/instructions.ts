@@ -176,6 +176,8 @@ function exthdr(registers: Registers, expression: Of<'exthdr'>): void {
   const bits = (expression.length ?? 0) * 8;
   const present = words(expression.flags, ['present']).length > 0;
   const node = extensionNode(op, expression.type, offset, bits, present);
+  // nft 1.0.6 takes the addresses of IP options for numbers.
+  if (registers.old && node.op === 'ipv4' && node.type === TYPES.ipv4_addr) node.type = TYPES.integer;
   if (expression.register !== undefined) {
     registers.set(expression.register, node);
   } else if (expression.sourceRegister !== undefined) {

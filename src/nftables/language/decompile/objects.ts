@@ -1,7 +1,7 @@
 import type { NftObject } from '../../object.ts';
 import { stateful } from './statements.ts';
 import { type Json, statementJson } from './to-json.ts';
-import { limitText, quotaText, quoted } from './to-text.ts';
+import { limitText, quotaText } from './to-text.ts';
 import { Undecompilable } from './tree.ts';
 import { formatDuration, OBJECT_WORDS, type Vocabulary } from './words.ts';
 
@@ -198,10 +198,10 @@ export function objectLines(object: NftObjectOf, words: Vocabulary): string[] {
       return statement.kind === 'quota' ? [quotaText(statement, { words })] : [];
     }
     case 'secmark':
-      return [quoted(object.data?.context ?? '')];
+      return [words.unwritable.quoted(object.data?.context ?? '')];
     case 'ct-helper':
       return [
-        `type ${quoted(object.data?.helper ?? '')} protocol ${protocolOf(object.data?.l4protocol, words)}`,
+        `type ${words.unwritable.quoted(object.data?.helper ?? '')} protocol ${protocolOf(object.data?.l4protocol, words)}`,
         `l3proto ${familyOf(object.data?.l3protocol)}`,
       ];
     case 'ct-timeout': {

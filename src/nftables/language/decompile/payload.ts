@@ -1,5 +1,5 @@
 import { TYPES } from '../tables/datatypes.ts';
-import { BASE_LINK, type Header, type PacketContext } from './headers.ts';
+import { BASE_LINK, type Header, type HeaderField, type PacketContext } from './headers.ts';
 import { fieldNode, isKnown, rawNode } from './loads.ts';
 import { countOnes, lowestOne, lowestZero, ones, type PayloadNode, type Value } from './tree.ts';
 
@@ -18,8 +18,9 @@ function stackedHeader(context: PacketContext, top: Header, node: PayloadNode): 
   return { of: top, skip };
 }
 
-/** Does this kind of ICMP message, where it is known, have the field? */
-function fitsIcmp(icmp: readonly number[] | undefined, context: PacketContext): boolean {
+/** Does this kind of ICMP message, where it is known, have the field, and does this nft know it? */
+function fitsIcmp({ icmp, newer }: HeaderField, context: PacketContext): boolean {
+  if (newer && context.old) return false;
   return icmp === undefined || context.icmpType === 0 || icmp.includes(context.icmpType);
 }
 
@@ -31,7 +32,7 @@ export function completePayload(node: PayloadNode, context: PacketContext): void
   if (top === undefined) return;
   const { of, skip } = stackedHeader(context, top, node);
   for (const field of of.fields) {
-    if (field.offset !== node.offset - skip || field.bits !== node.bits || !fitsIcmp(field.icmp, context)) continue;
+    if (field.offset !== node.offset - skip || field.bits !== node.bits || !fitsIcmp(field, context)) continue;
     node.type = context.typeOf(field);
     node.order = 'big';
     node.header = of;
@@ -49,7 +50,7 @@ export function expandPayload(node: PayloadNode, context: PacketContext): Payloa
     const { of, skip } = stackedHeader(context, top, node);
     offset -= skip;
     for (const field of of.fields) {
-      if (field.offset !== offset || !fitsIcmp(field.icmp, context)) continue;
+      if (field.offset !== offset || !fitsIcmp(field, context)) continue;
       const part = fieldNode(of, field);
       part.type = context.typeOf(field);
       parts.push(part);

@@ -312,6 +312,11 @@ export class Sets {
     this.#old = old;
   }
 
+  /** The set as it was listed. */
+  listed(name: string, id?: number): ListedSet | undefined {
+    return this.#find(name, id);
+  }
+
   find(name: string | undefined, id?: number): SetShape {
     const set = name === undefined ? undefined : this.#find(name, id);
     if (set === undefined) throw new Undecompilable(`a set that is not known: ${name}`);

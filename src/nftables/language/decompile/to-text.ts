@@ -1,4 +1,5 @@
 import { printable } from '../../../errors.ts';
+import type { NamedKind } from '../tables/reserved.ts';
 import { isKnown } from './loads.ts';
 import type { FlowStatement } from './statements.ts';
 
@@ -18,6 +19,7 @@ import {
   Undecompilable,
   type VerdictNode,
 } from './tree.ts';
+import { isWritableComment } from './unwritable.ts';
 import {
   ALL_LOG_FLAGS,
   BASE_TOKENS,
@@ -47,10 +49,19 @@ export interface TextOptions {
 
 const PRECEDENCE: Readonly<Record<string, number>> = { '<<': 1, '>>': 1, '&': 2, '^': 3, '|': 4 };
 
-export const quoted = (text: string): string => `"${printable(text)}"`;
+/** nft 1.0.6 has no words for it. */
+function newer(what: string, { words }: TextOptions): void {
+  if (words.old) words.unwritable.note(`${what}, which nft 1.0.6 cannot read`);
+}
 
-/** The name of an object. One whose bytes are no text was left raw when it was read, and has no name here. */
-export const nameText = (name: string | undefined): string => (name === undefined ? '(no text)' : printable(name));
+const named = (kind: NamedKind, name: string | undefined, { words }: TextOptions): string =>
+  words.unwritable.name(kind, name, words.old);
+
+/** Can it stand behind an operator of nft 1.0.6? */
+function isConstant(node: Node): boolean {
+  if (node.kind === 'binary') return isConstant(node.left) && isConstant(node.right);
+  return node.kind === 'value' || node.kind === 'list';
+}
 
 export function nodeText(node: Node, options: TextOptions): string {
   const text = (inner: Node) => nodeText(inner, options);
@@ -58,7 +69,7 @@ export function nodeText(node: Node, options: TextOptions): string {
     case 'value':
       return printable(textValue(node, options.words, options.style ?? 'names'));
     case 'verdict':
-      return verdictText(node);
+      return verdictText(node, options);
     case 'prefix':
       return `${text(node.base)}/${node.length}`;
     case 'range': {
@@ -72,7 +83,7 @@ export function nodeText(node: Node, options: TextOptions): string {
     case 'set':
       return setText(node, options);
     case 'element':
-      return elementText(node, options);
+      return elementText(node, options, false);
     case 'catch-all':
       return '*';
     case 'mapping':
@@ -82,17 +93,18 @@ export function nodeText(node: Node, options: TextOptions): string {
       return `${text(node.left)} ${isVerdict ? 'vmap' : 'map'} ${text(node.right)}`;
     }
     case 'set-reference':
-      return node.literal === undefined ? `@${nameText(node.set.name)}` : text(node.literal);
+      return node.literal === undefined ? `@${named('set', node.set.name, options)}` : text(node.literal);
     case 'unary':
       return text(node.argument);
     case 'binary':
+      if (!isConstant(node.right)) newer('an operand that is not constant', options);
       return `${operand(node, node.left, options)} ${node.op} ${operand(node, node.right, options)}`;
     case 'relation':
       return relationText(node, options);
     case 'flag-comparison':
       return flagComparisonText(node, options);
     case 'payload':
-      return payloadText(node);
+      return payloadText(node, options);
     case 'extension':
       return extensionText(node);
     case 'meta':
@@ -110,6 +122,7 @@ export function nodeText(node: Node, options: TextOptions): string {
       return `ipsec ${node.direction}${index}${node.family === undefined ? '' : ` ${node.family}`} ${node.key}`;
     }
     case 'tunnel':
+      newer('tunnel metadata', options);
       return `tunnel ${node.key}`;
     case 'fib':
       return fibText(node, options);
@@ -120,8 +133,8 @@ export function nodeText(node: Node, options: TextOptions): string {
   }
 }
 
-function verdictText({ verdict, chain }: VerdictNode): string {
-  return verdict === 'jump' || verdict === 'goto' ? `${verdict} ${printable(chain ?? '')}` : verdict;
+function verdictText({ verdict, chain }: VerdictNode, options: TextOptions): string {
+  return verdict === 'jump' || verdict === 'goto' ? `${verdict} ${named('chain', chain, options)}` : verdict;
 }
 
 /** In brackets where it binds less than the operator beside it. */
@@ -133,6 +146,14 @@ function operand({ op }: Binary | Relation, node: Node, options: TextOptions): s
 
 function relationText(node: Relation, options: TextOptions): string {
   const { op, left, right } = node;
+  if (left.kind === 'concat' && left.parts.some(part => part.kind === 'value')) newer('a constant in a key', options);
+  if (
+    left.kind === 'fib' &&
+    right.kind === 'set-reference' &&
+    right.set.key.type.name === 'ifname' &&
+    right.literal === undefined
+  )
+    newer('interfaces of fib in a set of names', options);
   const equals = (isBitmask(right.type) && right.kind === 'value') || left.kind === 'binary';
   const shown = op === 'in' || (op === '==' && !equals) ? ' ' : ` ${op} `;
   return `${operand(node, left, options)}${shown}${operand(node, right, options)}`;
@@ -143,7 +164,11 @@ function flagComparisonText({ op, left, mask, right }: FlagComparison, options: 
   return `${nodeText(left, options)}${operator}${nodeText(right, options)} / ${nodeText(mask, options)}`;
 }
 
-function payloadText(node: PayloadNode): string {
+/** Headers that nft 1.0.6 does not know. */
+const NEWER_HEADERS: ReadonlySet<string> = /* @__PURE__ */ new Set(['vxlan', 'geneve', 'gre', 'gretap']);
+
+function payloadText(node: PayloadNode, options: TextOptions): string {
+  if (node.tunnel !== undefined || NEWER_HEADERS.has(node.header?.name ?? '')) newer('the header of a tunnel', options);
   const tunnel = node.tunnel !== undefined && node.tunnel !== node.header ? `${node.tunnel.name} ` : '';
   if (!isKnown(node)) return `${tunnel}@${BASE_TOKENS[node.base]},${node.offset},${node.bits}`;
   return `${tunnel}${node.header!.name} ${node.field!.name}`;
@@ -208,21 +233,27 @@ function setText(node: SetLiteral, options: TextOptions): string {
   let text = '';
   for (const [i, element] of node.elements.entries()) {
     if (i > 0) text += node.anonymous || (!options.oneEachLine && i % inLine !== 0) ? ', ' : NEW_LINE;
-    text += nodeText(element, options);
+    text += elementText(element, options, node.anonymous);
   }
   return `{ ${text} }`;
 }
 
-function elementText(node: SetMember, options: TextOptions): string {
+function elementText(node: SetMember, options: TextOptions, inRule: boolean): string {
   const { key, statements, timeout, expires, comment } = node;
   const { old } = options.words;
   let text = nodeText(key.kind === 'mapping' ? key.left : key, options);
+  if (key.kind === 'mapping' && statements.length > 0 && inRule)
+    newer('states of elements in a map of a rule', options);
   for (const statement of statements) text += ` ${statementText(statement, options)}`;
   if (timeout !== undefined && !(old && timeout === 0n))
     text += ` timeout ${timeout === 0n ? 'never' : formatDuration(timeout)}`;
   if (!options.stateless && expires && (old || timeout !== 0n)) text += ` expires ${formatDuration(expires)}`;
-  if (comment !== undefined) text += ` comment ${quoted(comment)}`;
-  return key.kind === 'mapping' ? `${text} : ${nodeText(key.right, options)}` : text;
+  if (comment !== undefined && isWritableComment(comment)) text += ` comment "${comment}"`;
+  if (key.kind !== 'mapping') return text;
+  const { right } = key;
+  if (right.kind === 'concat' && right.parts.some(({ kind }) => kind === 'range' || kind === 'prefix'))
+    newer('ranges in concatenated values', options);
+  return `${text} : ${nodeText(right, options)}`;
 }
 
 type Of<K extends FlowStatement['kind']> = Extract<FlowStatement, { kind: K }>;
@@ -254,12 +285,13 @@ export function statementText(statement: FlowStatement, options: TextOptions): s
     case 'quota':
       return `quota ${quotaText(statement, options)}`;
     case 'last':
+      newer('the time of the last packet', options);
       if (options.stateless) return 'last';
       return `last used ${statement.seen ? formatDuration(statement.milliseconds) : 'never'}`;
     case 'connlimit':
       return `ct count ${statement.inverted ? 'over ' : ''}${statement.count}`;
     case 'log':
-      return logText(statement);
+      return logText(statement, options);
     case 'nat':
       return natText(statement, options);
     case 'reject':
@@ -290,19 +322,21 @@ export function statementText(statement: FlowStatement, options: TextOptions): s
       const { op, set, key, statements } = statement;
       const states = statements.map(each => ` ${statementText(each, { ...options, stateless: true })}`).join('');
       const data = statement.kind === 'map-update' ? ` : ${text(statement.data)}` : '';
-      return `${op} @${nameText(set.name)} { ${text(key)}${states}${data} }`;
+      return `${op} @${named('set', set.name, options)} { ${text(key)}${states}${data} }`;
     }
     case 'meter': {
       const { set, size, key, statement: state } = statement;
       const counted = statementText(state, { ...options, stateless: true });
-      return `meter ${nameText(set.name)} size ${size} { ${text(key)} ${counted} }`;
+      return `meter ${named('set', set.name, options)} size ${size} { ${text(key)} ${counted} }`;
     }
     case 'object':
       return `${OBJECT_PREFIXES[statement.type] ?? `${OBJECT_WORDS[statement.type]} name`} ${text(statement.reference)}`;
     case 'flow':
-      return `flow add @${nameText(statement.flowtable)}`;
+      return `flow add @${named('flowtable', statement.flowtable, options)}`;
     case 'xt':
-      return `xt ${statement.type} ${quoted(statement.name)}`;
+      // nft prints it and takes none.
+      options.words.unwritable.note('a match or target of iptables');
+      return `xt ${statement.type} ${options.words.unwritable.quoted(statement.name)}`;
   }
 }
 
@@ -336,9 +370,10 @@ export function quotaText({ bytes, used, inverted }: Of<'quota'>, { stateless }:
   return `${inverted ? 'over ' : ''}${total.amount} ${total.unit}${shown}`;
 }
 
-function logText({ prefix, group, snaplen, threshold, level, flags }: Of<'log'>): string {
+function logText(statement: Of<'log'>, { words }: TextOptions): string {
+  const { prefix, group, snaplen, threshold, level, flags } = statement;
   let text = 'log';
-  if (prefix !== undefined) text += ` prefix ${quoted(prefix)}`;
+  if (prefix !== undefined) text += ` prefix ${words.unwritable.prefix(prefix)}`;
   if (group !== undefined) text += ` group ${group}`;
   if (snaplen !== undefined) text += ` snaplen ${snaplen}`;
   if (threshold !== undefined) text += ` queue-threshold ${threshold}`;

@@ -6,6 +6,7 @@ import { type Datatype, TYPES } from '../tables/datatypes.ts';
 import { UNQUALIFIED_META } from '../tables/keys.ts';
 import type { Symbols } from '../tables/symbols.ts';
 import { bytesOf, type ExtensionNode, lowestOne, reverseBytes, textOf, Undecompilable, type Value } from './tree.ts';
+import { isQuotable, Unwritable } from './unwritable.ts';
 
 /*
  * Values in words, as their types have them.
@@ -18,6 +19,10 @@ export interface Vocabulary {
   readonly interfaceName: (index: number) => string | undefined;
   /** As nft 1.0.6. */
   readonly old: boolean;
+  /** What the text that is being made cannot say. */
+  readonly unwritable: Unwritable;
+  /** Such an object is refused, and not printed as a comment. */
+  readonly strict: boolean;
 }
 
 /** Numbers only: as nft writes ranges. */
@@ -89,6 +94,10 @@ export function jsonValue(node: Value, words: Vocabulary, style: Style): string 
     case 'file':
       // Realms are put into text first: their numbers come as such.
       return nameOf(node, words) ?? (type.name === 'realm' ? formatNumber(node) : jsonNumber(node.value));
+    case 'interface': {
+      const index = Number(node.value & 0xffffffffn);
+      return words.interfaceName(index) ?? String(index | 0);
+    }
     case 'verdict':
     case 'concatenation':
       throw new Undecompilable('a value without a type');
@@ -107,10 +116,11 @@ const unquoted = (text: string): string => (text.startsWith('"') ? text.slice(1)
 /** As nft's text has the value. */
 export function textValue(node: Value, words: Vocabulary, style: Style): string {
   const { type, value } = node;
-  const quote = (name: string) => (type.quoted ? `"${name}"` : name);
+  const quoted = (text: string) => words.unwritable.quoted(text);
+  const quote = (name: string) => (type.quoted ? quoted(name) : name);
   switch (type.kind) {
     case 'string':
-      return `"${textOf(value, node.bits)}"`;
+      return quoted(textOf(value, node.bits));
     case 'link-address':
       return linkAddress(value, bytesOf(node.bits));
     case 'ipv4':
@@ -128,18 +138,18 @@ export function textValue(node: Value, words: Vocabulary, style: Style): string 
     case 'interface': {
       const index = Number(value & 0xffffffffn);
       const name = words.interfaceName(index);
-      return name === undefined ? String(index | 0) : `"${name}"`;
+      return name === undefined || !isQuotable(name) ? String(index | 0) : quoted(name);
     }
     case 'classid':
       return formatClassid(Number(value & 0xffffffffn));
     case 'label': {
       const bit = lowestOne(value);
       const name = words.names.file('connlabel.conf').byNumber.get(bit);
-      return name === undefined ? String(bit) : `"${name}"`;
+      return name === undefined ? String(bit) : quoted(name);
     }
     case 'cgroup': {
       const path = cgroupPath(CGROUPS, value);
-      return path === undefined ? String(value) : `"${path.slice(CGROUPS.length + 1)}"`;
+      return path === undefined ? String(value) : quoted(path.slice(CGROUPS.length + 1));
     }
     case 'invalid':
       // nft 1.0.6 has such values in changes of sets.
@@ -279,11 +289,14 @@ export function vocabulary(options: {
   names?: Names | undefined;
   interfaceName?: ((index: number) => string | undefined) | undefined;
   version?: string | undefined;
+  unwritable?: 'comment' | 'refuse' | undefined;
 }): Vocabulary {
   return {
     names: options.names ?? new Names(),
     interfaceName: options.interfaceName ?? (index => (index === LOOPBACK ? 'lo' : undefined)),
     old: options.version === '1.0.6',
+    unwritable: new Unwritable(),
+    strict: options.unwritable === 'refuse',
   };
 }
 

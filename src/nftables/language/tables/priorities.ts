@@ -8,6 +8,8 @@ interface NamedPriority {
   readonly families: readonly string[];
   /** Absent: any hook. */
   readonly hooks?: readonly string[];
+  /** Those where nft 1.0.6 knows it; absent: the same. */
+  readonly oldHooks?: readonly string[];
 }
 
 const IP_FAMILIES = ['ip', 'ip6', 'inet'];
@@ -16,10 +18,10 @@ const IP_FAMILIES = ['ip', 'ip6', 'inet'];
 export const PRIORITIES: readonly NamedPriority[] = [
   { name: 'raw', value: -300, families: IP_FAMILIES },
   { name: 'mangle', value: -150, families: IP_FAMILIES },
-  { name: 'dstnat', value: -100, families: IP_FAMILIES, hooks: ['prerouting', 'output'] },
+  { name: 'dstnat', value: -100, families: IP_FAMILIES, hooks: ['prerouting', 'output'], oldHooks: ['prerouting'] },
   { name: 'filter', value: 0, families: [...IP_FAMILIES, 'arp', 'netdev'] },
   { name: 'security', value: 50, families: IP_FAMILIES },
-  { name: 'srcnat', value: 100, families: IP_FAMILIES, hooks: ['input', 'postrouting'] },
+  { name: 'srcnat', value: 100, families: IP_FAMILIES, hooks: ['input', 'postrouting'], oldHooks: ['postrouting'] },
 ];
 
 export const BRIDGE_PRIORITIES: readonly NamedPriority[] = [
@@ -41,10 +43,10 @@ export function parsePriority(text: string, family: string, hook: string): numbe
   return named.value + (sign === '-' ? -Number(distance) : Number(distance));
 }
 
-/** As nft's text has it. */
-export function formatPriority(priority: number, family: string, hook: string): string {
+/** As nft's text has it; `old` for nft 1.0.6, which knows dstnat and srcnat in one hook each. */
+export function formatPriority(priority: number, family: string, hook: string, old = false): string {
   const near = prioritiesOf(family).find(each => Math.abs(priority - each.value) <= REACH);
-  if (near === undefined || !fits(near, family, hook)) return String(priority);
+  if (near === undefined || !fits(near, family, hook, old)) return String(priority);
   const distance = priority - near.value;
   if (distance === 0) return near.name;
   return distance > 0 ? `${near.name} + ${distance}` : `${near.name} - ${-distance}`;
@@ -54,6 +56,12 @@ function prioritiesOf(family: string): readonly NamedPriority[] {
   return family === 'bridge' ? BRIDGE_PRIORITIES : PRIORITIES;
 }
 
-function fits({ families, hooks }: NamedPriority, family: string, hook: string): boolean {
-  return families.includes(family) && (hooks === undefined || hooks.includes(hook));
+function fits(
+  { families, hooks, oldHooks = hooks }: NamedPriority,
+  family: string,
+  hook: string,
+  old = false,
+): boolean {
+  const known = old ? oldHooks : hooks;
+  return families.includes(family) && (known === undefined || known.includes(hook));
 }

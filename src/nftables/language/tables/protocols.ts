@@ -19,6 +19,8 @@ export type Base = 'link' | 'network' | 'transport' | 'inner';
 export interface IcmpDependency {
   /** The types that have it; the first one is asked for. */
   readonly types: readonly number[];
+  /** The field is unknown to nft 1.0.6. */
+  readonly newer?: boolean;
 }
 
 export interface Checksum {
@@ -179,8 +181,8 @@ export const PROTOCOLS = {
       id: ICMPV6_ECHO,
       sequence: ICMPV6_ECHO,
       'max-delay': { types: [130] },
-      taddr: { types: [135, 136, 137, 130, 131, 132] },
-      daddr: { types: [137] },
+      taddr: { types: [135, 136, 137, 130, 131, 132], newer: true },
+      daddr: { types: [137], newer: true },
     },
   },
   igmp: {

@@ -1,0 +1,36 @@
+import { printable } from '../../errors.ts';
+import type { RuleEntry } from '../rule.ts';
+import { readRule } from './decompile/rule.ts';
+import type { Sets } from './decompile/sets.ts';
+import { statementText, type TextOptions } from './decompile/to-text.ts';
+import { Undecompilable } from './decompile/tree.ts';
+import { isWritableComment } from './decompile/unwritable.ts';
+import type { Vocabulary } from './decompile/words.ts';
+
+export type ListedRule = Pick<RuleEntry, 'family' | 'expressions' | 'comment'>;
+
+/** One rule in a line; what of it nft cannot read is noted in the words' `unwritable`. */
+export function ruleText(rule: ListedRule, sets: Sets, options: TextOptions): string {
+  const { words } = options;
+  const { statements, rest } = readRule(rule, sets, words.old);
+  let parts: string[];
+  try {
+    parts = statements.map(statement => statementText(statement, options));
+    for (const expression of rest) parts.push(bracketed(expression, words));
+  } catch (error) {
+    if (!(error instanceof Undecompilable)) throw error;
+    parts = rule.expressions.map(expression => bracketed(expression, words));
+  }
+  const { comment } = rule;
+  // A comment that cannot be quoted is told to readers only: the rule is the same without it.
+  if (comment !== undefined)
+    parts.push(isWritableComment(comment) ? `comment "${comment}"` : `# comment "${printable(comment)}"`);
+  return parts.join(' ');
+}
+
+/** What nft has no words for. */
+export function bracketed(content: object, words: Vocabulary): string {
+  words.unwritable.note('what nft has no words for');
+  const json = JSON.stringify(content, (_key, value) => (typeof value === 'bigint' ? String(value) : value));
+  return `[ ${printable(json)} ]`;
+}

@@ -1,0 +1,66 @@
+/* Words of nft's language that cannot be names. */
+
+/** Kinds of objects that have names of their own; objects by the type that the kernel has. */
+export type NamedKind =
+  | 'table'
+  | 'chain'
+  | 'set'
+  | 'flowtable'
+  | 'counter'
+  | 'quota'
+  | 'limit'
+  | 'connlimit'
+  | 'tunnel'
+  | 'secmark'
+  | 'synproxy'
+  | 'ct-helper'
+  | 'ct-timeout'
+  | 'ct-expectation';
+
+const words = (text: string): readonly string[] => text.split(/\s+/);
+
+/** Everywhere: what nft's scanner knows outside of the scope of a keyword. Found by trying each word of nft 1.0.6 in each place. */
+const EVERYWHERE = /* @__PURE__ */ words(
+  `accept add ah all and arp auto-merge bridge cgroup chain comment comp constant continue counter cpu create ct
+   day dccp define delete describe device devices dnat drop dst dup dynamic ecn element elements eq esp ether
+   exists expires export exthdr fib flags flow flowtable flush frag fwd gc-interval ge get goto gt handle hbh
+   hook hour ibriport ibrname icmp icmpv6 igmp iif iifgroup iifname iiftype import include index inet insert
+   interval ip ip6 ipsec jhash jump le limit list log lshift lt map mark masquerade meta meter mh missing monitor
+   ne netdev nftrace not notrack numgen obriport obrname offload oif oifgroup oifname oiftype or osf pkttype
+   policy position priority queue quota random redefine redirect reject rename replace reset return rshift rt rt0
+   rt2 rtclassid rule ruleset sctp secmark set size skgid skuid snat socket srh symhash synproxy table tcp th
+   time timeout tproxy type typeof udp udplite undefine update vlan vmap xor xt`,
+);
+
+/** Since nft 1.1. */
+const NEWER = /* @__PURE__ */ words('destroy geneve gre gretap last tunnel vni vxlan');
+
+/** Behind `@` begins what is not a name: the layers of the packet. */
+const LAYERS = /* @__PURE__ */ words('ll nh');
+/** A keyword opens a scope with words of its own. */
+const CT = /* @__PURE__ */ words(
+  `avgpkt bytes count daddr direction dport event expectation expiration helper helpers id l3proto label original over packets proto-dst
+   proto-src protocol reply saddr state status zone`,
+);
+const OF_KIND: Partial<Record<NamedKind, readonly string[]>> = {
+  set: LAYERS,
+  flowtable: LAYERS,
+  counter: /* @__PURE__ */ words('bytes name packets'),
+  quota: /* @__PURE__ */ words('bytes name over until used'),
+  limit: /* @__PURE__ */ words('burst bytes minute name over packets rate second week'),
+  synproxy: /* @__PURE__ */ words('maxseg mss name sack-perm sack-permitted timestamp wscale'),
+  'ct-helper': CT,
+  'ct-timeout': CT,
+  'ct-expectation': CT,
+  tunnel: /* @__PURE__ */ words(
+    'class daddr data dport egress erspan gbp id index ingress opt-type path saddr sport tos ttl version',
+  ),
+};
+
+const reserved = /* @__PURE__ */ new Set(EVERYWHERE);
+const newer = /* @__PURE__ */ new Set(NEWER);
+
+/** Is it a word that an object of this kind cannot have as its name? */
+export function isReserved(kind: NamedKind, name: string, old: boolean): boolean {
+  return reserved.has(name) || (!old && newer.has(name)) || (OF_KIND[kind]?.includes(name) ?? false);
+}
