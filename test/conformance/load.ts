@@ -3,202 +3,170 @@ import type { Ruleset } from '../../src/nftables/index.ts';
 import type { ListedRuleset } from '../../src/nftables/language/decompile/ruleset.ts';
 import { formatRuleset } from '../../src/nftables/language/ruleset-text.ts';
 import { filesLike, type Outcome, readLines } from './corpus.ts';
-import { nameOf, prepared } from './kernel.ts';
+import { type Case, nameOf, prepared } from './kernel.ts';
+import { loadTexts } from './nft.ts';
 import { Place } from './place.ts';
 
+/** Cases in one run of nft: each in tables of its own names. */
 const CHUNK = 100;
+const INSTALLED = '1.0.6';
 
-/** What nft says of one text: undefined, or why it does not take it. */
-export function loadAll(place: Place, texts: readonly string[]): (string | undefined)[] {
-  const refused = new Map<number, string>();
-  const attempt = (indexes: readonly number[]): void => {
-    let left = [...indexes];
-    while (left.length > 0) {
-      const errors = tryTogether(place, texts, left);
-      if (errors === undefined) return;
-      if (errors.size === 0) {
-        if (left.length === 1) {
-          refused.set(left[0]!, 'nft ended without a line');
-          return;
-        }
-        // It crashed, or named no place.
-        place.empty();
-        const good: number[] = [];
-        for (const i of left) {
-          place.empty();
-          const one = tryTogether(place, texts, [i]);
-          if (one === undefined) good.push(i);
-          else refused.set(i, one.get(i) ?? 'nft crashed');
-        }
-        place.empty();
-        left = good;
-        continue;
-      }
-      for (const [i, message] of errors) refused.set(i, message);
-      left = left.filter(i => !errors.has(i));
-    }
-  };
-  place.empty();
-  attempt(texts.map((_, i) => i));
-  return texts.map((_, i) => refused.get(i));
-}
-
-function tryTogether(
-  place: Place,
-  texts: readonly string[],
-  indexes: readonly number[],
-): Map<number, string> | undefined {
-  const begins: [line: number, index: number][] = [];
-  let line = 1;
-  let input = '';
-  for (const i of indexes) {
-    begins.push([line, i]);
-    input += texts[i]!;
-    line += texts[i]!.split('\n').length - 1;
-  }
-  const { status, stderr } = place.netns.run(() => spawnSync('nft', ['-f', '-'], { encoding: 'utf8', input }));
-  if (status === 0) return undefined;
-  const found = new Map<number, string>();
-  for (const match of stderr.matchAll(/^\/dev\/stdin:(\d+):[^\n]*: Error: ([^\n]*)\n([^\n]*)/gm)) {
-    const at = Number(match[1]);
-    const owner = begins.findLast(([begin]) => begin <= at);
-    if (owner !== undefined && !found.has(owner[1])) found.set(owner[1], `${match[2]}: ${match[3]!.trim()}`);
-  }
-  return found;
-}
-
-const renamed = <T extends { table: string }>(list: readonly T[], prefix: string): T[] =>
-  list.map(object => ({ ...object, table: `${prefix}${object.table}` }));
-
-export function under(ruleset: Ruleset, prefix: string): Ruleset {
-  return {
-    generation: ruleset.generation,
-    tables: ruleset.tables.map(table => ({ ...table, name: `${prefix}${table.name}` })),
-    chains: renamed(ruleset.chains, prefix),
-    sets: renamed(ruleset.sets, prefix),
-    rules: renamed(ruleset.rules, prefix),
-    objects: renamed(ruleset.objects, prefix),
-    flowtables: renamed(ruleset.flowtables, prefix),
-  };
-}
-
-export function only(ruleset: Ruleset, prefix: string): Ruleset {
-  const mine = <T extends { table: string }>(list: readonly T[]) =>
-    list.filter(({ table }) => table.startsWith(prefix));
-  return {
-    generation: ruleset.generation,
-    tables: ruleset.tables.filter(({ name }) => name.startsWith(prefix)),
-    chains: mine(ruleset.chains),
-    sets: mine(ruleset.sets),
-    rules: mine(ruleset.rules),
-    objects: mine(ruleset.objects),
-    flowtables: mine(ruleset.flowtables),
-  };
-}
-
-const trimmed = (text: string): string => text.replace(/[ \t]+$/gm, '');
-
-/** Elements come in the order of the kernel's table, which nobody chose, and counters of elements that time out count down. */
-const settled = (text: string): string =>
-  trimmed(text)
-    .replace(/^\t*# .*\n/gm, '')
-    .replace(/\{ ([^{}]*) \}/g, (_, inner: string) => `{ ${inner.split(/,\s+/).sort().join(', ')} }`)
-    .replace(/ expires [\dhmsd]+/g, ' expires');
-
+/** A state of the kernel that is made in a namespace; false where this kernel refuses it. */
 interface Source {
-  name: string;
+  readonly name: string;
   fill(place: Place): boolean;
 }
 
-function sourcesOf(file: string): Source[] {
-  if (/-(rules|rulesets)\./.test(file)) {
-    return readLines<Parameters<typeof nameOf>[0]>(file)
-      .filter(one => (one.sent ?? []).length > 0)
-      .map(one => ({
-        name: nameOf(one),
-        fill: place => prepared(place, one) && one.sent!.every(batch => place.replay(batch)),
-      }));
-  }
-  return readLines<{
-    name: string;
-    sent?: string[];
-    setup?: unknown;
-    refusal?: unknown;
-    links?: unknown;
-    before?: string;
-  }>(file)
-    .filter(one => (one.sent ?? []).length > 0 && !one.setup && !one.refusal && !one.links && !one.before)
-    .map(one => ({ name: one.name, fill: place => one.sent!.every(batch => place.replay(batch)) }));
+interface Printed {
+  readonly source: Source;
+  readonly prefix: string;
+  readonly text: string;
 }
 
+/**
+ * Way 8: what is printed for the nft that is installed, that nft loads, and the state is then printed as the same text. nft's own listings do
+ * not all load: such a case is told apart where nft's own listing of the state is refused too, or becomes another, and is counted.
+ */
 export async function load(): Promise<Outcome[]> {
-  const from = new Place();
-  const to = new Place();
-  const outcomes: Outcome[] = [];
+  const version = spawnSync('nft', ['--version'], { encoding: 'utf8' }).stdout ?? '';
+  if (!version.includes(`v${INSTALLED} `)) {
+    console.log(`load: nft ${INSTALLED} is not installed: nothing was tried`);
+    return [];
+  }
+  const [from, to] = [new Place(), new Place()];
   try {
-    for (const file of filesLike(
-      /^(nft-.*-(rules|rulesets)|nft-scripts|iptables-files|iptables-nft-.*-rules)\.jsonl\.gz$/,
-    )) {
-      const cases = sourcesOf(file);
-      const failures: { name: string; difference: string }[] = [];
-      const told: string[] = [];
-      let total = 0;
-      let xt = 0;
-      let unfilled = 0;
-      for (let first = 0; first < cases.length; first += CHUNK) {
-        const chunk: { source: Source; prefix: string; text: string }[] = [];
-        for (const [i, source] of cases.slice(first, first + CHUNK).entries()) {
-          from.empty();
-          if (!source.fill(from)) {
-            unfilled++;
-            continue;
-          }
-          const prefix = `case${i}_`;
-          const ruleset = under(from.ruleset(), prefix);
-          const text = formatRuleset(ruleset as unknown as ListedRuleset, { version: '1.0.6' });
-          xt += text.match(/^\t*# /gm)?.length ?? 0;
-          chunk.push({ source, prefix, text });
-        }
-        total += chunk.length;
-        const refusals = loadAll(
-          to,
-          chunk.map(({ text }) => text),
-        );
-        const after = to.ruleset();
-        for (const [i, { source, prefix, text }] of chunk.entries()) {
-          const name = source.name;
-          let difference = refusals[i];
-          if (difference === undefined) {
-            const again = formatRuleset(only(after, prefix) as unknown as ListedRuleset, { version: '1.0.6' });
-            if (settled(again) !== settled(text)) difference = `became\n${diff(text, again)}`;
-          }
-          if (difference === undefined) continue;
-          from.empty();
-          source.fill(from);
-          const own = from.text();
-          const [refusal] = loadAll(to, [own]);
-          if (refusal !== undefined) told.push(name, difference, refusal);
-          else
-            failures.push({
-              name,
-              difference: `${difference}   OWN ${own === '' ? 'EMPTY' : to.text() === own ? 'SAME' : 'DIFFERENT'}`,
-            });
-        }
-      }
-      outcomes.push({ way: 'load', file, total, failures });
-      console.log(
-        `load ${file}: unfilled ${unfilled}, comments ${xt}, told apart ${told.length / 3}:\n  ${told.join('\n  ')}`,
-      );
-    }
+    return filesLike(
+      /^(nft-.*-rules|nft-.*-rulesets|nft-scripts|iptables-files|iptables-nft-.*-rules)\.jsonl\.gz$/,
+    ).map(file => loadFile(from, to, file));
   } finally {
     await from.close();
     await to.close();
   }
-  return outcomes;
 }
 
-function diff(a: string, b: string): string {
-  const [x, y] = [settled(a).split('\n'), settled(b).split('\n')];
-  for (let i = 0; i < Math.max(x.length, y.length); i++) if (x[i] !== y[i]) return `${x[i]}\n${y[i]}`;
-  return '';
+function loadFile(from: Place, to: Place, file: string): Outcome {
+  const failures: { name: string; difference: string }[] = [];
+  const counts = { refused: 0, comments: 0, total: 0 };
+  const apart: string[] = [];
+  const sources = sourcesOf(file);
+  for (let first = 0; first < sources.length; first += CHUNK) {
+    const printed = sources
+      .slice(first, first + CHUNK)
+      .flatMap((source, i) => printedOf(from, source, `case${i}_`, counts));
+    for (const [i, difference] of differencesOf(to, printed).entries()) {
+      if (difference === undefined) continue;
+      const { source } = printed[i]!;
+      const own = ownFault(from, to, source);
+      if (own === undefined) failures.push({ name: source.name, difference });
+      else apart.push(`${source.name}: ${own}`);
+    }
+    counts.total += printed.length;
+  }
+  console.log(
+    `load ${file}: this kernel refuses ${counts.refused}, lines that are comments ${counts.comments}, ` +
+      `nft's own listing does not load either, or does not stay ${apart.length}${apart.map(each => `\n  ${each}`).join('')}`,
+  );
+  return { way: 'load', file, total: counts.total, failures };
+}
+
+function printedOf(
+  from: Place,
+  source: Source,
+  prefix: string,
+  counts: { refused: number; comments: number },
+): Printed[] {
+  from.empty();
+  if (!source.fill(from)) {
+    counts.refused++;
+    return [];
+  }
+  const text = textOf(under(from.ruleset(), prefix));
+  counts.comments += text.match(/^\t*# /gm)?.length ?? 0;
+  return [{ source, prefix, text }];
+}
+
+/** What nft has against each text, or what it became. */
+function differencesOf(to: Place, printed: readonly Printed[]): (string | undefined)[] {
+  const refusals = loadTexts(
+    to,
+    printed.map(({ text }) => text),
+  );
+  const after = to.ruleset();
+  return printed.map(({ prefix, text }, i) => refusals[i] ?? firstDifference(text, textOf(tablesOf(after, prefix))));
+}
+
+/** Why nft's own listing of the state is no better; undefined where it is. */
+function ownFault(from: Place, to: Place, source: Source): string | undefined {
+  from.empty();
+  source.fill(from);
+  const own = from.text();
+  if (own === '') return 'nft cannot list it';
+  const [refusal] = loadTexts(to, [own]);
+  return refusal ?? firstDifference(own, to.text());
+}
+
+const textOf = (ruleset: Ruleset): string => formatRuleset(ruleset as unknown as ListedRuleset, { version: INSTALLED });
+
+function firstDifference(before: string, after: string): string | undefined {
+  const [expected, actual] = [settled(before), settled(after)].map(text => text.split('\n'));
+  for (let i = 0; i < Math.max(expected!.length, actual!.length); i++)
+    if (expected![i] !== actual![i]) return `${expected![i]}\n    became ${actual![i]}`;
+  return undefined;
+}
+
+/** Elements come in the order of the kernel's table, which nobody chose; what expires counts down; comments are not loaded. */
+export function settled(text: string): string {
+  return text
+    .replace(/^\t*# .*\n/gm, '')
+    .replace(/ # comment ".*"$/gm, '')
+    .replace(/[ \t]+$/gm, '')
+    .replace(/^\n+/gm, '')
+    .replace(/\{ ([^{}]*) \}/g, (_, inner: string) => `{ ${inner.split(/,\s+/).sort().join(', ')} }`)
+    .replace(/ expires [\ddhms]+/g, ' expires');
+}
+
+function sourcesOf(file: string): Source[] {
+  const replayed = (place: Place, sent: readonly string[]) => sent.every(batch => place.replay(batch));
+  if (/-(rules|rulesets)\./.test(file)) {
+    return readLines<Case>(file)
+      .filter(({ sent = [] }) => sent.length > 0)
+      .map(one => ({ name: nameOf(one), fill: place => prepared(place, one) && replayed(place, one.sent!) }));
+  }
+  return readLines<Script>(file)
+    .filter(({ sent = [], setup, refusal, links, before }) => sent.length > 0 && !(setup || refusal || links || before))
+    .map(({ name, sent }) => ({ name, fill: place => replayed(place, sent!) }));
+}
+
+/** A recorded text. Those that need something else before them are not tried. */
+interface Script {
+  name: string;
+  sent?: string[];
+  setup?: unknown;
+  refusal?: unknown;
+  links?: unknown;
+  before?: unknown;
+}
+
+const LONGEST_NAME = 255;
+
+/** The same with other names of tables, so that many rulesets stand beside each other. */
+export function under(ruleset: Ruleset, prefix: string): Ruleset {
+  const named = (name: string) => `${prefix}${name}`.slice(0, LONGEST_NAME);
+  const moved = <T extends { table: string }>(list: readonly T[]): T[] =>
+    list.map(object => ({ ...object, table: named(object.table) }));
+  const { tables, chains, sets, rules, objects, flowtables } = ruleset;
+  return {
+    ...ruleset,
+    tables: tables.map(table => ({ ...table, name: named(table.name) })),
+    chains: moved(chains),
+    sets: moved(sets),
+    rules: moved(rules),
+    objects: moved(objects),
+    flowtables: moved(flowtables),
+  };
+}
+
+/** The tables whose names begin so. */
+export function tablesOf(ruleset: Ruleset, prefix: string): Ruleset {
+  return { ...ruleset, tables: ruleset.tables.filter(({ name }) => name.startsWith(prefix)) };
 }

@@ -228,8 +228,15 @@ const IN_LINE: Readonly<Record<string, number>> = {
   pkt_type: 2,
 };
 
+function hasRangeInValue({ key }: SetMember): boolean {
+  const parts = key.kind === 'mapping' && key.right.kind === 'concat' ? key.right.parts : [];
+  return parts.some(({ kind }) => kind === 'range' || kind === 'prefix');
+}
+
 function setText(node: SetLiteral, options: TextOptions): string {
   const inLine = IN_LINE[node.type.name] ?? 1;
+  if (node.anonymous && new Set(node.elements.map(hasRangeInValue)).size > 1)
+    newer('values with and without ranges in a map of a rule', options);
   let text = '';
   for (const [i, element] of node.elements.entries()) {
     if (i > 0) text += node.anonymous || (!options.oneEachLine && i % inLine !== 0) ? ', ' : NEW_LINE;
@@ -249,11 +256,7 @@ function elementText(node: SetMember, options: TextOptions, inRule: boolean): st
     text += ` timeout ${timeout === 0n ? 'never' : formatDuration(timeout)}`;
   if (!options.stateless && expires && (old || timeout !== 0n)) text += ` expires ${formatDuration(expires)}`;
   if (comment !== undefined && isWritableComment(comment)) text += ` comment "${comment}"`;
-  if (key.kind !== 'mapping') return text;
-  const { right } = key;
-  if (right.kind === 'concat' && right.parts.some(({ kind }) => kind === 'range' || kind === 'prefix'))
-    newer('ranges in concatenated values', options);
-  return `${text} : ${nodeText(right, options)}`;
+  return key.kind === 'mapping' ? `${text} : ${nodeText(key.right, options)}` : text;
 }
 
 type Of<K extends FlowStatement['kind']> = Extract<FlowStatement, { kind: K }>;

@@ -11,7 +11,8 @@ const PREFIX_BYTES = 127;
 /** Of one object; one would do. */
 const REASONS = 4;
 
-const BARE_WORD = /^[A-Za-z_.][A-Za-z0-9/_.-]*$/;
+/** A point alone joins the parts of a key. */
+const BARE_WORD = /^(?!\.$)[A-Za-z_.][A-Za-z0-9/_.-]*$/;
 /** Two words that nft's scanner knows although they begin with a digit. */
 const NUMBERED_WORDS: ReadonlySet<string> = /* @__PURE__ */ new Set(['8021q', '8021ad']);
 
@@ -71,5 +72,5 @@ export function isWritableName(kind: NamedKind, name: string | undefined, old: b
 
 /** Lines as a comment, each. */
 export function commentedOut(text: string): string {
-  return text.replace(/^(\t*)(?!# )(?=[^\n])/gm, '$1# ');
+  return text.replace(/^(\t*)(?!\t|# |$)/gm, '$1# ');
 }

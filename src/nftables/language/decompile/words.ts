@@ -119,8 +119,13 @@ export function textValue(node: Value, words: Vocabulary, style: Style): string 
   const quoted = (text: string) => words.unwritable.quoted(text);
   const quote = (name: string) => (type.quoted ? quoted(name) : name);
   switch (type.kind) {
-    case 'string':
-      return quoted(textOf(value, node.bits));
+    case 'string': {
+      const text = textOf(value, node.bits);
+      // Fifteen bytes and an asterisk are a prefix that nft has no room for.
+      if (type.name === 'ifname' && Buffer.byteLength(text) > INTERFACE_NAME_BYTES)
+        words.unwritable.note('the beginning of the name of an interface');
+      return quoted(text);
+    }
     case 'link-address':
       return linkAddress(value, bytesOf(node.bits));
     case 'ipv4':
@@ -281,6 +286,8 @@ export function timeUnit(seconds: bigint): 'second' | 'minute' | 'hour' | 'day' 
   if (unit === undefined) throw new Undecompilable(`a limit per ${seconds} seconds`);
   return unit;
 }
+
+const INTERFACE_NAME_BYTES = 15;
 
 /** The loopback device is the first one of every namespace. */
 const LOOPBACK = 1;
