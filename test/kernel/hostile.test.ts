@@ -228,7 +228,7 @@ kernelSuite('hostile containers', () => {
     );
     const ruleset = await nft.ruleset();
     const text = formatRuleset(ruleset);
-    expect(text).toMatch(/\tlimit slow \{\n\t\t\[ .*"unitSeconds":"7".*\]\n\t\}\n/);
+    expect(text).toMatch(/\t# limit slow \{\n\t\t# \[ .*"unitSeconds":"7".*\]\n\t# \}\n/);
     expect(text).toMatch(/\[ .*"unitSeconds":"7".*\] (counter|\[ )/);
     expect(rulesetJson(ruleset).nftables.filter(each => 'chain' in each || 'rule' in each)).toHaveLength(2);
   });

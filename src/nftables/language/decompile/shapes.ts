@@ -71,11 +71,16 @@ export function textValue(node: Value): Value {
   const bytes = bytesOf(node.bits);
   const highest = HOST_IS_LITTLE_ENDIAN ? node.value >> BigInt(bytes * 8 - 8) : node.value & 0xffn;
   const text = textOf(node.value, node.bits);
+  const exact = textNumber(text);
+  const shift = HOST_IS_LITTLE_ENDIAN ? 0n : BigInt(bytes * 8 - exact.bits);
+  if (exact.value << shift !== node.value) throw new Undecompilable('a text with bytes behind its end');
   if (highest === 0n) {
     if (!text.endsWith('*')) return node;
     const escaped = textNumber(`${text.slice(0, -1)}\\*`);
     return value(escaped.bits, escaped.value, node.type, 'host');
   }
+  // nft would take the asterisk for one that is meant.
+  if (text.endsWith('\\')) throw new Undecompilable('the beginning of a text that ends in a backslash');
   const wildcard = textNumber(`${text}*`);
   return value(wildcard.bits, wildcard.value, node.type, 'host');
 }
