@@ -102,6 +102,7 @@ function recordOf(
   headers: Headers | undefined,
   show: Redactor,
   origin: Origin,
+  rule: unknown,
 ): Record<RecordField, unknown> {
   return {
     /** The log's `name`. */
@@ -113,9 +114,9 @@ function recordOf(
     hook: want.hook ? packet.hook : undefined,
     prefix: want.prefix ? shown(packet.prefix || undefined) : undefined,
     /** What the log's `rules` say. */
-    rule: want.rule ? packet.rule : undefined,
+    rule: want.rule ? rule : undefined,
     /** One text for it: its name, else its prefix; or the rule itself where that is a text. */
-    ruleName: want.ruleName ? shown(nameOf(packet.rule)) : undefined,
+    ruleName: want.ruleName ? shown(nameOf(rule)) : undefined,
     inDevice: want.inDevice ? shown(packet.inDevice) : undefined,
     outDevice: want.outDevice ? shown(packet.outDevice) : undefined,
     physInDevice: want.physInDevice ? shown(packet.physInDevice) : undefined,
@@ -251,6 +252,7 @@ export class RecordSink implements Consumer, LogSink {
   readonly #choose: ((rule: unknown, packet: Packet) => unknown) | undefined;
   readonly #wanted: Wanted;
   readonly #needsHeaders: boolean;
+  readonly #needsRule: boolean;
   readonly #show: Redactor;
   #logger: RecordLogger | undefined;
   #flush: () => void = () => {};
@@ -268,6 +270,7 @@ export class RecordSink implements Consumer, LogSink {
     else if (level !== undefined) this.#level = checkOneOf(level, ['level'], RECORD_LEVELS);
     this.#show = redactorOf(options.redact);
     this.#wanted = wantedOf(options.fields, this.#show !== PLAIN);
+    this.#needsRule = this.#level === undefined || this.#wanted.rule || this.#wanted.ruleName;
     this.#needsHeaders = OF_HEADERS.some(field => this.#wanted[field]);
     if (logger !== undefined) this.#logger = checkLogger(logger, this.#level);
   }
@@ -326,10 +329,11 @@ export class RecordSink implements Consumer, LogSink {
     if (this.#outcome.done || (this.#level !== undefined && logger.isLevelEnabled?.(this.#level) === false)) return;
     try {
       for (const packet of packets) {
-        const level = this.#level ?? this.#levelFor(packet);
+        const rule = this.#needsRule ? packet.rule : undefined;
+        const level = this.#level ?? this.#levelFor(rule, packet);
         if (this.#level === undefined && logger.isLevelEnabled?.(level) === false) continue;
         const headers = this.#needsHeaders ? readPacketHeaders(packet, this.#show) : undefined;
-        const record = recordOf(packet, this.#wanted, headers, this.#show, this.#origin);
+        const record = recordOf(packet, this.#wanted, headers, this.#show, this.#origin, rule);
         if (typeof logger[level] !== 'function')
           throw typeError(['logger', level], 'a function, as of pino', logger[level]);
         logger[level](record, 'packet');
@@ -342,8 +346,7 @@ export class RecordSink implements Consumer, LogSink {
     }
   }
 
-  #levelFor(packet: Packet): RecordLevel {
-    const { rule } = packet;
+  #levelFor(rule: unknown, packet: Packet): RecordLevel {
     const chosen = this.#choose?.(rule, packet);
     return chosen === undefined ? levelOf(rule) : checkOneOf(chosen, ['level'], RECORD_LEVELS);
   }
