@@ -30,6 +30,7 @@ const PEERS = [
   'tshark',
   'ulogd2',
   'ulogd2-json',
+  'openssh-client',
 ];
 const GUEST_SECONDS = 2400;
 
