@@ -42,6 +42,8 @@ const DEFAULTS: Readonly<Record<string, Fields>> = {
   exthdr: { op: 'ipv6', offset: 0 },
   dynset: { timeoutMilliseconds: 0n },
   socket: { level: 0 },
+  fwd: { family: 'unspecified' },
+  dup: { addressRegister: 0 },
   xfrm: { index: 0 },
   payload: { checksumType: 'none', checksumOffset: 0 },
   osf: { ttl: 'exact' },
@@ -114,15 +116,25 @@ export function normal(name: string, given: unknown): unknown {
   if (name === 'limit' && (fields.burst === 0 || (fields.type === undefined && fields.burst === PACKET_BURST)))
     delete fields.burst;
   if (name === 'dynset') normalDynset(fields);
+  for (const field of ignored(name, fields)) delete fields[field];
   if (name === 'tunnel') for (const version of ['ip', 'ip6']) normalAddresses(fields, version);
   if (fields.expression !== undefined) fields.expression = normalExpression(fields.expression as Expression);
   if (Array.isArray(fields.expressions)) fields.expressions = normalExpressions(fields.expressions as Expression[]);
   return fields;
 }
 
+/** Fields that mean nothing beside the others: the kernel takes them, and does not give them back. */
+function ignored(name: string, fields: Fields): readonly string[] {
+  if (name === 'hash' && fields.type === 'symmetric') return ['sourceRegister', 'length', 'seed'];
+  if (name === 'objref') return fields.name === undefined ? ['type'] : ['sourceRegister', 'set', 'setId'];
+  // Register 0 has verdicts: no address and no port.
+  return TRANSLATIONS.has(name) ? REPEATED.flat().filter(field => fields[field] === 0) : [];
+}
+
 /** One expression or a list with one are the same, and a flag says again that there is a list. */
 function normalDynset(fields: Fields): void {
-  if (fields.expression !== undefined && fields.expressions === undefined) {
+  const { expressions } = fields;
+  if (fields.expression !== undefined && !(Array.isArray(expressions) && expressions.length > 0)) {
     fields.expressions = [fields.expression];
   }
   delete fields.expression;

@@ -37,7 +37,7 @@ function line({ verb, kind, subject }: TransactionOperation): string {
   );
   if (verb !== 'delete' && kind !== 'rule' && kind !== 'element') {
     for (const field of SHOWN)
-      if (object[field] !== undefined) parts.push(field, [object[field]].flat().map(plain).join(','));
+      if (object[field] !== undefined) parts.push(field, [object[field]].flat().map(plain).join(',') || 'none');
   }
   if (position !== undefined) parts.push('before handle', position);
   if (handle !== undefined) parts.push('handle', handle);

@@ -43,6 +43,8 @@ export interface ChainModel {
 export interface ObjectModel {
   readonly object: NftObject;
   readonly content: string;
+  /** Of timeouts of connections: by state. Where nothing is said of a state, the kernel takes what the namespace has for it. */
+  readonly states: ReadonlyMap<string, unknown>;
   readonly path: Path;
 }
 

@@ -8,7 +8,7 @@ import type { TransactionOperation } from '../transaction.ts';
 import { DESCRIBING } from '../wire-set.ts';
 import { textOf } from './content.ts';
 import { matches } from './difference.ts';
-import type { ChainModel, RuleModel, TableModel } from './model.ts';
+import type { ChainModel, ObjectModel, RuleModel, TableModel } from './model.ts';
 import { type ElementModel, FED_SIZE, type SetModel, sameSet } from './set-model.ts';
 
 /** Where an operation comes from; undefined where it removes what nobody wants. */
@@ -118,7 +118,7 @@ export class TablePlan {
     const sameContent = (before: { content: string }, after: { content: string }) => before.content === after.content;
     compare('chain', this.#before.chains, this.#after.chains, sameContent);
     compare('set', this.#before.sets, this.#after.sets, sameSet);
-    compare('object', this.#before.objects, this.#after.objects, sameContent);
+    compare('object', this.#before.objects, this.#after.objects, sameObject);
     compare('flowtable', this.#before.flowtables, this.#after.flowtables, sameContent);
   }
 
@@ -325,6 +325,12 @@ export class TablePlan {
     };
     additions.push(placed(position === undefined ? 'add' : 'insert', { rule }, { ...place, rule: model }));
   }
+}
+
+/** Whether an object that is there can stay for one that is wanted. */
+function sameObject(there: ObjectModel, wanted: ObjectModel): boolean {
+  if (there.content !== wanted.content) return false;
+  return [...wanted.states].every(([state, seconds]) => textOf(there.states.get(state)) === textOf(seconds));
 }
 
 /** What of a table cannot be changed: whom it belongs to, and its comment. */

@@ -96,11 +96,7 @@ export class TableReader {
       const path = ['objects', index];
       const key = `${object.type} ${object.name}`;
       if (objects.has(key)) throw twice([...path, 'name'], object.name);
-      const content = at(path, () => {
-        const { data, ...rest } = kernelForm('newobj', object) as Fields & { data?: unknown };
-        return textOf({ ...contentOf(rest), data: normal(String(object.type), data) });
-      });
-      objects.set(key, { object, content, path });
+      objects.set(key, { ...at(path, () => objectModel(object)), path });
     }
     return objects;
   }
@@ -213,6 +209,7 @@ export class TableReader {
       }
       if (name === 'dynset') this.#fed.add(set);
       uses.add(`set ${set}`);
+      delete value.setId;
     }
     if (name === 'objref' && value.name !== undefined) uses.add(`object ${type} ${value.name}`);
     if (name === 'flow_offload') uses.add(`flowtable ${value.flowtable}`);
@@ -246,6 +243,13 @@ function byName(expression: Expression, sets: ReadonlyMap<string | number, SetMo
   if (model === undefined || model.anonymous) return expression;
   const { setId: _, ...rest } = value;
   return { [name]: { ...rest, set: model.set.name } } as unknown as Expression;
+}
+
+function objectModel(object: NftObject): Omit<ObjectModel, 'path'> {
+  const { data, ...rest } = kernelForm('newobj', object) as Fields & { data?: Fields };
+  const { stateSeconds, ...said } = (normal(String(object.type), data) ?? {}) as Fields & { stateSeconds?: Fields };
+  const states = new Map(Object.entries(stateSeconds ?? {}));
+  return { object, content: textOf({ ...contentOf(rest), data: said }), states };
 }
 
 function chainModel(chain: Chain): Omit<ChainModel, 'rules' | 'path'> {
