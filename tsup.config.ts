@@ -11,6 +11,7 @@ export default defineConfig([
       'nftables/index': 'src/nftables/index.ts',
       'nflog/index': 'src/nflog/index.ts',
       'rtnetlink/index': 'src/rtnetlink/index.ts',
+      'conntrack/index': 'src/conntrack/index.ts',
       'container/index': 'src/container/index.ts',
       'netlink/index': 'src/netlink/index.ts',
       'cli/index': 'src/cli/index.ts',

@@ -42,6 +42,7 @@ export const NEWER: Readonly<Record<string, string>> = {
   NFT_BITWISE_AND: '6.13',
   NFT_BITWISE_OR: '6.13',
   NFT_BITWISE_XOR: '6.13',
+  CTA_TIMESTAMP_EVENT: '6.14',
   NFTA_TRACE_CT_ID: '6.16',
   NFTA_TRACE_CT_DIRECTION: '6.16',
   NFTA_TRACE_CT_STATUS: '6.16',

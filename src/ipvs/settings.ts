@@ -1,26 +1,13 @@
 import fs from 'node:fs';
-import { checkOneOf } from '../codec/index.ts';
-import { NetNsError, rangeError, typeError, UnsupportedError } from '../errors.ts';
 import { NetNs } from '../netns/netns.ts';
+import { defineSettings, type Setting, type SettingDefinition, Settings } from '../netns/settings.ts';
 
 /*
  * The sysctls net.ipv4.vs.* (Documentation/networking/ipvs-sysctl.rst, net/netfilter/ipvs/ip_vs_ctl.c), under the kernel's names.
  */
-type Kind = 'boolean' | 'number' | 'string';
-interface Definition {
-  readonly type: Kind;
-  /** The first kernel that has it, for those newer than 3.0. */
-  readonly since?: string;
-  /** In a namespace that a user namespace owns: read-only, or not there. */
-  readonly inUserNamespace?: 'read-only' | 'absent';
-  /** The range that the kernel takes. */
-  readonly min?: number;
-  readonly max?: number;
-}
-
-const on = { type: 'boolean' } as const satisfies Definition;
-const integer = { type: 'number', min: 0, max: 0x7fffffff } as const satisfies Definition;
-const defence = { type: 'number', min: 0, max: 3 } as const satisfies Definition;
+const on = { type: 'boolean' } as const satisfies SettingDefinition;
+const integer = { type: 'number', min: 0, max: 0x7fffffff } as const satisfies SettingDefinition;
+const defence = { type: 'number', min: 0, max: 3 } as const satisfies SettingDefinition;
 
 const DEFINITIONS = {
   am_droprate: integer,
@@ -33,7 +20,13 @@ const DEFINITIONS = {
   conntrack: on,
   drop_entry: defence,
   drop_packet: defence,
-  est_cpulist: { type: 'string', since: '6.2', inUserNamespace: 'read-only' },
+  est_cpulist: {
+    type: 'string',
+    since: '6.2',
+    inUserNamespace: 'read-only',
+    pattern: /^[\d,:/-]*$/,
+    expected: "processors: '0-1,4'",
+  },
   est_nice: { type: 'number', min: -20, max: 19, since: '6.2', inUserNamespace: 'read-only' },
   expire_nodest_conn: on,
   expire_quiescent_template: on,
@@ -55,29 +48,13 @@ const DEFINITIONS = {
   sync_refresh_period: { ...integer, since: '3.5' },
   sync_retries: { type: 'number', min: 0, max: 3, since: '3.5' },
   sync_sock_size: { ...integer, since: '3.5', inUserNamespace: 'read-only' },
-  sync_threshold: { type: 'string' },
+  sync_threshold: { type: 'string', pattern: /^\d+\s+\d+$/, expected: "two numbers: '3 50'" },
   sync_version: { type: 'number', min: 0, max: 1 },
-} as const satisfies Record<string, Definition>;
+} as const satisfies Record<string, SettingDefinition>;
 
 export type IpvsSettingName = keyof typeof DEFINITIONS;
-type ValueOf<N extends IpvsSettingName> = (typeof DEFINITIONS)[N]['type'] extends 'boolean'
-  ? boolean
-  : (typeof DEFINITIONS)[N]['type'] extends 'number'
-    ? number
-    : string;
-const NAMES = Object.keys(DEFINITIONS) as IpvsSettingName[];
-
-/** One setting that this namespace has. */
-export interface IpvsSetting {
-  name: IpvsSettingName;
-  value: boolean | number | string;
-  /** May it be set, by this process? */
-  writable: boolean;
-  /** The first kernel that has it, for those newer than 3.0. */
-  since?: string;
-  /** What it is in a namespace that a user namespace owns (an unprivileged container), whoever asks. Linux before 6.11 shows none there. */
-  inUserNamespace: 'writable' | 'read-only' | 'absent';
-}
+/** One setting that this namespace has. Linux before 6.11 shows none where a user namespace owns it. */
+export type IpvsSetting = Setting<IpvsSettingName>;
 
 /**
  * The settings of IPVS in one namespace: the sysctls net.ipv4.vs.*, typed, read and written on the spot. Reading one that is not there
@@ -156,134 +133,19 @@ export interface IpvsSettings {
 }
 
 // biome-ignore lint/suspicious/noUnsafeDeclarationMerging: the properties are defined from DEFINITIONS below
-export class IpvsSettings {
-  readonly #open: () => NetNs;
-
+export class IpvsSettings extends Settings<typeof DEFINITIONS> {
   /** @internal `open` gives the namespace for one call. */
   constructor(open: () => NetNs) {
-    this.#open = open;
-  }
-
-  /** The value of a setting. @throws UnsupportedError it is not there. */
-  get<N extends IpvsSettingName>(name: N): ValueOf<N> {
-    const { type } = definitionOf(name);
-    return this.#inside(name, netns => readValue(type, netns.sysctl.get(sysctlOf(name)))) as ValueOf<N>;
-  }
-
-  /** @throws UnsupportedError it is not there, NetNsError `EACCES` read-only here, `EINVAL` a value that the kernel does not take. */
-  set<N extends IpvsSettingName>(name: N, value: ValueOf<N>): void {
-    const text = textOf(name, value);
-    this.#inside(name, netns => netns.sysctl.set(sysctlOf(name), text));
-  }
-
-  /** All settings that this namespace has now, by name. */
-  list(): IpvsSetting[] {
-    const netns = this.#open();
-    try {
-      return netns.run(() => NAMES.flatMap(name => readSetting(name) ?? []));
-    } finally {
-      netns.close();
-    }
-  }
-
-  #inside<T>(name: IpvsSettingName, call: (netns: NetNs) => T): T {
-    const netns = this.#open();
-    try {
-      return call(netns);
-    } catch (error) {
-      throw explained(name, error, netns);
-    } finally {
-      netns.close();
-    }
+    super({ definitions: DEFINITIONS, sysctlOf: name => `net.ipv4.vs.${name}`, whyAbsent }, open);
   }
 }
 
-for (const name of NAMES) {
-  Object.defineProperty(IpvsSettings.prototype, name, {
-    get(this: IpvsSettings) {
-      return this.get(name);
-    },
-    set(this: IpvsSettings, value: never) {
-      this.set(name, value);
-    },
-    enumerable: true,
-    configurable: true,
-  });
-}
+defineSettings(IpvsSettings, DEFINITIONS);
 
-function definitionOf(name: IpvsSettingName): Definition {
-  return DEFINITIONS[checkOneOf(name, ['name'], NAMES)];
-}
-
-const sysctlOf = (name: string): string => `net.ipv4.vs.${name}`;
-const pathOf = (name: string): string => `/proc/sys/net/ipv4/vs/${name}`;
-
-function readValue(type: Kind, text: string): boolean | number | string {
-  if (type === 'boolean') return text !== '0';
-  // Two numbers are apart by a tab.
-  return type === 'number' ? Number(text) : text.replaceAll(/\s+/g, ' ').trim();
-}
-
-function textOf(name: IpvsSettingName, value: unknown): string {
-  const { type, min, max } = definitionOf(name);
-  const path = [name];
-  if (typeof value !== type) throw typeError(path, `a ${type}`, value);
-  if (typeof value === 'boolean') return value ? '1' : '0';
-  if (typeof value === 'number') {
-    if (!Number.isInteger(value) || value < min! || value > max!) {
-      throw rangeError(path, `an integer ${min} to ${max}`, value);
-    }
-    return String(value);
-  }
-  const text = String(value);
-  if (name === 'sync_threshold' && !/^\d+\s+\d+$/.test(text)) throw rangeError(path, "two numbers: '3 50'", value);
-  if (name === 'est_cpulist' && !/^[\d,:/-]*$/.test(text)) throw rangeError(path, "processors: '0-1,4'", value);
-  return text;
-}
-
-/** Called inside the namespace. */
-function readSetting(name: IpvsSettingName): IpvsSetting | undefined {
-  const { type, since, inUserNamespace = 'writable' } = definitionOf(name);
-  let text: string;
-  try {
-    text = fs.readFileSync(pathOf(name), 'utf8').trimEnd();
-  } catch {
-    return undefined;
-  }
-  const setting: IpvsSetting = { name, value: readValue(type, text), writable: isWritable(name), inUserNamespace };
-  if (since !== undefined) setting.since = since;
-  return setting;
-}
-
-function isWritable(name: string): boolean {
-  try {
-    fs.accessSync(pathOf(name), fs.constants.W_OK);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-function explained(name: IpvsSettingName, error: unknown, netns: NetNs): unknown {
-  if (!(error instanceof NetNsError) || error.errno === undefined) return error;
-  const { since, inUserNamespace, min, max } = definitionOf(name);
-  if (error.code === 'ENOENT') return new UnsupportedError(sysctlOf(name), since, whyAbsent(name, netns));
-  const hint =
-    error.code === 'EACCES'
-      ? inUserNamespace === 'read-only'
-        ? 'read-only in a namespace that a user namespace owns: only a namespace of the initial user namespace can change it'
-        : "read-only here: /proc/sys may be mounted read-only, or the caller is not the namespace's root"
-      : error.code === 'EINVAL' && min !== undefined
-        ? `the kernel takes ${min} to ${max}`
-        : undefined;
-  if (hint === undefined) return error;
-  const { errno, syscall } = error;
-  return new NetNsError(`sysctl ${sysctlOf(name)}`, { errno, ...(syscall !== undefined && { syscall }), hint });
-}
-
-function whyAbsent(name: IpvsSettingName, netns: NetNs): string {
+function whyAbsent(name: string, netns: NetNs): string {
   if (netns.run(hasSettings)) {
-    return definitionOf(name).inUserNamespace === 'absent'
+    const { inUserNamespace }: SettingDefinition = DEFINITIONS[name as IpvsSettingName];
+    return inUserNamespace === 'absent'
       ? 'its scheduler is not loaded, or a user namespace owns this namespace'
       : 'this kernel is older, or built without it';
   }
@@ -295,7 +157,7 @@ function whyAbsent(name: IpvsSettingName, netns: NetNs): string {
 /** Where the settings are hidden, their directory may be there and empty. Called inside a namespace. */
 function hasSettings(): boolean {
   try {
-    return fs.readdirSync(pathOf('')).length > 0;
+    return fs.readdirSync('/proc/sys/net/ipv4/vs/').length > 0;
   } catch {
     return false;
   }

@@ -1,7 +1,7 @@
 import type { Source } from '../codec/index.ts';
+import { type Protocol, protocolOf } from '../ctnetlink/protocol.ts';
 import type { Redactor } from './address.ts';
 import * as C from './constants.ts';
-import { type Protocol, protocolOf } from './protocol.ts';
 
 /** What the headers at the front of a packet say, as far as they were captured. All of it was written by whoever sent the packet. */
 export interface Headers {

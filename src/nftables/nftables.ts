@@ -1,13 +1,12 @@
 import { checkObject } from '../codec/index.ts';
-import { StateError } from '../errors.ts';
 import { type NetNs, netnsOf } from '../netns/netns.ts';
 import { type Logger, Observer } from '../observe.ts';
 import { NETLINK_NETFILTER, NFNLGRP_NFTABLES, NFNLGRP_NFTRACE } from '../transport/constants.ts';
 import {
   Exchange,
-  GroupReader,
   NetlinkSocket,
   type Operation,
+  openWatcher,
   type Synchronous,
   twoForms,
 } from '../transport/index.ts';
@@ -356,12 +355,16 @@ export class Nftables extends twoForms(NftablesOperations) {
    */
   monitor(options: MonitorOptions = {}): Monitor {
     checkMonitorOptions(options);
-    const reader = this.#group(NFNLGRP_NFTABLES, options.receiveBufferBytes);
     const source = {
       ruleset: (filter: ListFilter) => this.ruleset({ ...filter, elements: true }),
       order: async (chain: ListFilter & { chain: string }) => (await this.rules(chain)).map(({ handle }) => handle),
     };
-    return this.#watching(closed => new Monitor(reader, source, options, closed));
+    return openWatcher(
+      this.#exchange,
+      [NFNLGRP_NFTABLES],
+      options.receiveBufferBytes ?? MONITOR_BUFFER_BYTES,
+      (reader, closed) => new Monitor(reader, source, options, closed),
+    );
   }
 
   /**
@@ -371,29 +374,12 @@ export class Nftables extends twoForms(NftablesOperations) {
    */
   trace(options: TraceOptions = {}): Trace {
     checkTraceOptions(options);
-    const reader = this.#group(NFNLGRP_NFTRACE, options.receiveBufferBytes);
-    return this.#watching(closed => new Trace(reader, options, closed));
-  }
-
-  #group(group: number, receiveBufferBytes = MONITOR_BUFFER_BYTES): GroupReader {
-    const { lifetime, wire } = this.#exchange;
-    lifetime.checkOpen();
-    if (!(wire instanceof NetlinkSocket)) throw new StateError('ERR_FFI', 'this handle has no socket of the kernel');
-    // Whoever opened this handle may have closed their namespace.
-    const netns = wire.namespace();
-    try {
-      return GroupReader.open(netns, NETLINK_NETFILTER, group, receiveBufferBytes);
-    } finally {
-      netns.close();
-    }
-  }
-
-  #watching<T extends { readonly closed: boolean; close(): Promise<void> }>(open: (closed: () => void) => T): T {
-    let detach = () => {};
-    const watcher = open(() => detach());
-    // Where the signal is aborted already, it is closed by now.
-    if (!watcher.closed) detach = this.#exchange.lifetime.attach(watcher);
-    return watcher;
+    return openWatcher(
+      this.#exchange,
+      [NFNLGRP_NFTRACE],
+      options.receiveBufferBytes ?? MONITOR_BUFFER_BYTES,
+      (reader, closed) => new Trace(reader, options, closed),
+    );
   }
 }
 

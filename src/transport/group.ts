@@ -24,7 +24,7 @@ export type GroupRead = { readonly length: number } | 'lost' | 'closed';
 export type GroupSocket = Pick<NetlinkSocket, 'receiveFrom' | 'watch' | 'close' | 'closed'>;
 
 /**
- * One multicast group of the kernel. Nothing is read before it is asked for: what a slow program leaves stays in the kernel, up to the size of
+ * Multicast groups of the kernel, in one socket. Nothing is read before it is asked for: what a slow program leaves stays in the kernel, up to the size of
  * the receive buffer, and what is beyond that is lost and said to be.
  */
 export class GroupReader {
@@ -42,11 +42,11 @@ export class GroupReader {
     this.#socket = socket;
   }
 
-  static open(netns: NetNs, protocol: number, group: number, receiveBufferBytes: number): GroupReader {
+  static open(netns: NetNs, protocol: number, groups: readonly number[], receiveBufferBytes: number): GroupReader {
     const socket = new NetlinkSocket({ netns, protocol });
     try {
       socket.reserve(0, Math.ceil(receiveBufferBytes / REPLY_CHARGE));
-      socket.setOption(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group);
+      for (const group of groups) socket.setOption(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group);
     } catch (error) {
       void socket.close();
       throw error;

@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import * as everything from 'netsteer';
 import { Container, Fleet, NetNs, Nftables, Transaction } from 'netsteer';
+import * as conntrack from 'netsteer/conntrack';
 import * as containers from 'netsteer/container';
 import * as ipvs from 'netsteer/ipvs';
 import * as netlink from 'netsteer/netlink';
@@ -140,7 +141,7 @@ function large(): Transaction {
 kernelSuite('whatever has been closed', () => {
   test('is known here, if it is exported', () => {
     const known = new Set([...Object.keys(HANDLES), ...Object.keys(MACHINERY), ...PARTS, ...PLAIN]);
-    const modules = [everything, containers, ipvs, netlink, netns, nflog, nftables, rtnetlink];
+    const modules = [everything, conntrack, containers, ipvs, netlink, netns, nflog, nftables, rtnetlink];
     const classes = modules.flatMap(module =>
       Object.entries(module as Record<string, unknown>).filter(
         ([, value]) =>

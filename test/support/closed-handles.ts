@@ -1,5 +1,6 @@
 import { PassThrough } from 'node:stream';
 import { Container, Fleet, Ipvs, Links, NetNs, Nflog, Nftables, Transaction } from 'netsteer';
+import { Conntrack } from 'netsteer/conntrack';
 import {
   attributes,
   Exchange,
@@ -195,6 +196,58 @@ const ipvs = (via: 'netlink' | 'sockopt' | 'auto'): HandleTable => ({
   parts: { sync: 'forms', settings },
 });
 
+const FLOW = {
+  protocol: 'udp',
+  timeoutSeconds: 60,
+  original: { source: '10.0.0.1', sourcePort: 1, destination: '10.0.0.2', destinationPort: 2 },
+} as const;
+const EXPECTED = {
+  protocol: 'udp',
+  source: '10.0.0.2',
+  sourcePort: 0,
+  destination: '10.0.0.1',
+  destinationPort: 9,
+} as const;
+
+const conntrackSettings: PartTable = {
+  verbs: {
+    get: handle => handle.get('acct'),
+    set: handle => handle.set('acct', true),
+    list: handle => handle.list(),
+    acct: handle => {
+      handle.acct = true;
+    },
+  },
+  properties: true,
+};
+
+const conntrack: HandleTable = {
+  open: netns => Conntrack.open({ netns }),
+  verbs: {
+    ...forms('count'),
+    list: handle => handle.list(),
+    listAndZero: handle => handle.listAndZero(),
+    get: handle => handle.get(FLOW),
+    count: handle => handle.count(),
+    create: handle => handle.create(FLOW),
+    update: handle => handle.update(FLOW, { mark: 1 }),
+    delete: handle => handle.delete(FLOW),
+    flush: handle => handle.flush({ protocol: 'udp' }),
+    expectations: handle => handle.expectations(),
+    createExpectation: handle =>
+      handle.createExpectation({ master: { protocol: 'udp', ...FLOW.original }, tuple: EXPECTED }),
+    deleteExpectation: handle => handle.deleteExpectation({ tuple: EXPECTED }),
+    statistics: handle => handle.statistics(),
+    monitor: handle => handle.monitor(),
+  },
+  parts: { sync: 'forms', settings: conntrackSettings },
+};
+
+const conntrackMonitor: HandleTable = {
+  open: netns => opened(Conntrack.open({ netns })).monitor(),
+  verbs: { asyncIterator: handle => handle[Symbol.asyncIterator]() },
+};
+
 const nflog: HandleTable = {
   open: netns => Nflog.open({ netns, groups: [5] }),
   verbs: {
@@ -320,7 +373,7 @@ const optionSocket: HandleTable = {
 };
 
 const group: HandleTable = {
-  open: netns => GroupReader.open(netns, NETLINK_NETFILTER, NFNLGRP_NFTABLES, 65536),
+  open: netns => GroupReader.open(netns, NETLINK_NETFILTER, [NFNLGRP_NFTABLES], 65536),
   verbs: { drain: handle => handle.drain() },
   // `read` says 'closed', which ends whoever reads: see below.
   states: ['read', 'source', 'rejectedSenders'],
@@ -444,6 +497,8 @@ export const HANDLES: Readonly<Record<string, HandleTable>> = {
   Ipvs: ipvs('netlink'),
   'Ipvs by socket options': ipvs('sockopt'),
   Nflog: nflog,
+  Conntrack: conntrack,
+  ConntrackMonitor: conntrackMonitor,
   Redirects: redirects,
   Logging: logging,
   Container: container(netns => Container.open({ netns })),

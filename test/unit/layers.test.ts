@@ -8,8 +8,18 @@ import { evaluate, sourceModules } from '../support/compiled.ts';
 vi.setConfig({ testTimeout: 60_000 });
 
 const SOURCES = fileURLToPath(new URL('../../src', import.meta.url));
-const FAMILIES = ['ipvs', 'nftables', 'nflog', 'rtnetlink'];
-const BELOW_FAMILIES = ['errors', 'inspect', 'observe', 'signal', 'codec', 'ffi/constants', 'netns', 'transport'];
+const FAMILIES = ['ipvs', 'nftables', 'nflog', 'rtnetlink', 'conntrack'];
+const BELOW_FAMILIES = [
+  'errors',
+  'inspect',
+  'observe',
+  'signal',
+  'codec',
+  'ffi/constants',
+  'netns',
+  'transport',
+  'ctnetlink',
+];
 
 /** What each layer may import besides itself; a slash names one file of a layer. */
 const ALLOWED: Record<string, readonly string[]> = {
@@ -18,6 +28,7 @@ const ALLOWED: Record<string, readonly string[]> = {
   observe: ['errors'],
   signal: ['errors'],
   codec: ['errors'],
+  ctnetlink: ['errors', 'codec'],
   ffi: ['errors'],
   netns: ['errors', 'inspect', 'ffi'],
   transport: ['errors', 'inspect', 'observe', 'signal', 'codec', 'ffi', 'netns'],

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { NO_CONTEXT, sourceOf, toHex, Writer } from '../../src/codec/index.ts';
-import { conntrackTable } from '../../src/nflog/conntrack.ts';
-import * as C from '../../src/nflog/constants.ts';
+import * as C from '../../src/ctnetlink/constants.ts';
+import { flowTable } from '../../src/ctnetlink/tables.ts';
+import * as N from '../../src/nflog/constants.ts';
 import { packetOf, type Raw, writeAttributes } from '../support/nflog-message.ts';
 
 const tuple4 = (source: string, destination: string, ports: string): Raw[] => [
@@ -48,9 +49,9 @@ const REDIRECTED: Raw[] = [
 
 const conntrack = (attributes: Raw[], info = 2) =>
   packetOf([
-    [C.NFULA_SEQ, '00000007'],
-    [C.NFULA_CT, attributes],
-    [C.NFULA_CT_INFO, info.toString(16).padStart(8, '0')],
+    [N.NFULA_SEQ, '00000007'],
+    [N.NFULA_CT, attributes],
+    [N.NFULA_CT_INFO, info.toString(16).padStart(8, '0')],
   ]).conntrack;
 
 describe('the connection of a packet', () => {
@@ -88,9 +89,9 @@ describe('the connection of a packet', () => {
 
   it('comes with the number of the packet', () => {
     const packet = packetOf([
-      [C.NFULA_SEQ, '00000007'],
-      [C.NFULA_CT, REDIRECTED],
-      [C.NFULA_CT_INFO, '00000002'],
+      [N.NFULA_SEQ, '00000007'],
+      [N.NFULA_CT, REDIRECTED],
+      [N.NFULA_CT_INFO, '00000002'],
     ]);
     expect([packet.sequence, packet.conntrack?.id]).toEqual([7, 0xdeadbeef]);
     expect(packet.copy().conntrack).toEqual(packet.conntrack);
@@ -185,12 +186,12 @@ describe('the connection of a packet', () => {
 
   it('that lies about its inside is none, and harms nothing else', () => {
     const packet = packetOf([
-      [C.NFULA_MARK, '00000001'],
-      [C.NFULA_CT, 'ffff0100'],
-      [C.NFULA_CT_INFO, '00000000'],
+      [N.NFULA_MARK, '00000001'],
+      [N.NFULA_CT, 'ffff0100'],
+      [N.NFULA_CT_INFO, '00000000'],
     ]);
     expect([packet.conntrack, packet.mark]).toEqual([undefined, 1]);
-    expect(packetOf([[C.NFULA_CT, REDIRECTED]]).conntrack).toBeUndefined();
+    expect(packetOf([[N.NFULA_CT, REDIRECTED]]).conntrack).toBeUndefined();
     expect(packetOf([]).conntrack).toBeUndefined();
   });
 
@@ -198,19 +199,19 @@ describe('the connection of a packet', () => {
     const writer = new Writer();
     writeAttributes(writer, REDIRECTED);
     const source = sourceOf(writer.copy());
-    const value = conntrackTable.read(source, 0, source.bytes.length, NO_CONTEXT)!;
+    const value = flowTable.read(source, 0, source.bytes.length, NO_CONTEXT)!;
     const again = new Writer();
-    conntrackTable.write(again, value, NO_CONTEXT);
+    flowTable.write(again, value, NO_CONTEXT);
     const own = sourceOf(again.copy());
-    expect(conntrackTable.read(own, 0, own.bytes.length, NO_CONTEXT)).toEqual(value);
+    expect(flowTable.read(own, 0, own.bytes.length, NO_CONTEXT)).toEqual(value);
     expect(again.length).toBe(writer.length);
     expect(toHex(own.bytes)).toContain('deadbeef');
   });
 
   it('can be printed as JSON, counters and all', () => {
     const packet = packetOf([
-      [C.NFULA_CT, [[C.CTA_COUNTERS_REPLY, [[C.CTA_COUNTERS_BYTES, 'ffffffffffffffff']]]]],
-      [C.NFULA_CT_INFO, '00000000'],
+      [N.NFULA_CT, [[C.CTA_COUNTERS_REPLY, [[C.CTA_COUNTERS_BYTES, 'ffffffffffffffff']]]]],
+      [N.NFULA_CT_INFO, '00000000'],
     ]);
     expect(JSON.parse(JSON.stringify(packet)).conntrack.counters).toEqual({ reply: { bytes: '18446744073709551615' } });
   });

@@ -1,5 +1,6 @@
 import { pino } from 'pino';
 import { describe, expect, it } from 'vitest';
+import * as CT from '../../src/ctnetlink/constants.ts';
 import * as C from '../../src/nflog/constants.ts';
 import { Delivery } from '../../src/nflog/delivery.ts';
 import type { Packet } from '../../src/nflog/packet.ts';
@@ -36,31 +37,31 @@ const CONNECTION: Raw = [
   C.NFULA_CT,
   [
     [
-      C.CTA_TUPLE_ORIG,
+      CT.CTA_TUPLE_ORIG,
       [
         [
-          C.CTA_TUPLE_IP,
+          CT.CTA_TUPLE_IP,
           [
-            [C.CTA_IP_V4_SRC, '0a000001'],
-            [C.CTA_IP_V4_DST, '0a000009'],
+            [CT.CTA_IP_V4_SRC, '0a000001'],
+            [CT.CTA_IP_V4_DST, '0a000009'],
           ],
         ],
       ],
     ],
     [
-      C.CTA_TUPLE_REPLY,
+      CT.CTA_TUPLE_REPLY,
       [
         [
-          C.CTA_TUPLE_IP,
+          CT.CTA_TUPLE_IP,
           [
-            [C.CTA_IP_V4_SRC, '0a000002'],
-            [C.CTA_IP_V4_DST, '0a000001'],
+            [CT.CTA_IP_V4_SRC, '0a000002'],
+            [CT.CTA_IP_V4_DST, '0a000001'],
           ],
         ],
       ],
     ],
-    [C.CTA_STATUS, '00000020'],
-    [C.CTA_ID, '00000007'],
+    [CT.CTA_STATUS, '00000020'],
+    [CT.CTA_ID, '00000007'],
     [99, '00'],
   ],
 ];

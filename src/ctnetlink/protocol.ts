@@ -1,4 +1,6 @@
-import * as C from './constants.ts';
+import { checkInteger, checkOneOf } from '../codec/index.ts';
+import type { Path } from '../errors.ts';
+import * as C from './ip-protocols.ts';
 
 const PROTOCOLS = {
   icmp: C.IPPROTO_ICMP,
@@ -25,4 +27,10 @@ const NAMES: readonly (Protocol | undefined)[] = (() => {
 
 export function protocolOf(number: number): Protocol {
   return NAMES[number] ?? number;
+}
+
+/** @throws TypeError, RangeError what is neither a name of this list nor 0 to 255 */
+export function protocolNumber(protocol: Protocol, path: Path): number {
+  if (typeof protocol === 'number') return checkInteger(protocol, path, 0, 255);
+  return PROTOCOLS[checkOneOf(protocol, path, Object.keys(PROTOCOLS) as (keyof typeof PROTOCOLS)[])];
 }

@@ -1,0 +1,152 @@
+import { checkInteger, checkObject, checkString, type UnknownAttribute } from '../codec/index.ts';
+import { type Protocol, protocolOf } from '../ctnetlink/protocol.ts';
+import type { WireExpectation, WireTuple } from '../ctnetlink/tables.ts';
+import { rangeError } from '../errors.ts';
+import {
+  checkTuple,
+  type FlowFamily,
+  type FlowKey,
+  type FlowTuple,
+  familyOfNumber,
+  numberOfFamily,
+  tupleOf,
+} from './flow.ts';
+
+type Tuple = FlowTuple & { protocol: Protocol };
+
+/** A connection that a helper expects, because another one has announced it: the data connection of FTP. */
+export interface Expectation {
+  family: FlowFamily;
+  /** The flow whose helper expects it. */
+  master: Tuple;
+  /** Its addresses and ports, where `mask` has bits. */
+  tuple: Tuple;
+  /** Of the source alone anything but all bits has an effect: '0.0.0.0' and port 0 are any. */
+  mask: { source: string; destination: string; sourcePort?: number; destinationPort?: number };
+  /** Seconds until it is given up. */
+  timeoutSeconds?: number;
+  id: number;
+  zone: number;
+  flags: ('permanent' | 'inactive' | 'userspace' | number)[];
+  /** Which of its helper's kinds it is. */
+  class?: number;
+  /** The helper of the master: 'ftp'. */
+  helper?: string;
+  /** What NAT will do to it, and in which direction it will come. */
+  translation?: { direction: 'original' | 'reply' | number; tuple: Partial<Tuple> };
+  /** The name of the kernel's function that is called when it comes. */
+  function?: string;
+  unknown?: UnknownAttribute[];
+}
+
+/** An expectation to be made; `mask` left out is: from this source's address, from any port. */
+export interface NewExpectation {
+  /** One direction of the flow that has the helper. */
+  master: FlowKey;
+  tuple: FlowKey;
+  mask?: Expectation['mask'];
+  /** 1 to 2,147,483; default what the helper says (FTP: 300). */
+  timeoutSeconds?: number;
+  flags?: readonly ('permanent' | 'inactive')[];
+  class?: number;
+}
+
+/** What names an expectation. */
+export type ExpectationKey = Pick<Expectation, 'tuple'> & { zone?: number; id?: number };
+
+const MAX_TIMEOUT_SECONDS = 2_147_483;
+
+/** @internal Undefined where it is none that could be named. */
+export function expectationOf(wire: WireExpectation, family: number): Expectation | undefined {
+  const master = keyOf(wire.master);
+  const tuple = keyOf(wire.tuple);
+  const mask = tupleOf(wire.mask);
+  if (master === undefined || tuple === undefined || mask === undefined) return undefined;
+  const { direction, translatedTuple } = wire;
+  const expectation: Expectation = {
+    family: familyOfNumber(family),
+    master,
+    tuple,
+    mask,
+    id: wire.id ?? 0,
+    zone: wire.zone ?? 0,
+    flags: wire.flags ?? [],
+  };
+  if (wire.timeoutSeconds !== undefined) expectation.timeoutSeconds = wire.timeoutSeconds;
+  if (wire.class !== undefined) expectation.class = wire.class;
+  if (wire.helper !== undefined) expectation.helper = wire.helper;
+  if (wire.function !== undefined) expectation.function = wire.function;
+  if (wire.unknown !== undefined) expectation.unknown = wire.unknown;
+  if (direction !== undefined) expectation.translation = { direction, tuple: keyOf(translatedTuple) ?? {} };
+  return expectation;
+}
+
+function keyOf(wire: WireTuple | undefined): Tuple | undefined {
+  const tuple = tupleOf(wire);
+  return tuple && wire?.protocol !== undefined ? { protocol: protocolOf(wire.protocol), ...tuple } : undefined;
+}
+
+/** @internal @throws TypeError, RangeError with the path */
+export function checkNewExpectation(given: NewExpectation): { family: number; wire: WireExpectation } {
+  checkObject(given, [], ['master', 'tuple', 'mask', 'timeoutSeconds', 'flags', 'class']);
+  const { master, tuple, mask, timeoutSeconds, flags = [], class: number } = given;
+  const of = checkKey(master, 'master');
+  const expected = checkKey(tuple, 'tuple');
+  if (of.family !== expected.family)
+    throw rangeError(['tuple', 'source'], `an address of ${of.family}, as the master's`, tuple.source);
+  const any: FlowTuple =
+    of.family === 'ipv4'
+      ? { source: '255.255.255.255', destination: '255.255.255.255', sourcePort: 0, destinationPort: 0xffff }
+      : { source: ALL_ONES, destination: ALL_ONES, sourcePort: 0, destinationPort: 0xffff };
+  const masked = checkTuple(mask ?? any, tuple.protocol, ['mask']);
+  const wire: WireExpectation = {
+    master: of.wire,
+    tuple: expected.wire,
+    mask: masked.wire,
+  };
+  if (timeoutSeconds !== undefined)
+    wire.timeoutSeconds = checkInteger(timeoutSeconds, ['timeoutSeconds'], 1, MAX_TIMEOUT_SECONDS);
+  if (flags.length > 0) wire.flags = [...flags];
+  if (number !== undefined) wire.class = checkInteger(number, ['class'], 0, 0xffffffff);
+  if (master.zone !== undefined && master.zone !== 0) wire.zone = master.zone;
+  return { family: numberOfFamily(of.family), wire };
+}
+
+const ALL_ONES = 'ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff';
+
+function checkKey(key: FlowKey, field: string): ReturnType<typeof checkTuple> {
+  const { family, wire } = checkTuple(key, (key as FlowKey | undefined)?.protocol, [field], ['protocol']);
+  const { zone: _, ...tuple } = wire;
+  return { family, wire: tuple };
+}
+
+/** @internal @throws TypeError, RangeError with the path */
+export function checkExpectationKey(key: ExpectationKey): { family: number; wire: WireExpectation } {
+  checkObject(key, [], KEY_FIELDS);
+  const { tuple, zone = 0, id } = key;
+  const checked = checkTuple(tuple, (tuple as Tuple | undefined)?.protocol, ['tuple'], ['protocol']);
+  const wire: WireExpectation = { tuple: checked.wire };
+  if (checkInteger(zone, ['zone'], 0, 0xffff) !== 0) wire.zone = zone;
+  if (id !== undefined) wire.id = checkInteger(id, ['id'], 0, 0xffffffff);
+  return { family: numberOfFamily(checked.family), wire };
+}
+
+/** What was read names an expectation, too. */
+const KEY_FIELDS = [
+  'tuple',
+  'zone',
+  'id',
+  'family',
+  'master',
+  'mask',
+  'timeoutSeconds',
+  'flags',
+  'class',
+  'helper',
+  'translation',
+  'function',
+  'unknown',
+];
+
+/** @internal */
+export const checkHelper = (helper: unknown): string => checkString(helper, ['helper'], 15);

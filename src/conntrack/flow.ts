@@ -1,0 +1,297 @@
+import {
+  addressVersion,
+  checkAddress,
+  checkInteger,
+  checkObject,
+  fromHex,
+  toHex,
+  type UnknownAttribute,
+} from '../codec/index.ts';
+import { type Protocol, protocolNumber, protocolOf } from '../ctnetlink/protocol.ts';
+import type { StatusFlag, WireFlow, WireTuple } from '../ctnetlink/tables.ts';
+import { type Path, rangeError, typeError } from '../errors.ts';
+
+/** The IP version of a flow's addresses. */
+export type FlowFamily = 'ipv4' | 'ipv6';
+
+/** Where ports stand in other protocols: type and code of a message, and the number that answers repeat. */
+export interface IcmpKey {
+  /** 0 to 255. */
+  type: number;
+  /** 0 to 255. */
+  code: number;
+  /** 0 to 65535. */
+  id: number;
+}
+
+/** One direction of a flow: the addresses of its packets. */
+export interface FlowTuple {
+  source: string;
+  destination: string;
+  /** Of protocols with ports, 0 to 65535. GRE has its keys there. */
+  sourcePort?: number;
+  destinationPort?: number;
+  /** Of icmp and icmpv6. */
+  icmp?: IcmpKey;
+  /** The zone where it is of this direction only (`ct original zone set`), 1 to 65535. */
+  zone?: number;
+}
+
+/** What names a flow: one direction of it, either one. */
+export interface FlowKey extends Omit<FlowTuple, 'zone'> {
+  protocol: Protocol;
+  /** The zone of the flow; default 0. */
+  zone?: number;
+}
+
+/** A flow as it was read, or a key: what an operation on one flow takes. */
+export type FlowReference = FlowKey | { protocol: Protocol; original: FlowTuple; zone?: number };
+
+export interface FlowCounters {
+  packets: bigint;
+  bytes: bigint;
+}
+
+/** An address that NAT has put in place of another one, and the port. */
+export interface FlowTranslation {
+  address: string;
+  port?: number;
+}
+
+/** One entry of the kernel's table of connections. */
+export interface Flow {
+  family: FlowFamily;
+  protocol: Protocol;
+  /** The first packet's addresses, as it was sent. */
+  original: FlowTuple;
+  /** What answers look like: other addresses than `original` turned round are NAT's. */
+  reply: FlowTuple;
+  /** Bits without a name are one number at the end. */
+  status: (StatusFlag | number)[];
+  /** Seconds until it is forgotten if no packet comes; absent where a flowtable carries it. */
+  timeoutSeconds?: number;
+  /** 0 where it has none. */
+  mark: number;
+  /** 0 is the default zone; else of both directions. */
+  zone: number;
+  /** The numbers of the labels that are set, 0 to 127; empty where it has none. */
+  labels: number[];
+  /** The kernel's number for it: the same as long as it lives. */
+  id: number;
+  /** References that the kernel holds; changes from one reading to the next. */
+  use?: number;
+  /** With net.netfilter.nf_conntrack_acct when it began. */
+  counters?: { original: FlowCounters; reply: FlowCounters };
+  /** With net.netfilter.nf_conntrack_timestamp when it began: nanoseconds since 1970. `stopNanoseconds` is in events only. */
+  timestamp?: { startNanoseconds: bigint; stopNanoseconds?: bigint };
+  tcp?: WireFlow['tcp'];
+  sctp?: WireFlow['sctp'];
+  dccp?: WireFlow['dccp'];
+  /** What NAT made of the source and the destination of the first packet; empty where nothing. */
+  nat: { source?: FlowTranslation; destination?: FlowTranslation };
+  /** The helper that watches it: 'ftp'. */
+  helper?: string;
+  /** The helper's own data, as hex. */
+  helperInfo?: string;
+  /** Of a flow that was expected: the one whose helper expected it. */
+  master?: FlowTuple & { protocol: Protocol };
+  sequenceAdjustment?: { original?: WireFlow['originalAdjustment']; reply?: WireFlow['replyAdjustment'] };
+  synproxy?: WireFlow['synproxy'];
+  securityContext?: string;
+  /** Of an event, with net.netfilter.nf_conntrack_timestamp from Linux 6.14 on: when it happened. */
+  eventNanoseconds?: bigint;
+  unknown?: UnknownAttribute[];
+}
+
+const TUPLE_FIELDS = ['source', 'destination', 'sourcePort', 'destinationPort', 'icmp', 'zone'];
+const AF_INET = 2;
+const AF_INET6 = 10;
+const IPPROTO_ICMP = 1;
+const IPPROTO_ICMPV6 = 58;
+/** Protocols whose tuples have ports: tcp, dccp, gre (its keys), udp, sctp, udplite. */
+const WITH_PORTS = new Set([6, 17, 33, 47, 132, 136]);
+
+export const familyOfNumber = (family: number): FlowFamily => (family === AF_INET6 ? 'ipv6' : 'ipv4');
+export const numberOfFamily = (family: FlowFamily): number => (family === 'ipv6' ? AF_INET6 : AF_INET);
+
+/** A tuple and the IP version of its addresses, checked and as the kernel wants it. */
+export interface CheckedTuple {
+  readonly family: FlowFamily;
+  readonly wire: WireTuple;
+}
+
+/**
+ * Checks one direction. All of it must be there: a request with less is refused by the kernel at best, and taken for another at worst.
+ * @throws TypeError, RangeError with the path
+ */
+export function checkTuple(
+  tuple: unknown,
+  protocol: unknown,
+  path: Path,
+  others: readonly string[] = [],
+): CheckedTuple {
+  checkObject(tuple, path, [...TUPLE_FIELDS, ...others]);
+  const { source, destination, sourcePort, destinationPort, icmp, zone } = tuple as Partial<FlowTuple>;
+  const version = checkAddress(source, [...path, 'source']);
+  if (checkAddress(destination, [...path, 'destination']) !== version)
+    throw rangeError([...path, 'destination'], `an IPv${version} address, as the source`, destination);
+  const number = protocolNumber(protocol as Protocol, [...path, 'protocol']);
+  const wire: WireTuple =
+    version === 4
+      ? { source4: source!, destination4: destination!, protocol: number }
+      : { source6: source!, destination6: destination!, protocol: number };
+  if (WITH_PORTS.has(number)) {
+    wire.sourcePort = checkInteger(sourcePort, [...path, 'sourcePort'], 0, 0xffff);
+    wire.destinationPort = checkInteger(destinationPort, [...path, 'destinationPort'], 0, 0xffff);
+  } else {
+    for (const [field, value] of Object.entries({ sourcePort, destinationPort }))
+      if (value !== undefined) throw rangeError([...path, field], `nothing: ${protocolOf(number)} has no ports`, value);
+  }
+  if (number === (version === 4 ? IPPROTO_ICMP : IPPROTO_ICMPV6)) writeIcmp(wire, icmp, [...path, 'icmp'], version);
+  else if (icmp !== undefined)
+    throw rangeError([...path, 'icmp'], `nothing: this is ${protocolOf(number)} over IPv${version}`, icmp);
+  if (zone !== undefined && checkInteger(zone, [...path, 'zone'], 0, 0xffff) !== 0) wire.zone = zone;
+  return { family: version === 4 ? 'ipv4' : 'ipv6', wire };
+}
+
+function writeIcmp(wire: WireTuple, icmp: unknown, path: Path, version: 4 | 6): void {
+  checkObject(icmp, path, ['type', 'code', 'id']);
+  const { type, code, id } = icmp as IcmpKey;
+  checkInteger(type, [...path, 'type'], 0, 255);
+  checkInteger(code, [...path, 'code'], 0, 255);
+  checkInteger(id, [...path, 'id'], 0, 0xffff);
+  Object.assign(
+    wire,
+    version === 4
+      ? { icmpType: type, icmpCode: code, icmpId: id }
+      : { icmpv6Type: type, icmpv6Code: code, icmpv6Id: id },
+  );
+}
+
+/** What names one flow in a request, with the zone that it is in. */
+export interface CheckedKey extends CheckedTuple {
+  /** Of both directions; undefined is the default zone. */
+  readonly zone: number | undefined;
+}
+
+/** @throws TypeError, RangeError with the path */
+export function checkReference(reference: FlowReference, path: Path = []): CheckedKey {
+  if (typeof reference !== 'object' || reference === null)
+    throw typeError(path, 'a flow, or one direction of it: { protocol, source, destination, ... }', reference);
+  if (!('original' in reference)) {
+    const { family, wire } = checkTuple(reference, reference.protocol, path, ['protocol']);
+    // In a key the zone is the flow's: one of a single direction is in the tuple of a flow that was read.
+    const { zone, ...tuple } = wire;
+    return { family, wire: tuple, zone };
+  }
+  const { protocol, original, zone = 0 } = reference;
+  checkInteger(zone, [...path, 'zone'], 0, 0xffff);
+  const checked = checkTuple(original, protocol, [...path, 'original']);
+  // The kernel refuses a request with both.
+  if (zone !== 0 && checked.wire.zone !== undefined)
+    throw rangeError([...path, 'zone'], "0 beside a zone of the tuple's", zone);
+  return { ...checked, zone: zone === 0 ? undefined : zone };
+}
+
+export function tupleOf(wire: WireTuple | undefined): FlowTuple | undefined {
+  if (wire === undefined) return undefined;
+  const source = wire.source4 ?? wire.source6;
+  const destination = wire.destination4 ?? wire.destination6;
+  if (source === undefined || destination === undefined) return undefined;
+  const tuple: FlowTuple = { source, destination };
+  if (wire.sourcePort !== undefined) tuple.sourcePort = wire.sourcePort;
+  if (wire.destinationPort !== undefined) tuple.destinationPort = wire.destinationPort;
+  const type = wire.icmpType ?? wire.icmpv6Type;
+  if (type !== undefined)
+    tuple.icmp = { type, code: wire.icmpCode ?? wire.icmpv6Code ?? 0, id: wire.icmpId ?? wire.icmpv6Id ?? 0 };
+  if (wire.zone !== undefined) tuple.zone = wire.zone;
+  return tuple;
+}
+
+/** The numbers of the bits that are set, in the kernel's order: label n is bit n % 8 of byte n / 8. */
+export function labelNumbers(hex: string | undefined): number[] {
+  const numbers: number[] = [];
+  for (const [i, byte] of (fromHex(hex ?? '') ?? []).entries())
+    for (let bit = 0; bit < 8; bit++) if ((byte & (1 << bit)) !== 0) numbers.push(i * 8 + bit);
+  return numbers;
+}
+
+const LABEL_BYTES = 16;
+
+/** @throws TypeError, RangeError */
+export function labelBits(labels: unknown, path: Path): string {
+  if (!Array.isArray(labels)) throw typeError(path, 'an array of label numbers', labels);
+  const bits = new Uint8Array(LABEL_BYTES);
+  for (const [i, label] of labels.entries()) {
+    checkInteger(label, [...path, i], 0, LABEL_BYTES * 8 - 1);
+    bits[label >> 3]! |= 1 << (label & 7);
+  }
+  return toHex(bits);
+}
+
+/** A flow of a message. Undefined where it is none that could be named: without a whole tuple. */
+export function flowOf(wire: WireFlow, family: number): Flow | undefined {
+  const original = tupleOf(wire.original);
+  const reply = tupleOf(wire.reply);
+  if (original === undefined || reply === undefined || wire.original?.protocol === undefined) return undefined;
+  const { status = [] } = wire;
+  const flow: Flow = {
+    family: familyOfNumber(addressVersion(original.source) === 6 ? AF_INET6 : family),
+    protocol: protocolOf(wire.original.protocol),
+    original,
+    reply,
+    status,
+    mark: wire.mark ?? 0,
+    zone: wire.zone ?? 0,
+    labels: labelNumbers(wire.labels),
+    id: wire.id ?? 0,
+    nat: {},
+  };
+  // Answers go to whom the sender was changed to, and come from whom the receiver was changed to.
+  if (status.includes('source-nat')) flow.nat.source = translation(reply.destination, reply.destinationPort);
+  if (status.includes('destination-nat')) flow.nat.destination = translation(reply.source, reply.sourcePort);
+  const { originalCounters, replyCounters, startNanoseconds, stopNanoseconds } = wire;
+  if (originalCounters !== undefined || replyCounters !== undefined)
+    flow.counters = { original: countersOf(originalCounters), reply: countersOf(replyCounters) };
+  if (startNanoseconds !== undefined)
+    flow.timestamp = { startNanoseconds, ...(stopNanoseconds !== undefined && { stopNanoseconds }) };
+  const { originalAdjustment, replyAdjustment } = wire;
+  if (originalAdjustment !== undefined || replyAdjustment !== undefined)
+    flow.sequenceAdjustment = {
+      ...(originalAdjustment && { original: originalAdjustment }),
+      ...(replyAdjustment && { reply: replyAdjustment }),
+    };
+  const master = tupleOf(wire.master);
+  if (master !== undefined && wire.master?.protocol !== undefined)
+    flow.master = { protocol: protocolOf(wire.master.protocol), ...master };
+  copy(flow, wire, SAME);
+  return flow;
+}
+
+/** Fields that are in both forms as they are. */
+const SAME = [
+  'timeoutSeconds',
+  'use',
+  'tcp',
+  'sctp',
+  'dccp',
+  'helper',
+  'helperInfo',
+  'synproxy',
+  'securityContext',
+  'eventNanoseconds',
+  'unknown',
+] as const satisfies readonly (keyof Flow & keyof WireFlow)[];
+
+function copy(flow: Flow, wire: WireFlow, fields: typeof SAME): void {
+  const target = flow as unknown as Record<string, unknown>;
+  for (const field of fields) if (wire[field] !== undefined) target[field] = wire[field];
+}
+
+const countersOf = (counters: WireFlow['originalCounters']): FlowCounters => ({
+  packets: counters?.packets ?? 0n,
+  bytes: counters?.bytes ?? 0n,
+});
+
+const translation = (address: string, port: number | undefined): FlowTranslation =>
+  port === undefined ? { address } : { address, port };

@@ -1,0 +1,67 @@
+import { align4 } from '../codec/index.ts';
+import * as C from '../ctnetlink/constants.ts';
+import { type Exchange, MessageList, nfnetlinkType, type Operation, writeHeader } from '../transport/index.ts';
+import type { CheckedFilter } from './filter.ts';
+import { attributesAt, FLOW_MESSAGE, familyOfMessage, flowCall } from './requests.ts';
+import { FlowView } from './view.ts';
+
+/** What is gathered before it is ended: 8 MiB of requests. A table with more is read again. */
+const AT_ONCE = 100_000;
+const BYTES_OF_EACH = 84;
+const DELETE = nfnetlinkType(C.NFNL_SUBSYS_CTNETLINK, C.IPCTNL_MSG_CT_DELETE);
+
+/**
+ * Ends the flows that match. Each request is made of the bytes of the flow's own message: its tuple, its zone, its id. Returns how many were ended.
+ */
+export function* flushMatching(exchange: Exchange, filter: CheckedFilter): Operation<number> {
+  let ended = 0;
+  for (;;) {
+    const requests = new MessageList(1024, BYTES_OF_EACH);
+    try {
+      const rest = yield* gather(exchange, filter, requests);
+      if (requests.length === 0) return ended;
+      const { failures, unknownFrom, unsentFrom } = yield* exchange.stream(requests, () => ({
+        syscall: 'IPCTNL_MSG_CT_DELETE',
+      }));
+      const failed = failures.find(({ error }) => error.code !== 'ENOENT');
+      if (failed !== undefined) throw failed.error;
+      ended += Math.min(unknownFrom ?? unsentFrom, requests.length) - failures.length;
+      if (!rest && unknownFrom === undefined) return ended;
+    } finally {
+      requests.release();
+    }
+  }
+}
+
+/** Writes a request for each flow that matches, up to a number; returns whether there were more. */
+function* gather(exchange: Exchange, filter: CheckedFilter, requests: MessageList): Operation<boolean> {
+  const { family, wire } = filter.request();
+  const view = new FlowView();
+  let more = false;
+  yield* exchange.dump(flowCall('get', family, wire), ({ type, source, payload, end }) => {
+    if (type !== FLOW_MESSAGE || !filter.matches(source, view.read(source, attributesAt(payload), end)))
+      return undefined;
+    const { original, id, zone } = view;
+    // Without a whole tuple the kernel would take it for a request to end all flows.
+    if (original.headerStart < 0 || original.protocol < 0 || original.source.start < 0) return undefined;
+    if (requests.length === AT_ONCE) {
+      more = true;
+      return undefined;
+    }
+    requests.add(DELETE, 0, writer => {
+      writeHeader(writer, familyOfMessage(source, payload), 0);
+      writer.raw(source.bytes.subarray(original.headerStart, align4(original.headerEnd)));
+      if (zone !== 0) {
+        const at = writer.beginAttribute(C.CTA_ZONE);
+        writer.u16(zone, false);
+        writer.endAttribute(at);
+      }
+      if (id.start < 0) return;
+      const at = writer.beginAttribute(C.CTA_ID);
+      writer.raw(source.bytes.subarray(id.start, id.end));
+      writer.endAttribute(at);
+    });
+    return undefined;
+  });
+  return more;
+}

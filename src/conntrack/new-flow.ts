@@ -1,0 +1,191 @@
+import { checkAddress, checkInteger, checkObject, checkOneOf, checkString } from '../codec/index.ts';
+import type { Protocol } from '../ctnetlink/protocol.ts';
+import { STATUS, type StatusFlag, TCP_STATES, type WireFlow } from '../ctnetlink/tables.ts';
+import { type Path, rangeError, typeError } from '../errors.ts';
+import { checkTuple, type Flow, type FlowTranslation, type FlowTuple, labelBits, numberOfFamily } from './flow.ts';
+
+/** An entry to be made. What was read by `list` or `get` can be given as it is: what only the kernel decides is left out. */
+export interface NewFlow extends Partial<Omit<Flow, 'protocol' | 'original' | 'reply' | 'timeoutSeconds'>> {
+  protocol: Protocol;
+  original: FlowTuple;
+  /** What answers look like; default `original` turned round. With `nat` the kernel makes it. */
+  reply?: FlowTuple;
+  /** 1 to 2,147,483 seconds until it is forgotten if no packet comes: what every kernel keeps as it was given. */
+  timeoutSeconds: number;
+}
+
+/** What is to change about a flow; what is left out stays. */
+export interface FlowPatch {
+  /** 1 to 2,147,483. A flow is ended by `delete`. */
+  timeoutSeconds?: number;
+  /** The mark, or those bits of it that `mask` has. */
+  mark?: number | { value: number; mask: number };
+  /** Flags to set besides those that are: no kernel clears one. */
+  status?: readonly SettableStatus[];
+  /** These labels and no others. */
+  labels?: readonly number[];
+  /** '' takes its helper away. The kernel sets none on a flow that has begun. */
+  helper?: string;
+}
+
+/** The flags of a status that can be set. */
+export type SettableStatus = 'seen-reply' | 'assured' | 'fixed-timeout';
+
+const SETTABLE: readonly SettableStatus[] = ['seen-reply', 'assured', 'fixed-timeout'];
+const STATUS_NAMES = Object.keys(STATUS) as StatusFlag[];
+/** Fields of a flow that was read and that only the kernel decides. */
+const TOLD = [
+  'id',
+  'use',
+  'counters',
+  'timestamp',
+  'dccp',
+  'helperInfo',
+  'securityContext',
+  'eventNanoseconds',
+  'synproxy',
+  'sequenceAdjustment',
+  'unknown',
+] as const;
+const WRITTEN = [
+  'family',
+  'protocol',
+  'original',
+  'reply',
+  'status',
+  'timeoutSeconds',
+  'mark',
+  'zone',
+  'labels',
+  'tcp',
+  'sctp',
+  'nat',
+  'helper',
+  'master',
+] as const;
+/** INT_MAX divided by the highest frequency of a kernel's timer (HZ 1000): above it some kernels keep less than was given. */
+const MAX_TIMEOUT_SECONDS = 2_147_483;
+const MAX_HELPER_BYTES = 15;
+
+const checkTimeout = (seconds: unknown): number => checkInteger(seconds, ['timeoutSeconds'], 1, MAX_TIMEOUT_SECONDS);
+
+/** @throws TypeError, RangeError with the path */
+export function checkNewFlow(flow: NewFlow): { family: number; wire: WireFlow } {
+  checkObject(flow, [], [...WRITTEN, ...TOLD]);
+  const { protocol, original, reply, status = [], mark = 0, zone = 0, labels = [], tcp, sctp, nat = {}, helper } = flow;
+  const checked = checkTuple(original, protocol, ['original']);
+  if (flow.family !== undefined && flow.family !== checked.family)
+    throw rangeError(['family'], `${checked.family}, as the addresses`, flow.family);
+  checkObject(nat, ['nat'], ['source', 'destination']);
+  const translated = nat.source !== undefined || nat.destination !== undefined;
+  // The kernel rewrites an answer that nothing was changed in; one that differs already it would only store, and rewrite no packet.
+  const answer = reply === undefined || translated ? turnedRound(original) : reply;
+  const answers = checkTuple(answer, protocol, ['reply']);
+  if (answers.family !== checked.family)
+    throw rangeError(['reply', 'source'], `an address of ${checked.family}, as the original's`, answer.source);
+  const wire: WireFlow = {
+    original: checked.wire,
+    reply: answers.wire,
+    status: [statusBits(status) | STATUS.confirmed],
+    timeoutSeconds: checkTimeout(flow.timeoutSeconds),
+  };
+  if (checkInteger(mark, ['mark'], 0, 0xffffffff) !== 0) wire.mark = mark;
+  if (checkInteger(zone, ['zone'], 0, 0xffff) !== 0) wire.zone = zone;
+  if (labels.length > 0) wire.labels = labelBits(labels, ['labels']);
+  if (nat.source !== undefined) wire.sourceTranslation = translationOf(nat.source, checked.family, ['nat', 'source']);
+  if (nat.destination !== undefined)
+    wire.destinationTranslation = translationOf(nat.destination, checked.family, ['nat', 'destination']);
+  if (tcp !== undefined) wire.tcp = tcpOf(tcp, protocol);
+  if (sctp !== undefined) wire.sctp = sctp;
+  if (helper !== undefined) wire.helper = checkString(helper, ['helper'], MAX_HELPER_BYTES);
+  if (flow.master !== undefined) {
+    const { protocol: of, ...tuple } = flow.master;
+    wire.master = checkTuple(tuple, of, ['master']).wire;
+  }
+  return { family: numberOfFamily(checked.family), wire };
+}
+
+const turnedRound = ({ source, destination, sourcePort, destinationPort, icmp }: FlowTuple): FlowTuple => ({
+  source: destination,
+  destination: source,
+  ...(destinationPort !== undefined && { sourcePort: destinationPort }),
+  ...(sourcePort !== undefined && { destinationPort: sourcePort }),
+  ...(icmp !== undefined && { icmp: { ...icmp, type: ANSWERS.get(icmp.type) ?? icmp.type } }),
+});
+
+/** Requests and answers of ICMP and ICMPv6 that are pairs (invmap of nf_conntrack_proto_icmp.c and _icmpv6.c). */
+const ANSWERS = new Map([
+  [8, 0],
+  [0, 8],
+  [13, 14],
+  [14, 13],
+  [15, 16],
+  [16, 15],
+  [17, 18],
+  [18, 17],
+  [128, 129],
+  [129, 128],
+  [139, 140],
+  [140, 139],
+]);
+
+/** Of a status that was read, the bits that a request may set; the kernel sets the others by itself, or ignores them. */
+function statusBits(status: unknown): number {
+  if (!Array.isArray(status)) throw typeError(['status'], 'an array of flags', status);
+  let bits = 0;
+  for (const [i, flag] of status.entries()) {
+    if (typeof flag === 'number') continue;
+    checkOneOf(flag, ['status', i], STATUS_NAMES);
+    if (SETTABLE.includes(flag as SettableStatus)) bits |= STATUS[flag as SettableStatus];
+  }
+  return bits;
+}
+
+function translationOf(given: FlowTranslation, family: string, path: Path): NonNullable<WireFlow['sourceTranslation']> {
+  checkObject(given, path, ['address', 'port']);
+  const { address, port } = given;
+  const version = checkAddress(address, [...path, 'address']);
+  if ((version === 4) !== (family === 'ipv4'))
+    throw rangeError([...path, 'address'], `an address of ${family}, as the flow's`, address);
+  const addresses =
+    version === 4
+      ? { firstAddress4: address, lastAddress4: address }
+      : { firstAddress6: address, lastAddress6: address };
+  if (port === undefined) return addresses;
+  checkInteger(port, [...path, 'port'], 0, 0xffff);
+  return { ...addresses, firstPort: port, lastPort: port };
+}
+
+function tcpOf(tcp: NonNullable<Flow['tcp']>, protocol: Protocol): NonNullable<WireFlow['tcp']> {
+  if (protocol !== 'tcp' && protocol !== 6) throw rangeError(['tcp'], 'nothing: the protocol is another', tcp);
+  if (typeof tcp.state === 'string') checkOneOf(tcp.state, ['tcp', 'state'], Object.keys(TCP_STATES));
+  return tcp;
+}
+
+/** @throws TypeError, RangeError with the path */
+export function checkPatch(patch: FlowPatch): WireFlow {
+  checkObject(patch, [], ['timeoutSeconds', 'mark', 'status', 'labels', 'helper']);
+  const { timeoutSeconds, mark, status, labels, helper } = patch;
+  const wire: WireFlow = {};
+  if (timeoutSeconds !== undefined) wire.timeoutSeconds = checkTimeout(timeoutSeconds);
+  if (mark !== undefined) Object.assign(wire, markOf(mark));
+  if (labels !== undefined) wire.labels = labelBits(labels, ['labels']);
+  if (helper !== undefined) wire.helper = helper === '' ? '' : checkString(helper, ['helper'], MAX_HELPER_BYTES);
+  if (status !== undefined) {
+    if (!Array.isArray(status)) throw typeError(['status'], 'an array of flags', status);
+    for (const [i, flag] of status.entries()) checkOneOf(flag, ['status', i], SETTABLE);
+    wire.status = [statusBits(status)];
+  }
+  if (Object.keys(wire).length === 0) throw rangeError([], 'something that is to change', patch, 'ERR_MISSING');
+  return wire;
+}
+
+function markOf(mark: NonNullable<FlowPatch['mark']>): Pick<WireFlow, 'mark' | 'markMask'> {
+  if (typeof mark !== 'object' || mark === null) return { mark: checkInteger(mark, ['mark'], 0, 0xffffffff) };
+  checkObject(mark, ['mark'], ['value', 'mask']);
+  const value = checkInteger(mark.value, ['mark', 'value'], 0, 0xffffffff);
+  const markMask = checkInteger(mark.mask, ['mark', 'mask'], 0, 0xffffffff);
+  // The kernel flips the bits of the value that are outside of the mask.
+  if ((value & ~markMask) !== 0) throw rangeError(['mark', 'value'], 'no bits outside of the mask', value);
+  return { mark: value, markMask };
+}

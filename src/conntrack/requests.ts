@@ -1,0 +1,113 @@
+import { type AttributeTable, NO_CONTEXT, type Source, type Writer } from '../codec/index.ts';
+import * as C from '../ctnetlink/constants.ts';
+import { expectationTable, flowTable, type WireExpectation, type WireFlow } from '../ctnetlink/tables.ts';
+import type { Path } from '../errors.ts';
+import { type Call, type Message, nfgenmsg, nfnetlinkType, writeHeader } from '../transport/index.ts';
+import { type Flow, flowOf } from './flow.ts';
+
+/*
+ * Requests to ctnetlink. The kernel explains no refusal of its own (but the policy of attributes), so that each request says what an errno
+ * means for it.
+ */
+
+/** What the kernel's refusals mean, by the errno's name. */
+export interface Refusals {
+  readonly hints?: Readonly<Record<string, string>>;
+  /** The field that is meant. */
+  readonly blame?: Readonly<Record<string, Path>>;
+}
+
+const COMMON: Readonly<Record<string, string>> = {
+  EPERM: 'this needs CAP_NET_ADMIN in the user namespace that owns the network namespace',
+  ENOENT: 'there is no such flow (any more), or it is in another zone',
+};
+
+function call<T>(
+  subsystem: number,
+  message: number,
+  syscall: string,
+  table: AttributeTable<T>,
+  family: number,
+  wire: T,
+  { subject, flags = 0, refusals = {} }: { subject?: unknown; flags?: number; refusals?: Refusals | undefined },
+): Call {
+  return {
+    type: nfnetlinkType(subsystem, message),
+    flags,
+    syscall,
+    subject,
+    write(writer: Writer) {
+      writeHeader(writer, family, 0);
+      table.write(writer, wire, NO_CONTEXT);
+    },
+    hint: code => refusals.hints?.[code] ?? COMMON[code],
+    blame: code => refusals.blame?.[code],
+  };
+}
+
+type Options = { subject?: unknown; flags?: number; refusals?: Refusals | undefined };
+
+const FLOW_CALLS = {
+  new: [C.IPCTNL_MSG_CT_NEW, 'IPCTNL_MSG_CT_NEW'],
+  get: [C.IPCTNL_MSG_CT_GET, 'IPCTNL_MSG_CT_GET'],
+  getAndZero: [C.IPCTNL_MSG_CT_GET_CTRZERO, 'IPCTNL_MSG_CT_GET_CTRZERO'],
+  statistics: [C.IPCTNL_MSG_CT_GET_STATS_CPU, 'IPCTNL_MSG_CT_GET_STATS_CPU'],
+  totals: [C.IPCTNL_MSG_CT_GET_STATS, 'IPCTNL_MSG_CT_GET_STATS'],
+} as const;
+
+export function flowCall(name: keyof typeof FLOW_CALLS, family: number, wire: WireFlow, options: Options = {}): Call {
+  const [message, syscall] = FLOW_CALLS[name];
+  return call(C.NFNL_SUBSYS_CTNETLINK, message, syscall, flowTable, family, wire, options);
+}
+
+/**
+ * Ends one flow. The kernel takes a DELETE without a tuple for "all flows", so a whole tuple is part of this function's type, and there is no
+ * other way to write that message but `flushCall`.
+ */
+export function deleteCall(
+  family: number,
+  wire: { original: NonNullable<WireFlow['original']>; zone?: number; id?: number },
+  subject: unknown,
+): Call {
+  const { original, zone, id } = wire;
+  const only: WireFlow = { original, ...(zone !== undefined && { zone }), ...(id !== undefined && { id }) };
+  return call(C.NFNL_SUBSYS_CTNETLINK, C.IPCTNL_MSG_CT_DELETE, 'IPCTNL_MSG_CT_DELETE', flowTable, family, only, {
+    subject,
+  });
+}
+
+/** Ends all flows of the namespace. */
+export const flushCall = (): Call =>
+  call(C.NFNL_SUBSYS_CTNETLINK, C.IPCTNL_MSG_CT_DELETE, 'IPCTNL_MSG_CT_DELETE', flowTable, 0, {}, {});
+
+const EXPECTATION_CALLS = {
+  new: [C.IPCTNL_MSG_EXP_NEW, 'IPCTNL_MSG_EXP_NEW'],
+  get: [C.IPCTNL_MSG_EXP_GET, 'IPCTNL_MSG_EXP_GET'],
+  delete: [C.IPCTNL_MSG_EXP_DELETE, 'IPCTNL_MSG_EXP_DELETE'],
+} as const;
+
+export function expectationCall(
+  name: keyof typeof EXPECTATION_CALLS,
+  family: number,
+  wire: WireExpectation,
+  options: Options = {},
+): Call {
+  const [message, syscall] = EXPECTATION_CALLS[name];
+  return call(C.NFNL_SUBSYS_CTNETLINK_EXP, message, syscall, expectationTable, family, wire, options);
+}
+
+/** Of a message: the family in its header, and where its attributes begin. */
+export const familyOfMessage = (source: Source, payload: number): number => source.bytes[payload]!;
+export const attributesAt = (payload: number): number => payload + nfgenmsg.size;
+
+export const FLOW_MESSAGE = nfnetlinkType(C.NFNL_SUBSYS_CTNETLINK, C.IPCTNL_MSG_CT_NEW);
+export const FLOW_DELETED = nfnetlinkType(C.NFNL_SUBSYS_CTNETLINK, C.IPCTNL_MSG_CT_DELETE);
+export const EXPECTATION_MESSAGE = nfnetlinkType(C.NFNL_SUBSYS_CTNETLINK_EXP, C.IPCTNL_MSG_EXP_NEW);
+export const EXPECTATION_DELETED = nfnetlinkType(C.NFNL_SUBSYS_CTNETLINK_EXP, C.IPCTNL_MSG_EXP_DELETE);
+export const STATISTICS_MESSAGE = nfnetlinkType(C.NFNL_SUBSYS_CTNETLINK, C.IPCTNL_MSG_CT_GET_STATS_CPU);
+
+/** The flow of a message about one: an answer, or an event. Undefined where it is none that could be named. */
+export function readFlow({ source, payload, end }: Message): Flow | undefined {
+  const wire = flowTable.read(source, attributesAt(payload), end, NO_CONTEXT);
+  return wire && flowOf(wire, familyOfMessage(source, payload));
+}

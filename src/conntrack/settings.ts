@@ -1,0 +1,144 @@
+import fs from 'node:fs';
+import type { NetNs } from '../netns/netns.ts';
+import { defineSettings, type Setting, type SettingDefinition, Settings } from '../netns/settings.ts';
+
+/*
+ * The sysctls net.netfilter.nf_conntrack_* (Documentation/networking/nf_conntrack-sysctl.rst, net/netfilter/nf_conntrack_standalone.c), without
+ * their prefix.
+ */
+const on = { type: 'boolean' } as const satisfies SettingDefinition;
+const seconds = { type: 'number', min: 0, max: 0x7fffffff } as const satisfies SettingDefinition;
+const number = { type: 'number', min: 0, max: 0x7fffffff } as const satisfies SettingDefinition;
+/** Of the whole machine: read-only in every namespace but the first. */
+const ofHost = { ...number, inUserNamespace: 'read-only' } as const satisfies SettingDefinition;
+
+const DEFINITIONS = {
+  acct: on,
+  buckets: ofHost,
+  checksum: on,
+  count: { ...number, inUserNamespace: 'read-only' },
+  events: { type: 'number', min: 0, max: 2 },
+  expect_max: ofHost,
+  frag6_high_thresh: number,
+  frag6_low_thresh: number,
+  frag6_timeout: seconds,
+  generic_timeout: seconds,
+  gre_timeout: seconds,
+  gre_timeout_stream: seconds,
+  icmp_timeout: seconds,
+  icmpv6_timeout: seconds,
+  log_invalid: { type: 'number', min: 0, max: 255 },
+  max: ofHost,
+  sctp_timeout_closed: seconds,
+  sctp_timeout_cookie_echoed: seconds,
+  sctp_timeout_cookie_wait: seconds,
+  sctp_timeout_established: seconds,
+  sctp_timeout_heartbeat_sent: seconds,
+  sctp_timeout_shutdown_ack_sent: seconds,
+  sctp_timeout_shutdown_recd: seconds,
+  sctp_timeout_shutdown_sent: seconds,
+  tcp_be_liberal: on,
+  tcp_ignore_invalid_rst: { ...on, since: '5.14' },
+  tcp_loose: on,
+  tcp_max_retrans: { type: 'number', min: 0, max: 255 },
+  tcp_timeout_close: seconds,
+  tcp_timeout_close_wait: seconds,
+  tcp_timeout_established: seconds,
+  tcp_timeout_fin_wait: seconds,
+  tcp_timeout_last_ack: seconds,
+  tcp_timeout_max_retrans: seconds,
+  tcp_timeout_syn_recv: seconds,
+  tcp_timeout_syn_sent: seconds,
+  tcp_timeout_time_wait: seconds,
+  tcp_timeout_unacknowledged: seconds,
+  timestamp: on,
+  udp_timeout: seconds,
+  udp_timeout_stream: seconds,
+} as const satisfies Record<string, SettingDefinition>;
+
+export type ConntrackSettingName = keyof typeof DEFINITIONS;
+
+/** One setting that this namespace has. */
+export type ConntrackSetting = Setting<ConntrackSettingName>;
+
+/**
+ * The settings of connection tracking in one namespace: the sysctls net.netfilter.nf_conntrack_*, typed, read and written on the spot. Timeouts are
+ * in seconds, and count for a flow from its next packet on. Reading one that is not there throws UnsupportedError; writing throws NetNsError
+ * EACCES where it is read-only.
+ *
+ * @example
+ * ct.settings.acct = true; // flows that begin from now on count their packets and bytes
+ */
+export interface ConntrackSettings {
+  /** Count packets and bytes of flows that begin from now on. */
+  acct: boolean;
+  /** Buckets of the table, of the whole machine. */
+  buckets: number;
+  /** Packets whose checksum is wrong are invalid. */
+  checksum: boolean;
+  /** Entries that this namespace has. */
+  readonly count: number;
+  /** Events for listeners: 0 none, 1 of all flows, 2 (the default since Linux 6.0) of flows that began while somebody listened. */
+  events: number;
+  /** The most expectations, of the whole machine. */
+  expect_max: number;
+  /** Bytes of incomplete IPv6 packets above which none is taken, until there are fewer than frag6_low_thresh. */
+  frag6_high_thresh: number;
+  frag6_low_thresh: number;
+  frag6_timeout: number;
+  generic_timeout: number;
+  gre_timeout: number;
+  gre_timeout_stream: number;
+  icmp_timeout: number;
+  icmpv6_timeout: number;
+  /** The protocol (IANA's number) whose invalid packets are logged; 255 all, 0 none. */
+  log_invalid: number;
+  /** The most entries, of the whole machine: beyond it packets that begin a flow are dropped. */
+  max: number;
+  sctp_timeout_closed: number;
+  sctp_timeout_cookie_echoed: number;
+  sctp_timeout_cookie_wait: number;
+  sctp_timeout_established: number;
+  sctp_timeout_heartbeat_sent: number;
+  sctp_timeout_shutdown_ack_sent: number;
+  sctp_timeout_shutdown_recd: number;
+  sctp_timeout_shutdown_sent: number;
+  /** Of TCP only resets outside of the window are invalid. */
+  tcp_be_liberal: boolean;
+  /** Resets outside of the window are not invalid (Linux 5.14). */
+  tcp_ignore_invalid_rst: boolean;
+  /** Take up TCP connections in their middle: those that began before the tracking, or whose entry was ended. */
+  tcp_loose: boolean;
+  /** Repeated packets without an answer after which tcp_timeout_max_retrans counts. */
+  tcp_max_retrans: number;
+  tcp_timeout_close: number;
+  tcp_timeout_close_wait: number;
+  tcp_timeout_established: number;
+  tcp_timeout_fin_wait: number;
+  tcp_timeout_last_ack: number;
+  tcp_timeout_max_retrans: number;
+  tcp_timeout_syn_recv: number;
+  tcp_timeout_syn_sent: number;
+  tcp_timeout_time_wait: number;
+  tcp_timeout_unacknowledged: number;
+  /** Note when flows begin that begin from now on, and the time of events. */
+  timestamp: boolean;
+  udp_timeout: number;
+  udp_timeout_stream: number;
+}
+
+// biome-ignore lint/suspicious/noUnsafeDeclarationMerging: the properties are defined from DEFINITIONS below
+export class ConntrackSettings extends Settings<typeof DEFINITIONS> {
+  /** @internal `open` gives the namespace for one call. */
+  constructor(open: () => NetNs) {
+    super({ definitions: DEFINITIONS, sysctlOf: name => `net.netfilter.nf_conntrack_${name}`, whyAbsent }, open);
+  }
+}
+
+defineSettings(ConntrackSettings, DEFINITIONS);
+
+function whyAbsent(_name: string, netns: NetNs): string {
+  return netns.run(() => fs.existsSync('/proc/sys/net/netfilter/nf_conntrack_count'))
+    ? 'this kernel is older, or built without it'
+    : 'connection tracking is not loaded (modprobe nf_conntrack), or hidden here';
+}

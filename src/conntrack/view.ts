@@ -1,0 +1,107 @@
+import { eachAttribute, type Source } from '../codec/index.ts';
+import * as C from '../ctnetlink/constants.ts';
+
+/*
+ * The few attributes that decide whether a flow is meant, found without making objects: a table may have a million flows, of which ten are
+ * wanted. `flowTable` reads the same ones; a test holds both together.
+ */
+
+/** Where an attribute's payload stands; `start` is -1 where it is absent. */
+export class Place {
+  start = -1;
+  end = -1;
+}
+
+/** One direction. */
+export class TupleView {
+  /** The attribute with its header, as it came: it names the flow in a request. */
+  headerStart = -1;
+  headerEnd = -1;
+  readonly source = new Place();
+  readonly destination = new Place();
+  protocol = -1;
+  sourcePort = -1;
+  destinationPort = -1;
+
+  clear(): void {
+    this.headerStart = -1;
+    this.source.start = -1;
+    this.destination.start = -1;
+    this.protocol = -1;
+    this.sourcePort = -1;
+    this.destinationPort = -1;
+  }
+}
+
+const NLA_HDRLEN = 4;
+
+/** One flow's message. It is used again for the next. */
+export class FlowView {
+  readonly original = new TupleView();
+  readonly reply = new TupleView();
+  status = 0;
+  mark = 0;
+  zone = 0;
+  readonly id = new Place();
+  #source!: Source;
+  #tuple = this.original;
+
+  /** Finds what is in the attributes from `start` to `end`. @throws DecodeError where they lie about their lengths */
+  read(source: Source, start: number, end: number): this {
+    this.#source = source;
+    this.original.clear();
+    this.reply.clear();
+    this.status = 0;
+    this.mark = 0;
+    this.zone = 0;
+    this.id.start = -1;
+    eachAttribute(source, start, end, this.#attribute);
+    return this;
+  }
+
+  readonly #attribute = (type: number, start: number, end: number): void => {
+    const { view } = this.#source;
+    switch (type) {
+      case C.CTA_TUPLE_ORIG:
+      case C.CTA_TUPLE_REPLY:
+        this.#tuple = type === C.CTA_TUPLE_ORIG ? this.original : this.reply;
+        this.#tuple.headerStart = start - NLA_HDRLEN;
+        this.#tuple.headerEnd = end;
+        eachAttribute(this.#source, start, end, this.#part);
+        break;
+      case C.CTA_STATUS:
+        if (end - start === 4) this.status = view.getUint32(start, false);
+        break;
+      case C.CTA_MARK:
+        if (end - start === 4) this.mark = view.getUint32(start, false);
+        break;
+      case C.CTA_ZONE:
+        if (end - start === 2) this.zone = view.getUint16(start, false);
+        break;
+      case C.CTA_ID:
+        this.id.start = start;
+        this.id.end = end;
+        break;
+    }
+  };
+
+  readonly #part = (type: number, start: number, end: number): void => {
+    if (type === C.CTA_TUPLE_IP) eachAttribute(this.#source, start, end, this.#address);
+    else if (type === C.CTA_TUPLE_PROTO) eachAttribute(this.#source, start, end, this.#transport);
+  };
+
+  readonly #address = (type: number, start: number, end: number): void => {
+    const isSource = type === C.CTA_IP_V4_SRC || type === C.CTA_IP_V6_SRC;
+    const place = isSource ? this.#tuple.source : this.#tuple.destination;
+    place.start = start;
+    place.end = end;
+  };
+
+  readonly #transport = (type: number, start: number, end: number): void => {
+    const { view } = this.#source;
+    const tuple = this.#tuple;
+    if (type === C.CTA_PROTO_NUM && end - start === 1) tuple.protocol = view.getUint8(start);
+    else if (type === C.CTA_PROTO_SRC_PORT && end - start === 2) tuple.sourcePort = view.getUint16(start, false);
+    else if (type === C.CTA_PROTO_DST_PORT && end - start === 2) tuple.destinationPort = view.getUint16(start, false);
+  };
+}

@@ -1,0 +1,39 @@
+import { StateError } from '../errors.ts';
+import { NETLINK_NETFILTER } from './constants.ts';
+import type { Exchange } from './exchange.ts';
+import { GroupReader } from './group.ts';
+import { NetlinkSocket } from './socket.ts';
+
+/** What listens until it is closed, or the handle is. */
+interface Watcher {
+  readonly closed: boolean;
+  close(): Promise<void>;
+}
+
+/**
+ * Opens what listens to multicast groups of netfilter in the namespace of a handle, in a socket of its own; it is closed with the handle.
+ * @throws StateError ERR_CLOSED the handle is closed
+ */
+export function openWatcher<T extends Watcher>(
+  exchange: Exchange,
+  groups: readonly number[],
+  receiveBufferBytes: number,
+  open: (reader: GroupReader, closed: () => void) => T,
+): T {
+  const { lifetime, wire } = exchange;
+  lifetime.checkOpen();
+  if (!(wire instanceof NetlinkSocket)) throw new StateError('ERR_FFI', 'this handle has no socket of the kernel');
+  // Whoever opened this handle may have closed their namespace.
+  const netns = wire.namespace();
+  let reader: GroupReader;
+  try {
+    reader = GroupReader.open(netns, NETLINK_NETFILTER, groups, receiveBufferBytes);
+  } finally {
+    netns.close();
+  }
+  let detach = () => {};
+  const watcher = open(reader, () => detach());
+  // Where the signal is aborted already, it is closed by now.
+  if (!watcher.closed) detach = lifetime.attach(watcher);
+  return watcher;
+}
