@@ -6,13 +6,14 @@ import { inspected } from '../inspect.ts';
 import { Ipvs } from '../ipvs/index.ts';
 import { NetNs } from '../netns/index.ts';
 import { type ProcessExit, startTimeOf, watchExit } from '../netns/process.ts';
+import { makersOf } from '../netns/user.ts';
 import { Nflog, type NflogOptions } from '../nflog/index.ts';
 import { type Nftables, openExchange } from '../nftables/nftables.ts';
 import { type Logger, Observer } from '../observe.ts';
 import { ClosedWire } from '../transport/closed-wire.ts';
 import { Exchange } from '../transport/index.ts';
 import { closedError } from '../transport/lifetime.ts';
-import { type FindOptions, type FoundContainer, findContainer, isOwnedBy } from './find.ts';
+import { type Candidate, type FindOptions, findCandidate, isOwnedBy } from './find.ts';
 import { KnownLogRules } from './known-log-rules.ts';
 import type { Logging, LogRule } from './logging.ts';
 import { PacketRules } from './packet-rules.ts';
@@ -103,6 +104,8 @@ export class Container {
    * podman, containerd, CRI-O, LXC, systemd-nspawn, runc and crun by the state that they keep under /run.
    * @throws NetNsError ERR_NO_CONTAINER nobody has such a container, or it does not run; ERR_HOST_NAMESPACE it has the host's network, and
    * ERR_SHARED_NAMESPACE that of another container: say `allowHost`, `allowShared` if that is meant. And what `NetNs.open` throws.
+   * @throws StateError ERR_RUNTIME a daemon of root's, or the one that was named, cannot be asked
+   * @example const web1 = await Container.find('web1', { runtime: 'docker' });
    */
   static async find(
     id: string,
@@ -111,19 +114,34 @@ export class Container {
     checkObject(options, [], ['runtime', 'socket', 'allowHost', 'allowShared', 'logger']);
     const { runtime, socket, allowShared, ...rest } = options;
     const asked = { ...(runtime && { runtime }), ...(socket !== undefined && { socket }) };
-    const found = await findContainer(id, asked);
+    return await Container.openFound(await findCandidate(id, asked), rest, allowShared);
+  }
+
+  /**
+   * @internal Opens what a runtime has told of, and makes sure of it: the same place is asked again while the process is held, and the kernel whose the
+   * namespace is.
+   */
+  static async openFound(
+    candidate: Candidate,
+    options: ContainerOptions = {},
+    allowShared = false,
+    signal?: AbortSignal,
+  ): Promise<Container> {
+    const { found } = candidate;
     const called = `${found.runtime}'s container ${JSON.stringify(found.id)}`;
-    if (found.network === 'host' && rest.allowHost !== true) {
+    if (found.network === 'host' && options.allowHost !== true) {
       const hint = 'pass { allowHost: true } if you mean to program the host';
       throw new NetNsError(`${called} uses the network of the host`, { code: 'ERR_HOST_NAMESPACE', hint });
     }
     if (found.network === 'shared' && allowShared !== true) {
       const hint = 'find that one instead, or pass { allowShared: true }';
-      throw new NetNsError(`${called} uses the network of another container`, { code: 'ERR_SHARED_NAMESPACE', hint });
+      throw new NetNsError(`${called} does not use a network of its own`, { code: 'ERR_SHARED_NAMESPACE', hint });
     }
-    const container = Container.open({ pid: found.pid }, rest);
+    // Nothing of what is not that user's is opened, not even to look at it.
+    if (found.owner !== undefined && !isOwnedBy(found.owner, found.pid)) throw notOf(found.owner, called);
+    const container = Container.open({ pid: found.pid }, options);
     try {
-      await confirm(found, { ...asked, runtime: found.runtime }, called, container);
+      await confirm(candidate, called, container, options, signal);
     } catch (error) {
       container.close();
       throw error;
@@ -277,8 +295,12 @@ export class Container {
 }
 
 /** What is the host's: the namespace of this process, and that of the first one, where a container is given the host's processes. */
+function isHost(netns: NetNs): boolean {
+  return netns.equals(NetNs.home()) || isOfFirst(netns);
+}
+
 function refuseHost(netns: NetNs, { allowHost }: ContainerOptions): void {
-  if (allowHost === true || (!netns.equals(NetNs.home()) && !isOfFirst(netns))) return;
+  if (allowHost === true || !isHost(netns)) return;
   const hint = 'the container uses the network of the host; pass { allowHost: true } if you mean to program that';
   const whose = netns.equals(NetNs.home()) ? 'the process itself' : 'process 1';
   throw new NetNsError(`this is the namespace of ${whose}`, { code: 'ERR_HOST_NAMESPACE', hint });
@@ -298,16 +320,33 @@ function isOfFirst(netns: NetNs): boolean {
  * Whether the process that has been opened is the one of the record: the record may be older than the process that has its number by now, and a
  * user's runtime may name a process that is not that user's.
  */
-async function confirm(found: FoundContainer, asked: FindOptions, called: string, opened: Container): Promise<void> {
+async function confirm(
+  { found, again }: Candidate,
+  called: string,
+  opened: Container,
+  options: ContainerOptions,
+  signal: AbortSignal | undefined,
+): Promise<void> {
   const { pid, startTime, owner } = found;
   const sameStart = startTime === undefined || startTimeOf(pid) === startTime;
-  const mine = owner === undefined || isOwnedBy(owner, pid);
+  // Asked of the namespace that is held, and of the process in it. A host's is nobody's, and was allowed.
+  const mine = owner === undefined || (isOwnedBy(owner, pid) && isMadeBy(owner, opened.netns, options));
   // The runtime still says so, and the process has not ended: then all that was read under its number was its own.
-  const again = await findContainer(found.id, asked);
-  if (!sameStart || again.pid !== pid || again.id !== found.id || opened.ended)
+  const now = await again(signal);
+  if (!sameStart || now === undefined || now.pid !== pid || now.id !== found.id || opened.ended)
     throw new NetNsError(`${called} has ended`, { code: 'ERR_NO_CONTAINER' });
-  if (!mine) {
-    const hint = `user ${owner} has told so, and has no such process`;
-    throw new NetNsError(`${called} is not that user's`, { code: 'ERR_NO_CONTAINER', hint });
+  if (now.owner !== owner || now.network !== found.network) {
+    const hint = 'asked twice, its runtime has said different things, or it was another one';
+    throw new NetNsError(`${called} is not certain`, { code: 'ERR_NO_CONTAINER', hint });
   }
+  if (!mine) throw notOf(owner, called);
+}
+
+function notOf(owner: number, called: string): NetNsError {
+  const hint = `user ${owner} has told so, and has no such process`;
+  return new NetNsError(`${called} is not that user's`, { code: 'ERR_NO_CONTAINER', hint });
+}
+
+function isMadeBy(owner: number, netns: NetNs, { allowHost }: ContainerOptions): boolean {
+  return makersOf(netns).includes(owner) || (allowHost === true && isHost(netns));
 }

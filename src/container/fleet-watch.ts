@@ -1,13 +1,14 @@
 import fs from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { checkObject } from '../codec/index.ts';
+import { checkObject, checkString } from '../codec/index.ts';
 import { typeError } from '../errors.ts';
 import { NetNs } from '../netns/index.ts';
 import { checkSignal, onAbort } from '../signal.ts';
 import { closedError } from '../transport/lifetime.ts';
 import { Container } from './container.ts';
 import { Engine } from './engine.ts';
+import { byEngine } from './find.ts';
 import type { ContainerState } from './state.ts';
 
 export interface FleetWatchOptions {
@@ -46,6 +47,8 @@ const MOUNT_DELAYS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000];
 /** Events that nobody takes are dropped from here on, the oldest first: the programming goes on. */
 const MAX_EVENTS = 10_000;
 const RECONNECT_MILLISECONDS = 1000;
+/** linux/limits.h, without the NUL. */
+const MAX_PATH = 4095;
 
 interface Watched {
   readonly container: Container;
@@ -178,18 +181,20 @@ export class FleetWatch implements AsyncIterable<FleetEvent> {
     }
   }
 
+  /** As `Container.find` takes a daemon's word: its own network alone, asked twice. */
   async #started(engine: Engine, id: string): Promise<void> {
     const source = { name: id, from: engine.socketPath };
+    const { signal } = this.#stopped;
     try {
-      const found = await engine.inspect(id, this.#stopped.signal);
-      if (found === undefined || found.pid === 0) return;
-      source.name = found.name;
-      // It has no network of its own to program.
-      if (found.networkMode === 'host' || found.networkMode.startsWith('container:')) return;
-      await this.#take(`${engine.socketPath} ${found.id}`, source, () => Container.open({ pid: found.pid }));
+      const candidate = await byEngine('docker', engine, id, signal);
+      if (candidate === undefined) return;
+      const { found } = candidate;
+      source.name = candidate.name ?? id;
+      if (found.network !== 'own') return;
+      const container = await Container.openFound(candidate, {}, false, signal);
+      await this.#take(`${engine.socketPath} ${found.id}`, source, () => container);
     } catch (error) {
-      if (!this.#stopped.signal.aborted)
-        this.#tell({ ...source, event: 'failed', container: undefined, error: error as Error });
+      if (!signal.aborted) this.#tell({ ...source, event: 'failed', container: undefined, error: error as Error });
     }
   }
 
@@ -283,7 +288,7 @@ function holding(netns: NetNs): Container {
 
 function checkPaths(paths: unknown, field: string): void {
   if (!Array.isArray(paths)) throw typeError([field], 'an array of paths', paths);
-  for (const [i, path] of paths.entries()) if (typeof path !== 'string') throw typeError([field, i], 'a path', path);
+  for (const [i, path] of paths.entries()) checkString(path, [field, i], MAX_PATH);
 }
 
 /** Undefined while it is a plain file, as it is before the namespace is mounted over it. */

@@ -1,6 +1,10 @@
 import fs from 'node:fs';
+import fsp from 'node:fs/promises';
 import { join } from 'node:path';
-import { Files, list, record } from './files.ts';
+import { Budget, OF_MACHINE, OF_USER } from './budget.ts';
+import { MAX_PID } from './engine.ts';
+import { Files, isOurs, list, record } from './files.ts';
+import { idOfName } from './storage-index.ts';
 
 export const RUNTIMES = ['docker', 'podman', 'containerd', 'cri-o', 'lxc', 'nspawn', 'runc', 'crun'] as const;
 export type Runtime = (typeof RUNTIMES)[number];
@@ -27,11 +31,13 @@ export interface ContainerRecord {
 export interface Records {
   /** The user who keeps them, where that is neither root nor the caller: his word counts for his own containers alone. */
   readonly owner?: number;
-  ids(): string[];
+  ids(): Promise<string[]>;
   /** The id behind a name. */
-  idOf?(name: string): string | undefined;
+  idOf?(name: string): Promise<string | undefined>;
   /** Undefined where the container does not run. */
-  read(id: string): ContainerRecord | undefined;
+  read(id: string): Promise<ContainerRecord | undefined>;
+  /** The process of `read`, by looking at as little as possible. */
+  pid(id: string): Promise<number | undefined>;
 }
 
 /** A place with state: the machine's, or one user's. */
@@ -47,13 +53,15 @@ export interface Place {
 }
 
 const MACHINE_STORAGE = 'var/lib/containers/storage';
+/** runc writes the id and the pid first. */
+const STATE_START = 4096;
 const USER_STORAGE = '.local/share/containers/storage';
 
 /** docker is asked. */
 type ReadRuntime = Exclude<Runtime, 'docker'>;
 
 /** In this order, since podman and containerd let runc or crun do the work. */
-const READERS: Record<ReadRuntime, (place: Place) => Records[]> = {
+const READERS: Record<ReadRuntime, (place: Place) => Promise<Records[]>> = {
   podman: place => inStorage('podman', place),
   containerd: inContainerd,
   'cri-o': place => inStorage('cri-o', place),
@@ -63,53 +71,62 @@ const READERS: Record<ReadRuntime, (place: Place) => Records[]> = {
   crun: inCrun,
 };
 
-/** What can be read in these places, in their order. */
-export function recordsOf(runtime: Runtime | undefined, places: readonly Place[]): [ReadRuntime, Records][] {
-  const names = (Object.keys(READERS) as ReadRuntime[]).filter(name => runtime === undefined || runtime === name);
-  return places.flatMap(place =>
-    names.flatMap(name => READERS[name](place).map((records): [ReadRuntime, Records] => [name, records])),
-  );
+/** What can be read in a place, in the order of the runtimes. */
+export async function recordsOf(runtime: Runtime | undefined, place: Place): Promise<[ReadRuntime, Records][]> {
+  const all: [ReadRuntime, Records][] = [];
+  for (const name of Object.keys(READERS) as ReadRuntime[]) {
+    if (runtime !== undefined && runtime !== name) continue;
+    for (const records of await READERS[name](place)) all.push([name, records]);
+  }
+  return all;
 }
 
 export function machine(at: Places): Place {
-  const files = new Files(at.root);
+  const files = new Files(at.root, new Budget("the runtimes' records", OF_MACHINE));
   return { folder: at.root, files, run: 'run', storage: { files, folder: MACHINE_STORAGE }, users: false };
 }
 
-/** The folders that users have for what runs (XDG_RUNTIME_DIR). */
-export function users(at: Places): Place[] {
-  const root = new Files(at.root);
-  const accounts = (root.text('etc/passwd') ?? '').split('\n').map(line => line.split(':'));
-  const names = root.names('run/user').filter(name => /^\d{1,10}$/.test(name));
-  return names.map(name => {
-    const home = accounts.find(fields => fields[2] === name)?.[5] ?? 'nonexistent';
+/** The folders that users have for what runs (XDG_RUNTIME_DIR): whoever owns one is behind all that is in it. */
+export async function users(at: Places): Promise<Place[]> {
+  const root = machine(at).files;
+  const accounts = ((await root.text('etc/passwd')) ?? '').split('\n').map(line => line.split(':'));
+  const names = (await root.names('run/user')).filter(name => /^\d{1,10}$/.test(name));
+  const places: Place[] = [];
+  for (const name of names.sort((a, b) => Number(a) - Number(b))) {
     const folder = join(at.root, 'run/user', name);
-    const storage = { files: new Files(join(at.root, home)), folder: USER_STORAGE };
-    return { folder, files: new Files(folder), run: '.', storage, users: true, ...ownerOf(folder) };
-  });
-}
-
-/** Whose a file or folder is, where that is neither root nor the caller. */
-export function ownerOf(path: string): { owner?: number } {
-  const owner = fs.statSync(path, { throwIfNoEntry: false })?.uid ?? 0;
-  return owner === 0 || owner === process.geteuid?.() ? {} : { owner };
+    // Not a link to what is somebody else's; and whoever is not known is not root.
+    const stat = await fsp.lstat(folder).catch(() => undefined);
+    if (!stat?.isDirectory()) continue;
+    const owner = isOurs(stat.uid) ? undefined : stat.uid;
+    const budget = new Budget(`the records of user ${name}`, OF_USER);
+    const home = accounts.find(fields => fields[2] === name)?.[5] ?? 'nonexistent';
+    places.push({
+      folder,
+      files: new Files(folder, budget, owner),
+      run: '.',
+      storage: { files: new Files(join(at.root, home), budget, owner), folder: USER_STORAGE },
+      users: true,
+      ...(owner !== undefined && { owner }),
+    });
+  }
+  return places;
 }
 
 const owned = ({ owner }: Place): { owner?: number } => (owner === undefined ? {} : { owner });
 
 /** runc's state.json: the folder of its own, and those of the runtimes that use it. */
-function inRunc(place: Place): Records[] {
+async function inRunc(place: Place): Promise<Records[]> {
   const { files, run } = place;
   const folders = [
     `${run}/runc`,
     `${run}/docker/runtime-runc/moby`,
-    ...files.names(`${run}/containerd/runc`).map(name => `${run}/containerd/runc/${name}`),
+    ...(await files.names(`${run}/containerd/runc`)).map(name => `${run}/containerd/runc/${name}`),
   ];
   return folders.map(folder => ({
     ...owned(place),
     ids: () => files.names(folder),
-    read(id) {
-      const state = files.json(`${folder}/${id}/state.json`);
+    async read(id) {
+      const state = await files.json(`${folder}/${id}/state.json`);
       const pid = pidOf(state?.init_process_pid);
       const { namespaces, labels } = record(state?.config);
       // runc keeps the annotations of the specification as labels.
@@ -117,101 +134,110 @@ function inRunc(place: Place): Records[] {
       const network = list(namespaces).find(each => each.type === 'NEWNET');
       return told(pid, networkOf(network, Object.fromEntries(annotations)), state?.init_process_start);
     },
+    async pid(id) {
+      // It is the second field that runc writes.
+      const start = await files.bytes(`${folder}/${id}/state.json`, STATE_START, true);
+      return pidOf(/^[^{]*\{[^{}[\]]*"init_process_pid":(\d{1,10})/.exec(start?.toString('latin1') ?? '')?.[1]);
+    },
   }));
 }
 
 /** crun's status, with the specification beside it. */
-function inCrun(place: Place): Records[] {
+async function inCrun(place: Place): Promise<Records[]> {
   const { files, run } = place;
   const folder = `${run}/crun`;
-  const read = (id: string) => {
-    const status = files.json(`${folder}/${id}/status`);
+  const statusOf = (id: string) => files.json(`${folder}/${id}/status`);
+  const read = async (id: string) => {
+    const status = await statusOf(id);
     const pid = pidOf(status?.pid);
-    const network = networkOfConfig(files.json(`${folder}/${id}/config.json`));
+    const network = networkOfConfig(await files.json(`${folder}/${id}/config.json`));
     return told(pid, network, status?.['process-start-time']);
   };
-  return [{ ...owned(place), ids: () => files.names(folder), read }];
+  const pid = async (id: string) => pidOf((await statusOf(id))?.pid);
+  return [{ ...owned(place), ids: () => files.names(folder), read, pid }];
 }
 
 /** The shims' bundles in each of containerd's namespaces: init.pid and config.json. */
-function inContainerd(place: Place): Records[] {
+async function inContainerd(place: Place): Promise<Records[]> {
   const { files, run } = place;
   const tasks = `${run}/containerd/io.containerd.runtime.v2.task`;
-  return files.names(tasks).map(namespace => ({
-    ...owned(place),
-    ids: () => files.names(`${tasks}/${namespace}`),
-    read(id) {
-      const bundle = `${tasks}/${namespace}/${id}`;
-      const pid = pidOf(files.text(`${bundle}/init.pid`));
-      return told(pid, networkOfConfig(files.json(`${bundle}/config.json`)));
-    },
-  }));
+  return (await files.names(tasks)).map(namespace => {
+    const bundle = (id: string) => `${tasks}/${namespace}/${id}`;
+    const pid = async (id: string) => pidOf(await files.text(`${bundle(id)}/init.pid`));
+    return {
+      ...owned(place),
+      ids: () => files.names(`${tasks}/${namespace}`),
+      read: async (id: string) => told(await pid(id), networkOfConfig(await files.json(`${bundle(id)}/config.json`))),
+      pid,
+    };
+  });
 }
 
 /** What podman and CRI-O share: containers/storage, with conmon's pidfile and the specification. */
-function inStorage(runtime: 'podman' | 'cri-o', place: Place): Records[] {
+async function inStorage(runtime: 'podman' | 'cri-o', place: Place): Promise<Records[]> {
   const { files, run, storage } = place;
   const folder = place.users ? `${run}/containers` : `${run}/containers/storage`;
-  const drivers = files.names(folder).filter(name => name.endsWith('-containers'));
-  return drivers.map(driver => ({
-    ...owned(place),
-    ids: () => files.names(`${folder}/${driver}`),
-    idOf(name) {
-      const all = list(storage.files.json(`${storage.folder}/${driver}/containers.json`));
-      const found = all.find(({ names }) => Array.isArray(names) && names.includes(name));
-      return typeof found?.id === 'string' ? found.id : undefined;
-    },
-    read(id) {
-      // podman keeps it in the storage that outlives a boot, CRI-O in this one too.
-      const config =
-        files.json(`${folder}/${driver}/${id}/userdata/config.json`) ??
-        storage.files.json(`${storage.folder}/${driver}/${id}/userdata/config.json`);
-      // podman has annotations of CRI-O's too; both say who they are.
-      const manager = record(config?.annotations)['io.container.manager'] ?? 'libpod';
-      if ((manager === 'cri-o') !== (runtime === 'cri-o')) return undefined;
-      const pid = pidOf(files.text(`${folder}/${driver}/${id}/userdata/pidfile`));
-      return told(pid, networkOfConfig(config));
-    },
-  }));
+  const drivers = (await files.names(folder)).filter(name => name.endsWith('-containers'));
+  return drivers.map(driver => {
+    const pid = async (id: string) => pidOf(await files.text(`${folder}/${driver}/${id}/userdata/pidfile`));
+    return {
+      ...owned(place),
+      ids: () => files.names(`${folder}/${driver}`),
+      idOf: (name: string) => idOfName(storage.files, `${storage.folder}/${driver}/containers.json`, name),
+      async read(id: string) {
+        // podman keeps it in the storage that outlives a boot, CRI-O in this one too.
+        const config =
+          (await files.json(`${folder}/${driver}/${id}/userdata/config.json`)) ??
+          (await storage.files.json(`${storage.folder}/${driver}/${id}/userdata/config.json`));
+        // podman has annotations of CRI-O's too; both say who they are.
+        const manager = record(config?.annotations)['io.container.manager'] ?? 'libpod';
+        if ((manager === 'cri-o') !== (runtime === 'cri-o')) return undefined;
+        return told(await pid(id), networkOfConfig(config));
+      },
+      pid,
+    };
+  });
 }
 
 /** LXC puts each container into a cgroup of its name, which no container can make; its first process is number 1 inside. */
-function inLxc({ files, users }: Place): Records[] {
+async function inLxc({ files, users }: Place): Promise<Records[]> {
   if (users) return [];
   const cgroups = 'sys/fs/cgroup';
-  const hierarchies = ['.', ...files.names(cgroups)].map(name => `${cgroups}/${name}`);
+  const hierarchies = ['.', ...(await files.names(cgroups))].map(name => `${cgroups}/${name}`);
   const folders = (id: string) => [`lxc.payload.${id}`, `lxc.payload/${id}`, `lxc/${id}`];
-  const names = hierarchies.flatMap(hierarchy => [
-    ...files
-      .names(hierarchy)
-      .filter(name => name.startsWith('lxc.payload.'))
-      .map(name => name.slice('lxc.payload.'.length)),
-    ...files.names(`${hierarchy}/lxc.payload`),
-    ...files.names(`${hierarchy}/lxc`),
-  ]);
+  const ids = async () => {
+    const names = new Set<string>();
+    for (const hierarchy of hierarchies) {
+      for (const name of await files.names(hierarchy))
+        if (name.startsWith('lxc.payload.')) names.add(name.slice('lxc.payload.'.length));
+      for (const folder of ['lxc.payload', 'lxc'])
+        for (const name of await files.names(`${hierarchy}/${folder}`)) names.add(name);
+    }
+    return [...names];
+  };
   // Not of a namespace within the container's: anybody in there is number 1 of what he makes.
-  const isFirst = (pid: number) => /^NSpid:\t\d+\t1$/m.test(files.text(`proc/${pid}/status`) ?? '');
-  const read = (id: string) => {
+  const isFirst = async (pid: number) => /^NSpid:\t\d+\t1$/m.test((await files.text(`proc/${pid}/status`)) ?? '');
+  const pid = async (id: string) => {
     for (const folder of hierarchies.flatMap(hierarchy => folders(id).map(name => `${hierarchy}/${name}`))) {
-      const pids = files.text(`${folder}/cgroup.procs`)?.split('\n').map(pidOf) ?? [];
-      const pid = pids.find(each => each !== undefined && isFirst(each));
-      if (pid !== undefined) return told(pid, undefined);
+      for (const line of (await files.text(`${folder}/cgroup.procs`))?.split('\n') ?? []) {
+        const each = pidOf(line);
+        if (each !== undefined && (await isFirst(each))) return each;
+      }
     }
     return undefined;
   };
-  return [{ ids: () => [...new Set(names)], read }];
+  return [{ ids, read: async id => told(await pid(id), undefined), pid }];
 }
 
 /** systemd-machined's records of machines. */
-function inNspawn({ files, run, users }: Place): Records[] {
+async function inNspawn({ files, run, users }: Place): Promise<Records[]> {
   if (users) return [];
   const folder = `${run}/systemd/machines`;
-  const read = (id: string) => {
-    const text = files.text(`${folder}/${id}`);
-    const pid = pidOf(/^LEADER=(\d+)$/m.exec(text ?? '')?.[1]);
-    return pid !== undefined && /^CLASS=container$/m.test(text ?? '') ? told(pid, undefined) : undefined;
+  const pid = async (id: string) => {
+    const text = (await files.text(`${folder}/${id}`)) ?? '';
+    return /^CLASS=container$/m.test(text) ? pidOf(/^LEADER=(\d+)$/m.exec(text)?.[1]) : undefined;
   };
-  return [{ ids: () => files.names(folder), read }];
+  return [{ ids: () => files.names(folder), read: async id => told(await pid(id), undefined), pid }];
 }
 
 const told = (
@@ -254,11 +280,11 @@ function networkOf(
 
 function pidOf(value: unknown): number | undefined {
   const pid = typeof value === 'string' ? Number(/^\d{1,10}(?=\s*$)/.exec(value)?.[0]) : value;
-  return typeof pid === 'number' && Number.isInteger(pid) && pid > 0 ? pid : undefined;
+  return typeof pid === 'number' && Number.isInteger(pid) && pid > 0 && pid <= MAX_PID ? pid : undefined;
 }
 
 /** Whether another container of the runtime has the same network namespace as this process. */
-export function isShared(records: Records, id: string, pid: number, at: Places): boolean {
+export async function isShared(records: Records, id: string, pid: number, at: Places): Promise<boolean> {
   const inode = (each: number) => {
     try {
       return fs.statSync(join(at.root, `proc/${each}/ns/net`), { bigint: true }).ino;
@@ -267,5 +293,11 @@ export function isShared(records: Records, id: string, pid: number, at: Places):
     }
   };
   const mine = inode(pid);
-  return mine !== undefined && records.ids().some(each => each !== id && inode(records.read(each)?.pid ?? 0) === mine);
+  if (mine === undefined) return false;
+  for (const each of await records.ids()) {
+    if (each === id) continue;
+    const other = await records.pid(each);
+    if (other !== undefined && inode(other) === mine) return true;
+  }
+  return false;
 }

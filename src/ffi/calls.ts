@@ -1,6 +1,6 @@
 import fs from 'node:fs';
 import { isMainThread } from 'node:worker_threads';
-import { O_CLOEXEC, POLLIN, SYS_pidfd_open } from './constants.ts';
+import { O_CLOEXEC, POLLIN, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, SYS_pidfd_open } from './constants.ts';
 import type { Ffi, Watch } from './ffi.ts';
 import type { Bound } from './functions.ts';
 import { errnoOf, settled } from './node-calls.ts';
@@ -61,6 +61,10 @@ export abstract class Calls implements Ffi {
 
   socket(domain: number, type: number, protocol: number): number {
     const make = () => this.#keep(() => this.c.socket(domain, type, protocol));
+    return this.#withRoom(make(), make);
+  }
+  streamSocket(domain: number): number {
+    const make = () => this.result(this.c.socket(domain, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     return this.#withRoom(make(), make);
   }
   bind(fd: number, address: Uint8Array): number {

@@ -7,6 +7,7 @@ export const AF_INET = 2;
 export const AF_INET6 = 10;
 export const AF_NETLINK = 16;
 
+export const SOCK_STREAM = 1;
 export const SOCK_DGRAM = 2;
 export const SOCK_RAW = 3;
 export const SOCK_CLOEXEC = 0o2000000;
@@ -20,6 +21,8 @@ export const SO_SNDBUF = 7;
 export const SO_RCVBUF = 8;
 export const SO_SNDBUFFORCE = 32;
 export const SO_RCVBUFFORCE = 33;
+/** `struct ucred` of the process at the other end of a unix socket: who has called listen(2), or connect(2). */
+export const SO_PEERCRED = 17;
 export const SO_MEMINFO = 55;
 
 /** linux/sockios.h: the name of the device with an index. */
@@ -50,3 +53,7 @@ export const MNT_DETACH = 2;
 export const NS_GET_NSTYPE = 0xb703;
 /** linux/nsfs.h: the user namespace that owns a namespace. */
 export const NS_GET_USERNS = 0xb701;
+/** linux/nsfs.h: the user namespace around a user namespace. */
+export const NS_GET_PARENT = 0xb702;
+/** linux/nsfs.h: the user who has made a user namespace (Linux 4.11). */
+export const NS_GET_OWNER_UID = 0xb704;

@@ -10,6 +10,8 @@ export interface Ffi {
   readonly name: string;
 
   socket(domain: number, type: number, protocol: number): number;
+  /** A stream socket that does not block, for a `net.Socket` of Node's, which closes it. */
+  streamSocket(domain: number): number;
   bind(fd: number, address: Uint8Array): number;
   connect(fd: number, address: Uint8Array): number;
   /** Fills `address`; returns its length. */

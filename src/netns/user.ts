@@ -1,5 +1,5 @@
 import fs from 'node:fs';
-import { NS_GET_USERNS } from '../ffi/constants.ts';
+import { NS_GET_OWNER_UID, NS_GET_PARENT, NS_GET_USERNS } from '../ffi/constants.ts';
 import { ffi } from '../ffi/index.ts';
 import type { NetNs } from './netns.ts';
 
@@ -38,4 +38,32 @@ export function reachOf(netns: NetNs): Reach {
   } finally {
     ffi().close(fd);
   }
+}
+
+/** User namespaces are nested at most so deep (linux/user_namespace.h). */
+const MAX_DEPTH = 33;
+
+/**
+ * The users who have made the user namespaces that a network namespace belongs to, from the innermost outwards, without the machine's. As the kernel
+ * says of the namespace itself: no process has a say in it. Empty where it belongs to the machine, or the kernel does not tell.
+ */
+export function makersOf(netns: NetNs): number[] {
+  const makers: number[] = [];
+  const uid = new Uint32Array(1);
+  let fd = ffi().ioctl(netns.descriptor, NS_GET_USERNS, null);
+  for (let depth = 0; fd >= 0 && depth < MAX_DEPTH; depth++) {
+    let parent = -1;
+    try {
+      if (fs.fstatSync(fd).ino === PROC_USER_INIT_INO) return makers;
+      if (ffi().ioctl(fd, NS_GET_OWNER_UID, new Uint8Array(uid.buffer)) < 0) return makers;
+      makers.push(uid[0]!);
+      // Not permitted for what is outside of the own one.
+      parent = ffi().ioctl(fd, NS_GET_PARENT, null);
+    } finally {
+      ffi().close(fd);
+    }
+    fd = parent;
+  }
+  if (fd >= 0) ffi().close(fd);
+  return makers;
 }

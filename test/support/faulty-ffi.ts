@@ -90,6 +90,7 @@ export class FaultyFfi implements Ffi {
 
   socket = (domain: number, type: number, protocol: number) =>
     this.#call('socket', () => this.#inner.socket(domain, type, protocol));
+  streamSocket = (domain: number) => this.#call('socket', () => this.#inner.streamSocket(domain));
   bind = (fd: number, address: Uint8Array) => this.#call('bind', () => this.#inner.bind(fd, address));
   connect = (fd: number, address: Uint8Array) => this.#call('connect', () => this.#inner.connect(fd, address));
   getsockname = (fd: number, address: Uint8Array) =>
