@@ -129,15 +129,23 @@ export class BatchError extends AggregateError {
   readonly outcome: BatchOutcome;
   /** The indexes of the operations that the kernel has carried out. */
   readonly applied: readonly number[];
+  /** What was carried out has been undone: the kernel holds what it held before. IPVS only; nf_tables carries out all of a batch or nothing. */
+  readonly rolledBack: boolean;
 
-  constructor(options: { failures: readonly BatchFailure[]; outcome: BatchOutcome; applied: readonly number[] }) {
-    const { failures, outcome } = options;
+  constructor(options: {
+    failures: readonly BatchFailure[];
+    outcome: BatchOutcome;
+    applied: readonly number[];
+    rolledBack?: boolean;
+  }) {
+    const { failures, outcome, rolledBack = false } = options;
     const first = failures[0];
     const more = failures.length > 1 ? ` (and ${failures.length - 1} more)` : '';
     super(failures, `${failures.length} failed, applied: ${outcome}. [${first?.index}] ${first?.message}${more}`);
     this.code = failures.length === 1 && first !== undefined ? first.code : 'ERR_BATCH';
     this.outcome = outcome;
     this.applied = options.applied;
+    this.rolledBack = rolledBack;
     hide(this, BATCH_ERROR, true);
   }
 

@@ -1,18 +1,12 @@
-import {
-  atIndex,
-  type BatchFailure,
-  isArgumentError,
-  isNotFound,
-  NetlinkError,
-  UnsupportedError,
-  within,
-} from '../errors.ts';
+import { atIndex, type BatchFailure, isArgumentError, NetlinkError, UnsupportedError, within } from '../errors.ts';
 import type { Operation, PipelineResult } from '../transport/index.ts';
 import type { WireDestination, WireService } from './attributes.ts';
+import { writeDestination } from './destination.ts';
 import type { Carriers } from './ipvs-carrier.ts';
 import {
   editDestination,
   editService,
+  findService,
   ignoresTunnel,
   mayIgnoreTunnel,
   mergeDestination,
@@ -22,7 +16,7 @@ import {
 import { destinationId, destinationSettings, serviceId, serviceSettings } from './ipvs-wire.ts';
 import { type Carrier, type IpvsCommand, keyCommand } from './netlink.ts';
 import { type Batch, type IpvsOperation, isEdit, type Prepared } from './operation.ts';
-import { readKey } from './service.ts';
+import { writeService } from './service.ts';
 import { readDestinations, readServers } from './snapshot.ts';
 
 /** What the kernel has of the services that were asked about. */
@@ -81,7 +75,8 @@ export class Run {
   }
 
   *all(): Operation<void> {
-    const { hasEdits, operations } = this.#batch;
+    const { hasEdits, operations, odd } = this.#batch;
+    if (odd.size > 0) yield* this.#allow(odd);
     if (!hasEdits) {
       const whole = rangeOf(0, operations.length);
       yield* this.#send(whole);
@@ -96,6 +91,27 @@ export class Run {
       if (ready.length === 0) continue;
       yield* this.#send(ready);
       yield* seenThrough(this.#verify(ready));
+    }
+  }
+
+  /** What would be refused from a caller may stay as it is: looks whether it is. @throws the refusals of what is not. */
+  *#allow(odd: ReadonlyMap<number, unknown>): Operation<void> {
+    const state = yield* this.#read([...odd.keys()]);
+    for (const [index, refusal] of odd) {
+      const { operation, service, serviceId: id = '', destinationId: server = '' } = this.#batch.prepared(index);
+      const found = state.get(id);
+      const kept = operation.op === 'setService' ? found?.service : found?.destinations.get(server);
+      if (kept === undefined) throw refusal;
+      try {
+        if (operation.op === 'setService') writeService(operation.service, found!.service);
+        else if (operation.op === 'setDestination') {
+          const { key, destination } = operation;
+          writeDestination(key, destination, service!.family, found!.destinations.get(server));
+        }
+      } catch (error) {
+        const what = operation.op === 'setService' ? 'service' : 'destination';
+        throw within(error, ['operations', index, what]);
+      }
     }
   }
 
@@ -125,7 +141,7 @@ export class Run {
     const state = yield* this.#sent ? seenThrough(reading) : reading;
     for (const index of edits) {
       try {
-        this.#targets.set(index, targetOf(this.#batch.prepared(index), state));
+        this.#targets.set(index, targetOf(this.#batch.prepared(index), state, this.#batch.kept));
       } catch (error) {
         // What is bad only together with what the kernel has can still be refused whole, as long as nothing was sent.
         if (isArgumentError(error) && !this.#sent) throw within(error, ['operations', index, 'patch']);
@@ -340,32 +356,24 @@ function coversOf({ serviceId: id, destinationId: server }: Prepared): string[] 
 function targetOf(
   { operation, service, serviceId: id = '', destinationId: server = '' }: Prepared,
   state: State,
+  kept: 'anything' | undefined,
 ): Target {
   const found = state.get(id);
   if (operation.op === 'editService') {
     if (found === undefined) throw missingService(operation.key);
-    return mergeService(found.service, operation.patch);
+    return mergeService(found.service, operation.patch, kept);
   }
   if (operation.op !== 'editDestination') throw new TypeError(`${operation.op} is no edit`);
   if (found === undefined) throw missingService(operation.key);
   const current = found.destinations.get(server);
   if (current === undefined) throw missingDestination('SET', operation.destinationKey);
-  return mergeDestination(operation.key, service!, current, operation.patch);
+  return mergeDestination(operation.key, service!, current, operation.patch, kept);
 }
 
 /** What the kernel would say, had it been asked. */
 function missingService(subject: Parameters<typeof keyCommand>[1]): NetlinkError {
   const { syscall, hint } = keyCommand('GET', subject);
   return new NetlinkError({ errno: -3, syscall, operation: 'ipvs.apply', subject, hint: hint?.('ESRCH', []) });
-}
-
-function* findService(carrier: Carrier, key: WireService): Operation<WireService | undefined> {
-  try {
-    return yield* carrier.get(keyCommand('GET', readKey(key), key), ({ service }) => service);
-  } catch (error) {
-    if (isNotFound(error)) return undefined;
-    throw error;
-  }
 }
 
 function* refusalOf(operation: Operation<void>): Operation<Refusal | undefined> {
@@ -392,14 +400,14 @@ function* again(carrier: Carrier, operation: IpvsOperation): Operation<unknown> 
 }
 
 /** The failures of a batch are the kernel's refusals; what this library finds on the way takes their form. */
-function asRefusal(error: unknown, operation: IpvsOperation): NetlinkError {
+export function asRefusal(error: unknown, operation: { op: string }, method = 'ipvs.apply'): NetlinkError {
   if (error instanceof NetlinkError) return error;
   const errno = error instanceof UnsupportedError ? -95 : isArgumentError(error) ? -22 : -11;
   const hint = error instanceof Error ? error.message : String(error);
   return new NetlinkError({
     errno,
     syscall: operation.op,
-    operation: 'ipvs.apply',
+    operation: method,
     subject: operation,
     hint,
     cause: error,

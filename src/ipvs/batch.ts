@@ -45,24 +45,35 @@ export function* applyOperations(
   const { onError: how = 'throw', rollback = false } = options;
   const onError = checkOneOf(how, ['options', 'onError'], ['throw', 'collect']);
   if (typeof rollback !== 'boolean') throw typeError(['options', 'rollback'], 'a boolean', rollback);
-  const batch = new Batch(operations);
+  const { result } = yield* carryOut(carriers, new Batch(operations), rollback);
+  if (onError === 'throw' && result.failures.length > 0) throw new BatchError(result);
+  return result;
+}
+
+/** A batch that was carried out, and with `rollback` what would undo it. */
+export interface CarriedOut {
+  result: BatchResult;
+  /** Returns whether the kernel took all of it. */
+  undo: (() => Operation<boolean>) | undefined;
+}
+
+/** Carries out a batch. With `rollback` it is undone if one operation fails, and can be undone later if none does. */
+export function* carryOut(carriers: Carriers, batch: Batch, rollback: boolean): Operation<CarriedOut> {
   const before = rollback ? yield* remember(carriers, batch) : undefined;
   const run = new Run(carriers, batch);
   yield* run.all();
   const failures = run.failures.toSorted((a, b) => a.index - b.index);
   const { applied } = run;
   const outcome = failures.length === 0 ? 'all' : applied.length === 0 ? 'none' : 'partial';
-  let result: BatchResult = { failures, applied, outcome, rolledBack: false };
+  const result: BatchResult = { failures, applied, outcome, rolledBack: false };
+  const undo = before && (() => undoAll(carriers, before));
   if (failures.length === 0) {
     batch.messages.release();
-    return result;
+    return { result, undo };
   }
-  if (before !== undefined) {
-    const whole = yield* seenThrough(undo(carriers, before));
-    result = { failures, applied: [], outcome: whole ? 'none' : 'unknown', rolledBack: whole };
-  }
-  if (onError === 'throw') throw new BatchError(result);
-  return result;
+  if (undo === undefined) return { result, undo };
+  const whole = yield* seenThrough(undo());
+  return { result: { failures, applied: [], outcome: whole ? 'none' : 'unknown', rolledBack: whole }, undo: undefined };
 }
 
 /** What a batch may change, as it was. */
@@ -99,7 +110,7 @@ function onceAsked<T>(make: () => T): () => T {
 const UNDO_ATTEMPTS = 3;
 
 /** Makes what the batch may have changed as it was. Returns whether the kernel took all of it. */
-function* undo(carriers: Carriers, { touches, servers, timeouts }: Memory): Operation<boolean> {
+function* undoAll(carriers: Carriers, { touches, servers, timeouts }: Memory): Operation<boolean> {
   const before = servers.map(({ service, destinations }) => ({
     service: settable(service),
     // The kernel lists the newest first: added in the reverse of that they stand as they stood.

@@ -48,13 +48,13 @@ const MAX_SYNC_ID = 255;
 /** 65535 without the headers of IPv4 and UDP. */
 const MAX_LENGTH = 65507;
 
-/** Starts a sync daemon. */
-export function* startSync(carrier: Carrier, daemon: SyncDaemon): Operation<void> {
+/** Starts a sync daemon. With 'anything' one that has run before, whoever started it. */
+export function* startSync(carrier: Carrier, daemon: SyncDaemon, kept?: 'anything'): Operation<void> {
   yield* carrier.request({
     syscall: 'IPVS_CMD_NEW_DAEMON',
     command: C.IPVS_CMD_NEW_DAEMON,
     subject: daemon,
-    value: { daemon: writeDaemon(daemon) },
+    value: { daemon: writeDaemon(daemon, kept) },
     hint: code => START_HINTS[code] ?? generalHint(code),
     blame: code => START_BLAME[code],
   });
@@ -63,8 +63,7 @@ export function* startSync(carrier: Carrier, daemon: SyncDaemon): Operation<void
 const START_HINTS: Readonly<Record<string, string>> = {
   ENODEV: 'this namespace has no such device',
   EEXIST: 'a daemon of that state runs already: stopSync ends it',
-  EINVAL:
-    'the group is no multicast address, or a service has a server of the other family (through a tunnel), which cannot be synchronised',
+  EINVAL: 'a service has a server of the other family (through a tunnel), which cannot be synchronised',
   EADDRINUSE: 'another socket of this namespace has that port',
   EADDRNOTAVAIL: "the device has no address of the group's family, or is down",
 };
@@ -105,15 +104,16 @@ export function checkDaemon(daemon: SyncDaemon): void {
   writeDaemon(daemon);
 }
 
-function writeDaemon(daemon: SyncDaemon): WireDaemon {
+function writeDaemon(daemon: SyncDaemon, kept?: 'anything'): WireDaemon {
   checkObject(daemon, [], FIELDS);
   const wire: WireDaemon = {
     state: STATES[checkOneOf(daemon.state, ['state'], Object.keys(STATES) as SyncState[])],
     interface: checkString(daemon.interface, ['interface'], C.IP_VS_IFNAME_MAXLEN - 1),
-    syncId: checkInteger(daemon.syncId, ['syncId'], 0, MAX_SYNC_ID),
+    syncId: checkInteger(daemon.syncId, ['syncId'], 0, kept === undefined ? MAX_SYNC_ID : 0xffffffff),
   };
   const { maxLength, group, port, ttl } = daemon;
-  if (maxLength !== undefined) wire.maxLength = checkInteger(maxLength, ['maxLength'], 1, MAX_LENGTH);
+  if (maxLength !== undefined)
+    wire.maxLength = checkInteger(maxLength, ['maxLength'], 1, kept === undefined ? MAX_LENGTH : 0xffff);
   if (group !== undefined) writeGroup(wire, group);
   if (port !== undefined) wire.port = checkInteger(port, ['port'], 1, 65535);
   if (ttl !== undefined) wire.ttl = checkInteger(ttl, ['ttl'], 1, 255);

@@ -3,7 +3,7 @@ import { type Path, rangeError } from '../errors.ts';
 import { AF_INET, AF_INET6 } from '../ffi/constants.ts';
 import type { WireDestination } from './attributes.ts';
 import * as C from './constants.ts';
-import { addressBytes, addressText, ipv4Bytes, type ServiceKey } from './service.ts';
+import { addressBytes, addressText, ipv4Bytes, type Kept, type Scheduling, type ServiceKey } from './service.ts';
 import { readStats, type Stats } from './stats.ts';
 
 export const FORWARD = {
@@ -38,6 +38,10 @@ export interface Tunnel {
 /** What identifies a real server within its service. */
 export interface DestinationKey {
   address: string;
+  /**
+   * With direct routing, tunnels, and services of every port it is the service's port: only masquerade changes ports. With persistence for a firewall
+   * mark the kernel ignores it: the server gets the port that the client asked for.
+   */
   port: number;
 }
 
@@ -51,9 +55,12 @@ export interface Destination extends DestinationKey {
   forward: Forward | number;
   /** 0 to 2^31-1, default 1. A server of weight 0 gets no new connections and keeps those it has. */
   weight?: number;
-  /** More connections than this and the server gets no new ones; 0, the default, is no limit. */
+  /**
+   * With this many connections the server gets no new ones; 0, the default, is no limit; at most 2^31-1. The kernel counts inactive connections
+   * too: a TCP connection that has ended is one of them for two more minutes (`timeouts().tcpFinSeconds`), a UDP one for five.
+   */
   upperThreshold?: number;
-  /** Below this it gets new ones again; default three quarters of the upper threshold. */
+  /** Below this many, inactive ones included, it gets new ones again; at most `upperThreshold`. Default (0) three quarters of that. */
   lowerThreshold?: number;
   /** With forward 'tunnel'; default IPIP (GUE from Linux 5.2, GRE from 5.3). */
   tunnel?: Tunnel;
@@ -86,62 +93,111 @@ export function writeDestinationKey(key: DestinationKey): WireDestination {
   return { address, port, family: ipv4 === undefined ? AF_INET6 : AF_INET };
 }
 
-/** All attributes of a real server: an update that leaves one out would reset it. */
+/**
+ * All attributes of a real server: an update that leaves one out would reset it.
+ * @throws TypeError, RangeError what the kernel cannot hold, and of what differs from `kept`, what it should not be made to hold.
+ */
 export function writeDestination(
   service: ServiceKey,
   destination: Destination,
   serviceFamily: number,
+  kept?: Kept<WireDestination>,
 ): WireDestination {
+  const wire = encodeDestination(destination, serviceFamily);
+  if (kept !== 'anything') checkDestination(service, destination, wire, kept);
+  return wire;
+}
+
+/** Everything that a server can be read with. */
+function encodeDestination(destination: Destination, serviceFamily: number): WireDestination {
   const wire = writeDestinationKey(destination);
-  const forward = checkName(destination.forward, ['forward'], FORWARD, C.IP_VS_CONN_F_FWD_MASK);
-  const tunneled = forward === FORWARD.tunnel;
+  // null is no default.
+  const { weight = 1, upperThreshold = 0, lowerThreshold = 0, tunnel } = destination;
+  wire.forward = checkName(destination.forward, ['forward'], FORWARD, C.IP_VS_CONN_F_FWD_MASK);
+  const tunneled = wire.forward === FORWARD.tunnel;
   if (wire.family !== serviceFamily && !tunneled) {
     throw rangeError(['address'], "an address of the service's family (a tunnel may change it)", destination.address);
   }
-  const sameport = forward === FORWARD.direct || tunneled;
-  if (sameport && 'port' in service && service.port !== destination.port) {
-    throw rangeError(['port'], `the service's port ${service.port} (only masquerade can change it)`, destination.port);
-  }
-  wire.forward = forward;
-  Object.assign(wire, writeLimits(destination));
-  if (destination.tunnel !== undefined) writeTunnel(wire, destination.tunnel, tunneled);
-  return wire;
-}
-
-/** Weight and thresholds, which go together with any way of forwarding. */
-export function writeLimits(destination: Pick<Destination, 'weight' | 'upperThreshold' | 'lowerThreshold'>) {
-  // null is no default.
-  const { weight = 1, upperThreshold = 0, lowerThreshold = 0 } = destination;
-  const wire = {
-    weight: checkInteger(weight, ['weight'], 0, MAX_WEIGHT),
-    upperThreshold: checkInteger(upperThreshold, ['upperThreshold'], 0, MAX_THRESHOLD),
-    lowerThreshold: checkInteger(lowerThreshold, ['lowerThreshold'], 0, MAX_THRESHOLD),
-  };
+  wire.weight = checkInteger(weight, ['weight'], 0, MAX_WEIGHT);
+  wire.upperThreshold = checkInteger(upperThreshold, ['upperThreshold'], 0, 0xffffffff);
+  wire.lowerThreshold = checkInteger(lowerThreshold, ['lowerThreshold'], 0, 0xffffffff);
   if (wire.lowerThreshold > wire.upperThreshold) {
-    throw rangeError(
-      ['lowerThreshold'],
-      `at most the upper threshold ${wire.upperThreshold}`,
-      destination.lowerThreshold,
-    );
+    throw rangeError(['lowerThreshold'], `at most the upper threshold ${wire.upperThreshold}`, lowerThreshold);
   }
-  return wire;
-}
-
-function writeTunnel(wire: WireDestination, tunnel: Tunnel, tunneled: boolean): void {
+  if (tunnel === undefined) return wire;
   checkObject(tunnel, ['tunnel'], ['type', 'port', 'checksum']);
   if (!tunneled) throw rangeError(['tunnel'], "forward: 'tunnel' with it", tunnel);
   const { port = 0, checksum = 'none' } = tunnel;
   wire.tunnelType = checkName(tunnel.type, ['tunnel', 'type'], TUNNELS, 0xff);
   wire.tunnelPort = checkInteger(port, ['tunnel', 'port'], 0, 65535);
   wire.tunnelFlags = checkName(checksum, ['tunnel', 'checksum'], CHECKSUMS, 0xffff);
-  const gue = wire.tunnelType === TUNNELS.gue;
-  if (gue !== wire.tunnelPort > 0)
-    throw rangeError(['tunnel', 'port'], gue ? 'a port for GUE' : 'no port (GUE has one)', tunnel.port);
-  const { tunnelType, tunnelFlags } = wire;
+  return wire;
+}
+
+/** Refuses what the kernel takes and does not work, unless the server is like that already. */
+function checkDestination(
+  service: ServiceKey,
+  { port, tunnel }: Destination,
+  wire: WireDestination,
+  kept: WireDestination | undefined,
+): void {
+  const { forward, upperThreshold = 0, lowerThreshold = 0 } = wire;
+  const forwarded = kept !== undefined && forward === ((kept.forward ?? 0) & C.IP_VS_CONN_F_FWD_MASK);
+  if (!forwarded) checkPort(service, port, forward);
+  if (upperThreshold !== kept?.upperThreshold) checkInteger(upperThreshold, ['upperThreshold'], 0, MAX_THRESHOLD);
+  if (lowerThreshold !== kept?.lowerThreshold) checkInteger(lowerThreshold, ['lowerThreshold'], 0, MAX_THRESHOLD);
+  if (tunnel !== undefined && !isSameTunnel(wire, kept)) checkTunnel(wire, tunnel);
+}
+
+/** Only masquerade can change the port, and not of a service of every port: that persists always. */
+function checkPort(service: ServiceKey, port: number, forward: number | undefined): void {
+  if (!('port' in service) || service.port === port) return;
+  if (forward === FORWARD.direct || forward === FORWARD.tunnel) {
+    throw rangeError(['port'], `the service's port ${service.port} (only masquerade can change it)`, port);
+  }
+  if (forward === FORWARD.masquerade && service.port === 0) {
+    throw rangeError(
+      ['port'],
+      'the port 0 (with a service of every port the server gets the port that the client asked for)',
+      port,
+    );
+  }
+}
+
+/**
+ * Does the kernel ignore this server's port? With persistence for a firewall mark the server gets the port that the client asked for, as it does with
+ * a service of every port, where another is refused.
+ */
+export function ignoresPort(service: ServiceKey, { port, forward }: Destination): boolean {
+  const masqueraded = forward === 'masquerade' || forward === FORWARD.masquerade;
+  return (
+    masqueraded && port !== 0 && 'firewallMark' in service && (service as Partial<Scheduling>).persistence !== undefined
+  );
+}
+
+function isSameTunnel(a: WireDestination, b: WireDestination | undefined): boolean {
+  if (b === undefined) return false;
+  const { tunnelType = 0, tunnelPort = 0, tunnelFlags = 0 } = b;
+  return a.tunnelType === tunnelType && a.tunnelPort === tunnelPort && a.tunnelFlags === tunnelFlags;
+}
+
+function checkTunnel(wire: WireDestination, { port, checksum }: Tunnel): void {
+  const { tunnelType, tunnelPort = 0, tunnelFlags } = wire;
+  const gue = tunnelType === TUNNELS.gue;
+  if (gue !== tunnelPort > 0)
+    throw rangeError(['tunnel', 'port'], gue ? 'a port for GUE' : 'no port (GUE has one)', port);
   if (tunnelType === TUNNELS.ipip && tunnelFlags !== CHECKSUMS.none)
     throw rangeError(['tunnel', 'checksum'], 'no checksum with IPIP, which has none', checksum);
   if (tunnelType === TUNNELS.gre && tunnelFlags === CHECKSUMS.remote)
     throw rangeError(['tunnel', 'checksum'], "'none' or 'required' (remote checksums are GUE's)", checksum);
+}
+
+/** Which of a tunnel's other fields its type has. */
+export function tunnelHas({ type, checksum }: Tunnel): { port: boolean; checksum: boolean } {
+  const number = typeof type === 'number' ? type : TUNNELS[type];
+  const gue = number === TUNNELS.gue;
+  const remote = checksum === 'remote' || checksum === CHECKSUMS.remote;
+  return { port: gue, checksum: gue || (number === TUNNELS.gre && !remote) };
 }
 
 function checkName(value: unknown, path: Path, names: Readonly<Record<string, number>>, max: number): number {

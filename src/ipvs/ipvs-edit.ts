@@ -1,27 +1,31 @@
 import os from 'node:os';
 import { checkObject } from '../codec/index.ts';
-import { NetlinkError, StateError, UnsupportedError } from '../errors.ts';
+import { isArgumentError, isNotFound, NetlinkError, StateError, UnsupportedError } from '../errors.ts';
 import type { Operation } from '../transport/index.ts';
 import type { WireCommand, WireDestination, WireService } from './attributes.ts';
 import * as C from './constants.ts';
 import {
   type Destination,
   type DestinationKey,
+  FORWARD,
   readDestination,
+  type Tunnel,
+  tunnelHas,
   writeDestination,
   writeDestinationKey,
-  writeLimits,
 } from './destination.ts';
-import { destinationId, destinationSettings, serviceSettings, settable, settableDestination } from './ipvs-wire.ts';
+import { destinationId, destinationSettings, serviceSettings } from './ipvs-wire.ts';
 import { type Carrier, destinationRequest, type IpvsCommand, keyCommand, serviceCommand } from './netlink.ts';
-import { DESTINATION_PATCH, type DestinationPatch, SERVICE_PATCH } from './operation.ts';
+import { DESTINATION_PATCH, type DestinationPatch, type Patch, SERVICE_PATCH, type ServicePatch } from './operation.ts';
+import { foreignFlags } from './scheduler-flags.ts';
 import {
+  type Kept,
+  type Persistence,
+  readKey,
   readService,
-  type Scheduling,
   type Service,
   type ServiceKey,
   writeKey,
-  writeScheduler,
   writeService,
 } from './service.ts';
 import { readDestinations } from './snapshot.ts';
@@ -31,16 +35,25 @@ import { readDestinations } from './snapshot.ts';
 /** How often to begin again when others change the same object at the same time. */
 const ATTEMPTS = 3;
 
-/** A service with some fields changed, and the request that makes it so. */
+/**
+ * A service with some fields changed, and the request that makes it so. What a patch does not give stays, also where another program has set what
+ * this library refuses; it goes where it does not fit what the patch gives.
+ */
 export function mergeService(
   current: WireService,
-  patch: Partial<Scheduling>,
+  patch: ServicePatch,
+  kept: Kept<WireService> = current,
 ): { wire: WireService; command: IpvsCommand } {
   const { stats: _, ...service } = readService(current);
   const merged = { ...service, ...patch } as Service;
-  // What another program has set and this library would not take is no reason against another scheduler.
-  const whole = 'persistence' in patch || 'onePacket' in patch;
-  const wire = whole ? writeService(merged) : { ...settable(current), ...writeScheduler(merged, current) };
+  if (typeof patch.persistence === 'object' && patch.persistence !== null) {
+    merged.persistence = { ...service.persistence, ...patch.persistence } as Persistence;
+  }
+  // A scheduler's flags mean nothing to another, or something else.
+  if (!('schedulerFlags' in patch) && merged.scheduler !== service.scheduler) {
+    merged.schedulerFlags = foreignFlags(service.schedulerFlags);
+  }
+  const wire = writeService(merged, kept);
   return { wire, command: serviceCommand('SET', merged, { service: wire }) };
 }
 
@@ -50,14 +63,30 @@ export function mergeDestination(
   service: WireService,
   current: WireDestination,
   patch: DestinationPatch,
+  kept: Kept<WireDestination> = current,
 ): { wire: WireDestination; command: IpvsCommand } {
-  const merged: Destination = { ...bareDestination(current, service.family), ...patch };
-  // As above: whatever it is, it can be drained.
-  const whole = 'forward' in patch || 'tunnel' in patch;
-  const wire = whole
-    ? writeDestination(key, merged, service.family)
-    : { ...settableDestination(current), ...writeLimits(merged) };
+  const destination = bareDestination(current, service.family);
+  const merged = { ...destination, ...patch } as Destination;
+  const tunneled = merged.forward === 'tunnel' || merged.forward === FORWARD.tunnel;
+  if (!('tunnel' in patch)) {
+    if (!tunneled) delete merged.tunnel;
+  } else if (typeof patch.tunnel === 'object' && patch.tunnel !== null) {
+    merged.tunnel = mergeTunnel(destination.tunnel, patch.tunnel);
+  }
+  const { upperThreshold = 0, lowerThreshold = 0 } = merged;
+  if (!('lowerThreshold' in patch) && lowerThreshold > upperThreshold) delete merged.lowerThreshold;
+  const wire = writeDestination(key, merged, service.family, kept);
   return { wire, command: destinationRequest('SET', merged, { service, destination: wire }) };
+}
+
+/** Of the old tunnel stays what the new type has. */
+function mergeTunnel(current: Tunnel = { type: 'ipip' }, patch: Partial<Patch<Tunnel>>): Tunnel {
+  const merged = { ...current, ...patch } as Tunnel;
+  if (merged.type === current.type) return merged;
+  const has = tunnelHas(merged);
+  if (!('port' in patch) && !has.port) delete merged.port;
+  if (!('checksum' in patch) && !has.checksum) delete merged.checksum;
+  return merged;
 }
 
 /** A server as it can be set. */
@@ -72,7 +101,7 @@ export function bareDestination(wire: WireDestination, family: number): Destinat
   return destination;
 }
 
-export function* editService(carrier: Carrier, key: ServiceKey, patch: Partial<Scheduling>): Operation<void> {
+export function* editService(carrier: Carrier, key: ServiceKey, patch: ServicePatch): Operation<void> {
   checkObject(patch, [], SERVICE_PATCH);
   const read = keyCommand('GET', key);
   let current = yield* carrier.get(read, ({ service }) => service);
@@ -103,6 +132,47 @@ export function* editDestination(
     if (attempt === ATTEMPTS) throw ignoresTunnel(wire, current) ?? disturbed('the destination');
     yield* carrier.request(command);
     current = (yield* readDestinations(carrier, service)).find(find);
+  }
+}
+
+/**
+ * A service that replaces another one: what it has in common with that is not refused, whatever it is. Asks the kernel only where something would
+ * be refused.
+ */
+export function* replacement(carrier: Carrier, service: Service): Operation<WireService> {
+  try {
+    return writeService(service);
+  } catch (error) {
+    if (!isArgumentError(error)) throw error;
+    const current = yield* findService(carrier, writeService(service, 'anything'));
+    if (current === undefined) throw error;
+    return writeService(service, current);
+  }
+}
+
+/** As above, a server. */
+export function* replacementOf(carrier: Carrier, key: ServiceKey, server: Destination): Operation<WireDestination> {
+  const service = writeKey(key);
+  try {
+    return writeDestination(key, server, service.family);
+  } catch (error) {
+    if (!isArgumentError(error)) throw error;
+    const id = destinationId(writeDestination(key, server, service.family, 'anything'), service.family);
+    const current = (yield* readDestinations(carrier, service)).find(
+      each => destinationId(each, service.family) === id,
+    );
+    if (current === undefined) throw error;
+    return writeDestination(key, server, service.family, current);
+  }
+}
+
+/** A service as the kernel has it, if there is one. */
+export function* findService(carrier: Carrier, key: WireService): Operation<WireService | undefined> {
+  try {
+    return yield* carrier.get(keyCommand('GET', readKey(key), key), ({ service }) => service);
+  } catch (error) {
+    if (isNotFound(error)) return undefined;
+    throw error;
   }
 }
 

@@ -63,7 +63,7 @@ export function keyPart({ family, protocol, address, port, firewallMark }: WireS
 /** What a request may carry of a service that was read: counters are not among it, and the kernel's own mark is its own. */
 export function settable(wire: WireService): WireService {
   const { stats: _, stats64: __, counters: ___, flags, ...service } = wire;
-  return { ...service, flags: { flags: (flags?.flags ?? 0) & ~C.IP_VS_SVC_F_HASHED, mask: 0xffffffff } };
+  return { ...service, flags: { flags: ((flags?.flags ?? 0) & ~C.IP_VS_SVC_F_HASHED) >>> 0, mask: 0xffffffff } };
 }
 
 /** As above, of a server. */

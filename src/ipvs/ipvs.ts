@@ -8,9 +8,15 @@ import { applyOperations, type BatchOptions, type BatchResult } from './batch.ts
 import { type Connection, type ConnectionsOptions, readConnections } from './connections.ts';
 import * as C from './constants.ts';
 import { type SyncDaemon, type SyncState, startSync, stopSync, syncDaemons } from './daemon.ts';
-import { type Destination, type DestinationEntry, type DestinationKey, readDestination } from './destination.ts';
+import {
+  type Destination,
+  type DestinationEntry,
+  type DestinationKey,
+  ignoresPort,
+  readDestination,
+} from './destination.ts';
 import { type Carriers, carriersOf } from './ipvs-carrier.ts';
-import { editDestination, editService, readExisting, verifyTunnel } from './ipvs-edit.ts';
+import { editDestination, editService, readExisting, replacement, replacementOf, verifyTunnel } from './ipvs-edit.ts';
 import { IpvsSocket, namespaceOf, type Via } from './ipvs-socket.ts';
 import { readTimeouts, type Timeouts, writeTimeouts } from './ipvs-timeouts.ts';
 import {
@@ -18,12 +24,13 @@ import {
   describe,
   destinationCommand,
   destinationKeyCommand,
+  destinationRequest,
   type IpvsInfo,
   keyCommand,
   serviceCommand,
 } from './netlink.ts';
-import { BatchBuilder, type DestinationPatch, type IpvsOperation } from './operation.ts';
-import { changesBetween, checkDesired, toOperation } from './plan.ts';
+import { BatchBuilder, type DestinationPatch, type IpvsOperation, type ServicePatch } from './operation.ts';
+import { changesBetween, Desired, toOperation } from './plan.ts';
 import {
   type PlanOptions,
   type ReconcileOptions,
@@ -32,12 +39,11 @@ import {
   reconcileNow,
   reconciling,
 } from './reconcile.ts';
-import { formatRules } from './rules-format.ts';
+import { saveRules } from './rules-format.ts';
 import { type RestoreOptions, type RestoreResult, restoreRules } from './rules-restore.ts';
 import {
   familyOf,
   readService,
-  type Scheduling,
   type Service,
   type ServiceEntry,
   type ServiceKey,
@@ -61,9 +67,11 @@ export interface IpvsOptions {
 
 /** The operations of IPVS, each written once. */
 export class IpvsOperations {
+  readonly #exchange: Exchange;
   readonly #carriers: Carriers;
 
   constructor(exchange: Exchange) {
+    this.#exchange = exchange;
     this.#carriers = carriersOf(exchange);
   }
 
@@ -81,10 +89,14 @@ export class IpvsOperations {
     yield* this.#carrier.request(serviceCommand('NEW', service));
   }
 
-  /** Adds a virtual service, or replaces everything but its key and its servers. */
+  /**
+   * Adds a virtual service, or replaces everything but its key and its servers. What the service is like already is taken, also where `addService`
+   * refuses it.
+   */
   *setService(service: Service): Operation<void> {
     try {
-      yield* this.#carrier.request(serviceCommand('SET', service));
+      const wire = yield* replacement(this.#carrier, service);
+      yield* this.#carrier.request(serviceCommand('SET', service, { service: wire }));
     } catch (error) {
       if (!(error instanceof NetlinkError) || error.code !== 'ESRCH') throw error;
       yield* this.addService(service);
@@ -95,7 +107,7 @@ export class IpvsOperations {
    * Changes some fields of a virtual service and leaves the others as they are: reads, merges, writes, and looks whether it is so; begins again
    * where others came in between. @throws NetlinkError ESRCH there is none. @throws StateError ERR_DUMP_INTERRUPTED others never stopped.
    */
-  *editService(key: ServiceKey, patch: Partial<Scheduling>): Operation<void> {
+  *editService(key: ServiceKey, patch: ServicePatch): Operation<void> {
     yield* editService(this.#carrier, key, patch);
   }
 
@@ -124,13 +136,16 @@ export class IpvsOperations {
    */
   *addDestination(key: ServiceKey, destination: Destination): Operation<void> {
     const command = destinationCommand('NEW', key, destination);
+    tellIgnoredPort(this.#exchange, key, destination);
     yield* this.#carrier.request(command);
     yield* verifyTunnel(this.#carrier, command.value, destinationKeyCommand(key, destination));
   }
 
-  /** Adds a real server, or replaces everything but its key. */
+  /** Adds a real server, or replaces everything but its key. What the server is like already is taken, as by `setService`. */
   *setDestination(key: ServiceKey, destination: Destination): Operation<void> {
-    const command = destinationCommand('SET', key, destination);
+    const wire = yield* replacementOf(this.#carrier, key, destination);
+    const command = destinationRequest('SET', destination, { service: writeKey(key), destination: wire });
+    tellIgnoredPort(this.#exchange, key, destination);
     try {
       yield* this.#carrier.request(command);
     } catch (error) {
@@ -203,15 +218,19 @@ export class IpvsOperations {
     return yield* syncDaemons(this.#carrier);
   }
 
-  /** The services and servers in the format of `ipvsadm -Sn`, with what that forgets (`formatRules`). */
+  /**
+   * The services and servers in the format of `ipvsadm -Sn`, with what that forgets (`formatRules`). What another program has set and ipvsadm cannot
+   * write or read back is in it too, with options of this library's own: `restore` in an empty namespace makes the same table of any text.
+   */
   *save(options: { signal?: AbortSignal } = {}): Operation<string> {
     checkObject(options, ['options'], ['signal']);
-    return formatRules(toSnapshot(yield* readStable(this.#carriers)).servers);
+    return saveRules(toSnapshot(yield* readStable(this.#carriers)).servers);
   }
 
   /**
    * Carries out a text in the format of `ipvsadm -S`, as `ipvsadm -R` would (`parseRuleLines` says what it may hold): it adds to what there is,
-   * unless a line says -C. All lines are read before any is sent, and if one fails, what the others did is undone (`rollback: false` leaves it).
+   * unless a line says -C or `replace` is given. All lines are read before any is sent, and if one fails, what the others did is undone, sync
+   * daemons included (`rollback: false` leaves it).
    * @throws RuleError a line is no rule; nothing was sent. @throws BatchError the kernel refused lines; each failure has its `line`.
    */
   *restore(text: string, options: RestoreOptions = {}): Operation<RestoreResult> {
@@ -252,17 +271,36 @@ export class IpvsOperations {
 
   /**
    * The least that makes what there is into what is desired, as operations for `apply`; changes nothing. Empty where all is as desired, also
-   * where that is by the kernel's defaults. The servers of a desired service are all that it shall have.
+   * where that is by the kernel's defaults. The servers of a desired service are all that it shall have. What is there may be desired again,
+   * whoever made it: a snapshot's servers are no error, only what differs from what there is can be.
    */
   *plan(desired: readonly VirtualServer[], options: PlanOptions = {}): Operation<IpvsOperation[]> {
     checkObject(options, ['options'], ['prune', 'signal']);
     if (options.prune !== undefined && typeof options.prune !== 'boolean') {
       throw typeError(['options', 'prune'], 'a boolean', options.prune);
     }
-    const wanted = checkDesired(desired);
+    const wanted = new Desired(desired);
     const { servers } = yield* readStable(this.#carriers);
-    return changesBetween(servers, wanted, options).map(toOperation);
+    const changes = changesBetween(servers, wanted.against(servers), options);
+    if (changes.length > 0) {
+      for (const server of desired)
+        for (const each of server.destinations) tellIgnoredPort(this.#exchange, server, each);
+    }
+    return changes.map(toOperation);
   }
+}
+
+/** Warns of a server whose port the kernel ignores. */
+function tellIgnoredPort(
+  { observer, operation, wire }: Exchange,
+  key: ServiceKey,
+  { address, port, forward }: Destination,
+) {
+  if (!ignoresPort(key, { address, port, forward })) return;
+  observer.warn(
+    { family: 'ipvs', operation, netns: wire.netnsInode, service: key, destination: { address, port } },
+    "with persistence for a firewall mark the kernel ignores a server's port: it gets the port that the client asked for",
+  );
 }
 
 type SynchronousIpvs = Synchronous<IpvsOperations> & {

@@ -1,5 +1,6 @@
 import { NO_CONTEXT } from '../codec/index.ts';
 import type { Path } from '../errors.ts';
+import { AF_INET } from '../ffi/constants.ts';
 import {
   type Command,
   type Exchange,
@@ -14,7 +15,7 @@ import * as C from './constants.ts';
 import { type Destination, type DestinationKey, writeDestination, writeDestinationKey } from './destination.ts';
 import { keyPart } from './ipvs-wire.ts';
 import { listedDestination, listedService } from './listed.ts';
-import { readKey, type Service, type ServiceKey, writeKey, writeService } from './service.ts';
+import { isReachable, readKey, type Service, type ServiceKey, writeKey, writeService } from './service.ts';
 
 /** One request to IPVS, as netlink has it. The other carrier translates it. */
 export type IpvsCommand = Command<WireCommand>;
@@ -128,7 +129,14 @@ export function serviceCommand(
   wire: WireCommand = { service: writeService(service) },
 ): IpvsCommand {
   const { syscall, command } = SERVICE_VERBS[verb];
-  return { syscall, command, subject: service, value: wire, hint: serviceHint(service), blame: serviceBlame(service) };
+  return {
+    syscall,
+    command,
+    subject: service,
+    value: wire,
+    hint: serviceHint(verb, service),
+    blame: serviceBlame(service),
+  };
 }
 
 /** A request about a service that its key identifies. */
@@ -144,7 +152,7 @@ const SERVICE_VERBS = {
   GET: { syscall: 'IPVS_CMD_GET_SERVICE', command: C.IPVS_CMD_GET_SERVICE },
 } as const;
 
-function serviceHint({ scheduler, persistence }: Service): (code: string) => string | undefined {
+function serviceHint(verb: 'NEW' | 'SET', { scheduler, persistence }: Service): (code: string) => string | undefined {
   return code => {
     switch (code) {
       case 'EEXIST':
@@ -156,7 +164,7 @@ function serviceHint({ scheduler, persistence }: Service): (code: string) => str
       case 'EAFNOSUPPORT':
         return NO_IPV6;
       case 'EINVAL':
-        return NO_ESTIMATOR;
+        return verb === 'NEW' ? NO_ESTIMATOR : undefined;
       default:
         return generalHint(code);
     }
@@ -180,15 +188,31 @@ const DESTINATION_HINTS: Readonly<Record<string, string>> = {
   ESRCH: 'there is no such service',
   ENOENT: 'the service has no such destination',
   EEXIST: 'the destination is there already: setDestination replaces it',
-  EINVAL:
-    'the kernel takes no such address for a server (in a namespace whose lo is down and that has no address it takes none at all), or none of the other family while a sync daemon runs',
   ERANGE: 'weight or thresholds are out of range',
   EAFNOSUPPORT: NO_IPV6,
   ENOPROTOOPT: UNLOADING,
   EPERM: NOT_PERMITTED,
 };
 
-const destinationHint = (code: string): string | undefined => DESTINATION_HINTS[code];
+/** Which causes of an EINVAL fit a request: one that is certain, or all that are possible. */
+function whyInvalid(verb: keyof typeof DESTINATION_VERBS, { service, destination }: WireCommand): string | undefined {
+  if (service === undefined || destination === undefined || verb === 'DEL') return undefined;
+  const { address, family = service.family, upperThreshold = 0, tunnelType, tunnelPort = 0 } = destination;
+  const causes: string[] = [];
+  if (verb === 'NEW') {
+    if (!isReachable({ family, address })) return 'no packet can be sent to that address, so that it is no server';
+    if (family === AF_INET) {
+      causes.push('the address is a broadcast address here');
+      causes.push('lo is down and the namespace has no address (it then takes no IPv4 server at all)');
+    } else if (/^fe[89ab]/.test(address)) causes.push("the address is link-local, and not one of this namespace's own");
+  }
+  if (family !== service.family) causes.push('a sync daemon runs, beside which no server of the other family can be');
+  if (tunnelType === C.IP_VS_CONN_F_TUNNEL_TYPE_GUE && tunnelPort === 0) causes.push('GUE needs a port');
+  if (upperThreshold > 0x7fffffff) causes.push('from Linux 7.1 on a threshold is at most 2^31-1');
+  if (verb === 'NEW') causes.push(NO_ESTIMATOR);
+  return causes.length === 0 ? undefined : causes.join(', or ');
+}
+
 const destinationBlame = (code: string): Path | undefined => (code === 'EINVAL' ? ['address'] : undefined);
 
 /** A request about a destination; its parameters are checked already. */
@@ -199,7 +223,8 @@ export function destinationRequest(
 ): IpvsCommand {
   // Written out: a batch makes thousands, and spreading the verb costs more than all the rest.
   const { syscall, command } = DESTINATION_VERBS[verb];
-  return { syscall, command, subject, value, hint: destinationHint, blame: destinationBlame };
+  const hint = (code: string) => (code === 'EINVAL' ? whyInvalid(verb, value) : DESTINATION_HINTS[code]);
+  return { syscall, command, subject, value, hint, blame: destinationBlame };
 }
 
 /** A request that carries a whole destination. */

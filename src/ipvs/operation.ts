@@ -1,22 +1,43 @@
 import { checkObject, checkOneOf, NO_CONTEXT, sourceOf } from '../codec/index.ts';
-import { type Path, typeError, within } from '../errors.ts';
+import { isArgumentError, type Path, typeError, within } from '../errors.ts';
 import { genlmsghdr, MessageList, NLMSG_HDRLEN } from '../transport/index.ts';
 import { commandTable, type WireCommand, type WireDestination, type WireService } from './attributes.ts';
 import * as C from './constants.ts';
-import { type Destination, type DestinationKey, writeDestination, writeDestinationKey } from './destination.ts';
+import {
+  type Destination,
+  type DestinationKey,
+  type Tunnel,
+  writeDestination,
+  writeDestinationKey,
+} from './destination.ts';
 import { type Timeouts, writeTimeouts } from './ipvs-timeouts.ts';
 import { destinationId, serviceId } from './ipvs-wire.ts';
 import { describe, destinationRequest, encode, type IpvsCommand, keyCommand, serviceCommand } from './netlink.ts';
-import { type Scheduling, type Service, type ServiceKey, writeKey, writeService } from './service.ts';
+import { type Persistence, type Scheduling, type Service, type ServiceKey, writeKey, writeService } from './service.ts';
 import { countFields, Stamps } from './stamps.ts';
 
-/** What can be changed of a destination: everything but its key. */
-export type DestinationPatch = Partial<Omit<Destination, keyof DestinationKey>>;
+/** Some of the fields. Those that may be left out go back to their default where they are undefined. */
+export type Patch<T> = { [K in keyof T]?: Record<never, never> extends Pick<T, K> ? T[K] | undefined : T[K] };
+
+/**
+ * What can be changed of a service: everything but its key. Of `persistence` some fields may be given, the others stay; `persistence: undefined`
+ * ends it. What is not given and does not fit any more goes: another scheduler takes the flags of the old one away.
+ */
+export type ServicePatch = Patch<Omit<Scheduling, 'persistence'>> & { persistence?: Patch<Persistence> | undefined };
+
+/**
+ * What can be changed of a destination: everything but its key. Of `tunnel` some fields may be given, the others stay. What is not given and does
+ * not fit any more goes: the tunnel with another way of forwarding, the port and checksum with another type of tunnel, a lower threshold that is
+ * above the new upper one.
+ */
+export type DestinationPatch = Patch<Omit<Destination, keyof DestinationKey | 'tunnel'>> & {
+  tunnel?: Patch<Tunnel> | undefined;
+};
 
 /** One change of IPVS as data: the method of that name, with its parameters. */
 export type IpvsOperation =
   | { op: 'addService' | 'setService'; service: Service }
-  | { op: 'editService'; key: ServiceKey; patch: Partial<Scheduling> }
+  | { op: 'editService'; key: ServiceKey; patch: ServicePatch }
   | { op: 'removeService'; key: ServiceKey }
   | { op: 'addDestination' | 'setDestination'; key: ServiceKey; destination: Destination }
   | { op: 'editDestination'; key: ServiceKey; destinationKey: DestinationKey; patch: DestinationPatch }
@@ -90,10 +111,15 @@ export class Batch {
   /** The first message of each operation, and behind them how many there are. */
   readonly #first: Uint32Array;
   readonly #prepared = new Map<number, Prepared>();
+  /** What nobody may add but something may be already: refused, unless it is. By the operation's index. */
+  readonly odd = new Map<number, unknown>();
+  /** With 'anything' who made the operations has checked them. */
+  readonly kept: 'anything' | undefined;
 
-  constructor(operations: readonly IpvsOperation[]) {
+  constructor(operations: readonly IpvsOperation[], kept?: 'anything') {
     if (!Array.isArray(operations)) throw typeError(['operations'], 'an array of operations', operations);
     this.operations = operations;
+    this.kept = kept;
     this.messages = new MessageList(operations.length, USUAL_BYTES);
     this.#first = new Uint32Array(operations.length + 1);
     const stamps = operations.length < MANY ? undefined : new Stamps(this.messages);
@@ -101,7 +127,7 @@ export class Batch {
     for (let index = 0; index < operations.length; index++) {
       const operation = operations[index] as IpvsOperation;
       if (stamps === undefined || !isStamped(stamps, operation)) {
-        const wire = checkOperation(operation, index, keys);
+        const wire = this.#check(operation, index, keys);
         const prepared = new Prepared(operation, wire);
         for (const command of prepared.commands) encode(this.messages, command);
         this.#prepared.set(index, prepared);
@@ -109,6 +135,18 @@ export class Batch {
         if (isEdit(operation) || wire.destination?.tunnelType !== undefined) this.isDoubtful = true;
       }
       this.#first[index + 1] = this.messages.length;
+    }
+  }
+
+  #check(operation: IpvsOperation, index: number, keys: KeyCache): WireCommand {
+    try {
+      return checkOperation(operation, index, keys, this.kept);
+    } catch (error) {
+      if (operation?.op !== 'setService' && operation?.op !== 'setDestination') throw error;
+      if (!isArgumentError(error) || this.kept !== undefined) throw error;
+      const wire = checkOperation(operation, index, keys, 'anything');
+      this.odd.set(index, error);
+      return wire;
     }
   }
 
@@ -180,7 +218,12 @@ class KeyCache {
 }
 
 /** Checks the parameters of an operation; returns its fields. */
-function checkOperation(operation: IpvsOperation, index: number, keys: KeyCache): WireCommand {
+function checkOperation(
+  operation: IpvsOperation,
+  index: number,
+  keys: KeyCache,
+  kept: 'anything' | undefined,
+): WireCommand {
   const path: Path = ['operations', index];
   if (typeof operation !== 'object' || operation === null) throw typeError(path, 'an operation', operation);
   const op = checkOneOf(operation.op, [...path, 'op'], KINDS);
@@ -192,7 +235,7 @@ function checkOperation(operation: IpvsOperation, index: number, keys: KeyCache)
       case 'addService':
       case 'setService':
         parameter = 'service';
-        return { service: writeService(operation.service) };
+        return { service: writeService(operation.service, kept) };
       case 'removeService':
         return { service: keys.get(operation.key) };
       case 'editService': {
@@ -205,7 +248,7 @@ function checkOperation(operation: IpvsOperation, index: number, keys: KeyCache)
       case 'setDestination': {
         const service = keys.get(operation.key);
         parameter = 'destination';
-        return { service, destination: writeDestination(operation.key, operation.destination, service.family) };
+        return { service, destination: writeDestination(operation.key, operation.destination, service.family, kept) };
       }
       case 'editDestination': {
         const service = keys.get(operation.key);
@@ -276,7 +319,7 @@ export class BatchBuilder {
   setService(service: Service): this {
     return this.#push({ op: 'setService', service });
   }
-  editService(key: ServiceKey, patch: Partial<Scheduling>): this {
+  editService(key: ServiceKey, patch: ServicePatch): this {
     return this.#push({ op: 'editService', key, patch });
   }
   removeService(key: ServiceKey): this {

@@ -1,8 +1,8 @@
 import { printable } from '../errors.ts';
-import type { Destination, DestinationKey } from './destination.ts';
-import type { IpvsOperation } from './operation.ts';
+import type { DestinationKey } from './destination.ts';
+import type { DestinationPatch, IpvsOperation, ServicePatch } from './operation.ts';
 import { endpoint } from './rules-format.ts';
-import type { Scheduling, ServiceKey } from './service.ts';
+import type { ServiceKey } from './service.ts';
 
 /**
  * Operations as text for people, one a line: `+` adds, `~` changes, `-` removes.
@@ -51,14 +51,14 @@ function nameOf(key: ServiceKey): string {
 const serverOf = (key: ServiceKey, { address, port }: DestinationKey): string =>
   `${nameOf(key)} -> ${endpoint(address, port)}`;
 
-function scheduling({ scheduler, schedulerFlags, persistence, onePacket }: Partial<Scheduling>): string {
+function scheduling({ scheduler, schedulerFlags, persistence, onePacket }: ServicePatch): string {
   const { timeoutSeconds, netmask, engine } = persistence ?? {};
   const flags = schedulerFlags?.length ? schedulerFlags.join(',') : undefined;
   const rest = words({ flags, persistent: timeoutSeconds, mask: netmask, engine });
   return `${scheduler ?? ''}${rest}${onePacket ? ' one-packet' : ''}`.trim();
 }
 
-function settings({ forward, weight, upperThreshold, lowerThreshold, tunnel }: Partial<Destination>): string {
+function settings({ forward, weight, upperThreshold, lowerThreshold, tunnel }: DestinationPatch): string {
   const { type, port, checksum } = tunnel ?? {};
   const thresholds = { weight, upper: upperThreshold, lower: lowerThreshold };
   return `${forward ?? ''}${words({ type, port, checksum, ...thresholds })}`.trim();

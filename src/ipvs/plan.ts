@@ -1,7 +1,7 @@
-import { rangeError, typeError, within } from '../errors.ts';
+import { isArgumentError, rangeError, typeError, within } from '../errors.ts';
 import type { WireDestination, WireService } from './attributes.ts';
 import * as C from './constants.ts';
-import { writeDestination } from './destination.ts';
+import { writeDestination, writeDestinationKey } from './destination.ts';
 import { bareDestination } from './ipvs-edit.ts';
 import {
   destinationId,
@@ -13,7 +13,7 @@ import {
 } from './ipvs-wire.ts';
 import { destinationRequest, type IpvsCommand, keyCommand, serviceCommand } from './netlink.ts';
 import type { IpvsOperation } from './operation.ts';
-import { readKey, readService, type Service, type VirtualServer, writeService } from './service.ts';
+import { type Kept, readKey, readService, type Service, type VirtualServer, writeService } from './service.ts';
 import type { WireServer } from './snapshot.ts';
 
 /** One step from what there is to what there should be. */
@@ -143,39 +143,87 @@ function bareService(wire: WireService): Service {
   return service;
 }
 
-/** Checks what is desired: a service, or a server of one, can be there once. Paths begin with ['desired', index]. */
-export function checkDesired(desired: readonly VirtualServer[]): WireServer[] {
-  if (!Array.isArray(desired)) throw typeError(['desired'], 'an array of virtual servers', desired);
-  const seen = new Map<string, number>();
-  return desired.map((server: VirtualServer, index) => {
+/** What is desired, encoded: a service, or a server of one, can be there once. Paths begin with ['desired', index]. */
+export class Desired {
+  readonly #servers: readonly VirtualServer[];
+  readonly #wires: WireServer[];
+  /** Those with something that nobody may add but that may be there already, and what their refusals are. */
+  readonly #odd = new Set<number>();
+
+  /** @throws TypeError, RangeError what no kernel can hold */
+  constructor(desired: readonly VirtualServer[]) {
+    if (!Array.isArray(desired)) throw typeError(['desired'], 'an array of virtual servers', desired);
+    this.#servers = desired;
+    const seen = new Map<string, number>();
+    this.#wires = desired.map((server: VirtualServer, index) => {
+      try {
+        const wire = this.#encode(server, index);
+        const id = serviceId(wire.service);
+        const twin = seen.get(id);
+        if (twin !== undefined)
+          throw rangeError([], `a service that is not there yet (it is desired[${twin}])`, server);
+        seen.set(id, index);
+        return wire;
+      } catch (error) {
+        throw within(error, ['desired', index]);
+      }
+    });
+  }
+
+  #encode(server: VirtualServer, index: number): WireServer {
     try {
-      const service = writeService(server);
-      const id = serviceId(service);
-      const twin = seen.get(id);
-      if (twin !== undefined) throw rangeError([], `a service that is not there yet (it is desired[${twin}])`, server);
-      seen.set(id, index);
-      return { service, destinations: checkDestinations(server, service) };
+      return writeServer(server);
     } catch (error) {
-      throw within(error, ['desired', index]);
+      if (!isArgumentError(error)) throw error;
+      const wire = writeServer(server, 'anything');
+      this.#odd.add(index);
+      return wire;
     }
-  });
+  }
+
+  /** For requests. @throws TypeError, RangeError what should not be made, and is not there already */
+  against(current: readonly WireServer[]): WireServer[] {
+    if (this.#odd.size === 0) return this.#wires;
+    const there = new Map(current.map(server => [serviceId(server.service), server]));
+    for (const index of this.#odd) {
+      try {
+        writeServer(this.#servers[index]!, there.get(serviceId(this.#wires[index]!.service)));
+      } catch (error) {
+        throw within(error, ['desired', index]);
+      }
+    }
+    return this.#wires;
+  }
 }
 
-function checkDestinations(server: VirtualServer, service: WireService): WireDestination[] {
+/** `kept` is what may stay as it is: see `Kept`. */
+function writeServer(server: VirtualServer, kept?: Kept<WireServer>): WireServer {
+  const service = writeService(server, kept === 'anything' ? kept : kept?.service);
   const { destinations } = server;
   if (!Array.isArray(destinations)) throw typeError(['destinations'], 'an array of destinations', destinations);
   const seen = new Map<string, number>();
-  return destinations.map((destination, index) => {
-    try {
-      const wire = writeDestination(server, destination, service.family);
-      const id = destinationId(wire, service.family);
-      const twin = seen.get(id);
-      if (twin !== undefined)
-        throw rangeError([], `a server that is not there yet (it is number ${twin})`, destination);
-      seen.set(id, index);
-      return wire;
-    } catch (error) {
-      throw within(error, ['destinations', index]);
-    }
-  });
+  const before =
+    typeof kept === 'object'
+      ? new Map(kept.destinations.map(each => [destinationId(each, service.family), each]))
+      : undefined;
+  return {
+    service,
+    destinations: destinations.map((destination, index) => {
+      try {
+        const now =
+          before === undefined
+            ? undefined
+            : before.get(destinationId(writeDestinationKey(destination), service.family));
+        const wire = writeDestination(server, destination, service.family, kept === 'anything' ? kept : now);
+        const id = destinationId(wire, service.family);
+        const twin = seen.get(id);
+        if (twin !== undefined)
+          throw rangeError([], `a server that is not there yet (it is number ${twin})`, destination);
+        seen.set(id, index);
+        return wire;
+      } catch (error) {
+        throw within(error, ['destinations', index]);
+      }
+    }),
+  };
 }

@@ -1,8 +1,9 @@
-import { checkInteger, checkObject } from '../codec/index.ts';
+import { checkObject } from '../codec/index.ts';
 import { BatchError, isNotFound, typeError } from '../errors.ts';
 import { checkSignal, onAbort, reasonOf, throwIfAborted } from '../signal.ts';
 import type { BatchOptions, BatchResult } from './batch.ts';
 import type { DestinationEntry, DestinationKey } from './destination.ts';
+import { type Drain, readDrain, type Waiting } from './drain.ts';
 import type { IpvsOperation } from './operation.ts';
 import type { ServiceKey, VirtualServer } from './service.ts';
 
@@ -14,12 +15,10 @@ export interface PlanOptions {
 
 export interface ReconcileOptions extends PlanOptions {
   /**
-   * Give the connections of removed servers time to end: a server goes to weight 0, and is removed when it has no connections any more, or
-   * `timeoutMs` after that (0 to 2^31-1); looked at every `pollMs` (10 to 2^31-1, default 1000). Connections that the kernel counts as inactive
-   * are waited for too, since a half-closed one may still be busy: a TCP connection that has ended is one of them for two more minutes. With the schedulers sh and mh give the service
-   * the flag sh-fallback or mh-fallback, or those clients are refused that the scheduler would send to the draining server.
+   * Give the connections of servers that are to go time to end: one policy for all services, `{ tcp: ..., udp: ... }`, or a function of the service.
+   * Default: they are removed at once. `DrainPolicy` says what persistence and the schedulers sh and mh do meanwhile.
    */
-  drain?: { timeoutMs: number; pollMs?: number };
+  drain?: Drain;
   /** Called in between, on the caller's thread; what it throws ends the reconciling. */
   onProgress?: (progress: ReconcileProgress) => void;
 }
@@ -29,7 +28,7 @@ export interface ReconcileProgress {
   phase: 'planned' | 'applied' | 'draining' | 'done';
   /** How many operations the plan has. */
   operations: number;
-  /** Servers that wait for their connections to end, and how many connections those are. */
+  /** Servers that wait for their connections to end, and how many connections they have, inactive ones included. */
   draining: number;
   connections: number;
 }
@@ -38,7 +37,7 @@ export interface ReconcileProgress {
 export interface Drained {
   key: ServiceKey;
   destinationKey: DestinationKey;
-  /** Connections that were left when it was removed: more than 0 where the time was over. */
+  /** Connections that it had when it was removed, inactive ones included: those that its policy does not wait for, or all where the time was over. */
   connections: number;
 }
 
@@ -67,17 +66,19 @@ export type Reconciling = Generator<Move, ReconcileResult, unknown>;
 /** What changed under our hands between planning and applying: plan again. */
 const MOVED: readonly string[] = ['EEXIST', 'ESRCH', 'ENOENT'];
 const ATTEMPTS = 3;
-const POLL = 1000;
-const MAX_WAIT = 0x7fffffff;
 
-interface Draining {
-  key: ServiceKey;
-  destinationKey: DestinationKey;
-  connections: number;
+interface Draining extends Drained {
+  readonly policy: Waiting;
+  /** Connections that are waited for. */
+  pending: number;
+  /** By performance.now(). */
+  deadline: number;
+  /** When it is to be looked at. */
+  next: number;
 }
 
 export function* reconciling(desired: readonly VirtualServer[], options: ReconcileOptions = {}): Reconciling {
-  const { planOptions, drain, onProgress } = checkOptions(options);
+  const { planOptions, policyOf, onProgress } = checkOptions(options);
   const done: IpvsOperation[] = [];
   const progress = (phase: ReconcileProgress['phase'], operations: number, waiting: readonly Draining[]) =>
     onProgress?.({
@@ -93,7 +94,8 @@ export function* reconciling(desired: readonly VirtualServer[], options: Reconci
   for (let attempt = 1; ; attempt++) {
     planned = (yield forms => forms.plan(desired, planOptions)) as IpvsOperation[];
     progress('planned', planned.length, []);
-    const split = drain === undefined ? { now: planned, waiting: [], removed: [] } : yield* holdBack(planned);
+    const split =
+      policyOf === undefined ? { now: planned, waiting: [], removed: [] } : yield* holdBack(planned, policyOf);
     ({ waiting, removed } = split);
     const result = (yield forms => forms.apply(split.now, { onError: 'collect' })) as BatchResult;
     done.push(...result.applied.map(index => split.now[index]!));
@@ -104,48 +106,66 @@ export function* reconciling(desired: readonly VirtualServer[], options: Reconci
   progress('applied', planned.length, waiting);
 
   const drained: Drained[] = [];
-  if (drain !== undefined && waiting.length > 0) {
-    const deadline = performance.now() + drain.timeoutMs;
-    while (waiting.length > 0) {
-      const looked = yield* look(waiting);
-      const over = performance.now() >= deadline;
-      const ended = over ? looked : looked.filter(({ connections }) => connections === 0);
-      waiting = looked.filter(each => !ended.includes(each));
-      const removals: IpvsOperation[] = ended.map(({ key, destinationKey }) => ({
-        op: 'removeDestination',
-        key,
-        destinationKey,
-      }));
-      yield* remove(removals, done);
-      drained.push(...ended);
-      progress('draining', planned.length, waiting);
-      const left = deadline - performance.now();
-      if (waiting.length > 0) yield { waitMs: Math.max(0, Math.min(drain.pollMs, left)) };
-    }
+  const start = performance.now();
+  for (const each of waiting) {
+    each.deadline = start + each.policy.timeoutMs;
+    each.next = start;
+  }
+  while (waiting.length > 0) {
+    const now = performance.now();
+    const due = waiting.filter(({ next }) => next <= now);
+    const looked = yield* look(due);
+    const ended = looked.filter(({ pending, deadline }) => pending === 0 || now >= deadline);
+    for (const each of looked) each.next = Math.min(now + each.policy.pollMs, Math.max(each.deadline, now + 1));
+    waiting = waiting.filter(each => !due.includes(each) || (looked.includes(each) && !ended.includes(each)));
+    const removals: IpvsOperation[] = ended.map(({ key, destinationKey }) => ({
+      op: 'removeDestination',
+      key,
+      destinationKey,
+    }));
+    // A service goes with the last of its servers, not with the slowest of all.
+    const held = new Set(waiting.map(({ key }) => JSON.stringify(key)));
+    const over = removed.filter(operation => !held.has(JSON.stringify((operation as { key: ServiceKey }).key)));
+    removed = removed.filter(operation => !over.includes(operation));
+    yield* remove([...removals, ...over], done);
+    drained.push(...ended.map(({ key, destinationKey, connections }) => ({ key, destinationKey, connections })));
+    progress('draining', planned.length, waiting);
+    const next = Math.min(...waiting.map(each => each.next));
+    if (waiting.length > 0) yield { waitMs: Math.max(0, next - performance.now()) };
   }
   yield* remove(removed, done);
   progress('done', planned.length, []);
   return { operations: done, drained };
 }
 
-/** Takes the removals out of a plan, and in their place sets the servers to weight 0. */
+/** Takes the removals out of a plan, and in their place sets the servers to weight 0; but for those that nothing is waited for. */
 function* holdBack(
   planned: readonly IpvsOperation[],
+  policyOf: (service: ServiceKey) => Waiting | undefined,
 ): Generator<Move, { now: IpvsOperation[]; waiting: Draining[]; removed: IpvsOperation[] }, unknown> {
   const now: IpvsOperation[] = [];
   const waiting: Draining[] = [];
   const removed: IpvsOperation[] = [];
-  const hold = (key: ServiceKey, destinationKey: DestinationKey) => {
+  const policies = new Map<string, Waiting | undefined>();
+  const policyFor = (key: ServiceKey) => {
+    const id = JSON.stringify(key);
+    if (!policies.has(id)) policies.set(id, policyOf(key));
+    return policies.get(id);
+  };
+  const hold = (key: ServiceKey, destinationKey: DestinationKey, policy: Waiting) => {
     now.push({ op: 'editDestination', key, destinationKey, patch: { weight: 0 } });
-    waiting.push({ key, destinationKey, connections: 0 });
+    waiting.push({ key, destinationKey, connections: 0, policy, pending: 0, deadline: 0, next: 0 });
   };
   for (const operation of planned) {
-    if (operation.op === 'removeDestination') hold(operation.key, operation.destinationKey);
+    const policy =
+      operation.op === 'removeDestination' || operation.op === 'removeService' ? policyFor(operation.key) : undefined;
+    if (policy === undefined) now.push(operation);
+    else if (operation.op === 'removeDestination') hold(operation.key, operation.destinationKey, policy);
     else if (operation.op === 'removeService') {
       const { key } = operation;
-      for (const { address, port } of yield* serversOf(key)) hold(key, { address, port });
+      for (const { address, port } of yield* serversOf(key)) hold(key, { address, port }, policy);
       removed.push(operation);
-    } else now.push(operation);
+    }
   }
   return { now, waiting, removed };
 }
@@ -162,11 +182,14 @@ function* look(waiting: readonly Draining[]): Generator<Move, Draining[], unknow
   const looked: Draining[] = [];
   for (const { key, of } of services.values()) {
     const entries = yield* serversOf(key);
-    for (const { destinationKey } of of) {
-      const { address, port } = destinationKey;
-      const entry = entries.find(each => each.address === address && each.port === port);
+    for (const each of of) {
+      const { address, port } = each.destinationKey;
+      const entry = entries.find(server => server.address === address && server.port === port);
       if (entry === undefined || entry.weight !== 0) continue;
-      looked.push({ key, destinationKey, connections: entry.activeConnections + entry.inactiveConnections });
+      const { activeConnections, inactiveConnections } = entry;
+      const connections = activeConnections + inactiveConnections;
+      const pending = each.policy.until === 'all' ? connections : activeConnections;
+      looked.push(Object.assign(each, { connections, pending }));
     }
   }
   return looked;
@@ -197,15 +220,9 @@ function checkOptions(options: ReconcileOptions) {
   if (onProgress !== undefined && typeof onProgress !== 'function') {
     throw typeError(['options', 'onProgress'], 'a function', onProgress);
   }
-  const path = ['options', 'drain'];
-  if (options.drain === undefined) return { planOptions, drain: undefined, onProgress };
-  checkObject(options.drain, path, ['timeoutMs', 'pollMs']);
-  const { pollMs = POLL } = options.drain;
-  const drain = {
-    timeoutMs: checkInteger(options.drain.timeoutMs, [...path, 'timeoutMs'], 0, MAX_WAIT),
-    pollMs: checkInteger(pollMs, [...path, 'pollMs'], 10, MAX_WAIT),
-  };
-  return { planOptions, drain, onProgress };
+  const { drain } = options;
+  const policyOf = drain === undefined ? undefined : readDrain(drain, ['options', 'drain']);
+  return { planOptions, policyOf, onProgress };
 }
 
 /** The synchronous form: while it waits, the whole thread does, and only `onProgress` can abort the signal. */

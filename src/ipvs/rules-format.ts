@@ -1,8 +1,8 @@
 import { checkAddress, checkInteger } from '../codec/index.ts';
-import { type Path, rangeError } from '../errors.ts';
-import type { Destination } from './destination.ts';
+import { isArgumentError, type Path, rangeError } from '../errors.ts';
+import { type Destination, type Tunnel, writeDestination } from './destination.ts';
 import { sortDestinations, sortServices } from './order.ts';
-import type { Service, VirtualServer } from './service.ts';
+import { dottedMask, familyOf, type Service, type VirtualServer, writeService } from './service.ts';
 
 /** The three bits of a scheduler's flags, under the names that each scheduler gives them. */
 const FLAG_BITS: Readonly<Record<string, number>> = {
@@ -67,9 +67,7 @@ export function maskText(service: Service): string | undefined {
     return netmask === 128 ? undefined : String(netmask);
   }
   if (typeof netmask === 'string') return netmask === '255.255.255.255' ? undefined : netmask;
-  if (netmask === 32) return undefined;
-  const mask = ~(0xffffffff >>> netmask) >>> 0;
-  return [24, 16, 8, 0].map(shift => (mask >>> shift) & 0xff).join('.');
+  return netmask === 32 ? undefined : dottedMask(netmask);
 }
 
 /**
@@ -79,33 +77,81 @@ export function maskText(service: Service): string | undefined {
  * @throws RangeError what ipvsadm has no option for: another protocol, 'bypass', an unknown tunnel or flag.
  */
 export function formatRules(servers: readonly VirtualServer[]): string {
+  return format(servers, false);
+}
+
+/**
+ * As above, of all that a kernel can hold. What ipvsadm has no option for, or what -R would refuse or change, is written with options of this
+ * library's own (--protocol-service, --forward, --tun-flags, and --as-is, by which `restore` knows it).
+ */
+export function saveRules(servers: readonly VirtualServer[]): string {
+  return format(servers, true);
+}
+
+function format(servers: readonly VirtualServer[], own: boolean): string {
   const lines: string[] = [];
   const places = new Map(servers.map((server, i) => [server, i]));
   for (const server of sortServices(servers)) {
     const path = [places.get(server)!];
-    const name = serviceOptions(server, path);
-    lines.push(`-A ${name}${scheduling(server, path)}`);
+    const name = serviceOptions(server, path, own);
+    lines.push(`-A ${name}${scheduling(server, path, own)}${own && isOdd(server) ? AS_IS : ''}`);
     const destinations = server.destinations ?? [];
     const indexes = new Map(destinations.map((destination, i) => [destination, i]));
+    const family = own ? familyOf(server) : 0;
     for (const destination of sortDestinations(destinations)) {
       const at = [...path, 'destinations', indexes.get(destination)!];
-      lines.push(`-a ${name} ${destinationOptions(destination, at)}`);
+      const odd = own && isOddServer(server, destination, family);
+      lines.push(`-a ${name} ${destinationOptions(destination, at, odd)}`);
     }
   }
   return lines.map(line => `${line}\n`).join('');
 }
 
-function serviceOptions(service: Service, path: Path): string {
+const AS_IS = ' --as-is';
+
+/** Would a line of a text be refused for it? */
+function isOdd(service: Service): boolean {
+  try {
+    writeService(service);
+    return false;
+  } catch (error) {
+    if (!isArgumentError(error)) throw error;
+    return true;
+  }
+}
+
+/** As above; or would -R make another server of it? */
+function isOddServer(service: Service, destination: Destination, family: number): boolean {
+  const { forward, tunnel } = destination;
+  if (forward !== 'masquerade' && forward !== 'tunnel' && forward !== 'direct') return true;
+  if (tunnel !== undefined && (typeof tunnel.checksum === 'number' || !IPVSADM_TUNNELS.includes(tunnel.type)))
+    return true;
+  try {
+    // Of every port, masquerade can change none, and ipvsadm takes one all the same.
+    const plain = forward === 'masquerade' ? { ...destination, port: 0 } : destination;
+    writeDestination(service, plain, family);
+    return false;
+  } catch (error) {
+    if (!isArgumentError(error)) throw error;
+    return true;
+  }
+}
+
+function serviceOptions(service: Service, path: Path, own: boolean): string {
   if ('firewallMark' in service) {
     const mark = integer(service.firewallMark, [...path, 'firewallMark']);
     return `-f ${mark}${service.family === 'ipv6' ? ' -6' : ''}`;
   }
-  const option = optionOf(PROTOCOL_OPTION, service.protocol, [...path, 'protocol']);
-  return `${option} ${checkedEndpoint(service.address, service.port, path)}`;
+  const { protocol } = service;
+  const name = checkedEndpoint(service.address, service.port, path);
+  if (own && typeof protocol === 'number' && !Object.hasOwn(PROTOCOL_OPTION, protocol)) {
+    return `--protocol-service ${protocol}/${name}`;
+  }
+  return `${optionOf(PROTOCOL_OPTION, protocol, [...path, 'protocol'])} ${name}`;
 }
 
 /** In the order of ipvsadm 1.31. */
-function scheduling(service: Service, path: Path): string {
+function scheduling(service: Service, path: Path, own: boolean): string {
   const { persistence } = service;
   const parts = ['', '-s', word(service.scheduler, [...path, 'scheduler'])];
   if (persistence !== undefined) {
@@ -117,27 +163,38 @@ function scheduling(service: Service, path: Path): string {
   }
   if (service.onePacket) parts.push('-o');
   const flags = flagNames(service);
-  if ((flagBits(service) & ~KNOWN_BITS) !== 0) {
-    throw rangeError([...path, 'schedulerFlags'], 'flags that ipvsadm has names for', service.schedulerFlags);
+  const others = (flagBits(service) & ~KNOWN_BITS) >>> 0;
+  if (others !== 0) {
+    if (!own) throw rangeError([...path, 'schedulerFlags'], 'flags that ipvsadm has names for', service.schedulerFlags);
+    flags.push(`0x${others.toString(16)}`);
   }
   if (flags.length > 0) parts.push('-b', flags.join(','));
   return parts.join(' ');
 }
 
-function destinationOptions(destination: Destination, path: Path): string {
+function destinationOptions(destination: Destination, path: Path, odd: boolean): string {
+  const { forward, upperThreshold, lowerThreshold } = destination;
   const parts = ['-r', checkedEndpoint(destination.address, destination.port, path)];
-  parts.push(optionOf(FORWARD_OPTION, destination.forward, [...path, 'forward']));
+  const named = forward === 'masquerade' || forward === 'tunnel' || forward === 'direct';
+  if (odd && !named) parts.push('--forward', String(forward));
+  else parts.push(optionOf(FORWARD_OPTION, forward, [...path, 'forward']));
   parts.push('-w', String(integer(destination.weight ?? 1, [...path, 'weight'])));
-  const { upperThreshold, lowerThreshold, tunnel } = destination;
   if (upperThreshold) parts.push('-x', String(integer(upperThreshold, [...path, 'upperThreshold'])));
   if (lowerThreshold) parts.push('-y', String(integer(lowerThreshold, [...path, 'lowerThreshold'])));
-  if (destination.forward !== 'tunnel') return parts.join(' ');
-  const { type = 'ipip', port, checksum = 'none' } = tunnel ?? {};
-  if (!IPVSADM_TUNNELS.includes(type)) throw rangeError([...path, 'tunnel', 'type'], 'ipip, gue or gre', type);
-  parts.push('--tun-type', String(type));
-  if (type === 'gue') parts.push('--tun-port', String(integer(port ?? 0, [...path, 'tunnel', 'port'])));
-  if (type !== 'ipip') parts.push(optionOf(CHECKSUM_OPTION, checksum, [...path, 'tunnel', 'checksum']));
-  return parts.join(' ');
+  if (forward === 'tunnel') parts.push(...tunnelOptions(destination.tunnel ?? { type: 'ipip' }, path, odd));
+  return odd ? `${parts.join(' ')}${AS_IS}` : parts.join(' ');
+}
+
+function tunnelOptions({ type, port, checksum = 'none' }: Tunnel, path: Path, odd: boolean): string[] {
+  if (!odd && !IPVSADM_TUNNELS.includes(type)) throw rangeError([...path, 'tunnel', 'type'], 'ipip, gue or gre', type);
+  const parts = ['--tun-type', String(type)];
+  if (type === 'gue' || (odd && port))
+    parts.push('--tun-port', String(integer(port ?? 0, [...path, 'tunnel', 'port'])));
+  if (odd && typeof checksum === 'number') parts.push('--tun-flags', String(checksum));
+  else if (type !== 'ipip' || (odd && checksum !== 'none')) {
+    parts.push(optionOf(CHECKSUM_OPTION, checksum, [...path, 'tunnel', 'checksum']));
+  }
+  return parts;
 }
 
 function optionOf(options: Readonly<Record<string, string>>, value: string | number, path: Path): string {

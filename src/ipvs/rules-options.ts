@@ -46,6 +46,11 @@ const OPTIONS: readonly (readonly [long: string, short: string, argument: Argume
   ['mcast-group', '', 'required'],
   ['mcast-port', '', 'required'],
   ['mcast-ttl', '', 'required'],
+  // Not ipvsadm's: what `save()` writes where that has no option, or where -R would refuse or change what the kernel holds.
+  ['protocol-service', '', 'required'],
+  ['forward', '', 'required'],
+  ['tun-flags', '', 'required'],
+  ['as-is', '', 'none'],
 ];
 
 const BY_LONG = new Map(OPTIONS.map(([long, , argument]) => [long, { long, argument }]));

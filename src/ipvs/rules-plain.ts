@@ -1,6 +1,6 @@
 import { readIPv4 } from '../codec/index.ts';
 import type { RuleCommand } from './rules.ts';
-import { SCHEDULERS, type Scheduler, type ServiceKey } from './service.ts';
+import { isReachable, SCHEDULERS, type Scheduler, type ServiceKey, writeKey } from './service.ts';
 
 /*
  * Nearly all lines that `ipvsadm -Sn` writes have one of two forms. Reading these as they stand, without taking them apart into options, makes a
@@ -27,7 +27,7 @@ function serviceOf(line: string, readKey: ReadKey): RuleCommand | undefined {
   if (letter === undefined || !SCHEDULERS.includes(scheduler as Scheduler)) return undefined;
   const key = readKey(optionOf(letter), endpoint!);
   // Port 0 needs persistence.
-  if (!('port' in key) || key.port === 0) return undefined;
+  if (!('port' in key) || key.port === 0 || !isReachable(writeKey(key))) return undefined;
   return { op: 'addService', service: { ...key, scheduler: scheduler! } };
 }
 

@@ -1,12 +1,14 @@
 import { checkObject, checkOneOf } from '../codec/index.ts';
-import { atIndex, BatchError, type BatchFailure, NetlinkError, typeError } from '../errors.ts';
+import { atIndex, BatchError, type BatchFailure, type NetlinkError, typeError } from '../errors.ts';
 import type { Operation } from '../transport/index.ts';
-import { applyOperations, type BatchOptions, type BatchResult } from './batch.ts';
-import { type SyncDaemon, type SyncState, startSync, stopSync } from './daemon.ts';
+import { type BatchOptions, type BatchResult, carryOut } from './batch.ts';
+import { asRefusal, seenThrough } from './batch-run.ts';
+import { type SyncDaemon, type SyncState, startSync, stopSync, syncDaemons } from './daemon.ts';
 import type { Carriers } from './ipvs-carrier.ts';
 import type { Carrier } from './netlink.ts';
-import type { IpvsOperation } from './operation.ts';
-import { type RuleCommand, type RuleNames, readRules } from './rules.ts';
+import { Batch, type IpvsOperation } from './operation.ts';
+import { type RuleCommand, readRules } from './rules.ts';
+import type { RuleNames } from './service-names.ts';
 
 /** What a line asks for: an operation, or one about the sync daemon. */
 export type RuleOperation =
@@ -24,7 +26,8 @@ export interface RuleLine {
  * Reads the format of `ipvsadm -S`, line by line, and sends nothing: every option that `ipvsadm -R` takes, its long forms, its defaults
  * (scheduler wlc, weight 1, forward 'direct', persistence of 360 s) and its habits (with -g and -i a server's port is the service's; -E and -e
  * replace everything). Beyond ipvsadm it takes quotes, comments (#), [addresses] without a port, prefix lengths as -M of IPv4, and options in
- * any order behind the command. Names of hosts and ports are only taken with `names`.
+ * any order behind the command, and the options that `save()` adds where ipvsadm has none. Names of ports are the usual ones (/etc/services), and
+ * localhost; others are taken with `names`.
  * @throws RuleError with the line's number; the first bad line ends it.
  */
 export function parseRuleLines(text: string, names: RuleNames = {}): RuleLine[] {
@@ -38,17 +41,17 @@ function operationOf(command: RuleCommand): RuleOperation {
     case 'editService': {
       const { scheduler, schedulerFlags = [], persistence, onePacket = false, ...key } = command.service;
       // What the line leaves out is taken away.
-      const patch = { scheduler, schedulerFlags, persistence, onePacket };
-      return { op: 'editService', key, patch: patch as WithoutUndefined<typeof patch> };
+      const whole = persistence && { netmask: undefined, engine: undefined, ...persistence };
+      return { op: 'editService', key, patch: { scheduler, schedulerFlags, persistence: whole, onePacket } };
     }
     case 'editDestination': {
-      const { address, port, forward, weight, upperThreshold = 0, lowerThreshold = 0, tunnel } = command.destination;
-      const patch = { forward, weight, upperThreshold, lowerThreshold, tunnel };
+      const { address, port, tunnel, ...rest } = command.destination;
+      const whole = tunnel && { port: undefined, checksum: undefined, ...tunnel };
       return {
         op: 'editDestination',
         key: command.key,
         destinationKey: { address, port },
-        patch: patch as WithoutUndefined<typeof patch>,
+        patch: { upperThreshold: 0, lowerThreshold: 0, ...rest, tunnel: whole },
       };
     }
     default:
@@ -56,13 +59,15 @@ function operationOf(command: RuleCommand): RuleOperation {
   }
 }
 
-/** Patches may hold undefined, which their types do not say. */
-type WithoutUndefined<T> = { [K in keyof T]: Exclude<T[K], undefined> };
-
 export interface RestoreOptions extends BatchOptions {
   /** Default true: if one line fails, what the others did is undone. False leaves it, as ipvsadm does. */
   rollback?: boolean;
-  /** For texts that were saved with names (`ipvsadm -S` without -n). */
+  /**
+   * Default false: the lines add to what there is, as `ipvsadm -R` does. True empties the table before them, as `ipvsadm -C` does, in the same send as
+   * the first lines: for a moment no service is there. Timeouts and sync daemons stay. If a line fails, what there was is put back.
+   */
+  replace?: boolean;
+  /** What names mean, in texts that were saved with them (`ipvsadm -S` without -n), if it is not the usual: ports as in /etc/services, localhost. */
   names?: RuleNames;
 }
 
@@ -74,22 +79,24 @@ export type RestoreResult = Omit<BatchResult, 'failures'> & { failures: readonly
 
 /**
  * Carries out the lines of a text in ipvsadm's format. All of it is read before anything is sent. Lines about the sync daemon come after all
- * others, if those went well, and are not undone.
+ * others, if those went well; a failure of theirs undoes everything, too.
  */
 export function* restoreRules(
   carriers: Carriers,
   text: string,
   options: RestoreOptions = {},
 ): Operation<RestoreResult> {
-  checkObject(options, ['options'], ['onError', 'rollback', 'signal', 'names']);
-  const { onError: how = 'throw', names = {}, rollback = true } = options;
+  checkObject(options, ['options'], ['onError', 'rollback', 'replace', 'signal', 'names']);
+  const { onError: how = 'throw', names = {}, rollback = true, replace = false } = options;
   const onError = checkOneOf(how, ['options', 'onError'], ['throw', 'collect']);
   if (typeof rollback !== 'boolean') throw typeError(['options', 'rollback'], 'a boolean', rollback);
+  if (typeof replace !== 'boolean') throw typeError(['options', 'replace'], 'a boolean', replace);
   checkObject(names, ['options', 'names'], ['host', 'port']);
   // Indexes count in this order: the table's operations, then the daemon's.
-  const operations: IpvsOperation[] = [];
+  const operations: IpvsOperation[] = replace ? [{ op: 'flush' }] : [];
+  const first = operations.length;
   const lines: number[] = [];
-  const daemons: RuleLine[] = [];
+  const daemons: DaemonLine[] = [];
   readRules(text, names, (command, line) => {
     const operation = operationOf(command);
     if (isDaemon(operation)) daemons.push({ line, operation });
@@ -98,40 +105,89 @@ export function* restoreRules(
       lines.push(line);
     }
   });
-  const lineOf = (index: number) => lines[index] ?? daemons[index - lines.length]!.line;
-  const done = yield* applyOperations(carriers, operations, { onError: 'collect', rollback });
-  const failures = [...done.failures];
-  const applied = [...done.applied];
-  if (failures.length === 0) {
-    for (const [i, { operation }] of daemons.entries()) {
-      const index = lines.length + i;
-      const error = yield* attempt(carriers.carrier, operation);
-      if (error === undefined) applied.push(index);
-      else failures.push(atIndex(error, index));
+  const { carrier } = carriers;
+  const running = rollback && daemons.length > 0 ? yield* syncDaemons(carrier) : [];
+  // Who read the lines has checked them, and takes some that no caller may add.
+  const { result: done, undo } = yield* carryOut(carriers, new Batch(operations, 'anything'), rollback);
+  const emptying = done.failures.find(({ index }) => index < first);
+  if (emptying !== undefined) throw emptying;
+  let { outcome, rolledBack } = done;
+  const failures = done.failures.map(failure => atIndex(failure, failure.index - first));
+  let applied = done.applied.map(index => index - first).filter(index => index >= 0);
+  if (failures.length === 0 && daemons.length > 0) {
+    const tried = yield* seenThrough(carryOutDaemons(carrier, daemons));
+    failures.push(...tried.failures.map(failure => atIndex(failure, failure.index + lines.length)));
+    if (failures.length > 0 && undo !== undefined) {
+      rolledBack = yield* seenThrough(undoDaemons(carrier, tried.done, running));
+      rolledBack = (yield* seenThrough(undo())) && rolledBack;
+      applied = [];
+      outcome = rolledBack ? 'none' : 'unknown';
+    } else {
+      applied.push(...tried.applied.map(index => index + lines.length));
+      if (failures.length > 0) outcome = applied.length > 0 || replace ? 'partial' : 'none';
     }
   }
+  const lineOf = (index: number) => lines[index] ?? daemons[index - lines.length]!.line;
   const result = {
-    ...done,
-    applied,
     failures: failures.map(failure => Object.assign(failure, { line: lineOf(failure.index) })),
-    outcome: done.failures.length === 0 && failures.length > 0 ? ('partial' as const) : done.outcome,
+    applied,
+    outcome,
+    rolledBack,
   };
   if (onError === 'throw' && failures.length > 0) throw lineError(result);
   return result;
 }
 
-function isDaemon(operation: RuleOperation): operation is Exclude<RuleOperation, IpvsOperation> {
+type DaemonOperation = Exclude<RuleOperation, IpvsOperation>;
+interface DaemonLine {
+  line: number;
+  operation: DaemonOperation;
+}
+
+/** Carries out the lines about sync daemons, in their order; one that fails does not stop the others. Indexes count these lines. */
+function* carryOutDaemons(carrier: Carrier, daemons: readonly DaemonLine[]) {
+  const failures: BatchFailure[] = [];
+  const applied: number[] = [];
+  for (const [index, { operation }] of daemons.entries()) {
+    const error = yield* attempt(carrier, operation);
+    if (error === undefined) applied.push(index);
+    else failures.push(atIndex(error, index));
+  }
+  return { failures, applied, done: applied.map(index => daemons[index]!.operation) };
+}
+
+/** Stops the daemons that were started, and starts those that were stopped as they ran before, the last first. Returns whether all of it went well. */
+function* undoDaemons(
+  carrier: Carrier,
+  done: readonly DaemonOperation[],
+  running: readonly SyncDaemon[],
+): Operation<boolean> {
+  let whole = true;
+  for (const operation of done.toReversed()) {
+    const state = operation.op === 'startSync' ? operation.daemon.state : operation.state;
+    const before = running.find(daemon => daemon.state === state);
+    const opposite: DaemonOperation | undefined =
+      operation.op === 'startSync' ? { op: 'stopSync', state } : before && { op: 'startSync', daemon: before };
+    if (opposite !== undefined && (yield* attempt(carrier, opposite, 'anything')) !== undefined) whole = false;
+  }
+  return whole;
+}
+
+function isDaemon(operation: RuleOperation): operation is DaemonOperation {
   return operation.op === 'startSync' || operation.op === 'stopSync';
 }
 
-function* attempt(carrier: Carrier, operation: RuleOperation): Operation<NetlinkError | undefined> {
+function* attempt(
+  carrier: Carrier,
+  operation: DaemonOperation,
+  kept?: 'anything',
+): Operation<NetlinkError | undefined> {
   try {
-    if (operation.op === 'startSync') yield* startSync(carrier, operation.daemon);
-    else if (operation.op === 'stopSync') yield* stopSync(carrier, operation.state);
+    if (operation.op === 'startSync') yield* startSync(carrier, operation.daemon, kept);
+    else yield* stopSync(carrier, operation.state);
     return undefined;
   } catch (error) {
-    if (error instanceof NetlinkError) return error;
-    throw error;
+    return asRefusal(error, operation, 'ipvs.restore');
   }
 }
 

@@ -1,10 +1,11 @@
 import { rangeError } from '../errors.ts';
 import type { Destination, DestinationKey } from './destination.ts';
 import { serviceId } from './ipvs-wire.ts';
-import { atLine, type RuleCommand, type RuleNames, readRules } from './rules.ts';
+import { atLine, type RuleCommand, readRules } from './rules.ts';
 import { endpoint } from './rules-format.ts';
 import type { VirtualServer } from './service.ts';
 import { type Service, type ServiceKey, writeKey } from './service.ts';
+import type { RuleNames } from './service-names.ts';
 
 /**
  * The table that a text in ipvsadm's format makes out of an empty one: parseRules(formatRules(servers)) are the servers again, in the order

@@ -10,18 +10,20 @@ import {
 } from '../errors.ts';
 import { AF_INET6 } from '../ffi/constants.ts';
 import { checkDaemon, type SyncDaemon, type SyncState } from './daemon.ts';
-import { type Destination, type DestinationKey, writeDestination } from './destination.ts';
+import { type Destination, type DestinationKey, type Tunnel, writeDestination } from './destination.ts';
 import { type Line, optionName, readOptions, splitLine } from './rules-options.ts';
 import { readPlain } from './rules-plain.ts';
 import {
   addressBytes,
   addressText,
+  dottedMask,
   familyOf,
   ipv4Bytes,
   type Service,
   type ServiceKey,
   writeService,
 } from './service.ts';
+import { type RuleNames, withUsualNames } from './service-names.ts';
 
 /** What one line asks for. Services and servers are whole: an edit replaces everything, as ipvsadm's does. */
 export type RuleCommand =
@@ -45,24 +47,18 @@ export interface RuleError extends ArgumentError {
   readonly text: string;
 }
 
-export interface RuleNames {
-  /** Called for a host that is no numeric address (`ipvsadm -S` without -n writes names); its address, or undefined. */
-  host?: (name: string) => string | undefined;
-  /** Called for a port that is no number: 'http'. */
-  port?: (name: string, protocol: 'tcp' | 'udp' | 'sctp') => number | undefined;
-}
-
 /** The scheduler, persistence and synchronisation identifier that ipvsadm fills in. */
 const DEFAULT_SCHEDULER = 'wlc';
 const DEFAULT_PERSISTENCE_SECONDS = 360;
 const DEFAULT_INTERFACE = 'eth0';
 const MAX_TIMEOUT = 31 * 24 * 60 * 60;
 
-const SERVICE = ['tcp-service', 'udp-service', 'sctp-service', 'fwmark-service'];
-const SCHEDULING = ['scheduler', 'persistent', 'netmask', 'sched-flags', 'pe', 'ops'];
+const SERVICE = ['tcp-service', 'udp-service', 'sctp-service', 'fwmark-service', 'protocol-service'];
+const SCHEDULING = ['scheduler', 'persistent', 'netmask', 'sched-flags', 'pe', 'ops', 'as-is'];
 const FORWARD = ['masquerading', 'ipip', 'gatewaying'] as const;
 const CHECKSUM = ['tun-nocsum', 'tun-csum', 'tun-remcsum'] as const;
-const SERVER = ['weight', 'u-threshold', 'l-threshold', 'tun-type', 'tun-port', ...FORWARD, ...CHECKSUM];
+const TUNNEL = ['tun-type', 'tun-port', 'tun-flags', ...CHECKSUM];
+const SERVER = ['weight', 'u-threshold', 'l-threshold', ...TUNNEL, ...FORWARD, 'forward', 'as-is'];
 const DAEMON = ['mcast-interface', 'syncid', 'sync-maxlen', 'mcast-group', 'mcast-port', 'mcast-ttl'];
 
 /** Which options a command takes besides itself. */
@@ -86,7 +82,7 @@ const ALLOWED: Readonly<Record<string, readonly string[]>> = {
  */
 export function readRules(text: string, names: RuleNames, visit: (command: RuleCommand, line: number) => void): void {
   if (typeof text !== 'string') throw typeError([], 'a string', text);
-  const reader = new KeyReader(names);
+  const reader = new KeyReader(withUsualNames(names));
   const readKey = (option: string, value: string) => reader.keyOf(option, value, false);
   let number = 0;
   for (let at = 0; at <= text.length; ) {
@@ -210,6 +206,11 @@ function keyOf(option: string, value: string, ipv6: boolean, names: RuleNames): 
     return { firewallMark: number(value, at, 1, 0xffffffff), family: ipv6 ? 'ipv6' : 'ipv4' };
   }
   if (ipv6) throw rangeError(['-6'], 'a firewall mark (-f) with it', value);
+  if (option === 'protocol-service') {
+    const [, protocol = '', rest = ''] = /^(\d+)\/(.*)$/.exec(value) ?? [];
+    const { address, port = 0 } = endpointOf(rest, at, 'tcp', names);
+    return { protocol: number(protocol, at, 0, 65535), address, port };
+  }
   const protocol = option.slice(0, option.indexOf('-')) as 'tcp' | 'udp' | 'sctp';
   const { address, port = 0 } = endpointOf(value, at, protocol, names);
   return { protocol, address, port };
@@ -218,13 +219,15 @@ function keyOf(option: string, value: string, ipv6: boolean, names: RuleNames): 
 function serviceOf(options: Options, keys: KeyReader): Service {
   const service: Service = { ...keys.read(options), scheduler: options.get('scheduler') ?? DEFAULT_SCHEDULER };
   const flags = options.get('sched-flags');
+  const asIs = options.has('as-is');
   if (flags !== undefined) service.schedulerFlags = flagsOf(flags);
   if (options.has('ops')) service.onePacket = true;
   const engine = options.get('pe');
   const timeout = options.get('persistent');
   const netmask = netmaskOf(options.get('netmask'), familyOf(service));
   if (timeout !== undefined) {
-    const timeoutSeconds = timeout === '' ? DEFAULT_PERSISTENCE_SECONDS : number(timeout, ['-p'], 1, MAX_TIMEOUT);
+    const [min, max] = asIs ? [0, 0xffffffff] : [1, MAX_TIMEOUT];
+    const timeoutSeconds = timeout === '' ? DEFAULT_PERSISTENCE_SECONDS : number(timeout, ['-p'], min, max);
     service.persistence = { timeoutSeconds };
     if (netmask !== undefined) service.persistence.netmask = netmask;
     if (engine !== undefined) service.persistence.engine = engine;
@@ -232,15 +235,17 @@ function serviceOf(options: Options, keys: KeyReader): Service {
     // ipvsadm sends it, and the kernel then never uses it.
     throw rangeError(['--pe'], 'persistence (-p) with it', engine);
   }
-  writeService(service);
+  writeService(service, asIs ? 'anything' : undefined);
   return service;
 }
 
 /** In the order of their bits, as services are read back. */
 function flagsOf(text: string): NonNullable<Service['schedulerFlags']> {
   const order = ['sh-fallback', 'mh-fallback', 'flag-1', 'sh-port', 'mh-port', 'flag-2', 'flag-3'] as const;
-  const flags = text.split(',').map(flag => checkOneOf(flag, ['-b'], order));
-  return [...new Set(flags)].sort((a, b) => order.indexOf(a) - order.indexOf(b));
+  const words = text.split(',');
+  const bits = words.filter(word => /^0x[\da-f]{1,8}$/.test(word));
+  const flags = words.filter(word => !bits.includes(word)).map(flag => checkOneOf(flag, ['-b'], order));
+  return [...[...new Set(flags)].sort((a, b) => order.indexOf(a) - order.indexOf(b)), ...bits.map(Number)];
 }
 
 /** The mask in the form that services are read back in; undefined for the one that makes each address its own client. */
@@ -251,9 +256,8 @@ function netmaskOf(text: string | undefined, family: number): string | number | 
     return prefix === 128 ? undefined : prefix;
   }
   if (/^\d+$/.test(text)) {
-    const prefix = number(text, ['-M'], 1, 32);
-    const mask = prefix === 32 ? 0xffffffff : ~(0xffffffff >>> prefix) >>> 0;
-    return prefix === 32 ? undefined : [24, 16, 8, 0].map(shift => (mask >>> shift) & 0xff).join('.');
+    const prefix = number(text, ['-M'], 0, 32);
+    return prefix === 32 ? undefined : dottedMask(prefix);
   }
   if (addressVersion(text) !== 4) throw rangeError(['-M'], 'an IPv4 mask or a prefix length', text);
   return text === '255.255.255.255' ? undefined : text;
@@ -270,22 +274,32 @@ function serverOf(key: ServiceKey, options: Options, names: RuleNames): Destinat
 
 function destinationOf(key: ServiceKey, options: Options, names: RuleNames): Destination {
   const server = serverOf(key, options, names);
+  const asIs = options.has('as-is');
   const forward = forwardOf(options);
   // Only masquerading can change the port: ipvsadm takes the service's, whatever is given.
-  if (forward !== 'masquerade' && 'port' in key) server.port = key.port;
+  if (forward !== 'masquerade' && 'port' in key && !asIs) server.port = key.port;
   const weight = number(options.get('weight') ?? '1', ['-w'], 0, 0x7fffffff);
   const destination: Destination = { address: server.address, port: server.port, forward, weight };
-  const upper = number(options.get('u-threshold') ?? '0', ['-x'], 0, 0x7fffffff);
-  const lower = number(options.get('l-threshold') ?? '0', ['-y'], 0, 0x7fffffff);
+  const max = asIs ? 0xffffffff : 0x7fffffff;
+  const upper = number(options.get('u-threshold') ?? '0', ['-x'], 0, max);
+  const lower = number(options.get('l-threshold') ?? '0', ['-y'], 0, max);
   if (upper !== 0) destination.upperThreshold = upper;
   if (lower !== 0) destination.lowerThreshold = lower;
   const tunnel = tunnelOf(options, forward === 'tunnel');
   if (tunnel !== undefined) destination.tunnel = tunnel;
-  writeDestination(key, destination, familyOf(key));
+  // A port that masquerading cannot change for every port of a service is told nowhere by ipvsadm.
+  const kept = asIs || forward === 'masquerade' ? 'anything' : undefined;
+  writeDestination(key, destination, familyOf(key), kept);
   return destination;
 }
 
-function forwardOf(options: Options): 'masquerade' | 'tunnel' | 'direct' {
+function forwardOf(options: Options): Destination['forward'] {
+  const given = options.get('forward');
+  if (given !== undefined) {
+    if (FORWARD.some(method => options.has(method)))
+      throw rangeError(['--forward'], 'none of -g, -i and -m with it', given);
+    return given === 'local' || given === 'bypass' ? given : number(given, ['--forward'], 0, 7);
+  }
   const masqueraded = options.has('masquerading');
   const tunneled = options.has('ipip');
   if (Number(masqueraded) + Number(tunneled) + Number(options.has('gatewaying')) > 1) {
@@ -304,20 +318,29 @@ function tunnelOf(options: Options, tunneled: boolean): Destination['tunnel'] {
     return undefined;
   }
   const checksums = CHECKSUM.filter(checksum => options.has(checksum));
-  const type = checkOneOf(options.get('tun-type') ?? 'ipip', ['--tun-type'], ['ipip', 'gue', 'gre']);
+  const types = ['ipip', 'gue', 'gre'] as const;
+  const asIs = options.has('as-is');
+  const given = options.get('tun-type') ?? 'ipip';
+  const type =
+    asIs && /^\d/.test(given) ? number(given, ['--tun-type'], 0, 255) : checkOneOf(given, ['--tun-type'], types);
   if (checksums.length > 1) throw rangeError([], 'one checksum mode', checksums.map(optionName).join(' '));
   const [checksum] = checksums;
-  if (checksum !== undefined && (type === 'ipip' || (type === 'gre' && checksum === 'tun-remcsum'))) {
-    throw rangeError([optionName(checksum)], `no such option with --tun-type ${type}`, '');
-  }
   const port = options.get('tun-port');
-  if ((type === 'gue') !== (port !== undefined)) {
-    throw rangeError(['--tun-port'], type === 'gue' ? 'a port for gue' : `no port for ${type}`, port);
+  const flags = options.get('tun-flags');
+  if (!asIs) {
+    if (checksum !== undefined && (type === 'ipip' || (type === 'gre' && checksum === 'tun-remcsum'))) {
+      throw rangeError([optionName(checksum)], `no such option with --tun-type ${type}`, '');
+    }
+    if ((type === 'gue') !== (port !== undefined)) {
+      throw rangeError(['--tun-port'], type === 'gue' ? 'a port for gue' : `no port for ${type}`, port);
+    }
+    if (flags !== undefined) throw rangeError(['--tun-flags'], '--as-is with it', flags);
   }
-  const tunnel: NonNullable<Destination['tunnel']> = { type };
-  if (port !== undefined) tunnel.port = number(port, ['--tun-port'], 1, 65535);
+  const tunnel: Tunnel = { type };
+  if (port !== undefined) tunnel.port = number(port, ['--tun-port'], asIs ? 0 : 1, 65535);
   if (checksum === 'tun-csum') tunnel.checksum = 'required';
   if (checksum === 'tun-remcsum') tunnel.checksum = 'remote';
+  if (flags !== undefined) tunnel.checksum = number(flags, ['--tun-flags'], 0, 65535);
   return tunnel;
 }
 
@@ -376,7 +399,11 @@ function endpointOf(
   const address = version === 0 ? names.host?.(host) : host;
   const bracketed = text.startsWith('[');
   if (address === undefined || addressVersion(address) === undefined || (bracketed && version !== 6)) {
-    throw rangeError(path, 'a numeric address, with a port or without (ipvsadm -Sn writes numbers)', text);
+    throw rangeError(
+      path,
+      'a numeric address, with a port or without (ipvsadm -Sn writes numbers), or a name that is known',
+      text,
+    );
   }
   const key = { protocol, address, port: 0 } as const;
   // One spelling for one address, the one that it is read back in.
@@ -396,6 +423,6 @@ function splitEndpoint(text: string): { host: string; port?: string | undefined 
 function portOf(text: string, path: Path, protocol: 'tcp' | 'udp' | 'sctp', names: RuleNames): number {
   if (/^\d+$/.test(text)) return number(text, path, 0, 65535);
   const port = names.port?.(text, protocol);
-  if (port === undefined) throw rangeError(path, 'a port as a number', text);
+  if (port === undefined) throw rangeError(path, 'a port as a number, or the usual name of one', text);
   return number(String(port), path, 0, 65535);
 }

@@ -9,7 +9,6 @@ import {
   fromHex,
   HOST_IS_LITTLE_ENDIAN,
   hexByte,
-  namedBits,
   parseIPv4,
   parseIPv6,
   sourceOf,
@@ -21,6 +20,7 @@ import { AF_INET, AF_INET6 } from '../ffi/constants.ts';
 import type { WireService } from './attributes.ts';
 import * as C from './constants.ts';
 import type { Destination } from './destination.ts';
+import { checkFlags, encodeFlags, readFlags, type SchedulerFlag } from './scheduler-flags.ts';
 import { readStats, type Stats } from './stats.ts';
 
 export const PROTOCOLS = { tcp: 6, udp: 17, sctp: 132 } as const;
@@ -55,24 +55,10 @@ export const SCHEDULERS = [
 ] as const;
 export type Scheduler = (typeof SCHEDULERS)[number];
 
-const FLAG_BITS = {
-  'flag-1': C.IP_VS_SVC_F_SCHED1,
-  'flag-2': C.IP_VS_SVC_F_SCHED2,
-  'flag-3': C.IP_VS_SVC_F_SCHED3,
-} as const;
-/** The flags' meaning is the scheduler's: with sh and mh they have names. */
-const NAMED_FLAGS: Record<string, readonly ['flag-1' | 'flag-2', string]> = {
-  'sh-fallback': ['flag-1', 'sh'],
-  'sh-port': ['flag-2', 'sh'],
-  'mh-fallback': ['flag-1', 'mh'],
-  'mh-port': ['flag-2', 'mh'],
-};
-export type SchedulerFlag = 'sh-fallback' | 'sh-port' | 'mh-fallback' | 'mh-port' | 'flag-1' | 'flag-2' | 'flag-3';
-
 export interface TransportKey {
   /** A number where the kernel knows a service of a protocol without a name here. */
   protocol: keyof typeof PROTOCOLS | number;
-  /** The virtual address, IPv4 or IPv6. */
+  /** The virtual address, IPv4 or IPv6. No packet matches 0.0.0.0, ::, multicast and 255.255.255.255: new services with these are refused. */
   address: string;
   /** The virtual port; 0 is every port, and needs persistence. */
   port: number;
@@ -91,7 +77,10 @@ export type ServiceKey = TransportKey | FirewallMarkKey;
 export interface Persistence {
   /** How long a client keeps its server after its last connection: 1 to 2,678,400 seconds (31 days). */
   timeoutSeconds: number;
-  /** Clients of one network are one client: an IPv4 mask, or a prefix length. Default: each address is its own client. */
+  /**
+   * Clients whose addresses are the same in these bits are one client: an IPv4 mask, which may have holes, or a prefix length (IPv4 0 to 32,
+   * IPv6 1 to 128). 0 or 0.0.0.0 makes all clients one. Default: each address is its own client.
+   */
   netmask?: string | number;
   /** A persistence engine instead of the client's address: 'sip' (Linux 2.6.37). */
   engine?: string;
@@ -99,6 +88,7 @@ export interface Persistence {
 
 export interface Scheduling {
   scheduler: Scheduler | (string & {});
+  /** By name, or as bits 0x8, 0x10 and 0x20. A service that another program made may have others, which come as a number and can stay. */
   schedulerFlags?: (SchedulerFlag | number)[];
   persistence?: Persistence;
   /** Each packet is scheduled on its own; for UDP and firewall marks. */
@@ -117,6 +107,7 @@ export type VirtualServer = Service & { destinations: Destination[] };
 /** ipvsadm's limit. The kernel multiplies by HZ in 32 bits, and more than 49 days would wrap silently. */
 const MAX_TIMEOUT = 31 * 24 * 60 * 60;
 
+const PERSISTENCE_FIELDS = ['timeoutSeconds', 'netmask', 'engine'];
 const KEY_FIELDS = ['protocol', 'address', 'port', 'firewallMark', 'family'];
 export const SERVICE_FIELDS: readonly string[] = [
   ...KEY_FIELDS,
@@ -208,87 +199,117 @@ export function addressText(hex: string, family: number): string {
   return family === AF_INET6 ? formatIPv6(bytes) : formatIPv4(bytes);
 }
 
-/** All attributes of a service: the kernel takes no partial update, so that each request carries everything. */
-export function writeService(service: Service): WireService {
+/**
+ * What an object may keep although it would be refused from a caller: all that the given one has, which is how the kernel holds it, or anything
+ * at all ('anything'). Without it the object is new.
+ */
+export type Kept<T> = T | 'anything' | undefined;
+
+/**
+ * All attributes of a service: the kernel takes no partial update, so that each request carries everything.
+ * @throws TypeError, RangeError what the kernel cannot hold, and of what differs from `kept`, what it should not be made to hold.
+ */
+export function writeService(service: Service, kept?: Kept<WireService>): WireService {
+  const wire = encodeService(service);
+  if (kept !== 'anything') checkService(service, wire, kept);
+  return wire;
+}
+
+/** Everything that a service can be read with. */
+function encodeService(service: Service): WireService {
   const wire = writeKey(service);
   const { persistence } = service;
-  const scheduler = checkOneOf(service.scheduler, ['scheduler'], SCHEDULERS);
-  let bits = schedulerFlags(service);
+  wire.scheduler = schedulerName(service.scheduler);
+  let bits = encodeFlags(service);
   if (service.onePacket !== undefined && typeof service.onePacket !== 'boolean') {
     throw typeError(['onePacket'], 'a boolean', service.onePacket);
   }
-  if (service.onePacket) {
-    const udp = 'firewallMark' in service || wire.protocol === PROTOCOLS.udp;
-    if (!udp) throw rangeError(['onePacket'], 'a UDP service or a firewall mark for one-packet scheduling', true);
-    bits |= C.IP_VS_SVC_F_ONEPACKET;
-  }
-  if (wire.port === 0 && persistence === undefined)
-    throw rangeError(['port'], 'a port (0, every port, needs persistence)', 0);
+  if (service.onePacket) bits |= C.IP_VS_SVC_F_ONEPACKET;
   if (persistence !== undefined) {
-    checkObject(persistence, ['persistence'], ['timeoutSeconds', 'netmask', 'engine']);
+    checkObject(persistence, ['persistence'], PERSISTENCE_FIELDS);
     bits |= C.IP_VS_SVC_F_PERSISTENT;
     if (persistence.engine !== undefined) {
       wire.engine = checkString(persistence.engine, ['persistence', 'engine'], C.IP_VS_PENAME_MAXLEN - 1);
     }
   }
-  wire.scheduler = scheduler;
-  wire.flags = { flags: bits, mask: 0xffffffff };
+  wire.flags = { flags: bits >>> 0, mask: 0xffffffff };
   wire.timeout = persistence
-    ? checkInteger(persistence.timeoutSeconds, ['persistence', 'timeoutSeconds'], 1, MAX_TIMEOUT)
+    ? checkInteger(persistence.timeoutSeconds, ['persistence', 'timeoutSeconds'], 0, 0xffffffff)
     : 0;
   wire.netmask = netmaskBytes(persistence?.netmask, wire.family);
   return wire;
 }
 
-/** Another scheduler and its flags, in a service that is otherwise as it is. */
-export function writeScheduler(service: Service, { flags }: WireService): Pick<WireService, 'scheduler' | 'flags'> {
-  const kept = (flags?.flags ?? 0) & (C.IP_VS_SVC_F_PERSISTENT | C.IP_VS_SVC_F_ONEPACKET);
-  const scheduler = checkOneOf(service.scheduler, ['scheduler'], SCHEDULERS);
-  return { scheduler, flags: { flags: kept | schedulerFlags(service), mask: 0xffffffff } };
+function schedulerName(scheduler: unknown): string {
+  // Known names need not be measured: a batch has thousands.
+  return SCHEDULERS.includes(scheduler as Scheduler)
+    ? (scheduler as string)
+    : checkString(scheduler, ['scheduler'], C.IP_VS_SCHEDNAME_MAXLEN - 1);
 }
 
-function schedulerFlags({ schedulerFlags: given, scheduler }: Service): number {
-  if (given === undefined) return 0;
-  if (!Array.isArray(given)) throw typeError(['schedulerFlags'], 'an array of flags', given);
-  let bits = 0;
-  for (const [i, flag] of given.entries()) {
-    const path = ['schedulerFlags', i];
-    if (typeof flag === 'number') {
-      bits |= checkInteger(flag, path, 0, 0xffffffff);
-      continue;
-    }
-    const [plain, owner] = NAMED_FLAGS[flag] ?? [flag, scheduler];
-    if (!Object.hasOwn(FLAG_BITS, plain))
-      throw rangeError(path, `one of ${[...Object.keys(NAMED_FLAGS), ...Object.keys(FLAG_BITS)].join(', ')}`, flag);
-    if (owner !== scheduler) throw rangeError(path, `a flag of the scheduler ${scheduler}`, flag);
-    bits |= FLAG_BITS[plain as keyof typeof FLAG_BITS];
+/** Refuses what the kernel takes and does not work, unless the service is like that already. */
+function checkService(service: Service, wire: WireService, kept: WireService | undefined): void {
+  if (wire.scheduler !== kept?.scheduler) checkOneOf(service.scheduler, ['scheduler'], SCHEDULERS);
+  const bits = wire.flags?.flags ?? 0;
+  const before = kept?.flags?.flags ?? 0;
+  checkFlags(service, before);
+  if (
+    (bits & ~before & C.IP_VS_SVC_F_ONEPACKET) !== 0 &&
+    !('firewallMark' in service) &&
+    wire.protocol !== PROTOCOLS.udp
+  )
+    throw rangeError(['onePacket'], 'a UDP service or a firewall mark for one-packet scheduling', true);
+  const persists = (bits & C.IP_VS_SVC_F_PERSISTENT) !== 0;
+  const persisted = (before & C.IP_VS_SVC_F_PERSISTENT) !== 0;
+  if (wire.port === 0 && !persists && (persisted || kept === undefined)) {
+    throw rangeError(['port'], 'a port (0, every port, needs persistence)', 0);
   }
-  return bits;
+  if (persists && !(persisted && wire.timeout === kept?.timeout)) {
+    checkInteger(wire.timeout, ['persistence', 'timeoutSeconds'], 1, MAX_TIMEOUT);
+  }
+  if (kept === undefined && 'address' in service && !isReachable(wire)) {
+    throw rangeError(['address'], 'an address that packets are sent to (none matches this service)', service.address);
+  }
+}
+
+/** Can a packet have this address? IPVS looks at none for 0.0.0.0, ::, a multicast or the broadcast address. */
+export function isReachable({ family, address = '' }: Pick<WireService, 'family' | 'address'>): boolean {
+  if (family === AF_INET6) return !address.startsWith('ff') && !/^0*$/.test(address);
+  const first = address.charCodeAt(0);
+  // Hexadecimal: 224.0.0.0/4 begins with e.
+  return first !== 0x65 && !(first === 0x30 && address.startsWith('00000000')) && !address.startsWith('ffffffff');
 }
 
 /** The masks that make each address its own client. */
 const WHOLE_IPV4 = 'ffffffff';
 const WHOLE_IPV6 = HOST_IS_LITTLE_ENDIAN ? '80000000' : '00000080';
 
-/** IPv4 wants the mask's bytes, IPv6 a prefix length as a number in host order; both want one always. */
+/**
+ * IPv4 wants the mask's bytes, IPv6 a prefix length as a number in host order; both want one always. A mask may have holes, and 0.0.0.0 makes all
+ * clients one; an IPv6 prefix of 0 is EINVAL.
+ */
 function netmaskBytes(netmask: unknown, family: number): string {
   if (netmask === undefined) return family === AF_INET6 ? WHOLE_IPV6 : WHOLE_IPV4;
   const path = ['persistence', 'netmask'];
-  const bits = family === AF_INET6 ? 128 : 32;
-  let prefix = bits;
-  if (typeof netmask === 'string') {
-    const mask = family === AF_INET ? parseIPv4(netmask) : undefined;
-    const number = mask === undefined ? 0 : sourceOf(mask).view.getUint32(0);
-    prefix = Math.clz32(~number);
-    const contiguous = number === (prefix === 32 ? 0xffffffff : ~(0xffffffff >>> prefix) >>> 0);
-    if (mask === undefined || number === 0 || !contiguous)
-      throw rangeError(path, 'an IPv4 mask such as 255.255.255.0, or a prefix length', netmask);
-  } else prefix = checkInteger(netmask, path, 1, bits);
-  const writer = new Writer(4);
-  if (family === AF_INET6) writer.u32(prefix, HOST_IS_LITTLE_ENDIAN);
-  else writer.u32(prefix === 32 ? 0xffffffff : ~(0xffffffff >>> prefix) >>> 0, false);
-  return toHex(writer.bytes, 0, 4);
+  if (family === AF_INET6) {
+    const writer = new Writer(4);
+    writer.u32(checkInteger(netmask, path, 1, 128), HOST_IS_LITTLE_ENDIAN);
+    return toHex(writer.bytes, 0, 4);
+  }
+  const mask = typeof netmask === 'string' ? parseIPv4(netmask) : undefined;
+  if (mask !== undefined) return toHex(mask);
+  if (typeof netmask === 'string')
+    throw rangeError(path, 'an IPv4 mask such as 255.255.255.0, or a prefix length', netmask);
+  return (prefixMask(checkInteger(netmask, path, 0, 32)) >>> 0).toString(16).padStart(8, '0');
 }
+
+/** An IPv4 prefix as a mask: '255.255.255.0'. */
+export function dottedMask(prefix: number): string {
+  const mask = prefixMask(prefix);
+  return [24, 16, 8, 0].map(shift => (mask >>> shift) & 0xff).join('.');
+}
+
+const prefixMask = (prefix: number): number => (prefix === 0 ? 0 : ~(2 ** (32 - prefix) - 1) >>> 0);
 
 export function readKey(wire: WireService): ServiceKey {
   if (wire.firewallMark) return { firewallMark: wire.firewallMark, family: wire.family === AF_INET6 ? 'ipv6' : 'ipv4' };
@@ -304,9 +325,9 @@ export function readService(wire: WireService): ServiceEntry {
   const bits = wire.flags?.flags ?? 0;
   const scheduler = wire.scheduler ?? 'none';
   const entry: ServiceEntry = Object.assign(readKey(wire), { scheduler, stats: readStats(wire) });
-  // HASHED is the kernel's own mark and says nothing about the service.
-  const flags = bits & ~(C.IP_VS_SVC_F_PERSISTENT | C.IP_VS_SVC_F_HASHED | C.IP_VS_SVC_F_ONEPACKET);
-  if (flags !== 0) entry.schedulerFlags = namedBits(flags, FLAG_BITS).map(flag => nameFlag(flag, scheduler));
+  // The kernel's own mark says nothing about the service.
+  const flags = readFlags(bits, scheduler);
+  if (flags.length > 0) entry.schedulerFlags = flags;
   if ((bits & C.IP_VS_SVC_F_ONEPACKET) !== 0) entry.onePacket = true;
   if ((bits & C.IP_VS_SVC_F_PERSISTENT) !== 0) {
     entry.persistence = { timeoutSeconds: wire.timeout ?? 0 };
@@ -315,13 +336,6 @@ export function readService(wire: WireService): ServiceEntry {
     if (wire.engine !== undefined) entry.persistence.engine = wire.engine;
   }
   return entry;
-}
-
-function nameFlag(flag: keyof typeof FLAG_BITS | number, scheduler: string): SchedulerFlag | number {
-  const name = Object.keys(NAMED_FLAGS).find(
-    key => NAMED_FLAGS[key]![0] === flag && NAMED_FLAGS[key]![1] === scheduler,
-  );
-  return (name as SchedulerFlag | undefined) ?? flag;
 }
 
 /** The mask, unless it is the one that makes each address its own client. */

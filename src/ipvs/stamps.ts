@@ -119,7 +119,7 @@ export class Stamps {
     if ((service as { destinations?: unknown }).destinations !== undefined) fields++;
     if (countFields(service) !== fields) return false;
     const stamp = this.#serviceStamp(service.scheduler, service.address.includes(':'));
-    if (stamp === undefined || writeKey(stamp, service) === 0) return false;
+    if (stamp === undefined || writeKey(stamp, service) === 0 || !isReachableAt(stamp)) return false;
     this.#messages.writer.raw(stamp.bytes);
     this.#messages.added();
     return true;
@@ -165,6 +165,8 @@ export class Stamps {
     if (countFields(server) !== fields) return false;
     const tunneled = method === FORWARD.tunnel;
     if ((tunneled || method === FORWARD.direct) && server.port !== this.#port) return false;
+    // Of every port, masquerade can change none.
+    if (this.#port === 0 && server.port !== 0) return false;
 
     const { writer } = this.#messages;
     const stamp = this.#newServer;
@@ -238,6 +240,15 @@ function writeAddress(text: unknown, bytes: Uint8Array, at: number): number {
   if (ipv6 === undefined) return 0;
   bytes.set(ipv6, at);
   return AF_INET6;
+}
+
+/** As `isReachable`, of the key that a stamp carries. */
+function isReachableAt({ bytes, view, at }: KeyStamp): boolean {
+  const ipv6 = view.getUint16(at.family, HOST_IS_LITTLE_ENDIAN) === AF_INET6;
+  const first = bytes[at.address]!;
+  if (ipv6) return first !== 0xff && bytes.subarray(at.address, at.address + ADDRESS_LENGTH).some(byte => byte !== 0);
+  const address = view.getUint32(at.address);
+  return address !== 0 && address !== 0xffffffff && (first & 0xf0) !== 0xe0;
 }
 
 function isTransport(key: ServiceKey): key is TransportKey {

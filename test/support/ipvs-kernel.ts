@@ -3,6 +3,7 @@ import {
   commandTable,
   infoTable,
   type WireCommand,
+  type WireDaemon,
   type WireDestination,
   type WireService,
 } from '../../src/ipvs/attributes.ts';
@@ -16,7 +17,7 @@ import { LOST } from '../../src/transport/wire.ts';
 import { type Answer, acknowledge, done, MemoryWire, message, type Received, received, refuse } from './memory-wire.ts';
 
 const FAMILY = 0x20;
-const [EPERM, ENOENT, ESRCH, EEXIST, EINVAL, EOPNOTSUPP] = [-1, -2, -3, -17, -22, -95];
+const [EPERM, ENOENT, ESRCH, EEXIST, ENODEV, EINVAL, EOPNOTSUPP] = [-1, -2, -3, -17, -19, -22, -95];
 const SCHEDULERS = ['rr', 'wrr', 'lc', 'wlc', 'sh', 'dh', 'mh', 'sed', 'nq', 'fo', 'ovf', 'none'];
 const HASHED = C.IP_VS_SVC_F_HASHED;
 
@@ -29,6 +30,10 @@ export interface Kept {
 export class IpvsKernel {
   readonly services = new Map<string, Kept>();
   timeouts = { tcpSeconds: 900, tcpFinSeconds: 120, udpSeconds: 300 };
+  /** By their state, 1 master and 2 backup. */
+  readonly daemons = new Map<number, WireDaemon>();
+  /** The schedulers that are built in. */
+  readonly schedulers = new Set(SCHEDULERS);
   /** Every request that changes something, by its number, and whether it was refused. */
   readonly log: { command: number; errno: number; value: WireCommand }[] = [];
   /** Netlink is refused, as in an unprivileged container. */
@@ -63,6 +68,8 @@ export class IpvsKernel {
       }
       return 0;
     }
+    if (command === C.IPVS_CMD_NEW_DAEMON || command === C.IPVS_CMD_DEL_DAEMON)
+      return this.#daemon(command, value.daemon);
     const { service } = value;
     if (service === undefined) return command === C.IPVS_CMD_ZERO ? 0 : EINVAL;
     const id = serviceId(service);
@@ -75,10 +82,10 @@ export class IpvsKernel {
         if (command === C.IPVS_CMD_NEW_SERVICE ? kept !== undefined : kept === undefined) {
           return kept === undefined ? ESRCH : EEXIST;
         }
-        if (!SCHEDULERS.includes(service.scheduler!)) return ENOENT;
+        if (!this.schedulers.has(service.scheduler!)) return ENOENT;
         if (service.engine !== undefined && service.engine !== 'sip') return ENOENT;
         const { flags = 0, mask = 0 } = service.flags ?? {};
-        const bits = ((kept?.service.flags?.flags ?? 0) & ~mask) | (flags & mask) | HASHED;
+        const bits = (((kept?.service.flags?.flags ?? 0) & ~mask) | (flags & mask) | HASHED) >>> 0;
         const stored = { ...service, flags: { flags: bits, mask: 0xffffffff } };
         this.services.set(id, { service: stored, destinations: kept?.destinations ?? new Map() });
         return 0;
@@ -94,6 +101,15 @@ export class IpvsKernel {
       default:
         return EOPNOTSUPP;
     }
+  }
+
+  #daemon(command: number, daemon: WireDaemon | undefined): number {
+    const { state = 0, interface: device } = daemon ?? {};
+    if (command === C.IPVS_CMD_DEL_DAEMON) return this.daemons.delete(state) ? 0 : ESRCH;
+    if (device !== 'lo' && device !== 'eth0') return ENODEV;
+    if (this.daemons.has(state)) return EEXIST;
+    this.daemons.set(state, daemon!);
+    return 0;
   }
 
   #server(command: number, { service, destinations }: Kept, wire: WireDestination | undefined): number {
@@ -116,6 +132,9 @@ export class IpvsKernel {
   /** What a dump has. The newest server comes first. */
   listed(command: number, { service }: WireCommand): WireCommand[] {
     this.before?.(command, service === undefined ? {} : { service });
+    if (command === C.IPVS_CMD_GET_DAEMON) {
+      return [...this.daemons].sort(([a], [b]) => a - b).map(([, daemon]) => ({ daemon }));
+    }
     if (command === C.IPVS_CMD_GET_SERVICE) return [...this.services.values()].map(kept => ({ service: kept.service }));
     const kept = service && this.services.get(serviceId(service));
     return [...(kept?.destinations.values() ?? [])].reverse().map(destination => ({ destination }));

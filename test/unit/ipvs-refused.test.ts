@@ -22,6 +22,14 @@ const tunnel = (changes: object, base: object = { ...server, forward: 'tunnel' }
 
 type Case = readonly [path: string, call: () => unknown];
 
+/** So many that most are stamped; the last is the bad one. */
+function many(bad: object, server?: object): never {
+  const good = Array.from({ length: 19 }, (_, n) => ({ op: 'addService', service: { ...web, port: 1000 + n } }));
+  const last =
+    server === undefined ? { op: 'addService', service: bad } : { op: 'addDestination', key: bad, destination: server };
+  return [...good, last] as never;
+}
+
 const ROWS: Readonly<Record<string, readonly Case[]>> = {
   '`address`': [
     ...[
@@ -37,6 +45,24 @@ const ROWS: Readonly<Record<string, readonly Case[]>> = {
       undefined,
     ].map((address): Case => ['address', () => service({ address })]),
     ['address', () => destination({ address: '10.1' })],
+    // Of a service: what no packet is sent to.
+    ...[
+      '0.0.0.0',
+      '255.255.255.255',
+      '224.0.0.1',
+      '239.255.255.255',
+      '::',
+      '0:0:0:0:0:0:0:0',
+      'ff02::1',
+      'ffff::',
+    ].flatMap((address): Case[] => [
+      ['address', () => service({ address })],
+      ['address', () => sync.setService({ ...web, address })],
+      ['operations[0].service.address', () => sync.batch(b => b.addService({ ...web, address }))],
+      ['operations[19].service.address', () => sync.apply(many({ ...web, address }))],
+      ['desired[0].address', () => sync.plan([{ ...web, address, destinations: [] }])],
+      [`line 2.address`, () => sync.restore(`-C\n-A -t ${address.includes(':') ? `[${address}]` : address}:80 -s rr`)],
+    ]),
   ],
   'service `port` 0': [['port', () => service({ port: 0 })]],
   '`protocol`': [
@@ -50,6 +76,10 @@ const ROWS: Readonly<Record<string, readonly Case[]>> = {
     ['scheduler', () => service({ scheduler: '' })],
   ],
   '`schedulerFlags`': [
+    // Other fields' bits, the kernel's own, none, and those of no scheduler.
+    ...[1, 4, 5, 2, 0x9, 0, 0x40, 0x48, 0xffffffff, -8, 1.5].map(
+      (flag): Case => ['schedulerFlags[1]', () => service({ scheduler: 'wrr', schedulerFlags: ['flag-1', flag] })],
+    ),
     ['schedulerFlags[0]', () => service({ scheduler: 'mh', schedulerFlags: ['sh-port'] })],
     ['schedulerFlags[1]', () => service({ scheduler: 'sh', schedulerFlags: ['sh-port', 'mh-fallback'] })],
   ],
@@ -61,7 +91,9 @@ const ROWS: Readonly<Record<string, readonly Case[]>> = {
     (timeoutSeconds): Case => ['persistence.timeoutSeconds', () => persistent({ timeoutSeconds })],
   ),
   '`persistence.netmask`': [
-    ...['255.0.255.0', '0.0.0.0', 0, 33].map((netmask): Case => ['persistence.netmask', () => persistent({ netmask })]),
+    ...['255.0.255', '24', 'all', -1, 33, 1.5].map(
+      (netmask): Case => ['persistence.netmask', () => persistent({ netmask })],
+    ),
     ...[0, 129, '255.255.255.0'].map((netmask): Case => ['persistence.netmask', () => persistent({ netmask }, web6)]),
   ],
   '`weight`': [-1, 2 ** 31, 1.5, '1'].map((weight): Case => ['weight', () => destination({ weight })]),
@@ -77,6 +109,8 @@ const ROWS: Readonly<Record<string, readonly Case[]>> = {
   "destination `port` other than the service's": [
     ['port', () => destination({ port: 81, forward: 'direct' })],
     ['port', () => destination({ port: 81, forward: 'tunnel' })],
+    ['port', () => sync.addDestination({ ...web, port: 0 }, server)],
+    ['operations[19].destination.port', () => sync.apply(many({ ...web, port: 0 }, server))],
   ],
   '`tunnel`': [
     ['tunnel', () => tunnel({ type: 'gre' }, server)],
@@ -135,9 +169,13 @@ test('null, misspelt fields and undefined namespaces are refused everywhere', ()
     ...['port', 'checksum', 'type'].map(field => () => tunnel({ type: 'gre', [field]: null })),
     ...['maxLength', 'group', 'port', 'ttl'].map(field => () => sync.startSync({ ...start, [field]: null } as never)),
     ...['onError', 'rollback'].map(field => () => sync.apply([], { [field]: null } as never)),
-    ...['onError', 'rollback', 'names'].map(field => () => sync.restore('', { [field]: null } as never)),
+    ...['onError', 'rollback', 'replace', 'names'].map(field => () => sync.restore('', { [field]: null } as never)),
     ...['drain', 'prune', 'onProgress'].map(field => () => sync.reconcile([], { [field]: null } as never)),
     () => sync.reconcile([], { drain: { timeoutMs: 1, pollMs: null } } as never),
+    () => sync.reconcile([], { drain: { until: null, timeoutMs: 1 } } as never),
+    () => sync.reconcile([], { drain: { tcp: null } } as never),
+    () => sync.reconcile([], { drain: { tcp: { timeoutMs: 1 }, timeoutMs: 1 } } as never),
+    () => sync.reconcile([], { drain: { icmp: { timeoutMs: 1 } } } as never),
     () => sync.plan([], { prune: null } as never),
     () => sync.setTimeouts({ tcpSeconds: null } as never),
     () => formatTable([], 'stats', { exact: null } as never),

@@ -1,3 +1,4 @@
+import fs from 'node:fs';
 import fc from 'fast-check';
 import {
   type Destination,
@@ -189,7 +190,58 @@ describe('parseRuleLines', () => {
     const names = { host: (name: string) => (name === 'web' ? '10.0.0.1' : undefined), port: () => 80 };
     expect(parseRuleLines('-A -t web:http -s rr', names)).toMatchObject([{ operation: { service: web } }]);
     expect(refused(() => parseRuleLines('-A -t www:http -s rr', names)).message).toContain('a numeric address');
-    expect(refused(() => parseRuleLines('-A -t 10.0.0.1:http -s rr')).message).toContain('a port as a number');
+    expect(refused(() => parseRuleLines('-A -t www:http -s rr')).message).toContain('a numeric address');
+  });
+
+  it('reads the usual names of ports without being told, in whatever option they stand, and refuses others with the line', () => {
+    const text = [
+      '-A -t localhost:http -s rr',
+      '-a -t localhost:http -r 10.1.0.1:http-alt -m -w 1',
+      '-A -u 10.0.0.1:domain -s rr',
+      '-A -t [2001:db8::1]:https -s rr',
+      '-A --sctp-service 10.0.0.1:ftp -s rr',
+      '-A -t 10.0.0.1:www -s rr',
+      '-A -t 10.0.0.1:acr-nema -s rr',
+      '-A -t 10.0.0.1:dicom -s rr',
+      '',
+    ].join('\n');
+    const servers = parseRules(text);
+    expect(servers.map(server => 'port' in server && `${server.address} ${server.port}`)).toEqual([
+      '127.0.0.1 80',
+      '10.0.0.1 53',
+      '2001:db8::1 443',
+      '10.0.0.1 21',
+      '10.0.0.1 80',
+      '10.0.0.1 104',
+      '10.0.0.1 11112',
+    ]);
+    expect(servers[0]?.destinations).toMatchObject([{ address: '10.1.0.1', port: 8080 }]);
+    const error = refused(() => parseRuleLines('-C\n-A -t 10.0.0.1:nosuch -s rr'));
+    expect(error).toMatchObject({ line: 2, attribute: 'line 2.-t' });
+    expect(error.message).toContain('a port as a number, or the usual name of one');
+    // A caller's names come first.
+    const names = { port: (name: string) => (name === 'http' ? 8000 : undefined) };
+    expect(parseRules('-A -t 10.0.0.1:http -s rr\n-A -t 10.0.0.1:https -s rr', names)).toMatchObject([
+      { port: 8000 },
+      { port: 443 },
+    ]);
+    expect(refused(() => parseRuleLines('-A -t 10.0.0.1:toString -s rr')).line).toBe(1);
+    expect(refused(() => parseRuleLines('-A -t constructor:80 -s rr')).line).toBe(1);
+  });
+
+  it('knows every name that this system gives to ports of TCP and UDP', () => {
+    const entries = fs
+      .readFileSync('/etc/services', 'utf8')
+      .split('\n')
+      .map(line => line.replace(/#.*/, '').trim().split(/\s+/))
+      .filter(([, number = '']) => /^\d+\/(tcp|udp)$/.test(number));
+    expect(entries.length).toBeGreaterThan(100);
+    const named = new Map(entries.toReversed().map(([name, number]) => [name!, Number.parseInt(number!, 10)]));
+    const wrong = [...named].filter(([name, port]) => {
+      const [server] = parseRules(`-A -t 10.0.0.1:${name} -s rr`);
+      return !(server !== undefined && 'port' in server && server.port === port);
+    });
+    expect(wrong).toEqual([]);
   });
 
   it.each([
@@ -212,7 +264,17 @@ describe('parseRuleLines', () => {
     ['-A -t 10.0.0.1:80 -s nosuch', 'scheduler: expected one of'],
     ['-A -t 10.0.0.1:80 -o', 'onePacket: expected'],
     ['-A -t 10.0.0.1:80 -p 0', '-p: expected an integer 1 to 2678400'],
-    ['-A -t 10.0.0.1:80 -p 5 -M 255.0.255.0', 'persistence.netmask: expected'],
+    ['-A -t 10.0.0.1:80 -p 5 -M 255.0.256.0', '-M: expected an IPv4 mask'],
+    ['-A -t 10.0.0.1:80 -p 5 -M 33', '-M: expected an integer 0 to 32'],
+    ['-A -t 0.0.0.0:80', 'address: expected an address that packets are sent to'],
+    ['-A -t [ff02::1]:80 -s rr', 'address: expected an address that packets are sent to'],
+    ['-A -t 10.0.0.1:80 -b 0x40', 'schedulerFlags[0]: expected'],
+    ['-A -t 10.0.0.1:80 -b 0x1 --as-is', 'schedulerFlags[0]: expected'],
+    ['-A --protocol-service 10.0.0.1:80', '--protocol-service: expected'],
+    ['-a -t 10.0.0.1:80 -r 10.1.0.1 -g --forward local', '--forward: expected none of -g'],
+    ['-a -t 10.0.0.1:80 -r 10.1.0.1 --forward 8', '--forward: expected an integer 0 to 7'],
+    ['-a -t 10.0.0.1:80 -r 10.1.0.1 -i --tun-flags 1', '--tun-flags: expected --as-is with it'],
+    ['-C --as-is', '--as-is: expected no such option with -C'],
     ['-A -t [::1]:80 -p 5 -M 129', '-M: expected an integer 1 to 128'],
     ['-A -t 10.0.0.1:80 --pe sip', '--pe: expected persistence (-p) with it'],
     ['-A -t 10.0.0.1:80 -s rr -b sh-port', 'schedulerFlags[0]: expected a flag of the scheduler rr'],
@@ -380,7 +442,10 @@ const server: fc.Arbitrary<VirtualServer> = fc
           address: address(version),
           port: fc.constant(port),
         });
-    const netmask = version === 4 ? fc.constantFrom('255.255.255.0', '128.0.0.0') : fc.integer({ min: 1, max: 127 });
+    const netmask =
+      version === 4
+        ? fc.constantFrom('255.255.255.0', '128.0.0.0', '0.0.0.0', '255.0.255.0', '0.0.0.24')
+        : fc.integer({ min: 1, max: 127 });
     const scheduling = fc.record(
       {
         scheduler: fc.constantFrom('rr', 'wlc', 'fo', 'twos', 'none'),

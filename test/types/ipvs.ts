@@ -1,0 +1,46 @@
+import type { DestinationPatch, Ipvs, IpvsOperation, ServiceKey, ServicePatch } from '../../src/ipvs/index.ts';
+
+/* Patches: what may be left out may be undefined, which takes it away (exactOptionalPropertyTypes); what must be there may not. */
+declare const ipvs: Ipvs;
+declare const key: ServiceKey;
+const server = { address: '10.1.0.1', port: 80 };
+
+void ipvs.editService(key, { persistence: undefined });
+void ipvs.editService(key, { schedulerFlags: undefined, onePacket: undefined });
+void ipvs.editService(key, { persistence: { timeoutSeconds: 60 } });
+void ipvs.editService(key, { persistence: { netmask: undefined, engine: undefined } });
+void ipvs.editDestination(key, server, { tunnel: undefined, weight: undefined, upperThreshold: undefined });
+void ipvs.editDestination(key, server, { tunnel: { checksum: undefined } });
+void ipvs.editDestination(key, server, { tunnel: { type: 'gre' } });
+void ipvs.batch(b =>
+  b.editService(key, { persistence: undefined }).editDestination(key, server, { tunnel: undefined }),
+);
+export const operations: IpvsOperation[] = [
+  { op: 'editService', key, patch: { persistence: undefined } },
+  { op: 'editDestination', key, destinationKey: server, patch: { tunnel: { port: undefined } } },
+];
+
+/* Draining: one policy, by protocol, or a function. */
+void ipvs.reconcile([], { drain: { timeoutMs: 1000 } });
+void ipvs.reconcile([], { drain: { until: 'all', timeoutMs: 1000, pollMs: 10 } });
+void ipvs.reconcile([], { drain: { until: 'none' } });
+void ipvs.reconcile([], { drain: { tcp: { timeoutMs: 1000 }, udp: { until: 'none' } } });
+void ipvs.reconcile([], {
+  drain: service => ('port' in service && service.port === 443 ? { timeoutMs: 60_000 } : undefined),
+});
+ipvs.sync.reconcile([], { signal: new AbortController().signal });
+void ipvs.restore('', { replace: true });
+
+export function misuse(): void {
+  // @ts-expect-error a scheduler must be there
+  const scheduler: ServicePatch = { scheduler: undefined };
+  // @ts-expect-error a key cannot be changed
+  const port: ServicePatch = { port: 81 };
+  // @ts-expect-error a way of forwarding must be there
+  const forward: DestinationPatch = { forward: undefined };
+  // @ts-expect-error persistence has a timeout, always
+  const timeout: ServicePatch = { persistence: { timeoutSeconds: undefined } };
+  // @ts-expect-error without a time there is no end
+  void ipvs.reconcile([], { drain: { until: 'active' } });
+  void [scheduler, port, forward, timeout];
+}
