@@ -217,6 +217,8 @@ export class IpvsKernel {
         [C.IP_VS_SO_SET_ZERO]: C.IPVS_CMD_ZERO,
         [C.IP_VS_SO_SET_FLUSH]: C.IPVS_CMD_FLUSH,
         [C.IP_VS_SO_SET_TIMEOUT]: C.IPVS_CMD_SET_CONFIG,
+        [C.IP_VS_SO_SET_STARTDAEMON]: C.IPVS_CMD_NEW_DAEMON,
+        [C.IP_VS_SO_SET_STOPDAEMON]: C.IPVS_CMD_DEL_DAEMON,
       };
       const command = commands[name];
       if (command === undefined) return EINVAL;
@@ -228,6 +230,10 @@ export class IpvsKernel {
           tcpFinSeconds: tcp_fin_timeout,
           udpSeconds: udp_timeout,
         });
+      }
+      if (command === C.IPVS_CMD_NEW_DAEMON || command === C.IPVS_CMD_DEL_DAEMON) {
+        const { state, mcast_ifn, syncid } = decode(S.ip_vs_daemon_user, argument, 0);
+        return this.execute(command, { daemon: { state, interface: mcast_ifn, syncId: syncid } });
       }
       if (argument.length > 0) {
         const user = decode(S.ip_vs_service_user, argument, 0);
@@ -267,6 +273,11 @@ export class IpvsKernel {
         const { tcpSeconds, tcpFinSeconds, udpSeconds } = this.timeouts;
         const value = { tcp_timeout: tcpSeconds, tcp_fin_timeout: tcpFinSeconds, udp_timeout: udpSeconds };
         encode(S.ip_vs_timeout_user, value, buffer, 0);
+      } else if (name === C.IP_VS_SO_GET_DAEMON) {
+        for (const [state, { interface: mcast_ifn = '', syncId: syncid = 0 }] of this.daemons) {
+          const at = (state - 1) * S.ip_vs_daemon_user.size;
+          encode(S.ip_vs_daemon_user, { state, mcast_ifn, syncid }, buffer, at);
+        }
       } else if (name === C.IP_VS_SO_GET_SERVICES) {
         const { num_services } = decode(S.ip_vs_get_services, buffer, 0);
         if (buffer.length !== 8 + num_services * S.ip_vs_service_entry.size) return EINVAL;

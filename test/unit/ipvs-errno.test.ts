@@ -116,3 +116,44 @@ test('a kernel without IPVS, ENOENT with what to do', () => {
   expect(refused(() => ipvs.sync.info())).toMatchObject({ code: 'ENOENT', hint });
   expect(refused(() => ipvs.sync.batch(b => b.addService(web)))).toMatchObject({ code: 'ENOENT', hint });
 });
+
+test('EINVAL of a server, with the causes that fit the request and no others', () => {
+  const { kernel, ipvs } = open();
+  ipvs.sync.addService(web);
+  ipvs.sync.addService(web6);
+  ipvs.sync.addDestination(web, server);
+  const tunnel = { address: '2001:db8::9', port: 80, forward: 'tunnel' } as const;
+  ipvs.sync.addDestination(web, tunnel);
+  kernel.refuses = command => (command === C.IPVS_CMD_NEW_DEST || command === C.IPVS_CMD_SET_DEST ? EINVAL : undefined);
+  const words = {
+    unreachable: 'no packet can be sent',
+    broadcast: 'broadcast address here',
+    lo: 'lo is down',
+    local: 'link-local',
+    family: 'other family',
+    limit: 'est_cpulist',
+  };
+  const causes = (call: () => unknown) => {
+    const { code, hint = '' } = refused(call);
+    expect(code).toBe('EINVAL');
+    return Object.entries(words).flatMap(([name, word]) => (hint.includes(word) ? name : []));
+  };
+  const add = (address: string, base: object = web) =>
+    causes(() => ipvs.sync.addDestination(base as typeof web, { ...server, address }));
+  expect(add('10.1.0.2')).toEqual(['broadcast', 'lo', 'limit']);
+  for (const address of ['0.0.0.0', '224.0.0.1', '255.255.255.255']) expect(add(address)).toEqual(['unreachable']);
+  expect(add('2001:db8::8', web6)).toEqual(['limit']);
+  expect(add('fe80::1', web6)).toEqual(['local', 'limit']);
+  expect(add('ff02::1', web6)).toEqual(['unreachable']);
+  expect(causes(() => ipvs.sync.addDestination(web, { ...tunnel, address: '2001:db8::7' }))).toEqual([
+    'family',
+    'limit',
+  ]);
+  // What is there already has a good address, and its counters.
+  expect(causes(() => ipvs.sync.editDestination(web, tunnel, { weight: 3 }))).toEqual(['family']);
+  expect(causes(() => ipvs.sync.editDestination(web, server, { weight: 3 }))).toEqual([]);
+  kernel.refuses = command =>
+    command === C.IPVS_CMD_SET_SERVICE || command === C.IPVS_CMD_NEW_DAEMON ? EINVAL : undefined;
+  expect(causes(() => ipvs.sync.setService(web))).toEqual([]);
+  expect(causes(() => ipvs.sync.startSync({ state: 'master', interface: 'lo', syncId: 1 }))).toEqual(['family']);
+});
