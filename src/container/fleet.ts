@@ -1,5 +1,7 @@
 import { checkInteger, checkObject } from '../codec/index.ts';
 import { typeError } from '../errors.ts';
+import { readDrain } from '../ipvs/drain.ts';
+import type { Drain } from '../ipvs/index.ts';
 import type { Logger } from '../observe.ts';
 import { checkSignal } from '../signal.ts';
 import { closedError } from '../transport/lifetime.ts';
@@ -34,6 +36,12 @@ export interface FleetApplyOptions {
    * by `verify` as a difference. Default false: such a container is in `failed`, with ERR_FOREIGN_TABLE.
    */
   force?: boolean;
+  /**
+   * How virtual servers that go lose their connections: see `Drain` of netsteer/ipvs, which says what persistence and the schedulers sh and mh do. A
+   * container counts as under way while it drains: `concurrency` says how many do at once. The signal ends the waiting, and such a container fails
+   * with its reason; what was draining stays at weight 0. Default: they are removed at once. `apply` only.
+   */
+  drain?: Drain;
   /** Called between two turns of the event loop, and at the end. What it throws ends the run. */
   onProgress?: (progress: FleetProgress) => void;
   /** No container is begun any more once it is aborted; those that were not are `untouched`. */
@@ -107,14 +115,17 @@ export class Fleet {
     options: FleetApplyOptions = {},
   ): Promise<FleetResult> {
     if (this.closed) return Promise.reject(closedError('the fleet'));
-    const { prune = false, force = false } = checkOptions(options, [...OPTIONS, 'prune']);
+    const { prune = false, force = false, drain, signal } = checkOptions(options, [...OPTIONS, 'prune', 'drain']);
+    readDrain(drain, ['drain']);
+    // Without anything to wait for a container that was begun is brought to its state.
+    const draining = drain === undefined ? {} : { drain, ...(signal !== undefined && { signal }) };
     // Where every container has a state of its own, what it needs is known when its turn comes.
     const shared = typeof desired === 'function' ? undefined : new PreparedState(desired);
     const stateOf = shared === undefined ? statesOf(desired) : () => shared;
     return this.#each(
       containers,
       options,
-      (seat, container) => program(seat, stateOf(container), { prune, force }),
+      (seat, container) => program(seat, stateOf(container), { prune, force, ...draining }),
       shared?.needs,
     );
   }
@@ -126,7 +137,7 @@ export class Fleet {
   remove(
     containers: Iterable<Container>,
     desired: DesiredStates = {},
-    options: Omit<FleetApplyOptions, 'prune'> = {},
+    options: Omit<FleetApplyOptions, 'prune' | 'drain'> = {},
   ): Promise<FleetResult> {
     if (this.closed) return Promise.reject(closedError('the fleet'));
     const { force = false } = checkOptions(options, OPTIONS);
@@ -138,7 +149,7 @@ export class Fleet {
   async verify(
     containers: Iterable<Container>,
     desired: DesiredStates,
-    options: FleetApplyOptions = {},
+    options: Omit<FleetApplyOptions, 'drain'> = {},
   ): Promise<FleetVerification> {
     if (this.closed) throw closedError('the fleet');
     const { prune = false, force = false } = checkOptions(options, [...OPTIONS, 'prune']);

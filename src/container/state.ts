@@ -1,6 +1,6 @@
 import { checkObject } from '../codec/index.ts';
 import { isNotFound, typeError, within } from '../errors.ts';
-import type { IpvsOperation, ServiceKey, VirtualServer } from '../ipvs/index.ts';
+import type { IpvsOperation, ReconcileOptions, ServiceKey, VirtualServer } from '../ipvs/index.ts';
 import { type Table, Transaction } from '../nftables/index.ts';
 import type { Needs, Seat } from './fleet-sockets.ts';
 import { LOGGING, type LogDrift, type LogRule, LogSet } from './log-set.ts';
@@ -95,13 +95,17 @@ function at<T>(field: string, check: () => T): T {
 const ownsTable = ({ kind, subject }: Transaction['operations'][number]): boolean =>
   kind === 'table' && (subject as { table: Table }).table.flags?.includes('owner') === true;
 
-interface ProgramOptions {
+interface ProgramOptions extends Pick<ReconcileOptions, 'drain' | 'signal'> {
   prune: boolean;
   force: boolean;
 }
 
 /** Brings one container to its state: without a promise where it is done when this returns. */
-export function program(seat: Seat, prepared: PreparedState, { prune, force }: ProgramOptions): void | Promise<void> {
+export function program(
+  seat: Seat,
+  prepared: PreparedState,
+  { force, ...options }: ProgramOptions,
+): void | Promise<void> {
   const { state, needs } = prepared;
   seat.open(needs);
   seat.ownsTable ||= prepared.ownsTable;
@@ -109,7 +113,7 @@ export function program(seat: Seat, prepared: PreparedState, { prune, force }: P
   const { virtualServers } = state;
   if (virtualServers === undefined) return rules;
   return Promise.resolve(rules)
-    .then(() => seat.ipvs.reconcile(virtualServers, { prune }))
+    .then(() => seat.ipvs.reconcile(virtualServers, options))
     .then(() => {});
 }
 

@@ -9,8 +9,7 @@ import { PROTOCOLS, type ServiceKey } from './service.ts';
  * Some services send new connections to a server of weight 0 all the same, or refuse them; `reconcile` changes no setting of the namespace by itself:
  *
  * - persistence: clients that the server is known to serve go on to it, and it never drains, unless `settings.expire_quiescent_template` is on.
- * - sh and mh: give the service the flag sh-fallback or mh-fallback. Without it mh refuses the draining server's share of the clients (sh did so, too,
- *   before it moved them).
+ * - sh and mh: give the service the flag sh-fallback or mh-fallback, or clients that hash to the draining server may be refused.
  * - what is left at the end hangs, its packets dropped, until it expires. With `settings.expire_nodest_conn` on it ends at once.
  */
 export type DrainPolicy =

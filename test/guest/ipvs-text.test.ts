@@ -263,7 +263,7 @@ kernelSuite('the text of ipvsadm', () => {
   it('starts and stops sync daemons, behind all else', async () => {
     const result = await ipvs.restore(
       '--start-daemon backup --mcast-interface lo --syncid 7\n-A -t 10.0.0.1:80 -s rr\n--stop-daemon master',
-      { onError: 'collect' },
+      { onError: 'collect', rollback: false },
     );
     expect(result).toMatchObject({ outcome: 'partial', applied: [0, 1], failures: [{ code: 'ESRCH', line: 3 }] });
     expect(await ipvs.syncDaemons()).toMatchObject([{ state: 'backup', interface: 'lo', syncId: 7 }]);
@@ -271,14 +271,21 @@ kernelSuite('the text of ipvsadm', () => {
     expect(await ipvs.syncDaemons()).toEqual([]);
   });
 
-  it('reads names, where told what they mean', async () => {
-    ipvsadm(other, '-A -t 127.0.0.1:80 -s rr', '-R');
+  it('reads the names that ipvsadm -S writes, and others where told what they mean', async () => {
+    const rules = [
+      '-A -t 127.0.0.1:80 -s rr',
+      '-a -t 127.0.0.1:80 -r 10.1.0.1:8080 -m -w 1',
+      '-A -u 10.0.0.1:53 -s rr',
+      '-A -t [::1]:443 -s rr',
+      '',
+    ].join('\n');
+    ipvsadm(other, rules, '-R');
     const named = ipvsadm(other, '', '-S');
-    const names = {
-      host: (name: string) => (name === 'localhost' ? '127.0.0.1' : undefined),
-      port: (name: string) => (name === 'http' ? 80 : undefined),
-    };
-    await ipvs.restore(named, { names });
-    expect(await ipvs.save()).toBe('-A -t 127.0.0.1:80 -s rr\n');
+    for (const name of [':http', ':http-alt', ':domain', ':https']) expect(named).toContain(name);
+    await ipvs.restore(named);
+    expect(lines(await ipvs.save())).toEqual(lines(rules));
+    const own = { host: (name: string) => (name === 'gate' ? '10.0.0.9' : undefined), port: () => 7 };
+    await ipvs.restore('-A -t gate:http -s rr', { names: own, replace: true });
+    expect(await ipvs.save()).toBe('-A -t 10.0.0.9:7 -s rr\n');
   });
 });

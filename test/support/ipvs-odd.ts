@@ -25,8 +25,8 @@ const address6 = fc.constantFrom(
   `${'20010db8'.padEnd(31, '0')}1`,
   `${'20010db8'.padEnd(31, '0')}2`,
 );
-/** Of servers: what the kernel takes. */
-const server4 = fc.integer({ min: 1, max: 0xdfffffff }).map(n => hex(n, 8).padEnd(32, '0'));
+/** Of servers: what the kernel takes, which is neither 0.0.0.0/8 nor multicast. */
+const server4 = fc.integer({ min: 0x01000000, max: 0xdfffffff }).map(n => hex(n, 8).padEnd(32, '0'));
 const server6 = fc.integer({ min: 1, max: 0xffff }).map(n => `${'20010db8'.padEnd(28, '0')}${hex(n, 4)}`);
 
 const flags = fc
