@@ -104,8 +104,9 @@ export class IpvsOperations {
   }
 
   /**
-   * Changes some fields of a virtual service and leaves the others as they are: reads, merges, writes, and looks whether it is so; begins again
-   * where others came in between. @throws NetlinkError ESRCH there is none. @throws StateError ERR_DUMP_INTERRUPTED others never stopped.
+   * Changes some fields of a virtual service and leaves the others as they are, those of `persistence` too: reads, merges, writes, and looks whether
+   * it is so; begins again where others came in between. What is not given and does not fit any more goes: another scheduler takes the flags of the
+   * old one away. @throws NetlinkError ESRCH there is none. @throws StateError ERR_DUMP_INTERRUPTED others never stopped.
    */
   *editService(key: ServiceKey, patch: ServicePatch): Operation<void> {
     yield* editService(this.#carrier, key, patch);
@@ -156,8 +157,8 @@ export class IpvsOperations {
   }
 
   /**
-   * Changes some fields of a real server: `{ weight: 0 }` drains it. Reads, merges, writes, and looks whether it is so; begins again where
-   * others came in between. @throws NetlinkError ESRCH no such service, ENOENT no such server. @throws StateError ERR_DUMP_INTERRUPTED
+   * Changes some fields of a real server, also of its `tunnel`: `{ weight: 0 }` drains it. Reads, merges, writes, and looks whether it is so; begins
+   * again where others came in between. What is not given and does not fit any more goes: `DestinationPatch` says what. @throws NetlinkError ESRCH no such service, ENOENT no such server. @throws StateError ERR_DUMP_INTERRUPTED
    * others never stopped.
    */
   *editDestination(key: ServiceKey, destinationKey: DestinationKey, patch: DestinationPatch): Operation<void> {
@@ -231,6 +232,8 @@ export class IpvsOperations {
    * Carries out a text in the format of `ipvsadm -S`, as `ipvsadm -R` would (`parseRuleLines` says what it may hold): it adds to what there is,
    * unless a line says -C or `replace` is given. All lines are read before any is sent, and if one fails, what the others did is undone, sync
    * daemons included (`rollback: false` leaves it).
+   * @example
+   * await ipvs.restore(await readFile('/etc/ipvsadm.rules', 'utf8'), { replace: true });
    * @throws RuleError a line is no rule; nothing was sent. @throws BatchError the kernel refused lines; each failure has its `line`.
    */
   *restore(text: string, options: RestoreOptions = {}): Operation<RestoreResult> {
@@ -372,6 +375,8 @@ export class Ipvs extends twoForms(IpvsOperations) {
    * made of several operations of this handle: others on the same namespace go on while it waits. Where others change the same
    * objects at the same time, it plans again, three times at most. The signal acts between two of its steps; servers that are draining then
    * stay at weight 0.
+   * @example
+   * await ipvs.reconcile(desired, { prune: true, drain: { tcp: { timeoutMs: 60_000 }, udp: { until: 'none' } } });
    * @throws BatchError what the kernel refused; `index` counts in the plan.
    */
   async reconcile(desired: readonly VirtualServer[], options: ReconcileOptions = {}): Promise<ReconcileResult> {

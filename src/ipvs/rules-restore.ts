@@ -28,6 +28,7 @@ export interface RuleLine {
  * replace everything). Beyond ipvsadm it takes quotes, comments (#), [addresses] without a port, prefix lengths as -M of IPv4, and options in
  * any order behind the command, and the options that `save()` adds where ipvsadm has none. Names of ports are the usual ones (/etc/services), and
  * localhost; others are taken with `names`.
+ * Operations of lines with --as-is are what a kernel held: `restore` carries them out, `apply` refuses what it would refuse from any caller.
  * @throws RuleError with the line's number; the first bad line ends it.
  */
 export function parseRuleLines(text: string, names: RuleNames = {}): RuleLine[] {

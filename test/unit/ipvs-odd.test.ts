@@ -74,7 +74,7 @@ describe('any state that a writer of netlink can make', () => {
         );
         expect(ipvs.sync.plan(servers)).toEqual([]);
       }),
-      { numRuns: 100 },
+      { numRuns: 60 },
     );
   });
 
@@ -94,7 +94,7 @@ describe('any state that a writer of netlink can make', () => {
         expect(settingsOf(full.kernel)).toEqual(settingsOf(kernel));
         expect(full.ipvs.sync.plan(parseRules(text) as VirtualServer[])).toEqual([]);
       }),
-      { numRuns: 100 },
+      { numRuns: 60 },
     );
   });
 
@@ -115,7 +115,7 @@ describe('any state that a writer of netlink can make', () => {
           }
         }
       }),
-      { numRuns: 100 },
+      { numRuns: 60 },
     );
   });
 
@@ -141,7 +141,7 @@ describe('any state that a writer of netlink can make', () => {
         ipvs.sync.reconcile(desired);
         expect(ipvs.sync.plan(desired)).toEqual([]);
       }),
-      { numRuns: 75 },
+      { numRuns: 50 },
     );
   });
 
@@ -170,7 +170,7 @@ describe('any state that a writer of netlink can make', () => {
         empty.ipvs.sync.restore(text);
         expect(settingsOf(empty.kernel)).toEqual(settingsOf(kernel));
       }),
-      { numRuns: 75 },
+      { numRuns: 50 },
     );
   });
 });
