@@ -25,7 +25,7 @@ import {
 } from './log-set.ts';
 import { WantedTable } from './owned-model.ts';
 import { readContents, TableInquiry, type TableReading } from './owned-reading.ts';
-import { FAMILY, following, foreignTable, isTableThere, OWNED, Stale } from './owned-table.ts';
+import { FAMILY, following, foreignTable, OWNED, Stale } from './owned-table.ts';
 
 /** The sets of our rules have some elements; a container's root may give them any number. */
 const MOST_ELEMENTS = 1 << 16;
@@ -78,6 +78,7 @@ export class LogTable {
   *find(force: boolean, remedy: string): Operation<FoundLogs | undefined> {
     this.#inquiry ??= new TableInquiry({ table: LOGGING, chains: HOOKS, sets: [] });
     const reading = yield* this.#inquiry.read(this.#exchange);
+    this.before = reading.generation;
     if (!reading.exists) return undefined;
     if (reading.entry!.comment !== OWNED) {
       if (!force) throw foreignTable(LOGGING, remedy);
@@ -123,16 +124,12 @@ export class LogTable {
     return wanted.table(interfacesOf(this.#exchange.wire).interfaces);
   }
 
-  /** Commits what is not there yet. */
+  /** Commits what is not there yet, as far as was read. */
   *create(fresh: Transaction): Operation<void> {
+    const generation = this.before!;
     this.#good = undefined;
-    try {
-      yield* this.#nft.commit(fresh);
-    } catch (error) {
-      // Somebody has made the table meanwhile.
-      if (isTableThere(error)) throw new Stale();
-      throw error;
-    }
+    yield* this.#nft.commit(fresh, { generation });
+    this.#good = following(generation);
   }
 
   /** Keeps those of our rules that `stays` says, as they are, and adds `more` behind them. All else in the table goes. */
@@ -178,7 +175,6 @@ export class LogTable {
 
   *#commit({ reading: { generation } }: FoundLogs, transaction: Transaction): Operation<void> {
     this.#good = undefined;
-    this.before = generation;
     if (transaction.length > 0) yield* this.#nft.commit(transaction, { generation });
     this.#good = transaction.length > 0 ? following(generation) : generation;
   }

@@ -104,12 +104,6 @@ export function* again<T>(work: () => Operation<T>): Operation<T> {
 /** Each commit that changes something makes the next generation; there is none of 0. */
 export const following = (generation: number): number => (generation === 0xffffffff ? 1 : generation + 1);
 
-/** Of a transaction that creates a table first: somebody else has made it meanwhile. */
-export function isTableThere(error: unknown): boolean {
-  const [first] = error instanceof BatchError ? (error.errors as unknown[]) : [error];
-  return first instanceof NetlinkError && isExists(first);
-}
-
 /** The ruleset is at another generation than the commit was bound to. */
 export const isMoved = (error: unknown): boolean => error instanceof NetlinkError && error.code === 'ERESTART';
 

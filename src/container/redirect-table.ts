@@ -12,9 +12,7 @@ import {
   foreignTable,
   isClash,
   isMoved,
-  isTableThere,
   type RedirectSettings,
-  Stale,
   settingsOf,
 } from './owned-table.ts';
 import type { Redirect } from './redirect-input.ts';
@@ -38,6 +36,8 @@ const EXACT = VERSIONS.map(({ map }) => map);
 const LEAST_USE = 1 + EXACT.length;
 /** Above so many elements that nobody wants, the table is made anew: a container's root may have put any number there. */
 const MOST_STALE = 4096;
+/** A transaction above so many bytes is not echoed: what follows it is read first. */
+const MOST_ECHOED = 4096;
 /** Another settings' table is seldom looked at: so many are remembered. */
 const MOST_SHAPES = 32;
 
@@ -105,6 +105,8 @@ export class RedirectTable {
   readonly #shapes: RedirectShapes;
   /** At this generation all of the table was as wanted. */
   #good: number | undefined;
+  /** The generation that was read last. */
+  #seen = 0;
 
   constructor(exchange: Exchange, nft: NftablesOperations, shapes = new RedirectShapes()) {
     this.#exchange = exchange;
@@ -137,9 +139,10 @@ export class RedirectTable {
     if (this.#good === undefined || transaction.length === 0) return false;
     const generation = this.#good;
     this.#good = undefined;
+    // What is there already makes no generation: the kernel says which one it is, with what it has taken.
+    const echo = transaction.encode().length <= MOST_ECHOED;
     try {
-      // What is there already makes no generation.
-      const result = yield* this.#nft.commit(transaction, { generation, echo: true });
+      const result = yield* this.#nft.commit(transaction, { generation, echo });
       this.#good = result?.generation;
       return true;
     } catch (error) {
@@ -151,6 +154,7 @@ export class RedirectTable {
   /** All that is there; undefined where there is no table. */
   *find(force: boolean, remedy: string): Operation<Found | undefined> {
     const reading = yield* this.#shapes.first.read(this.#exchange);
+    this.#seen = reading.generation;
     if (!reading.exists) return undefined;
     const { comment, use = 0 } = reading.entry!;
     const settings = settingsOf(comment);
@@ -164,16 +168,12 @@ export class RedirectTable {
     return { reading, settings, elements, foreign: false };
   }
 
-  /** Commits what is not there yet. */
+  /** Commits what is not there yet, as far as was read. */
   *create(fresh: Transaction): Operation<void> {
-    try {
-      yield* this.#nft.commit(fresh);
-      this.#good = undefined;
-    } catch (error) {
-      // Somebody has made the table meanwhile.
-      if (isTableThere(error)) throw new Stale();
-      throw error;
-    }
+    const generation = this.#seen;
+    this.#good = undefined;
+    yield* this.#nft.commit(fresh, { generation });
+    this.#good = following(generation);
   }
 
   *bring({ reading, elements, foreign }: Found, change: Change): Operation<void> {

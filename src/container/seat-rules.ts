@@ -34,8 +34,8 @@ export class SeatOperations {
   readonly #nft: NftablesOperations;
   readonly #redirects: RedirectTable;
   readonly #logging: LogTable;
-  /** What was programmed last. */
-  #settled: PreparedState | undefined;
+  /** What was programmed last: the digest of it. */
+  #settled: string | undefined;
   /** At this generation all of it was there. */
   #good: number | undefined;
 
@@ -56,13 +56,13 @@ export class SeatOperations {
   }
 
   *#programOnce(prepared: PreparedState, force: boolean): Operation<void> {
-    const { redirects, logging } = prepared;
+    const { redirects, logging, digest } = prepared;
     // Where nothing at all was changed in the namespace since, all is as it was.
-    if (this.#settled === prepared && this.#good !== undefined)
+    if (this.#good !== undefined && this.#settled === digest)
       if ((yield* readGeneration(this.#exchange)) === this.#good) return;
     const isNew = this.#settled === undefined;
     this.#good = undefined;
-    if (isNew && (yield* this.#begun(prepared))) return;
+    if (isNew && (yield* this.#begun(prepared, force))) return;
     if (redirects !== undefined) {
       yield* this.#redirects.set(redirects, force, `${remedy('apply')} replaces it by one of ours`);
       this.#good = this.#redirects.good;
@@ -71,15 +71,19 @@ export class SeatOperations {
       yield* this.#logging.set(logging, force, `${remedy('apply')} replaces it by one of ours`);
       this.#good = redirects === undefined || this.#good === this.#logging.before ? this.#logging.good : undefined;
     }
-    this.#settled = prepared;
+    this.#settled = prepared.digest;
   }
 
   /** A container that has none of it yet gets all of it at once: one look, one commit. */
-  *#begun(prepared: PreparedState): Operation<boolean> {
+  *#begun(prepared: PreparedState, force: boolean): Operation<boolean> {
     const { generation, tables } = yield* readTables(this.#exchange, prepared.look);
+    // One that cannot be taken is told before the other one is touched.
+    for (const { name, comment } of tables)
+      if (!force && settingsOf(comment) === undefined)
+        throw foreignTable(name, `${remedy('apply')} replaces it by one of ours`);
     if (tables.length > 0) return false;
     yield* this.#nft.commit(prepared.fresh, { generation });
-    this.#settled = prepared;
+    this.#settled = prepared.digest;
     this.#good = following(generation);
     return true;
   }

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { checkObject } from '../codec/index.ts';
 import { isNotFound, typeError, within } from '../errors.ts';
 import type { IpvsOperation, ReconcileOptions, ServiceKey, VirtualServer } from '../ipvs/index.ts';
@@ -42,6 +43,7 @@ export class PreparedState {
   readonly ownsTable: boolean;
   #fresh: Transaction | undefined;
   #look: TablesInquiry | undefined;
+  #digest: string | undefined;
 
   /** @throws TypeError, RangeError with the path of what is wrong */
   constructor(state: ContainerState) {
@@ -70,6 +72,12 @@ export class PreparedState {
     const names = [this.redirects && REDIRECTS, this.logging && LOGGING].filter(name => name !== undefined);
     this.#look ??= new TablesInquiry(names);
     return this.#look;
+  }
+
+  /** Equal for states that want the same tables: the caller may give the same state in another object, or another in the same. */
+  get digest(): string {
+    this.#digest ??= createHash('sha256').update(this.fresh.encode().bytes).digest('base64');
+    return this.#digest;
   }
 
   /** Redirects and log rules in one transaction, for containers that have neither: made when the first one asks. */

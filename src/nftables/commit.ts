@@ -88,10 +88,12 @@ function* send(
 ): Operation<CommitResult | undefined> {
   const { messages } = encoded;
   const end = FIRST_SEQUENCE + messages.length;
+  const first = messages.at(0)?.start;
   const parts = partsOf(encoded, {
     generation,
     dryRun,
-    echo: echo ? message => hasHandle(transaction, message) : undefined,
+    // The kernel tells the generation where the first message of the batch asks for its echo.
+    echo: echo ? message => message.start === first || hasHandle(transaction, message) : undefined,
     acknowledgeLast: dryRun === true || features.acknowledgesEnd !== true || messages.length === 0,
   });
   const refused: Refused[] = [];

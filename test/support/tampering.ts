@@ -21,7 +21,7 @@ const written = <T extends object>(object: T): T =>
 type Edit = (ruleset: Ruleset) => void;
 
 /** The table is made anew, as its listing says, with something edited. */
-function rewrite(nft: Nftables, table: string, edit: Edit): boolean {
+export function rewrite(nft: Nftables, table: string, edit: Edit): boolean {
   const ruleset = structuredClone(nft.sync.ruleset({ family: 'inet', table, elements: true }));
   edit(ruleset);
   const transaction = new Transaction().delete({ table: { family: 'inet', name: table } });
