@@ -7,7 +7,8 @@ import { type EncodedMessage, type EncodedTransaction, FIRST_SEQUENCE, messageOf
 import { familyNumber } from './family.ts';
 import type { Features } from './features.ts';
 import { generationTable } from './generation.ts';
-import { completed, handleIn } from './lookup.ts';
+import { Disturbed } from './listing.ts';
+import { completed, handleIn, type Knowledge } from './lookup.ts';
 import { MESSAGES, type MessageName } from './message.ts';
 import { OBJECT_KINDS } from './new-objects.ts';
 import type { Fields, ObjectKind } from './operations.ts';
@@ -49,6 +50,7 @@ export function* commit(
   features: Features,
   transaction: Transaction,
   options: CommitOptions = {},
+  knowledge: Knowledge = {},
 ): Operation<CommitResult | undefined> {
   if (!(transaction instanceof Transaction)) throw typeError([], 'a Transaction', transaction);
   checkObject(options, [], ['generation', 'dryRun', 'echo', 'signal']);
@@ -62,19 +64,17 @@ export function* commit(
     throw new UnsupportedError(`${verb} ${kind}`, '6.3');
   }
   for (let attempt = 1; ; attempt++) {
-    let ready = encoded;
-    let bound = generation;
-    if (encoded.holes.length > 0) {
-      const whole = yield* completed(exchange, transaction, encoded);
-      ready = whole.encoded;
-      bound = generation ?? whole.generation;
-    }
     try {
-      return yield* send(exchange, features, transaction, ready, { ...options, generation: bound });
+      if (encoded.holes.length === 0) return yield* send(exchange, features, transaction, encoded, options);
+      const { encoded: ready, generation: read, ranges } = yield* completed(exchange, transaction, encoded, knowledge);
+      const bound = generation ?? read;
+      const result = yield* send(exchange, features, transaction, ready, { ...options, generation: bound });
+      if (dryRun !== true && bound === read) knowledge.memory?.keep(read, ranges);
+      return result;
     } catch (error) {
       // Somebody else has committed since we looked.
       const stale = error instanceof NetlinkError && error.code === 'ERESTART' && generation === undefined;
-      if (!stale || attempt === ATTEMPTS) throw error;
+      if ((!stale && !(error instanceof Disturbed)) || attempt === ATTEMPTS) throw error;
     }
   }
 }

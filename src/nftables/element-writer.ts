@@ -2,9 +2,9 @@ import { NLA_HDRLEN, readIPv4, type Writer } from '../codec/index.ts';
 import { type Path, rangeError, typeError, within } from '../errors.ts';
 import * as C from './constants.ts';
 import { elementTable, type WireElement } from './element.ts';
-import { asValues, type GivenElement, writableWire } from './element-forms.ts';
+import { type GivenElement, writableWire } from './element-forms.ts';
 import { type ElementTemplate, elementTemplate, MAX_NEST } from './element-template.ts';
-import { type ElementValue, type WireOptions, wireElement, wireElements } from './element-values.ts';
+import { type ElementValue, type WiredElements, type WireOptions, wireElement } from './element-values.ts';
 import type { MessageList } from './encoded.ts';
 import { CATCH_ALL, type ElementKey, type FieldRange, type FieldValue, putScalar } from './field-values.ts';
 import type { MessageName } from './message.ts';
@@ -93,46 +93,52 @@ function writeText(writer: Writer, type: number, text: string): void {
   writer.endAttribute(start);
 }
 
-/** Writes values as messages of at most 64 KiB of elements. */
+/** Writes values of a set without ranges as messages of at most 64 KiB of elements. */
 export function writeElements(
   list: MessageList,
   head: ElementsHead,
   values: readonly GivenElement[] | PackedElements,
   shape: ElementShape,
-  options: WireOptions & { wasRead?: boolean | undefined },
+  options: WireOptions = {},
 ): void {
   if (values instanceof PackedElements) {
     writePacked(list, head, values, elementTemplate(shape, options.keysOnly === true)!);
     return;
   }
   if (!Array.isArray(values)) throw typeError(['elements'], 'an array', values);
-  // Elsewhere each element tells by itself which form it has.
-  const given = shape.ranges === 'marks' ? asValues(values, shape, options.wasRead) : values;
   const messages = new ElementMessages(list, head);
   const { writer } = list;
   try {
-    if (shape.ranges === 'marks') {
-      writeAll(messages, writer, wireElements(given, shape, options), head.family);
-    } else {
-      const plain = new PlainElements(shape, options.keysOnly === true);
-      writer.expect(values.length * plain.size);
-      for (let i = 0; i < values.length; i++) {
-        const start = writer.length;
-        const value = values[i] as ElementValue;
-        if (!plain.write(writer, value)) {
-          let element: WireElement;
-          try {
-            element = wireElement(value, shape, options.keysOnly === true);
-          } catch (error) {
-            throw within(error, [i]);
-          }
-          writeOne(writer, element, head.family, i);
+    const plain = new PlainElements(shape, options.keysOnly === true);
+    writer.expect(values.length * plain.size);
+    for (let i = 0; i < values.length; i++) {
+      const start = writer.length;
+      const value = values[i] as ElementValue;
+      if (!plain.write(writer, value)) {
+        let element: WireElement;
+        try {
+          element = wireElement(value, shape, options.keysOnly === true);
+        } catch (error) {
+          throw within(error, [i]);
         }
-        messages.wrote(start, 1, i);
+        writeOne(writer, element, head.family, i);
       }
+      messages.wrote(start, 1, i);
     }
   } catch (error) {
     throw within(error, ['elements']);
+  }
+  messages.close();
+}
+
+/** Writes elements in the kernel's own form; what came from one value is not torn apart. */
+export function writeWired(list: MessageList, head: ElementsHead, wired: WiredElements): void {
+  const messages = new ElementMessages(list, head);
+  try {
+    writeAll(messages, list.writer, wired, head.family);
+  } catch (error) {
+    const own: Path = ['elements'];
+    throw within(error, head.translate?.(own) ?? own);
   }
   messages.close();
 }
@@ -164,7 +170,7 @@ function writeAll(
     let count = 0;
     // A beginning and its end stay together.
     do writeOne(writer, elements[i + count++]!, family, from);
-    while (i + count < elements.length && origin[i + count] === from);
+    while (i + count < elements.length && origin[i + count] === from && from >= 0);
     messages.wrote(start, count, from);
     i += count;
   }

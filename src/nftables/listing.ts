@@ -68,7 +68,7 @@ interface Kinds {
 type Filter = ListFilter & { chain?: string };
 
 /** A commit came while something was read that has several parts: it is read again. */
-class Disturbed extends Error {}
+export class Disturbed extends Error {}
 
 /** Everything, consistent: see NftablesOperations.ruleset. */
 export function* ruleset(exchange: Exchange, filter: RulesetFilter = {}): Operation<Ruleset> {
@@ -174,7 +174,8 @@ function* dump<K extends keyof Kinds>(
   }
 }
 
-function* dumpElements(exchange: Exchange, set: SetKey, generation?: number): Operation<WireElement[]> {
+/** The elements of a set, as the kernel has them at a generation. @throws Disturbed it is past */
+export function* dumpElements(exchange: Exchange, set: SetKey, generation?: number): Operation<WireElement[]> {
   const elements: WireElement[] = [];
   yield* dumpSet(exchange, set, generation, message => {
     const part = readObject('newsetelem', message).elements as WireElement[] | undefined;

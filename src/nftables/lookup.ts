@@ -6,12 +6,15 @@ import { type EncodedTransaction, filled } from './encoded.ts';
 import { familyNumber } from './family.ts';
 import { hintFor } from './hints.ts';
 import { interfacesOf } from './interfaces.ts';
+import type { Ruleset } from './listing.ts';
 import { MESSAGES, readMessage } from './message.ts';
 import { type Fields, type Found, setKey } from './operations.ts';
-import { readGeneration, readSet, requestFor } from './request.ts';
+import type { RangeMemory } from './range-memory.ts';
+import { type RangeSet, RefusedRange } from './range-set.ts';
+import { readGeneration, requestFor } from './request.ts';
 import { ChainModel } from './rule-places.ts';
 import type { NftSet } from './set.ts';
-import { shapeOf } from './set-types.ts';
+import { SetReader } from './set-reader.ts';
 import type { Transaction, TransactionOperation } from './transaction.ts';
 
 /** The 64-bit attribute of an answer: its object's handle, without decoding the rest. */
@@ -26,41 +29,64 @@ export function handleIn({ source, payload, end }: Message, attribute: number): 
   return undefined;
 }
 
+/** What was read of the namespace before, if that is still its generation. */
+export type KnownSets = Pick<Ruleset, 'generation' | 'sets'>;
+
+/** What is known from before a commit, and kept for the next one. */
+export interface Knowledge {
+  memory?: RangeMemory | undefined;
+  known?: KnownSets | undefined;
+}
+
+/** A transaction that is ready to be sent. */
+export interface Completed {
+  encoded: EncodedTransaction;
+  /** To which the commit must be bound. */
+  generation: number;
+  /** Sets with ranges as they are after it. */
+  ranges: ReadonlyMap<string, RangeSet>;
+}
+
 /**
- * The transaction with what could not be written without asking: what the sets are like whose elements are given as values, which rule has an index,
- * which handle a chain of that name. All of it holds for the generation that is returned, to which the commit must be bound.
+ * The transaction with what could not be written without asking: what the sets are like whose elements are given as values, and which elements with
+ * ranges they have, which rule has an index, which handle a chain of that name. All of it holds for one generation.
+ * @throws Disturbed somebody committed meanwhile
  */
 export function* completed(
   exchange: Exchange,
   transaction: Transaction,
   encoded: EncodedTransaction,
-): Operation<{ encoded: EncodedTransaction; generation: number }> {
+  knowledge: Knowledge = {},
+): Operation<Completed> {
   const generation = yield* readGeneration(exchange);
   const known = new Map<string, unknown>();
   const found = new Map<number, Found>();
   const ruleIds = new Map<number, number>();
+  const sets = new SetReader(exchange, transaction, generation, knowledge);
   const { interfaces } = interfacesOf(exchange.wire);
   for (const { operation: index } of encoded.holes) {
     const operation = transaction.operations[index]!;
     const object = (operation.subject as Record<string, Fields>)[operation.kind]!;
     try {
-      if (operation.kind === 'element' && object.json !== undefined)
-        found.set(index, {
-          sets: yield* setsOf(exchange, transaction, object, [object.set as string], known),
-          interfaces,
-        });
-      else if (operation.kind === 'element') found.set(index, yield* elementsOf(exchange, object, known));
-      else if (operation.kind === 'chain') found.set(index, yield* chainOf(exchange, object));
-      else {
+      if (operation.kind === 'chain') found.set(index, yield* chainOf(exchange, object));
+      else if (operation.kind === 'rule') {
         const place =
           object.index === undefined ? {} : yield* placeOf(exchange, transaction, index, object, { known, ruleIds });
         const sets = yield* setsOf(exchange, transaction, object, setNamesIn(object.statements), known);
         found.set(index, { ...place, sets, interfaces });
+      } else if (object.json === undefined) {
+        found.set(index, yield* sets.elementsOf(index));
+      } else {
+        const named = yield* setsOf(exchange, transaction, object, [object.set as string], known);
+        const made = transaction.makesSet(setKey(object.family, object.table, object.set));
+        const json: Found = { sets: named, interfaces };
+        found.set(index, named.size > 0 || made ? yield* sets.elementsOf(index, json) : json);
       }
     } catch (error) {
       throw asFailure(error, operation, index);
     }
   }
+  sets.finish();
   for (const [operation, id] of ruleIds) {
     const own = found.get(operation);
     if (own !== undefined) own.id = id;
@@ -70,19 +96,7 @@ export function* completed(
     ({ operation }, list) => transaction.fill(operation, found.get(operation)!, list),
     ruleIds,
   );
-  return { encoded: filledIn, generation };
-}
-
-function* elementsOf(exchange: Exchange, object: Fields, known: Map<string, unknown>): Operation<Found> {
-  const { table, set } = object;
-  const family = familyNumber(object.family, ['family']);
-  const key = `set ${family} ${table} ${set}`;
-  let shape = known.get(key) as Found['shape'];
-  if (shape === undefined) {
-    shape = shapeOf(yield* readSet(exchange, family, String(table), String(set)));
-    known.set(key, shape);
-  }
-  return { shape };
+  return { encoded: filledIn, generation, ranges: sets.ranges };
 }
 
 /** The sets that a rule's statements or elements refer to, and that are not made by the transaction itself. */
@@ -171,9 +185,20 @@ function* placeOf(
 }
 
 const FIRST_RULE_ID = 0x1000000;
+const ERRNO = { ENOENT: -2, EEXIST: -17 } as const;
 
 /** The refusal of a question is that of the operation it was asked for. */
-function asFailure(error: unknown, { kind, subject }: TransactionOperation, index: number): unknown {
+function asFailure(error: unknown, operation: TransactionOperation, index: number): unknown {
+  const { kind, verb, subject } = operation;
+  if (error instanceof RefusedRange) {
+    const { code, index: at } = error;
+    const json = (subject as Record<string, Fields>)[kind]!.json !== undefined;
+    const path: Path = json ? [kind, 'json'] : [kind, 'elements', at];
+    const hint = hintFor({ code, path: [kind, 'elements', at], kind, verb });
+    const { kernelName: syscall } = MESSAGES[code === 'ENOENT' ? 'delsetelem' : 'newsetelem'];
+    const options = { errno: ERRNO[code], syscall, operation: 'nftables.commit', subject, path, hint };
+    return new BatchError({ failures: [atIndex(new NetlinkError(options), index)], outcome: 'none', applied: [] });
+  }
   if (!(error instanceof NetlinkError)) return within(error, [index, kind]);
   const { errno, syscall, kernelMessage, request } = error;
   const names: Record<string, string> = kind === 'element' ? { name: 'set' } : kind === 'rule' ? {} : { name: 'name' };

@@ -34,7 +34,10 @@ export interface NewSet extends InTable, Partial<Omit<NftSet, ReadOnlySetFields>
   key?: SetType;
   /** How many elements it may have. */
   size?: number;
-  /** nft merges ranges that touch. */
+  /**
+   * Ranges that touch or overlap become one, and a part of one that is deleted is cut out: as nft does, which keeps this note with the set. Without it
+   * ranges that overlap are refused. Not of maps and concatenations.
+   */
   autoMerge?: boolean;
   /** Each element gets them: counters, limits, quotas ... */
   expressions?: Expression[];

@@ -29,6 +29,7 @@ import type { NftObject, ObjectKey } from './object.ts';
 import type { DesiredRuleset } from './plan/desired.ts';
 import type { RulesetPlan } from './plan/plan.ts';
 import { plan, type ReconcileOptions, reconcile } from './plan/reconcile.ts';
+import { RangeMemory } from './range-memory.ts';
 import { readGeneration } from './request.ts';
 import { type ResetReference, type ResetValues, reset } from './reset.ts';
 import type { RuleEntry, RuleKey } from './rule.ts';
@@ -102,6 +103,7 @@ interface ElementsForms {
 export class NftablesOperations {
   readonly #exchange: Exchange;
   readonly #features: Features;
+  readonly #memory = new RangeMemory();
 
   /** What is known of the kernel may be shared by those that ask the same one. */
   constructor(exchange: Exchange, features = new Features()) {
@@ -116,10 +118,11 @@ export class NftablesOperations {
    * @throws NetlinkError the transaction as a whole was refused: EPERM, ERESTART (the generation)
    * @throws UnsupportedError this kernel is too old: to destroy more than tables, chains and counters (6.3), for bitwise with a second register (6.13)
    * @throws RangeError the `index` of a rule that is not there, elements that do not fit their set: what only the namespace can tell
+   * @throws RangeError ERR_OVERLAP a range of an element overlaps one that the set has, or gets in this transaction
    * @throws StateError ERR_TRANSACTION_TOO_LARGE without CAP_NET_ADMIN in the initial user namespace: above twice net.core.wmem_max
    */
   commit(transaction: Transaction, options?: CommitOptions): Operation<CommitResult | undefined> {
-    return commit(this.#exchange, this.#features, transaction, options);
+    return commit(this.#exchange, this.#features, transaction, options, { memory: this.#memory });
   }
 
   /**
@@ -139,7 +142,7 @@ export class NftablesOperations {
   *#change(document: NftDocument, options?: CommitOptions): Operation<CommitResult | undefined> {
     const compiled = compileDocument(document);
     try {
-      return yield* commit(this.#exchange, this.#features, compiled.transaction, options);
+      return yield* commit(this.#exchange, this.#features, compiled.transaction, options, { memory: this.#memory });
     } catch (error) {
       throw asRefusalOf(compiled, error, document);
     }

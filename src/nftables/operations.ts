@@ -2,8 +2,8 @@ import { checkInteger, checkObject } from '../codec/index.ts';
 import { inside, type Path, rangeError, typeError, within } from '../errors.ts';
 import { NLM_F_CREATE, NLM_F_EXCL } from '../transport/constants.ts';
 import type { WireElement } from './element.ts';
-import { hasLeadingEnd } from './element-forms.ts';
-import type { ElementValue } from './element-values.ts';
+import { asValues, type GivenElement, hasLeadingEnd } from './element-forms.ts';
+import { type ElementValue, type WiredElements, wireElements } from './element-values.ts';
 import { writeElements, writeWireElements } from './element-writer.ts';
 import type { MessageList } from './encoded.ts';
 import { familyNumber } from './family.ts';
@@ -13,6 +13,9 @@ import type { Names } from './language/names.ts';
 import type { MessageName } from './message.ts';
 import { type JsonElements, type NewElements, type NewMap, OBJECT_KINDS } from './new-objects.ts';
 import { PackedElements } from './packed-elements.ts';
+import type { RangeChange } from './range-set.ts';
+import { writeRanged } from './ranged-elements.ts';
+import { type RangedSets, setKey } from './ranged-sets.ts';
 import type { RuleEncoder } from './rule-encoder.ts';
 import type { NftSet } from './set.ts';
 import { type ElementShape, shapeOf } from './set-types.ts';
@@ -38,6 +41,8 @@ export type Fields = Record<string, unknown>;
 /** What `commit` has found out about the namespace, for an operation that needs it. */
 export interface Found {
   shape?: ElementShape;
+  /** What elements with ranges become, compared with those that the set has. */
+  change?: RangeChange;
   /** The index of a device. */
   interfaces?: Interfaces['interfaces'];
   /** Sets that the rule's statements refer to, by name. */
@@ -61,6 +66,8 @@ export interface Surroundings {
   readonly names: Names;
   nextId(): number;
   readonly rules: RuleEncoder;
+  /** The sets with ranges of this transaction. */
+  readonly ranged: RangedSets;
   readonly found?: Found | undefined;
   /** The operation has written nothing: it must wait for `commit`, which asks the namespace first. */
   needsMore: boolean;
@@ -71,7 +78,7 @@ type Write = (verb: Verb, object: Fields, to: Surroundings) => void;
 const FAMILY: Path = ['family'];
 const CREATE: Partial<Record<Verb, number>> = { add: NLM_F_CREATE, create: NLM_F_CREATE | NLM_F_EXCL };
 
-export const setKey = (family: unknown, table: unknown, set: unknown): string => `${family} ${table} ${set}`;
+export { setKey };
 
 /** The parts of an object that identify it: its name, or the kernel's number. */
 function keyOf(object: Fields, more: readonly string[] = ['table']): Fields {
@@ -108,8 +115,10 @@ const TABLE_OF_RULES = renamed({ table: 'name' });
 const CHAIN_OF_RULES = renamed({ chain: 'name' });
 const SET_OF_ELEMENTS = renamed({ set: 'name' });
 
-function table(verb: Verb, object: Fields, { list, operation }: Surroundings): void {
+function table(verb: Verb, object: Fields, { list, operation, ranged }: Surroundings): void {
   const family = familyNumber(object.family, FAMILY);
+  if (verb === 'delete' || verb === 'destroy') ranged.goes('table', object);
+  else if (verb === 'create') ranged.created(object);
   const write = (name: MessageName, flags: number, fields: Fields, translate?: (path: Path) => Path) =>
     list.write(name, flags, family, operation, fields, translate);
   if (verb === 'flush') {
@@ -159,22 +168,29 @@ function set(verb: Verb, object: Fields, to: Surroundings, isMap = false): void 
   if (verb === 'flush') {
     const fields = { table: required(object, 'table'), set: required(object, 'name') };
     list.write('delsetelem', 0, family, operation, fields, SET_OF_ELEMENTS);
+    to.ranged.flush(operation, object);
   } else if (verb === 'delete' || verb === 'destroy') {
+    to.ranged.goes('set', object);
     list.write(verb === 'delete' ? 'delset' : 'destroyset', 0, family, operation, keyOf(object));
   } else {
-    const wire = withWritable(wireSet(object as unknown as NewMap, isMap, to.nextId()));
-    list.write('newset', CREATE[verb]!, family, operation, wire, path => setPath(path, object));
-    const shape = shapeOf(wire as never);
-    shapes.set(setKey(object.family, object.table, object.name), shape);
+    const byName = setKey(object.family, object.table, object.name);
+    let wire = to.found === undefined ? undefined : to.sets.get(byName);
+    if (wire === undefined) {
+      wire = withWritable(wireSet(object as unknown as NewMap, isMap, to.nextId())) as unknown as NftSet;
+      wire.family = object.family as NftSet['family'];
+      list.write('newset', CREATE[verb]!, family, operation, wire, path => setPath(path, object));
+      to.sets.set(byName, wire);
+    }
+    const shape = shapeOf(wire);
+    shapes.set(byName, shape);
     shapes.set(setKey(object.family, object.table, wire.id), shape);
-    to.sets.set(setKey(object.family, object.table, object.name), { ...wire, family: object.family } as never);
-    const elements = object.elements as ElementValue[] | PackedElements | undefined;
+    const ranges = shape.ranges !== 'none';
+    const declared = ranges && to.found === undefined ? to.ranged.declare(verb, wire, shape) : undefined;
+    const elements = object.elements as GivenElement[] | PackedElements | undefined;
     if (elements === undefined) return;
     if (!isList(elements)) throw typeError(['elements'], 'an array', elements);
     if (elements.length === 0) return;
     const head = {
-      name: 'newsetelem' as const,
-      flags: CREATE[verb]!,
       family,
       operation,
       table: object.table as string,
@@ -182,12 +198,29 @@ function set(verb: Verb, object: Fields, to: Surroundings, isMap = false): void 
       setId: wire.id as number,
       translate: SET_OF_ELEMENTS,
     };
-    writeElements(list, head, elements, shape, {
-      leadingEnd: marksBeginning(object),
-      wasRead: object.handle !== undefined,
-    });
+    const flags = CREATE[verb]!;
+    if (!ranges) {
+      writeElements(list, { ...head, name: 'newsetelem', flags }, elements, shape);
+      return;
+    }
+    const options = { leadingEnd: marksBeginning(object), wasRead: object.handle !== undefined };
+    const given = rangedValues(elements, shape, options.wasRead);
+    const ranged = { verb, head, flags, shape, path: ['elements'], wire: isWireAt(given) };
+    writeRanged(ranged, () => wireElements(given, shape, options), declared, to);
   }
 }
+
+/** Large lists of plain elements are no ranges. */
+function rangedValues(
+  elements: GivenElement[] | PackedElements,
+  shape: ElementShape,
+  wasRead: boolean,
+): readonly ElementValue[] {
+  if (!Array.isArray(elements)) throw typeError(['elements'], 'an array', elements);
+  return asValues(elements, shape, wasRead);
+}
+
+const isWireAt = (values: readonly unknown[]) => (origin: number) => origin >= 0 && isWire(values[origin]);
 
 const marksBeginning = ({ leadingEnd, elements }: Fields): boolean =>
   leadingEnd === undefined ? hasLeadingEnd(elements as object) : leadingEnd === true;
@@ -238,21 +271,18 @@ function element(verb: Verb, object: Fields, to: Surroundings): void {
     to.needsMore = true;
     return;
   }
-  const head = {
-    name: ELEMENT_MESSAGES[verb]!,
-    flags: CREATE[verb] ?? 0,
-    family,
-    operation: to.operation,
-    table: tableName,
-    set: name,
-    setId,
-  };
+  const head = { family, operation: to.operation, table: tableName, set: name, setId };
   const removes = verb === 'delete' || verb === 'destroy';
-  writeElements(to.list, head, elements, shape, {
-    leadingEnd: !removes && marksBeginning(object),
-    keysOnly: removes,
-    wasRead: as === 'wire',
-  });
+  const flags = CREATE[verb] ?? 0;
+  if (shape.ranges === 'none') {
+    writeElements(to.list, { ...head, name: ELEMENT_MESSAGES[verb]!, flags }, elements, shape, { keysOnly: removes });
+    return;
+  }
+  const given = rangedValues(elements, shape, as === 'wire');
+  const options = { leadingEnd: !removes && marksBeginning(object), keysOnly: removes };
+  const ranged = { verb, head, flags, shape, path: ['elements'], wire: isWireAt(given) };
+  const declared = to.ranged.find(object.family, tableName, setId ?? name);
+  writeRanged(ranged, () => wireElements(given, shape, options), declared, to);
 }
 
 /** Elements in nft's JSON. */
@@ -266,22 +296,8 @@ function jsonElement(verb: Verb, object: Fields, to: Surroundings): void {
     return;
   }
   const removes = verb === 'delete' || verb === 'destroy';
-  let unknown = false;
-  const interfaces = (device: string) => {
-    unknown = true;
-    return to.found?.interfaces?.(device);
-  };
-  let elements: WireElement[];
-  try {
-    elements = compileElements(set, json, { names: to.names, interfaces, leadingEnd: leadingEnd === true && !removes });
-  } catch (error) {
-    if (!unknown || to.found !== undefined) throw within(error, ['json']);
-    to.needsMore = true;
-    return;
-  }
+  const shape = shapeOf(set);
   const head = {
-    name: ELEMENT_MESSAGES[verb]!,
-    flags: CREATE[verb] ?? 0,
     family: familyNumber(family, FAMILY),
     operation: to.operation,
     table,
@@ -289,7 +305,45 @@ function jsonElement(verb: Verb, object: Fields, to: Surroundings): void {
     setId: set.id,
     translate: (path: Path): Path => (path[0] === 'elements' ? ['json'] : path),
   };
-  if (elements.length > 0) writeWireElements(to.list, head, elements);
+  const flags = CREATE[verb] ?? 0;
+  const ranged = { verb, head, flags, shape, path: ['json'], wire: () => false };
+  const declared = to.ranged.find(family, table, name);
+  if (to.found?.change !== undefined) {
+    writeRanged(ranged, () => inPairs([]), declared, to);
+    return;
+  }
+  let unknown = false;
+  const interfaces = (device: string) => {
+    unknown = true;
+    return to.found?.interfaces?.(device);
+  };
+  let elements: WireElement[];
+  try {
+    elements = compileElements(set, json, {
+      names: to.names,
+      interfaces,
+      leadingEnd: leadingEnd === true && !removes,
+      removes,
+    });
+  } catch (error) {
+    if (!unknown || to.found !== undefined) throw within(error, ['json']);
+    to.needsMore = true;
+    return;
+  }
+  if (elements.length === 0) return;
+  if (shape.ranges === 'none') writeWireElements(to.list, { ...head, name: ELEMENT_MESSAGES[verb]!, flags }, elements);
+  else writeRanged(ranged, () => inPairs(elements), declared, to);
+}
+
+/** Elements whose ends follow their beginnings, with numbers that keep those together. */
+function inPairs(elements: WireElement[]): WiredElements {
+  let pair = -1;
+  const origin = elements.map(({ flags }, i) => {
+    const isEnd = flags?.includes('interval-end') === true;
+    if (!isEnd || i === 0) pair++;
+    return pair;
+  });
+  return { elements, origin };
 }
 
 const isWire = (value: unknown): boolean => typeof value === 'object' && value !== null && 'wire' in value;
@@ -366,7 +420,8 @@ function typedObject(type: string): Write {
   };
 }
 
-function ruleset(_verb: Verb, object: Fields, { list, operation }: Surroundings): void {
+function ruleset(_verb: Verb, object: Fields, { list, operation, ranged }: Surroundings): void {
+  ranged.goes('ruleset', object);
   const family = object.family === undefined ? 0 : familyNumber(object.family, FAMILY);
   list.write('deltable', 0, family, operation, {});
 }

@@ -27,9 +27,12 @@ import {
   type Surroundings,
   type Verb,
 } from './operations.ts';
+import type { RangeList } from './range-lists.ts';
+import { RangedSets } from './ranged-sets.ts';
 import type { Rule } from './rule.ts';
 import { RuleEncoder } from './rule-encoder.ts';
 import { writeRule } from './rule-writer.ts';
+import type { NftSet } from './set.ts';
 import type { ElementShape } from './set-types.ts';
 
 /** One operation of a transaction, as the caller gave it. */
@@ -100,6 +103,7 @@ export class Transaction {
       names: new Names(),
       nextId: () => this.#ids++,
       rules: new RuleEncoder(),
+      ranged: new RangedSets(),
       needsMore: false,
     };
   }
@@ -204,18 +208,20 @@ export class Transaction {
     const list = this.#list;
     list.turnPage();
     const { length } = list.writer;
-    const { length: written, size } = list;
+    const { length: written } = list;
     const surroundings = this.#surroundings;
     surroundings.operation = this.length;
     surroundings.needsMore = false;
+    surroundings.ranged.begin();
     let origin: Origin | undefined;
     try {
       origin = write(verb, kind, subject, surroundings);
     } catch (error) {
       list.truncate(written, length);
+      surroundings.ranged.rollBack();
       throw within(error, [kind]);
     }
-    if (surroundings.needsMore) this.#holes.push({ at: size, operation: this.length });
+    if (surroundings.needsMore) this.#holes.push({ at: list.size, operation: this.length });
     if (origin !== undefined) this.#origins[this.length] = this.#sharedOrigin(origin);
     if (verb === 'destroy') this.#destroys = true;
     this.#subjects.push(subject);
@@ -293,6 +299,29 @@ export class Transaction {
   /** Whether a set with this name is made here. @internal */
   makesSet(key: string): boolean {
     return this.#surroundings.sets.has(key);
+  }
+
+  /** What is known of its sets with ranges. @internal */
+  get ranged(): RangedSets {
+    return this.#surroundings.ranged;
+  }
+
+  /** The elements of an operation that could not be read before its set was known. @internal */
+  rangesOf(operation: number, found: Found): RangeList | undefined {
+    const { verb, kind, subject } = this.operations[operation]!;
+    const ranged = new RangedSets();
+    const list = new MessageList(1024);
+    try {
+      write(verb, kind, subject, { ...this.#surroundings, list, operation, found, ranged, needsMore: false });
+    } catch (error) {
+      throw within(error, [operation, kind]);
+    }
+    return ranged.lists.get(operation)?.list;
+  }
+
+  /** A set that is made here. @internal */
+  setMade(key: string): NftSet | undefined {
+    return this.#surroundings.sets.get(key);
   }
 
   /** Writes one operation, with what `commit` has found out for it. @internal */

@@ -3,7 +3,7 @@ import { type Exchange, NetlinkSocket, type Operation } from '../../transport/in
 import { commit } from '../commit.ts';
 import type { Features } from '../features.ts';
 import { interfacesOf } from '../interfaces.ts';
-import { ruleset } from '../listing.ts';
+import { type Ruleset, ruleset } from '../listing.ts';
 import type { DesiredRuleset } from './desired.ts';
 import { type PlacedPlan, planOf, type RulesetPlan, type TableOwner, transactionOf } from './plan.ts';
 import type { PlacedOperation } from './table-plan.ts';
@@ -17,18 +17,20 @@ export type ReconcileOptions = TableOwner & {
   signal?: AbortSignal;
 };
 
-function* placedPlan(exchange: Exchange, desired: DesiredRuleset, options: ReconcileOptions): Operation<PlacedPlan> {
-  const { wire } = exchange;
+function placedPlan(
+  { wire }: Exchange,
+  present: Ruleset,
+  desired: DesiredRuleset,
+  options: ReconcileOptions,
+): PlacedPlan {
   const port = wire instanceof NetlinkSocket ? wire.port : undefined;
-  return planOf(yield* ruleset(exchange, { elements: true }), desired, options, {
-    port,
-    interfaces: interfacesOf(wire).interfaces,
-  });
+  return planOf(present, desired, options, { port, interfaces: interfacesOf(wire).interfaces });
 }
 
 /** What is there to what is wanted: see NftablesOperations.plan. */
 export function* plan(exchange: Exchange, desired: DesiredRuleset, options: ReconcileOptions): Operation<RulesetPlan> {
-  const { generation, operations } = yield* placedPlan(exchange, desired, options);
+  const present = yield* ruleset(exchange, { elements: true });
+  const { generation, operations } = placedPlan(exchange, present, desired, options);
   return { generation, operations };
 }
 
@@ -40,10 +42,11 @@ export function* reconcile(
   options: ReconcileOptions,
 ): Operation<RulesetPlan> {
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-    const { generation, operations, places } = yield* placedPlan(exchange, desired, options);
+    const present = yield* ruleset(exchange, { elements: true });
+    const { generation, operations, places } = placedPlan(exchange, present, desired, options);
     if (operations.length === 0) return { generation, operations };
     try {
-      yield* commit(exchange, features, transactionOf({ operations }), { generation });
+      yield* commit(exchange, features, transactionOf({ operations }), { generation }, { known: present });
       return { generation, operations };
     } catch (error) {
       if (!(error instanceof NetlinkError) || error.code !== 'ERESTART') throw seenFrom(desired, places, error);

@@ -1,5 +1,7 @@
+import { formatIPv4, formatIPv6 } from '../../../codec/index.ts';
+import { rangeError } from '../../../errors.ts';
 import { swapped } from './number.ts';
-import { bitmask, bytesOf, type Element, isText, type Mapping, refuse, type Term, type Value } from './term.ts';
+import { bitmask, bytesOf, type Element, isText, type Mapping, type Term, type Value } from './term.ts';
 
 /* Intervals of sets: sorted, merged where nft merges them, and as the kernel wants them: where each begins, and where it has ended. */
 
@@ -50,11 +52,21 @@ export function intervalsOf(
       if (each.high > before.high) before.high = each.high;
     } else {
       if (exclusive && before !== undefined && each.low <= before.high && !same(each, before))
-        throw refuse(keyOf(each.member).place, 'no overlap with another element', 'overlaps');
+        throw overlap(each, before, key);
       if (!exclusive || before === undefined || !same(each, before)) kept.push({ ...each });
     }
   }
   return [...kept.map(interval => withEnds(interval, key)), ...catchAll];
+}
+
+function overlap({ member, low, high }: Interval, before: Interval, { type, bits }: Term): Error {
+  const text = (number: bigint): string => {
+    const bytes = Uint8Array.from(Buffer.from(number.toString(16).padStart(bytesOf(bits) * 2, '0'), 'hex'));
+    return type.kind === 'ipv4' ? formatIPv4(bytes) : type.kind === 'ipv6' ? formatIPv6(bytes) : String(number);
+  };
+  const shown = (first: bigint, last: bigint) => (first === last ? text(first) : `${text(first)}-${text(last)}`);
+  const expected = `a range that does not overlap ${shown(before.low, before.high)}, which is in the list, too`;
+  return rangeError(keyOf(member).place?.path ?? [], expected, shown(low, high), 'ERR_OVERLAP');
 }
 
 function withEnds({ member, low, high }: Interval, key: Term): Element | Mapping {

@@ -207,7 +207,7 @@ function concatenated(parts: Term[], place: Place): Term {
 export function compileElements(
   set: NftSet,
   elements: readonly SetMember[] | SetMember,
-  context: CompileContext & { leadingEnd?: boolean } = {},
+  context: CompileContext & { leadingEnd?: boolean; removes?: boolean } = {},
 ): WireElement[] {
   const info = setInfo(set);
   const evaluator = new Evaluator(set.family, context);
@@ -220,6 +220,9 @@ export function compileElements(
   evaluator.set = info;
   evaluateSet(evaluator, literal);
   info.members = literal.members;
-  if (info.interval && !info.concatenation) info.members = intervalsOf(literal.members, info.key, info.merges, true);
+  // What is removed is named one by one.
+  const { removes = false } = context;
+  if (info.interval && !info.concatenation)
+    info.members = intervalsOf(literal.members, info.key, info.merges && !removes, !removes);
   return wireElements(info, context.leadingEnd === true);
 }
