@@ -43,7 +43,8 @@ export function summarize(packet: Summarized, show: Redactor = PLAIN): string {
   if (physInDevice !== undefined && physInDevice !== inDevice) line.add(`PHYSIN=${printable(physInDevice)} `);
   if (physOutDevice !== undefined && physOutDevice !== outDevice) line.add(`PHYSOUT=${printable(physOutDevice)} `);
   // Tags: the one that was taken off, those that the link-layer header ends with, those that the payload begins with.
-  let protocol = networkProtocol(packet);
+  const outer = networkProtocol(packet);
+  let protocol = outer;
   let tags = packet.vlan === undefined ? '' : tag(packet.vlan.protocol, packet.vlan.id);
   if (linkHeader !== undefined) for (const { protocol, id } of tagsOf(linkHeader)) tags += tag(protocol, id);
   let at = 0;
@@ -53,8 +54,8 @@ export function summarize(packet: Summarized, show: Redactor = PLAIN): string {
   }
   const isArp = protocol === C.ETH_P_ARP || protocol === C.ETH_P_RARP;
   const isIp = protocol === C.ETH_P_IP || protocol === C.ETH_P_IPV6;
-  // Of a protocol that it does not know the kernel prints the header where nothing came in, too.
-  const hasMac = inDevice !== undefined || (!isIp && linkHeader !== undefined);
+  // Of a protocol that it does not know, a second tag among them, the kernel prints the header where nothing came in, too.
+  const hasMac = inDevice !== undefined || ((!isIp || outer !== protocol) && linkHeader !== undefined);
   if (hasMac && !isArp) line.add(`MAC=${linkHeader ? macOf(linkHeader, show) : ''} `);
   line.add(tags);
   if (line.bytes.length > 0) {

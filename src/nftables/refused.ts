@@ -108,13 +108,20 @@ function* isOfCommit(
   if (!OF_COMMIT.has(describeErrno(errno).code)) return false;
   const last = FIRST_SEQUENCE + encoded.messages.length - 1;
   let failed = false;
+  let tried = false;
   const parts = partsOf(encoded, { dryRun: true, acknowledgeLast: true });
-  yield* exchange.transact(parts, encoded.messages.length, message => {
-    if (message.type !== NLMSG_ERROR) return false;
-    if (verdictOf(message).errno !== 0) failed = true;
-    return message.sequence === last;
-  });
-  return !failed;
+  try {
+    yield* exchange.transact(parts, encoded.messages.length, message => {
+      if (message.type !== NLMSG_ERROR) return false;
+      if (verdictOf(message).errno !== 0) failed = true;
+      tried ||= message.sequence === last;
+      return message.sequence === last;
+    });
+  } catch {
+    // The kernel's first word is the error, whatever becomes of the second question.
+    return false;
+  }
+  return tried && !failed;
 }
 
 /** What the kernel refuses when all has been read: sets and chains without a name that no rule uses. Else it is nobody's. */
@@ -193,8 +200,10 @@ function* jumpsHint(
   encoded: EncodedTransaction,
   refused: EncodedMessage,
 ): Operation<string | undefined> {
-  const jumps = new Jumps();
   const table = tableOf(transaction, refused);
+  const own = explained(new Jumps(), encoded, table, refused);
+  if (own !== undefined) return own;
+  const jumps = new Jumps();
   try {
     const { operation } = refused;
     const { kind, subject } = transaction.operations[operation]!;
@@ -207,8 +216,18 @@ function* jumpsHint(
       jumps.apply({ name: 'newsetelem', object: { set: set.name, elements: found } });
     }
   } catch {
-    // The hint is not worth an error of its own: what the transaction itself says must do.
+    // The hint is not worth an error of its own.
   }
+  return explained(jumps, encoded, table, refused);
+}
+
+/** With the transaction's own messages up to the one that was refused. */
+function explained(
+  jumps: Jumps,
+  encoded: EncodedTransaction,
+  table: string,
+  refused: EncodedMessage,
+): string | undefined {
   let last: { name: string; object: Fields } | undefined;
   for (let i = 0; i < encoded.messages.length && last === undefined; i++) {
     const message = encoded.messages.at(i)!;

@@ -189,9 +189,13 @@ kernelSuite("summary() and the kernel's LOG in the other hooks and families", ()
       expect(unknown[1]).toMatch(/^same IN=b0 OUT=b1 MAC=.*:88:b5$/);
       expect(unknown[2]).toMatch(/^same IN= OUT=b1 MAC=.*:88:b5$/);
     }
-    // Two tags: the kernel takes off the outer one, and looks no further than the other.
-    const twice = () => sender.send(MACS.third, MACS.outside, ETHERTYPES.ip, datagram, '88a8 0007 8100 0008');
-    expect((await same(3, twice))[1]).toMatch(/^same IN=b0 OUT=b1 MAC=.*:81:00$/);
+    // Two tags: the kernel takes off the outer one, and looks no further than the other. We do.
+    const { ours, theirs, seen } = await both(3, () =>
+      sender.send(MACS.third, MACS.outside, ETHERTYPES.ip, datagram, '88a8 0007 8100 0008'),
+    );
+    expect(theirs[1]).toMatch(/^same IN=b0 OUT=b1 MAC=.*:81:00$/);
+    expect(ours.map(line => line.replace(/ SRC=10\.1\.0\.1 .* DPT=9999 LEN=12$/, ''))).toEqual(theirs);
+    for (const packet of seen) expect(packet.summary()).toContain(' VPROTO=88a8 VID=7 VPROTO=8100 VID=8 SRC=10.1.0.1 ');
   });
 
   it("agree on what a bridge's host sends and gets", async () => {
