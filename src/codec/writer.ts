@@ -96,14 +96,19 @@ export class Writer {
     return true;
   }
 
-  /** UTF-8 and a terminating NUL. Names are short and ASCII nearly always: a loop beats TextEncoder by two. */
+  /**
+   * UTF-8 and a terminating NUL. Names are short and ASCII nearly always: a loop beats TextEncoder by two. The kernel would take what stands before
+   * a NUL for the whole: a name of something else.
+   * @throws RangeError the text has a NUL
+   */
   string(value: string): void {
     const size = value.length;
     const at = this.reserve(size + 1);
     const { bytes } = this;
     for (let i = 0; i < size; i++) {
       const code = value.charCodeAt(i);
-      if (code > 0x7f) {
+      if (code === 0 || code > 0x7f) {
+        if (value.includes('\0')) throw rangeError([], 'a string without NUL', value);
         this.length = at;
         this.raw(encoder.encode(value));
         this.u8(0);

@@ -1,3 +1,5 @@
+import { rangeError } from '../errors.ts';
+
 /** How C takes a value: every backend has a name of its own for each. */
 export type CType = 'int' | 'long' | 'unsigned long' | 'size' | 'uint32' | 'bytes' | 'text';
 
@@ -54,5 +56,17 @@ export type Bound = {
 /** Binds all of them. */
 export function bindAll(bind: (name: FunctionName, signature: Signature) => unknown): Bound {
   const names = Object.keys(FUNCTIONS) as FunctionName[];
-  return Object.fromEntries(names.map(name => [name, bind(name, FUNCTIONS[name])])) as unknown as Bound;
+  return Object.fromEntries(names.map(name => [name, checked(name, bind(name, FUNCTIONS[name]))])) as unknown as Bound;
+}
+
+/** C would take what stands before a NUL for the whole text: a path to something else. */
+function checked(name: FunctionName, call: unknown): unknown {
+  const parameters: readonly CType[] = FUNCTIONS[name].parameters;
+  if (!parameters.includes('text')) return call;
+  return (...values: unknown[]) => {
+    for (const [i, value] of values.entries())
+      if (parameters[i] === 'text' && typeof value === 'string' && value.includes('\0'))
+        throw rangeError([name, i], 'a string without NUL', value);
+    return (call as (...values: unknown[]) => unknown)(...values);
+  };
 }

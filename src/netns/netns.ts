@@ -84,6 +84,7 @@ export class NetNs {
     if ('name' in reference) return NetNs.#openFile(`${NAMES_DIRECTORY}/${validName(reference.name)}`);
     if (!('path' in reference)) throw typeError([], 'one of { pid }, { pidfd }, { path }, { name }, { fd }', reference);
     if (typeof reference.path !== 'string') throw typeError(['path'], 'a string', reference.path);
+    if (reference.path.includes('\0')) throw rangeError(['path'], 'a path without NUL', reference.path);
     return NetNs.#openFile(reference.path);
   }
 
@@ -158,7 +159,7 @@ export class NetNs {
   /** Reads a file under /proc/net or /proc/sys/net as this namespace shows it. */
   readFile(path: string): string {
     const match = /^\/proc\/(net|sys\/net)\/(.+)$/.exec(path);
-    if (match === null || path.split('/').some(part => part === '.' || part === '..'))
+    if (match === null || path.includes('\0') || path.split('/').some(part => part === '.' || part === '..'))
       throw rangeError(['path'], 'a path under /proc/net or /proc/sys/net', path);
     // /proc/net is a link to self/net, which is the main thread's also in a Worker.
     const actual = match[1] === 'net' ? `/proc/thread-self/net/${match[2]}` : path;

@@ -215,6 +215,7 @@ function putText(value: string, { form, bytes }: Field, into: Uint8Array, at: nu
         return true;
       }
     }
+    if (value.includes('\0')) return false;
     const text = encoder.encode(value);
     // Longer than any name can be: bytes as the kernel's own form has them.
     if (text.length === 2 * bytes) {
