@@ -1,4 +1,4 @@
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -316,5 +316,62 @@ describe('a search', () => {
     });
     for (const id of [ID, 'a', 'b', 'c', 'd', 'e', 'f'])
       await expect(find(id, root)).rejects.toMatchObject({ code: 'ERR_NO_CONTAINER' });
+  });
+
+  it.each([
+    ['500', { status: 500, body: '' }],
+    ['no JSON', { status: 200, body: '{' }],
+    ['a pid of 2^53 - 1', { status: 200, body: `{"Id":"x","State":{"Pid":${2 ** 53 - 1}}}` }],
+  ])("asks no user in the place of root's daemon that answers %s: rejects with ERR_RUNTIME", async (_, broken) => {
+    const root = machine({ 'run/user/1000/crun/web/status': { pid: 666 } });
+    const user = await engineAt(root, 'run/user/1000/docker.sock');
+    user.start('web', 'web', 667);
+    const engine = await engineAt(root, 'run/docker.sock');
+    engine.broken = broken;
+    await expect(find('web', root)).rejects.toMatchObject({ name: 'StateError', code: 'ERR_RUNTIME' });
+    expect(await find('web', root, { runtime: 'crun' })).toMatchObject({ pid: 666 });
+    // It is well again, and has no such container.
+    engine.broken = undefined;
+    expect(await find('web', root)).toMatchObject({ pid: 667 });
+  });
+
+  it("asks users where nobody listens at root's socket any more", async () => {
+    const root = machine({ 'run/user/1000/crun/web/status': { pid: 666 } });
+    const script = `require('node:net').createServer().listen(process.argv[1], () => process.kill(process.pid, 'SIGKILL'))`;
+    fs.mkdirSync(join(root, 'run'), { recursive: true });
+    spawnSync(process.execPath, ['-e', script, join(root, 'run/docker.sock')]);
+    expect(fs.lstatSync(join(root, 'run/docker.sock')).isSocket()).toBe(true);
+    expect(await find('web', root)).toMatchObject({ pid: 666 });
+  });
+
+  it('is led by no link, FIFO, socket or folder at any place of a path to records of somebody else', async () => {
+    const ours: Record<string, string | object> = {
+      'crun/web/status': { pid: 5 },
+      [`runc/${ID}/state.json`]: runcState([]),
+      [`containers/vfs-containers/${OTHER}/userdata/pidfile`]: '5',
+    };
+    const ids: Record<string, string> = { crun: 'web', runc: ID, containers: OTHER };
+    for (const path of Object.keys(ours)) {
+      const parts = path.split('/');
+      for (let depth = 1; depth <= parts.length; depth++) {
+        const place = parts.slice(0, depth).join('/');
+        const traps: Record<string, (at: string, victim: string) => void> = {
+          link: (at, victim) => fs.symlinkSync(victim, at),
+          'link upwards': at => fs.symlinkSync(`${'../'.repeat(20)}proc`, at),
+          'link to itself': at => fs.symlinkSync(at, at),
+          FIFO: at => execFileSync('mkfifo', [at]),
+          folder: at => fs.mkdirSync(at),
+        };
+        for (const [name, set] of Object.entries(traps)) {
+          const root = machine({ [`run/user/1000/${path}`]: ours[path]! });
+          const victim = machine({ [path]: ours[path]! });
+          const at = join(root, 'run/user/1000', place);
+          fs.rmSync(at, { recursive: true });
+          set(at, join(victim, place));
+          const found = find(ids[parts[0]!]!, root);
+          await expect(found, `${name} at ${place}`).rejects.toMatchObject({ code: 'ERR_NO_CONTAINER' });
+        }
+      }
+    }
   });
 });
