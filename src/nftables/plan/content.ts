@@ -123,10 +123,36 @@ export function normal(name: string, given: unknown): unknown {
   return fields;
 }
 
+const ONLY_JENKINS = ['sourceRegister', 'length', 'seed'];
+/** Of a map that the kernel does not look them up in any more. */
+const MAP_OF_NUMBERS = ['set', 'setId'];
+
+/** What of a connection is another thing in each direction. */
+const DIRECTED: ReadonlySet<unknown> = /* @__PURE__ */ new Set([
+  'src',
+  'dst',
+  'src-ip',
+  'dst-ip',
+  'src-ip6',
+  'dst-ip6',
+  'proto-src',
+  'proto-dst',
+  'bytes',
+  'pkts',
+  'avgpkt',
+  'zone',
+]);
+
 /** Fields that mean nothing beside the others: the kernel takes them, and does not give them back. */
 function ignored(name: string, fields: Fields): readonly string[] {
-  if (name === 'hash' && fields.type === 'symmetric') return ['sourceRegister', 'length', 'seed'];
-  if (name === 'objref') return fields.name === undefined ? ['type'] : ['sourceRegister', 'set', 'setId'];
+  if (name === 'hash') return fields.type === 'symmetric' ? [...MAP_OF_NUMBERS, ...ONLY_JENKINS] : MAP_OF_NUMBERS;
+  if (name === 'numgen') return MAP_OF_NUMBERS;
+  if (name === 'ct' && !DIRECTED.has(fields.key)) return ['direction'];
+  if (name === 'objref') {
+    const { sourceRegister, set, setId } = fields;
+    const isMap = sourceRegister !== undefined && (set !== undefined || setId !== undefined);
+    return isMap ? ['type', 'name'] : ['sourceRegister', 'set', 'setId'];
+  }
   // Register 0 has verdicts: no address and no port.
   return TRANSLATIONS.has(name) ? REPEATED.flat().filter(field => fields[field] === 0) : [];
 }

@@ -54,11 +54,14 @@ export function sameSet(there: SetModel, wanted: SetModel): boolean {
 /** Flags that follow from the rest. */
 const DERIVED = ['expressions', 'map', 'object'];
 
-/** @throws TypeError, RangeError with the path inside the set */
+/**
+ * `isOwn`: the set of a rule, in which nft takes a key twice that leads to the same.
+ * @throws TypeError, RangeError with the path inside the set
+ */
 export function setModel(
   given: NewMap | SetEntry,
   path: Path = [],
-  { timeouts = EXACT }: { timeouts?: Timeouts | undefined } = {},
+  { timeouts = EXACT, isOwn = false }: { timeouts?: Timeouts | undefined; isOwn?: boolean } = {},
 ): SetModel {
   const { elements, leadingEnd, handle, ...set } = given as NewMap;
   const isMap = 'data' in set || set.dataType !== undefined || set.objectType !== undefined;
@@ -87,7 +90,7 @@ export function setModel(
     expressions: all,
   });
   const shape = shapeOf(form as NftSet);
-  const values = at(['elements'], () => valuesOf(elements, shape, handle !== undefined, isMap));
+  const values = at(['elements'], () => valuesOf(elements, shape, handle !== undefined, isMap && !isOwn));
   const context: ElementContext = { own: all, timeouts, default: rest.timeoutMilliseconds };
   return {
     content,

@@ -1,4 +1,4 @@
-import { type Path, typeError } from '../../errors.ts';
+import { elsewhere, type Path, typeError } from '../../errors.ts';
 import type { Chain } from '../chain.ts';
 import type { Expression } from '../expression.ts';
 import type { Flowtable } from '../flowtable.ts';
@@ -178,7 +178,12 @@ export class TableReader {
       const wire = elements.map(element => ({ wire: element }));
       const { id, ...rest } = withReadableTypeof(set);
       const given = { ...rest, family, table, ...(wire.length > 0 && { elements: wire }) } as NewMap;
-      const model = setModel(given, [], this.#options);
+      let model: SetModel;
+      try {
+        model = setModel(given, [], { ...this.#options, isOwn: true });
+      } catch (error) {
+        throw elsewhere(error, () => ['statements']);
+      }
       sets.set(id, model);
       if (!model.anonymous) this.#sets.set(model.set.name, model);
     }
