@@ -1,4 +1,5 @@
 import { defineConfig } from 'vitest/config';
+import { PATIENCE_MILLISECONDS } from './test/support/wait.ts';
 
 const alias = [
   { find: /^netsteer$/, replacement: new URL('./src/index.ts', import.meta.url).pathname },
@@ -8,7 +9,9 @@ const alias = [
 const GUEST = ['test/guest/**/*.test.ts'];
 /** They put something else in the place of modules, or of the C library. */
 const APART = ['test/guest/faults.test.ts', 'test/guest/ipvs-lost.test.ts'];
-const GUEST_TIMEOUTS = { testTimeout: 180_000, hookTimeout: 180_000 };
+/** For a machine that is busy with other things: nothing waits for them when all is well. Behind the patience of `until`, so that it is that which tells. */
+const LIMIT = 4 * PATIENCE_MILLISECONDS;
+const TIMEOUTS = { testTimeout: LIMIT, hookTimeout: LIMIT, expect: { poll: { timeout: PATIENCE_MILLISECONDS } } };
 
 /*
  * unit    pure: any machine, any user
@@ -25,21 +28,20 @@ export default defineConfig({
     // In a guest one file at a time: one of them unloads IPVS.
     fileParallelism: !inGuest,
     projects: [
-      // The timeouts are for machines that are busy with other things: nothing waits for them when all is well.
       {
         resolve: { alias },
-        test: { name: 'unit', include: ['test/unit/**/*.test.ts'], testTimeout: 60_000, hookTimeout: 60_000 },
+        test: { name: 'unit', include: ['test/unit/**/*.test.ts'], ...TIMEOUTS },
       },
       {
         resolve: { alias },
-        test: { name: 'kernel', include: ['test/kernel/**/*.test.ts'], testTimeout: 180_000, hookTimeout: 180_000 },
+        test: { name: 'kernel', include: ['test/kernel/**/*.test.ts'], ...TIMEOUTS },
       },
       {
         resolve: { alias },
         // All files in one process: loading the library takes a guest more than ten seconds.
-        test: { name: 'guest', include: GUEST, exclude: APART, isolate: false, ...GUEST_TIMEOUTS },
+        test: { name: 'guest', include: GUEST, exclude: APART, isolate: false, ...TIMEOUTS },
       },
-      { resolve: { alias }, test: { name: 'guest-apart', include: APART, ...GUEST_TIMEOUTS } },
+      { resolve: { alias }, test: { name: 'guest-apart', include: APART, ...TIMEOUTS } },
     ],
   },
 });

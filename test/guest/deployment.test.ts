@@ -50,9 +50,7 @@ kernelSuite('the deployment, from the client to the packet log', () => {
   it('counts each connection at the server that took it', async () => {
     const servers = () => lab.balancer.ipvs.destinations(SERVICE);
     // The kernel folds its counters every two seconds.
-    await expect
-      .poll(async () => (await servers()).map(({ stats }) => stats.connections), { timeout: 20_000 })
-      .toEqual([3n, 3n]);
+    await expect.poll(async () => (await servers()).map(({ stats }) => stats.connections)).toEqual([3n, 3n]);
   });
 
   it('gives each container a ruleset of its own', async () => {

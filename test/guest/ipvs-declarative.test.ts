@@ -7,6 +7,7 @@ import { Links } from 'netsteer/rtnetlink';
 import { expect, it } from 'vitest';
 import { virtualServers } from '../support/ipvs-arbitrary.ts';
 import { ipvsNamespaceEach, savedByIpvsadm } from '../support/ipvs-namespace.ts';
+import { PATIENCE_MILLISECONDS, until } from '../support/wait.ts';
 import { kernelSuite } from '../support/where.ts';
 
 const key = { protocol: 'tcp', address: '10.0.0.1', port: 80 } as const;
@@ -142,10 +143,14 @@ kernelSuite('IPVS declared', () => {
     expect(await heard()).toBe('connected');
     expect((await ipvs.destinations(key))[0]).toMatchObject({ activeConnections: 1 });
 
+    let looks = 0;
     const running = ipvs.reconcile([{ ...key, scheduler: 'rr', destinations: [] }], {
-      drain: { timeoutMs: 60_000, pollMs: 100 },
+      drain: { timeoutMs: PATIENCE_MILLISECONDS, pollMs: 100 },
+      onProgress: ({ phase }) => {
+        if (phase === 'draining') looks++;
+      },
     });
-    await new Promise(resolve => setTimeout(resolve, 500));
+    await until(() => looks > 2);
     expect(await ipvs.destinations(key)).toMatchObject([{ weight: 0, activeConnections: 1 }]);
     child.stdin.write('meanwhile');
     expect(await heard()).toBe('meanwhile');

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Container, Ipvs, NetNs, UnsupportedError } from 'netsteer';
 import { afterEach, beforeEach, expect, it } from 'vitest';
+import { until } from '../support/wait.ts';
 import { kernelSuite } from '../support/where.ts';
 
 const LOADER = '/proc/sys/kernel/modprobe';
@@ -21,15 +22,14 @@ function unload(): void {
 
 /** Namespaces of earlier tests end in their own time; until then their services hold the module. */
 async function unloaded(): Promise<void> {
-  for (let tries = 120; ; tries--) {
+  await until(() => {
     try {
       unload();
-      return;
-    } catch (error) {
-      if (tries === 0) throw error;
-      await new Promise(resolve => setTimeout(resolve, 250));
+      return true;
+    } catch {
+      return false;
     }
-  }
+  }, 'the unloading of ip_vs');
 }
 
 kernelSuite('a kernel that has not loaded IPVS', () => {

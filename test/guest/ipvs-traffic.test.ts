@@ -3,18 +3,19 @@ import { type Connection, formatTable, type Ipvs, type ReconcileProgress, type T
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { SCHEDULERS } from '../../src/ipvs/service.ts';
 import { CLIENT, GUE_PORT, IpvsLab, PORTS, SERVERS, virtualAddress } from '../support/ipvs-lab.ts';
+import { until as comes } from '../support/wait.ts';
 import { kernelSuite, where } from '../support/where.ts';
 
 type Family = 'ipv4' | 'ipv6';
 
-/** Until something is so. How long it takes says nothing in a guest, so that the limit is far away. */
+/** Until what is read is so. */
 async function until<T>(read: () => Promise<T>, done: (value: T) => boolean): Promise<T> {
-  for (let tries = 240; ; tries--) {
-    const value = await read();
-    if (done(value)) return value;
-    if (tries === 0) throw new Error(`it never came: ${String(value)}`);
-    await new Promise(resolve => setTimeout(resolve, 250));
-  }
+  let value: T | undefined;
+  await comes(async () => {
+    value = await read();
+    return done(value);
+  });
+  return value as T;
 }
 
 async function connectionsOf(ipvs: Ipvs): Promise<Connection[]> {
@@ -179,7 +180,7 @@ kernelSuite('traffic through IPVS', () => {
         port: 5060,
         scheduler: 'rr',
         onePacket: true,
-        persistence: { timeoutSeconds: 60, engine: 'sip' },
+        persistence: { timeoutSeconds: 3600, engine: 'sip' },
       };
       lab.serveDatagrams(virtual(family), 5060);
       lab.director.sync.addService(service);
@@ -217,7 +218,7 @@ kernelSuite('traffic through IPVS', () => {
 
     it('takes what carries a firewall mark, over several ports', async () => {
       const key = { firewallMark: 7, family } as const;
-      lab.director.sync.addService({ ...key, scheduler: 'rr', persistence: { timeoutSeconds: 60 } });
+      lab.director.sync.addService({ ...key, scheduler: 'rr', persistence: { timeoutSeconds: 3600 } });
       for (const address of SERVERS[family]) {
         lab.director.sync.addDestination(key, { address, port: 0, forward: 'direct' });
       }
@@ -338,7 +339,7 @@ kernelSuite('traffic through IPVS', () => {
   });
 
   it('is in the tables as ipvsadm prints them', async () => {
-    const service = web('ipv4', { persistence: { timeoutSeconds: 60 } });
+    const service = web('ipv4', { persistence: { timeoutSeconds: 3600 } });
     balance(service, 'ipv4', { forward: 'direct', weight: 0x7fffffff, upperThreshold: 100, lowerThreshold: 50 });
     const held = await lab.agent.open('table', { host: virtual('ipv4'), port: 80 });
     expect(held).toMatch(/^server/);

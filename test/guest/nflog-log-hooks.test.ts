@@ -8,6 +8,7 @@ import { floodNow } from '../support/flood.ts';
 import { ForwardLab, MACS } from '../support/forward-lab.ts';
 import { arp, ETHERTYPES, ipv4, ipv6, udp } from '../support/frames.ts';
 import { ip } from '../support/nflog-lab.ts';
+import { PATIENCE_MILLISECONDS } from '../support/wait.ts';
 import { kernelSuite } from '../support/where.ts';
 
 /*
@@ -117,7 +118,11 @@ kernelSuite("summary() and the kernel's LOG in the other hooks and families", ()
     while (seen.length < count) seen.push((await packets.next()).value!);
     // The kernel prints behind NFLOG, on the same way.
     const theirs: string[] = [];
-    for (const end = Date.now() + 30_000; theirs.length < count && Date.now() < end; await setImmediate()) {
+    for (
+      const end = Date.now() + PATIENCE_MILLISECONDS;
+      theirs.length < count && Date.now() < end;
+      await setImmediate()
+    ) {
       theirs.push(...kernelLog.lines().filter(line => line.startsWith(PREFIX)));
     }
     return { ours: seen.map(packet => asKernel(packet.summary())), theirs: theirs.map(asOurs), seen };

@@ -11,6 +11,7 @@ import { NETLINK_NETFILTER } from '../../src/transport/constants.ts';
 import { NetlinkSocket } from '../../src/transport/index.ts';
 import { evaluate } from '../support/compiled.ts';
 import { openDescriptors } from '../support/descriptors.ts';
+import { PATIENCE_MILLISECONDS, WAITING } from '../support/wait.ts';
 import { kernelSuite, where } from '../support/where.ts';
 
 /** An emulated machine has the time for some of what this one does. */
@@ -54,7 +55,7 @@ const closed = (before: readonly string[]) => {
     const now = openDescriptors();
     return now.filter(each => count(now, each) > count(before, each));
   };
-  return vi.waitFor(() => expect(more()).toEqual([]), { timeout: 50_000, interval: 5 });
+  return vi.waitFor(() => expect(more()).toEqual([]), { timeout: PATIENCE_MILLISECONDS, interval: 5 });
 };
 
 /** Keeps every thread of the pool busy: what is sent away from the main thread begins only after it. */
@@ -307,20 +308,16 @@ kernelSuite('descriptors', () => {
       const result = evaluate(
         `
       import fs from 'node:fs';
-      import { setTimeout as sleep } from 'node:timers/promises';
       import { NetNs } from './netns/index.js';
       import { Nftables, Transaction } from './nftables/index.js';
       import { Links } from './rtnetlink/index.js';
       const limit = number => fs.writeFileSync('/proc/sys/user/max_net_namespaces', String(number));
-      const end = Date.now() + ${LONG / 2};
+      ${WAITING}
       /* The kernel clears a namespace away some time after its last user has gone. */
-      const create = async () => {
-        for (;;) {
-          try { return NetNs.create(); }
-          catch (error) { if (error.code !== 'ENOSPC' || Date.now() > end) throw error; }
-          await sleep(10);
-        }
-      };
+      const create = () => until(() => {
+        try { return NetNs.create(); }
+        catch (error) { if (error.code !== 'ENOSPC') throw error; }
+      });
       const program = new Transaction().add({ table: { family: 'ip', name: 'program' } });
       limit(${NAMESPACES / 5});
       let made = 0;

@@ -7,6 +7,7 @@ import { Transaction } from 'netsteer/nftables';
 import { afterEach, beforeAll, expect, it } from 'vitest';
 import { CleanUps, rootArchive, rootFolder, run, scratchFolder, startCrun, startRunc } from '../support/bundle.ts';
 import { FakeEngine } from '../support/engine.ts';
+import { PATIENCE_MILLISECONDS, untilNow } from '../support/wait.ts';
 import { isLong, kernelSuite } from '../support/where.ts';
 import { ensurePackages } from '../vm/packages.ts';
 
@@ -37,8 +38,7 @@ function inhabitant(...wrapper: string[]): { pid: number; inode: number; end(): 
 /** A signal is only sent: the process has ended some time after. Who ends it is its parent, and so sees it until the event loop runs. */
 function killNow(pid: number): void {
   process.kill(pid, 'SIGKILL');
-  while (!/\) Z /.test(fs.readFileSync(`/proc/${pid}/stat`, 'latin1')))
-    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
+  untilNow(() => /\) Z /.test(fs.readFileSync(`/proc/${pid}/stat`, 'latin1')));
 }
 
 kernelSuite("a container of a real runtime's", () => {
@@ -63,7 +63,7 @@ kernelSuite("a container of a real runtime's", () => {
             container => container.close(),
             error => error.code,
           ),
-        { timeout: 30_000 },
+        { timeout: PATIENCE_MILLISECONDS },
       )
       .toMatch(/^(ERR_NO_CONTAINER|ESRCH)$/);
   });
@@ -162,7 +162,7 @@ kernelSuite("a runtime's record", () => {
       { stdio: 'ignore' },
     );
     cleanUps.add(() => mine.kill('SIGKILL'));
-    await expect.poll(() => fs.readFileSync(`/proc/${mine.pid}/comm`, 'utf8'), { timeout: 30_000 }).toBe('sleep\n');
+    await expect.poll(() => fs.readFileSync(`/proc/${mine.pid}/comm`, 'utf8')).toBe('sleep\n');
     const engine = new FakeEngine();
     cleanUps.add(() => engine.close());
     const socket = join(scratchFolder(cleanUps), 'docker.sock');
@@ -268,7 +268,7 @@ async function daemon(socket: string, program: string, parameters: string[]): Pr
     child.kill('SIGTERM');
     await ended;
   });
-  await expect.poll(() => fs.existsSync(socket), { timeout: 60_000 }).toBe(true);
+  await expect.poll(() => fs.existsSync(socket)).toBe(true);
 }
 
 if (isLong) {
@@ -291,9 +291,7 @@ if (isLong) {
       const network = ['--bridge', 'none', '--iptables=false', '--ip6tables=false', '--ip-forward=false'];
       await daemon(socket, 'dockerd', [...own, ...network, '--storage-driver', 'vfs', '-H', `unix://${socket}`]);
       const docker = (...parameters: string[]) => run('docker', '-H', `unix://${socket}`, ...parameters);
-      await expect
-        .poll(() => spawnSync('docker', ['-H', `unix://${socket}`, 'version']).status, { timeout: 60_000 })
-        .toBe(0);
+      await expect.poll(() => spawnSync('docker', ['-H', `unix://${socket}`, 'version']).status).toBe(0);
       docker('import', rootArchive(cleanUps), NAME);
       const start = (suffix: string, net: string) => {
         cleanUps.add(() => docker('rm', '--force', NAME + suffix));
@@ -441,7 +439,7 @@ if (isLong) {
         const ended = new Promise(resolve => child.once('close', resolve));
         const children = () => fs.readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, 'utf8').trim();
         const program = (pid: string) => fs.readFileSync(`/proc/${pid}/comm`, 'utf8').trim();
-        await expect.poll(() => children() !== '' && program(children()), { timeout: 60_000 }).toBe('sleep');
+        await expect.poll(() => children() !== '' && program(children())).toBe('sleep');
         const leader = children();
         cleanUps.add(async () => {
           process.kill(Number(leader), 'SIGKILL');

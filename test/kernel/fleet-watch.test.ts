@@ -193,7 +193,7 @@ kernelSuite('a watching fleet', () => {
     const watching = watch(STATE, { directories: [], runtimes: [socketPath] });
     expect(await next(watching)).toMatchObject({ event: 'failed', error: { code: 'ERR_RUNTIME' } });
     engine.broken = undefined;
-    await expect.poll(() => engine.listeners, { timeout: 30_000 }).toBe(1);
+    await expect.poll(() => engine.listeners).toBe(1);
     engine.tell('no json\n{"Actor":3}\n[]\n{"Actor":{"ID":"absent"}}\n');
     const { child } = sleeper();
     engine.start('4', 'web2', child.pid!);

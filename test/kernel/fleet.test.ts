@@ -172,7 +172,7 @@ kernelSuite('a fleet', () => {
     const before = socketsOpen();
     await fleet.apply(all, { transaction: table('t') });
     expect(fleet.openSockets).toBe(3);
-    await expect.poll(() => socketsOpen() - before, { timeout: 30_000 }).toBe(3);
+    await expect.poll(() => socketsOpen() - before).toBe(3);
     await fleet.apply(all.slice(0, 2), { transaction: table('u') });
     expect(fleet.openSockets).toBe(3);
   });
@@ -184,7 +184,7 @@ kernelSuite('a fleet', () => {
     await fleet.apply(all, { transaction: table('t') });
     await fleet[Symbol.asyncDispose]();
     expect(fleet.openSockets).toBe(0);
-    await expect.poll(socketsOpen, { timeout: 30_000 }).toBe(before);
+    await expect.poll(socketsOpen).toBe(before);
     expect((await all[9]!.nftables.tables()).map(({ name }) => name)).toEqual(['t']);
   });
 

@@ -1,5 +1,4 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { Writer } from '../../src/codec/index.ts';
 import { Container } from '../../src/container/index.ts';
@@ -18,6 +17,7 @@ import { NETLINK_NETFILTER, NFNLGRP_NFTABLES } from '../../src/transport/constan
 import { NetlinkSocket, writeBatchBegin, writeBatchEnd } from '../../src/transport/index.ts';
 import { compiledSources } from '../support/compiled.ts';
 import { refuseControl } from '../support/fuzz/judge.ts';
+import { PATIENCE_MILLISECONDS, timerFires } from '../support/wait.ts';
 import { kernelSuite } from '../support/where.ts';
 
 const NFNL_SUBSYS_NFTABLES = 10;
@@ -96,12 +96,12 @@ kernelSuite('hostile containers', () => {
     for (let i = 0; i < COMMITS; i++) {
       await nft.commit(table(`t${i}`));
       // The event loop turns: timers fire while the flood goes on.
-      await sleep(1);
+      await timerFires(1);
     }
     await ended(child);
     await nft.commit(table('last'));
     const names = () => mirror.ruleset.tables.map(({ name }) => name).sort();
-    await vi.waitFor(() => expect(names()).toContain('last'), { timeout: 60_000 });
+    await vi.waitFor(() => expect(names()).toContain('last'), { timeout: PATIENCE_MILLISECONDS });
     await monitor.close();
     await reading;
     expect(names()).toEqual([...Array.from({ length: COMMITS }, (_, i) => `t${i}`), 'last'].sort());

@@ -1,11 +1,12 @@
 import { expect, test } from 'vitest';
 import { runScript } from '../support/compiled.ts';
+import { PATIENCE_MILLISECONDS } from '../support/wait.ts';
 import { kernelSuite } from '../support/where.ts';
 
 /** Opens handles in functions that forget them, and lets the garbage collector run until it has found `count`. */
 const script = (body: string, count: number) => `
   import fs from 'node:fs';
-  import { setTimeout as sleep } from 'node:timers/promises';
+  import { setImmediate as turn } from 'node:timers/promises';
   import { NetNs } from './netns/index.js';
   import { Nftables } from './nftables/index.js';
   import { Nflog } from './nflog/index.js';
@@ -25,10 +26,10 @@ const script = (body: string, count: number) => `
   }).length;
   const before = open();
   ${body}
-  const end = Date.now() + 60_000;
+  const end = Date.now() + ${PATIENCE_MILLISECONDS};
   for (let turns = 0; (warnings.length < ${count} || turns < 20) && Date.now() < end; turns++) {
     gc();
-    await sleep(5);
+    await turn();
   }
   console.log(JSON.stringify({
     warnings: warnings.map(({ name, code, message, detail }) => ({ name, code, message, detail })),

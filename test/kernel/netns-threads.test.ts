@@ -313,7 +313,7 @@ kernelSuite('Workers', () => {
     'that listen to a log': `
       const log = Nflog.open({ netns: NetNs.open({ path: workerData.path }), groups: [workerData.i] });
       (async () => { for await (const packet of log); })();
-      await new Promise(resolve => setTimeout(resolve, 20));`,
+      await new Promise(resolve => setImmediate(resolve));`,
     'that make namespaces': 'NetNs.create(); const keep = NetNs.create();',
     'that close what they open': `
       for (let i = 0; i < 5; i++) {

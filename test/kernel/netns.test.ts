@@ -16,6 +16,7 @@ import { Links } from '../../src/rtnetlink/index.ts';
 import { NETLINK_ROUTE } from '../../src/transport/constants.ts';
 import { NetlinkSocket } from '../../src/transport/index.ts';
 import { compiledSources, evaluate } from '../support/compiled.ts';
+import { PATIENCE_MILLISECONDS } from '../support/wait.ts';
 import { kernelSuite } from '../support/where.ts';
 
 const here = () => fs.readlinkSync('/proc/thread-self/ns/net');
@@ -289,9 +290,13 @@ kernelSuite('a namespace', () => {
       });
       cleanUps.push(() => void parent.kill('SIGKILL'));
       const zombie = Number(await new Promise<Buffer>(resolve => parent.stdout.once('data', resolve)));
-      await vi.waitUntil(() => fs.readFileSync(`/proc/${parent.pid}/comm`, 'utf8') === 'sleep\n', { timeout: 50_000 });
+      await vi.waitUntil(() => fs.readFileSync(`/proc/${parent.pid}/comm`, 'utf8') === 'sleep\n', {
+        timeout: PATIENCE_MILLISECONDS,
+      });
       process.kill(zombie, 'SIGKILL');
-      await vi.waitUntil(() => /\) Z /.test(fs.readFileSync(`/proc/${zombie}/stat`, 'utf8')), { timeout: 50_000 });
+      await vi.waitUntil(() => /\) Z /.test(fs.readFileSync(`/proc/${zombie}/stat`, 'utf8')), {
+        timeout: PATIENCE_MILLISECONDS,
+      });
       expect(caught(() => NetNs.open({ pid: zombie }))).toMatchObject({ code: 'ESRCH' });
     });
 

@@ -100,7 +100,7 @@ kernelSuite("a container's log", () => {
     const log = web1.nflog({ groups: [5], queue: { packets: 1 } });
     send(netns, 7);
     process.kill('SIGKILL');
-    await expect.poll(() => log.closed, { timeout: 60_000 }).toBe(true);
+    await expect.poll(() => log.closed).toBe(true);
     const loop = log[Symbol.asyncIterator]();
     expect((await loop.next()).done).toBe(false);
     expect(await all(log)).toBe(6);
@@ -251,7 +251,7 @@ kernelSuite('what a log calls', () => {
     // More than the buffer holds: some are lost.
     storage.run('sender', () => send(netns, 2000));
     await loop;
-    await expect.poll(() => seen.loss, { timeout: 60_000 }).toBeDefined();
+    await expect.poll(() => seen.loss).toBeDefined();
     expect(seen).toEqual({ batch: 'batch', loss: 'loss', record: 'to', level: 'to', file: 'file', loop: 'loop' });
   });
 });
@@ -293,7 +293,7 @@ kernelSuite('records of log rules', () => {
     send(netns, 1);
     const levels = ({ lines }: ReturnType<typeof recorder>) =>
       Object.fromEntries(lines.map(({ level, fields }) => [fields.group as number, level]));
-    await expect.poll(() => fixed.lines.length, { timeout: 60_000 }).toBe(3);
+    await expect.poll(() => fixed.lines.length).toBe(3);
     expect(levels(plain)).toEqual({ 5: 'warn', 6: 'info', 7: 'info' });
     expect(Object.fromEntries(plain.lines.map(({ fields }) => [fields.group as number, fields.ruleName]))).toEqual({
       5: 'somebody tries ssh',
@@ -311,7 +311,7 @@ kernelSuite('records of log rules', () => {
     log.onBatch(packets => names.push(...packets.map(packet => packet.rule?.name)));
     const told = async (name: unknown, count = 1) => {
       send(netns, 1);
-      await expect.poll(() => names.length, { timeout: 60_000 }).toBe(count);
+      await expect.poll(() => names.length).toBe(count);
       expect(names.splice(0).at(-1)).toBe(name);
     };
     await web1.logging.set([{ group: 5, ...SENT, name: 'first' }]);
@@ -329,10 +329,10 @@ kernelSuite('records of log rules', () => {
     await other.logging.set([{ group: 5, ...SENT, prefix: 'p', name: 'fifth' }]);
     const found = async () => {
       send(netns, 1);
-      await expect.poll(() => names.length, { timeout: 60_000 }).toBe(1);
+      await expect.poll(() => names.length).toBe(1);
       return names.splice(0)[0];
     };
-    await expect.poll(found, { timeout: 60_000 }).toBe('fifth');
+    await expect.poll(found).toBe('fifth');
   });
 
   it.each([
@@ -407,7 +407,7 @@ kernelSuite('records of a container that floods its logging table', () => {
       send(netns, 1);
       watched.reset();
       const state = () => [lines.length, requests.begun >= 5 && requests.begun === requests.ended];
-      await expect.poll(state, { timeout: 60_000, interval: 5 }).toEqual([PREFIXES + 1, true]);
+      await expect.poll(state, { interval: 5 }).toEqual([PREFIXES + 1, true]);
       pauses.push(Math.max(opening, watched.stop()));
       // Of this log there was one reading, and another one after each second.
       expect(requests.begun / 5).toBeLessThanOrEqual(1 + (performance.now() - begun) / 1000);

@@ -9,10 +9,11 @@ import type { NetNs } from '../../src/netns/index.ts';
 import type { Packet } from '../../src/nflog/index.ts';
 import { nativeProgram } from '../support/native.ts';
 import { nft, Opened, take } from '../support/nflog-lab.ts';
+import { flushed, turns } from '../support/wait.ts';
 import { kernelSuite } from '../support/where.ts';
 
 /** On a busy machine a second is nothing. */
-const until = <T>(what: () => T) => expect.poll(what, { timeout: 60_000 });
+const until = <T>(what: () => T) => expect.poll(what);
 
 /** TCP to a closed port, UDP to a closed port over IPv4 and IPv6: each is answered, and each packet is sent and received. */
 const TRAFFIC = `
@@ -229,7 +230,7 @@ kernelSuite('nflog: files', () => {
     expect(stuck).toBeDefined();
     // What was being read when the Writable said that it was full, and then nothing.
     const { received } = log.stats;
-    await new Promise(resolve => setTimeout(resolve, 50));
+    await turns();
     expect(log.stats.received).toBe(received);
     open = true;
     stuck!();
@@ -238,7 +239,7 @@ kernelSuite('nflog: files', () => {
     do {
       flood('127.0.0.1', '9999', '1');
       sent++;
-      await new Promise(resolve => setTimeout(resolve, 50));
+      await flushed(50);
     } while (log.stats.received + log.stats.lostPackets !== sent);
     expect(log.stats.lostPackets).toBeGreaterThan(0);
     expect(log.stats.droppedByBacklog).toBe(0);

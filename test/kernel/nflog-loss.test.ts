@@ -3,6 +3,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { NetNs } from '../../src/netns/index.ts';
 import { type BacklogPolicy, type Loss, Nflog } from '../../src/nflog/index.ts';
 import { flood, floodNow } from '../support/flood.ts';
+import { flushed } from '../support/wait.ts';
 import { isLong, kernelSuite, where } from '../support/where.ts';
 
 /** Packets are logged on their way out, to one group a port, and dropped when they come back. */
@@ -19,11 +20,9 @@ const PORT = 9999;
 const RUNS = isLong && where === 'host' ? 100 : 6;
 const PACKETS = where === 'host' ? 20_000 : 4_000;
 
-const pause = (milliseconds: number) => new Promise(resolve => setTimeout(resolve, milliseconds));
-
 /** Until nothing comes any more: in a process whose loop turns, what there is gets read. */
 async function drained(log: Nflog): Promise<void> {
-  for (let last = -1, quiet = 0; quiet < 5; await pause(20)) {
+  for (let last = -1, quiet = 0; quiet < 5; await flushed(20)) {
     const { received } = log.stats;
     quiet = received === last ? quiet + 1 : 0;
     last = received;
@@ -107,7 +106,7 @@ kernelSuite('nflog: losses', () => {
         for (const { group } of batch) read.set(group, read.get(group)! + 1);
       });
       floodNow(ns, { ...packets, count: GROUPS.length });
-      await expect.poll(() => log.stats.received, { timeout: 10_000 }).toBe(before.received + GROUPS.length);
+      await expect.poll(() => log.stats.received).toBe(before.received + GROUPS.length);
       count();
       end();
       const { received, lostPackets, lostDatagrams, droppedByBacklog } = log.stats;

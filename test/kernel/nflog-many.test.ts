@@ -1,6 +1,7 @@
 import { expect, it } from 'vitest';
 import { evaluate, runScript } from '../support/compiled.ts';
 import { nativeProgram } from '../support/native.ts';
+import { WAITING } from '../support/wait.ts';
 import { kernelSuite, where } from '../support/where.ts';
 
 const NAMESPACES = 200;
@@ -52,10 +53,7 @@ const prelude = `
     if (code !== 0) throw new Error('the flood ended with ' + code);
   }
 
-  const until = async (done, what) => {
-    for (const end = Date.now() + 60_000; !done(); await new Promise(resolve => setTimeout(resolve, 10)))
-      if (Date.now() > end) throw new Error('it never came: ' + what());
-  };
+  ${WAITING}
 
   const spaces = range(${NAMESPACES}).map(namespace);
   const open = i => Nflog.open({ netns: spaces[i], groups: groupsOf(i), copy: { bytes: 64 }, receiveBufferBytes: 262144 });
@@ -64,7 +62,7 @@ const prelude = `
 kernelSuite('nflog: many', () => {
   const env = () => ({ FLOOD: nativeProgram('flood') });
 
-  it('reads 1,000 groups in 200 namespaces while groups come and go, and ends', { timeout: 180_000 }, () => {
+  it('reads 1,000 groups in 200 namespaces while groups come and go, and ends', () => {
     const script = `${prelude}
       const logs = spaces.map((_, i) => open(i));
       const seen = new Map();
@@ -124,7 +122,7 @@ kernelSuite('nflog: many', () => {
     ['exits while it receives from all of them', 'for (const log of logs) log.onBatch(() => {}); exit();', 7],
     ['ends when all of them are unreferenced', 'for (const log of logs) log.unref().onBatch(() => {});', 0],
     ['ends when nobody takes their packets', '', 0],
-  ])('a process %s', { timeout: 180_000 }, (_, body, status) => {
+  ])('a process %s', (_, body, status) => {
     const script = `${prelude}
       // What nothing refers to would be closed, with a warning, by the collector.
       const logs = (globalThis.logs = spaces.map((_, i) => open(i)));
@@ -133,7 +131,7 @@ kernelSuite('nflog: many', () => {
       // These are there already when the process ends, and the others on their way: nobody waits for them.
       for (const netns of some) netns.run(() => spawnSync(process.env.FLOOD, [...parameters, '500'], { stdio: 'ignore' }));
       for (const netns of some) netns.run(() => spawn(process.env.FLOOD, [...parameters, '50000'], { stdio: 'ignore' })).unref();
-      const exit = () => setTimeout(() => process.exit(7), 50);
+      const exit = () => logs[0].onBatch(() => process.exit(7));
       ${body}
     `;
     const result = runScript(script, { env: env(), timeoutMs: LIMIT });

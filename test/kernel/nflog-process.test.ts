@@ -4,6 +4,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { build } from 'vite';
 import { afterEach, beforeEach, expect, it } from 'vitest';
+import { PATIENCE_MILLISECONDS } from '../support/wait.ts';
 import { kernelSuite } from '../support/where.ts';
 
 const root = new URL('../..', import.meta.url).pathname;
@@ -57,7 +58,12 @@ kernelSuite('nflog: a process', () => {
       `;
     fs.writeFileSync(file, prelude + body);
     const env = { ...process.env, NODE_PATH: `${root}node_modules` };
-    return execFileSync(process.execPath, [file], { env, cwd: directory, timeout: 100_000, encoding: 'utf8' }).trim();
+    return execFileSync(process.execPath, [file], {
+      env,
+      cwd: directory,
+      timeout: PATIENCE_MILLISECONDS,
+      encoding: 'utf8',
+    }).trim();
   };
 
   it('learns which right it lacks', () => {
@@ -95,7 +101,7 @@ kernelSuite('nflog: a process', () => {
     ['its log is closed', 'log.onBatch(packets => { console.log(packets.length); log.close(); }); send();', '1'],
     [
       'its log is closed while a loop waits',
-      "setTimeout(() => log.close(), 50); for await (const p of log); console.log('end');",
+      "setImmediate(() => log.close()); for await (const p of log); console.log('end');",
       'end',
     ],
     ['its log is unreferenced', "log.unref(); log.onBatch(() => {}); console.log('end');", 'end'],
@@ -130,7 +136,7 @@ kernelSuite('nflog: a process', () => {
 
   it('goes on to receive after nothing but its own watch refers to the log, however often garbage is collected', () => {
     const output = run(`
-      import { setTimeout as sleep } from 'node:timers/promises';
+      import { setImmediate as turn } from 'node:timers/promises';
       import { setFlagsFromString } from 'node:v8';
       import { runInNewContext } from 'node:vm';
       setFlagsFromString('--expose-gc');
@@ -145,9 +151,9 @@ kernelSuite('nflog: a process', () => {
       })();
       for (let sent = 1; sent <= 3; sent++) {
         // Each turn lets finalizers run.
-        for (let turn = 0; turn < 20; turn++) { gc(); await sleep(1); }
+        for (let i = 0; i < 20; i++) { gc(); await turn(); }
         send();
-        while (received < sent) { gc(); await sleep(1); }
+        while (received < sent) { gc(); await turn(); }
       }
       console.log(received, other.deref());
       process.exit();

@@ -7,10 +7,11 @@ import type { Packet } from '../../src/nflog/index.ts';
 import { compiledSources } from '../support/compiled.ts';
 import { nativeProgram, ROOT } from '../support/native.ts';
 import { ip, nft, Opened, take } from '../support/nflog-lab.ts';
+import { until as hears } from '../support/wait.ts';
 import { kernelSuite } from '../support/where.ts';
 
 /** On a busy machine a second is nothing. */
-const until = <T>(what: () => T) => expect.poll(what, { timeout: 60_000 });
+const until = <T>(what: () => T) => expect.poll(what);
 
 const rule = (groups: number[]) =>
   `table ip test { chain output { type filter hook output priority 0; ${groups.map(group => `udp dport 9999 log prefix "g${group}" group ${group};`).join(' ')} } }`;
@@ -106,8 +107,9 @@ kernelSuite('nflog: reception', () => {
       const child = flood('-r', '20000', '127.0.0.1', '9999', '30000');
       const ended = once(child, 'exit');
       for (let i = 0; i < 40; i++) {
+        const before = counts.get(5) ?? 0;
         await log.addGroup(5);
-        await new Promise(resolve => setTimeout(resolve, 10));
+        await hears(() => (counts.get(5) ?? 0) > before || child.exitCode !== null);
         await log.removeGroup(5);
         expect(log.groups).toEqual([6]);
       }

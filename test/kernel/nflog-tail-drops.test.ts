@@ -61,7 +61,7 @@ kernelSuite('docs/examples/tail-drops.ts', () => {
     gather(program.stdout, output.out);
     gather(program.stderr, output.err);
   }
-  const until = (what: () => unknown) => expect.poll(what, { timeout: 60_000 });
+  const until = (what: () => unknown) => expect.poll(what);
   const send = (i: number, port: number, count: number) =>
     spaces[i]!.run(() =>
       execFileSync(nativeProgram('flood'), ['-r', '1000', '127.0.0.1', String(port), String(count)], { stdio: 'pipe' }),

@@ -1,6 +1,7 @@
 import { beforeAll, expect, it } from 'vitest';
 import { compiledSources, evaluate } from '../support/compiled.ts';
 import { nativeProgram } from '../support/native.ts';
+import { WAITING } from '../support/wait.ts';
 import { isLong, kernelSuite, where } from '../support/where.ts';
 
 /** In a guest a worker takes half a minute to begin. */
@@ -40,13 +41,14 @@ const program = (end: string, before = '') => `
   import { pathToFileURL } from 'node:url';
   import { Worker } from 'node:worker_threads';
   ${before}
+  ${WAITING}
   const workerData = { sources: pathToFileURL(process.cwd() + '/').href, flood: process.env.FLOOD };
   let ended = 0;
   for (let i = 0; i < ${ROUNDS}; i++) {
     const worker = new Worker(process.env.READER, { eval: true, execArgv: [], workerData });
     const exited = new Promise(resolve => worker.once('exit', resolve));
     const pid = await new Promise((resolve, reject) => worker.once('message', resolve).once('error', reject));
-    await new Promise(resolve => setTimeout(resolve, Math.random() * 20));
+    await anyMoment(20);
     ${end}
     await exited;
     process.kill(pid);

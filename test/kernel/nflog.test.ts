@@ -2,6 +2,7 @@ import { execFileSync, spawn } from 'node:child_process';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { NetNs } from '../../src/netns/index.ts';
 import { type Loss, Nflog, type NflogOptions, type Packet } from '../../src/nflog/index.ts';
+import { flushed, turns, until } from '../support/wait.ts';
 import { kernelSuite } from '../support/where.ts';
 
 const root = new URL('../..', import.meta.url).pathname;
@@ -51,7 +52,17 @@ async function take(log: Nflog, count: number): Promise<Packet[]> {
   return packets;
 }
 
-const pause = (milliseconds: number) => new Promise(resolve => setTimeout(resolve, milliseconds));
+/** Sends one more packet, until one is read: only behind it all that was lost before is known. */
+async function counted(log: Nflog, ns: NetNs, sent: number): Promise<number> {
+  let count = sent;
+  await until(async () => {
+    send(ns);
+    count++;
+    await flushed(50);
+    return log.stats.received + log.stats.lostPackets === count;
+  });
+  return count;
+}
 
 kernelSuite('nflog', () => {
   const opened: { close(): void }[] = [];
@@ -426,13 +437,11 @@ kernelSuite('nflog', () => {
         while (performance.now() < until);
       });
       await sendMeanwhile(ns, 30_000);
-      await pause(100);
-      send(ns);
-      await pause(100);
+      const sent = await counted(log, ns, 30_000);
       const { received, lostPackets, lostDatagrams } = log.stats;
       expect(lostPackets).toBeGreaterThan(0);
       expect(lostDatagrams).toBeGreaterThan(0);
-      expect(received + lostPackets).toBe(30_001);
+      expect(received + lostPackets).toBe(sent);
     });
 
     it("are the kernel's, and exact, where a loop stops taking and the backlog leaves it to the kernel", async () => {
@@ -445,14 +454,12 @@ kernelSuite('nflog', () => {
       });
       const iterator = log[Symbol.asyncIterator]();
       await sendMeanwhile(ns, 5000);
-      await pause(50);
+      await turns();
       expect(log.stats.received).toBeLessThan(120);
       const rest = (async () => {
         for (;;) if ((await iterator.next()).done) return;
       })();
-      await pause(50);
-      send(ns);
-      await expect.poll(() => log.stats.received + log.stats.lostPackets).toBe(5001);
+      await counted(log, ns, 5000);
       expect(log.stats.droppedByBacklog).toBe(0);
       log.close();
       await rest;

@@ -1,5 +1,4 @@
 import fs from 'node:fs';
-import { setTimeout as sleep } from 'node:timers/promises';
 import {
   BatchError,
   DecodeError,
@@ -12,6 +11,7 @@ import {
 import { traceDescriptors } from '../../src/ffi/index.ts';
 import { descriptorsSince, openDescriptors } from './descriptors.ts';
 import { ERRNOS, type FaultyFfi } from './faulty-ffi.ts';
+import { becomes, inTime } from './wait.ts';
 
 /** One operation whose calls are made to fail. */
 export interface Trial<H> {
@@ -47,7 +47,6 @@ export interface TrialResult {
 }
 
 /** A run that has not ended by then hangs. */
-const HANGS_MILLISECONDS = 20_000;
 
 const TYPED = [NetlinkError, NetNsError, BatchError, StateError, UnsupportedError, DecodeError];
 
@@ -120,7 +119,7 @@ async function oneRun<H>(
   ffi.arm(fault);
   let handle: H;
   try {
-    handle = await inTime(async () => trial.open());
+    handle = await within(async () => trial.open());
   } catch (error) {
     if (stateOf() !== before) throw new Error(`opening failed, and left ${stateOf()}`, { cause: error });
     return typed(error);
@@ -128,7 +127,7 @@ async function oneRun<H>(
   let failure: Error | undefined;
   try {
     try {
-      await inTime(async () => trial.operate(handle));
+      await within(async () => trial.operate(handle));
     } catch (error) {
       failure = typed(error);
     }
@@ -141,7 +140,7 @@ async function oneRun<H>(
     if (failure !== undefined && trial.ends !== true) {
       // The fault is over. What it was for must be possible now, and answers that nobody has read must not be taken for the next ones.
       try {
-        await inTime(async () => trial.operate(handle));
+        await within(async () => trial.operate(handle));
       } catch (error) {
         if (!isExists(error))
           throw new Error(`after ${failure.message} it goes on failing: ${error}`, { cause: error });
@@ -149,7 +148,7 @@ async function oneRun<H>(
       if (stateOf() !== after) throw new Error(`once more, it left ${stateOf()}`);
     }
   } finally {
-    await inTime(async () => trial.close(handle));
+    await within(async () => trial.close(handle));
   }
   return failure;
 }
@@ -168,29 +167,11 @@ function typed(error: unknown): Error {
   return error;
 }
 
-async function inTime<T>(work: () => Promise<T>): Promise<T> {
-  const controller = new AbortController();
-  const hangs = sleep(HANGS_MILLISECONDS, undefined, { signal: controller.signal }).then(() => {
-    throw new Error('it hangs');
-  });
-  try {
-    return await Promise.race([work(), hangs]);
-  } finally {
-    controller.abort();
-    hangs.catch(() => {});
-  }
-}
-
 /** Closing goes on elsewhere for a while. */
 async function nothingLeft(before: readonly string[]): Promise<void> {
-  const end = Date.now() + HANGS_MILLISECONDS;
-  for (;;) {
-    const left = descriptorsSince(before);
-    if (left.length === 0) return;
-    if (Date.now() > end)
-      throw new Error(
-        `descriptors are left: ${left.join(', ')}; opened by\n${[...traceDescriptors().values()].at(-1)}`,
-      );
-    await sleep(2);
-  }
+  if (await becomes(() => descriptorsSince(before).length === 0)) return;
+  const left = descriptorsSince(before).join(', ');
+  throw new Error(`descriptors are left: ${left}; opened by\n${[...traceDescriptors().values()].at(-1)}`);
 }
+
+const within = <T>(work: () => Promise<T>): Promise<T> => inTime(work());

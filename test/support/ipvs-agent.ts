@@ -3,9 +3,9 @@ import dgram from 'node:dgram';
 import net from 'node:net';
 import { createInterface } from 'node:readline';
 import type { NetNs } from 'netsteer';
+import { inTime } from './wait.ts';
 
 /** What is not answered by then is lost. Guests are slow: it is no measure of anything. */
-const PATIENCE_MILLISECONDS = 60_000;
 
 /** Opens TCP connections and UDP sockets, says what comes, and sends what it is told. A line of JSON each way. */
 const AGENT = `
@@ -114,13 +114,8 @@ export class Agent {
   }
 
   #answer(id: number): Promise<Answer> {
-    return new Promise((resolve, reject) => {
-      const late = setTimeout(() => reject(new Error(`no answer to request ${id}`)), PATIENCE_MILLISECONDS);
-      this.#waiting.set(id, answer => {
-        clearTimeout(late);
-        resolve(answer);
-      });
-    });
+    const answer = new Promise<Answer>(resolve => this.#waiting.set(id, resolve));
+    return inTime(answer, `request ${id} to the agent`);
   }
 }
 

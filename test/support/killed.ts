@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { compiledSources } from './compiled.ts';
 import { Random } from './nflog-shapes.ts';
+import { anyMoment, inTime } from './wait.ts';
 
 /** Something that a process does again and again until it is killed. */
 export interface Scenario<W> {
@@ -21,7 +21,6 @@ export interface Scenario<W> {
 }
 
 /** A program that has not begun by then will not. */
-const BEGINS_MILLISECONDS = 120_000;
 
 const PRELUDE = `
 const world = JSON.parse(process.env.WORLD);
@@ -59,7 +58,7 @@ async function killOnce<W>(scenario: Scenario<W>, delay: number): Promise<string
     });
     try {
       await begun(child);
-      await sleep(delay);
+      await anyMoment(delay);
       if (child.exitCode !== null) throw new Error(`the program has ended with ${child.exitCode}`);
     } finally {
       await kill(child);
@@ -77,17 +76,11 @@ function begun(child: ChildProcess): Promise<void> {
   child.stderr!.on('data', chunk => {
     said += chunk;
   });
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error(`the program does not begin: ${said}`)), BEGINS_MILLISECONDS);
-    child.stdout!.once('data', () => {
-      clearTimeout(timer);
-      resolve();
-    });
-    child.once('close', code => {
-      clearTimeout(timer);
-      reject(new Error(`the program ended with ${code}: ${said}`));
-    });
+  const beginning = new Promise<void>((resolve, reject) => {
+    child.stdout!.once('data', () => resolve());
+    child.once('close', code => reject(new Error(`the program ended with ${code}: ${said}`)));
   });
+  return inTime(beginning, 'the program');
 }
 
 /** SIGKILL; resolves when the process is gone. */

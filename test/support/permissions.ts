@@ -1,3 +1,4 @@
+import { WAITING } from './wait.ts';
 /** What the kernel makes of a caller, by subsystem. */
 export interface Permitted {
   nftables: boolean;
@@ -52,8 +53,7 @@ export const probe = (netsteer: string, { drop = false, pids = [] as number[], s
     if (error.code === 'EPERM' || error.code === 'EACCES') return false;
     throw error;
   });
-  const within = (promise, milliseconds) =>
-    Promise.race([promise, new Promise((_, reject) => setTimeout(reject, milliseconds, new Error('no packet')).unref())]);
+  ${WAITING}
   import(${JSON.stringify(netsteer)}).then(async ({ Container, Ipvs, Links, NetNs, Nftables, Nflog, Transaction }) => {
     const results = [];
     for (const pid of ${JSON.stringify(pids.length > 0 ? pids : [0])}) {
@@ -77,7 +77,7 @@ export const probe = (netsteer: string, { drop = false, pids = [] as number[], s
         log ??= Nflog.open({ netns, groups: [9] });
         const batch = new Promise(resolve => log.onBatch(resolve));
         netns.run(() => execFileSync('bash', ['--norc', '-c', 'echo hello > /dev/udp/127.0.0.1/9']));
-        await within(batch, 60000);
+        await within(batch, 'no packet');
       });
       await works(async () => Links.open({ netns }).set('lo', { up: true }));
       if (${drop}) {
@@ -92,7 +92,7 @@ export const probe = (netsteer: string, { drop = false, pids = [] as number[], s
         const again = new Transaction().add({ table: { ...table, name: 'again' } });
         const nftables = await works(() => nft.commit(again));
         sender.stdin.end('go\\n');
-        await within(batch, 60000);
+        await within(batch, 'no packet');
         results.push({ nftables, nflog: true, ipvsNetlink: await tool(netlink), ipvsSockopt: await tool(sockopt) });
         break;
       }

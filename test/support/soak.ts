@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
 import { compiledSources } from './compiled.ts';
+import { WAITING } from './wait.ts';
 
 export interface SoakOptions {
   containers: number;
@@ -36,11 +37,11 @@ export interface SoakResult {
 const PROGRAM = `
 import { spawn } from 'node:child_process';
 import fs from 'node:fs';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { NetNs } from './netns/index.js';
 import { Container, Fleet } from './container/index.js';
 import { Nftables } from './nftables/index.js';
 
+${WAITING}
 const { containers: COUNT, seconds } = JSON.parse(process.env.SOAK);
 const SLACK = Math.max(10, Math.ceil(COUNT / 5));
 const LIMIT = COUNT + SLACK + 1;
@@ -50,12 +51,10 @@ const descriptors = () => fs.readdirSync('/proc/self/fd').length;
 const processes = () => fs.readdirSync('/proc').filter(name => /^[0-9]+$/.test(name)).length;
 
 /* The kernel clears a namespace away some time after its last user has gone. */
-async function make() {
-  for (let end = Date.now() + 120_000; ; await sleep(10)) {
-    try { return NetNs.create(); }
-    catch (error) { if (error.code !== 'ENOSPC' || Date.now() > end) throw error; }
-  }
-}
+const make = () => until(() => {
+  try { return NetNs.create(); }
+  catch (error) { if (error.code !== 'ENOSPC') throw error; }
+});
 
 async function start() {
   const netns = await make();

@@ -1,9 +1,9 @@
 import dgram from 'node:dgram';
 import net from 'node:net';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { Links, NetNs } from 'netsteer';
 import { type Chain, type Family, Nftables, type Statement, Transaction, udp } from 'netsteer/nftables';
 import { Agent } from './ipvs-agent.ts';
+import { becomes } from './wait.ts';
 
 /*
  *   client 10.1.0.2, .3 ── r0 10.1.0.1 :router: 10.2.0.1 r1 ── server 10.2.0.2, .3
@@ -20,7 +20,6 @@ export const NOWHERE = { ipv4: '192.0.2.1', ipv6: '2001:db8::1' } as const;
 
 /** Rules leave it alone. */
 const OPEN_PORT = 1999;
-const PATIENCE_MILLISECONDS = 60_000;
 /** Of sets and objects that a test adds. */
 export const TABLE = { family: 'inet', table: 't' } as const;
 
@@ -37,12 +36,6 @@ interface Heard {
   text: string;
   from: string;
   port: number;
-}
-
-/** Whether it has become so before patience ends. */
-async function becomes(so: () => boolean | Promise<boolean>): Promise<boolean> {
-  for (const end = Date.now() + PATIENCE_MILLISECONDS; Date.now() < end; await sleep(5)) if (await so()) return true;
-  return false;
 }
 
 const unmapped = (address = '') => address.replace(/^::ffff:/, '');

@@ -21,6 +21,7 @@ import { bytesOf, nested } from '../support/fuzz/nftables.ts';
 import recorded from '../support/fuzz/recorded.json' with { type: 'json' };
 import { IpvsKernel, IpvsKernelWire } from '../support/ipvs-kernel.ts';
 import { MemoryWire, received, refuse } from '../support/memory-wire.ts';
+import { timerFires } from '../support/wait.ts';
 
 /* Inputs that the fuzz of test/support/fuzz has found, and what enemies would do by design. */
 
@@ -131,7 +132,7 @@ test('forged datagrams that come faster than they are read let the event loop tu
   const reader = new GroupReader(socket);
   const reading = reader.read();
   // A timer fires although there is always something to read; the test would hang otherwise.
-  await new Promise(resolve => setTimeout(resolve, 20));
+  await timerFires(20);
   const closing = reader.close();
   expect(await reading).toBe('closed');
   await closing;

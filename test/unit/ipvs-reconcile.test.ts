@@ -6,6 +6,7 @@ import { Ipvs, type ReconcileProgress, type VirtualServer } from '../../src/ipvs
 import { Exchange } from '../../src/transport/index.ts';
 import { virtualServers } from '../support/ipvs-arbitrary.ts';
 import { IpvsKernel, IpvsKernelWire } from '../support/ipvs-kernel.ts';
+import { PATIENCE_MILLISECONDS } from '../support/wait.ts';
 
 function open() {
   const kernel = new IpvsKernel();
@@ -53,9 +54,11 @@ test('a removed server is drained: weight 0, watched until its connections end, 
     drain: { timeoutMs: 60_000, pollMs: 10 },
     onProgress: each => progress.push(each),
   });
-  await vi.waitFor(() => expect(progress.filter(({ phase }) => phase === 'draining').length).toBeGreaterThan(2));
+  await vi.waitFor(() => expect(progress.filter(({ phase }) => phase === 'draining').length).toBeGreaterThan(2), {
+    timeout: PATIENCE_MILLISECONDS,
+  });
   // Without connections there is nothing to wait for.
-  expect(ipvs.sync.destinations(key).map(({ address, weight }) => [address, weight])).toEqual([
+  expect((await ipvs.destinations(key)).map(({ address, weight }) => [address, weight])).toEqual([
     ['10.1.0.4', 1],
     ['10.1.0.2', 0],
     ['10.1.0.1', 1],
@@ -144,7 +147,7 @@ test('an abort leaves what drains at weight 0', async () => {
     drain: { timeoutMs: 60_000, pollMs: 60_000 },
     signal: controller.signal,
     onProgress: ({ phase }) => {
-      if (phase === 'draining') setTimeout(() => controller.abort(new Error('stop')), 10);
+      if (phase === 'draining') setImmediate(() => controller.abort(new Error('stop')));
     },
   });
   await expect(running).rejects.toThrow('stop');

@@ -7,6 +7,7 @@ import type { Packet } from '../../src/nflog/packet.ts';
 import { type CaptureFormat, PcapFormat } from '../../src/nflog/pcap.ts';
 import { PcapngFormat } from '../../src/nflog/pcapng.ts';
 import { packetOf, packetsOf, UDP, usual } from '../support/nflog-message.ts';
+import { turns } from '../support/wait.ts';
 
 const some = (count: number, from = 0) =>
   packetsOf(Array.from({ length: count }, (_, i) => ({ attributes: usual(from + i, UDP, i % 2 === 0 ? 1 : 3) })));
@@ -33,8 +34,6 @@ class Slow extends Writable {
     return Buffer.concat(this.chunks);
   }
 }
-
-const soon = () => new Promise(resolve => setTimeout(resolve, 5));
 
 function setUp(options: { format?: CaptureFormat; when?: BacklogPolicy; packets?: number; rotation?: Rotation } = {}) {
   const { format = new PcapFormat(), when = 'leave-to-kernel', packets = 100, rotation } = options;
@@ -200,13 +199,13 @@ describe('a capture', () => {
     delivery.take(some(3));
     expect(capture.packets).toBe(0);
     file.release();
-    await soon();
+    await turns();
     expect([flow.on, capture.packets]).toEqual([true, 3]);
     file.open = false;
     delivery.take(some(2, 3));
     expect(flow.on).toBe(false);
     file.release();
-    await soon();
+    await turns();
     expect(flow.on).toBe(true);
     await capture.end();
     expect(recordsOf(file.bytes)).toHaveLength(5);
@@ -224,7 +223,7 @@ describe('a capture', () => {
     for (let i = 0; i < 10; i += 2) delivery.take(some(2, i));
     expect([flow.on, delivery.dropped]).toEqual([true, 6]);
     file.release();
-    await soon();
+    await turns();
     await capture.end();
     const sequences = recordsOf(file.bytes).map(({ data }) => data.toString('hex').match(/08000c000000000(.)/)![1]);
     expect(sequences.map(Number)).toEqual(kept);
@@ -364,12 +363,12 @@ describe('rotation', () => {
     delivery.take(some(30));
     expect([flow.on, delivery.room]).toEqual([false, 0]);
     const before = capture.packets;
-    await soon();
+    await turns();
     expect(capture.packets).toBe(before);
     const ending = capture.end();
     while (capture.packets < 30) {
       supply!(next(all.length));
-      await soon();
+      await turns();
     }
     await ending;
     expect(all.map(file => recordsOf(file.bytes).length).reduce((sum, count) => sum + count)).toBe(30);
