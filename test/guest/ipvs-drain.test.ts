@@ -4,6 +4,7 @@ import type { Destination, Service, VirtualServer } from 'netsteer/ipvs';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { Agent, serve, serveDatagrams } from '../support/ipvs-agent.ts';
 import { ipvsNamespaceEach } from '../support/ipvs-namespace.ts';
+import { until as comes } from '../support/wait.ts';
 import { kernelSuite } from '../support/where.ts';
 
 /** Far longer than anything here takes. */
@@ -158,7 +159,7 @@ kernelSuite('draining with connections', () => {
           signal: controller.signal,
         },
       );
-      while ((await of(again))?.weight !== 0) await new Promise(resolve => setTimeout(resolve, 50));
+      await comes(async () => (await of(again))?.weight === 0);
       controller.abort(reason);
       expect((await running).failed.get(container)).toBe(reason);
       expect(await of(again)).toMatchObject({ weight: 0 });

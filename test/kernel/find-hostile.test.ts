@@ -43,7 +43,7 @@ function start(command: readonly string[]): ChildProcess {
 async function inhabitant(uid?: number): Promise<number> {
   const apart = ['unshare', '--net', ...(uid === undefined ? [] : ['--user', '--map-root-user']), 'sleep', 'infinity'];
   const { pid } = start(uid === undefined ? apart : asUser(uid, ...apart));
-  await expect.poll(() => fs.readFileSync(`/proc/${pid}/comm`, 'utf8'), { timeout: 60_000 }).toBe('sleep\n');
+  await expect.poll(() => fs.readFileSync(`/proc/${pid}/comm`, 'utf8')).toBe('sleep\n');
   return pid!;
 }
 
@@ -286,7 +286,7 @@ kernelSuite('a watching fleet', () => {
       watching.close();
       await fleet[Symbol.asyncDispose]();
     });
-    await expect.poll(() => engine.listeners, { timeout: 60_000 }).toBe(1);
+    await expect.poll(() => engine.listeners).toBe(1);
     engine.start('1', 'named', named, `ns:/proc/${named}/ns/net`);
     engine.start('2', 'odd', named, 'unheard:of');
     let asked = 0;
