@@ -110,7 +110,7 @@ export class Seat {
  */
 export class FleetSockets {
   /** What the kernel can do, which is the same in every namespace, and what our tables are like. */
-  readonly shared = new SharedRules();
+  readonly shared: SharedRules;
   readonly logger: Logger | undefined;
   readonly #limit: number;
   /** The least recently used first. */
@@ -123,7 +123,8 @@ export class FleetSockets {
   #open = 0;
   #closed = false;
 
-  constructor(limit: number | undefined, logger: Logger | undefined) {
+  constructor(limit: number | undefined, logger: Logger | undefined, turnMilliseconds?: number) {
+    this.shared = new SharedRules(turnMilliseconds);
     this.#limit = limit ?? Math.floor(descriptorLimit() * SHARE_OF_DESCRIPTORS);
     this.logger = logger;
   }

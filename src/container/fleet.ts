@@ -89,7 +89,7 @@ export class Fleet {
     const { maxSockets, maxPauseMs = 10 } = options;
     if (maxSockets !== undefined) checkInteger(maxSockets, ['maxSockets'], 1, 0x7fffffff);
     this.#pace = new Pace(checkInteger(maxPauseMs, ['maxPauseMs'], 1, 1000));
-    this.#sockets = new FleetSockets(maxSockets, options.logger);
+    this.#sockets = new FleetSockets(maxSockets, options.logger, maxPauseMs / 2);
   }
 
   static open(options: FleetOptions = {}): Fleet {

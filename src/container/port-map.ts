@@ -81,6 +81,15 @@ export class PortMap {
     this.push(from.portAt(index));
   }
 
+  /** As `copy`, unless the key is there already; `find` sees it. */
+  take(from: PortMap, index: number): void {
+    const { keyLength } = this;
+    const keys = this.room();
+    const at = this.length * keyLength;
+    for (let i = 0; i < keyLength; i++) keys[at + i] = from.#keys[index * keyLength + i]!;
+    this.add(from.portAt(index));
+  }
+
   /** The number of another map's key in this one, -1 where it is not there. */
   find(other: PortMap, index: number): number {
     if (this.#slots.length === 0) return -1;

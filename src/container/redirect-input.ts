@@ -112,6 +112,18 @@ export class RedirectReader {
   }
 }
 
+/** Takes in what is left of ranges as single addresses and ports: one that is there already goes before it. */
+export function addExact(ports: Ports, ranges: readonly Range[]): void {
+  for (const { version, protocol, address, from, toPort = from } of ranges) {
+    const map = ports[version.map];
+    const keys = map.room();
+    const at = map.length * map.keyLength;
+    keys.set(address, at);
+    writePort(keys, at + version.length, PROTOCOLS.indexOf(protocol), from);
+    map.add(toPort);
+  }
+}
+
 function writePort(keys: Uint8Array, at: number, which: number, port: number): void {
   keys[at] = PROTOCOL_NUMBERS[which]!;
   keys[at + 4] = port >> 8;

@@ -93,6 +93,12 @@ export class Ranges {
     return this.#byKey.values();
   }
 
+  /** Those of one address and one port, and the others. */
+  parted(): { exact: Range[]; wide: Ranges } {
+    const exact = [...this].filter(isExact);
+    return { exact, wide: exact.length === 0 ? this : new Ranges([...this].filter(range => !isExact(range))) };
+  }
+
   /** The sets that have an element. */
   get sets(): Set<RangeSetName> {
     const names = new Set<RangeSetName>();
@@ -127,6 +133,9 @@ export class Ranges {
 }
 
 export const NO_RANGES = new Ranges();
+
+/** One address and one port: what a cut may have left of a range. */
+export const isExact = ({ version, prefix, from, to }: Range): boolean => prefix === version.length * 8 && from === to;
 
 const overlap = (a: Range, b: Range): boolean =>
   a.version === b.version &&
@@ -235,6 +244,8 @@ export function readRange(
   const to = bytes[endAt + length + 4]! * 256 + bytes[endAt + length + 5]!;
   const sameProtocol = bytes[keyAt + length] === bytes[endAt + length];
   if (prefix === undefined || which < 0 || !sameProtocol || from === 0 || to < from || toPort === 0) return undefined;
+  // One address and port stand in the other map.
+  if (prefix === length * 8 && from === to) return undefined;
   return { version, protocol: PROTOCOLS[which]!, address, prefix, from, to, toPort };
 }
 

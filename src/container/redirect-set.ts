@@ -7,6 +7,7 @@ import type { OwnedDifference } from './difference.ts';
 import { DEFAULT_SETTINGS, type RedirectSettings } from './owned-table.ts';
 import { PortMap } from './port-map.ts';
 import {
+  addExact,
   noPorts,
   type PortRange,
   type Ports,
@@ -36,8 +37,15 @@ export interface RedirectDrift {
   differences?: OwnedDifference[];
 }
 
+/** As it is found: `untold` are unexpected ones above what is told. */
+interface FoundDrift extends RedirectDrift {
+  untold: number;
+}
+
 /** Work on very many is divided: so many between two looks at the clock. */
-const CHUNK = 4096;
+const CHUNK = 256;
+/** Redirects that nobody wants: so many are told one by one, for a container's root may make any number. */
+const MOST_UNEXPECTED = 16_384;
 
 /** The redirects of one container: those with an address and a port, and the others. */
 export interface RedirectContent {
@@ -68,7 +76,9 @@ export class RedirectSet implements RedirectContent {
       if (found !== toPort) throw duplicate(redirect, i, found, toPort);
     }
     this.ports = reader.ports;
-    this.ranges = Ranges.of(reader.ranges);
+    const { exact, wide } = Ranges.of(reader.ranges).parted();
+    addExact(this.ports, exact);
+    this.ranges = wide;
     this.settings = { ...DEFAULT_SETTINGS, ...settings };
   }
 
@@ -100,13 +110,14 @@ export function* changeRedirects(
   { ports, ranges }: RedirectContent,
   present: RedirectContent,
   exactly: boolean,
+  turn = new Turn(),
 ): Operation<Transaction> {
   for (const version of VERSIONS) {
     const wanted = ports[version.map];
     const there = present.ports[version.map];
     const stale = new PortMap(wanted.keyLength);
     const missing = new PortMap(wanted.keyLength);
-    const stays = yield* compare(wanted, there, (at, i) => {
+    const stays = yield* compare(turn, wanted, there, (at, i) => {
       if (at >= 0 || exactly) stale.copy(there, i);
     });
     for (let i = 0; i < wanted.length; i++) if (stays[i] === 0) missing.copy(wanted, i);
@@ -130,6 +141,23 @@ function changeRanges(transaction: Transaction, wanted: Ranges, present: Ranges)
   const missing = [...wanted].filter(range => !same(range, present.get(keyOf(range))));
   removeRanges(transaction, stale);
   addRanges(transaction, missing);
+}
+
+/** What `add` makes of them beside what is there: ranges may have been cut, and what is left of one be a single address and port. */
+export function besides(wanted: RedirectSet, present: RedirectContent): RedirectContent {
+  const { exact, wide } = wanted.ranges.over(present.ranges).parted();
+  if (exact.length === 0) return { ports: wanted.ports, ranges: wide };
+  const all = noPorts();
+  const left = noPorts();
+  addExact(left, exact);
+  for (const { map } of VERSIONS) {
+    const mine = wanted.ports[map];
+    for (let i = 0; i < mine.length; i++) all[map].take(mine, i);
+    const theirs = new Set<number>();
+    for (let i = 0; i < present.ports[map].length; i++) theirs.add(left[map].find(present.ports[map], i));
+    for (let i = 0; i < left[map].length; i++) if (!theirs.has(i)) all[map].take(left[map], i);
+  }
+  return { ports: all, ranges: wide };
 }
 
 /** With what is there and leads elsewhere than what is wanted, or nowhere. */
@@ -165,14 +193,19 @@ export function namedIn(present: RedirectContent, named: RedirectContent): Redir
   return { ports: found, ranges: new Ranges([...present.ranges].filter(range => !left.has(keyOf(range)))) };
 }
 
-export function* differencesOf(wanted: RedirectContent, present: RedirectContent): Operation<RedirectDrift> {
-  const drift: RedirectDrift = { missing: [], different: [], unexpected: [] };
+export function* differencesOf(
+  wanted: RedirectContent,
+  present: RedirectContent,
+  turn = new Turn(),
+): Operation<FoundDrift> {
+  const drift: FoundDrift = { missing: [], different: [], unexpected: [], untold: 0 };
   for (const version of VERSIONS) {
     const mine = wanted.ports[version.map];
     const there = present.ports[version.map];
     const found = new Uint8Array(mine.length);
-    const stays = yield* compare(mine, there, (at, i) => {
-      if (at < 0) drift.unexpected.push(redirectAt(version, there, i));
+    const stays = yield* compare(turn, mine, there, (at, i) => {
+      if (at < 0 && drift.unexpected.length >= MOST_UNEXPECTED) drift.untold++;
+      else if (at < 0) drift.unexpected.push(redirectAt(version, there, i));
       else drift.different.push({ wanted: redirectAt(version, mine, at), found: redirectAt(version, there, i) });
       if (at >= 0) found[at] = 1;
     });
@@ -193,12 +226,12 @@ export function* differencesOf(wanted: RedirectContent, present: RedirectContent
 
 /** Which of the wanted are there as they should be; `differs` gets what else is there, with the wanted one's number where only the port is another (else -1). */
 function* compare(
+  turn: Turn,
   wanted: PortMap,
   there: PortMap,
   differs: (at: number, index: number) => void,
 ): Operation<Uint8Array> {
   const stays = new Uint8Array(wanted.length);
-  const turn = new Turn();
   for (let i = 0; i < there.length; i++) {
     if (i % CHUNK === CHUNK - 1) yield turn;
     const at = wanted.find(there, i);

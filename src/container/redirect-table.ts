@@ -120,14 +120,14 @@ export class RedirectTable {
 
   /** Makes these the redirects, and no others. */
   *set(wanted: RedirectSet, force: boolean, remedy: string): Operation<void> {
-    const found = yield* this.find(force, remedy);
+    const found = yield* this.find(force, remedy, wanted.length + MOST_STALE);
     if (found === undefined) return yield* this.create(wanted.fresh);
     yield* this.bring(found, {
       settings: wanted.settings,
       ranges: wanted.ranges,
       content: () => wanted,
       stale: found.elements.length - wanted.length,
-      write: transaction => changeRedirects(transaction, wanted, found.elements, true),
+      write: transaction => changeRedirects(transaction, wanted, found.elements, true, this.#exchange.turn),
     });
   }
 
@@ -151,8 +151,8 @@ export class RedirectTable {
     }
   }
 
-  /** All that is there; undefined where there is no table. */
-  *find(force: boolean, remedy: string): Operation<Found | undefined> {
+  /** All that is there; undefined where there is no table. Elements are not read where the kernel says that there are more than `most`. */
+  *find(force: boolean, remedy: string, most = Number.POSITIVE_INFINITY): Operation<Found | undefined> {
     const reading = yield* this.#shapes.first.read(this.#exchange);
     this.#seen = reading.generation;
     if (!reading.exists) return undefined;
@@ -164,7 +164,11 @@ export class RedirectTable {
       return { reading, settings: DEFAULT_SETTINGS, elements, foreign: true };
     }
     if (use > LEAST_USE) reading.join(yield* this.#shapes.rest.read(this.#exchange));
-    yield* elements.read(this.#exchange, reading.generation, new Set(reading.sets.map(({ name }) => name)));
+    const { sets } = reading;
+    // Since Linux 6.18.
+    const count = sets.reduce((sum, set) => sum + (set.count ?? 0), 0);
+    if (count > most) elements.beyond = count;
+    else yield* elements.read(this.#exchange, reading.generation, new Set(sets.map(({ name }) => name)));
     return { reading, settings, elements, foreign: false };
   }
 
@@ -188,7 +192,10 @@ export class RedirectTable {
       transaction = yield* change.write(transaction);
     }
     this.#good = undefined;
+    // The kernel goes through all elements of a map that it removes.
+    this.#exchange.heavy = elements.length + elements.foreignCount + elements.beyond > MOST_STALE;
     if (transaction.length > 0) yield* this.#nft.commit(transaction, { generation });
+    this.#exchange.heavy = false;
     this.#good = transaction.length > 0 ? following(generation) : generation;
   }
 
@@ -205,12 +212,12 @@ export class RedirectTable {
   *differences(wanted: RedirectSet, force: boolean, remedy: string): Operation<RedirectDrift> {
     const found = yield* this.find(force, remedy);
     const present = found === undefined || found.foreign ? new RedirectSet([]) : found.elements;
-    const drift = yield* differencesOf(wanted, present);
-    const differences = yield* this.#otherDifferences(wanted, found);
+    const { untold, ...drift } = yield* differencesOf(wanted, present, this.#exchange.turn);
+    const differences = yield* this.#otherDifferences(wanted, found, untold);
     return differences.length === 0 ? drift : { ...drift, differences };
   }
 
-  *#otherDifferences(wanted: RedirectSet, found: Found | undefined): Operation<OwnedDifference[]> {
+  *#otherDifferences(wanted: RedirectSet, found: Found | undefined, unexpected: number): Operation<OwnedDifference[]> {
     const place = { family: FAMILY, table: REDIRECTS } as const;
     if (found === undefined) {
       // A container without redirects is as wanted without the table, too, but nobody has programmed it.
@@ -227,7 +234,7 @@ export class RedirectTable {
       ? []
       : table.differences(reading, [], yield* readContents(this.#exchange, REDIRECTS));
     for (const each of elements.foreign) list.push({ ...place, kind: 'element', problem: 'foreign', ...each });
-    const untold = elements.foreignCount - elements.foreign.length + elements.beyond;
+    const untold = elements.foreignCount - elements.foreign.length + elements.beyond + unexpected;
     if (untold > 0) list.push({ ...place, kind: 'more', problem: 'foreign', what: 'elements', count: untold });
     list.push(...(yield* foreignBefore(this.#exchange, wanted.settings)));
     return list;
@@ -238,6 +245,7 @@ export class RedirectTable {
     if (!reading.exists) return;
     if (!force && settingsOf(reading.entry!.comment) === undefined) throw foreignTable(REDIRECTS, remedy);
     this.#good = undefined;
+    this.#exchange.heavy = reading.sets.some(({ count }) => count === undefined || count > MOST_STALE);
     yield* this.#nft.commit(new Transaction().delete({ table: TABLE }), { generation: reading.generation });
   }
 }

@@ -12,6 +12,7 @@ import {
 import type { Redirect, RedirectKey } from './redirect-input.ts';
 import {
   addRedirects,
+  besides,
   keysOf,
   namedIn,
   type RedirectDrift,
@@ -71,13 +72,13 @@ export class RedirectsOperations {
       const found = yield* table.find(options.force === true, REPLACES);
       if (found === undefined) return yield* table.create(wanted.fresh);
       const { elements } = found;
-      const ranges = wanted.ranges.over(elements.ranges);
+      const all = besides(wanted, elements);
       yield* table.bring(found, {
         settings: { ...found.settings, ...given },
-        ranges,
-        content: () => withPresent({ ports: wanted.ports, ranges }, elements.ports),
+        ranges: all.ranges,
+        content: () => withPresent(all, elements.ports),
         stale: 0,
-        write: transaction => addRedirects(transaction, { ports: wanted.ports, ranges }, elements),
+        write: transaction => addRedirects(transaction, all, elements),
       });
     });
   }

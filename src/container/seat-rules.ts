@@ -12,11 +12,20 @@ import { REDIRECTS } from './redirect-maps.ts';
 import { RedirectShapes, RedirectTable } from './redirect-table.ts';
 import type { Drift, PreparedState } from './state.ts';
 
+/** As long as an operation takes without a fleet. */
+const MOST_TURN = 5;
+
 /** What all containers of a fleet have in common. */
 export class SharedRules {
   readonly features = new Features();
   readonly shapes = new RedirectShapes();
+  /** How long one container's operation may keep the event loop between two breaths. */
+  readonly turnMilliseconds: number;
   #look: TablesInquiry | undefined;
+
+  constructor(turnMilliseconds = MOST_TURN) {
+    this.turnMilliseconds = Math.min(turnMilliseconds, MOST_TURN);
+  }
 
   /** Asks for both tables. */
   get look(): TablesInquiry {
@@ -41,6 +50,7 @@ export class SeatOperations {
 
   constructor(exchange: Exchange, shared = new SharedRules()) {
     this.#exchange = exchange;
+    exchange.turn.milliseconds = shared.turnMilliseconds;
     this.#shared = shared;
     this.#nft = new NftablesOperations(exchange, shared.features);
     this.#redirects = new RedirectTable(exchange, this.#nft, shared.shapes);
@@ -103,6 +113,8 @@ export class SeatOperations {
     }
     for (const { object } of named(transaction, ['table']))
       removal.destroy({ table: { family: object.family, name: object.name } });
+    // The kernel goes through all elements of the maps, and any number may be there.
+    this.#exchange.heavy = tables.length > 0;
     if (removal.length > 0) yield* this.#nft.commit(removal, { generation });
   }
 

@@ -105,6 +105,8 @@ export class Exchange {
   /** Yielded between two parts of an operation, and between two sends of one. */
   readonly turn = new Turn();
   readonly sendingTurn = new Turn(false);
+  /** What is sent next keeps the kernel busy, however short it is: it leaves the thread. */
+  heavy = false;
   /** Made by the first request that is written here: handles that only send what others have encoded need none. */
   #writer: Writer | undefined;
   #sequence = 0;
@@ -358,15 +360,16 @@ export class Exchange {
   /** Sends, off the main thread where that keeps the kernel busy. */
   *send(bytes: Uint8Array, length: number, messages: number, replies = messages): Operation<void> {
     this.#prepare(length, messages, replies);
+    const leaves = this.heavy || length > offThread.bytes;
+    this.heavy = false;
     try {
-      const sent =
-        length > offThread.bytes
-          ? yield {
-              now: () => this.wire.send(bytes, length),
-              away: () => this.wire.sendOffThread(bytes, length),
-              abortable: false,
-            }
-          : this.wire.send(bytes, length);
+      const sent = leaves
+        ? yield {
+            now: () => this.wire.send(bytes, length),
+            away: () => this.wire.sendOffThread(bytes, length),
+            abortable: false,
+          }
+        : this.wire.send(bytes, length);
       this.#checkSent(sent);
     } catch (error) {
       this.#settle(error);

@@ -56,7 +56,7 @@ export async function runAway<T>(
   return state.value;
 }
 
-/** How long one operation may keep the event loop between two breaths. */
+/** Where nothing else is said. */
 const TURN_MILLISECONDS = 5;
 /** Small steps take some ten microseconds, and asking for the time does too where that is a system call (gVisor, User-mode Linux). */
 const STEPS_UNWATCHED = 4;
@@ -64,6 +64,8 @@ const STEPS_UNWATCHED = 4;
 /** Lets the event loop run when its operations have had their turn; the synchronous form goes straight on. */
 export class Turn implements Step {
   readonly abortable: boolean;
+  /** How long one operation may keep the event loop between two breaths. */
+  milliseconds = TURN_MILLISECONDS;
   #since = 0;
   #steps = 0;
 
@@ -78,7 +80,7 @@ export class Turn implements Step {
 
   away(): Promise<number> {
     if (++this.#steps % STEPS_UNWATCHED !== 0) return GO_ON;
-    if (performance.now() - this.#since < TURN_MILLISECONDS) return GO_ON;
+    if (performance.now() - this.#since < this.milliseconds) return GO_ON;
     return new Promise(resolve => {
       setImmediate(() => {
         this.#since = performance.now();

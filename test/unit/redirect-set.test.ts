@@ -100,6 +100,7 @@ test('what is there already is left alone', () => {
     missing: [d],
     different: [{ wanted: b, found: { ...b, toPort: 7 } }],
     unexpected: [c],
+    untold: 0,
   });
   const verbs = (exactly: boolean) =>
     runNow((exactly ? changeRedirects : addRedirects)(new Transaction(), wanted, present, true)).operations.map(

@@ -1,0 +1,57 @@
+import { Container, Fleet, NetNs, type Redirect } from 'netsteer';
+import { afterEach, expect, it } from 'vitest';
+import { RedirectSet } from '../../src/container/redirect-set.ts';
+import { Transaction } from '../../src/nftables/index.ts';
+import { longestTurn } from '../support/pauses.ts';
+import { kernelSuite, where } from '../support/where.ts';
+
+const MANY = where === 'host' ? 300_000 : 30_000;
+const MAX_PAUSE_MILLISECONDS = 10;
+/** Processor time grows where other programs take caches and memory away all the time. */
+const BUSY_MACHINE = 2;
+const cleanUps: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const cleanUp of cleanUps.splice(0).reverse()) await cleanUp();
+});
+
+const redirectOf = (i: number): Redirect => ({
+  protocol: 'tcp',
+  address: `10.${20 + (i >> 16)}.${(i >> 8) & 255}.${i & 255}`,
+  port: 80,
+  toPort: 8080,
+});
+const WANTED: Redirect[] = [{ protocol: 'tcp', address: '10.10.0.100', port: 80, toPort: 8080 }];
+
+kernelSuite(`${MANY} elements that a container has put into our map`, () => {
+  it('hold nobody up who compares, lists, adopts or programs it', { timeout: 600_000 }, async () => {
+    const netns = NetNs.create();
+    const container = Container.open({ netns });
+    const fleet = Fleet.open({ maxPauseMs: MAX_PAUSE_MILLISECONDS });
+    cleanUps.push(async () => {
+      await fleet[Symbol.asyncDispose]();
+      await container[Symbol.asyncDispose]();
+      netns.close();
+    });
+    await fleet.apply([container], { redirects: WANTED });
+    const theirs = new RedirectSet(Array.from({ length: MANY }, (_, i) => redirectOf(i)));
+    await container.nftables.commit(theirs.addAll(new Transaction()));
+
+    let drift: Awaited<ReturnType<Fleet['verify']>>['drift'] | undefined;
+    const turns = {
+      verify: await longestTurn(async () => {
+        ({ drift } = await fleet.verify([container], { redirects: WANTED }));
+      }),
+      adopt: await longestTurn(async () => expect(await container.redirects.adopt()).toHaveLength(MANY + 1)),
+      apply: await longestTurn(() => fleet.apply([container], { redirects: WANTED })),
+    };
+    const { missing, unexpected, differences } = drift!.get(container)!.redirects!;
+    expect([missing, unexpected.length]).toEqual([[], 16_384]);
+    const place = { family: 'inet', table: 'netsteer-redirects' };
+    expect(differences).toEqual([
+      { ...place, kind: 'more', problem: 'foreign', what: 'elements', count: MANY - 16_384 },
+    ]);
+    expect(await container.redirects.list()).toEqual(WANTED);
+    for (const [name, longest] of Object.entries(turns))
+      expect(longest, name).toBeLessThan(MAX_PAUSE_MILLISECONDS * BUSY_MACHINE);
+  });
+});
