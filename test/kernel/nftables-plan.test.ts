@@ -1,4 +1,6 @@
+import { execFileSync } from 'node:child_process';
 import fc from 'fast-check';
+import { NetNs } from 'netsteer';
 import {
   type Chain,
   type DesiredRuleset,
@@ -12,7 +14,7 @@ import {
 } from 'netsteer/nftables';
 import { expect, it } from 'vitest';
 import { freshNamespaces, netns, nft } from '../support/fresh-namespace.ts';
-import { kernelSuite } from '../support/where.ts';
+import { kernelSuite, where } from '../support/where.ts';
 
 const OWNER = { prefix: 'mine-' };
 const TABLE = { family: 'ip', name: 'mine-t' } as const;
@@ -139,6 +141,24 @@ kernelSuite('plan and reconcile', () => {
       { numRuns: 150 },
     );
     expect((await foreignState()).replace(/"generation":\d+/, '')).toBe(before);
+  });
+
+  it('makes of any state what a fresh namespace would get', async () => {
+    const other = NetNs.create();
+    await using fresh = Nftables.open({ netns: other });
+    const changed = fc.tuple(desired, desired, fc.boolean()).map(([one, two, asRead]) => ({ one, two, asRead }));
+    await fc.assert(
+      fc.asyncProperty(changed, async ({ one, two, asRead }) => {
+        await nft.reconcile(one, OWNER);
+        await nft.reconcile(two, OWNER);
+        await fresh.commit(new Transaction().flush({ ruleset: {} }));
+        // A copy of what was read, or what is wanted itself.
+        await fresh.reconcile(asRead ? await nft.ruleset({ elements: true }) : two, OWNER);
+        expect(blocksOf(netns)).toEqual(blocksOf(other));
+      }),
+      { numRuns: where === 'host' ? 40 : 5 },
+    );
+    other.close();
   });
 
   it('wants again what was read, whatever it is', async () => {
@@ -274,5 +294,14 @@ kernelSuite('plan and reconcile', () => {
     expect((await nft.chains()).map(({ name }) => name)).toEqual(['c19']);
   });
 });
+
+/** What nft lists, in an order of its own: the kernel lists objects as they were made. */
+const blocksOf = (inside: NetNs): string[] =>
+  inside
+    .run(() => execFileSync('nft', ['list', 'ruleset'], { encoding: 'utf8' }))
+    .replaceAll(/ expires \w+/g, '')
+    .split(/\n\n|\{\n(?=\t\w)/)
+    .map(block => block.replace(/\n\}\n$/, ''))
+    .sort();
 
 const bigints = (_key: string, value: unknown) => (typeof value === 'bigint' ? `${value}` : value);
