@@ -1,6 +1,7 @@
 import {
   attribute,
   attributes,
+  checkInteger,
   checkObject,
   checkString,
   type Infer,
@@ -13,10 +14,10 @@ import {
   U32_NE,
   u32ne,
 } from '../codec/index.ts';
-import { type Path, typeError } from '../errors.ts';
+import { type Path, rangeError, typeError } from '../errors.ts';
 import * as C from './constants.ts';
 import { checkBoolean, checkName, deviceName, missing, quote } from './device.ts';
-import { checkPrefix, FAMILIES, familyName, type IpFamily } from './prefix.ts';
+import { checkHost, checkPrefix, FAMILIES, familyName, type IpFamily } from './prefix.ts';
 import { kind, type Refusals } from './request.ts';
 
 /** How far an address or a route is valid. */
@@ -111,7 +112,11 @@ export interface LinkAddress
   /** The other end of a point-to-point link; the prefix length is then its. */
   peer?: string;
   scope: Scope | number;
-  /** Bits without a name are one number at the end. */
+  /** IPv6: no other host was asked whether it has it. */
+  noDad?: true;
+  /** The kernel makes no route to its network. */
+  noPrefixRoute?: true;
+  /** Read only but for those that have a field of their own. Bits without a name are one number at the end. */
   flags: (AddressFlag | number)[];
   /** Valid for so long from now; absent where it is for ever. */
   validSeconds?: number;
@@ -135,6 +140,9 @@ export function readAddress(header: AddressHeader, value: AddressAttributes, dev
     flags: namedBits(flags ?? header.ifa_flags, FLAGS_OF[family] as Readonly<Record<AddressFlag, number>>),
     ...rest,
   };
+  const bits = flags ?? header.ifa_flags;
+  if (family === 'ipv6' && (bits & C.IFA_F_NODAD) !== 0) result.noDad = true;
+  if ((bits & C.IFA_F_NOPREFIXROUTE) !== 0) result.noPrefixRoute = true;
   if (cacheInfo !== undefined) {
     if (cacheInfo.ifa_valid !== FOREVER) result.validSeconds = cacheInfo.ifa_valid;
     if (cacheInfo.ifa_prefered !== FOREVER) result.preferredSeconds = cacheInfo.ifa_prefered;
@@ -144,7 +152,26 @@ export function readAddress(header: AddressHeader, value: AddressAttributes, dev
   return result;
 }
 
-export interface AddressOptions {
+/** What an address has besides itself. An address that was read can be given: what only the kernel says of it is ignored. */
+export interface AddressOptions
+  extends Partial<Pick<LinkAddress, 'device' | 'family' | 'address' | 'flags' | 'anycast' | 'multicast' | 'unknown'>>,
+    Partial<Pick<LinkAddress, 'createdCentiseconds' | 'updatedCentiseconds'>> {
+  /** The other end of a point-to-point link: the prefix length is its. */
+  peer?: string;
+  /** IPv4: the broadcast address; none where left out. */
+  broadcast?: string;
+  /** How far it is valid; 'host' for 127.0.0.0/8 and else 'global' where left out. The kernel finds that of IPv6 addresses itself. */
+  scope?: Scope | number;
+  /** It goes after so many seconds, 1 to 2^32-2; it stays where left out. */
+  validSeconds?: number;
+  /** New connections use it for so long, at most `validSeconds`. */
+  preferredSeconds?: number;
+  /** The metric of the route to its network. */
+  metric?: number;
+  /** The kernel is to make no route to its network. */
+  noPrefixRoute?: boolean;
+  /** Who adds it (Linux 5.18). */
+  origin?: LinkAddress['origin'];
   /** IPv4 only: the label of the address, 1 to 15 bytes, the device's name where left out. `ip` insists on 'eth0' or 'eth0:...', the kernel does not. */
   label?: string;
   /**
@@ -152,6 +179,36 @@ export interface AddressOptions {
    * detection), and it is 'tentative' meanwhile.
    */
   noDad?: boolean;
+}
+
+const OPTIONS = [
+  'label',
+  'noDad',
+  'noPrefixRoute',
+  'peer',
+  'broadcast',
+  'scope',
+  'validSeconds',
+  'preferredSeconds',
+  'metric',
+  'origin',
+  // What only tells.
+  'device',
+  'family',
+  'address',
+  'flags',
+  'anycast',
+  'multicast',
+  'createdCentiseconds',
+  'updatedCentiseconds',
+  'unknown',
+] as const;
+
+function checkScope(scope: unknown): Scope | number {
+  if (typeof scope === 'string' && Object.hasOwn(SCOPES, scope)) return scope as Scope;
+  const expected = `a number up to 255, or one of ${Object.keys(SCOPES).join(', ')}`;
+  if (typeof scope === 'number' && Number.isInteger(scope) && scope >= 0 && scope <= 0xff) return scope;
+  throw rangeError(['scope'], expected, scope);
 }
 
 /** The message for an address, but for the device's index. */
@@ -162,22 +219,43 @@ export function writeAddress(
 ): { header: AddressHeader; attributes: AddressAttributes } {
   checkName(name, ['name']);
   const prefix = checkPrefix(address, ['address']);
-  checkObject(options, [], ['label', 'noDad']);
+  checkObject(options, [], OPTIONS);
   const attributes: AddressAttributes = { local: prefix.address, address: prefix.address };
+  for (const field of ['peer', 'broadcast'] as const) {
+    const value = options[field];
+    if (value === undefined) continue;
+    if (checkHost(value, [field]) !== prefix.family)
+      throw rangeError([field], `an address of ${prefix.family}`, value, 'ERR_FAMILY_MISMATCH');
+    attributes[field === 'peer' ? 'address' : 'broadcast'] = value;
+  }
+  if (options.broadcast !== undefined && prefix.family !== 'ipv4')
+    throw typeError(['broadcast'], 'nothing: only IPv4 has broadcast addresses', options.broadcast);
+  const { validSeconds, preferredSeconds = validSeconds, metric, origin } = options;
+  if (validSeconds !== undefined || preferredSeconds !== undefined) {
+    const valid = validSeconds === undefined ? FOREVER : checkInteger(validSeconds, ['validSeconds'], 1, FOREVER - 1);
+    const preferred = checkInteger(preferredSeconds, ['preferredSeconds'], 0, valid);
+    attributes.cacheInfo = { ifa_prefered: preferred, ifa_valid: valid, cstamp: 0, tstamp: 0 };
+  }
+  if (metric !== undefined) attributes.metric = checkInteger(metric, ['metric'], 0, 0xffffffff);
+  if (origin !== undefined) attributes.origin = origin;
   if (options.label !== undefined) {
     if (prefix.family !== 'ipv4') throw typeError(['label'], 'nothing: only IPv4 has labels', options.label);
     attributes.label = checkString(options.label, ['label'], 15);
   }
   const noDad = options.noDad !== undefined && checkBoolean(options.noDad, ['noDad']);
   if (noDad && prefix.family !== 'ipv6') throw typeError(['noDad'], 'nothing: IPv4 has no such detection', noDad);
+  const noPrefixRoute = options.noPrefixRoute !== undefined && checkBoolean(options.noPrefixRoute, ['noPrefixRoute']);
+  const bits = (noDad ? C.IFA_F_NODAD : 0) | (noPrefixRoute ? C.IFA_F_NOPREFIXROUTE : 0);
+  // The header has room for the lower eight.
+  if (noPrefixRoute) attributes.flags = bits;
   const loopback = prefix.family === 'ipv4' && prefix.address.startsWith('127.');
   return {
     header: {
       ifa_family: FAMILIES[prefix.family],
       ifa_prefixlen: prefix.length,
-      ifa_flags: noDad ? C.IFA_F_NODAD : 0,
+      ifa_flags: bits & 0xff,
       // The kernel finds the scope of IPv6 addresses itself; that of IPv4 ones it believes.
-      ifa_scope: loopback ? 'host' : 'global',
+      ifa_scope: options.scope === undefined ? (loopback ? 'host' : 'global') : checkScope(options.scope),
       ifa_index: 0,
     },
     attributes,

@@ -226,12 +226,13 @@ export class LinksOperations {
   }
 
   /**
-   * Removes an address; its prefix length must be right. With the first IPv4 address of a network go the other ones of that network, unless
+   * Removes an address; its prefix length must be right, and that of a point-to-point link needs its `peer`. With the first IPv4 address of a network go the other ones of that network, unless
    * the sysctl net.ipv4.conf.DEVICE.promote_secondaries is 1.
    * @throws NetlinkError EADDRNOTAVAIL the device has no such address, ENODEV no such device.
    */
-  *removeAddress(name: string, address: string): Operation<void> {
-    yield* this.#changeAddress('RTM_DELADDR', C.RTM_DELADDR, 0, name, address, {});
+  *removeAddress(name: string, address: string, options: AddressOptions = {}): Operation<void> {
+    const { peer } = options;
+    yield* this.#changeAddress('RTM_DELADDR', C.RTM_DELADDR, 0, name, address, peer === undefined ? {} : { peer });
   }
 
   *#changeAddress(
@@ -273,7 +274,9 @@ export class LinksOperations {
   }
 
   /**
-   * Adds a route.
+   * Adds a route: over one router or device, or over several by turns. One that was read is added as it is.
+   * @example
+   * await links.addRoute({ to: '10.1.0.0/16', nextHops: [{ via: '10.0.0.2', weight: 2 }, { via: '10.0.0.3' }] });
    * @throws NetlinkError EEXIST there is one to this destination with this metric, ENETUNREACH (IPv4) or EHOSTUNREACH (IPv6) `via` cannot be
    * reached, EINVAL `source` is not an address of this namespace, ENETDOWN the device is down, ENODEV there is no such device.
    */
@@ -297,6 +300,10 @@ export class LinksOperations {
     attributes: ReturnType<typeof writeRoute>['attributes'],
   ): Operation<void> {
     if (route.device !== undefined) attributes.device = yield* this.#indexOf(route.device, 'device', route);
+    for (const [i, hop] of (attributes.nextHops ?? []).entries()) {
+      const { device } = route.nextHops![i]!;
+      if (device !== undefined) hop.index = yield* this.#indexOf(device, 'nextHops', route);
+    }
     const call = request(ROUTE, {
       syscall,
       type,

@@ -127,13 +127,25 @@ export interface NeighbourKey {
   address: string;
 }
 
-const NEW_STATES = ['permanent', 'reachable', 'stale', 'noarp'] as const;
+const NEW_STATES = ['permanent', 'reachable', 'stale', 'noarp', 'delay', 'probe'] as const;
+/** Flags that the caller decides about; the others the kernel finds out. */
+const NEW_FLAGS = C.NTF_ROUTER | C.NTF_EXT_LEARNED | C.NTF_PROXY;
+const TOLD_FIELDS = [
+  'probes',
+  'confirmedCentiseconds',
+  'usedCentiseconds',
+  'updatedCentiseconds',
+  'extendedFlags',
+] as const;
 
-export interface NewNeighbour extends NeighbourKey {
+/** A neighbour to add. One that was read, and has answered, can be added as it is: what only the kernel says of it is ignored. */
+export interface NewNeighbour
+  extends NeighbourKey,
+    Partial<Pick<Neighbour, 'family' | 'flags' | 'protocol' | (typeof TOLD_FIELDS)[number] | 'unknown'>> {
   /** 'aa:bb:cc:dd:ee:ff'. */
   hardwareAddress: string;
   /** 'permanent' where left out: it stays until it is removed. The others the kernel may forget. */
-  state?: (typeof NEW_STATES)[number];
+  state?: NeighbourState | number;
 }
 
 /** The message for a neighbour, but for the device's index. */
@@ -147,16 +159,25 @@ function writeCommon({ device, address }: NeighbourKey): { header: NeighbourHead
 }
 
 export function writeNeighbour(neighbour: NewNeighbour) {
-  checkObject(neighbour, [], ['device', 'address', 'hardwareAddress', 'state']);
+  checkObject(
+    neighbour,
+    [],
+    ['device', 'family', 'address', 'hardwareAddress', 'state', 'flags', 'protocol', 'unknown', ...TOLD_FIELDS],
+  );
   const { header, attributes } = writeCommon(neighbour);
   const { hardwareAddress, state = 'permanent' } = neighbour;
   if (hardwareAddress === undefined) throw typeError(['hardwareAddress'], 'a value', undefined, 'ERR_MISSING');
   attributes.hardwareAddress = checkMac(hardwareAddress, ['hardwareAddress']);
-  return { header: { ...header, ndm_state: checkOneOf(state, ['state'], NEW_STATES) }, attributes };
+  if (neighbour.protocol !== undefined) attributes.protocol = neighbour.protocol;
+  let flags = 0;
+  for (const flag of neighbour.flags ?? []) if (typeof flag === 'string') flags |= NEIGHBOUR_FLAGS[flag] ?? 0;
+  const ndm_state = checkOneOf(state, ['state'], NEW_STATES);
+  return { header: { ...header, ndm_state, ndm_flags: flags & NEW_FLAGS }, attributes };
 }
 
+/** What else it was read with is ignored. */
 export function writeNeighbourKey(key: NeighbourKey) {
-  checkObject(key, [], ['device', 'address']);
+  if (typeof key !== 'object' || key === null) checkObject(key, [], []);
   return writeCommon(key);
 }
 

@@ -3,6 +3,7 @@ import {
   attributes,
   checkInteger,
   checkObject,
+  checkOneOf,
   type Infer,
   IP_ADDRESS,
   named,
@@ -145,7 +146,7 @@ const GATEWAY = {
   via: opt(attribute(C.RTA_VIA, VIA)),
 };
 
-const NEXT_HOP = attributes('RTA', GATEWAY);
+const NEXT_HOP = attributes('RTA', { ...GATEWAY, realm: opt(u32ne(C.RTA_FLOW)) });
 const rtnexthop = struct('rtnexthop', {
   rtnh_len: [2, U16_NE],
   rtnh_flags: [1, U8],
@@ -229,17 +230,27 @@ export const ROUTE = kind(rtmsg, RTA);
 /** One of several ways of a route. */
 export interface NextHop {
   device?: string;
-  gateway?: string;
+  /** The next router, of either family. */
+  via?: string;
   /** Its share of the traffic, 1 to 256. */
   weight: number;
+  /** It is believed to be reachable over `device`, whatever the addresses say. */
+  onLink?: true;
+  realm?: number;
+  /** Read only but for 'onlink', which `onLink` says again. Bits without a name are one number at the end. */
   flags: (RouteFlag | number)[];
   unknown?: UnknownAttribute[];
+}
+
+/** One of several ways of a route that is added; it has a device, a router, or both. */
+export interface NewNextHop extends Partial<Omit<NextHop, 'onLink'>> {
+  onLink?: boolean;
 }
 
 export interface Route
   extends Pick<
     RouteAttributes,
-    'gateway' | 'metric' | 'source' | 'metrics' | 'realm' | 'mark' | 'preference' | 'nextHopId' | 'unknown'
+    'metric' | 'source' | 'metrics' | 'realm' | 'mark' | 'preference' | 'nextHopId' | 'unknown'
   > {
   family: IpFamily;
   /** 'default', or a prefix: '10.0.0.0/24'. */
@@ -250,8 +261,12 @@ export interface Route
   inDevice?: string;
   /** The device that packets leave by. */
   device?: string;
-  /** Several ways, in place of `device` and `gateway`. */
+  /** The next router; an IPv4 route may have an IPv6 one (Linux 5.2). */
+  via?: string;
+  /** Several ways, in place of `device` and `via`. */
   nextHops?: NextHop[];
+  /** `via` is believed to be reachable over `device`, whatever the addresses say. */
+  onLink?: true;
   table: RouteTable | number;
   /** Who made it: 'kernel' for the networks of addresses, 'boot' for `ip route add` and this library unless told otherwise. */
   protocol: RouteProtocol | number;
@@ -259,7 +274,7 @@ export interface Route
   type: RouteType | number;
   /** Type of service that packets must have; absent for 0, which is any. */
   tos?: number;
-  /** Bits without a name are one number at the end. */
+  /** Read only but for 'onlink', which `onLink` says again. Bits without a name are one number at the end. */
   flags: (RouteFlag | number)[];
   /** IPv6: goes in so many seconds. */
   expiresSeconds?: number;
@@ -285,7 +300,18 @@ export function readRoute(
 ): Route | undefined {
   const family = familyName(header.rtm_family);
   if (family === undefined) return undefined;
-  const { to, from, inDevice, device, via, nextHops, cacheInfo, table = header.rtm_table, ...rest } = value;
+  const {
+    to,
+    from,
+    inDevice,
+    device,
+    gateway,
+    via = gateway,
+    nextHops,
+    cacheInfo,
+    table = header.rtm_table,
+    ...rest
+  } = value;
   const { rtm_dst_len: length, rtm_src_len: fromLength } = header;
   const route: Route = {
     family,
@@ -302,7 +328,8 @@ export function readRoute(
   const inName = inDevice === undefined ? undefined : nameOf(inDevice);
   if (name !== undefined) route.device = name;
   if (inName !== undefined) route.inDevice = inName;
-  if (via !== undefined && route.gateway === undefined) route.gateway = via;
+  if (via !== undefined) route.via = via;
+  if ((header.rtm_flags & C.RTNH_F_ONLINK) !== 0) route.onLink = true;
   if (header.rtm_tos !== 0) route.tos = header.rtm_tos;
   if (nextHops !== undefined) route.nextHops = nextHops.map(hop => readNextHop(hop, nameOf));
   // A lifetime is in hundredths of a second (USER_HZ); 0 is none.
@@ -311,24 +338,35 @@ export function readRoute(
 }
 
 function readNextHop(hop: RawNextHop, nameOf: (index: number) => string | undefined): NextHop {
-  const { gateway, via, unknown } = hop.attributes;
+  const { gateway, via = gateway, realm, unknown } = hop.attributes;
   const device = nameOf(hop.index);
-  const router = gateway ?? via;
   return {
     ...(device !== undefined && { device }),
-    ...(router !== undefined && { gateway: router }),
+    ...(via !== undefined && { via }),
     weight: hop.hops + 1,
+    ...((hop.flags & C.RTNH_F_ONLINK) !== 0 && { onLink: true as const }),
+    ...(realm !== undefined && { realm }),
     flags: namedBits<RouteFlag>(hop.flags, ROUTE_FLAGS),
     ...(unknown !== undefined && { unknown }),
   };
 }
 
-/** A route to add. It needs a device, a gateway, or both, unless its type leads nowhere. */
-export interface NewRoute {
+/**
+ * A route to add. It needs a device, a router, or both, unless its type leads nowhere. One that was read can be added as it is: what only the kernel says of
+ * a route (`flags`, the rest of its lifetime) is ignored.
+ */
+export interface NewRoute
+  extends Partial<Pick<Route, 'family' | 'from' | 'metrics' | 'realm' | 'preference' | 'nextHopId' | 'tos'>>,
+    Partial<Pick<Route, 'flags' | 'expiresSeconds' | 'inDevice' | 'mark' | 'unknown'>> {
   /** 'default' (of the family of `via` or `source`, else IPv4), or a prefix: '10.0.0.0/24', '::/0'. An address alone is that one host. */
   to: string;
-  /** The next router. It must be reachable without another router: an address of the device's network comes first. */
+  /**
+   * The next router. It must be reachable without another router: an address of the device's network comes first. An IPv4 route may have an IPv6
+   * one, beside its `device` (Linux 5.2).
+   */
   via?: string;
+  /** Several ways, in place of `device` and `via`. */
+  nextHops?: NewNextHop[];
   /** The device to leave by; found from `via` where left out. */
   device?: string;
   /** The source address of packets that have none yet; one of this namespace's own. */
@@ -338,7 +376,7 @@ export interface NewRoute {
   /** 'main' where left out. A number from 1 for the others. */
   table?: RouteTable | number;
   /** 'unicast' where left out. */
-  type?: RouteType;
+  type?: RouteType | number;
   /** Who made it; 'boot' where left out, as with `ip route add`. */
   protocol?: RouteProtocol | number;
   /** IPv4: 'link' for a route without `via`, else 'global'. IPv6 has none. */
@@ -348,9 +386,31 @@ export interface NewRoute {
 }
 
 /** Which route to remove: what is given must match, and of several that match the first goes. */
-export type RouteKey = Omit<NewRoute, 'onLink'>;
+export type RouteKey = NewRoute;
 
-const KEY_FIELDS = ['to', 'via', 'device', 'source', 'metric', 'table', 'type', 'protocol', 'scope'] as const;
+/** What only the kernel says of a route. */
+const TOLD_FIELDS = ['flags', 'expiresSeconds', 'inDevice', 'mark', 'unknown'] as const;
+const KEY_FIELDS = [
+  'family',
+  'to',
+  'from',
+  'via',
+  'device',
+  'nextHops',
+  'source',
+  'metric',
+  'metrics',
+  'realm',
+  'preference',
+  'nextHopId',
+  'table',
+  'type',
+  'protocol',
+  'scope',
+  'tos',
+  'onLink',
+  ...TOLD_FIELDS,
+] as const;
 
 /** A number, or one of the names of a number. */
 function number(value: unknown, path: Path, names: Readonly<Record<string, number>>, max: number): number {
@@ -369,18 +429,29 @@ function writeCommon(route: RouteKey): { header: RouteHeader; attributes: RouteA
   }
   const via = route.via === undefined ? undefined : checkHost(route.via, ['via']);
   const source = route.source === undefined ? undefined : checkHost(route.source, ['source']);
-  const family = prefix?.family ?? via ?? source ?? 'ipv4';
+  const family = prefix?.family ?? route.family ?? via ?? source ?? 'ipv4';
+  if (
+    route.family !== undefined &&
+    checkOneOf(route.family, ['family'], Object.keys(FAMILIES) as IpFamily[]) !== family
+  )
+    throw rangeError(['family'], `'${family}', as the destination is`, route.family, 'ERR_FAMILY_MISMATCH');
   const attributes: RouteAttributes = {};
   if (prefix !== undefined && prefix.length > 0) attributes.to = prefix.address;
-  for (const [key, given] of [
-    ['via', via],
-    ['source', source],
-  ] as const) {
-    if (given === undefined) continue;
-    if (given !== family)
-      throw rangeError([key], `an address of ${family}, as the destination is`, route[key], 'ERR_FAMILY_MISMATCH');
-    attributes[key === 'via' ? 'gateway' : 'source'] = route[key]!;
+  if (source !== undefined) {
+    if (source !== family) throw mismatch('source', family, route.source);
+    attributes.source = route.source!;
   }
+  if (via !== undefined) Object.assign(attributes, router(route.via!, via, family, ['via'], route.device));
+  const from = route.from === undefined ? undefined : checkPrefix(route.from, ['from']);
+  if (from !== undefined) {
+    if (from.family !== 'ipv6' || family !== 'ipv6') throw mismatch('from', 'ipv6', route.from);
+    attributes.from = from.address;
+  }
+  for (const field of ['realm', 'nextHopId'] as const)
+    if (route[field] !== undefined) attributes[field] = checkInteger(route[field], [field], 0, 0xffffffff);
+  // IPv6 routes always have one, which says nothing by itself.
+  if (route.preference) attributes.preference = checkInteger(route.preference, ['preference'], 0, 0xff);
+  if (route.metrics !== undefined) attributes.metrics = route.metrics;
   if (route.device !== undefined) checkName(route.device, ['device']);
   if (route.metric !== undefined) attributes.metric = checkInteger(route.metric, ['metric'], 0, 0xffffffff);
   const table = route.table === undefined ? C.RT_TABLE_MAIN : number(route.table, ['table'], TABLES, 0xffffffff);
@@ -388,8 +459,8 @@ function writeCommon(route: RouteKey): { header: RouteHeader; attributes: RouteA
   const header: RouteHeader = {
     rtm_family: FAMILIES[family],
     rtm_dst_len: prefix?.length ?? 0,
-    rtm_src_len: 0,
-    rtm_tos: 0,
+    rtm_src_len: from?.length ?? 0,
+    rtm_tos: route.tos === undefined ? 0 : checkInteger(route.tos, ['tos'], 0, 0xff),
     rtm_table: table > 0xff ? C.RT_TABLE_UNSPEC : table,
     rtm_protocol: route.protocol === undefined ? 'unspec' : number(route.protocol, ['protocol'], PROTOCOLS, 0xff),
     rtm_scope: route.scope === undefined ? 'nowhere' : number(route.scope, ['scope'], SCOPES, 0xff),
@@ -399,14 +470,61 @@ function writeCommon(route: RouteKey): { header: RouteHeader; attributes: RouteA
   return { header, attributes, family };
 }
 
+function mismatch(field: string, family: IpFamily, value: unknown): Error {
+  return rangeError([field], `an address of ${family}, as the destination is`, value, 'ERR_FAMILY_MISMATCH');
+}
+
+/** The next router, in the attribute that its family has in a route of another: there only a device says where it is. */
+function router(
+  via: string,
+  own: IpFamily,
+  family: IpFamily,
+  path: Path,
+  device: string | undefined,
+): Infer<typeof NEXT_HOP> {
+  if (own === family) return { gateway: via };
+  if (family === 'ipv6' || device === undefined)
+    throw rangeError(path, `an address of ${family}, as the destination is`, via, 'ERR_FAMILY_MISMATCH');
+  return { via };
+}
+
+/** The ways of a route, but for the indexes of their devices. */
+function writeNextHops(hops: unknown, family: IpFamily): RawNextHop[] {
+  if (!Array.isArray(hops) || hops.length === 0) throw typeError(['nextHops'], 'an array of ways', hops);
+  return (hops as NewNextHop[]).map((hop, i) => {
+    const path: Path = ['nextHops', i];
+    checkObject(hop, path, ['device', 'via', 'weight', 'onLink', 'realm', 'flags', 'unknown']);
+    const { device, via, weight = 1, onLink, realm } = hop;
+    if (device !== undefined) checkName(device, [...path, 'device']);
+    if (device === undefined && via === undefined)
+      throw typeError([...path, 'device'], 'a device, or a router in via', undefined, 'ERR_MISSING');
+    const place: Path = [...path, 'via'];
+    return {
+      flags: onLink !== undefined && checkBoolean(onLink, [...path, 'onLink']) ? C.RTNH_F_ONLINK : 0,
+      hops: checkInteger(weight, [...path, 'weight'], 1, 256) - 1,
+      index: 0,
+      attributes: {
+        ...(via !== undefined && router(via, checkHost(via, place), family, place, device)),
+        ...(realm !== undefined && { realm: checkInteger(realm, [...path, 'realm'], 0, 0xffffffff) }),
+      },
+    };
+  });
+}
+
 /** The message for a new route, but for the device's index. */
 export function writeRoute(route: NewRoute): { header: RouteHeader; attributes: RouteAttributes } {
-  checkObject(route, [], [...KEY_FIELDS, 'onLink']);
+  checkObject(route, [], KEY_FIELDS);
   const { header, attributes, family } = writeCommon(route);
   if (route.protocol === undefined) header.rtm_protocol = 'boot';
   if (route.type === undefined) header.rtm_type = 'unicast';
-  if (route.via === undefined && route.device === undefined && !DEAD_ENDS.includes(route.type)) {
+  const leads = route.via ?? route.device ?? route.nextHops ?? route.nextHopId;
+  if (leads === undefined && !DEAD_ENDS.includes(route.type)) {
     throw typeError(['device'], 'a device, or a gateway in via', undefined, 'ERR_MISSING');
+  }
+  if (route.nextHops !== undefined) {
+    for (const field of ['via', 'device'] as const)
+      if (route[field] !== undefined) throw typeError([field], 'nothing beside nextHops', route[field]);
+    attributes.nextHops = writeNextHops(route.nextHops, family);
   }
   if (route.scope === undefined) header.rtm_scope = usualScope(route, family);
   if (route.onLink !== undefined && checkBoolean(route.onLink, ['onLink'])) header.rtm_flags = C.RTNH_F_ONLINK;
@@ -414,16 +532,19 @@ export function writeRoute(route: NewRoute): { header: RouteHeader; attributes: 
 }
 
 /** As iproute2 has it: the kernel believes what it is told, and refuses gateways in routes of scope link. */
-function usualScope({ type = 'unicast', via }: NewRoute, family: IpFamily): Scope {
+function usualScope({ type = 'unicast', via, nextHops }: NewRoute, family: IpFamily): Scope {
   if (family === 'ipv6' || DEAD_ENDS.includes(type)) return 'global';
   if (type === 'local' || type === 'nat') return 'host';
-  return type === 'unicast' && via !== undefined ? 'global' : 'link';
+  const routed = via !== undefined || nextHops?.some(hop => hop.via !== undefined) === true;
+  return type === 'unicast' && routed ? 'global' : 'link';
 }
 
 /** The message that names a route to remove: zeros, and the scope 'nowhere', match all. */
 export function writeRouteKey(route: RouteKey): { header: RouteHeader; attributes: RouteAttributes } {
   checkObject(route, [], KEY_FIELDS);
-  return writeCommon(route);
+  const { header, attributes, family } = writeCommon(route);
+  if (route.nextHops !== undefined) attributes.nextHops = writeNextHops(route.nextHops, family);
+  return { header, attributes };
 }
 
 /** From a field of a message to that of the object that the caller gave. */

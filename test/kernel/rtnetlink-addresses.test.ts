@@ -134,12 +134,12 @@ kernelSuite('rtnetlink: routes', () => {
     await links.addRoute({ to: '10.5.0.0/16', type: 'blackhole', protocol: 200 });
     await links.addRoute({ to: '10.6.0.0/16', device: 'eth0', table: 1000, scope: 50 });
     const routes = await links.routes({ family: 'ipv4' });
-    const seen = routes.map(({ to, gateway, device, source, protocol, scope, metric, type, table, flags }) => {
+    const seen = routes.map(({ to, via, device, source, protocol, scope, metric, type, table, flags }) => {
       // ip leaves the length of a host out, and prints numbers as text.
       const text = (value: string | number) => `${value}`;
       return {
         to: to.replace(/\/32$/, ''),
-        gateway,
+        gateway: via,
         device,
         source,
         protocol: text(protocol),
@@ -162,7 +162,7 @@ kernelSuite('rtnetlink: routes', () => {
     expect(seen).toHaveLength(expected.length);
     expect(seen).toEqual(expect.arrayContaining(expected));
     expect(routes).toContainEqual(
-      expect.objectContaining({ to: 'default', gateway: '10.0.0.254', device: 'eth0', protocol: 'boot' }),
+      expect.objectContaining({ to: 'default', via: '10.0.0.254', device: 'eth0', protocol: 'boot' }),
     );
     expect(routes).toContainEqual(
       expect.objectContaining({ to: '10.3.0.0/16', flags: ['onlink'], protocol: 'static' }),
@@ -187,11 +187,11 @@ kernelSuite('rtnetlink: routes', () => {
     await links.addRoute({ to: 'fd02::/64', type: 'unreachable' });
     const routes = await links.routes({ family: 'ipv6', table: 'main' });
     expect(routes).toContainEqual(
-      expect.objectContaining({ to: 'default', gateway: 'fd00::254', metric: 1024, scope: 'global' }),
+      expect.objectContaining({ to: 'default', via: 'fd00::254', metric: 1024, scope: 'global' }),
     );
     expect(routes).toContainEqual(expect.objectContaining({ to: 'default', metric: 9999, device: 'eth0' }));
     expect(routes).toContainEqual(
-      expect.objectContaining({ to: 'fd01::/64', gateway: 'fd00::2', source: 'fd00::1', metric: 5 }),
+      expect.objectContaining({ to: 'fd01::/64', via: 'fd00::2', source: 'fd00::1', metric: 5 }),
     );
     expect(routes).toContainEqual(expect.objectContaining({ to: 'fd02::/64', type: 'unreachable' }));
     expect(
@@ -219,8 +219,8 @@ kernelSuite('rtnetlink: routes', () => {
     ip(here, 'route', 'add', 'fd08::/64', 'via', 'fd00::2', 'expires', '100');
     const routes = await links.routes();
     expect(routes.find(({ to }) => to === '10.7.0.0/16')?.nextHops).toEqual([
-      { device: 'eth0', gateway: '10.0.0.2', weight: 3, flags: [] },
-      { device: 'eth0', gateway: '10.0.0.3', weight: 1, flags: [] },
+      { device: 'eth0', via: '10.0.0.2', weight: 3, flags: [] },
+      { device: 'eth0', via: '10.0.0.3', weight: 1, flags: [] },
     ]);
     expect(routes.find(({ to }) => to === 'fd07::/64')?.nextHops).toHaveLength(2);
     expect(routes.find(({ to }) => to === '10.8.0.0/16')?.metrics).toEqual({
@@ -228,7 +228,7 @@ kernelSuite('rtnetlink: routes', () => {
       advertisedMss: 1300,
       hopLimit: 9,
     });
-    expect(routes.find(({ to }) => to === '10.9.0.0/16')?.gateway).toBe('fe80::1');
+    expect(routes.find(({ to }) => to === '10.9.0.0/16')?.via).toBe('fe80::1');
     expect(routes.find(({ to }) => to === 'fd08::/64')?.expiresSeconds).toBeGreaterThan(90);
     await links.removeRoute({ to: '10.7.0.0/16' });
     expect((await links.routes()).map(({ to }) => to)).not.toContain('10.7.0.0/16');

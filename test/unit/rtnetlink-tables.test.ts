@@ -174,7 +174,7 @@ describe('tables', () => {
     expect(read).toEqual({
       family: 'ipv4',
       to: 'default',
-      gateway: '10.0.0.1',
+      via: '10.0.0.1',
       device: 'eth0',
       table: 1000,
       protocol: 'boot',
@@ -186,7 +186,7 @@ describe('tables', () => {
     expect(readRoute({ ...header, rtm_protocol: 77, rtm_type: 55 }, { nextHops: [hop] }, names)).toMatchObject({
       protocol: 77,
       type: 55,
-      nextHops: [{ device: 'eth0', gateway: 'fe80::1', weight: 5, flags: ['dead', 'linkdown'] }],
+      nextHops: [{ device: 'eth0', via: 'fe80::1', weight: 5, flags: ['dead', 'linkdown'] }],
     });
   });
 });
