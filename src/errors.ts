@@ -314,6 +314,10 @@ function badArgument<E extends Error>(error: E, code: string, path: Path, value:
   return Object.assign(error, { code, path, attribute: formatPath(path) }) as E & ArgumentError;
 }
 
+/** What was expected may name what a file or a container says, as the value does. */
+const expectation = (path: Path, expected: string, value: unknown): string =>
+  printable(`${formatPath(path) || 'argument'}: expected ${expected}, got ${show(value)}`);
+
 /** A value of the wrong type. `path` leads to it from the object that the caller gave. */
 export function typeError(
   path: Path,
@@ -321,8 +325,7 @@ export function typeError(
   value: unknown,
   code = 'ERR_INVALID_ARG_TYPE',
 ): TypeError & ArgumentError {
-  const at = printable(formatPath(path)) || 'argument';
-  return badArgument(new TypeError(`${at}: expected ${expected}, got ${show(value)}`), code, path, value);
+  return badArgument(new TypeError(expectation(path, expected, value)), code, path, value);
 }
 
 /** A value of the right type that lies outside what the kernel takes. */
@@ -332,8 +335,7 @@ export function rangeError(
   value: unknown,
   code = 'ERR_OUT_OF_RANGE',
 ): RangeError & ArgumentError {
-  const at = printable(formatPath(path)) || 'argument';
-  return badArgument(new RangeError(`${at}: expected ${expected}, got ${show(value)}`), code, path, value);
+  return badArgument(new RangeError(expectation(path, expected, value)), code, path, value);
 }
 
 /** Is it one of our own errors about an argument? Their path can be extended by the layers above. */

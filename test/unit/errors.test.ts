@@ -304,6 +304,15 @@ describe('a value in a message', () => {
     expect((within(typeError(['a\nb'], 'x', 1), ['c\u001b']) as Error).message).not.toMatch(CONTROL);
   });
 
+  test('is escaped wherever it stands in the message of a bad argument', () => {
+    const owned = 'mh\u001b]0;owned\u0007';
+    for (const make of [typeError, rangeError]) {
+      const { message } = make([owned, 0], `a flag of ${owned}`, owned);
+      expect(message).not.toMatch(CONTROL);
+      expect(message.match(/\\x1b|\\u001b/g)).toHaveLength(3);
+    }
+  });
+
   test('printable text stays as it is', () => {
     expect(printable('Straße 東京 \u{1f600}')).toBe('Straße 東京 \u{1f600}');
   });
