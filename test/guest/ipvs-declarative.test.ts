@@ -145,7 +145,7 @@ kernelSuite('IPVS declared', () => {
 
     let looks = 0;
     const running = ipvs.reconcile([{ ...key, scheduler: 'rr', destinations: [] }], {
-      drain: { timeoutMs: PATIENCE_MILLISECONDS, pollMs: 100 },
+      drain: { until: 'all', timeoutMs: PATIENCE_MILLISECONDS, pollMs: 100 },
       onProgress: ({ phase }) => {
         if (phase === 'draining') looks++;
       },
