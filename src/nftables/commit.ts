@@ -3,15 +3,23 @@ import { NetlinkError, rangeError, StateError, typeError, UnsupportedError } fro
 import { NLMSG_ERROR } from '../transport/constants.ts';
 import { type Exchange, type Message, nfgenmsg, type Operation, verdictOf } from '../transport/index.ts';
 import * as C from './constants.ts';
-import { type EncodedMessage, type EncodedTransaction, FIRST_SEQUENCE, messageOf, partsOf } from './encoded.ts';
+import {
+  type EncodedMessage,
+  type EncodedTransaction,
+  FIRST_SEQUENCE,
+  messageOf,
+  partsOf,
+  without,
+} from './encoded.ts';
 import { familyNumber } from './family.ts';
 import type { Features } from './features.ts';
 import { generationTable } from './generation.ts';
-import { Disturbed } from './listing.ts';
 import { completed, handleIn, type Knowledge } from './lookup.ts';
 import { MESSAGES, type MessageName } from './message.ts';
+import { idleDestroys } from './missing-tables.ts';
 import { OBJECT_KINDS } from './new-objects.ts';
 import type { Fields, ObjectKind } from './operations.ts';
+import { Disturbed } from './reading.ts';
 import { type Refused, refusedError } from './refused.ts';
 import { readGeneration, requestFor } from './request.ts';
 import { Transaction } from './transaction.ts';
@@ -57,7 +65,40 @@ export function* commit(
   const { generation, dryRun, echo } = options;
   if (generation !== undefined) checkInteger(generation, ['generation'], 0, 0xffffffff);
   if (echo && dryRun) throw rangeError(['echo'], 'false with dryRun: nothing is made that could have a handle', echo);
-  const encoded = transaction.encode();
+  const whole = transaction.encode();
+  for (let attempt = 1; ; attempt++) {
+    const idle = transaction.destroys ? yield* idleDestroys(exchange, transaction) : undefined;
+    const isIdle = idle !== undefined && idle.operations.size > 0;
+    const encoded = isIdle ? without(whole, idle.operations) : whole;
+    const bound = generation ?? (isIdle ? idle.generation : undefined);
+    try {
+      return yield* commitEncoded(
+        exchange,
+        features,
+        transaction,
+        encoded,
+        { ...options, generation: bound },
+        knowledge,
+      );
+    } catch (error) {
+      // Somebody else has committed since we looked whether the tables are there.
+      const stale = error instanceof NetlinkError && error.code === 'ERESTART' && generation === undefined && isIdle;
+      if (!stale || attempt === ATTEMPTS) throw error;
+    }
+  }
+}
+
+type Options = { [K in keyof CommitOptions]: CommitOptions[K] | undefined };
+
+function* commitEncoded(
+  exchange: Exchange,
+  features: Features,
+  transaction: Transaction,
+  encoded: EncodedTransaction,
+  options: Options,
+  knowledge: Knowledge,
+): Operation<CommitResult | undefined> {
+  const { generation, dryRun } = options;
   const { destroys } = encoded;
   if (destroys.length > 0 && !(yield* features.destroys(exchange))) {
     const { verb, kind } = transaction.operations[destroys[0]!.operation]!;
@@ -84,7 +125,7 @@ function* send(
   features: Features,
   transaction: Transaction,
   encoded: EncodedTransaction,
-  { generation, dryRun, echo }: { [K in keyof CommitOptions]: CommitOptions[K] | undefined },
+  { generation, dryRun, echo }: Options,
 ): Operation<CommitResult | undefined> {
   const { messages } = encoded;
   const end = FIRST_SEQUENCE + messages.length;

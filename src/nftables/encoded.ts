@@ -366,6 +366,46 @@ export function filled(
   return new EncodedTransaction([bytes], { end, messages: all, origins, holes: [], last, destroys });
 }
 
+/** The transaction without what some of its operations do. Sequence numbers stay: refusals are told by the same indexes. */
+export function without(encoded: EncodedTransaction, operations: ReadonlySet<number>): EncodedTransaction {
+  const { bytes } = encoded;
+  const writer = new Writer(bytes.length);
+  const messages: EncodedMessage[] = [];
+  const cuts: { at: number; removed: number }[] = [];
+  let last: EncodedMessage | undefined;
+  let from = 0;
+  let removed = 0;
+  for (let i = 0; i < encoded.messages.length; i++) {
+    const message = encoded.messages.at(i)!;
+    const isLeft = operations.has(message.operation);
+    if (isLeft) {
+      writer.raw(bytes.subarray(from, message.start));
+      from = Math.min((message.end + 3) & ~3, encoded.end);
+    }
+    messages.push(moved(message, -removed));
+    if (!isLeft) last = messages[i];
+    else {
+      removed += from - message.start;
+      cuts.push({ at: from, removed });
+    }
+  }
+  writer.raw(bytes.subarray(from));
+  const before = (at: number) => cuts.findLast(cut => cut.at <= at)?.removed ?? 0;
+  const holes = encoded.holes
+    .filter(({ operation }) => !operations.has(operation))
+    .map(hole => ({ ...hole, at: hole.at - before(hole.at) }));
+  const { origins } = encoded;
+  return new EncodedTransaction([writer.bytes.subarray(0, writer.length)], {
+    end: encoded.end - removed,
+    // An empty batch is acknowledged as such.
+    messages: last === undefined && holes.length === 0 ? [] : messages,
+    origins,
+    holes,
+    destroys: encoded.destroys.filter(({ operation }) => !operations.has(operation)),
+    last,
+  });
+}
+
 /** Adds the number to a rule's message, which is the last one written. */
 function withRuleId(writer: Writer, message: EncodedMessage, id: number): EncodedMessage {
   writer.attribute32(C.NFTA_RULE_ID, id, false);

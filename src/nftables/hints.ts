@@ -34,7 +34,7 @@ const HINTS: Record<string, Hint> = {
     if (field === 'set' || field === 'setId') return 'there is no such set in this table';
     if (field === 'positionId') return 'no rule of this transaction has this id';
     if (field === 'handle' || field === 'position') return `there is no ${nameOf(kind)} with this handle`;
-    if (path.includes('elements')) {
+    if (inElements(path)) {
       return verb === 'delete'
         ? 'the set has no such element (of a range, all of it must be given)'
         : 'what the element refers to (a chain, an object) is not in this table';
@@ -52,18 +52,20 @@ const HINTS: Record<string, Hint> = {
     return `there is no such ${nameOf(kind)} in this table`;
   },
   EEXIST({ path, kind, verb }) {
-    if (path.includes('elements')) {
+    if (inElements(path)) {
       return verb === 'create'
         ? 'the set has the element already'
         : 'the set has the element with another value, or a range that it overlaps';
     }
+    if (kind === 'rule')
+      return 'a set of this rule has the same element twice with different values, or ranges that overlap';
     return verb === 'create'
       ? `there is a ${nameOf(kind)} of this name already`
       : `there is a ${nameOf(kind)} of this name already, and it is not like this one`;
   },
-  ENOTEMPTY: ({ path }) => (path.includes('elements') ? 'a part of the range is in the set already' : undefined),
+  ENOTEMPTY: ({ path }) => (inElements(path) ? 'a part of the range is in the set already' : undefined),
   ENFILE: ({ path }) =>
-    path.includes('elements') ? 'the set is full: see its size' : 'there is an anonymous object of this name already',
+    inElements(path) ? 'the set is full: see its size' : 'there is an anonymous object of this name already',
   EBUSY({ kind, verb }) {
     if (verb !== 'delete' && verb !== 'destroy' && verb !== 'flush')
       return 'it is in use, or another change is under way';
@@ -98,7 +100,7 @@ const HINTS: Record<string, Hint> = {
       return 'a base chain needs type, hook and priority; nothing else has a policy';
     if (kind === 'chain') return 'hook, priority, policy or device do not fit the type and family of the chain';
     if (typeof field === 'string' && /register/i.test(field)) return REGISTERS;
-    if (path.includes('elements'))
+    if (inElements(path))
       return 'key or value do not have the length that the set says, or the element has fields that the set does not allow (timeout)';
     if (kind === 'set' || kind === 'map') return 'types, lengths and flags of the set do not fit together';
     if (expression === 'immediate' || expression === 'cmp')
@@ -121,6 +123,9 @@ const HINTS: Record<string, Hint> = {
   E2BIG: 'it is larger than the kernel takes: a rule has at most 128 expressions',
   EPROTONOSUPPORT: 'this kernel has no conntrack support for the protocol',
 };
+
+/** Elements may be given in nft's JSON, too. */
+const inElements = (path: Path): boolean => path.includes('elements') || path.includes('json');
 
 const isTunnel = (kind: string | undefined, object: Refused['object']): boolean =>
   kind === 'tunnel' || (kind === 'object' && object?.type === 'tunnel');

@@ -1,6 +1,6 @@
 import { checkObject, checkOneOf } from '../codec/index.ts';
-import { isNotFound, StateError, typeError } from '../errors.ts';
-import { type Exchange, type Message, type Operation, Turn } from '../transport/index.ts';
+import { isNotFound, typeError } from '../errors.ts';
+import type { Exchange, Message, Operation } from '../transport/index.ts';
 import type { Chain } from './chain.ts';
 import type { WireElement } from './element.ts';
 import { noteLeadingEnd } from './element-forms.ts';
@@ -10,18 +10,18 @@ import type { Flowtable } from './flowtable.ts';
 import { MESSAGES, type MessageName, readObject } from './message.ts';
 import type { NftObject } from './object.ts';
 import { type PackedForm, readPacked } from './packed-elements.ts';
-import { readGeneration, readSet, requestFor } from './request.ts';
+import { Disturbed, READING_OPTIONS, Reading, type ReadingOptions } from './reading.ts';
+import { readSet, requestFor } from './request.ts';
 import type { RuleEntry } from './rule.ts';
 import { ownChainsFirst } from './rule-places.ts';
 import type { NftSet, SetKey } from './set.ts';
 import { shapeOf } from './set-types.ts';
 import type { Table } from './table.ts';
 
-export interface ListFilter {
+export interface ListFilter extends ReadingOptions {
   family?: Family;
   /** With `family`: only what is in this table. */
   table?: string;
-  signal?: AbortSignal;
 }
 
 export interface RulesetFilter extends ListFilter {
@@ -44,9 +44,6 @@ export interface Ruleset {
   flowtables: Flowtable[];
 }
 
-/** A ruleset that others change faster than it can be read this many times in a row will not be read. */
-const READ_ATTEMPTS = 100;
-
 const LISTS = {
   table: { get: 'gettable', new: 'newtable' },
   chain: { get: 'getchain', new: 'newchain' },
@@ -67,25 +64,23 @@ interface Kinds {
 
 type Filter = ListFilter & { chain?: string };
 
-/** A commit came while something was read that has several parts: it is read again. */
-export class Disturbed extends Error {}
-
 /** Everything, consistent: see NftablesOperations.ruleset. */
 export function* ruleset(exchange: Exchange, filter: RulesetFilter = {}): Operation<Ruleset> {
-  checkFilter(filter, ['family', 'table', 'elements', 'signal']);
-  return yield* consistent(exchange, function* (generation) {
-    const tables = yield* dump(exchange, 'table', filter, generation);
-    const chains = yield* dump(exchange, 'chain', filter, generation);
-    const sets: SetEntry[] = yield* dump(exchange, 'set', filter, generation);
+  checkFilter(filter, ['family', 'table', 'elements', ...READING_OPTIONS]);
+  const reading = new Reading(exchange, filter);
+  return yield* reading.consistent(exchange, function* (generation) {
+    const tables = yield* dump(exchange, 'table', filter, reading, generation);
+    const chains = yield* dump(exchange, 'chain', filter, reading, generation);
+    const sets: SetEntry[] = yield* dump(exchange, 'set', filter, reading, generation);
     for (const set of sets) {
       if (filter.elements !== true && !set.flags?.includes('anonymous')) continue;
       // A name whose bytes are no text was kept raw: its set cannot be asked for, and must not fail the reading of all others.
       if (typeof set.table !== 'string' || typeof set.name !== 'string') continue;
-      set.elements = yield* dumpElements(exchange, set as SetKey, generation);
+      set.elements = yield* dumpElements(exchange, set as SetKey, reading, generation);
     }
-    const rules = yield* dump(exchange, 'rule', filter, generation);
-    const objects = yield* dump(exchange, 'object', filter, generation);
-    const flowtables = yield* dump(exchange, 'flowtable', filter, generation);
+    const rules = yield* dump(exchange, 'rule', filter, reading, generation);
+    const objects = yield* dump(exchange, 'object', filter, reading, generation);
+    const flowtables = yield* dump(exchange, 'flowtable', filter, reading, generation);
     // Whoever adds them in this order finds what each of them refers to.
     return { generation, tables, chains, flowtables, objects, sets, rules: ownChainsFirst(rules) };
   });
@@ -93,15 +88,15 @@ export function* ruleset(exchange: Exchange, filter: RulesetFilter = {}): Operat
 
 /** The objects of one kind. */
 export function* list<K extends keyof Kinds>(exchange: Exchange, kind: K, filter: Filter = {}): Operation<Kinds[K][]> {
-  checkFilter(filter, kind === 'rule' ? ['family', 'table', 'chain', 'signal'] : ['family', 'table', 'signal']);
-  const found = yield* undisturbed(() => dump(exchange, kind, filter));
+  checkFilter(filter, [...(kind === 'rule' ? ['chain'] : []), 'family', 'table', ...READING_OPTIONS]);
+  const reading = new Reading(exchange, filter);
+  const found = yield* reading.undisturbed(() => dump(exchange, kind, filter, reading));
   return kind === 'rule' ? (ownChainsFirst(found as RuleEntry[]) as Kinds[K][]) : found;
 }
 
-export interface ElementsOptions {
+export interface ElementsOptions extends ReadingOptions {
   /** wire (the default): as the kernel has them; of a range, its beginning and its end. values: addresses, ranges, concatenations. */
   as?: 'wire' | 'values';
-  signal?: AbortSignal;
 }
 
 /** The elements of a set or map: see NftablesOperations.elements. */
@@ -110,14 +105,15 @@ export function* elements(
   set: SetKey,
   options: ElementsOptions = {},
 ): Operation<WireElement[] | ElementValue[]> {
-  checkObject(options, [], ['as', 'signal']);
+  checkObject(options, [], ['as', ...READING_OPTIONS]);
   const { as = 'wire' } = options;
+  const reading = new Reading(exchange, options);
   checkOneOf(as, ['as'], ['wire', 'values']);
   const { family, table, name } = setKey(set);
-  if (as === 'wire') return yield* undisturbed(() => dumpElements(exchange, { family, table, name }));
-  return yield* consistent(exchange, function* (generation) {
+  if (as === 'wire') return yield* reading.undisturbed(() => dumpElements(exchange, { family, table, name }, reading));
+  return yield* reading.consistent(exchange, function* (generation) {
     const found = yield* readSet(exchange, familyNumber(family, ['family']), table, name);
-    const wire = yield* dumpElements(exchange, { family, table, name }, generation);
+    const wire = yield* dumpElements(exchange, { family, table, name }, reading, generation);
     const { elements, leadingEnd } = elementValues(wire, shapeOf(found));
     return leadingEnd ? noteLeadingEnd(elements) : elements;
   });
@@ -150,6 +146,7 @@ function* dump<K extends keyof Kinds>(
   exchange: Exchange,
   kind: K,
   filter: Filter,
+  reading: Reading,
   generation?: number,
 ): Operation<Kinds[K][]> {
   const family = filter.family === undefined ? 0 : familyNumber(filter.family, ['family']);
@@ -161,12 +158,14 @@ function* dump<K extends keyof Kinds>(
   const tableField = kind === 'table' ? 'name' : 'table';
   const check = checker(generation);
   try {
-    return (yield* exchange.dump(requestFor(LISTS[kind].get, family, object), message => {
+    const read = (message: Message) => {
       if (message.type !== number) return undefined;
       check(message);
       const found = readObject(LISTS[kind].new, message);
       return filter.table === undefined || found[tableField] === filter.table ? found : undefined;
-    })) as unknown as Kinds[K][];
+    };
+    const request = requestFor(LISTS[kind].get, family, object);
+    return (yield* exchange.dump(request, read, { turn: reading.turn, attempts: 1 })) as unknown as Kinds[K][];
   } catch (error) {
     // The table is not there: then nothing is in it. (Some kernels say so, others give an empty list.)
     if (filter.table !== undefined && isNotFound(error)) return [];
@@ -175,9 +174,14 @@ function* dump<K extends keyof Kinds>(
 }
 
 /** The elements of a set, as the kernel has them at a generation. @throws Disturbed it is past */
-export function* dumpElements(exchange: Exchange, set: SetKey, generation?: number): Operation<WireElement[]> {
+export function* dumpElements(
+  exchange: Exchange,
+  set: SetKey,
+  reading: Reading = new Reading(exchange),
+  generation?: number,
+): Operation<WireElement[]> {
   const elements: WireElement[] = [];
-  yield* dumpSet(exchange, set, generation, message => {
+  yield* dumpSet(exchange, set, reading, generation, message => {
     const part = readObject('newsetelem', message).elements as WireElement[] | undefined;
     if (part !== undefined) for (const element of part) elements.push(element);
   });
@@ -186,28 +190,32 @@ export function* dumpElements(exchange: Exchange, set: SetKey, generation?: numb
 
 /** Elements of plain keys and values, as bytes: `begin` is called at the start, and again when others have changed them meanwhile. @internal */
 export function* packedElements(exchange: Exchange, set: SetKey, begin: () => PackedForm): Operation<void> {
-  yield* undisturbed(() => {
+  const reading = new Reading(exchange);
+  yield* reading.undisturbed(() => {
     const form = begin();
-    return dumpSet(exchange, set, undefined, message => readPacked(message, form));
+    return dumpSet(exchange, set, reading, undefined, message => readPacked(message, form));
   });
 }
 
 function* dumpSet(
   exchange: Exchange,
   { family, table, name }: SetKey,
+  reading: Reading,
   generation: number | undefined,
   read: (message: Message) => void,
 ): Operation<void> {
   const check = checker(generation);
   let begun = generation !== undefined;
   try {
-    yield* exchange.dump(requestFor('getsetelem', familyNumber(family, ['family']), { table, set: name }), message => {
+    const visit = (message: Message) => {
       if (message.type !== MESSAGES.newsetelem.number) return undefined;
       check(message);
       begun = true;
       read(message);
       return undefined;
-    });
+    };
+    const request = requestFor('getsetelem', familyNumber(family, ['family']), { table, set: name });
+    yield* exchange.dump(request, visit, { turn: reading.turn, attempts: 1 });
   } catch (error) {
     // The set went while it was read, or between the list of sets and now.
     if (isNotFound(error) && begun) throw new Disturbed();
@@ -222,28 +230,4 @@ function checker(generation: number | undefined): (message: Message) => void {
     expected ??= resource;
     if (resource !== expected) throw new Disturbed();
   };
-}
-
-/** Several dumps make one state only if no commit came between the first and the last. */
-function* consistent<T>(exchange: Exchange, read: (generation: number) => Operation<T>): Operation<T> {
-  return yield* undisturbed(function* () {
-    const before = yield* readGeneration(exchange);
-    const value = yield* read(before);
-    if ((yield* readGeneration(exchange)) !== before) throw new Disturbed();
-    return value;
-  });
-}
-
-/** Reads until it was not disturbed. */
-function* undisturbed<T>(read: () => Operation<T>): Operation<T> {
-  const turn = new Turn();
-  for (let attempt = 0; attempt < READ_ATTEMPTS; attempt++) {
-    try {
-      return yield* read();
-    } catch (error) {
-      if (!(error instanceof Disturbed)) throw error;
-    }
-    yield turn;
-  }
-  throw new StateError('ERR_DUMP_INTERRUPTED', `the ruleset changed ${READ_ATTEMPTS} times in a row while it was read`);
 }

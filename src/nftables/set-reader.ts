@@ -146,7 +146,8 @@ export class SetReader {
     }
     const remembered = memory?.take(generation, key);
     if (remembered !== undefined) return remembered;
-    const wire = knownElements(known, generation, set) ?? (yield* dumpElements(this.#exchange, set, generation));
+    const wire =
+      knownElements(known, generation, set) ?? (yield* dumpElements(this.#exchange, set, undefined, generation));
     return new RangeSet(shape, merges, kernelRanges(wire, shape), lasts);
   }
 }

@@ -123,6 +123,11 @@ export class Transaction {
     return this.#subjects.length;
   }
 
+  /** Something is to be destroyed, which may be in a table that is not there. @internal */
+  get destroys(): boolean {
+    return this.#destroys;
+  }
+
   /**
    * Makes sure that the object is there. A rule is appended to its chain, or put after `position` or `index`. Chains, sets and objects that are there must
    * be as described, but a chain's policy and a quota's limit change.
@@ -147,8 +152,8 @@ export class Transaction {
     return this.#push('delete', object);
   }
   /**
-   * Makes sure that an object is not there. Tables, chains and counters by name on every kernel; others need Linux 6.3, or `commit` throws an
-   * UnsupportedError.
+   * Makes sure that an object is not there; the table that it would be in need not be there either. Tables, chains and counters by name on every
+   * kernel; others need Linux 6.3, or `commit` throws an UnsupportedError.
    */
   destroy(object: ObjectReference): this {
     return this.#push('destroy', object);
@@ -163,21 +168,28 @@ export class Transaction {
   }
 
   /**
-   * Makes a set without a name, with its elements, for the rules of this transaction: it goes with the last rule that uses it. Nothing can be
-   * added to it later.
+   * Makes a set without a name, with its elements, for the rules of this transaction: it goes with the last rule that uses it. Nobody can add to
+   * it later, but a rule where it is `dynamic`.
+   * @example
+   * const seen = tx.anonymousSet({ family: 'ip', table: 'web', key: 'ipv4_addr', flags: ['dynamic'], size: 1000 });
+   * // add @__set0 { ip saddr }
+   * const load = { payload: { base: 'network', offset: 12, length: 4, register: 1 } };
+   * tx.add({ rule: { ...rule, expressions: [load, { dynset: { ...seen, op: 'add', keyRegister: 1 } }] } });
    */
-  anonymousSet(set: Omit<NewMap, 'name' | 'data'>, elements: ElementValue[]): SetReference {
+  anonymousSet(set: Omit<NewMap, 'name' | 'data'>, elements: ElementValue[] = []): SetReference {
     return this.#anonymous('set', set, ANONYMOUS_SET, elements);
   }
   /** The same for a map. */
-  anonymousMap(map: Omit<NewMap, 'name'>, elements: ElementValue[]): SetReference {
+  anonymousMap(map: Omit<NewMap, 'name'>, elements: ElementValue[] = []): SetReference {
     return this.#anonymous('map', map, ANONYMOUS_MAP, elements);
   }
 
   #anonymous(kind: 'set' | 'map', given: object, name: string, elements: ElementValue[]): SetReference {
     const { flags = [] } = given as NewMap;
     const setId = this.#ids++;
-    const set = { ...given, name, id: setId, flags: ['anonymous', 'constant', ...flags], elements };
+    // What packets add to cannot be constant, which any other set without a name is.
+    const fixed = flags.includes('dynamic') ? [] : ['constant'];
+    const set = { ...given, name, id: setId, flags: ['anonymous', ...fixed, ...flags], elements };
     this.#push('add', { [kind]: set });
     return { set: name, setId };
   }

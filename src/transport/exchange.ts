@@ -148,31 +148,36 @@ export class Exchange {
     return answer;
   }
 
-  /** All objects of a kind. A dump that the kernel marks as disturbed is begun again. */
-  *dump<T>(call: Call, read: (message: Message) => T | undefined): Operation<T[]> {
-    for (let attempt = 0; attempt < DUMP_ATTEMPTS; attempt++) {
+  /** All objects of a kind. A dump that the kernel marks as disturbed is begun again. `turn` lets the event loop run between its parts. */
+  *dump<T>(
+    call: Call,
+    read: (message: Message) => T | undefined,
+    { turn = this.turn, attempts = DUMP_ATTEMPTS }: { turn?: Turn; attempts?: number } = {},
+  ): Operation<T[]> {
+    for (let attempt = 0; attempt < attempts; attempt++) {
       const parts = new Parts(this.wire, receiveBuffer());
       let items: T[] | undefined;
       try {
-        items = yield* this.#dumpOnce(call, read, parts);
+        items = yield* this.#dumpOnce(call, read, parts, turn);
         yield* parts.end();
         this.#settle();
       } catch (error) {
         this.#settle(error);
-        yield* parts.end();
         // A socket has one dump at a time (EBUSY): one that is given up must be read to its end.
-        this.#drain();
+        yield* this.#drainDump(parts);
         throw error;
       }
       if (items !== undefined) return items;
     }
-    throw new StateError(
-      'ERR_DUMP_INTERRUPTED',
-      `${call.syscall} was disturbed by changes ${DUMP_ATTEMPTS} times in a row`,
-    );
+    throw new StateError('ERR_DUMP_INTERRUPTED', `${call.syscall} was disturbed by changes ${attempts} times in a row`);
   }
 
-  *#dumpOnce<T>(call: Call, read: (message: Message) => T | undefined, parts: Parts): Operation<T[] | undefined> {
+  *#dumpOnce<T>(
+    call: Call,
+    read: (message: Message) => T | undefined,
+    parts: Parts,
+    turn: Turn,
+  ): Operation<T[] | undefined> {
     const writer = this.#begin();
     const sequence = this.#write(writer, call, NLM_F_DUMP);
     yield* this.send(writer.bytes, writer.length, 1);
@@ -196,7 +201,7 @@ export class Exchange {
         if (item !== undefined) items.push(item);
       }
       parts.decoded(length);
-      yield this.turn;
+      yield turn;
     }
   }
 
@@ -325,6 +330,21 @@ export class Exchange {
       if (turn === undefined) turn = new Turn(false);
       else yield turn;
     }
+  }
+
+  /** What is left of a dump may take the kernel seconds: as its other parts, it is read away from this thread where that takes long. */
+  *#drainDump(parts: Parts): Operation<void> {
+    try {
+      for (;;) {
+        const length = yield* parts.next();
+        if (length === NOTHING || (length < 0 && length !== LOST)) break;
+        parts.decoded(length);
+        yield this.sendingTurn;
+      }
+    } catch {
+      // The error that ended the dump is the one to tell.
+    }
+    yield* parts.end();
   }
 
   /** Answers that an interrupted operation left behind must not be taken for this one's. */

@@ -65,13 +65,14 @@ const STEPS_UNWATCHED = 4;
 export class Turn implements Step {
   readonly abortable: boolean;
   /** How long one operation may keep the event loop between two breaths. */
-  milliseconds = TURN_MILLISECONDS;
+  milliseconds: number;
   #since = 0;
   #steps = 0;
 
   /** Between two sends of what belongs together nothing can be aborted any more. */
-  constructor(abortable = true) {
+  constructor(abortable = true, milliseconds = TURN_MILLISECONDS) {
     this.abortable = abortable;
+    this.milliseconds = milliseconds;
   }
 
   now(): number {

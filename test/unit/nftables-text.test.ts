@@ -205,3 +205,15 @@ describe('formatRule', () => {
     expect(formatRule({ family: 'ip', expressions }, { interfaceName })).toBe('iif "eth7"');
   });
 });
+
+describe('rulesets of more rules than a call takes arguments', () => {
+  const rules = Array.from({ length: 130_000 }, () => ({ ...T, chain: 'c', handle: 1n, expressions: [] }));
+  const large = ruleset({ tables: [{ family: 'inet', name: 't' }], chains: [{ ...T, name: 'c' }], rules });
+
+  it('are put into words', () => {
+    expect(rulesetJson(large).nftables).toHaveLength(130_003);
+    expect(formatRuleset(large)).toHaveLength(
+      'table inet t {\n\tchain c {\n\t}\n}\n'.length + 130_000 * '\t\t\n'.length,
+    );
+  });
+});

@@ -297,7 +297,7 @@ export type Statement =
   | { queue: { num?: JsonExpression; flags?: QueueFlag | QueueFlag[] } | null }
   | { set: SetStatement }
   | { map: MapStatement }
-  /** As nft before 0.9.1 wrote dynamic sets. */
+  /** As nft before 0.9.1 wrote dynamic sets. It becomes a named set, which stays when the rule is deleted. */
   | { meter: { name: string; key: JsonExpression; stmt: Stateful; size?: number } }
   | { flow: { op: 'add'; flowtable: string } }
   | { fwd: { dev: JsonExpression; family?: AddressFamily; addr?: JsonExpression } }

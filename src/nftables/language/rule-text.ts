@@ -2,6 +2,7 @@ import { printable } from '../../errors.ts';
 import type { RuleEntry } from '../rule.ts';
 import { readRule } from './decompile/rule.ts';
 import type { Sets } from './decompile/sets.ts';
+import type { FlowStatement } from './decompile/statements.ts';
 import { statementText, type TextOptions } from './decompile/to-text.ts';
 import { Undecompilable } from './decompile/tree.ts';
 import { isWritableComment } from './decompile/unwritable.ts';
@@ -13,6 +14,8 @@ export type ListedRule = Pick<RuleEntry, 'family' | 'expressions' | 'comment'>;
 export function ruleText(rule: ListedRule, sets: Sets, options: TextOptions): string {
   const { words } = options;
   const { statements, rest } = readRule(rule, sets, words.old);
+  // The kernel lets a rule go on behind its verdict; nft reads no such rule.
+  if (statements.slice(0, -1).some(endsRule)) words.unwritable.note('a statement behind the verdict');
   let parts: string[];
   try {
     parts = statements.map(statement => statementText(statement, options));
@@ -27,6 +30,19 @@ export function ruleText(rule: ListedRule, sets: Sets, options: TextOptions): st
     parts.push(isWritableComment(comment) ? `comment "${comment}"` : `# comment "${printable(comment)}"`);
   return parts.join(' ');
 }
+
+function endsRule(statement: FlowStatement): boolean {
+  if (statement.kind !== 'verdict') return ENDING.has(statement.kind);
+  const { node } = statement;
+  return node.kind === 'verdict' && node.verdict !== 'continue';
+}
+
+const ENDING: ReadonlySet<FlowStatement['kind']> = /* @__PURE__ */ new Set<FlowStatement['kind']>([
+  'nat',
+  'reject',
+  'queue',
+  'fwd',
+]);
 
 /** What nft has no words for. */
 export function bracketed(content: object, words: Vocabulary): string {

@@ -4,7 +4,15 @@ import type { RuleEntry } from '../rule.ts';
 import type { Table } from '../table.ts';
 import { isNamed, type NftObjectOf, objectJson, objectWord } from './decompile/objects.ts';
 import { readRule } from './decompile/rule.ts';
-import { contents, devicesOf, isBaseChain, type ListedRuleset, type TableContent } from './decompile/ruleset.ts';
+import {
+  contents,
+  devicesOf,
+  finish,
+  type InParts,
+  isBaseChain,
+  type ListedRuleset,
+  type TableContent,
+} from './decompile/ruleset.ts';
 import type { ListedSet } from './decompile/sets.ts';
 import { type Json, nodeJson, statementJson, statesJson } from './decompile/to-json.ts';
 import { Undecompilable } from './decompile/tree.ts';
@@ -21,31 +29,41 @@ export interface RulesetJson {
 
 /** What `nft -j list ruleset` shows for a ruleset. nft reads it back with `nft -j -f`. */
 export function rulesetJson(ruleset: ListedRuleset, context: Omit<DecompileContext, 'sets'> = {}): RulesetJson {
+  return finish(rulesetJsonInParts(ruleset, context));
+}
+
+/** The same, which lets its caller do something else between two rules. */
+export function* rulesetJsonInParts(
+  ruleset: ListedRuleset,
+  context: Omit<DecompileContext, 'sets'>,
+): InParts<RulesetJson> {
   const words = vocabulary(context);
   const nftables: JsonObject[] = [{ metainfo: { json_schema_version: 1 } }];
-  for (const content of contents(ruleset, words.old)) nftables.push(...tableJson(content, words));
+  for (const content of yield* contents(ruleset, words.old)) {
+    for (const object of tableJson(content, words)) {
+      nftables.push(object);
+      yield;
+    }
+  }
   return { nftables };
 }
 
-function tableJson(content: TableContent, words: Vocabulary): JsonObject[] {
+function* tableJson(content: TableContent, words: Vocabulary): Generator<JsonObject> {
   const { table, chains, sets, objects, flowtables } = content;
-  const out: JsonObject[] = [{ table: headJson(table, words) }];
-  const rules: JsonObject[] = [];
+  yield { table: headJson(table, words) };
   // Maps and rules speak of chains: nft 1.1 lists these first.
-  if (!words.old) for (const chain of chains) out.push({ chain: chainJson(chain, words) });
+  if (!words.old) for (const chain of chains) yield { chain: chainJson(chain, words) };
   for (const object of objects) {
     if (!isNamed(object)) continue;
     const { family, name, table: of, handle, comment } = object;
     const base = defined({ family, name, table: of, handle: safe(handle), comment });
-    out.push({ [objectWord(object.type)]: { ...base, ...contentOf(object, words) } });
+    yield { [objectWord(object.type)]: { ...base, ...contentOf(object, words) } };
   }
-  for (const set of sets) out.push(setJson(set, content, words));
-  for (const flowtable of flowtables) out.push({ flowtable: flowtableJson(flowtable) });
-  for (const chain of chains) {
-    if (words.old) out.push({ chain: chainJson(chain, words) });
-    for (const rule of content.rules.get(chain.name) ?? []) rules.push({ rule: ruleJson(rule, content, words) });
-  }
-  return [...out, ...rules];
+  for (const set of sets) yield setJson(set, content, words);
+  for (const flowtable of flowtables) yield { flowtable: flowtableJson(flowtable) };
+  if (words.old) for (const chain of chains) yield { chain: chainJson(chain, words) };
+  for (const chain of chains)
+    for (const rule of content.rules.get(chain.name) ?? []) yield { rule: ruleJson(rule, content, words) };
 }
 
 function defined(object: JsonObject): JsonObject {

@@ -4,7 +4,15 @@ import type { Flowtable } from '../flowtable.ts';
 import type { Table } from '../table.ts';
 import { isNamed, type NftObjectOf, objectLines, objectWord } from './decompile/objects.ts';
 import { type Reference, referencesIn, referencesOf } from './decompile/references.ts';
-import { contents, devicesOf, isBaseChain, type ListedRuleset, type TableContent } from './decompile/ruleset.ts';
+import {
+  contents,
+  devicesOf,
+  finish,
+  type InParts,
+  isBaseChain,
+  type ListedRuleset,
+  type TableContent,
+} from './decompile/ruleset.ts';
 import type { ListedSet, SetShape } from './decompile/sets.ts';
 import { nodeText, statementText, type TextOptions } from './decompile/to-text.ts';
 import { type Node, Undecompilable } from './decompile/tree.ts';
@@ -25,10 +33,20 @@ import type { NamedKind } from './tables/reserved.ts';
  * formatRuleset(await nft.ruleset({ elements: true }), { version: '1.0.6', unwritable: 'refuse' });
  */
 export function formatRuleset(ruleset: ListedRuleset, context: Omit<DecompileContext, 'sets'> = {}): string {
+  return finish(rulesetText(ruleset, context));
+}
+
+/** The same, which lets its caller do something else between two rules. */
+export function* rulesetText(ruleset: ListedRuleset, context: Omit<DecompileContext, 'sets'>): InParts<string> {
   const words = vocabulary(context);
-  let text = '';
-  for (const content of contents(ruleset, words.old)) text += new TableWriter(content, words).text();
-  return text;
+  const parts: string[] = [];
+  for (const content of yield* contents(ruleset, words.old)) {
+    for (const part of new TableWriter(content, words).parts()) {
+      parts.push(part);
+      yield;
+    }
+  }
+  return parts.join('');
 }
 
 /** The lines of the rules of a chain without a name, which stand where it is jumped to. */
@@ -57,21 +75,35 @@ class TableWriter {
     this.#words = words;
   }
 
-  text(): string {
+  /** Each of whole lines. */
+  *parts(): Generator<string> {
     const { table, chains, sets, objects, flowtables } = this.#content;
     const { head, separated } = this.#head(table);
     const isLeft = this.#words.unwritable.take().length > 0;
     if (isLeft) this.#refuse('table', table.name);
+    const shown = (part: string) => (isLeft ? commentedOut(part) : part);
+    yield shown(head);
+    let between = separated ? '\n' : '';
     // Chains and objects first: elements of sets refer to them, and rules to all.
     const heads = new Map(chains.map(chain => [chain, this.#chainHead(chain)]));
-    const blocks = [
-      ...objects.filter(isNamed).map(object => this.#block(object.type, object.name, () => this.#object(object))),
-      ...sets.map(set => this.#block('set', set.name, () => this.#set(set))),
-      ...flowtables.map(each => this.#block('flowtable', each.name, () => this.#flowtable(each))),
-      ...chains.map(chain => this.#chain(chain, heads.get(chain)!)),
-    ];
-    const text = `${head}${separated && blocks.length > 0 ? '\n' : ''}${blocks.join('\n')}}\n`;
-    return isLeft ? commentedOut(text) : text;
+    for (const object of objects.filter(isNamed)) {
+      yield between + shown(this.#block(object.type, object.name, () => this.#object(object)));
+      between = '\n';
+    }
+    for (const set of sets) {
+      yield between + shown(this.#block('set', set.name, () => this.#set(set)));
+      between = '\n';
+    }
+    for (const flowtable of flowtables) {
+      yield between + shown(this.#block('flowtable', flowtable.name, () => this.#flowtable(flowtable)));
+      between = '\n';
+    }
+    for (const chain of chains) {
+      yield between;
+      for (const part of this.#chain(chain, heads.get(chain)!)) yield shown(part);
+      between = '\n';
+    }
+    yield shown('}\n');
   }
 
   #refuse(kind: NamedKind | 'rule', name: unknown): void {
@@ -185,14 +217,13 @@ class TableWriter {
     return { text, isLeft };
   }
 
-  #chain(chain: Chain, { text: head, isLeft }: { text: string; isLeft: boolean }): string {
+  *#chain(chain: Chain, { text: head, isLeft }: { text: string; isLeft: boolean }): Generator<string> {
     const { rules } = this.#content;
     const options: TextOptions = { words: this.#words, nestedChain: nestedRules(this.#content, this.#words) };
-    let text = head;
-    for (const rule of rules.get(chain.name) ?? []) text += this.#rule(rule, options);
-    this.#words.unwritable.take();
-    text += '\t}\n';
-    return isLeft ? commentedOut(text) : text;
+    const shown = (part: string) => (isLeft ? commentedOut(part) : part);
+    yield shown(head);
+    for (const rule of rules.get(chain.name) ?? []) yield shown(this.#rule(rule, options));
+    yield shown('\t}\n');
   }
 
   #rule(rule: ListedRule, options: TextOptions): string {

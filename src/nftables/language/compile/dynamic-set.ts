@@ -71,6 +71,7 @@ export const dynamicSet: Compile = (e, json, place, name) => {
 
 const asElement = (term: Term): Element => (term.kind === 'element' ? term : element(term.place, term));
 
+/** The kernel has no meters: it becomes a dynamic set of the meter's name, made with the rule unless it is there, which outlives the rule. */
 export function meter(e: Evaluator, json: unknown, place: Place): void {
   const fields = fieldsOf(json, place);
   if (typeof fields.name !== 'string') throw typeError([...place.path, 'name'], 'a string', fields.name);

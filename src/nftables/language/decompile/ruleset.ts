@@ -31,35 +31,53 @@ export interface TableContent {
   readonly flowtables: readonly Flowtable[];
 }
 
+/** Work that may be long, of which the caller may let something else run at each yield. */
+export type InParts<T, Part = undefined> = Generator<Part, T>;
+
+/** Does it in one go. */
+export function finish<T>(work: InParts<T>): T {
+  for (;;) {
+    const step = work.next();
+    if (step.done) return step.value;
+  }
+}
+
+/** Items that are looked at between two yields. */
+const IN_A_ROW = 256;
+
 /** By table, each object looked at once. */
-export function contents(ruleset: ListedRuleset, old: boolean): TableContent[] {
-  const chains = groups(ruleset.chains);
-  const rules = groups(ruleset.rules);
-  const sets = groups(ruleset.sets);
-  const objects = groups(ruleset.objects);
-  const flowtables = groups(ruleset.flowtables);
-  return ruleset.tables.map(table => {
+export function* contents(ruleset: ListedRuleset, old: boolean): InParts<TableContent[]> {
+  const chains = yield* groups(ruleset.chains);
+  const rules = yield* groups(ruleset.rules);
+  const sets = yield* groups(ruleset.sets);
+  const objects = yield* groups(ruleset.objects);
+  const flowtables = yield* groups(ruleset.flowtables);
+  const all: TableContent[] = [];
+  for (const table of ruleset.tables) {
     const key = keyOf(table.family, table.name);
-    const all = chains.get(key) ?? [];
-    const nested = new Set(all.filter(chain => chain.flags?.includes('binding')).map(({ name }) => name));
+    const own = chains.get(key) ?? [];
+    const nested = new Set(own.filter(chain => chain.flags?.includes('binding')).map(({ name }) => name));
     const byChain = new Map<string, RuleEntry[]>();
+    let looked = 0;
     for (const rule of rules.get(key) ?? []) {
+      if (++looked % IN_A_ROW === 0) yield;
       const list = byChain.get(rule.chain);
       if (list === undefined) byChain.set(rule.chain, [rule]);
       else list.push(rule);
     }
     const mine = sets.get(key) ?? [];
-    return {
+    all.push({
       table,
-      chains: all.filter(({ name }) => !nested.has(name)),
+      chains: own.filter(({ name }) => !nested.has(name)),
       rules: byChain,
       nested,
       sets: mine.filter(({ flags }) => !flags?.includes('anonymous')),
       lookup: new Sets(finderOf(mine), old),
       objects: (objects.get(key) ?? []) as NftObjectOf[],
       flowtables: flowtables.get(key) ?? [],
-    };
-  });
+    });
+  }
+  return all;
 }
 
 function finderOf(sets: readonly ListedSet[]): (name: string) => ListedSet | undefined {
@@ -69,9 +87,13 @@ function finderOf(sets: readonly ListedSet[]): (name: string) => ListedSet | und
 
 const keyOf = (family: string, table: string): string => `${family} ${table}`;
 
-function groups<T extends { family: string; table: string }>(list: readonly T[] | undefined): Map<string, T[]> {
+function* groups<T extends { family: string; table: string }>(
+  list: readonly T[] | undefined,
+): InParts<Map<string, T[]>> {
   const found = new Map<string, T[]>();
+  let looked = 0;
   for (const item of list ?? []) {
+    if (++looked % IN_A_ROW === 0) yield;
     const key = keyOf(item.family, item.table);
     const group = found.get(key);
     if (group === undefined) found.set(key, [item]);

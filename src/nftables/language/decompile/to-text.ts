@@ -323,6 +323,7 @@ export function statementText(statement: FlowStatement, options: TextOptions): s
     case 'set-update':
     case 'map-update': {
       const { op, set, key, statements } = statement;
+      if (set.isAnonymous) options.words.unwritable.note('a change of a set without a name');
       const states = statements.map(each => ` ${statementText(each, { ...options, stateless: true })}`).join('');
       const data = statement.kind === 'map-update' ? ` : ${text(statement.data)}` : '';
       return `${op} @${named('set', set.name, options)} { ${text(key)}${states}${data} }`;
