@@ -217,6 +217,8 @@ class Echo {
     const of = messageOf(this.#encoded, message.sequence);
     const attribute = of && HANDLES[of.name];
     if (of === undefined || attribute === undefined || message.type !== MESSAGES[of.name].number) return;
+    // The first message is sent back whatever it is: also one that only makes sure that there is something to destroy.
+    if (!MAKING.has(this.#transaction.operations[of.operation]!.verb)) return;
     this.#handles[of.operation] ??= handleIn(message, attribute);
   }
 
