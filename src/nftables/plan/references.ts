@@ -36,7 +36,14 @@ export function checkElements({ elements, form, given, path }: SetModel, names: 
 }
 
 const unknownName = (path: Path, kind: Kind, name: string): RangeError =>
-  rangeError(path, `the name of one of \`${kind}s\` in this table`, name, `ERR_UNKNOWN_${kind.toUpperCase()}`);
+  rangeError(path, `the name of one of \`${kind}s\` in this table`, name, CODES[kind]);
+
+const CODES: Readonly<Record<Kind, string>> = {
+  chain: 'ERR_UNKNOWN_CHAIN',
+  set: 'ERR_UNKNOWN_SET',
+  object: 'ERR_UNKNOWN_OBJECT',
+  flowtable: 'ERR_UNKNOWN_FLOWTABLE',
+};
 
 type Test = (value: unknown, key: string | number) => boolean;
 
