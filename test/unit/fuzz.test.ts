@@ -1,5 +1,8 @@
+import fs from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { fuzz } from '../support/fuzz/run.ts';
+import { fuzz, replay } from '../support/fuzz/run.ts';
 import { isLong, where } from '../support/where.ts';
 
 /** `npm run test:long` on the host runs the number that was asked for; build/fuzz.js runs any. */
@@ -15,4 +18,35 @@ it(`reads ${INPUTS} answers of kernels and runtimes that are nearly right`, {
   for (const count of Object.values(kinds)) expect(count).toBeGreaterThan(INPUTS / 100);
   expect(refused).toBeGreaterThan(0);
   expect(kept).toBeGreaterThan(0);
+});
+
+it('reads every input that broke a rule once', async () => {
+  expect(await replay()).toBeGreaterThanOrEqual(0);
+});
+
+it('keeps an input that breaks a rule, and tries it again', async () => {
+  const folder = fs.mkdtempSync(join(tmpdir(), 'netsteer-fuzz-'));
+  const broken = { toString: Object.getOwnPropertyDescriptor(Object.prototype, 'toString') };
+  try {
+    const said: string[] = [];
+    // A rule that is broken on purpose: something has been added to what all objects inherit.
+    Object.defineProperty(Object.prototype, 'polluted', { value: 1, configurable: true });
+    const { inputs } = await fuzz({
+      seconds: 0.001,
+      seed: 7,
+      keepIn: folder,
+      onFailure: ({ message }) => said.push(message),
+    });
+    expect(inputs).toBe(500);
+    const [kept] = fs.readdirSync(folder);
+    expect(kept).toMatch(/^[\w-]+-[0-9a-f]{12}\.json$/);
+    expect(said.at(-1)).toContain(`kept in ${join(folder, kept!)}`);
+    await expect(replay(folder)).rejects.toThrow('prototypes have been changed');
+    delete (Object.prototype as { polluted?: unknown }).polluted;
+    expect(await replay(folder)).toBe(1);
+  } finally {
+    delete (Object.prototype as { polluted?: unknown }).polluted;
+    fs.rmSync(folder, { recursive: true });
+  }
+  expect(Object.getOwnPropertyDescriptor(Object.prototype, 'toString')).toEqual(broken.toString);
 });
