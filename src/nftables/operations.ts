@@ -327,6 +327,7 @@ function jsonElement(verb: Verb, object: Fields, to: Surroundings): void {
     });
   } catch (error) {
     if (!unknown || to.found !== undefined) throw within(error, ['json']);
+    to.ranged.keep(to.operation, undefined, declared);
     to.needsMore = true;
     return;
   }

@@ -25,7 +25,8 @@ export interface Flush {
 
 /** The elements of an operation, and the set that they are of, where the transaction makes it or makes sure of it. */
 export interface WaitingList {
-  readonly list: RangeList;
+  /** Undefined where it could not be read yet. */
+  readonly list: RangeList | undefined;
   readonly declared: DeclaredSet | undefined;
 }
 
@@ -91,7 +92,7 @@ export class RangedSets {
     return this.#declared.get(setKey(family, table, set));
   }
 
-  keep(operation: number, list: RangeList, declared: DeclaredSet | undefined): void {
+  keep(operation: number, list: RangeList | undefined, declared: DeclaredSet | undefined): void {
     this.#put(this.lists, operation, { list, declared });
   }
 

@@ -66,10 +66,9 @@ export class SetReader {
     const transaction = this.#transaction;
     const { verb, kind, subject } = transaction.operations[index]!;
     const object = (subject as Record<string, Fields>)[kind]!;
-    const { family, table, setId } = object;
     const waiting = transaction.ranged.lists.get(index);
-    const named = kind === 'element' ? (setId ?? object.set) : object.name;
-    const declared = waiting === undefined ? transaction.ranged.find(family, table, named) : waiting.declared;
+    // What the transaction makes later is another set.
+    const declared = waiting?.declared;
     const name = String(kind === 'element' ? (object.set ?? declared?.name) : object.name);
     const state = yield* this.#state(object, name, declared, index);
     const base: Found = found ?? { shape: state.shape };
