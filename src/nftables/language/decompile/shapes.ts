@@ -76,6 +76,7 @@ export function textValue(node: Value): Value {
   if (exact.value << shift !== node.value) throw new Undecompilable('a text with bytes behind its end');
   if (highest === 0n) {
     if (!text.endsWith('*')) return node;
+    if (text.endsWith('\\*')) throw new Undecompilable('a text that ends in a backslash and an asterisk');
     const escaped = textNumber(`${text.slice(0, -1)}\\*`);
     return value(escaped.bits, escaped.value, node.type, 'host');
   }
