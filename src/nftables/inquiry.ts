@@ -22,7 +22,8 @@ export interface Question {
   readonly dump?: boolean;
 }
 
-const FIRST_SEQUENCE = 1;
+/** Far from those of batches and single requests: no answer to one of them is taken for one of ours. */
+const FIRST_SEQUENCE = 0x4000_0000;
 
 /**
  * Several questions in one datagram, encoded once for all namespaces: what would be a send each is one. The last one must be a dump or be
@@ -46,6 +47,16 @@ export class Inquiry {
 
   /** Each answer goes to `visit`, with the index of its question. What is not there has no answer. */
   *ask(exchange: Exchange, visit: (index: number, message: Message) => void): Operation<void> {
+    try {
+      yield* this.#ask(exchange, visit);
+    } catch (error) {
+      // A dump that is left is in the way of the next one (EBUSY).
+      exchange.abandon();
+      throw error;
+    }
+  }
+
+  *#ask(exchange: Exchange, visit: (index: number, message: Message) => void): Operation<void> {
     const { questions, bytes } = this;
     const last = questions.length - 1;
     let failed: Error | undefined;

@@ -347,6 +347,12 @@ export class Exchange {
     yield* parts.end();
   }
 
+  /** What was asked is not waited for any more: its answers are taken out of the way, now and before the next send. */
+  abandon(): void {
+    this.#drain();
+    this.#unread = true;
+  }
+
   /** Answers that an interrupted operation left behind must not be taken for this one's. */
   #drain(): void {
     const buffer = receiveBuffer();
