@@ -1,10 +1,11 @@
 import { toBytes } from '../codec/index.ts';
 import { rangeError } from '../errors.ts';
 import type { WireElement } from './element.ts';
-import type { WiredElements } from './element-values.ts';
+import { asValues, type GivenElement } from './element-forms.ts';
+import { type WiredElements, wireElements } from './element-values.ts';
 import { type ElementKey, readFields } from './field-values.ts';
 import type { Verb } from './operations.ts';
-import { type GivenRange, type RangeList, wireRange } from './range-lists.ts';
+import { type GivenRange, type RangeList, rangeList, wireRange } from './range-lists.ts';
 import { neighbour, type Range, RangeModel } from './ranges.ts';
 import type { NftSet } from './set.ts';
 import type { ElementShape } from './set-types.ts';
@@ -285,4 +286,20 @@ export function rangeText({ from, to }: Pick<Range, 'from' | 'to'>, { key }: Ele
     return String(value);
   };
   return text(readFields(toBytes(from)!, toBytes(to)!, key));
+}
+
+/** The elements of a set whose ranges merge, as they are once all of them are in it. */
+export function mergedElements(
+  given: readonly GivenElement[],
+  shape: ElementShape,
+  wasRead: boolean,
+): readonly GivenElement[] {
+  const list = rangeList(wireElements(asValues(given, shape, wasRead), shape), shape, () => false);
+  if (list.pieces || list.ranges.length < 2) return given;
+  const set = new RangeSet(shape, true);
+  set.apply('add', list);
+  const { added } = set.netChange();
+  // Nothing merges: each keeps its own form, and its place in the list.
+  if (set.size === list.ranges.length) return given;
+  return [...list.others.elements, ...added.elements].map(wire => ({ wire }));
 }

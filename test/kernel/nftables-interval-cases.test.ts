@@ -1,5 +1,5 @@
 import { BatchError, isNotFound } from 'netsteer';
-import { Nftables, Transaction } from 'netsteer/nftables';
+import { type DesiredRuleset, Nftables, Transaction } from 'netsteer/nftables';
 import { expect, test } from 'vitest';
 import { freshNamespaces, netns, nft } from '../support/fresh-namespace.ts';
 import { kernelSuite } from '../support/where.ts';
@@ -87,6 +87,17 @@ kernelSuite('ranges', () => {
     ]);
     nft.sync.apply({ nftables: [{ add: { element: { ...T, name: 's', elem: ['10.0.0.5'] } } }] });
     expect(values()).toEqual(['10.0.0.0/8']);
+  });
+
+  test('what merges is wanted merged: nothing is left to do after reconcile', () => {
+    const elements = ['10.0.0.0/9', '10.128.0.0/9', '1.1.1.1'];
+    const desired: DesiredRuleset = {
+      tables: [{ family: 'ip', name: 't' }],
+      sets: [{ ...T, name: 's', key: 'ipv4_addr', flags: ['interval'], autoMerge: true, elements }],
+    };
+    nft.sync.reconcile(desired, { prefix: '' });
+    expect(values()).toEqual(['1.1.1.1', '10.0.0.0/8']);
+    expect(nft.sync.plan(desired, { prefix: '' }).operations).toEqual([]);
   });
 
   test('a range of concatenations that contains another is refused, and so is deleting it by a part', () => {

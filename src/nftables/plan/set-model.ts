@@ -6,6 +6,7 @@ import { hasUnreadableTypeof } from '../language/compile/typeof.ts';
 import { VERDICT_DATA_TYPE } from '../language/tables/datatypes.ts';
 import type { SetEntry } from '../listing.ts';
 import type { NewMap } from '../new-objects.ts';
+import { mergedElements, mergesRanges } from '../range-set.ts';
 import type { NftSet } from '../set.ts';
 import { type ElementShape, shapeOf } from '../set-types.ts';
 import { wireSet } from '../wire-set.ts';
@@ -90,7 +91,16 @@ export function setModel(
     expressions: all,
   });
   const shape = shapeOf(form as NftSet);
-  const values = at(['elements'], () => valuesOf(elements, shape, handle !== undefined, isMap && !isOwn));
+  const values = at(['elements'], () =>
+    valuesOf(
+      mergesRanges(form as NftSet, shape) && elements !== undefined
+        ? mergedElements(elements, shape, handle !== undefined)
+        : elements,
+      shape,
+      handle !== undefined,
+      isMap && !isOwn,
+    ),
+  );
   const context: ElementContext = { own: all, timeouts, default: rest.timeoutMilliseconds };
   return {
     content,
