@@ -1,4 +1,4 @@
-import { checkInteger, checkObject, checkString, type UnknownAttribute } from '../codec/index.ts';
+import { checkInteger, checkObject, type UnknownAttribute } from '../codec/index.ts';
 import { type Protocol, protocolOf } from '../ctnetlink/protocol.ts';
 import type { WireExpectation, WireTuple } from '../ctnetlink/tables.ts';
 import { rangeError } from '../errors.ts';
@@ -147,6 +147,3 @@ const KEY_FIELDS = [
   'function',
   'unknown',
 ];
-
-/** @internal */
-export const checkHelper = (helper: unknown): string => checkString(helper, ['helper'], 15);

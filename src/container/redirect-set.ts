@@ -364,5 +364,4 @@ export function* listOf({ ports, ranges }: RedirectContent): Operation<Redirect[
   return list;
 }
 
-export type { PortRange, Redirect, RedirectKey } from './redirect-input.ts';
-export { TABLE };
+export type { Redirect, RedirectKey } from './redirect-input.ts';

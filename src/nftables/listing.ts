@@ -9,7 +9,6 @@ import { type Family, familyNumber } from './family.ts';
 import type { Flowtable } from './flowtable.ts';
 import { MESSAGES, type MessageName, readObject } from './message.ts';
 import type { NftObject } from './object.ts';
-import { type PackedForm, readPacked } from './packed-elements.ts';
 import { Disturbed, READING_OPTIONS, Reading, type ReadingOptions } from './reading.ts';
 import { readSet, requestFor } from './request.ts';
 import type { RuleEntry } from './rule.ts';
@@ -186,15 +185,6 @@ export function* dumpElements(
     if (part !== undefined) for (const element of part) elements.push(element);
   });
   return elements;
-}
-
-/** Elements of plain keys and values, as bytes: `begin` is called at the start, and again when others have changed them meanwhile. @internal */
-export function* packedElements(exchange: Exchange, set: SetKey, begin: () => PackedForm): Operation<void> {
-  const reading = new Reading(exchange);
-  yield* reading.undisturbed(() => {
-    const form = begin();
-    return dumpSet(exchange, set, reading, undefined, message => readPacked(message, form));
-  });
 }
 
 function* dumpSet(
