@@ -174,12 +174,14 @@ function set(verb: Verb, object: Fields, to: Surroundings, isMap = false): void 
     list.write(verb === 'delete' ? 'delset' : 'destroyset', 0, family, operation, keyOf(object));
   } else {
     const byName = setKey(object.family, object.table, object.name);
-    let wire = to.found === undefined ? undefined : to.sets.get(byName);
+    // All sets without a name have the same template of one, '__set%d': each is known by its operation.
+    const made = String(object.name).endsWith('%d') ? `${byName} ${operation}` : byName;
+    let wire = to.found === undefined ? undefined : to.sets.get(made);
     if (wire === undefined) {
       wire = withWritable(wireSet(object as unknown as NewMap, isMap, to.nextId())) as unknown as NftSet;
       wire.family = object.family as NftSet['family'];
       list.write('newset', CREATE[verb]!, family, operation, wire, path => setPath(path, object));
-      to.sets.set(byName, wire);
+      to.sets.set(made, wire);
     }
     const shape = shapeOf(wire);
     shapes.set(byName, shape);
