@@ -107,8 +107,8 @@ function bitwise(registers: Registers, expression: Of<'bitwise'>): void {
 function cmp(registers: Registers, { register, op, data }: Of<'cmp'>): void {
   let left = registers.get(register);
   const right = registerValue(hexOf(data));
-  // nft before 1.0.7 compares four bytes.
-  if (left.kind === 'fib' && left.present) left.bits = right.bits;
+  // A truth value has no prefix. nft before 1.0.7 compares four bytes of it, others write one.
+  if (left.type === TYPES.boolean) left.bits = right.bits;
   const operator = COMPARISONS[op];
   if (operator === undefined) throw new Undecompilable(`the comparison ${op}`);
   if (left.bits > right.bits && !isString(left.type)) {

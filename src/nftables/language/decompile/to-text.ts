@@ -1,4 +1,5 @@
 import { printable } from '../../../errors.ts';
+import { TYPES } from '../tables/datatypes.ts';
 import type { NamedKind } from '../tables/reserved.ts';
 import { isKnown } from './loads.ts';
 import type { FlowStatement } from './statements.ts';
@@ -98,6 +99,7 @@ export function nodeText(node: Node, options: TextOptions): string {
       return text(node.argument);
     case 'binary':
       if (!isConstant(node.right)) newer('an operand that is not constant', options);
+      if (node.left.type === TYPES.boolean) options.words.unwritable.note('bits of a truth value');
       return `${operand(node, node.left, options)} ${node.op} ${operand(node, node.right, options)}`;
     case 'relation':
       return relationText(node, options);
