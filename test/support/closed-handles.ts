@@ -422,6 +422,10 @@ class TransportOperations {
   *send(): Operation<unknown> {
     return yield* this.#exchange.send(BYTES.slice(), 16, 1);
   }
+  // biome-ignore lint/correctness/useYield: it waits for nothing
+  *abandon(): Operation<void> {
+    this.#exchange.abandon();
+  }
   *familyId(): Operation<unknown> {
     return yield* this.#family.id();
   }
@@ -455,7 +459,7 @@ class Transport extends twoForms(TransportOperations) {}
 
 const names = (...operations: string[]): Record<string, Verb> =>
   Object.fromEntries(operations.map(name => [name, (handle: Record<string, () => unknown>) => handle[name]!()]));
-const OF_EXCHANGE = ['request', 'get', 'dump', 'pipeline', 'stream', 'transact', 'send'];
+const OF_EXCHANGE = ['request', 'get', 'dump', 'pipeline', 'stream', 'transact', 'send', 'abandon'];
 const OF_FAMILY = ['id', 'request', 'get', 'dump', 'dumpMessages', 'pipeline', 'stream'];
 
 const transport: HandleTable = {
