@@ -78,7 +78,8 @@ export function* completed(
         found.set(index, yield* sets.elementsOf(index));
       } else {
         const named = yield* setsOf(exchange, transaction, object, [object.set as string], known);
-        const made = transaction.makesSet(setKey(object.family, object.table, object.set));
+        // Of a set that is made here and has no ranges, nothing has to be known.
+        const made = transaction.ranged.find(object.family, object.table, object.set) !== undefined;
         const json: Found = { sets: named, interfaces };
         found.set(index, named.size > 0 || made ? yield* sets.elementsOf(index, json) : json);
       }

@@ -88,7 +88,7 @@ kernelSuite("a container's log", () => {
       if (++count === 5) {
         process.kill('SIGKILL');
         await web1.closed;
-        await expect.poll(() => log.closed, { timeout: 60_000 }).toBe(true);
+        await expect.poll(() => log.closed).toBe(true);
       }
     }
     expect(count).toBe(100);
@@ -164,13 +164,13 @@ kernelSuite('the signal of a log', () => {
     const log = Nflog.open({ netns, groups: [5], queue: { packets: 1 }, signal: controller.signal });
     send(netns, 3);
     const loops = [log, log].map(each => all(each).catch((error: unknown) => error));
-    await expect.poll(() => log.stats.received, { timeout: 60_000 }).toBe(3);
+    await expect.poll(() => log.stats.received).toBe(3);
     const reason = new Error('enough');
     controller.abort(reason);
     expect(log.closed).toBe(true);
     expect(await Promise.all(loops)).toEqual([reason, reason]);
     expect(() => log[Symbol.asyncIterator]()).toThrow(reason);
-    await expect.poll(() => bound(netns), { timeout: 60_000 }).toBe('');
+    await expect.poll(() => bound(netns)).toBe('');
     await expect(log.addGroup(6)).rejects.toMatchObject({ code: 'ERR_CLOSED' });
   });
 
@@ -193,7 +193,7 @@ kernelSuite('the signal of a log', () => {
     signal.reason = vm.runInNewContext('new Error("elsewhere")');
     signal.dispatchEvent(new Event('abort'));
     await expect(loop).rejects.toMatchObject({ message: 'elsewhere' });
-    await expect.poll(() => bound(netns), { timeout: 60_000 }).toBe('');
+    await expect.poll(() => bound(netns)).toBe('');
   });
 
   it('is let go of when the log is closed', async () => {
@@ -427,7 +427,7 @@ kernelSuite('records of a container that floods its logging table', () => {
     // ERR_BUSY, if the reading were one of theirs.
     expect(web1.nftables.sync.tables().length).toBe(1);
     send(netns, 1);
-    await expect.poll(() => log.stats.received, { timeout: 60_000 }).toBeGreaterThan(0);
+    await expect.poll(() => log.stats.received).toBeGreaterThan(0);
     using other = Nftables.open({ netns });
     expect(other.sync.tables().length).toBe(1);
   });
