@@ -22,7 +22,6 @@ import {
   PROTOCOL_NUMBERS,
   PROTOCOLS,
   RANGE_SETS,
-  TABLE,
   VERSIONS,
   type Version,
 } from './redirect-maps.ts';
