@@ -234,7 +234,7 @@ kernelSuite('traffic through IPVS', () => {
         const second = [await at(80, 'second'), await at(8080, 'second')];
         expect([...new Set([...near, ...second])].toSorted()).toEqual(['server1', 'server2']);
         expect([new Set(near).size, new Set(second).size]).toEqual([1, 1]);
-        expect(lab.onDirector('ipvsadm', ['-Ln'])).toMatch(/FWM {2}7 (IPv6 )?rr persistent 60/);
+        expect(lab.onDirector('ipvsadm', ['-Ln'])).toMatch(/FWM {2}7 (IPv6 )?rr persistent 3600/);
       } finally {
         lab.onDirector('nft', ['delete table inet marks']);
       }

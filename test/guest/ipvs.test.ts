@@ -179,7 +179,7 @@ kernelSuite('IPVS', () => {
     await ipvs.addService(service);
     await ipvs.editService(service, { persistence: { timeoutSeconds: 60 } });
     const { stats: _, ...entry } = await ipvs.service(service);
-    expect(entry).toEqual({ ...service, persistence: { timeoutSeconds: 60 } });
+    expect(entry).toEqual({ ...service, persistence: { ...service.persistence, timeoutSeconds: 60 } });
   });
 
   it('adds or replaces with set', async () => {
