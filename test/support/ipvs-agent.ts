@@ -121,13 +121,22 @@ export class Agent {
 
 /** A server that says its name to who comes, and repeats what it hears. Its socket is opened inside the namespace and stays there. */
 export function serve(netns: NetNs, name: string, port: number): net.Server {
+  const sockets = new Set<net.Socket>();
   const server = net.createServer(socket => {
+    sockets.add(socket);
+    socket.on('close', () => sockets.delete(socket));
     socket.on('error', () => {});
     socket.setNoDelay(true);
     socket.write(`${name}\n`);
     socket.on('data', data => socket.write(`${name}: ${data}`));
   });
   netns.run(() => server.listen(port));
+  // What the other end says of its end is lost where IPVS has let go of the connection: a socket would keep the namespace for ever.
+  const close = server.close.bind(server);
+  server.close = done => {
+    for (const socket of sockets) socket.resetAndDestroy();
+    return close(done);
+  };
   return server;
 }
 
