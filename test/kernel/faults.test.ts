@@ -339,9 +339,12 @@ kernelSuite('each call fails once: NFLOG', () => {
         ends: true,
         operate: async log => {
           const got: Packet[] = [];
-          const sent = sendSome(netns);
-          for await (const packet of log) if (got.push(packet) === 3) break;
-          await sent;
+          const stop = sendOn(netns);
+          try {
+            for await (const packet of log) if (got.push(packet) === 3) break;
+          } finally {
+            await stop();
+          }
           expect(got.map(({ prefix }) => prefix)).toEqual(Array(3).fill('p'));
           // Where its name cannot be asked for, a device has its number.
           for (const { outDevice } of got) expect(['lo', 'if1']).toContain(outDevice);
@@ -353,13 +356,17 @@ kernelSuite('each call fails once: NFLOG', () => {
   );
 });
 
-/** Sends datagrams to nobody; resolves when all have been sent. */
-function sendSome(ns: NetNs): Promise<void> {
-  const script = 'for i in {1..10}; do echo x >/dev/udp/127.0.0.1/9; done';
+/** Sends datagrams to nobody, one after the other, until it is told to stop: a call that fails may take with it all that have come so far. */
+function sendOn(ns: NetNs): () => Promise<void> {
+  const script = 'while :; do echo x >/dev/udp/127.0.0.1/9; read -rt 0.01 <> <(:); done';
   const child = ffi.aside(() => ns.run(() => spawn('bash', ['-c', script], { stdio: 'ignore' }))) as ChildProcess;
-  return new Promise(resolve => {
+  const ended = new Promise<void>(resolve => {
     child.on('close', () => resolve());
   });
+  return () => {
+    child.kill('SIGKILL');
+    return ended;
+  };
 }
 
 kernelSuite('each call fails once: devices, addresses and routes', () => {
