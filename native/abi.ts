@@ -64,15 +64,15 @@ const BEGINNINGS: readonly string[] = ['rtnl_link_stats64'];
 
 /** Structures that are written and read by hand, in hot paths: what their code assumes. */
 const LAYOUTS: readonly Layout[] = [
-  layout('src/transport/message.ts', 'nlmsghdr', 16, {
+  layout('src/netlink/message.ts', 'nlmsghdr', 16, {
     nlmsg_len: [0, 4],
     nlmsg_type: [4, 2],
     nlmsg_flags: [6, 2],
     nlmsg_seq: [8, 4],
     nlmsg_pid: [12, 4],
   }),
-  layout('src/transport/refusal.ts', 'nlmsgerr', 20, { error: [0, 4], msg: [4, 16] }),
-  layout('src/transport/socket.ts', 'sockaddr_nl', 12, { nl_family: [0, 2], nl_pid: [4, 4], nl_groups: [8, 4] }),
+  layout('src/netlink/refusal.ts', 'nlmsgerr', 20, { error: [0, 4], msg: [4, 16] }),
+  layout('src/netlink/socket.ts', 'sockaddr_nl', 12, { nl_family: [0, 2], nl_pid: [4, 4], nl_groups: [8, 4] }),
   layout('src/codec/wire.ts', 'nlattr', 4, { nla_len: [0, 2], nla_type: [2, 2] }),
 ];
 

@@ -1,11 +1,11 @@
 import { checkInteger, checkObject, NO_CONTEXT } from '../codec/index.ts';
 import { expectationTable, statisticsTable, totalsTable } from '../ctnetlink/tables.ts';
 import { isNotFound, NetlinkError, rangeError, StateError, typeError, UnsupportedError } from '../errors.ts';
+import { NETLINK_NETFILTER, NLM_F_CREATE, NLM_F_EXCL } from '../netlink/constants.ts';
+import { Exchange, NetlinkSocket, type Operation, openWatcher, twoForms } from '../netlink/index.ts';
 import { type NetNs, netnsOf } from '../netns/netns.ts';
 import { type Logger, Observer } from '../observe.ts';
 import { checkSignal } from '../signal.ts';
-import { NETLINK_NETFILTER, NLM_F_CREATE, NLM_F_EXCL } from '../transport/constants.ts';
-import { Exchange, NetlinkSocket, type Operation, openWatcher, twoForms } from '../transport/index.ts';
 import {
   checkExpectationKey,
   checkNewExpectation,

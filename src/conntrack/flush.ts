@@ -1,6 +1,6 @@
 import { align4 } from '../codec/index.ts';
 import * as C from '../ctnetlink/constants.ts';
-import { type Exchange, MessageList, nfnetlinkType, type Operation, writeHeader } from '../transport/index.ts';
+import { type Exchange, MessageList, nfnetlinkType, type Operation, writeHeader } from '../netlink/index.ts';
 import type { CheckedFilter } from './filter.ts';
 import { attributesAt, FLOW_MESSAGE, familyOfMessage, flowCall } from './requests.ts';
 import { FlowView } from './view.ts';

@@ -2,10 +2,10 @@ import { checkInteger, checkObject, HOST_IS_LITTLE_ENDIAN, NO_CONTEXT } from '..
 import * as C from '../ctnetlink/constants.ts';
 import { expectationTable } from '../ctnetlink/tables.ts';
 import { DecodeError, rangeError, StateError, typeError } from '../errors.ts';
+import { NLM_F_CREATE } from '../netlink/constants.ts';
+import { type GroupReader, type Message, messagesIn } from '../netlink/index.ts';
+import { closedError } from '../netlink/lifetime.ts';
 import { checkSignal, onAbort, throwIfAborted } from '../signal.ts';
-import { NLM_F_CREATE } from '../transport/constants.ts';
-import { type GroupReader, type Message, messagesIn } from '../transport/index.ts';
-import { closedError } from '../transport/lifetime.ts';
 import { type Expectation, expectationOf } from './expectation.ts';
 import type { Flow } from './flow.ts';
 import {

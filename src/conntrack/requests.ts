@@ -2,7 +2,7 @@ import { type AttributeTable, NO_CONTEXT, type Source, type Writer } from '../co
 import * as C from '../ctnetlink/constants.ts';
 import { expectationTable, flowTable, type WireExpectation, type WireFlow } from '../ctnetlink/tables.ts';
 import type { Path } from '../errors.ts';
-import { type Call, type Message, nfgenmsg, nfnetlinkType, writeHeader } from '../transport/index.ts';
+import { type Call, type Message, nfgenmsg, nfnetlinkType, writeHeader } from '../netlink/index.ts';
 import { type Flow, flowOf } from './flow.ts';
 
 /*

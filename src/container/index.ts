@@ -1,6 +1,4 @@
-export { Container, type ContainerOptions } from './container.ts';
-export type { OwnedDifference } from './difference.ts';
-export type { FindOptions, Runtime } from './find.ts';
+export type { ContainerState, Drift } from '../fleet/desired-state.ts';
 export {
   type DesiredStates,
   Fleet,
@@ -9,12 +7,14 @@ export {
   type FleetProgress,
   type FleetResult,
   type FleetVerification,
-} from './fleet.ts';
-export type { FleetEvent, FleetSource, FleetWatch, FleetWatchOptions, WatchedState } from './fleet-watch.ts';
+} from '../fleet/fleet.ts';
+export type { FleetEvent, FleetSource, FleetWatch, FleetWatchOptions, WatchedState } from '../fleet/watch.ts';
+export { Container, type ContainerOptions } from './container.ts';
+export type { OwnedDifference } from './difference.ts';
+export type { FindOptions, Runtime } from './find.ts';
 export { type LogDrift, Logging, type LoggingOptions, type LogRule } from './logging.ts';
 export type { ForceOptions, RedirectOptions, RedirectSettings } from './owned-table.ts';
 export type { Ability, AbilityName, Obstacle, Preflight } from './preflight.ts';
 export type { PortRange, Redirect, RedirectKey } from './redirect-input.ts';
 export type { RedirectDrift } from './redirect-set.ts';
 export { Redirects } from './redirects.ts';
-export type { ContainerState, Drift } from './state.ts';

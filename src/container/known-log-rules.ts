@@ -1,13 +1,13 @@
 import { isNotFound, type StateError } from '../errors.ts';
+import type { Exchange, Message, Operation } from '../netlink/index.ts';
+import { runAway } from '../netlink/operation.ts';
 import type { NetNs } from '../netns/index.ts';
-import { familyNumber } from '../nftables/family.ts';
-import { MESSAGES, readObject } from '../nftables/message.ts';
+import { familyNumber } from '../nf_tables/family.ts';
+import { MESSAGES, readObject } from '../nf_tables/message.ts';
+import type { RuleEntry } from '../nf_tables/rule.ts';
 import { openExchange } from '../nftables/nftables.ts';
 import { readGeneration, requestFor } from '../nftables/request.ts';
-import type { RuleEntry } from '../nftables/rule.ts';
 import type { Observer } from '../observe.ts';
-import type { Exchange, Message, Operation } from '../transport/index.ts';
-import { runAway } from '../transport/operation.ts';
 import { COMMENT_MARK } from './log-comment.ts';
 import { HOOKS, LOGGING, type LogRule } from './log-set.ts';
 import { logRuleIn } from './log-table.ts';

@@ -1,13 +1,13 @@
-import * as C from '../nftables/constants.ts';
+import type { Exchange, Operation } from '../netlink/index.ts';
+import * as C from '../nf_tables/constants.ts';
+import { MESSAGES, readObject } from '../nf_tables/message.ts';
 import type { WireElement } from '../nftables/index.ts';
 import { decompileRule, type RuleEntry, type SetEntry, type Statement, Transaction } from '../nftables/index.ts';
 import { interfacesOf } from '../nftables/interfaces.ts';
-import { list } from '../nftables/listing.ts';
-import { MESSAGES, readObject } from '../nftables/message.ts';
 import type { NftablesOperations } from '../nftables/nftables.ts';
 import { modelOf } from '../nftables/plan/model.ts';
+import { list } from '../nftables/read/listing.ts';
 import { readGeneration, requestFor } from '../nftables/request.ts';
-import type { Exchange, Operation } from '../transport/index.ts';
 import type { OwnedDifference } from './difference.ts';
 import { isIntact, labelsIn, nameIn } from './log-comment.ts';
 import {

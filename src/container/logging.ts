@@ -1,5 +1,5 @@
+import { type Exchange, type Operation, twoForms } from '../netlink/index.ts';
 import { NftablesOperations } from '../nftables/nftables.ts';
-import { type Exchange, type Operation, twoForms } from '../transport/index.ts';
 import { type LogDrift, type LogRule, LogSet } from './log-set.ts';
 import { LogTable } from './log-table.ts';
 import { again, checkForce, type ForceOptions } from './owned-table.ts';

@@ -1,10 +1,10 @@
 import { sourceOf } from '../codec/index.ts';
-import * as C from '../nftables/constants.ts';
+import { type Exchange, type Message, messageAt, NLMSG_HDRLEN, nfgenmsg, type Operation } from '../netlink/index.ts';
+import * as C from '../nf_tables/constants.ts';
+import { type MessageName, readObject } from '../nf_tables/message.ts';
 import type { Chain, Family, Flowtable, NftObject, NftSet, RuleEntry, SetEntry, Table } from '../nftables/index.ts';
-import { Inquiry, type Question } from '../nftables/inquiry.ts';
-import { list } from '../nftables/listing.ts';
-import { type MessageName, readObject } from '../nftables/message.ts';
-import { type Exchange, type Message, messageAt, NLMSG_HDRLEN, nfgenmsg, type Operation } from '../transport/index.ts';
+import { Inquiry, type Question } from '../nftables/read/inquiry.ts';
+import { list } from '../nftables/read/listing.ts';
 import { MOST_TOLD } from './difference.ts';
 import { FAMILY, Stale } from './owned-table.ts';
 

@@ -1,5 +1,5 @@
+import type { Exchange } from '../netlink/index.ts';
 import { Nftables } from '../nftables/nftables.ts';
-import type { Exchange } from '../transport/index.ts';
 import { WatchedLogging } from './known-log-rules.ts';
 import { Logging } from './logging.ts';
 import { Redirects } from './redirects.ts';

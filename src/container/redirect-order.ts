@@ -1,6 +1,6 @@
+import type { Exchange, Operation } from '../netlink/index.ts';
 import type { Chain, Family, Hook } from '../nftables/index.ts';
-import { list } from '../nftables/listing.ts';
-import type { Exchange, Operation } from '../transport/index.ts';
+import { list } from '../nftables/read/listing.ts';
 import { MOST_TOLD, type OwnedDifference } from './difference.ts';
 import { FAMILY, FIRST_PRIORITY, type RedirectSettings } from './owned-table.ts';
 import { CHAINS, REDIRECTS } from './redirect-maps.ts';

@@ -1,11 +1,11 @@
 import { type Source, toHex } from '../codec/index.ts';
 import { isNotFound } from '../errors.ts';
-import * as C from '../nftables/constants.ts';
-import { elementTable, type WireElement } from '../nftables/element.ts';
-import { MESSAGES } from '../nftables/message.ts';
+import type { Exchange, Message, Operation } from '../netlink/index.ts';
+import * as C from '../nf_tables/constants.ts';
+import { elementTable, type WireElement } from '../nf_tables/element.ts';
+import { MESSAGES } from '../nf_tables/message.ts';
 import { type PackedForm, readPacked } from '../nftables/packed-elements.ts';
 import { requestFor } from '../nftables/request.ts';
-import type { Exchange, Message, Operation } from '../transport/index.ts';
 import { MOST_TOLD } from './difference.ts';
 import { Stale } from './owned-table.ts';
 import type { PortMap } from './port-map.ts';

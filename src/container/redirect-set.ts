@@ -1,8 +1,8 @@
 import { rangeError, typeError } from '../errors.ts';
+import type { Operation } from '../netlink/index.ts';
+import { Turn } from '../netlink/index.ts';
 import { Transaction } from '../nftables/index.ts';
 import { PackedElements } from '../nftables/packed-elements.ts';
-import type { Operation } from '../transport/index.ts';
-import { Turn } from '../transport/index.ts';
 import type { OwnedDifference } from './difference.ts';
 import { DEFAULT_SETTINGS, type RedirectSettings } from './owned-table.ts';
 import { PortMap } from './port-map.ts';

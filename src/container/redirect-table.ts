@@ -1,7 +1,7 @@
 import { StateError } from '../errors.ts';
+import type { Exchange, Operation } from '../netlink/index.ts';
 import { Transaction } from '../nftables/index.ts';
 import type { NftablesOperations } from '../nftables/nftables.ts';
-import type { Exchange, Operation } from '../transport/index.ts';
 import type { OwnedDifference } from './difference.ts';
 import { WantedTable } from './owned-model.ts';
 import { readContents, TableInquiry, type TableReading } from './owned-reading.ts';

@@ -1,6 +1,6 @@
+import { type Exchange, type Operation, twoForms } from '../netlink/index.ts';
 import { Transaction } from '../nftables/index.ts';
 import { NftablesOperations } from '../nftables/nftables.ts';
-import { type Exchange, type Operation, twoForms } from '../transport/index.ts';
 import {
   again,
   checkForce,

@@ -1,8 +1,11 @@
 import { atIndex, type BatchFailure, isArgumentError, NetlinkError, UnsupportedError, within } from '../errors.ts';
-import type { Operation, PipelineResult } from '../transport/index.ts';
-import type { WireDestination, WireService } from './attributes.ts';
-import { writeDestination } from './destination.ts';
-import type { Carriers } from './ipvs-carrier.ts';
+import type { WireDestination, WireService } from '../ip_vs/attributes.ts';
+import { writeDestination } from '../ip_vs/destination.ts';
+import { writeService } from '../ip_vs/service.ts';
+import { destinationId, destinationSettings, serviceId, serviceSettings } from '../ip_vs/wire.ts';
+import type { Operation, PipelineResult } from '../netlink/index.ts';
+import type { Carriers } from './backends/backend.ts';
+import { type Carrier, type IpvsCommand, keyCommand } from './backends/netlink.ts';
 import {
   editDestination,
   editService,
@@ -13,10 +16,7 @@ import {
   mergeService,
   missingDestination,
 } from './ipvs-edit.ts';
-import { destinationId, destinationSettings, serviceId, serviceSettings } from './ipvs-wire.ts';
-import { type Carrier, type IpvsCommand, keyCommand } from './netlink.ts';
 import { type Batch, type IpvsOperation, isEdit, type Prepared } from './operation.ts';
-import { writeService } from './service.ts';
 import { readDestinations, readServers } from './snapshot.ts';
 
 /** What the kernel has of the services that were asked about. */

@@ -1,6 +1,6 @@
 import { checkInteger, checkObject, checkOneOf } from '../codec/index.ts';
 import { type Path, typeError } from '../errors.ts';
-import { PROTOCOLS, type ServiceKey } from './service.ts';
+import { PROTOCOLS, type ServiceKey } from '../ip_vs/service.ts';
 
 /**
  * How a server that is to go loses its connections: its weight becomes 0, so that it gets no new ones, and it is removed when those that are waited

@@ -1,28 +1,6 @@
 export { fromJson, toJson } from '../codec/json.ts';
-export type { BatchOptions, BatchResult } from './batch.ts';
-export type { Connection, ConnectionEnd, ConnectionsOptions } from './connections.ts';
-export type { SyncDaemon, SyncState } from './daemon.ts';
-export type { Destination, DestinationEntry, DestinationKey, Forward, Tunnel } from './destination.ts';
-export type { Drain, DrainByProtocol, DrainPolicy } from './drain.ts';
-export { Ipvs, type IpvsOptions } from './ipvs.ts';
-export type { Via } from './ipvs-socket.ts';
-export type { Timeouts } from './ipvs-timeouts.ts';
-export type { IpvsInfo } from './netlink.ts';
-export type { BatchBuilder, DestinationPatch, IpvsOperation, ServicePatch } from './operation.ts';
-export { formatPlan } from './plan-format.ts';
-export type { Drained, PlanOptions, ReconcileOptions, ReconcileProgress, ReconcileResult } from './reconcile.ts';
-export type { RuleError } from './rules.ts';
-export { formatRules } from './rules-format.ts';
-export {
-  parseRuleLines,
-  type RestoreOptions,
-  type RestoreResult,
-  type RuleFailure,
-  type RuleLine,
-  type RuleOperation,
-} from './rules-restore.ts';
-export { parseRules } from './rules-servers.ts';
-export type { SchedulerFlag } from './scheduler-flags.ts';
+export type { Destination, DestinationEntry, DestinationKey, Forward, Tunnel } from '../ip_vs/destination.ts';
+export type { SchedulerFlag } from '../ip_vs/scheduler-flags.ts';
 export type {
   FirewallMarkKey,
   Persistence,
@@ -33,9 +11,31 @@ export type {
   ServiceKey,
   TransportKey,
   VirtualServer,
-} from './service.ts';
-export type { RuleNames } from './service-names.ts';
+} from '../ip_vs/service.ts';
+export type { Rates, Stats } from '../ip_vs/stats.ts';
+export type { SyncDaemon, SyncState } from '../ip_vs/sync-daemon.ts';
+export type { Timeouts } from '../ip_vs/timeouts.ts';
+export { formatRules } from '../ipvsadm/format.ts';
+export type { RuleError } from '../ipvsadm/read-rules.ts';
+export { parseRules } from '../ipvsadm/read-servers.ts';
+export type { RuleNames } from '../ipvsadm/service-names.ts';
+export { formatTable, type TableView } from '../ipvsadm/table.ts';
+export type { IpvsInfo } from './backends/netlink.ts';
+export type { Via } from './backends/socket.ts';
+export type { BatchOptions, BatchResult } from './batch.ts';
+export type { Connection, ConnectionEnd, ConnectionsOptions } from './connections.ts';
+export type { Drain, DrainByProtocol, DrainPolicy } from './drain.ts';
+export { Ipvs, type IpvsOptions } from './ipvs.ts';
+export type { BatchBuilder, DestinationPatch, IpvsOperation, ServicePatch } from './operation.ts';
+export { formatPlan } from './plan-format.ts';
+export type { Drained, PlanOptions, ReconcileOptions, ReconcileProgress, ReconcileResult } from './reconcile.ts';
+export {
+  parseRuleLines,
+  type RestoreOptions,
+  type RestoreResult,
+  type RuleFailure,
+  type RuleLine,
+  type RuleOperation,
+} from './rules-restore.ts';
 export { type IpvsSetting, type IpvsSettingName, IpvsSettings } from './settings.ts';
 export type { Snapshot } from './snapshot.ts';
-export type { Rates, Stats } from './stats.ts';
-export { formatTable, type TableView } from './table.ts';

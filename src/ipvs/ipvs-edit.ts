@@ -1,9 +1,8 @@
 import os from 'node:os';
 import { checkObject } from '../codec/index.ts';
 import { isArgumentError, isNotFound, NetlinkError, StateError, UnsupportedError } from '../errors.ts';
-import type { Operation } from '../transport/index.ts';
-import type { WireCommand, WireDestination, WireService } from './attributes.ts';
-import * as C from './constants.ts';
+import type { WireCommand, WireDestination, WireService } from '../ip_vs/attributes.ts';
+import * as C from '../ip_vs/constants.ts';
 import {
   type Destination,
   type DestinationKey,
@@ -13,11 +12,8 @@ import {
   tunnelHas,
   writeDestination,
   writeDestinationKey,
-} from './destination.ts';
-import { destinationId, destinationSettings, serviceSettings } from './ipvs-wire.ts';
-import { type Carrier, destinationRequest, type IpvsCommand, keyCommand, serviceCommand } from './netlink.ts';
-import { DESTINATION_PATCH, type DestinationPatch, type Patch, SERVICE_PATCH, type ServicePatch } from './operation.ts';
-import { foreignFlags } from './scheduler-flags.ts';
+} from '../ip_vs/destination.ts';
+import { foreignFlags } from '../ip_vs/scheduler-flags.ts';
 import {
   type Kept,
   type Persistence,
@@ -27,7 +23,11 @@ import {
   type ServiceKey,
   writeKey,
   writeService,
-} from './service.ts';
+} from '../ip_vs/service.ts';
+import { destinationId, destinationSettings, serviceSettings } from '../ip_vs/wire.ts';
+import type { Operation } from '../netlink/index.ts';
+import { type Carrier, destinationRequest, type IpvsCommand, keyCommand, serviceCommand } from './backends/netlink.ts';
+import { DESTINATION_PATCH, type DestinationPatch, type Patch, SERVICE_PATCH, type ServicePatch } from './operation.ts';
 import { readDestinations } from './snapshot.ts';
 
 /* The kernel takes no partial update: an edit reads, merges, writes, and looks whether that is what there is now. */

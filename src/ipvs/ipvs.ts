@@ -1,24 +1,30 @@
 import { checkObject, checkOneOf } from '../codec/index.ts';
 import { NetlinkError, printable, typeError } from '../errors.ts';
-import { type NetNs, netnsOf } from '../netns/netns.ts';
-import { type Logger, Observer } from '../observe.ts';
-import { Exchange, type Operation, type Synchronous, twoForms } from '../transport/index.ts';
-import { closedError } from '../transport/lifetime.ts';
-import { applyOperations, type BatchOptions, type BatchResult } from './batch.ts';
-import { type Connection, type ConnectionsOptions, readConnections } from './connections.ts';
-import * as C from './constants.ts';
-import { type SyncDaemon, type SyncState, startSync, stopSync, syncDaemons } from './daemon.ts';
+import * as C from '../ip_vs/constants.ts';
 import {
   type Destination,
   type DestinationEntry,
   type DestinationKey,
   ignoresPort,
   readDestination,
-} from './destination.ts';
-import { type Carriers, carriersOf } from './ipvs-carrier.ts';
-import { editDestination, editService, readExisting, replacement, replacementOf, verifyTunnel } from './ipvs-edit.ts';
-import { IpvsSocket, namespaceOf, type Via } from './ipvs-socket.ts';
-import { readTimeouts, type Timeouts, writeTimeouts } from './ipvs-timeouts.ts';
+} from '../ip_vs/destination.ts';
+import {
+  familyOf,
+  readService,
+  type Service,
+  type ServiceEntry,
+  type ServiceKey,
+  type VirtualServer,
+  writeKey,
+} from '../ip_vs/service.ts';
+import type { SyncDaemon, SyncState } from '../ip_vs/sync-daemon.ts';
+import { readTimeouts, type Timeouts, writeTimeouts } from '../ip_vs/timeouts.ts';
+import { saveRules } from '../ipvsadm/format.ts';
+import { Exchange, type Operation, type Synchronous, twoForms } from '../netlink/index.ts';
+import { closedError } from '../netlink/lifetime.ts';
+import { type NetNs, netnsOf } from '../netns/netns.ts';
+import { type Logger, Observer } from '../observe.ts';
+import { type Carriers, carriersOf } from './backends/backend.ts';
 import {
   type Carrier,
   describe,
@@ -28,7 +34,12 @@ import {
   type IpvsInfo,
   keyCommand,
   serviceCommand,
-} from './netlink.ts';
+} from './backends/netlink.ts';
+import { IpvsSocket, namespaceOf, type Via } from './backends/socket.ts';
+import { applyOperations, type BatchOptions, type BatchResult } from './batch.ts';
+import { type Connection, type ConnectionsOptions, readConnections } from './connections.ts';
+import { startSync, stopSync, syncDaemons } from './daemon.ts';
+import { editDestination, editService, readExisting, replacement, replacementOf, verifyTunnel } from './ipvs-edit.ts';
 import { BatchBuilder, type DestinationPatch, type IpvsOperation, type ServicePatch } from './operation.ts';
 import { changesBetween, Desired, toOperation } from './plan.ts';
 import {
@@ -39,17 +50,7 @@ import {
   reconcileNow,
   reconciling,
 } from './reconcile.ts';
-import { saveRules } from './rules-format.ts';
 import { type RestoreOptions, type RestoreResult, restoreRules } from './rules-restore.ts';
-import {
-  familyOf,
-  readService,
-  type Service,
-  type ServiceEntry,
-  type ServiceKey,
-  type VirtualServer,
-  writeKey,
-} from './service.ts';
 import { IpvsSettings } from './settings.ts';
 import { readServers, readServices, readStable, type Snapshot, toSnapshot } from './snapshot.ts';
 

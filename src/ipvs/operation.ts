@@ -1,20 +1,34 @@
 import { checkObject, checkOneOf, NO_CONTEXT, sourceOf } from '../codec/index.ts';
 import { isArgumentError, type Path, typeError, within } from '../errors.ts';
-import { genlmsghdr, MessageList, NLMSG_HDRLEN } from '../transport/index.ts';
-import { commandTable, type WireCommand, type WireDestination, type WireService } from './attributes.ts';
-import * as C from './constants.ts';
+import { commandTable, type WireCommand, type WireDestination, type WireService } from '../ip_vs/attributes.ts';
+import * as C from '../ip_vs/constants.ts';
 import {
   type Destination,
   type DestinationKey,
   type Tunnel,
   writeDestination,
   writeDestinationKey,
-} from './destination.ts';
-import { type Timeouts, writeTimeouts } from './ipvs-timeouts.ts';
-import { destinationId, serviceId } from './ipvs-wire.ts';
-import { describe, destinationRequest, encode, type IpvsCommand, keyCommand, serviceCommand } from './netlink.ts';
-import { type Persistence, type Scheduling, type Service, type ServiceKey, writeKey, writeService } from './service.ts';
-import { countFields, Stamps } from './stamps.ts';
+} from '../ip_vs/destination.ts';
+import {
+  type Persistence,
+  type Scheduling,
+  type Service,
+  type ServiceKey,
+  writeKey,
+  writeService,
+} from '../ip_vs/service.ts';
+import { type Timeouts, writeTimeouts } from '../ip_vs/timeouts.ts';
+import { destinationId, serviceId } from '../ip_vs/wire.ts';
+import { genlmsghdr, MessageList, NLMSG_HDRLEN } from '../netlink/index.ts';
+import {
+  describe,
+  destinationRequest,
+  encode,
+  type IpvsCommand,
+  keyCommand,
+  serviceCommand,
+} from './backends/netlink.ts';
+import { countFields, Stamps } from './backends/stamps.ts';
 
 /** Some of the fields. Those that may be left out go back to their default where they are undefined. */
 export type Patch<T> = { [K in keyof T]?: Record<never, never> extends Pick<T, K> ? T[K] | undefined : T[K] };

@@ -1,8 +1,8 @@
 import { printable } from '../errors.ts';
-import type { DestinationKey } from './destination.ts';
+import type { DestinationKey } from '../ip_vs/destination.ts';
+import type { ServiceKey } from '../ip_vs/service.ts';
+import { endpoint } from '../ipvsadm/format.ts';
 import type { DestinationPatch, IpvsOperation, ServicePatch } from './operation.ts';
-import { endpoint } from './rules-format.ts';
-import type { ServiceKey } from './service.ts';
 
 /**
  * Operations as text for people, one a line: `+` adds, `~` changes, `-` removes.

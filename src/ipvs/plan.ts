@@ -1,8 +1,8 @@
 import { isArgumentError, rangeError, typeError, within } from '../errors.ts';
-import type { WireDestination, WireService } from './attributes.ts';
-import * as C from './constants.ts';
-import { writeDestination, writeDestinationKey } from './destination.ts';
-import { bareDestination } from './ipvs-edit.ts';
+import type { WireDestination, WireService } from '../ip_vs/attributes.ts';
+import * as C from '../ip_vs/constants.ts';
+import { writeDestination, writeDestinationKey } from '../ip_vs/destination.ts';
+import { type Kept, readKey, readService, type Service, type VirtualServer, writeService } from '../ip_vs/service.ts';
 import {
   destinationId,
   destinationSettings,
@@ -10,10 +10,10 @@ import {
   keyPart,
   serviceId,
   serviceSettings,
-} from './ipvs-wire.ts';
-import { destinationRequest, type IpvsCommand, keyCommand, serviceCommand } from './netlink.ts';
+} from '../ip_vs/wire.ts';
+import { destinationRequest, type IpvsCommand, keyCommand, serviceCommand } from './backends/netlink.ts';
+import { bareDestination } from './ipvs-edit.ts';
 import type { IpvsOperation } from './operation.ts';
-import { type Kept, readKey, readService, type Service, type VirtualServer, writeService } from './service.ts';
 import type { WireServer } from './snapshot.ts';
 
 /** One step from what there is to what there should be. */

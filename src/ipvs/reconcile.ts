@@ -1,11 +1,11 @@
 import { checkObject } from '../codec/index.ts';
 import { BatchError, isNotFound, typeError } from '../errors.ts';
+import type { DestinationEntry, DestinationKey } from '../ip_vs/destination.ts';
+import type { ServiceKey, VirtualServer } from '../ip_vs/service.ts';
 import { checkSignal, onAbort, reasonOf, throwIfAborted } from '../signal.ts';
 import type { BatchOptions, BatchResult } from './batch.ts';
-import type { DestinationEntry, DestinationKey } from './destination.ts';
 import { type Drain, readDrain, type Waiting } from './drain.ts';
 import type { IpvsOperation } from './operation.ts';
-import type { ServiceKey, VirtualServer } from './service.ts';
 
 export interface PlanOptions {
   /** Remove the services that are not desired, after everything else. Without it they stay as they are. */

@@ -1,14 +1,15 @@
 import { checkObject, checkOneOf } from '../codec/index.ts';
 import { atIndex, BatchError, type BatchFailure, type NetlinkError, typeError } from '../errors.ts';
-import type { Operation } from '../transport/index.ts';
+import type { SyncDaemon, SyncState } from '../ip_vs/sync-daemon.ts';
+import { type RuleCommand, readRules } from '../ipvsadm/read-rules.ts';
+import type { RuleNames } from '../ipvsadm/service-names.ts';
+import type { Operation } from '../netlink/index.ts';
+import type { Carriers } from './backends/backend.ts';
+import type { Carrier } from './backends/netlink.ts';
 import { type BatchOptions, type BatchResult, carryOut } from './batch.ts';
 import { asRefusal, seenThrough } from './batch-run.ts';
-import { type SyncDaemon, type SyncState, startSync, stopSync, syncDaemons } from './daemon.ts';
-import type { Carriers } from './ipvs-carrier.ts';
-import type { Carrier } from './netlink.ts';
+import { startSync, stopSync, syncDaemons } from './daemon.ts';
 import { Batch, type IpvsOperation } from './operation.ts';
-import { type RuleCommand, readRules } from './rules.ts';
-import type { RuleNames } from './service-names.ts';
 
 /** What a line asks for: an operation, or one about the sync daemon. */
 export type RuleOperation =

@@ -1,12 +1,12 @@
-import type { Operation } from '../transport/index.ts';
-import type { WireDestination, WireService } from './attributes.ts';
-import * as C from './constants.ts';
-import { type DestinationEntry, readDestination } from './destination.ts';
-import type { Carriers } from './ipvs-carrier.ts';
-import { destinationId, destinationSettings, isSameDestination, serviceId, serviceSettings } from './ipvs-wire.ts';
-import type { Carrier } from './netlink.ts';
-import { readService, type ServiceEntry } from './service.ts';
-import { isOptionable, type SockoptCarrier } from './sockopt.ts';
+import type { WireDestination, WireService } from '../ip_vs/attributes.ts';
+import * as C from '../ip_vs/constants.ts';
+import { type DestinationEntry, readDestination } from '../ip_vs/destination.ts';
+import { readService, type ServiceEntry } from '../ip_vs/service.ts';
+import { destinationId, destinationSettings, isSameDestination, serviceId, serviceSettings } from '../ip_vs/wire.ts';
+import type { Operation } from '../netlink/index.ts';
+import type { Carriers } from './backends/backend.ts';
+import type { Carrier } from './backends/netlink.ts';
+import { isOptionable, type SockoptCarrier } from './backends/sockopt.ts';
 
 /** A service and its servers as the kernel has them. */
 export interface WireServer {

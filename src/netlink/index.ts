@@ -1,6 +1,20 @@
-/* The codec and the transport, for people who need another netlink family. */
+/* The codec and netlink itself: what the kinds of netlink here are made of, and what another one needs. */
 export * from '../codec/index.ts';
+export type { Watch } from '../ffi/index.ts';
 export { configureOffThread, type FfiName, type OffThreadOptions, selectFfi } from '../ffi/index.ts';
 export { Observer } from '../observe.ts';
-export * from '../transport/constants.ts';
-export * from '../transport/index.ts';
+export * from './constants.ts';
+export { type Call, Exchange, type PipelineResult } from './exchange.ts';
+export { type Command, GenericFamily, genlmsghdr } from './generic.ts';
+export { type GroupRead, GroupReader, type GroupSocket } from './group.ts';
+export { type Handle, type Promised, type Synchronous, twoForms } from './handle.ts';
+export { closedError, type Lifetime } from './lifetime.ts';
+export * from './message.ts';
+export { MessageList } from './message-list.ts';
+export * from './nfnetlink.ts';
+export { type Operation, type Step, Turn } from './operation.ts';
+export { OptionSocket } from './option-socket.ts';
+export { type Described, type Locate, locateIn, refusal, type Verdict, verdictOf } from './refusal.ts';
+export { NetlinkSocket, type NetlinkSocketOptions } from './socket.ts';
+export { openWatcher } from './watcher.ts';
+export type { Wire } from './wire.ts';

@@ -1,7 +1,7 @@
 import { S32_NE, struct, U8, U16_NE, U32_NE } from '../codec/index.ts';
 import { NetlinkError, StateError } from '../errors.ts';
-import { Exchange, type Operation, type Wire } from '../transport/index.ts';
-import { runNow } from '../transport/operation.ts';
+import { Exchange, type Operation, type Wire } from '../netlink/index.ts';
+import { runNow } from '../netlink/operation.ts';
 import { wallMicroseconds } from './clock.ts';
 import { RTM_GETLINK } from './constants.ts';
 

@@ -1,7 +1,7 @@
 import fs from 'node:fs';
 import { printable } from '../errors.ts';
+import { NETLINK_NETFILTER } from '../netlink/constants.ts';
 import type { NetNs } from '../netns/netns.ts';
-import { NETLINK_NETFILTER } from '../transport/constants.ts';
 
 /**
  * Why EPERM: the kernel says it both to those without the right and to those who come second. /proc/net/netfilter/nfnetlink_log of the

@@ -1,5 +1,4 @@
 export type { Protocol } from '../ctnetlink/protocol.ts';
-export type { Capture, Rotation, Sink } from './capture.ts';
 export type { BacklogOptions, BacklogPolicy, Copy, Queue } from './config.ts';
 export type { Conntrack, ConntrackTuple, Translation } from './conntrack.ts';
 export type { ArpHeader, Headers, TcpHeader } from './headers.ts';
@@ -7,5 +6,6 @@ export type { Family, Hook, SocketSide } from './hooks.ts';
 export { Nflog, type NflogOptions, type NflogStats } from './nflog.ts';
 export type { Packet, RuleResolver, Vlan } from './packet.ts';
 export type { Loss } from './reader.ts';
-export type { RecordField, RecordLevel, RecordLogger, RecordOptions } from './records.ts';
-export type { Redact } from './redact.ts';
+export type { Capture, Rotation, Sink } from './sinks/capture.ts';
+export type { RecordField, RecordLevel, RecordLogger, RecordOptions } from './sinks/records.ts';
+export type { Redact } from './sinks/redact.ts';

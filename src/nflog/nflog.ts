@@ -3,22 +3,13 @@ import type { Writable } from 'node:stream';
 import { checkInteger, checkObject, checkString } from '../codec/index.ts';
 import { rangeError, typeError } from '../errors.ts';
 import { SO_RCVBUF, SO_RCVBUFFORCE, SOL_SOCKET } from '../ffi/constants.ts';
+import { NETLINK_NETFILTER, NETLINK_NO_ENOBUFS, NETLINK_ROUTE, SOL_NETLINK } from '../netlink/constants.ts';
+import { NetlinkSocket, twoForms } from '../netlink/index.ts';
+import { closedError } from '../netlink/lifetime.ts';
+import { runNow } from '../netlink/operation.ts';
 import { type NetNs, netnsOf } from '../netns/netns.ts';
 import { type Logger, Observer } from '../observe.ts';
 import { checkSignal, onAbort, reasonOf, throwIfAborted } from '../signal.ts';
-import { NETLINK_NETFILTER, NETLINK_NO_ENOBUFS, NETLINK_ROUTE, SOL_NETLINK } from '../transport/constants.ts';
-import { NetlinkSocket, twoForms } from '../transport/index.ts';
-import { closedError } from '../transport/lifetime.ts';
-import { runNow } from '../transport/operation.ts';
-import {
-  type Capture,
-  CaptureSink,
-  checkRotation,
-  checkWritable,
-  type LogSink,
-  type Rotation,
-  type Sink,
-} from './capture.ts';
 import {
   type BacklogOptions,
   backlogOf,
@@ -28,14 +19,23 @@ import {
   type Settings,
   settingsOf,
 } from './config.ts';
-import { call, Delivery } from './delivery.ts';
 import { Devices } from './devices.ts';
 import { bind, LogExchange, letGo, NflogOperations } from './operations.ts';
 import type { Packet, RuleResolver } from './packet.ts';
-import { type CaptureFormat, PcapFormat } from './pcap.ts';
-import { PcapngFormat } from './pcapng.ts';
 import { type Loss, PacketReader, type Receiver } from './reader.ts';
-import { type RecordLogger, type RecordOptions, RecordSink } from './records.ts';
+import {
+  type Capture,
+  CaptureSink,
+  checkRotation,
+  checkWritable,
+  type LogSink,
+  type Rotation,
+  type Sink,
+} from './sinks/capture.ts';
+import { call, Delivery } from './sinks/delivery.ts';
+import { type CaptureFormat, PcapFormat } from './sinks/pcap.ts';
+import { PcapngFormat } from './sinks/pcapng.ts';
+import { type RecordLogger, type RecordOptions, RecordSink } from './sinks/records.ts';
 
 /** `R` is what the log's `rules` say of a packet's rule. */
 export interface NflogOptions<R = unknown> {

@@ -1,8 +1,6 @@
 import { NO_CONTEXT, Writer } from '../codec/index.ts';
 import { NetlinkError, type Path, type StateError } from '../errors.ts';
-import type { NetNs } from '../netns/netns.ts';
-import type { Observer } from '../observe.ts';
-import { NFNL_SUBSYS_ULOG, NLM_F_REQUEST } from '../transport/constants.ts';
+import { NFNL_SUBSYS_ULOG, NLM_F_REQUEST } from '../netlink/constants.ts';
 import {
   beginMessage,
   type Call,
@@ -11,7 +9,9 @@ import {
   nfnetlinkType,
   type Operation,
   writeHeader,
-} from '../transport/index.ts';
+} from '../netlink/index.ts';
+import type { NetNs } from '../netns/netns.ts';
+import type { Observer } from '../observe.ts';
 import { checkGroup, configTable, type Settings } from './config.ts';
 import { NFULNL_MSG_CONFIG } from './constants.ts';
 import { explainPermission } from './holder.ts';

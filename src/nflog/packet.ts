@@ -26,7 +26,7 @@ import {
   type SocketSide,
   socketSideOf,
 } from './hooks.ts';
-import { networkProtocol, summarize } from './summary.ts';
+import { networkProtocol, summarize } from './sinks/summary.ts';
 
 /** `struct nfgenmsg`, which stands before the attributes. */
 export const NFGENMSG_LENGTH = 4;

@@ -1,10 +1,10 @@
 import { HOST_IS_LITTLE_ENDIAN, type Source, sourceOf } from '../codec/index.ts';
 import { NetlinkError } from '../errors.ts';
 import { SO_MEMINFO, SOL_SOCKET } from '../ffi/constants.ts';
+import { NFNL_SUBSYS_ULOG, NLMSG_ERROR } from '../netlink/constants.ts';
+import { type NetlinkSocket, NLMSG_HDRLEN, nfnetlinkType, type Watch, type Wire } from '../netlink/index.ts';
+import { LOST, NOTHING } from '../netlink/wire.ts';
 import type { Observer } from '../observe.ts';
-import { NFNL_SUBSYS_ULOG, NLMSG_ERROR } from '../transport/constants.ts';
-import { type NetlinkSocket, NLMSG_HDRLEN, nfnetlinkType, type Watch, type Wire } from '../transport/index.ts';
-import { LOST, NOTHING } from '../transport/wire.ts';
 import { wallMicroseconds } from './clock.ts';
 import { NFULNL_MSG_PACKET, SK_MEMINFO_DROPS, SK_MEMINFO_VARS } from './constants.ts';
 import type { DeviceNames } from './devices.ts';

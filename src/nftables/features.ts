@@ -1,8 +1,8 @@
 import { NetlinkError } from '../errors.ts';
-import type { Exchange, Operation } from '../transport/index.ts';
-import { writeHeader } from '../transport/index.ts';
-import * as C from './constants.ts';
-import { MESSAGES } from './message.ts';
+import type { Exchange, Operation } from '../netlink/index.ts';
+import { writeHeader } from '../netlink/index.ts';
+import * as C from '../nf_tables/constants.ts';
+import { MESSAGES } from '../nf_tables/message.ts';
 
 /** Longer than any name: a kernel that knows the message refuses this before anything else. */
 const TOO_LONG = 'x'.repeat(300);

@@ -1,19 +1,38 @@
 export { fromJson, toJson } from '../codec/json.ts';
-export type { NamedObjectOf, ObjectKinds } from './by-name.ts';
-export type { Chain, ChainKey, Hook, Priority } from './chain.ts';
-export type { CommitOptions, CommitResult } from './commit.ts';
-export type { Data, Verdict } from './data.ts';
-export type { WireElement, WireElements } from './element.ts';
-export type { GivenElement } from './element-forms.ts';
-export type { ElementData, ElementValue } from './element-values.ts';
-export type { Expression } from './expression.ts';
-export type * from './expressions/xt.ts';
-export type { Family, MessageFamily } from './family.ts';
-export type { ElementKey, FieldRange, FieldValue } from './field-values.ts';
-export type { Flowtable, FlowtableKey } from './flowtable.ts';
-export type { AttachedHook } from './hook.ts';
-export { type IptablesNflog, type IptablesRedirect, iptablesNflog, iptablesRedirect } from './iptables.ts';
-export * from './language/builders.ts';
+export type { Chain, ChainKey, Hook, Priority } from '../nf_tables/chain.ts';
+export type { Data, Verdict } from '../nf_tables/data.ts';
+export type { WireElement, WireElements } from '../nf_tables/element.ts';
+export type { Expression } from '../nf_tables/expression.ts';
+export type * from '../nf_tables/expressions/xt.ts';
+export type { Family, MessageFamily } from '../nf_tables/family.ts';
+export type { Flowtable, FlowtableKey } from '../nf_tables/flowtable.ts';
+export type { AttachedHook } from '../nf_tables/hook.ts';
+export { decodeMessage, encodeMessage, type MessageName, type NftMessage } from '../nf_tables/message.ts';
+export type { NftObject, NftObjectOf, ObjectKey } from '../nf_tables/object.ts';
+export type { RuleEntry, RuleKey } from '../nf_tables/rule.ts';
+export type { NftSet, SetKey } from '../nf_tables/set.ts';
+export type { Table, TableKey } from '../nf_tables/table.ts';
+export type { TraceStep } from '../nf_tables/trace.ts';
+export * from '../nft/builders.ts';
+export {
+  type CompileContext,
+  type CompiledRule,
+  type CompiledSet,
+  compileRule,
+  type Origin,
+} from '../nft/compile/compile.ts';
+export type { NameFile } from '../nft/data/datatypes.ts';
+export { type DecompileContext, decompileRule } from '../nft/decompile.ts';
+export type { GivenElement } from '../nft/element-forms.ts';
+export type { ElementData, ElementValue } from '../nft/element-values.ts';
+export type { ElementKey, FieldRange, FieldValue } from '../nft/field-values.ts';
+export type * from '../nft/json.ts';
+export { Names, type NamesOptions, type NameTable } from '../nft/names.ts';
+export type { Rule } from '../nft/rule.ts';
+export { type RulesetJson, rulesetJson } from '../nft/ruleset-json.ts';
+export { formatRuleset } from '../nft/ruleset-text.ts';
+export type { DatatypeName, SetDescription, SetType } from '../nft/set-types.ts';
+export { formatRule } from '../nft/text.ts';
 export type {
   JsonChain,
   JsonCommand,
@@ -26,25 +45,19 @@ export type {
   JsonSubject,
   JsonTable,
   NftDocument,
-} from './language/commands.ts';
-export {
-  type CompileContext,
-  type CompiledRule,
-  type CompiledSet,
-  compileRule,
-  type Origin,
-} from './language/compile/compile.ts';
-export { type DecompileContext, decompileRule } from './language/decompile.ts';
-export type * from './language/json.ts';
-export { Names, type NamesOptions, type NameTable } from './language/names.ts';
-export type { JsonListed, JsonQuery, JsonReset, NftQuery } from './language/queries.ts';
-export { type RulesetJson, rulesetJson } from './language/ruleset-json.ts';
-export { formatRuleset } from './language/ruleset-text.ts';
-export type { NameFile } from './language/tables/datatypes.ts';
-export { formatRule } from './language/text.ts';
-export type { ElementsOptions, ListFilter, Ruleset, RulesetFilter, SetEntry } from './listing.ts';
-export { decodeMessage, encodeMessage, type MessageName, type NftMessage } from './message.ts';
-export { RulesetMirror } from './mirror.ts';
+} from './commands.ts';
+export { type IptablesNflog, type IptablesRedirect, iptablesNflog, iptablesRedirect } from './iptables.ts';
+export { Nftables, type NftablesOptions } from './nftables.ts';
+export type { DesiredRuleset } from './plan/desired.ts';
+export { formatPlan } from './plan/format.ts';
+export { type RulesetPlan, type TableOwner, transactionOf } from './plan/plan.ts';
+export type { ReconcileOptions } from './plan/reconcile.ts';
+export type { JsonListed, JsonQuery, JsonReset, NftQuery } from './queries.ts';
+export type { NamedObjectOf, ObjectKinds } from './read/by-name.ts';
+export type { ElementsOptions, ListFilter, Ruleset, RulesetFilter, SetEntry } from './read/listing.ts';
+export type { ResetReference, ResetValues } from './read/reset.ts';
+export type { RulesetOptions } from './read/ruleset.ts';
+export { RulesetMirror } from './watch/mirror.ts';
 export type {
   EventKind,
   Monitor,
@@ -54,7 +67,9 @@ export type {
   RulesetEvent,
   StateEvent,
   TransactionEvents,
-} from './monitor.ts';
+} from './watch/monitor.ts';
+export type { Trace, TraceEvent, TraceOptions } from './watch/tracing.ts';
+export type { CommitOptions, CommitResult } from './write/commit.ts';
 export type {
   ChainRename,
   CreatedObject,
@@ -68,20 +83,6 @@ export type {
   ObjectReference,
   ReplacedRule,
   RuleReference,
-} from './new-objects.ts';
-export { Nftables, type NftablesOptions } from './nftables.ts';
-export type { NftObject, NftObjectOf, ObjectKey } from './object.ts';
-export type { DesiredRuleset } from './plan/desired.ts';
-export { formatPlan } from './plan/format.ts';
-export { type RulesetPlan, type TableOwner, transactionOf } from './plan/plan.ts';
-export type { ReconcileOptions } from './plan/reconcile.ts';
-export { type ParameterType, type Prepared, prepare } from './prepare.ts';
-export type { ResetReference, ResetValues } from './reset.ts';
-export type { Rule, RuleEntry, RuleKey } from './rule.ts';
-export type { RulesetOptions } from './ruleset.ts';
-export type { NftSet, SetKey } from './set.ts';
-export type { DatatypeName, SetDescription, SetType } from './set-types.ts';
-export type { Table, TableKey } from './table.ts';
-export type { TraceStep } from './trace.ts';
-export type { Trace, TraceEvent, TraceOptions } from './tracing.ts';
-export { type ChainReference, type SetReference, Transaction, type TransactionOperation } from './transaction.ts';
+} from './write/new-objects.ts';
+export { type ParameterType, type Prepared, prepare } from './write/prepare.ts';
+export { type ChainReference, type SetReference, Transaction, type TransactionOperation } from './write/transaction.ts';

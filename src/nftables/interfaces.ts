@@ -1,4 +1,4 @@
-import type { Wire } from '../transport/index.ts';
+import type { Wire } from '../netlink/index.ts';
 
 /** The devices of a namespace, for `iif`, `oif` and whatever else names one by its index. */
 export interface Interfaces {

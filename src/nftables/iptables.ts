@@ -1,6 +1,6 @@
 import { checkInteger, checkObject } from '../codec/index.ts';
 import { rangeError, typeError } from '../errors.ts';
-import type { Expression } from './expression.ts';
+import type { Expression } from '../nf_tables/expression.ts';
 
 /*
  * iptables-nft lists a table only if it knows all that is in it: matches and verdicts, and of targets none but those of xtables. A native `redir`

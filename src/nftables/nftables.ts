@@ -1,43 +1,36 @@
 import { checkObject } from '../codec/index.ts';
+import { NETLINK_NETFILTER, NFNLGRP_NFTABLES, NFNLGRP_NFTRACE } from '../netlink/constants.ts';
+import { Exchange, NetlinkSocket, type Operation, openWatcher, type Synchronous, twoForms } from '../netlink/index.ts';
 import { type NetNs, netnsOf } from '../netns/netns.ts';
+import type { Chain, ChainKey } from '../nf_tables/chain.ts';
+import type { WireElement } from '../nf_tables/element.ts';
+import type { Flowtable, FlowtableKey } from '../nf_tables/flowtable.ts';
+import type { NftObject, ObjectKey } from '../nf_tables/object.ts';
+import type { RuleEntry, RuleKey } from '../nf_tables/rule.ts';
+import type { NftSet, SetKey } from '../nf_tables/set.ts';
+import type { Table, TableKey } from '../nf_tables/table.ts';
+import type { ElementValue } from '../nft/element-values.ts';
+import type { RulesetJson } from '../nft/ruleset-json.ts';
 import { type Logger, Observer } from '../observe.ts';
-import { NETLINK_NETFILTER, NFNLGRP_NFTABLES, NFNLGRP_NFTRACE } from '../transport/constants.ts';
-import {
-  Exchange,
-  NetlinkSocket,
-  type Operation,
-  openWatcher,
-  type Synchronous,
-  twoForms,
-} from '../transport/index.ts';
-import { answer } from './answer.ts';
-import type { NamedObjectOf } from './by-name.ts';
-import * as byName from './by-name.ts';
-import type { Chain, ChainKey } from './chain.ts';
-import { type CommitOptions, type CommitResult, commit } from './commit.ts';
-import type { WireElement } from './element.ts';
-import type { ElementValue } from './element-values.ts';
+import { asRefusalOf, compileDocument, type NftDocument } from './commands.ts';
 import { Features } from './features.ts';
-import type { Flowtable, FlowtableKey } from './flowtable.ts';
-import { asRefusalOf, compileDocument, type NftDocument } from './language/commands.ts';
-import { type NftQuery, queriesIn } from './language/queries.ts';
-import type { RulesetJson } from './language/ruleset-json.ts';
-import type { ElementsOptions, ListFilter, Ruleset } from './listing.ts';
-import * as listing from './listing.ts';
-import { checkMonitorOptions, MONITOR_BUFFER_BYTES, Monitor, type MonitorOptions } from './monitor.ts';
-import type { NftObject, ObjectKey } from './object.ts';
 import type { DesiredRuleset } from './plan/desired.ts';
 import type { RulesetPlan } from './plan/plan.ts';
 import { plan, type ReconcileOptions, reconcile } from './plan/reconcile.ts';
-import { RangeMemory } from './range-memory.ts';
+import { type NftQuery, queriesIn } from './queries.ts';
+import { RangeMemory } from './ranges/range-memory.ts';
+import type { NamedObjectOf } from './read/by-name.ts';
+import * as byName from './read/by-name.ts';
+import type { ElementsOptions, ListFilter, Ruleset } from './read/listing.ts';
+import * as listing from './read/listing.ts';
+import { answer } from './read/query-reply.ts';
+import { type ResetReference, type ResetValues, reset } from './read/reset.ts';
+import { type RulesetOptions, ruleset } from './read/ruleset.ts';
 import { readGeneration } from './request.ts';
-import { type ResetReference, type ResetValues, reset } from './reset.ts';
-import type { RuleEntry, RuleKey } from './rule.ts';
-import { type RulesetOptions, ruleset } from './ruleset.ts';
-import type { NftSet, SetKey } from './set.ts';
-import type { Table, TableKey } from './table.ts';
-import { checkTraceOptions, Trace, type TraceOptions } from './tracing.ts';
-import type { Transaction } from './transaction.ts';
+import { checkMonitorOptions, MONITOR_BUFFER_BYTES, Monitor, type MonitorOptions } from './watch/monitor.ts';
+import { checkTraceOptions, Trace, type TraceOptions } from './watch/tracing.ts';
+import { type CommitOptions, type CommitResult, commit } from './write/commit.ts';
+import type { Transaction } from './write/transaction.ts';
 
 export interface NftablesOptions {
   /** The namespace to program; home where left out. */

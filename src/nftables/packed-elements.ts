@@ -1,7 +1,7 @@
 import { attributeLength, attributeType, NLA_HDRLEN, nextAttribute, type Source } from '../codec/index.ts';
-import { type Message, nfgenmsg } from '../transport/index.ts';
-import * as C from './constants.ts';
-import { type ElementTemplate, MAX_NEST } from './element-template.ts';
+import { type Message, nfgenmsg } from '../netlink/index.ts';
+import * as C from '../nf_tables/constants.ts';
+import { type ElementTemplate, MAX_NEST } from './write/element-template.ts';
 
 /**
  * Elements of a map of plain keys and values, as the kernel has them: the bytes of all keys one behind the other, and those of all values. For

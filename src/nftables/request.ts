@@ -1,10 +1,10 @@
 import { type AttributeTable, NO_CONTEXT } from '../codec/index.ts';
 import type { Path } from '../errors.ts';
-import { type Exchange, locateIn, nfgenmsg, type Operation, writeHeader } from '../transport/index.ts';
-import { generationTable } from './generation.ts';
-import { hintFor } from './hints.ts';
-import { MESSAGES, type MessageName, readObject } from './message.ts';
-import type { NftSet } from './set.ts';
+import { type Exchange, locateIn, nfgenmsg, type Operation, writeHeader } from '../netlink/index.ts';
+import { generationTable } from '../nf_tables/generation.ts';
+import { MESSAGES, type MessageName, readObject } from '../nf_tables/message.ts';
+import type { NftSet } from '../nf_tables/set.ts';
+import { hintFor } from './write/hints.ts';
 
 /** A request for one object, or for a list of them. */
 export function requestFor(name: MessageName, family: number, object: Record<string, unknown>) {

@@ -1,15 +1,9 @@
 import { checkObject, checkOneOf } from '../codec/index.ts';
 import { NetlinkError } from '../errors.ts';
+import { NETLINK_GET_STRICT_CHK, NETLINK_ROUTE, NLM_F_CREATE, NLM_F_EXCL, SOL_NETLINK } from '../netlink/constants.ts';
+import { type Call, Exchange, NetlinkSocket, type Operation, twoForms } from '../netlink/index.ts';
 import { type NetNs, netnsOf } from '../netns/netns.ts';
 import { type Logger, Observer } from '../observe.ts';
-import {
-  NETLINK_GET_STRICT_CHK,
-  NETLINK_ROUTE,
-  NLM_F_CREATE,
-  NLM_F_EXCL,
-  SOL_NETLINK,
-} from '../transport/constants.ts';
-import { type Call, Exchange, NetlinkSocket, type Operation, twoForms } from '../transport/index.ts';
 import {
   ADDRESS,
   type AddressOptions,

@@ -1,6 +1,6 @@
 import { type AttributeTable, NO_CONTEXT, type Struct } from '../codec/index.ts';
 import type { Path } from '../errors.ts';
-import { type Call, type Message, NLMSG_HDRLEN } from '../transport/index.ts';
+import { type Call, type Message, NLMSG_HDRLEN } from '../netlink/index.ts';
 
 /** A kind of rtnetlink object: the header its messages begin with, and the attributes behind it. */
 export interface Kind<H, A> {

@@ -1,6 +1,6 @@
 import { fromHex, HOST_IS_LITTLE_ENDIAN, sourceOf, toHex } from '../../src/codec/index.ts';
+import { messagesIn, NLMSG_HDRLEN, nfgenmsg } from '../../src/netlink/index.ts';
 import { decodeMessage, encodeMessage } from '../../src/nftables/index.ts';
-import { messagesIn, NLMSG_HDRLEN, nfgenmsg } from '../../src/transport/index.ts';
 import { filesLike, type Outcome, readLines, tryAll } from './corpus.ts';
 import { differenceOf } from './tree.ts';
 

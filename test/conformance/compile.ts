@@ -1,9 +1,9 @@
 import { fromHex, sourceOf } from '../../src/codec/index.ts';
+import { messagesIn } from '../../src/netlink/index.ts';
+import { type CompiledSet, compileRule } from '../../src/nft/compile/compile.ts';
+import type { Statement } from '../../src/nft/json.ts';
+import { Names } from '../../src/nft/names.ts';
 import { decodeMessage, encodeMessage, type Family, type NftMessage, type NftSet } from '../../src/nftables/index.ts';
-import { type CompiledSet, compileRule } from '../../src/nftables/language/compile/compile.ts';
-import type { Statement } from '../../src/nftables/language/json.ts';
-import { Names } from '../../src/nftables/language/names.ts';
-import { messagesIn } from '../../src/transport/index.ts';
 import { filesLike, type Outcome, readLines, tryAll } from './corpus.ts';
 
 interface Case {

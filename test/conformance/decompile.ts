@@ -1,7 +1,7 @@
-import type { ListedRuleset } from '../../src/nftables/language/decompile/ruleset.ts';
-import type { ListedSet } from '../../src/nftables/language/decompile/sets.ts';
-import { type DecompileContext, decompileRule } from '../../src/nftables/language/decompile.ts';
-import { rulesetJson } from '../../src/nftables/language/ruleset-json.ts';
+import type { ListedRuleset } from '../../src/nft/decompile/ruleset.ts';
+import type { ListedSet } from '../../src/nft/decompile/sets.ts';
+import { type DecompileContext, decompileRule } from '../../src/nft/decompile.ts';
+import { rulesetJson } from '../../src/nft/ruleset-json.ts';
 import { filesLike, type Outcome, readLines, tryAll } from './corpus.ts';
 import { type Dump, readDump } from './dump.ts';
 

@@ -1,7 +1,7 @@
+import { compileElements } from '../../src/nft/compile/named-set.ts';
+import { Names } from '../../src/nft/names.ts';
+import { compileDocument } from '../../src/nftables/commands.ts';
 import type { DesiredRuleset, NftDocument } from '../../src/nftables/index.ts';
-import { compileDocument } from '../../src/nftables/language/commands.ts';
-import { compileElements } from '../../src/nftables/language/compile/named-set.ts';
-import { Names } from '../../src/nftables/language/names.ts';
 
 type Fields = Record<string, unknown>;
 

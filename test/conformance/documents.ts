@@ -1,6 +1,6 @@
+import { rulesetJson } from '../../src/nft/ruleset-json.ts';
+import { compileDocument } from '../../src/nftables/commands.ts';
 import type { NftDocument } from '../../src/nftables/index.ts';
-import { compileDocument } from '../../src/nftables/language/commands.ts';
-import { rulesetJson } from '../../src/nftables/language/ruleset-json.ts';
 import { filesLike, type Outcome, readLines, tryAll } from './corpus.ts';
 import { runNft } from './debian.ts';
 import { plain, versionOf } from './decompile.ts';

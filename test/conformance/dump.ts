@@ -1,7 +1,7 @@
 import { fromHex, sourceOf } from '../../src/codec/index.ts';
-import type { WireElement } from '../../src/nftables/element.ts';
+import { messagesIn } from '../../src/netlink/index.ts';
+import type { WireElement } from '../../src/nf_tables/element.ts';
 import { decodeMessage } from '../../src/nftables/index.ts';
-import { messagesIn } from '../../src/transport/index.ts';
 
 type Objects = Record<string, unknown>[];
 

@@ -8,7 +8,7 @@ import type {
   TableView,
   Timeouts,
 } from '../../src/ipvs/index.ts';
-import { type RuleCommand, readRules } from '../../src/ipvs/rules.ts';
+import { type RuleCommand, readRules } from '../../src/ipvsadm/read-rules.ts';
 
 /** An ipvsadm command as the call of this library that does the same. */
 export type Invocation =

@@ -1,8 +1,9 @@
 import { isDeepStrictEqual } from 'node:util';
 import { fromHex, NO_CONTEXT, sourceOf, Writer } from '../../src/codec/index.ts';
 import { AF_INET } from '../../src/ffi/constants.ts';
-import { commandTable, infoTable, type WireCommand } from '../../src/ipvs/attributes.ts';
-import { IPVS_CMD_GET_INFO } from '../../src/ipvs/constants.ts';
+import { commandTable, infoTable, type WireCommand } from '../../src/ip_vs/attributes.ts';
+import { IPVS_CMD_GET_INFO } from '../../src/ip_vs/constants.ts';
+import { serviceId } from '../../src/ip_vs/wire.ts';
 import {
   type Destination,
   formatTable,
@@ -12,9 +13,8 @@ import {
   type ServiceKey,
   type VirtualServer,
 } from '../../src/ipvs/index.ts';
-import { serviceId } from '../../src/ipvs/ipvs-wire.ts';
-import { genlmsghdr } from '../../src/transport/generic.ts';
-import { Exchange } from '../../src/transport/index.ts';
+import { genlmsghdr } from '../../src/netlink/generic.ts';
+import { Exchange } from '../../src/netlink/index.ts';
 import { filesLike, type Outcome, readJson, tryAll } from './corpus.ts';
 import { type Invocation, parseInvocation } from './ipvsadm-arguments.ts';
 import { differenceOf } from './tree.ts';

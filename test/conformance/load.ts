@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
+import type { ListedRuleset } from '../../src/nft/decompile/ruleset.ts';
+import { formatRuleset } from '../../src/nft/ruleset-text.ts';
 import type { Ruleset } from '../../src/nftables/index.ts';
-import type { ListedRuleset } from '../../src/nftables/language/decompile/ruleset.ts';
-import { formatRuleset } from '../../src/nftables/language/ruleset-text.ts';
 import { filesLike, type Outcome, readLines } from './corpus.ts';
 import { type Case, nameOf, prepared } from './kernel.ts';
 import { loadTexts } from './nft.ts';

@@ -1,9 +1,9 @@
 import { spawnSync } from 'node:child_process';
 import { fromHex, HOST_IS_LITTLE_ENDIAN, sourceOf } from '../../src/codec/index.ts';
+import { NETLINK_NETFILTER, NLMSG_ERROR } from '../../src/netlink/constants.ts';
+import { messagesIn, NetlinkSocket } from '../../src/netlink/index.ts';
 import { NetNs } from '../../src/netns/index.ts';
 import { decodeMessage, encodeMessage, Nftables, type Ruleset, Transaction } from '../../src/nftables/index.ts';
-import { NETLINK_NETFILTER, NLMSG_ERROR } from '../../src/transport/constants.ts';
-import { messagesIn, NetlinkSocket } from '../../src/transport/index.ts';
 
 /** A namespace that is emptied after each case. */
 export class Place {

@@ -1,5 +1,5 @@
+import { withReadableTypeof } from '../../src/nft/compile/typeof.ts';
 import { type DesiredRuleset, formatPlan, type NftDocument, type Rule } from '../../src/nftables/index.ts';
-import { withReadableTypeof } from '../../src/nftables/language/compile/typeof.ts';
 import { filesLike, type Outcome, readLines, tryAll } from './corpus.ts';
 import { Crash, listRuleset, runNft, settled, tablesIn } from './debian.ts';
 import { nameOf } from './decompile.ts';

@@ -1,6 +1,6 @@
-import type { ListedRuleset } from '../../src/nftables/language/decompile/ruleset.ts';
-import { formatRuleset } from '../../src/nftables/language/ruleset-text.ts';
-import { formatRule } from '../../src/nftables/language/text.ts';
+import type { ListedRuleset } from '../../src/nft/decompile/ruleset.ts';
+import { formatRuleset } from '../../src/nft/ruleset-text.ts';
+import { formatRule } from '../../src/nft/text.ts';
 import { filesLike, type Outcome, readLines, tryAll } from './corpus.ts';
 import { nameOf, setsOf, versionOf } from './decompile.ts';
 import { readDump } from './dump.ts';

@@ -1,6 +1,6 @@
 import { HOST_IS_LITTLE_ENDIAN } from '../../src/codec/index.ts';
-import { CTRL_ATTR_FAMILY_ID, GENL_ID_CTRL, NLM_F_DUMP, NLM_F_MULTI } from '../../src/transport/constants.ts';
-import { genlmsghdr } from '../../src/transport/generic.ts';
+import { CTRL_ATTR_FAMILY_ID, GENL_ID_CTRL, NLM_F_DUMP, NLM_F_MULTI } from '../../src/netlink/constants.ts';
+import { genlmsghdr } from '../../src/netlink/generic.ts';
 import { acknowledge, done, MemoryWire, message, type Received, received } from '../support/memory-wire.ts';
 
 const FAMILY_ID = 0x20;

@@ -4,8 +4,8 @@ import { Ipvs, type IpvsOperation } from 'netsteer/ipvs';
 import { Links } from 'netsteer/rtnetlink';
 import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { SO_RCVBUF, SOL_SOCKET } from '../../src/ffi/constants.ts';
-import { NETLINK_GENERIC } from '../../src/transport/constants.ts';
-import { Exchange, NetlinkSocket } from '../../src/transport/index.ts';
+import { NETLINK_GENERIC } from '../../src/netlink/constants.ts';
+import { Exchange, NetlinkSocket } from '../../src/netlink/index.ts';
 import { kernelSuite } from '../support/where.ts';
 
 const release = vi.hoisted(() => ({ text: undefined as string | undefined }));

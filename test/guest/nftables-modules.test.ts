@@ -15,7 +15,7 @@ import {
 } from 'netsteer/nftables';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { sourceOf } from '../../src/codec/index.ts';
-import { messagesIn } from '../../src/transport/index.ts';
+import { messagesIn } from '../../src/netlink/index.ts';
 import { Agent, serve } from '../support/ipvs-agent.ts';
 import { stateOf } from '../support/nftables-state.ts';
 import { ADDRESSES, TrafficLab } from '../support/traffic-lab.ts';

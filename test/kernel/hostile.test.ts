@@ -3,6 +3,8 @@ import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { Writer } from '../../src/codec/index.ts';
 import { Container } from '../../src/container/index.ts';
 import { isNotFound, NetNsError, printable } from '../../src/errors.ts';
+import { NETLINK_NETFILTER, NFNLGRP_NFTABLES } from '../../src/netlink/constants.ts';
+import { NetlinkSocket, writeBatchBegin, writeBatchEnd } from '../../src/netlink/index.ts';
 import { NetNs } from '../../src/netns/index.ts';
 import {
   encodeMessage,
@@ -13,8 +15,6 @@ import {
   rulesetJson,
   Transaction,
 } from '../../src/nftables/index.ts';
-import { NETLINK_NETFILTER, NFNLGRP_NFTABLES } from '../../src/transport/constants.ts';
-import { NetlinkSocket, writeBatchBegin, writeBatchEnd } from '../../src/transport/index.ts';
 import { compiledSources } from '../support/compiled.ts';
 import { refuseControl } from '../support/fuzz/judge.ts';
 import { PATIENCE_MILLISECONDS, timerFires } from '../support/wait.ts';

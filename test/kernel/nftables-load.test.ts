@@ -113,7 +113,7 @@ kernelSuite('texts of generated rulesets are loaded by nft', () => {
 
 kernelSuite('words of nft as names', () => {
   /** Every word in the project's own tables, and in nft's library: each as the name of everything. */
-  const words = readFileSync(new URL('../../src/nftables/language/tables/reserved.ts', import.meta.url), 'utf8').match(
+  const words = readFileSync(new URL('../../src/nft/data/reserved.ts', import.meta.url), 'utf8').match(
     /[a-z][a-z0-9-]*/g,
   )!;
   const candidates = [...new Set([...words, 'filter', 'nat', 'lo', 'eth0', '8021q', 'version', 'hash', 'vni', 'last'])];

@@ -2,7 +2,7 @@ import { BatchError } from 'netsteer';
 import { type Rule, Transaction } from 'netsteer/nftables';
 import { expect, it } from 'vitest';
 import { sourceOf } from '../../src/codec/index.ts';
-import { messagesIn } from '../../src/transport/index.ts';
+import { messagesIn } from '../../src/netlink/index.ts';
 import { freshNamespaces, nft } from '../support/fresh-namespace.ts';
 import { kernelSuite } from '../support/where.ts';
 

@@ -11,7 +11,7 @@ import {
   Transaction,
 } from 'netsteer/nftables';
 import { expect, it, test } from 'vitest';
-import { EXPRESSIONS } from '../../src/nftables/expression.ts';
+import { EXPRESSIONS } from '../../src/nf_tables/expression.ts';
 import { debian, freshNamespaces, netns, nft } from '../support/fresh-namespace.ts';
 import { SAMPLES } from '../support/nftables-samples.ts';
 import { kernelSuite } from '../support/where.ts';

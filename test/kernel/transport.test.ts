@@ -12,9 +12,6 @@ import {
   SOL_SOCKET,
 } from '../../src/ffi/constants.ts';
 import { ffi } from '../../src/ffi/index.ts';
-import { NetNs } from '../../src/netns/index.ts';
-import { Nftables, Transaction } from '../../src/nftables/index.ts';
-import { RTM_GETLINK } from '../../src/rtnetlink/constants.ts';
 import {
   CTRL_ATTR_FAMILY_NAME,
   CTRL_CMD_GETFAMILY,
@@ -24,11 +21,14 @@ import {
   NETLINK_NETFILTER,
   NETLINK_ROUTE,
   SOL_NETLINK,
-} from '../../src/transport/constants.ts';
-import { genlmsghdr } from '../../src/transport/generic.ts';
-import { Exchange, NetlinkSocket } from '../../src/transport/index.ts';
-import { type Operation, runAway, runNow } from '../../src/transport/operation.ts';
-import { NOTHING } from '../../src/transport/wire.ts';
+} from '../../src/netlink/constants.ts';
+import { genlmsghdr } from '../../src/netlink/generic.ts';
+import { Exchange, NetlinkSocket } from '../../src/netlink/index.ts';
+import { type Operation, runAway, runNow } from '../../src/netlink/operation.ts';
+import { NOTHING } from '../../src/netlink/wire.ts';
+import { NetNs } from '../../src/netns/index.ts';
+import { Nftables, Transaction } from '../../src/nftables/index.ts';
+import { RTM_GETLINK } from '../../src/rtnetlink/constants.ts';
 import { evaluate } from '../support/compiled.ts';
 import { kernelSuite, where } from '../support/where.ts';
 

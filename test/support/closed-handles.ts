@@ -21,8 +21,8 @@ import {
   NETLINK_NETFILTER,
   NFNLGRP_NFTABLES,
   SOL_NETLINK,
-} from '../../src/transport/constants.ts';
-import type { Operation } from '../../src/transport/index.ts';
+} from '../../src/netlink/constants.ts';
+import type { Operation } from '../../src/netlink/index.ts';
 
 /*
  * What `closed.test.ts` calls: every member of every handle, by its name. One that is missing here fails that test, so that a new verb cannot

@@ -6,14 +6,14 @@ import {
   type WireDaemon,
   type WireDestination,
   type WireService,
-} from '../../src/ipvs/attributes.ts';
-import * as C from '../../src/ipvs/constants.ts';
-import type { IpvsWire, Options, Via } from '../../src/ipvs/ipvs-socket.ts';
-import { destinationId, keyPart, serviceId } from '../../src/ipvs/ipvs-wire.ts';
-import * as S from '../../src/ipvs/sockopt-structs.ts';
-import { GENL_ID_CTRL, NLM_F_ACK, NLM_F_DUMP, NLM_F_MULTI } from '../../src/transport/constants.ts';
-import { genlmsghdr } from '../../src/transport/generic.ts';
-import { LOST } from '../../src/transport/wire.ts';
+} from '../../src/ip_vs/attributes.ts';
+import * as C from '../../src/ip_vs/constants.ts';
+import * as S from '../../src/ip_vs/sockopt-structs.ts';
+import { destinationId, keyPart, serviceId } from '../../src/ip_vs/wire.ts';
+import type { IpvsWire, Options, Via } from '../../src/ipvs/backends/socket.ts';
+import { GENL_ID_CTRL, NLM_F_ACK, NLM_F_DUMP, NLM_F_MULTI } from '../../src/netlink/constants.ts';
+import { genlmsghdr } from '../../src/netlink/generic.ts';
+import { LOST } from '../../src/netlink/wire.ts';
 import { type Answer, acknowledge, done, MemoryWire, message, type Received, received, refuse } from './memory-wire.ts';
 
 const FAMILY = 0x20;

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
-import type { WireDestination, WireService } from '../../src/ipvs/attributes.ts';
-import { destinationId, serviceId } from '../../src/ipvs/ipvs-wire.ts';
+import type { WireDestination, WireService } from '../../src/ip_vs/attributes.ts';
+import { destinationId, serviceId } from '../../src/ip_vs/wire.ts';
 
 /* Services and servers as any writer of netlink can make them: all that the kernel takes, what works and what does not. */
 

@@ -1,11 +1,11 @@
 import { fromHex } from '../../src/codec/index.ts';
 import { NetlinkError } from '../../src/errors.ts';
-import { commandTable } from '../../src/ipvs/attributes.ts';
+import { commandTable } from '../../src/ip_vs/attributes.ts';
+import { NETLINK_GENERIC } from '../../src/netlink/constants.ts';
+import { genlmsghdr } from '../../src/netlink/generic.ts';
+import { type Described, Exchange, GenericFamily, NetlinkSocket } from '../../src/netlink/index.ts';
+import { runNow } from '../../src/netlink/operation.ts';
 import type { NetNs } from '../../src/netns/netns.ts';
-import { NETLINK_GENERIC } from '../../src/transport/constants.ts';
-import { genlmsghdr } from '../../src/transport/generic.ts';
-import { type Described, Exchange, GenericFamily, NetlinkSocket } from '../../src/transport/index.ts';
-import { runNow } from '../../src/transport/operation.ts';
 
 /* What the library refuses to send, written by hand. Payloads are hex, in the byte order of a little-endian host. */
 

@@ -8,9 +8,9 @@ import {
   NLMSG_ERROR,
   NLMSGERR_ATTR_MSG,
   NLMSGERR_ATTR_OFFS,
-} from '../../src/transport/constants.ts';
-import { beginMessage, endMessage, messagesIn } from '../../src/transport/index.ts';
-import { NOTHING, type Wire } from '../../src/transport/wire.ts';
+} from '../../src/netlink/constants.ts';
+import { beginMessage, endMessage, messagesIn } from '../../src/netlink/index.ts';
+import { NOTHING, type Wire } from '../../src/netlink/wire.ts';
 
 /** One message that the kernel in memory was sent. */
 export interface Received {

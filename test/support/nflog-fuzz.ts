@@ -1,16 +1,16 @@
 import { type Source, sourceOf } from '../../src/codec/index.ts';
 import { SO_MEMINFO } from '../../src/ffi/constants.ts';
+import { Exchange } from '../../src/netlink/index.ts';
+import { runNow } from '../../src/netlink/operation.ts';
 import { SK_MEMINFO_DROPS } from '../../src/nflog/constants.ts';
 import { NflogOperations } from '../../src/nflog/operations.ts';
 import { Packet } from '../../src/nflog/packet.ts';
-import { PcapFormat } from '../../src/nflog/pcap.ts';
-import { PcapngFormat } from '../../src/nflog/pcapng.ts';
 import { type LogSocket, PacketReader } from '../../src/nflog/reader.ts';
-import { type RecordField, RecordSink } from '../../src/nflog/records.ts';
-import { summarize } from '../../src/nflog/summary.ts';
+import { PcapFormat } from '../../src/nflog/sinks/pcap.ts';
+import { PcapngFormat } from '../../src/nflog/sinks/pcapng.ts';
+import { type RecordField, RecordSink } from '../../src/nflog/sinks/records.ts';
+import { summarize } from '../../src/nflog/sinks/summary.ts';
 import { Observer } from '../../src/observe.ts';
-import { Exchange } from '../../src/transport/index.ts';
-import { runNow } from '../../src/transport/operation.ts';
 import { Random, Shapes } from './nflog-shapes.ts';
 
 const ROOM = 2048;

@@ -1,8 +1,8 @@
+import { compileRule } from '../../src/nft/compile/compile.ts';
+import * as extensions from '../../src/nft/data/extensions.ts';
+import * as keys from '../../src/nft/data/keys.ts';
+import { PROTOCOLS } from '../../src/nft/data/protocols.ts';
 import type { Statement } from '../../src/nftables/index.ts';
-import { compileRule } from '../../src/nftables/language/compile/compile.ts';
-import * as extensions from '../../src/nftables/language/tables/extensions.ts';
-import * as keys from '../../src/nftables/language/tables/keys.ts';
-import { PROTOCOLS } from '../../src/nftables/language/tables/protocols.ts';
 
 /* All that nft's language can load from a packet, each as the key of a set of a rule: nft keeps a description with such a set. */
 

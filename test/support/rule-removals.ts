@@ -1,4 +1,4 @@
-import { MESSAGES } from '../../src/nftables/message.ts';
+import { MESSAGES } from '../../src/nf_tables/message.ts';
 
 const TABLE = 1;
 const CHAIN = 2;

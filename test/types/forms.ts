@@ -1,6 +1,6 @@
 import type { Ipvs, ServiceEntry } from '../../src/ipvs/index.ts';
+import { type Exchange, type Operation, twoForms } from '../../src/netlink/index.ts';
 import type { Nftables, Ruleset, RulesetJson, Table, Transaction } from '../../src/nftables/index.ts';
-import { type Exchange, type Operation, twoForms } from '../../src/transport/index.ts';
 import { proof, type Same } from './assert.ts';
 
 declare class ThingOperations {

@@ -26,9 +26,9 @@ describe.skipIf(reason !== undefined)(
       expect([...files]).toEqual(
         expect.arrayContaining([
           'src/ffi/constants.ts',
-          'src/ipvs/constants.ts',
-          'src/nftables/constants.ts',
-          'src/transport/constants.ts',
+          'src/ip_vs/constants.ts',
+          'src/nf_tables/constants.ts',
+          'src/netlink/constants.ts',
         ]),
       );
       expect(structs.map(({ struct }) => struct)).toEqual(

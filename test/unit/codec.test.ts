@@ -48,7 +48,7 @@ import {
   Writer,
 } from '../../src/codec/index.ts';
 import { DecodeError, isArgumentError, type Path } from '../../src/errors.ts';
-import { commentUserdata } from '../../src/nftables/userdata.ts';
+import { commentUserdata } from '../../src/nf_tables/userdata.ts';
 
 vi.setConfig({ testTimeout: 60_000 });
 

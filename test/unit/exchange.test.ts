@@ -14,7 +14,7 @@ import {
   NLM_F_REQUEST,
   NLMSG_ERROR,
   NLMSG_NOOP,
-} from '../../src/transport/constants.ts';
+} from '../../src/netlink/constants.ts';
 import {
   type Call,
   type Command,
@@ -25,9 +25,9 @@ import {
   messagesIn,
   NLMSG_HDRLEN,
   verdictOf,
-} from '../../src/transport/index.ts';
-import { type Operation, runAway, runNow } from '../../src/transport/operation.ts';
-import { LOST } from '../../src/transport/wire.ts';
+} from '../../src/netlink/index.ts';
+import { type Operation, runAway, runNow } from '../../src/netlink/operation.ts';
+import { LOST } from '../../src/netlink/wire.ts';
 import {
   type Answer,
   acknowledge,

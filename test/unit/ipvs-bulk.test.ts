@@ -2,10 +2,10 @@ import fc from 'fast-check';
 import { afterEach, expect, test, vi } from 'vitest';
 import { parseIPv4, toHex } from '../../src/codec/index.ts';
 import { BatchError, NetlinkError, UnsupportedError } from '../../src/errors.ts';
-import * as C from '../../src/ipvs/constants.ts';
+import * as C from '../../src/ip_vs/constants.ts';
+import { ipv4Bytes } from '../../src/ip_vs/service.ts';
 import { type BatchOptions, Ipvs, type IpvsOperation } from '../../src/ipvs/index.ts';
-import { ipv4Bytes } from '../../src/ipvs/service.ts';
-import { Exchange } from '../../src/transport/index.ts';
+import { Exchange } from '../../src/netlink/index.ts';
 import { virtualServers } from '../support/ipvs-arbitrary.ts';
 import { IpvsKernel, IpvsKernelWire } from '../support/ipvs-kernel.ts';
 

@@ -2,10 +2,10 @@ import type { SyncDaemon } from 'netsteer/ipvs';
 import { describe, expect, it } from 'vitest';
 import { NO_CONTEXT, toHex, Writer } from '../../src/codec/index.ts';
 import { NetlinkError, StateError } from '../../src/errors.ts';
-import { commandTable, type WireCommand } from '../../src/ipvs/attributes.ts';
+import { commandTable, type WireCommand } from '../../src/ip_vs/attributes.ts';
+import type { Carrier, IpvsCommand } from '../../src/ipvs/backends/netlink.ts';
 import { startSync, stopSync, syncDaemons } from '../../src/ipvs/daemon.ts';
-import type { Carrier, IpvsCommand } from '../../src/ipvs/netlink.ts';
-import { runNow } from '../../src/transport/operation.ts';
+import { runNow } from '../../src/netlink/operation.ts';
 
 /** A carrier that keeps what it is asked, and answers dumps with `answers`. */
 function recorder(answers: WireCommand[] = []): { carrier: Carrier; asked: IpvsCommand[] } {

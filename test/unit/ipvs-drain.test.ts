@@ -1,7 +1,7 @@
 import { describe, expect, test, vi } from 'vitest';
-import * as C from '../../src/ipvs/constants.ts';
+import * as C from '../../src/ip_vs/constants.ts';
 import { type Drain, Ipvs, type ReconcileProgress, type ServiceKey, type VirtualServer } from '../../src/ipvs/index.ts';
-import { Exchange } from '../../src/transport/index.ts';
+import { Exchange } from '../../src/netlink/index.ts';
 import { IpvsKernel, IpvsKernelWire } from '../support/ipvs-kernel.ts';
 
 const LONG = 600_000;

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import * as C from '../../src/ipvs/constants.ts';
+import * as C from '../../src/ip_vs/constants.ts';
 import {
   type Destination,
   type DestinationPatch,
@@ -8,8 +8,8 @@ import {
   type Service,
   type ServicePatch,
 } from '../../src/ipvs/index.ts';
+import { Exchange } from '../../src/netlink/index.ts';
 import { Observer } from '../../src/observe.ts';
-import { Exchange } from '../../src/transport/index.ts';
 import { IpvsKernel, IpvsKernelWire } from '../support/ipvs-kernel.ts';
 
 const key = { protocol: 'tcp', address: '10.0.0.1', port: 80 } as const;

@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest';
 import { NetlinkError } from '../../src/errors.ts';
-import * as C from '../../src/ipvs/constants.ts';
+import * as C from '../../src/ip_vs/constants.ts';
 import { Ipvs } from '../../src/ipvs/index.ts';
-import { Exchange } from '../../src/transport/index.ts';
+import { Exchange } from '../../src/netlink/index.ts';
 import { IpvsKernel, IpvsKernelWire } from '../support/ipvs-kernel.ts';
 
 /*

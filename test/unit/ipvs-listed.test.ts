@@ -1,12 +1,12 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { NO_CONTEXT, sourceOf, type Writer } from '../../src/codec/index.ts';
-import { commandTable, type WireCommand } from '../../src/ipvs/attributes.ts';
-import { readDestination } from '../../src/ipvs/destination.ts';
-import { destinationId, destinationSettings, serviceId, serviceSettings } from '../../src/ipvs/ipvs-wire.ts';
-import { listedDestination, listedService } from '../../src/ipvs/listed.ts';
-import { readService } from '../../src/ipvs/service.ts';
-import { genlmsghdr, type Message, messageAt } from '../../src/transport/index.ts';
+import { commandTable, type WireCommand } from '../../src/ip_vs/attributes.ts';
+import { readDestination } from '../../src/ip_vs/destination.ts';
+import { readService } from '../../src/ip_vs/service.ts';
+import { destinationId, destinationSettings, serviceId, serviceSettings } from '../../src/ip_vs/wire.ts';
+import { listedDestination, listedService } from '../../src/ipvs/backends/dump-reader.ts';
+import { genlmsghdr, type Message, messageAt } from '../../src/netlink/index.ts';
 import { message } from '../support/memory-wire.ts';
 
 /* The walk over a dump's messages against the table: the same objects, whatever the kernel and whoever plays it says. */

@@ -1,10 +1,10 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import type { WireDestination, WireService } from '../../src/ipvs/attributes.ts';
-import * as C from '../../src/ipvs/constants.ts';
+import type { WireDestination, WireService } from '../../src/ip_vs/attributes.ts';
+import * as C from '../../src/ip_vs/constants.ts';
+import { destinationId, destinationSettings, serviceId, serviceSettings } from '../../src/ip_vs/wire.ts';
 import { type Destination, Ipvs, parseRules, type VirtualServer } from '../../src/ipvs/index.ts';
-import { destinationId, destinationSettings, serviceId, serviceSettings } from '../../src/ipvs/ipvs-wire.ts';
-import { Exchange } from '../../src/transport/index.ts';
+import { Exchange } from '../../src/netlink/index.ts';
 import { IpvsKernel, IpvsKernelWire } from '../support/ipvs-kernel.ts';
 import { oddTable } from '../support/ipvs-odd.ts';
 

@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import { writeService } from '../../src/ip_vs/service.ts';
+import { serviceId } from '../../src/ip_vs/wire.ts';
 import { formatPlan, Ipvs, type IpvsOperation, type VirtualServer } from '../../src/ipvs/index.ts';
-import { serviceId } from '../../src/ipvs/ipvs-wire.ts';
-import { writeService } from '../../src/ipvs/service.ts';
-import { Exchange } from '../../src/transport/index.ts';
+import { Exchange } from '../../src/netlink/index.ts';
 import { virtualServers } from '../support/ipvs-arbitrary.ts';
 import { IpvsKernel, IpvsKernelWire } from '../support/ipvs-kernel.ts';
 

@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 import { expect, test, vi } from 'vitest';
 import { BatchError } from '../../src/errors.ts';
-import * as C from '../../src/ipvs/constants.ts';
+import * as C from '../../src/ip_vs/constants.ts';
 import { Ipvs, type ReconcileProgress, type VirtualServer } from '../../src/ipvs/index.ts';
-import { Exchange } from '../../src/transport/index.ts';
+import { Exchange } from '../../src/netlink/index.ts';
 import { virtualServers } from '../support/ipvs-arbitrary.ts';
 import { IpvsKernel, IpvsKernelWire } from '../support/ipvs-kernel.ts';
 import { PATIENCE_MILLISECONDS } from '../support/wait.ts';

@@ -1,7 +1,7 @@
 import fs from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { formatTable, Ipvs } from '../../src/ipvs/index.ts';
-import { Exchange } from '../../src/transport/index.ts';
+import { Exchange } from '../../src/netlink/index.ts';
 import { IpvsKernel, IpvsKernelWire } from '../support/ipvs-kernel.ts';
 
 /* The table of docs/ipvs.md, "What is refused before the kernel sees it": every row of it is so, and there is no other. */

@@ -1,9 +1,9 @@
 import { describe, expect, test } from 'vitest';
 import { BatchError } from '../../src/errors.ts';
-import type { WireDaemon } from '../../src/ipvs/attributes.ts';
-import * as C from '../../src/ipvs/constants.ts';
+import type { WireDaemon } from '../../src/ip_vs/attributes.ts';
+import * as C from '../../src/ip_vs/constants.ts';
 import { formatRules, Ipvs, parseRules } from '../../src/ipvs/index.ts';
-import { Exchange } from '../../src/transport/index.ts';
+import { Exchange } from '../../src/netlink/index.ts';
 import { IpvsKernel, IpvsKernelWire } from '../support/ipvs-kernel.ts';
 
 function open() {

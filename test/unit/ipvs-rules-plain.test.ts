@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { formatRules, parseRuleLines, type VirtualServer } from 'netsteer/ipvs';
 import { expect, test } from 'vitest';
-import { readPlain } from '../../src/ipvs/rules-plain.ts';
+import { readPlain } from '../../src/ipvsadm/plain-lines.ts';
 
 /* Lines of the usual two forms are read as they stand, all others are taken apart first: both ways have to say the same. */
 

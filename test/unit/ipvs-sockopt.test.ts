@@ -1,10 +1,10 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { NetlinkError, UnsupportedError } from '../../src/errors.ts';
+import * as S from '../../src/ip_vs/sockopt-structs.ts';
 import { Ipvs, type Service, type Via } from '../../src/ipvs/index.ts';
-import * as S from '../../src/ipvs/sockopt-structs.ts';
+import { Exchange } from '../../src/netlink/index.ts';
 import { type Logger, Observer } from '../../src/observe.ts';
-import { Exchange } from '../../src/transport/index.ts';
 import { virtualServers } from '../support/ipvs-arbitrary.ts';
 import { IpvsKernel, IpvsKernelWire } from '../support/ipvs-kernel.ts';
 

@@ -1,11 +1,11 @@
 import { PassThrough, Writable } from 'node:stream';
 import { describe, expect, it, vi } from 'vitest';
-import { CaptureSink, checkRotation, type Rotation } from '../../src/nflog/capture.ts';
 import type { BacklogPolicy } from '../../src/nflog/config.ts';
-import { Delivery } from '../../src/nflog/delivery.ts';
 import type { Packet } from '../../src/nflog/packet.ts';
-import { type CaptureFormat, PcapFormat } from '../../src/nflog/pcap.ts';
-import { PcapngFormat } from '../../src/nflog/pcapng.ts';
+import { CaptureSink, checkRotation, type Rotation } from '../../src/nflog/sinks/capture.ts';
+import { Delivery } from '../../src/nflog/sinks/delivery.ts';
+import { type CaptureFormat, PcapFormat } from '../../src/nflog/sinks/pcap.ts';
+import { PcapngFormat } from '../../src/nflog/sinks/pcapng.ts';
 import { packetOf, packetsOf, UDP, usual } from '../support/nflog-message.ts';
 import { turns } from '../support/wait.ts';
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { Delivery } from '../../src/nflog/delivery.ts';
 import type { Packet } from '../../src/nflog/packet.ts';
+import { Delivery } from '../../src/nflog/sinks/delivery.ts';
 
 /** Stand-ins: the queue does not look at them. */
 const packets = (...numbers: number[]) => numbers as unknown as Packet[];

@@ -2,10 +2,10 @@ import { pino } from 'pino';
 import { describe, expect, it } from 'vitest';
 import * as CT from '../../src/ctnetlink/constants.ts';
 import * as C from '../../src/nflog/constants.ts';
-import { Delivery } from '../../src/nflog/delivery.ts';
 import type { Packet } from '../../src/nflog/packet.ts';
 import type { Loss } from '../../src/nflog/reader.ts';
-import { type RecordLogger, type RecordOptions, RecordSink } from '../../src/nflog/records.ts';
+import { Delivery } from '../../src/nflog/sinks/delivery.ts';
+import { type RecordLogger, type RecordOptions, RecordSink } from '../../src/nflog/sinks/records.ts';
 import { refuseControl } from '../support/fuzz/judge.ts';
 import { packetOf, type Raw, RECEIPT, TCP_SYN, usual } from '../support/nflog-message.ts';
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { type Summarized, summarize } from '../../src/nflog/summary.ts';
+import { type Summarized, summarize } from '../../src/nflog/sinks/summary.ts';
 
 const nothing: Summarized = {
   prefix: '',

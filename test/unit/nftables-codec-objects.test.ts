@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { toHex } from '../../src/codec/index.ts';
+import { MESSAGES, type MessageName } from '../../src/nf_tables/message.ts';
 import { decodeMessage, encodeMessage, type NftMessage } from '../../src/nftables/index.ts';
-import { MESSAGES, type MessageName } from '../../src/nftables/message.ts';
 
 /** Where the attributes begin: behind nlmsghdr and nfgenmsg. */
 const BODY = 20;

@@ -1,12 +1,11 @@
 import { describe, expect, it } from 'vitest';
-import { Names } from '../../src/nftables/language/names.ts';
 import {
   concatenationOf,
   datatypeByName,
   datatypeByNumber,
   TYPES,
   VERDICT_DATA_TYPE,
-} from '../../src/nftables/language/tables/datatypes.ts';
+} from '../../src/nft/data/datatypes.ts';
 import {
   DCCP_OPTION_FIELDS,
   IP_OPTIONS,
@@ -14,17 +13,18 @@ import {
   SCTP_CHUNKS,
   TCP_OPTION_ALIASES,
   TCP_OPTIONS,
-} from '../../src/nftables/language/tables/extensions.ts';
-import * as keys from '../../src/nftables/language/tables/keys.ts';
-import { formatPriority, parsePriority } from '../../src/nftables/language/tables/priorities.ts';
+} from '../../src/nft/data/extensions.ts';
+import * as keys from '../../src/nft/data/keys.ts';
+import { formatPriority, parsePriority } from '../../src/nft/data/priorities.ts';
 import {
   ETHER_TYPE_NUMBERS,
   type FieldRow,
   type Header,
   IP_PROTOCOL_NUMBERS,
   PROTOCOLS,
-} from '../../src/nftables/language/tables/protocols.ts';
-import { LOG_FLAG, LOG_FLAGS_ALL, LOG_LEVEL } from '../../src/nftables/language/tables/symbols.ts';
+} from '../../src/nft/data/protocols.ts';
+import { LOG_FLAG, LOG_FLAGS_ALL, LOG_LEVEL } from '../../src/nft/data/symbols.ts';
+import { Names } from '../../src/nft/names.ts';
 
 const headers: [string, Header][] = Object.entries(PROTOCOLS);
 

@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import type { WireElement } from '../../src/nftables/element.ts';
-import { type ElementValue, elementValues, wireElements } from '../../src/nftables/element-values.ts';
-import type { Expression } from '../../src/nftables/expression.ts';
-import { type DatatypeName, type ElementShape, shapeOf, typeAttributes } from '../../src/nftables/set-types.ts';
+import type { WireElement } from '../../src/nf_tables/element.ts';
+import type { Expression } from '../../src/nf_tables/expression.ts';
+import { type ElementValue, elementValues, wireElements } from '../../src/nft/element-values.ts';
+import { type DatatypeName, type ElementShape, shapeOf, typeAttributes } from '../../src/nft/set-types.ts';
 
 type Flag = 'interval' | 'concatenation' | 'map' | 'object';
 

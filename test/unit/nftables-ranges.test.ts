@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { type Range, RangeModel } from '../../src/nftables/ranges.ts';
-import { shapeOf } from '../../src/nftables/set-types.ts';
-import { description } from '../../src/nftables/wire-set.ts';
+import { shapeOf } from '../../src/nft/set-types.ts';
+import { type Range, RangeModel } from '../../src/nftables/ranges/ranges.ts';
+import { description } from '../../src/nftables/write/wire-set.ts';
 
 /* Ranges of a set, found by what they overlap: against every one of them looked at. */
 

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { BatchError, NetlinkError } from '../../src/errors.ts';
+import { Exchange } from '../../src/netlink/index.ts';
+import { MESSAGES } from '../../src/nf_tables/message.ts';
 import { Nftables, Transaction } from '../../src/nftables/index.ts';
-import { MESSAGES } from '../../src/nftables/message.ts';
-import { Exchange } from '../../src/transport/index.ts';
 import { acknowledge, MemoryWire, received, refuse } from '../support/memory-wire.ts';
 
 /** The first message behind the batch's begin. */

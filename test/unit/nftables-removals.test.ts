@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { compileDocument } from '../../src/nftables/commands.ts';
 import { decodeMessage, encodeMessage, Transaction } from '../../src/nftables/index.ts';
-import { compileDocument } from '../../src/nftables/language/commands.ts';
 import { removesTable } from '../support/rule-removals.ts';
 
 /** What is in there with any chance, so that each combination of what names a rule comes up. */

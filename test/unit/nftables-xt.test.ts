@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { sourceOf, toHex } from '../../src/codec/index.ts';
-import { compatOf } from '../../src/nftables/expressions/xt-compat.ts';
+import { messagesIn } from '../../src/netlink/index.ts';
+import { compatOf } from '../../src/nf_tables/expressions/xt-compat.ts';
 import { decodeMessage, type Expression, encodeMessage, Transaction } from '../../src/nftables/index.ts';
-import { messagesIn } from '../../src/transport/index.ts';
 
 type Family = 'ip' | 'ip6' | 'inet';
 

@@ -1,10 +1,10 @@
 import { type TracingChannelSubscribers, tracingChannel } from 'node:diagnostics_channel';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { NetlinkError } from '../../src/errors.ts';
+import { type Call, Exchange, verdictOf } from '../../src/netlink/index.ts';
+import { runAway, runNow } from '../../src/netlink/operation.ts';
+import { LOST } from '../../src/netlink/wire.ts';
 import { type Logger, Observer, REQUEST_CHANNEL, type RequestTrace } from '../../src/observe.ts';
-import { type Call, Exchange, verdictOf } from '../../src/transport/index.ts';
-import { runAway, runNow } from '../../src/transport/operation.ts';
-import { LOST } from '../../src/transport/wire.ts';
 import { runScript } from '../support/compiled.ts';
 import {
   type Answer,
@@ -191,8 +191,8 @@ describe('the tracing channel netsteer:request', () => {
 
 describe('NODE_DEBUG=netsteer', () => {
   const script = `
-    import { Exchange } from './transport/index.js';
-    import { runNow } from './transport/operation.js';
+    import { Exchange } from './netlink/index.js';
+    import { runNow } from './netlink/operation.js';
     const answers = [];
     const wire = {
       netnsInode: 7, closed: false, reserve: () => 1e9,

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { type Operation, runAway, runNow, type Step } from '../../src/transport/operation.ts';
-import { acquireQueue, OperationQueue, releaseQueue } from '../../src/transport/queue.ts';
+import { type Operation, runAway, runNow, type Step } from '../../src/netlink/operation.ts';
+import { acquireQueue, OperationQueue, releaseQueue } from '../../src/netlink/queue.ts';
 
 interface Gate {
   step: Step;

@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import type { Redirect } from '../../src/container/redirect-input.ts';
 import { masked, type Range, Ranges } from '../../src/container/redirect-ranges.ts';
 import { listOf, RedirectSet } from '../../src/container/redirect-set.ts';
-import { runNow } from '../../src/transport/operation.ts';
+import { runNow } from '../../src/netlink/operation.ts';
 
 // Few bits and few ports, so that much overlaps.
 const PORTS = { min: 1, max: 12 };

@@ -3,8 +3,8 @@ import { expect, test } from 'vitest';
 import { PortMap } from '../../src/container/port-map.ts';
 import type { Redirect } from '../../src/container/redirect-input.ts';
 import { addRedirects, changeRedirects, differencesOf, keysOf, RedirectSet } from '../../src/container/redirect-set.ts';
+import { runNow } from '../../src/netlink/operation.ts';
 import { Transaction } from '../../src/nftables/index.ts';
-import { runNow } from '../../src/transport/operation.ts';
 
 /** Writes a key of two words as the next one. */
 function write(map: PortMap, [first, second]: readonly [number, number]): void {

@@ -1,12 +1,12 @@
 import { describe, expect, test } from 'vitest';
 import { sourceOf, Writer } from '../../src/codec/index.ts';
 import { NetlinkError } from '../../src/errors.ts';
+import { Exchange, type Wire } from '../../src/netlink/index.ts';
 import { ADDRESS } from '../../src/rtnetlink/address.ts';
 import * as C from '../../src/rtnetlink/constants.ts';
 import { LINK } from '../../src/rtnetlink/link.ts';
 import { Links } from '../../src/rtnetlink/links.ts';
 import { request } from '../../src/rtnetlink/request.ts';
-import { Exchange, type Wire } from '../../src/transport/index.ts';
 
 const hex = (text: string) => Uint8Array.from(Buffer.from(text.replaceAll(' ', ''), 'hex'));
 

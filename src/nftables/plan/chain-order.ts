@@ -1,5 +1,5 @@
-import type { Chain } from '../chain.ts';
-import { isDormant } from '../table.ts';
+import type { Chain } from '../../nf_tables/chain.ts';
+import { isDormant } from '../../nf_tables/table.ts';
 import type { TableModel } from './model.ts';
 
 /*

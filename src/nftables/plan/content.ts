@@ -1,8 +1,8 @@
 import { toHex } from '../../codec/index.ts';
 import { inside } from '../../errors.ts';
-import type { Expression } from '../expression.ts';
-import type { Family } from '../family.ts';
-import { decodeMessage, encodeMessage, type MessageName } from '../message.ts';
+import type { Expression } from '../../nf_tables/expression.ts';
+import type { Family } from '../../nf_tables/family.ts';
+import { decodeMessage, encodeMessage, type MessageName } from '../../nf_tables/message.ts';
 
 /*
  * What an object says, as text that is equal for equal objects: without what packets and time change, and without what the kernel fills in by

@@ -1,13 +1,14 @@
 import { checkObject, checkString } from '../../codec/index.ts';
 import { type Path, rangeError, typeError, within } from '../../errors.ts';
-import type { Chain } from '../chain.ts';
-import { familyNumber } from '../family.ts';
-import type { Flowtable } from '../flowtable.ts';
-import type { SetEntry } from '../listing.ts';
-import type { NewMap } from '../new-objects.ts';
-import type { NftObject } from '../object.ts';
-import type { Rule, RuleEntry } from '../rule.ts';
-import type { Table } from '../table.ts';
+import type { Chain } from '../../nf_tables/chain.ts';
+import { familyNumber } from '../../nf_tables/family.ts';
+import type { Flowtable } from '../../nf_tables/flowtable.ts';
+import type { NftObject } from '../../nf_tables/object.ts';
+import type { RuleEntry } from '../../nf_tables/rule.ts';
+import type { Table } from '../../nf_tables/table.ts';
+import type { Rule } from '../../nft/rule.ts';
+import type { SetEntry } from '../read/listing.ts';
+import type { NewMap } from '../write/new-objects.ts';
 import { kernelForm } from './content.ts';
 
 /**

@@ -1,5 +1,5 @@
 import { printable } from '../../errors.ts';
-import type { TransactionOperation } from '../transaction.ts';
+import type { TransactionOperation } from '../write/transaction.ts';
 import { type Fields, textOf } from './content.ts';
 
 const SIGNS: Partial<Record<TransactionOperation['verb'], string>> = {

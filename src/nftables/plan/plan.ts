@@ -1,10 +1,10 @@
 import { checkObject } from '../../codec/index.ts';
 import { rangeError, StateError, typeError } from '../../errors.ts';
-import type { Family } from '../family.ts';
+import type { Family } from '../../nf_tables/family.ts';
+import type { Table } from '../../nf_tables/table.ts';
 import type { Interfaces } from '../interfaces.ts';
-import type { Ruleset } from '../listing.ts';
-import type { Table } from '../table.ts';
-import { Transaction, type TransactionOperation } from '../transaction.ts';
+import type { Ruleset } from '../read/listing.ts';
+import { Transaction, type TransactionOperation } from '../write/transaction.ts';
 import { inOrder, misplaced } from './chain-order.ts';
 import { checkDesired, type DesiredRuleset } from './desired.ts';
 import { modelOf, type TableModel, tableKey } from './model.ts';

@@ -1,9 +1,9 @@
 import { atIndex, BatchError, NetlinkError, type Path, StateError } from '../../errors.ts';
-import { type Exchange, NetlinkSocket, type Operation } from '../../transport/index.ts';
-import { commit } from '../commit.ts';
+import { type Exchange, NetlinkSocket, type Operation } from '../../netlink/index.ts';
 import type { Features } from '../features.ts';
 import { interfacesOf } from '../interfaces.ts';
-import { type Ruleset, ruleset } from '../listing.ts';
+import { type Ruleset, ruleset } from '../read/listing.ts';
+import { commit } from '../write/commit.ts';
 import type { DesiredRuleset } from './desired.ts';
 import { type PlacedPlan, planOf, type RulesetPlan, type TableOwner, transactionOf } from './plan.ts';
 import type { PlacedOperation } from './table-plan.ts';

@@ -1,11 +1,11 @@
 import type { Path } from '../../errors.ts';
-import type { Expression } from '../expression.ts';
-import type { Family } from '../family.ts';
-import type { NewMap } from '../new-objects.ts';
-import type { Rule } from '../rule.ts';
-import { hasFlag, isDormant, type Table } from '../table.ts';
-import type { TransactionOperation } from '../transaction.ts';
-import { DESCRIBING } from '../wire-set.ts';
+import type { Expression } from '../../nf_tables/expression.ts';
+import type { Family } from '../../nf_tables/family.ts';
+import { hasFlag, isDormant, type Table } from '../../nf_tables/table.ts';
+import type { Rule } from '../../nft/rule.ts';
+import type { NewMap } from '../write/new-objects.ts';
+import type { TransactionOperation } from '../write/transaction.ts';
+import { DESCRIBING } from '../write/wire-set.ts';
 import { textOf } from './content.ts';
 import { matches } from './difference.ts';
 import type { ChainModel, ObjectModel, RuleModel, TableModel } from './model.ts';

@@ -1,12 +1,12 @@
 import { parseConnection } from '../../../src/ipvs/connections.ts';
 import { Ipvs, parseRules } from '../../../src/ipvs/index.ts';
+import { CTRL_ATTR_FAMILY_NAME, CTRL_CMD_GETFAMILY, GENL_ID_CTRL } from '../../../src/netlink/constants.ts';
+import { genlmsghdr } from '../../../src/netlink/generic.ts';
+import { Exchange } from '../../../src/netlink/index.ts';
 import { pidIn, startTimeIn } from '../../../src/netns/process.ts';
 import { effectiveIn } from '../../../src/netns/user.ts';
 import { explainPermission } from '../../../src/nflog/holder.ts';
 import { Links } from '../../../src/rtnetlink/index.ts';
-import { CTRL_ATTR_FAMILY_NAME, CTRL_CMD_GETFAMILY, GENL_ID_CTRL } from '../../../src/transport/constants.ts';
-import { genlmsghdr } from '../../../src/transport/generic.ts';
-import { Exchange } from '../../../src/transport/index.ts';
 import { IpvsKernel, IpvsKernelWire } from '../ipvs-kernel.ts';
 import { MemoryWire, message, received, refuse } from '../memory-wire.ts';
 import type { Random } from '../nflog-shapes.ts';

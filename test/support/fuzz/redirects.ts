@@ -1,10 +1,10 @@
 import { VERSIONS } from '../../../src/container/redirect-maps.ts';
 import { ElementReading } from '../../../src/container/redirect-reading.ts';
 import { listOf, RedirectSet } from '../../../src/container/redirect-set.ts';
+import { messageAt, NLMSG_HDRLEN, nfgenmsg } from '../../../src/netlink/index.ts';
+import { runNow } from '../../../src/netlink/operation.ts';
 import { readPacked } from '../../../src/nftables/packed-elements.ts';
-import { Transaction } from '../../../src/nftables/transaction.ts';
-import { messageAt, NLMSG_HDRLEN, nfgenmsg } from '../../../src/transport/index.ts';
-import { runNow } from '../../../src/transport/operation.ts';
+import { Transaction } from '../../../src/nftables/write/transaction.ts';
 import { amidst, canonical, type Target } from './judge.ts';
 import { mutated } from './mutate.ts';
 

@@ -1,0 +1,256 @@
+import fs from 'node:fs';
+import type { Container } from '../container/container.ts';
+import { StateError } from '../errors.ts';
+import { Ipvs } from '../ipvs/index.ts';
+import { closedError } from '../netlink/lifetime.ts';
+import { threadEntrance } from '../netns/entrance.ts';
+import { openExchange } from '../nftables/nftables.ts';
+import type { Logger } from '../observe.ts';
+import { SeatOperations, SeatRules, SharedRules } from './session-rules.ts';
+
+/** Of the descriptors that a process may have, a fleet takes at most this part by itself. */
+const SHARE_OF_DESCRIPTORS = 0.5;
+const DEFAULT_DESCRIPTORS = 1024;
+
+/** Sockets of so many containers are opened in one pass through their namespaces: the way home costs as much as the way in. */
+const MAX_AHEAD = 32;
+
+/** Closes under way, above which whoever opens more waits: each is a descriptor, too. */
+const MAX_CLOSING = 64;
+
+/** What a container's state takes sockets for. */
+export interface Needs {
+  nftables: boolean;
+  ipvs: boolean;
+}
+
+/** The sockets of a fleet in one container. */
+export class Seat {
+  readonly container: Container;
+  /** A table of its own goes when its socket is closed: such a seat is kept. */
+  ownsTable = false;
+  /** Those who use it just now. */
+  users = 0;
+  /** Sockets that its fleet counts. */
+  counted = 0;
+  readonly #fleet: FleetSockets;
+  readonly #detach: () => void;
+  #rules: SeatRules | undefined;
+  #ipvs: Ipvs | undefined;
+  #closed = false;
+
+  constructor(container: Container, fleet: FleetSockets) {
+    this.container = container;
+    this.#fleet = fleet;
+    this.#detach = container.attach(this);
+  }
+
+  /** Its packet rules. */
+  get rules(): SeatRules {
+    this.#checkOpen();
+    if (this.#rules === undefined) {
+      const exchange = openExchange(this.#options());
+      this.#rules = new SeatRules(exchange, new SeatOperations(exchange, this.#fleet.shared));
+    }
+    return this.#rules;
+  }
+
+  get ipvs(): Ipvs {
+    this.#checkOpen();
+    this.#ipvs ??= Ipvs.open(this.#options());
+    return this.#ipvs;
+  }
+
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  get sockets(): number {
+    return (this.#rules === undefined ? 0 : 1) + (this.#ipvs === undefined ? 0 : 1);
+  }
+
+  /** Opens what will be needed with one entry into the namespace. */
+  open(needs: Needs): void {
+    const nftables = needs.nftables && this.#rules === undefined;
+    const ipvs = needs.ipvs && this.#ipvs === undefined;
+    if (nftables && ipvs) this.container.netns.run(() => [this.rules, this.ipvs]);
+    else if (nftables) void this.rules;
+    else if (ipvs) void this.ipvs;
+  }
+
+  #checkOpen(): void {
+    if (this.#fleet.closed) throw closedError('the fleet');
+    if (this.#closed) throw new StateError('ERR_CLOSED', 'the container was closed, or its process has ended');
+  }
+
+  #options() {
+    const { netns } = this.container;
+    const { logger } = this.#fleet;
+    return logger === undefined ? { netns } : { netns, logger };
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#detach();
+    const handles = [this.#rules, this.#ipvs];
+    this.#rules = undefined;
+    this.#ipvs = undefined;
+    await Promise.all(handles.map(handle => handle?.[Symbol.asyncDispose]()));
+  }
+
+  /** Its container is closed. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.#fleet.drop(this.container) ?? Promise.resolve();
+  }
+}
+
+/**
+ * The seats of a fleet, kept by least recent use under a limit on descriptors. A seat goes with its container: when that is closed, and when
+ * its process ends, because a socket of ours would keep the dead one's namespace alive, and accept commits to it.
+ */
+export class FleetSockets {
+  /** What the kernel can do, which is the same in every namespace, and what our tables are like. */
+  readonly shared: SharedRules;
+  readonly logger: Logger | undefined;
+  readonly #limit: number;
+  /** The least recently used first. */
+  readonly #seats = new Map<Container, Seat>();
+  /** Those that own a table: never closed for the limit's sake. */
+  readonly #owners = new Map<Container, Seat>();
+  readonly #closing = new Set<Promise<void>>();
+  /** Containers whose end is waited for: once each, however often their seats come and go. */
+  readonly #known = new WeakSet<Container>();
+  #open = 0;
+  #closed = false;
+
+  constructor(limit: number | undefined, logger: Logger | undefined, turnMilliseconds?: number) {
+    this.shared = new SharedRules(turnMilliseconds);
+    this.#limit = limit ?? Math.floor(descriptorLimit() * SHARE_OF_DESCRIPTORS);
+    this.logger = logger;
+  }
+
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /** The seat in a container, for as long as `use` takes. @throws StateError ERR_CLOSED: the fleet, or the container */
+  with<T>(container: Container, use: (seat: Seat) => T | Promise<T>): T | Promise<T> {
+    if (this.#closed) throw closedError('the fleet');
+    container.checkOpen();
+    const seat = this.#owners.get(container) ?? this.#seats.get(container) ?? this.#add(container);
+    seat.users++;
+    let result: T | Promise<T>;
+    try {
+      result = use(seat);
+    } catch (error) {
+      this.#used(seat);
+      throw error;
+    }
+    if (result instanceof Promise) return result.finally(() => this.#used(seat));
+    this.#used(seat);
+    return result;
+  }
+
+  /** Opens what the containers from `first` on need, in one pass through their namespaces. Returns the first one that was left for later. */
+  openAhead(containers: readonly Container[], first: number, needs: Needs): number {
+    const end = Math.min(containers.length, first + Math.max(1, Math.min(MAX_AHEAD, this.#limit >> 2)));
+    const without = containers
+      .slice(first, end)
+      .filter(each => !each.ended && !each.released && !this.#seats.has(each) && !this.#owners.has(each));
+    if (without.length < 2) return end;
+    const seats = without.map(each => this.#add(each));
+    threadEntrance().tour(
+      seats.length,
+      i => without[i]!.netns.descriptor,
+      i => seats[i]!.open(needs),
+    );
+    for (const seat of seats) this.#count(seat);
+    if (this.#open > this.#limit) this.#shrink();
+    return end;
+  }
+
+  #count(seat: Seat): void {
+    this.#open += seat.sockets - seat.counted;
+    seat.counted = seat.sockets;
+  }
+
+  #add(container: Container): Seat {
+    if (!this.#known.has(container)) {
+      this.#known.add(container);
+      void container.closed.then(() => void this.drop(container));
+    }
+    const seat = new Seat(container, this);
+    this.#seats.set(container, seat);
+    return seat;
+  }
+
+  #used(seat: Seat): void {
+    const { container } = seat;
+    seat.users--;
+    if (seat.closed) return;
+    // It goes to the end of the map: the one used last.
+    this.#seats.delete(container);
+    if (seat.ownsTable) this.#owners.set(container, seat);
+    else {
+      this.#owners.delete(container);
+      this.#seats.set(container, seat);
+    }
+    this.#count(seat);
+    if (container.ended) void this.drop(container);
+    if (this.#open > this.#limit) this.#shrink();
+  }
+
+  /** Lets go of a container. */
+  drop(container: Container): Promise<void> | undefined {
+    const seat = this.#seats.get(container) ?? this.#owners.get(container);
+    if (seat === undefined) return undefined;
+    this.#seats.delete(container);
+    this.#owners.delete(container);
+    this.#open -= seat.counted;
+    const closed = seat.close();
+    this.#closing.add(closed);
+    void closed.finally(() => this.#closing.delete(closed));
+    return closed;
+  }
+
+  #shrink(): void {
+    for (const [container, { users }] of this.#seats) {
+      if (users > 0) continue;
+      void this.drop(container);
+      if (this.#open <= this.#limit) return;
+    }
+  }
+
+  /** Sockets that are open now. */
+  get open(): number {
+    return this.#open;
+  }
+
+  /** What to wait for before more is opened: closes go on elsewhere, and may wait in the kernel. */
+  get congestion(): Promise<void> | undefined {
+    if (this.#closing.size < MAX_CLOSING) return undefined;
+    const [oldest] = this.#closing;
+    return oldest;
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    for (const container of [...this.#seats.keys(), ...this.#owners.keys()]) {
+      void this.drop(container);
+      // Without a pause where there is no need for one.
+      const { congestion } = this;
+      if (congestion !== undefined) await congestion;
+    }
+    await Promise.all(this.#closing);
+  }
+}
+
+/** The soft limit of this process, `ulimit -n`. */
+function descriptorLimit(): number {
+  try {
+    const limits = fs.readFileSync('/proc/self/limits', 'latin1');
+    return Number(/^Max open files +(\d+)/m.exec(limits)?.[1] ?? DEFAULT_DESCRIPTORS);
+  } catch {
+    return DEFAULT_DESCRIPTORS;
+  }
+}

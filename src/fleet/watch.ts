@@ -1,0 +1,303 @@
+import fs from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { checkObject, checkString } from '../codec/index.ts';
+import { Container } from '../container/container.ts';
+import { Engine } from '../container/engine.ts';
+import { byEngine } from '../container/find.ts';
+import { typeError } from '../errors.ts';
+import { closedError } from '../netlink/lifetime.ts';
+import { NetNs } from '../netns/index.ts';
+import { checkSignal, onAbort } from '../signal.ts';
+import type { ContainerState } from './desired-state.ts';
+
+export interface FleetWatchOptions {
+  /** Where namespaces get names; default /run/netns (`ip netns`, CNI) and /run/docker/netns. */
+  directories?: readonly string[];
+  /** Sockets of Docker's Engine API, whose starting containers are programmed; default those of docker and podman that exist. */
+  runtimes?: readonly string[];
+  /** Ends the watch, as `close` does. */
+  signal?: AbortSignal;
+}
+
+/** Where a watched container comes from. */
+export interface FleetSource {
+  /** Its name in the directory, or in the runtime. A container may have chosen it: not for terminals as it is. */
+  name: string;
+  /** The directory, or the runtime's socket. */
+  from: string;
+}
+
+/** What a watched container shall have; undefined leaves it alone. */
+export type WatchedState = ContainerState | ((container: Container, source: FleetSource) => ContainerState | undefined);
+
+/** What a watch has done. */
+export type FleetEvent = FleetSource &
+  (
+    | { event: 'programmed'; container: Container }
+    | { event: 'failed'; container: Container | undefined; error: Error }
+    /** Its name is gone, or its process has ended; the container is closed. */
+    | { event: 'gone' }
+  );
+
+const DIRECTORIES = ['/run/netns', '/run/docker/netns'];
+const SOCKETS = ['/run/docker.sock', '/run/podman/podman.sock'];
+/** `ip netns add` makes a file and mounts the namespace over it a moment later, which nothing tells. */
+const MOUNT_DELAYS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000];
+/** Events that nobody takes are dropped from here on, the oldest first: the programming goes on. */
+const MAX_EVENTS = 10_000;
+const RECONNECT_MILLISECONDS = 1000;
+/** linux/limits.h, without the NUL. */
+const MAX_PATH = 4095;
+
+interface Watched {
+  readonly container: Container;
+  readonly source: FleetSource;
+}
+
+/**
+ * Programs containers as their namespaces appear. Iterating tells what it does; it works whether or not anybody iterates, until it is closed.
+ */
+export class FleetWatch implements AsyncIterable<FleetEvent> {
+  readonly #program: (container: Container, state: ContainerState) => Promise<Error | 'gone' | undefined>;
+  readonly #desired: WatchedState;
+  readonly #stopped = new AbortController();
+  readonly #watchers: fs.FSWatcher[] = [];
+  /** By what they come from. */
+  readonly #watched = new Map<string, Watched>();
+  /** Names that are looked at just now. */
+  readonly #looking = new Set<string>();
+  readonly #events: FleetEvent[] = [];
+  #wake = () => {};
+  #unlisten = () => {};
+  readonly #forget: () => void;
+  readonly #signal: AbortSignal | undefined;
+
+  /** @internal See `Fleet.watch`. */
+  constructor(
+    program: (container: Container, state: ContainerState) => Promise<Error | 'gone' | undefined>,
+    desired: WatchedState,
+    options: FleetWatchOptions = {},
+    forget = () => {},
+  ) {
+    this.#forget = forget;
+    checkObject(options, [], ['directories', 'runtimes', 'signal']);
+    const { directories = DIRECTORIES, runtimes = SOCKETS.filter(path => fs.existsSync(path)), signal } = options;
+    checkPaths(directories, 'directories');
+    checkPaths(runtimes, 'runtimes');
+    this.#program = program;
+    this.#desired = desired;
+    this.#signal = checkSignal(signal, ['signal']);
+    this.#unlisten = onAbort(this.#signal, () => this.close());
+    for (const directory of directories) this.#watch(directory);
+    for (const socketPath of runtimes) void this.#follow(new Engine(socketPath));
+  }
+
+  get closed(): boolean {
+    return this.#stopped.signal.aborted;
+  }
+
+  /** Containers that are programmed now. */
+  get size(): number {
+    return this.#watched.size;
+  }
+
+  #watch(directory: string): void {
+    if (this.#stopped.signal.aborted) return;
+    try {
+      const watcher = fs.watch(directory, { persistent: false }, (_, name) => {
+        if (typeof name === 'string') void this.#look(directory, name);
+      });
+      // The directory itself has gone.
+      watcher.once('error', () => watcher.close());
+      this.#watchers.push(watcher);
+      for (const name of fs.readdirSync(directory)) void this.#look(directory, name);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+      this.#awaitDirectory(directory);
+    }
+  }
+
+  /** The directory is made with the first name in it: until then its parent is watched. */
+  #awaitDirectory(directory: string): void {
+    const parent = dirname(directory);
+    if (!fs.existsSync(parent)) return;
+    const watcher = fs.watch(parent, { persistent: false }, (_, name) => {
+      if (name !== basename(directory) || !fs.existsSync(directory)) return;
+      watcher.close();
+      this.#watch(directory);
+    });
+    this.#watchers.push(watcher);
+    // It may have been made in between.
+    if (fs.existsSync(directory)) {
+      watcher.close();
+      this.#watch(directory);
+    }
+  }
+
+  /** Something happened to a name: it is there, or gone. */
+  async #look(directory: string, name: string): Promise<void> {
+    const path = join(directory, name);
+    if (this.#looking.has(path)) return;
+    this.#looking.add(path);
+    const source = { name, from: directory };
+    try {
+      for (const wait of MOUNT_DELAYS) {
+        if (this.#stopped.signal.aborted) return;
+        if (!fs.existsSync(path)) {
+          this.#lose(path);
+          return;
+        }
+        if (this.#watched.has(path)) return;
+        const netns = openNamed(path);
+        if (netns !== undefined) {
+          await this.#take(path, source, () => holding(netns));
+          // The name may have gone meanwhile.
+          if (!fs.existsSync(path)) this.#lose(path);
+          return;
+        }
+        await delay(wait, undefined, { signal: this.#stopped.signal, ref: false });
+      }
+    } catch (error) {
+      if (!this.#stopped.signal.aborted)
+        this.#tell({ ...source, event: 'failed', container: undefined, error: error as Error });
+    } finally {
+      this.#looking.delete(path);
+    }
+  }
+
+  /** Follows a runtime's events, and asks again when it is restarted. */
+  async #follow(engine: Engine): Promise<void> {
+    const { signal } = this.#stopped;
+    const from = engine.socketPath;
+    while (!signal.aborted) {
+      try {
+        for await (const id of engine.starts(signal)) await this.#started(engine, id);
+      } catch (error) {
+        if (!signal.aborted)
+          this.#tell({ name: '', from, event: 'failed', container: undefined, error: error as Error });
+      }
+      await delay(RECONNECT_MILLISECONDS, undefined, { signal, ref: false }).catch(() => {});
+    }
+  }
+
+  /** As `Container.find` takes a daemon's word: its own network alone, asked twice. */
+  async #started(engine: Engine, id: string): Promise<void> {
+    const source = { name: id, from: engine.socketPath };
+    const { signal } = this.#stopped;
+    try {
+      const candidate = await byEngine('docker', engine, id, signal);
+      if (candidate === undefined) return;
+      const { found } = candidate;
+      source.name = candidate.name ?? id;
+      if (found.network !== 'own') return;
+      const container = await Container.openFound(candidate, {}, false, signal);
+      await this.#take(`${engine.socketPath} ${found.id}`, source, () => container);
+    } catch (error) {
+      if (!signal.aborted) this.#tell({ ...source, event: 'failed', container: undefined, error: error as Error });
+    }
+  }
+
+  async #take(key: string, source: FleetSource, open: () => Container): Promise<void> {
+    const container = open();
+    // It may have been closed while a runtime was asked.
+    if (this.closed) {
+      container.close();
+      return;
+    }
+    const { netns } = container;
+    const known = [...this.#watched.values()].some(each => each.container.netns.equals(netns));
+    const state = typeof this.#desired === 'function' ? this.#desired(container, source) : this.#desired;
+    // A namespace can have many names.
+    if (known || state === undefined) {
+      container.close();
+      return;
+    }
+    this.#watched.set(key, { container, source });
+    void container.closed.then(() => this.#lose(key));
+    const outcome = await this.#program(container, state);
+    // Its containers are closed with it: what was not done by then is no failure of theirs.
+    if (this.closed) return;
+    if (outcome === 'gone') this.#lose(key);
+    else if (outcome === undefined) this.#tell({ ...source, event: 'programmed', container });
+    else this.#tell({ ...source, event: 'failed', container, error: outcome });
+  }
+
+  #lose(key: string): void {
+    const watched = this.#watched.get(key);
+    if (watched === undefined) return;
+    this.#watched.delete(key);
+    watched.container.close();
+    this.#tell({ ...watched.source, event: 'gone' });
+  }
+
+  #tell(event: FleetEvent): void {
+    if (this.#events.length >= MAX_EVENTS) this.#events.shift();
+    this.#events.push(event);
+    this.#wake();
+  }
+
+  /**
+   * What has happened since it began, and what happens from now on. One loop takes them; leaving it does not end the watch, and when that is
+   * closed, it ends behind what had happened. @throws StateError ERR_CLOSED (the call itself)
+   */
+  [Symbol.asyncIterator](): AsyncIterator<FleetEvent> {
+    // One that was aborted just ends, before its iteration as in it.
+    if (this.closed && this.#signal?.aborted !== true) throw closedError('the watch');
+    return this.#iterate();
+  }
+
+  async *#iterate(): AsyncGenerator<FleetEvent, void, undefined> {
+    for (;;) {
+      while (this.#events.length > 0) yield this.#events.shift()!;
+      if (this.#stopped.signal.aborted) return;
+      await new Promise<void>(resolve => {
+        this.#wake = resolve;
+      });
+    }
+  }
+
+  /** Ends the watch and closes its containers; what was programmed stays. */
+  close(): void {
+    if (this.#stopped.signal.aborted) return;
+    this.#stopped.abort();
+    this.#unlisten();
+    for (const watcher of this.#watchers) watcher.close();
+    for (const { container } of this.#watched.values()) container.close();
+    this.#watched.clear();
+    this.#forget();
+    this.#wake();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}
+
+/** A container that keeps its namespace open, and closes it at its end. */
+function holding(netns: NetNs): Container {
+  try {
+    const container = Container.open({ netns });
+    container.attach(netns);
+    return container;
+  } catch (error) {
+    netns.close();
+    throw error;
+  }
+}
+
+function checkPaths(paths: unknown, field: string): void {
+  if (!Array.isArray(paths)) throw typeError([field], 'an array of paths', paths);
+  for (const [i, path] of paths.entries()) checkString(path, [field, i], MAX_PATH);
+}
+
+/** Undefined while it is a plain file, as it is before the namespace is mounted over it. */
+function openNamed(path: string): NetNs | undefined {
+  try {
+    return NetNs.open({ path });
+  } catch (error) {
+    const { code } = error as { code?: string };
+    if (code === 'ERR_NOT_A_NETNS' || code === 'ENOENT') return undefined;
+    throw error;
+  }
+}

@@ -1,0 +1,96 @@
+import { UnsupportedError } from '../../errors.ts';
+import { NETLINK_GENERIC } from '../../netlink/constants.ts';
+import { type Exchange, NetlinkSocket, OptionSocket, type Wire } from '../../netlink/index.ts';
+import { NetNs } from '../../netns/netns.ts';
+
+/** How IPVS is asked: 'auto' is netlink, and where that is not permitted, the socket options. */
+export type Via = 'auto' | 'netlink' | 'sockopt';
+
+/** The options of one socket: 0 or a length, or the negative errno. */
+export interface Options {
+  set(level: number, name: number, value: Uint8Array): number;
+  get(level: number, name: number, value: Uint8Array): number;
+}
+
+/** A wire that has socket options besides messages. */
+export interface IpvsWire extends Wire {
+  /** Opens the namespace anew; absent where there is none. */
+  namespace?(): NetNs;
+  readonly via: Via;
+  /** Opened when first asked for. */
+  options(): Options;
+}
+
+/** The sockets of one handle: netlink unless it is told not to, and one for socket options when there is need. Both are in one namespace. */
+export class IpvsSocket implements IpvsWire {
+  readonly via: Via;
+  readonly netnsInode: number;
+  readonly #netlink: NetlinkSocket | undefined;
+  #options: OptionSocket | undefined;
+
+  constructor(netns: NetNs, via: Via) {
+    this.via = via;
+    this.netnsInode = netns.inode;
+    if (via === 'sockopt') this.#options = new OptionSocket(netns);
+    else this.#netlink = new NetlinkSocket({ netns, protocol: NETLINK_GENERIC });
+  }
+
+  options(): OptionSocket {
+    this.#options ??= this.#openOptions();
+    return this.#options;
+  }
+
+  #openOptions(): OptionSocket {
+    // The caller may have closed the namespace that this was opened in; the socket knows its own.
+    const netns = this.#socket.namespace();
+    try {
+      return new OptionSocket(netns);
+    } finally {
+      netns.close();
+    }
+  }
+
+  /** The namespace of both, opened anew: whoever opened this handle may have closed theirs. */
+  namespace(): NetNs {
+    return (this.#netlink ?? this.options()).namespace();
+  }
+
+  get #socket(): NetlinkSocket {
+    if (this.#netlink === undefined) throw new TypeError('this handle has no netlink socket');
+    return this.#netlink;
+  }
+
+  send(bytes: Uint8Array, length: number): number {
+    return this.#socket.send(bytes, length);
+  }
+  sendOffThread(bytes: Uint8Array, length: number): Promise<number> {
+    return this.#socket.sendOffThread(bytes, length);
+  }
+  receive(into: Uint8Array): number {
+    return this.#socket.receive(into);
+  }
+  receiveOffThread(into: Uint8Array): Promise<number> {
+    return this.#socket.receiveOffThread(into);
+  }
+  reserve(bytes: number, replies: number): number {
+    return this.#socket.reserve(bytes, replies);
+  }
+
+  get closed(): boolean {
+    return this.#netlink?.closed ?? this.#options?.closed ?? true;
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([this.#netlink?.close(), this.#options?.close()]);
+  }
+}
+
+/** The namespace of a handle, for as long as it is open. Home needs no privilege. */
+export function namespaceOf({ lifetime, wire }: Exchange): NetNs {
+  lifetime.checkOpen();
+  const home = NetNs.home();
+  if (wire.netnsInode === home.inode) return home;
+  const netns = (wire as Partial<IpvsWire>).namespace?.();
+  if (netns === undefined) throw new UnsupportedError('a namespace behind this wire');
+  return netns;
+}

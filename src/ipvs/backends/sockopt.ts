@@ -1,0 +1,435 @@
+import {
+  HOST_IS_LITTLE_ENDIAN as HOST,
+  hexByte,
+  NO_CONTEXT,
+  type Source,
+  type Struct,
+  sourceOf,
+  toHex,
+  toText,
+  Writer,
+} from '../../codec/index.ts';
+import { DecodeError, UnsupportedError } from '../../errors.ts';
+import { AF_INET } from '../../ffi/constants.ts';
+import type { WireCommand, WireDestination, WireService } from '../../ip_vs/attributes.ts';
+import * as C from '../../ip_vs/constants.ts';
+import * as S from '../../ip_vs/sockopt-structs.ts';
+import { count32, count64, type Stats } from '../../ip_vs/stats.ts';
+import {
+  type Exchange,
+  type MessageList,
+  type Operation,
+  type PipelineResult,
+  refusal,
+  type Step,
+} from '../../netlink/index.ts';
+import { type Carrier, getDestinations, type IpvsCommand, type IpvsInfo, readInfo } from './netlink.ts';
+import type { Options } from './socket.ts';
+
+const NOT_PERMITTED =
+  'the socket options of IPVS need CAP_NET_ADMIN in the user namespace that owns the network namespace, such as root in an unprivileged ' +
+  'container has';
+const MODULE_MISSING =
+  'the kernel has not loaded IPVS, and its socket options do not make it: modprobe ip_vs on the host, or ask over netlink once';
+const INSTEAD = "open with via: 'netlink', as root on the host";
+/** Entries that may have been added between counting them and reading them. */
+const SLACK = 16;
+/** A list that were longer would not fit the kernel's own length, an int; a count above it is none. */
+const MAX_COUNT = 1 << 22;
+
+function roomFor(count: number): number {
+  if (count > MAX_COUNT) throw new DecodeError(`a list of ${count} entries`);
+  return count + SLACK;
+}
+/** IP_VS_SO_SET_ADD takes these protocols alone (EFAULT), also with a firewall mark, whose services the kernel lists as TCP. */
+const PROTOCOLS: readonly number[] = [6, 17, 132];
+const TCP = 6;
+
+const SETTERS: Readonly<Record<number, readonly [name: string, option: number]>> = {
+  [C.IPVS_CMD_NEW_SERVICE]: ['IP_VS_SO_SET_ADD', C.IP_VS_SO_SET_ADD],
+  [C.IPVS_CMD_SET_SERVICE]: ['IP_VS_SO_SET_EDIT', C.IP_VS_SO_SET_EDIT],
+  [C.IPVS_CMD_DEL_SERVICE]: ['IP_VS_SO_SET_DEL', C.IP_VS_SO_SET_DEL],
+  [C.IPVS_CMD_NEW_DEST]: ['IP_VS_SO_SET_ADDDEST', C.IP_VS_SO_SET_ADDDEST],
+  [C.IPVS_CMD_SET_DEST]: ['IP_VS_SO_SET_EDITDEST', C.IP_VS_SO_SET_EDITDEST],
+  [C.IPVS_CMD_DEL_DEST]: ['IP_VS_SO_SET_DELDEST', C.IP_VS_SO_SET_DELDEST],
+  [C.IPVS_CMD_NEW_DAEMON]: ['IP_VS_SO_SET_STARTDAEMON', C.IP_VS_SO_SET_STARTDAEMON],
+  [C.IPVS_CMD_DEL_DAEMON]: ['IP_VS_SO_SET_STOPDAEMON', C.IP_VS_SO_SET_STOPDAEMON],
+  [C.IPVS_CMD_SET_CONFIG]: ['IP_VS_SO_SET_TIMEOUT', C.IP_VS_SO_SET_TIMEOUT],
+  [C.IPVS_CMD_ZERO]: ['IP_VS_SO_SET_ZERO', C.IP_VS_SO_SET_ZERO],
+  [C.IPVS_CMD_FLUSH]: ['IP_VS_SO_SET_FLUSH', C.IP_VS_SO_SET_FLUSH],
+};
+
+/** Can the socket options name this service? */
+export const isOptionable = ({ family, protocol = TCP }: WireService): boolean =>
+  family === AF_INET && PROTOCOLS.includes(protocol);
+
+/** A service and how many servers it has, of all families. */
+export interface CountedService {
+  service: WireService;
+  destinations: number;
+}
+
+/**
+ * IPVS over its socket options, which root of an unprivileged container may use too. IPv4 only, and no persistence engines, tunnel types or 64-bit
+ * counters: what they cannot carry is refused with an UnsupportedError before anything is sent. Each call is atomic, also those that list.
+ */
+export class SockoptCarrier implements Carrier {
+  readonly via = 'sockopt';
+  readonly #exchange: Exchange;
+  readonly #options: Options;
+  #buffer: Source | undefined;
+
+  constructor(exchange: Exchange, options: Options) {
+    this.#exchange = exchange;
+    this.#options = options;
+  }
+
+  /** To be yielded between two calls. */
+  get turn(): Step {
+    return this.#exchange.turn;
+  }
+
+  // biome-ignore lint/correctness/useYield: one short call of the kernel
+  *info(): Operation<IpvsInfo> {
+    const { version, size } = this.#counts();
+    return readInfo(version, size);
+  }
+
+  // biome-ignore lint/correctness/useYield: one short call of the kernel
+  *request(command: IpvsCommand): Operation<void> {
+    const { name, option, argument } = translate(command);
+    this.#set(name, option, argument, command);
+  }
+
+  // biome-ignore lint/correctness/useYield: one short call of the kernel
+  *get<R>(command: IpvsCommand, read: (value: WireCommand) => R | undefined): Operation<R> {
+    const answer = read(this.#answer(command));
+    if (answer === undefined) throw new UnsupportedError(`${command.syscall} ${OVER}`, undefined, INSTEAD);
+    return answer;
+  }
+
+  #answer(command: IpvsCommand): WireCommand {
+    if (command.command === C.IPVS_CMD_GET_CONFIG) {
+      const buffer = new Uint8Array(S.ip_vs_timeout_user.size);
+      this.#get('IP_VS_SO_GET_TIMEOUT', C.IP_VS_SO_GET_TIMEOUT, buffer, command);
+      const { tcp_timeout, tcp_fin_timeout, udp_timeout } = decode(S.ip_vs_timeout_user, buffer, 0);
+      return { tcpSeconds: tcp_timeout, tcpFinSeconds: tcp_fin_timeout, udpSeconds: udp_timeout };
+    }
+    if (command.command === C.IPVS_CMD_GET_SERVICE) return { service: this.#service(command).service };
+    return {};
+  }
+
+  *dump<R>(command: IpvsCommand, read: (value: WireCommand) => R | undefined): Operation<R[]> {
+    const items: R[] = [];
+    if (command.command !== C.IPVS_CMD_GET_DAEMON)
+      throw new UnsupportedError(`${command.syscall} ${OVER}`, undefined, INSTEAD);
+    for (const value of this.#daemons(command)) {
+      const item = read(value);
+      if (item !== undefined) items.push(item);
+    }
+    yield this.#exchange.turn;
+    return items;
+  }
+
+  *services(withStats: boolean): Operation<WireService[]> {
+    const services = this.counted(withStats).map(({ service }) => service);
+    yield this.#exchange.turn;
+    return services;
+  }
+
+  *destinations(service: WireService, withStats: boolean): Operation<WireDestination[]> {
+    const servers = this.servers(service, withStats);
+    yield this.#exchange.turn;
+    return servers ?? [];
+  }
+
+  /** Two of them: the master and the backup, of which each may be stopped (state 0). */
+  #daemons(command: IpvsCommand): WireCommand[] {
+    const { ip_vs_daemon_user: struct } = S;
+    const buffer = new Uint8Array(2 * struct.size);
+    this.#get('IP_VS_SO_GET_DAEMON', C.IP_VS_SO_GET_DAEMON, buffer, command);
+    return [0, struct.size]
+      .map(at => decode(struct, buffer, at))
+      .filter(({ state }) => state !== 0)
+      .map(({ state, mcast_ifn, syncid }) => ({ daemon: { state, interface: mcast_ifn, syncId: syncid } }));
+  }
+
+  *pipeline(commands: readonly IpvsCommand[]): Operation<PipelineResult> {
+    return yield* this.#setAll(commands, 0);
+  }
+
+  *stream(
+    messages: MessageList,
+    command: (index: number) => IpvsCommand,
+    begin = 0,
+    end = messages.length,
+  ): Operation<PipelineResult> {
+    const commands = Array.from({ length: end - begin }, (_, i) => command(begin + i));
+    return yield* this.#setAll(commands, begin);
+  }
+
+  /** `first` is the index of the first. */
+  *#setAll(commands: readonly IpvsCommand[], first: number): Operation<PipelineResult> {
+    const translated = commands.map(translate);
+    const result: PipelineResult = { failures: [], unknownFrom: undefined, unsentFrom: first + commands.length };
+    for (const [i, { name, option, argument }] of translated.entries()) {
+      const errno = this.#observed(argument.length, () => this.#options.set(C.IPPROTO_IP, option, argument));
+      if (errno < 0) {
+        const error = refusal(explained(commands[i]!, name), { errno }, this.#exchange.operation);
+        result.failures.push({ index: first + i, error });
+      }
+      if (i % 64 === 63) yield this.#exchange.sendingTurn;
+    }
+    return result;
+  }
+
+  #counts() {
+    const buffer = new Uint8Array(S.ip_vs_getinfo.size);
+    this.#get('IP_VS_SO_GET_INFO', C.IP_VS_SO_GET_INFO, buffer, {});
+    return decode(S.ip_vs_getinfo, buffer, 0);
+  }
+
+  /** The IPv4 services, as they were at one moment. */
+  counted(withStats: boolean): CountedService[] {
+    const { ip_vs_get_services: header, ip_vs_service_entry: entry } = S;
+    // A full list may have more behind it: others have added meanwhile.
+    for (let room = roomFor(this.#counts().num_services); ; room *= 2) {
+      // The kernel fills what it has and leaves the rest: an entry without a scheduler's name is none ('none' has one).
+      const source = sourceOf(new Uint8Array(header.size + room * entry.size));
+      encode(header, { num_services: room }, source.bytes);
+      this.#get('IP_VS_SO_GET_SERVICES', C.IP_VS_SO_GET_SERVICES, source.bytes, {});
+      const list: CountedService[] = [];
+      for (let at = header.size; at < source.bytes.length; at += entry.size) {
+        if (source.bytes[at + SERVICE.sched_name] === 0) break;
+        list.push(readCounted(source, at, withStats));
+      }
+      if (list.length < room) return list;
+    }
+  }
+
+  /** The IPv4 servers of a service as they were at one moment; undefined where there is no such service. `expected` is a guess at their number. */
+  servers(service: WireService, withStats: boolean, expected = 0): WireDestination[] | undefined {
+    const { ip_vs_get_dests: header, ip_vs_dest_entry: entry } = S;
+    for (let room = roomFor(expected); ; room *= 4) {
+      const source = this.#scratch(header.size + room * entry.size);
+      const { bytes } = source;
+      writeRequest(source, service, room);
+      const errno = this.#observed(bytes.length, () => this.#options.get(C.IPPROTO_IP, C.IP_VS_SO_GET_DESTS, bytes));
+      if (errno === ESRCH) return undefined;
+      if (errno < 0) this.#refuse('IP_VS_SO_GET_DESTS', errno, getDestinations(service));
+      const list: WireDestination[] = [];
+      for (let at = header.size; at < bytes.length; at += entry.size) {
+        // A server has an address, which is not 0.0.0.0.
+        if (source.view.getUint32(at + SERVER.addr) === 0) break;
+        list.push(readServer(source, at, withStats));
+      }
+      if (list.length < room) return list;
+    }
+  }
+
+  /** Zeros, for an answer that is read before the next one is asked for. */
+  #scratch(size: number): Source {
+    if (this.#buffer?.bytes.length === size) this.#buffer.bytes.fill(0);
+    else this.#buffer = sourceOf(new Uint8Array(size));
+    return this.#buffer;
+  }
+
+  #service(command: IpvsCommand): CountedService {
+    const buffer = new Uint8Array(S.ip_vs_service_entry.size);
+    encode(S.ip_vs_get_dests, { ...keyOf(command.value.service), num_dests: 0 }, buffer);
+    this.#get('IP_VS_SO_GET_SERVICE', C.IP_VS_SO_GET_SERVICE, buffer, command);
+    return readCounted(sourceOf(buffer), 0, true);
+  }
+
+  #set(name: string, option: number, argument: Uint8Array, command: IpvsCommand): void {
+    const errno = this.#observed(argument.length, () => this.#options.set(C.IPPROTO_IP, option, argument));
+    if (errno < 0) this.#refuse(name, errno, command);
+  }
+
+  #get(name: string, option: number, buffer: Uint8Array, command: Partial<IpvsCommand>): void {
+    const errno = this.#observed(buffer.length, () => this.#options.get(C.IPPROTO_IP, option, buffer));
+    if (errno < 0) this.#refuse(name, errno, command);
+  }
+
+  #refuse(name: string, errno: number, command: Partial<IpvsCommand>): never {
+    throw refusal(explained(command, name), { errno }, this.#exchange.operation);
+  }
+
+  #observed(bytes: number, call: () => number): number {
+    const { observer, wire, subsystem, operation } = this.#exchange;
+    if (observer.idle) return call();
+    const answered = observer.begin({ family: subsystem, operation, netns: wire.netnsInode, bytes, messages: 1 });
+    const result = call();
+    answered(result < 0 ? { code: result } : undefined);
+    return result;
+  }
+}
+
+const ESRCH = -3;
+const OVER = "over IPVS's socket options";
+
+/** What netlink says about an errno holds here too, but for who may and what is loaded. */
+function explained(command: Partial<IpvsCommand>, syscall: string) {
+  return {
+    ...command,
+    syscall,
+    hint: (code: string) => {
+      if (code === 'EPERM') return NOT_PERMITTED;
+      return code === 'ENOPROTOOPT' ? MODULE_MISSING : command.hint?.(code, []);
+    },
+  };
+}
+
+interface Setting {
+  name: string;
+  option: number;
+  argument: Uint8Array;
+}
+
+/** The socket option that does what a netlink request does. Throws an UnsupportedError where there is none. */
+function translate({ command, syscall, value }: IpvsCommand): Setting {
+  const setter = SETTERS[command];
+  if (setter === undefined) throw new UnsupportedError(`${syscall} ${OVER}`, undefined, INSTEAD);
+  const [name, option] = setter;
+  const writer = new Writer(128);
+  if (option === C.IP_VS_SO_SET_TIMEOUT) {
+    const { tcpSeconds = 0, tcpFinSeconds = 0, udpSeconds = 0 } = value;
+    S.ip_vs_timeout_user.write(writer, {
+      tcp_timeout: tcpSeconds,
+      tcp_fin_timeout: tcpFinSeconds,
+      udp_timeout: udpSeconds,
+    });
+  } else if (value.daemon !== undefined) {
+    const { state = 0, interface: mcast_ifn = '', syncId = 0, ...rest } = value.daemon;
+    if (Object.values(rest).some(field => field !== undefined))
+      unsupported("a sync daemon's group, port, TTL or length");
+    S.ip_vs_daemon_user.write(writer, { state, mcast_ifn, syncid: syncId });
+  } else if (option !== C.IP_VS_SO_SET_FLUSH) {
+    writeService(writer, value.service);
+    if (value.destination !== undefined) writeDestination(writer, value.destination);
+  }
+  return { name, option, argument: writer.copy() };
+}
+
+function writeService(writer: Writer, service: WireService | undefined): void {
+  if (service?.engine !== undefined) unsupported('a persistence engine');
+  S.ip_vs_service_user.write(writer, {
+    ...keyOf(service),
+    sched_name: service?.scheduler ?? '',
+    flags: service?.flags?.flags ?? 0,
+    timeout: service?.timeout ?? 0,
+    netmask: service?.netmask ?? '00000000',
+  });
+}
+
+/** What identifies a service; of none, what means all of them. */
+function keyOf(service: WireService | undefined) {
+  if (service === undefined) return { protocol: 0, addr: '00000000', port: 0, fwmark: 0 };
+  const { family, protocol = TCP, address = '00000000', port = 0, firewallMark = 0 } = service;
+  if (family !== AF_INET) unsupported('IPv6');
+  if (!PROTOCOLS.includes(protocol)) unsupported(`protocol ${protocol}`);
+  return { protocol, addr: address.slice(0, 8), port, fwmark: firewallMark };
+}
+
+function writeDestination(writer: Writer, destination: WireDestination): void {
+  const { address, port, family, forward = 0, weight = 0, tunnelType, tunnelPort, tunnelFlags } = destination;
+  if ((family || AF_INET) !== AF_INET) unsupported('a server of another address family');
+  if (tunnelType || tunnelPort || tunnelFlags) unsupported('another tunnel than plain IPIP');
+  S.ip_vs_dest_user.write(writer, {
+    addr: address.slice(0, 8),
+    port,
+    conn_flags: forward,
+    weight,
+    u_threshold: destination.upperThreshold ?? 0,
+    l_threshold: destination.lowerThreshold ?? 0,
+  });
+}
+
+function unsupported(feature: string): never {
+  throw new UnsupportedError(`${feature} ${OVER}`, undefined, INSTEAD);
+}
+
+/** Where the members of a structure begin. */
+function offsetsOf<T>({ members }: Struct<T>): Readonly<Record<keyof T, number>> {
+  return Object.fromEntries(members.map(({ key, offset }) => [key, offset])) as Record<keyof T, number>;
+}
+
+/** `struct ip_vs_get_dests`, into zeros. */
+function writeRequest({ view, bytes }: Source, service: WireService, room: number): void {
+  const { protocol, addr, port, fwmark } = keyOf(service);
+  view.setUint16(REQUEST.protocol, protocol, HOST);
+  for (let i = 0; i < 4; i++) bytes[REQUEST.addr + i] = hexByte(addr, 2 * i);
+  view.setUint16(REQUEST.port, port, false);
+  view.setUint32(REQUEST.fwmark, fwmark, HOST);
+  view.setUint32(REQUEST.num_dests, room, HOST);
+}
+
+/* Lists have thousands of entries, which are read member by member: no object is made of what nobody asks for. */
+const REQUEST = offsetsOf(S.ip_vs_get_dests);
+const SERVICE = offsetsOf(S.ip_vs_service_entry);
+const SERVER = offsetsOf(S.ip_vs_dest_entry);
+const STATS = offsetsOf(S.ip_vs_stats_user);
+
+function readCounted(source: Source, at: number, withStats: boolean): CountedService {
+  const { view, bytes } = source;
+  const service: WireService = { family: AF_INET };
+  const firewallMark = view.getUint32(at + SERVICE.fwmark, HOST);
+  if (firewallMark === 0) {
+    service.protocol = view.getUint16(at + SERVICE.protocol, HOST);
+    service.address = toHex(bytes, at + SERVICE.addr, at + SERVICE.addr + 4);
+    service.port = view.getUint16(at + SERVICE.port, false);
+  } else service.firewallMark = firewallMark;
+  const name = at + SERVICE.sched_name;
+  let end = name;
+  while (end < name + C.IP_VS_SCHEDNAME_MAXLEN && bytes[end] !== 0) end++;
+  service.scheduler = toText(source, name, end) ?? '';
+  service.flags = { flags: view.getUint32(at + SERVICE.flags, HOST), mask: 0xffffffff };
+  service.timeout = view.getUint32(at + SERVICE.timeout, HOST);
+  service.netmask = toHex(bytes, at + SERVICE.netmask, at + SERVICE.netmask + 4);
+  if (withStats) service.counters = readCounters(view, at + SERVICE.stats);
+  return { service, destinations: view.getUint32(at + SERVICE.num_dests, HOST) };
+}
+
+function readServer({ view, bytes }: Source, at: number, withStats: boolean): WireDestination {
+  const server: WireDestination = {
+    address: toHex(bytes, at + SERVER.addr, at + SERVER.addr + 4),
+    port: view.getUint16(at + SERVER.port, false),
+    family: AF_INET,
+    forward: view.getUint32(at + SERVER.conn_flags, HOST) & C.IP_VS_CONN_F_FWD_MASK,
+    weight: view.getInt32(at + SERVER.weight, HOST),
+    upperThreshold: view.getUint32(at + SERVER.u_threshold, HOST),
+    lowerThreshold: view.getUint32(at + SERVER.l_threshold, HOST),
+    activeConnections: view.getUint32(at + SERVER.activeconns, HOST),
+    inactiveConnections: view.getUint32(at + SERVER.inactconns, HOST),
+    persistentConnections: view.getUint32(at + SERVER.persistconns, HOST),
+  };
+  if (withStats) server.counters = readCounters(view, at + SERVER.stats);
+  return server;
+}
+
+function readCounters(view: DataView, at: number): Stats {
+  return {
+    connections: count32(view, at + STATS.conns),
+    inPackets: count32(view, at + STATS.inpkts),
+    outPackets: count32(view, at + STATS.outpkts),
+    inBytes: count64(view, at + STATS.inbytes),
+    outBytes: count64(view, at + STATS.outbytes),
+    rates: {
+      connections: count32(view, at + STATS.cps),
+      inPackets: count32(view, at + STATS.inpps),
+      outPackets: count32(view, at + STATS.outpps),
+      inBytes: count32(view, at + STATS.inbps),
+      outBytes: count32(view, at + STATS.outbps),
+    },
+  };
+}
+
+function encode<T>(struct: Struct<T>, value: T, into: Uint8Array): void {
+  const writer = new Writer(struct.size);
+  struct.write(writer, value);
+  into.set(writer.bytes.subarray(0, Math.min(writer.length, into.length)));
+}
+
+function decode<T>(struct: Struct<T>, buffer: Uint8Array, at: number): T {
+  return struct.read(sourceOf(buffer), at, at + struct.size, NO_CONTEXT) as T;
+}

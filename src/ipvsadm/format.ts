@@ -1,0 +1,219 @@
+import { checkAddress, checkInteger } from '../codec/index.ts';
+import { isArgumentError, type Path, rangeError } from '../errors.ts';
+import { type Destination, type Tunnel, writeDestination } from '../ip_vs/destination.ts';
+import { dottedMask, familyOf, type Service, type VirtualServer, writeService } from '../ip_vs/service.ts';
+import { sortDestinations, sortServices } from './order.ts';
+
+/** The three bits of a scheduler's flags, under the names that each scheduler gives them. */
+const FLAG_BITS: Readonly<Record<string, number>> = {
+  'flag-1': 0x8,
+  'flag-2': 0x10,
+  'flag-3': 0x20,
+  'sh-fallback': 0x8,
+  'sh-port': 0x10,
+  'mh-fallback': 0x8,
+  'mh-port': 0x10,
+};
+const NAMES: Readonly<Record<string, readonly string[]>> = {
+  sh: ['sh-fallback', 'sh-port', 'flag-3'],
+  mh: ['mh-fallback', 'mh-port', 'flag-3'],
+};
+const PLAIN_NAMES = ['flag-1', 'flag-2', 'flag-3'];
+const KNOWN_BITS = 0x38;
+
+const PROTOCOL_OPTION: Readonly<Record<string, string>> = {
+  tcp: '-t',
+  udp: '-u',
+  sctp: '--sctp-service',
+  6: '-t',
+  17: '-u',
+  132: '--sctp-service',
+};
+/** What the kernel forwards locally by itself has no option: ipvsadm saves it as -g too. */
+const FORWARD_OPTION: Readonly<Record<string, string>> = { masquerade: '-m', tunnel: '-i', direct: '-g', local: '-g' };
+const CHECKSUM_OPTION: Readonly<Record<string, string>> = {
+  none: '--tun-nocsum',
+  required: '--tun-csum',
+  remote: '--tun-remcsum',
+};
+const IPVSADM_TUNNELS: readonly unknown[] = ['ipip', 'gue', 'gre'];
+
+export const endpoint = (address: string, port: number): string =>
+  `${address.includes(':') ? `[${address}]` : address}:${port}`;
+
+function flagBits({ schedulerFlags = [] }: Service): number {
+  return schedulerFlags.reduce<number>(
+    (bits, flag) => bits | (typeof flag === 'number' ? flag : (FLAG_BITS[flag] ?? 0)),
+    0,
+  );
+}
+
+/** The names of a service's scheduler flags, in the order of their bits; bits without a name are left out. */
+export function flagNames(service: Service): string[] {
+  const bits = flagBits(service);
+  return (NAMES[service.scheduler] ?? PLAIN_NAMES).filter((_, i) => (bits & (0x8 << i)) !== 0);
+}
+
+/** The flags that ipvsadm lists: it forgets the third of a scheduler whose flags have names of their own. */
+export function listedFlags(service: Service): string[] {
+  return flagNames(service).filter(flag => flag !== 'flag-3' || !Object.hasOwn(NAMES, service.scheduler));
+}
+
+/** The mask of persistence as ipvsadm writes it: dotted for IPv4, a prefix length for IPv6; undefined where each address is its own client. */
+export function maskText(service: Service): string | undefined {
+  const netmask = service.persistence?.netmask;
+  if (netmask === undefined) return undefined;
+  if ('firewallMark' in service ? service.family === 'ipv6' : service.address.includes(':')) {
+    return netmask === 128 ? undefined : String(netmask);
+  }
+  if (typeof netmask === 'string') return netmask === '255.255.255.255' ? undefined : netmask;
+  return netmask === 32 ? undefined : dottedMask(netmask);
+}
+
+/**
+ * The text of `ipvsadm -Sn`, which `ipvsadm -R` and `parseRules` read: each service in a line, then its servers, sorted as ipvsadm sorts. It
+ * says more than ipvsadm's own where that forgets something: thresholds (-x, -y), the third flag of sh and mh, and firewall marks from 2^31 on.
+ * A server with forward 'local' is written -g, as ipvsadm does: the kernel delivers locally by itself.
+ * @throws RangeError what ipvsadm has no option for: another protocol, 'bypass', an unknown tunnel or flag.
+ */
+export function formatRules(servers: readonly VirtualServer[]): string {
+  return format(servers, false);
+}
+
+/**
+ * As above, of all that a kernel can hold. What ipvsadm has no option for, or what -R would refuse or change, is written with options of this
+ * library's own (--protocol-service, --forward, --tun-flags, and --as-is, by which `restore` knows it).
+ */
+export function saveRules(servers: readonly VirtualServer[]): string {
+  return format(servers, true);
+}
+
+function format(servers: readonly VirtualServer[], own: boolean): string {
+  const lines: string[] = [];
+  const places = new Map(servers.map((server, i) => [server, i]));
+  for (const server of sortServices(servers)) {
+    const path = [places.get(server)!];
+    const name = serviceOptions(server, path, own);
+    lines.push(`-A ${name}${scheduling(server, path, own)}${own && isOdd(server) ? AS_IS : ''}`);
+    const destinations = server.destinations ?? [];
+    const indexes = new Map(destinations.map((destination, i) => [destination, i]));
+    const family = own ? familyOf(server) : 0;
+    for (const destination of sortDestinations(destinations)) {
+      const at = [...path, 'destinations', indexes.get(destination)!];
+      const odd = own && isOddServer(server, destination, family);
+      lines.push(`-a ${name} ${destinationOptions(destination, at, odd)}`);
+    }
+  }
+  return lines.map(line => `${line}\n`).join('');
+}
+
+const AS_IS = ' --as-is';
+
+/** Would a line of a text be refused for it? */
+function isOdd(service: Service): boolean {
+  try {
+    writeService(service);
+    return false;
+  } catch (error) {
+    if (!isArgumentError(error)) throw error;
+    return true;
+  }
+}
+
+/** As above; or would -R make another server of it? */
+function isOddServer(service: Service, destination: Destination, family: number): boolean {
+  const { forward, tunnel } = destination;
+  if (forward !== 'masquerade' && forward !== 'tunnel' && forward !== 'direct') return true;
+  if (tunnel !== undefined && (typeof tunnel.checksum === 'number' || !IPVSADM_TUNNELS.includes(tunnel.type)))
+    return true;
+  try {
+    // Of every port, masquerade can change none, and ipvsadm takes one all the same.
+    const plain = forward === 'masquerade' ? { ...destination, port: 0 } : destination;
+    writeDestination(service, plain, family);
+    return false;
+  } catch (error) {
+    if (!isArgumentError(error)) throw error;
+    return true;
+  }
+}
+
+function serviceOptions(service: Service, path: Path, own: boolean): string {
+  if ('firewallMark' in service) {
+    const mark = integer(service.firewallMark, [...path, 'firewallMark']);
+    return `-f ${mark}${service.family === 'ipv6' ? ' -6' : ''}`;
+  }
+  const { protocol } = service;
+  const name = checkedEndpoint(service.address, service.port, path);
+  if (own && typeof protocol === 'number' && !Object.hasOwn(PROTOCOL_OPTION, protocol)) {
+    return `--protocol-service ${protocol}/${name}`;
+  }
+  return `${optionOf(PROTOCOL_OPTION, protocol, [...path, 'protocol'])} ${name}`;
+}
+
+/** In the order of ipvsadm 1.31. */
+function scheduling(service: Service, path: Path, own: boolean): string {
+  const { persistence } = service;
+  const parts = ['', '-s', word(service.scheduler, [...path, 'scheduler'])];
+  if (persistence !== undefined) {
+    const at = [...path, 'persistence'];
+    parts.push('-p', String(integer(persistence.timeoutSeconds, [...at, 'timeoutSeconds'])));
+    const mask = maskText(service);
+    if (mask !== undefined) parts.push('-M', word(mask, [...at, 'netmask']));
+    if (persistence.engine !== undefined) parts.push('--pe', word(persistence.engine, [...at, 'engine']));
+  }
+  if (service.onePacket) parts.push('-o');
+  const flags = flagNames(service);
+  const others = (flagBits(service) & ~KNOWN_BITS) >>> 0;
+  if (others !== 0) {
+    if (!own) throw rangeError([...path, 'schedulerFlags'], 'flags that ipvsadm has names for', service.schedulerFlags);
+    flags.push(`0x${others.toString(16)}`);
+  }
+  if (flags.length > 0) parts.push('-b', flags.join(','));
+  return parts.join(' ');
+}
+
+function destinationOptions(destination: Destination, path: Path, odd: boolean): string {
+  const { forward, upperThreshold, lowerThreshold } = destination;
+  const parts = ['-r', checkedEndpoint(destination.address, destination.port, path)];
+  const named = forward === 'masquerade' || forward === 'tunnel' || forward === 'direct';
+  if (odd && !named) parts.push('--forward', String(forward));
+  else parts.push(optionOf(FORWARD_OPTION, forward, [...path, 'forward']));
+  parts.push('-w', String(integer(destination.weight ?? 1, [...path, 'weight'])));
+  if (upperThreshold) parts.push('-x', String(integer(upperThreshold, [...path, 'upperThreshold'])));
+  if (lowerThreshold) parts.push('-y', String(integer(lowerThreshold, [...path, 'lowerThreshold'])));
+  if (forward === 'tunnel') parts.push(...tunnelOptions(destination.tunnel ?? { type: 'ipip' }, path, odd));
+  return odd ? `${parts.join(' ')}${AS_IS}` : parts.join(' ');
+}
+
+function tunnelOptions({ type, port, checksum = 'none' }: Tunnel, path: Path, odd: boolean): string[] {
+  if (!odd && !IPVSADM_TUNNELS.includes(type)) throw rangeError([...path, 'tunnel', 'type'], 'ipip, gue or gre', type);
+  const parts = ['--tun-type', String(type)];
+  if (type === 'gue' || (odd && port))
+    parts.push('--tun-port', String(integer(port ?? 0, [...path, 'tunnel', 'port'])));
+  if (odd && typeof checksum === 'number') parts.push('--tun-flags', String(checksum));
+  else if (type !== 'ipip' || (odd && checksum !== 'none')) {
+    parts.push(optionOf(CHECKSUM_OPTION, checksum, [...path, 'tunnel', 'checksum']));
+  }
+  return parts;
+}
+
+function optionOf(options: Readonly<Record<string, string>>, value: string | number, path: Path): string {
+  const option = Object.hasOwn(options, value) ? options[value] : undefined;
+  if (option === undefined) throw rangeError(path, 'what ipvsadm has an option for', value, 'ERR_NO_OPTION');
+  return option;
+}
+
+function checkedEndpoint(address: string, port: number, path: Path): string {
+  checkAddress(address, [...path, 'address']);
+  return endpoint(address, integer(port, [...path, 'port']));
+}
+
+function integer(value: number, path: Path): number {
+  return checkInteger(value, path, 0, 0xffffffff);
+}
+
+/** A name that stays one word of one line when it is read again. */
+function word(value: string, path: Path): string {
+  if (typeof value !== 'string' || !/^[\w.-]+$/.test(value)) throw rangeError(path, 'one word', value);
+  return value;
+}

@@ -1,0 +1,47 @@
+import { readIPv4 } from '../codec/index.ts';
+import { isReachable, SCHEDULERS, type Scheduler, type ServiceKey, writeKey } from '../ip_vs/service.ts';
+import type { RuleCommand } from './read-rules.ts';
+
+/*
+ * Nearly all lines that `ipvsadm -Sn` writes have one of two forms. Reading these as they stand, without taking them apart into options, makes a
+ * table of thousands five times as fast to restore.
+ */
+
+const ENDPOINT = String.raw`([\d.]{7,15}:\d{1,5})`;
+const SERVER = String.raw`([\d.]{7,15}):(\d{1,5})`;
+const SERVICE_LINE = new RegExp(`^-A -([tu]) ${ENDPOINT} -s ([a-z]+)$`);
+const SERVER_LINE = new RegExp(`^-a -([tu]) ${ENDPOINT} -r ${SERVER} -([gm]) -w (\\d{1,9})$`);
+
+/** The words of a line as the key of a service: 'tcp-service', '10.0.0.1:80'. */
+type ReadKey = (option: string, value: string) => ServiceKey;
+
+/** Undefined for what has another form, and for what is not right: the careful way says why. */
+export function readPlain(line: string, readKey: ReadKey): RuleCommand | undefined {
+  return line.startsWith('-a') ? serverOf(line, readKey) : serviceOf(line, readKey);
+}
+
+const optionOf = (letter: string) => (letter === 't' ? 'tcp-service' : 'udp-service');
+
+function serviceOf(line: string, readKey: ReadKey): RuleCommand | undefined {
+  const [, letter, endpoint, scheduler] = SERVICE_LINE.exec(line) ?? [];
+  if (letter === undefined || !SCHEDULERS.includes(scheduler as Scheduler)) return undefined;
+  const key = readKey(optionOf(letter), endpoint!);
+  // Port 0 needs persistence.
+  if (!('port' in key) || key.port === 0 || !isReachable(writeKey(key))) return undefined;
+  return { op: 'addService', service: { ...key, scheduler: scheduler! } };
+}
+
+function serverOf(line: string, readKey: ReadKey): RuleCommand | undefined {
+  const [, letter, endpoint, address, port, method, weight] = SERVER_LINE.exec(line) ?? [];
+  if (letter === undefined || Number(port) > 0xffff || !readIPv4(address!, SCRATCH, 0)) return undefined;
+  const key = readKey(optionOf(letter), endpoint!);
+  if (!('port' in key)) return undefined;
+  const destination =
+    method === 'm'
+      ? ({ address: address!, port: Number(port), forward: 'masquerade', weight: Number(weight) } as const)
+      : ({ address: address!, port: key.port, forward: 'direct', weight: Number(weight) } as const);
+  return { op: 'addDestination', key, destination };
+}
+
+/** Only whether it is an address is asked. */
+const SCRATCH = new Uint8Array(4);

@@ -1,0 +1,199 @@
+import { type AttributeTable, attributes, opt, sourceOf, u32be, Writer } from '../codec/index.ts';
+import { DecodeError, typeError, within } from '../errors.ts';
+import {
+  NFNL_BATCH_GENID,
+  NFNL_MSG_BATCH_BEGIN,
+  NFNL_MSG_BATCH_END,
+  NFNL_SUBSYS_NFTABLES,
+} from '../netlink/constants.ts';
+import { beginMessage, endMessage, type Message, messageAt } from '../netlink/message.ts';
+import { nfgenmsg, nfnetlinkType, writeHeader } from '../netlink/nfnetlink.ts';
+import { chainTable } from './chain.ts';
+import * as C from './constants.ts';
+import { elementsTable } from './element.ts';
+import { familyName, familyNumber, type MessageFamily } from './family.ts';
+import { flowtableTable } from './flowtable.ts';
+import { generationTable } from './generation.ts';
+import { hookTable } from './hook.ts';
+import { objectTable } from './object.ts';
+import { ruleEntryTable, ruleRemovalTable, ruleTable } from './rule.ts';
+import { setTable } from './set.ts';
+import { tableTable } from './table.ts';
+import { traceTable } from './trace.ts';
+
+const batchTable = attributes('NFNL_BATCH', { generation: opt(u32be(NFNL_BATCH_GENID)) });
+
+interface Kind {
+  readonly number: number;
+  /** The kernel's name: 'NFT_MSG_NEWRULE'. */
+  readonly kernelName: string;
+  readonly table: AttributeTable<never>;
+}
+
+function kind(kernelName: string, number: number, table: unknown, subsystem = NFNL_SUBSYS_NFTABLES): Kind {
+  return { kernelName, number: nfnetlinkType(subsystem, number), table: table as AttributeTable<never> };
+}
+
+function marker(kernelName: string, number: number): Kind {
+  return { kernelName, number, table: batchTable as unknown as AttributeTable<never> };
+}
+
+/** Requests for one object, and for its removal, name only what identifies it. */
+const key = {
+  table: tableTable.partial(),
+  chain: chainTable.partial(),
+  rule: ruleTable.partial(),
+  set: setTable.partial(),
+  object: objectTable.partial(),
+  flowtable: flowtableTable.partial(),
+};
+
+/** Every message of nf_tables, by the kernel's NFT_MSG_ name in lower case; and those of nfnetlink's batches and hooks. */
+export const MESSAGES = {
+  newtable: kind('NFT_MSG_NEWTABLE', C.NFT_MSG_NEWTABLE, tableTable),
+  gettable: kind('NFT_MSG_GETTABLE', C.NFT_MSG_GETTABLE, key.table),
+  deltable: kind('NFT_MSG_DELTABLE', C.NFT_MSG_DELTABLE, key.table),
+  destroytable: kind('NFT_MSG_DESTROYTABLE', C.NFT_MSG_DESTROYTABLE, key.table),
+
+  newchain: kind('NFT_MSG_NEWCHAIN', C.NFT_MSG_NEWCHAIN, chainTable),
+  getchain: kind('NFT_MSG_GETCHAIN', C.NFT_MSG_GETCHAIN, key.chain),
+  delchain: kind('NFT_MSG_DELCHAIN', C.NFT_MSG_DELCHAIN, key.chain),
+  destroychain: kind('NFT_MSG_DESTROYCHAIN', C.NFT_MSG_DESTROYCHAIN, key.chain),
+
+  // The chain may be given by its number instead of its name.
+  newrule: kind('NFT_MSG_NEWRULE', C.NFT_MSG_NEWRULE, key.rule),
+  getrule: kind('NFT_MSG_GETRULE', C.NFT_MSG_GETRULE, key.rule),
+  getrule_reset: kind('NFT_MSG_GETRULE_RESET', C.NFT_MSG_GETRULE_RESET, key.rule),
+  delrule: kind('NFT_MSG_DELRULE', C.NFT_MSG_DELRULE, ruleRemovalTable),
+  destroyrule: kind('NFT_MSG_DESTROYRULE', C.NFT_MSG_DESTROYRULE, ruleRemovalTable),
+
+  newset: kind('NFT_MSG_NEWSET', C.NFT_MSG_NEWSET, setTable),
+  getset: kind('NFT_MSG_GETSET', C.NFT_MSG_GETSET, key.set),
+  delset: kind('NFT_MSG_DELSET', C.NFT_MSG_DELSET, key.set),
+  destroyset: kind('NFT_MSG_DESTROYSET', C.NFT_MSG_DESTROYSET, key.set),
+
+  newsetelem: kind('NFT_MSG_NEWSETELEM', C.NFT_MSG_NEWSETELEM, elementsTable),
+  getsetelem: kind('NFT_MSG_GETSETELEM', C.NFT_MSG_GETSETELEM, elementsTable),
+  getsetelem_reset: kind('NFT_MSG_GETSETELEM_RESET', C.NFT_MSG_GETSETELEM_RESET, elementsTable),
+  delsetelem: kind('NFT_MSG_DELSETELEM', C.NFT_MSG_DELSETELEM, elementsTable),
+  destroysetelem: kind('NFT_MSG_DESTROYSETELEM', C.NFT_MSG_DESTROYSETELEM, elementsTable),
+
+  newobj: kind('NFT_MSG_NEWOBJ', C.NFT_MSG_NEWOBJ, objectTable),
+  getobj: kind('NFT_MSG_GETOBJ', C.NFT_MSG_GETOBJ, key.object),
+  getobj_reset: kind('NFT_MSG_GETOBJ_RESET', C.NFT_MSG_GETOBJ_RESET, key.object),
+  delobj: kind('NFT_MSG_DELOBJ', C.NFT_MSG_DELOBJ, key.object),
+  destroyobj: kind('NFT_MSG_DESTROYOBJ', C.NFT_MSG_DESTROYOBJ, key.object),
+
+  newflowtable: kind('NFT_MSG_NEWFLOWTABLE', C.NFT_MSG_NEWFLOWTABLE, flowtableTable),
+  getflowtable: kind('NFT_MSG_GETFLOWTABLE', C.NFT_MSG_GETFLOWTABLE, key.flowtable),
+  delflowtable: kind('NFT_MSG_DELFLOWTABLE', C.NFT_MSG_DELFLOWTABLE, key.flowtable),
+  destroyflowtable: kind('NFT_MSG_DESTROYFLOWTABLE', C.NFT_MSG_DESTROYFLOWTABLE, key.flowtable),
+
+  newgen: kind('NFT_MSG_NEWGEN', C.NFT_MSG_NEWGEN, generationTable),
+  getgen: kind('NFT_MSG_GETGEN', C.NFT_MSG_GETGEN, generationTable.partial()),
+  trace: kind('NFT_MSG_TRACE', C.NFT_MSG_TRACE, traceTable),
+
+  // Request and answer have the same number.
+  hook: kind('NFNL_MSG_HOOK_GET', C.NFNL_MSG_HOOK_GET, hookTable, C.NFNL_SUBSYS_HOOK),
+  'batch-begin': marker('NFNL_MSG_BATCH_BEGIN', NFNL_MSG_BATCH_BEGIN),
+  'batch-end': marker('NFNL_MSG_BATCH_END', NFNL_MSG_BATCH_END),
+} as const satisfies Record<string, Kind>;
+
+export type MessageName = keyof typeof MESSAGES;
+
+const byNumber = new Map<number, MessageName>(
+  (Object.keys(MESSAGES) as MessageName[]).map(name => [MESSAGES[name].number, name]),
+);
+
+/** One nf_tables netlink message as an object. */
+export interface NftMessage {
+  /** 'newrule', 'delchain' ...: the kernel's NFT_MSG_ name in lower case. */
+  type: MessageName;
+  /** NLM_F_* bits of the netlink header; default 0. */
+  flags?: number;
+  /** Default 0. */
+  sequence?: number;
+  /** Of the nfgenmsg header; default 'unspecified'. */
+  family?: MessageFamily;
+  /** The header's resource: in dumps and events, the lower 16 bits of the generation; in batch markers, the subsystem. */
+  resource?: number;
+  /** The object, with its fields as in the ruleset. */
+  object: Record<string, unknown>;
+}
+
+/** One message as bytes, netlink header included. @throws TypeError, RangeError with the path of the bad field */
+export function encodeMessage(message: NftMessage): Uint8Array {
+  if (!Object.hasOwn(MESSAGES, message.type)) {
+    throw typeError(['type'], `one of ${Object.keys(MESSAGES).join(', ')}`, message.type);
+  }
+  const { number, table } = MESSAGES[message.type];
+  const { family = 'unspecified' } = message;
+  const familyOf =
+    typeof family === 'number'
+      ? family
+      : family === 'unspecified'
+        ? C.NFPROTO_UNSPEC
+        : familyNumber(family, ['family']);
+  const writer = new Writer(512);
+  const start = beginMessage(writer, number, message.flags ?? 0, message.sequence ?? 0);
+  writeHeader(writer, familyOf, message.resource ?? 0);
+  try {
+    (table as AttributeTable<unknown>).write(writer, message.object, { family: familyOf });
+  } catch (error) {
+    throw within(error, ['object']);
+  }
+  endMessage(writer, start);
+  return writer.copy();
+}
+
+/** Reads one message. Attributes that are unknown, or not as they should be, are kept raw. @throws DecodeError where it is none of nf_tables */
+export function decodeMessage(bytes: Uint8Array): NftMessage {
+  return readMessage(messageAt(sourceOf(bytes), 0, bytes.length));
+}
+
+export function readMessage(message: Message): NftMessage {
+  const type = byNumber.get(message.type);
+  if (type === undefined) throw new DecodeError(`message type ${message.type} is none of nf_tables`);
+  const { source, payload } = message;
+  if (payload + nfgenmsg.size > message.end) throw new DecodeError('a message without its nfgenmsg header');
+  return {
+    type,
+    flags: message.flags,
+    sequence: message.sequence,
+    family: familyName(source.view.getUint8(payload)),
+    resource: source.view.getUint16(payload + 2, false),
+    object: read(type, message, {}),
+  };
+}
+
+/** The name of a message type, where it is one of nf_tables. */
+export function messageName(number: number): MessageName | undefined {
+  return byNumber.get(number);
+}
+
+/** The object of a message that is known to be of this type, with the family as its first field: as in the ruleset. */
+export function readObject(type: MessageName, message: Message): Record<string, unknown> {
+  if (message.payload + nfgenmsg.size > message.end) throw new DecodeError('a message without its nfgenmsg header');
+  const { table } = MESSAGES[type];
+  const into = { family: familyName(message.source.view.getUint8(message.payload)) };
+  return read(type, message, into, type === 'newrule' || type === 'delrule' ? ruleEntryTable : table);
+}
+
+function read(
+  type: MessageName,
+  { source, payload, end }: Message,
+  into: object,
+  table: unknown = MESSAGES[type].table,
+): Record<string, unknown> {
+  const { kernelName } = MESSAGES[type];
+  const context = { family: source.view.getUint8(payload) };
+  const object = (table as AttributeTable<Record<string, unknown>>).readTolerant(
+    source,
+    payload + nfgenmsg.size,
+    end,
+    context,
+    into,
+  );
+  if (object === undefined) throw new DecodeError(`${kernelName} without an attribute that it must have`);
+  return object;
+}

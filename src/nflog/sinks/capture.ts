@@ -1,0 +1,353 @@
+import { finished, type Writable } from 'node:stream';
+import { checkInteger, checkObject } from '../../codec/index.ts';
+import { type Path, StateError, typeError } from '../../errors.ts';
+import type { BacklogOptions } from '../config.ts';
+import type { Packet } from '../packet.ts';
+import { Backlog } from './backlog.ts';
+import type { Consumer } from './delivery.ts';
+import type { CaptureFormat } from './pcap.ts';
+
+/** When a file is full, and where the next one comes from. `bytes`, `seconds` or both. */
+export interface Rotation {
+  /** A file ends before the packet that would make it larger, 1,024 to 2^53-1; a packet that is larger by itself has a file of its own. */
+  bytes?: number;
+  /** A file ends this long after it was begun, if there is a packet in it, 1 to 2,147,483. The next one is begun by the next packet. */
+  seconds?: number;
+  /** Supplies the Writable of file number `index` (the one given to `toPcap` is number 0). Until it has, the log's `backlog` is in force. */
+  next(index: number): Writable | Promise<Writable>;
+}
+
+/** Something that writes a log's packets, until it is ended, or the log is closed. */
+export interface Sink extends AsyncDisposable {
+  /** Packets handed to the Writable or logger. */
+  readonly packets: number;
+  /**
+   * Resolves when it has ended and all is written; rejects with the error of the Writable, or of `rotate.next`, after which nothing more is written.
+   * One that nobody looks at is an unhandled rejection: a capture does not stop in silence.
+   */
+  readonly finished: Promise<void>;
+  /** Takes no more packets, writes what it has, ends the Writable, and resolves or rejects as `finished` does. */
+  end(): Promise<void>;
+}
+
+/** A sink as its log sees it. */
+export interface LogSink extends Sink {
+  /** Resolves when `finished` has been settled, either way; nobody is to answer for it. */
+  readonly settled: Promise<void>;
+  /** Ends it; `failure` is why the log could not be read to its end. */
+  endWith(failure?: unknown): void;
+}
+
+/** A log that is being written to files. */
+export interface Capture extends Sink {
+  /** Bytes handed to the Writables, all files together. */
+  readonly bytes: number;
+  /** Files begun. */
+  readonly files: number;
+}
+
+/** One `write` gets at most so much: what a Writable has not written yet cannot be rotated away. */
+const CHUNK = 256 * 1024;
+
+export function checkWritable(value: unknown, path: Path): Writable {
+  const { write, end, on } = (value ?? {}) as Partial<Writable>;
+  if (typeof write !== 'function' || typeof end !== 'function' || typeof on !== 'function') {
+    throw typeError(path, 'a Writable', value);
+  }
+  return value as Writable;
+}
+
+export function checkRotation(value: unknown): Rotation | undefined {
+  if (value === undefined) return undefined;
+  checkObject(value, ['rotate'], ['bytes', 'seconds', 'next']);
+  const { bytes, seconds, next } = value as Partial<Rotation>;
+  if (bytes === undefined && seconds === undefined) throw typeError(['rotate'], '{ bytes } or { seconds }', value);
+  if (bytes !== undefined) checkInteger(bytes, ['rotate', 'bytes'], 1024, Number.MAX_SAFE_INTEGER);
+  // What setTimeout can wait for.
+  if (seconds !== undefined) checkInteger(seconds, ['rotate', 'seconds'], 1, Math.floor(0x7fffffff / 1000));
+  if (typeof next !== 'function') throw typeError(['rotate', 'next'], 'a function', next);
+  return value as Rotation;
+}
+
+/** `finished` and `settled` of a sink. */
+export class Ending {
+  readonly finished: Promise<void>;
+  readonly settled: Promise<void>;
+  #settle!: (outcome: { error: unknown } | undefined) => void;
+  done = false;
+
+  constructor() {
+    const outcome = new Promise<{ error: unknown } | undefined>(resolve => {
+      this.#settle = resolve;
+    });
+    this.settled = outcome.then(() => {});
+    this.finished = outcome.then(failed => {
+      if (failed !== undefined) throw failed.error;
+    });
+  }
+
+  /** The first call counts. */
+  settle(outcome?: { error: unknown }): void {
+    this.done = true;
+    this.#settle(outcome);
+  }
+}
+
+export class CaptureSink implements Consumer, Capture, LogSink {
+  readonly #format: CaptureFormat;
+  readonly #rotation: Rotation | undefined;
+  readonly #backlog: Backlog;
+  /** What to call when it can take packets again, and when it wants no more. */
+  #log: { resume(): void; detach(): void } | undefined;
+  /** The file being written; undefined between two. */
+  #writable: Writable | undefined;
+  /** Why it takes no packets: the Writable is full, or the next one is awaited. */
+  #full = false;
+  #opening = false;
+  readonly #outcome = new Ending();
+  #ending = false;
+  #failure: { error: unknown } | undefined;
+  #fileBytes = 0;
+  #filePackets = 0;
+  #timer: NodeJS.Timeout | undefined;
+  /** Files that have not been written to their end. */
+  #unfinished = 0;
+  packets = 0;
+  bytes = 0;
+  files = 0;
+
+  constructor(
+    format: CaptureFormat,
+    writable: Writable,
+    rotation: Rotation | undefined,
+    backlog: Required<BacklogOptions>,
+  ) {
+    this.#format = format;
+    this.#rotation = rotation;
+    this.#backlog = new Backlog(backlog);
+    this.#begin(writable);
+  }
+
+  /** Begins to take the packets of a log. */
+  attach(log: { attach(consumer: Consumer): { resume(): void; detach(): void } }): this {
+    this.#log = log.attach(this);
+    return this;
+  }
+
+  get finished(): Promise<void> {
+    return this.#outcome.finished;
+  }
+  get settled(): Promise<void> {
+    return this.#outcome.settled;
+  }
+
+  get busy(): boolean {
+    return this.#full || this.#opening;
+  }
+
+  get dropped(): number {
+    return this.#backlog.dropped;
+  }
+
+  take(packets: readonly Packet[]): void {
+    if (this.#ending || this.#outcome.done) return;
+    if (this.busy) this.#backlog.push(packets);
+    else this.#write(packets);
+  }
+
+  /**
+   * Whether the rest of what is being written waits in the backlog. With 'leave-to-kernel' it has been read and is kept in any case: as bytes, in the
+   * Writable's own queue, it costs less, and nothing more is read until that has drained. The other policies may have to drop what waits.
+   */
+  get #waits(): boolean {
+    return this.#opening || (this.#full && this.#backlog.when !== 'leave-to-kernel');
+  }
+
+  /** Writes as much as the Writable takes; the rest waits. */
+  #write(packets: readonly Packet[]): void {
+    for (let next = 0; next < packets.length; ) {
+      if (this.#writable === undefined) this.#open();
+      if (this.#outcome.done) return;
+      if (this.#waits || this.#writable === undefined) {
+        this.#keep(packets, next);
+        return;
+      }
+      const left = (this.#rotation?.bytes ?? Number.POSITIVE_INFINITY) - this.#fileBytes;
+      const only = this.#filePackets === 0;
+      const chunk = this.#format.encode(packets, next, Math.min(left, CHUNK), only || left >= CHUNK);
+      if (chunk.next === next) {
+        // A file is not left before its Writable has kept up, or there would be no end of files that are still being written.
+        if (this.#full) {
+          this.#keep(packets, next);
+          return;
+        }
+        this.#close();
+        continue;
+      }
+      this.packets += chunk.next - next;
+      this.#filePackets += chunk.next - next;
+      next = chunk.next;
+      this.#put(chunk.bytes);
+    }
+  }
+
+  #keep(packets: readonly Packet[], from: number): void {
+    this.#backlog.push(from === 0 ? packets : packets.slice(from));
+  }
+
+  #put(bytes: Uint8Array): void {
+    this.bytes += bytes.length;
+    this.#fileBytes += bytes.length;
+    if (!this.#writable!.write(bytes)) this.#full = true;
+  }
+
+  #begin(writable: Writable): void {
+    this.#writable = writable;
+    this.#full = false;
+    this.#fileBytes = 0;
+    this.#filePackets = 0;
+    this.files++;
+    this.#unfinished++;
+    // Of the standard streams, which stay open, nobody hears that they have finished.
+    finished(writable, { readable: false }, error => {
+      const early =
+        writable === this.#writable ? new StateError('ERR_CLOSED', 'the Writable has been ended') : undefined;
+      this.#finish(error ?? early);
+    });
+    writable.on('drain', () => {
+      if (this.#writable === writable) this.#drained();
+    });
+    const seconds = this.#rotation?.seconds;
+    if (seconds !== undefined) {
+      this.#timer = setTimeout(() => this.#aged(), seconds * 1000);
+      this.#timer.unref();
+    }
+    this.#put(this.#format.begin());
+  }
+
+  #drained(): void {
+    this.#full = false;
+    this.#resume();
+  }
+
+  #resume(): void {
+    if (this.#outcome.done) return;
+    if (this.#backlog.length > 0) this.#write(this.#backlog.take());
+    if (this.#ending) this.#endFile();
+    else if (!this.busy) this.#log?.resume();
+  }
+
+  /** Ends the file; the next one is opened when there is a packet for it. */
+  #close(): void {
+    clearTimeout(this.#timer);
+    const writable = this.#writable!;
+    this.#writable = undefined;
+    this.#full = false;
+    endOf(writable, () => this.#finish());
+  }
+
+  #aged(): void {
+    if (this.#outcome.done || this.#writable === undefined) return;
+    if (this.#filePackets === 0) this.#timer?.refresh();
+    else {
+      this.#close();
+      this.#resume();
+    }
+  }
+
+  #open(): void {
+    if (this.#opening) return;
+    let next: unknown;
+    try {
+      next = this.#rotation!.next(this.files);
+    } catch (error) {
+      this.#fail(error);
+      return;
+    }
+    if (typeof (next as Promise<Writable>)?.then !== 'function') {
+      this.#accept(next);
+      return;
+    }
+    this.#opening = true;
+    (next as Promise<Writable>).then(
+      writable => {
+        this.#opening = false;
+        if (this.#accept(writable)) this.#resume();
+      },
+      error => this.#fail(error),
+    );
+  }
+
+  #accept(writable: unknown): boolean {
+    if (this.#outcome.done) return false;
+    try {
+      this.#begin(checkWritable(writable, ['rotate', 'next']));
+      return true;
+    } catch (error) {
+      this.#fail(error);
+      return false;
+    }
+  }
+
+  end(): Promise<void> {
+    this.endWith();
+    return this.finished;
+  }
+
+  endWith(failure?: unknown): void {
+    if (this.#ending || this.#outcome.done) return;
+    this.#ending = true;
+    if (failure !== undefined) this.#failure = { error: failure };
+    this.#log?.detach();
+    this.#endFile();
+  }
+
+  /** What waits is written without regard to the Writable's opinion: it is bounded, and nothing comes after it. */
+  #endFile(): void {
+    if (this.#opening || this.#outcome.done) return;
+    this.#full = false;
+    while (this.#backlog.length > 0 && !this.#opening && !this.#outcome.done) {
+      this.#write(this.#backlog.take());
+      this.#full = false;
+    }
+    if (this.#opening || this.#outcome.done) return;
+    if (this.#writable !== undefined) this.#close();
+    else this.#settle();
+  }
+
+  #finish(error?: Error | null): void {
+    if (error) this.#fail(error);
+    else {
+      this.#unfinished--;
+      this.#settle();
+    }
+  }
+
+  #settle(): void {
+    if (!this.#ending || this.#unfinished > 0 || this.#writable !== undefined || this.#opening) return;
+    this.#outcome.settle(this.#failure);
+  }
+
+  #fail(error: unknown): void {
+    if (this.#outcome.done) return;
+    this.#outcome.settle({ error });
+    clearTimeout(this.#timer);
+    this.#backlog.clear();
+    this.#opening = false;
+    this.#full = false;
+    this.#log?.detach();
+    // Nobody else has this Writable's error, and a file that is left open is a leak.
+    this.#writable?.on('error', () => {}).destroy();
+    this.#writable = undefined;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.end();
+  }
+}
+
+/** The standard streams cannot be closed: they are written to their end. */
+function endOf(writable: Writable, done: () => void): void {
+  if (writable === process.stdout || writable === process.stderr) writable.write('', () => done());
+  else writable.end();
+}

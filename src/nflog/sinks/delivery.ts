@@ -1,0 +1,227 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { closedError } from '../../netlink/index.ts';
+import type { BacklogOptions } from '../config.ts';
+import type { Packet } from '../packet.ts';
+import { Backlog } from './backlog.ts';
+
+/** Turns reading on and off. Both are harmless when it is so already. */
+export interface Flow {
+  start(): void;
+  stop(): void;
+}
+
+/** Gets every packet, besides whoever else does. Its methods do not throw. */
+export interface Consumer {
+  take(packets: readonly Packet[]): void;
+  /** It can take no more for now. What it gets all the same, it keeps or drops by the log's policy. */
+  readonly busy: boolean;
+  /** Packets that the policy has thrown away. */
+  readonly dropped: number;
+}
+
+type InContext = ReturnType<typeof AsyncLocalStorage.snapshot>;
+type BatchHandler = (packets: readonly Packet[]) => void;
+type Result = IteratorResult<Packet, undefined>;
+
+interface Waiting {
+  readonly iterator: object;
+  resolve(result: Result): void;
+  reject(error: unknown): void;
+}
+
+/**
+ * Hands packets to whoever takes them. Without anyone nothing is read: the kernel's buffer holds the packets, and the process may end. All
+ * iterators take from one backlog, so that a loop that was left goes on where it stopped when it is begun again.
+ */
+export class Delivery {
+  readonly #backlog: Backlog;
+  readonly #flow: Flow;
+  /** Each with what calls it in the asynchronous context in which it was attached: packets come in from nowhere. */
+  readonly #consumers = new Map<Consumer, InContext>();
+  readonly #iterators = new Set<object>();
+  readonly #waiting: Waiting[] = [];
+  /** Nothing comes any more; iterations go on to the end of the backlog. */
+  #finished = false;
+  #ended = false;
+  /** Why reception failed: told once. */
+  #failure: unknown;
+  /** Why it was ended from outside: told to all, and to those who come later. */
+  #reason: { error: unknown } | undefined;
+  /** What consumers that have gone had dropped. */
+  #dropped = 0;
+
+  constructor(backlog: Required<BacklogOptions>, flow: Flow) {
+    this.#backlog = new Backlog(backlog);
+    this.#flow = flow;
+  }
+
+  /** Packets that the policy threw away. */
+  get dropped(): number {
+    let sum = this.#backlog.dropped + this.#dropped;
+    for (const consumer of this.#consumers.keys()) sum += consumer.dropped;
+    return sum;
+  }
+
+  /** How many more packets are wanted now. */
+  get room(): number {
+    const { when, limit, length } = this.#backlog;
+    if (when !== 'leave-to-kernel') return Number.POSITIVE_INFINITY;
+    for (const consumer of this.#consumers.keys()) if (consumer.busy) return 0;
+    if (this.#iterators.size === 0 && this.#consumers.size > 0) return Number.POSITIVE_INFINITY;
+    return limit - length + this.#waiting.length;
+  }
+
+  #regulate(): void {
+    const wanted = this.#iterators.size + this.#consumers.size > 0 && !this.#ended && !this.#finished;
+    const { room } = this;
+    // Half empty before it is filled again: not a stop and a start for each packet.
+    if (!wanted || room <= 0) this.#flow.stop();
+    else if (room >= this.#backlog.limit / 2) this.#flow.start();
+  }
+
+  take(packets: readonly Packet[]): void {
+    for (const [consumer, inContext] of this.#consumers) inContext(() => consumer.take(packets));
+    if (!this.#ended && (this.#iterators.size > 0 || this.#consumers.size === 0)) {
+      let next = 0;
+      while (next < packets.length && this.#waiting.length > 0) {
+        this.#waiting.shift()!.resolve({ value: packets[next++]!, done: false });
+      }
+      if (next < packets.length) this.#backlog.push(next === 0 ? packets : packets.slice(next));
+    }
+    this.#regulate();
+  }
+
+  /** Gives the consumer all packets from now on. It calls what is returned when it is not busy any more; `detach` ends it. */
+  attach(consumer: Consumer): { resume(): void; detach(): void } {
+    this.#mustBeOpen();
+    if (this.#finished) throw closedError('the log');
+    this.#consumers.set(consumer, AsyncLocalStorage.snapshot());
+    if (this.#backlog.length > 0 && this.#iterators.size === 0) setImmediate(() => this.#handOver());
+    this.#regulate();
+    return {
+      resume: () => this.#regulate(),
+      detach: () => {
+        if (this.#consumers.delete(consumer)) this.#dropped += consumer.dropped;
+        this.#regulate();
+      },
+    };
+  }
+
+  onBatch(handler: BatchHandler): () => void {
+    // Its own consumer for each call: the same function given twice is two handlers.
+    const take = (packets: readonly Packet[]) => call(handler, packets);
+    return this.attach({ take, busy: false, dropped: 0 }).detach;
+  }
+
+  /** What came before there was anyone to take it. */
+  #handOver(): void {
+    if (this.#ended || this.#iterators.size > 0 || this.#consumers.size === 0 || this.#backlog.length === 0) return;
+    this.take(this.#backlog.take());
+  }
+
+  iterate(): AsyncIterableIterator<Packet> {
+    this.#mustBeOpen();
+    const iterator: AsyncIterableIterator<Packet> = {
+      next: () => this.#next(iterator),
+      return: async () => {
+        this.#release(iterator);
+        return { value: undefined, done: true };
+      },
+      [Symbol.asyncIterator]: () => iterator,
+    };
+    this.#iterators.add(iterator);
+    this.#regulate();
+    return iterator;
+  }
+
+  #mustBeOpen(): void {
+    if (this.#reason !== undefined) throw this.#reason.error;
+    if (this.#ended) throw closedError('the log');
+  }
+
+  async #next(iterator: object): Promise<Result> {
+    if (!this.#iterators.has(iterator)) return this.#end();
+    if (this.#backlog.length > 0) {
+      const value = this.#backlog.shift()!;
+      this.#regulate();
+      return { value, done: false };
+    }
+    if (this.#finished) return { value: undefined, done: true };
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ iterator, resolve, reject });
+      this.#regulate();
+    });
+  }
+
+  /** The end of an iteration: an error if reception failed, told once. */
+  #end(): Result {
+    if (this.#reason !== undefined) throw this.#reason.error;
+    const failure = this.#failure;
+    this.#failure = undefined;
+    if (failure !== undefined) throw failure;
+    return { value: undefined, done: true };
+  }
+
+  #release(iterator: object): void {
+    this.#iterators.delete(iterator);
+    for (let i = this.#waiting.length - 1; i >= 0; i--) {
+      if (this.#waiting[i]!.iterator === iterator) {
+        this.#waiting.splice(i, 1)[0]!.resolve({ value: undefined, done: true });
+      }
+    }
+    this.#regulate();
+  }
+
+  /** Nothing more will come. Iterations, those that begin later too, end behind what is there. */
+  finish(): void {
+    if (this.#ended || this.#finished) return;
+    this.#finished = true;
+    this.#leave();
+    // Those that wait have seen all that there was.
+    for (const { resolve } of this.#waiting.splice(0)) resolve({ value: undefined, done: true });
+    this.#flow.stop();
+  }
+
+  /** Ends all iterations with an error, and those that begin later. */
+  abort(error: unknown): void {
+    if (this.#ended) return;
+    this.#reason = { error };
+    for (const { reject } of this.#waiting.splice(0)) reject(error);
+    this.end();
+  }
+
+  /** Consumers get nothing any more. */
+  #leave(): void {
+    this.#dropped = this.dropped - this.#backlog.dropped;
+    this.#consumers.clear();
+  }
+
+  /** Ends all iterations. What is still in the backlog is given up: whoever closes a log has seen enough of it. */
+  end(failure?: unknown): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#failure = failure;
+    this.#backlog.clear();
+    this.#leave();
+    this.#iterators.clear();
+    for (const { resolve, reject } of this.#waiting.splice(0)) {
+      if (this.#failure === undefined) resolve({ value: undefined, done: true });
+      else {
+        this.#failure = undefined;
+        reject(failure);
+      }
+    }
+    this.#flow.stop();
+  }
+}
+
+/** A handler that throws is the program's own failure: it must neither stop reception nor keep the packets from the others. */
+export function call<T>(handler: (value: T) => void, value: T): void {
+  try {
+    handler(value);
+  } catch (error) {
+    queueMicrotask(() => {
+      throw error;
+    });
+  }
+}

@@ -1,0 +1,378 @@
+import { checkObject, checkOneOf, toHex } from '../../codec/index.ts';
+import { printable, printableOutput, rangeError, typeError } from '../../errors.ts';
+import type { Logger } from '../../observe.ts';
+import { PLAIN, type Redactor } from '../address.ts';
+import type { Conntrack, ConntrackTuple } from '../conntrack.ts';
+import type { Headers } from '../headers.ts';
+import type { SocketSide } from '../hooks.ts';
+import { type Packet, readPacketHeaders } from '../packet.ts';
+import type { Loss } from '../reader.ts';
+import { Ending, type LogSink } from './capture.ts';
+import type { Consumer } from './delivery.ts';
+import { type Redact, redactAddress, redactorOf } from './redact.ts';
+import { summarize } from './summary.ts';
+
+/** pino's levels, the least important first. */
+export const RECORD_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal'] as const;
+export type RecordLevel = (typeof RECORD_LEVELS)[number];
+
+/** Takes records: pino, or what has its methods. */
+export interface RecordLogger extends Logger {
+  trace?(fields: object, message?: string): void;
+  fatal?(fields: object, message?: string): void;
+  /** pino's: a record of a level that is off is not even made. */
+  isLevelEnabled?(level: string): boolean;
+}
+
+export interface RecordOptions<R = unknown> {
+  /**
+   * Of all records, or of each: what the function returns for the packet's rule (undefined where it is not known) and the packet. Where left out,
+   * or where it returns undefined: the `level` of the rule, if it is an object with one, else 'info'. A function that throws, or returns something
+   * else, ends the sink.
+   */
+  level?: RecordLevel | ((rule: R | undefined, packet: Packet<R>) => RecordLevel | undefined);
+  /**
+   * What a record shows. Where left out: all but `family`, `hardwareAddress`, `etherType`, `ttl`, `gid`, `receiverGid`, `sequence`,
+   * `globalSequence`, `receivedAtMicroseconds`, `headers`, `summary` and `payload`. What a packet lacks is undefined. `uid` and `gid` are those of
+   * the sender, `receiverUid` and `receiverGid` those of whom a packet that comes in goes to: see `packet.socketSide`.
+   */
+  fields?: readonly RecordField[];
+  /** Shows no whole address; false where left out. Prefixes and device names are shown as they are. */
+  redact?: Redact;
+}
+
+/** Where records come from. */
+interface Origin {
+  readonly name: string | undefined;
+  readonly netns: number;
+}
+
+/** In the order in which a record shows them, and whether it does where nothing else is asked for. */
+const FIELDS = {
+  container: true,
+  netns: true,
+  group: true,
+  family: false,
+  hook: true,
+  prefix: true,
+  rule: true,
+  ruleName: true,
+  inDevice: true,
+  outDevice: true,
+  physInDevice: true,
+  physOutDevice: true,
+  vlan: true,
+  hardwareAddress: false,
+  etherType: false,
+  protocol: true,
+  source: true,
+  sourcePort: true,
+  destination: true,
+  destinationPort: true,
+  tcpFlags: true,
+  icmpType: true,
+  icmpCode: true,
+  length: true,
+  ttl: false,
+  mark: true,
+  uid: true,
+  gid: false,
+  receiverUid: true,
+  receiverGid: false,
+  conntrack: true,
+  sequence: false,
+  globalSequence: false,
+  timestampMicroseconds: true,
+  receivedAtMicroseconds: false,
+  headers: false,
+  summary: false,
+  payload: false,
+};
+
+export type RecordField = keyof typeof FIELDS;
+type Wanted = Readonly<Record<RecordField, boolean>>;
+
+/*
+ * One literal, whatever is wanted: an object that grows field by field becomes a hash table at the thirteenth, which costs ten times as much.
+ * What is not wanted, or not there, is undefined, which pino does not print.
+ */
+function recordOf(
+  packet: Packet,
+  want: Wanted,
+  headers: Headers | undefined,
+  show: Redactor,
+  origin: Origin,
+  rule: unknown,
+): Record<RecordField, unknown> {
+  return {
+    /** The log's `name`. */
+    container: want.container ? shown(origin.name) : undefined,
+    /** The inode of the network namespace. */
+    netns: want.netns ? origin.netns : undefined,
+    group: want.group ? packet.group : undefined,
+    family: want.family ? packet.family : undefined,
+    hook: want.hook ? packet.hook : undefined,
+    prefix: want.prefix ? shown(packet.prefix || undefined) : undefined,
+    /** What the log's `rules` say. */
+    rule: want.rule ? rule : undefined,
+    /** One text for it: its name, else its prefix; or the rule itself where that is a text. */
+    ruleName: want.ruleName ? shown(nameOf(rule)) : undefined,
+    inDevice: want.inDevice ? shown(packet.inDevice) : undefined,
+    outDevice: want.outDevice ? shown(packet.outDevice) : undefined,
+    physInDevice: want.physInDevice ? shown(packet.physInDevice) : undefined,
+    physOutDevice: want.physOutDevice ? shown(packet.physOutDevice) : undefined,
+    /** The VLAN's number. */
+    vlan: want.vlan ? packet.vlan?.id : undefined,
+    hardwareAddress: want.hardwareAddress ? hardwareOf(packet, show) : undefined,
+    etherType: want.etherType ? packet.etherType : undefined,
+    protocol: want.protocol ? (headers?.network === 'arp' ? 'arp' : headers?.protocol) : undefined,
+    source: want.source ? headers?.source : undefined,
+    sourcePort: want.sourcePort ? headers?.sourcePort : undefined,
+    destination: want.destination ? headers?.destination : undefined,
+    destinationPort: want.destinationPort ? headers?.destinationPort : undefined,
+    /** As text: 'SYN', 'ACK FIN'. */
+    tcpFlags: want.tcpFlags ? headers?.tcp?.flags.join(' ') : undefined,
+    icmpType: want.icmpType ? headers?.icmpType : undefined,
+    icmpCode: want.icmpCode ? headers?.icmpCode : undefined,
+    length: want.length ? headers?.length : undefined,
+    ttl: want.ttl ? headers?.ttl : undefined,
+    mark: want.mark ? packet.mark || undefined : undefined,
+    uid: want.uid ? uidOf(packet, 'sender') : undefined,
+    gid: want.gid ? gidOf(packet, 'sender') : undefined,
+    receiverUid: want.receiverUid ? uidOf(packet, 'receiver') : undefined,
+    receiverGid: want.receiverGid ? gidOf(packet, 'receiver') : undefined,
+    conntrack: want.conntrack ? conntrackOf(packet, show) : undefined,
+    sequence: want.sequence ? packet.sequence : undefined,
+    globalSequence: want.globalSequence ? packet.globalSequence : undefined,
+    timestampMicroseconds: want.timestampMicroseconds ? packet.timestampMicroseconds : undefined,
+    receivedAtMicroseconds: want.receivedAtMicroseconds ? packet.receivedAtMicroseconds : undefined,
+    /** All that the headers say. */
+    headers: want.headers ? headers : undefined,
+    /** The line of `packet.summary()`. */
+    summary: want.summary ? summarize(packet, show) : undefined,
+    /** The captured bytes in hex. */
+    payload: want.payload ? toHex(packet.payload) : undefined,
+  };
+}
+
+const uidOf = (packet: Packet, side: SocketSide) => (packet.socketSide === side ? packet.uid : undefined);
+const gidOf = (packet: Packet, side: SocketSide) => (packet.socketSide === side ? packet.gid : undefined);
+
+/** What a rule is called: `rules` may return anything. */
+function nameOf(rule: unknown): string | undefined {
+  if (typeof rule === 'string') return rule;
+  const { name, prefix } = (typeof rule === 'object' && rule !== null ? rule : {}) as Record<string, unknown>;
+  if (typeof name === 'string') return name;
+  return typeof prefix === 'string' && prefix.trim() !== '' ? prefix.trim() : undefined;
+}
+
+/** The level that a rule has of itself. */
+function levelOf(rule: unknown): RecordLevel {
+  const level = typeof rule === 'object' && rule !== null ? (rule as { level?: unknown }).level : undefined;
+  return RECORD_LEVELS.includes(level as RecordLevel) ? (level as RecordLevel) : 'info';
+}
+
+/** pino escapes what JSON must, and no more: these are texts that a container chose. */
+const shown = (text: string | undefined): string | undefined => (text === undefined ? undefined : printable(text));
+
+const NAMES = Object.keys(FIELDS) as RecordField[];
+const OF_HEADERS = [
+  'protocol',
+  'source',
+  'sourcePort',
+  'destination',
+  'destinationPort',
+  'tcpFlags',
+  'icmpType',
+  'icmpCode',
+  'length',
+  'ttl',
+  'headers',
+] as const satisfies RecordField[];
+
+function hardwareOf(packet: Packet, show: Redactor): string | undefined {
+  const text = packet.hardwareAddress;
+  if (text === undefined || show === PLAIN) return text;
+  const bytes = Buffer.from(text.replaceAll(':', ''), 'hex');
+  return show.hardware(bytes, 0, bytes.length);
+}
+
+/** Flat and short: what tells connections apart. */
+function conntrackOf(packet: Packet, show: Redactor): object | undefined {
+  const { conntrack } = packet;
+  if (conntrack === undefined) return undefined;
+  const { id, state, direction, status, mark, zone, timeoutSeconds, tcp, original, reply } = conntrack;
+  const all: Record<string, unknown> = { id, state, direction, status, mark, zone, timeoutSeconds };
+  if (tcp?.state !== undefined) all.tcpState = tcp.state;
+  if (original) all.original = tupleOf(original, show);
+  if (reply) all.reply = tupleOf(reply, show);
+  for (const nat of ['sourceNat', 'destinationNat'] as const) {
+    const to: Conntrack['sourceNat'] = conntrack[nat];
+    if (to !== undefined) all[nat] = { ...to, address: redactAddress(to.address, show) };
+  }
+  return all;
+}
+
+function tupleOf(tuple: ConntrackTuple, show: Redactor): object {
+  const { unknown: _, source, destination, ...rest } = tuple;
+  return {
+    ...(source !== undefined && { source: redactAddress(source, show) }),
+    ...(destination !== undefined && { destination: redactAddress(destination, show) }),
+    ...rest,
+  };
+}
+
+function wantedOf(fields: unknown, redacted: boolean): Wanted {
+  if (fields === undefined) return FIELDS;
+  if (!Array.isArray(fields)) throw typeError(['fields'], 'an array of names', fields);
+  const wanted: Record<string, boolean> = Object.fromEntries(NAMES.map(name => [name, false]));
+  for (const [i, field] of fields.entries()) {
+    wanted[checkOneOf(field, ['fields', i], NAMES)] = true;
+    if (field === 'payload' && redacted) {
+      throw rangeError(['fields', i], 'no bytes of packets with `redact`: there are addresses in them', field);
+    }
+  }
+  // The properties in the same order as in FIELDS: one shape for all.
+  return wanted as Wanted;
+}
+
+function checkLogger(logger: unknown, level: RecordLevel | undefined): RecordLogger {
+  for (const method of [level ?? 'info', 'warn']) {
+    const found = (logger as Record<string, unknown> | null)?.[method];
+    if (typeof found !== 'function') throw typeError(['logger', method], 'a function, as of pino', found);
+  }
+  return logger as RecordLogger;
+}
+
+/** Writes a record for each packet, and one for each loss. */
+export class RecordSink implements Consumer, LogSink {
+  readonly #origin: Origin;
+  /** Of all records; undefined where each has its own. */
+  readonly #level: RecordLevel | undefined;
+  readonly #choose: ((rule: unknown, packet: Packet) => unknown) | undefined;
+  readonly #wanted: Wanted;
+  readonly #needsHeaders: boolean;
+  readonly #needsRule: boolean;
+  readonly #show: Redactor;
+  #logger: RecordLogger | undefined;
+  #flush: () => void = () => {};
+  #detach: () => void = () => {};
+  readonly #outcome = new Ending();
+  readonly busy = false;
+  readonly dropped = 0;
+  packets = 0;
+
+  constructor(logger: unknown, options: RecordOptions, origin: Origin) {
+    checkObject(options, [], ['level', 'fields', 'redact']);
+    this.#origin = origin;
+    const { level } = options;
+    if (typeof level === 'function') this.#choose = level;
+    else if (level !== undefined) this.#level = checkOneOf(level, ['level'], RECORD_LEVELS);
+    this.#show = redactorOf(options.redact);
+    this.#wanted = wantedOf(options.fields, this.#show !== PLAIN);
+    this.#needsRule = this.#level === undefined || this.#wanted.rule || this.#wanted.ruleName;
+    this.#needsHeaders = OF_HEADERS.some(field => this.#wanted[field]);
+    if (logger !== undefined) this.#logger = checkLogger(logger, this.#level);
+  }
+
+  /** Begins to take packets and losses; without a logger when pino has been loaded. */
+  attach(log: {
+    attach(consumer: Consumer): { detach(): void };
+    onLoss(handler: (loss: Loss) => void): () => void;
+  }): this {
+    const begin = () => {
+      const { detach } = log.attach(this);
+      const deafen = log.onLoss(loss => this.#lost(loss));
+      this.#detach = () => {
+        detach();
+        deafen();
+      };
+    };
+    if (this.#logger !== undefined) begin();
+    else {
+      this.#load().then(
+        () => {
+          if (!this.#outcome.done) begin();
+        },
+        error => this.#outcome.settle({ error }),
+      );
+    }
+    return this;
+  }
+
+  /** pino on the standard output, which gets the lines of one turn at once. */
+  async #load(): Promise<void> {
+    const { pino } = await import('pino');
+    const output = pino.destination({ dest: 1, sync: true });
+    let lines = '';
+    const write = (line: string) => {
+      lines += printableOutput(line);
+    };
+    this.#flush = () => {
+      if (lines !== '') output.write(lines);
+      lines = '';
+    };
+    // The lowest that there can be: a level that somebody has chosen is to be seen.
+    const level = this.#level ?? 'trace';
+    this.#logger = pino({ level: level === 'trace' || level === 'debug' ? level : 'info' }, { write });
+  }
+
+  get finished(): Promise<void> {
+    return this.#outcome.finished;
+  }
+  get settled(): Promise<void> {
+    return this.#outcome.settled;
+  }
+
+  take(packets: readonly Packet[]): void {
+    const logger = this.#logger!;
+    if (this.#outcome.done || (this.#level !== undefined && logger.isLevelEnabled?.(this.#level) === false)) return;
+    try {
+      for (const packet of packets) {
+        const rule = this.#needsRule ? packet.rule : undefined;
+        const level = this.#level ?? this.#levelFor(rule, packet);
+        if (this.#level === undefined && logger.isLevelEnabled?.(level) === false) continue;
+        const headers = this.#needsHeaders ? readPacketHeaders(packet, this.#show) : undefined;
+        const record = recordOf(packet, this.#wanted, headers, this.#show, this.#origin, rule);
+        if (typeof logger[level] !== 'function')
+          throw typeError(['logger', level], 'a function, as of pino', logger[level]);
+        logger[level](record, 'packet');
+        this.packets++;
+      }
+      this.#flush();
+    } catch (error) {
+      // The logger's failure is not the log's.
+      this.endWith(error);
+    }
+  }
+
+  #levelFor(rule: unknown, packet: Packet): RecordLevel {
+    const chosen = this.#choose?.(rule, packet);
+    return chosen === undefined ? levelOf(rule) : checkOneOf(chosen, ['level'], RECORD_LEVELS);
+  }
+
+  #lost({ kind, group, count }: Loss): void {
+    const { name, netns } = this.#origin;
+    const what = kind === 'packets' ? { group, lostPackets: count } : { lostDatagrams: count };
+    this.#logger!.warn(
+      { ...(name !== undefined && { container: printable(name) }), netns, ...what },
+      'packets were lost',
+    );
+    this.#flush();
+  }
+
+  end(): Promise<void> {
+    this.endWith();
+    return this.finished;
+  }
+
+  endWith(failure?: unknown): void {
+    if (this.#outcome.done) return;
+    this.#outcome.settle(failure === undefined ? undefined : { error: failure });
+    this.#detach();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.end();
+  }
+}

@@ -1,0 +1,54 @@
+import { type ByteOrder, type Datatype, TYPES } from '../data/datatypes.ts';
+import { convert } from './byte-order.ts';
+import type { Evaluator } from './evaluate.ts';
+import { compatible } from './set.ts';
+import {
+  binary,
+  bitmask,
+  isConstant,
+  isNumeric,
+  type Prefix,
+  range,
+  refuse,
+  type Term,
+  type Value,
+  value,
+} from './term.ts';
+
+/** What a statement takes as its argument: of a type, a length and a byte order. */
+export function argument(e: Evaluator, term: Term, type: Datatype, bits: number, order: ByteOrder): Term {
+  e.expect(type, order, bits);
+  return fitting(e, e.evaluate(term), type, bits, order);
+}
+
+export function fitting(e: Evaluator, term: Term, type: Datatype, bits: number, order: ByteOrder): Term {
+  if (term.kind === 'payload' && term.type.id === TYPES.integer.id && (!isNumeric(type) || term.bits !== bits))
+    throw refuse(term.place, `a field of ${bits} bits`, term.bits);
+  // What is a number without a type may be written anywhere: `redirect to :numgen inc mod 2 offset 8080`.
+  const isPlain = term.type.id === TYPES.integer.id && isNumeric(type);
+  if (!isPlain && !compatible(type, term.type) && !(term.kind === 'range' && compatible(type, term.left.type)))
+    throw refuse(term.place, `a value of type ${type.name}`, term.type.name);
+  if (type.name === 'mark' && isNumeric(term.type) && !isConstant(term)) return convert(term, order);
+  switch (term.kind) {
+    case 'set':
+    case 'set-reference':
+      throw refuse(term.place, 'one value, not a set', term.kind);
+    case 'prefix':
+      return prefixRange(e, term);
+    case 'load':
+      if (term.name === 'rt' || (term.name === 'numgen' && type.name === 'ipv4_addr' && !e.old))
+        return convert(term, order);
+      return term;
+    default:
+      return term;
+  }
+}
+
+/** A prefix as all its addresses. */
+function prefixRange(e: Evaluator, term: Prefix): Term {
+  const base = term.base as Value;
+  if (base.kind !== 'value' || !isNumeric(base.type)) throw refuse(term.place, 'a prefix of an address', base.kind);
+  const rest = value(term.place, TYPES.integer, 'host', base.bits, bitmask(term.bits - term.length));
+  const last = binary(term.place, '|', { ...base }, rest);
+  return e.evaluate(range(term.place, { ...base }, last));
+}

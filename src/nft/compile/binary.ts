@@ -1,0 +1,87 @@
+import { type ByteOrder, TYPES } from '../data/datatypes.ts';
+import { convert } from './byte-order.ts';
+import type { Evaluator } from './evaluate.ts';
+import {
+  type Binary,
+  type BinaryOperator,
+  bitmask,
+  isConstant,
+  isNumeric,
+  isText,
+  refuse,
+  type Term,
+  type Value,
+  value,
+} from './term.ts';
+
+/* Calculations with two operands. */
+
+export function evaluateBinary(e: Evaluator, term: Binary): Term {
+  const { op } = term;
+  const room = e.bits;
+  term.left = e.evaluate(term.left);
+  const isShift = op === '<<' || op === '>>';
+  if (isShift) e.expect(TYPES.integer, term.left.order, Math.max(room, term.left.bits));
+  term.right = e.evaluate(term.right);
+  if (isConstant(term.left) && !isConstant(term.right)) [term.left, term.right] = [term.right, term.left];
+  const { left, right } = term;
+  for (const side of [left, right]) {
+    if (!isNumeric(side.type) && !isText(side.type)) throw refuse(side.place, 'numbers', side.type.name);
+    if (isConstant(side) && side.kind !== 'value') throw refuse(side.place, 'a single value', side.kind);
+  }
+  return isShift ? evaluateShift(e, term) : evaluateBitwise(e, term);
+}
+
+function evaluateShift(e: Evaluator, term: Binary): Term {
+  if (term.right.kind !== 'value') throw refuse(term.right.place, 'a constant number of bits', term.right.kind);
+  const room = Math.max(e.statementBits, term.left.bits);
+  if (term.right.value >= BigInt(room)) throw refuse(term.right.place, `a shift below ${room} bits`, term.right.value);
+  term.left = convert(term.left, 'host');
+  term.right = convert(term.right, 'host');
+  if (!e.old) term.type = TYPES.integer;
+  else term.type = term.left.type;
+  term.order = 'host';
+  term.bits = e.old ? term.left.bits : room;
+  return term.left.kind === 'value' ? fold(e, term) : term;
+}
+
+function evaluateBitwise(e: Evaluator, term: Binary): Term {
+  let order: ByteOrder;
+  if (!e.old && e.statementBits > term.left.bits) {
+    term.bits = e.statementBits;
+    order = 'host';
+    term.type = TYPES.integer;
+    term.left = convert(term.left, 'host');
+  } else {
+    term.bits = term.left.bits;
+    order = term.left.order;
+    term.type = term.left.type;
+  }
+  term.right = convert(term.right, order);
+  term.order = order;
+  return term.left.kind === 'value' && term.right.kind === 'value' ? fold(e, term) : term;
+}
+
+/** The value of a term of constants. */
+function fold(e: Evaluator, term: Binary): Term {
+  const left = term.left as Value;
+  const right = term.right as Value;
+  const mask = bitmask(term.bits);
+  const result = operate(term.op, left.value, right.value, mask);
+  return e.evaluate(value(term.place, term.type, term.order, term.bits, result & mask));
+}
+
+function operate(op: BinaryOperator, left: bigint, right: bigint, mask: bigint): bigint {
+  switch (op) {
+    case '&':
+      return left & right;
+    case '|':
+      return left | right;
+    case '^':
+      return left ^ right;
+    case '<<':
+      return left << right;
+    case '>>':
+      return (left & mask) >> right;
+  }
+}

@@ -1,0 +1,70 @@
+import { type Path, typeError, within } from '../../errors.ts';
+import type { WireElement } from '../../nf_tables/element.ts';
+import type { Expression } from '../../nf_tables/expression.ts';
+import type { Family } from '../../nf_tables/family.ts';
+import type { NftSet } from '../../nf_tables/set.ts';
+import type { Statement } from '../json.ts';
+import type { CompileContext } from './context.ts';
+import { Evaluator } from './evaluate.ts';
+import { Linearizer } from './linearize.ts';
+import { reduce } from './reduce.ts';
+import { compileStatement } from './statement.ts';
+import { Place } from './term.ts';
+import { wireSet } from './wire-set.ts';
+
+export type { CompileContext };
+
+/** For each expression, where the statement stands that it came from. */
+export type Origin = Path[];
+
+/** A set that a rule brings with it: it comes before the rule, in the same transaction. */
+export interface CompiledSet {
+  /** `id` is the number that the rule's expressions refer to as `setId`. */
+  set: NftSet & { id: number };
+  elements: WireElement[];
+}
+
+export interface CompiledRule {
+  expressions: Expression[];
+  /** `origin[i]` is the path of the statement that expression i came from. */
+  origin: Origin;
+  /** Sets without a name that belong to the rule. */
+  sets?: CompiledSet[];
+}
+
+/**
+ * Translates nft's statements into the kernel's expressions, as nft does: instruction for instruction, so that `nft list` prints the rule as
+ * a person would have written it.
+ * @throws TypeError, RangeError with the path of what cannot be translated
+ */
+export function compileRule(
+  rule: { family: Family; chain?: string; statements: Statement[] },
+  context: CompileContext = {},
+): CompiledRule {
+  try {
+    return compileStatements(rule.family, rule.statements, context);
+  } catch (error) {
+    throw within(error, ['statements']);
+  }
+}
+
+export function compileStatements(
+  family: Family,
+  statements: readonly Statement[],
+  context: CompileContext,
+): CompiledRule {
+  if (!Array.isArray(statements)) throw typeError([], 'an array of statements', statements);
+  const evaluator = new Evaluator(family, context);
+  for (let i = 0; i < statements.length; i++) {
+    evaluator.begin(i);
+    compileStatement(evaluator, statements[i], new Place(undefined, i));
+  }
+  const linearizer = new Linearizer(evaluator.old);
+  linearizer.run(reduce(evaluator.steps, family));
+  const compiled: CompiledRule = { expressions: linearizer.expressions, origin: linearizer.origin };
+  if (evaluator.sets.length > 0) {
+    const place = { family, table: context.table ?? '' };
+    compiled.sets = evaluator.sets.map(set => wireSet(set, place, evaluator.old));
+  }
+  return compiled;
+}

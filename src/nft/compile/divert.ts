@@ -1,0 +1,100 @@
+import { type Datatype, TYPES } from '../data/datatypes.ts';
+import { argument } from './argument.ts';
+import type { Evaluator } from './evaluate.ts';
+import { entryOf, fieldsOf, flagsOf } from './json-fields.ts';
+import { registerNumber } from './linearize.ts';
+import { emit, loaded, parse, single, step } from './steps.ts';
+import { Place, refuse, type Term, type Value } from './term.ts';
+
+/* Statements that send the packet, or a copy of it, elsewhere. */
+
+const QUEUE_FLAGS = { bypass: 1, fanout: 2 } as const;
+
+export function queue(e: Evaluator, json: unknown, place: Place): void {
+  const fields = json === null || json === undefined ? {} : fieldsOf(json, place);
+  const bits = flagsOf(QUEUE_FLAGS, fields.flags, new Place(place, 'flags'));
+  const flags: ('bypass' | 'cpu-fanout')[] = [];
+  if (bits & QUEUE_FLAGS.bypass) flags.push('bypass');
+  if (bits & QUEUE_FLAGS.fanout) flags.push('cpu-fanout');
+  const besides = flags.length > 0 ? { flags } : {};
+  if (fields.num === undefined) {
+    emit(e, { queue: { number: 0, total: 1, ...besides } });
+    return;
+  }
+  const term = argument(e, parse(fields.num, place, 'num'), e.old ? TYPES.integer : TYPES.queue, 16, 'host');
+  if (bits & QUEUE_FLAGS.fanout && term.kind !== 'range')
+    throw refuse(place, 'a range of queues with fanout', fields.num);
+  if (term.kind === 'range' || term.kind === 'value') {
+    const first = Number((term.kind === 'range' ? (term.left as Value) : term).value);
+    const last = Number((term.kind === 'range' ? (term.right as Value) : term).value);
+    emit(e, { queue: { number: first, total: last - first + 1, ...besides } });
+    return;
+  }
+  step(e, linearizer => {
+    const numberRegister = loaded(linearizer, term);
+    linearizer.push({ queue: { numberRegister, ...besides } });
+  });
+}
+
+function addressType(family: unknown, place: Place): Datatype {
+  return entryOf({ ip: TYPES.ipv4_addr, ip6: TYPES.ipv6_addr }, family, place);
+}
+
+export function dup(e: Evaluator, json: unknown, place: Place): void {
+  const fields = fieldsOf(json, place);
+  const { family } = e.scope;
+  const to = parse(fields.addr, place, 'addr');
+  if (family === 'netdev') {
+    const device = single(argument(e, to, TYPES.iface_index, 32, 'host'));
+    step(e, linearizer => linearizer.push({ dup: { deviceRegister: loaded(linearizer, device) } }));
+    return;
+  }
+  const type = addressType(family, place);
+  const address = single(argument(e, to, type, type.bits, 'big'));
+  const device =
+    fields.dev === undefined
+      ? undefined
+      : single(argument(e, parse(fields.dev, place, 'dev'), TYPES.iface_index, 32, 'host'));
+  step(e, linearizer => {
+    const unit = linearizer.take(address);
+    linearizer.load(address, unit);
+    const deviceRegister = device === undefined ? undefined : loaded(linearizer, device);
+    linearizer.release(address);
+    linearizer.push({
+      dup: { addressRegister: registerNumber(unit), ...(deviceRegister !== undefined && { deviceRegister }) },
+    });
+  });
+}
+
+export function fwd(e: Evaluator, json: unknown, place: Place): void {
+  const fields = fieldsOf(json, place);
+  if (e.scope.family !== 'netdev') throw refuse(place, 'a rule of family netdev', e.scope.family);
+  const device = single(argument(e, parse(fields.dev, place, 'dev'), TYPES.iface_index, 32, 'host'));
+  const family = fields.addr === undefined ? undefined : (fields.family as 'ip');
+  let address: Term | undefined;
+  if (fields.addr !== undefined) {
+    const type = addressType(fields.family, new Place(place, 'family'));
+    address = single(argument(e, parse(fields.addr, place, 'addr'), type, type.bits, 'big'));
+  }
+  step(e, linearizer => {
+    const unit = linearizer.take(device);
+    linearizer.load(device, unit);
+    const addressRegister = address === undefined ? undefined : loaded(linearizer, address);
+    linearizer.release(device);
+    linearizer.push({
+      fwd: {
+        deviceRegister: registerNumber(unit),
+        ...(addressRegister !== undefined && { addressRegister }),
+        ...(family !== undefined && { family }),
+      },
+    });
+  });
+}
+
+export function flow(e: Evaluator, json: unknown, place: Place): void {
+  const { op, flowtable } = fieldsOf(json, place);
+  entryOf({ add: true }, op, new Place(place, 'op'));
+  if (typeof flowtable !== 'string' || !flowtable.startsWith('@'))
+    throw refuse(new Place(place, 'flowtable'), "a flowtable's name: '@name'", flowtable);
+  emit(e, { flow_offload: { flowtable: flowtable.slice(1) } });
+}

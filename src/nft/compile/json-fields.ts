@@ -1,0 +1,55 @@
+import { typeError } from '../../errors.ts';
+import { Place, refuse } from './term.ts';
+
+/* The fields of JSON objects, each checked, with its path where it is refused. */
+
+export type Fields = Record<string, unknown>;
+
+/** The name of an object with one key. */
+export function onlyKey(json: unknown, place: Place | undefined): string {
+  let only: string | undefined;
+  if (typeof json === 'object' && json !== null) {
+    for (const key in json) {
+      if (only !== undefined) {
+        only = undefined;
+        break;
+      }
+      only = key;
+    }
+  }
+  if (only === undefined) throw typeError(place?.path ?? [], 'an object with one key', json);
+  return only;
+}
+
+export function fieldsOf(json: unknown, place: Place | undefined): Fields {
+  if (typeof json !== 'object' || json === null || Array.isArray(json))
+    throw typeError(place?.path ?? [], 'an object', json);
+  return json as Fields;
+}
+
+export function textOf(fields: Fields, name: string, place: Place | undefined): string {
+  const text = fields[name];
+  if (typeof text !== 'string') throw typeError([...(place?.path ?? []), name], 'a string', text);
+  return text;
+}
+
+export function numberOf(fields: Fields, name: string, place: Place | undefined, maximum = 0xffffffff): number {
+  const number = fields[name];
+  if (typeof number !== 'number' || !Number.isInteger(number) || number < 0 || number > maximum)
+    throw refuse(new Place(place, name), `a whole number, 0 to ${maximum}`, number);
+  return number;
+}
+
+/** One of the names in a table. */
+export function entryOf<T>(table: Readonly<Record<string, T>>, name: unknown, place: Place | undefined): T {
+  if (typeof name !== 'string' || !Object.hasOwn(table, name))
+    throw refuse(place, `one of ${Object.keys(table).join(', ')}`, name);
+  return table[name]!;
+}
+
+/** Names of flags, one or a list: their numbers together. */
+export function flagsOf(table: Readonly<Record<string, number>>, json: unknown, place: Place | undefined): number {
+  if (json === undefined || json === null) return 0;
+  if (!Array.isArray(json)) return entryOf(table, json, place);
+  return json.reduce<number>((all, flag, i) => all | entryOf(table, flag, new Place(place, i)), 0);
+}

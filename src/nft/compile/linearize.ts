@@ -1,0 +1,411 @@
+import type { Path } from '../../errors.ts';
+import type { Expression } from '../../nf_tables/expression.ts';
+import { CT, type KeyRow, META } from '../data/keys.ts';
+import { type Header, PROTOCOLS } from '../data/protocols.ts';
+import type { Step } from './evaluate.ts';
+import type { Relation } from './match.ts';
+import { toBytes } from './number.ts';
+import {
+  type Binary,
+  bitmask,
+  bytesOf,
+  INNER,
+  isConstant,
+  isFlags,
+  isText,
+  type MapTerm,
+  type Payload,
+  type Prefix,
+  paddedBytes,
+  prefixMask,
+  type Range,
+  refuse,
+  type SetInfo,
+  type Term,
+  TUNNEL_HEADER,
+  type Value,
+} from './term.ts';
+
+const META_ROWS: Readonly<Record<string, KeyRow>> = META;
+const CT_ROWS: Readonly<Record<string, KeyRow>> = CT;
+const HEADERS: Readonly<Record<string, Header>> = PROTOCOLS;
+const BASE_NAMES = [undefined, 'link', 'network', 'transport', 'inner', 'tunnel'] as const;
+/** Registers in four bytes each: sixteen. */
+const UNITS = 20;
+const WHOLE_UNITS = 4;
+const COMPARISONS = {
+  '==': 'eq',
+  in: 'eq',
+  '!': 'eq',
+  '!=': 'neq',
+  '<': 'lt',
+  '>': 'gt',
+  '<=': 'lte',
+  '>=': 'gte',
+} as const;
+
+/** Registers of 16 bytes have numbers of their own, older than those of four. */
+export function registerNumber(unit: number): number {
+  return unit % WHOLE_UNITS === 0 ? 1 + unit / WHOLE_UNITS : 8 + unit;
+}
+
+const places: Path[] = [];
+
+/** The path of the statement at an index: the same array each time, for each expression of each rule refers to one. */
+function placeOf(index: number): Path {
+  places[index] ??= ['statements', index];
+  return places[index];
+}
+
+/** Writes evaluated terms as the kernel's instructions, and gives out its registers. */
+export class Linearizer {
+  readonly expressions: Expression[] = [];
+  /** For each expression, the path of the statement it came from. */
+  readonly origin: Path[] = [];
+  readonly old: boolean;
+  #place: Path = [];
+  #free = 0;
+
+  constructor(old: boolean) {
+    this.old = old;
+  }
+
+  run(steps: readonly Step[]): void {
+    for (const step of steps) {
+      this.#place = placeOf(step.statement);
+      step.emit(this);
+    }
+  }
+
+  push(expression: Expression): void {
+    this.expressions.push(expression);
+    this.origin.push(this.#place);
+  }
+
+  /** A register for a term, in units of four bytes. */
+  take(term?: Term): number {
+    const unit = this.#free;
+    this.#free += unitsOf(term);
+    if (this.#free > UNITS) throw refuse(term?.place, 'fewer values at once: the registers are full', this.#free);
+    return unit;
+  }
+
+  release(term?: Term): void {
+    this.#free -= unitsOf(term);
+  }
+
+  load(term: Term, unit: number): void {
+    switch (term.kind) {
+      case 'value':
+        this.push({ immediate: { register: registerNumber(unit), data: dataOf(term) } });
+        return;
+      case 'verdict':
+        this.push({
+          immediate: {
+            register: 0,
+            data: { verdict: term.verdict, ...(term.chain !== undefined && { chain: term.chain }) },
+          },
+        });
+        return;
+      case 'payload':
+        this.#payload(term, unit);
+        return;
+      case 'meta': {
+        const expression: Expression = {
+          meta: { key: META_ROWS[term.key]!.key as 'mark', register: registerNumber(unit) },
+        };
+        if (term.tunnel === undefined) this.push(expression);
+        else this.#inside(term.tunnel, expression);
+        return;
+      }
+      case 'ct': {
+        const { direction } = term;
+        this.push({
+          ct: {
+            register: registerNumber(unit),
+            key: CT_ROWS[term.key]!.key as 'mark',
+            ...(direction !== undefined && { direction }),
+          },
+        });
+        return;
+      }
+      case 'exthdr':
+        this.push({
+          exthdr: {
+            register: registerNumber(unit),
+            type: term.header,
+            offset: Math.floor(term.offset / 8),
+            length: bytesOf(term.bits),
+            op: term.op,
+            flags: term.present ? ['present'] : [],
+          },
+        });
+        return;
+      case 'load':
+        this.#special(term, unit);
+        return;
+      case 'concat': {
+        let at = unit;
+        for (const part of term.parts) {
+          this.load(part, at);
+          at += paddedBytes(part.bits) / 4;
+        }
+        return;
+      }
+      case 'element':
+        this.load(term.key, unit);
+        return;
+      case 'map':
+        this.#map(term, unit);
+        return;
+      case 'binary':
+        this.#binary(term, unit);
+        return;
+      case 'conversion': {
+        const { argument } = term;
+        this.load(argument, unit);
+        this.push({
+          byteorder: {
+            sourceRegister: registerNumber(unit),
+            register: registerNumber(unit),
+            op: term.to === 'host' ? 'network-to-host' : 'host-to-network',
+            length: bytesOf(term.bits),
+            size: argument.bits % 64 === 0 ? 8 : argument.bits % 32 === 0 ? 4 : 2,
+          },
+        });
+        return;
+      }
+      default:
+        throw refuse(term.place, 'something that can be loaded', term.kind);
+    }
+  }
+
+  #payload(term: Payload, unit: number): void {
+    const { tunnel } = term;
+    const base = tunnel !== undefined && term.base === INNER ? TUNNEL_HEADER : term.base;
+    const expression: Expression = {
+      payload: {
+        register: registerNumber(unit),
+        base: BASE_NAMES[base]!,
+        offset: Math.floor(term.offset / 8),
+        length: bytesOf(term.bits),
+      },
+    };
+    if (tunnel === undefined) this.push(expression);
+    else this.#inside(tunnel, expression);
+  }
+
+  #inside(protocol: string, expression: Expression): void {
+    const { type, flags, headerBytes } = HEADERS[protocol]!.tunnel!;
+    this.push({ inner: { number: 0, type, flags: [...flags], headerSize: headerBytes, expression } });
+  }
+
+  #special(term: Extract<Term, { kind: 'load' }>, unit: number): void {
+    const fields: Record<string, unknown> = { register: registerNumber(unit), ...term.instruction };
+    const { argument } = term;
+    if (argument !== undefined) {
+      const source = this.take(argument);
+      this.load(argument, source);
+      this.release(argument);
+      fields.sourceRegister = registerNumber(source);
+      fields.length = bytesOf(argument.bits);
+    }
+    const expression: Record<string, unknown> = {};
+    expression[term.name] = fields;
+    this.push(expression as Expression);
+  }
+
+  #map(term: MapTerm, unit: number): void {
+    const set = setOf(term.mappings);
+    const toVerdict = unit < 0;
+    const source = toVerdict ? this.take(term.key) : unit;
+    const room = term.key.kind === 'concat' ? paddedBytes(term.key.bits) / 4 : 0;
+    this.#free += room;
+    this.load(term.key, source);
+    this.#free -= room;
+    if (toVerdict) this.release(term.key);
+    this.push({
+      lookup: {
+        ...referTo(set),
+        sourceRegister: registerNumber(source),
+        register: toVerdict ? 0 : registerNumber(unit),
+      },
+    });
+  }
+
+  /** A map from keys to verdicts. */
+  verdict(term: Term): void {
+    if (term.kind === 'map') this.#map(term, -1);
+    else this.load(term, 0);
+  }
+
+  #binary(term: Binary, unit: number): void {
+    const register = registerNumber(unit);
+    const length = bytesOf(term.bits);
+    if (term.op === '<<' || term.op === '>>') {
+      this.load(term.left, unit);
+      const { value: bits, order } = term.right as Value;
+      const op = term.op === '<<' ? 'shift-left' : 'shift-right';
+      this.push({
+        bitwise: { sourceRegister: register, register, length, op, data: toBytes(bits, order, 4) },
+      });
+      return;
+    }
+    if (!isConstant(term.right)) {
+      this.load(term.left, unit);
+      const second = this.take(term.right);
+      this.load(term.right, second);
+      this.release(term.right);
+      const op = term.op === '&' ? 'and' : term.op === '|' ? 'or' : 'xor';
+      this.push({
+        bitwise: {
+          sourceRegister: register,
+          register,
+          secondSourceRegister: registerNumber(second),
+          length,
+          op,
+        },
+      });
+      return;
+    }
+    // A row of operations with constants is one instruction: (x & mask) ^ xor.
+    const row: Binary[] = [];
+    let first: Term = term;
+    while (first.kind === 'binary' && first.op !== '<<' && first.op !== '>>' && isConstant(first.right)) {
+      row.push(first);
+      first = first.left;
+    }
+    this.load(first, unit);
+    const all = bitmask(term.bits);
+    let mask = all;
+    let xor = 0n;
+    for (const each of row.reverse()) {
+      const operand = (each.right as Value).value;
+      const [keep, flip] =
+        each.op === '&' ? [operand, 0n] : each.op === '|' ? [all & ~operand, operand] : [all, operand];
+      xor = flip ^ (xor & keep);
+      mask &= keep;
+    }
+    this.push({
+      bitwise: {
+        sourceRegister: register,
+        register,
+        length,
+        mask: toBytes(mask, term.order, length),
+        xor: toBytes(xor, term.order, length),
+        op: 'mask-xor',
+      },
+    });
+  }
+
+  relation(relation: Relation): void {
+    const { op, left, right } = relation;
+    if (right.kind === 'range') {
+      this.#range(relation, right);
+      return;
+    }
+    if (right.kind === 'set-reference') {
+      this.#lookup(left, right.set, op === '!=');
+      return;
+    }
+    if (right.kind === 'prefix') {
+      this.#prefix(relation, right);
+      return;
+    }
+    if ((op === 'in' || op === '!') && isFlags(right.type)) {
+      this.#flags(relation);
+      return;
+    }
+    const unit = this.take(left);
+    this.load(left, unit);
+    this.push({ cmp: { register: registerNumber(unit), op: COMPARISONS[op], data: dataOf(right as Value) } });
+    this.release(left);
+  }
+
+  #range({ op, left, place }: Relation, range: Range): void {
+    const unit = this.take(left);
+    this.load(left, unit);
+    const register = registerNumber(unit);
+    const from = dataOf(range.left as Value);
+    const to = dataOf(range.right as Value);
+    if (op === '!=') this.push({ range: { register, op: 'neq', from, to } });
+    else if (op !== '==' && op !== 'in') throw refuse(place, '== or != with a range', op);
+    else if (this.old) {
+      this.push({ cmp: { register, op: 'gte', data: from } });
+      this.push({ cmp: { register, op: 'lte', data: to } });
+    } else this.push({ range: { register, op: 'eq', from, to } });
+    this.release(left);
+  }
+
+  #lookup(left: Term, set: SetInfo, inverted: boolean): void {
+    const unit = this.take(left);
+    this.load(left, unit);
+    this.push({
+      lookup: {
+        ...referTo(set),
+        sourceRegister: registerNumber(unit),
+        ...(inverted && { flags: ['invert' as const] }),
+      },
+    });
+    this.release(left);
+  }
+
+  /** A prefix of whole bytes is a shorter load; any other is masked first. */
+  #prefix({ op, left }: Relation, prefix: Prefix): void {
+    const unit = this.take(left);
+    const register = registerNumber(unit);
+    const base = prefix.base as Value;
+    if (!isText(left.type) && (prefix.order !== 'big' || prefix.length === 0 || prefix.length % 8 !== 0)) {
+      const length = bytesOf(prefix.bits);
+      this.load(left, unit);
+      this.push({
+        bitwise: {
+          sourceRegister: register,
+          register,
+          length,
+          mask: toBytes(prefixMask(prefix.bits, prefix.length), prefix.order, length),
+          xor: '00'.repeat(length),
+        },
+      });
+      this.push({ cmp: { register, op: COMPARISONS[op], data: dataOf(base) } });
+    } else {
+      left.bits = prefix.length;
+      this.load(left, unit);
+      this.push({ cmp: { register, op: COMPARISONS[op], data: dataOf(base).slice(0, bytesOf(prefix.length) * 2) } });
+    }
+    this.release(left);
+  }
+
+  #flags({ op, left, right }: Relation): void {
+    const unit = this.take(left);
+    const register = registerNumber(unit);
+    this.load(left, unit);
+    const length = bytesOf(left.bits);
+    if (left.kind === 'binary') {
+      this.push({ cmp: { register, op: 'eq', data: dataOf(right as Value) } });
+    } else {
+      const zero = '00'.repeat(length);
+      this.push({
+        bitwise: { sourceRegister: register, register, length, mask: dataOf(right as Value), xor: zero },
+      });
+      this.push({ cmp: { register, op: op === '!' ? 'eq' : 'neq', data: zero } });
+    }
+    this.release(left);
+  }
+}
+
+function unitsOf(term: Term | undefined): number {
+  return term?.kind === 'concat' ? paddedBytes(term.bits) / 4 : WHOLE_UNITS;
+}
+
+const dataOf = (term: Value): string => toBytes(term.value, term.order, bytesOf(term.bits));
+
+function setOf(term: Term): SetInfo {
+  if (term.kind !== 'set-reference') throw refuse(term.place, 'a map', term.kind);
+  return term.set;
+}
+
+/** By the number within the transaction where it has one. */
+export function referTo(set: SetInfo): { set: string; setId?: number } {
+  return set.id === undefined ? { set: set.name } : { set: set.name, setId: set.id };
+}

@@ -1,0 +1,228 @@
+import { typeError } from '../../errors.ts';
+import type { WireElement } from '../../nf_tables/element.ts';
+import type { Family } from '../../nf_tables/family.ts';
+import type { NftSet } from '../../nf_tables/set.ts';
+import { concatenationOf, type Datatype, datatypeByName } from '../data/datatypes.ts';
+import type { JsonExpression, SetMember } from '../json.ts';
+import type { CompileContext } from './context.ts';
+import { Evaluator } from './evaluate.ts';
+import { intervalsOf } from './interval.ts';
+import { onlyKey } from './json-fields.ts';
+import { parseExpression, parseMember } from './parse.ts';
+import { evaluateSet } from './set.ts';
+import { statefulExpression } from './stateful.ts';
+import {
+  anyVerdict,
+  bytesOf,
+  concatenation,
+  Place,
+  paddedBytes,
+  refuse,
+  type SetInfo,
+  setLiteral,
+  type Term,
+  value,
+} from './term.ts';
+import { setInfo, wireElements, wireSet } from './wire-set.ts';
+
+/* Sets and maps with names, and their elements, as nft's JSON describes them. */
+
+type Fields = Record<string, unknown>;
+
+const OBJECTS: Readonly<Record<string, string>> = {
+  counter: 'counter',
+  quota: 'quota',
+  limit: 'limit',
+  secmark: 'secmark',
+  synproxy: 'synproxy',
+  tunnel: 'tunnel',
+  'ct helper': 'ct-helper',
+  'ct timeout': 'ct-timeout',
+  'ct expectation': 'ct-expectation',
+};
+const FLAGS = ['constant', 'interval', 'timeout', 'dynamic'];
+const SECOND = 1000;
+
+/** The attributes of a set or map, for what nft's JSON says of one. */
+export function declaredSet(json: Fields, version?: CompileContext['version']): NftSet {
+  const flags = listOf(json.flags, 'flags');
+  for (const flag of flags)
+    if (!FLAGS.includes(flag)) throw refuse(new Place(undefined, 'flags'), `one of ${FLAGS.join(', ')}`, flag);
+  const key = typeTerm(json.type, new Place(undefined, 'type'));
+  const { map } = json;
+  const objectType = typeof map === 'string' && Object.hasOwn(OBJECTS, map) ? OBJECTS[map] : undefined;
+  const data =
+    map === undefined || objectType !== undefined
+      ? undefined
+      : typeTerm(isTypeof(json.type) ? describedType(map) : map, new Place(undefined, 'map'));
+  const interval = flags.includes('interval');
+  const ranges = data !== undefined && listOfAny(json.elem ?? []).some(hasRange);
+  if (ranges) data.bits *= 2;
+  const concatenated = interval && key.kind === 'concat';
+  const info: SetInfo = {
+    name: json.name as string,
+    id: undefined,
+    anonymous: false,
+    map: map !== undefined,
+    object: objectType !== undefined,
+    interval,
+    concatenation: concatenated,
+    merges: json['auto-merge'] === true && !concatenated,
+    timeout: flags.includes('timeout') || (json.timeout !== undefined && json.timeout !== 0),
+    // nft 1.0.6 leaves this flag out of its JSON; only such sets count connections.
+    dynamic:
+      flags.includes('dynamic') || listOfAny(json.stmt ?? []).some(each => onlyKey(each, undefined) === 'ct count'),
+    key,
+    // What nft keeps of a map of objects, besides the kind of object.
+    data: objectType === undefined ? data : OBJECT_NAME(),
+    dataInterval: ranges,
+    objectType,
+    size: numberIn(json, 'size'),
+    fields: concatenated ? key.fields : undefined,
+    members: [],
+  };
+  const { set } = wireSet(info, { family: json.family as Family, table: json.table as string }, version === '1.0.6');
+  const { id: _, ...wire } = set;
+  const written: NftSet = wire;
+  if (flags.includes('constant')) written.flags = [...(written.flags ?? []), 'constant'];
+  if (json.policy === 'memory') written.policy = 'memory';
+  else if (json.policy !== undefined && json.policy !== 'performance')
+    throw refuse(new Place(undefined, 'policy'), 'memory or performance', json.policy);
+  const timeout = numberIn(json, 'timeout');
+  if (timeout) written.timeoutMilliseconds = BigInt(timeout) * BigInt(SECOND);
+  const interval_ = numberIn(json, 'gc-interval');
+  if (interval_) written.gcIntervalMilliseconds = interval_ * SECOND;
+  if (json.comment !== undefined) written.comment = json.comment as string;
+  const expressions = (json.stmt === undefined ? [] : listOfAny(json.stmt)).map((each, i) => {
+    const place = new Place(new Place(undefined, 'stmt'), i);
+    const name = onlyKey(each, place);
+    const expression = statefulExpression(name, (each as Fields)[name], new Place(place, name));
+    if (expression === undefined) throw refuse(place, 'a counter, quota, limit, last or ct count', each);
+    return expression;
+  });
+  if (expressions.length === 1) written.expression = expressions[0]!;
+  if (expressions.length > 1) {
+    written.expressions = expressions;
+    written.flags = [...(written.flags ?? []), 'expressions'];
+  }
+  return written;
+}
+
+/** Whether the value of an element is a range: JSON says nowhere else that a map has such. */
+function hasRange(member: unknown): boolean {
+  const data: unknown = Array.isArray(member) && member.length === 2 ? member[1] : undefined;
+  if (typeof data !== 'object' || data === null) return false;
+  const { concat } = data as { concat?: unknown };
+  return Array.isArray(concat) ? concat.some(isRange) : isRange(data);
+}
+
+const isRange = (json: unknown): boolean =>
+  typeof json === 'object' && json !== null && ('range' in json || 'prefix' in json);
+
+const OBJECT_NAME = (): Term => value(undefined, datatypeByName('string')!, 'host', 255 * 8, 0n);
+const listOfAny = (json: unknown): unknown[] => (Array.isArray(json) ? json : [json]);
+
+/** One word, or a list of them. */
+export function listOf(json: unknown, name: string): string[] {
+  if (json === undefined) return [];
+  const words = listOfAny(json);
+  words.forEach((word, i) => {
+    if (typeof word !== 'string') throw typeError(Array.isArray(json) ? [name, i] : [name], 'a word', word);
+  });
+  return words as string[];
+}
+
+function numberIn(json: Fields, name: string): number | undefined {
+  const number = json[name];
+  if (number === undefined) return undefined;
+  if (!Number.isSafeInteger(number) || (number as number) < 0)
+    throw refuse(new Place(undefined, name), 'a whole number that is not negative', number);
+  return number as number;
+}
+
+/** 'ipv4_addr', ['ipv4_addr', 'inet_service'], or { typeof: an expression }. */
+function typeTerm(json: unknown, place: Place): Term {
+  if (typeof json === 'string') {
+    // As nft before 1.1 lists the values of maps.
+    if (json.includes(' . ')) return typeTerm(json.split(' . '), place);
+    const type = datatypeByName(json);
+    if (type === undefined) throw refuse(place, "nft's name of a type", json);
+    return constantOf(type);
+  }
+  if (Array.isArray(json)) {
+    const parts = json.map((each, i) => typeTerm(each, new Place(place, i)));
+    return concatenated(parts, place);
+  }
+  if (typeof json !== 'object' || json === null || onlyKey(json, place) !== 'typeof')
+    throw typeError(place.path, "a type's name, a list of them, or { typeof }", json);
+  const term = parseExpression((json as { typeof: JsonExpression }).typeof, new Place(place, 'typeof'));
+  return term.kind === 'concat' ? concatenated(term.parts, place) : checked(term);
+}
+
+const isTypeof = (json: unknown): boolean => typeof json === 'object' && json !== null && 'typeof' in json;
+
+/**
+ * nft lists the values of a map by their type, even where it was made with `typeof`; it shows the `typeof` of the keys only where the values
+ * have one too. Any of the type does.
+ */
+function describedType(type: unknown): unknown {
+  const expression =
+    typeof type === 'string' && Object.hasOwn(OF_TYPE, type) ? OF_TYPE[type as keyof typeof OF_TYPE] : undefined;
+  return expression === undefined ? type : { typeof: expression };
+}
+
+const OF_TYPE = {
+  mark: { meta: { key: 'mark' } },
+  classid: { meta: { key: 'priority' } },
+  ifname: { meta: { key: 'oifname' } },
+  inet_proto: { meta: { key: 'l4proto' } },
+  inet_service: { payload: { protocol: 'th', field: 'dport' } },
+  ipv4_addr: { payload: { protocol: 'ip', field: 'daddr' } },
+  ipv6_addr: { payload: { protocol: 'ip6', field: 'daddr' } },
+  ether_addr: { payload: { protocol: 'ether', field: 'daddr' } },
+} as const satisfies Record<string, JsonExpression>;
+
+const constantOf = (type: Datatype): Term =>
+  type.kind === 'verdict' ? anyVerdict() : value(undefined, type, type.order, type.bits, 0n);
+
+function checked(term: Term): Term {
+  if (term.bits === 0 && term.type.kind !== 'verdict')
+    throw refuse(term.place, 'something whose length is known', term.type.name);
+  return term;
+}
+
+function concatenated(parts: Term[], place: Place): Term {
+  parts.forEach(checked);
+  const types = parts.map(part => (part.type.bits === part.bits ? part.type : { ...part.type, bits: part.bits }));
+  const bits = parts.reduce((sum, part) => sum + paddedBytes(part.bits) * 8, 0);
+  return {
+    ...concatenation(place, parts),
+    type: { ...concatenationOf(types), bits },
+    bits,
+    fields: parts.map(part => bytesOf(part.bits)),
+  };
+}
+
+/** Elements in the kernel's form, for those that nft's JSON gives. */
+export function compileElements(
+  set: NftSet,
+  elements: readonly SetMember[] | SetMember,
+  context: CompileContext & { leadingEnd?: boolean; removes?: boolean } = {},
+): WireElement[] {
+  const info = setInfo(set);
+  const evaluator = new Evaluator(set.family, context);
+  const members = Array.isArray(elements) ? (elements as readonly SetMember[]) : [elements as SetMember];
+  if (members.length === 0) return [];
+  const literal = setLiteral(
+    undefined,
+    members.map((member, i) => parseMember(member, new Place(undefined, i))),
+  );
+  evaluator.set = info;
+  evaluateSet(evaluator, literal);
+  info.members = literal.members;
+  // What is removed is named one by one.
+  const { removes = false } = context;
+  if (info.interval && !info.concatenation)
+    info.members = intervalsOf(literal.members, info.key, info.merges && !removes, !removes);
+  return wireElements(info, context.leadingEnd === true);
+}

@@ -1,0 +1,148 @@
+import { TYPES } from '../data/datatypes.ts';
+import { type Checksum, type Header, PROTOCOLS } from '../data/protocols.ts';
+import { argument } from './argument.ts';
+import { convert } from './byte-order.ts';
+import type { Evaluator } from './evaluate.ts';
+import { requireHeader, shiftOf } from './header.ts';
+import { registerNumber } from './linearize.ts';
+import { rawPayload } from './parse-header.ts';
+import {
+  binary,
+  bitmask,
+  INNER,
+  isConstant,
+  LINK,
+  NETWORK,
+  type Payload,
+  refuse,
+  type Term,
+  TRANSPORT,
+  type Value,
+  value,
+} from './term.ts';
+
+/* Writing fields of headers. The kernel writes whole bytes, and corrects checksums two bytes at a time: what stands beside is kept. */
+
+const HEADERS: Readonly<Record<string, Header>> = PROTOCOLS;
+const BASE_NAMES = [undefined, 'link', 'network', 'transport', 'inner'] as const;
+const MOST_BYTES = 16;
+
+function checksumOf(field: Payload, old: boolean): Checksum | undefined {
+  const header = field.protocol === undefined ? undefined : HEADERS[field.protocol];
+  return header?.checksum ?? (old ? header?.oldChecksum : undefined);
+}
+
+function needsEvenBytes(field: Payload, old: boolean): boolean {
+  if (field.base === INNER) return true;
+  if (checksumOf(field, old) !== undefined) return true;
+  return !old && field.base === LINK && field.protocol === 'vlan';
+}
+
+export function evaluatePayloadWrite(e: Evaluator, field: Payload, written: Term): void {
+  if (field.tunnel !== undefined) throw refuse(field.place, 'a field outside of tunnels', field.tunnel);
+  requireHeader(e, field);
+  const before = e.isPayloadStatement;
+  e.isPayloadStatement = true;
+  const { target, source } = writing(e, field, written);
+  e.isPayloadStatement = before;
+  e.steps.push({
+    statement: e.statement,
+    emit(linearizer) {
+      const unit = linearizer.take(source);
+      linearizer.load(source, unit);
+      linearizer.release(source);
+      const checksum = checksumOf(target, e.old);
+      const offset = checksum && HEADERS[target.protocol!]!.fields[checksum.field]![0];
+      linearizer.push({
+        payload: {
+          sourceRegister: registerNumber(unit),
+          base: BASE_NAMES[target.base]!,
+          offset: Math.floor(target.offset / 8),
+          length: Math.floor(target.bits / 8),
+          ...(offset !== undefined && { checksumType: checksum!.type, checksumOffset: offset / 8 }),
+          ...(correctsTransport(target, e.old) && { checksumFlags: ['pseudo-header' as const] }),
+        },
+      });
+    },
+  });
+}
+
+/** The checksum of the transport covers it too. */
+function correctsTransport(field: Payload, old: boolean): boolean {
+  if (field.base === INNER) return true;
+  if (field.protocol === undefined) return false;
+  if (field.base === TRANSPORT) return field.protocol === 'udp' && !old;
+  return field.base === NETWORK && (HEADERS[field.protocol]!.pseudoHeader?.includes(field.fieldName ?? '') ?? false);
+}
+
+function writing(e: Evaluator, field: Payload, written: Term): { target: Payload; source: Term } {
+  let source = argument(e, written, field.type, field.bits, field.order);
+  if (!isConstant(source) || source.kind === 'map') {
+    if (source.kind !== 'map') source = convert(source, field.order);
+  }
+  if (source.kind === 'range') throw refuse(source.place, 'a single value', 'a range');
+  const even = needsEvenBytes(field, e.old);
+  const whole = field.offset % 8 === 0 && field.bits % 8 === 0;
+  if (whole && (!even || (field.bits / 8) % 2 === 0)) return { target: field, source };
+
+  let byte = Math.floor(field.offset / 8);
+  let { shift, extra } = shiftOf(field.bits, field.offset);
+  let bytes = Math.ceil((field.bits + extra) / 8);
+  if (bytes > MOST_BYTES) throw refuse(field.place, `a field of at most ${MOST_BYTES} bytes`, bytes);
+  if (even && bytes % 2 === 1) {
+    bytes++;
+    if (byte % 2 === 1) byte--;
+    else shift += 8;
+  }
+  const distance = BigInt(shift);
+  const bits = bytes * 8;
+  const others = bitmask(bits) ^ (bitmask(field.bits) << distance);
+
+  if (source.kind === 'binary') {
+    const found = calculation(e, field, source);
+    if (found !== undefined) {
+      // A field that is calculated from itself: load, calculate and write the bytes around it.
+      const { innermost } = found;
+      const own = innermost.left as Payload;
+      own.offset = byte * 8;
+      own.bits = bits;
+      own.raw = true;
+      own.evaluated = true;
+      const operand = innermost.right as Value;
+      if (operand.kind !== 'value') throw refuse(operand.place, 'a constant', operand.kind);
+      operand.value <<= distance;
+      if (innermost.op === '&') operand.value |= others;
+      e.statementBits = bits;
+      return { target: { ...own }, source: e.evaluate(source) };
+    }
+    throw refuse(source.place, 'a value, or a calculation with the field itself', source.kind);
+  }
+  if (source.kind !== 'value')
+    throw refuse(source.place, 'a value, or a calculation with the field itself', source.kind);
+  source.value <<= distance;
+  const own = { ...rawPayload(field.base, byte * 8, bits, field.place), type: TYPES.integer, evaluated: true };
+  const target = { ...field, offset: own.offset, bits };
+  const loaded: Payload = { ...own, protocol: field.protocol };
+  const mask = value(field.place, TYPES.integer, field.order, bits, others);
+  const kept: Term = { ...binary(field.place, '&', loaded, mask), type: TYPES.integer, order: field.order, bits };
+  source.order = field.order;
+  source.bits = bits;
+  return {
+    target,
+    source: { ...binary(field.place, '^', kept, source), type: field.type, order: field.order, bits },
+  };
+}
+
+function calculation(e: Evaluator, field: Payload, source: Extract<Term, { kind: 'binary' }>) {
+  void e;
+  let innermost = source;
+  while (innermost.left.kind === 'binary') innermost = innermost.left;
+  const own = innermost.left;
+  if (own.kind !== 'payload') return undefined;
+  const same =
+    own.protocol === field.protocol &&
+    own.fieldName === field.fieldName &&
+    own.base === field.base &&
+    own.offset === field.offset;
+  return same ? { innermost } : undefined;
+}

@@ -1,0 +1,111 @@
+import type { Family } from '../../nf_tables/family.ts';
+import { TYPES } from '../data/datatypes.ts';
+import type { Step } from './evaluate.ts';
+import type { Relation } from './match.ts';
+import { fromBytes, toBytes } from './number.ts';
+import { rawPayload } from './parse-header.ts';
+import { bytesOf, isText, LINK, type Payload, type Value } from './term.ts';
+
+/* What nft leaves out of a rule, and what it puts together: matches of fields that stand side by side become one. */
+
+const WHOLE_REGISTER = 128;
+const FAST_REGISTER = 32;
+
+interface Mergeable {
+  step: Step;
+  relation: Relation;
+  left: Payload;
+  right: Value;
+  /** It was merged into another. */
+  gone: boolean;
+  tellsProtocol: boolean;
+}
+
+export function reduce(steps: Step[], family: Family): Step[] {
+  if (!mayReduce(steps)) return steps;
+  const dropped = new Set<Step>();
+  let row: Mergeable[] = [];
+  for (const step of steps) {
+    const { relation } = step;
+    if (relation === undefined) {
+      merge(row, dropped);
+      row = [];
+      continue;
+    }
+    const { left, right, op } = relation;
+    if (right.kind !== 'value' || (op !== '==' && op !== 'in')) continue;
+    if (left.kind === 'payload')
+      row.push({ step, relation, left, right, gone: false, tellsProtocol: left.tellsProtocol });
+    else if (left.kind === 'meta' && left.key === 'protocol' && left.tunnel === undefined) {
+      if ((family === 'ip' && right.value === 0x0800n) || (family === 'ip6' && right.value === 0x86ddn))
+        dropped.add(step);
+    }
+  }
+  merge(row, dropped);
+  // The last one stays: nft looks at a match only once it sees another statement after it.
+  const last = steps.at(-1);
+  if (last !== undefined && last.relation?.left.kind === 'meta') dropped.delete(last);
+  return dropped.size === 0 ? steps : steps.filter(step => !dropped.has(step));
+}
+
+/** Two fields of one header, or what the family says anyway. */
+function mayReduce(steps: readonly Step[]): boolean {
+  let bases = 0;
+  for (const { relation } of steps) {
+    const left = relation?.left;
+    if (left?.kind === 'payload') {
+      const bit = 1 << left.base;
+      if (bases & bit) return true;
+      bases |= bit;
+    } else if (left?.kind === 'meta' && left.key === 'protocol') {
+      return true;
+    }
+  }
+  return false;
+}
+
+function merge(row: Mergeable[], dropped: Set<Step>): void {
+  if (row.length < 2) return;
+  row.sort((a, b) => a.left.base - b.left.base || a.left.offset - b.left.offset);
+  let last = row[0]!;
+  for (let i = 1; i < row.length; i++) {
+    const each = row[i]!;
+    if (!canMerge(last.left, each.left)) {
+      last = each;
+      continue;
+    }
+    const left: Payload = {
+      ...rawPayload(last.left.base, last.left.offset, last.left.bits + each.left.bits, last.left.place),
+    };
+    left.tunnel = last.left.tunnel;
+    const right = joined(last.right, each.right);
+    // What tells the next protocol stays where it is: the other one goes.
+    let [stays, goes] = [last, each];
+    if (each.tellsProtocol) {
+      [stays, goes] = [each, last];
+      stays.tellsProtocol = true;
+    }
+    stays.relation.left = left;
+    stays.relation.right = right;
+    stays.left = left;
+    stays.right = right;
+    dropped.add(goes.step);
+    last = stays;
+  }
+}
+
+function canMerge(a: Payload, b: Payload): boolean {
+  if (a.tunnel !== b.tunnel || a.base !== b.base || a.offset + a.bits !== b.offset) return false;
+  if (a.offset % 8 !== 0 || a.bits % 8 !== 0 || b.offset % 8 !== 0 || b.bits % 8 !== 0) return false;
+  const bits = a.bits + b.bits;
+  if (bits > WHOLE_REGISTER) return false;
+  // Up to four bytes the kernel loads on a fast path; longer only where one is long anyway.
+  return bits <= FAST_REGISTER || a.base === LINK || a.bits > FAST_REGISTER || b.bits > FAST_REGISTER;
+}
+
+function joined(a: Value, b: Value): Value {
+  const hex = [a, b]
+    .map(each => toBytes(each.value, isText(each.type) ? 'host' : each.order, bytesOf(each.bits)))
+    .join('');
+  return { ...a, type: TYPES.invalid, order: undefined, bits: a.bits + b.bits, value: fromBytes(hex, 'big') };
+}

@@ -1,0 +1,279 @@
+import { type Datatype, TYPES } from '../data/datatypes.ts';
+import { convert } from './byte-order.ts';
+import type { Evaluator } from './evaluate.ts';
+import { intervalsOf } from './interval.ts';
+import {
+  anyVerdict,
+  type Concatenation,
+  type Element,
+  isConstant,
+  isSingleton,
+  type Mapping,
+  type MapTerm,
+  range,
+  refuse,
+  type SetInfo,
+  type SetLiteral,
+  type Term,
+  type Value,
+  value,
+} from './term.ts';
+import { transferKey } from './transfer.ts';
+
+/* Sets and maps: those that stand in a rule, and the maps that it refers to. */
+
+const OBJECT_NAME_BITS = 255 * 8;
+
+export function evaluateElement(e: Evaluator, term: Element): Element {
+  const { set } = e;
+  if (set !== undefined) {
+    e.expect(set.key.type, set.key.order, set.key.bits);
+    e.key = set.key;
+  }
+  term.key = e.evaluate(term.key);
+  if (set !== undefined && !set.anonymous && !set.interval) {
+    const parts = term.key.kind === 'concat' ? term.key.parts : [term.key];
+    const wide = parts.find(part => part.kind === 'prefix' || part.kind === 'range');
+    if (wide !== undefined) throw refuse(wide.place, 'a single value: the set has no intervals', wide.kind);
+  }
+  if (set !== undefined && term.key.kind !== 'catch-all' && !compatible(set.key.type, term.key.type))
+    throw refuse(term.place, `a key of type ${set.key.type.name}`, term.key.type.name);
+  term.type = term.key.type;
+  term.bits = term.key.bits;
+  return term;
+}
+
+export function evaluateMapping(e: Evaluator, term: Mapping): Mapping {
+  const { set } = e;
+  if (set === undefined || !set.map) throw refuse(term.place, 'keys alone: this is no map', 'a key and a value');
+  e.expectType(set.key.type, set.key.bits);
+  evaluateElement(e, term.left);
+  if (!isConstant(term.left)) throw refuse(term.left.place, 'a constant key', term.left.key.kind);
+  const { data } = set;
+  if (data === undefined) throw refuse(term.right.place, 'a value of a known type', 'none');
+  // The data of a map with ranges has both ends.
+  const bits = !set.anonymous && set.dataInterval ? data.bits / 2 : data.bits;
+  e.expect(data.type, data.order, bits);
+  term.right = e.evaluate(term.right);
+  if (!isConstant(term.right)) throw refuse(term.right.place, 'a constant value', term.right.kind);
+  if (set.anonymous && isWide(term.right)) set.dataInterval = true;
+  if (!set.anonymous && set.dataInterval) widen(term);
+  if (!set.dataInterval && !isSingleton(term.right)) throw refuse(term.right.place, 'a single value', term.right.kind);
+  if (!set.object && !compatible(data.type, term.right.type))
+    throw refuse(term.right.place, `a value of type ${data.type.name}`, term.right.type.name);
+  return term;
+}
+
+function isWide(term: Term): boolean {
+  if (term.kind === 'range' || term.kind === 'prefix') return true;
+  return term.kind === 'concat' && term.parts.some(part => part.kind === 'range' || part.kind === 'prefix');
+}
+
+/** In a map of ranges, a single value is a range too. */
+function widen(mapping: Mapping): void {
+  const { right } = mapping;
+  if (right.kind === 'value') mapping.right = asRange(right);
+  else if (right.kind === 'concat') {
+    right.parts.forEach((part, i) => {
+      if (part.kind === 'value') right.parts[i] = asRange(part);
+    });
+    right.singleton = false;
+  }
+}
+
+function asRange(single: Value): Term {
+  return { ...range(single.place, single, { ...single }), type: single.type, order: single.order, bits: single.bits };
+}
+
+/** Marks are numbers: what is one fits the other. */
+export function compatible(wanted: Datatype, found: Datatype): boolean {
+  if (wanted.id === found.id) return true;
+  return (
+    wanted.name === 'mark' && found.kind !== 'string' && found.kind !== 'concatenation' && found.kind !== 'verdict'
+  );
+}
+
+export function evaluateSet(e: Evaluator, term: SetLiteral): SetLiteral {
+  const members: (Element | Mapping)[] = [];
+  for (let member of term.members) {
+    const found = e.nested(() => e.evaluate(member)) as Element | Mapping;
+    member = found;
+    const element = member.kind === 'mapping' ? member.left : member;
+    if (element.key.kind === 'set') {
+      // A set in a set: its elements are those of the outer one.
+      const inner = element.key;
+      if (member.kind === 'mapping') {
+        const { right } = member;
+        for (const each of inner.members)
+          members.push({ ...member, left: each.kind === 'mapping' ? each.left : each, right });
+      } else {
+        members.push(...inner.members);
+        term.interval ||= inner.interval;
+        term.concatenation ||= inner.concatenation;
+      }
+      continue;
+    }
+    if (element.key.kind === 'set-reference')
+      throw refuse(element.place, 'an element: no set within a set', element.key.set.name);
+    if (!isConstant(member)) throw refuse(element.place, 'something constant', element.key.kind);
+    if (!isSingleton(element)) {
+      term.interval = true;
+      if (element.key.kind === 'concat') term.concatenation = true;
+    }
+    members.push(member);
+  }
+  term.members = members;
+  if (e.set?.concatenation) term.concatenation = true;
+  term.type = e.type ?? TYPES.invalid;
+  term.bits = e.bits;
+  return term;
+}
+
+interface Declaration {
+  readonly key: Term;
+  readonly data: Term | undefined;
+  readonly literal: SetLiteral;
+  readonly map: boolean;
+  readonly objectType: string | undefined;
+  readonly name?: string;
+  readonly timeout?: boolean;
+  readonly size?: number;
+}
+
+/** Makes a set for this rule. */
+export function declareSet(
+  e: Evaluator,
+  { key, data, literal, map, objectType, name, timeout, size }: Declaration,
+): SetInfo {
+  const anonymous = name === undefined;
+  const set: SetInfo = {
+    name: name ?? (map ? '__map%d' : objectType !== undefined ? '__objmap%d' : '__set%d'),
+    id: e.nextSetId++,
+    anonymous,
+    map: map || objectType !== undefined,
+    object: objectType !== undefined,
+    interval: literal.interval,
+    concatenation: literal.concatenation,
+    merges: literal.interval,
+    timeout: timeout ?? false,
+    dynamic: !anonymous,
+    key,
+    data: objectType === undefined ? data : value(undefined, TYPES.string, 'host', OBJECT_NAME_BITS, 0n),
+    dataInterval: false,
+    objectType,
+    size,
+    fields: undefined,
+    members: literal.members,
+  };
+  describeConcatenation(set);
+  e.sets.push(set);
+  if (anonymous && set.interval && !set.concatenation) sortIntervals(set);
+  return set;
+}
+
+/** The kernel has to know the parts of keys that are ranges. */
+function describeConcatenation(set: SetInfo): void {
+  if (!set.interval || set.key.kind !== 'concat') return;
+  set.fields = set.key.fields;
+  set.concatenation = true;
+  set.merges = false;
+}
+
+function sortIntervals(set: SetInfo): void {
+  set.members = intervalsOf(set.members, set.key, !set.map);
+}
+
+/** The value that a map has for a key that is loaded from the packet. */
+export function evaluateMap(e: Evaluator, term: MapTerm): Term {
+  const wanted = e.expectation();
+  e.expectNothing();
+  term.key = e.evaluate(term.key);
+  if (isConstant(term.key)) throw refuse(term.key.place, 'something that is loaded from the packet', term.key.kind);
+  e.statementBits = 0;
+  if (term.mappings.kind === 'set') {
+    if (wanted.type === undefined) throw refuse(term.place, 'a map of values whose type is known', 'none');
+    const literal = term.mappings;
+    const key = keyOf(e, term);
+    const data =
+      wanted.type.kind === 'verdict' ? anyVerdict() : value(undefined, wanted.type, wanted.order, wanted.bits, 0n);
+    if (data.kind === 'value') data.order = wanted.type.name === 'integer' ? wanted.order : wanted.type.order;
+    const set = declareSet(e, { key, data, literal, map: true, objectType: undefined });
+    fillMap(e, set, literal);
+    e.expectType(set.key.type, set.key.bits);
+    const reference: Term = {
+      kind: 'set-reference',
+      place: literal.place,
+      type: data.type,
+      order: data.order,
+      bits: data.bits,
+      set,
+    };
+    term.mappings = reference;
+    transferKey(e, term);
+    if (set.dataInterval) {
+      data.bits *= 2;
+      for (const member of set.members) if (member.kind === 'mapping') widen(member);
+    }
+    set.key.bits = e.bits;
+  } else {
+    term.mappings = e.evaluate(term.mappings);
+    if (term.mappings.kind !== 'set-reference' || !term.mappings.set.map || term.mappings.set.object)
+      throw refuse(term.mappings.place, 'a map', term.mappings.kind);
+  }
+  const { set } = term.mappings as Extract<Term, { kind: 'set-reference' }>;
+  finish(e, term, set);
+  const { data } = set;
+  term.type = data?.type ?? TYPES.invalid;
+  // nft leaves length and order of a map's value to what it is used for.
+  return term;
+}
+
+/** The key of a map that is made here: what the key's own evaluation has left as expectation. */
+function keyOf(e: Evaluator, term: MapTerm): Term {
+  const { key } = e;
+  if (key?.kind === 'concat') return cloneConcat(key);
+  const type = e.type ?? term.key.type;
+  return value(undefined, type, e.order, e.bits, 0n);
+}
+
+function cloneConcat(concat: Concatenation): Concatenation {
+  return { ...concat, parts: concat.parts.map(part => ({ ...part })), fields: [...concat.fields] };
+}
+
+function fillMap(e: Evaluator, set: SetInfo, literal: SetLiteral): void {
+  const outer = e.set;
+  e.set = set;
+  evaluateSet(e, literal);
+  e.set = outer;
+  set.members = literal.members;
+  set.interval ||= literal.interval;
+  set.concatenation ||= literal.concatenation;
+  set.merges = false;
+  if (set.interval && !literal.concatenation) sortIntervals(set);
+  if (set.interval) describeConcatenation(set);
+}
+
+function finish(_e: Evaluator, term: MapTerm, set: SetInfo): void {
+  if (!compatible(set.key.type, term.key.type))
+    throw refuse(term.key.place, `a key of type ${set.key.type.name}`, term.key.type.name);
+  if (set.interval) term.key = convert(term.key, 'big');
+}
+
+/** The object that a map has for a key. */
+export function evaluateObjectMap(e: Evaluator, term: MapTerm, objectType: string): void {
+  e.expectNothing();
+  term.key = e.evaluate(term.key);
+  if (isConstant(term.key)) throw refuse(term.key.place, 'something that is loaded from the packet', term.key.kind);
+  if (term.mappings.kind === 'set') {
+    const literal = term.mappings;
+    const key = keyOf(e, term);
+    const set = declareSet(e, { key, data: undefined, literal, map: false, objectType });
+    fillMap(e, set, literal);
+    term.mappings = { kind: 'set-reference', place: literal.place, type: TYPES.string, order: 'host', bits: 0, set };
+  } else {
+    term.mappings = e.evaluate(term.mappings);
+    if (term.mappings.kind !== 'set-reference' || !term.mappings.set.object)
+      throw refuse(term.mappings.place, 'a map of objects', term.mappings.kind);
+  }
+  finish(e, term, term.mappings.set);
+}

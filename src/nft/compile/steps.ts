@@ -1,0 +1,36 @@
+import type { Expression } from '../../nf_tables/expression.ts';
+import type { JsonExpression } from '../json.ts';
+import type { Evaluator } from './evaluate.ts';
+import { type Linearizer, registerNumber } from './linearize.ts';
+import { parseExpression } from './parse.ts';
+import { Place, refuse, type Term } from './term.ts';
+
+/* What the statements are made with. */
+
+/** Translates the JSON of a statement, `name` being the statement's. */
+export type Compile = (e: Evaluator, json: unknown, place: Place, name: string) => void;
+
+export function emit(e: Evaluator, expression: Expression): void {
+  e.steps.push({ statement: e.statement, emit: linearizer => linearizer.push(expression) });
+}
+
+export function step(e: Evaluator, work: (linearizer: Linearizer) => void): void {
+  e.steps.push({ statement: e.statement, emit: work });
+}
+
+export function parse(json: unknown, place: Place, name?: string): Term {
+  return parseExpression(json as JsonExpression, name === undefined ? place : new Place(place, name));
+}
+
+export function single(term: Term): Term {
+  if (term.kind === 'range') throw refuse(term.place, 'a single value', 'a range');
+  return term;
+}
+
+/** Loads a term into the next free register, and gives that back at once: the instruction after it reads it. */
+export function loaded(linearizer: Linearizer, term: Term): number {
+  const unit = linearizer.take(term);
+  linearizer.load(term, unit);
+  linearizer.release(term);
+  return registerNumber(unit);
+}

@@ -1,0 +1,242 @@
+import type { WireElement } from '../../nf_tables/element.ts';
+import type { NftSet } from '../../nf_tables/set.ts';
+import { concatenationOf, type Datatype, datatypeByNumber, TYPES, VERDICT_DATA_TYPE } from '../data/datatypes.ts';
+import type { CompiledSet } from './compile.ts';
+import { swapped, toBytes } from './number.ts';
+import {
+  bitmask,
+  bytesOf,
+  type Concatenation,
+  type Element,
+  isNumeric,
+  isSingleton,
+  type Mapping,
+  paddedBytes,
+  type SetInfo,
+  type Term,
+  type Value,
+  value,
+} from './term.ts';
+import { describe, described } from './typeof.ts';
+
+/* Sets as messages carry them, and back. */
+
+const typeNumber = (type: Datatype): number => (type.kind === 'verdict' ? VERDICT_DATA_TYPE : type.id);
+const orderOf = (term: Term) => (term.order === 'host' ? 'host' : term.order === 'big' ? 'big' : 0);
+
+/** A set of a rule with its elements, as nft sends them. */
+export function wireSet(info: SetInfo, place: { family: NftSet['family']; table: string }, old: boolean): CompiledSet {
+  const { key, data } = info;
+  const elements = info.members.length === 0 ? [] : wireElements(info);
+  const flags: NonNullable<NftSet['flags']> = [];
+  if (info.anonymous) flags.push('anonymous', 'constant');
+  if (info.interval) flags.push('interval');
+  if (info.map && !info.object) flags.push('map');
+  if (info.timeout) flags.push('timeout');
+  if (info.dynamic) flags.push('dynamic');
+  if (info.object) flags.push('object');
+  if (info.concatenation) flags.push('concatenation');
+  const keyTypeof = describe(key, old);
+  const dataTypeof = data === undefined ? undefined : describe(data, old);
+  const size = old && info.anonymous ? oldSize(info) : info.size;
+  const fields = info.fields?.map(length => ({ length }));
+  const set: CompiledSet['set'] = {
+    ...place,
+    name: info.name,
+    flags,
+    keyType: typeNumber(key.type),
+    keyLength: bytesOf(key.bits),
+    id: info.id ?? 0,
+    ...(data !== undefined && !info.object && { dataType: typeNumber(data.type), dataLength: bytesOf(data.bits) }),
+    ...(info.objectType !== undefined && { objectType: info.objectType as 'counter' }),
+    ...((size !== undefined || fields !== undefined) && {
+      description: { ...(size !== undefined && { size }), ...(fields !== undefined && { fields }) },
+    }),
+    keyByteOrder: orderOf(key) as 'host',
+    ...(data !== undefined && !info.object && { dataByteOrder: orderOf(data) as 'host' }),
+    ...((info.merges || (old && info.anonymous && info.interval && !info.map)) && { mergeElements: 1 }),
+    ...(keyTypeof !== undefined && { keyTypeof }),
+    ...(dataTypeof !== undefined && { dataTypeof }),
+    ...(data !== undefined && { dataInterval: info.dataInterval ? 1 : 0 }),
+  };
+  return { set, elements };
+}
+
+const keyOf = (member: Element | Mapping): Element => (member.kind === 'mapping' ? member.left : member);
+
+/** `leadingEnd`: what lies before the first range is marked, as nft does in sets that are empty. */
+export function wireElements(info: SetInfo, leadingEnd = info.anonymous): WireElement[] {
+  if (!info.interval || info.concatenation) return info.members.map(member => wireElement(member, info));
+  const elements: WireElement[] = [];
+  const length = bytesOf(info.key.bits);
+  const ranges = info.members.filter(member => keyOf(member).key.kind === 'range');
+  const first = ranges[0];
+  if (first !== undefined && endsOf(first).low !== 0n && leadingEnd)
+    elements.push({ key: toBytes(0n, 'big', length), flags: ['interval-end'] });
+  for (const [i, member] of ranges.entries()) {
+    const { low, high } = endsOf(member);
+    const isLast = high === bitmask(info.key.bits);
+    const element: WireElement = { key: toBytes(low, 'big', length), ...attached(member, info) };
+    if (isLast) element.userdataFlags = ['open-interval'];
+    elements.push(element);
+    const next = ranges[i + 1];
+    const touches = info.anonymous && next !== undefined && endsOf(next).low === high + 1n;
+    if (!isLast && !touches) elements.push({ key: toBytes(high + 1n, 'big', length), flags: ['interval-end'] });
+  }
+  for (const member of info.members)
+    if (keyOf(member).key.kind === 'catch-all') elements.push(wireElement(member, info));
+  return elements;
+}
+
+/** nft 1.0.6 said how many elements there would be: of a range its beginning and end, even where no end is sent. */
+function oldSize({ members, interval, concatenation }: SetInfo): number {
+  if (!interval || concatenation) return members.length;
+  const first = members.find(member => keyOf(member).key.kind === 'range');
+  return members.length * 2 + (first !== undefined && endsOf(first).low !== 0n ? 1 : 0);
+}
+
+function endsOf(member: Element | Mapping): { low: bigint; high: bigint } {
+  const { key } = keyOf(member);
+  if (key.kind !== 'range') return { low: 0n, high: 0n };
+  return { low: (key.left as Value).value, high: (key.right as Value).value };
+}
+
+function wireElement(member: Element | Mapping, info: SetInfo): WireElement {
+  const { key } = keyOf(member);
+  if (key.kind === 'catch-all') return { flags: ['catch-all'], ...attached(member, info) };
+  if (key.kind === 'concat') {
+    if (!info.interval) return { key: partsOf(key, keyPart), ...attached(member, info) };
+    return {
+      key: partsOf(key, part => lowEnd(part, true)),
+      keyEnd: partsOf(key, part => highEnd(part, true)),
+      ...attached(member, info),
+    };
+  }
+  return { key: toBytes((key as Value).value, key.order, bytesOf(key.bits)), ...attached(member, info) };
+}
+
+function partsOf(concat: Concatenation, write: (part: Term) => string): string {
+  let hex = '';
+  for (const part of concat.parts) {
+    hex += write(part).padEnd(paddedBytes(part.bits) * 2, '0');
+  }
+  return hex;
+}
+
+const keyPart = (part: Term): string => toBytes((part as Value).value, part.order, bytesOf(part.bits));
+
+/** Numbers in the host's order are turned around where ranges are compared: byte by byte. */
+function exported(number: bigint, term: Term, turned: boolean): string {
+  const bytes = bytesOf(term.bits);
+  const turn = turned && isNumeric(term.type) && term.order === 'host';
+  return toBytes(turn ? swapped(number, bytes) : number, term.order, bytes);
+}
+
+function lowEnd(part: Term, turned: boolean): string {
+  if (part.kind === 'range') return exported((part.left as Value).value, part.left, turned);
+  if (part.kind === 'prefix') return exported((part.base as Value).value, part, turned && isNumeric(part.type));
+  return exported((part as Value).value, part, turned);
+}
+
+function highEnd(part: Term, turned: boolean): string {
+  if (part.kind === 'range') return exported((part.right as Value).value, part.right, turned);
+  if (part.kind === 'prefix') {
+    const bytes = bytesOf(part.bits);
+    const low = (part.base as Value).value;
+    const rest = bitmask(part.bits - part.length);
+    if (!isNumeric(part.type)) return toBytes(low + swapped(rest, bytes), part.order, bytes);
+    return exported(low + rest, part, turned);
+  }
+  return exported((part as Value).value, part, turned);
+}
+
+/** What an element has besides its key. */
+function attached(member: Element | Mapping, info: SetInfo): Partial<WireElement> {
+  const element = keyOf(member);
+  const { expressions } = element;
+  return {
+    ...(member.kind === 'mapping' && dataOf(member.right, info)),
+    ...(element.timeoutMilliseconds !== undefined && { timeoutMilliseconds: element.timeoutMilliseconds }),
+    ...(element.expirationMilliseconds !== undefined && { expirationMilliseconds: element.expirationMilliseconds }),
+    ...(element.comment !== undefined && { comment: element.comment }),
+    ...(expressions.length === 1 && { expression: expressions[0]! }),
+    ...(expressions.length > 1 && { expressions: [...expressions] }),
+  };
+}
+
+function dataOf(term: Term, info: SetInfo): Partial<WireElement> {
+  if (info.object) return { object: textOf(term as Value) };
+  if (term.kind === 'verdict')
+    return { data: { verdict: term.verdict, ...(term.chain !== undefined && { chain: term.chain }) } };
+  if (term.kind === 'concat') {
+    const low = partsOf(term, part => lowEnd(part, false));
+    return { data: isSingleton(term) ? low : low + partsOf(term, part => highEnd(part, false)) };
+  }
+  if (term.kind === 'range' || term.kind === 'prefix') {
+    const width = paddedBytes(term.bits) * 2;
+    return { data: lowEnd(term, false).padEnd(width, '0') + highEnd(term, false).padEnd(width, '0') };
+  }
+  return { data: keyPart(term) };
+}
+
+export function textOf(term: Value): string {
+  const hex = toBytes(term.value, 'host', bytesOf(term.bits)).replace(/(00)+$/, '');
+  return Buffer.from(hex, 'hex').toString();
+}
+
+const TYPE_BITS = 6;
+
+function typeOf(number: number, bits: number): Datatype {
+  if (number === VERDICT_DATA_TYPE) return TYPES.verdict;
+  if (number < 1 << TYPE_BITS) return datatypeByNumber(number) ?? TYPES.invalid;
+  const parts: Datatype[] = [];
+  for (let rest = number; rest > 0; rest = Math.floor(rest / (1 << TYPE_BITS)))
+    parts.unshift(datatypeByNumber(rest % (1 << TYPE_BITS)) ?? TYPES.invalid);
+  return { ...concatenationOf(parts), bits };
+}
+
+/** What a rule has to know of a set that is there already. */
+export function setInfo(set: NftSet): SetInfo {
+  const flags = new Set(set.flags);
+  const keyBits = (set.keyLength ?? 0) * 8;
+  const key = termOf(set.keyType ?? 0, keyBits, set.keyByteOrder, set.keyTypeof);
+  const map = flags.has('map');
+  const object = flags.has('object');
+  const data = map
+    ? termOf(set.dataType ?? 0, (set.dataLength ?? 0) * 8, set.dataByteOrder, set.dataTypeof)
+    : undefined;
+  return {
+    name: set.name,
+    id: set.id,
+    anonymous: flags.has('anonymous'),
+    map: map || object,
+    object,
+    interval: flags.has('interval'),
+    concatenation: flags.has('concatenation'),
+    merges: set.mergeElements === 1,
+    timeout: flags.has('timeout'),
+    dynamic: flags.has('dynamic'),
+    key,
+    data: object ? value(undefined, TYPES.string, 'host', 255 * 8, 0n) : data,
+    dataInterval: set.dataInterval === 1,
+    objectType: set.objectType as string | undefined,
+    size: set.description?.size,
+    fields: set.description?.fields?.map(field => field.length),
+    members: [],
+  };
+}
+
+function termOf(number: number, bits: number, order: unknown, description: string | undefined): Term {
+  const known = description === undefined ? undefined : described(description);
+  // Some options have names for what is a plain number to the type.
+  const type = known?.kind === 'exthdr' && known.type.id === number ? known.type : typeOf(number, bits);
+  if (known?.kind === 'concat') return { ...known, type, bits };
+  const byteOrder = order === 'host' ? 'host' : order === 'big' ? 'big' : type.order;
+  return value(
+    undefined,
+    type,
+    byteOrder,
+    type.kind === 'verdict' ? 0 : known?.kind === 'payload' ? known.bits : bits,
+    0n,
+  );
+}

@@ -1,0 +1,158 @@
+import type { CT_KEYS, META_KEYS } from '../../nf_tables/expressions/packet.ts';
+import type { ByteOrder, TypeName } from './datatypes.ts';
+
+/*
+ * What is no field of the packet: meta data, connection tracking, routes, sockets, IPsec, tunnels. By the words of nft's language, with the
+ * kernel's key, the type, the register's length in bits, and who reads the register. nft numbers them as the kernel does.
+ */
+
+export interface KeyRow {
+  /** The kernel's name for it, as in the expression. */
+  readonly key: string;
+  readonly type: TypeName;
+  readonly bits: number;
+  readonly order: ByteOrder;
+}
+
+const host = <K extends string>(key: K, type: TypeName, bits: number) => ({ key, type, bits, order: 'host' }) as const;
+const big = <K extends string>(key: K, type: TypeName, bits: number) => ({ key, type, bits, order: 'big' }) as const;
+
+export const META = {
+  length: host('len', 'integer', 32),
+  protocol: big('protocol', 'ether_type', 16),
+  nfproto: host('nfproto', 'nf_proto', 8),
+  l4proto: host('l4proto', 'inet_proto', 8),
+  priority: host('priority', 'classid', 32),
+  mark: host('mark', 'mark', 32),
+  iif: host('iif', 'iface_index', 32),
+  iifname: host('iifname', 'ifname', 128),
+  iiftype: host('iiftype', 'iface_type', 16),
+  oif: host('oif', 'iface_index', 32),
+  oifname: host('oifname', 'ifname', 128),
+  oiftype: host('oiftype', 'iface_type', 16),
+  skuid: host('skuid', 'uid', 32),
+  skgid: host('skgid', 'gid', 32),
+  nftrace: host('nftrace', 'integer', 1),
+  rtclassid: host('rtclassid', 'realm', 32),
+  ibrname: host('bri-iifname', 'ifname', 128),
+  obrname: host('bri-oifname', 'ifname', 128),
+  pkttype: host('pkttype', 'pkt_type', 8),
+  cpu: host('cpu', 'integer', 32),
+  iifgroup: host('iifgroup', 'devgroup', 32),
+  oifgroup: host('oifgroup', 'devgroup', 32),
+  cgroup: host('cgroup', 'integer', 32),
+  // It has no byte order; nft takes the packet's, so as not to convert it.
+  random: big('prandom', 'integer', 32),
+  ipsec: host('secpath', 'boolean', 8),
+  iifkind: host('iifkind', 'ifname', 128),
+  oifkind: host('oifkind', 'ifname', 128),
+  ibrpvid: host('bri-iifpvid', 'integer', 16),
+  ibrvproto: big('bri-iifvproto', 'ether_type', 16),
+  time: host('time-ns', 'date', 64),
+  day: host('time-day', 'day', 8),
+  hour: host('time-hour', 'hour', 32),
+  secmark: host('secmark', 'integer', 32),
+  sdif: host('sdif', 'iface_index', 32),
+  sdifname: host('sdifname', 'ifname', 128),
+  broute: host('bri-broute', 'integer', 1),
+  ibrhwaddr: big('bri-iifhwaddr', 'ether_addr', 48),
+} as const satisfies Record<string, KeyRow & { key: keyof typeof META_KEYS }>;
+
+/** Older names that are understood. */
+export const META_ALIASES = {
+  ibriport: 'ibrname',
+  obriport: 'obrname',
+  secpath: 'ipsec',
+} as const satisfies Record<string, keyof typeof META>;
+
+/** Written without the word `meta`. */
+export const UNQUALIFIED_META: ReadonlySet<string> = /* @__PURE__ */ new Set([
+  'iif',
+  'oif',
+  'iifname',
+  'oifname',
+  'iifgroup',
+  'oifgroup',
+]);
+
+/** saddr and daddr without a family take it from the rule. `label` is printed so, with the kernel's key `labels`. */
+export const CT = {
+  state: host('state', 'ct_state', 32),
+  direction: host('direction', 'ct_dir', 8),
+  status: host('status', 'ct_status', 32),
+  mark: host('mark', 'mark', 32),
+  expiration: host('expiration', 'time', 32),
+  helper: host('helper', 'string', 128),
+  l3proto: host('l3protocol', 'nf_proto', 8),
+  saddr: big('src', 'invalid', 0),
+  daddr: big('dst', 'invalid', 0),
+  protocol: big('protocol', 'inet_proto', 8),
+  'proto-src': big('proto-src', 'inet_service', 16),
+  'proto-dst': big('proto-dst', 'inet_service', 16),
+  label: host('labels', 'ct_label', 128),
+  bytes: host('bytes', 'integer', 64),
+  packets: host('pkts', 'integer', 64),
+  avgpkt: host('avgpkt', 'integer', 64),
+  zone: host('zone', 'integer', 16),
+  event: host('eventmask', 'ct_event', 32),
+  'ip saddr': big('src-ip', 'ipv4_addr', 32),
+  'ip daddr': big('dst-ip', 'ipv4_addr', 32),
+  'ip6 saddr': big('src-ip6', 'ipv6_addr', 128),
+  'ip6 daddr': big('dst-ip6', 'ipv6_addr', 128),
+  secmark: host('secmark', 'integer', 32),
+  id: big('id', 'integer', 32),
+} as const satisfies Record<string, KeyRow & { key: keyof typeof CT_KEYS }>;
+
+/** nexthop takes the family of the rule or the one that is given: nexthop4, nexthop6. */
+export const RT = {
+  classid: host('classid', 'realm', 32),
+  nexthop: big('nexthop4', 'ipv4_addr', 32),
+  mtu: host('tcpmss', 'integer', 16),
+  ipsec: host('xfrm', 'boolean', 8),
+} as const satisfies Record<string, KeyRow>;
+export const RT_NEXTHOP6 = big('nexthop6', 'ipv6_addr', 128);
+
+export const SOCKET = {
+  transparent: host('transparent', 'integer', 8),
+  mark: host('mark', 'mark', 32),
+  wildcard: host('wildcard', 'integer', 8),
+  cgroupv2: host('cgroupv2', 'cgroupsv2', 64),
+} as const satisfies Record<string, KeyRow>;
+
+/** saddr and daddr are those of a family: `IPSEC6` has those of IPv6. */
+export const IPSEC = {
+  daddr: big('daddr-ip4', 'ipv4_addr', 32),
+  saddr: big('saddr-ip4', 'ipv4_addr', 32),
+  reqid: host('reqid', 'integer', 32),
+  spi: big('spi', 'integer', 32),
+} as const satisfies Record<string, KeyRow>;
+export const IPSEC6 = {
+  daddr: big('daddr-ip6', 'ipv6_addr', 128),
+  saddr: big('saddr-ip6', 'ipv6_addr', 128),
+} as const satisfies Record<string, KeyRow>;
+
+/** Since nft 1.1.6. */
+export const TUNNEL = {
+  path: host('path', 'boolean', 8),
+  id: host('id', 'integer', 32),
+} as const satisfies Record<string, KeyRow>;
+
+/** With the flag `present` (JSON: `check`), a boolean of 8 bits instead. */
+export const FIB = {
+  oif: host('oif', 'iface_index', 32),
+  oifname: host('oifname', 'ifname', 128),
+  type: host('address-type', 'fib_addrtype', 32),
+} as const satisfies Record<string, KeyRow>;
+
+/** The kernel fills 16 bytes with the name. */
+export const OSF = host('osf', 'string', 128);
+
+/** Hashes and generated numbers. */
+export const GENERATED = { type: 'integer', bits: 32, order: 'host' } as const;
+
+export type MetaKey = keyof typeof META;
+export type CtKey = keyof typeof CT;
+export type RtKey = keyof typeof RT;
+export type SocketKey = keyof typeof SOCKET;
+export type IpsecKey = keyof typeof IPSEC;
+export type TunnelKey = keyof typeof TUNNEL;

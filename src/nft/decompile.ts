@@ -1,0 +1,60 @@
+import type { Expression } from '../nf_tables/expression.ts';
+import type { Family } from '../nf_tables/family.ts';
+import type { CompiledSet } from './compile/compile.ts';
+import { readRule } from './decompile/rule.ts';
+import { type ListedSet, type SetFinder, Sets } from './decompile/sets.ts';
+import { statementJson } from './decompile/to-json.ts';
+import { Undecompilable } from './decompile/tree.ts';
+import { vocabulary } from './decompile/words.ts';
+import type { Statement } from './json.ts';
+import type { Names } from './names.ts';
+
+/** What a rule's bytecode alone does not say. */
+export interface DecompileContext {
+  /** Which nft is followed where they differ: 1.0.6 (Debian 12), or 1.1.6, the default. */
+  version?: '1.1.6' | '1.0.6';
+  /**
+   * The sets of the rule's table, as `nft.ruleset({ elements: true })` or compileRule give them: anonymous ones are shown in place with
+   * their elements, of the others the types are needed.
+   */
+  sets?: readonly (ListedSet | CompiledSet)[] | ((name: string) => ListedSet | undefined);
+  /** Names of numbers; default this system's files, read anew for each call that needs them. */
+  names?: Names;
+  /** The name of an interface by its index; default knows lo only, whose index is always 1. What has no name is shown as a number. */
+  interfaceName?: (index: number) => string | undefined;
+  /** In text, what nft of that version could not read: a comment, the default, or an error. JSON can say all of it. */
+  unwritable?: 'comment' | 'refuse';
+}
+
+/**
+ * The statements that `nft -j list ruleset` shows for a rule. Matches that later ones imply are left out, as nft does. What no statement
+ * stands for comes last, as `{ raw }` with its expressions.
+ */
+export function decompileRule(
+  rule: { family: Family; expressions?: readonly Expression[] },
+  context: DecompileContext = {},
+): Statement[] {
+  const words = vocabulary(context);
+  const { statements, rest } = readRule(rule, new Sets(finderOf(context.sets), words.old), words.old);
+  try {
+    const json = statements.map(statement => statementJson(statement, { words }) as unknown as Statement);
+    return rest.length === 0 ? json : [...json, { raw: rest }];
+  } catch (error) {
+    if (!(error instanceof Undecompilable)) throw error;
+    return [{ raw: [...(rule.expressions ?? [])] }];
+  }
+}
+
+export function finderOf(sets: DecompileContext['sets'] = []): SetFinder {
+  if (typeof sets === 'function') return sets;
+  return (name, id) => {
+    for (const entry of sets) {
+      if (!('set' in entry)) {
+        if (entry.name === name) return entry;
+      } else if (entry.set.name === name && entry.set.id === id) {
+        return { ...entry.set, elements: entry.elements };
+      }
+    }
+    return undefined;
+  };
+}

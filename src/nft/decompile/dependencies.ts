@@ -1,0 +1,150 @@
+import { TYPES } from '../data/datatypes.ts';
+import { BASE_INNER, BASE_LINK, BASE_NETWORK, BASE_TRANSPORT, type Header, header } from './headers.ts';
+import { networkOf } from './learn.ts';
+import type { FlowStatement } from './statements.ts';
+import type { CtNode, MetaNode, Node, PayloadNode, Relation } from './tree.ts';
+
+const ICMP_PROTOCOLS: Readonly<Record<number, string>> = { 1: 'ip', 58: 'ip6' };
+
+/** Does this match announce a header of the same layer, such as a VLAN's in Ethernet? */
+export function isStacked(of: Header | undefined, { op, left, right }: Relation): boolean {
+  if (left.kind !== 'payload' || !left.protocol || op !== '==' || right.kind !== 'value') return false;
+  const next = of?.upper.get(Number(right.value));
+  return next !== undefined && next.base === of?.base;
+}
+
+/** A match of a rule that says which protocol comes next. */
+export interface Dependency {
+  kind: 'match';
+  node: Relation;
+}
+
+/** The matches on protocols that may turn out to be implied by later ones, and are then left out. */
+export class Dependencies {
+  readonly #found: (Dependency | undefined)[] = [];
+  readonly #removed: Set<FlowStatement>;
+  #icmpType = 0;
+  /** The statement before. */
+  previous: FlowStatement | undefined;
+
+  constructor(removed: Set<FlowStatement>) {
+    this.#removed = removed;
+  }
+
+  /** After a statement with an effect nothing before it may be left out. */
+  reset(): void {
+    this.#found.length = 0;
+    this.#icmpType = 0;
+    this.previous = undefined;
+  }
+
+  store(statement: Dependency, base: number): void {
+    if (!this.#storeIcmpType(statement.node)) this.#found[base + 1] = statement;
+  }
+
+  #storeIcmpType({ left, right }: Relation): boolean {
+    if (left.kind !== 'payload' || right.kind !== 'value' || right.bits !== 8) return false;
+    const type = Number(right.value);
+    if (left.header?.name === 'icmp') {
+      this.#icmpType = type === 0 ? 8 : type;
+      return this.#icmpType === 8;
+    }
+    if (left.header?.name !== 'icmpv6') return false;
+    this.#icmpType = type;
+    return type === 128 || type === 129;
+  }
+
+  at(base: number): Dependency | undefined {
+    return this.#found[base];
+  }
+
+  get(base: number): Relation | undefined {
+    const found = this.#found[base] ?? (base === BASE_TRANSPORT ? this.#found[BASE_INNER] : undefined);
+    return found?.node;
+  }
+
+  release(base: number): void {
+    const at = this.#found[base] === undefined && base === BASE_TRANSPORT ? BASE_INNER : base;
+    const found = this.#found[at];
+    if (found === undefined) return;
+    this.#removed.add(found);
+    if (found === this.previous) this.previous = undefined;
+    this.#found[at] = undefined;
+  }
+
+  /** Leaves out what this load implies. */
+  kill(node: PayloadNode, family: string, old: boolean): void {
+    if (node.header === undefined) return;
+    const dependency = this.get(node.base);
+    if (dependency !== undefined && this.#mayKill(dependency, node, family, old)) this.release(node.base);
+  }
+
+  #mayKill(dependency: Relation, node: PayloadNode, family: string, old: boolean): boolean {
+    const { left, op } = dependency;
+    if (family === 'bridge' || family === 'netdev' || family === 'inet') {
+      if (
+        left.kind === 'payload' &&
+        left.base === BASE_NETWORK &&
+        (left.header?.name === 'ip' || left.header?.name === 'ip6') &&
+        node.base === BASE_TRANSPORT
+      )
+        return false;
+      if (left.kind === 'payload' && op === '==' && node.base === left.base) {
+        if (node.protocol) return false;
+        if (node.base === BASE_LINK) return this.#mayKillLink(dependency);
+      }
+    }
+    if (node.base !== BASE_TRANSPORT) return true;
+    if (!old && node.header === header('th')) {
+      // The ports of any protocol: the match on it has to stay, and is better followed by plain bits.
+      node.header = undefined;
+      node.type = TYPES.xinteger;
+      return false;
+    }
+    if (left.kind !== 'payload' || left.base !== BASE_TRANSPORT) return true;
+    if (left.header?.name === 'icmp' || left.header?.name === 'icmpv6') return this.#mayKillIcmp(left, node);
+    return true;
+  }
+
+  #mayKillLink({ left, right }: Relation): boolean {
+    if (left.kind !== 'payload' || left.header?.name === 'vlan') return false;
+    if (left.header?.name === 'ether' && right.kind === 'value' && right.bits === 16) return right.value === 0x8100n;
+    return true;
+  }
+
+  #mayKillIcmp(left: PayloadNode, { header: of, field }: PayloadNode): boolean {
+    const icmp = field?.icmp;
+    if (icmp === undefined || left.header !== of || icmp.length > 1) return false;
+    return this.#icmpType === icmp[0];
+  }
+
+  /** Leaves out what a match on meta data or the connection implies. */
+  killForKey(left: MetaNode | CtNode, right: Node, family: string, old: boolean): void {
+    const { base, key } = left;
+    // Of these keys nft 1.0.6 does not know the layer.
+    if (old && left.kind === 'ct' && key.includes(' ')) return;
+    if (this.get(base) !== undefined && this.#mayKillKey(left, right, family, old)) this.release(base);
+  }
+
+  /** A match on the network's protocol stays, unless the one on the transport's cannot be in another. */
+  #mayKillKey(left: MetaNode | CtNode, right: Node, family: string, old: boolean): boolean {
+    const dependency = this.get(BASE_NETWORK);
+    if (dependency === undefined) return true;
+    const network = networkOf(dependency);
+    if (network === undefined) return true;
+    if (family === 'ip' || family === 'ip6') return family === network;
+    if (family !== 'inet' && family !== 'netdev' && family !== 'bridge') return true;
+    if (left.kind === 'meta') {
+      if (left.key !== 'l4proto') return true;
+      if (right.kind !== 'value' || right.bits !== 8) return false;
+      const only = ICMP_PROTOCOLS[Number(right.value)];
+      if (old) return only === undefined ? false : only === network || network === '';
+      return only === network;
+    }
+    if (left.kind !== 'ct' || old) return true;
+    if (left.key === 'saddr' || left.key === 'daddr')
+      return network === (left.bits === 32 ? 'ip' : left.bits === 128 ? 'ip6' : undefined);
+    if (left.key.startsWith('ip ')) return network === 'ip';
+    return left.key.startsWith('ip6 ') && network === 'ip6';
+  }
+}

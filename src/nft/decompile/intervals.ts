@@ -1,0 +1,150 @@
+import { HOST_IS_LITTLE_ENDIAN } from '../../codec/index.ts';
+import {
+  bytesOf,
+  type Concat,
+  hasPrefixes,
+  isString,
+  lowestOne,
+  lowestZero,
+  type Node,
+  ones,
+  type Prefix,
+  prefix,
+  type Range,
+  range,
+  reverseBytes,
+  type SetMember,
+  switchOrder,
+  textNumber,
+  textOf,
+  Undecompilable,
+  type Value,
+  value,
+} from './tree.ts';
+
+/*
+ * Ranges as the kernel has them, with a beginning and a first key that no longer belongs to them, and as nft writes them.
+ */
+
+/** First and last of a range, as a prefix where it is one. */
+export function rangeOrPrefix(left: Node, right: Node): Range | Prefix {
+  const whole = range(left, right);
+  if (left.kind !== 'value' || right.kind !== 'value') return whole;
+  const difference = left.value ^ right.value;
+  const free = lowestZero(difference, 0);
+  if (difference >> BigInt(free) !== 0n || lowestOne(left.value) < free) return whole;
+  return prefix(left, left.bits - free);
+}
+
+function valueIn(member: SetMember): Node {
+  return member.key.kind === 'mapping' ? member.key.left : member.key;
+}
+
+function numberIn(member: SetMember): bigint {
+  const node = valueIn(member);
+  if (node.kind !== 'value') throw new Undecompilable(`a range that begins with a ${node.kind}`);
+  return node.value;
+}
+
+/** The same element with another key. */
+function withKey(member: SetMember, key: Node): SetMember {
+  const whole: Node =
+    member.key.kind === 'mapping'
+      ? { kind: 'mapping', type: key.type, order: key.order, bits: 0, left: key, right: member.key.right }
+      : key;
+  return { ...member, key: whole, intervalEnd: false };
+}
+
+/** Beginnings and ends, in any order, as the ranges that they are. */
+export function rangesOf(members: readonly SetMember[], old: boolean): SetMember[] {
+  const catchAll = members.filter(({ key }) => valueKind(key) === 'catch-all');
+  const points = members
+    .filter(({ key }) => valueKind(key) !== 'catch-all')
+    .map(member => ({ member, number: numberIn(member) }));
+  points.sort((a, b) => {
+    if (a.number !== b.number) return a.number < b.number ? -1 : 1;
+    return Number(b.member.intervalEnd) - Number(a.member.intervalEnd);
+  });
+  const out: SetMember[] = [];
+  let low: { member: SetMember; number: bigint } | undefined;
+  for (const point of points) {
+    if (low !== undefined) out.push(interval(low.member, point.number - low.number - 1n, old));
+    // Where a range begins before the last one has ended, that one ends here.
+    low = point.member.intervalEnd ? undefined : point;
+  }
+  if (low !== undefined) {
+    const last = ones(valueIn(low.member).bits);
+    out.push(
+      last === low.number ? withKey(low.member, valueIn(low.member)) : interval(low.member, last - low.number, old),
+    );
+  }
+  return [...out, ...catchAll];
+}
+
+const valueKind = (key: Node) => (key.kind === 'mapping' ? key.left.kind : key.kind);
+
+/** From an element on, so many keys more. */
+function interval(low: SetMember, length: bigint, old: boolean): SetMember {
+  const key = valueIn(low) as Value;
+  if (length === 0n) {
+    if (isString(key.type)) switchOrder(key);
+    return withKey(low, key);
+  }
+  if ((length & (length + 1n)) === 0n && (key.value & length) === 0n) {
+    const fixed = key.bits - lowestZero(length, 0);
+    if (hasPrefixes(key.type, old)) return withKey(low, prefix(key, fixed, key.bits));
+    if (isString(key.type)) {
+      const text = textOf(HOST_IS_LITTLE_ENDIAN ? reverseBytes(key.value, bytesOf(key.bits)) : key.value, key.bits);
+      if (fixed % 8 !== 0 || text === '' || text.length >= bytesOf(key.bits))
+        return withKey(low, prefix(key, fixed, key.bits));
+      const wildcard = textNumber(`${text}*`);
+      return withKey(low, value(key.bits, wildcard.value, key.type, 'host'));
+    }
+  }
+  return withKey(low, range({ ...key }, value(key.bits, key.value + length, key.type, key.order)));
+}
+
+/** Each pair of a first and a last key of several parts as one key of ranges. */
+export function joinRanges(members: readonly SetMember[], old: boolean): SetMember[] {
+  const out: SetMember[] = [];
+  let first: SetMember | undefined;
+  for (const member of members) {
+    if (valueKind(member.key) === 'catch-all') {
+      out.push(member);
+    } else if (first === undefined) {
+      first = member;
+    } else {
+      const start = valueIn(first) as Concat;
+      const end = valueIn(member) as Concat;
+      const parts = start.parts.map((part, i) => joined(part, end.parts[i]!, old));
+      out.push(withKey(member, { ...end, parts }));
+      first = undefined;
+    }
+  }
+  return out;
+}
+
+function joined(from: Node, to: Node, old: boolean): Node {
+  if (from.kind !== 'value' || to.kind !== 'value') return to;
+  if (from.value === to.value) return to;
+  const text = isString(from.type);
+  const natural = (each: Value) =>
+    text && HOST_IS_LITTLE_ENDIAN ? reverseBytes(each.value, Math.floor(each.bits / 8)) : each.value;
+  const fixed = commonPrefix(natural(from), natural(to), from.bits);
+  if (fixed !== undefined && text && fixed % 8 === 0) {
+    const name = textNumber(`${textOf(from.value, from.bits).slice(0, fixed / 8)}*`);
+    return value(fixed + 8, name.value, from.type, 'host');
+  }
+  return fixed === undefined || !hasPrefixes(from.type, old) ? range(from, to) : prefix(from, fixed, to.bits);
+}
+
+/** How many bits both begin with, where the rest is all zeros in one and all ones in the other. */
+function commonPrefix(from: bigint, to: bigint, bits: number): number | undefined {
+  let [low, high, length] = [from, to, bits];
+  while (low <= high && (low & 1n) === 0n && (high & 1n) === 1n && length > 0) {
+    low >>= 1n;
+    high >>= 1n;
+    length--;
+  }
+  return low === high ? length : undefined;
+}

@@ -1,0 +1,138 @@
+import { TYPES } from '../data/datatypes.ts';
+import { BASE_LINK, type Header, type HeaderField, type PacketContext } from './headers.ts';
+import { fieldNode, isKnown, rawNode } from './loads.ts';
+import { countOnes, lowestOne, lowestZero, ones, type PayloadNode, type Value } from './tree.ts';
+
+/* Loads of the packet's bytes, matched to the fields of the protocols that are known by then. */
+
+/** The header of the link layer that a place lies in, where several follow each other, and the bits before it. */
+function stackedHeader(context: PacketContext, top: Header, node: PayloadNode): { of: Header; skip: number } {
+  if (node.base !== BASE_LINK || node.offset < top.bits) return { of: top, skip: 0 };
+  let { offset } = node;
+  let skip = 0;
+  for (const below of context.stacked) {
+    if (offset < below.bits) return { of: below, skip };
+    offset -= below.bits;
+    skip += below.bits;
+  }
+  return { of: top, skip };
+}
+
+/** Does this kind of ICMP message, where it is known, have the field, and does this nft know it? */
+function fitsIcmp({ icmp, newer }: HeaderField, context: PacketContext): boolean {
+  if (newer && context.old) return false;
+  return icmp === undefined || context.icmpType === 0 || icmp.includes(context.icmpType);
+}
+
+const known = (context: PacketContext, node: PayloadNode): Header | undefined => context.layers[node.base];
+
+/** Finds the field that a load is, if the protocol is known. */
+export function completePayload(node: PayloadNode, context: PacketContext): void {
+  const top = known(context, node);
+  if (top === undefined) return;
+  const { of, skip } = stackedHeader(context, top, node);
+  for (const field of of.fields) {
+    if (field.offset !== node.offset - skip || field.bits !== node.bits || !fitsIcmp(field, context)) continue;
+    node.type = context.typeOf(field);
+    node.order = 'big';
+    node.header = of;
+    node.field = field;
+    return;
+  }
+}
+
+/** Splits a load of adjacent fields again. */
+export function expandPayload(node: PayloadNode, context: PacketContext): PayloadNode[] {
+  const parts: PayloadNode[] = [];
+  let { offset, bits } = node;
+  const top = known(context, node);
+  if (top !== undefined && top.base === node.base) {
+    const { of, skip } = stackedHeader(context, top, node);
+    offset -= skip;
+    for (const field of of.fields) {
+      if (field.offset !== offset || !fitsIcmp(field, context)) continue;
+      const part = fieldNode(of, field);
+      part.type = context.typeOf(field);
+      parts.push(part);
+      if (field.bits > bits) {
+        part.bits = bits;
+        return parts;
+      }
+      bits -= field.bits;
+      offset += field.bits;
+      if (bits === 0) return parts;
+    }
+  }
+  const rest = rawNode(node.base, offset, bits);
+  if (node.tunnel !== undefined) rest.type = TYPES.integer;
+  parts.push(rest);
+  return parts;
+}
+
+/** Looks for fields of which a mask leaves all bits; returns how far the value is to be shifted. */
+export function trimPayload(node: PayloadNode, mask: Value, context: PacketContext): number | undefined {
+  const top = known(context, node);
+  if (top === undefined) return undefined;
+  const { of, skip } = stackedHeader(context, top, node);
+  const from = lowestOne(mask.value);
+  const to = lowestZero(mask.value, from + 1);
+  const before = Math.ceil(mask.bits / 8) * 8 - to;
+  let offset = node.offset - skip + before;
+  let left = node.bits;
+  let bits = 0;
+  for (const field of of.fields) {
+    if (field.offset !== offset) continue;
+    if (field.bits > left) return undefined;
+    left -= field.bits;
+    offset += field.bits;
+    bits += field.bits;
+    if (left === 0) return undefined;
+    if (from + bits !== to) continue;
+    node.offset += before;
+    node.bits = bits;
+    return from;
+  }
+  return undefined;
+}
+
+/** The same for bits without a name. */
+export function trimRaw(node: PayloadNode, mask: Value): number | undefined {
+  const from = lowestOne(mask.value);
+  const to = lowestZero(mask.value, from + 1);
+  if (isKnown(node) || node.bits <= to) return undefined;
+  const offset = node.offset + Math.ceil(mask.bits / 8) * 8 - to;
+  const count = countOnes(mask.value);
+  // A mask with gaps is no run of bits.
+  if (Math.ceil(offset / 8) * 8 > 255 || count !== to - from) return undefined;
+  node.offset = offset;
+  node.bits = count;
+  return from;
+}
+
+type BitwiseOperator = '&' | '|' | '^';
+
+/** Of a write that changes some bits only: the field that they are, its load and mask narrowed to it. */
+export function trimWritten(payload: PayloadNode, mask: Value, op: BitwiseOperator, context: PacketContext): boolean {
+  const of = known(context, payload);
+  if (isKnown(payload) || of === undefined || payload.bits % 16 !== 0) return false;
+  const place = op === '&' ? lowestZero(mask.value, 0) : lowestOne(mask.value);
+  if (place === Infinity) return false;
+  const end = payload.offset + payload.bits - place;
+  const field = of.fields.find(each => each.offset + each.bits >= end);
+  if (field === undefined) return false;
+  const within = field.offset % 16;
+  const shift = within < 8 ? 8 - ((field.offset % 8) + field.bits) + 8 : 16 - (within + field.bits);
+  if (shift < 0) return false;
+  const bits = ones(field.bits) << BigInt(shift);
+  if (op === '&') {
+    const outside = ones(payload.bits) ^ bits;
+    if ((mask.value & outside) !== outside) return false;
+  } else if ((mask.value & bits) !== mask.value) {
+    return false;
+  }
+  mask.value = (mask.value & bits) >> BigInt(shift);
+  mask.bits -= field.offset - payload.offset + shift;
+  payload.offset = field.offset;
+  payload.bits = field.bits;
+  return true;
+}

@@ -1,0 +1,71 @@
+import type { Expression } from '../../nf_tables/expression.ts';
+import { takeExpression } from './instructions.ts';
+import { Postprocessor } from './postprocess.ts';
+import { Registers } from './registers.ts';
+import type { Sets } from './sets.ts';
+import type { FlowStatement } from './statements.ts';
+import { Undecompilable } from './tree.ts';
+
+/** The statements of a rule; `rest` is what none stands for. */
+export interface Reading {
+  statements: FlowStatement[];
+  rest: Expression[];
+}
+
+export function readRule(
+  rule: { family: string; expressions?: readonly Expression[] },
+  sets: Sets,
+  old: boolean,
+): Reading {
+  // A rule without any comes without the attribute.
+  const { expressions = [] } = rule;
+  const registers = new Registers({ family: rule.family, sets, old });
+  let understood = 0;
+  try {
+    for (const [i, expression] of expressions.entries()) {
+      const before = registers.statements.length;
+      takeExpression(registers, expression);
+      if (registers.statements.length > before) understood = i + 1;
+    }
+    if (understood < expressions.length) throw new Undecompilable('loads that nothing comes of');
+  } catch (error) {
+    if (!(error instanceof Undecompilable)) throw error;
+  }
+  const rest = expressions.slice(understood);
+  if (!standsAlone(rest)) return { statements: [], rest: [...expressions] };
+  try {
+    return { statements: new Postprocessor(rule.family, old).run(registers.statements), rest };
+  } catch (error) {
+    if (!(error instanceof Undecompilable)) throw error;
+    return { statements: [], rest: [...expressions] };
+  }
+}
+
+/** Fields that name a register to be read. */
+const READ: ReadonlySet<string> = /* @__PURE__ */ new Set([
+  'sourceRegister',
+  'secondSourceRegister',
+  'keyRegister',
+  'dataRegister',
+  'addressRegister',
+  'lastAddressRegister',
+  'portRegister',
+  'lastPortRegister',
+  'deviceRegister',
+  'numberRegister',
+]);
+
+/** Does it read no register that it has not written before? */
+function standsAlone(expressions: readonly Expression[]): boolean {
+  const written = new Set<number>();
+  for (const expression of expressions) {
+    const [name, content] = Object.entries(expression)[0] as [string, Record<string, unknown>];
+    if (name === 'unknown') continue;
+    for (const key in content) {
+      const reads = READ.has(key) || (key === 'register' && (name === 'cmp' || name === 'range'));
+      if (reads && !written.has(content[key] as number)) return false;
+    }
+    if (typeof content.register === 'number') written.add(content.register);
+  }
+  return true;
+}

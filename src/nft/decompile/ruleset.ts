@@ -1,0 +1,118 @@
+import type { Chain } from '../../nf_tables/chain.ts';
+import type { Flowtable } from '../../nf_tables/flowtable.ts';
+import type { NftObject } from '../../nf_tables/object.ts';
+import type { RuleEntry } from '../../nf_tables/rule.ts';
+import type { Table } from '../../nf_tables/table.ts';
+import type { NftObjectOf } from './objects.ts';
+import { type ListedSet, Sets } from './sets.ts';
+
+/** What a listing shows: as `nft.ruleset()` reads it. */
+export interface ListedRuleset {
+  readonly tables: readonly Table[];
+  readonly chains?: readonly Chain[] | undefined;
+  readonly rules?: readonly RuleEntry[] | undefined;
+  /** Where `elements` was not read, sets are shown without. */
+  readonly sets?: readonly ListedSet[] | undefined;
+  readonly objects?: readonly NftObject[] | undefined;
+  readonly flowtables?: readonly Flowtable[] | undefined;
+}
+
+/** One table with all that is in it. */
+export interface TableContent {
+  readonly table: Table;
+  /** Those with a name of their own. */
+  readonly chains: readonly Chain[];
+  readonly rules: ReadonlyMap<string, readonly RuleEntry[]>;
+  /** Chains that stand where they are jumped to. */
+  readonly nested: ReadonlySet<string>;
+  readonly sets: readonly ListedSet[];
+  readonly lookup: Sets;
+  readonly objects: readonly NftObjectOf[];
+  readonly flowtables: readonly Flowtable[];
+}
+
+/** Work that may be long, of which the caller may let something else run at each yield. */
+export type InParts<T, Part = undefined> = Generator<Part, T>;
+
+/** Does it in one go. */
+export function finish<T>(work: InParts<T>): T {
+  for (;;) {
+    const step = work.next();
+    if (step.done) return step.value;
+  }
+}
+
+/** Items that are looked at between two yields. */
+const IN_A_ROW = 256;
+
+/** By table, each object looked at once. */
+export function* contents(ruleset: ListedRuleset, old: boolean): InParts<TableContent[]> {
+  const chains = yield* groups(ruleset.chains);
+  const rules = yield* groups(ruleset.rules);
+  const sets = yield* groups(ruleset.sets);
+  const objects = yield* groups(ruleset.objects);
+  const flowtables = yield* groups(ruleset.flowtables);
+  const all: TableContent[] = [];
+  for (const table of ruleset.tables) {
+    const key = keyOf(table.family, table.name);
+    const own = chains.get(key) ?? [];
+    const nested = new Set(own.filter(chain => chain.flags?.includes('binding')).map(({ name }) => name));
+    const byChain = new Map<string, RuleEntry[]>();
+    let looked = 0;
+    for (const rule of rules.get(key) ?? []) {
+      if (++looked % IN_A_ROW === 0) yield;
+      const list = byChain.get(rule.chain);
+      if (list === undefined) byChain.set(rule.chain, [rule]);
+      else list.push(rule);
+    }
+    const mine = sets.get(key) ?? [];
+    all.push({
+      table,
+      chains: own.filter(({ name }) => !nested.has(name)),
+      rules: byChain,
+      nested,
+      sets: mine.filter(({ flags }) => !flags?.includes('anonymous')),
+      lookup: new Sets(finderOf(mine), old),
+      objects: (objects.get(key) ?? []) as NftObjectOf[],
+      flowtables: flowtables.get(key) ?? [],
+    });
+  }
+  return all;
+}
+
+function finderOf(sets: readonly ListedSet[]): (name: string) => ListedSet | undefined {
+  const byName = new Map(sets.map(set => [set.name, set]));
+  return name => byName.get(name);
+}
+
+const keyOf = (family: string, table: string): string => `${family} ${table}`;
+
+function* groups<T extends { family: string; table: string }>(
+  list: readonly T[] | undefined,
+): InParts<Map<string, T[]>> {
+  const found = new Map<string, T[]>();
+  let looked = 0;
+  for (const item of list ?? []) {
+    if (++looked % IN_A_ROW === 0) yield;
+    const key = keyOf(item.family, item.table);
+    const group = found.get(key);
+    if (group === undefined) found.set(key, [item]);
+    else group.push(item);
+  }
+  return found;
+}
+
+/** In the order of the alphabet, as nft shows them. */
+export function devicesOf({
+  device,
+  devices,
+}: {
+  device?: string | undefined;
+  devices?: string[] | undefined;
+}): string[] {
+  return [...(devices ?? (device === undefined ? [] : [device]))].sort((a, b) => (a < b ? -1 : a > b ? 1 : 0));
+}
+
+export function isBaseChain({ type, hook, priority }: Chain): boolean {
+  return type !== undefined && hook !== undefined && priority !== undefined;
+}

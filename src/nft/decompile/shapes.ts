@@ -1,0 +1,159 @@
+import { HOST_IS_LITTLE_ENDIAN } from '../../codec/index.ts';
+import type { FlowStatement } from './statements.ts';
+import {
+  type Binary,
+  bytesOf,
+  isBitmask,
+  isSame,
+  lowestOne,
+  lowestZero,
+  type Node,
+  type PayloadNode,
+  type Relation,
+  textNumber,
+  textOf,
+  Undecompilable,
+  untyped,
+  type Value,
+  value,
+} from './tree.ts';
+
+/* Shapes of trees that stand for something shorter. */
+
+/** Is the packet inside a tunnel looked at? */
+export function looksInside(statement: FlowStatement): boolean {
+  if (statement.kind === 'match') return 'left' in statement.node && isInside(statement.node.left);
+  return statement.kind === 'set-update' && isInside(statement.key);
+}
+
+function isInside(node: Node): boolean {
+  switch (node.kind) {
+    case 'binary':
+      return isInside(node.left);
+    case 'concat':
+      return node.parts.some(isInside);
+    case 'meta':
+    case 'payload':
+      return node.tunnel !== undefined;
+    case 'element':
+      return isInside(node.key);
+    default:
+      return false;
+  }
+}
+
+/** Two comparisons of the same, one after the other, that are a range. */
+export function rangeOperator(low: Node, high: Node): '==' | '!=' | undefined {
+  if (low.kind !== 'relation' || high.kind !== 'relation') return undefined;
+  const op = low.op === '>=' && high.op === '<=' ? '==' : low.op === '<' && high.op === '>' ? '!=' : undefined;
+  if (op === undefined) return undefined;
+  const plain = (node: Node) => (node.kind === 'unary' ? node.argument : node);
+  return isSame(plain(low.left), plain(high.left)) ? op : undefined;
+}
+
+export function listOf(node: Node): Node {
+  if (node.kind !== 'binary' || node.op !== '|') return node;
+  const parts: Node[] = [];
+  const add = (each: Node): void => {
+    if (each.kind === 'binary' && each.op === '|') {
+      add(each.left);
+      add(each.right);
+    } else {
+      parts.push(each);
+    }
+  };
+  add(node);
+  return { kind: 'list', ...untyped(), parts };
+}
+
+/** Texts end with a NUL, or else are the beginning of any. */
+export function textValue(node: Value): Value {
+  const bytes = bytesOf(node.bits);
+  const highest = HOST_IS_LITTLE_ENDIAN ? node.value >> BigInt(bytes * 8 - 8) : node.value & 0xffn;
+  const text = textOf(node.value, node.bits);
+  const exact = textNumber(text);
+  const shift = HOST_IS_LITTLE_ENDIAN ? 0n : BigInt(bytes * 8 - exact.bits);
+  if (exact.value << shift !== node.value) throw new Undecompilable('a text with bytes behind its end');
+  if (highest === 0n) {
+    if (!text.endsWith('*')) return node;
+    if (text.endsWith('\\*')) throw new Undecompilable('a text that ends in a backslash and an asterisk');
+    const escaped = textNumber(`${text.slice(0, -1)}\\*`);
+    return value(escaped.bits, escaped.value, node.type, 'host');
+  }
+  // nft would take the asterisk for one that is meant.
+  if (text.endsWith('\\')) throw new Undecompilable('the beginning of a text that ends in a backslash');
+  const wildcard = textNumber(`${text}*`);
+  return value(wildcard.bits, wildcard.value, node.type, 'host');
+}
+
+export function isPrefix(mask: Value): boolean {
+  const first = lowestOne(mask.value);
+  return first === Infinity || lowestZero(mask.value, first + 1) >= mask.bits;
+}
+
+export function prefixLength(mask: Value): number {
+  const first = lowestOne(mask.value);
+  return first === Infinity ? 0 : lowestZero(mask.value, first + 1) - first;
+}
+
+/** Shifts values that a mask belonged to. */
+export function adjust(node: Node, load: Node, shift: number): void {
+  switch (node.kind) {
+    case 'value':
+      node.value >>= BigInt(shift);
+      node.bits = load.bits;
+      return;
+    case 'range':
+    case 'mapping':
+      adjust(node.left, load, shift);
+      if (node.kind === 'range') adjust(node.right, load, shift);
+      return;
+    case 'set-reference':
+      for (const { key } of node.literal?.elements ?? []) if (key.kind !== 'catch-all') adjust(key, load, shift);
+      return;
+    default:
+      throw new Undecompilable(`a mask over a ${node.kind}`);
+  }
+}
+
+/** Meta's hour is in UTC: a range of local time may go round midnight, and comes as its opposite. */
+export function reverseHours(node: Relation, argument: Node): void {
+  if (argument.kind !== 'meta' || argument.key !== 'hour' || node.right.kind !== 'range') return;
+  const { left, right } = node.right;
+  if (left.kind !== 'value' || right.kind !== 'value' || left.value > right.value || node.op !== '!=') return;
+  node.right.left = right;
+  node.right.right = left;
+  node.op = 'in';
+}
+
+export function sameLoad(a: PayloadNode, b: PayloadNode): boolean {
+  return (
+    a.tunnel === b.tunnel && a.header === b.header && a.field === b.field && a.base === b.base && a.offset === b.offset
+  );
+}
+
+/** A mask over flags: whether one of them is set, or, to nft 1.0.6, which of some. */
+export function flagTest(node: Relation, left: Binary, old: boolean): Node | undefined {
+  const { op, right } = node;
+  const equality = op === '==' || op === '!=';
+  if (left.op === '&' && equality && isBitmask(right.type)) {
+    if (right.kind === 'value' && right.value === 0n) {
+      node.left = left.left;
+      node.right = listOf(left.right);
+      node.op = op === '!=' ? 'in' : '!';
+      return node;
+    }
+    if (old && (right.kind === 'value' || right.kind === 'binary')) {
+      if (right.kind === 'value' && left.right.kind === 'value' && right.value === left.right.value) return node;
+      return {
+        kind: 'flag-comparison',
+        ...untyped(),
+        op,
+        left: left.left,
+        mask: listOf(left.right),
+        right: right.kind === 'value' ? right : listOf(right),
+      };
+    }
+  }
+  return undefined;
+}

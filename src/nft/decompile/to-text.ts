@@ -1,0 +1,448 @@
+import { printable } from '../../errors.ts';
+import { TYPES } from '../data/datatypes.ts';
+import type { NamedKind } from '../data/reserved.ts';
+import { isKnown } from './loads.ts';
+import type { FlowStatement } from './statements.ts';
+
+import {
+  type Binary,
+  type CtNode,
+  type ExtensionNode,
+  type FibNode,
+  type FlagComparison,
+  type HashNode,
+  isBitmask,
+  type Node,
+  type PayloadNode,
+  type Relation,
+  type SetLiteral,
+  type SetMember,
+  Undecompilable,
+  type VerdictNode,
+} from './tree.ts';
+import { isWritableComment } from './unwritable.ts';
+import {
+  ALL_LOG_FLAGS,
+  BASE_TOKENS,
+  blockOf,
+  byteRate,
+  formatDuration,
+  isUnqualified,
+  OBJECT_WORDS,
+  rejectCodeName,
+  type Style,
+  textValue,
+  timeUnit,
+  type Vocabulary,
+} from './words.ts';
+
+/* Nodes and statements as `nft list ruleset` writes them. */
+
+export interface TextOptions {
+  words: Vocabulary;
+  stateless?: boolean;
+  style?: Style;
+  /** One element a line, as in named sets with more than keys. */
+  oneEachLine?: boolean;
+  /** The rules of a chain that has no name of its own, between their braces. */
+  nestedChain?: ((name: string) => string | undefined) | undefined;
+}
+
+const PRECEDENCE: Readonly<Record<string, number>> = { '<<': 1, '>>': 1, '&': 2, '^': 3, '|': 4 };
+
+/** nft 1.0.6 has no words for it. */
+function newer(what: string, { words }: TextOptions): void {
+  if (words.old) words.unwritable.note(`${what}, which nft 1.0.6 cannot read`);
+}
+
+const named = (kind: NamedKind, name: string | undefined, { words }: TextOptions): string =>
+  words.unwritable.name(kind, name, words.old);
+
+/** Can it stand behind an operator of nft 1.0.6? */
+function isConstant(node: Node): boolean {
+  if (node.kind === 'binary') return isConstant(node.left) && isConstant(node.right);
+  return node.kind === 'value' || node.kind === 'list';
+}
+
+export function nodeText(node: Node, options: TextOptions): string {
+  const text = (inner: Node) => nodeText(inner, options);
+  switch (node.kind) {
+    case 'value':
+      return printable(textValue(node, options.words, options.style ?? 'names'));
+    case 'verdict':
+      return verdictText(node, options);
+    case 'prefix':
+      return `${text(node.base)}/${node.length}`;
+    case 'range': {
+      const numbers: TextOptions = { ...options, style: 'numbers' };
+      return `${nodeText(node.left, numbers)}-${nodeText(node.right, numbers)}`;
+    }
+    case 'concat':
+      return node.parts.map(text).join(' . ');
+    case 'list':
+      return node.parts.map(text).join(',');
+    case 'set':
+      return setText(node, options);
+    case 'element':
+      return elementText(node, options, false);
+    case 'catch-all':
+      return '*';
+    case 'mapping':
+      return `${text(node.left)} : ${text(node.right)}`;
+    case 'map': {
+      const isVerdict = node.right.kind === 'set-reference' && node.right.set.data?.type.kind === 'verdict';
+      return `${text(node.left)} ${isVerdict ? 'vmap' : 'map'} ${text(node.right)}`;
+    }
+    case 'set-reference':
+      return node.literal === undefined ? `@${named('set', node.set.name, options)}` : text(node.literal);
+    case 'unary':
+      return text(node.argument);
+    case 'binary':
+      if (!isConstant(node.right)) newer('an operand that is not constant', options);
+      if (node.left.type === TYPES.boolean) options.words.unwritable.note('bits of a truth value');
+      return `${operand(node, node.left, options)} ${node.op} ${operand(node, node.right, options)}`;
+    case 'relation':
+      return relationText(node, options);
+    case 'flag-comparison':
+      return flagComparisonText(node, options);
+    case 'payload':
+      return payloadText(node, options);
+    case 'extension':
+      return extensionText(node);
+    case 'meta':
+      return isUnqualified(node.key) ? node.key : `meta ${node.key}`;
+    case 'ct':
+      return ctText(node);
+    case 'rt':
+      return `rt ${node.family === undefined ? '' : `${node.family} `}${node.key}`;
+    case 'socket':
+      return `socket ${node.key}${node.key === 'cgroupv2' ? ` level ${node.level}` : ''}`;
+    case 'osf':
+      return `osf ${node.ttl === undefined ? '' : `ttl ${node.ttl} `}${node.version ? 'version' : 'name'}`;
+    case 'ipsec': {
+      const index = node.index === 0 ? '' : ` spnum ${node.index}`;
+      return `ipsec ${node.direction}${index}${node.family === undefined ? '' : ` ${node.family}`} ${node.key}`;
+    }
+    case 'tunnel':
+      newer('tunnel metadata', options);
+      return `tunnel ${node.key}`;
+    case 'fib':
+      return fibText(node, options);
+    case 'numgen':
+      return `numgen ${node.mode} mod ${node.modulus}${node.offset === 0 ? '' : ` offset ${node.offset}`}`;
+    case 'hash':
+      return hashText(node, options);
+  }
+}
+
+function verdictText({ verdict, chain }: VerdictNode, options: TextOptions): string {
+  return verdict === 'jump' || verdict === 'goto' ? `${verdict} ${named('chain', chain, options)}` : verdict;
+}
+
+/** In brackets where it binds less than the operator beside it. */
+function operand({ op }: Binary | Relation, node: Node, options: TextOptions): string {
+  const text = nodeText(node, options);
+  const own = PRECEDENCE[op];
+  return node.kind === 'binary' && own !== undefined && own < PRECEDENCE[node.op]! ? `(${text})` : text;
+}
+
+function relationText(node: Relation, options: TextOptions): string {
+  const { op, left, right } = node;
+  if (left.kind === 'concat' && left.parts.some(part => part.kind === 'value')) newer('a constant in a key', options);
+  if (
+    left.kind === 'fib' &&
+    right.kind === 'set-reference' &&
+    right.set.key.type.name === 'ifname' &&
+    right.literal === undefined
+  )
+    newer('interfaces of fib in a set of names', options);
+  const equals = (isBitmask(right.type) && right.kind === 'value') || left.kind === 'binary';
+  const shown = op === 'in' || (op === '==' && !equals) ? ' ' : ` ${op} `;
+  return `${operand(node, left, options)}${shown}${operand(node, right, options)}`;
+}
+
+function flagComparisonText({ op, left, mask, right }: FlagComparison, options: TextOptions): string {
+  const operator = op === '!=' ? ' != ' : ' ';
+  return `${nodeText(left, options)}${operator}${nodeText(right, options)} / ${nodeText(mask, options)}`;
+}
+
+/** Headers that nft 1.0.6 does not know. */
+const NEWER_HEADERS: ReadonlySet<string> = /* @__PURE__ */ new Set(['vxlan', 'geneve', 'gre', 'gretap']);
+
+function payloadText(node: PayloadNode, options: TextOptions): string {
+  if (node.tunnel !== undefined || NEWER_HEADERS.has(node.header?.name ?? '')) newer('the header of a tunnel', options);
+  const tunnel = node.tunnel !== undefined && node.tunnel !== node.header ? `${node.tunnel.name} ` : '';
+  if (!isKnown(node)) return `${tunnel}@${BASE_TOKENS[node.base]},${node.offset},${node.bits}`;
+  return `${tunnel}${node.header!.name} ${node.field!.name}`;
+}
+
+function extensionText(node: ExtensionNode): string {
+  const { op, extension, present, field, number } = node;
+  if (op === 'dccp') return `dccp option ${number}`;
+  if (op === 'tcp' && extension === undefined) {
+    if (node.offset === 0 && present) return `tcp option ${number}`;
+    return `tcp option @${number},${node.offset},${node.bits}`;
+  }
+  if (extension === undefined || (!present && field === undefined))
+    throw new Undecompilable(`the header or option ${number}`);
+  const { name } = extension;
+  if (op === 'tcp') return present ? `tcp option ${name}` : `tcp option ${name}${blockOf(node)} ${field!.name}`;
+  const whole = op === 'ipv4' ? `ip option ${name}` : op === 'sctp' ? `sctp chunk ${name}` : undefined;
+  if (whole !== undefined) return present ? whole : `${whole} ${field!.name}`;
+  return present ? `exthdr ${name}` : `${name} ${field!.name}`;
+}
+
+function ctText({ key, direction, family }: Pick<CtNode, 'key' | 'direction' | 'family'>): string {
+  if (direction === undefined) return `ct ${key}`;
+  return `ct ${direction} ${family === undefined ? '' : `${family} `}${key}`;
+}
+
+function fibText({ flags, result, present }: FibNode, { words }: TextOptions): string {
+  const shown = !words.old && result === 'oif' && present ? 'check' : result;
+  return `fib ${flags.join(' . ')} ${shown}`;
+}
+
+function hashText(node: HashNode, options: TextOptions): string {
+  const of = node.symmetric ? 'symhash' : `jhash ${nodeText(node.argument!, options)}`;
+  const seed = node.seed === undefined ? '' : ` seed 0x${node.seed.toString(16)}`;
+  return `${of} mod ${node.modulus}${seed}${node.offset === 0 ? '' : ` offset ${node.offset}`}`;
+}
+
+const NEW_LINE = ',\n\t\t\t     ';
+/** How many elements of a type stand in a line; of others, one. */
+const IN_LINE: Readonly<Record<string, number>> = {
+  nf_proto: 5,
+  integer: 5,
+  arp_op: 5,
+  inet_proto: 5,
+  inet_service: 5,
+  tcp_flag: 5,
+  dccp_pkttype: 5,
+  mark: 5,
+  iface_index: 5,
+  classid: 5,
+  uid: 5,
+  gid: 5,
+  ct_dir: 5,
+  ipv4_addr: 2,
+  ct_state: 2,
+  ct_status: 2,
+  pkt_type: 2,
+};
+
+function hasRangeInValue({ key }: SetMember): boolean {
+  const parts = key.kind === 'mapping' && key.right.kind === 'concat' ? key.right.parts : [];
+  return parts.some(({ kind }) => kind === 'range' || kind === 'prefix');
+}
+
+function setText(node: SetLiteral, options: TextOptions): string {
+  const inLine = IN_LINE[node.type.name] ?? 1;
+  if (node.anonymous && new Set(node.elements.map(hasRangeInValue)).size > 1)
+    newer('values with and without ranges in a map of a rule', options);
+  let text = '';
+  for (const [i, element] of node.elements.entries()) {
+    if (i > 0) text += node.anonymous || (!options.oneEachLine && i % inLine !== 0) ? ', ' : NEW_LINE;
+    text += elementText(element, options, node.anonymous);
+  }
+  return `{ ${text} }`;
+}
+
+function elementText(node: SetMember, options: TextOptions, inRule: boolean): string {
+  const { key, statements, timeout, expires, comment } = node;
+  const { old } = options.words;
+  let text = nodeText(key.kind === 'mapping' ? key.left : key, options);
+  if (key.kind === 'mapping' && statements.length > 0 && inRule)
+    newer('states of elements in a map of a rule', options);
+  for (const statement of statements) text += ` ${statementText(statement, options)}`;
+  if (timeout !== undefined && !(old && timeout === 0n))
+    text += ` timeout ${timeout === 0n ? 'never' : formatDuration(timeout)}`;
+  if (!options.stateless && expires && (old || timeout !== 0n)) text += ` expires ${formatDuration(expires)}`;
+  if (comment !== undefined && isWritableComment(comment)) text += ` comment "${comment}"`;
+  return key.kind === 'mapping' ? `${text} : ${nodeText(key.right, options)}` : text;
+}
+
+type Of<K extends FlowStatement['kind']> = Extract<FlowStatement, { kind: K }>;
+
+export function statementText(statement: FlowStatement, options: TextOptions): string {
+  const text = (node: Node) => nodeText(node, options);
+  switch (statement.kind) {
+    case 'match':
+      return text(statement.node);
+    case 'verdict': {
+      const { node } = statement;
+      const chain = node.kind === 'verdict' ? node.chain : undefined;
+      const nested = chain === undefined ? undefined : options.nestedChain?.(chain);
+      return nested === undefined ? text(node) : `${(node as VerdictNode).verdict} {\n${nested}\t\t}`;
+    }
+    case 'set-payload':
+    case 'set-extension':
+      return `${text(statement.target)} set ${text(statement.value)}`;
+    case 'reset-option':
+      return `reset ${text(statement.target)}`;
+    case 'set-meta':
+      return `${isUnqualified(statement.key) ? '' : 'meta '}${statement.key} set ${text(statement.value)}`;
+    case 'set-ct':
+      return `${ctText(statement)} set ${text(statement.value)}`;
+    case 'counter':
+      return options.stateless ? 'counter' : `counter packets ${statement.packets} bytes ${statement.bytes}`;
+    case 'limit':
+      return `limit ${limitText(statement, options, true)}`;
+    case 'quota':
+      return `quota ${quotaText(statement, options)}`;
+    case 'last':
+      newer('the time of the last packet', options);
+      if (options.stateless) return 'last';
+      return `last used ${statement.seen ? formatDuration(statement.milliseconds) : 'never'}`;
+    case 'connlimit':
+      return `ct count ${statement.inverted ? 'over ' : ''}${statement.count}`;
+    case 'log':
+      return logText(statement, options);
+    case 'nat':
+      return natText(statement, options);
+    case 'reject':
+      return rejectText(statement);
+    case 'queue': {
+      const flags = statement.flags.length === 0 ? '' : ` flags ${statement.flags.join(',')}`;
+      return `queue${flags} to ${text(statement.number)}`;
+    }
+    case 'tproxy':
+      return tproxyText(statement, options);
+    case 'synproxy':
+      return synproxyText(statement);
+    case 'notrack':
+      return 'notrack';
+    case 'dup': {
+      const { to, device } = statement;
+      if (to === undefined) return 'dup';
+      return `dup to ${text(to)}${device === undefined ? '' : ` device ${text(device)}`}`;
+    }
+    case 'fwd': {
+      const { device, address, family } = statement;
+      return address === undefined
+        ? `fwd to ${text(device)}`
+        : `fwd ${family} to ${text(address)} device ${text(device)}`;
+    }
+    case 'set-update':
+    case 'map-update': {
+      const { op, set, key, statements } = statement;
+      if (set.isAnonymous) options.words.unwritable.note('a change of a set without a name');
+      const states = statements.map(each => ` ${statementText(each, { ...options, stateless: true })}`).join('');
+      const data = statement.kind === 'map-update' ? ` : ${text(statement.data)}` : '';
+      return `${op} @${named('set', set.name, options)} { ${text(key)}${states}${data} }`;
+    }
+    case 'meter': {
+      const { set, size, key, statement: state } = statement;
+      const counted = statementText(state, { ...options, stateless: true });
+      return `meter ${named('set', set.name, options)} size ${size} { ${text(key)} ${counted} }`;
+    }
+    case 'object':
+      return `${OBJECT_PREFIXES[statement.type] ?? `${OBJECT_WORDS[statement.type]} name`} ${text(statement.reference)}`;
+    case 'flow':
+      return `flow add @${named('flowtable', statement.flowtable, options)}`;
+    case 'xt':
+      // nft prints it and takes none.
+      options.words.unwritable.note('a match or target of iptables');
+      return `xt ${statement.type} ${options.words.unwritable.quoted(statement.name)}`;
+  }
+}
+
+const OBJECT_PREFIXES: Readonly<Record<string, string>> = {
+  'ct-helper': 'ct helper set',
+  'ct-timeout': 'ct timeout set',
+  'ct-expectation': 'ct expectation set',
+  secmark: 'meta secmark set',
+};
+
+export function limitText(
+  { rate, unit, burst, bytes, inverted }: Of<'limit'>,
+  { words }: TextOptions,
+  always: boolean,
+): string {
+  const over = inverted ? 'over ' : '';
+  if (!bytes) {
+    const most = (always && !words.old) || (burst !== 0 && burst !== 5) ? ` burst ${burst} packets` : '';
+    return `rate ${over}${rate}/${timeUnit(unit)}${most}`;
+  }
+  const scaled = byteRate(rate);
+  const most = byteRate(BigInt(burst));
+  const allowed = burst === 0 ? '' : ` burst ${most.amount} ${most.unit}`;
+  return `rate ${over}${scaled.amount} ${scaled.unit}/${timeUnit(unit)}${allowed}`;
+}
+
+export function quotaText({ bytes, used, inverted }: Of<'quota'>, { stateless }: TextOptions): string {
+  const total = byteRate(bytes);
+  const past = byteRate(used);
+  const shown = stateless || used === 0n ? '' : ` used ${past.amount} ${past.unit}`;
+  return `${inverted ? 'over ' : ''}${total.amount} ${total.unit}${shown}`;
+}
+
+function logText(statement: Of<'log'>, { words }: TextOptions): string {
+  const { prefix, group, snaplen, threshold, level, flags } = statement;
+  let text = 'log';
+  if (prefix !== undefined) text += ` prefix ${words.unwritable.prefix(prefix)}`;
+  if (group !== undefined) text += ` group ${group}`;
+  if (snaplen !== undefined) text += ` snaplen ${snaplen}`;
+  if (threshold !== undefined) text += ` queue-threshold ${threshold}`;
+  if (level !== undefined && level !== 'warn') text += ` level ${level}`;
+  if (ALL_LOG_FLAGS.every(flag => flags.includes(flag))) return `${text} flags all`;
+  const tcp = [
+    ...(flags.includes('tcp-sequence') ? ['sequence'] : []),
+    ...(flags.includes('tcp-options') ? ['options'] : []),
+  ];
+  if (tcp.length > 0) text += ` flags tcp ${tcp.join(',')}`;
+  if (flags.includes('ip-options')) text += ' flags ip options';
+  if (flags.includes('skuid')) text += ' flags skuid';
+  if (flags.includes('ether')) text += ' flags ether';
+  return text;
+}
+
+/** IPv6 addresses stand in brackets before a port. */
+function bracketed(node: Node, options: TextOptions): string {
+  const text = nodeText(node, options);
+  if (node.kind === 'value' && node.type.kind === 'ipv6') return `[${text}]`;
+  if (node.kind === 'range' && node.left.type.kind === 'ipv6')
+    return `${bracketed(node.left, options)}-${bracketed(node.right, options)}`;
+  return text;
+}
+
+function natText(statement: Of<'nat'>, options: TextOptions): string {
+  const { type, family, address, port, flags, prefix } = statement;
+  let text: string = type;
+  if (address !== undefined || port !== undefined)
+    text += `${family === undefined ? '' : ` ${family}`}${prefix ? ' prefix' : ''} to `;
+  if (address !== undefined) text += port === undefined ? nodeText(address, options) : bracketed(address, options);
+  if (port !== undefined) text += `:${nodeText(port, options)}`;
+  const shown = flags.filter(flag => flag !== 'netmap');
+  return shown.length === 0 ? text : `${text} ${shown.join(',')}`;
+}
+
+const PORT_UNREACHABLE: Readonly<Record<string, bigint>> = { ip: 3n, ip6: 4n };
+const ICMPX_PORT_UNREACHABLE = 1n;
+
+function rejectText({ type, family, code, verbose }: Of<'reject'>): string {
+  if (type === 'tcp-reset') return 'reject with tcp reset';
+  if (code.kind !== 'value') throw new Undecompilable('a code of reject');
+  if (type === 'icmpx-unreachable')
+    return code.value === ICMPX_PORT_UNREACHABLE ? 'reject' : `reject with icmpx ${rejectCodeName(code)}`;
+  if (family === undefined || (!verbose && code.value === PORT_UNREACHABLE[family])) return 'reject';
+  return `reject with ${family === 'ip' ? 'icmp' : 'icmpv6'} ${rejectCodeName(code)}`;
+}
+
+function tproxyText({ family, address, port }: Of<'tproxy'>, options: TextOptions): string {
+  const to = address === undefined ? '' : addressText(address, options);
+  const shown = port !== undefined && !(options.words.old && port.kind !== 'value');
+  const at = shown ? `:${nodeText(port, options)}` : '';
+  return `tproxy${family === undefined ? '' : ` ${family}`} to ${to}${at}`;
+}
+
+function addressText(address: Node, options: TextOptions): string {
+  return address.kind === 'value' ? bracketed(address, options) : nodeText(address, options);
+}
+
+function synproxyText({ mss, wscale, flags }: Of<'synproxy'>): string {
+  let text = 'synproxy';
+  if (flags.includes('maximum-segment-size') || flags.includes('window-scale')) text += ` mss ${mss} wscale ${wscale}`;
+  if (flags.includes('timestamp')) text += ' timestamp';
+  if (flags.includes('sack-permitted')) text += ' sack-perm';
+  return text;
+}

@@ -1,0 +1,342 @@
+import { readdirSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { formatIPv4, formatIPv6, HOST_IS_LITTLE_ENDIAN } from '../../codec/index.ts';
+import { type Datatype, TYPES } from '../data/datatypes.ts';
+import { UNQUALIFIED_META } from '../data/keys.ts';
+import type { Symbols } from '../data/symbols.ts';
+import { Names } from '../names.ts';
+import { bytesOf, type ExtensionNode, lowestOne, reverseBytes, textOf, Undecompilable, type Value } from './tree.ts';
+import { isQuotable, Unwritable } from './unwritable.ts';
+
+/*
+ * Values in words, as their types have them.
+ */
+
+/** What values are put into words with. */
+export interface Vocabulary {
+  readonly names: Names;
+  /** The name of an interface by its index; undefined where it has none. */
+  readonly interfaceName: (index: number) => string | undefined;
+  /** As nft 1.0.6. */
+  readonly old: boolean;
+  /** What the text that is being made cannot say. */
+  readonly unwritable: Unwritable;
+  /** Such an object is refused, and not printed as a comment. */
+  readonly strict: boolean;
+}
+
+/** Numbers only: as nft writes ranges. */
+export type Style = 'names' | 'numbers';
+
+/** Codes of ICMP have names where they are rejected with. */
+export const REJECT_CODES: ReadonlySet<Datatype> = /* @__PURE__ */ new Set<Datatype>([
+  TYPES.icmp_code,
+  TYPES.icmpv6_code,
+  TYPES.icmpx_code,
+]);
+
+/** The number as the type's names have it: those of the packet's own fields are in its order, the others in this machine's. */
+function natural({ type, order, value, bits }: Value): bigint {
+  const inPacketOrder = type.order === 'big' && type.bits > 8;
+  if ((order === 'host') !== inPacketOrder || bits <= 8) return value;
+  return HOST_IS_LITTLE_ENDIAN ? reverseBytes(value, bytesOf(bits)) : value;
+}
+
+function symbolsOf(type: Datatype, { old }: Vocabulary): Symbols | undefined {
+  if (old && type.oldSymbols !== undefined) return type.oldSymbols;
+  if (!old && REJECT_CODES.has(type)) return undefined;
+  return type.symbols;
+}
+
+function symbolOf(symbols: Symbols | undefined, number: bigint): string | undefined {
+  if (symbols !== undefined) for (const name in symbols) if (BigInt(symbols[name]!) === number) return name;
+  return undefined;
+}
+
+/** The value's name; undefined where it has none. */
+function nameOf(node: Value, words: Vocabulary): string | undefined {
+  const { type } = node;
+  if (type.kind === 'file') return words.names.file(type.file!).byNumber.get(Number(natural(node)));
+  return symbolOf(symbolsOf(type, words), natural(node));
+}
+
+function protocolName({ value }: Value, { names }: Vocabulary): string | undefined {
+  return value > 255n ? undefined : names.protocols().byNumber.get(Number(value));
+}
+
+/** A name of `reject`'s codes. */
+export function rejectCodeName({ type, value }: Value): string | number {
+  return symbolOf(type.symbols, value) ?? Number(value);
+}
+
+/** As nft's JSON has the value. */
+export function jsonValue(node: Value, words: Vocabulary, style: Style): string | number | boolean {
+  const { type } = node;
+  switch (type.kind) {
+    case 'boolean':
+      return natural(node) !== 0n;
+    case 'time':
+      return Number(node.value / 1000n);
+    case 'string':
+      return textOf(node.value, node.bits);
+    case 'protocol':
+      return (style === 'names' ? protocolName(node, words) : undefined) ?? jsonNumber(node.value);
+    case 'service':
+      return Number(node.value & 0xffffn);
+    case 'user':
+    case 'group':
+      return Number(node.value & 0xffffffffn);
+    case 'label':
+      return words.names.file('connlabel.conf').byNumber.get(lowestOne(node.value)) ?? lowestOne(node.value);
+    case 'integer':
+    case 'bitmask':
+      return nameOf(node, words) ?? jsonNumber(node.value);
+    case 'file':
+      // Realms are put into text first: their numbers come as such.
+      return nameOf(node, words) ?? (type.name === 'realm' ? formatNumber(node) : jsonNumber(node.value));
+    case 'interface': {
+      const index = Number(node.value & 0xffffffffn);
+      return words.interfaceName(index) ?? String(index | 0);
+    }
+    case 'verdict':
+    case 'concatenation':
+      throw new Undecompilable('a value without a type');
+    default:
+      return unquoted(textValue(node, words, style));
+  }
+}
+
+function jsonNumber(number: bigint): number | string {
+  if (number <= BigInt(Number.MAX_SAFE_INTEGER)) return Number(number);
+  return number < 1n << 64n ? String(number) : `0x${number.toString(16)}`;
+}
+
+const unquoted = (text: string): string => (text.startsWith('"') ? text.slice(1).replace(/".*/s, '') : text);
+
+/** As nft's text has the value. */
+export function textValue(node: Value, words: Vocabulary, style: Style): string {
+  const { type, value } = node;
+  const quoted = (text: string) => words.unwritable.quoted(text);
+  const quote = (name: string) => (type.quoted ? quoted(name) : name);
+  switch (type.kind) {
+    case 'string': {
+      const text = textOf(value, node.bits);
+      // Fifteen bytes and an asterisk are a prefix that nft has no room for.
+      if (type.name === 'ifname' && Buffer.byteLength(text) > INTERFACE_NAME_BYTES)
+        words.unwritable.note('the beginning of the name of an interface');
+      return quoted(text);
+    }
+    case 'link-address':
+      return linkAddress(value, bytesOf(node.bits));
+    case 'ipv4':
+      return formatIPv4(bytesIn(value, 4));
+    case 'ipv6':
+      return formatAddress6(value);
+    case 'protocol':
+      return (style === 'names' ? protocolName(node, words) : undefined) ?? String(value);
+    case 'time':
+      return style === 'names' ? formatDuration(value) : `${value / 1000n}s`;
+    case 'date':
+      return `"${formatDate(value)}"`;
+    case 'hour':
+      return `"${formatHour(Number(value & 0xffffffffn), words.old)}"`;
+    case 'interface': {
+      const index = Number(value & 0xffffffffn);
+      const name = words.interfaceName(index);
+      return name === undefined || !isQuotable(name) ? String(index | 0) : quoted(name);
+    }
+    case 'classid':
+      return formatClassid(Number(value & 0xffffffffn));
+    case 'label': {
+      const bit = lowestOne(value);
+      const name = words.names.file('connlabel.conf').byNumber.get(bit);
+      return name === undefined ? String(bit) : quoted(name);
+    }
+    case 'cgroup': {
+      const path = cgroupPath(CGROUPS, value);
+      return path === undefined ? String(value) : quoted(path.slice(CGROUPS.length + 1));
+    }
+    case 'invalid':
+      // nft 1.0.6 has such values in changes of sets.
+      if (words.old) return `0x${value.toString(16)} [invalid type]`;
+      throw new Undecompilable('a value without a type');
+    case 'verdict':
+    case 'concatenation':
+      throw new Undecompilable('a value without a type');
+    default: {
+      const name = style === 'names' ? nameOf(node, words) : undefined;
+      return name === undefined ? formatNumber(node) : quote(name);
+    }
+  }
+}
+
+function formatNumber({ type: { hexDigits }, value }: Value): string {
+  return hexDigits === undefined ? String(value) : `0x${value.toString(16).padStart(hexDigits, '0')}`;
+}
+
+/** As the C library writes it: with the last four bytes as an IPv4 address, where only they (and ffff before) are set. */
+function formatAddress6(address: bigint): string {
+  const low = address & 0xffffffffn;
+  const high = address >> 32n;
+  if (high === 0n && low > 0xffffn) return `::${formatIPv4(bytesIn(low, 4))}`;
+  if (high === 0xffffn) return `::ffff:${formatIPv4(bytesIn(low, 4))}`;
+  return formatIPv6(bytesIn(address, 16));
+}
+
+function bytesIn(number: bigint, length: number): Uint8Array {
+  const bytes = new Uint8Array(length);
+  let rest = number;
+  for (let i = length - 1; i >= 0; i--) {
+    bytes[i] = Number(rest & 0xffn);
+    rest >>= 8n;
+  }
+  return bytes;
+}
+
+function linkAddress(number: bigint, length: number): string {
+  return Array.from(bytesIn(number, length), byte => byte.toString(16).padStart(2, '0')).join(':');
+}
+
+const UNITS = [
+  ['d', 86_400_000n],
+  ['h', 3_600_000n],
+  ['m', 60_000n],
+  ['s', 1000n],
+  ['ms', 1n],
+] as const;
+
+/** '1h30m' */
+export function formatDuration(milliseconds: bigint): string {
+  let rest = milliseconds;
+  let text = '';
+  for (const [unit, size] of UNITS) {
+    if (rest >= size) text += `${rest / size}${unit}`;
+    rest %= size;
+  }
+  return text === '' ? '0s' : text;
+}
+
+const two = (number: number): string => String(number).padStart(2, '0');
+
+function formatDate(nanoseconds: bigint): string {
+  const date = new Date(Number(nanoseconds / 1_000_000n));
+  const day = `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())}`;
+  return `${day} ${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}`;
+}
+
+const DAY_SECONDS = 86_400;
+
+function formatHour(utc: number, old: boolean): string {
+  const local = utc - new Date().getTimezoneOffset() * 60;
+  const inDay = old || local >= 0 ? local : local + DAY_SECONDS;
+  const seconds = old ? inDay % DAY_SECONDS : inDay >= DAY_SECONDS ? inDay - DAY_SECONDS : inDay;
+  const minutes = Math.floor(seconds / 60);
+  const text = `${two(Math.floor(minutes / 60))}:${two(minutes % 60)}`;
+  return seconds % 60 === 0 ? text : `${text}:${two(seconds % 60)}`;
+}
+
+function formatClassid(handle: number): string {
+  if (handle === 0xffffffff) return 'root';
+  return handle === 0 ? 'none' : `${(handle >>> 16).toString(16)}:${(handle & 0xffff).toString(16)}`;
+}
+
+const CGROUPS = '/sys/fs/cgroup';
+
+/** The directory with this inode, at or below one. */
+function cgroupPath(directory: string, inode: bigint): string | undefined {
+  let entries: string[];
+  try {
+    entries = readdirSync(directory, { withFileTypes: true }).flatMap(entry =>
+      entry.isDirectory() ? [join(directory, entry.name)] : [],
+    );
+  } catch {
+    return undefined;
+  }
+  for (const path of entries) {
+    const found =
+      statSync(path, { bigint: true, throwIfNoEntry: false })?.ino === inode ? path : cgroupPath(path, inode);
+    if (found !== undefined) return found;
+  }
+  return undefined;
+}
+
+const UNIT_BYTES = ['bytes', 'kbytes', 'mbytes'] as const;
+
+/** Bytes in the largest unit that they are a whole number of. */
+export function byteRate(bytes: bigint): { amount: bigint; unit: (typeof UNIT_BYTES)[number] } {
+  let amount = bytes;
+  let unit = 0;
+  while (amount !== 0n && unit < UNIT_BYTES.length - 1 && amount % 1024n === 0n) {
+    amount /= 1024n;
+    unit++;
+  }
+  return { amount, unit: UNIT_BYTES[unit]! };
+}
+
+const TIME_UNITS: Readonly<Record<string, 'second' | 'minute' | 'hour' | 'day' | 'week'>> = {
+  1: 'second',
+  60: 'minute',
+  3600: 'hour',
+  86400: 'day',
+  604800: 'week',
+};
+
+export function timeUnit(seconds: bigint): 'second' | 'minute' | 'hour' | 'day' | 'week' {
+  const unit = TIME_UNITS[String(seconds)];
+  if (unit === undefined) throw new Undecompilable(`a limit per ${seconds} seconds`);
+  return unit;
+}
+
+const INTERFACE_NAME_BYTES = 15;
+
+/** The loopback device is the first one of every namespace. */
+const LOOPBACK = 1;
+
+export function vocabulary(options: {
+  names?: Names | undefined;
+  interfaceName?: ((index: number) => string | undefined) | undefined;
+  version?: string | undefined;
+  unwritable?: 'comment' | 'refuse' | undefined;
+}): Vocabulary {
+  return {
+    names: options.names ?? new Names(),
+    interfaceName: options.interfaceName ?? (index => (index === LOOPBACK ? 'lo' : undefined)),
+    old: options.version === '1.0.6',
+    unwritable: new Unwritable(),
+    strict: options.unwritable === 'refuse',
+  };
+}
+
+/* Words that JSON and text share. */
+
+export const BASE_TOKENS = ['invalid', 'll', 'nh', 'th', 'ih'];
+
+/** The block of a repeated TCP option that a place lies in: '' the first. */
+export function blockOf({ offset }: ExtensionNode): string {
+  const block = Math.floor(offset / 64);
+  return block > 0 && block < 4 ? String(block) : '';
+}
+
+export const OBJECT_WORDS: Readonly<Record<string, string>> = {
+  counter: 'counter',
+  quota: 'quota',
+  'ct-helper': 'ct helper',
+  limit: 'limit',
+  tunnel: 'tunnel',
+  'ct-timeout': 'ct timeout',
+  secmark: 'secmark',
+  synproxy: 'synproxy',
+  'ct-expectation': 'ct expectation',
+};
+
+export const LOG_WORDS: Readonly<Record<string, string>> = {
+  'tcp-sequence': 'tcp sequence',
+  'tcp-options': 'tcp options',
+  'ip-options': 'ip options',
+  skuid: 'skuid',
+  ether: 'ether',
+};
+
+export const ALL_LOG_FLAGS = Object.keys(LOG_WORDS);
+
+export const isUnqualified = (key: string): boolean => UNQUALIFIED_META.has(key);

@@ -1,0 +1,149 @@
+import { readFileSync } from 'node:fs';
+import type { NameFile } from './data/datatypes.ts';
+
+/** Where nft looks for the names of numbers, in this order. */
+/** nft is built with the system's configuration directory as its own. */
+const PLACES: Record<NameFile, readonly string[]> = {
+  rt_marks: ['/etc/iproute2/rt_marks', '/usr/share/iproute2/rt_marks'],
+  rt_realms: ['/etc/iproute2/rt_realms', '/usr/share/iproute2/rt_realms'],
+  group: ['/etc/iproute2/group', '/usr/share/iproute2/group'],
+  'connlabel.conf': ['/etc/connlabel.conf'],
+};
+
+/** Those of IP protocols that are there without /etc/protocols. */
+const BUILT_IN_PROTOCOLS: Readonly<Record<string, number>> = {
+  ip: 0,
+  icmp: 1,
+  igmp: 2,
+  tcp: 6,
+  udp: 17,
+  dccp: 33,
+  ipv6: 41,
+  gre: 47,
+  esp: 50,
+  ah: 51,
+  'ipv6-icmp': 58,
+  comp: 108,
+  sctp: 132,
+  udplite: 136,
+};
+
+/** Names and numbers of one file, both ways. */
+export interface NameTable {
+  readonly byName: ReadonlyMap<string, number>;
+  /** The first name of a number is the one that is printed. */
+  readonly byNumber: ReadonlyMap<number, string>;
+}
+
+export interface NamesOptions {
+  /** Gives the text of a file, or undefined where there is none; default reads this system's files. */
+  readFile?: (path: string) => string | undefined;
+}
+
+/**
+ * The names of numbers in the files that nft reads: /etc/protocols, /etc/services, /etc/passwd, /etc/group, iproute2's marks, realms and
+ * device groups, and connlabel.conf. Each file is read when a name of it is first asked for, once for each `Names`.
+ */
+export class Names {
+  readonly #read: (path: string) => string | undefined;
+  readonly #tables = new Map<string, NameTable>();
+
+  constructor(options: NamesOptions = {}) {
+    this.#read = options.readFile ?? readIfThere;
+  }
+
+  /** Marks, realms, device groups, connection labels. */
+  file(name: NameFile): NameTable {
+    return this.#table(name, () => {
+      for (const path of PLACES[name]) {
+        const text = this.#read(path);
+        if (text !== undefined) return numberFirst(text);
+      }
+      return tableOf([]);
+    });
+  }
+
+  /** IP protocols, with their aliases. */
+  protocols(): NameTable {
+    return this.#table('protocols', () => {
+      const text = this.#read('/etc/protocols');
+      return tableOf(text === undefined ? Object.entries(BUILT_IN_PROTOCOLS) : nameFirst(text));
+    });
+  }
+
+  /** Ports by the names of services, whatever the transport protocol. */
+  services(): NameTable {
+    return this.#table('services', () => tableOf(nameFirst(this.#read('/etc/services') ?? '')));
+  }
+
+  users(): NameTable {
+    return this.#table('users', () => tableOf(colonSeparated(this.#read('/etc/passwd') ?? '')));
+  }
+
+  groups(): NameTable {
+    return this.#table('groups', () => tableOf(colonSeparated(this.#read('/etc/group') ?? '')));
+  }
+
+  #table(key: string, make: () => NameTable): NameTable {
+    let table = this.#tables.get(key);
+    if (table === undefined) {
+      table = make();
+      this.#tables.set(key, table);
+    }
+    return table;
+  }
+}
+
+function readIfThere(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return undefined;
+  }
+}
+
+function tableOf(entries: Iterable<readonly [string, number]>): NameTable {
+  const byName = new Map<string, number>();
+  const byNumber = new Map<number, string>();
+  for (const [name, number] of entries) {
+    if (!byName.has(name)) byName.set(name, number);
+    if (!byNumber.has(number)) byNumber.set(number, name);
+  }
+  return { byName, byNumber };
+}
+
+function* lines(text: string): Generator<string> {
+  for (const line of text.split('\n')) {
+    const content = line.replace(/#.*/, '').trim();
+    if (content !== '') yield content;
+  }
+}
+
+/** iproute2's way: '0x10 name', '1 name'. nft reads no further than the first line that is not so. */
+function numberFirst(text: string): NameTable {
+  const entries: [string, number][] = [];
+  for (const line of lines(text)) {
+    const found = /^(0x[0-9a-f]+|\d+)\s+(\S+)/i.exec(line);
+    if (found === null) break;
+    entries.push([found[2]!, Number(found[1])]);
+  }
+  return tableOf(entries);
+}
+
+/** The way of /etc/protocols and /etc/services: 'tcp 6 TCP', 'http 80/tcp www'. */
+function* nameFirst(text: string): Generator<[string, number]> {
+  for (const line of lines(text)) {
+    const [name, number, ...aliases] = line.split(/\s+/);
+    const value = Number.parseInt(number ?? '', 10);
+    if (!Number.isInteger(value)) continue;
+    yield [name!, value];
+    for (const alias of aliases) yield [alias, value];
+  }
+}
+
+function* colonSeparated(text: string): Generator<[string, number]> {
+  for (const line of text.split('\n')) {
+    const [name, , id] = line.split(':');
+    if (id !== undefined && /^\d+$/.test(id)) yield [name!, Number(id)];
+  }
+}

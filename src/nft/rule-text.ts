@@ -1,0 +1,52 @@
+import { printable } from '../errors.ts';
+import type { RuleEntry } from '../nf_tables/rule.ts';
+import { readRule } from './decompile/rule.ts';
+import type { Sets } from './decompile/sets.ts';
+import type { FlowStatement } from './decompile/statements.ts';
+import { statementText, type TextOptions } from './decompile/to-text.ts';
+import { Undecompilable } from './decompile/tree.ts';
+import { isWritableComment } from './decompile/unwritable.ts';
+import type { Vocabulary } from './decompile/words.ts';
+
+export type ListedRule = Pick<RuleEntry, 'family' | 'expressions' | 'comment'>;
+
+/** One rule in a line; what of it nft cannot read is noted in the words' `unwritable`. */
+export function ruleText(rule: ListedRule, sets: Sets, options: TextOptions): string {
+  const { words } = options;
+  const { statements, rest } = readRule(rule, sets, words.old);
+  // The kernel lets a rule go on behind its verdict; nft reads no such rule.
+  if (statements.slice(0, -1).some(endsRule)) words.unwritable.note('a statement behind the verdict');
+  let parts: string[];
+  try {
+    parts = statements.map(statement => statementText(statement, options));
+    for (const expression of rest) parts.push(bracketed(expression, words));
+  } catch (error) {
+    if (!(error instanceof Undecompilable)) throw error;
+    parts = rule.expressions.map(expression => bracketed(expression, words));
+  }
+  const { comment } = rule;
+  // A comment that cannot be quoted is told to readers only: the rule is the same without it.
+  if (comment !== undefined)
+    parts.push(isWritableComment(comment) ? `comment "${comment}"` : `# comment "${printable(comment)}"`);
+  return parts.join(' ');
+}
+
+function endsRule(statement: FlowStatement): boolean {
+  if (statement.kind !== 'verdict') return ENDING.has(statement.kind);
+  const { node } = statement;
+  return node.kind === 'verdict' && node.verdict !== 'continue';
+}
+
+const ENDING: ReadonlySet<FlowStatement['kind']> = /* @__PURE__ */ new Set<FlowStatement['kind']>([
+  'nat',
+  'reject',
+  'queue',
+  'fwd',
+]);
+
+/** What nft has no words for. */
+export function bracketed(content: object, words: Vocabulary): string {
+  words.unwritable.note('what nft has no words for');
+  const json = JSON.stringify(content, (_key, value) => (typeof value === 'bigint' ? String(value) : value));
+  return `[ ${printable(json)} ]`;
+}

@@ -1,0 +1,212 @@
+import type { Chain } from '../nf_tables/chain.ts';
+import type { Flowtable } from '../nf_tables/flowtable.ts';
+import type { RuleEntry } from '../nf_tables/rule.ts';
+import type { Table } from '../nf_tables/table.ts';
+import { isNamed, type NftObjectOf, objectJson, objectWord } from './decompile/objects.ts';
+import { readRule } from './decompile/rule.ts';
+import {
+  contents,
+  devicesOf,
+  finish,
+  type InParts,
+  isBaseChain,
+  type ListedRuleset,
+  type TableContent,
+} from './decompile/ruleset.ts';
+import type { ListedSet } from './decompile/sets.ts';
+import { type Json, nodeJson, statementJson, statesJson } from './decompile/to-json.ts';
+import { Undecompilable } from './decompile/tree.ts';
+import { type Vocabulary, vocabulary } from './decompile/words.ts';
+import type { DecompileContext } from './decompile.ts';
+import { nestedRules } from './ruleset-text.ts';
+
+type JsonObject = { [key: string]: Json | undefined };
+
+/** A listing in nft's JSON: tables, chains, rules and the like, each in an object with one key. */
+export interface RulesetJson {
+  nftables: Record<string, unknown>[];
+}
+
+/** What `nft -j list ruleset` shows for a ruleset. nft reads it back with `nft -j -f`. */
+export function rulesetJson(ruleset: ListedRuleset, context: Omit<DecompileContext, 'sets'> = {}): RulesetJson {
+  return finish(rulesetJsonInParts(ruleset, context));
+}
+
+/** The same, which lets its caller do something else between two rules. */
+export function* rulesetJsonInParts(
+  ruleset: ListedRuleset,
+  context: Omit<DecompileContext, 'sets'>,
+): InParts<RulesetJson> {
+  const words = vocabulary(context);
+  const nftables: JsonObject[] = [{ metainfo: { json_schema_version: 1 } }];
+  for (const content of yield* contents(ruleset, words.old)) {
+    for (const object of tableJson(content, words)) {
+      nftables.push(object);
+      yield;
+    }
+  }
+  return { nftables };
+}
+
+function* tableJson(content: TableContent, words: Vocabulary): Generator<JsonObject> {
+  const { table, chains, sets, objects, flowtables } = content;
+  yield { table: headJson(table, words) };
+  // Maps and rules speak of chains: nft 1.1 lists these first.
+  if (!words.old) for (const chain of chains) yield { chain: chainJson(chain, words) };
+  for (const object of objects) {
+    if (!isNamed(object)) continue;
+    const { family, name, table: of, handle, comment } = object;
+    const base = defined({ family, name, table: of, handle: safe(handle), comment });
+    yield { [objectWord(object.type)]: { ...base, ...contentOf(object, words) } };
+  }
+  for (const set of sets) yield setJson(set, content, words);
+  for (const flowtable of flowtables) yield { flowtable: flowtableJson(flowtable) };
+  if (words.old) for (const chain of chains) yield { chain: chainJson(chain, words) };
+  for (const chain of chains)
+    for (const rule of content.rules.get(chain.name) ?? []) yield { rule: ruleJson(rule, content, words) };
+}
+
+function defined(object: JsonObject): JsonObject {
+  const result: JsonObject = {};
+  for (const key in object) if (object[key] !== undefined) result[key] = object[key];
+  return result;
+}
+
+/** Handles are numbers in JSON. */
+const safe = (handle: bigint | undefined): number | undefined => (handle === undefined ? undefined : Number(handle));
+
+const TABLE_FLAGS = ['dormant', 'owner', 'persist'];
+
+function headJson({ family, name, handle, flags, comment }: Table, { old }: Vocabulary): JsonObject {
+  const shown = TABLE_FLAGS.filter(flag => flags?.includes(flag as 'dormant'));
+  return defined({
+    family,
+    name,
+    handle: safe(handle),
+    flags: shown.length === 0 ? undefined : old && shown.length === 1 ? shown[0] : shown,
+    comment: old ? undefined : comment,
+  });
+}
+
+function oneOrAll(list: string[]): Json | undefined {
+  return list.length > 1 ? list : list[0];
+}
+
+function chainJson(chain: Chain, { old }: Vocabulary): JsonObject {
+  const { family, table, name, handle, comment } = chain;
+  const base = defined({ family, table, name, handle: safe(handle), comment: old ? undefined : comment });
+  if (!isBaseChain(chain)) return base;
+  const devices = devicesOf(chain);
+  return defined({
+    ...base,
+    dev: old ? undefined : oneOrAll(devices),
+    type: chain.type,
+    hook: typeof chain.hook === 'string' ? chain.hook : 'unknown',
+    prio: chain.priority,
+    policy: String(chain.policy ?? 'accept'),
+  });
+}
+
+function flowtableJson({ family, name, table, handle, hook, priority, devices }: Flowtable): JsonObject {
+  return defined({
+    family: String(family),
+    name,
+    table,
+    handle: safe(handle),
+    hook: priority === undefined ? undefined : String(hook),
+    prio: priority,
+    dev: oneOrAll(devicesOf({ devices })),
+  });
+}
+
+/** JSON has no bigints. A number is taken back where it is exact; a larger one is kept as text, so that nothing is lost. */
+function withoutBigints(value: unknown): Json {
+  if (typeof value === 'bigint') return value <= Number.MAX_SAFE_INTEGER ? Number(value) : String(value);
+  if (Array.isArray(value)) return value.map(withoutBigints);
+  if (typeof value !== 'object' || value === null) return value as Json;
+  return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, withoutBigints(inner)]));
+}
+
+function ruleJson(rule: RuleEntry, content: TableContent, words: Vocabulary): JsonObject {
+  const { family, table, chain, handle, comment } = rule;
+  const base = defined({ family, table, chain, handle: safe(handle), comment });
+  const nestedChain = nestedRules(content, words);
+  const { statements, rest } = readRule(rule, content.lookup, words.old);
+  const raw = (expressions: unknown): Json => ({ raw: withoutBigints(expressions) });
+  try {
+    const expr = statements.map(statement => statementJson(statement, { words, nestedChain }));
+    if (rest.length > 0) expr.push(raw(rest));
+    return expr.length === 0 ? base : { ...base, expr };
+  } catch (error) {
+    if (!(error instanceof Undecompilable)) throw error;
+    return { ...base, expr: [raw(rule.expressions)] };
+  }
+}
+
+function typeNames(name: string): Json {
+  const names = name.split(/[ .]+/);
+  return names.length === 1 ? names[0]! : names;
+}
+
+const SET_FLAGS = ['constant', 'interval', 'timeout', 'dynamic'];
+
+/** One that nft has no words for, whose name is no text for instance, is there without its type and elements. */
+/** Nothing of what nft has no words for. */
+function contentOf(object: NftObjectOf, words: Vocabulary): JsonObject {
+  try {
+    return objectJson(object, words);
+  } catch (error) {
+    if (!(error instanceof Undecompilable)) throw error;
+    return {};
+  }
+}
+
+function setJson(set: ListedSet, content: TableContent, words: Vocabulary): JsonObject {
+  try {
+    return describedSet(set, content, words);
+  } catch (error) {
+    if (!(error instanceof Undecompilable)) throw error;
+    const { family, name, table, handle } = set;
+    return { set: defined({ family: String(family), name, table, handle: safe(handle) }) };
+  }
+}
+
+function describedSet(set: ListedSet, { lookup }: TableContent, words: Vocabulary): JsonObject {
+  const { old } = words;
+  const shape = lookup.find(set.name);
+  const isMap = shape.has('map');
+  const isObjectMap = shape.has('object');
+  const type = typeNames(shape.key.type.name);
+  const literal = set.elements === undefined || set.elements.length === 0 ? undefined : shape.literal();
+  const isConstant = shape.has('constant');
+  const seconds = (milliseconds: bigint | number | undefined) =>
+    milliseconds ? Math.floor(Number(milliseconds) / 1000) : undefined;
+  const dataName = isMap ? shape.data!.type.name : undefined;
+  const flags = SET_FLAGS.filter(flag => shape.has(flag) && !(old && flag === 'dynamic'));
+  const elements = literal?.elements.map(element => nodeJson(element, { words })) ?? [];
+  const content = defined({
+    family: String(set.family),
+    name: set.name,
+    table: set.table,
+    type: shape.isTypeof && !old ? { typeof: nodeJson(shape.key, { words }) } : type,
+    handle: safe(set.handle),
+    comment: set.comment,
+    map:
+      dataName !== undefined
+        ? old
+          ? dataName
+          : typeNames(dataName)
+        : isObjectMap
+          ? objectWord(set.objectType)
+          : undefined,
+    policy: isConstant || set.policy === undefined || set.policy === 'performance' ? undefined : String(set.policy),
+    size: isConstant ? undefined : set.description?.size || undefined,
+    flags: flags.length === 0 ? undefined : flags,
+    timeout: seconds(set.timeoutMilliseconds),
+    'gc-interval': seconds(set.gcIntervalMilliseconds),
+    'auto-merge': !old && set.mergeElements ? true : undefined,
+    elem: elements.length === 0 ? undefined : elements,
+    stmt: statesJson(shape.statements, { words }),
+  });
+  return { [isMap || isObjectMap ? 'map' : 'set']: content };
+}

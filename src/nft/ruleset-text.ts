@@ -1,0 +1,324 @@
+import { printable, rangeError } from '../errors.ts';
+import type { Chain } from '../nf_tables/chain.ts';
+import type { Flowtable } from '../nf_tables/flowtable.ts';
+import type { Table } from '../nf_tables/table.ts';
+import { formatPriority } from './data/priorities.ts';
+import type { NamedKind } from './data/reserved.ts';
+import { isNamed, type NftObjectOf, objectLines, objectWord } from './decompile/objects.ts';
+import { type Reference, referencesIn, referencesOf } from './decompile/references.ts';
+import {
+  contents,
+  devicesOf,
+  finish,
+  type InParts,
+  isBaseChain,
+  type ListedRuleset,
+  type TableContent,
+} from './decompile/ruleset.ts';
+import type { ListedSet, SetShape } from './decompile/sets.ts';
+import { nodeText, statementText, type TextOptions } from './decompile/to-text.ts';
+import { type Node, Undecompilable } from './decompile/tree.ts';
+import { commentedOut, isWritableComment, isWritableName } from './decompile/unwritable.ts';
+import { formatDuration, type Vocabulary, vocabulary } from './decompile/words.ts';
+import type { DecompileContext } from './decompile.ts';
+import { bracketed, type ListedRule, ruleText } from './rule-text.ts';
+
+/**
+ * The text of `nft list ruleset`, which nft of that version loads. Its language cannot say everything: names are bare words, quoted strings have
+ * no escapes, nft 1.0.6 lacks what came later, and none takes matches and targets of iptables. Such an object is shown as a comment, in lines
+ * that begin with `#`, and so is what refers to it: nothing of a name can become a command when the text is loaded, and what is loaded lacks
+ * these objects. With `unwritable: 'refuse'` they are an error instead. Control characters are escaped.
+ * @throws RangeError ERR_NO_TEXT with `unwritable: 'refuse'`: names the object
+ * @example
+ * formatRuleset(await nft.ruleset({ elements: true }), { version: '1.0.6', unwritable: 'refuse' });
+ */
+export function formatRuleset(ruleset: ListedRuleset, context: Omit<DecompileContext, 'sets'> = {}): string {
+  return finish(rulesetText(ruleset, context));
+}
+
+/** The same, which lets its caller do something else between two rules. */
+export function* rulesetText(ruleset: ListedRuleset, context: Omit<DecompileContext, 'sets'>): InParts<string> {
+  const words = vocabulary(context);
+  const parts: string[] = [];
+  for (const content of yield* contents(ruleset, words.old)) {
+    for (const part of new TableWriter(content, words).parts()) {
+      parts.push(part);
+      yield;
+    }
+  }
+  return parts.join('');
+}
+
+/** The lines of the rules of a chain without a name, which stand where it is jumped to. */
+export function nestedRules(content: TableContent, words: Vocabulary): (name: string) => string | undefined {
+  const nestedChain = (name: string): string | undefined => {
+    if (!content.nested.has(name)) return undefined;
+    const rules = content.rules.get(name) ?? [];
+    return rules.map(rule => `\t\t\t${ruleText(rule, content.lookup, { words, nestedChain })}\n`).join('');
+  };
+  return nestedChain;
+}
+
+const TABLE_FLAGS = ['dormant', 'owner', 'persist'];
+/** In the order in which nft writes them. */
+const SET_FLAGS = ['constant', 'dynamic', 'interval', 'timeout'];
+
+/** Writes one table: what refers to what is left out is left out, too. */
+class TableWriter {
+  readonly #content: TableContent;
+  readonly #words: Vocabulary;
+  /** What is shown as a comment: 'chain web'. */
+  readonly #left = new Set<string>();
+
+  constructor(content: TableContent, words: Vocabulary) {
+    this.#content = content;
+    this.#words = words;
+  }
+
+  /** Each of whole lines. */
+  *parts(): Generator<string> {
+    const { table, chains, sets, objects, flowtables } = this.#content;
+    const { head, separated } = this.#head(table);
+    const isLeft = this.#words.unwritable.take().length > 0;
+    if (isLeft) this.#refuse('table', table.name);
+    const shown = (part: string) => (isLeft ? commentedOut(part) : part);
+    yield shown(head);
+    let between = separated ? '\n' : '';
+    // Chains and objects first: elements of sets refer to them, and rules to all.
+    const heads = new Map(chains.map(chain => [chain, this.#chainHead(chain)]));
+    for (const object of objects.filter(isNamed)) {
+      yield between + shown(this.#block(object.type, object.name, () => this.#object(object)));
+      between = '\n';
+    }
+    for (const set of sets) {
+      yield between + shown(this.#block('set', set.name, () => this.#set(set)));
+      between = '\n';
+    }
+    for (const flowtable of flowtables) {
+      yield between + shown(this.#block('flowtable', flowtable.name, () => this.#flowtable(flowtable)));
+      between = '\n';
+    }
+    for (const chain of chains) {
+      yield between;
+      for (const part of this.#chain(chain, heads.get(chain)!)) yield shown(part);
+      between = '\n';
+    }
+    yield shown('}\n');
+  }
+
+  #refuse(kind: NamedKind | 'rule', name: unknown): void {
+    if (!this.#words.strict) return;
+    const { family, name: table } = this.#content.table;
+    const version = this.#words.old ? '1.0.6' : '1.1.6';
+    throw rangeError(
+      [kind],
+      `what nft ${version} can read as text, in the table ${family} ${table}`,
+      name,
+      'ERR_NO_TEXT',
+    );
+  }
+
+  /** One object: as a comment where something of it cannot be said. */
+  #block(kind: NamedKind, name: string | undefined, write: () => string): string {
+    const text = write();
+    if (this.#words.unwritable.take().length === 0) return text;
+    this.#leave(kind, name);
+    return commentedOut(text);
+  }
+
+  #leave(kind: NamedKind, name: string | undefined): void {
+    this.#refuse(kind, name);
+    this.#left.add(`${kind} ${name}`);
+  }
+
+  #name(kind: NamedKind, name: string | undefined): string {
+    return this.#words.unwritable.name(kind, name, this.#words.old);
+  }
+
+  /** Notes a name that cannot be said, or that is not there for the text. */
+  #refers(references: Iterable<Reference>): void {
+    for (const { kind, name } of references) {
+      if (this.#content.nested.has(name ?? '')) continue;
+      if (this.#left.has(`${kind} ${name}`) || !isWritableName(kind, name, this.#words.old))
+        this.#words.unwritable.note(`the ${kind} ${name}`);
+    }
+  }
+
+  #head({ family, name, flags, comment }: Table): { head: string; separated: boolean } {
+    const shown = TABLE_FLAGS.filter(flag => flags?.includes(flag as 'dormant'));
+    const owner = shown.includes('owner') ? ' # progname unknown' : '';
+    let head = `table ${family} ${this.#name('table', name)} {${owner}\n`;
+    if (shown.length > 0) head += `\tflags ${shown.join(',')}\n`;
+    if (comment !== undefined) head += `\t${commentLine(comment)}\n`;
+    return { head, separated: shown.length > 0 };
+  }
+
+  #object(object: NftObjectOf): string {
+    let text = `\t${objectWord(object.type)} ${this.#name(object.type, object.name)} {\n`;
+    if (object.type === 'tunnel' && this.#words.old)
+      this.#words.unwritable.note('tunnels, which nft 1.0.6 cannot read');
+    if (object.comment !== undefined) text += `\t\t${commentLine(object.comment)}\n`;
+    for (const line of this.#objectLines(object)) text += `\t\t${line}\n`;
+    return `${text}\t}\n`;
+  }
+
+  /** A container's root can make one that nft has no words for, such as a limit per seven seconds. */
+  #objectLines(object: NftObjectOf): string[] {
+    try {
+      return objectLines(object, this.#words);
+    } catch (error) {
+      if (!(error instanceof Undecompilable)) throw error;
+      return [bracketed(object.data ?? {}, this.#words)];
+    }
+  }
+
+  /** One that nft has no words for, whose name is no text for instance, is shown as it is. */
+  #set(set: ListedSet): string {
+    const name = this.#name('set', set.name);
+    this.#refers(referencesIn(set));
+    try {
+      return describedSet(set, name, this.#content, this.#words);
+    } catch (error) {
+      if (!(error instanceof Undecompilable)) throw error;
+      return `\tset ${name} {\n\t\t${bracketed(set, this.#words)}\n\t}\n`;
+    }
+  }
+
+  #flowtable({ name, hook, priority, flags, devices: all }: Flowtable): string {
+    const devices = devicesOf({ devices: all });
+    const lines: string[] = [];
+    if (priority !== undefined) lines.push(`hook ${hook} priority ${formatPriority(priority, 'netdev', String(hook))}`);
+    if (devices.length > 0) lines.push(`devices = { ${this.#devices(devices)} }`);
+    if (flags?.includes('offload')) lines.push('flags offload');
+    if (flags?.includes('counter')) lines.push('counter');
+    const body = lines.map(line => `\t\t${line}\n`).join('');
+    return `\tflowtable ${this.#name('flowtable', name)} {\n${body}\t}\n`;
+  }
+
+  /** nft 1.0.6 knows no wildcards. */
+  #devices(devices: readonly string[]): string {
+    const { old, unwritable } = this.#words;
+    return devices
+      .map(device => {
+        const quoted = unwritable.quoted(device);
+        if (old && device.endsWith('*') && !device.endsWith('\\*')) unwritable.note('a prefix of device names');
+        const bare = device.replace(/\\\*$/, '*');
+        return old && BARE_DEVICE.test(bare) ? bare : quoted;
+      })
+      .join(', ');
+  }
+
+  #chainHead(chain: Chain): { text: string; isLeft: boolean } {
+    let text = `\tchain ${this.#name('chain', chain.name)} {\n`;
+    if (chain.comment !== undefined) text += `\t\t${commentLine(chain.comment)}\n`;
+    if (isBaseChain(chain)) text += `\t\t${this.#hook(chain)}\n`;
+    const isLeft = this.#words.unwritable.take().length > 0;
+    if (isLeft) this.#leave('chain', chain.name);
+    return { text, isLeft };
+  }
+
+  *#chain(chain: Chain, { text: head, isLeft }: { text: string; isLeft: boolean }): Generator<string> {
+    const { rules } = this.#content;
+    const options: TextOptions = { words: this.#words, nestedChain: nestedRules(this.#content, this.#words) };
+    const shown = (part: string) => (isLeft ? commentedOut(part) : part);
+    yield shown(head);
+    for (const rule of rules.get(chain.name) ?? []) yield shown(this.#rule(rule, options));
+    yield shown('\t}\n');
+  }
+
+  #rule(rule: ListedRule, options: TextOptions): string {
+    const { lookup } = this.#content;
+    this.#refersFrom(rule, 0);
+    const text = `\t\t${ruleText(rule, lookup, options)}\n`;
+    if (this.#words.unwritable.take().length === 0) return text;
+    this.#refuse('rule', rule);
+    return commentedOut(text);
+  }
+
+  /** What a rule refers to, and those of the chains that stand in it. */
+  #refersFrom({ expressions = [] }: ListedRule, depth: number): void {
+    const { lookup, nested, rules } = this.#content;
+    for (const reference of referencesOf(expressions, name => lookup.listed(name))) {
+      this.#refers([reference]);
+      if (reference.kind !== 'chain' || !nested.has(reference.name ?? '') || depth > 16) continue;
+      for (const inner of rules.get(reference.name!) ?? []) this.#refersFrom(inner, depth + 1);
+    }
+  }
+
+  #hook(chain: Chain): string {
+    const { old, unwritable } = this.#words;
+    if (typeof chain.hook !== 'string') unwritable.note('a hook without a name');
+    const hook = typeof chain.hook === 'string' ? chain.hook : 'unknown';
+    const devices = devicesOf(chain);
+    const on =
+      devices.length === 0
+        ? ''
+        : devices.length === 1
+          ? ` device ${unwritable.quoted(devices[0]!)}`
+          : ` devices = { ${this.#devices(devices)} }`;
+    const priority = formatPriority(Number(chain.priority), chain.family, hook, old);
+    const offload = chain.flags?.includes('offload') ? ' flags offload;' : '';
+    return `type ${printable(chain.type!)} hook ${hook}${on} priority ${priority}; policy ${chain.policy ?? 'accept'};${offload}`;
+  }
+}
+
+const BARE_DEVICE = /^[A-Za-z_.][A-Za-z0-9/_.-]*\*?$/;
+
+/** What cannot be quoted is told behind a `#`: a comment changes nothing. */
+function commentLine(comment: string): string {
+  return isWritableComment(comment) ? `comment "${comment}"` : `# comment "${printable(comment)}"`;
+}
+
+/** A type by its name; one without a length of its own is shown by what it is the type of. */
+function typeText(node: Node, options: TextOptions): string {
+  return node.type.bits > 0 || node.type.kind === 'verdict' ? node.type.name : nodeText(node, options);
+}
+
+function declaration(shape: SetShape, options: TextOptions): string {
+  // nft 1.0.6 reads no `typeof` in maps of objects.
+  const isTypeof = shape.isTypeof && !(options.words.old && shape.has('object'));
+  const show = isTypeof ? nodeText : typeText;
+  let text = `${isTypeof ? 'typeof' : 'type'} ${show(shape.key, options)}`;
+  if (shape.has('map')) text += ` : ${shape.dataIsRange ? 'interval ' : ''}${show(shape.data!, options)}`;
+  else if (shape.has('object')) text += ` : ${objectWord(shape.set.objectType)}`;
+  return text;
+}
+
+function describedSet(set: ListedSet, name: string, { lookup }: TableContent, words: Vocabulary): string {
+  const options: TextOptions = { words };
+  const shape = lookup.find(set.name);
+  const isMap = shape.has('map') || shape.has('object');
+  const lines = [declaration(shape, options)];
+  const size = set.description?.size ?? 0;
+  if (!shape.has('constant')) {
+    if (set.policy !== undefined && set.policy !== 'performance') lines.push(`policy ${set.policy}`);
+    if (size > 0) lines.push(`size ${size}${!words.old && set.count ? `\t# count ${set.count}` : ''}`);
+  }
+  const timeout = set.timeoutMilliseconds ?? 0n;
+  const flags = SET_FLAGS.filter(flag => shape.has(flag));
+  // A default timeout says that there are timeouts; beside other flags it is said again.
+  if (flags.some(flag => flag !== 'timeout' || timeout === 0n)) lines.push(`flags ${flags.join(',')}`);
+  if (shape.statements.length > 0)
+    lines.push(shape.statements.map(statement => statementText(statement, { words, stateless: true })).join(' '));
+  if (set.mergeElements) lines.push('auto-merge');
+  if (timeout !== 0n) lines.push(`timeout ${formatDuration(timeout)}`);
+  if (set.gcIntervalMilliseconds) lines.push(`gc-interval ${formatDuration(BigInt(set.gcIntervalMilliseconds))}`);
+  if (set.comment !== undefined) lines.push(commentLine(set.comment));
+  const literal = set.elements === undefined || set.elements.length === 0 ? undefined : shape.literal();
+  if (literal !== undefined && literal.elements.length > 0) {
+    const oneEachLine =
+      !words.old &&
+      (timeout !== 0n ||
+        ['map', 'object', 'timeout', 'concatenation'].some(flag => shape.has(flag)) ||
+        set.elements!.some(({ comment }) => comment !== undefined) ||
+        shape.statements.length > 0);
+    lines.push(`elements = ${nodeText(literal, { words, oneEachLine })}`);
+    for (const element of literal.elements)
+      if (element.comment !== undefined && !isWritableComment(element.comment))
+        lines.push(
+          `# ${nodeText({ ...element, comment: undefined }, { words })} comment "${printable(element.comment)}"`,
+        );
+  }
+  const body = lines.map(line => `\t\t${line}\n`).join('');
+  return `\t${isMap ? 'map' : 'set'} ${name} {\n${body}\t}\n`;
+}

@@ -1,0 +1,62 @@
+import { rangeError } from '../errors.ts';
+import { compileRule } from './compile/compile.ts';
+import { referencesOf } from './decompile/references.ts';
+import { type SetFinder, Sets } from './decompile/sets.ts';
+import type { TextOptions } from './decompile/to-text.ts';
+import { isWritableName } from './decompile/unwritable.ts';
+import { vocabulary } from './decompile/words.ts';
+import { type DecompileContext, finderOf } from './decompile.ts';
+import type { Statement } from './json.ts';
+import type { Rule } from './rule.ts';
+import { type ListedRule, ruleText } from './rule-text.ts';
+
+type WrittenRule = Pick<Rule, 'family' | 'comment'> & { statements: Statement[] };
+
+/**
+ * One rule as `nft list ruleset` writes it, whether it was listed or is to be written: one line. Where nft's language cannot say it (see
+ * `formatRuleset`), the line begins with `#`.
+ * @throws TypeError, RangeError statements that cannot be translated; ERR_NO_TEXT with `unwritable: 'refuse'`
+ */
+export function formatRule(rule: ListedRule | WrittenRule, context: DecompileContext = {}): string {
+  const words = vocabulary(context);
+  const find = finderOf(context.sets);
+  if (!('statements' in rule)) return line(rule, find, { words });
+  const { family, statements, comment } = rule;
+  const { version = '1.1.6' } = context;
+  const devices = new NamedDevices();
+  const interfaces = (name: string) => devices.index(name);
+  const interfaceName = (index: number) => devices.name(index) ?? words.interfaceName(index);
+  const options: TextOptions = { words: { ...words, interfaceName } };
+  const given = { version, names: words.names, interfaces, sets: (name: string) => find(name) };
+  const compiled = compileRule({ family, statements }, given);
+  const own = finderOf(compiled.sets);
+  const { expressions } = compiled;
+  const listed = comment === undefined ? { family, expressions } : { family, expressions, comment };
+  return line(listed, (name, id) => own(name, id) ?? find(name), options);
+}
+
+function line(rule: ListedRule, find: SetFinder, options: TextOptions): string {
+  const { old, unwritable, strict } = options.words;
+  for (const { kind, name } of referencesOf(rule.expressions ?? [], find))
+    if (!isWritableName(kind, name, old)) unwritable.note(`the ${kind} ${name}`);
+  const text = ruleText(rule, new Sets(find, old), options);
+  if (unwritable.take().length === 0) return text;
+  if (strict) throw rangeError([], `a rule that nft ${old ? '1.0.6' : '1.1.6'} can read as text`, rule, 'ERR_NO_TEXT');
+  return `# ${text}`;
+}
+
+const LAST_INDEX = 0x7fffffff;
+
+/** Devices that statements name are shown by these names, whatever their indexes may be: here each has one that no device has. */
+class NamedDevices {
+  readonly #names: string[] = [];
+
+  index(name: string): number | undefined {
+    if (/^\d+$/.test(name)) return undefined;
+    return LAST_INDEX + 1 - this.#names.push(name);
+  }
+
+  name(index: number): string | undefined {
+    return this.#names[LAST_INDEX - index];
+  }
+}

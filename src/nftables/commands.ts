@@ -1,0 +1,396 @@
+import { atIndex, BatchError, elsewhere, NetlinkError, type Path, rangeError, typeError } from '../errors.ts';
+import type { Family } from '../nf_tables/family.ts';
+import { declaredSet, listOf } from '../nft/compile/named-set.ts';
+import { withReadableTypeof } from '../nft/compile/typeof.ts';
+import { parsePriority } from '../nft/data/priorities.ts';
+import type { SetMember, Stateful, Statement } from '../nft/json.ts';
+import { OBJECTS, type ObjectName, objectData } from '../nft/objects.ts';
+import { Transaction } from './write/transaction.ts';
+
+/* Whole rulesets in nft's JSON: what `nft -j list ruleset` prints, and what `nft -j -f` takes. */
+
+interface InTable {
+  family: Family;
+  table: string;
+  name?: string;
+  handle?: number | bigint;
+  comment?: string;
+}
+
+export interface JsonTable {
+  family: Family;
+  name?: string;
+  handle?: number | bigint;
+  flags?: string | string[];
+  comment?: string;
+}
+
+export interface JsonChain extends InTable {
+  type?: string;
+  hook?: string;
+  /** A number; also nft's text, 'dstnat + 10'. */
+  prio?: number | string;
+  dev?: string | string[];
+  policy?: 'accept' | 'drop';
+  newname?: string;
+}
+
+export interface JsonRule {
+  family: Family;
+  table: string;
+  chain: string;
+  expr?: Statement[];
+  /** Of the rule to replace or delete, or to insert before. */
+  handle?: number | bigint;
+  /** The place of the rule to add behind, or to insert before, counted from 0. */
+  index?: number;
+  comment?: string;
+}
+
+/** A type by name, several of a concatenation, or what the keys are taken from. */
+export type JsonSetType = string | JsonSetType[] | { typeof: unknown };
+
+export interface JsonSet extends InTable {
+  type?: JsonSetType;
+  /** Of the values of a map; or the kind of object. */
+  map?: JsonSetType;
+  policy?: 'performance' | 'memory';
+  flags?: string | string[];
+  elem?: SetMember[];
+  /** Seconds. */
+  timeout?: number;
+  'gc-interval'?: number;
+  size?: number;
+  'auto-merge'?: boolean;
+  stmt?: Stateful[];
+}
+
+export interface JsonElement {
+  family: Family;
+  table: string;
+  name: string;
+  elem: SetMember | SetMember[];
+}
+
+export interface JsonFlowtable extends InTable {
+  hook?: 'ingress';
+  prio?: number | string;
+  dev?: string | string[];
+  flags?: string | string[];
+}
+
+/** A counter, quota, limit or another object: its fields as libnftables-json(5) has them. */
+export interface JsonObject extends InTable {
+  [field: string]: unknown;
+}
+
+/** One thing that commands are about. */
+export type JsonSubject =
+  | { table: JsonTable }
+  | { chain: JsonChain }
+  | { rule: JsonRule }
+  | { set: JsonSet }
+  | { map: JsonSet }
+  | { element: JsonElement }
+  | { flowtable: JsonFlowtable }
+  | { [K in ObjectName]: { [P in K]: JsonObject } }[ObjectName]
+  | { ruleset: { family?: Family } | null };
+
+/** One entry of a document: a command, or an object alone, which is added. */
+export type JsonCommand =
+  | { metainfo: object }
+  | JsonSubject
+  | { add: JsonSubject }
+  | { create: JsonSubject }
+  | { insert: JsonSubject }
+  | { replace: JsonSubject }
+  | { delete: JsonSubject }
+  | { destroy: JsonSubject }
+  | { flush: JsonSubject }
+  | { rename: JsonSubject };
+
+export interface NftDocument {
+  nftables: JsonCommand[];
+}
+
+type Fields = Record<string, unknown>;
+const VERBS = ['add', 'create', 'insert', 'replace', 'delete', 'destroy', 'flush', 'rename'] as const;
+type Verb = (typeof VERBS)[number];
+const SUBJECTS = ['table', 'chain', 'rule', 'set', 'map', 'element', 'flowtable', 'ruleset', ...Object.keys(OBJECTS)];
+const MAKING: readonly Verb[] = ['add', 'create'];
+
+/** The transaction that carries out a document's commands, and where in the document each of its operations comes from. */
+export interface Compiled {
+  transaction: Transaction;
+  /** By operation: the path of the subject in the document. */
+  places: Path[];
+}
+
+/**
+ * Translates a document into a transaction.
+ * @throws TypeError, RangeError with the path of what is wrong
+ */
+export function compileDocument(document: NftDocument): Compiled {
+  const commands = document?.nftables;
+  if (!Array.isArray(commands)) throw typeError(['nftables'], 'an array of commands', commands);
+  const writer = new DocumentWriter();
+  for (const command of commands) findDynamic(command, writer.dynamic);
+  commands.forEach((command, index) => {
+    writer.command(command, ['nftables', index]);
+  });
+  writer.fillSets();
+  return writer;
+}
+
+/** What rules do with a set that they add elements to. */
+interface Dynamic {
+  /** Each element gets several statements. */
+  several: boolean;
+}
+
+/** Sets that rules of the document add elements to: nft makes them dynamic, whether they say so or not. */
+function findDynamic(command: unknown, found: Map<string, Dynamic>): void {
+  const [subject] = typeof command === 'object' && command !== null ? Object.values(command) : [];
+  const rule: unknown = subject?.expr === undefined ? subject?.rule : subject;
+  if (typeof rule !== 'object' || rule === null) return;
+  const { family, table, expr } = rule as Fields;
+  if (!Array.isArray(expr)) return;
+  for (const statement of expr as Fields[]) {
+    for (const kind of ['set', 'map']) {
+      const fields = statement?.[kind] as Fields | undefined;
+      const name = fields?.[kind];
+      if (typeof name !== 'string') continue;
+      const key = nameOf(family, table, name.replace(/^@/, ''));
+      const several = Array.isArray(fields!.stmt) && fields!.stmt.length > 1;
+      found.set(key, { several: several || found.get(key)?.several === true });
+    }
+  }
+}
+
+function onlyKey(object: unknown, path: Path, names: readonly string[]): string {
+  const keys = typeof object === 'object' && object !== null ? Object.keys(object) : [];
+  if (keys.length !== 1 || !names.includes(keys[0]!))
+    throw typeError(path, `an object with one key of ${names.join(', ')}`, object);
+  return keys[0]!;
+}
+
+class DocumentWriter implements Compiled {
+  readonly transaction = new Transaction();
+  readonly places: Path[] = [];
+  readonly dynamic = new Map<string, Dynamic>();
+  /** Sets of ranges that are made here and have no elements yet. */
+  readonly #empty = new Set<string>();
+  /** First elements of sets: they wait for the chains and objects that they refer to. */
+  #waiting: (() => void)[] = [];
+
+  /** Writes the elements that have waited. */
+  fillSets(): void {
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const write of waiting) write();
+  }
+
+  command(command: unknown, path: Path): void {
+    const name = onlyKey(command, path, ['metainfo', ...VERBS, ...SUBJECTS]);
+    if (name === 'metainfo') return;
+    const isVerb = (VERBS as readonly string[]).includes(name);
+    const verb = isVerb ? (name as Verb) : 'add';
+    const subject = isVerb ? (command as Fields)[name] : command;
+    const at = isVerb ? [...path, name] : path;
+    const kind = onlyKey(subject, at, SUBJECTS);
+    const json = (subject as Fields)[kind] ?? {};
+    const place = [...at, kind];
+    if (!MAKING.includes(verb) || kind === 'rule' || kind === 'element') this.fillSets();
+    if (typeof json !== 'object') throw typeError(place, 'an object', json);
+    this.#within(kind, place, () => this.#subject(verb, kind, json as Fields, place));
+  }
+
+  #within(kind: string, place: Path, work: () => void): void {
+    try {
+      work();
+    } catch (error) {
+      throw elsewhere(error, inner => [...place, ...asJson(kind, inner)]);
+    }
+  }
+
+  #push(verb: Verb, kind: string, object: object, place: Path): void {
+    const method = this.transaction[verb] as (subject: object) => Transaction;
+    try {
+      method.call(this.transaction, { [kind]: object });
+    } catch (error) {
+      // The transaction's path begins with its own name of the kind.
+      throw elsewhere(error, path => (path[0] === kind ? path.slice(1) : path));
+    }
+    this.places.push(place);
+  }
+
+  #subject(verb: Verb, kind: string, json: Fields, place: Path): void {
+    switch (kind) {
+      case 'rule':
+        this.#push(verb, 'rule', ruleOf(verb, json), place);
+        return;
+      case 'set':
+      case 'map':
+        this.#set(verb, kind, json, place);
+        return;
+      case 'element':
+        this.#elements(verb, json, json.elem, place);
+        return;
+      default: {
+        const name = Object.hasOwn(OBJECTS, kind) ? OBJECTS[kind as ObjectName] : kind;
+        this.#push(verb, name, objectOf(verb, kind, json), place);
+      }
+    }
+  }
+
+  #set(verb: Verb, kind: string, json: Fields, place: Path): void {
+    if (!MAKING.includes(verb)) {
+      this.#push(verb, kind, keyOf(json), place);
+      return;
+    }
+    const set = withReadableTypeof(declaredSet(json));
+    const dynamic = this.dynamic.get(nameOf(json.family, json.table, json.name));
+    if (dynamic !== undefined) {
+      const flags = [...(set.flags ?? []), 'dynamic' as const, ...(dynamic.several ? (['expressions'] as const) : [])];
+      set.flags = [...new Set(flags)];
+    }
+    this.#push(verb, kind, set, place);
+    if (set.flags?.includes('interval')) this.#empty.add(nameOf(json.family, json.table, json.name));
+    if (json.elem === undefined) return;
+    this.#waiting.push(() => this.#within(kind, place, () => this.#elements(verb, json, json.elem, place)));
+  }
+
+  #elements(verb: Verb, { family, table, name }: Fields, elem: unknown, place: Path): void {
+    if (elem === undefined) throw typeError(['elem'], 'elements', elem, 'ERR_MISSING');
+    const leadingEnd = MAKING.includes(verb) && this.#empty.delete(nameOf(family, table, name));
+    const elements = { family, table, set: name, json: elem, ...(leadingEnd && { leadingEnd }) };
+    this.#push(verb, 'element', elements, place);
+  }
+}
+
+const nameOf = (family: unknown, table: unknown, name: unknown): string => `${family} ${table} ${name}`;
+
+/** Where the document has what a transaction's path points at. */
+function asJson(kind: string, path: Path): Path {
+  const [first, ...rest] = path;
+  const name = first === undefined ? undefined : JSON_NAMES[kind]?.[first];
+  return name === undefined ? path : [name, ...rest];
+}
+
+const JSON_NAMES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+  rule: { statements: 'expr', position: 'handle' },
+  set: { json: 'elem' },
+  map: { json: 'elem' },
+  element: { json: 'elem', set: 'name' },
+  chain: { priority: 'prio', device: 'dev', devices: 'dev', newName: 'newname' },
+  flowtable: { priority: 'prio', devices: 'dev' },
+};
+
+function handleIn(json: Fields): bigint | undefined {
+  const { handle } = json;
+  if (handle === undefined) return undefined;
+  if (typeof handle === 'bigint') return handle;
+  if (!Number.isSafeInteger(handle)) throw typeError(['handle'], 'a whole number', handle);
+  return BigInt(handle as number);
+}
+
+/** What identifies an object: its name, or its handle. */
+function keyOf(json: Fields): Fields {
+  const { family, table, name } = json;
+  const handle = handleIn(json);
+  return {
+    family,
+    ...(table !== undefined && { table }),
+    ...(name !== undefined ? { name } : handle !== undefined && { handle }),
+  };
+}
+
+function ruleOf(verb: Verb, json: Fields): Fields {
+  const { family, table, chain, expr, index, comment } = json;
+  const handle = handleIn(json);
+  const place = { family, table, chain, ...(index !== undefined && { index }) };
+  if (verb === 'delete' || verb === 'destroy') return { ...place, ...(handle !== undefined && { handle }) };
+  if (!Array.isArray(expr)) throw typeError(['statements'], 'an array of statements', expr);
+  const rule = { ...place, statements: expr, ...(comment !== undefined && { comment }) };
+  if (handle === undefined || verb === 'add') return rule;
+  return verb === 'insert' ? { ...rule, position: handle } : { ...rule, handle };
+}
+
+function objectOf(verb: Verb, kind: string, json: Fields): Fields {
+  if (kind === 'ruleset') return json;
+  if (verb === 'rename') return { ...keyOf(json), newName: json.newname };
+  const { family, table, name, comment } = json;
+  if (!MAKING.includes(verb)) return keyOf(json);
+  const place = {
+    family,
+    ...(table !== undefined && { table }),
+    name,
+    ...(comment !== undefined && { comment }),
+  };
+  const flags = json.flags === undefined ? undefined : listOf(json.flags, 'flags');
+  switch (kind) {
+    case 'table':
+      return { ...place, ...(flags !== undefined && { flags }) };
+    case 'chain':
+      return { ...place, ...(json.hook !== undefined && hooking(json)), ...(flags !== undefined && { flags }) };
+    case 'flowtable':
+      return {
+        ...place,
+        hook: json.hook,
+        priority: priorityOf(json, 'ingress'),
+        ...(json.dev !== undefined && { devices: listOf(json.dev, 'dev') }),
+        ...(flags !== undefined && { flags }),
+      };
+    default:
+      return { ...place, ...objectData(kind as ObjectName, json) };
+  }
+}
+
+/** What makes a chain a base chain. */
+function hooking(json: Fields): Fields {
+  const { type, hook, dev, policy } = json;
+  const devices = dev === undefined ? [] : listOf(dev, 'dev');
+  return {
+    type,
+    hook,
+    priority: priorityOf(json, hook as string),
+    ...(devices.length === 1 ? { device: devices[0] } : devices.length > 1 && { devices }),
+    ...(policy !== undefined && { policy }),
+  };
+}
+
+function priorityOf({ prio, family }: Fields, hook: string): number {
+  const number = typeof prio === 'string' ? parsePriority(prio, family as string, hook) : prio;
+  if (typeof number !== 'number')
+    throw rangeError(['prio'], "a number, or nft's text of a priority of this family and hook", prio);
+  return number;
+}
+
+/** The kernel's refusal of a transaction, seen from the document that it was made from. */
+export function asRefusalOf({ places }: Compiled, error: unknown, document: NftDocument): unknown {
+  if (!(error instanceof BatchError)) {
+    // What only the namespace could tell: the path begins with the operation and its kind.
+    return elsewhere(error, ([operation, kind, ...rest]) => {
+      const place = typeof operation === 'number' ? places[operation] : undefined;
+      return place === undefined ? [] : [...place, ...asJson(String(kind), rest)];
+    });
+  }
+  const failures = error.failures.map(failure => {
+    const { errno, syscall, path, kernelMessage, hint, request, index } = failure;
+    const place = places[index]!;
+    const kind = place.at(-1) as string;
+    const moved = [...place, ...asJson(kind, path.slice(1))];
+    const options = {
+      errno,
+      syscall,
+      operation: 'nftables.apply',
+      subject: document,
+      path: moved,
+      kernelMessage,
+      hint,
+      request,
+    };
+    return atIndex(new NetlinkError(options), place[1] as number);
+  });
+  return new BatchError({ failures, outcome: error.outcome, applied: error.applied });
+}

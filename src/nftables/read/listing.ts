@@ -1,0 +1,223 @@
+import { checkObject, checkOneOf } from '../../codec/index.ts';
+import { isNotFound, typeError } from '../../errors.ts';
+import type { Exchange, Message, Operation } from '../../netlink/index.ts';
+import type { Chain } from '../../nf_tables/chain.ts';
+import type { WireElement } from '../../nf_tables/element.ts';
+import { type Family, familyNumber } from '../../nf_tables/family.ts';
+import type { Flowtable } from '../../nf_tables/flowtable.ts';
+import { MESSAGES, type MessageName, readObject } from '../../nf_tables/message.ts';
+import type { NftObject } from '../../nf_tables/object.ts';
+import type { RuleEntry } from '../../nf_tables/rule.ts';
+import type { NftSet, SetKey } from '../../nf_tables/set.ts';
+import type { Table } from '../../nf_tables/table.ts';
+import { noteLeadingEnd } from '../../nft/element-forms.ts';
+import { type ElementValue, elementValues } from '../../nft/element-values.ts';
+import { shapeOf } from '../../nft/set-types.ts';
+import { readSet, requestFor } from '../request.ts';
+import { ownChainsFirst } from '../write/rule-places.ts';
+import { Disturbed, READING_OPTIONS, Reading, type ReadingOptions } from './reading.ts';
+
+export interface ListFilter extends ReadingOptions {
+  family?: Family;
+  /** With `family`: only what is in this table. */
+  table?: string;
+}
+
+export interface RulesetFilter extends ListFilter {
+  /** Also the elements of named sets and maps; those of anonymous sets, which are part of their rules, always come. Default false. */
+  elements?: boolean;
+}
+
+/** A set or map, with its elements where they were read. */
+export type SetEntry = NftSet & { elements?: WireElement[] };
+
+/** The objects of a namespace, all of one generation. */
+export interface Ruleset {
+  generation: number;
+  tables: Table[];
+  chains: Chain[];
+  sets: SetEntry[];
+  rules: RuleEntry[];
+  /** Counters, quotas, limits and other objects with a name. */
+  objects: NftObject[];
+  flowtables: Flowtable[];
+}
+
+const LISTS = {
+  table: { get: 'gettable', new: 'newtable' },
+  chain: { get: 'getchain', new: 'newchain' },
+  rule: { get: 'getrule', new: 'newrule' },
+  set: { get: 'getset', new: 'newset' },
+  object: { get: 'getobj', new: 'newobj' },
+  flowtable: { get: 'getflowtable', new: 'newflowtable' },
+} as const satisfies Record<string, { get: MessageName; new: MessageName }>;
+
+interface Kinds {
+  table: Table;
+  chain: Chain;
+  rule: RuleEntry;
+  set: NftSet;
+  object: NftObject;
+  flowtable: Flowtable;
+}
+
+type Filter = ListFilter & { chain?: string };
+
+/** Everything, consistent: see NftablesOperations.ruleset. */
+export function* ruleset(exchange: Exchange, filter: RulesetFilter = {}): Operation<Ruleset> {
+  checkFilter(filter, ['family', 'table', 'elements', ...READING_OPTIONS]);
+  const reading = new Reading(exchange, filter);
+  return yield* reading.consistent(exchange, function* (generation) {
+    const tables = yield* dump(exchange, 'table', filter, reading, generation);
+    const chains = yield* dump(exchange, 'chain', filter, reading, generation);
+    const sets: SetEntry[] = yield* dump(exchange, 'set', filter, reading, generation);
+    for (const set of sets) {
+      if (filter.elements !== true && !set.flags?.includes('anonymous')) continue;
+      // A name whose bytes are no text was kept raw: its set cannot be asked for, and must not fail the reading of all others.
+      if (typeof set.table !== 'string' || typeof set.name !== 'string') continue;
+      set.elements = yield* dumpElements(exchange, set as SetKey, reading, generation);
+    }
+    const rules = yield* dump(exchange, 'rule', filter, reading, generation);
+    const objects = yield* dump(exchange, 'object', filter, reading, generation);
+    const flowtables = yield* dump(exchange, 'flowtable', filter, reading, generation);
+    // Whoever adds them in this order finds what each of them refers to.
+    return { generation, tables, chains, flowtables, objects, sets, rules: ownChainsFirst(rules) };
+  });
+}
+
+/** The objects of one kind. */
+export function* list<K extends keyof Kinds>(exchange: Exchange, kind: K, filter: Filter = {}): Operation<Kinds[K][]> {
+  checkFilter(filter, [...(kind === 'rule' ? ['chain'] : []), 'family', 'table', ...READING_OPTIONS]);
+  const reading = new Reading(exchange, filter);
+  const found = yield* reading.undisturbed(() => dump(exchange, kind, filter, reading));
+  return kind === 'rule' ? (ownChainsFirst(found as RuleEntry[]) as Kinds[K][]) : found;
+}
+
+export interface ElementsOptions extends ReadingOptions {
+  /** wire (the default): as the kernel has them; of a range, its beginning and its end. values: addresses, ranges, concatenations. */
+  as?: 'wire' | 'values';
+}
+
+/** The elements of a set or map: see NftablesOperations.elements. */
+export function* elements(
+  exchange: Exchange,
+  set: SetKey,
+  options: ElementsOptions = {},
+): Operation<WireElement[] | ElementValue[]> {
+  checkObject(options, [], ['as', ...READING_OPTIONS]);
+  const { as = 'wire' } = options;
+  const reading = new Reading(exchange, options);
+  checkOneOf(as, ['as'], ['wire', 'values']);
+  const { family, table, name } = setKey(set);
+  if (as === 'wire') return yield* reading.undisturbed(() => dumpElements(exchange, { family, table, name }, reading));
+  return yield* reading.consistent(exchange, function* (generation) {
+    const found = yield* readSet(exchange, familyNumber(family, ['family']), table, name);
+    const wire = yield* dumpElements(exchange, { family, table, name }, reading, generation);
+    const { elements, leadingEnd } = elementValues(wire, shapeOf(found));
+    return leadingEnd ? noteLeadingEnd(elements) : elements;
+  });
+}
+
+/** What names a set; more than that may stand in the object, as it does in listings. */
+export function setKey(set: SetKey): SetKey {
+  if (typeof set !== 'object' || set === null) throw typeError([], 'a set: { family, table, name }', set);
+  const { family, table, name } = set;
+  familyNumber(family, ['family']);
+  if (typeof table !== 'string') throw typeError(['table'], "the table's name", table);
+  if (typeof name !== 'string') throw typeError(['name'], "the set's name", name);
+  return { family, table, name };
+}
+
+function checkFilter(filter: Filter, keys: readonly string[]): void {
+  checkObject(filter, [], keys);
+  if (filter.family !== undefined) familyNumber(filter.family, ['family']);
+  if (filter.table !== undefined && filter.family === undefined)
+    throw typeError(['family'], 'a family with a table', undefined, 'ERR_MISSING');
+  if (filter.chain !== undefined && filter.table === undefined)
+    throw typeError(['table'], 'a table with a chain', undefined, 'ERR_MISSING');
+}
+
+/**
+ * One dump. Every message carries the generation that it was made at (its lower 16 bits): a second one among them, or another than the
+ * expected, throws. The kernel's own mark, NLM_F_DUMP_INTR, is missing in dumps of elements.
+ */
+function* dump<K extends keyof Kinds>(
+  exchange: Exchange,
+  kind: K,
+  filter: Filter,
+  reading: Reading,
+  generation?: number,
+): Operation<Kinds[K][]> {
+  const family = filter.family === undefined ? 0 : familyNumber(filter.family, ['family']);
+  // The kernel filters by the table where there may be many; tables and chains are few, and are filtered here.
+  const object: Record<string, unknown> = {};
+  if (filter.table !== undefined && kind !== 'table' && kind !== 'chain') object.table = filter.table;
+  if (filter.chain !== undefined) object.chain = filter.chain;
+  const { number } = MESSAGES[LISTS[kind].new];
+  const tableField = kind === 'table' ? 'name' : 'table';
+  const check = checker(generation);
+  try {
+    const read = (message: Message) => {
+      if (message.type !== number) return undefined;
+      check(message);
+      const found = readObject(LISTS[kind].new, message);
+      return filter.table === undefined || found[tableField] === filter.table ? found : undefined;
+    };
+    const request = requestFor(LISTS[kind].get, family, object);
+    return (yield* exchange.dump(request, read, { turn: reading.turn, attempts: 1 })) as unknown as Kinds[K][];
+  } catch (error) {
+    // The table is not there: then nothing is in it. (Some kernels say so, others give an empty list.)
+    if (filter.table !== undefined && isNotFound(error)) return [];
+    throw error;
+  }
+}
+
+/** The elements of a set, as the kernel has them at a generation. @throws Disturbed it is past */
+export function* dumpElements(
+  exchange: Exchange,
+  set: SetKey,
+  reading: Reading = new Reading(exchange),
+  generation?: number,
+): Operation<WireElement[]> {
+  const elements: WireElement[] = [];
+  yield* dumpSet(exchange, set, reading, generation, message => {
+    const part = readObject('newsetelem', message).elements as WireElement[] | undefined;
+    if (part !== undefined) for (const element of part) elements.push(element);
+  });
+  return elements;
+}
+
+function* dumpSet(
+  exchange: Exchange,
+  { family, table, name }: SetKey,
+  reading: Reading,
+  generation: number | undefined,
+  read: (message: Message) => void,
+): Operation<void> {
+  const check = checker(generation);
+  let begun = generation !== undefined;
+  try {
+    const visit = (message: Message) => {
+      if (message.type !== MESSAGES.newsetelem.number) return undefined;
+      check(message);
+      begun = true;
+      read(message);
+      return undefined;
+    };
+    const request = requestFor('getsetelem', familyNumber(family, ['family']), { table, set: name });
+    yield* exchange.dump(request, visit, { turn: reading.turn, attempts: 1 });
+  } catch (error) {
+    // The set went while it was read, or between the list of sets and now.
+    if (isNotFound(error) && begun) throw new Disturbed();
+    throw error;
+  }
+}
+
+function checker(generation: number | undefined): (message: Message) => void {
+  let expected = generation === undefined ? undefined : generation & 0xffff;
+  return ({ source, payload }) => {
+    const resource = source.view.getUint16(payload + 2, false);
+    expected ??= resource;
+    if (resource !== expected) throw new Disturbed();
+  };
+}

@@ -1,0 +1,211 @@
+import { attributeLength, attributeType, NLA_HDRLEN, nextAttribute } from '../../codec/index.ts';
+import { atIndex, BatchError, NetlinkError, type Path, rangeError, within } from '../../errors.ts';
+import { type Exchange, type Message, nfgenmsg, type Operation } from '../../netlink/index.ts';
+import * as C from '../../nf_tables/constants.ts';
+import { familyNumber } from '../../nf_tables/family.ts';
+import { MESSAGES, readMessage } from '../../nf_tables/message.ts';
+import type { NftSet } from '../../nf_tables/set.ts';
+import { interfacesOf } from '../interfaces.ts';
+import type { RangeMemory } from '../ranges/range-memory.ts';
+import { type RangeSet, RefusedRange } from '../ranges/range-set.ts';
+import { readGeneration, requestFor } from '../request.ts';
+import { type EncodedTransaction, filled } from '../write/encoded.ts';
+import { hintFor } from '../write/hints.ts';
+import { type Fields, type Found, setKey } from '../write/operations.ts';
+import { ChainModel } from '../write/rule-places.ts';
+import type { Transaction, TransactionOperation } from '../write/transaction.ts';
+import type { Ruleset } from './listing.ts';
+import { SetReader } from './set-reader.ts';
+
+/** The 64-bit attribute of an answer: its object's handle, without decoding the rest. */
+export function handleIn({ source, payload, end }: Message, attribute: number): bigint | undefined {
+  const { view } = source;
+  for (let at = payload + nfgenmsg.size; end - at >= NLA_HDRLEN; ) {
+    const length = attributeLength(view, at, end);
+    if (attributeType(view, at) === attribute && length === NLA_HDRLEN + 8)
+      return view.getBigUint64(at + NLA_HDRLEN, false);
+    at = nextAttribute(view, at);
+  }
+  return undefined;
+}
+
+/** What was read of the namespace before, if that is still its generation. */
+export type KnownSets = Pick<Ruleset, 'generation' | 'sets'>;
+
+/** What is known from before a commit, and kept for the next one. */
+export interface Knowledge {
+  memory?: RangeMemory | undefined;
+  known?: KnownSets | undefined;
+}
+
+/** A transaction that is ready to be sent. */
+export interface Completed {
+  encoded: EncodedTransaction;
+  /** To which the commit must be bound. */
+  generation: number;
+  /** Sets with ranges as they are after it. */
+  ranges: ReadonlyMap<string, RangeSet>;
+}
+
+/**
+ * The transaction with what could not be written without asking: what the sets are like whose elements are given as values, and which elements with
+ * ranges they have, which rule has an index, which handle a chain of that name. All of it holds for one generation.
+ * @throws Disturbed somebody committed meanwhile
+ */
+export function* completed(
+  exchange: Exchange,
+  transaction: Transaction,
+  encoded: EncodedTransaction,
+  knowledge: Knowledge = {},
+): Operation<Completed> {
+  const generation = yield* readGeneration(exchange);
+  const known = new Map<string, unknown>();
+  const found = new Map<number, Found>();
+  const ruleIds = new Map<number, number>();
+  const sets = new SetReader(exchange, transaction, generation, knowledge);
+  const { interfaces } = interfacesOf(exchange.wire);
+  for (const { operation: index } of encoded.holes) {
+    const operation = transaction.operations[index]!;
+    const object = (operation.subject as Record<string, Fields>)[operation.kind]!;
+    try {
+      if (operation.kind === 'chain') found.set(index, yield* chainOf(exchange, object));
+      else if (operation.kind === 'rule') {
+        const place =
+          object.index === undefined ? {} : yield* placeOf(exchange, transaction, index, object, { known, ruleIds });
+        const sets = yield* setsOf(exchange, transaction, object, setNamesIn(object.statements), known);
+        found.set(index, { ...place, sets, interfaces });
+      } else if (object.json === undefined) {
+        found.set(index, yield* sets.elementsOf(index));
+      } else {
+        const named = yield* setsOf(exchange, transaction, object, [object.set as string], known);
+        // Of a set that is made here and has no ranges, nothing has to be known.
+        const made = transaction.ranged.find(object.family, object.table, object.set) !== undefined;
+        const json: Found = { sets: named, interfaces };
+        found.set(index, named.size > 0 || made ? yield* sets.elementsOf(index, json) : json);
+      }
+    } catch (error) {
+      throw asFailure(error, operation, index);
+    }
+  }
+  sets.finish();
+  for (const [operation, id] of ruleIds) {
+    const own = found.get(operation);
+    if (own !== undefined) own.id = id;
+  }
+  const filledIn = filled(
+    encoded,
+    ({ operation }, list) => transaction.fill(operation, found.get(operation)!, list),
+    ruleIds,
+  );
+  return { encoded: filledIn, generation, ranges: sets.ranges };
+}
+
+/** The sets that a rule's statements or elements refer to, and that are not made by the transaction itself. */
+function* setsOf(
+  exchange: Exchange,
+  transaction: Transaction,
+  object: Fields,
+  names: Iterable<string>,
+  known: Map<string, unknown>,
+): Operation<Map<string, NftSet>> {
+  const sets = new Map<string, NftSet>();
+  for (const name of names) {
+    if (transaction.makesSet(setKey(object.family, object.table, name))) continue;
+    const family = familyNumber(object.family, ['family']);
+    const key = `whole set ${family} ${object.table} ${name}`;
+    if (!known.has(key)) {
+      const call = requestFor('getset', family, { table: object.table, name });
+      try {
+        const answer = yield* exchange.get(call, message =>
+          message.type === MESSAGES.newset.number ? readMessage(message).object : undefined,
+        );
+        known.set(key, answer);
+      } catch (error) {
+        // The rule's own error says where the name stands.
+        if (!(error instanceof NetlinkError) || error.code !== 'ENOENT') throw error;
+        known.set(key, undefined);
+      }
+    }
+    const set = known.get(key) as NftSet | undefined;
+    if (set !== undefined) sets.set(name, { ...set, family: object.family as NftSet['family'] });
+  }
+  return sets;
+}
+
+/** Words that begin with '@': names of sets. */
+function* setNamesIn(json: unknown): Generator<string> {
+  if (typeof json === 'string') {
+    if (json.startsWith('@')) yield json.slice(1);
+  } else if (typeof json === 'object' && json !== null) {
+    for (const each of Object.values(json)) yield* setNamesIn(each);
+  }
+}
+
+function* chainOf(exchange: Exchange, { family, table, name }: Fields): Operation<Found> {
+  const call = requestFor('getchain', familyNumber(family, ['family']), { table, name });
+  return { handle: yield* exchange.get(call, message => handleIn(message, C.NFTA_CHAIN_HANDLE)) };
+}
+
+interface Places {
+  known: Map<string, unknown>;
+  /** The numbers that rules of this transaction get because others refer to them, by operation. */
+  ruleIds: Map<number, number>;
+}
+
+function* placeOf(
+  exchange: Exchange,
+  transaction: Transaction,
+  operation: number,
+  object: Fields,
+  { known, ruleIds }: Places,
+): Operation<Found> {
+  const { table, chain } = object;
+  const family = familyNumber(object.family, ['family']);
+  const key = `rules ${family} ${table} ${chain}`;
+  let handles = known.get(key) as bigint[] | undefined;
+  if (handles === undefined) {
+    const call = requestFor('getrule', family, { table, chain });
+    handles = yield* exchange.dump(call, message =>
+      message.type === MESSAGES.newrule.number ? handleIn(message, C.NFTA_RULE_HANDLE) : undefined,
+    );
+    known.set(key, handles);
+  }
+  const model = new ChainModel(object, handles);
+  for (let i = 0; i < operation; i++) model.apply(transaction.operations[i]!, i);
+  const index = object.index as number;
+  const entry = model.rules[index];
+  if (entry === undefined)
+    throw rangeError(['index'], `the place of a rule in its chain, which has ${model.rules.length} then`, index);
+  if (entry.handle !== undefined) return { handle: entry.handle };
+  const { verb } = transaction.operations[operation]!;
+  if (entry.operation === undefined || (verb !== 'add' && verb !== 'insert'))
+    throw rangeError(['index'], 'a rule that was there before this transaction', index);
+  const own = ruleIds.get(entry.operation) ?? (entry.id as number | undefined) ?? FIRST_RULE_ID + entry.operation;
+  if (entry.id === undefined) ruleIds.set(entry.operation, own);
+  return { ruleId: own };
+}
+
+const FIRST_RULE_ID = 0x1000000;
+const ERRNO = { ENOENT: -2, EEXIST: -17 } as const;
+
+/** The refusal of a question is that of the operation it was asked for. */
+function asFailure(error: unknown, operation: TransactionOperation, index: number): unknown {
+  const { kind, verb, subject } = operation;
+  if (error instanceof RefusedRange) {
+    const { code, index: at } = error;
+    const json = (subject as Record<string, Fields>)[kind]!.json !== undefined;
+    const path: Path = json ? [kind, 'json'] : [kind, 'elements', at];
+    const hint = hintFor({ code, path: [kind, 'elements', at], kind, verb });
+    const { kernelName: syscall } = MESSAGES[code === 'ENOENT' ? 'delsetelem' : 'newsetelem'];
+    const options = { errno: ERRNO[code], syscall, operation: 'nftables.commit', subject, path, hint };
+    return new BatchError({ failures: [atIndex(new NetlinkError(options), index)], outcome: 'none', applied: [] });
+  }
+  if (!(error instanceof NetlinkError)) return within(error, [index, kind]);
+  const { errno, syscall, kernelMessage, request } = error;
+  const names: Record<string, string> = kind === 'element' ? { name: 'set' } : kind === 'rule' ? {} : { name: 'name' };
+  const first = error.path[0] as string | undefined;
+  const path: Path = first === undefined ? [kind] : [kind, names[first] ?? first];
+  const hint = hintFor({ code: error.code, path, kind });
+  const options = { errno, syscall, operation: 'nftables.commit', subject, path, kernelMessage, hint, request };
+  return new BatchError({ failures: [atIndex(new NetlinkError(options), index)], outcome: 'none', applied: [] });
+}

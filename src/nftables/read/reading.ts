@@ -1,0 +1,73 @@
+import { checkInteger } from '../../codec/index.ts';
+import { StateError } from '../../errors.ts';
+import { type Exchange, type Operation, Turn } from '../../netlink/index.ts';
+import { readGeneration } from '../request.ts';
+
+/** How long a reading may take that others disturb, and how long it may hold the event loop up. */
+export interface ReadingOptions {
+  /** How often it is begun in all, while others commit meanwhile: 1 to 1,000,000; default 100. */
+  attempts?: number;
+  /** Milliseconds after which a disturbed reading is not begun again: 0 to 3,600,000; default 5,000. One that nobody disturbs is never cut short. */
+  timeoutMs?: number;
+  /** Milliseconds for which the promise form works before it lets the event loop run: 1 to 1,000; default 5, or what the fleet says. */
+  maxPauseMs?: number;
+  signal?: AbortSignal;
+}
+
+export const READING_OPTIONS = ['attempts', 'timeoutMs', 'maxPauseMs', 'signal'] as const;
+
+const ATTEMPTS = 100;
+const TIMEOUT_MS = 5_000;
+
+/** A commit came while something was read that has several parts: it is read again. */
+export class Disturbed extends Error {}
+
+/** One reading, with its bounds. */
+export class Reading {
+  /** Lets the event loop run, between two parts. */
+  readonly turn: Turn;
+  readonly #attempts: number;
+  readonly #timeoutMs: number;
+
+  constructor(exchange: Exchange, options: ReadingOptions = {}) {
+    const { attempts = ATTEMPTS, timeoutMs = TIMEOUT_MS, maxPauseMs } = options;
+    this.#attempts = checkInteger(attempts, ['attempts'], 1, 1_000_000);
+    this.#timeoutMs = checkInteger(timeoutMs, ['timeoutMs'], 0, 3_600_000);
+    this.turn =
+      maxPauseMs === undefined ? exchange.turn : new Turn(true, checkInteger(maxPauseMs, ['maxPauseMs'], 1, 1_000));
+  }
+
+  /** Reads until it was not disturbed, or a bound is reached. */
+  *undisturbed<T>(read: () => Operation<T>): Operation<T> {
+    const begun = performance.now();
+    let attempt = 0;
+    let passed = 0;
+    do {
+      try {
+        return yield* read();
+      } catch (error) {
+        // Of the kernel's own mark the exchange knows; of generations that differ, the one who reads.
+        const isInterrupted = error instanceof StateError && error.code === 'ERR_DUMP_INTERRUPTED';
+        if (!(error instanceof Disturbed) && !isInterrupted) throw error;
+      }
+      attempt++;
+      passed = performance.now() - begun;
+      yield this.turn;
+    } while (attempt < this.#attempts && passed < this.#timeoutMs);
+    throw new StateError(
+      'ERR_DUMP_INTERRUPTED',
+      `the ruleset changed while it was read, ${attempt} times in a row within ${Math.round(passed)} ms ` +
+        `(attempts: ${this.#attempts}, timeoutMs: ${this.#timeoutMs})`,
+    );
+  }
+
+  /** Several dumps make one state only if no commit came between the first and the last. */
+  *consistent<T>(exchange: Exchange, read: (generation: number) => Operation<T>): Operation<T> {
+    return yield* this.undisturbed(function* () {
+      const before = yield* readGeneration(exchange);
+      const value = yield* read(before);
+      if ((yield* readGeneration(exchange)) !== before) throw new Disturbed();
+      return value;
+    });
+  }
+}

@@ -1,0 +1,251 @@
+import type { Chain } from '../../nf_tables/chain.ts';
+import type { WireElement } from '../../nf_tables/element.ts';
+import type { Expression } from '../../nf_tables/expression.ts';
+import type { Flowtable } from '../../nf_tables/flowtable.ts';
+import type { NftObject } from '../../nf_tables/object.ts';
+import type { RuleEntry } from '../../nf_tables/rule.ts';
+import type { Table } from '../../nf_tables/table.ts';
+import type { Ruleset, SetEntry } from '../read/listing.ts';
+import type { MonitorItem, RulesetEvent } from './monitor.ts';
+
+interface TableState {
+  table: Table;
+  /** By handle: chains can be renamed. */
+  chains: Map<bigint | string, Chain>;
+  /** By the chain's name. */
+  rules: Map<string, RuleEntry[]>;
+  sets: Map<string, SetState>;
+  objects: Map<string, NftObject>;
+  flowtables: Map<string, Flowtable>;
+}
+
+type NewRule = Extract<RulesetEvent, { kind: 'rule'; action: 'new' }>;
+
+interface SetState {
+  set: SetEntry;
+  elements: Map<string, WireElement>;
+}
+
+/**
+ * The ruleset as events change it: give it each item of a monitor that was opened with `initial`, and `ruleset` is what a new reading would
+ * show, but for what the kernel tells nobody: the values of counters, use counts, and elements that packets add or that time out.
+ */
+export class RulesetMirror {
+  #tables = new Map<string, TableState>();
+  #generation = 0;
+
+  /** The ruleset to begin with; an item of type 'state' replaces it. */
+  constructor(ruleset?: Ruleset) {
+    if (ruleset !== undefined) this.#load(ruleset);
+  }
+
+  /** Of the last transaction or state that was applied. */
+  get generation(): number {
+    return this.#generation;
+  }
+
+  apply(item: MonitorItem): void {
+    if (item.type === 'state') {
+      this.#load(item.ruleset);
+      return;
+    }
+    this.#generation = item.generation;
+    for (const event of item.events) {
+      if (event.kind !== 'rule') this.#applyOther(event);
+      else if (event.action === 'new') this.#place(event);
+      else this.#deleteRule(event.object);
+    }
+  }
+
+  /** The present state, as `ruleset({ elements: true })` gives it; a copy that later events leave alone. */
+  get ruleset(): Ruleset {
+    const states = [...this.#tables.values()];
+    const of = <T>(list: (state: TableState) => Iterable<T>): T[] => states.flatMap(state => [...list(state)]);
+    return structuredClone({
+      generation: this.#generation,
+      tables: states.map(({ table }) => table),
+      chains: of(({ chains }) => chains.values()),
+      sets: of(({ sets }) => sets.values()).map(({ set, elements }) => ({ ...set, elements: [...elements.values()] })),
+      // In the order of their chains, and of each the place that the kernel's listing gives: behind which rule.
+      rules: of(({ chains, rules }) =>
+        [...chains.values()].flatMap(chain =>
+          (rules.get(chain.name) ?? []).map(({ previousHandle: _, ...rule }, i, list) =>
+            i === 0 ? rule : { ...rule, previousHandle: list[i - 1]?.handle },
+          ),
+        ),
+      ) as RuleEntry[],
+      objects: of(({ objects }) => objects.values()),
+      flowtables: of(({ flowtables }) => flowtables.values()),
+    });
+  }
+
+  #load(ruleset: Ruleset): void {
+    this.#tables = new Map();
+    this.#generation = ruleset.generation;
+    const new_ = 'new' as const;
+    for (const object of ruleset.tables) this.#applyOther({ action: new_, kind: 'table', object });
+    for (const object of ruleset.chains) this.#applyOther({ action: new_, kind: 'chain', object });
+    for (const { elements = [], ...object } of ruleset.sets) {
+      this.#applyOther({ action: new_, kind: 'set', object });
+      const { family, table, name } = object;
+      this.#applyOther({ action: new_, kind: 'element', object: { family, table, set: name, as: 'wire', elements } });
+    }
+    for (const object of ruleset.objects) this.#applyOther({ action: new_, kind: 'object', object });
+    for (const object of ruleset.flowtables) this.#applyOther({ action: new_, kind: 'flowtable', object });
+    for (const rule of ruleset.rules) this.#rulesOf(rule).push(rule);
+  }
+
+  #tableOf({ family, table }: { family: string; table: string }): TableState {
+    const key = `${family} ${table}`;
+    let state = this.#tables.get(key);
+    if (state === undefined) {
+      // Events of one table only, or of some kinds: what is around them was never told.
+      state = {
+        table: { family, name: table } as Table,
+        chains: new Map(),
+        rules: new Map(),
+        sets: new Map(),
+        objects: new Map(),
+        flowtables: new Map(),
+      };
+      this.#tables.set(key, state);
+    }
+    return state;
+  }
+
+  #rulesOf(rule: RuleEntry): RuleEntry[] {
+    const { rules } = this.#tableOf(rule);
+    const list = rules.get(rule.chain) ?? [];
+    rules.set(rule.chain, list);
+    return list;
+  }
+
+  #place({ object, placement }: NewRule): void {
+    const list = this.#rulesOf(object);
+    if (placement === 'same') {
+      const at = list.findIndex(({ handle }) => handle === object.handle);
+      if (at >= 0) {
+        dropBound(this.#tableOf(object), list[at]!);
+        list[at] = object;
+        return;
+      }
+    }
+    // From the end: most rules are appended. Behind one that we do not know is at the end, too.
+    const before = typeof placement === 'bigint' ? list.findLastIndex(({ handle }) => handle === placement) : -1;
+    const at = placement === 'first' ? 0 : before < 0 ? list.length : before + 1;
+    list.splice(at, 0, object);
+  }
+
+  #deleteRule(rule: RuleEntry): void {
+    const list = this.#rulesOf(rule);
+    const at = list.findIndex(({ handle }) => handle === rule.handle);
+    if (at >= 0) for (const gone of list.splice(at, 1)) dropBound(this.#tableOf(gone), gone);
+  }
+
+  #applyOther(event: Exclude<RulesetEvent, { kind: 'rule' }>): void {
+    const isNew = event.action === 'new';
+    switch (event.kind) {
+      case 'table': {
+        const { family, name } = event.object;
+        if (isNew) this.#tableOf({ family, table: name }).table = event.object;
+        else this.#tables.delete(`${family} ${name}`);
+        break;
+      }
+      case 'chain':
+        this.#applyChain(this.#tableOf(event.object), event.object, isNew);
+        break;
+      case 'set': {
+        const { sets } = this.#tableOf(event.object);
+        const { name } = event.object;
+        if (isNew) sets.set(name, { set: event.object, elements: sets.get(name)?.elements ?? new Map() });
+        else sets.delete(name);
+        break;
+      }
+      case 'element': {
+        const elements = this.#tableOf(event.object).sets.get(event.object.set)?.elements;
+        for (const element of event.object.elements) {
+          const key = JSON.stringify([element.key, element.keyEnd, element.flags]);
+          if (isNew) elements?.set(key, element);
+          else elements?.delete(key);
+        }
+        break;
+      }
+      case 'object': {
+        const { objects } = this.#tableOf(event.object);
+        // Objects of different types may have one name.
+        const key = `${event.object.type} ${event.object.name}`;
+        if (isNew) objects.set(key, event.object);
+        else objects.delete(key);
+        break;
+      }
+      case 'flowtable': {
+        const { flowtables } = this.#tableOf(event.object);
+        const { name } = event.object;
+        const merged = withDevices(flowtables.get(name), event.object, isNew);
+        if (merged === undefined) flowtables.delete(name);
+        else flowtables.set(name, merged);
+        break;
+      }
+    }
+  }
+
+  #applyChain(state: TableState, chain: Chain, isNew: boolean): void {
+    const key = chain.handle ?? chain.name;
+    const before = state.chains.get(key);
+    const after = withDevices(before, chain, isNew);
+    if (after === undefined) {
+      state.chains.delete(key);
+      state.rules.delete(chain.name);
+      return;
+    }
+    state.chains.set(key, after);
+    if (before !== undefined && before.name !== after.name) rename(state, before.name, after.name);
+  }
+}
+
+/**
+ * Of a chain or flowtable that has devices, an event tells those that came, or those that went: it goes itself with the last of them.
+ */
+function withDevices<T extends { devices?: string[] }>(before: T | undefined, told: T, isNew: boolean): T | undefined {
+  if (before?.devices === undefined || told.devices === undefined) return isNew ? told : undefined;
+  const { devices } = told;
+  const others = before.devices.filter(device => !devices.includes(device));
+  if (isNew) return { ...told, devices: [...others, ...devices] };
+  return others.length > 0 ? { ...before, devices: others } : undefined;
+}
+
+/** Verdicts name the chain that they go to. */
+function rename(state: TableState, from: string, to: string): void {
+  const rules = state.rules.get(from);
+  if (rules !== undefined) {
+    state.rules.delete(from);
+    state.rules.set(to, rules);
+    for (const rule of rules) rule.chain = to;
+  }
+  const renamed = (data: unknown): void => {
+    if (typeof data === 'object' && data !== null && (data as { chain?: string }).chain === from)
+      (data as { chain: string }).chain = to;
+  };
+  for (const list of state.rules.values())
+    for (const { expressions } of list) for (const one of expressions ?? []) renamed(immediateOf(one));
+  for (const { elements } of state.sets.values()) for (const { data } of elements.values()) renamed(data);
+}
+
+/** Chains without a name of their own go with the rule that jumps to them, and nothing is said of it. */
+function dropBound(state: TableState, { expressions }: RuleEntry): void {
+  for (const expression of expressions ?? []) {
+    const data = immediateOf(expression) as { chain?: string } | undefined;
+    if (data?.chain === undefined) continue;
+    for (const [key, chain] of state.chains) {
+      if (chain.name !== data.chain || !chain.flags?.includes('binding')) continue;
+      state.chains.delete(key);
+      const rules = state.rules.get(chain.name) ?? [];
+      state.rules.delete(chain.name);
+      for (const rule of rules) dropBound(state, rule);
+    }
+  }
+}
+
+function immediateOf(expression: Expression): unknown {
+  return 'immediate' in expression ? expression.immediate.data : undefined;
+}

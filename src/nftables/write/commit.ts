@@ -1,0 +1,255 @@
+import { checkInteger, checkObject, NO_CONTEXT } from '../../codec/index.ts';
+import { NetlinkError, rangeError, StateError, typeError, UnsupportedError } from '../../errors.ts';
+import { NLMSG_ERROR } from '../../netlink/constants.ts';
+import { type Exchange, type Message, nfgenmsg, type Operation, verdictOf } from '../../netlink/index.ts';
+import * as C from '../../nf_tables/constants.ts';
+import { familyNumber } from '../../nf_tables/family.ts';
+import { generationTable } from '../../nf_tables/generation.ts';
+import { MESSAGES, type MessageName } from '../../nf_tables/message.ts';
+import type { Features } from '../features.ts';
+import { completed, handleIn, type Knowledge } from '../read/lookup.ts';
+import { Disturbed } from '../read/reading.ts';
+import { readGeneration, requestFor } from '../request.ts';
+import {
+  type EncodedMessage,
+  type EncodedTransaction,
+  FIRST_SEQUENCE,
+  messageOf,
+  partsOf,
+  without,
+} from './encoded.ts';
+import { idleDestroys } from './missing-tables.ts';
+import { OBJECT_KINDS } from './new-objects.ts';
+import type { Fields, ObjectKind } from './operations.ts';
+import { type Refused, refusedError } from './refused.ts';
+import { Transaction } from './transaction.ts';
+
+export interface CommitOptions {
+  /** Commit only if the ruleset is still at this generation; else NetlinkError ERESTART. */
+  generation?: number;
+  /** Have the kernel check everything and change nothing. Costs some 8 ms: the kernel waits for all CPUs (synchronize_rcu). */
+  dryRun?: boolean;
+  /** Resolve to what became of it: see CommitResult. */
+  echo?: boolean;
+  /** Acts before the send; once the kernel has the bytes, the promise says what became of them. */
+  signal?: AbortSignal;
+}
+
+/** What `echo` asks for. */
+export interface CommitResult {
+  /** The ruleset's generation after the commit. */
+  generation: number;
+  /**
+   * The kernel's number for the object of each operation, at the operation's index; undefined for elements, and for what was flushed or
+   * removed.
+   */
+  handles: (bigint | undefined)[];
+}
+
+/** Others commit in between, each time: more often than that, and something is wrong. */
+const ATTEMPTS = 100;
+/** A reply takes its message's length, and that of what the kernel has filled in; charged by pages. */
+const ECHO_CHARGE = 3;
+const KIBIBYTE = 1024;
+
+/** Carries out a transaction: see NftablesOperations.commit. */
+export function* commit(
+  exchange: Exchange,
+  features: Features,
+  transaction: Transaction,
+  options: CommitOptions = {},
+  knowledge: Knowledge = {},
+): Operation<CommitResult | undefined> {
+  if (!(transaction instanceof Transaction)) throw typeError([], 'a Transaction', transaction);
+  checkObject(options, [], ['generation', 'dryRun', 'echo', 'signal']);
+  const { generation, dryRun, echo } = options;
+  if (generation !== undefined) checkInteger(generation, ['generation'], 0, 0xffffffff);
+  if (echo && dryRun) throw rangeError(['echo'], 'false with dryRun: nothing is made that could have a handle', echo);
+  const whole = transaction.encode();
+  for (let attempt = 1; ; attempt++) {
+    const idle = transaction.destroys ? yield* idleDestroys(exchange, transaction) : undefined;
+    const isIdle = idle !== undefined && idle.operations.size > 0;
+    const encoded = isIdle ? without(whole, idle.operations) : whole;
+    const bound = generation ?? (isIdle ? idle.generation : undefined);
+    try {
+      return yield* commitEncoded(
+        exchange,
+        features,
+        transaction,
+        encoded,
+        { ...options, generation: bound },
+        knowledge,
+      );
+    } catch (error) {
+      // Somebody else has committed since we looked whether the tables are there.
+      const stale = error instanceof NetlinkError && error.code === 'ERESTART' && generation === undefined && isIdle;
+      if (!stale || attempt === ATTEMPTS) throw error;
+    }
+  }
+}
+
+type Options = { [K in keyof CommitOptions]: CommitOptions[K] | undefined };
+
+function* commitEncoded(
+  exchange: Exchange,
+  features: Features,
+  transaction: Transaction,
+  encoded: EncodedTransaction,
+  options: Options,
+  knowledge: Knowledge,
+): Operation<CommitResult | undefined> {
+  const { generation, dryRun } = options;
+  const { destroys } = encoded;
+  if (destroys.length > 0 && !(yield* features.destroys(exchange))) {
+    const { verb, kind } = transaction.operations[destroys[0]!.operation]!;
+    throw new UnsupportedError(`${verb} ${kind}`, '6.3');
+  }
+  for (let attempt = 1; ; attempt++) {
+    try {
+      if (encoded.holes.length === 0) return yield* send(exchange, features, transaction, encoded, options);
+      const { encoded: ready, generation: read, ranges } = yield* completed(exchange, transaction, encoded, knowledge);
+      const bound = generation ?? read;
+      const result = yield* send(exchange, features, transaction, ready, { ...options, generation: bound });
+      if (dryRun !== true && bound === read) knowledge.memory?.keep(read, ranges);
+      return result;
+    } catch (error) {
+      // Somebody else has committed since we looked.
+      const stale = error instanceof NetlinkError && error.code === 'ERESTART' && generation === undefined;
+      if ((!stale && !(error instanceof Disturbed)) || attempt === ATTEMPTS) throw error;
+    }
+  }
+}
+
+function* send(
+  exchange: Exchange,
+  features: Features,
+  transaction: Transaction,
+  encoded: EncodedTransaction,
+  { generation, dryRun, echo }: Options,
+): Operation<CommitResult | undefined> {
+  const { messages } = encoded;
+  const end = FIRST_SEQUENCE + messages.length;
+  const first = messages.at(0)?.start;
+  const parts = partsOf(encoded, {
+    generation,
+    dryRun,
+    // The kernel tells the generation where the first message of the batch asks for its echo.
+    echo: echo ? message => message.start === first || hasHandle(transaction, message) : undefined,
+    acknowledgeLast: dryRun === true || features.acknowledgesEnd !== true || messages.length === 0,
+  });
+  const refused: Refused[] = [];
+  const echoed = echo ? new Echo(transaction, encoded) : undefined;
+  let acknowledged = false;
+  let ended = false;
+  const visit = (message: Message): boolean => {
+    if (message.type !== NLMSG_ERROR) {
+      echoed?.read(message);
+      return false;
+    }
+    const verdict = verdictOf(message);
+    if (verdict.errno !== 0) refused.push({ sequence: message.sequence, verdict });
+    else acknowledged = true;
+    ended = message.sequence === end && verdict.errno === 0;
+    return ended;
+  };
+  let replies = messages.length + 2;
+  if (echo) replies += Math.ceil((ECHO_CHARGE * encoded.length) / KIBIBYTE);
+  const answers = yield* exchange.transact(parts, messages.length + 2, visit, replies);
+  if (refused.length > 0) throw yield* refusedError(exchange, transaction, encoded, refused, { dryRun });
+  // Errors come before all else: where answers are missing and none of them is an error, none has failed.
+  if (answers === 'lost' && echoed?.begun !== true)
+    throw new StateError('ERR_REPLIES_LOST', 'the answers of the kernel were lost: read the ruleset to know its state');
+  if (answers !== 'lost') {
+    if (!acknowledged) throw new StateError('ERR_NO_REPLY', 'the kernel did not acknowledge the transaction');
+    if (dryRun !== true) features.acknowledgesEnd ??= ended;
+  }
+  return echoed === undefined ? undefined : yield* echoed.result(exchange, answers === 'lost');
+}
+
+const HANDLES: Partial<Record<MessageName, number>> = {
+  newtable: C.NFTA_TABLE_HANDLE,
+  newchain: C.NFTA_CHAIN_HANDLE,
+  newrule: C.NFTA_RULE_HANDLE,
+  newset: C.NFTA_SET_HANDLE,
+  newobj: C.NFTA_OBJ_HANDLE,
+  newflowtable: C.NFTA_FLOWTABLE_HANDLE,
+};
+const MADE: Partial<Record<ObjectKind, MessageName>> = {
+  table: 'newtable',
+  chain: 'newchain',
+  rule: 'newrule',
+  set: 'newset',
+  map: 'newset',
+  flowtable: 'newflowtable',
+  object: 'newobj',
+  ...Object.fromEntries(Object.keys(OBJECT_KINDS).map(kind => [kind, 'newobj'])),
+};
+const MAKING = new Set(['add', 'create', 'insert', 'replace', 'rename']);
+
+/** Is this the message that makes what the operation is about? */
+function hasHandle({ operations }: Transaction, { operation, name }: EncodedMessage): boolean {
+  const { verb, kind } = operations[operation]!;
+  return MAKING.has(verb) && MADE[kind] === name;
+}
+
+/** What the kernel sends back of a commit, when it has succeeded. */
+class Echo {
+  readonly #transaction: Transaction;
+  readonly #encoded: EncodedTransaction;
+  readonly #handles: (bigint | undefined)[];
+  #generation: number | undefined;
+  /** Something has come: the kernel has committed. */
+  begun = false;
+
+  constructor(transaction: Transaction, encoded: EncodedTransaction) {
+    this.#transaction = transaction;
+    this.#encoded = encoded;
+    this.#handles = new Array<bigint | undefined>(transaction.length).fill(undefined);
+  }
+
+  read(message: Message): void {
+    this.begun = true;
+    if (message.type === MESSAGES.newgen.number) {
+      const { source, payload, end } = message;
+      this.#generation = generationTable.read(source, payload + nfgenmsg.size, end, NO_CONTEXT)?.id;
+      return;
+    }
+    const of = messageOf(this.#encoded, message.sequence);
+    const attribute = of && HANDLES[of.name];
+    if (of === undefined || attribute === undefined || message.type !== MESSAGES[of.name].number) return;
+    // The first message is sent back whatever it is: also one that only makes sure that there is something to destroy.
+    if (!MAKING.has(this.#transaction.operations[of.operation]!.verb)) return;
+    this.#handles[of.operation] ??= handleIn(message, attribute);
+  }
+
+  *result(exchange: Exchange, lost: boolean): Operation<CommitResult> {
+    if (lost) {
+      throw new StateError(
+        'ERR_REPLIES_LOST',
+        'the transaction is committed, but its handles did not fit the receive buffer (net.core.rmem_max): list the ruleset to know them',
+      );
+    }
+    // Of what was there already the kernel says nothing.
+    for (const [i, { verb, kind, subject }] of this.#transaction.operations.entries()) {
+      if (this.#handles[i] === undefined && MAKING.has(verb) && MADE[kind] !== undefined && kind !== 'rule')
+        this.#handles[i] = yield* handleOf(exchange, kind, (subject as Record<string, Fields>)[kind]!);
+    }
+    // Where everything was there already, nothing was committed.
+    return { generation: this.#generation ?? (yield* readGeneration(exchange)), handles: this.#handles };
+  }
+}
+
+/** The handle of an object by its name; undefined where somebody has removed it meanwhile. */
+function* handleOf(exchange: Exchange, kind: ObjectKind, object: Fields): Operation<bigint | undefined> {
+  const name = MADE[kind]!;
+  const key: Fields = { name: object.newName ?? object.name };
+  if (kind !== 'table') key.table = object.table;
+  if (name === 'newobj') key.type = kind === 'object' ? object.type : OBJECT_KINDS[kind as keyof typeof OBJECT_KINDS];
+  const call = requestFor(name.replace('new', 'get') as MessageName, familyNumber(object.family, ['family']), key);
+  try {
+    return yield* exchange.get(call, message => handleIn(message, HANDLES[name]!));
+  } catch (error) {
+    if (error instanceof NetlinkError && error.code === 'ENOENT') return undefined;
+    throw error;
+  }
+}

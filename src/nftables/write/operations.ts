@@ -1,0 +1,465 @@
+import { checkInteger, checkObject } from '../../codec/index.ts';
+import { inside, type Path, rangeError, typeError, within } from '../../errors.ts';
+import { NLM_F_CREATE, NLM_F_EXCL } from '../../netlink/constants.ts';
+import type { WireElement } from '../../nf_tables/element.ts';
+import { familyNumber } from '../../nf_tables/family.ts';
+import type { MessageName } from '../../nf_tables/message.ts';
+import type { NftSet } from '../../nf_tables/set.ts';
+import { compileElements } from '../../nft/compile/named-set.ts';
+import { asValues, type GivenElement, hasLeadingEnd } from '../../nft/element-forms.ts';
+import { type ElementValue, type WiredElements, wireElements } from '../../nft/element-values.ts';
+import type { Names } from '../../nft/names.ts';
+import { type ElementShape, shapeOf } from '../../nft/set-types.ts';
+import type { Interfaces } from '../interfaces.ts';
+import { PackedElements } from '../packed-elements.ts';
+import type { RangeChange } from '../ranges/range-set.ts';
+import { writeRanged } from '../ranges/ranged-elements.ts';
+import { type RangedSets, setKey } from '../ranges/ranged-sets.ts';
+import { writeElements, writeWireElements } from './element-writer.ts';
+import type { MessageList } from './encoded.ts';
+import { type JsonElements, type NewElements, type NewMap, OBJECT_KINDS } from './new-objects.ts';
+import type { RuleEncoder } from './rule-encoder.ts';
+import { description, wireSet } from './wire-set.ts';
+import { withWritable, writableFields } from './writable.ts';
+
+export type Verb = 'add' | 'create' | 'insert' | 'replace' | 'delete' | 'destroy' | 'flush' | 'rename';
+
+export type ObjectKind =
+  | 'table'
+  | 'chain'
+  | 'rule'
+  | 'set'
+  | 'map'
+  | 'element'
+  | 'flowtable'
+  | 'object'
+  | 'ruleset'
+  | keyof typeof OBJECT_KINDS;
+
+export type Fields = Record<string, unknown>;
+
+/** What `commit` has found out about the namespace, for an operation that needs it. */
+export interface Found {
+  shape?: ElementShape;
+  /** What elements with ranges become, compared with those that the set has. */
+  change?: RangeChange;
+  /** The index of a device. */
+  interfaces?: Interfaces['interfaces'];
+  /** Sets that the rule's statements refer to, by name. */
+  sets?: ReadonlyMap<string, NftSet>;
+  handle?: bigint;
+  /** The rule to stand next to, when it is one of this transaction. */
+  ruleId?: number;
+  /** The number that the rule itself gets, because others stand next to it. */
+  id?: number;
+}
+
+/** What writing an operation needs besides its object. */
+export interface Surroundings {
+  readonly list: MessageList;
+  readonly operation: number;
+  /** What the sets of this transaction are like, by `setKey`. */
+  readonly shapes: Map<string, ElementShape>;
+  /** The sets of this transaction that have names, by `setKey`. */
+  readonly sets: Map<string, NftSet>;
+  /** Names of numbers, for rules that are written in statements: read once. */
+  readonly names: Names;
+  nextId(): number;
+  readonly rules: RuleEncoder;
+  /** The sets with ranges of this transaction. */
+  readonly ranged: RangedSets;
+  readonly found?: Found | undefined;
+  /** The operation has written nothing: it must wait for `commit`, which asks the namespace first. */
+  needsMore: boolean;
+}
+
+type Write = (verb: Verb, object: Fields, to: Surroundings) => void;
+
+const FAMILY: Path = ['family'];
+const CREATE: Partial<Record<Verb, number>> = { add: NLM_F_CREATE, create: NLM_F_CREATE | NLM_F_EXCL };
+
+export { setKey };
+
+/** The parts of an object that identify it: its name, or the kernel's number. */
+function keyOf(object: Fields, more: readonly string[] = ['table']): Fields {
+  const key: Fields = {};
+  for (const field of more) key[field] = required(object, field);
+  if (object.name !== undefined) key.name = object.name;
+  else if (object.handle !== undefined) key.handle = object.handle;
+  else throw typeError(['name'], 'a value (or the handle)', undefined, 'ERR_MISSING');
+  return key;
+}
+
+export function required(object: Fields, field: string): unknown {
+  const value = object[field];
+  if (value === undefined) throw typeError([field], 'a value', undefined, 'ERR_MISSING');
+  return value;
+}
+
+function without(object: Fields, ...fields: string[]): Fields {
+  if (fields.every(field => object[field] === undefined)) return object;
+  const rest = { ...object };
+  for (const field of fields) delete rest[field];
+  return rest;
+}
+
+/** The kernel's name for a field of ours that one verb puts elsewhere. */
+const renamed =
+  (names: Readonly<Record<string, string>>) =>
+  (path: Path): Path => {
+    const [first, ...rest] = path;
+    return typeof first === 'string' && Object.hasOwn(names, first) ? [names[first]!, ...rest] : path;
+  };
+
+const TABLE_OF_RULES = renamed({ table: 'name' });
+const CHAIN_OF_RULES = renamed({ chain: 'name' });
+const SET_OF_ELEMENTS = renamed({ set: 'name' });
+
+function table(verb: Verb, object: Fields, { list, operation, ranged }: Surroundings): void {
+  const family = familyNumber(object.family, FAMILY);
+  if (verb === 'delete' || verb === 'destroy') ranged.goes('table', object);
+  else if (verb === 'create') ranged.created(object);
+  const write = (name: MessageName, flags: number, fields: Fields, translate?: (path: Path) => Path) =>
+    list.write(name, flags, family, operation, fields, translate);
+  if (verb === 'flush') {
+    write('delrule', 0, { table: required(object, 'name') }, TABLE_OF_RULES);
+  } else if (verb === 'delete') {
+    write('deltable', 0, keyOf(object, []));
+  } else if (verb === 'destroy' && object.name !== undefined) {
+    // Making sure that it is there and deleting it is the same, on every kernel.
+    write('newtable', NLM_F_CREATE, { name: object.name });
+    write('deltable', 0, { name: object.name });
+  } else if (verb === 'destroy') {
+    write('destroytable', 0, keyOf(object, []));
+  } else {
+    write('newtable', CREATE[verb]!, without(object, 'handle', 'use', 'owner'));
+  }
+}
+
+function chain(verb: Verb, object: Fields, to: Surroundings): void {
+  const { list, operation, found } = to;
+  const family = familyNumber(object.family, FAMILY);
+  const write = (name: MessageName, flags: number, fields: Fields, translate?: (path: Path) => Path) =>
+    list.write(name, flags, family, operation, fields, translate);
+  if (verb === 'flush') {
+    write('delrule', 0, { table: required(object, 'table'), chain: required(object, 'name') }, CHAIN_OF_RULES);
+  } else if (verb === 'delete') {
+    write('delchain', 0, keyOf(object));
+  } else if (verb === 'destroy' && object.name !== undefined) {
+    const key = keyOf(object);
+    write('newchain', NLM_F_CREATE, key);
+    write('delchain', 0, key);
+  } else if (verb === 'destroy') {
+    write('destroychain', 0, keyOf(object));
+  } else if (verb === 'rename') {
+    const newName = required(object, 'newName');
+    const handle = object.handle ?? found?.handle;
+    const key = keyOf(object);
+    if (handle === undefined) to.needsMore = true;
+    else write('newchain', 0, { table: key.table, handle, name: newName }, renamed({ name: 'newName' }));
+  } else {
+    write('newchain', CREATE[verb]!, without(object, 'handle', 'use'));
+  }
+}
+
+function set(verb: Verb, object: Fields, to: Surroundings, isMap = false): void {
+  const { list, operation, shapes } = to;
+  const family = familyNumber(object.family, FAMILY);
+  if (verb === 'flush') {
+    const fields = { table: required(object, 'table'), set: required(object, 'name') };
+    list.write('delsetelem', 0, family, operation, fields, SET_OF_ELEMENTS);
+    to.ranged.flush(operation, object);
+  } else if (verb === 'delete' || verb === 'destroy') {
+    to.ranged.goes('set', object);
+    list.write(verb === 'delete' ? 'delset' : 'destroyset', 0, family, operation, keyOf(object));
+  } else {
+    const byName = setKey(object.family, object.table, object.name);
+    // All sets without a name have the same template of one, '__set%d': each is known by its operation.
+    const made = String(object.name).endsWith('%d') ? `${byName} ${operation}` : byName;
+    let wire = to.found === undefined ? undefined : to.sets.get(made);
+    if (wire === undefined) {
+      wire = withWritable(wireSet(object as unknown as NewMap, isMap, to.nextId())) as unknown as NftSet;
+      wire.family = object.family as NftSet['family'];
+      list.write('newset', CREATE[verb]!, family, operation, wire, path => setPath(path, object));
+      to.sets.set(made, wire);
+    }
+    const shape = shapeOf(wire);
+    shapes.set(byName, shape);
+    shapes.set(setKey(object.family, object.table, wire.id), shape);
+    const ranges = shape.ranges !== 'none';
+    const declared = ranges && to.found === undefined ? to.ranged.declare(verb, wire, shape) : undefined;
+    const elements = object.elements as GivenElement[] | PackedElements | undefined;
+    if (elements === undefined) return;
+    if (!isList(elements)) throw typeError(['elements'], 'an array', elements);
+    if (elements.length === 0) return;
+    const head = {
+      family,
+      operation,
+      table: object.table as string,
+      set: object.name as string,
+      setId: wire.id as number,
+      translate: SET_OF_ELEMENTS,
+    };
+    const flags = CREATE[verb]!;
+    if (!ranges) {
+      writeElements(list, { ...head, name: 'newsetelem', flags }, elements, shape);
+      return;
+    }
+    const options = { leadingEnd: marksBeginning(object), wasRead: object.handle !== undefined };
+    const given = rangedValues(elements, shape, options.wasRead);
+    const ranged = { verb, head, flags, shape, path: ['elements'], wire: isWireAt(given) };
+    writeRanged(ranged, () => wireElements(given, shape, options), declared, to);
+  }
+}
+
+/** Large lists of plain elements are no ranges. */
+function rangedValues(
+  elements: GivenElement[] | PackedElements,
+  shape: ElementShape,
+  wasRead: boolean,
+): readonly ElementValue[] {
+  if (!Array.isArray(elements)) throw typeError(['elements'], 'an array', elements);
+  return asValues(elements, shape, wasRead);
+}
+
+const isWireAt = (values: readonly unknown[]) => (origin: number) => origin >= 0 && isWire(values[origin]);
+
+const marksBeginning = ({ leadingEnd, elements }: Fields): boolean =>
+  leadingEnd === undefined ? hasLeadingEnd(elements as object) : leadingEnd === true;
+
+const isList = (elements: unknown): boolean => Array.isArray(elements) || elements instanceof PackedElements;
+
+/** Attributes that a type's name stands for. */
+function setPath(path: Path, { key, data, size }: Fields): Path {
+  const [first, second] = path;
+  if (key !== undefined && (first === 'keyType' || first === 'keyLength')) return ['key'];
+  if (data !== undefined && (first === 'dataType' || first === 'dataLength')) return ['data'];
+  if (first === 'description' && second === 'size' && size !== undefined) return ['size'];
+  return key !== undefined && first === 'description' ? ['key'] : path;
+}
+
+const ELEMENT_MESSAGES: Partial<Record<Verb, MessageName>> = {
+  add: 'newsetelem',
+  create: 'newsetelem',
+  delete: 'delsetelem',
+  destroy: 'destroysetelem',
+};
+
+const ELEMENT_FIELDS = ['family', 'table', 'set', 'setId', 'elements', 'as', 'type', 'leadingEnd'];
+const JSON_ELEMENT_FIELDS = ['family', 'table', 'set', 'json', 'leadingEnd'];
+
+function element(verb: Verb, object: Fields, to: Surroundings): void {
+  if (object.json !== undefined) {
+    jsonElement(verb, object, to);
+    return;
+  }
+  checkObject(object, [], ELEMENT_FIELDS);
+  const family = familyNumber(object.family, FAMILY);
+  const { set: name, setId, elements, as, type } = object as unknown as NewElements;
+  if (as !== undefined && as !== 'wire' && as !== 'values') throw rangeError(['as'], "'wire' or 'values'", as);
+  const tableName = required(object, 'table') as string;
+  if (name === undefined && setId === undefined) required(object, 'set');
+  if (setId !== undefined) checkInteger(setId, ['setId'], 0, 0xffffffff);
+  if (!isList(elements)) throw typeError(['elements'], 'an array', elements);
+  const shape =
+    type !== undefined
+      ? shapeOf(description(type, type.data !== undefined || type.dataType !== undefined))
+      : (to.found?.shape ??
+        to.shapes.get(setKey(object.family, tableName, setId ?? name)) ??
+        (Array.isArray(elements) && elements.every(isWire) ? WIRE_ONLY : undefined));
+  if (shape === undefined) {
+    if (name === undefined)
+      throw typeError(['type'], 'the type of a set of another transaction', undefined, 'ERR_MISSING');
+    to.needsMore = true;
+    return;
+  }
+  const head = { family, operation: to.operation, table: tableName, set: name, setId };
+  const removes = verb === 'delete' || verb === 'destroy';
+  const flags = CREATE[verb] ?? 0;
+  if (shape.ranges === 'none') {
+    writeElements(to.list, { ...head, name: ELEMENT_MESSAGES[verb]!, flags }, elements, shape, { keysOnly: removes });
+    return;
+  }
+  const given = rangedValues(elements, shape, as === 'wire');
+  const options = { leadingEnd: !removes && marksBeginning(object), keysOnly: removes };
+  const ranged = { verb, head, flags, shape, path: ['elements'], wire: isWireAt(given) };
+  const declared = to.ranged.find(object.family, tableName, setId ?? name);
+  writeRanged(ranged, () => wireElements(given, shape, options), declared, to);
+}
+
+/** Elements in nft's JSON. */
+function jsonElement(verb: Verb, object: Fields, to: Surroundings): void {
+  checkObject(object, [], JSON_ELEMENT_FIELDS);
+  const { family, table, set: name, json, leadingEnd } = object as unknown as JsonElements;
+  const set = to.found?.sets?.get(name) ?? to.sets.get(setKey(family, table, name));
+  if (set === undefined) {
+    if (to.found !== undefined) throw rangeError(['set'], 'the name of a set of this table', name, 'ERR_UNKNOWN_SET');
+    to.needsMore = true;
+    return;
+  }
+  const removes = verb === 'delete' || verb === 'destroy';
+  const shape = shapeOf(set);
+  const head = {
+    family: familyNumber(family, FAMILY),
+    operation: to.operation,
+    table,
+    set: name,
+    setId: set.id,
+    translate: (path: Path): Path => (path[0] === 'elements' ? ['json'] : path),
+  };
+  const flags = CREATE[verb] ?? 0;
+  const ranged = { verb, head, flags, shape, path: ['json'], wire: () => false };
+  const declared = to.ranged.find(family, table, name);
+  if (to.found?.change !== undefined) {
+    writeRanged(ranged, () => inPairs([]), declared, to);
+    return;
+  }
+  let unknown = false;
+  const interfaces = (device: string) => {
+    unknown = true;
+    return to.found?.interfaces?.(device);
+  };
+  let elements: WireElement[];
+  try {
+    elements = compileElements(set, json, {
+      names: to.names,
+      interfaces,
+      leadingEnd: leadingEnd === true && !removes,
+      removes,
+    });
+  } catch (error) {
+    if (!unknown || to.found !== undefined) throw within(error, ['json']);
+    to.ranged.keep(to.operation, undefined, declared);
+    to.needsMore = true;
+    return;
+  }
+  if (elements.length === 0) return;
+  if (shape.ranges === 'none') writeWireElements(to.list, { ...head, name: ELEMENT_MESSAGES[verb]!, flags }, elements);
+  else writeRanged(ranged, () => inPairs(elements), declared, to);
+}
+
+/** Elements whose ends follow their beginnings, with numbers that keep those together. */
+function inPairs(elements: WireElement[]): WiredElements {
+  let pair = -1;
+  const origin = elements.map(({ flags }, i) => {
+    const isEnd = flags?.includes('interval-end') === true;
+    if (!isEnd || i === 0) pair++;
+    return pair;
+  });
+  return { elements, origin };
+}
+
+const isWire = (value: unknown): boolean => typeof value === 'object' && value !== null && 'wire' in value;
+/** Of a set whose elements are all given as the kernel has them. */
+const WIRE_ONLY: ElementShape = {
+  keyLength: 0,
+  key: [],
+  ranges: 'none',
+  values: 'none',
+  dataLength: 0,
+  data: [],
+  dataRanges: false,
+};
+
+function flowtable(verb: Verb, object: Fields, { list, operation }: Surroundings): void {
+  const family = familyNumber(object.family, FAMILY);
+  if (verb === 'delete') list.write('delflowtable', 0, family, operation, keyOf(object));
+  else if (verb === 'destroy') list.write('destroyflowtable', 0, family, operation, keyOf(object));
+  else list.write('newflowtable', CREATE[verb]!, family, operation, without(object, 'handle', 'use'));
+}
+
+/** An object in the kernel's form: with its type, and its data in a nest. */
+function namedObject(
+  verb: Verb,
+  object: Fields,
+  { list, operation }: Surroundings,
+  translate?: (path: Path) => Path,
+): void {
+  const family = familyNumber(object.family, FAMILY);
+  if (verb === 'delete' || verb === 'destroy') {
+    const key = { ...keyOf(object), type: required(object, 'type') };
+    const exact = verb === 'destroy' && object.type === 'counter' && object.name !== undefined;
+    // A counter that is there is left alone when it is added: adding and deleting is the same, on every kernel.
+    if (exact) list.write('newobj', NLM_F_CREATE, family, operation, { ...key, data: {} }, translate);
+    list.write(verb === 'delete' || exact ? 'delobj' : 'destroyobj', 0, family, operation, key, translate);
+  } else {
+    list.write('newobj', CREATE[verb]!, family, operation, writableObject(object), translate);
+  }
+}
+
+function writableObject(object: Fields): Fields {
+  const written = without(object, 'handle', 'use');
+  const { type, data } = written;
+  return typeof data === 'object' && data !== null
+    ? { ...written, data: writableFields(String(type), data as Fields) }
+    : written;
+}
+
+const isFields = (data: unknown): boolean => typeof data === 'object' && data !== null;
+
+/** What stands beside an object's fields. */
+const OBJECT_PLACE = new Set(['family', 'table', 'name', 'handle', 'use', 'comment']);
+
+/** The same with its fields beside its name; or as `objects()` gives it, with its type and its fields in `data`. */
+function typedObject(type: string): Write {
+  const translate = (path: Path): Path => (path[0] === 'data' ? path.slice(1) : path[0] === 'type' ? [] : path);
+  return (verb, object, to) => {
+    if (object.type === type || isFields(object.data)) {
+      if (object.type !== type) throw rangeError(['type'], `'${type}'`, object.type);
+      namedObject(verb, object, to);
+      return;
+    }
+    const wire: Fields = { type };
+    const data: Fields = {};
+    for (const field in object) {
+      if (object[field] !== undefined) (OBJECT_PLACE.has(field) ? wire : data)[field] = object[field];
+    }
+    if (verb === 'add' || verb === 'create') wire.data = data;
+    try {
+      namedObject(verb, wire, to, translate);
+    } catch (error) {
+      throw inside(error, 'data');
+    }
+  };
+}
+
+function ruleset(_verb: Verb, object: Fields, { list, operation, ranged }: Surroundings): void {
+  ranged.goes('ruleset', object);
+  const family = object.family === undefined ? 0 : familyNumber(object.family, FAMILY);
+  list.write('deltable', 0, family, operation, {});
+}
+
+const WITH_KEY: readonly Verb[] = ['add', 'create', 'delete', 'destroy'];
+
+interface Kind {
+  readonly verbs: readonly Verb[];
+  readonly write: Write;
+}
+
+/** How each kind of object is written, rules excepted. */
+export const KINDS: Readonly<Record<Exclude<ObjectKind, 'rule'>, Kind>> = {
+  table: { verbs: [...WITH_KEY, 'flush'], write: table },
+  chain: { verbs: [...WITH_KEY, 'flush', 'rename'], write: chain },
+  set: { verbs: [...WITH_KEY, 'flush'], write: set },
+  map: { verbs: [...WITH_KEY, 'flush'], write: (verb, object, to) => set(verb, object, to, true) },
+  element: { verbs: WITH_KEY, write: element },
+  flowtable: { verbs: WITH_KEY, write: flowtable },
+  object: { verbs: WITH_KEY, write: (verb, object, to) => namedObject(verb, object, to) },
+  ruleset: { verbs: ['flush'], write: ruleset },
+  ...(Object.fromEntries(
+    Object.entries(OBJECT_KINDS).map(([kind, type]) => [kind, { verbs: WITH_KEY, write: typedObject(type) }]),
+  ) as Record<keyof typeof OBJECT_KINDS, Kind>),
+};
+
+export const RULE_VERBS: readonly Verb[] = ['add', 'insert', 'replace', 'delete', 'destroy'];
+
+/** The messages by which NFT_MSG_DESTROY* are known: Linux 6.3. */
+export const DESTROYS: ReadonlySet<MessageName> = new Set<MessageName>([
+  'destroytable',
+  'destroychain',
+  'destroyrule',
+  'destroyset',
+  'destroysetelem',
+  'destroyobj',
+  'destroyflowtable',
+]);

@@ -1,0 +1,254 @@
+import {
+  atIndex,
+  BatchError,
+  type BatchFailure,
+  describeErrno,
+  NetlinkError,
+  type Path,
+  UnsupportedError,
+} from '../../errors.ts';
+import { NLMSG_ERROR } from '../../netlink/constants.ts';
+import { type Exchange, type Operation, refusal, type Verdict, verdictOf } from '../../netlink/index.ts';
+import type { Family } from '../../nf_tables/family.ts';
+import { decodeMessage, MESSAGES } from '../../nf_tables/message.ts';
+import { VERDICT_DATA_TYPE } from '../../nft/data/datatypes.ts';
+import { elements, list } from '../read/listing.ts';
+import { type EncodedMessage, type EncodedTransaction, FIRST_SEQUENCE, messageOf, partsOf, pathOf } from './encoded.ts';
+import { hintFor } from './hints.ts';
+import { Jumps } from './jumps.ts';
+import type { Fields } from './operations.ts';
+import type { Transaction } from './transaction.ts';
+
+/** The kernel's word on one message of a transaction. */
+export interface Refused {
+  readonly sequence: number;
+  readonly verdict: Verdict;
+}
+
+/** A refused message with the operation that it belongs to. */
+interface Blamed extends Refused {
+  readonly message: EncodedMessage;
+}
+
+/** What the kernel may say of a complete transaction, and not of one of its messages: see `isOfCommit`. */
+const OF_COMMIT: ReadonlySet<string> = new Set(['EINVAL', 'ENOMEM', 'EOPNOTSUPP', 'ENOSPC']);
+/** Whole tables are judged, again with each further rule or element: EMLINK for their jumps, EOPNOTSUPP for what does not work in a hook. */
+const OF_TABLE: ReadonlySet<string> = new Set(['EMLINK', 'EOPNOTSUPP']);
+const JUDGED: ReadonlySet<string> = new Set(['newrule', 'newsetelem']);
+
+/** The error that says which operations of the transaction the kernel has refused, and why. */
+export function* refusedError(
+  exchange: Exchange,
+  transaction: Transaction,
+  encoded: EncodedTransaction,
+  refused: readonly Refused[],
+  { dryRun = false }: { dryRun?: boolean | undefined },
+): Operation<Error> {
+  const blamed: Blamed[] = [];
+  for (const each of refused) {
+    const message = messageOf(encoded, each.sequence);
+    if (message === undefined || transaction.operations[message.operation] === undefined) {
+      const begin = { syscall: 'NFNL_MSG_BATCH_BEGIN', hint: (code: string) => hintFor({ code, path: [] }) };
+      return refusal(begin, each.verdict, 'nftables.commit');
+    }
+    blamed.push({ ...each, message });
+  }
+  const [first] = blamed;
+  if (blamed.length === 1 && !dryRun && (yield* isOfCommit(exchange, encoded, first!)))
+    return commitError(transaction, encoded, first!.verdict);
+  const failures: BatchFailure[] = [];
+  for (const each of withoutRepeats(transaction, blamed)) {
+    const jumps =
+      describeErrno(each.verdict.errno).code === 'EMLINK'
+        ? yield* jumpsHint(exchange, transaction, encoded, each.message)
+        : undefined;
+    failures.push(failureOf(transaction, encoded, each, jumps));
+  }
+  const error = new BatchError({ failures, outcome: 'none', applied: [] });
+  const [only, ...others] = failures;
+  const lacking = only !== undefined && others.length === 0 ? lacked(only, transaction) : undefined;
+  return lacking === undefined ? error : Object.assign(lacking, { cause: error });
+}
+
+function failureOf(
+  transaction: Transaction,
+  encoded: EncodedTransaction,
+  { message, verdict }: Pick<Blamed, 'message' | 'verdict'>,
+  hint: string | undefined,
+): BatchFailure {
+  const { verb, kind, subject } = transaction.operations[message.operation]!;
+  const inner = verdict.offset === undefined ? [] : pathOf(encoded, message, verdict.offset);
+  const path: Path = [kind, ...inner];
+  const { code } = describeErrno(verdict.errno);
+  const object = (subject as Record<string, Fields>)[kind]!;
+  const error = new NetlinkError({
+    errno: verdict.errno,
+    syscall: MESSAGES[message.name].kernelName,
+    operation: 'nftables.commit',
+    subject,
+    path,
+    kernelMessage: verdict.text,
+    hint: hint ?? hintFor({ code, path, kind, verb, object }),
+    request: encoded.bytesOf(message).slice(),
+  });
+  return atIndex(error, message.operation);
+}
+
+/**
+ * Whether the only error is one of the whole transaction: the kernel gives that the number of the first message, whatever that is. Carried out without
+ * the commit, a transaction whose first message is wrong fails again, and one that is wrong as a whole does not.
+ */
+function* isOfCommit(
+  exchange: Exchange,
+  encoded: EncodedTransaction,
+  { sequence, verdict }: Blamed,
+): Operation<boolean> {
+  const { errno, offset, text } = verdict;
+  if (sequence !== FIRST_SEQUENCE || offset !== undefined || text !== undefined) return false;
+  if (!OF_COMMIT.has(describeErrno(errno).code)) return false;
+  const last = FIRST_SEQUENCE + encoded.messages.length - 1;
+  let failed = false;
+  let tried = false;
+  const parts = partsOf(encoded, { dryRun: true, acknowledgeLast: true });
+  try {
+    yield* exchange.transact(parts, encoded.messages.length, message => {
+      if (message.type !== NLMSG_ERROR) return false;
+      if (verdictOf(message).errno !== 0) failed = true;
+      tried ||= message.sequence === last;
+      return message.sequence === last;
+    });
+  } catch {
+    // The kernel's first word is the error, whatever becomes of the second question.
+    return false;
+  }
+  return tried && !failed;
+}
+
+/** What the kernel refuses when all has been read: sets and chains without a name that no rule uses. Else it is nobody's. */
+function commitError(transaction: Transaction, encoded: EncodedTransaction, verdict: Verdict): Error {
+  const { code } = describeErrno(verdict.errno);
+  const unused = code === 'EINVAL' ? unusedObjects(encoded) : [];
+  if (unused.length > 0) {
+    const failures = unused.map(message => {
+      const what = message.name === 'newset' ? 'set or map' : 'chain';
+      const hint = `no rule of the transaction uses this ${what} without a name`;
+      return failureOf(transaction, encoded, { message, verdict }, hint);
+    });
+    return new BatchError({ failures, outcome: 'none', applied: [] });
+  }
+  const hints: Readonly<Record<string, string>> = {
+    ENOMEM: 'the kernel has no memory for the transaction as a whole',
+    EOPNOTSUPP: 'the device of a chain or flowtable with the flag offload cannot do what its rules say',
+  };
+  const end = {
+    syscall: 'NFNL_MSG_BATCH_END',
+    hint: () => hints[code] ?? 'the kernel refused the transaction when it was complete, and none of its operations',
+  };
+  return refusal(end, verdict, 'nftables.commit');
+}
+
+function unusedObjects(encoded: EncodedTransaction): EncodedMessage[] {
+  const made = new Map<string, EncodedMessage>();
+  const used = new Set<string>();
+  for (let i = 0; i < encoded.messages.length; i++) {
+    const message = encoded.messages.at(i)!;
+    const nameless = { newset: 'anonymous', newchain: 'binding' }[message.name as 'newset'];
+    if (nameless === undefined && message.name !== 'newrule') continue;
+    const { object } = decodeMessage(encoded.bytesOf(message));
+    if (nameless === undefined) useIn(object.expressions, used);
+    else if ((object.flags as unknown[] | undefined)?.includes(nameless))
+      made.set(`${message.name} ${object.id}`, message);
+  }
+  return [...made].filter(([key]) => !used.has(key)).map(([, message]) => message);
+}
+
+/** The numbers of sets and chains anywhere in there. */
+function useIn(value: unknown, used: Set<string>): void {
+  if (typeof value !== 'object' || value === null) return;
+  for (const [key, inner] of Object.entries(value)) {
+    if (key === 'setId') used.add(`newset ${inner}`);
+    else if (key === 'chainId') used.add(`newchain ${inner}`);
+    else useIn(inner, used);
+  }
+}
+
+/** One error for each table that is wrong as a whole: at the first message with which it is. */
+function withoutRepeats(transaction: Transaction, blamed: readonly Blamed[]): Blamed[] {
+  const told = new Set<string>();
+  return blamed.filter(({ message, verdict }) => {
+    const { code } = describeErrno(verdict.errno);
+    if (!OF_TABLE.has(code) || !JUDGED.has(message.name)) return true;
+    // An expression of its own that this kernel does not do, which the kernel points at.
+    if (code === 'EOPNOTSUPP' && verdict.offset !== undefined) return true;
+    const key = `${code} ${message.family} ${tableOf(transaction, message)}`;
+    const repeated = told.has(key);
+    told.add(key);
+    return !repeated;
+  });
+}
+
+function tableOf({ operations }: Transaction, { operation }: EncodedMessage): string {
+  const { kind, subject } = operations[operation]!;
+  const object = (subject as Record<string, Fields>)[kind]!;
+  return String(kind === 'table' ? object.name : object.table);
+}
+
+/** Which chains make the loop, or the row that is too long: of the transaction, and of what the kernel had before it. */
+function* jumpsHint(
+  exchange: Exchange,
+  transaction: Transaction,
+  encoded: EncodedTransaction,
+  refused: EncodedMessage,
+): Operation<string | undefined> {
+  const table = tableOf(transaction, refused);
+  const own = explained(new Jumps(), encoded, table, refused);
+  if (own !== undefined) return own;
+  const jumps = new Jumps();
+  try {
+    const { operation } = refused;
+    const { kind, subject } = transaction.operations[operation]!;
+    const { family } = (subject as Record<string, { family: Family }>)[kind]!;
+    for (const object of yield* list(exchange, 'rule', { family, table }))
+      jumps.apply({ name: 'newrule', object: { ...object } });
+    for (const set of yield* list(exchange, 'set', { family, table })) {
+      if (set.dataType !== VERDICT_DATA_TYPE || typeof set.name !== 'string') continue;
+      const found = yield* elements(exchange, { family, table, name: set.name });
+      jumps.apply({ name: 'newsetelem', object: { set: set.name, elements: found } });
+    }
+  } catch {
+    // The hint is not worth an error of its own.
+  }
+  return explained(jumps, encoded, table, refused);
+}
+
+/** With the transaction's own messages up to the one that was refused. */
+function explained(
+  jumps: Jumps,
+  encoded: EncodedTransaction,
+  table: string,
+  refused: EncodedMessage,
+): string | undefined {
+  let last: { name: string; object: Fields } | undefined;
+  for (let i = 0; i < encoded.messages.length && last === undefined; i++) {
+    const message = encoded.messages.at(i)!;
+    if (message.family !== refused.family) continue;
+    const { object } = decodeMessage(encoded.bytesOf(message));
+    if (object.table !== table) continue;
+    jumps.apply({ name: message.name, object });
+    if (message.start === refused.start) last = { name: message.name, object };
+  }
+  return last && jumps.explain(last);
+}
+
+/** and, or and xor came with the second register of bitwise; older kernels do not know the number of the operation. */
+const TWO_REGISTERS: readonly unknown[] = ['and', 'or', 'xor'];
+
+/** What a refusal can only mean: this kernel is older than the expression. */
+function lacked({ code, path, index }: BatchFailure, { operations }: Transaction): UnsupportedError | undefined {
+  const [kind, place, at] = path;
+  if (code !== 'EOPNOTSUPP' || kind !== 'rule' || place !== 'expressions' || typeof at !== 'number') return undefined;
+  const { expressions } = (operations[index]!.subject as { rule: { expressions: { bitwise?: { op?: unknown } }[] } })
+    .rule;
+  if (!TWO_REGISTERS.includes(expressions?.[at]?.bitwise?.op)) return undefined;
+  return new UnsupportedError('bitwise with a second register', '6.13');
+}

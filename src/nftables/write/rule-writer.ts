@@ -1,0 +1,125 @@
+import type { AttributeTable } from '../../codec/index.ts';
+import { type Path, rangeError, typeError } from '../../errors.ts';
+import { NLM_F_APPEND, NLM_F_CREATE, NLM_F_REPLACE } from '../../netlink/constants.ts';
+import type { Expression } from '../../nf_tables/expression.ts';
+import { withCompat } from '../../nf_tables/expressions/xt-compat.ts';
+import { familyNumber } from '../../nf_tables/family.ts';
+import { MESSAGES } from '../../nf_tables/message.ts';
+import { type CompiledRule, compileRule, type Origin } from '../../nft/compile/compile.ts';
+import { withReadableTypeof } from '../../nft/compile/typeof.ts';
+import { writeWireElements } from './element-writer.ts';
+import type { RuleSet } from './new-objects.ts';
+import { type Fields, required, type Surroundings, setKey, type Verb } from './operations.ts';
+import { withWritable } from './writable.ts';
+
+const FAMILY: Path = ['family'];
+const APPENDED = NLM_F_CREATE | NLM_F_APPEND;
+const TABLE = MESSAGES.newrule.table as AttributeTable<unknown>;
+
+/** Writes what one verb does to a rule. Returns the statement of each expression, where the rule is written in statements. */
+export function writeRule(verb: Verb, object: Fields, to: Surroundings): Origin | undefined {
+  const { list, operation, found } = to;
+  const family = familyNumber(object.family, FAMILY);
+  if (object.table === undefined) required(object, 'table');
+  if (object.chain === undefined && object.chainId === undefined) required(object, 'chain');
+  const { index } = object;
+  if (index !== undefined) {
+    if (!Number.isInteger(index) || (index as number) < 0) throw rangeError(['index'], 'an integer from 0 on', index);
+    if (object.chain === undefined) required(object, 'chain');
+    to.needsMore = found === undefined;
+  }
+  if (verb === 'delete' || verb === 'destroy') {
+    if (to.needsMore) return undefined;
+    const handle = object.handle ?? found?.handle ?? required(object, 'handle');
+    const key = { table: object.table, chain: object.chain, handle };
+    list.write(verb === 'delete' ? 'delrule' : 'destroyrule', 0, family, operation, key);
+    return undefined;
+  }
+  let rule = object;
+  let origin: Origin | undefined;
+  let sets: readonly RuleSet[] | undefined;
+  if (object.statements !== undefined) {
+    if (object.expressions !== undefined)
+      throw typeError(['expressions'], 'either statements or expressions', object.expressions);
+    const compiled = compiledRule(object, to);
+    if (compiled === undefined) return undefined;
+    ({ origin, sets } = compiled);
+    const { statements: _, ...rest } = object;
+    rest.expressions = compiled.expressions;
+    rule = rest;
+  }
+  if (to.needsMore) return origin;
+  if (verb === 'replace' || index !== undefined || object.handle !== undefined) rule = placed(rule, verb, to);
+  if (sets !== undefined && sets.length > 0) rule = { ...rule, expressions: writeSets(rule, family, sets, to) };
+  let start: number;
+  if (verb === 'replace') {
+    start = list.begin('newrule', NLM_F_REPLACE, family);
+    TABLE.write(list.writer, withWritable(withCompat(rule, family)), { family });
+  } else {
+    start = to.rules.write(list, rule, family, verb === 'add' ? APPENDED : NLM_F_CREATE);
+  }
+  list.end(start, 'newrule', family, operation);
+  return origin;
+}
+
+/** Undefined where it refers to a set or a device that only the namespace knows: `commit` asks it. */
+function compiledRule(object: Fields, to: Surroundings): CompiledRule | undefined {
+  const { found, names } = to;
+  let unknown = false;
+  const interfaces = (name: string) => {
+    unknown = true;
+    return found?.interfaces?.(name);
+  };
+  const sets = (name: string) => {
+    const set = found?.sets?.get(name) ?? to.sets.get(setKey(object.family, object.table, name));
+    unknown ||= set === undefined;
+    return set;
+  };
+  try {
+    return compileRule(object as never, { sets, interfaces, names, table: object.table as string });
+  } catch (error) {
+    if (!unknown || found !== undefined) throw error;
+    to.needsMore = true;
+    return undefined;
+  }
+}
+
+/** The rule with what says where it goes; a handle that it was read with means nothing for a new one. */
+function placed(rule: Fields, verb: Verb, { found }: Surroundings): Fields {
+  const { index, handle, ...rest } = rule;
+  if (verb === 'replace') return { ...rest, handle: handle ?? found?.handle ?? required(rule, 'handle') };
+  if (index === undefined || found === undefined) return rest;
+  if (found.id !== undefined) rest.id = found.id;
+  if (found.ruleId !== undefined) return { ...rest, positionId: found.ruleId };
+  return { ...rest, position: found.handle };
+}
+
+/** Makes the sets that a rule brings with it, and has its expressions refer to them by their numbers in this transaction. */
+function writeSets(rule: Fields, family: number, sets: readonly RuleSet[], to: Surroundings): Expression[] {
+  const { list, operation } = to;
+  const table = rule.table as string;
+  const ids = new Map<number, number>();
+  // What the kernel says of them, it says of the statements that they were made from.
+  const translate = (): Path => ['statements'];
+  for (const { set, elements } of sets) {
+    const id = to.nextId();
+    ids.set(set.id, id);
+    list.write('newset', NLM_F_CREATE, family, operation, { ...withReadableTypeof(set), table, id }, translate);
+    const head = {
+      name: 'newsetelem',
+      flags: NLM_F_CREATE,
+      family,
+      operation,
+      table,
+      set: set.name,
+      setId: id,
+    } as const;
+    if (elements.length > 0) writeWireElements(list, { ...head, translate }, elements);
+  }
+  return (rule.expressions as Expression[]).map(expression => {
+    const name = Object.keys(expression)[0]!;
+    const fields = (expression as unknown as Record<string, Fields>)[name]!;
+    const id = typeof fields?.setId === 'number' ? ids.get(fields.setId) : undefined;
+    return id === undefined ? expression : ({ [name]: { ...fields, setId: id } } as unknown as Expression);
+  });
+}

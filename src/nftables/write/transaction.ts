@@ -1,0 +1,366 @@
+import { type InspectOptions, inspect } from 'node:util';
+import { type Path, typeError, within } from '../../errors.ts';
+import { inspected } from '../../inspect.ts';
+import { NFNL_SUBSYS_NFTABLES, NLM_F_ACK } from '../../netlink/constants.ts';
+import { clearFlags, writeBatchBegin, writeBatchEnd } from '../../netlink/index.ts';
+import type { Chain } from '../../nf_tables/chain.ts';
+import type { NftSet } from '../../nf_tables/set.ts';
+import type { Origin } from '../../nft/compile/compile.ts';
+import type { ElementValue } from '../../nft/element-values.ts';
+import { Names } from '../../nft/names.ts';
+import type { Rule } from '../../nft/rule.ts';
+import type { ElementShape } from '../../nft/set-types.ts';
+import type { RangeList } from '../ranges/range-lists.ts';
+import { RangedSets } from '../ranges/ranged-sets.ts';
+import { type EncodedMessage, EncodedTransaction, FIRST_SEQUENCE, type Hole, MessageList } from './encoded.ts';
+import type {
+  ChainRename,
+  CreatedObject,
+  FlushReference,
+  NewMap,
+  NewObject,
+  ObjectReference,
+  ReplacedRule,
+} from './new-objects.ts';
+import {
+  DESTROYS,
+  type Fields,
+  type Found,
+  KINDS,
+  type ObjectKind,
+  RULE_VERBS,
+  type Surroundings,
+  type Verb,
+} from './operations.ts';
+import { RuleEncoder } from './rule-encoder.ts';
+import { writeRule } from './rule-writer.ts';
+
+/** One operation of a transaction, as the caller gave it. */
+export interface TransactionOperation {
+  readonly verb: Verb;
+  readonly kind: ObjectKind;
+  /** `{ rule: { ... } }` */
+  readonly subject: object;
+}
+
+/**
+ * A set without a name, by the number that it has within its transaction. Spread it into the expression that uses it:
+ * `{ lookup: { ...reference, sourceRegister: 1 } }`. It means nothing in another transaction.
+ */
+export interface SetReference {
+  set: string;
+  setId: number;
+}
+
+/**
+ * A chain without a name, by the number that it has within its transaction. Spread it into the rules that it is to have
+ * (`{ rule: { family, table, ...reference, expressions } }`), and then into the verdict of the rule that jumps to it:
+ * `{ immediate: { register: 0, data: { verdict: 'jump', ...reference } } }`.
+ */
+export interface ChainReference {
+  chainId: number;
+}
+
+/** Writes values into the copy of a message that begins at `at`. */
+export interface Stamping {
+  stamp(bytes: Uint8Array, at: number, values: Readonly<Record<string, unknown>>): void;
+}
+
+/** Numbers that the caller gives are small; those of this library begin here. */
+const FIRST_ID = 0x10000;
+const ANONYMOUS_SET = '__set%d';
+const ANONYMOUS_MAP = '__map%d';
+
+/**
+ * A list of operations that the kernel carries out together or not at all. It is a value without a socket: made once, it can be committed to
+ * any number of namespaces, and is encoded once. Each verb checks and encodes its object on the spot: what is wrong with it is thrown there,
+ * as a TypeError or RangeError with its path, and changing the object afterwards changes nothing here.
+ */
+export class Transaction {
+  readonly #subjects: object[] = [];
+  /** Undefined where the subject is an operation already. */
+  readonly #verbs: (Verb | undefined)[] = [];
+  /** Made of those two, when somebody asks. */
+  #operations: TransactionOperation[] = [];
+  #list = new MessageList(1024);
+  /** By operation. */
+  readonly #origins: (Origin | undefined)[] = [];
+  readonly #holes: Hole[] = [];
+  readonly #shapes = new Map<string, ElementShape>();
+  #destroys = false;
+  #ids = FIRST_ID;
+  #lastOrigin: Origin | undefined;
+  #encoded: EncodedTransaction | undefined;
+  #surroundings: Surroundings & { operation: number };
+
+  constructor() {
+    writeBatchBegin(this.#list.writer, NFNL_SUBSYS_NFTABLES, FIRST_SEQUENCE - 1);
+    this.#surroundings = {
+      list: this.#list,
+      operation: 0,
+      shapes: this.#shapes,
+      sets: new Map(),
+      names: new Names(),
+      nextId: () => this.#ids++,
+      rules: new RuleEncoder(),
+      ranged: new RangedSets(),
+      needsMore: false,
+    };
+  }
+
+  get operations(): readonly TransactionOperation[] {
+    const made = this.#operations;
+    for (let i = made.length; i < this.length; i++) {
+      const subject = this.#subjects[i]!;
+      const verb = this.#verbs[i];
+      if (verb === undefined) made.push(subject as TransactionOperation);
+      else made.push({ verb, kind: Object.keys(subject)[0] as ObjectKind, subject });
+    }
+    return made;
+  }
+
+  get length(): number {
+    return this.#subjects.length;
+  }
+
+  /** Something is to be destroyed, which may be in a table that is not there. @internal */
+  get destroys(): boolean {
+    return this.#destroys;
+  }
+
+  /**
+   * Makes sure that the object is there. A rule is appended to its chain, or put after `position` or `index`. Chains, sets and objects that are there must
+   * be as described, but a chain's policy and a quota's limit change.
+   */
+  add(object: NewObject): this {
+    return this.#push('add', object);
+  }
+  /** Makes an object that must not be there yet (EEXIST). */
+  create(object: CreatedObject): this {
+    return this.#push('create', object);
+  }
+  /** Puts a rule at the beginning of its chain, or before `position` or `index`. */
+  insert(object: { rule: Rule }): this {
+    return this.#push('insert', object);
+  }
+  /** Puts a rule in the place of the one with its `handle`, or at its `index`. */
+  replace(object: { rule: ReplacedRule }): this {
+    return this.#push('replace', object);
+  }
+  /** Removes what must be there (ENOENT). A table goes with all that is in it; chains, sets and objects must not be in use (EBUSY). */
+  delete(object: ObjectReference): this {
+    return this.#push('delete', object);
+  }
+  /**
+   * Makes sure that an object is not there; the table that it would be in need not be there either. Tables, chains and counters by name on every
+   * kernel; others need Linux 6.3, or `commit` throws an UnsupportedError.
+   */
+  destroy(object: ObjectReference): this {
+    return this.#push('destroy', object);
+  }
+  /** Removes all rules of a table or chain, all elements of a set or map, all tables of a namespace. */
+  flush(object: FlushReference): this {
+    return this.#push('flush', object);
+  }
+  /** Gives a chain another name. */
+  rename(object: { chain: ChainRename }): this {
+    return this.#push('rename', object);
+  }
+
+  /**
+   * Makes a set without a name, with its elements, for the rules of this transaction: it goes with the last rule that uses it. Nobody can add to
+   * it later, but a rule where it is `dynamic`.
+   * @example
+   * const seen = tx.anonymousSet({ family: 'ip', table: 'web', key: 'ipv4_addr', flags: ['dynamic'], size: 1000 });
+   * // add @__set0 { ip saddr }
+   * const load = { payload: { base: 'network', offset: 12, length: 4, register: 1 } };
+   * tx.add({ rule: { ...rule, expressions: [load, { dynset: { ...seen, op: 'add', keyRegister: 1 } }] } });
+   */
+  anonymousSet(set: Omit<NewMap, 'name' | 'data'>, elements: ElementValue[] = []): SetReference {
+    return this.#anonymous('set', set, ANONYMOUS_SET, elements);
+  }
+  /** The same for a map. */
+  anonymousMap(map: Omit<NewMap, 'name'>, elements: ElementValue[] = []): SetReference {
+    return this.#anonymous('map', map, ANONYMOUS_MAP, elements);
+  }
+
+  #anonymous(kind: 'set' | 'map', given: object, name: string, elements: ElementValue[]): SetReference {
+    const { flags = [] } = given as NewMap;
+    const setId = this.#ids++;
+    // What packets add to cannot be constant, which any other set without a name is.
+    const fixed = flags.includes('dynamic') ? [] : ['constant'];
+    const set = { ...given, name, id: setId, flags: ['anonymous', ...fixed, ...flags], elements };
+    this.#push('add', { [kind]: set });
+    return { set: name, setId };
+  }
+
+  /** Makes a chain without a name, for one rule of this transaction that jumps to it: it goes with that rule. Its rules must be added before that one. */
+  anonymousChain(chain: Pick<Chain, 'family' | 'table'>): ChainReference {
+    const chainId = this.#ids++;
+    this.#push('add', { chain: { ...chain, id: chainId, flags: ['binding'] } });
+    return { chainId };
+  }
+
+  /** As it was written: `Transaction [ { add: { table: ... } }, ... ]`. */
+  [inspect.custom](_depth: number, options: InspectOptions): string {
+    const written = this.operations.map(({ verb, subject }) => ({ [verb]: subject }));
+    // Two levels are the verb's and the kind's.
+    return inspected(this, written, { ...options, depth: (options.depth ?? 2) + 2 });
+  }
+
+  #push(verb: Verb, subject: object): this {
+    let kind: ObjectKind | undefined;
+    let kinds = 0;
+    for (const key in subject) {
+      kind = key as ObjectKind;
+      kinds++;
+    }
+    if (kinds !== 1 || kind === undefined || !takes(verb, kind)) throw noKind(verb, subject);
+    if (this.#encoded !== undefined) this.#reopen();
+    const list = this.#list;
+    list.turnPage();
+    const { length } = list.writer;
+    const { length: written } = list;
+    const surroundings = this.#surroundings;
+    surroundings.operation = this.length;
+    surroundings.needsMore = false;
+    surroundings.ranged.begin();
+    let origin: Origin | undefined;
+    try {
+      origin = write(verb, kind, subject, surroundings);
+    } catch (error) {
+      list.truncate(written, length);
+      surroundings.ranged.rollBack();
+      throw within(error, [kind]);
+    }
+    if (surroundings.needsMore) this.#holes.push({ at: list.size, operation: this.length });
+    if (origin !== undefined) this.#origins[this.length] = this.#sharedOrigin(origin);
+    if (verb === 'destroy') this.#destroys = true;
+    this.#subjects.push(subject);
+    this.#verbs.push(verb);
+    return this;
+  }
+
+  /** Adds an operation whose one message was encoded before; `stamping` writes what varies into the copy. @internal */
+  append(
+    operation: TransactionOperation,
+    message: Uint8Array,
+    { name, family, translate }: EncodedMessage,
+    stamping: Stamping,
+    values: Readonly<Record<string, unknown>>,
+  ): this {
+    if (this.#encoded !== undefined) this.#reopen();
+    const list = this.#list;
+    list.turnPage();
+    const { writer } = list;
+    const { length } = writer;
+    writer.raw(message);
+    try {
+      stamping.stamp(writer.bytes, length, values);
+    } catch (error) {
+      writer.length = length;
+      throw error;
+    }
+    list.appended(length, name, family, this.length, translate);
+    this.#subjects.push(operation);
+    this.#verbs.push(undefined);
+    return this;
+  }
+
+  /** What has been encoded may be on its way to the kernel: it stays as it is, and we go on in a copy. */
+  #reopen(): void {
+    const { bytes, end, last } = this.#encoded!;
+    this.#encoded = undefined;
+    this.#list = this.#list.copy(bytes, end);
+    this.#surroundings = { ...this.#surroundings, list: this.#list };
+    if (last !== undefined) clearFlags(this.#list.writer, last.start, NLM_F_ACK);
+  }
+
+  /** Rules made in a loop have the same origin, and there may be many: they share one. */
+  #sharedOrigin(origin: Origin): Origin {
+    const last = this.#lastOrigin;
+    if (last?.length === origin.length) {
+      let i = 0;
+      while (i < last.length && last[i] === origin[i]) i++;
+      if (i === last.length) return last;
+    }
+    this.#lastOrigin = origin;
+    return origin;
+  }
+
+  /** The transaction's bytes, made by the first call and shared by all commits. @internal */
+  encode(): EncodedTransaction {
+    if (this.#encoded !== undefined) return this.#encoded;
+    const list = this.#list;
+    const { writer, size: end } = list;
+    const { length } = writer;
+    writeBatchEnd(writer, NFNL_SUBSYS_NFTABLES, FIRST_SEQUENCE + list.length);
+    const { pages } = list;
+    writer.length = length;
+    const destroys: EncodedMessage[] = [];
+    for (let i = 0; this.#destroys && i < list.length; i++) {
+      const message = list.at(i)!;
+      if (DESTROYS.has(message.name)) destroys.push(message);
+    }
+    const last = list.at(list.length - 1);
+    const contents = { end, messages: list, origins: this.#origins, holes: [...this.#holes], last, destroys };
+    this.#encoded = new EncodedTransaction(pages, contents);
+    return this.#encoded;
+  }
+
+  /** Whether a set with this name is made here. @internal */
+  makesSet(key: string): boolean {
+    return this.#surroundings.sets.has(key);
+  }
+
+  /** What is known of its sets with ranges. @internal */
+  get ranged(): RangedSets {
+    return this.#surroundings.ranged;
+  }
+
+  /** The elements of an operation that could not be read before its set was known. @internal */
+  rangesOf(operation: number, found: Found): RangeList | undefined {
+    const { verb, kind, subject } = this.operations[operation]!;
+    const ranged = new RangedSets();
+    const list = new MessageList(1024);
+    try {
+      write(verb, kind, subject, { ...this.#surroundings, list, operation, found, ranged, needsMore: false });
+    } catch (error) {
+      throw within(error, [operation, kind]);
+    }
+    return ranged.lists.get(operation)?.list;
+  }
+
+  /** A set that is made here. @internal */
+  setMade(key: string): NftSet | undefined {
+    return this.#surroundings.sets.get(key);
+  }
+
+  /** Writes one operation, with what `commit` has found out for it. @internal */
+  fill(operation: number, found: Found, list: MessageList): void {
+    const { verb, kind, subject } = this.operations[operation]!;
+    try {
+      write(verb, kind, subject, { ...this.#surroundings, list, operation, found, needsMore: false });
+    } catch (error) {
+      throw within(error, [operation, kind]);
+    }
+  }
+}
+
+function write(verb: Verb, kind: ObjectKind, subject: object, to: Surroundings): Origin | undefined {
+  const object = (subject as Record<string, unknown>)[kind];
+  if (typeof object !== 'object' || object === null) throw typeError([], 'an object', object);
+  if (kind === 'rule') return writeRule(verb, object as Fields, to);
+  KINDS[kind].write(verb, object as Fields, to);
+  return undefined;
+}
+
+function takes(verb: Verb, kind: ObjectKind): boolean {
+  if (kind === 'rule') return RULE_VERBS.includes(verb);
+  return Object.hasOwn(KINDS, kind) && KINDS[kind].verbs.includes(verb);
+}
+
+function noKind(verb: Verb, subject: object): Error {
+  const kinds = ['rule', ...Object.keys(KINDS)].filter(kind => takes(verb, kind as ObjectKind));
+  return typeError([] as Path, `an object with one key, ${kinds.join(' or ')}, for ${verb}`, subject);
+}
