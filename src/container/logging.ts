@@ -82,7 +82,7 @@ export class LoggingOperations {
   /**
    * How the table differs from what `set` would make of it: rules, and in `differences` all else. Changes nothing.
    * @example
-   * const { missing, unexpected, differences = [] } = await web1.logging.differences(wanted);
+   * const { missing, unexpected, differences = [] } = await web1.logging.differences([{ group: 5, prefix: 'web1 ' }]);
    */
   *differences(rules: readonly LogRule[] | LogSet, options: LoggingOptions = {}): Operation<LogDrift> {
     checkForce(options);

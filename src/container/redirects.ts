@@ -124,6 +124,7 @@ export class RedirectsOperations {
    * How the table differs from what `set` would make of it: redirects, and in `differences` all else, and nat chains of others that are asked before
    * ours. Changes nothing.
    * @example
+   * const wanted = [{ protocol: 'tcp', address: '10.10.0.100', port: 80, toPort: 8080 } as const];
    * const { missing, different, unexpected, differences = [] } = await web1.redirects.differences(wanted);
    */
   *differences(redirects: readonly Redirect[] | RedirectSet, options: RedirectOptions = {}): Operation<RedirectDrift> {

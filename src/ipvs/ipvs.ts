@@ -377,6 +377,7 @@ export class Ipvs extends twoForms(IpvsOperations) {
    * objects at the same time, it plans again, three times at most. The signal acts between two of its steps; servers that are draining then
    * stay at weight 0.
    * @example
+   * const desired = parseRules('-A -t 10.0.0.1:80 -s rr\n-a -t 10.0.0.1:80 -r 192.168.0.50:80 -g\n');
    * await ipvs.reconcile(desired, { prune: true, drain: { tcp: { timeoutMs: 60_000 }, udp: { until: 'none' } } });
    * @throws BatchError what the kernel refused; `index` counts in the plan.
    */

@@ -27,34 +27,69 @@ export function entryPoints(): Map<string, string> {
   return entries.set('netsteer', root);
 }
 
+/** Files that were parsed once: several programs of one test have most of them in common. */
+const parsed = new Map<string, ts.SourceFile | undefined>();
+
+/** A program with this repository's strict options. `texts` are files that are not on the disk, by their full paths. */
+export function programOf(files: readonly string[], texts: ReadonlyMap<string, string> = new Map()): ts.Program {
+  const { config } = ts.readConfigFile(path.join(ROOT, 'tsconfig.json'), ts.sys.readFile);
+  const { options } = ts.parseJsonConfigFileContent(config, ts.sys, ROOT);
+  const host = ts.createCompilerHost(options, true);
+  const { readFile, fileExists } = host;
+  host.readFile = file => texts.get(file) ?? readFile(file);
+  const { getSourceFile } = host;
+  host.getSourceFile = (file, ...parameters) => {
+    if (texts.has(file)) return getSourceFile(file, ...parameters);
+    if (!parsed.has(file)) parsed.set(file, getSourceFile(file, ...parameters));
+    return parsed.get(file);
+  };
+  host.fileExists = file => texts.has(file) || fileExists(file);
+  return ts.createProgram([...files, ...texts.keys()], options, host);
+}
+
+/** What the compiler has against these files, as 'file:line: message', sorted. */
+export function complaints(program: ts.Program, files: Iterable<string>): string[] {
+  return [...files].flatMap(file => {
+    const source = program.getSourceFile(file)!;
+    const found = [...program.getSyntacticDiagnostics(source), ...program.getSemanticDiagnostics(source)];
+    return found.map(({ messageText, start = 0 }) => {
+      const line = source.text.slice(0, start).split('\n').length;
+      const text = source.text.split('\n')[line - 1]!.trim();
+      return `${path.relative(ROOT, file)}:${line}: ${ts.flattenDiagnosticMessageText(messageText, ' ')} <- ${text}`;
+    });
+  });
+}
+
 /** A constant with the kernel's own name is documented by the header that it is from. */
 const KERNEL_NAME = /^[A-Z][A-Z0-9_]+$/;
 
-/** Every public name of the entry points, each at the first that exports it. */
-export function publicNames(): PublicName[] {
+export interface PublicApi {
+  /** Every public name of the entry points, each at the first that exports it. */
+  readonly names: readonly PublicName[];
+  /** The exports of each entry point, with whether they are values. */
+  readonly exported: ReadonlyMap<string, ReadonlyMap<string, boolean>>;
+}
+
+export function publicApi(): PublicApi {
   const entries = entryPoints();
-  const { options } = ts.parseJsonConfigFileContent(
-    ts.readConfigFile(path.join(ROOT, 'tsconfig.json'), ts.sys.readFile).config,
-    ts.sys,
-    ROOT,
-  );
-  const program = ts.createProgram(
-    [...entries.values()].map(file => path.join(ROOT, file)),
-    options,
-  );
+  const program = programOf([...entries.values()].map(file => path.join(ROOT, file)));
   const checker = program.getTypeChecker();
   const names: PublicName[] = [];
+  const exported = new Map<string, Map<string, boolean>>();
   // By declaration: a class that is made from another's operations has symbols of its own for the same methods.
   const seen = new Set<ts.Node>();
   for (const [entry, file] of entries) {
+    const values = new Map<string, boolean>();
+    exported.set(entry, values);
     const module = checker.getSymbolAtLocation(program.getSourceFile(path.join(ROOT, file))!)!;
-    for (const exported of checker.getExportsOfModule(module)) {
-      const symbol = exported.flags & ts.SymbolFlags.Alias ? checker.getAliasedSymbol(exported) : exported;
+    for (const one of checker.getExportsOfModule(module)) {
+      const symbol = one.flags & ts.SymbolFlags.Alias ? checker.getAliasedSymbol(one) : one;
+      values.set(one.name, (symbol.flags & ts.SymbolFlags.Value) !== 0);
       const declarations = symbol.declarations ?? [];
       if (declarations[0] === undefined || seen.has(declarations[0])) continue;
       seen.add(declarations[0]);
-      const name = `${entry} ${exported.name}`;
-      if (declarations.every(declaration => isKernelConstant(exported.name, declaration))) continue;
+      const name = `${entry} ${one.name}`;
+      if (declarations.every(declaration => isKernelConstant(one.name, declaration))) continue;
       if (isInternal(declarations)) continue;
       names.push(judge(name, symbol, checker));
       for (const method of methodsOf(symbol, checker)) {
@@ -65,7 +100,7 @@ export function publicNames(): PublicName[] {
       }
     }
   }
-  return names;
+  return { names, exported };
 }
 
 function isKernelConstant(name: string, declaration: ts.Declaration): boolean {

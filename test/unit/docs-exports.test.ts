@@ -1,8 +1,9 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { expect, test } from 'vitest';
+import { exampleComplaints } from '../support/doc-examples.ts';
 import { ROOT } from '../support/native.ts';
-import { entryPoints, publicNames } from '../support/public-api.ts';
+import { entryPoints, publicApi } from '../support/public-api.ts';
 
 /*
  * What a public name owes its reader:
@@ -19,7 +20,8 @@ import { entryPoints, publicNames } from '../support/public-api.ts';
  */
 const LIST = path.join(ROOT, 'test/unit/docs-exports.missing.txt');
 
-const names = publicNames();
+const api = publicApi();
+const { names } = api;
 const incomplete = names
   .filter(({ lacks }) => lacks.length > 0)
   .map(({ name, lacks }) => `${name}: ${lacks.join(', ')}`)
@@ -60,4 +62,8 @@ test('the list of names that are not documented has none that is', () => {
     return line !== '' && lacks.split(', ').some(each => !still.get(name)?.split(', ').includes(each));
   });
   expect(done).toEqual([]);
+});
+
+test('every example of a docstring compiles', () => {
+  expect(exampleComplaints(api)).toEqual([]);
 });
