@@ -1,11 +1,11 @@
-import type { Wire } from 'netsteer/netlink';
+import type { Transport } from 'netsteer/netlink';
 
 /** A socket that keeps a copy of what goes through it: the floor sends the very same bytes. */
-export class Recorder implements Wire {
+export class Recorder implements Transport {
   readonly datagrams: Uint8Array[] = [];
-  readonly #wire: Wire;
+  readonly #wire: Transport;
 
-  constructor(wire: Wire) {
+  constructor(wire: Transport) {
     this.#wire = wire;
   }
 

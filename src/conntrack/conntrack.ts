@@ -354,10 +354,11 @@ export class Conntrack extends twoForms(ConntrackOperations) {
   /** The settings of this namespace, net.netfilter.nf_conntrack_*, read and written on the spot: `ct.settings.acct = true`. */
   get settings(): ConntrackSettings {
     this.#settings ??= new ConntrackSettings(() => {
-      const { lifetime, wire } = this.#exchange;
+      const { lifetime, transport } = this.#exchange;
       lifetime.checkOpen();
-      if (!(wire instanceof NetlinkSocket)) throw new StateError('ERR_FFI', 'this handle has no socket of the kernel');
-      return wire.namespace();
+      if (!(transport instanceof NetlinkSocket))
+        throw new StateError('ERR_FFI', 'this handle has no socket of the kernel');
+      return transport.namespace();
     });
     return this.#settings;
   }

@@ -4,7 +4,7 @@ import { checkInteger, checkObject } from '../codec/index.ts';
 import { NetNsError, typeError } from '../errors.ts';
 import { inspected } from '../inspect.ts';
 import { Ipvs } from '../ipvs/index.ts';
-import { ClosedWire } from '../netlink/closed-wire.ts';
+import { ClosedTransport } from '../netlink/closed-transport.ts';
 import { Exchange } from '../netlink/index.ts';
 import { closedError } from '../netlink/lifetime.ts';
 import { NetNs } from '../netns/index.ts';
@@ -186,7 +186,7 @@ export class Container {
 
   /** What was not opened while this was open is not opened any more: its verbs fail as those of all closed handles do, in both forms. */
   #unopened(subsystem: string): Exchange {
-    return new Exchange(new ClosedWire(this.netns.inode), subsystem);
+    return new Exchange(new ClosedTransport(this.netns.inode), subsystem);
   }
 
   /**

@@ -107,7 +107,7 @@ export class KnownLogRules {
       const found = state.done ? state.value : await runAway(reading, state);
       if (found !== undefined) this.#take(found);
     } finally {
-      void exchange.wire.close();
+      void exchange.transport.close();
     }
   }
 

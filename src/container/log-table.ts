@@ -121,7 +121,7 @@ export class LogTable {
   }
 
   #table(wanted: LogSet): WantedTable {
-    return wanted.table(interfacesOf(this.#exchange.wire).interfaces);
+    return wanted.table(interfacesOf(this.#exchange.transport).interfaces);
   }
 
   /** Commits what is not there yet, as far as was read. */

@@ -296,13 +296,13 @@ export class IpvsOperations {
 
 /** Warns of a server whose port the kernel ignores. */
 function tellIgnoredPort(
-  { observer, operation, wire }: Exchange,
+  { observer, operation, transport }: Exchange,
   key: ServiceKey,
   { address, port, forward }: Destination,
 ) {
   if (!ignoresPort(key, { address, port, forward })) return;
   observer.warn(
-    { family: 'ipvs', operation, netns: wire.netnsInode, service: key, destination: { address, port } },
+    { family: 'ipvs', operation, netns: transport.netnsInode, service: key, destination: { address, port } },
     "with persistence for a firewall mark the kernel ignores a server's port: it gets the port that the client asked for",
   );
 }
@@ -352,14 +352,14 @@ export class Ipvs extends twoForms(IpvsOperations) {
    * @throws NetNsError ENOENT IPVS is not loaded. @throws DecodeError the file is no such table.
    */
   connections(options: ConnectionsOptions = {}): AsyncGenerator<Connection, void, undefined> {
-    const { lifetime, observer, wire } = this.#exchange;
+    const { lifetime, observer, transport } = this.#exchange;
     lifetime.checkOpen();
     return readConnections(
       () => namespaceOf(this.#exchange),
       options,
       (line, reason) =>
         observer.warn(
-          { netns: wire.netnsInode, line: printable(line), reason },
+          { netns: transport.netnsInode, line: printable(line), reason },
           'a line of the connection table was left out',
         ),
       () => lifetime.checkOpen(),

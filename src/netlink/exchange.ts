@@ -17,7 +17,7 @@ import { MessageList } from './message-list.ts';
 import { type Operation, Turn } from './operation.ts';
 import { Parts } from './parts.ts';
 import { type Described, refusal, type Verdict, verdictOf } from './refusal.ts';
-import { type GatheringWire, gathers, LOST, NOTHING, type Wire } from './wire.ts';
+import { type GatheringTransport, gathers, LOST, NOTHING, type Transport } from './transport.ts';
 
 /** Most requests are shorter; it grows for those that are not. Each of thousands of open handles may have one. */
 const WRITE_BUFFER = 512;
@@ -92,9 +92,9 @@ function receiveBuffer(): Source {
   return shared;
 }
 
-/** Requests and their answers over one wire. One operation at a time: the queue above sees to that. */
+/** Requests and their answers over one transport. One operation at a time: the queue above sees to that. */
 export class Exchange {
-  readonly wire: Wire;
+  readonly transport: Transport;
   /** The subsystem, as operations and traces name it: 'ipvs'. */
   readonly subsystem: string;
   readonly observer: Observer;
@@ -115,11 +115,11 @@ export class Exchange {
   /** Tells those who watch what became of the request under way. */
   #answered: ((error?: unknown) => void) | undefined;
 
-  constructor(wire: Wire, subsystem: string, observer = new Observer()) {
-    this.wire = wire;
+  constructor(transport: Transport, subsystem: string, observer = new Observer()) {
+    this.transport = transport;
     this.subsystem = subsystem;
     this.observer = observer;
-    this.lifetime = new Lifetime(wire, subsystem);
+    this.lifetime = new Lifetime(transport, subsystem);
   }
 
   /** One request that the kernel acknowledges; what it answers besides goes to `visit`. */
@@ -155,7 +155,7 @@ export class Exchange {
     { turn = this.turn, attempts = DUMP_ATTEMPTS }: { turn?: Turn; attempts?: number } = {},
   ): Operation<T[]> {
     for (let attempt = 0; attempt < attempts; attempt++) {
-      const parts = new Parts(this.wire, receiveBuffer());
+      const parts = new Parts(this.transport, receiveBuffer());
       let items: T[] | undefined;
       try {
         items = yield* this.#dumpOnce(call, read, parts, turn);
@@ -283,8 +283,8 @@ export class Exchange {
   ): Operation<'done' | 'drained' | 'lost'> {
     if (this.#unread) this.#drain();
     const length = parts.reduce((sum, part) => sum + part.length, 0);
-    if (length > MAX_JOINED && parts.length > 1 && gathers(this.wire)) {
-      yield* this.#sendParts(this.wire, parts, length, messages, replies);
+    if (length > MAX_JOINED && parts.length > 1 && gathers(this.transport)) {
+      yield* this.#sendParts(this.transport, parts, length, messages, replies);
     } else {
       yield* this.send(parts.length > 1 ? joined(parts) : parts[0]!, length, messages, replies);
     }
@@ -357,7 +357,7 @@ export class Exchange {
   #drain(): void {
     const buffer = receiveBuffer();
     for (let length = 0; length !== NOTHING; ) {
-      length = this.wire.receive(buffer.bytes);
+      length = this.transport.receive(buffer.bytes);
       if (length < 0 && length !== LOST) return;
     }
   }
@@ -391,11 +391,11 @@ export class Exchange {
     try {
       const sent = leaves
         ? yield {
-            now: () => this.wire.send(bytes, length),
-            away: () => this.wire.sendOffThread(bytes, length),
+            now: () => this.transport.send(bytes, length),
+            away: () => this.transport.sendOffThread(bytes, length),
             abortable: false,
           }
-        : this.wire.send(bytes, length);
+        : this.transport.send(bytes, length);
       this.#checkSent(sent);
     } catch (error) {
       this.#settle(error);
@@ -404,7 +404,7 @@ export class Exchange {
   }
 
   *#sendParts(
-    wire: GatheringWire,
+    transport: GatheringTransport,
     parts: readonly Uint8Array[],
     length: number,
     messages: number,
@@ -412,8 +412,8 @@ export class Exchange {
   ): Operation<void> {
     this.#prepare(length, messages, replies);
     try {
-      const now = () => wire.sendParts(parts);
-      const away = () => wire.sendPartsOffThread(parts);
+      const now = () => transport.sendParts(parts);
+      const away = () => transport.sendPartsOffThread(parts);
       this.#checkSent(length > offThread.bytes ? yield { now, away, abortable: false } : now());
     } catch (error) {
       this.#settle(error);
@@ -428,7 +428,7 @@ export class Exchange {
   /** Makes room for what is about to be sent, and tells those who watch. */
   #prepare(length: number, messages: number, replies: number): void {
     if (length > 4096 || replies > 8) {
-      const limit = this.wire.reserve(length, replies);
+      const limit = this.transport.reserve(length, replies);
       if (length > limit) {
         throw new StateError(
           'ERR_TRANSACTION_TOO_LARGE',
@@ -444,7 +444,7 @@ export class Exchange {
       : observer.begin({
           family: this.subsystem,
           operation: this.operation,
-          netns: this.wire.netnsInode,
+          netns: this.transport.netnsInode,
           bytes: length,
           messages,
         });
@@ -456,12 +456,15 @@ export class Exchange {
   }
 
   #receive(buffer: Source): number {
-    return this.#received(this.wire.receive(buffer.bytes), buffer);
+    return this.#received(this.transport.receive(buffer.bytes), buffer);
   }
 
   #received(length: number, buffer: Source): number {
     if (length === LOST) {
-      this.observer.warn({ operation: this.operation, netns: this.wire.netnsInode }, 'answers of the kernel were lost');
+      this.observer.warn(
+        { operation: this.operation, netns: this.transport.netnsInode },
+        'answers of the kernel were lost',
+      );
       throw new StateError(
         'ERR_REPLIES_LOST',
         `${this.operation}: the receive buffer overflowed; what was asked has been carried out`,

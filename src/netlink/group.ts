@@ -4,7 +4,7 @@ import type { NetNs } from '../netns/netns.ts';
 import { NETLINK_ADD_MEMBERSHIP, SOL_NETLINK } from './constants.ts';
 import { closedError } from './lifetime.ts';
 import { NetlinkSocket } from './socket.ts';
-import { LOST, NOTHING } from './wire.ts';
+import { LOST, NOTHING } from './transport.ts';
 
 /** Events are at most one page of the kernel's (NLMSG_GOODSIZE), or as large as the largest object. */
 const RECEIVE_BUFFER = 128 * 1024;

@@ -98,7 +98,7 @@ class BaseHandle {
   }
 
   [inspect.custom](_depth: number, options: InspectOptions): string {
-    return inspected(this, { netns: this.exchange.wire.netnsInode, closed: this.closed }, options);
+    return inspected(this, { netns: this.exchange.transport.netnsInode, closed: this.closed }, options);
   }
 }
 

@@ -16,5 +16,5 @@ export { type Operation, type Step, Turn } from './operation.ts';
 export { OptionSocket } from './option-socket.ts';
 export { type Described, type Locate, locateIn, refusal, type Verdict, verdictOf } from './refusal.ts';
 export { NetlinkSocket, type NetlinkSocketOptions } from './socket.ts';
+export type { Transport } from './transport.ts';
 export { openWatcher } from './watcher.ts';
-export type { Wire } from './wire.ts';

@@ -1,6 +1,6 @@
 import { StateError } from '../errors.ts';
 import { acquireQueue, type OperationQueue, releaseQueue } from './queue.ts';
-import type { Wire } from './wire.ts';
+import type { Transport } from './transport.ts';
 
 /** What ends with a handle, and before it: a monitor, which has a socket of its own. */
 interface Dependent {
@@ -11,12 +11,12 @@ interface Dependent {
 export const closedError = (what = 'the handle'): StateError => new StateError('ERR_CLOSED', `${what} is closed`);
 
 /**
- * Open, closing or closed: of one wire, for all handles that share it. From `close()` on nothing begins any more, at once and on every one
- * of them. What has begun still needs the wire, to learn what became of it: the wire is closed behind the last of these, and before
+ * Open, closing or closed: of one transport, for all handles that share it. From `close()` on nothing begins any more, at once and on every one
+ * of them. What has begun still needs the transport, to learn what became of it: the transport is closed behind the last of these, and before
  * `close()` returns where there are none, so that a loop that never lets the event loop run gives its descriptors back.
  */
 export class Lifetime {
-  readonly #wire: Wire;
+  readonly #transport: Transport;
   readonly #subsystem: string;
   #dependents: Set<Dependent> | undefined;
   /** Taken by the first operation: those that only read a group need none. */
@@ -27,13 +27,13 @@ export class Lifetime {
   #closing: Promise<void> | undefined;
   #closed = false;
 
-  constructor(wire: Wire, subsystem: string) {
-    this.#wire = wire;
+  constructor(transport: Transport, subsystem: string) {
+    this.#transport = transport;
     this.#subsystem = subsystem;
   }
 
   get closed(): boolean {
-    return this.#closed || this.#wire.closed;
+    return this.#closed || this.#transport.closed;
   }
 
   /** @throws StateError ERR_CLOSED */
@@ -43,7 +43,7 @@ export class Lifetime {
 
   /** The operations on this subsystem of this namespace, of all handles. */
   get queue(): OperationQueue {
-    this.#queue ??= acquireQueue(this.#wire.netnsInode, this.#subsystem);
+    this.#queue ??= acquireQueue(this.#transport.netnsInode, this.#subsystem);
     return this.#queue;
   }
 
@@ -57,7 +57,7 @@ export class Lifetime {
     if (--this.#running === 0) this.#idle();
   }
 
-  /** Closes it with the wire, unless what is returned is called before. */
+  /** Closes it with the transport, unless what is returned is called before. */
   attach(dependent: Dependent): () => void {
     this.#dependents ??= new Set();
     this.#dependents.add(dependent);
@@ -83,7 +83,7 @@ export class Lifetime {
   }
 
   #release(): Promise<void> {
-    if (this.#queue !== undefined) releaseQueue(this.#wire.netnsInode, this.#subsystem);
-    return this.#wire.close();
+    if (this.#queue !== undefined) releaseQueue(this.#transport.netnsInode, this.#subsystem);
+    return this.#transport.close();
   }
 }

@@ -1,6 +1,6 @@
 import { type Source, sourceOf } from '../codec/index.ts';
 import type { Operation, Step } from './operation.ts';
-import type { Wire } from './wire.ts';
+import type { Transport } from './transport.ts';
 
 /** A part that took this long will be followed by others like it. */
 const SLOW_MILLISECONDS = 1;
@@ -19,15 +19,15 @@ interface Ahead {
  */
 export class Parts implements Step {
   readonly abortable = false;
-  readonly #wire: Wire;
+  readonly #transport: Transport;
   #buffer: Source;
   #started = 0;
   #isLarge = false;
   #own: [Source, Source] | undefined;
   #ahead: Ahead | undefined;
 
-  constructor(wire: Wire, shared: Source) {
-    this.#wire = wire;
+  constructor(transport: Transport, shared: Source) {
+    this.#transport = transport;
     this.#buffer = shared;
   }
 
@@ -54,7 +54,7 @@ export class Parts implements Step {
   }
 
   now(): number {
-    return this.#wire.receive(this.#buffer.bytes);
+    return this.#transport.receive(this.#buffer.bytes);
   }
 
   async away(): Promise<number> {
@@ -68,7 +68,7 @@ export class Parts implements Step {
   }
 
   #read(buffer: Source): Ahead {
-    const length = this.#wire.receiveOffThread(buffer.bytes);
+    const length = this.#transport.receiveOffThread(buffer.bytes);
     // Whoever never takes it must not be the death of the process.
     length.catch(() => {});
     return { buffer, length };

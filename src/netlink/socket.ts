@@ -18,7 +18,7 @@ import { Descriptor, type Ffi, ffi, type Watch } from '../ffi/index.ts';
 import { threadEntrance } from '../netns/entrance.ts';
 import { NetNs } from '../netns/netns.ts';
 import { NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_NETFILTER, SOL_NETLINK } from './constants.ts';
-import type { GatheringWire } from './wire.ts';
+import type { GatheringTransport } from './transport.ts';
 
 /** `struct sockaddr_nl`: u16 family, u16 padding, u32 port, u32 groups. */
 const ADDRESS_LENGTH = 12;
@@ -43,7 +43,7 @@ export interface NetlinkSocketOptions {
  * A netlink socket in one namespace, which it belongs to for ever and keeps alive. It is connected to the kernel's port: a message that
  * another process forges and sends to ours is refused by the kernel, at the forger.
  */
-export class NetlinkSocket implements GatheringWire {
+export class NetlinkSocket implements GatheringTransport {
   readonly netnsInode: number;
   readonly #ffi: Ffi;
   readonly #descriptor: Descriptor;

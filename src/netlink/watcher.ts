@@ -20,11 +20,11 @@ export function openWatcher<T extends Watcher>(
   receiveBufferBytes: number,
   open: (reader: GroupReader, closed: () => void) => T,
 ): T {
-  const { lifetime, wire } = exchange;
+  const { lifetime, transport } = exchange;
   lifetime.checkOpen();
-  if (!(wire instanceof NetlinkSocket)) throw new StateError('ERR_FFI', 'this handle has no socket of the kernel');
+  if (!(transport instanceof NetlinkSocket)) throw new StateError('ERR_FFI', 'this handle has no socket of the kernel');
   // Whoever opened this handle may have closed their namespace.
-  const netns = wire.namespace();
+  const netns = transport.namespace();
   let reader: GroupReader;
   try {
     reader = GroupReader.open(netns, NETLINK_NETFILTER, groups, receiveBufferBytes);

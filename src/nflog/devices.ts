@@ -1,6 +1,6 @@
 import { S32_NE, struct, U8, U16_NE, U32_NE } from '../codec/index.ts';
 import { NetlinkError, StateError } from '../errors.ts';
-import { Exchange, type Operation, type Wire } from '../netlink/index.ts';
+import { Exchange, type Operation, type Transport } from '../netlink/index.ts';
 import { runNow } from '../netlink/operation.ts';
 import { wallMicroseconds } from './clock.ts';
 import { RTM_GETLINK } from './constants.ts';
@@ -30,7 +30,7 @@ export interface DeviceNames {
 }
 
 /** An rtnetlink socket. */
-export interface DeviceSocket extends Wire {
+export interface DeviceSocket extends Transport {
   deviceName(index: number): string | undefined;
 }
 

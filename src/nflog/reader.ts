@@ -2,8 +2,8 @@ import { HOST_IS_LITTLE_ENDIAN, type Source, sourceOf } from '../codec/index.ts'
 import { NetlinkError } from '../errors.ts';
 import { SO_MEMINFO, SOL_SOCKET } from '../ffi/constants.ts';
 import { NFNL_SUBSYS_ULOG, NLMSG_ERROR } from '../netlink/constants.ts';
-import { type NetlinkSocket, NLMSG_HDRLEN, nfnetlinkType, type Watch, type Wire } from '../netlink/index.ts';
-import { LOST, NOTHING } from '../netlink/wire.ts';
+import { type NetlinkSocket, NLMSG_HDRLEN, nfnetlinkType, type Transport, type Watch } from '../netlink/index.ts';
+import { LOST, NOTHING } from '../netlink/transport.ts';
 import type { Observer } from '../observe.ts';
 import { wallMicroseconds } from './clock.ts';
 import { NFULNL_MSG_PACKET, SK_MEMINFO_DROPS, SK_MEMINFO_VARS } from './constants.ts';
@@ -27,7 +27,7 @@ const WARNING_MILLISECONDS = 1000;
 const EINTR = -4;
 
 /** What the reader needs of a socket; a socket in memory for tests. */
-export type LogSocket = Wire & Pick<NetlinkSocket, 'receiveFrom' | 'watch' | 'getOptions'>;
+export type LogSocket = Transport & Pick<NetlinkSocket, 'receiveFrom' | 'watch' | 'getOptions'>;
 
 /** Packets that are gone. */
 export interface Loss {
@@ -69,10 +69,10 @@ function room(): Source {
 }
 
 /**
- * The receiving end of a log's socket, and the wire of its requests: an acknowledgement stands in the same queue behind the packets that were
+ * The receiving end of a log's socket, and the transport of its requests: an acknowledgement stands in the same queue behind the packets that were
  * logged before it. Those met on the way to it are kept and handed over in their order.
  */
-export class PacketReader implements Wire {
+export class PacketReader implements Transport {
   readonly #socket: LogSocket;
   readonly #devices: DeviceNames;
   readonly #ruleOf: RuleResolver | undefined;

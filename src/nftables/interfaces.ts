@@ -1,4 +1,4 @@
-import type { Wire } from '../netlink/index.ts';
+import type { Transport } from '../netlink/index.ts';
 
 /** The devices of a namespace, for `iif`, `oif` and whatever else names one by its index. */
 export interface Interfaces {
@@ -7,7 +7,7 @@ export interface Interfaces {
 }
 
 /** Those of a wire's namespace. Each is asked once: within one operation a name is one device. */
-export function interfacesOf(wire: Wire): Interfaces {
+export function interfacesOf(wire: Transport): Interfaces {
   return {
     interfaceName: remembered(index => wire.deviceName?.(index)),
     interfaces: remembered(name => wire.deviceIndex?.(name)),

@@ -1,7 +1,7 @@
 import { HOST_IS_LITTLE_ENDIAN } from '../../src/codec/index.ts';
 import { CTRL_ATTR_FAMILY_ID, GENL_ID_CTRL, NLM_F_DUMP, NLM_F_MULTI } from '../../src/netlink/constants.ts';
 import { genlmsghdr } from '../../src/netlink/generic.ts';
-import { acknowledge, done, MemoryWire, message, type Received, received } from '../support/memory-wire.ts';
+import { acknowledge, done, MemoryTransport, message, type Received, received } from '../support/memory-transport.ts';
 
 const FAMILY_ID = 0x20;
 
@@ -9,7 +9,7 @@ const FAMILY_ID = 0x20;
 export type Answers = (payload: Uint8Array, isDump: boolean) => readonly Uint8Array[];
 
 /** A kernel in memory with one family of generic netlink. `requests` has what was asked of it. */
-export function answeringWire(answers: Answers): { wire: MemoryWire; requests: Uint8Array[] } {
+export function answeringWire(answers: Answers): { wire: MemoryTransport; requests: Uint8Array[] } {
   const requests: Uint8Array[] = [];
   const answer = (request: Received): Uint8Array[] => {
     const { type, flags, sequence, payload } = request;
@@ -21,7 +21,7 @@ export function answeringWire(answers: Answers): { wire: MemoryWire; requests: U
     );
     return [...replies, isDump ? done(sequence) : acknowledge(request)];
   };
-  return { wire: new MemoryWire(datagram => received(datagram).flatMap(answer)), requests };
+  return { wire: new MemoryTransport(datagram => received(datagram).flatMap(answer)), requests };
 }
 
 function familyOf(sequence: number): Uint8Array {

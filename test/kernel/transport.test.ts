@@ -25,7 +25,7 @@ import {
 import { genlmsghdr } from '../../src/netlink/generic.ts';
 import { Exchange, NetlinkSocket } from '../../src/netlink/index.ts';
 import { type Operation, runAway, runNow } from '../../src/netlink/operation.ts';
-import { NOTHING } from '../../src/netlink/wire.ts';
+import { NOTHING } from '../../src/netlink/transport.ts';
 import { NetNs } from '../../src/netns/index.ts';
 import { Nftables, Transaction } from '../../src/nftables/index.ts';
 import { RTM_GETLINK } from '../../src/rtnetlink/constants.ts';

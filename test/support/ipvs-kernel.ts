@@ -10,11 +10,20 @@ import {
 import * as C from '../../src/ip_vs/constants.ts';
 import * as S from '../../src/ip_vs/sockopt-structs.ts';
 import { destinationId, keyPart, serviceId } from '../../src/ip_vs/wire.ts';
-import type { IpvsWire, Options, Via } from '../../src/ipvs/backends/socket.ts';
+import type { IpvsTransport, Options, Via } from '../../src/ipvs/backends/socket.ts';
 import { GENL_ID_CTRL, NLM_F_ACK, NLM_F_DUMP, NLM_F_MULTI } from '../../src/netlink/constants.ts';
 import { genlmsghdr } from '../../src/netlink/generic.ts';
-import { LOST } from '../../src/netlink/wire.ts';
-import { type Answer, acknowledge, done, MemoryWire, message, type Received, received, refuse } from './memory-wire.ts';
+import { LOST } from '../../src/netlink/transport.ts';
+import {
+  type Answer,
+  acknowledge,
+  done,
+  MemoryTransport,
+  message,
+  type Received,
+  received,
+  refuse,
+} from './memory-transport.ts';
 
 const FAMILY = 0x20;
 const [EPERM, ENOENT, ESRCH, EEXIST, ENODEV, EINVAL, EOPNOTSUPP] = [-1, -2, -3, -17, -19, -22, -95];
@@ -303,7 +312,7 @@ export class IpvsKernel {
 }
 
 /** The wire to such a kernel; without a way given, one that has no socket options. */
-export class IpvsKernelWire extends MemoryWire implements IpvsWire {
+export class IpvsKernelTransport extends MemoryTransport implements IpvsTransport {
   readonly via: Via;
   readonly options: () => Options;
 

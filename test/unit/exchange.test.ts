@@ -27,18 +27,18 @@ import {
   verdictOf,
 } from '../../src/netlink/index.ts';
 import { type Operation, runAway, runNow } from '../../src/netlink/operation.ts';
-import { LOST } from '../../src/netlink/wire.ts';
+import { LOST } from '../../src/netlink/transport.ts';
 import {
   type Answer,
   acknowledge,
   done,
-  MemoryWire,
+  MemoryTransport,
   message,
   type Received,
   received,
   refuse,
   together,
-} from '../support/memory-wire.ts';
+} from '../support/memory-transport.ts';
 
 const OBJECT = 0x300;
 const inner = attributes('INNER', { id: u32be(1), label: opt(string(2, 15)) });
@@ -62,7 +62,7 @@ const read = ({ source, payload, end }: Message): Thing | undefined => table.rea
 /** A kernel that answers each message on its own. */
 function kernel(answer: (request: Received, index: number) => Iterable<Answer>) {
   let index = 0;
-  const wire = new MemoryWire(datagram => received(datagram).flatMap(request => [...answer(request, index++)]));
+  const wire = new MemoryTransport(datagram => received(datagram).flatMap(request => [...answer(request, index++)]));
   const exchange = new Exchange(wire, 'test');
   exchange.operation = 'test.thing';
   return { wire, exchange, requests: () => wire.sent.flatMap(received) };

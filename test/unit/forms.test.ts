@@ -3,7 +3,7 @@ import { attributes, NO_CONTEXT, opt, string } from '../../src/codec/index.ts';
 import { NetlinkError, StateError } from '../../src/errors.ts';
 import { NLM_F_DUMP, NLM_F_MULTI, NLMSG_ERROR } from '../../src/netlink/constants.ts';
 import { type Call, Exchange, type Operation, refusal, twoForms, verdictOf } from '../../src/netlink/index.ts';
-import { acknowledge, done, MemoryWire, message, received, refuse } from '../support/memory-wire.ts';
+import { acknowledge, done, MemoryTransport, message, received, refuse } from '../support/memory-transport.ts';
 import { foreignController, NO_SIGNALS } from '../support/signals.ts';
 
 const table = attributes('THING', { name: opt(string(1, 63)) });
@@ -57,18 +57,18 @@ class ThingOperations {
 }
 
 class Things extends twoForms(ThingOperations) {
-  static open(wire: MemoryWire, subsystem = 'things'): Things {
+  static open(wire: MemoryTransport, subsystem = 'things'): Things {
     return new Things(new Exchange(wire, subsystem));
   }
 }
 
 let inodes = 1000;
-const names = (wire: MemoryWire) =>
+const names = (wire: MemoryTransport) =>
   wire.sent.map(datagram => new TextDecoder().decode(datagram.subarray(20, datagram.indexOf(0, 20))));
 
 /** A kernel that has two things, and refuses names that begin with 'bad'. */
 function world(inode = inodes++) {
-  const wire = new MemoryWire(
+  const wire = new MemoryTransport(
     datagram =>
       received(datagram).flatMap(request => {
         if ((request.flags & NLM_F_DUMP) === NLM_F_DUMP) {

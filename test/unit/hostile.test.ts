@@ -19,8 +19,8 @@ import { Nftables } from '../../src/nftables/nftables.ts';
 import { isTyped } from '../support/fuzz/judge.ts';
 import { bytesOf, nested } from '../support/fuzz/nftables.ts';
 import recorded from '../support/fuzz/recorded.json' with { type: 'json' };
-import { IpvsKernel, IpvsKernelWire } from '../support/ipvs-kernel.ts';
-import { MemoryWire, received, refuse } from '../support/memory-wire.ts';
+import { IpvsKernel, IpvsKernelTransport } from '../support/ipvs-kernel.ts';
+import { MemoryTransport, received, refuse } from '../support/memory-transport.ts';
 import { timerFires } from '../support/wait.ts';
 
 /* Inputs that the fuzz of test/support/fuzz has found, and what enemies would do by design. */
@@ -80,7 +80,7 @@ test('loads that are longer than all registers are shown as they are', () => {
 
 test('counts that no list can have are not believed', () => {
   const kernel = new IpvsKernel();
-  const wire = new IpvsKernelWire(kernel, 'sockopt');
+  const wire = new IpvsKernelTransport(kernel, 'sockopt');
   const options = {
     set: kernel.options.set,
     get: (level: number, name: number, buffer: Uint8Array) => {
@@ -96,7 +96,7 @@ test('counts that no list can have are not believed', () => {
 });
 
 test.each([1, 0x7fffffff, -4096, -0x80000000])('the errno %i is none', errno => {
-  const wire = new MemoryWire(datagram => received(datagram).map(request => refuse(request, errno)));
+  const wire = new MemoryTransport(datagram => received(datagram).map(request => refuse(request, errno)));
   const { sync } = new Nftables(new Exchange(wire, 'nftables'));
   expect(caught(() => sync.generation())).toMatchObject({ code: 'ERR_MALFORMED' });
 });

@@ -7,7 +7,7 @@ import { ipv4Bytes } from '../../src/ip_vs/service.ts';
 import { type BatchOptions, Ipvs, type IpvsOperation } from '../../src/ipvs/index.ts';
 import { Exchange } from '../../src/netlink/index.ts';
 import { virtualServers } from '../support/ipvs-arbitrary.ts';
-import { IpvsKernel, IpvsKernelWire } from '../support/ipvs-kernel.ts';
+import { IpvsKernel, IpvsKernelTransport } from '../support/ipvs-kernel.ts';
 
 const release = vi.hoisted(() => ({ text: '6.12.0' }));
 vi.mock('node:os', async original => {
@@ -20,7 +20,7 @@ afterEach(() => {
 
 function open() {
   const kernel = new IpvsKernel();
-  const wire = new IpvsKernelWire(kernel);
+  const wire = new IpvsKernelTransport(kernel);
   return { kernel, wire, ipvs: new Ipvs(new Exchange(wire, 'ipvs')) };
 }
 
@@ -436,7 +436,7 @@ test('a refusal of all is a NetlinkError each, not one of the call', () => {
   const { kernel } = open();
   kernel.netlinkDenied = true;
   kernel.sockoptDenied = true;
-  const ipvs = new Ipvs(new Exchange(new IpvsKernelWire(kernel, 'netlink'), 'ipvs'));
+  const ipvs = new Ipvs(new Exchange(new IpvsKernelTransport(kernel, 'netlink'), 'ipvs'));
   const error = failed(() => ipvs.sync.batch(b => b.addService(web).addDestination(key, server(1))));
   expect(error.failures).toHaveLength(2);
   expect(error.failures[0]).toBeInstanceOf(NetlinkError);

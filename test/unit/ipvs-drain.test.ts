@@ -2,7 +2,7 @@ import { describe, expect, test, vi } from 'vitest';
 import * as C from '../../src/ip_vs/constants.ts';
 import { type Drain, Ipvs, type ReconcileProgress, type ServiceKey, type VirtualServer } from '../../src/ipvs/index.ts';
 import { Exchange } from '../../src/netlink/index.ts';
-import { IpvsKernel, IpvsKernelWire } from '../support/ipvs-kernel.ts';
+import { IpvsKernel, IpvsKernelTransport } from '../support/ipvs-kernel.ts';
 
 const LONG = 600_000;
 const server = (last: number, port = 80) => ({ address: `10.1.0.${last}`, port, forward: 'direct' }) as const;
@@ -14,7 +14,7 @@ const gre = { protocol: 47, address: '10.0.0.1', port: 80 } as const;
 
 function open(...keys: ServiceKey[]) {
   const kernel = new IpvsKernel();
-  const ipvs = new Ipvs(new Exchange(new IpvsKernelWire(kernel), 'ipvs'));
+  const ipvs = new Ipvs(new Exchange(new IpvsKernelTransport(kernel), 'ipvs'));
   const with2 = (...last: number[]) =>
     keys.map(key => ({ ...key, scheduler: 'wlc', destinations: last.map(each => server(each)) }) as VirtualServer);
   ipvs.sync.reconcile(with2(1, 2));

@@ -10,14 +10,14 @@ import {
 } from '../../src/ipvs/index.ts';
 import { Exchange } from '../../src/netlink/index.ts';
 import { Observer } from '../../src/observe.ts';
-import { IpvsKernel, IpvsKernelWire } from '../support/ipvs-kernel.ts';
+import { IpvsKernel, IpvsKernelTransport } from '../support/ipvs-kernel.ts';
 
 const key = { protocol: 'tcp', address: '10.0.0.1', port: 80 } as const;
 const to = { address: '10.1.0.1', port: 80 } as const;
 
 function open(via: 'netlink' | 'sockopt' = 'netlink') {
   const kernel = new IpvsKernel();
-  return { kernel, ipvs: new Ipvs(new Exchange(new IpvsKernelWire(kernel, via), 'ipvs')) };
+  return { kernel, ipvs: new Ipvs(new Exchange(new IpvsKernelTransport(kernel, via), 'ipvs')) };
 }
 
 /** The ways to edit, which all do the same. */
@@ -223,7 +223,7 @@ test('persistence cannot be taken from a service of every port, unless it has no
 test('a port that persistence for a firewall mark makes the kernel ignore is told to the logger', () => {
   const warned: object[] = [];
   const logger = { debug() {}, info() {}, error() {}, warn: (fields: object) => warned.push(fields) };
-  const wire = new IpvsKernelWire(new IpvsKernel());
+  const wire = new IpvsKernelTransport(new IpvsKernel());
   const ipvs = new Ipvs(new Exchange(wire, 'ipvs', new Observer(logger)));
   const mark = { firewallMark: 7, family: 'ipv4', scheduler: 'rr' } as const;
   const server = { address: '10.1.0.1', port: 8080, forward: 'masquerade' } as const;

@@ -3,7 +3,7 @@ import { NetlinkError } from '../../src/errors.ts';
 import * as C from '../../src/ip_vs/constants.ts';
 import { Ipvs } from '../../src/ipvs/index.ts';
 import { Exchange } from '../../src/netlink/index.ts';
-import { IpvsKernel, IpvsKernelWire } from '../support/ipvs-kernel.ts';
+import { IpvsKernel, IpvsKernelTransport } from '../support/ipvs-kernel.ts';
 
 /*
  * What a test cannot make a real kernel say: no memory, a module in the moment of its unloading, a kernel built without IPv6, and the limit of
@@ -18,7 +18,7 @@ const server = { address: '10.1.0.1', port: 80, forward: 'direct' } as const;
 
 function open(via: 'netlink' | 'sockopt' = 'netlink') {
   const kernel = new IpvsKernel();
-  const wire = new IpvsKernelWire(kernel, via);
+  const wire = new IpvsKernelTransport(kernel, via);
   return { kernel, ipvs: new Ipvs(new Exchange(wire, 'ipvs')) };
 }
 

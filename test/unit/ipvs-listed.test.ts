@@ -7,7 +7,7 @@ import { readService } from '../../src/ip_vs/service.ts';
 import { destinationId, destinationSettings, serviceId, serviceSettings } from '../../src/ip_vs/wire.ts';
 import { listedDestination, listedService } from '../../src/ipvs/backends/dump-reader.ts';
 import { genlmsghdr, type Message, messageAt } from '../../src/netlink/index.ts';
-import { message } from '../support/memory-wire.ts';
+import { message } from '../support/memory-transport.ts';
 
 /* The walk over a dump's messages against the table: the same objects, whatever the kernel and whoever plays it says. */
 

@@ -5,7 +5,7 @@ import * as C from '../../src/ip_vs/constants.ts';
 import { destinationId, destinationSettings, serviceId, serviceSettings } from '../../src/ip_vs/wire.ts';
 import { type Destination, Ipvs, parseRules, type VirtualServer } from '../../src/ipvs/index.ts';
 import { Exchange } from '../../src/netlink/index.ts';
-import { IpvsKernel, IpvsKernelWire } from '../support/ipvs-kernel.ts';
+import { IpvsKernel, IpvsKernelTransport } from '../support/ipvs-kernel.ts';
 import { oddTable } from '../support/ipvs-odd.ts';
 
 /* What another program has set, and this library would refuse from a caller: it can be read, wanted again, saved, restored, and changed elsewhere. */
@@ -15,7 +15,7 @@ type Table = readonly { service: WireService; destinations: WireDestination[] }[
 function open(via: 'netlink' | 'sockopt' = 'netlink') {
   const kernel = new IpvsKernel();
   kernel.schedulers.add('custom').add('my-own_2');
-  return { kernel, ipvs: new Ipvs(new Exchange(new IpvsKernelWire(kernel, via), 'ipvs')) };
+  return { kernel, ipvs: new Ipvs(new Exchange(new IpvsKernelTransport(kernel, via), 'ipvs')) };
 }
 
 function fill(kernel: IpvsKernel, table: Table): void {

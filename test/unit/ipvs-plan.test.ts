@@ -5,11 +5,11 @@ import { serviceId } from '../../src/ip_vs/wire.ts';
 import { formatPlan, Ipvs, type IpvsOperation, type VirtualServer } from '../../src/ipvs/index.ts';
 import { Exchange } from '../../src/netlink/index.ts';
 import { virtualServers } from '../support/ipvs-arbitrary.ts';
-import { IpvsKernel, IpvsKernelWire } from '../support/ipvs-kernel.ts';
+import { IpvsKernel, IpvsKernelTransport } from '../support/ipvs-kernel.ts';
 
 function open(): { ipvs: Ipvs; kernel: IpvsKernel } {
   const kernel = new IpvsKernel();
-  return { kernel, ipvs: new Ipvs(new Exchange(new IpvsKernelWire(kernel), 'ipvs')) };
+  return { kernel, ipvs: new Ipvs(new Exchange(new IpvsKernelTransport(kernel), 'ipvs')) };
 }
 
 const web = { protocol: 'tcp', address: '10.0.0.1', port: 80, scheduler: 'wlc' } as const;

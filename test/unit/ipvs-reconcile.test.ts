@@ -5,12 +5,12 @@ import * as C from '../../src/ip_vs/constants.ts';
 import { Ipvs, type ReconcileProgress, type VirtualServer } from '../../src/ipvs/index.ts';
 import { Exchange } from '../../src/netlink/index.ts';
 import { virtualServers } from '../support/ipvs-arbitrary.ts';
-import { IpvsKernel, IpvsKernelWire } from '../support/ipvs-kernel.ts';
+import { IpvsKernel, IpvsKernelTransport } from '../support/ipvs-kernel.ts';
 import { PATIENCE_MILLISECONDS } from '../support/wait.ts';
 
 function open() {
   const kernel = new IpvsKernel();
-  const wire = new IpvsKernelWire(kernel);
+  const wire = new IpvsKernelTransport(kernel);
   return { kernel, wire, ipvs: new Ipvs(new Exchange(wire, 'ipvs')) };
 }
 

@@ -2,11 +2,11 @@ import fs from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { formatTable, Ipvs } from '../../src/ipvs/index.ts';
 import { Exchange } from '../../src/netlink/index.ts';
-import { IpvsKernel, IpvsKernelWire } from '../support/ipvs-kernel.ts';
+import { IpvsKernel, IpvsKernelTransport } from '../support/ipvs-kernel.ts';
 
 /* The table of docs/ipvs.md, "What is refused before the kernel sees it": every row of it is so, and there is no other. */
 
-const { sync } = new Ipvs(new Exchange(new IpvsKernelWire(new IpvsKernel()), 'ipvs'));
+const { sync } = new Ipvs(new Exchange(new IpvsKernelTransport(new IpvsKernel()), 'ipvs'));
 const web = { protocol: 'tcp', address: '10.0.0.1', port: 80, scheduler: 'wlc' } as const;
 const web6 = { ...web, address: '2001:db8::1' } as const;
 const server = { address: '10.1.0.1', port: 80, forward: 'masquerade' } as const;
@@ -195,7 +195,7 @@ test('null, misspelt fields and undefined namespaces are refused everywhere', ()
 });
 
 test('and nothing of all this was sent', () => {
-  const wire = new IpvsKernelWire(new IpvsKernel());
+  const wire = new IpvsKernelTransport(new IpvsKernel());
   const own = new Ipvs(new Exchange(wire, 'ipvs')).sync;
   expect(() => own.addService({ ...web, port: 0 })).toThrow(RangeError);
   expect(() =>

@@ -4,11 +4,11 @@ import type { WireDaemon } from '../../src/ip_vs/attributes.ts';
 import * as C from '../../src/ip_vs/constants.ts';
 import { formatRules, Ipvs, parseRules } from '../../src/ipvs/index.ts';
 import { Exchange } from '../../src/netlink/index.ts';
-import { IpvsKernel, IpvsKernelWire } from '../support/ipvs-kernel.ts';
+import { IpvsKernel, IpvsKernelTransport } from '../support/ipvs-kernel.ts';
 
 function open() {
   const kernel = new IpvsKernel();
-  const wire = new IpvsKernelWire(kernel);
+  const wire = new IpvsKernelTransport(kernel);
   return { kernel, wire, ipvs: new Ipvs(new Exchange(wire, 'ipvs')) };
 }
 
@@ -173,7 +173,7 @@ describe('a line about a sync daemon that fails', () => {
 
   test('over socket options, which lack a group, undoes them too', () => {
     const kernel = new IpvsKernel();
-    const ipvs = new Ipvs(new Exchange(new IpvsKernelWire(kernel, 'sockopt'), 'ipvs'));
+    const ipvs = new Ipvs(new Exchange(new IpvsKernelTransport(kernel, 'sockopt'), 'ipvs'));
     const text = '-A -f 9 -s rr\n--start-daemon master --mcast-interface lo --mcast-group 224.0.0.9';
     const error = failed(() => ipvs.sync.restore(text));
     expect(error).toMatchObject({ code: 'EOPNOTSUPP', outcome: 'none', rolledBack: true });

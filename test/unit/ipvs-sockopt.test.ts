@@ -6,11 +6,11 @@ import { Ipvs, type Service, type Via } from '../../src/ipvs/index.ts';
 import { Exchange } from '../../src/netlink/index.ts';
 import { type Logger, Observer } from '../../src/observe.ts';
 import { virtualServers } from '../support/ipvs-arbitrary.ts';
-import { IpvsKernel, IpvsKernelWire } from '../support/ipvs-kernel.ts';
+import { IpvsKernel, IpvsKernelTransport } from '../support/ipvs-kernel.ts';
 
 function open(via: Via, logger?: Logger) {
   const kernel = new IpvsKernel();
-  const wire = new IpvsKernelWire(kernel, via);
+  const wire = new IpvsKernelTransport(kernel, via);
   return { kernel, wire, ipvs: new Ipvs(new Exchange(wire, 'ipvs', new Observer(logger))) };
 }
 
@@ -194,7 +194,7 @@ test('any set of plain IPv4 servers is the same over both ways', () => {
       ipvs.sync.reconcile(before);
       ipvs.sync.reconcile(desired, { prune: true });
       expect(ipvs.sync.plan(desired, { prune: true })).toEqual([]);
-      const other = new Ipvs(new Exchange(new IpvsKernelWire(kernel, 'netlink'), 'ipvs'));
+      const other = new Ipvs(new Exchange(new IpvsKernelTransport(kernel, 'netlink'), 'ipvs'));
       expect(other.sync.plan(desired, { prune: true })).toEqual([]);
     }),
   );

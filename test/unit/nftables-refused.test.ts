@@ -3,7 +3,7 @@ import { BatchError, NetlinkError } from '../../src/errors.ts';
 import { Exchange } from '../../src/netlink/index.ts';
 import { MESSAGES } from '../../src/nf_tables/message.ts';
 import { Nftables, Transaction } from '../../src/nftables/index.ts';
-import { acknowledge, MemoryWire, received, refuse } from '../support/memory-wire.ts';
+import { acknowledge, MemoryTransport, received, refuse } from '../support/memory-transport.ts';
 
 /** The first message behind the batch's begin. */
 const FIRST = 2;
@@ -21,7 +21,7 @@ const transaction = () =>
  * without the commit fail as well.
  */
 function kernel(errno: number, { own = false } = {}) {
-  return new MemoryWire(bytes => {
+  return new MemoryTransport(bytes => {
     const messages = received(bytes);
     const commits = messages.some(({ type }) => type === BATCH_END);
     const first = messages.find(({ sequence }) => sequence === FIRST)!;
@@ -31,7 +31,7 @@ function kernel(errno: number, { own = false } = {}) {
   });
 }
 
-function refused(wire: MemoryWire): Error {
+function refused(wire: MemoryTransport): Error {
   using nft = new Nftables(new Exchange(wire, 'nftables'));
   try {
     nft.sync.commit(transaction());
@@ -81,7 +81,7 @@ describe('an error with the number of the first message', () => {
   });
 
   it('stays the error where the second question fails', () => {
-    const wire = new MemoryWire(bytes => {
+    const wire = new MemoryTransport(bytes => {
       const messages = received(bytes);
       if (!messages.some(({ type }) => type === BATCH_END)) return [-105];
       return [refuse(messages.find(({ sequence }) => sequence === FIRST)!, ENOMEM)];

@@ -3,19 +3,19 @@ import { afterEach, describe, expect, test, vi } from 'vitest';
 import { NetlinkError } from '../../src/errors.ts';
 import { type Call, Exchange, verdictOf } from '../../src/netlink/index.ts';
 import { runAway, runNow } from '../../src/netlink/operation.ts';
-import { LOST } from '../../src/netlink/wire.ts';
+import { LOST } from '../../src/netlink/transport.ts';
 import { type Logger, Observer, REQUEST_CHANNEL, type RequestTrace } from '../../src/observe.ts';
 import { runScript } from '../support/compiled.ts';
 import {
   type Answer,
   acknowledge,
   done,
-  MemoryWire,
+  MemoryTransport,
   message,
   type Received,
   received,
   refuse,
-} from '../support/memory-wire.ts';
+} from '../support/memory-transport.ts';
 
 vi.setConfig({ testTimeout: 60_000 });
 
@@ -42,7 +42,7 @@ function logger(): Logger & { lines: Line[] } {
 }
 
 function kernel(answer: (request: Received) => Answer[], log?: Logger) {
-  const wire = new MemoryWire(datagram => received(datagram).flatMap(answer), 4026531840);
+  const wire = new MemoryTransport(datagram => received(datagram).flatMap(answer), 4026531840);
   const exchange = new Exchange(wire, 'things', new Observer(log));
   exchange.operation = 'things.add';
   return { wire, exchange };

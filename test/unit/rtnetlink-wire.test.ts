@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { sourceOf, Writer } from '../../src/codec/index.ts';
 import { NetlinkError } from '../../src/errors.ts';
-import { Exchange, type Wire } from '../../src/netlink/index.ts';
+import { Exchange, type Transport } from '../../src/netlink/index.ts';
 import { ADDRESS } from '../../src/rtnetlink/address.ts';
 import * as C from '../../src/rtnetlink/constants.ts';
 import { LINK } from '../../src/rtnetlink/link.ts';
@@ -11,7 +11,7 @@ import { request } from '../../src/rtnetlink/request.ts';
 const hex = (text: string) => Uint8Array.from(Buffer.from(text.replaceAll(' ', ''), 'hex'));
 
 /** A kernel that answers each request with what `answer` gives: message type, flags, and payload in hex. */
-class CannedWire implements Wire {
+class CannedWire implements Transport {
   readonly netnsInode = 0;
   closed = false;
   readonly requests: Uint8Array[] = [];
@@ -87,7 +87,7 @@ function errorMessage(errno: number, text: string, offset: number): [number, num
 }
 
 describe('over a kernel in memory', () => {
-  const open = (wire: Wire) => new Links(new Exchange(wire, 'rtnetlink'));
+  const open = (wire: Transport) => new Links(new Exchange(wire, 'rtnetlink'));
 
   test('list: a dump with zeros in its header; names, masters and what is not known', async () => {
     const wire = new CannedWire(() => [[16, 2, LO], [16, 2, PORT], DONE]);

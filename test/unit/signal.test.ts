@@ -8,7 +8,7 @@ import { checkMonitorOptions } from '../../src/nftables/watch/monitor.ts';
 import { checkTraceOptions } from '../../src/nftables/watch/tracing.ts';
 import { checkSignal, onAbort, throwIfAborted } from '../../src/signal.ts';
 import { sourceModules } from '../support/compiled.ts';
-import { IpvsKernel, IpvsKernelWire } from '../support/ipvs-kernel.ts';
+import { IpvsKernel, IpvsKernelTransport } from '../support/ipvs-kernel.ts';
 import { foreignController, listenersOf, NO_SIGNALS } from '../support/signals.ts';
 
 const reason = new Error('enough');
@@ -34,7 +34,7 @@ const takers: Record<string, (signal: AbortSignal) => unknown> = {
 };
 
 function ipvs(): Ipvs {
-  const wire = new IpvsKernelWire(new IpvsKernel());
+  const wire = new IpvsKernelTransport(new IpvsKernel());
   return new Ipvs(new Exchange(wire, 'ipvs'));
 }
 
@@ -89,7 +89,7 @@ test('a listener is called once, at once where the signal is aborted already, an
 
 test('a reconciliation on this thread ends where its own progress aborts it, before the next step', () => {
   const kernel = new IpvsKernel();
-  const handle = new Ipvs(new Exchange(new IpvsKernelWire(kernel), 'ipvs'));
+  const handle = new Ipvs(new Exchange(new IpvsKernelTransport(kernel), 'ipvs'));
   const controller = new AbortController();
   const desired = [{ protocol: 'tcp' as const, address: '10.0.0.1', port: 80, scheduler: 'rr', destinations: [] }];
   const onProgress = () => controller.abort(reason);

@@ -2,7 +2,7 @@ import { isPermission } from '../../errors.ts';
 import type { WireCommand, WireDestination, WireService } from '../../ip_vs/attributes.ts';
 import type { Exchange, MessageList, Operation, PipelineResult } from '../../netlink/index.ts';
 import { type Carrier, type IpvsCommand, type IpvsInfo, NetlinkCarrier } from './netlink.ts';
-import type { IpvsWire } from './socket.ts';
+import type { IpvsTransport } from './socket.ts';
 import { SockoptCarrier } from './sockopt.ts';
 
 /** The carriers of one handle. */
@@ -26,9 +26,9 @@ export function carriersOf(exchange: Exchange): Carriers {
 }
 
 function makeCarriers(exchange: Exchange): Carriers {
-  const wire = exchange.wire as Partial<IpvsWire>;
+  const wire = exchange.transport as Partial<IpvsTransport>;
   if (wire.options === undefined) return { carrier: new NetlinkCarrier(exchange), options: () => undefined };
-  const open = () => new SockoptCarrier(exchange, (wire as IpvsWire).options());
+  const open = () => new SockoptCarrier(exchange, (wire as IpvsTransport).options());
   if (wire.via === 'sockopt') {
     const carrier = open();
     return { carrier, options: () => carrier };
@@ -131,9 +131,9 @@ class AutomaticCarrier implements Carrier {
       // What netlink said is the better answer.
       return undefined;
     }
-    const { observer, wire, operation } = this.#exchange;
+    const { observer, transport, operation } = this.#exchange;
     observer.warn(
-      { family: 'ipvs', operation, netns: wire.netnsInode, via: 'sockopt' },
+      { family: 'ipvs', operation, netns: transport.netnsInode, via: 'sockopt' },
       'IPVS over netlink is not permitted here: its socket options are used instead, which carry IPv4 only',
     );
     return other;

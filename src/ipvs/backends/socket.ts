@@ -1,6 +1,6 @@
 import { UnsupportedError } from '../../errors.ts';
 import { NETLINK_GENERIC } from '../../netlink/constants.ts';
-import { type Exchange, NetlinkSocket, OptionSocket, type Wire } from '../../netlink/index.ts';
+import { type Exchange, NetlinkSocket, OptionSocket, type Transport } from '../../netlink/index.ts';
 import { NetNs } from '../../netns/netns.ts';
 
 /** How IPVS is asked: 'auto' is netlink, and where that is not permitted, the socket options. */
@@ -12,8 +12,8 @@ export interface Options {
   get(level: number, name: number, value: Uint8Array): number;
 }
 
-/** A wire that has socket options besides messages. */
-export interface IpvsWire extends Wire {
+/** A transport that has socket options besides messages. */
+export interface IpvsTransport extends Transport {
   /** Opens the namespace anew; absent where there is none. */
   namespace?(): NetNs;
   readonly via: Via;
@@ -22,7 +22,7 @@ export interface IpvsWire extends Wire {
 }
 
 /** The sockets of one handle: netlink unless it is told not to, and one for socket options when there is need. Both are in one namespace. */
-export class IpvsSocket implements IpvsWire {
+export class IpvsSocket implements IpvsTransport {
   readonly via: Via;
   readonly netnsInode: number;
   readonly #netlink: NetlinkSocket | undefined;
@@ -86,11 +86,11 @@ export class IpvsSocket implements IpvsWire {
 }
 
 /** The namespace of a handle, for as long as it is open. Home needs no privilege. */
-export function namespaceOf({ lifetime, wire }: Exchange): NetNs {
+export function namespaceOf({ lifetime, transport }: Exchange): NetNs {
   lifetime.checkOpen();
   const home = NetNs.home();
-  if (wire.netnsInode === home.inode) return home;
-  const netns = (wire as Partial<IpvsWire>).namespace?.();
-  if (netns === undefined) throw new UnsupportedError('a namespace behind this wire');
+  if (transport.netnsInode === home.inode) return home;
+  const netns = (transport as Partial<IpvsTransport>).namespace?.();
+  if (netns === undefined) throw new UnsupportedError('a namespace behind this transport');
   return netns;
 }

@@ -256,9 +256,9 @@ export class SockoptCarrier implements Carrier {
   }
 
   #observed(bytes: number, call: () => number): number {
-    const { observer, wire, subsystem, operation } = this.#exchange;
+    const { observer, transport, subsystem, operation } = this.#exchange;
     if (observer.idle) return call();
-    const answered = observer.begin({ family: subsystem, operation, netns: wire.netnsInode, bytes, messages: 1 });
+    const answered = observer.begin({ family: subsystem, operation, netns: transport.netnsInode, bytes, messages: 1 });
     const result = call();
     answered(result < 0 ? { code: result } : undefined);
     return result;

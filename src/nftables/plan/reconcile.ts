@@ -18,13 +18,13 @@ export type ReconcileOptions = TableOwner & {
 };
 
 function placedPlan(
-  { wire }: Exchange,
+  { transport }: Exchange,
   present: Ruleset,
   desired: DesiredRuleset,
   options: ReconcileOptions,
 ): PlacedPlan {
-  const port = wire instanceof NetlinkSocket ? wire.port : undefined;
-  return planOf(present, desired, options, { port, interfaces: interfacesOf(wire).interfaces });
+  const port = transport instanceof NetlinkSocket ? transport.port : undefined;
+  return planOf(present, desired, options, { port, interfaces: interfacesOf(transport).interfaces });
 }
 
 /** What is there to what is wanted: see NftablesOperations.plan. */

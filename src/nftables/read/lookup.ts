@@ -63,7 +63,7 @@ export function* completed(
   const found = new Map<number, Found>();
   const ruleIds = new Map<number, number>();
   const sets = new SetReader(exchange, transaction, generation, knowledge);
-  const { interfaces } = interfacesOf(exchange.wire);
+  const { interfaces } = interfacesOf(exchange.transport);
   for (const { operation: index } of encoded.holes) {
     const operation = transaction.operations[index]!;
     const object = (operation.subject as Record<string, Fields>)[operation.kind]!;

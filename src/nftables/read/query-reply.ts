@@ -18,7 +18,7 @@ const SHOW_ELEMENTS = ['ruleset', 'table', 'set', 'map'];
 
 /** The answers to all queries, one after the other in one document. */
 export function* answer(exchange: Exchange, queries: readonly Query[]): Operation<RulesetJson> {
-  const { interfaceName } = interfacesOf(exchange.wire);
+  const { interfaceName } = interfacesOf(exchange.transport);
   const nftables: Entry[] = [{ metainfo: { json_schema_version: 1 } }];
   for (const query of queries) {
     try {

@@ -30,7 +30,7 @@ export function* ruleset(
 ): Operation<listing.Ruleset | RulesetJson | string> {
   checkObject(options, [], ['as', ...FILTER, ...WORDS]);
   const { as = 'objects', version, names, unwritable, ...rest } = options;
-  const { interfaceName = interfacesOf(exchange.wire).interfaceName, ...filter } = rest;
+  const { interfaceName = interfacesOf(exchange.transport).interfaceName, ...filter } = rest;
   if (as !== 'objects' && as !== 'json' && as !== 'text') throw typeError(['as'], "'objects', 'json' or 'text'", as);
   if (version !== undefined) checkOneOf(version, ['version'], ['1.1.6', '1.0.6']);
   if (unwritable !== undefined) checkOneOf(unwritable, ['unwritable'], ['comment', 'refuse']);

@@ -12,7 +12,7 @@ import type { Ruleset } from '../../../src/nftables/read/listing.ts';
 import { RulesetMirror } from '../../../src/nftables/watch/mirror.ts';
 import { Monitor } from '../../../src/nftables/watch/monitor.ts';
 import { Trace } from '../../../src/nftables/watch/tracing.ts';
-import { acknowledge, done, MemoryWire, type Received, received, together } from '../memory-wire.ts';
+import { acknowledge, done, MemoryTransport, type Received, received, together } from '../memory-transport.ts';
 import type { Random } from '../nflog-shapes.ts';
 import { amidst, canonical, refuseControl, type Target } from './judge.ts';
 import { mutated } from './mutate.ts';
@@ -173,7 +173,9 @@ export const nftAnswers: Target = {
   seeds: SEEDS,
   make,
   read(input, random) {
-    const wire = new MemoryWire(datagram => received(datagram).flatMap(request => answers(request, input, random)));
+    const wire = new MemoryTransport(datagram =>
+      received(datagram).flatMap(request => answers(request, input, random)),
+    );
     const { sync } = new Nftables(new Exchange(wire, 'nftables'));
     const ask = random.pick([
       () => sync.generation(),

@@ -7,8 +7,8 @@ import { pidIn, startTimeIn } from '../../../src/netns/process.ts';
 import { effectiveIn } from '../../../src/netns/user.ts';
 import { explainPermission } from '../../../src/nflog/holder.ts';
 import { Links } from '../../../src/rtnetlink/index.ts';
-import { IpvsKernel, IpvsKernelWire } from '../ipvs-kernel.ts';
-import { MemoryWire, message, received, refuse } from '../memory-wire.ts';
+import { IpvsKernel, IpvsKernelTransport } from '../ipvs-kernel.ts';
+import { MemoryTransport, message, received, refuse } from '../memory-transport.ts';
 import type { Random } from '../nflog-shapes.ts';
 import { canonical, refuseControl, type Target } from './judge.ts';
 import { mutated, mutatedText } from './mutate.ts';
@@ -28,7 +28,9 @@ export const rtnetlink: Target = {
   seeds: bytesOf([...recorded.links, ...recorded.addresses, ...recorded.routes, ...recorded.neighbours]),
   make: (random, pool) => mutated(random.pick(pool), random, pool),
   read(input, random) {
-    const wire = new MemoryWire(datagram => received(datagram).flatMap(request => answers(request, input, random)));
+    const wire = new MemoryTransport(datagram =>
+      received(datagram).flatMap(request => answers(request, input, random)),
+    );
     const { sync } = new Links(new Exchange(wire, 'rtnetlink'));
     const ask = random.pick([
       () => sync.list(),
@@ -47,7 +49,7 @@ const SERVICE = { protocol: 'tcp', address: '10.0.0.1', port: 80, scheduler: 'wl
 /** A kernel with some services, whose answers can be spoilt. */
 function ipvsKernel(): IpvsKernel {
   const kernel = new IpvsKernel();
-  const { sync } = new Ipvs(new Exchange(new IpvsKernelWire(kernel, 'netlink'), 'ipvs'));
+  const { sync } = new Ipvs(new Exchange(new IpvsKernelTransport(kernel, 'netlink'), 'ipvs'));
   sync.addService(SERVICE);
   sync.addDestination(SERVICE, { address: '10.1.0.1', port: 80, forward: 'direct' });
   sync.addService({ firewallMark: 7, family: 'ipv6', scheduler: 'rr', persistence: { timeoutSeconds: 60 } });
@@ -58,7 +60,7 @@ const KERNEL = ipvsKernel();
 
 function recordedIpvs(): Uint8Array[] {
   const seen: Uint8Array[] = [];
-  const wire = new IpvsKernelWire(KERNEL, 'netlink');
+  const wire = new IpvsKernelTransport(KERNEL, 'netlink');
   const receive = wire.receive.bind(wire);
   wire.receive = into => {
     const length = receive(into);
@@ -80,7 +82,7 @@ export const ipvsAnswers: Target = {
   make: (random, pool) => mutated(random.pick(pool), random, pool),
   read(input, random) {
     let refuse = random.chance(3);
-    const wire = new IpvsKernelWire(KERNEL, 'netlink');
+    const wire = new IpvsKernelTransport(KERNEL, 'netlink');
     wire.send = (bytes, length) => {
       for (const request of received(bytes.slice(0, length))) {
         // ENOENT: the family has another number by now, and is asked for anew.
@@ -113,7 +115,7 @@ export const controllerAnswers: Target = {
   make: (random, pool) => mutated(random.pick(pool), random, pool),
   read(input, random) {
     let known = false;
-    const wire = new IpvsKernelWire(KERNEL, 'netlink');
+    const wire = new IpvsKernelTransport(KERNEL, 'netlink');
     wire.send = (bytes, length) => {
       for (const request of received(bytes.slice(0, length))) {
         if (request.type === GENL_ID_CTRL) wire.push(...answers(request, input, random));
@@ -153,7 +155,7 @@ export const ipvsOptions: Target = {
   seeds: [new Uint8Array(4)],
   make: random => Uint8Array.from({ length: 4 + random.below(60) }, () => random.u32()),
   read(input, random) {
-    const wire = new IpvsKernelWire(KERNEL, 'sockopt');
+    const wire = new IpvsKernelTransport(KERNEL, 'sockopt');
     const real = KERNEL.options;
     const options = {
       set: real.set,

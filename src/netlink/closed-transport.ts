@@ -1,8 +1,8 @@
 import { closedError } from './lifetime.ts';
-import type { Wire } from './wire.ts';
+import type { Transport } from './transport.ts';
 
-/** The wire of a handle that is closed before it was opened: nothing was, and every use says so. */
-export class ClosedWire implements Wire {
+/** The transport of a handle that is closed before it was opened: nothing was, and every use says so. */
+export class ClosedTransport implements Transport {
   readonly netnsInode: number;
   readonly closed = true;
 

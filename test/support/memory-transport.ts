@@ -10,7 +10,7 @@ import {
   NLMSGERR_ATTR_OFFS,
 } from '../../src/netlink/constants.ts';
 import { beginMessage, endMessage, messagesIn } from '../../src/netlink/index.ts';
-import { NOTHING, type Wire } from '../../src/netlink/wire.ts';
+import { NOTHING, type Transport } from '../../src/netlink/transport.ts';
 
 /** One message that the kernel in memory was sent. */
 export interface Received {
@@ -30,7 +30,7 @@ export type Answer = Uint8Array | number;
 export type Handler = (request: Uint8Array) => Iterable<Answer>;
 
 /** A wire whose other end is a function. */
-export class MemoryWire implements Wire {
+export class MemoryTransport implements Transport {
   readonly netnsInode: number;
   /** Every datagram that was sent. */
   readonly sent: Uint8Array[] = [];

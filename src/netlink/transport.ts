@@ -2,7 +2,7 @@
  * The seam between this library and a kernel, at the level of bytes: a netlink socket, or a kernel in memory for tests. What is above it
  * (sequence numbers, acknowledgements, dumps, batches) does not know which.
  */
-export interface Wire {
+export interface Transport {
   /** The namespace in which the kernel answers; 0 where there is none. */
   readonly netnsInode: number;
   /** Sends one datagram: its length, or the negative errno. The kernel has carried it out when this returns. */
@@ -22,13 +22,13 @@ export interface Wire {
   readonly closed: boolean;
 }
 
-/** A wire that can take one datagram from several places: for others they are put together. */
-export interface GatheringWire extends Wire {
+/** A transport that can take one datagram from several places: for others they are put together. */
+export interface GatheringTransport extends Transport {
   sendParts(parts: readonly Uint8Array[]): number;
   sendPartsOffThread(parts: readonly Uint8Array[]): Promise<number>;
 }
 
-export const gathers = (wire: Wire): wire is GatheringWire => 'sendParts' in wire;
+export const gathers = (transport: Transport): transport is GatheringTransport => 'sendParts' in transport;
 
 /** EAGAIN: nothing to read. */
 export const NOTHING = -11;
