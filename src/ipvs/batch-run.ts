@@ -4,8 +4,9 @@ import { writeDestination } from '../ip_vs/destination.ts';
 import { writeService } from '../ip_vs/service.ts';
 import { destinationId, destinationSettings, serviceId, serviceSettings } from '../ip_vs/wire.ts';
 import type { Operation, PipelineResult } from '../netlink/index.ts';
-import type { Carriers } from './backends/backend.ts';
-import { type Carrier, type IpvsCommand, keyCommand } from './backends/netlink.ts';
+import type { Backends } from './backends/automatic.ts';
+import type { Backend, IpvsCommand } from './backends/backend.ts';
+import { keyCommand } from './backends/requests.ts';
 import {
   editDestination,
   editService,
@@ -47,21 +48,21 @@ interface Refusal {
  */
 export class Run {
   readonly failures: BatchFailure[] = [];
-  readonly #carriers: Carriers;
+  readonly #backends: Backends;
   readonly #batch: Batch;
   /** Which operations the kernel has carried out: 1 for yes. */
   readonly #applied: Uint8Array;
   readonly #targets = new Map<number, Target>();
   #sent = false;
 
-  constructor(carriers: Carriers, batch: Batch) {
-    this.#carriers = carriers;
+  constructor(backends: Backends, batch: Batch) {
+    this.#backends = backends;
     this.#batch = batch;
     this.#applied = new Uint8Array(batch.operations.length);
   }
 
-  get #carrier(): Carrier {
-    return this.#carriers.carrier;
+  get #backend(): Backend {
+    return this.#backends.backend;
   }
 
   /** The indexes of the operations that the kernel has carried out. */
@@ -163,13 +164,13 @@ export class Run {
       state.set(serviceId(service), { service, destinations });
     };
     if (wanted.size > FEW) {
-      const servers = yield* readServers(this.#carriers, { wanted: service => wanted.has(serviceId(service)) });
+      const servers = yield* readServers(this.#backends, { wanted: service => wanted.has(serviceId(service)) });
       for (const { service, destinations } of servers) add(service, destinations);
       return state;
     }
     for (const key of wanted.values()) {
-      const service = yield* findService(this.#carrier, key);
-      if (service !== undefined) add(service, yield* readDestinations(this.#carrier, key));
+      const service = yield* findService(this.#backend, key);
+      if (service !== undefined) add(service, yield* readDestinations(this.#backend, key));
     }
     return state;
   }
@@ -207,12 +208,12 @@ export class Run {
       const commands: IpvsCommand[] = [];
       const places = [0];
       for (const index of indexes) places.push(commands.push(...this.#commandsOf(index)));
-      return { sent: yield* this.#carrier.pipeline(commands), place: i => places[i]! };
+      return { sent: yield* this.#backend.pipeline(commands), place: i => places[i]! };
     }
     // Without edits it is all of the batch, or what is left of it.
     const first = indexes[0]!;
     const place = (i: number) => batch.firstMessage(first + i);
-    const sent = yield* this.#carrier.stream(
+    const sent = yield* this.#backend.stream(
       batch.messages,
       message => batch.command(message),
       place(0),
@@ -242,7 +243,7 @@ export class Run {
         continue;
       }
       const errors: (Refusal | undefined)[] = [];
-      for (const command of this.#commandsOf(index)) errors.push(yield* refusalOf(this.#carrier.request(command)));
+      for (const command of this.#commandsOf(index)) errors.push(yield* refusalOf(this.#backend.request(command)));
       this.#settle(index, errors[0], errors[1]);
     }
     const failed = new Set(this.failures.map(({ index }) => index));
@@ -308,7 +309,7 @@ export class Run {
       const actual = state.get(id)?.destinations.get(server);
       const ignored =
         actual && wanted && 'port' in wanted ? ignoresTunnel(wanted as WireDestination, actual) : undefined;
-      const error = ignored ?? (yield* again(this.#carrier, operation));
+      const error = ignored ?? (yield* again(this.#backend, operation));
       if (error === undefined) continue;
       this.#applied[index] = 0;
       this.#fail(index, error);
@@ -387,11 +388,11 @@ function* refusalOf(operation: Operation<void>): Operation<Refusal | undefined> 
 }
 
 /** Somebody else came between an edit and what was read for it: once more, one by one. */
-function* again(carrier: Carrier, operation: IpvsOperation): Operation<unknown> {
+function* again(backend: Backend, operation: IpvsOperation): Operation<unknown> {
   try {
-    if (operation.op === 'editService') yield* editService(carrier, operation.key, operation.patch);
+    if (operation.op === 'editService') yield* editService(backend, operation.key, operation.patch);
     else if (operation.op === 'editDestination') {
-      yield* editDestination(carrier, operation.key, operation.destinationKey, operation.patch);
+      yield* editDestination(backend, operation.key, operation.destinationKey, operation.patch);
     }
     return undefined;
   } catch (error) {

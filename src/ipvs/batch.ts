@@ -5,8 +5,8 @@ import * as C from '../ip_vs/constants.ts';
 import { readTimeouts } from '../ip_vs/timeouts.ts';
 import { serviceId, settable, settableDestination } from '../ip_vs/wire.ts';
 import type { Operation } from '../netlink/index.ts';
-import type { Carriers } from './backends/backend.ts';
-import { describe } from './backends/netlink.ts';
+import type { Backends } from './backends/automatic.ts';
+import { describe } from './backends/requests.ts';
 import { Run, seenThrough } from './batch-run.ts';
 import { Batch, type IpvsOperation } from './operation.ts';
 import { changesBetween, toCommand } from './plan.ts';
@@ -37,7 +37,7 @@ export interface BatchResult {
 
 /** Sends operations in few datagrams. IPVS has no transactions: each is carried out on its own, in their order. */
 export function* applyOperations(
-  carriers: Carriers,
+  backends: Backends,
   operations: readonly IpvsOperation[],
   options: BatchOptions = {},
 ): Operation<BatchResult> {
@@ -45,7 +45,7 @@ export function* applyOperations(
   const { onError: how = 'throw', rollback = false } = options;
   const onError = checkOneOf(how, ['options', 'onError'], ['throw', 'collect']);
   if (typeof rollback !== 'boolean') throw typeError(['options', 'rollback'], 'a boolean', rollback);
-  const { result } = yield* carryOut(carriers, new Batch(operations), rollback);
+  const { result } = yield* carryOut(backends, new Batch(operations), rollback);
   if (onError === 'throw' && result.failures.length > 0) throw new BatchError(result);
   return result;
 }
@@ -58,15 +58,15 @@ export interface CarriedOut {
 }
 
 /** Carries out a batch. With `rollback` it is undone if one operation fails, and can be undone later if none does. */
-export function* carryOut(carriers: Carriers, batch: Batch, rollback: boolean): Operation<CarriedOut> {
-  const before = rollback ? yield* remember(carriers, batch) : undefined;
-  const run = new Run(carriers, batch);
+export function* carryOut(backends: Backends, batch: Batch, rollback: boolean): Operation<CarriedOut> {
+  const before = rollback ? yield* remember(backends, batch) : undefined;
+  const run = new Run(backends, batch);
   yield* run.all();
   const failures = run.failures.toSorted((a, b) => a.index - b.index);
   const { applied } = run;
   const outcome = failures.length === 0 ? 'all' : applied.length === 0 ? 'none' : 'partial';
   const result: BatchResult = { failures, applied, outcome, rolledBack: false };
-  const undo = before && (() => undoAll(carriers, before));
+  const undo = before && (() => undoAll(backends, before));
   if (failures.length === 0) {
     batch.messages.release();
     return { result, undo };
@@ -86,14 +86,14 @@ interface Memory {
 
 const GET_CONFIG = describe('IPVS_CMD_GET_CONFIG', C.IPVS_CMD_GET_CONFIG, undefined, {});
 
-function* remember(carriers: Carriers, batch: Batch): Operation<Memory> {
+function* remember(backends: Backends, batch: Batch): Operation<Memory> {
   const { operations } = batch;
   const all = operations.some(({ op }) => op === 'flush');
   const touched = onceAsked(() => new Set(operations.map((_, index) => batch.prepared(index).serviceId)));
   const touches = (id: string) => all || touched().has(id);
-  const servers = yield* readServers(carriers, { wanted: service => touches(serviceId(service)) });
+  const servers = yield* readServers(backends, { wanted: service => touches(serviceId(service)) });
   const timed = operations.some(({ op }) => op === 'setTimeouts');
-  const timeouts = timed ? yield* carriers.carrier.get(GET_CONFIG, readTimeouts) : undefined;
+  const timeouts = timed ? yield* backends.backend.get(GET_CONFIG, readTimeouts) : undefined;
   return { touches, servers, timeouts };
 }
 
@@ -110,19 +110,19 @@ function onceAsked<T>(make: () => T): () => T {
 const UNDO_ATTEMPTS = 3;
 
 /** Makes what the batch may have changed as it was. Returns whether the kernel took all of it. */
-function* undoAll(carriers: Carriers, { touches, servers, timeouts }: Memory): Operation<boolean> {
+function* undoAll(backends: Backends, { touches, servers, timeouts }: Memory): Operation<boolean> {
   const before = servers.map(({ service, destinations }) => ({
     service: settable(service),
     // The kernel lists the newest first: added in the reverse of that they stand as they stood.
     destinations: destinations.map(settableDestination).reverse(),
   }));
   for (let attempt = 0; attempt < UNDO_ATTEMPTS; attempt++) {
-    const now = yield* readServers(carriers, { wanted: service => touches(serviceId(service)) });
+    const now = yield* readServers(backends, { wanted: service => touches(serviceId(service)) });
     const commands = changesBetween(now, before, { prune: true }).map(toCommand);
     if (timeouts !== undefined) {
       commands.push(describe('IPVS_CMD_SET_CONFIG', C.IPVS_CMD_SET_CONFIG, timeouts, timeouts));
     }
-    const { failures, unknownFrom } = yield* carriers.carrier.pipeline(commands);
+    const { failures, unknownFrom } = yield* backends.backend.pipeline(commands);
     if (unknownFrom === undefined) return failures.length === 0;
   }
   return false;

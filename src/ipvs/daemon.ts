@@ -3,11 +3,12 @@ import type { Path } from '../errors.ts';
 import * as C from '../ip_vs/constants.ts';
 import { readDaemon, SYNC_STATES, type SyncDaemon, type SyncState, writeDaemon } from '../ip_vs/sync-daemon.ts';
 import type { Operation } from '../netlink/index.ts';
-import { type Carrier, describe, generalHint } from './backends/netlink.ts';
+import type { Backend } from './backends/backend.ts';
+import { describe, generalHint } from './backends/requests.ts';
 
 /** Starts a sync daemon. With 'anything' one that has run before, whoever started it. */
-export function* startSync(carrier: Carrier, daemon: SyncDaemon, kept?: 'anything'): Operation<void> {
-  yield* carrier.request({
+export function* startSync(backend: Backend, daemon: SyncDaemon, kept?: 'anything'): Operation<void> {
+  yield* backend.request({
     syscall: 'IPVS_CMD_NEW_DAEMON',
     command: C.IPVS_CMD_NEW_DAEMON,
     subject: daemon,
@@ -32,10 +33,10 @@ const START_BLAME: Readonly<Record<string, Path>> = {
 };
 
 /** Stops a sync daemon. */
-export function* stopSync(carrier: Carrier, state: SyncState): Operation<void> {
+export function* stopSync(backend: Backend, state: SyncState): Operation<void> {
   checkOneOf(state, ['state'], Object.keys(SYNC_STATES) as SyncState[]);
   try {
-    yield* carrier.request({
+    yield* backend.request({
       syscall: 'IPVS_CMD_DEL_DAEMON',
       command: C.IPVS_CMD_DEL_DAEMON,
       subject: state,
@@ -46,13 +47,13 @@ export function* stopSync(carrier: Carrier, state: SyncState): Operation<void> {
     const { code } = error as { code?: string };
     // Of a thread that has not run yet, kthread_stop() says EINTR; netlink does not acknowledge such a request. The daemon is gone all the same.
     if (code !== 'ERR_NO_REPLY' && code !== 'EINTR') throw error;
-    const running = yield* syncDaemons(carrier);
+    const running = yield* syncDaemons(backend);
     if (running.some(daemon => daemon.state === state)) throw error;
   }
 }
 
 /** The sync daemons that run, the master first. */
-export function* syncDaemons(carrier: Carrier): Operation<SyncDaemon[]> {
+export function* syncDaemons(backend: Backend): Operation<SyncDaemon[]> {
   const command = describe('IPVS_CMD_GET_DAEMON', C.IPVS_CMD_GET_DAEMON, undefined, {});
-  return yield* carrier.dump(command, ({ daemon }) => daemon && readDaemon(daemon));
+  return yield* backend.dump(command, ({ daemon }) => daemon && readDaemon(daemon));
 }

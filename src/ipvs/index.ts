@@ -20,7 +20,7 @@ export type { RuleError } from '../ipvsadm/read-rules.ts';
 export { parseRules } from '../ipvsadm/read-servers.ts';
 export type { RuleNames } from '../ipvsadm/service-names.ts';
 export { formatTable, type TableView } from '../ipvsadm/table.ts';
-export type { IpvsInfo } from './backends/netlink.ts';
+export type { IpvsInfo } from './backends/backend.ts';
 export type { Via } from './backends/socket.ts';
 export type { BatchOptions, BatchResult } from './batch.ts';
 export type { Connection, ConnectionEnd, ConnectionsOptions } from './connections.ts';

@@ -26,7 +26,8 @@ import {
 } from '../ip_vs/service.ts';
 import { destinationId, destinationSettings, serviceSettings } from '../ip_vs/wire.ts';
 import type { Operation } from '../netlink/index.ts';
-import { type Carrier, destinationRequest, type IpvsCommand, keyCommand, serviceCommand } from './backends/netlink.ts';
+import type { Backend, IpvsCommand } from './backends/backend.ts';
+import { destinationRequest, keyCommand, serviceCommand } from './backends/requests.ts';
 import { DESTINATION_PATCH, type DestinationPatch, type Patch, SERVICE_PATCH, type ServicePatch } from './operation.ts';
 import { readDestinations } from './snapshot.ts';
 
@@ -101,21 +102,21 @@ export function bareDestination(wire: WireDestination, family: number): Destinat
   return destination;
 }
 
-export function* editService(carrier: Carrier, key: ServiceKey, patch: ServicePatch): Operation<void> {
+export function* editService(backend: Backend, key: ServiceKey, patch: ServicePatch): Operation<void> {
   checkObject(patch, [], SERVICE_PATCH);
   const read = keyCommand('GET', key);
-  let current = yield* carrier.get(read, ({ service }) => service);
+  let current = yield* backend.get(read, ({ service }) => service);
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
     const { wire, command } = mergeService(current, patch);
     if (serviceSettings(wire) === serviceSettings(current)) return;
-    yield* carrier.request(command);
-    current = yield* carrier.get(read, ({ service }) => service);
+    yield* backend.request(command);
+    current = yield* backend.get(read, ({ service }) => service);
   }
   if (serviceSettings(mergeService(current, patch).wire) !== serviceSettings(current)) throw disturbed('the service');
 }
 
 export function* editDestination(
-  carrier: Carrier,
+  backend: Backend,
   key: ServiceKey,
   destinationKey: DestinationKey,
   patch: DestinationPatch,
@@ -124,14 +125,14 @@ export function* editDestination(
   const service = writeKey(key);
   const id = destinationId(writeDestinationKey(destinationKey), service.family);
   const find = (entry: WireDestination) => destinationId(entry, service.family) === id;
-  let current = (yield* readExisting(carrier, key)).find(find);
+  let current = (yield* readExisting(backend, key)).find(find);
   for (let attempt = 0; ; attempt++) {
     if (current === undefined) throw missingDestination('SET', destinationKey);
     const { wire, command } = mergeDestination(key, service, current, patch);
     if (destinationSettings(wire) === destinationSettings(current)) return;
     if (attempt === ATTEMPTS) throw ignoresTunnel(wire, current) ?? disturbed('the destination');
-    yield* carrier.request(command);
-    current = (yield* readDestinations(carrier, service)).find(find);
+    yield* backend.request(command);
+    current = (yield* readDestinations(backend, service)).find(find);
   }
 }
 
@@ -139,26 +140,26 @@ export function* editDestination(
  * A service that replaces another one: what it has in common with that is not refused, whatever it is. Asks the kernel only where something would
  * be refused.
  */
-export function* replacement(carrier: Carrier, service: Service): Operation<WireService> {
+export function* replacement(backend: Backend, service: Service): Operation<WireService> {
   try {
     return writeService(service);
   } catch (error) {
     if (!isArgumentError(error)) throw error;
-    const current = yield* findService(carrier, writeService(service, 'anything'));
+    const current = yield* findService(backend, writeService(service, 'anything'));
     if (current === undefined) throw error;
     return writeService(service, current);
   }
 }
 
 /** As above, a server. */
-export function* replacementOf(carrier: Carrier, key: ServiceKey, server: Destination): Operation<WireDestination> {
+export function* replacementOf(backend: Backend, key: ServiceKey, server: Destination): Operation<WireDestination> {
   const service = writeKey(key);
   try {
     return writeDestination(key, server, service.family);
   } catch (error) {
     if (!isArgumentError(error)) throw error;
     const id = destinationId(writeDestination(key, server, service.family, 'anything'), service.family);
-    const current = (yield* readDestinations(carrier, service)).find(
+    const current = (yield* readDestinations(backend, service)).find(
       each => destinationId(each, service.family) === id,
     );
     if (current === undefined) throw error;
@@ -167,9 +168,9 @@ export function* replacementOf(carrier: Carrier, key: ServiceKey, server: Destin
 }
 
 /** A service as the kernel has it, if there is one. */
-export function* findService(carrier: Carrier, key: WireService): Operation<WireService | undefined> {
+export function* findService(backend: Backend, key: WireService): Operation<WireService | undefined> {
   try {
-    return yield* carrier.get(keyCommand('GET', readKey(key), key), ({ service }) => service);
+    return yield* backend.get(keyCommand('GET', readKey(key), key), ({ service }) => service);
   } catch (error) {
     if (isNotFound(error)) return undefined;
     throw error;
@@ -177,9 +178,9 @@ export function* findService(carrier: Carrier, key: WireService): Operation<Wire
 }
 
 /** The servers of a service. @throws NetlinkError ESRCH no such service, where the kernel answers with an empty list. */
-export function* readExisting(carrier: Carrier, key: ServiceKey): Operation<WireDestination[]> {
-  const destinations = yield* readDestinations(carrier, writeKey(key), true);
-  if (destinations.length === 0) yield* carrier.get(keyCommand('GET', key), ({ service }) => service);
+export function* readExisting(backend: Backend, key: ServiceKey): Operation<WireDestination[]> {
+  const destinations = yield* readDestinations(backend, writeKey(key), true);
+  if (destinations.length === 0) yield* backend.get(keyCommand('GET', key), ({ service }) => service);
   return destinations;
 }
 
@@ -220,15 +221,15 @@ export function ignoresTunnel(wanted: WireDestination, actual: WireDestination):
 
 /** Looks whether the kernel has made the tunnel that was asked for. With `undo` what it made instead is removed again. */
 export function* verifyTunnel(
-  carrier: Carrier,
+  backend: Backend,
   { service, destination: wanted }: WireCommand,
   undo?: IpvsCommand,
 ): Operation<void> {
   if (service === undefined || wanted === undefined || !mayIgnoreTunnel(wanted)) return;
   const id = destinationId(wanted, service.family);
-  const actual = (yield* readDestinations(carrier, service)).find(each => destinationId(each, service.family) === id);
+  const actual = (yield* readDestinations(backend, service)).find(each => destinationId(each, service.family) === id);
   const error = actual && ignoresTunnel(wanted, actual);
   if (error === undefined) return;
-  if (undo !== undefined) yield* carrier.request(undo);
+  if (undo !== undefined) yield* backend.request(undo);
   throw error;
 }

@@ -24,17 +24,16 @@ import { Exchange, type Operation, type Synchronous, twoForms } from '../netlink
 import { closedError } from '../netlink/lifetime.ts';
 import { type NetNs, netnsOf } from '../netns/netns.ts';
 import { type Logger, Observer } from '../observe.ts';
-import { type Carriers, carriersOf } from './backends/backend.ts';
+import { type Backends, backendsOf } from './backends/automatic.ts';
+import type { Backend, IpvsInfo } from './backends/backend.ts';
 import {
-  type Carrier,
   describe,
   destinationCommand,
   destinationKeyCommand,
   destinationRequest,
-  type IpvsInfo,
   keyCommand,
   serviceCommand,
-} from './backends/netlink.ts';
+} from './backends/requests.ts';
 import { IpvsSocket, namespaceOf, type Via } from './backends/socket.ts';
 import { applyOperations, type BatchOptions, type BatchResult } from './batch.ts';
 import { type Connection, type ConnectionsOptions, readConnections } from './connections.ts';
@@ -69,25 +68,25 @@ export interface IpvsOptions {
 /** The operations of IPVS, each written once. */
 export class IpvsOperations {
   readonly #exchange: Exchange;
-  readonly #carriers: Carriers;
+  readonly #backends: Backends;
 
   constructor(exchange: Exchange) {
     this.#exchange = exchange;
-    this.#carriers = carriersOf(exchange);
+    this.#backends = backendsOf(exchange);
   }
 
-  get #carrier(): Carrier {
-    return this.#carriers.carrier;
+  get #backend(): Backend {
+    return this.#backends.backend;
   }
 
   /** Version and size of the connection table. */
   *info(): Operation<IpvsInfo> {
-    return yield* this.#carrier.info();
+    return yield* this.#backend.info();
   }
 
   /** Adds a virtual service. @throws NetlinkError EEXIST it is there already, ENOENT no such scheduler or engine in this kernel. */
   *addService(service: Service): Operation<void> {
-    yield* this.#carrier.request(serviceCommand('NEW', service));
+    yield* this.#backend.request(serviceCommand('NEW', service));
   }
 
   /**
@@ -96,8 +95,8 @@ export class IpvsOperations {
    */
   *setService(service: Service): Operation<void> {
     try {
-      const wire = yield* replacement(this.#carrier, service);
-      yield* this.#carrier.request(serviceCommand('SET', service, { service: wire }));
+      const wire = yield* replacement(this.#backend, service);
+      yield* this.#backend.request(serviceCommand('SET', service, { service: wire }));
     } catch (error) {
       if (!(error instanceof NetlinkError) || error.code !== 'ESRCH') throw error;
       yield* this.addService(service);
@@ -110,17 +109,17 @@ export class IpvsOperations {
    * old one away. @throws NetlinkError ESRCH there is none. @throws StateError ERR_DUMP_INTERRUPTED others never stopped.
    */
   *editService(key: ServiceKey, patch: ServicePatch): Operation<void> {
-    yield* editService(this.#carrier, key, patch);
+    yield* editService(this.#backend, key, patch);
   }
 
   /** Removes a virtual service and its servers. @throws NetlinkError ESRCH there is none. */
   *removeService(key: ServiceKey): Operation<void> {
-    yield* this.#carrier.request(keyCommand('DEL', key));
+    yield* this.#backend.request(keyCommand('DEL', key));
   }
 
   /** One virtual service. @throws NetlinkError ESRCH there is none. */
   *service(key: ServiceKey): Operation<ServiceEntry> {
-    return yield* this.#carrier.get(keyCommand('GET', key), ({ service }) => service && readService(service));
+    return yield* this.#backend.get(keyCommand('GET', key), ({ service }) => service && readService(service));
   }
 
   /** All virtual services of the namespace, in the kernel's order; with `destinations`, the servers of each. */
@@ -128,8 +127,8 @@ export class IpvsOperations {
     options: { destinations?: boolean; signal?: AbortSignal } = {},
   ): Operation<(ServiceEntry & { destinations?: DestinationEntry[] })[]> {
     checkObject(options, [], ['destinations', 'signal']);
-    if (!options.destinations) return (yield* readServices(this.#carrier, true)).map(readService);
-    return toSnapshot({ servers: yield* readServers(this.#carriers, { stats: true }), stable: false }).servers;
+    if (!options.destinations) return (yield* readServices(this.#backend, true)).map(readService);
+    return toSnapshot({ servers: yield* readServers(this.#backends, { stats: true }), stable: false }).servers;
   }
 
   /**
@@ -139,22 +138,22 @@ export class IpvsOperations {
   *addDestination(key: ServiceKey, destination: Destination): Operation<void> {
     const command = destinationCommand('NEW', key, destination);
     tellIgnoredPort(this.#exchange, key, destination);
-    yield* this.#carrier.request(command);
-    yield* verifyTunnel(this.#carrier, command.value, destinationKeyCommand(key, destination));
+    yield* this.#backend.request(command);
+    yield* verifyTunnel(this.#backend, command.value, destinationKeyCommand(key, destination));
   }
 
   /** Adds a real server, or replaces everything but its key. What the server is like already is taken, as by `setService`. */
   *setDestination(key: ServiceKey, destination: Destination): Operation<void> {
-    const wire = yield* replacementOf(this.#carrier, key, destination);
+    const wire = yield* replacementOf(this.#backend, key, destination);
     const command = destinationRequest('SET', destination, { service: writeKey(key), destination: wire });
     tellIgnoredPort(this.#exchange, key, destination);
     try {
-      yield* this.#carrier.request(command);
+      yield* this.#backend.request(command);
     } catch (error) {
       if (!(error instanceof NetlinkError) || error.code !== 'ENOENT') throw error;
       yield* this.addDestination(key, destination);
     }
-    yield* verifyTunnel(this.#carrier, command.value);
+    yield* verifyTunnel(this.#backend, command.value);
   }
 
   /**
@@ -163,34 +162,34 @@ export class IpvsOperations {
    * others never stopped.
    */
   *editDestination(key: ServiceKey, destinationKey: DestinationKey, patch: DestinationPatch): Operation<void> {
-    yield* editDestination(this.#carrier, key, destinationKey, patch);
+    yield* editDestination(this.#backend, key, destinationKey, patch);
   }
 
   /** Removes a real server. Its connections end. @throws NetlinkError ESRCH no such service, ENOENT no such server. */
   *removeDestination(key: ServiceKey, destination: DestinationKey): Operation<void> {
-    yield* this.#carrier.request(destinationKeyCommand(key, destination));
+    yield* this.#backend.request(destinationKeyCommand(key, destination));
   }
 
   /** The real servers of a service, the newest first. @throws NetlinkError ESRCH no such service. */
   *destinations(key: ServiceKey): Operation<DestinationEntry[]> {
     const family = familyOf(key);
-    return (yield* readExisting(this.#carrier, key)).map(destination => readDestination(destination, family));
+    return (yield* readExisting(this.#backend, key)).map(destination => readDestination(destination, family));
   }
 
   /** Removes every service of the namespace. Timeouts and the connections' entries stay. */
   *flush(): Operation<void> {
-    yield* this.#carrier.request(describe('IPVS_CMD_FLUSH', C.IPVS_CMD_FLUSH, undefined, {}));
+    yield* this.#backend.request(describe('IPVS_CMD_FLUSH', C.IPVS_CMD_FLUSH, undefined, {}));
   }
 
   /** Sets the counters to zero: of one service and its servers, or of all. @throws NetlinkError ESRCH no such service. */
   *zero(key?: ServiceKey): Operation<void> {
     const value = key === undefined ? {} : { service: writeKey(key) };
-    yield* this.#carrier.request(describe('IPVS_CMD_ZERO', C.IPVS_CMD_ZERO, key, value));
+    yield* this.#backend.request(describe('IPVS_CMD_ZERO', C.IPVS_CMD_ZERO, key, value));
   }
 
   /** How long connections are remembered. */
   *timeouts(): Operation<Timeouts> {
-    return yield* this.#carrier.get(
+    return yield* this.#backend.get(
       describe('IPVS_CMD_GET_CONFIG', C.IPVS_CMD_GET_CONFIG, undefined, {}),
       readTimeouts,
     );
@@ -199,7 +198,7 @@ export class IpvsOperations {
   /** Sets some of the timeouts, 1 to 2,147,483 seconds each; what is left out stays. */
   *setTimeouts(timeouts: Partial<Timeouts>): Operation<void> {
     const command = describe('IPVS_CMD_SET_CONFIG', C.IPVS_CMD_SET_CONFIG, timeouts, writeTimeouts(timeouts));
-    yield* this.#carrier.request(command);
+    yield* this.#backend.request(command);
   }
 
   /**
@@ -207,17 +206,17 @@ export class IpvsOperations {
    * multicast address, or a service has servers of the other family, which cannot be synchronised.
    */
   *startSync(daemon: SyncDaemon): Operation<void> {
-    yield* startSync(this.#carrier, daemon);
+    yield* startSync(this.#backend, daemon);
   }
 
   /** Stops a sync daemon; what a backup took over stays. @throws NetlinkError ESRCH none of that state runs. */
   *stopSync(state: SyncState): Operation<void> {
-    yield* stopSync(this.#carrier, state);
+    yield* stopSync(this.#backend, state);
   }
 
   /** The sync daemons that run: none, a master, a backup, or both. */
   *syncDaemons(): Operation<SyncDaemon[]> {
-    return yield* syncDaemons(this.#carrier);
+    return yield* syncDaemons(this.#backend);
   }
 
   /**
@@ -226,7 +225,7 @@ export class IpvsOperations {
    */
   *save(options: { signal?: AbortSignal } = {}): Operation<string> {
     checkObject(options, ['options'], ['signal']);
-    return saveRules(toSnapshot(yield* readStable(this.#carriers)).servers);
+    return saveRules(toSnapshot(yield* readStable(this.#backends)).servers);
   }
 
   /**
@@ -238,7 +237,7 @@ export class IpvsOperations {
    * @throws RuleError a line is no rule; nothing was sent. @throws BatchError the kernel refused lines; each failure has its `line`.
    */
   *restore(text: string, options: RestoreOptions = {}): Operation<RestoreResult> {
-    return yield* restoreRules(this.#carriers, text, options);
+    return yield* restoreRules(this.#backends, text, options);
   }
 
   /**
@@ -247,7 +246,7 @@ export class IpvsOperations {
    * @throws BatchError one or more were refused; it tells which, why, and what the kernel holds now. With onError: 'collect' the result does.
    */
   *apply(operations: readonly IpvsOperation[], options: BatchOptions = {}): Operation<BatchResult> {
-    return yield* applyOperations(this.#carriers, operations, options);
+    return yield* applyOperations(this.#backends, operations, options);
   }
 
   /** As `apply`, with the operations written as calls: `ipvs.batch(b => b.addService(service).addDestination(service, server))`. */
@@ -260,7 +259,7 @@ export class IpvsOperations {
       returned.catch(() => {});
       throw typeError(['build'], 'a synchronous function', returned);
     }
-    return yield* applyOperations(this.#carriers, builder.operations, options);
+    return yield* applyOperations(this.#backends, builder.operations, options);
   }
 
   /**
@@ -270,7 +269,7 @@ export class IpvsOperations {
    */
   *snapshot(options: { signal?: AbortSignal } = {}): Operation<Snapshot> {
     checkObject(options, ['options'], ['signal']);
-    return toSnapshot(yield* readStable(this.#carriers, { stats: true }));
+    return toSnapshot(yield* readStable(this.#backends, { stats: true }));
   }
 
   /**
@@ -284,7 +283,7 @@ export class IpvsOperations {
       throw typeError(['options', 'prune'], 'a boolean', options.prune);
     }
     const wanted = new Desired(desired);
-    const { servers } = yield* readStable(this.#carriers);
+    const { servers } = yield* readStable(this.#backends);
     const changes = changesBetween(servers, wanted.against(servers), options);
     if (changes.length > 0) {
       for (const server of desired)
@@ -320,12 +319,12 @@ type SynchronousIpvs = Synchronous<IpvsOperations> & {
 export class Ipvs extends twoForms(IpvsOperations) {
   declare readonly sync: SynchronousIpvs;
   readonly #exchange: Exchange;
-  readonly #carriers: Carriers;
+  readonly #backends: Backends;
 
   constructor(exchange: Exchange) {
     super(exchange);
     this.#exchange = exchange;
-    this.#carriers = carriersOf(exchange);
+    this.#backends = backendsOf(exchange);
     Object.defineProperty(this.sync, 'reconcile', {
       value: (desired: readonly VirtualServer[], options?: ReconcileOptions) =>
         reconcileNow(reconciling(desired, options), this.sync, options?.signal),
@@ -368,7 +367,7 @@ export class Ipvs extends twoForms(IpvsOperations) {
 
   /** How the kernel is asked. With via: 'auto' it is 'netlink' until that was refused once. */
   get via(): 'netlink' | 'sockopt' {
-    return this.#carriers.carrier.via;
+    return this.#backends.backend.via;
   }
 
   /**

@@ -20,14 +20,9 @@ import {
 import { type Timeouts, writeTimeouts } from '../ip_vs/timeouts.ts';
 import { destinationId, serviceId } from '../ip_vs/wire.ts';
 import { genlmsghdr, MessageList, NLMSG_HDRLEN } from '../netlink/index.ts';
-import {
-  describe,
-  destinationRequest,
-  encode,
-  type IpvsCommand,
-  keyCommand,
-  serviceCommand,
-} from './backends/netlink.ts';
+import type { IpvsCommand } from './backends/backend.ts';
+import { encode } from './backends/netlink.ts';
+import { describe, destinationRequest, keyCommand, serviceCommand } from './backends/requests.ts';
 import { countFields, Stamps } from './backends/stamps.ts';
 
 /** Some of the fields. Those that may be left out go back to their default where they are undefined. */

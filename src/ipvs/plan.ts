@@ -11,7 +11,8 @@ import {
   serviceId,
   serviceSettings,
 } from '../ip_vs/wire.ts';
-import { destinationRequest, type IpvsCommand, keyCommand, serviceCommand } from './backends/netlink.ts';
+import type { IpvsCommand } from './backends/backend.ts';
+import { destinationRequest, keyCommand, serviceCommand } from './backends/requests.ts';
 import { bareDestination } from './ipvs-edit.ts';
 import type { IpvsOperation } from './operation.ts';
 import type { WireServer } from './snapshot.ts';

@@ -4,8 +4,8 @@ import type { SyncDaemon, SyncState } from '../ip_vs/sync-daemon.ts';
 import { type RuleCommand, readRules } from '../ipvsadm/read-rules.ts';
 import type { RuleNames } from '../ipvsadm/service-names.ts';
 import type { Operation } from '../netlink/index.ts';
-import type { Carriers } from './backends/backend.ts';
-import type { Carrier } from './backends/netlink.ts';
+import type { Backends } from './backends/automatic.ts';
+import type { Backend } from './backends/backend.ts';
 import { type BatchOptions, type BatchResult, carryOut } from './batch.ts';
 import { asRefusal, seenThrough } from './batch-run.ts';
 import { startSync, stopSync, syncDaemons } from './daemon.ts';
@@ -84,7 +84,7 @@ export type RestoreResult = Omit<BatchResult, 'failures'> & { failures: readonly
  * others, if those went well; a failure of theirs undoes everything, too.
  */
 export function* restoreRules(
-  carriers: Carriers,
+  backends: Backends,
   text: string,
   options: RestoreOptions = {},
 ): Operation<RestoreResult> {
@@ -107,20 +107,20 @@ export function* restoreRules(
       lines.push(line);
     }
   });
-  const { carrier } = carriers;
-  const running = rollback && daemons.length > 0 ? yield* syncDaemons(carrier) : [];
+  const { backend } = backends;
+  const running = rollback && daemons.length > 0 ? yield* syncDaemons(backend) : [];
   // Who read the lines has checked them, and takes some that no caller may add.
-  const { result: done, undo } = yield* carryOut(carriers, new Batch(operations, 'anything'), rollback);
+  const { result: done, undo } = yield* carryOut(backends, new Batch(operations, 'anything'), rollback);
   const emptying = done.failures.find(({ index }) => index < first);
   if (emptying !== undefined) throw emptying;
   let { outcome, rolledBack } = done;
   const failures = done.failures.map(failure => atIndex(failure, failure.index - first));
   let applied = done.applied.map(index => index - first).filter(index => index >= 0);
   if (failures.length === 0 && daemons.length > 0) {
-    const tried = yield* seenThrough(carryOutDaemons(carrier, daemons));
+    const tried = yield* seenThrough(carryOutDaemons(backend, daemons));
     failures.push(...tried.failures.map(failure => atIndex(failure, failure.index + lines.length)));
     if (failures.length > 0 && undo !== undefined) {
-      rolledBack = yield* seenThrough(undoDaemons(carrier, tried.done, running));
+      rolledBack = yield* seenThrough(undoDaemons(backend, tried.done, running));
       rolledBack = (yield* seenThrough(undo())) && rolledBack;
       applied = [];
       outcome = rolledBack ? 'none' : 'unknown';
@@ -147,11 +147,11 @@ interface DaemonLine {
 }
 
 /** Carries out the lines about sync daemons, in their order; one that fails does not stop the others. Indexes count these lines. */
-function* carryOutDaemons(carrier: Carrier, daemons: readonly DaemonLine[]) {
+function* carryOutDaemons(backend: Backend, daemons: readonly DaemonLine[]) {
   const failures: BatchFailure[] = [];
   const applied: number[] = [];
   for (const [index, { operation }] of daemons.entries()) {
-    const error = yield* attempt(carrier, operation);
+    const error = yield* attempt(backend, operation);
     if (error === undefined) applied.push(index);
     else failures.push(atIndex(error, index));
   }
@@ -160,7 +160,7 @@ function* carryOutDaemons(carrier: Carrier, daemons: readonly DaemonLine[]) {
 
 /** Stops the daemons that were started, and starts those that were stopped as they ran before, the last first. Returns whether all of it went well. */
 function* undoDaemons(
-  carrier: Carrier,
+  backend: Backend,
   done: readonly DaemonOperation[],
   running: readonly SyncDaemon[],
 ): Operation<boolean> {
@@ -170,7 +170,7 @@ function* undoDaemons(
     const before = running.find(daemon => daemon.state === state);
     const opposite: DaemonOperation | undefined =
       operation.op === 'startSync' ? { op: 'stopSync', state } : before && { op: 'startSync', daemon: before };
-    if (opposite !== undefined && (yield* attempt(carrier, opposite, 'anything')) !== undefined) whole = false;
+    if (opposite !== undefined && (yield* attempt(backend, opposite, 'anything')) !== undefined) whole = false;
   }
   return whole;
 }
@@ -180,13 +180,13 @@ function isDaemon(operation: RuleOperation): operation is DaemonOperation {
 }
 
 function* attempt(
-  carrier: Carrier,
+  backend: Backend,
   operation: DaemonOperation,
   kept?: 'anything',
 ): Operation<NetlinkError | undefined> {
   try {
-    if (operation.op === 'startSync') yield* startSync(carrier, operation.daemon, kept);
-    else yield* stopSync(carrier, operation.state);
+    if (operation.op === 'startSync') yield* startSync(backend, operation.daemon, kept);
+    else yield* stopSync(backend, operation.state);
     return undefined;
   } catch (error) {
     return asRefusal(error, operation, 'ipvs.restore');

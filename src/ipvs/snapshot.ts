@@ -4,9 +4,9 @@ import { type DestinationEntry, readDestination } from '../ip_vs/destination.ts'
 import { readService, type ServiceEntry } from '../ip_vs/service.ts';
 import { destinationId, destinationSettings, isSameDestination, serviceId, serviceSettings } from '../ip_vs/wire.ts';
 import type { Operation } from '../netlink/index.ts';
-import type { Carriers } from './backends/backend.ts';
-import type { Carrier } from './backends/netlink.ts';
-import { isOptionable, type SockoptCarrier } from './backends/sockopt.ts';
+import type { Backends } from './backends/automatic.ts';
+import type { Backend } from './backends/backend.ts';
+import { isOptionable, type SockoptBackend } from './backends/sockopt.ts';
 
 /** A service and its servers as the kernel has them. */
 export interface WireServer {
@@ -33,19 +33,19 @@ interface Reading {
 }
 
 /** The services, each once: while others write, the kernel's cursor skips and repeats, and never says so. */
-export function* readServices(carrier: Carrier, stats = false): Operation<WireService[]> {
-  return unique(yield* carrier.services(stats), serviceId);
+export function* readServices(backend: Backend, stats = false): Operation<WireService[]> {
+  return unique(yield* backend.services(stats), serviceId);
 }
 
 /** The servers of a service, each once; none where there is no such service. */
-export function* readDestinations(carrier: Carrier, service: WireService, stats = false): Operation<WireDestination[]> {
-  const destinations = yield* carrier.destinations(service, stats);
+export function* readDestinations(backend: Backend, service: WireService, stats = false): Operation<WireDestination[]> {
+  const destinations = yield* backend.destinations(service, stats);
   return destinations.length < 2 ? destinations : unique(destinations, each => destinationId(each, service.family));
 }
 
 /** The services with their servers, read once. */
-export function* readServers(carriers: Carriers, reading: Reading = {}): Operation<WireServer[]> {
-  return (yield* readOnce(carriers, reading)).servers;
+export function* readServers(backends: Backends, reading: Reading = {}): Operation<WireServer[]> {
+  return (yield* readOnce(backends, reading)).servers;
 }
 
 /**
@@ -53,10 +53,10 @@ export function* readServers(carriers: Carriers, reading: Reading = {}): Operati
  * what they cannot tell is asked for by a dump. `whole` is false where the two ways do not have the same services.
  */
 function* readOnce(
-  { carrier, options }: Carriers,
+  { backend, options }: Backends,
   { wanted, stats = false }: Reading,
 ): Operation<{ servers: WireServer[]; whole: boolean; empty: boolean }> {
-  const services = yield* readServices(carrier, stats);
+  const services = yield* readServices(backend, stats);
   const short = services.some(isOptionable) ? options() : undefined;
   const counts = short && countServers(short);
   const servers: WireServer[] = [];
@@ -66,7 +66,7 @@ function* readOnce(
     if (count !== undefined) counted++;
     if (wanted !== undefined && !wanted(service)) continue;
     let destinations = short && count !== undefined ? readShort(short, service, count, stats) : undefined;
-    if (destinations === undefined) destinations = yield* readDestinations(carrier, service, stats);
+    if (destinations === undefined) destinations = yield* readDestinations(backend, service, stats);
     else yield short!.turn;
     servers.push({ service, destinations });
   }
@@ -74,7 +74,7 @@ function* readOnce(
 }
 
 /** How many servers each IPv4 service has; undefined where the socket options do not work. */
-function countServers(options: SockoptCarrier): Map<string, number> | undefined {
+function countServers(options: SockoptBackend): Map<string, number> | undefined {
   try {
     return new Map(options.counted(false).map(({ service, destinations }) => [serviceId(service), destinations]));
   } catch {
@@ -84,7 +84,7 @@ function countServers(options: SockoptCarrier): Map<string, number> | undefined 
 
 /** The servers of a service over the socket options; undefined if those cannot tell all that is wanted of them. */
 function readShort(
-  options: SockoptCarrier,
+  options: SockoptBackend,
   service: WireService,
   count: number,
   stats: boolean,
@@ -117,14 +117,14 @@ function unique<T>(items: T[], id: (item: T) => string): T[] {
 
 /** Reads until two readings in a row agree: what was the same in both was so between them. */
 export function* readStable(
-  carriers: Carriers,
+  backends: Backends,
   reading: Reading = {},
 ): Operation<{ servers: WireServer[]; stable: boolean }> {
-  let before = yield* readOnce(carriers, { ...reading, stats: false });
+  let before = yield* readOnce(backends, { ...reading, stats: false });
   // The kernel says at once, under its mutex, that there is nothing: so it was at that moment.
   if (before.empty) return { servers: [], stable: true };
   for (let count = 1; count < READINGS; count++) {
-    const now = yield* readOnce(carriers, reading);
+    const now = yield* readOnce(backends, reading);
     if (before.whole && now.whole && agree(before.servers, now.servers)) return { servers: now.servers, stable: true };
     before = now;
   }

@@ -1,7 +1,6 @@
 import { rangeError } from '../errors.ts';
 import type { Destination, DestinationKey } from '../ip_vs/destination.ts';
-import type { VirtualServer } from '../ip_vs/service.ts';
-import { type Service, type ServiceKey, writeKey } from '../ip_vs/service.ts';
+import { type Service, type ServiceKey, type VirtualServer, writeKey } from '../ip_vs/service.ts';
 import { serviceId } from '../ip_vs/wire.ts';
 import { endpoint } from './format.ts';
 import { atLine, type RuleCommand, readRules } from './read-rules.ts';

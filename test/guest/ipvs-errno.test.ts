@@ -4,7 +4,7 @@ import type { Destination } from 'netsteer/ipvs';
 import { Links } from 'netsteer/rtnetlink';
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import * as C from '../../src/ip_vs/constants.ts';
-import { destinationCommand, serviceCommand } from '../../src/ipvs/backends/netlink.ts';
+import { destinationCommand, serviceCommand } from '../../src/ipvs/backends/requests.ts';
 import { NLM_F_DUMP } from '../../src/netlink/constants.ts';
 import { type Attributes, attribute, be16, nest, RawIpvs, text, u16, u32 } from '../support/ipvs-raw.ts';
 import { kernelSuite } from '../support/where.ts';

@@ -3,14 +3,14 @@ import { describe, expect, it } from 'vitest';
 import { NO_CONTEXT, toHex, Writer } from '../../src/codec/index.ts';
 import { NetlinkError, StateError } from '../../src/errors.ts';
 import { commandTable, type WireCommand } from '../../src/ip_vs/attributes.ts';
-import type { Carrier, IpvsCommand } from '../../src/ipvs/backends/netlink.ts';
+import type { Backend, IpvsCommand } from '../../src/ipvs/backends/backend.ts';
 import { startSync, stopSync, syncDaemons } from '../../src/ipvs/daemon.ts';
 import { runNow } from '../../src/netlink/operation.ts';
 
-/** A carrier that keeps what it is asked, and answers dumps with `answers`. */
-function recorder(answers: WireCommand[] = []): { carrier: Carrier; asked: IpvsCommand[] } {
+/** A backend that keeps what it is asked, and answers dumps with `answers`. */
+function recorder(answers: WireCommand[] = []): { backend: Backend; asked: IpvsCommand[] } {
   const asked: IpvsCommand[] = [];
-  const carrier = {
+  const backend = {
     // biome-ignore lint/correctness/useYield: it answers at once
     *request(command: IpvsCommand) {
       asked.push(command);
@@ -19,8 +19,8 @@ function recorder(answers: WireCommand[] = []): { carrier: Carrier; asked: IpvsC
       asked.push(command);
       return answers.flatMap(answer => read(answer) ?? []);
     },
-  } as Partial<Carrier> as Carrier;
-  return { carrier, asked };
+  } as Partial<Backend> as Backend;
+  return { backend, asked };
 }
 
 const hex = (value: WireCommand) => {
@@ -33,7 +33,7 @@ const minimal: SyncDaemon = { state: 'backup', interface: 'eth0', syncId: 0 };
 
 describe('the sync daemon', () => {
   it('is started with what ipvsadm sends', () => {
-    const { carrier, asked } = recorder();
+    const { backend, asked } = recorder();
     const daemon: SyncDaemon = {
       state: 'master',
       interface: 'dummy0',
@@ -43,7 +43,7 @@ describe('the sync daemon', () => {
       port: 9000,
       ttl: 4,
     };
-    runNow(startSync(carrier, daemon));
+    runNow(startSync(backend, daemon));
     expect(asked[0]).toMatchObject({ syscall: 'IPVS_CMD_NEW_DAEMON', command: 9, subject: daemon });
     // The port is in host order, as the length is, unlike every other port of IPVS.
     expect(hex(asked[0]!.value)).toBe(
@@ -61,8 +61,8 @@ describe('the sync daemon', () => {
   });
 
   it('takes an IPv6 group, and sends no more than it is told', () => {
-    const { carrier, asked } = recorder();
-    runNow(startSync(carrier, { ...minimal, group: 'ff02::81' }));
+    const { backend, asked } = recorder();
+    runNow(startSync(backend, { ...minimal, group: 'ff02::81' }));
     expect(asked[0]!.value.daemon).toEqual({
       state: 2,
       interface: 'eth0',
@@ -72,10 +72,10 @@ describe('the sync daemon', () => {
   });
 
   it('is stopped by its state', () => {
-    const { carrier, asked } = recorder();
-    runNow(stopSync(carrier, 'backup'));
+    const { backend, asked } = recorder();
+    runNow(stopSync(backend, 'backup'));
     expect(asked[0]).toMatchObject({ command: 10, value: { daemon: { state: 2 } } });
-    expect(() => runNow(stopSync(carrier, 'both' as 'backup'))).toThrow('state: expected one of master, backup');
+    expect(() => runNow(stopSync(backend, 'both' as 'backup'))).toThrow('state: expected one of master, backup');
   });
 
   it.each([
@@ -83,12 +83,12 @@ describe('the sync daemon', () => {
     ['the socket options', new NetlinkError({ errno: -4, syscall: 'setsockopt' })],
   ])('is stopped before its thread has run once: %s', (_, interrupted) => {
     const stopping = (answers: WireCommand[]) => {
-      const { carrier } = recorder(answers);
+      const { backend } = recorder(answers);
       // biome-ignore lint/correctness/useYield: it fails at once
       const request = function* () {
         throw interrupted;
       };
-      return () => runNow(stopSync({ ...carrier, request } as Carrier, 'backup'));
+      return () => runNow(stopSync({ ...backend, request } as Backend, 'backup'));
     };
     expect(stopping([])).not.toThrow();
     expect(stopping([{ daemon: { state: 1, interface: 'eth0', syncId: 0 } }])).not.toThrow();
@@ -96,7 +96,7 @@ describe('the sync daemon', () => {
   });
 
   it('is listed, also as kernels before 4.3 list it', () => {
-    const { carrier } = recorder([
+    const { backend } = recorder([
       {
         daemon: {
           state: 1,
@@ -111,7 +111,7 @@ describe('the sync daemon', () => {
       { daemon: { state: 2, interface: 'eth1', syncId: 300 } },
       {},
     ]);
-    expect(runNow(syncDaemons(carrier))).toEqual([
+    expect(runNow(syncDaemons(backend))).toEqual([
       { state: 'master', interface: 'eth0', syncId: 9, maxLength: 1472, group: '224.0.0.81', port: 8848, ttl: 1 },
       { state: 'backup', interface: 'eth1', syncId: 300 },
     ]);
@@ -131,21 +131,21 @@ describe('the sync daemon', () => {
     [{ port: 0 }, 'port'],
     [{ ttl: 256 }, 'ttl'],
   ])('refuses %j before the kernel sees it', (patch, attribute) => {
-    const { carrier, asked } = recorder();
-    expect(() => runNow(startSync(carrier, { ...minimal, ...patch } as SyncDaemon))).toThrow(
+    const { backend, asked } = recorder();
+    expect(() => runNow(startSync(backend, { ...minimal, ...patch } as SyncDaemon))).toThrow(
       expect.objectContaining({ attribute }),
     );
     expect(asked).toEqual([]);
   });
 
   it('knows what the errors mean', () => {
-    const { carrier, asked } = recorder();
-    runNow(startSync(carrier, minimal));
+    const { backend, asked } = recorder();
+    runNow(startSync(backend, minimal));
     const [start] = asked;
     expect(start!.hint?.('ENODEV', [])).toContain('no such device');
     expect(start!.blame?.('ENODEV')).toEqual(['interface']);
     expect(start!.hint?.('EEXIST', [])).toContain('stopSync');
-    runNow(stopSync(carrier, 'master'));
+    runNow(stopSync(backend, 'master'));
     expect(asked[1]!.hint?.('ESRCH', [])).toContain('no master daemon');
   });
 });

@@ -23,7 +23,9 @@ import {
   refusal,
   type Step,
 } from '../../netlink/index.ts';
-import { type Carrier, getDestinations, type IpvsCommand, type IpvsInfo, readInfo } from './netlink.ts';
+import type { Backend, IpvsCommand, IpvsInfo } from './backend.ts';
+import { readInfo } from './netlink.ts';
+import { getDestinations } from './requests.ts';
 import type { Options } from './socket.ts';
 
 const NOT_PERMITTED =
@@ -73,7 +75,7 @@ export interface CountedService {
  * IPVS over its socket options, which root of an unprivileged container may use too. IPv4 only, and no persistence engines, tunnel types or 64-bit
  * counters: what they cannot carry is refused with an UnsupportedError before anything is sent. Each call is atomic, also those that list.
  */
-export class SockoptCarrier implements Carrier {
+export class SockoptBackend implements Backend {
   readonly via = 'sockopt';
   readonly #exchange: Exchange;
   readonly #options: Options;
