@@ -15,55 +15,12 @@ import {
   u16be,
   u16ne,
   u32ne,
-  u64ne,
 } from '../codec/index.ts';
 import * as C from './constants.ts';
-import type { Stats } from './stats.ts';
+import { type Stats, stats32, stats64 } from './stats.ts';
 
 /** `struct ip_vs_flags` (include/uapi/linux/ip_vs.h): only the bits of the mask are changed. */
 export const ip_vs_flags = struct('ip_vs_flags', { flags: [4, U32_NE], mask: [4, U32_NE] });
-
-const counters = {
-  connections: C.IPVS_STATS_ATTR_CONNS,
-  inPackets: C.IPVS_STATS_ATTR_INPKTS,
-  outPackets: C.IPVS_STATS_ATTR_OUTPKTS,
-};
-const bytesSeen = { inBytes: C.IPVS_STATS_ATTR_INBYTES, outBytes: C.IPVS_STATS_ATTR_OUTBYTES };
-const rates = {
-  connectionRate: C.IPVS_STATS_ATTR_CPS,
-  inPacketRate: C.IPVS_STATS_ATTR_INPPS,
-  outPacketRate: C.IPVS_STATS_ATTR_OUTPPS,
-  inByteRate: C.IPVS_STATS_ATTR_INBPS,
-  outByteRate: C.IPVS_STATS_ATTR_OUTBPS,
-};
-
-/** The 32-bit counters that every kernel has; the byte counts among them have 64 bits. */
-const stats32 = attributes('IPVS_STATS_ATTR', {
-  connections: u32ne(counters.connections),
-  inPackets: u32ne(counters.inPackets),
-  outPackets: u32ne(counters.outPackets),
-  inBytes: u64ne(bytesSeen.inBytes),
-  outBytes: u64ne(bytesSeen.outBytes),
-  connectionRate: u32ne(rates.connectionRate),
-  inPacketRate: u32ne(rates.inPacketRate),
-  outPacketRate: u32ne(rates.outPacketRate),
-  inByteRate: u32ne(rates.inByteRate),
-  outByteRate: u32ne(rates.outByteRate),
-});
-
-/** Linux 4.1: all counters and rates with 64 bits. */
-const stats64 = attributes('IPVS_STATS_ATTR', {
-  connections: u64ne(counters.connections),
-  inPackets: u64ne(counters.inPackets),
-  outPackets: u64ne(counters.outPackets),
-  inBytes: u64ne(bytesSeen.inBytes),
-  outBytes: u64ne(bytesSeen.outBytes),
-  connectionRate: u64ne(rates.connectionRate),
-  inPacketRate: u64ne(rates.inPacketRate),
-  outPacketRate: u64ne(rates.outPacketRate),
-  inByteRate: u64ne(rates.inByteRate),
-  outByteRate: u64ne(rates.outByteRate),
-});
 
 /** Four bytes of an IPv4 address, or sixteen. The kernel always answers with sixteen, and what follows an IPv4 address means nothing. */
 const address = byteString({ min: 4, max: 16 });
@@ -142,4 +99,3 @@ export type WireCommand = Infer<typeof commandTable>;
 export type WireService = Infer<typeof serviceTable> & { counters?: Stats };
 export type WireDestination = Infer<typeof destinationTable> & { counters?: Stats };
 export type WireDaemon = Infer<typeof daemonTable>;
-export type WireStats = Infer<typeof stats64> | Infer<typeof stats32>;

@@ -1,9 +1,10 @@
 import { checkAddress, checkInteger, checkObject, checkOneOf } from '../codec/index.ts';
 import { type Path, rangeError } from '../errors.ts';
 import { AF_INET, AF_INET6 } from '../ffi/constants.ts';
+import { addressBytes, addressText, ipv4Bytes } from './address.ts';
 import type { WireDestination } from './attributes.ts';
 import * as C from './constants.ts';
-import { addressBytes, addressText, ipv4Bytes, type Kept, type Scheduling, type ServiceKey } from './service.ts';
+import type { Kept, Scheduling, Service, ServiceKey } from './service.ts';
 import { readStats, type Stats } from './stats.ts';
 
 export const FORWARD = {
@@ -76,6 +77,9 @@ export interface DestinationEntry extends Destination {
   persistentConnections: number;
   stats: Stats;
 }
+
+/** A virtual service and the real servers behind it. */
+export type VirtualServer = Service & { destinations: Destination[] };
 
 const KEY_FIELDS = ['address', 'port'];
 const READ_FIELDS = ['activeConnections', 'inactiveConnections', 'persistentConnections', 'stats'];

@@ -1,25 +1,9 @@
-import {
-  checkAddress,
-  checkInteger,
-  checkObject,
-  checkOneOf,
-  checkString,
-  formatIPv4,
-  formatIPv6,
-  fromHex,
-  HOST_IS_LITTLE_ENDIAN,
-  hexByte,
-  parseIPv4,
-  parseIPv6,
-  sourceOf,
-  toHex,
-  Writer,
-} from '../codec/index.ts';
+import { checkAddress, checkInteger, checkObject, checkOneOf, checkString } from '../codec/index.ts';
 import { type Path, rangeError, typeError } from '../errors.ts';
 import { AF_INET, AF_INET6 } from '../ffi/constants.ts';
+import { addressBytes, addressText, ipv4Bytes, isReachable, netmaskBytes, readNetmask } from './address.ts';
 import type { WireService } from './attributes.ts';
 import * as C from './constants.ts';
-import type { Destination } from './destination.ts';
 import { checkFlags, encodeFlags, readFlags, type SchedulerFlag } from './scheduler-flags.ts';
 import { readStats, type Stats } from './stats.ts';
 
@@ -101,9 +85,6 @@ export type Service = ServiceKey & Scheduling;
 /** A service as the kernel has it. */
 export type ServiceEntry = Service & { stats: Stats };
 
-/** A virtual service and the real servers behind it. */
-export type VirtualServer = Service & { destinations: Destination[] };
-
 /** ipvsadm's limit. The kernel multiplies by HZ in 32 bits, and more than 49 days would wrap silently. */
 const MAX_TIMEOUT = 31 * 24 * 60 * 60;
 
@@ -158,45 +139,6 @@ export function writeKey(key: ServiceKey, path: Path = []): WireService {
 function protocolNumber(protocol: unknown, path: Path): number {
   if (typeof protocol === 'number') return checkInteger(protocol, path, 0, 65535);
   return PROTOCOLS[checkOneOf(protocol, path, PROTOCOL_NAMES)];
-}
-
-const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'));
-const REST = '0'.repeat(24);
-
-/** As `addressBytes` of an IPv4 address; undefined for anything else. A batch has thousands, and each typed array costs as much as a message. */
-export function ipv4Bytes(text: string): string | undefined {
-  let hex = '';
-  let value = -1;
-  let count = 0;
-  if (typeof text !== 'string' || text.length > 15) return undefined;
-  for (let i = 0; i <= text.length; i++) {
-    const code = i < text.length ? text.charCodeAt(i) : 0x2e;
-    if (code === 0x2e) {
-      if (value < 0 || ++count > 4) return undefined;
-      hex += HEX[value];
-      value = -1;
-    } else {
-      // What begins with a zero would be octal to some readers.
-      if (code < 0x30 || code > 0x39 || value === 0) return undefined;
-      value = (value < 0 ? 0 : value * 10) + code - 0x30;
-      if (value > 255) return undefined;
-    }
-  }
-  return count === 4 ? hex + REST : undefined;
-}
-
-/** The address as the kernel wants it: sixteen bytes, an IPv4 address in the first four. */
-export function addressBytes(text: string): string {
-  const bytes = parseIPv4(text) ?? parseIPv6(text) ?? new Uint8Array(0);
-  return toHex(bytes).padEnd(32, '0');
-}
-
-export function addressText(hex: string, family: number): string {
-  if (family !== AF_INET6 && hex.length >= 8) {
-    return `${hexByte(hex, 0)}.${hexByte(hex, 2)}.${hexByte(hex, 4)}.${hexByte(hex, 6)}`;
-  }
-  const bytes = fromHex(hex.padEnd(32, '0')) ?? new Uint8Array(16);
-  return family === AF_INET6 ? formatIPv6(bytes) : formatIPv4(bytes);
 }
 
 /**
@@ -272,45 +214,6 @@ function checkService(service: Service, wire: WireService, kept: WireService | u
   }
 }
 
-/** Can a packet have this address? IPVS looks at none for 0.0.0.0, ::, a multicast or the broadcast address. */
-export function isReachable({ family, address = '' }: Pick<WireService, 'family' | 'address'>): boolean {
-  if (family === AF_INET6) return !address.startsWith('ff') && !/^0*$/.test(address);
-  const first = address.charCodeAt(0);
-  // Hexadecimal: 224.0.0.0/4 begins with e.
-  return first !== 0x65 && !(first === 0x30 && address.startsWith('00000000')) && !address.startsWith('ffffffff');
-}
-
-/** The masks that make each address its own client. */
-const WHOLE_IPV4 = 'ffffffff';
-const WHOLE_IPV6 = HOST_IS_LITTLE_ENDIAN ? '80000000' : '00000080';
-
-/**
- * IPv4 wants the mask's bytes, IPv6 a prefix length as a number in host order; both want one always. A mask may have holes, and 0.0.0.0 makes all
- * clients one; an IPv6 prefix of 0 is EINVAL.
- */
-function netmaskBytes(netmask: unknown, family: number): string {
-  if (netmask === undefined) return family === AF_INET6 ? WHOLE_IPV6 : WHOLE_IPV4;
-  const path = ['persistence', 'netmask'];
-  if (family === AF_INET6) {
-    const writer = new Writer(4);
-    writer.u32(checkInteger(netmask, path, 1, 128), HOST_IS_LITTLE_ENDIAN);
-    return toHex(writer.bytes, 0, 4);
-  }
-  const mask = typeof netmask === 'string' ? parseIPv4(netmask) : undefined;
-  if (mask !== undefined) return toHex(mask);
-  if (typeof netmask === 'string')
-    throw rangeError(path, 'an IPv4 mask such as 255.255.255.0, or a prefix length', netmask);
-  return (prefixMask(checkInteger(netmask, path, 0, 32)) >>> 0).toString(16).padStart(8, '0');
-}
-
-/** An IPv4 prefix as a mask: '255.255.255.0'. */
-export function dottedMask(prefix: number): string {
-  const mask = prefixMask(prefix);
-  return [24, 16, 8, 0].map(shift => (mask >>> shift) & 0xff).join('.');
-}
-
-const prefixMask = (prefix: number): number => (prefix === 0 ? 0 : ~(2 ** (32 - prefix) - 1) >>> 0);
-
 export function readKey(wire: WireService): ServiceKey {
   if (wire.firewallMark) return { firewallMark: wire.firewallMark, family: wire.family === AF_INET6 ? 'ipv6' : 'ipv4' };
   const { protocol = 0 } = wire;
@@ -336,15 +239,4 @@ export function readService(wire: WireService): ServiceEntry {
     if (wire.engine !== undefined) entry.persistence.engine = wire.engine;
   }
   return entry;
-}
-
-/** The mask, unless it is the one that makes each address its own client. */
-function readNetmask(wire: WireService): string | number | undefined {
-  const bytes = fromHex(wire.netmask ?? '');
-  if (bytes?.length !== 4) return undefined;
-  if (wire.family === AF_INET6) {
-    const prefix = sourceOf(bytes).view.getUint32(0, HOST_IS_LITTLE_ENDIAN);
-    return prefix === 128 ? undefined : prefix;
-  }
-  return bytes.every(byte => byte === 255) ? undefined : formatIPv4(bytes);
 }

@@ -1,5 +1,49 @@
-import { HOST_IS_LITTLE_ENDIAN } from '../codec/index.ts';
-import type { WireStats } from './attributes.ts';
+import { attributes, HOST_IS_LITTLE_ENDIAN, type Infer, u32ne, u64ne } from '../codec/index.ts';
+import * as C from './constants.ts';
+
+const counters = {
+  connections: C.IPVS_STATS_ATTR_CONNS,
+  inPackets: C.IPVS_STATS_ATTR_INPKTS,
+  outPackets: C.IPVS_STATS_ATTR_OUTPKTS,
+};
+const bytesSeen = { inBytes: C.IPVS_STATS_ATTR_INBYTES, outBytes: C.IPVS_STATS_ATTR_OUTBYTES };
+const rates = {
+  connectionRate: C.IPVS_STATS_ATTR_CPS,
+  inPacketRate: C.IPVS_STATS_ATTR_INPPS,
+  outPacketRate: C.IPVS_STATS_ATTR_OUTPPS,
+  inByteRate: C.IPVS_STATS_ATTR_INBPS,
+  outByteRate: C.IPVS_STATS_ATTR_OUTBPS,
+};
+
+/** The 32-bit counters that every kernel has; the byte counts among them have 64 bits. */
+export const stats32 = attributes('IPVS_STATS_ATTR', {
+  connections: u32ne(counters.connections),
+  inPackets: u32ne(counters.inPackets),
+  outPackets: u32ne(counters.outPackets),
+  inBytes: u64ne(bytesSeen.inBytes),
+  outBytes: u64ne(bytesSeen.outBytes),
+  connectionRate: u32ne(rates.connectionRate),
+  inPacketRate: u32ne(rates.inPacketRate),
+  outPacketRate: u32ne(rates.outPacketRate),
+  inByteRate: u32ne(rates.inByteRate),
+  outByteRate: u32ne(rates.outByteRate),
+});
+
+/** Linux 4.1: all counters and rates with 64 bits. */
+export const stats64 = attributes('IPVS_STATS_ATTR', {
+  connections: u64ne(counters.connections),
+  inPackets: u64ne(counters.inPackets),
+  outPackets: u64ne(counters.outPackets),
+  inBytes: u64ne(bytesSeen.inBytes),
+  outBytes: u64ne(bytesSeen.outBytes),
+  connectionRate: u64ne(rates.connectionRate),
+  inPacketRate: u64ne(rates.inPacketRate),
+  outPacketRate: u64ne(rates.outPacketRate),
+  inByteRate: u64ne(rates.inByteRate),
+  outByteRate: u64ne(rates.outByteRate),
+});
+
+type WireStats = Infer<typeof stats64> | Infer<typeof stats32>;
 
 /** The counters of a service or destination. The kernel folds them every two seconds: just after traffic they still lack it. */
 export interface Stats {

@@ -1,5 +1,12 @@
 export { fromJson, toJson } from '../codec/json.ts';
-export type { Destination, DestinationEntry, DestinationKey, Forward, Tunnel } from '../ip_vs/destination.ts';
+export type {
+  Destination,
+  DestinationEntry,
+  DestinationKey,
+  Forward,
+  Tunnel,
+  VirtualServer,
+} from '../ip_vs/destination.ts';
 export type { SchedulerFlag } from '../ip_vs/scheduler-flags.ts';
 export type {
   FirewallMarkKey,
@@ -10,7 +17,6 @@ export type {
   ServiceEntry,
   ServiceKey,
   TransportKey,
-  VirtualServer,
 } from '../ip_vs/service.ts';
 export type { Rates, Stats } from '../ip_vs/stats.ts';
 export type { SyncDaemon, SyncState } from '../ip_vs/sync-daemon.ts';

@@ -7,16 +7,9 @@ import {
   type DestinationKey,
   ignoresPort,
   readDestination,
-} from '../ip_vs/destination.ts';
-import {
-  familyOf,
-  readService,
-  type Service,
-  type ServiceEntry,
-  type ServiceKey,
   type VirtualServer,
-  writeKey,
-} from '../ip_vs/service.ts';
+} from '../ip_vs/destination.ts';
+import { familyOf, readService, type Service, type ServiceEntry, type ServiceKey, writeKey } from '../ip_vs/service.ts';
 import type { SyncDaemon, SyncState } from '../ip_vs/sync-daemon.ts';
 import { readTimeouts, type Timeouts, writeTimeouts } from '../ip_vs/timeouts.ts';
 import { saveRules } from '../ipvsadm/format.ts';

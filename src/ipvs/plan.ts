@@ -1,8 +1,8 @@
 import { isArgumentError, rangeError, typeError, within } from '../errors.ts';
 import type { WireDestination, WireService } from '../ip_vs/attributes.ts';
 import * as C from '../ip_vs/constants.ts';
-import { writeDestination, writeDestinationKey } from '../ip_vs/destination.ts';
-import { type Kept, readKey, readService, type Service, type VirtualServer, writeService } from '../ip_vs/service.ts';
+import { type VirtualServer, writeDestination, writeDestinationKey } from '../ip_vs/destination.ts';
+import { type Kept, readKey, readService, type Service, writeService } from '../ip_vs/service.ts';
 import {
   destinationId,
   destinationSettings,

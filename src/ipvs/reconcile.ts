@@ -1,7 +1,7 @@
 import { checkObject } from '../codec/index.ts';
 import { BatchError, isNotFound, typeError } from '../errors.ts';
-import type { DestinationEntry, DestinationKey } from '../ip_vs/destination.ts';
-import type { ServiceKey, VirtualServer } from '../ip_vs/service.ts';
+import type { DestinationEntry, DestinationKey, VirtualServer } from '../ip_vs/destination.ts';
+import type { ServiceKey } from '../ip_vs/service.ts';
 import { checkSignal, onAbort, reasonOf, throwIfAborted } from '../signal.ts';
 import type { BatchOptions, BatchResult } from './batch.ts';
 import { type Drain, readDrain, type Waiting } from './drain.ts';

@@ -1,7 +1,8 @@
 import { checkObject, checkOneOf } from '../codec/index.ts';
 import { atIndex, BatchError, type BatchFailure, type NetlinkError, typeError } from '../errors.ts';
 import type { SyncDaemon, SyncState } from '../ip_vs/sync-daemon.ts';
-import { type RuleCommand, readRules } from '../ipvsadm/read-rules.ts';
+import type { RuleCommand } from '../ipvsadm/command.ts';
+import { readRules } from '../ipvsadm/read-rules.ts';
 import type { RuleNames } from '../ipvsadm/service-names.ts';
 import type { Operation } from '../netlink/index.ts';
 import type { Backends } from './backends/automatic.ts';

@@ -1,7 +1,8 @@
 import { checkAddress, checkInteger } from '../codec/index.ts';
 import { isArgumentError, type Path, rangeError } from '../errors.ts';
-import { type Destination, type Tunnel, writeDestination } from '../ip_vs/destination.ts';
-import { dottedMask, familyOf, type Service, type VirtualServer, writeService } from '../ip_vs/service.ts';
+import { dottedMask } from '../ip_vs/address.ts';
+import { type Destination, type Tunnel, type VirtualServer, writeDestination } from '../ip_vs/destination.ts';
+import { familyOf, type Service, writeService } from '../ip_vs/service.ts';
 import { sortDestinations, sortServices } from './order.ts';
 
 /** The three bits of a scheduler's flags, under the names that each scheduler gives them. */

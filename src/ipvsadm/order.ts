@@ -1,6 +1,7 @@
 import { fromHex } from '../codec/index.ts';
+import { addressBytes, ipv4Bytes } from '../ip_vs/address.ts';
 import type { DestinationKey } from '../ip_vs/destination.ts';
-import { addressBytes, familyOf, ipv4Bytes, PROTOCOLS, type ServiceKey } from '../ip_vs/service.ts';
+import { familyOf, PROTOCOLS, type ServiceKey } from '../ip_vs/service.ts';
 
 /*
  * The order in which ipvsadm lists. It subtracts 32-bit numbers and looks at the sign of what fits an int, so that numbers which are 2^31 or

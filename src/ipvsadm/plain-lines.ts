@@ -1,6 +1,7 @@
 import { readIPv4 } from '../codec/index.ts';
-import { isReachable, SCHEDULERS, type Scheduler, type ServiceKey, writeKey } from '../ip_vs/service.ts';
-import type { RuleCommand } from './read-rules.ts';
+import { isReachable } from '../ip_vs/address.ts';
+import { SCHEDULERS, type Scheduler, type ServiceKey, writeKey } from '../ip_vs/service.ts';
+import type { RuleCommand } from './command.ts';
 
 /*
  * Nearly all lines that `ipvsadm -Sn` writes have one of two forms. Reading these as they stand, without taking them apart into options, makes a

@@ -9,35 +9,14 @@ import {
   typeError,
 } from '../errors.ts';
 import { AF_INET6 } from '../ffi/constants.ts';
+import { addressBytes, addressText, dottedMask, ipv4Bytes } from '../ip_vs/address.ts';
 import { type Destination, type DestinationKey, type Tunnel, writeDestination } from '../ip_vs/destination.ts';
-import {
-  addressBytes,
-  addressText,
-  dottedMask,
-  familyOf,
-  ipv4Bytes,
-  type Service,
-  type ServiceKey,
-  writeService,
-} from '../ip_vs/service.ts';
+import { familyOf, type Service, type ServiceKey, writeService } from '../ip_vs/service.ts';
 import { checkDaemon, type SyncDaemon, type SyncState } from '../ip_vs/sync-daemon.ts';
+import type { RuleCommand } from './command.ts';
 import { type Line, optionName, readOptions, splitLine } from './options.ts';
 import { readPlain } from './plain-lines.ts';
 import { type RuleNames, withUsualNames } from './service-names.ts';
-
-/** What one line asks for. Services and servers are whole: an edit replaces everything, as ipvsadm's does. */
-export type RuleCommand =
-  | { op: 'addService'; service: Service }
-  | { op: 'editService'; service: Service }
-  | { op: 'removeService'; key: ServiceKey }
-  | { op: 'addDestination'; key: ServiceKey; destination: Destination }
-  | { op: 'editDestination'; key: ServiceKey; destination: Destination }
-  | { op: 'removeDestination'; key: ServiceKey; destinationKey: DestinationKey }
-  | { op: 'flush' }
-  | { op: 'zero'; key?: ServiceKey }
-  | { op: 'setTimeouts'; timeouts: { tcpSeconds?: number; tcpFinSeconds?: number; udpSeconds?: number } }
-  | { op: 'startSync'; daemon: SyncDaemon }
-  | { op: 'stopSync'; state: SyncState };
 
 /** A line that is no rule. It is a RangeError or TypeError, as bad arguments are. */
 export interface RuleError extends ArgumentError {

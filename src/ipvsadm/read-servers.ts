@@ -1,9 +1,10 @@
 import { rangeError } from '../errors.ts';
-import type { Destination, DestinationKey } from '../ip_vs/destination.ts';
-import { type Service, type ServiceKey, type VirtualServer, writeKey } from '../ip_vs/service.ts';
+import type { Destination, DestinationKey, VirtualServer } from '../ip_vs/destination.ts';
+import { type Service, type ServiceKey, writeKey } from '../ip_vs/service.ts';
 import { serviceId } from '../ip_vs/wire.ts';
+import type { RuleCommand } from './command.ts';
 import { endpoint } from './format.ts';
-import { atLine, type RuleCommand, readRules } from './read-rules.ts';
+import { atLine, readRules } from './read-rules.ts';
 import type { RuleNames } from './service-names.ts';
 
 /**

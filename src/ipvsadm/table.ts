@@ -1,7 +1,7 @@
 import { checkObject, checkOneOf } from '../codec/index.ts';
 import { printable, typeError } from '../errors.ts';
-import type { Destination, DestinationEntry } from '../ip_vs/destination.ts';
-import type { Service, ServiceEntry, VirtualServer } from '../ip_vs/service.ts';
+import type { Destination, DestinationEntry, VirtualServer } from '../ip_vs/destination.ts';
+import type { Service, ServiceEntry } from '../ip_vs/service.ts';
 import type { Rates, Stats } from '../ip_vs/stats.ts';
 import { endpoint, flagNames, listedFlags, maskText } from './format.ts';
 import { sortDestinations, sortServices } from './order.ts';

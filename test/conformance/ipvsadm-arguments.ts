@@ -8,7 +8,8 @@ import type {
   TableView,
   Timeouts,
 } from '../../src/ipvs/index.ts';
-import { type RuleCommand, readRules } from '../../src/ipvsadm/read-rules.ts';
+import type { RuleCommand } from '../../src/ipvsadm/command.ts';
+import { readRules } from '../../src/ipvsadm/read-rules.ts';
 
 /** An ipvsadm command as the call of this library that does the same. */
 export type Invocation =

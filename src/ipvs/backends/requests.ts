@@ -1,5 +1,6 @@
 import type { Path } from '../../errors.ts';
 import { AF_INET } from '../../ffi/constants.ts';
+import { isReachable } from '../../ip_vs/address.ts';
 import type { WireCommand, WireService } from '../../ip_vs/attributes.ts';
 import * as C from '../../ip_vs/constants.ts';
 import {
@@ -8,7 +9,7 @@ import {
   writeDestination,
   writeDestinationKey,
 } from '../../ip_vs/destination.ts';
-import { isReachable, readKey, type Service, type ServiceKey, writeKey, writeService } from '../../ip_vs/service.ts';
+import { readKey, type Service, type ServiceKey, writeKey, writeService } from '../../ip_vs/service.ts';
 import { keyPart } from '../../ip_vs/wire.ts';
 import type { IpvsCommand } from './backend.ts';
 

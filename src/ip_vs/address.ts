@@ -1,0 +1,112 @@
+import {
+  checkInteger,
+  formatIPv4,
+  formatIPv6,
+  fromHex,
+  HOST_IS_LITTLE_ENDIAN,
+  hexByte,
+  parseIPv4,
+  parseIPv6,
+  sourceOf,
+  toHex,
+  Writer,
+} from '../codec/index.ts';
+import { rangeError } from '../errors.ts';
+import { AF_INET6 } from '../ffi/constants.ts';
+
+/* Addresses and masks as IPVS has them: sixteen bytes for an address of either family, four for a mask or a prefix length. */
+
+const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'));
+const REST = '0'.repeat(24);
+
+/** As `addressBytes` of an IPv4 address; undefined for anything else. A batch has thousands, and each typed array costs as much as a message. */
+export function ipv4Bytes(text: string): string | undefined {
+  let hex = '';
+  let value = -1;
+  let count = 0;
+  if (typeof text !== 'string' || text.length > 15) return undefined;
+  for (let i = 0; i <= text.length; i++) {
+    const code = i < text.length ? text.charCodeAt(i) : 0x2e;
+    if (code === 0x2e) {
+      if (value < 0 || ++count > 4) return undefined;
+      hex += HEX[value];
+      value = -1;
+    } else {
+      // What begins with a zero would be octal to some readers.
+      if (code < 0x30 || code > 0x39 || value === 0) return undefined;
+      value = (value < 0 ? 0 : value * 10) + code - 0x30;
+      if (value > 255) return undefined;
+    }
+  }
+  return count === 4 ? hex + REST : undefined;
+}
+
+/** The address as the kernel wants it: sixteen bytes, an IPv4 address in the first four. */
+export function addressBytes(text: string): string {
+  const bytes = parseIPv4(text) ?? parseIPv6(text) ?? new Uint8Array(0);
+  return toHex(bytes).padEnd(32, '0');
+}
+
+export function addressText(hex: string, family: number): string {
+  if (family !== AF_INET6 && hex.length >= 8) {
+    return `${hexByte(hex, 0)}.${hexByte(hex, 2)}.${hexByte(hex, 4)}.${hexByte(hex, 6)}`;
+  }
+  const bytes = fromHex(hex.padEnd(32, '0')) ?? new Uint8Array(16);
+  return family === AF_INET6 ? formatIPv6(bytes) : formatIPv4(bytes);
+}
+
+/** Can a packet have this address? IPVS looks at none for 0.0.0.0, ::, a multicast or the broadcast address. */
+export function isReachable({ family, address = '' }: { family: number; address?: string | undefined }): boolean {
+  if (family === AF_INET6) return !address.startsWith('ff') && !/^0*$/.test(address);
+  const first = address.charCodeAt(0);
+  // Hexadecimal: 224.0.0.0/4 begins with e.
+  return first !== 0x65 && !(first === 0x30 && address.startsWith('00000000')) && !address.startsWith('ffffffff');
+}
+
+/** The masks that make each address its own client. */
+const WHOLE_IPV4 = 'ffffffff';
+const WHOLE_IPV6 = HOST_IS_LITTLE_ENDIAN ? '80000000' : '00000080';
+
+/**
+ * IPv4 wants the mask's bytes, IPv6 a prefix length as a number in host order; both want one always. A mask may have holes, and 0.0.0.0 makes all
+ * clients one; an IPv6 prefix of 0 is EINVAL.
+ */
+export function netmaskBytes(netmask: unknown, family: number): string {
+  if (netmask === undefined) return family === AF_INET6 ? WHOLE_IPV6 : WHOLE_IPV4;
+  const path = ['persistence', 'netmask'];
+  if (family === AF_INET6) {
+    const writer = new Writer(4);
+    writer.u32(checkInteger(netmask, path, 1, 128), HOST_IS_LITTLE_ENDIAN);
+    return toHex(writer.bytes, 0, 4);
+  }
+  const mask = typeof netmask === 'string' ? parseIPv4(netmask) : undefined;
+  if (mask !== undefined) return toHex(mask);
+  if (typeof netmask === 'string')
+    throw rangeError(path, 'an IPv4 mask such as 255.255.255.0, or a prefix length', netmask);
+  return (prefixMask(checkInteger(netmask, path, 0, 32)) >>> 0).toString(16).padStart(8, '0');
+}
+
+/** An IPv4 prefix as a mask: '255.255.255.0'. */
+export function dottedMask(prefix: number): string {
+  const mask = prefixMask(prefix);
+  return [24, 16, 8, 0].map(shift => (mask >>> shift) & 0xff).join('.');
+}
+
+const prefixMask = (prefix: number): number => (prefix === 0 ? 0 : ~(2 ** (32 - prefix) - 1) >>> 0);
+
+/** The mask, unless it is the one that makes each address its own client. */
+export function readNetmask({
+  family,
+  netmask = '',
+}: {
+  family: number;
+  netmask?: string;
+}): string | number | undefined {
+  const bytes = fromHex(netmask);
+  if (bytes?.length !== 4) return undefined;
+  if (family === AF_INET6) {
+    const prefix = sourceOf(bytes).view.getUint32(0, HOST_IS_LITTLE_ENDIAN);
+    return prefix === 128 ? undefined : prefix;
+  }
+  return bytes.every(byte => byte === 255) ? undefined : formatIPv4(bytes);
+}
