@@ -1,5 +1,6 @@
 import { type Channel, channel, type TracingChannel, tracingChannel } from 'node:diagnostics_channel';
 import { type DebugLogger, debuglog } from 'node:util';
+import { ofThread } from './thread.ts';
 
 /** The part of pino's interface that this library uses: object first, then a sentence. */
 export interface Logger {
@@ -32,16 +33,15 @@ interface Instruments {
   readonly debug: DebugLogger;
 }
 
-let instruments: Instruments | undefined;
+const thread = ofThread('observe.instruments', { instruments: undefined as Instruments | undefined });
 
 function theInstruments(): Instruments {
-  if (instruments !== undefined) return instruments;
-  instruments = {
+  thread.instruments ??= {
     trace: tracingChannel<string, RequestTrace>(REQUEST_CHANNEL),
     start: channel(`tracing:${REQUEST_CHANNEL}:start`),
     debug: debuglog('netsteer'),
   };
-  return instruments;
+  return thread.instruments;
 }
 
 /** Watches the requests of one handle: a pino-shaped logger, `NODE_DEBUG=netsteer`, and the tracing channel. */

@@ -1,4 +1,5 @@
 import { DecodeError } from '../errors.ts';
+import { ofThread } from '../thread.ts';
 
 /** Netlink's own fields have the byte order of the host (include/uapi/linux/netlink.h); one probe decides it, nothing assumes it. */
 export const HOST_IS_LITTLE_ENDIAN = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1;
@@ -141,7 +142,7 @@ export function toText({ bytes }: Source, start: number, end: number): string | 
  */
 const KNOWN_SLOTS = 256;
 const MAX_KNOWN = 32;
-const KNOWN: (string | undefined)[] = new Array(KNOWN_SLOTS).fill(undefined);
+const KNOWN = ofThread<(string | undefined)[]>('codec.texts', new Array(KNOWN_SLOTS).fill(undefined));
 
 function isText(text: string, bytes: Uint8Array, start: number, size: number): boolean {
   if (text.length !== size) return false;

@@ -1,5 +1,6 @@
 import { type DebugLogger, debuglog } from 'node:util';
 import { StateError } from '../errors.ts';
+import { ofThread } from '../thread.ts';
 import type { Ffi } from './ffi.ts';
 
 export interface DescriptorOptions {
@@ -17,20 +18,32 @@ interface Forgotten {
   readonly opener: string | undefined;
 }
 
-let registry: FinalizationRegistry<Forgotten> | undefined;
-let traced: Map<number, string> | undefined;
-let debug: DebugLogger | undefined;
+interface ThreadDescriptors {
+  registry: FinalizationRegistry<Forgotten> | undefined;
+  /** The stacks of those that opened them, by number. */
+  traced: Map<number, string> | undefined;
+  debug: DebugLogger | undefined;
+  /** Closes that are under way on other threads. */
+  closing: number;
+}
+
+const thread = ofThread<ThreadDescriptors>('ffi.descriptors', {
+  registry: undefined,
+  traced: undefined,
+  debug: undefined,
+  closing: 0,
+});
 
 /** From now on, who has opened each descriptor that is open: the stack, by the number. For tests; NODE_DEBUG=netsteer does it too. */
 export function traceDescriptors(): ReadonlyMap<number, string> {
-  traced ??= new Map();
-  return traced;
+  thread.traced ??= new Map();
+  return thread.traced;
 }
 
 /** The stack is worth its price only where somebody looks for a leak. */
 function openerOf(): string | undefined {
-  debug ??= debuglog('netsteer');
-  if (traced === undefined && !debug.enabled) return undefined;
+  thread.debug ??= debuglog('netsteer');
+  if (thread.traced === undefined && !thread.debug.enabled) return undefined;
   const { stack = '' } = new Error('opened here');
   // Without this function, the constructor and the message.
   return stack.split('\n').slice(3).join('\n');
@@ -38,7 +51,7 @@ function openerOf(): string | undefined {
 
 /** Nobody has the number any more, so nobody else can close it; a watched one is held by its watch. */
 function collected({ ffi, fd, what, opener }: Forgotten): void {
-  traced?.delete(fd);
+  thread.traced?.delete(fd);
   ffi.close(fd);
   const detail = opener ?? 'NODE_DEBUG=netsteer tells who opened it';
   process.emitWarning(`${what} (descriptor ${fd}) was never closed; it is closed now that nothing refers to it`, {
@@ -64,9 +77,9 @@ export class Descriptor {
     this.#fd = fd;
     this.#offThread = options.closeOffThread ?? false;
     const opener = openerOf();
-    if (opener !== undefined) traced?.set(fd, opener);
-    registry ??= new FinalizationRegistry(collected);
-    registry.register(this, { ffi, fd, what: options.what ?? 'a descriptor', opener }, this);
+    if (opener !== undefined) thread.traced?.set(fd, opener);
+    thread.registry ??= new FinalizationRegistry(collected);
+    thread.registry.register(this, { ffi, fd, what: options.what ?? 'a descriptor', opener }, this);
   }
 
   get closed(): boolean {
@@ -123,12 +136,12 @@ export class Descriptor {
   #release(): void {
     const fd = this.#fd;
     this.#fd = -1;
-    registry?.unregister(this);
-    traced?.delete(fd);
-    if (this.#offThread && closing < MAX_CLOSING) {
-      closing++;
+    thread.registry?.unregister(this);
+    thread.traced?.delete(fd);
+    if (this.#offThread && thread.closing < MAX_CLOSING) {
+      thread.closing++;
       this.#ffi.closeOffThread(fd).finally(() => {
-        closing--;
+        thread.closing--;
         this.#closed?.resolve();
       });
     } else {
@@ -143,7 +156,6 @@ export class Descriptor {
  * next one is done on the spot. It belongs to the process, as the limit on descriptors does.
  */
 const MAX_CLOSING = 256;
-let closing = 0;
 
 interface PromiseWithResolvers {
   promise: Promise<void>;

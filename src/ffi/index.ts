@@ -1,4 +1,5 @@
 import { rangeError, StateError } from '../errors.ts';
+import { ofThread } from '../thread.ts';
 import type { Ffi } from './ffi.ts';
 import { loadFfiNapi } from './ffi-napi.ts';
 import { loadKoffi } from './koffi.ts';
@@ -18,11 +19,11 @@ export const BACKENDS = {
 export type FfiName = keyof typeof BACKENDS;
 
 /** What this thread calls C by, once it is loaded; a descriptor that one backend watches is no other's. */
-let loaded: { name: string; ffi: Ffi } | undefined;
+const thread = ofThread('ffi.backend', { loaded: undefined as { name: string; ffi: Ffi } | undefined });
 
 /** The backend of this thread, loaded by the first call: the one that NETSTEER_FFI names, koffi where it names none. */
 export function ffi(): Ffi {
-  return (loaded ?? load(process.env.NETSTEER_FFI || 'koffi')).ffi;
+  return (thread.loaded ?? load(process.env.NETSTEER_FFI || 'koffi')).ffi;
 }
 
 /**
@@ -31,14 +32,14 @@ export function ffi(): Ffi {
  * @throws StateError ERR_FFI it is not installed, or another one is in use on this thread already
  */
 export function selectFfi(name: FfiName): string {
-  if (loaded !== undefined && loaded.name !== name)
-    throw new StateError('ERR_FFI', `${loaded.ffi.name} is in use already: choose before anything is opened`);
-  return (loaded ?? load(name)).ffi.name;
+  if (thread.loaded !== undefined && thread.loaded.name !== name)
+    throw new StateError('ERR_FFI', `${thread.loaded.ffi.name} is in use already: choose before anything is opened`);
+  return (thread.loaded ?? load(name)).ffi.name;
 }
 
 function load(name: string): { name: string; ffi: Ffi } {
   if (!Object.hasOwn(BACKENDS, name))
     throw rangeError(['NETSTEER_FFI'], `one of ${Object.keys(BACKENDS).join(', ')}`, name);
-  loaded = { name, ffi: BACKENDS[name as FfiName]() };
-  return loaded;
+  thread.loaded = { name, ffi: BACKENDS[name as FfiName]() };
+  return thread.loaded;
 }

@@ -1,4 +1,5 @@
 import { rangeError, typeError } from '../errors.ts';
+import { ofThread } from '../thread.ts';
 
 /** What leaves the thread, and how much of it at once. */
 export interface OffThreadOptions {
@@ -16,7 +17,7 @@ const MAX_THREADS = 1024;
 const DEFAULT_BYTES = 64 * 1024;
 
 /** What holds for this thread. */
-export const offThread = { threads: 0, bytes: DEFAULT_BYTES };
+export const offThread = ofThread('ffi.offThread', { threads: 0, bytes: DEFAULT_BYTES });
 
 /**
  * Says how much of what takes long leaves this thread, and from which size on; docs/decisions/off-thread.md has the measurements behind the

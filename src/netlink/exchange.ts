@@ -2,6 +2,7 @@ import { joined, type Source, sourceOf, Writer } from '../codec/index.ts';
 import { NetlinkError, StateError } from '../errors.ts';
 import { offThread } from '../ffi/index.ts';
 import { Observer } from '../observe.ts';
+import { ofThread } from '../thread.ts';
 import {
   NLM_F_ACK,
   NLM_F_DUMP,
@@ -84,12 +85,12 @@ function datagramEnd(messages: MessageList, first: number, end: number): number 
   return next;
 }
 
-let shared: Source | undefined;
+const thread = ofThread('netlink.received', { buffer: undefined as Source | undefined });
 
 /** The receive buffer of this thread: what is read is decoded before anything else can read. */
 function receiveBuffer(): Source {
-  shared ??= sourceOf(new Uint8Array(RECEIVE_BUFFER));
-  return shared;
+  thread.buffer ??= sourceOf(new Uint8Array(RECEIVE_BUFFER));
+  return thread.buffer;
 }
 
 /** Requests and their answers over one transport. One operation at a time: the queue above sees to that. */

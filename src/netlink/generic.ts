@@ -11,6 +11,7 @@ import {
   type Writer,
 } from '../codec/index.ts';
 import { NetlinkError, type Path } from '../errors.ts';
+import { ofThread } from '../thread.ts';
 import { CTRL_ATTR_FAMILY_ID, CTRL_ATTR_FAMILY_NAME, CTRL_CMD_GETFAMILY, GENL_ID_CTRL } from './constants.ts';
 import type { Call, Exchange, PipelineResult } from './exchange.ts';
 import type { Message } from './message.ts';
@@ -31,7 +32,7 @@ const CTRL = attributes('CTRL_ATTR', {
  * Family numbers by name. They are the same in every namespace of a kernel and live as long as the family's module: asked for once in a
  * process, and again when the kernel no longer knows one.
  */
-const familyIds = new Map<string, number>();
+const familyIds = ofThread('netlink.families', new Map<string, number>());
 
 /** One command of a generic-netlink family. */
 export interface Command<T> extends Described {

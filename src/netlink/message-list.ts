@@ -1,4 +1,5 @@
 import { HOST_IS_LITTLE_ENDIAN, Writer } from '../codec/index.ts';
+import { ofThread } from '../thread.ts';
 import { NLM_F_REQUEST } from './constants.ts';
 import { beginMessage, endMessage } from './message.ts';
 
@@ -64,7 +65,7 @@ export class MessageList {
 
   /** Gives the buffer to the next list. Nothing of this one may be used any more. */
   release(): void {
-    if (this.writer.bytes.length <= MAX_KEPT_BYTES) spare = this.writer;
+    if (this.writer.bytes.length <= MAX_KEPT_BYTES) thread.writer = this.writer;
   }
 }
 
@@ -74,12 +75,12 @@ const MAX_KEPT_BYTES = 2 * 1024 * 1024;
 /**
  * The buffer that the last list of this thread gave back: fresh memory costs a page fault for each four KiB, which is more than encoding into it.
  */
-let spare: Writer | undefined;
+const thread = ofThread('netlink.spare', { writer: undefined as Writer | undefined });
 
 function takeWriter(bytes: number): Writer {
-  const writer = spare;
+  const { writer } = thread;
   if (writer === undefined || writer.bytes.length < bytes) return new Writer(bytes);
-  spare = undefined;
+  thread.writer = undefined;
   writer.reset();
   return writer;
 }

@@ -1,5 +1,6 @@
 import { StateError } from '../errors.ts';
 import { throwIfAborted } from '../signal.ts';
+import { ofThread } from '../thread.ts';
 import { type Operation, runAway, runNow } from './operation.ts';
 
 /**
@@ -71,7 +72,7 @@ export class OperationQueue {
 }
 
 /** The queues in use on this thread, counted by the handles that hold them. */
-const queues = new Map<string, { queue: OperationQueue; holders: number }>();
+const queues = ofThread('netlink.queues', new Map<string, { queue: OperationQueue; holders: number }>());
 
 export function acquireQueue(netnsInode: number, subsystem: string): OperationQueue {
   const key = `${subsystem}@${netnsInode}`;

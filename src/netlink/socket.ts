@@ -17,6 +17,7 @@ import {
 import { Descriptor, type Ffi, ffi, type Watch } from '../ffi/index.ts';
 import { threadEntrance } from '../netns/entrance.ts';
 import { NetNs } from '../netns/netns.ts';
+import { ofThread } from '../thread.ts';
 import { NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_NETFILTER, SOL_NETLINK } from './constants.ts';
 import type { GatheringTransport } from './transport.ts';
 
@@ -208,15 +209,15 @@ export class NetlinkSocket implements GatheringTransport {
   }
 }
 
-let kernel: Uint8Array | undefined;
+const thread = ofThread('netlink.kernel', { address: undefined as Uint8Array | undefined });
 
 /** The kernel's address: port 0, no groups. */
 function kernelAddress(): Uint8Array {
-  if (kernel === undefined) {
-    kernel = new Uint8Array(ADDRESS_LENGTH);
-    new Uint16Array(kernel.buffer)[0] = AF_NETLINK;
+  if (thread.address === undefined) {
+    thread.address = new Uint8Array(ADDRESS_LENGTH);
+    new Uint16Array(thread.address.buffer)[0] = AF_NETLINK;
   }
-  return kernel;
+  return thread.address;
 }
 
 /** Opens a socket in a namespace. Only the opening needs to be inside; everything after it can be done from home. */

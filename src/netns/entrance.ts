@@ -2,6 +2,7 @@ import fs from 'node:fs';
 import { NetNsError } from '../errors.ts';
 import { CLONE_NEWNET, O_CLOEXEC, O_RDONLY } from '../ffi/constants.ts';
 import { type Ffi, ffi } from '../ffi/index.ts';
+import { ofThread } from '../thread.ts';
 import { HERE, type Origin, OWN, ofProcess } from './home.ts';
 import { type Holder, isRunning, Level, nothing } from './levels.ts';
 
@@ -273,14 +274,14 @@ function whyNot(errno: number): { hint?: string } {
   }
 }
 
-let entrance: Entrance | undefined;
+const thread = ofThread('netns.entrance', { entrance: undefined as Entrance | undefined });
 
 /** The entrance of this thread: each thread has a namespace of its own. */
 export function threadEntrance(): Entrance {
-  if (entrance === undefined) {
+  if (thread.entrance === undefined) {
     const made = new Entrance(ffi(), ofProcess);
     process.prependListener('exit', () => made.exiting());
-    entrance = made;
+    thread.entrance = made;
   }
-  return entrance;
+  return thread.entrance;
 }

@@ -4,6 +4,7 @@ import { NetNsError, rangeError, typeError } from '../errors.ts';
 import { CLONE_NEWNET, NS_GET_NSTYPE, O_CLOEXEC, O_RDONLY } from '../ffi/constants.ts';
 import { Descriptor, ffi } from '../ffi/index.ts';
 import { inspected } from '../inspect.ts';
+import { ofThread } from '../thread.ts';
 import { threadEntrance } from './entrance.ts';
 import { fromNode } from './failure.ts';
 import { listNames, NAMES_DIRECTORY, pinName, unpinName, validName } from './names.ts';
@@ -11,6 +12,8 @@ import { openOfPid, openOfPidfd } from './process.ts';
 import { checkSynchronous, refuseLate } from './synchronous.ts';
 import { Sysctl } from './sysctl.ts';
 import { withoutMount } from './unmounted.ts';
+
+const thread = ofThread('netns.home', { home: undefined as NetNs | undefined });
 
 /** What names a namespace; exactly one of them. */
 export type NetNsReference = { pid: number } | { pidfd: number } | { path: string } | { name: string } | { fd: number };
@@ -28,8 +31,6 @@ export class NetNs {
   static [Symbol.hasInstance](value: unknown): boolean {
     return typeof value === 'object' && value !== null && NETNS in value;
   }
-
-  static #home: NetNs | undefined;
 
   readonly #file: Descriptor | undefined;
   readonly #fd: () => number;
@@ -61,8 +62,8 @@ export class NetNs {
    * nothing: it is the way back from all others.
    */
   static home(): NetNs {
-    NetNs.#home ??= new NetNs(threadEntrance().home, false);
-    return NetNs.#home;
+    thread.home ??= new NetNs(threadEntrance().home, false);
+    return thread.home;
   }
 
   /**

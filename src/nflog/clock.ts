@@ -1,9 +1,11 @@
+import { ofThread } from '../thread.ts';
+
 /** performance.now() as wall-clock time: finer than Date.now(), and put right when the clock has been set. */
-let origin = performance.timeOrigin;
+const clock = ofThread('nflog.clock', { origin: performance.timeOrigin });
 
 /** Microseconds since 1970 of a `performance.now()` of just now. */
 export function wallMicroseconds(now: number): number {
-  const ahead = origin + now - Date.now();
-  if (ahead < -1 || ahead > 2) origin = Date.now() + 0.5 - now;
-  return Math.floor((origin + now) * 1000);
+  const ahead = clock.origin + now - Date.now();
+  if (ahead < -1 || ahead > 2) clock.origin = Date.now() + 0.5 - now;
+  return Math.floor((clock.origin + now) * 1000);
 }

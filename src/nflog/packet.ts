@@ -9,6 +9,7 @@ import {
   toHex,
   type UnknownAttribute,
 } from '../codec/index.ts';
+import { ofThread } from '../thread.ts';
 import { formatHardware, PLAIN, type Redactor } from './address.ts';
 import { readPrefix, vlanTable } from './attributes.ts';
 import { type Conntrack, readConntrack } from './conntrack.ts';
@@ -81,19 +82,21 @@ SHORTEST[C.NFULA_HWADDR] = 12;
  * Where the attributes' payloads stand in the packet that was asked last; 0 where there is none. Whoever reads a packet reads several of
  * its fields in a row, and whoever only counts packets reads none: one table for all saves each packet its own.
  */
-const offsets = new Int32Array(C.NFULA_MAX + 1);
-let scanned: Packet | undefined;
+const thread = ofThread('nflog.packet', {
+  packet: undefined as Packet | undefined,
+  offsets: new Int32Array(C.NFULA_MAX + 1),
+});
 
 function scan({ view }: Source, start: number, end: number): void {
-  offsets.fill(0);
+  thread.offsets.fill(0);
   for (let at = start; end - at >= NLA_HDRLEN; ) {
     const length = view.getUint16(at, HOST_IS_LITTLE_ENDIAN);
     // A length that lies ends the packet: what stands before it is still good.
     if (length < NLA_HDRLEN || length > end - at) return;
     const type = view.getUint16(at + 2, HOST_IS_LITTLE_ENDIAN) & NLA_TYPE_MASK;
-    if (type <= C.NFULA_MAX && offsets[type] === 0) {
+    if (type <= C.NFULA_MAX && thread.offsets[type] === 0) {
       const size = length - NLA_HDRLEN;
-      if (EXACT[type] === 1 ? size === SHORTEST[type] : size >= SHORTEST[type]!) offsets[type] = at + NLA_HDRLEN;
+      if (EXACT[type] === 1 ? size === SHORTEST[type] : size >= SHORTEST[type]!) thread.offsets[type] = at + NLA_HDRLEN;
     }
     at += (length + 3) & ~3;
   }
@@ -170,11 +173,11 @@ export class Packet<R = unknown> {
 
   /** Where an attribute's payload begins, 0 where there is none. */
   #at(type: number): number {
-    if (scanned !== this) {
+    if (thread.packet !== this) {
       scan(this.#source, this.#start + NFGENMSG_LENGTH, this.#end);
-      scanned = this;
+      thread.packet = this;
     }
-    return offsets[type]!;
+    return thread.offsets[type]!;
   }
 
   #u32(type: number): number | undefined {

@@ -5,6 +5,7 @@ import { NFNL_SUBSYS_ULOG, NLMSG_ERROR } from '../netlink/constants.ts';
 import { type NetlinkSocket, NLMSG_HDRLEN, nfnetlinkType, type Transport, type Watch } from '../netlink/index.ts';
 import { LOST, NOTHING } from '../netlink/transport.ts';
 import type { Observer } from '../observe.ts';
+import { ofThread } from '../thread.ts';
 import { wallMicroseconds } from './clock.ts';
 import { NFULNL_MSG_PACKET, SK_MEMINFO_DROPS, SK_MEMINFO_VARS } from './constants.ts';
 import type { DeviceNames } from './devices.ts';
@@ -57,15 +58,14 @@ export interface Receiver {
  * The slab that this thread reads into, all logs after each other. What has been read is never written over, so packets can point into it
  * for as long as they like; a slab lives until the last packet in it is gone.
  */
-let slab: Source | undefined;
-let slabUsed = 0;
+const thread = ofThread('nflog.slab', { slab: undefined as Source | undefined, used: 0 });
 
 function room(): Source {
-  if (slab === undefined || SLAB - slabUsed < LARGEST_DATAGRAM) {
-    slab = sourceOf(new Uint8Array(SLAB));
-    slabUsed = 0;
+  if (thread.slab === undefined || SLAB - thread.used < LARGEST_DATAGRAM) {
+    thread.slab = sourceOf(new Uint8Array(SLAB));
+    thread.used = 0;
   }
-  return slab;
+  return thread.slab;
 }
 
 /**
@@ -155,7 +155,7 @@ export class PacketReader implements Transport {
     while (this.#readSinceSend <= this.#receiveBuffer) {
       const length = this.#read(performance.now());
       if (length === 0) continue;
-      if (length > 0) into.set(slab!.bytes.subarray(slabUsed, slabUsed + Math.min(length, into.length)));
+      if (length > 0) into.set(thread.slab!.bytes.subarray(thread.used, thread.used + Math.min(length, into.length)));
       this.#handLater();
       return length;
     }
@@ -289,7 +289,7 @@ export class PacketReader implements Transport {
    */
   #read(now: number): number {
     const source = room();
-    const start = slabUsed;
+    const start = thread.used;
     const into = source.bytes.subarray(start);
     const length = this.#socket.receiveFrom(into, this.#sender);
     if (length < 0) {
@@ -306,7 +306,7 @@ export class PacketReader implements Transport {
     if (length > into.length) this.#warn('a datagram was cut', { bytes: length });
     const end = start + Math.min(length, into.length);
     if (isAnswer(source, start, end)) return length;
-    slabUsed = (end + 7) & ~7;
+    thread.used = (end + 7) & ~7;
     this.#parse(source, start, end, {
       microseconds: wallMicroseconds(now),
       devices: this.#devices,

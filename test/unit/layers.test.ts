@@ -9,7 +9,7 @@ vi.setConfig({ testTimeout: 60_000 });
 
 const SOURCES = fileURLToPath(new URL('../../src', import.meta.url));
 /** What every room may use: they know nothing of netlink. */
-const BASE = ['errors', 'inspect', 'observe', 'signal', 'codec', 'ffi/constants'];
+const BASE = ['errors', 'thread', 'inspect', 'observe', 'signal', 'codec', 'ffi/constants'];
 /** What talks to the kernel: every API may use it. */
 const KERNEL = [...BASE, 'netns', 'netlink'];
 
@@ -22,13 +22,14 @@ const KERNEL = [...BASE, 'netns', 'netlink'];
  */
 const ALLOWED: Record<string, readonly string[]> = {
   errors: [],
+  thread: [],
   inspect: ['errors'],
-  observe: ['errors'],
+  observe: ['errors', 'thread'],
   signal: ['errors'],
-  codec: ['errors'],
-  ffi: ['errors'],
-  netns: ['errors', 'inspect', 'ffi'],
-  netlink: ['errors', 'inspect', 'observe', 'signal', 'codec', 'ffi', 'netns'],
+  codec: ['errors', 'thread'],
+  ffi: ['errors', 'thread'],
+  netns: ['errors', 'thread', 'inspect', 'ffi'],
+  netlink: ['errors', 'thread', 'inspect', 'observe', 'signal', 'codec', 'ffi', 'netns'],
 
   // The kernel's models: tables of attributes, no sockets.
   nf_tables: ['errors', 'codec', 'netlink/constants', 'netlink/message', 'netlink/nfnetlink'],
@@ -36,7 +37,7 @@ const ALLOWED: Record<string, readonly string[]> = {
   ctnetlink: ['errors', 'codec'],
 
   // The languages: text and JSON to a model and back, no sockets.
-  nft: ['errors', 'codec', 'nf_tables'],
+  nft: ['errors', 'thread', 'codec', 'nf_tables'],
   ipvsadm: ['errors', 'codec', 'ffi/constants', 'ip_vs'],
 
   // The APIs: none imports another.

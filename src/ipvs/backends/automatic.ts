@@ -1,6 +1,7 @@
 import { isPermission } from '../../errors.ts';
 import type { WireCommand, WireDestination, WireService } from '../../ip_vs/attributes.ts';
 import type { Exchange, MessageList, Operation, PipelineResult } from '../../netlink/index.ts';
+import { ofThread } from '../../thread.ts';
 import type { Backend, IpvsCommand, IpvsInfo } from './backend.ts';
 import { NetlinkBackend } from './netlink.ts';
 import type { IpvsTransport } from './socket.ts';
@@ -17,7 +18,7 @@ export interface Backends {
   options(): SockoptBackend | undefined;
 }
 
-const backends = new WeakMap<Exchange, Backends>();
+const backends = ofThread('ipvs.backends', new WeakMap<Exchange, Backends>());
 
 /** The backends of a handle, made once. */
 export function backendsOf(exchange: Exchange): Backends {

@@ -1,5 +1,6 @@
 import type { Path } from '../../errors.ts';
 import type { Expression } from '../../nf_tables/expression.ts';
+import { ofThread } from '../../thread.ts';
 import { CT, type KeyRow, META } from '../data/keys.ts';
 import { type Header, PROTOCOLS } from '../data/protocols.ts';
 import type { Step } from './evaluate.ts';
@@ -49,7 +50,7 @@ export function registerNumber(unit: number): number {
   return unit % WHOLE_UNITS === 0 ? 1 + unit / WHOLE_UNITS : 8 + unit;
 }
 
-const places: Path[] = [];
+const places = ofThread<Path[]>('nft.paths', []);
 
 /** The path of the statement at an index: the same array each time, for each expression of each rule refers to one. */
 function placeOf(index: number): Path {

@@ -1,0 +1,40 @@
+/** What is kept, by the room that keeps it. docs/architecture.md has the same list. */
+export const PARTS = {
+  'codec.texts': 'the last 256 names that were decoded, of at most 32 bytes each',
+  'ffi.backend': 'the backend that this thread calls C by',
+  'ffi.descriptors':
+    'the finaliser of forgotten descriptors, who opened each while that is traced, and the closes under way',
+  'ffi.offThread': 'what leaves the thread, and how much of it at once',
+  'netns.entrance': 'the namespace that this thread is in, and the way into others',
+  'netns.home': 'the namespace that the process was started in',
+  'netlink.families': 'the numbers of generic netlink families',
+  'netlink.kernel': "the kernel's address",
+  'netlink.queues': 'a queue for each namespace and subsystem with an open handle',
+  'netlink.received':
+    'the buffer that answers are received into, and decoded from before anything else can be received',
+  'netlink.spare': 'the buffer of the last batch, at most 2 MiB',
+  'observe.instruments': 'the tracing channel and the debug log',
+  'ipvs.backends': 'the ways to IPVS of each open handle',
+  'nflog.clock': 'the difference between the monotonic clock and the time of day',
+  'nflog.packet': 'the offsets of attributes in the packet that was last asked for a field',
+  'nflog.slab': 'the memory that packets are read into, 1 MiB, until it is full',
+  'nft.paths': 'the paths of statements, as errors name them',
+} as const;
+
+const kept = new Map<string, object>();
+
+/**
+ * Keeps a part of the library's state for this thread, and returns it. Nothing else in the library outlives a call without a handle that owns
+ * it, and no two threads share any of it: a Worker that imports the library has a state of its own.
+ * @param part its name; each is kept by one module
+ * @param initial the state at first: no descriptor, no native memory, nothing that takes time, since modules call this when they are imported
+ */
+export function ofThread<S extends object>(part: keyof typeof PARTS, initial: S): S {
+  kept.set(part, initial);
+  return initial;
+}
+
+/** The state of this thread, part by part, for tests and for a look in the debugger. */
+export function threadState(): ReadonlyMap<string, object> {
+  return kept;
+}
