@@ -2,7 +2,7 @@ import { type Context, NO_CONTEXT, sourceOf, Writer } from 'netsteer/netlink';
 import { compileRule, decodeMessage, encodeMessage, Transaction } from 'netsteer/nftables';
 import { commandTable } from '../src/ip_vs/attributes.ts';
 import { writeService } from '../src/ip_vs/service.ts';
-import * as N from '../src/nflog/constants.ts';
+import * as N from '../src/linux/nfnetlink_log.ts';
 import { Packet } from '../src/nflog/packet.ts';
 import { type CompareOptions, compare, type Program, type Result, timedLoop } from './harness.ts';
 import { redirectRule, redirectStatements } from './rules.ts';

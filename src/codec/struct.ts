@@ -11,7 +11,7 @@ type StructShape<M extends Members> = { -readonly [K in keyof M]: Infer<M[K][1]>
 /** A C structure of fixed layout: the members follow each other as declared; name padding with a leading underscore and it is zero. */
 export class Struct<T> implements Type<T> {
   readonly kind = 'struct';
-  /** Its C name, by which native/abi compares sizes and offsets: 'ifinfomsg'. */
+  /** Its C name, by which native/linux compares sizes and offsets: 'ifinfomsg'. */
   readonly name: string;
   readonly size: number;
   readonly members: readonly { key: string; offset: number; size: number; type: Type<unknown> }[];

@@ -1,12 +1,13 @@
 import { DecodeError } from '../errors.ts';
+import { NLA_HDRLEN } from '../linux/netlink.ts';
+
 import { ofThread } from '../thread.ts';
+
+export { NLA_F_NESTED, NLA_HDRLEN } from '../linux/netlink.ts';
 
 /** Netlink's own fields have the byte order of the host (include/uapi/linux/netlink.h); one probe decides it, nothing assumes it. */
 export const HOST_IS_LITTLE_ENDIAN = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1;
 
-/** `struct nlattr`: u16 length with the header, u16 type whose two upper bits are flags. */
-export const NLA_HDRLEN = 4;
-export const NLA_F_NESTED = 0x8000;
 /** Both flag bits off: nests in dumps carry NLA_F_NESTED or not, as the kernel's author pleased. */
 export const NLA_TYPE_MASK = 0x3fff;
 

@@ -1,7 +1,7 @@
 import { checkInteger, checkObject, NO_CONTEXT } from '../codec/index.ts';
 import { expectationTable, statisticsTable, totalsTable } from '../ctnetlink/tables.ts';
 import { isNotFound, NetlinkError, rangeError, StateError, typeError, UnsupportedError } from '../errors.ts';
-import { NETLINK_NETFILTER, NLM_F_CREATE, NLM_F_EXCL } from '../netlink/constants.ts';
+import { NETLINK_NETFILTER, NLM_F_CREATE, NLM_F_EXCL } from '../linux/netlink.ts';
 import { Exchange, NetlinkSocket, type Operation, openWatcher, twoForms } from '../netlink/index.ts';
 import { type NetNs, netnsOf } from '../netns/netns.ts';
 import { type Logger, Observer } from '../observe.ts';

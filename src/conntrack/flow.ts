@@ -10,6 +10,9 @@ import {
 import { type Protocol, protocolNumber, protocolOf } from '../ctnetlink/protocol.ts';
 import type { StatusFlag, WireFlow, WireTuple } from '../ctnetlink/tables.ts';
 import { type Path, rangeError, typeError } from '../errors.ts';
+import { IPPROTO_ICMP } from '../linux/in.ts';
+import { IPPROTO_ICMPV6 } from '../linux/in6.ts';
+import { AF_INET, AF_INET6 } from '../linux/socket.ts';
 
 /** The IP version of a flow's addresses. */
 export type FlowFamily = 'ipv4' | 'ipv6';
@@ -104,10 +107,6 @@ export interface Flow {
 }
 
 const TUPLE_FIELDS = ['source', 'destination', 'sourcePort', 'destinationPort', 'icmp', 'zone'];
-const AF_INET = 2;
-const AF_INET6 = 10;
-const IPPROTO_ICMP = 1;
-const IPPROTO_ICMPV6 = 58;
 /** Protocols whose tuples have ports: tcp, dccp, gre (its keys), udp, sctp, udplite. */
 const WITH_PORTS = new Set([6, 17, 33, 47, 132, 136]);
 

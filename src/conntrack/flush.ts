@@ -1,5 +1,6 @@
 import { align4 } from '../codec/index.ts';
-import * as C from '../ctnetlink/constants.ts';
+import { NFNL_SUBSYS_CTNETLINK } from '../linux/nfnetlink.ts';
+import * as C from '../linux/nfnetlink_conntrack.ts';
 import { type Exchange, MessageList, nfnetlinkType, type Operation, writeHeader } from '../netlink/index.ts';
 import type { CheckedFilter } from './filter.ts';
 import { attributesAt, FLOW_MESSAGE, familyOfMessage, flowCall } from './requests.ts';
@@ -8,7 +9,7 @@ import { FlowView } from './view.ts';
 /** What is gathered before it is ended: 8 MiB of requests. A table with more is read again. */
 const AT_ONCE = 100_000;
 const BYTES_OF_EACH = 84;
-const DELETE = nfnetlinkType(C.NFNL_SUBSYS_CTNETLINK, C.IPCTNL_MSG_CT_DELETE);
+const DELETE = nfnetlinkType(NFNL_SUBSYS_CTNETLINK, C.IPCTNL_MSG_CT_DELETE);
 
 /**
  * Ends the flows that match. Each request is made of the bytes of the flow's own message: its tuple, its zone, its id. Returns how many were ended.

@@ -1,8 +1,8 @@
 import { checkInteger, checkObject, HOST_IS_LITTLE_ENDIAN, NO_CONTEXT } from '../codec/index.ts';
-import * as C from '../ctnetlink/constants.ts';
 import { expectationTable } from '../ctnetlink/tables.ts';
 import { DecodeError, rangeError, StateError, typeError } from '../errors.ts';
-import { NLM_F_CREATE } from '../netlink/constants.ts';
+import { NLM_F_CREATE } from '../linux/netlink.ts';
+import * as C from '../linux/nfnetlink.ts';
 import { type GroupReader, type Message, messagesIn } from '../netlink/index.ts';
 import { closedError } from '../netlink/lifetime.ts';
 import { checkSignal, onAbort, throwIfAborted } from '../signal.ts';

@@ -1,7 +1,8 @@
 import { type AttributeTable, NO_CONTEXT, type Source, type Writer } from '../codec/index.ts';
-import * as C from '../ctnetlink/constants.ts';
 import { expectationTable, flowTable, type WireExpectation, type WireFlow } from '../ctnetlink/tables.ts';
 import type { Path } from '../errors.ts';
+import { NFNL_SUBSYS_CTNETLINK, NFNL_SUBSYS_CTNETLINK_EXP } from '../linux/nfnetlink.ts';
+import * as C from '../linux/nfnetlink_conntrack.ts';
 import { type Call, type Message, nfgenmsg, nfnetlinkType, writeHeader } from '../netlink/index.ts';
 import { type Flow, flowOf } from './flow.ts';
 
@@ -57,7 +58,7 @@ const FLOW_CALLS = {
 
 export function flowCall(name: keyof typeof FLOW_CALLS, family: number, wire: WireFlow, options: Options = {}): Call {
   const [message, syscall] = FLOW_CALLS[name];
-  return call(C.NFNL_SUBSYS_CTNETLINK, message, syscall, flowTable, family, wire, options);
+  return call(NFNL_SUBSYS_CTNETLINK, message, syscall, flowTable, family, wire, options);
 }
 
 /**
@@ -71,14 +72,14 @@ export function deleteCall(
 ): Call {
   const { original, zone, id } = wire;
   const only: WireFlow = { original, ...(zone !== undefined && { zone }), ...(id !== undefined && { id }) };
-  return call(C.NFNL_SUBSYS_CTNETLINK, C.IPCTNL_MSG_CT_DELETE, 'IPCTNL_MSG_CT_DELETE', flowTable, family, only, {
+  return call(NFNL_SUBSYS_CTNETLINK, C.IPCTNL_MSG_CT_DELETE, 'IPCTNL_MSG_CT_DELETE', flowTable, family, only, {
     subject,
   });
 }
 
 /** Ends all flows of the namespace. */
 export const flushCall = (): Call =>
-  call(C.NFNL_SUBSYS_CTNETLINK, C.IPCTNL_MSG_CT_DELETE, 'IPCTNL_MSG_CT_DELETE', flowTable, 0, {}, {});
+  call(NFNL_SUBSYS_CTNETLINK, C.IPCTNL_MSG_CT_DELETE, 'IPCTNL_MSG_CT_DELETE', flowTable, 0, {}, {});
 
 const EXPECTATION_CALLS = {
   new: [C.IPCTNL_MSG_EXP_NEW, 'IPCTNL_MSG_EXP_NEW'],
@@ -93,18 +94,18 @@ export function expectationCall(
   options: Options = {},
 ): Call {
   const [message, syscall] = EXPECTATION_CALLS[name];
-  return call(C.NFNL_SUBSYS_CTNETLINK_EXP, message, syscall, expectationTable, family, wire, options);
+  return call(NFNL_SUBSYS_CTNETLINK_EXP, message, syscall, expectationTable, family, wire, options);
 }
 
 /** Of a message: the family in its header, and where its attributes begin. */
 export const familyOfMessage = (source: Source, payload: number): number => source.bytes[payload]!;
 export const attributesAt = (payload: number): number => payload + nfgenmsg.size;
 
-export const FLOW_MESSAGE = nfnetlinkType(C.NFNL_SUBSYS_CTNETLINK, C.IPCTNL_MSG_CT_NEW);
-export const FLOW_DELETED = nfnetlinkType(C.NFNL_SUBSYS_CTNETLINK, C.IPCTNL_MSG_CT_DELETE);
-export const EXPECTATION_MESSAGE = nfnetlinkType(C.NFNL_SUBSYS_CTNETLINK_EXP, C.IPCTNL_MSG_EXP_NEW);
-export const EXPECTATION_DELETED = nfnetlinkType(C.NFNL_SUBSYS_CTNETLINK_EXP, C.IPCTNL_MSG_EXP_DELETE);
-export const STATISTICS_MESSAGE = nfnetlinkType(C.NFNL_SUBSYS_CTNETLINK, C.IPCTNL_MSG_CT_GET_STATS_CPU);
+export const FLOW_MESSAGE = nfnetlinkType(NFNL_SUBSYS_CTNETLINK, C.IPCTNL_MSG_CT_NEW);
+export const FLOW_DELETED = nfnetlinkType(NFNL_SUBSYS_CTNETLINK, C.IPCTNL_MSG_CT_DELETE);
+export const EXPECTATION_MESSAGE = nfnetlinkType(NFNL_SUBSYS_CTNETLINK_EXP, C.IPCTNL_MSG_EXP_NEW);
+export const EXPECTATION_DELETED = nfnetlinkType(NFNL_SUBSYS_CTNETLINK_EXP, C.IPCTNL_MSG_EXP_DELETE);
+export const STATISTICS_MESSAGE = nfnetlinkType(NFNL_SUBSYS_CTNETLINK, C.IPCTNL_MSG_CT_GET_STATS_CPU);
 
 /** The flow of a message about one: an answer, or an event. Undefined where it is none that could be named. */
 export function readFlow({ source, payload, end }: Message): Flow | undefined {

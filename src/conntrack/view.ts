@@ -1,5 +1,6 @@
 import { eachAttribute, type Source } from '../codec/index.ts';
-import * as C from '../ctnetlink/constants.ts';
+import { NLA_HDRLEN } from '../linux/netlink.ts';
+import * as C from '../linux/nfnetlink_conntrack.ts';
 
 /*
  * The few attributes that decide whether a flow is meant, found without making objects: a table may have a million flows, of which ten are
@@ -32,8 +33,6 @@ export class TupleView {
     this.destinationPort = -1;
   }
 }
-
-const NLA_HDRLEN = 4;
 
 /** One flow's message. It is used again for the next. */
 export class FlowView {

@@ -1,5 +1,5 @@
+import * as C from '../linux/netfilter.ts';
 import type { Exchange, Operation } from '../netlink/index.ts';
-import * as C from '../nf_tables/constants.ts';
 import { MESSAGES, readObject } from '../nf_tables/message.ts';
 import type { WireElement } from '../nftables/index.ts';
 import { decompileRule, type RuleEntry, type SetEntry, type Statement, Transaction } from '../nftables/index.ts';

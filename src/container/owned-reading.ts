@@ -1,6 +1,6 @@
 import { sourceOf } from '../codec/index.ts';
+import * as C from '../linux/netfilter.ts';
 import { type Exchange, type Message, messageAt, NLMSG_HDRLEN, nfgenmsg, type Operation } from '../netlink/index.ts';
-import * as C from '../nf_tables/constants.ts';
 import { type MessageName, readObject } from '../nf_tables/message.ts';
 import type { Chain, Family, Flowtable, NftObject, NftSet, RuleEntry, SetEntry, Table } from '../nftables/index.ts';
 import { Inquiry, type Question } from '../nftables/read/inquiry.ts';

@@ -1,4 +1,5 @@
 import { formatIPv4, formatIPv6 } from '../codec/index.ts';
+import { NFT_REG_1, NFT_REG_2, NFT_REG32_01, NFT_REG32_05 } from '../linux/nf_tables.ts';
 import type { DesiredRuleset, Expression, Hook } from '../nftables/index.ts';
 import { FAMILY, type RedirectSettings, remarkOf } from './owned-table.ts';
 
@@ -12,15 +13,6 @@ export type Protocol = (typeof PROTOCOLS)[number];
 /** IPPROTO_*, in that order. */
 export const PROTOCOL_NUMBERS = [6, 17, 132, 33, 136];
 
-/**
- * As the kernel numbers registers in what it returns: the first part of a concatenation is in register 1, the others are in the 32-bit ones
- * behind it, which begin at 8; but the fifth of those is register 2.
- */
-const NFT_REG_1 = 1;
-const NFT_REG32_01 = 9;
-const NFT_REG_2 = 2;
-const NFT_REG32_05 = 13;
-
 export interface Version {
   /** One map for each IP version: a map's keys have one length. */
   readonly map: 'ipv4' | 'ipv6';
@@ -31,7 +23,10 @@ export interface Version {
   readonly offset: number;
   /** Bytes of an address. */
   readonly length: number;
-  /** The registers behind the address: of the protocol, and of the port. */
+  /**
+   * The registers behind the address, of the protocol and of the port, as the kernel numbers them in its answers: the first part of a
+   * concatenation is in NFT_REG_1, the others are in the 32-bit registers behind it. NFT_REG32_04 is answered as NFT_REG_2.
+   */
   readonly behind: readonly [number, number];
   readonly format: (bytes: Uint8Array, at?: number) => string;
   /** Every address. */

@@ -1,7 +1,7 @@
 import { type Source, toHex } from '../codec/index.ts';
 import { isNotFound } from '../errors.ts';
+import * as C from '../linux/netfilter.ts';
 import type { Exchange, Message, Operation } from '../netlink/index.ts';
-import * as C from '../nf_tables/constants.ts';
 import { elementTable, type WireElement } from '../nf_tables/element.ts';
 import { MESSAGES } from '../nf_tables/message.ts';
 import { type PackedForm, readPacked } from '../nftables/packed-elements.ts';

@@ -1,6 +1,7 @@
 import { checkInteger, checkOneOf } from '../codec/index.ts';
 import type { Path } from '../errors.ts';
-import * as C from './ip-protocols.ts';
+import * as C from '../linux/in.ts';
+import { IPPROTO_ICMPV6 } from '../linux/in6.ts';
 
 const PROTOCOLS = {
   icmp: C.IPPROTO_ICMP,
@@ -11,7 +12,7 @@ const PROTOCOLS = {
   gre: C.IPPROTO_GRE,
   esp: C.IPPROTO_ESP,
   ah: C.IPPROTO_AH,
-  icmpv6: C.IPPROTO_ICMPV6,
+  icmpv6: IPPROTO_ICMPV6,
   sctp: C.IPPROTO_SCTP,
   udplite: C.IPPROTO_UDPLITE,
 } as const;

@@ -22,7 +22,28 @@ import {
   u64be,
 } from '../codec/index.ts';
 import { rangeError } from '../errors.ts';
-import * as C from './constants.ts';
+import {
+  IPS_ASSURED,
+  IPS_CONFIRMED,
+  IPS_DST_NAT,
+  IPS_DST_NAT_DONE,
+  IPS_DYING,
+  IPS_EXPECTED,
+  IPS_FIXED_TIMEOUT,
+  IPS_HELPER,
+  IPS_HW_OFFLOAD,
+  IPS_OFFLOAD,
+  IPS_SEEN_REPLY,
+  IPS_SEQ_ADJUST,
+  IPS_SRC_NAT,
+  IPS_SRC_NAT_DONE,
+  IPS_TEMPLATE,
+  IPS_UNTRACKED,
+  NF_CT_EXPECT_INACTIVE,
+  NF_CT_EXPECT_PERMANENT,
+  NF_CT_EXPECT_USERSPACE,
+} from '../linux/nf_conntrack_common.ts';
+import * as C from '../linux/nfnetlink_conntrack.ts';
 
 /*
  * The attributes of ctnetlink (net/netfilter/nf_conntrack_netlink.c), one row each. conntrack's API writes and reads them as messages, NFLOG
@@ -169,23 +190,23 @@ export const translationTable = attributes('CTA_NAT', {
 
 /** enum ip_conntrack_status (include/uapi/linux/netfilter/nf_conntrack_common.h). */
 export const STATUS = {
-  expected: C.IPS_EXPECTED,
-  'seen-reply': C.IPS_SEEN_REPLY,
-  assured: C.IPS_ASSURED,
-  confirmed: C.IPS_CONFIRMED,
-  'source-nat': C.IPS_SRC_NAT,
-  'destination-nat': C.IPS_DST_NAT,
-  'sequence-adjust': C.IPS_SEQ_ADJUST,
-  'source-nat-done': C.IPS_SRC_NAT_DONE,
-  'destination-nat-done': C.IPS_DST_NAT_DONE,
-  dying: C.IPS_DYING,
-  'fixed-timeout': C.IPS_FIXED_TIMEOUT,
-  template: C.IPS_TEMPLATE,
+  expected: IPS_EXPECTED,
+  'seen-reply': IPS_SEEN_REPLY,
+  assured: IPS_ASSURED,
+  confirmed: IPS_CONFIRMED,
+  'source-nat': IPS_SRC_NAT,
+  'destination-nat': IPS_DST_NAT,
+  'sequence-adjust': IPS_SEQ_ADJUST,
+  'source-nat-done': IPS_SRC_NAT_DONE,
+  'destination-nat-done': IPS_DST_NAT_DONE,
+  dying: IPS_DYING,
+  'fixed-timeout': IPS_FIXED_TIMEOUT,
+  template: IPS_TEMPLATE,
   /** IPS_UNTRACKED of old kernels; IPS_NAT_CLASH since Linux 4.13. */
-  'nat-clash': C.IPS_UNTRACKED,
-  helper: C.IPS_HELPER,
-  offload: C.IPS_OFFLOAD,
-  'hardware-offload': C.IPS_HW_OFFLOAD,
+  'nat-clash': IPS_UNTRACKED,
+  helper: IPS_HELPER,
+  offload: IPS_OFFLOAD,
+  'hardware-offload': IPS_HW_OFFLOAD,
 } as const;
 
 export type StatusFlag = keyof typeof STATUS;
@@ -252,9 +273,9 @@ export const flowTable = attributes('CTA', {
 });
 
 const EXPECTATION_FLAGS = {
-  permanent: C.NF_CT_EXPECT_PERMANENT,
-  inactive: C.NF_CT_EXPECT_INACTIVE,
-  userspace: C.NF_CT_EXPECT_USERSPACE,
+  permanent: NF_CT_EXPECT_PERMANENT,
+  inactive: NF_CT_EXPECT_INACTIVE,
+  userspace: NF_CT_EXPECT_USERSPACE,
 } as const;
 
 /** A connection that a helper expects to come. */

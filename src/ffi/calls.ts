@@ -1,6 +1,9 @@
 import fs from 'node:fs';
 import { isMainThread } from 'node:worker_threads';
-import { O_CLOEXEC, POLLIN, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, SYS_pidfd_open } from './constants.ts';
+import { O_CLOEXEC } from '../linux/fcntl.ts';
+import { POLLIN } from '../linux/poll.ts';
+import { SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM } from '../linux/socket.ts';
+import { SYS_pidfd_open } from '../linux/syscall.ts';
 import type { Ffi, Watch } from './ffi.ts';
 import type { Bound } from './functions.ts';
 import { errnoOf, settled } from './node-calls.ts';

@@ -1,8 +1,8 @@
 import { createRequire } from 'node:module';
 import { isMainThread } from 'node:worker_threads';
 import { StateError } from '../errors.ts';
+import { SYS_close_range } from '../linux/syscall.ts';
 import { Calls } from './calls.ts';
-import { SYS_close_range } from './constants.ts';
 import type { Ffi, Watch } from './ffi.ts';
 import { bindAll, type CType, type Signature } from './functions.ts';
 import { type KoffiPoll, type PollHandle, WorkerWatches } from './koffi-worker.ts';

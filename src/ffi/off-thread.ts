@@ -1,6 +1,6 @@
 import fs from 'node:fs';
+import { SOCK_NONBLOCK } from '../linux/socket.ts';
 import { Calls } from './calls.ts';
-import { SOCK_NONBLOCK } from './constants.ts';
 import { settled } from './node-calls.ts';
 
 /**

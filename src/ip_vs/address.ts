@@ -12,7 +12,7 @@ import {
   Writer,
 } from '../codec/index.ts';
 import { rangeError } from '../errors.ts';
-import { AF_INET6 } from '../ffi/constants.ts';
+import { AF_INET6 } from '../linux/socket.ts';
 
 /* Addresses and masks as IPVS has them: sixteen bytes for an address of either family, four for a mask or a prefix length. */
 

@@ -16,7 +16,7 @@ import {
   u16ne,
   u32ne,
 } from '../codec/index.ts';
-import * as C from './constants.ts';
+import * as C from '../linux/ip_vs.ts';
 import { type Stats, stats32, stats64 } from './stats.ts';
 
 /** `struct ip_vs_flags` (include/uapi/linux/ip_vs.h): only the bits of the mask are changed. */

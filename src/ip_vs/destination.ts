@@ -1,9 +1,9 @@
 import { checkAddress, checkInteger, checkObject, checkOneOf } from '../codec/index.ts';
 import { type Path, rangeError } from '../errors.ts';
-import { AF_INET, AF_INET6 } from '../ffi/constants.ts';
+import * as C from '../linux/ip_vs.ts';
+import { AF_INET, AF_INET6 } from '../linux/socket.ts';
 import { addressBytes, addressText, ipv4Bytes } from './address.ts';
 import type { WireDestination } from './attributes.ts';
-import * as C from './constants.ts';
 import type { Kept, Scheduling, Service, ServiceKey } from './service.ts';
 import { readStats, type Stats } from './stats.ts';
 

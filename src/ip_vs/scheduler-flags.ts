@@ -1,6 +1,6 @@
 import { checkInteger, namedBits } from '../codec/index.ts';
 import { printable, rangeError, typeError } from '../errors.ts';
-import * as C from './constants.ts';
+import * as C from '../linux/ip_vs.ts';
 
 /* The flags of a scheduler: three bits of a service's flags, whose meaning is the scheduler's. With sh and mh they have names. */
 

@@ -1,9 +1,9 @@
 import { checkAddress, checkInteger, checkObject, checkOneOf, checkString } from '../codec/index.ts';
 import { type Path, rangeError, typeError } from '../errors.ts';
-import { AF_INET, AF_INET6 } from '../ffi/constants.ts';
+import * as C from '../linux/ip_vs.ts';
+import { AF_INET, AF_INET6 } from '../linux/socket.ts';
 import { addressBytes, addressText, ipv4Bytes, isReachable, netmaskBytes, readNetmask } from './address.ts';
 import type { WireService } from './attributes.ts';
-import * as C from './constants.ts';
 import { checkFlags, encodeFlags, readFlags, type SchedulerFlag } from './scheduler-flags.ts';
 import { readStats, type Stats } from './stats.ts';
 

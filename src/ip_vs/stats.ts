@@ -1,5 +1,5 @@
 import { attributes, HOST_IS_LITTLE_ENDIAN, type Infer, u32ne, u64ne } from '../codec/index.ts';
-import * as C from './constants.ts';
+import * as C from '../linux/ip_vs.ts';
 
 const counters = {
   connections: C.IPVS_STATS_ATTR_CONNS,

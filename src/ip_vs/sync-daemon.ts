@@ -12,8 +12,8 @@ import {
   toHex,
 } from '../codec/index.ts';
 import { rangeError } from '../errors.ts';
+import * as C from '../linux/ip_vs.ts';
 import type { WireDaemon } from './attributes.ts';
-import * as C from './constants.ts';
 
 export const SYNC_STATES = { master: C.IP_VS_STATE_MASTER, backup: C.IP_VS_STATE_BACKUP } as const;
 

@@ -1,6 +1,6 @@
-import { AF_INET, AF_INET6 } from '../ffi/constants.ts';
+import * as C from '../linux/ip_vs.ts';
+import { AF_INET, AF_INET6 } from '../linux/socket.ts';
 import type { WireDestination, WireService } from './attributes.ts';
-import * as C from './constants.ts';
 
 /* Services and servers as they are on the wire, whether they come from a caller or from the kernel: what is the same, and what is equal. */
 

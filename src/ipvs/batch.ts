@@ -1,9 +1,9 @@
 import { checkObject, checkOneOf } from '../codec/index.ts';
 import { BatchError, type BatchFailure, type BatchOutcome, typeError } from '../errors.ts';
 import type { WireCommand } from '../ip_vs/attributes.ts';
-import * as C from '../ip_vs/constants.ts';
 import { readTimeouts } from '../ip_vs/timeouts.ts';
 import { serviceId, settable, settableDestination } from '../ip_vs/wire.ts';
+import * as C from '../linux/ip_vs.ts';
 import type { Operation } from '../netlink/index.ts';
 import type { Backends } from './backends/automatic.ts';
 import { describe } from './backends/requests.ts';

@@ -1,7 +1,7 @@
 import { checkOneOf } from '../codec/index.ts';
 import type { Path } from '../errors.ts';
-import * as C from '../ip_vs/constants.ts';
 import { readDaemon, SYNC_STATES, type SyncDaemon, type SyncState, writeDaemon } from '../ip_vs/sync-daemon.ts';
+import * as C from '../linux/ip_vs.ts';
 import type { Operation } from '../netlink/index.ts';
 import type { Backend } from './backends/backend.ts';
 import { describe, generalHint } from './backends/requests.ts';

@@ -2,7 +2,6 @@ import os from 'node:os';
 import { checkObject } from '../codec/index.ts';
 import { isArgumentError, isNotFound, NetlinkError, StateError, UnsupportedError } from '../errors.ts';
 import type { WireCommand, WireDestination, WireService } from '../ip_vs/attributes.ts';
-import * as C from '../ip_vs/constants.ts';
 import {
   type Destination,
   type DestinationKey,
@@ -25,6 +24,7 @@ import {
   writeService,
 } from '../ip_vs/service.ts';
 import { destinationId, destinationSettings, serviceSettings } from '../ip_vs/wire.ts';
+import * as C from '../linux/ip_vs.ts';
 import type { Operation } from '../netlink/index.ts';
 import type { Backend, IpvsCommand } from './backends/backend.ts';
 import { destinationRequest, keyCommand, serviceCommand } from './backends/requests.ts';

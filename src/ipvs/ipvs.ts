@@ -1,6 +1,5 @@
 import { checkObject, checkOneOf } from '../codec/index.ts';
 import { NetlinkError, printable, typeError } from '../errors.ts';
-import * as C from '../ip_vs/constants.ts';
 import {
   type Destination,
   type DestinationEntry,
@@ -13,6 +12,7 @@ import { familyOf, readService, type Service, type ServiceEntry, type ServiceKey
 import type { SyncDaemon, SyncState } from '../ip_vs/sync-daemon.ts';
 import { readTimeouts, type Timeouts, writeTimeouts } from '../ip_vs/timeouts.ts';
 import { saveRules } from '../ipvsadm/format.ts';
+import * as C from '../linux/ip_vs.ts';
 import { Exchange, type Operation, type Synchronous, twoForms } from '../netlink/index.ts';
 import { closedError } from '../netlink/lifetime.ts';
 import { type NetNs, netnsOf } from '../netns/netns.ts';

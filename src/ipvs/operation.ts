@@ -1,7 +1,6 @@
 import { checkObject, checkOneOf, NO_CONTEXT, sourceOf } from '../codec/index.ts';
 import { isArgumentError, type Path, typeError, within } from '../errors.ts';
 import { commandTable, type WireCommand, type WireDestination, type WireService } from '../ip_vs/attributes.ts';
-import * as C from '../ip_vs/constants.ts';
 import {
   type Destination,
   type DestinationKey,
@@ -19,6 +18,7 @@ import {
 } from '../ip_vs/service.ts';
 import { type Timeouts, writeTimeouts } from '../ip_vs/timeouts.ts';
 import { destinationId, serviceId } from '../ip_vs/wire.ts';
+import * as C from '../linux/ip_vs.ts';
 import { genlmsghdr, MessageList, NLMSG_HDRLEN } from '../netlink/index.ts';
 import type { IpvsCommand } from './backends/backend.ts';
 import { encode } from './backends/netlink.ts';

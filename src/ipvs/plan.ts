@@ -1,6 +1,5 @@
 import { isArgumentError, rangeError, typeError, within } from '../errors.ts';
 import type { WireDestination, WireService } from '../ip_vs/attributes.ts';
-import * as C from '../ip_vs/constants.ts';
 import { type VirtualServer, writeDestination, writeDestinationKey } from '../ip_vs/destination.ts';
 import { type Kept, readKey, readService, type Service, writeService } from '../ip_vs/service.ts';
 import {
@@ -11,6 +10,7 @@ import {
   serviceId,
   serviceSettings,
 } from '../ip_vs/wire.ts';
+import * as C from '../linux/ip_vs.ts';
 import type { IpvsCommand } from './backends/backend.ts';
 import { destinationRequest, keyCommand, serviceCommand } from './backends/requests.ts';
 import { bareDestination } from './ipvs-edit.ts';

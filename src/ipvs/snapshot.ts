@@ -1,8 +1,8 @@
 import type { WireDestination, WireService } from '../ip_vs/attributes.ts';
-import * as C from '../ip_vs/constants.ts';
 import { type DestinationEntry, readDestination } from '../ip_vs/destination.ts';
 import { readService, type ServiceEntry } from '../ip_vs/service.ts';
 import { destinationId, destinationSettings, isSameDestination, serviceId, serviceSettings } from '../ip_vs/wire.ts';
+import * as C from '../linux/ip_vs.ts';
 import type { Operation } from '../netlink/index.ts';
 import type { Backends } from './backends/automatic.ts';
 import type { Backend } from './backends/backend.ts';

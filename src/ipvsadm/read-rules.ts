@@ -8,11 +8,11 @@ import {
   rangeError,
   typeError,
 } from '../errors.ts';
-import { AF_INET6 } from '../ffi/constants.ts';
 import { addressBytes, addressText, dottedMask, ipv4Bytes } from '../ip_vs/address.ts';
 import { type Destination, type DestinationKey, type Tunnel, writeDestination } from '../ip_vs/destination.ts';
 import { familyOf, type Service, type ServiceKey, writeService } from '../ip_vs/service.ts';
 import { checkDaemon, type SyncDaemon, type SyncState } from '../ip_vs/sync-daemon.ts';
+import { AF_INET6 } from '../linux/socket.ts';
 import type { RuleCommand } from './command.ts';
 import { type Line, optionName, readOptions, splitLine } from './options.ts';
 import { readPlain } from './plain-lines.ts';

@@ -1,8 +1,6 @@
 import { joined, type Source, sourceOf, Writer } from '../codec/index.ts';
 import { NetlinkError, StateError } from '../errors.ts';
 import { offThread } from '../ffi/index.ts';
-import { Observer } from '../observe.ts';
-import { ofThread } from '../thread.ts';
 import {
   NLM_F_ACK,
   NLM_F_DUMP,
@@ -11,7 +9,9 @@ import {
   NLMSG_DONE,
   NLMSG_ERROR,
   NLMSG_NOOP,
-} from './constants.ts';
+} from '../linux/netlink.ts';
+import { Observer } from '../observe.ts';
+import { ofThread } from '../thread.ts';
 import { Lifetime } from './lifetime.ts';
 import { beginMessage, endMessage, type Message, messageAt, messagesIn, setFlags } from './message.ts';
 import { MessageList } from './message-list.ts';

@@ -11,8 +11,8 @@ import {
   type Writer,
 } from '../codec/index.ts';
 import { NetlinkError, type Path } from '../errors.ts';
+import { CTRL_ATTR_FAMILY_ID, CTRL_ATTR_FAMILY_NAME, CTRL_CMD_GETFAMILY, GENL_ID_CTRL } from '../linux/genetlink.ts';
 import { ofThread } from '../thread.ts';
-import { CTRL_ATTR_FAMILY_ID, CTRL_ATTR_FAMILY_NAME, CTRL_CMD_GETFAMILY, GENL_ID_CTRL } from './constants.ts';
 import type { Call, Exchange, PipelineResult } from './exchange.ts';
 import type { Message } from './message.ts';
 import { MessageList } from './message-list.ts';

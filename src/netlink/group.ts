@@ -1,7 +1,8 @@
 import { HOST_IS_LITTLE_ENDIAN, type Source, sourceOf } from '../codec/index.ts';
 import { NetlinkError } from '../errors.ts';
+import { NETLINK_ADD_MEMBERSHIP } from '../linux/netlink.ts';
+import { SOL_NETLINK } from '../linux/socket.ts';
 import type { NetNs } from '../netns/netns.ts';
-import { NETLINK_ADD_MEMBERSHIP, SOL_NETLINK } from './constants.ts';
 import { closedError } from './lifetime.ts';
 import { NetlinkSocket } from './socket.ts';
 import { LOST, NOTHING } from './transport.ts';

@@ -1,6 +1,6 @@
 import { HOST_IS_LITTLE_ENDIAN, Writer } from '../codec/index.ts';
+import { NLM_F_REQUEST } from '../linux/netlink.ts';
 import { ofThread } from '../thread.ts';
-import { NLM_F_REQUEST } from './constants.ts';
 import { beginMessage, endMessage } from './message.ts';
 
 /** Requests that are encoded before any of them is sent, one behind the other in one buffer. Their sequence numbers come when they leave. */

@@ -1,8 +1,8 @@
 import { align4, HOST_IS_LITTLE_ENDIAN, type Source, type Writer } from '../codec/index.ts';
 import { DecodeError } from '../errors.ts';
+import { NLMSG_HDRLEN } from '../linux/netlink.ts';
 
-/** `struct nlmsghdr`: u32 length, u16 type, u16 flags, u32 sequence, u32 port. */
-export const NLMSG_HDRLEN = 16;
+export { NLMSG_HDRLEN } from '../linux/netlink.ts';
 
 /** One netlink message inside a datagram. */
 export interface Message {

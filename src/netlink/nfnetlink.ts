@@ -1,5 +1,6 @@
 import { struct, U8, U16_BE, type Writer } from '../codec/index.ts';
-import { NFNETLINK_V0, NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END, NLM_F_ACK, NLM_F_REQUEST } from './constants.ts';
+import { NLM_F_ACK, NLM_F_REQUEST } from '../linux/netlink.ts';
+import { NFNETLINK_V0, NFNL_MSG_BATCH_BEGIN, NFNL_MSG_BATCH_END } from '../linux/nfnetlink.ts';
 import { beginMessage, endMessage } from './message.ts';
 
 /** `struct nfgenmsg` (include/uapi/linux/netfilter/nfnetlink.h). The resource is a subsystem, an NFLOG group, or the generation. */

@@ -1,5 +1,5 @@
-import { AF_INET, SOCK_CLOEXEC, SOCK_DGRAM } from '../ffi/constants.ts';
 import { Descriptor, type Ffi, ffi } from '../ffi/index.ts';
+import { AF_INET, SOCK_CLOEXEC, SOCK_DGRAM } from '../linux/socket.ts';
 import type { NetNs } from '../netns/netns.ts';
 import { namespaceOf, openInside, refused } from './socket.ts';
 

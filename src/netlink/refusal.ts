@@ -17,7 +17,7 @@ import {
   NLMSGERR_ATTR_MISS_TYPE,
   NLMSGERR_ATTR_MSG,
   NLMSGERR_ATTR_OFFS,
-} from './constants.ts';
+} from '../linux/netlink.ts';
 import { type Message, NLMSG_HDRLEN } from './message.ts';
 
 /** include/linux/err.h */

@@ -1,24 +1,24 @@
 import { NetlinkError, StateError } from '../errors.ts';
+import { Descriptor, type Ffi, ffi, type Watch } from '../ffi/index.ts';
+import { IFNAMSIZ } from '../linux/if.ts';
+import { NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_NETFILTER } from '../linux/netlink.ts';
 import {
   AF_NETLINK,
   MSG_DONTWAIT,
   MSG_TRUNC,
-  SIOCGIFINDEX,
-  SIOCGIFNAME,
-  SIOCGSKNS,
   SO_RCVBUF,
   SO_RCVBUFFORCE,
   SO_SNDBUF,
   SO_SNDBUFFORCE,
   SOCK_CLOEXEC,
   SOCK_RAW,
+  SOL_NETLINK,
   SOL_SOCKET,
-} from '../ffi/constants.ts';
-import { Descriptor, type Ffi, ffi, type Watch } from '../ffi/index.ts';
+} from '../linux/socket.ts';
+import { SIOCGIFINDEX, SIOCGIFNAME, SIOCGSKNS } from '../linux/sockios.ts';
 import { threadEntrance } from '../netns/entrance.ts';
 import { NetNs } from '../netns/netns.ts';
 import { ofThread } from '../thread.ts';
-import { NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_NETFILTER, SOL_NETLINK } from './constants.ts';
 import type { GatheringTransport } from './transport.ts';
 
 /** `struct sockaddr_nl`: u16 family, u16 padding, u32 port, u32 groups. */
@@ -29,7 +29,6 @@ const SEND_OVERHEAD = 32;
 const REPLY_CHARGE = 1024;
 /** `struct ifreq` of a 64-bit kernel: the name, 16 bytes, then the index. */
 const IFREQ_LENGTH = 40;
-const IFNAMSIZ = 16;
 /** SO_SNDBUF and SO_RCVBUF are ints. */
 const MAX_BUFFER = 0x3fffffff;
 

@@ -1,8 +1,8 @@
 import { Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { describeErrno, rangeError } from '../errors.ts';
-import { AF_UNIX, SO_PEERCRED, SOL_SOCKET } from '../ffi/constants.ts';
 import { ffi } from '../ffi/index.ts';
+import { AF_UNIX, SO_PEERCRED, SOL_SOCKET } from '../linux/socket.ts';
 
 /** `struct sockaddr_un`: the family, and so many bytes of path with the NUL. */
 const MAX_PATH = 108;

@@ -1,5 +1,5 @@
 import { StateError } from '../errors.ts';
-import { NETLINK_NETFILTER } from './constants.ts';
+import { NETLINK_NETFILTER } from '../linux/netlink.ts';
 import type { Exchange } from './exchange.ts';
 import { GroupReader } from './group.ts';
 import { NetlinkSocket } from './socket.ts';

@@ -1,7 +1,8 @@
 import fs from 'node:fs';
 import { NetNsError } from '../errors.ts';
-import { CLONE_NEWNET, O_CLOEXEC, O_RDONLY } from '../ffi/constants.ts';
 import { type Ffi, ffi } from '../ffi/index.ts';
+import { O_CLOEXEC, O_RDONLY } from '../linux/fcntl.ts';
+import { CLONE_NEWNET } from '../linux/sched.ts';
 import { ofThread } from '../thread.ts';
 import { HERE, type Origin, OWN, ofProcess } from './home.ts';
 import { type Holder, isRunning, Level, nothing } from './levels.ts';

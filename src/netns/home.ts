@@ -1,8 +1,8 @@
 import fs from 'node:fs';
 import { getEnvironmentData, setEnvironmentData, threadId } from 'node:worker_threads';
 import { NetNsError } from '../errors.ts';
-import { O_CLOEXEC, O_RDONLY } from '../ffi/constants.ts';
 import type { Ffi } from '../ffi/index.ts';
+import { O_CLOEXEC, O_RDONLY } from '../linux/fcntl.ts';
 
 /** Where this thread is. "self" would be the main thread's namespace, also in a Worker. */
 export const HERE = '/proc/thread-self/ns/net';

@@ -1,7 +1,7 @@
 import fs from 'node:fs';
 import { NetNsError, rangeError, typeError } from '../errors.ts';
-import { MNT_DETACH, MS_BIND, MS_REC, MS_SHARED } from '../ffi/constants.ts';
 import type { Ffi } from '../ffi/index.ts';
+import { MNT_DETACH, MS_BIND, MS_REC, MS_SHARED } from '../linux/mount.ts';
 
 /** Where `ip netns` keeps names; /var/run/netns is the same directory. */
 export const NAMES_DIRECTORY = '/run/netns';

@@ -1,9 +1,11 @@
 import fs from 'node:fs';
 import { type InspectOptions, inspect } from 'node:util';
 import { NetNsError, rangeError, typeError } from '../errors.ts';
-import { CLONE_NEWNET, NS_GET_NSTYPE, O_CLOEXEC, O_RDONLY } from '../ffi/constants.ts';
 import { Descriptor, ffi } from '../ffi/index.ts';
 import { inspected } from '../inspect.ts';
+import { O_CLOEXEC, O_NONBLOCK, O_RDONLY } from '../linux/fcntl.ts';
+import { NS_GET_NSTYPE } from '../linux/nsfs.ts';
+import { CLONE_NEWNET } from '../linux/sched.ts';
 import { ofThread } from '../thread.ts';
 import { threadEntrance } from './entrance.ts';
 import { fromNode } from './failure.ts';
@@ -20,7 +22,6 @@ export type NetNsReference = { pid: number } | { pidfd: number } | { path: strin
 
 const NETNS = Symbol.for('netsteer.NetNs');
 /** A FIFO in place of a namespace must not hold up the open (asm-generic/fcntl.h). */
-const O_NONBLOCK = 0o4000;
 
 /**
  * A network namespace, held open by one descriptor. IPVS, nf_tables, NFLOG, links and addresses exist once in each.

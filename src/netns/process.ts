@@ -1,7 +1,7 @@
 import fs from 'node:fs';
 import { NetNsError } from '../errors.ts';
-import { O_CLOEXEC, O_RDONLY } from '../ffi/constants.ts';
 import { type Ffi, ffi, type Watch } from '../ffi/index.ts';
+import { O_CLOEXEC, O_RDONLY } from '../linux/fcntl.ts';
 
 const ENOSYS = -38;
 const ESRCH = -3;

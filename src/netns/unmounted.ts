@@ -1,7 +1,7 @@
 import fs from 'node:fs';
 import { NetNsError } from '../errors.ts';
-import { O_CLOEXEC, O_RDONLY } from '../ffi/constants.ts';
 import type { Ffi } from '../ffi/index.ts';
+import { O_CLOEXEC, O_RDONLY } from '../linux/fcntl.ts';
 import type { Entrance } from './entrance.ts';
 
 /** What /proc shows of a namespace that was not opened through a bind mount. */

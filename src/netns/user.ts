@@ -1,6 +1,6 @@
 import fs from 'node:fs';
-import { NS_GET_OWNER_UID, NS_GET_PARENT, NS_GET_USERNS } from '../ffi/constants.ts';
 import { ffi } from '../ffi/index.ts';
+import { NS_GET_OWNER_UID, NS_GET_PARENT, NS_GET_USERNS } from '../linux/nsfs.ts';
 import type { NetNs } from './netns.ts';
 
 /** linux/proc_ns.h: the user namespace that the machine started with. */

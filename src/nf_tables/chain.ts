@@ -13,28 +13,43 @@ import {
   u64be,
 } from '../codec/index.ts';
 import { typeError } from '../errors.ts';
-import * as C from './constants.ts';
+import {
+  NF_ACCEPT,
+  NF_DROP,
+  NF_INET_FORWARD,
+  NF_INET_INGRESS,
+  NF_INET_LOCAL_IN,
+  NF_INET_LOCAL_OUT,
+  NF_INET_POST_ROUTING,
+  NF_INET_PRE_ROUTING,
+  NF_NETDEV_EGRESS,
+  NF_NETDEV_INGRESS,
+  NFPROTO_ARP,
+  NFPROTO_BRIDGE,
+  NFPROTO_NETDEV,
+} from '../linux/netfilter.ts';
+import * as C from '../linux/nf_tables.ts';
 import { DEVICES } from './devices.ts';
 import type { Family } from './family.ts';
 import { commentUserdata } from './userdata.ts';
 
 const INET_HOOKS = {
-  prerouting: C.NF_INET_PRE_ROUTING,
-  input: C.NF_INET_LOCAL_IN,
-  forward: C.NF_INET_FORWARD,
-  output: C.NF_INET_LOCAL_OUT,
-  postrouting: C.NF_INET_POST_ROUTING,
-  ingress: C.NF_INET_INGRESS,
+  prerouting: NF_INET_PRE_ROUTING,
+  input: NF_INET_LOCAL_IN,
+  forward: NF_INET_FORWARD,
+  output: NF_INET_LOCAL_OUT,
+  postrouting: NF_INET_POST_ROUTING,
+  ingress: NF_INET_INGRESS,
 } as const;
 /** include/uapi/linux/netfilter_arp.h */
 const ARP_HOOKS = { input: 0, output: 1, forward: 2 } as const;
-const NETDEV_HOOKS = { ingress: C.NF_NETDEV_INGRESS, egress: C.NF_NETDEV_EGRESS } as const;
+const NETDEV_HOOKS = { ingress: NF_NETDEV_INGRESS, egress: NF_NETDEV_EGRESS } as const;
 
 export type Hook = keyof typeof INET_HOOKS | keyof typeof NETDEV_HOOKS;
 
 const HOOK_TYPES: Record<number, Type<Hook | number>> = {
-  [C.NFPROTO_ARP]: named(U32_BE, ARP_HOOKS) as Type<Hook | number>,
-  [C.NFPROTO_NETDEV]: named(U32_BE, NETDEV_HOOKS) as Type<Hook | number>,
+  [NFPROTO_ARP]: named(U32_BE, ARP_HOOKS) as Type<Hook | number>,
+  [NFPROTO_NETDEV]: named(U32_BE, NETDEV_HOOKS) as Type<Hook | number>,
 };
 const INET_HOOK = named(U32_BE, INET_HOOKS) as Type<Hook | number>;
 
@@ -63,7 +78,7 @@ export type Priority = number | keyof typeof NAMED_PRIORITIES;
 const PRIORITY: Type<Priority> = {
   kind: 's32be priority',
   write(writer, priority, context) {
-    const names: Record<string, number> = context.family === C.NFPROTO_BRIDGE ? BRIDGE_PRIORITIES : NAMED_PRIORITIES;
+    const names: Record<string, number> = context.family === NFPROTO_BRIDGE ? BRIDGE_PRIORITIES : NAMED_PRIORITIES;
     const value = typeof priority === 'string' && Object.hasOwn(names, priority) ? names[priority] : priority;
     if (typeof value !== 'number')
       throw typeError([], `a number, or one of ${Object.keys(names).join(', ')}`, priority);
@@ -95,7 +110,7 @@ export const chainTable = attributes(
     /** Absent in a chain that has only a number. */
     name: opt(string(C.NFTA_CHAIN_NAME, 255)),
     hooking: inline(C.NFTA_CHAIN_HOOK, hookTable),
-    policy: opt(attribute(C.NFTA_CHAIN_POLICY, named(U32_BE, { drop: C.NF_DROP, accept: C.NF_ACCEPT }))),
+    policy: opt(attribute(C.NFTA_CHAIN_POLICY, named(U32_BE, { drop: NF_DROP, accept: NF_ACCEPT }))),
     /** References to it. Read only. */
     use: opt(u32be(C.NFTA_CHAIN_USE)),
     type: opt(string(C.NFTA_CHAIN_TYPE, 31)),

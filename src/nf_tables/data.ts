@@ -15,11 +15,12 @@ import {
   u32be,
 } from '../codec/index.ts';
 import { typeError } from '../errors.ts';
-import * as C from './constants.ts';
+import { NF_ACCEPT, NF_DROP } from '../linux/netfilter.ts';
+import * as C from '../linux/nf_tables.ts';
 
 const VERDICTS = {
-  accept: C.NF_ACCEPT,
-  drop: C.NF_DROP,
+  accept: NF_ACCEPT,
+  drop: NF_DROP,
   continue: C.NFT_CONTINUE,
   break: C.NFT_BREAK,
   jump: C.NFT_JUMP,

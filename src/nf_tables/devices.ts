@@ -1,6 +1,6 @@
 import { eachAttribute, type Type, text } from '../codec/index.ts';
 import { typeError, within } from '../errors.ts';
-import * as C from './constants.ts';
+import * as C from '../linux/nf_tables.ts';
 
 const NAME = text(15);
 

@@ -21,7 +21,7 @@ import {
   type Writer,
 } from '../codec/index.ts';
 import { within } from '../errors.ts';
-import * as C from './constants.ts';
+import * as C from '../linux/nf_tables.ts';
 import { DATA } from './data.ts';
 import { EXPRESSION } from './expression.ts';
 import { elementUserdata } from './userdata.ts';

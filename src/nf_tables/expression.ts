@@ -17,7 +17,7 @@ import {
   Writer,
 } from '../codec/index.ts';
 import { DecodeError, type Path, typeError, within } from '../errors.ts';
-import * as C from './constants.ts';
+import * as C from '../linux/nf_tables.ts';
 import * as action from './expressions/action.ts';
 import * as compare from './expressions/compare.ts';
 import * as load from './expressions/load.ts';

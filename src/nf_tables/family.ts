@@ -1,5 +1,5 @@
 import { type Path, rangeError, typeError } from '../errors.ts';
-import * as C from './constants.ts';
+import * as C from '../linux/netfilter.ts';
 
 const FAMILIES = {
   ip: C.NFPROTO_IPV4,

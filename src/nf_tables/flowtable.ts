@@ -12,12 +12,13 @@ import {
   u32be,
   u64be,
 } from '../codec/index.ts';
-import * as C from './constants.ts';
+import { NF_NETDEV_INGRESS } from '../linux/netfilter.ts';
+import * as C from '../linux/nf_tables.ts';
 import { DEVICES } from './devices.ts';
 import type { Family } from './family.ts';
 
 const hookTable = attributes('NFTA_FLOWTABLE_HOOK', {
-  hook: opt(attribute(C.NFTA_FLOWTABLE_HOOK_NUM, named(U32_BE, { ingress: C.NF_NETDEV_INGRESS }))),
+  hook: opt(attribute(C.NFTA_FLOWTABLE_HOOK_NUM, named(U32_BE, { ingress: NF_NETDEV_INGRESS }))),
   /** Lower comes first. */
   priority: opt(attribute(C.NFTA_FLOWTABLE_HOOK_PRIORITY, S32_BE)),
   devices: opt(attribute(C.NFTA_FLOWTABLE_HOOK_DEVS, DEVICES)),

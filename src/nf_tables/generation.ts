@@ -1,5 +1,5 @@
 import { attributes, opt, string, u32be } from '../codec/index.ts';
-import * as C from './constants.ts';
+import * as C from '../linux/nf_tables.ts';
 
 /** The number of the ruleset's state: each commit makes the next one. */
 export const generationTable = attributes('NFTA_GEN', {

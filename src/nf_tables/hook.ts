@@ -12,8 +12,8 @@ import {
   type UnknownAttribute,
   u32be,
 } from '../codec/index.ts';
+import * as C from '../linux/nfnetlink_hook.ts';
 import { HOOK } from './chain.ts';
-import * as C from './constants.ts';
 import { VariantTable, variant } from './variant.ts';
 
 const chainDescription = attributes('NFNLA_CHAIN', {

@@ -1,15 +1,18 @@
 import { type AttributeTable, attributes, opt, sourceOf, u32be, Writer } from '../codec/index.ts';
 import { DecodeError, typeError, within } from '../errors.ts';
+import { NFPROTO_UNSPEC } from '../linux/netfilter.ts';
+import * as C from '../linux/nf_tables.ts';
 import {
   NFNL_BATCH_GENID,
   NFNL_MSG_BATCH_BEGIN,
   NFNL_MSG_BATCH_END,
+  NFNL_SUBSYS_HOOK,
   NFNL_SUBSYS_NFTABLES,
-} from '../netlink/constants.ts';
+} from '../linux/nfnetlink.ts';
+import { NFNL_MSG_HOOK_GET } from '../linux/nfnetlink_hook.ts';
 import { beginMessage, endMessage, type Message, messageAt } from '../netlink/message.ts';
 import { nfgenmsg, nfnetlinkType, writeHeader } from '../netlink/nfnetlink.ts';
 import { chainTable } from './chain.ts';
-import * as C from './constants.ts';
 import { elementsTable } from './element.ts';
 import { familyName, familyNumber, type MessageFamily } from './family.ts';
 import { flowtableTable } from './flowtable.ts';
@@ -94,7 +97,7 @@ export const MESSAGES = {
   trace: kind('NFT_MSG_TRACE', C.NFT_MSG_TRACE, traceTable),
 
   // Request and answer have the same number.
-  hook: kind('NFNL_MSG_HOOK_GET', C.NFNL_MSG_HOOK_GET, hookTable, C.NFNL_SUBSYS_HOOK),
+  hook: kind('NFNL_MSG_HOOK_GET', NFNL_MSG_HOOK_GET, hookTable, NFNL_SUBSYS_HOOK),
   'batch-begin': marker('NFNL_MSG_BATCH_BEGIN', NFNL_MSG_BATCH_BEGIN),
   'batch-end': marker('NFNL_MSG_BATCH_END', NFNL_MSG_BATCH_END),
 } as const satisfies Record<string, Kind>;
@@ -129,11 +132,7 @@ export function encodeMessage(message: NftMessage): Uint8Array {
   const { number, table } = MESSAGES[message.type];
   const { family = 'unspecified' } = message;
   const familyOf =
-    typeof family === 'number'
-      ? family
-      : family === 'unspecified'
-        ? C.NFPROTO_UNSPEC
-        : familyNumber(family, ['family']);
+    typeof family === 'number' ? family : family === 'unspecified' ? NFPROTO_UNSPEC : familyNumber(family, ['family']);
   const writer = new Writer(512);
   const start = beginMessage(writer, number, message.flags ?? 0, message.sequence ?? 0);
   writeHeader(writer, familyOf, message.resource ?? 0);

@@ -1,15 +1,59 @@
 import { named, U8, U16_BE, U32_BE } from '../codec/index.ts';
-import * as C from './constants.ts';
+import {
+  NFPROTO_ARP,
+  NFPROTO_BRIDGE,
+  NFPROTO_INET,
+  NFPROTO_IPV4,
+  NFPROTO_IPV6,
+  NFPROTO_NETDEV,
+  NFPROTO_UNSPEC,
+} from '../linux/netfilter.ts';
+import {
+  IPS_ASSURED,
+  IPS_CONFIRMED,
+  IPS_DST_NAT,
+  IPS_DST_NAT_DONE,
+  IPS_DYING,
+  IPS_EXPECTED,
+  IPS_FIXED_TIMEOUT,
+  IPS_HELPER,
+  IPS_HW_OFFLOAD,
+  IPS_OFFLOAD,
+  IPS_SEEN_REPLY,
+  IPS_SEQ_ADJUST,
+  IPS_SRC_NAT,
+  IPS_SRC_NAT_DONE,
+  IPS_TEMPLATE,
+  IPS_UNTRACKED,
+} from '../linux/nf_conntrack_common.ts';
+import {
+  NF_LOG_IPOPT,
+  NF_LOG_MACDECODE,
+  NF_LOG_NFLOG,
+  NF_LOG_TCPOPT,
+  NF_LOG_TCPSEQ,
+  NF_LOG_UID,
+} from '../linux/nf_log.ts';
+import {
+  NF_NAT_RANGE_MAP_IPS,
+  NF_NAT_RANGE_NETMAP,
+  NF_NAT_RANGE_PERSISTENT,
+  NF_NAT_RANGE_PROTO_OFFSET,
+  NF_NAT_RANGE_PROTO_RANDOM,
+  NF_NAT_RANGE_PROTO_RANDOM_FULLY,
+  NF_NAT_RANGE_PROTO_SPECIFIED,
+} from '../linux/nf_nat.ts';
+import * as C from '../linux/nf_tables.ts';
 
 /** NFPROTO_* where an expression has one of its own, by the names of tables' families. */
 const FAMILIES = {
-  unspecified: C.NFPROTO_UNSPEC,
-  inet: C.NFPROTO_INET,
-  ip: C.NFPROTO_IPV4,
-  arp: C.NFPROTO_ARP,
-  netdev: C.NFPROTO_NETDEV,
-  bridge: C.NFPROTO_BRIDGE,
-  ip6: C.NFPROTO_IPV6,
+  unspecified: NFPROTO_UNSPEC,
+  inet: NFPROTO_INET,
+  ip: NFPROTO_IPV4,
+  arp: NFPROTO_ARP,
+  netdev: NFPROTO_NETDEV,
+  bridge: NFPROTO_BRIDGE,
+  ip6: NFPROTO_IPV6,
 } as const;
 
 export const PROTOCOL_FAMILY = named(U32_BE, FAMILIES);
@@ -46,13 +90,13 @@ export const OBJECT_TYPE = named(U32_BE, {
 
 /** NF_NAT_RANGE_* */
 export const NAT_FLAGS = {
-  'map-addresses': C.NF_NAT_RANGE_MAP_IPS,
-  'ports-specified': C.NF_NAT_RANGE_PROTO_SPECIFIED,
-  random: C.NF_NAT_RANGE_PROTO_RANDOM,
-  persistent: C.NF_NAT_RANGE_PERSISTENT,
-  'fully-random': C.NF_NAT_RANGE_PROTO_RANDOM_FULLY,
-  'port-offset': C.NF_NAT_RANGE_PROTO_OFFSET,
-  netmap: C.NF_NAT_RANGE_NETMAP,
+  'map-addresses': NF_NAT_RANGE_MAP_IPS,
+  'ports-specified': NF_NAT_RANGE_PROTO_SPECIFIED,
+  random: NF_NAT_RANGE_PROTO_RANDOM,
+  persistent: NF_NAT_RANGE_PERSISTENT,
+  'fully-random': NF_NAT_RANGE_PROTO_RANDOM_FULLY,
+  'port-offset': NF_NAT_RANGE_PROTO_OFFSET,
+  netmap: NF_NAT_RANGE_NETMAP,
 } as const;
 
 export type NatFlag = keyof typeof NAT_FLAGS;
@@ -72,30 +116,30 @@ export const LOG_LEVELS = {
 
 /** NF_LOG_*: what the kernel's log shows besides, by nft's names. */
 export const LOG_FLAGS = {
-  'tcp-sequence': C.NF_LOG_TCPSEQ,
-  'tcp-options': C.NF_LOG_TCPOPT,
-  'ip-options': C.NF_LOG_IPOPT,
-  skuid: C.NF_LOG_UID,
-  nflog: C.NF_LOG_NFLOG,
-  ether: C.NF_LOG_MACDECODE,
+  'tcp-sequence': NF_LOG_TCPSEQ,
+  'tcp-options': NF_LOG_TCPOPT,
+  'ip-options': NF_LOG_IPOPT,
+  skuid: NF_LOG_UID,
+  nflog: NF_LOG_NFLOG,
+  ether: NF_LOG_MACDECODE,
 } as const;
 
 /** IPS_*: the bits of a connection's status. */
 export const CT_STATUS = {
-  expected: C.IPS_EXPECTED,
-  'seen-reply': C.IPS_SEEN_REPLY,
-  assured: C.IPS_ASSURED,
-  confirmed: C.IPS_CONFIRMED,
-  snat: C.IPS_SRC_NAT,
-  dnat: C.IPS_DST_NAT,
-  'sequence-adjust': C.IPS_SEQ_ADJUST,
-  'snat-done': C.IPS_SRC_NAT_DONE,
-  'dnat-done': C.IPS_DST_NAT_DONE,
-  dying: C.IPS_DYING,
-  'fixed-timeout': C.IPS_FIXED_TIMEOUT,
-  template: C.IPS_TEMPLATE,
-  untracked: C.IPS_UNTRACKED,
-  helper: C.IPS_HELPER,
-  offload: C.IPS_OFFLOAD,
-  'hardware-offload': C.IPS_HW_OFFLOAD,
+  expected: IPS_EXPECTED,
+  'seen-reply': IPS_SEEN_REPLY,
+  assured: IPS_ASSURED,
+  confirmed: IPS_CONFIRMED,
+  snat: IPS_SRC_NAT,
+  dnat: IPS_DST_NAT,
+  'sequence-adjust': IPS_SEQ_ADJUST,
+  'snat-done': IPS_SRC_NAT_DONE,
+  'dnat-done': IPS_DST_NAT_DONE,
+  dying: IPS_DYING,
+  'fixed-timeout': IPS_FIXED_TIMEOUT,
+  template: IPS_TEMPLATE,
+  untracked: IPS_UNTRACKED,
+  helper: IPS_HELPER,
+  offload: IPS_OFFLOAD,
+  'hardware-offload': IPS_HW_OFFLOAD,
 } as const;

@@ -16,7 +16,7 @@ import {
   u32ne,
   u64be,
 } from '../codec/index.ts';
-import * as C from './constants.ts';
+import * as C from '../linux/nf_tables.ts';
 import { expressions as action } from './expressions/action.ts';
 import { expressions as stateful } from './expressions/stateful.ts';
 import type { Family } from './family.ts';

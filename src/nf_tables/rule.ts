@@ -1,6 +1,6 @@
 import { attributes, inline, list, nested, opt, string, type UnknownAttribute, u32be, u64be } from '../codec/index.ts';
 import { typeError } from '../errors.ts';
-import * as C from './constants.ts';
+import * as C from '../linux/nf_tables.ts';
 import { EXPRESSION, type Expression } from './expression.ts';
 import type { Family } from './family.ts';
 import { ruleUserdata } from './userdata.ts';

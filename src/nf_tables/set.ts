@@ -13,7 +13,7 @@ import {
   u32be,
   u64be,
 } from '../codec/index.ts';
-import * as C from './constants.ts';
+import * as C from '../linux/nf_tables.ts';
 import { EXPRESSION } from './expression.ts';
 import type { Family } from './family.ts';
 import { OBJECT_TYPE } from './names.ts';

@@ -1,5 +1,5 @@
 import { attribute, attributes, flags, inline, opt, string, U32_BE, u32be, u64be } from '../codec/index.ts';
-import * as C from './constants.ts';
+import * as C from '../linux/nf_tables.ts';
 import type { Family } from './family.ts';
 import { commentUserdata } from './userdata.ts';
 

@@ -1,5 +1,5 @@
 import { attributes, opt, u32be } from '../codec/index.ts';
-import * as C from './constants.ts';
+import * as C from '../linux/nfnetlink_cttimeout.ts';
 
 /* CTA_TIMEOUT_*: the states of each protocol that have a timeout of their own, in seconds. */
 

@@ -13,18 +13,20 @@ import {
   u32be,
   u64be,
 } from '../codec/index.ts';
-import * as C from './constants.ts';
+import { NF_ACCEPT, NF_DROP } from '../linux/netfilter.ts';
+import { NF_CT_STATE_INVALID_BIT, NF_CT_STATE_UNTRACKED_BIT } from '../linux/nf_conntrack_common.ts';
+import * as C from '../linux/nf_tables.ts';
 import { verdictTable } from './data.ts';
 import { CT_DIRECTION } from './expressions/packet.ts';
 import { CT_STATUS, PROTOCOL_FAMILY } from './names.ts';
 
 /** NF_CT_STATE_BIT(), a macro: established, related and new are the bits 1 to 3. */
 const CT_STATES = {
-  invalid: C.NF_CT_STATE_INVALID_BIT,
+  invalid: NF_CT_STATE_INVALID_BIT,
   established: 0x2,
   related: 0x4,
   new: 0x8,
-  untracked: C.NF_CT_STATE_UNTRACKED_BIT,
+  untracked: NF_CT_STATE_UNTRACKED_BIT,
 } as const;
 
 /** One step of a packet with `meta nftrace set 1` through the rules. */
@@ -60,7 +62,7 @@ export const traceTable = attributes('NFTA_TRACE', {
   mark: opt(u32be(C.NFTA_TRACE_MARK)),
   protocolFamily: opt(attribute(C.NFTA_TRACE_NFPROTO, PROTOCOL_FAMILY)),
   /** What the base chain's policy decided. */
-  policy: opt(attribute(C.NFTA_TRACE_POLICY, named(U32_BE, { drop: C.NF_DROP, accept: C.NF_ACCEPT }))),
+  policy: opt(attribute(C.NFTA_TRACE_POLICY, named(U32_BE, { drop: NF_DROP, accept: NF_ACCEPT }))),
   /** The connection's number, where it is tracked. */
   connectionId: opt(u32be(C.NFTA_TRACE_CT_ID)),
   connectionDirection: opt(attribute(C.NFTA_TRACE_CT_DIRECTION, CT_DIRECTION)),

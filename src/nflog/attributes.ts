@@ -16,7 +16,7 @@ import {
   u16be,
   u32be,
 } from '../codec/index.ts';
-import * as C from './constants.ts';
+import * as C from '../linux/nfnetlink_log.ts';
 
 /** `struct nfulnl_msg_packet_hdr`. */
 export const packetHeader = struct('nfulnl_msg_packet_hdr', {

@@ -14,7 +14,7 @@ import {
   u32be,
 } from '../codec/index.ts';
 import { type Path, typeError } from '../errors.ts';
-import * as C from './constants.ts';
+import * as C from '../linux/nfnetlink_log.ts';
 
 /** What of each packet is copied: nothing but prefix and sequence numbers' worth of attributes, or at most so many bytes of it. */
 export type Copy = 'none' | 'meta' | { bytes: number };

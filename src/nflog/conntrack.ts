@@ -1,8 +1,8 @@
 import { NO_CONTEXT, type Source, type UnknownAttribute } from '../codec/index.ts';
-import * as C from '../ctnetlink/constants.ts';
 import { type Protocol, protocolOf } from '../ctnetlink/protocol.ts';
 import { flowTable, type StatusFlag, type WireFlow, type WireTuple } from '../ctnetlink/tables.ts';
 import { DecodeError } from '../errors.ts';
+import * as C from '../linux/nf_conntrack_common.ts';
 
 /*
  * The connection of a packet, as ctnetlink writes it (net/netfilter/nf_conntrack_netlink.c, __ctnetlink_glue_build): what is in it depends on

@@ -1,9 +1,9 @@
 import { S32_NE, struct, U8, U16_NE, U32_NE } from '../codec/index.ts';
 import { NetlinkError, StateError } from '../errors.ts';
+import { RTM_GETLINK } from '../linux/rtnetlink.ts';
 import { Exchange, type Operation, type Transport } from '../netlink/index.ts';
 import { runNow } from '../netlink/operation.ts';
 import { wallMicroseconds } from './clock.ts';
-import { RTM_GETLINK } from './constants.ts';
 
 /** A device keeps its type, but its index may be another device's later. */
 const TYPE_TRUSTED_MICROSECONDS = 1_000_000;

@@ -1,7 +1,18 @@
 import type { Source } from '../codec/index.ts';
 import { type Protocol, protocolOf } from '../ctnetlink/protocol.ts';
+import { ARPHRD_ETHER } from '../linux/if_arp.ts';
+import * as C from '../linux/if_ether.ts';
+import {
+  IPPROTO_AH,
+  IPPROTO_DCCP,
+  IPPROTO_ICMP,
+  IPPROTO_SCTP,
+  IPPROTO_TCP,
+  IPPROTO_UDP,
+  IPPROTO_UDPLITE,
+} from '../linux/in.ts';
+import { IPPROTO_DSTOPTS, IPPROTO_FRAGMENT, IPPROTO_HOPOPTS, IPPROTO_ICMPV6, IPPROTO_ROUTING } from '../linux/in6.ts';
 import type { Redactor } from './address.ts';
-import * as C from './constants.ts';
 
 /** What the headers at the front of a packet say, as far as they were captured. All of it was written by whoever sent the packet. */
 export interface Headers {
@@ -73,13 +84,13 @@ export function walkExtensions(
 ): { found: 'transport' | 'truncated' | 'fragment'; protocol: number; at: number } {
   let fragment = false;
   for (;;) {
-    const isFragment = protocol === C.IPPROTO_FRAGMENT;
+    const isFragment = protocol === IPPROTO_FRAGMENT;
     if (
       !isFragment &&
-      protocol !== C.IPPROTO_HOPOPTS &&
-      protocol !== C.IPPROTO_ROUTING &&
-      protocol !== C.IPPROTO_DSTOPTS &&
-      protocol !== C.IPPROTO_AH
+      protocol !== IPPROTO_HOPOPTS &&
+      protocol !== IPPROTO_ROUTING &&
+      protocol !== IPPROTO_DSTOPTS &&
+      protocol !== IPPROTO_AH
     ) {
       return { found: 'transport', protocol, at };
     }
@@ -90,7 +101,7 @@ export function walkExtensions(
       onFragment(offsetAndFlags, view.getUint32(at + 4));
       if ((offsetAndFlags & 0xfff8) !== 0) fragment = true;
       length = 8;
-    } else if (protocol === C.IPPROTO_AH) {
+    } else if (protocol === IPPROTO_AH) {
       length = (view.getUint8(at + 1) + 2) * 4;
     } else if (fragment) {
       return { found: 'fragment', protocol, at };
@@ -173,16 +184,16 @@ function readIPv6(source: Source, start: number, end: number, show: Redactor): H
 function readTransport(headers: Headers, { view }: Source, at: number, end: number, protocol: number): void {
   const left = end - at;
   switch (protocol) {
-    case C.IPPROTO_TCP:
-    case C.IPPROTO_UDP:
-    case C.IPPROTO_UDPLITE:
-    case C.IPPROTO_SCTP:
-    case C.IPPROTO_DCCP:
+    case IPPROTO_TCP:
+    case IPPROTO_UDP:
+    case IPPROTO_UDPLITE:
+    case IPPROTO_SCTP:
+    case IPPROTO_DCCP:
       // The ports stand first in all of them.
       if (left < 4) return;
       headers.sourcePort = view.getUint16(at);
       headers.destinationPort = view.getUint16(at + 2);
-      if (protocol !== C.IPPROTO_TCP || left < 16) return;
+      if (protocol !== IPPROTO_TCP || left < 16) return;
       headers.tcp = {
         flags: tcpFlags(view.getUint8(at + 13)),
         sequence: view.getUint32(at + 4),
@@ -190,8 +201,8 @@ function readTransport(headers: Headers, { view }: Source, at: number, end: numb
         window: view.getUint16(at + 14),
       };
       return;
-    case C.IPPROTO_ICMP:
-    case C.IPPROTO_ICMPV6:
+    case IPPROTO_ICMP:
+    case IPPROTO_ICMPV6:
       if (left < 2) return;
       headers.icmpType = view.getUint8(at);
       headers.icmpCode = view.getUint8(at + 1);
@@ -207,7 +218,7 @@ export function tcpFlags(bits: number): TcpHeader['flags'] {
 
 /** Only Ethernet with IPv4 has addresses of known lengths. */
 export function isUsualArp(view: DataView, at: number): boolean {
-  return view.getUint16(at) === C.ARPHRD_ETHER && view.getUint8(at + 4) === C.ETH_ALEN && view.getUint8(at + 5) === 4;
+  return view.getUint16(at) === ARPHRD_ETHER && view.getUint8(at + 4) === C.ETH_ALEN && view.getUint8(at + 5) === 4;
 }
 
 function readArp({ view, bytes }: Source, start: number, end: number, show: Redactor): Headers | undefined {

@@ -1,6 +1,6 @@
 import fs from 'node:fs';
 import { printable } from '../errors.ts';
-import { NETLINK_NETFILTER } from '../netlink/constants.ts';
+import { NETLINK_NETFILTER } from '../linux/netlink.ts';
 import type { NetNs } from '../netns/netns.ts';
 
 /**

@@ -1,4 +1,6 @@
-import * as C from './constants.ts';
+import * as C from '../linux/netfilter.ts';
+import { NF_ARP_FORWARD, NF_ARP_IN, NF_ARP_OUT } from '../linux/netfilter_arp.ts';
+import { NF_BR_BROUTING } from '../linux/netfilter_bridge.ts';
 
 export const FAMILIES = {
   [C.NFPROTO_IPV4]: 'ip',
@@ -16,8 +18,8 @@ export const INET_HOOKS = {
   [C.NF_INET_POST_ROUTING]: 'postrouting',
   [C.NF_INET_INGRESS]: 'ingress',
 } as const;
-export const BRIDGE_HOOKS = { ...INET_HOOKS, [C.NF_BR_BROUTING]: 'brouting' } as const;
-export const ARP_HOOKS = { [C.NF_ARP_IN]: 'input', [C.NF_ARP_OUT]: 'output', [C.NF_ARP_FORWARD]: 'forward' } as const;
+export const BRIDGE_HOOKS = { ...INET_HOOKS, [NF_BR_BROUTING]: 'brouting' } as const;
+export const ARP_HOOKS = { [NF_ARP_IN]: 'input', [NF_ARP_OUT]: 'output', [NF_ARP_FORWARD]: 'forward' } as const;
 export const NETDEV_HOOKS = { [C.NF_NETDEV_INGRESS]: 'ingress', [C.NF_NETDEV_EGRESS]: 'egress' } as const;
 
 /** The family of the rule; 'inet' rules show up as 'ip' or 'ip6'. One without a name is its number (NFPROTO_*). */

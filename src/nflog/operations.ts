@@ -1,6 +1,8 @@
 import { NO_CONTEXT, Writer } from '../codec/index.ts';
 import { NetlinkError, type Path, type StateError } from '../errors.ts';
-import { NFNL_SUBSYS_ULOG, NLM_F_REQUEST } from '../netlink/constants.ts';
+import { NLM_F_REQUEST } from '../linux/netlink.ts';
+import { NFNL_SUBSYS_ULOG } from '../linux/nfnetlink.ts';
+import { NFULNL_MSG_CONFIG } from '../linux/nfnetlink_log.ts';
 import {
   beginMessage,
   type Call,
@@ -13,7 +15,6 @@ import {
 import type { NetNs } from '../netns/netns.ts';
 import type { Observer } from '../observe.ts';
 import { checkGroup, configTable, type Settings } from './config.ts';
-import { NFULNL_MSG_CONFIG } from './constants.ts';
 import { explainPermission } from './holder.ts';
 import type { PacketReader } from './reader.ts';
 

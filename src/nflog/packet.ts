@@ -9,11 +9,13 @@ import {
   toHex,
   type UnknownAttribute,
 } from '../codec/index.ts';
+import { ARPHRD_ETHER, ARPHRD_LOOPBACK } from '../linux/if_arp.ts';
+import { ETH_HLEN } from '../linux/if_ether.ts';
+import * as C from '../linux/nfnetlink_log.ts';
 import { ofThread } from '../thread.ts';
 import { formatHardware, PLAIN, type Redactor } from './address.ts';
 import { readPrefix, vlanTable } from './attributes.ts';
 import { type Conntrack, readConntrack } from './conntrack.ts';
-import * as C from './constants.ts';
 import type { DeviceNames } from './devices.ts';
 import { type Headers, readHeaders } from './headers.ts';
 import {
@@ -331,9 +333,9 @@ export class Packet<R = unknown> {
     const type = index === undefined ? undefined : this.#receipt.devices.typeOf?.(index, this.#receipt.microseconds);
     const ethernet =
       type === undefined
-        ? length >= C.ETH_HLEN && this.#source.view.getUint16(this.#at(C.NFULA_PAYLOAD) + 12) === this.etherType
-        : type === C.ARPHRD_ETHER || type === C.ARPHRD_LOOPBACK;
-    return ethernet ? Math.min(C.ETH_HLEN, length) : 0;
+        ? length >= ETH_HLEN && this.#source.view.getUint16(this.#at(C.NFULA_PAYLOAD) + 12) === this.etherType
+        : type === ARPHRD_ETHER || type === ARPHRD_LOOPBACK;
+    return ethernet ? Math.min(ETH_HLEN, length) : 0;
   }
 
   /**

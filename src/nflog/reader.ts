@@ -1,13 +1,15 @@
 import { HOST_IS_LITTLE_ENDIAN, type Source, sourceOf } from '../codec/index.ts';
 import { NetlinkError } from '../errors.ts';
-import { SO_MEMINFO, SOL_SOCKET } from '../ffi/constants.ts';
-import { NFNL_SUBSYS_ULOG, NLMSG_ERROR } from '../netlink/constants.ts';
+import { NLMSG_ERROR } from '../linux/netlink.ts';
+import { NFNL_SUBSYS_ULOG } from '../linux/nfnetlink.ts';
+import { NFULNL_MSG_PACKET } from '../linux/nfnetlink_log.ts';
+import { SK_MEMINFO_DROPS, SK_MEMINFO_VARS } from '../linux/sock_diag.ts';
+import { SO_MEMINFO, SOL_SOCKET } from '../linux/socket.ts';
 import { type NetlinkSocket, NLMSG_HDRLEN, nfnetlinkType, type Transport, type Watch } from '../netlink/index.ts';
 import { LOST, NOTHING } from '../netlink/transport.ts';
 import type { Observer } from '../observe.ts';
 import { ofThread } from '../thread.ts';
 import { wallMicroseconds } from './clock.ts';
-import { NFULNL_MSG_PACKET, SK_MEMINFO_DROPS, SK_MEMINFO_VARS } from './constants.ts';
 import type { DeviceNames } from './devices.ts';
 import { NFGENMSG_LENGTH, Packet, type Receipt, type RuleResolver, sequenceAt } from './packet.ts';
 

@@ -1,7 +1,8 @@
 import { NetlinkError } from '../errors.ts';
+import * as C from '../linux/netfilter.ts';
+import { NFTA_TABLE_NAME } from '../linux/nf_tables.ts';
 import type { Exchange, Operation } from '../netlink/index.ts';
 import { writeHeader } from '../netlink/index.ts';
-import * as C from '../nf_tables/constants.ts';
 import { MESSAGES } from '../nf_tables/message.ts';
 
 /** Longer than any name: a kernel that knows the message refuses this before anything else. */
@@ -27,7 +28,7 @@ export class Features {
         syscall: kernelName,
         write: writer => {
           writeHeader(writer, C.NFPROTO_IPV4, 0);
-          const start = writer.beginAttribute(C.NFTA_TABLE_NAME);
+          const start = writer.beginAttribute(NFTA_TABLE_NAME);
           writer.string(TOO_LONG);
           writer.endAttribute(start);
         },

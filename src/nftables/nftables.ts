@@ -1,5 +1,6 @@
 import { checkObject } from '../codec/index.ts';
-import { NETLINK_NETFILTER, NFNLGRP_NFTABLES, NFNLGRP_NFTRACE } from '../netlink/constants.ts';
+import { NETLINK_NETFILTER } from '../linux/netlink.ts';
+import { NFNLGRP_NFTABLES, NFNLGRP_NFTRACE } from '../linux/nfnetlink.ts';
 import { Exchange, NetlinkSocket, type Operation, openWatcher, type Synchronous, twoForms } from '../netlink/index.ts';
 import { type NetNs, netnsOf } from '../netns/netns.ts';
 import type { Chain, ChainKey } from '../nf_tables/chain.ts';

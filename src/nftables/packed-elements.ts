@@ -1,6 +1,6 @@
 import { attributeLength, attributeType, NLA_HDRLEN, nextAttribute, type Source } from '../codec/index.ts';
+import * as C from '../linux/nf_tables.ts';
 import { type Message, nfgenmsg } from '../netlink/index.ts';
-import * as C from '../nf_tables/constants.ts';
 import { type ElementTemplate, MAX_NEST } from './write/element-template.ts';
 
 /**

@@ -15,18 +15,25 @@ import {
   u32ne,
 } from '../codec/index.ts';
 import { type Path, rangeError, typeError } from '../errors.ts';
-import * as C from './constants.ts';
+import * as C from '../linux/if_addr.ts';
+import {
+  RT_SCOPE_HOST,
+  RT_SCOPE_LINK,
+  RT_SCOPE_NOWHERE,
+  RT_SCOPE_SITE,
+  RT_SCOPE_UNIVERSE,
+} from '../linux/rtnetlink.ts';
 import { checkBoolean, checkName, deviceName, missing, quote } from './device.ts';
 import { checkHost, checkPrefix, FAMILIES, familyName, type IpFamily } from './prefix.ts';
 import { kind, type Refusals } from './request.ts';
 
 /** How far an address or a route is valid. */
 export const SCOPES = {
-  global: C.RT_SCOPE_UNIVERSE,
-  site: C.RT_SCOPE_SITE,
-  link: C.RT_SCOPE_LINK,
-  host: C.RT_SCOPE_HOST,
-  nowhere: C.RT_SCOPE_NOWHERE,
+  global: RT_SCOPE_UNIVERSE,
+  site: RT_SCOPE_SITE,
+  link: RT_SCOPE_LINK,
+  host: RT_SCOPE_HOST,
+  nowhere: RT_SCOPE_NOWHERE,
 } as const;
 export type Scope = keyof typeof SCOPES;
 

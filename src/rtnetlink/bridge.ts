@@ -12,7 +12,7 @@ import {
   Writer,
 } from '../codec/index.ts';
 import { within } from '../errors.ts';
-import * as C from './constants.ts';
+import * as C from '../linux/if_link.ts';
 import { BOOLEAN, HARDWARE_ADDRESS } from './device.ts';
 
 /** IFLA_INFO_DATA of a bridge (net/bridge/br_netlink.c). Times are hundredths of a second (USER_HZ). */

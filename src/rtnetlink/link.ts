@@ -26,61 +26,106 @@ import {
   u32ne,
 } from '../codec/index.ts';
 import type { Path } from '../errors.ts';
+import {
+  IF_OPER_DORMANT,
+  IF_OPER_DOWN,
+  IF_OPER_LOWERLAYERDOWN,
+  IF_OPER_NOTPRESENT,
+  IF_OPER_TESTING,
+  IF_OPER_UNKNOWN,
+  IF_OPER_UP,
+  IFF_ALLMULTI,
+  IFF_AUTOMEDIA,
+  IFF_BROADCAST,
+  IFF_DEBUG,
+  IFF_DORMANT,
+  IFF_DYNAMIC,
+  IFF_ECHO,
+  IFF_LOOPBACK,
+  IFF_LOWER_UP,
+  IFF_MASTER,
+  IFF_MULTICAST,
+  IFF_NOARP,
+  IFF_NOTRAILERS,
+  IFF_POINTOPOINT,
+  IFF_PORTSEL,
+  IFF_PROMISC,
+  IFF_RUNNING,
+  IFF_SLAVE,
+  IFF_UP,
+} from '../linux/if.ts';
+import {
+  ARPHRD_ETHER,
+  ARPHRD_IEEE80211,
+  ARPHRD_INFINIBAND,
+  ARPHRD_IP6GRE,
+  ARPHRD_IPGRE,
+  ARPHRD_LOOPBACK,
+  ARPHRD_NETLINK,
+  ARPHRD_NONE,
+  ARPHRD_PPP,
+  ARPHRD_RAWIP,
+  ARPHRD_SIT,
+  ARPHRD_TUNNEL,
+  ARPHRD_TUNNEL6,
+  ARPHRD_VOID,
+} from '../linux/if_arp.ts';
+import * as C from '../linux/if_link.ts';
+import { VETH_INFO_PEER } from '../linux/veth.ts';
 import { BRIDGE, type Bridge } from './bridge.ts';
-import * as C from './constants.ts';
 import { BOOLEAN, deviceName, HARDWARE_ADDRESS } from './device.ts';
 import { kind } from './request.ts';
 
 /** What a device is to the layer above it (ARPHRD_*). A number where it has no name here. */
 const LINK_TYPES = {
-  ether: C.ARPHRD_ETHER,
-  infiniband: C.ARPHRD_INFINIBAND,
-  ppp: C.ARPHRD_PPP,
-  rawip: C.ARPHRD_RAWIP,
-  ipip: C.ARPHRD_TUNNEL,
-  tunnel6: C.ARPHRD_TUNNEL6,
-  loopback: C.ARPHRD_LOOPBACK,
-  sit: C.ARPHRD_SIT,
-  gre: C.ARPHRD_IPGRE,
-  'ieee802.11': C.ARPHRD_IEEE80211,
-  gre6: C.ARPHRD_IP6GRE,
-  netlink: C.ARPHRD_NETLINK,
-  none: C.ARPHRD_NONE,
-  void: C.ARPHRD_VOID,
+  ether: ARPHRD_ETHER,
+  infiniband: ARPHRD_INFINIBAND,
+  ppp: ARPHRD_PPP,
+  rawip: ARPHRD_RAWIP,
+  ipip: ARPHRD_TUNNEL,
+  tunnel6: ARPHRD_TUNNEL6,
+  loopback: ARPHRD_LOOPBACK,
+  sit: ARPHRD_SIT,
+  gre: ARPHRD_IPGRE,
+  'ieee802.11': ARPHRD_IEEE80211,
+  gre6: ARPHRD_IP6GRE,
+  netlink: ARPHRD_NETLINK,
+  none: ARPHRD_NONE,
+  void: ARPHRD_VOID,
 } as const;
 export type LinkType = keyof typeof LINK_TYPES;
 
 const LINK_FLAGS = {
-  up: C.IFF_UP,
-  broadcast: C.IFF_BROADCAST,
-  debug: C.IFF_DEBUG,
-  loopback: C.IFF_LOOPBACK,
-  pointopoint: C.IFF_POINTOPOINT,
-  notrailers: C.IFF_NOTRAILERS,
-  running: C.IFF_RUNNING,
-  noarp: C.IFF_NOARP,
-  promisc: C.IFF_PROMISC,
-  allmulti: C.IFF_ALLMULTI,
-  master: C.IFF_MASTER,
-  slave: C.IFF_SLAVE,
-  multicast: C.IFF_MULTICAST,
-  portsel: C.IFF_PORTSEL,
-  automedia: C.IFF_AUTOMEDIA,
-  dynamic: C.IFF_DYNAMIC,
-  'lower-up': C.IFF_LOWER_UP,
-  dormant: C.IFF_DORMANT,
-  echo: C.IFF_ECHO,
+  up: IFF_UP,
+  broadcast: IFF_BROADCAST,
+  debug: IFF_DEBUG,
+  loopback: IFF_LOOPBACK,
+  pointopoint: IFF_POINTOPOINT,
+  notrailers: IFF_NOTRAILERS,
+  running: IFF_RUNNING,
+  noarp: IFF_NOARP,
+  promisc: IFF_PROMISC,
+  allmulti: IFF_ALLMULTI,
+  master: IFF_MASTER,
+  slave: IFF_SLAVE,
+  multicast: IFF_MULTICAST,
+  portsel: IFF_PORTSEL,
+  automedia: IFF_AUTOMEDIA,
+  dynamic: IFF_DYNAMIC,
+  'lower-up': IFF_LOWER_UP,
+  dormant: IFF_DORMANT,
+  echo: IFF_ECHO,
 } as const;
 export type LinkFlag = keyof typeof LINK_FLAGS;
 
 const OPERATIONAL_STATES = {
-  unknown: C.IF_OPER_UNKNOWN,
-  'not-present': C.IF_OPER_NOTPRESENT,
-  down: C.IF_OPER_DOWN,
-  'lower-layer-down': C.IF_OPER_LOWERLAYERDOWN,
-  testing: C.IF_OPER_TESTING,
-  dormant: C.IF_OPER_DORMANT,
-  up: C.IF_OPER_UP,
+  unknown: IF_OPER_UNKNOWN,
+  'not-present': IF_OPER_NOTPRESENT,
+  down: IF_OPER_DOWN,
+  'lower-layer-down': IF_OPER_LOWERLAYERDOWN,
+  testing: IF_OPER_TESTING,
+  dormant: IF_OPER_DORMANT,
+  up: IF_OPER_UP,
 } as const;
 
 export const MACVLAN_MODES = {
@@ -174,7 +219,7 @@ const PEER: Type<Peer> = {
 };
 
 /** IFLA_INFO_DATA of a veth (drivers/net/veth.c). The kernel takes it and never gives it back. */
-const VETH = attributes('VETH_INFO', { peer: opt(attribute(C.VETH_INFO_PEER, PEER)) });
+const VETH = attributes('VETH_INFO', { peer: opt(attribute(VETH_INFO_PEER, PEER)) });
 
 export interface LinkInfo {
   kind?: string;
@@ -334,7 +379,7 @@ export function readLink(
     name,
     ...(kind !== undefined && { kind }),
     type: header.ifi_type,
-    up: (header.ifi_flags & C.IFF_UP) !== 0,
+    up: (header.ifi_flags & IFF_UP) !== 0,
     flags: namedBits<LinkFlag>(header.ifi_flags, LINK_FLAGS),
     ...rest,
     ...ofKind,

@@ -1,6 +1,8 @@
 import { checkObject, checkOneOf } from '../codec/index.ts';
 import { NetlinkError } from '../errors.ts';
-import { NETLINK_GET_STRICT_CHK, NETLINK_ROUTE, NLM_F_CREATE, NLM_F_EXCL, SOL_NETLINK } from '../netlink/constants.ts';
+import { NETLINK_GET_STRICT_CHK, NETLINK_ROUTE, NLM_F_CREATE, NLM_F_EXCL } from '../linux/netlink.ts';
+import * as C from '../linux/rtnetlink.ts';
+import { SOL_NETLINK } from '../linux/socket.ts';
 import { type Call, Exchange, NetlinkSocket, type Operation, twoForms } from '../netlink/index.ts';
 import { type NetNs, netnsOf } from '../netns/netns.ts';
 import { type Logger, Observer } from '../observe.ts';
@@ -13,7 +15,6 @@ import {
   refusalsOfAddress,
   writeAddress,
 } from './address.ts';
-import * as C from './constants.ts';
 import { checkName, missing } from './device.ts';
 import { fieldOfLink, LINK, type Link, type LinkAttributes, type LinkHeader, readLink, readName } from './link.ts';
 import {

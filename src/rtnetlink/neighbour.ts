@@ -16,7 +16,7 @@ import {
   u32ne,
 } from '../codec/index.ts';
 import { typeError } from '../errors.ts';
-import * as C from './constants.ts';
+import * as C from '../linux/neighbour.ts';
 import { checkMac, checkName, DEVICE_DOWN, HARDWARE_ADDRESS, quote } from './device.ts';
 import { checkHost, FAMILIES, familyName, type IpFamily } from './prefix.ts';
 import { kind, type Refusals } from './request.ts';

@@ -1,6 +1,6 @@
 import { checkAddress, formatIPv4, formatIPv6, parseIPv4, parseIPv6 } from '../codec/index.ts';
 import { type Path, rangeError, typeError } from '../errors.ts';
-import { AF_INET, AF_INET6 } from '../ffi/constants.ts';
+import { AF_INET, AF_INET6 } from '../linux/socket.ts';
 
 export type IpFamily = 'ipv4' | 'ipv6';
 

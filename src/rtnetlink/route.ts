@@ -20,8 +20,8 @@ import {
   u32ne,
 } from '../codec/index.ts';
 import { type Path, rangeError, typeError } from '../errors.ts';
+import * as C from '../linux/rtnetlink.ts';
 import { SCOPES, type Scope } from './address.ts';
-import * as C from './constants.ts';
 import { checkBoolean, checkName, DEVICE_DOWN, quote } from './device.ts';
 import { checkHost, checkPrefix, FAMILIES, familyName, type IpFamily } from './prefix.ts';
 import { kind, type Refusals } from './request.ts';

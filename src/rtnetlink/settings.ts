@@ -1,8 +1,8 @@
 import { checkObject, checkOneOf } from '../codec/index.ts';
 import { type Path, rangeError, typeError, within } from '../errors.ts';
+import * as C from '../linux/if.ts';
 import { type NetNs, netnsOf } from '../netns/netns.ts';
 import { type BridgeSettings, checkBridge } from './bridge.ts';
-import * as C from './constants.ts';
 import { checkBoolean, checkMac, checkMtu, checkName, missing, quote } from './device.ts';
 import { type LinkAttributes, type LinkInfo, MACVLAN_MODES, type MacvlanMode, type Peer } from './link.ts';
 import type { Refusals } from './request.ts';

@@ -1,8 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import { fromHex, NO_CONTEXT, sourceOf, Writer } from '../../src/codec/index.ts';
-import { AF_INET } from '../../src/ffi/constants.ts';
 import { commandTable, infoTable, type WireCommand } from '../../src/ip_vs/attributes.ts';
-import { IPVS_CMD_GET_INFO } from '../../src/ip_vs/constants.ts';
 import { serviceId } from '../../src/ip_vs/wire.ts';
 import {
   type Destination,
@@ -13,6 +11,8 @@ import {
   type ServiceKey,
   type VirtualServer,
 } from '../../src/ipvs/index.ts';
+import { IPVS_CMD_GET_INFO } from '../../src/linux/ip_vs.ts';
+import { AF_INET } from '../../src/linux/socket.ts';
 import { genlmsghdr } from '../../src/netlink/generic.ts';
 import { Exchange } from '../../src/netlink/index.ts';
 import { filesLike, type Outcome, readJson, tryAll } from './corpus.ts';

@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import { fromHex, HOST_IS_LITTLE_ENDIAN, sourceOf } from '../../src/codec/index.ts';
-import { NETLINK_NETFILTER, NLMSG_ERROR } from '../../src/netlink/constants.ts';
+import { NETLINK_NETFILTER, NLMSG_ERROR } from '../../src/linux/netlink.ts';
 import { messagesIn, NetlinkSocket } from '../../src/netlink/index.ts';
 import { NetNs } from '../../src/netns/index.ts';
 import { decodeMessage, encodeMessage, Nftables, type Ruleset, Transaction } from '../../src/nftables/index.ts';

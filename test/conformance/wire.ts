@@ -1,5 +1,6 @@
 import { HOST_IS_LITTLE_ENDIAN } from '../../src/codec/index.ts';
-import { CTRL_ATTR_FAMILY_ID, GENL_ID_CTRL, NLM_F_DUMP, NLM_F_MULTI } from '../../src/netlink/constants.ts';
+import { CTRL_ATTR_FAMILY_ID, GENL_ID_CTRL } from '../../src/linux/genetlink.ts';
+import { NLM_F_DUMP, NLM_F_MULTI } from '../../src/linux/netlink.ts';
 import { genlmsghdr } from '../../src/netlink/generic.ts';
 import { acknowledge, done, MemoryTransport, message, type Received, received } from '../support/memory-transport.ts';
 

@@ -3,9 +3,9 @@ import { Ipvs, NetlinkError, NetNs, type Service } from 'netsteer';
 import type { Destination } from 'netsteer/ipvs';
 import { Links } from 'netsteer/rtnetlink';
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import * as C from '../../src/ip_vs/constants.ts';
 import { destinationCommand, serviceCommand } from '../../src/ipvs/backends/requests.ts';
-import { NLM_F_DUMP } from '../../src/netlink/constants.ts';
+import * as C from '../../src/linux/ip_vs.ts';
+import { NLM_F_DUMP } from '../../src/linux/netlink.ts';
 import { type Attributes, attribute, be16, nest, RawIpvs, text, u16, u32 } from '../support/ipvs-raw.ts';
 import { kernelSuite } from '../support/where.ts';
 

@@ -3,8 +3,8 @@ import { NetNs, UnsupportedError } from 'netsteer';
 import { Ipvs, type IpvsOperation } from 'netsteer/ipvs';
 import { Links } from 'netsteer/rtnetlink';
 import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
-import { SO_RCVBUF, SOL_SOCKET } from '../../src/ffi/constants.ts';
-import { NETLINK_GENERIC } from '../../src/netlink/constants.ts';
+import { NETLINK_GENERIC } from '../../src/linux/netlink.ts';
+import { SO_RCVBUF, SOL_SOCKET } from '../../src/linux/socket.ts';
 import { Exchange, NetlinkSocket } from '../../src/netlink/index.ts';
 import { kernelSuite } from '../support/where.ts';
 

@@ -4,7 +4,7 @@ import { Ipvs, Links, NetlinkError, NetNs } from 'netsteer';
 import { expect, it } from 'vitest';
 import { NO_CONTEXT, toHex, Writer } from '../../src/codec/index.ts';
 import { commandTable, type WireCommand } from '../../src/ip_vs/attributes.ts';
-import * as C from '../../src/ip_vs/constants.ts';
+import * as C from '../../src/linux/ip_vs.ts';
 import { ipvsNamespaceEach, savedByIpvsadm } from '../support/ipvs-namespace.ts';
 import { oddTable } from '../support/ipvs-odd.ts';
 import { RawIpvs } from '../support/ipvs-raw.ts';

@@ -1,9 +1,9 @@
 import { pbkdf2 } from 'node:crypto';
 import { setImmediate as turn } from 'node:timers/promises';
 import { afterEach, describe, expect, test, vi } from 'vitest';
-import { AF_NETLINK, SO_SNDBUFFORCE, SOCK_CLOEXEC, SOCK_RAW, SOL_SOCKET } from '../../src/ffi/constants.ts';
 import { Descriptor, type Ffi, ffi } from '../../src/ffi/index.ts';
-import { NETLINK_NETFILTER } from '../../src/netlink/constants.ts';
+import { NETLINK_NETFILTER } from '../../src/linux/netlink.ts';
+import { AF_NETLINK, SO_SNDBUFFORCE, SOCK_CLOEXEC, SOCK_RAW, SOL_SOCKET } from '../../src/linux/socket.ts';
 import { NetlinkSocket } from '../../src/netlink/index.ts';
 import { NetNs } from '../../src/netns/index.ts';
 import { Nflog } from '../../src/nflog/index.ts';

@@ -3,7 +3,8 @@ import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { Writer } from '../../src/codec/index.ts';
 import { Container } from '../../src/container/index.ts';
 import { isNotFound, NetNsError, printable } from '../../src/errors.ts';
-import { NETLINK_NETFILTER, NFNLGRP_NFTABLES } from '../../src/netlink/constants.ts';
+import { NETLINK_NETFILTER } from '../../src/linux/netlink.ts';
+import { NFNLGRP_NFTABLES } from '../../src/linux/nfnetlink.ts';
 import { NetlinkSocket, writeBatchBegin, writeBatchEnd } from '../../src/netlink/index.ts';
 import { NetNs } from '../../src/netns/index.ts';
 import {

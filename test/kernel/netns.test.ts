@@ -8,7 +8,7 @@ import { afterAll, afterEach, describe, expect, test, vi } from 'vitest';
 import { NetNsError } from '../../src/errors.ts';
 import { ffi } from '../../src/ffi/index.ts';
 import { Ipvs } from '../../src/ipvs/ipvs.ts';
-import { NETLINK_ROUTE } from '../../src/netlink/constants.ts';
+import { NETLINK_ROUTE } from '../../src/linux/netlink.ts';
 import { NetlinkSocket } from '../../src/netlink/index.ts';
 import { NetNs, type NetNsReference } from '../../src/netns/index.ts';
 import { openOfPidfd } from '../../src/netns/process.ts';

@@ -4,7 +4,7 @@ import { NetNs } from 'netsteer';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { type Ability, preflight } from '../../src/container/preflight.ts';
 import { Ipvs } from '../../src/ipvs/index.ts';
-import { NETLINK_GENERIC } from '../../src/netlink/constants.ts';
+import { NETLINK_GENERIC } from '../../src/linux/netlink.ts';
 import { CleanUps, scratchFolder } from '../support/bundle.ts';
 import { useFaultyFfi } from '../support/faulty-ffi.ts';
 import { kernelSuite } from '../support/where.ts';

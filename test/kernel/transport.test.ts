@@ -2,6 +2,10 @@ import fs from 'node:fs';
 import { afterEach, describe, expect, test } from 'vitest';
 import type { Writer } from '../../src/codec/index.ts';
 import { BatchError, NetlinkError } from '../../src/errors.ts';
+import { ffi } from '../../src/ffi/index.ts';
+import { CTRL_ATTR_FAMILY_NAME, CTRL_CMD_GETFAMILY, GENL_ID_CTRL } from '../../src/linux/genetlink.ts';
+import { NETLINK_GENERIC, NETLINK_GET_STRICT_CHK, NETLINK_NETFILTER, NETLINK_ROUTE } from '../../src/linux/netlink.ts';
+import { RTM_GETLINK } from '../../src/linux/rtnetlink.ts';
 import {
   AF_NETLINK,
   MSG_DONTWAIT,
@@ -9,26 +13,15 @@ import {
   SO_SNDBUF,
   SOCK_CLOEXEC,
   SOCK_RAW,
-  SOL_SOCKET,
-} from '../../src/ffi/constants.ts';
-import { ffi } from '../../src/ffi/index.ts';
-import {
-  CTRL_ATTR_FAMILY_NAME,
-  CTRL_CMD_GETFAMILY,
-  GENL_ID_CTRL,
-  NETLINK_GENERIC,
-  NETLINK_GET_STRICT_CHK,
-  NETLINK_NETFILTER,
-  NETLINK_ROUTE,
   SOL_NETLINK,
-} from '../../src/netlink/constants.ts';
+  SOL_SOCKET,
+} from '../../src/linux/socket.ts';
 import { genlmsghdr } from '../../src/netlink/generic.ts';
 import { Exchange, NetlinkSocket } from '../../src/netlink/index.ts';
 import { type Operation, runAway, runNow } from '../../src/netlink/operation.ts';
 import { NOTHING } from '../../src/netlink/transport.ts';
 import { NetNs } from '../../src/netns/index.ts';
 import { Nftables, Transaction } from '../../src/nftables/index.ts';
-import { RTM_GETLINK } from '../../src/rtnetlink/constants.ts';
 import { evaluate } from '../support/compiled.ts';
 import { kernelSuite, where } from '../support/where.ts';
 

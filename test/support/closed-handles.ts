@@ -13,15 +13,10 @@ import {
   twoForms,
   u16ne,
 } from 'netsteer/netlink';
-import {
-  CTRL_ATTR_FAMILY_ID,
-  GENL_ID_CTRL,
-  NETLINK_EXT_ACK,
-  NETLINK_GENERIC,
-  NETLINK_NETFILTER,
-  NFNLGRP_NFTABLES,
-  SOL_NETLINK,
-} from '../../src/netlink/constants.ts';
+import { CTRL_ATTR_FAMILY_ID, GENL_ID_CTRL } from '../../src/linux/genetlink.ts';
+import { NETLINK_EXT_ACK, NETLINK_GENERIC, NETLINK_NETFILTER } from '../../src/linux/netlink.ts';
+import { NFNLGRP_NFTABLES } from '../../src/linux/nfnetlink.ts';
+import { SOL_NETLINK } from '../../src/linux/socket.ts';
 import type { Operation } from '../../src/netlink/index.ts';
 
 /*

@@ -1,6 +1,6 @@
 import { StateError } from '../../src/errors.ts';
-import { MSG_DONTWAIT, MSG_TRUNC } from '../../src/ffi/constants.ts';
 import { BACKENDS, type Ffi, type FfiName, selectFfi, type Watch } from '../../src/ffi/index.ts';
+import { MSG_DONTWAIT, MSG_TRUNC } from '../../src/linux/socket.ts';
 
 const ENOBUFS = -105;
 

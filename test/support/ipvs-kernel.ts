@@ -7,11 +7,12 @@ import {
   type WireDestination,
   type WireService,
 } from '../../src/ip_vs/attributes.ts';
-import * as C from '../../src/ip_vs/constants.ts';
 import * as S from '../../src/ip_vs/sockopt-structs.ts';
 import { destinationId, keyPart, serviceId } from '../../src/ip_vs/wire.ts';
 import type { IpvsTransport, Options, Via } from '../../src/ipvs/backends/socket.ts';
-import { GENL_ID_CTRL, NLM_F_ACK, NLM_F_DUMP, NLM_F_MULTI } from '../../src/netlink/constants.ts';
+import { GENL_ID_CTRL } from '../../src/linux/genetlink.ts';
+import * as C from '../../src/linux/ip_vs.ts';
+import { NLM_F_ACK, NLM_F_DUMP, NLM_F_MULTI } from '../../src/linux/netlink.ts';
 import { genlmsghdr } from '../../src/netlink/generic.ts';
 import { LOST } from '../../src/netlink/transport.ts';
 import {

@@ -1,7 +1,7 @@
 import { fromHex } from '../../src/codec/index.ts';
 import { NetlinkError } from '../../src/errors.ts';
 import { commandTable } from '../../src/ip_vs/attributes.ts';
-import { NETLINK_GENERIC } from '../../src/netlink/constants.ts';
+import { NETLINK_GENERIC } from '../../src/linux/netlink.ts';
 import { genlmsghdr } from '../../src/netlink/generic.ts';
 import { type Described, Exchange, GenericFamily, NetlinkSocket } from '../../src/netlink/index.ts';
 import { runNow } from '../../src/netlink/operation.ts';

@@ -8,7 +8,7 @@ import {
   NLMSG_ERROR,
   NLMSGERR_ATTR_MSG,
   NLMSGERR_ATTR_OFFS,
-} from '../../src/netlink/constants.ts';
+} from '../../src/linux/netlink.ts';
 import { beginMessage, endMessage, messagesIn } from '../../src/netlink/index.ts';
 import { NOTHING, type Transport } from '../../src/netlink/transport.ts';
 

@@ -1,8 +1,8 @@
 import { type Source, sourceOf } from '../../src/codec/index.ts';
-import { SO_MEMINFO } from '../../src/ffi/constants.ts';
+import { SK_MEMINFO_DROPS } from '../../src/linux/sock_diag.ts';
+import { SO_MEMINFO } from '../../src/linux/socket.ts';
 import { Exchange } from '../../src/netlink/index.ts';
 import { runNow } from '../../src/netlink/operation.ts';
-import { SK_MEMINFO_DROPS } from '../../src/nflog/constants.ts';
 import { NflogOperations } from '../../src/nflog/operations.ts';
 import { Packet } from '../../src/nflog/packet.ts';
 import { type LogSocket, PacketReader } from '../../src/nflog/reader.ts';

@@ -1,5 +1,5 @@
 import { sourceOf, Writer } from '../../src/codec/index.ts';
-import * as C from '../../src/nflog/constants.ts';
+import * as C from '../../src/linux/nfnetlink_log.ts';
 import { Packet, type Receipt } from '../../src/nflog/packet.ts';
 
 /** An attribute: its number, and its bytes in hex or the attributes inside. */

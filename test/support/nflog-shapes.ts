@@ -1,4 +1,5 @@
-import * as C from '../../src/nflog/constants.ts';
+import { ETH_P_ARP, ETH_P_IP, ETH_P_IPV6, ETH_P_RARP } from '../../src/linux/if_ether.ts';
+import * as C from '../../src/linux/nfnetlink_log.ts';
 
 /** Numbers that look random and are the same for the same seed (a 32-bit xorshift multiplied). */
 export class Random {
@@ -151,7 +152,7 @@ export class Shapes {
       if (random.chance(12)) return this.#noise(random.below(40));
       switch (type) {
         case C.NFULA_PACKET_HDR:
-          this.#u16(random.pick([C.ETH_P_IP, C.ETH_P_IPV6, C.ETH_P_ARP, C.ETH_P_RARP, 0x88cc]));
+          this.#u16(random.pick([ETH_P_IP, ETH_P_IPV6, ETH_P_ARP, ETH_P_RARP, 0x88cc]));
           this.#u8(random.below(8));
           return this.#u8(0);
         case C.NFULA_TIMESTAMP:
@@ -283,7 +284,7 @@ export class Shapes {
   #arp(): void {
     const { random } = this;
     this.#u16(random.pick([1, 1, 1, 6]));
-    this.#u16(C.ETH_P_IP);
+    this.#u16(ETH_P_IP);
     this.#u8(random.pick([6, 6, 8]));
     this.#u8(4);
     this.#u16(random.below(5));

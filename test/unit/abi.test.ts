@@ -1,89 +1,98 @@
 import { beforeAll, describe, expect, test, vi } from 'vitest';
-import { type Comparison, compare, compareAll, exported, NEWER, obstacle, problemsOf } from '../../native/abi.ts';
+import { differences, type Generated, generate } from '../../native/linux/generate.ts';
+import { compareConstants, compareLayouts, constants, layouts } from '../../native/linux/layouts.ts';
+import { NAMES } from '../../native/linux/names.ts';
+import { NEWER } from '../../native/linux/newer.ts';
+import { compareVersions, newestHere } from '../../native/linux/newer-headers.ts';
+import { ask, obstacle } from '../../native/linux/probe.ts';
 
 vi.setConfig({ testTimeout: 60_000 });
 
 const reason = obstacle();
 if (reason !== undefined) console.error(`the ABI is not compared: ${reason}`);
 
-describe.skipIf(reason !== undefined)(
-  `the numbers of the kernel's headers${reason ? ` (skipped: ${reason})` : ''}`,
-  () => {
-    let all: Comparison;
-    beforeAll(async () => {
-      all = await compareAll();
-      const newer = all.missing.map(({ name, since }) => `${name} (${since})`);
-      if (newer.length > 0) console.log(`not in the headers of Linux ${all.kernel}: ${newer.join(', ')}`);
-    }, 60_000);
+describe.skipIf(reason !== undefined)(`src/linux${reason ? ` (skipped: ${reason})` : ''}`, () => {
+  let generated: Generated;
+  beforeAll(() => {
+    generated = generate(newestHere());
+    const { kernel, unchecked } = generated;
+    if (unchecked.length > 0) console.log(`newer than the headers of Linux ${kernel}: ${unchecked.join(', ')}`);
+  }, 60_000);
 
-    test('every constant, size and offset is the one of the headers, and every name is in them or in the list of newer ones', () => {
-      expect(problemsOf(all)).toEqual([]);
-    });
+  test('is what the generator makes of the kernel headers, byte by byte', () => {
+    expect(differences(generated), 'npm run constants writes these files').toEqual([]);
+  });
 
-    test('all constants modules and structures take part', async () => {
-      const { constants, structs } = await exported();
-      const files = new Set(constants.map(({ file }) => file));
-      expect([...files]).toEqual(
-        expect.arrayContaining([
-          'src/ffi/constants.ts',
-          'src/ip_vs/constants.ts',
-          'src/nf_tables/constants.ts',
-          'src/netlink/constants.ts',
-        ]),
-      );
-      expect(structs.map(({ struct }) => struct)).toEqual(
-        expect.arrayContaining(['genlmsghdr', 'nfgenmsg', 'ip_vs_flags']),
-      );
-      const names = new Set(constants.map(({ name }) => name));
-      expect(all.compared).toBeGreaterThanOrEqual(names.size - Object.keys(NEWER).length);
-    });
+  test('has one file for each header, and a constant for each name', () => {
+    expect(generated.files.size).toBe(Object.keys(NAMES).length);
+    const text = [...generated.files.values()].join('');
+    expect(text.match(/^export const \w+ = (-?\d+|0x[0-9a-f]+);$/gm)).toHaveLength(generated.count);
+    expect(generated.count).toBeGreaterThan(1300);
+  });
 
-    test('a wrong number is found', () => {
-      const result = compare([{ file: 'here', name: 'NFTA_RULE_TABLE', value: 2 }], []);
-      expect(problemsOf(result)).toEqual([
-        expect.stringContaining('here: NFTA_RULE_TABLE is 1 in the headers of Linux'),
-      ]);
-    });
+  test('takes over only names that are newer than the headers of this machine', () => {
+    for (const name of generated.unchecked)
+      expect(compareVersions(NEWER[name]!.since, generated.kernel), name).toBeGreaterThan(0);
+  });
 
-    test('a misspelt name is found, and does not hide the others', () => {
-      const result = compare(
-        [
-          { file: 'here', name: 'NFTA_RULE_TABEL', value: 1 },
-          { file: 'here', name: 'NFTA_RULE_CHAIN', value: 2 },
-          { file: 'here', name: 'NFTA_RULE_HANDLE', value: 4 },
-        ],
-        [],
-      );
-      expect(result.compared).toBe(2);
-      expect(problemsOf(result)).toEqual([
-        expect.stringContaining('NFTA_RULE_HANDLE is 3'),
-        expect.stringContaining('NFTA_RULE_TABEL is not in the headers'),
-      ]);
-    });
+  test('finds a file that somebody has edited, one that is missing, and one too many', () => {
+    const files = new Map(generated.files);
+    files.set('netlink.ts', `${files.get('netlink.ts')}export const NLM_F_MINE = 1;\n`);
+    files.set('new.ts', '');
+    files.delete('veth.ts');
+    expect(differences({ ...generated, files })).toEqual(['netlink.ts', 'new.ts', 'veth.ts']);
+  });
+});
 
-    test('a name of the list is excused by headers that are older, and by no others', () => {
-      const missing = [{ name: 'NFTA_NEW', file: 'here', since: '6.3', reason: 'undeclared' }];
-      const result = { compared: 0, differences: [], missing };
-      expect(problemsOf({ ...result, kernel: '6.1.170' })).toEqual([]);
-      expect(problemsOf({ ...result, kernel: '6.12.1' })).toEqual([
-        expect.stringContaining('should be in the headers'),
-      ]);
-    });
+describe.skipIf(reason !== undefined)(`C${reason ? ` (skipped: ${reason})` : ''}`, () => {
+  test('rejects a misspelt name, and answers the others', () => {
+    const { kernel, values } = ask(['NFTA_RULE_TABLE', 'NFTA_RULE_TABEL', 'NFTA_RULE_CHAIN']);
+    expect(kernel).toMatch(/^\d+\.\d+\.\d+$/);
+    expect(values).toEqual([{ value: '1' }, { missing: expect.stringContaining('NFTA_RULE_TABEL') }, { value: '2' }]);
+  });
 
-    test('a structure with a wrong offset, a wrong size or a member that is not there is found', () => {
-      const members = [
-        { name: 'nla_len', offset: 0, size: 4 },
-        { name: 'nla_type', offset: 4, size: 2 },
-        { name: 'nla_flags', offset: 2, size: 2 },
-      ];
-      const problems = problemsOf(compare([], [{ file: 'here', struct: 'nlattr', size: 6, members }]));
-      expect(problems).toEqual([
-        expect.stringContaining('sizeof(struct nlattr) is 4'),
-        expect.stringContaining('sizeof(((struct nlattr *)0)->nla_len) is 2'),
-        expect.stringContaining('offsetof(struct nlattr, nla_type) is 2'),
-        expect.stringContaining('offsetof(struct nlattr, nla_flags) is not in the headers'),
-        expect.stringContaining('sizeof(((struct nlattr *)0)->nla_flags) is not in the headers'),
-      ]);
-    });
-  },
-);
+  test('has every structure of the sources, with the same sizes and offsets', async () => {
+    const list = await layouts();
+    expect(list.map(({ struct }) => struct)).toEqual(
+      expect.arrayContaining(['genlmsghdr', 'nfgenmsg', 'ip_vs_flags', 'nlmsghdr', 'ifinfomsg']),
+    );
+    const { compared, problems } = compareLayouts(list);
+    expect(problems).toEqual([]);
+    expect(compared).toBeGreaterThan(list.length);
+  });
+
+  test('finds a structure with a wrong offset, a wrong size or a member that is not there', () => {
+    const members = [
+      { name: 'nla_len', offset: 0, size: 4 },
+      { name: 'nla_type', offset: 4, size: 2 },
+      { name: 'nla_flags', offset: 2, size: 2 },
+    ];
+    const { problems } = compareLayouts([{ file: 'here', struct: 'nlattr', size: 6, members }]);
+    expect(problems).toEqual([
+      expect.stringContaining('sizeof(struct nlattr) is 4'),
+      expect.stringContaining('sizeof(((struct nlattr *)0)->nla_len) is 2'),
+      expect.stringContaining('offsetof(struct nlattr, nla_type) is 2'),
+      expect.stringContaining('offsetof(struct nlattr, nla_flags) is not in the headers'),
+      expect.stringContaining('sizeof(((struct nlattr *)0)->nla_flags) is not in the headers'),
+    ]);
+  });
+
+  test('has no constant that a file of the sources writes down itself, but errnos, which are the same', () => {
+    const { compared, problems } = compareConstants(constants());
+    expect(problems).toEqual([]);
+    expect(compared).toBeGreaterThan(0);
+  });
+
+  test('finds a constant of C outside src/linux, and a wrong errno', () => {
+    const { problems } = compareConstants([
+      { file: 'here', name: 'NLM_F_ACK', value: 4 },
+      { file: 'here', name: 'NOT_OF_C', value: 4 },
+      { file: 'here', name: 'EIO', value: -5 },
+      { file: 'here', name: 'EBUSY', value: -17 },
+    ]);
+    expect(problems).toEqual([
+      expect.stringContaining('here: NLM_F_ACK is a constant of C'),
+      expect.stringContaining('here: EBUSY is 16 in C'),
+    ]);
+  });
+});

@@ -1,8 +1,9 @@
 import vm from 'node:vm';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { NetNsError } from '../../src/errors.ts';
-import { CLONE_NEWNET, O_CLOEXEC } from '../../src/ffi/constants.ts';
 import type { Ffi } from '../../src/ffi/index.ts';
+import { O_CLOEXEC } from '../../src/linux/fcntl.ts';
+import { CLONE_NEWNET } from '../../src/linux/sched.ts';
 import { Entrance } from '../../src/netns/entrance.ts';
 import { runScript } from '../support/compiled.ts';
 

@@ -1,10 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { attributes, NO_CONTEXT, nested, opt, sourceOf, string, u32be, type Writer } from '../../src/codec/index.ts';
 import { DecodeError, NetlinkError, StateError } from '../../src/errors.ts';
+import { CTRL_ATTR_FAMILY_ID, CTRL_CMD_GETFAMILY, GENL_ID_CTRL } from '../../src/linux/genetlink.ts';
 import {
-  CTRL_ATTR_FAMILY_ID,
-  CTRL_CMD_GETFAMILY,
-  GENL_ID_CTRL,
   NLM_F_ACK,
   NLM_F_ACK_TLVS,
   NLM_F_CAPPED,
@@ -14,7 +12,7 @@ import {
   NLM_F_REQUEST,
   NLMSG_ERROR,
   NLMSG_NOOP,
-} from '../../src/netlink/constants.ts';
+} from '../../src/linux/netlink.ts';
 import {
   type Call,
   type Command,

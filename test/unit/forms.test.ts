@@ -1,7 +1,7 @@
 import { describe, expect, test, vi } from 'vitest';
 import { attributes, NO_CONTEXT, opt, string } from '../../src/codec/index.ts';
 import { NetlinkError, StateError } from '../../src/errors.ts';
-import { NLM_F_DUMP, NLM_F_MULTI, NLMSG_ERROR } from '../../src/netlink/constants.ts';
+import { NLM_F_DUMP, NLM_F_MULTI, NLMSG_ERROR } from '../../src/linux/netlink.ts';
 import { type Call, Exchange, type Operation, refusal, twoForms, verdictOf } from '../../src/netlink/index.ts';
 import { acknowledge, done, MemoryTransport, message, received, refuse } from '../support/memory-transport.ts';
 import { foreignController, NO_SIGNALS } from '../support/signals.ts';

@@ -1,6 +1,6 @@
 import { describe, expect, test, vi } from 'vitest';
-import * as C from '../../src/ip_vs/constants.ts';
 import { type Drain, Ipvs, type ReconcileProgress, type ServiceKey, type VirtualServer } from '../../src/ipvs/index.ts';
+import * as C from '../../src/linux/ip_vs.ts';
 import { Exchange } from '../../src/netlink/index.ts';
 import { IpvsKernel, IpvsKernelTransport } from '../support/ipvs-kernel.ts';
 

@@ -1,5 +1,4 @@
 import { describe, expect, test } from 'vitest';
-import * as C from '../../src/ip_vs/constants.ts';
 import {
   type Destination,
   type DestinationPatch,
@@ -8,6 +7,7 @@ import {
   type Service,
   type ServicePatch,
 } from '../../src/ipvs/index.ts';
+import * as C from '../../src/linux/ip_vs.ts';
 import { Exchange } from '../../src/netlink/index.ts';
 import { Observer } from '../../src/observe.ts';
 import { IpvsKernel, IpvsKernelTransport } from '../support/ipvs-kernel.ts';

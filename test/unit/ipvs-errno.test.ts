@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { NetlinkError } from '../../src/errors.ts';
-import * as C from '../../src/ip_vs/constants.ts';
 import { Ipvs } from '../../src/ipvs/index.ts';
+import * as C from '../../src/linux/ip_vs.ts';
 import { Exchange } from '../../src/netlink/index.ts';
 import { IpvsKernel, IpvsKernelTransport } from '../support/ipvs-kernel.ts';
 

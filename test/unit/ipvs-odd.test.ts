@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { WireDestination, WireService } from '../../src/ip_vs/attributes.ts';
-import * as C from '../../src/ip_vs/constants.ts';
 import { destinationId, destinationSettings, serviceId, serviceSettings } from '../../src/ip_vs/wire.ts';
 import { type Destination, Ipvs, parseRules, type VirtualServer } from '../../src/ipvs/index.ts';
+import * as C from '../../src/linux/ip_vs.ts';
 import { Exchange } from '../../src/netlink/index.ts';
 import { IpvsKernel, IpvsKernelTransport } from '../support/ipvs-kernel.ts';
 import { oddTable } from '../support/ipvs-odd.ts';

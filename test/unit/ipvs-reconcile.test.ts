@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { expect, test, vi } from 'vitest';
 import { BatchError } from '../../src/errors.ts';
-import * as C from '../../src/ip_vs/constants.ts';
 import { Ipvs, type ReconcileProgress, type VirtualServer } from '../../src/ipvs/index.ts';
+import * as C from '../../src/linux/ip_vs.ts';
 import { Exchange } from '../../src/netlink/index.ts';
 import { virtualServers } from '../support/ipvs-arbitrary.ts';
 import { IpvsKernel, IpvsKernelTransport } from '../support/ipvs-kernel.ts';

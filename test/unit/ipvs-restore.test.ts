@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { BatchError } from '../../src/errors.ts';
 import type { WireDaemon } from '../../src/ip_vs/attributes.ts';
-import * as C from '../../src/ip_vs/constants.ts';
 import { formatRules, Ipvs, parseRules } from '../../src/ipvs/index.ts';
+import * as C from '../../src/linux/ip_vs.ts';
 import { Exchange } from '../../src/netlink/index.ts';
 import { IpvsKernel, IpvsKernelTransport } from '../support/ipvs-kernel.ts';
 

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { NO_CONTEXT, sourceOf, toHex, Writer } from '../../src/codec/index.ts';
-import * as C from '../../src/ctnetlink/constants.ts';
 import { flowTable } from '../../src/ctnetlink/tables.ts';
-import * as N from '../../src/nflog/constants.ts';
+import * as C from '../../src/linux/nfnetlink_conntrack.ts';
+import * as N from '../../src/linux/nfnetlink_log.ts';
 import { packetOf, type Raw, writeAttributes } from '../support/nflog-message.ts';
 
 const tuple4 = (source: string, destination: string, ports: string): Raw[] => [

@@ -1,8 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { sourceOf } from '../../src/codec/index.ts';
+import * as C from '../../src/linux/if_ether.ts';
+import { NFULA_IFINDEX_OUTDEV, NFULA_PACKET_HDR, NFULA_PAYLOAD } from '../../src/linux/nfnetlink_log.ts';
 import { PLAIN } from '../../src/nflog/address.ts';
-import * as C from '../../src/nflog/constants.ts';
 import { type Headers, readHeaders } from '../../src/nflog/headers.ts';
 import { packetOf, TCP_SYN, UDP } from '../support/nflog-message.ts';
 
@@ -136,9 +137,9 @@ describe('the link-layer header that the kernel copies with the packet', () => {
   const egress = (family: number, hook: number, type: string, payload: string, deviceType?: number) =>
     packetOf(
       [
-        [C.NFULA_PACKET_HDR, `${type} 0${hook} 00`],
-        [C.NFULA_IFINDEX_OUTDEV, '00000001'],
-        [C.NFULA_PAYLOAD, payload],
+        [NFULA_PACKET_HDR, `${type} 0${hook} 00`],
+        [NFULA_IFINDEX_OUTDEV, '00000001'],
+        [NFULA_PAYLOAD, payload],
       ],
       family,
       5,

@@ -3,9 +3,9 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { NO_CONTEXT, sourceOf, toHex, Writer } from '../../src/codec/index.ts';
 import { DecodeError } from '../../src/errors.ts';
+import * as C from '../../src/linux/nfnetlink_log.ts';
 import { formatHardware } from '../../src/nflog/address.ts';
 import { packetTable } from '../../src/nflog/attributes.ts';
-import * as C from '../../src/nflog/constants.ts';
 import { NFGENMSG_LENGTH, Packet, sequenceAt } from '../../src/nflog/packet.ts';
 
 const devices = { nameOf: (index: number) => (index === 1 ? 'lo' : undefined) };

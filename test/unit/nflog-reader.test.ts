@@ -1,7 +1,8 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { Writer } from '../../src/codec/index.ts';
-import { SO_MEMINFO } from '../../src/ffi/constants.ts';
-import * as C from '../../src/nflog/constants.ts';
+import { NFULA_SEQ } from '../../src/linux/nfnetlink_log.ts';
+import * as C from '../../src/linux/sock_diag.ts';
+import { SO_MEMINFO } from '../../src/linux/socket.ts';
 import type { Packet } from '../../src/nflog/packet.ts';
 import { type LogSocket, type Loss, PacketReader, type Receiver } from '../../src/nflog/reader.ts';
 import { Observer } from '../../src/observe.ts';
@@ -87,7 +88,7 @@ function write(writer: Writer, type: number, group: number, sequence?: number): 
   writer.u8(0);
   writer.u16(group, false);
   if (sequence !== undefined) {
-    const attribute = writer.beginAttribute(C.NFULA_SEQ);
+    const attribute = writer.beginAttribute(NFULA_SEQ);
     writer.u32(sequence, false);
     writer.endAttribute(attribute);
   }

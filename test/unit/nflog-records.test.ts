@@ -1,7 +1,7 @@
 import { pino } from 'pino';
 import { describe, expect, it } from 'vitest';
-import * as CT from '../../src/ctnetlink/constants.ts';
-import * as C from '../../src/nflog/constants.ts';
+import * as CT from '../../src/linux/nfnetlink_conntrack.ts';
+import * as C from '../../src/linux/nfnetlink_log.ts';
 import type { Packet } from '../../src/nflog/packet.ts';
 import type { Loss } from '../../src/nflog/reader.ts';
 import { Delivery } from '../../src/nflog/sinks/delivery.ts';

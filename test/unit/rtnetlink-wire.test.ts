@@ -1,9 +1,9 @@
 import { describe, expect, test } from 'vitest';
 import { sourceOf, Writer } from '../../src/codec/index.ts';
 import { NetlinkError } from '../../src/errors.ts';
+import * as C from '../../src/linux/rtnetlink.ts';
 import { Exchange, type Transport } from '../../src/netlink/index.ts';
 import { ADDRESS } from '../../src/rtnetlink/address.ts';
-import * as C from '../../src/rtnetlink/constants.ts';
 import { LINK } from '../../src/rtnetlink/link.ts';
 import { Links } from '../../src/rtnetlink/links.ts';
 import { request } from '../../src/rtnetlink/request.ts';

@@ -10,10 +10,10 @@ import {
   toText,
 } from '../../codec/index.ts';
 import { DecodeError } from '../../errors.ts';
-import { AF_INET } from '../../ffi/constants.ts';
 import { commandTable, type WireCommand, type WireDestination, type WireService } from '../../ip_vs/attributes.ts';
-import * as C from '../../ip_vs/constants.ts';
 import { count64, type Stats } from '../../ip_vs/stats.ts';
+import * as C from '../../linux/ip_vs.ts';
+import { AF_INET } from '../../linux/socket.ts';
 import { genlmsghdr, type Message } from '../../netlink/index.ts';
 
 /*

@@ -6,7 +6,7 @@ import {
   type WireDestination,
   type WireService,
 } from '../../ip_vs/attributes.ts';
-import * as C from '../../ip_vs/constants.ts';
+import * as C from '../../linux/ip_vs.ts';
 import { type Exchange, GenericFamily, genlmsghdr, type MessageList, type Operation } from '../../netlink/index.ts';
 import type { Backend, IpvsCommand, IpvsInfo } from './backend.ts';
 import { listedDestination, listedService } from './dump-reader.ts';

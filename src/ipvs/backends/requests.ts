@@ -1,8 +1,6 @@
 import type { Path } from '../../errors.ts';
-import { AF_INET } from '../../ffi/constants.ts';
 import { isReachable } from '../../ip_vs/address.ts';
 import type { WireCommand, WireService } from '../../ip_vs/attributes.ts';
-import * as C from '../../ip_vs/constants.ts';
 import {
   type Destination,
   type DestinationKey,
@@ -11,6 +9,8 @@ import {
 } from '../../ip_vs/destination.ts';
 import { readKey, type Service, type ServiceKey, writeKey, writeService } from '../../ip_vs/service.ts';
 import { keyPart } from '../../ip_vs/wire.ts';
+import * as C from '../../linux/ip_vs.ts';
+import { AF_INET } from '../../linux/socket.ts';
 import type { IpvsCommand } from './backend.ts';
 
 const NOT_PERMITTED =

@@ -1,5 +1,5 @@
 import { UnsupportedError } from '../../errors.ts';
-import { NETLINK_GENERIC } from '../../netlink/constants.ts';
+import { NETLINK_GENERIC } from '../../linux/netlink.ts';
 import { type Exchange, NetlinkSocket, OptionSocket, type Transport } from '../../netlink/index.ts';
 import { NetNs } from '../../netns/netns.ts';
 

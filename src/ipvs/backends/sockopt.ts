@@ -10,11 +10,12 @@ import {
   Writer,
 } from '../../codec/index.ts';
 import { DecodeError, UnsupportedError } from '../../errors.ts';
-import { AF_INET } from '../../ffi/constants.ts';
 import type { WireCommand, WireDestination, WireService } from '../../ip_vs/attributes.ts';
-import * as C from '../../ip_vs/constants.ts';
 import * as S from '../../ip_vs/sockopt-structs.ts';
 import { count32, count64, type Stats } from '../../ip_vs/stats.ts';
+import { IPPROTO_IP } from '../../linux/in.ts';
+import * as C from '../../linux/ip_vs.ts';
+import { AF_INET } from '../../linux/socket.ts';
 import {
   type Exchange,
   type MessageList,
@@ -175,7 +176,7 @@ export class SockoptBackend implements Backend {
     const translated = commands.map(translate);
     const result: PipelineResult = { failures: [], unknownFrom: undefined, unsentFrom: first + commands.length };
     for (const [i, { name, option, argument }] of translated.entries()) {
-      const errno = this.#observed(argument.length, () => this.#options.set(C.IPPROTO_IP, option, argument));
+      const errno = this.#observed(argument.length, () => this.#options.set(IPPROTO_IP, option, argument));
       if (errno < 0) {
         const error = refusal(explained(commands[i]!, name), { errno }, this.#exchange.operation);
         result.failures.push({ index: first + i, error });
@@ -216,7 +217,7 @@ export class SockoptBackend implements Backend {
       const source = this.#scratch(header.size + room * entry.size);
       const { bytes } = source;
       writeRequest(source, service, room);
-      const errno = this.#observed(bytes.length, () => this.#options.get(C.IPPROTO_IP, C.IP_VS_SO_GET_DESTS, bytes));
+      const errno = this.#observed(bytes.length, () => this.#options.get(IPPROTO_IP, C.IP_VS_SO_GET_DESTS, bytes));
       if (errno === ESRCH) return undefined;
       if (errno < 0) this.#refuse('IP_VS_SO_GET_DESTS', errno, getDestinations(service));
       const list: WireDestination[] = [];
@@ -244,12 +245,12 @@ export class SockoptBackend implements Backend {
   }
 
   #set(name: string, option: number, argument: Uint8Array, command: IpvsCommand): void {
-    const errno = this.#observed(argument.length, () => this.#options.set(C.IPPROTO_IP, option, argument));
+    const errno = this.#observed(argument.length, () => this.#options.set(IPPROTO_IP, option, argument));
     if (errno < 0) this.#refuse(name, errno, command);
   }
 
   #get(name: string, option: number, buffer: Uint8Array, command: Partial<IpvsCommand>): void {
-    const errno = this.#observed(buffer.length, () => this.#options.get(C.IPPROTO_IP, option, buffer));
+    const errno = this.#observed(buffer.length, () => this.#options.get(IPPROTO_IP, option, buffer));
     if (errno < 0) this.#refuse(name, errno, command);
   }
 

@@ -1,7 +1,5 @@
 import { eachAttribute, HOST_IS_LITTLE_ENDIAN, parseIPv6, readIPv4, sourceOf } from '../../codec/index.ts';
-import { AF_INET, AF_INET6 } from '../../ffi/constants.ts';
 import type { WireCommand } from '../../ip_vs/attributes.ts';
-import * as C from '../../ip_vs/constants.ts';
 import { type Destination, type DestinationKey, FORWARD } from '../../ip_vs/destination.ts';
 import {
   PROTOCOLS,
@@ -12,6 +10,8 @@ import {
   type TransportKey,
   writeService,
 } from '../../ip_vs/service.ts';
+import * as C from '../../linux/ip_vs.ts';
+import { AF_INET, AF_INET6 } from '../../linux/socket.ts';
 import { genlmsghdr, MessageList, NLMSG_HDRLEN } from '../../netlink/index.ts';
 import { encode } from './netlink.ts';
 

@@ -11,7 +11,14 @@ import {
   u16be,
   u32be,
 } from '../../codec/index.ts';
-import * as C from '../constants.ts';
+import {
+  NF_SYNPROXY_OPT_ECN,
+  NF_SYNPROXY_OPT_MSS,
+  NF_SYNPROXY_OPT_SACK_PERM,
+  NF_SYNPROXY_OPT_TIMESTAMP,
+  NF_SYNPROXY_OPT_WSCALE,
+} from '../../linux/nf_synproxy.ts';
+import * as C from '../../linux/nf_tables.ts';
 import { LOG_FLAGS, LOG_LEVELS, NAT_FLAGS, OBJECT_TYPE, PROTOCOL_FAMILY } from '../names.ts';
 
 /** Hands the packet's description to NFLOG (with `group`) or to the kernel's log, which knows no namespaces. */
@@ -105,11 +112,11 @@ const synproxy = attributes('NFTA_SYNPROXY', {
     attribute(
       C.NFTA_SYNPROXY_FLAGS,
       flags(U32_BE, {
-        'maximum-segment-size': C.NF_SYNPROXY_OPT_MSS,
-        'window-scale': C.NF_SYNPROXY_OPT_WSCALE,
-        'sack-permitted': C.NF_SYNPROXY_OPT_SACK_PERM,
-        timestamp: C.NF_SYNPROXY_OPT_TIMESTAMP,
-        ecn: C.NF_SYNPROXY_OPT_ECN,
+        'maximum-segment-size': NF_SYNPROXY_OPT_MSS,
+        'window-scale': NF_SYNPROXY_OPT_WSCALE,
+        'sack-permitted': NF_SYNPROXY_OPT_SACK_PERM,
+        timestamp: NF_SYNPROXY_OPT_TIMESTAMP,
+        ecn: NF_SYNPROXY_OPT_ECN,
       }),
     ),
   ),

@@ -1,5 +1,5 @@
 import { attribute, attributes, flags, named, opt, string, U32_BE, u32be } from '../../codec/index.ts';
-import * as C from '../constants.ts';
+import * as C from '../../linux/nf_tables.ts';
 import { DATA } from '../data.ts';
 
 /** Puts a value into a register; register 0 is the verdict. */

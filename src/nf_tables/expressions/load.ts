@@ -1,5 +1,6 @@
 import { attribute, attributes, flags, named, opt, string, U8, U32_BE, u8, u32be } from '../../codec/index.ts';
-import * as C from '../constants.ts';
+import * as C from '../../linux/nf_tables.ts';
+import { NF_OSF_TTL_LESS, NF_OSF_TTL_NOCHECK, NF_OSF_TTL_TRUE } from '../../linux/nfnetlink_osf.ts';
 
 /** Loads from the route of the packet. */
 const rt = attributes('NFTA_RT', {
@@ -64,10 +65,7 @@ const osf = attributes('NFTA_OSF', {
   register: u32be(C.NFTA_OSF_DREG),
   /** How the packet's TTL is compared with the fingerprint's: exact, loose (less will do), or skip. */
   ttl: opt(
-    attribute(
-      C.NFTA_OSF_TTL,
-      named(U8, { exact: C.NF_OSF_TTL_TRUE, loose: C.NF_OSF_TTL_LESS, skip: C.NF_OSF_TTL_NOCHECK }),
-    ),
+    attribute(C.NFTA_OSF_TTL, named(U8, { exact: NF_OSF_TTL_TRUE, loose: NF_OSF_TTL_LESS, skip: NF_OSF_TTL_NOCHECK })),
   ),
   /** version: the system's version follows its name. */
   flags: opt(attribute(C.NFTA_OSF_FLAGS, flags(U32_BE, { version: C.NFT_OSF_F_VERSION }))),

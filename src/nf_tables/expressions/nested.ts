@@ -13,7 +13,7 @@ import {
   u32be,
   u64be,
 } from '../../codec/index.ts';
-import * as C from '../constants.ts';
+import * as C from '../../linux/nf_tables.ts';
 import type { Expression } from '../expression.ts';
 
 /* Expressions that hold expressions. Their types are written out: TypeScript cannot infer a type from itself. */

@@ -1,5 +1,6 @@
 import { attribute, attributes, flags, named, opt, U8, U32_BE, u8, u32be } from '../../codec/index.ts';
-import * as C from '../constants.ts';
+import { IP_CT_DIR_ORIGINAL, IP_CT_DIR_REPLY } from '../../linux/nf_conntrack_tuple_common.ts';
+import * as C from '../../linux/nf_tables.ts';
 
 /** Loads bytes of the packet into a register, or with `sourceRegister` writes them. */
 const payload = attributes('NFTA_PAYLOAD', {
@@ -139,7 +140,7 @@ export const CT_KEYS = {
   id: C.NFT_CT_ID,
 } as const;
 
-export const CT_DIRECTION = named(U8, { original: C.IP_CT_DIR_ORIGINAL, reply: C.IP_CT_DIR_REPLY });
+export const CT_DIRECTION = named(U8, { original: IP_CT_DIR_ORIGINAL, reply: IP_CT_DIR_REPLY });
 
 /** Loads what connection tracking knows about the packet's connection, or with `sourceRegister` sets it. */
 const ct = attributes('NFTA_CT', {

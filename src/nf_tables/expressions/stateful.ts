@@ -1,5 +1,5 @@
 import { attribute, attributes, flags, named, opt, U32_BE, u32be, u64be } from '../../codec/index.ts';
-import * as C from '../constants.ts';
+import * as C from '../../linux/nf_tables.ts';
 
 /* Expressions with a state of their own: they stand in rules, in set elements, and most of them as objects with a name. */
 

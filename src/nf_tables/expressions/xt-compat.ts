@@ -1,4 +1,5 @@
-import * as C from '../constants.ts';
+import * as C from '../../linux/netfilter.ts';
+import { NFT_RULE_COMPAT_F_INV } from '../../linux/nf_tables.ts';
 import type { Expression } from '../expression.ts';
 
 /** What the kernel tells an xt match or target about the rule it stands in: its protocol, and whether that is inverted. */
@@ -33,7 +34,7 @@ export function compatOf(expressions: readonly Expression[], family: number): Co
       const { register, op, data } = expression.cmp;
       if (found !== undefined || !loaded.has(register) || typeof data !== 'string') continue;
       if (op === 'eq' || op === 'neq') {
-        found = { protocol: protocolOf(data), flags: op === 'neq' ? C.NFT_RULE_COMPAT_F_INV : 0 };
+        found = { protocol: protocolOf(data), flags: op === 'neq' ? NFT_RULE_COMPAT_F_INV : 0 };
       }
     }
   }

@@ -12,7 +12,7 @@ import {
   type Writer,
 } from '../../codec/index.ts';
 import { rangeError, typeError, within } from '../../errors.ts';
-import * as C from '../constants.ts';
+import * as C from '../../linux/netfilter.ts';
 
 /* How the C structure of an xtables match or target becomes an object, and back. */
 

@@ -1,6 +1,33 @@
 import { flags, named, struct, U8, U16_BE, U16_NE, U32_NE } from '../../codec/index.ts';
 import { rangeError, typeError } from '../../errors.ts';
-import * as C from '../constants.ts';
+import { NFPROTO_IPV4, NFPROTO_IPV6 } from '../../linux/netfilter.ts';
+import {
+  XT_ADDRTYPE_ANYCAST,
+  XT_ADDRTYPE_BLACKHOLE,
+  XT_ADDRTYPE_BROADCAST,
+  XT_ADDRTYPE_INVERT_DEST,
+  XT_ADDRTYPE_INVERT_SOURCE,
+  XT_ADDRTYPE_LIMIT_IFACE_IN,
+  XT_ADDRTYPE_LIMIT_IFACE_OUT,
+  XT_ADDRTYPE_LOCAL,
+  XT_ADDRTYPE_MULTICAST,
+  XT_ADDRTYPE_NAT,
+  XT_ADDRTYPE_PROHIBIT,
+  XT_ADDRTYPE_THROW,
+  XT_ADDRTYPE_UNICAST,
+  XT_ADDRTYPE_UNREACHABLE,
+  XT_ADDRTYPE_UNSPEC,
+  XT_ADDRTYPE_XRESOLVE,
+} from '../../linux/xt_addrtype.ts';
+import * as C from '../../linux/xt_conntrack.ts';
+import {
+  XT_MULTI_PORTS,
+  XT_MULTIPORT_DESTINATION,
+  XT_MULTIPORT_EITHER,
+  XT_MULTIPORT_SOURCE,
+} from '../../linux/xt_multiport.ts';
+import { XT_NFLOG_F_COPY_LEN } from '../../linux/xt_NFLOG.ts';
+import { XT_TCP_INV_DSTPT, XT_TCP_INV_FLAGS, XT_TCP_INV_OPTION, XT_TCP_INV_SRCPT } from '../../linux/xt_tcpudp.ts';
 import { CT_STATUS, LOG_FLAGS, LOG_LEVELS, NAT_FLAGS } from '../names.ts';
 import { arrayOf, fixedText, INET, type Info, IPV4, type Layout, layout, PORTS, truth } from './xt-layout.ts';
 
@@ -51,13 +78,13 @@ const nflog = struct('xt_nflog_info', {
   len: [4, U32_NE],
   group: [2, U16_NE],
   threshold: [2, U16_NE],
-  flags: [2, flags(U16_NE, { 'copy-length': C.XT_NFLOG_F_COPY_LEN })],
+  flags: [2, flags(U16_NE, { 'copy-length': XT_NFLOG_F_COPY_LEN })],
   _pad: [2, U16_NE],
   prefix: [64, fixedText(64)],
 });
 
 const TCP_FLAGS = { fin: 0x1, syn: 0x2, rst: 0x4, psh: 0x8, ack: 0x10, urg: 0x20, ecn: 0x40, cwr: 0x80 } as const;
-const PORT_INVERSIONS = { 'source-ports': C.XT_TCP_INV_SRCPT, 'destination-ports': C.XT_TCP_INV_DSTPT } as const;
+const PORT_INVERSIONS = { 'source-ports': XT_TCP_INV_SRCPT, 'destination-ports': XT_TCP_INV_DSTPT } as const;
 
 const tcp = struct('xt_tcp', {
   spts: [4, PORTS],
@@ -65,7 +92,7 @@ const tcp = struct('xt_tcp', {
   option: [1, U8],
   flg_mask: [1, flags(U8, TCP_FLAGS)],
   flg_cmp: [1, flags(U8, TCP_FLAGS)],
-  invflags: [1, flags(U8, { ...PORT_INVERSIONS, flags: C.XT_TCP_INV_FLAGS, option: C.XT_TCP_INV_OPTION })],
+  invflags: [1, flags(U8, { ...PORT_INVERSIONS, flags: XT_TCP_INV_FLAGS, option: XT_TCP_INV_OPTION })],
 });
 
 const udp = struct('xt_udp', {
@@ -78,18 +105,18 @@ const udp = struct('xt_udp', {
 const comment = struct('xt_comment_info', { comment: [256, fixedText(256)] });
 
 const ADDRESS_TYPES = {
-  unspecified: C.XT_ADDRTYPE_UNSPEC,
-  unicast: C.XT_ADDRTYPE_UNICAST,
-  local: C.XT_ADDRTYPE_LOCAL,
-  broadcast: C.XT_ADDRTYPE_BROADCAST,
-  anycast: C.XT_ADDRTYPE_ANYCAST,
-  multicast: C.XT_ADDRTYPE_MULTICAST,
-  blackhole: C.XT_ADDRTYPE_BLACKHOLE,
-  unreachable: C.XT_ADDRTYPE_UNREACHABLE,
-  prohibit: C.XT_ADDRTYPE_PROHIBIT,
-  throw: C.XT_ADDRTYPE_THROW,
-  nat: C.XT_ADDRTYPE_NAT,
-  xresolve: C.XT_ADDRTYPE_XRESOLVE,
+  unspecified: XT_ADDRTYPE_UNSPEC,
+  unicast: XT_ADDRTYPE_UNICAST,
+  local: XT_ADDRTYPE_LOCAL,
+  broadcast: XT_ADDRTYPE_BROADCAST,
+  anycast: XT_ADDRTYPE_ANYCAST,
+  multicast: XT_ADDRTYPE_MULTICAST,
+  blackhole: XT_ADDRTYPE_BLACKHOLE,
+  unreachable: XT_ADDRTYPE_UNREACHABLE,
+  prohibit: XT_ADDRTYPE_PROHIBIT,
+  throw: XT_ADDRTYPE_THROW,
+  nat: XT_ADDRTYPE_NAT,
+  xresolve: XT_ADDRTYPE_XRESOLVE,
 } as const;
 const addressTypes = flags(U16_NE, ADDRESS_TYPES);
 
@@ -105,10 +132,10 @@ const addrtype1 = struct('xt_addrtype_info_v1', {
   flags: [
     4,
     flags(U32_NE, {
-      'invert-source': C.XT_ADDRTYPE_INVERT_SOURCE,
-      'invert-destination': C.XT_ADDRTYPE_INVERT_DEST,
-      'limit-in-interface': C.XT_ADDRTYPE_LIMIT_IFACE_IN,
-      'limit-out-interface': C.XT_ADDRTYPE_LIMIT_IFACE_OUT,
+      'invert-source': XT_ADDRTYPE_INVERT_SOURCE,
+      'invert-destination': XT_ADDRTYPE_INVERT_DEST,
+      'limit-in-interface': XT_ADDRTYPE_LIMIT_IFACE_IN,
+      'limit-out-interface': XT_ADDRTYPE_LIMIT_IFACE_OUT,
     }),
   ],
 });
@@ -213,12 +240,12 @@ const conntrack3 = struct('xt_conntrack_mtinfo3', {
 });
 
 const MULTIPORT_SIDE = named(U8, {
-  source: C.XT_MULTIPORT_SOURCE,
-  destination: C.XT_MULTIPORT_DESTINATION,
-  either: C.XT_MULTIPORT_EITHER,
+  source: XT_MULTIPORT_SOURCE,
+  destination: XT_MULTIPORT_DESTINATION,
+  either: XT_MULTIPORT_EITHER,
 });
-const PORT_ARRAY = arrayOf(C.XT_MULTI_PORTS, 2, U16_NE);
-const FLAG_ARRAY = arrayOf(C.XT_MULTI_PORTS, 1, U8);
+const PORT_ARRAY = arrayOf(XT_MULTI_PORTS, 2, U16_NE);
+const FLAG_ARRAY = arrayOf(XT_MULTI_PORTS, 1, U8);
 const multiport = struct('xt_multiport_v1', {
   flags: [1, MULTIPORT_SIDE],
   count: [1, U8],
@@ -238,8 +265,8 @@ function portsToFields({ ports, ...rest }: Info): Info {
     list.push(...range);
     begins.push(...(range.length === 2 ? [1, 0] : [0]));
   }
-  if (list.length > C.XT_MULTI_PORTS)
-    throw rangeError(['ports'], `at most ${C.XT_MULTI_PORTS} ports, where a range counts twice`, ports);
+  if (list.length > XT_MULTI_PORTS)
+    throw rangeError(['ports'], `at most ${XT_MULTI_PORTS} ports, where a range counts twice`, ports);
   return { ...rest, count: list.length, ports: list, begins };
 }
 
@@ -375,8 +402,8 @@ const TARGET_LAYOUTS: Layouts = {
 
 /** Revision 0 of the targets that translate addresses is another structure in each family. */
 const FIRST_NAT_TARGETS: Readonly<Record<number, Layout>> = {
-  [C.NFPROTO_IPV4]: ipv4NatLayout,
-  [C.NFPROTO_IPV6]: natLayout,
+  [NFPROTO_IPV4]: ipv4NatLayout,
+  [NFPROTO_IPV6]: natLayout,
 };
 
 export function matchLayout(name: string, revision: number): Layout | undefined {

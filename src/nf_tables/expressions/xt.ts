@@ -12,7 +12,7 @@ import {
   Writer,
 } from '../../codec/index.ts';
 import { isArgumentError, within } from '../../errors.ts';
-import * as C from '../constants.ts';
+import * as C from '../../linux/nf_tables_compat.ts';
 import type { NatFlag } from '../names.ts';
 import type { Info, Layout } from './xt-layout.ts';
 import { matchLayout, targetLayout } from './xt-layouts.ts';

@@ -1,7 +1,9 @@
 import { toHex } from '../../codec/index.ts';
 import { printable } from '../../errors.ts';
+import { ETH_ALEN, ETH_P_ARP, ETH_P_IP, ETH_P_IPV6, ETH_P_RARP } from '../../linux/if_ether.ts';
+import * as C from '../../linux/in.ts';
+import { IPPROTO_FRAGMENT, IPPROTO_ICMPV6 } from '../../linux/in6.ts';
 import { formatHardware, PLAIN, type Redactor } from '../address.ts';
-import * as C from '../constants.ts';
 import { IP_CE, IP_DF, IP_MF, IP_OFFSET, isTag, isUsualArp, tcpFlags, walkExtensions } from '../headers.ts';
 import type { SocketSide } from '../hooks.ts';
 
@@ -52,14 +54,14 @@ export function summarize(packet: Summarized, show: Redactor = PLAIN): string {
     tags += tag(protocol!, line.u16(at) & 0xfff);
     protocol = line.u16(at + 2);
   }
-  const isArp = protocol === C.ETH_P_ARP || protocol === C.ETH_P_RARP;
-  const isIp = protocol === C.ETH_P_IP || protocol === C.ETH_P_IPV6;
+  const isArp = protocol === ETH_P_ARP || protocol === ETH_P_RARP;
+  const isIp = protocol === ETH_P_IP || protocol === ETH_P_IPV6;
   // Of a protocol that it does not know, a second tag among them, the kernel prints the header where nothing came in, too.
   const hasMac = inDevice !== undefined || ((!isIp || outer !== protocol) && linkHeader !== undefined);
   if (hasMac && !isArp) line.add(`MAC=${linkHeader ? macOf(linkHeader, show) : ''} `);
   line.add(tags);
   if (line.bytes.length > 0) {
-    if (protocol === C.ETH_P_IP) ipv4(line, at, true);
+    if (protocol === ETH_P_IP) ipv4(line, at, true);
     else if (isIp) ipv6(line, at, true);
     else if (isArp) arp(line, at);
     else if (isTag(protocol)) line.add('TRUNCATED');
@@ -74,7 +76,7 @@ const tag = (protocol: number, id: number): string => `VPROTO=${hex(protocol, 4)
 function tagsOf(header: Uint8Array): { protocol: number; id: number; next: number }[] {
   const tags: { protocol: number; id: number; next: number }[] = [];
   const u16 = (at: number) => (header[at]! << 8) | header[at + 1]!;
-  let at = 2 * C.ETH_ALEN;
+  let at = 2 * ETH_ALEN;
   for (; header.length - at >= 6 && isTag(u16(at)); at += 4)
     tags.push({ protocol: u16(at), id: u16(at + 2) & 0xfff, next: u16(at + 4) });
   return at + 2 === header.length ? tags : [];
@@ -83,9 +85,9 @@ function tagsOf(header: Uint8Array): { protocol: number; id: number; next: numbe
 /** What the payload begins with: rules of 'bridge' and 'netdev' see all protocols, behind tags that stand in the link-layer header. */
 export function networkProtocol(packet: Pick<Summarized, 'family' | 'etherType' | 'linkHeader'>): number | undefined {
   const { family, etherType } = packet;
-  if (family === 'ip') return C.ETH_P_IP;
-  if (family === 'ip6') return C.ETH_P_IPV6;
-  if (family === 'arp') return C.ETH_P_ARP;
+  if (family === 'ip') return ETH_P_IP;
+  if (family === 'ip6') return ETH_P_IPV6;
+  if (family === 'arp') return ETH_P_ARP;
   // The header is looked at only where there can be a tag in it.
   const linkHeader = isTag(etherType) ? packet.linkHeader : undefined;
   return (linkHeader && tagsOf(linkHeader).at(-1)?.next) ?? etherType;
@@ -93,9 +95,9 @@ export function networkProtocol(packet: Pick<Summarized, 'family' | 'etherType' 
 
 /** The whole header, as the kernel prints it. Of Ethernet it is two addresses and what follows them. */
 function macOf(header: Uint8Array, show: Redactor): string {
-  if (header.length < 2 * C.ETH_ALEN) return show.hardware(header, 0, header.length);
-  const addresses = `${show.hardware(header, 0, C.ETH_ALEN)}:${show.hardware(header, C.ETH_ALEN, 2 * C.ETH_ALEN)}`;
-  const rest = formatHardware(header, 2 * C.ETH_ALEN, header.length);
+  if (header.length < 2 * ETH_ALEN) return show.hardware(header, 0, header.length);
+  const addresses = `${show.hardware(header, 0, ETH_ALEN)}:${show.hardware(header, ETH_ALEN, 2 * ETH_ALEN)}`;
+  const rest = formatHardware(header, 2 * ETH_ALEN, header.length);
   return rest === '' ? addresses : `${addresses}:${rest}`;
 }
 
@@ -150,7 +152,7 @@ class Line {
     return this.#show.ipv6(this.bytes, at, longIPv6);
   }
   hardware(at: number): string {
-    return this.#show.hardware(this.bytes, at, at + C.ETH_ALEN);
+    return this.#show.hardware(this.bytes, at, at + ETH_ALEN);
   }
 
   /** What the kernel knows of the packet besides its bytes. */
@@ -301,7 +303,7 @@ function ipv6(line: Line, at: number, outer: boolean): void {
   const transportAt = extensions(line, at + 40, line.u8(at + 6));
   if (transportAt === undefined) return;
   const { protocol, next, fragment } = transportAt;
-  if (protocol === C.IPPROTO_ICMPV6) {
+  if (protocol === IPPROTO_ICMPV6) {
     if (!icmpv6(line, next, fragment, outer)) return;
   } else if (!transport(line, protocol, next, fragment)) return;
   if (outer) line.owner();
@@ -314,7 +316,7 @@ function extensions(line: Line, start: number, firstProtocol: number) {
     line.add(`FRAG:${bits & 0xfff8} ${(bits & 1) !== 0 ? 'INCOMPLETE ' : ''}ID:${hex(id, 8)} `);
     if ((bits & 0xfff8) !== 0) fragment = true;
   });
-  const begun = protocol === C.IPPROTO_FRAGMENT && line.has(at, 2);
+  const begun = protocol === IPPROTO_FRAGMENT && line.has(at, 2);
   if (found === 'truncated') line.add(begun ? 'FRAG:TRUNCATED ' : 'TRUNCATED');
   return found === 'transport' ? { protocol, next: at, fragment } : undefined;
 }

@@ -1,6 +1,6 @@
 import { Writer } from '../../codec/index.ts';
 import { describeErrno, StateError } from '../../errors.ts';
-import { NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR } from '../../netlink/constants.ts';
+import { NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR } from '../../linux/netlink.ts';
 import {
   beginMessage,
   type Exchange,

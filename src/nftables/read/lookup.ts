@@ -1,7 +1,7 @@
 import { attributeLength, attributeType, NLA_HDRLEN, nextAttribute } from '../../codec/index.ts';
 import { atIndex, BatchError, NetlinkError, type Path, rangeError, within } from '../../errors.ts';
+import * as C from '../../linux/nf_tables.ts';
 import { type Exchange, type Message, nfgenmsg, type Operation } from '../../netlink/index.ts';
-import * as C from '../../nf_tables/constants.ts';
 import { familyNumber } from '../../nf_tables/family.ts';
 import { MESSAGES, readMessage } from '../../nf_tables/message.ts';
 import type { NftSet } from '../../nf_tables/set.ts';

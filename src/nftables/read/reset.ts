@@ -1,6 +1,6 @@
 import { NetlinkError, typeError, UnsupportedError, within } from '../../errors.ts';
+import * as C from '../../linux/netfilter.ts';
 import type { Exchange, Message, Operation } from '../../netlink/index.ts';
-import * as C from '../../nf_tables/constants.ts';
 import type { WireElement } from '../../nf_tables/element.ts';
 import type { Expression } from '../../nf_tables/expression.ts';
 import { type Family, familyNumber } from '../../nf_tables/family.ts';

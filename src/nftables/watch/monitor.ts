@@ -1,6 +1,6 @@
 import { checkInteger, checkObject } from '../../codec/index.ts';
 import { DecodeError, rangeError, StateError, typeError } from '../../errors.ts';
-import { NLM_F_APPEND } from '../../netlink/constants.ts';
+import { NLM_F_APPEND } from '../../linux/netlink.ts';
 import { type GroupReader, type Message, messagesIn } from '../../netlink/index.ts';
 import { closedError } from '../../netlink/lifetime.ts';
 import type { Chain } from '../../nf_tables/chain.ts';

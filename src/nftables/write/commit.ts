@@ -1,8 +1,8 @@
 import { checkInteger, checkObject, NO_CONTEXT } from '../../codec/index.ts';
 import { NetlinkError, rangeError, StateError, typeError, UnsupportedError } from '../../errors.ts';
-import { NLMSG_ERROR } from '../../netlink/constants.ts';
+import { NLMSG_ERROR } from '../../linux/netlink.ts';
+import * as C from '../../linux/nf_tables.ts';
 import { type Exchange, type Message, nfgenmsg, type Operation, verdictOf } from '../../netlink/index.ts';
-import * as C from '../../nf_tables/constants.ts';
 import { familyNumber } from '../../nf_tables/family.ts';
 import { generationTable } from '../../nf_tables/generation.ts';
 import { MESSAGES, type MessageName } from '../../nf_tables/message.ts';

@@ -1,5 +1,5 @@
 import { HOST_IS_LITTLE_ENDIAN, NLA_F_NESTED, NLA_HDRLEN } from '../../codec/index.ts';
-import * as C from '../../nf_tables/constants.ts';
+import * as C from '../../linux/nf_tables.ts';
 import type { ElementShape } from '../../nft/set-types.ts';
 
 /** The length of a nest has 16 bits. */

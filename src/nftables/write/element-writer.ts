@@ -1,6 +1,6 @@
 import { NLA_HDRLEN, readIPv4, type Writer } from '../../codec/index.ts';
 import { type Path, rangeError, typeError, within } from '../../errors.ts';
-import * as C from '../../nf_tables/constants.ts';
+import * as C from '../../linux/nf_tables.ts';
 import { elementTable, type WireElement } from '../../nf_tables/element.ts';
 import type { MessageName } from '../../nf_tables/message.ts';
 import { type GivenElement, writableWire } from '../../nft/element-forms.ts';

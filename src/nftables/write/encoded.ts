@@ -1,12 +1,8 @@
 import { type AttributeTable, HOST_IS_LITTLE_ENDIAN, joined, sourceOf, Writer } from '../../codec/index.ts';
 import type { Path } from '../../errors.ts';
-import {
-  NFNL_BATCH_GENID,
-  NFNL_SUBSYS_NFTABLES,
-  NLM_F_ACK,
-  NLM_F_ECHO,
-  NLM_F_REQUEST,
-} from '../../netlink/constants.ts';
+import { NLM_F_ACK, NLM_F_ECHO, NLM_F_REQUEST } from '../../linux/netlink.ts';
+import * as C from '../../linux/nf_tables.ts';
+import { NFNL_BATCH_GENID, NFNL_SUBSYS_NFTABLES } from '../../linux/nfnetlink.ts';
 import {
   beginMessage,
   endMessage,
@@ -17,7 +13,6 @@ import {
   writeBatchEnd,
   writeHeader,
 } from '../../netlink/index.ts';
-import * as C from '../../nf_tables/constants.ts';
 import { MESSAGES, type MessageName } from '../../nf_tables/message.ts';
 import type { Origin } from '../../nft/compile/compile.ts';
 

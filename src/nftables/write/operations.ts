@@ -1,6 +1,6 @@
 import { checkInteger, checkObject } from '../../codec/index.ts';
 import { inside, type Path, rangeError, typeError, within } from '../../errors.ts';
-import { NLM_F_CREATE, NLM_F_EXCL } from '../../netlink/constants.ts';
+import { NLM_F_CREATE, NLM_F_EXCL } from '../../linux/netlink.ts';
 import type { WireElement } from '../../nf_tables/element.ts';
 import { familyNumber } from '../../nf_tables/family.ts';
 import type { MessageName } from '../../nf_tables/message.ts';

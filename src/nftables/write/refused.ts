@@ -7,7 +7,7 @@ import {
   type Path,
   UnsupportedError,
 } from '../../errors.ts';
-import { NLMSG_ERROR } from '../../netlink/constants.ts';
+import { NLMSG_ERROR } from '../../linux/netlink.ts';
 import { type Exchange, type Operation, refusal, type Verdict, verdictOf } from '../../netlink/index.ts';
 import type { Family } from '../../nf_tables/family.ts';
 import { decodeMessage, MESSAGES } from '../../nf_tables/message.ts';

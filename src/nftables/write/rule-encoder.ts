@@ -1,6 +1,6 @@
 import { attributes } from '../../codec/index.ts';
 import { typeError, within } from '../../errors.ts';
-import * as C from '../../nf_tables/constants.ts';
+import * as C from '../../linux/nf_tables.ts';
 import { EXPRESSION, type Expression } from '../../nf_tables/expression.ts';
 import { compatOf } from '../../nf_tables/expressions/xt-compat.ts';
 import { RULE_TOLD, ruleBesides, rulePlace } from '../../nf_tables/rule.ts';

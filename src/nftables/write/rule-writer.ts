@@ -1,6 +1,6 @@
 import type { AttributeTable } from '../../codec/index.ts';
 import { type Path, rangeError, typeError } from '../../errors.ts';
-import { NLM_F_APPEND, NLM_F_CREATE, NLM_F_REPLACE } from '../../netlink/constants.ts';
+import { NLM_F_APPEND, NLM_F_CREATE, NLM_F_REPLACE } from '../../linux/netlink.ts';
 import type { Expression } from '../../nf_tables/expression.ts';
 import { withCompat } from '../../nf_tables/expressions/xt-compat.ts';
 import { familyNumber } from '../../nf_tables/family.ts';

@@ -1,7 +1,8 @@
 import { type InspectOptions, inspect } from 'node:util';
 import { type Path, typeError, within } from '../../errors.ts';
 import { inspected } from '../../inspect.ts';
-import { NFNL_SUBSYS_NFTABLES, NLM_F_ACK } from '../../netlink/constants.ts';
+import { NLM_F_ACK } from '../../linux/netlink.ts';
+import { NFNL_SUBSYS_NFTABLES } from '../../linux/nfnetlink.ts';
 import { clearFlags, writeBatchBegin, writeBatchEnd } from '../../netlink/index.ts';
 import type { Chain } from '../../nf_tables/chain.ts';
 import type { NftSet } from '../../nf_tables/set.ts';

@@ -1,4 +1,4 @@
-import { NF_NAT_RANGE_PROTO_SPECIFIED } from '../../nf_tables/constants.ts';
+import { NF_NAT_RANGE_PROTO_SPECIFIED } from '../../linux/nf_nat.ts';
 import type { Expression } from '../../nf_tables/expression.ts';
 
 /*

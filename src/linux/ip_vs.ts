@@ -1,4 +1,4 @@
-/* include/uapi/linux/ip_vs.h, under its C names: compared with the header by native/abi. */
+/* include/uapi/linux/ip_vs.h. Generated from the headers of Linux 6.1 and newer by `npm run constants`: do not edit. */
 export const IPVS_CMD_NEW_SERVICE = 1;
 export const IPVS_CMD_SET_SERVICE = 2;
 export const IPVS_CMD_DEL_SERVICE = 3;
@@ -105,23 +105,21 @@ export const IP_VS_IFNAME_MAXLEN = 16;
 export const IP_VS_STATE_MASTER = 1;
 export const IP_VS_STATE_BACKUP = 2;
 
-/* Socket options, at the level IPPROTO_IP. */
-export const IPPROTO_IP = 0;
 export const IP_VS_BASE_CTL = 1152;
-export const IP_VS_SO_SET_ADD = IP_VS_BASE_CTL + 2;
-export const IP_VS_SO_SET_EDIT = IP_VS_BASE_CTL + 3;
-export const IP_VS_SO_SET_DEL = IP_VS_BASE_CTL + 4;
-export const IP_VS_SO_SET_FLUSH = IP_VS_BASE_CTL + 5;
-export const IP_VS_SO_SET_ADDDEST = IP_VS_BASE_CTL + 7;
-export const IP_VS_SO_SET_DELDEST = IP_VS_BASE_CTL + 8;
-export const IP_VS_SO_SET_EDITDEST = IP_VS_BASE_CTL + 9;
-export const IP_VS_SO_SET_TIMEOUT = IP_VS_BASE_CTL + 10;
-export const IP_VS_SO_SET_STARTDAEMON = IP_VS_BASE_CTL + 11;
-export const IP_VS_SO_SET_STOPDAEMON = IP_VS_BASE_CTL + 12;
-export const IP_VS_SO_SET_ZERO = IP_VS_BASE_CTL + 15;
-export const IP_VS_SO_GET_INFO = IP_VS_BASE_CTL + 1;
-export const IP_VS_SO_GET_SERVICES = IP_VS_BASE_CTL + 2;
-export const IP_VS_SO_GET_SERVICE = IP_VS_BASE_CTL + 3;
-export const IP_VS_SO_GET_DESTS = IP_VS_BASE_CTL + 4;
-export const IP_VS_SO_GET_TIMEOUT = IP_VS_BASE_CTL + 6;
-export const IP_VS_SO_GET_DAEMON = IP_VS_BASE_CTL + 7;
+export const IP_VS_SO_SET_ADD = 1154;
+export const IP_VS_SO_SET_EDIT = 1155;
+export const IP_VS_SO_SET_DEL = 1156;
+export const IP_VS_SO_SET_FLUSH = 1157;
+export const IP_VS_SO_SET_ADDDEST = 1159;
+export const IP_VS_SO_SET_DELDEST = 1160;
+export const IP_VS_SO_SET_EDITDEST = 1161;
+export const IP_VS_SO_SET_TIMEOUT = 1162;
+export const IP_VS_SO_SET_STARTDAEMON = 1163;
+export const IP_VS_SO_SET_STOPDAEMON = 1164;
+export const IP_VS_SO_SET_ZERO = 1167;
+export const IP_VS_SO_GET_INFO = 1153;
+export const IP_VS_SO_GET_SERVICES = 1154;
+export const IP_VS_SO_GET_SERVICE = 1155;
+export const IP_VS_SO_GET_DESTS = 1156;
+export const IP_VS_SO_GET_TIMEOUT = 1158;
+export const IP_VS_SO_GET_DAEMON = 1159;

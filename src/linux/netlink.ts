@@ -1,9 +1,8 @@
-/* include/uapi/linux/netlink.h, genetlink.h, netfilter/nfnetlink.h: under their C names, compared with the headers by native/abi. */
+/* include/uapi/linux/netlink.h. Generated from the headers of Linux 6.1 and newer by `npm run constants`: do not edit. */
 export const NETLINK_ROUTE = 0;
 export const NETLINK_NETFILTER = 12;
 export const NETLINK_GENERIC = 16;
 
-export const SOL_NETLINK = 270;
 export const NETLINK_ADD_MEMBERSHIP = 1;
 export const NETLINK_NO_ENOBUFS = 5;
 export const NETLINK_CAP_ACK = 10;
@@ -22,7 +21,7 @@ export const NLM_F_ECHO = 0x8;
 export const NLM_F_DUMP_INTR = 0x10;
 export const NLM_F_ROOT = 0x100;
 export const NLM_F_MATCH = 0x200;
-export const NLM_F_DUMP = NLM_F_ROOT | NLM_F_MATCH;
+export const NLM_F_DUMP = 0x300;
 export const NLM_F_REPLACE = 0x100;
 export const NLM_F_EXCL = 0x200;
 export const NLM_F_CREATE = 0x400;
@@ -30,21 +29,14 @@ export const NLM_F_APPEND = 0x800;
 export const NLM_F_CAPPED = 0x100;
 export const NLM_F_ACK_TLVS = 0x200;
 
+/** Bytes of `struct nlmsghdr`. */
+export const NLMSG_HDRLEN = 16;
+/** Bytes of `struct nlattr`: u16 length with this header, u16 type whose two upper bits are flags. */
+export const NLA_HDRLEN = 4;
+
+export const NLA_F_NESTED = 0x8000;
+
 export const NLMSGERR_ATTR_MSG = 1;
 export const NLMSGERR_ATTR_OFFS = 2;
 export const NLMSGERR_ATTR_MISS_TYPE = 5;
 export const NLMSGERR_ATTR_MISS_NEST = 6;
-
-export const GENL_ID_CTRL = 0x10;
-export const CTRL_CMD_GETFAMILY = 3;
-export const CTRL_ATTR_FAMILY_ID = 1;
-export const CTRL_ATTR_FAMILY_NAME = 2;
-
-export const NFNL_SUBSYS_ULOG = 4;
-export const NFNL_SUBSYS_NFTABLES = 10;
-export const NFNLGRP_NFTABLES = 7;
-export const NFNLGRP_NFTRACE = 9;
-export const NFNL_MSG_BATCH_BEGIN = 0x10;
-export const NFNL_MSG_BATCH_END = 0x11;
-export const NFNL_BATCH_GENID = 1;
-export const NFNETLINK_V0 = 0;

@@ -1,0 +1,115 @@
+import { spawnSync } from 'node:child_process';
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { NAMES } from './names.ts';
+
+export const NEEDED = 'apt-get install gcc libc6-dev linux-libc-dev';
+
+/** Headers that have structures of ours and no wanted names. */
+const STRUCTURES_ONLY = [
+  'linux/if_bridge.h',
+  'linux/netfilter/xt_LOG.h',
+  'linux/netfilter/xt_MARK.h',
+  'linux/netfilter/xt_comment.h',
+];
+
+export interface Answer {
+  /** The version of the headers: '6.1.170'. */
+  kernel: string;
+  /** The value of each expression, or why the headers do not have it. */
+  values: ({ value: string } | { missing: string })[];
+}
+
+/** Why C cannot be asked on this machine; undefined where it can. */
+export function obstacle(): string | undefined {
+  const compiler = spawnSync('cc', ['--version']);
+  if (compiler.error || compiler.status !== 0) return `no C compiler: ${NEEDED}`;
+  const headers = '#include <sys/socket.h>\n#include <linux/netfilter/nf_tables.h>\n';
+  const found = spawnSync('cc', ['-E', '-x', 'c', '-'], { input: headers });
+  return found.status === 0 ? undefined : `no kernel headers: ${NEEDED}`;
+}
+
+const PROLOGUE = `#define _GNU_SOURCE
+/* The C library's net/if_arp.h and the kernel's linux/if_arp.h exclude each other: the kernel's is wanted. */
+#define _NET_IF_ARP_H
+#include <errno.h>
+#include <stddef.h>
+#include <stdio.h>
+${[...Object.keys(NAMES), ...STRUCTURES_ONLY].map(header => `#if __has_include(<${header}>)\n#include <${header}>\n#endif`).join('\n')}
+#include <linux/version.h>
+static void number(long long value) { printf("%lld\\n", value); }
+int main(void) {
+  (void)number;
+  printf("%d.%d.%d\\n", LINUX_VERSION_CODE >> 16, LINUX_VERSION_CODE >> 8 & 255, LINUX_VERSION_CODE & 255);
+`;
+const PROLOGUE_LINES = PROLOGUE.split('\n').length - 1;
+
+/**
+ * Asks the compiler for the value of integer expressions of C.
+ *
+ * Enumerators cannot be asked for with #ifdef. So each expression is compiled on a line of its own; the lines that the compiler refuses are
+ * what the headers lack, and the rest is compiled again until nothing is refused.
+ *
+ * @param expressions such as 'NLM_F_ACK' and 'sizeof(struct nlattr)'
+ * @param uapi the folder include/uapi of other kernel headers than the installed ones
+ */
+export function ask(expressions: readonly string[], uapi?: string): Answer {
+  const values: Answer['values'] = [];
+  let open = expressions.map((expression, index) => ({ expression, index }));
+  const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'probe-'));
+  const flags = uapi === undefined ? [] : unexported(directory, uapi);
+  try {
+    for (;;) {
+      const refused = compile(
+        directory,
+        flags,
+        open.map(({ expression }) => expression),
+      );
+      if (refused === undefined) break;
+      for (const [line, missing] of refused) {
+        const probe = open[line];
+        if (probe === undefined) throw new Error(`the probe itself does not compile: ${missing}`);
+        values[probe.index] = { missing };
+      }
+      open = open.filter((_, line) => !refused.has(line));
+    }
+    const run = spawnSync(path.join(directory, 'probe'), { encoding: 'utf8' });
+    if (run.status !== 0) throw new Error(`the probe failed: ${run.error ?? run.stderr}`);
+    const [kernel = '', ...printed] = run.stdout.trimEnd().split('\n');
+    for (const [i, value] of printed.entries()) values[open[i]!.index] = { value };
+    return { kernel, values };
+  } finally {
+    fs.rmSync(directory, { recursive: true });
+  }
+}
+
+/**
+ * The packages with the headers for building modules have include/uapi as it is in the source, with words for the kernel's own checkers:
+ * these are defined away here, as the kernel's `make headers_install` takes them away.
+ */
+function unexported(directory: string, uapi: string): string[] {
+  fs.mkdirSync(path.join(directory, 'linux'));
+  fs.writeFileSync(path.join(directory, 'linux/compiler_types.h'), '');
+  fs.writeFileSync(path.join(directory, 'linux/compiler.h'), '');
+  return ['-D__user=', '-D__force=', '-D__packed=__attribute__((packed))', '-I', directory, '-I', uapi];
+}
+
+/** Returns the expressions that were refused, by their place, with the reasons; or undefined where the program is there. */
+function compile(directory: string, flags: string[], expressions: readonly string[]): Map<number, string> | undefined {
+  const source = path.join(directory, 'probe.c');
+  const lines = expressions.map(expression => `  number((long long)(${expression}));\n`);
+  fs.writeFileSync(source, `${PROLOGUE}${lines.join('')}  return 0;\n}\n`);
+  const { status, stderr } = spawnSync('cc', ['-w', ...flags, '-o', path.join(directory, 'probe'), source], {
+    encoding: 'utf8',
+    env: { ...process.env, LC_ALL: 'C' },
+  });
+  if (status === 0) return undefined;
+  const refused = new Map<number, string>();
+  for (const [, line, reason] of stderr.matchAll(/probe\.c:(\d+):\d+: error: (.*)/g)) {
+    const index = Number(line) - 1 - PROLOGUE_LINES;
+    if (!refused.has(index)) refused.set(index, reason!);
+  }
+  if (refused.size === 0) throw new Error(`cc failed without a reason:\n${stderr}`);
+  return refused;
+}

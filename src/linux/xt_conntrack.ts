@@ -1,0 +1,19 @@
+/* include/uapi/linux/netfilter/xt_conntrack.h. Generated from the headers of Linux 6.1 and newer by `npm run constants`: do not edit. */
+export const XT_CONNTRACK_STATE = 0x1;
+export const XT_CONNTRACK_PROTO = 0x2;
+export const XT_CONNTRACK_ORIGSRC = 0x4;
+export const XT_CONNTRACK_ORIGDST = 0x8;
+export const XT_CONNTRACK_REPLSRC = 0x10;
+export const XT_CONNTRACK_REPLDST = 0x20;
+export const XT_CONNTRACK_STATUS = 0x40;
+export const XT_CONNTRACK_EXPIRES = 0x80;
+export const XT_CONNTRACK_ORIGSRC_PORT = 0x100;
+export const XT_CONNTRACK_ORIGDST_PORT = 0x200;
+export const XT_CONNTRACK_REPLSRC_PORT = 0x400;
+export const XT_CONNTRACK_REPLDST_PORT = 0x800;
+export const XT_CONNTRACK_DIRECTION = 0x1000;
+export const XT_CONNTRACK_STATE_ALIAS = 0x2000;
+export const XT_CONNTRACK_STATE_INVALID = 0x1;
+export const XT_CONNTRACK_STATE_SNAT = 0x40;
+export const XT_CONNTRACK_STATE_DNAT = 0x80;
+export const XT_CONNTRACK_STATE_UNTRACKED = 0x100;
