@@ -67,3 +67,8 @@ test('the list of names that are not documented has none that is', () => {
 test('every example of a docstring compiles', () => {
   expect(exampleComplaints(api)).toEqual([]);
 });
+
+test('`npm run docs` describes every entry point', () => {
+  const { entryPoints: described } = JSON.parse(fs.readFileSync(path.join(ROOT, 'typedoc.json'), 'utf8'));
+  expect(described).toEqual([...entryPoints().values()]);
+});
