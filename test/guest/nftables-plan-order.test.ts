@@ -1,0 +1,3 @@
+import { planOrder } from '../support/nftables-plan-order.ts';
+
+planOrder();
