@@ -59,11 +59,13 @@ const CHAIN_OR_TABLE: ReadonlySet<number> = new Set([C.NFTA_RULE_TABLE, C.NFTA_R
 export const ruleRemovalTable = ruleTable.partial({
   before(rule) {
     const unknown = Array.isArray(rule.unknown) ? (rule.unknown as Partial<UnknownAttribute>[]) : [];
-    if (rule.chain !== undefined || unknown.some(each => each?.type === C.NFTA_RULE_CHAIN)) return rule;
+    // Numbers of attributes inside of a nest are others.
+    const isOwn = (each: Partial<UnknownAttribute>) => each?.in === undefined;
+    if (rule.chain !== undefined || unknown.some(each => isOwn(each) && each?.type === C.NFTA_RULE_CHAIN)) return rule;
     const { family: _, table: __, unknown: ___, [RULE_TOLD]: ____, ...others } = rule;
     const narrower =
       Object.values(others).some(value => value !== undefined) ||
-      unknown.some(each => typeof each?.type === 'number' && !CHAIN_OR_TABLE.has(each.type));
+      unknown.some(each => typeof each?.type === 'number' && !(isOwn(each) && CHAIN_OR_TABLE.has(each.type)));
     if (!narrower) return rule;
     throw typeError(
       ['chain'],

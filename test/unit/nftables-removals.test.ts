@@ -28,6 +28,14 @@ const subject = fc.oneof(
   place.map(object => ({ chain: object })),
   fc.record({ family: fc.constant('ip'), name: some(name) }).map(object => ({ table: object })),
 );
+/** Attributes without a field: of the rule itself, and of the nest that its comment is in, whose number 2 is no chain. */
+const unknown = fc.array(
+  fc.record(
+    { type: fc.constantFrom(2, 200), bytes: fc.constant('6100'), in: fc.constant('NFTNL_UDATA_RULE') },
+    { requiredKeys: ['type', 'bytes'] },
+  ),
+  { minLength: 1, maxLength: 2 },
+);
 const VERBS = ['add', 'create', 'insert', 'replace', 'delete', 'destroy', 'flush', 'rename'] as const;
 
 /** The messages of what could be written of it. */
@@ -93,8 +101,9 @@ describe('no message removes all rules of a table but the one that says so', () 
 
   it('of any object that is encoded by itself', () => {
     fc.assert(
-      fc.property(fc.constantFrom('delrule', 'destroyrule'), rule, (type, object) => {
-        const { family: _, index: __, ...rest } = object;
+      fc.property(fc.constantFrom('delrule', 'destroyrule'), rule, some(unknown), (type, object, more) => {
+        const { family: _, index: __, ...written } = object;
+        const rest = { ...written, ...(more !== undefined && { unknown: more }) };
         let bytes: Uint8Array;
         try {
           bytes = encodeMessage({ type: type as 'delrule', family: 'ip', object: rest });
