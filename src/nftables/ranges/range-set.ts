@@ -6,7 +6,7 @@ import { asValues, type GivenElement } from '../../nft/element-forms.ts';
 import { type WiredElements, wireElements } from '../../nft/element-values.ts';
 import { type ElementKey, readFields } from '../../nft/field-values.ts';
 import type { ElementShape } from '../../nft/set-types.ts';
-import type { Verb } from '../write/operations.ts';
+import type { Verb } from '../write/new-objects.ts';
 import { type GivenRange, type RangeList, rangeList, wireRange } from './range-lists.ts';
 import { neighbour, type Range, RangeModel } from './ranges.ts';
 

@@ -2,7 +2,8 @@ import { type Path, rangeError, within } from '../../errors.ts';
 import type { WiredElements } from '../../nft/element-values.ts';
 import type { ElementShape } from '../../nft/set-types.ts';
 import { type ElementsHead, writeWired } from '../write/element-writer.ts';
-import type { Surroundings, Verb } from '../write/operations.ts';
+import type { EncodeContext } from '../write/encode-context.ts';
+import type { Verb } from '../write/new-objects.ts';
 import { rangeList } from './range-lists.ts';
 import { type RangeChange, RangeSet, RefusedRange } from './range-set.ts';
 import type { DeclaredSet } from './ranged-sets.ts';
@@ -12,9 +13,8 @@ import type { DeclaredSet } from './ranged-sets.ts';
 /** An operation on the elements of one set. */
 export interface RangedOperation {
   readonly verb: Verb;
-  readonly head: Omit<ElementsHead, 'name' | 'flags'>;
-  /** The netlink flags of what is added. */
-  readonly flags: number;
+  /** The flags are those of what is added. */
+  readonly head: ElementsHead;
   readonly shape: ElementShape;
   /** Where the caller's object has the list. */
   readonly path: Path;
@@ -30,10 +30,10 @@ export function writeRanged(
   operation: RangedOperation,
   wired: () => WiredElements,
   declared: DeclaredSet | undefined,
-  to: Surroundings,
+  to: EncodeContext,
 ): void {
   const { verb, shape, path } = operation;
-  const change = to.found?.change;
+  const change = to.resolved?.change;
   if (change !== undefined) {
     writeChange(operation, change, to);
     return;
@@ -80,7 +80,7 @@ function apply(set: RangeSet, { verb, path }: RangedOperation, list: () => Retur
   }
 }
 
-function writeChange({ head, flags }: RangedOperation, { removed, added }: RangeChange, { list }: Surroundings): void {
+function writeChange({ head }: RangedOperation, { removed, added }: RangeChange, { list }: EncodeContext): void {
   if (removed.elements.length > 0) writeWired(list, { ...head, name: 'delsetelem', flags: 0 }, removed);
-  if (added.elements.length > 0) writeWired(list, { ...head, name: 'newsetelem', flags }, added);
+  if (added.elements.length > 0) writeWired(list, { ...head, name: 'newsetelem' }, added);
 }

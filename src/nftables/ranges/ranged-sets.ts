@@ -1,6 +1,6 @@
 import type { NftSet } from '../../nf_tables/set.ts';
 import type { ElementShape } from '../../nft/set-types.ts';
-import type { Fields, Verb } from '../write/operations.ts';
+import type { Fields, Verb } from '../write/new-objects.ts';
 import type { RangeList } from './range-lists.ts';
 import { mergesRanges, RangeSet } from './range-set.ts';
 

@@ -8,10 +8,12 @@ import type { NftSet } from '../../nf_tables/set.ts';
 import { interfacesOf } from '../interfaces.ts';
 import type { RangeMemory } from '../ranges/range-memory.ts';
 import { type RangeSet, RefusedRange } from '../ranges/range-set.ts';
+import { setKey } from '../ranges/ranged-sets.ts';
 import { readGeneration, requestFor } from '../request.ts';
-import { type EncodedTransaction, filled } from '../write/encoded.ts';
+import type { Resolved } from '../write/encode-context.ts';
+import { type EncodedTransaction, splice } from '../write/encoded.ts';
 import { hintFor } from '../write/hints.ts';
-import { type Fields, type Found, setKey } from '../write/operations.ts';
+import type { Fields } from '../write/new-objects.ts';
 import { ChainModel } from '../write/rule-places.ts';
 import type { Transaction, TransactionOperation } from '../write/transaction.ts';
 import type { Ruleset } from './listing.ts';
@@ -60,28 +62,28 @@ export function* completed(
 ): Operation<Completed> {
   const generation = yield* readGeneration(exchange);
   const known = new Map<string, unknown>();
-  const found = new Map<number, Found>();
+  const resolved = new Map<number, Resolved>();
   const ruleIds = new Map<number, number>();
   const sets = new SetReader(exchange, transaction, generation, knowledge);
   const { interfaces } = interfacesOf(exchange.transport);
-  for (const { operation: index } of encoded.holes) {
+  for (const { operation: index } of encoded.unresolved) {
     const operation = transaction.operations[index]!;
     const object = (operation.subject as Record<string, Fields>)[operation.kind]!;
     try {
-      if (operation.kind === 'chain') found.set(index, yield* chainOf(exchange, object));
+      if (operation.kind === 'chain') resolved.set(index, yield* chainOf(exchange, object));
       else if (operation.kind === 'rule') {
         const place =
           object.index === undefined ? {} : yield* placeOf(exchange, transaction, index, object, { known, ruleIds });
         const sets = yield* setsOf(exchange, transaction, object, setNamesIn(object.statements), known);
-        found.set(index, { ...place, sets, interfaces });
+        resolved.set(index, { ...place, sets, interfaces });
       } else if (object.json === undefined) {
-        found.set(index, yield* sets.elementsOf(index));
+        resolved.set(index, yield* sets.elementsOf(index));
       } else {
         const named = yield* setsOf(exchange, transaction, object, [object.set as string], known);
         // Of a set that is made here and has no ranges, nothing has to be known.
         const made = transaction.ranged.find(object.family, object.table, object.set) !== undefined;
-        const json: Found = { sets: named, interfaces };
-        found.set(index, named.size > 0 || made ? yield* sets.elementsOf(index, json) : json);
+        const json: Resolved = { sets: named, interfaces };
+        resolved.set(index, named.size > 0 || made ? yield* sets.elementsOf(index, json) : json);
       }
     } catch (error) {
       throw asFailure(error, operation, index);
@@ -89,15 +91,15 @@ export function* completed(
   }
   sets.finish();
   for (const [operation, id] of ruleIds) {
-    const own = found.get(operation);
+    const own = resolved.get(operation);
     if (own !== undefined) own.id = id;
   }
-  const filledIn = filled(
+  const spliced = splice(
     encoded,
-    ({ operation }, list) => transaction.fill(operation, found.get(operation)!, list),
+    ({ operation }, list) => transaction.encodeResolved(operation, resolved.get(operation)!, list),
     ruleIds,
   );
-  return { encoded: filledIn, generation, ranges: sets.ranges };
+  return { encoded: spliced, generation, ranges: sets.ranges };
 }
 
 /** The sets that a rule's statements or elements refer to, and that are not made by the transaction itself. */
@@ -141,7 +143,7 @@ function* setNamesIn(json: unknown): Generator<string> {
   }
 }
 
-function* chainOf(exchange: Exchange, { family, table, name }: Fields): Operation<Found> {
+function* chainOf(exchange: Exchange, { family, table, name }: Fields): Operation<Resolved> {
   const call = requestFor('getchain', familyNumber(family, ['family']), { table, name });
   return { handle: yield* exchange.get(call, message => handleIn(message, C.NFTA_CHAIN_HANDLE)) };
 }
@@ -158,7 +160,7 @@ function* placeOf(
   operation: number,
   object: Fields,
   { known, ruleIds }: Places,
-): Operation<Found> {
+): Operation<Resolved> {
   const { table, chain } = object;
   const family = familyNumber(object.family, ['family']);
   const key = `rules ${family} ${table} ${chain}`;

@@ -8,7 +8,8 @@ import { kernelRanges } from '../ranges/range-lists.ts';
 import { mergesRanges, RangeSet } from '../ranges/range-set.ts';
 import { type DeclaredSet, setKey } from '../ranges/ranged-sets.ts';
 import { readSet } from '../request.ts';
-import type { Fields, Found } from '../write/operations.ts';
+import type { Resolved } from '../write/encode-context.ts';
+import type { Fields } from '../write/new-objects.ts';
 import type { Transaction } from '../write/transaction.ts';
 import { dumpElements } from './listing.ts';
 import type { Knowledge, KnownSets } from './lookup.ts';
@@ -16,7 +17,7 @@ import type { Knowledge, KnownSets } from './lookup.ts';
 interface State {
   shape: ElementShape;
   /** What the last operation on its elements sends. */
-  last?: Found;
+  last?: Resolved;
   /** Undefined in sets without ranges: what they have need not be known. */
   ranges: RangeSet | undefined;
 }
@@ -62,7 +63,7 @@ export class SetReader {
    * What is needed to write the elements of an operation.
    * @throws RangeError ERR_OVERLAP, RefusedRange, NetlinkError ENOENT
    */
-  *elementsOf(index: number, found?: Found): Operation<Found> {
+  *elementsOf(index: number, resolved?: Resolved): Operation<Resolved> {
     const transaction = this.#transaction;
     const { verb, kind, subject } = transaction.operations[index]!;
     const object = (subject as Record<string, Fields>)[kind]!;
@@ -71,7 +72,7 @@ export class SetReader {
     const declared = waiting?.declared;
     const name = String(kind === 'element' ? (object.set ?? declared?.name) : object.name);
     const state = yield* this.#state(object, name, declared, index);
-    const base: Found = found ?? { shape: state.shape };
+    const base: Resolved = resolved ?? { shape: state.shape };
     if (state.ranges === undefined) return base;
     const list = waiting?.list ?? transaction.rangesOf(index, base);
     if (list === undefined) return base;

@@ -19,8 +19,7 @@ import {
   without,
 } from './encoded.ts';
 import { idleDestroys } from './missing-tables.ts';
-import { OBJECT_KINDS } from './new-objects.ts';
-import type { Fields, ObjectKind } from './operations.ts';
+import { type Fields, OBJECT_KINDS, type ObjectKind } from './new-objects.ts';
 import { type Refused, refusedError } from './refused.ts';
 import { Transaction } from './transaction.ts';
 
@@ -106,7 +105,7 @@ function* commitEncoded(
   }
   for (let attempt = 1; ; attempt++) {
     try {
-      if (encoded.holes.length === 0) return yield* send(exchange, features, transaction, encoded, options);
+      if (encoded.unresolved.length === 0) return yield* send(exchange, features, transaction, encoded, options);
       const { encoded: ready, generation: read, ranges } = yield* completed(exchange, transaction, encoded, knowledge);
       const bound = generation ?? read;
       const result = yield* send(exchange, features, transaction, ready, { ...options, generation: bound });

@@ -33,9 +33,9 @@ export interface Messages {
   at(index: number): EncodedMessage | undefined;
 }
 
-/** An operation that can be written only when more is known about the namespace that it is meant for. */
-export interface Hole {
-  /** Where its messages belong. */
+/** An operation that can be encoded only when more is known about the namespace that it is meant for. */
+export interface Unresolved {
+  /** The place of its messages. */
   readonly at: number;
   readonly operation: number;
 }
@@ -47,7 +47,7 @@ interface Contents {
   readonly messages: Messages;
   /** Of rules written in statements, by operation: the statement of each expression. */
   readonly origins: readonly (Origin | undefined)[];
-  readonly holes: readonly Hole[];
+  readonly unresolved: readonly Unresolved[];
   /** Those that Linux has from 6.3 on. */
   readonly destroys: readonly EncodedMessage[];
   /** The last message in the bytes: kernels that do not acknowledge the batch's end acknowledge this one. */
@@ -63,18 +63,18 @@ export class EncodedTransaction implements Contents {
   readonly end: number;
   readonly messages: Messages;
   readonly origins: readonly (Origin | undefined)[];
-  readonly holes: readonly Hole[];
+  readonly unresolved: readonly Unresolved[];
   readonly destroys: readonly EncodedMessage[];
   readonly last: EncodedMessage | undefined;
   #pages: readonly Uint8Array[];
 
-  constructor(pages: readonly Uint8Array[], { end, messages, origins, holes, destroys, last }: Contents) {
+  constructor(pages: readonly Uint8Array[], { end, messages, origins, unresolved, destroys, last }: Contents) {
     this.#pages = pages;
     this.length = pages.reduce((sum, page) => sum + page.length, 0);
     this.end = end;
     this.messages = messages;
     this.origins = origins;
-    this.holes = holes;
+    this.unresolved = unresolved;
     this.destroys = destroys;
     this.last = last;
   }
@@ -129,7 +129,8 @@ export class MessageList implements Messages {
   readonly #operations: number[] = [];
   readonly #names: MessageName[] = [];
   readonly #families: number[] = [];
-  readonly #translations = new Map<number, EncodedMessage['translate']>();
+  /** Only of the messages that have one. */
+  readonly #translations: EncodedMessage['translate'][] = [];
 
   constructor(capacity: number, first = FIRST_SEQUENCE) {
     this.writer = new Writer(capacity);
@@ -149,7 +150,7 @@ export class MessageList implements Messages {
       operation: this.#operations[index]!,
       name: this.#names[index]!,
       family: this.#families[index]!,
-      translate: this.#translations.get(index),
+      translate: this.#translations[index],
     };
   }
 
@@ -174,7 +175,7 @@ export class MessageList implements Messages {
   /** Takes back what was written after it had that many messages, and bytes on this page. */
   truncate(messages: number, bytes: number): void {
     for (const column of [this.#starts, this.#operations, this.#names, this.#families]) column.length = messages;
-    for (const index of this.#translations.keys()) if (index >= messages) this.#translations.delete(index);
+    if (this.#translations.length > messages) this.#translations.length = messages;
     this.writer.length = bytes;
   }
 
@@ -188,7 +189,9 @@ export class MessageList implements Messages {
       list.#names.push(this.#names[i]!);
       list.#families.push(this.#families[i]!);
     }
-    for (const [index, translate] of this.#translations) list.#translations.set(index, translate);
+    this.#translations.forEach((translate, index) => {
+      list.#translations[index] = translate;
+    });
     return list;
   }
 
@@ -207,7 +210,7 @@ export class MessageList implements Messages {
 
   end(start: number, name: MessageName, family: number, operation: number, translate?: (path: Path) => Path): void {
     endMessage(this.writer, start);
-    if (translate !== undefined) this.#translations.set(this.length, translate);
+    if (translate !== undefined) this.#translations[this.length] = translate;
     this.#starts.push(this.#before + start);
     this.#operations.push(operation);
     this.#names.push(name);
@@ -308,19 +311,22 @@ function mark(bytes: Uint8Array, start: number, flag: number, wanted: boolean): 
   bytes[at] = wanted ? bytes[at]! | flag : bytes[at]! & ~flag;
 }
 
-/** The transaction with its holes filled: `fill` writes the operation's messages. `ruleIds` are numbers that rules get, by operation. */
-export function filled(
+/**
+ * The transaction with the messages of its unresolved operations in their places: `encode` writes those of one operation. `ruleIds` are the numbers
+ * that rules get, by operation.
+ */
+export function splice(
   encoded: EncodedTransaction,
-  fill: (hole: Hole, list: MessageList) => void,
+  encode: (operation: Unresolved, list: MessageList) => void,
   ruleIds: ReadonlyMap<number, number>,
 ): EncodedTransaction {
   const list = new MessageList(1024, FIRST_SEQUENCE + encoded.messages.length);
   const { bytes: encodedBytes } = encoded;
   const pieces: { at: number; start: number; end: number; messages: number }[] = [];
-  for (const hole of encoded.holes) {
+  for (const operation of encoded.unresolved) {
     const start = list.writer.length;
-    fill(hole, list);
-    pieces.push({ at: hole.at, start, end: list.writer.length, messages: list.length });
+    encode(operation, list);
+    pieces.push({ at: operation.at, start, end: list.writer.length, messages: list.length });
   }
   const added = list.writer.bytes;
   const writer = new Writer(encodedBytes.length + list.writer.length);
@@ -358,7 +364,7 @@ export function filled(
   writeBatchEnd(writer, NFNL_SUBSYS_NFTABLES, FIRST_SEQUENCE + all.length);
   const bytes = writer.bytes.subarray(0, writer.length);
   const { origins, destroys } = encoded;
-  return new EncodedTransaction([bytes], { end, messages: all, origins, holes: [], last, destroys });
+  return new EncodedTransaction([bytes], { end, messages: all, origins, unresolved: [], last, destroys });
 }
 
 /** The transaction without what some of its operations do. Sequence numbers stay: refusals are told by the same indexes. */
@@ -386,16 +392,16 @@ export function without(encoded: EncodedTransaction, operations: ReadonlySet<num
   }
   writer.raw(bytes.subarray(from));
   const before = (at: number) => cuts.findLast(cut => cut.at <= at)?.removed ?? 0;
-  const holes = encoded.holes
+  const unresolved = encoded.unresolved
     .filter(({ operation }) => !operations.has(operation))
-    .map(hole => ({ ...hole, at: hole.at - before(hole.at) }));
+    .map(each => ({ ...each, at: each.at - before(each.at) }));
   const { origins } = encoded;
   return new EncodedTransaction([writer.bytes.subarray(0, writer.length)], {
     end: encoded.end - removed,
     // An empty batch is acknowledged as such.
-    messages: last === undefined && holes.length === 0 ? [] : messages,
+    messages: last === undefined && unresolved.length === 0 ? [] : messages,
     origins,
-    holes,
+    unresolved,
     destroys: encoded.destroys.filter(({ operation }) => !operations.has(operation)),
     last,
   });

@@ -3,7 +3,7 @@ import type { Exchange, Operation } from '../../netlink/index.ts';
 import { familyNumber } from '../../nf_tables/family.ts';
 import { MESSAGES } from '../../nf_tables/message.ts';
 import { readGeneration, requestFor } from '../request.ts';
-import type { Fields } from './operations.ts';
+import type { Fields } from './new-objects.ts';
 import type { Transaction } from './transaction.ts';
 
 /** Operations that have nothing to do. */

@@ -114,6 +114,25 @@ export const OBJECT_KINDS = {
   tunnel: 'tunnel',
 } as const satisfies Record<string, keyof ObjectData>;
 
+/** The methods of a transaction. */
+export type Verb = 'add' | 'create' | 'insert' | 'replace' | 'delete' | 'destroy' | 'flush' | 'rename';
+
+/** What a transaction's objects stand under: `{ rule: { ... } }`. */
+export type ObjectKind =
+  | 'table'
+  | 'chain'
+  | 'rule'
+  | 'set'
+  | 'map'
+  | 'element'
+  | 'flowtable'
+  | 'object'
+  | 'ruleset'
+  | keyof typeof OBJECT_KINDS;
+
+/** An object whose fields are not checked yet. */
+export type Fields = Record<string, unknown>;
+
 type Kinds = typeof OBJECT_KINDS;
 /** `objects()` gives the fields in `data`, beside the type: that is taken, too. */
 type NamedObject =

@@ -8,77 +8,28 @@ import type { NftSet } from '../../nf_tables/set.ts';
 import { compileElements } from '../../nft/compile/named-set.ts';
 import { asValues, type GivenElement, hasLeadingEnd } from '../../nft/element-forms.ts';
 import { type ElementValue, type WiredElements, wireElements } from '../../nft/element-values.ts';
-import type { Names } from '../../nft/names.ts';
 import { type ElementShape, shapeOf } from '../../nft/set-types.ts';
-import type { Interfaces } from '../interfaces.ts';
 import { PackedElements } from '../packed-elements.ts';
-import type { RangeChange } from '../ranges/range-set.ts';
 import { writeRanged } from '../ranges/ranged-elements.ts';
-import { type RangedSets, setKey } from '../ranges/ranged-sets.ts';
-import { writeElements, writeWireElements } from './element-writer.ts';
-import type { MessageList } from './encoded.ts';
-import { type JsonElements, type NewElements, type NewMap, OBJECT_KINDS } from './new-objects.ts';
-import type { RuleEncoder } from './rule-encoder.ts';
+import { setKey } from '../ranges/ranged-sets.ts';
+import { type ElementsHead, writeElements, writeWireElements } from './element-writer.ts';
+import type { EncodeContext } from './encode-context.ts';
+import {
+  type Fields,
+  type JsonElements,
+  type NewElements,
+  type NewMap,
+  OBJECT_KINDS,
+  type ObjectKind,
+  type Verb,
+} from './new-objects.ts';
 import { description, wireSet } from './wire-set.ts';
 import { withWritable, writableFields } from './writable.ts';
 
-export type Verb = 'add' | 'create' | 'insert' | 'replace' | 'delete' | 'destroy' | 'flush' | 'rename';
-
-export type ObjectKind =
-  | 'table'
-  | 'chain'
-  | 'rule'
-  | 'set'
-  | 'map'
-  | 'element'
-  | 'flowtable'
-  | 'object'
-  | 'ruleset'
-  | keyof typeof OBJECT_KINDS;
-
-export type Fields = Record<string, unknown>;
-
-/** What `commit` has found out about the namespace, for an operation that needs it. */
-export interface Found {
-  shape?: ElementShape;
-  /** What elements with ranges become, compared with those that the set has. */
-  change?: RangeChange;
-  /** The index of a device. */
-  interfaces?: Interfaces['interfaces'];
-  /** Sets that the rule's statements refer to, by name. */
-  sets?: ReadonlyMap<string, NftSet>;
-  handle?: bigint;
-  /** The rule to stand next to, when it is one of this transaction. */
-  ruleId?: number;
-  /** The number that the rule itself gets, because others stand next to it. */
-  id?: number;
-}
-
-/** What writing an operation needs besides its object. */
-export interface Surroundings {
-  readonly list: MessageList;
-  readonly operation: number;
-  /** What the sets of this transaction are like, by `setKey`. */
-  readonly shapes: Map<string, ElementShape>;
-  /** The sets of this transaction that have names, by `setKey`. */
-  readonly sets: Map<string, NftSet>;
-  /** Names of numbers, for rules that are written in statements: read once. */
-  readonly names: Names;
-  nextId(): number;
-  readonly rules: RuleEncoder;
-  /** The sets with ranges of this transaction. */
-  readonly ranged: RangedSets;
-  readonly found?: Found | undefined;
-  /** The operation has written nothing: it must wait for `commit`, which asks the namespace first. */
-  needsMore: boolean;
-}
-
-type Write = (verb: Verb, object: Fields, to: Surroundings) => void;
+type Write = (verb: Verb, object: Fields, to: EncodeContext) => void;
 
 const FAMILY: Path = ['family'];
 const CREATE: Partial<Record<Verb, number>> = { add: NLM_F_CREATE, create: NLM_F_CREATE | NLM_F_EXCL };
-
-export { setKey };
 
 /** The parts of an object that identify it: its name, or the kernel's number. */
 function keyOf(object: Fields, more: readonly string[] = ['table']): Fields {
@@ -115,7 +66,7 @@ const TABLE_OF_RULES = renamed({ table: 'name' });
 const CHAIN_OF_RULES = renamed({ chain: 'name' });
 const SET_OF_ELEMENTS = renamed({ set: 'name' });
 
-function table(verb: Verb, object: Fields, { list, operation, ranged }: Surroundings): void {
+function table(verb: Verb, object: Fields, { list, operation, ranged }: EncodeContext): void {
   const family = familyNumber(object.family, FAMILY);
   if (verb === 'delete' || verb === 'destroy') ranged.goes('table', object);
   else if (verb === 'create') ranged.created(object);
@@ -136,8 +87,8 @@ function table(verb: Verb, object: Fields, { list, operation, ranged }: Surround
   }
 }
 
-function chain(verb: Verb, object: Fields, to: Surroundings): void {
-  const { list, operation, found } = to;
+function chain(verb: Verb, object: Fields, to: EncodeContext): void {
+  const { list, operation, resolved } = to;
   const family = familyNumber(object.family, FAMILY);
   const write = (name: MessageName, flags: number, fields: Fields, translate?: (path: Path) => Path) =>
     list.write(name, flags, family, operation, fields, translate);
@@ -153,7 +104,7 @@ function chain(verb: Verb, object: Fields, to: Surroundings): void {
     write('destroychain', 0, keyOf(object));
   } else if (verb === 'rename') {
     const newName = required(object, 'newName');
-    const handle = object.handle ?? found?.handle;
+    const handle = object.handle ?? resolved?.handle;
     const key = keyOf(object);
     if (handle === undefined) to.needsMore = true;
     else write('newchain', 0, { table: key.table, handle, name: newName }, renamed({ name: 'newName' }));
@@ -162,8 +113,8 @@ function chain(verb: Verb, object: Fields, to: Surroundings): void {
   }
 }
 
-function set(verb: Verb, object: Fields, to: Surroundings, isMap = false): void {
-  const { list, operation, shapes } = to;
+function set(verb: Verb, object: Fields, to: EncodeContext, isMap = false): void {
+  const { list, operation } = to;
   const family = familyNumber(object.family, FAMILY);
   if (verb === 'flush') {
     const fields = { table: required(object, 'table'), set: required(object, 'name') };
@@ -176,7 +127,7 @@ function set(verb: Verb, object: Fields, to: Surroundings, isMap = false): void 
     const byName = setKey(object.family, object.table, object.name);
     // All sets without a name have the same template of one, '__set%d': each is known by its operation.
     const made = String(object.name).endsWith('%d') ? `${byName} ${operation}` : byName;
-    let wire = to.found === undefined ? undefined : to.sets.get(made);
+    let wire = to.resolved === undefined ? undefined : to.sets.get(made);
     if (wire === undefined) {
       wire = withWritable(wireSet(object as unknown as NewMap, isMap, to.nextId())) as unknown as NftSet;
       wire.family = object.family as NftSet['family'];
@@ -184,15 +135,17 @@ function set(verb: Verb, object: Fields, to: Surroundings, isMap = false): void 
       to.sets.set(made, wire);
     }
     const shape = shapeOf(wire);
-    shapes.set(byName, shape);
-    shapes.set(setKey(object.family, object.table, wire.id), shape);
+    to.shapes.set(byName, shape);
+    to.shapes.set(setKey(object.family, object.table, wire.id), shape);
     const ranges = shape.ranges !== 'none';
-    const declared = ranges && to.found === undefined ? to.ranged.declare(verb, wire, shape) : undefined;
+    const declared = ranges && to.resolved === undefined ? to.ranged.declare(verb, wire, shape) : undefined;
     const elements = object.elements as GivenElement[] | PackedElements | undefined;
     if (elements === undefined) return;
     if (!isList(elements)) throw typeError(['elements'], 'an array', elements);
     if (elements.length === 0) return;
-    const head = {
+    const head: ElementsHead = {
+      name: 'newsetelem',
+      flags: CREATE[verb]!,
       family,
       operation,
       table: object.table as string,
@@ -200,14 +153,13 @@ function set(verb: Verb, object: Fields, to: Surroundings, isMap = false): void 
       setId: wire.id as number,
       translate: SET_OF_ELEMENTS,
     };
-    const flags = CREATE[verb]!;
     if (!ranges) {
-      writeElements(list, { ...head, name: 'newsetelem', flags }, elements, shape);
+      writeElements(list, head, elements, shape);
       return;
     }
     const options = { leadingEnd: marksBeginning(object), wasRead: object.handle !== undefined };
     const given = rangedValues(elements, shape, options.wasRead);
-    const ranged = { verb, head, flags, shape, path: ['elements'], wire: isWireAt(given) };
+    const ranged = { verb, head, shape, path: ['elements'], wire: isWireAt(given) };
     writeRanged(ranged, () => wireElements(given, shape, options), declared, to);
   }
 }
@@ -248,7 +200,7 @@ const ELEMENT_MESSAGES: Partial<Record<Verb, MessageName>> = {
 const ELEMENT_FIELDS = ['family', 'table', 'set', 'setId', 'elements', 'as', 'type', 'leadingEnd'];
 const JSON_ELEMENT_FIELDS = ['family', 'table', 'set', 'json', 'leadingEnd'];
 
-function element(verb: Verb, object: Fields, to: Surroundings): void {
+function element(verb: Verb, object: Fields, to: EncodeContext): void {
   if (object.json !== undefined) {
     jsonElement(verb, object, to);
     return;
@@ -264,7 +216,7 @@ function element(verb: Verb, object: Fields, to: Surroundings): void {
   const shape =
     type !== undefined
       ? shapeOf(description(type, type.data !== undefined || type.dataType !== undefined))
-      : (to.found?.shape ??
+      : (to.resolved?.shape ??
         to.shapes.get(setKey(object.family, tableName, setId ?? name)) ??
         (Array.isArray(elements) && elements.every(isWire) ? WIRE_ONLY : undefined));
   if (shape === undefined) {
@@ -273,33 +225,43 @@ function element(verb: Verb, object: Fields, to: Surroundings): void {
     to.needsMore = true;
     return;
   }
-  const head = { family, operation: to.operation, table: tableName, set: name, setId };
   const removes = verb === 'delete' || verb === 'destroy';
-  const flags = CREATE[verb] ?? 0;
+  const head: ElementsHead = {
+    name: ELEMENT_MESSAGES[verb]!,
+    flags: CREATE[verb] ?? 0,
+    family,
+    operation: to.operation,
+    table: tableName,
+    set: name,
+    setId,
+  };
   if (shape.ranges === 'none') {
-    writeElements(to.list, { ...head, name: ELEMENT_MESSAGES[verb]!, flags }, elements, shape, { keysOnly: removes });
+    writeElements(to.list, head, elements, shape, { keysOnly: removes });
     return;
   }
   const given = rangedValues(elements, shape, as === 'wire');
   const options = { leadingEnd: !removes && marksBeginning(object), keysOnly: removes };
-  const ranged = { verb, head, flags, shape, path: ['elements'], wire: isWireAt(given) };
+  const ranged = { verb, head, shape, path: ['elements'], wire: isWireAt(given) };
   const declared = to.ranged.find(object.family, tableName, setId ?? name);
   writeRanged(ranged, () => wireElements(given, shape, options), declared, to);
 }
 
 /** Elements in nft's JSON. */
-function jsonElement(verb: Verb, object: Fields, to: Surroundings): void {
+function jsonElement(verb: Verb, object: Fields, to: EncodeContext): void {
   checkObject(object, [], JSON_ELEMENT_FIELDS);
   const { family, table, set: name, json, leadingEnd } = object as unknown as JsonElements;
-  const set = to.found?.sets?.get(name) ?? to.sets.get(setKey(family, table, name));
+  const set = to.resolved?.sets?.get(name) ?? to.sets.get(setKey(family, table, name));
   if (set === undefined) {
-    if (to.found !== undefined) throw rangeError(['set'], 'the name of a set of this table', name, 'ERR_UNKNOWN_SET');
+    if (to.resolved !== undefined)
+      throw rangeError(['set'], 'the name of a set of this table', name, 'ERR_UNKNOWN_SET');
     to.needsMore = true;
     return;
   }
   const removes = verb === 'delete' || verb === 'destroy';
   const shape = shapeOf(set);
-  const head = {
+  const head: ElementsHead = {
+    name: ELEMENT_MESSAGES[verb]!,
+    flags: CREATE[verb] ?? 0,
     family: familyNumber(family, FAMILY),
     operation: to.operation,
     table,
@@ -307,17 +269,16 @@ function jsonElement(verb: Verb, object: Fields, to: Surroundings): void {
     setId: set.id,
     translate: (path: Path): Path => (path[0] === 'elements' ? ['json'] : path),
   };
-  const flags = CREATE[verb] ?? 0;
-  const ranged = { verb, head, flags, shape, path: ['json'], wire: () => false };
+  const ranged = { verb, head, shape, path: ['json'], wire: () => false };
   const declared = to.ranged.find(family, table, name);
-  if (to.found?.change !== undefined) {
+  if (to.resolved?.change !== undefined) {
     writeRanged(ranged, () => inPairs([]), declared, to);
     return;
   }
   let unknown = false;
   const interfaces = (device: string) => {
     unknown = true;
-    return to.found?.interfaces?.(device);
+    return to.resolved?.interfaces?.(device);
   };
   let elements: WireElement[];
   try {
@@ -328,13 +289,13 @@ function jsonElement(verb: Verb, object: Fields, to: Surroundings): void {
       removes,
     });
   } catch (error) {
-    if (!unknown || to.found !== undefined) throw within(error, ['json']);
+    if (!unknown || to.resolved !== undefined) throw within(error, ['json']);
     to.ranged.keep(to.operation, undefined, declared);
     to.needsMore = true;
     return;
   }
   if (elements.length === 0) return;
-  if (shape.ranges === 'none') writeWireElements(to.list, { ...head, name: ELEMENT_MESSAGES[verb]!, flags }, elements);
+  if (shape.ranges === 'none') writeWireElements(to.list, head, elements);
   else writeRanged(ranged, () => inPairs(elements), declared, to);
 }
 
@@ -361,7 +322,7 @@ const WIRE_ONLY: ElementShape = {
   dataRanges: false,
 };
 
-function flowtable(verb: Verb, object: Fields, { list, operation }: Surroundings): void {
+function flowtable(verb: Verb, object: Fields, { list, operation }: EncodeContext): void {
   const family = familyNumber(object.family, FAMILY);
   if (verb === 'delete') list.write('delflowtable', 0, family, operation, keyOf(object));
   else if (verb === 'destroy') list.write('destroyflowtable', 0, family, operation, keyOf(object));
@@ -372,7 +333,7 @@ function flowtable(verb: Verb, object: Fields, { list, operation }: Surroundings
 function namedObject(
   verb: Verb,
   object: Fields,
-  { list, operation }: Surroundings,
+  { list, operation }: EncodeContext,
   translate?: (path: Path) => Path,
 ): void {
   const family = familyNumber(object.family, FAMILY);
@@ -423,7 +384,7 @@ function typedObject(type: string): Write {
   };
 }
 
-function ruleset(_verb: Verb, object: Fields, { list, operation, ranged }: Surroundings): void {
+function ruleset(_verb: Verb, object: Fields, { list, operation, ranged }: EncodeContext): void {
   ranged.goes('ruleset', object);
   const family = object.family === undefined ? 0 : familyNumber(object.family, FAMILY);
   list.write('deltable', 0, family, operation, {});

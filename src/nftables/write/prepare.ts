@@ -153,9 +153,9 @@ class PreparedObject<P extends Record<string, ParameterType>> implements Prepare
 function encodeOne(build: () => NewObject): Encoded {
   const transaction = new Transaction().add(build());
   const encoded = transaction.encode();
-  const { messages, holes } = encoded;
+  const { messages, unresolved } = encoded;
   const message = messages.at(0);
-  if (message === undefined || messages.length !== 1 || holes.length > 0)
+  if (message === undefined || messages.length !== 1 || unresolved.length > 0)
     throw rangeError(
       [],
       'an object of one message: sets and elements of a known type, rules without sets of their own',

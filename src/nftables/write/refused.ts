@@ -16,7 +16,7 @@ import { elements, list } from '../read/listing.ts';
 import { type EncodedMessage, type EncodedTransaction, FIRST_SEQUENCE, messageOf, partsOf, pathOf } from './encoded.ts';
 import { hintFor } from './hints.ts';
 import { Jumps } from './jumps.ts';
-import type { Fields } from './operations.ts';
+import type { Fields } from './new-objects.ts';
 import type { Transaction } from './transaction.ts';
 
 /** The kernel's word on one message of a transaction. */

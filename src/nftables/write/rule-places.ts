@@ -1,5 +1,5 @@
 import type { RuleEntry } from '../../nf_tables/rule.ts';
-import type { Fields } from './operations.ts';
+import type { Fields } from './new-objects.ts';
 import type { TransactionOperation } from './transaction.ts';
 
 interface Entry {
@@ -60,20 +60,22 @@ export class ChainModel {
 }
 
 const OWN_CHAIN = /^__chain\d+$/;
+/** A name whose bytes are no text was kept raw. */
+const isOwn = (chain: unknown): boolean => typeof chain === 'string' && chain.startsWith('__') && OWN_CHAIN.test(chain);
 
 /**
  * Rules with those of chains that have no name of their own before the rule that jumps there: in the order in which they can be added. The order
  * within each chain stays.
  */
 export function ownChainsFirst(rules: RuleEntry[]): RuleEntry[] {
+  if (!rules.some(({ chain }) => isOwn(chain))) return rules;
   const own = new Map<string, RuleEntry[]>();
   const others: RuleEntry[] = [];
   for (const rule of rules) {
-    const list = OWN_CHAIN.test(rule.chain) ? own.get(chainKey(rule, rule.chain)) : others;
+    const list = isOwn(rule.chain) ? own.get(chainKey(rule, rule.chain)) : others;
     if (list === undefined) own.set(chainKey(rule, rule.chain), [rule]);
     else list.push(rule);
   }
-  if (own.size === 0) return rules;
   const ordered: RuleEntry[] = [];
   const place = (rule: RuleEntry): void => {
     for (const key of jumpsOf(rule)) {

@@ -7,9 +7,11 @@ import { familyNumber } from '../../nf_tables/family.ts';
 import { MESSAGES } from '../../nf_tables/message.ts';
 import { type CompiledRule, compileRule, type Origin } from '../../nft/compile/compile.ts';
 import { withReadableTypeof } from '../../nft/compile/typeof.ts';
+import { setKey } from '../ranges/ranged-sets.ts';
 import { writeWireElements } from './element-writer.ts';
-import type { RuleSet } from './new-objects.ts';
-import { type Fields, required, type Surroundings, setKey, type Verb } from './operations.ts';
+import type { EncodeContext } from './encode-context.ts';
+import type { Fields, RuleSet, Verb } from './new-objects.ts';
+import { required } from './operations.ts';
 import { withWritable } from './writable.ts';
 
 const FAMILY: Path = ['family'];
@@ -17,8 +19,8 @@ const APPENDED = NLM_F_CREATE | NLM_F_APPEND;
 const TABLE = MESSAGES.newrule.table as AttributeTable<unknown>;
 
 /** Writes what one verb does to a rule. Returns the statement of each expression, where the rule is written in statements. */
-export function writeRule(verb: Verb, object: Fields, to: Surroundings): Origin | undefined {
-  const { list, operation, found } = to;
+export function writeRule(verb: Verb, object: Fields, to: EncodeContext): Origin | undefined {
+  const { list, operation, resolved } = to;
   const family = familyNumber(object.family, FAMILY);
   if (object.table === undefined) required(object, 'table');
   if (object.chain === undefined && object.chainId === undefined) required(object, 'chain');
@@ -26,11 +28,11 @@ export function writeRule(verb: Verb, object: Fields, to: Surroundings): Origin 
   if (index !== undefined) {
     if (!Number.isInteger(index) || (index as number) < 0) throw rangeError(['index'], 'an integer from 0 on', index);
     if (object.chain === undefined) required(object, 'chain');
-    to.needsMore = found === undefined;
+    to.needsMore = resolved === undefined;
   }
   if (verb === 'delete' || verb === 'destroy') {
     if (to.needsMore) return undefined;
-    const handle = object.handle ?? found?.handle ?? required(object, 'handle');
+    const handle = object.handle ?? resolved?.handle ?? required(object, 'handle');
     const key = { table: object.table, chain: object.chain, handle };
     list.write(verb === 'delete' ? 'delrule' : 'destroyrule', 0, family, operation, key);
     return undefined;
@@ -63,39 +65,39 @@ export function writeRule(verb: Verb, object: Fields, to: Surroundings): Origin 
 }
 
 /** Undefined where it refers to a set or a device that only the namespace knows: `commit` asks it. */
-function compiledRule(object: Fields, to: Surroundings): CompiledRule | undefined {
-  const { found, names } = to;
+function compiledRule(object: Fields, to: EncodeContext): CompiledRule | undefined {
+  const { resolved, names } = to;
   let unknown = false;
   const interfaces = (name: string) => {
     unknown = true;
-    return found?.interfaces?.(name);
+    return resolved?.interfaces?.(name);
   };
   const sets = (name: string) => {
-    const set = found?.sets?.get(name) ?? to.sets.get(setKey(object.family, object.table, name));
+    const set = resolved?.sets?.get(name) ?? to.sets.get(setKey(object.family, object.table, name));
     unknown ||= set === undefined;
     return set;
   };
   try {
     return compileRule(object as never, { sets, interfaces, names, table: object.table as string });
   } catch (error) {
-    if (!unknown || found !== undefined) throw error;
+    if (!unknown || resolved !== undefined) throw error;
     to.needsMore = true;
     return undefined;
   }
 }
 
 /** The rule with what says where it goes; a handle that it was read with means nothing for a new one. */
-function placed(rule: Fields, verb: Verb, { found }: Surroundings): Fields {
+function placed(rule: Fields, verb: Verb, { resolved }: EncodeContext): Fields {
   const { index, handle, ...rest } = rule;
-  if (verb === 'replace') return { ...rest, handle: handle ?? found?.handle ?? required(rule, 'handle') };
-  if (index === undefined || found === undefined) return rest;
-  if (found.id !== undefined) rest.id = found.id;
-  if (found.ruleId !== undefined) return { ...rest, positionId: found.ruleId };
-  return { ...rest, position: found.handle };
+  if (verb === 'replace') return { ...rest, handle: handle ?? resolved?.handle ?? required(rule, 'handle') };
+  if (index === undefined || resolved === undefined) return rest;
+  if (resolved.id !== undefined) rest.id = resolved.id;
+  if (resolved.ruleId !== undefined) return { ...rest, positionId: resolved.ruleId };
+  return { ...rest, position: resolved.handle };
 }
 
 /** Makes the sets that a rule brings with it, and has its expressions refer to them by their numbers in this transaction. */
-function writeSets(rule: Fields, family: number, sets: readonly RuleSet[], to: Surroundings): Expression[] {
+function writeSets(rule: Fields, family: number, sets: readonly RuleSet[], to: EncodeContext): Expression[] {
   const { list, operation } = to;
   const table = rule.table as string;
   const ids = new Map<number, number>();

@@ -8,32 +8,24 @@ import type { Chain } from '../../nf_tables/chain.ts';
 import type { NftSet } from '../../nf_tables/set.ts';
 import type { Origin } from '../../nft/compile/compile.ts';
 import type { ElementValue } from '../../nft/element-values.ts';
-import { Names } from '../../nft/names.ts';
 import type { Rule } from '../../nft/rule.ts';
-import type { ElementShape } from '../../nft/set-types.ts';
 import type { RangeList } from '../ranges/range-lists.ts';
 import { RangedSets } from '../ranges/ranged-sets.ts';
-import { type EncodedMessage, EncodedTransaction, FIRST_SEQUENCE, type Hole, MessageList } from './encoded.ts';
+import { EncodeContext, type Resolved } from './encode-context.ts';
+import { type EncodedMessage, EncodedTransaction, FIRST_SEQUENCE, MessageList, type Unresolved } from './encoded.ts';
 import type {
   ChainRename,
   CreatedObject,
+  Fields,
   FlushReference,
   NewMap,
   NewObject,
+  ObjectKind,
   ObjectReference,
   ReplacedRule,
+  Verb,
 } from './new-objects.ts';
-import {
-  DESTROYS,
-  type Fields,
-  type Found,
-  KINDS,
-  type ObjectKind,
-  RULE_VERBS,
-  type Surroundings,
-  type Verb,
-} from './operations.ts';
-import { RuleEncoder } from './rule-encoder.ts';
+import { DESTROYS, KINDS, RULE_VERBS } from './operations.ts';
 import { writeRule } from './rule-writer.ts';
 
 /** One operation of a transaction, as the caller gave it. */
@@ -67,8 +59,6 @@ export interface Stamping {
   stamp(bytes: Uint8Array, at: number, values: Readonly<Record<string, unknown>>): void;
 }
 
-/** Numbers that the caller gives are small; those of this library begin here. */
-const FIRST_ID = 0x10000;
 const ANONYMOUS_SET = '__set%d';
 const ANONYMOUS_MAP = '__map%d';
 
@@ -86,27 +76,14 @@ export class Transaction {
   #list = new MessageList(1024);
   /** By operation. */
   readonly #origins: (Origin | undefined)[] = [];
-  readonly #holes: Hole[] = [];
-  readonly #shapes = new Map<string, ElementShape>();
+  readonly #unresolved: Unresolved[] = [];
   #destroys = false;
-  #ids = FIRST_ID;
   #lastOrigin: Origin | undefined;
   #encoded: EncodedTransaction | undefined;
-  #surroundings: Surroundings & { operation: number };
+  readonly #context = new EncodeContext(this.#list);
 
   constructor() {
     writeBatchBegin(this.#list.writer, NFNL_SUBSYS_NFTABLES, FIRST_SEQUENCE - 1);
-    this.#surroundings = {
-      list: this.#list,
-      operation: 0,
-      shapes: this.#shapes,
-      sets: new Map(),
-      names: new Names(),
-      nextId: () => this.#ids++,
-      rules: new RuleEncoder(),
-      ranged: new RangedSets(),
-      needsMore: false,
-    };
   }
 
   get operations(): readonly TransactionOperation[] {
@@ -187,7 +164,7 @@ export class Transaction {
 
   #anonymous(kind: 'set' | 'map', given: object, name: string, elements: ElementValue[]): SetReference {
     const { flags = [] } = given as NewMap;
-    const setId = this.#ids++;
+    const setId = this.#context.nextId();
     // What packets add to cannot be constant, which any other set without a name is.
     const fixed = flags.includes('dynamic') ? [] : ['constant'];
     const set = { ...given, name, id: setId, flags: ['anonymous', ...fixed, ...flags], elements };
@@ -197,7 +174,7 @@ export class Transaction {
 
   /** Makes a chain without a name, for one rule of this transaction that jumps to it: it goes with that rule. Its rules must be added before that one. */
   anonymousChain(chain: Pick<Chain, 'family' | 'table'>): ChainReference {
-    const chainId = this.#ids++;
+    const chainId = this.#context.nextId();
     this.#push('add', { chain: { ...chain, id: chainId, flags: ['binding'] } });
     return { chainId };
   }
@@ -222,19 +199,17 @@ export class Transaction {
     list.turnPage();
     const { length } = list.writer;
     const { length: written } = list;
-    const surroundings = this.#surroundings;
-    surroundings.operation = this.length;
-    surroundings.needsMore = false;
-    surroundings.ranged.begin();
+    const context = this.#context;
+    context.begin(this.length);
     let origin: Origin | undefined;
     try {
-      origin = write(verb, kind, subject, surroundings);
+      origin = write(verb, kind, subject, context);
     } catch (error) {
       list.truncate(written, length);
-      surroundings.ranged.rollBack();
+      context.rollBack();
       throw within(error, [kind]);
     }
-    if (surroundings.needsMore) this.#holes.push({ at: list.size, operation: this.length });
+    if (context.needsMore) this.#unresolved.push({ at: list.size, operation: this.length });
     if (origin !== undefined) this.#origins[this.length] = this.#sharedOrigin(origin);
     if (verb === 'destroy') this.#destroys = true;
     this.#subjects.push(subject);
@@ -273,7 +248,7 @@ export class Transaction {
     const { bytes, end, last } = this.#encoded!;
     this.#encoded = undefined;
     this.#list = this.#list.copy(bytes, end);
-    this.#surroundings = { ...this.#surroundings, list: this.#list };
+    this.#context.list = this.#list;
     if (last !== undefined) clearFlags(this.#list.writer, last.start, NLM_F_ACK);
   }
 
@@ -304,28 +279,28 @@ export class Transaction {
       if (DESTROYS.has(message.name)) destroys.push(message);
     }
     const last = list.at(list.length - 1);
-    const contents = { end, messages: list, origins: this.#origins, holes: [...this.#holes], last, destroys };
+    const contents = { end, messages: list, origins: this.#origins, unresolved: [...this.#unresolved], last, destroys };
     this.#encoded = new EncodedTransaction(pages, contents);
     return this.#encoded;
   }
 
   /** Whether a set with this name is made here. @internal */
   makesSet(key: string): boolean {
-    return this.#surroundings.sets.has(key);
+    return this.#context.sets.has(key);
   }
 
   /** What is known of its sets with ranges. @internal */
   get ranged(): RangedSets {
-    return this.#surroundings.ranged;
+    return this.#context.ranged;
   }
 
   /** The elements of an operation that could not be read before its set was known. @internal */
-  rangesOf(operation: number, found: Found): RangeList | undefined {
+  rangesOf(operation: number, resolved: Resolved): RangeList | undefined {
     const { verb, kind, subject } = this.operations[operation]!;
     const ranged = new RangedSets();
     const list = new MessageList(1024);
     try {
-      write(verb, kind, subject, { ...this.#surroundings, list, operation, found, ranged, needsMore: false });
+      write(verb, kind, subject, this.#context.at(operation, list, resolved, ranged));
     } catch (error) {
       throw within(error, [operation, kind]);
     }
@@ -334,21 +309,21 @@ export class Transaction {
 
   /** A set that is made here. @internal */
   setMade(key: string): NftSet | undefined {
-    return this.#surroundings.sets.get(key);
+    return this.#context.sets.get(key);
   }
 
-  /** Writes one operation, with what `commit` has found out for it. @internal */
-  fill(operation: number, found: Found, list: MessageList): void {
+  /** Encodes an operation that was unresolved. @internal */
+  encodeResolved(operation: number, resolved: Resolved, list: MessageList): void {
     const { verb, kind, subject } = this.operations[operation]!;
     try {
-      write(verb, kind, subject, { ...this.#surroundings, list, operation, found, needsMore: false });
+      write(verb, kind, subject, this.#context.at(operation, list, resolved));
     } catch (error) {
       throw within(error, [operation, kind]);
     }
   }
 }
 
-function write(verb: Verb, kind: ObjectKind, subject: object, to: Surroundings): Origin | undefined {
+function write(verb: Verb, kind: ObjectKind, subject: object, to: EncodeContext): Origin | undefined {
   const object = (subject as Record<string, unknown>)[kind];
   if (typeof object !== 'object' || object === null) throw typeError([], 'an object', object);
   if (kind === 'rule') return writeRule(verb, object as Fields, to);
