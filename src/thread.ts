@@ -5,7 +5,7 @@ export const PARTS = {
   'ffi.descriptors':
     'the finaliser of forgotten descriptors, who opened each while that is traced, and the closes under way',
   'ffi.offThread': 'what leaves the thread, and how much of it at once',
-  'netns.entrance': 'the namespace that this thread is in, and the way into others',
+  'netns.switcher': 'the namespace that this thread is in, and the way into others',
   'netns.home': 'the namespace that the process was started in',
   'netlink.families': 'the numbers of generic netlink families',
   'netlink.kernel': "the kernel's address",

@@ -41,7 +41,7 @@ const BY_HAND: readonly Layout[] = [
     nlmsg_seq: [8, 4],
     nlmsg_pid: [12, 4],
   }),
-  layout('src/netlink/refusal.ts', 'nlmsgerr', 20, { error: [0, 4], msg: [4, 16] }),
+  layout('src/netlink/ack.ts', 'nlmsgerr', 20, { error: [0, 4], msg: [4, 16] }),
   layout('src/netlink/socket.ts', 'sockaddr_nl', 12, { nl_family: [0, 2], nl_pid: [4, 4], nl_groups: [8, 4] }),
   layout('src/codec/wire.ts', 'nlattr', 4, { nla_len: [0, 2], nla_type: [2, 2] }),
 ];

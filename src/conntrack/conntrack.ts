@@ -2,7 +2,7 @@ import { checkInteger, checkObject, NO_CONTEXT } from '../codec/index.ts';
 import { expectationTable, statisticsTable, totalsTable } from '../ctnetlink/tables.ts';
 import { isNotFound, NetlinkError, rangeError, StateError, typeError, UnsupportedError } from '../errors.ts';
 import { NETLINK_NETFILTER, NLM_F_CREATE, NLM_F_EXCL } from '../linux/netlink.ts';
-import { Exchange, NetlinkSocket, type Operation, openWatcher, twoForms } from '../netlink/index.ts';
+import { Exchange, NetlinkSocket, type Operation, openWatcher, syncAndAsync } from '../netlink/index.ts';
 import { type NetNs, netnsOf } from '../netns/netns.ts';
 import { type Logger, Observer } from '../observe.ts';
 import { checkSignal } from '../signal.ts';
@@ -145,7 +145,7 @@ export class ConntrackOperations {
     for (const { protocol, original, zone } of yield* this.#list('get', filter, options)) {
       const flow = yield* this.#get('getAndZero', { protocol, original, zone });
       if (flow !== undefined) zeroed.push(flow);
-      yield this.#exchange.turn;
+      yield this.#exchange.budget;
     }
     return zeroed;
   }
@@ -335,7 +335,7 @@ const tooMany = (limit: number): Error =>
  * The connections that the kernel tracks in one network namespace, over nfnetlink (ctnetlink). Needs CAP_NET_ADMIN in the user namespace that owns
  * it; a container's own root has that. A namespace tracks connections only while a rule of it uses conntrack or NAT.
  */
-export class Conntrack extends twoForms(ConntrackOperations) {
+export class Conntrack extends syncAndAsync(ConntrackOperations) {
   readonly #exchange: Exchange;
   #settings: ConntrackSettings | undefined;
 

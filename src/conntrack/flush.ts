@@ -1,7 +1,7 @@
 import { align4 } from '../codec/index.ts';
 import { NFNL_SUBSYS_CTNETLINK } from '../linux/nfnetlink.ts';
 import * as C from '../linux/nfnetlink_conntrack.ts';
-import { type Exchange, MessageList, nfnetlinkType, type Operation, writeHeader } from '../netlink/index.ts';
+import { EncodedRequests, type Exchange, nfnetlinkType, type Operation, writeHeader } from '../netlink/index.ts';
 import type { CheckedFilter } from './filter.ts';
 import { attributesAt, FLOW_MESSAGE, familyOfMessage, flowCall } from './requests.ts';
 import { FlowView } from './view.ts';
@@ -17,7 +17,7 @@ const DELETE = nfnetlinkType(NFNL_SUBSYS_CTNETLINK, C.IPCTNL_MSG_CT_DELETE);
 export function* flushMatching(exchange: Exchange, filter: CheckedFilter): Operation<number> {
   let ended = 0;
   for (;;) {
-    const requests = new MessageList(1024, BYTES_OF_EACH);
+    const requests = new EncodedRequests(1024, BYTES_OF_EACH);
     try {
       const rest = yield* gather(exchange, filter, requests);
       if (requests.length === 0) return ended;
@@ -35,7 +35,7 @@ export function* flushMatching(exchange: Exchange, filter: CheckedFilter): Opera
 }
 
 /** Writes a request for each flow that matches, up to a number; returns whether there were more. */
-function* gather(exchange: Exchange, filter: CheckedFilter, requests: MessageList): Operation<boolean> {
+function* gather(exchange: Exchange, filter: CheckedFilter, requests: EncodedRequests): Operation<boolean> {
   const { family, wire } = filter.request();
   const view = new FlowView();
   let more = false;

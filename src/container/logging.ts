@@ -1,4 +1,4 @@
-import { type Exchange, type Operation, twoForms } from '../netlink/index.ts';
+import { type Exchange, type Operation, syncAndAsync } from '../netlink/index.ts';
 import { NftablesOperations } from '../nftables/nftables.ts';
 import { type LogDrift, type LogRule, LogSet } from './log-set.ts';
 import { LogTable } from './log-table.ts';
@@ -114,6 +114,6 @@ export class LoggingOperations {
 }
 
 /** The log rules of one container, in both forms. They share the socket of its `nftables`. */
-export class Logging extends twoForms(LoggingOperations) {}
+export class Logging extends syncAndAsync(LoggingOperations) {}
 
 const wantedOf = (rules: readonly LogRule[] | LogSet): LogSet => (rules instanceof LogSet ? rules : new LogSet(rules));

@@ -1,7 +1,7 @@
 import { checkInteger, checkObject } from '../codec/index.ts';
 import { BatchError, isExists, isNotFound, NetlinkError, StateError, typeError } from '../errors.ts';
 import type { Operation } from '../netlink/index.ts';
-import { Turn } from '../netlink/index.ts';
+import { EventLoopBudget } from '../netlink/index.ts';
 import { checkSignal } from '../signal.ts';
 
 /** The remark by which a later process of this library knows a table as the library's. */
@@ -89,7 +89,7 @@ export class Stale extends Error {}
 
 /** Does it again where somebody else has changed the tables meanwhile. @throws StateError ERR_DUMP_INTERRUPTED */
 export function* again<T>(work: () => Operation<T>): Operation<T> {
-  const turn = new Turn();
+  const turn = new EventLoopBudget();
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
     try {
       return yield* work();

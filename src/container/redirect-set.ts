@@ -1,6 +1,6 @@
 import { rangeError, typeError } from '../errors.ts';
 import type { Operation } from '../netlink/index.ts';
-import { Turn } from '../netlink/index.ts';
+import { EventLoopBudget } from '../netlink/index.ts';
 import { Transaction } from '../nftables/index.ts';
 import { PackedElements } from '../nftables/packed-elements.ts';
 import type { OwnedDifference } from './difference.ts';
@@ -109,7 +109,7 @@ export function* changeRedirects(
   { ports, ranges }: RedirectContent,
   present: RedirectContent,
   exactly: boolean,
-  turn = new Turn(),
+  turn = new EventLoopBudget(),
 ): Operation<Transaction> {
   for (const version of VERSIONS) {
     const wanted = ports[version.map];
@@ -195,7 +195,7 @@ export function namedIn(present: RedirectContent, named: RedirectContent): Redir
 export function* differencesOf(
   wanted: RedirectContent,
   present: RedirectContent,
-  turn = new Turn(),
+  turn = new EventLoopBudget(),
 ): Operation<FoundDrift> {
   const drift: FoundDrift = { missing: [], different: [], unexpected: [], untold: 0 };
   for (const version of VERSIONS) {
@@ -225,7 +225,7 @@ export function* differencesOf(
 
 /** Which of the wanted are there as they should be; `differs` gets what else is there, with the wanted one's number where only the port is another (else -1). */
 function* compare(
-  turn: Turn,
+  turn: EventLoopBudget,
   wanted: PortMap,
   there: PortMap,
   differs: (at: number, index: number) => void,
@@ -351,7 +351,7 @@ function rangeRedirects(ranges: readonly Range[]): Redirect[] {
 /** All of them, as a caller would write them. */
 export function* listOf({ ports, ranges }: RedirectContent): Operation<Redirect[]> {
   const list: Redirect[] = [];
-  const turn = new Turn();
+  const turn = new EventLoopBudget();
   for (const version of VERSIONS) {
     const map = ports[version.map];
     for (let i = 0; i < map.length; i++) {

@@ -127,7 +127,7 @@ export class RedirectTable {
       ranges: wanted.ranges,
       content: () => wanted,
       stale: found.elements.length - wanted.length,
-      write: transaction => changeRedirects(transaction, wanted, found.elements, true, this.#exchange.turn),
+      write: transaction => changeRedirects(transaction, wanted, found.elements, true, this.#exchange.budget),
     });
   }
 
@@ -212,7 +212,7 @@ export class RedirectTable {
   *differences(wanted: RedirectSet, force: boolean, remedy: string): Operation<RedirectDrift> {
     const found = yield* this.find(force, remedy);
     const present = found === undefined || found.foreign ? new RedirectSet([]) : found.elements;
-    const { untold, ...drift } = yield* differencesOf(wanted, present, this.#exchange.turn);
+    const { untold, ...drift } = yield* differencesOf(wanted, present, this.#exchange.budget);
     const differences = yield* this.#otherDifferences(wanted, found, untold);
     return differences.length === 0 ? drift : { ...drift, differences };
   }

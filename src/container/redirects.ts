@@ -1,4 +1,4 @@
-import { type Exchange, type Operation, twoForms } from '../netlink/index.ts';
+import { type Exchange, type Operation, syncAndAsync } from '../netlink/index.ts';
 import { Transaction } from '../nftables/index.ts';
 import { NftablesOperations } from '../nftables/nftables.ts';
 import {
@@ -181,4 +181,4 @@ function givenIn(options: RedirectOptions): Partial<RedirectSettings> {
 }
 
 /** The redirects of one container, in both forms. They share the socket of its `nftables`. */
-export class Redirects extends twoForms(RedirectsOperations) {}
+export class Redirects extends syncAndAsync(RedirectsOperations) {}

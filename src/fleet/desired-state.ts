@@ -117,7 +117,7 @@ export function program(
   const { state, needs } = prepared;
   seat.open(needs);
   seat.ownsTable ||= prepared.ownsTable;
-  const rules = needs.nftables ? seat.rules.begin('program', prepared, force) : undefined;
+  const rules = needs.nftables ? seat.rules.runInline('program', prepared, force) : undefined;
   const { virtualServers } = state;
   if (virtualServers === undefined) return rules;
   return Promise.resolve(rules)

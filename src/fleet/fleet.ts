@@ -3,11 +3,11 @@ import { Container } from '../container/container.ts';
 import { typeError } from '../errors.ts';
 import { readDrain } from '../ipvs/drain.ts';
 import type { Drain } from '../ipvs/index.ts';
+import { EventLoopBudget } from '../netlink/index.ts';
 import { closedError } from '../netlink/lifetime.ts';
 import type { Logger } from '../observe.ts';
 import { checkSignal } from '../signal.ts';
 import { type ContainerState, type Drift, driftOf, PreparedState, program, unprogram } from './desired-state.ts';
-import { Pace } from './event-loop-budget.ts';
 import { FleetSockets, type Needs, type Seat } from './session.ts';
 import { FleetWatch, type FleetWatchOptions, type WatchedState } from './watch.ts';
 
@@ -18,7 +18,7 @@ export interface FleetOptions {
    */
   maxSockets?: number;
   /**
-   * How long the event loop may be held between two breaths, in milliseconds: 1 to 1000, default 10. Half of it is worked, the rest is left for
+   * How long the event loop may be held between two rests, in milliseconds: 1 to 1000, default 10. Half of it is worked, the rest is left for
    * one more change and the garbage collector. One change is not divided: what a single container's state takes to check and encode, and a
    * commit that is too small to leave the thread (some 1 ms, see `configureOffThread`).
    */
@@ -72,6 +72,9 @@ export type DesiredStates = ContainerState | ((container: Container) => Containe
 const MAX_CONCURRENCY = 64;
 const OPTIONS = ['concurrency', 'force', 'onProgress', 'signal'];
 
+/** The rest of the longest pause that is allowed is left for one more change, and for the garbage collector. */
+const SHARE_WORKED = 0.5;
+
 type Outcome = 'programmed' | 'gone' | Error;
 
 /**
@@ -80,7 +83,7 @@ type Outcome = 'programmed' | 'gone' | Error;
  */
 export class Fleet {
   readonly #sockets: FleetSockets;
-  readonly #pace: Pace;
+  readonly #budget: EventLoopBudget;
   /** Those that have not been closed. */
   readonly #watches = new Set<FleetWatch>();
 
@@ -88,8 +91,9 @@ export class Fleet {
     checkObject(options, [], ['maxSockets', 'maxPauseMs', 'logger']);
     const { maxSockets, maxPauseMs = 10 } = options;
     if (maxSockets !== undefined) checkInteger(maxSockets, ['maxSockets'], 1, 0x7fffffff);
-    this.#pace = new Pace(checkInteger(maxPauseMs, ['maxPauseMs'], 1, 1000));
-    this.#sockets = new FleetSockets(maxSockets, options.logger, maxPauseMs / 2);
+    const worked = checkInteger(maxPauseMs, ['maxPauseMs'], 1, 1000) * SHARE_WORKED;
+    this.#budget = new EventLoopBudget({ milliseconds: worked });
+    this.#sockets = new FleetSockets(maxSockets, options.logger, worked);
   }
 
   static open(options: FleetOptions = {}): Fleet {
@@ -200,11 +204,11 @@ export class Fleet {
     const report = () => onProgress?.({ ...counts, total: all.length });
     let next = 0;
     let ahead = 0;
-    let breath: Promise<void> | undefined;
+    let resting: Promise<void> | undefined;
     const rest = async () => {
       report();
-      await this.#pace.breath();
-      breath = undefined;
+      await this.#budget.rest();
+      resting = undefined;
     };
     const worker = async () => {
       while (next < all.length && signal?.aborted !== true) {
@@ -216,9 +220,9 @@ export class Fleet {
         counts.done++;
         if (settled instanceof Error) counts.failed++;
         else if (settled === 'gone') counts.gone++;
-        if (this.#pace.due) {
-          breath ??= rest();
-          await breath;
+        if (this.#budget.spent) {
+          resting ??= rest();
+          await resting;
         }
         const { congestion } = this.#sockets;
         if (congestion !== undefined) await congestion;

@@ -4,7 +4,7 @@ import { readTables, TablesInquiry } from '../container/owned-reading.ts';
 import { again, FAMILY, following, foreignTable, settingsOf } from '../container/owned-table.ts';
 import { REDIRECTS } from '../container/redirect-maps.ts';
 import { RedirectShapes, RedirectTable } from '../container/redirect-table.ts';
-import { type Exchange, type Operation, twoForms } from '../netlink/index.ts';
+import { type Exchange, type Operation, syncAndAsync } from '../netlink/index.ts';
 import { Features } from '../nftables/features.ts';
 import { type Family, Transaction } from '../nftables/index.ts';
 import { NftablesOperations } from '../nftables/nftables.ts';
@@ -19,7 +19,7 @@ const MOST_TURN = 5;
 export class SharedRules {
   readonly features = new Features();
   readonly shapes = new RedirectShapes();
-  /** How long one container's operation may keep the event loop between two breaths. */
+  /** How long one container's operation may keep the event loop between two rests. */
   readonly turnMilliseconds: number;
   #look: TablesInquiry | undefined;
 
@@ -50,7 +50,7 @@ export class SeatOperations {
 
   constructor(exchange: Exchange, shared = new SharedRules()) {
     this.#exchange = exchange;
-    exchange.turn.milliseconds = shared.turnMilliseconds;
+    exchange.budget.milliseconds = shared.turnMilliseconds;
     this.#shared = shared;
     this.#nft = new NftablesOperations(exchange, shared.features);
     this.#redirects = new RedirectTable(exchange, this.#nft, shared.shapes);
@@ -149,7 +149,7 @@ export class SeatOperations {
 }
 
 /** The packet rules of one container, as a fleet programs them. */
-export class SeatRules extends twoForms(SeatOperations) {}
+export class SeatRules extends syncAndAsync(SeatOperations) {}
 
 interface Named {
   family: Family;

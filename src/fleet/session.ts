@@ -3,7 +3,7 @@ import type { Container } from '../container/container.ts';
 import { StateError } from '../errors.ts';
 import { Ipvs } from '../ipvs/index.ts';
 import { closedError } from '../netlink/lifetime.ts';
-import { threadEntrance } from '../netns/entrance.ts';
+import { threadSwitcher } from '../netns/namespace-switcher.ts';
 import { openExchange } from '../nftables/nftables.ts';
 import type { Logger } from '../observe.ts';
 import { SeatOperations, SeatRules, SharedRules } from './session-rules.ts';
@@ -159,7 +159,7 @@ export class FleetSockets {
       .filter(each => !each.ended && !each.released && !this.#seats.has(each) && !this.#owners.has(each));
     if (without.length < 2) return end;
     const seats = without.map(each => this.#add(each));
-    threadEntrance().tour(
+    threadSwitcher().visitEach(
       seats.length,
       i => without[i]!.netns.descriptor,
       i => seats[i]!.open(needs),

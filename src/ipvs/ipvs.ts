@@ -13,7 +13,7 @@ import type { SyncDaemon, SyncState } from '../ip_vs/sync-daemon.ts';
 import { readTimeouts, type Timeouts, writeTimeouts } from '../ip_vs/timeouts.ts';
 import { saveRules } from '../ipvsadm/format.ts';
 import * as C from '../linux/ip_vs.ts';
-import { Exchange, type Operation, type Synchronous, twoForms } from '../netlink/index.ts';
+import { Exchange, type Operation, type Synchronous, syncAndAsync } from '../netlink/index.ts';
 import { closedError } from '../netlink/lifetime.ts';
 import { type NetNs, netnsOf } from '../netns/netns.ts';
 import { type Logger, Observer } from '../observe.ts';
@@ -309,7 +309,7 @@ type SynchronousIpvs = Synchronous<IpvsOperations> & {
  * reading (net/netfilter/ipvs/ip_vs_ctl.c), while the network namespace may belong to an unprivileged container; over the socket options it
  * wants CAP_NET_ADMIN in the user namespace that owns the network namespace.
  */
-export class Ipvs extends twoForms(IpvsOperations) {
+export class Ipvs extends syncAndAsync(IpvsOperations) {
   declare readonly sync: SynchronousIpvs;
   readonly #exchange: Exchange;
   readonly #backends: Backends;

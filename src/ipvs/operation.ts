@@ -19,7 +19,7 @@ import {
 import { type Timeouts, writeTimeouts } from '../ip_vs/timeouts.ts';
 import { destinationId, serviceId } from '../ip_vs/wire.ts';
 import * as C from '../linux/ip_vs.ts';
-import { genlmsghdr, MessageList, NLMSG_HDRLEN } from '../netlink/index.ts';
+import { EncodedRequests, genlmsghdr, NLMSG_HDRLEN } from '../netlink/index.ts';
 import type { IpvsCommand } from './backends/backend.ts';
 import { encode } from './backends/netlink.ts';
 import { describe, destinationRequest, keyCommand, serviceCommand } from './backends/requests.ts';
@@ -112,7 +112,7 @@ const USUAL_BYTES = 168;
  */
 export class Batch {
   readonly operations: readonly IpvsOperation[];
-  readonly messages: MessageList;
+  readonly messages: EncodedRequests;
   /** One of them is an edit, which has no message: what it comes to depends on what there is. */
   readonly hasEdits: boolean = false;
   /** One of them is an edit, or sets a type of tunnel: what the kernel made of it may have to be looked at. */
@@ -129,7 +129,7 @@ export class Batch {
     if (!Array.isArray(operations)) throw typeError(['operations'], 'an array of operations', operations);
     this.operations = operations;
     this.kept = kept;
-    this.messages = new MessageList(operations.length, USUAL_BYTES);
+    this.messages = new EncodedRequests(operations.length, USUAL_BYTES);
     this.#first = new Uint32Array(operations.length + 1);
     const stamps = operations.length < MANY ? undefined : new Stamps(this.messages);
     const keys = new KeyCache();

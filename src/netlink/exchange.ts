@@ -12,12 +12,13 @@ import {
 } from '../linux/netlink.ts';
 import { Observer } from '../observe.ts';
 import { ofThread } from '../thread.ts';
+import { type Ack, ackError, type RequestInfo, readAck } from './ack.ts';
+import { DumpReader } from './dump-reader.ts';
+import { EncodedRequests } from './encoded-requests.ts';
+import { EventLoopBudget } from './event-loop-budget.ts';
 import { Lifetime } from './lifetime.ts';
 import { beginMessage, endMessage, type Message, messageAt, messagesIn, setFlags } from './message.ts';
-import { MessageList } from './message-list.ts';
-import { type Operation, Turn } from './operation.ts';
-import { Parts } from './parts.ts';
-import { type Described, refusal, type Verdict, verdictOf } from './refusal.ts';
+import type { Operation } from './operation.ts';
 import { type GatheringTransport, gathers, LOST, NOTHING, type Transport } from './transport.ts';
 
 /** Most requests are shorter; it grows for those that are not. Each of thousands of open handles may have one. */
@@ -34,7 +35,7 @@ const DUMP_ATTEMPTS = 10;
 const PIPELINE_MESSAGES = 200;
 
 /** A message to the kernel. */
-export interface Call extends Described {
+export interface Call extends RequestInfo {
   readonly type: number;
   readonly flags?: number;
   /** Writes what follows the netlink header. */
@@ -61,13 +62,13 @@ class Failure {
 
   constructor(
     index: number,
-    verdict: Verdict,
-    describe: (index: number) => Described,
+    ack: Ack,
+    describe: (index: number) => RequestInfo,
     operation: string,
     request: Uint8Array,
   ) {
     this.index = index;
-    this.#make = () => refusal(describe(index), verdict, operation, request);
+    this.#make = () => ackError(describe(index), ack, operation, request);
   }
 
   get error(): NetlinkError {
@@ -77,7 +78,7 @@ class Failure {
 }
 
 /** How many of the messages from `first` on go into one datagram. */
-function datagramEnd(messages: MessageList, first: number, end: number): number {
+function datagramEnd(messages: EncodedRequests, first: number, end: number): number {
   const limit = messages.start(first) + PIPELINE_BYTES;
   const most = Math.min(end, first + PIPELINE_MESSAGES);
   let next = first + 1;
@@ -103,9 +104,9 @@ export class Exchange {
   readonly lifetime: Lifetime;
   /** The operation under way: 'ipvs.addService'. */
   operation = '';
-  /** Yielded between two parts of an operation, and between two sends of one. */
-  readonly turn = new Turn();
-  readonly sendingTurn = new Turn(false);
+  /** Yielded between two parts of an operation. */
+  readonly budget = new EventLoopBudget();
+  readonly sendingBudget = new EventLoopBudget({ abortable: false });
   /** What is sent next keeps the kernel busy, however short it is: it leaves the thread. */
   heavy = false;
   /** Made by the first request that is written here: handles that only send what others have encoded need none. */
@@ -129,9 +130,9 @@ export class Exchange {
     const sequence = this.#write(writer, call, NLM_F_ACK);
     yield* this.send(writer.bytes, writer.length, 1);
     try {
-      const verdict = this.#readUntil(sequence, sequence, visit);
+      const ack = this.#readUntil(sequence, sequence, visit);
       this.#unread = false;
-      if (verdict.errno !== 0) throw refusal(call, verdict, this.operation, writer.copy());
+      if (ack.errno !== 0) throw ackError(call, ack, this.operation, writer.copy());
     } catch (error) {
       this.#settle(error);
       throw error;
@@ -149,23 +150,23 @@ export class Exchange {
     return answer;
   }
 
-  /** All objects of a kind. A dump that the kernel marks as disturbed is begun again. `turn` lets the event loop run between its parts. */
+  /** All objects of a kind. A dump that the kernel marks as disturbed is begun again. `budget` lets the event loop run between its parts. */
   *dump<T>(
     call: Call,
     read: (message: Message) => T | undefined,
-    { turn = this.turn, attempts = DUMP_ATTEMPTS }: { turn?: Turn; attempts?: number } = {},
+    { budget = this.budget, attempts = DUMP_ATTEMPTS }: { budget?: EventLoopBudget; attempts?: number } = {},
   ): Operation<T[]> {
     for (let attempt = 0; attempt < attempts; attempt++) {
-      const parts = new Parts(this.transport, receiveBuffer());
+      const reader = new DumpReader(this.transport, receiveBuffer());
       let items: T[] | undefined;
       try {
-        items = yield* this.#dumpOnce(call, read, parts, turn);
-        yield* parts.end();
+        items = yield* this.#dumpOnce(call, read, reader, budget);
+        yield* reader.end();
         this.#settle();
       } catch (error) {
         this.#settle(error);
         // A socket has one dump at a time (EBUSY): one that is given up must be read to its end.
-        yield* this.#drainDump(parts);
+        yield* this.#drainDump(reader);
         throw error;
       }
       if (items !== undefined) return items;
@@ -176,8 +177,8 @@ export class Exchange {
   *#dumpOnce<T>(
     call: Call,
     read: (message: Message) => T | undefined,
-    parts: Parts,
-    turn: Turn,
+    reader: DumpReader,
+    budget: EventLoopBudget,
   ): Operation<T[] | undefined> {
     const writer = this.#begin();
     const sequence = this.#write(writer, call, NLM_F_DUMP);
@@ -185,30 +186,30 @@ export class Exchange {
     const items: T[] = [];
     let disturbed = false;
     for (;;) {
-      const length = this.#received(yield* parts.next(), parts.buffer);
+      const length = this.#received(yield* reader.next(), reader.buffer);
       if (length === NOTHING) throw new StateError('ERR_NO_REPLY', `${call.syscall}: the dump ended without its end`);
       for (let at = 0; at < length; ) {
-        const message = messageAt(parts.buffer, at, length);
+        const message = messageAt(reader.buffer, at, length);
         at = message.next;
         if (message.sequence !== sequence) continue;
         if ((message.flags & NLM_F_DUMP_INTR) !== 0) disturbed = true;
         if (message.type === NLMSG_ERROR || message.type === NLMSG_DONE) {
           this.#unread = false;
-          const verdict = verdictOf(message);
-          if (verdict.errno !== 0) throw refusal(call, verdict, this.operation, writer.copy());
+          const ack = readAck(message);
+          if (ack.errno !== 0) throw ackError(call, ack, this.operation, writer.copy());
           return disturbed ? undefined : items;
         }
         const item = read(message);
         if (item !== undefined) items.push(item);
       }
-      parts.decoded(length);
-      yield turn;
+      reader.decoded(length);
+      yield budget;
     }
   }
 
   /** Many requests in few datagrams; `stream` with what is still to be encoded. */
   *pipeline(calls: readonly Call[]): Operation<PipelineResult> {
-    const messages = new MessageList();
+    const messages = new EncodedRequests();
     for (const call of calls) messages.add(call.type, call.flags ?? 0, writer => call.write(writer));
     const result = yield* this.stream(messages, index => calls[index]!);
     messages.release();
@@ -221,8 +222,8 @@ export class Exchange {
    * does not stop the rest. `describe` tells what a refused one was.
    */
   *stream(
-    messages: MessageList,
-    describe: (index: number) => Described,
+    messages: EncodedRequests,
+    describe: (index: number) => RequestInfo,
     begin = 0,
     end = messages.length,
   ): Operation<PipelineResult> {
@@ -235,8 +236,8 @@ export class Exchange {
       setFlags(messages.writer, messages.start(next - 1), NLM_F_ACK);
       const bytes = messages.bytes(first, next);
       yield* this.send(bytes, bytes.length, count);
-      const fail = (index: number, verdict: Verdict) => {
-        const failure = new Failure(index, verdict, describe, this.operation, messages.bytes(index, index + 1).slice());
+      const fail = (index: number, ack: Ack) => {
+        const failure = new Failure(index, ack, describe, this.operation, messages.bytes(index, index + 1).slice());
         result.failures.push(failure);
         firstFailure ??= failure;
       };
@@ -244,15 +245,15 @@ export class Exchange {
         const place = (message.sequence - firstSequence) >>> 0;
         if (message.type !== NLMSG_ERROR || place >= count) return;
         // One that is sent once more may still ask for its acknowledgement.
-        const verdict = verdictOf(message);
-        if (verdict.errno !== 0) fail(first + place, verdict);
+        const ack = readAck(message);
+        if (ack.errno !== 0) fail(first + place, ack);
       };
       let firstFailure: Failure | undefined;
       const last = (firstSequence + count - 1) >>> 0;
       try {
-        const verdict = this.#readUntil(firstSequence, last, failed);
+        const ack = this.#readUntil(firstSequence, last, failed);
         this.#unread = false;
-        if (verdict.errno !== 0) fail(next - 1, verdict);
+        if (ack.errno !== 0) fail(next - 1, ack);
         if (this.#answered !== undefined) this.#settle(firstFailure?.error);
       } catch (error) {
         this.#settle(error);
@@ -266,7 +267,7 @@ export class Exchange {
       }
       first = next;
       result.unsentFrom = next;
-      if (next < end) yield this.sendingTurn;
+      if (next < end) yield this.sendingBudget;
     }
     return result;
   }
@@ -293,7 +294,7 @@ export class Exchange {
     try {
       const result = yield* this.#readAll(message => {
         if (this.#answered !== undefined && message.type === NLMSG_ERROR) {
-          const { errno } = verdictOf(message);
+          const { errno } = readAck(message);
           if (errno !== 0) refused ??= new NetlinkError({ errno, syscall: 'sendto', operation: this.operation });
         }
         return visit(message);
@@ -309,7 +310,7 @@ export class Exchange {
   *#readAll(visit: (message: Message) => boolean): Operation<'done' | 'drained' | 'lost'> {
     const buffer = receiveBuffer();
     let lost = false;
-    let turn: Turn | undefined;
+    let budget: EventLoopBudget | undefined;
     for (;;) {
       let received: number;
       try {
@@ -328,24 +329,24 @@ export class Exchange {
         this.#unread = false;
         return 'done';
       }
-      if (turn === undefined) turn = new Turn(false);
-      else yield turn;
+      if (budget === undefined) budget = new EventLoopBudget({ abortable: false });
+      else yield budget;
     }
   }
 
   /** What is left of a dump may take the kernel seconds: as its other parts, it is read away from this thread where that takes long. */
-  *#drainDump(parts: Parts): Operation<void> {
+  *#drainDump(reader: DumpReader): Operation<void> {
     try {
       for (;;) {
-        const length = yield* parts.next();
+        const length = yield* reader.next();
         if (length === NOTHING || (length < 0 && length !== LOST)) break;
-        parts.decoded(length);
-        yield this.sendingTurn;
+        reader.decoded(length);
+        yield this.sendingBudget;
       }
     } catch {
       // The error that ended the dump is the one to tell.
     }
-    yield* parts.end();
+    yield* reader.end();
   }
 
   /** What was asked is not waited for any more: its answers are taken out of the way, now and before the next send. */
@@ -487,13 +488,13 @@ export class Exchange {
    * Reads until the message `last` is acknowledged or refused; answers to the messages from `first` on go to `visit`, any older ones are of
    * an operation that gave up. The kernel has answered before sendto returned: nothing waits here.
    */
-  #readUntil(first: number, last: number, visit?: (message: Message) => void): Verdict {
+  #readUntil(first: number, last: number, visit?: (message: Message) => void): Ack {
     const buffer = receiveBuffer();
     for (;;) {
       const length = this.#receive(buffer);
       if (length === NOTHING) throw new StateError('ERR_NO_REPLY', `${this.operation}: the kernel did not acknowledge`);
       for (const message of messagesIn(buffer, 0, length)) {
-        if (message.type === NLMSG_ERROR && message.sequence === last) return verdictOf(message);
+        if (message.type === NLMSG_ERROR && message.sequence === last) return readAck(message);
         const mine = (message.sequence - first) >>> 0 <= (last - first) >>> 0;
         if (mine && message.type !== NLMSG_NOOP) visit?.(message);
       }

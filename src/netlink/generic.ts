@@ -13,12 +13,12 @@ import {
 import { NetlinkError, type Path } from '../errors.ts';
 import { CTRL_ATTR_FAMILY_ID, CTRL_ATTR_FAMILY_NAME, CTRL_CMD_GETFAMILY, GENL_ID_CTRL } from '../linux/genetlink.ts';
 import { ofThread } from '../thread.ts';
+import type { Locate, RequestInfo } from './ack.ts';
+import { locateIn } from './ack.ts';
+import { EncodedRequests } from './encoded-requests.ts';
 import type { Call, Exchange, PipelineResult } from './exchange.ts';
 import type { Message } from './message.ts';
-import { MessageList } from './message-list.ts';
 import type { Operation } from './operation.ts';
-import type { Described, Locate } from './refusal.ts';
-import { locateIn } from './refusal.ts';
 
 /** `struct genlmsghdr` (include/uapi/linux/genetlink.h). */
 export const genlmsghdr = struct('genlmsghdr', { cmd: [1, U8], version: [1, U8], _reserved: [2, U16_NE] });
@@ -35,7 +35,7 @@ const CTRL = attributes('CTRL_ATTR', {
 const familyIds = ofThread('netlink.families', new Map<string, number>());
 
 /** One command of a generic-netlink family. */
-export interface Command<T> extends Described {
+export interface Command<T> extends RequestInfo {
   readonly command: number;
   readonly flags?: number;
   readonly value: T;
@@ -143,7 +143,7 @@ export class GenericFamily<T> {
   }
 
   *pipeline(commands: readonly Command<T>[]): Operation<PipelineResult> {
-    const messages = new MessageList();
+    const messages = new EncodedRequests();
     for (const command of commands) {
       const call = this.#call(0, command);
       messages.add(0, call.flags ?? 0, writer => call.write(writer));
@@ -155,12 +155,12 @@ export class GenericFamily<T> {
 
   /** As `pipeline`, of commands that are encoded, whose type is written here: those from `begin` up to `end`, by which all indexes count. */
   *stream(
-    messages: MessageList,
-    describe: (index: number) => Described,
+    messages: EncodedRequests,
+    describe: (index: number) => RequestInfo,
     begin = 0,
     end = messages.length,
   ): Operation<PipelineResult> {
-    const located = (index: number): Described => {
+    const located = (index: number): RequestInfo => {
       const command = describe(index);
       return command.locate === undefined ? { ...command, locate: this.#locate } : command;
     };

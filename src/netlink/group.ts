@@ -3,6 +3,7 @@ import { NetlinkError } from '../errors.ts';
 import { NETLINK_ADD_MEMBERSHIP } from '../linux/netlink.ts';
 import { SOL_NETLINK } from '../linux/socket.ts';
 import type { NetNs } from '../netns/netns.ts';
+import { EventLoopBudget } from './event-loop-budget.ts';
 import { closedError } from './lifetime.ts';
 import { NetlinkSocket } from './socket.ts';
 import { LOST, NOTHING } from './transport.ts';
@@ -15,8 +16,6 @@ const EINTR = -4;
 const REJECTED = 0;
 /** More than a receive buffer of a gibibyte holds of the smallest datagrams. */
 const DRAINED_AT_MOST = 2_000_000;
-/** How long whoever reads may go on before the event loop gets its turn. */
-const TURN_MILLISECONDS = 5;
 
 /** What one read of a group gave: a datagram, or the news that the kernel had no room for some. */
 export type GroupRead = { readonly length: number } | 'lost' | 'closed';
@@ -35,7 +34,7 @@ export class GroupReader {
   readonly #senderView = new DataView(this.#sender.buffer);
   #wake: (() => void) | undefined;
   #closing: Promise<void> | undefined;
-  #turn = performance.now();
+  readonly #budget = new EventLoopBudget();
   /** Datagrams that another process sent: only the kernel is believed. */
   rejectedSenders = 0;
 
@@ -66,15 +65,12 @@ export class GroupReader {
       const length = this.#receive();
       if (length === NOTHING) {
         await this.#readable();
-        this.#turn = performance.now();
+        this.#budget.restart();
         continue;
       }
       if (length === LOST) return 'lost';
       if (length < 0) throw new NetlinkError({ errno: length, syscall: 'recvmsg' });
-      if (performance.now() - this.#turn > TURN_MILLISECONDS) {
-        await new Promise(resolve => setImmediate(resolve));
-        this.#turn = performance.now();
-      }
+      if (this.#budget.spent) await this.#budget.rest();
       if (length === REJECTED) continue;
       // Cut: what is missing is lost.
       return length > this.source.bytes.length ? 'lost' : { length };

@@ -31,7 +31,7 @@ export interface Handle<O> {
    * An operation by its name, without a promise where it is done when this returns: for those that do very many. What it throws then is thrown.
    * @internal
    */
-  begin<K extends keyof Promised<O>>(
+  runInline<K extends keyof Promised<O>>(
     operation: K,
     ...parameters: Parameters<Promised<O>[K]>
   ): Awaited<ReturnType<Promised<O>[K]>> | ReturnType<Promised<O>[K]>;
@@ -71,7 +71,7 @@ class BaseHandle {
     };
     let outcome: unknown;
     try {
-      outcome = lifetime.queue.begin(begin, signalOf(parameters));
+      outcome = lifetime.queue.runInline(begin, signalOf(parameters));
     } catch (error) {
       end();
       throw error;
@@ -121,7 +121,7 @@ function signalOf(parameters: unknown[]): AbortSignal | undefined {
  * Makes the base class of a handle from the class of its operations, which are generators written once. The methods are put on prototypes,
  * once for each class: opening a handle costs two small objects.
  */
-export function twoForms<O extends object>(
+export function syncAndAsync<O extends object>(
   Operations: new (exchange: Exchange) => O,
 ): new (
   exchange: Exchange,
@@ -157,7 +157,7 @@ export function twoForms<O extends object>(
     async call(method: string, parameters: unknown[]): Promise<unknown> {
       return this.start(this.#operations, method, parameters);
     }
-    begin(method: string, ...parameters: unknown[]): unknown {
+    runInline(method: string, ...parameters: unknown[]): unknown {
       return this.start(this.#operations, method, parameters);
     }
   }

@@ -2,7 +2,7 @@ import { throwIfAborted } from '../signal.ts';
 
 /**
  * One point of an operation at which the calling thread may be held up: bytes that keep the kernel busy, a part of a large dump, or only
- * a breath between two parts. `now` does it on this thread, `away` elsewhere or later.
+ * a rest of the event loop between two parts. `now` does it on this thread, `away` elsewhere or later.
  */
 export interface Step {
   now(): number;
@@ -55,40 +55,3 @@ export async function runAway<T>(
   }
   return state.value;
 }
-
-/** Where nothing else is said. */
-const TURN_MILLISECONDS = 5;
-/** Small steps take some ten microseconds, and asking for the time does too where that is a system call (gVisor, User-mode Linux). */
-const STEPS_UNWATCHED = 4;
-
-/** Lets the event loop run when its operations have had their turn; the synchronous form goes straight on. */
-export class Turn implements Step {
-  readonly abortable: boolean;
-  /** How long one operation may keep the event loop between two breaths. */
-  milliseconds: number;
-  #since = 0;
-  #steps = 0;
-
-  /** Between two sends of what belongs together nothing can be aborted any more. */
-  constructor(abortable = true, milliseconds = TURN_MILLISECONDS) {
-    this.abortable = abortable;
-    this.milliseconds = milliseconds;
-  }
-
-  now(): number {
-    return 0;
-  }
-
-  away(): Promise<number> {
-    if (++this.#steps % STEPS_UNWATCHED !== 0) return GO_ON;
-    if (performance.now() - this.#since < this.milliseconds) return GO_ON;
-    return new Promise(resolve => {
-      setImmediate(() => {
-        this.#since = performance.now();
-        resolve(0);
-      });
-    });
-  }
-}
-
-const GO_ON = Promise.resolve(0);

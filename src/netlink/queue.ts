@@ -34,7 +34,7 @@ export class OperationQueue {
    * What is short and has nothing before it is done when this returns, and what it returns is no promise; all else in its turn, off the main
    * thread where it takes long.
    */
-  begin<T>(start: () => Operation<T>, signal?: AbortSignal): T | Promise<T> {
+  runInline<T>(start: () => Operation<T>, signal?: AbortSignal): T | Promise<T> {
     throwIfAborted(signal);
     if (this.busy) return this.#enqueue(() => this.#runWhole(start, signal));
     const operation = start();
@@ -42,9 +42,9 @@ export class OperationQueue {
     return first.done ? first.value : this.#enqueue(() => runAway(operation, first, signal));
   }
 
-  /** As `begin`, always a promise. */
+  /** As `runInline`, always a promise. */
   async run<T>(start: () => Operation<T>, signal?: AbortSignal): Promise<T> {
-    return this.begin(start, signal);
+    return this.runInline(start, signal);
   }
 
   #runWhole<T>(start: () => Operation<T>, signal?: AbortSignal): Promise<T> {
@@ -72,12 +72,12 @@ export class OperationQueue {
 }
 
 /** The queues in use on this thread, counted by the handles that hold them. */
-const queues = ofThread('netlink.queues', new Map<string, { queue: OperationQueue; holders: number }>());
+const queues = ofThread('netlink.queues', new Map<string, { queue: OperationQueue; handles: number }>());
 
 export function acquireQueue(netnsInode: number, subsystem: string): OperationQueue {
   const key = `${subsystem}@${netnsInode}`;
-  const entry = queues.get(key) ?? { queue: new OperationQueue(), holders: 0 };
-  entry.holders++;
+  const entry = queues.get(key) ?? { queue: new OperationQueue(), handles: 0 };
+  entry.handles++;
   queues.set(key, entry);
   return entry.queue;
 }
@@ -85,5 +85,5 @@ export function acquireQueue(netnsInode: number, subsystem: string): OperationQu
 export function releaseQueue(netnsInode: number, subsystem: string): void {
   const key = `${subsystem}@${netnsInode}`;
   const entry = queues.get(key);
-  if (entry !== undefined && --entry.holders === 0) queues.delete(key);
+  if (entry !== undefined && --entry.handles === 0) queues.delete(key);
 }

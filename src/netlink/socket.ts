@@ -16,7 +16,7 @@ import {
   SOL_SOCKET,
 } from '../linux/socket.ts';
 import { SIOCGIFINDEX, SIOCGIFNAME, SIOCGSKNS } from '../linux/sockios.ts';
-import { threadEntrance } from '../netns/entrance.ts';
+import { threadSwitcher } from '../netns/namespace-switcher.ts';
 import { NetNs } from '../netns/netns.ts';
 import { ofThread } from '../thread.ts';
 import type { GatheringTransport } from './transport.ts';
@@ -223,7 +223,7 @@ function kernelAddress(): Uint8Array {
 export function openInside(netns: NetNs, open: () => number): number {
   // One that is closed is refused, even if it was home.
   void netns.descriptor;
-  return netns.equals(NetNs.home()) ? threadEntrance().atHome(open) : netns.run(open);
+  return netns.equals(NetNs.home()) ? threadSwitcher().atHome(open) : netns.run(open);
 }
 
 /** The namespace that a socket belongs to, opened anew. */

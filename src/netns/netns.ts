@@ -7,9 +7,9 @@ import { O_CLOEXEC, O_NONBLOCK, O_RDONLY } from '../linux/fcntl.ts';
 import { NS_GET_NSTYPE } from '../linux/nsfs.ts';
 import { CLONE_NEWNET } from '../linux/sched.ts';
 import { ofThread } from '../thread.ts';
-import { threadEntrance } from './entrance.ts';
 import { fromNode } from './failure.ts';
 import { listNames, NAMES_DIRECTORY, pinName, unpinName, validName } from './names.ts';
+import { threadSwitcher } from './namespace-switcher.ts';
 import { openOfPid, openOfPidfd } from './process.ts';
 import { checkSynchronous, refuseLate } from './synchronous.ts';
 import { Sysctl } from './sysctl.ts';
@@ -63,7 +63,7 @@ export class NetNs {
    * nothing: it is the way back from all others.
    */
   static home(): NetNs {
-    thread.home ??= new NetNs(threadEntrance().home, false);
+    thread.home ??= new NetNs(threadSwitcher().home, false);
     return thread.home;
   }
 
@@ -92,7 +92,7 @@ export class NetNs {
 
   /** Makes a new namespace, empty but for a loopback device that is down. Needs CAP_SYS_ADMIN. It lives until it is closed and unused. */
   static create(): NetNs {
-    return new NetNs(threadEntrance().create(), true);
+    return new NetNs(threadSwitcher().create(), true);
   }
 
   /** The names under /run/netns that are namespaces now, sorted. */
@@ -102,11 +102,11 @@ export class NetNs {
 
   static #openFile(path: string): NetNs {
     // A path may lead to where this thread is.
-    threadEntrance().settle();
+    threadSwitcher().settle();
     const fd = ffi().open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0) throw new NetNsError(`${JSON.stringify(path)} cannot be opened`, { errno: fd, syscall: 'open' });
     NetNs.#check(fd, JSON.stringify(path));
-    return new NetNs(withoutMount(ffi(), threadEntrance(), fd), true);
+    return new NetNs(withoutMount(ffi(), threadSwitcher(), fd), true);
   }
 
   static #adopt(fd: number, what: string): NetNs {
@@ -153,7 +153,7 @@ export class NetNs {
   run<T>(inside: () => T): T {
     checkSynchronous(inside);
     // The function may close this: its number must stay what it is until the thread is back.
-    const result = threadEntrance().enter(this.#fd(), inside, this.#file);
+    const result = threadSwitcher().enter(this.#fd(), inside, this.#file);
     refuseLate(result);
     return result;
   }

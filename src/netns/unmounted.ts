@@ -2,7 +2,7 @@ import fs from 'node:fs';
 import { NetNsError } from '../errors.ts';
 import type { Ffi } from '../ffi/index.ts';
 import { O_CLOEXEC, O_RDONLY } from '../linux/fcntl.ts';
-import type { Entrance } from './entrance.ts';
+import type { NamespaceSwitcher } from './namespace-switcher.ts';
 
 /** What /proc shows of a namespace that was not opened through a bind mount. */
 const NO_MOUNT = /^net:\[\d+\]$/;
@@ -13,11 +13,11 @@ const NO_MOUNT = /^net:\[\d+\]$/;
  * /proc/self/fd/N anew would go through the same mount. `fd` is closed then. It is returned as it is where there is no such mount, and where
  * this process must not enter the namespace.
  */
-export function withoutMount(ffi: Ffi, entrance: Entrance, fd: number): number {
+export function withoutMount(ffi: Ffi, switcher: NamespaceSwitcher, fd: number): number {
   if (NO_MOUNT.test(linkOf(fd))) return fd;
   let own = -1;
   try {
-    own = entrance.enter(fd, () => ffi.open('/proc/thread-self/ns/net', O_RDONLY | O_CLOEXEC));
+    own = switcher.enter(fd, () => ffi.open('/proc/thread-self/ns/net', O_RDONLY | O_CLOEXEC));
   } catch (error) {
     if (own >= 0) ffi.close(own);
     if (error instanceof NetNsError && error.syscall === 'setns' && error.code !== 'ERR_NETNS_LOST') return fd;

@@ -4,7 +4,7 @@ import { checkInteger, checkObject, checkString } from '../codec/index.ts';
 import { rangeError, typeError } from '../errors.ts';
 import { NETLINK_NETFILTER, NETLINK_NO_ENOBUFS, NETLINK_ROUTE } from '../linux/netlink.ts';
 import { SO_RCVBUF, SO_RCVBUFFORCE, SOL_NETLINK, SOL_SOCKET } from '../linux/socket.ts';
-import { NetlinkSocket, twoForms } from '../netlink/index.ts';
+import { NetlinkSocket, syncAndAsync } from '../netlink/index.ts';
 import { closedError } from '../netlink/lifetime.ts';
 import { runNow } from '../netlink/operation.ts';
 import { type NetNs, netnsOf } from '../netns/netns.ts';
@@ -113,7 +113,7 @@ const DEFAULT_RECEIVE_BUFFER = 8 * 1024 * 1024;
  * The packets that rules of one namespace log to NFLOG groups (nft `log group 5`, iptables `-j NFLOG`). Nothing is read from the kernel, and
  * nothing keeps the process alive, until somebody takes packets: a `for await` loop, or `onBatch`.
  */
-export class Nflog<R = unknown> extends twoForms(NflogOperations) implements AsyncIterable<Packet<R>> {
+export class Nflog<R = unknown> extends syncAndAsync(NflogOperations) implements AsyncIterable<Packet<R>> {
   /**
    * Opens a socket in the namespace and binds the groups, before this returns. All or none: a group that is refused closes the log.
    * @throws NetlinkError with the path of the group: EPERM no CAP_NET_ADMIN, or another socket has the group (the hint says which);

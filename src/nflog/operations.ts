@@ -15,7 +15,7 @@ import {
 import type { NetNs } from '../netns/netns.ts';
 import type { Observer } from '../observe.ts';
 import { checkGroup, configTable, type Settings } from './config.ts';
-import { explainPermission } from './holder.ts';
+import { explainPermission } from './group-owner.ts';
 import type { PacketReader } from './reader.ts';
 
 /** A request whose answer found no room is repeated: the answer to that tells what became of the first. */

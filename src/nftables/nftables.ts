@@ -1,7 +1,14 @@
 import { checkObject } from '../codec/index.ts';
 import { NETLINK_NETFILTER } from '../linux/netlink.ts';
 import { NFNLGRP_NFTABLES, NFNLGRP_NFTRACE } from '../linux/nfnetlink.ts';
-import { Exchange, NetlinkSocket, type Operation, openWatcher, type Synchronous, twoForms } from '../netlink/index.ts';
+import {
+  Exchange,
+  NetlinkSocket,
+  type Operation,
+  openWatcher,
+  type Synchronous,
+  syncAndAsync,
+} from '../netlink/index.ts';
 import { type NetNs, netnsOf } from '../netns/netns.ts';
 import type { Chain, ChainKey } from '../nf_tables/chain.ts';
 import type { WireElement } from '../nf_tables/element.ts';
@@ -325,7 +332,7 @@ export class NftablesOperations {
 }
 
 /** The nf_tables of one network namespace. Needs CAP_NET_ADMIN in the user namespace that owns it; a container's own root has that. */
-export class Nftables extends twoForms(NftablesOperations) {
+export class Nftables extends syncAndAsync(NftablesOperations) {
   declare readonly apply: ApplyForms['promise'];
   declare readonly commit: CommitForms['promise'];
   declare readonly ruleset: RulesetForms['promise'];

@@ -3,7 +3,7 @@ import { NetlinkError } from '../errors.ts';
 import { NETLINK_GET_STRICT_CHK, NETLINK_ROUTE, NLM_F_CREATE, NLM_F_EXCL } from '../linux/netlink.ts';
 import * as C from '../linux/rtnetlink.ts';
 import { SOL_NETLINK } from '../linux/socket.ts';
-import { type Call, Exchange, NetlinkSocket, type Operation, twoForms } from '../netlink/index.ts';
+import { type Call, Exchange, NetlinkSocket, type Operation, syncAndAsync } from '../netlink/index.ts';
 import { type NetNs, netnsOf } from '../netns/netns.ts';
 import { type Logger, Observer } from '../observe.ts';
 import {
@@ -454,7 +454,7 @@ function present<T, R>(items: readonly T[], map: (item: T) => R | undefined): R[
  * Links, addresses, routes and neighbours of one network namespace (NETLINK_ROUTE). Reading needs no privilege, changing needs
  * CAP_NET_ADMIN in the user namespace that owns the network namespace.
  */
-export class Links extends twoForms(LinksOperations) {
+export class Links extends syncAndAsync(LinksOperations) {
   /** Opens a socket in the namespace and asks nothing yet. Needs the right to enter the namespace. */
   static open(options: LinksOptions = {}): Links {
     checkObject(options, [], ['netns', 'logger']);

@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { Links, NetNs } from 'netsteer';
-import { NETLINK_NETFILTER, NetlinkSocket, NLMSG_ERROR, verdictOf } from 'netsteer/netlink';
+import { NETLINK_NETFILTER, NetlinkSocket, NLMSG_ERROR, readAck } from 'netsteer/netlink';
 import {
   accept,
   counter,
@@ -139,7 +139,7 @@ kernelSuite('modules of the kernel', () => {
       const refusals: number[] = [];
       for (let length = socket.receive(source.bytes); length > 0; length = socket.receive(source.bytes)) {
         for (const message of messagesIn(source, 0, length)) {
-          if (message.type === NLMSG_ERROR) refusals.push(verdictOf(message).errno);
+          if (message.type === NLMSG_ERROR) refusals.push(readAck(message).errno);
           if (message.type > 16) functions.push(decodeMessage(source.bytes.slice(message.start, message.end)).object);
         }
       }

@@ -3,14 +3,14 @@ import { Container, Fleet, Ipvs, Links, NetNs, Nflog, Nftables, Transaction } fr
 import { Conntrack } from 'netsteer/conntrack';
 import {
   attributes,
+  EncodedRequests,
   Exchange,
   GenericFamily,
   GroupReader,
-  MessageList,
   NetlinkSocket,
   OptionSocket,
   opt,
-  twoForms,
+  syncAndAsync,
   u16ne,
 } from 'netsteer/netlink';
 import { CTRL_ATTR_FAMILY_ID, GENL_ID_CTRL } from '../../src/linux/genetlink.ts';
@@ -391,8 +391,8 @@ class TransportOperations {
   get #command() {
     return { command: CTRL_CMD_GETFAMILY, syscall: 'CTRL_CMD_GETFAMILY', value: {} };
   }
-  #messages(): MessageList {
-    const messages = new MessageList();
+  #messages(): EncodedRequests {
+    const messages = new EncodedRequests();
     messages.add(GENL_ID_CTRL, 0, genericHeader);
     return messages;
   }
@@ -450,7 +450,7 @@ function genericHeader(writer: { u8(value: number): void; u16(value: number, lit
   writer.u16(0, true);
 }
 
-class Transport extends twoForms(TransportOperations) {}
+class Transport extends syncAndAsync(TransportOperations) {}
 
 const names = (...operations: string[]): Record<string, Verb> =>
   Object.fromEntries(operations.map(name => [name, (handle: Record<string, () => unknown>) => handle[name]!()]));

@@ -3,7 +3,7 @@ import { NetlinkError } from '../../src/errors.ts';
 import { commandTable } from '../../src/ip_vs/attributes.ts';
 import { NETLINK_GENERIC } from '../../src/linux/netlink.ts';
 import { genlmsghdr } from '../../src/netlink/generic.ts';
-import { type Described, Exchange, GenericFamily, NetlinkSocket } from '../../src/netlink/index.ts';
+import { Exchange, GenericFamily, NetlinkSocket, type RequestInfo } from '../../src/netlink/index.ts';
 import { runNow } from '../../src/netlink/operation.ts';
 import type { NetNs } from '../../src/netns/netns.ts';
 
@@ -51,7 +51,7 @@ export class RawIpvs {
   send(
     command: number,
     attributes = '',
-    options: { described?: Described; flags?: number; version?: number } = {},
+    options: { described?: RequestInfo; flags?: number; version?: number } = {},
   ): void {
     const { described, flags = 0, version = 1 } = options;
     runNow(
@@ -69,7 +69,11 @@ export class RawIpvs {
   }
 
   /** As `send`, and gives the error. */
-  refused(command: number, attributes = '', options: { described?: Described; flags?: number; version?: number } = {}) {
+  refused(
+    command: number,
+    attributes = '',
+    options: { described?: RequestInfo; flags?: number; version?: number } = {},
+  ) {
     try {
       this.send(command, attributes, options);
     } catch (error) {

@@ -1,5 +1,5 @@
 import type { Ipvs, ServiceEntry } from '../../src/ipvs/index.ts';
-import { type Exchange, type Operation, twoForms } from '../../src/netlink/index.ts';
+import { type Exchange, type Operation, syncAndAsync } from '../../src/netlink/index.ts';
 import type { Nftables, Ruleset, RulesetJson, Table, Transaction } from '../../src/nftables/index.ts';
 import { proof, type Same } from './assert.ts';
 
@@ -11,7 +11,7 @@ declare class ThingOperations {
 }
 
 declare const things: InstanceType<ReturnType<typeof make>>;
-const make = () => twoForms(ThingOperations);
+const make = () => syncAndAsync(ThingOperations);
 
 /* One definition, two forms: the same parameters, a promise or the value. */
 proof<Same<Parameters<typeof things.add>, [_name: string, _options?: { signal?: AbortSignal }]>>();

@@ -22,7 +22,7 @@ import {
   type Message,
   messagesIn,
   NLMSG_HDRLEN,
-  verdictOf,
+  readAck,
 } from '../../src/netlink/index.ts';
 import { type Operation, runAway, runNow } from '../../src/netlink/operation.ts';
 import { LOST } from '../../src/netlink/transport.ts';
@@ -214,7 +214,7 @@ describe('the extended acknowledgement', () => {
       }
     });
     const [answer] = [...messagesIn(sourceOf(bytes))];
-    expect(verdictOf(answer!)).toEqual({ errno: -22, missing: 3, missingIn: 24 });
+    expect(readAck(answer!)).toEqual({ errno: -22, missing: 3, missingIn: 24 });
   });
 });
 
@@ -546,7 +546,7 @@ describe('a transaction of foreign bytes', () => {
     expect(() => runNow(exchange.transact([bytes], 2, giveUp))).toThrow('given up');
     wire.push(refuse({ ...received(bytes)[0]! }, -17), LOST, refuse({ ...received(bytes)[1]! }, -17));
     const verdicts: number[] = [];
-    runNow(exchange.transact([bytes], 2, answer => verdicts.push(verdictOf(answer).errno) > 99));
+    runNow(exchange.transact([bytes], 2, answer => verdicts.push(readAck(answer).errno) > 99));
     expect(verdicts).toEqual([0, 0]);
   });
 

@@ -2,7 +2,7 @@ import { describe, expect, test, vi } from 'vitest';
 import { attributes, NO_CONTEXT, opt, string } from '../../src/codec/index.ts';
 import { NetlinkError, StateError } from '../../src/errors.ts';
 import { NLM_F_DUMP, NLM_F_MULTI, NLMSG_ERROR } from '../../src/linux/netlink.ts';
-import { type Call, Exchange, type Operation, refusal, twoForms, verdictOf } from '../../src/netlink/index.ts';
+import { ackError, type Call, Exchange, type Operation, readAck, syncAndAsync } from '../../src/netlink/index.ts';
 import { acknowledge, done, MemoryTransport, message, received, refuse } from '../support/memory-transport.ts';
 import { foreignController, NO_SIGNALS } from '../support/signals.ts';
 
@@ -43,11 +43,11 @@ class ThingOperations {
     });
     let errno: number | undefined;
     const outcome = yield* this.#exchange.transact([bytes], 1, answer => {
-      if (answer.type === NLMSG_ERROR) errno = verdictOf(answer).errno;
+      if (answer.type === NLMSG_ERROR) errno = readAck(answer).errno;
       return errno !== undefined;
     });
     if (outcome !== 'done' || errno === undefined) throw new StateError('ERR_NO_REPLY', 'nothing');
-    if (errno !== 0) throw refusal(call(name), { errno }, 'things.bulk');
+    if (errno !== 0) throw ackError(call(name), { errno }, 'things.bulk');
     return `stored ${name}`;
   }
 
@@ -56,7 +56,7 @@ class ThingOperations {
   }
 }
 
-class Things extends twoForms(ThingOperations) {
+class Things extends syncAndAsync(ThingOperations) {
   static open(wire: MemoryTransport, subsystem = 'things'): Things {
     return new Things(new Exchange(wire, subsystem));
   }

@@ -1,7 +1,7 @@
 import { type TracingChannelSubscribers, tracingChannel } from 'node:diagnostics_channel';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import { NetlinkError } from '../../src/errors.ts';
-import { type Call, Exchange, verdictOf } from '../../src/netlink/index.ts';
+import { type Call, Exchange, readAck } from '../../src/netlink/index.ts';
 import { runAway, runNow } from '../../src/netlink/operation.ts';
 import { LOST } from '../../src/netlink/transport.ts';
 import { type Logger, Observer, REQUEST_CHANNEL, type RequestTrace } from '../../src/observe.ts';
@@ -173,7 +173,7 @@ describe('the tracing channel netsteer:request', () => {
 
     const bytes = message(1, 0, 7, writer => writer.zeros(100_000));
     const large = kernel(request => [refuse(request, -22)]).exchange;
-    const operation = large.transact([bytes], 3, answer => verdictOf(answer).errno !== 0);
+    const operation = large.transact([bytes], 3, answer => readAck(answer).errno !== 0);
     await runAway(operation, operation.next());
     expect(heard.map(({ event }) => event)).toEqual(['start', 'error', 'end']);
     expect(heard[0]!.trace).toMatchObject({ bytes: bytes.length, messages: 3 });

@@ -1,6 +1,6 @@
 import { isPermission } from '../../errors.ts';
 import type { WireCommand, WireDestination, WireService } from '../../ip_vs/attributes.ts';
-import type { Exchange, MessageList, Operation, PipelineResult } from '../../netlink/index.ts';
+import type { EncodedRequests, Exchange, Operation, PipelineResult } from '../../netlink/index.ts';
 import { ofThread } from '../../thread.ts';
 import type { Backend, IpvsCommand, IpvsInfo } from './backend.ts';
 import { NetlinkBackend } from './netlink.ts';
@@ -98,7 +98,7 @@ class AutomaticBackend implements Backend {
     return yield* this.#current.pipeline(commands);
   }
   *stream(
-    messages: MessageList,
+    messages: EncodedRequests,
     command: (index: number) => IpvsCommand,
     begin = 0,
     end = messages.length,

@@ -1,5 +1,5 @@
 import type { WireCommand, WireDestination, WireService } from '../../ip_vs/attributes.ts';
-import type { Command, MessageList, Operation, PipelineResult } from '../../netlink/index.ts';
+import type { Command, EncodedRequests, Operation, PipelineResult } from '../../netlink/index.ts';
 
 /** One request to IPVS, as netlink has it. The other backend translates it. */
 export type IpvsCommand = Command<WireCommand>;
@@ -27,7 +27,7 @@ export interface Backend {
   pipeline(commands: readonly IpvsCommand[]): Operation<PipelineResult>;
   /** As `pipeline`, of requests that are encoded: those from `begin` up to `end`, by which all indexes count. `command` tells what one is. */
   stream(
-    messages: MessageList,
+    messages: EncodedRequests,
     command: (index: number) => IpvsCommand,
     begin?: number,
     end?: number,

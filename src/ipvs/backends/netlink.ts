@@ -7,7 +7,7 @@ import {
   type WireService,
 } from '../../ip_vs/attributes.ts';
 import * as C from '../../linux/ip_vs.ts';
-import { type Exchange, GenericFamily, genlmsghdr, type MessageList, type Operation } from '../../netlink/index.ts';
+import { type EncodedRequests, type Exchange, GenericFamily, genlmsghdr, type Operation } from '../../netlink/index.ts';
 import type { Backend, IpvsCommand, IpvsInfo } from './backend.ts';
 import { listedDestination, listedService } from './dump-reader.ts';
 import { describe, GET_SERVICES, getDestinations } from './requests.ts';
@@ -49,7 +49,7 @@ export function readInfo(version = 0, connectionTableSize = 0): IpvsInfo {
 }
 
 /** Puts a request behind the others; its type, the family's number, is still to come. */
-export function encode(messages: MessageList, { command, value }: Pick<IpvsCommand, 'command' | 'value'>): void {
+export function encode(messages: EncodedRequests, { command, value }: Pick<IpvsCommand, 'command' | 'value'>): void {
   messages.add(0, 0, writer => {
     genlmsghdr.write(writer, { cmd: command, version: VERSION });
     commandTable.write(writer, value, NO_CONTEXT);

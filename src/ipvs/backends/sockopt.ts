@@ -17,11 +17,11 @@ import { IPPROTO_IP } from '../../linux/in.ts';
 import * as C from '../../linux/ip_vs.ts';
 import { AF_INET } from '../../linux/socket.ts';
 import {
+  ackError,
+  type EncodedRequests,
   type Exchange,
-  type MessageList,
   type Operation,
   type PipelineResult,
-  refusal,
   type Step,
 } from '../../netlink/index.ts';
 import type { Backend, IpvsCommand, IpvsInfo } from './backend.ts';
@@ -89,7 +89,7 @@ export class SockoptBackend implements Backend {
 
   /** To be yielded between two calls. */
   get turn(): Step {
-    return this.#exchange.turn;
+    return this.#exchange.budget;
   }
 
   // biome-ignore lint/correctness/useYield: one short call of the kernel
@@ -130,19 +130,19 @@ export class SockoptBackend implements Backend {
       const item = read(value);
       if (item !== undefined) items.push(item);
     }
-    yield this.#exchange.turn;
+    yield this.#exchange.budget;
     return items;
   }
 
   *services(withStats: boolean): Operation<WireService[]> {
     const services = this.counted(withStats).map(({ service }) => service);
-    yield this.#exchange.turn;
+    yield this.#exchange.budget;
     return services;
   }
 
   *destinations(service: WireService, withStats: boolean): Operation<WireDestination[]> {
     const servers = this.servers(service, withStats);
-    yield this.#exchange.turn;
+    yield this.#exchange.budget;
     return servers ?? [];
   }
 
@@ -162,7 +162,7 @@ export class SockoptBackend implements Backend {
   }
 
   *stream(
-    messages: MessageList,
+    messages: EncodedRequests,
     command: (index: number) => IpvsCommand,
     begin = 0,
     end = messages.length,
@@ -178,10 +178,10 @@ export class SockoptBackend implements Backend {
     for (const [i, { name, option, argument }] of translated.entries()) {
       const errno = this.#observed(argument.length, () => this.#options.set(IPPROTO_IP, option, argument));
       if (errno < 0) {
-        const error = refusal(explained(commands[i]!, name), { errno }, this.#exchange.operation);
+        const error = ackError(explained(commands[i]!, name), { errno }, this.#exchange.operation);
         result.failures.push({ index: first + i, error });
       }
-      if (i % 64 === 63) yield this.#exchange.sendingTurn;
+      if (i % 64 === 63) yield this.#exchange.sendingBudget;
     }
     return result;
   }
@@ -255,7 +255,7 @@ export class SockoptBackend implements Backend {
   }
 
   #refuse(name: string, errno: number, command: Partial<IpvsCommand>): never {
-    throw refusal(explained(command, name), { errno }, this.#exchange.operation);
+    throw ackError(explained(command, name), { errno }, this.#exchange.operation);
   }
 
   #observed(bytes: number, call: () => number): number {

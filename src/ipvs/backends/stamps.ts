@@ -12,7 +12,7 @@ import {
 } from '../../ip_vs/service.ts';
 import * as C from '../../linux/ip_vs.ts';
 import { AF_INET, AF_INET6 } from '../../linux/socket.ts';
-import { genlmsghdr, MessageList, NLMSG_HDRLEN } from '../../netlink/index.ts';
+import { EncodedRequests, genlmsghdr, NLMSG_HDRLEN } from '../../netlink/index.ts';
 import { encode } from './netlink.ts';
 
 /*
@@ -28,7 +28,7 @@ class Stamp<Field extends string> {
   readonly at: Readonly<Record<Field, number>>;
 
   constructor(command: number, value: WireCommand, places: Readonly<Record<Field, readonly number[]>>) {
-    const messages = new MessageList(1);
+    const messages = new EncodedRequests(1);
     encode(messages, { command, value });
     this.bytes = messages.bytes(0, 1).slice();
     this.view = new DataView(this.bytes.buffer);
@@ -89,7 +89,7 @@ const MAX_COUNT = 0x7fffffff;
 
 /** Stamps requests into one list. Each method returns false, and has added nothing, where a request is not plain. */
 export class Stamps {
-  readonly #messages: MessageList;
+  readonly #messages: EncodedRequests;
   /** By the scheduler's name, which has a length of its own; IPv6 has another mask. */
   readonly #services4 = new Map<string, KeyStamp>();
   readonly #services6 = new Map<string, KeyStamp>();
@@ -108,7 +108,7 @@ export class Stamps {
   #family = 0;
   #port = 0;
 
-  constructor(messages: MessageList) {
+  constructor(messages: EncodedRequests) {
     this.#messages = messages;
   }
 

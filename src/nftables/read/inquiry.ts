@@ -2,13 +2,13 @@ import { Writer } from '../../codec/index.ts';
 import { describeErrno, StateError } from '../../errors.ts';
 import { NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR } from '../../linux/netlink.ts';
 import {
+  ackError,
   beginMessage,
   type Exchange,
   endMessage,
   type Message,
   type Operation,
-  refusal,
-  verdictOf,
+  readAck,
 } from '../../netlink/index.ts';
 import type { MessageName } from '../../nf_tables/message.ts';
 import { requestFor } from '../request.ts';
@@ -68,9 +68,9 @@ export class Inquiry {
         visit(index, message);
         return index === last && question.dump !== true;
       }
-      const verdict = verdictOf(message);
+      const verdict = readAck(message);
       if (verdict.errno !== 0 && describeErrno(verdict.errno).code !== 'ENOENT')
-        failed ??= refusal(
+        failed ??= ackError(
           requestFor(question.name, question.family, question.object),
           verdict,
           exchange.operation,

@@ -164,7 +164,7 @@ function* dump<K extends keyof Kinds>(
       return filter.table === undefined || found[tableField] === filter.table ? found : undefined;
     };
     const request = requestFor(LISTS[kind].get, family, object);
-    return (yield* exchange.dump(request, read, { turn: reading.turn, attempts: 1 })) as unknown as Kinds[K][];
+    return (yield* exchange.dump(request, read, { budget: reading.budget, attempts: 1 })) as unknown as Kinds[K][];
   } catch (error) {
     // The table is not there: then nothing is in it. (Some kernels say so, others give an empty list.)
     if (filter.table !== undefined && isNotFound(error)) return [];
@@ -205,7 +205,7 @@ function* dumpSet(
       return undefined;
     };
     const request = requestFor('getsetelem', familyNumber(family, ['family']), { table, set: name });
-    yield* exchange.dump(request, visit, { turn: reading.turn, attempts: 1 });
+    yield* exchange.dump(request, visit, { budget: reading.budget, attempts: 1 });
   } catch (error) {
     // The set went while it was read, or between the list of sets and now.
     if (isNotFound(error) && begun) throw new Disturbed();

@@ -1,6 +1,6 @@
 import { checkInteger } from '../../codec/index.ts';
 import { StateError } from '../../errors.ts';
-import { type Exchange, type Operation, Turn } from '../../netlink/index.ts';
+import { EventLoopBudget, type Exchange, type Operation } from '../../netlink/index.ts';
 import { readGeneration } from '../request.ts';
 
 /** How long a reading may take that others disturb, and how long it may hold the event loop up. */
@@ -25,7 +25,7 @@ export class Disturbed extends Error {}
 /** One reading, with its bounds. */
 export class Reading {
   /** Lets the event loop run, between two parts. */
-  readonly turn: Turn;
+  readonly budget: EventLoopBudget;
   readonly #attempts: number;
   readonly #timeoutMs: number;
 
@@ -33,8 +33,10 @@ export class Reading {
     const { attempts = ATTEMPTS, timeoutMs = TIMEOUT_MS, maxPauseMs } = options;
     this.#attempts = checkInteger(attempts, ['attempts'], 1, 1_000_000);
     this.#timeoutMs = checkInteger(timeoutMs, ['timeoutMs'], 0, 3_600_000);
-    this.turn =
-      maxPauseMs === undefined ? exchange.turn : new Turn(true, checkInteger(maxPauseMs, ['maxPauseMs'], 1, 1_000));
+    this.budget =
+      maxPauseMs === undefined
+        ? exchange.budget
+        : new EventLoopBudget({ milliseconds: checkInteger(maxPauseMs, ['maxPauseMs'], 1, 1_000) });
   }
 
   /** Reads until it was not disturbed, or a bound is reached. */
@@ -52,7 +54,7 @@ export class Reading {
       }
       attempt++;
       passed = performance.now() - begun;
-      yield this.turn;
+      yield this.budget;
     } while (attempt < this.#attempts && passed < this.#timeoutMs);
     throw new StateError(
       'ERR_DUMP_INTERRUPTED',

@@ -1,6 +1,6 @@
 import { checkObject, checkOneOf } from '../../codec/index.ts';
 import { typeError } from '../../errors.ts';
-import type { Exchange, Operation, Turn } from '../../netlink/index.ts';
+import type { EventLoopBudget, Exchange, Operation } from '../../netlink/index.ts';
 import type { InParts } from '../../nft/decompile/ruleset.ts';
 import type { DecompileContext } from '../../nft/decompile.ts';
 import { type RulesetJson, rulesetJsonInParts } from '../../nft/ruleset-json.ts';
@@ -35,7 +35,7 @@ export function* ruleset(
   if (version !== undefined) checkOneOf(version, ['version'], ['1.1.6', '1.0.6']);
   if (unwritable !== undefined) checkOneOf(unwritable, ['unwritable'], ['comment', 'refuse']);
   if (as === 'objects') return yield* listing.ruleset(exchange, filter);
-  const { turn } = new Reading(exchange, filter);
+  const { budget } = new Reading(exchange, filter);
   const found = yield* listing.ruleset(exchange, { elements: true, ...filter });
   const words = {
     interfaceName,
@@ -44,15 +44,15 @@ export function* ruleset(
     ...(unwritable !== undefined && { unwritable }),
   };
   return as === 'json'
-    ? yield* unhurried(rulesetJsonInParts(found, words), turn)
-    : yield* unhurried(rulesetText(found, words), turn);
+    ? yield* unhurried(rulesetJsonInParts(found, words), budget)
+    : yield* unhurried(rulesetText(found, words), budget);
 }
 
 /** Parts between two looks at the clock: a rule takes some twenty microseconds. */
 const IN_A_ROW = 8;
 
 /** Lets the event loop run in between. */
-function* unhurried<T>(work: InParts<T>, turn: Turn): Operation<T> {
+function* unhurried<T>(work: InParts<T>, turn: EventLoopBudget): Operation<T> {
   for (let done = 1; ; done++) {
     const step = work.next();
     if (step.done) return step.value;

@@ -2,7 +2,7 @@ import { checkInteger, checkObject, NO_CONTEXT } from '../../codec/index.ts';
 import { NetlinkError, rangeError, StateError, typeError, UnsupportedError } from '../../errors.ts';
 import { NLMSG_ERROR } from '../../linux/netlink.ts';
 import * as C from '../../linux/nf_tables.ts';
-import { type Exchange, type Message, nfgenmsg, type Operation, verdictOf } from '../../netlink/index.ts';
+import { type Exchange, type Message, nfgenmsg, type Operation, readAck } from '../../netlink/index.ts';
 import { familyNumber } from '../../nf_tables/family.ts';
 import { generationTable } from '../../nf_tables/generation.ts';
 import { MESSAGES, type MessageName } from '../../nf_tables/message.ts';
@@ -145,10 +145,10 @@ function* send(
       echoed?.read(message);
       return false;
     }
-    const verdict = verdictOf(message);
-    if (verdict.errno !== 0) refused.push({ sequence: message.sequence, verdict });
+    const ack = readAck(message);
+    if (ack.errno !== 0) refused.push({ sequence: message.sequence, ack });
     else acknowledged = true;
-    ended = message.sequence === end && verdict.errno === 0;
+    ended = message.sequence === end && ack.errno === 0;
     return ended;
   };
   let replies = messages.length + 2;

@@ -8,7 +8,7 @@ import {
   UnsupportedError,
 } from '../../errors.ts';
 import { NLMSG_ERROR } from '../../linux/netlink.ts';
-import { type Exchange, type Operation, refusal, type Verdict, verdictOf } from '../../netlink/index.ts';
+import { type Ack, ackError, type Exchange, type Operation, readAck } from '../../netlink/index.ts';
 import type { Family } from '../../nf_tables/family.ts';
 import { decodeMessage, MESSAGES } from '../../nf_tables/message.ts';
 import { VERDICT_DATA_TYPE } from '../../nft/data/datatypes.ts';
@@ -22,7 +22,7 @@ import type { Transaction } from './transaction.ts';
 /** The kernel's word on one message of a transaction. */
 export interface Refused {
   readonly sequence: number;
-  readonly verdict: Verdict;
+  readonly ack: Ack;
 }
 
 /** A refused message with the operation that it belongs to. */
@@ -49,17 +49,17 @@ export function* refusedError(
     const message = messageOf(encoded, each.sequence);
     if (message === undefined || transaction.operations[message.operation] === undefined) {
       const begin = { syscall: 'NFNL_MSG_BATCH_BEGIN', hint: (code: string) => hintFor({ code, path: [] }) };
-      return refusal(begin, each.verdict, 'nftables.commit');
+      return ackError(begin, each.ack, 'nftables.commit');
     }
     blamed.push({ ...each, message });
   }
   const [first] = blamed;
   if (blamed.length === 1 && !dryRun && (yield* isOfCommit(exchange, encoded, first!)))
-    return commitError(transaction, encoded, first!.verdict);
+    return commitError(transaction, encoded, first!.ack);
   const failures: BatchFailure[] = [];
   for (const each of withoutRepeats(transaction, blamed)) {
     const jumps =
-      describeErrno(each.verdict.errno).code === 'EMLINK'
+      describeErrno(each.ack.errno).code === 'EMLINK'
         ? yield* jumpsHint(exchange, transaction, encoded, each.message)
         : undefined;
     failures.push(failureOf(transaction, encoded, each, jumps));
@@ -73,21 +73,21 @@ export function* refusedError(
 function failureOf(
   transaction: Transaction,
   encoded: EncodedTransaction,
-  { message, verdict }: Pick<Blamed, 'message' | 'verdict'>,
+  { message, ack }: Pick<Blamed, 'message' | 'ack'>,
   hint: string | undefined,
 ): BatchFailure {
   const { verb, kind, subject } = transaction.operations[message.operation]!;
-  const inner = verdict.offset === undefined ? [] : pathOf(encoded, message, verdict.offset);
+  const inner = ack.offset === undefined ? [] : pathOf(encoded, message, ack.offset);
   const path: Path = [kind, ...inner];
-  const { code } = describeErrno(verdict.errno);
+  const { code } = describeErrno(ack.errno);
   const object = (subject as Record<string, Fields>)[kind]!;
   const error = new NetlinkError({
-    errno: verdict.errno,
+    errno: ack.errno,
     syscall: MESSAGES[message.name].kernelName,
     operation: 'nftables.commit',
     subject,
     path,
-    kernelMessage: verdict.text,
+    kernelMessage: ack.text,
     hint: hint ?? hintFor({ code, path, kind, verb, object }),
     request: encoded.bytesOf(message).slice(),
   });
@@ -98,12 +98,8 @@ function failureOf(
  * Whether the only error is one of the whole transaction: the kernel gives that the number of the first message, whatever that is. Carried out without
  * the commit, a transaction whose first message is wrong fails again, and one that is wrong as a whole does not.
  */
-function* isOfCommit(
-  exchange: Exchange,
-  encoded: EncodedTransaction,
-  { sequence, verdict }: Blamed,
-): Operation<boolean> {
-  const { errno, offset, text } = verdict;
+function* isOfCommit(exchange: Exchange, encoded: EncodedTransaction, { sequence, ack }: Blamed): Operation<boolean> {
+  const { errno, offset, text } = ack;
   if (sequence !== FIRST_SEQUENCE || offset !== undefined || text !== undefined) return false;
   if (!OF_COMMIT.has(describeErrno(errno).code)) return false;
   const last = FIRST_SEQUENCE + encoded.messages.length - 1;
@@ -113,7 +109,7 @@ function* isOfCommit(
   try {
     yield* exchange.transact(parts, encoded.messages.length, message => {
       if (message.type !== NLMSG_ERROR) return false;
-      if (verdictOf(message).errno !== 0) failed = true;
+      if (readAck(message).errno !== 0) failed = true;
       tried ||= message.sequence === last;
       return message.sequence === last;
     });
@@ -125,14 +121,14 @@ function* isOfCommit(
 }
 
 /** What the kernel refuses when all has been read: sets and chains without a name that no rule uses. Else it is nobody's. */
-function commitError(transaction: Transaction, encoded: EncodedTransaction, verdict: Verdict): Error {
-  const { code } = describeErrno(verdict.errno);
+function commitError(transaction: Transaction, encoded: EncodedTransaction, ack: Ack): Error {
+  const { code } = describeErrno(ack.errno);
   const unused = code === 'EINVAL' ? unusedObjects(encoded) : [];
   if (unused.length > 0) {
     const failures = unused.map(message => {
       const what = message.name === 'newset' ? 'set or map' : 'chain';
       const hint = `no rule of the transaction uses this ${what} without a name`;
-      return failureOf(transaction, encoded, { message, verdict }, hint);
+      return failureOf(transaction, encoded, { message, ack }, hint);
     });
     return new BatchError({ failures, outcome: 'none', applied: [] });
   }
@@ -144,7 +140,7 @@ function commitError(transaction: Transaction, encoded: EncodedTransaction, verd
     syscall: 'NFNL_MSG_BATCH_END',
     hint: () => hints[code] ?? 'the kernel refused the transaction when it was complete, and none of its operations',
   };
-  return refusal(end, verdict, 'nftables.commit');
+  return ackError(end, ack, 'nftables.commit');
 }
 
 function unusedObjects(encoded: EncodedTransaction): EncodedMessage[] {
@@ -175,11 +171,11 @@ function useIn(value: unknown, used: Set<string>): void {
 /** One error for each table that is wrong as a whole: at the first message with which it is. */
 function withoutRepeats(transaction: Transaction, blamed: readonly Blamed[]): Blamed[] {
   const told = new Set<string>();
-  return blamed.filter(({ message, verdict }) => {
-    const { code } = describeErrno(verdict.errno);
+  return blamed.filter(({ message, ack }) => {
+    const { code } = describeErrno(ack.errno);
     if (!OF_TABLE.has(code) || !JUDGED.has(message.name)) return true;
     // An expression of its own that this kernel does not do, which the kernel points at.
-    if (code === 'EOPNOTSUPP' && verdict.offset !== undefined) return true;
+    if (code === 'EOPNOTSUPP' && ack.offset !== undefined) return true;
     const key = `${code} ${message.family} ${tableOf(transaction, message)}`;
     const repeated = told.has(key);
     told.add(key);

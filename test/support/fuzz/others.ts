@@ -5,7 +5,7 @@ import { genlmsghdr } from '../../../src/netlink/generic.ts';
 import { Exchange } from '../../../src/netlink/index.ts';
 import { pidIn, startTimeIn } from '../../../src/netns/process.ts';
 import { effectiveIn } from '../../../src/netns/user.ts';
-import { explainPermission } from '../../../src/nflog/holder.ts';
+import { explainPermission } from '../../../src/nflog/group-owner.ts';
 import { Links } from '../../../src/rtnetlink/index.ts';
 import { IpvsKernel, IpvsKernelTransport } from '../ipvs-kernel.ts';
 import { MemoryTransport, message, received, refuse } from '../memory-transport.ts';
@@ -210,7 +210,7 @@ export const ipvsadmText: Target = {
 };
 
 /** /proc/net/netlink and the table of NFLOG's groups, by which a refusal is explained. */
-export const holders: Target = {
+export const groupOwners: Target = {
   name: 'proc files about NFLOG groups',
   weight: 1,
   seeds: [

@@ -8,7 +8,7 @@ import { nftAnswers, nftEvents, nftMessages, nftRules, nftRulesets } from './nft
 import {
   connectionTable,
   controllerAnswers,
-  holders,
+  groupOwners,
   ipvsAnswers,
   ipvsadmText,
   ipvsOptions,
@@ -92,7 +92,7 @@ async function withTargets<T>(only: string, use: (targets: readonly Target[]) =>
     ipvsOptions,
     connectionTable,
     ipvsadmText,
-    holders,
+    groupOwners,
     processFiles,
     kernel,
     files,

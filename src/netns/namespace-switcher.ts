@@ -4,8 +4,8 @@ import { type Ffi, ffi } from '../ffi/index.ts';
 import { O_CLOEXEC, O_RDONLY } from '../linux/fcntl.ts';
 import { CLONE_NEWNET } from '../linux/sched.ts';
 import { ofThread } from '../thread.ts';
+import { type Counted, Entry, isRunning, nothing } from './entries.ts';
 import { HERE, type Origin, OWN, ofProcess } from './home.ts';
-import { type Holder, isRunning, Level, nothing } from './levels.ts';
 
 /** setns can fail with ENOMEM and succeed a moment later; what fails three times is not going to work. */
 const RETURN_ATTEMPTS = 3;
@@ -24,12 +24,12 @@ const UNKNOWN = -1;
  * `catch` is run. So each entry leaves a note behind, and the next entry and the end of the turn of the event loop look whether the entries
  * that are noted are still being run.
  */
-export class Entrance {
+export class NamespaceSwitcher {
   readonly #ffi: Ffi;
   readonly #origin: Origin;
   #home = -1;
   /** The notes of the entries that have not come back, the innermost last; those above the depth are free. */
-  readonly #levels: Level[] = [];
+  readonly #levels: Entry[] = [];
   #depth = 0;
   /** Whether the end of this turn will look. */
   #watched = false;
@@ -53,11 +53,11 @@ export class Entrance {
   }
 
   /** Runs `inside` with this thread in the namespace of `fd` and always returns. `holder` keeps the number open meanwhile. */
-  enter<T>(fd: number, inside: () => T, holder?: Holder): T {
+  enter<T>(fd: number, inside: () => T, holder?: Counted): T {
     const { home } = this;
     const innermost = this.#depth === 0 ? undefined : this.#levels[this.#depth - 1]!;
     // In a tour each of several sockets asks for the place where it is: the look at the stack is left to others.
-    if (innermost?.isTour && fd === innermost.fd && this.#lost === undefined) return inside();
+    if (innermost?.visitsMany && fd === innermost.fd && this.#lost === undefined) return inside();
     if (innermost !== undefined || this.#lost !== undefined) this.settle();
     if (fd === this.#place(home)) return inside();
     const level = this.#next(home);
@@ -75,10 +75,10 @@ export class Entrance {
    * Enters one namespace after the other and returns home once, behind the last. Where one cannot be entered, or `visit` throws, the others are visited
    * all the same: whoever needs it will enter it by itself, and be told.
    */
-  tour(count: number, fdAt: (index: number) => number, visit: (index: number) => void): void {
+  visitEach(count: number, fdAt: (index: number) => number, visit: (index: number) => void): void {
     this.settle();
     const level = this.#next(this.home);
-    level.isTour = true;
+    level.visitsMany = true;
     this.#within(level, () => {
       for (let i = 0; i < count; i++) {
         try {
@@ -151,17 +151,17 @@ export class Entrance {
   }
 
   /** The note of the entry that comes next, as long as nothing has been done for it. */
-  #next(home: number): Level {
-    this.#levels[this.#depth] ??= new Level();
+  #next(home: number): Entry {
+    this.#levels[this.#depth] ??= new Entry();
     const level = this.#levels[this.#depth]!;
     level.fd = this.#place(home);
     level.moved = false;
     level.held = undefined;
-    level.isTour = false;
+    level.visitsMany = false;
     return level;
   }
 
-  #within(level: Level, work: () => unknown, before?: (result: unknown) => void): unknown {
+  #within(level: Entry, work: () => unknown, before?: (result: unknown) => void): unknown {
     const depth = this.#depth;
     if (!this.#watched) {
       this.#watched = true;
@@ -216,7 +216,7 @@ export class Entrance {
     if (this.#depth > 0) this.#leave(0);
   }
 
-  #move(level: Level, fd: number): void {
+  #move(level: Entry, fd: number): void {
     const { fd: before, moved } = level;
     level.moved = true;
     level.fd = UNKNOWN;
@@ -275,14 +275,14 @@ function whyNot(errno: number): { hint?: string } {
   }
 }
 
-const thread = ofThread('netns.entrance', { entrance: undefined as Entrance | undefined });
+const thread = ofThread('netns.switcher', { switcher: undefined as NamespaceSwitcher | undefined });
 
-/** The entrance of this thread: each thread has a namespace of its own. */
-export function threadEntrance(): Entrance {
-  if (thread.entrance === undefined) {
-    const made = new Entrance(ffi(), ofProcess);
+/** The switcher of this thread: each thread has a namespace of its own. */
+export function threadSwitcher(): NamespaceSwitcher {
+  if (thread.switcher === undefined) {
+    const made = new NamespaceSwitcher(ffi(), ofProcess);
     process.prependListener('exit', () => made.exiting());
-    thread.entrance = made;
+    thread.switcher = made;
   }
-  return thread.entrance;
+  return thread.switcher;
 }

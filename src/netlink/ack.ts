@@ -24,7 +24,7 @@ import { type Message, NLMSG_HDRLEN } from './message.ts';
 const MAX_ERRNO = 4095;
 
 /** What an NLMSG_ERROR says: 0 is an acknowledgement. */
-export interface Verdict {
+export interface Ack {
   errno: number;
   /** The kernel's own sentence. */
   text?: string;
@@ -36,34 +36,33 @@ export interface Verdict {
 }
 
 /** Reads an NLMSG_ERROR (or the errno at the end of a dump) with its extended acknowledgement. */
-export function verdictOf({ type: messageType, source, payload, end, flags }: Message): Verdict {
+export function readAck({ type: messageType, source, payload, end, flags }: Message): Ack {
   if (end - payload < 4) throw new DecodeError('an error message without a number');
   const { view } = source;
-  const verdict: Verdict = { errno: view.getInt32(payload, HOST_IS_LITTLE_ENDIAN) };
-  if (verdict.errno > 0 || verdict.errno < -MAX_ERRNO)
-    throw new DecodeError(`an error message with ${verdict.errno} for an errno`);
-  if (verdict.errno === 0 || (flags & NLM_F_ACK_TLVS) === 0) return verdict;
+  const ack: Ack = { errno: view.getInt32(payload, HOST_IS_LITTLE_ENDIAN) };
+  if (ack.errno > 0 || ack.errno < -MAX_ERRNO) throw new DecodeError(`an error message with ${ack.errno} for an errno`);
+  if (ack.errno === 0 || (flags & NLM_F_ACK_TLVS) === 0) return ack;
   // The end of a dump echoes no request.
   let tlvs = payload + 4 + (messageType === NLMSG_DONE ? 0 : NLMSG_HDRLEN);
   if (messageType !== NLMSG_DONE && (flags & NLM_F_CAPPED) === 0 && tlvs <= end) {
     // The refused message is echoed whole: the attributes follow it.
     const echoed = view.getUint32(payload + 4, HOST_IS_LITTLE_ENDIAN);
-    if (echoed > end - payload) return verdict;
+    if (echoed > end - payload) return ack;
     tlvs = payload + 4 + ((echoed + 3) & ~3);
   }
-  if (tlvs >= end) return verdict;
+  if (tlvs >= end) return ack;
   eachAttribute(source, tlvs, end, (type, at, atEnd) => {
     if (type === NLMSGERR_ATTR_MSG) {
       const text = toText(source, at, atEnd - 1);
-      if (text !== undefined) verdict.text = text;
+      if (text !== undefined) ack.text = text;
     } else if (atEnd - at === 4) {
       const value = view.getUint32(at, HOST_IS_LITTLE_ENDIAN);
-      if (type === NLMSGERR_ATTR_OFFS) verdict.offset = value;
-      else if (type === NLMSGERR_ATTR_MISS_TYPE) verdict.missing = value;
-      else if (type === NLMSGERR_ATTR_MISS_NEST) verdict.missingIn = value;
+      if (type === NLMSGERR_ATTR_OFFS) ack.offset = value;
+      else if (type === NLMSGERR_ATTR_MISS_TYPE) ack.missing = value;
+      else if (type === NLMSGERR_ATTR_MISS_NEST) ack.missingIn = value;
     }
   });
-  return verdict;
+  return ack;
 }
 
 /** Turns a byte of the request into the field of the caller's object that was written there. */
@@ -75,7 +74,7 @@ export function locateIn<T>(table: AttributeTable<T>, header: number, context: C
 }
 
 /** One message to the kernel, and how its refusal is explained. */
-export interface Described {
+export interface RequestInfo {
   /** The kernel's name of the message: 'IPVS_CMD_NEW_SERVICE'. */
   readonly syscall: string;
   /** The object as the caller gave it. */
@@ -87,22 +86,22 @@ export interface Described {
   blame?(code: string): Path | undefined;
 }
 
-export function refusal(call: Described, verdict: Verdict, operation: string, request?: Uint8Array): NetlinkError {
+export function ackError(call: RequestInfo, ack: Ack, operation: string, request?: Uint8Array): NetlinkError {
   let path: Path = [];
   if (request !== undefined && call.locate !== undefined) {
     const source = sourceOf(request);
-    const at = verdict.offset ?? verdict.missingIn;
+    const at = ack.offset ?? ack.missingIn;
     if (at !== undefined) path = call.locate(source, 0, request.length, Math.min(at, request.length - NLA_HDRLEN));
   }
-  const plain = new NetlinkError({ errno: verdict.errno, syscall: call.syscall });
+  const plain = new NetlinkError({ errno: ack.errno, syscall: call.syscall });
   if (path.length === 0) path = call.blame?.(plain.code) ?? [];
   return new NetlinkError({
-    errno: verdict.errno,
+    errno: ack.errno,
     syscall: call.syscall,
     operation,
     subject: call.subject,
     path,
-    kernelMessage: verdict.text,
+    kernelMessage: ack.text,
     hint: call.hint?.(plain.code, path),
     request: request?.slice(),
   });

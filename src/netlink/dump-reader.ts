@@ -17,7 +17,7 @@ interface Ahead {
  * The parts of a dump. Short dumps are read on the spot into the buffer that all share. Once parts take long, each is read away from this
  * thread (in the promise form) while the one before it is being decoded: the kernel and this thread then work side by side.
  */
-export class Parts implements Step {
+export class DumpReader implements Step {
   readonly abortable = false;
   readonly #transport: Transport;
   #buffer: Source;

@@ -4,7 +4,7 @@ import { NetNsError } from '../../src/errors.ts';
 import type { Ffi } from '../../src/ffi/index.ts';
 import { O_CLOEXEC } from '../../src/linux/fcntl.ts';
 import { CLONE_NEWNET } from '../../src/linux/sched.ts';
-import { Entrance } from '../../src/netns/entrance.ts';
+import { NamespaceSwitcher } from '../../src/netns/namespace-switcher.ts';
 import { runScript } from '../support/compiled.ts';
 
 vi.setConfig({ testTimeout: 60_000 });
@@ -59,10 +59,10 @@ class FakeThread {
 
 function setUp() {
   const thread = new FakeThread();
-  const entrance = new Entrance(thread.ffi);
+  const switcher = new NamespaceSwitcher(thread.ffi);
   const a = thread.add('a');
   const b = thread.add('b');
-  return { thread, entrance, a, b };
+  return { thread, switcher, a, b };
 }
 
 const caught = (run: () => unknown): unknown => {
@@ -97,18 +97,18 @@ const nextTurn = () => new Promise(resolve => setImmediate(resolve));
 
 describe('entering a namespace', () => {
   test('runs the function inside and returns what it returns, at home', () => {
-    const { thread, entrance, a } = setUp();
-    expect(entrance.enter(a, () => `ran in ${thread.at}`)).toBe('ran in a');
+    const { thread, switcher, a } = setUp();
+    expect(switcher.enter(a, () => `ran in ${thread.at}`)).toBe('ran in a');
     expect(thread.at).toBe(HOME);
     expect(thread.calls).toEqual(['a', HOME]);
   });
 
   test('returns home also when the function throws', () => {
-    const { thread, entrance, a } = setUp();
+    const { thread, switcher, a } = setUp();
     const error = new Error('broken');
     expect(
       caught(() =>
-        entrance.enter(a, () => {
+        switcher.enter(a, () => {
           throw error;
         }),
       ),
@@ -117,30 +117,30 @@ describe('entering a namespace', () => {
   });
 
   test('opens the way home once, before the first entry', () => {
-    const { thread, entrance, a, b } = setUp();
+    const { thread, switcher, a, b } = setUp();
     const before = thread.open.size;
-    entrance.enter(a, () => {});
-    entrance.enter(b, () => {});
+    switcher.enter(a, () => {});
+    switcher.enter(b, () => {});
     expect(thread.open.size).toBe(before + 1);
-    expect(thread.open.get(entrance.home)).toBe(HOME);
+    expect(thread.open.get(switcher.home)).toBe(HOME);
   });
 
   test('does nothing where there is no way home', () => {
-    const { thread, entrance, a } = setUp();
+    const { thread, switcher, a } = setUp();
     thread.openResult = -24;
-    const error = caught(() => entrance.enter(a, () => {}));
+    const error = caught(() => switcher.enter(a, () => {}));
     expect(error).toMatchObject({ code: 'EMFILE', syscall: 'open' });
     expect(thread.calls).toEqual([]);
   });
 
   test('may be nested: each returns to the one around it', () => {
-    const { thread, entrance, a, b } = setUp();
+    const { thread, switcher, a, b } = setUp();
     const seen: string[] = [];
-    entrance.enter(a, () => {
+    switcher.enter(a, () => {
       seen.push(thread.at);
-      entrance.enter(b, () => {
+      switcher.enter(b, () => {
         seen.push(thread.at);
-        entrance.enter(a, () => seen.push(thread.at));
+        switcher.enter(a, () => seen.push(thread.at));
         seen.push(thread.at);
       });
       seen.push(thread.at);
@@ -150,11 +150,11 @@ describe('entering a namespace', () => {
   });
 
   test('nested and failing, still returns to each', () => {
-    const { thread, entrance, a, b } = setUp();
+    const { thread, switcher, a, b } = setUp();
     const seen: string[] = [];
-    entrance.enter(a, () => {
+    switcher.enter(a, () => {
       caught(() =>
-        entrance.enter(b, () => {
+        switcher.enter(b, () => {
           throw new Error('broken');
         }),
       );
@@ -165,20 +165,20 @@ describe('entering a namespace', () => {
   });
 
   test('that one is already in moves nothing', () => {
-    const { thread, entrance, a } = setUp();
-    entrance.enter(a, () => entrance.enter(a, () => expect(thread.at).toBe('a')));
+    const { thread, switcher, a } = setUp();
+    switcher.enter(a, () => switcher.enter(a, () => expect(thread.at).toBe('a')));
     expect(thread.calls).toEqual(['a', HOME]);
     thread.calls.length = 0;
-    expect(entrance.enter(entrance.home, () => thread.at)).toBe(HOME);
-    expect(entrance.atHome(() => thread.at)).toBe(HOME);
+    expect(switcher.enter(switcher.home, () => thread.at)).toBe(HOME);
+    expect(switcher.atHome(() => thread.at)).toBe(HOME);
     expect(thread.calls).toEqual([]);
   });
 
   test('leads home from inside another, and back into it', () => {
-    const { thread, entrance, a } = setUp();
+    const { thread, switcher, a } = setUp();
     const seen: string[] = [];
-    entrance.enter(a, () => {
-      entrance.atHome(() => seen.push(thread.at));
+    switcher.enter(a, () => {
+      switcher.atHome(() => seen.push(thread.at));
       seen.push(thread.at);
     });
     expect(seen).toEqual([HOME, 'a']);
@@ -191,11 +191,11 @@ describe('entering a namespace', () => {
     [-22, 'EINVAL', 'no network namespace'],
     [-12, 'ENOMEM', undefined],
   ])('that is refused with %i runs nothing and says why', (errno, code, hint) => {
-    const { thread, entrance, a } = setUp();
+    const { thread, switcher, a } = setUp();
     thread.setnsResults.push(errno);
     let ran = false;
     const error = caught(() =>
-      entrance.enter(a, () => {
+      switcher.enter(a, () => {
         ran = true;
       }),
     );
@@ -203,23 +203,23 @@ describe('entering a namespace', () => {
     expect(error).toMatchObject({ code, errno, syscall: 'setns' });
     expect((error as NetNsError).hint ?? '').toContain(hint ?? '');
     expect([ran, thread.at, thread.calls.length]).toEqual([false, HOME, 1]);
-    expect(entrance.enter(a, () => thread.at)).toBe('a');
+    expect(switcher.enter(a, () => thread.at)).toBe('a');
   });
 });
 
 describe('making a namespace', () => {
   test('gives its descriptor and comes back', () => {
-    const { thread, entrance } = setUp();
-    const fd = entrance.create();
+    const { thread, switcher } = setUp();
+    const fd = switcher.create();
     expect(thread.open.get(fd)).toBe('made 1');
     expect(thread.at).toBe(HOME);
   });
 
   test('inside another comes back to that', () => {
-    const { thread, entrance, a } = setUp();
+    const { thread, switcher, a } = setUp();
     const seen: string[] = [];
-    entrance.enter(a, () => {
-      entrance.create();
+    switcher.enter(a, () => {
+      switcher.create();
       seen.push(thread.at);
     });
     expect(seen).toEqual(['a']);
@@ -231,19 +231,19 @@ describe('making a namespace', () => {
     [-28, 'ENOSPC', 'user.max_net_namespaces'],
     [-12, 'ENOMEM', undefined],
   ])('that is refused with %i leaves the thread where it was', (errno, code, hint) => {
-    const { thread, entrance } = setUp();
+    const { thread, switcher } = setUp();
     thread.unshareResult = errno;
-    const error = caught(() => entrance.create());
+    const error = caught(() => switcher.create());
     expect(error).toMatchObject({ code, syscall: 'unshare' });
     expect((error as NetNsError).hint).toEqual(hint === undefined ? undefined : expect.stringContaining(hint));
     expect(thread.at).toBe(HOME);
   });
 
   test('that cannot be opened comes back all the same', () => {
-    const { thread, entrance } = setUp();
-    expect(thread.open.get(entrance.home)).toBe(HOME);
+    const { thread, switcher } = setUp();
+    expect(thread.open.get(switcher.home)).toBe(HOME);
     thread.openResult = -24;
-    expect(caught(() => entrance.create())).toMatchObject({ code: 'EMFILE', syscall: 'open' });
+    expect(caught(() => switcher.create())).toMatchObject({ code: 'EMFILE', syscall: 'open' });
     expect(thread.at).toBe(HOME);
   });
 });
@@ -256,9 +256,9 @@ describe('a way home that fails', () => {
   test('is tried again, and nobody notices where that helps', async () => {
     const errors = uncaughtErrors();
     for (const failures of [1, 2]) {
-      const { thread, entrance, a } = setUp();
+      const { thread, switcher, a } = setUp();
       thread.setnsResults.push(0, ...Array.from({ length: failures }, () => ENOMEM));
-      expect(entrance.enter(a, () => 'fine')).toBe('fine');
+      expect(switcher.enter(a, () => 'fine')).toBe('fine');
       expect(thread.at).toBe(HOME);
     }
     await nextTurn();
@@ -267,9 +267,9 @@ describe('a way home that fails', () => {
 
   test('is thrown to the caller, and raised as uncaught besides: no catch may swallow it', async () => {
     const errors = uncaughtErrors();
-    const { thread, entrance, a } = setUp();
+    const { thread, switcher, a } = setUp();
     thread.setnsResults.push(...neverBack);
-    const error = caught(() => entrance.enter(a, () => 'lost'));
+    const error = caught(() => switcher.enter(a, () => 'lost'));
     expect(error).toBeInstanceOf(NetNsError);
     expect(error).toMatchObject({ code: 'ERR_NETNS_LOST', errno: ENOMEM, syscall: 'setns' });
     expect(thread.at).toBe('a');
@@ -279,10 +279,10 @@ describe('a way home that fails', () => {
 
   test('is thrown also where the function threw: where the thread is matters more', async () => {
     uncaughtErrors();
-    const { thread, entrance, a } = setUp();
+    const { thread, switcher, a } = setUp();
     thread.setnsResults.push(...neverBack);
     const run = () =>
-      entrance.enter(a, () => {
+      switcher.enter(a, () => {
         throw new Error('broken');
       });
     expect(caught(run)).toMatchObject({ code: 'ERR_NETNS_LOST' });
@@ -291,15 +291,15 @@ describe('a way home that fails', () => {
 
   test('makes every later entry refuse, and is raised as uncaught only once', async () => {
     const errors = uncaughtErrors();
-    const { thread, entrance, a, b } = setUp();
+    const { thread, switcher, a, b } = setUp();
     thread.setnsResults.push(...neverBack);
-    caught(() => entrance.enter(a, () => {}));
+    caught(() => switcher.enter(a, () => {}));
     const attempts = [
-      () => entrance.enter(b, () => 'ran'),
-      () => entrance.enter(a, () => 'ran'),
-      () => entrance.enter(entrance.home, () => 'ran'),
-      () => entrance.atHome(() => 'ran'),
-      () => entrance.create(),
+      () => switcher.enter(b, () => 'ran'),
+      () => switcher.enter(a, () => 'ran'),
+      () => switcher.enter(switcher.home, () => 'ran'),
+      () => switcher.atHome(() => 'ran'),
+      () => switcher.create(),
     ];
     for (const attempt of attempts) {
       thread.setnsResults.push(ENOMEM, ENOMEM, ENOMEM);
@@ -314,19 +314,19 @@ describe('a way home that fails', () => {
     'is forgotten once the thread is home again: %s',
     async what => {
       uncaughtErrors();
-      const { thread, entrance, a, b } = setUp();
+      const { thread, switcher, a, b } = setUp();
       thread.setnsResults.push(...neverBack);
-      caught(() => entrance.enter(a, () => {}));
+      caught(() => switcher.enter(a, () => {}));
       const actions = {
-        'enter another': () => entrance.enter(b, () => thread.at),
-        'enter the same': () => entrance.enter(a, () => thread.at),
-        'go home': () => entrance.atHome(() => thread.at),
-        'make one': () => thread.open.get(entrance.create()),
+        'enter another': () => switcher.enter(b, () => thread.at),
+        'enter the same': () => switcher.enter(a, () => thread.at),
+        'go home': () => switcher.atHome(() => thread.at),
+        'make one': () => thread.open.get(switcher.create()),
       };
       const where = { 'enter another': 'b', 'enter the same': 'a', 'go home': HOME, 'make one': 'made 1' };
       expect(actions[what]()).toBe(where[what]);
       expect(thread.at).toBe(HOME);
-      expect(entrance.enter(a, () => thread.at)).toBe('a');
+      expect(switcher.enter(a, () => thread.at)).toBe('a');
       expect(thread.at).toBe(HOME);
       await nextTurn();
     },
@@ -334,11 +334,11 @@ describe('a way home that fails', () => {
 
   test('after making a namespace leaves no descriptor of it behind', async () => {
     const errors = uncaughtErrors();
-    const { thread, entrance } = setUp();
-    entrance.atHome(() => entrance.home);
+    const { thread, switcher } = setUp();
+    switcher.atHome(() => switcher.home);
     const before = thread.open.size;
     thread.setnsResults.push(ENOMEM, ENOMEM, ENOMEM);
-    expect(caught(() => entrance.create())).toMatchObject({ code: 'ERR_NETNS_LOST' });
+    expect(caught(() => switcher.create())).toMatchObject({ code: 'ERR_NETNS_LOST' });
     expect(thread.open.size).toBe(before);
     await nextTurn();
     expect(errors).toHaveLength(1);
@@ -346,10 +346,10 @@ describe('a way home that fails', () => {
 
   test('ends a process that catches everything', () => {
     const { status, stdout, stderr } = runScript(`
-      import { Entrance } from './netns/entrance.js';
+      import { NamespaceSwitcher } from './netns/namespace-switcher.js';
       const results = [0, -12, -12, -12];
-      const entrance = new Entrance({ open: () => 3, setns: () => results.shift() ?? 0 });
-      try { entrance.enter(9, () => {}); } catch (error) { console.log('caught', error.code); }
+      const switcher = new NamespaceSwitcher({ open: () => 3, setns: () => results.shift() ?? 0 });
+      try { switcher.enter(9, () => {}); } catch (error) { console.log('caught', error.code); }
       setImmediate(() => console.log('still alive'));`);
     expect(stdout).toBe('caught ERR_NETNS_LOST\n');
     expect(stderr).toContain('ERR_NETNS_LOST: this thread cannot return to its own namespace');
@@ -374,8 +374,8 @@ describe('JavaScript that is ended inside', () => {
 
   test('is followed home at the end of the turn, and no further', async () => {
     const errors = uncaughtErrors();
-    const { thread, entrance, a, b } = setUp();
-    end(forever => entrance.enter(a, () => entrance.enter(b, forever)));
+    const { thread, switcher, a, b } = setUp();
+    end(forever => switcher.enter(a, () => switcher.enter(b, forever)));
     expect(thread.at).toBe('b');
     await nextTurn();
     expect(thread.at).toBe(HOME);
@@ -387,63 +387,63 @@ describe('JavaScript that is ended inside', () => {
 
   test('with no way home is raised as uncaught, and everything refuses until there is one', async () => {
     const errors = uncaughtErrors();
-    const { thread, entrance, a, b } = setUp();
+    const { thread, switcher, a, b } = setUp();
     thread.setnsResults.push(0, -12, -12, -12);
-    end(forever => entrance.enter(a, forever));
+    end(forever => switcher.enter(a, forever));
     await nextTurn();
     await nextTurn();
     expect(errors).toEqual([expect.objectContaining({ code: 'ERR_NETNS_LOST' })]);
     thread.setnsResults.push(-12, -12, -12);
-    expect(caught(() => entrance.enter(b, () => {}))).toMatchObject({ code: 'ERR_NETNS_LOST' });
-    expect(entrance.enter(b, () => thread.at)).toBe('b');
+    expect(caught(() => switcher.enter(b, () => {}))).toMatchObject({ code: 'ERR_NETNS_LOST' });
+    expect(switcher.enter(b, () => thread.at)).toBe('b');
     expect(thread.at).toBe(HOME);
   });
 
   test('in a pass through several namespaces, or while one is made, is followed home', async () => {
-    const { thread, entrance, a, b } = setUp();
+    const { thread, switcher, a, b } = setUp();
     end(forever =>
-      entrance.tour(
+      switcher.visitEach(
         2,
         i => [a, b][i]!,
         i => i === 1 && forever(),
       ),
     );
     expect(thread.at).toBe('b');
-    expect(entrance.enter(a, () => thread.at)).toBe('a');
+    expect(switcher.enter(a, () => thread.at)).toBe('a');
     expect(thread.at).toBe(HOME);
     const { unshare } = thread.ffi;
     end(forever => {
       thread.ffi.unshare = flags => [unshare(flags), forever()][0]!;
-      entrance.create();
+      switcher.create();
     });
     thread.ffi.unshare = unshare;
     expect(thread.at).toBe('made 1');
-    expect(entrance.atHome(() => thread.at)).toBe(HOME);
+    expect(switcher.atHome(() => thread.at)).toBe(HOME);
     await nextTurn();
   });
 
   test.each(['before the thread is moved', 'after it'])('%s is noticed by the next entry', async when => {
-    const { thread, entrance, a, b } = setUp();
+    const { thread, switcher, a, b } = setUp();
     const { setns } = thread.ffi;
     end(forever => {
       thread.ffi.setns = (fd, type) => {
         if (when === 'after it') setns(fd, type);
         return forever();
       };
-      entrance.enter(a, () => {});
+      switcher.enter(a, () => {});
     });
     thread.ffi.setns = setns;
-    expect(entrance.enter(a, () => thread.at)).toBe('a');
+    expect(switcher.enter(a, () => thread.at)).toBe('a');
     expect(thread.at).toBe(HOME);
-    expect(entrance.enter(b, () => thread.at)).toBe('b');
+    expect(switcher.enter(b, () => thread.at)).toBe('b');
     await nextTurn();
   });
 
   test('on the way back is led back again', async () => {
-    const { thread, entrance, a } = setUp();
+    const { thread, switcher, a } = setUp();
     const { setns } = thread.ffi;
     end(forever => {
-      entrance.enter(a, () => {
+      switcher.enter(a, () => {
         thread.ffi.setns = forever;
       });
     });
@@ -454,15 +454,15 @@ describe('JavaScript that is ended inside', () => {
   });
 
   test('lets go of what was held for it, once', async () => {
-    const { thread, entrance, a, b } = setUp();
+    const { thread, switcher, a, b } = setUp();
     let held = 0;
     const holder = { take: () => held++, release: () => held-- };
-    entrance.enter(a, () => {
-      end(forever => entrance.enter(b, () => [expect(held).toBe(1), forever()], holder));
+    switcher.enter(a, () => {
+      end(forever => switcher.enter(b, () => [expect(held).toBe(1), forever()], holder));
       expect([held, thread.at]).toEqual([1, 'b']);
     });
     expect([held, thread.at]).toEqual([0, HOME]);
-    end(forever => entrance.enter(b, forever, holder));
+    end(forever => switcher.enter(b, forever, holder));
     expect(held).toBe(1);
     await nextTurn();
     expect([held, thread.at]).toEqual([0, HOME]);
@@ -470,9 +470,14 @@ describe('JavaScript that is ended inside', () => {
 });
 
 describe('a pass through several namespaces', () => {
-  const visited = (thread: FakeThread, entrance: Entrance, fds: number[], visit: (i: number) => void = () => {}) => {
+  const visited = (
+    thread: FakeThread,
+    switcher: NamespaceSwitcher,
+    fds: number[],
+    visit: (i: number) => void = () => {},
+  ) => {
     const seen: string[] = [];
-    entrance.tour(
+    switcher.visitEach(
       fds.length,
       i => fds[i]!,
       i => {
@@ -484,38 +489,38 @@ describe('a pass through several namespaces', () => {
   };
 
   test('goes home once, behind the last', () => {
-    const { thread, entrance, a, b } = setUp();
-    expect(visited(thread, entrance, [a, b, b])).toEqual(['a', 'b', 'b']);
+    const { thread, switcher, a, b } = setUp();
+    expect(visited(thread, switcher, [a, b, b])).toEqual(['a', 'b', 'b']);
     expect(thread.calls).toEqual(['a', 'b', HOME]);
     expect(thread.at).toBe(HOME);
-    expect(visited(thread, entrance, [])).toEqual([]);
+    expect(visited(thread, switcher, [])).toEqual([]);
     expect(thread.calls).toHaveLength(3);
   });
 
   test('enters nothing twice that is asked for inside', () => {
-    const { thread, entrance, a, b } = setUp();
+    const { thread, switcher, a, b } = setUp();
     const inside: string[] = [];
-    visited(thread, entrance, [a, b], i => entrance.enter([a, b][i]!, () => inside.push(thread.at)));
+    visited(thread, switcher, [a, b], i => switcher.enter([a, b][i]!, () => inside.push(thread.at)));
     expect(inside).toEqual(['a', 'b']);
     expect(thread.calls).toEqual(['a', 'b', HOME]);
   });
 
   test('leaves out what cannot be entered, and goes on where something throws', () => {
-    const { thread, entrance, a, b } = setUp();
+    const { thread, switcher, a, b } = setUp();
     thread.setnsResults.push(-1);
-    expect(visited(thread, entrance, [a, b])).toEqual(['b']);
+    expect(visited(thread, switcher, [a, b])).toEqual(['b']);
     const fail = () => {
       throw new Error('not here');
     };
-    expect(visited(thread, entrance, [a, b], fail)).toEqual(['a', 'b']);
-    expect(visited(thread, entrance, [999, a])).toEqual(['a']);
+    expect(visited(thread, switcher, [a, b], fail)).toEqual(['a', 'b']);
+    expect(visited(thread, switcher, [999, a])).toEqual(['a']);
     expect(thread.at).toBe(HOME);
   });
 
   test('comes back to where it was begun', () => {
-    const { thread, entrance, a, b } = setUp();
-    entrance.enter(a, () => {
-      expect(visited(thread, entrance, [b, a])).toEqual(['b', 'a']);
+    const { thread, switcher, a, b } = setUp();
+    switcher.enter(a, () => {
+      expect(visited(thread, switcher, [b, a])).toEqual(['b', 'a']);
       expect(thread.at).toBe('a');
     });
     expect(thread.at).toBe(HOME);
@@ -523,13 +528,13 @@ describe('a pass through several namespaces', () => {
 
   test('that has no way home says so, and nothing is visited any more until there is one', async () => {
     const errors = uncaughtErrors();
-    const { thread, entrance, a, b } = setUp();
+    const { thread, switcher, a, b } = setUp();
     thread.setnsResults.push(0, -12, -12, -12);
-    const lost = caught(() => visited(thread, entrance, [a]));
+    const lost = caught(() => visited(thread, switcher, [a]));
     expect(lost).toMatchObject({ code: 'ERR_NETNS_LOST' });
     thread.setnsResults.push(-12, -12, -12);
-    expect(caught(() => visited(thread, entrance, [b]))).toMatchObject({ code: 'ERR_NETNS_LOST' });
-    expect(visited(thread, entrance, [b])).toEqual(['b']);
+    expect(caught(() => visited(thread, switcher, [b]))).toMatchObject({ code: 'ERR_NETNS_LOST' });
+    expect(visited(thread, switcher, [b])).toEqual(['b']);
     expect(thread.at).toBe(HOME);
     await nextTurn();
     expect(errors).toEqual([lost]);

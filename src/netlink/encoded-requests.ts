@@ -4,7 +4,7 @@ import { ofThread } from '../thread.ts';
 import { beginMessage, endMessage } from './message.ts';
 
 /** Requests that are encoded before any of them is sent, one behind the other in one buffer. Their sequence numbers come when they leave. */
-export class MessageList {
+export class EncodedRequests {
   readonly writer: Writer;
   #length = 0;
   /** Where each begins, and behind them where the last one ends. */

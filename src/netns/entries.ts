@@ -1,18 +1,18 @@
 /** What is held while a thread is in a namespace, so that its number stays what it is. */
-export interface Holder {
+export interface Counted {
   take(): void;
   release(): void;
 }
 
 /** One entry that has not come back yet; they are nested. Each depth has one object, which its entries use in turn. */
-export class Level {
+export class Entry {
   /** Where the thread is while nothing within this entry has entered another; -1 while it is being moved. */
   fd = -1;
   /** Whether the thread has been moved for it: said before it is, for JavaScript may be ended behind any call. */
   moved = false;
-  held: Holder | undefined;
+  held: Counted | undefined;
   /** Whether it goes from one namespace to the next. */
-  isTour = false;
+  visitsMany = false;
   work: () => unknown = nothing;
   /** Runs what is to run. Its frame is on the stack for as long as the entry lasts. */
   readonly run = (): unknown => this.work();
