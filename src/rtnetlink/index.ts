@@ -1,7 +1,11 @@
 export type { AddressFlag, AddressOptions, LinkAddress, Scope } from './address.ts';
-export type { Bridge, BridgeSettings } from './bridge.ts';
-export type { Link, LinkFlag, LinkType, Macvlan, MacvlanMode } from './link.ts';
-export { type DeviceFilter, Links, type LinksOptions, type ListOptions } from './links.ts';
+export type { Bridge, BridgeSettings, NewBridge } from './links/bridge.ts';
+export type { NewLinkOfKind } from './links/kinds.ts';
+export type { Link, LinkFlag } from './links/link.ts';
+export type { Macvlan, MacvlanMode, NewMacvlan } from './links/macvlan.ts';
+export type { LinkType } from './links/message.ts';
+export type { LinkChanges, NewLink, NewPeer } from './links/settings.ts';
+export type { NewVeth } from './links/veth.ts';
 export type { Neighbour, NeighbourFlag, NeighbourKey, NeighbourState, NewNeighbour } from './neighbour.ts';
 export type { IpFamily } from './prefix.ts';
 export type {
@@ -15,4 +19,4 @@ export type {
   RouteTable,
   RouteType,
 } from './route.ts';
-export type { LinkChanges, NewBridge, NewLink, NewMacvlan, NewPeer, NewVeth } from './settings.ts';
+export { type DeviceFilter, Links, type LinksOptions, type ListOptions } from './rtnetlink.ts';

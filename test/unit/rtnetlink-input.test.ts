@@ -1,17 +1,12 @@
 import { describe, expect, test } from 'vitest';
 import { writeAddress } from '../../src/rtnetlink/address.ts';
+import { LINKS } from '../../src/rtnetlink/links/link.ts';
+import type { NewLink } from '../../src/rtnetlink/links/settings.ts';
+import { writeChanges } from '../../src/rtnetlink/links/settings.ts';
 import { checkPrefix } from '../../src/rtnetlink/prefix.ts';
 import { writeRoute, writeRouteKey } from '../../src/rtnetlink/route.ts';
-import {
-  type NewBridge,
-  type NewMacvlan,
-  type NewVeth,
-  writeBridge,
-  writeChanges,
-  writeDummy,
-  writeMacvlan,
-  writeVeth,
-} from '../../src/rtnetlink/settings.ts';
+
+const write = (kind: string, options: unknown) => LINKS.write(kind, options as NewLink);
 
 /** The path, the code and the class of what is thrown, in one line. */
 function refused(run: () => unknown): string {
@@ -44,12 +39,12 @@ describe('bad input', () => {
     [null, 'ERR_INVALID_ARG_TYPE TypeError'],
   ];
   test.each(names)('the name %j', (name, expected) => {
-    expect(refused(() => writeDummy({ name } as never))).toBe(`name ${expected}`);
-    expect(refused(() => writeVeth({ name: 'a', peer: { name } } as never))).toBe(`peer.name ${expected}`);
+    expect(refused(() => write('dummy', { name }))).toBe(`name ${expected}`);
+    expect(refused(() => write('veth', { name: 'a', peer: { name } }))).toBe(`peer.name ${expected}`);
     if (name !== undefined) expect(refused(() => writeChanges({ newName: name } as never))).toBe(`newName ${expected}`);
   });
   test.each(['a', 'fifteen-bytes-x', '...', '\u0001\u001b[31m', 'éééé', '\udcff'])('the name %j is good', name => {
-    expect(writeDummy({ name }).attributes.name).toBe(name);
+    expect(write('dummy', { name }).wire.attributes.name).toBe(name);
   });
 
   test.each([
@@ -69,7 +64,7 @@ describe('bad input', () => {
     [{ master: 5 }, 'master ERR_INVALID_ARG_TYPE TypeError'],
     [{ mut: 1500 }, 'mut ERR_UNKNOWN_FIELD TypeError'],
   ])('%j', (given, expected) => {
-    expect(refused(() => writeDummy({ name: 'a', ...given } as never))).toBe(expected);
+    expect(refused(() => write('dummy', { name: 'a', ...given }))).toBe(expected);
     expect(refused(() => writeChanges(given as never))).toBe(expected);
   });
 
@@ -82,7 +77,7 @@ describe('bad input', () => {
     [{ name: 'a', peer: { name: 'b', netns: undefined } }, 'peer.netns ERR_NETNS_UNDEFINED TypeError'],
     [{ name: 'a', peer: { name: 'b', up: true } }, 'peer.up ERR_UNKNOWN_FIELD TypeError'],
   ])('veth %j', (given, expected) => {
-    expect(refused(() => writeVeth(given as unknown as NewVeth))).toBe(expected);
+    expect(refused(() => write('veth', given))).toBe(expected);
   });
 
   test.each([
@@ -91,7 +86,7 @@ describe('bad input', () => {
     [{ name: 'a', bridge: { vlanFiltering: 1 } }, 'bridge.vlanFiltering ERR_INVALID_ARG_TYPE TypeError'],
     [{ name: 'a', bridge: true }, 'bridge ERR_INVALID_ARG_TYPE TypeError'],
   ])('bridge %j', (given, expected) => {
-    expect(refused(() => writeBridge(given as unknown as NewBridge))).toBe(expected);
+    expect(refused(() => write('bridge', given))).toBe(expected);
   });
 
   test.each([
@@ -99,7 +94,7 @@ describe('bad input', () => {
     [{ name: 'a', link: 'eth0', mode: 'loud' }, 'mode ERR_OUT_OF_RANGE RangeError'],
     [{ name: 'a', link: 'eth0', mode: 4 }, 'mode ERR_INVALID_ARG_TYPE TypeError'],
   ])('macvlan %j', (given, expected) => {
-    expect(refused(() => writeMacvlan(given as unknown as NewMacvlan))).toBe(expected);
+    expect(refused(() => write('macvlan', given))).toBe(expected);
   });
 
   test.each([

@@ -1,11 +1,15 @@
 import { describe, expect, test } from 'vitest';
 import { NO_CONTEXT, sourceOf, type Type, Writer } from '../../src/codec/index.ts';
 import { IFA, ifaddrmsg, readAddress } from '../../src/rtnetlink/address.ts';
-import { BRIDGE } from '../../src/rtnetlink/bridge.ts';
 import { deviceName, HARDWARE_ADDRESS } from '../../src/rtnetlink/device.ts';
-import { IFLA, ifinfomsg, MACVLAN, readLink } from '../../src/rtnetlink/link.ts';
+import { bridge } from '../../src/rtnetlink/links/bridge.ts';
+import { LINKS, readLink } from '../../src/rtnetlink/links/link.ts';
+import { macvlan } from '../../src/rtnetlink/links/macvlan.ts';
+import { ifinfomsg } from '../../src/rtnetlink/links/message.ts';
 import { NDA, ndmsg } from '../../src/rtnetlink/neighbour.ts';
 import { RTA, readRoute, rtmsg, writeRoute } from '../../src/rtnetlink/route.ts';
+
+const IFLA = LINKS.messages.table;
 
 function roundTrip<T>(type: Type<T>, value: T): T | undefined {
   const writer = new Writer();
@@ -35,9 +39,13 @@ describe('tables', () => {
       { name: 'a', info: { kind: 'vxlan', kindData: '0102', slaveKind: 'bond', slaveData: '' } },
     ],
     ['IFLA unknown', IFLA, { name: 'a', unknown: [{ type: 4000, bytes: '00ff' }] }],
-    ['IFLA_BR', BRIDGE, { priority: 4096, vlanFiltering: true, vlanProtocol: 0x8100, bridgeId: '8000aabbccddeeff' }],
-    ['IFLA_MACVLAN', MACVLAN, { mode: 'bridge', flags: 1 }],
-    ['IFLA_MACVLAN raw mode', MACVLAN, { mode: 3 }],
+    [
+      'IFLA_BR',
+      bridge.data,
+      { priority: 4096, vlanFiltering: true, vlanProtocol: 0x8100, bridgeId: '8000aabbccddeeff' },
+    ],
+    ['IFLA_MACVLAN', macvlan.data, { mode: 'bridge', flags: 1 }],
+    ['IFLA_MACVLAN raw mode', macvlan.data, { mode: 3 }],
     ['IFA', IFA, { address: '10.0.0.2', local: '10.0.0.1', label: 'eth0:vip', flags: 0x80, origin: 'link-local' }],
     [
       'IFA v6',

@@ -4,60 +4,15 @@ import { NetlinkError } from '../../src/errors.ts';
 import * as C from '../../src/linux/rtnetlink.ts';
 import { Exchange, type Transport } from '../../src/netlink/index.ts';
 import { ADDRESS } from '../../src/rtnetlink/address.ts';
-import { LINK } from '../../src/rtnetlink/link.ts';
-import { Links } from '../../src/rtnetlink/links.ts';
+import { LINKS } from '../../src/rtnetlink/links/link.ts';
 import { request } from '../../src/rtnetlink/request.ts';
+import { Links } from '../../src/rtnetlink/rtnetlink.ts';
+import { ACK, CannedTransport } from '../support/canned-transport.ts';
+
+const LINK = LINKS.messages;
 
 const hex = (text: string) => Uint8Array.from(Buffer.from(text.replaceAll(' ', ''), 'hex'));
 
-/** A kernel that answers each request with what `answer` gives: message type, flags, and payload in hex. */
-class CannedWire implements Transport {
-  readonly netnsInode = 0;
-  closed = false;
-  readonly requests: Uint8Array[] = [];
-  readonly #answer: (request: Uint8Array) => [type: number, flags: number, payload: Uint8Array][];
-  #waiting: Uint8Array[] = [];
-
-  constructor(answer: (request: Uint8Array) => [number, number, Uint8Array][]) {
-    this.#answer = answer;
-  }
-  send(bytes: Uint8Array, length: number): number {
-    const request = bytes.slice(0, length);
-    this.requests.push(request);
-    const sequence = new DataView(request.buffer).getUint32(8, true);
-    for (const [type, flags, payload] of this.#answer(request)) {
-      const message = new Uint8Array(16 + payload.length);
-      const view = new DataView(message.buffer);
-      view.setUint32(0, message.length, true);
-      view.setUint16(4, type, true);
-      view.setUint16(6, flags, true);
-      view.setUint32(8, sequence, true);
-      message.set(payload, 16);
-      this.#waiting.push(message);
-    }
-    return length;
-  }
-  receive(into: Uint8Array): number {
-    const message = this.#waiting.shift();
-    if (message === undefined) return -11;
-    into.set(message);
-    return message.length;
-  }
-  async sendOffThread(bytes: Uint8Array, length: number) {
-    return this.send(bytes, length);
-  }
-  async receiveOffThread(into: Uint8Array) {
-    return this.receive(into);
-  }
-  reserve() {
-    return 1 << 20;
-  }
-  async close() {
-    this.closed = true;
-  }
-}
-
-const ACK: [number, number, Uint8Array] = [2, 0, new Uint8Array(20)];
 const DONE: [number, number, Uint8Array] = [3, 2, new Uint8Array(4)];
 const LO = hex(
   '00 00 0403 01000000 49000100 00000000' + // ifinfomsg: loopback, 1, up running lower-up loopback
@@ -90,7 +45,7 @@ describe('over a kernel in memory', () => {
   const open = (wire: Transport) => new Links(new Exchange(wire, 'rtnetlink'));
 
   test('list: a dump with zeros in its header; names, masters and what is not known', async () => {
-    const wire = new CannedWire(() => [[16, 2, LO], [16, 2, PORT], DONE]);
+    const wire = new CannedTransport(() => [[16, 2, LO], [16, 2, PORT], DONE]);
     const links = open(wire);
     const [lo, port] = await links.list();
     expect(lo).toEqual({
@@ -121,7 +76,7 @@ describe('over a kernel in memory', () => {
   });
 
   test('get asks by name, and for the name of the master', async () => {
-    const wire = new CannedWire(request => [[16, 0, request[20] === 1 ? LO : PORT], ACK]);
+    const wire = new CannedTransport(request => [[16, 0, request[20] === 1 ? LO : PORT], ACK]);
     expect(await open(wire).get('eth0')).toMatchObject({ index: 5, master: 'lo', link: 1 });
     expect(wire.requests).toHaveLength(2);
     expect(Buffer.from(wire.requests[0]!.subarray(32)).toString('hex')).toBe('090003006574683000000000');
@@ -129,7 +84,7 @@ describe('over a kernel in memory', () => {
 
   test('a refusal points into the object of the caller', async () => {
     // The attribute that stands in a nest in a nest behind a header: where it begins is found in the request itself.
-    const wire = new CannedWire(request => {
+    const wire = new CannedTransport(request => {
       const offset = Buffer.from(request).indexOf(hex('0800 0400 28230000'));
       return [errorMessage(-34, 'mtu \u001b[31mtoo large', offset)];
     });
@@ -156,7 +111,7 @@ describe('over a kernel in memory', () => {
     ['a setting of a bridge', ['bridge', 'priority'], { name: 'a', bridge: { priority: 4096 } }, '0600 0600 0010'],
     ['a kind', [], { name: 'a' }, '0b00 0100 627269646765'],
   ])('the path to %s', async (_what, path, options, bytes) => {
-    const wire = new CannedWire(request => [errorMessage(-34, 'no', Buffer.from(request).indexOf(hex(bytes)))]);
+    const wire = new CannedTransport(request => [errorMessage(-34, 'no', Buffer.from(request).indexOf(hex(bytes)))]);
     await expect(open(wire).createBridge(options)).rejects.toMatchObject({ path });
   });
 
@@ -183,7 +138,7 @@ describe('over a kernel in memory', () => {
   });
 
   test('no such device: named in the message, escaped, with the path', async () => {
-    const wire = new CannedWire(() => [[2, 0x100, hex('edffffff 00000000000000000000000000000000')]]);
+    const wire = new CannedTransport(() => [[2, 0x100, hex('edffffff 00000000000000000000000000000000')]]);
     const links = open(wire);
     const missing = await links.get('a\u001b').catch(caught => caught);
     expect(missing).toMatchObject({ code: 'ENODEV', path: ['name'], subject: { name: 'a\u001b' } });
@@ -194,7 +149,7 @@ describe('over a kernel in memory', () => {
   });
 
   test('what is refused here is never sent', async () => {
-    const wire = new CannedWire(() => [ACK]);
+    const wire = new CannedTransport(() => [ACK]);
     const links = open(wire);
     await expect(links.get('a/b')).rejects.toMatchObject({ path: ['name'] });
     await expect(links.list({ device: 'a' } as never)).rejects.toMatchObject({ code: 'ERR_UNKNOWN_FIELD' });
@@ -221,7 +176,7 @@ describe('over a kernel in memory', () => {
   });
 
   test('a macvlan names its lower device by index, and its mode', async () => {
-    const wire = new CannedWire(request => (request[4] === 18 ? [[16, 0, PORT], ACK] : [ACK]));
+    const wire = new CannedTransport(request => (request[4] === 18 ? [[16, 0, PORT], ACK] : [ACK]));
     await open(wire).createMacvlan({ name: 'm0', link: 'eth0', mode: 'private' });
     const sent = Buffer.from(wire.requests[1]!).toString('hex');
     expect(sent).toContain('0800050005000000');
@@ -230,7 +185,7 @@ describe('over a kernel in memory', () => {
   });
 
   test('up: false goes before the other changes, as a message of its own', async () => {
-    const wire = new CannedWire(request => (request[4] === 18 ? [[16, 0, PORT], ACK] : [ACK]));
+    const wire = new CannedTransport(request => (request[4] === 18 ? [[16, 0, PORT], ACK] : [ACK]));
     const links = open(wire);
     await links.set('eth0', { up: false, newName: 'eth1' });
     await links.set('eth0', { up: true, newName: 'eth1' });

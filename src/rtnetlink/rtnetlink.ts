@@ -1,5 +1,5 @@
 import { checkObject, checkOneOf } from '../codec/index.ts';
-import { NetlinkError } from '../errors.ts';
+import { NetlinkError, typeError } from '../errors.ts';
 import { NETLINK_GET_STRICT_CHK, NETLINK_ROUTE, NLM_F_CREATE, NLM_F_EXCL } from '../linux/netlink.ts';
 import * as C from '../linux/rtnetlink.ts';
 import { SOL_NETLINK } from '../linux/socket.ts';
@@ -16,7 +16,13 @@ import {
   writeAddress,
 } from './address.ts';
 import { checkName, missing } from './device.ts';
-import { fieldOfLink, LINK, type Link, type LinkAttributes, type LinkHeader, readLink, readName } from './link.ts';
+import type { NewBridge } from './links/bridge.ts';
+import type { NewLinkOfKind } from './links/kinds.ts';
+import { LINKS, type Link, type LinkAttributes, type LinkHeader, type LinkKinds, readLink } from './links/link.ts';
+import type { NewMacvlan } from './links/macvlan.ts';
+import { readName } from './links/message.ts';
+import { type LinkChanges, type NewLink, refusalsOfChanges, writeChanges } from './links/settings.ts';
+import type { NewVeth } from './links/veth.ts';
 import {
   NEIGHBOUR,
   type Neighbour,
@@ -45,22 +51,6 @@ import {
   writeRouteKey,
 } from './route.ts';
 
-import {
-  type LinkChanges,
-  type NewBridge,
-  type NewLink,
-  type NewMacvlan,
-  type NewVeth,
-  refusalsOfChanges,
-  refusalsOfNew,
-  type Wire,
-  writeBridge,
-  writeChanges,
-  writeDummy,
-  writeMacvlan,
-  writeVeth,
-} from './settings.ts';
-
 export interface LinksOptions {
   /** The namespace to program; home where left out. */
   netns?: NetNs;
@@ -82,21 +72,26 @@ const LINK_HEADER: LinkHeader = { ifi_family: 0, ifi_type: 0, ifi_index: 0, ifi_
 const ADDRESS_HEADER = { ifa_family: 0, ifa_prefixlen: 0, ifa_flags: 0, ifa_scope: 0, ifa_index: 0 };
 const NEIGHBOUR_HEADER: NeighbourHeader = { ndm_family: 0, ndm_ifindex: 0, ndm_state: 0, ndm_flags: 0, ndm_type: 0 };
 
+/** For messages without data of a kind. */
+const LINK = LINKS.messages;
+
 const CREATE = NLM_F_CREATE | NLM_F_EXCL;
 const FAMILY_NAMES = Object.keys(FAMILIES) as IpFamily[];
 
 /** The operations on links, addresses, routes and neighbours, each written once. */
 export class LinksOperations {
   readonly #exchange: Exchange;
+  readonly #kinds: LinkKinds;
 
-  constructor(exchange: Exchange) {
+  constructor(exchange: Exchange, kinds: LinkKinds = LINKS) {
     this.#exchange = exchange;
+    this.#kinds = kinds;
   }
 
   /** All devices of the namespace, lo first. Names are as the kernel has them, control characters and all. */
   *list(options: ListOptions = {}): Operation<Link[]> {
     checkObject(options, [], ['signal']);
-    const found = yield* this.#dump(LINK, 'RTM_GETLINK', C.RTM_GETLINK, LINK_HEADER, {});
+    const found = yield* this.#dump(this.#kinds.messages, 'RTM_GETLINK', C.RTM_GETLINK, LINK_HEADER, {});
     const names = new Map(found.map(([header, { name }]) => [header.ifi_index, name]));
     return found.map(([header, attributes]) => readLink(header, attributes, index => names.get(index)));
   }
@@ -105,7 +100,7 @@ export class LinksOperations {
   *get(name: string): Operation<Link> {
     checkName(name, ['name']);
     const call = getLink(LINK_HEADER, { name }, name, ['name'], { name });
-    const [header, attributes] = yield* this.#exchange.get(call, message => read(LINK, message));
+    const [header, attributes] = yield* this.#exchange.get(call, message => read(this.#kinds.messages, message));
     const others = new Map<number, string>();
     for (const index of [attributes.master, attributes.linkNetnsId === undefined ? attributes.link : undefined]) {
       const other = index === undefined ? undefined : yield* this.#nameOf(index);
@@ -119,17 +114,27 @@ export class LinksOperations {
    * @throws NetlinkError EEXIST one of the names is taken, EPERM CAP_NET_ADMIN is missing in one of the namespaces.
    */
   *createVeth(options: NewVeth): Operation<void> {
-    yield* this.#create(options, writeVeth(options), 'veth');
+    yield* this.#create('veth', options);
+  }
+
+  /**
+   * Creates a device of any kind that this library knows.
+   * @throws RangeError the kind is not one of them, NetlinkError EEXIST the name is taken, EOPNOTSUPP the kernel has no such kind.
+   */
+  *create(options: NewLinkOfKind): Operation<void> {
+    if (typeof options !== 'object' || options === null) throw typeError([], 'an object', options);
+    const { kind, ...fields } = options;
+    yield* this.#create(kind, fields, options);
   }
 
   /** Makes a bridge: a switch whose ports are the devices that have it for their master. @throws NetlinkError EEXIST the name is taken. */
   *createBridge(options: NewBridge): Operation<void> {
-    yield* this.#create(options, writeBridge(options), 'bridge');
+    yield* this.#create('bridge', options);
   }
 
   /** Makes a device that swallows what is sent to it, to hold addresses. @throws NetlinkError EEXIST the name is taken. */
   *createDummy(options: NewLink): Operation<void> {
-    yield* this.#create(options, writeDummy(options), 'dummy');
+    yield* this.#create('dummy', options);
   }
 
   /**
@@ -137,23 +142,23 @@ export class LinksOperations {
    * @throws NetlinkError EEXIST the name is taken, ENODEV no such lower device, EBUSY the lower device is a port of a bridge.
    */
   *createMacvlan(options: NewMacvlan): Operation<void> {
-    const wire = writeMacvlan(options);
-    wire.attributes.link = yield* this.#indexOf(options.link, 'link', options);
-    yield* this.#create(options, wire, 'macvlan');
+    yield* this.#create('macvlan', options);
   }
 
-  *#create(options: NewLink, wire: Wire, kind: string): Operation<void> {
+  *#create(kind: string, options: NewLink, subject = options): Operation<void> {
+    const { wire, link } = this.#kinds.write(kind, options);
     const { master } = options;
-    if (typeof master === 'string') wire.attributes.master = yield* this.#indexOf(master, 'master', options);
-    const call = request(LINK, {
+    if (link !== undefined) wire.attributes.link = yield* this.#indexOf(link, 'link', subject);
+    if (master !== undefined) wire.attributes.master = yield* this.#indexOf(master, 'master', subject);
+    const call = request(this.#kinds.messages, {
       syscall: 'RTM_NEWLINK',
       type: C.RTM_NEWLINK,
       flags: CREATE,
       header: { ...LINK_HEADER, ifi_flags: wire.flags, ifi_change: wire.change },
       value: wire.attributes,
-      subject: options,
-      rename: fieldOfLink,
-      refusals: refusalsOfNew(options, kind),
+      subject,
+      rename: path => this.#kinds.fieldOf(path),
+      refusals: this.#kinds.refusals(kind, options),
     });
     yield* this.#exchange.request(call);
   }
@@ -174,7 +179,8 @@ export class LinksOperations {
     if (changes.master === null) attributes.master = 0;
     else if (changes.master !== undefined) attributes.master = yield* this.#indexOf(changes.master, 'master', subject);
     const header = { ...LINK_HEADER, ifi_flags: wire.flags, ifi_change: wire.change };
-    const rename = (path: readonly (string | number)[]) => (path[0] === 'name' ? ['newName'] : fieldOfLink(path));
+    const rename = (path: readonly (string | number)[]) =>
+      path[0] === 'name' ? ['newName'] : this.#kinds.fieldOf(path);
     const refusals = refusalsOfChanges(name, changes);
     const call = (head: LinkHeader, value: Partial<LinkAttributes>) =>
       request(LINK, {

@@ -1,22 +1,11 @@
-import {
-  attribute,
-  attributes,
-  bytes,
-  checkObject,
-  type Infer,
-  NO_CONTEXT,
-  opt,
-  u16be,
-  u16ne,
-  u32ne,
-  Writer,
-} from '../codec/index.ts';
-import { within } from '../errors.ts';
-import * as C from '../linux/if_link.ts';
-import { BOOLEAN, HARDWARE_ADDRESS } from './device.ts';
+import { attribute, attributes, bytes, type Infer, opt, u16be, u16ne, u32ne } from '../../codec/index.ts';
+import * as C from '../../linux/if_link.ts';
+import { BOOLEAN, HARDWARE_ADDRESS } from '../device.ts';
+import { LinkKind } from './kind.ts';
+import type { NewLink } from './settings.ts';
 
 /** IFLA_INFO_DATA of a bridge (net/bridge/br_netlink.c). Times are hundredths of a second (USER_HZ). */
-export const BRIDGE = attributes('IFLA_BR', {
+const BRIDGE = attributes('IFLA_BR', {
   /** How long a port listens, and how long it learns, before it forwards: 200 to 3000 with STP. 1500 in a new bridge. */
   forwardDelayCentiseconds: opt(u32ne(C.IFLA_BR_FORWARD_DELAY)),
   /** Between two hellos of STP: 100 to 1000. 200 in a new bridge. */
@@ -59,37 +48,24 @@ export const BRIDGE = attributes('IFLA_BR', {
   vlanDefaultPvid: opt(u16ne(C.IFLA_BR_VLAN_DEFAULT_PVID)),
 });
 
+/** What the kernel says of a bridge. */
 export type Bridge = Infer<typeof BRIDGE>;
 
-const SETTINGS = [
-  'forwardDelayCentiseconds',
-  'helloTimeCentiseconds',
-  'maxAgeCentiseconds',
-  'ageingTimeCentiseconds',
-  'stpState',
-  'priority',
-  'vlanFiltering',
-  'vlanProtocol',
-  'groupForwardMask',
-  'groupAddress',
-  'multicastSnooping',
-  'multicastQuerier',
-  'callIptables',
-  'callIp6tables',
-  'callArptables',
-  'vlanDefaultPvid',
-] as const;
+const READ_ONLY = ['rootId', 'bridgeId', 'rootPort', 'rootPathCost'] as const;
 
-/** What of a bridge can be chosen when it is made. */
-export type BridgeSettings = Pick<Bridge, (typeof SETTINGS)[number]>;
+/** What of a bridge can be chosen when it is created. */
+export type BridgeSettings = Omit<Bridge, (typeof READ_ONLY)[number] | 'unknown'>;
 
-export function checkBridge(settings: unknown): BridgeSettings {
-  checkObject(settings, ['bridge'], SETTINGS);
-  try {
-    // The table's own checks, here already: the path must be one into the caller's object.
-    BRIDGE.write(new Writer(256), settings as BridgeSettings, NO_CONTEXT);
-  } catch (error) {
-    throw within(error, ['bridge']);
-  }
-  return settings as BridgeSettings;
+/** A new bridge. */
+export interface NewBridge extends NewLink {
+  bridge?: BridgeSettings;
 }
+
+export const bridge = new LinkKind<'bridge', NewBridge, Bridge>({
+  name: 'bridge',
+  data: BRIDGE,
+  readOnly: READ_ONLY,
+  inside: 'bridge',
+  refusals: ({ bridge: settings }) =>
+    settings === undefined ? {} : { hints: { EOPNOTSUPP: 'this kernel has no bridges, or none with this setting' } },
+});

@@ -1,0 +1,51 @@
+import type { Transport } from '../../src/netlink/index.ts';
+
+/** An acknowledgement: NLMSG_ERROR with errno 0. */
+export const ACK: [type: number, flags: number, payload: Uint8Array] = [2, 0, new Uint8Array(20)];
+
+/** A kernel that answers each request with what `answer` gives: message type, flags, and payload in hex. */
+export class CannedTransport implements Transport {
+  readonly netnsInode = 0;
+  closed = false;
+  readonly requests: Uint8Array[] = [];
+  readonly #answer: (request: Uint8Array) => [type: number, flags: number, payload: Uint8Array][];
+  #waiting: Uint8Array[] = [];
+
+  constructor(answer: (request: Uint8Array) => [number, number, Uint8Array][]) {
+    this.#answer = answer;
+  }
+  send(bytes: Uint8Array, length: number): number {
+    const request = bytes.slice(0, length);
+    this.requests.push(request);
+    const sequence = new DataView(request.buffer).getUint32(8, true);
+    for (const [type, flags, payload] of this.#answer(request)) {
+      const message = new Uint8Array(16 + payload.length);
+      const view = new DataView(message.buffer);
+      view.setUint32(0, message.length, true);
+      view.setUint16(4, type, true);
+      view.setUint16(6, flags, true);
+      view.setUint32(8, sequence, true);
+      message.set(payload, 16);
+      this.#waiting.push(message);
+    }
+    return length;
+  }
+  receive(into: Uint8Array): number {
+    const message = this.#waiting.shift();
+    if (message === undefined) return -11;
+    into.set(message);
+    return message.length;
+  }
+  async sendOffThread(bytes: Uint8Array, length: number) {
+    return this.send(bytes, length);
+  }
+  async receiveOffThread(into: Uint8Array) {
+    return this.receive(into);
+  }
+  reserve() {
+    return 1 << 20;
+  }
+  async close() {
+    this.closed = true;
+  }
+}

@@ -1,0 +1,90 @@
+import { describe, expect, test } from 'vitest';
+import { attributes, type Infer, opt, u16be, u32ne } from '../../src/codec/index.ts';
+import { RTM_GETLINK, RTM_NEWLINK } from '../../src/linux/rtnetlink.ts';
+import { Exchange } from '../../src/netlink/index.ts';
+import { LinkKind } from '../../src/rtnetlink/links/kind.ts';
+import { KINDS } from '../../src/rtnetlink/links/kinds.ts';
+import { LinkKinds } from '../../src/rtnetlink/links/link.ts';
+import type { NewLink } from '../../src/rtnetlink/links/settings.ts';
+import { Links, LinksOperations } from '../../src/rtnetlink/rtnetlink.ts';
+import { ACK, CannedTransport } from '../support/canned-transport.ts';
+
+/* A kind that the library does not have: this is all there is to write for one. */
+const TUNNEL = attributes('IFLA_TUNNEL', {
+  id: opt(u32ne(1)),
+  port: opt(u16be(2)),
+  packets: opt(u32ne(3)),
+});
+interface NewTunnel extends NewLink {
+  link: string;
+  id: number;
+  port?: number;
+}
+const tunnel = new LinkKind<'tunnel', NewTunnel, Infer<typeof TUNNEL>>({
+  name: 'tunnel',
+  data: TUNNEL,
+  readOnly: ['packets'],
+  required: ['id'],
+  defaults: { port: 4789 },
+  link: 'required',
+});
+
+/** A kernel that keeps the last link that was created, and gives back what it was told. */
+function rememberingKernel() {
+  const kinds = new LinkKinds([...KINDS, tunnel]);
+  let link = new Uint8Array();
+  const transport = new CannedTransport(request => {
+    const type = request[4];
+    const payload = request.slice(16);
+    if (type === RTM_NEWLINK) link = payload;
+    return type === RTM_GETLINK && link.length > 0 ? [[RTM_NEWLINK, 0, link], ACK] : [ACK];
+  });
+  const exchange = new Exchange(transport, 'rtnetlink');
+  return { transport, kinds, links: new Links(exchange, new LinksOperations(exchange, kinds)) };
+}
+
+describe('a kind of link that is registered', () => {
+  test('is created, and read back as it was given', async () => {
+    const { links, transport } = rememberingKernel();
+    // The device below: its index is asked for.
+    await links.createDummy({ name: 'eth0' });
+    await links.create({ kind: 'tunnel', name: 't0', link: 'eth0', id: 7, mtu: 1400 } as never);
+    expect(transport.requests.filter(request => request[4] === RTM_NEWLINK)).toHaveLength(2);
+    expect(await links.get('t0')).toMatchObject({ kind: 'tunnel', mtu: 1400, tunnel: { id: 7, port: 4789 } });
+    expect(await links.get('t0')).not.toHaveProperty('kindData');
+  });
+
+  test.each([
+    [{ link: 'eth0' }, 'id', 'ERR_MISSING'],
+    [{ id: 7 }, 'link', 'ERR_INVALID_ARG_TYPE'],
+    [{ link: 'eth0', id: -1 }, 'id', 'ERR_OUT_OF_RANGE'],
+    [{ link: 'eth0', id: 7, port: 'x' }, 'port', 'ERR_INVALID_ARG_TYPE'],
+    [{ link: 'eth0', id: 7, packets: 5 }, 'packets', 'ERR_UNKNOWN_FIELD'],
+    [{ link: 'eth0', id: 7, colour: 5 }, 'colour', 'ERR_UNKNOWN_FIELD'],
+  ])('rejects %j at %s with %s', async (fields, attribute, code) => {
+    const { links, transport } = rememberingKernel();
+    await expect(links.create({ kind: 'tunnel', name: 't0', ...fields } as never)).rejects.toMatchObject({
+      attribute,
+      code,
+    });
+    expect(transport.requests).toEqual([]);
+  });
+
+  test('has its fields in the paths of errors, and its name in hints', () => {
+    const { kinds } = rememberingKernel();
+    expect(kinds.fieldOf(['info', 'tunnel', 'id'])).toEqual(['id']);
+    expect(kinds.fieldOf(['info', 'kind'])).toEqual([]);
+    const refusals = kinds.refusals('tunnel', { name: 't0', link: 'eth0', id: 7 } as NewLink);
+    expect(refusals.hints.EOPNOTSUPP).toContain('load the module tunnel');
+    expect(refusals.blame.EINVAL).toEqual(['link']);
+  });
+
+  test('and one that is not is refused with the list of those that are', async () => {
+    const { links } = rememberingKernel();
+    await expect(links.create({ kind: 'carrier-pigeon', name: 'p0' } as never)).rejects.toMatchObject({
+      path: ['kind'],
+      message: expect.stringContaining('bridge, dummy, macvlan, veth, tunnel'),
+    });
+    await expect(links.create(undefined as never)).rejects.toBeInstanceOf(TypeError);
+  });
+});
