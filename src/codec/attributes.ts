@@ -1,6 +1,6 @@
 import { DecodeError, type Path, rangeError, typeError, within } from '../errors.ts';
 import type { Attribute, Need, Schema, ShapeOf, UnknownAttribute } from './rows.ts';
-import type { Context, Type, Word } from './types.ts';
+import type { Context, NumberForm, Type } from './types.ts';
 import * as types from './types.ts';
 import {
   attributeLength,
@@ -42,7 +42,8 @@ export interface TableOptions {
   before?: (value: Readonly<Fields>) => Readonly<Fields>;
 }
 
-interface Field {
+/** One row of a table, as its encoder and decoder need it. */
+export interface Field {
   readonly key: string;
   readonly number: number;
   readonly type: Type<unknown>;
@@ -51,7 +52,8 @@ interface Field {
   readonly wireType: number;
   /** Its bit in a set of fields; 0 from the 32nd on. */
   readonly bit: number;
-  readonly word: Word | undefined;
+  /** Of 32-bit numbers, by far the most common payload. */
+  readonly word: NumberForm | undefined;
 }
 
 type Fields = Record<string, unknown>;
@@ -70,14 +72,14 @@ function sortUnknown(value: Fields): void {
 }
 
 /** False where the value is not as it should be: the type then says why. */
-function writeWord(writer: Writer, wireType: number, word: Word, value: unknown): boolean {
+function writeWord(writer: Writer, wireType: number, word: NumberForm, value: unknown): boolean {
   const number = typeof value === 'string' ? word.byName?.get(value) : value;
   if (typeof number !== 'number' || !Number.isInteger(number) || number < word.min || number > word.max) return false;
   writer.attribute32(wireType, number >>> 0, word.littleEndian);
   return true;
 }
 
-function readWord({ min, littleEndian, byNumber }: Word, view: DataView, at: number): number | string {
+function readWord({ min, littleEndian, byNumber }: NumberForm, view: DataView, at: number): number | string {
   const number = min < 0 ? view.getInt32(at, littleEndian) : view.getUint32(at, littleEndian);
   return byNumber?.get(number) ?? number;
 }
@@ -106,7 +108,15 @@ export class AttributeTable<T> implements Type<T> {
     this.fields = Object.entries(schema).map(([key, { number, type, need }], i) => {
       const nest = type.kind === 'nest' || type.kind === 'list';
       const wireType = nest ? number | NLA_F_NESTED : number;
-      return { key, number, type, need, wireType, bit: i < 32 ? 1 << i : 0, word: type.word };
+      return {
+        key,
+        number,
+        type,
+        need,
+        wireType,
+        bit: i < 32 ? 1 << i : 0,
+        word: type.number?.size === 4 ? type.number : undefined,
+      };
     });
     for (const field of this.fields) {
       if (field.need === 'required') this.#required |= field.bit;

@@ -5,6 +5,8 @@ export * from './json.ts';
 export * from './list.ts';
 export * from './rows.ts';
 export * from './struct.ts';
+export { Hole, Template, type TemplateOptions, template } from './template.ts';
 export * from './types.ts';
+export * from './view.ts';
 export * from './wire.ts';
 export { Writer } from './writer.ts';

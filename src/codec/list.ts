@@ -15,6 +15,7 @@ export function listOf<T>(elementNumber: number, element: Type<T>): Type<T[]> {
   const wireType = element.kind === 'nest' || element.kind === 'list' ? elementNumber | NLA_F_NESTED : elementNumber;
   return {
     kind: 'list',
+    items: { number: elementNumber, type: element as Type<unknown> },
     write(writer, value, context) {
       if (!Array.isArray(value)) throw typeError([], 'an array', value);
       for (let i = 0; i < value.length; i++) {

@@ -1,5 +1,5 @@
 import { type Path, typeError, within } from '../errors.ts';
-import type { Context, Infer, Type } from './types.ts';
+import type { Context, Infer, Lengths, Type } from './types.ts';
 import { NO_CONTEXT } from './types.ts';
 import type { Source } from './wire.ts';
 import type { Writer } from './writer.ts';
@@ -14,6 +14,8 @@ export class Struct<T> implements Type<T> {
   /** Its C name, by which native/linux compares sizes and offsets: 'ifinfomsg'. */
   readonly name: string;
   readonly size: number;
+  /** A structure may have grown since; undefined where a member's bytes may be no value. */
+  readonly lengths: Lengths | undefined;
   readonly members: readonly { key: string; offset: number; size: number; type: Type<unknown> }[];
 
   constructor(name: string, members: Members) {
@@ -25,6 +27,10 @@ export class Struct<T> implements Type<T> {
       return member;
     });
     this.size = offset;
+    const takesAll = this.members.every(
+      ({ size, type: { lengths } }) => lengths && lengths.min <= size && size <= lengths.max,
+    );
+    this.lengths = takesAll ? { min: offset, max: 0xffff } : undefined;
   }
 
   write(writer: Writer, value: T, context: Context = NO_CONTEXT): void {

@@ -19,16 +19,31 @@ export const NO_CONTEXT: Context = { family: 0 };
  */
 export interface Type<T> {
   readonly kind: string;
-  /** Says that it is nothing but a 32-bit number, by far the most common payload: a table then reads and writes it on the spot. */
-  readonly word?: Word | undefined;
+  /** Of an integer and nothing else. Tables, views and templates then read and write it on the spot. */
+  readonly number?: NumberForm | undefined;
+  /** The lengths that decide alone whether `read` gives a value. Left out where the bytes decide too. */
+  readonly lengths?: Lengths | undefined;
+  /** Of a list: the number that its attributes have, and their type. */
+  readonly items?: { readonly number: number; readonly type: Type<unknown> } | undefined;
+  /** The table of a nest whose value is no object with the table's fields. Views look for their fields in it. */
+  readonly inside?: Type<unknown> | undefined;
+  /** What the bytes mean is decided by another attribute of the same nest. */
+  readonly contextual?: boolean | undefined;
   write(writer: Writer, value: T, context: Context): void;
   read(source: Source, start: number, end: number, context: Context): T | undefined;
   /** The path inside the value to the byte at `offset`, for types that have an inside. */
   locate?(source: Source, start: number, end: number, offset: number, context: Context): Path;
 }
 
-/** A 32-bit number: its range, its byte order, and the names that it may have. */
-export interface Word {
+/** The payloads that are a value of the type: from `min` to `max` bytes. */
+export interface Lengths {
+  readonly min: number;
+  readonly max: number;
+}
+
+/** An integer of at most 32 bits: its size in bytes, its range, its byte order, and the names that it may have. */
+export interface NumberForm {
+  readonly size: 1 | 2 | 4;
   readonly min: number;
   readonly max: number;
   readonly littleEndian: boolean;
@@ -38,10 +53,13 @@ export interface Word {
 
 export type Infer<T> = T extends Type<infer V> ? V : never;
 
+export const exactly = (size: number): Lengths => ({ min: size, max: size });
+
 function integer(kind: string, size: 1 | 2 | 4, min: number, max: number, littleEndian: boolean): Type<number> {
   return {
     kind,
-    word: size === 4 ? { min, max, littleEndian } : undefined,
+    number: { size, min, max, littleEndian },
+    lengths: exactly(size),
     write(writer, value) {
       if (typeof value !== 'number') throw typeError([], 'a number', value);
       if (!Number.isInteger(value) || value < min || value > max)
@@ -75,6 +93,7 @@ export const S32_NE = integer('s32ne', 4, -0x80000000, 0x7fffffff, HOST);
 function integer64(kind: string, littleEndian: boolean): Type<bigint> {
   return {
     kind,
+    lengths: exactly(8),
     write(writer, value) {
       // A number is taken too where it is exact: JSON has no bigint.
       const big = Number.isSafeInteger(value) ? BigInt(value) : value;
@@ -118,6 +137,7 @@ export function byteString(size?: { min?: number; max?: number }): Type<string> 
   const max = size?.max ?? 0xfffb;
   return {
     kind: 'bytes',
+    lengths: { min, max },
     write(writer, value: string | Uint8Array) {
       const start = writer.length;
       if (typeof value === 'string' ? !writer.hex(value) : !((value as unknown) instanceof Uint8Array))
@@ -140,6 +160,7 @@ export function toBytes(value: unknown): Uint8Array | undefined {
 /** An attribute whose presence is its value. */
 export const FLAG: Type<boolean> = {
   kind: 'flag',
+  lengths: exactly(0),
   write(_writer, value) {
     if (value !== true) throw typeError([], 'true, or nothing', value);
   },
@@ -155,7 +176,8 @@ export function named<const Names extends Record<string, number>>(
   const byNumber = new Map(Object.entries(names).map(([name, value]) => [value, name as keyof Names & string]));
   return {
     kind: `${number.kind} enum`,
-    word: number.word && { ...number.word, byName, byNumber },
+    number: number.number && { ...number.number, byName, byNumber },
+    lengths: number.lengths,
     write(writer, value, context) {
       const found = typeof value === 'string' ? byName.get(value) : value;
       if (typeof found !== 'number') throw typeError([], `a number, or one of ${Object.keys(names).join(', ')}`, value);
@@ -178,6 +200,7 @@ export function flags<const Names extends Record<string, number>>(
   const rows = Object.entries(names) as [Flag, number][];
   return {
     kind: `${number.kind} flags`,
+    lengths: number.lengths,
     write(writer, value, context) {
       if (!Array.isArray(value)) throw typeError([], 'an array of flags', value);
       let bits = 0;

@@ -2,6 +2,7 @@ import {
   attribute,
   attributes,
   bytes,
+  exactly,
   flags,
   formatIPv4,
   formatIPv6,
@@ -53,6 +54,7 @@ import * as C from '../linux/nfnetlink_conntrack.ts';
 function address(size: number, parse: typeof parseIPv4, format: typeof formatIPv4): Type<string> {
   return {
     kind: `address(${size})`,
+    lengths: exactly(size),
     write(writer, value) {
       const parsed = parse(value);
       if (parsed === undefined) throw rangeError([], 'an IP address', value, 'ERR_INVALID_ADDRESS');

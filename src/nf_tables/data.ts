@@ -53,6 +53,7 @@ export type Data = string | Verdict;
 /** NFTA_DATA_VALUE or NFTA_DATA_VERDICT, as one value. */
 export const DATA: Type<Data> = {
   kind: 'nest',
+  inside: dataTable as Type<unknown>,
   write(writer, data, context) {
     // Not by way of `dataTable`: every expression has one of these.
     if (typeof data === 'string' || (data as unknown) instanceof Uint8Array) {

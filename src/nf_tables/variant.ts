@@ -99,6 +99,7 @@ export function variant<T extends Types>(types: T): Type<Infer<T[keyof T]>> {
   };
   return {
     kind: 'nest',
+    contextual: true,
     write(writer, value, context) {
       const type = find(context);
       if (type === undefined)

@@ -54,7 +54,7 @@ export function readPrefix({ bytes: all }: Source, start: number, end: number): 
   return value;
 }
 
-const PREFIX: Type<string> = { ...text(MAX_PREFIX), read: readPrefix };
+const PREFIX: Type<string> = { ...text(MAX_PREFIX), lengths: { min: 0, max: 0xffff }, read: readPrefix };
 
 export const vlanTable = attributes('NFULA_VLAN', {
   /** The tag's EtherType: 0x8100 or 0x88a8. */

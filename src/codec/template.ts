@@ -1,0 +1,227 @@
+import { formatPath, type Path } from '../errors.ts';
+import { stepsTo } from './path.ts';
+import { type Context, NO_CONTEXT, type NumberForm, type Type } from './types.ts';
+import { fromHex, hexByte } from './wire.ts';
+import { Writer } from './writer.ts';
+
+/** A place in a template's bytes where a value stands that differs from message to message. Its length is fixed. */
+export class Hole {
+  /** Where it begins in the template's bytes. */
+  readonly at: number;
+  /** Its length in bytes. */
+  readonly size: number;
+  readonly #form: NumberForm | undefined;
+
+  /** @internal */
+  constructor(at: number, size: number, form: NumberForm | undefined) {
+    this.at = at;
+    this.size = size;
+    this.#form = form;
+  }
+
+  /**
+   * Writes an integer, or its name, into the copy of the template that begins at `start`. Returns false, and has written nothing, where the value is not
+   * one that the row takes.
+   */
+  putNumber(view: DataView, start: number, value: unknown): boolean {
+    const form = this.#form;
+    if (form === undefined) return false;
+    const number = typeof value === 'string' ? form.byName?.get(value) : value;
+    if (typeof number !== 'number' || !Number.isInteger(number) || number < form.min || number > form.max) return false;
+    const at = start + this.at;
+    if (form.size === 4) view.setUint32(at, number, form.littleEndian);
+    else if (form.size === 2) view.setUint16(at, number, form.littleEndian);
+    else view.setUint8(at, number);
+    return true;
+  }
+
+  /** Writes bytes, as they are or as hex. Returns false where they are not as many as the hole has; some may have been written then. */
+  putBytes(bytes: Uint8Array, start: number, value: string | Uint8Array): boolean {
+    const { at, size } = this;
+    if (typeof value === 'string') {
+      if (value.length !== 2 * size) return false;
+      for (let i = 0; i < size; i++) {
+        const byte = hexByte(value, 2 * i);
+        if (byte < 0) return false;
+        bytes[start + at + i] = byte;
+      }
+      return true;
+    }
+    if (value.length !== size) return false;
+    bytes.set(value, start + at);
+    return true;
+  }
+}
+
+/**
+ * A message that is sent often with other values in a few places. It is encoded once, by its table; each further message is a copy of the bytes with the
+ * values written over. Made by `template`.
+ */
+export class Template<Name extends string = string> {
+  /** The sample, encoded. */
+  readonly bytes: Uint8Array;
+  readonly view: DataView;
+  readonly holes: Readonly<Record<Name, Hole>>;
+
+  /** @internal */
+  constructor(bytes: Uint8Array, holes: Readonly<Record<Name, Hole>>) {
+    this.bytes = bytes;
+    this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+    this.holes = holes;
+  }
+
+  /** The same template over bytes of its own: for values that stay the same in many messages. */
+  copy(): Template<Name> {
+    return new Template(this.bytes.slice(), this.holes);
+  }
+
+  /** Writes a message, and returns where it begins: the holes' values are put from there. */
+  write(writer: Writer): number {
+    const start = writer.length;
+    writer.raw(this.bytes);
+    return start;
+  }
+
+  /**
+   * Writes `count` messages one behind the other to `at`. The values of each hole stand in a column: those of message `first` and the ones behind it, as many
+   * bytes each as the hole has.
+   */
+  writeMany(
+    into: Uint8Array,
+    at: number,
+    columns: Partial<Record<Name, Uint8Array>>,
+    first: number,
+    count: number,
+  ): void {
+    const stride = this.bytes.length;
+    into.set(this.bytes, at);
+    for (let done = 1; done < count; done *= 2)
+      into.copyWithin(at + done * stride, at, at + Math.min(done, count - done) * stride);
+    for (const name in columns) {
+      const { at: place, size } = this.holes[name as Name];
+      putColumn(into, at + place, stride, columns[name as Name]!, size, first, count);
+    }
+  }
+}
+
+function putColumn(
+  into: Uint8Array,
+  start: number,
+  stride: number,
+  column: Uint8Array,
+  size: number,
+  first: number,
+  count: number,
+): void {
+  let at = start;
+  let from = first * size;
+  for (let i = 0; i < count; i++) {
+    for (let j = 0; j < size; j++) into[at + j] = column[from + j]!;
+    from += size;
+    at += stride;
+  }
+}
+
+/** How a template's message is made around what its table writes. */
+export interface TemplateOptions {
+  /** Writes what stands before and behind; `body` has the table write. Left out, there is nothing. */
+  frame?: (writer: Writer, body: () => void) => void;
+  context?: Context;
+}
+
+/**
+ * Makes a template of a table. It encodes the sample, and once more for each field with another value in its place: the bytes that differ are the field's. So
+ * nothing about the layout is written down twice, and a row that changes is followed.
+ *
+ * @param type - the table, or a list of one
+ * @param sample - a message that has all the fields, as the table writes it
+ * @param fields - the path of each field that will differ: an integer, or bytes that are as many as in the sample
+ * @throws TypeError the table has no such path, the field's length may vary, or other bytes than the field's depend on it
+ * @example
+ * const add = template(serverTable, { port: 0, weight: 0 }, { port: ['port'], weight: ['weight'] });
+ * const start = add.write(writer);
+ * add.holes.port.putNumber(writer.view, start, 8080);
+ */
+export function template<T, const Name extends string>(
+  type: Type<T>,
+  sample: T,
+  fields: Readonly<Record<Name, Path>>,
+  { frame, context = NO_CONTEXT }: TemplateOptions = {},
+): Template<Name> {
+  const encode = (value: T): Uint8Array => {
+    const writer = new Writer(256);
+    const body = () => type.write(writer, value, context);
+    if (frame === undefined) body();
+    else frame(writer, body);
+    return writer.copy();
+  };
+  const bytes = encode(sample);
+  const holes: Record<string, Hole> = {};
+  const check = bytes.slice();
+  const checkView = new DataView(check.buffer);
+  let all = sample;
+  for (const [name, path] of Object.entries<Path>(fields)) {
+    const form = stepsTo(type as Type<unknown>, path).type.number;
+    const { other, size } = otherValue(valueAt(sample, path), form, path);
+    const places = placesOf(bytes, encode(replaced(sample, path, other)), size);
+    if (places?.length !== 1) throw noHole(path, 'its bytes are not in one place of a fixed length');
+    const hole = new Hole(places[0]!, size, form);
+    const put = form ? hole.putNumber(checkView, 0, other) : hole.putBytes(check, 0, other as string | Uint8Array);
+    if (!put) throw noHole(path, 'it is neither an integer nor bytes');
+    holes[name] = hole;
+    all = replaced(all, path, other);
+  }
+  if (Buffer.compare(check, encode(all)) !== 0)
+    throw new TypeError(`no template: ${Object.keys(fields).join(', ')} depend on each other`);
+  return new Template(bytes, holes as Record<Name, Hole>);
+}
+
+/** A value of the same length that differs in each byte. */
+function otherValue(
+  value: unknown,
+  form: NumberForm | undefined,
+  path: Path,
+): { other: number | string | Uint8Array; size: number } {
+  if (typeof value === 'number' && form !== undefined) {
+    const bits = ~value;
+    return { other: form.min < 0 ? bits : (bits & (form.max | 0)) >>> 0, size: form.size };
+  }
+  if (value instanceof Uint8Array) return { other: value.map(byte => ~byte), size: value.length };
+  const bytes = typeof value === 'string' ? fromHex(value) : undefined;
+  if (form !== undefined || bytes === undefined || bytes.length === 0) throw noHole(path, 'its length is not fixed');
+  return { other: Buffer.from(bytes.map(byte => ~byte)).toString('hex'), size: bytes.length };
+}
+
+/**
+ * Where two encodings of the same message differ that have another value of `size` bytes in some places; undefined where they differ in anything else.
+ * The two values must differ in their first byte.
+ */
+export function placesOf(first: Uint8Array, second: Uint8Array, size: number): number[] | undefined {
+  if (first.length !== second.length) return undefined;
+  const places: number[] = [];
+  for (let at = 0; at < first.length; at++) {
+    if (first[at] === second[at]) continue;
+    if (at + size > first.length) return undefined;
+    places.push(at);
+    at += size - 1;
+  }
+  return places;
+}
+
+function valueAt(value: unknown, path: Path): unknown {
+  let at = value;
+  for (const key of path) at = (at as Record<string | number, unknown> | undefined)?.[key];
+  return at;
+}
+
+function replaced<T>(value: T, path: Path, other: unknown): T {
+  const [key, ...rest] = path;
+  if (key === undefined) return other as T;
+  const copy = (Array.isArray(value) ? [...value] : { ...value }) as Record<string | number, unknown>;
+  copy[key] = replaced(copy[key], rest, other);
+  return copy as T;
+}
+
+function noHole(path: Path, why: string): TypeError {
+  return new TypeError(`a template cannot vary '${formatPath(path)}': ${why}`);
+}

@@ -1,0 +1,286 @@
+import { DecodeError, formatPath, type Path } from '../errors.ts';
+import { AttributeTable, type Field } from './attributes.ts';
+import { stepsTo } from './path.ts';
+import { type Context, NO_CONTEXT, type Type } from './types.ts';
+import { HOST_IS_LITTLE_ENDIAN, NLA_HDRLEN, NLA_TYPE_MASK, type Source } from './wire.ts';
+
+/**
+ * What a walk met besides the fields of its view, as bits of one number; 0 is nothing.
+ *
+ * - `unknown`: an attribute that no row of the table describes.
+ * - `other`: an attribute whose row is not in the view.
+ * - `malformed`: an attribute that is not as its row says, or comes a second time. It is passed over, as the table does.
+ * - `lacking`: an attribute that its row requires is not there. The table reads no object then.
+ * - `broken`: a length that is not possible. The fields before it are there.
+ */
+export const MET = { unknown: 1, other: 2, malformed: 4, lacking: 8, broken: 16 } as const;
+
+/** One attribute number of a nest. */
+interface Row {
+  /** The place in the view's columns; -1 where the view does not have the row. */
+  slot: number;
+  min: number;
+  max: number;
+  /** Decides, where the length does not, whether the bytes are a value. */
+  type: Type<unknown> | undefined;
+  nest: Nest | undefined;
+  inline: boolean;
+  /** Its bit among the rows that the nest requires, or 0. */
+  bit: number;
+}
+
+/** A nest that is walked, with its rows by number. */
+interface Nest {
+  readonly rows: (Row | undefined)[];
+  readonly required: number;
+  /** The slots of all rows in it, nests in it included. */
+  readonly slots: number[];
+}
+
+/**
+ * A few fields of many messages, without an object for each. It walks over a message's attributes once and notes where each field stands: in the columns
+ * `starts` and `ends`, by the field's slot. They hold until the next walk. Which attribute is the field's is decided as its table decides it: the first
+ * one of its number that is well-formed, in a nest that is.
+ *
+ * A field that is a nest or a list is found without a look inside, unless the view has fields in it or its table requires it.
+ */
+export class View<Name extends string = string> {
+  /** The slot of each field. */
+  readonly slots: Readonly<Record<Name, number>>;
+  /** Where the payload of each field begins; 0 where the field is not there. */
+  readonly starts: Int32Array;
+  /** Where it ends. */
+  readonly ends: Int32Array;
+  /** What the last walk met, see `MET`. */
+  met = 0;
+  readonly #root: Nest;
+  readonly #types: readonly Type<unknown>[];
+  #source: Source = NOWHERE;
+  #context: Context = NO_CONTEXT;
+  /** Of the first field, for `find`. */
+  readonly #first: Row | undefined;
+  readonly #firstNumber: number;
+
+  constructor(table: AttributeTable<unknown>, fields: Readonly<Record<Name, Path>>) {
+    const plan = new Plan(table);
+    const slots = Object.entries<Path>(fields).map(([name, path]) => [name, plan.add(path)] as const);
+    plan.finish();
+    this.slots = Object.fromEntries(slots) as Record<Name, number>;
+    this.#root = plan.root;
+    this.#types = plan.types;
+    this.starts = new Int32Array(plan.types.length);
+    this.ends = new Int32Array(plan.types.length);
+    this.#firstNumber = plan.root.rows.findIndex(row => row !== undefined && row.slot === slots[0]?.[1]);
+    const first = plan.root.rows[this.#firstNumber];
+    this.#first = first?.type === undefined && first?.nest === undefined ? first : undefined;
+  }
+
+  /**
+   * Notes where the fields stand between `start` and `end`, and returns what else it met, see `MET`.
+   * @throws DecodeError for what the table throws one: a length at the top that is not possible
+   */
+  read(source: Source, start: number, end: number, context: Context = NO_CONTEXT): number {
+    const met = this.walk(source, start, end, context);
+    if ((met & MET.broken) !== 0) throw new DecodeError('an attribute has a length that is not possible');
+    return met;
+  }
+
+  /** As `read`, but throws nothing: where a length is not possible the walk ends, and what stands before it is there. */
+  walk(source: Source, start: number, end: number, context: Context = NO_CONTEXT): number {
+    this.#source = source;
+    this.#context = context;
+    this.starts.fill(0);
+    this.met = 0;
+    const seen = this.#walk(this.#root, start, end);
+    if (seen < 0) this.met |= MET.broken;
+    else if ((seen & this.#root.required) !== this.#root.required) this.met |= MET.lacking;
+    return this.met;
+  }
+
+  /** The required rows that it has seen, as bits; negative where a length is not possible. */
+  #walk({ rows }: Nest, start: number, end: number): number {
+    const { view } = this.#source;
+    const { starts } = this;
+    let seen = 0;
+    let at = start;
+    while (end - at >= NLA_HDRLEN) {
+      const length = view.getUint16(at, HOST_IS_LITTLE_ENDIAN);
+      if (length < NLA_HDRLEN || length > end - at) return -1;
+      const number = view.getUint16(at + 2, HOST_IS_LITTLE_ENDIAN) & NLA_TYPE_MASK;
+      const row = number < rows.length ? rows[number] : undefined;
+      if (row === undefined) this.met |= MET.unknown;
+      else if (row.slot < 0) this.met |= MET.other;
+      else if (starts[row.slot] === 0 && this.#isValue(row, at + NLA_HDRLEN, at + length)) {
+        starts[row.slot] = at + NLA_HDRLEN;
+        this.ends[row.slot] = at + length;
+        seen |= row.bit;
+      } else this.met |= MET.malformed;
+      at += (length + 3) & ~3;
+    }
+    return at < end ? -1 : seen;
+  }
+
+  #isValue(row: Row, start: number, end: number): boolean {
+    const size = end - start;
+    if (size < row.min || size > row.max) return false;
+    if (row.nest !== undefined) return this.#enter(row, row.nest, start, end);
+    return row.type === undefined || this.#reads(row.type, start, end);
+  }
+
+  /** A nest that is not as its table says is passed over, with all that was found in it. */
+  #enter({ inline }: Row, nest: Nest, start: number, end: number): boolean {
+    const seen = this.#walk(nest, start, end);
+    if (inline ? seen >= 0 : seen >= 0 && (seen & nest.required) === nest.required) return true;
+    for (const slot of nest.slots) this.starts[slot] = 0;
+    return false;
+  }
+
+  #reads(type: Type<unknown>, start: number, end: number): boolean {
+    try {
+      return type.read(this.#source, start, end, this.#context) !== undefined;
+    } catch (error) {
+      if (error instanceof DecodeError) return false;
+      throw error;
+    }
+  }
+
+  /**
+   * Where the view's first field stands between `start` and `end`, which must be a field of the table itself; 0 where it is not there, or stands behind a
+   * length that is not possible. The walk ends at the field. The columns stay as they are.
+   */
+  find({ view }: Source, start: number, end: number): number {
+    if (this.#first === undefined)
+      throw new TypeError('the first field of the view is not one that a length decides about');
+    const { min, max } = this.#first;
+    const number = this.#firstNumber;
+    for (let at = start; end - at >= NLA_HDRLEN; ) {
+      const length = view.getUint16(at, HOST_IS_LITTLE_ENDIAN);
+      if (length < NLA_HDRLEN || length > end - at) return 0;
+      if ((view.getUint16(at + 2, HOST_IS_LITTLE_ENDIAN) & NLA_TYPE_MASK) === number) {
+        const size = length - NLA_HDRLEN;
+        if (size >= min && size <= max) return at + NLA_HDRLEN;
+      }
+      at += (length + 3) & ~3;
+    }
+    return 0;
+  }
+
+  /** The number that an integer field has, or `otherwise` where the field is not there. */
+  number(slot: number, otherwise: number): number {
+    const at = this.starts[slot]!;
+    if (at === 0) return otherwise;
+    const { view } = this.#source;
+    const { size, min, littleEndian } = this.#types[slot]!.number!;
+    if (size === 4) return min < 0 ? view.getInt32(at, littleEndian) : view.getUint32(at, littleEndian);
+    return size === 2 ? view.getUint16(at, littleEndian) : view.getUint8(at);
+  }
+
+  /** What the table would read for the field; undefined where it is not there. */
+  value(slot: number): unknown {
+    const at = this.starts[slot]!;
+    return at === 0 ? undefined : this.#types[slot]!.read(this.#source, at, this.ends[slot]!, this.#context);
+  }
+}
+
+const NOWHERE: Source = { bytes: new Uint8Array(0), view: new DataView(new ArrayBuffer(0)) };
+
+/** Makes the rows of a view from the paths of its fields. */
+class Plan {
+  /** By slot. */
+  readonly types: Type<unknown>[] = [];
+  readonly root: Nest;
+  readonly #table: AttributeTable<unknown>;
+
+  constructor(table: AttributeTable<unknown>) {
+    this.#table = table;
+    this.root = this.#nest(table);
+  }
+
+  /** The slot of the field at `path`. */
+  add(path: Path): number {
+    const { rows } = stepsTo(this.#table, path);
+    let nest = this.root;
+    for (const [i, field] of rows.entries()) {
+      const row = nest.rows[field.number]!;
+      if (row.slot < 0) this.#include(row, field);
+      if (i === rows.length - 1) {
+        if (stepsTo(this.#table, path).type !== field.type) throw noField(path, 'it is a part of an attribute');
+        if (field.need === 'inline') throw noField(path, 'it is no field of its own');
+        if (isNest(field.type) && field.need !== 'required') row.type = undefined;
+        return row.slot;
+      }
+      nest = row.nest ??= this.#enter(row, field, path);
+    }
+    throw noField(path, 'it is the message itself');
+  }
+
+  #include(row: Row, { type, key }: Field): void {
+    if (type.contextual) throw noField([key], 'another attribute decides what it means');
+    row.slot = this.types.push(type) - 1;
+    row.min = type.lengths?.min ?? 0;
+    row.max = type.lengths?.max ?? MAX_PAYLOAD;
+    row.type = type.lengths === undefined ? type : undefined;
+  }
+
+  #enter(row: Row, { type, need }: Field, path: Path): Nest {
+    const table = type instanceof AttributeTable ? type : type.inside;
+    if (!(table instanceof AttributeTable) || table.kind !== 'nest') throw noField(path, `it is in a ${type.kind}`);
+    row.type = undefined;
+    row.inline = need === 'inline';
+    // The table keeps an inlined nest that holds nothing as it is.
+    if (row.inline) row.min = NLA_HDRLEN;
+    return this.#nest(table);
+  }
+
+  #nest({ fields, name }: AttributeTable<unknown>): Nest {
+    const rows: (Row | undefined)[] = [];
+    let required = 0;
+    for (const field of fields) {
+      const row: Row = { slot: -1, min: 0, max: 0, type: undefined, nest: undefined, inline: false, bit: 0 };
+      rows[field.number] = row;
+      if (field.need !== 'required') continue;
+      row.bit = required + 1;
+      required |= row.bit;
+      if (required < 0) throw new TypeError(`table ${name} requires more rows than a view can count`);
+      this.#include(row, field);
+    }
+    return { rows: Array.from(rows), required, slots: [] };
+  }
+
+  /** Once all fields are in it. */
+  finish(nest = this.root): number[] {
+    for (const row of nest.rows) {
+      if (row === undefined || row.slot < 0) continue;
+      nest.slots.push(row.slot);
+      if (row.nest !== undefined) nest.slots.push(...this.finish(row.nest));
+    }
+    return nest.slots;
+  }
+}
+
+const MAX_PAYLOAD = 0xffff;
+const isNest = ({ kind }: Type<unknown>): boolean => kind === 'nest' || kind === 'list';
+
+function noField(path: Path, why: string): TypeError {
+  return new TypeError(`a view cannot have '${formatPath(path)}': ${why}`);
+}
+
+/**
+ * Makes a view of a table: of the fields at these paths, under these names. What it decides is in the table's rows, so it follows them when they change.
+ *
+ * @param table - the table of the messages, or of a nest in them
+ * @param fields - the path of each field, as the table's objects have it: `['original', 'protocol']`
+ * @throws TypeError the table has no such path, or it leads into something that is no nest of attributes
+ * @example
+ * const flows = view(flowTable, { protocol: ['original', 'protocol'], mark: ['mark'] });
+ * const { protocol, mark } = flows.slots;
+ * flows.read(source, start, end);
+ * if (flows.number(protocol, -1) === 6) total += flows.number(mark, 0);
+ */
+export function view<const Name extends string>(
+  // biome-ignore lint/suspicious/noExplicitAny: a table of any object
+  table: AttributeTable<any>,
+  fields: Readonly<Record<Name, Path>>,
+): View<Name> {
+  return new View(table, fields);
+}
