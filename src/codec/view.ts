@@ -32,14 +32,16 @@ interface Row {
 /** A nest that is walked, with its rows by number. */
 interface Nest {
   readonly rows: (Row | undefined)[];
+  /** The same for the walk, FACTS numbers for each row: its slot, its lengths, whether the bytes are to be looked at, its bit. */
+  facts: Int32Array;
   readonly required: number;
   /** The slots of all rows in it, nests in it included. */
   readonly slots: number[];
 }
 
 /**
- * A few fields of many messages, without an object for each. It walks over a message's attributes once and notes where each field stands: in the columns
- * `starts` and `ends`, by the field's slot. They hold until the next walk. Which attribute is the field's is decided as its table decides it: the first
+ * A few fields of many messages, without an object for each. It walks over a message's attributes once and notes where each field stands: in the column
+ * `starts`, by the field's slot. It holds until the next walk. Which attribute is the field's is decided as its table decides it: the first
  * one of its number that is well-formed, in a nest that is.
  *
  * A field that is a nest or a list is found without a look inside, unless the view has fields in it or its table requires it.
@@ -49,8 +51,6 @@ export class View<Name extends string = string> {
   readonly slots: Readonly<Record<Name, number>>;
   /** Where the payload of each field begins; 0 where the field is not there. */
   readonly starts: Int32Array;
-  /** Where it ends. */
-  readonly ends: Int32Array;
   /** What the last walk met, see `MET`. */
   met = 0;
   readonly #root: Nest;
@@ -69,7 +69,6 @@ export class View<Name extends string = string> {
     this.#root = plan.root;
     this.#types = plan.types;
     this.starts = new Int32Array(plan.types.length);
-    this.ends = new Int32Array(plan.types.length);
     this.#firstNumber = plan.root.rows.findIndex(row => row !== undefined && row.slot === slots[0]?.[1]);
     const first = plan.root.rows[this.#firstNumber];
     this.#first = first?.type === undefined && first?.nest === undefined ? first : undefined;
@@ -87,9 +86,11 @@ export class View<Name extends string = string> {
 
   /** As `read`, but throws nothing: where a length is not possible the walk ends, and what stands before it is there. */
   walk(source: Source, start: number, end: number, context: Context = NO_CONTEXT): number {
-    this.#source = source;
-    this.#context = context;
-    this.starts.fill(0);
+    if (this.#source !== source) this.#source = source;
+    if (this.#context !== context) this.#context = context;
+    const { starts } = this;
+    // Few: a loop is done before `fill` has begun.
+    for (let slot = 0; slot < starts.length; slot++) starts[slot] = 0;
     this.met = 0;
     const seen = this.#walk(this.#root, start, end);
     if (seen < 0) this.met |= MET.broken;
@@ -98,31 +99,40 @@ export class View<Name extends string = string> {
   }
 
   /** The required rows that it has seen, as bits; negative where a length is not possible. */
-  #walk({ rows }: Nest, start: number, end: number): number {
+  #walk(nest: Nest, start: number, end: number): number {
     const { view } = this.#source;
     const { starts } = this;
+    const { facts } = nest;
     let seen = 0;
+    let met = 0;
     let at = start;
-    while (end - at >= NLA_HDRLEN) {
+    for (; end - at >= NLA_HDRLEN; ) {
       const length = view.getUint16(at, HOST_IS_LITTLE_ENDIAN);
-      if (length < NLA_HDRLEN || length > end - at) return -1;
+      if (length < NLA_HDRLEN || length > end - at) {
+        this.met |= met;
+        return -1;
+      }
       const number = view.getUint16(at + 2, HOST_IS_LITTLE_ENDIAN) & NLA_TYPE_MASK;
-      const row = number < rows.length ? rows[number] : undefined;
-      if (row === undefined) this.met |= MET.unknown;
-      else if (row.slot < 0) this.met |= MET.other;
-      else if (starts[row.slot] === 0 && this.#isValue(row, at + NLA_HDRLEN, at + length)) {
-        starts[row.slot] = at + NLA_HDRLEN;
-        this.ends[row.slot] = at + length;
-        seen |= row.bit;
-      } else this.met |= MET.malformed;
+      const fact = number * FACTS;
+      const slot = fact < facts.length ? facts[fact]! : UNKNOWN;
+      const size = length - NLA_HDRLEN;
+      if (slot < 0) met |= slot === UNKNOWN ? MET.unknown : MET.other;
+      else if (
+        starts[slot] === 0 &&
+        size >= facts[fact + 1]! &&
+        size <= facts[fact + 2]! &&
+        (facts[fact + 3] === 0 || this.#isValue(nest.rows[number]!, at + NLA_HDRLEN, at + length))
+      ) {
+        starts[slot] = at + NLA_HDRLEN;
+        seen |= facts[fact + 4]!;
+      } else met |= MET.malformed;
       at += (length + 3) & ~3;
     }
+    this.met |= met;
     return at < end ? -1 : seen;
   }
 
   #isValue(row: Row, start: number, end: number): boolean {
-    const size = end - start;
-    if (size < row.min || size > row.max) return false;
     if (row.nest !== undefined) return this.#enter(row, row.nest, start, end);
     return row.type === undefined || this.#reads(row.type, start, end);
   }
@@ -146,7 +156,7 @@ export class View<Name extends string = string> {
 
   /**
    * Where the view's first field stands between `start` and `end`, which must be a field of the table itself; 0 where it is not there, or stands behind a
-   * length that is not possible. The walk ends at the field. The columns stay as they are.
+   * length that is not possible. The walk ends at the field. The column stays as it is.
    */
   find({ view }: Source, start: number, end: number): number {
     if (this.#first === undefined)
@@ -165,6 +175,12 @@ export class View<Name extends string = string> {
     return 0;
   }
 
+  /** Where the payload of a field that is there ends. */
+  end(slot: number): number {
+    const header = this.starts[slot]! - NLA_HDRLEN;
+    return header + this.#source.view.getUint16(header, HOST_IS_LITTLE_ENDIAN);
+  }
+
   /** The number that an integer field has, or `otherwise` where the field is not there. */
   number(slot: number, otherwise: number): number {
     const at = this.starts[slot]!;
@@ -178,11 +194,16 @@ export class View<Name extends string = string> {
   /** What the table would read for the field; undefined where it is not there. */
   value(slot: number): unknown {
     const at = this.starts[slot]!;
-    return at === 0 ? undefined : this.#types[slot]!.read(this.#source, at, this.ends[slot]!, this.#context);
+    return at === 0 ? undefined : this.#types[slot]!.read(this.#source, at, this.end(slot), this.#context);
   }
 }
 
 const NOWHERE: Source = { bytes: new Uint8Array(0), view: new DataView(new ArrayBuffer(0)) };
+
+/** Of a number without a row. */
+const UNKNOWN = -2;
+const FACTS = 5;
+const NO_FACTS = new Int32Array(0);
 
 /** Makes the rows of a view from the paths of its fields. */
 class Plan {
@@ -236,7 +257,15 @@ class Plan {
     const rows: (Row | undefined)[] = [];
     let required = 0;
     for (const field of fields) {
-      const row: Row = { slot: -1, min: 0, max: 0, type: undefined, nest: undefined, inline: false, bit: 0 };
+      const row: Row = {
+        slot: -1,
+        min: 0,
+        max: 0,
+        type: undefined,
+        nest: undefined,
+        inline: false,
+        bit: 0,
+      };
       rows[field.number] = row;
       if (field.need !== 'required') continue;
       row.bit = required + 1;
@@ -244,13 +273,17 @@ class Plan {
       if (required < 0) throw new TypeError(`table ${name} requires more rows than a view can count`);
       this.#include(row, field);
     }
-    return { rows: Array.from(rows), required, slots: [] };
+    return { rows, facts: NO_FACTS, required, slots: [] };
   }
 
   /** Once all fields are in it. */
   finish(nest = this.root): number[] {
-    for (const row of nest.rows) {
-      if (row === undefined || row.slot < 0) continue;
+    nest.facts = new Int32Array(nest.rows.length * FACTS);
+    for (let number = 0; number < nest.rows.length; number++) {
+      const row = nest.rows[number];
+      const { slot = UNKNOWN, min = 0, max = 0, type, nest: inner, bit = 0 } = row ?? {};
+      nest.facts.set([slot, min, max, type === undefined && inner === undefined ? 0 : 1, bit], number * FACTS);
+      if (row === undefined || slot < 0) continue;
       nest.slots.push(row.slot);
       if (row.nest !== undefined) nest.slots.push(...this.finish(row.nest));
     }

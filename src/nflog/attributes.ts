@@ -3,6 +3,7 @@ import {
   attributes,
   byteString,
   bytes,
+  type Infer,
   nested,
   opt,
   type Source,
@@ -15,6 +16,7 @@ import {
   U64_BE,
   u16be,
   u32be,
+  view,
 } from '../codec/index.ts';
 import * as C from '../linux/nfnetlink_log.ts';
 
@@ -63,10 +65,7 @@ export const vlanTable = attributes('NFULA_VLAN', {
   tci: opt(u16be(C.NFULA_VLAN_TCI)),
 });
 
-/**
- * The attributes of a packet message (net/netfilter/nfnetlink_log.c, __build_packet_message). `Packet` reads the same ones without making
- * this object; a test holds both together.
- */
+/** The attributes of a packet message (net/netfilter/nfnetlink_log.c, __build_packet_message). `Packet` reads them by views of this table. */
 export const packetTable = attributes('NFULA', {
   /** EtherType and hook; in every packet. */
   header: opt(attribute(C.NFULA_PACKET_HDR, packetHeader)),
@@ -105,3 +104,17 @@ export const packetTable = attributes('NFULA', {
   /** Families 'bridge' and 'netdev': the link-layer header without its tag. */
   linkHeader: opt(bytes(C.NFULA_L2HDR, { max: 0xffff })),
 });
+
+const fields = packetTable.fields.map(({ key }) => [key, [key]] as const);
+
+/** All attributes of a packet. A length that is not possible ends the packet: what stands before it is still good. */
+export const PACKET = view(packetTable, Object.fromEntries(fields) as Record<PacketAttribute, [string]>);
+export type PacketAttribute = Exclude<keyof Infer<typeof packetTable>, 'unknown'>;
+
+/**
+ * All that is read of a packet that nobody asks anything. The kernel writes the sequence number before the payload, and the walk ends there.
+ */
+export const SEQUENCE = view(packetTable, { sequence: ['sequence'] });
+
+/** All that the writers of files ask each packet for. */
+export const TIMESTAMP = view(packetTable, { timestamp: ['timestamp'] });

@@ -1,20 +1,11 @@
 import { inspect } from 'node:util';
-import {
-  HOST_IS_LITTLE_ENDIAN,
-  NLA_HDRLEN,
-  NLA_TYPE_MASK,
-  NO_CONTEXT,
-  type Source,
-  sourceOf,
-  toHex,
-  type UnknownAttribute,
-} from '../codec/index.ts';
+import { eachAttribute, NO_CONTEXT, type Source, sourceOf, toHex, type UnknownAttribute } from '../codec/index.ts';
+import { DecodeError } from '../errors.ts';
 import { ARPHRD_ETHER, ARPHRD_LOOPBACK } from '../linux/if_arp.ts';
 import { ETH_HLEN } from '../linux/if_ether.ts';
-import * as C from '../linux/nfnetlink_log.ts';
 import { ofThread } from '../thread.ts';
 import { formatHardware, PLAIN, type Redactor } from './address.ts';
-import { readPrefix, vlanTable } from './attributes.ts';
+import { PACKET, packetTable, readPrefix, TIMESTAMP, vlanTable } from './attributes.ts';
 import { type Conntrack, readConntrack } from './conntrack.ts';
 import type { DeviceNames } from './devices.ts';
 import { type Headers, readHeaders } from './headers.ts';
@@ -54,82 +45,12 @@ export interface Receipt {
   readonly ruleOf?: RuleResolver | undefined;
 }
 
-/* The shortest payload that is taken for each attribute, and whether a longer one is none: numbers are exact, structures may grow. */
-const SHORTEST = new Uint8Array(C.NFULA_MAX + 1);
-const EXACT = new Uint8Array(C.NFULA_MAX + 1);
-for (const type of [
-  C.NFULA_MARK,
-  C.NFULA_IFINDEX_INDEV,
-  C.NFULA_IFINDEX_OUTDEV,
-  C.NFULA_IFINDEX_PHYSINDEV,
-  C.NFULA_IFINDEX_PHYSOUTDEV,
-  C.NFULA_UID,
-  C.NFULA_SEQ,
-  C.NFULA_SEQ_GLOBAL,
-  C.NFULA_GID,
-  C.NFULA_CT_INFO,
-]) {
-  SHORTEST[type] = 4;
-  EXACT[type] = 1;
-}
-for (const type of [C.NFULA_HWTYPE, C.NFULA_HWLEN]) {
-  SHORTEST[type] = 2;
-  EXACT[type] = 1;
-}
-SHORTEST[C.NFULA_PACKET_HDR] = 4;
-SHORTEST[C.NFULA_TIMESTAMP] = 16;
-SHORTEST[C.NFULA_HWADDR] = 12;
-
 /*
- * Where the attributes' payloads stand in the packet that was asked last; 0 where there is none. Whoever reads a packet reads several of
- * its fields in a row, and whoever only counts packets reads none: one table for all saves each packet its own.
+ * Whoever reads a packet reads several of its fields in a row, and whoever only counts packets reads none: one view for all packets saves each its own
+ * offsets. It has been over the packet that was asked last.
  */
-const thread = ofThread('nflog.packet', {
-  packet: undefined as Packet | undefined,
-  offsets: new Int32Array(C.NFULA_MAX + 1),
-});
-
-function scan({ view }: Source, start: number, end: number): void {
-  thread.offsets.fill(0);
-  for (let at = start; end - at >= NLA_HDRLEN; ) {
-    const length = view.getUint16(at, HOST_IS_LITTLE_ENDIAN);
-    // A length that lies ends the packet: what stands before it is still good.
-    if (length < NLA_HDRLEN || length > end - at) return;
-    const type = view.getUint16(at + 2, HOST_IS_LITTLE_ENDIAN) & NLA_TYPE_MASK;
-    if (type <= C.NFULA_MAX && thread.offsets[type] === 0) {
-      const size = length - NLA_HDRLEN;
-      if (EXACT[type] === 1 ? size === SHORTEST[type] : size >= SHORTEST[type]!) thread.offsets[type] = at + NLA_HDRLEN;
-    }
-    at += (length + 3) & ~3;
-  }
-}
-
-/**
- * The sequence number of the packet whose attributes stand there, or -1. The kernel writes it before the payload and stops nowhere
- * sooner: this is all that is read of a packet that nobody asks.
- */
-export function sequenceAt(view: DataView, start: number, end: number): number {
-  for (let at = start; end - at >= NLA_HDRLEN; ) {
-    const length = view.getUint16(at, HOST_IS_LITTLE_ENDIAN);
-    if (length < NLA_HDRLEN || length > end - at) return -1;
-    const type = view.getUint16(at + 2, HOST_IS_LITTLE_ENDIAN) & NLA_TYPE_MASK;
-    if (type === C.NFULA_SEQ && length === NLA_HDRLEN + 4) return view.getUint32(at + NLA_HDRLEN);
-    at += (length + 3) & ~3;
-  }
-  return -1;
-}
-
-/** Where the kernel's time of the packet stands, 0 where there is none: all that the writers of files ask each packet for. */
-function timestampAt(view: DataView, start: number, end: number): number {
-  for (let at = start; end - at >= NLA_HDRLEN; ) {
-    const length = view.getUint16(at, HOST_IS_LITTLE_ENDIAN);
-    if (length < NLA_HDRLEN || length > end - at) return 0;
-    const type = view.getUint16(at + 2, HOST_IS_LITTLE_ENDIAN) & NLA_TYPE_MASK;
-    if (type === C.NFULA_TIMESTAMP && length >= NLA_HDRLEN + 16) return at + NLA_HDRLEN;
-    at += (length + 3) & ~3;
-  }
-  return 0;
-}
+const thread = ofThread('nflog.packet', { packet: undefined as Packet | undefined, attributes: PACKET });
+const { slots: AT, starts } = PACKET;
 
 function microsecondsAt(view: DataView, at: number): number {
   const seconds = view.getUint32(at) * 0x100000000 + view.getUint32(at + 4);
@@ -173,31 +94,27 @@ export class Packet<R = unknown> {
     this.#receipt = receipt;
   }
 
-  /** Where an attribute's payload begins, 0 where there is none. */
-  #at(type: number): number {
+  /** Where an attribute's payload begins, 0 where there is none. It ends at `PACKET.end(slot)`. */
+  #at(slot: number): number {
     if (thread.packet !== this) {
-      scan(this.#source, this.#start + NFGENMSG_LENGTH, this.#end);
+      PACKET.walk(this.#source, this.#start + NFGENMSG_LENGTH, this.#end);
       thread.packet = this;
     }
-    return thread.offsets[type]!;
+    return starts[slot]!;
   }
 
-  #u32(type: number): number | undefined {
-    const at = this.#at(type);
+  #u32(slot: number): number | undefined {
+    const at = this.#at(slot);
     return at === 0 ? undefined : this.#source.view.getUint32(at);
   }
 
-  #bytes(type: number): Uint8Array | undefined {
-    const at = this.#at(type);
-    return at === 0 ? undefined : this.#source.bytes.subarray(at, this.#endOf(at));
+  #bytes(slot: number): Uint8Array | undefined {
+    const at = this.#at(slot);
+    return at === 0 ? undefined : this.#source.bytes.subarray(at, PACKET.end(slot));
   }
 
-  #endOf(at: number): number {
-    return at - NLA_HDRLEN + this.#source.view.getUint16(at - NLA_HDRLEN, HOST_IS_LITTLE_ENDIAN);
-  }
-
-  #device(type: number): string | undefined {
-    const index = this.#u32(type);
+  #device(slot: number): string | undefined {
+    const index = this.#u32(slot);
     if (index === undefined) return undefined;
     return this.#receipt.devices.nameOf(index, this.#receipt.microseconds) ?? `if${index}`;
   }
@@ -214,7 +131,7 @@ export class Packet<R = unknown> {
 
   /** The hook whose rule logged the packet. */
   get hook(): Hook | undefined {
-    const at = this.#at(C.NFULA_PACKET_HDR);
+    const at = this.#at(AT.header);
     if (at === 0) return undefined;
     const number = this.#source.bytes[at + 2]!;
     const names: Record<number, Hook> =
@@ -230,14 +147,14 @@ export class Packet<R = unknown> {
 
   /** ETH_P_*: 0x0800 is IPv4, 0x86dd IPv6, 0x0806 ARP. */
   get etherType(): number | undefined {
-    const at = this.#at(C.NFULA_PACKET_HDR);
+    const at = this.#at(AT.header);
     return at === 0 ? undefined : this.#source.view.getUint16(at);
   }
 
   /** The rule's prefix, at most 127 bytes; '' where it has none. Bytes that are no UTF-8 are U+FFFD. */
   get prefix(): string {
-    const at = this.#at(C.NFULA_PREFIX);
-    return at === 0 ? '' : readPrefix(this.#source, at, this.#endOf(at));
+    const at = this.#at(AT.prefix);
+    return at === 0 ? '' : readPrefix(this.#source, at, PACKET.end(AT.prefix));
   }
 
   /** What the log's `rules` say of this prefix and group: the rule that logged it. A container's own rules can have the same prefix. */
@@ -247,20 +164,19 @@ export class Packet<R = unknown> {
 
   /** The packet's mark; 0 where it has none. */
   get mark(): number {
-    return this.#u32(C.NFULA_MARK) ?? 0;
+    return this.#u32(AT.mark) ?? 0;
   }
 
   /** When the device received it, since 1970, by the kernel; undefined in the output and postrouting hooks, and in inet's ingress. */
   get timestampMicroseconds(): number | undefined {
-    const at = this.#at(C.NFULA_TIMESTAMP);
+    const at = this.#at(AT.timestamp);
     return at === 0 ? undefined : microsecondsAt(this.#source.view, at);
   }
 
   /** The kernel's time where it gave one, else that of receipt. */
   #time(): number {
-    const { view } = this.#source;
-    const at = timestampAt(view, this.#start + NFGENMSG_LENGTH, this.#end);
-    return at === 0 ? this.#receipt.microseconds : microsecondsAt(view, at);
+    const at = TIMESTAMP.find(this.#source, this.#start + NFGENMSG_LENGTH, this.#end);
+    return at === 0 ? this.#receipt.microseconds : microsecondsAt(this.#source.view, at);
   }
 
   /** When this process read it, since 1970; later than the packet by what the kernel gathered it for (`queue.milliseconds`). */
@@ -273,34 +189,34 @@ export class Packet<R = unknown> {
    * has gone before anybody asked.
    */
   get inDevice(): string | undefined {
-    return this.#device(C.NFULA_IFINDEX_INDEV);
+    return this.#device(AT.inDevice);
   }
   get inDeviceIndex(): number | undefined {
-    return this.#u32(C.NFULA_IFINDEX_INDEV);
+    return this.#u32(AT.inDevice);
   }
   get outDevice(): string | undefined {
-    return this.#device(C.NFULA_IFINDEX_OUTDEV);
+    return this.#device(AT.outDevice);
   }
   get outDeviceIndex(): number | undefined {
-    return this.#u32(C.NFULA_IFINDEX_OUTDEV);
+    return this.#u32(AT.outDevice);
   }
   /** The port of the bridge that it came in from; `inDevice` is the bridge then. */
   get physInDevice(): string | undefined {
-    return this.#device(C.NFULA_IFINDEX_PHYSINDEV);
+    return this.#device(AT.physInDevice);
   }
   get physInDeviceIndex(): number | undefined {
-    return this.#u32(C.NFULA_IFINDEX_PHYSINDEV);
+    return this.#u32(AT.physInDevice);
   }
   get physOutDevice(): string | undefined {
-    return this.#device(C.NFULA_IFINDEX_PHYSOUTDEV);
+    return this.#device(AT.physOutDevice);
   }
   get physOutDeviceIndex(): number | undefined {
-    return this.#u32(C.NFULA_IFINDEX_PHYSOUTDEV);
+    return this.#u32(AT.physOutDevice);
   }
 
   /** The sender's link-layer address, 'aa:bb:cc:dd:ee:ff'; only of packets that came in. */
   get hardwareAddress(): string | undefined {
-    const at = this.#at(C.NFULA_HWADDR);
+    const at = this.#at(AT.hardwareAddress);
     if (at === 0) return undefined;
     const { bytes, view } = this.#source;
     return formatHardware(bytes, at + 4, at + 4 + Math.min(view.getUint16(at), 8));
@@ -308,15 +224,15 @@ export class Packet<R = unknown> {
 
   /** ARPHRD_* of the device it came in from: 1 is Ethernet, 772 loopback. */
   get hardwareType(): number | undefined {
-    const at = this.#at(C.NFULA_HWTYPE);
+    const at = this.#at(AT.hardwareType);
     return at === 0 ? undefined : this.#source.view.getUint16(at);
   }
 
   /** The link-layer header: of packets that came in, and of all in the families 'bridge' and 'netdev' (there without the VLAN tag). */
   get linkHeader(): Uint8Array | undefined {
     const within = this.#linkLength();
-    if (within > 0) return this.#bytes(C.NFULA_PAYLOAD)!.subarray(0, within);
-    return this.#bytes(C.NFULA_L2HDR) ?? this.#bytes(C.NFULA_HWHEADER);
+    if (within > 0) return this.#bytes(AT.payload)!.subarray(0, within);
+    return this.#bytes(AT.linkHeader) ?? this.#bytes(AT.hardwareHeader);
   }
 
   /**
@@ -327,13 +243,13 @@ export class Packet<R = unknown> {
     const { family } = this;
     if (family !== 'netdev' && family !== 'arp') return 0;
     if (this.hook !== (family === 'netdev' ? 'egress' : 'output')) return 0;
-    const at = this.#at(C.NFULA_PAYLOAD);
-    const length = at === 0 ? 0 : this.#endOf(at) - at;
-    const index = this.#u32(C.NFULA_IFINDEX_OUTDEV);
+    const at = this.#at(AT.payload);
+    const length = at === 0 ? 0 : PACKET.end(AT.payload) - at;
+    const index = this.#u32(AT.outDevice);
     const type = index === undefined ? undefined : this.#receipt.devices.typeOf?.(index, this.#receipt.microseconds);
     const ethernet =
       type === undefined
-        ? length >= ETH_HLEN && this.#source.view.getUint16(this.#at(C.NFULA_PAYLOAD) + 12) === this.etherType
+        ? length >= ETH_HLEN && this.#source.view.getUint16(this.#at(AT.payload) + 12) === this.etherType
         : type === ARPHRD_ETHER || type === ARPHRD_LOOPBACK;
     return ethernet ? Math.min(ETH_HLEN, length) : 0;
   }
@@ -343,11 +259,11 @@ export class Packet<R = unknown> {
    * is: of packets that come in it is at times the receiver's, and never who sent them.
    */
   get uid(): number | undefined {
-    return this.#u32(C.NFULA_UID);
+    return this.#u32(AT.uid);
   }
   /** Group of the process whose socket the packet has: see `uid`. */
   get gid(): number | undefined {
-    return this.#u32(C.NFULA_GID);
+    return this.#u32(AT.gid);
   }
   /**
    * Whose socket `uid` and `gid` are of; undefined where there are none. 'sender': in the output, postrouting, ingress and egress hooks and those of a
@@ -356,40 +272,40 @@ export class Packet<R = unknown> {
    * bpf_sk_assign, gives a packet its receiver's before the ingress hook: that cannot be told apart.)
    */
   get socketSide(): SocketSide | undefined {
-    if (this.#at(C.NFULA_UID) === 0 && this.#at(C.NFULA_GID) === 0) return undefined;
+    if (this.#at(AT.uid) === 0 && this.#at(AT.gid) === 0) return undefined;
     return socketSideOf(this.family, this.hook);
   }
 
   /** Counts the packets of the group from 0, modulo 2^32; undefined with `sequence: false`. */
   get sequence(): number | undefined {
-    return this.#u32(C.NFULA_SEQ);
+    return this.#u32(AT.sequence);
   }
 
   /** Counts the logged packets of all groups of the namespace from 1, modulo 2^32; with `globalSequence`. */
   get globalSequence(): number | undefined {
-    return this.#u32(C.NFULA_SEQ_GLOBAL);
+    return this.#u32(AT.sequenceGlobal);
   }
 
   /** The connection that it belongs to; with `conntrack`, and where it has one. */
   get conntrack(): Conntrack | undefined {
-    const info = this.#u32(C.NFULA_CT_INFO);
-    const at = this.#at(C.NFULA_CT);
+    const info = this.#u32(AT.conntrackInfo);
+    const at = this.#at(AT.conntrack);
     if (at === 0 || info === undefined) return undefined;
-    return readConntrack(this.#source, at, this.#endOf(at), info);
+    return readConntrack(this.#source, at, PACKET.end(AT.conntrack), info);
   }
 
   /** The VLAN tag; only in the families 'bridge' and 'netdev'. */
   get vlan(): Vlan | undefined {
-    const at = this.#at(C.NFULA_VLAN);
+    const at = this.#at(AT.vlan);
     if (at === 0) return undefined;
-    const { protocol, tci } = readVlan(this.#source, at, this.#endOf(at));
+    const { protocol, tci } = readVlan(this.#source, at, PACKET.end(AT.vlan));
     if (protocol === undefined || tci === undefined) return undefined;
     return { protocol, id: tci & 0xfff, priority: tci >> 13, dropEligible: (tci & 0x1000) !== 0 };
   }
 
   /** The captured bytes from the network header on; none with `copy: 'none'` or 'meta'. The packet's true length is in its IP header. */
   get payload(): Uint8Array {
-    const bytes = this.#bytes(C.NFULA_PAYLOAD);
+    const bytes = this.#bytes(AT.payload);
     return bytes === undefined ? NO_BYTES : bytes.subarray(this.#linkLength());
   }
 
@@ -399,22 +315,24 @@ export class Packet<R = unknown> {
   }
 
   #headers(show: Redactor): Headers | undefined {
-    const at = this.#at(C.NFULA_PAYLOAD);
+    const at = this.#at(AT.payload);
     if (at === 0) return undefined;
+    const end = PACKET.end(AT.payload);
     const start = at + this.#linkLength();
-    return readHeaders(this.#source, start, this.#endOf(at), networkProtocol(this), show);
+    return readHeaders(this.#source, start, end, networkProtocol(this), show);
   }
 
   /** Attributes that this library has no name for: those of newer kernels. */
   get unknown(): UnknownAttribute[] {
-    const { view, bytes } = this.#source;
+    const { bytes } = this.#source;
     const unknown: UnknownAttribute[] = [];
-    for (let at = this.#start + NFGENMSG_LENGTH; this.#end - at >= NLA_HDRLEN; ) {
-      const length = view.getUint16(at, HOST_IS_LITTLE_ENDIAN);
-      if (length < NLA_HDRLEN || length > this.#end - at) break;
-      const type = view.getUint16(at + 2, HOST_IS_LITTLE_ENDIAN) & NLA_TYPE_MASK;
-      if (type > C.NFULA_MAX) unknown.push({ type, bytes: toHex(bytes, at + NLA_HDRLEN, at + length) });
-      at += (length + 3) & ~3;
+    try {
+      eachAttribute(this.#source, this.#start + NFGENMSG_LENGTH, this.#end, (type, start, end) => {
+        if (packetTable.fieldName(type) === undefined) unknown.push({ type, bytes: toHex(bytes, start, end) });
+      });
+    } catch (error) {
+      // A length that is not possible ends the packet.
+      if (!(error instanceof DecodeError)) throw error;
     }
     return unknown;
   }

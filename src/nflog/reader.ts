@@ -9,9 +9,10 @@ import { type NetlinkSocket, NLMSG_HDRLEN, nfnetlinkType, type Transport, type W
 import { LOST, NOTHING } from '../netlink/transport.ts';
 import type { Observer } from '../observe.ts';
 import { ofThread } from '../thread.ts';
+import { SEQUENCE } from './attributes.ts';
 import { wallMicroseconds } from './clock.ts';
 import type { DeviceNames } from './devices.ts';
-import { NFGENMSG_LENGTH, Packet, type Receipt, type RuleResolver, sequenceAt } from './packet.ts';
+import { NFGENMSG_LENGTH, Packet, type Receipt, type RuleResolver } from './packet.ts';
 
 const PACKET = nfnetlinkType(NFNL_SUBSYS_ULOG, NFULNL_MSG_PACKET);
 /** The largest datagram seen was 261,120 bytes: the kernel rounds a batch of 128 KiB up to its slab. */
@@ -337,8 +338,9 @@ export class PacketReader implements Transport {
           group = own;
           expected = this.#groups.get(own) ?? 0;
         }
-        const sequence = sequenceAt(view, header + NFGENMSG_LENGTH, at + length);
-        if (sequence >= 0) {
+        const sequenceAt = SEQUENCE.find(source, header + NFGENMSG_LENGTH, at + length);
+        if (sequenceAt > 0) {
+          const sequence = view.getUint32(sequenceAt);
           const gap = (sequence - expected) >>> 0;
           // One from behind would be a kernel that counts anew: no gap.
           if (gap !== 0 && gap < 0x80000000) this.#missed(group, gap);

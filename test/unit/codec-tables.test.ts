@@ -127,9 +127,9 @@ describe('a view reads nothing outside, whatever the bytes', () => {
       const found = Object.values<number>(all.slots).map(slot => {
         if (all.starts[slot] !== 0) {
           expect(all.starts[slot]).toBeGreaterThanOrEqual(start + 4);
-          expect(all.ends[slot]).toBeLessThanOrEqual(end);
+          expect(all.end(slot)).toBeLessThanOrEqual(end);
         }
-        return [all.starts[slot], all.starts[slot] === 0 ? 0 : all.ends[slot]];
+        return [all.starts[slot], all.starts[slot] === 0 ? 0 : all.end(slot)];
       });
       return [met, found];
     };
