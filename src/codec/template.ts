@@ -4,7 +4,13 @@ import { type Context, NO_CONTEXT, type NumberForm, type Type } from './types.ts
 import { fromHex, hexByte } from './wire.ts';
 import { Writer } from './writer.ts';
 
-/** A place in a template's bytes where a value stands that differs from message to message. Its length is fixed. */
+/**
+ * A place in a template's bytes where a value stands that differs from message to message. Its length is fixed.
+ * @example
+ * const servers = attributes('SERVER', { port: u16be(2) });
+ * const { port } = template(servers, { port: 0 }, { port: ['port'] }).holes;
+ * port.size; // 2
+ */
 export class Hole {
   /** Where it begins in the template's bytes. */
   readonly at: number;
@@ -20,8 +26,17 @@ export class Hole {
   }
 
   /**
-   * Writes an integer, or its name, into the copy of the template that begins at `start`. Returns false, and has written nothing, where the value is not
-   * one that the row takes.
+   * Writes an integer, or its name, into a copy of the template. Returns false, and has written nothing, where the value is not one that the row takes.
+   *
+   * @param view - the bytes that the copy is in
+   * @param start - where the copy begins in them
+   * @param value - the number, or its name
+   * @example
+   * const servers = attributes('SERVER', { port: u16be(2), weight: u32be(3) });
+   * const add = template(servers, { port: 0, weight: 0 }, { port: ['port'], weight: ['weight'] });
+   * const writer = new Writer();
+   * const start = add.write(writer);
+   * add.holes.port.putNumber(writer.view, start, 8080);
    */
   putNumber(view: DataView, start: number, value: unknown): boolean {
     const form = this.#form;
@@ -35,7 +50,18 @@ export class Hole {
     return true;
   }
 
-  /** Writes bytes, as they are or as hex. Returns false where they are not as many as the hole has; some may have been written then. */
+  /**
+   * Writes bytes into a copy of the template. Returns false where they are not as many as the hole has; some may have been written then.
+   *
+   * @param bytes - the bytes that the copy is in
+   * @param start - where the copy begins in them
+   * @param value - the bytes, as they are or as hex
+   * @example
+   * const servers = attributes('SERVER', { address: bytes(1, { min: 4, max: 16 }) });
+   * const add = template(servers, { address: '00000000' }, { address: ['address'] });
+   * const writer = new Writer();
+   * add.holes.address.putBytes(writer.bytes, add.write(writer), '0a000001');
+   */
   putBytes(bytes: Uint8Array, start: number, value: string | Uint8Array): boolean {
     const { at, size } = this;
     if (typeof value === 'string') {
@@ -56,6 +82,9 @@ export class Hole {
 /**
  * A message that is sent often with other values in a few places. It is encoded once, by its table; each further message is a copy of the bytes with the
  * values written over. Made by `template`.
+ * @example
+ * const servers = attributes('SERVER', { port: u16be(2) });
+ * const add: Template<'port'> = template(servers, { port: 0 }, { port: ['port'] });
  */
 export class Template<Name extends string = string> {
   /** The sample, encoded. */
@@ -70,12 +99,28 @@ export class Template<Name extends string = string> {
     this.holes = holes;
   }
 
-  /** The same template over bytes of its own: for values that stay the same in many messages. */
+  /**
+   * Returns the same template over bytes of its own: for values that stay the same in many messages.
+   * @example
+   * const servers = attributes('SERVER', { port: u16be(2), weight: u32be(3) });
+   * const add = template(servers, { port: 0, weight: 0 }, { port: ['port'], weight: ['weight'] });
+   * const ofPort80 = add.copy();
+   * ofPort80.holes.port.putNumber(ofPort80.view, 0, 80);
+   */
   copy(): Template<Name> {
     return new Template(this.bytes.slice(), this.holes);
   }
 
-  /** Writes a message, and returns where it begins: the holes' values are put from there. */
+  /**
+   * Writes a message, and returns where it begins: the holes' values are put from there.
+   *
+   * @param writer - what the message is written to
+   * @example
+   * const servers = attributes('SERVER', { port: u16be(2), weight: u32be(3) });
+   * const add = template(servers, { port: 0, weight: 0 }, { port: ['port'], weight: ['weight'] });
+   * const writer = new Writer();
+   * add.holes.weight.putNumber(writer.view, add.write(writer), 5);
+   */
   write(writer: Writer): number {
     const start = writer.length;
     writer.raw(this.bytes);
@@ -83,8 +128,18 @@ export class Template<Name extends string = string> {
   }
 
   /**
-   * Writes `count` messages one behind the other to `at`. The values of each hole stand in a column: those of message `first` and the ones behind it, as many
-   * bytes each as the hole has.
+   * Writes messages one behind the other, with the values of each hole from a column.
+   *
+   * @param into - the bytes that they are written to
+   * @param at - where the first one begins in them
+   * @param columns - of each hole, the values of all messages: as many bytes each as the hole has
+   * @param first - the place in the columns of the first message's values
+   * @param count - how many messages are written
+   * @example
+   * const servers = attributes('SERVER', { port: u16be(2), weight: u32be(3) });
+   * const add = template(servers, { port: 0, weight: 0 }, { port: ['port'], weight: ['weight'] });
+   * const into = new Uint8Array(2 * add.bytes.length);
+   * add.writeMany(into, 0, { port: Uint8Array.of(0, 80, 1, 187) }, 0, 2);
    */
   writeMany(
     into: Uint8Array,
@@ -126,6 +181,7 @@ function putColumn(
 export interface TemplateOptions {
   /** Writes what stands before and behind; `body` has the table write. Left out, there is nothing. */
   frame?: (writer: Writer, body: () => void) => void;
+  /** What surrounds the message; only types whose bytes depend on it need one. */
   context?: Context;
 }
 
@@ -136,9 +192,12 @@ export interface TemplateOptions {
  * @param type - the table, or a list of one
  * @param sample - a message that has all the fields, as the table writes it
  * @param fields - the path of each field that will differ: an integer, or bytes that are as many as in the sample
+ * @param options - `frame` writes what stands around the message, `context` is what surrounds it
  * @throws TypeError the table has no such path, the field's length may vary, or other bytes than the field's depend on it
  * @example
- * const add = template(serverTable, { port: 0, weight: 0 }, { port: ['port'], weight: ['weight'] });
+ * const servers = attributes('SERVER', { port: u16be(2), weight: u32be(3) });
+ * const add = template(servers, { port: 0, weight: 0 }, { port: ['port'], weight: ['weight'] });
+ * const writer = new Writer();
  * const start = add.write(writer);
  * add.holes.port.putNumber(writer.view, start, 8080);
  */
@@ -146,8 +205,9 @@ export function template<T, const Name extends string>(
   type: Type<T>,
   sample: T,
   fields: Readonly<Record<Name, Path>>,
-  { frame, context = NO_CONTEXT }: TemplateOptions = {},
+  options: TemplateOptions = {},
 ): Template<Name> {
+  const { frame, context = NO_CONTEXT } = options;
   const encode = (value: T): Uint8Array => {
     const writer = new Writer(256);
     const body = () => type.write(writer, value, context);

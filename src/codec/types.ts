@@ -53,6 +53,13 @@ export interface NumberForm {
 
 export type Infer<T> = T extends Type<infer V> ? V : never;
 
+/**
+ * The lengths of a payload that always has the same number of bytes.
+ *
+ * @param size - that number
+ * @example
+ * exactly(4); // { min: 4, max: 4 }
+ */
 export const exactly = (size: number): Lengths => ({ min: size, max: size });
 
 function integer(kind: string, size: 1 | 2 | 4, min: number, max: number, littleEndian: boolean): Type<number> {

@@ -45,6 +45,14 @@ interface Nest {
  * one of its number that is well-formed, in a nest that is.
  *
  * A field that is a nest or a list is found without a look inside, unless the view has fields in it or its table requires it.
+ *
+ * Made by `view`.
+ * @example
+ * const flows = attributes('CTA', { mark: opt(u32be(8)) });
+ * const marks: View<'mark'> = view(flows, { mark: ['mark'] });
+ * const source = sourceOf(new Uint8Array(0));
+ * marks.read(source, 0, source.bytes.length);
+ * marks.number(marks.slots.mark, 0); // 0: the message has none
  */
 export class View<Name extends string = string> {
   /** The slot of each field. */
@@ -75,8 +83,17 @@ export class View<Name extends string = string> {
   }
 
   /**
-   * Notes where the fields stand between `start` and `end`, and returns what else it met, see `MET`.
+   * Notes where the fields stand, and returns what else it met, see `MET`.
+   *
+   * @param source - the bytes that hold the message
+   * @param start - where the first attribute begins
+   * @param end - where the last one ends
+   * @param context - what surrounds the message; only types whose bytes depend on it need one
    * @throws DecodeError for what the table throws one: a length at the top that is not possible
+   * @example
+   * const marks = view(attributes('CTA', { mark: opt(u32be(8)) }), { mark: ['mark'] });
+   * const source = sourceOf(Uint8Array.of(8, 0, 8, 0, 0, 0, 0, 7));
+   * const isPlain = marks.read(source, 0, 8) === 0;
    */
   read(source: Source, start: number, end: number, context: Context = NO_CONTEXT): number {
     const met = this.walk(source, start, end, context);
@@ -84,7 +101,18 @@ export class View<Name extends string = string> {
     return met;
   }
 
-  /** As `read`, but throws nothing: where a length is not possible the walk ends, and what stands before it is there. */
+  /**
+   * As `read`, but throws nothing: where a length is not possible the walk ends, and what stands before it is there.
+   *
+   * @param source - the bytes that hold the message
+   * @param start - where the first attribute begins
+   * @param end - where the last one ends
+   * @param context - what surrounds the message
+   * @example
+   * const marks = view(attributes('CTA', { mark: opt(u32be(8)) }), { mark: ['mark'] });
+   * const source = sourceOf(Uint8Array.of(8, 0, 8, 0, 0, 0, 0, 7));
+   * if ((marks.walk(source, 0, 8) & MET.broken) !== 0) throw new Error('cut off');
+   */
   walk(source: Source, start: number, end: number, context: Context = NO_CONTEXT): number {
     if (this.#source !== source) this.#source = source;
     if (this.#context !== context) this.#context = context;
@@ -155,10 +183,20 @@ export class View<Name extends string = string> {
   }
 
   /**
-   * Where the view's first field stands between `start` and `end`, which must be a field of the table itself; 0 where it is not there, or stands behind a
-   * length that is not possible. The walk ends at the field. The column stays as it is.
+   * Returns where the payload of the view's first field stands, and reads nothing behind it. The field must be one of the table itself, not of a nest in it.
+   * Returns 0 where it is not there, or stands behind a length that is not possible. The column stays as it is.
+   *
+   * @param source - the bytes that hold the message
+   * @param start - where the first attribute begins
+   * @param end - where the last one ends
+   * @throws TypeError the first field is in a nest, or is a nest, or is text
+   * @example
+   * const marks = view(attributes('CTA', { mark: opt(u32be(8)) }), { mark: ['mark'] });
+   * const source = sourceOf(Uint8Array.of(8, 0, 8, 0, 0, 0, 0, 7));
+   * source.view.getUint32(marks.find(source, 0, 8)); // 7
    */
-  find({ view }: Source, start: number, end: number): number {
+  find(source: Source, start: number, end: number): number {
+    const { view } = source;
     if (this.#first === undefined)
       throw new TypeError('the first field of the view is not one that a length decides about');
     const { min, max } = this.#first;
@@ -175,13 +213,31 @@ export class View<Name extends string = string> {
     return 0;
   }
 
-  /** Where the payload of a field that is there ends. */
+  /**
+   * Returns where the payload of a field ends. The field must be there.
+   *
+   * @param slot - the field's slot
+   * @example
+   * const names = view(attributes('CTA_HELP', { name: opt(string(1, 16)) }), { name: ['name'] });
+   * const source = sourceOf(Uint8Array.of(8, 0, 1, 0, 0x66, 0x74, 0x70, 0));
+   * names.read(source, 0, 8);
+   * source.bytes.subarray(names.starts[names.slots.name], names.end(names.slots.name));
+   */
   end(slot: number): number {
     const header = this.starts[slot]! - NLA_HDRLEN;
     return header + this.#source.view.getUint16(header, HOST_IS_LITTLE_ENDIAN);
   }
 
-  /** The number that an integer field has, or `otherwise` where the field is not there. */
+  /**
+   * Returns the number that an integer field has, or `otherwise` where the field is not there.
+   *
+   * @param slot - the field's slot
+   * @param otherwise - the number of a field that is not there
+   * @example
+   * const marks = view(attributes('CTA', { mark: opt(u32be(8)) }), { mark: ['mark'] });
+   * marks.walk(sourceOf(new Uint8Array(0)), 0, 0);
+   * marks.number(marks.slots.mark, 0); // 0
+   */
   number(slot: number, otherwise: number): number {
     const at = this.starts[slot]!;
     if (at === 0) return otherwise;
@@ -191,7 +247,15 @@ export class View<Name extends string = string> {
     return size === 2 ? view.getUint16(at, littleEndian) : view.getUint8(at);
   }
 
-  /** What the table would read for the field; undefined where it is not there. */
+  /**
+   * Returns what the table would read for the field; undefined where it is not there.
+   *
+   * @param slot - the field's slot
+   * @example
+   * const marks = view(attributes('CTA', { mark: opt(u32be(8)) }), { mark: ['mark'] });
+   * marks.walk(sourceOf(Uint8Array.of(8, 0, 8, 0, 0, 0, 0, 7)), 0, 8);
+   * marks.value(marks.slots.mark); // 7
+   */
   value(slot: number): unknown {
     const at = this.starts[slot]!;
     return at === 0 ? undefined : this.#types[slot]!.read(this.#source, at, this.end(slot), this.#context);
@@ -305,10 +369,13 @@ function noField(path: Path, why: string): TypeError {
  * @param fields - the path of each field, as the table's objects have it: `['original', 'protocol']`
  * @throws TypeError the table has no such path, or it leads into something that is no nest of attributes
  * @example
- * const flows = view(flowTable, { protocol: ['original', 'protocol'], mark: ['mark'] });
- * const { protocol, mark } = flows.slots;
- * flows.read(source, start, end);
- * if (flows.number(protocol, -1) === 6) total += flows.number(mark, 0);
+ * const tuple = attributes('CTA_TUPLE', { port: opt(u16be(2)) });
+ * const table = attributes('CTA', { original: opt(nested(1, tuple)), mark: opt(u32be(8)) });
+ * const flows = view(table, { port: ['original', 'port'], mark: ['mark'] });
+ * const { port, mark } = flows.slots;
+ * const source = sourceOf(new Uint8Array(0));
+ * flows.read(source, 0, source.bytes.length);
+ * if (flows.number(port, -1) === 443) console.log(flows.number(mark, 0));
  */
 export function view<const Name extends string>(
   // biome-ignore lint/suspicious/noExplicitAny: a table of any object
