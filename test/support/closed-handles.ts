@@ -117,6 +117,7 @@ const links: HandleTable = {
     ...forms('list'),
     list: handle => handle.list(),
     get: handle => handle.get('lo'),
+    create: handle => handle.create({ kind: 'dummy', name: 'd0' }),
     createVeth: handle => handle.createVeth({ name: 'v0', peer: { name: 'v1' } }),
     createBridge: handle => handle.createBridge({ name: 'b0' }),
     createDummy: handle => handle.createDummy({ name: 'd0' }),
