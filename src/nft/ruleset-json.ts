@@ -2,17 +2,10 @@ import type { Chain } from '../nf_tables/chain.ts';
 import type { Flowtable } from '../nf_tables/flowtable.ts';
 import type { RuleEntry } from '../nf_tables/rule.ts';
 import type { Table } from '../nf_tables/table.ts';
+import { ELEMENTS_AT_ONCE, finish, type InParts } from './decompile/in-parts.ts';
 import { isNamed, type NftObjectOf, objectJson, objectWord } from './decompile/objects.ts';
 import { readRule } from './decompile/rule.ts';
-import {
-  contents,
-  devicesOf,
-  finish,
-  type InParts,
-  isBaseChain,
-  type ListedRuleset,
-  type TableContent,
-} from './decompile/ruleset.ts';
+import { contents, devicesOf, isBaseChain, type ListedRuleset, type TableContent } from './decompile/ruleset.ts';
 import type { ListedSet } from './decompile/sets.ts';
 import { type Json, nodeJson, statementJson, statesJson } from './decompile/to-json.ts';
 import { Undecompilable } from './decompile/tree.ts';
@@ -41,14 +34,15 @@ export function* rulesetJsonInParts(
   const nftables: JsonObject[] = [{ metainfo: { json_schema_version: 1 } }];
   for (const content of yield* contents(ruleset, words.old)) {
     for (const object of tableJson(content, words)) {
-      nftables.push(object);
+      if (object !== undefined) nftables.push(object);
       yield;
     }
   }
   return { nftables };
 }
 
-function* tableJson(content: TableContent, words: Vocabulary): Generator<JsonObject> {
+/** Undefined in the midst of a long one. */
+function* tableJson(content: TableContent, words: Vocabulary): Generator<JsonObject | undefined> {
   const { table, chains, sets, objects, flowtables } = content;
   yield { table: headJson(table, words) };
   // Maps and rules speak of chains: nft 1.1 lists these first.
@@ -59,7 +53,7 @@ function* tableJson(content: TableContent, words: Vocabulary): Generator<JsonObj
     const base = defined({ family, name, table: of, handle: safe(handle), comment });
     yield { [objectWord(object.type)]: { ...base, ...contentOf(object, words) } };
   }
-  for (const set of sets) yield setJson(set, content, words);
+  for (const set of sets) yield yield* setJson(set, content, words);
   for (const flowtable of flowtables) yield { flowtable: flowtableJson(flowtable) };
   if (words.old) for (const chain of chains) yield { chain: chainJson(chain, words) };
   for (const chain of chains)
@@ -150,7 +144,6 @@ function typeNames(name: string): Json {
 
 const SET_FLAGS = ['constant', 'interval', 'timeout', 'dynamic'];
 
-/** One that nft has no words for, whose name is no text for instance, is there without its type and elements. */
 /** Nothing of what nft has no words for. */
 function contentOf(object: NftObjectOf, words: Vocabulary): JsonObject {
   try {
@@ -161,9 +154,10 @@ function contentOf(object: NftObjectOf, words: Vocabulary): JsonObject {
   }
 }
 
-function setJson(set: ListedSet, content: TableContent, words: Vocabulary): JsonObject {
+/** One that nft has no words for, whose name is no text for instance, is there without its type and elements. */
+function* setJson(set: ListedSet, content: TableContent, words: Vocabulary): InParts<JsonObject> {
   try {
-    return describedSet(set, content, words);
+    return yield* describedSet(set, content, words);
   } catch (error) {
     if (!(error instanceof Undecompilable)) throw error;
     const { family, name, table, handle } = set;
@@ -171,19 +165,23 @@ function setJson(set: ListedSet, content: TableContent, words: Vocabulary): Json
   }
 }
 
-function describedSet(set: ListedSet, { lookup }: TableContent, words: Vocabulary): JsonObject {
+function* describedSet(set: ListedSet, { lookup }: TableContent, words: Vocabulary): InParts<JsonObject> {
   const { old } = words;
   const shape = lookup.find(set.name);
   const isMap = shape.has('map');
   const isObjectMap = shape.has('object');
   const type = typeNames(shape.key.type.name);
-  const literal = set.elements === undefined || set.elements.length === 0 ? undefined : shape.literal();
+  const literal = set.elements === undefined || set.elements.length === 0 ? undefined : yield* shape.literalInParts();
   const isConstant = shape.has('constant');
   const seconds = (milliseconds: bigint | number | undefined) =>
     milliseconds ? Math.floor(Number(milliseconds) / 1000) : undefined;
   const dataName = isMap ? shape.data!.type.name : undefined;
   const flags = SET_FLAGS.filter(flag => shape.has(flag) && !(old && flag === 'dynamic'));
-  const elements = literal?.elements.map(element => nodeJson(element, { words })) ?? [];
+  const elements: Json[] = [];
+  for (const element of literal?.elements ?? []) {
+    elements.push(nodeJson(element, { words }));
+    if (elements.length % ELEMENTS_AT_ONCE === 0) yield;
+  }
   const content = defined({
     family: String(set.family),
     name: set.name,

@@ -4,21 +4,14 @@ import type { Flowtable } from '../nf_tables/flowtable.ts';
 import type { Table } from '../nf_tables/table.ts';
 import { formatPriority } from './data/priorities.ts';
 import type { NamedKind } from './data/reserved.ts';
+import { ELEMENTS_AT_ONCE, finish, type InParts } from './decompile/in-parts.ts';
 import { isNamed, type NftObjectOf, objectLines, objectWord } from './decompile/objects.ts';
 import { type Reference, referencesIn, referencesOf } from './decompile/references.ts';
-import {
-  contents,
-  devicesOf,
-  finish,
-  type InParts,
-  isBaseChain,
-  type ListedRuleset,
-  type TableContent,
-} from './decompile/ruleset.ts';
+import { contents, devicesOf, isBaseChain, type ListedRuleset, type TableContent } from './decompile/ruleset.ts';
 import type { ListedSet, SetShape } from './decompile/sets.ts';
-import { nodeText, statementText, type TextOptions } from './decompile/to-text.ts';
+import { nodeText, setText, statementText, type TextOptions } from './decompile/to-text.ts';
 import { type Node, Undecompilable } from './decompile/tree.ts';
-import { commentedOut, isWritableComment, isWritableName } from './decompile/unwritable.ts';
+import { commentedOut, commentedOutInParts, isWritableComment, isWritableName } from './decompile/unwritable.ts';
 import { formatDuration, type Vocabulary, vocabulary } from './decompile/words.ts';
 import type { DecompileContext } from './decompile.ts';
 import { bracketed, type ListedRule, ruleText } from './rule-text.ts';
@@ -42,7 +35,7 @@ export function* rulesetText(ruleset: ListedRuleset, context: Omit<DecompileCont
   const parts: string[] = [];
   for (const content of yield* contents(ruleset, words.old)) {
     for (const part of new TableWriter(content, words).parts()) {
-      parts.push(part);
+      if (part !== undefined) parts.push(part);
       yield;
     }
   }
@@ -75,8 +68,8 @@ class TableWriter {
     this.#words = words;
   }
 
-  /** Each of whole lines. */
-  *parts(): Generator<string> {
+  /** Each of whole lines; undefined in the midst of a long one. */
+  *parts(): Generator<string | undefined> {
     const { table, chains, sets, objects, flowtables } = this.#content;
     const { head, separated } = this.#head(table);
     const isLeft = this.#words.unwritable.take().length > 0;
@@ -91,7 +84,8 @@ class TableWriter {
       between = '\n';
     }
     for (const set of sets) {
-      yield between + shown(this.#block('set', set.name, () => this.#set(set)));
+      const text = yield* this.#set(set);
+      yield between + (isLeft ? yield* commentedOutInParts(text) : text);
       between = '\n';
     }
     for (const flowtable of flowtables) {
@@ -172,12 +166,24 @@ class TableWriter {
     }
   }
 
-  /** One that nft has no words for, whose name is no text for instance, is shown as it is. */
-  #set(set: ListedSet): string {
+  /** As a comment where something of it cannot be said. It may have very many elements. */
+  *#set(set: ListedSet): InParts<string> {
     const name = this.#name('set', set.name);
-    this.#refers(referencesIn(set));
+    let referred = 0;
+    for (const reference of referencesIn(set)) {
+      this.#refers([reference]);
+      if (++referred % ELEMENTS_AT_ONCE === 0) yield;
+    }
+    const text = yield* this.#setText(set, name);
+    if (this.#words.unwritable.take().length === 0) return text;
+    this.#leave('set', set.name);
+    return yield* commentedOutInParts(text);
+  }
+
+  /** One that nft has no words for, whose name is no text for instance, is shown as it is. */
+  *#setText(set: ListedSet, name: string): InParts<string> {
     try {
-      return describedSet(set, name, this.#content, this.#words);
+      return yield* describedSet(set, name, this.#content, this.#words);
     } catch (error) {
       if (!(error instanceof Undecompilable)) throw error;
       return `\tset ${name} {\n\t\t${bracketed(set, this.#words)}\n\t}\n`;
@@ -284,7 +290,7 @@ function declaration(shape: SetShape, options: TextOptions): string {
   return text;
 }
 
-function describedSet(set: ListedSet, name: string, { lookup }: TableContent, words: Vocabulary): string {
+function* describedSet(set: ListedSet, name: string, { lookup }: TableContent, words: Vocabulary): InParts<string> {
   const options: TextOptions = { words };
   const shape = lookup.find(set.name);
   const isMap = shape.has('map') || shape.has('object');
@@ -304,7 +310,7 @@ function describedSet(set: ListedSet, name: string, { lookup }: TableContent, wo
   if (timeout !== 0n) lines.push(`timeout ${formatDuration(timeout)}`);
   if (set.gcIntervalMilliseconds) lines.push(`gc-interval ${formatDuration(BigInt(set.gcIntervalMilliseconds))}`);
   if (set.comment !== undefined) lines.push(commentLine(set.comment));
-  const literal = set.elements === undefined || set.elements.length === 0 ? undefined : shape.literal();
+  const literal = set.elements === undefined || set.elements.length === 0 ? undefined : yield* shape.literalInParts();
   if (literal !== undefined && literal.elements.length > 0) {
     const oneEachLine =
       !words.old &&
@@ -312,7 +318,7 @@ function describedSet(set: ListedSet, name: string, { lookup }: TableContent, wo
         ['map', 'object', 'timeout', 'concatenation'].some(flag => shape.has(flag)) ||
         set.elements!.some(({ comment }) => comment !== undefined) ||
         shape.statements.length > 0);
-    lines.push(`elements = ${nodeText(literal, { words, oneEachLine })}`);
+    lines.push(`elements = ${yield* setText(literal, { words, oneEachLine })}`);
     for (const element of literal.elements)
       if (element.comment !== undefined && !isWritableComment(element.comment))
         lines.push(

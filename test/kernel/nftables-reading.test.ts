@@ -3,7 +3,8 @@ import { once } from 'node:events';
 import { type NftDocument, type RulesetJson, Transaction } from 'netsteer/nftables';
 import { expect, it } from 'vitest';
 import { freshNamespaces, netns, nft } from '../support/fresh-namespace.ts';
-import { kernelSuite } from '../support/where.ts';
+import { longestTurn } from '../support/pauses.ts';
+import { kernelSuite, where } from '../support/where.ts';
 
 freshNamespaces();
 
@@ -130,6 +131,27 @@ kernelSuite('a large ruleset', () => {
     expect(turns).toBeGreaterThan(10);
     // Microseconds of this process, whatever else the machine does; collections of garbage are in it.
     expect(longest).toBeLessThan(Math.max(60_000, (spent - begun) / 4));
+  });
+
+  const MANY = where === 'host' ? 100_000 : 5_000;
+  it(`lets the event loop run while one map of ${MANY} elements becomes text and JSON`, {
+    timeout: 300_000,
+  }, async () => {
+    const elements = Array.from({ length: MANY }, (_, i) => ({
+      key: [`10.${i >> 16}.${(i >> 8) & 255}.${i & 255}`, 80],
+      data: 8080,
+    }));
+    const map = { family: 'ip', table: 't', name: 'm', key: 'ipv4_addr . inet_service', data: 'inet_service' } as const;
+    await nft.commit(new Transaction().add({ table: { family: 'ip', name: 't' } }).add({ map: { ...map, elements } }));
+    for (const as of ['text', 'json'] as const) {
+      let shown: unknown;
+      const longest = await longestTurn(async () => {
+        shown = await nft.ruleset({ as, elements: true } as { as: 'text' });
+      });
+      expect(JSON.stringify(shown).length).toBeGreaterThan(10 * MANY);
+      // All of it takes a second. Collections of garbage are in it.
+      expect(longest, as).toBeLessThan(60);
+    }
   });
 
   it('is text and JSON of the version that is asked for', async () => {

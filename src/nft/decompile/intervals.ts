@@ -1,4 +1,5 @@
 import { HOST_IS_LITTLE_ENDIAN } from '../../codec/index.ts';
+import { ELEMENTS_AT_ONCE, type InParts, sortInParts } from './in-parts.ts';
 import {
   bytesOf,
   type Concat,
@@ -55,19 +56,31 @@ function withKey(member: SetMember, key: Node): SetMember {
   return { ...member, key: whole, intervalEnd: false };
 }
 
+/** Where a range begins, or the first key behind one. */
+interface Point {
+  readonly member: SetMember;
+  readonly number: bigint;
+}
+
+function comparePoints(a: Point, b: Point): number {
+  if (a.number !== b.number) return a.number < b.number ? -1 : 1;
+  return Number(b.member.intervalEnd) - Number(a.member.intervalEnd);
+}
+
 /** Beginnings and ends, in any order, as the ranges that they are. */
-export function rangesOf(members: readonly SetMember[], old: boolean): SetMember[] {
-  const catchAll = members.filter(({ key }) => valueKind(key) === 'catch-all');
-  const points = members
-    .filter(({ key }) => valueKind(key) !== 'catch-all')
-    .map(member => ({ member, number: numberIn(member) }));
-  points.sort((a, b) => {
-    if (a.number !== b.number) return a.number < b.number ? -1 : 1;
-    return Number(b.member.intervalEnd) - Number(a.member.intervalEnd);
-  });
+export function* rangesOf(members: readonly SetMember[], old: boolean): InParts<SetMember[]> {
+  const catchAll: SetMember[] = [];
+  const points: Point[] = [];
+  for (const member of members) {
+    if (valueKind(member.key) === 'catch-all') catchAll.push(member);
+    else points.push({ member, number: numberIn(member) });
+    if (points.length % ELEMENTS_AT_ONCE === 0) yield;
+  }
   const out: SetMember[] = [];
-  let low: { member: SetMember; number: bigint } | undefined;
-  for (const point of points) {
+  let low: Point | undefined;
+  let passed = 0;
+  for (const point of yield* sortInParts(points, comparePoints)) {
+    if (++passed % ELEMENTS_AT_ONCE === 0) yield;
     if (low !== undefined) out.push(interval(low.member, point.number - low.number - 1n, old));
     // Where a range begins before the last one has ended, that one ends here.
     low = point.member.intervalEnd ? undefined : point;
@@ -105,10 +118,12 @@ function interval(low: SetMember, length: bigint, old: boolean): SetMember {
 }
 
 /** Each pair of a first and a last key of several parts as one key of ranges. */
-export function joinRanges(members: readonly SetMember[], old: boolean): SetMember[] {
+export function* joinRanges(members: readonly SetMember[], old: boolean): InParts<SetMember[]> {
   const out: SetMember[] = [];
   let first: SetMember | undefined;
+  let passed = 0;
   for (const member of members) {
+    if (++passed % ELEMENTS_AT_ONCE === 0) yield;
     if (valueKind(member.key) === 'catch-all') {
       out.push(member);
     } else if (first === undefined) {

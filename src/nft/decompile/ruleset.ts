@@ -3,6 +3,7 @@ import type { Flowtable } from '../../nf_tables/flowtable.ts';
 import type { NftObject } from '../../nf_tables/object.ts';
 import type { RuleEntry } from '../../nf_tables/rule.ts';
 import type { Table } from '../../nf_tables/table.ts';
+import type { InParts } from './in-parts.ts';
 import type { NftObjectOf } from './objects.ts';
 import { type ListedSet, Sets } from './sets.ts';
 
@@ -29,17 +30,6 @@ export interface TableContent {
   readonly lookup: Sets;
   readonly objects: readonly NftObjectOf[];
   readonly flowtables: readonly Flowtable[];
-}
-
-/** Work that may be long, of which the caller may let something else run at each yield. */
-export type InParts<T, Part = undefined> = Generator<Part, T>;
-
-/** Does it in one go. */
-export function finish<T>(work: InParts<T>): T {
-  for (;;) {
-    const step = work.next();
-    if (step.done) return step.value;
-  }
 }
 
 /** Items that are looked at between two yields. */

@@ -10,6 +10,7 @@ import {
   TYPES,
   VERDICT_DATA_TYPE,
 } from '../data/datatypes.ts';
+import { ELEMENTS_AT_ONCE, finish, type InParts, sortInParts } from './in-parts.ts';
 import { joinRanges, rangeOrPrefix, rangesOf } from './intervals.ts';
 import { type FlowStatement, statementOf } from './statements.ts';
 import {
@@ -93,15 +94,23 @@ export class SetShape {
 
   /** The elements as nft sorts and joins them. */
   literal(): SetLiteral {
+    return finish(this.literalInParts());
+  }
+
+  *literalInParts(): InParts<SetLiteral> {
     const members: SetMember[] = [];
-    for (const element of this.set.elements ?? []) this.#read(element, members);
+    let read = 0;
+    for (const element of this.set.elements ?? []) {
+      this.#read(element, members);
+      if (++read % ELEMENTS_AT_ONCE === 0) yield;
+    }
     const interval = this.has('interval');
     const elements =
       interval && (this.set.description?.fields?.length ?? 0) > 1
-        ? joinRanges(members, this.old)
+        ? yield* joinRanges(members, this.old)
         : interval
-          ? rangesOf(members, this.old)
-          : sorted(members, this.old);
+          ? yield* rangesOf(members, this.old)
+          : yield* sorted(members, this.old);
     return {
       kind: 'set',
       ...untyped(),
@@ -244,13 +253,16 @@ function reduced(left: Value, right: Value): Node {
   return left.type.kind === 'ipv4' || left.type.kind === 'ipv6' ? rangeOrPrefix(left, right) : range(left, right);
 }
 
-function sorted(members: readonly SetMember[], old: boolean): SetMember[] {
+function* sorted(members: readonly SetMember[], old: boolean): InParts<SetMember[]> {
   // Among equals, 1.0.6 has the last one first.
   const given = old ? [...members].reverse() : members;
-  return given
-    .map(member => ({ member, at: sortValue(member.key, old) }))
-    .sort((a, b) => (a.at < b.at ? -1 : a.at > b.at ? 1 : 0))
-    .map(({ member }) => member);
+  const keyed: { member: SetMember; at: bigint }[] = [];
+  for (const member of given) {
+    keyed.push({ member, at: sortValue(member.key, old) });
+    if (keyed.length % ELEMENTS_AT_ONCE === 0) yield;
+  }
+  const inOrder = yield* sortInParts(keyed, (a, b) => (a.at < b.at ? -1 : a.at > b.at ? 1 : 0));
+  return inOrder.map(({ member }) => member);
 }
 
 /** By what nft sorts: texts as the bytes that they are, and behind all numbers. */

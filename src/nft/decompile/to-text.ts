@@ -1,6 +1,7 @@
 import { printable } from '../../errors.ts';
 import { TYPES } from '../data/datatypes.ts';
 import type { NamedKind } from '../data/reserved.ts';
+import { ELEMENTS_AT_ONCE, finish, type InParts } from './in-parts.ts';
 import { isKnown } from './loads.ts';
 import type { FlowStatement } from './statements.ts';
 
@@ -82,7 +83,7 @@ export function nodeText(node: Node, options: TextOptions): string {
     case 'list':
       return node.parts.map(text).join(',');
     case 'set':
-      return setText(node, options);
+      return finish(setText(node, options));
     case 'element':
       return elementText(node, options, false);
     case 'catch-all':
@@ -235,7 +236,8 @@ function hasRangeInValue({ key }: SetMember): boolean {
   return parts.some(({ kind }) => kind === 'range' || kind === 'prefix');
 }
 
-function setText(node: SetLiteral, options: TextOptions): string {
+/** The elements of a set. */
+export function* setText(node: SetLiteral, options: TextOptions): InParts<string> {
   const inLine = IN_LINE[node.type.name] ?? 1;
   if (node.anonymous && new Set(node.elements.map(hasRangeInValue)).size > 1)
     newer('values with and without ranges in a map of a rule', options);
@@ -243,6 +245,7 @@ function setText(node: SetLiteral, options: TextOptions): string {
   for (const [i, element] of node.elements.entries()) {
     if (i > 0) text += node.anonymous || (!options.oneEachLine && i % inLine !== 0) ? ', ' : NEW_LINE;
     text += elementText(element, options, node.anonymous);
+    if (i % ELEMENTS_AT_ONCE === 0) yield;
   }
   return `{ ${text} }`;
 }

@@ -1,5 +1,6 @@
 import { printable } from '../../errors.ts';
 import { isReserved, type NamedKind } from '../data/reserved.ts';
+import type { InParts } from './in-parts.ts';
 
 /* What nft's language cannot say: it has no escapes in quoted strings, and names are bare words that must not be its own. */
 
@@ -73,4 +74,20 @@ export function isWritableName(kind: NamedKind, name: string | undefined, old: b
 /** Lines as a comment, each. */
 export function commentedOut(text: string): string {
   return text.replace(/^(\t*)(?!\t|# |$)/gm, '$1# ');
+}
+
+/** Characters of a text that are made a comment between two yields. */
+const COMMENTED_AT_ONCE = 4096;
+
+/** The same for a text that may be long: the elements of a large set. */
+export function* commentedOutInParts(text: string): InParts<string> {
+  let whole = '';
+  for (let start = 0; start < text.length; ) {
+    const newLine = text.indexOf('\n', start + COMMENTED_AT_ONCE);
+    const end = newLine < 0 ? text.length : newLine + 1;
+    whole += commentedOut(text.slice(start, end));
+    start = end;
+    yield;
+  }
+  return whole;
 }
