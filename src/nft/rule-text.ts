@@ -7,6 +7,7 @@ import { statementText, type TextOptions } from './decompile/to-text.ts';
 import { Undecompilable } from './decompile/tree.ts';
 import { isWritableComment } from './decompile/unwritable.ts';
 import type { Vocabulary } from './decompile/words.ts';
+import { readsBack } from './read-back.ts';
 
 export type ListedRule = Pick<RuleEntry, 'family' | 'expressions' | 'comment'>;
 
@@ -16,6 +17,8 @@ export function ruleText(rule: ListedRule, sets: Sets, options: TextOptions): st
   const { statements, rest } = readRule(rule, sets, words.old);
   // The kernel lets a rule go on behind its verdict; nft reads no such rule.
   if (statements.slice(0, -1).some(endsRule)) words.unwritable.note('a statement behind the verdict');
+  if (words.old && !readsBack(rule, statements, sets, words))
+    words.unwritable.note('a calculation that nft 1.0.6 reads as another, or not at all');
   let parts: string[];
   try {
     parts = statements.map(statement => statementText(statement, options));

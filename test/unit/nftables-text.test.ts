@@ -217,3 +217,30 @@ describe('rulesets of more rules than a call takes arguments', () => {
     );
   });
 });
+
+describe('operators of one rank', () => {
+  const mark = { meta: { key: 'mark' } };
+  const ctMark = { ct: { key: 'mark' } };
+  const text = (value: unknown) =>
+    formatRule({ family: 'ip', statements: [{ mangle: { key: mark, value } }] as unknown as Statement[] });
+
+  it.each([
+    [{ '^': [mark, { '^': [ctMark, 2] }] }, 'meta mark set meta mark ^ (ct mark ^ 0x00000002)'],
+    [{ '&': [mark, { '&': [ctMark, 2] }] }, 'meta mark set meta mark & (ct mark & 0x00000002)'],
+    [{ '|': [mark, { '^': [ctMark, 2] }] }, 'meta mark set meta mark | ct mark ^ 0x00000002'],
+    [{ '^': [mark, { '|': [ctMark, 2] }] }, 'meta mark set meta mark ^ (ct mark | 0x00000002)'],
+    [{ '^': [{ '^': [mark, ctMark] }, 2] }, 'meta mark set meta mark ^ ct mark ^ 0x00000002'],
+  ])('bind from the left: %j', (value, expected) => {
+    expect(text(value)).toBe(expected);
+  });
+});
+
+describe('a match that is never true', () => {
+  it('is not printed as a prefix, which would be true', () => {
+    const left = { '&': [{ payload: { protocol: 'ip', field: 'saddr' } }, '255.255.255.128'] };
+    const match = { op: '==', left, right: '10.0.0.1' };
+    expect(formatRule({ family: 'ip', statements: [{ match }] as unknown as Statement[] })).toBe(
+      'ip saddr & 255.255.255.128 == 10.0.0.1',
+    );
+  });
+});

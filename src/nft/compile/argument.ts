@@ -22,13 +22,21 @@ export function argument(e: Evaluator, term: Term, type: Datatype, bits: number,
 }
 
 export function fitting(e: Evaluator, term: Term, type: Datatype, bits: number, order: ByteOrder): Term {
-  if (term.kind === 'payload' && term.type.id === TYPES.integer.id && (!isNumeric(type) || term.bits !== bits))
+  if (
+    term.kind === 'payload' &&
+    term.type.id === TYPES.integer.id &&
+    (!isNumeric(type) || (e.old && type.id !== TYPES.integer.id) || term.bits !== bits)
+  )
     throw refuse(term.place, `a field of ${bits} bits`, term.bits);
   // What is a number without a type may be written anywhere: `redirect to :numgen inc mod 2 offset 8080`.
+  // nft 1.0.6 takes nothing else: `ct mark set ip saddr` is an error there.
+  if (e.old && term.type.id !== TYPES.integer.id && term.type.id !== type.id && term.kind !== 'range')
+    throw refuse(term.place, `a value of type ${type.name}`, term.type.name);
   const isPlain = term.type.id === TYPES.integer.id && isNumeric(type);
   if (!isPlain && !compatible(type, term.type) && !(term.kind === 'range' && compatible(type, term.left.type)))
     throw refuse(term.place, `a value of type ${type.name}`, term.type.name);
-  if (type.name === 'mark' && isNumeric(term.type) && !isConstant(term)) return convert(term, order);
+  if (type.name === 'mark' && isNumeric(term.type) && !isConstant(term))
+    return e.old && term.type === TYPES.xinteger ? term : convert(term, order);
   switch (term.kind) {
     case 'set':
     case 'set-reference':

@@ -34,7 +34,7 @@ export function evaluateBinary(e: Evaluator, term: Binary): Term {
 
 function evaluateShift(e: Evaluator, term: Binary): Term {
   if (term.right.kind !== 'value') throw refuse(term.right.place, 'a constant number of bits', term.right.kind);
-  const room = Math.max(e.statementBits, term.left.bits);
+  const room = e.old ? term.left.bits : Math.max(e.statementBits, term.left.bits);
   if (term.right.value >= BigInt(room)) throw refuse(term.right.place, `a shift below ${room} bits`, term.right.value);
   term.left = convert(term.left, 'host');
   term.right = convert(term.right, 'host');

@@ -230,7 +230,7 @@ export class Evaluator implements WordContext {
     if (!isNumeric(term.type)) throw refuse(term.place, 'a number or a text', term.value);
     if (this.maximum > 0 && term.value > BigInt(this.maximum))
       throw refuse(term.place, `0 to ${this.maximum}`, term.value);
-    const bits = Math.max(this.statementBits, this.bits);
+    const bits = this.old ? this.bits : Math.max(this.statementBits, this.bits);
     if (term.value > bitmask(bits)) throw refuse(term.place, `at most ${bits} bits`, term.value);
     term.order = this.order;
     term.bits = bits;

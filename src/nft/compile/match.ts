@@ -82,7 +82,7 @@ export function evaluateRelation(e: Evaluator, relation: Relation): Relation {
   relation.right = e.evaluate(relation.right);
   if (!isConstant(relation.right)) throw refuse(relation.right.place, 'something constant', relation.right.kind);
   if (isConstant(left)) throw refuse(left.place, 'something that is loaded from the packet', left.kind);
-  if (!sameType(left, relation.right))
+  if (!sameType(left, relation.right, e.old))
     throw refuse(relation.right.place, `a value of type ${left.type.name}`, relation.right.type.name);
   if (left.kind !== 'concat' && (relation.op === '==' || relation.op === 'in' || relation.op === '!='))
     withoutSet(e, relation);
@@ -115,10 +115,10 @@ export function evaluateRelation(e: Evaluator, relation: Relation): Relation {
   return relation;
 }
 
-function sameType(left: Term, right: Term): boolean {
+function sameType(left: Term, right: Term, old: boolean): boolean {
   if (left.type.id === right.type.id) return true;
   // A range has no type of its own to nft; marks are numbers.
-  return right.kind === 'range' && numeric(left.type);
+  return right.kind === 'range' && numeric(left.type) && !old;
 }
 
 /** Ranges are compared byte by byte, so that both sides must be in the packet's order. */

@@ -11,6 +11,7 @@ import {
   adjust,
   flagTest,
   isPrefix,
+  isWithin,
   listOf,
   looksInside,
   prefixLength,
@@ -397,7 +398,8 @@ export class Postprocessor {
       left.op === '&' &&
       right.kind === 'value' &&
       left.right.kind === 'value' &&
-      isPrefix(left.right)
+      isPrefix(left.right) &&
+      isWithin(right, left.right)
     ) {
       node.left = left.left;
       node.right = prefix(right, prefixLength(left.right));
@@ -410,7 +412,8 @@ export class Postprocessor {
       left.left.kind === 'binary' &&
       left.left.op === '&' &&
       left.right.kind === 'value' &&
-      left.left.right.kind === 'value'
+      left.left.right.kind === 'value' &&
+      (right.kind !== 'value' || right.value <= left.left.right.value >> left.right.value)
     ) {
       this.#mask(left, left.left, masked => {
         left.left = masked;
@@ -424,6 +427,7 @@ export class Postprocessor {
   #mask(of: Node & { left: Node; right: Node }, mask: Binary, replace: (node: Node) => void): boolean {
     const { left, right } = mask;
     if (right.kind !== 'value' || right.value === 0n) return false;
+    if (of.kind === 'relation' && of.right.kind === 'value' && !isWithin(of.right, right)) return false;
     const { context } = this.#current;
     const shift =
       left.kind === 'payload'

@@ -91,6 +91,9 @@ export function isPrefix(mask: Value): boolean {
   return first === Infinity || lowestZero(mask.value, first + 1) >= mask.bits;
 }
 
+/** Does the mask leave all bits of what is compared? Where it does not, the match is never true, and is no match of a field. */
+export const isWithin = ({ value: compared }: Value, mask: Value): boolean => (compared & ~mask.value) === 0n;
+
 export function prefixLength(mask: Value): number {
   const first = lowestOne(mask.value);
   return first === Infinity ? 0 : lowestZero(mask.value, first + 1) - first;

@@ -15,6 +15,7 @@ import {
   isBitmask,
   type Node,
   type PayloadNode,
+  type Range,
   type Relation,
   type SetLiteral,
   type SetMember,
@@ -76,6 +77,7 @@ export function nodeText(node: Node, options: TextOptions): string {
       return `${text(node.base)}/${node.length}`;
     case 'range': {
       const numbers: TextOptions = { ...options, style: 'numbers' };
+      if (isReversed(node)) options.words.unwritable.note('a range that ends before it begins');
       return `${nodeText(node.left, numbers)}-${nodeText(node.right, numbers)}`;
     }
     case 'concat':
@@ -101,7 +103,7 @@ export function nodeText(node: Node, options: TextOptions): string {
     case 'binary':
       if (!isConstant(node.right)) newer('an operand that is not constant', options);
       if (node.left.type === TYPES.boolean) options.words.unwritable.note('bits of a truth value');
-      return `${operand(node, node.left, options)} ${node.op} ${operand(node, node.right, options)}`;
+      return `${operand(node, node.left, options)} ${node.op} ${rightOperand(node, options)}`;
     case 'relation':
       return relationText(node, options);
     case 'flag-comparison':
@@ -136,16 +138,41 @@ export function nodeText(node: Node, options: TextOptions): string {
   }
 }
 
+/** Only times of the day go round. */
+function isReversed({ left, right }: Range): boolean {
+  return left.kind === 'value' && right.kind === 'value' && left.type.kind !== 'hour' && left.value > right.value;
+}
+
 function verdictText({ verdict, chain }: VerdictNode, options: TextOptions): string {
   return verdict === 'jump' || verdict === 'goto' ? `${verdict} ${named('chain', chain, options)}` : verdict;
 }
+
+/** What nft shows of a node: a change of byte order has no sign. */
+const shown = (node: Node): Node => (node.kind === 'unary' ? shown(node.argument) : node);
 
 /** In brackets where it binds less than the operator beside it. */
 function operand({ op }: Binary | Relation, node: Node, options: TextOptions): string {
   const text = nodeText(node, options);
   const own = PRECEDENCE[op];
-  return node.kind === 'binary' && own !== undefined && own < PRECEDENCE[node.op]! ? `(${text})` : text;
+  const inner = shown(node);
+  if (inner.kind === 'map' && own !== undefined) options.words.unwritable.note('a calculation with the value of a map');
+  return inner.kind === 'binary' && own !== undefined && own < PRECEDENCE[inner.op]! ? inBrackets(text) : text;
 }
+
+/**
+ * Operators of one rank bind from the left: the right operand needs brackets where nft prints none, unless it is a list of flags, which gives
+ * the same either way.
+ */
+function rightOperand(node: Binary, options: TextOptions): string {
+  const { op, right } = node;
+  const inner = shown(right);
+  if (inner.kind !== 'binary' || isConstant(inner) || PRECEDENCE[op]! > PRECEDENCE[inner.op]!)
+    return operand(node, right, options);
+  return inBrackets(nodeText(right, options));
+}
+
+/** Of `1:2)` nft's scanner makes no class of traffic: it wants a space behind one. */
+const inBrackets = (text: string): string => `(${text}${/\d:[0-9a-f]+$/.test(text) ? ' ' : ''})`;
 
 function relationText(node: Relation, options: TextOptions): string {
   const { op, left, right } = node;
@@ -157,14 +184,25 @@ function relationText(node: Relation, options: TextOptions): string {
     right.literal === undefined
   )
     newer('interfaces of fib in a set of names', options);
-  const equals = (isBitmask(right.type) && right.kind === 'value') || left.kind === 'binary';
-  const shown = op === 'in' || (op === '==' && !equals) ? ' ' : ` ${op} `;
-  return `${operand(node, left, options)}${shown}${operand(node, right, options)}`;
+  // Of several flags nft prints no sign, although it then reads that one of them is enough.
+  const equals =
+    (isBitmask(right.type) && (right.kind === 'value' || right.kind === 'binary')) || left.kind === 'binary';
+  if ((right.kind === 'prefix' || right.kind === 'binary') && op !== '==' && op !== '!=' && op !== 'in' && op !== '!')
+    options.words.unwritable.note('an order of prefixes or flags');
+  const sign = op === 'in' || (op === '==' && !equals) ? ' ' : ` ${op} `;
+  return `${operand(node, left, options)}${sign}${operand(node, right, options)}`;
 }
 
 function flagComparisonText({ op, left, mask, right }: FlagComparison, options: TextOptions): string {
+  const { unwritable } = options.words;
+  if (!isConstant(mask) || (mask.kind === 'list' && !mask.parts.every(isConstant)))
+    unwritable.note('a mask of flags that is not constant');
   const operator = op === '!=' ? ' != ' : ' ';
-  return `${nodeText(left, options)}${operator}${nodeText(right, options)} / ${nodeText(mask, options)}`;
+  if (mask.kind === 'list')
+    return `${nodeText(left, options)}${operator}${nodeText(right, options)} / ${nodeText(mask, options)}`;
+  // nft prints one flag so, too, and then cannot read it.
+  const values = (right.kind === 'list' ? right.parts : [right]).map(part => nodeText(part, options)).join(' | ');
+  return `${nodeText(left, options)} & ${nodeText(mask, options)} ${op} ${values}`;
 }
 
 /** Headers that nft 1.0.6 does not know. */

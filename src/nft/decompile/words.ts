@@ -146,7 +146,7 @@ export function textValue(node: Value, words: Vocabulary, style: Style): string 
       return name === undefined || !isQuotable(name) ? String(index | 0) : quoted(name);
     }
     case 'classid':
-      return formatClassid(Number(value & 0xffffffffn));
+      return formatClassid(Number(value & 0xffffffffn), style);
     case 'label': {
       const bit = lowestOne(value);
       const name = words.names.file('connlabel.conf').byNumber.get(bit);
@@ -235,9 +235,12 @@ function formatHour(utc: number, old: boolean): string {
   return seconds % 60 === 0 ? text : `${text}:${two(seconds % 60)}`;
 }
 
-function formatClassid(handle: number): string {
-  if (handle === 0xffffffff) return 'root';
-  return handle === 0 ? 'none' : `${(handle >>> 16).toString(16)}:${(handle & 0xffff).toString(16)}`;
+/** In ranges without its words: `none-1:0` would be one word. */
+function formatClassid(handle: number, style: Style): string {
+  if (handle === 0xffffffff && style === 'names') return 'root';
+  return handle === 0 && style === 'names'
+    ? 'none'
+    : `${(handle >>> 16).toString(16)}:${(handle & 0xffff).toString(16)}`;
 }
 
 const CGROUPS = '/sys/fs/cgroup';

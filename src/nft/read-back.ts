@@ -1,0 +1,158 @@
+import type { WireElement } from '../nf_tables/element.ts';
+import type { Expression } from '../nf_tables/expression.ts';
+import type { Family } from '../nf_tables/family.ts';
+import { compileStatements } from './compile/compile.ts';
+import type { ListedSet, SetFinder, Sets } from './decompile/sets.ts';
+import type { FlowStatement } from './decompile/statements.ts';
+import { statementJson } from './decompile/to-json.ts';
+import type { Node } from './decompile/tree.ts';
+import type { Vocabulary } from './decompile/words.ts';
+import type { Statement } from './json.ts';
+
+/*
+ * nft 1.0.6 prints calculations that it cannot read, or reads as others: a mark that is set from an address, a shift of a mark, a mask of a
+ * field that is shorter than what is written. So a rule that calculates is compiled again, as that nft does it, and compared.
+ */
+
+interface CalculatingRule {
+  readonly family: string;
+  readonly expressions: readonly Expression[];
+}
+
+/** Does nft 1.0.6 make the same rule of these statements? */
+export function readsBack(
+  { family, expressions }: CalculatingRule,
+  statements: readonly FlowStatement[],
+  sets: Sets,
+  words: Vocabulary,
+): boolean {
+  if (!statements.some(calculates)) return true;
+  const numbered: Vocabulary = { ...words, interfaceName: () => undefined };
+  try {
+    const json = statements.map(statement => statementJson(statement, { words: numbered }) as unknown as Statement);
+    const compiled = compileStatements(family as Family, json, {
+      version: '1.0.6',
+      names: words.names,
+      sets: name => sets.listed(name),
+      table: '',
+    });
+    const own: SetFinder = (name, id) => {
+      const found = compiled.sets?.find(({ set }) => set.id === id);
+      return found === undefined ? sets.listed(name, id) : { ...found.set, elements: found.elements };
+    };
+    const listed: SetFinder = (name, id) => sets.listed(name, id);
+    return meaning(compiled.expressions, own) === meaning(expressions, listed);
+  } catch (error) {
+    if (error instanceof TypeError || error instanceof RangeError) return false;
+    throw error;
+  }
+}
+
+/** Values that any nft writes anywhere. */
+const MADE: ReadonlySet<Node['kind']> = /* @__PURE__ */ new Set<Node['kind']>(['value', 'map', 'hash', 'numgen']);
+
+function calculates(statement: FlowStatement): boolean {
+  switch (statement.kind) {
+    case 'match': {
+      const { node } = statement;
+      if (node.kind === 'relation' && node.left.kind === 'unary' && node.right.kind === 'range') return true;
+      break;
+    }
+    case 'set-meta':
+    case 'set-ct':
+    case 'set-payload':
+    case 'set-extension':
+      if (!MADE.has(statement.value.kind)) return true;
+      break;
+    default:
+  }
+  for (const part of Object.values(statement) as unknown[]) if (isCalculated(part)) return true;
+  return false;
+}
+
+function isCalculated(part: unknown): boolean {
+  if (typeof part !== 'object' || part === null) return false;
+  const node = part as Partial<Node>;
+  switch (node.kind) {
+    case 'binary':
+      return true;
+    case 'relation':
+    case 'flag-comparison':
+    case 'map':
+      return isCalculated(node.left);
+    case 'concat':
+      return node.parts!.some(isCalculated);
+    case 'element':
+      return isCalculated(node.key);
+    case 'unary':
+      return node.argument?.kind === 'payload' || isCalculated(node.argument);
+    case 'hash':
+      return isCalculated(node.argument);
+    default:
+      return false;
+  }
+}
+
+/** The expressions as text, equal for equal effects: a range is two comparisons, a calculation that changes nothing is none. */
+function meaning(expressions: readonly Expression[], find: SetFinder): string {
+  const lines: string[] = [];
+  let flips: { register: number; xor: bigint } | undefined;
+  for (const expression of expressions) {
+    if ('range' in expression && expression.range.op === 'eq') {
+      const { register, from, to } = expression.range;
+      lines.push(line({ cmp: { register, op: 'gte', data: from } }), line({ cmp: { register, op: 'lte', data: to } }));
+      continue;
+    }
+    if ('bitwise' in expression && (expression.bitwise.op ?? 'mask-xor') === 'mask-xor') {
+      const { sourceRegister, register, mask, xor } = expression.bitwise;
+      const flipped = BigInt(`0x${xor as string}`);
+      if (sourceRegister === register && /^f+$/.test(mask as string) && flipped === 0n) continue;
+      flips = flipped === 0n ? undefined : { register, xor: flipped };
+      lines.push(line({ bitwise: { ...expression.bitwise, op: 'mask-xor' } }));
+      continue;
+    }
+    if ('cmp' in expression && flips?.register === expression.cmp.register) {
+      const { op, data, register } = expression.cmp;
+      if (typeof data === 'string' && (op === 'eq' || op === 'neq')) {
+        // (x & mask) ^ bits == value is x & mask == value ^ bits.
+        const before = lines.pop()!.replace(/"xor":"[0-9a-f]+"/, '"xor":"0"');
+        const compared = (BigInt(`0x${data}`) ^ flips.xor).toString(16).padStart(data.length, '0');
+        if (!/"mask":"f+"/.test(before)) lines.push(before);
+        lines.push(line({ cmp: { register, op, data: compared } }));
+        flips = undefined;
+        continue;
+      }
+    }
+    flips = undefined;
+    lines.push(setLine(expression, find) ?? line(expression));
+  }
+  return lines.join('\n');
+}
+
+/** A look into a set without a name by what is in it. */
+function setLine(expression: Expression, find: SetFinder): string | undefined {
+  if (!('lookup' in expression)) return undefined;
+  const { set: name, setId, ...rest } = expression.lookup;
+  const set = find(name ?? '', setId);
+  if (set === undefined || !set.flags?.includes('anonymous')) return line({ lookup: { ...rest, set: name } });
+  return line({ lookup: { ...rest, elements: elementsOf(set) } });
+}
+
+function elementsOf({ elements = [] }: ListedSet): string[] {
+  return elements
+    .filter(({ key, flags }) => !(flags?.includes('interval-end') && /^0+$/.test(String(key))))
+    .map(({ key, keyEnd, data, flags }: WireElement) =>
+      line({ key, keyEnd, data, end: flags?.includes('interval-end') ?? false }),
+    )
+    .sort();
+}
+
+/** Empty lists of flags are as good as none; the order of the fields is nobody's choice. */
+function line(content: unknown): string {
+  return JSON.stringify(content, (_key, each: unknown) => {
+    if (typeof each === 'bigint') return String(each);
+    if (Array.isArray(each) && each.length === 0) return undefined;
+    if (typeof each !== 'object' || each === null || Array.isArray(each)) return each;
+    return Object.fromEntries(Object.entries(each).sort(([a], [b]) => (a < b ? -1 : 1)));
+  });
+}
