@@ -33,7 +33,6 @@ export default defineConfig([
       conformance: 'test/conformance/main.ts',
       bench: 'bench/main.ts',
       'ipvs-cold': 'bench/ipvs-cold.ts',
-      'fuzz-nflog': 'bench/fuzz-nflog.ts',
       fuzz: 'bench/fuzz.ts',
       demo: 'examples/deployment/main.ts',
     },

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { compiledSources } from './compiled.ts';
-import { Random } from './nflog-shapes.ts';
+import { Random } from './fuzz/random.ts';
 import { anyMoment, inTime } from './wait.ts';
 
 /** Something that a process does again and again until it is killed. */

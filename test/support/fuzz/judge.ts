@@ -1,6 +1,6 @@
 import { type Source, sourceOf } from '../../../src/codec/index.ts';
 import { isArgumentError } from '../../../src/errors.ts';
-import type { Random } from '../nflog-shapes.ts';
+import type { Random } from './random.ts';
 
 /** What reads inputs of one kind. */
 export interface Target {

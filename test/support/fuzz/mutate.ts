@@ -1,5 +1,5 @@
 import { HOST_IS_LITTLE_ENDIAN } from '../../../src/codec/index.ts';
-import type { Random } from '../nflog-shapes.ts';
+import type { Random } from './random.ts';
 
 /** Values at which lengths, counts and signs change their meaning. */
 const NUMBERS = [

@@ -13,9 +13,9 @@ import { RulesetMirror } from '../../../src/nftables/watch/mirror.ts';
 import { Monitor } from '../../../src/nftables/watch/monitor.ts';
 import { Trace } from '../../../src/nftables/watch/tracing.ts';
 import { acknowledge, done, MemoryTransport, type Received, received, together } from '../memory-transport.ts';
-import type { Random } from '../nflog-shapes.ts';
 import { amidst, canonical, refuseControl, type Target } from './judge.ts';
 import { mutated } from './mutate.ts';
+import type { Random } from './random.ts';
 import recorded from './recorded.json' with { type: 'json' };
 
 export const bytesOf = (messages: readonly string[]): Uint8Array[] =>

@@ -9,10 +9,10 @@ import { explainPermission } from '../../../src/nflog/group-owner.ts';
 import { Links } from '../../../src/rtnetlink/index.ts';
 import { IpvsKernel, IpvsKernelTransport } from '../ipvs-kernel.ts';
 import { MemoryTransport, message, received, refuse } from '../memory-transport.ts';
-import type { Random } from '../nflog-shapes.ts';
 import { canonical, refuseControl, type Target } from './judge.ts';
 import { mutated, mutatedText } from './mutate.ts';
 import { answers, bytesOf } from './nftables.ts';
+import type { Random } from './random.ts';
 import recorded from './recorded.json' with { type: 'json' };
 
 export const encode = (text: string): Uint8Array => new Uint8Array(Buffer.from(text));

@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import { join } from 'node:path';
-import { Random } from '../nflog-shapes.ts';
 import { BlockCoverage } from './coverage.ts';
 import { isTyped, refusePollution, type Target } from './judge.ts';
+import { nflogTargets } from './nflog.ts';
 import { nftAnswers, nftEvents, nftMessages, nftRules, nftRulesets } from './nftables.ts';
 import {
   connectionTable,
@@ -15,6 +15,7 @@ import {
   processFiles,
   rtnetlink,
 } from './others.ts';
+import { Random } from './random.ts';
 import { redirectElements } from './redirects.ts';
 import { EngineAnswers, KernelFiles, RuntimeFiles } from './runtimes.ts';
 
@@ -74,7 +75,7 @@ export async function replay(folder = FIXTURES): Promise<number> {
   return names.length;
 }
 
-/** Everything that reads answers; some of it needs files and a daemon of its own. */
+/** Everything that reads answers and packets; some of it needs files and a daemon of its own. */
 async function withTargets<T>(only: string, use: (targets: readonly Target[]) => Promise<T>): Promise<T> {
   using files = new RuntimeFiles();
   using kernel = new KernelFiles();
@@ -97,6 +98,7 @@ async function withTargets<T>(only: string, use: (targets: readonly Target[]) =>
     kernel,
     files,
     engine,
+    ...nflogTargets(),
   ];
   return await use(targets.filter(({ name }) => name.includes(only)));
 }

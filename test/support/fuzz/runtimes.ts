@@ -6,10 +6,10 @@ import { Engine } from '../../../src/container/engine.ts';
 import { findContainer, isOwnedBy } from '../../../src/container/find.ts';
 import { KernelModules } from '../../../src/container/modules.ts';
 import { StateError } from '../../../src/errors.ts';
-import type { Random } from '../nflog-shapes.ts';
 import { canonical, refuseControl, type Target } from './judge.ts';
 import { mutatedText } from './mutate.ts';
 import { decode, encode, makeText } from './others.ts';
+import type { Random } from './random.ts';
 
 const ID = 'c0ffee0123456789c0ffee0123456789c0ffee0123456789c0ffee0123456789';
 const CONFIG = JSON.stringify({

@@ -1,36 +1,6 @@
-import { ETH_P_ARP, ETH_P_IP, ETH_P_IPV6, ETH_P_RARP } from '../../src/linux/if_ether.ts';
-import * as C from '../../src/linux/nfnetlink_log.ts';
-
-/** Numbers that look random and are the same for the same seed (a 32-bit xorshift multiplied). */
-export class Random {
-  #state: number;
-
-  constructor(seed: number) {
-    this.#state = (seed ^ 0x9e3779b9) >>> 0 || 1;
-  }
-
-  u32(): number {
-    let state = this.#state;
-    state ^= state << 13;
-    state ^= state >>> 17;
-    state ^= state << 5;
-    this.#state = state >>> 0;
-    return Math.imul(this.#state, 0x2545f491) >>> 0;
-  }
-
-  /** 0 to `limit` - 1. */
-  below(limit: number): number {
-    return this.u32() % limit;
-  }
-
-  chance(oneIn: number): boolean {
-    return this.below(oneIn) === 0;
-  }
-
-  pick<T>(all: readonly T[]): T {
-    return all[this.below(all.length)]!;
-  }
-}
+import { ETH_P_ARP, ETH_P_IP, ETH_P_IPV6, ETH_P_RARP } from '../../../src/linux/if_ether.ts';
+import * as C from '../../../src/linux/nfnetlink_log.ts';
+import type { Random } from './random.ts';
 
 /*
  * Packets and messages about as the kernel writes them, with what an enemy would change: lengths that lie, headers that end early, nests in
@@ -44,6 +14,12 @@ export class Shapes {
   constructor(bytes: Uint8Array, random: Random) {
     this.bytes = bytes;
     this.random = random;
+  }
+
+  /** Begins with what another has made. */
+  copy(bytes: Uint8Array): void {
+    this.bytes.set(bytes);
+    this.at = bytes.length;
   }
 
   #u8(value: number): void {

@@ -1,104 +1,38 @@
-import { type Source, sourceOf } from '../../src/codec/index.ts';
-import { SK_MEMINFO_DROPS } from '../../src/linux/sock_diag.ts';
-import { SO_MEMINFO } from '../../src/linux/socket.ts';
-import { Exchange } from '../../src/netlink/index.ts';
-import { runNow } from '../../src/netlink/operation.ts';
-import { NflogOperations } from '../../src/nflog/operations.ts';
-import { Packet } from '../../src/nflog/packet.ts';
-import { type LogSocket, PacketReader } from '../../src/nflog/reader.ts';
-import { PcapFormat } from '../../src/nflog/sinks/pcap.ts';
-import { PcapngFormat } from '../../src/nflog/sinks/pcapng.ts';
-import { type RecordField, RecordSink } from '../../src/nflog/sinks/records.ts';
-import { summarize } from '../../src/nflog/sinks/summary.ts';
-import { Observer } from '../../src/observe.ts';
-import { Random, Shapes } from './nflog-shapes.ts';
+import { type Source, sourceOf } from '../../../src/codec/index.ts';
+import { SK_MEMINFO_DROPS } from '../../../src/linux/sock_diag.ts';
+import { SO_MEMINFO } from '../../../src/linux/socket.ts';
+import { Exchange, NLMSG_HDRLEN } from '../../../src/netlink/index.ts';
+import { runNow } from '../../../src/netlink/operation.ts';
+import { NflogOperations } from '../../../src/nflog/operations.ts';
+import { Packet } from '../../../src/nflog/packet.ts';
+import { type LogSocket, PacketReader } from '../../../src/nflog/reader.ts';
+import { PcapFormat } from '../../../src/nflog/sinks/pcap.ts';
+import { PcapngFormat } from '../../../src/nflog/sinks/pcapng.ts';
+import { type RecordField, RecordSink } from '../../../src/nflog/sinks/records.ts';
+import { summarize } from '../../../src/nflog/sinks/summary.ts';
+import { Observer } from '../../../src/observe.ts';
+import type { Target } from './judge.ts';
+import { Shapes } from './nflog-shapes.ts';
+import type { Random } from './random.ts';
 
 const ROOM = 2048;
 const MARGIN = 64;
 const NOTHING = -11;
+const MIN_PACKET = 4;
 
-/** What a fuzz run has seen; an input that breaks a rule ends it with an error that has the input in it. */
-export interface FuzzResult {
-  inputs: number;
-  /** How often each kind of input was made. */
-  kinds: Record<string, number>;
-  /** Inputs that were refused with an error of this library. */
-  refused: number;
-  slowestMilliseconds: number;
-}
+/** One input of this many is one that was kept, with other changes. */
+const KEPT_EVERY = 5;
 
-/** So many inputs may take so much processor time: a hundred times what they do take, so that one that takes very long does not pass. */
-const BLOCK = 1000;
-const LIMIT_MICROSECONDS = 5_000_000;
-
-/**
- * Feeds everything that reads what comes from a container with inputs that are nearly right: datagrams, packets, the packet inside, connections,
- * and answers to requests. The rules: nothing throws but errors of this library, and of packets nothing at all; the same bytes read the same
- * whatever stands around them (tried with every other input), so that nothing is read that does not belong to them; nothing takes long.
- */
-export function fuzzNflog({ inputs, seed }: { inputs: number; seed: number }): FuzzResult {
-  const result: FuzzResult = { inputs, kinds: {}, refused: 0, slowestMilliseconds: 0 };
-  const { stackTraceLimit } = Error;
-  // Many inputs are refused inside, and taking down a stack costs more than all the rest: an input that fails is in the message.
-  Error.stackTraceLimit = 0;
-  try {
-    fuzz(inputs, seed, result);
-    return result;
-  } finally {
-    Error.stackTraceLimit = stackTraceLimit;
-  }
-}
-
-function fuzz(inputs: number, seed: number, result: FuzzResult): void {
-  const random = new Random(seed);
-  const targets: [string, number, Target][] = [
-    ['packet', 4, new PacketTarget(shapes => shapes.packetMessage())],
-    ['connection', 3, new PacketTarget(shapes => shapes.connectionMessage())],
-    ['summary', 5, new SummaryTarget()],
-    ['record', 2, new OutputTarget()],
-    ['datagram', 3, new DatagramTarget()],
-    ['answer', 1, new AnswerTarget()],
-  ];
-  const turns = targets.flatMap(([name, weight, target]) => Array.from({ length: weight }, () => ({ name, target })));
-  let cpu = process.cpuUsage();
-  for (let i = 0; i < inputs; i++) {
-    if (i % BLOCK === 0) {
-      const { user, system } = process.cpuUsage(cpu);
-      if (user + system > LIMIT_MICROSECONDS)
-        throw new Error(`${user + system} us for the inputs before ${i} of seed ${seed}`);
-      cpu = process.cpuUsage();
-    }
-    const { name, target } = random.pick(turns);
-    const begin = performance.now();
-    try {
-      if (!target.run(random)) result.refused++;
-    } catch (error) {
-      throw new Error(`input ${i} of seed ${seed}, a ${name}: ${target.shown}`, { cause: error });
-    }
-    const milliseconds = performance.now() - begin;
-    if (milliseconds > result.slowestMilliseconds) result.slowestMilliseconds = milliseconds;
-    result.kinds[name] = (result.kinds[name] ?? 0) + 1;
-  }
-}
-
-abstract class Target {
-  readonly bytes = new Uint8Array(ROOM);
-  length = 0;
-
-  get shown(): string {
-    return Buffer.from(this.bytes.subarray(0, this.length)).toString('hex');
-  }
-
-  /** False where the input was refused with an error of this library. */
-  abstract run(random: Random): boolean;
-
-  protected make(random: Random, shape: (shapes: Shapes) => void): void {
-    const shapes = new Shapes(this.bytes, random);
-    shape(shapes);
+/** Makes inputs of one shape, or changes one that has been kept. */
+const shaped =
+  (shape: (shapes: Shapes) => void): Target['make'] =>
+  (random, pool) => {
+    const shapes = new Shapes(new Uint8Array(ROOM), random);
+    if (pool.length > 0 && random.chance(KEPT_EVERY)) shapes.copy(random.pick(pool));
+    else shape(shapes);
     shapes.mutate(0);
-    this.length = shapes.at;
-  }
-}
+    return shapes.bytes.subarray(0, shapes.at);
+  };
 
 /** What reading an input has brought: primitive values in their order, with the names of properties. Far cheaper to compare than a text of them. */
 class Reading {
@@ -149,11 +83,12 @@ class Surroundings {
   }));
 
   /** Reads one input in two in both, and throws if that makes a difference; the others in one of them. */
-  read(random: Random, bytes: Uint8Array, length: number, read: Read): void {
+  read(random: Random, input: Uint8Array, read: Read): void {
+    const { length } = input;
     const chosen = random.below(4);
     for (const [i, { filler, source, reading }] of this.#all.entries()) {
       if (chosen === i) continue;
-      source.bytes.set(bytes.subarray(0, length), MARGIN);
+      source.bytes.set(input, MARGIN);
       source.bytes.fill(filler, MARGIN + length, MARGIN + length + MARGIN);
       reading.clear();
       read(source, MARGIN, MARGIN + length, reading);
@@ -164,6 +99,8 @@ class Surroundings {
     }
   }
 }
+
+const SURROUNDINGS = new Surroundings();
 
 type Read = (source: Source, start: number, end: number, reading: Reading) => void;
 
@@ -193,38 +130,47 @@ const RECORD_FIELDS: readonly RecordField[] = [
   'summary',
 ];
 
-class PacketTarget extends Target {
-  readonly #surroundings = new Surroundings();
-  readonly #shape: (shapes: Shapes) => void;
-
-  constructor(shape: (shapes: Shapes) => void) {
-    super();
-    this.#shape = shape;
-  }
-
-  run(random: Random): boolean {
-    this.make(random, this.#shape);
-    // The reader gives no packet without an nfgenmsg.
-    if (this.length < 4) return true;
-    const copied = random.chance(8);
-    const printed = random.chance(8);
-    this.#surroundings.read(random, this.bytes, this.length, (source, start, end, reading) => {
-      const packet = new Packet(source, start, end, receipt);
-      readAll(packet, reading);
-      if (copied) {
-        const again = new Reading();
-        readAll(packet.copy(), again);
-        if (!again.equals(reading)) throw new Error('a copy reads differently');
-      }
-      if (printed) reading.add(JSON.stringify(packet));
-    });
-    return true;
-  }
+function readPacket(input: Uint8Array, random: Random): void {
+  // The reader gives no packet without an nfgenmsg.
+  if (input.length < MIN_PACKET) return;
+  const copied = random.chance(8);
+  const printed = random.chance(8);
+  SURROUNDINGS.read(random, input, (source, start, end, reading) => {
+    const packet = new Packet(source, start, end, receipt);
+    readAll(packet, reading);
+    if (copied) {
+      const again = new Reading();
+      readAll(packet.copy(), again);
+      if (!again.equals(reading)) throw new Error('a copy reads differently');
+    }
+    if (printed) reading.add(JSON.stringify(packet));
+  });
 }
 
+/** Packets as the kernel hands them over. */
+const packets: Target = {
+  name: 'NFLOG packet',
+  weight: 4,
+  seeds: [],
+  make: shaped(shapes => shapes.packetMessage()),
+  read: readPacket,
+};
+
+/** Packets that come with their connection. */
+const connections: Target = {
+  name: 'NFLOG connection',
+  weight: 3,
+  seeds: [],
+  make: shaped(shapes => shapes.connectionMessage()),
+  read: readPacket,
+};
+
 /** What is made of packets: records, with and without addresses, and files. */
-class OutputTarget extends Target {
-  readonly #surroundings = new Surroundings();
+class OutputTarget implements Target {
+  readonly name = 'NFLOG record';
+  readonly weight = 2;
+  readonly seeds = [];
+  readonly make = shaped(shapes => (shapes.random.chance(3) ? shapes.connectionMessage() : shapes.packetMessage()));
   #reading = new Reading();
   readonly #sinks = ([{}, { redact: true }, { redact: { key: '0123456789abcdef' } }] as const).map(options => {
     const write = (fields: object) => this.#reading.add(fields);
@@ -232,11 +178,10 @@ class OutputTarget extends Target {
     return new RecordSink(logger, { ...options, fields: RECORD_FIELDS }, { name: 'web1', netns: 1 });
   });
 
-  run(random: Random): boolean {
-    this.make(random, shapes => (random.chance(3) ? shapes.connectionMessage() : shapes.packetMessage()));
-    if (this.length < 4) return true;
+  read(input: Uint8Array, random: Random): void {
+    if (input.length < MIN_PACKET) return;
     const sink = random.pick(this.#sinks);
-    this.#surroundings.read(random, this.bytes, this.length, (source, start, end, reading) => {
+    SURROUNDINGS.read(random, input, (source, start, end, reading) => {
       const packets = [new Packet(source, start, end, receipt), new Packet(source, start, end, receipt)];
       this.#reading = reading;
       sink.take(packets);
@@ -246,18 +191,19 @@ class OutputTarget extends Target {
         reading.add(bytes);
       }
     });
-    return true;
   }
 }
 
-class SummaryTarget extends Target {
-  readonly #surroundings = new Surroundings();
-
-  run(random: Random): boolean {
-    this.make(random, shapes => shapes.networkPacket());
+/** The packet inside, as a line. */
+const summaries: Target = {
+  name: 'NFLOG summary',
+  weight: 5,
+  seeds: [],
+  make: shaped(shapes => shapes.networkPacket()),
+  read(input, random) {
     const family = random.pick(['ip', 'ip6', 'arp', 'bridge', 'netdev']);
     const etherType = random.pick([0x0800, 0x86dd, 0x0806, 0x8035, 0x1234]);
-    this.#surroundings.read(random, this.bytes, this.length, ({ bytes }, start, end, reading) => {
+    SURROUNDINGS.read(random, input, ({ bytes }, start, end, reading) => {
       const line = summarize({
         prefix: 'p ',
         family,
@@ -277,9 +223,8 @@ class SummaryTarget extends Target {
       if (line.length > 200 + 60 * (end - start)) throw new Error(`long: ${line}`);
       reading.add(line);
     });
-    return true;
-  }
-}
+  },
+};
 
 /** A socket in memory: what it is given comes once. */
 class FuzzSocket implements LogSocket {
@@ -320,14 +265,17 @@ class FuzzSocket implements LogSocket {
   }
 }
 
-class DatagramTarget extends Target {
+class DatagramTarget implements Target {
+  readonly name = 'NFLOG datagram';
+  readonly weight = 3;
+  readonly seeds = [];
+  readonly make = shaped(shapes => shapes.datagram());
   readonly #socket = new FuzzSocket();
   readonly #reader: PacketReader;
   readonly #reading = new Reading();
   #taken: readonly Packet[] = [];
 
   constructor() {
-    super();
     const receiver = {
       room: Number.POSITIVE_INFINITY,
       take: (packets: readonly Packet[]) => {
@@ -350,12 +298,11 @@ class DatagramTarget extends Target {
     this.#reader.start();
   }
 
-  run(random: Random): boolean {
-    this.make(random, shapes => shapes.datagram());
+  read(input: Uint8Array, random: Random): void {
     const { received, lostPackets, rejectedSenders } = this.#reader;
     const port = random.chance(10) ? random.u32() : 0;
     this.#taken = [];
-    this.#socket.next = { bytes: this.bytes, length: this.length, port };
+    this.#socket.next = { bytes: input, length: input.length, port };
     this.#socket.ready();
     const packets = this.#taken;
     if (this.#reader.received - received !== packets.length) throw new Error('packets were miscounted');
@@ -364,19 +311,25 @@ class DatagramTarget extends Target {
       throw new Error('a forged datagram was read');
     }
     // A packet has at least its two headers, and is read once.
-    if (packets.length * 20 > this.length) throw new Error(`${packets.length} packets of ${this.length} bytes`);
+    if (packets.length * 20 > input.length) throw new Error(`${packets.length} packets of ${input.length} bytes`);
     this.#reading.clear();
     for (const packet of packets) readAll(packet, this.#reading);
-    return true;
   }
 }
 
-class AnswerTarget extends Target {
+/** An answer with this number is given the number of the request that it comes for. */
+const SEQUENCE_OF_REQUEST = 0;
+const SEQUENCE_AT = 8;
+
+class AnswerTarget implements Target {
+  readonly name = 'NFLOG answer';
+  readonly weight = 1;
+  readonly seeds = [];
+  readonly make = shaped(shapes => shapes.answer(SEQUENCE_OF_REQUEST));
   readonly #socket = new FuzzSocket();
   readonly #operations: NflogOperations;
 
   constructor() {
-    super();
     const receiver = { room: 1000, take() {}, hearsLosses: false, lost() {}, fail() {} };
     const socket = this.#socket;
     const reader = new PacketReader({
@@ -392,19 +345,35 @@ class AnswerTarget extends Target {
     );
   }
 
-  run(random: Random): boolean {
+  read(input: Uint8Array, random: Random): void {
     this.#socket.answer = request => {
-      const sequence = new DataView(request.buffer, request.byteOffset).getUint32(8, true);
-      this.make(random, shapes => shapes.answer(sequence));
-      this.#socket.next = { bytes: this.bytes, length: this.length, port: 0 };
+      const bytes = Uint8Array.from(input);
+      const view = new DataView(bytes.buffer);
+      if (bytes.length >= NLMSG_HDRLEN && view.getUint32(SEQUENCE_AT, true) === SEQUENCE_OF_REQUEST)
+        bytes.set(request.subarray(SEQUENCE_AT, SEQUENCE_AT + 4), SEQUENCE_AT);
+      this.#socket.next = { bytes, length: bytes.length, port: 0 };
     };
-    try {
-      runNow(random.chance(2) ? this.#operations.addGroup(5) : this.#operations.removeGroup(5));
-      return true;
-    } catch (error) {
-      // NetlinkError, StateError, DecodeError: each has a code.
-      if (typeof (error as { code?: unknown }).code !== 'string') throw error;
-      return false;
-    }
+    runNow(random.chance(2) ? this.#operations.addGroup(5) : this.#operations.removeGroup(5));
   }
 }
+
+/** A packet is never refused, not even with an error of this library: what is wrong with it is left out. */
+const neverRefused = (target: Target): Target => ({
+  name: target.name,
+  weight: target.weight,
+  seeds: target.seeds,
+  make: target.make,
+  read(input, random) {
+    try {
+      target.read(input, random);
+    } catch (error) {
+      throw new Error(`a packet was refused: ${error instanceof Error ? error.stack : error}`, { cause: error });
+    }
+  },
+});
+
+/** All that reads what comes from a container to its log. */
+export const nflogTargets = (): Target[] => [
+  ...[packets, connections, summaries, new OutputTarget(), new DatagramTarget()].map(neverRefused),
+  new AnswerTarget(),
+];
