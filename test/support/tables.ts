@@ -2,7 +2,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { AttributeTable, NLA_F_NESTED, Struct, type Type, Writer } from '../../src/codec/index.ts';
 import { sourceModules } from './compiled.ts';
-import type { Random } from './nflog-shapes.ts';
+import type { Random } from './fuzz/random.ts';
 
 const SOURCES = fileURLToPath(new URL('../../src', import.meta.url));
 type Table = AttributeTable<unknown>;

@@ -14,7 +14,7 @@ import {
   Writer,
 } from '../../src/codec/index.ts';
 import { DecodeError, type Path } from '../../src/errors.ts';
-import { Random } from '../support/nflog-shapes.ts';
+import { Random } from '../support/fuzz/random.ts';
 import { allTables, Encoder } from '../support/tables.ts';
 
 /* Templates and views are other ways to do what a table does. Each table of the library is held against them here, whatever its rows are. */
