@@ -8,15 +8,7 @@ export type { LinkChanges, NewLink, NewPeer } from './links/settings.ts';
 export type { NewVeth } from './links/veth.ts';
 export type { Neighbour, NeighbourFlag, NeighbourKey, NeighbourState, NewNeighbour } from './neighbour.ts';
 export type { IpFamily } from './prefix.ts';
-export type {
-  NewRoute,
-  NextHop,
-  Route,
-  RouteFilter,
-  RouteFlag,
-  RouteKey,
-  RouteProtocol,
-  RouteTable,
-  RouteType,
-} from './route.ts';
+export type { RouteFlag, RouteProtocol, RouteTable, RouteType } from './routes/attributes.ts';
+export type { NewNextHop, NewRoute, RouteKey } from './routes/new-route.ts';
+export type { NextHop, Route, RouteFilter } from './routes/route.ts';
 export { type DeviceFilter, Links, type LinksOptions, type ListOptions } from './rtnetlink.ts';

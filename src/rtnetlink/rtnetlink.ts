@@ -36,20 +36,17 @@ import {
 } from './neighbour.ts';
 import { FAMILIES, type IpFamily } from './prefix.ts';
 import { type Kind, read, request } from './request.ts';
+import { ROUTE } from './routes/attributes.ts';
 import {
-  devicesOf,
   fieldOfRoute,
   type NewRoute,
-  ROUTE,
-  type Route,
-  type RouteFilter,
   type RouteKey,
-  readRoute,
   refusalsOfRoute,
   tableNumber,
   writeRoute,
   writeRouteKey,
-} from './route.ts';
+} from './routes/new-route.ts';
+import { devicesOf, type Route, type RouteFilter, readRoute } from './routes/route.ts';
 
 export interface LinksOptions {
   /** The namespace to program; home where left out. */

@@ -4,7 +4,7 @@ import { LINKS } from '../../src/rtnetlink/links/link.ts';
 import type { NewLink } from '../../src/rtnetlink/links/settings.ts';
 import { writeChanges } from '../../src/rtnetlink/links/settings.ts';
 import { checkPrefix } from '../../src/rtnetlink/prefix.ts';
-import { writeRoute, writeRouteKey } from '../../src/rtnetlink/route.ts';
+import { writeRoute, writeRouteKey } from '../../src/rtnetlink/routes/new-route.ts';
 
 const write = (kind: string, options: unknown) => LINKS.write(kind, options as NewLink);
 

@@ -7,7 +7,9 @@ import { LINKS, readLink } from '../../src/rtnetlink/links/link.ts';
 import { macvlan } from '../../src/rtnetlink/links/macvlan.ts';
 import { ifinfomsg } from '../../src/rtnetlink/links/message.ts';
 import { NDA, ndmsg } from '../../src/rtnetlink/neighbour.ts';
-import { RTA, readRoute, rtmsg, writeRoute } from '../../src/rtnetlink/route.ts';
+import { RTA, rtmsg } from '../../src/rtnetlink/routes/attributes.ts';
+import { writeRoute } from '../../src/rtnetlink/routes/new-route.ts';
+import { readRoute } from '../../src/rtnetlink/routes/route.ts';
 
 const IFLA = LINKS.messages.table;
 

@@ -1,0 +1,257 @@
+import { checkInteger, checkObject, checkOneOf } from '../../codec/index.ts';
+import { type Path, rangeError, typeError } from '../../errors.ts';
+import * as C from '../../linux/rtnetlink.ts';
+import { SCOPES, type Scope } from '../address.ts';
+import { checkBoolean, checkName, DEVICE_DOWN, quote } from '../device.ts';
+import { checkHost, checkPrefix, FAMILIES, type IpFamily } from '../prefix.ts';
+import type { Refusals } from '../request.ts';
+import {
+  type NextHopAttributes,
+  PROTOCOLS,
+  type RawNextHop,
+  type RouteAttributes,
+  type RouteHeader,
+  type RouteProtocol,
+  type RouteTable,
+  type RouteType,
+  TABLES,
+  TYPES,
+} from './attributes.ts';
+import type { NextHop, Route } from './route.ts';
+
+/** One of several ways of a route that is added; it has a device, a router, or both. */
+export interface NewNextHop extends Partial<Omit<NextHop, 'onLink'>> {
+  onLink?: boolean;
+}
+
+/**
+ * A route to add. It needs a device, a router, or both, unless its type leads nowhere. One that was read can be added as it is: what only the kernel says of
+ * a route (`flags`, the rest of its lifetime) is ignored.
+ */
+export interface NewRoute
+  extends Partial<Pick<Route, 'family' | 'from' | 'metrics' | 'realm' | 'preference' | 'nextHopId' | 'tos'>>,
+    Partial<Pick<Route, 'flags' | 'expiresSeconds' | 'inDevice' | 'mark' | 'unknown'>> {
+  /** 'default' (of the family of `via` or `source`, else IPv4), or a prefix: '10.0.0.0/24', '::/0'. An address alone is that one host. */
+  to: string;
+  /**
+   * The next router. It must be reachable without another router: an address of the device's network comes first. An IPv4 route may have an IPv6
+   * one, beside its `device` (Linux 5.2).
+   */
+  via?: string;
+  /** Several ways, in place of `device` and `via`. */
+  nextHops?: NewNextHop[];
+  /** The device to leave by; found from `via` where left out. */
+  device?: string;
+  /** The source address of packets that have none yet; one of this namespace's own. */
+  source?: string;
+  /** The lowest of several to one destination is taken, 0 to 2^32-1. Default 0 with IPv4, 1024 with IPv6. */
+  metric?: number;
+  /** 'main' where left out. A number from 1 for the others. */
+  table?: RouteTable | number;
+  /** 'unicast' where left out. */
+  type?: RouteType | number;
+  /** Who made it; 'boot' where left out, as with `ip route add`. */
+  protocol?: RouteProtocol | number;
+  /** IPv4: 'link' for a route without `via`, else 'global'. IPv6 has none. */
+  scope?: Scope | number;
+  /** Believe that `via` is reachable over `device`, whatever the addresses say. */
+  onLink?: boolean;
+}
+
+/** Which route to remove: what is given must match, and of several that match the first goes. */
+export type RouteKey = NewRoute;
+
+/** What only the kernel says of a route. */
+const TOLD_FIELDS = ['flags', 'expiresSeconds', 'inDevice', 'mark', 'unknown'] as const;
+const KEY_FIELDS = [
+  'family',
+  'to',
+  'from',
+  'via',
+  'device',
+  'nextHops',
+  'source',
+  'metric',
+  'metrics',
+  'realm',
+  'preference',
+  'nextHopId',
+  'table',
+  'type',
+  'protocol',
+  'scope',
+  'tos',
+  'onLink',
+  ...TOLD_FIELDS,
+] as const;
+
+/** Types of routes that lead nowhere, and so need no device. */
+const DEAD_ENDS: readonly unknown[] = ['blackhole', 'unreachable', 'prohibit', 'throw'];
+
+/** A number, or one of the names of a number. */
+function number(value: unknown, path: Path, names: Readonly<Record<string, number>>, max: number): number {
+  if (typeof value === 'string' && Object.hasOwn(names, value)) return names[value]!;
+  const expected = `a number up to ${max}, or one of ${Object.keys(names).join(', ')}`;
+  if (typeof value !== 'number' && typeof value !== 'string') throw typeError(path, expected, value);
+  if (typeof value !== 'number' || !Number.isInteger(value) || value < 0 || value > max)
+    throw rangeError(path, expected, value);
+  return value;
+}
+
+function writeCommon(route: RouteKey): { header: RouteHeader; attributes: RouteAttributes; family: IpFamily } {
+  const prefix = route.to === 'default' ? undefined : checkPrefix(route.to, ['to']);
+  if (prefix !== undefined && !prefix.isNetwork) {
+    throw rangeError(['to'], 'a prefix whose host bits are zero', route.to, 'ERR_INVALID_ADDRESS');
+  }
+  const via = route.via === undefined ? undefined : checkHost(route.via, ['via']);
+  const source = route.source === undefined ? undefined : checkHost(route.source, ['source']);
+  const family = prefix?.family ?? route.family ?? via ?? source ?? 'ipv4';
+  if (
+    route.family !== undefined &&
+    checkOneOf(route.family, ['family'], Object.keys(FAMILIES) as IpFamily[]) !== family
+  )
+    throw rangeError(['family'], `'${family}', as the destination is`, route.family, 'ERR_FAMILY_MISMATCH');
+  const attributes: RouteAttributes = {};
+  if (prefix !== undefined && prefix.length > 0) attributes.to = prefix.address;
+  if (source !== undefined) {
+    if (source !== family) throw mismatch('source', family, route.source);
+    attributes.source = route.source!;
+  }
+  if (via !== undefined) Object.assign(attributes, router(route.via!, via, family, ['via'], route.device));
+  const from = route.from === undefined ? undefined : checkPrefix(route.from, ['from']);
+  if (from !== undefined) {
+    if (from.family !== 'ipv6' || family !== 'ipv6') throw mismatch('from', 'ipv6', route.from);
+    attributes.from = from.address;
+  }
+  for (const field of ['realm', 'nextHopId'] as const)
+    if (route[field] !== undefined) attributes[field] = checkInteger(route[field], [field], 0, 0xffffffff);
+  // IPv6 routes always have one, which says nothing by itself.
+  if (route.preference) attributes.preference = checkInteger(route.preference, ['preference'], 0, 0xff);
+  if (route.metrics !== undefined) attributes.metrics = route.metrics;
+  if (route.device !== undefined) checkName(route.device, ['device']);
+  if (route.metric !== undefined) attributes.metric = checkInteger(route.metric, ['metric'], 0, 0xffffffff);
+  const table = route.table === undefined ? C.RT_TABLE_MAIN : number(route.table, ['table'], TABLES, 0xffffffff);
+  if (table > 0xff) attributes.table = table;
+  const header: RouteHeader = {
+    rtm_family: FAMILIES[family],
+    rtm_dst_len: prefix?.length ?? 0,
+    rtm_src_len: from?.length ?? 0,
+    rtm_tos: route.tos === undefined ? 0 : checkInteger(route.tos, ['tos'], 0, 0xff),
+    rtm_table: table > 0xff ? C.RT_TABLE_UNSPEC : table,
+    rtm_protocol: route.protocol === undefined ? 'unspec' : number(route.protocol, ['protocol'], PROTOCOLS, 0xff),
+    rtm_scope: route.scope === undefined ? 'nowhere' : number(route.scope, ['scope'], SCOPES, 0xff),
+    rtm_type: route.type === undefined ? 'unspec' : number(route.type, ['type'], TYPES, 0xff),
+    rtm_flags: 0,
+  };
+  return { header, attributes, family };
+}
+
+function mismatch(field: string, family: IpFamily, value: unknown): Error {
+  return rangeError([field], `an address of ${family}, as the destination is`, value, 'ERR_FAMILY_MISMATCH');
+}
+
+/** The next router, in the attribute that its family has in a route of another: there only a device says where it is. */
+function router(
+  via: string,
+  own: IpFamily,
+  family: IpFamily,
+  path: Path,
+  device: string | undefined,
+): NextHopAttributes {
+  if (own === family) return { gateway: via };
+  if (family === 'ipv6' || device === undefined)
+    throw rangeError(path, `an address of ${family}, as the destination is`, via, 'ERR_FAMILY_MISMATCH');
+  return { via };
+}
+
+/** The ways of a route, but for the indexes of their devices. */
+function writeNextHops(hops: unknown, family: IpFamily): RawNextHop[] {
+  if (!Array.isArray(hops) || hops.length === 0) throw typeError(['nextHops'], 'an array of ways', hops);
+  return (hops as NewNextHop[]).map((hop, i) => {
+    const path: Path = ['nextHops', i];
+    checkObject(hop, path, ['device', 'via', 'weight', 'onLink', 'realm', 'flags', 'unknown']);
+    const { device, via, weight = 1, onLink, realm } = hop;
+    if (device !== undefined) checkName(device, [...path, 'device']);
+    if (device === undefined && via === undefined)
+      throw typeError([...path, 'device'], 'a device, or a router in via', undefined, 'ERR_MISSING');
+    const place: Path = [...path, 'via'];
+    return {
+      flags: onLink !== undefined && checkBoolean(onLink, [...path, 'onLink']) ? C.RTNH_F_ONLINK : 0,
+      hops: checkInteger(weight, [...path, 'weight'], 1, 256) - 1,
+      index: 0,
+      attributes: {
+        ...(via !== undefined && router(via, checkHost(via, place), family, place, device)),
+        ...(realm !== undefined && { realm: checkInteger(realm, [...path, 'realm'], 0, 0xffffffff) }),
+      },
+    };
+  });
+}
+
+/** The message for a new route, but for the device's index. */
+export function writeRoute(route: NewRoute): { header: RouteHeader; attributes: RouteAttributes } {
+  checkObject(route, [], KEY_FIELDS);
+  const { header, attributes, family } = writeCommon(route);
+  if (route.protocol === undefined) header.rtm_protocol = 'boot';
+  if (route.type === undefined) header.rtm_type = 'unicast';
+  const leads = route.via ?? route.device ?? route.nextHops ?? route.nextHopId;
+  if (leads === undefined && !DEAD_ENDS.includes(route.type)) {
+    throw typeError(['device'], 'a device, or a gateway in via', undefined, 'ERR_MISSING');
+  }
+  if (route.nextHops !== undefined) {
+    for (const field of ['via', 'device'] as const)
+      if (route[field] !== undefined) throw typeError([field], 'nothing beside nextHops', route[field]);
+    attributes.nextHops = writeNextHops(route.nextHops, family);
+  }
+  if (route.scope === undefined) header.rtm_scope = usualScope(route, family);
+  if (route.onLink !== undefined && checkBoolean(route.onLink, ['onLink'])) header.rtm_flags = C.RTNH_F_ONLINK;
+  return { header, attributes };
+}
+
+/** As iproute2 has it: the kernel believes what it is told, and refuses gateways in routes of scope link. */
+function usualScope({ type = 'unicast', via, nextHops }: NewRoute, family: IpFamily): Scope {
+  if (family === 'ipv6' || DEAD_ENDS.includes(type)) return 'global';
+  if (type === 'local' || type === 'nat') return 'host';
+  const routed = via !== undefined || nextHops?.some(hop => hop.via !== undefined) === true;
+  return type === 'unicast' && routed ? 'global' : 'link';
+}
+
+/** The message that names a route to remove: zeros, and the scope 'nowhere', match all. */
+export function writeRouteKey(route: RouteKey): { header: RouteHeader; attributes: RouteAttributes } {
+  checkObject(route, [], KEY_FIELDS);
+  const { header, attributes, family } = writeCommon(route);
+  if (route.nextHops !== undefined) attributes.nextHops = writeNextHops(route.nextHops, family);
+  return { header, attributes };
+}
+
+/** From a field of a message to that of the object that the caller gave. */
+export function fieldOfRoute(path: Path): Path {
+  return path[0] === 'gateway' ? ['via'] : path;
+}
+
+export function refusalsOfRoute({ via, device, source }: RouteKey): Refusals {
+  const place = device === undefined ? 'this namespace' : quote(device);
+  const gateway = `the gateway is on no network of ${place}: first add an address of its network and switch the device on, or use onLink`;
+  const own = 'source must be an address of this namespace, and via must not be one';
+  const viaPath = via === undefined ? undefined : ['via'];
+  return {
+    hints: {
+      EEXIST: 'there is a route to this destination with this metric',
+      ESRCH: 'there is no such route',
+      ENETUNREACH: gateway,
+      EHOSTUNREACH: gateway,
+      ENETDOWN: DEVICE_DOWN,
+      EINVAL: source === undefined && via === undefined ? undefined : own,
+    },
+    blame: {
+      EEXIST: ['to'],
+      ENETUNREACH: viaPath,
+      EHOSTUNREACH: viaPath,
+      ENETDOWN: device === undefined ? viaPath : ['device'],
+      EINVAL: source === undefined ? viaPath : via === undefined ? ['source'] : undefined,
+    },
+  };
+}
+
+export function tableNumber(table: unknown): number {
+  return number(table, ['table'], TABLES, 0xffffffff);
+}

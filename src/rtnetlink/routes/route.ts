@@ -1,0 +1,141 @@
+import { namedBits, type UnknownAttribute } from '../../codec/index.ts';
+import { RTNH_F_ONLINK } from '../../linux/rtnetlink.ts';
+import type { Scope } from '../address.ts';
+import { familyName, type IpFamily } from '../prefix.ts';
+import {
+  type RawNextHop,
+  ROUTE_FLAGS,
+  type RouteAttributes,
+  type RouteFlag,
+  type RouteHeader,
+  type RouteProtocol,
+  type RouteTable,
+  type RouteType,
+  TABLES,
+} from './attributes.ts';
+
+/** One of several ways of a route. */
+export interface NextHop {
+  device?: string;
+  /** The next router, of either family. */
+  via?: string;
+  /** Its share of the traffic, 1 to 256. */
+  weight: number;
+  /** It is believed to be reachable over `device`, whatever the addresses say. */
+  onLink?: true;
+  realm?: number;
+  /** Read only but for 'onlink', which `onLink` says again. Bits without a name are one number at the end. */
+  flags: (RouteFlag | number)[];
+  unknown?: UnknownAttribute[];
+}
+
+export interface Route
+  extends Pick<
+    RouteAttributes,
+    'metric' | 'source' | 'metrics' | 'realm' | 'mark' | 'preference' | 'nextHopId' | 'unknown'
+  > {
+  family: IpFamily;
+  /** 'default', or a prefix: '10.0.0.0/24'. */
+  to: string;
+  /** IPv6: only for packets from this prefix. */
+  from?: string;
+  /** Only for packets that came in by this device. */
+  inDevice?: string;
+  /** The device that packets leave by. */
+  device?: string;
+  /** The next router; an IPv4 route may have an IPv6 one (Linux 5.2). */
+  via?: string;
+  /** Several ways, in place of `device` and `via`. */
+  nextHops?: NextHop[];
+  /** `via` is believed to be reachable over `device`, whatever the addresses say. */
+  onLink?: true;
+  table: RouteTable | number;
+  /** Who made it: 'kernel' for the networks of addresses, 'boot' for `ip route add` and this library unless told otherwise. */
+  protocol: RouteProtocol | number;
+  scope: Scope | number;
+  type: RouteType | number;
+  /** Type of service that packets must have; absent for 0, which is any. */
+  tos?: number;
+  /** Read only but for 'onlink', which `onLink` says again. Bits without a name are one number at the end. */
+  flags: (RouteFlag | number)[];
+  /** IPv6: goes in so many seconds. */
+  expiresSeconds?: number;
+}
+
+const TABLE_NAMES = new Map(Object.entries(TABLES).map(([name, number]) => [number as number, name as RouteTable]));
+
+function prefixText(address: string | undefined, length: number, family: IpFamily): string {
+  return `${address ?? (family === 'ipv4' ? '0.0.0.0' : '::')}/${length}`;
+}
+
+/** The devices that a route names. */
+export function devicesOf({ device, inDevice, nextHops = [] }: RouteAttributes): number[] {
+  return [device, inDevice, ...nextHops.map(hop => hop.index)].filter(
+    index => index !== undefined && index !== 0,
+  ) as number[];
+}
+
+export function readRoute(
+  header: RouteHeader,
+  value: RouteAttributes,
+  nameOf: (index: number) => string | undefined,
+): Route | undefined {
+  const family = familyName(header.rtm_family);
+  if (family === undefined) return undefined;
+  const {
+    to,
+    from,
+    inDevice,
+    device,
+    gateway,
+    via = gateway,
+    nextHops,
+    cacheInfo,
+    table = header.rtm_table,
+    ...rest
+  } = value;
+  const { rtm_dst_len: length, rtm_src_len: fromLength } = header;
+  const route: Route = {
+    family,
+    to: length === 0 ? 'default' : prefixText(to, length, family),
+    ...(fromLength > 0 && { from: prefixText(from, fromLength, family) }),
+    ...rest,
+    table: TABLE_NAMES.get(table) ?? table,
+    protocol: header.rtm_protocol,
+    scope: header.rtm_scope,
+    type: header.rtm_type,
+    flags: namedBits<RouteFlag>(header.rtm_flags, ROUTE_FLAGS),
+  };
+  const name = device === undefined ? undefined : nameOf(device);
+  const inName = inDevice === undefined ? undefined : nameOf(inDevice);
+  if (name !== undefined) route.device = name;
+  if (inName !== undefined) route.inDevice = inName;
+  if (via !== undefined) route.via = via;
+  if ((header.rtm_flags & RTNH_F_ONLINK) !== 0) route.onLink = true;
+  if (header.rtm_tos !== 0) route.tos = header.rtm_tos;
+  if (nextHops !== undefined) route.nextHops = nextHops.map(hop => readNextHop(hop, nameOf));
+  // A lifetime is in hundredths of a second (USER_HZ); 0 is none.
+  if (cacheInfo !== undefined && cacheInfo.rta_expires !== 0) route.expiresSeconds = cacheInfo.rta_expires / 100;
+  return route;
+}
+
+function readNextHop(hop: RawNextHop, nameOf: (index: number) => string | undefined): NextHop {
+  const { gateway, via = gateway, realm, unknown } = hop.attributes;
+  const device = nameOf(hop.index);
+  return {
+    ...(device !== undefined && { device }),
+    ...(via !== undefined && { via }),
+    weight: hop.hops + 1,
+    ...((hop.flags & RTNH_F_ONLINK) !== 0 && { onLink: true as const }),
+    ...(realm !== undefined && { realm }),
+    flags: namedBits<RouteFlag>(hop.flags, ROUTE_FLAGS),
+    ...(unknown !== undefined && { unknown }),
+  };
+}
+
+export interface RouteFilter {
+  /** Only the routes of this table. */
+  table?: RouteTable | number;
+  family?: IpFamily;
+  signal?: AbortSignal;
+}
