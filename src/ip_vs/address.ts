@@ -11,7 +11,7 @@ import {
   toHex,
   Writer,
 } from '../codec/index.ts';
-import { rangeError } from '../errors.ts';
+import { type Path, rangeError } from '../errors.ts';
 import { AF_INET6 } from '../linux/socket.ts';
 
 /* Addresses and masks as IPVS has them: sixteen bytes for an address of either family, four for a mask or a prefix length. */
@@ -71,9 +71,8 @@ const WHOLE_IPV6 = HOST_IS_LITTLE_ENDIAN ? '80000000' : '00000080';
  * IPv4 wants the mask's bytes, IPv6 a prefix length as a number in host order; both want one always. A mask may have holes, and 0.0.0.0 makes all
  * clients one; an IPv6 prefix of 0 is EINVAL.
  */
-export function netmaskBytes(netmask: unknown, family: number): string {
+export function encodeNetmask(netmask: unknown, path: Path, family: number): string {
   if (netmask === undefined) return family === AF_INET6 ? WHOLE_IPV6 : WHOLE_IPV4;
-  const path = ['persistence', 'netmask'];
   if (family === AF_INET6) {
     const writer = new Writer(4);
     writer.u32(checkInteger(netmask, path, 1, 128), HOST_IS_LITTLE_ENDIAN);
@@ -95,13 +94,7 @@ export function dottedMask(prefix: number): string {
 const prefixMask = (prefix: number): number => (prefix === 0 ? 0 : ~(2 ** (32 - prefix) - 1) >>> 0);
 
 /** The mask, unless it is the one that makes each address its own client. */
-export function readNetmask({
-  family,
-  netmask = '',
-}: {
-  family: number;
-  netmask?: string;
-}): string | number | undefined {
+export function decodeNetmask(netmask: string, family: number): string | number | undefined {
   const bytes = fromHex(netmask);
   if (bytes?.length !== 4) return undefined;
   if (family === AF_INET6) {

@@ -1,29 +1,13 @@
-import { checkAddress, checkInteger, checkObject, checkOneOf } from '../codec/index.ts';
-import { type Path, rangeError } from '../errors.ts';
+import { checkAddress, checkInteger, checkObject } from '../codec/index.ts';
+import { rangeError } from '../errors.ts';
 import * as C from '../linux/ip_vs.ts';
 import { AF_INET, AF_INET6 } from '../linux/socket.ts';
 import { addressBytes, addressText, ipv4Bytes } from './address.ts';
 import type { WireDestination } from './attributes.ts';
+import { CHECKSUMS, destinationRows, FORWARD, TUNNELS } from './destination-rows.ts';
+import { FieldTable, type Groups } from './fields.ts';
 import type { Kept, Scheduling, Service, ServiceKey } from './service.ts';
 import { readStats, type Stats } from './stats.ts';
-
-export const FORWARD = {
-  masquerade: C.IP_VS_CONN_F_MASQ,
-  local: C.IP_VS_CONN_F_LOCALNODE,
-  tunnel: C.IP_VS_CONN_F_TUNNEL,
-  direct: C.IP_VS_CONN_F_DROUTE,
-  bypass: C.IP_VS_CONN_F_BYPASS,
-} as const;
-const TUNNELS = {
-  ipip: C.IP_VS_CONN_F_TUNNEL_TYPE_IPIP,
-  gue: C.IP_VS_CONN_F_TUNNEL_TYPE_GUE,
-  gre: C.IP_VS_CONN_F_TUNNEL_TYPE_GRE,
-} as const;
-const CHECKSUMS = {
-  none: C.IP_VS_TUNNEL_ENCAP_FLAG_NOCSUM,
-  required: C.IP_VS_TUNNEL_ENCAP_FLAG_CSUM,
-  remote: C.IP_VS_TUNNEL_ENCAP_FLAG_REMCSUM,
-} as const;
 
 /** How packets reach a real server. */
 export type Forward = keyof typeof FORWARD;
@@ -81,15 +65,15 @@ export interface DestinationEntry extends Destination {
 /** A virtual service and the real servers behind it. */
 export type VirtualServer = Service & { destinations: Destination[] };
 
-const KEY_FIELDS = ['address', 'port'];
-const READ_FIELDS = ['activeConnections', 'inactiveConnections', 'persistentConnections', 'stats'];
-const FIELDS = [...KEY_FIELDS, 'forward', 'weight', 'upperThreshold', 'lowerThreshold', 'tunnel', ...READ_FIELDS];
-const MAX_WEIGHT = 0x7fffffff;
-/** From 2^31 on newer kernels refuse (7.2) what older ones took. */
-const MAX_THRESHOLD = 0x7fffffff;
+/** The settings of a destination, and what follows from them. */
+export const DESTINATION = new FieldTable<WireDestination>(destinationRows, {
+  tunnel: ({ forward = 0 }) => (forward & C.IP_VS_CONN_F_FWD_MASK) === C.IP_VS_CONN_F_TUNNEL,
+});
+/** Kernels before 5.2 do not tell the type of a tunnel, which is IPIP. */
+const TOLD: Groups<WireDestination> = { tunnel: ({ tunnelType }) => tunnelType !== undefined };
 
 export function writeDestinationKey(key: DestinationKey): WireDestination {
-  checkObject(key, [], FIELDS);
+  checkObject(key, [], DESTINATION.names);
   const ipv4 = ipv4Bytes(key.address);
   if (ipv4 === undefined) checkAddress(key.address, ['address']);
   const address = ipv4 ?? addressBytes(key.address);
@@ -112,44 +96,36 @@ export function writeDestination(
   return wire;
 }
 
-/** Everything that a server can be read with. */
+/** Everything that a destination can be read with. */
 function encodeDestination(destination: Destination, serviceFamily: number): WireDestination {
   const wire = writeDestinationKey(destination);
-  // null is no default.
-  const { weight = 1, upperThreshold = 0, lowerThreshold = 0, tunnel } = destination;
-  wire.forward = checkName(destination.forward, ['forward'], FORWARD, C.IP_VS_CONN_F_FWD_MASK);
+  DESTINATION.encode(destination, wire, serviceFamily);
+  const { upperThreshold = 0, lowerThreshold = 0 } = wire;
   const tunneled = wire.forward === FORWARD.tunnel;
   if (wire.family !== serviceFamily && !tunneled) {
     throw rangeError(['address'], "an address of the service's family (a tunnel may change it)", destination.address);
   }
-  wire.weight = checkInteger(weight, ['weight'], 0, MAX_WEIGHT);
-  wire.upperThreshold = checkInteger(upperThreshold, ['upperThreshold'], 0, 0xffffffff);
-  wire.lowerThreshold = checkInteger(lowerThreshold, ['lowerThreshold'], 0, 0xffffffff);
-  if (wire.lowerThreshold > wire.upperThreshold) {
-    throw rangeError(['lowerThreshold'], `at most the upper threshold ${wire.upperThreshold}`, lowerThreshold);
+  if (lowerThreshold > upperThreshold) {
+    throw rangeError(['lowerThreshold'], `at most the upper threshold ${upperThreshold}`, lowerThreshold);
   }
-  if (tunnel === undefined) return wire;
-  checkObject(tunnel, ['tunnel'], ['type', 'port', 'checksum']);
-  if (!tunneled) throw rangeError(['tunnel'], "forward: 'tunnel' with it", tunnel);
-  const { port = 0, checksum = 'none' } = tunnel;
-  wire.tunnelType = checkName(tunnel.type, ['tunnel', 'type'], TUNNELS, 0xff);
-  wire.tunnelPort = checkInteger(port, ['tunnel', 'port'], 0, 65535);
-  wire.tunnelFlags = checkName(checksum, ['tunnel', 'checksum'], CHECKSUMS, 0xffff);
+  if (destination.tunnel !== undefined && !tunneled) {
+    throw rangeError(['tunnel'], "forward: 'tunnel' with it", destination.tunnel);
+  }
   return wire;
 }
 
 /** Refuses what the kernel takes and does not work, unless the server is like that already. */
 function checkDestination(
   service: ServiceKey,
-  { port, tunnel }: Destination,
+  destination: Destination,
   wire: WireDestination,
   kept: WireDestination | undefined,
 ): void {
-  const { forward, upperThreshold = 0, lowerThreshold = 0 } = wire;
+  const { port, tunnel } = destination;
+  const { forward } = wire;
   const forwarded = kept !== undefined && forward === ((kept.forward ?? 0) & C.IP_VS_CONN_F_FWD_MASK);
   if (!forwarded) checkPort(service, port, forward);
-  if (upperThreshold !== kept?.upperThreshold) checkInteger(upperThreshold, ['upperThreshold'], 0, MAX_THRESHOLD);
-  if (lowerThreshold !== kept?.lowerThreshold) checkInteger(lowerThreshold, ['lowerThreshold'], 0, MAX_THRESHOLD);
+  DESTINATION.checkNew(destination, wire, kept);
   if (tunnel !== undefined && !isSameTunnel(wire, kept)) checkTunnel(wire, tunnel);
 }
 
@@ -204,36 +180,28 @@ export function tunnelHas({ type, checksum }: Tunnel): { port: boolean; checksum
   return { port: gue, checksum: gue || (number === TUNNELS.gre && !remote) };
 }
 
-function checkName(value: unknown, path: Path, names: Readonly<Record<string, number>>, max: number): number {
-  if (typeof value === 'number') return checkInteger(value, path, 0, max);
-  const known = typeof value === 'string' && Object.hasOwn(names, value) ? names[value] : undefined;
-  return known ?? names[checkOneOf(value, path, Object.keys(names))]!;
-}
-
-/** `family` is the service's, for kernels that do not say a destination's own. */
+/** As the kernel has it. `family` is that of the service, for kernels that do not tell a destination's own. */
 export function readDestination(wire: WireDestination, family: number): DestinationEntry {
-  const forward = (wire.forward ?? 0) & C.IP_VS_CONN_F_FWD_MASK;
   const entry: DestinationEntry = {
     address: addressText(wire.address, wire.family || family),
     port: wire.port,
-    forward: nameOf(FORWARD, forward),
-    weight: wire.weight ?? 0,
-    activeConnections: wire.activeConnections ?? 0,
-    inactiveConnections: wire.inactiveConnections ?? 0,
-    persistentConnections: wire.persistentConnections ?? 0,
+    // What every entry has; the values are read below.
+    forward: 0,
+    weight: 0,
+    activeConnections: 0,
+    inactiveConnections: 0,
+    persistentConnections: 0,
     stats: readStats(wire),
   };
-  if (wire.upperThreshold) entry.upperThreshold = wire.upperThreshold;
-  if (wire.lowerThreshold) entry.lowerThreshold = wire.lowerThreshold;
-  if (forward === FORWARD.tunnel && wire.tunnelType !== undefined) {
-    entry.tunnel = { type: nameOf(TUNNELS, wire.tunnelType) };
-    if (wire.tunnelPort) entry.tunnel.port = wire.tunnelPort;
-    if (wire.tunnelFlags) entry.tunnel.checksum = nameOf(CHECKSUMS, wire.tunnelFlags);
-  }
+  DESTINATION.decode(entry, wire, family, TOLD);
+  DESTINATION.decodeReadings(entry, wire);
   return entry;
 }
 
-function nameOf<Names extends Record<string, number>>(names: Names, value: number): (keyof Names & string) | number {
-  for (const name in names) if (names[name] === value) return name;
-  return value;
+/** As above, without what only the kernel changes. */
+export function readDestinationSettings(wire: WireDestination, family: number): Destination {
+  const address = addressText(wire.address, wire.family || family);
+  const destination: Destination = { address, port: wire.port, forward: 0, weight: 0 };
+  DESTINATION.decode(destination, wire, family, TOLD);
+  return destination;
 }

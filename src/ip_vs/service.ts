@@ -1,10 +1,12 @@
-import { checkAddress, checkInteger, checkObject, checkOneOf, checkString } from '../codec/index.ts';
+import { checkAddress, checkInteger, checkObject, checkOneOf } from '../codec/index.ts';
 import { type Path, rangeError, typeError } from '../errors.ts';
 import * as C from '../linux/ip_vs.ts';
 import { AF_INET, AF_INET6 } from '../linux/socket.ts';
-import { addressBytes, addressText, ipv4Bytes, isReachable, netmaskBytes, readNetmask } from './address.ts';
+import { addressBytes, addressText, ipv4Bytes, isReachable } from './address.ts';
 import type { WireService } from './attributes.ts';
+import { FieldTable } from './fields.ts';
 import { checkFlags, encodeFlags, readFlags, type SchedulerFlag } from './scheduler-flags.ts';
+import { type Scheduler, serviceRows } from './service-rows.ts';
 import { readStats, type Stats } from './stats.ts';
 
 export const PROTOCOLS = { tcp: 6, udp: 17, sctp: 132 } as const;
@@ -14,30 +16,6 @@ const PROTOCOL_BY_NUMBER: ReadonlyMap<number, keyof typeof PROTOCOLS> = new Map(
   [PROTOCOLS.sctp, 'sctp'],
 ]);
 const PROTOCOL_NAMES = Object.keys(PROTOCOLS) as (keyof typeof PROTOCOLS)[];
-
-/**
- * The schedulers of the kernel (net/netfilter/ipvs): each is a module of its own, loaded when first used. 'none' schedules nothing. Load
- * ip_vs_lblc and ip_vs_lblcr on the host beforehand if you use them: the kernel loads a scheduler with the mutex of IPVS held, these two register
- * per-namespace state, and when a namespace that used IPVS ends at that moment both wait for ever (seen on 6.12; docs/ipvs.md).
- */
-export const SCHEDULERS = [
-  'rr',
-  'wrr',
-  'lc',
-  'wlc',
-  'lblc',
-  'lblcr',
-  'dh',
-  'sh',
-  'sed',
-  'nq',
-  'fo',
-  'ovf',
-  'mh',
-  'twos',
-  'none',
-] as const;
-export type Scheduler = (typeof SCHEDULERS)[number];
 
 export interface TransportKey {
   /** A number where the kernel knows a service of a protocol without a name here. */
@@ -85,20 +63,12 @@ export type Service = ServiceKey & Scheduling;
 /** A service as the kernel has it. */
 export type ServiceEntry = Service & { stats: Stats };
 
-/** ipvsadm's limit. The kernel multiplies by HZ in 32 bits, and more than 49 days would wrap silently. */
-const MAX_TIMEOUT = 31 * 24 * 60 * 60;
-
-const PERSISTENCE_FIELDS = ['timeoutSeconds', 'netmask', 'engine'];
-const KEY_FIELDS = ['protocol', 'address', 'port', 'firewallMark', 'family'];
-export const SERVICE_FIELDS: readonly string[] = [
-  ...KEY_FIELDS,
-  'scheduler',
-  'schedulerFlags',
-  'persistence',
-  'onePacket',
-  'destinations',
-  'stats',
-];
+/** The settings of a service, and what follows from them. */
+export const SERVICE = new FieldTable<WireService>(serviceRows, {
+  persistence: ({ flags }) => ((flags?.flags ?? 0) & C.IP_VS_SVC_F_PERSISTENT) !== 0,
+});
+/** What a service may have, and its destinations besides. */
+export const SERVICE_FIELDS: readonly string[] = [...SERVICE.names, 'destinations'];
 
 /** AF_INET or AF_INET6, with the key checked. */
 export function familyOf(key: ServiceKey): number {
@@ -160,38 +130,18 @@ export function writeService(service: Service, kept?: Kept<WireService>): WireSe
 /** Everything that a service can be read with. */
 function encodeService(service: Service): WireService {
   const wire = writeKey(service);
-  const { persistence } = service;
-  wire.scheduler = schedulerName(service.scheduler);
+  const { onePacket, persistence } = service;
   let bits = encodeFlags(service);
-  if (service.onePacket !== undefined && typeof service.onePacket !== 'boolean') {
-    throw typeError(['onePacket'], 'a boolean', service.onePacket);
-  }
-  if (service.onePacket) bits |= C.IP_VS_SVC_F_ONEPACKET;
-  if (persistence !== undefined) {
-    checkObject(persistence, ['persistence'], PERSISTENCE_FIELDS);
-    bits |= C.IP_VS_SVC_F_PERSISTENT;
-    if (persistence.engine !== undefined) {
-      wire.engine = checkString(persistence.engine, ['persistence', 'engine'], C.IP_VS_PENAME_MAXLEN - 1);
-    }
-  }
+  if (onePacket !== undefined && typeof onePacket !== 'boolean') throw typeError(['onePacket'], 'a boolean', onePacket);
+  if (onePacket) bits |= C.IP_VS_SVC_F_ONEPACKET;
+  if (persistence !== undefined) bits |= C.IP_VS_SVC_F_PERSISTENT;
   wire.flags = { flags: bits >>> 0, mask: 0xffffffff };
-  wire.timeout = persistence
-    ? checkInteger(persistence.timeoutSeconds, ['persistence', 'timeoutSeconds'], 0, 0xffffffff)
-    : 0;
-  wire.netmask = netmaskBytes(persistence?.netmask, wire.family);
+  SERVICE.encode(service, wire, wire.family);
   return wire;
-}
-
-function schedulerName(scheduler: unknown): string {
-  // Known names need not be measured: a batch has thousands.
-  return SCHEDULERS.includes(scheduler as Scheduler)
-    ? (scheduler as string)
-    : checkString(scheduler, ['scheduler'], C.IP_VS_SCHEDNAME_MAXLEN - 1);
 }
 
 /** Refuses what the kernel takes and does not work, unless the service is like that already. */
 function checkService(service: Service, wire: WireService, kept: WireService | undefined): void {
-  if (wire.scheduler !== kept?.scheduler) checkOneOf(service.scheduler, ['scheduler'], SCHEDULERS);
   const bits = wire.flags?.flags ?? 0;
   const before = kept?.flags?.flags ?? 0;
   checkFlags(service, before);
@@ -206,9 +156,7 @@ function checkService(service: Service, wire: WireService, kept: WireService | u
   if (wire.port === 0 && !persists && (persisted || kept === undefined)) {
     throw rangeError(['port'], 'a port (0, every port, needs persistence)', 0);
   }
-  if (persists && !(persisted && wire.timeout === kept?.timeout)) {
-    checkInteger(wire.timeout, ['persistence', 'timeoutSeconds'], 1, MAX_TIMEOUT);
-  }
+  SERVICE.checkNew(service, wire, kept);
   if (kept === undefined && 'address' in service && !isReachable(wire)) {
     throw rangeError(['address'], 'an address that packets are sent to (none matches this service)', service.address);
   }
@@ -225,18 +173,17 @@ export function readKey(wire: WireService): ServiceKey {
 }
 
 export function readService(wire: WireService): ServiceEntry {
+  return Object.assign(readServiceSettings(wire), { stats: readStats(wire) });
+}
+
+/** As above, without the counters. */
+export function readServiceSettings(wire: WireService): Service {
   const bits = wire.flags?.flags ?? 0;
-  const scheduler = wire.scheduler ?? 'none';
-  const entry: ServiceEntry = Object.assign(readKey(wire), { scheduler, stats: readStats(wire) });
-  // The kernel's own mark says nothing about the service.
+  const { scheduler = 'none', family } = wire;
+  const service: Service = Object.assign(readKey(wire), { scheduler });
   const flags = readFlags(bits, scheduler);
-  if (flags.length > 0) entry.schedulerFlags = flags;
-  if ((bits & C.IP_VS_SVC_F_ONEPACKET) !== 0) entry.onePacket = true;
-  if ((bits & C.IP_VS_SVC_F_PERSISTENT) !== 0) {
-    entry.persistence = { timeoutSeconds: wire.timeout ?? 0 };
-    const netmask = readNetmask(wire);
-    if (netmask !== undefined) entry.persistence.netmask = netmask;
-    if (wire.engine !== undefined) entry.persistence.engine = wire.engine;
-  }
-  return entry;
+  if (flags.length > 0) service.schedulerFlags = flags;
+  if ((bits & C.IP_VS_SVC_F_ONEPACKET) !== 0) service.onePacket = true;
+  SERVICE.decode(service, wire, family);
+  return service;
 }

@@ -1,6 +1,8 @@
 import * as C from '../linux/ip_vs.ts';
 import { AF_INET, AF_INET6 } from '../linux/socket.ts';
 import type { WireDestination, WireService } from './attributes.ts';
+import { DESTINATION } from './destination.ts';
+import { SERVICE } from './service.ts';
 
 /* Services and servers as they are on the wire, whether they come from a caller or from the kernel: what is the same, and what is equal. */
 
@@ -18,21 +20,11 @@ export function destinationId({ family, address, port }: WireDestination, servic
   return `${own}/${significant(address, own)}/${port}`;
 }
 
-/** Everything of a service that can be set, the kernel's defaults and its own mark left out. */
-export function serviceSettings({ scheduler, flags, timeout, netmask, engine }: WireService): string {
-  const bits = (flags?.flags ?? 0) & ~C.IP_VS_SVC_F_HASHED;
-  // Without persistence nobody asks what the timeout and the mask are.
-  const persistence = bits & C.IP_VS_SVC_F_PERSISTENT ? `${timeout}/${netmask}/${engine ?? ''}` : '';
-  return `${scheduler}/${bits}/${persistence}`;
-}
+/** Everything of a service that can be set, as one text: two services with the same settings have the same. */
+export const serviceSettings = (wire: WireService): string => SERVICE.settingsText(wire);
 
-/** Everything of a server that can be set. */
-export function destinationSettings(wire: WireDestination): string {
-  const forward = (wire.forward ?? 0) & C.IP_VS_CONN_F_FWD_MASK;
-  const { tunnelType = 0, tunnelPort = 0, tunnelFlags = 0 } = wire;
-  const tunnel = forward === C.IP_VS_CONN_F_TUNNEL ? `${tunnelType}/${tunnelPort}/${tunnelFlags}` : '';
-  return `${forward}/${wire.weight ?? 0}/${wire.upperThreshold ?? 0}/${wire.lowerThreshold ?? 0}/${tunnel}`;
-}
+/** As above, of a destination. */
+export const destinationSettings = (wire: WireDestination): string => DESTINATION.settingsText(wire);
 
 function isSameAddress(a: string, b: string, family: number | undefined): boolean {
   return a === b || (family === AF_INET && a.startsWith(significant(b, AF_INET)));
@@ -44,11 +36,7 @@ export function isSameDestination(a: WireDestination, b: WireDestination, servic
     isSameAddress(a.address, b.address, a.family) &&
     a.port === b.port &&
     a.family === b.family &&
-    a.forward === b.forward &&
-    a.weight === b.weight &&
-    a.upperThreshold === b.upperThreshold &&
-    a.lowerThreshold === b.lowerThreshold &&
-    a.forward !== C.IP_VS_CONN_F_TUNNEL;
+    DESTINATION.isPlainlySame(a, b);
   if (plain) return true;
   if (destinationId(a, serviceFamily) !== destinationId(b, serviceFamily)) return false;
   return destinationSettings(a) === destinationSettings(b);
@@ -60,22 +48,13 @@ export function keyPart({ family, protocol, address, port, firewallMark }: WireS
   return { family, ...(protocol !== undefined && { protocol }), ...(address && { address }), port: port ?? 0 };
 }
 
-/** What a request may carry of a service that was read: counters are not among it, and the kernel's own mark is its own. */
+/** What a request may carry of a service that was read. Counters are not part of it, nor is the flag that the kernel sets itself. */
 export function settable(wire: WireService): WireService {
-  const { stats: _, stats64: __, counters: ___, flags, ...service } = wire;
-  return { ...service, flags: { flags: ((flags?.flags ?? 0) & ~C.IP_VS_SVC_F_HASHED) >>> 0, mask: 0xffffffff } };
+  const flags = { flags: ((wire.flags?.flags ?? 0) & ~C.IP_VS_SVC_F_HASHED) >>> 0, mask: 0xffffffff };
+  return { ...SERVICE.settable(wire), flags };
 }
 
-/** As above, of a server. */
+/** As above, of a destination. */
 export function settableDestination(wire: WireDestination): WireDestination {
-  const {
-    stats: _,
-    stats64: __,
-    activeConnections: ___,
-    inactiveConnections: ____,
-    persistentConnections: _____,
-    counters: ______,
-    ...destination
-  } = wire;
-  return { ...destination, forward: (wire.forward ?? 0) & C.IP_VS_CONN_F_FWD_MASK };
+  return { ...DESTINATION.settable(wire), forward: (wire.forward ?? 0) & C.IP_VS_CONN_F_FWD_MASK };
 }

@@ -11,13 +11,13 @@ export type { SchedulerFlag } from '../ip_vs/scheduler-flags.ts';
 export type {
   FirewallMarkKey,
   Persistence,
-  Scheduler,
   Scheduling,
   Service,
   ServiceEntry,
   ServiceKey,
   TransportKey,
 } from '../ip_vs/service.ts';
+export type { Scheduler } from '../ip_vs/service-rows.ts';
 export type { Rates, Stats } from '../ip_vs/stats.ts';
 export type { SyncDaemon, SyncState } from '../ip_vs/sync-daemon.ts';
 export type { Timeouts } from '../ip_vs/timeouts.ts';

@@ -3,21 +3,22 @@ import { checkObject } from '../codec/index.ts';
 import { isArgumentError, isNotFound, NetlinkError, StateError, UnsupportedError } from '../errors.ts';
 import type { WireCommand, WireDestination, WireService } from '../ip_vs/attributes.ts';
 import {
+  DESTINATION,
   type Destination,
   type DestinationKey,
-  FORWARD,
-  readDestination,
+  readDestinationSettings,
   type Tunnel,
   tunnelHas,
   writeDestination,
   writeDestinationKey,
 } from '../ip_vs/destination.ts';
+import { FORWARD } from '../ip_vs/destination-rows.ts';
 import { foreignFlags } from '../ip_vs/scheduler-flags.ts';
 import {
   type Kept,
-  type Persistence,
   readKey,
-  readService,
+  readServiceSettings,
+  SERVICE,
   type Service,
   type ServiceKey,
   writeKey,
@@ -28,7 +29,7 @@ import * as C from '../linux/ip_vs.ts';
 import type { Operation } from '../netlink/index.ts';
 import type { Backend, IpvsCommand } from './backends/backend.ts';
 import { destinationRequest, keyCommand, serviceCommand } from './backends/requests.ts';
-import { DESTINATION_PATCH, type DestinationPatch, type Patch, SERVICE_PATCH, type ServicePatch } from './operation.ts';
+import type { DestinationPatch, Patch, ServicePatch } from './operation.ts';
 import { readDestinations } from './snapshot.ts';
 
 /* The kernel takes no partial update: an edit reads, merges, writes, and looks whether that is what there is now. */
@@ -45,11 +46,8 @@ export function mergeService(
   patch: ServicePatch,
   kept: Kept<WireService> = current,
 ): { wire: WireService; command: IpvsCommand } {
-  const { stats: _, ...service } = readService(current);
-  const merged = { ...service, ...patch } as Service;
-  if (typeof patch.persistence === 'object' && patch.persistence !== null) {
-    merged.persistence = { ...service.persistence, ...patch.persistence } as Persistence;
-  }
+  const service = readServiceSettings(current);
+  const merged = SERVICE.merge(service, patch);
   // A scheduler's flags mean nothing to another, or something else.
   if (!('schedulerFlags' in patch) && merged.scheduler !== service.scheduler) {
     merged.schedulerFlags = foreignFlags(service.schedulerFlags);
@@ -66,44 +64,29 @@ export function mergeDestination(
   patch: DestinationPatch,
   kept: Kept<WireDestination> = current,
 ): { wire: WireDestination; command: IpvsCommand } {
-  const destination = bareDestination(current, service.family);
-  const merged = { ...destination, ...patch } as Destination;
+  const destination = readDestinationSettings(current, service.family);
+  const merged = DESTINATION.merge(destination, patch);
   const tunneled = merged.forward === 'tunnel' || merged.forward === FORWARD.tunnel;
-  if (!('tunnel' in patch)) {
-    if (!tunneled) delete merged.tunnel;
-  } else if (typeof patch.tunnel === 'object' && patch.tunnel !== null) {
-    merged.tunnel = mergeTunnel(destination.tunnel, patch.tunnel);
-  }
+  if (!('tunnel' in patch) && !tunneled) delete merged.tunnel;
+  if (patch.tunnel && merged.tunnel) dropUnfit(merged.tunnel, destination.tunnel, patch.tunnel);
   const { upperThreshold = 0, lowerThreshold = 0 } = merged;
   if (!('lowerThreshold' in patch) && lowerThreshold > upperThreshold) delete merged.lowerThreshold;
   const wire = writeDestination(key, merged, service.family, kept);
   return { wire, command: destinationRequest('SET', merged, { service, destination: wire }) };
 }
 
-/** Of the old tunnel stays what the new type has. */
-function mergeTunnel(current: Tunnel = { type: 'ipip' }, patch: Partial<Patch<Tunnel>>): Tunnel {
-  const merged = { ...current, ...patch } as Tunnel;
-  if (merged.type === current.type) return merged;
+/** Takes from a merged tunnel what its new type does not have. */
+function dropUnfit(merged: Tunnel, current: Tunnel | undefined, patch: Patch<Tunnel>): void {
+  // A tunnel without attributes is IPIP.
+  merged.type ??= 'ipip';
+  if (merged.type === (current?.type ?? 'ipip')) return;
   const has = tunnelHas(merged);
   if (!('port' in patch) && !has.port) delete merged.port;
   if (!('checksum' in patch) && !has.checksum) delete merged.checksum;
-  return merged;
-}
-
-/** A server as it can be set. */
-export function bareDestination(wire: WireDestination, family: number): Destination {
-  const {
-    activeConnections: _,
-    inactiveConnections: __,
-    persistentConnections: ___,
-    stats: ____,
-    ...destination
-  } = readDestination(wire, family);
-  return destination;
 }
 
 export function* editService(backend: Backend, key: ServiceKey, patch: ServicePatch): Operation<void> {
-  checkObject(patch, [], SERVICE_PATCH);
+  checkObject(patch, [], SERVICE.changeable);
   const read = keyCommand('GET', key);
   let current = yield* backend.get(read, ({ service }) => service);
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
@@ -121,7 +104,7 @@ export function* editDestination(
   destinationKey: DestinationKey,
   patch: DestinationPatch,
 ): Operation<void> {
-  checkObject(patch, [], DESTINATION_PATCH);
+  checkObject(patch, [], DESTINATION.changeable);
   const service = writeKey(key);
   const id = destinationId(writeDestinationKey(destinationKey), service.family);
   const find = (entry: WireDestination) => destinationId(entry, service.family) === id;

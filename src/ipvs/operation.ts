@@ -2,6 +2,7 @@ import { checkObject, checkOneOf, NO_CONTEXT, sourceOf } from '../codec/index.ts
 import { isArgumentError, type Path, typeError, within } from '../errors.ts';
 import { commandTable, type WireCommand, type WireDestination, type WireService } from '../ip_vs/attributes.ts';
 import {
+  DESTINATION,
   type Destination,
   type DestinationKey,
   type Tunnel,
@@ -11,6 +12,7 @@ import {
 import {
   type Persistence,
   type Scheduling,
+  SERVICE,
   type Service,
   type ServiceKey,
   writeKey,
@@ -69,8 +71,6 @@ const PARAMETERS: Readonly<Record<IpvsOperation['op'], readonly string[]>> = {
   setTimeouts: ['op', 'timeouts'],
 };
 const KINDS = Object.keys(PARAMETERS) as IpvsOperation['op'][];
-export const SERVICE_PATCH = ['scheduler', 'schedulerFlags', 'persistence', 'onePacket'];
-export const DESTINATION_PATCH = ['forward', 'weight', 'upperThreshold', 'lowerThreshold', 'tunnel'];
 
 /** An operation whose parameters are checked. */
 export class Prepared {
@@ -250,7 +250,7 @@ function checkOperation(
       case 'editService': {
         const service = keys.get(operation.key);
         parameter = 'patch';
-        checkObject(operation.patch, [], SERVICE_PATCH);
+        checkObject(operation.patch, [], SERVICE.changeable);
         return { service };
       }
       case 'addDestination':
@@ -264,7 +264,7 @@ function checkOperation(
         parameter = 'destinationKey';
         const destination = writeDestinationKey(operation.destinationKey);
         parameter = 'patch';
-        checkObject(operation.patch, [], DESTINATION_PATCH);
+        checkObject(operation.patch, [], DESTINATION.changeable);
         return { service, destination };
       }
       case 'removeDestination': {

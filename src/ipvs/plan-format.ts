@@ -1,6 +1,6 @@
 import { printable } from '../errors.ts';
-import type { DestinationKey } from '../ip_vs/destination.ts';
-import type { ServiceKey } from '../ip_vs/service.ts';
+import { DESTINATION, type DestinationKey } from '../ip_vs/destination.ts';
+import { SERVICE, type ServiceKey } from '../ip_vs/service.ts';
 import { endpoint } from '../ipvsadm/format.ts';
 import type { DestinationPatch, IpvsOperation, ServicePatch } from './operation.ts';
 
@@ -51,17 +51,27 @@ function nameOf(key: ServiceKey): string {
 const serverOf = (key: ServiceKey, { address, port }: DestinationKey): string =>
   `${nameOf(key)} -> ${endpoint(address, port)}`;
 
-function scheduling({ scheduler, schedulerFlags, persistence, onePacket }: ServicePatch): string {
-  const { timeoutSeconds, netmask, engine } = persistence ?? {};
+function scheduling(patch: ServicePatch): string {
+  const { schedulerFlags, onePacket } = patch;
   const flags = schedulerFlags?.length ? schedulerFlags.join(',') : undefined;
-  const rest = words({ flags, persistent: timeoutSeconds, mask: netmask, engine });
-  return `${scheduler ?? ''}${rest}${onePacket ? ' one-packet' : ''}`.trim();
+  const { scheduler = '', rest } = labelled(SERVICE, patch);
+  return `${scheduler}${words({ flags })}${rest}${onePacket ? ' one-packet' : ''}`.trim();
 }
 
-function settings({ forward, weight, upperThreshold, lowerThreshold, tunnel }: DestinationPatch): string {
-  const { type, port, checksum } = tunnel ?? {};
-  const thresholds = { weight, upper: upperThreshold, lower: lowerThreshold };
-  return `${forward ?? ''}${words({ type, port, checksum, ...thresholds })}`.trim();
+function settings(patch: DestinationPatch): string {
+  const { forward = '', rest } = labelled(DESTINATION, patch);
+  return `${forward}${rest}`.trim();
+}
+
+/** The settings that are given: those without a label under their names, the others as ' label value' in `rest`. */
+function labelled(fields: Pick<typeof DESTINATION, 'settings' | 'valueOf'>, patch: object) {
+  const found: Record<string, unknown> & { rest: string } = { rest: '' };
+  for (const setting of fields.settings) {
+    const value = fields.valueOf(patch, setting);
+    if (setting.label === '') found[setting.name] = value;
+    else found.rest += words({ [setting.label]: value });
+  }
+  return found;
 }
 
 /** ' name value' of each that is there. */

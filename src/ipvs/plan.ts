@@ -1,7 +1,12 @@
 import { isArgumentError, rangeError, typeError, within } from '../errors.ts';
 import type { WireDestination, WireService } from '../ip_vs/attributes.ts';
-import { type VirtualServer, writeDestination, writeDestinationKey } from '../ip_vs/destination.ts';
-import { type Kept, readKey, readService, type Service, writeService } from '../ip_vs/service.ts';
+import {
+  readDestinationSettings,
+  type VirtualServer,
+  writeDestination,
+  writeDestinationKey,
+} from '../ip_vs/destination.ts';
+import { type Kept, readKey, readServiceSettings, writeService } from '../ip_vs/service.ts';
 import {
   destinationId,
   destinationSettings,
@@ -13,7 +18,6 @@ import {
 import * as C from '../linux/ip_vs.ts';
 import type { IpvsCommand } from './backends/backend.ts';
 import { destinationRequest, keyCommand, serviceCommand } from './backends/requests.ts';
-import { bareDestination } from './ipvs-edit.ts';
 import type { IpvsOperation } from './operation.ts';
 import type { WireServer } from './snapshot.ts';
 
@@ -109,14 +113,14 @@ export function toOperation(change: Change): IpvsOperation {
   switch (op) {
     case 'addService':
     case 'setService':
-      return { op, service: bareService(service) };
+      return { op, service: readServiceSettings(service) };
     case 'removeService':
       return { op, key: readKey(service) };
     case 'addDestination':
     case 'setDestination':
-      return { op, key: readKey(service), destination: bareDestination(change.destination, service.family) };
+      return { op, key: readKey(service), destination: readDestinationSettings(change.destination, service.family) };
     case 'removeDestination': {
-      const { address, port } = bareDestination(change.destination, service.family);
+      const { address, port } = readDestinationSettings(change.destination, service.family);
       return { op, key: readKey(service), destinationKey: { address, port } };
     }
   }
@@ -128,20 +132,15 @@ export function toCommand(change: Change): IpvsCommand {
   switch (op) {
     case 'addService':
     case 'setService':
-      return serviceCommand(op === 'addService' ? 'NEW' : 'SET', bareService(service), { service });
+      return serviceCommand(op === 'addService' ? 'NEW' : 'SET', readServiceSettings(service), { service });
     case 'removeService':
       return keyCommand('DEL', readKey(service), keyPart(service));
     default: {
       const { destination } = change;
       const verb = op === 'addDestination' ? 'NEW' : op === 'setDestination' ? 'SET' : 'DEL';
-      return destinationRequest(verb, bareDestination(destination, service.family), { service, destination });
+      return destinationRequest(verb, readDestinationSettings(destination, service.family), { service, destination });
     }
   }
-}
-
-function bareService(wire: WireService): Service {
-  const { stats: _, ...service } = readService(wire);
-  return service;
 }
 
 /** What is desired, encoded: a service, or a server of one, can be there once. Paths begin with ['desired', index]. */

@@ -1,5 +1,7 @@
 import { checkObject, checkOneOf } from '../codec/index.ts';
 import { atIndex, BatchError, type BatchFailure, type NetlinkError, typeError } from '../errors.ts';
+import { DESTINATION } from '../ip_vs/destination.ts';
+import { readKey, SERVICE, writeKey } from '../ip_vs/service.ts';
 import type { SyncDaemon, SyncState } from '../ip_vs/sync-daemon.ts';
 import type { RuleCommand } from '../ipvsadm/command.ts';
 import { readRules } from '../ipvsadm/read-rules.ts';
@@ -10,7 +12,7 @@ import type { Backend } from './backends/backend.ts';
 import { type BatchOptions, type BatchResult, carryOut } from './batch.ts';
 import { asRefusal, seenThrough } from './batch-run.ts';
 import { startSync, stopSync, syncDaemons } from './daemon.ts';
-import { Batch, type IpvsOperation } from './operation.ts';
+import { Batch, type DestinationPatch, type IpvsOperation, type ServicePatch } from './operation.ts';
 
 /** What a line asks for: an operation, or one about the sync daemon. */
 export type RuleOperation =
@@ -42,20 +44,14 @@ export function parseRuleLines(text: string, names: RuleNames = {}): RuleLine[] 
 function operationOf(command: RuleCommand): RuleOperation {
   switch (command.op) {
     case 'editService': {
-      const { scheduler, schedulerFlags = [], persistence, onePacket = false, ...key } = command.service;
-      // What the line leaves out is taken away.
-      const whole = persistence && { netmask: undefined, engine: undefined, ...persistence };
-      return { op: 'editService', key, patch: { scheduler, schedulerFlags, persistence: whole, onePacket } };
+      const { schedulerFlags = [], onePacket = false } = command.service;
+      const patch = { ...SERVICE.replacing(command.service), schedulerFlags, onePacket } as ServicePatch;
+      return { op: 'editService', key: readKey(writeKey(command.service)), patch };
     }
     case 'editDestination': {
-      const { address, port, tunnel, ...rest } = command.destination;
-      const whole = tunnel && { port: undefined, checksum: undefined, ...tunnel };
-      return {
-        op: 'editDestination',
-        key: command.key,
-        destinationKey: { address, port },
-        patch: { upperThreshold: 0, lowerThreshold: 0, ...rest, tunnel: whole },
-      };
+      const { address, port } = command.destination;
+      const patch = DESTINATION.replacing(command.destination) as DestinationPatch;
+      return { op: 'editDestination', key: command.key, destinationKey: { address, port }, patch };
     }
     default:
       return command;

@@ -1,8 +1,16 @@
 import { checkAddress, checkInteger } from '../codec/index.ts';
 import { isArgumentError, type Path, rangeError } from '../errors.ts';
 import { dottedMask } from '../ip_vs/address.ts';
-import { type Destination, type Tunnel, type VirtualServer, writeDestination } from '../ip_vs/destination.ts';
-import { familyOf, type Service, writeService } from '../ip_vs/service.ts';
+import {
+  DESTINATION,
+  type Destination,
+  type Tunnel,
+  type VirtualServer,
+  writeDestination,
+} from '../ip_vs/destination.ts';
+import type { FieldTable } from '../ip_vs/fields.ts';
+import { familyOf, SERVICE, type Service, writeService } from '../ip_vs/service.ts';
+import { optionName } from './options.ts';
 import { sortDestinations, sortServices } from './order.ts';
 
 /** The three bits of a scheduler's flags, under the names that each scheduler gives them. */
@@ -161,7 +169,9 @@ function scheduling(service: Service, path: Path, own: boolean): string {
     const mask = maskText(service);
     if (mask !== undefined) parts.push('-M', word(mask, [...at, 'netmask']));
     if (persistence.engine !== undefined) parts.push('--pe', word(persistence.engine, [...at, 'engine']));
+    parts.push(...numberOptions(SERVICE, service, path, 'persistence'));
   }
+  parts.push(...numberOptions(SERVICE, service, path));
   if (service.onePacket) parts.push('-o');
   const flags = flagNames(service);
   const others = (flagBits(service) & ~KNOWN_BITS) >>> 0;
@@ -174,16 +184,27 @@ function scheduling(service: Service, path: Path, own: boolean): string {
 }
 
 function destinationOptions(destination: Destination, path: Path, odd: boolean): string {
-  const { forward, upperThreshold, lowerThreshold } = destination;
+  const { forward } = destination;
   const parts = ['-r', checkedEndpoint(destination.address, destination.port, path)];
   const named = forward === 'masquerade' || forward === 'tunnel' || forward === 'direct';
   if (odd && !named) parts.push('--forward', String(forward));
   else parts.push(optionOf(FORWARD_OPTION, forward, [...path, 'forward']));
-  parts.push('-w', String(integer(destination.weight ?? 1, [...path, 'weight'])));
-  if (upperThreshold) parts.push('-x', String(integer(upperThreshold, [...path, 'upperThreshold'])));
-  if (lowerThreshold) parts.push('-y', String(integer(lowerThreshold, [...path, 'lowerThreshold'])));
-  if (forward === 'tunnel') parts.push(...tunnelOptions(destination.tunnel ?? { type: 'ipip' }, path, odd));
+  parts.push(...numberOptions(DESTINATION, destination, path));
+  if (forward === 'tunnel') {
+    parts.push(...tunnelOptions(destination.tunnel ?? { type: 'ipip' }, path, odd));
+    parts.push(...numberOptions(DESTINATION, destination, path, 'tunnel'));
+  }
   return odd ? `${parts.join(' ')}${AS_IS}` : parts.join(' ');
+}
+
+/** The settings that are plain numbers: -w 1 -x 100. Those that are 0 are left out, unless ipvsadm always writes them. */
+function numberOptions<W extends object>(fields: FieldTable<W>, object: object, path: Path, group?: string): string[] {
+  return fields.numbers.flatMap(({ setting, option }) => {
+    if (setting.group !== group) return [];
+    const value = fields.valueOf(object, setting) ?? setting.byDefault?.(0) ?? 0;
+    if (value === 0 && !setting.always) return [];
+    return [optionName(option), String(integer(value, [...path, ...setting.path]))];
+  });
 }
 
 function tunnelOptions({ type, port, checksum = 'none' }: Tunnel, path: Path, odd: boolean): string[] {
@@ -209,7 +230,7 @@ function checkedEndpoint(address: string, port: number, path: Path): string {
   return endpoint(address, integer(port, [...path, 'port']));
 }
 
-function integer(value: number, path: Path): number {
+function integer(value: unknown, path: Path): number {
   return checkInteger(value, path, 0, 0xffffffff);
 }
 

@@ -1,11 +1,20 @@
 import { rangeError } from '../errors.ts';
+import { DESTINATION } from '../ip_vs/destination.ts';
+import { SERVICE } from '../ip_vs/service.ts';
 
 /* The words of a rule line and its options, as popt(3) reads them for ipvsadm (version 1.31). */
 
 type Argument = 'none' | 'required' | 'optional';
 
 /** Long name, short name, and whether an argument follows. */
-const OPTIONS: readonly (readonly [long: string, short: string, argument: Argument])[] = [
+type Option = readonly [long: string, short: string, argument: Argument];
+
+/** Those of the settings are in the rows of their fields (ip_vs/service-rows.ts, ip_vs/destination-rows.ts). */
+const SETTINGS: readonly Option[] = [...SERVICE.options, ...DESTINATION.options].map(
+  ({ option, letter = '', argument }) => [option, letter, argument],
+);
+const OPTIONS: readonly Option[] = [
+  ...SETTINGS,
   ['add-service', 'A', 'none'],
   ['edit-service', 'E', 'none'],
   ['delete-service', 'D', 'none'],
@@ -22,24 +31,7 @@ const OPTIONS: readonly (readonly [long: string, short: string, argument: Argume
   ['sctp-service', '', 'required'],
   ['fwmark-service', 'f', 'required'],
   ['ipv6', '6', 'none'],
-  ['scheduler', 's', 'required'],
-  ['persistent', 'p', 'optional'],
-  ['netmask', 'M', 'required'],
-  ['sched-flags', 'b', 'required'],
-  ['pe', '', 'required'],
-  ['ops', 'o', 'none'],
   ['real-server', 'r', 'required'],
-  ['masquerading', 'm', 'none'],
-  ['ipip', 'i', 'none'],
-  ['gatewaying', 'g', 'none'],
-  ['weight', 'w', 'required'],
-  ['u-threshold', 'x', 'required'],
-  ['l-threshold', 'y', 'required'],
-  ['tun-type', '', 'required'],
-  ['tun-port', '', 'required'],
-  ['tun-nocsum', '', 'none'],
-  ['tun-csum', '', 'none'],
-  ['tun-remcsum', '', 'none'],
   ['mcast-interface', '', 'required'],
   ['syncid', '', 'required'],
   ['sync-maxlen', '', 'required'],

@@ -1,6 +1,7 @@
 import { readIPv4 } from '../codec/index.ts';
 import { isReachable } from '../ip_vs/address.ts';
-import { SCHEDULERS, type Scheduler, type ServiceKey, writeKey } from '../ip_vs/service.ts';
+import { type ServiceKey, writeKey } from '../ip_vs/service.ts';
+import { SCHEDULERS, type Scheduler } from '../ip_vs/service-rows.ts';
 import type { RuleCommand } from './command.ts';
 
 /*

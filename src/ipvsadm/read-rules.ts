@@ -9,8 +9,15 @@ import {
   typeError,
 } from '../errors.ts';
 import { addressBytes, addressText, dottedMask, ipv4Bytes } from '../ip_vs/address.ts';
-import { type Destination, type DestinationKey, type Tunnel, writeDestination } from '../ip_vs/destination.ts';
-import { familyOf, type Service, type ServiceKey, writeService } from '../ip_vs/service.ts';
+import {
+  DESTINATION,
+  type Destination,
+  type DestinationKey,
+  type Tunnel,
+  writeDestination,
+} from '../ip_vs/destination.ts';
+import type { FieldTable } from '../ip_vs/fields.ts';
+import { familyOf, SERVICE, type Service, type ServiceKey, writeService } from '../ip_vs/service.ts';
 import { checkDaemon, type SyncDaemon, type SyncState } from '../ip_vs/sync-daemon.ts';
 import { AF_INET6 } from '../linux/socket.ts';
 import type { RuleCommand } from './command.ts';
@@ -32,24 +39,23 @@ const DEFAULT_PERSISTENCE_SECONDS = 360;
 const DEFAULT_INTERFACE = 'eth0';
 const MAX_TIMEOUT = 31 * 24 * 60 * 60;
 
-const SERVICE = ['tcp-service', 'udp-service', 'sctp-service', 'fwmark-service', 'protocol-service'];
-const SCHEDULING = ['scheduler', 'persistent', 'netmask', 'sched-flags', 'pe', 'ops', 'as-is'];
+const SERVICE_OPTIONS = ['tcp-service', 'udp-service', 'sctp-service', 'fwmark-service', 'protocol-service'];
+const SCHEDULING = [...SERVICE.options.map(({ option }) => option), 'as-is'];
 const FORWARD = ['masquerading', 'ipip', 'gatewaying'] as const;
 const CHECKSUM = ['tun-nocsum', 'tun-csum', 'tun-remcsum'] as const;
-const TUNNEL = ['tun-type', 'tun-port', 'tun-flags', ...CHECKSUM];
-const SERVER = ['weight', 'u-threshold', 'l-threshold', ...TUNNEL, ...FORWARD, 'forward', 'as-is'];
+const SETTINGS = [...DESTINATION.options.map(({ option }) => option), 'forward', 'tun-flags', 'as-is'];
 const DAEMON = ['mcast-interface', 'syncid', 'sync-maxlen', 'mcast-group', 'mcast-port', 'mcast-ttl'];
 
 /** Which options a command takes besides itself. */
 const ALLOWED: Readonly<Record<string, readonly string[]>> = {
-  'add-service': [...SERVICE, 'ipv6', ...SCHEDULING],
-  'edit-service': [...SERVICE, 'ipv6', ...SCHEDULING],
-  'delete-service': [...SERVICE, 'ipv6'],
-  'add-server': [...SERVICE, 'ipv6', 'real-server', ...SERVER],
-  'edit-server': [...SERVICE, 'ipv6', 'real-server', ...SERVER],
-  'delete-server': [...SERVICE, 'ipv6', 'real-server'],
+  'add-service': [...SERVICE_OPTIONS, 'ipv6', ...SCHEDULING],
+  'edit-service': [...SERVICE_OPTIONS, 'ipv6', ...SCHEDULING],
+  'delete-service': [...SERVICE_OPTIONS, 'ipv6'],
+  'add-server': [...SERVICE_OPTIONS, 'ipv6', 'real-server', ...SETTINGS],
+  'edit-server': [...SERVICE_OPTIONS, 'ipv6', 'real-server', ...SETTINGS],
+  'delete-server': [...SERVICE_OPTIONS, 'ipv6', 'real-server'],
   clear: [],
-  zero: [...SERVICE, 'ipv6'],
+  zero: [...SERVICE_OPTIONS, 'ipv6'],
   set: [],
   'start-daemon': DAEMON,
   'stop-daemon': [],
@@ -102,7 +108,7 @@ class KeyReader {
 
   read(options: Options): ServiceKey {
     let option = '';
-    for (const each of SERVICE) {
+    for (const each of SERVICE_OPTIONS) {
       if (!options.has(each)) continue;
       if (option !== '') throw noService(options);
       option = each;
@@ -123,7 +129,7 @@ class KeyReader {
 }
 
 function noService(options: Options) {
-  const given = SERVICE.filter(option => options.has(option));
+  const given = SERVICE_OPTIONS.filter(option => options.has(option));
   return rangeError([], 'one of -t, -u, --sctp-service and -f', given.map(optionName).join(' '));
 }
 
@@ -167,7 +173,9 @@ function commandOf({ command, options, words }: Line, keys: KeyReader): RuleComm
     case 'clear':
       return { op: 'flush' };
     case 'zero':
-      return SERVICE.some(option => options.has(option)) ? { op: 'zero', key: keys.read(options) } : { op: 'zero' };
+      return SERVICE_OPTIONS.some(option => options.has(option))
+        ? { op: 'zero', key: keys.read(options) }
+        : { op: 'zero' };
     case 'set':
       return { op: 'setTimeouts', timeouts: timeoutsOf(words) };
     case 'start-daemon':
@@ -214,6 +222,7 @@ function serviceOf(options: Options, keys: KeyReader): Service {
     // ipvsadm sends it, and the kernel then never uses it.
     throw rangeError(['--pe'], 'persistence (-p) with it', engine);
   }
+  readNumbers(SERVICE, options, service);
   writeService(service, asIs ? 'anything' : undefined);
   return service;
 }
@@ -257,19 +266,28 @@ function destinationOf(key: ServiceKey, options: Options, names: RuleNames): Des
   const forward = forwardOf(options);
   // Only masquerading can change the port: ipvsadm takes the service's, whatever is given.
   if (forward !== 'masquerade' && 'port' in key && !asIs) server.port = key.port;
-  const weight = number(options.get('weight') ?? '1', ['-w'], 0, 0x7fffffff);
-  const destination: Destination = { address: server.address, port: server.port, forward, weight };
-  const max = asIs ? 0xffffffff : 0x7fffffff;
-  const upper = number(options.get('u-threshold') ?? '0', ['-x'], 0, max);
-  const lower = number(options.get('l-threshold') ?? '0', ['-y'], 0, max);
-  if (upper !== 0) destination.upperThreshold = upper;
-  if (lower !== 0) destination.lowerThreshold = lower;
+  const destination: Destination = { address: server.address, port: server.port, forward };
   const tunnel = tunnelOf(options, forward === 'tunnel');
   if (tunnel !== undefined) destination.tunnel = tunnel;
+  readNumbers(DESTINATION, options, destination);
   // A port that masquerading cannot change for every port of a service is told nowhere by ipvsadm.
   const kept = asIs || forward === 'masquerade' ? 'anything' : undefined;
   writeDestination(key, destination, familyOf(key), kept);
   return destination;
+}
+
+/** The settings that are plain numbers. With --as-is they may be all that a kernel can hold. */
+function readNumbers<W extends object>({ numbers }: FieldTable<W>, options: Options, into: object): void {
+  for (const { setting, option } of numbers) {
+    const { group, name, type, always, byDefault } = setting;
+    const [min, max] = (options.has('as-is') ? type.range : (type.newRange ?? type.range)) ?? [0, 0xffffffff];
+    const given = options.get(option);
+    const value = given === undefined ? byDefault?.(0) : number(given, [optionName(option)], min, max);
+    if (!always && (value === undefined || value === 0)) continue;
+    const holder: unknown = group === undefined ? into : Reflect.get(into, group);
+    if (typeof holder === 'object' && holder !== null) Reflect.set(holder, name, value);
+    else if (given !== undefined) throw rangeError([optionName(option)], `a ${group} with it`, given);
+  }
 }
 
 function forwardOf(options: Options): Destination['forward'] {

@@ -1,7 +1,7 @@
 import type { Destination, Service, Tunnel } from 'netsteer';
 import { type Connection, formatTable, type Ipvs, type ReconcileProgress, type TableView } from 'netsteer/ipvs';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { SCHEDULERS } from '../../src/ip_vs/service.ts';
+import { SCHEDULERS } from '../../src/ip_vs/service-rows.ts';
 import { CLIENT, GUE_PORT, IpvsLab, PORTS, SERVERS, virtualAddress } from '../support/ipvs-lab.ts';
 import { until as comes } from '../support/wait.ts';
 import { kernelSuite, where } from '../support/where.ts';

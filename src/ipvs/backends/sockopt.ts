@@ -6,11 +6,13 @@ import {
   type Struct,
   sourceOf,
   toHex,
-  toText,
   Writer,
 } from '../../codec/index.ts';
 import { DecodeError, UnsupportedError } from '../../errors.ts';
 import type { WireCommand, WireDestination, WireService } from '../../ip_vs/attributes.ts';
+import { DESTINATION } from '../../ip_vs/destination.ts';
+import type { FieldTable } from '../../ip_vs/fields.ts';
+import { SERVICE } from '../../ip_vs/service.ts';
 import * as S from '../../ip_vs/sockopt-structs.ts';
 import { count32, count64, type Stats } from '../../ip_vs/stats.ts';
 import { IPPROTO_IP } from '../../linux/in.ts';
@@ -203,7 +205,7 @@ export class SockoptBackend implements Backend {
       this.#get('IP_VS_SO_GET_SERVICES', C.IP_VS_SO_GET_SERVICES, source.bytes, {});
       const list: CountedService[] = [];
       for (let at = header.size; at < source.bytes.length; at += entry.size) {
-        if (source.bytes[at + SERVICE.sched_name] === 0) break;
+        if (source.bytes[at + ENTRY.sched_name] === 0) break;
         list.push(readCounted(source, at, withStats));
       }
       if (list.length < room) return list;
@@ -223,7 +225,7 @@ export class SockoptBackend implements Backend {
       const list: WireDestination[] = [];
       for (let at = header.size; at < bytes.length; at += entry.size) {
         // A server has an address, which is not 0.0.0.0.
-        if (source.view.getUint32(at + SERVER.addr) === 0) break;
+        if (source.view.getUint32(at + DESTINATION_ENTRY.addr) === 0) break;
         list.push(readServer(source, at, withStats));
       }
       if (list.length < room) return list;
@@ -315,14 +317,22 @@ function translate({ command, syscall, value }: IpvsCommand): Setting {
 }
 
 function writeService(writer: Writer, service: WireService | undefined): void {
-  if (service?.engine !== undefined) unsupported('a persistence engine');
-  S.ip_vs_service_user.write(writer, {
-    ...keyOf(service),
-    sched_name: service?.scheduler ?? '',
-    flags: service?.flags?.flags ?? 0,
-    timeout: service?.timeout ?? 0,
-    netmask: service?.netmask ?? '00000000',
-  });
+  const user = { ...keyOf(service), sched_name: '', flags: 0, timeout: 0, netmask: '00000000' };
+  if (service !== undefined) {
+    setMembers(user, SERVICE, service);
+    user.flags = service.flags?.flags ?? 0;
+  }
+  S.ip_vs_service_user.write(writer, user);
+}
+
+/** Writes the settings into the members of a structure. */
+function setMembers<W extends object>(user: object, { settings }: FieldTable<W>, wire: W): void {
+  for (const { key, sockopt, absent = 0 } of settings) {
+    const value: unknown = Reflect.get(wire, key);
+    if (typeof sockopt === 'string') {
+      if (value !== undefined) Reflect.set(user, sockopt, value);
+    } else if (value !== undefined && value !== absent) unsupported(sockopt.missing);
+  }
 }
 
 /** What identifies a service; of none, what means all of them. */
@@ -335,17 +345,11 @@ function keyOf(service: WireService | undefined) {
 }
 
 function writeDestination(writer: Writer, destination: WireDestination): void {
-  const { address, port, family, forward = 0, weight = 0, tunnelType, tunnelPort, tunnelFlags } = destination;
+  const { address, port, family } = destination;
   if ((family || AF_INET) !== AF_INET) unsupported('a server of another address family');
-  if (tunnelType || tunnelPort || tunnelFlags) unsupported('another tunnel than plain IPIP');
-  S.ip_vs_dest_user.write(writer, {
-    addr: address.slice(0, 8),
-    port,
-    conn_flags: forward,
-    weight,
-    u_threshold: destination.upperThreshold ?? 0,
-    l_threshold: destination.lowerThreshold ?? 0,
-  });
+  const user = { addr: address.slice(0, 8), port, conn_flags: 0, weight: 0, u_threshold: 0, l_threshold: 0 };
+  setMembers(user, DESTINATION, destination);
+  S.ip_vs_dest_user.write(writer, user);
 }
 
 function unsupported(feature: string): never {
@@ -369,45 +373,56 @@ function writeRequest({ view, bytes }: Source, service: WireService, room: numbe
 
 /* Lists have thousands of entries, which are read member by member: no object is made of what nobody asks for. */
 const REQUEST = offsetsOf(S.ip_vs_get_dests);
-const SERVICE = offsetsOf(S.ip_vs_service_entry);
-const SERVER = offsetsOf(S.ip_vs_dest_entry);
+const ENTRY = offsetsOf(S.ip_vs_service_entry);
+const DESTINATION_ENTRY = offsetsOf(S.ip_vs_dest_entry);
+const SERVICE_MEMBERS = membersOf(SERVICE, S.ip_vs_service_entry);
+const DESTINATION_MEMBERS = membersOf(DESTINATION, S.ip_vs_dest_entry);
+const NO_MEMBERS = Object.fromEntries(DESTINATION_MEMBERS.map(({ key }) => [key, 0]));
 const STATS = offsetsOf(S.ip_vs_stats_user);
 
 function readCounted(source: Source, at: number, withStats: boolean): CountedService {
   const { view, bytes } = source;
   const service: WireService = { family: AF_INET };
-  const firewallMark = view.getUint32(at + SERVICE.fwmark, HOST);
+  const firewallMark = view.getUint32(at + ENTRY.fwmark, HOST);
   if (firewallMark === 0) {
-    service.protocol = view.getUint16(at + SERVICE.protocol, HOST);
-    service.address = toHex(bytes, at + SERVICE.addr, at + SERVICE.addr + 4);
-    service.port = view.getUint16(at + SERVICE.port, false);
+    service.protocol = view.getUint16(at + ENTRY.protocol, HOST);
+    service.address = toHex(bytes, at + ENTRY.addr, at + ENTRY.addr + 4);
+    service.port = view.getUint16(at + ENTRY.port, false);
   } else service.firewallMark = firewallMark;
-  const name = at + SERVICE.sched_name;
-  let end = name;
-  while (end < name + C.IP_VS_SCHEDNAME_MAXLEN && bytes[end] !== 0) end++;
-  service.scheduler = toText(source, name, end) ?? '';
-  service.flags = { flags: view.getUint32(at + SERVICE.flags, HOST), mask: 0xffffffff };
-  service.timeout = view.getUint32(at + SERVICE.timeout, HOST);
-  service.netmask = toHex(bytes, at + SERVICE.netmask, at + SERVICE.netmask + 4);
-  if (withStats) service.counters = readCounters(view, at + SERVICE.stats);
-  return { service, destinations: view.getUint32(at + SERVICE.num_dests, HOST) };
+  for (const { key, offset, size, type } of SERVICE_MEMBERS) {
+    Reflect.set(service, key, type.read(source, at + offset, at + offset + size, NO_CONTEXT));
+  }
+  service.flags = { flags: view.getUint32(at + ENTRY.flags, HOST), mask: 0xffffffff };
+  if (withStats) service.counters = readCounters(view, at + ENTRY.stats);
+  return { service, destinations: view.getUint32(at + ENTRY.num_dests, HOST) };
 }
 
 function readServer({ view, bytes }: Source, at: number, withStats: boolean): WireDestination {
-  const server: WireDestination = {
-    address: toHex(bytes, at + SERVER.addr, at + SERVER.addr + 4),
-    port: view.getUint16(at + SERVER.port, false),
+  const address = toHex(bytes, at + DESTINATION_ENTRY.addr, at + DESTINATION_ENTRY.addr + 4);
+  // With all members from the beginning: an object that grows costs more.
+  const destination: WireDestination & Record<string, unknown> = {
+    address,
+    port: view.getUint16(at + DESTINATION_ENTRY.port, false),
     family: AF_INET,
-    forward: view.getUint32(at + SERVER.conn_flags, HOST) & C.IP_VS_CONN_F_FWD_MASK,
-    weight: view.getInt32(at + SERVER.weight, HOST),
-    upperThreshold: view.getUint32(at + SERVER.u_threshold, HOST),
-    lowerThreshold: view.getUint32(at + SERVER.l_threshold, HOST),
-    activeConnections: view.getUint32(at + SERVER.activeconns, HOST),
-    inactiveConnections: view.getUint32(at + SERVER.inactconns, HOST),
-    persistentConnections: view.getUint32(at + SERVER.persistconns, HOST),
+    ...NO_MEMBERS,
   };
-  if (withStats) server.counters = readCounters(view, at + SERVER.stats);
-  return server;
+  for (const { key, offset, isSigned, bits } of DESTINATION_MEMBERS) {
+    const value = isSigned ? view.getInt32(at + offset, HOST) : view.getUint32(at + offset, HOST);
+    destination[key] = bits === undefined ? value : value & bits;
+  }
+  if (withStats) destination.counters = readCounters(view, at + DESTINATION_ENTRY.stats);
+  return destination;
+}
+
+/** The members of an entry that hold settings and readings, under the names of their rows. */
+function membersOf<W extends object>({ settings, readings }: FieldTable<W>, struct: Struct<unknown>) {
+  const bits = new Map(settings.map(each => [each.key, each.bits]));
+  return [...settings, ...readings].flatMap(({ key, sockopt }) => {
+    if (typeof sockopt !== 'string') return [];
+    const member = struct.members.find(each => each.key === sockopt);
+    if (member === undefined) throw new TypeError(`${struct.name} has no member ${sockopt}, which is that of ${key}`);
+    return { ...member, key, bits: bits.get(key), isSigned: (member.type.number?.min ?? 0) < 0 };
+  });
 }
 
 function readCounters(view: DataView, at: number): Stats {

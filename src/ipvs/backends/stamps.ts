@@ -1,15 +1,16 @@
 import { eachAttribute, HOST_IS_LITTLE_ENDIAN, parseIPv6, readIPv4, sourceOf } from '../../codec/index.ts';
 import type { WireCommand } from '../../ip_vs/attributes.ts';
-import { type Destination, type DestinationKey, FORWARD } from '../../ip_vs/destination.ts';
+import type { Destination, DestinationKey } from '../../ip_vs/destination.ts';
+import { FORWARD } from '../../ip_vs/destination-rows.ts';
 import {
   PROTOCOLS,
-  SCHEDULERS,
   SERVICE_FIELDS,
   type Service,
   type ServiceKey,
   type TransportKey,
   writeService,
 } from '../../ip_vs/service.ts';
+import { SCHEDULERS } from '../../ip_vs/service-rows.ts';
 import * as C from '../../linux/ip_vs.ts';
 import { AF_INET, AF_INET6 } from '../../linux/socket.ts';
 import { EncodedRequests, genlmsghdr, NLMSG_HDRLEN } from '../../netlink/index.ts';
