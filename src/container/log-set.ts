@@ -3,7 +3,7 @@ import { rangeError, typeError } from '../errors.ts';
 import type { RecordLevel } from '../nflog/index.ts';
 import { type DesiredRuleset, type Rule, type Statement, Transaction } from '../nftables/index.ts';
 import type { Interfaces } from '../nftables/interfaces.ts';
-import { modelOf } from '../nftables/plan/model.ts';
+import { modelOf } from '../nftables/plan/ruleset-model.ts';
 import type { OwnedDifference } from './difference.ts';
 import { checkLabels, logComment, logName } from './log-comment.ts';
 import { WantedTable } from './owned-model.ts';

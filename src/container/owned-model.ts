@@ -2,7 +2,8 @@ import type { Chain, DesiredRuleset, NftSet, RuleEntry, SetEntry, Table } from '
 import type { Interfaces } from '../nftables/interfaces.ts';
 import { textOf } from '../nftables/plan/content.ts';
 import { matches } from '../nftables/plan/difference.ts';
-import { type ChainModel, modelOf, type TableModel, tableKey } from '../nftables/plan/model.ts';
+import { type ChainModel, type TableModel, tableKey } from '../nftables/plan/model.ts';
+import { modelOf } from '../nftables/plan/ruleset-model.ts';
 import { type SetModel, sameSet } from '../nftables/plan/set-model.ts';
 import { MOST_TOLD, type OwnedDifference } from './difference.ts';
 import type { TableContents, TableReading } from './owned-reading.ts';

@@ -21,19 +21,20 @@ import * as C from '../linux/nf_tables.ts';
 import * as action from './expressions/action.ts';
 import * as compare from './expressions/compare.ts';
 import * as load from './expressions/load.ts';
-import { type NestedTables, nestedTables } from './expressions/nested.ts';
+import { type DynamicSet, type Inner, type NestedTables, nestedTables } from './expressions/nested.ts';
 import * as packet from './expressions/packet.ts';
 import * as stateful from './expressions/stateful.ts';
 import * as xt from './expressions/xt.ts';
 
-type Tables = typeof packet.expressions &
+type PlainTables = typeof packet.expressions &
   typeof compare.expressions &
   typeof load.expressions &
   typeof stateful.expressions &
   typeof action.expressions &
-  typeof xt.expressions &
-  NestedTables;
-type Known = { [K in keyof Tables]: { [P in K]: Infer<Tables[K]> } }[keyof Tables];
+  typeof xt.expressions;
+type Plain = { [K in keyof PlainTables]: { [P in K]: Infer<PlainTables[K]> } }[keyof PlainTables];
+type Known = Plain | { dynset: DynamicSet<Expression> } | { inner: Inner<Expression> };
+type Tables = PlainTables & NestedTables<Expression>;
 
 /**
  * One instruction of the kernel's packet machine: an object with one key, the expression's name. What this library does not know, or cannot

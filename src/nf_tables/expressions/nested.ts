@@ -14,12 +14,11 @@ import {
   u64be,
 } from '../../codec/index.ts';
 import * as C from '../../linux/nf_tables.ts';
-import type { Expression } from '../expression.ts';
 
-/* Expressions that hold expressions. Their types are written out: TypeScript cannot infer a type from itself. */
+/* Expressions that hold expressions, given the type of what they hold. TypeScript cannot infer a type from itself. */
 
 /** Adds the register's content to a set as a key, or removes it. */
-export interface DynamicSet {
+export interface DynamicSet<E> {
   set: string;
   /** The set by the number that it has within its own transaction. */
   setId?: number;
@@ -30,15 +29,15 @@ export interface DynamicSet {
   /** Of the new element; the set's own where left out. */
   timeoutMilliseconds?: bigint;
   /** One expression for each new element. The kernel repeats the first of `expressions` here. */
-  expression?: Expression;
+  expression?: E;
   /** invert: goes on if it could not be done. expressions: the element has some. */
   flags?: ('invert' | 'expressions' | number)[];
-  expressions?: Expression[];
+  expressions?: E[];
   unknown?: UnknownAttribute[];
 }
 
 /** Runs an expression on the packet that a tunnel carries. */
-export interface Inner {
+export interface Inner<E> {
   /** 0; the kernel knows one packet inside another. */
   number: number;
   type: 'vxlan' | 'geneve' | 'gre' | 'gretap' | number;
@@ -46,17 +45,17 @@ export interface Inner {
   flags: ('header-size' | 'link' | 'network' | 'transport' | number)[];
   /** Bytes of the tunnel's own header. */
   headerSize: number;
-  expression: Expression;
+  expression: E;
   unknown?: UnknownAttribute[];
 }
 
-export interface NestedTables {
-  readonly dynset: AttributeTable<DynamicSet>;
-  readonly inner: AttributeTable<Inner>;
+export interface NestedTables<E> {
+  readonly dynset: AttributeTable<DynamicSet<E>>;
+  readonly inner: AttributeTable<Inner<E>>;
 }
 
-/** The tables, given the type of what they hold. */
-export function nestedTables(expression: Type<Expression>): NestedTables {
+/** The tables, given the table of what they hold. */
+export function nestedTables<E>(expression: Type<E>): NestedTables<E> {
   const dynset = attributes('NFTA_DYNSET', {
     set: string(C.NFTA_DYNSET_SET_NAME, 255),
     setId: opt(u32be(C.NFTA_DYNSET_SET_ID)),

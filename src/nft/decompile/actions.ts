@@ -1,3 +1,4 @@
+import type { Expression } from '../../nf_tables/expression.ts';
 import type { DynamicSet } from '../../nf_tables/expressions/nested.ts';
 import { type Datatype, TYPES } from '../data/datatypes.ts';
 import { LOG_LEVEL } from '../data/symbols.ts';
@@ -84,7 +85,7 @@ export function nat(registers: Registers, expression: Of<'nat'>): void {
   statement.port = ports(registers, expression.portRegister, expression.lastPortRegister);
 }
 
-export function dynset(registers: Registers, expression: DynamicSet): void {
+export function dynset(registers: Registers, expression: DynamicSet<Expression>): void {
   const set = registers.find(expression);
   if (words(expression.flags, ['invert', 'expressions']).includes('invert'))
     throw new Undecompilable('an inverted change of a set');

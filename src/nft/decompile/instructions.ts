@@ -151,7 +151,7 @@ function payload(registers: Registers, expression: Of<'payload'>): void {
   else throw new Undecompilable('a load without a register');
 }
 
-function inner(registers: Registers, { type, headerSize, flags, expression }: Inner): void {
+function inner(registers: Registers, { type, headerSize, flags, expression }: Inner<Expression>): void {
   const tunnel: Header | undefined = tunnelHeader(type, headerSize, flags);
   if (tunnel === undefined || !('payload' in expression || 'meta' in expression))
     throw new Undecompilable('the packet of a tunnel that is not known');

@@ -1,7 +1,6 @@
-import { type Path, typeError } from '../../errors.ts';
+import type { Path } from '../../errors.ts';
 import type { Chain } from '../../nf_tables/chain.ts';
 import type { Expression } from '../../nf_tables/expression.ts';
-import type { Family } from '../../nf_tables/family.ts';
 import type { Flowtable } from '../../nf_tables/flowtable.ts';
 import type { NftObject } from '../../nf_tables/object.ts';
 import type { RuleEntry } from '../../nf_tables/rule.ts';
@@ -9,9 +8,7 @@ import type { Table } from '../../nf_tables/table.ts';
 import type { Origin } from '../../nft/compile/compile.ts';
 import type { Rule } from '../../nft/rule.ts';
 import type { Interfaces } from '../interfaces.ts';
-import { checkDesired, type DesiredRuleset, twice } from './desired.ts';
 import type { SetModel } from './set-model.ts';
-import { TableReader } from './table-reader.ts';
 import type { Timeouts } from './timeouts.ts';
 
 export interface RuleModel {
@@ -81,42 +78,3 @@ export interface Given<T> {
 }
 
 export const tableKey = ({ family, name }: { family: string; name: string }): string => `${family} ${name}`;
-
-/**
- * Tables by their family and name.
- * @throws TypeError, RangeError with the path of what is not well formed, is there twice, or names what is not there
- */
-export function modelOf(ruleset: DesiredRuleset, options: ModelOptions = {}): Map<string, TableModel> {
-  if (options.isThere !== true) checkDesired(ruleset);
-  const models = new Map<string, TableModel>();
-  const known = new Set(ruleset.tables.map(tableKey));
-  const inTable = <T extends { family: Family; table: string }>(kind: string, list: readonly T[] = []) => {
-    const groups = new Map<string, Given<T>[]>();
-    for (const [index, object] of list.entries()) {
-      const key = tableKey({ family: object.family, name: object.table });
-      if (!known.has(key)) throw typeError([kind, index, 'table'], 'one of `tables`', object.table);
-      const group = groups.get(key);
-      if (group !== undefined) group.push({ object, index });
-      else groups.set(key, [{ object, index }]);
-    }
-    return (key: string) => groups.get(key) ?? [];
-  };
-  const chains = inTable('chains', ruleset.chains);
-  const sets = inTable('sets', ruleset.sets);
-  const rules = inTable('rules', ruleset.rules as readonly (RuleEntry | (Rule & { chain: string }))[] | undefined);
-  const objects = inTable('objects', ruleset.objects);
-  const flowtables = inTable('flowtables', ruleset.flowtables);
-  for (const [index, table] of ruleset.tables.entries()) {
-    const key = tableKey(table);
-    if (models.has(key)) throw twice(['tables', index, 'name'], table.name);
-    const contents = {
-      chains: chains(key),
-      sets: sets(key),
-      rules: rules(key),
-      objects: objects(key),
-      flowtables: flowtables(key),
-    };
-    models.set(key, new TableReader(contents, options).model(table, ['tables', index]));
-  }
-  return models;
-}

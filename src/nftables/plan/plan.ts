@@ -7,7 +7,8 @@ import type { Ruleset } from '../read/listing.ts';
 import { Transaction, type TransactionOperation } from '../write/transaction.ts';
 import { inOrder, misplaced } from './chain-order.ts';
 import { checkDesired, type DesiredRuleset } from './desired.ts';
-import { modelOf, type TableModel, tableKey } from './model.ts';
+import { type TableModel, tableKey } from './model.ts';
+import { modelOf } from './ruleset-model.ts';
 import { keyOf, type PlacedOperation, placed, TablePlan } from './table-plan.ts';
 import { ticksOf } from './timeouts.ts';
 

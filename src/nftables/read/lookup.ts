@@ -6,7 +6,6 @@ import { familyNumber } from '../../nf_tables/family.ts';
 import { MESSAGES, readMessage } from '../../nf_tables/message.ts';
 import type { NftSet } from '../../nf_tables/set.ts';
 import { interfacesOf } from '../interfaces.ts';
-import type { RangeMemory } from '../ranges/range-memory.ts';
 import { type RangeSet, RefusedRange } from '../ranges/range-set.ts';
 import { setKey } from '../ranges/ranged-sets.ts';
 import { readGeneration, requestFor } from '../request.ts';
@@ -16,8 +15,7 @@ import { hintFor } from '../write/hints.ts';
 import type { Fields } from '../write/new-objects.ts';
 import { ChainModel } from '../write/rule-places.ts';
 import type { Transaction, TransactionOperation } from '../write/transaction.ts';
-import type { Ruleset } from './listing.ts';
-import { SetReader } from './set-reader.ts';
+import { type Knowledge, SetReader } from './set-reader.ts';
 
 /** The 64-bit attribute of an answer: its object's handle, without decoding the rest. */
 export function handleIn({ source, payload, end }: Message, attribute: number): bigint | undefined {
@@ -29,15 +27,6 @@ export function handleIn({ source, payload, end }: Message, attribute: number): 
     at = nextAttribute(view, at);
   }
   return undefined;
-}
-
-/** What was read of the namespace before, if that is still its generation. */
-export type KnownSets = Pick<Ruleset, 'generation' | 'sets'>;
-
-/** What is known from before a commit, and kept for the next one. */
-export interface Knowledge {
-  memory?: RangeMemory | undefined;
-  known?: KnownSets | undefined;
 }
 
 /** A transaction that is ready to be sent. */

@@ -5,14 +5,23 @@ import type { NftSet } from '../../nf_tables/set.ts';
 import type { WiredElements } from '../../nft/element-values.ts';
 import { type ElementShape, shapeOf } from '../../nft/set-types.ts';
 import { kernelRanges } from '../ranges/range-lists.ts';
+import type { RangeMemory } from '../ranges/range-memory.ts';
 import { mergesRanges, RangeSet } from '../ranges/range-set.ts';
 import { type DeclaredSet, setKey } from '../ranges/ranged-sets.ts';
 import { readSet } from '../request.ts';
 import type { Resolved } from '../write/encode-context.ts';
 import type { Fields } from '../write/new-objects.ts';
 import type { Transaction } from '../write/transaction.ts';
-import { dumpElements } from './listing.ts';
-import type { Knowledge, KnownSets } from './lookup.ts';
+import { dumpElements, type Ruleset } from './listing.ts';
+
+/** What was read of the namespace before, if that is still its generation. */
+export type KnownSets = Pick<Ruleset, 'generation' | 'sets'>;
+
+/** What is known from before a commit, and kept for the next one. */
+export interface Knowledge {
+  memory?: RangeMemory | undefined;
+  known?: KnownSets | undefined;
+}
 
 interface State {
   shape: ElementShape;

@@ -7,8 +7,9 @@ import { familyNumber } from '../../nf_tables/family.ts';
 import { generationTable } from '../../nf_tables/generation.ts';
 import { MESSAGES, type MessageName } from '../../nf_tables/message.ts';
 import type { Features } from '../features.ts';
-import { completed, handleIn, type Knowledge } from '../read/lookup.ts';
+import { completed, handleIn } from '../read/lookup.ts';
 import { Disturbed } from '../read/reading.ts';
+import type { Knowledge } from '../read/set-reader.ts';
 import { readGeneration, requestFor } from '../request.ts';
 import {
   type EncodedMessage,

@@ -1,6 +1,7 @@
 import { elsewhere, type Path, typeError } from '../../errors.ts';
 import type { Chain } from '../../nf_tables/chain.ts';
 import type { Expression } from '../../nf_tables/expression.ts';
+import type { Family } from '../../nf_tables/family.ts';
 import type { Flowtable } from '../../nf_tables/flowtable.ts';
 import type { NftObject } from '../../nf_tables/object.ts';
 import type { RuleEntry } from '../../nf_tables/rule.ts';
@@ -12,12 +13,60 @@ import type { SetEntry } from '../read/listing.ts';
 import type { NewMap } from '../write/new-objects.ts';
 import { hooksOf } from './chain-order.ts';
 import { contentOf, type Fields, kernelForm, normal, normalExpressions, textOf } from './content.ts';
-import { at, twice } from './desired.ts';
-import type { ChainModel, FlowtableModel, Given, ModelOptions, ObjectModel, RuleModel, TableModel } from './model.ts';
+import { at, checkDesired, type DesiredRuleset, twice } from './desired.ts';
+import {
+  type ChainModel,
+  type FlowtableModel,
+  type Given,
+  type ModelOptions,
+  type ObjectModel,
+  type RuleModel,
+  type TableModel,
+  tableKey,
+} from './model.ts';
 import { checkElements, checkRule, type Names } from './references.ts';
 import { FED_SIZE, type SetModel, setModel } from './set-model.ts';
 
-export interface TableContents {
+/**
+ * Tables by their family and name.
+ * @throws TypeError, RangeError with the path of what is not well formed, is there twice, or names what is not there
+ */
+export function modelOf(ruleset: DesiredRuleset, options: ModelOptions = {}): Map<string, TableModel> {
+  if (options.isThere !== true) checkDesired(ruleset);
+  const models = new Map<string, TableModel>();
+  const known = new Set(ruleset.tables.map(tableKey));
+  const inTable = <T extends { family: Family; table: string }>(kind: string, list: readonly T[] = []) => {
+    const groups = new Map<string, Given<T>[]>();
+    for (const [index, object] of list.entries()) {
+      const key = tableKey({ family: object.family, name: object.table });
+      if (!known.has(key)) throw typeError([kind, index, 'table'], 'one of `tables`', object.table);
+      const group = groups.get(key);
+      if (group !== undefined) group.push({ object, index });
+      else groups.set(key, [{ object, index }]);
+    }
+    return (key: string) => groups.get(key) ?? [];
+  };
+  const chains = inTable('chains', ruleset.chains);
+  const sets = inTable('sets', ruleset.sets);
+  const rules = inTable('rules', ruleset.rules as readonly (RuleEntry | (Rule & { chain: string }))[] | undefined);
+  const objects = inTable('objects', ruleset.objects);
+  const flowtables = inTable('flowtables', ruleset.flowtables);
+  for (const [index, table] of ruleset.tables.entries()) {
+    const key = tableKey(table);
+    if (models.has(key)) throw twice(['tables', index, 'name'], table.name);
+    const contents = {
+      chains: chains(key),
+      sets: sets(key),
+      rules: rules(key),
+      objects: objects(key),
+      flowtables: flowtables(key),
+    };
+    models.set(key, new TableReader(contents, options).model(table, ['tables', index]));
+  }
+  return models;
+}
+
+interface TableContents {
   readonly chains: readonly Given<Chain>[];
   readonly sets: readonly Given<NewMap | SetEntry>[];
   readonly rules: readonly Given<Rule | RuleEntry>[];
@@ -26,7 +75,7 @@ export interface TableContents {
 }
 
 /** Makes the model of one table: rules with the sets and chains that are theirs. */
-export class TableReader {
+class TableReader {
   readonly #contents: TableContents;
   readonly #options: ModelOptions;
   readonly #sets = new Map<string, SetModel>();
