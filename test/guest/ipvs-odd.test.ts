@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import fc from 'fast-check';
-import { Ipvs, Links, NetlinkError, NetNs } from 'netsteer';
+import { type Destination, Ipvs, Links, NetlinkError, NetNs } from 'netsteer';
 import { expect, it } from 'vitest';
 import { NO_CONTEXT, toHex, Writer } from '../../src/codec/index.ts';
 import { commandTable, type WireCommand } from '../../src/ip_vs/attributes.ts';
@@ -12,8 +12,6 @@ import { kernelSuite } from '../support/where.ts';
 
 /** Guests are slow; what breadth needs is tried with the kernel in memory (test/unit/ipvs-odd.test.ts). */
 const TABLES = 10;
-/** The same tables in each run, on either kernel; the kernel in memory tries others each time. */
-const SEED = 20261130;
 
 function attributesOf(value: WireCommand): string {
   const writer = new Writer();
@@ -21,7 +19,14 @@ function attributesOf(value: WireCommand): string {
   return toHex(writer.copy());
 }
 
-/** Without persistence its engine is never asked, and not read. */
+/**
+ * ipvsadm 1.31 looks up the names of tunnel types and checksums without checking the number, and crashes or prints garbage beyond the last one.
+ * This can go when the test below says that ipvsadm no longer crashes.
+ */
+const canBePrinted = ({ tunnel }: Destination): boolean =>
+  typeof tunnel?.type !== 'number' && typeof tunnel?.checksum !== 'number';
+
+/** The kernel uses the persistence engine only with persistence, and this library does not save it without. */
 const meant = (lines: string[]): string[] =>
   lines.map(line => (line.includes(' -p ') ? line : line.replace(' --pe sip', ''))).sort();
 
@@ -44,7 +49,6 @@ kernelSuite('what other programs have set', () => {
     const raw = new RawIpvs(netns);
     const other = empty();
     const theirs = Ipvs.open({ netns: other });
-    let tables = 0;
     let services = 0;
     let servers = 0;
     /** Whether the kernel takes it: most of what a writer may send. */
@@ -83,18 +87,21 @@ kernelSuite('what other programs have set', () => {
             await ipvs.editService(service, { scheduler: 'lc' });
             for (const destination of destinations) await ipvs.editDestination(service, destination, { weight: 7 });
           }
-          // Beside it, what the field's own tool sees of both.
-          if (++tables === TABLES) {
-            await theirs.restore(await ipvs.save(), { replace: true });
-            expect(meant(savedByIpvsadm(other))).toEqual(meant(savedByIpvsadm(netns)));
-          }
           const { servers: after } = await ipvs.snapshot();
           expect(after.map(({ scheduler }) => scheduler)).toEqual(after.map(() => 'lc'));
           expect(after.flatMap(({ destinations }) => destinations.map(({ weight }) => weight))).toEqual(
             after.flatMap(({ destinations }) => destinations.map(() => 7)),
           );
+          // ipvsadm, asked last because not everything can be shown to it, sees the same in both namespaces.
+          for (const { destinations, ...service } of after) {
+            for (const destination of destinations) {
+              if (!canBePrinted(destination)) await ipvs.removeDestination(service, destination);
+            }
+          }
+          await theirs.restore(await ipvs.save(), { replace: true });
+          expect(meant(savedByIpvsadm(other))).toEqual(meant(savedByIpvsadm(netns)));
         }),
-        { numRuns: TABLES, seed: SEED, endOnFailure: true },
+        { numRuns: TABLES, endOnFailure: true },
       );
       // The kernel takes nearly all of it.
       expect(services).toBeGreaterThan(TABLES / 2);
@@ -103,6 +110,44 @@ kernelSuite('what other programs have set', () => {
       await Promise.all([raw.close(), theirs[Symbol.asyncDispose]()]);
       other.close();
     }
+  });
+
+  it('is saved and restored where it crashes ipvsadm: a tunnel whose checksum flags have no name', async () => {
+    const raw = new RawIpvs(netns);
+    try {
+      const service = {
+        family: 2,
+        protocol: 6,
+        address: '0a000001',
+        port: 80,
+        scheduler: 'rr',
+        flags: { flags: 0, mask: 0xffffffff },
+        timeout: 0,
+        netmask: 'ffffffff',
+      };
+      const destination = {
+        address: '0a010001',
+        port: 80,
+        family: 2,
+        forward: C.IP_VS_CONN_F_TUNNEL,
+        weight: 1,
+        upperThreshold: 0,
+        lowerThreshold: 0,
+        tunnelType: C.IP_VS_CONN_F_TUNNEL_TYPE_GRE,
+        tunnelFlags: 0xffff,
+      };
+      raw.send(C.IPVS_CMD_NEW_SERVICE, attributesOf({ service }));
+      raw.send(C.IPVS_CMD_NEW_DEST, attributesOf({ service, destination }));
+    } finally {
+      await raw.close();
+    }
+    expect(() => savedByIpvsadm(netns)).toThrow(expect.objectContaining({ signal: 'SIGSEGV' }));
+    const { servers } = await ipvs.snapshot();
+    expect(servers[0]!.destinations).toMatchObject([{ forward: 'tunnel', tunnel: { type: 'gre', checksum: 0xffff } }]);
+    const text = await ipvs.save();
+    await ipvs.restore(text, { replace: true });
+    expect(await ipvs.save()).toBe(text);
+    expect(await ipvs.plan(servers, { prune: true })).toEqual([]);
   });
 
   it('that ipvsadm has written is restored as ipvsadm -R does: masks of all sorts', async () => {
