@@ -1,11 +1,11 @@
 import { checkInteger, checkObject, HOST_IS_LITTLE_ENDIAN, NO_CONTEXT } from '../codec/index.ts';
 import { expectationTable } from '../ctnetlink/tables.ts';
-import { DecodeError, rangeError, StateError, typeError } from '../errors.ts';
+import { DecodeError, rangeError, typeError } from '../errors.ts';
 import { NLM_F_CREATE } from '../linux/netlink.ts';
 import * as C from '../linux/nfnetlink.ts';
+import { GroupIteration } from '../netlink/group-iteration.ts';
 import { type GroupReader, type Message, messagesIn } from '../netlink/index.ts';
-import { closedError } from '../netlink/lifetime.ts';
-import { checkSignal, onAbort, throwIfAborted } from '../signal.ts';
+import { checkSignal } from '../signal.ts';
 import { type Expectation, expectationOf } from './expectation.ts';
 import type { Flow } from './flow.ts';
 import {
@@ -91,90 +91,53 @@ export interface ConntrackSource {
 }
 
 /** Events of the table of connections. Opened by `Conntrack.monitor`. */
-export class ConntrackMonitor implements AsyncIterable<ConntrackItem, undefined> {
-  readonly #reader: GroupReader;
-  readonly #source: ConntrackSource;
-  readonly #options: ConntrackMonitorOptions;
-  readonly #kinds: ReadonlySet<string>;
-  readonly #closed: () => void;
-  #unlisten = () => {};
-  #iterating = false;
-
+export class ConntrackMonitor extends GroupIteration<ConntrackItem> {
   /** @internal */
   constructor(reader: GroupReader, source: ConntrackSource, options: ConntrackMonitorOptions, closed: () => void) {
-    this.#reader = reader;
-    this.#source = source;
-    this.#options = options;
-    this.#kinds = new Set(options.kinds ?? KINDS);
-    this.#closed = closed;
-    this.#unlisten = onAbort(options.signal, () => void this.close());
+    super('monitor', reader, itemsOf(reader, source, options), options.signal, closed);
   }
+}
 
-  get closed(): boolean {
-    return this.#reader.closed;
-  }
-
-  /** Ends the iteration. */
-  close(): Promise<void> {
-    this.#unlisten();
-    this.#closed();
-    return this.#reader.close();
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.close();
-  }
-
-  /** One iteration: leaving it closes the monitor. @throws StateError ERR_CLOSED (the call itself), ERR_BUSY there was one */
-  [Symbol.asyncIterator](): AsyncGenerator<ConntrackItem, undefined> {
-    // An iteration that was aborted before it began throws the signal's reason.
-    if (this.closed && this.#options.signal?.aborted !== true) throw closedError('the monitor');
-    if (this.#iterating) throw new StateError('ERR_BUSY', 'a monitor has one iteration: open another one');
-    this.#iterating = true;
-    return this.#iterate();
-  }
-
-  async *#iterate(): AsyncGenerator<ConntrackItem, undefined> {
-    try {
-      if (this.#options.initial === true && !this.closed) yield await this.#state('initial');
-      for (;;) {
-        const read = await this.#reader.read();
-        if (read === 'closed') break;
-        let lost = read === 'lost';
-        const events: ConntrackEvent[] = [];
-        if (read !== 'lost') {
-          try {
-            for (const message of messagesIn(this.#reader.source, 0, read.length)) {
-              const event = eventOf(message);
-              if (event !== undefined && (!('flow' in event) || this.#kinds.has(event.type))) events.push(event);
-            }
-          } catch (error) {
-            // Nothing that the kernel says is thrown away unread.
-            if (!(error instanceof DecodeError)) throw error;
-            lost = true;
-          }
+async function* itemsOf(
+  reader: GroupReader,
+  source: ConntrackSource,
+  options: ConntrackMonitorOptions,
+): AsyncGenerator<ConntrackItem, void> {
+  const kinds: ReadonlySet<string> = new Set(options.kinds ?? KINDS);
+  if (options.initial === true && !reader.closed) yield await stateOf('initial', source, options);
+  for (;;) {
+    const read = await reader.read();
+    if (read === 'closed') return;
+    let lost = read === 'lost';
+    const events: ConntrackEvent[] = [];
+    if (read !== 'lost') {
+      try {
+        for (const message of messagesIn(reader.source, 0, read.length)) {
+          const event = eventOf(message);
+          if (event !== undefined && (!('flow' in event) || kinds.has(event.type))) events.push(event);
         }
-        yield* events;
-        if (!lost || this.closed) continue;
-        // The kernel delivers nothing until all that is there has been read.
-        this.#reader.drain();
-        yield await this.#state('lost');
+      } catch (error) {
+        // A message that cannot be read counts as lost: nothing that the kernel says is dropped silently.
+        if (!(error instanceof DecodeError)) throw error;
+        lost = true;
       }
-    } catch (error) {
-      // The handle was closed while the state was read: that is the end, and no failure.
-      if (!this.closed || (error as { code?: unknown }).code !== 'ERR_CLOSED') throw error;
-    } finally {
-      await this.close();
     }
-    throwIfAborted(this.#options.signal);
-    return undefined;
+    yield* events;
+    if (!lost || reader.closed) continue;
+    // The kernel delivers nothing until all that is there has been read.
+    reader.drain();
+    yield await stateOf('lost', source, options);
   }
+}
 
-  async #state(reason: ConntrackState['reason']): Promise<ConntrackState> {
-    const state: ConntrackState = { type: 'state', reason, flows: await this.#source.flows() };
-    if (this.#options.expectations === true) state.expectations = await this.#source.expectations();
-    return state;
-  }
+async function stateOf(
+  reason: ConntrackState['reason'],
+  source: ConntrackSource,
+  options: ConntrackMonitorOptions,
+): Promise<ConntrackState> {
+  const state: ConntrackState = { type: 'state', reason, flows: await source.flows() };
+  if (options.expectations === true) state.expectations = await source.expectations();
+  return state;
 }
 
 const NLMSG_PID = 12;

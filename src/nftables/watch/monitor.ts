@@ -1,8 +1,8 @@
 import { checkInteger, checkObject } from '../../codec/index.ts';
-import { DecodeError, rangeError, StateError, typeError } from '../../errors.ts';
+import { DecodeError, rangeError, typeError } from '../../errors.ts';
 import { NLM_F_APPEND } from '../../linux/netlink.ts';
+import { GroupIteration } from '../../netlink/group-iteration.ts';
 import { type GroupReader, type Message, messagesIn } from '../../netlink/index.ts';
-import { closedError } from '../../netlink/lifetime.ts';
 import type { Chain } from '../../nf_tables/chain.ts';
 import type { WireElement } from '../../nf_tables/element.ts';
 import { type Family, familyNumber } from '../../nf_tables/family.ts';
@@ -12,7 +12,7 @@ import type { NftObject } from '../../nf_tables/object.ts';
 import type { RuleEntry } from '../../nf_tables/rule.ts';
 import type { NftSet } from '../../nf_tables/set.ts';
 import type { Table } from '../../nf_tables/table.ts';
-import { checkSignal, onAbort, throwIfAborted } from '../../signal.ts';
+import { checkSignal } from '../../signal.ts';
 import type { Ruleset } from '../read/listing.ts';
 
 /** What an event is about. */
@@ -115,117 +115,83 @@ interface Filter {
   kinds: ReadonlySet<EventKind>;
 }
 
-/** Events of the ruleset, transaction by transaction. Whoever applies them to the state has what a new reading would show. */
-export class Monitor implements AsyncIterable<MonitorItem, undefined> {
+/** Events of the ruleset, transaction by transaction. Applied to the state in order, they give what a new reading would show. */
+export class Monitor extends GroupIteration<MonitorItem> {
+  /** @internal */
+  constructor(reader: GroupReader, source: MonitorSource, options: MonitorOptions, closed: () => void) {
+    super('monitor', reader, new RulesetItems(reader, source, options).items(), options.signal, closed);
+  }
+}
+
+class RulesetItems {
   readonly #reader: GroupReader;
   readonly #source: MonitorSource;
   readonly #filter: Filter;
   readonly #initial: boolean;
-  readonly #signal: AbortSignal | undefined;
-  #unlisten = () => {};
-  readonly #closed: () => void;
-  #iterating = false;
 
-  /** @internal */
-  constructor(reader: GroupReader, source: MonitorSource, options: MonitorOptions, closed: () => void) {
+  constructor(reader: GroupReader, source: MonitorSource, options: MonitorOptions) {
     this.#reader = reader;
     this.#source = source;
     this.#filter = { family: options.family, table: options.table, kinds: new Set(options.kinds ?? KINDS) };
     this.#initial = options.initial ?? false;
-    this.#signal = options.signal;
-    this.#closed = closed;
-    this.#unlisten = onAbort(options.signal, () => void this.close());
   }
 
-  get closed(): boolean {
-    return this.#reader.closed;
-  }
-
-  /** Ends the iteration. */
-  close(): Promise<void> {
-    this.#unlisten();
-    this.#closed();
-    return this.#reader.close();
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.close();
-  }
-
-  /** One iteration: leaving it closes the monitor. @throws StateError ERR_CLOSED (the call itself), ERR_BUSY there was one */
-  [Symbol.asyncIterator](): AsyncGenerator<MonitorItem, undefined> {
-    // An iteration that was aborted before it began throws the signal's reason.
-    if (this.closed && this.#signal?.aborted !== true) throw closedError('the monitor');
-    if (this.#iterating) throw new StateError('ERR_BUSY', 'a monitor has one iteration: open another one');
-    this.#iterating = true;
-    return this.#iterate();
-  }
-
-  async *#iterate(): AsyncGenerator<MonitorItem, undefined> {
-    try {
-      /** The generation that was told last: what is older is part of it. */
-      let known: number | undefined;
-      if (this.#initial && !this.closed) {
-        const state = await this.#state('initial');
+  async *items(): AsyncGenerator<MonitorItem, void> {
+    /** The generation that was told last: what is older is part of it. */
+    let known: number | undefined;
+    if (this.#initial && !this.#reader.closed) {
+      const state = await this.#state('initial');
+      known = state.generation;
+      yield state;
+    }
+    let events: RulesetEvent[] = [];
+    let lost = false;
+    for (;;) {
+      if (lost) {
+        events = [];
+        lost = false;
+        if (this.#reader.closed) return;
+        // The kernel delivers nothing until all that is there has been read.
+        this.#reader.drain();
+        const state = await this.#state('lost');
+        // Nothing has happened since what was told last.
+        if (state.generation === known) continue;
         known = state.generation;
         yield state;
       }
-      let events: RulesetEvent[] = [];
-      let lost = false;
-      for (;;) {
-        if (lost) {
+      const read = await this.#reader.read();
+      if (read === 'closed') return;
+      if (read === 'lost') {
+        lost = true;
+        continue;
+      }
+      try {
+        for (const message of messagesIn(this.#reader.source, 0, read.length)) {
+          if (message.type !== MESSAGES.newgen.number) {
+            const event = eventOf(message, this.#filter);
+            if (event !== undefined) pushEvent(events, event);
+            if (events.length > MAX_EVENTS) lost = true;
+            continue;
+          }
+          const transaction = transactionOf(message, events);
           events = [];
-          lost = false;
-          if (this.closed) break;
-          // The kernel delivers nothing until all that is there has been read.
-          this.#reader.drain();
-          const state = await this.#state('lost');
-          // Nothing has happened since what was told last.
-          if (state.generation === known) continue;
+          if (known !== undefined && (transaction.generation - known) << 0 <= 0) continue;
+          if (transaction.events.length === 0 || lost) continue;
+          if (await this.#placeRules(transaction.events)) {
+            known = transaction.generation;
+            yield transaction;
+            continue;
+          }
+          const state = await this.#state('unclear');
           known = state.generation;
           yield state;
         }
-        const read = await this.#reader.read();
-        if (read === 'closed') break;
-        if (read === 'lost') {
-          lost = true;
-          continue;
-        }
-        try {
-          for (const message of messagesIn(this.#reader.source, 0, read.length)) {
-            if (message.type !== MESSAGES.newgen.number) {
-              const event = eventOf(message, this.#filter);
-              if (event !== undefined) pushEvent(events, event);
-              if (events.length > MAX_EVENTS) lost = true;
-              continue;
-            }
-            const transaction = transactionOf(message, events);
-            events = [];
-            if (known !== undefined && (transaction.generation - known) << 0 <= 0) continue;
-            if (transaction.events.length === 0 || lost) continue;
-            if (await this.#placeRules(transaction.events)) {
-              known = transaction.generation;
-              yield transaction;
-              continue;
-            }
-            const state = await this.#state('unclear');
-            known = state.generation;
-            yield state;
-          }
-        } catch (error) {
-          // Nothing that the kernel says is thrown away unread.
-          if (!(error instanceof DecodeError)) throw error;
-          lost = true;
-        }
+      } catch (error) {
+        // Nothing that the kernel says is thrown away unread.
+        if (!(error instanceof DecodeError)) throw error;
+        lost = true;
       }
-    } catch (error) {
-      // The handle was closed while the state was read: that is the end, and no failure.
-      if (!this.closed || (error as { code?: unknown }).code !== 'ERR_CLOSED') throw error;
-    } finally {
-      await this.close();
     }
-    throwIfAborted(this.#signal);
-    return undefined;
   }
 
   async #state(reason: StateEvent['reason']): Promise<StateEvent> {

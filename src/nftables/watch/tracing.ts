@@ -1,11 +1,11 @@
 import { checkInteger, checkObject } from '../../codec/index.ts';
-import { DecodeError, StateError, typeError } from '../../errors.ts';
+import { DecodeError, typeError } from '../../errors.ts';
+import { GroupIteration } from '../../netlink/group-iteration.ts';
 import { type GroupReader, messagesIn } from '../../netlink/index.ts';
-import { closedError } from '../../netlink/lifetime.ts';
 import { type Family, familyNumber, type MessageFamily } from '../../nf_tables/family.ts';
 import { MESSAGES, readObject } from '../../nf_tables/message.ts';
 import type { TraceStep } from '../../nf_tables/trace.ts';
-import { checkSignal, onAbort, throwIfAborted } from '../../signal.ts';
+import { checkSignal } from '../../signal.ts';
 
 export interface TraceOptions {
   family?: Family;
@@ -21,71 +21,38 @@ export interface TraceOptions {
 export type TraceEvent = { family: MessageFamily } & TraceStep;
 
 /** The way of packets through the rules: of those that a rule with `meta nftrace set 1` has marked. */
-export class Trace implements AsyncIterable<TraceEvent, undefined> {
-  readonly #reader: GroupReader;
-  readonly #options: TraceOptions;
-  #unlisten = () => {};
-  readonly #closed: () => void;
-  #iterating = false;
-  #losses = 0;
+export class Trace extends GroupIteration<TraceEvent> {
+  readonly #counts: { losses: number };
 
   /** @internal */
   constructor(reader: GroupReader, options: TraceOptions, closed: () => void) {
-    this.#reader = reader;
-    this.#options = options;
-    this.#closed = closed;
-    this.#unlisten = onAbort(options.signal, () => void this.close());
+    const counts = { losses: 0 };
+    super('trace', reader, eventsOf(reader, options, counts), options.signal, closed);
+    this.#counts = counts;
   }
 
   /** How often the kernel had no room for steps: each time some are missing. */
   get losses(): number {
-    return this.#losses;
+    return this.#counts.losses;
   }
+}
 
-  get closed(): boolean {
-    return this.#reader.closed;
-  }
-
-  /** Ends the iteration. */
-  close(): Promise<void> {
-    this.#unlisten();
-    this.#closed();
-    return this.#reader.close();
-  }
-
-  [Symbol.asyncDispose](): Promise<void> {
-    return this.close();
-  }
-
-  /** One iteration: leaving it closes the trace. @throws StateError ERR_CLOSED (the call itself), ERR_BUSY there was one */
-  [Symbol.asyncIterator](): AsyncGenerator<TraceEvent, undefined> {
-    // An iteration that was aborted before it began throws the signal's reason.
-    if (this.closed && this.#options.signal?.aborted !== true) throw closedError('the trace');
-    if (this.#iterating) throw new StateError('ERR_BUSY', 'a trace has one iteration: open another one');
-    this.#iterating = true;
-    return this.#iterate();
-  }
-
-  async *#iterate(): AsyncGenerator<TraceEvent, undefined> {
-    const { family, table, signal } = this.#options;
-    try {
-      for (;;) {
-        const read = await this.#reader.read();
-        if (read === 'closed') break;
-        if (read === 'lost') {
-          this.#losses++;
-          continue;
-        }
-        for (const step of stepsIn(this.#reader, read.length)) {
-          if (family !== undefined && step.family !== family) continue;
-          if (table === undefined || step.table === table) yield step;
-        }
-      }
-    } finally {
-      await this.close();
+async function* eventsOf(
+  reader: GroupReader,
+  { family, table }: TraceOptions,
+  counts: { losses: number },
+): AsyncGenerator<TraceEvent, void> {
+  for (;;) {
+    const read = await reader.read();
+    if (read === 'closed') return;
+    if (read === 'lost') {
+      counts.losses++;
+      continue;
     }
-    throwIfAborted(signal);
-    return undefined;
+    for (const step of stepsIn(reader, read.length)) {
+      if (family !== undefined && step.family !== family) continue;
+      if (table === undefined || step.table === table) yield step;
+    }
   }
 }
 

@@ -157,7 +157,7 @@ export const nftEvents: Target = {
     const first = events.next();
     first.catch(() => {});
     // What waits for more is ended: there is no more.
-    for (let turn = 0; turn < 3; turn++) await undefined;
+    for (let turn = 0; turn < 10; turn++) await undefined;
     await watcher.close();
     const { value } = await first;
     if (socket.port !== 0 && (value !== undefined || reader.rejectedSenders !== 1))
