@@ -1,25 +1,12 @@
 import type { WireElement } from '../nf_tables/element.ts';
-import type { ElementValue } from './element-values.ts';
+import { type ElementValue, isWireForm } from './element-values.ts';
 import { CATCH_ALL } from './field-values.ts';
 import type { ElementShape } from './set-types.ts';
 
 /** An element as it is written: a value, or one of the kernel's own, as `elements()`, `ruleset()` and a monitor give them. */
 export type GivenElement = ElementValue | WireElement;
 
-/** What only elements in the kernel's form have. */
-const WIRE_ONLY = ['flags', 'keyEnd', 'object', 'expression', 'userdataFlags', 'unknown'] as const;
 const WIRE_KEY = /^(?:[0-9a-f]{2})+$/;
-
-/** Whether an element can only be one in the kernel's form. */
-export function isWireForm(element: unknown, { dataRanges, dataLength }: ElementShape): element is WireElement {
-  if (typeof element !== 'object' || element === null || Array.isArray(element) || element instanceof Uint8Array)
-    return false;
-  const fields = element as Partial<Record<string, unknown>>;
-  if (fields.wire !== undefined || fields.from !== undefined) return false;
-  for (const field of WIRE_ONLY) if (fields[field] !== undefined) return true;
-  // First and last value of a range, one behind the other.
-  return dataRanges && typeof fields.data === 'string' && fields.data.length === 2 * dataLength;
-}
 
 /**
  * The elements as values, those in the kernel's form as `{ wire }`. Where a range has its beginning and its end apart, a beginning looks like a

@@ -3,7 +3,6 @@ import { type Path, typeError, within } from '../errors.ts';
 import type { Verdict } from '../nf_tables/data.ts';
 import type { WireElement } from '../nf_tables/element.ts';
 import type { Expression } from '../nf_tables/expression.ts';
-import { isWireForm } from './element-forms.ts';
 import { CATCH_ALL, type ElementKey, readFields, writeFields } from './field-values.ts';
 import type { ElementShape } from './set-types.ts';
 
@@ -35,6 +34,20 @@ export type ElementValue =
   | { wire: WireElement };
 
 type Attached = Omit<Exclude<ElementValue, ElementKey | { wire: WireElement }>, 'key' | 'data' | 'endsAtNext'>;
+
+/** What only elements in the kernel's form have. */
+const WIRE_ONLY = ['flags', 'keyEnd', 'object', 'expression', 'userdataFlags', 'unknown'] as const;
+
+/** Whether an element can only be one in the kernel's form. */
+export function isWireForm(element: unknown, { dataRanges, dataLength }: ElementShape): element is WireElement {
+  if (typeof element !== 'object' || element === null || Array.isArray(element) || element instanceof Uint8Array)
+    return false;
+  const fields = element as Partial<Record<string, unknown>>;
+  if (fields.wire !== undefined || fields.from !== undefined) return false;
+  for (const field of WIRE_ONLY) if (fields[field] !== undefined) return true;
+  // First and last value of a range, one behind the other.
+  return dataRanges && typeof fields.data === 'string' && fields.data.length === 2 * dataLength;
+}
 
 /** Elements as the kernel has them, and which value each was made from (-1: from none). */
 export interface WiredElements {

@@ -2,10 +2,9 @@ import type { WireElement } from '../nf_tables/element.ts';
 import type { Expression } from '../nf_tables/expression.ts';
 import type { Family } from '../nf_tables/family.ts';
 import { compileStatements } from './compile/compile.ts';
-import type { ListedSet, SetFinder, Sets } from './decompile/sets.ts';
-import type { FlowStatement } from './decompile/statements.ts';
+import type { SetFinder, Sets } from './decompile/sets.ts';
 import { statementJson } from './decompile/to-json.ts';
-import type { Node } from './decompile/tree.ts';
+import { type FlowStatement, type ListedSet, type Node, Undecompilable } from './decompile/tree.ts';
 import type { Vocabulary } from './decompile/words.ts';
 import type { Statement } from './json.ts';
 
@@ -43,7 +42,7 @@ export function readsBack(
     const listed: SetFinder = (name, id) => sets.listed(name, id);
     return meaning(compiled.expressions, own) === meaning(expressions, listed);
   } catch (error) {
-    if (error instanceof TypeError || error instanceof RangeError) return false;
+    if (error instanceof TypeError || error instanceof RangeError || error instanceof Undecompilable) return false;
     throw error;
   }
 }

@@ -6,9 +6,8 @@ import { ELEMENTS_AT_ONCE, finish, type InParts } from './decompile/in-parts.ts'
 import { isNamed, type NftObjectOf, objectJson, objectWord } from './decompile/objects.ts';
 import { readRule } from './decompile/rule.ts';
 import { contents, devicesOf, isBaseChain, type ListedRuleset, type TableContent } from './decompile/ruleset.ts';
-import type { ListedSet } from './decompile/sets.ts';
 import { type Json, nodeJson, statementJson, statesJson } from './decompile/to-json.ts';
-import { Undecompilable } from './decompile/tree.ts';
+import { type ListedSet, Undecompilable } from './decompile/tree.ts';
 import { type Vocabulary, vocabulary } from './decompile/words.ts';
 import type { DecompileContext } from './decompile.ts';
 import { nestedRules } from './ruleset-text.ts';

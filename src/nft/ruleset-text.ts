@@ -8,9 +8,8 @@ import { ELEMENTS_AT_ONCE, finish, type InParts } from './decompile/in-parts.ts'
 import { isNamed, type NftObjectOf, objectLines, objectWord } from './decompile/objects.ts';
 import { type Reference, referencesIn, referencesOf } from './decompile/references.ts';
 import { contents, devicesOf, isBaseChain, type ListedRuleset, type TableContent } from './decompile/ruleset.ts';
-import type { ListedSet, SetShape } from './decompile/sets.ts';
 import { nodeText, setText, statementText, type TextOptions } from './decompile/to-text.ts';
-import { type Node, Undecompilable } from './decompile/tree.ts';
+import { type ListedSet, type Node, type SetShape, Undecompilable } from './decompile/tree.ts';
 import { commentedOut, commentedOutInParts, isWritableComment, isWritableName } from './decompile/unwritable.ts';
 import { formatDuration, type Vocabulary, vocabulary } from './decompile/words.ts';
 import type { DecompileContext } from './decompile.ts';

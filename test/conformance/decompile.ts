@@ -1,5 +1,5 @@
 import type { ListedRuleset } from '../../src/nft/decompile/ruleset.ts';
-import type { ListedSet } from '../../src/nft/decompile/sets.ts';
+import type { ListedSet } from '../../src/nft/decompile/tree.ts';
 import { type DecompileContext, decompileRule } from '../../src/nft/decompile.ts';
 import { rulesetJson } from '../../src/nft/ruleset-json.ts';
 import { filesLike, type Outcome, readLines, tryAll } from './corpus.ts';

@@ -244,3 +244,15 @@ describe('a match that is never true', () => {
     );
   });
 });
+
+describe('a calculation with what has no words', () => {
+  it('is a comment with its expressions, for nft 1.0.6, too', () => {
+    const register = 1;
+    const expressions: Expression[] = [
+      { exthdr: { register, type: 200, offset: 0, length: 4, op: 'ipv6' } },
+      { bitwise: { sourceRegister: register, register, length: 4, mask: '0000ff01', xor: '00000000' } },
+      { cmp: { register, op: 'eq', data: '00000001' } },
+    ];
+    expect(formatRule({ family: 'ip6', expressions }, { version: '1.0.6' })).toMatch(/^# \[ /);
+  });
+});

@@ -1,6 +1,6 @@
 import { type ByteOrder, type Datatype, TYPES } from '../data/datatypes.ts';
 import { convert } from './byte-order.ts';
-import type { Evaluator } from './evaluate.ts';
+import type { Evaluator } from './ir.ts';
 import { compatible } from './set.ts';
 import {
   binary,

@@ -1,28 +1,20 @@
 import { type Path, typeError, within } from '../../errors.ts';
-import type { WireElement } from '../../nf_tables/element.ts';
 import type { Expression } from '../../nf_tables/expression.ts';
 import type { Family } from '../../nf_tables/family.ts';
-import type { NftSet } from '../../nf_tables/set.ts';
 import type { Statement } from '../json.ts';
 import type { CompileContext } from './context.ts';
-import { Evaluator } from './evaluate.ts';
+import { RuleEvaluator } from './evaluate.ts';
+import type { CompiledSet } from './ir.ts';
 import { Linearizer } from './linearize.ts';
 import { reduce } from './reduce.ts';
 import { compileStatement } from './statement.ts';
 import { Place } from './term.ts';
 import { wireSet } from './wire-set.ts';
 
-export type { CompileContext };
+export type { CompileContext, CompiledSet };
 
 /** For each expression, where the statement stands that it came from. */
 export type Origin = Path[];
-
-/** A set that a rule brings with it: it comes before the rule, in the same transaction. */
-export interface CompiledSet {
-  /** `id` is the number that the rule's expressions refer to as `setId`. */
-  set: NftSet & { id: number };
-  elements: WireElement[];
-}
 
 export interface CompiledRule {
   expressions: Expression[];
@@ -54,7 +46,7 @@ export function compileStatements(
   context: CompileContext,
 ): CompiledRule {
   if (!Array.isArray(statements)) throw typeError([], 'an array of statements', statements);
-  const evaluator = new Evaluator(family, context);
+  const evaluator = new RuleEvaluator(family, context);
   for (let i = 0; i < statements.length; i++) {
     evaluator.begin(i);
     compileStatement(evaluator, statements[i], new Place(undefined, i));

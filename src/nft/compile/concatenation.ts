@@ -1,6 +1,6 @@
 import { concatenationOf, type Datatype, TYPES } from '../data/datatypes.ts';
-import type { Evaluator } from './evaluate.ts';
 import { shiftOf } from './header.ts';
+import type { Evaluator } from './ir.ts';
 import { bytesOf, type Concatenation, isConstant, isSingleton, paddedBytes, refuse, type Term } from './term.ts';
 
 const MAXIMUM_KEY_BITS = 64 * 8;

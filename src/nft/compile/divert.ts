@@ -1,6 +1,6 @@
 import { type Datatype, TYPES } from '../data/datatypes.ts';
 import { argument } from './argument.ts';
-import type { Evaluator } from './evaluate.ts';
+import type { Evaluator } from './ir.ts';
 import { entryOf, fieldsOf, flagsOf } from './json-fields.ts';
 import { registerNumber } from './linearize.ts';
 import { emit, loaded, parse, single, step } from './steps.ts';
@@ -30,9 +30,9 @@ export function queue(e: Evaluator, json: unknown, place: Place): void {
     emit(e, { queue: { number: first, total: last - first + 1, ...besides } });
     return;
   }
-  step(e, linearizer => {
-    const numberRegister = loaded(linearizer, term);
-    linearizer.push({ queue: { numberRegister, ...besides } });
+  step(e, emitter => {
+    const numberRegister = loaded(emitter, term);
+    emitter.push({ queue: { numberRegister, ...besides } });
   });
 }
 
@@ -46,7 +46,7 @@ export function dup(e: Evaluator, json: unknown, place: Place): void {
   const to = parse(fields.addr, place, 'addr');
   if (family === 'netdev') {
     const device = single(argument(e, to, TYPES.iface_index, 32, 'host'));
-    step(e, linearizer => linearizer.push({ dup: { deviceRegister: loaded(linearizer, device) } }));
+    step(e, emitter => emitter.push({ dup: { deviceRegister: loaded(emitter, device) } }));
     return;
   }
   const type = addressType(family, place);
@@ -55,12 +55,12 @@ export function dup(e: Evaluator, json: unknown, place: Place): void {
     fields.dev === undefined
       ? undefined
       : single(argument(e, parse(fields.dev, place, 'dev'), TYPES.iface_index, 32, 'host'));
-  step(e, linearizer => {
-    const unit = linearizer.take(address);
-    linearizer.load(address, unit);
-    const deviceRegister = device === undefined ? undefined : loaded(linearizer, device);
-    linearizer.release(address);
-    linearizer.push({
+  step(e, emitter => {
+    const unit = emitter.take(address);
+    emitter.load(address, unit);
+    const deviceRegister = device === undefined ? undefined : loaded(emitter, device);
+    emitter.release(address);
+    emitter.push({
       dup: { addressRegister: registerNumber(unit), ...(deviceRegister !== undefined && { deviceRegister }) },
     });
   });
@@ -76,12 +76,12 @@ export function fwd(e: Evaluator, json: unknown, place: Place): void {
     const type = addressType(fields.family, new Place(place, 'family'));
     address = single(argument(e, parse(fields.addr, place, 'addr'), type, type.bits, 'big'));
   }
-  step(e, linearizer => {
-    const unit = linearizer.take(device);
-    linearizer.load(device, unit);
-    const addressRegister = address === undefined ? undefined : loaded(linearizer, address);
-    linearizer.release(device);
-    linearizer.push({
+  step(e, emitter => {
+    const unit = emitter.take(device);
+    emitter.load(device, unit);
+    const addressRegister = address === undefined ? undefined : loaded(emitter, address);
+    emitter.release(device);
+    emitter.push({
       fwd: {
         deviceRegister: registerNumber(unit),
         ...(addressRegister !== undefined && { addressRegister }),

@@ -1,7 +1,7 @@
 import { typeError } from '../../errors.ts';
 import type { Expression } from '../../nf_tables/expression.ts';
 import { argument, fitting } from './argument.ts';
-import type { Evaluator } from './evaluate.ts';
+import type { Evaluator } from './ir.ts';
 import { entryOf, type Fields, fieldsOf, numberOf, onlyKey } from './json-fields.ts';
 import { referTo, registerNumber } from './linearize.ts';
 import { declareSet } from './set.ts';
@@ -44,18 +44,18 @@ export const dynamicSet: Compile = (e, json, place, name) => {
   }
   const expressions = statementsOf(fields.stmt, new Place(place, 'stmt'));
   set.dynamic = true;
-  step(e, linearizer => {
-    const unit = linearizer.take(elem.key);
-    linearizer.load(elem.key, unit);
+  step(e, emitter => {
+    const unit = emitter.take(elem.key);
+    emitter.load(elem.key, unit);
     let dataRegister: number | undefined;
     if (data !== undefined) {
-      const second = linearizer.take(data);
-      linearizer.load(data, second);
-      linearizer.release(data);
+      const second = emitter.take(data);
+      emitter.load(data, second);
+      emitter.release(data);
       dataRegister = registerNumber(second);
     }
-    linearizer.release(elem.key);
-    linearizer.push({
+    emitter.release(elem.key);
+    emitter.push({
       dynset: {
         ...referTo(set),
         op,
@@ -94,9 +94,9 @@ export function meter(e: Evaluator, json: unknown, place: Place): void {
       ...(size !== undefined && { size }),
     });
   const [expression] = statementsOf([fields.stmt], new Place(place, 'stmt'));
-  step(e, linearizer => {
-    const keyRegister = loaded(linearizer, elem.key);
-    linearizer.push({
+  step(e, emitter => {
+    const keyRegister = loaded(emitter, elem.key);
+    emitter.push({
       dynset: {
         ...referTo(set),
         op: timeout ? 'update' : 'add',

@@ -7,8 +7,7 @@ import { evaluateBinary } from './binary.ts';
 import { evaluateConcatenation } from './concatenation.ts';
 import type { CompileContext } from './context.ts';
 import { evaluateExthdr, evaluatePayload } from './header.ts';
-import type { Linearizer } from './linearize.ts';
-import type { Relation } from './match.ts';
+import type { Evaluator, Expectation, Step } from './ir.ts';
 import { fromBytes, toBytes } from './number.ts';
 import { Scope } from './scope.ts';
 import { evaluateElement, evaluateMap, evaluateMapping, evaluateSet } from './set.ts';
@@ -36,30 +35,11 @@ import {
 import { setInfo } from './wire-set.ts';
 import { readWord, type WordContext } from './word.ts';
 
-/** What a rule is made of once it is evaluated: in this order the kernel runs it. */
-export interface Step {
-  /** A match, which may be merged with others, or dropped. */
-  readonly relation?: Relation;
-  /** Which of the caller's statements it came from. */
-  readonly statement: number;
-  readonly emit: (linearizer: Linearizer) => void;
-}
-
-/** What gives words and numbers their meaning: the other side of a match, the field that is written, the key of a set. */
-export interface Expectation {
-  type: Datatype | undefined;
-  order: ByteOrder;
-  bits: number;
-  maximum: number;
-  /** The key of a set, or a part of a concatenation. */
-  key: Term | undefined;
-}
-
 /** Always the index of `lo`. */
 const LOOPBACK = 1;
 
 /** nft's evaluation: types, lengths and byte orders of all terms, and the matches that a term depends on. */
-export class Evaluator implements WordContext {
+export class RuleEvaluator implements Evaluator, WordContext {
   readonly old: boolean;
   /** Sets made for this rule. */
   readonly sets: SetInfo[] = [];

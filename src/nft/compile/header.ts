@@ -1,7 +1,7 @@
 import { TYPES } from '../data/datatypes.ts';
 import { META } from '../data/keys.ts';
 import { type Header, PROTOCOLS } from '../data/protocols.ts';
-import type { Evaluator } from './evaluate.ts';
+import type { Evaluator } from './ir.ts';
 import { evaluateRelation, relationStep } from './match.ts';
 import { headerField } from './parse-header.ts';
 import { metaTerm } from './parse-load.ts';

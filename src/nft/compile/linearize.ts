@@ -3,8 +3,7 @@ import type { Expression } from '../../nf_tables/expression.ts';
 import { ofThread } from '../../thread.ts';
 import { CT, type KeyRow, META } from '../data/keys.ts';
 import { type Header, PROTOCOLS } from '../data/protocols.ts';
-import type { Step } from './evaluate.ts';
-import type { Relation } from './match.ts';
+import type { Emitter, Relation, Step } from './ir.ts';
 import { toBytes } from './number.ts';
 import {
   type Binary,
@@ -59,7 +58,7 @@ function placeOf(index: number): Path {
 }
 
 /** Writes evaluated terms as the kernel's instructions, and gives out its registers. */
-export class Linearizer {
+export class Linearizer implements Emitter {
   readonly expressions: Expression[] = [];
   /** For each expression, the path of the statement it came from. */
   readonly origin: Path[] = [];

@@ -1,6 +1,6 @@
 import type { Expression } from '../../nf_tables/expression.ts';
 import { LOG_FLAG, LOG_FLAGS_ALL, LOG_LEVEL } from '../data/symbols.ts';
-import type { Evaluator } from './evaluate.ts';
+import type { Evaluator } from './ir.ts';
 import { entryOf, fieldsOf, flagsOf, numberOf } from './json-fields.ts';
 import { emit } from './steps.ts';
 import { Place, refuse } from './term.ts';

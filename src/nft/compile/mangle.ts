@@ -1,7 +1,7 @@
 import { CT, type KeyRow, META } from '../data/keys.ts';
 import { argument } from './argument.ts';
-import type { Evaluator } from './evaluate.ts';
 import { evaluateExtension } from './header.ts';
+import type { Evaluator } from './ir.ts';
 import { fieldsOf } from './json-fields.ts';
 import { objectReference } from './object-reference.ts';
 import { evaluatePayloadWrite } from './payload-write.ts';
@@ -25,9 +25,9 @@ export function mangle(e: Evaluator, json: unknown, place: Place): void {
       const row = (META as Readonly<Record<string, KeyRow>>)[key.key]!;
       e.statementBits = key.bits;
       const term = single(argument(e, written, key.type, key.bits, key.order));
-      step(e, linearizer => {
-        const register = loaded(linearizer, term);
-        linearizer.push({ meta: { key: row.key as 'mark', sourceRegister: register } });
+      step(e, emitter => {
+        const register = loaded(emitter, term);
+        emitter.push({ meta: { key: row.key as 'mark', sourceRegister: register } });
       });
       return;
     }
@@ -40,9 +40,9 @@ export function mangle(e: Evaluator, json: unknown, place: Place): void {
       e.statementBits = key.bits;
       const term = single(argument(e, written, key.type, key.bits, key.order));
       const { direction } = key;
-      step(e, linearizer => {
-        const register = loaded(linearizer, term);
-        linearizer.push({
+      step(e, emitter => {
+        const register = loaded(emitter, term);
+        emitter.push({
           ct: { key: row.key as 'mark', ...(direction !== undefined && { direction }), sourceRegister: register },
         });
       });
@@ -57,9 +57,9 @@ function extensionWrite(e: Evaluator, key: Exthdr, written: Term): void {
   const field = evaluateExtension(e, key);
   const term = single(argument(e, written, field.type, field.bits, 'big'));
   if (field.kind !== 'exthdr') throw refuse(key.place, 'a field of whole bytes', key.bits);
-  step(e, linearizer => {
-    const sourceRegister = loaded(linearizer, term);
-    linearizer.push({
+  step(e, emitter => {
+    const sourceRegister = loaded(emitter, term);
+    emitter.push({
       exthdr: {
         type: field.header,
         offset: field.offset / 8,

@@ -1,5 +1,5 @@
 import { convert } from './byte-order.ts';
-import type { Evaluator, Step } from './evaluate.ts';
+import type { Evaluator, Relation, Step } from './ir.ts';
 import { askWhether } from './parse-load.ts';
 import { declareSet } from './set.ts';
 import {
@@ -7,23 +7,12 @@ import {
   isFlags,
   isSingleton,
   isNumeric as numeric,
-  type Place,
   type Range,
   refuse,
   type Term,
   type Value,
 } from './term.ts';
 import { swapAcrossMidnight, transfer } from './transfer.ts';
-
-export type RelationOperator = '==' | '!=' | '<' | '>' | '<=' | '>=' | 'in' | '!';
-
-/** A match: what is loaded on the left, what it is compared with on the right. */
-export interface Relation {
-  op: RelationOperator;
-  left: Term;
-  right: Term;
-  readonly place: Place | undefined;
-}
 
 export function relationStep(e: Evaluator, relation: Relation): Step {
   return { relation, statement: e.statement, emit: linearizer => linearizer.relation(relation) };

@@ -5,7 +5,7 @@ import type { NftSet } from '../../nf_tables/set.ts';
 import { concatenationOf, type Datatype, datatypeByName } from '../data/datatypes.ts';
 import type { JsonExpression, SetMember } from '../json.ts';
 import type { CompileContext } from './context.ts';
-import { Evaluator } from './evaluate.ts';
+import { RuleEvaluator } from './evaluate.ts';
 import { intervalsOf } from './interval.ts';
 import { onlyKey } from './json-fields.ts';
 import { parseExpression, parseMember } from './parse.ts';
@@ -210,7 +210,7 @@ export function compileElements(
   context: CompileContext & { leadingEnd?: boolean; removes?: boolean } = {},
 ): WireElement[] {
   const info = setInfo(set);
-  const evaluator = new Evaluator(set.family, context);
+  const evaluator = new RuleEvaluator(set.family, context);
   const members = Array.isArray(elements) ? (elements as readonly SetMember[]) : [elements as SetMember];
   if (members.length === 0) return [];
   const literal = setLiteral(

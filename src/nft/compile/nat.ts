@@ -3,9 +3,9 @@ import type { Family } from '../../nf_tables/family.ts';
 import { concatenationOf, type Datatype, TYPES } from '../data/datatypes.ts';
 import type { JsonExpression } from '../json.ts';
 import { argument } from './argument.ts';
-import type { Evaluator } from './evaluate.ts';
+import type { Emitter, Evaluator } from './ir.ts';
 import { entryOf, fieldsOf, flagsOf } from './json-fields.ts';
-import { type Linearizer, registerNumber } from './linearize.ts';
+import { registerNumber } from './linearize.ts';
 import { parseExpression } from './parse.ts';
 import { type MapTerm, NETWORK, Place, paddedBytes, refuse, type SetInfo, type Term, TRANSPORT } from './term.ts';
 
@@ -72,7 +72,7 @@ export function evaluateNat(e: Evaluator, json: unknown, place: Place, name: str
   const flags: NatFlags = FLAG_NAMES.filter(flag => bits & FLAGS[flag]);
   if (specified) flags.unshift('ports-specified');
   const write = { name, family: family ?? scope.family, address, port, flags, typeBits };
-  e.steps.push({ statement: e.statement, emit: linearizer => linearize(linearizer, write) });
+  e.steps.push({ statement: e.statement, emit: emitter => linearize(emitter, write) });
 }
 
 function addressType(family: Family | undefined, place: Place): Datatype {
@@ -139,18 +139,18 @@ function evaluateTproxy(
   if (toPort?.kind === 'range') throw refuse(toPort.place, 'one port', 'a range');
   e.steps.push({
     statement: e.statement,
-    emit(linearizer) {
+    emit(emitter) {
       const units: number[] = [];
       const registers = [to, toPort].map(term => {
         if (term === undefined) return undefined;
-        const unit = linearizer.take();
+        const unit = emitter.take();
         units.push(unit);
-        linearizer.load(term, unit);
+        emitter.load(term, unit);
         return registerNumber(unit);
       });
-      for (const _ of units) linearizer.release();
+      for (const _ of units) emitter.release();
       const [addressRegister, portRegister] = registers;
-      linearizer.push({
+      emitter.push({
         tproxy: {
           family: (family ?? 'unspecified') as 'ip',
           ...(addressRegister !== undefined && { addressRegister }),
@@ -170,12 +170,12 @@ interface Nat {
   readonly typeBits: number;
 }
 
-function linearize(linearizer: Linearizer, { name, family, address, port, flags, typeBits }: Nat): void {
+function linearize(emitter: Emitter, { name, family, address, port, flags, typeBits }: Nat): void {
   const registers: { address?: number; lastAddress?: number; port?: number; lastPort?: number } = {};
   let taken = 0;
   const take = () => {
     taken++;
-    return linearizer.take();
+    return emitter.take();
   };
   const concat = (typeBits & TYPE_FLAGS.concat) !== 0;
   if (address !== undefined) {
@@ -183,12 +183,12 @@ function linearize(linearizer: Linearizer, { name, family, address, port, flags,
     let unit = take();
     if (address.kind === 'range') {
       const last = take();
-      linearizer.load(address.left, unit);
-      linearizer.load(address.right, last);
+      emitter.load(address.left, unit);
+      emitter.load(address.right, last);
       registers.address = unit;
       registers.lastAddress = last;
     } else {
-      linearizer.load(address, unit);
+      emitter.load(address, unit);
       registers.address = unit;
       if (address.kind === 'map' && mapped(address).dataInterval) {
         unit += width;
@@ -212,13 +212,13 @@ function linearize(linearizer: Linearizer, { name, family, address, port, flags,
     registers.port = unit;
     if (port.kind === 'range') {
       registers.lastPort = take();
-      linearizer.load(port.left, unit);
-      linearizer.load(port.right, registers.lastPort);
+      emitter.load(port.left, unit);
+      emitter.load(port.right, registers.lastPort);
     } else {
-      linearizer.load(port, unit);
+      emitter.load(port, unit);
     }
   }
-  for (; taken > 0; taken--) linearizer.release();
+  for (; taken > 0; taken--) emitter.release();
   const written: Record<string, unknown> = {};
   if (name === 'snat' || name === 'dnat') {
     written.type = name;
@@ -231,7 +231,7 @@ function linearize(linearizer: Linearizer, { name, family, address, port, flags,
   if (flags.length > 0) written.flags = flags;
   const expression: Record<string, unknown> = {};
   expression[EXPRESSION_NAMES[name]!] = written;
-  linearizer.push(expression as Expression);
+  emitter.push(expression as Expression);
 }
 
 const EXPRESSION_NAMES: Readonly<Record<string, string>> = {

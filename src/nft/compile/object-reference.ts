@@ -37,12 +37,12 @@ export const objectReference: Compile = (e, json, place, name) => {
   if (term.kind === 'map') {
     const map = term;
     evaluateObjectMap(e, map, type);
-    step(e, linearizer => {
-      const unit = linearizer.take(map.key);
-      linearizer.load(map.key, unit);
-      linearizer.release(map.key);
+    step(e, emitter => {
+      const unit = emitter.take(map.key);
+      emitter.load(map.key, unit);
+      emitter.release(map.key);
       const { set } = map.mappings as Extract<Term, { kind: 'set-reference' }>;
-      linearizer.push({ objref: { sourceRegister: registerNumber(unit), ...referTo(set) } });
+      emitter.push({ objref: { sourceRegister: registerNumber(unit), ...referTo(set) } });
     });
     return;
   }

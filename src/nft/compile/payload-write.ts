@@ -2,8 +2,8 @@ import { TYPES } from '../data/datatypes.ts';
 import { type Checksum, type Header, PROTOCOLS } from '../data/protocols.ts';
 import { argument } from './argument.ts';
 import { convert } from './byte-order.ts';
-import type { Evaluator } from './evaluate.ts';
 import { requireHeader, shiftOf } from './header.ts';
+import type { Evaluator } from './ir.ts';
 import { registerNumber } from './linearize.ts';
 import { rawPayload } from './parse-header.ts';
 import {
@@ -47,13 +47,13 @@ export function evaluatePayloadWrite(e: Evaluator, field: Payload, written: Term
   e.isPayloadStatement = before;
   e.steps.push({
     statement: e.statement,
-    emit(linearizer) {
-      const unit = linearizer.take(source);
-      linearizer.load(source, unit);
-      linearizer.release(source);
+    emit(emitter) {
+      const unit = emitter.take(source);
+      emitter.load(source, unit);
+      emitter.release(source);
       const checksum = checksumOf(target, e.old);
       const offset = checksum && HEADERS[target.protocol!]!.fields[checksum.field]![0];
-      linearizer.push({
+      emitter.push({
         payload: {
           sourceRegister: registerNumber(unit),
           base: BASE_NAMES[target.base]!,

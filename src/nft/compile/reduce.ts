@@ -1,7 +1,6 @@
 import type { Family } from '../../nf_tables/family.ts';
 import { TYPES } from '../data/datatypes.ts';
-import type { Step } from './evaluate.ts';
-import type { Relation } from './match.ts';
+import type { Relation, Step } from './ir.ts';
 import { fromBytes, toBytes } from './number.ts';
 import { rawPayload } from './parse-header.ts';
 import { bytesOf, isText, LINK, type Payload, type Value } from './term.ts';

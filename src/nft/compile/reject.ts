@@ -1,6 +1,6 @@
 import { ICMP_CODE, ICMPV6_CODE, ICMPX_CODE, type Symbols } from '../data/symbols.ts';
-import type { Evaluator } from './evaluate.ts';
 import { addProtocol } from './header.ts';
+import type { Evaluator } from './ir.ts';
 import { entryOf, fieldsOf } from './json-fields.ts';
 import { emit } from './steps.ts';
 import { LINK, NETWORK, Place, refuse, TRANSPORT } from './term.ts';

@@ -1,7 +1,7 @@
 import { type Datatype, TYPES } from '../data/datatypes.ts';
 import { convert } from './byte-order.ts';
-import type { Evaluator } from './evaluate.ts';
 import { intervalsOf } from './interval.ts';
+import type { Evaluator } from './ir.ts';
 import {
   anyVerdict,
   type Concatenation,

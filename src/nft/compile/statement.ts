@@ -4,12 +4,12 @@ import { TYPES } from '../data/datatypes.ts';
 import { fitting } from './argument.ts';
 import { dup, flow, fwd, queue } from './divert.ts';
 import { dynamicSet, meter } from './dynamic-set.ts';
-import type { Evaluator } from './evaluate.ts';
 import { addFamilyOf } from './header.ts';
+import type { Evaluator, RelationOperator } from './ir.ts';
 import { entryOf, type Fields, fieldsOf, onlyKey } from './json-fields.ts';
 import { log } from './log.ts';
 import { mangle, reset } from './mangle.ts';
-import { evaluateRelation, type RelationOperator, relationStep } from './match.ts';
+import { evaluateRelation, relationStep } from './match.ts';
 import { evaluateNat } from './nat.ts';
 import { objectReference, stateful, synproxy } from './object-reference.ts';
 import { parseVerdict } from './parse.ts';
@@ -58,7 +58,7 @@ function match(e: Evaluator, json: unknown, place: Place): void {
 
 const verdict: Compile = (e, json, place, name) => {
   const term = parseVerdict(json, place, name);
-  step(e, linearizer => linearizer.load(term, 0));
+  step(e, emitter => emitter.load(term, 0));
 };
 
 function verdictMap(e: Evaluator, json: unknown, place: Place): void {
@@ -74,7 +74,7 @@ function verdictMap(e: Evaluator, json: unknown, place: Place): void {
   };
   e.expect(TYPES.verdict, undefined, 0);
   const map = fitting(e, e.evaluate(term), TYPES.verdict, 0, undefined);
-  step(e, linearizer => linearizer.verdict(map));
+  step(e, emitter => emitter.verdict(map));
 }
 
 const STATEMENTS: Readonly<Record<string, Compile>> = {

@@ -1,7 +1,7 @@
 import type { Expression } from '../../nf_tables/expression.ts';
 import type { JsonExpression } from '../json.ts';
-import type { Evaluator } from './evaluate.ts';
-import { type Linearizer, registerNumber } from './linearize.ts';
+import type { Emitter, Evaluator } from './ir.ts';
+import { registerNumber } from './linearize.ts';
 import { parseExpression } from './parse.ts';
 import { Place, refuse, type Term } from './term.ts';
 
@@ -11,10 +11,10 @@ import { Place, refuse, type Term } from './term.ts';
 export type Compile = (e: Evaluator, json: unknown, place: Place, name: string) => void;
 
 export function emit(e: Evaluator, expression: Expression): void {
-  e.steps.push({ statement: e.statement, emit: linearizer => linearizer.push(expression) });
+  e.steps.push({ statement: e.statement, emit: emitter => emitter.push(expression) });
 }
 
-export function step(e: Evaluator, work: (linearizer: Linearizer) => void): void {
+export function step(e: Evaluator, work: (emitter: Emitter) => void): void {
   e.steps.push({ statement: e.statement, emit: work });
 }
 
@@ -28,9 +28,9 @@ export function single(term: Term): Term {
 }
 
 /** Loads a term into the next free register, and gives that back at once: the instruction after it reads it. */
-export function loaded(linearizer: Linearizer, term: Term): number {
-  const unit = linearizer.take(term);
-  linearizer.load(term, unit);
-  linearizer.release(term);
+export function loaded(emitter: Emitter, term: Term): number {
+  const unit = emitter.take(term);
+  emitter.load(term, unit);
+  emitter.release(term);
   return registerNumber(unit);
 }

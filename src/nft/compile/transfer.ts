@@ -1,5 +1,4 @@
-import type { Evaluator } from './evaluate.ts';
-import type { Relation } from './match.ts';
+import type { Evaluator, Relation } from './ir.ts';
 import { lowestBit } from './number.ts';
 import {
   type Binary,

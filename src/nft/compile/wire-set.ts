@@ -1,7 +1,7 @@
 import type { WireElement } from '../../nf_tables/element.ts';
 import type { NftSet } from '../../nf_tables/set.ts';
 import { concatenationOf, type Datatype, datatypeByNumber, TYPES, VERDICT_DATA_TYPE } from '../data/datatypes.ts';
-import type { CompiledSet } from './compile.ts';
+import type { CompiledSet } from './ir.ts';
 import { swapped, toBytes } from './number.ts';
 import {
   bitmask,

@@ -5,9 +5,18 @@ import { LOG_LEVEL } from '../data/symbols.ts';
 import type { AddressFamily } from '../json.ts';
 import { rangeOrPrefix } from './intervals.ts';
 import { type Of, type Registers, reference, word, words } from './registers.ts';
-import type { SetShape } from './sets.ts';
-import { type NatStatement, statementOf } from './statements.ts';
-import { type Node, range, registerValue, setType, Undecompilable, untyped, value } from './tree.ts';
+import { statementOf } from './statements.ts';
+import {
+  type NatStatement,
+  type Node,
+  range,
+  registerValue,
+  type SetShape,
+  setType,
+  Undecompilable,
+  untyped,
+  value,
+} from './tree.ts';
 
 /* Expressions that do something with the packet, its connection, or a set: each ends a statement. */
 

@@ -1,8 +1,7 @@
 import { TYPES } from '../data/datatypes.ts';
 import { BASE_INNER, BASE_LINK, BASE_NETWORK, BASE_TRANSPORT, type Header, header } from './headers.ts';
 import { networkOf } from './learn.ts';
-import type { FlowStatement } from './statements.ts';
-import type { CtNode, MetaNode, Node, PayloadNode, Relation } from './tree.ts';
+import type { CtNode, FlowStatement, MetaNode, Node, PayloadNode, Relation } from './tree.ts';
 
 const ICMP_PROTOCOLS: Readonly<Record<number, string>> = { 1: 'ip', 58: 'ip6' };
 

@@ -7,16 +7,9 @@ import {
   TCP_OPTIONS,
 } from '../data/extensions.ts';
 import type { FieldRow } from '../data/protocols.ts';
+import { lowestOne, lowestZero } from './bits.ts';
 import type { HeaderField } from './headers.ts';
-import { type ExtensionNode, lowestOne, lowestZero, untyped, type Value } from './tree.ts';
-
-export interface Extension {
-  readonly name: string;
-  readonly type: number;
-  /** nft's number of it, in the user data of sets. */
-  readonly number: number;
-  readonly fields: readonly HeaderField[];
-}
+import { type Extension, type ExtensionNode, untyped, type Value } from './tree.ts';
 
 type Op = ExtensionNode['op'];
 

@@ -2,6 +2,7 @@ import type { Expression } from '../../nf_tables/expression.ts';
 import type { Inner } from '../../nf_tables/expressions/nested.ts';
 import { TYPES } from '../data/datatypes.ts';
 import { dup, dynset, fwd, levelName, nat, natFlags, objref, ports, queue, tproxy } from './actions.ts';
+import { lowestZero } from './bits.ts';
 import { extensionNode } from './extensions.ts';
 import { BASE_INNER, BASE_NUMBERS, type Header, tunnelHeader } from './headers.ts';
 import {
@@ -26,7 +27,6 @@ import {
   type BinaryOperator,
   binary,
   isString,
-  lowestZero,
   type MapLookup,
   type Node,
   prefix,

@@ -1,23 +1,16 @@
 import { HOST_IS_LITTLE_ENDIAN } from '../../codec/index.ts';
+import { bytesOf, lowestOne, lowestZero, ones, reverseBytes, switchOrder, textNumber, textOf } from './bits.ts';
 import { ELEMENTS_AT_ONCE, type InParts, sortInParts } from './in-parts.ts';
 import {
-  bytesOf,
   type Concat,
   hasPrefixes,
   isString,
-  lowestOne,
-  lowestZero,
   type Node,
-  ones,
   type Prefix,
   prefix,
   type Range,
   range,
-  reverseBytes,
   type SetMember,
-  switchOrder,
-  textNumber,
-  textOf,
   Undecompilable,
   type Value,
   value,

@@ -1,7 +1,8 @@
 import { TYPES } from '../data/datatypes.ts';
+import { countOnes, lowestOne, lowestZero, ones } from './bits.ts';
 import { BASE_LINK, type Header, type HeaderField, type PacketContext } from './headers.ts';
 import { fieldNode, isKnown, rawNode } from './loads.ts';
-import { countOnes, lowestOne, lowestZero, ones, type PayloadNode, type Value } from './tree.ts';
+import type { PayloadNode, Value } from './tree.ts';
 
 /* Loads of the packet's bytes, matched to the fields of the protocols that are known by then. */
 

@@ -1,4 +1,5 @@
 import { concatenationOf, datatypeByNumber, TYPES } from '../data/datatypes.ts';
+import { switchOrder } from './bits.ts';
 import { Dependencies, type Dependency, isStacked } from './dependencies.ts';
 import { narrowExtension } from './extensions.ts';
 import { BASE_NETWORK, BASE_TRANSPORT, PacketContext } from './headers.ts';
@@ -6,7 +7,7 @@ import { completeCt, learn, learnIcmpType } from './learn.ts';
 import { isKnown } from './loads.ts';
 import { completePayload, expandPayload, trimPayload, trimRaw } from './payload.ts';
 import { finishReject } from './reject.ts';
-import { type SetShape, splice } from './sets.ts';
+import { splice } from './sets.ts';
 import {
   adjust,
   flagTest,
@@ -19,11 +20,11 @@ import {
   reverseHours,
   textValue,
 } from './shapes.ts';
-import type { FlowStatement } from './statements.ts';
 import {
   type Binary,
   type Concat,
   type CtNode,
+  type FlowStatement,
   hasPrefixes,
   isBitmask,
   isString,
@@ -34,8 +35,8 @@ import {
   type Relation,
   range,
   relation,
+  type SetShape,
   setType,
-  switchOrder,
   Undecompilable,
   type Value,
 } from './tree.ts';

@@ -1,14 +1,15 @@
 import type { Expression } from '../../nf_tables/expression.ts';
-import { type SetShape, type Sets, splice } from './sets.ts';
-import type { FlowStatement } from './statements.ts';
+import { paddedBits } from './bits.ts';
+import { type Sets, splice } from './sets.ts';
 import {
   type Concat,
   clone,
+  type FlowStatement,
   type Node,
-  paddedBits,
   type RelationOperator,
   relation,
   type SetReference,
+  type SetShape,
   Undecompilable,
   untyped,
   type Value,

@@ -1,8 +1,7 @@
 import { type Datatype, TYPES } from '../data/datatypes.ts';
 import type { Dependencies } from './dependencies.ts';
 import { BASE_LINK, BASE_NETWORK, BASE_TRANSPORT, numberOf, type PacketContext } from './headers.ts';
-import type { RejectStatement } from './statements.ts';
-import { setType } from './tree.ts';
+import { type RejectStatement, setType } from './tree.ts';
 
 /** Which ICMP the code is of, and the matches that the answer needs anyway. */
 export function finishReject(statement: RejectStatement, context: PacketContext, dependencies: Dependencies): void {

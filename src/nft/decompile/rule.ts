@@ -3,8 +3,7 @@ import { takeExpression } from './instructions.ts';
 import { Postprocessor } from './postprocess.ts';
 import { Registers } from './registers.ts';
 import type { Sets } from './sets.ts';
-import type { FlowStatement } from './statements.ts';
-import { Undecompilable } from './tree.ts';
+import { type FlowStatement, Undecompilable } from './tree.ts';
 
 /** The statements of a rule; `rest` is what none stands for. */
 export interface Reading {

@@ -5,7 +5,8 @@ import type { RuleEntry } from '../../nf_tables/rule.ts';
 import type { Table } from '../../nf_tables/table.ts';
 import type { InParts } from './in-parts.ts';
 import type { NftObjectOf } from './objects.ts';
-import { type ListedSet, Sets } from './sets.ts';
+import { Sets } from './sets.ts';
+import type { ListedSet } from './tree.ts';
 
 /** What a listing shows: as `nft.ruleset()` reads it. */
 export interface ListedRuleset {

@@ -1,7 +1,6 @@
 import { HOST_IS_LITTLE_ENDIAN } from '../../codec/index.ts';
 import type { Data } from '../../nf_tables/data.ts';
 import type { WireElement } from '../../nf_tables/element.ts';
-import type { NftSet } from '../../nf_tables/set.ts';
 import {
   type ByteOrder,
   concatenationOf,
@@ -10,25 +9,23 @@ import {
   TYPES,
   VERDICT_DATA_TYPE,
 } from '../data/datatypes.ts';
+import { bytesOf, ones, paddedBits, reverseBytes, switchOrder, textNumber } from './bits.ts';
 import { ELEMENTS_AT_ONCE, finish, type InParts, sortInParts } from './in-parts.ts';
 import { joinRanges, rangeOrPrefix, rangesOf } from './intervals.ts';
-import { type FlowStatement, statementOf } from './statements.ts';
+import { statementOf } from './statements.ts';
 import {
-  bytesOf,
   type Concat,
+  type FlowStatement,
   isBitmask,
   isString,
+  type ListedSet,
   type Mapping,
   type Node,
-  ones,
-  paddedBits,
   range,
   registerValue,
-  reverseBytes,
   type SetLiteral,
   type SetMember,
-  switchOrder,
-  textNumber,
+  type SetShape,
   Undecompilable,
   untyped,
   type Value,
@@ -38,11 +35,8 @@ import {
 import { readTypeof } from './typeof.ts';
 import { flagsToTree } from './values.ts';
 
-/** A set with its elements, as the kernel lists them. */
-export type ListedSet = NftSet & { elements?: readonly WireElement[] | undefined };
-
 /** What a set's description says about its keys and values. */
-export class SetShape {
+export class ReadShape implements SetShape {
   readonly set: ListedSet;
   readonly name: string;
   readonly flags: readonly (string | number)[];
@@ -334,7 +328,7 @@ export class Sets {
     if (set === undefined) throw new Undecompilable(`a set that is not known: ${name}`);
     let shape = this.#shapes.get(set);
     if (shape === undefined) {
-      shape = new SetShape(set, this.#old);
+      shape = new ReadShape(set, this.#old);
       this.#shapes.set(set, shape);
     }
     return shape;

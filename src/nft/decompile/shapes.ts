@@ -1,17 +1,13 @@
 import { HOST_IS_LITTLE_ENDIAN } from '../../codec/index.ts';
-import type { FlowStatement } from './statements.ts';
+import { bytesOf, lowestOne, lowestZero, textNumber, textOf } from './bits.ts';
 import {
   type Binary,
-  bytesOf,
+  type FlowStatement,
   isBitmask,
   isSame,
-  lowestOne,
-  lowestZero,
   type Node,
   type PayloadNode,
   type Relation,
-  textNumber,
-  textOf,
   Undecompilable,
   untyped,
   type Value,

@@ -1,9 +1,18 @@
 import type { SetElement } from '../json.ts';
 import { isKnown } from './loads.ts';
-import type { FlowStatement } from './statements.ts';
 import { statementText } from './to-text.ts';
-import type { Binary, ExtensionNode, FibNode, HashNode, Node, PayloadNode, SetMember, VerdictNode } from './tree.ts';
-import { Undecompilable } from './tree.ts';
+import {
+  type Binary,
+  type ExtensionNode,
+  type FibNode,
+  type FlowStatement,
+  type HashNode,
+  type Node,
+  type PayloadNode,
+  type SetMember,
+  Undecompilable,
+  type VerdictNode,
+} from './tree.ts';
 import {
   ALL_LOG_FLAGS,
   BASE_TOKENS,

@@ -3,14 +3,13 @@ import { TYPES } from '../data/datatypes.ts';
 import type { NamedKind } from '../data/reserved.ts';
 import { ELEMENTS_AT_ONCE, finish, type InParts } from './in-parts.ts';
 import { isKnown } from './loads.ts';
-import type { FlowStatement } from './statements.ts';
-
 import {
   type Binary,
   type CtNode,
   type ExtensionNode,
   type FibNode,
   type FlagComparison,
+  type FlowStatement,
   type HashNode,
   isBitmask,
   type Node,

@@ -1,15 +1,44 @@
-import { HOST_IS_LITTLE_ENDIAN } from '../../codec/index.ts';
-import type { ByteOrder, Datatype } from '../data/datatypes.ts';
-import { TYPES } from '../data/datatypes.ts';
-import type { Extension } from './extensions.ts';
+import type { WireElement } from '../../nf_tables/element.ts';
+import type { NftSet } from '../../nf_tables/set.ts';
+import { type ByteOrder, type Datatype, TYPES } from '../data/datatypes.ts';
+import type { AddressFamily } from '../json.ts';
 import type { Header, HeaderField } from './headers.ts';
-import type { SetShape } from './sets.ts';
-import type { FlowStatement } from './statements.ts';
+import type { InParts } from './in-parts.ts';
 
 /*
  * What a rule's bytecode means, as a tree: between the registers and the words of nft's language. Nodes are changed in place while the
  * packet's protocols become known, as nft does it.
  */
+
+/** A set with its elements, as the kernel lists them. */
+export type ListedSet = NftSet & { elements?: readonly WireElement[] | undefined };
+
+/** What a set's description says about its keys and values. */
+export interface SetShape {
+  readonly set: ListedSet;
+  readonly name: string;
+  readonly key: Node;
+  /** The set was made with `typeof`, and `key` is that. */
+  readonly isTypeof: boolean;
+  readonly data: Node | undefined;
+  readonly dataIsRange: boolean;
+  readonly statements: FlowStatement[];
+  readonly isAnonymous: boolean;
+  has(flag: string): boolean;
+  /** The elements as nft sorts and joins them. */
+  literal(): SetLiteral;
+  /** The same, with pauses. */
+  literalInParts(): InParts<SetLiteral>;
+}
+
+/** A header, option or chunk that the kernel looks for by its number. */
+export interface Extension {
+  readonly name: string;
+  readonly type: number;
+  /** nft's number of it, in the user data of sets. */
+  readonly number: number;
+  readonly fields: readonly HeaderField[];
+}
 
 /** Of every node: the type of its value, who reads it, and its length in bits. */
 interface Typed {
@@ -220,6 +249,69 @@ export type Node =
   | NumgenNode
   | HashNode;
 
+/** The statements of a rule, before they are put into words. Those of a state of their own stand in sets and their elements too. */
+export type FlowStatement =
+  | { kind: 'match'; node: Node }
+  | { kind: 'verdict'; node: Node }
+  | { kind: 'set-payload'; target: Node; value: Node }
+  | { kind: 'set-extension'; target: Node; value: Node }
+  | { kind: 'reset-option'; target: Node }
+  | { kind: 'set-meta'; key: string; value: Node }
+  | { kind: 'set-ct'; key: string; direction: 'original' | 'reply' | undefined; value: Node }
+  | { kind: 'counter'; packets: bigint; bytes: bigint }
+  | { kind: 'limit'; rate: bigint; unit: bigint; burst: number; bytes: boolean; inverted: boolean }
+  | { kind: 'quota'; bytes: bigint; used: bigint; inverted: boolean }
+  | { kind: 'last'; seen: boolean; milliseconds: bigint }
+  | { kind: 'connlimit'; count: number; inverted: boolean }
+  | {
+      kind: 'log';
+      prefix: string | undefined;
+      group: number | undefined;
+      snaplen: number | undefined;
+      threshold: number | undefined;
+      level: string | undefined;
+      flags: string[];
+    }
+  | NatStatement
+  | RejectStatement
+  | { kind: 'queue'; number: Node; flags: string[] }
+  | {
+      kind: 'tproxy';
+      family: AddressFamily | undefined;
+      address: Node | undefined;
+      port: Node | undefined;
+    }
+  | { kind: 'synproxy'; mss: number; wscale: number; flags: string[] }
+  | { kind: 'notrack' }
+  | { kind: 'dup'; to: Node | undefined; device: Node | undefined }
+  | { kind: 'fwd'; device: Node; address: Node | undefined; family: AddressFamily | undefined }
+  | { kind: 'set-update'; op: string; set: SetShape; key: Node; statements: FlowStatement[] }
+  | { kind: 'map-update'; op: string; set: SetShape; key: Node; data: Node; statements: FlowStatement[] }
+  | { kind: 'meter'; set: SetShape; key: Node; size: number; statement: FlowStatement }
+  | { kind: 'object'; type: string; reference: Node }
+  | { kind: 'flow'; flowtable: string }
+  | { kind: 'xt'; type: 'match' | 'target' | 'watcher'; name: string };
+
+export interface NatStatement {
+  kind: 'nat';
+  type: 'snat' | 'dnat' | 'masquerade' | 'redirect';
+  family: AddressFamily | undefined;
+  address: Node | undefined;
+  port: Node | undefined;
+  flags: string[];
+  /** The address is a prefix that is mapped one to one. */
+  prefix: boolean;
+}
+
+export interface RejectStatement {
+  kind: 'reject';
+  type: 'icmp-unreachable' | 'tcp-reset' | 'icmpx-unreachable';
+  code: Node;
+  family: AddressFamily | undefined;
+  /** The code is shown even where it is the default. */
+  verbose: boolean;
+}
+
 /** Bytecode that no words of nft's language stand for. */
 export class Undecompilable extends Error {}
 
@@ -336,84 +428,4 @@ export const isString = ({ kind }: Datatype): boolean => kind === 'string';
 /** Has the type values of which nft writes the first bits, as 10.0.0.0/8? Once marks, realms and groups of devices had them too. */
 export function hasPrefixes({ kind }: Datatype, old: boolean): boolean {
   return kind === 'ipv4' || kind === 'ipv6' || (old && kind === 'file');
-}
-
-/* Arithmetic of bits. */
-
-const LOW = 0xffffffffn;
-
-/** The place of the lowest bit that is set; Infinity where there is none. */
-export function lowestOne(number: bigint): number {
-  if (number === 0n) return Infinity;
-  let rest = number;
-  let place = 0;
-  while ((rest & LOW) === 0n) {
-    rest >>= 32n;
-    place += 32;
-  }
-  const low = Number(rest & LOW) | 0;
-  return place + 31 - Math.clz32(low & -low);
-}
-
-/** The place of the lowest bit from `from` on that is not set. */
-export function lowestZero(number: bigint, from: number): number {
-  if (from === Infinity) return Infinity;
-  let rest = number >> BigInt(from);
-  let place = from;
-  while ((rest & LOW) === LOW) {
-    rest >>= 32n;
-    place += 32;
-  }
-  const low = ~Number(rest & LOW) | 0;
-  return place + 31 - Math.clz32(low & -low);
-}
-
-export function countOnes(number: bigint): number {
-  let count = 0;
-  for (let rest = number; rest > 0n; rest &= rest - 1n) count++;
-  return count;
-}
-
-export const ones = (bits: number): bigint => (1n << BigInt(bits)) - 1n;
-export const bytesOf = (bits: number): number => Math.ceil(bits / 8);
-/** Registers are filled up to four bytes. */
-export const paddedBits = (bits: number): number => Math.ceil(bits / 32) * 32;
-
-export function reverseBytes(number: bigint, bytes: number): bigint {
-  if (bytes <= 1) return number;
-  let result = 0n;
-  let rest = number;
-  for (let i = 0; i < bytes; i++) {
-    result = (result << 8n) | (rest & 0xffn);
-    rest >>= 8n;
-  }
-  return result;
-}
-
-/** From the order of the bytes in memory to the number that this machine reads there, and back. */
-export function switchOrder(node: { value: bigint; bits: number }): void {
-  if (HOST_IS_LITTLE_ENDIAN) node.value = reverseBytes(node.value, Math.floor(node.bits / 8));
-}
-
-/** The text that a number is, as this machine has it in memory. */
-export function textOf(number: bigint, bits: number): string {
-  const length = bytesOf(bits);
-  const bytes = Buffer.alloc(length);
-  let rest = number;
-  for (let i = 0; i < length; i++) {
-    bytes[HOST_IS_LITTLE_ENDIAN ? i : length - 1 - i] = Number(rest & 0xffn);
-    rest >>= 8n;
-  }
-  const end = bytes.indexOf(0);
-  return bytes.toString('utf8', 0, end < 0 ? length : end);
-}
-
-/** The number that a text is in this machine's memory. */
-export function textNumber(text: string): { value: bigint; bits: number } {
-  const bytes = Buffer.from(text);
-  let number = 0n;
-  for (let i = 0; i < bytes.length; i++) {
-    number = (number << 8n) | BigInt(bytes[HOST_IS_LITTLE_ENDIAN ? bytes.length - 1 - i : i]!);
-  }
-  return { value: number, bits: bytes.length * 8 };
 }

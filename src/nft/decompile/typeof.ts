@@ -1,5 +1,6 @@
 import { fromHex, HOST_IS_LITTLE_ENDIAN } from '../../codec/index.ts';
 import { concatenationOf, TYPES } from '../data/datatypes.ts';
+import { paddedBits } from './bits.ts';
 import { numberedExtension } from './extensions.ts';
 import { headerByNumber } from './headers.ts';
 import {
@@ -15,7 +16,7 @@ import {
   socketNode,
   tunnelNode,
 } from './loads.ts';
-import { type Node, paddedBits, untyped, value } from './tree.ts';
+import { type Node, untyped, value } from './tree.ts';
 
 /* What nft keeps in a set's user data about the expression that `typeof` was given: a kind, and numbers that depend on it. */
 

@@ -5,7 +5,8 @@ import { type Datatype, TYPES } from '../data/datatypes.ts';
 import { UNQUALIFIED_META } from '../data/keys.ts';
 import type { Symbols } from '../data/symbols.ts';
 import { Names } from '../names.ts';
-import { bytesOf, type ExtensionNode, lowestOne, reverseBytes, textOf, Undecompilable, type Value } from './tree.ts';
+import { bytesOf, lowestOne, reverseBytes, textOf } from './bits.ts';
+import { type ExtensionNode, Undecompilable, type Value } from './tree.ts';
 import { isQuotable, Unwritable } from './unwritable.ts';
 
 /*

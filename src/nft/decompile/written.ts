@@ -1,9 +1,9 @@
+import { ones } from './bits.ts';
 import type { PacketContext } from './headers.ts';
 import { isKnown } from './loads.ts';
 import { completePayload, trimPayload, trimRaw, trimWritten } from './payload.ts';
 import { sameLoad } from './shapes.ts';
-import type { FlowStatement } from './statements.ts';
-import { type Binary, type Node, ones, type PayloadNode, setType, type Value } from './tree.ts';
+import { type Binary, type FlowStatement, type Node, type PayloadNode, setType, type Value } from './tree.ts';
 
 /* Writes of fields that are not whole bytes. */
 
