@@ -29,9 +29,13 @@ const KERNEL_ERRNOS: Record<number, readonly [string, string]> = {
   524: ['ENOTSUPP', 'operation is not supported'],
 };
 
+/** Node makes the map anew in each call. */
+let nodeErrnos: ReadonlyMap<number, readonly [string, string]> | undefined;
+
 /** The name and the sentence of an errno, given as the kernel's negative number. */
 export function describeErrno(errno: number): { code: string; text: string } {
-  const [code, text] = KERNEL_ERRNOS[-errno] ?? getSystemErrorMap().get(errno) ?? [`E${-errno}`, 'unknown error'];
+  nodeErrnos ??= getSystemErrorMap();
+  const [code, text] = KERNEL_ERRNOS[-errno] ?? nodeErrnos.get(errno) ?? [`E${-errno}`, 'unknown error'];
   return { code, text };
 }
 

@@ -1,4 +1,4 @@
-import { sourceOf } from '../codec/index.ts';
+import { attributeLength, attributeType, NLA_HDRLEN, nextAttribute, sourceOf } from '../codec/index.ts';
 import * as C from '../linux/netfilter.ts';
 import { type Exchange, type Message, messageAt, NLMSG_HDRLEN, nfgenmsg, type Operation } from '../netlink/index.ts';
 import { type MessageName, readObject } from '../nf_tables/message.ts';
@@ -88,6 +88,28 @@ const ANSWERS: Partial<Record<MessageName, MessageName>> = {
   getrule: 'newrule',
 };
 
+/** Attributes that differ between tables that are alike: the kernel's numbers for them, and how many elements there are at the moment. */
+const VARYING: Partial<Record<MessageName, readonly number[]>> = {
+  newtable: [C.NFTA_TABLE_HANDLE],
+  newchain: [C.NFTA_CHAIN_HANDLE],
+  newset: [C.NFTA_SET_HANDLE, C.NFTA_SET_COUNT],
+  newrule: [C.NFTA_RULE_HANDLE, C.NFTA_RULE_POSITION],
+};
+const ATTRIBUTES = NLMSG_HDRLEN + nfgenmsg.size;
+
+/** The attributes of an answer, without the values of those that vary. */
+function textOf({ name, bytes }: Answer): string {
+  const text = sourceOf(bytes.slice(ATTRIBUTES));
+  const { view } = text;
+  const end = view.byteLength;
+  const varying = VARYING[name]!;
+  for (let at = 0; end - at >= NLA_HDRLEN; at = nextAttribute(view, at)) {
+    const length = attributeLength(view, at, end);
+    if (varying.includes(attributeType(view, at))) text.bytes.fill(0, at + NLA_HDRLEN, at + length);
+  }
+  return Buffer.from(text.bytes.buffer).toString('latin1');
+}
+
 /** What a table of ours has, all of one generation: as bytes, until somebody asks for it. */
 export class TableReading {
   readonly table: string;
@@ -126,12 +148,21 @@ export class TableReading {
     this.#text = undefined;
   }
 
-  /** All of it: two tables with the same text are the same. */
+  /** All of it but the kernel's own numbers: two tables with the same text are the same, in whatever namespaces they are. */
   get text(): string {
-    this.#text ??= `${this.ruleCount} ${this.#answers
-      .map(({ bytes }) => Buffer.from(bytes.buffer, bytes.byteOffset).toString('latin1', NLMSG_HDRLEN + nfgenmsg.size))
-      .join('')}`;
+    if (this.#text === undefined) {
+      let text = `${this.ruleCount} `;
+      for (const answer of this.#answers) text += textOf(answer);
+      this.#text = text;
+    }
     return this.#text;
+  }
+
+  /** How many elements each set has, since Linux 6.18. */
+  get counts(): ReadonlyMap<string, number> {
+    const counts = new Map<string, number>();
+    for (const { name, count } of this.sets) if (count !== undefined) counts.set(name, count);
+    return counts;
   }
 
   get entry(): (Table & { family: Family }) | undefined {
