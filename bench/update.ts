@@ -73,10 +73,15 @@ function programs(containers: readonly Container[], fleet: Fleet, next: () => nu
     const { address, port, toPort = port } = redirectOf(round);
     return element.transaction({ address, port, toPort });
   };
+  // The programs below commit to the same containers. A handle that has read the table since adds a redirect with one send.
+  const read = () => {
+    for (const { redirects } of containers) redirects.sync.adopt();
+  };
   const list: Program[] = [
     {
       name: 'netsteer',
       run: () => {
+        read();
         const redirects = [redirectOf(next())];
         return timedEach(count, i => containers[i]!.redirects.sync.add(redirects));
       },
@@ -84,8 +89,17 @@ function programs(containers: readonly Container[], fleet: Fleet, next: () => nu
     {
       name: 'netsteer, promises',
       run: () => {
+        read();
         const redirects = [redirectOf(next())];
         return timedEach(count, i => containers[i]!.redirects.add(redirects));
+      },
+    },
+    {
+      name: 'netsteer, others have committed',
+      run: () => {
+        for (const { nftables } of containers) nftables.sync.commit(stamped(0));
+        const redirects = [redirectOf(next())];
+        return timedEach(count, i => containers[i]!.redirects.sync.add(redirects));
       },
     },
     {

@@ -1,4 +1,4 @@
-import { attributeLength, attributeType, NLA_HDRLEN, nextAttribute, sourceOf } from '../codec/index.ts';
+import { align4, attributeLength, attributeType, NLA_HDRLEN, nextAttribute, sourceOf, toText } from '../codec/index.ts';
 import * as C from '../linux/netfilter.ts';
 import { type Exchange, type Message, messageAt, NLMSG_HDRLEN, nfgenmsg, type Operation } from '../netlink/index.ts';
 import { type MessageName, readObject } from '../nf_tables/message.ts';
@@ -17,8 +17,9 @@ export interface TableNames {
 
 interface Answer {
   readonly name: MessageName;
-  /** A copy: the buffer serves the next answer. */
-  readonly bytes: Uint8Array;
+  /** Where it is in the bytes of the reading. */
+  readonly start: number;
+  readonly end: number;
 }
 
 /** Asks for the table, its rules, these chains and sets by name, and for the generation: in one datagram. */
@@ -95,20 +96,9 @@ const VARYING: Partial<Record<MessageName, readonly number[]>> = {
   newset: [C.NFTA_SET_HANDLE, C.NFTA_SET_COUNT],
   newrule: [C.NFTA_RULE_HANDLE, C.NFTA_RULE_POSITION],
 };
-const ATTRIBUTES = NLMSG_HDRLEN + nfgenmsg.size;
-
-/** The attributes of an answer, without the values of those that vary. */
-function textOf({ name, bytes }: Answer): string {
-  const text = sourceOf(bytes.slice(ATTRIBUTES));
-  const { view } = text;
-  const end = view.byteLength;
-  const varying = VARYING[name]!;
-  for (let at = 0; end - at >= NLA_HDRLEN; at = nextAttribute(view, at)) {
-    const length = attributeLength(view, at, end);
-    if (varying.includes(attributeType(view, at))) text.bytes.fill(0, at + NLA_HDRLEN, at + length);
-  }
-  return Buffer.from(text.bytes.buffer).toString('latin1');
-}
+const HEADERS = NLMSG_HDRLEN + nfgenmsg.size;
+/** A table with its chain, two maps and four rules takes less; it grows for those that do not. */
+const ROOM = 2048;
 
 /** What a table of ours has, all of one generation: as bytes, until somebody asks for it. */
 export class TableReading {
@@ -118,6 +108,9 @@ export class TableReading {
   ruleCount = 0;
   /** Others have committed while it was read. The answers are taken to their end all the same: a dump that is left is in the way of the next. */
   disturbed = false;
+  /** The answers one behind the other: copies, since the buffer that they came in serves the next ones. */
+  #source = sourceOf(new Uint8Array(ROOM));
+  #length = 0;
   readonly #answers: Answer[] = [];
   /** The lower half of the generation stands in every answer. */
   #resource: number | undefined;
@@ -138,31 +131,48 @@ export class TableReading {
     }
     const name = ANSWERS[question]!;
     if (name === 'newrule' && ++this.ruleCount > MOST_TOLD) return;
-    this.#answers.push({ name, bytes: source.bytes.slice(start, end) });
+    this.#keep(name, source.bytes.subarray(start, end));
+  }
+
+  #keep(name: MessageName, bytes: Uint8Array): void {
+    const start = this.#length;
+    const end = start + align4(bytes.length);
+    if (end > this.#source.bytes.length) {
+      const larger = sourceOf(new Uint8Array(2 * end));
+      larger.bytes.set(this.#source.bytes);
+      this.#source = larger;
+    }
+    this.#source.bytes.set(bytes, start);
+    this.#length = end;
+    this.#answers.push({ name, start, end: start + bytes.length });
+    this.#text = undefined;
   }
 
   /** More answers about the same table at the same generation. */
   join(other: TableReading): void {
     if (other.generation !== this.generation) throw new Stale();
-    for (const answer of other.#answers) if (answer.name !== 'newrule') this.#answers.push(answer);
-    this.#text = undefined;
+    for (const { name, start, end } of other.#answers)
+      if (name !== 'newrule') this.#keep(name, other.#source.bytes.subarray(start, end));
   }
 
   /** All of it but the kernel's own numbers: two tables with the same text are the same, in whatever namespaces they are. */
   get text(): string {
-    if (this.#text === undefined) {
-      let text = `${this.ruleCount} `;
-      for (const answer of this.#answers) text += textOf(answer);
-      this.#text = text;
-    }
+    this.#text ??= this.#textOf();
     return this.#text;
   }
 
-  /** How many elements each set has, since Linux 6.18. */
-  get counts(): ReadonlyMap<string, number> {
-    const counts = new Map<string, number>();
-    for (const { name, count } of this.sets) if (count !== undefined) counts.set(name, count);
-    return counts;
+  #textOf(): string {
+    const { bytes, view } = sourceOf(this.#source.bytes.slice(0, this.#length));
+    for (const { name, start, end } of this.#answers) {
+      const varying = VARYING[name]!;
+      // Sequence number, port and generation.
+      bytes.fill(0, start, start + HEADERS);
+      for (let at = start + HEADERS; end - at >= NLA_HDRLEN; at = nextAttribute(view, at)) {
+        const length = attributeLength(view, at, end);
+        if (varying.includes(attributeType(view, at))) bytes.fill(0, at + NLA_HDRLEN, at + length);
+      }
+    }
+    return `${this.ruleCount} ${Buffer.from(bytes.buffer).toString('latin1')}`;
   }
 
   get entry(): (Table & { family: Family }) | undefined {
@@ -181,6 +191,24 @@ export class TableReading {
     return this.#objects('newrule');
   }
 
+  /** How many elements each set has; nothing before Linux 6.18. */
+  get counts(): ReadonlyMap<string, number> {
+    const { bytes, view } = this.#source;
+    const counts = new Map<string, number>();
+    for (const { name: kind, start, end } of this.#answers) {
+      if (kind !== 'newset') continue;
+      let name = '';
+      for (let at = start + HEADERS; end - at >= NLA_HDRLEN; at = nextAttribute(view, at)) {
+        const length = attributeLength(view, at, end);
+        const type = attributeType(view, at);
+        if (type === C.NFTA_SET_NAME) name = toText({ bytes, view }, at + NLA_HDRLEN, at + length - 1) ?? '';
+        else if (type === C.NFTA_SET_COUNT && length === NLA_HDRLEN + 4)
+          counts.set(name, view.getUint32(at + NLA_HDRLEN, false));
+      }
+    }
+    return counts;
+  }
+
   /** Whether the table is there at all. */
   get exists(): boolean {
     return this.#answers.some(({ name }) => name === 'newtable');
@@ -189,7 +217,7 @@ export class TableReading {
   #objects<T>(name: MessageName): T[] {
     return this.#answers
       .filter(answer => answer.name === name)
-      .map(({ bytes }) => readObject(name, messageAt(sourceOf(bytes), 0, bytes.length)) as T);
+      .map(({ start, end }) => readObject(name, messageAt(this.#source, start, end)) as T);
   }
 }
 

@@ -1,6 +1,11 @@
 /** Spreads what is multiplied by it over all bits: 2^32 divided by the golden ratio, odd. */
 const SPREAD = 0x9e3779b1;
 
+/** Most maps never get a key. */
+const NO_BYTES = new Uint8Array(0);
+const NO_WORDS = new Uint32Array(0);
+const NO_SLOTS = new Int32Array(0);
+
 /**
  * Ports by keys of one length, in the order in which they came. Keys and ports stand in columns of bytes, as the kernel has them in its messages:
  * a hundred thousand cost no object each.
@@ -13,16 +18,16 @@ export class PortMap {
   #words: Uint32Array;
   #ports: Uint8Array;
   /** By hash: the number of a key, counted from 1. Only of keys that came by `add`. */
-  #slots = new Int32Array(0);
+  #slots = NO_SLOTS;
   /** What keys come together in a slot is not for whoever has chosen them to know. */
   readonly #seed = Math.floor(Math.random() * 0x1_0000_0000) | 0;
 
   /** Keys are `keyLength` bytes, a multiple of 4. */
   constructor(keyLength: number, capacity = 0) {
     this.keyLength = keyLength;
-    this.#keys = new Uint8Array(capacity * keyLength);
-    this.#words = new Uint32Array(this.#keys.buffer);
-    this.#ports = new Uint8Array(capacity * 2);
+    this.#keys = capacity === 0 ? NO_BYTES : new Uint8Array(capacity * keyLength);
+    this.#words = capacity === 0 ? NO_WORDS : new Uint32Array(this.#keys.buffer);
+    this.#ports = capacity === 0 ? NO_BYTES : new Uint8Array(capacity * 2);
   }
 
   /** All keys, one behind the other. */

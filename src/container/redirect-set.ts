@@ -91,9 +91,9 @@ export class RedirectSet implements RedirectContent {
     return this.ports.ipv4.length + this.ports.ipv6.length + this.ranges.size;
   }
 
-  /** Adds the exact ones, whatever is there. */
-  addAll(transaction: Transaction): Transaction {
-    for (const version of VERSIONS) addElements(transaction, version, this.ports[version.map]);
+  /** Adds the exact ones: with 'create' none of them may be there, with 'add' none that leads elsewhere. */
+  addAll(transaction: Transaction, verb: 'add' | 'create' = 'add'): Transaction {
+    for (const version of VERSIONS) addElements(transaction, version, this.ports[version.map], verb);
     return transaction;
   }
 }
@@ -267,8 +267,8 @@ export function removeRedirects(transaction: Transaction, { ports, ranges }: Red
   return transaction;
 }
 
-function addElements(transaction: Transaction, version: Version, ports: PortMap): void {
-  if (ports.length > 0) transaction.add({ element: { ...elementPlace(version), elements: packed(ports) } });
+function addElements(transaction: Transaction, version: Version, ports: PortMap, verb: 'add' | 'create' = 'add'): void {
+  if (ports.length > 0) transaction[verb]({ element: { ...elementPlace(version), elements: packed(ports) } });
 }
 
 export function removeElements(transaction: Transaction, version: Version, ports: PortMap): void {

@@ -28,6 +28,7 @@ import {
   type RedirectContent,
   type RedirectDrift,
   RedirectSet,
+  removeRedirects,
 } from './redirect-set.ts';
 
 const [PREROUTING, OUTPUT] = CHAINS;
@@ -36,14 +37,27 @@ const EXACT = VERSIONS.map(({ map }) => map);
 const LEAST_USE = 1 + EXACT.length;
 /** Above so many elements that nobody wants, the table is made anew: a container's root may have put any number there. */
 const MOST_STALE = 4096;
-/** A transaction above so many bytes is not echoed: what follows it is read first. */
+/** A transaction above so many bytes is not echoed: what is there is read. */
 const MOST_ECHOED = 4096;
 /** Another settings' table is seldom looked at: so many are remembered. */
 const MOST_SHAPES = 32;
 
-/** The tables as they shall be, by what is wanted of them. Containers that are programmed together share them. */
+/** So many tables that were read are remembered: those of containers that were programmed alike are the same. */
+const MOST_READ = 64;
+
+/** What a table says of itself. */
+interface Described {
+  /** With which it was made; undefined where it is somebody else's. */
+  readonly settings: RedirectSettings | undefined;
+  /** The kernel's count of what is in it. */
+  readonly use: number;
+  readonly sets: ReadonlySet<string>;
+}
+
+/** The tables as they shall be, by what is wanted of them, and what those that were read say. All containers share them. */
 export class RedirectShapes {
   readonly #tables = new Map<string, WantedTable>();
+  readonly #read = new Map<string, Described>();
   #first: TableInquiry | undefined;
   #rest: TableInquiry | undefined;
 
@@ -56,6 +70,19 @@ export class RedirectShapes {
       this.#tables.set(key, table);
     }
     return table;
+  }
+
+  /** Nothing is decoded where one like it was read before. */
+  describe(reading: TableReading): Described {
+    const { text } = reading;
+    let described = this.#read.get(text);
+    if (described === undefined) {
+      if (this.#read.size === MOST_READ) this.#read.clear();
+      const { comment, use = 0 } = reading.entry!;
+      described = { settings: settingsOf(comment), use, sets: new Set(reading.sets.map(({ name }) => name)) };
+      this.#read.set(text, described);
+    }
+    return described;
   }
 
   /** What is always there. */
@@ -132,21 +159,39 @@ export class RedirectTable {
   }
 
   /**
-   * Where all is known to be as wanted, nothing has to be read: the kernel refuses the commit if anything has changed since. False where it has, or
-   * where an element is there, or is not, otherwise than was thought.
+   * Adds what is wanted without a look, where all is known to be as wanted: the kernel refuses the commit if anything has changed since. False where it
+   * has, and where one of them leads elsewhere.
    */
-  *commitAtOnce(transaction: Transaction): Operation<boolean> {
-    if (this.#good === undefined || transaction.length === 0) return false;
+  *addAtOnce(wanted: RedirectSet): Operation<boolean> {
+    const known = this.#good;
+    if (known === undefined || wanted.length === 0) return false;
+    // What is created was not there, and so makes the next generation.
+    const done = yield* this.#commitAtOnce(wanted.addAll(new Transaction(), 'create'));
+    if (done !== 'clash') return done === 'done';
+    const transaction = wanted.addAll(new Transaction());
+    if (transaction.encode().length > MOST_ECHOED) return false;
+    this.#good = known;
+    // If all are there already, nothing changes: the kernel tells the generation with its echo.
+    return (yield* this.#commitAtOnce(transaction, true)) === 'done';
+  }
+
+  /** Removes what is named without a look, where all is known to be as wanted. False where anything has changed since, and where one of them is not there. */
+  *removeAtOnce(named: RedirectContent): Operation<boolean> {
+    const transaction = removeRedirects(new Transaction(), named);
+    return transaction.length > 0 && (yield* this.#commitAtOnce(transaction)) === 'done';
+  }
+
+  *#commitAtOnce(transaction: Transaction, echo = false): Operation<'done' | 'moved' | 'clash'> {
     const generation = this.#good;
+    if (generation === undefined) return 'moved';
     this.#good = undefined;
-    // What is there already makes no generation: the kernel says which one it is, with what it has taken.
-    const echo = transaction.encode().length <= MOST_ECHOED;
     try {
       const result = yield* this.#nft.commit(transaction, { generation, echo });
-      this.#good = result?.generation;
-      return true;
+      this.#good = echo ? result?.generation : following(generation);
+      return 'done';
     } catch (error) {
-      if (isMoved(error) || isClash(error)) return false;
+      if (isMoved(error)) return 'moved';
+      if (isClash(error)) return 'clash';
       throw error;
     }
   }
@@ -156,19 +201,21 @@ export class RedirectTable {
     const reading = yield* this.#shapes.first.read(this.#exchange);
     this.#seen = reading.generation;
     if (!reading.exists) return undefined;
-    const { comment, use = 0 } = reading.entry!;
-    const settings = settingsOf(comment);
+    let { settings, use, sets } = this.#shapes.describe(reading);
     const elements = new ElementReading();
     if (settings === undefined) {
       if (!force) throw foreignTable(REDIRECTS, remedy);
       return { reading, settings: DEFAULT_SETTINGS, elements, foreign: true };
     }
-    if (use > LEAST_USE) reading.join(yield* this.#shapes.rest.read(this.#exchange));
-    const { sets } = reading;
-    // Since Linux 6.18.
-    const count = sets.reduce((sum, set) => sum + (set.count ?? 0), 0);
+    if (use > LEAST_USE) {
+      reading.join(yield* this.#shapes.rest.read(this.#exchange));
+      ({ sets } = this.#shapes.describe(reading));
+    }
+    const { counts } = reading;
+    const count = [...counts.values()].reduce((sum, each) => sum + each, 0);
+    const filled = new Set([...sets].filter(name => counts.get(name) !== 0));
     if (count > most) elements.beyond = count;
-    else yield* elements.read(this.#exchange, reading.generation, new Set(sets.map(({ name }) => name)));
+    else yield* elements.read(this.#exchange, reading.generation, filled);
     return { reading, settings, elements, foreign: false };
   }
 

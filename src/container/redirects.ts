@@ -1,5 +1,4 @@
 import { type Exchange, type Operation, syncAndAsync } from '../netlink/index.ts';
-import { Transaction } from '../nftables/index.ts';
 import { NftablesOperations } from '../nftables/nftables.ts';
 import {
   again,
@@ -66,7 +65,7 @@ export class RedirectsOperations {
     const given = givenIn(options);
     const wanted = new RedirectSet(redirects, given);
     const plain = Object.keys(given).length === 0 && wanted.ranges.size === 0;
-    if (plain && (yield* this.#table.commitAtOnce(wanted.addAll(new Transaction())))) return;
+    if (plain && (yield* this.#table.addAtOnce(wanted))) return;
     const table = this.#table;
     yield* again(function* () {
       const found = yield* table.find(options.force === true, REPLACES);
@@ -91,7 +90,7 @@ export class RedirectsOperations {
     const given = givenIn(options);
     const named = keysOf(keys);
     const plain = Object.keys(given).length === 0 && named.ranges.size === 0;
-    if (plain && (yield* this.#table.commitAtOnce(removeRedirects(new Transaction(), named)))) return;
+    if (plain && (yield* this.#table.removeAtOnce(named))) return;
     const table = this.#table;
     yield* again(function* () {
       const found = yield* table.find(options.force === true, REPLACES);
