@@ -1,5 +1,6 @@
 import { align4, attributeLength, attributeType, NLA_HDRLEN, nextAttribute, sourceOf, toText } from '../codec/index.ts';
-import * as C from '../linux/netfilter.ts';
+import { NFPROTO_INET, NFPROTO_UNSPEC } from '../linux/netfilter.ts';
+import * as C from '../linux/nf_tables.ts';
 import { type Exchange, type Message, messageAt, NLMSG_HDRLEN, nfgenmsg, type Operation } from '../netlink/index.ts';
 import { type MessageName, readObject } from '../nf_tables/message.ts';
 import type { Chain, Family, Flowtable, NftObject, NftSet, RuleEntry, SetEntry, Table } from '../nftables/index.ts';
@@ -32,11 +33,11 @@ export class TableInquiry {
     const { table, chains, sets } = names;
     const one = (name: MessageName, object: Record<string, unknown>): Question => ({
       name,
-      family: C.NFPROTO_INET,
+      family: NFPROTO_INET,
       object,
     });
     this.names = names;
-    const generation: Question = { name: 'getgen', family: C.NFPROTO_UNSPEC, object: {} };
+    const generation: Question = { name: 'getgen', family: NFPROTO_UNSPEC, object: {} };
     const parts = [
       ...chains.map(name => one('getchain', { table, name })),
       ...sets.map(name => one('getset', { table, name })),
@@ -62,8 +63,8 @@ export class TableInquiry {
 export class TablesInquiry extends Inquiry {
   constructor(names: readonly string[]) {
     super([
-      ...names.map(name => ({ name: 'gettable', family: C.NFPROTO_INET, object: { name } }) as const),
-      { name: 'getgen', family: C.NFPROTO_UNSPEC, object: {} },
+      ...names.map(name => ({ name: 'gettable', family: NFPROTO_INET, object: { name } }) as const),
+      { name: 'getgen', family: NFPROTO_UNSPEC, object: {} },
     ]);
   }
 }
