@@ -1,6 +1,7 @@
 import { ROOT } from '../test/support/native.ts';
+import { runAll } from './all.ts';
 import { Unavailable } from './harness.ts';
-import { BENCHMARKS, GUESTS, type Options, readOptions } from './options.ts';
+import { ALL, BENCHMARKS, GUESTS, type Options, readOptions } from './options.ts';
 import { writePlot } from './plot.ts';
 import { compiled } from './programs.ts';
 import { printReport, type Report, reportOf, writeReport } from './report.ts';
@@ -14,13 +15,14 @@ const PROGRAMS = ['floor-netlink', 'floor-run', 'floor-fleet', 'flood', 'visit']
 async function main(): Promise<number> {
   const options = readOptions(process.argv.slice(2));
   if (options === undefined) {
-    const names = Object.keys(BENCHMARKS).join('|');
+    const names = [ALL, ...Object.keys(BENCHMARKS)].join('|');
     console.error(
       `usage: npm run bench -- ${names} [--quick] [--guest ${GUESTS.join('|')}] [--json FILE] [--plot DIRECTORY]`,
     );
     return 1;
   }
   const { name, quick, guest } = options;
+  if (name === ALL) return runAll(quick, options.json);
   const benchmark = BENCHMARKS[name];
   if (benchmark === undefined) throw new Error(`no benchmark is called ${name}`);
   if (guest !== 'host') return inGuest(options);

@@ -26,6 +26,8 @@ export const BENCHMARKS: Record<string, (quick: boolean) => Promise<Measured>> =
   update,
   dataplane,
 };
+/** Every benchmark, one after the other. */
+export const ALL = 'all';
 export const GUESTS = ['host', 'uml', 'qemu'];
 
 export interface Options {
@@ -53,8 +55,8 @@ export function readOptions(args: readonly string[]): Options | undefined {
     const name = positionals[0];
     // This machine's kernel seldom has IPVS: by default it is measured where there is one.
     const guest = values.guest ?? (name === 'ipvs' ? 'uml' : 'host');
-    if (name === undefined || positionals.length > 1 || !Object.hasOwn(BENCHMARKS, name) || !GUESTS.includes(guest))
-      return undefined;
+    if (name === undefined || positionals.length > 1 || !GUESTS.includes(guest)) return undefined;
+    if (name !== ALL && !Object.hasOwn(BENCHMARKS, name)) return undefined;
     return { name, quick: values.quick ?? false, guest, json: values.json, plot: values.plot };
   } catch {
     return undefined;

@@ -36,14 +36,21 @@ interface Series {
 }
 
 /** Writes the benchmark's picture into a directory, and returns its path; undefined where it has none, or too few points for a line. */
-export function writePlot({ name, results }: Report, directory: string): string | undefined {
+export function writePlot(report: Report, directory: string): string | undefined {
+  const picture = pictureOf(report);
+  if (picture === undefined) return undefined;
+  mkdirSync(directory, { recursive: true });
+  const path = join(directory, `${report.name}.svg`);
+  writeFileSync(path, picture.svg);
+  return path;
+}
+
+/** The picture of a benchmark, with its title; undefined where it has none, or too few points for a line. */
+export function pictureOf({ name, results }: Report): { title: string; svg: string } | undefined {
   const figure = FIGURES[name];
   const series = figure === undefined ? [] : seriesOf(figure, results);
   if (figure === undefined || series.every(({ points }) => points.length < 2)) return undefined;
-  mkdirSync(directory, { recursive: true });
-  const path = join(directory, `${name}.svg`);
-  writeFileSync(path, svg(figure, series));
-  return path;
+  return { title: `${figure.title}: ${figure.y} against ${figure.x}`, svg: svg(figure, series) };
 }
 
 function seriesOf({ cases, value }: Figure, results: readonly Result[]): Series[] {

@@ -9,6 +9,36 @@ export interface Report {
   results: Result[];
 }
 
+/** Every benchmark once, as `npm run bench -- all` writes it to bench/results/all.json. */
+export interface Collection {
+  /** When it began, in UTC: '2026-11-30T10:12:00Z'. */
+  readonly date: string;
+  /** Of this repository; with '+' where files had been changed since. */
+  readonly commit: string;
+  readonly quick: boolean;
+  readonly machine: {
+    readonly cpu: string;
+    readonly processors: number;
+    readonly memoryGiB: number;
+    readonly kernel: string;
+    readonly node: string;
+    /** The average load of the last minute, before the first benchmark and after the last one. */
+    readonly load: readonly [before: number, after: number];
+  };
+  readonly minutes: number;
+  readonly runs: readonly Run[];
+}
+
+/** One benchmark, on this machine's kernel or in a guest. */
+export interface Run {
+  readonly name: string;
+  readonly guest: string;
+  /** Left out where it could not run here. */
+  readonly report?: Report;
+  /** Why it could not run. */
+  readonly missing?: string;
+}
+
 export function reportOf(name: string, versions: Record<string, string>, results: Result[]): Report {
   return {
     name,
@@ -89,7 +119,8 @@ function rowOf(result: Result, results: readonly Result[]): string[] {
   ];
 }
 
-function duration(seconds: number): string {
+/** '1.34 s', '90.1 ms', '18.0 us', '230 ns' */
+export function duration(seconds: number): string {
   if (seconds >= 1) return `${seconds.toFixed(2)} s`;
   if (seconds >= 1e-3) return `${(seconds * 1e3).toPrecision(3)} ms`;
   if (seconds >= 1e-6) return `${(seconds * 1e6).toPrecision(3)} us`;

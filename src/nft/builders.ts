@@ -273,7 +273,7 @@ export const ipOption: Extensions<typeof IP_OPTIONS> = /* @__PURE__ */ extension
 export const sctpChunk: Extensions<typeof SCTP_CHUNKS> = /* @__PURE__ */ extensions('sctp chunk');
 
 /** Counts packets and bytes; with a name, in the counter of that name. */
-export const counter = (name?: string): Statement => ({ counter: name ?? null });
+export const counter = (name?: string): Statement & Stateful => ({ counter: name ?? null });
 
 /** Hands packets to NFLOG: `log({ group: 5, prefix: 'web1 ' })`; without a group to the kernel's own log. */
 export function log(
@@ -359,15 +359,15 @@ export function queue(options: { num?: Port; flags?: QueueFlag | QueueFlag[] } =
 }
 
 /** Ends the rule for what exceeds a rate, `limit({ rate: 10, per: 'second' })`; with a name, the limit of that name. */
-export const limit = (options: Limit | string): Statement => ({ limit: options });
+export const limit = (options: Limit | string): Statement & Stateful => ({ limit: options });
 /** Ends the rule once so many bytes have passed; with a name, the quota of that name. */
-export const quota = (options: Quota | string): Statement => ({ quota: options });
+export const quota = (options: Quota | string): Statement & Stateful => ({ quota: options });
 /** Ends the rule while there are more connections than this. */
-export const ctCount = (val: number, options: { inv?: boolean } = {}): Statement => ({
+export const ctCount = (val: number, options: { inv?: boolean } = {}): Statement & Stateful => ({
   'ct count': { val, ...options },
 });
 /** Remembers when it was last passed. */
-export const last = (): Statement => ({ last: null });
+export const last = (): Statement & Stateful => ({ last: null });
 /** Keeps packets out of connection tracking. */
 export const notrack = (): Statement => ({ notrack: null });
 

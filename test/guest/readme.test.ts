@@ -3,8 +3,10 @@ import fs from 'node:fs';
 import { createInterface } from 'node:readline';
 import { Container, formatRuleset, Links, NetNs } from 'netsteer';
 import { afterEach, beforeEach, expect, it } from 'vitest';
+import { SnippetsOf } from '../support/snippets.ts';
 import { kernelSuite } from '../support/where.ts';
 
+const page = new SnippetsOf('test/guest/readme.test.ts');
 /** The project that `npm test` has installed the package into; it is at the same path in the guest. */
 const project = process.env.NETSTEER_CONSUMER;
 
@@ -54,7 +56,9 @@ kernelSuite('the packed package, installed into an empty project', () => {
     expect(abilities.map(({ name }: { name: string }) => name)).toContain('ipvs');
   });
 
-  it('was given a project', () => {
+  it("was given a project, with the README's example as it stands", () => {
+    expect(fs.readFileSync(`${project}/example.mjs`, 'utf8')).toBe(page.take('Container.open').code);
+    expect(page.left).toEqual([]);
     expect(project, 'npm test sets NETSTEER_CONSUMER').toBeTypeOf('string');
     expect(fs.existsSync(`${project}/node_modules/netsteer/package.json`)).toBe(true);
   });

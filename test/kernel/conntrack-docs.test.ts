@@ -1,15 +1,16 @@
-import fs from 'node:fs';
 import { NetNs } from 'netsteer';
 import { Conntrack } from 'netsteer/conntrack';
 import { expect, test } from 'vitest';
+import { SnippetsOf } from '../support/snippets.ts';
+
+const page = new SnippetsOf('test/kernel/conntrack-docs.test.ts');
 
 const AsyncFunction = (async () => {}).constructor as new (
   ...parameters: string[]
 ) => (...values: unknown[]) => Promise<void>;
 
 test("docs/conntrack.md's first example ends what it says, and lists what is left", async () => {
-  const [, code] = /```ts\n(.*?)```/s.exec(fs.readFileSync('docs/conntrack.md', 'utf8'))!;
-  const body = code!.replace(/^import .*$/m, '');
+  const body = page.take('ct.flush').code.replace(/^import .*$/m, '');
   const netns = NetNs.create();
   const ct = Conntrack.open({ netns });
   const original = { source: '10.0.0.1', sourcePort: 4000, destination: '10.10.0.100', destinationPort: 53 };
@@ -33,4 +34,27 @@ test("docs/conntrack.md's first example ends what it says, and lists what is lef
   ]);
   await ct[Symbol.asyncDispose]();
   netns.close();
+});
+
+test("docs/conntrack.md's second example shows the state, and then what begins and ends", async () => {
+  const netns = NetNs.create();
+  const ct = Conntrack.open({ netns });
+  const original = { source: '10.0.0.1', sourcePort: 4000, destination: '10.10.0.100', destinationPort: 53 };
+  const printed: unknown[][] = [];
+  const log = (...values: unknown[]) => {
+    printed.push(values);
+    // The loop goes on until the handle is closed.
+    if (printed.length === 1) void ct.create({ protocol: 'udp', timeoutSeconds: 30, original });
+    else ct.close();
+  };
+  await new AsyncFunction('ct', 'console', page.take('ct.monitor').code)(ct, { log });
+  expect(printed).toEqual([
+    ['initial', 0],
+    ['new', '10.10.0.100'],
+  ]);
+  netns.close();
+});
+
+test('every example of docs/conntrack.md has run', () => {
+  expect(page.left).toEqual([]);
 });

@@ -1,13 +1,12 @@
 import { execFileSync } from 'node:child_process';
-import fs from 'node:fs';
-import { join } from 'node:path';
 import { Container, Fleet, Links, NetNs } from 'netsteer';
-import { ip, prepare, redirect, Transaction, tcp, udp } from 'netsteer/nftables';
+import { ip, Nftables, prepare, redirect, Transaction, tcp, udp } from 'netsteer/nftables';
 import { expect, it } from 'vitest';
-import { ROOT } from '../support/native.ts';
+import { transpileSource } from '../support/compiled.ts';
+import { SnippetsOf } from '../support/snippets.ts';
 import { kernelSuite } from '../support/where.ts';
 
-const page = fs.readFileSync(join(ROOT, 'docs/containers.md'), 'utf8');
+const page = new SnippetsOf('test/kernel/containers-docs.test.ts');
 const AsyncFunction = (async () => {}).constructor as new (
   ...parts: string[]
 ) => (...values: unknown[]) => Promise<void>;
@@ -17,8 +16,7 @@ class Enough extends Error {}
 
 /** Runs the block of the page that has `mark` in it, with these names known; returns what it prints first. */
 async function run(mark: string, names: Record<string, unknown>): Promise<unknown[] | undefined> {
-  const block = [...page.matchAll(/```ts\n(.*?)```/gs)].map(match => match[1]!).find(text => text.includes(mark));
-  if (block === undefined) throw new Error(`docs/containers.md has no example with ${mark}`);
+  const block = transpileSource(page.take(mark).code.replace(/^import .*$/gm, '')).replace('export {};', '');
   let printed: unknown[] | undefined;
   const log = (...values: unknown[]) => {
     printed = values;
@@ -52,6 +50,27 @@ kernelSuite('docs/containers.md', () => {
       expect(await web1.redirects.list()).toHaveLength(2);
     }));
 
+  it('redirects prefixes, ranges and all addresses', () =>
+    inContainer(async web1 => {
+      await run('web1.redirects.add', { web1 });
+      expect(await web1.redirects.list()).toHaveLength(3);
+    }));
+
+  it('tells what differs', () =>
+    inContainer(async (web1, netns) => {
+      await web1.redirects.set([{ protocol: 'tcp', address: '10.10.0.100', port: 80, toPort: 8080 }]);
+      using nft = Nftables.open({ netns });
+      await nft.apply({
+        nftables: [{ add: { chain: { family: 'inet', table: 'netsteer-redirects', name: 'strange' } } }],
+      });
+      expect(await run('redirects.differences', { web1 })).toEqual([
+        'foreign',
+        'strange',
+        undefined,
+        expect.anything(),
+      ]);
+    }));
+
   it('logs', () =>
     inContainer(async (web1, netns) => {
       const links = Links.open({ netns });
@@ -70,21 +89,23 @@ kernelSuite('docs/containers.md', () => {
     }));
 
   it('prepares', async () => {
-    const chain = { family: 'ip', table: 't', chain: 'c' };
-    const transaction = new Transaction();
-    const wanted = [
-      { address: '10.10.0.100', port: 80 },
-      { address: '10.10.0.101', port: 81 },
-    ];
-    await run('prepare(', { prepare, ip, tcp, redirect, chain, transaction, wanted });
-    expect(transaction.operations).toHaveLength(2);
+    const made: Transaction[] = [];
+    class Kept extends Transaction {
+      constructor() {
+        super();
+        made.push(this);
+      }
+    }
+    await run('prepare(', { prepare, ip, tcp, redirect, Transaction: Kept });
+    expect(made.map(({ operations }) => operations.length)).toEqual([2]);
   });
 
   it('programs a fleet', () =>
     inContainer(async web1 => {
-      const stateOf = () => ({ redirects: [{ protocol: 'tcp', address: '10.10.0.100', port: 80 }] });
-      await run('Fleet.open(', { Fleet, containers: [web1], stateOf });
-      expect(await web1.redirects.list()).toEqual(stateOf().redirects);
+      await run('Fleet.open(', { Fleet, containers: [web1] });
+      expect(await web1.redirects.list()).toEqual([
+        { protocol: 'tcp', address: '10.10.0.100', port: 80, toPort: 8080 },
+      ]);
     }));
 
   it('watches', async () => {
@@ -93,20 +114,24 @@ kernelSuite('docs/containers.md', () => {
     netns.pin(name);
     const fleet = Fleet.open();
     let watching: { close(): void } | undefined;
-    // Only this one: others test beside us.
-    const stateOf = (each: string) => (each === name ? { redirects: [] } : undefined);
-    const watch: Fleet['watch'] = (...parameters) => {
-      const made = fleet.watch(...parameters);
+    const watch: Fleet['watch'] = (desired, ...parameters) => {
+      // Only this one: others test beside us.
+      const only = typeof desired === 'function' ? desired : () => desired;
+      const made = fleet.watch((each, found) => (found.name === name ? only(each, found) : undefined), ...parameters);
       watching = made;
       return made;
     };
     try {
-      expect(await run('fleet.watch(', { fleet: { watch }, stateOf })).toEqual(['programmed', JSON.stringify(name)]);
+      expect(await run('fleet.watch(', { fleet: { watch } })).toEqual(['programmed', JSON.stringify(name)]);
     } finally {
       watching?.close();
       await fleet[Symbol.asyncDispose]();
       netns.unpin(name);
       netns.close();
     }
+  });
+
+  it('leaves no example out', () => {
+    expect(page.left).toEqual([]);
   });
 });

@@ -5,15 +5,14 @@ import os from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import type { NetNs } from '../../src/netns/index.ts';
-import { compiledSources } from '../support/compiled.ts';
+import { compiledSources, transpileSource } from '../support/compiled.ts';
 import { nativeProgram, ROOT } from '../support/native.ts';
 import { nft, Opened } from '../support/nflog-lab.ts';
+import { SnippetsOf } from '../support/snippets.ts';
 import { kernelSuite } from '../support/where.ts';
 
-const text = fs.readFileSync(path.join(ROOT, 'docs/nflog.md'), 'utf8');
-const examples = [...text.matchAll(/<!-- run by test\/kernel\/nflog-docs\.test\.ts -->\n```js\n(.*?)```/gs)].map(
-  match => match[1]!,
-);
+const page = new SnippetsOf('test/kernel/nflog-docs.test.ts');
+const examples = page.all.map(({ code }) => code);
 
 /* The examples of the page as they stand, in a namespace that logs. */
 kernelSuite('docs/nflog.md', () => {
@@ -39,7 +38,7 @@ kernelSuite('docs/nflog.md', () => {
   /** Runs an example, and sends packets when it listens. */
   async function run(example: string): Promise<string> {
     const sources = `${compiledSources()}/`;
-    const script = example
+    const script = transpileSource(example)
       .replaceAll(/'netsteer\/(\w+)'/g, `'${sources}$1/index.js'`)
       .replaceAll("'pino'", `'${ROOT}/node_modules/pino/pino.js'`);
     const file = path.join(folder, 'example.mjs');
@@ -64,14 +63,14 @@ kernelSuite('docs/nflog.md', () => {
   });
 
   it('receives', async () => {
-    const lines = (await run(examples[0]!)).trim().split('\n');
+    const lines = (await run(page.take(examples[0]!.trimEnd()).code)).trim().split('\n');
     expect(lines).toHaveLength(6);
     expect(lines[0]).toMatch(/^web1 IN= OUT=lo SRC=127\.0\.0\.1 .* DPT=9999 /);
     expect(lines[1]).toMatch(/^127\.0\.0\.1 at 2\d{3}-/);
   });
 
   it('writes records', async () => {
-    const records = (await run(examples[1]!))
+    const records = (await run(page.take(examples[1]!.trimEnd()).code))
       .trim()
       .split('\n')
       .map(line => JSON.parse(line));
@@ -80,8 +79,12 @@ kernelSuite('docs/nflog.md', () => {
   });
 
   it('writes files', async () => {
-    expect(await run(examples[2]!)).toMatch(/^3 packets, \d+ bytes in 1 files\n$/);
+    expect(await run(page.take(examples[2]!.trimEnd()).code)).toMatch(/^3 packets, \d+ bytes in 1 files\n$/);
     const { size } = fs.statSync(path.join(folder, 'web1-0.pcapng'));
     expect(size).toBeGreaterThan(300);
+  });
+
+  it('leaves no example out', () => {
+    expect(page.left).toEqual([]);
   });
 });

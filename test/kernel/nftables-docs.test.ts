@@ -4,14 +4,12 @@ import os from 'node:os';
 import path from 'node:path';
 import { expect, it } from 'vitest';
 import { NetNs } from '../../src/netns/index.ts';
-import { compiledSources } from '../support/compiled.ts';
-import { ROOT } from '../support/native.ts';
+import { compiledSources, transpileSource } from '../support/compiled.ts';
+import { SnippetsOf } from '../support/snippets.ts';
 import { kernelSuite } from '../support/where.ts';
 
-const text = fs.readFileSync(path.join(ROOT, 'docs/nftables.md'), 'utf8');
-const examples = [...text.matchAll(/<!-- run by test\/kernel\/nftables-docs\.test\.ts -->\n```js\n(.*?)```/gs)].map(
-  match => match[1]!,
-);
+const page = new SnippetsOf('test/kernel/nftables-docs.test.ts');
+const examples = page.all.map(({ code }) => code);
 
 /** Runs an example in a namespace of its own; gives what it prints, and what nft lists afterwards. */
 function run(example: string): { output: string; listed: string } {
@@ -21,7 +19,7 @@ function run(example: string): { output: string; listed: string } {
   netns.pin(name);
   try {
     const sources = `${compiledSources()}/`;
-    const script = example.replaceAll(/'netsteer\/(\w+)'/g, `'${sources}$1/index.js'`);
+    const script = transpileSource(example).replaceAll(/'netsteer\/(\w+)'/g, `'${sources}$1/index.js'`);
     const file = path.join(folder, 'example.mjs');
     const open = `import { NetNs } from '${sources}netns/index.js';\nconst netns = NetNs.open({ name: '${name}' });\n`;
     fs.writeFileSync(file, open + script);
@@ -37,7 +35,7 @@ function run(example: string): { output: string; listed: string } {
 /* The examples of the page as they stand. */
 kernelSuite('docs/nftables.md', () => {
   it('writes what it says', () => {
-    const { output, listed } = run(examples[0]!);
+    const { output, listed } = run(page.take(examples[0]!.trimEnd()).code);
     expect(output).toBe('[]\n');
     expect(listed).toContain('comment "made by the deployment"');
     expect(listed.replaceAll(/\s+/g, ' ')).toContain(
@@ -47,7 +45,7 @@ kernelSuite('docs/nftables.md', () => {
   }, 120_000);
 
   it('reads, watches and plans as it says', () => {
-    const { output, listed } = run(examples[1]!);
+    const { output, listed } = run(page.take(examples[1]!.trimEnd()).code);
     expect(output).toBe(
       `+ table ip web comment web deployment
 + chain ip web in type filter hook input priority 0
@@ -60,7 +58,7 @@ kernelSuite('docs/nftables.md', () => {
   }, 120_000);
 
   it('lists as it says', () => {
-    const { output, listed } = run(examples[2]!);
+    const { output, listed } = run(page.take(examples[2]!.trimEnd()).code);
     expect(output).toBe(
       `${listed}
 [{"match":{"op":"==","left":{"payload":{"protocol":"tcp","field":"dport"}},"right":8080}},{"accept":null}]
@@ -68,4 +66,8 @@ kernelSuite('docs/nftables.md', () => {
 `,
     );
   }, 120_000);
+
+  it('leaves no example out', () => {
+    expect(page.left).toEqual([]);
+  });
 });

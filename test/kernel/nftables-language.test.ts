@@ -5,6 +5,7 @@ import { NetNs } from 'netsteer';
 import * as nftables from 'netsteer/nftables';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { ROOT } from '../support/native.ts';
+import { SnippetsOf } from '../support/snippets.ts';
 import { kernelSuite } from '../support/where.ts';
 
 const text = fs.readFileSync(path.join(ROOT, 'docs/language.md'), 'utf8');
@@ -15,6 +16,8 @@ const lines = [...text.matchAll(LINES)].map(([, title, line, builders, json]) =>
   builders: builders!,
   json: json!,
 }));
+
+const page = new SnippetsOf('test/kernel/nftables-language.test.ts');
 
 const IN_TABLE = { family: 'inet', table: 't' } as const;
 
@@ -47,7 +50,8 @@ const listed = () =>
 
 kernelSuite('rules in statements', () => {
   it.each(lines)('docs/language.md: $title', async ({ line, builders, json }) => {
-    const statements = new Function(...Object.keys(nftables), `return ${builders}`)(...Object.values(nftables));
+    const { code } = page.take(builders);
+    const statements = new Function(...Object.keys(nftables), `return ${code}`)(...Object.values(nftables));
     expect(statements).toEqual(JSON.parse(json));
     await nft.apply({ nftables: [{ add: { rule: { ...IN_TABLE, chain: 'c', expr: statements } } }] });
     expect(listed()).toEqual([line]);
@@ -55,6 +59,19 @@ kernelSuite('rules in statements', () => {
 
   it('there are twenty lines and more', () => {
     expect(lines.length).toBeGreaterThanOrEqual(20);
+  });
+
+  it("writes docs/language.md's first example", async () => {
+    const example = page.take('Nftables.open').code.replace(/^import .*$/m, '');
+    const AsyncFunction = (async () => {}).constructor as new (
+      ...parts: string[]
+    ) => (...values: unknown[]) => Promise<void>;
+    await new AsyncFunction('netns', ...Object.keys(nftables), example)(netns, ...Object.values(nftables));
+    expect(list('list', 'chain', 'inet', 'web', 'input')).toContain('tcp dport { 80, 443 } accept');
+  });
+
+  it('leaves no example of the page out', () => {
+    expect(page.left).toEqual([]);
   });
 
   it('takes a ruleset as nft lists it', async () => {

@@ -1,13 +1,11 @@
-import fs from 'node:fs';
-import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { evaluate } from '../support/compiled.ts';
-import { ROOT } from '../support/native.ts';
+import { SnippetsOf } from '../support/snippets.ts';
 import { kernelSuite } from '../support/where.ts';
 
-const page = fs.readFileSync(join(ROOT, 'docs/permissions.md'), 'utf8');
+const page = new SnippetsOf('test/kernel/permissions-docs.test.ts');
 /** The only example of the page: opens a log, becomes nobody, and reads. */
-const example = /```ts\n(.*?)```/s.exec(page)?.[1];
+const example = page.take('setuid').code.replace(/^import .*$/m, '');
 
 kernelSuite('docs/permissions.md', () => {
   it('a reader of logs opens first, drops all rights, and goes on reading; what else still works is said', () => {
@@ -81,5 +79,9 @@ kernelSuite('docs/permissions.md', () => {
         close: 'works',
       },
     });
+  });
+
+  it('has no other example', () => {
+    expect(page.left).toEqual([]);
   });
 });

@@ -33,19 +33,10 @@ export function compiledSources(): string {
 }
 
 function compile(texts: readonly (readonly [file: string, text: string])[], cache: string, target: string): string {
-  // Loaded only here: it takes long where a machine is emulated.
-  const { transpileModule, ScriptTarget, ModuleKind } = createRequire(import.meta.url)('typescript') as typeof ts;
   fs.mkdirSync(cache, { recursive: true });
   const directory = fs.mkdtempSync(path.join(cache, 'new-'));
   for (const [file, text] of texts) {
-    const { outputText } = transpileModule(text, {
-      compilerOptions: {
-        target: ScriptTarget.ES2022,
-        module: ModuleKind.ESNext,
-        verbatimModuleSyntax: true,
-        rewriteRelativeImportExtensions: true,
-      },
-    });
+    const outputText = transpileSource(text);
     const written = path.join(directory, file.replace(/\.ts$/, '.js'));
     fs.mkdirSync(path.dirname(written), { recursive: true });
     fs.writeFileSync(written, outputText);
@@ -59,6 +50,21 @@ function compile(texts: readonly (readonly [file: string, text: string])[], cach
     fs.rmSync(directory, { recursive: true });
   }
   return target;
+}
+
+/** TypeScript as plain JavaScript, types and `using` taken out. */
+export function transpileSource(text: string): string {
+  // Loaded only here: it takes long where a machine is emulated.
+  const { transpileModule, ScriptTarget, ModuleKind } = createRequire(import.meta.url)('typescript') as typeof ts;
+  const { outputText } = transpileModule(text, {
+    compilerOptions: {
+      target: ScriptTarget.ES2022,
+      module: ModuleKind.ESNext,
+      verbatimModuleSyntax: true,
+      rewriteRelativeImportExtensions: true,
+    },
+  });
+  return outputText;
 }
 
 /** Former states of the sources; a test of one may still be running. */

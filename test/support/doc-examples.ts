@@ -1,6 +1,7 @@
 import path from 'node:path';
 import { ROOT } from './native.ts';
 import { complaints, type PublicApi, programOf } from './public-api.ts';
+import type { Snippet } from './snippets.ts';
 
 /** Handles that the example of a docstring may use as they are, and the types that they have. */
 const KNOWN: Record<string, string> = {
@@ -13,6 +14,7 @@ const KNOWN: Record<string, string> = {
   tx: "import('netsteer/nftables').Transaction",
   container: "import('netsteer/container').Container",
   web1: "import('netsteer/container').Container",
+  containers: "readonly import('netsteer/container').Container[]",
   fleet: "import('netsteer/container').Fleet",
   exchange: "import('netsteer/netlink').Exchange",
 };
@@ -67,4 +69,27 @@ export function exampleComplaints({ names, exported }: PublicApi): string[] {
     });
   }
   return complaints(programOf([], texts), texts.keys());
+}
+
+/** Builders of nft's statements without more: `[tcp.dport.eq(80), accept()]`. */
+const isStatements = (code: string): boolean => code.startsWith('[');
+
+/**
+ * The snippet of a page as a module. It brings its imports itself; a handle of the list above may be one that the page has opened before. A list
+ * of statements is checked as such.
+ */
+export function moduleOfSnippet({ code }: Snippet): string {
+  if (isStatements(code)) {
+    const words = new Set(code.match(/(?<![.\w$'])[a-z][A-Za-z0-9]*(?=[.(])/g) ?? []);
+    const names = [...words, 'type Statement'];
+    return `import { ${names.join(', ')} } from 'netsteer/nftables';\nexport const statements: Statement[] = ${code};\n`;
+  }
+  const imported = code.match(/^import [^;]*;/gm)?.join('\n') ?? '';
+  const handles = Object.entries(KNOWN).filter(
+    ([name]) =>
+      new RegExp(`(?<![\\w.'])${name}(?![\\w':])`).test(code) &&
+      !new RegExp(`\\b(const|let|using) (\\[[^\\]]*)?${name}\\b`).test(code) &&
+      !new RegExp(`\\b${name}\\b`).test(imported),
+  );
+  return [...handles.map(([name, type]) => `declare const ${name}: ${type};`), code, 'export {};', ''].join('\n');
 }

@@ -35,3 +35,41 @@ it('names in the README only npm scripts that exist', () => {
   expect(named.length).toBeGreaterThan(2);
   expect(named.filter(name => scripts[name] === undefined)).toEqual([]);
 });
+
+it('tells of each decision its date and status, and lists it with both', () => {
+  const list = fs.readFileSync('docs/decisions/README.md', 'utf8');
+  const decisions = fs.readdirSync('docs/decisions').filter(name => name !== 'README.md');
+  for (const name of decisions) {
+    const text = fs.readFileSync(join('docs/decisions', name), 'utf8');
+    const [, date, status] =
+      /^# .+\n\nDate: (\d{4}-\d\d-\d\d)\. Status: (in force|replaced by \S+)\.\n/.exec(text) ?? [];
+    expect(list, name).toMatch(
+      new RegExp(`^\\| \\[${name}\\]\\(${name}\\) \\| .+ \\| ${date} \\| ${status} \\|$`, 'm'),
+    );
+  }
+  expect(decisions.length).toBeGreaterThan(6);
+});
+
+it('has a page of the guide for each task, which begins with code, and lists it in the README', () => {
+  const readme = fs.readFileSync('README.md', 'utf8');
+  const tasks = fs.readdirSync('docs/guide');
+  expect(tasks.length).toBeGreaterThanOrEqual(10);
+  for (const name of tasks) {
+    expect(readme).toContain(`](docs/guide/${name})`);
+    const before = fs.readFileSync(join('docs/guide', name), 'utf8').split('```ts')[0]!;
+    expect(before.split('\n').length, `${name}: lines before the code`).toBeLessThan(14);
+  }
+});
+
+it('shows code of 8 to 20 lines on the first screen of the README, and the two commands on the second', () => {
+  const lines = fs.readFileSync('README.md', 'utf8').split('\n');
+  const [begin, end] = [lines.indexOf('```js'), lines.indexOf('```')];
+  expect(end).toBeLessThan(40);
+  const code = lines.slice(begin + 1, end).filter(line => line.trim() !== '');
+  expect(code.length).toBeGreaterThanOrEqual(8);
+  expect(code.length).toBeLessThanOrEqual(20);
+  const commands = ['npm run demo', 'npm test'].map(command =>
+    lines.findIndex(line => line.includes(`npm ci && ${command}`)),
+  );
+  for (const command of commands) expect(command).toBeLessThan(70);
+});

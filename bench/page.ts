@@ -1,0 +1,207 @@
+import type { Result } from './harness.ts';
+import { pictureOf } from './plot.ts';
+import { type Collection, duration, type Report, type Run } from './report.ts';
+
+/** What the reader of a table must know of it: what is compared, and what its cases do. No figures: those are in the tables. */
+const SECTIONS: Record<string, { title: string; text: string }> = {
+  nftables: {
+    title: 'nf_tables',
+    text: `From plain objects (or the tool's own file) to the kernel's answer, each run in a new namespace.
+\`rules/N\` commits N redirect rules in one transaction, \`elements/N\` N elements of a map of address and port.
+\`one-rule\` replaces one rule; \`one-more-rule/N\` and \`one-more-element/N\` add one beside N. \`list/N\` reads N rules
+as objects (\`nft -j\`: as JSON). \`floor\` is \`native/floor-netlink.c\`, which sends the same bytes, encoded before.`,
+  },
+  ipvs: {
+    title: 'IPVS',
+    text: `\`load\` adds services with four servers each, \`load-cold\` does it as the first thing of a process, \`list\` reads them
+all, \`reconcile\` compares them with what is wanted and changes one in a hundred, \`one-change\` sets a weight. Under
+User-mode Linux programs run at native speed and system calls are slow, for all programs alike.`,
+  },
+  nflog: {
+    title: 'NFLOG',
+    text: `One flood of UDP packets (\`native/flood.c\`) through the loopback device, one reader after the other. \`batched/SIZE\`
+is as many packets as the generator sends, \`unbatched/SIZE\` a datagram for each packet, \`json/128\` lines of JSON,
+\`latency\` from the send to the reader, \`lossless\` the highest rate of which nothing was lost. CPU time is the reader's,
+**for each packet**; \`lost\` counts the packets of all runs.`,
+  },
+  fleet: {
+    title: 'Fleets',
+    text: `\`containers/N\` gives N containers a table, a nat chain, three redirects and a log rule each; \`virtual-servers/N\` a
+service with four destinations each. \`redirects/N\` sets N redirects in one container, \`one-redirect-beside/N\` adds one.
+The shell loops run once. \`floor\` is \`native/floor-fleet.c\`.`,
+  },
+  update: {
+    title: 'One change in each container of a fleet',
+    text: `Each operation is one change in one container. \`longest-pause\` is how long the event loop stood still at most while
+the whole fleet is programmed with \`maxPauseMs\`; \`running\` counts only what the thread itself ran.`,
+  },
+  compile: {
+    title: "nft's language",
+    text: `A rule of five statements, from nft's JSON to the kernel's expressions (\`compile\`) and back (\`decompile\`), without a
+kernel. \`nft -c -j -f\` starts, parses the same JSON, compiles it and has the kernel check it.`,
+  },
+  codec: { title: 'Codec', text: 'Messages written and read in memory, without a kernel.' },
+  netns: {
+    title: 'Namespaces',
+    text: 'Entering a namespace and coming back, with and without opening a socket there, and making one.',
+  },
+  ffi: {
+    title: 'Calls of C',
+    text: `A call that does nothing, one with a buffer, and one on another thread, by each backend that is installed
+([decisions/ffi.md](decisions/ffi.md)); and what leaving the thread costs and saves, by size
+([decisions/off-thread.md](decisions/off-thread.md)).`,
+  },
+  dataplane: {
+    title: 'Dataplane',
+    text: `What the kernel does once it is programmed. \`packets\`: UDP packets of 64 bytes, each of a connection of its own, through
+a veth pair. \`latency\`: a datagram and its answer. \`ipvs-connections\`: TCP connections through each forwarding method.
+The programs are what is programmed.`,
+  },
+};
+
+const MARKS = ['<!-- numbers: npm run bench -- all -->', '<!-- end of numbers -->'] as const;
+
+/** docs/benchmarks.md, whole. */
+export function pageOf(collection: Collection): string {
+  const names = [...new Set(collection.runs.map(({ name }) => name))];
+  return `${[
+    '# Benchmarks',
+    `This page is written by \`npm run bench -- all\` from \`bench/results/all.json\`; nothing on it is written by hand. One
+benchmark alone: \`npm run bench -- NAME [--quick] [--guest host|uml|qemu] [--json FILE] [--plot DIRECTORY]\`.
+The programs of a case run in turns, after rounds that do not count. Earlier figures, and what was learnt from them:
+[history/benchmarks.md](history/benchmarks.md).`,
+    settings(collection),
+    "In the tables: the median of the runs with the fastest and the slowest, the time for each operation, the processor time\nof the whole process, percentiles of single operations, and the median beside the floor's. A column that a table does\nnot need is left out.",
+    ...names.flatMap(name =>
+      section(
+        name,
+        collection.runs.filter(run => run.name === name),
+      ),
+    ),
+  ].join('\n\n')}\n`;
+}
+
+function settings({ date, commit, quick, machine, minutes }: Collection): string {
+  const [before, after] = machine.load;
+  return [
+    '| | |',
+    '|---|---|',
+    `| date | ${date}, ${minutes} minutes${quick ? ', `--quick`: few rounds of small cases' : ''} |`,
+    `| commit | ${commit} |`,
+    `| machine | ${machine.cpu}, ${machine.processors} processors, ${machine.memoryGiB} GiB |`,
+    `| kernel, Node | Linux ${machine.kernel}, ${machine.node} |`,
+    `| load | ${before} before, ${after} after |`,
+  ].join('\n');
+}
+
+function section(name: string, runs: readonly Run[]): string[] {
+  const { title, text } = SECTIONS[name] ?? { title: name, text: '' };
+  return [`## ${title}`, text, ...runs.map(part).filter(each => each !== '')].filter(each => each !== '');
+}
+
+function part({ name, guest, report, missing }: Run): string {
+  const command = `\`npm run bench -- ${name}${guest === 'host' ? '' : ` --guest ${guest}`}\``;
+  if (report === undefined) return `${command} could not run here: ${missing}`;
+  const { kernel, versions } = report.environment;
+  const peers = Object.entries(versions).map(([program, version]) => `${program} ${version}`);
+  const picture = pictureOf(report);
+  const lines = [`${command}: ${[`Linux ${kernel}`, ...peers].join(', ')}`, table(report)];
+  if (picture !== undefined) lines.push(`![${picture.title}](${name}.svg)`);
+  return lines.join('\n\n');
+}
+
+const COLUMNS: readonly (readonly [title: string, cell: (result: Result, report: Report) => string])[] = [
+  ['median', ({ seconds }) => duration(seconds.median)],
+  [
+    'fastest to slowest',
+    ({ runs, seconds }) => (runs < 2 ? '' : `${duration(seconds.min)} to ${duration(seconds.max)}`),
+  ],
+  ['each', ({ operationsPerSecond: rate }) => (rate === undefined ? '' : duration(1 / rate))],
+  ['CPU', ({ cpuMicroseconds: cpu }) => (cpu === undefined ? '' : duration(cpu / 1e6))],
+  ['p50', ({ latencyMicroseconds: latency }) => (latency === undefined ? '' : duration(latency.p50 / 1e6))],
+  ['p99', ({ latencyMicroseconds: latency }) => (latency === undefined ? '' : duration(latency.p99 / 1e6))],
+  ['allocated', ({ allocatedBytes: bytes }) => (bytes === undefined ? '' : `${Math.round(bytes)} B`)],
+  ['lost', ({ lost }) => (lost === undefined ? '' : lost.toLocaleString('en'))],
+  ['runs', ({ runs }) => String(runs)],
+  ['/ floor', besideFloor],
+];
+
+function besideFloor(result: Result, { results }: Report): string {
+  const floor = results.find(each => each.case === result.case && each.program === 'floor');
+  if (floor === undefined || floor === result) return '';
+  return (result.seconds.median / floor.seconds.median).toFixed(2);
+}
+
+function table(report: Report): string {
+  const columns = COLUMNS.filter(([, cell]) => report.results.some(result => cell(result, report) !== ''));
+  const row = (cells: readonly string[]) => `| ${cells.join(' | ')} |`;
+  let last = '';
+  const lines = report.results.map(result => {
+    const first = result.case === last ? '' : `\`${result.case}\``;
+    last = result.case;
+    return row([first, result.program, ...columns.map(([, cell]) => cell(result, report))]);
+  });
+  const titles = ['case', 'program', ...columns.map(([title]) => title)];
+  return [row(titles), `|${titles.map((_, i) => (i < 2 ? '---' : '--:')).join('|')}|`, ...lines].join('\n');
+}
+
+/** A line of the README's table: the largest case of that name, and the programs in its three columns. */
+interface Line {
+  readonly text: string;
+  readonly run: readonly [name: string, guest: string];
+  readonly case: string;
+  /** The rival's name. */
+  readonly beside?: string;
+  /** What is shown of a program; its median by default. */
+  readonly shown?: (result: Result) => number | undefined;
+}
+
+const p50 = (result: Result) => result.latencyMicroseconds && result.latencyMicroseconds.p50 / 1e6;
+const LINES: readonly Line[] = [
+  { text: '# redirect rules in one transaction', run: ['nftables', 'host'], case: 'rules', beside: 'nft' },
+  { text: '# elements of a map', run: ['nftables', 'host'], case: 'elements', beside: 'nft' },
+  { text: 'one element more beside #, p50', run: ['nftables', 'host'], case: 'one-more-element', shown: p50 },
+  { text: 'listing # rules, as objects (nft: as JSON)', run: ['nftables', 'host'], case: 'list', beside: 'nft -j' },
+  {
+    text: 'rules and redirects for each of # containers',
+    run: ['fleet', 'host'],
+    case: 'containers',
+    beside: 'nsenter nft -f',
+  },
+  { text: 'virtual services, # operations in one `apply`', run: ['ipvs', 'uml'], case: 'load', beside: 'ipvsadm' },
+];
+
+/** The README's table. A line whose benchmark did not run is left out. */
+export function readmeNumbers(collection: Collection): string {
+  const lines = LINES.flatMap(line => readmeLine(collection, line) ?? []);
+  const { date, quick, machine } = collection;
+  const how = `Written by \`npm run bench -- all${quick ? ' --quick' : ''}\` on ${date.slice(0, 10)}: ${machine.processors} processors, Linux ${machine.kernel}, load ${machine.load[0]}.`;
+  return `${how}\n\n| median | netsteer | nft, ipvsadm | floor |\n|---|--:|--:|--:|\n${lines.join('\n')}`;
+}
+
+function readmeLine(
+  { runs }: Collection,
+  { text, run: [name, guest], case: base, beside, shown }: Line,
+): string | undefined {
+  const results = runs.find(run => run.name === name && run.guest === guest)?.report?.results ?? [];
+  const sizes = results.flatMap(result => {
+    const [of, size] = result.case.split('/');
+    return of === base ? [Number(size)] : [];
+  });
+  if (sizes.length === 0) return undefined;
+  const size = Math.max(...sizes);
+  const cell = (program: string | undefined) => {
+    const result = results.find(each => each.case === `${base}/${size}` && each.program === program);
+    const seconds = result && (shown === undefined ? result.seconds.median : shown(result));
+    return seconds === undefined ? '' : duration(seconds);
+  };
+  return `| ${text.replace('#', size.toLocaleString('en'))} | ${cell('netsteer')} | ${cell(beside)} | ${cell('floor')} |`;
+}
+
+/** The README with these numbers between its marks. */
+export function withNumbers(readme: string, numbers: string): string {
+  const [begin, end] = MARKS;
+  const [from, to] = [readme.indexOf(begin), readme.indexOf(end)];
+  if (from < 0 || to < from) throw new Error(`README.md has no ${begin} ... ${end}`);
+  return `${readme.slice(0, from)}${begin}\n${numbers}\n${readme.slice(to)}`;
+}

@@ -1,0 +1,17 @@
+import { expect, it } from 'vitest';
+import { patternOf, runSnippet, SnippetsOf } from '../support/snippets.ts';
+import { kernelSuite } from '../support/where.ts';
+
+const guide = new SnippetsOf('test/guest/guide.test.ts');
+
+/* The examples of docs/guide that need IPVS, as a reader runs them; the page says what they print. */
+kernelSuite('docs/guide, IPVS', () => {
+  it.each(guide.all.map(({ page, line, code }) => [`${page}:${line}`, code]))('%s runs', async (_, code) => {
+    const snippet = guide.take(code!.trimEnd());
+    expect((await runSnippet(snippet)).trim()).toMatch(patternOf(snippet.prints!));
+  });
+
+  it('leaves no example out', () => {
+    expect(guide.left).toEqual([]);
+  });
+});
