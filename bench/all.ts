@@ -50,14 +50,18 @@ export async function runAll(quick: boolean, file: string | undefined): Promise<
   };
   writeFileSync(file ?? RESULTS, `${JSON.stringify(collection, undefined, 1)}\n`);
   // A run that is written elsewhere is a trial.
-  if (file === undefined) {
-    writeFileSync(PAGE, pageOf(collection));
-    for (const { report } of runs) if (report !== undefined) writePlot(report, dirname(PAGE));
-    writeFileSync(README, withNumbers(readFileSync(README, 'utf8'), readmeNumbers(collection)));
-  }
+  if (file === undefined) writePages();
   for (const { name, guest, missing } of runs)
     if (missing !== undefined) console.log(`no ${name} (${guest}): ${missing}`);
   return runs.some(({ report }) => report !== undefined) ? 0 : 1;
+}
+
+/** Writes docs/benchmarks.md, its pictures and the README's numbers from bench/results/all.json. */
+export function writePages(): void {
+  const collection = JSON.parse(readFileSync(RESULTS, 'utf8')) as Collection;
+  writeFileSync(PAGE, pageOf(collection));
+  for (const { report } of collection.runs) if (report !== undefined) writePlot(report, dirname(PAGE));
+  writeFileSync(README, withNumbers(readFileSync(README, 'utf8'), readmeNumbers(collection)));
 }
 
 async function runOne(name: string, guest: string, quick: boolean): Promise<Run> {

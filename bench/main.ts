@@ -1,7 +1,7 @@
 import { ROOT } from '../test/support/native.ts';
-import { runAll } from './all.ts';
+import { runAll, writePages } from './all.ts';
 import { Unavailable } from './harness.ts';
-import { ALL, BENCHMARKS, GUESTS, type Options, readOptions } from './options.ts';
+import { ALL, BENCHMARKS, GUESTS, type Options, PAGES, readOptions } from './options.ts';
 import { writePlot } from './plot.ts';
 import { compiled } from './programs.ts';
 import { printReport, type Report, reportOf, writeReport } from './report.ts';
@@ -15,7 +15,7 @@ const PROGRAMS = ['floor-netlink', 'floor-run', 'floor-fleet', 'flood', 'visit']
 async function main(): Promise<number> {
   const options = readOptions(process.argv.slice(2));
   if (options === undefined) {
-    const names = [ALL, ...Object.keys(BENCHMARKS)].join('|');
+    const names = [ALL, PAGES, ...Object.keys(BENCHMARKS)].join('|');
     console.error(
       `usage: npm run bench -- ${names} [--quick] [--guest ${GUESTS.join('|')}] [--json FILE] [--plot DIRECTORY]`,
     );
@@ -23,6 +23,10 @@ async function main(): Promise<number> {
   }
   const { name, quick, guest } = options;
   if (name === ALL) return runAll(quick, options.json);
+  if (name === PAGES) {
+    writePages();
+    return 0;
+  }
   const benchmark = BENCHMARKS[name];
   if (benchmark === undefined) throw new Error(`no benchmark is called ${name}`);
   if (guest !== 'host') return inGuest(options);

@@ -28,6 +28,8 @@ export const BENCHMARKS: Record<string, (quick: boolean) => Promise<Measured>> =
 };
 /** Every benchmark, one after the other. */
 export const ALL = 'all';
+/** Only the pages, from the results that are there. */
+export const PAGES = 'pages';
 export const GUESTS = ['host', 'uml', 'qemu'];
 
 export interface Options {
@@ -56,7 +58,7 @@ export function readOptions(args: readonly string[]): Options | undefined {
     // This machine's kernel seldom has IPVS: by default it is measured where there is one.
     const guest = values.guest ?? (name === 'ipvs' ? 'uml' : 'host');
     if (name === undefined || positionals.length > 1 || !GUESTS.includes(guest)) return undefined;
-    if (name !== ALL && !Object.hasOwn(BENCHMARKS, name)) return undefined;
+    if (name !== ALL && name !== PAGES && !Object.hasOwn(BENCHMARKS, name)) return undefined;
     return { name, quick: values.quick ?? false, guest, json: values.json, plot: values.plot };
   } catch {
     return undefined;

@@ -163,12 +163,17 @@ const LINES: readonly Line[] = [
   { text: 'one element more beside #, p50', run: ['nftables', 'host'], case: 'one-more-element', shown: p50 },
   { text: 'listing # rules, as objects (nft: as JSON)', run: ['nftables', 'host'], case: 'list', beside: 'nft -j' },
   {
-    text: 'rules and redirects for each of # containers',
+    text: 'a table, a chain, three redirects and a log rule in each of # containers',
     run: ['fleet', 'host'],
     case: 'containers',
     beside: 'nsenter nft -f',
   },
-  { text: 'virtual services, # operations in one `apply`', run: ['ipvs', 'uml'], case: 'load', beside: 'ipvsadm' },
+  {
+    text: '# virtual services of 4 real servers each, in one `apply`',
+    run: ['ipvs', 'uml'],
+    case: 'load',
+    beside: 'ipvsadm',
+  },
 ];
 
 /** The README's table. A line whose benchmark did not run is left out. */
@@ -184,14 +189,14 @@ function readmeLine(
   { text, run: [name, guest], case: base, beside, shown }: Line,
 ): string | undefined {
   const results = runs.find(run => run.name === name && run.guest === guest)?.report?.results ?? [];
-  const sizes = results.flatMap(result => {
-    const [of, size] = result.case.split('/');
-    return of === base ? [Number(size)] : [];
-  });
+  // 'rules/10000', 'load/200x4'
+  const sizeOf = (result: Result) => Number.parseInt(result.case.split('/')[1] ?? '', 10);
+  const ofCase = results.filter(result => result.case.startsWith(`${base}/`));
+  const sizes = ofCase.map(sizeOf);
   if (sizes.length === 0) return undefined;
   const size = Math.max(...sizes);
   const cell = (program: string | undefined) => {
-    const result = results.find(each => each.case === `${base}/${size}` && each.program === program);
+    const result = ofCase.find(each => sizeOf(each) === size && each.program === program);
     const seconds = result && (shown === undefined ? result.seconds.median : shown(result));
     return seconds === undefined ? '' : duration(seconds);
   };

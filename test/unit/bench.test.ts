@@ -24,6 +24,8 @@ it('the command line is read, and what there is not is refused', () => {
   });
   expect(readOptions(['netns'])).toMatchObject({ quick: false, guest: 'host' });
   expect(readOptions(['ipvs'])).toMatchObject({ guest: 'uml' });
+  expect(readOptions(['all', '--quick'])).toMatchObject({ name: 'all', quick: true });
+  expect(readOptions(['pages'])).toMatchObject({ name: 'pages' });
   for (const args of [[], ['other'], ['toString'], ['netns', 'ffi'], ['netns', '--guest', 'xen'], ['netns', '--slow']])
     expect(readOptions(args)).toBeUndefined();
 });
