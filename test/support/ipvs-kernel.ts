@@ -1,20 +1,20 @@
-import { NO_CONTEXT, type Struct, sourceOf, Writer } from '../../src/codec/index.ts';
-import {
-  commandTable,
-  infoTable,
-  type WireCommand,
-  type WireDaemon,
-  type WireDestination,
-  type WireService,
-} from '../../src/ip_vs/attributes.ts';
-import * as S from '../../src/ip_vs/sockopt-structs.ts';
-import { destinationId, keyPart, serviceId } from '../../src/ip_vs/wire.ts';
+import { sourceOf } from '../../src/codec/index.ts';
 import type { IpvsTransport, Options, Via } from '../../src/ipvs/backends/socket.ts';
 import { GENL_ID_CTRL } from '../../src/linux/genetlink.ts';
 import * as C from '../../src/linux/ip_vs.ts';
 import { NLM_F_ACK, NLM_F_DUMP, NLM_F_MULTI } from '../../src/linux/netlink.ts';
 import { genlmsghdr } from '../../src/netlink/generic.ts';
 import { LOST } from '../../src/netlink/transport.ts';
+import * as abi from './ipvs-abi.ts';
+import {
+  destinationKey,
+  type KernelDaemon,
+  type KernelDestination,
+  type KernelRequest,
+  type KernelService,
+  LAYOUT,
+  serviceKey,
+} from './ipvs-abi.ts';
 import {
   type Answer,
   acknowledge,
@@ -27,13 +27,16 @@ import {
 } from './memory-transport.ts';
 
 const FAMILY = 0x20;
-const [EPERM, ENOENT, ESRCH, EEXIST, ENODEV, EINVAL, EOPNOTSUPP] = [-1, -2, -3, -17, -19, -22, -95];
+const [EPERM, ENOENT, ESRCH, EEXIST, ENODEV, EINVAL, EOPNOTSUPP, EFAULT] = [-1, -2, -3, -17, -19, -22, -95, -14];
 const SCHEDULERS = ['rr', 'wrr', 'lc', 'wlc', 'sh', 'dh', 'mh', 'sed', 'nq', 'fo', 'ovf', 'none'];
-const HASHED = C.IP_VS_SVC_F_HASHED;
+/** IP_VS_CONN_F_TUNNEL */
+const FORWARD_TUNNEL = 2;
+/** IP_VS_SVC_F_HASHED, which the kernel sets itself. */
+const HASHED = 2;
 
 export interface Kept {
-  service: WireService;
-  destinations: Map<string, WireDestination>;
+  service: KernelService;
+  destinations: Map<string, KernelDestination>;
 }
 
 /** What IPVS does with requests, as far as its tables go: errnos, what an update replaces, what is read back. */
@@ -41,11 +44,11 @@ export class IpvsKernel {
   readonly services = new Map<string, Kept>();
   timeouts = { tcpSeconds: 900, tcpFinSeconds: 120, udpSeconds: 300 };
   /** By their state, 1 master and 2 backup. */
-  readonly daemons = new Map<number, WireDaemon>();
+  readonly daemons = new Map<number, KernelDaemon>();
   /** The schedulers that are built in. */
   readonly schedulers = new Set(SCHEDULERS);
   /** Every request that changes something, by its number, and whether it was refused. */
-  readonly log: { command: number; errno: number; value: WireCommand }[] = [];
+  readonly log: { command: number; errno: number; value: KernelRequest }[] = [];
   /** Netlink is refused, as in an unprivileged container. */
   netlinkDenied = false;
   sockoptDenied = false;
@@ -54,20 +57,20 @@ export class IpvsKernel {
   /** How many answers of one datagram fit the receive buffer. */
   answersKept = Number.POSITIVE_INFINITY;
   /** Answers such a request in place of the tables; undefined lets it pass. */
-  refuses: ((command: number, value: WireCommand) => number | undefined) | undefined;
+  refuses: ((command: number, value: KernelRequest) => number | undefined) | undefined;
   /** As where the module cannot be loaded. */
   missing = false;
   /** Called before each request, to do what others do at the same time. */
-  before: ((command: number, value: WireCommand) => void) | undefined;
+  before: ((command: number, value: KernelRequest) => void) | undefined;
 
-  execute(command: number, value: WireCommand): number {
+  execute(command: number, value: KernelRequest): number {
     this.before?.(command, value);
     const errno = this.refuses?.(command, value) ?? this.#execute(command, value);
     this.log.push({ command, errno, value });
     return errno;
   }
 
-  #execute(command: number, value: WireCommand): number {
+  #execute(command: number, value: KernelRequest): number {
     if (command === C.IPVS_CMD_FLUSH) {
       this.services.clear();
       return 0;
@@ -82,7 +85,7 @@ export class IpvsKernel {
       return this.#daemon(command, value.daemon);
     const { service } = value;
     if (service === undefined) return command === C.IPVS_CMD_ZERO ? 0 : EINVAL;
-    const id = serviceId(service);
+    const id = serviceKey(service);
     const kept = this.services.get(id);
     switch (command) {
       case C.IPVS_CMD_NEW_SERVICE:
@@ -113,7 +116,7 @@ export class IpvsKernel {
     }
   }
 
-  #daemon(command: number, daemon: WireDaemon | undefined): number {
+  #daemon(command: number, daemon: KernelDaemon | undefined): number {
     const { state = 0, interface: device } = daemon ?? {};
     if (command === C.IPVS_CMD_DEL_DAEMON) return this.daemons.delete(state) ? 0 : ESRCH;
     if (device !== 'lo' && device !== 'eth0') return ENODEV;
@@ -122,14 +125,14 @@ export class IpvsKernel {
     return 0;
   }
 
-  #server(command: number, { service, destinations }: Kept, wire: WireDestination | undefined): number {
+  #server(command: number, { service, destinations }: Kept, wire: KernelDestination | undefined): number {
     if (wire === undefined) return EINVAL;
-    const id = destinationId(wire, service.family);
+    const id = destinationKey(wire, service.family);
     if (command === C.IPVS_CMD_DEL_DEST) return destinations.delete(id) ? 0 : ENOENT;
     const there = destinations.has(id);
     if (command === C.IPVS_CMD_NEW_DEST ? there : !there) return there ? EEXIST : ENOENT;
     const { family = service.family, forward = 0 } = wire;
-    if (family !== service.family && forward !== C.IP_VS_CONN_F_TUNNEL) return EINVAL;
+    if (family !== service.family && forward !== FORWARD_TUNNEL) return EINVAL;
     // 224.0.0.0/4
     if (family === 2 && wire.address.startsWith('e')) return EINVAL;
     const { tunnelType = 0, tunnelPort = 0, tunnelFlags = 0, ...plain } = wire;
@@ -140,13 +143,13 @@ export class IpvsKernel {
   }
 
   /** What a dump has. The newest server comes first. */
-  listed(command: number, { service }: WireCommand): WireCommand[] {
+  listed(command: number, { service }: KernelRequest): KernelRequest[] {
     this.before?.(command, service === undefined ? {} : { service });
     if (command === C.IPVS_CMD_GET_DAEMON) {
       return [...this.daemons].sort(([a], [b]) => a - b).map(([, daemon]) => ({ daemon }));
     }
     if (command === C.IPVS_CMD_GET_SERVICE) return [...this.services.values()].map(kept => ({ service: kept.service }));
-    const kept = service && this.services.get(serviceId(service));
+    const kept = service && this.services.get(serviceKey(service));
     return [...(kept?.destinations.values() ?? [])].reverse().map(destination => ({ destination }));
   }
 
@@ -187,27 +190,27 @@ export class IpvsKernel {
       yield refuse(request, EPERM);
       return;
     }
-    const value = commandTable.read(sourceOf(request.payload), 4, request.payload.length, NO_CONTEXT) ?? {};
+    const value = abi.readRequest(request.payload.subarray(4));
     const isDump = (request.flags & NLM_F_DUMP) === NLM_F_DUMP;
-    const reply = (body: WireCommand, table: { write: typeof commandTable.write } = commandTable) =>
+    const reply = (body: Uint8Array) =>
       message(FAMILY, isDump ? NLM_F_MULTI : 0, request.sequence, writer => {
-        genlmsghdr.write(writer, { cmd: cmd, version: 1 });
-        table.write(writer, body, NO_CONTEXT);
+        genlmsghdr.write(writer, { cmd, version: 1 });
+        writer.raw(body);
       });
     if (isDump) {
-      for (const each of this.listed(cmd, value)) yield reply(each);
+      for (const each of this.listed(cmd, value)) yield reply(abi.writeAnswer(each));
       yield done(request.sequence);
       return;
     }
     let errno = 0;
     if (cmd === C.IPVS_CMD_GET_INFO) {
-      yield reply({ version: 0x010201, connectionTableSize: 4096 } as WireCommand, infoTable as never);
-    } else if (cmd === C.IPVS_CMD_GET_CONFIG) yield reply(this.timeouts);
+      yield reply(abi.writeInfo(0x010201, 4096));
+    } else if (cmd === C.IPVS_CMD_GET_CONFIG) yield reply(abi.writeAnswer(this.timeouts));
     else if (cmd === C.IPVS_CMD_GET_SERVICE) {
       this.before?.(cmd, value);
-      const kept = value.service && this.services.get(serviceId(value.service));
+      const kept = value.service && this.services.get(serviceKey(value.service));
       if (kept === undefined) errno = ESRCH;
-      else yield reply({ service: kept.service });
+      else yield reply(abi.writeAnswer({ service: kept.service }));
     } else errno = this.execute(cmd, value);
     if (errno !== 0) yield refuse(request, errno);
     else if ((request.flags & NLM_F_ACK) !== 0) yield acknowledge(request);
@@ -215,7 +218,7 @@ export class IpvsKernel {
 
   /** The socket options. */
   readonly options: Options = {
-    set: (_level, name, argument) => {
+    set: (_level, name, given) => {
       if (this.sockoptDenied) return EPERM;
       const commands: Record<number, number> = {
         [C.IP_VS_SO_SET_ADD]: C.IPVS_CMD_NEW_SERVICE,
@@ -232,78 +235,55 @@ export class IpvsKernel {
       };
       const command = commands[name];
       if (command === undefined) return EINVAL;
-      const value: WireCommand = {};
-      if (command === C.IPVS_CMD_SET_CONFIG) {
-        const { tcp_timeout, tcp_fin_timeout, udp_timeout } = decode(S.ip_vs_timeout_user, argument, 0);
-        return this.execute(command, {
-          tcpSeconds: tcp_timeout,
-          tcpFinSeconds: tcp_fin_timeout,
-          udpSeconds: udp_timeout,
-        });
-      }
-      if (command === C.IPVS_CMD_NEW_DAEMON || command === C.IPVS_CMD_DEL_DAEMON) {
-        const { state, mcast_ifn, syncid } = decode(S.ip_vs_daemon_user, argument, 0);
-        return this.execute(command, { daemon: { state, interface: mcast_ifn, syncId: syncid } });
-      }
+      const argument = bytesOf(given);
+      if (command === C.IPVS_CMD_SET_CONFIG) return this.execute(command, abi.readTimeouts(argument));
+      if (command === C.IPVS_CMD_NEW_DAEMON || command === C.IPVS_CMD_DEL_DAEMON)
+        return this.execute(command, { daemon: abi.readDaemon(argument) });
+      const value: KernelRequest = {};
       if (argument.length > 0) {
-        const user = decode(S.ip_vs_service_user, argument, 0);
-        const zeroAll = command === C.IPVS_CMD_ZERO && user.fwmark === 0 && user.port === 0 && user.addr === '00000000';
-        if (!zeroAll) {
-          if (![6, 17, 132].includes(user.protocol)) return -14;
-          value.service = {
-            ...keyOfEntry(user),
-            scheduler: user.sched_name,
-            flags: { flags: user.flags, mask: 0xffffffff },
-            timeout: user.timeout,
-            netmask: user.netmask,
-          };
+        const { firewallMark, port, address } = abi.readKey(argument);
+        const isZero = firewallMark === undefined && port === 0 && /^0*$/.test(address ?? '');
+        if (command !== C.IPVS_CMD_ZERO || !isZero) {
+          if (![6, 17, 132].includes(abi.protocolOf(argument))) return EFAULT;
+          value.service = abi.readServiceUser(argument);
         }
       }
-      if (argument.length > S.ip_vs_service_user.size) {
-        const user = decode(S.ip_vs_dest_user, argument, S.ip_vs_service_user.size);
-        value.destination = {
-          address: user.addr.padEnd(32, '0'),
-          port: user.port,
-          family: 2,
-          forward: user.conn_flags & 7,
-          weight: user.weight,
-          upperThreshold: user.u_threshold,
-          lowerThreshold: user.l_threshold,
-        };
+      if (argument.length > abi.SERVICE_USER) {
+        value.destination = abi.readDestinationUser(argument.subarray(abi.SERVICE_USER));
       }
       return this.execute(command, value);
     },
-    get: (_level, name, buffer) => {
+    get: (_level, name, given) => {
       if (this.sockoptDenied) return EPERM;
+      const buffer = bytesOf(given);
       if (name === C.IP_VS_SO_GET_SERVICES) this.before?.(C.IPVS_CMD_GET_SERVICE, {});
       const own = [...this.services.values()].filter(({ service }) => service.family === 2);
       if (name === C.IP_VS_SO_GET_INFO) {
-        encode(S.ip_vs_getinfo, { version: 0x010201, size: 4096, num_services: own.length }, buffer, 0);
+        buffer.set(abi.numbers(0x010201, 4096, own.length));
       } else if (name === C.IP_VS_SO_GET_TIMEOUT) {
         const { tcpSeconds, tcpFinSeconds, udpSeconds } = this.timeouts;
-        const value = { tcp_timeout: tcpSeconds, tcp_fin_timeout: tcpFinSeconds, udp_timeout: udpSeconds };
-        encode(S.ip_vs_timeout_user, value, buffer, 0);
+        buffer.set(abi.numbers(tcpSeconds, tcpFinSeconds, udpSeconds));
       } else if (name === C.IP_VS_SO_GET_DAEMON) {
-        for (const [state, { interface: mcast_ifn = '', syncId: syncid = 0 }] of this.daemons) {
-          const at = (state - 1) * S.ip_vs_daemon_user.size;
-          encode(S.ip_vs_daemon_user, { state, mcast_ifn, syncid }, buffer, at);
+        for (const [state, daemon] of this.daemons) {
+          buffer.set(abi.daemonUser({ ...daemon, state }), (state - 1) * LAYOUT.DAEMON);
         }
       } else if (name === C.IP_VS_SO_GET_SERVICES) {
-        const { num_services } = decode(S.ip_vs_get_services, buffer, 0);
-        if (buffer.length !== 8 + num_services * S.ip_vs_service_entry.size) return EINVAL;
-        for (const [i, kept] of own.slice(0, num_services).entries()) {
-          encode(S.ip_vs_service_entry, serviceEntry(kept), buffer, 8 + i * S.ip_vs_service_entry.size);
+        const room = abi.servicesRoom(buffer);
+        if (buffer.length !== LAYOUT.SERVICES_HEADER + room * LAYOUT.SERVICE_ENTRY) return EINVAL;
+        for (const [i, { service, destinations }] of own.slice(0, room).entries()) {
+          const entry = abi.serviceEntry(service, destinations.size);
+          buffer.set(entry, LAYOUT.SERVICES_HEADER + i * LAYOUT.SERVICE_ENTRY);
         }
       } else {
-        const header = decode(S.ip_vs_get_dests, buffer, 0);
-        const kept = this.services.get(serviceId(keyOfEntry(header)));
+        const kept = this.services.get(serviceKey(abi.readKey(buffer)));
         if (kept === undefined) return ESRCH;
-        if (name === C.IP_VS_SO_GET_SERVICE) encode(S.ip_vs_service_entry, serviceEntry(kept), buffer, 0);
+        if (name === C.IP_VS_SO_GET_SERVICE) buffer.set(abi.serviceEntry(kept.service, kept.destinations.size));
         else {
-          if (buffer.length !== 24 + header.num_dests * S.ip_vs_dest_entry.size) return EINVAL;
+          const room = abi.roomFor(buffer);
+          if (buffer.length !== LAYOUT.DESTINATIONS_HEADER + room * LAYOUT.DESTINATION_ENTRY) return EINVAL;
           const list = [...kept.destinations.values()].reverse().filter(({ family }) => family === 2);
-          for (const [i, each] of list.slice(0, header.num_dests).entries()) {
-            encode(S.ip_vs_dest_entry, destinationEntry(each), buffer, 24 + i * S.ip_vs_dest_entry.size);
+          for (const [i, each] of list.slice(0, room).entries()) {
+            buffer.set(abi.destinationEntry(each), LAYOUT.DESTINATIONS_HEADER + i * LAYOUT.DESTINATION_ENTRY);
           }
         }
       }
@@ -311,6 +291,8 @@ export class IpvsKernel {
     },
   };
 }
+
+const bytesOf = (given: Uint8Array): Buffer => Buffer.from(given.buffer, given.byteOffset, given.length);
 
 /** The wire to such a kernel; without a way given, one that has no socket options. */
 export class IpvsKernelTransport extends MemoryTransport implements IpvsTransport {
@@ -322,71 +304,4 @@ export class IpvsKernelTransport extends MemoryTransport implements IpvsTranspor
     this.via = via;
     this.options = () => kernel.options;
   }
-}
-
-const noStats = {
-  conns: 0,
-  inpkts: 0,
-  outpkts: 0,
-  inbytes: 0n,
-  outbytes: 0n,
-  cps: 0,
-  inpps: 0,
-  outpps: 0,
-  inbps: 0,
-  outbps: 0,
-};
-
-function keyOfEntry({
-  protocol,
-  addr,
-  port,
-  fwmark,
-}: {
-  protocol: number;
-  addr: string;
-  port: number;
-  fwmark: number;
-}): WireService {
-  return keyPart({ family: 2, protocol, address: addr.padEnd(32, '0'), port, firewallMark: fwmark });
-}
-
-function serviceEntry({ service, destinations }: Kept) {
-  return {
-    protocol: service.protocol ?? 6,
-    addr: (service.address ?? '').slice(0, 8).padEnd(8, '0'),
-    port: service.port ?? 0,
-    fwmark: service.firewallMark ?? 0,
-    sched_name: service.scheduler ?? 'none',
-    flags: service.flags?.flags ?? 0,
-    timeout: service.timeout ?? 0,
-    netmask: service.netmask ?? 'ffffffff',
-    num_dests: destinations.size,
-    stats: noStats,
-  };
-}
-
-function destinationEntry(wire: WireDestination) {
-  return {
-    addr: wire.address.slice(0, 8),
-    port: wire.port,
-    conn_flags: (wire.forward ?? 0) | 0x100,
-    weight: wire.weight ?? 0,
-    u_threshold: wire.upperThreshold ?? 0,
-    l_threshold: wire.lowerThreshold ?? 0,
-    activeconns: wire.activeConnections ?? 0,
-    inactconns: wire.inactiveConnections ?? 0,
-    persistconns: wire.persistentConnections ?? 0,
-    stats: noStats,
-  };
-}
-
-function encode<T>(struct: Struct<T>, value: T, into: Uint8Array, at: number): void {
-  const writer = new Writer(struct.size);
-  struct.write(writer, value);
-  into.set(writer.copy(), at);
-}
-
-function decode<T>(struct: Struct<T>, buffer: Uint8Array, at: number): T {
-  return struct.read(sourceOf(buffer), at, at + struct.size)!;
 }
