@@ -65,7 +65,9 @@ export type SctpChunkReference = {
   [N in SctpChunk]: { name: N; field?: keyof (typeof SCTP_CHUNKS)[N]['fields'] & string };
 }[SctpChunk];
 
+/** The family of an address: IPv4 or IPv6. */
 export type AddressFamily = 'ip' | 'ip6';
+/** A direction of a connection: from the client, or back to it. */
 export type Direction = 'original' | 'reply';
 
 /** What connection tracking knows. Addresses, ports, counts and zones may be those of one direction. */
@@ -76,12 +78,14 @@ export interface CtReference {
   family?: AddressFamily;
 }
 
+/** A question to the routing table. */
 export interface FibReference {
   /** check: whether there is a route. */
   result: 'oif' | 'oifname' | 'type' | 'check';
   /** What is asked with. */
   flags: FibFlag | FibFlag[];
 }
+/** The parts of a packet that the routing table can be asked with. */
 export type FibFlag = 'saddr' | 'daddr' | 'mark' | 'iif' | 'oif';
 
 /** What a rule can look at: everything that is no constant. */
@@ -171,6 +175,7 @@ export interface Match {
   right: JsonExpression;
 }
 
+/** The packets and bytes that have been counted. */
 export interface CounterState {
   packets: number | bigint;
   bytes: number | bigint;
@@ -184,7 +189,9 @@ export interface Quota {
   used_unit?: ByteUnit;
   inv?: boolean;
 }
+/** A unit of bytes: 1, 1024 or 1048576. */
 export type ByteUnit = 'bytes' | 'kbytes' | 'mbytes';
+/** The time that a rate is per. */
 export type TimeUnit = 'second' | 'minute' | 'hour' | 'day' | 'week';
 
 /** Ends the rule for what exceeds a rate; inverted, for what does not. */
@@ -207,9 +214,12 @@ export interface CtCount {
   inv?: boolean;
 }
 
+/** The severity of a message in the kernel's own log. */
 export type LogLevel = 'emerg' | 'alert' | 'crit' | 'err' | 'warn' | 'notice' | 'info' | 'debug' | 'audit';
+/** Headers that the kernel's own log prints, too. */
 export type LogFlag = 'tcp sequence' | 'tcp options' | 'ip options' | 'skuid' | 'ether' | 'all';
 
+/** A packet log: NFLOG's where `group` is given. */
 export interface Log {
   /** NFLOG's group, 0 to 65535. Without one the kernel's own log is meant, which containers do not see. */
   group?: number;
@@ -224,7 +234,9 @@ export interface Log {
   flags?: LogFlag | LogFlag[];
 }
 
+/** How a translation chooses ports and addresses. */
 export type NatFlag = 'random' | 'persistent' | 'fully-random' | 'netmap';
+/** The form of the values in a translation's map. */
 export type NatTypeFlag = 'interval' | 'prefix' | 'concat';
 
 /** Ports, for masquerade and redirect; default those that the packet has. */
@@ -234,12 +246,14 @@ export interface PortNat {
   type_flags?: NatTypeFlag | NatTypeFlag[];
 }
 
+/** The address, and the ports, that a translation writes. */
 export interface AddressNat extends PortNat {
   /** Of the address, where the table is inet. */
   family?: AddressFamily;
   addr?: JsonExpression;
 }
 
+/** The answer to a packet that is rejected. */
 export interface Reject {
   /** Default: that of the rule's family, or icmpx in inet and bridge. */
   type?: 'tcp reset' | 'icmp' | 'icmpv6' | 'icmpx';
@@ -247,11 +261,13 @@ export interface Reject {
   expr?: Immediate;
 }
 
+/** What becomes of packets of a queue without a listener, and how packets are spread over several queues. */
 export type QueueFlag = 'bypass' | 'fanout';
 
 /** Objects with a name: the name, or a map that has one for each key. */
 export type ObjectReferenceExpression = JsonExpression;
 
+/** A statement with a state of its own, which set elements can have as well. */
 export type Stateful =
   /** Counts packets and bytes; as a string, the counter of that name. */
   | { counter: CounterState | null | ObjectReferenceExpression }
@@ -270,6 +286,7 @@ export interface SetStatement {
   stmt?: Stateful[];
 }
 
+/** Adds, refreshes or removes an element of a map while packets pass. */
 export interface MapStatement {
   op: 'add' | 'update' | 'delete';
   elem: JsonExpression;
@@ -319,9 +336,11 @@ export type Statement =
   /** The kernel's own expressions, for what nft has no words for. */
   | { raw: Expression[] };
 
+/** What a SYN proxy tells clients in the server's place. */
 export interface SynproxyOptions {
   mss?: number;
   wscale?: number;
   flags?: SynproxyFlag | SynproxyFlag[];
 }
+/** TCP options that a SYN proxy answers with. */
 export type SynproxyFlag = 'timestamp' | 'sack-perm';

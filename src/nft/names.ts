@@ -1,8 +1,7 @@
 import { readFileSync } from 'node:fs';
 import type { NameFile } from './data/datatypes.ts';
 
-/** Where nft looks for the names of numbers, in this order. */
-/** nft is built with the system's configuration directory as its own. */
+/** Where nft looks for the names of numbers, in this order: it is built with the system's configuration directory as its own. */
 const PLACES: Record<NameFile, readonly string[]> = {
   rt_marks: ['/etc/iproute2/rt_marks', '/usr/share/iproute2/rt_marks'],
   rt_realms: ['/etc/iproute2/rt_realms', '/usr/share/iproute2/rt_realms'],
@@ -35,6 +34,7 @@ export interface NameTable {
   readonly byNumber: ReadonlyMap<number, string>;
 }
 
+/** Where `Names` reads from. */
 export interface NamesOptions {
   /** Gives the text of a file, or undefined where there is none; default reads this system's files. */
   readFile?: (path: string) => string | undefined;
@@ -43,6 +43,9 @@ export interface NamesOptions {
 /**
  * The names of numbers in the files that nft reads: /etc/protocols, /etc/services, /etc/passwd, /etc/group, iproute2's marks, realms and
  * device groups, and connlabel.conf. Each file is read when a name of it is first asked for, once for each `Names`.
+ * @example
+ * const names = new Names({ readFile: path => (path === '/etc/services' ? 'web 8080/tcp' : undefined) });
+ * names.services().byName.get('web'); // 8080
  */
 export class Names {
   readonly #read: (path: string) => string | undefined;
@@ -52,7 +55,12 @@ export class Names {
     this.#read = options.readFile ?? readIfThere;
   }
 
-  /** Marks, realms, device groups, connection labels. */
+  /**
+   * Returns the names of one of iproute2's files, or of connection labels.
+   * @param name 'rt_marks', 'rt_realms', 'group' (of devices) or 'connlabel.conf'
+   * @example
+   * new Names().file('rt_marks').byNumber.get(1);
+   */
   file(name: NameFile): NameTable {
     return this.#table(name, () => {
       for (const path of PLACES[name]) {
@@ -63,7 +71,11 @@ export class Names {
     });
   }
 
-  /** IP protocols, with their aliases. */
+  /**
+   * Returns the IP protocols, with their aliases; those that everybody knows where there is no /etc/protocols.
+   * @example
+   * new Names().protocols().byName.get('tcp'); // 6
+   */
   protocols(): NameTable {
     return this.#table('protocols', () => {
       const text = this.#read('/etc/protocols');
@@ -71,15 +83,29 @@ export class Names {
     });
   }
 
-  /** Ports by the names of services, whatever the transport protocol. */
+  /**
+   * Returns ports by the names of services, whatever the transport protocol.
+   * @example
+   * new Names().services().byNumber.get(22); // 'ssh'
+   */
   services(): NameTable {
     return this.#table('services', () => tableOf(nameFirst(this.#read('/etc/services') ?? '')));
   }
 
+  /**
+   * Returns the users of this system by their names.
+   * @example
+   * new Names().users().byName.get('root'); // 0
+   */
   users(): NameTable {
     return this.#table('users', () => tableOf(colonSeparated(this.#read('/etc/passwd') ?? '')));
   }
 
+  /**
+   * Returns the groups of this system by their names.
+   * @example
+   * new Names().groups().byName.get('root'); // 0
+   */
   groups(): NameTable {
     return this.#table('groups', () => tableOf(colonSeparated(this.#read('/etc/group') ?? '')));
   }
