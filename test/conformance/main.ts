@@ -1,6 +1,6 @@
 import { codec } from './codec.ts';
 import { compile } from './compile.ts';
-import { CORPUS, corpusExists, type Outcome } from './corpus.ts';
+import { absence, CORPUS, corpusExists, type Outcome } from './corpus.ts';
 import { decompile } from './decompile.ts';
 import { documents } from './documents.ts';
 import { ipvsadm } from './ipvsadm.ts';
@@ -28,8 +28,10 @@ const SHOWN = 10;
 
 /** The ways that are named, or all. */
 async function main(named: readonly string[]): Promise<number> {
+  const lacking = absence(CORPUS);
+  if (lacking !== undefined) console.log(lacking);
   if (!corpusExists()) {
-    console.log(`conformance: no recordings at ${CORPUS} (NETSTEER_CORPUS): nothing was tried`);
+    console.log('Nothing was tried.');
     return 0;
   }
   const chosen = named.length > 0 ? named : Object.keys(WAYS);

@@ -1,6 +1,8 @@
 import fs from 'node:fs';
+import os from 'node:os';
 import { dirname, join } from 'node:path';
 import { expect, it } from 'vitest';
+import { absence } from '../conformance/corpus.ts';
 import { permissionsTable } from '../support/permissions.ts';
 
 const filesIn = (folder: string, ending: string) =>
@@ -72,4 +74,25 @@ it('shows code of 8 to 20 lines on the first screen of the README, and the two c
     lines.findIndex(line => line.includes(`npm ci && ${command}`)),
   );
   for (const command of commands) expect(command).toBeLessThan(70);
+});
+
+it('says what `npm run conformance` lacks in a clone without the recordings, and how to get it', () => {
+  const folder = fs.mkdtempSync(join(os.tmpdir(), 'netsteer-unit-'));
+  try {
+    expect(absence(join(folder, 'none'))).toMatch(/there is no folder .*\/none\.\n[\s\S]*NETSTEER_CORPUS=/);
+    fs.writeFileSync(join(folder, 'nft-1.1.6-rules.jsonl.gz'), '');
+    expect(absence(folder)).toContain(
+      'has no nft-1.1.6-rulesets.jsonl.gz, no iptables-nft-1.8.9-rules.jsonl.gz, no ipvsadm',
+    );
+    for (const name of ['nft-1.0.6-rulesets.jsonl.gz', 'iptables-nft-1.9-rules.jsonl.gz', 'ipvsadm-2.json'])
+      fs.writeFileSync(join(folder, name), '');
+    expect(absence(folder)).toBeUndefined();
+  } finally {
+    fs.rmSync(folder, { recursive: true });
+  }
+});
+
+it('compiles only folders that are there', () => {
+  const { include } = JSON.parse(fs.readFileSync('tsconfig.json', 'utf8')) as { include: string[] };
+  expect(include.filter(each => !each.includes('*') && !fs.existsSync(each))).toEqual([]);
 });
