@@ -15,6 +15,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { type NetNs, Nflog } from 'netsteer';
 import { pino } from 'pino';
 import { STAMP } from '../test/support/flood.ts';
+import { becomes, PATIENCE_MILLISECONDS } from '../test/support/wait.ts';
 import { compiled, missing, scratch, versionOf } from './programs.ts';
 
 /** What all readers of one case are set up with. */
@@ -54,7 +55,6 @@ const BATCH = { packets: 1000, milliseconds: 10, bufferBytes: 65536 };
 const QUIET_MILLISECONDS = 150;
 /** libpcap has no setting for the kernel's own second. */
 const KERNEL_TIMEOUT_MILLISECONDS = 1100;
-const PATIENCE_MILLISECONDS = 20_000;
 
 /** Consumes what a log brings, to a file or not. */
 interface Consumer {
@@ -106,8 +106,7 @@ function microsecondsSince(payload: Uint8Array, now: bigint): number {
 }
 
 async function settled(count: () => number, wanted: number): Promise<void> {
-  const end = performance.now() + PATIENCE_MILLISECONDS;
-  while (count() < wanted && performance.now() < end) await delay(5);
+  await becomes(() => count() >= wanted);
 }
 
 export const counted = own('netsteer', log => {
@@ -300,14 +299,13 @@ async function started(netns: NetNs, group: number, program: string, parameters:
   child.once('error', error => {
     failure = error;
   });
-  const end = performance.now() + PATIENCE_MILLISECONDS;
   const line = new RegExp(`^ *${group} `, 'm');
-  while (!line.test(netns.readFile('/proc/net/netfilter/nfnetlink_log'))) {
-    if (failure !== undefined || child.exitCode !== null || performance.now() > end) {
-      child.kill('SIGKILL');
-      throw failure ?? new Error(`${program} did not bind: ${Buffer.concat(output.stderr).toString().slice(0, 500)}`);
-    }
-    await delay(5);
+  const isBound = () => line.test(netns.readFile('/proc/net/netfilter/nfnetlink_log'));
+  const hasEnded = () => failure !== undefined || child.exitCode !== null;
+  await becomes(() => hasEnded() || isBound());
+  if (hasEnded() || !isBound()) {
+    child.kill('SIGKILL');
+    throw failure ?? new Error(`${program} did not bind: ${Buffer.concat(output.stderr).toString().slice(0, 500)}`);
   }
   // The settings follow the binding, one by one.
   await delay(50);

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { installConsumer } from './consumer.ts';
 import { type Outcome, outcome, VITEST, vitestOptions } from './outcome.ts';
+import { patience } from './support/wait.ts';
 import { runInGuest } from './vm/guest.ts';
 import type { KernelSeries } from './vm/packages.ts';
 
@@ -15,7 +16,7 @@ import type { KernelSeries } from './vm/packages.ts';
 
 const SUPPORTED = [20, 22, 24];
 const KERNELS: readonly KernelSeries[] = ['6.1', '6.12'];
-const GUEST_SECONDS = 2400;
+const GUEST_SECONDS = patience(2400);
 /** One file for each way into the kernel. */
 const QUICK = {
   host: ['test/kernel/container.test.ts', 'test/kernel/nflog.test.ts', 'test/kernel/netns.test.ts'],

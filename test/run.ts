@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { installConsumer } from './consumer.ts';
 import { type Outcome, outcome, VITEST, vitestOptions } from './outcome.ts';
+import { patience } from './support/wait.ts';
 import { runInGuest } from './vm/guest.ts';
 import { ensurePackages, GUEST_PACKAGES, isRoot, type KernelSeries } from './vm/packages.ts';
 
@@ -32,7 +33,7 @@ const PEERS = [
   'ulogd2-json',
   'openssh-client',
 ];
-const GUEST_SECONDS = 2400;
+const GUEST_SECONDS = patience(2400);
 
 /** What no test sets on a real kernel: the codec and recorded conversations stand for it. */
 const BY_ENCODING_ALONE = [

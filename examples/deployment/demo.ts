@@ -1,12 +1,11 @@
 import { type DestinationEntry, formatRuleset, formatTable, type ServiceEntry } from 'netsteer';
 import { pino } from 'pino';
+import { becomes } from '../../test/support/wait.ts';
 import { accept, balance, follow, SERVICE } from './deployment.ts';
 import { fetchFrom } from './fetch.ts';
 import { Lab } from './lab.ts';
 
 const REQUESTS = 10;
-/** The kernel folds IPVS's counters every two seconds. */
-const COUNTER_SECONDS = 10;
 
 /** Builds the deployment, uses it, shows what the kernel holds, and takes it down. Throws when the balance or a packet log is missing. */
 export async function demo(signal: AbortSignal): Promise<void> {
@@ -69,13 +68,15 @@ export async function demo(signal: AbortSignal): Promise<void> {
 
 type Servers = (ServiceEntry & { destinations?: DestinationEntry[] })[];
 
+/** The kernel adds up IPVS's counters every two seconds. */
 async function counted(lab: Lab, signal: AbortSignal): Promise<Servers> {
-  for (let tries = COUNTER_SECONDS * 2; ; tries--) {
-    const servers = await lab.balancer.ipvs.services({ destinations: true });
-    if (tries === 0 || servers[0]?.stats.connections === BigInt(REQUESTS)) return servers;
+  let servers: Servers = [];
+  await becomes(async () => {
     signal.throwIfAborted();
-    await new Promise(resolve => setTimeout(resolve, 500));
-  }
+    servers = await lab.balancer.ipvs.services({ destinations: true });
+    return servers[0]?.stats.connections === BigInt(REQUESTS);
+  });
+  return servers;
 }
 
 /** Says what is missing, if anything. */

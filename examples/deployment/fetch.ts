@@ -2,12 +2,13 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import type { NetNs } from 'netsteer';
+import { PATIENCE_MILLISECONDS } from '../../test/support/wait.ts';
 
 /** A program that asks for a URL some times, each time by a connection of its own, and prints what it gets. */
 const CLIENT = `
 const http = require('node:http');
 const [url, times] = process.argv.slice(1);
-const ask = () => new Promise((resolve, reject) => http.get(url, { agent: false, timeout: 20000 }, reply => {
+const ask = () => new Promise((resolve, reject) => http.get(url, { agent: false, timeout: ${PATIENCE_MILLISECONDS} }, reply => {
   let text = '';
   reply.on('data', part => { text += part; }).on('end', () => resolve(text.trim()));
 }).on('timeout', function () { this.destroy(new Error('no answer')); }).on('error', reject));

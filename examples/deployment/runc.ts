@@ -2,11 +2,11 @@ import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { deadline, PATIENCE_MILLISECONDS } from '../../test/support/wait.ts';
 
 /** The first of the host's user and group numbers that the container's own are mapped to. */
 const FIRST_MAPPED_ID = 100_000;
 const MAPPED_IDS = 65_536;
-const START_SECONDS = 150;
 const CAPABILITIES = ['CAP_NET_ADMIN', 'CAP_NET_BIND_SERVICE'];
 
 export interface RuncOptions {
@@ -70,17 +70,14 @@ function remove(folder: string, name: string): void {
 function firstOutput(child: ReturnType<typeof spawn>, name: string): Promise<string> {
   return new Promise((resolve, reject) => {
     let errors = '';
-    const late = setTimeout(
-      () => reject(new Error(`${name} did not start within ${START_SECONDS} s: ${errors}`)),
-      START_SECONDS * 1000,
-    );
+    const cancel = deadline(PATIENCE_MILLISECONDS, () => reject(new Error(`${name} did not start: ${errors}`)));
     child.stderr?.on('data', chunk => {
       errors += chunk;
     });
     child.on('error', reject);
     child.on('exit', code => reject(new Error(`${name} ended with ${code}: ${errors}`)));
     child.stdout?.once('data', chunk => {
-      clearTimeout(late);
+      cancel();
       // The container may run as long as it likes without keeping this program from ending.
       child.unref();
       resolve(String(chunk));

@@ -2,6 +2,7 @@ import { Ipvs, Links, NetNs } from 'netsteer';
 import type { IpvsOperation } from 'netsteer/ipvs';
 import { expect, test } from 'vitest';
 import { killOften } from '../support/killed.ts';
+import { patience } from '../support/wait.ts';
 import { kernelSuite } from '../support/where.ts';
 
 /** Each start of Node takes seconds here. NETSTEER_KILLS says how often. */
@@ -21,7 +22,7 @@ const desired = [{ ...service, destinations: Array.from({ length: SERVERS }, (_,
 
 kernelSuite('killed at any moment', () => {
   test('of an IPVS batch: the kernel holds a prefix, and the next run completes it', {
-    timeout: 3_600_000,
+    timeout: patience(3_600_000),
   }, async () => {
     const held = await killOften<NetNs>(
       {

@@ -64,7 +64,7 @@ kernelSuite('what works from where', () => {
     );
     const [dropped] = onHost([], { drop: true });
     measured.set('root who has opened all of it and has then become another user', dropped!);
-  }, 600_000);
+  });
 
   afterAll(() => cleanUps.run());
 

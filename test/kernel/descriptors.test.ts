@@ -1,6 +1,6 @@
 import { pbkdf2 } from 'node:crypto';
 import { setImmediate as turn } from 'node:timers/promises';
-import { afterEach, describe, expect, test, vi } from 'vitest';
+import { afterEach, describe, expect, test } from 'vitest';
 import { Descriptor, type Ffi, ffi } from '../../src/ffi/index.ts';
 import { NETLINK_NETFILTER } from '../../src/linux/netlink.ts';
 import { AF_NETLINK, SO_SNDBUFFORCE, SOCK_CLOEXEC, SOCK_RAW, SOL_SOCKET } from '../../src/linux/socket.ts';
@@ -11,7 +11,7 @@ import { Nftables, Transaction } from '../../src/nftables/index.ts';
 import { Links } from '../../src/rtnetlink/index.ts';
 import { evaluate } from '../support/compiled.ts';
 import { openDescriptors } from '../support/descriptors.ts';
-import { PATIENCE_MILLISECONDS, WAITING } from '../support/wait.ts';
+import { WAITING } from '../support/wait.ts';
 import { kernelSuite, where } from '../support/where.ts';
 
 /** An emulated machine has the time for some of what this one does. */
@@ -55,7 +55,7 @@ const closed = (before: readonly string[]) => {
     const now = openDescriptors();
     return now.filter(each => count(now, each) > count(before, each));
   };
-  return vi.waitFor(() => expect(more()).toEqual([]), { timeout: PATIENCE_MILLISECONDS, interval: 5 });
+  return expect.poll(more).toEqual([]);
 };
 
 /** Keeps every thread of the pool busy: what is sent away from the main thread begins only after it. */
@@ -336,7 +336,7 @@ kernelSuite('descriptors', () => {
       let another;
       try { NetNs.create(); } catch (error) { another = error.code; }
       console.log(JSON.stringify({ made, another }));`,
-        { through: ['unshare', '--user', '--map-root-user', '--net'], timeoutMs: LONG },
+        { through: ['unshare', '--user', '--map-root-user', '--net'] },
       );
       expect(result).toEqual({ made: NAMESPACES, another: 'ENOSPC' });
     },

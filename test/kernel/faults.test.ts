@@ -8,6 +8,7 @@ import { Nftables, Transaction } from '../../src/nftables/index.ts';
 import { Links } from '../../src/rtnetlink/index.ts';
 import { type Trial, tryFaults } from '../support/fault-runs.ts';
 import { useFaultyFfi } from '../support/faulty-ffi.ts';
+import { patience } from '../support/wait.ts';
 import { isLong, kernelSuite, where } from '../support/where.ts';
 
 /*
@@ -15,7 +16,7 @@ import { isLong, kernelSuite, where } from '../support/where.ts';
  * interface between this library and C.
  */
 const ffi = useFaultyFfi();
-const LONG = 1_800_000;
+const LONG = patience(1_800_000);
 /** An emulated machine tries every fifth call. */
 const EVERY = where === 'host' ? 1 : 5;
 

@@ -7,7 +7,7 @@ import { Transaction } from 'netsteer/nftables';
 import { afterEach, beforeAll, expect, it } from 'vitest';
 import { CleanUps, rootArchive, rootFolder, run, scratchFolder, startCrun, startRunc } from '../support/bundle.ts';
 import { FakeEngine } from '../support/engine.ts';
-import { PATIENCE_MILLISECONDS, untilNow } from '../support/wait.ts';
+import { PATIENCE_MILLISECONDS, patience, untilNow } from '../support/wait.ts';
 import { isLong, kernelSuite } from '../support/where.ts';
 import { ensurePackages } from '../vm/packages.ts';
 
@@ -273,7 +273,7 @@ async function daemon(socket: string, program: string, parameters: string[]): Pr
 
 if (isLong) {
   kernelSuite('a container is found that is', () => {
-    beforeAll(() => ensurePackages(PACKAGES), 600_000);
+    beforeAll(() => ensurePackages(PACKAGES), patience(600_000));
 
     it("docker's, by the API of a real daemon", async () => {
       const folder = scratchFolder(cleanUps);

@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { afterEach, beforeEach, expect, test } from 'vitest';
 import { Writer } from '../../src/codec/index.ts';
 import { Container } from '../../src/container/index.ts';
 import { isNotFound, NetNsError, printable } from '../../src/errors.ts';
@@ -18,7 +18,7 @@ import {
 } from '../../src/nftables/index.ts';
 import { compiledSources } from '../support/compiled.ts';
 import { refuseControl } from '../support/fuzz/judge.ts';
-import { PATIENCE_MILLISECONDS, timerFires } from '../support/wait.ts';
+import { timerFires } from '../support/wait.ts';
 import { kernelSuite } from '../support/where.ts';
 
 const NFNL_SUBSYS_NFTABLES = 10;
@@ -102,7 +102,7 @@ kernelSuite('hostile containers', () => {
     await ended(child);
     await nft.commit(table('last'));
     const names = () => mirror.ruleset.tables.map(({ name }) => name).sort();
-    await vi.waitFor(() => expect(names()).toContain('last'), { timeout: PATIENCE_MILLISECONDS });
+    await expect.poll(names).toContain('last');
     await monitor.close();
     await reading;
     expect(names()).toEqual([...Array.from({ length: COMMITS }, (_, i) => `t${i}`), 'last'].sort());

@@ -5,6 +5,7 @@ import { NetNs } from '../../src/netns/index.ts';
 import { Nflog } from '../../src/nflog/index.ts';
 import { type DesiredRuleset, Nftables } from '../../src/nftables/index.ts';
 import { killOften, type Scenario } from '../support/killed.ts';
+import { patience } from '../support/wait.ts';
 import { isLong, kernelSuite, where } from '../support/where.ts';
 
 /*
@@ -15,7 +16,7 @@ const HOST = where === 'host';
 /** Of each of five programs: a thousand in all. An emulated machine takes seconds to start each. NETSTEER_KILLS says how often. */
 const TIMES = Number(process.env.NETSTEER_KILLS ?? (isLong && HOST ? 200 : HOST ? 4 : 1));
 const AT_ONCE = 4;
-const LONG = 3_600_000;
+const LONG = patience(3_600_000);
 const SEED = isLong ? Date.now() >>> 0 : 1;
 
 /** The paths by which the program finds the namespaces of this process. */

@@ -44,7 +44,7 @@ interface Result {
 }
 
 function run(body: string, count: number, env: Record<string, string> = {}): Result {
-  const { status, stdout, stderr } = runScript(script(body, count), { env, timeoutMs: 150_000 });
+  const { status, stdout, stderr } = runScript(script(body, count), { env });
   expect(status, stderr).toBe(0);
   return JSON.parse(stdout) as Result;
 }

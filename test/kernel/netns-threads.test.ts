@@ -354,7 +354,6 @@ kernelSuite('Workers', () => {
       child.kill();
       console.log(JSON.stringify({ grown: after.length - before, namespaces: after.filter(each => each.startsWith('net:')).length }));
       process.exit();`,
-      { timeoutMs: 150_000 },
     );
     // Home, and the one that this process has made.
     expect(result).toEqual({ grown: 0, namespaces: 2 });

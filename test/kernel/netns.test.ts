@@ -4,7 +4,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';
-import { afterAll, afterEach, describe, expect, test, vi } from 'vitest';
+import { afterAll, afterEach, describe, expect, test } from 'vitest';
 import { NetNsError } from '../../src/errors.ts';
 import { ffi } from '../../src/ffi/index.ts';
 import { Ipvs } from '../../src/ipvs/ipvs.ts';
@@ -16,7 +16,7 @@ import { Nflog } from '../../src/nflog/index.ts';
 import { Nftables, Transaction } from '../../src/nftables/index.ts';
 import { Links } from '../../src/rtnetlink/index.ts';
 import { compiledSources, evaluate } from '../support/compiled.ts';
-import { PATIENCE_MILLISECONDS } from '../support/wait.ts';
+import { until } from '../support/wait.ts';
 import { kernelSuite } from '../support/where.ts';
 
 const here = () => fs.readlinkSync('/proc/thread-self/ns/net');
@@ -290,13 +290,9 @@ kernelSuite('a namespace', () => {
       });
       cleanUps.push(() => void parent.kill('SIGKILL'));
       const zombie = Number(await new Promise<Buffer>(resolve => parent.stdout.once('data', resolve)));
-      await vi.waitUntil(() => fs.readFileSync(`/proc/${parent.pid}/comm`, 'utf8') === 'sleep\n', {
-        timeout: PATIENCE_MILLISECONDS,
-      });
+      await until(() => fs.readFileSync(`/proc/${parent.pid}/comm`, 'utf8') === 'sleep\n');
       process.kill(zombie, 'SIGKILL');
-      await vi.waitUntil(() => /\) Z /.test(fs.readFileSync(`/proc/${zombie}/stat`, 'utf8')), {
-        timeout: PATIENCE_MILLISECONDS,
-      });
+      await until(() => /\) Z /.test(fs.readFileSync(`/proc/${zombie}/stat`, 'utf8')));
       expect(caught(() => NetNs.open({ pid: zombie }))).toMatchObject({ code: 'ESRCH' });
     });
 

@@ -70,6 +70,6 @@ kernelSuite('nflog: a worker that is ended while packets come in leaves the proc
   ])('%s', (_, end, before) => {
     // The others watch nothing in a worker: test/kernel/ffi-backends.test.ts.
     const env = { FLOOD: nativeProgram('flood'), READER, NETSTEER_FFI: 'koffi' };
-    expect(evaluate(program(end, before), { env, timeoutMs: 170_000 })).toBe(ROUNDS);
+    expect(evaluate(program(end, before), { env })).toBe(ROUNDS);
   });
 });

@@ -42,7 +42,7 @@ kernelSuite('docs/nftables.md', () => {
       'elements = { 10.0.0.0/8, 172.16.0.0/12, 192.168.1.10-192.168.1.20 }',
     );
     expect(listed).toContain('10.10.0.100 . 80 comment "web1" : 8080');
-  }, 120_000);
+  });
 
   it('reads, watches and plans as it says', () => {
     const { output, listed } = run(page.take(examples[1]!.trimEnd()).code);
@@ -55,7 +55,7 @@ kernelSuite('docs/nftables.md', () => {
 `,
     );
     expect(listed).toContain('comment "web deployment"');
-  }, 120_000);
+  });
 
   it('lists as it says', () => {
     const { output, listed } = run(page.take(examples[2]!.trimEnd()).code);
@@ -65,7 +65,7 @@ kernelSuite('docs/nftables.md', () => {
 [ 'metainfo', 'table', 'chain', 'rule' ]
 `,
     );
-  }, 120_000);
+  });
 
   it('leaves no example out', () => {
     expect(page.left).toEqual([]);

@@ -2,12 +2,10 @@ import { spawnSync } from 'node:child_process';
 import fc from 'fast-check';
 import { BatchError } from 'netsteer';
 import { compileRule, formatRule, type RuleEntry, type Statement, Transaction } from 'netsteer/nftables';
-import { expect, it, vi } from 'vitest';
+import { expect, it } from 'vitest';
 import { freshNamespaces, netns, nft } from '../support/fresh-namespace.ts';
 import { runRule } from '../support/rule-machine.ts';
 import { kernelSuite } from '../support/where.ts';
-
-vi.setConfig({ testTimeout: 120_000 });
 
 /*
  * Calculations of any depth, where nft's language takes them: written by us, printed for nft 1.0.6, loaded by Debian's nft, and run beside the

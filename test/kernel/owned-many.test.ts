@@ -23,7 +23,7 @@ const redirectOf = (i: number): Redirect => ({
 const WANTED: Redirect[] = [{ protocol: 'tcp', address: '10.10.0.100', port: 80, toPort: 8080 }];
 
 kernelSuite(`${MANY} elements that a container has put into our map`, () => {
-  it('hold nobody up who compares, lists, adopts or programs it', { timeout: 600_000 }, async () => {
+  it('hold nobody up who compares, lists, adopts or programs it', async () => {
     const netns = NetNs.create();
     const container = Container.open({ netns });
     const fleet = Fleet.open({ maxPauseMs: MAX_PAUSE_MILLISECONDS });

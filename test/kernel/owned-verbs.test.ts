@@ -278,9 +278,7 @@ kernelSuite('ranges in the kernel', () => {
     list: fc.array(redirect, { maxLength: 3 }),
   });
 
-  it('are after any sequence of verbs what differences say, and as nothing else has made them', {
-    timeout: 300_000,
-  }, async () => {
+  it('are after any sequence of verbs what differences say, and as nothing else has made them', async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(step, { maxLength: 6 }), async steps => {
         const { netns, container } = one();

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
 import { type Sample, soak } from '../support/soak.ts';
+import { patience } from '../support/wait.ts';
 import { isLong, kernelSuite, where } from '../support/where.ts';
 
 /** `npm run test:long` on the host: half an hour with 500 containers; NETSTEER_SOAK_MINUTES says how long. */
@@ -12,7 +13,7 @@ const most = (samples: readonly Sample[], key: keyof Sample): number => Math.max
 
 kernelSuite('a fleet whose containers come and go', () => {
   test(`of ${CONTAINERS} for ${SECONDS} seconds: nothing grows, and nothing is left`, {
-    timeout: SECONDS * 1000 + 600_000,
+    timeout: SECONDS * 1000 + patience(600_000),
   }, async () => {
     const { samples, left, limit, ...counts } = await soak({ containers: CONTAINERS, seconds: SECONDS });
     const { failed, drifts, runs, started, programmed, gone } = counts;

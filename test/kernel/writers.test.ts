@@ -4,10 +4,11 @@ import { Container } from '../../src/container/index.ts';
 import { NetNs } from '../../src/netns/index.ts';
 import { type DesiredRuleset, Nftables, Transaction } from '../../src/nftables/index.ts';
 import { OtherProcess } from '../support/other-process.ts';
+import { patience } from '../support/wait.ts';
 import { isLong, kernelSuite, where } from '../support/where.ts';
 
 const ROUNDS = isLong ? 2000 : where === 'host' ? 40 : 10;
-const LONG = 3_600_000;
+const LONG = patience(3_600_000);
 
 let netns: NetNs;
 let nft: Nftables;

@@ -2,6 +2,7 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { PATIENCE_MILLISECONDS } from './wait.ts';
 
 /** What is undone after a test, the last first. */
 export class CleanUps {
@@ -17,7 +18,11 @@ export class CleanUps {
 }
 
 export const run = (program: string, ...parameters: string[]): string =>
-  execFileSync(program, parameters, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'], timeout: 120_000 }).trim();
+  execFileSync(program, parameters, {
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'pipe'],
+    timeout: PATIENCE_MILLISECONDS,
+  }).trim();
 
 /** A folder that is gone after the test; anybody may enter it. */
 export function scratchFolder(cleanUps: CleanUps): string {

@@ -5,6 +5,7 @@ import { createRequire } from 'node:module';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type ts from 'typescript';
+import { PATIENCE_MILLISECONDS } from './wait.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 
@@ -77,14 +78,15 @@ function removeOld(cache: string): void {
   }
 }
 
+/** A script may begin many programs, one after the other: it has as long as a test. */
+const SCRIPT_MILLISECONDS = 4 * PATIENCE_MILLISECONDS;
+
 export interface ScriptOptions {
   env?: Record<string, string>;
   /** A script that says `require` instead of `import`. */
   commonjs?: boolean;
   /** What the script is started through: ['unshare', '--user']. */
   through?: readonly string[];
-  /** A script that has not ended by then is ended: nothing else can run meanwhile, no test's own limit either. */
-  timeoutMs?: number;
 }
 
 export interface ScriptResult {
@@ -99,14 +101,15 @@ const OPTIONS =
 
 /** Runs a script, an ES module by default, in a fresh process. It imports the sources as './netns/index.js'. */
 export function runScript(script: string, options: ScriptOptions = {}): ScriptResult {
-  const { through = [], commonjs = false, env, timeoutMs = 50_000 } = options;
+  const { through = [], commonjs = false, env } = options;
   const type = `--input-type=${commonjs ? 'commonjs' : 'module'}`;
   const [command, ...parameters] = [...through, process.execPath, type, '--eval', script];
   const { status, stdout, stderr, error } = spawnSync(command!, parameters, {
     cwd: compiledSources(),
     env: { ...process.env, NODE_OPTIONS: OPTIONS, ...env },
     encoding: 'utf8',
-    timeout: timeoutMs,
+    // Nothing else can run meanwhile, no test's own limit either.
+    timeout: SCRIPT_MILLISECONDS,
     killSignal: 'SIGKILL',
   });
   if (error) throw error;

@@ -55,16 +55,22 @@ export function untilNow(so: () => boolean, what = 'what was waited for'): void 
     if (Date.now() > end) throw new Error(`${what} never came`);
 }
 
+/** Calls `late` after that time, unless what is returned is called before. */
+export function deadline(milliseconds: number, late: () => void): () => void {
+  const timer = setTimeout(late, milliseconds);
+  return () => clearTimeout(timer);
+}
+
 /** What `work` resolves to, or an error where that takes so long that it hangs. */
 export async function inTime<T>(work: Promise<T>, what = 'it', milliseconds = PATIENCE_MILLISECONDS): Promise<T> {
-  let late: NodeJS.Timeout | undefined;
+  let cancel = () => {};
   const hangs = new Promise<never>((_, reject) => {
-    late = setTimeout(() => reject(new Error(`${what} hangs`)), milliseconds);
+    cancel = deadline(milliseconds, () => reject(new Error(`${what} hangs`)));
   });
   try {
     return await Promise.race([work, hangs]);
   } finally {
-    clearTimeout(late);
+    cancel();
   }
 }
 

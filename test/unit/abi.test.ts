@@ -1,12 +1,10 @@
-import { beforeAll, describe, expect, test, vi } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { differences, type Generated, generate } from '../../native/linux/generate.ts';
 import { compareConstants, compareLayouts, constants, layouts } from '../../native/linux/layouts.ts';
 import { NAMES } from '../../native/linux/names.ts';
 import { NEWER } from '../../native/linux/newer.ts';
 import { compareVersions, newestHere } from '../../native/linux/newer-headers.ts';
 import { ask, obstacle } from '../../native/linux/probe.ts';
-
-vi.setConfig({ testTimeout: 60_000 });
 
 const reason = obstacle();
 if (reason !== undefined) console.error(`the ABI is not compared: ${reason}`);
@@ -17,7 +15,7 @@ describe.skipIf(reason !== undefined)(`src/linux${reason ? ` (skipped: ${reason}
     generated = generate(newestHere());
     const { kernel, unchecked } = generated;
     if (unchecked.length > 0) console.log(`newer than the headers of Linux ${kernel}: ${unchecked.join(', ')}`);
-  }, 60_000);
+  });
 
   test('is what the generator makes of the kernel headers, byte by byte', () => {
     expect(differences(generated), 'npm run constants writes these files').toEqual([]);

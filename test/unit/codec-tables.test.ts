@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
-import { describe, expect, test, vi } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import {
   AttributeTable,
   MET,
@@ -18,8 +18,6 @@ import { Random } from '../support/fuzz/random.ts';
 import { allTables, Encoder } from '../support/tables.ts';
 
 /* Templates and views are other ways to do what a table does. Each table of the library is held against them here, whatever its rows are. */
-
-vi.setConfig({ testTimeout: 120_000 });
 
 const RUNS = 60;
 type Table = AttributeTable<unknown>;

@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { describe, expect, test, vi } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import {
   align4,
   attribute,
@@ -49,8 +49,6 @@ import {
 } from '../../src/codec/index.ts';
 import { DecodeError, isArgumentError, type Path } from '../../src/errors.ts';
 import { commentUserdata } from '../../src/nf_tables/userdata.ts';
-
-vi.setConfig({ testTimeout: 60_000 });
 
 const encode = <T>(type: Type<T>, value: unknown): Uint8Array => {
   const writer = new Writer(1);

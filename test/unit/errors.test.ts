@@ -25,8 +25,6 @@ import {
   within,
 } from '../../src/errors.ts';
 
-vi.setConfig({ testTimeout: 60_000 });
-
 const refused = (options: Partial<NetlinkErrorOptions> = {}) =>
   new NetlinkError({ errno: -17, syscall: 'IPVS_CMD_NEW_SERVICE', ...options });
 

@@ -194,7 +194,7 @@ test('a rollback leaves what was there before, whatever the batch and whatever f
       expect(kernel.timeouts).toEqual({ tcpSeconds: 1, tcpFinSeconds: 2, udpSeconds: 3 });
     }),
   );
-}, 60_000);
+});
 
 test('a rollback says so in the result, and touches no other service', () => {
   const { ipvs, kernel } = open();

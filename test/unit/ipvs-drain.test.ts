@@ -1,8 +1,9 @@
-import { describe, expect, test, vi } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { type Drain, Ipvs, type ReconcileProgress, type ServiceKey, type VirtualServer } from '../../src/ipvs/index.ts';
 import * as C from '../../src/linux/ip_vs.ts';
 import { Exchange } from '../../src/netlink/index.ts';
 import { IpvsKernel, IpvsKernelTransport } from '../support/ipvs-kernel.ts';
+import { until } from '../support/wait.ts';
 
 const LONG = 600_000;
 const server = (last: number, port = 80) => ({ address: `10.1.0.${last}`, port, forward: 'direct' }) as const;
@@ -49,7 +50,7 @@ describe('a policy', () => {
     connect(kernel, 1, 9);
     const seen: ReconcileProgress[] = [];
     const running = ipvs.reconcile(after, { drain: { timeoutMs: LONG, pollMs: 10 }, onProgress: p => seen.push(p) });
-    await vi.waitFor(() => expect(seen.filter(({ phase }) => phase === 'draining').length).toBeGreaterThan(2));
+    await until(() => seen.filter(({ phase }) => phase === 'draining').length > 2);
     expect(removalsOf(kernel)).toEqual([]);
     expect(seen.at(-1)).toMatchObject({ draining: 1, connections: 10 });
     connect(kernel, 0, 10);
@@ -116,7 +117,7 @@ describe('policies', () => {
       drain: { tcp: { timeoutMs: LONG, pollMs: 20 }, udp: { timeoutMs: 30, pollMs: 10 }, default: { until: 'none' } },
       onProgress: each => seen.push(each),
     });
-    await vi.waitFor(() => expect(kernel.services.size).toBe(1));
+    await expect.poll(() => kernel.services.size).toBe(1);
     expect(ipvs.sync.services()).toMatchObject([tcp]);
     connect(kernel, 0, 6);
     const { drained, operations } = await running;

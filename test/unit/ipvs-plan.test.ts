@@ -30,7 +30,7 @@ test('a second plan is empty, whatever was there and whatever is desired', () =>
     }),
     { numRuns: 200 },
   );
-}, 60_000);
+});
 
 test('what was read is desired as it is: the plan for a snapshot is empty', () => {
   fc.assert(

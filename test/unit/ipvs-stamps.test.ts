@@ -1,11 +1,9 @@
 import fc from 'fast-check';
-import { expect, test, vi } from 'vitest';
+import { expect, test } from 'vitest';
 import { toHex } from '../../src/codec/index.ts';
 import type { IpvsOperation } from '../../src/ipvs/index.ts';
 import { Batch } from '../../src/ipvs/operation.ts';
 import { virtualServers } from '../support/ipvs-arbitrary.ts';
-
-vi.setConfig({ testTimeout: 60_000 });
 
 /* A batch of many stamps its plain requests, one of a few has the tables write all of them: the bytes are to be the same, and so are the errors. */
 

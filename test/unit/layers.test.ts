@@ -2,10 +2,8 @@ import { existsSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import ts from 'typescript';
-import { describe, expect, test, vi } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { evaluate, sourceModules } from '../support/compiled.ts';
-
-vi.setConfig({ testTimeout: 60_000 });
 
 const SOURCES = fileURLToPath(new URL('../../src', import.meta.url));
 /** What every room may use: the kernel's constants, and files that know nothing of netlink. */

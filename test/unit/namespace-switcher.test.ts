@@ -1,13 +1,11 @@
 import vm from 'node:vm';
-import { afterEach, describe, expect, test, vi } from 'vitest';
+import { afterEach, describe, expect, test } from 'vitest';
 import { NetNsError } from '../../src/errors.ts';
 import type { Ffi } from '../../src/ffi/index.ts';
 import { O_CLOEXEC } from '../../src/linux/fcntl.ts';
 import { CLONE_NEWNET } from '../../src/linux/sched.ts';
 import { NamespaceSwitcher } from '../../src/netns/namespace-switcher.ts';
 import { runScript } from '../support/compiled.ts';
-
-vi.setConfig({ testTimeout: 60_000 });
 
 const HOME = 'home';
 

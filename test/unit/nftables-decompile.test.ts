@@ -189,9 +189,10 @@ it('takes thousands of rules in a moment', () => {
       { accept: null } as Statement,
     ],
   });
-  const start = performance.now();
+  const start = process.cpuUsage();
   for (let i = 0; i < 5000; i++) decompileRule({ family: 'inet', expressions });
-  expect(performance.now() - start).toBeLessThan(5000);
+  const { user, system } = process.cpuUsage(start);
+  expect(user + system).toBeLessThan(5_000_000);
 });
 
 it('keeps masks with gaps, and what compares more than was loaded', () => {

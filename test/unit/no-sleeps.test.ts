@@ -10,16 +10,41 @@ const FIXED: Readonly<Record<string, RegExp>> = {
   'a wait for nothing': /Atomics\.wait\(\s*new /g,
   'sleep of the shell': /\bu?sleep[ ',[]+[\d.]{1,3}\b/g,
   'a limit of its own': /\b(?:poll|waitFor|waitUntil)\((?:(?!;\n)[\s\S])*?\btimeout: [\d_]+/g,
+  'a limit for a test or a program that does not grow with the slowness of the machine':
+    /\b(?:test|hook)Timeout: [\d_]+|\btimeout: [\d_]+_000\b|^ *\}?,? ?[\d_]+_000,?\)?;?$/gm,
+  'a wait with the limit of a second': /\bvi\.wait(?:For|Until)\(/g,
+  'an AbortSignal of a time': /\bAbortSignal\.timeout\(/g,
 };
 
-/** Here: what all others wait by; and what boots and ends the guests, which has deadlines of whole runs and no test. */
-const EXEMPT = /^test\/(?:support\/wait\.ts|unit\/no-sleeps\.test\.ts|vm\/)/;
+/** By what all others wait; and this file. */
+const WAITING = ['test/support/wait.ts', 'test/unit/no-sleeps.test.ts'];
+/** Programs that measure, and rest between two measurements: nothing fails when that takes longer. */
+const MEASURING = [
+  'bench/dataplane.ts',
+  'bench/harness.ts',
+  'bench/nflog.ts',
+  'bench/nflog-readers.ts',
+  'bench/uml.ts',
+  'bench/update.ts',
+];
 
-const files = fs
-  .readdirSync('test', { recursive: true, encoding: 'utf8' })
-  .filter(name => name.endsWith('.ts'))
-  .map(name => join('test', name))
-  .filter(name => !EXEMPT.test(name));
+const all = ['test', 'examples', 'bench', 'docs', 'native', 'tools']
+  .filter(folder => fs.existsSync(folder))
+  .flatMap(folder => fs.readdirSync(folder, { recursive: true, encoding: 'utf8' }).map(name => join(folder, name)))
+  .filter(name => /\.m?[jt]s$/.test(name));
+const files = all.filter(name => !WAITING.includes(name) && !MEASURING.includes(name));
+
+test('what may wait for a time does, and is there', () => {
+  for (const file of [...WAITING, ...MEASURING]) {
+    const text = fs.readFileSync(file, 'utf8');
+    expect(
+      Object.values(FIXED).some(pattern => text.search(pattern) >= 0),
+      file,
+    ).toBe(true);
+  }
+  expect(all.filter(name => name.startsWith('examples/')).length).toBeGreaterThan(3);
+  expect(all.filter(name => name.startsWith('test/vm/')).length).toBeGreaterThan(5);
+});
 
 test.each(Object.entries(FIXED))('no test has %s', (_, pattern) => {
   expect(files.length).toBeGreaterThan(100);
@@ -40,8 +65,13 @@ test('the patterns find what they are for', () => {
     'a wait for nothing': 'Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5);',
     'sleep of the shell': "execFileSync('sleep', ['1']); sh -c 'sleep 0.5'",
     'a limit of its own': 'await expect.poll(read, { timeout: 60_000 }).toBe(1);',
+    'a limit for a test or a program that does not grow with the slowness of the machine': '}, 60_000);',
+    'a wait with the limit of a second': 'await vi.waitFor(() => expect(read()).toBe(1));',
+    'an AbortSignal of a time': 'fetch(url, { signal: AbortSignal.timeout(1000) })',
   };
   for (const [name, line] of Object.entries(bad)) expect(line, name).toMatch(FIXED[name]!);
+  for (const line of ['  timeout: 300_000,', '    120_000,', 'vi.setConfig({ testTimeout: 60_000 });'])
+    expect(line).toMatch(Object.values(FIXED)[5]!);
   expect("spawn('sleep', ['infinity'])").not.toMatch(FIXED['sleep of the shell']!);
   expect("import { setImmediate as turn } from 'node:timers/promises';").not.toMatch(
     FIXED['a timer of node:timers/promises']!,

@@ -1,5 +1,5 @@
 import { type TracingChannelSubscribers, tracingChannel } from 'node:diagnostics_channel';
-import { afterEach, describe, expect, test, vi } from 'vitest';
+import { afterEach, describe, expect, test } from 'vitest';
 import { NetlinkError } from '../../src/errors.ts';
 import { type Call, Exchange, readAck } from '../../src/netlink/index.ts';
 import { runAway, runNow } from '../../src/netlink/operation.ts';
@@ -16,8 +16,6 @@ import {
   received,
   refuse,
 } from '../support/memory-transport.ts';
-
-vi.setConfig({ testTimeout: 60_000 });
 
 const SECRET = 'a prefix that nobody may see';
 const call = (extra: Partial<Call> = {}): Call => ({

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { mkdtemp, realpath, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
+import { patience } from '../support/wait.ts';
 import { buildInitramfs } from './initramfs.ts';
 import { GuestError, Machine } from './machine.ts';
 import { ensurePackages, GUEST_PACKAGES, isRoot, type KernelSeries, kernelPackage } from './packages.ts';
@@ -19,9 +20,9 @@ export interface GuestOptions {
   readonly cwd?: string;
   /** Added to (or replacing parts of) the environment, of which this process's is no part. */
   readonly env?: Readonly<Record<string, string>>;
-  /** Seconds from the emulator's start to the command's end. Default: 600. */
+  /** Seconds from the emulator's start to the command's end. Default: 600, and more on a slow machine. */
   readonly timeoutSeconds?: number;
-  /** Seconds from the emulator's start to the command's start. Default: 120. */
+  /** Seconds from the emulator's start to the command's start. Default: 120, and more on a slow machine. */
   readonly bootTimeoutSeconds?: number;
   /** Use /dev/kvm, which may exist and not work. Default: whether NETSTEER_KVM is 1. */
   readonly kvm?: boolean;
@@ -103,8 +104,8 @@ async function runOnce(options: GuestOptions, kernel: Awaited<ReturnType<typeof 
     kvm: options.kvm ?? process.env.NETSTEER_KVM === '1',
     memoryMiB: options.memoryMiB ?? 2048,
     cpus: options.cpus ?? 2,
-    timeoutSeconds: options.timeoutSeconds ?? 600,
-    bootTimeoutSeconds: options.bootTimeoutSeconds ?? 120,
+    timeoutSeconds: options.timeoutSeconds ?? patience(600),
+    bootTimeoutSeconds: options.bootTimeoutSeconds ?? patience(120),
     onOutput: options.onOutput ?? (() => {}),
     signal: options.signal,
   });

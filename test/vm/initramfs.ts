@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
+import { patience } from '../support/wait.ts';
 import { type CpioEntry, writeCpio } from './cpio.ts';
 import type { KernelPackage } from './packages.ts';
 
@@ -7,6 +8,11 @@ import type { KernelPackage } from './packages.ts';
 const MODULES = ['virtio_pci', 'virtiofs', 'overlay', 'virtio_console'];
 
 const BUSYBOX_PATHS = ['/bin/busybox', '/usr/bin/busybox'];
+
+/** Between two looks in the guest. */
+const LOOK_MICROSECONDS = 10_000;
+/** A background process that keeps the output open has two seconds to end, and more on a slow machine. */
+const RELAY_LOOKS = Math.ceil(patience(2000) / (LOOK_MICROSECONDS / 1000));
 
 /** What the guest runs once it is up. */
 export interface GuestJob {
@@ -124,7 +130,7 @@ lower=/lower/mnt
 /**
  * Process 1 on the host's root. The command writes to a pipe that a relay copies to the port, as a port can be opened
  * only once: a program that opens its /dev/stdout again must not fail. A background process that keeps the pipe
- * open after the command has ended is given two seconds.
+ * open after the command has ended is given some seconds (RELAY_LOOKS).
  *
  * coreutils' env starts the command, since busybox's env and shell would run their own applets for `sh` or `ip`.
  */
@@ -142,7 +148,7 @@ $b mount --bind ${quote(kernel.modulesDirectory)} ${modules}
 $b ls /root >/dev/null 2>&1 || $b mount -t tmpfs home /root
 ulimit -n 65536
 # The ports' number is the virtio device's, which depends on what else there is; and they come a moment later.
-until [ -c /dev/vport*p1 ] && [ -c /dev/vport*p2 ]; do $b usleep 10000; done
+until [ -c /dev/vport*p1 ] && [ -c /dev/vport*p2 ]; do $b usleep ${LOOK_MICROSECONDS}; done
 exec 3>$(echo /dev/vport*p1) 4>$(echo /dev/vport*p2)
 $b mkfifo /run/guest/output
 $b cat /run/guest/output >&3 4>&- &
@@ -152,8 +158,8 @@ set +e
 # The subshell: otherwise this one's remark on a killed command would go into the command's output.
 (exec $b setsid /usr/bin/env -i ${words}) </dev/null >/run/guest/output 2>&1 3>&- 4>&-
 echo exit $? >&4
-waits=0
-while kill -0 $relay 2>/dev/null && [ $waits -lt 40 ]; do $b usleep 50000; waits=$((waits + 1)); done
+looks=0
+while kill -0 $relay 2>/dev/null && [ $looks -lt ${RELAY_LOOKS} ]; do $b usleep ${LOOK_MICROSECONDS}; looks=$((looks + 1)); done
 kill $relay 2>/dev/null
 printf %s ${quote(job.endMarker)} >&3
 collect() {

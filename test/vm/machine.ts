@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { access } from 'node:fs/promises';
 import { createServer, type Server } from 'node:net';
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
+import { deadline, until } from '../support/wait.ts';
 import { ControlReader, OutputReader } from './channels.ts';
 import { isRoot } from './packages.ts';
 import { Reaper } from './reaper.ts';
@@ -69,7 +69,7 @@ export class Machine {
   readonly #output: OutputReader;
   readonly #control = new ControlReader();
   readonly #servers: Server[] = [];
-  readonly #timers: NodeJS.Timeout[] = [];
+  readonly #deadlines: (() => void)[] = [];
   #resolve: (result: MachineResult) => void = () => {};
   #reject: (error: unknown) => void = () => {};
   #console = '';
@@ -102,7 +102,7 @@ export class Machine {
   /** Kills the guest if it still runs, and removes everything. */
   async end(): Promise<void> {
     this.#options.signal?.removeEventListener('abort', this.#abort);
-    for (const timer of this.#timers) clearTimeout(timer);
+    for (const cancel of this.#deadlines) cancel();
     await this.#reaper.end();
     for (const server of this.#servers) server.close();
   }
@@ -180,10 +180,10 @@ export class Machine {
       // It ends well when QEMU has, whose own end says more.
       if (code !== 0) this.#fail('start', `virtiofsd ended early (${signal ?? `exit code ${code}`})`);
     });
-    while (!(await exists(this.#path('root')))) {
+    await until(() => {
       if (!running) throw new Error('virtiofsd ended before it listened');
-      await delay(10);
-    }
+      return exists(this.#path('root'));
+    }, 'the socket of virtiofsd');
   }
 
   async #listen(name: string, onData: (data: Buffer) => void): Promise<void> {
@@ -216,7 +216,7 @@ export class Machine {
   #deadline(seconds: number, reason: 'boot-timeout' | 'timeout', applies: () => boolean): void {
     const what = reason === 'timeout' ? 'the command did not end' : 'the guest did not boot';
     const expire = () => applies() && this.#fail(reason, `${what} within ${seconds} s`);
-    this.#timers.push(setTimeout(expire, seconds * 1000));
+    this.#deadlines.push(deadline(seconds * 1000, expire));
   }
 
   #fail(reason: GuestFailure, message: string): void {

@@ -7,7 +7,7 @@ const USAGE = `Runs a command as root in a QEMU guest on one of Debian 12's kern
 usage: npm run vm -- [options] [--] <command> [arguments]
   --kernel 6.1|6.12   Debian's cloud kernel to boot (default: 6.12)
   --kvm               use /dev/kvm instead of emulating the processor (also: NETSTEER_KVM=1)
-  --timeout SECONDS   from the start to the command's end (default: 600)
+  --timeout SECONDS   from the start to the command's end (default: 600, and more on a slow machine)
   --env NAME=VALUE    adds to the command's environment; may be repeated
 
 What the command writes to files is gone afterwards. The exit code is the command's.`;
