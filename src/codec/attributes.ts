@@ -1,5 +1,5 @@
 import { DecodeError, type Path, rangeError, typeError, within } from '../errors.ts';
-import type { Attribute, Need, Schema, ShapeOf, UnknownAttribute } from './rows.ts';
+import type { Attribute, Facets, Need, Schema, ShapeOf, UnknownAttribute } from './rows.ts';
 import type { Context, NumberForm, Type } from './types.ts';
 import * as types from './types.ts';
 import {
@@ -40,6 +40,7 @@ export interface TableOptions {
    * throws where it would.
    */
   before?: (value: Readonly<Fields>) => Readonly<Fields>;
+  facets?: object;
 }
 
 /** One row of a table, as its encoder and decoder need it. */
@@ -54,6 +55,7 @@ export interface Field {
   readonly bit: number;
   /** Of 32-bit numbers, by far the most common payload. */
   readonly word: NumberForm | undefined;
+  readonly facets: Facets | undefined;
 }
 
 type Fields = Record<string, unknown>;
@@ -93,7 +95,9 @@ export class AttributeTable<T> implements Type<T> {
   readonly fields: readonly Field[];
   readonly #byNumber: readonly (Field | undefined)[];
   readonly #framing: Framing;
-  readonly #header: readonly string[];
+  /** Fields of the object that are no attributes. */
+  readonly header: readonly string[];
+  readonly facets: object | undefined;
   readonly #before: TableOptions['before'];
   /** The bit of the field that each key belongs to, 0 for those of the header. */
   readonly #bits = new Map<string, number>();
@@ -103,9 +107,10 @@ export class AttributeTable<T> implements Type<T> {
     this.name = name;
     this.#framing = options.framing ?? NETLINK_FRAMING;
     this.kind = this.#framing === NETLINK_FRAMING ? 'nest' : 'userdata';
-    this.#header = options.header ?? [];
+    this.header = options.header ?? [];
+    this.facets = options.facets;
     this.#before = options.before;
-    this.fields = Object.entries(schema).map(([key, { number, type, need }], i) => {
+    this.fields = Object.entries(schema).map(([key, { number, type, need, facets }], i) => {
       const nest = type.kind === 'nest' || type.kind === 'list';
       const wireType = nest ? number | NLA_F_NESTED : number;
       return {
@@ -116,6 +121,7 @@ export class AttributeTable<T> implements Type<T> {
         wireType,
         bit: i < 32 ? 1 << i : 0,
         word: type.number?.size === 4 ? type.number : undefined,
+        facets,
       };
     });
     for (const field of this.fields) {
@@ -123,7 +129,7 @@ export class AttributeTable<T> implements Type<T> {
       const keys = field.need === 'inline' ? (field.type as AttributeTable<unknown>).#keys() : [field.key];
       for (const key of keys) this.#bits.set(key, field.bit);
     }
-    for (const key of this.#header) this.#bits.set(key, 0);
+    for (const key of this.header) this.#bits.set(key, 0);
     const byNumber: (Field | undefined)[] = [];
     for (const field of this.fields) byNumber[field.number] = field;
     this.#byNumber = Array.from(byNumber);
@@ -131,14 +137,15 @@ export class AttributeTable<T> implements Type<T> {
 
   /** The same attributes, none of them required: what identifies an object, or what a patch holds. */
   partial(options: Pick<TableOptions, 'before'> = {}): AttributeTable<Partial<T>> {
-    const rows = this.fields.map(({ key, number, type, need }) => {
-      const row: Attribute<unknown> = { number, type, need: need === 'required' ? 'optional' : need };
+    const rows = this.fields.map(({ key, number, type, need, facets }) => {
+      const row: Attribute<unknown> = { number, type, need: need === 'required' ? 'optional' : need, facets };
       return [key, row] as const;
     });
     return new AttributeTable<Partial<T>>(this.name, Object.fromEntries(rows), {
       framing: this.#framing,
-      header: this.#header,
+      header: this.header,
       ...(this.#before !== undefined && { before: this.#before }),
+      ...(this.facets !== undefined && { facets: this.facets }),
       ...options,
     });
   }
@@ -197,7 +204,7 @@ export class AttributeTable<T> implements Type<T> {
 
   #writeAny(writer: Writer, value: Fields, context: Context): void {
     let written = this.#writeFields(writer, value, context, false);
-    for (const key of this.#header) if (value[key] !== undefined) written++;
+    for (const key of this.header) if (value[key] !== undefined) written++;
     let given = 0;
     for (const key in value) if (value[key] !== undefined) given++;
     if (given !== written) this.#refuseStrangers(value);
@@ -270,7 +277,7 @@ export class AttributeTable<T> implements Type<T> {
 
   #refuseStrangers(value: Fields): void {
     for (const key in value) {
-      if (key === 'unknown' || value[key] === undefined || this.#knows(key) || this.#header.includes(key)) continue;
+      if (key === 'unknown' || value[key] === undefined || this.#knows(key) || this.header.includes(key)) continue;
       const known = this.fields.flatMap(f => (f.need === 'inline' ? (f.type as AttributeTable<unknown>).fields : f));
       throw typeError(
         [key],

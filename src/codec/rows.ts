@@ -21,7 +21,11 @@ export interface Attribute<T, N extends Need = Need> {
   readonly number: number;
   readonly type: Type<T>;
   readonly need: N;
+  readonly facets?: Facets | undefined;
 }
+
+/** What a row or a table says besides its encoding. The codec carries it; the room that the table is in gives it a meaning. */
+export type Facets = Readonly<Record<string, unknown>>;
 
 // biome-ignore lint/suspicious/noExplicitAny: a schema holds attributes of every type
 export type Schema = Record<string, Attribute<any>>;

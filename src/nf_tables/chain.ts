@@ -30,6 +30,7 @@ import {
 } from '../linux/netfilter.ts';
 import * as C from '../linux/nf_tables.ts';
 import { DEVICES } from './devices.ts';
+import { local, state, told } from './facets.ts';
 import type { Family } from './family.ts';
 import { commentUserdata } from './userdata.ts';
 
@@ -106,15 +107,15 @@ export const chainTable = attributes(
   {
     table: string(C.NFTA_CHAIN_TABLE, 255),
     /** The kernel's number for it. */
-    handle: opt(u64be(C.NFTA_CHAIN_HANDLE)),
+    handle: told(opt(u64be(C.NFTA_CHAIN_HANDLE))),
     /** Absent in a chain that has only a number. */
     name: opt(string(C.NFTA_CHAIN_NAME, 255)),
     hooking: inline(C.NFTA_CHAIN_HOOK, hookTable),
     policy: opt(attribute(C.NFTA_CHAIN_POLICY, named(U32_BE, { drop: NF_DROP, accept: NF_ACCEPT }))),
     /** References to it. Read only. */
-    use: opt(u32be(C.NFTA_CHAIN_USE)),
+    use: told(opt(u32be(C.NFTA_CHAIN_USE))),
     type: opt(string(C.NFTA_CHAIN_TYPE, 31)),
-    counters: opt(attribute(C.NFTA_CHAIN_COUNTERS, countersTable)),
+    counters: state(opt(attribute(C.NFTA_CHAIN_COUNTERS, countersTable))),
     flags: opt(
       attribute(
         C.NFTA_CHAIN_FLAGS,
@@ -122,7 +123,7 @@ export const chainTable = attributes(
       ),
     ),
     /** The number that the chain has within its own transaction. */
-    id: opt(u32be(C.NFTA_CHAIN_ID)),
+    id: local(opt(u32be(C.NFTA_CHAIN_ID))),
     userdata: inline(C.NFTA_CHAIN_USERDATA, commentUserdata),
   },
   { header: ['family'] },

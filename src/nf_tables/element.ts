@@ -24,6 +24,7 @@ import { within } from '../errors.ts';
 import * as C from '../linux/nf_tables.ts';
 import { DATA } from './data.ts';
 import { EXPRESSION } from './expression.ts';
+import { state } from './facets.ts';
 import { elementUserdata } from './userdata.ts';
 
 export const elementTable = attributes('NFTA_SET_ELEM', {
@@ -43,7 +44,7 @@ export const elementTable = attributes('NFTA_SET_ELEM', {
   /** 0 never times out; the set's own where left out. */
   timeoutMilliseconds: opt(u64be(C.NFTA_SET_ELEM_TIMEOUT)),
   /** How much of that is left. */
-  expirationMilliseconds: opt(u64be(C.NFTA_SET_ELEM_EXPIRATION)),
+  expirationMilliseconds: state(opt(u64be(C.NFTA_SET_ELEM_EXPIRATION))),
   userdata: inline(C.NFTA_SET_ELEM_USERDATA, elementUserdata),
   /** Counters and the like of this element. */
   expression: opt(attribute(C.NFTA_SET_ELEM_EXPR, EXPRESSION)),

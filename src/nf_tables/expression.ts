@@ -145,6 +145,9 @@ const ENTRIES: ReadonlyMap<string, Entry> = new Map(
   }),
 );
 
+/** The table of an expression's fields; undefined where the expression is not typed. */
+export const tableOf = (name: string): AttributeTable<unknown> | undefined => ENTRIES.get(name)?.table;
+
 function writeName(writer: Writer, name: string, context: Context): void {
   const start = writer.beginAttribute(C.NFTA_EXPR_NAME);
   NAME.write(writer, name, context);

@@ -15,6 +15,7 @@ import {
 import { NF_NETDEV_INGRESS } from '../linux/netfilter.ts';
 import * as C from '../linux/nf_tables.ts';
 import { DEVICES } from './devices.ts';
+import { told } from './facets.ts';
 import type { Family } from './family.ts';
 
 const hookTable = attributes('NFTA_FLOWTABLE_HOOK', {
@@ -32,9 +33,9 @@ export const flowtableTable = attributes(
     name: string(C.NFTA_FLOWTABLE_NAME, 255),
     hooking: inline(C.NFTA_FLOWTABLE_HOOK, hookTable),
     /** References to it. Read only. */
-    use: opt(u32be(C.NFTA_FLOWTABLE_USE)),
+    use: told(opt(u32be(C.NFTA_FLOWTABLE_USE))),
     /** The kernel's number for it. */
-    handle: opt(u64be(C.NFTA_FLOWTABLE_HANDLE)),
+    handle: told(opt(u64be(C.NFTA_FLOWTABLE_HANDLE))),
     /** offload: the network card does it. counter: connections go on being counted. */
     flags: opt(
       attribute(

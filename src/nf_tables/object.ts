@@ -19,6 +19,7 @@ import {
 import * as C from '../linux/nf_tables.ts';
 import { expressions as action } from './expressions/action.ts';
 import { expressions as stateful } from './expressions/stateful.ts';
+import { byDefault, told } from './facets.ts';
 import type { Family } from './family.ts';
 import { L3_PROTOCOL, L4_PROTOCOL, OBJECT_TYPE } from './names.ts';
 import { TIMEOUTS } from './timeout.ts';
@@ -64,14 +65,14 @@ const ctExpectation = attributes('NFTA_CT_EXPECT', {
 const secmark = attributes('NFTA_SECMARK', { context: string(C.NFTA_SECMARK_CTX, 4095) });
 
 const tunnelAddresses = attributes('NFTA_TUNNEL_KEY_IP', {
-  source: opt(attribute(C.NFTA_TUNNEL_KEY_IP_SRC, IP_ADDRESS)),
+  source: byDefault(opt(attribute(C.NFTA_TUNNEL_KEY_IP_SRC, IP_ADDRESS)), '0.0.0.0', '::'),
   destination: opt(attribute(C.NFTA_TUNNEL_KEY_IP_DST, IP_ADDRESS)),
 });
 
 const tunnelAddresses6 = attributes('NFTA_TUNNEL_KEY_IP6', {
-  source: opt(attribute(C.NFTA_TUNNEL_KEY_IP6_SRC, IP_ADDRESS)),
+  source: byDefault(opt(attribute(C.NFTA_TUNNEL_KEY_IP6_SRC, IP_ADDRESS)), '0.0.0.0', '::'),
   destination: opt(attribute(C.NFTA_TUNNEL_KEY_IP6_DST, IP_ADDRESS)),
-  flowLabel: opt(u32be(C.NFTA_TUNNEL_KEY_IP6_FLOWLABEL)),
+  flowLabel: byDefault(opt(u32be(C.NFTA_TUNNEL_KEY_IP6_FLOWLABEL)), 0),
 });
 
 const vxlan = attributes('NFTA_TUNNEL_KEY_VXLAN', {
@@ -110,10 +111,10 @@ const tunnel = attributes('NFTA_TUNNEL_KEY', {
       }),
     ),
   ),
-  typeOfService: opt(u8(C.NFTA_TUNNEL_KEY_TOS)),
-  timeToLive: opt(u8(C.NFTA_TUNNEL_KEY_TTL)),
-  sourcePort: opt(u16be(C.NFTA_TUNNEL_KEY_SPORT)),
-  destinationPort: opt(u16be(C.NFTA_TUNNEL_KEY_DPORT)),
+  typeOfService: byDefault(opt(u8(C.NFTA_TUNNEL_KEY_TOS)), 0),
+  timeToLive: byDefault(opt(u8(C.NFTA_TUNNEL_KEY_TTL)), 255),
+  sourcePort: byDefault(opt(u16be(C.NFTA_TUNNEL_KEY_SPORT)), 0),
+  destinationPort: byDefault(opt(u16be(C.NFTA_TUNNEL_KEY_DPORT)), 0),
   options: opt(
     attribute(
       C.NFTA_TUNNEL_KEY_OPTS,
@@ -126,8 +127,8 @@ const tunnel = attributes('NFTA_TUNNEL_KEY', {
   ),
 });
 
-/** What an object of each type holds. */
-const OBJECT_DATA = {
+/** The table of what an object of each type holds. */
+export const OBJECT_DATA = {
   counter: stateful.counter,
   quota: stateful.quota,
   'ct-helper': ctHelper,
@@ -171,8 +172,8 @@ export const objectTable = new VariantTable<WireObject>(
     name: string(C.NFTA_OBJ_NAME, 255),
     type: attribute(C.NFTA_OBJ_TYPE, OBJECT_TYPE),
     data: opt(attribute(C.NFTA_OBJ_DATA, variant(OBJECT_DATA))),
-    use: opt(u32be(C.NFTA_OBJ_USE)),
-    handle: opt(u64be(C.NFTA_OBJ_HANDLE)),
+    use: told(opt(u32be(C.NFTA_OBJ_USE))),
+    handle: told(opt(u64be(C.NFTA_OBJ_HANDLE))),
     userdata: inline(C.NFTA_OBJ_USERDATA, commentUserdata),
   },
   { header: ['family'] },

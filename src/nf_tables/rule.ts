@@ -2,6 +2,7 @@ import { attributes, inline, list, nested, opt, string, type UnknownAttribute, u
 import { typeError } from '../errors.ts';
 import * as C from '../linux/nf_tables.ts';
 import { EXPRESSION, type Expression } from './expression.ts';
+import { local, told } from './facets.ts';
 import type { Family } from './family.ts';
 import { ruleUserdata } from './userdata.ts';
 
@@ -19,7 +20,7 @@ export const rulePlace = {
 const place = {
   ...rulePlace,
   /** The kernel's number for it, unique in its table. */
-  handle: opt(u64be(C.NFTA_RULE_HANDLE)),
+  handle: told(opt(u64be(C.NFTA_RULE_HANDLE))),
 };
 
 const compat = {
@@ -31,7 +32,7 @@ const position = opt(u64be(C.NFTA_RULE_POSITION));
 const besides = {
   userdata: inline(C.NFTA_RULE_USERDATA, ruleUserdata),
   /** The number that the rule has within its own transaction. */
-  id: opt(u32be(C.NFTA_RULE_ID)),
+  id: local(opt(u32be(C.NFTA_RULE_ID))),
   positionId: opt(u32be(C.NFTA_RULE_POSITION_ID)),
   chainId: opt(u32be(C.NFTA_RULE_CHAIN_ID)),
 };
@@ -79,7 +80,7 @@ export const ruleRemovalTable = ruleTable.partial({
 /** A rule of the kernel's listings and events: the attribute that asks for a place in requests tells there which rule stands before it. */
 export const ruleEntryTable = attributes(
   'NFTA_RULE',
-  { ...place, ...expressions, ...compat, [RULE_TOLD]: position, ...besides },
+  { ...place, ...expressions, ...compat, [RULE_TOLD]: told(position), ...besides },
   { header: ['family'] },
 ).partial();
 

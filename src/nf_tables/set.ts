@@ -15,6 +15,7 @@ import {
 } from '../codec/index.ts';
 import * as C from '../linux/nf_tables.ts';
 import { EXPRESSION } from './expression.ts';
+import { local, told } from './facets.ts';
 import type { Family } from './family.ts';
 import { OBJECT_TYPE } from './names.ts';
 import { setUserdata } from './userdata.ts';
@@ -72,7 +73,7 @@ export const setTable = attributes(
     /** The kernel always gives one, mostly empty. */
     description: opt(nested(C.NFTA_SET_DESC, descriptionTable)),
     /** The number that the set has within its own transaction. */
-    id: opt(u32be(C.NFTA_SET_ID)),
+    id: local(opt(u32be(C.NFTA_SET_ID))),
     /** Of elements that have none of their own. */
     timeoutMilliseconds: opt(u64be(C.NFTA_SET_TIMEOUT)),
     /** How often timed out elements are removed. */
@@ -81,15 +82,15 @@ export const setTable = attributes(
     /** Of a map with the flag `object`. */
     objectType: opt(attribute(C.NFTA_SET_OBJ_TYPE, OBJECT_TYPE)),
     /** The kernel's number for it. */
-    handle: opt(u64be(C.NFTA_SET_HANDLE)),
+    handle: told(opt(u64be(C.NFTA_SET_HANDLE))),
     /** The expression that each element gets. */
     expression: opt(attribute(C.NFTA_SET_EXPR, EXPRESSION)),
     /** The same, where there are several. */
     expressions: opt(list(C.NFTA_SET_EXPRESSIONS, C.NFTA_LIST_ELEM, EXPRESSION)),
     /** The kernel's implementation: 'nft_set_rhash_type' ..., or an address where the kernel has no symbols. Read only. */
-    backend: opt(string(C.NFTA_SET_TYPE, 255)),
+    backend: told(opt(string(C.NFTA_SET_TYPE, 255))),
     /** How many elements it has. Read only. */
-    count: opt(u32be(C.NFTA_SET_COUNT)),
+    count: told(opt(u32be(C.NFTA_SET_COUNT))),
   },
   { header: ['family'] },
 );

@@ -1,5 +1,6 @@
 import { attribute, attributes, flags, inline, opt, string, U32_BE, u32be, u64be } from '../codec/index.ts';
 import * as C from '../linux/nf_tables.ts';
+import { told } from './facets.ts';
 import type { Family } from './family.ts';
 import { commentUserdata } from './userdata.ts';
 
@@ -22,11 +23,11 @@ export const tableTable = attributes(
       ),
     ),
     /** Chains, sets, objects and flowtables in it. Read only. */
-    use: opt(u32be(C.NFTA_TABLE_USE)),
+    use: told(opt(u32be(C.NFTA_TABLE_USE))),
     /** The kernel's number for it. Read only. */
-    handle: opt(u64be(C.NFTA_TABLE_HANDLE)),
+    handle: told(opt(u64be(C.NFTA_TABLE_HANDLE))),
     /** The netlink port of its owner. Read only. */
-    owner: opt(u32be(C.NFTA_TABLE_OWNER)),
+    owner: told(opt(u32be(C.NFTA_TABLE_OWNER))),
     userdata: inline(C.NFTA_TABLE_USERDATA, commentUserdata),
   },
   { header: ['family'] },

@@ -1,5 +1,6 @@
 import { attribute, attributes, byteString, type Framing, flags, named, opt, text, U32_NE } from '../codec/index.ts';
 import { DecodeError, rangeError } from '../errors.ts';
+import { shown } from './facets.ts';
 
 /*
  * What nft keeps for itself in the kernel: comments and, with sets, how to print them. The kernel stores the bytes and looks at none of them.
@@ -59,18 +60,18 @@ export const setUserdata = attributes(
   'NFTNL_UDATA_SET',
   {
     /** How the bytes of keys are to be read: 'host' as numbers of this machine, 'big' as the packet has them. */
-    keyByteOrder: opt(attribute(0, BYTE_ORDER)),
+    keyByteOrder: shown(opt(attribute(0, BYTE_ORDER))),
     /** The same for the values of a map. */
-    dataByteOrder: opt(attribute(1, BYTE_ORDER)),
+    dataByteOrder: shown(opt(attribute(1, BYTE_ORDER))),
     /** 1: nft merges intervals that touch (auto-merge). */
-    mergeElements: opt(attribute(2, U32_NE)),
+    mergeElements: shown(opt(attribute(2, U32_NE))),
     /** The expression whose type the keys have (`typeof ip saddr`), in libnftnl's encoding. */
-    keyTypeof: opt(attribute(3, byteString())),
-    dataTypeof: opt(attribute(4, byteString())),
+    keyTypeof: shown(opt(attribute(3, byteString()))),
+    dataTypeof: shown(opt(attribute(4, byteString()))),
     /** How many expressions each element has. */
     expressionCount: opt(attribute(5, U32_NE)),
     /** 1: the values of the map are ranges. */
-    dataInterval: opt(attribute(6, U32_NE)),
+    dataInterval: shown(opt(attribute(6, U32_NE))),
     /** A remark for people; `nft list` prints it. At most 128 bytes. */
     comment: opt(attribute(7, COMMENT)),
   },

@@ -36,9 +36,14 @@ export class VariantTable<T> extends AttributeTable<T> {
     this.#options = options;
   }
 
+  /** The name of the field that decides. */
+  get selector(): string {
+    return this.#selector.key;
+  }
+
   override partial(): VariantTable<Partial<T>> {
-    const rows = this.fields.map(({ key, number, type, need }) => {
-      const row: Attribute<unknown> = { number, type, need: need === 'required' ? 'optional' : need };
+    const rows = this.fields.map(({ key, number, type, need, facets }) => {
+      const row: Attribute<unknown> = { number, type, need: need === 'required' ? 'optional' : need, facets };
       return [key, row] as const;
     });
     return new VariantTable<Partial<T>>(this.name, this.#selector.key, Object.fromEntries(rows), this.#options);
@@ -91,13 +96,18 @@ function contextOf({ family }: Context, variant: unknown): VariantContext {
 // biome-ignore lint/suspicious/noExplicitAny: members are of every type
 type Types = Readonly<Record<string, Type<any>>>;
 
+const VARIANTS = new WeakMap<object, Types>();
+
+/** The types that a selector's values stand for; undefined where the type is no `variant`. */
+export const variantTypes = (type: Type<unknown>): Types | undefined => VARIANTS.get(type);
+
 /** What a VariantTable's selector decides about: the type of its value's name. Of a value without a type here, the bytes are kept raw. */
 export function variant<T extends Types>(types: T): Type<Infer<T[keyof T]>> {
   const find = (context: Context): Type<unknown> | undefined => {
     const { variant: value } = context as VariantContext;
     return typeof value === 'string' && Object.hasOwn(types, value) ? types[value] : undefined;
   };
-  return {
+  const whole: Type<Infer<T[keyof T]>> = {
     kind: 'nest',
     contextual: true,
     write(writer, value, context) {
@@ -109,6 +119,8 @@ export function variant<T extends Types>(types: T): Type<Infer<T[keyof T]>> {
     read: (source, start, end, context) => find(context)?.read(source, start, end, context) as Infer<T[keyof T]>,
     locate: (source, start, end, offset, context) => find(context)?.locate?.(source, start, end, offset, context) ?? [],
   };
+  VARIANTS.set(whole, types);
+  return whole;
 }
 
 // biome-ignore lint/suspicious/noExplicitAny: members are of every type

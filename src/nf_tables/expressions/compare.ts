@@ -1,6 +1,7 @@
 import { attribute, attributes, flags, named, opt, string, U32_BE, u32be } from '../../codec/index.ts';
 import * as C from '../../linux/nf_tables.ts';
 import { DATA } from '../data.ts';
+import { byDefault } from '../facets.ts';
 
 /** Puts a value into a register; register 0 is the verdict. */
 const immediate = attributes('NFTA_IMMEDIATE', {
@@ -41,18 +42,21 @@ const bitwise = attributes('NFTA_BITWISE', {
   length: u32be(C.NFTA_BITWISE_LEN),
   mask: opt(attribute(C.NFTA_BITWISE_MASK, DATA)),
   xor: opt(attribute(C.NFTA_BITWISE_XOR, DATA)),
-  op: opt(
-    attribute(
-      C.NFTA_BITWISE_OP,
-      named(U32_BE, {
-        'mask-xor': C.NFT_BITWISE_MASK_XOR,
-        'shift-left': C.NFT_BITWISE_LSHIFT,
-        'shift-right': C.NFT_BITWISE_RSHIFT,
-        and: C.NFT_BITWISE_AND,
-        or: C.NFT_BITWISE_OR,
-        xor: C.NFT_BITWISE_XOR,
-      }),
+  op: byDefault(
+    opt(
+      attribute(
+        C.NFTA_BITWISE_OP,
+        named(U32_BE, {
+          'mask-xor': C.NFT_BITWISE_MASK_XOR,
+          'shift-left': C.NFT_BITWISE_LSHIFT,
+          'shift-right': C.NFT_BITWISE_RSHIFT,
+          and: C.NFT_BITWISE_AND,
+          or: C.NFT_BITWISE_OR,
+          xor: C.NFT_BITWISE_XOR,
+        }),
+      ),
     ),
+    'mask-xor',
   ),
   data: opt(attribute(C.NFTA_BITWISE_DATA, DATA)),
   secondSourceRegister: opt(u32be(C.NFTA_BITWISE_SREG2)),

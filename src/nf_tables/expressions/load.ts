@@ -1,6 +1,7 @@
 import { attribute, attributes, flags, named, opt, string, U8, U32_BE, u8, u32be } from '../../codec/index.ts';
 import * as C from '../../linux/nf_tables.ts';
 import { NF_OSF_TTL_LESS, NF_OSF_TTL_NOCHECK, NF_OSF_TTL_TRUE } from '../../linux/nfnetlink_osf.ts';
+import { byDefault, type Fields, type TableFacets, unused, withoutEmptyFlags } from '../facets.ts';
 
 /** Loads from the route of the packet. */
 const rt = attributes('NFTA_RT', {
@@ -30,7 +31,7 @@ const socket = attributes('NFTA_SOCKET', {
   ),
   register: u32be(C.NFTA_SOCKET_DREG),
   /** With cgroupv2: which ancestor, counted from the root. */
-  level: opt(u32be(C.NFTA_SOCKET_LEVEL)),
+  level: byDefault(opt(u32be(C.NFTA_SOCKET_LEVEL)), 0),
 });
 
 /** Asks the routing table about an address of the packet. */
@@ -61,32 +62,54 @@ const fib = attributes('NFTA_FIB', {
 });
 
 /** Loads the name of the operating system that a TCP SYN looks like. */
-const osf = attributes('NFTA_OSF', {
-  register: u32be(C.NFTA_OSF_DREG),
-  /** How the packet's TTL is compared with the fingerprint's: exact, loose (less will do), or skip. */
-  ttl: opt(
-    attribute(C.NFTA_OSF_TTL, named(U8, { exact: NF_OSF_TTL_TRUE, loose: NF_OSF_TTL_LESS, skip: NF_OSF_TTL_NOCHECK })),
-  ),
-  /** version: the system's version follows its name. */
-  flags: opt(attribute(C.NFTA_OSF_FLAGS, flags(U32_BE, { version: C.NFT_OSF_F_VERSION }))),
-});
+const osf = attributes(
+  'NFTA_OSF',
+  {
+    register: u32be(C.NFTA_OSF_DREG),
+    /** How the packet's TTL is compared with the fingerprint's: exact, loose (less will do), or skip. */
+    ttl: byDefault(
+      opt(
+        attribute(
+          C.NFTA_OSF_TTL,
+          named(U8, { exact: NF_OSF_TTL_TRUE, loose: NF_OSF_TTL_LESS, skip: NF_OSF_TTL_NOCHECK }),
+        ),
+      ),
+      'exact',
+    ),
+    /** version: the system's version follows its name. */
+    flags: opt(attribute(C.NFTA_OSF_FLAGS, flags(U32_BE, { version: C.NFT_OSF_F_VERSION }))),
+  },
+  { facets: { accepted: withoutEmptyFlags } satisfies TableFacets },
+);
 
 /** Loads a hash of a register (jenkins), or of the connection's addresses and ports (symmetric), modulo a number. */
-const hash = attributes('NFTA_HASH', {
-  sourceRegister: opt(u32be(C.NFTA_HASH_SREG)),
-  register: u32be(C.NFTA_HASH_DREG),
-  /** Bytes of the source register. */
-  length: opt(u32be(C.NFTA_HASH_LEN)),
-  modulus: u32be(C.NFTA_HASH_MODULUS),
-  seed: opt(u32be(C.NFTA_HASH_SEED)),
-  /** Is added to the result. */
-  offset: opt(u32be(C.NFTA_HASH_OFFSET)),
-  type: opt(attribute(C.NFTA_HASH_TYPE, named(U32_BE, { jenkins: C.NFT_HASH_JENKINS, symmetric: C.NFT_HASH_SYM }))),
-  /** Kernels no longer take it. */
-  set: opt(string(C.NFTA_HASH_SET_NAME, 255)),
-  /** Kernels no longer take it. */
-  setId: opt(u32be(C.NFTA_HASH_SET_ID)),
-});
+const hash = attributes(
+  'NFTA_HASH',
+  {
+    sourceRegister: opt(u32be(C.NFTA_HASH_SREG)),
+    register: u32be(C.NFTA_HASH_DREG),
+    /** Bytes of the source register. */
+    length: opt(u32be(C.NFTA_HASH_LEN)),
+    modulus: u32be(C.NFTA_HASH_MODULUS),
+    seed: opt(u32be(C.NFTA_HASH_SEED)),
+    /** Is added to the result. */
+    offset: byDefault(opt(u32be(C.NFTA_HASH_OFFSET)), 0),
+    type: byDefault(
+      opt(attribute(C.NFTA_HASH_TYPE, named(U32_BE, { jenkins: C.NFT_HASH_JENKINS, symmetric: C.NFT_HASH_SYM }))),
+      'jenkins',
+    ),
+    /** Kernels no longer take it. */
+    set: unused(opt(string(C.NFTA_HASH_SET_NAME, 255))),
+    /** Kernels no longer take it. */
+    setId: unused(opt(u32be(C.NFTA_HASH_SET_ID))),
+  },
+  { facets: { canonical: canonicalHash } satisfies TableFacets },
+);
+
+/** A hash of the connection needs no register. */
+function canonicalHash(fields: Fields): void {
+  if (fields.type === 'symmetric') for (const field of ['sourceRegister', 'length', 'seed']) delete fields[field];
+}
 
 /** Loads the next number of a cycle, or a random one, modulo a number. */
 const numgen = attributes('NFTA_NG', {
@@ -94,11 +117,11 @@ const numgen = attributes('NFTA_NG', {
   modulus: u32be(C.NFTA_NG_MODULUS),
   type: attribute(C.NFTA_NG_TYPE, named(U32_BE, { incremental: C.NFT_NG_INCREMENTAL, random: C.NFT_NG_RANDOM })),
   /** Is added to the result. */
-  offset: opt(u32be(C.NFTA_NG_OFFSET)),
+  offset: byDefault(opt(u32be(C.NFTA_NG_OFFSET)), 0),
   /** Kernels no longer take it. */
-  set: opt(string(C.NFTA_NG_SET_NAME, 255)),
+  set: unused(opt(string(C.NFTA_NG_SET_NAME, 255))),
   /** Kernels no longer take it. */
-  setId: opt(u32be(C.NFTA_NG_SET_ID)),
+  setId: unused(opt(u32be(C.NFTA_NG_SET_ID))),
 });
 
 /** Loads from the metadata of the tunnel that the packet came through or will go through. */
@@ -130,7 +153,7 @@ const xfrm = attributes('NFTA_XFRM', {
   /** XFRM_POLICY_IN (0) or XFRM_POLICY_OUT (1). */
   direction: u8(C.NFTA_XFRM_DIR),
   /** Which state, where there are several. */
-  index: opt(u32be(C.NFTA_XFRM_SPNUM)),
+  index: byDefault(opt(u32be(C.NFTA_XFRM_SPNUM)), 0),
 });
 
 export const expressions = { rt, socket, fib, osf, hash, numgen, tunnel, xfrm };

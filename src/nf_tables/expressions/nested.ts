@@ -14,6 +14,7 @@ import {
   u64be,
 } from '../../codec/index.ts';
 import * as C from '../../linux/nf_tables.ts';
+import { byDefault, derived, type Fields, type TableFacets } from '../facets.ts';
 
 /* Expressions that hold expressions, given the type of what they hold. TypeScript cannot infer a type from itself. */
 
@@ -36,6 +37,27 @@ export interface DynamicSet<E> {
   unknown?: UnknownAttribute[];
 }
 
+const DYNSET: TableFacets = {
+  /** One expression or a list with one are the same. */
+  canonical(fields) {
+    const { expression, expressions } = fields;
+    if (expression !== undefined && !(Array.isArray(expressions) && expressions.length > 0))
+      fields.expressions = [expression];
+    delete fields.expression;
+  },
+  accepted(fields) {
+    // No timeout of its own; a set without timeouts takes not even that.
+    const { timeoutMilliseconds, ...others } = fields;
+    const rest: Fields = timeoutMilliseconds === 0n ? others : { ...fields };
+    if (Array.isArray(rest.expressions)) {
+      // The kernel wants to be told that there are some, and does not tell.
+      const given = (rest.flags ?? []) as string[];
+      if (!given.includes('expressions')) rest.flags = [...given, 'expressions'];
+    }
+    return rest;
+  },
+};
+
 /** Runs an expression on the packet that a tunnel carries. */
 export interface Inner<E> {
   /** 0; the kernel knows one packet inside another. */
@@ -56,26 +78,36 @@ export interface NestedTables<E> {
 
 /** The tables, given the table of what they hold. */
 export function nestedTables<E>(expression: Type<E>): NestedTables<E> {
-  const dynset = attributes('NFTA_DYNSET', {
-    set: string(C.NFTA_DYNSET_SET_NAME, 255),
-    setId: opt(u32be(C.NFTA_DYNSET_SET_ID)),
-    op: attribute(
-      C.NFTA_DYNSET_OP,
-      named(U32_BE, {
-        add: C.NFT_DYNSET_OP_ADD,
-        update: C.NFT_DYNSET_OP_UPDATE,
-        delete: C.NFT_DYNSET_OP_DELETE,
-      }),
-    ),
-    keyRegister: u32be(C.NFTA_DYNSET_SREG_KEY),
-    dataRegister: opt(u32be(C.NFTA_DYNSET_SREG_DATA)),
-    timeoutMilliseconds: opt(u64be(C.NFTA_DYNSET_TIMEOUT)),
-    expression: opt(attribute(C.NFTA_DYNSET_EXPR, expression)),
-    flags: opt(
-      attribute(C.NFTA_DYNSET_FLAGS, flags(U32_BE, { invert: C.NFT_DYNSET_F_INV, expressions: C.NFT_DYNSET_F_EXPR })),
-    ),
-    expressions: opt(attribute(C.NFTA_DYNSET_EXPRESSIONS, listOf(C.NFTA_LIST_ELEM, expression))),
-  });
+  const dynset = attributes(
+    'NFTA_DYNSET',
+    {
+      set: string(C.NFTA_DYNSET_SET_NAME, 255),
+      setId: opt(u32be(C.NFTA_DYNSET_SET_ID)),
+      op: attribute(
+        C.NFTA_DYNSET_OP,
+        named(U32_BE, {
+          add: C.NFT_DYNSET_OP_ADD,
+          update: C.NFT_DYNSET_OP_UPDATE,
+          delete: C.NFT_DYNSET_OP_DELETE,
+        }),
+      ),
+      keyRegister: u32be(C.NFTA_DYNSET_SREG_KEY),
+      dataRegister: opt(u32be(C.NFTA_DYNSET_SREG_DATA)),
+      timeoutMilliseconds: byDefault(opt(u64be(C.NFTA_DYNSET_TIMEOUT)), 0n),
+      expression: opt(attribute(C.NFTA_DYNSET_EXPR, expression)),
+      flags: derived(
+        opt(
+          attribute(
+            C.NFTA_DYNSET_FLAGS,
+            flags(U32_BE, { invert: C.NFT_DYNSET_F_INV, expressions: C.NFT_DYNSET_F_EXPR }),
+          ),
+        ),
+        'expressions',
+      ),
+      expressions: opt(attribute(C.NFTA_DYNSET_EXPRESSIONS, listOf(C.NFTA_LIST_ELEM, expression))),
+    },
+    { facets: DYNSET },
+  );
 
   const inner = attributes('NFTA_INNER', {
     number: u32be(C.NFTA_INNER_NUM),

@@ -1,6 +1,7 @@
 import { attribute, attributes, flags, named, opt, U8, U32_BE, u8, u32be } from '../../codec/index.ts';
 import { IP_CT_DIR_ORIGINAL, IP_CT_DIR_REPLY } from '../../linux/nf_conntrack_tuple_common.ts';
 import * as C from '../../linux/nf_tables.ts';
+import { byDefault, type Fields, isEmpty, type TableFacets, withoutEmptyFlags } from '../facets.ts';
 
 /** Loads bytes of the packet into a register, or with `sourceRegister` writes them. */
 const payload = attributes('NFTA_PAYLOAD', {
@@ -22,14 +23,17 @@ const payload = attributes('NFTA_PAYLOAD', {
   length: u32be(C.NFTA_PAYLOAD_LEN),
   /** The register whose content is written into the packet. */
   sourceRegister: opt(u32be(C.NFTA_PAYLOAD_SREG)),
-  checksumType: opt(
-    attribute(
-      C.NFTA_PAYLOAD_CSUM_TYPE,
-      named(U32_BE, { none: C.NFT_PAYLOAD_CSUM_NONE, inet: C.NFT_PAYLOAD_CSUM_INET, sctp: C.NFT_PAYLOAD_CSUM_SCTP }),
+  checksumType: byDefault(
+    opt(
+      attribute(
+        C.NFTA_PAYLOAD_CSUM_TYPE,
+        named(U32_BE, { none: C.NFT_PAYLOAD_CSUM_NONE, inet: C.NFT_PAYLOAD_CSUM_INET, sctp: C.NFT_PAYLOAD_CSUM_SCTP }),
+      ),
     ),
+    'none',
   ),
   /** Where in the header the checksum stands. */
-  checksumOffset: opt(u32be(C.NFTA_PAYLOAD_CSUM_OFFSET)),
+  checksumOffset: byDefault(opt(u32be(C.NFTA_PAYLOAD_CSUM_OFFSET)), 0),
   /** pseudo-header: the transport's checksum covers these bytes too, and is corrected. */
   checksumFlags: opt(
     attribute(C.NFTA_PAYLOAD_CSUM_FLAGS, flags(U32_BE, { 'pseudo-header': C.NFT_PAYLOAD_L4CSUM_PSEUDOHDR })),
@@ -37,32 +41,46 @@ const payload = attributes('NFTA_PAYLOAD', {
 });
 
 /** Loads from an IPv6 extension header, a TCP or IPv4 option, or an SCTP or DCCP chunk; with `sourceRegister` writes; with neither, removes a TCP option. */
-const exthdr = attributes('NFTA_EXTHDR', {
-  register: opt(u32be(C.NFTA_EXTHDR_DREG)),
-  /** The number of the header, option or chunk. */
-  type: u8(C.NFTA_EXTHDR_TYPE),
-  /** Bytes from its beginning. */
-  offset: opt(u32be(C.NFTA_EXTHDR_OFFSET)),
-  /** Bytes. */
-  length: opt(u32be(C.NFTA_EXTHDR_LEN)),
-  /** present: loads 1 if it is there, else 0. */
-  flags: opt(attribute(C.NFTA_EXTHDR_FLAGS, flags(U32_BE, { present: C.NFT_EXTHDR_F_PRESENT }))),
-  /** What it is an extension of; absent is IPv6. */
-  op: opt(
-    attribute(
-      C.NFTA_EXTHDR_OP,
-      named(U32_BE, {
-        ipv6: C.NFT_EXTHDR_OP_IPV6,
-        tcp: C.NFT_EXTHDR_OP_TCPOPT,
-        ipv4: C.NFT_EXTHDR_OP_IPV4,
-        sctp: C.NFT_EXTHDR_OP_SCTP,
-        dccp: C.NFT_EXTHDR_OP_DCCP,
-      }),
+const exthdr = attributes(
+  'NFTA_EXTHDR',
+  {
+    register: opt(u32be(C.NFTA_EXTHDR_DREG)),
+    /** The number of the header, option or chunk. */
+    type: u8(C.NFTA_EXTHDR_TYPE),
+    /** Bytes from its beginning. */
+    offset: byDefault(opt(u32be(C.NFTA_EXTHDR_OFFSET)), 0),
+    /** Bytes. */
+    length: opt(u32be(C.NFTA_EXTHDR_LEN)),
+    /** present: loads 1 if it is there, else 0. */
+    flags: opt(attribute(C.NFTA_EXTHDR_FLAGS, flags(U32_BE, { present: C.NFT_EXTHDR_F_PRESENT }))),
+    /** What it is an extension of; absent is IPv6. */
+    op: byDefault(
+      opt(
+        attribute(
+          C.NFTA_EXTHDR_OP,
+          named(U32_BE, {
+            ipv6: C.NFT_EXTHDR_OP_IPV6,
+            tcp: C.NFT_EXTHDR_OP_TCPOPT,
+            ipv4: C.NFT_EXTHDR_OP_IPV4,
+            sctp: C.NFT_EXTHDR_OP_SCTP,
+            dccp: C.NFT_EXTHDR_OP_DCCP,
+          }),
+        ),
+      ),
+      'ipv6',
     ),
-  ),
-  /** The register whose content is written. */
-  sourceRegister: opt(u32be(C.NFTA_EXTHDR_SREG)),
-});
+    /** The register whose content is written. */
+    sourceRegister: opt(u32be(C.NFTA_EXTHDR_SREG)),
+  },
+  { facets: { accepted: acceptedExthdr } satisfies TableFacets },
+);
+
+/** A message that removes a TCP option has nothing but its number. One that writes a header field has no flags, not even none. */
+function acceptedExthdr(fields: Fields): Fields {
+  if (fields.register === undefined && fields.sourceRegister === undefined)
+    return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== 0 && !isEmpty(value)));
+  return fields.sourceRegister === undefined ? fields : withoutEmptyFlags(fields);
+}
 
 /** NFT_META_*, in lower case. */
 export const META_KEYS = {
@@ -143,12 +161,36 @@ export const CT_KEYS = {
 export const CT_DIRECTION = named(U8, { original: IP_CT_DIR_ORIGINAL, reply: IP_CT_DIR_REPLY });
 
 /** Loads what connection tracking knows about the packet's connection, or with `sourceRegister` sets it. */
-const ct = attributes('NFTA_CT', {
-  register: opt(u32be(C.NFTA_CT_DREG)),
-  key: attribute(C.NFTA_CT_KEY, named(U32_BE, CT_KEYS)),
-  /** Of keys that each direction has its own of. */
-  direction: opt(attribute(C.NFTA_CT_DIRECTION, CT_DIRECTION)),
-  sourceRegister: opt(u32be(C.NFTA_CT_SREG)),
-});
+const ct = attributes(
+  'NFTA_CT',
+  {
+    register: opt(u32be(C.NFTA_CT_DREG)),
+    key: attribute(C.NFTA_CT_KEY, named(U32_BE, CT_KEYS)),
+    /** Of keys that each direction has its own of. */
+    direction: opt(attribute(C.NFTA_CT_DIRECTION, CT_DIRECTION)),
+    sourceRegister: opt(u32be(C.NFTA_CT_SREG)),
+  },
+  { facets: { canonical: canonicalCt } satisfies TableFacets },
+);
+
+/** Keys that are another thing in each direction. Beside the others, the kernel takes a direction and does not give it back. */
+const DIRECTED: ReadonlySet<unknown> = /* @__PURE__ */ new Set<keyof typeof CT_KEYS>([
+  'src',
+  'dst',
+  'src-ip',
+  'dst-ip',
+  'src-ip6',
+  'dst-ip6',
+  'proto-src',
+  'proto-dst',
+  'bytes',
+  'pkts',
+  'avgpkt',
+  'zone',
+]);
+
+function canonicalCt(fields: Fields): void {
+  if (!DIRECTED.has(fields.key)) delete fields.direction;
+}
 
 export const expressions = { payload, exthdr, meta, ct };

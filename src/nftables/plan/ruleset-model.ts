@@ -1,10 +1,11 @@
 import { elsewhere, type Path, typeError } from '../../errors.ts';
-import type { Chain } from '../../nf_tables/chain.ts';
+import { type Chain, chainTable } from '../../nf_tables/chain.ts';
+import { contentOf, expressionContent } from '../../nf_tables/content.ts';
 import type { Expression } from '../../nf_tables/expression.ts';
 import type { Family } from '../../nf_tables/family.ts';
-import type { Flowtable } from '../../nf_tables/flowtable.ts';
-import type { NftObject } from '../../nf_tables/object.ts';
-import type { RuleEntry } from '../../nf_tables/rule.ts';
+import { type Flowtable, flowtableTable } from '../../nf_tables/flowtable.ts';
+import { type NftObject, objectTable } from '../../nf_tables/object.ts';
+import { type RuleEntry, ruleTable } from '../../nf_tables/rule.ts';
 import type { Table } from '../../nf_tables/table.ts';
 import { type CompiledSet, compileRule } from '../../nft/compile/compile.ts';
 import { withReadableTypeof } from '../../nft/compile/typeof.ts';
@@ -12,7 +13,7 @@ import type { Rule } from '../../nft/rule.ts';
 import type { SetEntry } from '../read/listing.ts';
 import type { NewMap } from '../write/new-objects.ts';
 import { hooksOf } from './chain-order.ts';
-import { contentOf, type Fields, kernelForm, normal, normalExpressions, textOf } from './content.ts';
+import { type Fields, kernelForm, textOf } from './content.ts';
 import { at, checkDesired, type DesiredRuleset, twice } from './desired.ts';
 import {
   type ChainModel,
@@ -158,7 +159,7 @@ class TableReader {
       if (flowtables.has(object.name)) throw twice([...path, 'name'], object.name);
       const content = at(path, () => {
         const { devices = [], ...rest } = kernelForm('newflowtable', object) as Fields & { devices?: string[] };
-        return textOf({ ...contentOf(rest), devices: [...devices].sort() });
+        return textOf({ ...contentOf(flowtableTable, rest), devices: [...devices].sort() });
       });
       flowtables.set(object.name, { flowtable: object, content, path });
     }
@@ -207,9 +208,9 @@ class TableReader {
     const named = read.map(expression => byName(expression, sets));
     const chains = new Map<string, readonly RuleModel[]>();
     const uses = new Set<string>();
-    const content = normalExpressions(named).map(expression => this.#resolved(expression, sets, chains, uses));
+    const content = named.map(expression => this.#resolved(expressionContent(expression), sets, chains, uses));
     return {
-      content: textOf([content, contentOf(rest, 'chain', 'table')]),
+      content: textOf([content, { ...contentOf(ruleTable, rest), chain: undefined, table: undefined }]),
       rule,
       expressions: named,
       origin,
@@ -301,18 +302,18 @@ function byName(expression: Expression, sets: ReadonlyMap<string | number, SetMo
 }
 
 function objectModel(object: NftObject): Omit<ObjectModel, 'path'> {
-  const { data, ...rest } = kernelForm('newobj', object) as Fields & { data?: Fields };
-  const { stateSeconds, ...said } = (normal(String(object.type), data) ?? {}) as Fields & { stateSeconds?: Fields };
+  const { data = {}, ...rest } = contentOf(objectTable, kernelForm('newobj', object)) as Fields & { data?: Fields };
+  const { stateSeconds, ...said } = data as Fields & { stateSeconds?: Fields };
   const states = new Map(Object.entries(stateSeconds ?? {}));
-  return { object, content: textOf({ ...contentOf(rest), data: said }), states };
+  return { object, content: textOf({ ...rest, data: said }), states };
 }
 
 function chainModel(chain: Chain): Omit<ChainModel, 'rules' | 'path'> {
   const form = kernelForm('newchain', chain) as Fields & Partial<Chain>;
-  const { policy, device, devices, flags = [], counters: _, ...rest } = form as typeof form & { counters?: unknown };
+  const { policy, device, devices, flags = [], ...rest } = form;
   const isBase = form.hook !== undefined;
   const content = textOf({
-    ...contentOf(rest),
+    ...contentOf(chainTable, rest),
     type: isBase ? (form.type ?? 'filter') : form.type,
     devices: [...(devices ?? (device === undefined ? [] : [device]))].sort(),
     flags: flags.filter(flag => flag !== 'base'),

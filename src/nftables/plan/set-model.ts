@@ -1,6 +1,8 @@
 import type { Path } from '../../errors.ts';
+import { contentOf, expressionContent, keysWith } from '../../nf_tables/content.ts';
+import { elementTable } from '../../nf_tables/element.ts';
 import type { Expression } from '../../nf_tables/expression.ts';
-import type { NftSet } from '../../nf_tables/set.ts';
+import { type NftSet, setTable } from '../../nf_tables/set.ts';
 import { hasUnreadableTypeof } from '../../nft/compile/typeof.ts';
 import { VERDICT_DATA_TYPE } from '../../nft/data/datatypes.ts';
 import { asValues, type GivenElement } from '../../nft/element-forms.ts';
@@ -10,7 +12,7 @@ import { mergedElements, mergesRanges } from '../ranges/range-set.ts';
 import type { SetEntry } from '../read/listing.ts';
 import type { NewMap } from '../write/new-objects.ts';
 import { wireSet } from '../write/wire-set.ts';
-import { contentOf, type Fields, kernelForm, normalExpressions, textOf } from './content.ts';
+import { type Fields, kernelForm, textOf } from './content.ts';
 import { at, twice } from './desired.ts';
 import { EXACT, type Timeouts } from './timeouts.ts';
 
@@ -75,12 +77,12 @@ export function setModel(
     name: 'set',
   }) as Fields & Partial<NftSet>;
   const { expression, expressions, flags = [], description, ...rest } = form;
-  const all = normalExpressions(expressions ?? (expression === undefined ? [] : [expression]));
+  const all = (expressions ?? (expression === undefined ? [] : [expression])).map(expressionContent);
   const content = textOf({
     // Those of a rule's own sets are another nft's in rules that it has made; but what crashes an nft shall not stay.
     ...(flags.includes('anonymous')
-      ? { ...contentOf(rest, ...KEPT_FOR_NFT), isUnreadable: hasUnreadableTypeof(form) }
-      : contentOf(rest)),
+      ? { ...withoutShown(contentOf(setTable, rest)), isUnreadable: hasUnreadableTypeof(form) }
+      : contentOf(setTable, rest)),
     policy: form.policy === 'memory' ? 'memory' : undefined,
     // The kernel says how large it thinks a verdict is.
     dataLength: form.dataType === VERDICT_DATA_TYPE ? undefined : form.dataLength,
@@ -117,8 +119,11 @@ export function setModel(
   };
 }
 
-/** What nft keeps with a set so as to print it: the kernel does not look at it. */
-const KEPT_FOR_NFT = ['keyByteOrder', 'dataByteOrder', 'mergeElements', 'keyTypeof', 'dataTypeof', 'dataInterval'];
+/** Without what nft keeps with a set so as to print it: the kernel does not look at it. */
+function withoutShown(content: Fields): Fields {
+  const shown = keysWith(setTable, 'shown');
+  return Object.fromEntries(Object.entries(content).filter(([key]) => !shown.includes(key)));
+}
 
 /** Elements in the one form that both sides have. */
 function valuesOf(given: readonly GivenElement[] | undefined, shape: ElementShape, wasRead: boolean, isMap: boolean) {
@@ -161,13 +166,13 @@ function elementModel(value: ElementValue, context: ElementContext): readonly [s
     ...rest
   } = fields as Fields & { expressions?: Expression[]; expression?: Expression; timeoutMilliseconds?: bigint };
   const data = fields.data as { chain?: string } | undefined;
-  const own = normalExpressions(expression === undefined ? expressions : [expression]);
+  const own = (expression === undefined ? expressions : [expression]).map(expressionContent);
   const timeout = timeoutMilliseconds === undefined ? undefined : BigInt(timeoutMilliseconds);
   return [
     textOf([whole, fields.key, whole ? fields.flags : undefined]),
     {
       content: textOf([
-        contentOf(rest),
+        contentOf(elementTable, rest),
         own.length > 0 ? own : context.own,
         timeout === context.default ? undefined : context.timeouts(timeout),
       ]),

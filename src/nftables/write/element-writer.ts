@@ -1,6 +1,7 @@
 import { NLA_HDRLEN, readIPv4, type Writer } from '../../codec/index.ts';
 import { type Path, rangeError, typeError, within } from '../../errors.ts';
 import * as C from '../../linux/nf_tables.ts';
+import { withAcceptedExpressions } from '../../nf_tables/accepted.ts';
 import { elementTable, type WireElement } from '../../nf_tables/element.ts';
 import type { MessageName } from '../../nf_tables/message.ts';
 import { type GivenElement, writableWire } from '../../nft/element-forms.ts';
@@ -10,7 +11,6 @@ import type { ElementShape, Field } from '../../nft/set-types.ts';
 import { PackedElements } from '../packed-elements.ts';
 import { type ElementTemplate, elementTemplate, MAX_NEST } from './element-template.ts';
 import type { MessageList } from './encoded.ts';
-import { withWritable } from './writable.ts';
 
 /** The set that the elements are of, and what is done with them. */
 export interface ElementsHead {
@@ -190,7 +190,7 @@ export function writeWireElements(list: MessageList, head: ElementsHead, element
 function writeOne(writer: Writer, element: WireElement, family: number, index: number): void {
   const start = writer.beginNest(C.NFTA_LIST_ELEM);
   try {
-    elementTable.write(writer, withWritable(writableWire(element)), { family });
+    elementTable.write(writer, withAcceptedExpressions(writableWire(element)), { family });
     writer.endAttribute(start);
   } catch (error) {
     throw within(error, [index]);

@@ -1,10 +1,15 @@
-import { checkInteger, checkObject } from '../../codec/index.ts';
+import { type AttributeTable, checkInteger, checkObject } from '../../codec/index.ts';
 import { inside, type Path, rangeError, typeError, within } from '../../errors.ts';
 import { NLM_F_CREATE, NLM_F_EXCL } from '../../linux/netlink.ts';
+import { acceptedFields, withAcceptedExpressions, withoutTold } from '../../nf_tables/accepted.ts';
+import { chainTable } from '../../nf_tables/chain.ts';
 import type { WireElement } from '../../nf_tables/element.ts';
 import { familyNumber } from '../../nf_tables/family.ts';
+import { flowtableTable } from '../../nf_tables/flowtable.ts';
 import type { MessageName } from '../../nf_tables/message.ts';
+import { OBJECT_DATA, objectTable } from '../../nf_tables/object.ts';
 import type { NftSet } from '../../nf_tables/set.ts';
+import { tableTable } from '../../nf_tables/table.ts';
 import { compileElements } from '../../nft/compile/named-set.ts';
 import { asValues, type GivenElement, hasLeadingEnd } from '../../nft/element-forms.ts';
 import { type ElementValue, type WiredElements, wireElements } from '../../nft/element-values.ts';
@@ -24,7 +29,6 @@ import {
   type Verb,
 } from './new-objects.ts';
 import { description, wireSet } from './wire-set.ts';
-import { withWritable, writableFields } from './writable.ts';
 
 type Write = (verb: Verb, object: Fields, to: EncodeContext) => void;
 
@@ -45,13 +49,6 @@ export function required(object: Fields, field: string): unknown {
   const value = object[field];
   if (value === undefined) throw typeError([field], 'a value', undefined, 'ERR_MISSING');
   return value;
-}
-
-function without(object: Fields, ...fields: string[]): Fields {
-  if (fields.every(field => object[field] === undefined)) return object;
-  const rest = { ...object };
-  for (const field of fields) delete rest[field];
-  return rest;
 }
 
 /** The kernel's name for a field of ours that one verb puts elsewhere. */
@@ -83,7 +80,7 @@ function table(verb: Verb, object: Fields, { list, operation, ranged }: EncodeCo
   } else if (verb === 'destroy') {
     write('destroytable', 0, keyOf(object, []));
   } else {
-    write('newtable', CREATE[verb]!, without(object, 'handle', 'use', 'owner'));
+    write('newtable', CREATE[verb]!, withoutTold(tableTable, object));
   }
 }
 
@@ -109,7 +106,7 @@ function chain(verb: Verb, object: Fields, to: EncodeContext): void {
     if (handle === undefined) to.needsMore = true;
     else write('newchain', 0, { table: key.table, handle, name: newName }, renamed({ name: 'newName' }));
   } else {
-    write('newchain', CREATE[verb]!, without(object, 'handle', 'use'));
+    write('newchain', CREATE[verb]!, withoutTold(chainTable, object));
   }
 }
 
@@ -129,7 +126,7 @@ function set(verb: Verb, object: Fields, to: EncodeContext, isMap = false): void
     const made = String(object.name).endsWith('%d') ? `${byName} ${operation}` : byName;
     let wire = to.resolved === undefined ? undefined : to.sets.get(made);
     if (wire === undefined) {
-      wire = withWritable(wireSet(object as unknown as NewMap, isMap, to.nextId())) as unknown as NftSet;
+      wire = withAcceptedExpressions(wireSet(object as unknown as NewMap, isMap, to.nextId())) as unknown as NftSet;
       wire.family = object.family as NftSet['family'];
       list.write('newset', CREATE[verb]!, family, operation, wire, path => setPath(path, object));
       to.sets.set(made, wire);
@@ -326,7 +323,7 @@ function flowtable(verb: Verb, object: Fields, { list, operation }: EncodeContex
   const family = familyNumber(object.family, FAMILY);
   if (verb === 'delete') list.write('delflowtable', 0, family, operation, keyOf(object));
   else if (verb === 'destroy') list.write('destroyflowtable', 0, family, operation, keyOf(object));
-  else list.write('newflowtable', CREATE[verb]!, family, operation, without(object, 'handle', 'use'));
+  else list.write('newflowtable', CREATE[verb]!, family, operation, withoutTold(flowtableTable, object));
 }
 
 /** An object in the kernel's form: with its type, and its data in a nest. */
@@ -349,10 +346,11 @@ function namedObject(
 }
 
 function writableObject(object: Fields): Fields {
-  const written = without(object, 'handle', 'use');
+  const written = withoutTold(objectTable, object);
   const { type, data } = written;
-  return typeof data === 'object' && data !== null
-    ? { ...written, data: writableFields(String(type), data as Fields) }
+  const table = (OBJECT_DATA as Readonly<Record<string, AttributeTable<unknown>>>)[String(type)];
+  return table !== undefined && typeof data === 'object' && data !== null
+    ? { ...written, data: acceptedFields(table, data as Fields) }
     : written;
 }
 

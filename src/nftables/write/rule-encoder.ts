@@ -1,11 +1,11 @@
 import { attributes } from '../../codec/index.ts';
 import { typeError, within } from '../../errors.ts';
 import * as C from '../../linux/nf_tables.ts';
+import { acceptedExpression } from '../../nf_tables/accepted.ts';
 import { EXPRESSION, type Expression } from '../../nf_tables/expression.ts';
 import { compatOf } from '../../nf_tables/expressions/xt-compat.ts';
 import { RULE_TOLD, ruleBesides, rulePlace } from '../../nf_tables/rule.ts';
 import type { MessageList } from './encoded.ts';
-import { writable } from './writable.ts';
 
 type Fields = Record<string, unknown>;
 
@@ -90,7 +90,7 @@ export class RuleEncoder {
       const expression = expressions[i]!;
       try {
         const item = writer.beginNest(C.NFTA_LIST_ELEM);
-        EXPRESSION.write(writer, writable(expression), { family });
+        EXPRESSION.write(writer, acceptedExpression(expression), { family });
         writer.endAttribute(item);
       } catch (error) {
         throw within(error, ['expressions', i]);

@@ -1,6 +1,7 @@
 import type { AttributeTable } from '../../codec/index.ts';
 import { type Path, rangeError, typeError } from '../../errors.ts';
 import { NLM_F_APPEND, NLM_F_CREATE, NLM_F_REPLACE } from '../../linux/netlink.ts';
+import { withAcceptedExpressions } from '../../nf_tables/accepted.ts';
 import type { Expression } from '../../nf_tables/expression.ts';
 import { withCompat } from '../../nf_tables/expressions/xt-compat.ts';
 import { familyNumber } from '../../nf_tables/family.ts';
@@ -12,7 +13,6 @@ import { writeWireElements } from './element-writer.ts';
 import type { EncodeContext } from './encode-context.ts';
 import type { Fields, RuleSet, Verb } from './new-objects.ts';
 import { required } from './operations.ts';
-import { withWritable } from './writable.ts';
 
 const FAMILY: Path = ['family'];
 const APPENDED = NLM_F_CREATE | NLM_F_APPEND;
@@ -56,7 +56,7 @@ export function writeRule(verb: Verb, object: Fields, to: EncodeContext): Origin
   let start: number;
   if (verb === 'replace') {
     start = list.begin('newrule', NLM_F_REPLACE, family);
-    TABLE.write(list.writer, withWritable(withCompat(rule, family)), { family });
+    TABLE.write(list.writer, withAcceptedExpressions(withCompat(rule, family)), { family });
   } else {
     start = to.rules.write(list, rule, family, verb === 'add' ? APPENDED : NLM_F_CREATE);
   }

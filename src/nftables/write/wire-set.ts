@@ -1,5 +1,6 @@
 import { rangeError, typeError } from '../../errors.ts';
-import type { NftSet } from '../../nf_tables/set.ts';
+import { withoutTold } from '../../nf_tables/accepted.ts';
+import { type NftSet, setTable } from '../../nf_tables/set.ts';
 import { VERDICT_DATA_TYPE } from '../../nft/data/datatypes.ts';
 import { type SetDescription, typeAttributes } from '../../nft/set-types.ts';
 import type { NewMap } from './new-objects.ts';
@@ -7,24 +8,14 @@ import type { NewMap } from './new-objects.ts';
 type Fields = Record<string, unknown>;
 type Flags = NonNullable<NftSet['flags']>;
 
-/** What is said of a set besides its attributes, and what the kernel says of it and nobody else. */
-const NOT_WRITTEN = new Set([
-  'family',
-  'key',
-  'data',
-  'size',
-  'autoMerge',
-  'elements',
-  'leadingEnd',
-  'handle',
-  'backend',
-  'count',
-]);
+/** What is said of a set besides its attributes. */
+const BESIDES = new Set(['family', 'key', 'data', 'size', 'autoMerge', 'elements', 'leadingEnd']);
 
 /** A set or map as attributes: with nft's names of types turned into what they mean, and the flags that follow from the rest. */
 export function wireSet(object: NewMap, isMap: boolean, id: number): Fields {
   const wire: Fields = {};
-  for (const field in object) if (!NOT_WRITTEN.has(field)) wire[field] = (object as unknown as Fields)[field];
+  const written = withoutTold(setTable, object as unknown as Fields);
+  for (const field in written) if (!BESIDES.has(field)) wire[field] = written[field];
   if (wire.id === undefined) wire.id = id;
   const { size, autoMerge, expressions } = object;
   const described = description(object, isMap);
