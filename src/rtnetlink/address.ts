@@ -22,12 +22,16 @@ import {
   RT_SCOPE_NOWHERE,
   RT_SCOPE_SITE,
   RT_SCOPE_UNIVERSE,
+  RTM_DELADDR,
+  RTM_GETADDR,
+  RTM_NEWADDR,
 } from '../linux/rtnetlink.ts';
+import type { Exchange, Operation } from '../netlink/index.ts';
 import { checkBoolean, checkName, deviceName, missing, quote } from './device.ts';
+import { type DeviceFilter, type Devices, present } from './devices.ts';
 import { checkHost, checkPrefix, FAMILIES, familyName, type IpFamily } from './prefix.ts';
-import { kind, type Refusals } from './request.ts';
+import { CREATE, dump, kind, type Refusals, request } from './request.ts';
 
-/** How far an address or a route is valid. */
 export const SCOPES = {
   global: RT_SCOPE_UNIVERSE,
   site: RT_SCOPE_SITE,
@@ -35,6 +39,7 @@ export const SCOPES = {
   host: RT_SCOPE_HOST,
   nowhere: RT_SCOPE_NOWHERE,
 } as const;
+/** How far an address or a route is valid (RT_SCOPE_*). */
 export type Scope = keyof typeof SCOPES;
 
 const ADDRESS_FLAGS = {
@@ -86,7 +91,7 @@ export const IFA = attributes('IFA', {
   address: opt(attribute(C.IFA_ADDRESS, IP_ADDRESS)),
   /** The device's own address. IPv4 always has it. */
   local: opt(attribute(C.IFA_LOCAL, IP_ADDRESS)),
-  /** IPv4: a name for the address, up to 15 bytes; the device's where none was given. Programs of old look for 'eth0:something'. */
+  /** IPv4: a name for the address, up to 15 bytes; the device's name where none was given. Old programs look for 'eth0:something'. */
   label: opt(attribute(C.IFA_LABEL, deviceName())),
   /** IPv4: the broadcast address; absent unless one was given. */
   broadcast: opt(attribute(C.IFA_BROADCAST, IP_ADDRESS)),
@@ -116,21 +121,22 @@ export interface LinkAddress
   family: IpFamily;
   /** With its prefix length: '10.10.0.100/32'. */
   address: string;
-  /** The other end of a point-to-point link; the prefix length is then its. */
+  /** The other end of a point-to-point link. The prefix length then belongs to this address. */
   peer?: string;
   scope: Scope | number;
-  /** IPv6: no other host was asked whether it has it. */
+  /** IPv6: it was used at once, without duplicate address detection. */
   noDad?: true;
   /** The kernel makes no route to its network. */
   noPrefixRoute?: true;
-  /** Read only but for those that have a field of their own. Bits without a name are one number at the end. */
+  /** Only read; `noDad` and `noPrefixRoute` set two of them. Bits without a name are one number at the end. */
   flags: (AddressFlag | number)[];
-  /** Valid for so long from now; absent where it is for ever. */
+  /** How many seconds it stays valid; absent where it is for ever. */
   validSeconds?: number;
-  /** Used for new connections for so long; absent where it is for ever. */
+  /** For how many seconds new connections use it; absent where it is for ever. */
   preferredSeconds?: number;
-  /** When it was added and last changed, in hundredths of a second since the system's start. */
+  /** When it was added, in hundredths of a second since the system's start. */
   createdCentiseconds?: number;
+  /** When it was last changed, in hundredths of a second since the system's start. */
   updatedCentiseconds?: number;
 }
 
@@ -159,19 +165,19 @@ export function readAddress(header: AddressHeader, value: AddressAttributes, dev
   return result;
 }
 
-/** What an address has besides itself. An address that was read can be given: what only the kernel says of it is ignored. */
+/** What can be said of an address besides itself. An address that was read can be given: fields that only the kernel sets are ignored. */
 export interface AddressOptions
   extends Partial<Pick<LinkAddress, 'device' | 'family' | 'address' | 'flags' | 'anycast' | 'multicast' | 'unknown'>>,
     Partial<Pick<LinkAddress, 'createdCentiseconds' | 'updatedCentiseconds'>> {
-  /** The other end of a point-to-point link: the prefix length is its. */
+  /** The other end of a point-to-point link. The prefix length then belongs to this address. */
   peer?: string;
   /** IPv4: the broadcast address; none where left out. */
   broadcast?: string;
-  /** How far it is valid; 'host' for 127.0.0.0/8 and else 'global' where left out. The kernel finds that of IPv6 addresses itself. */
+  /** How far it is valid. Default 'host' for 127.0.0.0/8, else 'global'. The kernel finds the scope of IPv6 addresses itself. */
   scope?: Scope | number;
-  /** It goes after so many seconds, 1 to 2^32-2; it stays where left out. */
+  /** Seconds until the kernel removes it, 1 to 2^32-2. It stays where left out. */
   validSeconds?: number;
-  /** New connections use it for so long, at most `validSeconds`. */
+  /** For how many seconds new connections use it, at most `validSeconds`. */
   preferredSeconds?: number;
   /** The metric of the route to its network. */
   metric?: number;
@@ -179,7 +185,7 @@ export interface AddressOptions
   noPrefixRoute?: boolean;
   /** Who adds it (Linux 5.18). */
   origin?: LinkAddress['origin'];
-  /** IPv4 only: the label of the address, 1 to 15 bytes, the device's name where left out. `ip` insists on 'eth0' or 'eth0:...', the kernel does not. */
+  /** IPv4 only: the label, 1 to 15 bytes; the device's name where left out. `ip` insists on 'eth0' or 'eth0:...', the kernel does not. */
   label?: string;
   /**
    * IPv6 only: use the address at once. Otherwise the kernel first asks for a second or two whether another has it (duplicate address
@@ -199,7 +205,7 @@ const OPTIONS = [
   'preferredSeconds',
   'metric',
   'origin',
-  // What only tells.
+  // Fields that are only read.
   'device',
   'family',
   'address',
@@ -218,7 +224,7 @@ function checkScope(scope: unknown): Scope | number {
   throw rangeError(['scope'], expected, scope);
 }
 
-/** The message for an address, but for the device's index. */
+/** The message for an address, without the device's index. */
 export function writeAddress(
   name: string,
   address: string,
@@ -253,7 +259,7 @@ export function writeAddress(
   if (noDad && prefix.family !== 'ipv6') throw typeError(['noDad'], 'nothing: IPv4 has no such detection', noDad);
   const noPrefixRoute = options.noPrefixRoute !== undefined && checkBoolean(options.noPrefixRoute, ['noPrefixRoute']);
   const bits = (noDad ? C.IFA_F_NODAD : 0) | (noPrefixRoute ? C.IFA_F_NOPREFIXROUTE : 0);
-  // The header has room for the lower eight.
+  // The header has room for the lower eight bits.
   if (noPrefixRoute) attributes.flags = bits;
   const loopback = prefix.family === 'ipv4' && prefix.address.startsWith('127.');
   return {
@@ -261,7 +267,7 @@ export function writeAddress(
       ifa_family: FAMILIES[prefix.family],
       ifa_prefixlen: prefix.length,
       ifa_flags: bits & 0xff,
-      // The kernel finds the scope of IPv6 addresses itself; that of IPv4 ones it believes.
+      // The kernel finds the scope of IPv6 addresses itself, and takes that of IPv4 addresses as it is given.
       ifa_scope: options.scope === undefined ? (loopback ? 'host' : 'global') : checkScope(options.scope),
       ifa_index: 0,
     },
@@ -289,4 +295,44 @@ export function refusalsOfAddress(name: string, adding: boolean): Refusals {
 /** From a field of a message to that of the object that the caller gave. */
 export function fieldOfAddress([field]: Path): Path {
   return field === undefined ? [] : [field === 'local' ? 'address' : field];
+}
+
+/** Adds or removes an address. */
+export function* changeAddress(
+  exchange: Exchange,
+  devices: Devices,
+  change: 'add' | 'remove',
+  name: string,
+  address: string,
+  options: AddressOptions,
+): Operation<void> {
+  const adding = change === 'add';
+  const { header, attributes } = writeAddress(name, address, options);
+  const subject = { name, address, ...options };
+  header.ifa_index = yield* devices.indexOf(name, 'name', subject);
+  const call = request(ADDRESS, {
+    syscall: adding ? 'RTM_NEWADDR' : 'RTM_DELADDR',
+    type: adding ? RTM_NEWADDR : RTM_DELADDR,
+    flags: adding ? CREATE : 0,
+    header,
+    value: attributes,
+    subject,
+    rename: fieldOfAddress,
+    refusals: refusalsOfAddress(name, adding),
+  });
+  yield* exchange.request(call);
+}
+
+/** The addresses of all devices, or of one. */
+export function* listAddresses(exchange: Exchange, devices: Devices, filter: DeviceFilter): Operation<LinkAddress[]> {
+  const index = yield* devices.indexIn(filter);
+  const header = { ifa_family: 0, ifa_prefixlen: 0, ifa_flags: 0, ifa_scope: 0, ifa_index: index };
+  const found = yield* dump(exchange, ADDRESS, { syscall: 'RTM_GETADDR', type: RTM_GETADDR, header });
+  // Kernels before 4.20 do not filter.
+  const wanted = index === 0 ? found : found.filter(([{ ifa_index }]) => ifa_index === index);
+  const nameOf = yield* devices.names(wanted.map(([{ ifa_index }]) => ifa_index));
+  return present(wanted, ([head, attributes]) => {
+    const device = nameOf(head.ifa_index);
+    return device === undefined ? undefined : readAddress(head, attributes, device);
+  });
 }

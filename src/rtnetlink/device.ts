@@ -5,13 +5,13 @@ import { type Path, printable, rangeError, typeError } from '../errors.ts';
 const MAX_NAME = 15;
 /** MAX_ADDR_LEN (include/linux/netdevice.h): the longest hardware address, in bytes. */
 const MAX_HARDWARE_ADDRESS = 32;
-/** Fewer bytes than every IPv4 host must take (RFC 791) switch IPv4 off on the device. */
+/** What every IPv4 host must take (RFC 791). The kernel switches IPv4 off on a device with a smaller MTU. */
 const MIN_MTU = 68;
 const MAX_MTU = 0x7fffffff;
 
 const encoder = new TextEncoder();
 
-/** What is no UTF-8 is read with each byte above 0x7f as a lone surrogate (U+DC80 to U+DCFF), and so written back. */
+/** Lone surrogates (U+DC80 to U+DCFF) stand for bytes above 0x7f of a name that is not UTF-8. */
 function encodeName(name: string): Uint8Array {
   const bytes: number[] = [];
   for (const character of name) {
@@ -22,7 +22,7 @@ function encodeName(name: string): Uint8Array {
   return Uint8Array.from(bytes);
 }
 
-/** The name of a device, or a label in its place: the kernel takes nearly any bytes, and whoever sees the name must see these. */
+/** The name of a device, or a label in its place. The kernel takes nearly any bytes, so all of them must survive reading and writing. */
 export function deviceName(max = MAX_NAME): Type<string> {
   return {
     kind: `device name(${max})`,
@@ -72,7 +72,7 @@ export const BOOLEAN: Type<boolean> = {
   },
 };
 
-/** What dev_valid_name (net/core/dev.c) refuses: its isspace() counts the byte 0xa0, of which UTF-8 text may be made. */
+/** Bytes that dev_valid_name (net/core/dev.c) refuses. Its isspace() counts 0xa0, which is part of some UTF-8 characters. */
 const isForbidden = (byte: number) =>
   byte === 0x20 || (byte >= 0x09 && byte <= 0x0d) || byte === 0xa0 || byte === 0x2f || byte === 0x3a;
 
@@ -107,7 +107,7 @@ export function checkBoolean(value: unknown, path: Path): boolean {
   return value;
 }
 
-/** A name for a message: names come from containers. */
+/** A name in the text of an error, with control characters escaped: containers choose names. */
 export function quote(name: string): string {
   return `'${printable(name)}'`;
 }

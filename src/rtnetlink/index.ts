@@ -1,4 +1,5 @@
 export type { AddressFlag, AddressOptions, LinkAddress, Scope } from './address.ts';
+export type { DeviceFilter, ListOptions } from './devices.ts';
 export type { Bridge, BridgeSettings, NewBridge } from './links/bridge.ts';
 export type { NewLinkOfKind } from './links/kinds.ts';
 export type { Link, LinkFlag } from './links/link.ts';
@@ -11,4 +12,4 @@ export type { IpFamily } from './prefix.ts';
 export type { RouteFlag, RouteProtocol, RouteTable, RouteType } from './routes/attributes.ts';
 export type { NewNextHop, NewRoute, RouteKey } from './routes/new-route.ts';
 export type { NextHop, Route, RouteFilter } from './routes/route.ts';
-export { type DeviceFilter, Links, type LinksOptions, type ListOptions } from './rtnetlink.ts';
+export { Links, type LinksOptions } from './rtnetlink.ts';

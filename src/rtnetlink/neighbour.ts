@@ -17,9 +17,12 @@ import {
 } from '../codec/index.ts';
 import { typeError } from '../errors.ts';
 import * as C from '../linux/neighbour.ts';
+import { RTM_DELNEIGH, RTM_GETNEIGH, RTM_NEWNEIGH } from '../linux/rtnetlink.ts';
+import type { Exchange, Operation } from '../netlink/index.ts';
 import { checkMac, checkName, DEVICE_DOWN, HARDWARE_ADDRESS, quote } from './device.ts';
+import { type DeviceFilter, type Devices, present } from './devices.ts';
 import { checkHost, FAMILIES, familyName, type IpFamily } from './prefix.ts';
-import { kind, type Refusals } from './request.ts';
+import { CREATE, dump, kind, type Refusals, request } from './request.ts';
 
 const STATES = {
   none: C.NUD_NONE,
@@ -32,7 +35,7 @@ const STATES = {
   noarp: C.NUD_NOARP,
   permanent: C.NUD_PERMANENT,
 } as const;
-/** How sure the kernel is: RFC 4861, 7.3.2; 'noarp' needs no asking (multicast, lo), 'permanent' was added by hand. */
+/** How sure the kernel is of a neighbour (RFC 4861, 7.3.2). 'noarp' needs no asking (multicast, lo), 'permanent' was added by hand. */
 export type NeighbourState = keyof typeof STATES;
 
 const NEIGHBOUR_FLAGS = {
@@ -45,6 +48,7 @@ const NEIGHBOUR_FLAGS = {
   sticky: C.NTF_STICKY,
   router: C.NTF_ROUTER,
 } as const;
+/** A flag of a neighbour (NTF_*). */
 export type NeighbourFlag = keyof typeof NEIGHBOUR_FLAGS;
 
 export const ndmsg = struct('ndmsg', {
@@ -92,9 +96,11 @@ export interface Neighbour extends Omit<NeighbourAttributes, 'address' | 'cacheI
   state: NeighbourState | number;
   /** Bits without a name are one number at the end. */
   flags: (NeighbourFlag | number)[];
-  /** So long ago it was last confirmed, used, changed; in hundredths of a second. */
+  /** How long ago it was last confirmed, in hundredths of a second. */
   confirmedCentiseconds?: number;
+  /** How long ago it was last used, in hundredths of a second. */
   usedCentiseconds?: number;
+  /** How long ago it was last changed, in hundredths of a second. */
   updatedCentiseconds?: number;
 }
 
@@ -121,14 +127,16 @@ export function readNeighbour(
   };
 }
 
+/** What names a neighbour. */
 export interface NeighbourKey {
+  /** The device on whose link it is. */
   device: string;
   /** The neighbour's IP address. */
   address: string;
 }
 
 const NEW_STATES = ['permanent', 'reachable', 'stale', 'noarp', 'delay', 'probe'] as const;
-/** Flags that the caller decides about; the others the kernel finds out. */
+/** Flags that a caller may set. The kernel sets the others. */
 const NEW_FLAGS = C.NTF_ROUTER | C.NTF_EXT_LEARNED | C.NTF_PROXY;
 const TOLD_FIELDS = [
   'probes',
@@ -138,18 +146,23 @@ const TOLD_FIELDS = [
   'extendedFlags',
 ] as const;
 
-/** A neighbour to add. One that was read, and has answered, can be added as it is: what only the kernel says of it is ignored. */
+/** A neighbour to add. One that was read can be added as it is, if it has answered: fields that only the kernel sets are ignored. */
 export interface NewNeighbour
   extends NeighbourKey,
     Partial<Pick<Neighbour, 'family' | 'flags' | 'protocol' | (typeof TOLD_FIELDS)[number] | 'unknown'>> {
   /** 'aa:bb:cc:dd:ee:ff'. */
   hardwareAddress: string;
-  /** 'permanent' where left out: it stays until it is removed. The others the kernel may forget. */
+  /** 'permanent' where left out: it stays until it is removed. A neighbour in another state may be forgotten by the kernel. */
   state?: NeighbourState | number;
 }
 
-/** The message for a neighbour, but for the device's index. */
-function writeCommon({ device, address }: NeighbourKey): { header: NeighbourHeader; attributes: NeighbourAttributes } {
+/** The message for a neighbour, without the device's index. */
+interface NeighbourMessage {
+  header: NeighbourHeader;
+  attributes: NeighbourAttributes;
+}
+
+function writeCommon({ device, address }: NeighbourKey): NeighbourMessage {
   checkName(device, ['device']);
   const family = checkHost(address, ['address']);
   return {
@@ -158,7 +171,7 @@ function writeCommon({ device, address }: NeighbourKey): { header: NeighbourHead
   };
 }
 
-export function writeNeighbour(neighbour: NewNeighbour) {
+export function writeNeighbour(neighbour: NewNeighbour): NeighbourMessage {
   checkObject(
     neighbour,
     [],
@@ -175,8 +188,8 @@ export function writeNeighbour(neighbour: NewNeighbour) {
   return { header: { ...header, ndm_state, ndm_flags: flags & NEW_FLAGS }, attributes };
 }
 
-/** What else it was read with is ignored. */
-export function writeNeighbourKey(key: NeighbourKey) {
+/** Ignores all but the key: a neighbour that was read can be given. */
+export function writeNeighbourKey(key: NeighbourKey): NeighbourMessage {
   if (typeof key !== 'object' || key === null) checkObject(key, [], []);
   return writeCommon(key);
 }
@@ -190,4 +203,39 @@ export function refusalsOfNeighbour(device: string): Refusals {
     },
     blame: { EEXIST: ['address'], ENOENT: ['address'], ENETDOWN: ['device'] },
   };
+}
+
+/** Adds or removes a neighbour. */
+export function* changeNeighbour(
+  exchange: Exchange,
+  devices: Devices,
+  change: 'add' | 'remove',
+  neighbour: NeighbourKey,
+  { header, attributes }: NeighbourMessage,
+): Operation<void> {
+  const adding = change === 'add';
+  header.ndm_ifindex = yield* devices.indexOf(neighbour.device, 'device', neighbour);
+  const call = request(NEIGHBOUR, {
+    syscall: adding ? 'RTM_NEWNEIGH' : 'RTM_DELNEIGH',
+    type: adding ? RTM_NEWNEIGH : RTM_DELNEIGH,
+    flags: adding ? CREATE : 0,
+    header,
+    value: attributes,
+    subject: neighbour,
+    refusals: refusalsOfNeighbour(neighbour.device),
+  });
+  yield* exchange.request(call);
+}
+
+/** The neighbours of all devices, or of one. */
+export function* listNeighbours(exchange: Exchange, devices: Devices, filter: DeviceFilter): Operation<Neighbour[]> {
+  const index = yield* devices.indexIn(filter);
+  const header: NeighbourHeader = { ndm_family: 0, ndm_ifindex: 0, ndm_state: 0, ndm_flags: 0, ndm_type: 0 };
+  const found = yield* dump(exchange, NEIGHBOUR, { syscall: 'RTM_GETNEIGH', type: RTM_GETNEIGH, header });
+  const wanted = index === 0 ? found : found.filter(([{ ndm_ifindex }]) => ndm_ifindex === index);
+  const nameOf = yield* devices.names(wanted.map(([{ ndm_ifindex }]) => ndm_ifindex));
+  return present(wanted, ([head, attributes]) => {
+    const device = nameOf(head.ndm_ifindex);
+    return device === undefined ? undefined : readNeighbour(head, attributes, device);
+  });
 }

@@ -2,9 +2,11 @@ import { checkAddress, formatIPv4, formatIPv6, parseIPv4, parseIPv6 } from '../c
 import { type Path, rangeError, typeError } from '../errors.ts';
 import { AF_INET, AF_INET6 } from '../linux/socket.ts';
 
+/** The IP version of an address, a route or a neighbour. */
 export type IpFamily = 'ipv4' | 'ipv6';
 
 export const FAMILIES: Readonly<Record<IpFamily, number>> = { ipv4: AF_INET, ipv6: AF_INET6 };
+export const FAMILY_NAMES = Object.keys(FAMILIES) as IpFamily[];
 
 /** The name of a family that this library speaks of; the kernel lists others (MPLS, multicast routing) too. */
 export function familyName(number: number): IpFamily | undefined {

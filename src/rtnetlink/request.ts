@@ -1,6 +1,10 @@
 import { type AttributeTable, NO_CONTEXT, type Struct } from '../codec/index.ts';
 import type { Path } from '../errors.ts';
-import { type Call, type Message, NLMSG_HDRLEN } from '../netlink/index.ts';
+import { NLM_F_CREATE, NLM_F_EXCL } from '../linux/netlink.ts';
+import { type Call, type Exchange, type Message, NLMSG_HDRLEN, type Operation } from '../netlink/index.ts';
+
+/** Flags of requests for something new: it must not exist. */
+export const CREATE = NLM_F_CREATE | NLM_F_EXCL;
 
 /** A kind of rtnetlink object: the header its messages begin with, and the attributes behind it. */
 export interface Kind<H, A> {
@@ -31,7 +35,7 @@ export interface Request<H, A> {
 export interface Refusals {
   /** The usual cause. */
   hints: Readonly<Record<string, string | undefined>>;
-  /** The field that is meant where the kernel points nowhere. */
+  /** The field that the kernel most likely means, where it names none. */
   blame: Readonly<Record<string, Path | undefined>>;
 }
 
@@ -59,10 +63,19 @@ export function request<H, A>({ header, table, partial }: Kind<H, A>, options: R
   };
 }
 
-/** The header and the attributes of one answer; undefined for a message that is none of this kind. */
+/** The header and the attributes of one answer; undefined for a message of another kind. */
 export function read<H, A>({ header, table }: Kind<H, A>, message: Message): [header: H, attributes: A] | undefined {
   const { source, payload, end } = message;
   const head = header.read(source, payload, end);
   const attributes = head && table.read(source, payload + header.size, end, NO_CONTEXT);
   return head && attributes && [head, attributes];
+}
+
+/** Reads all objects of a kind. */
+export function* dump<H, A>(
+  exchange: Exchange,
+  kind: Kind<H, A>,
+  options: Pick<Request<H, A>, 'type' | 'syscall' | 'header'>,
+): Operation<[header: H, attributes: A][]> {
+  return yield* exchange.dump(request(kind, options), message => read(kind, message));
 }

@@ -1,122 +1,109 @@
-import { checkObject, checkOneOf } from '../codec/index.ts';
+import { checkObject } from '../codec/index.ts';
 import { NetlinkError, typeError } from '../errors.ts';
-import { NETLINK_GET_STRICT_CHK, NETLINK_ROUTE, NLM_F_CREATE, NLM_F_EXCL } from '../linux/netlink.ts';
-import * as C from '../linux/rtnetlink.ts';
+import { NETLINK_GET_STRICT_CHK, NETLINK_ROUTE } from '../linux/netlink.ts';
+import { RTM_DELLINK, RTM_GETLINK, RTM_NEWLINK, RTM_SETLINK } from '../linux/rtnetlink.ts';
 import { SOL_NETLINK } from '../linux/socket.ts';
-import { type Call, Exchange, NetlinkSocket, type Operation, syncAndAsync } from '../netlink/index.ts';
+import { Exchange, NetlinkSocket, type Operation, syncAndAsync } from '../netlink/index.ts';
 import { type NetNs, netnsOf } from '../netns/netns.ts';
 import { type Logger, Observer } from '../observe.ts';
-import {
-  ADDRESS,
-  type AddressOptions,
-  fieldOfAddress,
-  type LinkAddress,
-  readAddress,
-  refusalsOfAddress,
-  writeAddress,
-} from './address.ts';
+import { type AddressOptions, changeAddress, type LinkAddress, listAddresses } from './address.ts';
 import { checkName, missing } from './device.ts';
+import { type DeviceFilter, Devices, getLink, type ListOptions } from './devices.ts';
 import type { NewBridge } from './links/bridge.ts';
 import type { NewLinkOfKind } from './links/kinds.ts';
-import { LINKS, type Link, type LinkAttributes, type LinkHeader, type LinkKinds, readLink } from './links/link.ts';
+import {
+  LINK_HEADER,
+  LINKS,
+  type Link,
+  type LinkAttributes,
+  type LinkHeader,
+  type LinkKinds,
+  readLink,
+} from './links/link.ts';
 import type { NewMacvlan } from './links/macvlan.ts';
-import { readName } from './links/message.ts';
 import { type LinkChanges, type NewLink, refusalsOfChanges, writeChanges } from './links/settings.ts';
 import type { NewVeth } from './links/veth.ts';
 import {
-  NEIGHBOUR,
+  changeNeighbour,
+  listNeighbours,
   type Neighbour,
-  type NeighbourHeader,
   type NeighbourKey,
   type NewNeighbour,
-  readNeighbour,
-  refusalsOfNeighbour,
   writeNeighbour,
   writeNeighbourKey,
 } from './neighbour.ts';
-import { FAMILIES, type IpFamily } from './prefix.ts';
-import { type Kind, read, request } from './request.ts';
-import { ROUTE } from './routes/attributes.ts';
-import {
-  fieldOfRoute,
-  type NewRoute,
-  type RouteKey,
-  refusalsOfRoute,
-  tableNumber,
-  writeRoute,
-  writeRouteKey,
-} from './routes/new-route.ts';
-import { devicesOf, type Route, type RouteFilter, readRoute } from './routes/route.ts';
+import { CREATE, dump, read, request } from './request.ts';
+import { changeRoute, type NewRoute, type RouteKey, writeRoute, writeRouteKey } from './routes/new-route.ts';
+import { listRoutes, type Route, type RouteFilter } from './routes/route.ts';
 
+/** Where `Links.open` works, and what it tells. */
 export interface LinksOptions {
-  /** The namespace to program; home where left out. */
+  /** The namespace to work in; the one of this process where left out. */
   netns?: NetNs;
+  /** Told of each request, as with every handle. */
   logger?: Logger;
 }
 
-export interface ListOptions {
-  signal?: AbortSignal;
-}
-
-export interface DeviceFilter extends ListOptions {
-  /** Only those of this device. */
-  device?: string;
-}
-
-type Names = (index: number) => string | undefined;
-
-const LINK_HEADER: LinkHeader = { ifi_family: 0, ifi_type: 0, ifi_index: 0, ifi_flags: 0, ifi_change: 0 };
-const ADDRESS_HEADER = { ifa_family: 0, ifa_prefixlen: 0, ifa_flags: 0, ifa_scope: 0, ifa_index: 0 };
-const NEIGHBOUR_HEADER: NeighbourHeader = { ndm_family: 0, ndm_ifindex: 0, ndm_state: 0, ndm_flags: 0, ndm_type: 0 };
-
-/** For messages without data of a kind. */
-const LINK = LINKS.messages;
-
-const CREATE = NLM_F_CREATE | NLM_F_EXCL;
-const FAMILY_NAMES = Object.keys(FAMILIES) as IpFamily[];
-
-/** The operations on links, addresses, routes and neighbours, each written once. */
+/** The operations on links, addresses, routes and neighbours, each written once for both forms. */
 export class LinksOperations {
   readonly #exchange: Exchange;
+  readonly #devices: Devices;
   readonly #kinds: LinkKinds;
 
   constructor(exchange: Exchange, kinds: LinkKinds = LINKS) {
     this.#exchange = exchange;
+    this.#devices = new Devices(exchange);
     this.#kinds = kinds;
   }
 
-  /** All devices of the namespace, lo first. Names are as the kernel has them, control characters and all. */
+  /**
+   * All devices of the namespace, lo first.
+   *
+   * Names are as the kernel has them: they may contain control characters, because a container's root chooses them.
+   *
+   * @param options `signal`
+   * @throws NetlinkError as the kernel refuses
+   * @example
+   * for (const link of await links.list()) console.log(link.index, link.name, link.kind, link.up);
+   */
   *list(options: ListOptions = {}): Operation<Link[]> {
     checkObject(options, [], ['signal']);
-    const found = yield* this.#dump(this.#kinds.messages, 'RTM_GETLINK', C.RTM_GETLINK, LINK_HEADER, {});
+    const { messages } = this.#kinds;
+    const call = { syscall: 'RTM_GETLINK', type: RTM_GETLINK, header: LINK_HEADER };
+    const found = yield* dump(this.#exchange, messages, call);
     const names = new Map(found.map(([header, { name }]) => [header.ifi_index, name]));
     return found.map(([header, attributes]) => readLink(header, attributes, index => names.get(index)));
   }
 
-  /** One device. @throws NetlinkError ENODEV there is none of that name. */
+  /**
+   * One device.
+   *
+   * @param name its name, 1 to 15 bytes
+   * @throws NetlinkError ENODEV there is no device of that name
+   * @example
+   * const { mtu, statistics } = await links.get('eth0');
+   * console.log(mtu, statistics?.rx_packets);
+   */
   *get(name: string): Operation<Link> {
     checkName(name, ['name']);
     const call = getLink(LINK_HEADER, { name }, name, ['name'], { name });
     const [header, attributes] = yield* this.#exchange.get(call, message => read(this.#kinds.messages, message));
     const others = new Map<number, string>();
     for (const index of [attributes.master, attributes.linkNetnsId === undefined ? attributes.link : undefined]) {
-      const other = index === undefined ? undefined : yield* this.#nameOf(index);
+      const other = index === undefined ? undefined : yield* this.#devices.nameOf(index);
       if (index !== undefined && other !== undefined) others.set(index, other);
     }
     return readLink(header, attributes, index => others.get(index));
   }
 
   /**
-   * Makes a pair of devices; what goes into one comes out of the other. Each may be made in another namespace at once.
-   * @throws NetlinkError EEXIST one of the names is taken, EPERM CAP_NET_ADMIN is missing in one of the namespaces.
-   */
-  *createVeth(options: NewVeth): Operation<void> {
-    yield* this.#create('veth', options);
-  }
-
-  /**
    * Creates a device of any kind that this library knows.
-   * @throws RangeError the kind is not one of them, NetlinkError EEXIST the name is taken, EOPNOTSUPP the kernel has no such kind.
+   *
+   * @param options the `kind`, the fields of every device (`name`, `netns`, `mtu`, `address`, `up`, `master`), and those of the kind
+   * @throws TypeError, RangeError with the path: a field is wrong, or there is no such kind
+   * @throws NetlinkError EEXIST the name is taken, ENODEV there is no such device below, EOPNOTSUPP the kernel has no such kind
+   * @example
+   * await links.create({ kind: 'macvlan', name: 'mv0', link: 'eth0', mode: 'private', up: true });
    */
   *create(options: NewLinkOfKind): Operation<void> {
     if (typeof options !== 'object' || options === null) throw typeError([], 'an object', options);
@@ -124,32 +111,66 @@ export class LinksOperations {
     yield* this.#create(kind, fields, options);
   }
 
-  /** Makes a bridge: a switch whose ports are the devices that have it for their master. @throws NetlinkError EEXIST the name is taken. */
+  /**
+   * Creates a pair of devices: what is sent into one comes out of the other.
+   *
+   * Each end may be created in another namespace at once. The peer begins switched off.
+   *
+   * @param options `name` and `peer: { name }`; both ends may have `netns`, `mtu` in bytes (from 68) and `address`
+   * @throws NetlinkError EEXIST one of the names is taken, EPERM CAP_NET_ADMIN is missing in one of the namespaces
+   * @example
+   * await links.createVeth({ name: 'web1', up: true, peer: { name: 'eth0', netns } });
+   */
+  *createVeth(options: NewVeth): Operation<void> {
+    yield* this.#create('veth', options);
+  }
+
+  /**
+   * Creates a bridge: a switch whose ports are the devices that have it for their `master`.
+   *
+   * @param options `name`; `bridge` has its settings, times in hundredths of a second
+   * @throws NetlinkError EEXIST the name is taken, EOPNOTSUPP the kernel has no bridges, or not with this setting
+   * @example
+   * await links.createBridge({ name: 'br0', up: true, bridge: { forwardDelayCentiseconds: 200 } });
+   * await links.createVeth({ name: 'web1', master: 'br0', up: true, peer: { name: 'eth0', netns } });
+   */
   *createBridge(options: NewBridge): Operation<void> {
     yield* this.#create('bridge', options);
   }
 
-  /** Makes a device that swallows what is sent to it, to hold addresses. @throws NetlinkError EEXIST the name is taken. */
+  /**
+   * Creates a device that drops what is sent to it. It holds addresses that belong to no other device.
+   *
+   * @param options `name`, and the fields of every device
+   * @throws NetlinkError EEXIST the name is taken, EOPNOTSUPP the kernel's module dummy is not loaded
+   * @example
+   * await links.createDummy({ name: 'vip', up: true });
+   * await links.addAddress('vip', '10.10.0.100/32');
+   */
   *createDummy(options: NewLink): Operation<void> {
     yield* this.#create('dummy', options);
   }
 
   /**
-   * Makes a device with a hardware address of its own on the wire of another.
-   * @throws NetlinkError EEXIST the name is taken, ENODEV no such lower device, EBUSY the lower device is a port of a bridge.
+   * Creates a device with a hardware address of its own on the wire of another device.
+   *
+   * @param options `name`, and the device below in `link`; `mode` is 'bridge' where left out
+   * @throws NetlinkError EEXIST the name is taken, ENODEV there is no such `link`, EBUSY the device below is a port of a bridge
+   * @example
+   * await links.createMacvlan({ name: 'mv0', link: 'eth0', netns, up: true });
    */
   *createMacvlan(options: NewMacvlan): Operation<void> {
     yield* this.#create('macvlan', options);
   }
 
-  *#create(kind: string, options: NewLink, subject = options): Operation<void> {
+  *#create(kind: string, options: NewLink, subject: object = options): Operation<void> {
     const { wire, link } = this.#kinds.write(kind, options);
     const { master } = options;
-    if (link !== undefined) wire.attributes.link = yield* this.#indexOf(link, 'link', subject);
-    if (master !== undefined) wire.attributes.master = yield* this.#indexOf(master, 'master', subject);
+    if (link !== undefined) wire.attributes.link = yield* this.#devices.indexOf(link, 'link', subject);
+    if (master !== undefined) wire.attributes.master = yield* this.#devices.indexOf(master, 'master', subject);
     const call = request(this.#kinds.messages, {
       syscall: 'RTM_NEWLINK',
-      type: C.RTM_NEWLINK,
+      type: RTM_NEWLINK,
       flags: CREATE,
       header: { ...LINK_HEADER, ifi_flags: wire.flags, ifi_change: wire.change },
       value: wire.attributes,
@@ -161,48 +182,59 @@ export class LinksOperations {
   }
 
   /**
-   * Changes a device. All changes are one message, which the kernel carries out in this order: netns, address, mtu, newName, master, up
-   * (do_setlink in net/core/rtnetlink.c); where it refuses one, those before it stay. Only `up: false` beside others is a message of its
-   * own before them, because some devices refuse a change while they are up.
+   * Changes a device. What is left out stays as it is.
+   *
+   * All changes are one message. The kernel carries them out in this order: netns, address, mtu, newName, master, up (do_setlink in
+   * net/core/rtnetlink.c). Where it refuses one, those before it stay. Only `up: false` beside other changes is a message of its own, sent
+   * first, because some devices refuse changes while they are up.
+   *
+   * @param name the device
+   * @param changes `up`, `master` (null takes it out of its bridge), `netns`, `newName`, `mtu` in bytes (from 68), `address`
    * @throws NetlinkError ENODEV no such device or master, EEXIST the new name is taken (there), EBUSY it is up and cannot be renamed before
-   * Linux 6.2, EADDRNOTAVAIL not an address for a device, ELOOP a bridge as a port of a bridge, EINVAL mtu is outside the driver's limits,
-   * lo cannot move.
+   * Linux 6.2, EADDRNOTAVAIL not an address for a device, ELOOP a bridge as a port of a bridge, EINVAL `mtu` is outside the driver's limits,
+   * or lo cannot move
+   * @example
+   * await links.set('web1', { netns, newName: 'eth0', up: true });
    */
   *set(name: string, changes: LinkChanges): Operation<void> {
     checkName(name, ['name']);
-    const wire = writeChanges(changes);
+    const { attributes, flags, change } = writeChanges(changes);
     const subject = { name, ...changes };
-    const { attributes } = wire;
-    if (changes.master === null) attributes.master = 0;
-    else if (changes.master !== undefined) attributes.master = yield* this.#indexOf(changes.master, 'master', subject);
-    const header = { ...LINK_HEADER, ifi_flags: wire.flags, ifi_change: wire.change };
-    const rename = (path: readonly (string | number)[]) =>
-      path[0] === 'name' ? ['newName'] : this.#kinds.fieldOf(path);
-    const refusals = refusalsOfChanges(name, changes);
-    const call = (head: LinkHeader, value: Partial<LinkAttributes>) =>
-      request(LINK, {
+    const { master } = changes;
+    if (master === null) attributes.master = 0;
+    else if (master !== undefined) attributes.master = yield* this.#devices.indexOf(master, 'master', subject);
+    const call = (header: LinkHeader, value: Partial<LinkAttributes>) =>
+      request(this.#kinds.messages, {
         syscall: 'RTM_SETLINK',
-        type: C.RTM_SETLINK,
-        header: head,
+        type: RTM_SETLINK,
+        header,
         value,
         subject,
-        rename,
-        refusals,
+        rename: path => (path[0] === 'name' ? ['newName'] : this.#kinds.fieldOf(path)),
+        refusals: refusalsOfChanges(name, changes),
       });
-    const index = yield* this.#indexOf(name, 'name', subject);
+    const index = yield* this.#devices.indexOf(name, 'name', subject);
+    const header = { ...LINK_HEADER, ifi_index: index, ifi_flags: flags, ifi_change: change };
     if (changes.up === false && Object.keys(attributes).length > 0) {
-      yield* this.#exchange.request(call({ ...header, ifi_index: index }, {}));
+      yield* this.#exchange.request(call({ ...header }, {}));
       header.ifi_change = 0;
     }
-    yield* this.#exchange.request(call({ ...header, ifi_index: index }, attributes));
+    yield* this.#exchange.request(call(header, attributes));
   }
 
-  /** Removes a device; with one end of a veth goes the other. @throws NetlinkError ENODEV there is none, EOPNOTSUPP lo and hardware stay. */
+  /**
+   * Removes a device. With one end of a veth goes the other.
+   *
+   * @param name the device
+   * @throws NetlinkError ENODEV there is none, EOPNOTSUPP lo and hardware cannot be removed
+   * @example
+   * await links.remove('web1');
+   */
   *remove(name: string): Operation<void> {
     checkName(name, ['name']);
-    const call = request(LINK, {
+    const call = request(this.#kinds.messages, {
       syscall: 'RTM_DELLINK',
-      type: C.RTM_DELLINK,
+      type: RTM_DELLINK,
       header: LINK_HEADER,
       value: { name },
       subject: { name },
@@ -215,255 +247,153 @@ export class LinksOperations {
   }
 
   /**
-   * Adds an address to a device, without a broadcast address, as `ip addr add` does. `address` has its prefix length ('10.10.0.100/32');
-   * without one it is a single host. One shorter than a host brings a route to its network while the device is up.
-   * @throws NetlinkError EEXIST the device has it, ENODEV no such device, EACCES IPv6 is switched off there.
+   * Adds an address to a device. As with `ip addr add`, it has no broadcast address unless one is given.
+   *
+   * A prefix that is shorter than a host also brings a route to its network while the device is up.
+   *
+   * @param name the device
+   * @param address with its prefix length: '10.10.0.100/32'. Without a length it is a single host.
+   * @param options `peer`, `broadcast`, `scope`, `label`, `noDad`, `noPrefixRoute`, `metric`, `validSeconds`, `preferredSeconds`, `origin`
+   * @throws NetlinkError EEXIST the device has it, ENODEV no such device, EACCES IPv6 is switched off there
+   * @example
+   * await links.addAddress('eth0', '10.10.0.100/32');
+   * await links.addAddress('eth0', 'fd00::1/64', { noDad: true });
    */
   *addAddress(name: string, address: string, options: AddressOptions = {}): Operation<void> {
-    yield* this.#changeAddress('RTM_NEWADDR', C.RTM_NEWADDR, CREATE, name, address, options);
+    yield* changeAddress(this.#exchange, this.#devices, 'add', name, address, options);
   }
 
   /**
-   * Removes an address; its prefix length must be right, and that of a point-to-point link needs its `peer`. With the first IPv4 address of a network go the other ones of that network, unless
-   * the sysctl net.ipv4.conf.DEVICE.promote_secondaries is 1.
-   * @throws NetlinkError EADDRNOTAVAIL the device has no such address, ENODEV no such device.
+   * Removes an address.
+   *
+   * With the first IPv4 address of a network go the other addresses of that network, unless the sysctl
+   * net.ipv4.conf.DEVICE.promote_secondaries is 1.
+   *
+   * @param name the device
+   * @param address with the prefix length that it was added with
+   * @param options the `peer` of an address of a point-to-point link; the other fields are ignored
+   * @throws NetlinkError EADDRNOTAVAIL the device has no such address, ENODEV no such device
+   * @example
+   * await links.removeAddress('eth0', '10.10.0.100/32');
    */
   *removeAddress(name: string, address: string, options: AddressOptions = {}): Operation<void> {
     const { peer } = options;
-    yield* this.#changeAddress('RTM_DELADDR', C.RTM_DELADDR, 0, name, address, peer === undefined ? {} : { peer });
-  }
-
-  *#changeAddress(
-    syscall: string,
-    type: number,
-    flags: number,
-    name: string,
-    address: string,
-    options: AddressOptions,
-  ): Operation<void> {
-    const { header, attributes } = writeAddress(name, address, options);
-    const subject = { name, address, ...options };
-    header.ifa_index = yield* this.#indexOf(name, 'name', subject);
-    const call = request(ADDRESS, {
-      syscall,
-      type,
-      flags,
-      header,
-      value: attributes,
-      subject,
-      rename: fieldOfAddress,
-      refusals: refusalsOfAddress(name, type === C.RTM_NEWADDR),
-    });
-    yield* this.#exchange.request(call);
-  }
-
-  /** The addresses of all devices, or of one. @throws NetlinkError ENODEV no such device. */
-  *addresses(options: DeviceFilter = {}): Operation<LinkAddress[]> {
-    const index = yield* this.#filter(options);
-    const header = { ...ADDRESS_HEADER, ifa_index: index };
-    const found = yield* this.#dump(ADDRESS, 'RTM_GETADDR', C.RTM_GETADDR, header, {});
-    // Kernels before 4.20 do not filter.
-    const wanted = index === 0 ? found : found.filter(([{ ifa_index }]) => ifa_index === index);
-    const nameOf = yield* this.#names(wanted.map(([{ ifa_index }]) => ifa_index));
-    return present(wanted, ([head, attributes]) => {
-      const device = nameOf(head.ifa_index);
-      return device === undefined ? undefined : readAddress(head, attributes, device);
-    });
+    const key = peer === undefined ? {} : { peer };
+    yield* changeAddress(this.#exchange, this.#devices, 'remove', name, address, key);
   }
 
   /**
-   * Adds a route: over one router or device, or over several by turns. One that was read is added as it is.
+   * The addresses of all devices, or of one.
+   *
+   * @param options `device`, `signal`
+   * @throws NetlinkError ENODEV no such device
    * @example
-   * await links.addRoute({ to: '10.1.0.0/16', nextHops: [{ via: '10.0.0.2', weight: 2 }, { via: '10.0.0.3' }] });
+   * for (const { address, scope } of await links.addresses({ device: 'eth0' })) console.log(address, scope);
+   */
+  *addresses(options: DeviceFilter = {}): Operation<LinkAddress[]> {
+    return yield* listAddresses(this.#exchange, this.#devices, options);
+  }
+
+  /**
+   * Adds a route: over one router or device, or over several in turns. A route that was read can be added as it is.
+   *
+   * @param route `to` is 'default' or a prefix; `via` is the router, `device` the device
    * @throws NetlinkError EEXIST there is one to this destination with this metric, ENETUNREACH (IPv4) or EHOSTUNREACH (IPv6) `via` cannot be
-   * reached, EINVAL `source` is not an address of this namespace, ENETDOWN the device is down, ENODEV there is no such device.
+   * reached, EINVAL `source` is not an address of this namespace, ENETDOWN the device is down, ENODEV there is no such device
+   * @example
+   * await links.addRoute({ to: 'default', via: '10.0.0.1' });
+   * await links.addRoute({ to: '10.1.0.0/16', nextHops: [{ via: '10.0.0.2', weight: 2 }, { via: '10.0.0.3' }] });
    */
   *addRoute(route: NewRoute): Operation<void> {
-    const { header, attributes } = writeRoute(route);
-    yield* this.#changeRoute('RTM_NEWROUTE', C.RTM_NEWROUTE, CREATE, route, header, attributes);
+    yield* changeRoute(this.#exchange, this.#devices, 'add', route, writeRoute(route));
   }
 
-  /** Removes a route: the first that matches what is given. @throws NetlinkError ESRCH there is none, ENODEV there is no such device. */
+  /**
+   * Removes a route: the first one that matches all that is given.
+   *
+   * @param route `to`, and whatever else tells it from others: `metric`, `table`, `via`, `device` ...
+   * @throws NetlinkError ESRCH there is none, ENODEV there is no such device
+   * @example
+   * await links.removeRoute({ to: '10.1.0.0/16' });
+   */
   *removeRoute(route: RouteKey): Operation<void> {
-    const { header, attributes } = writeRouteKey(route);
-    yield* this.#changeRoute('RTM_DELROUTE', C.RTM_DELROUTE, 0, route, header, attributes);
+    yield* changeRoute(this.#exchange, this.#devices, 'remove', route, writeRouteKey(route));
   }
 
-  *#changeRoute(
-    syscall: string,
-    type: number,
-    flags: number,
-    route: RouteKey,
-    header: ReturnType<typeof writeRoute>['header'],
-    attributes: ReturnType<typeof writeRoute>['attributes'],
-  ): Operation<void> {
-    if (route.device !== undefined) attributes.device = yield* this.#indexOf(route.device, 'device', route);
-    for (const [i, hop] of (attributes.nextHops ?? []).entries()) {
-      const { device } = route.nextHops![i]!;
-      if (device !== undefined) hop.index = yield* this.#indexOf(device, 'nextHops', route);
-    }
-    const call = request(ROUTE, {
-      syscall,
-      type,
-      flags,
-      header,
-      value: attributes,
-      subject: route,
-      rename: fieldOfRoute,
-      refusals: refusalsOfRoute(route),
-    });
-    yield* this.#exchange.request(call);
-  }
-
-  /** The IPv4 and IPv6 routes of all tables, or of one: 'main' has what `ip route` shows, 'local' the namespace's own addresses. */
+  /**
+   * The IPv4 and IPv6 routes of all tables, or of some.
+   *
+   * @param filter `table`: 'main' has what `ip route` shows, 'local' the namespace's own addresses; `family`; `signal`
+   * @throws RangeError the table or the family has no such name
+   * @example
+   * const [way] = (await links.routes({ table: 'main', family: 'ipv4' })).filter(({ to }) => to === 'default');
+   * console.log(way?.via, way?.device);
+   */
   *routes(filter: RouteFilter = {}): Operation<Route[]> {
-    checkObject(filter, [], ['table', 'family', 'signal']);
-    const table = filter.table === undefined ? undefined : tableNumber(filter.table);
-    const family = filter.family === undefined ? undefined : checkOneOf(filter.family, ['family'], FAMILY_NAMES);
-    const header = { rtm_dst_len: 0, rtm_src_len: 0, rtm_tos: 0, rtm_table: 0, rtm_protocol: 0, rtm_scope: 0 };
-    const whole = { ...header, rtm_type: 0, rtm_flags: 0, rtm_family: family === undefined ? 0 : FAMILIES[family] };
-    const found = yield* this.#dump(ROUTE, 'RTM_GETROUTE', C.RTM_GETROUTE, whole, {});
-    const wanted = found.filter(([head, attributes]) => {
-      return table === undefined || (attributes.table ?? head.rtm_table) === table;
-    });
-    const nameOf = yield* this.#names(wanted.flatMap(([, attributes]) => devicesOf(attributes)));
-    return present(wanted, ([head, attributes]) => {
-      // Its device went while we were reading, and so did the route.
-      if (devicesOf(attributes).some(index => nameOf(index) === undefined)) return undefined;
-      return readRoute(head, attributes, nameOf);
-    });
+    return yield* listRoutes(this.#exchange, this.#devices, filter);
   }
 
-  /** Adds a neighbour. @throws NetlinkError EEXIST it is known, ENODEV no such device, ENETDOWN it is down. */
+  /**
+   * Adds a neighbour: the hardware address of an IP address (ARP, neighbour discovery).
+   *
+   * @param neighbour `device`, `address`, `hardwareAddress`; `state` is 'permanent' where left out
+   * @throws NetlinkError EEXIST it is known, ENODEV no such device, ENETDOWN the device is down
+   * @example
+   * await links.addNeighbour({ device: 'eth0', address: '10.0.0.9', hardwareAddress: '02:00:00:00:00:09' });
+   */
   *addNeighbour(neighbour: NewNeighbour): Operation<void> {
-    const { header, attributes } = writeNeighbour(neighbour);
-    yield* this.#changeNeighbour('RTM_NEWNEIGH', C.RTM_NEWNEIGH, CREATE, neighbour, header, attributes);
+    yield* changeNeighbour(this.#exchange, this.#devices, 'add', neighbour, writeNeighbour(neighbour));
   }
 
-  /** Forgets a neighbour. @throws NetlinkError ENOENT it is not known, ENODEV no such device. */
+  /**
+   * Removes a neighbour.
+   *
+   * @param key `device` and `address`
+   * @throws NetlinkError ENOENT it is not known, ENODEV no such device
+   * @example
+   * await links.removeNeighbour({ device: 'eth0', address: '10.0.0.9' });
+   */
   *removeNeighbour(key: NeighbourKey): Operation<void> {
-    const { header, attributes } = writeNeighbourKey(key);
-    yield* this.#changeNeighbour('RTM_DELNEIGH', C.RTM_DELNEIGH, 0, key, header, attributes);
+    yield* changeNeighbour(this.#exchange, this.#devices, 'remove', key, writeNeighbourKey(key));
   }
 
-  *#changeNeighbour(
-    syscall: string,
-    type: number,
-    flags: number,
-    key: NeighbourKey,
-    header: NeighbourHeader,
-    attributes: ReturnType<typeof writeNeighbour>['attributes'],
-  ): Operation<void> {
-    header.ndm_ifindex = yield* this.#indexOf(key.device, 'device', key);
-    const call = request(NEIGHBOUR, {
-      syscall,
-      type,
-      flags,
-      header,
-      value: attributes,
-      subject: key,
-      refusals: refusalsOfNeighbour(key.device),
-    });
-    yield* this.#exchange.request(call);
-  }
-
-  /** The neighbours of all devices, or of one, in every state: `ip neigh show nud all`. @throws NetlinkError ENODEV no such device. */
+  /**
+   * The neighbours of all devices, or of one, in every state: what `ip neigh show nud all` shows.
+   *
+   * @param options `device`, `signal`
+   * @throws NetlinkError ENODEV no such device
+   * @example
+   * const failed = (await links.neighbours({ device: 'eth0' })).filter(({ state }) => state === 'failed');
+   */
   *neighbours(options: DeviceFilter = {}): Operation<Neighbour[]> {
-    const index = yield* this.#filter(options);
-    const found = yield* this.#dump(NEIGHBOUR, 'RTM_GETNEIGH', C.RTM_GETNEIGH, NEIGHBOUR_HEADER, {});
-    const wanted = index === 0 ? found : found.filter(([{ ndm_ifindex }]) => ndm_ifindex === index);
-    const nameOf = yield* this.#names(wanted.map(([{ ndm_ifindex }]) => ndm_ifindex));
-    return present(wanted, ([head, attributes]) => {
-      const device = nameOf(head.ndm_ifindex);
-      return device === undefined ? undefined : readNeighbour(head, attributes, device);
-    });
+    return yield* listNeighbours(this.#exchange, this.#devices, options);
   }
-
-  *#dump<H, A>(kind: Kind<H, A>, syscall: string, type: number, header: H, value: Partial<A>): Operation<[H, A][]> {
-    return yield* this.#exchange.dump(request(kind, { syscall, type, header, value }), message => read(kind, message));
-  }
-
-  /** The index that the options of a dump ask for; 0 is all. */
-  *#filter(options: DeviceFilter): Operation<number> {
-    checkObject(options, [], ['device', 'signal']);
-    if (options.device === undefined) return 0;
-    return yield* this.#indexOf(checkName(options.device, ['device']), 'device', options);
-  }
-
-  /** The index of a device that the field `field` of `subject` names. */
-  *#indexOf(name: string, field: string, subject: unknown): Operation<number> {
-    const call = getLink(LINK_HEADER, { name }, name, [field], subject);
-    const [index] = yield* this.#exchange.get(call, ({ source, payload, end }) => readName(source, payload, end));
-    return index;
-  }
-
-  /** The name of one device, or undefined if it has gone. */
-  *#nameOf(index: number): Operation<string | undefined> {
-    const call = getLink({ ...LINK_HEADER, ifi_index: index }, {}, `${index}`, [], index);
-    try {
-      const [, name] = yield* this.#exchange.get(call, ({ source, payload, end }) => readName(source, payload, end));
-      return name;
-    } catch (error) {
-      if (error instanceof NetlinkError && error.code === 'ENODEV') return undefined;
-      throw error;
-    }
-  }
-
-  /** The names of these devices: asked for one by one where they are few, else all at once. Those that have gone have none. */
-  *#names(indexes: readonly number[]): Operation<Names> {
-    const wanted = new Set(indexes);
-    if (wanted.size > FEW_DEVICES) {
-      const call = request(LINK, {
-        syscall: 'RTM_GETLINK',
-        type: C.RTM_GETLINK,
-        header: LINK_HEADER,
-      });
-      const all = yield* this.#exchange.dump(call, ({ source, payload, end }) => readName(source, payload, end));
-      const names = new Map(all);
-      return index => names.get(index);
-    }
-    const names = new Map<number, string | undefined>();
-    for (const index of wanted) names.set(index, yield* this.#nameOf(index));
-    return index => names.get(index);
-  }
-}
-
-/** A container has two or three devices: asking for each is quicker than a dump. */
-const FEW_DEVICES = 4;
-
-function getLink(
-  header: LinkHeader,
-  value: Partial<LinkAttributes>,
-  name: string,
-  path: readonly string[],
-  subject: unknown,
-): Call {
-  return request(LINK, {
-    syscall: 'RTM_GETLINK',
-    type: C.RTM_GETLINK,
-    header,
-    value: value,
-    subject,
-    rename: () => path,
-    refusals: { hints: { ENODEV: missing(name) }, blame: { ENODEV: path } },
-  });
-}
-
-function present<T, R>(items: readonly T[], map: (item: T) => R | undefined): R[] {
-  return items.map(map).filter(item => item !== undefined) as R[];
 }
 
 /**
- * Links, addresses, routes and neighbours of one network namespace (NETLINK_ROUTE). Reading needs no privilege, changing needs
- * CAP_NET_ADMIN in the user namespace that owns the network namespace.
+ * Links, addresses, routes and neighbours of one network namespace (NETLINK_ROUTE).
+ *
+ * Reading needs no privilege. Changing needs CAP_NET_ADMIN in the user namespace that owns the network namespace.
+ *
+ * @example
+ * await using links = Links.open({ netns });
+ * await links.createDummy({ name: 'vip', up: true });
+ * await links.addAddress('vip', '10.10.0.100/32');
  */
 export class Links extends syncAndAsync(LinksOperations) {
-  /** Opens a socket in the namespace and asks nothing yet. Needs the right to enter the namespace. */
+  /**
+   * Opens a socket in the namespace. Nothing is asked yet.
+   *
+   * @param options `netns`, `logger`
+   * @throws NetlinkError EPERM this process may not enter the namespace
+   * @example
+   * const links = Links.open({ netns });
+   */
   static open(options: LinksOptions = {}): Links {
     checkObject(options, [], ['netns', 'logger']);
     const socket = new NetlinkSocket({ netns: netnsOf(options), protocol: NETLINK_ROUTE });
     try {
-      // Linux 4.20: what a dump asks for is checked, and filters act in the kernel.
+      // Linux 4.20: the kernel then checks what a dump asks for, and filters by itself.
       socket.setOption(SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1);
     } catch (error) {
       if (!(error instanceof NetlinkError)) throw error;

@@ -8,9 +8,9 @@ import type { NewLink } from './settings.ts';
 const BRIDGE = attributes('IFLA_BR', {
   /** How long a port listens, and how long it learns, before it forwards: 200 to 3000 with STP. 1500 in a new bridge. */
   forwardDelayCentiseconds: opt(u32ne(C.IFLA_BR_FORWARD_DELAY)),
-  /** Between two hellos of STP: 100 to 1000. 200 in a new bridge. */
+  /** Time between two hellos of STP: 100 to 1000. 200 in a new bridge. */
   helloTimeCentiseconds: opt(u32ne(C.IFLA_BR_HELLO_TIME)),
-  /** How long a silent root is believed in: 600 to 4000. 2000 in a new bridge. */
+  /** How long a silent root stays the root: 600 to 4000. 2000 in a new bridge. */
   maxAgeCentiseconds: opt(u32ne(C.IFLA_BR_MAX_AGE)),
   /** How long a learned address is kept: 30000 in a new bridge; 0 makes it a hub. */
   ageingTimeCentiseconds: opt(u32ne(C.IFLA_BR_AGEING_TIME)),
@@ -34,7 +34,7 @@ const BRIDGE = attributes('IFLA_BR', {
   rootPathCost: opt(u32ne(C.IFLA_BR_ROOT_PATH_COST)),
   /** Where STP's frames go: 01:80:c2:00:00:00. */
   groupAddress: opt(attribute(C.IFLA_BR_GROUP_ADDR, HARDWARE_ADDRESS)),
-  /** IGMP and MLD are listened to, so that groups go only to ports that want them. On in a new bridge, where the kernel has it. */
+  /** The bridge listens to IGMP and MLD, and sends groups only to ports that want them. On in a new bridge, where the kernel has it. */
   multicastSnooping: opt(attribute(C.IFLA_BR_MCAST_SNOOPING, BOOLEAN)),
   /** The bridge asks for members itself. */
   multicastQuerier: opt(attribute(C.IFLA_BR_MCAST_QUERIER, BOOLEAN)),
@@ -48,12 +48,12 @@ const BRIDGE = attributes('IFLA_BR', {
   vlanDefaultPvid: opt(u16ne(C.IFLA_BR_VLAN_DEFAULT_PVID)),
 });
 
-/** What the kernel says of a bridge. */
+/** What the kernel says of a bridge. Times are hundredths of a second. */
 export type Bridge = Infer<typeof BRIDGE>;
 
 const READ_ONLY = ['rootId', 'bridgeId', 'rootPort', 'rootPathCost'] as const;
 
-/** What of a bridge can be chosen when it is created. */
+/** The settings of a new bridge. */
 export type BridgeSettings = Omit<Bridge, (typeof READ_ONLY)[number] | 'unknown'>;
 
 /** A new bridge. */

@@ -51,6 +51,7 @@ const LINK_FLAGS = {
   dormant: If.IFF_DORMANT,
   echo: If.IFF_ECHO,
 } as const;
+/** A flag of a device (IFF_*), without the prefix and in lower case. */
 export type LinkFlag = keyof typeof LINK_FLAGS;
 
 const OPERATIONAL_STATES = {
@@ -105,7 +106,7 @@ const INFO_ROWS = {
   kind: opt(string(C.IFLA_INFO_KIND, 55)),
   /** The kind of its master: 'bridge', 'bond' ... */
   slaveKind: opt(string(C.IFLA_INFO_SLAVE_KIND, 55)),
-  /** What its master knows of it, raw. */
+  /** The master's data about it, raw. */
   slaveData: opt(bytes(C.IFLA_INFO_SLAVE_DATA)),
 };
 const OTHER_INFO: Type<LinkInfo> = attributes('IFLA_INFO', { ...INFO_ROWS, kindData: opt(bytes(C.IFLA_INFO_DATA)) });
@@ -149,11 +150,11 @@ const ROWS = {
   master: opt(u32ne(C.IFLA_MASTER)),
   /** Packets that the default queueing discipline may hold. */
   transmitQueueLength: opt(u32ne(C.IFLA_TXQLEN)),
-  /** RFC 2863 state: 'up' can carry packets; 'unknown' is that of drivers that do not say, as lo. */
+  /** RFC 2863 state: 'up' can carry packets; drivers that do not tell, as that of lo, are 'unknown'. */
   operationalState: opt(attribute(C.IFLA_OPERSTATE, named(U8, OPERATIONAL_STATES))),
   /** 0 the device is operational when its carrier is, 1 when a program says so (net/core/link_watch.c). */
   linkMode: opt(attribute(C.IFLA_LINKMODE, U8)),
-  /** Text of the administrator's. Not a name: nothing is found by it. */
+  /** A free text. It is not a name: no device is found by it. */
   alias: opt(string(C.IFLA_IFALIAS, 255)),
   /** Group, for operations on many devices at once; 0 is the default one. */
   group: opt(u32ne(C.IFLA_GROUP)),
@@ -165,17 +166,17 @@ const ROWS = {
   familyState: opt(attribute(C.IFLA_AF_SPEC, LEFT_OUT)),
   /** Ports and memory of ISA cards. */
   map: opt(attribute(C.IFLA_MAP, LEFT_OUT)),
-  /** How many have asked for all packets of the wire (packet captures, bridges). */
+  /** How many users want all packets of the wire (packet captures, bridges). */
   promiscuity: opt(u32ne(C.IFLA_PROMISCUITY)),
   transmitQueues: opt(u32ne(C.IFLA_NUM_TX_QUEUES)),
   receiveQueues: opt(u32ne(C.IFLA_NUM_RX_QUEUES)),
-  /** The other side is there. */
+  /** The other side is connected. */
   carrier: opt(attribute(C.IFLA_CARRIER, BOOLEAN)),
   /** How often the carrier came or went. */
   carrierChanges: opt(u32ne(C.IFLA_CARRIER_CHANGES)),
   carrierUpCount: opt(u32ne(C.IFLA_CARRIER_UP_COUNT)),
   carrierDownCount: opt(u32ne(C.IFLA_CARRIER_DOWN_COUNT)),
-  /** The namespace of `link`, by the number that this namespace knows it by (ip netns list-id); absent where it is the same one. */
+  /** The number that this namespace has for the namespace of `link` (ip netns list-id); absent where both are the same. */
   linkNetnsId: opt(s32ne(C.IFLA_LINK_NETNSID)),
   /** A protocol keeps the device down (VRRP, MC-LAG). */
   protoDown: opt(attribute(C.IFLA_PROTO_DOWN, BOOLEAN)),
@@ -189,13 +190,13 @@ const ROWS = {
   /** The device under /sys/devices that this is the network side of, and its bus: '0000:03:00.0' on 'pci'. */
   parentDevice: opt(string(C.IFLA_PARENT_DEV_NAME, 255)),
   parentBus: opt(string(C.IFLA_PARENT_DEV_BUS_NAME, 255)),
-  /** Segments and bytes of the packets that the stack hands down to be cut (GSO, TSO), or joins on the way up (GRO). */
+  /** Limits of the packets that the stack sends to be cut (GSO, TSO), or joins when they arrive (GRO). */
   gsoMaxSegments: opt(u32ne(C.IFLA_GSO_MAX_SEGS)),
   gsoMaxBytes: opt(u32ne(C.IFLA_GSO_MAX_SIZE)),
   groMaxBytes: opt(u32ne(C.IFLA_GRO_MAX_SIZE)),
   tsoMaxBytes: opt(u32ne(C.IFLA_TSO_MAX_SIZE)),
   tsoMaxSegments: opt(u32ne(C.IFLA_TSO_MAX_SEGS)),
-  /** How many have asked for all multicast packets. */
+  /** How many users want all multicast packets. */
   allMulticast: opt(u32ne(C.IFLA_ALLMULTI)),
 };
 
@@ -207,13 +208,16 @@ function linkTable(kinds: Iterable<AnyLinkKind>) {
 export type LinkAttributes = Infer<ReturnType<typeof linkTable>>;
 export type LinkHeader = Infer<typeof ifinfomsg>;
 
+/** The header of a message that names no device by index. */
+export const LINK_HEADER: LinkHeader = { ifi_family: 0, ifi_type: 0, ifi_index: 0, ifi_flags: 0, ifi_change: 0 };
+
 /** A network device. */
 export interface Link
   extends Omit<LinkAttributes, 'master' | 'link' | 'info' | 'netnsFd' | 'oldStatistics' | 'familyState' | 'map'>,
     LinkData {
   /** The kernel's number of the device, unique in its namespace. */
   index: number;
-  /** Who made the device: 'veth', 'bridge', 'dummy', 'macvlan' ...; absent for lo and for hardware. */
+  /** The kind: 'veth', 'bridge', 'dummy', 'macvlan' ...; absent for lo and for hardware. */
   kind?: string;
   type: LinkType | number;
   /** The administrator has switched it on. Whether it carries packets is `operationalState`. */
@@ -228,7 +232,7 @@ export interface Link
   kindData?: string;
   /** What the master is: 'bridge', 'bond' ... */
   slaveKind?: string;
-  /** What the master knows of the device, raw (IFLA_INFO_SLAVE_DATA). */
+  /** The master's data about the device, raw (IFLA_INFO_SLAVE_DATA). */
   slaveData?: string;
 }
 
@@ -247,7 +251,7 @@ export class LinkKinds {
     return [...this.#kinds.keys()];
   }
 
-  /** Checks what a new link is to be. @returns its message, but for indexes; and the name of the device below it */
+  /** Checks the options of a new link. @returns its message without indexes, and the name of the device below it */
   write(kind: string, options: NewLink): { wire: Wire<LinkAttributes>; link: string | undefined } {
     const known = this.#kind(kind);
     const { wire, name } = writeNew(options, known.fields);

@@ -11,22 +11,24 @@ const MODES = {
   passthru: C.MACVLAN_MODE_PASSTHRU,
   source: C.MACVLAN_MODE_SOURCE,
 } as const;
+/** What the macvlans over one device are to each other: see `Macvlan.mode`. */
 export type MacvlanMode = keyof typeof MODES;
 
 /** IFLA_INFO_DATA of a macvlan (drivers/net/macvlan.c). */
 const MACVLAN = attributes('IFLA_MACVLAN', {
   /**
-   * What the devices over one lower device are to each other: 'bridge' they reach each other, 'private' they do not, 'vepa' only through
-   * the switch outside, 'passthru' there is one, 'source' by lists of sources.
+   * How the devices over one lower device reach each other: 'bridge' directly, 'private' not at all, 'vepa' through the switch outside,
+   * 'passthru' there is only one, 'source' by lists of source addresses.
    */
   mode: opt(attribute(C.IFLA_MACVLAN_MODE, named(U32_NE, MODES))),
   /** MACVLAN_FLAG_*. */
   flags: opt(u16ne(C.IFLA_MACVLAN_FLAGS)),
-  /** Broadcast packets that may wait, as asked for by this device. */
+  /** How many broadcast packets may wait, as this device asked for. */
   broadcastQueue: opt(u32ne(C.IFLA_MACVLAN_BC_QUEUE_LEN)),
-  /** As `broadcastQueue`, in force: the largest of what the devices over the lower one ask for. */
+  /** The largest `broadcastQueue` of all devices over the lower one: the one in force. */
   broadcastQueueUsed: opt(u32ne(C.IFLA_MACVLAN_BC_QUEUE_LEN_USED)),
 });
+/** What the kernel says of a macvlan. */
 export type Macvlan = Infer<typeof MACVLAN>;
 
 /** A new macvlan. */

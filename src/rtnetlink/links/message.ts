@@ -16,7 +16,7 @@ import * as C from '../../linux/if_arp.ts';
 import { IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_NET_NS_FD } from '../../linux/if_link.ts';
 import { deviceName, HARDWARE_ADDRESS } from '../device.ts';
 
-/** What a device looks like to the layer above it (ARPHRD_*). A type without a name here is a number. */
+/** ARPHRD_*. A type without a name here is read as a number. */
 const LINK_TYPES = {
   ether: C.ARPHRD_ETHER,
   infiniband: C.ARPHRD_INFINIBAND,
@@ -33,6 +33,7 @@ const LINK_TYPES = {
   none: C.ARPHRD_NONE,
   void: C.ARPHRD_VOID,
 } as const;
+/** What a device looks like to the layer above it (ARPHRD_*): 'ether', 'loopback' ... */
 export type LinkType = keyof typeof LINK_TYPES;
 
 /** The header of every link message. */

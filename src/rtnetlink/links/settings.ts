@@ -5,11 +5,11 @@ import { type NetNs, netnsOf } from '../../netns/netns.ts';
 import { checkBoolean, checkMac, checkMtu, checkName, missing, quote } from '../device.ts';
 import type { Refusals } from '../request.ts';
 
-/** The other end of a new veth. It begins switched off: the kernel has not joined the two yet when it makes this one (ENOTCONN). */
+/** The other end of a new veth. It begins switched off: the kernel creates it before it joins both ends (ENOTCONN). */
 export interface NewPeer {
   /** 1 to 15 bytes, no '/', ':', '%' or white space, not '.' or '..'. */
   name: string;
-  /** The namespace to make it in; that of the handle where left out. */
+  /** The namespace to create it in; that of the handle where left out. */
   netns?: NetNs;
   /** Largest packet in bytes, from 68; the driver's default where left out, 1500 mostly. */
   mtu?: number;
@@ -25,11 +25,11 @@ export interface NewLink extends NewPeer {
   master?: string;
 }
 
-/** What of a device can be changed; what is left out stays. */
+/** The changes of a device. Fields that are left out stay as they are. */
 export interface LinkChanges {
   /** Switch it on or off. Switching off drops the routes over it. */
   up?: boolean;
-  /** The bridge to be a port of; null to leave the one it is a port of. */
+  /** The bridge to make it a port of; null takes it out of its bridge. */
   master?: string | null;
   /** Move it into this namespace. It is switched off on the way and loses its addresses; `up: true` beside it switches it on there. */
   netns?: NetNs;
@@ -55,7 +55,7 @@ export interface DeviceAttributes {
   netnsFd?: number;
 }
 
-/** What goes into a message, without the indexes of devices: those must be asked for. */
+/** The fields of a message, without the indexes of devices: the kernel must be asked for those. */
 export interface Wire<Attributes = DeviceAttributes> {
   flags: number;
   change: number;
@@ -106,7 +106,7 @@ export function writeChanges(changes: LinkChanges): Wire {
 
 const BAD_ADDRESS = 'no device can have this hardware address: it is zero, or that of a group (odd first byte)';
 
-/** The path of the only one of these fields that was given, or undefined where several were: the kernel can only mean that one. */
+/** The path of the field that the kernel must mean, where only one of these was given; else undefined. */
 export function onlyOne(fields: Readonly<Record<string, unknown>>): Path | undefined {
   const given = Object.entries(fields).filter(([, value]) => value !== undefined);
   return given.length === 1 ? given[0]![0].split('.') : undefined;

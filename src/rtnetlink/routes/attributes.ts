@@ -14,12 +14,14 @@ import {
   U32_NE,
   u32ne,
 } from '../../codec/index.ts';
+import { type Path, rangeError, typeError } from '../../errors.ts';
 import * as C from '../../linux/rtnetlink.ts';
 import { SCOPES } from '../address.ts';
 import { FAMILIES } from '../prefix.ts';
 import { kind } from '../request.ts';
 
 export const TABLES = { default: C.RT_TABLE_DEFAULT, main: C.RT_TABLE_MAIN, local: C.RT_TABLE_LOCAL } as const;
+/** A routing table with a name (RT_TABLE_*). The others are numbers. */
 export type RouteTable = keyof typeof TABLES;
 
 export const PROTOCOLS = {
@@ -40,6 +42,7 @@ export const PROTOCOLS = {
   rip: C.RTPROT_RIP,
   eigrp: C.RTPROT_EIGRP,
 } as const;
+/** Who added a route (RTPROT_*). */
 export type RouteProtocol = keyof typeof PROTOCOLS;
 
 export const TYPES = {
@@ -55,6 +58,7 @@ export const TYPES = {
   throw: C.RTN_THROW,
   nat: C.RTN_NAT,
 } as const;
+/** What a route does with packets (RTN_*). */
 export type RouteType = keyof typeof TYPES;
 
 export const ROUTE_FLAGS = {
@@ -69,6 +73,7 @@ export const ROUTE_FLAGS = {
   'route-offload': C.RTM_F_OFFLOAD,
   'route-trap': C.RTM_F_TRAP,
 } as const;
+/** A flag of a route or of one of its ways (RTNH_F_*, RTM_F_*). */
 export type RouteFlag = keyof typeof ROUTE_FLAGS;
 
 export const rtmsg = struct('rtmsg', {
@@ -111,9 +116,9 @@ const VIA: Type<string> = {
     end - start > 2 ? IP_ADDRESS.read(source, start + 2, end, context) : undefined,
 };
 
-/** What TCP and the like assume of the way. */
+/** What TCP and other protocols assume of the way. */
 export const RTAX = attributes('RTAX', {
-  /** Which of the other metrics are not to be learned otherwise: one bit each, by number. */
+  /** Which of the other metrics the kernel must not learn by itself: one bit each, by number. */
   lock: opt(u32ne(C.RTAX_LOCK)),
   /** Bytes of the largest packet. */
   mtu: opt(u32ne(C.RTAX_MTU)),
@@ -126,7 +131,7 @@ export const RTAX = attributes('RTAX', {
   hopLimit: opt(u32ne(C.RTAX_HOPLIMIT)),
   /** Segments that may be under way at the beginning. */
   initialCongestionWindow: opt(u32ne(C.RTAX_INITCWND)),
-  /** Segments that are taken at the beginning. */
+  /** Segments that the receiver's window has room for at the beginning. */
   initialReceiveWindow: opt(u32ne(C.RTAX_INITRWND)),
 });
 
@@ -155,7 +160,7 @@ export interface RawNextHop {
   attributes: NextHopAttributes;
 }
 
-/** RTA_MULTIPATH: structures that each say how long they are, with attributes behind them. */
+/** RTA_MULTIPATH: structures with their own length, and attributes behind them. */
 const MULTIPATH: Type<RawNextHop[]> = {
   kind: 'rtnexthop list',
   write(writer, value, context) {
@@ -194,13 +199,13 @@ export const RTA = attributes('RTA', {
   /** Index of the device that packets leave by. */
   device: opt(u32ne(C.RTA_OIF)),
   ...GATEWAY,
-  /** The lowest of several to the same destination is taken. */
+  /** Of several routes to one destination, the kernel takes the one with the lowest metric. */
   metric: opt(u32ne(C.RTA_PRIORITY)),
   /** The source address of packets that have none yet. */
   source: opt(attribute(C.RTA_PREFSRC, IP_ADDRESS)),
-  /** What TCP and the like assume of the way. */
+  /** What TCP and other protocols assume of the way. */
   metrics: opt(nested(C.RTA_METRICS, RTAX)),
-  /** Several ways, taken by turns. */
+  /** Several ways, taken in turns. */
   nextHops: opt(attribute(C.RTA_MULTIPATH, MULTIPATH)),
   /** Realm of the traffic controller. */
   realm: opt(u32ne(C.RTA_FLOW)),
@@ -219,3 +224,17 @@ export const RTA = attributes('RTA', {
 export type RouteAttributes = Infer<typeof RTA>;
 export type RouteHeader = Infer<typeof rtmsg>;
 export const ROUTE = kind(rtmsg, RTA);
+
+/** Checks a number, or one of the names of numbers. */
+export function numberOf(value: unknown, path: Path, names: Readonly<Record<string, number>>, max: number): number {
+  if (typeof value === 'string' && Object.hasOwn(names, value)) return names[value]!;
+  const expected = `a number up to ${max}, or one of ${Object.keys(names).join(', ')}`;
+  if (typeof value !== 'number' && typeof value !== 'string') throw typeError(path, expected, value);
+  if (typeof value !== 'number' || !Number.isInteger(value) || value < 0 || value > max)
+    throw rangeError(path, expected, value);
+  return value;
+}
+
+export function tableNumber(table: unknown): number {
+  return numberOf(table, ['table'], TABLES, 0xffffffff);
+}

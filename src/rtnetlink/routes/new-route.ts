@@ -1,21 +1,25 @@
 import { checkInteger, checkObject, checkOneOf } from '../../codec/index.ts';
 import { type Path, rangeError, typeError } from '../../errors.ts';
 import * as C from '../../linux/rtnetlink.ts';
+import type { Exchange, Operation } from '../../netlink/index.ts';
 import { SCOPES, type Scope } from '../address.ts';
 import { checkBoolean, checkName, DEVICE_DOWN, quote } from '../device.ts';
-import { checkHost, checkPrefix, FAMILIES, type IpFamily } from '../prefix.ts';
-import type { Refusals } from '../request.ts';
+import type { Devices } from '../devices.ts';
+import { checkHost, checkPrefix, FAMILIES, FAMILY_NAMES, type IpFamily } from '../prefix.ts';
+import { CREATE, type Refusals, request } from '../request.ts';
 import {
   type NextHopAttributes,
+  numberOf,
   PROTOCOLS,
   type RawNextHop,
+  ROUTE,
   type RouteAttributes,
   type RouteHeader,
   type RouteProtocol,
   type RouteTable,
   type RouteType,
-  TABLES,
   TYPES,
+  tableNumber,
 } from './attributes.ts';
 import type { NextHop, Route } from './route.ts';
 
@@ -25,8 +29,8 @@ export interface NewNextHop extends Partial<Omit<NextHop, 'onLink'>> {
 }
 
 /**
- * A route to add. It needs a device, a router, or both, unless its type leads nowhere. One that was read can be added as it is: what only the kernel says of
- * a route (`flags`, the rest of its lifetime) is ignored.
+ * A route to add. It needs a device, a router, or both, unless its type leads nowhere. A route that was read can be added as it is: fields that
+ * only the kernel sets (`flags`, the rest of its lifetime) are ignored.
  */
 export interface NewRoute
   extends Partial<Pick<Route, 'family' | 'from' | 'metrics' | 'realm' | 'preference' | 'nextHopId' | 'tos'>>,
@@ -34,8 +38,8 @@ export interface NewRoute
   /** 'default' (of the family of `via` or `source`, else IPv4), or a prefix: '10.0.0.0/24', '::/0'. An address alone is that one host. */
   to: string;
   /**
-   * The next router. It must be reachable without another router: an address of the device's network comes first. An IPv4 route may have an IPv6
-   * one, beside its `device` (Linux 5.2).
+   * The next router. It must be reachable without another router, so add an address of the device's network first. An IPv4 route may have an
+   * IPv6 router, beside its `device` (Linux 5.2).
    */
   via?: string;
   /** Several ways, in place of `device` and `via`. */
@@ -58,10 +62,10 @@ export interface NewRoute
   onLink?: boolean;
 }
 
-/** Which route to remove: what is given must match, and of several that match the first goes. */
+/** Which route to remove: all that is given must match. Of several that match, the first is removed. */
 export type RouteKey = NewRoute;
 
-/** What only the kernel says of a route. */
+/** Fields that only the kernel sets. */
 const TOLD_FIELDS = ['flags', 'expiresSeconds', 'inDevice', 'mark', 'unknown'] as const;
 const KEY_FIELDS = [
   'family',
@@ -88,17 +92,13 @@ const KEY_FIELDS = [
 /** Types of routes that lead nowhere, and so need no device. */
 const DEAD_ENDS: readonly unknown[] = ['blackhole', 'unreachable', 'prohibit', 'throw'];
 
-/** A number, or one of the names of a number. */
-function number(value: unknown, path: Path, names: Readonly<Record<string, number>>, max: number): number {
-  if (typeof value === 'string' && Object.hasOwn(names, value)) return names[value]!;
-  const expected = `a number up to ${max}, or one of ${Object.keys(names).join(', ')}`;
-  if (typeof value !== 'number' && typeof value !== 'string') throw typeError(path, expected, value);
-  if (typeof value !== 'number' || !Number.isInteger(value) || value < 0 || value > max)
-    throw rangeError(path, expected, value);
-  return value;
+/** The message for a route, without the indexes of its devices. */
+interface RouteMessage {
+  header: RouteHeader;
+  attributes: RouteAttributes;
 }
 
-function writeCommon(route: RouteKey): { header: RouteHeader; attributes: RouteAttributes; family: IpFamily } {
+function writeCommon(route: RouteKey): RouteMessage & { family: IpFamily } {
   const prefix = route.to === 'default' ? undefined : checkPrefix(route.to, ['to']);
   if (prefix !== undefined && !prefix.isNetwork) {
     throw rangeError(['to'], 'a prefix whose host bits are zero', route.to, 'ERR_INVALID_ADDRESS');
@@ -106,10 +106,7 @@ function writeCommon(route: RouteKey): { header: RouteHeader; attributes: RouteA
   const via = route.via === undefined ? undefined : checkHost(route.via, ['via']);
   const source = route.source === undefined ? undefined : checkHost(route.source, ['source']);
   const family = prefix?.family ?? route.family ?? via ?? source ?? 'ipv4';
-  if (
-    route.family !== undefined &&
-    checkOneOf(route.family, ['family'], Object.keys(FAMILIES) as IpFamily[]) !== family
-  )
+  if (route.family !== undefined && checkOneOf(route.family, ['family'], FAMILY_NAMES) !== family)
     throw rangeError(['family'], `'${family}', as the destination is`, route.family, 'ERR_FAMILY_MISMATCH');
   const attributes: RouteAttributes = {};
   if (prefix !== undefined && prefix.length > 0) attributes.to = prefix.address;
@@ -125,12 +122,12 @@ function writeCommon(route: RouteKey): { header: RouteHeader; attributes: RouteA
   }
   for (const field of ['realm', 'nextHopId'] as const)
     if (route[field] !== undefined) attributes[field] = checkInteger(route[field], [field], 0, 0xffffffff);
-  // IPv6 routes always have one, which says nothing by itself.
+  // Every IPv6 route has a preference; 0 is the usual one.
   if (route.preference) attributes.preference = checkInteger(route.preference, ['preference'], 0, 0xff);
   if (route.metrics !== undefined) attributes.metrics = route.metrics;
   if (route.device !== undefined) checkName(route.device, ['device']);
   if (route.metric !== undefined) attributes.metric = checkInteger(route.metric, ['metric'], 0, 0xffffffff);
-  const table = route.table === undefined ? C.RT_TABLE_MAIN : number(route.table, ['table'], TABLES, 0xffffffff);
+  const table = route.table === undefined ? C.RT_TABLE_MAIN : tableNumber(route.table);
   if (table > 0xff) attributes.table = table;
   const header: RouteHeader = {
     rtm_family: FAMILIES[family],
@@ -138,9 +135,9 @@ function writeCommon(route: RouteKey): { header: RouteHeader; attributes: RouteA
     rtm_src_len: from?.length ?? 0,
     rtm_tos: route.tos === undefined ? 0 : checkInteger(route.tos, ['tos'], 0, 0xff),
     rtm_table: table > 0xff ? C.RT_TABLE_UNSPEC : table,
-    rtm_protocol: route.protocol === undefined ? 'unspec' : number(route.protocol, ['protocol'], PROTOCOLS, 0xff),
-    rtm_scope: route.scope === undefined ? 'nowhere' : number(route.scope, ['scope'], SCOPES, 0xff),
-    rtm_type: route.type === undefined ? 'unspec' : number(route.type, ['type'], TYPES, 0xff),
+    rtm_protocol: route.protocol === undefined ? 'unspec' : numberOf(route.protocol, ['protocol'], PROTOCOLS, 0xff),
+    rtm_scope: route.scope === undefined ? 'nowhere' : numberOf(route.scope, ['scope'], SCOPES, 0xff),
+    rtm_type: route.type === undefined ? 'unspec' : numberOf(route.type, ['type'], TYPES, 0xff),
     rtm_flags: 0,
   };
   return { header, attributes, family };
@@ -150,7 +147,7 @@ function mismatch(field: string, family: IpFamily, value: unknown): Error {
   return rangeError([field], `an address of ${family}, as the destination is`, value, 'ERR_FAMILY_MISMATCH');
 }
 
-/** The next router, in the attribute that its family has in a route of another: there only a device says where it is. */
+/** The attribute for the next router. A router of another family than the route needs a device beside it. */
 function router(
   via: string,
   own: IpFamily,
@@ -164,7 +161,7 @@ function router(
   return { via };
 }
 
-/** The ways of a route, but for the indexes of their devices. */
+/** The ways of a route, without the indexes of their devices. */
 function writeNextHops(hops: unknown, family: IpFamily): RawNextHop[] {
   if (!Array.isArray(hops) || hops.length === 0) throw typeError(['nextHops'], 'an array of ways', hops);
   return (hops as NewNextHop[]).map((hop, i) => {
@@ -187,8 +184,8 @@ function writeNextHops(hops: unknown, family: IpFamily): RawNextHop[] {
   });
 }
 
-/** The message for a new route, but for the device's index. */
-export function writeRoute(route: NewRoute): { header: RouteHeader; attributes: RouteAttributes } {
+/** The message for a new route, without the indexes of its devices. */
+export function writeRoute(route: NewRoute): RouteMessage {
   checkObject(route, [], KEY_FIELDS);
   const { header, attributes, family } = writeCommon(route);
   if (route.protocol === undefined) header.rtm_protocol = 'boot';
@@ -207,7 +204,7 @@ export function writeRoute(route: NewRoute): { header: RouteHeader; attributes: 
   return { header, attributes };
 }
 
-/** As iproute2 has it: the kernel believes what it is told, and refuses gateways in routes of scope link. */
+/** As iproute2 chooses it: the kernel takes any scope, and refuses gateways in routes of scope link. */
 function usualScope({ type = 'unicast', via, nextHops }: NewRoute, family: IpFamily): Scope {
   if (family === 'ipv6' || DEAD_ENDS.includes(type)) return 'global';
   if (type === 'local' || type === 'nat') return 'host';
@@ -215,8 +212,8 @@ function usualScope({ type = 'unicast', via, nextHops }: NewRoute, family: IpFam
   return type === 'unicast' && routed ? 'global' : 'link';
 }
 
-/** The message that names a route to remove: zeros, and the scope 'nowhere', match all. */
-export function writeRouteKey(route: RouteKey): { header: RouteHeader; attributes: RouteAttributes } {
+/** The message that names a route to remove. Zeros, and the scope 'nowhere', match every route. */
+export function writeRouteKey(route: RouteKey): RouteMessage {
   checkObject(route, [], KEY_FIELDS);
   const { header, attributes, family } = writeCommon(route);
   if (route.nextHops !== undefined) attributes.nextHops = writeNextHops(route.nextHops, family);
@@ -252,6 +249,29 @@ export function refusalsOfRoute({ via, device, source }: RouteKey): Refusals {
   };
 }
 
-export function tableNumber(table: unknown): number {
-  return number(table, ['table'], TABLES, 0xffffffff);
+/** Adds or removes a route. */
+export function* changeRoute(
+  exchange: Exchange,
+  devices: Devices,
+  change: 'add' | 'remove',
+  route: RouteKey,
+  { header, attributes }: RouteMessage,
+): Operation<void> {
+  const adding = change === 'add';
+  if (route.device !== undefined) attributes.device = yield* devices.indexOf(route.device, 'device', route);
+  for (const [i, hop] of (attributes.nextHops ?? []).entries()) {
+    const { device } = route.nextHops![i]!;
+    if (device !== undefined) hop.index = yield* devices.indexOf(device, 'nextHops', route);
+  }
+  const call = request(ROUTE, {
+    syscall: adding ? 'RTM_NEWROUTE' : 'RTM_DELROUTE',
+    type: adding ? C.RTM_NEWROUTE : C.RTM_DELROUTE,
+    flags: adding ? CREATE : 0,
+    header,
+    value: attributes,
+    subject: route,
+    rename: fieldOfRoute,
+    refusals: refusalsOfRoute(route),
+  });
+  yield* exchange.request(call);
 }

@@ -1,9 +1,13 @@
-import { namedBits, type UnknownAttribute } from '../../codec/index.ts';
-import { RTNH_F_ONLINK } from '../../linux/rtnetlink.ts';
+import { checkObject, checkOneOf, namedBits, type UnknownAttribute } from '../../codec/index.ts';
+import { RTM_GETROUTE, RTNH_F_ONLINK } from '../../linux/rtnetlink.ts';
+import type { Exchange, Operation } from '../../netlink/index.ts';
 import type { Scope } from '../address.ts';
-import { familyName, type IpFamily } from '../prefix.ts';
+import { type Devices, present } from '../devices.ts';
+import { FAMILIES, FAMILY_NAMES, familyName, type IpFamily } from '../prefix.ts';
+import { dump } from '../request.ts';
 import {
   type RawNextHop,
+  ROUTE,
   ROUTE_FLAGS,
   type RouteAttributes,
   type RouteFlag,
@@ -12,23 +16,25 @@ import {
   type RouteTable,
   type RouteType,
   TABLES,
+  tableNumber,
 } from './attributes.ts';
 
 /** One of several ways of a route. */
 export interface NextHop {
   device?: string;
-  /** The next router, of either family. */
+  /** The next router, IPv4 or IPv6. */
   via?: string;
   /** Its share of the traffic, 1 to 256. */
   weight: number;
   /** It is believed to be reachable over `device`, whatever the addresses say. */
   onLink?: true;
   realm?: number;
-  /** Read only but for 'onlink', which `onLink` says again. Bits without a name are one number at the end. */
+  /** Only read; `onLink` sets 'onlink'. Bits without a name are one number at the end. */
   flags: (RouteFlag | number)[];
   unknown?: UnknownAttribute[];
 }
 
+/** A route, as it was read. */
 export interface Route
   extends Pick<
     RouteAttributes,
@@ -50,15 +56,15 @@ export interface Route
   /** `via` is believed to be reachable over `device`, whatever the addresses say. */
   onLink?: true;
   table: RouteTable | number;
-  /** Who made it: 'kernel' for the networks of addresses, 'boot' for `ip route add` and this library unless told otherwise. */
+  /** Who added it: 'kernel' for the networks of addresses, 'boot' for `ip route add` and for this library by default. */
   protocol: RouteProtocol | number;
   scope: Scope | number;
   type: RouteType | number;
   /** Type of service that packets must have; absent for 0, which is any. */
   tos?: number;
-  /** Read only but for 'onlink', which `onLink` says again. Bits without a name are one number at the end. */
+  /** Only read; `onLink` sets 'onlink'. Bits without a name are one number at the end. */
   flags: (RouteFlag | number)[];
-  /** IPv6: goes in so many seconds. */
+  /** IPv6: seconds until the kernel removes it. */
   expiresSeconds?: number;
 }
 
@@ -69,7 +75,7 @@ function prefixText(address: string | undefined, length: number, family: IpFamil
 }
 
 /** The devices that a route names. */
-export function devicesOf({ device, inDevice, nextHops = [] }: RouteAttributes): number[] {
+function devicesOf({ device, inDevice, nextHops = [] }: RouteAttributes): number[] {
   return [device, inDevice, ...nextHops.map(hop => hop.index)].filter(
     index => index !== undefined && index !== 0,
   ) as number[];
@@ -133,9 +139,38 @@ function readNextHop(hop: RawNextHop, nameOf: (index: number) => string | undefi
   };
 }
 
+/** Which routes a list is about. */
 export interface RouteFilter {
   /** Only the routes of this table. */
   table?: RouteTable | number;
   family?: IpFamily;
   signal?: AbortSignal;
+}
+
+/** The routes of all tables and families, or of some. */
+export function* listRoutes(exchange: Exchange, devices: Devices, filter: RouteFilter): Operation<Route[]> {
+  checkObject(filter, [], ['table', 'family', 'signal']);
+  const table = filter.table === undefined ? undefined : tableNumber(filter.table);
+  const family = filter.family === undefined ? undefined : checkOneOf(filter.family, ['family'], FAMILY_NAMES);
+  const header: RouteHeader = {
+    rtm_family: family === undefined ? 0 : FAMILIES[family],
+    rtm_dst_len: 0,
+    rtm_src_len: 0,
+    rtm_tos: 0,
+    rtm_table: 0,
+    rtm_protocol: 0,
+    rtm_scope: 0,
+    rtm_type: 0,
+    rtm_flags: 0,
+  };
+  const found = yield* dump(exchange, ROUTE, { syscall: 'RTM_GETROUTE', type: RTM_GETROUTE, header });
+  const wanted = found.filter(([head, attributes]) => {
+    return table === undefined || (attributes.table ?? head.rtm_table) === table;
+  });
+  const nameOf = yield* devices.names(wanted.flatMap(([, attributes]) => devicesOf(attributes)));
+  return present(wanted, ([head, attributes]) => {
+    // Its device was removed while the routes were read, and the route with it.
+    if (devicesOf(attributes).some(index => nameOf(index) === undefined)) return undefined;
+    return readRoute(head, attributes, nameOf);
+  });
 }
