@@ -9,9 +9,10 @@ import { FieldTable, type Groups } from './fields.ts';
 import type { Kept, Scheduling, Service, ServiceKey } from './service.ts';
 import { readStats, type Stats } from './stats.ts';
 
-/** How packets reach a real server. */
+/** How packets reach a destination. */
 export type Forward = keyof typeof FORWARD;
 
+/** The encapsulation of packets to a destination whose `forward` is 'tunnel'. */
 export interface Tunnel {
   type: keyof typeof TUNNELS | number;
   /** GUE only: the UDP port that the server decapsulates on. */
@@ -20,7 +21,7 @@ export interface Tunnel {
   checksum?: keyof typeof CHECKSUMS | number;
 }
 
-/** What identifies a real server within its service. */
+/** What identifies a destination in its service. */
 export interface DestinationKey {
   address: string;
   /**
@@ -30,7 +31,7 @@ export interface DestinationKey {
   port: number;
 }
 
-/** A real server. */
+/** A destination of a service: a real server. */
 export interface Destination extends DestinationKey {
   /**
    * masquerade rewrites addresses and ports both ways; direct sends the packet unchanged to the server's link-layer address, and the server
@@ -51,7 +52,7 @@ export interface Destination extends DestinationKey {
   tunnel?: Tunnel;
 }
 
-/** A real server as the kernel has it. */
+/** A destination as the kernel has it, with its connections and counters. */
 export interface DestinationEntry extends Destination {
   weight: number;
   /** Connections that are established, and all others. */
@@ -62,7 +63,7 @@ export interface DestinationEntry extends Destination {
   stats: Stats;
 }
 
-/** A virtual service and the real servers behind it. */
+/** A service with its destinations. */
 export type VirtualServer = Service & { destinations: Destination[] };
 
 /** The settings of a destination, and what follows from them. */

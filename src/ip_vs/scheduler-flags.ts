@@ -17,6 +17,7 @@ const OWNED: Record<string, readonly [flag: PlainFlag, scheduler: string]> = {
   'mh-fallback': ['flag-1', 'mh'],
   'mh-port': ['flag-2', 'mh'],
 };
+/** The name of a flag of a scheduler. The flags of sh and mh have names of their own; those of other schedulers are numbered. */
 export type SchedulerFlag = 'sh-fallback' | 'sh-port' | 'mh-fallback' | 'mh-port' | PlainFlag;
 
 /** The bits that belong to the scheduler. */

@@ -24,9 +24,10 @@ import { stats32, stats64 } from './stats.ts';
  */
 
 /**
- * The schedulers of the kernel (net/netfilter/ipvs): each is a module of its own, loaded when first used. 'none' schedules nothing. Load
- * ip_vs_lblc and ip_vs_lblcr on the host beforehand if you use them: the kernel loads a scheduler with the mutex of IPVS held, these two register
- * per-namespace state, and when a namespace that used IPVS ends at that moment both wait for ever (seen on 6.12; docs/ipvs.md).
+ * The schedulers of the kernel (net/netfilter/ipvs). Each is a module of its own, which is loaded when it is first used. 'none' schedules nothing.
+ *
+ * Load ip_vs_lblc and ip_vs_lblcr on the host beforehand if you use them. The kernel loads a scheduler while it holds the mutex of IPVS, and these two
+ * register per-namespace state: if a namespace that used IPVS ends at that moment, both wait for ever (seen on 6.12; docs/ipvs.md).
  */
 export const SCHEDULERS = [
   'rr',
@@ -45,6 +46,7 @@ export const SCHEDULERS = [
   'twos',
   'none',
 ] as const;
+/** The name of a scheduler that some kernel has. */
 export type Scheduler = (typeof SCHEDULERS)[number];
 const KNOWN: readonly unknown[] = SCHEDULERS;
 

@@ -17,6 +17,7 @@ const PROTOCOL_BY_NUMBER: ReadonlyMap<number, keyof typeof PROTOCOLS> = new Map(
 ]);
 const PROTOCOL_NAMES = Object.keys(PROTOCOLS) as (keyof typeof PROTOCOLS)[];
 
+/** The key of a service for packets to one address and port. */
 export interface TransportKey {
   /** A number where the kernel knows a service of a protocol without a name here. */
   protocol: keyof typeof PROTOCOLS | number;
@@ -26,6 +27,7 @@ export interface TransportKey {
   port: number;
 }
 
+/** The key of a service for packets that carry a mark, which a firewall rule has set. */
 export interface FirewallMarkKey {
   /** Packets that carry this mark (1 to 2^32-1), whatever their addresses. */
   firewallMark: number;
@@ -33,9 +35,10 @@ export interface FirewallMarkKey {
   family: 'ipv4' | 'ipv6';
 }
 
-/** What identifies a virtual service. */
+/** What identifies a virtual service in its namespace. */
 export type ServiceKey = TransportKey | FirewallMarkKey;
 
+/** How long, and by which part of its address, a client keeps the destination that it got. */
 export interface Persistence {
   /** How long a client keeps its server after its last connection: 1 to 2,678,400 seconds (31 days). */
   timeoutSeconds: number;
@@ -48,6 +51,7 @@ export interface Persistence {
   engine?: string;
 }
 
+/** How a service distributes its connections. */
 export interface Scheduling {
   scheduler: Scheduler | (string & {});
   /** By name, or as bits 0x8, 0x10 and 0x20. A service that another program made may have others, which come as a number and can stay. */
@@ -60,7 +64,7 @@ export interface Scheduling {
 /** A virtual service: what clients connect to. */
 export type Service = ServiceKey & Scheduling;
 
-/** A service as the kernel has it. */
+/** A service as the kernel has it, with its counters. */
 export type ServiceEntry = Service & { stats: Stats };
 
 /** The settings of a service, and what follows from them. */

@@ -45,7 +45,7 @@ export const stats64 = attributes('IPVS_STATS_ATTR', {
 
 type WireStats = Infer<typeof stats64> | Infer<typeof stats32>;
 
-/** The counters of a service or destination. The kernel folds them every two seconds: just after traffic they still lack it. */
+/** The counters of a service or destination. The kernel adds them up every two seconds: just after traffic they do not have it yet. */
 export interface Stats {
   /** Connections scheduled since the service was made or zeroed. */
   connections: bigint;
@@ -57,6 +57,7 @@ export interface Stats {
   rates: Rates;
 }
 
+/** Rates per second, averaged by the kernel's estimator. */
 export interface Rates {
   connections: bigint;
   inPackets: bigint;

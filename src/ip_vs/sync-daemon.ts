@@ -20,7 +20,7 @@ export const SYNC_STATES = { master: C.IP_VS_STATE_MASTER, backup: C.IP_VS_STATE
 /** A master sends its connections to the multicast group; a backup takes them over. One namespace may run both. */
 export type SyncState = keyof typeof SYNC_STATES;
 
-/** A daemon of the kernel that synchronises connections between load balancers, so that a backup can go on with them. */
+/** A daemon of the kernel that sends connections to other load balancers, or receives theirs, so that a backup can go on with them. */
 export interface SyncDaemon {
   state: SyncState;
   /** The device that multicasts go out of or come in at; it must be up, and have an address to send from. */

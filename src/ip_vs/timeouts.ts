@@ -1,6 +1,7 @@
 import { checkInteger, checkObject } from '../codec/index.ts';
 import type { WireCommand } from './attributes.ts';
 
+/** How long the kernel remembers idle connections, in seconds. */
 export interface Timeouts {
   /** Idle TCP connections. */
   tcpSeconds: number;

@@ -12,6 +12,7 @@ import { Batch, type IpvsOperation } from './operation.ts';
 import { changesBetween, toCommand } from './plan.ts';
 import { readServers, type WireServer } from './snapshot.ts';
 
+/** How a batch treats operations that fail. */
 export interface BatchOptions {
   /** When all have been tried: throw one BatchError with every failure (the default), or tell of them in the result. */
   onError?: 'throw' | 'collect';
@@ -24,6 +25,7 @@ export interface BatchOptions {
   signal?: AbortSignal;
 }
 
+/** What became of the operations of a batch. */
 export interface BatchResult {
   /** The operations that the kernel refused. */
   failures: readonly BatchFailure[];

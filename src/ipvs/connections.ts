@@ -5,6 +5,7 @@ import { DecodeError, NetNsError, printable, typeError } from '../errors.ts';
 import type { NetNs } from '../netns/netns.ts';
 import { checkSignal, throwIfAborted } from '../signal.ts';
 
+/** An address and port of a connection. */
 export interface ConnectionEnd {
   address: string;
   port: number;
@@ -31,6 +32,7 @@ export interface Connection {
   engineData?: string;
 }
 
+/** How `Ipvs.connections` reads. */
 export interface ConnectionsOptions {
   /** Called for a line that is no connection, with why; it is left out. Default: the handle's logger warns. */
   onSkipped?: (line: string, reason: string) => void;

@@ -46,6 +46,7 @@ import { type RestoreOptions, type RestoreResult, restoreRules } from './rules-r
 import { IpvsSettings } from './settings.ts';
 import { readServers, readServices, readStable, type Snapshot, toSnapshot } from './snapshot.ts';
 
+/** How `Ipvs.open` reaches the kernel. */
 export interface IpvsOptions {
   /** The namespace to program; home where left out. */
   netns?: NetNs;
@@ -72,19 +73,35 @@ export class IpvsOperations {
     return this.#backends.backend;
   }
 
-  /** Version and size of the connection table. */
+  /**
+   * Version of the kernel's IPVS, and size of its connection table.
+   * @throws NetlinkError EPERM without CAP_NET_ADMIN, ENOENT without the module ip_vs.
+   * @example
+   * const { connectionTableSize } = await ipvs.info();
+   */
   *info(): Operation<IpvsInfo> {
     return yield* this.#backend.info();
   }
 
-  /** Adds a virtual service. @throws NetlinkError EEXIST it is there already, ENOENT no such scheduler or engine in this kernel. */
+  /**
+   * Adds a virtual service.
+   * @param service its key, scheduler and further settings
+   * @throws NetlinkError EEXIST the service is there already, ENOENT this kernel does not have the scheduler or the persistence engine.
+   * @throws TypeError, RangeError a parameter is wrong; nothing was sent.
+   * @example
+   * await ipvs.addService({ protocol: 'tcp', address: '10.0.0.1', port: 80, scheduler: 'wlc' });
+   */
   *addService(service: Service): Operation<void> {
     yield* this.#backend.request(serviceCommand('NEW', service));
   }
 
   /**
-   * Adds a virtual service, or replaces everything but its key and its servers. What the service is like already is taken, also where `addService`
-   * refuses it.
+   * Adds a virtual service, or replaces everything but its key and its destinations. Settings that the service has already are taken, also those that
+   * `addService` refuses.
+   * @param service its key, scheduler and further settings
+   * @throws NetlinkError ENOENT this kernel does not have the scheduler or the persistence engine.
+   * @example
+   * await ipvs.setService({ protocol: 'tcp', address: '10.0.0.1', port: 80, scheduler: 'rr' });
    */
   *setService(service: Service): Operation<void> {
     try {
@@ -97,25 +114,48 @@ export class IpvsOperations {
   }
 
   /**
-   * Changes some fields of a virtual service and leaves the others as they are, those of `persistence` too: reads, merges, writes, and looks whether
-   * it is so; begins again where others came in between. What is not given and does not fit any more goes: another scheduler takes the flags of the
-   * old one away. @throws NetlinkError ESRCH there is none. @throws StateError ERR_DUMP_INTERRUPTED others never stopped.
+   * Changes some settings of a virtual service and leaves the others as they are. Reads, merges, writes, and reads again; begins anew if another
+   * program changed the service meanwhile.
+   * @param key the service
+   * @param patch the settings to change. A scheduler's flags go with the old scheduler, unless they are given.
+   * @throws NetlinkError ESRCH there is no such service.
+   * @throws StateError ERR_DUMP_INTERRUPTED other programs changed the service three times in a row.
+   * @example
+   * await ipvs.editService({ protocol: 'tcp', address: '10.0.0.1', port: 80 }, { persistence: { timeoutSeconds: 600 } });
    */
   *editService(key: ServiceKey, patch: ServicePatch): Operation<void> {
     yield* editService(this.#backend, key, patch);
   }
 
-  /** Removes a virtual service and its servers. @throws NetlinkError ESRCH there is none. */
+  /**
+   * Removes a virtual service with its destinations.
+   * @param key the service
+   * @throws NetlinkError ESRCH there is no such service.
+   * @example
+   * await ipvs.removeService({ protocol: 'tcp', address: '10.0.0.1', port: 80 });
+   */
   *removeService(key: ServiceKey): Operation<void> {
     yield* this.#backend.request(keyCommand('DEL', key));
   }
 
-  /** One virtual service. @throws NetlinkError ESRCH there is none. */
+  /**
+   * Reads one virtual service with its counters.
+   * @param key the service
+   * @throws NetlinkError ESRCH there is no such service.
+   * @example
+   * const { stats } = await ipvs.service({ firewallMark: 7, family: 'ipv4' });
+   */
   *service(key: ServiceKey): Operation<ServiceEntry> {
     return yield* this.#backend.get(keyCommand('GET', key), ({ service }) => service && readService(service));
   }
 
-  /** All virtual services of the namespace, in the kernel's order; with `destinations`, the servers of each. */
+  /**
+   * Lists the virtual services of the namespace in the kernel's order, which has no meaning.
+   * @param options `destinations`: list those of each service, too (default false). `signal`: ends the listing.
+   * @throws NetlinkError EPERM without CAP_NET_ADMIN.
+   * @example
+   * for (const service of await ipvs.services({ destinations: true })) console.log(service.scheduler, service.destinations);
+   */
   *services(
     options: { destinations?: boolean; signal?: AbortSignal } = {},
   ): Operation<(ServiceEntry & { destinations?: DestinationEntry[] })[]> {
@@ -125,8 +165,14 @@ export class IpvsOperations {
   }
 
   /**
-   * Adds a real server to a service. @throws NetlinkError ESRCH no such service, EEXIST the server is there already.
-   * @throws UnsupportedError the kernel (before 5.3) does not know this type of tunnel; nothing was added.
+   * Adds a destination to a service.
+   * @param key the service
+   * @param destination the real server: its address, its port and how packets reach it
+   * @throws NetlinkError ESRCH there is no such service, EEXIST the destination is there already.
+   * @throws UnsupportedError this kernel (before 5.3) does not have the type of tunnel; nothing was added.
+   * @example
+   * const web = { protocol: 'tcp', address: '10.0.0.1', port: 80 } as const;
+   * await ipvs.addDestination(web, { address: '10.1.0.1', port: 8080, forward: 'masquerade', weight: 2 });
    */
   *addDestination(key: ServiceKey, destination: Destination): Operation<void> {
     const command = destinationCommand('NEW', key, destination);
@@ -135,7 +181,16 @@ export class IpvsOperations {
     yield* verifyTunnel(this.#backend, command.value, destinationKeyCommand(key, destination));
   }
 
-  /** Adds a real server, or replaces everything but its key. What the server is like already is taken, as by `setService`. */
+  /**
+   * Adds a destination, or replaces everything but its key. Settings that the destination has already are taken, as by `setService`.
+   * @param key the service
+   * @param destination the real server: its address, its port and how packets reach it
+   * @throws NetlinkError ESRCH there is no such service.
+   * @throws UnsupportedError this kernel (before 5.3) does not have the type of tunnel.
+   * @example
+   * const web = { protocol: 'tcp', address: '10.0.0.1', port: 80 } as const;
+   * await ipvs.setDestination(web, { address: '10.1.0.1', port: 80, forward: 'direct' });
+   */
   *setDestination(key: ServiceKey, destination: Destination): Operation<void> {
     const wire = yield* replacementOf(this.#backend, key, destination);
     const command = destinationRequest('SET', destination, { service: writeKey(key), destination: wire });
@@ -150,37 +205,72 @@ export class IpvsOperations {
   }
 
   /**
-   * Changes some fields of a real server, also of its `tunnel`: `{ weight: 0 }` drains it. Reads, merges, writes, and looks whether it is so; begins
-   * again where others came in between. What is not given and does not fit any more goes: `DestinationPatch` says what. @throws NetlinkError ESRCH no such service, ENOENT no such server. @throws StateError ERR_DUMP_INTERRUPTED
-   * others never stopped.
+   * Changes some settings of a destination and leaves the others as they are. Reads, merges, writes, and reads again; begins anew if another program
+   * changed the destination meanwhile.
+   * @param key the service
+   * @param destinationKey address and port of the destination
+   * @param patch the settings to change; `DestinationPatch` says which others go with them. `{ weight: 0 }` drains the destination.
+   * @throws NetlinkError ESRCH there is no such service, ENOENT the service has no such destination.
+   * @throws StateError ERR_DUMP_INTERRUPTED other programs changed the destination three times in a row.
+   * @example
+   * await ipvs.editDestination({ protocol: 'tcp', address: '10.0.0.1', port: 80 }, { address: '10.1.0.1', port: 80 }, { weight: 0 });
    */
   *editDestination(key: ServiceKey, destinationKey: DestinationKey, patch: DestinationPatch): Operation<void> {
     yield* editDestination(this.#backend, key, destinationKey, patch);
   }
 
-  /** Removes a real server. Its connections end. @throws NetlinkError ESRCH no such service, ENOENT no such server. */
+  /**
+   * Removes a destination. Its connections end; `reconcile` with `drain` waits for them.
+   * @param key the service
+   * @param destination address and port of the destination
+   * @throws NetlinkError ESRCH there is no such service, ENOENT the service has no such destination.
+   * @example
+   * await ipvs.removeDestination({ protocol: 'tcp', address: '10.0.0.1', port: 80 }, { address: '10.1.0.1', port: 80 });
+   */
   *removeDestination(key: ServiceKey, destination: DestinationKey): Operation<void> {
     yield* this.#backend.request(destinationKeyCommand(key, destination));
   }
 
-  /** The real servers of a service, the newest first. @throws NetlinkError ESRCH no such service. */
+  /**
+   * Lists the destinations of a service with their counters, the newest first.
+   * @param key the service
+   * @throws NetlinkError ESRCH there is no such service.
+   * @example
+   * const busy = (await ipvs.destinations({ firewallMark: 7, family: 'ipv4' })).filter(each => each.activeConnections > 0);
+   */
   *destinations(key: ServiceKey): Operation<DestinationEntry[]> {
     const family = familyOf(key);
     return (yield* readExisting(this.#backend, key)).map(destination => readDestination(destination, family));
   }
 
-  /** Removes every service of the namespace. Timeouts and the connections' entries stay. */
+  /**
+   * Removes all services of the namespace. Timeouts, sync daemons and entries of the connection table stay.
+   * @throws NetlinkError EPERM without CAP_NET_ADMIN.
+   * @example
+   * await ipvs.flush();
+   */
   *flush(): Operation<void> {
     yield* this.#backend.request(describe('IPVS_CMD_FLUSH', C.IPVS_CMD_FLUSH, undefined, {}));
   }
 
-  /** Sets the counters to zero: of one service and its servers, or of all. @throws NetlinkError ESRCH no such service. */
+  /**
+   * Sets counters to zero.
+   * @param key the service whose counters, and those of its destinations, are set; all services if it is left out
+   * @throws NetlinkError ESRCH there is no such service.
+   * @example
+   * await ipvs.zero({ protocol: 'tcp', address: '10.0.0.1', port: 80 });
+   */
   *zero(key?: ServiceKey): Operation<void> {
     const value = key === undefined ? {} : { service: writeKey(key) };
     yield* this.#backend.request(describe('IPVS_CMD_ZERO', C.IPVS_CMD_ZERO, key, value));
   }
 
-  /** How long connections are remembered. */
+  /**
+   * How long the kernel remembers idle connections, in seconds.
+   * @throws NetlinkError EPERM without CAP_NET_ADMIN.
+   * @example
+   * const { tcpSeconds } = await ipvs.timeouts();
+   */
   *timeouts(): Operation<Timeouts> {
     return yield* this.#backend.get(
       describe('IPVS_CMD_GET_CONFIG', C.IPVS_CMD_GET_CONFIG, undefined, {}),
@@ -188,33 +278,59 @@ export class IpvsOperations {
     );
   }
 
-  /** Sets some of the timeouts, 1 to 2,147,483 seconds each; what is left out stays. */
+  /**
+   * Sets how long the kernel remembers idle connections.
+   * @param timeouts 1 to 2,147,483 seconds each; those that are left out stay
+   * @throws TypeError, RangeError a timeout is wrong; nothing was sent.
+   * @example
+   * await ipvs.setTimeouts({ tcpSeconds: 900, udpSeconds: 60 });
+   */
   *setTimeouts(timeouts: Partial<Timeouts>): Operation<void> {
     const command = describe('IPVS_CMD_SET_CONFIG', C.IPVS_CMD_SET_CONFIG, timeouts, writeTimeouts(timeouts));
     yield* this.#backend.request(command);
   }
 
   /**
-   * Starts a sync daemon of the kernel. @throws NetlinkError EEXIST one of that state runs, ENODEV no such interface, EINVAL the group is no
-   * multicast address, or a service has servers of the other family, which cannot be synchronised.
+   * Starts a sync daemon of the kernel.
+   * @param daemon its state, device and number; group, port, TTL and length need Linux 4.3
+   * @throws NetlinkError EEXIST a daemon of that state runs already, ENODEV there is no such device, EINVAL the group is no multicast address, or a service
+   * has a destination of the other family, which cannot be synchronised.
+   * @example
+   * await ipvs.startSync({ state: 'master', interface: 'eth0', syncId: 1 });
    */
   *startSync(daemon: SyncDaemon): Operation<void> {
     yield* startSync(this.#backend, daemon);
   }
 
-  /** Stops a sync daemon; what a backup took over stays. @throws NetlinkError ESRCH none of that state runs. */
+  /**
+   * Stops a sync daemon. Connections that a backup has received stay.
+   * @param state the state of the daemon
+   * @throws NetlinkError ESRCH no daemon of that state runs.
+   * @example
+   * await ipvs.stopSync('master');
+   */
   *stopSync(state: SyncState): Operation<void> {
     yield* stopSync(this.#backend, state);
   }
 
-  /** The sync daemons that run: none, a master, a backup, or both. */
+  /**
+   * Lists the sync daemons that run: none, a master, a backup, or both.
+   * @throws NetlinkError EPERM without CAP_NET_ADMIN.
+   * @example
+   * const runs = (await ipvs.syncDaemons()).some(({ state }) => state === 'backup');
+   */
   *syncDaemons(): Operation<SyncDaemon[]> {
     return yield* syncDaemons(this.#backend);
   }
 
   /**
-   * The services and servers in the format of `ipvsadm -Sn`, with what that forgets (`formatRules`). What another program has set and ipvsadm cannot
-   * write or read back is in it too, with options of this library's own: `restore` in an empty namespace makes the same table of any text.
+   * Writes services and destinations in the format of `ipvsadm -Sn`, with everything that ipvsadm itself leaves out (`formatRules`). Other programs can
+   * set values that ipvsadm cannot write or read back; these are written with options of this library's own, so that `restore` makes the same table
+   * of any text.
+   * @param options `signal`: ends the reading
+   * @throws NetlinkError EPERM without CAP_NET_ADMIN.
+   * @example
+   * await fs.promises.writeFile('/etc/ipvsadm.rules', await ipvs.save());
    */
   *save(options: { signal?: AbortSignal } = {}): Operation<string> {
     checkObject(options, ['options'], ['signal']);
@@ -222,27 +338,47 @@ export class IpvsOperations {
   }
 
   /**
-   * Carries out a text in the format of `ipvsadm -S`, as `ipvsadm -R` would (`parseRuleLines` says what it may hold): it adds to what there is,
-   * unless a line says -C or `replace` is given. All lines are read before any is sent, and if one fails, what the others did is undone, sync
-   * daemons included (`rollback: false` leaves it).
+   * Carries out a text in the format of `ipvsadm -S`, as `ipvsadm -R` does; `parseRuleLines` says what lines may hold. The lines are added to the
+   * table, unless a line says -C or `replace` is given. All lines are read before any is sent. If one fails, the others are undone, including sync
+   * daemons (`rollback: false` leaves them).
+   * @param text the lines
+   * @param options `replace`: empty the table first (default false); `rollback` (default true), `onError`, `names` and `signal` as their types say
+   * @throws RuleError a line is wrong; nothing was sent.
+   * @throws BatchError the kernel refused lines; each failure has its `line`.
    * @example
    * await ipvs.restore(await readFile('/etc/ipvsadm.rules', 'utf8'), { replace: true });
-   * @throws RuleError a line is no rule; nothing was sent. @throws BatchError the kernel refused lines; each failure has its `line`.
    */
   *restore(text: string, options: RestoreOptions = {}): Operation<RestoreResult> {
     return yield* restoreRules(this.#backends, text, options);
   }
 
   /**
-   * Carries out many operations with few sends. All parameters are checked before anything is sent (TypeError, RangeError with a path such
-   * as operations[3].destination.weight). IPVS has no transactions: an operation that fails does not stop the others.
-   * @throws BatchError one or more were refused; it tells which, why, and what the kernel holds now. With onError: 'collect' the result does.
+   * Carries out many operations with few sends. All parameters are checked before anything is sent. IPVS has no transactions: an operation that fails
+   * does not stop the others, unless `rollback` undoes them.
+   * @param operations what to do, in this order
+   * @param options `onError`: throw (the default) or collect failures; `rollback` (default false); `signal`
+   * @throws TypeError, RangeError with a path such as operations[3].destination.weight; nothing was sent.
+   * @throws BatchError the kernel refused operations: which ones, why, and what the kernel holds now.
+   * @example
+   * const key = { protocol: 'tcp', address: '10.0.0.1', port: 80 } as const;
+   * await ipvs.apply([
+   *   { op: 'setService', service: { ...key, scheduler: 'wlc' } },
+   *   { op: 'setDestination', key, destination: { address: '10.1.0.1', port: 80, forward: 'direct' } },
+   * ]);
    */
   *apply(operations: readonly IpvsOperation[], options: BatchOptions = {}): Operation<BatchResult> {
     return yield* applyOperations(this.#backends, operations, options);
   }
 
-  /** As `apply`, with the operations written as calls: `ipvs.batch(b => b.addService(service).addDestination(service, server))`. */
+  /**
+   * As `apply`, with the operations written as calls.
+   * @param build gets the builder, and returns before anything is sent
+   * @param options as those of `apply`
+   * @throws BatchError the kernel refused operations: which ones, why, and what the kernel holds now.
+   * @example
+   * const service = { protocol: 'tcp', address: '10.0.0.1', port: 80, scheduler: 'wlc' } as const;
+   * await ipvs.batch(b => b.addService(service).addDestination(service, { address: '10.1.0.1', port: 80, forward: 'direct' }));
+   */
   *batch(build: (batch: BatchBuilder) => void, options: BatchOptions = {}): Operation<BatchResult> {
     if (typeof build !== 'function') throw typeError(['build'], 'a function', build);
     const builder = new BatchBuilder();
@@ -256,9 +392,13 @@ export class IpvsOperations {
   }
 
   /**
-   * All services with their servers as they were at one moment: read until two readings agree, since a dump skips and repeats while others write.
-   * The servers of IPv4 services are read over the socket options where these can tell all of them: one call for each service, under the
-   * kernel's mutex. `stable: false` after five readings of which no two in a row agreed.
+   * Reads all services and destinations as they were at one moment: reads until two readings agree, because a listing skips and repeats entries while
+   * other programs write. Destinations of IPv4 services are read over the socket options if these can tell all of them: one call for each
+   * service, under the kernel's mutex. After five readings of which no two in a row agreed, `stable` is false.
+   * @param options `signal`: ends the reading
+   * @throws NetlinkError EPERM without CAP_NET_ADMIN.
+   * @example
+   * const { servers, stable } = await ipvs.snapshot();
    */
   *snapshot(options: { signal?: AbortSignal } = {}): Operation<Snapshot> {
     checkObject(options, ['options'], ['signal']);
@@ -266,9 +406,15 @@ export class IpvsOperations {
   }
 
   /**
-   * The least that makes what there is into what is desired, as operations for `apply`; changes nothing. Empty where all is as desired, also
-   * where that is by the kernel's defaults. The servers of a desired service are all that it shall have. What is there may be desired again,
-   * whoever made it: a snapshot's servers are no error, only what differs from what there is can be.
+   * The fewest operations that make the table as desired, for `apply`; changes nothing. The list is empty if the table is as desired. The destinations of
+   * a desired service are all that it shall have. Everything that is in the table may be desired again, whoever set it: `plan((await
+   * ipvs.snapshot()).servers)` is empty.
+   * @param desired services with their destinations
+   * @param options `prune`: remove services that are not desired (default false); `signal`
+   * @throws TypeError, RangeError with a path such as desired[0].destinations[1].port.
+   * @throws NetlinkError EPERM without CAP_NET_ADMIN.
+   * @example
+   * console.log(formatPlan(await ipvs.plan(parseRules(await readFile('/etc/ipvsadm.rules', 'utf8')))));
    */
   *plan(desired: readonly VirtualServer[], options: PlanOptions = {}): Operation<IpvsOperation[]> {
     checkObject(options, ['options'], ['prune', 'signal']);
@@ -305,9 +451,14 @@ type SynchronousIpvs = Synchronous<IpvsOperations> & {
 };
 
 /**
- * The IPVS of one network namespace. Over generic netlink the kernel wants CAP_NET_ADMIN in the initial user namespace for all of it, also for
- * reading (net/netfilter/ipvs/ip_vs_ctl.c), while the network namespace may belong to an unprivileged container; over the socket options it
- * wants CAP_NET_ADMIN in the user namespace that owns the network namespace.
+ * The IPVS of one network namespace.
+ *
+ * Over generic netlink the kernel asks for CAP_NET_ADMIN in the initial user namespace, also for reading (net/netfilter/ipvs/ip_vs_ctl.c), while the
+ * network namespace may belong to an unprivileged container. Over the socket options it asks for CAP_NET_ADMIN in the user namespace that owns the
+ * network namespace. Every method returns a promise; `sync` has the same methods without.
+ * @example
+ * await using ipvs = Ipvs.open({ netns });
+ * await ipvs.addService({ protocol: 'tcp', address: '10.0.0.1', port: 80, scheduler: 'wlc' });
  */
 export class Ipvs extends syncAndAsync(IpvsOperations) {
   declare readonly sync: SynchronousIpvs;
@@ -324,7 +475,14 @@ export class Ipvs extends syncAndAsync(IpvsOperations) {
     });
   }
 
-  /** Opens a socket in the namespace and asks nothing yet. Needs the right to enter the namespace. */
+  /**
+   * Opens a socket in the namespace, and asks nothing yet. Needs the right to enter the namespace.
+   * @param options `netns`: the namespace (default: the process's own); `via`: netlink, the socket options or both; `logger`
+   * @throws NetNsError the namespace cannot be entered.
+   * @example
+   * using netns = NetNs.open({ pid: 4711 });
+   * await using ipvs = Ipvs.open({ netns });
+   */
   static open(options: IpvsOptions = {}): Ipvs {
     checkObject(options, [], ['netns', 'via', 'logger']);
     const { via: way = 'auto' } = options;
@@ -338,10 +496,13 @@ export class Ipvs extends syncAndAsync(IpvsOperations) {
   }
 
   /**
-   * The connection table, entry by entry, from the namespace's /proc/net/ip_vs_conn; read as far as it is iterated, off the main thread. Entries
+   * Reads the connection table entry by entry, from the namespace's /proc/net/ip_vs_conn, only as far as it is iterated and off the main thread. Entries
    * that come or go meanwhile may be missed or seen twice.
-   * @throws StateError ERR_CLOSED: the call itself, and an iteration whose handle has been closed meanwhile.
-   * @throws NetNsError ENOENT IPVS is not loaded. @throws DecodeError the file is no such table.
+   * @param options `onSkipped`: gets lines that are no connection; `signal`
+   * @throws StateError ERR_CLOSED the handle is closed, now or during the iteration.
+   * @throws NetNsError ENOENT the module ip_vs is not loaded. @throws DecodeError the file is no connection table.
+   * @example
+   * for await (const { client, destination } of ipvs.connections()) console.log(client.address, destination.address);
    */
   connections(options: ConnectionsOptions = {}): AsyncGenerator<Connection, void, undefined> {
     const { lifetime, observer, transport } = this.#exchange;
@@ -364,14 +525,15 @@ export class Ipvs extends syncAndAsync(IpvsOperations) {
   }
 
   /**
-   * Makes what there is into what is desired, by a plan that is applied; with `drain`, servers that are to go lose their connections first. It is
-   * made of several operations of this handle: others on the same namespace go on while it waits. Where others change the same
-   * objects at the same time, it plans again, three times at most. The signal acts between two of its steps; servers that are draining then
-   * stay at weight 0.
+   * Makes the table as desired: plans and applies. With `drain`, destinations that are to go lose their connections first; other operations of this
+   * handle go on meanwhile. Plans again if other programs change the same objects, three times at most. The signal acts between two steps;
+   * destinations that are draining then stay at weight 0.
+   * @param desired services with their destinations
+   * @param options `prune`: remove services that are not desired (default false); `drain`, `onProgress` and `signal` as `ReconcileOptions` says
+   * @throws BatchError the kernel refused operations; `index` counts in the plan.
    * @example
-   * const desired = parseRules('-A -t 10.0.0.1:80 -s rr\n-a -t 10.0.0.1:80 -r 192.168.0.50:80 -g\n');
+   * const desired = parseRules(await readFile('/etc/ipvsadm.rules', 'utf8'));
    * await ipvs.reconcile(desired, { prune: true, drain: { tcp: { timeoutMs: 60_000 }, udp: { until: 'none' } } });
-   * @throws BatchError what the kernel refused; `index` counts in the plan.
    */
   async reconcile(desired: readonly VirtualServer[], options: ReconcileOptions = {}): Promise<ReconcileResult> {
     const { lifetime } = this.#exchange;

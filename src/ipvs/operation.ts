@@ -94,6 +94,7 @@ export class Prepared {
   get serviceId(): string | undefined {
     return this.service && serviceId(this.service);
   }
+
   /** A destination that is written always has its family. */
   get destinationId(): string | undefined {
     return this.destination && destinationId(this.destination, 0);
@@ -314,7 +315,11 @@ function commandsOf(operation: IpvsOperation, wire: WireCommand): IpvsCommand[] 
   }
 }
 
-/** Collects operations that are written as calls. */
+/**
+ * Collects operations that are written as calls. `ipvs.batch` gives one.
+ * @example
+ * await ipvs.batch(b => b.flush().addService({ protocol: 'tcp', address: '10.0.0.1', port: 80, scheduler: 'wlc' }));
+ */
 export class BatchBuilder {
   readonly #operations: IpvsOperation[] = [];
 
@@ -322,36 +327,117 @@ export class BatchBuilder {
     return this.#operations;
   }
 
+  /**
+   * Adds `Ipvs.addService` to the batch.
+   * @param service the service to add
+   * @example
+   * await ipvs.batch(b => b.addService({ protocol: 'tcp', address: '10.0.0.1', port: 80, scheduler: 'wlc' }));
+   */
   addService(service: Service): this {
     return this.#push({ op: 'addService', service });
   }
+
+  /**
+   * Adds `Ipvs.setService` to the batch.
+   * @param service the service to add or replace
+   * @example
+   * await ipvs.batch(b => b.setService({ protocol: 'tcp', address: '10.0.0.1', port: 80, scheduler: 'wlc' }));
+   */
   setService(service: Service): this {
     return this.#push({ op: 'setService', service });
   }
+
+  /**
+   * Adds `Ipvs.editService` to the batch.
+   * @param key the service
+   * @param patch the settings to change
+   * @example
+   * await ipvs.batch(b => b.editService({ protocol: 'tcp', address: '10.0.0.1', port: 80 }, { scheduler: 'rr' }));
+   */
   editService(key: ServiceKey, patch: ServicePatch): this {
     return this.#push({ op: 'editService', key, patch });
   }
+
+  /**
+   * Adds `Ipvs.removeService` to the batch.
+   * @param key the service
+   * @example
+   * await ipvs.batch(b => b.removeService({ protocol: 'tcp', address: '10.0.0.1', port: 80 }));
+   */
   removeService(key: ServiceKey): this {
     return this.#push({ op: 'removeService', key });
   }
+
+  /**
+   * Adds `Ipvs.addDestination` to the batch.
+   * @param key the service
+   * @param destination the destination to add
+   * @example
+   * await ipvs.batch(b => b.addDestination({ protocol: 'tcp', address: '10.0.0.1', port: 80 }, { address: '10.1.0.1', port: 80, forward: 'direct' }));
+   */
   addDestination(key: ServiceKey, destination: Destination): this {
     return this.#push({ op: 'addDestination', key, destination });
   }
+
+  /**
+   * Adds `Ipvs.setDestination` to the batch.
+   * @param key the service
+   * @param destination the destination to add or replace
+   * @example
+   * await ipvs.batch(b => b.setDestination({ protocol: 'tcp', address: '10.0.0.1', port: 80 }, { address: '10.1.0.1', port: 80, forward: 'direct' }));
+   */
   setDestination(key: ServiceKey, destination: Destination): this {
     return this.#push({ op: 'setDestination', key, destination });
   }
+
+  /**
+   * Adds `Ipvs.editDestination` to the batch.
+   * @param key the service
+   * @param destinationKey address and port of the destination
+   * @param patch the settings to change
+   * @example
+   * await ipvs.batch(b => b.editDestination({ protocol: 'tcp', address: '10.0.0.1', port: 80 }, { address: '10.1.0.1', port: 80 }, { weight: 0 }));
+   */
   editDestination(key: ServiceKey, destinationKey: DestinationKey, patch: DestinationPatch): this {
     return this.#push({ op: 'editDestination', key, destinationKey, patch });
   }
+
+  /**
+   * Adds `Ipvs.removeDestination` to the batch.
+   * @param key the service
+   * @param destinationKey address and port of the destination
+   * @example
+   * await ipvs.batch(b => b.removeDestination({ protocol: 'tcp', address: '10.0.0.1', port: 80 }, { address: '10.1.0.1', port: 80 }));
+   */
   removeDestination(key: ServiceKey, destinationKey: DestinationKey): this {
     return this.#push({ op: 'removeDestination', key, destinationKey });
   }
+
+  /**
+   * Adds `Ipvs.zero` to the batch.
+   * @param key the service; all if it is left out
+   * @example
+   * await ipvs.batch(b => b.zero());
+   */
   zero(key?: ServiceKey): this {
     return this.#push(key === undefined ? { op: 'zero' } : { op: 'zero', key });
   }
+
+  /**
+   * Adds `Ipvs.flush` to the batch.
+   * @example
+   * await ipvs.batch(b => b.flush());
+   */
   flush(): this {
     return this.#push({ op: 'flush' });
   }
+
+  /**
+   * Adds `Ipvs.setTimeouts` to the batch.
+   * @param timeouts seconds, 1 to 2,147,483 each
+   * @example
+   * await ipvs.batch(b => b.setTimeouts({ udpSeconds: 60 }));
+   */
   setTimeouts(timeouts: Partial<Timeouts>): this {
     return this.#push({ op: 'setTimeouts', timeouts });
   }

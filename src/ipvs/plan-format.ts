@@ -9,6 +9,9 @@ import type { DestinationPatch, IpvsOperation, ServicePatch } from './operation.
  *
  *     + service tcp 10.0.0.1:80 wlc
  *     + destination tcp 10.0.0.1:80 -> 10.1.0.1:80 direct weight 1
+ * @param operations a plan, or any list of operations
+ * @example
+ * console.log(formatPlan(await ipvs.plan([], { prune: true })));
  */
 export function formatPlan(operations: readonly IpvsOperation[]): string {
   return operations.map(operation => `${printable(line(operation))}\n`).join('');

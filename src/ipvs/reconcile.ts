@@ -7,12 +7,14 @@ import type { BatchOptions, BatchResult } from './batch.ts';
 import { type Drain, readDrain, type Waiting } from './drain.ts';
 import type { IpvsOperation } from './operation.ts';
 
+/** What `Ipvs.plan` does with services that are not desired. */
 export interface PlanOptions {
   /** Remove the services that are not desired, after everything else. Without it they stay as they are. */
   prune?: boolean;
   signal?: AbortSignal;
 }
 
+/** How `Ipvs.reconcile` gets from the table that there is to the desired one. */
 export interface ReconcileOptions extends PlanOptions {
   /**
    * Give the connections of servers that are to go time to end: one policy for all services, `{ tcp: ..., udp: ... }`, or a function of the service.
@@ -23,6 +25,7 @@ export interface ReconcileOptions extends PlanOptions {
   onProgress?: (progress: ReconcileProgress) => void;
 }
 
+/** How far `Ipvs.reconcile` has got. */
 export interface ReconcileProgress {
   /** 'planned' before the first change, 'applied' after the changes, 'draining' after each look, 'done' at the end. */
   phase: 'planned' | 'applied' | 'draining' | 'done';
@@ -33,7 +36,7 @@ export interface ReconcileProgress {
   connections: number;
 }
 
-/** A server that was drained. */
+/** A destination that was drained and removed. */
 export interface Drained {
   key: ServiceKey;
   destinationKey: DestinationKey;
@@ -41,6 +44,7 @@ export interface Drained {
   connections: number;
 }
 
+/** What `Ipvs.reconcile` has done. */
 export interface ReconcileResult {
   /** What was done, in its order, drained servers and their removal included. Empty: all was as desired. */
   operations: IpvsOperation[];

@@ -14,26 +14,31 @@ import { asRefusal, seenThrough } from './batch-run.ts';
 import { startSync, stopSync, syncDaemons } from './daemon.ts';
 import { Batch, type DestinationPatch, type IpvsOperation, type ServicePatch } from './operation.ts';
 
-/** What a line asks for: an operation, or one about the sync daemon. */
+/** What a line of ipvsadm's format asks for: an operation, or one about a sync daemon. */
 export type RuleOperation =
   | IpvsOperation
   | { op: 'startSync'; daemon: SyncDaemon }
   | { op: 'stopSync'; state: SyncState };
 
-/** An operation and the line that it stands in, counted from 1. */
+/** An operation and the number of its line, counted from 1. */
 export interface RuleLine {
   line: number;
   operation: RuleOperation;
 }
 
 /**
- * Reads the format of `ipvsadm -S`, line by line, and sends nothing: every option that `ipvsadm -R` takes, its long forms, its defaults
- * (scheduler wlc, weight 1, forward 'direct', persistence of 360 s) and its habits (with -g and -i a server's port is the service's; -E and -e
- * replace everything). Beyond ipvsadm it takes quotes, comments (#), [addresses] without a port, prefix lengths as -M of IPv4, and options in
- * any order behind the command, and the options that `save()` adds where ipvsadm has none. Names of ports are the usual ones (/etc/services), and
- * localhost; others are taken with `names`.
- * Operations of lines with --as-is are what a kernel held: `restore` carries them out, `apply` refuses what it would refuse from any caller.
- * @throws RuleError with the line's number; the first bad line ends it.
+ * Reads the format of `ipvsadm -S` line by line, and sends nothing.
+ *
+ * It takes every option that `ipvsadm -R` takes, with its long forms, its defaults (scheduler wlc, weight 1, forward 'direct', persistence of 360 s) and
+ * its habits: with -g and -i the port of a destination is that of the service, and -E and -e replace everything. Beyond ipvsadm it takes quotes,
+ * comments (#), [addresses] without a port, prefix lengths as -M of IPv4, options in any order after the command, and the options that `save()`
+ * writes if ipvsadm has none. Operations of lines with --as-is are what a kernel held: `restore` carries them out, while `apply` checks them as
+ * those of any caller.
+ * @param text the lines
+ * @param names what names of hosts and ports mean, if not the usual: ports as in /etc/services, and localhost
+ * @throws RuleError the first wrong line, with its number.
+ * @example
+ * for (const { line, operation } of parseRuleLines('-A -t 10.0.0.1:80 -s rr')) console.log(line, operation.op);
  */
 export function parseRuleLines(text: string, names: RuleNames = {}): RuleLine[] {
   const lines: RuleLine[] = [];
@@ -58,6 +63,7 @@ function operationOf(command: RuleCommand): RuleOperation {
   }
 }
 
+/** How `Ipvs.restore` carries out a text. */
 export interface RestoreOptions extends BatchOptions {
   /** Default true: if one line fails, what the others did is undone. False leaves it, as ipvsadm does. */
   rollback?: boolean;
@@ -70,10 +76,10 @@ export interface RestoreOptions extends BatchOptions {
   names?: RuleNames;
 }
 
-/** The line that failed. */
+/** An operation that the kernel refused, with the number of its line. */
 export type RuleFailure = BatchFailure & { readonly line: number };
 
-/** `failures` and `applied` count operations, which are the lines without the empty ones; each failure has its `line`. */
+/** What became of the lines of a text. `failures` and `applied` count operations, which are the lines without the empty ones. */
 export type RestoreResult = Omit<BatchResult, 'failures'> & { failures: readonly RuleFailure[] };
 
 /**

@@ -52,14 +52,17 @@ const DEFINITIONS = {
   sync_version: { type: 'number', min: 0, max: 1 },
 } as const satisfies Record<string, SettingDefinition>;
 
+/** The name of a setting: a sysctl net.ipv4.vs.* of the kernel. */
 export type IpvsSettingName = keyof typeof DEFINITIONS;
 /** One setting that this namespace has. Linux before 6.11 shows none where a user namespace owns it. */
 export type IpvsSetting = Setting<IpvsSettingName>;
 
 /**
- * The settings of IPVS in one namespace: the sysctls net.ipv4.vs.*, typed, read and written on the spot. Reading one that is not there
- * throws UnsupportedError: an older kernel, a module that is not loaded, or (before Linux 6.11) a namespace that a user namespace owns.
- * Writing throws NetNsError EACCES where it is read-only.
+ * The settings of IPVS in one namespace: the sysctls net.ipv4.vs.*, typed, read and written on the spot. Reading one that is not there throws
+ * UnsupportedError: the kernel is older, the module is not loaded, or a user namespace owns the namespace (before Linux 6.11). Writing throws
+ * NetNsError EACCES where it is read-only.
+ * @example
+ * if (!ipvs.settings.conntrack) ipvs.settings.conntrack = true;
  */
 export interface IpvsSettings {
   /** How many packets are let through for each that is dropped, while drop_packet is 3 (always on). Default 10. */

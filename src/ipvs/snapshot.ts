@@ -14,6 +14,7 @@ export interface WireServer {
   destinations: WireDestination[];
 }
 
+/** The services of a namespace with their destinations, as they were at one moment. */
 export interface Snapshot {
   /** In the kernel's order, which is none. */
   servers: (ServiceEntry & { destinations: DestinationEntry[] })[];

@@ -80,10 +80,13 @@ export function maskText(service: Service): string | undefined {
 }
 
 /**
- * The text of `ipvsadm -Sn`, which `ipvsadm -R` and `parseRules` read: each service in a line, then its servers, sorted as ipvsadm sorts. It
- * says more than ipvsadm's own where that forgets something: thresholds (-x, -y), the third flag of sh and mh, and firewall marks from 2^31 on.
- * A server with forward 'local' is written -g, as ipvsadm does: the kernel delivers locally by itself.
- * @throws RangeError what ipvsadm has no option for: another protocol, 'bypass', an unknown tunnel or flag.
+ * The text of `ipvsadm -Sn`, which `ipvsadm -R` and `parseRules` read: each service in a line, then its destinations, in ipvsadm's order. It has more than
+ * ipvsadm's own text, which leaves out thresholds (-x, -y), the third flag of sh and mh, and firewall marks from 2^31 on. A destination whose forward
+ * is 'local' is written as -g, as ipvsadm does: the kernel delivers locally by itself.
+ * @param servers services with their destinations
+ * @throws RangeError ipvsadm has no option for it: another protocol, 'bypass', an unknown tunnel or flag.
+ * @example
+ * const text = formatRules((await ipvs.snapshot()).servers);
  */
 export function formatRules(servers: readonly VirtualServer[]): string {
   return format(servers, false);

@@ -8,9 +8,13 @@ import { atLine, readRules } from './read-rules.ts';
 import type { RuleNames } from './service-names.ts';
 
 /**
- * The table that a text in ipvsadm's format makes out of an empty one: parseRules(formatRules(servers)) are the servers again, in the order
- * of the lines. Lines that leave nothing in the table (-Z, --set, the sync daemon's) are checked and have no effect: `parseRuleLines` has them.
- * @throws RuleError with the line's number: no rule, or one that could not be carried out (what it edits is missing, what it adds is there).
+ * The table that a text in ipvsadm's format makes of an empty one. `parseRules(formatRules(servers))` gives the servers again, in the order of the lines.
+ * Lines that leave nothing in the table (-Z, --set, sync daemons) are checked and have no effect; `parseRuleLines` gives them.
+ * @param text the lines
+ * @param names what names of hosts and ports mean, if not the usual: ports as in /etc/services, and localhost
+ * @throws RuleError a line is wrong, edits an object that is missing, or adds one that is there; with its number.
+ * @example
+ * const desired = parseRules('-A -t 10.0.0.1:80 -s rr\n-a -t 10.0.0.1:80 -r 10.1.0.1:80 -g');
  */
 export function parseRules(text: string, names: RuleNames = {}): VirtualServer[] {
   const lines: { command: RuleCommand; line: number }[] = [];

@@ -9,10 +9,7 @@ import { sortDestinations, sortServices } from './order.ts';
 /** A virtual server as it was read, or as it is meant to be. */
 type Server = (Service | ServiceEntry) & { destinations?: readonly (Destination | DestinationEntry)[] };
 
-/**
- * What the columns show, by the option of ipvsadm's that it belongs to: 'connections' is plain -L, 'persistence' is --persistent-conn,
- * 'tunnels' is --tun-info.
- */
+/** The columns of `formatTable`: 'connections' are those of plain -L, 'persistence' of --persistent-conn, 'tunnels' of --tun-info; the others are named as ipvsadm's options. */
 export type TableView = 'connections' | 'stats' | 'rate' | 'thresholds' | 'persistence' | 'tunnels';
 
 const FORWARD: Record<string, string> = {
@@ -84,11 +81,15 @@ const VIEWS: Record<TableView, View> = {
 };
 
 /**
- * The table that `ipvsadm -Ln` prints, without its first line (the version), and with its trailing spaces: services in the order of firewall
- * mark, family, protocol, address and port, real servers by address and port, with ipvsadm's way to compare (192.168.0.1 comes before
- * 10.0.0.1). Numbers of nine digits and more are shortened to thousands (K), millions (M) and so on, unless `exact`. Two things that ipvsadm
- * prints wrong are printed right: firewall marks from 2^31 on (there negative), and protocols and forwarding methods that it does not know
- * (there '?' and '(null)'), which come as their numbers and names.
+ * The table that `ipvsadm -Ln` prints, without its first line (the version) and with its trailing spaces. Services come in the order of firewall mark,
+ * family, protocol, address and port, destinations by address and port, compared as ipvsadm compares (192.168.0.1 comes before 10.0.0.1). ipvsadm
+ * prints two things wrong which are right here: firewall marks from 2^31 on, and protocols and ways of forwarding that it does not know.
+ * @param servers services with their destinations; those that were read have counters
+ * @param view the columns; default 'connections'
+ * @param options `exact`: do not shorten numbers of nine digits and more to thousands (K), millions (M) and so on; default false
+ * @throws TypeError, RangeError the view or an option does not exist.
+ * @example
+ * console.log(formatTable((await ipvs.snapshot()).servers, 'stats', { exact: true }));
  */
 export function formatTable(
   servers: readonly (Server | VirtualServer)[],

@@ -4,6 +4,7 @@ import type { Command, EncodedRequests, Operation, PipelineResult } from '../../
 /** One request to IPVS, as netlink has it. The other backend translates it. */
 export type IpvsCommand = Command<WireCommand>;
 
+/** What the kernel says of its IPVS. */
 export interface IpvsInfo {
   /** Of the IPVS code, '1.2.1' in every kernel of the last decade: no help in telling features. */
   version: string;
