@@ -43,7 +43,12 @@ export class GroupIteration<Item> implements AsyncIterable<Item, undefined> {
     return this.#reader.closed;
   }
 
-  /** Ends the iteration. Resolves when the kernel has let go of the socket. */
+  /**
+   * Ends the iteration. Resolves when the kernel has let go of the socket.
+   * @example
+   * const monitor = nft.monitor();
+   * await monitor.close();
+   */
   close(): Promise<void> {
     this.#unlisten();
     this.#closed();

@@ -46,6 +46,7 @@ const INET_HOOKS = {
 const ARP_HOOKS = { input: 0, output: 1, forward: 2 } as const;
 const NETDEV_HOOKS = { ingress: NF_NETDEV_INGRESS, egress: NF_NETDEV_EGRESS } as const;
 
+/** A hook of the kernel's, where a base chain is called: in tables of family netdev ingress and egress, else prerouting to postrouting. */
 export type Hook = keyof typeof INET_HOOKS | keyof typeof NETDEV_HOOKS;
 
 const HOOK_TYPES: Record<number, Type<Hook | number>> = {
@@ -129,6 +130,7 @@ export const chainTable = attributes(
   { header: ['family'] },
 );
 
+/** What names a chain. */
 export interface ChainKey {
   family: Family;
   table: string;

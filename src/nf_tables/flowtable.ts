@@ -47,6 +47,7 @@ export const flowtableTable = attributes(
   { header: ['family'] },
 );
 
+/** What names a flowtable. */
 export interface FlowtableKey {
   family: Family;
   table: string;

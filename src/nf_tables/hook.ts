@@ -63,4 +63,5 @@ export const hookTable = attributes(
   { header: ['family'] },
 );
 
+/** A function that is attached to a hook of the kernel's, as nfnetlink_hook tells it (Linux 5.14). */
 export type AttachedHook = Infer<typeof hookTable>;

@@ -102,6 +102,7 @@ export const MESSAGES = {
   'batch-end': marker('NFNL_MSG_BATCH_END', NFNL_MSG_BATCH_END),
 } as const satisfies Record<string, Kind>;
 
+/** The name of a kind of message: 'newrule', 'delchain' ... */
 export type MessageName = keyof typeof MESSAGES;
 
 const byNumber = new Map<number, MessageName>(
@@ -124,7 +125,13 @@ export interface NftMessage {
   object: Record<string, unknown>;
 }
 
-/** One message as bytes, netlink header included. @throws TypeError, RangeError with the path of the bad field */
+/**
+ * Encodes one message as bytes, netlink header included.
+ * @param message its type, flags, sequence, family and object
+ * @throws TypeError, RangeError with the path of the bad field
+ * @example
+ * const bytes = encodeMessage({ type: 'newtable', family: 'inet', object: { name: 'web' } });
+ */
 export function encodeMessage(message: NftMessage): Uint8Array {
   if (!Object.hasOwn(MESSAGES, message.type)) {
     throw typeError(['type'], `one of ${Object.keys(MESSAGES).join(', ')}`, message.type);
@@ -145,7 +152,13 @@ export function encodeMessage(message: NftMessage): Uint8Array {
   return writer.copy();
 }
 
-/** Reads one message. Attributes that are unknown, or not as they should be, are kept raw. @throws DecodeError where it is none of nf_tables */
+/**
+ * Reads one message. Attributes that are unknown, or not as they should be, are kept raw.
+ * @param bytes the message, netlink header included
+ * @throws DecodeError it is no message of nf_tables
+ * @example
+ * const { type, object } = decodeMessage(encodeMessage({ type: 'newtable', family: 'inet', object: { name: 'web' } }));
+ */
 export function decodeMessage(bytes: Uint8Array): NftMessage {
   return readMessage(messageAt(sourceOf(bytes), 0, bytes.length));
 }

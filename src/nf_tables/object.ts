@@ -179,6 +179,7 @@ export const objectTable = new VariantTable<WireObject>(
   { header: ['family'] },
 );
 
+/** What names an object: a counter, a quota, a limit ... */
 export interface ObjectKey {
   family: Family;
   table: string;

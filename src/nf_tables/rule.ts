@@ -84,6 +84,7 @@ export const ruleEntryTable = attributes(
   { header: ['family'] },
 ).partial();
 
+/** What names a rule: its handle, within its chain. */
 export interface RuleKey {
   family: Family;
   table: string;

@@ -95,6 +95,7 @@ export const setTable = attributes(
   { header: ['family'] },
 );
 
+/** What names a set or map. */
 export interface SetKey {
   family: Family;
   table: string;

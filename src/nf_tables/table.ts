@@ -33,6 +33,7 @@ export const tableTable = attributes(
   { header: ['family'] },
 );
 
+/** What names a table. */
 export interface TableKey {
   family: Family;
   /** At most 255 bytes. */

@@ -27,8 +27,14 @@ export interface DecompileContext {
 }
 
 /**
- * The statements that `nft -j list ruleset` shows for a rule. Matches that later ones imply are left out, as nft does. What no statement
- * stands for comes last, as `{ raw }` with its expressions.
+ * Translates a rule's expressions into nft's statements: those that `nft -j list ruleset` shows.
+ * Matches that later ones imply are left out, as nft does. What no statement stands for comes last, as `{ raw }` with its expressions.
+ * @param rule family and expressions
+ * @param context nft's version, the sets that the rule refers to, names of numbers and interfaces
+ * @throws TypeError ERR_ARGUMENT an option is not what it should be
+ * @example
+ * const [rule] = await nft.rules({ family: 'inet', table: 'web', chain: 'input' });
+ * if (rule) console.log(decompileRule(rule));
  */
 export function decompileRule(
   rule: { family: Family; expressions?: readonly Expression[] },

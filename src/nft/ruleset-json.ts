@@ -19,7 +19,13 @@ export interface RulesetJson {
   nftables: Record<string, unknown>[];
 }
 
-/** What `nft -j list ruleset` shows for a ruleset. nft reads it back with `nft -j -f`. */
+/**
+ * Gives a ruleset in nft's JSON, as `nft -j list ruleset` does. nft reads it back with `nft -j -f`.
+ * @param ruleset what `ruleset` has read
+ * @param context nft's version, names of numbers and interfaces
+ * @example
+ * const { nftables } = rulesetJson(await nft.ruleset({ elements: true }));
+ */
 export function rulesetJson(ruleset: ListedRuleset, context: Omit<DecompileContext, 'sets'> = {}): RulesetJson {
   return finish(rulesetJsonInParts(ruleset, context));
 }

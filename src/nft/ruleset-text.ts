@@ -16,10 +16,13 @@ import type { DecompileContext } from './decompile.ts';
 import { bracketed, type ListedRule, ruleText } from './rule-text.ts';
 
 /**
- * The text of `nft list ruleset`, which nft of that version loads. Its language cannot say everything: names are bare words, quoted strings have
- * no escapes, nft 1.0.6 lacks what came later, and none takes matches and targets of iptables. Such an object is shown as a comment, in lines
- * that begin with `#`, and so is what refers to it: nothing of a name can become a command when the text is loaded, and what is loaded lacks
- * these objects. With `unwritable: 'refuse'` they are an error instead. Control characters are escaped.
+ * Prints a ruleset as `nft list ruleset` does, in text that nft of that version loads.
+ * nft's language cannot say everything: names are bare words, quoted strings have no escapes, nft 1.0.6 lacks what came later, and none takes
+ * matches and targets of iptables. Such an object is shown as a comment, in lines that begin with `#`, and so is what refers to it: nothing of a
+ * name can become a command when the text is loaded, and what is loaded lacks these objects. With `unwritable: 'refuse'` they are an error
+ * instead. Control characters are escaped.
+ * @param ruleset what `ruleset` has read
+ * @param context nft's version, names of numbers and interfaces
  * @throws RangeError ERR_NO_TEXT with `unwritable: 'refuse'`: names the object
  * @example
  * formatRuleset(await nft.ruleset({ elements: true }), { version: '1.0.6', unwritable: 'refuse' });

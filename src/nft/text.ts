@@ -13,9 +13,13 @@ import { type ListedRule, ruleText } from './rule-text.ts';
 type WrittenRule = Pick<Rule, 'family' | 'comment'> & { statements: Statement[] };
 
 /**
- * One rule as `nft list ruleset` writes it, whether it was listed or is to be written: one line. Where nft's language cannot say it (see
- * `formatRuleset`), the line begins with `#`.
+ * Prints one rule as `nft list ruleset` does, whether it was listed or is to be written: one line.
+ * Where nft's language cannot say it (see `formatRuleset`), the line begins with `#`.
+ * @param rule family, and expressions or statements
+ * @param context nft's version, the sets that the rule refers to, names of numbers and interfaces
  * @throws TypeError, RangeError statements that cannot be translated; ERR_NO_TEXT with `unwritable: 'refuse'`
+ * @example
+ * formatRule({ family: 'inet', statements: [tcp.dport.eq(80), accept()] }); // 'tcp dport 80 accept'
  */
 export function formatRule(rule: ListedRule | WrittenRule, context: DecompileContext = {}): string {
   const words = vocabulary(context);

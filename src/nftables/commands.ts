@@ -17,6 +17,7 @@ interface InTable {
   comment?: string;
 }
 
+/** A table, as nft's JSON has it. */
 export interface JsonTable {
   family: Family;
   name?: string;
@@ -25,6 +26,7 @@ export interface JsonTable {
   comment?: string;
 }
 
+/** A chain, as nft's JSON has it. */
 export interface JsonChain extends InTable {
   type?: string;
   hook?: string;
@@ -35,6 +37,7 @@ export interface JsonChain extends InTable {
   newname?: string;
 }
 
+/** A rule, as nft's JSON has it. */
 export interface JsonRule {
   family: Family;
   table: string;
@@ -50,6 +53,7 @@ export interface JsonRule {
 /** A type by name, several of a concatenation, or what the keys are taken from. */
 export type JsonSetType = string | JsonSetType[] | { typeof: unknown };
 
+/** A set or map, as nft's JSON has it. */
 export interface JsonSet extends InTable {
   type?: JsonSetType;
   /** Of the values of a map; or the kind of object. */
@@ -65,6 +69,7 @@ export interface JsonSet extends InTable {
   stmt?: Stateful[];
 }
 
+/** Elements of a set or map, as nft's JSON has it. */
 export interface JsonElement {
   family: Family;
   table: string;
@@ -72,6 +77,7 @@ export interface JsonElement {
   elem: SetMember | SetMember[];
 }
 
+/** A flowtable, as nft's JSON has it. */
 export interface JsonFlowtable extends InTable {
   hook?: 'ingress';
   prio?: number | string;
@@ -109,6 +115,7 @@ export type JsonCommand =
   | { flush: JsonSubject }
   | { rename: JsonSubject };
 
+/** A document of commands, as nft's JSON has it. */
 export interface NftDocument {
   nftables: JsonCommand[];
 }

@@ -3,7 +3,20 @@ export type { Chain, ChainKey, Hook, Priority } from '../nf_tables/chain.ts';
 export type { Data, Verdict } from '../nf_tables/data.ts';
 export type { WireElement, WireElements } from '../nf_tables/element.ts';
 export type { Expression } from '../nf_tables/expression.ts';
-export type * from '../nf_tables/expressions/xt.ts';
+export type {
+  XtAddrtypeInfo,
+  XtCommentInfo,
+  XtConntrackInfo,
+  XtLogInfo,
+  XtMarkInfo,
+  XtMatch,
+  XtMultiportInfo,
+  XtNatInfo,
+  XtNflogInfo,
+  XtTarget,
+  XtTcpInfo,
+  XtUdpInfo,
+} from '../nf_tables/expressions/xt.ts';
 export type { Family, MessageFamily } from '../nf_tables/family.ts';
 export type { Flowtable, FlowtableKey } from '../nf_tables/flowtable.ts';
 export type { AttachedHook } from '../nf_tables/hook.ts';

@@ -17,9 +17,15 @@ export interface IptablesRedirect {
 }
 
 /**
- * The end of a rule as `iptables -j REDIRECT --to-ports` (ip6tables for 'ip6') writes it: a counter, and the target of xtables. For rules in
- * tables that are shared with iptables-nft (`ip nat`, `ip6 nat`), which goes on listing them; in a table of your own, the native `redir` is
- * shorter. Put the matches before it, in any order: each as a comparison of a header's field or of meta data.
+ * Makes the end of a rule as `iptables -j REDIRECT --to-ports` (ip6tables for 'ip6') writes it: a counter, and the target of xtables.
+ * For rules in tables that are shared with iptables-nft (`ip nat`, `ip6 nat`), which goes on listing them; in a table of your own, the native
+ * `redir` is shorter. Put the matches before it, in any order: each as a comparison of a header's field or of meta data.
+ * @param redirect family, port or ports, and whether the port is chosen at random
+ * @throws TypeError, RangeError with the path of the bad field
+ * @example
+ * const matches = compileRule({ family: 'ip', statements: [tcp.dport.eq(80)] }).expressions;
+ * const expressions = [...matches, ...iptablesRedirect({ family: 'ip', to: 8080 })];
+ * tx.add({ rule: { family: 'ip', table: 'nat', chain: 'PREROUTING', expressions } });
  */
 export function iptablesRedirect(redirect: IptablesRedirect): Expression[] {
   checkObject(redirect, [], ['family', 'to', 'random']);
@@ -60,8 +66,12 @@ export interface IptablesNflog {
 }
 
 /**
- * The end of a rule as `iptables -j NFLOG` writes it: a counter and the native log. iptables-nft lists it as NFLOG as long as no verdict stands
- * in the same rule.
+ * Makes the end of a rule as `iptables -j NFLOG` writes it: a counter and the native log.
+ * iptables-nft lists it as NFLOG as long as no verdict stands in the same rule.
+ * @param log group, prefix, bytes and threshold
+ * @throws TypeError, RangeError with the path of the bad field
+ * @example
+ * tx.add({ rule: { family: 'ip', table: 'filter', chain: 'INPUT', expressions: iptablesNflog({ group: 5, prefix: 'web1 ' }) } });
  */
 export function iptablesNflog(log: IptablesNflog): Expression[] {
   checkObject(log, [], ['group', 'prefix', 'bytes', 'threshold']);

@@ -40,6 +40,7 @@ import { checkTraceOptions, Trace, type TraceOptions } from './watch/tracing.ts'
 import { type CommitOptions, type CommitResult, commit } from './write/commit.ts';
 import type { Transaction } from './write/transaction.ts';
 
+/** What a handle is opened with. */
 export interface NftablesOptions {
   /** The namespace to program; home where left out. */
   netns?: NetNs;
@@ -149,7 +150,12 @@ export class NftablesOperations {
     }
   }
 
-  /** The generation of the ruleset: it grows by one with each commit, whoever makes it. */
+  /**
+   * Returns the generation of the ruleset: it grows by one with each commit, by whichever process.
+   * @throws NetlinkError EPERM without CAP_NET_ADMIN over the namespace
+   * @example
+   * const before = await nft.generation();
+   */
   generation(): Operation<number> {
     return readGeneration(this.#exchange);
   }
@@ -167,78 +173,153 @@ export class NftablesOperations {
     return ruleset(this.#exchange, options);
   }
 
-  /** The tables of the namespace. */
+  /**
+   * Lists the tables of the namespace.
+   * @param filter `family`: only its tables; default: all
+   * @throws NetlinkError EPERM without CAP_NET_ADMIN over the namespace; TypeError or RangeError with the path of a wrong field
+   * @example
+   * for (const { family, name } of await nft.tables()) console.log(family, name);
+   */
   tables(filter?: ListFilter): Operation<Table[]> {
     return listing.list(this.#exchange, 'table', filter);
   }
 
-  /** The chains of the namespace, base chains and others. */
+  /**
+   * Lists the chains of the namespace, base chains and others.
+   * @param filter `family`, `table`: only what is there; default: all
+   * @throws NetlinkError EPERM without CAP_NET_ADMIN over the namespace; TypeError or RangeError with the path of a wrong field
+   * @example
+   * const chains = await nft.chains({ family: 'inet', table: 'web' });
+   */
   chains(filter?: ListFilter): Operation<Chain[]> {
     return listing.list(this.#exchange, 'chain', filter);
   }
 
-  /** The rules, in their order within each chain; `chain` needs `table`, and that `family`. */
+  /**
+   * Lists the rules, in their order within each chain.
+   * @param filter `family`, `table`, `chain`: only the rules there; `chain` needs `table`, and that `family`; default: all
+   * @throws NetlinkError EPERM without CAP_NET_ADMIN over the namespace; TypeError or RangeError with the path of a wrong field
+   * @example
+   * const rules = await nft.rules({ family: 'inet', table: 'web', chain: 'input' });
+   */
   rules(filter?: ListFilter & { chain?: string }): Operation<RuleEntry[]> {
     return listing.list(this.#exchange, 'rule', filter);
   }
 
-  /** Sets and maps, anonymous ones too, without their elements. */
+  /**
+   * Lists sets and maps, anonymous ones too, without their elements.
+   * @param filter `family`, `table`: only what is there; default: all
+   * @throws NetlinkError EPERM without CAP_NET_ADMIN over the namespace; TypeError or RangeError with the path of a wrong field
+   * @example
+   * const sets = await nft.sets({ family: 'inet', table: 'web' });
+   */
   sets(filter?: ListFilter): Operation<NftSet[]> {
     return listing.list(this.#exchange, 'set', filter);
   }
 
-  /** Counters, quotas, limits and other objects with a name. */
+  /**
+   * Lists counters, quotas, limits and other objects with a name.
+   * @param filter `family`, `table`: only what is there; default: all
+   * @throws NetlinkError EPERM without CAP_NET_ADMIN over the namespace; TypeError or RangeError with the path of a wrong field
+   * @example
+   * const objects = await nft.objects({ family: 'inet', table: 'web' });
+   */
   objects(filter?: ListFilter): Operation<NftObject[]> {
     return listing.list(this.#exchange, 'object', filter);
   }
 
+  /**
+   * Lists the flowtables of the namespace.
+   * @param filter `family`, `table`: only what is there; default: all
+   * @throws NetlinkError EPERM without CAP_NET_ADMIN over the namespace; TypeError or RangeError with the path of a wrong field
+   * @example
+   * const flowtables = await nft.flowtables();
+   */
   flowtables(filter?: ListFilter): Operation<Flowtable[]> {
     return listing.list(this.#exchange, 'flowtable', filter);
   }
 
-  /** The table of this name, or undefined. */
+  /**
+   * Returns the table of this name, or undefined.
+   * @param reference family and name
+   * @throws NetlinkError EPERM without CAP_NET_ADMIN over the namespace; TypeError or RangeError with the path of a wrong field
+   * @example
+   * if ((await nft.table({ family: 'inet', name: 'web' })) === undefined) console.log('not programmed');
+   */
   table(reference: TableKey): Operation<Table | undefined> {
     return byName.byName(this.#exchange, 'table', reference);
   }
 
-  /** The chain of this name, or undefined; its rules are in `rules`. */
+  /**
+   * Returns the chain of this name, or undefined; `rules` lists what is in it.
+   * @param reference family, table and name
+   * @throws NetlinkError EPERM without CAP_NET_ADMIN over the namespace; TypeError or RangeError with the path of a wrong field
+   * @example
+   * const chain = await nft.chain({ family: 'inet', table: 'web', name: 'input' });
+   */
   chain(reference: ChainKey): Operation<Chain | undefined> {
     return byName.byName(this.#exchange, 'chain', reference);
   }
 
-  /** The rule with this handle, or undefined. */
+  /**
+   * Returns the rule with this handle, or undefined.
+   * @param reference family, table, chain and handle
+   * @throws NetlinkError EPERM without CAP_NET_ADMIN over the namespace; TypeError or RangeError with the path of a wrong field
+   * @example
+   * const rule = await nft.rule({ family: 'inet', table: 'web', chain: 'input', handle: 4n });
+   */
   rule(reference: RuleKey): Operation<RuleEntry | undefined> {
     return byName.byName(this.#exchange, 'rule', reference);
   }
 
-  /** The set or map of this name, or undefined; its elements are in `elements`. */
+  /**
+   * Returns the set or map of this name, or undefined; `elements` lists what is in it.
+   * @param reference family, table and name
+   * @throws NetlinkError EPERM without CAP_NET_ADMIN over the namespace; TypeError or RangeError with the path of a wrong field
+   * @example
+   * const set = await nft.set({ family: 'inet', table: 'web', name: 'blocked' });
+   */
   set(reference: SetKey): Operation<NftSet | undefined> {
     return byName.byName(this.#exchange, 'set', reference);
   }
 
-  /** The map of this name, or undefined: a set of this name is none. */
+  /**
+   * Returns the map of this name, or undefined; a set of that name is not returned.
+   * @param reference family, table and name
+   * @throws NetlinkError EPERM without CAP_NET_ADMIN over the namespace; TypeError or RangeError with the path of a wrong field
+   * @example
+   * const map = await nft.map({ family: 'inet', table: 'web', name: 'backends' });
+   */
   map(reference: SetKey): Operation<NftSet | undefined> {
     return byName.mapByName(this.#exchange, reference);
   }
 
-  /** The flowtable of this name, or undefined. */
+  /**
+   * Returns the flowtable of this name, or undefined.
+   * @param reference family, table and name
+   * @throws NetlinkError EPERM without CAP_NET_ADMIN over the namespace; TypeError or RangeError with the path of a wrong field
+   * @example
+   * const flowtable = await nft.flowtable({ family: 'inet', table: 'web', name: 'fast' });
+   */
   flowtable(reference: FlowtableKey): Operation<Flowtable | undefined> {
     return byName.byName(this.#exchange, 'flowtable', reference);
   }
 
   /**
-   * The object of this name, or undefined, as `objects` gives it: its fields are in `data`. Objects of different types may have one name: then
-   * `type` says which.
+   * Returns the object of this name, or undefined, as `objects` gives it: its fields are in `data`.
+   * @param reference family, table and name; `type`, where objects of different types have the name
+   * @throws TypeError ERR_MISSING several have the name, and there is no `type`
    * @example
    * const hits = nft.sync.object({ family: 'ip', table: 'web', name: 'hits', type: 'counter' });
-   * @throws TypeError ERR_MISSING several have the name, and there is no `type`
    */
   object(reference: ObjectKey & { type?: NftObject['type'] }): Operation<NftObject | undefined> {
     return byName.objectByName(this.#exchange, reference);
   }
 
   /**
-   * The counter of this name, or undefined, as `{ counter }` is written: packets and bytes stand beside its name.
+   * Returns the counter of this name, or undefined, as `{ counter }` is written: packets and bytes stand beside its name.
+   * @param reference family, table and name
+   * @throws NetlinkError EPERM without CAP_NET_ADMIN over the namespace; TypeError or RangeError with the path of a wrong field
    * @example
    * const { packets = 0n } = nft.sync.counter({ family: 'ip', table: 'web', name: 'hits' }) ?? {};
    */
@@ -246,47 +327,101 @@ export class NftablesOperations {
     return byName.namedObject(this.#exchange, 'counter', reference);
   }
 
-  /** The quota of this name, or undefined, as `{ quota }` is written. */
+  /**
+   * Returns the quota of this name, or undefined, as `{ quota }` is written.
+   * @param reference family, table and name
+   * @throws NetlinkError EPERM without CAP_NET_ADMIN over the namespace; TypeError or RangeError with the path of a wrong field
+   * @example
+   * const quota = await nft.quota({ family: 'ip', table: 'web', name: 'monthly' });
+   */
   quota(reference: ObjectKey): Operation<NamedObjectOf<'quota'> | undefined> {
     return byName.namedObject(this.#exchange, 'quota', reference);
   }
 
-  /** The limit of this name, or undefined, as `{ limit }` is written. */
+  /**
+   * Returns the limit of this name, or undefined, as `{ limit }` is written.
+   * @param reference family, table and name
+   * @throws NetlinkError EPERM without CAP_NET_ADMIN over the namespace; TypeError or RangeError with the path of a wrong field
+   * @example
+   * const limit = await nft.limit({ family: 'ip', table: 'web', name: 'logging' });
+   */
   limit(reference: ObjectKey): Operation<NamedObjectOf<'limit'> | undefined> {
     return byName.namedObject(this.#exchange, 'limit', reference);
   }
 
-  /** The limit of connections of this name, or undefined. */
+  /**
+   * Returns the limit of connections of this name, or undefined.
+   * @param reference family, table and name
+   * @throws NetlinkError EPERM without CAP_NET_ADMIN over the namespace; TypeError or RangeError with the path of a wrong field
+   * @example
+   * const most = await nft.connlimit({ family: 'ip', table: 'web', name: 'clients' });
+   */
   connlimit(reference: ObjectKey): Operation<NamedObjectOf<'connlimit'> | undefined> {
     return byName.namedObject(this.#exchange, 'connlimit', reference);
   }
 
-  /** The connections' helper of this name, or undefined. */
+  /**
+   * Returns the connection tracking helper of this name, or undefined.
+   * @param reference family, table and name
+   * @throws NetlinkError EPERM without CAP_NET_ADMIN over the namespace; TypeError or RangeError with the path of a wrong field
+   * @example
+   * const helper = await nft.ctHelper({ family: 'ip', table: 'web', name: 'ftp-standard' });
+   */
   ctHelper(reference: ObjectKey): Operation<NamedObjectOf<'ctHelper'> | undefined> {
     return byName.namedObject(this.#exchange, 'ctHelper', reference);
   }
 
-  /** The connections' timeouts of this name, or undefined. */
+  /**
+   * Returns the connection timeouts of this name, or undefined.
+   * @param reference family, table and name
+   * @throws NetlinkError EPERM without CAP_NET_ADMIN over the namespace; TypeError or RangeError with the path of a wrong field
+   * @example
+   * const timeout = await nft.ctTimeout({ family: 'ip', table: 'web', name: 'short' });
+   */
   ctTimeout(reference: ObjectKey): Operation<NamedObjectOf<'ctTimeout'> | undefined> {
     return byName.namedObject(this.#exchange, 'ctTimeout', reference);
   }
 
-  /** The connections' expectation of this name, or undefined. */
+  /**
+   * Returns the connection expectation of this name, or undefined.
+   * @param reference family, table and name
+   * @throws NetlinkError EPERM without CAP_NET_ADMIN over the namespace; TypeError or RangeError with the path of a wrong field
+   * @example
+   * const expectation = await nft.ctExpectation({ family: 'ip', table: 'web', name: 'second' });
+   */
   ctExpectation(reference: ObjectKey): Operation<NamedObjectOf<'ctExpectation'> | undefined> {
     return byName.namedObject(this.#exchange, 'ctExpectation', reference);
   }
 
-  /** The synproxy of this name, or undefined. */
+  /**
+   * Returns the SYN proxy of this name, or undefined. Linux 5.4.
+   * @param reference family, table and name
+   * @throws NetlinkError EPERM without CAP_NET_ADMIN over the namespace; TypeError or RangeError with the path of a wrong field
+   * @example
+   * const proxy = await nft.synproxy({ family: 'ip', table: 'web', name: 'front' });
+   */
   synproxy(reference: ObjectKey): Operation<NamedObjectOf<'synproxy'> | undefined> {
     return byName.namedObject(this.#exchange, 'synproxy', reference);
   }
 
-  /** The security mark of this name, or undefined. */
+  /**
+   * Returns the security mark of this name, or undefined.
+   * @param reference family, table and name
+   * @throws NetlinkError EPERM without CAP_NET_ADMIN over the namespace; TypeError or RangeError with the path of a wrong field
+   * @example
+   * const mark = await nft.secmark({ family: 'ip', table: 'web', name: 'ssh' });
+   */
   secmark(reference: ObjectKey): Operation<NamedObjectOf<'secmark'> | undefined> {
     return byName.namedObject(this.#exchange, 'secmark', reference);
   }
 
-  /** The tunnel of this name, or undefined. */
+  /**
+   * Returns the tunnel of this name, or undefined.
+   * @param reference family, table and name
+   * @throws NetlinkError EPERM without CAP_NET_ADMIN over the namespace; TypeError or RangeError with the path of a wrong field
+   * @example
+   * const tunnel = await nft.tunnel({ family: 'netdev', table: 'web', name: 'overlay' });
+   */
   tunnel(reference: ObjectKey): Operation<NamedObjectOf<'tunnel'> | undefined> {
     return byName.namedObject(this.#exchange, 'tunnel', reference);
   }
@@ -302,36 +437,51 @@ export class NftablesOperations {
   }
 
   /**
-   * Lets counters and quotas begin anew; resolves to their values from before.
+   * Lets counters and quotas begin anew, and returns their values from before.
+   * @param reference a rule, an element, an object, or all of a kind in a table or chain
    * @throws UnsupportedError rules before Linux 6.2, elements before 6.5
+   * @example
+   * const before = await nft.reset({ counter: { family: 'ip', table: 'web', name: 'hits' } });
    */
   reset(reference: ResetReference): Operation<ResetValues> {
     return reset(this.#exchange, reference);
   }
 
   /**
-   * What must be done so that the owner's tables are as desired: the smallest transaction, as data. Rules are matched by content, so that those
-   * that stay keep their counters; elements go and come one by one. Tables of others are never touched.
+   * Plans what must be done so that the owner's tables are as desired: the smallest transaction, as data. Sends nothing that changes.
+   * Rules are matched by content, so that those that stay keep their counters; elements go and come one by one. Tables of others are never touched.
+   * @param desired the tables, with all that shall be in them
+   * @param options whose tables they are: a `comment` or a `prefix` of the name, or the kernel's owner `flag`; `signal`
    * @throws TypeError, RangeError with the path of what is wrong: 'rules[3].statements[1].jump.target'
    * @throws StateError ERR_FOREIGN_TABLE: a table of a name that is wanted is there, and not the owner's
    * @example
-   *     const plan = await nft.plan({ tables: [{ family: 'inet', name: 'web' }] }, { comment: 'ours' });
-   *     console.log(formatPlan(plan));
+   * const plan = await nft.plan({ tables: [{ family: 'inet', name: 'web' }] }, { comment: 'ours' });
+   * console.log(formatPlan(plan));
    */
   plan(desired: DesiredRuleset, options: ReconcileOptions): Operation<RulesetPlan> {
     return plan(this.#exchange, desired, options);
   }
 
   /**
-   * Plans, and commits if nothing changed since; else plans anew. Resolves to what was done: nothing where all was as desired.
+   * Plans, and commits if nothing changed since; else plans anew. Returns what was done: no operations where all was as desired.
+   * @param desired the tables, with all that shall be in them
+   * @param options as for `plan`
    * @throws as `plan` and `commit`; what the kernel refuses has its path in `desired`
+   * @example
+   * const { operations } = await nft.reconcile({ tables: [{ family: 'inet', name: 'web' }] }, { comment: 'ours' });
    */
   reconcile(desired: DesiredRuleset, options: ReconcileOptions): Operation<RulesetPlan> {
     return reconcile(this.#exchange, this.#features, desired, options);
   }
 }
 
-/** The nf_tables of one network namespace. Needs CAP_NET_ADMIN in the user namespace that owns it; a container's own root has that. */
+/**
+ * The nf_tables of one network namespace.
+ * Needs CAP_NET_ADMIN in the user namespace that owns it; a container's own root has that.
+ * @example
+ * using nft = Nftables.open({ netns });
+ * const tables = await nft.tables();
+ */
 export class Nftables extends syncAndAsync(NftablesOperations) {
   declare readonly apply: ApplyForms['promise'];
   declare readonly commit: CommitForms['promise'];
@@ -350,16 +500,25 @@ export class Nftables extends syncAndAsync(NftablesOperations) {
     this.#exchange = exchange;
   }
 
-  /** Opens a socket in the namespace and asks nothing yet. */
+  /**
+   * Opens a socket in the namespace and asks nothing yet.
+   * @param options `netns`, the namespace, default the process's own; `logger`
+   * @throws StateError ERR_CLOSED the namespace's handle is closed; NetNsError it cannot be entered
+   * @example
+   * using nft = Nftables.open({ netns });
+   */
   static open(options: NftablesOptions = {}): Nftables {
     return new Nftables(openExchange(options));
   }
 
   /**
-   * What others, and this handle, change from now on: transaction by transaction, in a socket of its own. When events were lost for want of
-   * room, the state is read again and comes as an item of type 'state'. It is open until its iteration is left, `close()`, the signal, or the
-   * end of this handle.
+   * Follows what others, and this handle, change from now on: transaction by transaction, in a socket of its own.
+   * When events were lost for want of room, the state is read again and comes as an item of type 'state'. It is open until its iteration is left,
+   * `close()`, the signal, or the end of this handle.
+   * @param options what to follow, the size of the buffer in bytes, `signal`
    * @throws StateError ERR_CLOSED, TypeError, RangeError
+   * @example
+   * for await (const item of nft.monitor()) console.log(item.type);
    */
   monitor(options: MonitorOptions = {}): Monitor {
     checkMonitorOptions(options);
@@ -376,9 +535,12 @@ export class Nftables extends syncAndAsync(NftablesOperations) {
   }
 
   /**
-   * The way through the rules of packets that a rule with `meta nftrace set 1` has marked, step by step. It is open until its iteration is left,
-   * `close()`, the signal, or the end of this handle.
+   * Follows packets through the rules, step by step: those that a rule with `meta nftrace set 1` has marked.
+   * It is open until its iteration is left, `close()`, the signal, or the end of this handle.
+   * @param options which steps, the size of the buffer in bytes, `signal`
    * @throws StateError ERR_CLOSED, TypeError, RangeError
+   * @example
+   * for await (const step of nft.trace()) console.log(step);
    */
   trace(options: TraceOptions = {}): Trace {
     checkTraceOptions(options);

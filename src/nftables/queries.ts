@@ -43,6 +43,7 @@ export type JsonReset =
   | { rule: { family: Family; table: string; chain: string; handle: number | bigint } }
   | { rules: (Scope & { chain?: string }) | null };
 
+/** A command of nft's JSON that asks for something. */
 export type JsonQuery = { list: JsonListed } | { reset: JsonReset };
 
 /** A document that changes nothing but counters: it is answered. */

@@ -20,7 +20,7 @@ import { matchLayout, targetLayout } from './xt-layouts.ts';
 /** A port, or a first and a last one. */
 type Ports = [first: number, last: number];
 
-/** Of REDIRECT, DNAT, SNAT and MASQUERADE. */
+/** What DNAT, SNAT, MASQUERADE and REDIRECT are told (include/uapi/linux/netfilter/nf_nat.h). */
 export interface XtNatInfo {
   /** map-addresses and ports-specified say which of the fields count. */
   flags?: (NatFlag | number)[];
@@ -32,12 +32,14 @@ export interface XtNatInfo {
   basePort?: number;
 }
 
+/** What the match and the target mark are told (include/uapi/linux/netfilter/xt_mark.h). */
 export interface XtMarkInfo {
   /** mark = (mark & ~mask) ^ this. */
   mark?: number;
   mask?: number;
 }
 
+/** What LOG is told (include/uapi/linux/netfilter/xt_LOG.h). */
 export interface XtLogInfo {
   /** Default warn. */
   level?: 'emerg' | 'alert' | 'crit' | 'err' | 'warn' | 'notice' | 'info' | 'debug' | 'audit' | number;
@@ -46,6 +48,7 @@ export interface XtLogInfo {
   prefix?: string;
 }
 
+/** What NFLOG is told (include/uapi/linux/netfilter/xt_NFLOG.h). */
 export interface XtNflogInfo {
   group?: number;
   /** At most 63 bytes. */
@@ -58,6 +61,7 @@ export interface XtNflogInfo {
 
 type TcpFlag = 'fin' | 'syn' | 'rst' | 'psh' | 'ack' | 'urg' | 'ecn' | 'cwr' | number;
 
+/** What the match tcp is told (include/uapi/linux/netfilter/xt_tcpudp.h). */
 export interface XtTcpInfo {
   /** Default all. */
   sourcePorts?: Ports;
@@ -70,17 +74,20 @@ export interface XtTcpInfo {
   invert?: ('source-ports' | 'destination-ports' | 'flags' | 'option' | number)[];
 }
 
+/** What the match udp is told (include/uapi/linux/netfilter/xt_tcpudp.h). */
 export interface XtUdpInfo {
   sourcePorts?: Ports;
   destinationPorts?: Ports;
   invert?: ('source-ports' | 'destination-ports' | number)[];
 }
 
+/** What the match comment is told (include/uapi/linux/netfilter/xt_comment.h). */
 export interface XtCommentInfo {
   /** At most 255 bytes. */
   comment: string;
 }
 
+/** What the match multiport is told (include/uapi/linux/netfilter/xt_multiport.h). */
 export interface XtMultiportInfo {
   side: 'source' | 'destination' | 'either' | number;
   /** Up to 15, where a range counts twice. */
@@ -103,6 +110,7 @@ type AddressType =
   | 'xresolve'
   | number;
 
+/** What the match addrtype is told (include/uapi/linux/netfilter/xt_addrtype.h). */
 export interface XtAddrtypeInfo {
   source?: AddressType[];
   destination?: AddressType[];
@@ -130,6 +138,7 @@ type ConntrackField =
   | 'state-alias'
   | number;
 
+/** What the match conntrack is told (include/uapi/linux/netfilter/xt_conntrack.h). */
 export interface XtConntrackInfo {
   /** Which of the fields below are looked at, and which must not be so. */
   match?: ConntrackField[];
@@ -185,7 +194,9 @@ type Extension<Infos> =
     }[keyof Infos]
   | { name: string & {}; revision: number; info: string; unknown?: UnknownAttribute[] };
 
+/** A target of xtables in a rule of nf_tables. */
 export type XtTarget = Extension<TargetInfos>;
+/** A match of xtables in a rule of nf_tables. */
 export type XtMatch = Extension<MatchInfos>;
 
 type FindLayout = (name: string, revision: number, family: number) => Layout | undefined;

@@ -16,6 +16,7 @@ export type { CompileContext, CompiledSet };
 /** For each expression, where the statement stands that it came from. */
 export type Origin = Path[];
 
+/** A rule in the kernel's expressions. */
 export interface CompiledRule {
   expressions: Expression[];
   /** `origin[i]` is the path of the statement that expression i came from. */
@@ -25,9 +26,13 @@ export interface CompiledRule {
 }
 
 /**
- * Translates nft's statements into the kernel's expressions, as nft does: instruction for instruction, so that `nft list` prints the rule as
- * a person would have written it.
+ * Translates nft's statements into the kernel's expressions, as nft does: instruction for instruction.
+ * So `nft list` prints the rule as a person would have written it.
+ * @param rule family and statements
+ * @param context what the rule refers to: sets, names of numbers
  * @throws TypeError, RangeError with the path of what cannot be translated
+ * @example
+ * const { expressions } = compileRule({ family: 'inet', statements: [tcp.dport.eq(80), accept()] });
  */
 export function compileRule(
   rule: { family: Family; chain?: string; statements: Statement[] },

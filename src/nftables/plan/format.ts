@@ -13,11 +13,13 @@ const SHOWN = ['type', 'hook', 'priority', 'policy', 'flags', 'comment'] as cons
 const MANY = 8;
 
 /**
- * A plan as text for people, one operation a line: `+` adds, `~` changes, `-` removes.
+ * Prints a plan as text for people, one operation a line: `+` adds, `~` changes, `-` removes.
  *
  *     + chain ip web prerouting type nat hook prerouting priority -100
  *     - rule ip web prerouting handle 7
  *     + rule ip web prerouting before handle 9: payload cmp counter redir
+ * @example
+ * console.log(formatPlan(await nft.plan({ tables: [] }, { comment: 'ours' })));
  */
 export function formatPlan({ operations }: { operations: readonly TransactionOperation[] }): string {
   return operations.map(operation => `${printable(line(operation))}\n`).join('');

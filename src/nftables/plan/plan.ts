@@ -29,7 +29,12 @@ export interface RulesetPlan {
   operations: TransactionOperation[];
 }
 
-/** The plan's operations as a transaction. */
+/**
+ * Makes a transaction of a plan's operations.
+ * @example
+ * const plan = await nft.plan({ tables: [] }, { comment: 'ours' });
+ * await nft.commit(transactionOf(plan), { generation: plan.generation });
+ */
 export function transactionOf({ operations }: Pick<RulesetPlan, 'operations'>): Transaction {
   const transaction = new Transaction();
   for (const { verb, subject } of operations)

@@ -15,6 +15,7 @@ import { list } from './listing.ts';
 /* One object by what names it; undefined where it, or the table that it would be in, is not there. */
 
 type Kinds = typeof OBJECT_KINDS;
+/** The kinds of objects that a handle returns by name. */
 export type ObjectKinds = keyof Kinds;
 /** A counter, quota ... with its fields beside its name: as a transaction takes it. */
 export type NamedObjectOf<K extends ObjectKinds> = NewObjectOf<Kinds[K]>;

@@ -17,12 +17,14 @@ import { readSet, requestFor } from '../request.ts';
 import { ownChainsFirst } from '../write/rule-places.ts';
 import { Disturbed, READING_OPTIONS, Reading, type ReadingOptions } from './reading.ts';
 
+/** Where to look; what is left out does not narrow it. */
 export interface ListFilter extends ReadingOptions {
   family?: Family;
   /** With `family`: only what is in this table. */
   table?: string;
 }
 
+/** What of the ruleset is read. */
 export interface RulesetFilter extends ListFilter {
   /** Also the elements of named sets and maps; those of anonymous sets, which are part of their rules, always come. Default false. */
   elements?: boolean;
@@ -93,6 +95,7 @@ export function* list<K extends keyof Kinds>(exchange: Exchange, kind: K, filter
   return kind === 'rule' ? (ownChainsFirst(found as RuleEntry[]) as Kinds[K][]) : found;
 }
 
+/** How elements are read. */
 export interface ElementsOptions extends ReadingOptions {
   /** wire (the default): as the kernel has them; of a range, its beginning and its end. values: addresses, ranges, concatenations. */
   as?: 'wire' | 'values';

@@ -27,8 +27,15 @@ interface SetState {
 }
 
 /**
- * The ruleset as events change it: give it each item of a monitor that was opened with `initial`, and `ruleset` is what a new reading would
- * show, but for what the kernel tells nobody: the values of counters, use counts, and elements that packets add or that time out.
+ * The ruleset as events change it: give it each item of a monitor that was opened with `initial`.
+ * `ruleset` is then what a new reading would show, but for what the kernel tells nobody: the values of counters, use counts, and elements that
+ * packets add or that time out.
+ * @example
+ * const mirror = new RulesetMirror();
+ * for await (const item of nft.monitor({ initial: true })) {
+ *   mirror.apply(item);
+ *   console.log(mirror.ruleset.tables.length);
+ * }
  */
 export class RulesetMirror {
   #tables = new Map<string, TableState>();
@@ -44,6 +51,13 @@ export class RulesetMirror {
     return this.#generation;
   }
 
+  /**
+   * Applies the events of one transaction, or a state that was read anew.
+   * @param item an item of the monitor, in order
+   * @example
+   * const mirror = new RulesetMirror(await nft.ruleset({ elements: true }));
+   * for await (const item of nft.monitor()) mirror.apply(item);
+   */
   apply(item: MonitorItem): void {
     if (item.type === 'state') {
       this.#load(item.ruleset);

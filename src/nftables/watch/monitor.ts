@@ -18,6 +18,7 @@ import type { Ruleset } from '../read/listing.ts';
 /** What an event is about. */
 export type EventKind = 'table' | 'chain' | 'rule' | 'set' | 'element' | 'object' | 'flowtable';
 
+/** What a monitor follows. */
 export interface MonitorOptions {
   family?: Family;
   /** With `family`: only what is in this table. */
@@ -76,6 +77,7 @@ export interface StateEvent {
   ruleset: Ruleset;
 }
 
+/** What a monitor gives: the events of one transaction, or the whole state after a loss. */
 export type MonitorItem = TransactionEvents | StateEvent;
 
 /** More than this in one transaction is not gathered: reading the state is cheaper. */
@@ -115,7 +117,13 @@ interface Filter {
   kinds: ReadonlySet<EventKind>;
 }
 
-/** Events of the ruleset, transaction by transaction. Applied to the state in order, they give what a new reading would show. */
+/**
+ * Events of the ruleset, transaction by transaction. Applied to the state in order, they give what a new reading would show.
+ * @example
+ * for await (const item of nft.monitor()) {
+ *   if (item.type === 'state') console.log('read again after a loss');
+ * }
+ */
 export class Monitor extends GroupIteration<MonitorItem> {
   /** @internal */
   constructor(reader: GroupReader, source: MonitorSource, options: MonitorOptions, closed: () => void) {

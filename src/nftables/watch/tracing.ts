@@ -7,6 +7,7 @@ import { MESSAGES, readObject } from '../../nf_tables/message.ts';
 import type { TraceStep } from '../../nf_tables/trace.ts';
 import { checkSignal } from '../../signal.ts';
 
+/** Which steps of packets a trace follows. */
 export interface TraceOptions {
   family?: Family;
   /** With `family`: only steps in this table. */
@@ -20,7 +21,11 @@ export interface TraceOptions {
 /** A step with the family of its table. Those of one packet have the same `id`; the first has the packet's headers. */
 export type TraceEvent = { family: MessageFamily } & TraceStep;
 
-/** The way of packets through the rules: of those that a rule with `meta nftrace set 1` has marked. */
+/**
+ * The way of packets through the rules: of those that a rule with `meta nftrace set 1` has marked.
+ * @example
+ * for await (const step of nft.trace()) console.log(step.id, step.family);
+ */
 export class Trace extends GroupIteration<TraceEvent> {
   readonly #counts: { losses: number };
 

@@ -24,6 +24,7 @@ import { type Fields, OBJECT_KINDS, type ObjectKind } from './new-objects.ts';
 import { type Refused, refusedError } from './refused.ts';
 import { Transaction } from './transaction.ts';
 
+/** How a transaction is carried out. */
 export interface CommitOptions {
   /** Commit only if the ruleset is still at this generation; else NetlinkError ERESTART. */
   generation?: number;

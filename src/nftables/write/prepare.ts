@@ -31,18 +31,26 @@ export interface Prepared<P extends Record<string, ParameterType>> {
 }
 
 /**
- * Encodes a rule or an element once, and then stamps other values into copies of its bytes: for thousands of containers that differ in an
- * address, a port, a group or a prefix. `build` is called a few times, with sample values, to find where each parameter stands; it must put them into
- * the object as they are.
- *
- *     const rule = prepare(
- *       ({ address, port }) => ({ rule: { ...chain, statements: [ip.daddr.eq(address), tcp.dport.eq(port), redirect({ to: 8080 })] } }),
- *       { address: 'ipv4', port: 'port' },
- *     );
- *     rule.addTo(transaction, { address: '10.10.0.100', port: 80 });
- *
+ * Encodes a rule or an element once, and then writes other values into copies of its bytes.
+ * It is for thousands of containers that differ in an address, a port, a group or a prefix. `build` is called a few times, with sample values, to
+ * find where each parameter stands; it must put them into the object as they are.
+ * @param build makes the object of the parameters' values
+ * @param parameters the name and the type of each parameter
  * @throws TypeError, RangeError what `transaction.add` throws; ERR_NOT_A_TEMPLATE where the object's form depends on a value, or a parameter
  * is not in it
+ * @example
+ * const rule = prepare(
+ *   ({ address, port }) => ({
+ *     rule: {
+ *       family: 'ip',
+ *       table: 'web',
+ *       chain: 'prerouting',
+ *       statements: [ip.daddr.eq(address), tcp.dport.eq(port), redirect({ to: 8080 })],
+ *     },
+ *   }),
+ *   { address: 'ipv4', port: 'port' },
+ * );
+ * rule.addTo(tx, { address: '10.10.0.100', port: 80 });
  */
 export function prepare<const P extends Record<string, ParameterType>>(
   build: (values: ValuesOf<P>) => NewObject,

@@ -63,9 +63,16 @@ const ANONYMOUS_SET = '__set%d';
 const ANONYMOUS_MAP = '__map%d';
 
 /**
- * A list of operations that the kernel carries out together or not at all. It is a value without a socket: made once, it can be committed to
- * any number of namespaces, and is encoded once. Each verb checks and encodes its object on the spot: what is wrong with it is thrown there,
- * as a TypeError or RangeError with its path, and changing the object afterwards changes nothing here.
+ * A list of operations that the kernel carries out together or not at all.
+ * It is a value without a socket: made once, it can be committed to any number of namespaces, and is encoded once. Each verb checks and encodes
+ * its object on the spot: what is wrong with it is thrown there, as a TypeError or RangeError with its path. Changing the object afterwards
+ * changes nothing here.
+ * @example
+ * const tx = new Transaction()
+ *   .add({ table: { family: 'inet', name: 'web' } })
+ *   .add({ chain: { family: 'inet', table: 'web', name: 'input', hook: 'input', priority: 0, type: 'filter' } })
+ *   .add({ rule: { family: 'inet', table: 'web', chain: 'input', statements: [tcp.dport.eq(22), accept()] } });
+ * await nft.commit(tx);
  */
 export class Transaction {
   readonly #subjects: object[] = [];
@@ -107,57 +114,103 @@ export class Transaction {
   }
 
   /**
-   * Makes sure that the object is there. A rule is appended to its chain, or put after `position` or `index`. Chains, sets and objects that are there must
-   * be as described, but a chain's policy and a quota's limit change.
+   * Makes sure that an object is there. A rule is appended to its chain, or put after `position` or `index`.
+   * Chains, sets and objects that are there must be as described; a chain's policy and a quota's limit change.
+   * @param object one object under the name of its kind: table, chain, rule, set, map, element, flowtable, counter, quota, limit ...
+   * @example
+   * tx.add({ set: { family: 'inet', table: 'web', name: 'blocked', key: 'ipv4_addr' } });
    */
   add(object: NewObject): this {
     return this.#push('add', object);
   }
-  /** Makes an object that must not be there yet (EEXIST). */
+  /**
+   * Makes an object that must not be there yet (EEXIST).
+   * @param object one object under the name of its kind, as for `add`
+   * @example
+   * tx.create({ table: { family: 'inet', name: 'web' } });
+   */
   create(object: CreatedObject): this {
     return this.#push('create', object);
   }
-  /** Puts a rule at the beginning of its chain, or before `position` or `index`. */
+  /**
+   * Puts a rule at the beginning of its chain, or before `position` or `index`.
+   * @param object the rule
+   * @example
+   * tx.insert({ rule: { family: 'inet', table: 'web', chain: 'input', statements: [drop()] } });
+   */
   insert(object: { rule: Rule }): this {
     return this.#push('insert', object);
   }
-  /** Puts a rule in the place of the one with its `handle`, or at its `index`. */
+  /**
+   * Puts a rule in the place of the one with its `handle`, or at its `index`.
+   * @param object the rule, with `handle` or `index`
+   * @example
+   * tx.replace({ rule: { family: 'inet', table: 'web', chain: 'input', handle: 4n, statements: [accept()] } });
+   */
   replace(object: { rule: ReplacedRule }): this {
     return this.#push('replace', object);
   }
-  /** Removes what must be there (ENOENT). A table goes with all that is in it; chains, sets and objects must not be in use (EBUSY). */
+  /**
+   * Removes what must be there (ENOENT). A table goes with all that is in it.
+   * Chains, sets and objects must not be in use (EBUSY).
+   * @param object what names the object, under the name of its kind
+   * @example
+   * tx.delete({ rule: { family: 'inet', table: 'web', chain: 'input', handle: 4n } });
+   */
   delete(object: ObjectReference): this {
     return this.#push('delete', object);
   }
   /**
-   * Makes sure that an object is not there; the table that it would be in need not be there either. Tables, chains and counters by name on every
-   * kernel; others need Linux 6.3, or `commit` throws an UnsupportedError.
+   * Makes sure that an object is not there; the table that it would be in need not be there either.
+   * Tables, chains and counters by name on every kernel; others need Linux 6.3, or `commit` throws an UnsupportedError.
+   * @param object what names the object, under the name of its kind
+   * @example
+   * tx.destroy({ table: { family: 'inet', name: 'web' } });
    */
   destroy(object: ObjectReference): this {
     return this.#push('destroy', object);
   }
-  /** Removes all rules of a table or chain, all elements of a set or map, all tables of a namespace. */
+  /**
+   * Removes all rules of a table or chain, all elements of a set or map, or all tables of a namespace.
+   * @param object what is to be emptied: `{ table }`, `{ chain }`, `{ set }`, `{ map }` or `{ ruleset: {} }`
+   * @example
+   * tx.flush({ chain: { family: 'inet', table: 'web', name: 'input' } });
+   */
   flush(object: FlushReference): this {
     return this.#push('flush', object);
   }
-  /** Gives a chain another name. */
+  /**
+   * Gives a chain another name.
+   * @param object the chain, with its new name
+   * @example
+   * tx.rename({ chain: { family: 'inet', table: 'web', name: 'input', newName: 'in' } });
+   */
   rename(object: { chain: ChainRename }): this {
     return this.#push('rename', object);
   }
 
   /**
-   * Makes a set without a name, with its elements, for the rules of this transaction: it goes with the last rule that uses it. Nobody can add to
-   * it later, but a rule where it is `dynamic`.
+   * Makes a set without a name, with its elements, for the rules of this transaction: it goes with the last rule that uses it.
+   * Nobody can add to it later, but a rule where it is `dynamic`.
+   * @param set family, table, type of key, flags, size
+   * @param elements its elements; default none
    * @example
    * const seen = tx.anonymousSet({ family: 'ip', table: 'web', key: 'ipv4_addr', flags: ['dynamic'], size: 1000 });
    * // add @__set0 { ip saddr }
-   * const load = { payload: { base: 'network', offset: 12, length: 4, register: 1 } };
+   * const load = { payload: { base: 'network', offset: 12, length: 4, register: 1 } } as const;
+   * const rule = { family: 'ip', table: 'web', chain: 'input' } as const;
    * tx.add({ rule: { ...rule, expressions: [load, { dynset: { ...seen, op: 'add', keyRegister: 1 } }] } });
    */
   anonymousSet(set: Omit<NewMap, 'name' | 'data'>, elements: ElementValue[] = []): SetReference {
     return this.#anonymous('set', set, ANONYMOUS_SET, elements);
   }
-  /** The same for a map. */
+  /**
+   * Makes a map without a name, with its elements, as `anonymousSet` makes a set.
+   * @param map family, table, types of key and data, flags, size
+   * @param elements keys with their data; default none
+   * @example
+   * const backends = tx.anonymousMap({ family: 'ip', table: 'web', key: 'inet_service', data: 'ipv4_addr' }, [{ key: 80, data: '10.0.0.1' }]);
+   */
   anonymousMap(map: Omit<NewMap, 'name'>, elements: ElementValue[] = []): SetReference {
     return this.#anonymous('map', map, ANONYMOUS_MAP, elements);
   }
@@ -172,7 +225,15 @@ export class Transaction {
     return { set: name, setId };
   }
 
-  /** Makes a chain without a name, for one rule of this transaction that jumps to it: it goes with that rule. Its rules must be added before that one. */
+  /**
+   * Makes a chain without a name, for one rule of this transaction that jumps to it: it goes with that rule.
+   * Its rules must be added before that one.
+   * @param chain family and table
+   * @example
+   * const place = { family: 'inet', table: 'web' } as const;
+   * const reference = tx.anonymousChain(place);
+   * tx.add({ rule: { ...place, ...reference, statements: [accept()] } });
+   */
   anonymousChain(chain: Pick<Chain, 'family' | 'table'>): ChainReference {
     const chainId = this.#context.nextId();
     this.#push('add', { chain: { ...chain, id: chainId, flags: ['binding'] } });
