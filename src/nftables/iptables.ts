@@ -23,8 +23,8 @@ export interface IptablesRedirect {
  * @param redirect family, port or ports, and whether the port is chosen at random
  * @throws TypeError, RangeError with the path of the bad field
  * @example
- * const matches = compileRule({ family: 'ip', statements: [tcp.dport.eq(80)] }).expressions;
- * const expressions = [...matches, ...iptablesRedirect({ family: 'ip', to: 8080 })];
+ * const { expressions } = compileRule({ family: 'ip', statements: [tcp.dport.eq(80)] });
+ * expressions.push(...iptablesRedirect({ family: 'ip', to: 8080 }));
  * tx.add({ rule: { family: 'ip', table: 'nat', chain: 'PREROUTING', expressions } });
  */
 export function iptablesRedirect(redirect: IptablesRedirect): Expression[] {
