@@ -24,8 +24,8 @@ export interface IptablesRedirect {
  * @throws TypeError, RangeError with the path of the bad field
  * @example
  * const { expressions } = compileRule({ family: 'ip', statements: [tcp.dport.eq(80)] });
- * expressions.push(...iptablesRedirect({ family: 'ip', to: 8080 }));
- * tx.add({ rule: { family: 'ip', table: 'nat', chain: 'PREROUTING', expressions } });
+ * const target = iptablesRedirect({ family: 'ip', to: 8080 });
+ * tx.add({ rule: { family: 'ip', table: 'nat', chain: 'PREROUTING', expressions: [...expressions, ...target] } });
  */
 export function iptablesRedirect(redirect: IptablesRedirect): Expression[] {
   checkObject(redirect, [], ['family', 'to', 'random']);
