@@ -227,6 +227,7 @@ export class DecodeError extends Error {
   }
 }
 
+/** The codes of a `StateError`, which docs/errors.md explains one by one. */
 export type StateCode =
   | 'ERR_CLOSED'
   | 'ERR_BUSY'
@@ -385,17 +386,40 @@ function hasCode(error: unknown, codes: readonly string[]): boolean {
   return typeof one === 'object' && one !== null && 'code' in one && codes.includes(one.code as string);
 }
 
-/** The object does not exist (ENOENT; ESRCH from IPVS and routes; ENODEV from links and NFLOG groups; EADDRNOTAVAIL from addresses). */
+/**
+ * The object does not exist (ENOENT; ESRCH from IPVS and routes; ENODEV from links and NFLOG groups; EADDRNOTAVAIL from addresses).
+ * @param error anything that was thrown
+ * @example
+ * await ipvs.removeService({ protocol: 'tcp', address: '10.0.0.1', port: 80 }).catch(error => {
+ *   if (!isNotFound(error)) throw error;
+ * });
+ */
 export function isNotFound(error: unknown): boolean {
   return hasCode(error, ['ENOENT', 'ESRCH', 'ENODEV', 'EADDRNOTAVAIL']);
 }
 
-/** The object exists already (EEXIST). */
+/**
+ * The object exists already (EEXIST).
+ * @param error anything that was thrown
+ * @example
+ * await nft.commit(new Transaction().create({ table: { family: 'ip', name: 'web' } })).catch(error => {
+ *   if (!isExists(error)) throw error;
+ * });
+ */
 export function isExists(error: unknown): boolean {
   return hasCode(error, ['EEXIST']);
 }
 
-/** The caller may not do this (EPERM, EACCES). */
+/**
+ * The caller may not do this (EPERM, EACCES).
+ * @param error anything that was thrown
+ * @example
+ * try {
+ *   netns.run(() => {});
+ * } catch (error) {
+ *   if (isPermission(error)) console.log('run this as root');
+ * }
+ */
 export function isPermission(error: unknown): boolean {
   return hasCode(error, ['EPERM', 'EACCES']);
 }

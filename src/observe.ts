@@ -44,7 +44,11 @@ function theInstruments(): Instruments {
   return thread.instruments;
 }
 
-/** Watches the requests of one handle: a pino-shaped logger, `NODE_DEBUG=netsteer`, and the tracing channel. */
+/**
+ * Watches the requests of one handle: a pino-shaped logger, `NODE_DEBUG=netsteer`, and the tracing channel.
+ * @example
+ * const observer = new Observer(console);
+ */
 export class Observer {
   readonly #logger: Logger | undefined;
   readonly #instruments = theInstruments();
@@ -59,7 +63,13 @@ export class Observer {
     return this.#logger === undefined && !start.hasSubscribers && !debug.enabled;
   }
 
-  /** A request leaves. Returns what is to be called when it has been answered. */
+  /**
+   * A request leaves. Returns what is to be called when it has been answered.
+   * @param trace what is sent, and for which operation
+   * @example
+   * const answered = observer.begin({ family: 'mine', operation: 'mine.list', netns: netns.inode, bytes: 20, messages: 1 });
+   * answered();
+   */
   begin(trace: RequestTrace): (error?: unknown) => void {
     const context: RequestTrace & { error?: unknown } = { ...trace };
     const started = performance.now();
@@ -82,7 +92,13 @@ export class Observer {
     };
   }
 
-  /** Something the operator should know: a lost reply, a forged message. */
+  /**
+   * Something the operator should know: a lost reply, a forged message.
+   * @param fields what it is about, for a program
+   * @param message a sentence, for a person
+   * @example
+   * observer.warn({ netns: netns.inode }, 'a reply was lost');
+   */
   warn(fields: object, message: string): void {
     this.#logger?.warn(fields, message);
     this.#instruments.debug('%s %o', message, fields);

@@ -16,6 +16,7 @@ export const BACKENDS = {
   'node:ffi': loadNodeFfi,
 } as const satisfies Record<string, () => Ffi>;
 
+/** The names of the backends, as NETSTEER_FFI and `selectFfi` take them. */
 export type FfiName = keyof typeof BACKENDS;
 
 /** What this thread calls C by, once it is loaded; a descriptor that one backend watches is no other's. */
@@ -27,9 +28,13 @@ export function ffi(): Ffi {
 }
 
 /**
- * Chooses how this thread calls the C library, before it is first used; it goes before the environment's NETSTEER_FFI. docs/decisions/ffi.md
+ * Chooses how this thread calls the C library, before it is first used; it goes before the environment's NETSTEER_FFI.
+ * docs/decisions/ffi.md
  * says when to take which. Returns the backend's name and version.
  * @throws StateError ERR_FFI it is not installed, or another one is in use on this thread already
+ * @param name the backend
+ * @example
+ * console.log(selectFfi('koffi'));
  */
 export function selectFfi(name: FfiName): string {
   if (thread.loaded !== undefined && thread.loaded.name !== name)

@@ -20,8 +20,13 @@ const DEFAULT_BYTES = 64 * 1024;
 export const offThread = ofThread('ffi.offThread', { threads: 0, bytes: DEFAULT_BYTES });
 
 /**
- * Says how much of what takes long leaves this thread, and from which size on; docs/decisions/off-thread.md has the measurements behind the
- * defaults. Holds for what begins from now on. Returns what is in force.
+ * Sets how much of what takes long leaves this thread, and from which size on. It holds for what begins from now on.
+ * docs/decisions/off-thread.md has the measurements behind the defaults.
+ * @param options what is left out stays as it is
+ * @returns what is in force
+ * @throws TypeError, RangeError a key that there is not, or a value out of its range
+ * @example
+ * configureOffThread({ threads: 2, bytes: 65_536 });
  */
 export function configureOffThread(options: OffThreadOptions = {}): Required<OffThreadOptions> {
   for (const key of Object.keys(options)) if (!(key in offThread)) throw typeError([key], 'threads or bytes', key);

@@ -35,7 +35,12 @@ export interface Ack {
   missingIn?: number;
 }
 
-/** Reads an NLMSG_ERROR (or the errno at the end of a dump) with its extended acknowledgement. */
+/**
+ * Reads an NLMSG_ERROR (or the errno at the end of a dump) with its extended acknowledgement.
+ * @throws DecodeError the message is too short
+ * @example
+ * const { errno } = readAck(message);
+ */
 export function readAck({ type: messageType, source, payload, end, flags }: Message): Ack {
   if (end - payload < 4) throw new DecodeError('an error message without a number');
   const { view } = source;
@@ -68,7 +73,14 @@ export function readAck({ type: messageType, source, payload, end, flags }: Mess
 /** Turns a byte of the request into the field of the caller's object that was written there. */
 export type Locate = (source: Source, start: number, end: number, offset: number) => Path;
 
-/** The `Locate` of a message whose attributes begin `header` bytes after the netlink header and follow one table. */
+/**
+ * The `Locate` of a message whose attributes begin `header` bytes after the netlink header and follow one table.
+ * @param table the table of the message's attributes
+ * @param header bytes between the netlink header and the first attribute
+ * @param context what the attributes' types depend on
+ * @example
+ * const locate = locateIn(table, 4, { family: 2 });
+ */
 export function locateIn<T>(table: AttributeTable<T>, header: number, context: Context): Locate {
   return (source, start, end, offset) => table.locate(source, start + NLMSG_HDRLEN + header, end, offset, context);
 }
@@ -86,6 +98,17 @@ export interface RequestInfo {
   blame?(code: string): Path | undefined;
 }
 
+/**
+ * The error of a request that the kernel has refused, with its text, the path of the bad field and a hint where there are such.
+ * @param call what was asked
+ * @param ack the kernel's answer
+ * @param operation the operation under way: 'ipvs.addService'
+ * @param request the bytes of the message, in which the kernel's offset points
+ * @example
+ * const refuse = (message: Message) => {
+ *   throw ackError({ syscall: 'IPVS_CMD_NEW_SERVICE' }, readAck(message), 'ipvs.addService');
+ * };
+ */
 export function ackError(call: RequestInfo, ack: Ack, operation: string, request?: Uint8Array): NetlinkError {
   let path: Path = [];
   if (request !== undefined && call.locate !== undefined) {

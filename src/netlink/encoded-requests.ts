@@ -3,7 +3,12 @@ import { NLM_F_REQUEST } from '../linux/netlink.ts';
 import { ofThread } from '../thread.ts';
 import { beginMessage, endMessage } from './message.ts';
 
-/** Requests that are encoded before any of them is sent, one behind the other in one buffer. Their sequence numbers come when they leave. */
+/**
+ * Requests that are encoded before any of them is sent, one behind the other in one buffer. Their sequence numbers come when they leave.
+ * @example
+ * const requests = new EncodedRequests(4096);
+ * requests.add(18, NLM_F_REQUEST, into => into.zeros(16));
+ */
 export class EncodedRequests {
   readonly writer: Writer;
   #length = 0;
@@ -20,12 +25,24 @@ export class EncodedRequests {
     return this.#length;
   }
 
-  /** Where a message begins; of `length`, where the last one ends. */
+  /**
+   * Where a message begins; of `length`, where the last one ends.
+   * @param index 0 to `length`
+   * @example
+   * console.log(requests.start(requests.length), 'bytes');
+   */
   start(index: number): number {
     return this.#starts[index]!;
   }
 
-  /** One message; `write` writes what follows the netlink header. */
+  /**
+   * One message; `write` writes what follows the netlink header.
+   * @param type the message type: nlmsg_type
+   * @param flags bits of NLM_F_*
+   * @param write called once, at once
+   * @example
+   * requests.add(18, NLM_F_REQUEST | NLM_F_ACK, into => into.zeros(16));
+   */
   add(type: number, flags: number, write: (writer: Writer) => void): void {
     const { writer } = this;
     const start = beginMessage(writer, type, NLM_F_REQUEST | flags, 0);
@@ -34,7 +51,12 @@ export class EncodedRequests {
     this.added();
   }
 
-  /** Ends a message that was put into `writer` whole, header and padding included. */
+  /**
+   * Ends a message that was put into `writer` whole, header and padding included.
+   * @example
+   * endMessage(requests.writer, beginMessage(requests.writer, 18, NLM_F_REQUEST, 0));
+   * requests.added();
+   */
   added(): void {
     if (++this.#length === this.#starts.length) {
       const longer = new Uint32Array(this.#length * 2);
@@ -44,13 +66,22 @@ export class EncodedRequests {
     this.#starts[this.#length] = this.writer.length;
   }
 
-  /** A generic-netlink family's number is known only when it is asked for. */
+  /**
+   * Gives the messages from `first` up to `end` a `type`: a generic netlink family's number is known only when it is asked for.
+   * @example
+   * requests.setTypes(0, requests.length, 27);
+   */
   setTypes(first: number, end: number, type: number): void {
     const { view } = this.writer;
     for (let i = first; i < end; i++) view.setUint16(this.#starts[i]! + 4, type, HOST_IS_LITTLE_ENDIAN);
   }
 
-  /** Gives the messages from `first` up to `end` ascending sequence numbers, of which the given one is the first. */
+  /**
+   * Gives the messages from `first` up to `end` ascending sequence numbers, of which the given one is the first.
+   * @param sequence the number of the message `first`, 32 bits
+   * @example
+   * requests.setSequences(0, requests.length, 1000);
+   */
   setSequences(first: number, end: number, sequence: number): void {
     const { view } = this.writer;
     for (let i = first; i < end; i++) {
@@ -58,12 +89,20 @@ export class EncodedRequests {
     }
   }
 
-  /** The bytes of the messages from `first` up to `end`: no copy. */
+  /**
+   * The bytes of the messages from `first` up to `end`: no copy.
+   * @example
+   * const first = requests.bytes(0, 1);
+   */
   bytes(first: number, end: number): Uint8Array {
     return this.writer.bytes.subarray(this.start(first), this.start(end));
   }
 
-  /** Gives the buffer to the next list. Nothing of this one may be used any more. */
+  /**
+   * Gives the buffer to the next list. Nothing of this one may be used any more.
+   * @example
+   * requests.release();
+   */
   release(): void {
     if (this.writer.bytes.length <= MAX_KEPT_BYTES) thread.writer = this.writer;
   }

@@ -8,8 +8,12 @@ const STEPS_UNMEASURED = 4;
 const DONE = Promise.resolve(0);
 
 /**
- * Limits how long work may hold the event loop. It is a step of operations: their promise form lets the event loop run there once the budget
- * is spent, their synchronous form goes straight on. Other work asks `spent` and awaits `rest()`. All work that shares a budget rests together.
+ * Limits how long work may hold the event loop. It is a step of operations: their promise form lets the event loop run there once the
+ * budget
+ * is spent, their synchronous form goes straight on. Other work asks `spent` and awaits `rest()`. All work that shares a budget rests
+ * together.
+ * @example
+ * for (let i = 0; i < 1e6; i++) if (budget.spent) await budget.rest();
  */
 export class EventLoopBudget implements Step {
   readonly abortable: boolean;
@@ -30,12 +34,20 @@ export class EventLoopBudget implements Step {
     return this.#resting !== undefined || performance.now() - this.#rested >= this.milliseconds;
   }
 
-  /** The event loop has just run. */
+  /**
+   * The event loop has just run.
+   * @example
+   * budget.restart();
+   */
   restart(): void {
     this.#rested = performance.now();
   }
 
-  /** Lets the event loop run. */
+  /**
+   * Lets the event loop run.
+   * @example
+   * if (budget.spent) await budget.rest();
+   */
   rest(): Promise<number> {
     this.#resting ??= new Promise(resolve => {
       setImmediate(() => {
@@ -47,10 +59,20 @@ export class EventLoopBudget implements Step {
     return this.#resting;
   }
 
+  /**
+   * In the synchronous form: goes straight on.
+   * @example
+   * budget.now();
+   */
   now(): number {
     return 0;
   }
 
+  /**
+   * In the promise form: lets the event loop run where the budget is spent.
+   * @example
+   * await budget.away();
+   */
   away(): Promise<number> {
     return ++this.#steps % STEPS_UNMEASURED === 0 && this.spent ? this.rest() : DONE;
   }

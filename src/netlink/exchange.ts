@@ -94,7 +94,12 @@ function receiveBuffer(): Source {
   return thread.buffer;
 }
 
-/** Requests and their answers over one transport. One operation at a time: the queue above sees to that. */
+/**
+ * Requests and their answers over one transport. One operation at a time: the queue above sees to that.
+ * @example
+ * const socket = new NetlinkSocket({ protocol: NETLINK_NETFILTER });
+ * const exchange = new Exchange(socket, 'mine', new Observer());
+ */
 export class Exchange {
   readonly transport: Transport;
   /** The subsystem, as operations and traces name it: 'ipvs'. */
@@ -124,7 +129,15 @@ export class Exchange {
     this.lifetime = new Lifetime(transport, subsystem);
   }
 
-  /** One request that the kernel acknowledges; what it answers besides goes to `visit`. */
+  /**
+   * One request that the kernel acknowledges; what it answers besides goes to `visit`.
+   * @param call the request
+   * @throws NetlinkError the kernel refuses. @throws StateError ERR_NO_REPLY there was no answer
+   * @example
+   * function* set(): Operation<void> {
+   *   yield* exchange.request({ syscall: 'RTM_NEWLINK', type: 16, write: into => into.zeros(16) });
+   * }
+   */
   *request(call: Call, visit?: (message: Message) => void): Operation<void> {
     const writer = this.#begin();
     const sequence = this.#write(writer, call, NLM_F_ACK);
@@ -140,7 +153,16 @@ export class Exchange {
     this.#settle();
   }
 
-  /** One request with one answer. */
+  /**
+   * One request with one answer.
+   * @param call the request
+   * @param read called with each message of the answer, until it returns a value
+   * @throws NetlinkError the kernel refuses. @throws StateError ERR_NO_REPLY there was no answer
+   * @example
+   * function* type(): Operation<number> {
+   *   return yield* exchange.get({ syscall: 'RTM_GETLINK', type: 18, write: into => into.zeros(16) }, found => found.type);
+   * }
+   */
   *get<T>(call: Call, read: (message: Message) => T | undefined): Operation<T> {
     let answer: T | undefined;
     yield* this.request(call, message => {
@@ -150,7 +172,17 @@ export class Exchange {
     return answer;
   }
 
-  /** All objects of a kind. A dump that the kernel marks as disturbed is begun again. `budget` lets the event loop run between its parts. */
+  /**
+   * All objects of a kind. A dump that the kernel marks as disturbed is begun again.
+   * @param call the request, to which the dump's flag is added
+   * @param read called with each message; what it returns is in the list, unless it is undefined
+   * @param options `budget` lets the event loop run between the parts; `attempts` is how often a disturbed dump is begun
+   * @throws NetlinkError the kernel refuses. @throws StateError ERR_DUMP_INTERRUPTED it was disturbed each time
+   * @example
+   * function* links(): Operation<number[]> {
+   *   return yield* exchange.dump({ syscall: 'RTM_GETLINK', type: 18, write: into => into.zeros(16) }, found => found.type);
+   * }
+   */
   *dump<T>(
     call: Call,
     read: (message: Message) => T | undefined,
@@ -207,7 +239,15 @@ export class Exchange {
     }
   }
 
-  /** Many requests in few datagrams; `stream` with what is still to be encoded. */
+  /**
+   * Many requests in few datagrams; `stream` with what is still to be encoded.
+   * @param calls the requests, in order
+   * @throws StateError ERR_REPLIES_LOST answers did not fit the receive buffer. What the kernel refuses is in the result
+   * @example
+   * function* set(): Operation<PipelineResult> {
+   *   return yield* exchange.pipeline([{ syscall: 'RTM_NEWLINK', type: 16, write: into => into.zeros(16) }]);
+   * }
+   */
   *pipeline(calls: readonly Call[]): Operation<PipelineResult> {
     const messages = new EncodedRequests();
     for (const call of calls) messages.add(call.type, call.flags ?? 0, writer => call.write(writer));
@@ -217,9 +257,16 @@ export class Exchange {
   }
 
   /**
-   * Many requests in few datagrams: those from `begin` up to `end`, by which all indexes count. Only the last of a datagram is acknowledged: it
+   * Many requests in few datagrams: those from `begin` up to `end`, by which all indexes count. Only the last of a datagram is
+   * acknowledged: it
    * proves that none before it was dropped, and those that fail answer anyway. The kernel carries out each on its own; one that fails
    * does not stop the rest. `describe` tells what a refused one was.
+   * @param messages what is sent
+   * @throws StateError ERR_REPLIES_LOST answers did not fit the receive buffer. What the kernel refuses is in the result
+   * @example
+   * function* all(): Operation<PipelineResult> {
+   *   return yield* exchange.stream(requests, () => ({ syscall: 'RTM_NEWLINK' }));
+   * }
    */
   *stream(
     messages: EncodedRequests,
@@ -273,9 +320,19 @@ export class Exchange {
   }
 
   /**
-   * Sends bytes that were written elsewhere, as one datagram, and gives each answer to `visit` until it returns true ('done': that was the last one), or there
-   * are no more. With 'lost' some did not fit the receive buffer: the earliest are kept by the kernel, later ones are gone. `replies` is how many kibibytes of
-   * answers there may be.
+   * Sends bytes that were written elsewhere, as one datagram, and gives each answer to `visit`.
+   * It goes on until `visit` returns true ('done': that was the last one), or there are no more ('drained'). With 'lost' some did not fit
+   * the
+   * receive buffer: the earliest are kept by the kernel, later ones are gone.
+   * @param parts the bytes, one behind the other
+   * @param messages the number of messages in them
+   * @param visit called with each answer
+   * @param replies kibibytes of answers that there may be
+   * @throws NetlinkError `ENOBUFS`, `EMSGSIZE` and what else the socket says
+   * @example
+   * function* commit(): Operation<string> {
+   *   return yield* exchange.transact([requests.bytes(0, 3)], 3, answer => answer.type === 2);
+   * }
    */
   *transact(
     parts: readonly Uint8Array[],
@@ -349,7 +406,11 @@ export class Exchange {
     yield* reader.end();
   }
 
-  /** What was asked is not waited for any more: its answers are taken out of the way, now and before the next send. */
+  /**
+   * What was asked is not waited for any more: its answers are taken out of the way, now and before the next send.
+   * @example
+   * exchange.abandon();
+   */
   abandon(): void {
     this.#drain();
     this.#unread = true;
@@ -385,7 +446,17 @@ export class Exchange {
     return first;
   }
 
-  /** Sends, off the main thread where that keeps the kernel busy. */
+  /**
+   * Sends, off the main thread where that keeps the kernel busy.
+   * @param bytes what is sent: its first `length` bytes
+   * @param messages the number of messages in it
+   * @param replies kibibytes of answers that there may be
+   * @throws NetlinkError `ENOBUFS`, `EMSGSIZE` and what else the socket says
+   * @example
+   * function* send(): Operation<void> {
+   *   yield* exchange.send(requests.bytes(0, 1), requests.start(1), 1);
+   * }
+   */
   *send(bytes: Uint8Array, length: number, messages: number, replies = messages): Operation<void> {
     this.#prepare(length, messages, replies);
     const leaves = this.heavy || length > offThread.bytes;

@@ -80,7 +80,11 @@ class FamilyCall<T> implements Call {
   }
 }
 
-/** The requests of one generic-netlink family over an exchange. */
+/**
+ * The requests of one generic-netlink family over an exchange.
+ * @example
+ * const genericFamily = new GenericFamily(exchange, { name: 'IPVS', version: 1, table, missing: 'modprobe ip_vs on the host' });
+ */
 export class GenericFamily<T> {
   readonly #exchange: Exchange;
   readonly #name: string;
@@ -102,7 +106,14 @@ export class GenericFamily<T> {
     this.#locate = locateIn(options.table, genlmsghdr.size, NO_CONTEXT);
   }
 
-  /** The family's number. Asking makes the kernel load its module, from Linux 5.16 on for IPVS. */
+  /**
+   * The family's number. Asking makes the kernel load its module, from Linux 5.16 on for IPVS.
+   * @throws NetlinkError ENOENT the kernel has no such family
+   * @example
+   * function* number(): Operation<number> {
+   *   return yield* genericFamily.id();
+   * }
+   */
   *id(): Operation<number> {
     return familyIds.get(this.#name) ?? (yield* this.#resolve());
   }
@@ -125,23 +136,70 @@ export class GenericFamily<T> {
     return id;
   }
 
+  /**
+   * One command that the kernel acknowledges.
+   * @param command the command and its attributes
+   * @throws NetlinkError the kernel refuses, or has no such family (ENOENT)
+   * @example
+   * function* set(): Operation<void> {
+   *   yield* genericFamily.request({ syscall: 'MINE', command: 1, value: { name: 'x' } });
+   * }
+   */
   *request(command: Command<T>): Operation<void> {
     yield* this.#current(id => this.#exchange.request(this.#call(id, command)));
   }
 
+  /**
+   * One command with one answer, decoded.
+   * @param command the command and its attributes
+   * @param read called with the answer's value
+   * @throws NetlinkError the kernel refuses, or has no such family (ENOENT)
+   * @example
+   * function* name(): Operation<string> {
+   *   return yield* genericFamily.get({ syscall: 'MINE', command: 1, value: { name: 'x' } }, value => value.name);
+   * }
+   */
   *get<R>(command: Command<T>, read: (value: T) => R | undefined): Operation<R> {
     return yield* this.#current(id => this.#exchange.get(this.#call(id, command), this.#reader(read)));
   }
 
+  /**
+   * All objects of a kind, decoded.
+   * @param command the command and its attributes
+   * @param read called with each; what it returns is in the list, unless it is undefined
+   * @throws NetlinkError the kernel refuses, or has no such family (ENOENT)
+   * @example
+   * function* names(): Operation<string[]> {
+   *   return yield* genericFamily.dump({ syscall: 'MINE', command: 1, value: { name: '' } }, ({ name }) => name);
+   * }
+   */
   *dump<R>(command: Command<T>, read: (value: T) => R | undefined): Operation<R[]> {
     return yield* this.#current(id => this.#exchange.dump(this.#call(id, command), this.#reader(read)));
   }
 
-  /** As `dump`, for those who read the messages themselves: their payload begins with the header of generic netlink. */
+  /**
+   * As `dump`, for those who read the messages themselves: their payload begins with the header of generic netlink.
+   * @param command the command and its attributes
+   * @param read called with each message; what it returns is in the list, unless it is undefined
+   * @throws NetlinkError the kernel refuses, or has no such family (ENOENT)
+   * @example
+   * function* types(): Operation<number[]> {
+   *   return yield* genericFamily.dumpMessages({ syscall: 'MINE', command: 1, value: { name: '' } }, found => found.type);
+   * }
+   */
   *dumpMessages<R>(command: Command<T>, read: (message: Message) => R | undefined): Operation<R[]> {
     return yield* this.#current(id => this.#exchange.dump(this.#call(id, command), read));
   }
 
+  /**
+   * Many commands in few datagrams; one that fails does not stop the rest.
+   * @param commands in order
+   * @throws NetlinkError ENOENT the kernel has no such family. What it refuses is in the result
+   * @example
+   * function* all(): Operation<PipelineResult> {
+   *   return yield* genericFamily.pipeline([{ syscall: 'MINE', command: 1, value: { name: 'x' } }]);
+   * }
+   */
   *pipeline(commands: readonly Command<T>[]): Operation<PipelineResult> {
     const messages = new EncodedRequests();
     for (const command of commands) {
@@ -153,7 +211,16 @@ export class GenericFamily<T> {
     return result;
   }
 
-  /** As `pipeline`, of commands that are encoded, whose type is written here: those from `begin` up to `end`, by which all indexes count. */
+  /**
+   * As `pipeline`, of commands that are encoded, whose type is written here: those from `begin` up to `end`, by which all indexes count.
+   * @param messages the encoded commands
+   * @param describe tells what a refused one was, by its index
+   * @throws NetlinkError ENOENT the kernel has no such family. What it refuses is in the result
+   * @example
+   * function* all(): Operation<PipelineResult> {
+   *   return yield* genericFamily.stream(requests, () => ({ syscall: 'MINE' }));
+   * }
+   */
   *stream(
     messages: EncodedRequests,
     describe: (index: number) => RequestInfo,

@@ -24,8 +24,13 @@ export type GroupRead = { readonly length: number } | 'lost' | 'closed';
 export type GroupSocket = Pick<NetlinkSocket, 'receiveFrom' | 'watch' | 'close' | 'closed'>;
 
 /**
- * Multicast groups of the kernel, in one socket. Nothing is read before it is asked for: what a slow program leaves stays in the kernel, up to the size of
+ * Multicast groups of the kernel, in one socket. Nothing is read before it is asked for: what a slow program leaves stays in the kernel, up
+ * to the size of
  * the receive buffer, and what is beyond that is lost and said to be.
+ * @example
+ * const reader = GroupReader.open(netns, NETLINK_ROUTE, [1], 1024 * 1024);
+ * await reader.read();
+ * await reader.close();
  */
 export class GroupReader {
   readonly #socket: GroupSocket;
@@ -42,6 +47,16 @@ export class GroupReader {
     this.#socket = socket;
   }
 
+  /**
+   * Opens a socket in a namespace and joins the groups.
+   * @param netns where it listens
+   * @param protocol NETLINK_ROUTE, NETLINK_NETFILTER ...
+   * @param groups the numbers of the groups: NFNLGRP_NFTABLES ...
+   * @param receiveBufferBytes the size of the receive buffer
+   * @throws NetlinkError EPERM the group needs CAP_NET_ADMIN
+   * @example
+   * const reader = GroupReader.open(netns, NETLINK_ROUTE, [1], 1024 * 1024);
+   */
   static open(netns: NetNs, protocol: number, groups: readonly number[], receiveBufferBytes: number): GroupReader {
     const socket = new NetlinkSocket({ netns, protocol });
     try {
@@ -58,7 +73,12 @@ export class GroupReader {
     return this.#closing !== undefined || this.#socket.closed;
   }
 
-  /** The next datagram, in `source`; waits for one. 'closed' is the end of all reading. */
+  /**
+   * The next datagram, in `source`; waits for one. 'closed' is the end of all reading.
+   * @throws NetlinkError what the socket says
+   * @example
+   * if ((await reader.read()) !== 'closed') console.log(reader.source.bytes.length);
+   */
   async read(): Promise<GroupRead> {
     for (;;) {
       if (this.closed) return 'closed';
@@ -77,7 +97,11 @@ export class GroupReader {
     }
   }
 
-  /** Throws away what is there now. @throws StateError ERR_CLOSED */
+  /**
+   * Throws away what is there now. @throws StateError ERR_CLOSED
+   * @example
+   * reader.drain();
+   */
   drain(): void {
     if (this.closed) throw closedError();
     // Whoever floods the group brings more than is read: what had been there is gone by then.
@@ -106,7 +130,11 @@ export class GroupReader {
     });
   }
 
-  /** Ends a read that waits. Resolves when the kernel has let go. */
+  /**
+   * Ends a read that waits. Resolves when the kernel has let go.
+   * @example
+   * await reader.close();
+   */
   close(): Promise<void> {
     this.#closing ??= (async () => {
       this.#wake?.();

@@ -120,6 +120,15 @@ function signalOf(parameters: unknown[]): AbortSignal | undefined {
 /**
  * Makes the base class of a handle from the class of its operations, which are generators written once. The methods are put on prototypes,
  * once for each class: opening a handle costs two small objects.
+ * @param Operations the class of the generators; its constructor takes the exchange
+ * @example
+ * class LinkOperations {
+ *   *count(): Operation<number> {
+ *     return 0;
+ *   }
+ * }
+ * class LinkCounter extends syncAndAsync(LinkOperations) {}
+ * const count = await new LinkCounter(exchange).count();
  */
 export function syncAndAsync<O extends object>(
   Operations: new (exchange: Exchange) => O,

@@ -7,13 +7,23 @@ interface Dependent {
   close(): Promise<void>;
 }
 
-/** What every verb of a closed handle says, in both forms. */
+/**
+ * What every verb of a closed handle says, in both forms.
+ * @param what what is closed, as the message begins
+ * @example
+ * throw closedError('the log');
+ */
 export const closedError = (what = 'the handle'): StateError => new StateError('ERR_CLOSED', `${what} is closed`);
 
 /**
- * Open, closing or closed: of one transport, for all handles that share it. From `close()` on nothing begins any more, at once and on every one
- * of them. What has begun still needs the transport, to learn what became of it: the transport is closed behind the last of these, and before
+ * Open, closing or closed: of one transport, for all handles that share it. From `close()` on nothing begins any more, at once and on every
+ * one
+ * of them. What has begun still needs the transport, to learn what became of it: the transport is closed behind the last of these, and
+ * before
  * `close()` returns where there are none, so that a loop that never lets the event loop run gives its descriptors back.
+ * @example
+ * const { lifetime } = exchange;
+ * console.log(lifetime.closed);
  */
 export class Lifetime {
   readonly #transport: Transport;
@@ -36,7 +46,12 @@ export class Lifetime {
     return this.#closed || this.#transport.closed;
   }
 
-  /** @throws StateError ERR_CLOSED */
+  /**
+   * Does nothing while it is open.
+   * @throws StateError ERR_CLOSED
+   * @example
+   * lifetime.checkOpen();
+   */
   checkOpen(): void {
     if (this.closed) throw closedError();
   }
@@ -47,24 +62,49 @@ export class Lifetime {
     return this.#queue;
   }
 
-  /** An operation begins; `end` is to follow, whatever becomes of it. @throws StateError ERR_CLOSED */
+  /**
+   * An operation begins; `end` is to follow, whatever becomes of it. @throws StateError ERR_CLOSED
+   * @example
+   * lifetime.begin();
+   * try {
+   *   exchange.abandon();
+   * } finally {
+   *   lifetime.end();
+   * }
+   */
   begin(): void {
     this.checkOpen();
     this.#running++;
   }
 
+  /**
+   * An operation that has begun is over.
+   * @example
+   * lifetime.begin();
+   * lifetime.end();
+   */
   end(): void {
     if (--this.#running === 0) this.#idle();
   }
 
-  /** Closes it with the transport, unless what is returned is called before. */
+  /**
+   * Closes it with the transport, unless what is returned is called before.
+   * @param dependent what must be closed before the transport
+   * @example
+   * const detach = lifetime.attach({ close: () => reader.close() });
+   * detach();
+   */
   attach(dependent: Dependent): () => void {
     this.#dependents ??= new Set();
     this.#dependents.add(dependent);
     return () => this.#dependents?.delete(dependent);
   }
 
-  /** Resolves when the kernel has let go. */
+  /**
+   * Resolves when the kernel has let go.
+   * @example
+   * await lifetime.close();
+   */
   close(): Promise<void> {
     if (this.#closing === undefined) {
       // Before anything else: what is closed here may run code of others, who must find all of it closed.

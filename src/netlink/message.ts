@@ -19,7 +19,17 @@ export interface Message {
   readonly next: number;
 }
 
-/** Opens a message; `endMessage` wants back what this returns. */
+/**
+ * Opens a message; `endMessage` wants back what this returns.
+ * @param writer where the message goes
+ * @param type nlmsg_type
+ * @param flags bits of NLM_F_*
+ * @param sequence 32 bits
+ * @example
+ * const start = beginMessage(writer, 18, NLM_F_REQUEST, 1);
+ * writer.zeros(16);
+ * endMessage(writer, start);
+ */
 export function beginMessage(writer: Writer, type: number, flags: number, sequence: number): number {
   const start = writer.reserve(NLMSG_HDRLEN);
   const { view } = writer;
@@ -30,23 +40,53 @@ export function beginMessage(writer: Writer, type: number, flags: number, sequen
   return start;
 }
 
+/**
+ * Writes the length of a message into its header, and pads to four bytes.
+ * @param writer where the message is
+ * @param start what `beginMessage` returned
+ * @example
+ * endMessage(writer, beginMessage(writer, 18, NLM_F_REQUEST, 1));
+ */
 export function endMessage(writer: Writer, start: number): void {
   writer.view.setUint32(start, writer.length - start, HOST_IS_LITTLE_ENDIAN);
   const padding = align4(writer.length) - writer.length;
   if (padding > 0) writer.zeros(padding);
 }
 
+/**
+ * Adds flags to the header of a message that is written already.
+ * @param writer where the message is
+ * @param start what `beginMessage` returned
+ * @param flags bits of NLM_F_*
+ * @example
+ * setFlags(writer, 0, NLM_F_ACK);
+ */
 export function setFlags(writer: Writer, start: number, flags: number): void {
   const { view } = writer;
   view.setUint16(start + 6, view.getUint16(start + 6, HOST_IS_LITTLE_ENDIAN) | flags, HOST_IS_LITTLE_ENDIAN);
 }
 
+/**
+ * Takes flags out of the header of a message that is written already.
+ * @param writer where the message is
+ * @param start what `beginMessage` returned
+ * @param flags bits of NLM_F_*
+ * @example
+ * clearFlags(writer, 0, NLM_F_ACK);
+ */
 export function clearFlags(writer: Writer, start: number, flags: number): void {
   const { view } = writer;
   view.setUint16(start + 6, view.getUint16(start + 6, HOST_IS_LITTLE_ENDIAN) & ~flags, HOST_IS_LITTLE_ENDIAN);
 }
 
-/** The message at `start`. A length that lies throws a DecodeError. */
+/**
+ * The message at `start`. A length that lies throws a DecodeError.
+ * @param source the bytes of a datagram
+ * @param end where the datagram ends
+ * @throws DecodeError the length of the message lies
+ * @example
+ * const { type, sequence } = messageAt(source, 0, source.bytes.length);
+ */
 export function messageAt(source: Source, start: number, end: number): Message {
   const left = end - start;
   const length = left >= NLMSG_HDRLEN ? source.view.getUint32(start, HOST_IS_LITTLE_ENDIAN) : 0;
@@ -65,7 +105,15 @@ export function messageAt(source: Source, start: number, end: number): Message {
   };
 }
 
-/** The messages of a datagram, in order. The last one may come without its padding. */
+/**
+ * The messages of a datagram, in order. The last one may come without its padding.
+ * @param source the bytes of a datagram
+ * @param start where the first message begins
+ * @param end where the datagram ends
+ * @throws DecodeError the length of a message lies
+ * @example
+ * for (const { type } of messagesIn(source)) console.log(type);
+ */
 export function* messagesIn(source: Source, start = 0, end = source.bytes.length): Generator<Message, void, undefined> {
   for (let at = start; at < end; ) {
     const message = messageAt(source, at, end);

@@ -32,6 +32,7 @@ const IFREQ_LENGTH = 40;
 /** SO_SNDBUF and SO_RCVBUF are ints. */
 const MAX_BUFFER = 0x3fffffff;
 
+/** Where a socket is opened, and for which protocol. */
 export interface NetlinkSocketOptions {
   netns?: NetNs;
   /** NETLINK_ROUTE, NETLINK_NETFILTER, NETLINK_GENERIC ... */
@@ -42,6 +43,9 @@ export interface NetlinkSocketOptions {
 /**
  * A netlink socket in one namespace, which it belongs to for ever and keeps alive. It is connected to the kernel's port: a message that
  * another process forges and sends to ours is refused by the kernel, at the forger.
+ * @example
+ * const socket = new NetlinkSocket({ netns, protocol: NETLINK_ROUTE });
+ * await socket.close();
  */
 export class NetlinkSocket implements GatheringTransport {
   readonly netnsInode: number;
@@ -83,31 +87,69 @@ export class NetlinkSocket implements GatheringTransport {
     return this.#descriptor.closed;
   }
 
+  /**
+   * @param bytes what is sent: its first `length` bytes
+   * @example
+   * socket.send(requests.bytes(0, 1), requests.start(1));
+   */
   send(bytes: Uint8Array, length: number): number {
     return this.#ffi.send(this.#descriptor.fd, bytes, length, 0);
   }
 
+  /**
+   * @param bytes what is sent: its first `length` bytes; nobody may change them until the promise is settled
+   * @example
+   * await socket.sendOffThread(requests.bytes(0, 1), requests.start(1));
+   */
   sendOffThread(bytes: Uint8Array, length: number): Promise<number> {
     return this.#descriptor.hold(fd => this.#ffi.sendOffThread(fd, bytes, length, 0));
   }
 
+  /**
+   * Sends several pieces as one datagram: the number of bytes, or the negative errno.
+   * @param parts one behind the other
+   * @example
+   * socket.sendParts([requests.bytes(0, 1), requests.bytes(1, 2)]);
+   */
   sendParts(parts: readonly Uint8Array[]): number {
     return this.#ffi.sendParts(this.#descriptor.fd, parts);
   }
 
+  /**
+   * As `sendParts`, on another thread.
+   * @param parts one behind the other; nobody may change them until the promise is settled
+   * @example
+   * await socket.sendPartsOffThread([requests.bytes(0, 1)]);
+   */
   sendPartsOffThread(parts: readonly Uint8Array[]): Promise<number> {
     return this.#descriptor.hold(fd => this.#ffi.sendPartsOffThread(fd, parts));
   }
 
+  /**
+   * @example
+   * const length = socket.receive(new Uint8Array(65_536));
+   */
   receive(into: Uint8Array): number {
     return this.#ffi.recv(this.#descriptor.fd, into, MSG_DONTWAIT | MSG_TRUNC, null);
   }
 
+  /**
+   * As `receive`, on another thread, which waits in the kernel meanwhile.
+   * @param into where the datagram goes; nobody may use it until the promise is settled
+   * @example
+   * const length = await socket.receiveOffThread(new Uint8Array(65_536));
+   */
   receiveOffThread(into: Uint8Array): Promise<number> {
     return this.#descriptor.hold(fd => this.#ffi.recvOffThread(fd, into, MSG_DONTWAIT | MSG_TRUNC));
   }
 
-  /** As `receive`, with the sender's port; 0 is the kernel. */
+  /**
+   * As `receive`, with the sender's port; 0 is the kernel.
+   * @param into where the datagram goes
+   * @param address 12 bytes, into which the sender's sockaddr_nl goes
+   * @example
+   * const length = socket.receiveFrom(new Uint8Array(65_536), new Uint8Array(12));
+   */
   receiveFrom(into: Uint8Array, address: Uint8Array): number {
     return this.#ffi.recv(this.#descriptor.fd, into, MSG_DONTWAIT | MSG_TRUNC, address);
   }
@@ -122,12 +164,20 @@ export class NetlinkSocket implements GatheringTransport {
   /**
    * The namespace that this socket belongs to, opened anew (Linux 4.10; the kernel wants CAP_NET_ADMIN over it). Whoever opened the socket
    * may have closed theirs.
+   * @example
+   * const netns = socket.namespace();
    */
   namespace(): NetNs {
     return namespaceOf(this.#ffi, this.#descriptor.fd);
   }
 
-  /** What the device with that index is called in the socket's namespace now; undefined where there is none. Takes no lock that others hold for long. */
+  /**
+   * What the device with that index is called in the socket's namespace now; undefined where there is none. Takes no lock that others hold
+   * for long.
+   * @param index a positive integer
+   * @example
+   * console.log(socket.deviceName(1));
+   */
   deviceName(index: number): string | undefined {
     const request = Buffer.alloc(IFREQ_LENGTH);
     new Int32Array(request.buffer, request.byteOffset + IFNAMSIZ, 1)[0] = index;
@@ -135,7 +185,12 @@ export class NetlinkSocket implements GatheringTransport {
     return request.toString('utf8', 0, request.indexOf(0));
   }
 
-  /** The index of the device with that name in the socket's namespace now; undefined where there is none. */
+  /**
+   * The index of the device with that name in the socket's namespace now; undefined where there is none.
+   * @param name at most 15 bytes
+   * @example
+   * console.log(socket.deviceIndex('eth0'));
+   */
   deviceIndex(name: string): number | undefined {
     const { fd } = this.#descriptor;
     // The kernel takes what stands before a colon, as if it named an alias of IPv4.
@@ -146,6 +201,15 @@ export class NetlinkSocket implements GatheringTransport {
     return new Int32Array(request.buffer, request.byteOffset + IFNAMSIZ, 1)[0];
   }
 
+  /**
+   * Sets an option that is a 32-bit number.
+   * @param level SOL_SOCKET or SOL_NETLINK
+   * @param name the option's number
+   * @param value the new value
+   * @throws NetlinkError the kernel refuses
+   * @example
+   * socket.setOption(270, 1, 3);
+   */
   setOption(level: number, name: number, value: number): void {
     this.#check(this.#setInt(level, name, value), 'setsockopt');
   }
@@ -154,13 +218,24 @@ export class NetlinkSocket implements GatheringTransport {
     return this.#ffi.setsockoptInt(this.#descriptor.fd, level, name, value);
   }
 
-  /** An array-valued option such as SO_MEMINFO. */
+  /**
+   * An array-valued option such as SO_MEMINFO.
+   * @param level SOL_SOCKET or SOL_NETLINK
+   * @param name the option's number
+   * @param count how many 32-bit values it has at most
+   * @example
+   * const [allocated] = socket.getOptions(1, 55, 9);
+   */
   getOptions(level: number, name: number, count: number): Uint32Array {
     const value = new Uint32Array(count);
     this.#check(this.#ffi.getsockopt(this.#descriptor.fd, level, name, new Uint8Array(value.buffer)), 'getsockopt');
     return value;
   }
 
+  /**
+   * @example
+   * socket.reserve(65_536, 200);
+   */
   reserve(bytes: number, replies: number): number {
     // Also where there is room enough already.
     void this.#descriptor.fd;
@@ -180,7 +255,14 @@ export class NetlinkSocket implements GatheringTransport {
     return this.getOptions(SOL_SOCKET, option, 1)[0]!;
   }
 
-  /** Calls `ready` on the event loop while there is something to read. */
+  /**
+   * Calls `ready` on the event loop while there is something to read.
+   * @param ready must read until there is nothing left, or it is called again
+   * @throws StateError ERR_BUSY it is watched already
+   * @example
+   * const watch = socket.watch(() => socket.receive(new Uint8Array(65_536)));
+   * watch.close();
+   */
   watch(ready: () => void): Watch {
     const { fd } = this.#descriptor;
     if (this.#watch !== undefined) throw new StateError('ERR_BUSY', 'the socket is watched already');
@@ -200,6 +282,11 @@ export class NetlinkSocket implements GatheringTransport {
     };
   }
 
+  /**
+   * Closes the watch and then the socket. Resolves when the kernel has let go.
+   * @example
+   * await socket.close();
+   */
   close(): Promise<void> {
     // uv_poll aborts the process when its descriptor is closed first.
     this.#watch?.close();

@@ -13,6 +13,15 @@ interface Watcher {
 /**
  * Opens what listens to multicast groups of netfilter in the namespace of a handle, in a socket of its own; it is closed with the handle.
  * @throws StateError ERR_CLOSED the handle is closed
+ * @param exchange of the handle
+ * @param groups the numbers of the groups: NFNLGRP_NFTABLES ...
+ * @param receiveBufferBytes the size of the receive buffer
+ * @param open makes the watcher of a reader, and calls `closed` when it is closed
+ * @example
+ * const monitor = openWatcher(exchange, [7], 1024 * 1024, (open, closed) => ({
+ *   closed: false,
+ *   close: () => open.close().then(closed),
+ * }));
  */
 export function openWatcher<T extends Watcher>(
   exchange: Exchange,

@@ -27,6 +27,10 @@ const NETNS = Symbol.for('netsteer.NetNs');
  * A network namespace, held open by one descriptor. IPVS, nf_tables, NFLOG, links and addresses exist once in each.
  *
  * Entering one needs CAP_SYS_ADMIN over it and takes microseconds; it is only ever done to open a socket or to run a synchronous function.
+ * @example
+ * const netns = NetNs.open({ pid: 4711 });
+ * const interfaces = netns.run(() => os.networkInterfaces());
+ * netns.close();
  */
 export class NetNs {
   static [Symbol.hasInstance](value: unknown): boolean {
@@ -58,9 +62,13 @@ export class NetNs {
   }
 
   /**
-   * The namespace that this process calls home: where its first thread was that has used this library, which is where the process was started. It
-   * is the same for every thread, also for a Worker that was started inside `run()`, which is brought home by its first call. Closing it does
+   * The namespace that this process calls home: where its first thread was that has used this library, which is where the process was
+   * started. It
+   * is the same for every thread, also for a Worker that was started inside `run()`, which is brought home by its first call. Closing it
+   * does
    * nothing: it is the way back from all others.
+   * @example
+   * console.log(NetNs.home().inode);
    */
   static home(): NetNs {
     thread.home ??= new NetNs(threadSwitcher().home, false);
@@ -73,6 +81,10 @@ export class NetNs {
    * unmounted while this is open, unless this process lacks the right to enter the namespace (CAP_SYS_ADMIN).
    * @throws NetNsError `ESRCH` no such process, `ENOENT` no such path or name, `EACCES`/`EPERM` not allowed (another user's process needs
    * CAP_SYS_PTRACE), `ERR_NOT_A_NETNS` the file is something else.
+   * @param reference one of `pid`, `path`, `name` and `fd`
+   * @example
+   * const netns = NetNs.open({ pid: 4711 });
+   * const named = NetNs.open({ name: 'web1' });
    */
   static open(reference: NetNsReference): NetNs {
     if (typeof reference !== 'object' || reference === null || Object.keys(reference).length !== 1) {
@@ -90,12 +102,22 @@ export class NetNs {
     return NetNs.#openFile(reference.path);
   }
 
-  /** Makes a new namespace, empty but for a loopback device that is down. Needs CAP_SYS_ADMIN. It lives until it is closed and unused. */
+  /**
+   * Makes a new namespace, empty but for a loopback device that is down. Needs CAP_SYS_ADMIN. It lives until it is closed and unused.
+   * @throws NetNsError `EPERM` without CAP_SYS_ADMIN, `ENOSPC` where user.max_net_namespaces is reached
+   * @example
+   * const netns = NetNs.create();
+   * console.log(netns.inode);
+   */
   static create(): NetNs {
     return new NetNs(threadSwitcher().create(), true);
   }
 
-  /** The names under /run/netns that are namespaces now, sorted. */
+  /**
+   * The names under /run/netns that are namespaces now, sorted.
+   * @example
+   * for (const name of NetNs.list()) console.log(name);
+   */
   static list(): string[] {
     return listNames();
   }
@@ -138,7 +160,12 @@ export class NetNs {
     return this.#file?.closed ?? false;
   }
 
-  /** Are both the same namespace of the kernel? */
+  /**
+   * Are both the same namespace of the kernel?
+   * @param other the namespace to compare with, which may be closed
+   * @example
+   * if (netns.equals(NetNs.home())) console.log('this is the host');
+   */
   equals(other: NetNs): boolean {
     return this.inode === other.inode && this.device === other.device;
   }
@@ -158,7 +185,13 @@ export class NetNs {
     return result;
   }
 
-  /** Reads a file under /proc/net or /proc/sys/net as this namespace shows it. */
+  /**
+   * Reads a file under /proc/net or /proc/sys/net as this namespace shows it.
+   * @param path an absolute path under one of these folders
+   * @throws NetNsError `ENOENT` no such file, `EPERM` without CAP_SYS_ADMIN over the namespace
+   * @example
+   * console.log(netns.readFile('/proc/net/dev'));
+   */
   readFile(path: string): string {
     const match = /^\/proc\/(net|sys\/net)\/(.+)$/.exec(path);
     if (match === null || path.includes('\0') || path.split('/').some(part => part === '.' || part === '..'))
@@ -172,12 +205,25 @@ export class NetNs {
     }
   }
 
-  /** Gives the namespace a name: /run/netns/NAME, as `ip netns` has it. It then lives without a process or a descriptor. */
+  /**
+   * Gives the namespace a name: /run/netns/NAME, as `ip netns` has it. It then lives without a process or a descriptor.
+   * @param name a file name: no slash, not `.` or `..`
+   * @throws NetNsError `EEXIST` the name is taken, `EPERM` without CAP_SYS_ADMIN
+   * @example
+   * NetNs.create().pin('web1');
+   */
   pin(name: string): void {
     pinName(ffi(), this.#fd(), validName(name));
   }
 
-  /** Takes back the name that `pin` (or `ip netns add`) gave. The namespace lives on while something uses it. */
+  /**
+   * Takes back the name that `pin` (or `ip netns add`) gave. The namespace lives on while something uses it.
+   * @param name the name to take away; without it, the one that `pin` of this object gave last
+   * @throws NetNsError `ENOENT` no such name
+   * @example
+   * netns.pin('web1');
+   * netns.unpin();
+   */
   unpin(name?: string): void {
     void this.#fd();
     const names = name === undefined ? listNames().filter(each => this.#isNamed(each)) : [validName(name)];
@@ -193,7 +239,12 @@ export class NetNs {
     return inspected(this, { inode: this.inode, ...(this.closed && { closed: true }) }, options);
   }
 
-  /** Lets go of the namespace: from now on all but `equals` is `ERR_CLOSED`. Sockets opened in it stay in it, and keep it alive. */
+  /**
+   * Lets go of the namespace: from now on all but `equals` is `ERR_CLOSED`. Sockets opened in it stay in it, and keep it alive.
+   * @example
+   * const netns = NetNs.open({ pid: 4711 });
+   * netns.close();
+   */
   close(): void {
     void this.#file?.close();
   }

@@ -7,7 +7,11 @@ interface Enterable {
   run<T>(inside: () => T): T;
 }
 
-/** The sysctls of one namespace. Only names under `net.` belong to a network namespace; all others are the host's and are refused. */
+/**
+ * The sysctls of one namespace. Only names under `net.` belong to a network namespace; all others are the host's and are refused.
+ * @example
+ * netns.sysctl.set('net.ipv4.conf.all.rp_filter', 2);
+ */
 export class Sysctl {
   readonly #netns: Enterable;
 
@@ -16,7 +20,13 @@ export class Sysctl {
     this.#netns = netns;
   }
 
-  /** The value as the kernel prints it, without the newline. @throws NetNsError `ENOENT` where the kernel has no such sysctl. */
+  /**
+   * The value as the kernel prints it, without the newline.
+   * @param name the name with dots or slashes: 'net.ipv4.ip_forward'
+   * @throws NetNsError `ENOENT` where the kernel has no such sysctl
+   * @example
+   * console.log(netns.sysctl.get('net.ipv4.ip_forward'));
+   */
   get(name: string): string {
     const path = pathOf(name);
     try {
@@ -26,7 +36,14 @@ export class Sysctl {
     }
   }
 
-  /** @throws NetNsError `ENOENT` no such sysctl, `EACCES` read-only (here), `EINVAL` a value that the kernel does not take. */
+  /**
+   * Writes a value. It holds for this namespace alone.
+   * @param name the name with dots or slashes: 'net.ipv4.ip_forward'
+   * @param value true and false are written as 1 and 0
+   * @throws NetNsError `ENOENT` no such sysctl, `EACCES` read-only (here), `EINVAL` a value that the kernel does not take
+   * @example
+   * netns.sysctl.set('net.ipv4.ip_forward', true);
+   */
   set(name: string, value: string | number | boolean): void {
     const path = pathOf(name);
     const type = typeof value;

@@ -17,6 +17,18 @@ const KNOWN: Record<string, string> = {
   containers: "readonly import('netsteer/container').Container[]",
   fleet: "import('netsteer/container').Fleet",
   exchange: "import('netsteer/netlink').Exchange",
+  socket: "import('netsteer/netlink').NetlinkSocket",
+  requests: "import('netsteer/netlink').EncodedRequests",
+  genericFamily: "import('netsteer/netlink').GenericFamily<{ name: string }>",
+  optionSocket: "import('netsteer/netlink').OptionSocket",
+  lifetime: "import('netsteer/netlink').Lifetime",
+  reader: "import('netsteer/netlink').GroupReader",
+  budget: "import('netsteer/netlink').EventLoopBudget",
+  observer: "import('netsteer/netlink').Observer",
+  message: "import('netsteer/netlink').Message",
+  source: "import('netsteer/netlink').Source",
+  writer: "import('netsteer/netlink').Writer",
+  table: "import('netsteer/netlink').AttributeTable<{ name: string; mtu?: number }>",
 };
 
 /** Modules of Node, by the names that examples call them. */
