@@ -1,10 +1,23 @@
-/** The four bytes of a dotted IPv4 address, or undefined. Octal and short forms, which inet_aton takes, are refused. */
+/**
+ * The four bytes of a dotted IPv4 address, or undefined. Octal and short forms, which inet_aton takes, are refused.
+ * @param text '10.0.0.1'
+ * @example
+ * console.log(parseIPv4('10.0.0.1'));
+ */
 export function parseIPv4(text: string): Uint8Array | undefined {
   const bytes = new Uint8Array(4);
   return readIPv4(text, bytes, 0) ? bytes : undefined;
 }
 
-/** Writes the four bytes of a dotted IPv4 address; false, and perhaps some of them, if it is none. */
+/**
+ * Writes the four bytes of a dotted IPv4 address; false, and perhaps some of them, if it is none.
+ * @param text '10.0.0.1'
+ * @param into where the bytes go
+ * @param at where in it they begin
+ * @example
+ * const bytes = new Uint8Array(4);
+ * if (!readIPv4('10.0.0.1', bytes, 0)) throw new Error('no address');
+ */
 export function readIPv4(text: string, into: Uint8Array, at: number): boolean {
   const { length } = text;
   let byte = 0;
@@ -30,11 +43,23 @@ export function readIPv4(text: string, into: Uint8Array, at: number): boolean {
 /** '.' among the digits. */
 const DOT = 0x2e - 0x30;
 
+/**
+ * Four bytes as a dotted IPv4 address.
+ * @param bytes where the address stands
+ * @param at where in them it begins
+ * @example
+ * console.log(formatIPv4(new Uint8Array([10, 0, 0, 1])));
+ */
 export function formatIPv4(bytes: Uint8Array, at = 0): string {
   return `${bytes[at]}.${bytes[at + 1]}.${bytes[at + 2]}.${bytes[at + 3]}`;
 }
 
-/** The sixteen bytes of an IPv6 address (RFC 4291, 2.2), or undefined. Zones ('%eth0') are no part of an address here. */
+/**
+ * The sixteen bytes of an IPv6 address (RFC 4291, 2.2), or undefined. Zones ('%eth0') are no part of an address here.
+ * @param text '2001:db8::1'
+ * @example
+ * console.log(parseIPv6('2001:db8::1'));
+ */
 export function parseIPv6(text: string): Uint8Array | undefined {
   const halves = text.split('::');
   if (halves.length > 2) return undefined;
@@ -67,7 +92,14 @@ function readGroups(text: string, mayEndInIPv4: boolean): number[] | undefined {
   return bytes.length <= 16 ? bytes : undefined;
 }
 
-/** RFC 5952: lower case, no leading zeros, the first longest run of two or more zero groups as '::'. */
+/**
+ * Sixteen bytes as an IPv6 address, in the form of RFC 5952.
+ * That is lower case, no leading zeros, the first longest run of two or more zero groups as '::'.
+ * @param bytes where the address stands
+ * @param at where in them it begins
+ * @example
+ * console.log(formatIPv6(new Uint8Array(16)));
+ */
 export function formatIPv6(bytes: Uint8Array, at = 0): string {
   const groups: number[] = [];
   for (let i = 0; i < 16; i += 2) groups.push((bytes[at + i]! << 8) | bytes[at + i + 1]!);
@@ -85,7 +117,12 @@ export function formatIPv6(bytes: Uint8Array, at = 0): string {
   return best < 0 ? hex(groups) : `${hex(groups.slice(0, best))}::${hex(groups.slice(best + bestLength))}`;
 }
 
-/** 4 or 6 for an address in text form, undefined for anything else. */
+/**
+ * 4 or 6 for an address in text form, undefined for anything else.
+ * @param text any text
+ * @example
+ * console.log(addressVersion('2001:db8::1'));
+ */
 export function addressVersion(text: string): 4 | 6 | undefined {
   if (parseIPv4(text) !== undefined) return 4;
   return parseIPv6(text) === undefined ? undefined : 6;

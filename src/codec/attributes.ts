@@ -31,6 +31,7 @@ const NETLINK_FRAMING: Framing = {
   each: eachAttribute,
 };
 
+/** How a table of attributes differs from the usual. */
 export interface TableOptions {
   framing?: Framing;
   /** Fields of the object that are no attributes: they stand in the message's header, and whoever writes that takes care of them. */
@@ -86,7 +87,11 @@ function readWord({ min, littleEndian, byNumber }: NumberForm, view: DataView, a
   return byNumber?.get(number) ?? number;
 }
 
-/** A nest of attributes, declared once: the TypeScript type, the encoder, the decoder and the paths of errors follow from it. */
+/**
+ * A nest of attributes, declared once: the TypeScript type, the encoder, the decoder and the paths of errors follow from it.
+ * @example
+ * const links = attributes('IFLA', { name: string(3, 15), mtu: opt(u32ne(4)) });
+ */
 export class AttributeTable<T> implements Type<T> {
   /** 'nest' puts NLA_F_NESTED on the attribute that holds it; user data is plain bytes to the kernel. */
   readonly kind: 'nest' | 'userdata';
@@ -135,7 +140,12 @@ export class AttributeTable<T> implements Type<T> {
     this.#byNumber = Array.from(byNumber);
   }
 
-  /** The same attributes, none of them required: what identifies an object, or what a patch holds. */
+  /**
+   * The same attributes, none of them required: what identifies an object, or what a patch holds.
+   * @param options `before` in the place of this table's
+   * @example
+   * const patch = table.partial();
+   */
   partial(options: Pick<TableOptions, 'before'> = {}): AttributeTable<Partial<T>> {
     const rows = this.fields.map(({ key, number, type, need, facets }) => {
       const row: Attribute<unknown> = { number, type, need: need === 'required' ? 'optional' : need, facets };
@@ -150,6 +160,15 @@ export class AttributeTable<T> implements Type<T> {
     });
   }
 
+  /**
+   * Writes the attributes of an object, in the order of the rows.
+   * @param writer where they go
+   * @param given the object
+   * @param context what the attributes' types depend on
+   * @throws TypeError, RangeError a field is missing, not known or out of range, with its path
+   * @example
+   * table.write(writer, { name: 'eth0', mtu: 1500 }, { family: 2 });
+   */
   write(writer: Writer, given: T, context: Context): void {
     if (typeof given !== 'object' || given === null || Array.isArray(given)) throw typeError([], 'an object', given);
     const value = (this.#before === undefined ? given : this.#before(given as Fields)) as Fields;
@@ -288,6 +307,16 @@ export class AttributeTable<T> implements Type<T> {
     }
   }
 
+  /**
+   * Reads the attributes between two offsets; undefined where one that must be there is not, or is malformed.
+   * @param source the bytes of the message
+   * @param start where the attributes begin
+   * @param end where they end
+   * @param context what the attributes' types depend on
+   * @throws DecodeError an attribute's length lies
+   * @example
+   * console.log(table.read(source, 20, source.bytes.length, { family: 2 })?.name);
+   */
   read(source: Source, start: number, end: number, context: Context): T | undefined {
     const value: Fields = {};
     const seen = this.#readFields(source, start, end, context, value, false);
@@ -296,8 +325,15 @@ export class AttributeTable<T> implements Type<T> {
   }
 
   /**
-   * As `read`, but an attribute that must be there may be malformed: it is kept raw like any other, and the rest can be used. The fields go
-   * into `value`.
+   * As `read`, but keeps a malformed attribute raw, also one that must be there, so that the rest can be used.
+   * @param source the bytes of the message
+   * @param start where the attributes begin
+   * @param end where they end
+   * @param context what the attributes' types depend on
+   * @param value the object that the fields go into
+   * @throws DecodeError an attribute's length lies
+   * @example
+   * console.log(table.readTolerant(source, 20, source.bytes.length, { family: 2 })?.mtu);
    */
   readTolerant(
     source: Source,
@@ -429,6 +465,17 @@ export class AttributeTable<T> implements Type<T> {
     return this.fields.some(({ key }) => value[key] !== undefined) || (kept?.some(u => u.in === this.name) ?? false);
   }
 
+  /**
+   * The path of the field whose attribute stands at an offset, for the kernel's word that it is bad.
+   * @param source the bytes of the message
+   * @param start where the attributes begin
+   * @param end where they end
+   * @param offset what the kernel points at
+   * @param context what the attributes' types depend on
+   * @throws DecodeError an attribute's length lies
+   * @example
+   * console.log(table.locate(source, 20, source.bytes.length, 24, { family: 2 }));
+   */
   locate(source: Source, start: number, end: number, offset: number, context: Context): Path {
     let found: Path = [];
     try {
@@ -446,13 +493,24 @@ export class AttributeTable<T> implements Type<T> {
     return found;
   }
 
-  /** The field that has an attribute's number, for the kernel's word that one is missing. */
+  /**
+   * The field that has an attribute's number, for the kernel's word that one is missing.
+   * @param number the attribute's number
+   * @example
+   * console.log(table.fieldName(1));
+   */
   fieldName(number: number): string | undefined {
     return this.#byNumber[number]?.key;
   }
 }
 
-/** Declares a table. `name` is the prefix of the kernel's names: 'NFTA_RULE'. */
+/**
+ * Declares a table. `name` is the prefix of the kernel's names: 'NFTA_RULE'.
+ * @param schema the rows, by field
+ * @param options the framing, fields of the header, and what completes an object before it is written
+ * @example
+ * const links = attributes('IFLA', { name: string(3, 15), mtu: opt(u32ne(4)) });
+ */
 export function attributes<const S extends Schema>(
   name: string,
   schema: S,

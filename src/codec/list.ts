@@ -10,7 +10,13 @@ import {
   refuseStray,
 } from './wire.ts';
 
-/** A nest whose attributes all have one number: an array. */
+/**
+ * A nest whose attributes all have one number: an array.
+ * @param elementNumber the number of each element
+ * @param element the type of an element
+ * @example
+ * const row = attribute(2, listOf(1, table));
+ */
 export function listOf<T>(elementNumber: number, element: Type<T>): Type<T[]> {
   const wireType = element.kind === 'nest' || element.kind === 'list' ? elementNumber | NLA_F_NESTED : elementNumber;
   return {

@@ -14,6 +14,7 @@ export interface UnknownAttribute {
   before?: true;
 }
 
+/** Whether an attribute must be there, may be absent, or has its fields in the object around it. */
 export type Need = 'required' | 'optional' | 'inline';
 
 /** One row of a table: an attribute's number, its type, and whether the kernel insists on it. */
@@ -27,6 +28,7 @@ export interface Attribute<T, N extends Need = Need> {
 /** What a row or a table says besides its encoding. The codec carries it; the room that the table is in gives it a meaning. */
 export type Facets = Readonly<Record<string, unknown>>;
 
+/** The rows of a table, by the names of their fields. */
 // biome-ignore lint/suspicious/noExplicitAny: a schema holds attributes of every type
 export type Schema = Record<string, Attribute<any>>;
 type ValueOf<A> = A extends Attribute<infer T> ? T : never;
@@ -42,34 +44,141 @@ export type ShapeOf<S extends Schema> = Flat<
     }
 >;
 
+/**
+ * A row of any type, which must be there.
+ * @param number the attribute's number
+ * @param type how its payload is read and written
+ * @example
+ * const row = attribute(3, text(15));
+ */
 export function attribute<T>(number: number, type: Type<T>): Attribute<T, 'required'> {
   return { number, type, need: 'required' };
 }
 
-/** The attribute may be absent, and then so is the field. */
+/**
+ * The attribute may be absent, and then so is the field.
+ * @param row the row of an attribute that must be there
+ * @example
+ * const row = opt(u32be(4));
+ */
 export function opt<T>(row: Attribute<T, 'required'>): Attribute<T, 'optional'> {
   return { ...row, need: 'optional' };
 }
 
-/** A nest that has no object of its own: its fields are fields of the object around it. It is written when one of them is there. */
+/**
+ * A nest that has no object of its own: its fields are fields of the object around it. It is written when one of them is there.
+ * @param number the attribute's number
+ * @param table the table of the nest
+ * @example
+ * const row = inline(2, table);
+ */
 export function inline<T>(number: number, table: Type<T>): Attribute<Partial<Omit<T, 'unknown'>>, 'inline'> {
   return { number, type: table as unknown as Type<Partial<Omit<T, 'unknown'>>>, need: 'inline' };
 }
 
 /* The rows' constructors. "be" is network byte order, "ne" the host's: byte order is part of an attribute's declaration. */
+/**
+ * A row of an 8-bit number.
+ * @param number the attribute's number
+ * @example
+ * const row = u8(1);
+ */
 export const u8 = (number: number) => attribute(number, types.U8);
+/**
+ * A row of a 16-bit number in network byte order.
+ * @param number the attribute's number
+ * @example
+ * const row = u16be(1);
+ */
 export const u16be = (number: number) => attribute(number, types.U16_BE);
+/**
+ * A row of a 16-bit number in the host's byte order.
+ * @param number the attribute's number
+ * @example
+ * const row = u16ne(1);
+ */
 export const u16ne = (number: number) => attribute(number, types.U16_NE);
+/**
+ * A row of a 32-bit number in network byte order.
+ * @param number the attribute's number
+ * @example
+ * const row = u32be(1);
+ */
 export const u32be = (number: number) => attribute(number, types.U32_BE);
+/**
+ * A row of a 32-bit number in the host's byte order.
+ * @param number the attribute's number
+ * @example
+ * const row = u32ne(1);
+ */
 export const u32ne = (number: number) => attribute(number, types.U32_NE);
+/**
+ * A row of a signed 32-bit number in network byte order.
+ * @param number the attribute's number
+ * @example
+ * const row = s32be(1);
+ */
 export const s32be = (number: number) => attribute(number, types.S32_BE);
+/**
+ * A row of a signed 32-bit number in the host's byte order.
+ * @param number the attribute's number
+ * @example
+ * const row = s32ne(1);
+ */
 export const s32ne = (number: number) => attribute(number, types.S32_NE);
+/**
+ * A row of a 64-bit number in network byte order, as a bigint.
+ * @param number the attribute's number
+ * @example
+ * const row = u64be(1);
+ */
 export const u64be = (number: number) => attribute(number, types.U64_BE);
+/**
+ * A row of a 64-bit number in the host's byte order, as a bigint.
+ * @param number the attribute's number
+ * @example
+ * const row = u64ne(1);
+ */
 export const u64ne = (number: number) => attribute(number, types.U64_NE);
+/**
+ * A row without a payload: true where it is there.
+ * @param number the attribute's number
+ * @example
+ * const row = flag(5);
+ */
 export const flag = (number: number) => attribute(number, types.FLAG);
+/**
+ * A row of NUL-terminated text.
+ * @param number the attribute's number
+ * @param max bytes, without the NUL
+ * @example
+ * const row = string(3, 15);
+ */
 export const string = (number: number, max: number) => attribute(number, types.text(max));
+/**
+ * A row of bytes, as a hex string.
+ * @param number the attribute's number
+ * @param size the bounds of its length, in bytes
+ * @example
+ * const row = bytes(1, { min: 4, max: 16 });
+ */
 export const bytes = (number: number, size?: { min?: number; max?: number }) =>
   attribute(number, types.byteString(size));
+/**
+ * A row that is an object, with a table of its own.
+ * @param number the attribute's number
+ * @param table the table of the nest
+ * @example
+ * const row = nested(2, table);
+ */
 export const nested = <T>(number: number, table: Type<T>) => attribute(number, table);
+/**
+ * A row that is an array: a nest whose attributes all have one number.
+ * @param number the attribute's number
+ * @param elementNumber the number of each element
+ * @param element the type of an element
+ * @example
+ * const row = list(2, 1, table);
+ */
 export const list = <T>(number: number, elementNumber: number, element: Type<T>) =>
   attribute(number, listOf(elementNumber, element));

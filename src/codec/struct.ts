@@ -8,7 +8,11 @@ import type { Writer } from './writer.ts';
 type Members = Record<string, readonly [size: number, type: Type<any>]>;
 type StructShape<M extends Members> = { -readonly [K in keyof M]: Infer<M[K][1]> };
 
-/** A C structure of fixed layout: the members follow each other as declared; name padding with a leading underscore and it is zero. */
+/**
+ * A C structure of fixed layout: the members follow each other as declared; name padding with a leading underscore and it is zero.
+ * @example
+ * const timespec = struct('timespec', { seconds: U32_NE, nanoseconds: U32_NE });
+ */
 export class Struct<T> implements Type<T> {
   readonly kind = 'struct';
   /** Its C name, by which native/linux compares sizes and offsets: 'ifinfomsg'. */
@@ -33,6 +37,15 @@ export class Struct<T> implements Type<T> {
     this.lengths = takesAll ? { min: offset, max: 0xffff } : undefined;
   }
 
+  /**
+   * Writes the members, in the order of their declaration.
+   * @param writer where they go
+   * @param value the object
+   * @param context what the members' types depend on
+   * @throws TypeError, RangeError a member is missing, not known or out of range, with its path
+   * @example
+   * struct('timespec', { seconds: U32_NE }).write(writer, { seconds: 1 });
+   */
   write(writer: Writer, value: T, context: Context = NO_CONTEXT): void {
     if (typeof value !== 'object' || value === null) throw typeError([], 'an object', value);
     for (const { key, size, type } of this.members) {
@@ -49,6 +62,15 @@ export class Struct<T> implements Type<T> {
     }
   }
 
+  /**
+   * Reads the structure; undefined where the bytes are fewer than its members need.
+   * @param source the bytes of the message
+   * @param start where the structure begins
+   * @param end where it ends
+   * @param context what the members' types depend on
+   * @example
+   * console.log(struct('timespec', { seconds: U32_NE }).read(source, 0, 4)?.seconds);
+   */
   read(source: Source, start: number, end: number, context: Context = NO_CONTEXT): T | undefined {
     if (end - start < this.size) return undefined;
     const value: Record<string, unknown> = {};
@@ -61,12 +83,28 @@ export class Struct<T> implements Type<T> {
     return value as T;
   }
 
+  /**
+   * The path of the member that stands at an offset.
+   * @param _source not looked at: the layout is fixed
+   * @param start where the structure begins
+   * @param _end not looked at: the layout is fixed
+   * @param offset what the kernel points at
+   * @example
+   * console.log(struct('timespec', { seconds: U32_NE }).locate(source, 0, 4, 0));
+   */
   locate(_source: Source, start: number, _end: number, offset: number): Path {
     const member = this.members.find(m => offset >= start + m.offset && offset < start + m.offset + m.size);
     return member === undefined ? [] : [member.key];
   }
 }
 
+/**
+ * Declares a structure.
+ * @param name the kernel's name
+ * @param members their types, in order
+ * @example
+ * const timespec = struct('timespec', { seconds: U32_NE, nanoseconds: U32_NE });
+ */
 export function struct<const M extends Members>(name: string, members: M): Struct<Omit<StructShape<M>, `_${string}`>> {
   return new Struct(name, members);
 }

@@ -51,6 +51,7 @@ export interface NumberForm {
   readonly byNumber?: ReadonlyMap<number, string>;
 }
 
+/** The TypeScript type of the values of a codec's type. */
 export type Infer<T> = T extends Type<infer V> ? V : never;
 
 /**
@@ -115,7 +116,11 @@ function integer64(kind: string, littleEndian: boolean): Type<bigint> {
 export const U64_BE = integer64('u64be', false);
 export const U64_NE = integer64('u64ne', HOST);
 
-/** NUL-terminated text of at most `max` bytes without the NUL. The kernel's names are cut by nobody: too long is an error here. */
+/**
+ * NUL-terminated text of at most `max` bytes without the NUL. The kernel's names are cut by nobody: too long is an error here.
+ * @example
+ * const row = attribute(3, text(15));
+ */
 export function text(max: number): Type<string> {
   return {
     kind: `string(${max})`,
@@ -138,7 +143,12 @@ export function text(max: number): Type<string> {
   };
 }
 
-/** Bytes as a hex string; a Uint8Array is taken too. */
+/**
+ * Bytes as a hex string; a Uint8Array is taken too.
+ * @param size the bounds of its length, in bytes
+ * @example
+ * const address = attribute(1, byteString({ min: 6, max: 6 }));
+ */
 export function byteString(size?: { min?: number; max?: number }): Type<string> {
   const min = size?.min ?? 0;
   const max = size?.max ?? 0xfffb;
@@ -158,7 +168,12 @@ export function byteString(size?: { min?: number; max?: number }): Type<string> 
   };
 }
 
-/** Bytes from either of their forms, or undefined. */
+/**
+ * Bytes from either of their forms, or undefined.
+ * @param value a hex string or a Uint8Array
+ * @example
+ * console.log(toBytes('0a000001'));
+ */
 export function toBytes(value: unknown): Uint8Array | undefined {
   if (value instanceof Uint8Array) return value;
   return typeof value === 'string' ? fromHex(value) : undefined;
@@ -174,7 +189,13 @@ export const FLAG: Type<boolean> = {
   read: (_source, start, end) => (start === end ? true : undefined),
 };
 
-/** A number that has names. A number without one stays a number, both ways. */
+/**
+ * A number that has names. A number without one stays a number, both ways.
+ * @param number the type of the number: U32_BE ...
+ * @param names the numbers, by name
+ * @example
+ * const row = attribute(4, named(U32_BE, { tcp: 6, udp: 17 }));
+ */
 export function named<const Names extends Record<string, number>>(
   number: Type<number>,
   names: Names,
@@ -197,7 +218,13 @@ export function named<const Names extends Record<string, number>>(
   };
 }
 
-/** Bits that have names: a list of the names that are set, and the bits without a name as one number at its end. */
+/**
+ * Bits that have names: a list of the names that are set, and the bits without a name as one number at its end.
+ * @param number the type of the number: U32_BE ...
+ * @param names the values of the bits, by name
+ * @example
+ * const row = attribute(4, flags(U32_BE, { anonymous: 1, constant: 2 }));
+ */
 export function flags<const Names extends Record<string, number>>(
   number: Type<number>,
   names: Names,
@@ -228,7 +255,13 @@ export function flags<const Names extends Record<string, number>>(
   };
 }
 
-/** The names of the bits that are set, and what has no name as one number behind them. */
+/**
+ * The names of the bits that are set, and what has no name as one number behind them.
+ * @param bits the number
+ * @param names the values of the bits, by name
+ * @example
+ * console.log(namedBits(3, { anonymous: 1, constant: 2 }));
+ */
 export function namedBits<Flag extends string>(bits: number, names: Readonly<Record<Flag, number>>): (Flag | number)[] {
   return bitsOf(bits, Object.entries(names) as [Flag, number][]);
 }

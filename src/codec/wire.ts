@@ -17,11 +17,22 @@ export interface Source {
   readonly view: DataView;
 }
 
+/**
+ * Bytes with the view that numbers are read by.
+ * @param bytes the bytes
+ * @example
+ * const source = sourceOf(new Uint8Array(16));
+ */
 export function sourceOf(bytes: Uint8Array): Source {
   return { bytes, view: new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength) };
 }
 
-/** One behind the other, in a new array: no Buffer, whose `slice` is no copy. */
+/**
+ * Several arrays one behind the other, in a new array: no Buffer, whose `slice` is no copy.
+ * @param parts in order
+ * @example
+ * const whole = joined([new Uint8Array(1), new Uint8Array(2)]);
+ */
 export function joined(parts: readonly Uint8Array[]): Uint8Array {
   const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
   let at = 0;
@@ -32,6 +43,12 @@ export function joined(parts: readonly Uint8Array[]): Uint8Array {
   return whole;
 }
 
+/**
+ * Rounds up to the four bytes that netlink aligns to.
+ * @param length bytes
+ * @example
+ * console.log(align4(5));
+ */
 export const align4 = (length: number): number => (length + 3) & ~3;
 
 /*
@@ -40,7 +57,14 @@ export const align4 = (length: number): number => (length + 3) & ~3;
  * and refuseStray at the end. Loops that run for each expression of a dump are written out; the others use `eachAttribute`.
  */
 
-/** The length of the attribute at `at`, its header included. One that lies (shorter than a header, longer than what is left) throws a DecodeError. */
+/**
+ * The length of the attribute at `at`, its header included.
+ * @param view of the message
+ * @param end where the attributes end
+ * @throws DecodeError the length lies: shorter than a header, longer than what is left
+ * @example
+ * const length = attributeLength(source.view, 20, source.bytes.length);
+ */
 export function attributeLength(view: DataView, at: number, end: number): number {
   const length = view.getUint16(at, HOST_IS_LITTLE_ENDIAN);
   if (length < NLA_HDRLEN || length > end - at) {
@@ -49,22 +73,46 @@ export function attributeLength(view: DataView, at: number, end: number): number
   return length;
 }
 
-/** Its number, without flag bits. */
+/**
+ * The number of the attribute at an offset, without flag bits.
+ * @param view of the message
+ * @param at where the attribute begins
+ * @example
+ * const type = attributeType(source.view, 20);
+ */
 export function attributeType(view: DataView, at: number): number {
   return view.getUint16(at + 2, HOST_IS_LITTLE_ENDIAN) & NLA_TYPE_MASK;
 }
 
-/** Where the next one begins. */
+/**
+ * Where the attribute behind the one at an offset begins.
+ * @param view of the message
+ * @param at where this one begins
+ * @example
+ * const next = nextAttribute(source.view, 20);
+ */
 export function nextAttribute(view: DataView, at: number): number {
   return at + align4(view.getUint16(at, HOST_IS_LITTLE_ENDIAN));
 }
 
-/** The last attribute's padding may be missing, but what is left over is no attribute. */
+/**
+ * The last attribute's padding may be missing, but what is left over is no attribute.
+ * @param at where the last attribute ended
+ * @param end where the attributes end
+ * @throws DecodeError something is left over
+ * @example
+ * refuseStray(24, 24);
+ */
 export function refuseStray(at: number, end: number): void {
   if (at < end) throw new DecodeError(`${end - at} stray bytes after the last attribute`);
 }
 
-/** Calls `visit` for each attribute between `start` and `end`: its type without flag bits, where its payload begins and ends. */
+/**
+ * Calls `visit` for each attribute between `start` and `end`: its type without flag bits, where its payload begins and ends.
+ * @throws DecodeError an attribute's length lies
+ * @example
+ * eachAttribute(source, 20, source.bytes.length, (type, payload, end) => console.log(type, end - payload));
+ */
 export function eachAttribute(
   { view }: Source,
   start: number,
@@ -81,7 +129,14 @@ export function eachAttribute(
 
 const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'));
 
-/** Lower-case hex, the printable form of bytes throughout. */
+/**
+ * Lower-case hex, the printable form of bytes throughout.
+ * @param bytes where they stand
+ * @param start the first
+ * @param end the one behind the last
+ * @example
+ * console.log(toHex(new Uint8Array([10, 0, 0, 1])));
+ */
 export function toHex(bytes: Uint8Array, start = 0, end = bytes.length): string {
   const size = end - start;
   // The lengths of ports, addresses and marks.
@@ -102,14 +157,25 @@ for (let digit = 0; digit < 16; digit++) {
   DIGITS[digit.toString(16).toUpperCase().charCodeAt(0)] = digit;
 }
 
-/** The byte that two hex digits stand for; negative if they are none. */
+/**
+ * The byte that two hex digits stand for; negative if they are none.
+ * @param text hex digits
+ * @param at where the first of the two stands
+ * @example
+ * console.log(hexByte('0a', 0));
+ */
 export function hexByte(text: string, at: number): number {
   const high = DIGITS[text.charCodeAt(at)] ?? 0xff;
   const low = DIGITS[text.charCodeAt(at + 1)] ?? 0xff;
   return (high | low) > 0xf ? -1 : (high << 4) | low;
 }
 
-/** The bytes of a hex string, or undefined if it is none. */
+/**
+ * The bytes of a hex string, or undefined if it is none.
+ * @param text two digits a byte
+ * @example
+ * console.log(fromHex('0a000001'));
+ */
 export function fromHex(text: string): Uint8Array | undefined {
   if (text.length % 2 !== 0) return undefined;
   const bytes = new Uint8Array(text.length / 2);
@@ -123,7 +189,11 @@ export function fromHex(text: string): Uint8Array | undefined {
 
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
-/** UTF-8 text, or undefined if the bytes are none. */
+/**
+ * The UTF-8 text between `start` and `end`, or undefined if the bytes are none.
+ * @example
+ * console.log(toText(source, 0, 4));
+ */
 export function toText({ bytes }: Source, start: number, end: number): string | undefined {
   const size = end - start;
   if (size > MAX_KNOWN) return decodeText(bytes, start, end);

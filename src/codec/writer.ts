@@ -7,6 +7,10 @@ const SHORT = 64;
 /**
  * One growing buffer that messages are written into. A socket has one and resets it for each request, so that encoding makes no
  * garbage. Nothing is flushed: the bytes are `bytes.subarray(0, length)`, valid until the next reset.
+ * @example
+ * const writer = new Writer(4096);
+ * writer.u32(1, true);
+ * console.log(writer.bytes.subarray(0, writer.length));
  */
 export class Writer {
   bytes: Uint8Array;
@@ -18,16 +22,30 @@ export class Writer {
     this.view = new DataView(this.bytes.buffer);
   }
 
+  /**
+   * Begins anew, in the same buffer.
+   * @example
+   * writer.reset();
+   */
   reset(): void {
     this.length = 0;
   }
 
-  /** A copy of what was written, for those who keep it. */
+  /**
+   * A copy of what was written, for those who keep it.
+   * @example
+   * const kept = writer.copy();
+   */
   copy(): Uint8Array {
     return this.bytes.slice(0, this.length);
   }
 
-  /** Makes room for `size` bytes and returns where they begin. The room may hold old bytes: whoever reserves writes all of it. */
+  /**
+   * Makes room for `size` bytes and returns where they begin. The room may hold old bytes: whoever reserves writes all of it.
+   * @example
+   * const at = writer.reserve(4);
+   * writer.bytes.fill(0, at, at + 4);
+   */
   reserve(size: number): number {
     const start = this.length;
     const end = start + size;
@@ -36,7 +54,12 @@ export class Writer {
     return start;
   }
 
-  /** Grows once for what is about to be written, where many pieces would have it grow many times. */
+  /**
+   * Grows once for what is about to be written, where many pieces would have it grow many times.
+   * @param size bytes
+   * @example
+   * writer.expect(1024 * 1024);
+   */
   expect(size: number): void {
     if (this.length + size > this.bytes.length) this.#grow(this.length + size);
   }
@@ -48,23 +71,56 @@ export class Writer {
     this.view = new DataView(bytes.buffer);
   }
 
+  /**
+   * Writes a byte.
+   * @param value 0 to 255
+   * @example
+   * writer.u8(6);
+   */
   u8(value: number): void {
     const at = this.reserve(1);
     this.bytes[at] = value;
   }
+  /**
+   * Writes a 16-bit number.
+   * @param value 0 to 65,535
+   * @param littleEndian false for network byte order
+   * @example
+   * writer.u16(80, false);
+   */
   u16(value: number, littleEndian: boolean): void {
     const at = this.reserve(2);
     this.view.setUint16(at, value, littleEndian);
   }
+  /**
+   * Writes a 32-bit number.
+   * @param value 0 to 2^32 - 1
+   * @param littleEndian false for network byte order
+   * @example
+   * writer.u32(1500, true);
+   */
   u32(value: number, littleEndian: boolean): void {
     const at = this.reserve(4);
     this.view.setUint32(at, value, littleEndian);
   }
+  /**
+   * Writes a 64-bit number.
+   * @param value 0 to 2^64 - 1
+   * @param littleEndian false for network byte order
+   * @example
+   * writer.u64(1n, false);
+   */
   u64(value: bigint, littleEndian: boolean): void {
     const at = this.reserve(8);
     this.view.setBigUint64(at, value, littleEndian);
   }
-  /** What is written is short nearly always, and a loop is done before `set` and `fill` have begun. */
+  /**
+   * Writes bytes as they are.
+   * They are short nearly always, and a loop is done before `set` and `fill` have begun.
+   * @param value the bytes
+   * @example
+   * writer.raw(new Uint8Array([10, 0, 0, 1]));
+   */
   raw(value: Uint8Array): void {
     const size = value.length;
     const at = this.reserve(size);
@@ -72,6 +128,12 @@ export class Writer {
     if (size > SHORT) bytes.set(value, at);
     else for (let i = 0; i < size; i++) bytes[at + i] = value[i]!;
   }
+  /**
+   * Writes zeros.
+   * @param count bytes
+   * @example
+   * writer.zeros(16);
+   */
   zeros(count: number): void {
     const at = this.reserve(count);
     const { bytes } = this;
@@ -79,7 +141,12 @@ export class Writer {
     else for (let i = 0; i < count; i++) bytes[at + i] = 0;
   }
 
-  /** The bytes of a hex string; writes nothing and returns false if it is none. */
+  /**
+   * The bytes of a hex string; writes nothing and returns false if it is none.
+   * @param text two digits a byte
+   * @example
+   * if (!writer.hex('0a000001')) throw new Error('not hex');
+   */
   hex(text: string): boolean {
     const size = text.length >> 1;
     if (size * 2 !== text.length) return false;
@@ -97,9 +164,13 @@ export class Writer {
   }
 
   /**
-   * UTF-8 and a terminating NUL. Names are short and ASCII nearly always: a loop beats TextEncoder by two. The kernel would take what stands before
-   * a NUL for the whole: a name of something else.
+   * Writes UTF-8 and a terminating NUL.
+   * Names are short and ASCII nearly always: a loop beats TextEncoder by two. The kernel would take what stands before a NUL for the whole:
+   * a name of something else.
+   * @param value the text
    * @throws RangeError the text has a NUL
+   * @example
+   * writer.string('eth0');
    */
   string(value: string): void {
     const size = value.length;
@@ -119,14 +190,28 @@ export class Writer {
     bytes[at + size] = 0;
   }
 
-  /** Opens an attribute and returns what `endAttribute` wants back. */
+  /**
+   * Opens an attribute and returns what `endAttribute` wants back.
+   * @param type the attribute's number, with flag bits
+   * @example
+   * const start = writer.beginAttribute(3);
+   * writer.string('eth0');
+   * writer.endAttribute(start);
+   */
   beginAttribute(type: number): number {
     const start = this.reserve(4);
     this.view.setUint16(start + 2, type, HOST_IS_LITTLE_ENDIAN);
     return start;
   }
 
-  /** A whole attribute that holds a 32-bit number. */
+  /**
+   * A whole attribute that holds a 32-bit number.
+   * @param type the attribute's number, with flag bits
+   * @param value 0 to 2^32 - 1
+   * @param littleEndian false for network byte order
+   * @example
+   * writer.attribute32(4, 1500, false);
+   */
   attribute32(type: number, value: number, littleEndian: boolean): void {
     const at = this.reserve(8);
     const { view } = this;
@@ -135,11 +220,25 @@ export class Writer {
     view.setUint32(at + 4, value, littleEndian);
   }
 
+  /**
+   * Opens an attribute that holds attributes: it has the flag NLA_F_NESTED.
+   * @param type the attribute's number
+   * @example
+   * const nest = writer.beginNest(18);
+   * writer.attribute32(1, 5, true);
+   * writer.endAttribute(nest);
+   */
   beginNest(type: number): number {
     return this.beginAttribute(type | NLA_F_NESTED);
   }
 
-  /** Writes the attribute's length and pads to four bytes. Its length field has 16 bits. */
+  /**
+   * Writes the attribute's length and pads to four bytes. Its length field has 16 bits.
+   * @param start what `beginAttribute` or `beginNest` returned
+   * @throws RangeError the attribute is longer than 65,535 bytes
+   * @example
+   * writer.endAttribute(writer.beginAttribute(5));
+   */
   endAttribute(start: number): void {
     const size = this.length - start;
     if (size > MAX_ATTRIBUTE) {

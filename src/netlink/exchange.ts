@@ -448,8 +448,9 @@ export class Exchange {
 
   /**
    * Sends, off the main thread where that keeps the kernel busy.
-   * @param bytes what is sent: its first `length` bytes
-   * @param messages the number of messages in it
+   * @param bytes the messages, one behind the other
+   * @param length how many of the bytes are sent
+   * @param messages the number of messages in them
    * @param replies kibibytes of answers that there may be
    * @throws NetlinkError `ENOBUFS`, `EMSGSIZE` and what else the socket says
    * @example

@@ -88,7 +88,9 @@ export class NetlinkSocket implements GatheringTransport {
   }
 
   /**
-   * @param bytes what is sent: its first `length` bytes
+   * Sends one datagram: the number of bytes, or the negative errno.
+   * @param bytes the messages, one behind the other
+   * @param length how many of the bytes are sent
    * @example
    * socket.send(requests.bytes(0, 1), requests.start(1));
    */
@@ -97,7 +99,9 @@ export class NetlinkSocket implements GatheringTransport {
   }
 
   /**
-   * @param bytes what is sent: its first `length` bytes; nobody may change them until the promise is settled
+   * As `send`, on another thread: a large send keeps the kernel busy for milliseconds.
+   * @param bytes nobody may change them until the promise is settled
+   * @param length how many of the bytes are sent
    * @example
    * await socket.sendOffThread(requests.bytes(0, 1), requests.start(1));
    */
@@ -126,6 +130,8 @@ export class NetlinkSocket implements GatheringTransport {
   }
 
   /**
+   * Receives one datagram without waiting: its length, 0 where there is none, or the negative errno.
+   * @param into where the datagram goes
    * @example
    * const length = socket.receive(new Uint8Array(65_536));
    */
@@ -233,6 +239,7 @@ export class NetlinkSocket implements GatheringTransport {
   }
 
   /**
+   * Makes the socket's buffers large enough for a send of `bytes` bytes with so many kibibytes of `replies`.
    * @example
    * socket.reserve(65_536, 200);
    */
