@@ -63,6 +63,10 @@ export class View<Name extends string = string> {
   met = 0;
   readonly #root: Nest;
   readonly #types: readonly Type<unknown>[];
+  /** How the number of each field is read, see `formOf`. */
+  readonly #forms: Uint8Array;
+  /** Of fields whose bytes were read to know whether they are a value. */
+  readonly #values: unknown[] = [];
   #source: Source = NOWHERE;
   #context: Context = NO_CONTEXT;
   /** Of the first field, for `find`. */
@@ -76,6 +80,7 @@ export class View<Name extends string = string> {
     this.slots = Object.fromEntries(slots) as Record<Name, number>;
     this.#root = plan.root;
     this.#types = plan.types;
+    this.#forms = Uint8Array.from(plan.types, formOf);
     this.starts = new Int32Array(plan.types.length);
     this.#firstNumber = plan.root.rows.findIndex(row => row !== undefined && row.slot === slots[0]?.[1]);
     const first = plan.root.rows[this.#firstNumber];
@@ -162,7 +167,7 @@ export class View<Name extends string = string> {
 
   #isValue(row: Row, start: number, end: number): boolean {
     if (row.nest !== undefined) return this.#enter(row, row.nest, start, end);
-    return row.type === undefined || this.#reads(row.type, start, end);
+    return this.#reads(row, start, end);
   }
 
   /** A nest that is not as its table says is passed over, with all that was found in it. */
@@ -173,9 +178,11 @@ export class View<Name extends string = string> {
     return false;
   }
 
-  #reads(type: Type<unknown>, start: number, end: number): boolean {
+  #reads({ type, slot }: Row, start: number, end: number): boolean {
     try {
-      return type.read(this.#source, start, end, this.#context) !== undefined;
+      const value = type!.read(this.#source, start, end, this.#context);
+      this.#values[slot] = value;
+      return value !== undefined;
     } catch (error) {
       if (error instanceof DecodeError) return false;
       throw error;
@@ -233,6 +240,7 @@ export class View<Name extends string = string> {
    *
    * @param slot - the field's slot
    * @param otherwise - the number of a field that is not there
+   * @throws TypeError the field is no integer of at most 32 bits
    * @example
    * const marks = view(attributes('CTA', { mark: opt(u32be(8)) }), { mark: ['mark'] });
    * marks.walk(sourceOf(new Uint8Array(0)), 0, 0);
@@ -242,9 +250,20 @@ export class View<Name extends string = string> {
     const at = this.starts[slot]!;
     if (at === 0) return otherwise;
     const { view } = this.#source;
-    const { size, min, littleEndian } = this.#types[slot]!.number!;
-    if (size === 4) return min < 0 ? view.getInt32(at, littleEndian) : view.getUint32(at, littleEndian);
-    return size === 2 ? view.getUint16(at, littleEndian) : view.getUint8(at);
+    const form = this.#forms[slot]!;
+    const littleEndian = (form & LITTLE) !== 0;
+    switch (form & ~LITTLE) {
+      case 1:
+        return view.getUint8(at);
+      case 2:
+        return view.getUint16(at, littleEndian);
+      case 4:
+        return view.getUint32(at, littleEndian);
+      case 4 | SIGNED:
+        return view.getInt32(at, littleEndian);
+      default:
+        throw new TypeError('the field is no integer');
+    }
   }
 
   /**
@@ -258,8 +277,19 @@ export class View<Name extends string = string> {
    */
   value(slot: number): unknown {
     const at = this.starts[slot]!;
-    return at === 0 ? undefined : this.#types[slot]!.read(this.#source, at, this.end(slot), this.#context);
+    if (at === 0) return undefined;
+    const type = this.#types[slot]!;
+    if (type.lengths === undefined && !isNest(type)) return this.#values[slot];
+    return type.read(this.#source, at, this.end(slot), this.#context);
   }
+}
+
+const LITTLE = 16;
+const SIGNED = 8;
+
+/** An integer's size in bytes, with bits for its byte order and its sign. Only those of 32 bits have one. */
+function formOf({ number }: Type<unknown>): number {
+  return number === undefined ? 0 : number.size | (number.littleEndian ? LITTLE : 0) | (number.min < 0 ? SIGNED : 0);
 }
 
 const NOWHERE: Source = { bytes: new Uint8Array(0), view: new DataView(new ArrayBuffer(0)) };
