@@ -18,6 +18,7 @@ export const PARTS = {
   'nflog.clock': 'the difference between the monotonic clock and the time of day',
   'nflog.packet': 'the offsets of attributes in the packet that was last asked for a field',
   'nflog.slab': 'the memory that packets are read into, 1 MiB, until it is full',
+  'nftables.elements': 'the templates of plain elements, by the lengths of their keys and values',
   'nft.paths': 'the paths of statements, as errors name them',
 } as const;
 

@@ -21,6 +21,8 @@ interface Row {
   slot: number;
   min: number;
   max: number;
+  /** The length alone decides whether the bytes are a value. */
+  byLength: boolean;
   /** Decides, where the length does not, whether the bytes are a value. */
   type: Type<unknown> | undefined;
   nest: Nest | undefined;
@@ -31,9 +33,8 @@ interface Row {
 
 /** A nest that is walked, with its rows by number. */
 interface Nest {
-  readonly rows: (Row | undefined)[];
-  /** The same for the walk, FACTS numbers for each row: its slot, its lengths, whether the bytes are to be looked at, its bit. */
-  facts: Int32Array;
+  /** By number, without a gap: numbers that the table does not have are NO_ROW. */
+  readonly rows: Row[];
   readonly required: number;
   /** The slots of all rows in it, nests in it included. */
   readonly slots: number[];
@@ -82,7 +83,7 @@ export class View<Name extends string = string> {
     this.#types = plan.types;
     this.#forms = Uint8Array.from(plan.types, formOf);
     this.starts = new Int32Array(plan.types.length);
-    this.#firstNumber = plan.root.rows.findIndex(row => row !== undefined && row.slot === slots[0]?.[1]);
+    this.#firstNumber = plan.root.rows.findIndex(row => row.slot === slots[0]?.[1]);
     const first = plan.root.rows[this.#firstNumber];
     this.#first = first?.type === undefined && first?.nest === undefined ? first : undefined;
   }
@@ -125,55 +126,51 @@ export class View<Name extends string = string> {
     // Few: a loop is done before `fill` has begun.
     for (let slot = 0; slot < starts.length; slot++) starts[slot] = 0;
     this.met = 0;
-    const seen = this.#walk(this.#root, start, end);
+    const seen = this.#walk(source.view, this.#root, start, end);
     if (seen < 0) this.met |= MET.broken;
     else if ((seen & this.#root.required) !== this.#root.required) this.met |= MET.lacking;
     return this.met;
   }
 
   /** The required rows that it has seen, as bits; negative where a length is not possible. */
-  #walk(nest: Nest, start: number, end: number): number {
-    const { view } = this.#source;
+  #walk(view: DataView, nest: Nest, start: number, end: number): number {
     const { starts } = this;
-    const { facts } = nest;
+    const { rows } = nest;
     let seen = 0;
     let met = 0;
     let at = start;
     for (; end - at >= NLA_HDRLEN; ) {
       const length = view.getUint16(at, HOST_IS_LITTLE_ENDIAN);
       if (length < NLA_HDRLEN || length > end - at) {
-        this.met |= met;
+        if (met !== 0) this.met |= met;
         return -1;
       }
       const number = view.getUint16(at + 2, HOST_IS_LITTLE_ENDIAN) & NLA_TYPE_MASK;
-      const fact = number * FACTS;
-      const slot = fact < facts.length ? facts[fact]! : UNKNOWN;
+      const row = number < rows.length ? rows[number]! : NO_ROW;
+      const { slot } = row;
       const size = length - NLA_HDRLEN;
       if (slot < 0) met |= slot === UNKNOWN ? MET.unknown : MET.other;
       else if (
         starts[slot] === 0 &&
-        size >= facts[fact + 1]! &&
-        size <= facts[fact + 2]! &&
-        (facts[fact + 3] === 0 || this.#isValue(nest.rows[number]!, at + NLA_HDRLEN, at + length))
+        size >= row.min &&
+        size <= row.max &&
+        (row.byLength || this.#isValue(view, row, at + NLA_HDRLEN, at + length))
       ) {
         starts[slot] = at + NLA_HDRLEN;
-        seen |= facts[fact + 4]!;
+        seen |= row.bit;
       } else met |= MET.malformed;
       at += (length + 3) & ~3;
     }
-    this.met |= met;
+    if (met !== 0) this.met |= met;
     return at < end ? -1 : seen;
   }
 
-  #isValue(row: Row, start: number, end: number): boolean {
-    if (row.nest !== undefined) return this.#enter(row, row.nest, start, end);
-    return this.#reads(row, start, end);
-  }
-
   /** A nest that is not as its table says is passed over, with all that was found in it. */
-  #enter({ inline }: Row, nest: Nest, start: number, end: number): boolean {
-    const seen = this.#walk(nest, start, end);
-    if (inline ? seen >= 0 : seen >= 0 && (seen & nest.required) === nest.required) return true;
+  #isValue(view: DataView, row: Row, start: number, end: number): boolean {
+    const { nest } = row;
+    if (nest === undefined) return this.#reads(row, start, end);
+    const seen = this.#walk(view, nest, start, end);
+    if (seen >= 0 && (row.inline || (seen & nest.required) === nest.required)) return true;
     for (const slot of nest.slots) this.starts[slot] = 0;
     return false;
   }
@@ -296,8 +293,12 @@ const NOWHERE: Source = { bytes: new Uint8Array(0), view: new DataView(new Array
 
 /** Of a number without a row. */
 const UNKNOWN = -2;
-const FACTS = 5;
-const NO_FACTS = new Int32Array(0);
+
+function newRow(slot: number): Row {
+  return { slot, min: 0, max: 0, byLength: true, type: undefined, nest: undefined, inline: false, bit: 0 };
+}
+
+const NO_ROW = newRow(UNKNOWN);
 
 /** Makes the rows of a view from the paths of its fields. */
 class Plan {
@@ -348,18 +349,12 @@ class Plan {
   }
 
   #nest({ fields, name }: AttributeTable<unknown>): Nest {
-    const rows: (Row | undefined)[] = [];
+    const rows: Row[] = [];
+    const most = Math.max(-1, ...fields.map(({ number }) => number));
+    for (let number = 0; number <= most; number++) rows.push(NO_ROW);
     let required = 0;
     for (const field of fields) {
-      const row: Row = {
-        slot: -1,
-        min: 0,
-        max: 0,
-        type: undefined,
-        nest: undefined,
-        inline: false,
-        bit: 0,
-      };
+      const row = newRow(-1);
       rows[field.number] = row;
       if (field.need !== 'required') continue;
       row.bit = required + 1;
@@ -367,17 +362,14 @@ class Plan {
       if (required < 0) throw new TypeError(`table ${name} requires more rows than a view can count`);
       this.#include(row, field);
     }
-    return { rows, facts: NO_FACTS, required, slots: [] };
+    return { rows, required, slots: [] };
   }
 
   /** Once all fields are in it. */
   finish(nest = this.root): number[] {
-    nest.facts = new Int32Array(nest.rows.length * FACTS);
-    for (let number = 0; number < nest.rows.length; number++) {
-      const row = nest.rows[number];
-      const { slot = UNKNOWN, min = 0, max = 0, type, nest: inner, bit = 0 } = row ?? {};
-      nest.facts.set([slot, min, max, type === undefined && inner === undefined ? 0 : 1, bit], number * FACTS);
-      if (row === undefined || slot < 0) continue;
+    for (const row of nest.rows) {
+      if (row.slot < 0) continue;
+      row.byLength = row.type === undefined && row.nest === undefined;
       nest.slots.push(row.slot);
       if (row.nest !== undefined) nest.slots.push(...this.finish(row.nest));
     }

@@ -1,4 +1,5 @@
-import { attributeLength, attributeType, NLA_HDRLEN, nextAttribute, type Source } from '../codec/index.ts';
+import { attributeLength, attributeType, nextAttribute, type Source } from '../codec/index.ts';
+import { NLA_HDRLEN } from '../linux/netlink.ts';
 import * as C from '../linux/nf_tables.ts';
 import { type Message, nfgenmsg } from '../netlink/index.ts';
 import { type ElementTemplate, MAX_NEST } from './write/element-template.ts';
@@ -19,36 +20,14 @@ export class PackedElements {
   }
 
   /** How many fit into one message. */
-  static perMessage({ bytes }: ElementTemplate): number {
-    return Math.floor((MAX_NEST - NLA_HDRLEN) / bytes.length);
+  static perMessage({ message }: ElementTemplate): number {
+    return Math.floor((MAX_NEST - NLA_HDRLEN) / message.bytes.length);
   }
 
   /** Writes `count` of them, from `first` on, to `at`. */
-  write(into: Uint8Array, at: number, template: ElementTemplate, first: number, count: number): void {
-    const { bytes, keyAt, dataAt } = template;
-    const size = bytes.length;
-    into.set(bytes, at);
-    for (let done = 1; done < count; done *= 2)
-      into.copyWithin(at + done * size, at, at + Math.min(done, count - done) * size);
-    stamp(into, at + keyAt, size, this.keys, this.keys.length / this.length, first, count);
-    if (dataAt < size) stamp(into, at + dataAt, size, this.data, this.data.length / this.length, first, count);
-  }
-}
-
-function stamp(
-  into: Uint8Array,
-  at: number,
-  stride: number,
-  column: Uint8Array,
-  length: number,
-  first: number,
-  count: number,
-): void {
-  let from = first * length;
-  for (let i = 0; i < count; i++) {
-    for (let j = 0; j < length; j++) into[at + j] = column[from + j]!;
-    from += length;
-    at += stride;
+  write(into: Uint8Array, at: number, { message, isMap }: ElementTemplate, first: number, count: number): void {
+    const columns = isMap ? { key: this.keys, data: this.data } : { key: this.keys };
+    message.writeMany(into, at, columns, first, count);
   }
 }
 

@@ -1,9 +1,8 @@
-import { attributeLength, attributeType, NLA_HDRLEN, nextAttribute } from '../../codec/index.ts';
+import { type View, view } from '../../codec/index.ts';
 import { atIndex, BatchError, NetlinkError, type Path, rangeError, within } from '../../errors.ts';
-import * as C from '../../linux/nf_tables.ts';
 import { type Exchange, type Message, nfgenmsg, type Operation } from '../../netlink/index.ts';
 import { familyNumber } from '../../nf_tables/family.ts';
-import { MESSAGES, readMessage } from '../../nf_tables/message.ts';
+import { MESSAGES, type MessageName, readMessage } from '../../nf_tables/message.ts';
 import type { NftSet } from '../../nf_tables/set.ts';
 import { interfacesOf } from '../interfaces.ts';
 import { type RangeSet, RefusedRange } from '../ranges/range-set.ts';
@@ -17,16 +16,21 @@ import { ChainModel } from '../write/rule-places.ts';
 import type { Transaction, TransactionOperation } from '../write/transaction.ts';
 import { type Knowledge, SetReader } from './set-reader.ts';
 
-/** The 64-bit attribute of an answer: its object's handle, without decoding the rest. */
-export function handleIn({ source, payload, end }: Message, attribute: number): bigint | undefined {
-  const { view } = source;
-  for (let at = payload + nfgenmsg.size; end - at >= NLA_HDRLEN; ) {
-    const length = attributeLength(view, at, end);
-    if (attributeType(view, at) === attribute && length === NLA_HDRLEN + 8)
-      return view.getBigUint64(at + NLA_HDRLEN, false);
-    at = nextAttribute(view, at);
-  }
-  return undefined;
+const ofObject = (name: MessageName) => view(MESSAGES[name].table, { handle: ['handle'] });
+/** The objects that the kernel numbers. */
+const HANDLES: Partial<Record<MessageName, View<'handle'>>> = {
+  newtable: ofObject('newtable'),
+  newchain: ofObject('newchain'),
+  newrule: ofObject('newrule'),
+  newset: ofObject('newset'),
+  newobj: ofObject('newobj'),
+  newflowtable: ofObject('newflowtable'),
+};
+
+/** The handle of the object in an answer of this name, without decoding the rest. */
+export function handleIn({ source, payload, end }: Message, name: MessageName): bigint | undefined {
+  const at = HANDLES[name]?.find(source, payload + nfgenmsg.size, end) ?? 0;
+  return at === 0 ? undefined : source.view.getBigUint64(at, false);
 }
 
 /** A transaction that is ready to be sent. */
@@ -134,7 +138,7 @@ function* setNamesIn(json: unknown): Generator<string> {
 
 function* chainOf(exchange: Exchange, { family, table, name }: Fields): Operation<Resolved> {
   const call = requestFor('getchain', familyNumber(family, ['family']), { table, name });
-  return { handle: yield* exchange.get(call, message => handleIn(message, C.NFTA_CHAIN_HANDLE)) };
+  return { handle: yield* exchange.get(call, message => handleIn(message, 'newchain')) };
 }
 
 interface Places {
@@ -157,7 +161,7 @@ function* placeOf(
   if (handles === undefined) {
     const call = requestFor('getrule', family, { table, chain });
     handles = yield* exchange.dump(call, message =>
-      message.type === MESSAGES.newrule.number ? handleIn(message, C.NFTA_RULE_HANDLE) : undefined,
+      message.type === MESSAGES.newrule.number ? handleIn(message, 'newrule') : undefined,
     );
     known.set(key, handles);
   }

@@ -1,7 +1,6 @@
 import { checkInteger, checkObject, NO_CONTEXT } from '../../codec/index.ts';
 import { NetlinkError, rangeError, StateError, typeError, UnsupportedError } from '../../errors.ts';
 import { NLMSG_ERROR } from '../../linux/netlink.ts';
-import * as C from '../../linux/nf_tables.ts';
 import { type Exchange, type Message, nfgenmsg, type Operation, readAck } from '../../netlink/index.ts';
 import { familyNumber } from '../../nf_tables/family.ts';
 import { generationTable } from '../../nf_tables/generation.ts';
@@ -167,14 +166,6 @@ function* send(
   return echoed === undefined ? undefined : yield* echoed.result(exchange, answers === 'lost');
 }
 
-const HANDLES: Partial<Record<MessageName, number>> = {
-  newtable: C.NFTA_TABLE_HANDLE,
-  newchain: C.NFTA_CHAIN_HANDLE,
-  newrule: C.NFTA_RULE_HANDLE,
-  newset: C.NFTA_SET_HANDLE,
-  newobj: C.NFTA_OBJ_HANDLE,
-  newflowtable: C.NFTA_FLOWTABLE_HANDLE,
-};
 const MADE: Partial<Record<ObjectKind, MessageName>> = {
   table: 'newtable',
   chain: 'newchain',
@@ -216,11 +207,10 @@ class Echo {
       return;
     }
     const of = messageOf(this.#encoded, message.sequence);
-    const attribute = of && HANDLES[of.name];
-    if (of === undefined || attribute === undefined || message.type !== MESSAGES[of.name].number) return;
+    if (of === undefined || message.type !== MESSAGES[of.name].number) return;
     // The first message is sent back whatever it is: also one that only makes sure that there is something to destroy.
     if (!MAKING.has(this.#transaction.operations[of.operation]!.verb)) return;
-    this.#handles[of.operation] ??= handleIn(message, attribute);
+    this.#handles[of.operation] ??= handleIn(message, of.name);
   }
 
   *result(exchange: Exchange, lost: boolean): Operation<CommitResult> {
@@ -248,7 +238,7 @@ function* handleOf(exchange: Exchange, kind: ObjectKind, object: Fields): Operat
   if (name === 'newobj') key.type = kind === 'object' ? object.type : OBJECT_KINDS[kind as keyof typeof OBJECT_KINDS];
   const call = requestFor(name.replace('new', 'get') as MessageName, familyNumber(object.family, ['family']), key);
   try {
-    return yield* exchange.get(call, message => handleIn(message, HANDLES[name]!));
+    return yield* exchange.get(call, message => handleIn(message, name));
   } catch (error) {
     if (error instanceof NetlinkError && error.code === 'ENOENT') return undefined;
     throw error;

@@ -1,42 +1,38 @@
-import { HOST_IS_LITTLE_ENDIAN, NLA_F_NESTED, NLA_HDRLEN } from '../../codec/index.ts';
+import { listOf, type Template, template } from '../../codec/index.ts';
+import type { Path } from '../../errors.ts';
 import * as C from '../../linux/nf_tables.ts';
+import { elementTable } from '../../nf_tables/element.ts';
 import type { ElementShape } from '../../nft/set-types.ts';
+import { ofThread } from '../../thread.ts';
 
 /** The length of a nest has 16 bits. */
 export const MAX_NEST = 0xffff;
 
-/** An element of a key and bytes as its value, but for those bytes: all elements of a large set look like this. */
+/** An element of a key and bytes as its value: all elements of a large set look like this. */
 export interface ElementTemplate {
-  readonly bytes: Uint8Array;
-  /** Where the key's bytes belong. */
-  readonly keyAt: number;
-  /** Where the value's belong; in a set they are none. */
-  readonly dataAt: number;
+  readonly message: Template<'key' | 'data'>;
+  /** The elements of a set have no value, and the template no hole for it. */
+  readonly isMap: boolean;
 }
+
+/** By the lengths of key and value, of which there are few. */
+const templates = ofThread('nftables.elements', { byLengths: new Map<number, ElementTemplate>() });
 
 /** Undefined where the set's elements are not as plain as that: ranges, verdicts, objects. */
 export function elementTemplate(shape: ElementShape, keysOnly: boolean): ElementTemplate | undefined {
   const values = keysOnly ? 'none' : shape.values;
   if (shape.ranges !== 'none' || shape.dataRanges || (values !== 'data' && values !== 'none')) return undefined;
-  const key = dataAttribute(C.NFTA_SET_ELEM_KEY, shape.keyLength);
-  const data = values === 'data' ? dataAttribute(C.NFTA_SET_ELEM_DATA, shape.dataLength) : new Uint8Array();
-  return {
-    bytes: withHeader(C.NFTA_LIST_ELEM | NLA_F_NESTED, Uint8Array.of(...key, ...data)),
-    keyAt: 3 * NLA_HDRLEN,
-    dataAt: NLA_HDRLEN + key.length + 2 * NLA_HDRLEN,
-  };
-}
-
-const dataAttribute = (type: number, length: number) =>
-  withHeader(type | NLA_F_NESTED, withHeader(C.NFTA_DATA_VALUE, new Uint8Array(length)));
-
-/** `bytes` with the header of a nest or attribute before it. */
-function withHeader(type: number, bytes: Uint8Array): Uint8Array {
-  const size = NLA_HDRLEN + bytes.length;
-  const attribute = new Uint8Array((size + 3) & ~3);
-  const view = new DataView(attribute.buffer);
-  view.setUint16(0, size, HOST_IS_LITTLE_ENDIAN);
-  view.setUint16(2, type, HOST_IS_LITTLE_ENDIAN);
-  attribute.set(bytes, NLA_HDRLEN);
-  return attribute;
+  const { keyLength } = shape;
+  const dataLength = values === 'data' ? shape.dataLength : -1;
+  const lengths = keyLength * 0x10000 + dataLength;
+  const known = templates.byLengths.get(lengths);
+  if (known !== undefined) return known;
+  const isMap = values === 'data';
+  const key = '00'.repeat(keyLength);
+  const sample = isMap ? { key, data: '00'.repeat(dataLength) } : { key };
+  const holes: Record<string, Path> = isMap ? { key: [0, 'key'], data: [0, 'data'] } : { key: [0, 'key'] };
+  const message: Template = template(listOf(C.NFTA_LIST_ELEM, elementTable), [sample], holes);
+  const made: ElementTemplate = { message: message as ElementTemplate['message'], isMap };
+  templates.byLengths.set(lengths, made);
+  return made;
 }

@@ -144,7 +144,7 @@ export function writeWired(list: MessageList, head: ElementsHead, wired: WiredEl
 }
 
 function writePacked(list: MessageList, head: ElementsHead, elements: PackedElements, template: ElementTemplate): void {
-  const size = template.bytes.length;
+  const size = template.message.bytes.length;
   const most = PackedElements.perMessage(template);
   list.writer.expect(elements.length * size);
   const messages = new ElementMessages(list, head);
@@ -212,7 +212,7 @@ class PlainElements {
 
   /** Bytes of each. */
   get size(): number {
-    return this.#template?.bytes.length ?? 0;
+    return this.#template?.message.bytes.length ?? 0;
   }
 
   /** False where it is none of those, or not as it should be: whoever writes the others then says why. */
@@ -229,10 +229,12 @@ class PlainElements {
       ({ key, data } = value as { key: ElementKey; data: ElementKey });
       if (data === undefined) return false;
     }
-    writer.raw(template.bytes);
+    const { message } = template;
+    message.write(writer);
     const { bytes } = writer;
-    if (putFields(key, keyFields, bytes, start + template.keyAt)) {
-      if (data === undefined || putFields(data, dataFields, bytes, start + template.dataAt)) return true;
+    const { holes } = message;
+    if (putFields(key, keyFields, bytes, start + holes.key.at)) {
+      if (data === undefined || putFields(data, dataFields, bytes, start + holes.data.at)) return true;
     }
     writer.length = start;
     return false;
