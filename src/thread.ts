@@ -15,6 +15,7 @@ export const PARTS = {
   'netlink.spare': 'the buffer of the last batch, at most 2 MiB',
   'observe.instruments': 'the tracing channel and the debug log',
   'ipvs.backends': 'the ways to IPVS of each open handle',
+  'ipvs.templates': 'the requests that large batches copy, from the first such batch on',
   'nflog.clock': 'the difference between the monotonic clock and the time of day',
   'nflog.packet': 'the offsets of attributes in the packet that was last asked for a field',
   'nflog.slab': 'the memory that packets are read into, 1 MiB, until it is full',

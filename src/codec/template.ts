@@ -16,13 +16,20 @@ export class Hole {
   readonly at: number;
   /** Its length in bytes. */
   readonly size: number;
-  readonly #form: NumberForm | undefined;
+  /* Of an integer; of bytes there is none between them. */
+  readonly #min: number;
+  readonly #max: number;
+  readonly #littleEndian: boolean;
+  readonly #byName: ReadonlyMap<unknown, number> | undefined;
 
   /** @internal */
   constructor(at: number, size: number, form: NumberForm | undefined) {
     this.at = at;
     this.size = size;
-    this.#form = form;
+    this.#min = form?.min ?? 0;
+    this.#max = form?.max ?? -1;
+    this.#littleEndian = form?.littleEndian ?? false;
+    this.#byName = form?.byName;
   }
 
   /**
@@ -39,13 +46,13 @@ export class Hole {
    * add.holes.port.putNumber(writer.view, start, 8080);
    */
   putNumber(view: DataView, start: number, value: unknown): boolean {
-    const form = this.#form;
-    if (form === undefined) return false;
-    const number = typeof value === 'string' ? form.byName?.get(value) : value;
-    if (typeof number !== 'number' || !Number.isInteger(number) || number < form.min || number > form.max) return false;
+    const number = typeof value === 'number' ? value : this.#byName?.get(value);
+    // Bit operations tell integers of 32 bits from everything else.
+    if (number === undefined || ((number | 0) !== number && number >>> 0 !== number)) return false;
+    if (number < this.#min || number > this.#max) return false;
     const at = start + this.at;
-    if (form.size === 4) view.setUint32(at, number, form.littleEndian);
-    else if (form.size === 2) view.setUint16(at, number, form.littleEndian);
+    if (this.size === 4) view.setUint32(at, number, this.#littleEndian);
+    else if (this.size === 2) view.setUint16(at, number, this.#littleEndian);
     else view.setUint8(at, number);
     return true;
   }

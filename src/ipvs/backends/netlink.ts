@@ -13,7 +13,7 @@ import { listedDestination, listedService } from './dump-reader.ts';
 import { describe, GET_SERVICES, getDestinations } from './requests.ts';
 
 /** Of the family; the kernel does not look at it. */
-const VERSION = 1;
+export const VERSION = 1;
 const MODULE_MISSING =
   'the kernel has no IPVS: load the module on the host (modprobe ip_vs), or install a kernel with CONFIG_IP_VS';
 /**
