@@ -21,7 +21,7 @@ import { VERSION } from './netlink.ts';
 
 /*
  * A batch has thousands of requests that differ in a few fields. The tables encode one of each kind; the others are copies of it with these
- * fields written over. What is not plain is left to the tables, and so is what is bad: the checks before them say why. A property test
+ * fields written over: templates. What is not plain is left to the tables, and so is what is bad: the checks before them say why. A property test
  * holds the two ways against each other (test/unit/ipvs-stamps.test.ts).
  */
 
@@ -150,7 +150,7 @@ export class Stamps {
     const size = this.#newServer.bytes.length;
     const start = writer.reserve(size);
     const { bytes } = writer;
-    for (let i = 0; i < size; i++) bytes[start + i] = bytes[start - size + i]!;
+    bytes.copyWithin(start, start - size, start);
     bytes[start + NLMSG_HDRLEN] = C.IPVS_CMD_NEW_DEST;
     this.#messages.added();
     return true;
@@ -184,11 +184,12 @@ export class Stamps {
     if (start < 0) return false;
     const { view } = this.#messages.writer;
     const { holes } = this.#newServer;
+    // The template has zeros.
     return (
-      holes.forward.putNumber(view, start, method) &&
-      holes.weight.putNumber(view, start, weight) &&
-      holes.upperThreshold.putNumber(view, start, upperThreshold) &&
-      holes.lowerThreshold.putNumber(view, start, lowerThreshold)
+      (method === 0 || holes.forward.putNumber(view, start, method)) &&
+      (weight === 0 || holes.weight.putNumber(view, start, weight)) &&
+      (upperThreshold === 0 || holes.upperThreshold.putNumber(view, start, upperThreshold)) &&
+      (lowerThreshold === 0 || holes.lowerThreshold.putNumber(view, start, lowerThreshold))
     );
   }
 
