@@ -41,7 +41,7 @@ export function decompileRule(
   context: DecompileContext = {},
 ): Statement[] {
   const words = vocabulary(context);
-  const { statements, rest } = readRule(rule, new Sets(finderOf(context.sets), words.old), words.old);
+  const { statements, rest } = readRule(rule, new Sets(finderOf(context.sets), words.dialect), words.dialect);
   try {
     const json = statements.map(statement => statementJson(statement, { words }) as unknown as Statement);
     return rest.length === 0 ? json : [...json, { raw: rest }];

@@ -1,10 +1,13 @@
+import type { ArgumentError } from '../errors.ts';
 import type { WireElement } from '../nf_tables/element.ts';
 import type { Expression } from '../nf_tables/expression.ts';
 import type { Family } from '../nf_tables/family.ts';
 import { compileStatements } from './compile/compile.ts';
+import type { Datatype } from './data/datatypes.ts';
+import { isKnown } from './decompile/loads.ts';
 import type { SetFinder, Sets } from './decompile/sets.ts';
 import { statementJson } from './decompile/to-json.ts';
-import { type FlowStatement, type ListedSet, type Node, Undecompilable } from './decompile/tree.ts';
+import { type FlowStatement, isBitmask, type ListedSet, type Node, ORDERS, Undecompilable } from './decompile/tree.ts';
 import type { Vocabulary } from './decompile/words.ts';
 import type { Statement } from './json.ts';
 
@@ -25,12 +28,13 @@ export function readsBack(
   sets: Sets,
   words: Vocabulary,
 ): boolean {
-  if (!statements.some(calculates)) return true;
+  const calculating = statements.map(calculates);
+  if (!calculating.includes(true)) return true;
   const numbered: Vocabulary = { ...words, interfaceName: () => undefined };
   try {
     const json = statements.map(statement => statementJson(statement, { words: numbered }) as unknown as Statement);
     const compiled = compileStatements(family as Family, json, {
-      version: '1.0.6',
+      version: words.dialect.version,
       names: words.names,
       sets: name => sets.listed(name),
       table: '',
@@ -42,10 +46,16 @@ export function readsBack(
     const listed: SetFinder = (name, id) => sets.listed(name, id);
     return meaning(compiled.expressions, own) === meaning(expressions, listed);
   } catch (error) {
-    if (error instanceof TypeError || error instanceof RangeError || error instanceof Undecompilable) return false;
+    // What other statements are refused for has nothing to do with a calculation.
+    if (error instanceof TypeError || error instanceof RangeError)
+      return calculating[Number((error as ArgumentError).path?.[0])] !== true;
+    if (error instanceof Undecompilable) return false;
     throw error;
   }
 }
+
+/** Numbers of these types are no words of nft's JSON: bits of an interface's index. */
+const UNREAD: ReadonlySet<Datatype['kind']> = /* @__PURE__ */ new Set<Datatype['kind']>(['interface', 'time', 'date']);
 
 /** Values that any nft writes anywhere. */
 const MADE: ReadonlySet<Node['kind']> = /* @__PURE__ */ new Set<Node['kind']>(['value', 'map', 'hash', 'numgen']);
@@ -54,39 +64,46 @@ function calculates(statement: FlowStatement): boolean {
   switch (statement.kind) {
     case 'match': {
       const { node } = statement;
-      if (node.kind === 'relation' && node.left.kind === 'unary' && node.right.kind === 'range') return true;
+      if (node.kind !== 'relation') break;
+      if (node.left.kind === 'unary' && node.left.argument.kind === 'payload' && node.right.kind === 'range')
+        return true;
+      if (isBitmask(node.right.type) && ORDERS.has(node.op)) return true;
       break;
     }
+    case 'set-payload':
+      // Bits without a name are written with the bits around them.
+      if (statement.target.kind === 'payload' && !isKnown(statement.target)) return false;
+      if (!MADE.has(statement.value.kind)) return true;
+      break;
     case 'set-meta':
     case 'set-ct':
-    case 'set-payload':
     case 'set-extension':
       if (!MADE.has(statement.value.kind)) return true;
       break;
     default:
   }
-  for (const part of Object.values(statement) as unknown[]) if (isCalculated(part)) return true;
-  return false;
+  return Object.values(statement).some(part => isNode(part) && isCalculated(part));
 }
 
-function isCalculated(part: unknown): boolean {
-  if (typeof part !== 'object' || part === null) return false;
-  const node = part as Partial<Node>;
+const isNode = (part: unknown): part is Node => typeof part === 'object' && part !== null && 'kind' in part;
+
+function isCalculated(node: Node): boolean {
   switch (node.kind) {
     case 'binary':
-      return true;
+      return !UNREAD.has(node.left.type.kind);
+    case 'map':
+      return node.right.kind === 'set-reference' && node.right.literal !== undefined && isCalculated(node.left);
     case 'relation':
     case 'flag-comparison':
-    case 'map':
       return isCalculated(node.left);
     case 'concat':
-      return node.parts!.some(isCalculated);
+      return node.parts.some(isCalculated);
     case 'element':
       return isCalculated(node.key);
     case 'unary':
-      return node.argument?.kind === 'payload' || isCalculated(node.argument);
+      return node.argument.kind === 'payload' || isCalculated(node.argument);
     case 'hash':
-      return isCalculated(node.argument);
+      return node.argument !== undefined && isCalculated(node.argument);
     default:
       return false;
   }

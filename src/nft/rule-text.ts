@@ -13,10 +13,10 @@ export type ListedRule = Pick<RuleEntry, 'family' | 'expressions' | 'comment'>;
 /** One rule in a line; what of it nft cannot read is noted in the words' `unwritable`. */
 export function ruleText(rule: ListedRule, sets: Sets, options: TextOptions): string {
   const { words } = options;
-  const { statements, rest } = readRule(rule, sets, words.old);
+  const { statements, rest } = readRule(rule, sets, words.dialect);
   // The kernel lets a rule go on behind its verdict; nft reads no such rule.
   if (statements.slice(0, -1).some(endsRule)) words.unwritable.note('a statement behind the verdict');
-  if (words.old && !readsBack(rule, statements, sets, words))
+  if (words.dialect.misreadsCalculations && !readsBack(rule, statements, sets, words))
     words.unwritable.note('a calculation that nft 1.0.6 reads as another, or not at all');
   let parts: string[];
   try {

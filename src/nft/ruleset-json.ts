@@ -37,7 +37,7 @@ export function* rulesetJsonInParts(
 ): InParts<RulesetJson> {
   const words = vocabulary(context);
   const nftables: JsonObject[] = [{ metainfo: { json_schema_version: 1 } }];
-  for (const content of yield* contents(ruleset, words.old)) {
+  for (const content of yield* contents(ruleset, words.dialect)) {
     for (const object of tableJson(content, words)) {
       if (object !== undefined) nftables.push(object);
       yield;
@@ -51,7 +51,7 @@ function* tableJson(content: TableContent, words: Vocabulary): Generator<JsonObj
   const { table, chains, sets, objects, flowtables } = content;
   yield { table: headJson(table, words) };
   // Maps and rules speak of chains: nft 1.1 lists these first.
-  if (!words.old) for (const chain of chains) yield { chain: chainJson(chain, words) };
+  if (words.dialect.listsChainsFirst) for (const chain of chains) yield { chain: chainJson(chain, words) };
   for (const object of objects) {
     if (!isNamed(object)) continue;
     const { family, name, table: of, handle, comment } = object;
@@ -60,7 +60,7 @@ function* tableJson(content: TableContent, words: Vocabulary): Generator<JsonObj
   }
   for (const set of sets) yield yield* setJson(set, content, words);
   for (const flowtable of flowtables) yield { flowtable: flowtableJson(flowtable) };
-  if (words.old) for (const chain of chains) yield { chain: chainJson(chain, words) };
+  if (!words.dialect.listsChainsFirst) for (const chain of chains) yield { chain: chainJson(chain, words) };
   for (const chain of chains)
     for (const rule of content.rules.get(chain.name) ?? []) yield { rule: ruleJson(rule, content, words) };
 }
@@ -76,14 +76,14 @@ const safe = (handle: bigint | undefined): number | undefined => (handle === und
 
 const TABLE_FLAGS = ['dormant', 'owner', 'persist'];
 
-function headJson({ family, name, handle, flags, comment }: Table, { old }: Vocabulary): JsonObject {
+function headJson({ family, name, handle, flags, comment }: Table, { dialect }: Vocabulary): JsonObject {
   const shown = TABLE_FLAGS.filter(flag => flags?.includes(flag as 'dormant'));
   return defined({
     family,
     name,
     handle: safe(handle),
-    flags: shown.length === 0 ? undefined : old && shown.length === 1 ? shown[0] : shown,
-    comment: old ? undefined : comment,
+    flags: shown.length === 0 ? undefined : !dialect.listsSingleFlags && shown.length === 1 ? shown[0] : shown,
+    comment: dialect.hasComments ? comment : undefined,
   });
 }
 
@@ -91,14 +91,20 @@ function oneOrAll(list: string[]): Json | undefined {
   return list.length > 1 ? list : list[0];
 }
 
-function chainJson(chain: Chain, { old }: Vocabulary): JsonObject {
+function chainJson(chain: Chain, { dialect }: Vocabulary): JsonObject {
   const { family, table, name, handle, comment } = chain;
-  const base = defined({ family, table, name, handle: safe(handle), comment: old ? undefined : comment });
+  const base = defined({
+    family,
+    table,
+    name,
+    handle: safe(handle),
+    comment: dialect.hasComments ? comment : undefined,
+  });
   if (!isBaseChain(chain)) return base;
   const devices = devicesOf(chain);
   return defined({
     ...base,
-    dev: old ? undefined : oneOrAll(devices),
+    dev: dialect.hasSetDetails ? oneOrAll(devices) : undefined,
     type: chain.type,
     hook: typeof chain.hook === 'string' ? chain.hook : 'unknown',
     prio: chain.priority,
@@ -130,7 +136,7 @@ function ruleJson(rule: RuleEntry, content: TableContent, words: Vocabulary): Js
   const { family, table, chain, handle, comment } = rule;
   const base = defined({ family, table, chain, handle: safe(handle), comment });
   const nestedChain = nestedRules(content, words);
-  const { statements, rest } = readRule(rule, content.lookup, words.old);
+  const { statements, rest } = readRule(rule, content.lookup, words.dialect);
   const raw = (expressions: unknown): Json => ({ raw: withoutBigints(expressions) });
   try {
     const expr = statements.map(statement => statementJson(statement, { words, nestedChain }));
@@ -171,7 +177,7 @@ function* setJson(set: ListedSet, content: TableContent, words: Vocabulary): InP
 }
 
 function* describedSet(set: ListedSet, { lookup }: TableContent, words: Vocabulary): InParts<JsonObject> {
-  const { old } = words;
+  const { dialect } = words;
   const shape = lookup.find(set.name);
   const isMap = shape.has('map');
   const isObjectMap = shape.has('object');
@@ -181,7 +187,7 @@ function* describedSet(set: ListedSet, { lookup }: TableContent, words: Vocabula
   const seconds = (milliseconds: bigint | number | undefined) =>
     milliseconds ? Math.floor(Number(milliseconds) / 1000) : undefined;
   const dataName = isMap ? shape.data!.type.name : undefined;
-  const flags = SET_FLAGS.filter(flag => shape.has(flag) && !(old && flag === 'dynamic'));
+  const flags = SET_FLAGS.filter(flag => shape.has(flag) && (dialect.hasSetDetails || flag !== 'dynamic'));
   const elements: Json[] = [];
   for (const element of literal?.elements ?? []) {
     elements.push(nodeJson(element, { words }));
@@ -191,14 +197,14 @@ function* describedSet(set: ListedSet, { lookup }: TableContent, words: Vocabula
     family: String(set.family),
     name: set.name,
     table: set.table,
-    type: shape.isTypeof && !old ? { typeof: nodeJson(shape.key, { words }) } : type,
+    type: shape.isTypeof && dialect.hasSetDetails ? { typeof: nodeJson(shape.key, { words }) } : type,
     handle: safe(set.handle),
     comment: set.comment,
     map:
       dataName !== undefined
-        ? old
-          ? dataName
-          : typeNames(dataName)
+        ? dialect.splitsMapTypes
+          ? typeNames(dataName)
+          : dataName
         : isObjectMap
           ? objectWord(set.objectType)
           : undefined,
@@ -207,7 +213,7 @@ function* describedSet(set: ListedSet, { lookup }: TableContent, words: Vocabula
     flags: flags.length === 0 ? undefined : flags,
     timeout: seconds(set.timeoutMilliseconds),
     'gc-interval': seconds(set.gcIntervalMilliseconds),
-    'auto-merge': !old && set.mergeElements ? true : undefined,
+    'auto-merge': dialect.hasSetDetails && set.mergeElements ? true : undefined,
     elem: elements.length === 0 ? undefined : elements,
     stmt: statesJson(shape.statements, { words }),
   });

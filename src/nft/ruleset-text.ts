@@ -35,7 +35,7 @@ export function formatRuleset(ruleset: ListedRuleset, context: Omit<DecompileCon
 export function* rulesetText(ruleset: ListedRuleset, context: Omit<DecompileContext, 'sets'>): InParts<string> {
   const words = vocabulary(context);
   const parts: string[] = [];
-  for (const content of yield* contents(ruleset, words.old)) {
+  for (const content of yield* contents(ruleset, words.dialect)) {
     for (const part of new TableWriter(content, words).parts()) {
       if (part !== undefined) parts.push(part);
       yield;
@@ -105,7 +105,7 @@ class TableWriter {
   #refuse(kind: NamedKind | 'rule', name: unknown): void {
     if (!this.#words.strict) return;
     const { family, name: table } = this.#content.table;
-    const version = this.#words.old ? '1.0.6' : '1.1.6';
+    const { version } = this.#words.dialect;
     throw rangeError(
       [kind],
       `what nft ${version} can read as text, in the table ${family} ${table}`,
@@ -128,14 +128,14 @@ class TableWriter {
   }
 
   #name(kind: NamedKind, name: string | undefined): string {
-    return this.#words.unwritable.name(kind, name, this.#words.old);
+    return this.#words.unwritable.name(kind, name, this.#words.dialect);
   }
 
   /** Notes a name that cannot be said, or that is not there for the text. */
   #refers(references: Iterable<Reference>): void {
     for (const { kind, name } of references) {
       if (this.#content.nested.has(name ?? '')) continue;
-      if (this.#left.has(`${kind} ${name}`) || !isWritableName(kind, name, this.#words.old))
+      if (this.#left.has(`${kind} ${name}`) || !isWritableName(kind, name, this.#words.dialect))
         this.#words.unwritable.note(`the ${kind} ${name}`);
     }
   }
@@ -151,7 +151,7 @@ class TableWriter {
 
   #object(object: NftObjectOf): string {
     let text = `\t${objectWord(object.type)} ${this.#name(object.type, object.name)} {\n`;
-    if (object.type === 'tunnel' && this.#words.old)
+    if (object.type === 'tunnel' && !this.#words.dialect.hasTunnels)
       this.#words.unwritable.note('tunnels, which nft 1.0.6 cannot read');
     if (object.comment !== undefined) text += `\t\t${commentLine(object.comment)}\n`;
     for (const line of this.#objectLines(object)) text += `\t\t${line}\n`;
@@ -205,13 +205,14 @@ class TableWriter {
 
   /** nft 1.0.6 knows no wildcards. */
   #devices(devices: readonly string[]): string {
-    const { old, unwritable } = this.#words;
+    const { dialect, unwritable } = this.#words;
     return devices
       .map(device => {
         const quoted = unwritable.quoted(device);
-        if (old && device.endsWith('*') && !device.endsWith('\\*')) unwritable.note('a prefix of device names');
+        if (!dialect.hasDevicePrefixes && device.endsWith('*') && !device.endsWith('\\*'))
+          unwritable.note('a prefix of device names');
         const bare = device.replace(/\\\*$/, '*');
-        return old && BARE_DEVICE.test(bare) ? bare : quoted;
+        return !dialect.quotesDevices && BARE_DEVICE.test(bare) ? bare : quoted;
       })
       .join(', ');
   }
@@ -254,7 +255,7 @@ class TableWriter {
   }
 
   #hook(chain: Chain): string {
-    const { old, unwritable } = this.#words;
+    const { dialect, unwritable } = this.#words;
     if (typeof chain.hook !== 'string') unwritable.note('a hook without a name');
     const hook = typeof chain.hook === 'string' ? chain.hook : 'unknown';
     const devices = devicesOf(chain);
@@ -264,7 +265,7 @@ class TableWriter {
         : devices.length === 1
           ? ` device ${unwritable.quoted(devices[0]!)}`
           : ` devices = { ${this.#devices(devices)} }`;
-    const priority = formatPriority(Number(chain.priority), chain.family, hook, old);
+    const priority = formatPriority(Number(chain.priority), chain.family, hook, dialect);
     const offload = chain.flags?.includes('offload') ? ' flags offload;' : '';
     return `type ${printable(chain.type!)} hook ${hook}${on} priority ${priority}; policy ${chain.policy ?? 'accept'};${offload}`;
   }
@@ -284,7 +285,7 @@ function typeText(node: Node, options: TextOptions): string {
 
 function declaration(shape: SetShape, options: TextOptions): string {
   // nft 1.0.6 reads no `typeof` in maps of objects.
-  const isTypeof = shape.isTypeof && !(options.words.old && shape.has('object'));
+  const isTypeof = shape.isTypeof && !(!options.words.dialect.hasTypeofOfObjectMaps && shape.has('object'));
   const show = isTypeof ? nodeText : typeText;
   let text = `${isTypeof ? 'typeof' : 'type'} ${show(shape.key, options)}`;
   if (shape.has('map')) text += ` : ${shape.dataIsRange ? 'interval ' : ''}${show(shape.data!, options)}`;
@@ -300,7 +301,8 @@ function* describedSet(set: ListedSet, name: string, { lookup }: TableContent, w
   const size = set.description?.size ?? 0;
   if (!shape.has('constant')) {
     if (set.policy !== undefined && set.policy !== 'performance') lines.push(`policy ${set.policy}`);
-    if (size > 0) lines.push(`size ${size}${!words.old && set.count ? `\t# count ${set.count}` : ''}`);
+    if (size > 0)
+      lines.push(`size ${size}${words.dialect.countsElements && set.count ? `\t# count ${set.count}` : ''}`);
   }
   const timeout = set.timeoutMilliseconds ?? 0n;
   const flags = SET_FLAGS.filter(flag => shape.has(flag));
@@ -315,7 +317,7 @@ function* describedSet(set: ListedSet, name: string, { lookup }: TableContent, w
   const literal = set.elements === undefined || set.elements.length === 0 ? undefined : yield* shape.literalInParts();
   if (literal !== undefined && literal.elements.length > 0) {
     const oneEachLine =
-      !words.old &&
+      words.dialect.breaksLongElements &&
       (timeout !== 0n ||
         ['map', 'object', 'timeout', 'concatenation'].some(flag => shape.has(flag)) ||
         set.elements!.some(({ comment }) => comment !== undefined) ||

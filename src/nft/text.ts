@@ -40,12 +40,12 @@ export function formatRule(rule: ListedRule | WrittenRule, context: DecompileCon
 }
 
 function line(rule: ListedRule, find: SetFinder, options: TextOptions): string {
-  const { old, unwritable, strict } = options.words;
+  const { dialect, unwritable, strict } = options.words;
   for (const { kind, name } of referencesOf(rule.expressions ?? [], find))
-    if (!isWritableName(kind, name, old)) unwritable.note(`the ${kind} ${name}`);
-  const text = ruleText(rule, new Sets(find, old), options);
+    if (!isWritableName(kind, name, dialect)) unwritable.note(`the ${kind} ${name}`);
+  const text = ruleText(rule, new Sets(find, dialect), options);
   if (unwritable.take().length === 0) return text;
-  if (strict) throw rangeError([], `a rule that nft ${old ? '1.0.6' : '1.1.6'} can read as text`, rule, 'ERR_NO_TEXT');
+  if (strict) throw rangeError([], `a rule that nft ${dialect.version} can read as text`, rule, 'ERR_NO_TEXT');
   return `# ${text}`;
 }
 

@@ -25,18 +25,23 @@ export function fitting(e: Evaluator, term: Term, type: Datatype, bits: number, 
   if (
     term.kind === 'payload' &&
     term.type.id === TYPES.integer.id &&
-    (!isNumeric(type) || (e.old && type.id !== TYPES.integer.id) || term.bits !== bits)
+    (!isNumeric(type) || (!e.dialect.convertsMarksOfAnyType && type.id !== TYPES.integer.id) || term.bits !== bits)
   )
     throw refuse(term.place, `a field of ${bits} bits`, term.bits);
   // What is a number without a type may be written anywhere: `redirect to :numgen inc mod 2 offset 8080`.
   // nft 1.0.6 takes nothing else: `ct mark set ip saddr` is an error there.
-  if (e.old && term.type.id !== TYPES.integer.id && term.type.id !== type.id && term.kind !== 'range')
+  if (
+    !e.dialect.convertsMarksOfAnyType &&
+    term.type.id !== TYPES.integer.id &&
+    term.type.id !== type.id &&
+    term.kind !== 'range'
+  )
     throw refuse(term.place, `a value of type ${type.name}`, term.type.name);
   const isPlain = term.type.id === TYPES.integer.id && isNumeric(type);
   if (!isPlain && !compatible(type, term.type) && !(term.kind === 'range' && compatible(type, term.left.type)))
     throw refuse(term.place, `a value of type ${type.name}`, term.type.name);
   if (type.name === 'mark' && isNumeric(term.type) && !isConstant(term))
-    return e.old && term.type === TYPES.xinteger ? term : convert(term, order);
+    return !e.dialect.convertsRawBitsForMarks && term.type === TYPES.xinteger ? term : convert(term, order);
   switch (term.kind) {
     case 'set':
     case 'set-reference':
@@ -44,7 +49,10 @@ export function fitting(e: Evaluator, term: Term, type: Datatype, bits: number, 
     case 'prefix':
       return prefixRange(e, term);
     case 'load':
-      if (term.name === 'rt' || (term.name === 'numgen' && type.name === 'ipv4_addr' && !e.old))
+      if (
+        term.name === 'rt' ||
+        (term.name === 'numgen' && type.name === 'ipv4_addr' && e.dialect.convertsGeneratedAddresses)
+      )
         return convert(term, order);
       return term;
     default:

@@ -34,20 +34,20 @@ export function evaluateBinary(e: Evaluator, term: Binary): Term {
 
 function evaluateShift(e: Evaluator, term: Binary): Term {
   if (term.right.kind !== 'value') throw refuse(term.right.place, 'a constant number of bits', term.right.kind);
-  const room = e.old ? term.left.bits : Math.max(e.statementBits, term.left.bits);
+  const room = e.dialect.widensByStatement ? Math.max(e.statementBits, term.left.bits) : term.left.bits;
   if (term.right.value >= BigInt(room)) throw refuse(term.right.place, `a shift below ${room} bits`, term.right.value);
   term.left = convert(term.left, 'host');
   term.right = convert(term.right, 'host');
-  if (!e.old) term.type = TYPES.integer;
+  if (e.dialect.hasIntegerShiftTypes) term.type = TYPES.integer;
   else term.type = term.left.type;
   term.order = 'host';
-  term.bits = e.old ? term.left.bits : room;
+  term.bits = room;
   return term.left.kind === 'value' ? fold(e, term) : term;
 }
 
 function evaluateBitwise(e: Evaluator, term: Binary): Term {
   let order: ByteOrder;
-  if (!e.old && e.statementBits > term.left.bits) {
+  if (e.dialect.widensByStatement && e.statementBits > term.left.bits) {
     term.bits = e.statementBits;
     order = 'host';
     term.type = TYPES.integer;

@@ -56,12 +56,12 @@ export function compileStatements(
     evaluator.begin(i);
     compileStatement(evaluator, statements[i], new Place(undefined, i));
   }
-  const linearizer = new Linearizer(evaluator.old);
+  const linearizer = new Linearizer(evaluator.dialect);
   linearizer.run(reduce(evaluator.steps, family));
   const compiled: CompiledRule = { expressions: linearizer.expressions, origin: linearizer.origin };
   if (evaluator.sets.length > 0) {
     const place = { family, table: context.table ?? '' };
-    compiled.sets = evaluator.sets.map(set => wireSet(set, place, evaluator.old));
+    compiled.sets = evaluator.sets.map(set => wireSet(set, place, evaluator.dialect));
   }
   return compiled;
 }

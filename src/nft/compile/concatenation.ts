@@ -24,7 +24,7 @@ export function evaluateConcatenation(e: Evaluator, term: Concatenation): Term {
   let constant = true;
   let singleton = true;
   for (let i = 0; i < term.parts.length; i++) {
-    const part = e.old ? withoutOwnShift(term.parts[i]!) : term.parts[i]!;
+    const part = e.dialect.unshiftsConcatenations ? withoutOwnShift(term.parts[i]!) : term.parts[i]!;
     if (setKey !== undefined && i >= setKey.parts.length)
       throw refuse(part.place, `a concatenation of ${setKey.parts.length} parts`, term.parts.length);
     if (part.kind === 'ct' && (part.key === 'saddr' || part.key === 'daddr'))

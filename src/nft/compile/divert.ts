@@ -21,7 +21,13 @@ export function queue(e: Evaluator, json: unknown, place: Place): void {
     emit(e, { queue: { number: 0, total: 1, ...besides } });
     return;
   }
-  const term = argument(e, parse(fields.num, place, 'num'), e.old ? TYPES.integer : TYPES.queue, 16, 'host');
+  const term = argument(
+    e,
+    parse(fields.num, place, 'num'),
+    e.dialect.hasQueueType ? TYPES.queue : TYPES.integer,
+    16,
+    'host',
+  );
   if (bits & QUEUE_FLAGS.fanout && term.kind !== 'range')
     throw refuse(place, 'a range of queues with fanout', fields.num);
   if (term.kind === 'range' || term.kind === 'value') {

@@ -2,6 +2,7 @@ import { fromHex } from '../../codec/index.ts';
 import { typeError } from '../../errors.ts';
 import type { Family } from '../../nf_tables/family.ts';
 import { type ByteOrder, type Datatype, TYPES } from '../data/datatypes.ts';
+import { type Dialect, dialectOf } from '../data/dialects.ts';
 import { Names } from '../names.ts';
 import { evaluateBinary } from './binary.ts';
 import { evaluateConcatenation } from './concatenation.ts';
@@ -40,7 +41,7 @@ const LOOPBACK = 1;
 
 /** nft's evaluation: types, lengths and byte orders of all terms, and the matches that a term depends on. */
 export class RuleEvaluator implements Evaluator, WordContext {
-  readonly old: boolean;
+  readonly dialect: Dialect;
   /** Sets made for this rule. */
   readonly sets: SetInfo[] = [];
   nextSetId: number;
@@ -74,7 +75,7 @@ export class RuleEvaluator implements Evaluator, WordContext {
   constructor(family: Family, context: CompileContext) {
     this.#context = context;
     this.#names = context.names;
-    this.old = context.version === '1.0.6';
+    this.dialect = dialectOf(context.version);
     this.nextSetId = context.firstSetId ?? 1;
     this.#outer = new Scope(family);
   }
@@ -210,7 +211,7 @@ export class RuleEvaluator implements Evaluator, WordContext {
     if (!isNumeric(term.type)) throw refuse(term.place, 'a number or a text', term.value);
     if (this.maximum > 0 && term.value > BigInt(this.maximum))
       throw refuse(term.place, `0 to ${this.maximum}`, term.value);
-    const bits = this.old ? this.bits : Math.max(this.statementBits, this.bits);
+    const bits = this.dialect.widensByStatement ? Math.max(this.statementBits, this.bits) : this.bits;
     if (term.value > bitmask(bits)) throw refuse(term.place, `at most ${bits} bits`, term.value);
     term.order = this.order;
     term.bits = bits;
@@ -272,8 +273,7 @@ export class RuleEvaluator implements Evaluator, WordContext {
     }
     if (term.name === 'xfrm' && !['ip', 'ip6', 'inet'].includes(this.scope.family))
       throw refuse(term.place, 'a rule of family ip, ip6 or inet', this.scope.family);
-    // nft 1.0.6 compares four bytes of which the kernel writes one.
-    if (term.name === 'fib' && term.type.kind === 'boolean') term.bits = this.old ? 32 : 8;
+    if (term.name === 'fib' && term.type.kind === 'boolean') term.bits = this.dialect.fibBooleanBits;
     if (term.name === 'numgen' || term.name === 'hash') {
       // A number fits whatever else is 32 bits long: an address, a mark.
       if (this.type !== undefined && this.bits === 32 && isNumeric(this.type) && !isFlags(this.type)) {
@@ -324,7 +324,7 @@ export class RuleEvaluator implements Evaluator, WordContext {
     const right = term.right as Value;
     if (left.value > right.value)
       throw refuse(term.place, 'a range from the lower to the higher value', [left.value, right.value]);
-    if (left.value === right.value && !this.old) return left;
+    if (left.value === right.value && this.dialect.singlesAreNoRanges) return left;
     term.type = left.type;
     term.order = left.order;
     term.bits = left.bits;

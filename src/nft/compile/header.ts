@@ -265,7 +265,7 @@ export function shiftOf(bits: number, offset: number): { shift: number; extra: n
 
 /** A field that is not made of whole bytes: loads these, masks them, and shifts. */
 function wholeBytes(e: Evaluator, term: Payload | Exthdr): Term {
-  if (e.isPayloadStatement && !e.old) return term;
+  if (e.isPayloadStatement && !e.dialect.masksInWrites) return term;
   const { shift, extra } = shiftOf(term.bits, term.offset);
   const bits = term.bits + shift;
   if (bits > LONGEST_REGISTER)
@@ -275,7 +275,7 @@ function wholeBytes(e: Evaluator, term: Payload | Exthdr): Term {
   let taken: Term = { ...binary(term.place, '&', term, mask), type, order, bits };
   if (shift > 0) {
     let shifted = order;
-    if (!e.old && (e.key !== undefined || e.statementBits > 0) && bytesOf(bits) > 1) {
+    if (e.dialect.turnsMaskedFields && (e.key !== undefined || e.statementBits > 0) && bytesOf(bits) > 1) {
       taken = { kind: 'conversion', place: term.place, type, order: 'host', bits, to: 'host', argument: taken };
       shifted = 'host';
     }

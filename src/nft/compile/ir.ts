@@ -2,6 +2,7 @@ import type { WireElement } from '../../nf_tables/element.ts';
 import type { Expression } from '../../nf_tables/expression.ts';
 import type { NftSet } from '../../nf_tables/set.ts';
 import type { ByteOrder, Datatype } from '../data/datatypes.ts';
+import type { Dialect } from '../data/dialects.ts';
 import type { Scope } from './scope.ts';
 import type { Range, SetInfo, Term } from './term.ts';
 
@@ -60,8 +61,7 @@ export interface Emitter {
 
 /** The state of a rule's evaluation, and the services that each construct uses. */
 export interface Evaluator extends Expectation {
-  /** As nft 1.0.6. */
-  readonly old: boolean;
+  readonly dialect: Dialect;
   /** Sets made for this rule. */
   readonly sets: SetInfo[];
   nextSetId: number;

@@ -1,6 +1,7 @@
 import type { Path } from '../../errors.ts';
 import type { Expression } from '../../nf_tables/expression.ts';
 import { ofThread } from '../../thread.ts';
+import type { Dialect } from '../data/dialects.ts';
 import { CT, type KeyRow, META } from '../data/keys.ts';
 import { type Header, PROTOCOLS } from '../data/protocols.ts';
 import type { Emitter, Relation, Step } from './ir.ts';
@@ -62,12 +63,12 @@ export class Linearizer implements Emitter {
   readonly expressions: Expression[] = [];
   /** For each expression, the path of the statement it came from. */
   readonly origin: Path[] = [];
-  readonly old: boolean;
+  readonly dialect: Dialect;
   #place: Path = [];
   #free = 0;
 
-  constructor(old: boolean) {
-    this.old = old;
+  constructor(dialect: Dialect) {
+    this.dialect = dialect;
   }
 
   run(steps: readonly Step[]): void {
@@ -330,7 +331,7 @@ export class Linearizer implements Emitter {
     const to = dataOf(range.right as Value);
     if (op === '!=') this.push({ range: { register, op: 'neq', from, to } });
     else if (op !== '==' && op !== 'in') throw refuse(place, '== or != with a range', op);
-    else if (this.old) {
+    else if (!this.dialect.hasRangeComparison) {
       this.push({ cmp: { register, op: 'gte', data: from } });
       this.push({ cmp: { register, op: 'lte', data: to } });
     } else this.push({ range: { register, op: 'eq', from, to } });

@@ -1,3 +1,4 @@
+import type { Dialect } from '../data/dialects.ts';
 import { convert } from './byte-order.ts';
 import type { Evaluator, Relation, Step } from './ir.ts';
 import { askWhether } from './parse-load.ts';
@@ -38,7 +39,7 @@ function learn(e: Evaluator, { left, right }: Relation): void {
   if (isSingleton(right)) told(right);
   else if (right.kind === 'set') {
     for (const member of right.members) if (member.kind === 'element') told(member.key);
-  } else if (right.kind === 'set-reference' && left.kind === 'meta' && !e.old) {
+  } else if (right.kind === 'set-reference' && left.kind === 'meta' && e.dialect.learnsFromNamedSets) {
     // Whatever it is, it is one that the set has.
     scope.learnFromMeta(left.key, 0);
   }
@@ -56,7 +57,8 @@ function withoutSet(e: Evaluator, relation: Relation): void {
   )
     relation.right = only.key;
   const { type } = relation.right;
-  if (!e.old && relation.op === 'in' && isFlags(type) && type.name !== 'ct_state') relation.op = '==';
+  if (e.dialect.comparesSingleFlags && relation.op === 'in' && isFlags(type) && type.name !== 'ct_state')
+    relation.op = '==';
 }
 
 export function evaluateRelation(e: Evaluator, relation: Relation): Relation {
@@ -71,7 +73,7 @@ export function evaluateRelation(e: Evaluator, relation: Relation): Relation {
   relation.right = e.evaluate(relation.right);
   if (!isConstant(relation.right)) throw refuse(relation.right.place, 'something constant', relation.right.kind);
   if (isConstant(left)) throw refuse(left.place, 'something that is loaded from the packet', left.kind);
-  if (!sameType(left, relation.right, e.old))
+  if (!sameType(left, relation.right, e.dialect))
     throw refuse(relation.right.place, `a value of type ${left.type.name}`, relation.right.type.name);
   if (left.kind !== 'concat' && (relation.op === '==' || relation.op === 'in' || relation.op === '!='))
     withoutSet(e, relation);
@@ -104,10 +106,10 @@ export function evaluateRelation(e: Evaluator, relation: Relation): Relation {
   return relation;
 }
 
-function sameType(left: Term, right: Term, old: boolean): boolean {
+function sameType(left: Term, right: Term, dialect: Dialect): boolean {
   if (left.type.id === right.type.id) return true;
   // A range has no type of its own to nft; marks are numbers.
-  return right.kind === 'range' && numeric(left.type) && !old;
+  return right.kind === 'range' && numeric(left.type) && dialect.comparesAnyRange;
 }
 
 /** Ranges are compared byte by byte, so that both sides must be in the packet's order. */

@@ -3,6 +3,7 @@ import type { WireElement } from '../../nf_tables/element.ts';
 import type { Family } from '../../nf_tables/family.ts';
 import type { NftSet } from '../../nf_tables/set.ts';
 import { concatenationOf, type Datatype, datatypeByName } from '../data/datatypes.ts';
+import { dialectOf } from '../data/dialects.ts';
 import type { JsonExpression, SetMember } from '../json.ts';
 import type { CompileContext } from './context.ts';
 import { RuleEvaluator } from './evaluate.ts';
@@ -81,7 +82,7 @@ export function declaredSet(json: Fields, version?: CompileContext['version']): 
     fields: concatenated ? key.fields : undefined,
     members: [],
   };
-  const { set } = wireSet(info, { family: json.family as Family, table: json.table as string }, version === '1.0.6');
+  const { set } = wireSet(info, { family: json.family as Family, table: json.table as string }, dialectOf(version));
   const { id: _, ...wire } = set;
   const written: NftSet = wire;
   if (flags.includes('constant')) written.flags = [...(written.flags ?? []), 'constant'];

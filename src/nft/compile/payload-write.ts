@@ -1,4 +1,5 @@
 import { TYPES } from '../data/datatypes.ts';
+import type { Dialect } from '../data/dialects.ts';
 import { type Checksum, type Header, PROTOCOLS } from '../data/protocols.ts';
 import { argument } from './argument.ts';
 import { convert } from './byte-order.ts';
@@ -27,15 +28,15 @@ const HEADERS: Readonly<Record<string, Header>> = PROTOCOLS;
 const BASE_NAMES = [undefined, 'link', 'network', 'transport', 'inner'] as const;
 const MOST_BYTES = 16;
 
-function checksumOf(field: Payload, old: boolean): Checksum | undefined {
+function checksumOf(field: Payload, dialect: Dialect): Checksum | undefined {
   const header = field.protocol === undefined ? undefined : HEADERS[field.protocol];
-  return header?.checksum ?? (old ? header?.oldChecksum : undefined);
+  return header?.checksum ?? (dialect.usesOldChecksums ? header?.oldChecksum : undefined);
 }
 
-function needsEvenBytes(field: Payload, old: boolean): boolean {
+function needsEvenBytes(field: Payload, dialect: Dialect): boolean {
   if (field.base === INNER) return true;
-  if (checksumOf(field, old) !== undefined) return true;
-  return !old && field.base === LINK && field.protocol === 'vlan';
+  if (checksumOf(field, dialect) !== undefined) return true;
+  return dialect.evensVlanWrites && field.base === LINK && field.protocol === 'vlan';
 }
 
 export function evaluatePayloadWrite(e: Evaluator, field: Payload, written: Term): void {
@@ -51,7 +52,7 @@ export function evaluatePayloadWrite(e: Evaluator, field: Payload, written: Term
       const unit = emitter.take(source);
       emitter.load(source, unit);
       emitter.release(source);
-      const checksum = checksumOf(target, e.old);
+      const checksum = checksumOf(target, e.dialect);
       const offset = checksum && HEADERS[target.protocol!]!.fields[checksum.field]![0];
       emitter.push({
         payload: {
@@ -60,7 +61,7 @@ export function evaluatePayloadWrite(e: Evaluator, field: Payload, written: Term
           offset: Math.floor(target.offset / 8),
           length: Math.floor(target.bits / 8),
           ...(offset !== undefined && { checksumType: checksum!.type, checksumOffset: offset / 8 }),
-          ...(correctsTransport(target, e.old) && { checksumFlags: ['pseudo-header' as const] }),
+          ...(correctsTransport(target, e.dialect) && { checksumFlags: ['pseudo-header' as const] }),
         },
       });
     },
@@ -68,10 +69,10 @@ export function evaluatePayloadWrite(e: Evaluator, field: Payload, written: Term
 }
 
 /** The checksum of the transport covers it too. */
-function correctsTransport(field: Payload, old: boolean): boolean {
+function correctsTransport(field: Payload, dialect: Dialect): boolean {
   if (field.base === INNER) return true;
   if (field.protocol === undefined) return false;
-  if (field.base === TRANSPORT) return field.protocol === 'udp' && !old;
+  if (field.base === TRANSPORT) return field.protocol === 'udp' && dialect.correctsUdpChecksum;
   return field.base === NETWORK && (HEADERS[field.protocol]!.pseudoHeader?.includes(field.fieldName ?? '') ?? false);
 }
 
@@ -81,7 +82,7 @@ function writing(e: Evaluator, field: Payload, written: Term): { target: Payload
     if (source.kind !== 'map') source = convert(source, field.order);
   }
   if (source.kind === 'range') throw refuse(source.place, 'a single value', 'a range');
-  const even = needsEvenBytes(field, e.old);
+  const even = needsEvenBytes(field, e.dialect);
   const whole = field.offset % 8 === 0 && field.bits % 8 === 0;
   if (whole && (!even || (field.bits / 8) % 2 === 0)) return { target: field, source };
 

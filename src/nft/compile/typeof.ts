@@ -1,6 +1,7 @@
 import { fromHex, toHex } from '../../codec/index.ts';
 import { CT_KEYS, META_KEYS } from '../../nf_tables/expressions/packet.ts';
 import { datatypeByNumber, TYPES } from '../data/datatypes.ts';
+import { type Dialect, NFT_1_1_6 } from '../data/dialects.ts';
 import * as keys from '../data/keys.ts';
 import { type Header, PROTOCOLS } from '../data/protocols.ts';
 import { headerField, numberedExtension, numberOfField, rawPayload } from './parse-header.ts';
@@ -62,13 +63,13 @@ class Records {
 const LITTLE = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1;
 
 /** The description of a key or a value as hex; undefined where nft gives none. */
-export function describe(term: Term, old: boolean): string | undefined {
-  const kind = kindOf(term, old);
+export function describe(term: Term, dialect: Dialect): string | undefined {
+  const kind = kindOf(term, dialect);
   if (kind === undefined) return undefined;
   const records = new Records();
   records.number(0, kind);
   records.nest(1, () => {
-    writeData(records, term, old);
+    writeData(records, term, dialect);
     return true;
   });
   return records.hex;
@@ -132,14 +133,14 @@ function isReadByAll(description: Uint8Array | undefined, isPart = false): boole
   return kind !== KINDS.concat || [...fields.values()].every(part => isReadByAll(part, true));
 }
 
-function kindOf(term: Term, old: boolean): number | undefined {
+function kindOf(term: Term, dialect: Dialect): number | undefined {
   const name = term.kind === 'load' ? term.name : term.kind;
   if (!Object.hasOwn(KINDS, name)) return undefined;
-  if (old && (name === 'value' || name === 'tunnel')) return undefined;
-  return (old ? OLD_KINDS[name as 'fib'] : undefined) ?? KINDS[name as keyof typeof KINDS];
+  if (!dialect.describesConstants && (name === 'value' || name === 'tunnel')) return undefined;
+  return (dialect.countsTunnelKind ? undefined : OLD_KINDS[name as 'fib']) ?? KINDS[name as keyof typeof KINDS];
 }
 
-function writeData(records: Records, term: Term, old: boolean): boolean {
+function writeData(records: Records, term: Term, dialect: Dialect): boolean {
   switch (term.kind) {
     case 'payload':
       records.number(0, term.protocol === undefined ? 0 : protocolNumber(term.protocol));
@@ -172,12 +173,12 @@ function writeData(records: Records, term: Term, old: boolean): boolean {
     case 'concat':
       return term.parts.every((part, i) => {
         let described = part;
-        if (!old) while (described.kind === 'binary') described = described.left;
-        const kind = kindOf(described, old);
+        if (dialect.describesCalculations) while (described.kind === 'binary') described = described.left;
+        const kind = kindOf(described, dialect);
         if (kind === undefined || i >= MOST_PARTS) return false;
         return records.nest(i, () => {
           records.number(0, kind);
-          return records.nest(1, () => writeData(records, described, old));
+          return records.nest(1, () => writeData(records, described, dialect));
         });
       });
     default:
@@ -214,12 +215,12 @@ function numberIn(records: Records2, type: number): number | undefined {
 }
 
 /** The term that a set's keys or values were described by; undefined where it tells nothing that is needed. */
-export function described(hex: string, old = false): Term | undefined {
+export function described(hex: string, dialect = NFT_1_1_6): Term | undefined {
   const bytes = fromHex(hex);
-  return bytes === undefined ? undefined : termIn(recordsOf(bytes), old);
+  return bytes === undefined ? undefined : termIn(recordsOf(bytes), dialect);
 }
 
-function termIn(records: Records2, old: boolean): Term | undefined {
+function termIn(records: Records2, dialect: Dialect): Term | undefined {
   const kind = numberIn(records, 0);
   const data = records.get(1);
   if (kind === undefined || data === undefined) return undefined;
@@ -253,11 +254,11 @@ function termIn(records: Records2, old: boolean): Term | undefined {
     case KINDS.hash:
     case KINDS.xfrm:
     case KINDS.fib:
-      return loadIn(kind, numberIn(fields, 0) ?? 0, old);
+      return loadIn(kind, numberIn(fields, 0) ?? 0, dialect);
     case KINDS.concat: {
       const parts: Term[] = [];
       for (let i = 0; fields.has(i); i++) {
-        const part = termIn(recordsOf(fields.get(i)!), old);
+        const part = termIn(recordsOf(fields.get(i)!), dialect);
         if (part === undefined) return undefined;
         parts.push(part);
       }
@@ -270,9 +271,9 @@ function termIn(records: Records2, old: boolean): Term | undefined {
 }
 
 /** What is loaded with one instruction: as much of it as says what its values are like. */
-function loadIn(kind: number, key: number, old: boolean): Term | undefined {
+function loadIn(kind: number, key: number, dialect: Dialect): Term | undefined {
   const found = (Object.keys(LOADS) as (keyof typeof LOADS)[]).find(
-    name => ((old ? OLD_KINDS[name] : undefined) ?? KINDS[name]) === kind,
+    name => ((dialect.countsTunnelKind ? undefined : OLD_KINDS[name]) ?? KINDS[name]) === kind,
   );
   const row = found && LOADS[found](key);
   return row && value(undefined, TYPES[row.type], row.order, row.bits, 0n);

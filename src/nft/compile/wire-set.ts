@@ -1,6 +1,7 @@
 import type { WireElement } from '../../nf_tables/element.ts';
 import type { NftSet } from '../../nf_tables/set.ts';
 import { concatenationOf, type Datatype, datatypeByNumber, TYPES, VERDICT_DATA_TYPE } from '../data/datatypes.ts';
+import type { Dialect } from '../data/dialects.ts';
 import type { CompiledSet } from './ir.ts';
 import { swapped, toBytes } from './number.ts';
 import {
@@ -25,7 +26,11 @@ const typeNumber = (type: Datatype): number => (type.kind === 'verdict' ? VERDIC
 const orderOf = (term: Term) => (term.order === 'host' ? 'host' : term.order === 'big' ? 'big' : 0);
 
 /** A set of a rule with its elements, as nft sends them. */
-export function wireSet(info: SetInfo, place: { family: NftSet['family']; table: string }, old: boolean): CompiledSet {
+export function wireSet(
+  info: SetInfo,
+  place: { family: NftSet['family']; table: string },
+  dialect: Dialect,
+): CompiledSet {
   const { key, data } = info;
   const elements = info.members.length === 0 ? [] : wireElements(info);
   const flags: NonNullable<NftSet['flags']> = [];
@@ -36,9 +41,9 @@ export function wireSet(info: SetInfo, place: { family: NftSet['family']; table:
   if (info.dynamic) flags.push('dynamic');
   if (info.object) flags.push('object');
   if (info.concatenation) flags.push('concatenation');
-  const keyTypeof = describe(key, old);
-  const dataTypeof = data === undefined ? undefined : describe(data, old);
-  const size = old && info.anonymous ? oldSize(info) : info.size;
+  const keyTypeof = describe(key, dialect);
+  const dataTypeof = data === undefined ? undefined : describe(data, dialect);
+  const size = dialect.countsElementsOfSets && info.anonymous ? oldSize(info) : info.size;
   const fields = info.fields?.map(length => ({ length }));
   const set: CompiledSet['set'] = {
     ...place,
@@ -54,7 +59,9 @@ export function wireSet(info: SetInfo, place: { family: NftSet['family']; table:
     }),
     keyByteOrder: orderOf(key) as 'host',
     ...(data !== undefined && !info.object && { dataByteOrder: orderOf(data) as 'host' }),
-    ...((info.merges || (old && info.anonymous && info.interval && !info.map)) && { mergeElements: 1 }),
+    ...((info.merges || (dialect.mergesAnonymousSets && info.anonymous && info.interval && !info.map)) && {
+      mergeElements: 1,
+    }),
     ...(keyTypeof !== undefined && { keyTypeof }),
     ...(dataTypeof !== undefined && { dataTypeof }),
     ...(data !== undefined && { dataInterval: info.dataInterval ? 1 : 0 }),

@@ -1,6 +1,7 @@
 import { statSync } from 'node:fs';
 import { parseIPv4, parseIPv6, toHex } from '../../codec/index.ts';
 import type { ByteOrder, Datatype } from '../data/datatypes.ts';
+import type { Dialect } from '../data/dialects.ts';
 import type { Names, NameTable } from '../names.ts';
 import { fromBytes, textBytes } from './number.ts';
 import { type Place, refuse, type Value, value } from './term.ts';
@@ -9,8 +10,7 @@ import { type Place, refuse, type Value, value } from './term.ts';
 export interface WordContext {
   /** Asked for only where a word is neither a number nor one of nft's own. */
   names(): Names;
-  /** nft 1.0.6's names. */
-  readonly old: boolean;
+  readonly dialect: Dialect;
   /** The index of an interface. */
   interfaceIndex(name: string): number | undefined;
 }
@@ -38,7 +38,7 @@ export function readWord(
   switch (type.kind) {
     case 'integer':
     case 'bitmask': {
-      const symbols = context.old ? (type.oldSymbols ?? type.symbols) : type.symbols;
+      const symbols = context.dialect.usesOldSymbols ? (type.oldSymbols ?? type.symbols) : type.symbols;
       if (symbols === undefined) return integer('a number');
       if (number === undefined && Object.hasOwn(symbols, text)) return made(BigInt(symbols[text]!));
       return integer(`a number, or one of ${Object.keys(symbols).join(', ')}`);

@@ -1,3 +1,5 @@
+import { NFT_1_1_6 } from './dialects.ts';
+
 /*
  * nft's names for the priorities of base chains. A priority within 10 of one is printed as 'dstnat + 5'; the name must fit the family and hook.
  */
@@ -43,10 +45,10 @@ export function parsePriority(text: string, family: string, hook: string): numbe
   return named.value + (sign === '-' ? -Number(distance) : Number(distance));
 }
 
-/** As nft's text has it; `old` for nft 1.0.6, which knows dstnat and srcnat in one hook each. */
-export function formatPriority(priority: number, family: string, hook: string, old = false): string {
+/** As nft's text has it. */
+export function formatPriority(priority: number, family: string, hook: string, dialect = NFT_1_1_6): string {
   const near = prioritiesOf(family).find(each => Math.abs(priority - each.value) <= REACH);
-  if (near === undefined || !fits(near, family, hook, old)) return String(priority);
+  if (near === undefined || !fits(near, family, hook, dialect)) return String(priority);
   const distance = priority - near.value;
   if (distance === 0) return near.name;
   return distance > 0 ? `${near.name} + ${distance}` : `${near.name} - ${-distance}`;
@@ -60,8 +62,8 @@ function fits(
   { families, hooks, oldHooks = hooks }: NamedPriority,
   family: string,
   hook: string,
-  old = false,
+  dialect = NFT_1_1_6,
 ): boolean {
-  const known = old ? oldHooks : hooks;
+  const known = dialect.hasPriorityNamesInBothHooks ? hooks : oldHooks;
   return families.includes(family) && (known === undefined || known.includes(hook));
 }

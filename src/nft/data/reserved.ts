@@ -1,3 +1,4 @@
+import type { Dialect } from './dialects.ts';
 /* Words of nft's language that cannot be names. */
 
 /** Kinds of objects that have names of their own; objects by the type that the kernel has. */
@@ -61,6 +62,8 @@ const reserved = /* @__PURE__ */ new Set(EVERYWHERE);
 const newer = /* @__PURE__ */ new Set(NEWER);
 
 /** Is it a word that an object of this kind cannot have as its name? */
-export function isReserved(kind: NamedKind, name: string, old: boolean): boolean {
-  return reserved.has(name) || (!old && newer.has(name)) || (OF_KIND[kind]?.includes(name) ?? false);
+export function isReserved(kind: NamedKind, name: string, dialect: Dialect): boolean {
+  return (
+    reserved.has(name) || (dialect.reservesNewerWords && newer.has(name)) || (OF_KIND[kind]?.includes(name) ?? false)
+  );
 }

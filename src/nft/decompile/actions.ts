@@ -105,7 +105,7 @@ export function dynset(registers: Registers, expression: DynamicSet<Expression>)
       const type = parts?.[i];
       if (type !== undefined) setType(node, type, type.order);
     });
-  } else if (key.type === TYPES.invalid && !registers.old) {
+  } else if (key.type === TYPES.invalid && registers.dialect.typesKeysOfChanges) {
     setType(key, set.key.type, set.key.order);
   }
   const element: Node = {

@@ -1,4 +1,5 @@
 import { TYPES } from '../data/datatypes.ts';
+import type { Dialect } from '../data/dialects.ts';
 import { BASE_INNER, BASE_LINK, BASE_NETWORK, BASE_TRANSPORT, type Header, header } from './headers.ts';
 import { networkOf } from './learn.ts';
 import type { CtNode, FlowStatement, MetaNode, Node, PayloadNode, Relation } from './tree.ts';
@@ -72,13 +73,13 @@ export class Dependencies {
   }
 
   /** Leaves out what this load implies. */
-  kill(node: PayloadNode, family: string, old: boolean): void {
+  kill(node: PayloadNode, family: string, dialect: Dialect): void {
     if (node.header === undefined) return;
     const dependency = this.get(node.base);
-    if (dependency !== undefined && this.#mayKill(dependency, node, family, old)) this.release(node.base);
+    if (dependency !== undefined && this.#mayKill(dependency, node, family, dialect)) this.release(node.base);
   }
 
-  #mayKill(dependency: Relation, node: PayloadNode, family: string, old: boolean): boolean {
+  #mayKill(dependency: Relation, node: PayloadNode, family: string, dialect: Dialect): boolean {
     const { left, op } = dependency;
     if (family === 'bridge' || family === 'netdev' || family === 'inet') {
       if (
@@ -94,7 +95,7 @@ export class Dependencies {
       }
     }
     if (node.base !== BASE_TRANSPORT) return true;
-    if (!old && node.header === header('th')) {
+    if (dialect.keepsTransportBeforePorts && node.header === header('th')) {
       // The ports of any protocol: the match on it has to stay, and is better followed by plain bits.
       node.header = undefined;
       node.type = TYPES.xinteger;
@@ -118,15 +119,14 @@ export class Dependencies {
   }
 
   /** Leaves out what a match on meta data or the connection implies. */
-  killForKey(left: MetaNode | CtNode, right: Node, family: string, old: boolean): void {
+  killForKey(left: MetaNode | CtNode, right: Node, family: string, dialect: Dialect): void {
     const { base, key } = left;
-    // Of these keys nft 1.0.6 does not know the layer.
-    if (old && left.kind === 'ct' && key.includes(' ')) return;
-    if (this.get(base) !== undefined && this.#mayKillKey(left, right, family, old)) this.release(base);
+    if (!dialect.releasesConnectionKeys && left.kind === 'ct' && key.includes(' ')) return;
+    if (this.get(base) !== undefined && this.#mayKillKey(left, right, family, dialect)) this.release(base);
   }
 
   /** A match on the network's protocol stays, unless the one on the transport's cannot be in another. */
-  #mayKillKey(left: MetaNode | CtNode, right: Node, family: string, old: boolean): boolean {
+  #mayKillKey(left: MetaNode | CtNode, right: Node, family: string, dialect: Dialect): boolean {
     const dependency = this.get(BASE_NETWORK);
     if (dependency === undefined) return true;
     const network = networkOf(dependency);
@@ -137,10 +137,10 @@ export class Dependencies {
       if (left.key !== 'l4proto') return true;
       if (right.kind !== 'value' || right.bits !== 8) return false;
       const only = ICMP_PROTOCOLS[Number(right.value)];
-      if (old) return only === undefined ? false : only === network || network === '';
+      if (!dialect.keepsOnlyIcmpOfItsFamily) return only === undefined ? false : only === network || network === '';
       return only === network;
     }
-    if (left.kind !== 'ct' || old) return true;
+    if (left.kind !== 'ct' || !dialect.releasesConnectionKeys) return true;
     if (left.key === 'saddr' || left.key === 'daddr')
       return network === (left.bits === 32 ? 'ip' : left.bits === 128 ? 'ip6' : undefined);
     if (left.key.startsWith('ip ')) return network === 'ip';

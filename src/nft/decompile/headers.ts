@@ -1,4 +1,5 @@
 import { type Datatype, TYPES } from '../data/datatypes.ts';
+import type { Dialect } from '../data/dialects.ts';
 import { type FieldRow, type Header as HeaderRow, PROTOCOLS } from '../data/protocols.ts';
 
 /*
@@ -130,24 +131,23 @@ export function numberOf(base: Header | undefined, upper: Header | undefined): n
 /** What is known about the packet's protocols at some place of a rule. */
 export class PacketContext {
   readonly family: string;
-  /** As nft 1.0.6. */
-  readonly old: boolean;
+  readonly dialect: Dialect;
   /** Of each layer, by BASE_*. */
   readonly layers: (Header | undefined)[] = [];
   /** Link layers below the current one. */
   readonly stacked: Header[] = [];
   icmpType = 0;
 
-  constructor(family: string, old: boolean) {
+  constructor(family: string, dialect: Dialect) {
     this.family = family;
-    this.old = old;
+    this.dialect = dialect;
     const { base, first } = HOOKS[family] ?? HOOKS.inet!;
     this.layers[base] = header(first);
   }
 
   /** nft 1.0.6 writes all fields that are numbers in decimal. */
   typeOf({ type }: HeaderField): Datatype {
-    return this.old && type === TYPES.xinteger ? TYPES.integer : type;
+    return !this.dialect.printsHexFields && type === TYPES.xinteger ? TYPES.integer : type;
   }
 
   /** What the family starts with. */

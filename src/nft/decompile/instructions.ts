@@ -94,7 +94,12 @@ function bitwise(registers: Registers, expression: Of<'bitwise'>): void {
   } else if (op === 'shift-left' || op === 'shift-right') {
     const by = registerValue(hexOf(expression.data));
     by.order = 'host';
-    node = binary(op === 'shift-left' ? '<<' : '>>', left, by, registers.old ? left.bits : expression.length * 8);
+    node = binary(
+      op === 'shift-left' ? '<<' : '>>',
+      left,
+      by,
+      registers.dialect.widensShifts ? expression.length * 8 : left.bits,
+    );
   } else {
     const operator = BOOLEAN_OPERATORS[op];
     if (operator === undefined || expression.secondSourceRegister === undefined)
@@ -176,8 +181,8 @@ function exthdr(registers: Registers, expression: Of<'exthdr'>): void {
   const bits = (expression.length ?? 0) * 8;
   const present = words(expression.flags, ['present']).length > 0;
   const node = extensionNode(op, expression.type, offset, bits, present);
-  // nft 1.0.6 takes the addresses of IP options for numbers.
-  if (registers.old && node.op === 'ipv4' && node.type === TYPES.ipv4_addr) node.type = TYPES.integer;
+  if (!registers.dialect.knowsIpOptionAddresses && node.op === 'ipv4' && node.type === TYPES.ipv4_addr)
+    node.type = TYPES.integer;
   if (expression.register !== undefined) {
     registers.set(expression.register, node);
   } else if (expression.sourceRegister !== undefined) {
@@ -276,7 +281,7 @@ const HANDLERS: Readonly<Record<string, Handler<never>>> = {
   }) as Handler<Of<'osf'>>,
   rt: ((registers, { register, key }) => registers.set(register, routeNode(key))) as Handler<Of<'rt'>>,
   fib: ((registers, { register, result, flags }) =>
-    registers.set(register, fibNode(result, flags ?? [], registers.old))) as Handler<Of<'fib'>>,
+    registers.set(register, fibNode(result, flags ?? [], registers.dialect))) as Handler<Of<'fib'>>,
   xfrm: ((registers, { register, key, direction, index }) =>
     registers.set(register, ipsecNode(key, direction, index ?? 0))) as Handler<Of<'xfrm'>>,
   numgen: ((registers, { register, type, modulus, offset }) =>

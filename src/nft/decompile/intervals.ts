@@ -1,4 +1,5 @@
 import { HOST_IS_LITTLE_ENDIAN } from '../../codec/index.ts';
+import type { Dialect } from '../data/dialects.ts';
 import { bytesOf, lowestOne, lowestZero, ones, reverseBytes, switchOrder, textNumber, textOf } from './bits.ts';
 import { ELEMENTS_AT_ONCE, type InParts, sortInParts } from './in-parts.ts';
 import {
@@ -61,7 +62,7 @@ function comparePoints(a: Point, b: Point): number {
 }
 
 /** Beginnings and ends, in any order, as the ranges that they are. */
-export function* rangesOf(members: readonly SetMember[], old: boolean): InParts<SetMember[]> {
+export function* rangesOf(members: readonly SetMember[], dialect: Dialect): InParts<SetMember[]> {
   const catchAll: SetMember[] = [];
   const points: Point[] = [];
   for (const member of members) {
@@ -74,14 +75,14 @@ export function* rangesOf(members: readonly SetMember[], old: boolean): InParts<
   let passed = 0;
   for (const point of yield* sortInParts(points, comparePoints)) {
     if (++passed % ELEMENTS_AT_ONCE === 0) yield;
-    if (low !== undefined) out.push(interval(low.member, point.number - low.number - 1n, old));
+    if (low !== undefined) out.push(interval(low.member, point.number - low.number - 1n, dialect));
     // Where a range begins before the last one has ended, that one ends here.
     low = point.member.intervalEnd ? undefined : point;
   }
   if (low !== undefined) {
     const last = ones(valueIn(low.member).bits);
     out.push(
-      last === low.number ? withKey(low.member, valueIn(low.member)) : interval(low.member, last - low.number, old),
+      last === low.number ? withKey(low.member, valueIn(low.member)) : interval(low.member, last - low.number, dialect),
     );
   }
   return [...out, ...catchAll];
@@ -90,7 +91,7 @@ export function* rangesOf(members: readonly SetMember[], old: boolean): InParts<
 const valueKind = (key: Node) => (key.kind === 'mapping' ? key.left.kind : key.kind);
 
 /** From an element on, so many keys more. */
-function interval(low: SetMember, length: bigint, old: boolean): SetMember {
+function interval(low: SetMember, length: bigint, dialect: Dialect): SetMember {
   const key = valueIn(low) as Value;
   if (length === 0n) {
     if (isString(key.type)) switchOrder(key);
@@ -98,7 +99,7 @@ function interval(low: SetMember, length: bigint, old: boolean): SetMember {
   }
   if ((length & (length + 1n)) === 0n && (key.value & length) === 0n) {
     const fixed = key.bits - lowestZero(length, 0);
-    if (hasPrefixes(key.type, old)) return withKey(low, prefix(key, fixed, key.bits));
+    if (hasPrefixes(key.type, dialect)) return withKey(low, prefix(key, fixed, key.bits));
     if (isString(key.type)) {
       const text = textOf(HOST_IS_LITTLE_ENDIAN ? reverseBytes(key.value, bytesOf(key.bits)) : key.value, key.bits);
       if (fixed % 8 !== 0 || text === '' || text.length >= bytesOf(key.bits))
@@ -111,7 +112,7 @@ function interval(low: SetMember, length: bigint, old: boolean): SetMember {
 }
 
 /** Each pair of a first and a last key of several parts as one key of ranges. */
-export function* joinRanges(members: readonly SetMember[], old: boolean): InParts<SetMember[]> {
+export function* joinRanges(members: readonly SetMember[], dialect: Dialect): InParts<SetMember[]> {
   const out: SetMember[] = [];
   let first: SetMember | undefined;
   let passed = 0;
@@ -124,7 +125,7 @@ export function* joinRanges(members: readonly SetMember[], old: boolean): InPart
     } else {
       const start = valueIn(first) as Concat;
       const end = valueIn(member) as Concat;
-      const parts = start.parts.map((part, i) => joined(part, end.parts[i]!, old));
+      const parts = start.parts.map((part, i) => joined(part, end.parts[i]!, dialect));
       out.push(withKey(member, { ...end, parts }));
       first = undefined;
     }
@@ -132,7 +133,7 @@ export function* joinRanges(members: readonly SetMember[], old: boolean): InPart
   return out;
 }
 
-function joined(from: Node, to: Node, old: boolean): Node {
+function joined(from: Node, to: Node, dialect: Dialect): Node {
   if (from.kind !== 'value' || to.kind !== 'value') return to;
   if (from.value === to.value) return to;
   const text = isString(from.type);
@@ -143,7 +144,7 @@ function joined(from: Node, to: Node, old: boolean): Node {
     const name = textNumber(`${textOf(from.value, from.bits).slice(0, fixed / 8)}*`);
     return value(fixed + 8, name.value, from.type, 'host');
   }
-  return fixed === undefined || !hasPrefixes(from.type, old) ? range(from, to) : prefix(from, fixed, to.bits);
+  return fixed === undefined || !hasPrefixes(from.type, dialect) ? range(from, to) : prefix(from, fixed, to.bits);
 }
 
 /** How many bits both begin with, where the rest is all zeros in one and all ones in the other. */

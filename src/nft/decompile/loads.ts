@@ -1,5 +1,6 @@
 import { CT_KEYS, META_KEYS } from '../../nf_tables/expressions/packet.ts';
 import { TYPES } from '../data/datatypes.ts';
+import type { Dialect } from '../data/dialects.ts';
 import {
   CT,
   FIB,
@@ -15,20 +16,21 @@ import {
   TUNNEL,
 } from '../data/keys.ts';
 import { BASE_LINK, BASE_NETWORK, BASE_TRANSPORT, type Header, type HeaderField, header } from './headers.ts';
-import type {
-  CtNode,
-  FibNode,
-  HashNode,
-  IpsecNode,
-  MetaNode,
-  NumgenNode,
-  OsfNode,
-  PayloadNode,
-  RouteNode,
-  SocketNode,
-  TunnelNode,
+import {
+  type CtNode,
+  type FibNode,
+  type HashNode,
+  type IpsecNode,
+  type MetaNode,
+  type NumgenNode,
+  type OsfNode,
+  type PayloadNode,
+  type RouteNode,
+  type SocketNode,
+  type TunnelNode,
+  Undecompilable,
+  untyped,
 } from './tree.ts';
-import { Undecompilable, untyped } from './tree.ts';
 
 /*
  * Nodes for what is loaded into registers: each with the type that its key has.
@@ -145,7 +147,7 @@ export function osfNode(ttl: 'loose' | 'skip' | undefined, version: boolean): Os
 
 const FIB_FLAGS = ['saddr', 'daddr', 'mark', 'iif', 'oif'];
 
-export function fibNode(result: string | number, flags: readonly (string | number)[], old: boolean): FibNode {
+export function fibNode(result: string | number, flags: readonly (string | number)[], dialect: Dialect): FibNode {
   const word = result === 'address-type' ? 'type' : result;
   const found = typeof word === 'string' && Object.hasOwn(FIB, word) ? FIB[word as keyof typeof FIB] : undefined;
   if (found === undefined) throw new Undecompilable(`fib ${result}`);
@@ -161,7 +163,7 @@ export function fibNode(result: string | number, flags: readonly (string | numbe
   } as FibNode;
   if (present) {
     node.type = TYPES.boolean;
-    node.bits = old ? 32 : 8;
+    node.bits = dialect.fibBooleanBits;
   }
   return node;
 }

@@ -205,7 +205,8 @@ export function objectLines(object: NftObjectOf, words: Vocabulary): string[] {
         `l3proto ${familyOf(object.data?.l3protocol)}`,
       ];
     case 'ct-timeout': {
-      const duration = (seconds: number) => (words.old ? String(seconds) : formatDuration(BigInt(seconds) * 1000n));
+      const duration = (seconds: number) =>
+        words.dialect.printsTimeoutUnits ? formatDuration(BigInt(seconds) * 1000n) : String(seconds);
       const policy = timeoutsOf(object).map(([word, seconds]) => `${word} : ${duration(seconds)}`);
       return [
         `protocol ${protocolOf(object.data?.l4protocol, words)}`,

@@ -21,7 +21,7 @@ function stackedHeader(context: PacketContext, top: Header, node: PayloadNode): 
 
 /** Does this kind of ICMP message, where it is known, have the field, and does this nft know it? */
 function fitsIcmp({ icmp, newer }: HeaderField, context: PacketContext): boolean {
-  if (newer && context.old) return false;
+  if (newer && !context.dialect.hasNewerIcmpFields) return false;
   return icmp === undefined || context.icmpType === 0 || icmp.includes(context.icmpType);
 }
 

@@ -1,4 +1,5 @@
 import { concatenationOf, datatypeByNumber, TYPES } from '../data/datatypes.ts';
+import type { Dialect } from '../data/dialects.ts';
 import { switchOrder } from './bits.ts';
 import { Dependencies, type Dependency, isStacked } from './dependencies.ts';
 import { narrowExtension } from './extensions.ts';
@@ -58,7 +59,7 @@ export class Postprocessor {
   readonly #removed = new Set<FlowStatement>();
   readonly #outer: Layered;
   readonly #tunneled: Layered;
-  readonly #old: boolean;
+  readonly #dialect: Dialect;
   #current: Layered;
   #out: FlowStatement[] = [];
   /** The statement at work; undefined once it was replaced by several. */
@@ -68,12 +69,12 @@ export class Postprocessor {
   /** The keys of this set are looked at. */
   #set: SetShape | undefined;
 
-  constructor(family: string, old: boolean) {
-    this.#outer = { context: new PacketContext(family, old), dependencies: new Dependencies(this.#removed) };
+  constructor(family: string, dialect: Dialect) {
+    this.#outer = { context: new PacketContext(family, dialect), dependencies: new Dependencies(this.#removed) };
     // What a tunnel carries begins with Ethernet, as in bridges.
-    this.#tunneled = { context: new PacketContext('bridge', old), dependencies: new Dependencies(this.#removed) };
+    this.#tunneled = { context: new PacketContext('bridge', dialect), dependencies: new Dependencies(this.#removed) };
     this.#current = this.#outer;
-    this.#old = old;
+    this.#dialect = dialect;
   }
 
   run(statements: readonly FlowStatement[]): FlowStatement[] {
@@ -111,7 +112,7 @@ export class Postprocessor {
       case 'nat':
         if (statement.address !== undefined) statement.address = this.#node(statement.address);
         if (statement.port !== undefined) {
-          if (this.#old) this.#current.dependencies.reset();
+          if (this.#dialect.forgetsBeforePorts) this.#current.dependencies.reset();
           statement.port = this.#node(statement.port);
         }
         return;
@@ -232,7 +233,7 @@ export class Postprocessor {
     const { context, dependencies } = this.#current;
     completePayload(node, context);
     if (node.tunnel !== undefined) this.#releaseOuter(node);
-    dependencies.kill(node, context.family, this.#old);
+    dependencies.kill(node, context.family, this.#dialect);
   }
 
   /** GRE's own number is implied by a look into the tunnel. */
@@ -270,7 +271,7 @@ export class Postprocessor {
     node.left = this.#node(node.left);
     const { left, right, op } = node;
     if (op === '<<' || op === '>>') setType(right, TYPES.integer, 'host');
-    else setType(right, left.type, right.bits > left.bits && !this.#old ? 'host' : left.order);
+    else setType(right, left.type, right.bits > left.bits && this.#dialect.widensMaskOrder ? 'host' : left.order);
     if (op === '&' && this.#keys > 0 && left.kind === 'payload' && right.kind === 'value') {
       let field: Node = node;
       this.#mask(node, node, masked => {
@@ -279,7 +280,7 @@ export class Postprocessor {
       return field;
     }
     node.right = this.#node(right);
-    if ((op === '<<' || op === '>>') && !this.#old) {
+    if ((op === '<<' || op === '>>') && this.#dialect.hasIntegerShifts) {
       node.type = TYPES.xinteger;
       node.order = 'host';
     } else {
@@ -291,7 +292,7 @@ export class Postprocessor {
 
   /** A field that is not whole bytes, moved to the lowest bits. */
   #shiftedField(node: Binary): Node | undefined {
-    if (node.op !== '>>' || this.#old) return undefined;
+    if (node.op !== '>>' || !this.#dialect.unshiftsFields) return undefined;
     if (node.left.kind === 'unary') node.left = node.left.argument;
     const mask = node.left;
     if (mask.kind !== 'binary' || mask.op !== '&') return undefined;
@@ -315,12 +316,12 @@ export class Postprocessor {
     if (left.kind === 'concat') {
       if (node.right.kind === 'set-reference') {
         left.type = node.right.type;
-        if (!this.#old) this.#set = node.right.set;
+        if (this.#dialect.knowsSetOfConcatenation) this.#set = node.right.set;
       }
       node.left = this.#node(left);
       this.#set = undefined;
     } else {
-      if (left.kind === 'unary' && !this.#old) reverseHours(node, left.argument);
+      if (left.kind === 'unary' && this.#dialect.turnsHoursRound) reverseHours(node, left.argument);
       node.left = this.#node(left);
     }
     setType(node.right, node.left.type, node.left.order);
@@ -341,7 +342,7 @@ export class Postprocessor {
     }
     completePayload(load, context);
     setType(node.right, load.type, load.order);
-    dependencies.kill(load, context.family, this.#old);
+    dependencies.kill(load, context.family, this.#dialect);
   }
 
   /** One match for each field of a load of several. */
@@ -372,8 +373,8 @@ export class Postprocessor {
         this.#releaseOuter(load);
       }
       if (isStacked(context.layers[base], match)) base--;
-      dependencies.kill(field, context.family, this.#old);
-      if (!this.#old) setType(right, field.type, undefined);
+      dependencies.kill(field, context.family, this.#dialect);
+      if (this.#dialect.forgetsOrderOfFields) setType(right, field.type, undefined);
       if (node.op === '==' && field.protocol) dependencies.store(statement, base);
     }
     this.#statement = undefined;
@@ -385,17 +386,17 @@ export class Postprocessor {
     const { context, dependencies } = this.#current;
     learn(context, node);
     if (left.base >= BASE_TRANSPORT) return;
-    dependencies.killForKey(left, node.right, context.family, this.#old);
+    dependencies.killForKey(left, node.right, context.family, this.#dialect);
     if (left.protocol && this.#statement?.kind === 'match')
       dependencies.store(this.#statement as Dependency, left.base);
   }
 
   #matchBinary(node: Relation, left: Binary): Node {
     const { right } = node;
-    const flags = flagTest(node, left, this.#old);
+    const flags = flagTest(node, left, this.#dialect);
     if (flags !== undefined) return flags;
     if (
-      hasPrefixes(left.left.type, this.#old) &&
+      hasPrefixes(left.left.type, this.#dialect) &&
       left.op === '&' &&
       right.kind === 'value' &&
       left.right.kind === 'value' &&
@@ -443,7 +444,7 @@ export class Postprocessor {
       else setType(of.right, left.type, left.order);
       return true;
     }
-    if (this.#old || left.kind !== 'payload' || of.right.kind !== 'value') return false;
+    if (!this.#dialect.trimsRawBits || left.kind !== 'payload' || of.right.kind !== 'value') return false;
     const by = trimRaw(left, right);
     if (by === undefined) return false;
     of.right.value >>= BigInt(by);
@@ -460,7 +461,7 @@ export class Postprocessor {
     }
     completePayload(load, context);
     setType(of.right, load.type, load.order);
-    dependencies.kill(load, context.family, this.#old);
+    dependencies.kill(load, context.family, this.#dialect);
   }
 
   #setPayload(statement: FlowStatement & { kind: 'set-payload' }): void {
@@ -471,7 +472,7 @@ export class Postprocessor {
       const { context } = this.#current;
       narrowWrite(statement, target, {
         context,
-        old: this.#old,
+        dialect: this.#dialect,
         mask: (of, load, replace) => this.#mask(of, load, replace),
       });
     }

@@ -1,4 +1,5 @@
 import type { Expression } from '../../nf_tables/expression.ts';
+import type { Dialect } from '../data/dialects.ts';
 import { paddedBits } from './bits.ts';
 import { type Sets, splice } from './sets.ts';
 import {
@@ -30,8 +31,7 @@ const MAX_BITS = 512;
 export interface RegistersOptions {
   family: string;
   sets: Sets;
-  /** As nft 1.0.6. */
-  old: boolean;
+  dialect: Dialect;
 }
 
 /** The statements of one rule, as its expressions are given to it one after the other. */
@@ -50,8 +50,8 @@ export class Registers {
     return this.#options.family;
   }
 
-  get old(): boolean {
-    return this.#options.old;
+  get dialect(): Dialect {
+    return this.#options.dialect;
   }
 
   push(statement: FlowStatement): void {

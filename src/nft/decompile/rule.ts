@@ -1,4 +1,5 @@
 import type { Expression } from '../../nf_tables/expression.ts';
+import type { Dialect } from '../data/dialects.ts';
 import { takeExpression } from './instructions.ts';
 import { Postprocessor } from './postprocess.ts';
 import { Registers } from './registers.ts';
@@ -14,11 +15,11 @@ export interface Reading {
 export function readRule(
   rule: { family: string; expressions?: readonly Expression[] },
   sets: Sets,
-  old: boolean,
+  dialect: Dialect,
 ): Reading {
   // A rule without any comes without the attribute.
   const { expressions = [] } = rule;
-  const registers = new Registers({ family: rule.family, sets, old });
+  const registers = new Registers({ family: rule.family, sets, dialect });
   let understood = 0;
   try {
     for (const [i, expression] of expressions.entries()) {
@@ -33,7 +34,7 @@ export function readRule(
   const rest = expressions.slice(understood);
   if (!standsAlone(rest)) return { statements: [], rest: [...expressions] };
   try {
-    return { statements: new Postprocessor(rule.family, old).run(registers.statements), rest };
+    return { statements: new Postprocessor(rule.family, dialect).run(registers.statements), rest };
   } catch (error) {
     if (!(error instanceof Undecompilable)) throw error;
     return { statements: [], rest: [...expressions] };

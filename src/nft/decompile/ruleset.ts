@@ -3,6 +3,7 @@ import type { Flowtable } from '../../nf_tables/flowtable.ts';
 import type { NftObject } from '../../nf_tables/object.ts';
 import type { RuleEntry } from '../../nf_tables/rule.ts';
 import type { Table } from '../../nf_tables/table.ts';
+import type { Dialect } from '../data/dialects.ts';
 import type { InParts } from './in-parts.ts';
 import type { NftObjectOf } from './objects.ts';
 import { Sets } from './sets.ts';
@@ -37,7 +38,7 @@ export interface TableContent {
 const IN_A_ROW = 256;
 
 /** By table, each object looked at once. */
-export function* contents(ruleset: ListedRuleset, old: boolean): InParts<TableContent[]> {
+export function* contents(ruleset: ListedRuleset, dialect: Dialect): InParts<TableContent[]> {
   const chains = yield* groups(ruleset.chains);
   const rules = yield* groups(ruleset.rules);
   const sets = yield* groups(ruleset.sets);
@@ -63,7 +64,7 @@ export function* contents(ruleset: ListedRuleset, old: boolean): InParts<TableCo
       rules: byChain,
       nested,
       sets: mine.filter(({ flags }) => !flags?.includes('anonymous')),
-      lookup: new Sets(finderOf(mine), old),
+      lookup: new Sets(finderOf(mine), dialect),
       objects: (objects.get(key) ?? []) as NftObjectOf[],
       flowtables: flowtables.get(key) ?? [],
     });

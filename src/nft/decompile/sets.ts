@@ -9,6 +9,7 @@ import {
   TYPES,
   VERDICT_DATA_TYPE,
 } from '../data/datatypes.ts';
+import type { Dialect } from '../data/dialects.ts';
 import { bytesOf, ones, paddedBits, reverseBytes, switchOrder, textNumber } from './bits.ts';
 import { ELEMENTS_AT_ONCE, finish, type InParts, sortInParts } from './in-parts.ts';
 import { joinRanges, rangeOrPrefix, rangesOf } from './intervals.ts';
@@ -46,12 +47,11 @@ export class ReadShape implements SetShape {
   readonly data: Node | undefined;
   readonly dataIsRange: boolean;
   readonly statements: FlowStatement[];
-  /** As nft 1.0.6. */
-  readonly old: boolean;
+  readonly dialect: Dialect;
 
-  constructor(set: ListedSet, old: boolean) {
+  constructor(set: ListedSet, dialect: Dialect) {
     this.set = set;
-    this.old = old;
+    this.dialect = dialect;
     this.name = set.name;
     this.flags = set.flags ?? [];
     this.dataIsRange = (set.dataInterval ?? 0) !== 0;
@@ -101,10 +101,10 @@ export class ReadShape implements SetShape {
     const interval = this.has('interval');
     const elements =
       interval && (this.set.description?.fields?.length ?? 0) > 1
-        ? yield* joinRanges(members, this.old)
+        ? yield* joinRanges(members, this.dialect)
         : interval
-          ? yield* rangesOf(members, this.old)
-          : yield* sorted(members, this.old);
+          ? yield* rangesOf(members, this.dialect)
+          : yield* sorted(members, this.dialect);
     return {
       kind: 'set',
       ...untyped(),
@@ -247,12 +247,11 @@ function reduced(left: Value, right: Value): Node {
   return left.type.kind === 'ipv4' || left.type.kind === 'ipv6' ? rangeOrPrefix(left, right) : range(left, right);
 }
 
-function* sorted(members: readonly SetMember[], old: boolean): InParts<SetMember[]> {
-  // Among equals, 1.0.6 has the last one first.
-  const given = old ? [...members].reverse() : members;
+function* sorted(members: readonly SetMember[], dialect: Dialect): InParts<SetMember[]> {
+  const given = dialect.sortsEqualsBackwards ? [...members].reverse() : members;
   const keyed: { member: SetMember; at: bigint }[] = [];
   for (const member of given) {
-    keyed.push({ member, at: sortValue(member.key, old) });
+    keyed.push({ member, at: sortValue(member.key, dialect) });
     if (keyed.length % ELEMENTS_AT_ONCE === 0) yield;
   }
   const inOrder = yield* sortInParts(keyed, (a, b) => (a.at < b.at ? -1 : a.at > b.at ? 1 : 0));
@@ -260,20 +259,20 @@ function* sorted(members: readonly SetMember[], old: boolean): InParts<SetMember
 }
 
 /** By what nft sorts: texts as the bytes that they are, and behind all numbers. */
-function sortValue(node: Node, old: boolean): bigint {
+function sortValue(node: Node, dialect: Dialect): bigint {
   switch (node.kind) {
     case 'binary':
     case 'mapping':
     case 'range':
-      return sortValue(node.left, old);
+      return sortValue(node.left, dialect);
     case 'value': {
-      if (old || !isString(node.type)) return node.value;
+      if (dialect.sortsByMemory || !isString(node.type)) return node.value;
       const bytes = bytesOf(node.bits);
       const text = HOST_IS_LITTLE_ENDIAN ? reverseBytes(node.value, bytes) : node.value;
       return text << BigInt((node.bits - bytes) * 8);
     }
     case 'concat':
-      return old ? oldSortValue(node.parts) : joinedValue(node.parts);
+      return dialect.sortsByMemory ? memoryValue(node.parts) : joinedValue(node.parts);
     case 'catch-all':
       return ones(node.bits);
     default:
@@ -291,7 +290,7 @@ function joinedValue(parts: readonly Node[]): bigint {
 }
 
 /** Each part in its own order, and all of it as a number of this machine. */
-function oldSortValue(parts: readonly Node[]): bigint {
+function memoryValue(parts: readonly Node[]): bigint {
   let whole = 0n;
   let bytes = 0;
   for (const part of parts) {
@@ -310,12 +309,12 @@ export type SetFinder = (name: string, id?: number) => ListedSet | undefined;
 /** The sets that rules refer to. */
 export class Sets {
   readonly #find: SetFinder;
-  readonly #old: boolean;
+  readonly #dialect: Dialect;
   readonly #shapes = new Map<ListedSet, SetShape>();
 
-  constructor(find: SetFinder, old: boolean) {
+  constructor(find: SetFinder, dialect: Dialect) {
     this.#find = find;
-    this.#old = old;
+    this.#dialect = dialect;
   }
 
   /** The set as it was listed. */
@@ -328,7 +327,7 @@ export class Sets {
     if (set === undefined) throw new Undecompilable(`a set that is not known: ${name}`);
     let shape = this.#shapes.get(set);
     if (shape === undefined) {
-      shape = new ReadShape(set, this.#old);
+      shape = new ReadShape(set, this.#dialect);
       this.#shapes.set(set, shape);
     }
     return shape;

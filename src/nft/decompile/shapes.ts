@@ -1,4 +1,5 @@
 import { HOST_IS_LITTLE_ENDIAN } from '../../codec/index.ts';
+import type { Dialect } from '../data/dialects.ts';
 import { bytesOf, lowestOne, lowestZero, textNumber, textOf } from './bits.ts';
 import {
   type Binary,
@@ -132,7 +133,7 @@ export function sameLoad(a: PayloadNode, b: PayloadNode): boolean {
 }
 
 /** A mask over flags: whether one of them is set, or, to nft 1.0.6, which of some. */
-export function flagTest(node: Relation, left: Binary, old: boolean): Node | undefined {
+export function flagTest(node: Relation, left: Binary, dialect: Dialect): Node | undefined {
   const { op, right } = node;
   const equality = op === '==' || op === '!=';
   if (left.op === '&' && equality && isBitmask(right.type)) {
@@ -142,7 +143,7 @@ export function flagTest(node: Relation, left: Binary, old: boolean): Node | und
       node.op = op === '!=' ? 'in' : '!';
       return node;
     }
-    if (old && (right.kind === 'value' || right.kind === 'binary')) {
+    if (dialect.comparesFlagsByMask && (right.kind === 'value' || right.kind === 'binary')) {
       if (right.kind === 'value' && left.right.kind === 'value' && right.value === left.right.value) return node;
       return {
         kind: 'flag-comparison',

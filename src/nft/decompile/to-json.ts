@@ -80,7 +80,11 @@ export function nodeJson(node: Node, options: JsonOptions): Json {
     case 'unary':
       return json(node.argument);
     case 'binary':
-      return { [node.op]: options.words.old ? [json(node.left), json(node.right)] : operands(node, node, options) };
+      return {
+        [node.op]: options.words.dialect.flattensOperands
+          ? operands(node, node, options)
+          : [json(node.left), json(node.right)],
+      };
     case 'relation': {
       const compared: JsonOptions = { ...options, compared: true };
       return { match: { op: node.op, left: nodeJson(node.left, compared), right: nodeJson(node.right, compared) } };
@@ -130,7 +134,7 @@ function operands(of: Binary, node: Node, options: JsonOptions): Json[] {
 }
 
 function fibResult({ result, present }: FibNode, { compared, words }: JsonOptions): string {
-  return !words.old && !compared && result === 'oif' && present ? 'check' : result;
+  return words.dialect.printsCheck && !compared && result === 'oif' && present ? 'check' : result;
 }
 
 function verdictJson({ verdict, chain }: VerdictNode): JsonObject {
@@ -178,13 +182,20 @@ function attached(node: SetMember, key: Node, options: JsonOptions): Json {
   const val = nodeJson(key, options);
   const { timeout, expires, comment, statements } = node;
   const has = timeout !== undefined || (expires ?? 0n) !== 0n || comment !== undefined || statements.length > 0;
-  if (!has || (options.words.old && timeout === 0n && !expires && comment === undefined && statements.length === 0))
+  if (
+    !has ||
+    (!options.words.dialect.hasElementTimeoutNever &&
+      timeout === 0n &&
+      !expires &&
+      comment === undefined &&
+      statements.length === 0)
+  )
     return val;
   const elem: JsonObject = { val };
   if (timeout !== undefined) elem.timeout = number((timeout === 0n ? NEVER : timeout) / 1000n);
   if (expires) elem.expires = number(expires / 1000n);
   if (comment !== undefined) elem.comment = comment;
-  for (const statement of options.words.old ? statements.slice(0, 1) : statements) {
+  for (const statement of options.words.dialect.hasElementStates ? statements : statements.slice(0, 1)) {
     for (const [name, content] of Object.entries(statementJson(statement, options) as JsonObject))
       elem[name] ??= content;
   }
@@ -202,7 +213,7 @@ const isEmpty = (object: object): boolean => {
 /** A list of flags; in nft 1.0.6, a single one alone. */
 function flagsJson(flags: string[], { words }: JsonOptions): Json | undefined {
   if (flags.length === 0) return undefined;
-  return words.old && flags.length === 1 ? flags[0]! : flags;
+  return !words.dialect.listsSingleFlags && flags.length === 1 ? flags[0]! : flags;
 }
 
 function defined(object: JsonObject): JsonObject {
@@ -291,7 +302,7 @@ export function statementJson(statement: FlowStatement, options: JsonOptions): J
     }
     case 'map-update': {
       // nft 1.0.6 has no JSON for it.
-      if (options.words.old) return statementText(statement, { words: options.words });
+      if (!options.words.dialect.hasMapUpdates) return statementText(statement, { words: options.words });
       const { op, set, key, data, statements } = statement;
       const stmt = statesJson(statements, options);
       return { map: defined({ op, elem: json(key), data: json(data), map: `@${set.name}`, stmt }) };

@@ -13,6 +13,7 @@ import {
   type HashNode,
   isBitmask,
   type Node,
+  ORDERS,
   type PayloadNode,
   type Range,
   type Relation,
@@ -53,11 +54,12 @@ const PRECEDENCE: Readonly<Record<string, number>> = { '<<': 1, '>>': 1, '&': 2,
 
 /** nft 1.0.6 has no words for it. */
 function newer(what: string, { words }: TextOptions): void {
-  if (words.old) words.unwritable.note(`${what}, which nft 1.0.6 cannot read`);
+  if (!words.dialect.hasNewerExpressions)
+    words.unwritable.note(`${what}, which nft ${words.dialect.version} cannot read`);
 }
 
 const named = (kind: NamedKind, name: string | undefined, { words }: TextOptions): string =>
-  words.unwritable.name(kind, name, words.old);
+  words.unwritable.name(kind, name, words.dialect);
 
 /** Can it stand behind an operator of nft 1.0.6? */
 function isConstant(node: Node): boolean {
@@ -171,7 +173,22 @@ function rightOperand(node: Binary, options: TextOptions): string {
 }
 
 /** Of `1:2)` nft's scanner makes no class of traffic: it wants a space behind one. */
-const inBrackets = (text: string): string => `(${text}${/\d:[0-9a-f]+$/.test(text) ? ' ' : ''})`;
+const inBrackets = (text: string): string =>
+  `(${text}${/(?<![0-9a-f:])[0-9a-f]{1,4}:[0-9a-f]{1,4}$/.test(text) ? ' ' : ''})`;
+
+/** Is one of the values longer than the field that it is compared with? No packet has it there, and nft reads no such number. */
+function exceeds(node: Node, bits: number): boolean {
+  switch (node.kind) {
+    case 'value':
+      return node.value >> BigInt(bits) !== 0n;
+    case 'range':
+      return exceeds(node.left, bits) || exceeds(node.right, bits);
+    case 'set-reference':
+      return node.literal?.elements.some(({ key }) => exceeds(key, bits)) ?? false;
+    default:
+      return false;
+  }
+}
 
 function relationText(node: Relation, options: TextOptions): string {
   const { op, left, right } = node;
@@ -186,8 +203,11 @@ function relationText(node: Relation, options: TextOptions): string {
   // Of several flags nft prints no sign, although it then reads that one of them is enough.
   const equals =
     (isBitmask(right.type) && (right.kind === 'value' || right.kind === 'binary')) || left.kind === 'binary';
-  if ((right.kind === 'prefix' || right.kind === 'binary') && op !== '==' && op !== '!=' && op !== 'in' && op !== '!')
-    options.words.unwritable.note('an order of prefixes or flags');
+  if (left.kind === 'payload' && left.bits % 8 !== 0 && exceeds(right, left.bits))
+    options.words.unwritable.note('a number that the field has no room for');
+  if (right.kind === 'payload' || right.kind === 'meta' || right.kind === 'ct' || right.kind === 'unary')
+    options.words.unwritable.note('a comparison with what is not constant');
+  if (right.kind === 'prefix' && ORDERS.has(op)) options.words.unwritable.note('an order of prefixes');
   const sign = op === 'in' || (op === '==' && !equals) ? ' ' : ` ${op} `;
   return `${operand(node, left, options)}${sign}${operand(node, right, options)}`;
 }
@@ -236,7 +256,7 @@ function ctText({ key, direction, family }: Pick<CtNode, 'key' | 'direction' | '
 }
 
 function fibText({ flags, result, present }: FibNode, { words }: TextOptions): string {
-  const shown = !words.old && result === 'oif' && present ? 'check' : result;
+  const shown = words.dialect.printsCheck && result === 'oif' && present ? 'check' : result;
   return `fib ${flags.join(' . ')} ${shown}`;
 }
 
@@ -289,14 +309,14 @@ export function* setText(node: SetLiteral, options: TextOptions): InParts<string
 
 function elementText(node: SetMember, options: TextOptions, inRule: boolean): string {
   const { key, statements, timeout, expires, comment } = node;
-  const { old } = options.words;
+  const { printsNever } = options.words.dialect;
   let text = nodeText(key.kind === 'mapping' ? key.left : key, options);
   if (key.kind === 'mapping' && statements.length > 0 && inRule)
     newer('states of elements in a map of a rule', options);
   for (const statement of statements) text += ` ${statementText(statement, options)}`;
-  if (timeout !== undefined && !(old && timeout === 0n))
+  if (timeout !== undefined && (printsNever || timeout !== 0n))
     text += ` timeout ${timeout === 0n ? 'never' : formatDuration(timeout)}`;
-  if (!options.stateless && expires && (old || timeout !== 0n)) text += ` expires ${formatDuration(expires)}`;
+  if (!options.stateless && expires && (!printsNever || timeout !== 0n)) text += ` expires ${formatDuration(expires)}`;
   if (comment !== undefined && isWritableComment(comment)) text += ` comment "${comment}"`;
   return key.kind === 'mapping' ? `${text} : ${nodeText(key.right, options)}` : text;
 }
@@ -400,7 +420,8 @@ export function limitText(
 ): string {
   const over = inverted ? 'over ' : '';
   if (!bytes) {
-    const most = (always && !words.old) || (burst !== 0 && burst !== 5) ? ` burst ${burst} packets` : '';
+    const most =
+      (always && words.dialect.printsDefaultBurst) || (burst !== 0 && burst !== 5) ? ` burst ${burst} packets` : '';
     return `rate ${over}${rate}/${timeUnit(unit)}${most}`;
   }
   const scaled = byteRate(rate);
@@ -470,7 +491,7 @@ function rejectText({ type, family, code, verbose }: Of<'reject'>): string {
 
 function tproxyText({ family, address, port }: Of<'tproxy'>, options: TextOptions): string {
   const to = address === undefined ? '' : addressText(address, options);
-  const shown = port !== undefined && !(options.words.old && port.kind !== 'value');
+  const shown = port !== undefined && (options.words.dialect.printsMappedPorts || port.kind === 'value');
   const at = shown ? `:${nodeText(port, options)}` : '';
   return `tproxy${family === undefined ? '' : ` ${family}`} to ${to}${at}`;
 }

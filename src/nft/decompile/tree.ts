@@ -1,6 +1,7 @@
 import type { WireElement } from '../../nf_tables/element.ts';
 import type { NftSet } from '../../nf_tables/set.ts';
 import { type ByteOrder, type Datatype, TYPES } from '../data/datatypes.ts';
+import type { Dialect } from '../data/dialects.ts';
 import type { AddressFamily } from '../json.ts';
 import type { Header, HeaderField } from './headers.ts';
 import type { InParts } from './in-parts.ts';
@@ -121,6 +122,8 @@ export interface Binary extends Typed {
   right: Node;
 }
 export type RelationOperator = '==' | '!=' | '<' | '>' | '<=' | '>=' | 'in' | '!';
+/** Operators that compare what is less and what is more. */
+export const ORDERS: ReadonlySet<RelationOperator> = /* @__PURE__ */ new Set<RelationOperator>(['<', '>', '<=', '>=']);
 export interface Relation extends Typed {
   kind: 'relation';
   op: RelationOperator;
@@ -426,6 +429,6 @@ function isNode(thing: unknown): thing is Node {
 export const isBitmask = ({ kind }: Datatype): boolean => kind === 'bitmask' || kind === 'label';
 export const isString = ({ kind }: Datatype): boolean => kind === 'string';
 /** Has the type values of which nft writes the first bits, as 10.0.0.0/8? Once marks, realms and groups of devices had them too. */
-export function hasPrefixes({ kind }: Datatype, old: boolean): boolean {
-  return kind === 'ipv4' || kind === 'ipv6' || (old && kind === 'file');
+export function hasPrefixes({ kind }: Datatype, dialect: Dialect): boolean {
+  return kind === 'ipv4' || kind === 'ipv6' || (dialect.prefixesFileNumbers && kind === 'file');
 }

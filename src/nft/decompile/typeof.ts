@@ -1,5 +1,6 @@
 import { fromHex, HOST_IS_LITTLE_ENDIAN } from '../../codec/index.ts';
 import { concatenationOf, TYPES } from '../data/datatypes.ts';
+import { NFT_1_1_6 } from '../data/dialects.ts';
 import { paddedBits } from './bits.ts';
 import { numberedExtension } from './extensions.ts';
 import { headerByNumber } from './headers.ts';
@@ -133,7 +134,7 @@ function readFib(result: number, flags: number): Node {
   return fibNode(
     FIB_RESULTS[result] ?? '',
     FIB_FLAGS.filter((_, i) => (flags >> i) & 1),
-    false,
+    NFT_1_1_6,
   );
 }
 

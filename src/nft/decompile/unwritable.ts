@@ -1,4 +1,5 @@
 import { printable } from '../../errors.ts';
+import type { Dialect } from '../data/dialects.ts';
 import { isReserved, type NamedKind } from '../data/reserved.ts';
 import type { InParts } from './in-parts.ts';
 
@@ -48,8 +49,8 @@ export class Unwritable {
   }
 
   /** The name of an object. One whose bytes are no text was left raw when it was read, and has no name here. */
-  name(kind: NamedKind, name: string | undefined, old: boolean): string {
-    if (!isWritableName(kind, name, old)) this.note(`the name of a ${kind}`);
+  name(kind: NamedKind, name: string | undefined, dialect: Dialect): string {
+    if (!isWritableName(kind, name, dialect)) this.note(`the name of a ${kind}`);
     return name === undefined ? '(no text)' : printable(name);
   }
 }
@@ -65,10 +66,10 @@ export function isWritableComment(text: string): boolean {
 }
 
 /** Can an object of this kind be declared and referred to by this name? */
-export function isWritableName(kind: NamedKind, name: string | undefined, old: boolean): boolean {
+export function isWritableName(kind: NamedKind, name: string | undefined, dialect: Dialect): boolean {
   if (name === undefined) return false;
   if (!BARE_WORD.test(name)) return NUMBERED_WORDS.has(name);
-  return !isReserved(kind, name, old);
+  return !isReserved(kind, name, dialect);
 }
 
 /** Lines as a comment, each. */

@@ -2,6 +2,7 @@ import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { formatIPv4, formatIPv6, HOST_IS_LITTLE_ENDIAN } from '../../codec/index.ts';
 import { type Datatype, TYPES } from '../data/datatypes.ts';
+import { type Dialect, dialectOf } from '../data/dialects.ts';
 import { UNQUALIFIED_META } from '../data/keys.ts';
 import type { Symbols } from '../data/symbols.ts';
 import { Names } from '../names.ts';
@@ -18,8 +19,7 @@ export interface Vocabulary {
   readonly names: Names;
   /** The name of an interface by its index; undefined where it has none. */
   readonly interfaceName: (index: number) => string | undefined;
-  /** As nft 1.0.6. */
-  readonly old: boolean;
+  readonly dialect: Dialect;
   /** What the text that is being made cannot say. */
   readonly unwritable: Unwritable;
   /** Such an object is refused, and not printed as a comment. */
@@ -43,9 +43,9 @@ function natural({ type, order, value, bits }: Value): bigint {
   return HOST_IS_LITTLE_ENDIAN ? reverseBytes(value, bytesOf(bits)) : value;
 }
 
-function symbolsOf(type: Datatype, { old }: Vocabulary): Symbols | undefined {
-  if (old && type.oldSymbols !== undefined) return type.oldSymbols;
-  if (!old && REJECT_CODES.has(type)) return undefined;
+function symbolsOf(type: Datatype, { dialect }: Vocabulary): Symbols | undefined {
+  if (dialect.usesOldSymbols && type.oldSymbols !== undefined) return type.oldSymbols;
+  if (!dialect.printsIcmpCodeNames && REJECT_CODES.has(type)) return undefined;
   return type.symbols;
 }
 
@@ -140,7 +140,7 @@ export function textValue(node: Value, words: Vocabulary, style: Style): string 
     case 'date':
       return `"${formatDate(value)}"`;
     case 'hour':
-      return `"${formatHour(Number(value & 0xffffffffn), words.old)}"`;
+      return `"${formatHour(Number(value & 0xffffffffn), words.dialect)}"`;
     case 'interface': {
       const index = Number(value & 0xffffffffn);
       const name = words.interfaceName(index);
@@ -159,7 +159,7 @@ export function textValue(node: Value, words: Vocabulary, style: Style): string 
     }
     case 'invalid':
       // nft 1.0.6 has such values in changes of sets.
-      if (words.old) return `0x${value.toString(16)} [invalid type]`;
+      if (words.dialect.printsInvalidTypes) return `0x${value.toString(16)} [invalid type]`;
       throw new Undecompilable('a value without a type');
     case 'verdict':
     case 'concatenation':
@@ -227,10 +227,10 @@ function formatDate(nanoseconds: bigint): string {
 
 const DAY_SECONDS = 86_400;
 
-function formatHour(utc: number, old: boolean): string {
+function formatHour(utc: number, { wrapsNegativeHours }: Dialect): string {
   const local = utc - new Date().getTimezoneOffset() * 60;
-  const inDay = old || local >= 0 ? local : local + DAY_SECONDS;
-  const seconds = old ? inDay % DAY_SECONDS : inDay >= DAY_SECONDS ? inDay - DAY_SECONDS : inDay;
+  const inDay = !wrapsNegativeHours || local >= 0 ? local : local + DAY_SECONDS;
+  const seconds = !wrapsNegativeHours ? inDay % DAY_SECONDS : inDay >= DAY_SECONDS ? inDay - DAY_SECONDS : inDay;
   const minutes = Math.floor(seconds / 60);
   const text = `${two(Math.floor(minutes / 60))}:${two(minutes % 60)}`;
   return seconds % 60 === 0 ? text : `${text}:${two(seconds % 60)}`;
@@ -305,7 +305,7 @@ export function vocabulary(options: {
   return {
     names: options.names ?? new Names(),
     interfaceName: options.interfaceName ?? (index => (index === LOOPBACK ? 'lo' : undefined)),
-    old: options.version === '1.0.6',
+    dialect: dialectOf(options.version),
     unwritable: new Unwritable(),
     strict: options.unwritable === 'refuse',
   };

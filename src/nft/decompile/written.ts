@@ -1,3 +1,4 @@
+import type { Dialect } from '../data/dialects.ts';
 import { ones } from './bits.ts';
 import type { PacketContext } from './headers.ts';
 import { isKnown } from './loads.ts';
@@ -11,15 +12,14 @@ type Write = FlowStatement & { kind: 'set-payload' };
 
 interface WriteOptions {
   context: PacketContext;
-  /** As nft 1.0.6. */
-  old: boolean;
+  dialect: Dialect;
   /** Takes a mask away that only picks the bits of a field. */
   mask(of: Binary, mask: Binary, replace: (node: Node) => void): boolean;
 }
 
 /** A field that is not whole bytes is read, changed and written back: what is changed is what is meant. */
 export function narrowWrite(statement: Write, target: PayloadNode, options: WriteOptions): void {
-  const { context, old, mask: unmask } = options;
+  const { context, dialect, mask: unmask } = options;
   const whole = statement.value;
   if (whole.kind !== 'binary') return;
   if (whole.left.kind === 'binary') {
@@ -32,7 +32,7 @@ export function narrowWrite(statement: Write, target: PayloadNode, options: Writ
       whole.left = masked;
     });
     if (!done && !isKnown(payload)) {
-      const by = old || mask.right.value === 0n ? undefined : trimRaw(payload, mask.right);
+      const by = !dialect.trimsRawBits || mask.right.value === 0n ? undefined : trimRaw(payload, mask.right);
       if (by === undefined) {
         mask.right.value = kept;
         return;
@@ -47,21 +47,21 @@ export function narrowWrite(statement: Write, target: PayloadNode, options: Writ
   if (payload.kind !== 'payload' || mask.kind !== 'value' || !sameLoad(target, payload)) return;
   if (op !== '&' && op !== '|' && op !== '^') return;
   if (op === '&') {
-    if (!old && narrowBits(statement, payload, mask, op, context)) return;
+    if (dialect.narrowsWrites && narrowBits(statement, payload, mask, op, context)) return;
     const kept = mask.value;
     mask.value = ones(payload.bits) ^ kept;
     narrowLoad(payload, mask, context);
-    if (!isKnown(payload) && (old || trimRaw(payload, mask) === undefined)) {
+    if (!isKnown(payload) && (!dialect.trimsRawBits || trimRaw(payload, mask) === undefined)) {
       mask.value = kept;
       return;
     }
     mask.value = 0n;
   } else if (op === '|') {
     narrowLoad(payload, mask, context);
-    if (!old && narrowBits(statement, payload, mask, op, context)) return;
+    if (dialect.narrowsWrites && narrowBits(statement, payload, mask, op, context)) return;
     if (!isKnown(payload)) return;
   } else {
-    if (!old) narrowBits(statement, payload, mask, op, context);
+    if (dialect.narrowsWrites) narrowBits(statement, payload, mask, op, context);
     return;
   }
   statement.target = payload;
