@@ -109,17 +109,19 @@ export function* changeRedirects(
   { ports, ranges }: RedirectContent,
   present: RedirectContent,
   exactly: boolean,
-  turn = new EventLoopBudget(),
+  budget = new EventLoopBudget(),
 ): Operation<Transaction> {
   for (const version of VERSIONS) {
     const wanted = ports[version.map];
     const there = present.ports[version.map];
     const stale = new PortMap(wanted.keyLength);
     const missing = new PortMap(wanted.keyLength);
-    const stays = yield* compare(turn, wanted, there, (at, i) => {
+    const stays = yield* compare(budget, wanted, there, (at, i) => {
       if (at >= 0 || exactly) stale.copy(there, i);
     });
-    for (let i = 0; i < wanted.length; i++) if (stays[i] === 0) missing.copy(wanted, i);
+    yield* eachKey(wanted, budget, i => {
+      if (stays[i] === 0) missing.copy(wanted, i);
+    });
     removeElements(transaction, version, stale);
     addElements(transaction, version, missing);
   }
@@ -142,51 +144,82 @@ function changeRanges(transaction: Transaction, wanted: Ranges, present: Ranges)
   addRanges(transaction, missing);
 }
 
+/** Goes through the keys of a map, and lets the event loop run in between: a container's root may have put any number there. */
+function* eachKey(map: PortMap, budget: EventLoopBudget, visit: (index: number) => void): Operation<void> {
+  for (let i = 0; i < map.length; i++) {
+    if (i % CHUNK === CHUNK - 1) yield budget;
+    visit(i);
+  }
+}
+
 /** What `add` makes of them beside what is there: ranges may have been cut, and what is left of one be a single address and port. */
-export function besides(wanted: RedirectSet, present: RedirectContent): RedirectContent {
+export function* besides(
+  wanted: RedirectSet,
+  present: RedirectContent,
+  budget = new EventLoopBudget(),
+): Operation<RedirectContent> {
   const { exact, wide } = wanted.ranges.over(present.ranges).parted();
   if (exact.length === 0) return { ports: wanted.ports, ranges: wide };
   const all = noPorts();
   const left = noPorts();
   addExact(left, exact);
   for (const { map } of VERSIONS) {
-    const mine = wanted.ports[map];
-    for (let i = 0; i < mine.length; i++) all[map].take(mine, i);
     const theirs = new Set<number>();
-    for (let i = 0; i < present.ports[map].length; i++) theirs.add(left[map].find(present.ports[map], i));
-    for (let i = 0; i < left[map].length; i++) if (!theirs.has(i)) all[map].take(left[map], i);
+    yield* eachKey(wanted.ports[map], budget, i => all[map].take(wanted.ports[map], i));
+    yield* eachKey(present.ports[map], budget, i => theirs.add(left[map].find(present.ports[map], i)));
+    yield* eachKey(left[map], budget, i => {
+      if (!theirs.has(i)) all[map].take(left[map], i);
+    });
   }
   return { ports: all, ranges: wide };
 }
 
 /** With what is there and leads elsewhere than what is wanted, or nowhere. */
-export function withPresent({ ports, ranges }: RedirectContent, present: Ports): RedirectContent {
+export function* withPresent(
+  { ports, ranges }: RedirectContent,
+  present: Ports,
+  budget = new EventLoopBudget(),
+): Operation<RedirectContent> {
   const both = noPorts();
   for (const { map } of VERSIONS) {
     const wanted = ports[map];
     const there = present[map];
-    for (let i = 0; i < wanted.length; i++) both[map].copy(wanted, i);
-    for (let i = 0; i < there.length; i++) if (wanted.find(there, i) < 0) both[map].copy(there, i);
+    yield* eachKey(wanted, budget, i => both[map].copy(wanted, i));
+    yield* eachKey(there, budget, i => {
+      if (wanted.find(there, i) < 0) both[map].copy(there, i);
+    });
   }
   return { ports: both, ranges };
 }
 
 /** Without those that are named. */
-export function withoutNamed(present: RedirectContent, named: RedirectContent): RedirectContent {
+export function* withoutNamed(
+  present: RedirectContent,
+  named: RedirectContent,
+  budget = new EventLoopBudget(),
+): Operation<RedirectContent> {
   const left = noPorts();
   for (const { map } of VERSIONS) {
     const there = present.ports[map];
-    for (let i = 0; i < there.length; i++) if (named.ports[map].find(there, i) < 0) left[map].copy(there, i);
+    yield* eachKey(there, budget, i => {
+      if (named.ports[map].find(there, i) < 0) left[map].copy(there, i);
+    });
   }
   return { ports: left, ranges: present.ranges.without(named.ranges) };
 }
 
 /** Those of the named that are there. */
-export function namedIn(present: RedirectContent, named: RedirectContent): RedirectContent {
+export function* namedIn(
+  present: RedirectContent,
+  named: RedirectContent,
+  budget = new EventLoopBudget(),
+): Operation<RedirectContent> {
   const found = noPorts();
   for (const { map } of VERSIONS) {
     const there = present.ports[map];
-    for (let i = 0; i < there.length; i++) if (named.ports[map].find(there, i) >= 0) found[map].copy(there, i);
+    yield* eachKey(there, budget, i => {
+      if (named.ports[map].find(there, i) >= 0) found[map].copy(there, i);
+    });
   }
   const left = present.ranges.without(named.ranges);
   return { ports: found, ranges: new Ranges([...present.ranges].filter(range => !left.has(keyOf(range)))) };
@@ -195,21 +228,22 @@ export function namedIn(present: RedirectContent, named: RedirectContent): Redir
 export function* differencesOf(
   wanted: RedirectContent,
   present: RedirectContent,
-  turn = new EventLoopBudget(),
+  budget = new EventLoopBudget(),
 ): Operation<FoundDrift> {
   const drift: FoundDrift = { missing: [], different: [], unexpected: [], untold: 0 };
   for (const version of VERSIONS) {
     const mine = wanted.ports[version.map];
     const there = present.ports[version.map];
     const found = new Uint8Array(mine.length);
-    const stays = yield* compare(turn, mine, there, (at, i) => {
+    const stays = yield* compare(budget, mine, there, (at, i) => {
       if (at < 0 && drift.unexpected.length >= MOST_UNEXPECTED) drift.untold++;
       else if (at < 0) drift.unexpected.push(redirectAt(version, there, i));
       else drift.different.push({ wanted: redirectAt(version, mine, at), found: redirectAt(version, there, i) });
       if (at >= 0) found[at] = 1;
     });
-    for (let i = 0; i < mine.length; i++)
+    yield* eachKey(mine, budget, i => {
       if (stays[i] === 0 && found[i] === 0) drift.missing.push(redirectAt(version, mine, i));
+    });
   }
   const missing: Range[] = [];
   for (const range of wanted.ranges) {
@@ -225,18 +259,17 @@ export function* differencesOf(
 
 /** Which of the wanted are there as they should be; `differs` gets what else is there, with the wanted one's number where only the port is another (else -1). */
 function* compare(
-  turn: EventLoopBudget,
+  budget: EventLoopBudget,
   wanted: PortMap,
   there: PortMap,
   differs: (at: number, index: number) => void,
 ): Operation<Uint8Array> {
   const stays = new Uint8Array(wanted.length);
-  for (let i = 0; i < there.length; i++) {
-    if (i % CHUNK === CHUNK - 1) yield turn;
+  yield* eachKey(there, budget, i => {
     const at = wanted.find(there, i);
     if (at >= 0 && wanted.portAt(at) === there.portAt(i)) stays[at] = 1;
     else differs(at, i);
-  }
+  });
   return stays;
 }
 
@@ -349,16 +382,10 @@ function rangeRedirects(ranges: readonly Range[]): Redirect[] {
 }
 
 /** All of them, as a caller would write them. */
-export function* listOf({ ports, ranges }: RedirectContent): Operation<Redirect[]> {
+export function* listOf({ ports, ranges }: RedirectContent, budget = new EventLoopBudget()): Operation<Redirect[]> {
   const list: Redirect[] = [];
-  const turn = new EventLoopBudget();
-  for (const version of VERSIONS) {
-    const map = ports[version.map];
-    for (let i = 0; i < map.length; i++) {
-      if (i % CHUNK === CHUNK - 1) yield turn;
-      list.push(redirectAt(version, map, i));
-    }
-  }
+  for (const version of VERSIONS)
+    yield* eachKey(ports[version.map], budget, i => list.push(redirectAt(version, ports[version.map], i)));
   list.push(...rangeRedirects([...ranges]));
   return list;
 }

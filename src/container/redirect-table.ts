@@ -1,5 +1,5 @@
 import { StateError } from '../errors.ts';
-import type { Exchange, Operation } from '../netlink/index.ts';
+import type { EventLoopBudget, Exchange, Operation } from '../netlink/index.ts';
 import { Transaction } from '../nftables/index.ts';
 import type { NftablesOperations } from '../nftables/nftables.ts';
 import type { OwnedDifference } from './difference.ts';
@@ -99,6 +99,12 @@ export class RedirectShapes {
   }
 }
 
+/** What has to be asked of nobody. */
+// biome-ignore lint/correctness/useYield: nothing to wait for, as others have
+export function* settled<T>(value: T): Operation<T> {
+  return value;
+}
+
 /** What was found of our table. */
 export interface Found {
   readonly reading: TableReading;
@@ -115,7 +121,7 @@ export interface Change {
   /** The ranges that shall be there then. */
   readonly ranges: Ranges;
   /** All that shall be there then. */
-  content(): RedirectContent;
+  content(): Operation<RedirectContent>;
   /** How many of the elements that are there go. */
   readonly stale: number;
   /** Writes what differs. */
@@ -145,6 +151,11 @@ export class RedirectTable {
     return this.#good;
   }
 
+  /** Lets the event loop run between two pieces of work. */
+  get budget(): EventLoopBudget {
+    return this.#exchange.budget;
+  }
+
   /** Makes these the redirects, and no others. */
   *set(wanted: RedirectSet, force: boolean, remedy: string): Operation<void> {
     const found = yield* this.find(force, remedy, wanted.length + MOST_STALE);
@@ -152,7 +163,7 @@ export class RedirectTable {
     yield* this.bring(found, {
       settings: wanted.settings,
       ranges: wanted.ranges,
-      content: () => wanted,
+      content: () => settled(wanted),
       stale: found.elements.length - wanted.length,
       write: transaction => changeRedirects(transaction, wanted, found.elements, true, this.#exchange.budget),
     });
@@ -234,7 +245,7 @@ export class RedirectTable {
     let transaction = new Transaction();
     if (damaged || !this.#shapes.of(settings, ranges.sets).isAsWanted(reading)) {
       // It is made anew, in one transaction: then all of it is as it should be, whatever was done to it.
-      createRedirects(transaction.delete({ table: TABLE }), change.content(), settings);
+      createRedirects(transaction.delete({ table: TABLE }), yield* change.content(), settings);
     } else {
       transaction = yield* change.write(transaction);
     }
@@ -252,7 +263,7 @@ export class RedirectTable {
         'ERR_TOO_MANY',
         `the table ${FAMILY} ${REDIRECTS} has more elements than are read: set replaces them`,
       );
-    return yield* listOf(elements);
+    return yield* listOf(elements, this.#exchange.budget);
   }
 
   /** How it differs from what `set` would make of it. */

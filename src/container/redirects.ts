@@ -10,8 +10,8 @@ import {
 } from './owned-table.ts';
 import type { Redirect, RedirectKey } from './redirect-input.ts';
 import {
-  addRedirects,
   besides,
+  changeRedirects,
   keysOf,
   namedIn,
   type RedirectDrift,
@@ -20,7 +20,7 @@ import {
   withoutNamed,
   withPresent,
 } from './redirect-set.ts';
-import { RedirectTable } from './redirect-table.ts';
+import { RedirectTable, settled } from './redirect-table.ts';
 
 const REPLACES = 'pass { force: true } to replace it by one of ours';
 
@@ -71,13 +71,13 @@ export class RedirectsOperations {
       const found = yield* table.find(options.force === true, REPLACES);
       if (found === undefined) return yield* table.create(wanted.fresh);
       const { elements } = found;
-      const all = besides(wanted, elements);
+      const all = yield* besides(wanted, elements, table.budget);
       yield* table.bring(found, {
         settings: { ...found.settings, ...given },
         ranges: all.ranges,
-        content: () => withPresent(all, elements.ports),
+        content: () => withPresent(all, elements.ports, table.budget),
         stale: 0,
-        write: transaction => addRedirects(transaction, all, elements),
+        write: transaction => changeRedirects(transaction, all, elements, false, table.budget),
       });
     });
   }
@@ -99,11 +99,10 @@ export class RedirectsOperations {
       yield* table.bring(found, {
         settings: { ...found.settings, ...given },
         ranges: elements.ranges.without(named.ranges),
-        content: () => withoutNamed(elements, named),
+        content: () => withoutNamed(elements, named, table.budget),
         stale: 0,
-        // biome-ignore lint/correctness/useYield: nothing to wait for, as others have
         *write(transaction) {
-          return removeRedirects(transaction, namedIn(elements, named));
+          return removeRedirects(transaction, yield* namedIn(elements, named, table.budget));
         },
       });
     });
@@ -148,12 +147,9 @@ export class RedirectsOperations {
       yield* table.bring(found, {
         settings: { ...found.settings, ...given },
         ranges: elements.ranges,
-        content: () => elements,
+        content: () => settled(elements),
         stale: 0,
-        // biome-ignore lint/correctness/useYield: nothing to wait for, as others have
-        *write(transaction) {
-          return transaction;
-        },
+        write: settled,
       });
       return redirects;
     });

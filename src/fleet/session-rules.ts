@@ -13,7 +13,7 @@ import { readGeneration } from '../nftables/request.ts';
 import type { Drift, PreparedState } from './desired-state.ts';
 
 /** As long as an operation takes without a fleet. */
-const MOST_TURN = 5;
+const MOST_TURN = 3;
 
 /** What all containers of a fleet have in common. */
 export class SharedRules {

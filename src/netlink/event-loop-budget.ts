@@ -1,7 +1,7 @@
 import type { Step } from './operation.ts';
 
-/** The default: short for a server, and long beside one step of an operation. */
-const DEFAULT_MILLISECONDS = 5;
+/** The default: with the garbage collector's own work, the event loop is held for less than 10 ms. */
+const DEFAULT_MILLISECONDS = 3;
 /** Steps take about ten microseconds. Reading the clock takes as long where it is a system call (gVisor, User-mode Linux). */
 const STEPS_UNMEASURED = 4;
 
