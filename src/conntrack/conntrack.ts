@@ -35,26 +35,30 @@ import {
 import { ConntrackSettings } from './settings.ts';
 import { FlowView } from './view.ts';
 
+/** Where `Conntrack.open` works, and what it tells. */
 export interface ConntrackOptions {
-  /** The namespace whose table it is; home where left out. */
+  /** The namespace whose table it is; the one of this process where left out. */
   netns?: NetNs;
+  /** Told of each request, as with every handle. */
   logger?: Logger;
 }
 
+/** The options of a list. */
 export interface ListOptions {
   /**
-   * More flows than this are an error, ERR_TOO_MANY: a container can fill its table. 1 to 16,777,216; default 1,048,576, which takes some
+   * More flows than this are an error, ERR_TOO_MANY: a container can fill its table. 1 to 16,777,216; default 1,048,576, which takes about a
    * gigabyte.
    */
   limit?: number;
+  /** Ends the call; it then throws the signal's reason. */
   signal?: AbortSignal;
 }
 
-/** The counters of one processor; they count from its start, for the namespace. */
+/** The counters of one processor for the namespace. They begin at zero with the namespace. */
 export interface ConntrackStatistics {
   /** The processor's number. */
   cpu: number;
-  /** Entries that a look-up has found. */
+  /** Look-ups that found an entry. */
   found: number;
   /** Packets that could not be tracked. */
   invalid: number;
@@ -64,7 +68,7 @@ export interface ConntrackStatistics {
   drop: number;
   /** Entries ended before their time because the table was full. */
   earlyDrop: number;
-  /** ICMP errors that belong to no entry, and the like. */
+  /** Errors such as ICMP errors that belong to no entry. */
   error: number;
   /** Look-ups begun again because the table changed its size. */
   searchRestart: number;
@@ -111,13 +115,13 @@ const UNEXPECT: Refusals = {
   blame: { ENOENT: ['tuple'] },
 };
 
-/** What is asked for is of a subsystem that this kernel does not have. */
+/** Replaces errors that mean that the kernel does not have ctnetlink. */
 function withoutModule(error: unknown): unknown {
   const lacks = error instanceof NetlinkError && (error.code === 'EINVAL' || error.code === 'EOPNOTSUPP');
   return lacks ? new UnsupportedError('ctnetlink', undefined, 'its module nf_conntrack_netlink is not loaded') : error;
 }
 
-/** The kernel's table of connections in one namespace: see Conntrack. */
+/** The operations of `Conntrack`, each written once for both forms. */
 export class ConntrackOperations {
   readonly #exchange: Exchange;
 
@@ -126,8 +130,13 @@ export class ConntrackOperations {
   }
 
   /**
-   * The flows that match, all of them without a filter. The kernel leaves out what it can; what it cannot is left out here.
-   * @throws TypeError, RangeError with the path; ERR_TOO_MANY more than `limit`
+   * The flows that match a filter; all flows without one.
+   *
+   * The kernel leaves out as many of the others as it can, the rest is left out here.
+   *
+   * @param filter all of its fields must match; the addresses and ports are those of the first packet
+   * @param options `limit`, `signal`
+   * @throws TypeError, RangeError with the path; StateError ERR_TOO_MANY there are more than `limit`
    * @example
    * const dns = await ct.list({ protocol: 'udp', destinationPort: 53, destination: '10.0.0.0/8' });
    */
@@ -136,8 +145,15 @@ export class ConntrackOperations {
   }
 
   /**
-   * As `list`, and the kernel sets the counters of each flow that it returns to zero, in the moment in which it reads them. With a filter each is
-   * asked for by itself: a kernel that does not know a filter would set those of all others to zero, too.
+   * As `list`, and the kernel sets the counters of each returned flow to zero in the moment in which it reads them.
+   *
+   * With a filter, each flow is asked for by itself: a kernel that does not know a filter would set the counters of all flows to zero.
+   *
+   * @param filter as for `list`; all flows where left out
+   * @param options `limit`, `signal`
+   * @throws TypeError, RangeError with the path; StateError ERR_TOO_MANY there are more than `limit`
+   * @example
+   * for (const { original, counters } of await ct.listAndZero()) console.log(original.source, counters?.original.bytes);
    */
   *listAndZero(filter?: FlowFilter, options: ListOptions = {}): Operation<Flow[]> {
     if (filter === undefined) return yield* this.#list('getAndZero', {}, options);
@@ -172,7 +188,16 @@ export class ConntrackOperations {
     }
   }
 
-  /** One flow, by either of its directions; undefined where there is none. */
+  /**
+   * One flow, by either of its directions.
+   *
+   * @param flow one direction, or a flow that was read
+   * @returns the flow, or undefined where there is none
+   * @throws TypeError, RangeError with the path
+   * @example
+   * const flow = await ct.get({ protocol: 'tcp', source: '10.0.0.1', sourcePort: 4000, destination: '10.0.0.2', destinationPort: 80 });
+   * console.log(flow?.tcp?.state);
+   */
   *get(flow: FlowReference): Operation<Flow | undefined> {
     return yield* this.#get('get', flow);
   }
@@ -190,7 +215,13 @@ export class ConntrackOperations {
     }
   }
 
-  /** How many entries the namespace has; some may have expired and not been collected yet. Costs no reading of the table. */
+  /**
+   * How many entries the namespace has. Some of them may have expired already. The table is not read for it.
+   *
+   * @throws UnsupportedError the kernel's module nf_conntrack_netlink is not loaded
+   * @example
+   * if ((await ct.count()) > 100_000) console.log('the table fills up');
+   */
   *count(): Operation<number> {
     try {
       return yield* this.#exchange.get(flowCall('totals', 0, {}), ({ source, payload, end }) => {
@@ -202,8 +233,11 @@ export class ConntrackOperations {
   }
 
   /**
-   * Makes an entry: packets of the flow are then of an established connection, translated where `nat` says so.
-   * @throws NetlinkError EEXIST there is one; UnsupportedError labels, where no rule of the namespace uses `ct label`: the kernel would drop them
+   * Creates an entry: packets of the flow then belong to a known connection, and are translated as `nat` says.
+   *
+   * @param flow `protocol`, `original`, `timeoutSeconds` (1 to 2,147,483), and whatever else a flow has; a flow that was read can be given
+   * @throws NetlinkError EEXIST there is one
+   * @throws UnsupportedError `labels` are given and no rule of the namespace uses `ct label`: the kernel would drop them
    * @example
    * await ct.create({ protocol: 'udp', timeoutSeconds: 60, original: { source: '10.0.0.1', sourcePort: 4000, destination: '10.0.0.2', destinationPort: 53 } });
    */
@@ -212,7 +246,7 @@ export class ConntrackOperations {
     const flags = NLM_F_CREATE | NLM_F_EXCL;
     yield* this.#exchange.request(flowCall('new', family, wire, { subject: flow, flags, refusals: CREATE }));
     if (wire.labels === undefined) return;
-    // Where a flow has no room for labels, the kernel takes them and drops them.
+    // The kernel drops labels silently where a flow has no room for them.
     const { original, zone } = wire;
     const made = yield* this.get({ protocol: flow.protocol, original: flow.original, zone: flow.zone ?? 0 });
     if (made === undefined || made.labels.length > 0) return;
@@ -224,13 +258,18 @@ export class ConntrackOperations {
 
   /**
    * Changes a flow.
+   *
+   * @param flow one direction, or a flow that was read
+   * @param patch what changes: `timeoutSeconds`, `mark`, `status`, `labels`, `helper`; fields that are left out stay
    * @throws NetlinkError ENOENT there is none, EPERM its timeout is fixed, ENOSPC it has no room for labels
+   * @example
+   * for (const flow of await ct.list({ mark: 1 })) await ct.update(flow, { mark: 2 });
    */
   *update(flow: FlowReference, patch: FlowPatch): Operation<void> {
     const { family, wire: original, zone } = checkReference(flow);
     const changes = checkPatch(patch);
     if (changes.status !== undefined) {
-      // Flags that cannot be changed must be repeated as the flow has them.
+      // The kernel wants the flags that cannot be changed repeated.
       const found = yield* this.get(flow);
       const kept = found?.status.filter(flag => flag !== 'dying') ?? [];
       changes.status = [...new Set([...kept, ...(patch.status ?? [])])];
@@ -240,8 +279,13 @@ export class ConntrackOperations {
   }
 
   /**
-   * Ends one flow: its next packet begins a new one, and is translated as the rules say then. With `id`, only if it is still the one that was read.
+   * Ends one flow. Its next packet begins a new flow, and is translated as the rules say then.
+   *
+   * @param flow one direction, or a flow that was read
+   * @param options `id`: end it only if it still has this id, which is another one for each new flow
    * @throws NetlinkError ENOENT there is none, or one with another id
+   * @example
+   * for (const flow of await ct.list({ protocol: 'udp', destinationPort: 53 })) await ct.delete(flow, { id: flow.id });
    */
   *delete(flow: FlowReference, options: { id?: number } = {}): Operation<void> {
     checkObject(options, [], ['id']);
@@ -253,12 +297,18 @@ export class ConntrackOperations {
   }
 
   /**
-   * Ends the flows that match, and resolves to how many there were: they are listed, and ended by tuple and id, so that a kernel that does not
-   * know a filter ends nothing else. A flow that went by itself meanwhile does not count. Without a filter the kernel empties the table, and
-   * the number is the one that it counted right before. An empty filter is refused.
+   * Ends the flows that match a filter; all flows without one.
+   *
+   * With a filter, the flows are listed, and each is ended by its tuple and id: a kernel that does not know a filter then ends no other flow.
+   * A flow that ended by itself meanwhile does not count. Without a filter the kernel empties the table, and the number is that of `count`
+   * right before.
+   *
+   * @param filter as for `list`; an empty filter, or a field that is undefined, is refused
+   * @param options `signal`
+   * @returns how many flows were ended
    * @throws TypeError, RangeError with the path
    * @example
-   * // After a published port has moved: UDP clients keep the old translation until their flows end.
+   * // A published port has moved: UDP clients keep the old translation until their flows end.
    * const ended = await ct.flush({ protocol: 'udp', destination: '10.10.0.100', destinationPort: 53, nat: 'destination' });
    */
   *flush(filter?: FlowFilter, options: { signal?: AbortSignal } = {}): Operation<number> {
@@ -279,8 +329,12 @@ export class ConntrackOperations {
   }
 
   /**
-   * Connections that helpers expect, those of one flow with `master`.
+   * The connections that helpers expect.
+   *
+   * @param filter `master`: only those that this flow has announced
    * @throws TypeError, RangeError with the path
+   * @example
+   * for (const { tuple, helper } of await ct.expectations()) console.log(helper, tuple.destinationPort);
    */
   *expectations(filter: { master?: FlowReference } = {}): Operation<Expectation[]> {
     checkObject(filter, [], ['master']);
@@ -298,7 +352,12 @@ export class ConntrackOperations {
 
   /**
    * Lets a helper expect a connection.
+   *
+   * @param expectation `master` is one direction of the flow with the helper, `tuple` the connection to come
    * @throws NetlinkError ENOENT there is no such master, EOPNOTSUPP the master has no helper, EEXIST it is expected already
+   * @example
+   * const ftp = { protocol: 'tcp', source: '10.0.0.1', sourcePort: 4000, destination: '10.0.0.2', destinationPort: 21 } as const;
+   * await ct.createExpectation({ master: ftp, tuple: { ...ftp, sourcePort: 0, destinationPort: 5000 } });
    */
   *createExpectation(expectation: NewExpectation): Operation<void> {
     const { family, wire } = checkNewExpectation(expectation);
@@ -308,7 +367,14 @@ export class ConntrackOperations {
     );
   }
 
-  /** Ends one expectation. @throws NetlinkError ENOENT there is none */
+  /**
+   * Ends one expectation.
+   *
+   * @param expectation its `tuple`, and `zone` and `id` where it has them; one that was read can be given
+   * @throws NetlinkError ENOENT there is none
+   * @example
+   * for (const expectation of await ct.expectations()) await ct.deleteExpectation(expectation);
+   */
   *deleteExpectation(expectation: ExpectationKey): Operation<void> {
     const { family, wire } = checkExpectationKey(expectation);
     yield* this.#exchange.request(
@@ -316,7 +382,13 @@ export class ConntrackOperations {
     );
   }
 
-  /** The counters of each processor. */
+  /**
+   * The counters of each processor.
+   *
+   * @throws NetlinkError as the kernel refuses
+   * @example
+   * for (const { cpu, drop, earlyDrop } of await ct.statistics()) console.log(cpu, drop, earlyDrop);
+   */
   *statistics(): Operation<ConntrackStatistics[]> {
     return yield* this.#exchange.dump(flowCall('statistics', 0, {}), ({ type, source, payload, end }) => {
       if (type !== STATISTICS_MESSAGE) return undefined;
@@ -332,8 +404,14 @@ const tooMany = (limit: number): Error =>
   new StateError('ERR_TOO_MANY', `there are more than ${limit} flows: filter, or raise the limit`);
 
 /**
- * The connections that the kernel tracks in one network namespace, over nfnetlink (ctnetlink). Needs CAP_NET_ADMIN in the user namespace that owns
- * it; a container's own root has that. A namespace tracks connections only while a rule of it uses conntrack or NAT.
+ * The connections that the kernel tracks in one network namespace (ctnetlink, nf_conntrack_netlink.c).
+ *
+ * It needs CAP_NET_ADMIN in the user namespace that owns the network namespace; a container's own root has that. A namespace tracks connections
+ * only while one of its rules uses conntrack or NAT.
+ *
+ * @example
+ * await using ct = Conntrack.open({ netns });
+ * console.log(await ct.count());
  */
 export class Conntrack extends syncAndAsync(ConntrackOperations) {
   readonly #exchange: Exchange;
@@ -344,14 +422,21 @@ export class Conntrack extends syncAndAsync(ConntrackOperations) {
     this.#exchange = exchange;
   }
 
-  /** Opens a socket in the namespace and asks nothing yet. */
+  /**
+   * Opens a socket in the namespace. Nothing is asked yet.
+   *
+   * @param options `netns`, `logger`
+   * @throws NetlinkError EPERM this process may not enter the namespace
+   * @example
+   * const ct = Conntrack.open({ netns });
+   */
   static open(options: ConntrackOptions = {}): Conntrack {
     checkObject(options, [], ['netns', 'logger']);
     const socket = new NetlinkSocket({ netns: netnsOf(options), protocol: NETLINK_NETFILTER });
     return new Conntrack(new Exchange(socket, 'conntrack', new Observer(options.logger)));
   }
 
-  /** The settings of this namespace, net.netfilter.nf_conntrack_*, read and written on the spot: `ct.settings.acct = true`. */
+  /** The settings of this namespace, net.netfilter.nf_conntrack_*. Each is read and written at once: `ct.settings.acct = true`. */
   get settings(): ConntrackSettings {
     this.#settings ??= new ConntrackSettings(() => {
       const { lifetime, transport } = this.#exchange;
@@ -364,10 +449,17 @@ export class Conntrack extends syncAndAsync(ConntrackOperations) {
   }
 
   /**
-   * What becomes of flows from now on, one by one, in a socket of its own. When events were lost for want of room, the table is read again and comes
-   * as an item of type 'state'. It is open until its iteration is left, `close()`, the signal, or the end of this handle. With
-   * net.netfilter.nf_conntrack_events 2, the kernel's default, flows that began before anybody on the machine listened have no events.
+   * Events of flows from now on, one by one, in a socket of its own.
+   *
+   * When events are lost because the buffer is full, the table is read again and comes as an item of type 'state'. The monitor is open until its
+   * iteration is left, `close()`, the signal, or the end of this handle. With net.netfilter.nf_conntrack_events 2, the kernel's default since
+   * Linux 6.0, a flow has events only if somebody on the machine listened when it began.
+   *
+   * @param options `kinds`, `expectations`, `initial`, `receiveBufferBytes` (4096 to 1 GiB, default 8 MiB), `signal`
    * @throws StateError ERR_CLOSED, TypeError, RangeError
+   * @example
+   * for await (const item of ct.monitor({ kinds: ['destroy'] }))
+   *   if (item.type === 'destroy') console.log(item.flow.original.source, item.flow.counters?.original.bytes);
    */
   monitor(options: ConntrackMonitorOptions = {}): ConntrackMonitor {
     const groups = groupsOf(options);

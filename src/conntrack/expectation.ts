@@ -14,36 +14,37 @@ import {
 
 type Tuple = FlowTuple & { protocol: Protocol };
 
-/** A connection that a helper expects, because another one has announced it: the data connection of FTP. */
+/** A connection that a helper expects because another connection has announced it, such as the data connection of FTP. */
 export interface Expectation {
   family: FlowFamily;
   /** The flow whose helper expects it. */
   master: Tuple;
-  /** Its addresses and ports, where `mask` has bits. */
+  /** Its addresses and ports. Only the bits that `mask` has count. */
   tuple: Tuple;
-  /** Of the source alone anything but all bits has an effect: '0.0.0.0' and port 0 are any. */
+  /** The bits that count. The kernel uses those of the source only: '0.0.0.0' and port 0 match anything. */
   mask: { source: string; destination: string; sourcePort?: number; destinationPort?: number };
-  /** Seconds until it is given up. */
+  /** Seconds until the kernel forgets it. */
   timeoutSeconds?: number;
   id: number;
   zone: number;
   flags: ('permanent' | 'inactive' | 'userspace' | number)[];
-  /** Which of its helper's kinds it is. */
+  /** Its kind, among those of its helper. */
   class?: number;
   /** The helper of the master: 'ftp'. */
   helper?: string;
-  /** What NAT will do to it, and in which direction it will come. */
+  /** How NAT will change it, and the direction in which it will come. */
   translation?: { direction: 'original' | 'reply' | number; tuple: Partial<Tuple> };
   /** The name of the kernel's function that is called when it comes. */
   function?: string;
   unknown?: UnknownAttribute[];
 }
 
-/** An expectation to be made; `mask` left out is: from this source's address, from any port. */
+/** An expectation to create. */
 export interface NewExpectation {
   /** One direction of the flow that has the helper. */
   master: FlowKey;
   tuple: FlowKey;
+  /** Default: from the source's address, from any port. */
   mask?: Expectation['mask'];
   /** 1 to 2,147,483; default what the helper says (FTP: 300). */
   timeoutSeconds?: number;
@@ -56,7 +57,7 @@ export type ExpectationKey = Pick<Expectation, 'tuple'> & { zone?: number; id?: 
 
 const MAX_TIMEOUT_SECONDS = 2_147_483;
 
-/** @internal Undefined where it is none that could be named. */
+/** @internal Undefined where it has no whole tuples, because nothing could name it. */
 export function expectationOf(wire: WireExpectation, family: number): Expectation | undefined {
   const master = keyOf(wire.master);
   const tuple = keyOf(wire.tuple);
@@ -131,19 +132,19 @@ export function checkExpectationKey(key: ExpectationKey): { family: number; wire
   return { family: numberOfFamily(checked.family), wire };
 }
 
-/** What was read names an expectation, too. */
-const KEY_FIELDS = [
-  'tuple',
-  'zone',
-  'id',
-  'family',
-  'master',
-  'mask',
-  'timeoutSeconds',
-  'flags',
-  'class',
-  'helper',
-  'translation',
-  'function',
-  'unknown',
-];
+/** An expectation that was read can be given as a key, too. */
+const KEY_FIELDS = Object.keys({
+  tuple: true,
+  zone: true,
+  id: true,
+  family: true,
+  master: true,
+  mask: true,
+  timeoutSeconds: true,
+  flags: true,
+  class: true,
+  helper: true,
+  translation: true,
+  function: true,
+  unknown: true,
+} satisfies Record<keyof Expectation, true>);

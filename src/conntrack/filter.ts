@@ -2,13 +2,14 @@ import { checkInteger, checkObject, checkOneOf, parseIPv4, parseIPv6, type Sourc
 import { type Protocol, protocolNumber } from '../ctnetlink/protocol.ts';
 import { FILTER_FIELDS, STATUS, type StatusFlag, type WireFlow, type WireTuple } from '../ctnetlink/tables.ts';
 import { type Path, rangeError, typeError } from '../errors.ts';
+import { IPPROTO_TCP, IPPROTO_UDP } from '../linux/in.ts';
 import { type FlowFamily, numberOfFamily } from './flow.ts';
 import type { FlowView, Place, TupleView } from './view.ts';
 
 /** One port, or all from one to another, both included. */
 export type PortFilter = number | { from: number; to: number };
 
-/** Addresses and ports of one direction; what is left out may be anything. */
+/** Addresses and ports of one direction. Fields that are left out match anything. */
 export interface TupleFilter {
   /** An address, or a prefix: '10.0.0.0/8'. */
   source?: string;
@@ -17,19 +18,19 @@ export interface TupleFilter {
   destinationPort?: PortFilter;
 }
 
-/** Which flows are meant: those for which all of it is so. The addresses and ports are those of the first packet. */
+/** Which flows are meant: all fields must match. The addresses and ports are those of the first packet. */
 export interface FlowFilter extends TupleFilter {
   family?: FlowFamily;
   protocol?: Protocol;
-  /** Of the answers: where NAT has changed the destination, their source is what it was changed to. */
+  /** The addresses and ports of answers. Where NAT has changed the destination, their source is the new one. */
   reply?: TupleFilter;
   /** The mark, or the bits of it that `mask` has. */
   mark?: number | { value: number; mask: number };
   /** 0 is the default zone. */
   zone?: number;
-  /** All of these are set. */
+  /** Flags that must all be set. */
   status?: readonly StatusFlag[];
-  /** Its source, or its destination, was changed by NAT. */
+  /** NAT has changed its source, or its destination. */
   nat?: 'source' | 'destination';
 }
 
@@ -37,8 +38,6 @@ const TUPLE_FIELDS = ['source', 'destination', 'sourcePort', 'destinationPort'] 
 const FIELDS = [...TUPLE_FIELDS, 'family', 'protocol', 'reply', 'mark', 'zone', 'status', 'nat'] as const;
 const STATUS_NAMES = Object.keys(STATUS) as StatusFlag[];
 const TRANSLATED = { source: STATUS['source-nat'], destination: STATUS['destination-nat'] };
-const TCP = 6;
-const UDP = 17;
 
 interface Prefix {
   readonly bytes: Uint8Array;
@@ -75,8 +74,8 @@ class TupleMatch {
   }
 
   /**
-   * What the kernel can look for by itself, in a dump: whole addresses and single ports. It compares IPv6 addresses the wrong way round (seen on
-   * 6.1 and 6.18), so those are never asked of it.
+   * Writes what the kernel can compare by itself in a dump: whole addresses and single ports. Linux 6.1 to 6.18 compare IPv6 addresses the
+   * wrong way round, so the kernel is never asked to compare those.
    */
   kernel(wire: WireTuple): number {
     let fields = 0;
@@ -88,8 +87,8 @@ class TupleMatch {
       wire.destination4 = this.destination.bytes.join('.');
       fields |= FILTER_FIELDS.destination;
     }
-    // Of other protocols than these two the kernel compares no ports.
-    if (wire.protocol !== TCP && wire.protocol !== UDP) return fields;
+    // The kernel compares ports of these two protocols only.
+    if (wire.protocol !== IPPROTO_TCP && wire.protocol !== IPPROTO_UDP) return fields;
     if (isSingle(this.sourcePort)) {
       wire.sourcePort = this.sourcePort.from;
       fields |= FILTER_FIELDS.sourcePort;
@@ -106,7 +105,7 @@ const isWhole4 = (prefix: Prefix | undefined): prefix is Prefix =>
   prefix !== undefined && prefix.bytes.length === 4 && prefix.length === 32;
 const isSingle = (range: Range | undefined): range is Range => range !== undefined && range.from === range.to;
 
-/** A filter that has been checked: what the kernel is asked for, and what decides here. */
+/** A filter that has been checked: it says what to ask the kernel for, and decides about each flow. */
 export class CheckedFilter {
   readonly family: FlowFamily | undefined;
   readonly #protocol: number | undefined;
@@ -133,7 +132,7 @@ export class CheckedFilter {
     this.family = this.#familyOf(filter.family);
   }
 
-  /** All addresses are of one IP version. */
+  /** All addresses must be of one IP version. */
   #familyOf(given: FlowFamily | undefined): FlowFamily | undefined {
     let family = given === undefined ? undefined : checkOneOf(given, ['family'], ['ipv4', 'ipv6']);
     const sides = [
@@ -152,7 +151,7 @@ export class CheckedFilter {
     return family;
   }
 
-  /** What the kernel can leave out of a dump. What it does not know it ignores: `matches` is asked all the same. */
+  /** The filter of a dump. Kernels ignore parts that they do not know, so `matches` must be asked about each flow. */
   request(): { family: number; wire: WireFlow } {
     const wire: WireFlow = {};
     const family = this.family === undefined ? 0 : numberOfFamily(this.family);

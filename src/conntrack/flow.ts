@@ -10,14 +10,22 @@ import {
 import { type Protocol, protocolNumber, protocolOf } from '../ctnetlink/protocol.ts';
 import type { StatusFlag, WireFlow, WireTuple } from '../ctnetlink/tables.ts';
 import { type Path, rangeError, typeError } from '../errors.ts';
-import { IPPROTO_ICMP } from '../linux/in.ts';
+import {
+  IPPROTO_DCCP,
+  IPPROTO_GRE,
+  IPPROTO_ICMP,
+  IPPROTO_SCTP,
+  IPPROTO_TCP,
+  IPPROTO_UDP,
+  IPPROTO_UDPLITE,
+} from '../linux/in.ts';
 import { IPPROTO_ICMPV6 } from '../linux/in6.ts';
 import { AF_INET, AF_INET6 } from '../linux/socket.ts';
 
 /** The IP version of a flow's addresses. */
 export type FlowFamily = 'ipv4' | 'ipv6';
 
-/** Where ports stand in other protocols: type and code of a message, and the number that answers repeat. */
+/** What ICMP has in the place of ports: the type and the code of a message, and the number that its answer repeats. */
 export interface IcmpKey {
   /** 0 to 255. */
   type: number;
@@ -31,16 +39,16 @@ export interface IcmpKey {
 export interface FlowTuple {
   source: string;
   destination: string;
-  /** Of protocols with ports, 0 to 65535. GRE has its keys there. */
+  /** 0 to 65535, of protocols with ports. GRE has its keys here. */
   sourcePort?: number;
   destinationPort?: number;
-  /** Of icmp and icmpv6. */
+  /** Only of ICMP and ICMPv6. */
   icmp?: IcmpKey;
-  /** The zone where it is of this direction only (`ct original zone set`), 1 to 65535. */
+  /** The zone of this direction, where it is not that of the other (`ct original zone set`), 1 to 65535. */
   zone?: number;
 }
 
-/** What names a flow: one direction of it, either one. */
+/** What names a flow: one of its two directions. */
 export interface FlowKey extends Omit<FlowTuple, 'zone'> {
   protocol: Protocol;
   /** The zone of the flow; default 0. */
@@ -50,12 +58,13 @@ export interface FlowKey extends Omit<FlowTuple, 'zone'> {
 /** A flow as it was read, or a key: what an operation on one flow takes. */
 export type FlowReference = FlowKey | { protocol: Protocol; original: FlowTuple; zone?: number };
 
+/** What one direction of a flow has carried. */
 export interface FlowCounters {
   packets: bigint;
   bytes: bigint;
 }
 
-/** An address that NAT has put in place of another one, and the port. */
+/** The address, and the port, that NAT has put in place of another. */
 export interface FlowTranslation {
   address: string;
   port?: number;
@@ -65,50 +74,57 @@ export interface FlowTranslation {
 export interface Flow {
   family: FlowFamily;
   protocol: Protocol;
-  /** The first packet's addresses, as it was sent. */
+  /** The addresses of the first packet, as it was sent. */
   original: FlowTuple;
-  /** What answers look like: other addresses than `original` turned round are NAT's. */
+  /** The addresses of answers. They differ from those of `original`, turned round, where NAT has changed them. */
   reply: FlowTuple;
   /** Bits without a name are one number at the end. */
   status: (StatusFlag | number)[];
-  /** Seconds until it is forgotten if no packet comes; absent where a flowtable carries it. */
+  /** Seconds until the kernel forgets it if no packet comes; absent where a flowtable carries it. */
   timeoutSeconds?: number;
   /** 0 where it has none. */
   mark: number;
-  /** 0 is the default zone; else of both directions. */
+  /** The zone of both directions; 0 is the default zone. */
   zone: number;
   /** The numbers of the labels that are set, 0 to 127; empty where it has none. */
   labels: number[];
-  /** The kernel's number for it: the same as long as it lives. */
+  /** The kernel's number for it. It stays the same as long as the flow lives. */
   id: number;
-  /** References that the kernel holds; changes from one reading to the next. */
+  /** References that the kernel holds. The number changes from one reading to the next. */
   use?: number;
-  /** With net.netfilter.nf_conntrack_acct when it began. */
+  /** Present where net.netfilter.nf_conntrack_acct was on when it began. */
   counters?: { original: FlowCounters; reply: FlowCounters };
-  /** With net.netfilter.nf_conntrack_timestamp when it began: nanoseconds since 1970. `stopNanoseconds` is in events only. */
+  /** Nanoseconds since 1970, where net.netfilter.nf_conntrack_timestamp was on when it began. `stopNanoseconds` is in events only. */
   timestamp?: { startNanoseconds: bigint; stopNanoseconds?: bigint };
   tcp?: WireFlow['tcp'];
   sctp?: WireFlow['sctp'];
   dccp?: WireFlow['dccp'];
-  /** What NAT made of the source and the destination of the first packet; empty where nothing. */
+  /** What NAT put in place of the source and the destination of the first packet; empty where it changed nothing. */
   nat: { source?: FlowTranslation; destination?: FlowTranslation };
   /** The helper that watches it: 'ftp'. */
   helper?: string;
   /** The helper's own data, as hex. */
   helperInfo?: string;
-  /** Of a flow that was expected: the one whose helper expected it. */
+  /** The flow whose helper expected this one, where it was expected. */
   master?: FlowTuple & { protocol: Protocol };
   sequenceAdjustment?: { original?: WireFlow['originalAdjustment']; reply?: WireFlow['replyAdjustment'] };
   synproxy?: WireFlow['synproxy'];
   securityContext?: string;
-  /** Of an event, with net.netfilter.nf_conntrack_timestamp from Linux 6.14 on: when it happened. */
+  /** Only in events, from Linux 6.14 with net.netfilter.nf_conntrack_timestamp on: when it happened, in nanoseconds since 1970. */
   eventNanoseconds?: bigint;
   unknown?: UnknownAttribute[];
 }
 
 const TUPLE_FIELDS = ['source', 'destination', 'sourcePort', 'destinationPort', 'icmp', 'zone'];
-/** Protocols whose tuples have ports: tcp, dccp, gre (its keys), udp, sctp, udplite. */
-const WITH_PORTS = new Set([6, 17, 33, 47, 132, 136]);
+/** Protocols whose tuples have ports. GRE has its keys there. */
+const WITH_PORTS: ReadonlySet<number> = new Set([
+  IPPROTO_TCP,
+  IPPROTO_UDP,
+  IPPROTO_DCCP,
+  IPPROTO_GRE,
+  IPPROTO_SCTP,
+  IPPROTO_UDPLITE,
+]);
 
 export const familyOfNumber = (family: number): FlowFamily => (family === AF_INET6 ? 'ipv6' : 'ipv4');
 export const numberOfFamily = (family: FlowFamily): number => (family === 'ipv6' ? AF_INET6 : AF_INET);
@@ -120,7 +136,7 @@ export interface CheckedTuple {
 }
 
 /**
- * Checks one direction. All of it must be there: a request with less is refused by the kernel at best, and taken for another at worst.
+ * Checks one direction. All of its fields must be there: the kernel refuses a request with less, or takes it for another one.
  * @throws TypeError, RangeError with the path
  */
 export function checkTuple(
@@ -167,9 +183,9 @@ function writeIcmp(wire: WireTuple, icmp: unknown, path: Path, version: 4 | 6): 
   );
 }
 
-/** What names one flow in a request, with the zone that it is in. */
+/** The names of one flow in a request, with its zone. */
 export interface CheckedKey extends CheckedTuple {
-  /** Of both directions; undefined is the default zone. */
+  /** The zone of both directions; undefined is the default zone. */
   readonly zone: number | undefined;
 }
 
@@ -179,7 +195,7 @@ export function checkReference(reference: FlowReference, path: Path = []): Check
     throw typeError(path, 'a flow, or one direction of it: { protocol, source, destination, ... }', reference);
   if (!('original' in reference)) {
     const { family, wire } = checkTuple(reference, reference.protocol, path, ['protocol']);
-    // In a key the zone is the flow's: one of a single direction is in the tuple of a flow that was read.
+    // The zone of a key is that of the whole flow. A zone of one direction only is in the tuple of a flow that was read.
     const { zone, ...tuple } = wire;
     return { family, wire: tuple, zone };
   }
@@ -228,7 +244,7 @@ export function labelBits(labels: unknown, path: Path): string {
   return toHex(bits);
 }
 
-/** A flow of a message. Undefined where it is none that could be named: without a whole tuple. */
+/** The flow of a message; undefined where it has no whole tuple, because nothing could name it. */
 export function flowOf(wire: WireFlow, family: number): Flow | undefined {
   const original = tupleOf(wire.original);
   const reply = tupleOf(wire.reply);
@@ -246,7 +262,7 @@ export function flowOf(wire: WireFlow, family: number): Flow | undefined {
     id: wire.id ?? 0,
     nat: {},
   };
-  // Answers go to whom the sender was changed to, and come from whom the receiver was changed to.
+  // Answers go to the address that NAT has put in place of the source, and come from the one in place of the destination.
   if (status.includes('source-nat')) flow.nat.source = translation(reply.destination, reply.destinationPort);
   if (status.includes('destination-nat')) flow.nat.destination = translation(reply.source, reply.sourcePort);
   const { originalCounters, replyCounters, startNanoseconds, stopNanoseconds } = wire;
@@ -267,20 +283,42 @@ export function flowOf(wire: WireFlow, family: number): Flow | undefined {
   return flow;
 }
 
-/** Fields that are in both forms as they are. */
-const SAME = [
-  'timeoutSeconds',
-  'use',
-  'tcp',
-  'sctp',
-  'dccp',
-  'helper',
-  'helperInfo',
-  'synproxy',
-  'securityContext',
-  'eventNanoseconds',
-  'unknown',
-] as const satisfies readonly (keyof Flow & keyof WireFlow)[];
+/** Fields of a message that have another form in a flow, and fields of requests, which no flow has. */
+type OtherForm =
+  | 'original'
+  | 'reply'
+  | 'status'
+  | 'mark'
+  | 'zone'
+  | 'labels'
+  | 'id'
+  | 'originalCounters'
+  | 'replyCounters'
+  | 'startNanoseconds'
+  | 'stopNanoseconds'
+  | 'originalAdjustment'
+  | 'replyAdjustment'
+  | 'master'
+  | 'sourceTranslation'
+  | 'destinationTranslation'
+  | 'markMask'
+  | 'labelsMask'
+  | 'filter'
+  | 'statusMask';
+/** Fields that a flow has as they are. The compiler finds a field of the table that is in neither list. */
+const SAME = Object.keys({
+  timeoutSeconds: true,
+  use: true,
+  tcp: true,
+  sctp: true,
+  dccp: true,
+  helper: true,
+  helperInfo: true,
+  synproxy: true,
+  securityContext: true,
+  eventNanoseconds: true,
+  unknown: true,
+} satisfies Record<Exclude<keyof WireFlow, OtherForm>, true>) as readonly (keyof WireFlow & keyof Flow)[];
 
 function copy(flow: Flow, wire: WireFlow, fields: typeof SAME): void {
   const target = flow as unknown as Record<string, unknown>;

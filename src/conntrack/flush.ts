@@ -6,13 +6,13 @@ import type { CheckedFilter } from './filter.ts';
 import { attributesAt, FLOW_MESSAGE, familyOfMessage, flowCall } from './requests.ts';
 import { FlowView } from './view.ts';
 
-/** What is gathered before it is ended: 8 MiB of requests. A table with more is read again. */
+/** How many requests are gathered before they are sent: 8 MiB. A table with more flows is read again. */
 const AT_ONCE = 100_000;
 const BYTES_OF_EACH = 84;
 const DELETE = nfnetlinkType(NFNL_SUBSYS_CTNETLINK, C.IPCTNL_MSG_CT_DELETE);
 
 /**
- * Ends the flows that match. Each request is made of the bytes of the flow's own message: its tuple, its zone, its id. Returns how many were ended.
+ * Ends the flows that match. Each request consists of bytes of the flow's own message: its tuple, its zone, its id. @returns how many were ended
  */
 export function* flushMatching(exchange: Exchange, filter: CheckedFilter): Operation<number> {
   let ended = 0;
@@ -34,7 +34,7 @@ export function* flushMatching(exchange: Exchange, filter: CheckedFilter): Opera
   }
 }
 
-/** Writes a request for each flow that matches, up to a number; returns whether there were more. */
+/** Writes a request for each flow that matches, up to AT_ONCE. @returns whether there were more */
 function* gather(exchange: Exchange, filter: CheckedFilter, requests: EncodedRequests): Operation<boolean> {
   const { family, wire } = filter.request();
   const view = new FlowView();
@@ -43,7 +43,7 @@ function* gather(exchange: Exchange, filter: CheckedFilter, requests: EncodedReq
     if (type !== FLOW_MESSAGE || !filter.matches(source, view.read(source, attributesAt(payload), end)))
       return undefined;
     const { original, id, zone } = view;
-    // Without a whole tuple the kernel would take it for a request to end all flows.
+    // The kernel takes a request without a whole tuple for one to end all flows.
     if (original.headerStart < 0 || original.protocol < 0 || original.source.start < 0) return undefined;
     if (requests.length === AT_ONCE) {
       more = true;

@@ -18,18 +18,20 @@ import {
   readFlow,
 } from './requests.ts';
 
+/** What an event says of a flow: it began, changed or ended. */
 export type FlowEventKind = 'new' | 'update' | 'destroy';
 
+/** What a monitor tells. */
 export interface ConntrackMonitorOptions {
-  /** What is told of flows; default all. */
+  /** Only events of these kinds; default all. */
   kinds?: readonly FlowEventKind[];
-  /** Also what helpers expect, and what becomes of it. Default false. */
+  /** Also events of expectations. Default false. */
   expectations?: boolean;
-  /** Begins with the flows that there are: an item of type 'state'. Default false. */
+  /** Begin with the present flows: an item of type 'state'. Default false. */
   initial?: boolean;
-  /** What the kernel keeps for a program that is slow, 4096 to 1 GiB; default 8 MiB, some 6,500 events. */
+  /** Bytes of events that the kernel keeps for a slow program, 4096 to 1 GiB; default 8 MiB, about 6,500 events. */
   receiveBufferBytes?: number;
-  /** Ends the iteration; it throws the signal's reason. */
+  /** Ends the iteration; it then throws the signal's reason. */
   signal?: AbortSignal;
 }
 
@@ -38,23 +40,24 @@ export type ConntrackEvent =
   | {
       type: FlowEventKind;
       flow: Flow;
-      /** The netlink port of whoever asked for it; 0 where a packet or time did. */
+      /** The netlink port of the program that asked for it; 0 where a packet or a timeout caused it. */
       port: number;
     }
   | { type: 'expectation-new' | 'expectation-destroy'; expectation: Expectation; port: number };
 
 /**
- * All flows, in place of events: at the beginning, and after events were lost. What happens while they are read may come again as an event, so
- * that a flow is told apart by its `id`.
+ * All flows, in place of events: at the beginning, and after events were lost. A change that happens while they are read may come again as an
+ * event; the `id` of a flow tells whether it is the same one.
  */
 export interface ConntrackState {
   type: 'state';
   reason: 'initial' | 'lost';
   flows: Flow[];
-  /** Where they were asked for. */
+  /** Present where the options ask for expectations. */
   expectations?: Expectation[];
 }
 
+/** What an iteration of a monitor yields. */
 export type ConntrackItem = ConntrackEvent | ConntrackState;
 
 const KINDS: readonly FlowEventKind[] = ['new', 'update', 'destroy'];
@@ -90,7 +93,14 @@ export interface ConntrackSource {
   expectations(): Promise<Expectation[]>;
 }
 
-/** Events of the table of connections. Opened by `Conntrack.monitor`. */
+/**
+ * Events of the table of connections. Opened by `Conntrack.monitor`.
+ *
+ * @example
+ * const monitor = ct.monitor({ kinds: ['new', 'destroy'] });
+ * setTimeout(() => void monitor.close(), 10_000);
+ * for await (const item of monitor) console.log(item.type);
+ */
 export class ConntrackMonitor extends GroupIteration<ConntrackItem> {
   /** @internal */
   constructor(reader: GroupReader, source: ConntrackSource, options: ConntrackMonitorOptions, closed: () => void) {

@@ -4,27 +4,27 @@ import { STATUS, type StatusFlag, TCP_STATES, type WireFlow } from '../ctnetlink
 import { type Path, rangeError, typeError } from '../errors.ts';
 import { checkTuple, type Flow, type FlowTranslation, type FlowTuple, labelBits, numberOfFamily } from './flow.ts';
 
-/** An entry to be made. What was read by `list` or `get` can be given as it is: what only the kernel decides is left out. */
+/** An entry to create. A flow that was read can be given as it is: fields that only the kernel sets are ignored. */
 export interface NewFlow extends Partial<Omit<Flow, 'protocol' | 'original' | 'reply' | 'timeoutSeconds'>> {
   protocol: Protocol;
   original: FlowTuple;
-  /** What answers look like; default `original` turned round. With `nat` the kernel makes it. */
+  /** The addresses of answers; default `original` turned round. With `nat`, the kernel finds it. */
   reply?: FlowTuple;
-  /** 1 to 2,147,483 seconds until it is forgotten if no packet comes: what every kernel keeps as it was given. */
+  /** Seconds until the kernel forgets it if no packet comes, 1 to 2,147,483. */
   timeoutSeconds: number;
 }
 
-/** What is to change about a flow; what is left out stays. */
+/** Changes of a flow. Fields that are left out stay as they are. */
 export interface FlowPatch {
-  /** 1 to 2,147,483. A flow is ended by `delete`. */
+  /** 1 to 2,147,483. Use `delete` to end a flow. */
   timeoutSeconds?: number;
-  /** The mark, or those bits of it that `mask` has. */
+  /** The mark, or the bits of it that `mask` has. */
   mark?: number | { value: number; mask: number };
-  /** Flags to set besides those that are: no kernel clears one. */
+  /** Flags to set. No kernel clears a flag. */
   status?: readonly SettableStatus[];
   /** These labels and no others. */
   labels?: readonly number[];
-  /** '' takes its helper away. The kernel sets none on a flow that has begun. */
+  /** '' takes its helper away. The kernel gives a flow that has begun no helper. */
   helper?: string;
 }
 
@@ -33,37 +33,35 @@ export type SettableStatus = 'seen-reply' | 'assured' | 'fixed-timeout';
 
 const SETTABLE: readonly SettableStatus[] = ['seen-reply', 'assured', 'fixed-timeout'];
 const STATUS_NAMES = Object.keys(STATUS) as StatusFlag[];
-/** Fields of a flow that was read and that only the kernel decides. */
-const TOLD = [
-  'id',
-  'use',
-  'counters',
-  'timestamp',
-  'dccp',
-  'helperInfo',
-  'securityContext',
-  'eventNanoseconds',
-  'synproxy',
-  'sequenceAdjustment',
-  'unknown',
-] as const;
-const WRITTEN = [
-  'family',
-  'protocol',
-  'original',
-  'reply',
-  'status',
-  'timeoutSeconds',
-  'mark',
-  'zone',
-  'labels',
-  'tcp',
-  'sctp',
-  'nat',
-  'helper',
-  'master',
-] as const;
-/** INT_MAX divided by the highest frequency of a kernel's timer (HZ 1000): above it some kernels keep less than was given. */
+/** Each field of a flow: whether a new one is given it, or only the kernel sets it. The compiler finds a field that is missing here. */
+const FIELDS: Readonly<Record<keyof NewFlow, 'given' | 'kernel'>> = {
+  family: 'given',
+  protocol: 'given',
+  original: 'given',
+  reply: 'given',
+  status: 'given',
+  timeoutSeconds: 'given',
+  mark: 'given',
+  zone: 'given',
+  labels: 'given',
+  tcp: 'given',
+  sctp: 'given',
+  nat: 'given',
+  helper: 'given',
+  master: 'given',
+  id: 'kernel',
+  use: 'kernel',
+  counters: 'kernel',
+  timestamp: 'kernel',
+  dccp: 'kernel',
+  helperInfo: 'kernel',
+  securityContext: 'kernel',
+  eventNanoseconds: 'kernel',
+  synproxy: 'kernel',
+  sequenceAdjustment: 'kernel',
+  unknown: 'kernel',
+};
+/** INT_MAX divided by the highest frequency of a kernel's timer (HZ 1000). Above it, some kernels store less than was given. */
 const MAX_TIMEOUT_SECONDS = 2_147_483;
 const MAX_HELPER_BYTES = 15;
 
@@ -71,14 +69,14 @@ const checkTimeout = (seconds: unknown): number => checkInteger(seconds, ['timeo
 
 /** @throws TypeError, RangeError with the path */
 export function checkNewFlow(flow: NewFlow): { family: number; wire: WireFlow } {
-  checkObject(flow, [], [...WRITTEN, ...TOLD]);
+  checkObject(flow, [], Object.keys(FIELDS));
   const { protocol, original, reply, status = [], mark = 0, zone = 0, labels = [], tcp, sctp, nat = {}, helper } = flow;
   const checked = checkTuple(original, protocol, ['original']);
   if (flow.family !== undefined && flow.family !== checked.family)
     throw rangeError(['family'], `${checked.family}, as the addresses`, flow.family);
   checkObject(nat, ['nat'], ['source', 'destination']);
   const translated = nat.source !== undefined || nat.destination !== undefined;
-  // The kernel rewrites an answer that nothing was changed in; one that differs already it would only store, and rewrite no packet.
+  // The kernel sets up NAT only where the answer is the original turned round. It would store another one, and rewrite no packet.
   const answer = reply === undefined || translated ? turnedRound(original) : reply;
   const answers = checkTuple(answer, protocol, ['reply']);
   if (answers.family !== checked.family)
@@ -129,7 +127,7 @@ const ANSWERS = new Map([
   [140, 139],
 ]);
 
-/** Of a status that was read, the bits that a request may set; the kernel sets the others by itself, or ignores them. */
+/** The bits of a status that a request may set. The kernel sets the others by itself, or ignores them. */
 function statusBits(status: unknown): number {
   if (!Array.isArray(status)) throw typeError(['status'], 'an array of flags', status);
   let bits = 0;
@@ -176,7 +174,7 @@ export function checkPatch(patch: FlowPatch): WireFlow {
     for (const [i, flag] of status.entries()) checkOneOf(flag, ['status', i], SETTABLE);
     wire.status = [statusBits(status)];
   }
-  if (Object.keys(wire).length === 0) throw rangeError([], 'something that is to change', patch, 'ERR_MISSING');
+  if (Object.keys(wire).length === 0) throw rangeError([], 'at least one change', patch, 'ERR_MISSING');
   return wire;
 }
 

@@ -7,14 +7,13 @@ import { type Call, type Message, nfgenmsg, nfnetlinkType, writeHeader } from '.
 import { type Flow, flowOf } from './flow.ts';
 
 /*
- * Requests to ctnetlink. The kernel explains no refusal of its own (but the policy of attributes), so that each request says what an errno
- * means for it.
+ * Requests to ctnetlink. The kernel explains only refusals by the policy of attributes, so each request says what an errno means for it.
  */
 
 /** What the kernel's refusals mean, by the errno's name. */
 export interface Refusals {
   readonly hints?: Readonly<Record<string, string>>;
-  /** The field that is meant. */
+  /** The field that the kernel most likely means. */
   readonly blame?: Readonly<Record<string, Path>>;
 }
 
@@ -62,8 +61,8 @@ export function flowCall(name: keyof typeof FLOW_CALLS, family: number, wire: Wi
 }
 
 /**
- * Ends one flow. The kernel takes a DELETE without a tuple for "all flows", so a whole tuple is part of this function's type, and there is no
- * other way to write that message but `flushCall`.
+ * Ends one flow. The kernel takes a DELETE without a tuple for "all flows", so this function's type asks for a whole tuple. Only `flushCall`
+ * writes that message without one.
  */
 export function deleteCall(
   family: number,
@@ -97,8 +96,9 @@ export function expectationCall(
   return call(NFNL_SUBSYS_CTNETLINK_EXP, message, syscall, expectationTable, family, wire, options);
 }
 
-/** Of a message: the family in its header, and where its attributes begin. */
+/** The address family in the header of a message. */
 export const familyOfMessage = (source: Source, payload: number): number => source.bytes[payload]!;
+/** Where the attributes of a message begin. */
 export const attributesAt = (payload: number): number => payload + nfgenmsg.size;
 
 export const FLOW_MESSAGE = nfnetlinkType(NFNL_SUBSYS_CTNETLINK, C.IPCTNL_MSG_CT_NEW);
@@ -107,7 +107,7 @@ export const EXPECTATION_MESSAGE = nfnetlinkType(NFNL_SUBSYS_CTNETLINK_EXP, C.IP
 export const EXPECTATION_DELETED = nfnetlinkType(NFNL_SUBSYS_CTNETLINK_EXP, C.IPCTNL_MSG_EXP_DELETE);
 export const STATISTICS_MESSAGE = nfnetlinkType(NFNL_SUBSYS_CTNETLINK, C.IPCTNL_MSG_CT_GET_STATS_CPU);
 
-/** The flow of a message about one: an answer, or an event. Undefined where it is none that could be named. */
+/** The flow of an answer or an event; undefined where it has no whole tuple. */
 export function readFlow({ source, payload, end }: Message): Flow | undefined {
   const wire = flowTable.read(source, attributesAt(payload), end, NO_CONTEXT);
   return wire && flowOf(wire, familyOfMessage(source, payload));

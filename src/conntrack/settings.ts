@@ -9,7 +9,7 @@ import { defineSettings, type Setting, type SettingDefinition, Settings } from '
 const on = { type: 'boolean' } as const satisfies SettingDefinition;
 const seconds = { type: 'number', min: 0, max: 0x7fffffff } as const satisfies SettingDefinition;
 const number = { type: 'number', min: 0, max: 0x7fffffff } as const satisfies SettingDefinition;
-/** Of the whole machine: read-only in every namespace but the first. */
+/** Belongs to the whole machine: read-only in every namespace except the first. */
 const ofHost = { ...number, inUserNamespace: 'read-only' } as const satisfies SettingDefinition;
 
 const DEFINITIONS = {
@@ -56,15 +56,17 @@ const DEFINITIONS = {
   udp_timeout_stream: seconds,
 } as const satisfies Record<string, SettingDefinition>;
 
+/** The name of a setting, without the prefix net.netfilter.nf_conntrack_. */
 export type ConntrackSettingName = keyof typeof DEFINITIONS;
 
 /** One setting that this namespace has. */
 export type ConntrackSetting = Setting<ConntrackSettingName>;
 
 /**
- * The settings of connection tracking in one namespace: the sysctls net.netfilter.nf_conntrack_*, typed, read and written on the spot. Timeouts are
- * in seconds, and count for a flow from its next packet on. Reading one that is not there throws UnsupportedError; writing throws NetNsError
- * EACCES where it is read-only.
+ * The settings of connection tracking in one namespace: the sysctls net.netfilter.nf_conntrack_*, typed. Each is read and written at once.
+ *
+ * Timeouts are in seconds, and apply to a flow from its next packet on. Reading a setting that this kernel lacks throws UnsupportedError;
+ * writing throws NetNsError EACCES where it is read-only.
  *
  * @example
  * ct.settings.acct = true; // flows that begin from now on count their packets and bytes
@@ -74,15 +76,15 @@ export interface ConntrackSettings {
   acct: boolean;
   /** Buckets of the table, of the whole machine. */
   buckets: number;
-  /** Packets whose checksum is wrong are invalid. */
+  /** Treat packets with a wrong checksum as invalid. */
   checksum: boolean;
   /** Entries that this namespace has. */
   readonly count: number;
   /** Events for listeners: 0 none, 1 of all flows, 2 (the default since Linux 6.0) of flows that began while somebody listened. */
   events: number;
-  /** The most expectations, of the whole machine. */
+  /** The largest number of expectations, of the whole machine. */
   expect_max: number;
-  /** Bytes of incomplete IPv6 packets above which none is taken, until there are fewer than frag6_low_thresh. */
+  /** Above so many bytes of incomplete IPv6 packets, no more are taken, until there are fewer than frag6_low_thresh. */
   frag6_high_thresh: number;
   frag6_low_thresh: number;
   frag6_timeout: number;
@@ -93,7 +95,7 @@ export interface ConntrackSettings {
   icmpv6_timeout: number;
   /** The protocol (IANA's number) whose invalid packets are logged; 255 all, 0 none. */
   log_invalid: number;
-  /** The most entries, of the whole machine: beyond it packets that begin a flow are dropped. */
+  /** The largest number of entries, of the whole machine. Beyond it, packets that begin a flow are dropped. */
   max: number;
   sctp_timeout_closed: number;
   sctp_timeout_cookie_echoed: number;
@@ -103,13 +105,13 @@ export interface ConntrackSettings {
   sctp_timeout_shutdown_ack_sent: number;
   sctp_timeout_shutdown_recd: number;
   sctp_timeout_shutdown_sent: number;
-  /** Of TCP only resets outside of the window are invalid. */
+  /** Treat only TCP resets outside of the window as invalid. */
   tcp_be_liberal: boolean;
-  /** Resets outside of the window are not invalid (Linux 5.14). */
+  /** Do not treat TCP resets outside of the window as invalid (Linux 5.14). */
   tcp_ignore_invalid_rst: boolean;
-  /** Take up TCP connections in their middle: those that began before the tracking, or whose entry was ended. */
+  /** Track TCP connections from the middle on: those that began before the tracking, or whose entry was ended. */
   tcp_loose: boolean;
-  /** Repeated packets without an answer after which tcp_timeout_max_retrans counts. */
+  /** How many unanswered retransmissions there must be for tcp_timeout_max_retrans to apply. */
   tcp_max_retrans: number;
   tcp_timeout_close: number;
   tcp_timeout_close_wait: number;
@@ -121,7 +123,7 @@ export interface ConntrackSettings {
   tcp_timeout_syn_sent: number;
   tcp_timeout_time_wait: number;
   tcp_timeout_unacknowledged: number;
-  /** Note when flows begin that begin from now on, and the time of events. */
+  /** Note the times at which flows begin, from now on, and the times of events. */
   timestamp: boolean;
   udp_timeout: number;
   udp_timeout_stream: number;

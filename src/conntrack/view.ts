@@ -3,7 +3,7 @@ import { flowTable } from '../ctnetlink/tables.ts';
 import { NLA_HDRLEN } from '../linux/netlink.ts';
 
 /*
- * The few fields that decide whether a flow is meant, found without making objects: a table may have a million flows, of which ten are wanted.
+ * The few fields that decide whether a flow matches, found without allocating: a table may have a million flows of which ten match.
  */
 
 const FLOW = view(flowTable, {

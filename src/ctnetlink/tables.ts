@@ -211,6 +211,7 @@ export const STATUS = {
   'hardware-offload': IPS_HW_OFFLOAD,
 } as const;
 
+/** A flag of a flow's status (IPS_*). */
 export type StatusFlag = keyof typeof STATUS;
 
 /** The kernel keeps these bits to itself (CTA_FILTER_F_* in net/netfilter/nf_conntrack_netlink.c). */

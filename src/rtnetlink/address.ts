@@ -194,28 +194,28 @@ export interface AddressOptions
   noDad?: boolean;
 }
 
-const OPTIONS = [
-  'label',
-  'noDad',
-  'noPrefixRoute',
-  'peer',
-  'broadcast',
-  'scope',
-  'validSeconds',
-  'preferredSeconds',
-  'metric',
-  'origin',
-  // Fields that are only read.
-  'device',
-  'family',
-  'address',
-  'flags',
-  'anycast',
-  'multicast',
-  'createdCentiseconds',
-  'updatedCentiseconds',
-  'unknown',
-] as const;
+/** The compiler finds a field that is missing here. */
+const OPTIONS = Object.keys({
+  label: true,
+  noDad: true,
+  noPrefixRoute: true,
+  peer: true,
+  broadcast: true,
+  scope: true,
+  validSeconds: true,
+  preferredSeconds: true,
+  metric: true,
+  origin: true,
+  device: true,
+  family: true,
+  address: true,
+  flags: true,
+  anycast: true,
+  multicast: true,
+  createdCentiseconds: true,
+  updatedCentiseconds: true,
+  unknown: true,
+} satisfies Record<keyof AddressOptions, true>);
 
 function checkScope(scope: unknown): Scope | number {
   if (typeof scope === 'string' && Object.hasOwn(SCOPES, scope)) return scope as Scope;

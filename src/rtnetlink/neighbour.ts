@@ -138,23 +138,35 @@ export interface NeighbourKey {
 const NEW_STATES = ['permanent', 'reachable', 'stale', 'noarp', 'delay', 'probe'] as const;
 /** Flags that a caller may set. The kernel sets the others. */
 const NEW_FLAGS = C.NTF_ROUTER | C.NTF_EXT_LEARNED | C.NTF_PROXY;
-const TOLD_FIELDS = [
-  'probes',
-  'confirmedCentiseconds',
-  'usedCentiseconds',
-  'updatedCentiseconds',
-  'extendedFlags',
-] as const;
+type ToldField = 'probes' | 'confirmedCentiseconds' | 'usedCentiseconds' | 'updatedCentiseconds' | 'extendedFlags';
 
 /** A neighbour to add. One that was read can be added as it is, if it has answered: fields that only the kernel sets are ignored. */
 export interface NewNeighbour
   extends NeighbourKey,
-    Partial<Pick<Neighbour, 'family' | 'flags' | 'protocol' | (typeof TOLD_FIELDS)[number] | 'unknown'>> {
+    Partial<Pick<Neighbour, 'family' | 'flags' | 'protocol' | ToldField | 'unknown'>> {
   /** 'aa:bb:cc:dd:ee:ff'. */
   hardwareAddress: string;
   /** 'permanent' where left out: it stays until it is removed. A neighbour in another state may be forgotten by the kernel. */
   state?: NeighbourState | number;
 }
+
+/** The compiler finds a field that is missing here. */
+const FIELDS = Object.keys({
+  device: true,
+  family: true,
+  address: true,
+  hardwareAddress: true,
+  state: true,
+  flags: true,
+  protocol: true,
+  unknown: true,
+  // Only the kernel sets these.
+  probes: true,
+  confirmedCentiseconds: true,
+  usedCentiseconds: true,
+  updatedCentiseconds: true,
+  extendedFlags: true,
+} satisfies Record<keyof NewNeighbour, true>);
 
 /** The message for a neighbour, without the device's index. */
 interface NeighbourMessage {
@@ -172,11 +184,7 @@ function writeCommon({ device, address }: NeighbourKey): NeighbourMessage {
 }
 
 export function writeNeighbour(neighbour: NewNeighbour): NeighbourMessage {
-  checkObject(
-    neighbour,
-    [],
-    ['device', 'family', 'address', 'hardwareAddress', 'state', 'flags', 'protocol', 'unknown', ...TOLD_FIELDS],
-  );
+  checkObject(neighbour, [], FIELDS);
   const { header, attributes } = writeCommon(neighbour);
   const { hardwareAddress, state = 'permanent' } = neighbour;
   if (hardwareAddress === undefined) throw typeError(['hardwareAddress'], 'a value', undefined, 'ERR_MISSING');

@@ -65,29 +65,33 @@ export interface NewRoute
 /** Which route to remove: all that is given must match. Of several that match, the first is removed. */
 export type RouteKey = NewRoute;
 
-/** Fields that only the kernel sets. */
-const TOLD_FIELDS = ['flags', 'expiresSeconds', 'inDevice', 'mark', 'unknown'] as const;
-const KEY_FIELDS = [
-  'family',
-  'to',
-  'from',
-  'via',
-  'device',
-  'nextHops',
-  'source',
-  'metric',
-  'metrics',
-  'realm',
-  'preference',
-  'nextHopId',
-  'table',
-  'type',
-  'protocol',
-  'scope',
-  'tos',
-  'onLink',
-  ...TOLD_FIELDS,
-] as const;
+/** The compiler finds a field that is missing here. */
+const KEY_FIELDS = Object.keys({
+  family: true,
+  to: true,
+  from: true,
+  via: true,
+  device: true,
+  nextHops: true,
+  source: true,
+  metric: true,
+  metrics: true,
+  realm: true,
+  preference: true,
+  nextHopId: true,
+  table: true,
+  type: true,
+  protocol: true,
+  scope: true,
+  tos: true,
+  onLink: true,
+  // Only the kernel sets these.
+  flags: true,
+  expiresSeconds: true,
+  inDevice: true,
+  mark: true,
+  unknown: true,
+} satisfies Record<keyof NewRoute, true>);
 
 /** Types of routes that lead nowhere, and so need no device. */
 const DEAD_ENDS: readonly unknown[] = ['blackhole', 'unreachable', 'prohibit', 'throw'];
