@@ -34,6 +34,7 @@ export default defineConfig([
       bench: 'bench/main.ts',
       'ipvs-cold': 'bench/ipvs-cold.ts',
       fuzz: 'bench/fuzz.ts',
+      house: 'bench/house.ts',
       demo: 'examples/deployment/main.ts',
     },
     outDir: 'build',
@@ -43,6 +44,6 @@ export default defineConfig([
     splitting: true,
     clean: true,
     // The programs import the package by its name, through its own `exports`, as its users do.
-    external: [/^netsteer/, 'pino'],
+    external: [/^netsteer/, 'pino', 'typescript'],
   },
 ]);

@@ -7,30 +7,33 @@ import { fileURLToPath } from 'node:url';
 import type ts from 'typescript';
 import { PATIENCE_MILLISECONDS } from './wait.ts';
 
-const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+/** From here, or from a program of `build/` that this is part of. */
+const ROOT = fileURLToPath(new URL(import.meta.url.includes('/build/') ? '..' : '../..', import.meta.url));
 
 /** Every module of src, as paths from there: 'codec/types.ts'. */
-export function sourceModules(): string[] {
+export function sourceModules(root = ROOT): string[] {
   return fs
-    .readdirSync(path.join(ROOT, 'src'), { recursive: true, encoding: 'utf8' })
+    .readdirSync(path.join(root, 'src'), { recursive: true, encoding: 'utf8' })
     .filter(file => file.endsWith('.ts'))
     .sort();
 }
 
-let compiled: string | undefined;
+const compiled = new Map<string, string>();
 
 /**
  * The sources as plain JavaScript, module by module, for tests that need a process of their own: no Node of the supported ones runs
  * TypeScript everywhere. They are made once for each state of the sources, where the guests find them too: there it would take a minute.
  */
-export function compiledSources(): string {
-  if (compiled !== undefined) return compiled;
-  const texts = sourceModules().map(file => [file, fs.readFileSync(path.join(ROOT, 'src', file), 'utf8')] as const);
+export function compiledSources(root = ROOT): string {
+  const before = compiled.get(root);
+  if (before !== undefined) return before;
+  const texts = sourceModules(root).map(file => [file, fs.readFileSync(path.join(root, 'src', file), 'utf8')] as const);
   const state = createHash('sha256').update(JSON.stringify(texts)).digest('hex').slice(0, 16);
   const cache = path.join(ROOT, 'node_modules', '.cache', 'netsteer');
   const target = path.join(cache, state);
-  compiled = fs.existsSync(target) ? target : compile(texts, cache, target);
-  return compiled;
+  const folder = fs.existsSync(target) ? target : compile(texts, cache, target);
+  compiled.set(root, folder);
+  return folder;
 }
 
 function compile(texts: readonly (readonly [file: string, text: string])[], cache: string, target: string): string {
@@ -87,6 +90,8 @@ export interface ScriptOptions {
   commonjs?: boolean;
   /** What the script is started through: ['unshare', '--user']. */
   through?: readonly string[];
+  /** The sources of another checkout. */
+  root?: string;
 }
 
 export interface ScriptResult {
@@ -101,11 +106,11 @@ const OPTIONS =
 
 /** Runs a script, an ES module by default, in a fresh process. It imports the sources as './netns/index.js'. */
 export function runScript(script: string, options: ScriptOptions = {}): ScriptResult {
-  const { through = [], commonjs = false, env } = options;
+  const { through = [], commonjs = false, env, root } = options;
   const type = `--input-type=${commonjs ? 'commonjs' : 'module'}`;
   const [command, ...parameters] = [...through, process.execPath, type, '--eval', script];
   const { status, stdout, stderr, error } = spawnSync(command!, parameters, {
-    cwd: compiledSources(),
+    cwd: compiledSources(root),
     env: { ...process.env, NODE_OPTIONS: OPTIONS, ...env },
     encoding: 'utf8',
     // Nothing else can run meanwhile, no test's own limit either.
