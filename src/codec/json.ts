@@ -17,6 +17,9 @@ const DECIMAL = /^-?\d+$/;
  *
  * @param space how far to indent, as for `JSON.stringify`; default not at all
  * @throws TypeError `ERR_INVALID_ARG_TYPE` for undefined, a function or a symbol, of which JSON has nothing
+ * @param value an object, a list or a plain value
+ * @example
+ * console.log(toJson(await ipvs.services(), 2));
  */
 export function toJson(value: unknown, space?: number): string {
   const text: string | undefined = JSON.stringify(value, replace, space);
@@ -50,6 +53,9 @@ function isSpecial(value: unknown): value is object {
 /**
  * The value that `toJson` was given, from its text.
  * @throws SyntaxError the text is no JSON; RangeError `ERR_OUT_OF_RANGE` with the path, a number or bytes in it are none
+ * @param text what `toJson` has returned, or any other JSON
+ * @example
+ * const services = fromJson<Service[]>('[{"protocol":"tcp","address":"10.0.0.1","port":80,"scheduler":"rr"}]');
  */
 export function fromJson<T = unknown>(text: string): T {
   return revive(JSON.parse(text), []) as T;

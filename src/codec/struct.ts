@@ -11,7 +11,7 @@ type StructShape<M extends Members> = { -readonly [K in keyof M]: Infer<M[K][1]>
 /**
  * A C structure of fixed layout: the members follow each other as declared; name padding with a leading underscore and it is zero.
  * @example
- * const timespec = struct('timespec', { seconds: U32_NE, nanoseconds: U32_NE });
+ * const timespec = struct('timespec', { seconds: [4, U32_NE], nanoseconds: [4, U32_NE] });
  */
 export class Struct<T> implements Type<T> {
   readonly kind = 'struct';
@@ -44,7 +44,7 @@ export class Struct<T> implements Type<T> {
    * @param context what the members' types depend on
    * @throws TypeError, RangeError a member is missing, not known or out of range, with its path
    * @example
-   * struct('timespec', { seconds: U32_NE }).write(writer, { seconds: 1 });
+   * struct('timespec', { seconds: [4, U32_NE] }).write(writer, { seconds: 1 });
    */
   write(writer: Writer, value: T, context: Context = NO_CONTEXT): void {
     if (typeof value !== 'object' || value === null) throw typeError([], 'an object', value);
@@ -69,7 +69,7 @@ export class Struct<T> implements Type<T> {
    * @param end where it ends
    * @param context what the members' types depend on
    * @example
-   * console.log(struct('timespec', { seconds: U32_NE }).read(source, 0, 4)?.seconds);
+   * console.log(struct('timespec', { seconds: [4, U32_NE] }).read(source, 0, 4)?.seconds);
    */
   read(source: Source, start: number, end: number, context: Context = NO_CONTEXT): T | undefined {
     if (end - start < this.size) return undefined;
@@ -90,7 +90,7 @@ export class Struct<T> implements Type<T> {
    * @param _end not looked at: the layout is fixed
    * @param offset what the kernel points at
    * @example
-   * console.log(struct('timespec', { seconds: U32_NE }).locate(source, 0, 4, 0));
+   * console.log(struct('timespec', { seconds: [4, U32_NE] }).locate(source, 0, 4, 0));
    */
   locate(_source: Source, start: number, _end: number, offset: number): Path {
     const member = this.members.find(m => offset >= start + m.offset && offset < start + m.offset + m.size);
@@ -103,7 +103,7 @@ export class Struct<T> implements Type<T> {
  * @param name the kernel's name
  * @param members their types, in order
  * @example
- * const timespec = struct('timespec', { seconds: U32_NE, nanoseconds: U32_NE });
+ * const timespec = struct('timespec', { seconds: [4, U32_NE], nanoseconds: [4, U32_NE] });
  */
 export function struct<const M extends Members>(name: string, members: M): Struct<Omit<StructShape<M>, `_${string}`>> {
   return new Struct(name, members);

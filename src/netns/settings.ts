@@ -60,7 +60,12 @@ export class Settings<D extends Definitions> {
     this.#open = open;
   }
 
-  /** The value of a setting. @throws UnsupportedError it is not there. */
+  /**
+   * The value of a setting. @throws UnsupportedError it is not there.
+   * @param name the kernel's name of the setting, without its path
+   * @example
+   * console.log(ipvs.settings.get('conntrack'));
+   */
   get<N extends keyof D & string>(name: N): SettingValue<D[N]> {
     const { type } = this.#definition(name);
     return this.#inside(name, netns => readValue(type, netns.sysctl.get(this.#group.sysctlOf(name)))) as SettingValue<
@@ -68,13 +73,24 @@ export class Settings<D extends Definitions> {
     >;
   }
 
-  /** @throws UnsupportedError it is not there, NetNsError `EACCES` read-only here, `EINVAL` a value that the kernel does not take. */
+  /**
+   * Writes a setting of this namespace.
+   * @param name the kernel's name of the setting, without its path
+   * @param value a boolean, a number or a list of numbers, as the setting has it
+   * @throws UnsupportedError it is not there, NetNsError `EACCES` read-only here, `EINVAL` a value that the kernel does not take.
+   * @example
+   * ipvs.settings.set('conntrack', true);
+   */
   set<N extends keyof D & string>(name: N, value: SettingValue<D[N]>): void {
     const text = textOf(name, this.#definition(name), value);
     this.#inside(name, netns => netns.sysctl.set(this.#group.sysctlOf(name), text));
   }
 
-  /** All settings that this namespace has now, by name. */
+  /**
+   * All settings that this namespace has now, by name.
+   * @example
+   * for (const { name, value } of ipvs.settings.list()) console.log(name, value);
+   */
   list(): Setting<keyof D & string>[] {
     const netns = this.#open();
     try {

@@ -40,6 +40,7 @@ export interface BacklogOptions {
   when?: BacklogPolicy;
 }
 
+/** What becomes of packets that nobody has taken yet when there are too many: the names that `backlog.policy` takes. */
 export type BacklogPolicy = (typeof POLICIES)[number];
 const POLICIES = ['drop-oldest', 'drop-newest', 'leave-to-kernel'] as const;
 

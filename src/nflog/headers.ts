@@ -45,6 +45,7 @@ export interface Headers {
   arp?: ArpHeader;
 }
 
+/** The header of TCP, as far as it was captured. */
 export interface TcpHeader {
   /** In the order of the header, from its high bit on. */
   flags: ('CWR' | 'ECE' | 'URG' | 'ACK' | 'PSH' | 'RST' | 'SYN' | 'FIN')[];
@@ -54,6 +55,7 @@ export interface TcpHeader {
   window: number;
 }
 
+/** What an ARP packet says. */
 export interface ArpHeader {
   /** 1 asks, 2 answers. */
   operation: number;

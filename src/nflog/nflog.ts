@@ -95,6 +95,7 @@ const OPTIONS = [
   'signal',
 ] as const satisfies (keyof NflogOptions)[];
 
+/** What a log has read, lost and thrown away since it was opened. */
 export interface NflogStats {
   /** Packets read. */
   readonly received: number;
@@ -110,14 +111,22 @@ export interface NflogStats {
 
 const DEFAULT_RECEIVE_BUFFER = 8 * 1024 * 1024;
 /**
- * The packets that rules of one namespace log to NFLOG groups (nft `log group 5`, iptables `-j NFLOG`). Nothing is read from the kernel, and
+ * The packets that rules of one namespace log to NFLOG groups (nft `log group 5`, iptables `-j NFLOG`). Nothing is read from the kernel,
+ * and
  * nothing keeps the process alive, until somebody takes packets: a `for await` loop, or `onBatch`.
+ * @example
+ * const log = Nflog.open({ netns, groups: [5] });
+ * for await (const packet of log) console.log(packet.prefix, packet.summary());
  */
 export class Nflog<R = unknown> extends syncAndAsync(NflogOperations) implements AsyncIterable<Packet<R>> {
   /**
    * Opens a socket in the namespace and binds the groups, before this returns. All or none: a group that is refused closes the log.
    * @throws NetlinkError with the path of the group: EPERM no CAP_NET_ADMIN, or another socket has the group (the hint says which);
    * ENOTSUP no `conntrack` in this kernel; EINVAL no NFLOG in it. The reason of a `signal` that is aborted.
+   * @param options the groups, and where and how to listen
+   * @example
+   * const log = Nflog.open({ netns, groups: [5], name: 'web1' });
+   * for await (const packet of log) console.log(packet.summary());
    */
   static open<R = unknown>(options: NflogOptions<R>): Nflog<R> {
     return Nflog.within(options, {});
@@ -273,6 +282,9 @@ export class Nflog<R = unknown> extends syncAndAsync(NflogOperations) implements
   /**
    * Calls `handler` with what has been read, one packet or thousands at a time: for the highest rates. An error that it throws is uncaught.
    * It runs in the asynchronous context of this call (AsyncLocalStorage). Returns a function that ends it. @throws StateError `ERR_CLOSED`
+   * @example
+   * const end = nflog.onBatch(packets => console.log(packets.length));
+   * end();
    */
   onBatch(handler: (packets: readonly Packet<R>[]) => void): () => void {
     if (typeof handler !== 'function') throw typeError(['handler'], 'a function', handler);
@@ -281,8 +293,14 @@ export class Nflog<R = unknown> extends syncAndAsync(NflogOperations) implements
   }
 
   /**
-   * Writes a record for each packet, message 'packet', and a warning 'packets were lost' for each loss, to a pino logger or what has its methods: left
+   * Writes a record for each packet, message 'packet', and a warning 'packets were lost' for each loss, to a pino logger or what has its
+   * methods: left
    * out, pino on the standard output. Every sink gets all packets. @throws StateError `ERR_CLOSED`; TypeError or RangeError for bad options
+   * @param logger takes the object first, then the sentence
+   * @param options which fields, at which level, and whether addresses are hidden
+   * @example
+   * const records = nflog.to(undefined, { level: 'warn', redact: true });
+   * await records.finished;
    */
   to(logger?: RecordLogger, options: RecordOptions<R> = {}): Sink {
     this.#mustBeOpen();
@@ -293,17 +311,28 @@ export class Nflog<R = unknown> extends syncAndAsync(NflogOperations) implements
   }
 
   /**
-   * Writes the packets to a Writable as a pcap file of link type NFLOG (239), which tcpdump, tshark and Wireshark read: the kernel's messages as they
+   * Writes the packets to a Writable as a pcap file of link type NFLOG (239), which tcpdump, tshark and Wireshark read: the kernel's
+   * messages as they
    * came, prefix, devices' numbers and all. Ends the Writable when the log is closed. A packet's time is the kernel's, or that of receipt.
    * `rotate` makes several files of it. @throws StateError `ERR_CLOSED`; TypeError or RangeError for bad options
+   * @param writable a file or a pipe
+   * @example
+   * const capture = nflog.toPcap(fs.createWriteStream('web1.pcap'));
+   * await capture.finished;
    */
   toPcap(writable: Writable, rotate?: Rotation): Capture {
     return this.#capture(() => new PcapFormat(), writable, rotate);
   }
 
   /**
-   * As `toPcap`, as a pcapng file: with the devices' names as interfaces, inbound or outbound as a flag, the prefix as a comment, and a comment on
+   * As `toPcap`, as a pcapng file: with the devices' names as interfaces, inbound or outbound as a flag, the prefix as a comment, and a
+   * comment on
    * packets that are missing before one. Costs some 0.6 µs of processor time a packet, where pcap costs 0.1.
+   * @param writable a file or a pipe
+   * @param rotate makes several files of it, by size or time
+   * @example
+   * const file = (index: number) => fs.createWriteStream(`web1-${index}.pcapng`);
+   * nflog.toPcapng(file(0), { bytes: 100_000_000, next: file });
    */
   toPcapng(writable: Writable, rotate?: Rotation): Capture {
     return this.#capture(() => new PcapngFormat(this.#origin), writable, rotate);
@@ -333,8 +362,11 @@ export class Nflog<R = unknown> extends syncAndAsync(NflogOperations) implements
   }
 
   /**
-   * Calls `handler` for each loss that is found while packets are read, in the asynchronous context of this call. Returns a function that ends it.
+   * Calls `handler` for each loss that is found while packets are read, in the asynchronous context of this call. Returns a function that
+   * ends it.
    * @throws StateError `ERR_CLOSED`
+   * @example
+   * nflog.onLoss(loss => console.warn('packets were lost', loss));
    */
   onLoss(handler: (loss: Loss) => void): () => void {
     if (typeof handler !== 'function') throw typeError(['handler'], 'a function', handler);
@@ -345,14 +377,22 @@ export class Nflog<R = unknown> extends syncAndAsync(NflogOperations) implements
     return () => void this.#lossHandlers.delete(own);
   }
 
-  /** Keeps the process alive while packets are being taken; so it is from the start. @throws StateError `ERR_CLOSED` */
+  /**
+   * Keeps the process alive while packets are being taken; so it is from the start. @throws StateError `ERR_CLOSED`
+   * @example
+   * nflog.unref().ref();
+   */
   ref(): this {
     this.#mustBeOpen();
     this.#reader.ref();
     return this;
   }
 
-  /** Lets the process end although packets are being taken. @throws StateError `ERR_CLOSED` */
+  /**
+   * Lets the process end although packets are being taken. @throws StateError `ERR_CLOSED`
+   * @example
+   * nflog.unref();
+   */
   unref(): this {
     this.#mustBeOpen();
     this.#reader.unref();

@@ -124,13 +124,24 @@ export class NflogOperations {
     this.#exchange = exchange as LogExchange;
   }
 
-  /** Listens to one more group. @throws NetlinkError EBUSY this log has it already, EPERM another socket has it, or no right to. */
+  /**
+   * Listens to one more group. @throws NetlinkError EBUSY this log has it already, EPERM another socket has it, or no right to.
+   * @param group 0 to 65,535
+   * @example
+   * await nflog.addGroup(6);
+   */
   *addGroup(group: number): Operation<void> {
     checkGroup(group, ['group']);
     yield* bind(this.#exchange, group, { subject: group, path: [] });
   }
 
-  /** Lets go of a group; what the kernel has gathered for it still arrives. @throws NetlinkError ENODEV nobody has it, EPERM another socket has it. */
+  /**
+   * Lets go of a group; what the kernel has gathered for it still arrives. @throws NetlinkError ENODEV nobody has it, EPERM another socket
+   * has it.
+   * @param group 0 to 65,535
+   * @example
+   * await nflog.removeGroup(5);
+   */
   *removeGroup(group: number): Operation<void> {
     checkGroup(group, ['group']);
     yield* unbind(this.#exchange, group);

@@ -25,6 +25,7 @@ import { networkProtocol, summarize } from './sinks/summary.ts';
 /** `struct nfgenmsg`, which stands before the attributes. */
 export const NFGENMSG_LENGTH = 4;
 
+/** A VLAN tag that the device has taken off. */
 export interface Vlan {
   /** The tag's EtherType: 0x8100 (802.1Q) or 0x88a8 (802.1ad). */
   protocol: number;
@@ -71,6 +72,8 @@ let readPacketHeaders: (packet: Packet, show: Redactor) => Headers | undefined;
  * shared with other packets received about then, though, up to 1 MiB; `copy()` makes one that holds on to its own bytes only.
  *
  * All of it comes from a container: prefix, device names and payload are to be escaped before they are printed (`summary()` does).
+ * @example
+ * for await (const packet of nflog) console.log(packet.hook, packet.inDevice, packet.headers?.source);
  */
 export class Packet<R = unknown> {
   static {
@@ -337,21 +340,33 @@ export class Packet<R = unknown> {
     return unknown;
   }
 
-  /** The same packet in memory of its own. */
+  /**
+   * The same packet in memory of its own.
+   * @example
+   * const kept: Packet[] = [];
+   * for await (const packet of nflog) kept.push(packet.copy());
+   */
   copy(): Packet<R> {
     const own = this.#source.bytes.slice(this.#start, this.#end);
     return new Packet(sourceOf(own), 0, own.length, this.#receipt);
   }
 
   /**
-   * One line as the kernel's LOG prints it, the prefix first: 'web1 IN=eth0 OUT= MAC=... SRC=... DST=... LEN=... PROTO=TCP SPT=... DPT=...'.
+   * One line as the kernel's LOG prints it, the prefix first: 'web1 IN=eth0 OUT= MAC=... SRC=... DST=... LEN=... PROTO=TCP SPT=...
+   * DPT=...'.
    * Never reads past the captured bytes; what they do not show is 'TRUNCATED' or 'INCOMPLETE'. Control characters are escaped.
+   * @example
+   * for await (const packet of nflog) console.log(packet.summary());
    */
   summary(): string {
     return summarize(this);
   }
 
-  /** All that is there, as a plain object with the bytes in hex and the counters of connections as decimal text. */
+  /**
+   * All that is there, as a plain object with the bytes in hex and the counters of connections as decimal text.
+   * @example
+   * for await (const packet of nflog) console.log(JSON.stringify(packet));
+   */
   toJSON(): Record<string, unknown> {
     const { linkHeader, unknown } = this;
     const all: Record<string, unknown> = {

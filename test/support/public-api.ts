@@ -60,6 +60,13 @@ export function complaints(program: ts.Program, files: Iterable<string>): string
   });
 }
 
+/** `export type { Packet }`: the class itself is not exported. */
+function isTypeOnly(symbol: ts.Symbol): boolean {
+  return (symbol.declarations ?? []).some(
+    each => ts.isExportSpecifier(each) && (each.isTypeOnly || each.parent.parent.isTypeOnly),
+  );
+}
+
 /** A constant with the kernel's own name is documented by the header that it is from. */
 const KERNEL_NAME = /^[A-Z][A-Z0-9_]+$/;
 
@@ -84,7 +91,7 @@ export function publicApi(): PublicApi {
     const module = checker.getSymbolAtLocation(program.getSourceFile(path.join(ROOT, file))!)!;
     for (const one of checker.getExportsOfModule(module)) {
       const symbol = one.flags & ts.SymbolFlags.Alias ? checker.getAliasedSymbol(one) : one;
-      values.set(one.name, (symbol.flags & ts.SymbolFlags.Value) !== 0);
+      values.set(one.name, (symbol.flags & ts.SymbolFlags.Value) !== 0 && !isTypeOnly(one));
       const declarations = symbol.declarations ?? [];
       if (declarations[0] === undefined || seen.has(declarations[0])) continue;
       seen.add(declarations[0]);

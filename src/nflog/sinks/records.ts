@@ -14,6 +14,7 @@ import { summarize } from './summary.ts';
 
 /** pino's levels, the least important first. */
 export const RECORD_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal'] as const;
+/** The levels of records, as pino has them. */
 export type RecordLevel = (typeof RECORD_LEVELS)[number];
 
 /** Takes records: pino, or what has its methods. */
@@ -24,6 +25,7 @@ export interface RecordLogger extends Logger {
   isLevelEnabled?(level: string): boolean;
 }
 
+/** What records show, and at which level they are written. */
 export interface RecordOptions<R = unknown> {
   /**
    * Of all records, or of each: what the function returns for the packet's rule (undefined where it is not known) and the packet. Where left out,
@@ -89,6 +91,7 @@ const FIELDS = {
   payload: false,
 };
 
+/** The fields that a record can have. */
 export type RecordField = keyof typeof FIELDS;
 type Wanted = Readonly<Record<RecordField, boolean>>;
 
