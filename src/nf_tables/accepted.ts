@@ -4,8 +4,8 @@ import { EXPRESSIONS, type Expression, tableOf } from './expression.ts';
 import type { Fields, TableFacets } from './facets.ts';
 
 /*
- * The kernel does not accept all that it gives: some attributes that say nothing must be absent, and what it found out by itself must not be told. What
- * was read can be written all the same. And what it would take for something else is completed. Each table knows its own: see facets.ts.
+ * The kernel does not accept every object that it gives: it refuses some empty attributes, and flags that it derives itself. These are left out, so that
+ * each object that was read can be written again. Fields that the kernel would misunderstand are completed. Each table has its own rules: see facets.ts.
  */
 
 type Table = AttributeTable<unknown>;

@@ -4,8 +4,8 @@ import type { Fields, Role, RowFacets, TableFacets } from './facets.ts';
 import { VariantTable, variantTypes } from './variant.ts';
 
 /*
- * What an object says: without what packets, time and the kernel add to it, and in one form where the kernel takes several. Two objects are the same
- * for the kernel where their contents are. All of it follows from the tables: see facets.ts.
+ * The content of an object leaves out the fields that packets, time and the kernel change, and has one form where the kernel takes several. Two
+ * objects are the same for the kernel if their contents are. The facets of the tables decide: see facets.ts.
  */
 
 type Table = AttributeTable<unknown>;

@@ -131,7 +131,7 @@ export const EXPRESSIONS: Tables = {
   ...nestedTables(EXPRESSION),
 };
 
-/** What is looked up for each expression: its table, and its name as a whole attribute. */
+/** The table of an expression, and its name as an encoded attribute. */
 interface Entry {
   readonly table: AttributeTable<unknown>;
   readonly nameAttribute: Uint8Array;

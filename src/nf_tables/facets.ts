@@ -1,8 +1,8 @@
 import type { Attribute, Need } from '../codec/index.ts';
 
 /*
- * What a row says besides how it is encoded. Comparisons of an object that is wanted with one that the kernel has go by it (content.ts), and so does
- * what is written of an object that was read (accepted.ts).
+ * Properties of a row besides its encoding. They decide how a desired object is compared with one of the kernel's (content.ts), and which fields of an
+ * object that was read are written again (accepted.ts).
  */
 
 /**

@@ -24,7 +24,7 @@ const place = {
 };
 
 const compat = {
-  /** What xt matches and targets want to know; the kernel never says it again. */
+  /** The protocol that xt matches and targets want to know. The kernel never gives it back. */
   compat: opt(nested(C.NFTA_RULE_COMPAT, compatTable)),
 };
 const position = opt(u64be(C.NFTA_RULE_POSITION));
@@ -37,10 +37,10 @@ const besides = {
   chainId: opt(u32be(C.NFTA_RULE_CHAIN_ID)),
 };
 
-/** What a rule has besides its place and its expressions. `position`: the handle of the rule to stand next to. */
+/** The fields of a rule besides its place and its expressions. `position`: the handle of the rule to stand next to. */
 export const ruleBesides = { ...compat, position, ...besides };
 
-/** What a rule was read with and writing ignores: it tells where the rule stood, not where one goes. */
+/** A field that a listed rule has and writing ignores: it tells where the rule stood, not where one goes. */
 export const RULE_TOLD = 'previousHandle';
 
 const expressions = { expressions: opt(list(C.NFTA_RULE_EXPRESSIONS, C.NFTA_LIST_ELEM, EXPRESSION)) };
@@ -54,8 +54,8 @@ export const ruleTable = attributes(
 const CHAIN_OR_TABLE: ReadonlySet<number> = new Set([C.NFTA_RULE_TABLE, C.NFTA_RULE_CHAIN]);
 
 /**
- * What names the rule that is to be removed. Without the name of a chain the kernel removes every rule of the table, and looks at nothing else that
- * the message says: not at the handle, nor at a chain's number. (nf_tables_delrule)
+ * The key of a rule that is to be removed. Without the name of a chain the kernel removes every rule of the table, and ignores the rest of the
+ * message: the handle, and the number of a chain (nf_tables_delrule).
  */
 export const ruleRemovalTable = ruleTable.partial({
   before(rule) {

@@ -3,7 +3,7 @@ import { DecodeError, rangeError } from '../errors.ts';
 import { shown } from './facets.ts';
 
 /*
- * What nft keeps for itself in the kernel: comments and, with sets, how to print them. The kernel stores the bytes and looks at none of them.
+ * nft stores notes for itself in the kernel: comments, and how to print sets. The kernel stores the bytes and does not look at them.
  * The format is libnftnl's (udata.c): u8 type, u8 length, value, without padding; numbers have the host's byte order.
  */
 const USERDATA: Framing = {

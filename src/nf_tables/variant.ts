@@ -101,7 +101,7 @@ const VARIANTS = new WeakMap<object, Types>();
 /** The types that a selector's values stand for; undefined where the type is no `variant`. */
 export const variantTypes = (type: Type<unknown>): Types | undefined => VARIANTS.get(type);
 
-/** What a VariantTable's selector decides about: the type of its value's name. Of a value without a type here, the bytes are kept raw. */
+/** The type of an attribute that a VariantTable's selector decides about: one by the name of each value. For other values the bytes are kept raw. */
 export function variant<T extends Types>(types: T): Type<Infer<T[keyof T]>> {
   const find = (context: Context): Type<unknown> | undefined => {
     const { variant: value } = context as VariantContext;

@@ -8,16 +8,16 @@ import { MESSAGES } from '../nf_tables/message.ts';
 /** Longer than any name: a kernel that knows the message refuses this before anything else. */
 const TOO_LONG = 'x'.repeat(300);
 
-/** What the kernel behind one socket can do. Asked once, where it matters. */
+/** The abilities of the kernel behind one socket. Each is found out once, when it first matters. */
 export class Features {
-  /** The kernel acknowledges the end of a batch, after the commit (6.10 or so): what the first commit has shown. */
+  /** The kernel acknowledges the end of a batch, after the commit (6.10 or so): the first commit shows it. */
   acknowledgesEnd: boolean | undefined;
   #destroys: boolean | undefined;
 
   /**
-   * Does it know NFT_MSG_DESTROY* (6.3)? Outside of a batch the kernel refuses the message either way, in microseconds and without touching a
-   * table: one that it does not know for its type (EINVAL), one that it knows for its attribute (ERANGE). In a batch the refusal would make it wait
-   * for all processors.
+   * Whether the kernel knows NFT_MSG_DESTROY* (6.3). Outside of a batch it refuses the message either way, in microseconds and without touching a
+   * table: EINVAL means that it does not know the type, ERANGE that it does and refuses the attribute. In a batch a refusal would make it wait for
+   * all processors.
    */
   *destroys(exchange: Exchange): Operation<boolean> {
     if (this.#destroys !== undefined) return this.#destroys;

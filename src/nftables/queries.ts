@@ -4,7 +4,7 @@ import { OBJECTS, type ObjectName } from '../nft/objects.ts';
 
 /* What nft's JSON asks for: the commands list and reset. */
 
-/** The family, table or name that is asked for. What is left out does not matter. */
+/** The family, table or name that is asked for. A field that is left out matches all. */
 interface Scope {
   family?: Family;
   table?: string;
@@ -54,7 +54,7 @@ export interface NftQuery {
 /** A command list or reset, checked. */
 export interface Query {
   readonly verb: 'list' | 'reset';
-  /** What is asked for, as the listing calls it: 'counter' also where all are asked for. */
+  /** The kind that is asked for, as the listing calls it: 'counter' also where all are asked for. */
   readonly kind: string;
   /** One, by its name or handle. */
   readonly one: boolean;

@@ -22,7 +22,7 @@ export function requestFor(name: MessageName, family: number, object: Record<str
   };
 }
 
-/** The generation of the ruleset: it grows by one with each commit, whoever makes it. */
+/** The generation of the ruleset: it grows by one with each commit, of any program. */
 export function* readGeneration(exchange: Exchange): Operation<number> {
   return yield* exchange.get(requestFor('getgen', 0, {}), ({ source, payload, end }) => {
     return generationTable.read(source, payload + nfgenmsg.size, end, NO_CONTEXT)?.id;

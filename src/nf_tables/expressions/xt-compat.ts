@@ -2,7 +2,7 @@ import * as C from '../../linux/netfilter.ts';
 import { NFT_RULE_COMPAT_F_INV } from '../../linux/nf_tables.ts';
 import type { Expression } from '../expression.ts';
 
-/** What the kernel tells an xt match or target about the rule it stands in: its protocol, and whether that is inverted. */
+/** The protocol of a rule, as the kernel tells it to an xt match or target in it, and whether it is inverted. */
 export interface Compat {
   protocol: number;
   flags: number;
@@ -22,7 +22,7 @@ const PROTOCOL_FIELDS: Readonly<Record<number, { base: string; offset: number; l
 export function compatOf(expressions: readonly Expression[], family: number): Compat | undefined {
   if (!expressions.some(isExtension)) return undefined;
   let found: Compat | undefined;
-  /** What each register was loaded with, where that is the protocol. */
+  /** Registers that hold the protocol. */
   const loaded = new Set<number>();
   for (const expression of expressions.filter(one => typeof one === 'object' && one !== null)) {
     if ('meta' in expression || 'payload' in expression) {

@@ -32,7 +32,7 @@ export interface DesiredRuleset {
 
 const LISTS = ['tables', 'chains', 'sets', 'rules', 'objects', 'flowtables'] as const;
 
-/** A rule's place is the list's order: what says another one is refused. */
+/** The order of the list is the order of the rules. A rule that gives a position is refused. */
 const RULE_FIELDS = [
   'family',
   'table',
@@ -83,7 +83,7 @@ function checkPlace(kind: (typeof LISTS)[number], object: unknown, path: Path): 
 export const twice = (path: Path, name: unknown): RangeError =>
   rangeError(path, 'each only once', name, 'ERR_DUPLICATE');
 
-/** What `make` throws, with the path to what it was about. */
+/** Adds the path of the object to the error that `make` throws. */
 export function at<T>(path: Path, make: () => T): T {
   try {
     return make();

@@ -21,7 +21,7 @@ export interface RuleModel {
   /** Sets and chains of its own, by the name or number that its expressions have for them. */
   readonly sets: ReadonlyMap<string | number, SetModel>;
   readonly chains: ReadonlyMap<string, readonly RuleModel[]>;
-  /** What it names: 'chain web', 'set blocked', 'object counter hits', 'flowtable f'. */
+  /** The objects that it refers to: 'chain web', 'set blocked', 'object counter hits', 'flowtable f'. */
   readonly uses: ReadonlySet<string>;
   /** Where it stands in what is wanted. */
   readonly path: Path;
@@ -41,7 +41,7 @@ export interface ChainModel {
 export interface ObjectModel {
   readonly object: NftObject;
   readonly content: string;
-  /** Of timeouts of connections: by state. Where nothing is said of a state, the kernel takes what the namespace has for it. */
+  /** Of an object with timeouts of connections: by state. The kernel takes the namespace's own timeout for a state that is left out. */
   readonly states: ReadonlyMap<string, unknown>;
   readonly path: Path;
 }

@@ -21,7 +21,7 @@ export type TableOwner =
   | { prefix: string; comment?: never; flag?: never }
   | { flag: true; comment?: never; prefix?: never };
 
-/** What leads from what is there to what is wanted, as data. */
+/** The operations that make the tables as desired, as data. */
 export interface RulesetPlan {
   /** The generation that it starts from. */
   generation: number;
@@ -42,7 +42,7 @@ export function transactionOf({ operations }: Pick<RulesetPlan, 'operations'>): 
   return transaction;
 }
 
-/** What the handle knows that plans. */
+/** What the handle that plans knows of its namespace and its socket. */
 export interface PlanContext {
   port?: number | undefined;
   interfaces?: Interfaces['interfaces'];
@@ -54,7 +54,7 @@ export interface PlacedPlan extends RulesetPlan {
 }
 
 /**
- * @throws TypeError, RangeError what is wanted is not well formed: with the path in it
+ * @throws TypeError, RangeError the desired ruleset is not well formed: with the path in it
  * @throws StateError ERR_FOREIGN_TABLE a table of a name that is wanted is another's
  */
 export function planOf(
@@ -89,7 +89,7 @@ export function planOf(
   return joined(present.generation, wanted, there, unnameable);
 }
 
-/** All tables in one transaction: what goes, then what comes, in an order in which everything is there that something else names. */
+/** All tables in one transaction: first the removals, then the additions, so that every object comes after those that it refers to. */
 function joined(
   generation: number,
   wanted: ReadonlyMap<string, TableModel>,
@@ -169,7 +169,7 @@ function timeoutsIn({ sets = [], rules = [] }: DesiredRuleset): bigint[] {
 
 const isText = (name: unknown): boolean => typeof name === 'string';
 
-/** Tables with something in them that no transaction can name, which only somebody else can have put there: they are made anew. */
+/** Tables that hold an object which no transaction can name; another program has put it there. They are replaced. */
 function unnameableIn({ chains, sets, objects, flowtables }: Ruleset): Set<string> {
   const all: { family: unknown; table: string; name: unknown }[] = [...chains, ...sets, ...objects, ...flowtables];
   return new Set(

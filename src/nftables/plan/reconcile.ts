@@ -27,7 +27,7 @@ function placedPlan(
   return planOf(present, desired, options, { port, interfaces: interfacesOf(transport).interfaces });
 }
 
-/** What is there to what is wanted: see NftablesOperations.plan. */
+/** Reads the owner's tables and compares them with the desired ones: see NftablesOperations.plan. */
 export function* plan(exchange: Exchange, desired: DesiredRuleset, options: ReconcileOptions): Operation<RulesetPlan> {
   const present = yield* ruleset(exchange, { elements: true });
   const { generation, operations } = placedPlan(exchange, present, desired, options);
@@ -55,7 +55,7 @@ export function* reconcile(
   throw new StateError('ERR_DUMP_INTERRUPTED', `others committed ${ATTEMPTS} times in a row before this could`);
 }
 
-/** The kernel's refusal of a plan, by the places in what is wanted. What a plan removes, nobody has written: there its own operation is told. */
+/** The kernel's refusal of a plan, with paths in the desired ruleset. A removal stands nowhere there: its operation in the plan is told. */
 function seenFrom(desired: DesiredRuleset, places: PlacedPlan['places'], error: unknown): unknown {
   if (!(error instanceof BatchError)) return error;
   const failures = error.failures.map(failure => {

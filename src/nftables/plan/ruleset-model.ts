@@ -30,7 +30,7 @@ import { FED_SIZE, type SetModel, setModel } from './set-model.ts';
 
 /**
  * Tables by their family and name.
- * @throws TypeError, RangeError with the path of what is not well formed, is there twice, or names what is not there
+ * @throws TypeError, RangeError with the path of an object that is malformed, given twice, or refers to one that is missing
  */
 export function modelOf(ruleset: DesiredRuleset, options: ModelOptions = {}): Map<string, TableModel> {
   if (options.isThere !== true) checkDesired(ruleset);
@@ -241,7 +241,7 @@ class TableReader {
     return sets;
   }
 
-  /** The expression with what it refers to, where that is the rule's own, in place of a name. */
+  /** The expression with the content of the rule's own sets and chains in place of their names. */
   #resolved(
     expression: Fields,
     sets: Map<string | number, SetModel>,
@@ -282,7 +282,7 @@ class TableReader {
   }
 }
 
-/** What an element of a rule's own map leads to. */
+/** Adds the chains and objects that an element of a rule's own map leads to. */
 function addUses(
   { chain, object }: { chain: string | undefined; object: string | undefined },
   { form }: SetModel,

@@ -11,7 +11,7 @@ import { matches } from './difference.ts';
 import type { ChainModel, ObjectModel, RuleModel, TableModel } from './model.ts';
 import { type ElementModel, FED_SIZE, type SetModel, sameSet } from './set-model.ts';
 
-/** Where an operation comes from; undefined where it removes what nobody wants. */
+/** The place in the desired ruleset that an operation comes from; undefined for a removal. */
 export interface PlacedOperation {
   readonly operation: TransactionOperation;
   readonly place: { readonly path: Path; readonly rule?: RuleModel } | undefined;
@@ -50,18 +50,18 @@ export class TablePlan {
   readonly #after: TableModel;
   readonly #place: { family: Family; table: string };
   readonly #first: PlacedOperation[] = [];
-  /** 'chain web', 'set blocked' ...: made anew, so what uses them cannot stay. */
+  /** 'chain web', 'set blocked' ...: replaced by new ones, so that their users cannot stay either. */
   readonly #recreated = new Set<string>();
   /** The same, and what goes for good. */
   readonly #gone = new Set<string>();
   #ids = { next: 1 };
 
-  /** What was there, although the table is made anew: its sets may keep their elements. */
+  /** The table that is replaced: its sets may keep their elements. */
   readonly #previous: Contents;
   /** The change of the table's flags: it starts or stops all of its base chains. */
   readonly #switch: PlacedOperation | undefined;
 
-  /** `anew`: the table is made anew, whatever it is like. */
+  /** `anew`: the table is replaced, whatever it is like. */
   constructor(before: TableModel | undefined, after: TableModel, anew = false) {
     this.#after = after;
     this.#previous = before ?? EMPTY;
@@ -79,7 +79,7 @@ export class TablePlan {
     this.#compare();
   }
 
-  /** Whether the chain is made, or made anew, because of what it is. */
+  /** Whether the chain is made, or replaced, because of its own content. */
   makes(chain: string): boolean {
     return this.#isNew('chain', chain, this.#before.chains);
   }
@@ -90,8 +90,8 @@ export class TablePlan {
   }
 
   /**
-   * The kernel takes a change of the flags only behind new base chains and before those that go: one that is made anew can be neither, so the
-   * table is made anew.
+   * The kernel takes a change of the flags only after new base chains and before those that go. A chain that is replaced is both, so the whole
+   * table is replaced.
    */
   cannotSwitch(moved: ReadonlySet<string>): boolean {
     if (this.#switch === undefined) return false;
@@ -197,7 +197,7 @@ export class TablePlan {
     return { ...model, elements: new Map(elements), leadingEnd: before.leadingEnd };
   }
 
-  /** What the element leads to is not wanted. */
+  /** The chain or object that the element leads to is not wanted. */
   #leadsNowhere({ form }: SetModel, { chain, object }: ElementModel): boolean {
     if (form.objectType !== undefined) return !this.#after.objects.has(`${form.objectType} ${object}`);
     return chain !== undefined && !this.#after.chains.has(chain);
@@ -213,14 +213,14 @@ export class TablePlan {
     return targets;
   }
 
-  /** Elements by difference; those that lead to what is made anew cannot stay. */
+  /** Adds and removes the elements that differ. Those that lead to a replaced chain or object cannot stay. */
   #elementOperations(removals: PlacedOperation[]): PlacedOperation[] {
     const additions: PlacedOperation[] = [];
     for (const [key, model] of this.#after.sets) {
       if (this.#isNew('set', key, this.#before.sets)) continue;
       const present = this.#before.sets.get(key)!;
       const before: ReadonlyMap<string, ElementModel> = present.elements ?? new Map();
-      // Of a set about whose elements nobody decides, those stay that can.
+      // Where the elements of a set are not given, all of them stay that can.
       const after = model.elements ?? new Map([...before].filter(([, one]) => !this.#leadsNowhere(present, one)));
       const kept = (element: ElementModel, other: ElementModel | undefined) =>
         other?.content === element.content && !this.#leadsToGone(model, element);
@@ -264,7 +264,7 @@ export class TablePlan {
     removals: PlacedOperation[],
     additions: PlacedOperation[],
   ): void {
-    // A rule that uses what goes is like no other.
+    // A rule that uses a removed object matches no other.
     const stays = ({ uses }: RuleModel) => ![...uses].some(use => this.#gone.has(use));
     const found = matches(
       before.map((rule, i) => (stays(rule) ? rule.content : `-${i}`)),
@@ -333,7 +333,7 @@ function sameObject(there: ObjectModel, wanted: ObjectModel): boolean {
   return [...wanted.states].every(([state, seconds]) => textOf(there.states.get(state)) === textOf(seconds));
 }
 
-/** What of a table cannot be changed: whom it belongs to, and its comment. */
+/** The parts of a table that cannot be changed: its owner and its comment. */
 function mustBeMadeAnew({ table: before }: TableModel, { table: after }: TableModel): boolean {
   return (
     before.comment !== after.comment ||
@@ -341,10 +341,10 @@ function mustBeMadeAnew({ table: before }: TableModel, { table: after }: TableMo
   );
 }
 
-/** What identifies a table. */
+/** The fields that identify a table. */
 export const keyOf = ({ family, name }: Table) => ({ family, name });
 
-/** Without what the kernel says of an object that is there. */
+/** The object without the fields that only the kernel sets. */
 function written<T extends object>(object: T): T {
   const { handle: _handle, use: _use, owner: _owner, ...rest } = object as T & Record<string, unknown>;
   return rest as unknown as T;
@@ -395,7 +395,7 @@ function templateOf({ set, isMap }: SetModel): string {
   return isMap ? '__map%d' : '__set%d';
 }
 
-/** What decides how a set's elements are written. */
+/** The fields that decide how a set's elements are written. */
 function described(set: SetModel['set']): object {
   const type: Record<string, unknown> = {};
   for (const field of ['flags', 'key', 'data', ...DESCRIBING] as const)

@@ -15,7 +15,7 @@ export interface RangeList {
   readonly others: WiredElements;
   /** As they were given. */
   readonly wired: WiredElements;
-  /** Marks that make no ranges by themselves: somebody writes the kernel's own form, piece by piece. */
+  /** The list has marks that make no whole ranges: the caller writes the kernel's own form, piece by piece. */
   readonly pieces: boolean;
 }
 
@@ -24,7 +24,7 @@ const isOpen = ({ userdataFlags }: WireElement): boolean => userdataFlags?.inclu
 const keyOf = (key: unknown): string | undefined =>
   typeof key === 'string' ? key : key instanceof Uint8Array ? toHex(key) : undefined;
 
-/** What elements in the kernel's form mean. `wire`: the values that were given in that form. */
+/** Reads elements in the kernel's form as ranges. `wire`: tells the values that were given in that form. */
 export function rangeList(wired: WiredElements, shape: ElementShape, wire: (origin: number) => boolean): RangeList {
   const { elements, origin } = wired;
   const length = 2 * shape.keyLength;

@@ -10,7 +10,7 @@ import type { Verb } from '../write/new-objects.ts';
 import { type GivenRange, type RangeList, rangeList, wireRange } from './range-lists.ts';
 import { neighbour, type Range, RangeModel } from './ranges.ts';
 
-/** What an operation sends: what goes first, then what comes. The origin of an element is the value that it is for, or -1. */
+/** The elements that an operation sends: first those to remove, then those to add. The origin of an element is the index of its value, or -1. */
 export interface RangeChange {
   readonly removed: WiredElements;
   readonly added: WiredElements;
@@ -39,11 +39,11 @@ export const mergesRanges = (set: Pick<NftSet, 'flags' | 'mergeElements'>, shape
 export class RangeSet {
   readonly shape: ElementShape;
   readonly merges: boolean;
-  /** Elements neither time out nor count: they are as they were until somebody commits. */
+  /** Elements neither time out nor count: they stay the same until the next commit. */
   #lasts: boolean;
-  /** Undefined where somebody has written marks piece by piece: the kernel alone knows. */
+  /** Undefined after the caller has written marks piece by piece: only the kernel knows the ranges then. */
   #model: RangeModel | undefined;
-  /** What the last `apply` did, to be undone. */
+  /** The changes of the last `apply`, for `undo`. */
   #done: { range: Range; added: boolean }[] = [];
   /** Where ranges merge: what all operations together have changed. */
   readonly #net: Net = { removed: new Set(), added: new Set(), origins: new Map() };
@@ -67,7 +67,7 @@ export class RangeSet {
 
   flush(): void {
     const { added, removed } = this.#net;
-    // What has not been sent yet the kernel does not have, and still has.
+    // Changes that are not sent yet: the kernel lacks what was added, and still has what was removed.
     if (this.size - added.size + removed.size > 0) this.changed = true;
     this.#model = new RangeModel(this.shape);
     this.#forget();
@@ -80,8 +80,8 @@ export class RangeSet {
   }
 
   /**
-   * What the operation sends. Where ranges merge, that is not what becomes of them: a range may come and go several times in one transaction, which the
-   * kernel does not follow, so that `netChange` tells what they have become in the end.
+   * Applies the operation, and returns what it sends. Where ranges merge it sends nothing of them: a range may come and go several times in one
+   * transaction, which the kernel does not follow. `netChange` tells the result of all operations.
    * @throws RangeError ERR_OVERLAP, RefusedRange: nothing has changed then
    */
   apply(verb: Verb, list: RangeList): RangeChange {
@@ -112,7 +112,7 @@ export class RangeSet {
     this.#done = [];
   }
 
-  /** What all operations together have made of ranges that merge; it begins anew then. */
+  /** The result of all operations on ranges that merge, since the last call. */
   netChange(): RangeChange {
     const { removed, added, origins } = this.#net;
     const change: RangeChange = { removed: { elements: [], origin: [] }, added: { elements: [], origin: [] } };
@@ -152,7 +152,7 @@ export class RangeSet {
     return { removed, added: NOTHING };
   }
 
-  /** Takes a part out of a range that has all of it: what is left of that stays. */
+  /** Cuts a part out of a range that contains it. The rest of the range stays. */
   #cut(model: RangeModel, verb: Verb, range: GivenRange): void {
     const [there] = model.overlapping(range);
     if (there === undefined || there.from > range.from || there.to < range.to) {
@@ -213,7 +213,7 @@ export class RangeSet {
         if (there.to > to) to = there.to;
         this.#remove(model, there);
       }
-      // What is merged begins to live anew.
+      // The lifetime of a merged range begins again.
       const { expirationMilliseconds: _, ...element } = first.element;
       const merged: Range = touched.length === 0 ? range : { from, to, element, ends: true };
       own.add(merged);

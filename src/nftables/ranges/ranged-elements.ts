@@ -23,8 +23,8 @@ export interface RangedOperation {
 }
 
 /**
- * Writes the elements, or has them wait for `commit` where only the kernel knows what they must be compared with. What is wrong with the list by
- * itself is told at once.
+ * Writes the elements, or has them wait for `commit` where they must be compared with those of the kernel. Errors within the list are thrown at
+ * once.
  */
 export function writeRanged(
   operation: RangedOperation,
@@ -55,7 +55,7 @@ export function writeRanged(
   const { fresh } = declared;
   const made = apply(fresh, operation, () => list);
   if (declared.merges) {
-    // What becomes of it is known when all operations are.
+    // The result is known only when all operations are.
     to.ranged.keep(to.operation, list, declared);
     to.needsMore = true;
     return;

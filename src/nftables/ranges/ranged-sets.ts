@@ -15,7 +15,7 @@ export interface DeclaredSet {
   readonly fresh: RangeSet | undefined;
 }
 
-/** What is emptied between operations on the elements of sets that were there before. */
+/** A set that is emptied between operations on its elements. */
 export interface Flush {
   readonly operation: number;
   /** Undefined where it was there before. */
@@ -106,7 +106,7 @@ export class RangedSets {
     fresh?.fresh?.flush();
   }
 
-  /** A table was created: nobody else has sets in it. */
+  /** A table was created: it has no sets yet. */
   created({ family, name }: Fields): void {
     this.#goes(`${family} ${name}`);
   }

@@ -42,7 +42,7 @@ const FIELDS: Readonly<Record<keyof Keys, readonly string[]>> = {
   flowtable: ['table', 'name'],
 };
 
-/** A table, chain, rule, set or flowtable. What is in the reference beside its key is ignored: it may be one that was read. */
+/** A table, chain, rule, set or flowtable. Other fields of the reference are ignored: it may be an object that was read. */
 export function* byName<K extends keyof Keys>(
   exchange: Exchange,
   kind: K,

@@ -45,7 +45,7 @@ export class Inquiry {
     this.bytes = writer.copy();
   }
 
-  /** Each answer goes to `visit`, with the index of its question. What is not there has no answer. */
+  /** Each answer goes to `visit`, with the index of its question. An object that is missing has no reply. */
   *ask(exchange: Exchange, visit: (index: number, message: Message) => void): Operation<void> {
     try {
       yield* this.#ask(exchange, visit);

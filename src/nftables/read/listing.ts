@@ -82,7 +82,7 @@ export function* ruleset(exchange: Exchange, filter: RulesetFilter = {}): Operat
     const rules = yield* dump(exchange, 'rule', filter, reading, generation);
     const objects = yield* dump(exchange, 'object', filter, reading, generation);
     const flowtables = yield* dump(exchange, 'flowtable', filter, reading, generation);
-    // Whoever adds them in this order finds what each of them refers to.
+    // In this order each object comes after those that it refers to, so that all of them can be added again.
     return { generation, tables, chains, flowtables, objects, sets, rules: ownChainsFirst(rules) };
   });
 }
@@ -121,7 +121,7 @@ export function* elements(
   });
 }
 
-/** What names a set; more than that may stand in the object, as it does in listings. */
+/** The fields that name a set. The object may have more, as those of listings do. */
 export function setKey(set: SetKey): SetKey {
   if (typeof set !== 'object' || set === null) throw typeError([], 'a set: { family, table, name }', set);
   const { family, table, name } = set;

@@ -43,9 +43,9 @@ export interface Completed {
 }
 
 /**
- * The transaction with what could not be written without asking: what the sets are like whose elements are given as values, and which elements with
- * ranges they have, which rule has an index, which handle a chain of that name. All of it holds for one generation.
- * @throws Disturbed somebody committed meanwhile
+ * Resolves the operations that could not be encoded without the namespace, and splices their messages in. It reads the types of sets whose elements
+ * are given as values, the ranges that they have, the rules of a chain, the handle of a chain. All of it holds for one generation.
+ * @throws Disturbed another program has committed meanwhile
  */
 export function* completed(
   exchange: Exchange,

@@ -7,7 +7,7 @@ import { readGeneration } from '../request.ts';
 export interface ReadingOptions {
   /** How often it is begun in all, while others commit meanwhile: 1 to 1,000,000; default 100. */
   attempts?: number;
-  /** Milliseconds after which a disturbed reading is not begun again: 0 to 3,600,000; default 5,000. One that nobody disturbs is never cut short. */
+  /** Milliseconds after which a disturbed reading is not begun again: 0 to 3,600,000; default 5,000. A reading that is not disturbed is never cut short. */
   timeoutMs?: number;
   /** Milliseconds for which the promise form works before it lets the event loop run: 1 to 1,000; default 5, or what the fleet says. */
   maxPauseMs?: number;

@@ -24,7 +24,7 @@ export type ResetReference =
   | { table: { family: Family; name: string } }
   | { ruleset: { family?: Family } };
 
-/** The values from before. What the reference does not concern is empty. */
+/** The values from before. Lists that the reference does not concern are empty. */
 export interface ResetValues {
   objects: NftObject[];
   rules: RuleEntry[];
@@ -89,7 +89,7 @@ const numberOf = (family: Family | undefined): number =>
   family === undefined ? C.NFPROTO_UNSPEC : familyNumber(family, ['family']);
 
 /**
- * A dump that was disturbed is read again, but what it read has begun anew: the values of all readings are added up.
+ * A dump that was disturbed is read again, but the counters that it read began again: the values of all readings are added up.
  */
 class Sum<T extends object> {
   readonly #found = new Map<string, T>();

@@ -14,10 +14,10 @@ import type { Fields } from '../write/new-objects.ts';
 import type { Transaction } from '../write/transaction.ts';
 import { dumpElements, type Ruleset } from './listing.ts';
 
-/** What was read of the namespace before, if that is still its generation. */
+/** Sets that were read before; they are of use while the generation is the same. */
 export type KnownSets = Pick<Ruleset, 'generation' | 'sets'>;
 
-/** What is known from before a commit, and kept for the next one. */
+/** Knowledge from before a commit, which is kept for the next one. */
 export interface Knowledge {
   memory?: RangeMemory | undefined;
   known?: KnownSets | undefined;
@@ -25,7 +25,7 @@ export interface Knowledge {
 
 interface State {
   shape: ElementShape;
-  /** What the last operation on its elements sends. */
+  /** The elements that the last operation on it sends. */
   last?: Resolved;
   /** Undefined in sets without ranges: what they have need not be known. */
   ranges: RangeSet | undefined;
@@ -50,7 +50,7 @@ export class SetReader {
     this.#knowledge = knowledge;
   }
 
-  /** The sets as they are after the whole transaction; those that go with it, or are made anew, are left out. */
+  /** The sets as they are after the whole transaction; those that it removes or replaces are left out. */
   get ranges(): ReadonlyMap<string, RangeSet> {
     this.#flushUntil(this.#transaction.length);
     const ranges = new Map<string, RangeSet>();
@@ -69,7 +69,7 @@ export class SetReader {
   }
 
   /**
-   * What is needed to write the elements of an operation.
+   * Reads the set of an operation on elements, and compares its ranges with the operation's.
    * @throws RangeError ERR_OVERLAP, RefusedRange, NetlinkError ENOENT
    */
   *elementsOf(index: number, resolved?: Resolved): Operation<Resolved> {
@@ -77,7 +77,7 @@ export class SetReader {
     const { verb, kind, subject } = transaction.operations[index]!;
     const object = (subject as Record<string, Fields>)[kind]!;
     const waiting = transaction.ranged.lists.get(index);
-    // What the transaction makes later is another set.
+    // A set that the transaction makes later is another one.
     const declared = waiting?.declared;
     const name = String(kind === 'element' ? (object.set ?? declared?.name) : object.name);
     const state = yield* this.#state(object, name, declared, index);

@@ -15,7 +15,7 @@ import type { Table } from '../../nf_tables/table.ts';
 import { checkSignal } from '../../signal.ts';
 import type { Ruleset } from '../read/listing.ts';
 
-/** What an event is about. */
+/** The kind of object that an event is about. */
 export type EventKind = 'table' | 'chain' | 'rule' | 'set' | 'element' | 'object' | 'flowtable';
 
 /** What a monitor follows. */
@@ -145,7 +145,7 @@ class RulesetItems {
   }
 
   async *items(): AsyncGenerator<MonitorItem, void> {
-    /** The generation that was told last: what is older is part of it. */
+    /** The generation that was told last: older events are part of it. */
     let known: number | undefined;
     if (this.#initial && !this.#reader.closed) {
       const state = await this.#state('initial');
@@ -227,7 +227,7 @@ class RulesetItems {
   }
 
   /**
-   * What the kernel says of a new rule's place is true of the moment when the transaction was complete, and the same of a rule that was
+   * The kernel tells a new rule's place as it is when the transaction is complete, and it tells the same of a rule that was
    * appended and of one that replaced the first. Where that leaves a doubt, the chain's present order settles it: rules never move. False where
    * it cannot: a rule has gone meanwhile.
    */
@@ -277,7 +277,7 @@ interface RuleChanges {
   deleted: boolean;
 }
 
-/** What a transaction did to the rules, chain by chain. */
+/** The changes of rules in one transaction, chain by chain. */
 function ruleChanges(events: readonly RulesetEvent[]): Iterable<RuleChanges> {
   const chains = new Map<string, RuleChanges>();
   for (const event of events) {

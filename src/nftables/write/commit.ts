@@ -48,7 +48,7 @@ export interface CommitResult {
 
 /** Others commit in between, each time: more often than that, and something is wrong. */
 const ATTEMPTS = 100;
-/** A reply takes its message's length, and that of what the kernel has filled in; charged by pages. */
+/** A reply has the length of its message and of the fields that the kernel adds. The kernel charges it by pages. */
 const ECHO_CHARGE = 3;
 const KIBIBYTE = 1024;
 
@@ -81,7 +81,7 @@ export function* commit(
         knowledge,
       );
     } catch (error) {
-      // Somebody else has committed since we looked whether the tables are there.
+      // Another program has committed since we looked whether the tables are there.
       const stale = error instanceof NetlinkError && error.code === 'ERESTART' && generation === undefined && isIdle;
       if (!stale || attempt === ATTEMPTS) throw error;
     }
@@ -113,7 +113,7 @@ function* commitEncoded(
       if (dryRun !== true && bound === read) knowledge.memory?.keep(read, ranges);
       return result;
     } catch (error) {
-      // Somebody else has committed since we looked.
+      // Another program has committed since we looked.
       const stale = error instanceof NetlinkError && error.code === 'ERESTART' && generation === undefined;
       if ((!stale && !(error instanceof Disturbed)) || attempt === ATTEMPTS) throw error;
     }
@@ -184,7 +184,7 @@ function hasHandle({ operations }: Transaction, { operation, name }: EncodedMess
   return MAKING.has(verb) && MADE[kind] === name;
 }
 
-/** What the kernel sends back of a commit, when it has succeeded. */
+/** Collects the objects that the kernel sends back after a commit. */
 class Echo {
   readonly #transaction: Transaction;
   readonly #encoded: EncodedTransaction;
@@ -230,7 +230,7 @@ class Echo {
   }
 }
 
-/** The handle of an object by its name; undefined where somebody has removed it meanwhile. */
+/** The handle of an object by its name; undefined where it has been removed meanwhile. */
 function* handleOf(exchange: Exchange, kind: ObjectKind, object: Fields): Operation<bigint | undefined> {
   const name = MADE[kind]!;
   const key: Fields = { name: object.newName ?? object.name };

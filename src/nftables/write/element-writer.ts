@@ -25,7 +25,7 @@ export interface ElementsHead {
   readonly translate?: (path: Path) => Path;
 }
 
-/** Messages with elements of one set: a new one whenever the list is full. What is written between two `close`s is not torn apart. */
+/** Messages with elements of one set: a new one whenever the list is full. */
 class ElementMessages {
   readonly #list: MessageList;
   readonly #head: ElementsHead;
@@ -131,7 +131,7 @@ export function writeElements(
   messages.close();
 }
 
-/** Writes elements in the kernel's own form; what came from one value is not torn apart. */
+/** Writes elements in the kernel's own form. The elements of one value stay in one message. */
 export function writeWired(list: MessageList, head: ElementsHead, wired: WiredElements): void {
   const messages = new ElementMessages(list, head);
   try {
@@ -215,7 +215,7 @@ class PlainElements {
     return this.#template?.message.bytes.length ?? 0;
   }
 
-  /** False where it is none of those, or not as it should be: whoever writes the others then says why. */
+  /** False where the element is not plain, or is malformed: the general way writes it then, or says what is wrong. */
   write(writer: Writer, value: ElementValue): boolean {
     const template = this.#template;
     if (template === undefined) return false;

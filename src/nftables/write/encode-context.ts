@@ -69,7 +69,7 @@ export class EncodeContext {
     this.#shared.ranged?.begin();
   }
 
-  /** Forgets what the operation that failed has noted. */
+  /** Undoes the notes of an operation that failed. */
   rollBack(): void {
     this.#shared.ranged?.rollBack();
   }

@@ -115,7 +115,7 @@ const FLAGS_OFFSET = 6;
 const SEQUENCE_OFFSET = 8;
 
 /**
- * Messages one behind the other, and what each of them belongs to: in columns, for there may be very many, and they are looked at only when one
+ * Messages one behind the other, and what each of them belongs to: in columns, since there may be very many, and they are read only when one
  * was refused.
  */
 export class MessageList implements Messages {
@@ -367,7 +367,7 @@ export function splice(
   return new EncodedTransaction([bytes], { end, messages: all, origins, unresolved: [], last, destroys });
 }
 
-/** The transaction without what some of its operations do. Sequence numbers stay: refusals are told by the same indexes. */
+/** The transaction without the messages of some operations. The others keep their sequence numbers, so that refusals have the same indexes. */
 export function without(encoded: EncodedTransaction, operations: ReadonlySet<number>): EncodedTransaction {
   const { bytes } = encoded;
   const writer = new Writer(bytes.length);

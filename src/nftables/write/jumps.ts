@@ -5,7 +5,7 @@
 
 type Fields = Readonly<Record<string, unknown>>;
 
-/** What of a message or a listing matters here. */
+/** The parts of a message or a listing that matter here. */
 export interface JumpMessage {
   readonly name: string;
   readonly object: Fields;
@@ -122,8 +122,8 @@ export class Jumps {
   }
 
   /**
-   * What is wrong with the jumps, seen from the message that the kernel has refused: the loop, or the row that is too long. Undefined where neither is
-   * found: what is known of the table is not all of it.
+   * Says what is wrong with the jumps, seen from the message that the kernel has refused: the loop, or the row that is too long. Undefined where
+   * neither is found: the table may have rules that are not known here.
    */
   explain({ name, object }: JumpMessage): string | undefined {
     const edges = this.#edges();

@@ -14,8 +14,8 @@ export interface Idle {
 }
 
 /**
- * What `destroy` is to remove from tables that are not there. The kernel answers ENOENT for the table, whatever the object; but the object is not
- * there afterwards, which is all that was asked for. The transaction's own changes of tables are followed; others are asked for, one request a
+ * The `destroy` operations on objects of tables that are not there. The kernel refuses them with ENOENT for the table. But the object is not there
+ * afterwards, as the caller wants, so they have nothing to do. The transaction's own changes of tables are followed; others are asked for, one request a
  * table.
  */
 export function* idleDestroys(exchange: Exchange, transaction: Transaction): Operation<Idle> {

@@ -74,7 +74,7 @@ export interface NewElements extends InTable {
   as?: 'wire' | 'values';
   /**
    * What the set is like, which says how values become bytes. It is known where the set is made in the same transaction; where it is left out,
-   * `commit` asks the kernel (some microseconds), and the transaction is bound to the generation of that answer.
+   * `commit` asks the kernel (some microseconds), and the transaction is bound to the generation of its reply.
    */
   type?: { key?: SetType; data?: SetType | 'verdict' } & SetDescription;
   /** In sets of ranges, marks what lies before the first one as not belonging to the set, as nft does in a set that was empty. */
@@ -162,7 +162,7 @@ export type RuleReference = InChain & ({ handle: bigint; index?: undefined } | {
 /** Elements that are to go. A map's values need not be given. */
 export type ElementsReference = Omit<NewElements, 'leadingEnd'>;
 
-/** What to remove, under the name of its kind. */
+/** The object to remove, under the name of its kind. */
 export type ObjectReference =
   | { table: Reference<InFamily> }
   | { chain: Reference<InTable> }
@@ -173,7 +173,7 @@ export type ObjectReference =
   | { flowtable: Reference<InTable> }
   | NamedObjectReference;
 
-/** What to empty: a table or chain of its rules, a set or map of its elements, a namespace (or one family in it) of its tables. */
+/** The object to empty: a table or chain of its rules, a set or map of its elements, a namespace (or one family in it) of its tables. */
 export type FlushReference =
   | { table: InFamily & { name: string } }
   | { chain: ChainKey }
@@ -181,7 +181,7 @@ export type FlushReference =
   | { map: InTable & { name: string } }
   | { ruleset: Partial<InFamily> };
 
-/** A chain by its name, which `commit` looks up, or by its handle; and what it is to be called. */
+/** A chain by its name, which `commit` looks up, or by its handle; and its new name. */
 export type ChainRename = Reference<InTable> & { newName: string };
 
 /** A rule in the place of another. */

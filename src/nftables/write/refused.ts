@@ -30,7 +30,7 @@ interface Blamed extends Refused {
   readonly message: EncodedMessage;
 }
 
-/** What the kernel may say of a complete transaction, and not of one of its messages: see `isOfCommit`. */
+/** Errors that may be about the complete transaction, and not about one of its messages: see `isOfCommit`. */
 const OF_COMMIT: ReadonlySet<string> = new Set(['EINVAL', 'ENOMEM', 'EOPNOTSUPP', 'ENOSPC']);
 /** Whole tables are judged, again with each further rule or element: EMLINK for their jumps, EOPNOTSUPP for what does not work in a hook. */
 const OF_TABLE: ReadonlySet<string> = new Set(['EMLINK', 'EOPNOTSUPP']);
@@ -120,7 +120,7 @@ function* isOfCommit(exchange: Exchange, encoded: EncodedTransaction, { sequence
   return tried && !failed;
 }
 
-/** What the kernel refuses when all has been read: sets and chains without a name that no rule uses. Else it is nobody's. */
+/** An error of the transaction as a whole. Of EINVAL the cause is known: sets and chains without a name that no rule uses. */
 function commitError(transaction: Transaction, encoded: EncodedTransaction, ack: Ack): Error {
   const { code } = describeErrno(ack.errno);
   const unused = code === 'EINVAL' ? unusedObjects(encoded) : [];
@@ -239,7 +239,7 @@ function explained(
 /** and, or and xor came with the second register of bitwise; older kernels do not know the number of the operation. */
 const TWO_REGISTERS: readonly unknown[] = ['and', 'or', 'xor'];
 
-/** What a refusal can only mean: this kernel is older than the expression. */
+/** The error for a refusal that has one cause only: the kernel is older than the expression. */
 function lacked({ code, path, index }: BatchFailure, { operations }: Transaction): UnsupportedError | undefined {
   const [kind, place, at] = path;
   if (code !== 'EOPNOTSUPP' || kind !== 'rule' || place !== 'expressions' || typeof at !== 'number') return undefined;

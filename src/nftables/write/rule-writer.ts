@@ -18,7 +18,7 @@ const FAMILY: Path = ['family'];
 const APPENDED = NLM_F_CREATE | NLM_F_APPEND;
 const TABLE = MESSAGES.newrule.table as AttributeTable<unknown>;
 
-/** Writes what one verb does to a rule. Returns the statement of each expression, where the rule is written in statements. */
+/** Encodes an operation on a rule. Returns the statement of each expression, where the rule is written in statements. */
 export function writeRule(verb: Verb, object: Fields, to: EncodeContext): Origin | undefined {
   const { list, operation, resolved } = to;
   const family = familyNumber(object.family, FAMILY);
@@ -101,7 +101,7 @@ function writeSets(rule: Fields, family: number, sets: readonly RuleSet[], to: E
   const { list, operation } = to;
   const table = rule.table as string;
   const ids = new Map<number, number>();
-  // What the kernel says of them, it says of the statements that they were made from.
+  // An error about such a set is one about the statements that it was made from.
   const translate = (): Path => ['statements'];
   for (const { set, elements } of sets) {
     const id = to.nextId();

@@ -78,7 +78,7 @@ export class Transaction {
   readonly #subjects: object[] = [];
   /** Undefined where the subject is an operation already. */
   readonly #verbs: (Verb | undefined)[] = [];
-  /** Made of those two, when somebody asks. */
+  /** Made of those two, when they are first asked for. */
   #operations: TransactionOperation[] = [];
   #list = new MessageList(1024);
   /** By operation. */
@@ -218,7 +218,7 @@ export class Transaction {
   #anonymous(kind: 'set' | 'map', given: object, name: string, elements: ElementValue[]): SetReference {
     const { flags = [] } = given as NewMap;
     const setId = this.#context.nextId();
-    // What packets add to cannot be constant, which any other set without a name is.
+    // Sets without a name are constant, except those that packets add to.
     const fixed = flags.includes('dynamic') ? [] : ['constant'];
     const set = { ...given, name, id: setId, flags: ['anonymous', ...fixed, ...flags], elements };
     this.#push('add', { [kind]: set });
@@ -304,7 +304,7 @@ export class Transaction {
     return this;
   }
 
-  /** What has been encoded may be on its way to the kernel: it stays as it is, and we go on in a copy. */
+  /** The encoded bytes may be on their way to the kernel: they stay as they are, and the transaction goes on in a copy. */
   #reopen(): void {
     const { bytes, end, last } = this.#encoded!;
     this.#encoded = undefined;
@@ -350,7 +350,7 @@ export class Transaction {
     return this.#context.sets.has(key);
   }
 
-  /** What is known of its sets with ranges. @internal */
+  /** Its sets with ranges. @internal */
   get ranged(): RangedSets {
     return this.#context.ranged;
   }

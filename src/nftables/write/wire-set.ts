@@ -8,7 +8,7 @@ import type { NewMap } from './new-objects.ts';
 type Fields = Record<string, unknown>;
 type Flags = NonNullable<NftSet['flags']>;
 
-/** What is said of a set besides its attributes. */
+/** The fields of a set that are no attributes. */
 const BESIDES = new Set(['family', 'key', 'data', 'size', 'autoMerge', 'elements', 'leadingEnd']);
 
 /** A set or map as attributes: with nft's names of types turned into what they mean, and the flags that follow from the rest. */
@@ -88,7 +88,7 @@ export function description(object: NonNullable<unknown>, isMap: boolean): SetDe
   return set;
 }
 
-/** What of a set's attributes decides how its elements are written. */
+/** The attributes of a set that decide how its elements are written. */
 export const DESCRIBING = [
   'keyType',
   'keyLength',
