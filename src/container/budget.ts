@@ -1,18 +1,73 @@
-/** What may be read of one place in all: whoever has written it may be a user of the host, who would like to keep it busy. */
-export interface Limits {
-  bytes: number;
-  /** Names in folders. */
-  names: number;
-  /** Of this process's time, as what is done is reckoned: a clock would blame a busy machine on the user. */
-  microseconds: number;
+import fs from 'node:fs';
+import { checkInteger, checkObject } from '../codec/index.ts';
+import { within } from '../errors.ts';
+
+/** How much of one user's records a search may read, in all files together. What lies beyond is not read, and the search says so. */
+export interface SearchBudget {
+  /** 65536 to 1073741824; default 8 MiB. */
+  bytes?: number;
+  /** Processor time of this thread, 1 to 60000; default 50. */
+  milliseconds?: number;
 }
 
-/** A user's. */
-export const OF_USER: Limits = { bytes: 8 << 20, names: 4000, microseconds: 50_000 };
-/** Root's own runtimes are believed; a file that has grown without end is still not read without one. */
-export const OF_MACHINE: Limits = { bytes: 1 << 30, names: 1_000_000, microseconds: Number.POSITIVE_INFINITY };
+/** Limits of one place. A user of the host may have written what stands there, to keep this process busy. */
+export interface Limits {
+  readonly bytes: number;
+  /** Names in folders. */
+  readonly names: number;
+  readonly microseconds: number;
+  /** The longest text that is parsed in one piece. */
+  readonly parsedBytes: number;
+}
 
-/** What each costs on a machine that is busy; an idle one needs half of it. */
+/** Microseconds of processor time that this thread has used. */
+export type CpuClock = () => number;
+
+const USER: Limits = { bytes: 8 << 20, names: 4000, microseconds: 50_000, parsedBytes: 512 << 10 };
+const LEAST_BYTES = 64 << 10;
+const MOST_BYTES = 1 << 30;
+const MOST_MILLISECONDS = 60_000;
+/** Root's own runtimes are trusted. A file that has grown without end is still not read to its end. */
+export const OF_MACHINE: Limits = {
+  bytes: 1 << 30,
+  names: 1_000_000,
+  microseconds: Number.POSITIVE_INFINITY,
+  parsedBytes: 8 << 20,
+};
+
+/** The limits of one user. @throws TypeError, RangeError with the path of what is wrong */
+export function limitsOfUser(budget: SearchBudget = {}): Limits {
+  try {
+    checkObject(budget, [], ['bytes', 'milliseconds']);
+    const { bytes = USER.bytes, milliseconds = USER.microseconds / 1000 } = budget;
+    checkInteger(bytes, ['bytes'], LEAST_BYTES, MOST_BYTES);
+    checkInteger(milliseconds, ['milliseconds'], 1, MOST_MILLISECONDS);
+    // A larger budget is meant for larger files and for more of them.
+    const scale = Math.max(1, milliseconds / (USER.microseconds / 1000));
+    return {
+      bytes,
+      names: Math.round(USER.names * scale),
+      microseconds: milliseconds * 1000,
+      parsedBytes: USER.parsedBytes,
+    };
+  } catch (error) {
+    throw within(error, ['budget']);
+  }
+}
+
+/** The kernel's count of what this thread has run, so that a busy machine is not blamed on the user. 0 where /proc does not tell. */
+export function threadCpuMicroseconds(): number {
+  try {
+    return Number(fs.readFileSync('/proc/thread-self/schedstat', 'latin1').split(' ', 1)[0]) / 1000;
+  } catch {
+    return 0;
+  }
+}
+
+/*
+ * What each costs on a machine that is busy; an idle one needs half of it. These counts make the end of a search the same on every machine. Pieces that take longer
+ * than they should are charged with what they have taken.
+ */
 const FILE_MICROSECONDS = 250;
 const PARSE_MICROSECONDS = 3;
 const READ_BYTE_MICROSECONDS = 0.001;
@@ -20,48 +75,54 @@ const PARSED_BYTE_MICROSECONDS = 0.03;
 const SCANNED_BYTE_MICROSECONDS = 0.004;
 const SEARCHED_BYTE_MICROSECONDS = 0.0005;
 
+/** Asking the clock takes some ten microseconds: shorter pieces are only counted. */
+const MEASURED_FROM_MICROSECONDS = 500;
+
 /** There is more in a place than is read of it. */
 export class Exhausted extends Error {}
 
-/** Counts what is read of one place, and ends it. */
+/** Counts what is read of one place, and ends it. Every piece is charged before it is begun, so at most the last piece goes beyond the limit. */
 export class Budget {
   readonly #whose: string;
+  readonly #clock: CpuClock;
+  readonly #parsedBytes: number;
   #bytes: number;
   #names: number;
   #microseconds: number;
 
-  constructor(whose: string, limits: Limits) {
+  constructor(whose: string, limits: Limits, clock: CpuClock = threadCpuMicroseconds) {
     this.#whose = whose;
+    this.#clock = clock;
+    this.#parsedBytes = limits.parsedBytes;
     this.#bytes = limits.bytes;
     this.#names = limits.names;
     this.#microseconds = limits.microseconds;
   }
 
-  /** How much may still be read. */
-  get bytes(): number {
-    return this.#bytes;
-  }
-
   file(): void {
-    this.#spend(FILE_MICROSECONDS);
+    this.#charge(FILE_MICROSECONDS);
   }
 
   read(bytes: number): void {
     this.#bytes -= bytes;
     if (this.#bytes < 0) throw new Exhausted(`${this.#whose} are larger than is read of them`);
-    this.#spend(bytes * READ_BYTE_MICROSECONDS);
+    this.#charge(bytes * READ_BYTE_MICROSECONDS);
   }
 
-  parse(bytes: number): void {
-    this.#spend(PARSE_MICROSECONDS + bytes * PARSED_BYTE_MICROSECONDS);
+  /** Parses a text, in one piece. */
+  parse<T>(bytes: number, work: () => T): T {
+    if (bytes > this.#parsedBytes) throw new Exhausted(`${this.#whose} are larger than is read of them`);
+    return this.#piece(PARSE_MICROSECONDS + bytes * PARSED_BYTE_MICROSECONDS, work);
   }
 
-  scan(bytes: number): void {
-    this.#spend(bytes * SCANNED_BYTE_MICROSECONDS);
+  /** Looks at every byte. */
+  scan<T>(bytes: number, work: () => T): T {
+    return this.#piece(bytes * SCANNED_BYTE_MICROSECONDS, work);
   }
 
-  search(bytes: number): void {
-    this.#spend(bytes * SEARCHED_BYTE_MICROSECONDS);
+  /** Looks for some bytes among others. */
+  search<T>(bytes: number, work: () => T): T {
+    return this.#piece(bytes * SEARCHED_BYTE_MICROSECONDS, work);
   }
 
   name(): void {
@@ -69,7 +130,18 @@ export class Budget {
     if (this.#names < 0) throw new Exhausted(`${this.#whose} are more than are looked at`);
   }
 
-  #spend(microseconds: number): void {
+  #piece<T>(microseconds: number, work: () => T): T {
+    this.#charge(microseconds);
+    if (microseconds < MEASURED_FROM_MICROSECONDS) return work();
+    const before = this.#clock();
+    try {
+      return work();
+    } finally {
+      this.#microseconds -= Math.max(0, this.#clock() - before - microseconds);
+    }
+  }
+
+  #charge(microseconds: number): void {
     this.#microseconds -= microseconds;
     if (this.#microseconds < 0) throw new Exhausted(`${this.#whose} take longer to read than they may`);
   }

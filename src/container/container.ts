@@ -111,9 +111,13 @@ export class Container {
     id: string,
     options: FindOptions & ContainerOptions & { allowShared?: boolean } = {},
   ): Promise<Container> {
-    checkObject(options, [], ['runtime', 'socket', 'allowHost', 'allowShared', 'logger']);
-    const { runtime, socket, allowShared, ...rest } = options;
-    const asked = { ...(runtime && { runtime }), ...(socket !== undefined && { socket }) };
+    checkObject(options, [], ['runtime', 'socket', 'budget', 'allowHost', 'allowShared', 'logger']);
+    const { runtime, socket, budget, allowShared, ...rest } = options;
+    const asked = {
+      ...(runtime && { runtime }),
+      ...(socket !== undefined && { socket }),
+      ...(budget !== undefined && { budget }),
+    };
     return await Container.openFound(await findCandidate(id, asked), rest, allowShared);
   }
 

@@ -77,25 +77,25 @@ export class Files {
     return bytes === undefined ? undefined : record(this.parse(bytes));
   }
 
-  /** What JSON says; undefined where it is none. */
+  /** The value of a JSON text; undefined where it is none. */
   parse(bytes: Buffer): unknown {
-    this.#budget.parse(bytes.length);
-    try {
-      return JSON.parse(bytes.toString('utf8'));
-    } catch {
-      return undefined;
-    }
+    return this.#budget.parse(bytes.length, () => {
+      try {
+        return JSON.parse(bytes.toString('utf8'));
+      } catch {
+        return undefined;
+      }
+    });
   }
 
   /** Whether some bytes are among others. */
   includes(bytes: Buffer, needle: Buffer): boolean {
-    this.#budget.search(bytes.length);
-    return bytes.includes(needle);
+    return this.#budget.search(bytes.length, () => bytes.includes(needle));
   }
 
-  /** That much is looked at byte by byte. */
-  scanned(bytes: number): void {
-    this.#budget.scan(bytes);
+  /** Runs work that looks at so many bytes one by one. */
+  scan<T>(bytes: number, work: () => T): T {
+    return this.#budget.scan(bytes, work);
   }
 
   #isTheirs(uid: number): boolean {

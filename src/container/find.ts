@@ -3,7 +3,7 @@ import fsp from 'node:fs/promises';
 import { join } from 'node:path';
 import { checkOneOf, checkString } from '../codec/index.ts';
 import { NetNsError, rangeError, StateError } from '../errors.ts';
-import { Exhausted } from './budget.ts';
+import { Exhausted, limitsOfUser, type SearchBudget } from './budget.ts';
 import { Engine, ID } from './engine.ts';
 import {
   isShared,
@@ -25,6 +25,11 @@ export interface FindOptions {
   runtime?: Runtime;
   /** The socket of docker's or podman's Engine API, where it is not in its usual place. */
   socket?: string;
+  /**
+   * How much of each user's records may be read. They are read only where none of root's runtimes has the container. What lies beyond is not read: the search
+   * goes on with the next user, and its error says so in the hint.
+   */
+  budget?: SearchBudget;
 }
 
 /** A container as its runtime knows it. */
@@ -83,7 +88,9 @@ export async function findCandidate(id: string, options: FindOptions, at: Places
   const { runtime, socket } = options;
   if (runtime !== undefined) checkOneOf(runtime, ['runtime'], RUNTIMES);
   if (socket !== undefined) checkString(socket, ['socket'], 107);
-  const search: Search = { id, runtime, at, missed: [] };
+  const { budget } = options;
+  limitsOfUser(budget);
+  const search: Search = { id, runtime, at: budget === undefined ? at : { ...at, budget }, missed: [] };
   const found =
     socket === undefined
       ? ((await ofMachine(search)) ?? (await ofUsers(search)))

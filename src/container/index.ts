@@ -9,6 +9,7 @@ export {
   type FleetVerification,
 } from '../fleet/fleet.ts';
 export type { FleetEvent, FleetSource, FleetWatch, FleetWatchOptions, WatchedState } from '../fleet/watch.ts';
+export type { SearchBudget } from './budget.ts';
 export { Container, type ContainerOptions } from './container.ts';
 export type { OwnedDifference } from './difference.ts';
 export type { FindOptions, Runtime } from './find.ts';

@@ -1,7 +1,7 @@
 import fs from 'node:fs';
 import fsp from 'node:fs/promises';
 import { join } from 'node:path';
-import { Budget, OF_MACHINE, OF_USER } from './budget.ts';
+import { Budget, type CpuClock, limitsOfUser, OF_MACHINE, type SearchBudget } from './budget.ts';
 import { MAX_PID } from './engine.ts';
 import { Files, isOurs, list, record } from './files.ts';
 import { idOfName } from './storage-index.ts';
@@ -15,6 +15,9 @@ export type Network = 'own' | 'host' | 'shared';
 /** Where runtimes keep their state; tests have another root. */
 export interface Places {
   readonly root: string;
+  /** How much may be read of each user's records. */
+  readonly budget?: SearchBudget;
+  readonly clock?: CpuClock;
 }
 
 /** What a runtime has written down of one container. */
@@ -98,7 +101,7 @@ export async function users(at: Places): Promise<Place[]> {
     const stat = await fsp.lstat(folder).catch(() => undefined);
     if (!stat?.isDirectory()) continue;
     const owner = isOurs(stat.uid) ? undefined : stat.uid;
-    const budget = new Budget(`the records of user ${name}`, OF_USER);
+    const budget = new Budget(`the records of user ${name}`, limitsOfUser(at.budget), at.clock);
     const home = accounts.find(fields => fields[2] === name)?.[5] ?? 'nonexistent';
     places.push({
       folder,

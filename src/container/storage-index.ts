@@ -23,14 +23,16 @@ export async function idOfName(files: Files, path: string, name: string): Promis
   const needle = Buffer.from(JSON.stringify(name));
   // Nothing of it has to be understood where the name does not occur.
   if (!files.includes(bytes, needle)) return undefined;
-  files.scanned(bytes.length);
   const elements = new Elements(bytes, needle);
   for (let end = SLICE; ; end += SLICE) {
+    const length = Math.min(SLICE, bytes.length - end + SLICE);
     let parsed = 0;
-    for (let element = elements.next(end); element !== undefined; element = elements.next(end)) {
+    let element = files.scan(length, () => elements.next(end));
+    while (element !== undefined) {
       if (++parsed % PARSED_IN_TURN === 0) await nextTurn();
       const id = idIn([record(files.parse(element))], name);
       if (id !== undefined) return id;
+      element = elements.next(end);
     }
     if (end >= bytes.length) return undefined;
     await nextTurn();

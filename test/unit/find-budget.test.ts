@@ -1,17 +1,20 @@
 import fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
+import { Budget, type SearchBudget } from '../../src/container/budget.ts';
 import { findContainer } from '../../src/container/find.ts';
 
-/* What a user may have written to keep root busy: 8 MiB and 50 ms of this process's time is all that is spent on it. */
-
-const USER_MILLISECONDS = 50;
-/**
- * The budget is counted in bytes, names and characters, so that what a search says does not depend on the machine. How long those take does: without a
- * budget these searches took 2.5 to 53 seconds.
+/*
+ * What a user may have written to keep root busy: 8 MiB and 50 ms of this thread's time is all that is spent on it. What is spent is counted here as the budget
+ * counts it, and time by a clock of the test, so that nothing depends on the machine.
  */
-const ON_ANY_MACHINE = 10 * USER_MILLISECONDS;
+
+const USER_MICROSECONDS = 50_000;
+const USER_BYTES = 8 << 20;
+/** One piece is all that may go beyond. */
+const MOST_PARSED = 512 << 10;
+const MOST_SCANNED = 256 << 10;
 const ID = '9779eb1f1433c8cdb889238abbd0d9956b7bcd0348e33fc66fb9a657f20b8f7f';
 const NETWORK = { type: 'NEWNET', path: '/run/netns/x' };
 
@@ -32,24 +35,76 @@ const link = (from: string, to: string) => {
   fs.linkSync(join(root, from), join(root, to));
 };
 
-/** What a search says, the time of this process that the cheapest of a few has taken, and how often timers were let run meanwhile. */
-async function search(id: string): Promise<{ said: string; milliseconds: number; turns: number }> {
-  let milliseconds = Number.POSITIVE_INFINITY;
-  let turns = 0;
-  let said = '';
-  for (let i = 0; i < 5; i++) {
-    turns = 0;
-    const turn = setInterval(() => turns++, 0);
-    const before = process.cpuUsage();
-    said = await findContainer(id, {}, { root }).then(
+interface Spent {
+  said: string;
+  /** As the budget reckons it, up to and with the piece that was refused. */
+  microseconds: number;
+  bytes: number;
+  /** Work that was done in one piece. */
+  parsed: number;
+  scanned: number;
+  /** How often timers were let run meanwhile. */
+  turns: number;
+}
+
+/** Searches, and counts what is charged to the budgets of users. */
+async function search(id: string, budget?: SearchBudget, clock: () => number = () => 0): Promise<Spent> {
+  const spent: Spent = { said: '', microseconds: 0, bytes: 0, parsed: 0, scanned: 0, turns: 0 };
+  const prototype = Budget.prototype;
+  const { file, read, parse, scan, search: look } = prototype;
+  const charged = (microseconds: number) => {
+    spent.microseconds += microseconds;
+  };
+  vi.spyOn(prototype, 'file').mockImplementation(function (this: Budget) {
+    file.call(this);
+    charged(250);
+  });
+  vi.spyOn(prototype, 'read').mockImplementation(function (this: Budget, bytes) {
+    read.call(this, bytes);
+    spent.bytes += bytes;
+    charged(bytes * 0.001);
+  });
+  vi.spyOn(prototype, 'parse').mockImplementation(function <T>(this: Budget, bytes: number, work: () => T): T {
+    return parse.call(this, bytes, () => {
+      spent.parsed = Math.max(spent.parsed, bytes);
+      charged(3 + bytes * 0.03);
+      return work();
+    }) as T;
+  });
+  vi.spyOn(prototype, 'scan').mockImplementation(function <T>(this: Budget, bytes: number, work: () => T): T {
+    return scan.call(this, bytes, () => {
+      spent.scanned = Math.max(spent.scanned, bytes);
+      charged(bytes * 0.004);
+      return work();
+    }) as T;
+  });
+  vi.spyOn(prototype, 'search').mockImplementation(function <T>(this: Budget, bytes: number, work: () => T): T {
+    return look.call(this, bytes, () => {
+      charged(bytes * 0.0005);
+      return work();
+    }) as T;
+  });
+  const turn = setInterval(() => spent.turns++, 0);
+  try {
+    spent.said = await findContainer(id, budget === undefined ? {} : { budget }, { root, clock }).then(
       found => `${found.runtime} ${found.pid} ${found.network}`,
       error => error.message,
     );
-    const { user, system } = process.cpuUsage(before);
+  } finally {
     clearInterval(turn);
-    milliseconds = Math.min(milliseconds, (user + system) / 1000);
+    vi.restoreAllMocks();
   }
-  return { said, milliseconds, turns };
+  return spent;
+}
+
+/** The files of the machine itself are counted with the user's: /etc/passwd and the folders of runtimes. */
+const MACHINE_MICROSECONDS = 5_000;
+
+function expectWithin({ microseconds, bytes, parsed, scanned }: Spent): void {
+  expect(microseconds).toBeLessThanOrEqual(USER_MICROSECONDS + MACHINE_MICROSECONDS);
+  expect(bytes).toBeLessThanOrEqual(USER_BYTES + 1024);
+  expect(parsed).toBeLessThanOrEqual(MOST_PARSED);
+  expect(scanned).toBeLessThanOrEqual(MOST_SCANNED);
 }
 
 /** containers.json as containers/storage writes it. */
@@ -85,10 +140,12 @@ describe("a user's containers.json of 8 MiB", () => {
       if (i === 0) write(folder(0), text);
       else link(folder(0), folder(i));
     }
-    const { said, milliseconds, turns } = await search('c5');
-    expect(said).toMatch(/ERR_NO_CONTAINER.*the records of user 1000 (are larger than is read|take longer to read)/);
-    expect(milliseconds).toBeLessThan(ON_ANY_MACHINE);
-    expect(turns).toBeGreaterThan(1);
+    const spent = await search('c5');
+    expect(spent.said).toMatch(
+      /ERR_NO_CONTAINER.*the records of user 1000 (are larger than is read|take longer to read)/,
+    );
+    expectWithin(spent);
+    expect(spent.turns).toBeGreaterThan(1);
   });
 
   it('gives the id of a name that is in it', async () => {
@@ -97,9 +154,9 @@ describe("a user's containers.json of 8 MiB", () => {
     const last = (17_999).toString(16).padStart(64, '0');
     write(`run/user/1000/containers/vfs-containers/${last}/userdata/pidfile`, '4242');
     write(`home/web/.local/share/containers/storage/vfs-containers/${last}/userdata/config.json`, '{}');
-    const { said, milliseconds } = await search('c17999');
-    expect(said).toBe('podman 4242 host');
-    expect(milliseconds).toBeLessThan(ON_ANY_MACHINE);
+    const spent = await search('c17999');
+    expect(spent.said).toBe('podman 4242 host');
+    expectWithin(spent);
   });
 });
 
@@ -118,10 +175,10 @@ describe("a user's records of runc", () => {
       if (i === 0) write('run/user/1000/runc/c0/state.json', state(180_000));
       else link('run/user/1000/runc/c0/state.json', `run/user/1000/runc/c${i}/state.json`);
     }
-    const { said, milliseconds } = await search('c5');
-    expect(said).toMatch(/ERR_NO_CONTAINER.*the records of user 1000 take longer to read than they may/);
-    expect(milliseconds).toBeLessThan(ON_ANY_MACHINE);
-    expect((await search('absent')).milliseconds).toBeLessThan(ON_ANY_MACHINE);
+    const spent = await search('c5');
+    expect(spent.said).toMatch(/ERR_NO_CONTAINER.*the records of user 1000 are larger than is read of them/);
+    expectWithin(spent);
+    expectWithin(await search('absent'));
   });
 
   it('beside others that are large is told from them by their beginnings', async () => {
@@ -131,9 +188,9 @@ describe("a user's records of runc", () => {
     for (let i = 1; i < 60; i++) link('run/user/1000/runc/c0/state.json', `run/user/1000/runc/c${i}/state.json`);
     // Its namespace is one with a name: whether others are in it is to be seen.
     write(`proc/${process.pid}/ns/net`, '');
-    const { said, milliseconds } = await search('web');
-    expect(said).toBe(`runc ${process.pid} own`);
-    expect(milliseconds).toBeLessThan(ON_ANY_MACHINE);
+    const spent = await search('web');
+    expect(spent.said).toBe(`runc ${process.pid} own`);
+    expectWithin(spent);
   });
 
   it.each([
@@ -144,9 +201,9 @@ describe("a user's records of runc", () => {
     write('run/user/1000/runc/web/state.json', state(0, process.pid));
     write(`proc/${process.pid}/ns/net`, '');
     for (let i = 0; i < count; i++) make(i);
-    const { said, milliseconds } = await search('web');
-    expect(said).toMatch(/ERR_NO_CONTAINER.*the records of user 1000 (are more than are looked at|take longer)/);
-    expect(milliseconds).toBeLessThan(ON_ANY_MACHINE);
+    const spent = await search('web');
+    expect(spent.said).toMatch(/ERR_NO_CONTAINER.*the records of user 1000 (are more than are looked at|take longer)/);
+    expectWithin(spent);
   });
 
   it("keep nobody from what is another user's", async () => {
@@ -154,5 +211,53 @@ describe("a user's records of runc", () => {
     for (let i = 0; i < 4500; i++) fs.mkdirSync(join(root, `run/user/1000/runc/c${i}`), { recursive: true });
     write('run/user/1001/crun/web/status', JSON.stringify({ pid: 77 }));
     expect((await search('web')).said).toMatch(/^crun 77 /);
+  });
+});
+
+describe('the budget of a search', () => {
+  const large = () => {
+    machine();
+    write('home/web/.local/share/containers/storage/vfs-containers/containers.json', storage(18_000));
+    const last = (17_999).toString(16).padStart(64, '0');
+    write(`run/user/1000/containers/vfs-containers/${last}/userdata/pidfile`, '4242');
+    write(`home/web/.local/share/containers/storage/vfs-containers/${last}/userdata/config.json`, '{}');
+  };
+
+  it('is what the caller says', async () => {
+    large();
+    expect((await search('c17999', { bytes: 1 << 20 })).said).toMatch(/user 1000 are larger than is read of them/);
+    expect((await search('c17999', { milliseconds: 2 })).said).toMatch(/user 1000 take longer to read than they may/);
+    expect((await search('c17999', { bytes: 64 << 20, milliseconds: 1000 })).said).toBe('podman 4242 host');
+  });
+
+  it('ends after the piece that has taken longer than it should', async () => {
+    large();
+    let now = 0;
+    let pieces = 0;
+    // Each piece takes 10 ms of the processor, beside what is counted: the sixth is the last one at most.
+    const clock = () => {
+      pieces++;
+      now += 10_000;
+      return now;
+    };
+    expect((await search('c17999', {}, clock)).said).toMatch(/user 1000 take longer to read than they may/);
+    expect(pieces / 2).toBeGreaterThan(1);
+    expect((pieces / 2) * 10_000).toBeLessThanOrEqual(USER_MICROSECONDS + 10_000);
+  });
+
+  it.each([
+    [{ bytes: 65_535 }, 'budget.bytes'],
+    [{ bytes: 2 ** 31 }, 'budget.bytes'],
+    [{ milliseconds: 0 }, 'budget.milliseconds'],
+    [{ milliseconds: 60_001 }, 'budget.milliseconds'],
+    [{ milliseconds: '50' }, 'budget.milliseconds'],
+    [{ seconds: 1 }, 'budget.seconds'],
+    [[], 'budget'],
+  ])('rejects %j with its path', async (budget, attribute) => {
+    machine();
+    await expect(findContainer('web', { budget: budget as SearchBudget }, { root })).rejects.toMatchObject({
+      attribute,
+      code: expect.stringMatching(/^ERR_/),
+    });
   });
 });
