@@ -17,8 +17,8 @@ import {
   mergeService,
   missingDestination,
 } from './ipvs-edit.ts';
-import { type Batch, type IpvsOperation, isEdit, type Prepared } from './operation.ts';
-import { readDestinations, readServers } from './snapshot.ts';
+import { type Batch, type IpvsOperation, isEdit, type CheckedOperation } from './operation.ts';
+import { readDestinations, readServiceStates } from './snapshot.ts';
 
 /** What the kernel has of the services that were asked about. */
 type State = Map<string, { service: WireService; destinations: Map<string, WireDestination> }>;
@@ -99,7 +99,7 @@ export class Run {
   *#allow(odd: ReadonlyMap<number, unknown>): Operation<void> {
     const state = yield* this.#read([...odd.keys()]);
     for (const [index, refusal] of odd) {
-      const { operation, service, serviceId: id = '', destinationId: server = '' } = this.#batch.prepared(index);
+      const { operation, service, serviceId: id = '', destinationId: server = '' } = this.#batch.checked(index);
       const found = state.get(id);
       const kept = operation.op === 'setService' ? found?.service : found?.destinations.get(server);
       if (kept === undefined) throw refusal;
@@ -121,9 +121,9 @@ export class Run {
     const part: number[] = [];
     const touched = new Set<string>();
     for (let index = first; index < this.#batch.operations.length; index++) {
-      const prepared = this.#batch.prepared(index);
-      if (isEdit(prepared.operation) && coversOf(prepared).some(each => touched.has(each))) break;
-      for (const each of touchedBy(prepared)) touched.add(each);
+      const checked = this.#batch.checked(index);
+      if (isEdit(checked.operation) && coversOf(checked).some(each => touched.has(each))) break;
+      for (const each of touchedBy(checked)) touched.add(each);
       part.push(index);
     }
     return part;
@@ -131,7 +131,7 @@ export class Run {
 
   #commandsOf(index: number): readonly IpvsCommand[] {
     const target = this.#targets.get(index);
-    return target === undefined ? this.#batch.prepared(index).commands : [target.command];
+    return target === undefined ? this.#batch.checked(index).commands : [target.command];
   }
 
   /** Finds out what the edits of a part come to. */
@@ -142,7 +142,7 @@ export class Run {
     const state = yield* this.#sent ? seenThrough(reading) : reading;
     for (const index of edits) {
       try {
-        this.#targets.set(index, targetOf(this.#batch.prepared(index), state, this.#batch.kept));
+        this.#targets.set(index, targetOf(this.#batch.checked(index), state, this.#batch.kept));
       } catch (error) {
         // What is bad only together with what the kernel has can still be refused whole, as long as nothing was sent.
         if (isArgumentError(error) && !this.#sent) throw within(error, ['operations', index, 'patch']);
@@ -155,7 +155,7 @@ export class Run {
   *#read(indexes: readonly number[]): Operation<State> {
     const wanted = new Map<string, WireService>();
     for (const index of indexes) {
-      const { service, serviceId: id } = this.#batch.prepared(index);
+      const { service, serviceId: id } = this.#batch.checked(index);
       if (service !== undefined && id !== undefined) wanted.set(id, service);
     }
     const state: State = new Map();
@@ -164,7 +164,7 @@ export class Run {
       state.set(serviceId(service), { service, destinations });
     };
     if (wanted.size > FEW) {
-      const servers = yield* readServers(this.#backends, { wanted: service => wanted.has(serviceId(service)) });
+      const servers = yield* readServiceStates(this.#backends, { wanted: service => wanted.has(serviceId(service)) });
       for (const { service, destinations } of servers) add(service, destinations);
       return state;
     }
@@ -255,8 +255,8 @@ export class Run {
     const overtaken = new Set<string>();
     const last: number[] = [];
     for (const index of indexes.toReversed()) {
-      if (!coversOf(this.#batch.prepared(index)).some(each => overtaken.has(each))) last.push(index);
-      for (const each of touchedBy(this.#batch.prepared(index))) overtaken.add(each);
+      if (!coversOf(this.#batch.checked(index)).some(each => overtaken.has(each))) last.push(index);
+      for (const each of touchedBy(this.#batch.checked(index))) overtaken.add(each);
     }
     return last.reverse();
   }
@@ -268,7 +268,7 @@ export class Run {
       serviceId: id = '',
       destination,
       destinationId: server = '',
-    } = this.#batch.prepared(index);
+    } = this.#batch.checked(index);
     const found = state.get(id);
     const actual = found?.destinations.get(server);
     const wire = this.#targets.get(index)?.wire;
@@ -304,7 +304,7 @@ export class Run {
     const state = yield* this.#read(doubtful);
     for (const index of doubtful) {
       if (this.#holds(index, state)) continue;
-      const { operation, serviceId: id = '', destination, destinationId: server = '' } = this.#batch.prepared(index);
+      const { operation, serviceId: id = '', destination, destinationId: server = '' } = this.#batch.checked(index);
       const wanted = this.#targets.get(index)?.wire ?? destination;
       const actual = state.get(id)?.destinations.get(server);
       const ignored =
@@ -317,7 +317,7 @@ export class Run {
   }
 
   #isDoubtful(index: number): boolean {
-    const { operation, destination } = this.#batch.prepared(index);
+    const { operation, destination } = this.#batch.checked(index);
     return (
       isEdit(operation) ||
       (operation.op !== 'removeDestination' && destination !== undefined && mayIgnoreTunnel(destination))
@@ -333,7 +333,7 @@ export class Run {
 const FEW = 16;
 
 /** What an operation changes: a service, `service server`, all servers of a service (`service *`), or everything (`*`). */
-function touchedBy({ operation, serviceId: id, destinationId: server }: Prepared): string[] {
+function touchedBy({ operation, serviceId: id, destinationId: server }: CheckedOperation): string[] {
   switch (operation.op) {
     case 'flush':
       return ['*'];
@@ -349,13 +349,13 @@ function touchedBy({ operation, serviceId: id, destinationId: server }: Prepared
 }
 
 /** Which of those mean an operation's own object. */
-function coversOf({ serviceId: id, destinationId: server }: Prepared): string[] {
+function coversOf({ serviceId: id, destinationId: server }: CheckedOperation): string[] {
   if (id === undefined) return [];
   return server === undefined ? [id, '*'] : [`${id} ${server}`, `${id} *`, '*'];
 }
 
 function targetOf(
-  { operation, service, serviceId: id = '', destinationId: server = '' }: Prepared,
+  { operation, service, serviceId: id = '', destinationId: server = '' }: CheckedOperation,
   state: State,
   kept: 'anything' | undefined,
 ): Target {

@@ -10,7 +10,7 @@ import { describe } from './backends/requests.ts';
 import { Run, seenThrough } from './batch-run.ts';
 import { Batch, type IpvsOperation } from './operation.ts';
 import { changesBetween, toCommand } from './plan.ts';
-import { readServers, type WireServer } from './snapshot.ts';
+import { readServiceStates, type ServiceState } from './snapshot.ts';
 
 /** How a batch treats operations that fail. */
 export interface BatchOptions {
@@ -82,7 +82,7 @@ export function* carryOut(backends: Backends, batch: Batch, rollback: boolean): 
 interface Memory {
   /** Is a service among what the batch may change? */
   touches(id: string): boolean;
-  servers: WireServer[];
+  servers: ServiceState[];
   timeouts: WireCommand | undefined;
 }
 
@@ -91,9 +91,9 @@ const GET_CONFIG = describe('IPVS_CMD_GET_CONFIG', C.IPVS_CMD_GET_CONFIG, undefi
 function* remember(backends: Backends, batch: Batch): Operation<Memory> {
   const { operations } = batch;
   const all = operations.some(({ op }) => op === 'flush');
-  const touched = onceAsked(() => new Set(operations.map((_, index) => batch.prepared(index).serviceId)));
+  const touched = onceAsked(() => new Set(operations.map((_, index) => batch.checked(index).serviceId)));
   const touches = (id: string) => all || touched().has(id);
-  const servers = yield* readServers(backends, { wanted: service => touches(serviceId(service)) });
+  const servers = yield* readServiceStates(backends, { wanted: service => touches(serviceId(service)) });
   const timed = operations.some(({ op }) => op === 'setTimeouts');
   const timeouts = timed ? yield* backends.backend.get(GET_CONFIG, readTimeouts) : undefined;
   return { touches, servers, timeouts };
@@ -119,7 +119,7 @@ function* undoAll(backends: Backends, { touches, servers, timeouts }: Memory): O
     destinations: destinations.map(settableDestination).reverse(),
   }));
   for (let attempt = 0; attempt < UNDO_ATTEMPTS; attempt++) {
-    const now = yield* readServers(backends, { wanted: service => touches(serviceId(service)) });
+    const now = yield* readServiceStates(backends, { wanted: service => touches(serviceId(service)) });
     const commands = changesBetween(now, before, { prune: true }).map(toCommand);
     if (timeouts !== undefined) {
       commands.push(describe('IPVS_CMD_SET_CONFIG', C.IPVS_CMD_SET_CONFIG, timeouts, timeouts));

@@ -23,7 +23,7 @@ export type { SyncDaemon, SyncState } from '../ip_vs/sync-daemon.ts';
 export type { Timeouts } from '../ip_vs/timeouts.ts';
 export { formatRules } from '../ipvsadm/format.ts';
 export type { RuleError } from '../ipvsadm/read-rules.ts';
-export { parseRules } from '../ipvsadm/read-servers.ts';
+export { parseRules } from '../ipvsadm/parse-rules.ts';
 export type { RuleNames } from '../ipvsadm/service-names.ts';
 export { formatTable, type TableView } from '../ipvsadm/table.ts';
 export type { IpvsInfo } from './backends/backend.ts';

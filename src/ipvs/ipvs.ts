@@ -44,7 +44,7 @@ import {
 } from './reconcile.ts';
 import { type RestoreOptions, type RestoreResult, restoreRules } from './rules-restore.ts';
 import { IpvsSettings } from './settings.ts';
-import { readServers, readServices, readStable, type Snapshot, toSnapshot } from './snapshot.ts';
+import { readServiceStates, readServices, readStable, type Snapshot, toSnapshot } from './snapshot.ts';
 
 /** How `Ipvs.open` reaches the kernel. */
 export interface IpvsOptions {
@@ -161,7 +161,7 @@ export class IpvsOperations {
   ): Operation<(ServiceEntry & { destinations?: DestinationEntry[] })[]> {
     checkObject(options, [], ['destinations', 'signal']);
     if (!options.destinations) return (yield* readServices(this.#backend, true)).map(readService);
-    return toSnapshot({ servers: yield* readServers(this.#backends, { stats: true }), stable: false }).servers;
+    return toSnapshot({ servers: yield* readServiceStates(this.#backends, { stats: true }), stable: false }).servers;
   }
 
   /**

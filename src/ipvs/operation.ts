@@ -73,7 +73,7 @@ const PARAMETERS: Readonly<Record<IpvsOperation['op'], readonly string[]>> = {
 const KINDS = Object.keys(PARAMETERS) as IpvsOperation['op'][];
 
 /** An operation whose parameters are checked. */
-export class Prepared {
+export class CheckedOperation {
   readonly operation: IpvsOperation;
   /**
    * What is sent for it. Of two, the second counts if the first finds nothing to replace. None for an edit: what it sends depends on
@@ -120,7 +120,7 @@ export class Batch {
   readonly isDoubtful: boolean = false;
   /** The first message of each operation, and behind them how many there are. */
   readonly #first: Uint32Array;
-  readonly #prepared = new Map<number, Prepared>();
+  readonly #checked = new Map<number, CheckedOperation>();
   /** What nobody may add but something may be already: refused, unless it is. By the operation's index. */
   readonly odd = new Map<number, unknown>();
   /** With 'anything' who made the operations has checked them. */
@@ -138,9 +138,9 @@ export class Batch {
       const operation = operations[index] as IpvsOperation;
       if (stamps === undefined || !isStamped(stamps, operation)) {
         const wire = this.#check(operation, index, keys);
-        const prepared = new Prepared(operation, wire);
-        for (const command of prepared.commands) encode(this.messages, command);
-        this.#prepared.set(index, prepared);
+        const checked = new CheckedOperation(operation, wire);
+        for (const command of checked.commands) encode(this.messages, command);
+        this.#checked.set(index, checked);
         if (isEdit(operation)) this.hasEdits = true;
         if (isEdit(operation) || wire.destination?.tunnelType !== undefined) this.isDoubtful = true;
       }
@@ -165,20 +165,20 @@ export class Batch {
     return this.#first[index]!;
   }
 
-  prepared(index: number): Prepared {
-    const known = this.#prepared.get(index);
+  checked(index: number): CheckedOperation {
+    const known = this.#checked.get(index);
     if (known !== undefined) return known;
     const source = sourceOf(this.messages.bytes(this.firstMessage(index), this.firstMessage(index) + 1));
     const wire = commandTable.read(source, NLMSG_HDRLEN + genlmsghdr.size, source.bytes.length, NO_CONTEXT);
-    const prepared = new Prepared(this.operations[index]!, wire!);
-    this.#prepared.set(index, prepared);
-    return prepared;
+    const checked = new CheckedOperation(this.operations[index]!, wire!);
+    this.#checked.set(index, checked);
+    return checked;
   }
 
   /** What a message asks for. */
   command(message: number): IpvsCommand {
     const index = this.operationOf(message);
-    return this.prepared(index).commands[message - this.firstMessage(index)]!;
+    return this.checked(index).commands[message - this.firstMessage(index)]!;
   }
 
   /** The operation that a message is of: the last one that begins at it or before. */

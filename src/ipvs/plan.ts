@@ -19,7 +19,7 @@ import * as C from '../linux/ip_vs.ts';
 import type { IpvsCommand } from './backends/backend.ts';
 import { destinationRequest, keyCommand, serviceCommand } from './backends/requests.ts';
 import type { IpvsOperation } from './operation.ts';
-import type { WireServer } from './snapshot.ts';
+import type { ServiceState } from './snapshot.ts';
 
 /** One step from what there is to what there should be. */
 export type Change =
@@ -39,8 +39,8 @@ export type Change =
  * which the kernel can change without the wait (synchronize_rcu) that any other change of scheduler costs.
  */
 export function changesBetween(
-  current: readonly WireServer[],
-  desired: readonly WireServer[],
+  current: readonly ServiceState[],
+  desired: readonly ServiceState[],
   options: { prune?: boolean | undefined } = {},
 ): Change[] {
   const changes: Change[] = [];
@@ -50,8 +50,8 @@ export function changesBetween(
     const id = serviceId(server.service);
     kept.add(id);
     const now = before.get(id);
-    if (now === undefined) addServer(changes, server);
-    else changeServer(changes, now, server);
+    if (now === undefined) addWhole(changes, server);
+    else changeService(changes, now, server);
   }
   if (options.prune) {
     for (const [id, { service }] of before) if (!kept.has(id)) changes.push({ op: 'removeService', service });
@@ -62,7 +62,7 @@ export function changesBetween(
 /** The scheduler whose table is built anew whenever a server is added, changed or removed: some 4093 slots. */
 const isCostly = ({ scheduler }: WireService): boolean => scheduler === 'mh';
 
-function addServer(changes: Change[], { service, destinations }: WireServer): void {
+function addWhole(changes: Change[], { service, destinations }: ServiceState): void {
   const late = isCostly(service) && destinations.length > 1;
   changes.push({ op: 'addService', service: late ? unscheduled(service) : service });
   for (const destination of destinations) changes.push({ op: 'addDestination', service, destination });
@@ -76,7 +76,7 @@ function unscheduled(service: WireService): WireService {
   return { ...service, scheduler: 'none', flags };
 }
 
-function changeServer(changes: Change[], now: WireServer, wanted: WireServer): void {
+function changeService(changes: Change[], now: ServiceState, wanted: ServiceState): void {
   const { service } = wanted;
   const differs = serviceSettings(now.service) !== serviceSettings(service);
   if (!differs && isUnchanged(now, wanted)) return;
@@ -101,7 +101,7 @@ function changeServer(changes: Change[], now: WireServer, wanted: WireServer): v
 }
 
 /** Are the servers as wanted? The kernel lists the newest first: what was added in the order of a list comes back in the reverse of it. */
-function isUnchanged(now: WireServer, { service, destinations }: WireServer): boolean {
+function isUnchanged(now: ServiceState, { service, destinations }: ServiceState): boolean {
   const last = destinations.length - 1;
   if (now.destinations.length !== destinations.length) return false;
   return destinations.every((each, i) => isSameDestination(now.destinations[last - i]!, each, service.family));
@@ -146,7 +146,7 @@ export function toCommand(change: Change): IpvsCommand {
 /** What is desired, encoded: a service, or a server of one, can be there once. Paths begin with ['desired', index]. */
 export class Desired {
   readonly #servers: readonly VirtualServer[];
-  readonly #wires: WireServer[];
+  readonly #wires: ServiceState[];
   /** Those with something that nobody may add but that may be there already, and what their refusals are. */
   readonly #odd = new Set<number>();
 
@@ -170,24 +170,24 @@ export class Desired {
     });
   }
 
-  #encode(server: VirtualServer, index: number): WireServer {
+  #encode(server: VirtualServer, index: number): ServiceState {
     try {
-      return writeServer(server);
+      return encodeDesired(server);
     } catch (error) {
       if (!isArgumentError(error)) throw error;
-      const wire = writeServer(server, 'anything');
+      const wire = encodeDesired(server, 'anything');
       this.#odd.add(index);
       return wire;
     }
   }
 
   /** For requests. @throws TypeError, RangeError what should not be made, and is not there already */
-  against(current: readonly WireServer[]): WireServer[] {
+  against(current: readonly ServiceState[]): ServiceState[] {
     if (this.#odd.size === 0) return this.#wires;
     const there = new Map(current.map(server => [serviceId(server.service), server]));
     for (const index of this.#odd) {
       try {
-        writeServer(this.#servers[index]!, there.get(serviceId(this.#wires[index]!.service)));
+        encodeDesired(this.#servers[index]!, there.get(serviceId(this.#wires[index]!.service)));
       } catch (error) {
         throw within(error, ['desired', index]);
       }
@@ -197,7 +197,7 @@ export class Desired {
 }
 
 /** `kept` is what may stay as it is: see `Kept`. */
-function writeServer(server: VirtualServer, kept?: Kept<WireServer>): WireServer {
+function encodeDesired(server: VirtualServer, kept?: Kept<ServiceState>): ServiceState {
   const service = writeService(server, kept === 'anything' ? kept : kept?.service);
   const { destinations } = server;
   if (!Array.isArray(destinations)) throw typeError(['destinations'], 'an array of destinations', destinations);

@@ -167,7 +167,7 @@ function* holdBack(
     else if (operation.op === 'removeDestination') hold(operation.key, operation.destinationKey, policy);
     else if (operation.op === 'removeService') {
       const { key } = operation;
-      for (const { address, port } of yield* serversOf(key)) hold(key, { address, port }, policy);
+      for (const { address, port } of yield* destinationsOf(key)) hold(key, { address, port }, policy);
       removed.push(operation);
     }
   }
@@ -185,7 +185,7 @@ function* look(waiting: readonly Draining[]): Generator<Move, Draining[], unknow
   }
   const looked: Draining[] = [];
   for (const { key, of } of services.values()) {
-    const entries = yield* serversOf(key);
+    const entries = yield* destinationsOf(key);
     for (const each of of) {
       const { address, port } = each.destinationKey;
       const entry = entries.find(server => server.address === address && server.port === port);
@@ -199,7 +199,7 @@ function* look(waiting: readonly Draining[]): Generator<Move, Draining[], unknow
   return looked;
 }
 
-function* serversOf(key: ServiceKey): Generator<Move, DestinationEntry[], unknown> {
+function* destinationsOf(key: ServiceKey): Generator<Move, DestinationEntry[], unknown> {
   try {
     return (yield forms => forms.destinations(key)) as DestinationEntry[];
   } catch (error) {

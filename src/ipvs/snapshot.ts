@@ -9,7 +9,7 @@ import type { Backend } from './backends/backend.ts';
 import { isOptionable, type SockoptBackend } from './backends/sockopt.ts';
 
 /** A service and its servers as the kernel has them. */
-export interface WireServer {
+export interface ServiceState {
   service: WireService;
   destinations: WireDestination[];
 }
@@ -45,7 +45,7 @@ export function* readDestinations(backend: Backend, service: WireService, stats 
 }
 
 /** The services with their servers, read once. */
-export function* readServers(backends: Backends, reading: Reading = {}): Operation<WireServer[]> {
+export function* readServiceStates(backends: Backends, reading: Reading = {}): Operation<ServiceState[]> {
   return (yield* readOnce(backends, reading)).servers;
 }
 
@@ -56,11 +56,11 @@ export function* readServers(backends: Backends, reading: Reading = {}): Operati
 function* readOnce(
   { backend, options }: Backends,
   { wanted, stats = false }: Reading,
-): Operation<{ servers: WireServer[]; whole: boolean; empty: boolean }> {
+): Operation<{ servers: ServiceState[]; whole: boolean; empty: boolean }> {
   const services = yield* readServices(backend, stats);
   const short = services.some(isOptionable) ? options() : undefined;
-  const counts = short && countServers(short);
-  const servers: WireServer[] = [];
+  const counts = short && countDestinations(short);
+  const servers: ServiceState[] = [];
   let counted = 0;
   for (const service of services) {
     const count = counts?.get(serviceId(service));
@@ -75,7 +75,7 @@ function* readOnce(
 }
 
 /** How many servers each IPv4 service has; undefined where the socket options do not work. */
-function countServers(options: SockoptBackend): Map<string, number> | undefined {
+function countDestinations(options: SockoptBackend): Map<string, number> | undefined {
   try {
     return new Map(options.counted(false).map(({ service, destinations }) => [serviceId(service), destinations]));
   } catch {
@@ -120,7 +120,7 @@ function unique<T>(items: T[], id: (item: T) => string): T[] {
 export function* readStable(
   backends: Backends,
   reading: Reading = {},
-): Operation<{ servers: WireServer[]; stable: boolean }> {
+): Operation<{ servers: ServiceState[]; stable: boolean }> {
   let before = yield* readOnce(backends, { ...reading, stats: false });
   // The kernel says at once, under its mutex, that there is nothing: so it was at that moment.
   if (before.empty) return { servers: [], stable: true };
@@ -132,7 +132,7 @@ export function* readStable(
   return { servers: before.servers, stable: false };
 }
 
-export function toSnapshot({ servers, stable }: { servers: WireServer[]; stable: boolean }): Snapshot {
+export function toSnapshot({ servers, stable }: { servers: ServiceState[]; stable: boolean }): Snapshot {
   return {
     servers: servers.map(({ service, destinations }) => ({
       ...readService(service),
@@ -143,7 +143,7 @@ export function toSnapshot({ servers, stable }: { servers: WireServer[]; stable:
 }
 
 /** Do two readings say the same? As a rule in the same order, too. */
-function agree(a: readonly WireServer[], b: readonly WireServer[]): boolean {
+function agree(a: readonly ServiceState[], b: readonly ServiceState[]): boolean {
   if (a.length !== b.length) return false;
   const same = a.every(({ service, destinations }, i) => {
     const other = b[i]!;
@@ -155,7 +155,7 @@ function agree(a: readonly WireServer[], b: readonly WireServer[]): boolean {
   return same || equal(settingsOf(a), settingsOf(b));
 }
 
-function settingsOf(servers: readonly WireServer[]): Map<string, string> {
+function settingsOf(servers: readonly ServiceState[]): Map<string, string> {
   const settings = new Map<string, string>();
   for (const { service, destinations } of servers) {
     const id = serviceId(service);

@@ -112,7 +112,7 @@ function format(servers: readonly VirtualServer[], own: boolean): string {
     const family = own ? familyOf(server) : 0;
     for (const destination of sortDestinations(destinations)) {
       const at = [...path, 'destinations', indexes.get(destination)!];
-      const odd = own && isOddServer(server, destination, family);
+      const odd = own && isOddDestination(server, destination, family);
       lines.push(`-a ${name} ${destinationOptions(destination, at, odd)}`);
     }
   }
@@ -133,7 +133,7 @@ function isOdd(service: Service): boolean {
 }
 
 /** As above; or would -R make another server of it? */
-function isOddServer(service: Service, destination: Destination, family: number): boolean {
+function isOddDestination(service: Service, destination: Destination, family: number): boolean {
   const { forward, tunnel } = destination;
   if (forward !== 'masquerade' && forward !== 'tunnel' && forward !== 'direct') return true;
   if (tunnel !== undefined && (typeof tunnel.checksum === 'number' || !IPVSADM_TUNNELS.includes(tunnel.type)))

@@ -110,8 +110,8 @@ test('what an operation was is read from its messages', () => {
       ]);
       const batch = new Batch([...operations, ...filler]);
       for (const [index, operation] of operations.entries()) {
-        const alone = new Batch([operation]).prepared(0);
-        const { service, destination, serviceId, destinationId, commands } = batch.prepared(index);
+        const alone = new Batch([operation]).checked(0);
+        const { service, destination, serviceId, destinationId, commands } = batch.checked(index);
         expect({ service, destination, serviceId, destinationId }).toEqual({
           service: alone.service,
           destination: alone.destination,

@@ -226,7 +226,7 @@ export class SockoptBackend implements Backend {
       for (let at = header.size; at < bytes.length; at += entry.size) {
         // A server has an address, which is not 0.0.0.0.
         if (source.view.getUint32(at + DESTINATION_ENTRY.addr) === 0) break;
-        list.push(readServer(source, at, withStats));
+        list.push(readDestinationEntry(source, at, withStats));
       }
       if (list.length < room) return list;
     }
@@ -397,7 +397,7 @@ function readCounted(source: Source, at: number, withStats: boolean): CountedSer
   return { service, destinations: view.getUint32(at + ENTRY.num_dests, HOST) };
 }
 
-function readServer({ view, bytes }: Source, at: number, withStats: boolean): WireDestination {
+function readDestinationEntry({ view, bytes }: Source, at: number, withStats: boolean): WireDestination {
   const address = toHex(bytes, at + DESTINATION_ENTRY.addr, at + DESTINATION_ENTRY.addr + 4);
   // With all members from the beginning: an object that grows costs more.
   const destination: WireDestination & Record<string, unknown> = {
