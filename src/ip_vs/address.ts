@@ -19,7 +19,7 @@ import { AF_INET6 } from '../linux/socket.ts';
 const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'));
 const REST = '0'.repeat(24);
 
-/** As `addressBytes` of an IPv4 address; undefined for anything else. A batch has thousands, and each typed array costs as much as a message. */
+/** As `addressBytes`, for IPv4 only; undefined for any other text. Makes no typed array, which would cost a batch as much as a message. */
 export function ipv4Bytes(text: string): string | undefined {
   let hex = '';
   let value = -1;
@@ -32,7 +32,7 @@ export function ipv4Bytes(text: string): string | undefined {
       hex += HEX[value];
       value = -1;
     } else {
-      // What begins with a zero would be octal to some readers.
+      // Some programs read a number that begins with a zero as octal.
       if (code < 0x30 || code > 0x39 || value === 0) return undefined;
       value = (value < 0 ? 0 : value * 10) + code - 0x30;
       if (value > 255) return undefined;
@@ -55,11 +55,11 @@ export function addressText(hex: string, family: number): string {
   return family === AF_INET6 ? formatIPv6(bytes) : formatIPv4(bytes);
 }
 
-/** Can a packet have this address? IPVS looks at none for 0.0.0.0, ::, a multicast or the broadcast address. */
+/** Can a packet have this address as its destination? Not 0.0.0.0, ::, a multicast or the broadcast address. */
 export function isReachable({ family, address = '' }: { family: number; address?: string | undefined }): boolean {
   if (family === AF_INET6) return !address.startsWith('ff') && !/^0*$/.test(address);
   const first = address.charCodeAt(0);
-  // Hexadecimal: 224.0.0.0/4 begins with e.
+  // In hexadecimal, addresses of 224.0.0.0/4 begin with e.
   return first !== 0x65 && !(first === 0x30 && address.startsWith('00000000')) && !address.startsWith('ffffffff');
 }
 
@@ -68,8 +68,8 @@ const WHOLE_IPV4 = 'ffffffff';
 const WHOLE_IPV6 = HOST_IS_LITTLE_ENDIAN ? '80000000' : '00000080';
 
 /**
- * IPv4 wants the mask's bytes, IPv6 a prefix length as a number in host order; both want one always. A mask may have holes, and 0.0.0.0 makes all
- * clients one; an IPv6 prefix of 0 is EINVAL.
+ * Encodes the mask of persistence, which the kernel always wants: for IPv4 the bytes of the mask, for IPv6 a prefix length as a number in host order. An
+ * IPv4 mask may have holes, and 0.0.0.0 makes all clients one. The kernel refuses an IPv6 prefix of 0 with EINVAL.
  */
 export function encodeNetmask(netmask: unknown, path: Path, family: number): string {
   if (netmask === undefined) return family === AF_INET6 ? WHOLE_IPV6 : WHOLE_IPV4;
@@ -93,7 +93,7 @@ export function dottedMask(prefix: number): string {
 
 const prefixMask = (prefix: number): number => (prefix === 0 ? 0 : ~(2 ** (32 - prefix) - 1) >>> 0);
 
-/** The mask, unless it is the one that makes each address its own client. */
+/** The mask as a caller sees it; undefined if each address is its own client. */
 export function decodeNetmask(netmask: string, family: number): string | number | undefined {
   const bytes = fromHex(netmask);
   if (bytes?.length !== 4) return undefined;

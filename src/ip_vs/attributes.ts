@@ -15,17 +15,17 @@ export const daemonTable = attributes('IPVS_DAEMON_ATTR', {
   maxLength: opt(u16ne(C.IPVS_DAEMON_ATTR_SYNC_MAXLEN)),
   group: opt(bytes(C.IPVS_DAEMON_ATTR_MCAST_GROUP, { min: 4, max: 4 })),
   group6: opt(bytes(C.IPVS_DAEMON_ATTR_MCAST_GROUP6, { min: 16, max: 16 })),
-  /** Host order: the only port of the interface that is. */
+  /** In host order, unlike every other port of the interface. */
   port: opt(u16ne(C.IPVS_DAEMON_ATTR_MCAST_PORT)),
   ttl: opt(attribute(C.IPVS_DAEMON_ATTR_MCAST_TTL, U8)),
 });
 
-/** The top level of every request and answer but those about INFO, whose attributes have the same numbers. */
+/** The top level of every request and answer. Those about INFO have a table of their own, whose attributes have the same numbers. */
 export const commandTable = attributes('IPVS_CMD_ATTR', {
   service: opt(nested(C.IPVS_CMD_ATTR_SERVICE, serviceTable)),
   destination: opt(nested(C.IPVS_CMD_ATTR_DEST, destinationTable)),
   daemon: opt(nested(C.IPVS_CMD_ATTR_DAEMON, daemonTable)),
-  /** Idle TCP connections, in seconds; 0 leaves it as it is. */
+  /** Of idle TCP connections, in seconds. 0 leaves it unchanged. */
   tcpSeconds: opt(u32ne(C.IPVS_CMD_ATTR_TIMEOUT_TCP)),
   tcpFinSeconds: opt(u32ne(C.IPVS_CMD_ATTR_TIMEOUT_TCP_FIN)),
   udpSeconds: opt(u32ne(C.IPVS_CMD_ATTR_TIMEOUT_UDP)),
@@ -38,7 +38,7 @@ export const infoTable = attributes('IPVS_INFO_ATTR', {
 });
 
 export type WireCommand = Infer<typeof commandTable>;
-/** `counters` is what `stats` or `stats64` say, where they were read in another way; no attribute. */
+/** `counters` is no attribute: a fast reader puts the counters there instead of `stats` and `stats64`. */
 export type WireService = Infer<typeof serviceTable> & { counters?: Stats };
 export type WireDestination = Infer<typeof destinationTable> & { counters?: Stats };
 export type WireDaemon = Infer<typeof daemonTable>;

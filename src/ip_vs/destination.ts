@@ -25,8 +25,8 @@ export interface Tunnel {
 export interface DestinationKey {
   address: string;
   /**
-   * With direct routing, tunnels, and services of every port it is the service's port: only masquerade changes ports. With persistence for a firewall
-   * mark the kernel ignores it: the server gets the port that the client asked for.
+   * 0 to 65535. Only 'masquerade' changes ports, and not for a service of every port: in all other cases it has to be the port of the service. With
+   * persistence for a firewall mark the kernel ignores it, and the destination gets the port that the client asked for.
    */
   port: number;
 }
@@ -34,19 +34,19 @@ export interface DestinationKey {
 /** A destination of a service: a real server. */
 export interface Destination extends DestinationKey {
   /**
-   * masquerade rewrites addresses and ports both ways; direct sends the packet unchanged to the server's link-layer address, and the server
-   * must accept the service's address and port; tunnel wraps it. A server with an address of this namespace itself is served locally whatever
-   * the method, which is listed as it was set.
+   * 'masquerade' rewrites addresses and ports in both directions. 'direct' sends the packet unchanged to the link-layer address of the destination,
+   * which must accept the address and port of the service. 'tunnel' wraps the packet. The kernel delivers locally to an address of the namespace itself,
+   * whatever the method, and lists the method as it was set.
    */
   forward: Forward | number;
-  /** 0 to 2^31-1, default 1. A server of weight 0 gets no new connections and keeps those it has. */
+  /** 0 to 2^31-1, default 1. A destination of weight 0 gets no new connections and keeps those it has. */
   weight?: number;
   /**
-   * With this many connections the server gets no new ones; 0, the default, is no limit; at most 2^31-1. The kernel counts inactive connections
-   * too: a TCP connection that has ended is one of them for two more minutes (`timeouts().tcpFinSeconds`), a UDP one for five.
+   * With this many connections the destination gets no new ones: 0 to 2^31-1, default 0, which is no limit. The kernel counts inactive connections, too:
+   * a TCP connection for two minutes after its end (`timeouts().tcpFinSeconds`), a UDP connection for five.
    */
   upperThreshold?: number;
-  /** Below this many, inactive ones included, it gets new ones again; at most `upperThreshold`. Default (0) three quarters of that. */
+  /** Below this many connections, inactive ones included, it gets new ones again: 0 to `upperThreshold`. Default (0): three quarters of that. */
   lowerThreshold?: number;
   /** With forward 'tunnel'; default IPIP (GUE from Linux 5.2, GRE from 5.3). */
   tunnel?: Tunnel;
@@ -83,7 +83,7 @@ export function writeDestinationKey(key: DestinationKey): WireDestination {
 }
 
 /**
- * All attributes of a real server: an update that leaves one out would reset it.
+ * All attributes of a destination: an update that leaves one out would reset it.
  * @throws TypeError, RangeError what the kernel cannot hold, and of what differs from `kept`, what it should not be made to hold.
  */
 export function writeDestination(
@@ -97,7 +97,7 @@ export function writeDestination(
   return wire;
 }
 
-/** Everything that a destination can be read with. */
+/** Encodes every value that a destination can be read with. */
 function encodeDestination(destination: Destination, serviceFamily: number): WireDestination {
   const wire = writeDestinationKey(destination);
   DESTINATION.encode(destination, wire, serviceFamily);
@@ -115,7 +115,7 @@ function encodeDestination(destination: Destination, serviceFamily: number): Wir
   return wire;
 }
 
-/** Refuses what the kernel takes and does not work, unless the server is like that already. */
+/** Refuses values that the kernel takes although they do not work, unless the destination has them already. */
 function checkDestination(
   service: ServiceKey,
   destination: Destination,
@@ -130,7 +130,7 @@ function checkDestination(
   if (tunnel !== undefined && !isSameTunnel(wire, kept)) checkTunnel(wire, tunnel);
 }
 
-/** Only masquerade can change the port, and not of a service of every port: that persists always. */
+/** Only masquerade can change the port, but not of a service of every port, which always has persistence. */
 function checkPort(service: ServiceKey, port: number, forward: number | undefined): void {
   if (!('port' in service) || service.port === port) return;
   if (forward === FORWARD.direct || forward === FORWARD.tunnel) {
@@ -146,8 +146,8 @@ function checkPort(service: ServiceKey, port: number, forward: number | undefine
 }
 
 /**
- * Does the kernel ignore this server's port? With persistence for a firewall mark the server gets the port that the client asked for, as it does with
- * a service of every port, where another is refused.
+ * Does the kernel ignore the port of this destination? With persistence for a firewall mark, the destination gets the port that the client asked for. The
+ * same holds for a service of every port, for which another port is refused.
  */
 export function ignoresPort(service: ServiceKey, { port, forward }: Destination): boolean {
   const masqueraded = forward === 'masquerade' || forward === FORWARD.masquerade;
@@ -173,7 +173,7 @@ function checkTunnel(wire: WireDestination, { port, checksum }: Tunnel): void {
     throw rangeError(['tunnel', 'checksum'], "'none' or 'required' (remote checksums are GUE's)", checksum);
 }
 
-/** Which of a tunnel's other fields its type has. */
+/** Which other fields a tunnel of this type has. */
 export function tunnelHas({ type, checksum }: Tunnel): { port: boolean; checksum: boolean } {
   const number = typeof type === 'number' ? type : TUNNELS[type];
   const gue = number === TUNNELS.gue;

@@ -19,11 +19,11 @@ const PROTOCOL_NAMES = Object.keys(PROTOCOLS) as (keyof typeof PROTOCOLS)[];
 
 /** The key of a service for packets to one address and port. */
 export interface TransportKey {
-  /** A number where the kernel knows a service of a protocol without a name here. */
+  /** A number, 0 to 65535, for a protocol without a name here. */
   protocol: keyof typeof PROTOCOLS | number;
-  /** The virtual address, IPv4 or IPv6. No packet matches 0.0.0.0, ::, multicast and 255.255.255.255: new services with these are refused. */
+  /** The virtual address, IPv4 or IPv6. No packet matches 0.0.0.0, ::, multicast and 255.255.255.255, so new services with these are refused. */
   address: string;
-  /** The virtual port; 0 is every port, and needs persistence. */
+  /** The virtual port, 0 to 65535. 0 is every port, and needs persistence. */
   port: number;
 }
 
@@ -31,7 +31,7 @@ export interface TransportKey {
 export interface FirewallMarkKey {
   /** Packets that carry this mark (1 to 2^32-1), whatever their addresses. */
   firewallMark: number;
-  /** The kernel keeps two services for one mark, one a family. */
+  /** The kernel keeps one service for each family of a mark. */
   family: 'ipv4' | 'ipv6';
 }
 
@@ -54,10 +54,10 @@ export interface Persistence {
 /** How a service distributes its connections. */
 export interface Scheduling {
   scheduler: Scheduler | (string & {});
-  /** By name, or as bits 0x8, 0x10 and 0x20. A service that another program made may have others, which come as a number and can stay. */
+  /** By name, or as the bits 0x8, 0x10 and 0x20. Other bits, which another program has set, are read as a number and may stay. */
   schedulerFlags?: (SchedulerFlag | number)[];
   persistence?: Persistence;
-  /** Each packet is scheduled on its own; for UDP and firewall marks. */
+  /** Schedule each packet on its own (default false). For UDP and firewall marks. */
   onePacket?: boolean;
 }
 
@@ -116,8 +116,8 @@ function protocolNumber(protocol: unknown, path: Path): number {
 }
 
 /**
- * What an object may keep although it would be refused from a caller: all that the given one has, which is how the kernel holds it, or anything
- * at all ('anything'). Without it the object is new.
+ * Values that an object may have although they are refused from a caller: those of the given object, which is the one in the kernel, or any
+ * ('anything'). Undefined: the object is new.
  */
 export type Kept<T> = T | 'anything' | undefined;
 
@@ -131,7 +131,7 @@ export function writeService(service: Service, kept?: Kept<WireService>): WireSe
   return wire;
 }
 
-/** Everything that a service can be read with. */
+/** Encodes every value that a service can be read with. */
 function encodeService(service: Service): WireService {
   const wire = writeKey(service);
   const { onePacket, persistence } = service;
@@ -144,7 +144,7 @@ function encodeService(service: Service): WireService {
   return wire;
 }
 
-/** Refuses what the kernel takes and does not work, unless the service is like that already. */
+/** Refuses values that the kernel takes although they do not work, unless the service has them already. */
 function checkService(service: Service, wire: WireService, kept: WireService | undefined): void {
   const bits = wire.flags?.flags ?? 0;
   const before = kept?.flags?.flags ?? 0;

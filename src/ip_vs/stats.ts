@@ -66,7 +66,7 @@ export interface Rates {
   outBytes: bigint;
 }
 
-/** Counters as they come: read already, in 64 bits, or in the 32 bits of kernels before 4.1 and of the socket options. */
+/** Counters of a message: decoded already, in 64 bits, or in the 32 bits of kernels before 4.1. */
 interface Counted {
   counters?: Stats;
   stats64?: WireStats;

@@ -23,13 +23,13 @@ export type SyncState = keyof typeof SYNC_STATES;
 /** A daemon of the kernel that sends connections to other load balancers, or receives theirs, so that a backup can go on with them. */
 export interface SyncDaemon {
   state: SyncState;
-  /** The device that multicasts go out of or come in at; it must be up, and have an address to send from. */
+  /** The device that sends or receives the multicasts. It must be up, and have an address to send from. */
   interface: string;
-  /** 0 to 255. A backup takes messages of its own number only; 0 takes all. */
+  /** 0 to 255. A backup takes only messages of its own number, or all if its number is 0. */
   syncId: number;
   /**
-   * Of a message's payload, in bytes: 1 to 65507. Default: what fits the device's MTU, for a master at most 1500. The kernel raises what is
-   * too small for one connection (Linux 4.3).
+   * The payload of a message in bytes: 1 to 65507. Default: the largest that fits the MTU of the device, at most 1500 for a master. The kernel raises a
+   * value that is too small for one connection (Linux 4.3).
    */
   maxLength?: number;
   /** A multicast address, IPv4 or IPv6; default 224.0.0.81 (Linux 4.3). */
@@ -41,9 +41,9 @@ export interface SyncDaemon {
 }
 
 const FIELDS = ['state', 'interface', 'syncId', 'maxLength', 'group', 'port', 'ttl'];
-/** The messages carry the number in one byte: the kernel takes more, and no backup would ever match. */
+/** Messages carry the number in one byte. The kernel takes larger numbers, which no backup would ever match. */
 const MAX_SYNC_ID = 255;
-/** 65535 without the headers of IPv4 and UDP. */
+/** 65535 without the IPv4 and UDP headers. */
 const MAX_LENGTH = 65507;
 
 export function checkDaemon(daemon: SyncDaemon): void {
@@ -81,7 +81,7 @@ export function readDaemon(wire: WireDaemon): SyncDaemon {
     interface: wire.interface ?? '',
     syncId: wire.syncId ?? 0,
   };
-  // Kernels before 4.3 say no more.
+  // Kernels before 4.3 do not tell the rest.
   if (wire.maxLength !== undefined) daemon.maxLength = wire.maxLength;
   const group = fromHex(wire.group6 ?? wire.group ?? '');
   if (group?.length === 16) daemon.group = formatIPv6(group);

@@ -4,17 +4,17 @@ import type { WireDestination, WireService } from './attributes.ts';
 import { DESTINATION } from './destination.ts';
 import { SERVICE } from './service.ts';
 
-/* Services and servers as they are on the wire, whether they come from a caller or from the kernel: what is the same, and what is equal. */
+/* Comparing services and destinations as they are on the wire: which are the same object, and which have equal settings. */
 
-/** The bytes of an address that mean something: behind an IPv4 address the kernel's answers hold what was there before. */
+/** The bytes of an address that have a meaning. The kernel leaves old content after an IPv4 address. */
 const significant = (address: string, family: number): string => (family === AF_INET6 ? address : address.slice(0, 8));
 
-/** What tells services of one namespace apart. The kernel has one for each family of a firewall mark. */
+/** A text that identifies a service in its namespace. The kernel has one service for each family of a firewall mark. */
 export function serviceId({ family, protocol, address = '', port, firewallMark }: WireService): string {
   return firewallMark ? `${family}/${firewallMark}` : `${family}/${protocol}/${significant(address, family)}/${port}`;
 }
 
-/** What tells the servers of one service apart. */
+/** A text that identifies a destination in its service. */
 export function destinationId({ family, address, port }: WireDestination, serviceFamily: number): string {
   const own = family || serviceFamily;
   return `${own}/${significant(address, own)}/${port}`;
@@ -30,7 +30,7 @@ function isSameAddress(a: string, b: string, family: number | undefined): boolea
   return a === b || (family === AF_INET && a.startsWith(significant(b, AF_INET)));
 }
 
-/** The same server with the same settings. Most are, and that is seen without a text of either. */
+/** Is it the same destination with the same settings? Most are, so the fields are compared first, without making texts. */
 export function isSameDestination(a: WireDestination, b: WireDestination, serviceFamily: number): boolean {
   const plain =
     isSameAddress(a.address, b.address, a.family) &&
@@ -42,7 +42,7 @@ export function isSameDestination(a: WireDestination, b: WireDestination, servic
   return destinationSettings(a) === destinationSettings(b);
 }
 
-/** The service's key alone: what requests about it or its servers carry. */
+/** The key of a service, as requests about it or its destinations carry it. */
 export function keyPart({ family, protocol, address, port, firewallMark }: WireService): WireService {
   if (firewallMark) return { family, firewallMark };
   return { family, ...(protocol !== undefined && { protocol }), ...(address && { address }), port: port ?? 0 };

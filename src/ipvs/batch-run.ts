@@ -17,19 +17,19 @@ import {
   mergeService,
   missingDestination,
 } from './ipvs-edit.ts';
-import { type Batch, type IpvsOperation, isEdit, type CheckedOperation } from './operation.ts';
+import { type Batch, type CheckedOperation, type IpvsOperation, isEdit } from './operation.ts';
 import { readDestinations, readServiceStates } from './snapshot.ts';
 
-/** What the kernel has of the services that were asked about. */
+/** The services that were asked about, as the kernel has them. */
 type State = Map<string, { service: WireService; destinations: Map<string, WireDestination> }>;
 
-/** What an edit comes to, given what there is. */
+/** An edit merged with the present state: the object as it shall be, and the request. */
 interface Target {
   wire: WireService | WireDestination;
   command: IpvsCommand;
 }
 
-/** Of operations, ascending. */
+/** Indexes of operations, ascending. */
 type Indexes = readonly number[] | Uint32Array;
 
 function rangeOf(first: number, end: number): Uint32Array {
@@ -43,8 +43,8 @@ interface Refusal {
 }
 
 /**
- * One batch on its way. Edits read before they write, so that the batch is cut where an edit follows another change of the same object; what
- * stands between two cuts is one pipeline.
+ * Carries out one batch. An edit reads before it writes, so the batch is cut before an edit of an object that an earlier operation changes. The
+ * operations between two cuts are sent together.
  */
 export class Run {
   readonly failures: BatchFailure[] = [];
@@ -144,14 +144,14 @@ export class Run {
       try {
         this.#targets.set(index, targetOf(this.#batch.checked(index), state, this.#batch.kept));
       } catch (error) {
-        // What is bad only together with what the kernel has can still be refused whole, as long as nothing was sent.
+        // The patch does not fit the present state. As long as nothing was sent, the whole batch can be refused.
         if (isArgumentError(error) && !this.#sent) throw within(error, ['operations', index, 'patch']);
         this.#fail(index, error);
       }
     }
   }
 
-  /** What the kernel has of the services of these operations. Of a few it is asked for each, of many for all. */
+  /** Reads the services of these operations: a few one by one, many with one dump of all. */
   *#read(indexes: readonly number[]): Operation<State> {
     const wanted = new Map<string, WireService>();
     for (const index of indexes) {
@@ -177,10 +177,10 @@ export class Run {
 
   *#send(indexes: Indexes): Operation<void> {
     for (let left = indexes; left.length > 0; ) {
-      const { sent, place } = yield* this.#stream(left);
+      const { sent, firstOf } = yield* this.#stream(left);
       const { failures, unknownFrom = Number.POSITIVE_INFINITY, unsentFrom } = sent;
       this.#sent = true;
-      const whole = failures.length === 0 && unsentFrom === place(left.length) && sent.unknownFrom === undefined;
+      const whole = failures.length === 0 && unsentFrom === firstOf(left.length) && sent.unknownFrom === undefined;
       if (whole) {
         for (let i = 0; i < left.length; i++) this.#applied[left[i]!] = 1;
         return;
@@ -190,8 +190,8 @@ export class Run {
       const unsent: number[] = [];
       for (let i = 0; i < left.length; i++) {
         const index = left[i]!;
-        const start = place(i);
-        const end = place(i + 1);
+        const start = firstOf(i);
+        const end = firstOf(i + 1);
         if (end > unsentFrom) unsent.push(index);
         else if (end > unknownFrom && !(errors.has(start) && end === start + 1)) unknown.push(index);
         else this.#settle(index, errors.get(start), errors.get(start + 1));
@@ -201,28 +201,28 @@ export class Run {
     }
   }
 
-  /** Sends the requests of these operations. `place` says where those of the i-th of them begin, in the numbers of the result. */
-  *#stream(indexes: Indexes): Operation<{ sent: PipelineResult; place: (i: number) => number }> {
+  /** Sends the requests of these operations. `firstOf(i)` is the index, in the result, of the first request of the i-th operation. */
+  *#stream(indexes: Indexes): Operation<{ sent: PipelineResult; firstOf: (i: number) => number }> {
     const batch = this.#batch;
     if (batch.hasEdits) {
       const commands: IpvsCommand[] = [];
-      const places = [0];
-      for (const index of indexes) places.push(commands.push(...this.#commandsOf(index)));
-      return { sent: yield* this.#backend.pipeline(commands), place: i => places[i]! };
+      const firsts = [0];
+      for (const index of indexes) firsts.push(commands.push(...this.#commandsOf(index)));
+      return { sent: yield* this.#backend.pipeline(commands), firstOf: i => firsts[i]! };
     }
-    // Without edits it is all of the batch, or what is left of it.
+    // Without edits these are all operations of the batch, or those that are still unsent: a range.
     const first = indexes[0]!;
-    const place = (i: number) => batch.firstMessage(first + i);
+    const firstOf = (i: number) => batch.firstMessage(first + i);
     const sent = yield* this.#backend.stream(
       batch.messages,
       message => batch.command(message),
-      place(0),
-      place(indexes.length),
+      firstOf(0),
+      firstOf(indexes.length),
     );
-    return { sent, place };
+    return { sent, firstOf };
   }
 
-  /** `second` counts for operations that sent two requests: replace, and what stands in for it. */
+  /** Notes the outcome of one operation. One that replaces sends two requests: the second, which adds, counts if there was nothing to replace. */
   #settle(index: number, first: Refusal | undefined, second: Refusal | undefined): void {
     const { op } = this.#batch.operations[index]!;
     const absent = op === 'setService' ? 'ESRCH' : op === 'setDestination' ? 'ENOENT' : undefined;
@@ -232,8 +232,8 @@ export class Run {
   }
 
   /**
-   * The answers to these were lost, but they were carried out or refused all the same. What the kernel holds says which: where it is not
-   * what an operation asked for, the operation was refused, and asking once more tells why. What a later one has overtaken is not asked again.
+   * The answers to these operations were lost, although the kernel carried each out or refused it. The table tells which: if it is not as an
+   * operation wanted, the operation was refused, and sending it again gives the reason. Operations that a later one overrides are not sent again.
    */
   *#findOut(indexes: readonly number[]): Operation<void> {
     const state = yield* this.#read(indexes);
@@ -250,7 +250,7 @@ export class Run {
     for (const index of indexes) if (!failed.has(index)) this.#applied[index] = 1;
   }
 
-  /** Those whose object no later one of them changes. */
+  /** The operations whose object no later one of them changes. */
   #last(indexes: Indexes): number[] {
     const overtaken = new Set<string>();
     const last: number[] = [];
@@ -296,7 +296,7 @@ export class Run {
     }
   }
 
-  /** Looks whether edits are what there is now, and whether an old kernel has left out a tunnel's type. */
+  /** Checks that the kernel has what edits wanted, and that an old kernel has not ignored the type of a tunnel. */
   *#verify(indexes: Indexes): Operation<void> {
     if (!this.#batch.isDoubtful || !indexes.some(index => this.#isDoubtful(index))) return;
     const doubtful = this.#last(indexes).filter(index => this.#applied[index] === 1 && this.#isDoubtful(index));
@@ -329,10 +329,10 @@ export class Run {
   }
 }
 
-/** From this many services on one dump costs less than asking for each. */
+/** With more services than this, one dump costs less than a request for each. */
 const FEW = 16;
 
-/** What an operation changes: a service, `service server`, all servers of a service (`service *`), or everything (`*`). */
+/** The objects that an operation changes: a service, a destination (`service destination`), all of a service (`service *`), or everything (`*`). */
 function touchedBy({ operation, serviceId: id, destinationId: server }: CheckedOperation): string[] {
   switch (operation.op) {
     case 'flush':
@@ -348,7 +348,7 @@ function touchedBy({ operation, serviceId: id, destinationId: server }: CheckedO
   }
 }
 
-/** Which of those mean an operation's own object. */
+/** The names, among those of `touchedBy`, that include the operation's own object. */
 function coversOf({ serviceId: id, destinationId: server }: CheckedOperation): string[] {
   if (id === undefined) return [];
   return server === undefined ? [id, '*'] : [`${id} ${server}`, `${id} *`, '*'];
@@ -371,7 +371,7 @@ function targetOf(
   return mergeDestination(operation.key, service!, current, operation.patch, kept);
 }
 
-/** What the kernel would say, had it been asked. */
+/** The error that the kernel would have given. */
 function missingService(subject: Parameters<typeof keyCommand>[1]): NetlinkError {
   const { syscall, hint } = keyCommand('GET', subject);
   return new NetlinkError({ errno: -3, syscall, operation: 'ipvs.apply', subject, hint: hint?.('ESRCH', []) });
@@ -387,7 +387,7 @@ function* refusalOf(operation: Operation<void>): Operation<Refusal | undefined> 
   }
 }
 
-/** Somebody else came between an edit and what was read for it: once more, one by one. */
+/** Another program changed the object after it was read for an edit: edits once more, on its own. */
 function* again(backend: Backend, operation: IpvsOperation): Operation<unknown> {
   try {
     if (operation.op === 'editService') yield* editService(backend, operation.key, operation.patch);
@@ -400,7 +400,7 @@ function* again(backend: Backend, operation: IpvsOperation): Operation<unknown> 
   }
 }
 
-/** The failures of a batch are the kernel's refusals; what this library finds on the way takes their form. */
+/** Gives an error of this library the form of a refusal by the kernel, as the failures of a batch have it. */
 export function asRefusal(error: unknown, operation: { op: string }, method = 'ipvs.apply'): NetlinkError {
   if (error instanceof NetlinkError) return error;
   const errno = error instanceof UnsupportedError ? -95 : isArgumentError(error) ? -22 : -11;
@@ -415,7 +415,7 @@ export function asRefusal(error: unknown, operation: { op: string }, method = 'i
   });
 }
 
-/** An operation that an AbortSignal does not act on: what the kernel has been given is seen through. */
+/** The same operation without effect of an AbortSignal: after the first send, a batch is completed. */
 export function* seenThrough<T>(operation: Operation<T>): Operation<T> {
   let state = operation.next();
   while (!state.done) {

@@ -14,14 +14,14 @@ import { readServiceStates, type ServiceState } from './snapshot.ts';
 
 /** How a batch treats operations that fail. */
 export interface BatchOptions {
-  /** When all have been tried: throw one BatchError with every failure (the default), or tell of them in the result. */
+  /** After all operations were tried: throw one BatchError with every failure (the default), or return the failures in the result. */
   onError?: 'throw' | 'collect';
   /**
-   * If one operation fails, undo the others: the services that they touch are read before, and made as they were after. Counters that were
-   * zeroed and connections that have ended do not come back, and what others do to the same services meanwhile is undone too.
+   * If one operation fails, undo the others (default false). The services that they touch are read before and restored afterwards. Counters that were
+   * set to zero and connections that have ended do not come back. Changes that other programs make to the same services meanwhile are undone, too.
    */
   rollback?: boolean;
-  /** Acts until the first send; what the kernel has been given is seen through. */
+  /** Ends the call before the first send. After that the batch is completed. */
   signal?: AbortSignal;
 }
 
@@ -29,15 +29,15 @@ export interface BatchOptions {
 export interface BatchResult {
   /** The operations that the kernel refused. */
   failures: readonly BatchFailure[];
-  /** The indexes of those that it has carried out; none after a rollback. */
+  /** The indexes of the operations that the kernel has carried out; none after a rollback. */
   applied: readonly number[];
-  /** What of the batch the kernel holds now; 'unknown' only where a rollback failed halfway. */
+  /** How much of the batch the kernel holds now; 'unknown' only if a rollback failed halfway. */
   outcome: BatchOutcome;
   /** Something failed and the rest was undone: the kernel holds what it held before. */
   rolledBack: boolean;
 }
 
-/** Sends operations in few datagrams. IPVS has no transactions: each is carried out on its own, in their order. */
+/** Sends operations in few datagrams. IPVS has no transactions: the kernel carries out each operation on its own, in their order. */
 export function* applyOperations(
   backends: Backends,
   operations: readonly IpvsOperation[],
@@ -52,7 +52,7 @@ export function* applyOperations(
   return result;
 }
 
-/** A batch that was carried out, and with `rollback` what would undo it. */
+/** A batch that was carried out, and with `rollback` the way to undo it. */
 export interface CarriedOut {
   result: BatchResult;
   /** Returns whether the kernel took all of it. */
@@ -78,7 +78,7 @@ export function* carryOut(backends: Backends, batch: Batch, rollback: boolean): 
   return { result: { failures, applied: [], outcome: whole ? 'none' : 'unknown', rolledBack: whole }, undo: undefined };
 }
 
-/** What a batch may change, as it was. */
+/** The state before a batch of everything that the batch may change. */
 interface Memory {
   /** Is a service among what the batch may change? */
   touches(id: string): boolean;
@@ -99,7 +99,7 @@ function* remember(backends: Backends, batch: Batch): Operation<Memory> {
   return { touches, servers, timeouts };
 }
 
-/** Most batches fill what is empty, and nobody asks. */
+/** Computes a value when it is first needed. A batch that fills an empty table never needs it. */
 function onceAsked<T>(make: () => T): () => T {
   let made: { value: T } | undefined;
   return () => {
@@ -108,14 +108,14 @@ function onceAsked<T>(make: () => T): () => T {
   };
 }
 
-/** How often to look again where answers were lost. */
+/** How often to undo again if answers were lost. */
 const UNDO_ATTEMPTS = 3;
 
-/** Makes what the batch may have changed as it was. Returns whether the kernel took all of it. */
+/** Restores everything that the batch may have changed. Returns whether the kernel took all of it. */
 function* undoAll(backends: Backends, { touches, servers, timeouts }: Memory): Operation<boolean> {
   const before = servers.map(({ service, destinations }) => ({
     service: settable(service),
-    // The kernel lists the newest first: added in the reverse of that they stand as they stood.
+    // The kernel lists the newest first: added in reverse, the destinations get their old order.
     destinations: destinations.map(settableDestination).reverse(),
   }));
   for (let attempt = 0; attempt < UNDO_ATTEMPTS; attempt++) {

@@ -14,44 +14,43 @@ export interface ConnectionEnd {
 /** One entry of the connection table. */
 export interface Connection {
   /**
-   * 'tcp', 'udp', 'sctp', or what else the kernel prints, in lower case. 'ip' is a template: it ties a client (or a network of clients, whose
-   * first address it has) to a real server, for persistence, and its ports may be 0.
+   * 'tcp', 'udp', 'sctp' or another name that the kernel prints, in lower case. 'ip' is a template of persistence: it ties a client, or a network of
+   * clients by its first address, to a destination. Its ports may be 0.
    */
   protocol: 'tcp' | 'udp' | 'sctp' | 'ip' | (string & {});
   client: ConnectionEnd;
-  /** What the client connected to. In a template of a firewall mark the address is the mark, as four bytes. */
+  /** The address and port that the client connected to. In a template of a firewall mark the address is the mark, as four bytes. */
   virtual: ConnectionEnd;
   /** The real server. */
   destination: ConnectionEnd;
   /** The kernel's name of the state: 'ESTABLISHED', 'FIN_WAIT', 'UDP', 'NONE', 'ASSURED' ... */
   state: string;
-  /** When the entry goes, unless packets come before. */
+  /** Seconds until the entry expires if no packet comes. */
   expiresSeconds: number;
-  /** The persistence engine of a template, and what it goes by: with 'sip' the Call-ID. Both come from the network's packets: untrusted text. */
+  /** The persistence engine of a template, and the data it compares: with 'sip' the Call-ID. Both come from packets, so do not trust the text. */
   engine?: string;
   engineData?: string;
 }
 
 /** How `Ipvs.connections` reads. */
 export interface ConnectionsOptions {
-  /** Called for a line that is no connection, with why; it is left out. Default: the handle's logger warns. */
+  /** Called with each line that is no connection, and the reason; the line is left out. Default: the handle's logger warns. */
   onSkipped?: (line: string, reason: string) => void;
   /** Ends the iteration between two reads. */
   signal?: AbortSignal;
 }
 
 const FILE = '/proc/thread-self/net/ip_vs_conn';
-/** The kernel fills a page at most for each read; a line of its own is far shorter than this. */
+/** The kernel fills at most a page for each read, and its lines are far shorter than this. */
 const READ_BYTES = 64 * 1024;
 const MAX_LINE = 2048;
 
 const read = promisify(fs.read);
 
 /**
- * The connection table of a namespace, line by line, as /proc/net/ip_vs_conn has it. The file is opened inside the namespace and belongs to it
- * from then on; it is read off the main thread, a page at a time, so that a table of any size neither holds up the event loop nor stands in
- * memory. The kernel looks for its place anew for each page: connections that come or go meanwhile can be missed or seen twice, and the time
- * for a table grows with the square of its size.
+ * Reads the connection table of a namespace, /proc/net/ip_vs_conn, line by line. The file is opened inside the namespace and stays with it. It is read
+ * off the main thread, one page at a time, so that a large table neither blocks the event loop nor fills the memory. The kernel searches its place
+ * again for each page: connections that come or go meanwhile may be missed or seen twice, and the time grows with the square of the size.
  */
 export async function* readConnections(
   open: () => NetNs,
@@ -101,12 +100,12 @@ function openTable(open: () => NetNs): number {
   }
 }
 
-/** The next part of the file, '' at its end. */
+/** Reads the next part of the file; '' at its end. */
 async function readPage(fd: number, signal: AbortSignal | undefined): Promise<string> {
   throwIfAborted(signal);
   const { bytesRead, buffer } = await read(fd, Buffer.allocUnsafe(READ_BYTES), 0, READ_BYTES, null);
   throwIfAborted(signal);
-  // Bytes, not UTF-8: an engine's data is what a client sent.
+  // Bytes, not UTF-8: the data of an engine comes from a client.
   return buffer.toString('latin1', 0, bytesRead);
 }
 
@@ -138,7 +137,7 @@ export async function* connectionsIn(
 
 const show = (line: string): string => printable(line.slice(0, 200));
 
-/** One line of the table, or why it is none. */
+/** Parses one line of the table. Returns the reason if it is no connection. */
 export function parseConnection(line: string): Connection | string {
   const fields = /^(\S+) +(\S+) (\S+) (\S+) (\S+) (\S+) (\S+) (\S+) +(\d{1,10})(?: (\S+)(?: (.*))?)?\s*$/.exec(line);
   if (fields === null) return 'it has not the fields of a connection';

@@ -6,7 +6,7 @@ import type { Operation } from '../netlink/index.ts';
 import type { Backend } from './backends/backend.ts';
 import { describe, generalHint } from './backends/requests.ts';
 
-/** Starts a sync daemon. With 'anything' one that has run before, whoever started it. */
+/** Starts a sync daemon. With 'anything' its values are not checked: it has run before. */
 export function* startSync(backend: Backend, daemon: SyncDaemon, kept?: 'anything'): Operation<void> {
   yield* backend.request({
     syscall: 'IPVS_CMD_NEW_DAEMON',
@@ -21,7 +21,7 @@ export function* startSync(backend: Backend, daemon: SyncDaemon, kept?: 'anythin
 const START_HINTS: Readonly<Record<string, string>> = {
   ENODEV: 'this namespace has no such device',
   EEXIST: 'a daemon of that state runs already: stopSync ends it',
-  EINVAL: 'a service has a server of the other family (through a tunnel), which cannot be synchronised',
+  EINVAL: 'a service has a destination of the other family (through a tunnel), which cannot be synchronised',
   EADDRINUSE: 'another socket of this namespace has that port',
   EADDRNOTAVAIL: "the device has no address of the group's family, or is down",
 };
@@ -45,7 +45,7 @@ export function* stopSync(backend: Backend, state: SyncState): Operation<void> {
     });
   } catch (error) {
     const { code } = error as { code?: string };
-    // Of a thread that has not run yet, kthread_stop() says EINTR; netlink does not acknowledge such a request. The daemon is gone all the same.
+    // If the daemon's thread has not run yet, kthread_stop() returns EINTR, and netlink does not acknowledge the request. The daemon is gone nevertheless.
     if (code !== 'ERR_NO_REPLY' && code !== 'EINTR') throw error;
     const running = yield* syncDaemons(backend);
     if (running.some(daemon => daemon.state === state)) throw error;

@@ -3,32 +3,32 @@ import { type Path, typeError } from '../errors.ts';
 import { PROTOCOLS, type ServiceKey } from '../ip_vs/service.ts';
 
 /**
- * How a server that is to go loses its connections: its weight becomes 0, so that it gets no new ones, and it is removed when those that are waited
- * for have ended, or when the time is over.
+ * How a destination that is to go loses its connections. Its weight becomes 0, so that it gets no new ones. It is removed when the connections that
+ * the policy waits for have ended, or when the time is over.
  *
- * Some services send new connections to a server of weight 0 all the same, or refuse them; `reconcile` changes no setting of the namespace by itself:
+ * Some services still send new connections to a destination of weight 0, or refuse them. `reconcile` does not change any setting of the namespace, so:
  *
- * - persistence: clients that the server is known to serve go on to it, and it never drains, unless `settings.expire_quiescent_template` is on.
- * - sh and mh: give the service the flag sh-fallback or mh-fallback, or clients that hash to the draining server may be refused.
- * - what is left at the end hangs, its packets dropped, until it expires. With `settings.expire_nodest_conn` on it ends at once.
+ * - persistence: clients stay with their destination, which never drains unless `settings.expire_quiescent_template` is on.
+ * - sh and mh: give the service the flag sh-fallback or mh-fallback. Without it, clients that hash to the draining destination may be refused.
+ * - connections that are left at the end hang, and their packets are dropped, until they expire. With `settings.expire_nodest_conn` they end at once.
  */
 export type DrainPolicy =
   | {
       /**
-       * 'active', the default: connections that are established or being made. A TCP connection that has ended is counted as inactive for two more
-       * minutes, and a UDP one always: neither is waited for. 'all': inactive ones too, for servers that go on answering over half-closed connections,
-       * or UDP; a client that never stops sending from one UDP port holds the server until the time is over.
+       * Which connections to wait for. 'active' (the default): those that are established or being made. The kernel counts a TCP connection as inactive
+       * for two minutes after its end, and a UDP connection always. 'all': inactive ones, too, for destinations that still answer over half-closed
+       * connections or UDP. A client that never stops sending from one UDP port then holds the destination until the time is over.
        */
       until?: 'active' | 'all';
-      /** How long to wait at most, 0 to 2^31-1. */
+      /** How long to wait at most, in milliseconds: 0 to 2^31-1. */
       timeoutMs: number;
-      /** How often to look, 10 to 2^31-1; default 1000. */
+      /** How often to look, in milliseconds: 10 to 2^31-1, default 1000. */
       pollMs?: number;
     }
-  /** Nothing: the server is removed with the other changes. */
+  /** Do not wait: the destination is removed with the other changes. */
   | { until: 'none' };
 
-/** A policy for the services of each protocol; those of no entry fall under `default`, and without that are not drained. */
+/** A policy for each protocol. `default` is for services of the other protocols; without it they are not drained. */
 export interface DrainByProtocol {
   tcp?: DrainPolicy;
   udp?: DrainPolicy;
@@ -38,8 +38,8 @@ export interface DrainByProtocol {
 }
 
 /**
- * One policy for all services, one for each protocol, or a function that says it of each service (undefined: it is not drained). The function is
- * called once for each service that loses servers.
+ * One policy for all services, one for each protocol, or a function that gives the policy of a service (undefined: do not drain). The function is called
+ * once for each service that loses destinations.
  */
 export type Drain = DrainPolicy | DrainByProtocol | ((service: ServiceKey) => DrainPolicy | undefined);
 
@@ -56,7 +56,7 @@ const POLL = 1000;
 const MAX_WAIT = 0x7fffffff;
 
 /**
- * Reads what a caller gave. Returns what says of each service how it is drained.
+ * Checks the caller's policies. Returns a function that gives the policy of a service.
  * @throws TypeError, RangeError
  */
 export function readDrain(drain: Drain | undefined, path: Path): (service: ServiceKey) => Waiting | undefined {

@@ -32,14 +32,14 @@ import { destinationRequest, keyCommand, serviceCommand } from './backends/reque
 import type { DestinationPatch, Patch, ServicePatch } from './operation.ts';
 import { readDestinations } from './snapshot.ts';
 
-/* The kernel takes no partial update: an edit reads, merges, writes, and looks whether that is what there is now. */
+/* The kernel takes no partial update. So an edit reads, merges, writes, and reads again to see whether another program came in between. */
 
-/** How often to begin again when others change the same object at the same time. */
+/** How often to begin anew if other programs change the same object at the same time. */
 const ATTEMPTS = 3;
 
 /**
- * A service with some fields changed, and the request that makes it so. What a patch does not give stays, also where another program has set what
- * this library refuses; it goes where it does not fit what the patch gives.
+ * A service with the changes of a patch, and the request that sets it. Fields that the patch does not give stay, even those that another program has
+ * set to a value that is refused from a caller. They go if they no longer fit.
  */
 export function mergeService(
   current: WireService,
@@ -48,7 +48,7 @@ export function mergeService(
 ): { wire: WireService; command: IpvsCommand } {
   const service = readServiceSettings(current);
   const merged = SERVICE.merge(service, patch);
-  // A scheduler's flags mean nothing to another, or something else.
+  // The flags of one scheduler mean something else to another.
   if (!('schedulerFlags' in patch) && merged.scheduler !== service.scheduler) {
     merged.schedulerFlags = foreignFlags(service.schedulerFlags);
   }
@@ -56,7 +56,7 @@ export function mergeService(
   return { wire, command: serviceCommand('SET', merged, { service: wire }) };
 }
 
-/** As above, a server. */
+/** As above, of a destination. */
 export function mergeDestination(
   key: ServiceKey,
   service: WireService,
@@ -120,8 +120,8 @@ export function* editDestination(
 }
 
 /**
- * A service that replaces another one: what it has in common with that is not refused, whatever it is. Asks the kernel only where something would
- * be refused.
+ * A service that replaces the one in the kernel. Values that the kernel holds already are not refused; the kernel is asked only if a value would be
+ * refused.
  */
 export function* replacement(backend: Backend, service: Service): Operation<WireService> {
   try {
@@ -134,7 +134,7 @@ export function* replacement(backend: Backend, service: Service): Operation<Wire
   }
 }
 
-/** As above, a server. */
+/** As above, of a destination. */
 export function* replacementOf(backend: Backend, key: ServiceKey, server: Destination): Operation<WireDestination> {
   const service = writeKey(key);
   try {
@@ -160,14 +160,14 @@ export function* findService(backend: Backend, key: WireService): Operation<Wire
   }
 }
 
-/** The servers of a service. @throws NetlinkError ESRCH no such service, where the kernel answers with an empty list. */
+/** The destinations of a service. @throws NetlinkError ESRCH there is no such service; the kernel itself answers with an empty list. */
 export function* readExisting(backend: Backend, key: ServiceKey): Operation<WireDestination[]> {
   const destinations = yield* readDestinations(backend, writeKey(key), true);
   if (destinations.length === 0) yield* backend.get(keyCommand('GET', key), ({ service }) => service);
   return destinations;
 }
 
-/** What the kernel would say, had it been asked. */
+/** The error that the kernel would have given. */
 export function missingDestination(
   verb: 'SET' | 'DEL',
   subject: DestinationKey,
@@ -184,14 +184,14 @@ function disturbed(what: string): StateError {
   );
 }
 
-/** Kernels before 5.2 (GUE) and 5.3 (GRE, checksums) take the attributes of tunnels without a word, and make a plain IPIP tunnel. */
+/** Kernels before 5.2 (GUE) and 5.3 (GRE, checksums) ignore the attributes of tunnels without an error, and make a plain IPIP tunnel. */
 export function mayIgnoreTunnel({ tunnelType, tunnelPort, tunnelFlags }: WireDestination): boolean {
   if (!tunnelType && !tunnelPort && !tunnelFlags) return false;
   const [major = 0, minor = 0] = os.release().split('.').map(Number);
   return !(major > 5 || (major === 5 && minor >= 3));
 }
 
-/** The error for a server that the kernel made without the tunnel that was asked for. */
+/** The error if the kernel made a destination without the wanted type of tunnel. */
 export function ignoresTunnel(wanted: WireDestination, actual: WireDestination): UnsupportedError | undefined {
   if (!mayIgnoreTunnel(wanted) || destinationSettings(wanted) === destinationSettings(actual)) return undefined;
   const gue = wanted.tunnelType === C.IP_VS_CONN_F_TUNNEL_TYPE_GUE && !wanted.tunnelFlags;
@@ -202,7 +202,7 @@ export function ignoresTunnel(wanted: WireDestination, actual: WireDestination):
   );
 }
 
-/** Looks whether the kernel has made the tunnel that was asked for. With `undo` what it made instead is removed again. */
+/** Checks that the kernel has made the wanted tunnel. If it has not, `undo` removes the destination again. */
 export function* verifyTunnel(
   backend: Backend,
   { service, destination: wanted }: WireCommand,

@@ -27,25 +27,25 @@ import { encode } from './backends/netlink.ts';
 import { describe, destinationRequest, keyCommand, serviceCommand } from './backends/requests.ts';
 import { countFields, Stamps } from './backends/stamps.ts';
 
-/** Some of the fields. Those that may be left out go back to their default where they are undefined. */
+/** Some fields of an object. An optional field that is given as undefined goes back to its default. */
 export type Patch<T> = { [K in keyof T]?: Record<never, never> extends Pick<T, K> ? T[K] | undefined : T[K] };
 
 /**
- * What can be changed of a service: everything but its key. Of `persistence` some fields may be given, the others stay; `persistence: undefined`
- * ends it. What is not given and does not fit any more goes: another scheduler takes the flags of the old one away.
+ * Changes of a service: everything but its key. Of `persistence` some fields may be given, and the others stay; `persistence: undefined` ends it. If the
+ * scheduler changes, the flags of the old one go, unless they are given.
  */
 export type ServicePatch = Patch<Omit<Scheduling, 'persistence'>> & { persistence?: Patch<Persistence> | undefined };
 
 /**
- * What can be changed of a destination: everything but its key. Of `tunnel` some fields may be given, the others stay. What is not given and does
- * not fit any more goes: the tunnel with another way of forwarding, the port and checksum with another type of tunnel, a lower threshold that is
- * above the new upper one.
+ * Changes of a destination: everything but its key. Of `tunnel` some fields may be given, and the others stay. Fields that are not given go if they
+ * no longer fit: the tunnel if `forward` changes, port and checksum if the type of tunnel changes, and a lower threshold that is above a
+ * new upper one.
  */
 export type DestinationPatch = Patch<Omit<Destination, keyof DestinationKey | 'tunnel'>> & {
   tunnel?: Patch<Tunnel> | undefined;
 };
 
-/** One change of IPVS as data: the method of that name, with its parameters. */
+/** One change of IPVS as data: the name of a method of `Ipvs`, with its parameters. */
 export type IpvsOperation =
   | { op: 'addService' | 'setService'; service: Service }
   | { op: 'editService'; key: ServiceKey; patch: ServicePatch }
@@ -76,11 +76,11 @@ const KINDS = Object.keys(PARAMETERS) as IpvsOperation['op'][];
 export class CheckedOperation {
   readonly operation: IpvsOperation;
   /**
-   * What is sent for it. Of two, the second counts if the first finds nothing to replace. None for an edit: what it sends depends on
-   * what there is.
+   * The requests to send. If there are two, the second counts if the first finds nothing to replace. An edit has none: its request depends on the
+   * present state.
    */
   readonly commands: readonly IpvsCommand[];
-  /** The service it is about, and the server; undefined where it is about all. */
+  /** The service of the operation, and the destination; undefined if it is about all. */
   readonly service: WireService | undefined;
   readonly destination: WireDestination | undefined;
 
@@ -95,7 +95,7 @@ export class CheckedOperation {
     return this.service && serviceId(this.service);
   }
 
-  /** A destination that is written always has its family. */
+  /** An encoded destination always has its own family, so that of the service does not matter. */
   get destinationId(): string | undefined {
     return this.destination && destinationId(this.destination, 0);
   }
@@ -103,27 +103,27 @@ export class CheckedOperation {
 
 /** From this many operations on, stamps are worth being made. */
 const MANY = 16;
-/** Of a request about a server. */
+/** The size of a request about a destination. */
 const USUAL_BYTES = 168;
 
 /**
- * Operations that are checked and encoded before anything is sent. Their messages are all that is kept of most: what else is asked of an
- * operation is read from these.
+ * Operations that are checked and encoded before anything is sent. Of most operations only the message is kept; anything else that is needed later is
+ * decoded from it.
  * @throws TypeError, RangeError with paths that begin with ['operations', index].
  */
 export class Batch {
   readonly operations: readonly IpvsOperation[];
   readonly messages: EncodedRequests;
-  /** One of them is an edit, which has no message: what it comes to depends on what there is. */
+  /** One of them is an edit, which has no message yet: its request depends on the present state. */
   readonly hasEdits: boolean = false;
-  /** One of them is an edit, or sets a type of tunnel: what the kernel made of it may have to be looked at. */
+  /** One of them is an edit, or sets a type of tunnel: the result may have to be checked in the kernel. */
   readonly isDoubtful: boolean = false;
-  /** The first message of each operation, and behind them how many there are. */
+  /** The index of the first message of each operation; at the end, the number of messages. */
   readonly #first: Uint32Array;
   readonly #checked = new Map<number, CheckedOperation>();
-  /** What nobody may add but something may be already: refused, unless it is. By the operation's index. */
+  /** Operations, by index, with a value that is refused unless the kernel holds it already; and the error to throw. */
   readonly odd = new Map<number, unknown>();
-  /** With 'anything' who made the operations has checked them. */
+  /** 'anything': the operations were checked before. */
   readonly kept: 'anything' | undefined;
 
   constructor(operations: readonly IpvsOperation[], kept?: 'anything') {
@@ -160,7 +160,7 @@ export class Batch {
     }
   }
 
-  /** The first message of an operation; of as many as there are, the number of messages. */
+  /** The index of the first message of an operation. After the last operation, the number of messages. */
   firstMessage(index: number): number {
     return this.#first[index]!;
   }
@@ -175,7 +175,7 @@ export class Batch {
     return checked;
   }
 
-  /** What a message asks for. */
+  /** The request of a message. */
   command(message: number): IpvsCommand {
     const index = this.operationOf(message);
     return this.checked(index).commands[message - this.firstMessage(index)]!;
@@ -196,7 +196,7 @@ export class Batch {
 
 export const isEdit = ({ op }: IpvsOperation): boolean => op === 'editService' || op === 'editDestination';
 
-/** The short way, for what is plain and right. */
+/** Writes an operation that is plain and correct by copying a stamp; false for any other. */
 function isStamped(stamps: Stamps, operation: IpvsOperation): boolean {
   if (typeof operation !== 'object' || operation === null) return false;
   switch (operation.op) {
@@ -213,7 +213,7 @@ function isStamped(stamps: Stamps, operation: IpvsOperation): boolean {
   }
 }
 
-/** Many operations name one service, as a rule by the same object. */
+/** Many operations name one service, usually by the same object: its key is encoded once. */
 class KeyCache {
   #last: unknown;
   #service: WireService | undefined;
@@ -238,7 +238,7 @@ function checkOperation(
   if (typeof operation !== 'object' || operation === null) throw typeError(path, 'an operation', operation);
   const op = checkOneOf(operation.op, [...path, 'op'], KINDS);
   checkObject(operation, path, PARAMETERS[op]);
-  // The parameter that is being looked at, for the path of what is thrown.
+  // The parameter that is being checked, for the path of an error.
   let parameter = 'key';
   try {
     switch (operation.op) {

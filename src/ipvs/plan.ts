@@ -31,12 +31,12 @@ export type Change =
     };
 
 /**
- * The least that makes `current` into `desired`. The servers of a desired service are all that it shall have; services that are not desired stay,
- * or with `prune` are removed, after everything else.
+ * The fewest changes from `current` to `desired`. A desired service gets exactly the destinations that are listed for it. Services that are not
+ * desired stay; with `prune` they are removed after everything else.
  *
- * Within a service what comes is added before what goes is removed: it never stands without a server in between. The scheduler mh builds its
- * table anew for each server, so that servers come before it: a new service has no scheduler ('none') until it has its servers, from
- * which the kernel can change without the wait (synchronize_rcu) that any other change of scheduler costs.
+ * Within a service, destinations are added before others are removed, so that the service always has one. The scheduler mh rebuilds its table for
+ * each destination. So a new service has no scheduler ('none') until it has its destinations. The kernel leaves 'none' without the wait
+ * (synchronize_rcu) that any other change of scheduler costs.
  */
 export function changesBetween(
   current: readonly ServiceState[],
@@ -59,7 +59,7 @@ export function changesBetween(
   return changes;
 }
 
-/** The scheduler whose table is built anew whenever a server is added, changed or removed: some 4093 slots. */
+/** The scheduler mh rebuilds a table of 4093 slots whenever a destination is added, changed or removed. */
 const isCostly = ({ scheduler }: WireService): boolean => scheduler === 'mh';
 
 function addWhole(changes: Change[], { service, destinations }: ServiceState): void {
@@ -69,7 +69,7 @@ function addWhole(changes: Change[], { service, destinations }: ServiceState): v
   if (late) changes.push({ op: 'setService', service });
 }
 
-/** A scheduler's flags mean nothing to another. */
+/** Without the flags of the scheduler, which mean something else to another one. */
 function unscheduled(service: WireService): WireService {
   const kept = C.IP_VS_SVC_F_PERSISTENT | C.IP_VS_SVC_F_ONEPACKET;
   const flags = { flags: (service.flags?.flags ?? 0) & kept, mask: 0xffffffff };
@@ -94,13 +94,13 @@ function changeService(changes: Change[], now: ServiceState, wanted: ServiceStat
       (destination.weight === 0 ? lowered : raised).push({ op: 'setDestination', service, destination });
     }
   }
-  // A server that takes over comes up before the one that it relieves goes to weight 0.
+  // Weights go up before others go to 0: connections always have somewhere to go.
   changes.push(...raised, ...lowered);
   for (const destination of before.values()) changes.push({ op: 'removeDestination', service, destination });
   if (differs && schedulerLast) changes.push({ op: 'setService', service });
 }
 
-/** Are the servers as wanted? The kernel lists the newest first: what was added in the order of a list comes back in the reverse of it. */
+/** Are the destinations as wanted? The kernel lists the newest first, so a list that was added in order comes back in reverse. */
 function isUnchanged(now: ServiceState, { service, destinations }: ServiceState): boolean {
   const last = destinations.length - 1;
   if (now.destinations.length !== destinations.length) return false;
@@ -126,7 +126,7 @@ export function toOperation(change: Change): IpvsOperation {
   }
 }
 
-/** A change as a request, also of what this library would not take from a caller but another program has set. */
+/** A change as a request. Values are not checked: another program may have set some that are refused from a caller. */
 export function toCommand(change: Change): IpvsCommand {
   const { op, service } = change;
   switch (op) {
@@ -143,11 +143,11 @@ export function toCommand(change: Change): IpvsCommand {
   }
 }
 
-/** What is desired, encoded: a service, or a server of one, can be there once. Paths begin with ['desired', index]. */
+/** The desired services, encoded. Refuses a service, or a destination of one, that is there twice. Paths begin with ['desired', index]. */
 export class Desired {
   readonly #servers: readonly VirtualServer[];
   readonly #wires: ServiceState[];
-  /** Those with something that nobody may add but that may be there already, and what their refusals are. */
+  /** The indexes of services with a value that is refused, unless the kernel holds it already. */
   readonly #odd = new Set<number>();
 
   /** @throws TypeError, RangeError what no kernel can hold */

@@ -17,11 +17,11 @@ export interface PlanOptions {
 /** How `Ipvs.reconcile` gets from the table that there is to the desired one. */
 export interface ReconcileOptions extends PlanOptions {
   /**
-   * Give the connections of servers that are to go time to end: one policy for all services, `{ tcp: ..., udp: ... }`, or a function of the service.
-   * Default: they are removed at once. `DrainPolicy` says what persistence and the schedulers sh and mh do meanwhile.
+   * Gives the connections of destinations that are to go time to end: one policy for all services, `{ tcp: ..., udp: ... }`, or a function of the
+   * service. Default: destinations are removed at once. `DrainPolicy` says what persistence and the schedulers sh and mh do meanwhile.
    */
   drain?: Drain;
-  /** Called in between, on the caller's thread; what it throws ends the reconciling. */
+  /** Called between the steps, on the caller's thread. An error that it throws ends the reconciling. */
   onProgress?: (progress: ReconcileProgress) => void;
 }
 
@@ -31,7 +31,7 @@ export interface ReconcileProgress {
   phase: 'planned' | 'applied' | 'draining' | 'done';
   /** How many operations the plan has. */
   operations: number;
-  /** Servers that wait for their connections to end, and how many connections they have, inactive ones included. */
+  /** The number of destinations that wait for their connections to end, and of these connections, inactive ones included. */
   draining: number;
   connections: number;
 }
@@ -40,18 +40,18 @@ export interface ReconcileProgress {
 export interface Drained {
   key: ServiceKey;
   destinationKey: DestinationKey;
-  /** Connections that it had when it was removed, inactive ones included: those that its policy does not wait for, or all where the time was over. */
+  /** Its connections when it was removed, inactive ones included: those that its policy does not wait for, or any if the time was over. */
   connections: number;
 }
 
 /** What `Ipvs.reconcile` has done. */
 export interface ReconcileResult {
-  /** What was done, in its order, drained servers and their removal included. Empty: all was as desired. */
+  /** The operations that were carried out, in their order, including those of draining. Empty: the table was as desired. */
   operations: IpvsOperation[];
   drained: Drained[];
 }
 
-/** The part of a handle that reconciling is made of, in either of its forms. */
+/** The methods of a handle that reconciling uses, in their synchronous or their promise form. */
 export interface Forms {
   plan(desired: readonly VirtualServer[], options: PlanOptions): IpvsOperation[] | Promise<IpvsOperation[]>;
   apply(operations: readonly IpvsOperation[], options: BatchOptions): BatchResult | Promise<BatchResult>;
@@ -62,12 +62,12 @@ export interface Forms {
 type Move = ((forms: Forms) => unknown) | { waitMs: number };
 
 /**
- * Reconciling, written once. It is made of the handle's own operations and not an operation itself: while it waits for connections to end,
- * others go on on the same namespace.
+ * Reconciling, written once for both forms. It calls the handle's operations and is not an operation itself, so that other operations on the same
+ * namespace can go on while it waits for connections to end.
  */
 export type Reconciling = Generator<Move, ReconcileResult, unknown>;
 
-/** What changed under our hands between planning and applying: plan again. */
+/** Errors that say that another program changed the table between planning and applying: plan again. */
 const MOVED: readonly string[] = ['EEXIST', 'ESRCH', 'ENOENT'];
 const ATTEMPTS = 3;
 
@@ -75,9 +75,9 @@ interface Draining extends Drained {
   readonly policy: Waiting;
   /** Connections that are waited for. */
   pending: number;
-  /** By performance.now(). */
+  /** In milliseconds of performance.now(). */
   deadline: number;
-  /** When it is to be looked at. */
+  /** When to look at it next. */
   next: number;
 }
 
@@ -127,7 +127,7 @@ export function* reconciling(desired: readonly VirtualServer[], options: Reconci
       key,
       destinationKey,
     }));
-    // A service goes with the last of its servers, not with the slowest of all.
+    // A service goes with the last of its own destinations; it does not wait for those of other services.
     const held = new Set(waiting.map(({ key }) => JSON.stringify(key)));
     const over = removed.filter(operation => !held.has(JSON.stringify((operation as { key: ServiceKey }).key)));
     removed = removed.filter(operation => !over.includes(operation));
@@ -142,7 +142,7 @@ export function* reconciling(desired: readonly VirtualServer[], options: Reconci
   return { operations: done, drained };
 }
 
-/** Takes the removals out of a plan, and in their place sets the servers to weight 0; but for those that nothing is waited for. */
+/** Takes removals that have to wait out of a plan, and sets the weight of these destinations to 0 instead. */
 function* holdBack(
   planned: readonly IpvsOperation[],
   policyOf: (service: ServiceKey) => Waiting | undefined,
@@ -174,7 +174,7 @@ function* holdBack(
   return { now, waiting, removed };
 }
 
-/** How many connections the servers have now. Those that are gone, or that somebody has given a weight again, are not ours any more. */
+/** Counts the connections of draining destinations. Leaves out those that are gone, or that another program has given a weight again. */
 function* look(waiting: readonly Draining[]): Generator<Move, Draining[], unknown> {
   const services = new Map<string, { key: ServiceKey; of: Draining[] }>();
   for (const each of waiting) {
@@ -208,7 +208,7 @@ function* destinationsOf(key: ServiceKey): Generator<Move, DestinationEntry[], u
   }
 }
 
-/** Removes what may be gone already. */
+/** Removes objects, some of which may be gone already. */
 function* remove(removals: readonly IpvsOperation[], done: IpvsOperation[]): Generator<Move, void, unknown> {
   if (removals.length === 0) return;
   const result = (yield forms => forms.apply(removals, { onError: 'collect' })) as BatchResult;
@@ -229,7 +229,7 @@ function checkOptions(options: ReconcileOptions) {
   return { planOptions, policyOf, onProgress };
 }
 
-/** The synchronous form: while it waits, the whole thread does, and only `onProgress` can abort the signal. */
+/** The synchronous form. The whole thread waits, so only `onProgress` can abort the signal. */
 export function reconcileNow(moves: Reconciling, forms: Forms, signal?: AbortSignal): ReconcileResult {
   let state = moves.next();
   while (!state.done) {
@@ -250,7 +250,7 @@ export function reconcileNow(moves: Reconciling, forms: Forms, signal?: AbortSig
   return state.value;
 }
 
-/** The promise form. A signal acts between any two moves: servers that are draining then stay at weight 0. */
+/** The promise form. A signal acts between any two steps; destinations that are draining then stay at weight 0. */
 export async function reconcileAway(
   moves: Reconciling,
   forms: Forms,

@@ -65,14 +65,14 @@ function operationOf(command: RuleCommand): RuleOperation {
 
 /** How `Ipvs.restore` carries out a text. */
 export interface RestoreOptions extends BatchOptions {
-  /** Default true: if one line fails, what the others did is undone. False leaves it, as ipvsadm does. */
+  /** If one line fails, undo the others (default true). False leaves them, as ipvsadm does. */
   rollback?: boolean;
   /**
-   * Default false: the lines add to what there is, as `ipvsadm -R` does. True empties the table before them, as `ipvsadm -C` does, in the same send as
-   * the first lines: for a moment no service is there. Timeouts and sync daemons stay. If a line fails, what there was is put back.
+   * Empty the table first (default false), as `ipvsadm -C` does, in the same send as the first lines: for a moment there is no service. Timeouts and sync
+   * daemons stay. If a line fails, the old table is restored. False adds the lines to the table, as `ipvsadm -R` does.
    */
   replace?: boolean;
-  /** What names mean, in texts that were saved with them (`ipvsadm -S` without -n), if it is not the usual: ports as in /etc/services, localhost. */
+  /** The meaning of names of hosts and ports (`ipvsadm -S` without -n writes them), if not the usual: ports as in /etc/services, and localhost. */
   names?: RuleNames;
 }
 
@@ -83,8 +83,8 @@ export type RuleFailure = BatchFailure & { readonly line: number };
 export type RestoreResult = Omit<BatchResult, 'failures'> & { failures: readonly RuleFailure[] };
 
 /**
- * Carries out the lines of a text in ipvsadm's format. All of it is read before anything is sent. Lines about the sync daemon come after all
- * others, if those went well; a failure of theirs undoes everything, too.
+ * Carries out the lines of a text in ipvsadm's format. The whole text is read before anything is sent. Lines about sync daemons are carried out last,
+ * and only if no other line failed. If one of them fails, everything is undone, too.
  */
 export function* restoreRules(
   backends: Backends,
@@ -112,7 +112,7 @@ export function* restoreRules(
   });
   const { backend } = backends;
   const running = rollback && daemons.length > 0 ? yield* syncDaemons(backend) : [];
-  // Who read the lines has checked them, and takes some that no caller may add.
+  // The lines were checked when they were read; those with --as-is hold values that are refused from a caller.
   const { result: done, undo } = yield* carryOut(backends, new Batch(operations, 'anything'), rollback);
   const emptying = done.failures.find(({ index }) => index < first);
   if (emptying !== undefined) throw emptying;
@@ -161,7 +161,7 @@ function* carryOutDaemons(backend: Backend, daemons: readonly DaemonLine[]) {
   return { failures, applied, done: applied.map(index => daemons[index]!.operation) };
 }
 
-/** Stops the daemons that were started, and starts those that were stopped as they ran before, the last first. Returns whether all of it went well. */
+/** Undoes the lines about daemons, the last one first. Returns whether all of it went well. */
 function* undoDaemons(
   backend: Backend,
   done: readonly DaemonOperation[],
@@ -196,7 +196,7 @@ function* attempt(
   }
 }
 
-/** A BatchError that names the line where others name the index. */
+/** A BatchError whose message names the line instead of the index. */
 function lineError(result: RestoreResult): BatchError {
   const error = new BatchError(result);
   const [first] = result.failures;

@@ -8,7 +8,7 @@ import type { Backends } from './backends/automatic.ts';
 import type { Backend } from './backends/backend.ts';
 import { isOptionable, type SockoptBackend } from './backends/sockopt.ts';
 
-/** A service and its servers as the kernel has them. */
+/** A service and its destinations as the kernel has them. */
 export interface ServiceState {
   service: WireService;
   destinations: WireDestination[];
@@ -16,16 +16,16 @@ export interface ServiceState {
 
 /** The services of a namespace with their destinations, as they were at one moment. */
 export interface Snapshot {
-  /** In the kernel's order, which is none. */
+  /** In the kernel's order, which has no meaning. */
   servers: (ServiceEntry & { destinations: DestinationEntry[] })[];
-  /** Two readings in a row agreed: so it was at one moment. False after several that did not, because others never stopped writing. */
+  /** Two readings in a row agreed, so this was the state at one moment. False if five readings did not agree because other programs kept writing. */
   stable: boolean;
 }
 
-/** Readings until two of them agree. */
+/** How often to read at most until two readings agree. */
 const READINGS = 5;
 
-/** What of the table is wanted, and how much of each entry. */
+/** Which services to read, and how much of each. */
 interface Reading {
   /** Which services; default all. */
   wanted?: (service: WireService) => boolean;
@@ -33,25 +33,25 @@ interface Reading {
   stats?: boolean;
 }
 
-/** The services, each once: while others write, the kernel's cursor skips and repeats, and never says so. */
+/** The services, each once. While other programs write, the kernel's listing repeats and skips entries and does not say so. */
 export function* readServices(backend: Backend, stats = false): Operation<WireService[]> {
   return unique(yield* backend.services(stats), serviceId);
 }
 
-/** The servers of a service, each once; none where there is no such service. */
+/** The destinations of a service, each once; an empty list if there is no such service. */
 export function* readDestinations(backend: Backend, service: WireService, stats = false): Operation<WireDestination[]> {
   const destinations = yield* backend.destinations(service, stats);
   return destinations.length < 2 ? destinations : unique(destinations, each => destinationId(each, service.family));
 }
 
-/** The services with their servers, read once. */
+/** The services with their destinations, read once. */
 export function* readServiceStates(backends: Backends, reading: Reading = {}): Operation<ServiceState[]> {
   return (yield* readOnce(backends, reading)).servers;
 }
 
 /**
- * One reading. Each dump is three calls of the kernel, and the socket options tell the IPv4 servers of a service in one, under the kernel's mutex;
- * what they cannot tell is asked for by a dump. `whole` is false where the two ways do not have the same services.
+ * Reads the table once. A dump over netlink is three system calls. The socket options list the IPv4 destinations of a service in one call, under the
+ * kernel's mutex, so they are tried first. `whole` is false if netlink and the socket options did not list the same services.
  */
 function* readOnce(
   { backend, options }: Backends,
@@ -74,7 +74,7 @@ function* readOnce(
   return { servers, whole: counts === undefined || counted === counts.size, empty: services.length === 0 };
 }
 
-/** How many servers each IPv4 service has; undefined where the socket options do not work. */
+/** The number of destinations of each IPv4 service; undefined if the socket options do not work here. */
 function countDestinations(options: SockoptBackend): Map<string, number> | undefined {
   try {
     return new Map(options.counted(false).map(({ service, destinations }) => [serviceId(service), destinations]));
@@ -83,7 +83,7 @@ function countDestinations(options: SockoptBackend): Map<string, number> | undef
   }
 }
 
-/** The servers of a service over the socket options; undefined if those cannot tell all that is wanted of them. */
+/** The destinations of a service over the socket options; undefined if these cannot tell everything about them. */
 function readShort(
   options: SockoptBackend,
   service: WireService,
@@ -96,14 +96,17 @@ function readShort(
   try {
     servers = options.servers(service, stats, count);
   } catch {
-    // What is the matter, the dump will say.
+    // The dump, which is tried next, reports the error.
     return undefined;
   }
-  // Servers of the other family are counted and not listed.
+  // Destinations of the other family are counted, but not listed.
   return servers?.length === count && servers.every(isWhole) ? servers : undefined;
 }
 
-/** Their types of tunnels are not told, and of their counters, but for those of bytes, only 32 bits. A packet has more than one byte. */
+/**
+ * Have the socket options told everything? They leave out the type of a tunnel, and give only 32 bits of each counter except bytes. A packet has more
+ * than one byte, so below 2^32 bytes no other counter has wrapped.
+ */
 function isWhole({ forward, counters }: WireDestination): boolean {
   if (forward === C.IP_VS_CONN_F_TUNNEL) return false;
   return counters === undefined || (counters.inBytes < WRAPS && counters.outBytes < WRAPS);
@@ -116,13 +119,13 @@ function unique<T>(items: T[], id: (item: T) => string): T[] {
   return items.filter(item => seen.size !== seen.add(id(item)).size);
 }
 
-/** Reads until two readings in a row agree: what was the same in both was so between them. */
+/** Reads until two readings in a row agree: their content was the state of the table between them. */
 export function* readStable(
   backends: Backends,
   reading: Reading = {},
 ): Operation<{ servers: ServiceState[]; stable: boolean }> {
   let before = yield* readOnce(backends, { ...reading, stats: false });
-  // The kernel says at once, under its mutex, that there is nothing: so it was at that moment.
+  // An empty listing is made in one go under the kernel's mutex, so it needs no second reading.
   if (before.empty) return { servers: [], stable: true };
   for (let count = 1; count < READINGS; count++) {
     const now = yield* readOnce(backends, reading);
@@ -142,7 +145,7 @@ export function toSnapshot({ servers, stable }: { servers: ServiceState[]; stabl
   };
 }
 
-/** Do two readings say the same? As a rule in the same order, too. */
+/** Do two readings have the same content? Usually they have the same order, too, which is compared first. */
 function agree(a: readonly ServiceState[], b: readonly ServiceState[]): boolean {
   if (a.length !== b.length) return false;
   const same = a.every(({ service, destinations }, i) => {

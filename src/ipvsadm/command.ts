@@ -2,7 +2,7 @@ import type { Destination, DestinationKey } from '../ip_vs/destination.ts';
 import type { Service, ServiceKey } from '../ip_vs/service.ts';
 import type { SyncDaemon, SyncState } from '../ip_vs/sync-daemon.ts';
 
-/** What one line asks for. Services and servers are whole: an edit replaces everything, as ipvsadm's does. */
+/** What one line asks for. Services and destinations are complete: an edit replaces everything, as in ipvsadm. */
 export type RuleCommand =
   | { op: 'addService'; service: Service }
   | { op: 'editService'; service: Service }

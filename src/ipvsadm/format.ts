@@ -38,7 +38,7 @@ const PROTOCOL_OPTION: Readonly<Record<string, string>> = {
   17: '-u',
   132: '--sctp-service',
 };
-/** What the kernel forwards locally by itself has no option: ipvsadm saves it as -g too. */
+/** ipvsadm has no option for 'local', which it saves as -g, too: the kernel delivers locally by itself. */
 const FORWARD_OPTION: Readonly<Record<string, string>> = { masquerade: '-m', tunnel: '-i', direct: '-g', local: '-g' };
 const CHECKSUM_OPTION: Readonly<Record<string, string>> = {
   none: '--tun-nocsum',
@@ -63,12 +63,12 @@ export function flagNames(service: Service): string[] {
   return (NAMES[service.scheduler] ?? PLAIN_NAMES).filter((_, i) => (bits & (0x8 << i)) !== 0);
 }
 
-/** The flags that ipvsadm lists: it forgets the third of a scheduler whose flags have names of their own. */
+/** The flags that ipvsadm lists. It leaves out the third flag of sh and mh. */
 export function listedFlags(service: Service): string[] {
   return flagNames(service).filter(flag => flag !== 'flag-3' || !Object.hasOwn(NAMES, service.scheduler));
 }
 
-/** The mask of persistence as ipvsadm writes it: dotted for IPv4, a prefix length for IPv6; undefined where each address is its own client. */
+/** The mask of persistence as ipvsadm writes it: dotted for IPv4, a prefix length for IPv6; undefined if each address is its own client. */
 export function maskText(service: Service): string | undefined {
   const netmask = service.persistence?.netmask;
   if (netmask === undefined) return undefined;
@@ -93,8 +93,8 @@ export function formatRules(servers: readonly VirtualServer[]): string {
 }
 
 /**
- * As above, of all that a kernel can hold. What ipvsadm has no option for, or what -R would refuse or change, is written with options of this
- * library's own (--protocol-service, --forward, --tun-flags, and --as-is, by which `restore` knows it).
+ * As above, for everything that a kernel can hold. Values that ipvsadm has no option for, or that -R would refuse or change, are written with options of
+ * this library's own: --protocol-service, --forward, --tun-flags, and --as-is, by which `restore` knows them.
  */
 export function saveRules(servers: readonly VirtualServer[]): string {
   return format(servers, true);
@@ -121,7 +121,7 @@ function format(servers: readonly VirtualServer[], own: boolean): string {
 
 const AS_IS = ' --as-is';
 
-/** Would a line of a text be refused for it? */
+/** Would the line of this service be refused without --as-is? */
 function isOdd(service: Service): boolean {
   try {
     writeService(service);
@@ -132,14 +132,14 @@ function isOdd(service: Service): boolean {
   }
 }
 
-/** As above; or would -R make another server of it? */
+/** As above, of a destination; or would -R change it? */
 function isOddDestination(service: Service, destination: Destination, family: number): boolean {
   const { forward, tunnel } = destination;
   if (forward !== 'masquerade' && forward !== 'tunnel' && forward !== 'direct') return true;
   if (tunnel !== undefined && (typeof tunnel.checksum === 'number' || !IPVSADM_TUNNELS.includes(tunnel.type)))
     return true;
   try {
-    // Of every port, masquerade can change none, and ipvsadm takes one all the same.
+    // Masquerade cannot change the port for a service of every port; ipvsadm takes any port nevertheless.
     const plain = forward === 'masquerade' ? { ...destination, port: 0 } : destination;
     writeDestination(service, plain, family);
     return false;

@@ -38,7 +38,7 @@ const OPTIONS: readonly Option[] = [
   ['mcast-group', '', 'required'],
   ['mcast-port', '', 'required'],
   ['mcast-ttl', '', 'required'],
-  // Not ipvsadm's: what `save()` writes where that has no option, or where -R would refuse or change what the kernel holds.
+  // Options of this library, which `save()` writes for values that ipvsadm has no option for, or that -R would refuse or change.
   ['protocol-service', '', 'required'],
   ['forward', '', 'required'],
   ['tun-flags', '', 'required'],

@@ -4,13 +4,13 @@ import type { DestinationKey } from '../ip_vs/destination.ts';
 import { familyOf, PROTOCOLS, type ServiceKey } from '../ip_vs/service.ts';
 
 /*
- * The order in which ipvsadm lists. It subtracts 32-bit numbers and looks at the sign of what fits an int, so that numbers which are 2^31 or
- * more apart come the wrong way round: 192.168.0.1 stands before 10.0.0.1, and mark 3000000000 before mark 5. Such a comparison is no order
- * (1.0.0.1 < 100.0.0.1 < 200.0.0.1 < 1.0.0.1), so the result depends on the algorithm too: a merge sort from the middle, as glibc's qsort was
- * when this was measured. Fed in the kernel's order it gives ipvsadm's.
+ * The order in which ipvsadm lists. It subtracts 32-bit numbers in an int, so numbers that are 2^31 or more apart come in the wrong order: 192.168.0.1
+ * before 10.0.0.1, and mark 3000000000 before mark 5. This comparison is not transitive (1.0.0.1 < 100.0.0.1 < 200.0.0.1 < 1.0.0.1), so the result
+ * depends on the algorithm, too: glibc's qsort, when this was measured, was a merge sort that splits in the middle. Given the kernel's order, it
+ * gives ipvsadm's.
  */
 
-/** Numbers to be compared one after the other. */
+/** Numbers that are compared one after the other. */
 type Words = readonly number[];
 
 const compare = (a: Words, b: Words): number => {
@@ -47,7 +47,7 @@ export function sortServices<T extends ServiceKey>(services: readonly T[]): T[] 
   return sortBy(services, serviceWords);
 }
 
-/** Real servers by address and port. */
+/** Destinations by address and port. */
 export function sortDestinations<T extends DestinationKey>(destinations: readonly T[]): T[] {
   return sortBy(destinations, destinationWords);
 }

@@ -37,7 +37,7 @@ interface Built {
 
 class Table {
   readonly #services = new Map<string, Built>();
-  /** What was asked for last: the lines of a service have one key. */
+  /** The last key that was looked up: the lines of a service share one. */
   #key: ServiceKey | undefined;
   #built: Built | undefined;
 

@@ -5,8 +5,8 @@ import { SCHEDULERS, type Scheduler } from '../ip_vs/service-rows.ts';
 import type { RuleCommand } from './command.ts';
 
 /*
- * Nearly all lines that `ipvsadm -Sn` writes have one of two forms. Reading these as they stand, without taking them apart into options, makes a
- * table of thousands five times as fast to restore.
+ * Nearly all lines that `ipvsadm -Sn` writes have one of two forms. Reading these with one regular expression each, without splitting them into options,
+ * makes restoring a table of thousands five times as fast.
  */
 
 const ENDPOINT = String.raw`([\d.]{7,15}:\d{1,5})`;
@@ -17,7 +17,7 @@ const SERVER_LINE = new RegExp(`^-a -([tu]) ${ENDPOINT} -r ${SERVER} -([gm]) -w 
 /** The words of a line as the key of a service: 'tcp-service', '10.0.0.1:80'. */
 type ReadKey = (option: string, value: string) => ServiceKey;
 
-/** Undefined for what has another form, and for what is not right: the careful way says why. */
+/** Undefined for a line of another form, and for one that is wrong: `readCarefully` gives the error. */
 export function readPlain(line: string, readKey: ReadKey): RuleCommand | undefined {
   return line.startsWith('-a') ? serverOf(line, readKey) : serviceOf(line, readKey);
 }
@@ -45,5 +45,5 @@ function serverOf(line: string, readKey: ReadKey): RuleCommand | undefined {
   return { op: 'addDestination', key, destination };
 }
 
-/** Only whether it is an address is asked. */
+/** For `readIPv4`, of which only the result is used. */
 const SCRATCH = new Uint8Array(4);

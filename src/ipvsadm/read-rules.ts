@@ -25,7 +25,7 @@ import { type Line, optionName, readOptions, splitLine } from './options.ts';
 import { readPlain } from './plain-lines.ts';
 import { type RuleNames, withUsualNames } from './service-names.ts';
 
-/** A line that is no rule. It is a RangeError or TypeError, as bad arguments are. */
+/** The error about a line that is no rule: a RangeError or TypeError, as for arguments. */
 export interface RuleError extends ArgumentError {
   /** Counted from 1. */
   readonly line: number;
@@ -33,7 +33,7 @@ export interface RuleError extends ArgumentError {
   readonly text: string;
 }
 
-/** The scheduler, persistence and synchronisation identifier that ipvsadm fills in. */
+/** The defaults of ipvsadm. */
 const DEFAULT_SCHEDULER = 'wlc';
 const DEFAULT_PERSISTENCE_SECONDS = 360;
 const DEFAULT_INTERFACE = 'eth0';
@@ -94,7 +94,7 @@ function lineEnd(text: string, from: number): number {
   return end < 0 ? text.length : end;
 }
 
-/** Reads the keys of services. A service's lines follow each other and name it in the same words: it is read once for all of them. */
+/** Reads the keys of services. Lines of the same service follow each other with the same words, so the key is read once for all of them. */
 class KeyReader {
   readonly names: RuleNames;
   #option = '';
@@ -219,7 +219,7 @@ function serviceOf(options: Options, keys: KeyReader): Service {
     if (netmask !== undefined) service.persistence.netmask = netmask;
     if (engine !== undefined) service.persistence.engine = engine;
   } else if (engine !== undefined) {
-    // ipvsadm sends it, and the kernel then never uses it.
+    // ipvsadm sends it, but the kernel never uses it.
     throw rangeError(['--pe'], 'persistence (-p) with it', engine);
   }
   readNumbers(SERVICE, options, service);
@@ -236,7 +236,7 @@ function flagsOf(text: string): NonNullable<Service['schedulerFlags']> {
   return [...[...new Set(flags)].sort((a, b) => order.indexOf(a) - order.indexOf(b)), ...bits.map(Number)];
 }
 
-/** The mask in the form that services are read back in; undefined for the one that makes each address its own client. */
+/** The mask in the form of a service that was read; undefined if each address is its own client. */
 function netmaskOf(text: string | undefined, family: number): string | number | undefined {
   if (text === undefined) return undefined;
   if (family === AF_INET6) {
@@ -251,7 +251,7 @@ function netmaskOf(text: string | undefined, family: number): string | number | 
   return text === '255.255.255.255' ? undefined : text;
 }
 
-/** The address and port of -r; the service's port where none is given. */
+/** The address and port of -r; by default the port of the service. */
 function serverOf(key: ServiceKey, options: Options, names: RuleNames): DestinationKey {
   const value = options.get('real-server');
   if (value === undefined) throw rangeError([], 'a server (-r)', undefined);
@@ -264,13 +264,13 @@ function destinationOf(key: ServiceKey, options: Options, names: RuleNames): Des
   const server = serverOf(key, options, names);
   const asIs = options.has('as-is');
   const forward = forwardOf(options);
-  // Only masquerading can change the port: ipvsadm takes the service's, whatever is given.
+  // Only masquerading can change the port. For the others ipvsadm takes the port of the service, whatever is given.
   if (forward !== 'masquerade' && 'port' in key && !asIs) server.port = key.port;
   const destination: Destination = { address: server.address, port: server.port, forward };
   const tunnel = tunnelOf(options, forward === 'tunnel');
   if (tunnel !== undefined) destination.tunnel = tunnel;
   readNumbers(DESTINATION, options, destination);
-  // A port that masquerading cannot change for every port of a service is told nowhere by ipvsadm.
+  // ipvsadm takes any port with masquerading, also for a service of every port, where it has no effect.
   const kept = asIs || forward === 'masquerade' ? 'anything' : undefined;
   writeDestination(key, destination, familyOf(key), kept);
   return destination;
@@ -403,7 +403,7 @@ function endpointOf(
     );
   }
   const key = { protocol, address, port: 0 } as const;
-  // One spelling for one address, the one that it is read back in.
+  // In the spelling in which addresses are read back.
   const found = { address: addressText(addressBytes(address), familyOf(key)) };
   return port === undefined ? found : { ...found, port: portOf(port, path, protocol, names) };
 }

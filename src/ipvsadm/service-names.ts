@@ -45,15 +45,15 @@ const HOSTS: Readonly<Record<string, string>> = {
   'ip6-loopback': '::1',
 };
 
-/** What names in a text mean. */
+/** The meaning of names of hosts and ports in a text. */
 export interface RuleNames {
-  /** Called for a host that is no numeric address (`ipvsadm -S` without -n writes names); its address, or undefined. */
+  /** Called for a host that is no numeric address (`ipvsadm -S` without -n writes names). Returns its address, or undefined. */
   host?: (name: string) => string | undefined;
-  /** Called for a port that is no number: 'http'. Where it gives undefined the usual name counts. */
+  /** Called for a port that is no number: 'http'. If it returns undefined, the usual name counts. */
   port?: (name: string, protocol: 'tcp' | 'udp' | 'sctp') => number | undefined;
 }
 
-/** A caller's names, and behind them the usual ones: ports as in /etc/services, and localhost. */
+/** A caller's names, and after them the usual ones: ports as in /etc/services, and localhost. */
 export function withUsualNames({ host, port }: RuleNames): Required<RuleNames> {
   let ports: Map<string, number> | undefined;
   return {

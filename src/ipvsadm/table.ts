@@ -9,7 +9,10 @@ import { sortDestinations, sortServices } from './order.ts';
 /** A virtual server as it was read, or as it is meant to be. */
 type Server = (Service | ServiceEntry) & { destinations?: readonly (Destination | DestinationEntry)[] };
 
-/** The columns of `formatTable`: 'connections' are those of plain -L, 'persistence' of --persistent-conn, 'tunnels' of --tun-info; the others are named as ipvsadm's options. */
+/**
+ * The columns of `formatTable`: 'connections' are those of plain -L, 'persistence' of --persistent-conn, 'tunnels' of --tun-info; the others are
+ * named as the options of ipvsadm.
+ */
 export type TableView = 'connections' | 'stats' | 'rate' | 'thresholds' | 'persistence' | 'tunnels';
 
 const FORWARD: Record<string, string> = {

@@ -12,8 +12,8 @@ export interface Backends {
   /** Takes the requests. */
   backend: Backend;
   /**
-   * The socket options, which list IPv4 services, and the IPv4 servers of one, in one call under the kernel's mutex each; undefined where they
-   * do not work here.
+   * The socket options, which list IPv4 services, or the IPv4 destinations of one, in one call under the kernel's mutex. Undefined if they do not
+   * work here.
    */
   options(): SockoptBackend | undefined;
 }
@@ -40,7 +40,7 @@ function makeBackends(exchange: Exchange): Backends {
   return { backend: transport.via === 'netlink' ? netlink : new AutomaticBackend(exchange, netlink, options), options };
 }
 
-/** Opens once, and never again where that fails: the socket options are a help, not a need. */
+/** Opens once, and does not try again after a failure: the socket options only make reading faster. */
 function memoized(open: () => SockoptBackend): () => SockoptBackend | undefined {
   let opened: { backend: SockoptBackend | undefined } | undefined;
   return () => {
@@ -55,12 +55,12 @@ function memoized(open: () => SockoptBackend): () => SockoptBackend | undefined 
   };
 }
 
-/** Netlink; from the first refusal for want of permission on, the socket options where those are permitted. */
+/** Netlink. If its first request is refused with EPERM, and the socket options are permitted, they are used from then on. */
 class AutomaticBackend implements Backend {
   readonly #exchange: Exchange;
   readonly #open: () => SockoptBackend | undefined;
   #current: Backend;
-  /** One of them has been let through: the question is decided. */
+  /** A request was permitted: the backend does not change any more. */
   #decided = false;
 
   constructor(exchange: Exchange, netlink: NetlinkBackend, open: () => SockoptBackend | undefined) {
@@ -92,7 +92,7 @@ class AutomaticBackend implements Backend {
     return this.#try(backend => backend.destinations(service, withStats));
   }
 
-  // Asked before many requests, so that the refusals of a whole batch need not be taken apart.
+  // One small request decides before a batch is sent, so that not the whole batch is refused.
   *pipeline(commands: readonly IpvsCommand[]): Operation<PipelineResult> {
     if (!this.#decided && commands.length > 0) yield* this.info();
     return yield* this.#current.pipeline(commands);
@@ -130,7 +130,7 @@ class AutomaticBackend implements Backend {
     try {
       yield* other.info();
     } catch {
-      // What netlink said is the better answer.
+      // The error of netlink says more.
       return undefined;
     }
     const { observer, transport, operation } = this.#exchange;

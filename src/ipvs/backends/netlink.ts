@@ -12,12 +12,12 @@ import type { Backend, IpvsCommand, IpvsInfo } from './backend.ts';
 import { listedDestination, listedService } from './dump-reader.ts';
 import { describe, GET_SERVICES, getDestinations } from './requests.ts';
 
-/** Of the family; the kernel does not look at it. */
+/** The version of the generic netlink family, which the kernel does not check. */
 export const VERSION = 1;
 const MODULE_MISSING =
   'the kernel has no IPVS: load the module on the host (modprobe ip_vs), or install a kernel with CONFIG_IP_VS';
 /**
- * IPVS over generic netlink: all that the kernel has. It wants CAP_NET_ADMIN in the initial user namespace, also for reading
+ * IPVS over generic netlink, with everything that the kernel has. It needs CAP_NET_ADMIN in the initial user namespace, also for reading
  * (net/netfilter/ipvs/ip_vs_ctl.c).
  */
 export class NetlinkBackend extends GenericFamily<WireCommand> implements Backend {
@@ -48,7 +48,7 @@ export function readInfo(version = 0, connectionTableSize = 0): IpvsInfo {
   return { version: `${version >> 16}.${(version >> 8) & 0xff}.${version & 0xff}`, connectionTableSize };
 }
 
-/** Puts a request behind the others; its type, the family's number, is still to come. */
+/** Adds a request to the list. Its message type, which is the number of the family, is filled in when the list is sent. */
 export function encode(messages: EncodedRequests, { command, value }: Pick<IpvsCommand, 'command' | 'value'>): void {
   messages.add(0, 0, writer => {
     genlmsghdr.write(writer, { cmd: command, version: VERSION });

@@ -16,7 +16,7 @@ import type { IpvsCommand } from './backend.ts';
 const NOT_PERMITTED =
   'IPVS over netlink needs CAP_NET_ADMIN in the initial user namespace: program the container from the host, as root';
 
-/** All services, and the servers of one. */
+/** Lists all services. */
 export const GET_SERVICES = describe('IPVS_CMD_GET_SERVICE', C.IPVS_CMD_GET_SERVICE, undefined, {});
 
 export function getDestinations(service: WireService): IpvsCommand {
@@ -26,11 +26,11 @@ export function getDestinations(service: WireService): IpvsCommand {
 
 const NO_IPV6 = 'this kernel has no IPVS for IPv6 (CONFIG_IP_VS_IPV6)';
 const UNLOADING = 'the module ip_vs is being unloaded: try again, which loads it anew';
-/** Everything else that EINVAL says of a service is checked before it is sent. */
+/** All other reasons for EINVAL of a service are checked before it is sent. */
 const NO_ESTIMATOR =
   'the kernel can keep no more counters in this namespace (Linux 6.2): give settings.est_cpulist more processors, or switch settings.run_estimation off';
 
-/** IPVS gives no error text and no offsets: what an errno means depends on what was asked. */
+/** IPVS gives no error text and no offsets. The meaning of an errno depends on the request, so each request has its own hints. */
 export function describe(syscall: string, command: number, subject: unknown, value: WireCommand): IpvsCommand {
   return { syscall, command, subject, value, hint: generalHint };
 }
@@ -113,19 +113,20 @@ const DESTINATION_HINTS: Readonly<Record<string, string>> = {
   EPERM: NOT_PERMITTED,
 };
 
-/** Which causes of an EINVAL fit a request: one that is certain, or all that are possible. */
+/** The cause of an EINVAL, if the request leaves only one; otherwise all possible causes. */
 function whyInvalid(verb: keyof typeof DESTINATION_VERBS, { service, destination }: WireCommand): string | undefined {
   if (service === undefined || destination === undefined || verb === 'DEL') return undefined;
   const { address, family = service.family, upperThreshold = 0, tunnelType, tunnelPort = 0 } = destination;
   const causes: string[] = [];
   if (verb === 'NEW') {
-    if (!isReachable({ family, address })) return 'no packet can be sent to that address, so that it is no server';
+    if (!isReachable({ family, address })) return 'no packet can be sent to that address';
     if (family === AF_INET) {
       causes.push('the address is a broadcast address here');
-      causes.push('lo is down and the namespace has no address (it then takes no IPv4 server at all)');
+      causes.push('lo is down and the namespace has no address (the kernel then takes no IPv4 destination at all)');
     } else if (/^fe[89ab]/.test(address)) causes.push("the address is link-local, and not one of this namespace's own");
   }
-  if (family !== service.family) causes.push('a sync daemon runs, beside which no server of the other family can be');
+  if (family !== service.family)
+    causes.push('a sync daemon runs, and connections to a destination of the other family cannot be synchronised');
   if (tunnelType === C.IP_VS_CONN_F_TUNNEL_TYPE_GUE && tunnelPort === 0) causes.push('GUE needs a port');
   if (upperThreshold > 0x7fffffff) causes.push('from Linux 7.1 on a threshold is at most 2^31-1');
   if (verb === 'NEW') causes.push(NO_ESTIMATOR);
@@ -134,13 +135,13 @@ function whyInvalid(verb: keyof typeof DESTINATION_VERBS, { service, destination
 
 const destinationBlame = (code: string): Path | undefined => (code === 'EINVAL' ? ['address'] : undefined);
 
-/** A request about a destination; its parameters are checked already. */
+/** A request about a destination whose parameters are checked already. */
 export function destinationRequest(
   verb: keyof typeof DESTINATION_VERBS,
   subject: DestinationKey,
   value: WireCommand,
 ): IpvsCommand {
-  // Written out: a batch makes thousands, and spreading the verb costs more than all the rest.
+  // Without spreading an object: a batch makes thousands of these.
   const { syscall, command } = DESTINATION_VERBS[verb];
   const hint = (code: string) => (code === 'EINVAL' ? whyInvalid(verb, value) : DESTINATION_HINTS[code]);
   return { syscall, command, subject, value, hint, blame: destinationBlame };

@@ -3,10 +3,10 @@ import { NETLINK_GENERIC } from '../../linux/netlink.ts';
 import { type Exchange, NetlinkSocket, OptionSocket, type Transport } from '../../netlink/index.ts';
 import { NetNs } from '../../netns/netns.ts';
 
-/** How IPVS is asked: 'auto' is netlink, and where that is not permitted, the socket options. */
+/** The way to the kernel. 'auto' is netlink, or the socket options if netlink is not permitted. */
 export type Via = 'auto' | 'netlink' | 'sockopt';
 
-/** The options of one socket: 0 or a length, or the negative errno. */
+/** The options of one socket. The results are 0 or a length, or the negative errno. */
 export interface Options {
   set(level: number, name: number, value: Uint8Array): number;
   get(level: number, name: number, value: Uint8Array): number;
@@ -14,14 +14,14 @@ export interface Options {
 
 /** A transport that has socket options besides messages. */
 export interface IpvsTransport extends Transport {
-  /** Opens the namespace anew; absent where there is none. */
+  /** Opens the namespace again. Transports in memory do not have one. */
   namespace?(): NetNs;
   readonly via: Via;
   /** Opened when first asked for. */
   options(): Options;
 }
 
-/** The sockets of one handle: netlink unless it is told not to, and one for socket options when there is need. Both are in one namespace. */
+/** The sockets of one handle in one namespace: netlink, unless `via` is 'sockopt', and a socket for the options when it is first needed. */
 export class IpvsSocket implements IpvsTransport {
   readonly via: Via;
   readonly netnsInode: number;
@@ -41,7 +41,7 @@ export class IpvsSocket implements IpvsTransport {
   }
 
   #openOptions(): OptionSocket {
-    // The caller may have closed the namespace that this was opened in; the socket knows its own.
+    // The caller may have closed the namespace since; the socket keeps it open.
     const netns = this.#socket.namespace();
     try {
       return new OptionSocket(netns);
@@ -50,7 +50,7 @@ export class IpvsSocket implements IpvsTransport {
     }
   }
 
-  /** The namespace of both, opened anew: whoever opened this handle may have closed theirs. */
+  /** The namespace of both sockets, opened again, because the caller may have closed it since. */
   namespace(): NetNs {
     return (this.#netlink ?? this.options()).namespace();
   }

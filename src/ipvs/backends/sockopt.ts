@@ -37,16 +37,16 @@ const NOT_PERMITTED =
 const MODULE_MISSING =
   'the kernel has not loaded IPVS, and its socket options do not make it: modprobe ip_vs on the host, or ask over netlink once';
 const INSTEAD = "open with via: 'netlink', as root on the host";
-/** Entries that may have been added between counting them and reading them. */
+/** Room for entries that other programs add between counting and reading. */
 const SLACK = 16;
-/** A list that were longer would not fit the kernel's own length, an int; a count above it is none. */
+/** A longer list would not fit the kernel's length, which is an int. So a higher count is an error. */
 const MAX_COUNT = 1 << 22;
 
 function roomFor(count: number): number {
   if (count > MAX_COUNT) throw new DecodeError(`a list of ${count} entries`);
   return count + SLACK;
 }
-/** IP_VS_SO_SET_ADD takes these protocols alone (EFAULT), also with a firewall mark, whose services the kernel lists as TCP. */
+/** IP_VS_SO_SET_ADD takes only these protocols (others are EFAULT), also for a firewall mark, whose services the kernel lists as TCP. */
 const PROTOCOLS: readonly number[] = [6, 17, 132];
 const TCP = 6;
 
@@ -68,15 +68,15 @@ const SETTERS: Readonly<Record<number, readonly [name: string, option: number]>>
 export const isOptionable = ({ family, protocol = TCP }: WireService): boolean =>
   family === AF_INET && PROTOCOLS.includes(protocol);
 
-/** A service and how many servers it has, of all families. */
+/** A service and the number of its destinations of both families. */
 export interface CountedService {
   service: WireService;
   destinations: number;
 }
 
 /**
- * IPVS over its socket options, which root of an unprivileged container may use too. IPv4 only, and no persistence engines, tunnel types or 64-bit
- * counters: what they cannot carry is refused with an UnsupportedError before anything is sent. Each call is atomic, also those that list.
+ * IPVS over its socket options, which root of an unprivileged container may use, too. They have IPv4 only, and neither persistence engines nor types of
+ * tunnels nor 64-bit counters: requests with these are refused with an UnsupportedError before anything is sent. Each call is atomic, including lists.
  */
 export class SockoptBackend implements Backend {
   readonly via = 'sockopt';
@@ -148,7 +148,7 @@ export class SockoptBackend implements Backend {
     return servers ?? [];
   }
 
-  /** Two of them: the master and the backup, of which each may be stopped (state 0). */
+  /** The kernel gives two, the master and the backup; the state of one that does not run is 0. */
   #daemons(command: IpvsCommand): WireCommand[] {
     const { ip_vs_daemon_user: struct } = S;
     const buffer = new Uint8Array(2 * struct.size);
@@ -197,9 +197,9 @@ export class SockoptBackend implements Backend {
   /** The IPv4 services, as they were at one moment. */
   counted(withStats: boolean): CountedService[] {
     const { ip_vs_get_services: header, ip_vs_service_entry: entry } = S;
-    // A full list may have more behind it: others have added meanwhile.
+    // If the list is full, other programs may have added more meanwhile: read again with more room.
     for (let room = roomFor(this.#counts().num_services); ; room *= 2) {
-      // The kernel fills what it has and leaves the rest: an entry without a scheduler's name is none ('none' has one).
+      // The kernel leaves the rest of the buffer as it is. An entry without a name of a scheduler is the first unused one.
       const source = sourceOf(new Uint8Array(header.size + room * entry.size));
       encode(header, { num_services: room }, source.bytes);
       this.#get('IP_VS_SO_GET_SERVICES', C.IP_VS_SO_GET_SERVICES, source.bytes, {});
@@ -212,7 +212,7 @@ export class SockoptBackend implements Backend {
     }
   }
 
-  /** The IPv4 servers of a service as they were at one moment; undefined where there is no such service. `expected` is a guess at their number. */
+  /** The IPv4 destinations of a service at one moment; undefined if there is no such service. `expected` is a guess at their number. */
   servers(service: WireService, withStats: boolean, expected = 0): WireDestination[] | undefined {
     const { ip_vs_get_dests: header, ip_vs_dest_entry: entry } = S;
     for (let room = roomFor(expected); ; room *= 4) {
@@ -224,7 +224,7 @@ export class SockoptBackend implements Backend {
       if (errno < 0) this.#refuse('IP_VS_SO_GET_DESTS', errno, getDestinations(service));
       const list: WireDestination[] = [];
       for (let at = header.size; at < bytes.length; at += entry.size) {
-        // A server has an address, which is not 0.0.0.0.
+        // The address of a destination is never 0.0.0.0: this is the first unused entry.
         if (source.view.getUint32(at + DESTINATION_ENTRY.addr) === 0) break;
         list.push(readDestinationEntry(source, at, withStats));
       }
@@ -232,7 +232,7 @@ export class SockoptBackend implements Backend {
     }
   }
 
-  /** Zeros, for an answer that is read before the next one is asked for. */
+  /** A buffer of zeros, which is used again for the next answer. */
   #scratch(size: number): Source {
     if (this.#buffer?.bytes.length === size) this.#buffer.bytes.fill(0);
     else this.#buffer = sourceOf(new Uint8Array(size));
@@ -273,7 +273,7 @@ export class SockoptBackend implements Backend {
 const ESRCH = -3;
 const OVER = "over IPVS's socket options";
 
-/** What netlink says about an errno holds here too, but for who may and what is loaded. */
+/** The hints for netlink hold here, too, except those about permission and about the module. */
 function explained(command: Partial<IpvsCommand>, syscall: string) {
   return {
     ...command,
@@ -291,7 +291,7 @@ interface Setting {
   argument: Uint8Array;
 }
 
-/** The socket option that does what a netlink request does. Throws an UnsupportedError where there is none. */
+/** The socket option for a netlink request. @throws UnsupportedError there is none. */
 function translate({ command, syscall, value }: IpvsCommand): Setting {
   const setter = SETTERS[command];
   if (setter === undefined) throw new UnsupportedError(`${syscall} ${OVER}`, undefined, INSTEAD);
@@ -335,7 +335,7 @@ function setMembers<W extends object>(user: object, { settings }: FieldTable<W>,
   }
 }
 
-/** What identifies a service; of none, what means all of them. */
+/** The members that identify a service. Without a service they are zero, which means all. */
 function keyOf(service: WireService | undefined) {
   if (service === undefined) return { protocol: 0, addr: '00000000', port: 0, fwmark: 0 };
   const { family, protocol = TCP, address = '00000000', port = 0, firewallMark = 0 } = service;
@@ -371,7 +371,7 @@ function writeRequest({ view, bytes }: Source, service: WireService, room: numbe
   view.setUint32(REQUEST.num_dests, room, HOST);
 }
 
-/* Lists have thousands of entries, which are read member by member: no object is made of what nobody asks for. */
+/* Lists have thousands of entries. They are read member by member, so that no object is made of unused members. */
 const REQUEST = offsetsOf(S.ip_vs_get_dests);
 const ENTRY = offsetsOf(S.ip_vs_service_entry);
 const DESTINATION_ENTRY = offsetsOf(S.ip_vs_dest_entry);
