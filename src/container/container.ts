@@ -20,6 +20,7 @@ import { PacketRules } from './packet-rules.ts';
 import { type Preflight, preflight } from './preflight.ts';
 import type { Redirects } from './redirects.ts';
 
+/** How a container is opened, and who is told about its requests. */
 export interface ContainerOptions {
   /** Take the namespace of this process itself, which is the host's as a rule. */
   allowHost?: boolean;
@@ -32,8 +33,12 @@ interface Attached {
 }
 
 /**
- * One container: its namespace, and the subsystems of the kernel in it, opened when first used. Closing it closes them; the container itself
- * and what was programmed into it stay.
+ * One container: its namespace, and the subsystems of the kernel in it, opened when first used. Closing it closes them; the container
+ * itself and what was programmed into it stay.
+ * @example
+ * const web1 = Container.open({ pid: 4711 });
+ * console.log(await web1.redirects.list(), await web1.ipvs.services());
+ * web1.close();
  */
 export class Container {
   /** The container's network namespace. */
@@ -67,6 +72,11 @@ export class Container {
    * Opens a container by a process that lives in it, or by its namespace (which stays the caller's).
    * @throws NetNsError ERR_HOST_NAMESPACE it is the namespace of this process: a container with the host's network, or a typing error. Say
    * `allowHost` if that is meant. And what `NetNs.open` throws.
+   * @param reference the process or the namespace
+   * @param options whether the host's own network is taken, and a logger
+   * @example
+   * const web1 = Container.open({ pid: 4711 });
+   * await web1.redirects.set([{ protocol: 'tcp', address: '10.10.0.100', port: 80, toPort: 8080 }]);
    */
   static open(reference: { pid: number } | { netns: NetNs }, options: ContainerOptions = {}): Container {
     checkObject(reference, [], ['pid', 'netns']);
@@ -100,12 +110,15 @@ export class Container {
   }
 
   /**
-   * Finds a running container by its id or name (or the beginning of its id) in the records of its runtime: docker and podman by their sockets;
+   * Finds a running container by its id or name (or the beginning of its id) in the records of its runtime: docker and podman by their
+   * sockets;
    * podman, containerd, CRI-O, LXC, systemd-nspawn, runc and crun by the state that they keep under /run.
    * @throws NetNsError ERR_NO_CONTAINER nobody has such a container, or it does not run; ERR_HOST_NAMESPACE it has the host's network, and
    * ERR_SHARED_NAMESPACE that of another container: say `allowHost`, `allowShared` if that is meant. And what `NetNs.open` throws.
    * @throws StateError ERR_RUNTIME a daemon of root's, or the one that was named, cannot be asked
    * @example const web1 = await Container.find('web1', { runtime: 'docker' });
+   * @param id the id, its beginning, or the name
+   * @param options the runtime, its socket, and which networks are taken
    */
   static async find(
     id: string,
@@ -194,17 +207,18 @@ export class Container {
   }
 
   /**
-   * Listens to its packet logs. Each call is a listener of its own; a group has one listener at a time. When the container's process ends, the log is
-   * closed: loops over it end, and files and records are complete, once all that was logged before has been taken. A container that was opened by
-   * its namespace alone has no end.
+   * Listens to its packet logs. Each call is a listener of its own; a group has one listener at a time. When the container's process ends,
+   * the log is closed: loops over it end, and files and records are complete, once all that was logged before has been taken. A container
+   * that was opened by its namespace alone has no end.
    *
-   * Unless `rules` says otherwise, `packet.rule` is the rule of `logging` that has logged it: the only one with its group and prefix. Rules are read when
-   * the log is opened, after each change by this object, and, behind the packets, at most once a second: one that another process has
-   * made is known a moment later. At most 4,096 rules are looked at.
+   * Unless `rules` says otherwise, `packet.rule` is the rule of `logging` that has logged it: the only one with its group and prefix. Rules
+   * are read when the log is opened, after each change by this object, and, behind the packets, at most once a second: one that another
+   * process has made is known a moment later. At most 4,096 rules are looked at.
    * @example
    * const log = web1.nflog({ groups: [5] });
    * for await (const packet of log) console.log(packet.rule?.name, packet.summary());
    * // web1 has ended.
+   * @param options the groups, and how to listen
    */
   nflog<R = LogRule>(options: Omit<NflogOptions<R>, 'netns' | 'logger'>): Nflog<R> {
     // Its end is that of its logs, once what was logged has been taken.
@@ -238,7 +252,12 @@ export class Container {
     return this.#knownRules;
   }
 
-  /** What works in it, what does not and why, and what to do about it. Changes and loads nothing unless asked to `load`. */
+  /**
+   * What works in it, what does not and why, and what to do about it. Changes and loads nothing unless asked to `load`.
+   * @param options `load`: let the kernel load IPVS and nf_tables, if it has them
+   * @example
+   * for (const { name, works } of (await web1.preflight()).abilities) console.log(name, works);
+   */
   async preflight(options: { load?: boolean } = {}): Promise<Preflight> {
     this.checkOpen();
     return preflight(this.netns, options);
@@ -271,7 +290,12 @@ export class Container {
     return { netns: this.netns, ...(this.#logger !== undefined && { logger: this.#logger }) };
   }
 
-  /** Lets go of the container: its sockets would keep a dead one's namespace alive. From now on every verb of it, and of what is reached through it, is `ERR_CLOSED`. */
+  /**
+   * Lets go of the container: its sockets would keep a dead one's namespace alive. From now on every verb of it, and of what is reached
+   * through it, is `ERR_CLOSED`.
+   * @example
+   * web1.close();
+   */
   close(): void {
     void this[Symbol.asyncDispose]();
   }

@@ -20,6 +20,7 @@ import {
 
 export type { Runtime } from './records.ts';
 
+/** Where a container is looked for. */
 export interface FindOptions {
   /** Ask only this one; default all that have left a socket or state on this machine. */
   runtime?: Runtime;

@@ -6,6 +6,7 @@ import { again, checkForce, type ForceOptions } from './owned-table.ts';
 
 export type { LogDrift, LogRule } from './log-set.ts';
 
+/** How a change of a container's log rules is made. */
 export interface LoggingOptions extends ForceOptions {
   /** Acts before the send, and between reads; once bytes are in the kernel the promise says what became of them. */
   signal?: AbortSignal;
@@ -34,6 +35,8 @@ export class LoggingOperations {
    * @throws StateError ERR_FOREIGN_TABLE somebody else has a table of that name, and `force` is not said
    * @example
    * await web1.logging.set([{ group: 5, prefix: 'web1 in ' }]);
+   * @param rules the rules, in order
+   * @param options `force` and `signal`
    */
   *set(rules: readonly LogRule[] | LogSet, options: LoggingOptions = {}): Operation<void> {
     checkForce(options);
@@ -44,6 +47,10 @@ export class LoggingOperations {
   /**
    * Makes sure that these are there, behind the others. Of those, what somebody has changed is removed: nobody knows any more what it was.
    * @throws as `set`
+   * @param rules the rules, in order
+   * @param options `force` and `signal`
+   * @example
+   * await web1.logging.add([{ group: 6, prefix: 'web1 out ', hook: 'output' }]);
    */
   *add(rules: readonly LogRule[], options: LoggingOptions = {}): Operation<void> {
     checkForce(options);
@@ -58,7 +65,13 @@ export class LoggingOperations {
     });
   }
 
-  /** Makes sure that these are not there: rules that say the same. @throws as `set` */
+  /**
+   * Makes sure that these are not there: rules that say the same. @throws as `set`
+   * @param rules the rules, as they were given
+   * @param options `force` and `signal`
+   * @example
+   * await web1.logging.remove([{ group: 6, prefix: 'web1 out ', hook: 'output' }]);
+   */
   *remove(rules: readonly LogRule[], options: LoggingOptions = {}): Operation<void> {
     checkForce(options);
     const names = new Set<string | undefined>(wantedOf(rules).wanted.map(({ name }) => name));
@@ -69,7 +82,12 @@ export class LoggingOperations {
     });
   }
 
-  /** The rules that are there, by hook. With `force`, a table that is somebody else's has none. @throws StateError ERR_FOREIGN_TABLE */
+  /**
+   * The rules that are there, by hook. With `force`, a table that is somebody else's has none. @throws StateError ERR_FOREIGN_TABLE
+   * @param options `force`
+   * @example
+   * for (const { group, prefix } of await web1.logging.list()) console.log(group, prefix);
+   */
   *list(options: ForceOptions = {}): Operation<LogRule[]> {
     checkForce(options);
     const table = this.#table;
@@ -83,6 +101,9 @@ export class LoggingOperations {
    * How the table differs from what `set` would make of it: rules, and in `differences` all else. Changes nothing.
    * @example
    * const { missing, unexpected, differences = [] } = await web1.logging.differences([{ group: 5, prefix: 'web1 ' }]);
+   * @param rules the rules that are wanted, in order
+   * @param options `force` and `signal`
+   * @throws StateError ERR_FOREIGN_TABLE somebody else has a table of that name, and `force` is not said
    */
   *differences(rules: readonly LogRule[] | LogSet, options: LoggingOptions = {}): Operation<LogDrift> {
     checkForce(options);
@@ -94,6 +115,9 @@ export class LoggingOperations {
    * Takes over what an earlier process has left, and returns it. What somebody has put there is removed, and so are rules that somebody has
    * changed. With `force`, a table of that name that is somebody else's is replaced by an empty one of ours.
    * @throws StateError ERR_FOREIGN_TABLE somebody else has a table of that name, and `force` is not said
+   * @param options `force` and `signal`
+   * @example
+   * const rules = await web1.logging.adopt();
    */
   *adopt(options: LoggingOptions = {}): Operation<LogRule[]> {
     checkForce(options);
@@ -106,14 +130,24 @@ export class LoggingOperations {
     });
   }
 
-  /** Removes all of it: rules, chains and table. With `force`, a table of that name whoever made it. */
+  /**
+   * Removes all of it: rules, chains and table. With `force`, a table of that name whoever made it.
+   * @param options `force`
+   * @throws StateError ERR_FOREIGN_TABLE somebody else has a table of that name, and `force` is not said
+   * @example
+   * await web1.logging.release();
+   */
   *release(options: ForceOptions = {}): Operation<void> {
     checkForce(options);
     yield* again(() => this.#table.release(options.force === true, 'release({ force: true }) removes it'));
   }
 }
 
-/** The log rules of one container, in both forms. They share the socket of its `nftables`. */
+/**
+ * The log rules of one container, in both forms. They share the socket of its `nftables`.
+ * @example
+ * await web1.logging.set([{ group: 5, prefix: 'web1 ' }]);
+ */
 export class Logging extends syncAndAsync(LoggingOperations) {}
 
 const wantedOf = (rules: readonly LogRule[] | LogSet): LogSet => (rules instanceof LogSet ? rules : new LogSet(rules));

@@ -33,6 +33,7 @@ export const FIRST_PRIORITY = -199;
 const LAST_PRIORITY = 0x7fffffff;
 export const DEFAULT_SETTINGS: RedirectSettings = { priority: FIRST_PRIORITY, output: false };
 
+/** The settings of a container's redirects, and how a change of them is made. */
 export interface RedirectOptions extends Partial<RedirectSettings>, ForceOptions {
   /** Acts before the send, and between reads; once bytes are in the kernel the promise says what became of them. */
   signal?: AbortSignal;

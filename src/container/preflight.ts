@@ -6,6 +6,7 @@ import { Nftables } from '../nftables/index.ts';
 import { KernelModules, type ModuleState } from './modules.ts';
 import type { Places } from './records.ts';
 
+/** What a container may be able to do, as `preflight` names it. */
 export type AbilityName = 'enter' | 'ipvs' | 'nftables' | 'redirect' | 'log' | 'nflog';
 
 /** What stands in the way. */
@@ -23,6 +24,7 @@ export interface Ability {
   remedy?: string;
 }
 
+/** What works in a container, ability by ability. */
 export interface Preflight {
   /** Everything works. */
   ok: boolean;

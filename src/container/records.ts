@@ -7,6 +7,7 @@ import { Files, isOurs, list, record } from './files.ts';
 import { idOfName } from './storage-index.ts';
 
 export const RUNTIMES = ['docker', 'podman', 'containerd', 'cri-o', 'lxc', 'nspawn', 'runc', 'crun'] as const;
+/** The runtimes in whose records containers are found. */
 export type Runtime = (typeof RUNTIMES)[number];
 
 /** Whose network a container has: one of its own, the host's, or that of another container. */

@@ -39,8 +39,8 @@ export class RedirectsOperations {
   }
 
   /**
-   * Makes these the container's redirects, and no others, in one transaction of what differs from what is there. What is left out of the settings is the
-   * default.
+   * Makes these the container's redirects, and no others, in one transaction of what differs from what is there. What is left out of the
+   * settings is the default.
    * @throws TypeError, RangeError with the place in the list; ERR_OVERLAP two ranges overlap and lead to different ports
    * @throws StateError ERR_FOREIGN_TABLE somebody else has a table of that name, and `force` is not said
    * @example
@@ -49,6 +49,8 @@ export class RedirectsOperations {
    *   { protocol: 'tcp', address: '10.10.0.0/24', port: { from: 8000, to: 8010 }, toPort: 8080 },
    *   { protocol: 'udp', port: 53, toPort: 5353 },
    * ], { output: true });
+   * @param redirects in any order
+   * @param options the settings, `force` and `signal`
    */
   *set(redirects: readonly Redirect[] | RedirectSet, options: RedirectOptions = {}): Operation<void> {
     const wanted = wantedOf(redirects, options);
@@ -60,6 +62,8 @@ export class RedirectsOperations {
    * @throws as `set`; ERR_OVERLAP also with a range that is there
    * @example
    * await web1.redirects.add([{ protocol: 'tcp', address: '10.10.0.100', port: 443, toPort: 8443 }]);
+   * @param redirects in any order
+   * @param options settings that change, `force` and `signal`
    */
   *add(redirects: readonly Redirect[], options: RedirectOptions = {}): Operation<void> {
     const given = givenIn(options);
@@ -85,6 +89,10 @@ export class RedirectsOperations {
   /**
    * Makes sure that these are not there. Of a range all must go or nothing.
    * @throws as `set`
+   * @param keys protocol, address and port of each
+   * @param options `force` and `signal`
+   * @example
+   * await web1.redirects.remove([{ protocol: 'tcp', address: '10.10.0.100', port: 80 }]);
    */
   *remove(keys: readonly RedirectKey[], options: RedirectOptions = {}): Operation<void> {
     const given = givenIn(options);
@@ -108,7 +116,13 @@ export class RedirectsOperations {
     });
   }
 
-  /** The redirects that are there. With `force`, a table that is somebody else's has none. @throws StateError ERR_TOO_MANY, ERR_FOREIGN_TABLE */
+  /**
+   * The redirects that are there. With `force`, a table that is somebody else's has none. @throws StateError ERR_TOO_MANY,
+   * ERR_FOREIGN_TABLE
+   * @param options `force`
+   * @example
+   * for (const { address, port, toPort } of await web1.redirects.list()) console.log(address, port, toPort);
+   */
   *list(options: ForceOptions = {}): Operation<Redirect[]> {
     checkForce(options);
     const table = this.#table;
@@ -119,11 +133,14 @@ export class RedirectsOperations {
   }
 
   /**
-   * How the table differs from what `set` would make of it: redirects, and in `differences` all else, and nat chains of others that are asked before
-   * ours. Changes nothing.
+   * How the table differs from what `set` would make of it: redirects, and in `differences` all else, and nat chains of others that are
+   * asked before ours. Changes nothing.
    * @example
    * const wanted = [{ protocol: 'tcp', address: '10.10.0.100', port: 80, toPort: 8080 } as const];
    * const { missing, different, unexpected, differences = [] } = await web1.redirects.differences(wanted);
+   * @param redirects those that are wanted
+   * @param options the settings that are wanted, `force` and `signal`
+   * @throws StateError ERR_FOREIGN_TABLE somebody else has a table of that name, and `force` is not said
    */
   *differences(redirects: readonly Redirect[] | RedirectSet, options: RedirectOptions = {}): Operation<RedirectDrift> {
     const wanted = wantedOf(redirects, options);
@@ -131,10 +148,13 @@ export class RedirectsOperations {
   }
 
   /**
-   * Takes over what an earlier process has left, and returns it: table, chains, rules and maps are mended where somebody has changed them, and elements
-   * that no redirect can mean are removed. The settings stay, but for those that are given. With `force`, a table of that name that is
-   * somebody else's is replaced by an empty one of ours.
+   * Takes over what an earlier process has left, and returns it: table, chains, rules and maps are mended where somebody has changed them,
+   * and elements that no redirect can mean are removed. The settings stay, but for those that are given. With `force`, a table of that name
+   * that is somebody else's is replaced by an empty one of ours.
    * @throws StateError ERR_FOREIGN_TABLE somebody else has a table of that name, and `force` is not said
+   * @param options settings that change, `force` and `signal`
+   * @example
+   * const redirects = await web1.redirects.adopt();
    */
   *adopt(options: RedirectOptions = {}): Operation<Redirect[]> {
     const given = givenIn(options);
@@ -155,7 +175,13 @@ export class RedirectsOperations {
     });
   }
 
-  /** Removes all of it: redirects, maps, rules, chains and table. With `force`, a table of that name whoever made it. */
+  /**
+   * Removes all of it: redirects, maps, rules, chains and table. With `force`, a table of that name whoever made it.
+   * @param options `force`
+   * @throws StateError ERR_FOREIGN_TABLE somebody else has a table of that name, and `force` is not said
+   * @example
+   * await web1.redirects.release();
+   */
   *release(options: ForceOptions = {}): Operation<void> {
     checkForce(options);
     yield* again(() => this.#table.release(options.force === true, 'release({ force: true }) removes it'));
@@ -175,5 +201,9 @@ function givenIn(options: RedirectOptions): Partial<RedirectSettings> {
   return settingsIn(options);
 }
 
-/** The redirects of one container, in both forms. They share the socket of its `nftables`. */
+/**
+ * The redirects of one container, in both forms. They share the socket of its `nftables`.
+ * @example
+ * await web1.redirects.set([{ protocol: 'tcp', address: '10.10.0.100', port: 80, toPort: 8080 }]);
+ */
 export class Redirects extends syncAndAsync(RedirectsOperations) {}

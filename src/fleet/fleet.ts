@@ -11,6 +11,7 @@ import { type ContainerState, type Drift, driftOf, PreparedState, program, unpro
 import { FleetSockets, type Needs, type Seat } from './session.ts';
 import { FleetWatch, type FleetWatchOptions, type WatchedState } from './watch.ts';
 
+/** What a fleet may use. */
 export interface FleetOptions {
   /**
    * Netlink sockets that are kept open, of all containers together; default half of what the process may have (`ulimit -n`). Each holds some
@@ -26,6 +27,7 @@ export interface FleetOptions {
   logger?: Logger;
 }
 
+/** How a run over many containers is made. */
 export interface FleetApplyOptions {
   /** How many containers are under way at once, where their changes are so large that they leave the main thread: 1 to 64, default 4. */
   concurrency?: number;
@@ -48,6 +50,7 @@ export interface FleetApplyOptions {
   signal?: AbortSignal;
 }
 
+/** How far a run has come. */
 export interface FleetProgress {
   /** Containers that are done: well, badly or gone. */
   done: number;
@@ -56,6 +59,7 @@ export interface FleetProgress {
   gone: number;
 }
 
+/** What became of each container. */
 export interface FleetResult {
   programmed: Container[];
   /** What went wrong in one container; the others are not affected by it. */
@@ -78,8 +82,11 @@ const SHARE_WORKED = 0.5;
 type Outcome = 'programmed' | 'gone' | Error;
 
 /**
- * Many containers, programmed at the kernel's own rate: their sockets are kept, what is the same for many is encoded once, and the event loop
- * is never held for longer than was asked. The containers stay the caller's.
+ * Many containers, programmed at the kernel's own rate: their sockets are kept, what is the same for many is encoded once, and the event
+ * loop is never held for longer than was asked. The containers stay the caller's.
+ * @example
+ * const fleet = Fleet.open();
+ * await fleet.apply([container], { logging: [{ group: 5, prefix: 'web ' }] });
  */
 export class Fleet {
   readonly #sockets: FleetSockets;
@@ -96,6 +103,13 @@ export class Fleet {
     this.#sockets = new FleetSockets(maxSockets, options.logger, worked);
   }
 
+  /**
+   * Opens nothing yet: sockets are opened when containers are programmed.
+   * @param options how many sockets are kept, and how long the event loop may be held
+   * @throws TypeError, RangeError with the option
+   * @example
+   * const fleet = Fleet.open({ maxSockets: 5000, maxPauseMs: 10 });
+   */
   static open(options: FleetOptions = {}): Fleet {
     return new Fleet(options);
   }
@@ -112,6 +126,13 @@ export class Fleet {
   /**
    * Brings every container to its desired state. Doing it again changes nothing, but for `transaction`, which is committed each time.
    * Resolves when all are done; what fails in one container is in the result, and the others are not affected.
+   * @param containers each of them once
+   * @param desired one state for all, or a function that says it for each
+   * @param options how many at once, and what ends the run
+   * @throws StateError ERR_CLOSED; TypeError, RangeError with the path in a state that is shared
+   * @example
+   * const { failed } = await fleet.apply([container], { redirects: [{ protocol: 'udp', port: 53, toPort: 5353 }] });
+   * for (const [which, error] of failed) console.error(which.netns.inode, error);
    */
   apply(
     containers: Iterable<Container>,
@@ -137,6 +158,12 @@ export class Fleet {
   /**
    * Removes from every container what `apply` has put there: redirects and logging whoever made them, and of `desired`, where it is given,
    * the tables of its transaction and its virtual services.
+   * @param containers each of them once
+   * @param desired one state for all, or a function that says it for each
+   * @param options how many at once, and what ends the run
+   * @throws StateError ERR_CLOSED
+   * @example
+   * await fleet.remove([container]);
    */
   remove(
     containers: Iterable<Container>,
@@ -149,7 +176,16 @@ export class Fleet {
     return this.#each(containers, options, (seat, container) => unprogram(seat, stateOf(container), force));
   }
 
-  /** Compares every container with its desired state and changes nothing: what differs, as data, for those where something does. */
+  /**
+   * Compares every container with its desired state and changes nothing: what differs, as data, for those where something does.
+   * @param containers each of them once
+   * @param desired one state for all, or a function that says it for each
+   * @param options how many at once, and what ends the run
+   * @throws StateError ERR_CLOSED
+   * @example
+   * const { drift } = await fleet.verify([container], { redirects: [] });
+   * console.log(drift.size, 'differ');
+   */
   async verify(
     containers: Iterable<Container>,
     desired: DesiredStates,
@@ -169,9 +205,15 @@ export class Fleet {
   }
 
   /**
-   * Programs containers when their namespaces appear, those that are there already first: names in directories (/run/netns, /run/docker/netns),
-   * and containers that docker or podman start. Close it, or the fleet, to end it; the process may end while it goes on.
+   * Programs containers when their namespaces appear, those that are there already first: names in directories (/run/netns,
+   * /run/docker/netns), and containers that docker or podman start. Close it, or the fleet, to end it; the process may end while it goes
+   * on.
    * @throws StateError ERR_CLOSED
+   * @param desired one state for all, or a function that says it for each, undefined for those that are left alone
+   * @param options where containers appear, and a signal that ends the watch
+   * @example
+   * const watching = fleet.watch((_, { name }) => (name.startsWith('web') ? { redirects: [] } : undefined));
+   * for await (const { event, name } of watching) console.log(event, name);
    */
   watch(desired: WatchedState, options: FleetWatchOptions = {}): FleetWatch {
     if (this.closed) throw closedError('the fleet');
@@ -266,6 +308,8 @@ export class Fleet {
   /**
    * Closes the sockets and ends what it watches; what was programmed stays, and the containers stay open. From now on every call is
    * `ERR_CLOSED`, and so are containers that a run under way has not begun.
+   * @example
+   * fleet.close();
    */
   close(): void {
     void this[Symbol.asyncDispose]();
@@ -282,6 +326,7 @@ export class Fleet {
   }
 }
 
+/** What differs in each container. */
 export interface FleetVerification extends Omit<FleetResult, 'programmed'> {
   /** Containers that were compared. */
   verified: Container[];

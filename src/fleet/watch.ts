@@ -11,6 +11,7 @@ import { NetNs } from '../netns/index.ts';
 import { checkSignal, onAbort } from '../signal.ts';
 import type { ContainerState } from './desired-state.ts';
 
+/** Where containers appear. */
 export interface FleetWatchOptions {
   /** Where namespaces get names; default /run/netns (`ip netns`, CNI) and /run/docker/netns. */
   directories?: readonly string[];
@@ -56,7 +57,10 @@ interface Watched {
 }
 
 /**
- * Programs containers as their namespaces appear. Iterating tells what it does; it works whether or not anybody iterates, until it is closed.
+ * Programs containers as their namespaces appear. Iterating tells what it does; it works whether or not anybody iterates, until it is
+ * closed.
+ * @example
+ * for await (const { event, name } of fleet.watch({ redirects: [] })) console.log(event, name);
  */
 export class FleetWatch implements AsyncIterable<FleetEvent> {
   readonly #program: (container: Container, state: ContainerState) => Promise<Error | 'gone' | undefined>;
@@ -257,7 +261,12 @@ export class FleetWatch implements AsyncIterable<FleetEvent> {
     }
   }
 
-  /** Ends the watch and closes its containers; what was programmed stays. */
+  /**
+   * Ends the watch and closes its containers; what was programmed stays.
+   * @example
+   * const watching = fleet.watch({ redirects: [] });
+   * watching.close();
+   */
   close(): void {
     if (this.#stopped.signal.aborted) return;
     this.#stopped.abort();

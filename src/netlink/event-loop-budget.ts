@@ -9,9 +9,8 @@ const DONE = Promise.resolve(0);
 
 /**
  * Limits how long work may hold the event loop. It is a step of operations: their promise form lets the event loop run there once the
- * budget
- * is spent, their synchronous form goes straight on. Other work asks `spent` and awaits `rest()`. All work that shares a budget rests
- * together.
+ * budget is spent, their synchronous form goes straight on. Other work asks `spent` and awaits `rest()`. All work that shares a budget
+ * rests together.
  * @example
  * for (let i = 0; i < 1e6; i++) if (budget.spent) await budget.rest();
  */

@@ -258,9 +258,8 @@ export class Exchange {
 
   /**
    * Many requests in few datagrams: those from `begin` up to `end`, by which all indexes count. Only the last of a datagram is
-   * acknowledged: it
-   * proves that none before it was dropped, and those that fail answer anyway. The kernel carries out each on its own; one that fails
-   * does not stop the rest. `describe` tells what a refused one was.
+   * acknowledged: it proves that none before it was dropped, and those that fail answer anyway. The kernel carries out each on its own; one
+   * that fails does not stop the rest. `describe` tells what a refused one was.
    * @param messages what is sent
    * @throws StateError ERR_REPLIES_LOST answers did not fit the receive buffer. What the kernel refuses is in the result
    * @example
@@ -322,8 +321,7 @@ export class Exchange {
   /**
    * Sends bytes that were written elsewhere, as one datagram, and gives each answer to `visit`.
    * It goes on until `visit` returns true ('done': that was the last one), or there are no more ('drained'). With 'lost' some did not fit
-   * the
-   * receive buffer: the earliest are kept by the kernel, later ones are gone.
+   * the receive buffer: the earliest are kept by the kernel, later ones are gone.
    * @param parts the bytes, one behind the other
    * @param messages the number of messages in them
    * @param visit called with each answer

@@ -25,8 +25,7 @@ export type GroupSocket = Pick<NetlinkSocket, 'receiveFrom' | 'watch' | 'close' 
 
 /**
  * Multicast groups of the kernel, in one socket. Nothing is read before it is asked for: what a slow program leaves stays in the kernel, up
- * to the size of
- * the receive buffer, and what is beyond that is lost and said to be.
+ * to the size of the receive buffer, and what is beyond that is lost and said to be.
  * @example
  * const reader = GroupReader.open(netns, NETLINK_ROUTE, [1], 1024 * 1024);
  * await reader.read();

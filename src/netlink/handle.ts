@@ -37,8 +37,8 @@ export interface Handle<O> {
   ): Awaited<ReturnType<Promised<O>[K]>> | ReturnType<Promised<O>[K]>;
   /**
    * Closes the socket: `closed` is true, and every later call fails with `ERR_CLOSED`, from this moment on. Calls in flight still learn
-   * what
-   * became of them; where there are none, the descriptor is free again, or on its way to be, when this returns. Closing twice is harmless.
+   * what became of them; where there are none, the descriptor is free again, or on its way to be, when this returns. Closing twice is
+   * harmless.
    * @example
    * nft.close();
    */

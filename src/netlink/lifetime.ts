@@ -17,10 +17,8 @@ export const closedError = (what = 'the handle'): StateError => new StateError('
 
 /**
  * Open, closing or closed: of one transport, for all handles that share it. From `close()` on nothing begins any more, at once and on every
- * one
- * of them. What has begun still needs the transport, to learn what became of it: the transport is closed behind the last of these, and
- * before
- * `close()` returns where there are none, so that a loop that never lets the event loop run gives its descriptors back.
+ * one of them. What has begun still needs the transport, to learn what became of it: the transport is closed behind the last of these, and
+ * before `close()` returns where there are none, so that a loop that never lets the event loop run gives its descriptors back.
  * @example
  * const { lifetime } = exchange;
  * console.log(lifetime.closed);

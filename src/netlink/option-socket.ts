@@ -5,8 +5,7 @@ import { namespaceOf, openInside, refused } from './socket.ts';
 
 /**
  * A socket in one namespace of which only the options are used: the older interface of some subsystems (IPVS, iptables). The kernel asks
- * for
- * CAP_NET_ADMIN in the user namespace that owns the network namespace, where most of netlink wants it in the initial one.
+ * for CAP_NET_ADMIN in the user namespace that owns the network namespace, where most of netlink wants it in the initial one.
  * @example
  * const optionSocket = new OptionSocket(netns);
  * await optionSocket.close();

@@ -63,8 +63,8 @@ export class NetNs {
 
   /**
    * The namespace that this process calls home: where its first thread was that has used this library, which is where the process was
-   * started. It
-   * is the same for every thread, also for a Worker that was started inside `run()`, which is brought home by its first call. Closing it
+   * started. It is the same for every thread, also for a Worker that was started inside `run()`, which is brought home by its first call.
+   * Closing it
    * does
    * nothing: it is the way back from all others.
    * @example

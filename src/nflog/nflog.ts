@@ -112,8 +112,7 @@ export interface NflogStats {
 const DEFAULT_RECEIVE_BUFFER = 8 * 1024 * 1024;
 /**
  * The packets that rules of one namespace log to NFLOG groups (nft `log group 5`, iptables `-j NFLOG`). Nothing is read from the kernel,
- * and
- * nothing keeps the process alive, until somebody takes packets: a `for await` loop, or `onBatch`.
+ * and nothing keeps the process alive, until somebody takes packets: a `for await` loop, or `onBatch`.
  * @example
  * const log = Nflog.open({ netns, groups: [5] });
  * for await (const packet of log) console.log(packet.prefix, packet.summary());
@@ -293,9 +292,9 @@ export class Nflog<R = unknown> extends syncAndAsync(NflogOperations) implements
   }
 
   /**
-   * Writes a record for each packet, message 'packet', and a warning 'packets were lost' for each loss, to a pino logger or what has its
-   * methods: left
-   * out, pino on the standard output. Every sink gets all packets. @throws StateError `ERR_CLOSED`; TypeError or RangeError for bad options
+   * Writes a record for each packet and for each loss to a logger: pino on the standard output where it is left out.
+   * The message is 'packet', or 'packets were lost' at the level warn. Any logger with pino's methods will do. Every sink gets all packets.
+   * @throws StateError `ERR_CLOSED`; TypeError or RangeError for bad options
    * @param logger takes the object first, then the sentence
    * @param options which fields, at which level, and whether addresses are hidden
    * @example
@@ -312,8 +311,8 @@ export class Nflog<R = unknown> extends syncAndAsync(NflogOperations) implements
 
   /**
    * Writes the packets to a Writable as a pcap file of link type NFLOG (239), which tcpdump, tshark and Wireshark read: the kernel's
-   * messages as they
-   * came, prefix, devices' numbers and all. Ends the Writable when the log is closed. A packet's time is the kernel's, or that of receipt.
+   * messages as they came, prefix, devices' numbers and all. Ends the Writable when the log is closed. A packet's time is the kernel's, or
+   * that of receipt.
    * `rotate` makes several files of it. @throws StateError `ERR_CLOSED`; TypeError or RangeError for bad options
    * @param writable a file or a pipe
    * @example
@@ -326,8 +325,7 @@ export class Nflog<R = unknown> extends syncAndAsync(NflogOperations) implements
 
   /**
    * As `toPcap`, as a pcapng file: with the devices' names as interfaces, inbound or outbound as a flag, the prefix as a comment, and a
-   * comment on
-   * packets that are missing before one. Costs some 0.6 µs of processor time a packet, where pcap costs 0.1.
+   * comment on packets that are missing before one. Costs some 0.6 µs of processor time a packet, where pcap costs 0.1.
    * @param writable a file or a pipe
    * @param rotate makes several files of it, by size or time
    * @example
