@@ -96,7 +96,7 @@ export const MESSAGES = {
   getgen: kind('NFT_MSG_GETGEN', C.NFT_MSG_GETGEN, generationTable.partial()),
   trace: kind('NFT_MSG_TRACE', C.NFT_MSG_TRACE, traceTable),
 
-  // Request and answer have the same number.
+  // Request and reply have the same number.
   hook: kind('NFNL_MSG_HOOK_GET', NFNL_MSG_HOOK_GET, hookTable, NFNL_SUBSYS_HOOK),
   'batch-begin': marker('NFNL_MSG_BATCH_BEGIN', NFNL_MSG_BATCH_BEGIN),
   'batch-end': marker('NFNL_MSG_BATCH_END', NFNL_MSG_BATCH_END),

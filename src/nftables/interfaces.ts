@@ -18,8 +18,8 @@ function remembered<K, V>(ask: (key: K) => V): (key: K) => V {
   const known = new Map<K, V>();
   return key => {
     if (known.has(key)) return known.get(key)!;
-    const answer = ask(key);
-    known.set(key, answer);
-    return answer;
+    const value = ask(key);
+    known.set(key, value);
+    return value;
   };
 }

@@ -31,7 +31,7 @@ import type { NamedObjectOf } from './read/by-name.ts';
 import * as byName from './read/by-name.ts';
 import type { ElementsOptions, ListFilter, Ruleset } from './read/listing.ts';
 import * as listing from './read/listing.ts';
-import { answer } from './read/query-reply.ts';
+import { queryReply } from './read/query-reply.ts';
 import { type ResetReference, type ResetValues, reset } from './read/reset.ts';
 import { type RulesetOptions, ruleset } from './read/ruleset.ts';
 import { readGeneration } from './request.ts';
@@ -59,7 +59,7 @@ interface CommitForms {
   };
 }
 
-/** `apply` resolves to the answer where the document asks something. */
+/** `apply` resolves to the reply where the document asks something. */
 interface ApplyForms {
   promise: {
     (document: NftQuery): Promise<RulesetJson>;
@@ -137,7 +137,7 @@ export class NftablesOperations {
    */
   *apply(document: NftDocument | NftQuery, options?: CommitOptions): Operation<CommitResult | RulesetJson | undefined> {
     const queries = queriesIn(document);
-    if (queries !== undefined) return yield* answer(this.#exchange, queries);
+    if (queries !== undefined) return yield* queryReply(this.#exchange, queries);
     return yield* this.#change(document as NftDocument, options);
   }
 

@@ -46,7 +46,7 @@ export type JsonReset =
 /** A command of nft's JSON that asks for something. */
 export type JsonQuery = { list: JsonListed } | { reset: JsonReset };
 
-/** A document that changes nothing but counters: it is answered. */
+/** A document that changes nothing but counters: it has a reply. */
 export interface NftQuery {
   nftables: ({ metainfo: object } | JsonQuery)[];
 }

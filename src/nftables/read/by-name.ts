@@ -105,11 +105,11 @@ function keyIn(reference: object, fields: readonly string[]): Key {
 }
 
 function* ask(exchange: Exchange, kind: string, { family, ...key }: Key): Operation<unknown> {
-  const answer = `new${kind}` as MessageName;
+  const reply = `new${kind}` as MessageName;
   const call = requestFor(`get${kind}` as MessageName, family as number, key);
   try {
     return yield* exchange.get(call, message =>
-      message.type === MESSAGES[answer].number ? readObject(answer, message) : undefined,
+      message.type === MESSAGES[reply].number ? readObject(reply, message) : undefined,
     );
   } catch (error) {
     if (error instanceof NetlinkError && error.code === 'ENOENT') return undefined;

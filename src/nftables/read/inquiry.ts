@@ -22,7 +22,7 @@ export interface Question {
   readonly dump?: boolean;
 }
 
-/** Far from those of batches and single requests: no answer to one of them is taken for one of ours. */
+/** Far from those of batches and single requests: no reply to one of them is taken for one of these. */
 const FIRST_SEQUENCE = 0x4000_0000;
 
 /**
@@ -45,7 +45,7 @@ export class Inquiry {
     this.bytes = writer.copy();
   }
 
-  /** Each answer goes to `visit`, with the index of its question. An object that is missing has no reply. */
+  /** Each reply goes to `visit`, with the index of its question. An object that is missing has no reply. */
   *ask(exchange: Exchange, visit: (index: number, message: Message) => void): Operation<void> {
     try {
       yield* this.#ask(exchange, visit);

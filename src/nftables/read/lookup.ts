@@ -27,7 +27,7 @@ const HANDLES: Partial<Record<MessageName, View<'handle'>>> = {
   newflowtable: ofObject('newflowtable'),
 };
 
-/** The handle of the object in an answer of this name, without decoding the rest. */
+/** The handle of the object in a reply of this name, without decoding the rest. */
 export function handleIn({ source, payload, end }: Message, name: MessageName): bigint | undefined {
   const at = HANDLES[name]?.find(source, payload + nfgenmsg.size, end) ?? 0;
   return at === 0 ? undefined : source.view.getBigUint64(at, false);
@@ -111,10 +111,10 @@ function* setsOf(
     if (!known.has(key)) {
       const call = requestFor('getset', family, { table: object.table, name });
       try {
-        const answer = yield* exchange.get(call, message =>
+        const reply = yield* exchange.get(call, message =>
           message.type === MESSAGES.newset.number ? readMessage(message).object : undefined,
         );
-        known.set(key, answer);
+        known.set(key, reply);
       } catch (error) {
         // The rule's own error says where the name stands.
         if (!(error instanceof NetlinkError) || error.code !== 'ENOENT') throw error;
@@ -141,7 +141,7 @@ function* chainOf(exchange: Exchange, { family, table, name }: Fields): Operatio
   return { handle: yield* exchange.get(call, message => handleIn(message, 'newchain')) };
 }
 
-interface Places {
+interface RuleLookup {
   known: Map<string, unknown>;
   /** The numbers that rules of this transaction get because others refer to them, by operation. */
   ruleIds: Map<number, number>;
@@ -152,7 +152,7 @@ function* placeOf(
   transaction: Transaction,
   operation: number,
   object: Fields,
-  { known, ruleIds }: Places,
+  { known, ruleIds }: RuleLookup,
 ): Operation<Resolved> {
   const { table, chain } = object;
   const family = familyNumber(object.family, ['family']);

@@ -10,14 +10,14 @@ import { requestFor } from '../request.ts';
 import * as listing from './listing.ts';
 import { reset } from './reset.ts';
 
-/* The answers to list and reset in nft's JSON: what nft prints for them. */
+/* The replies to list and reset in nft's JSON: the same as nft prints. */
 
 type Entry = Record<string, unknown>;
 
 const SHOW_ELEMENTS = ['ruleset', 'table', 'set', 'map'];
 
-/** The answers to all queries, one after the other in one document. */
-export function* answer(exchange: Exchange, queries: readonly Query[]): Operation<RulesetJson> {
+/** The replies to all queries, one after the other in one document. */
+export function* queryReply(exchange: Exchange, queries: readonly Query[]): Operation<RulesetJson> {
   const { interfaceName } = interfacesOf(exchange.transport);
   const nftables: Entry[] = [{ metainfo: { json_schema_version: 1 } }];
   for (const query of queries) {

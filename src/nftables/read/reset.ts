@@ -31,7 +31,7 @@ export interface ResetValues {
   elements: WireElement[];
 }
 
-type Place = {
+type ResetTarget = {
   family?: Family;
   table?: string;
   chain?: string;
@@ -47,7 +47,7 @@ const ELEMENTS_AT_ONCE = 256;
 export function* reset(exchange: Exchange, reference: ResetReference): Operation<ResetValues> {
   const kinds = typeof reference === 'object' && reference !== null ? Object.keys(reference) : [];
   const kind = kinds[0];
-  const place = kind === undefined ? undefined : (reference as unknown as Record<string, Place>)[kind];
+  const place = kind === undefined ? undefined : (reference as unknown as Record<string, ResetTarget>)[kind];
   if (kinds.length !== 1 || typeof place !== 'object' || place === null)
     throw typeError([], 'an object with one key: counter, quota, rule, set, element, table or ruleset', reference);
   const values: ResetValues = { objects: [], rules: [], elements: [] };
@@ -110,7 +110,7 @@ class Sum<T extends object> {
   }
 }
 
-function* objects(exchange: Exchange, place: Place, type?: 'counter' | 'quota'): Operation<NftObject[]> {
+function* objects(exchange: Exchange, place: ResetTarget, type?: 'counter' | 'quota'): Operation<NftObject[]> {
   const { family, table, name } = place;
   const object = { table, name, type: name === undefined ? undefined : type };
   const sum = new Sum<NftObject>((total, more) =>
@@ -130,7 +130,7 @@ function* objects(exchange: Exchange, place: Place, type?: 'counter' | 'quota'):
   return sum.values;
 }
 
-function* rules(exchange: Exchange, place: Place): Operation<RuleEntry[]> {
+function* rules(exchange: Exchange, place: ResetTarget): Operation<RuleEntry[]> {
   const { family, table, chain, handle } = place;
   const sum = new Sum<RuleEntry>((total, more) => addExpressions(total.expressions, more.expressions));
   const take = (message: Message) => {
@@ -147,7 +147,7 @@ function* rules(exchange: Exchange, place: Place): Operation<RuleEntry[]> {
   return sum.values;
 }
 
-function* elements(exchange: Exchange, { family, table, name }: Place): Operation<WireElement[]> {
+function* elements(exchange: Exchange, { family, table, name }: ResetTarget): Operation<WireElement[]> {
   const stateOf = ({ expression, expressions }: WireElement): Expression[] =>
     expressions ?? (expression === undefined ? [] : [expression]);
   const sum = new Sum<WireElement>((total, more) => addExpressions(stateOf(total), stateOf(more)));

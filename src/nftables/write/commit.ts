@@ -154,16 +154,16 @@ function* send(
   };
   let replies = messages.length + 2;
   if (echo) replies += Math.ceil((ECHO_CHARGE * encoded.length) / KIBIBYTE);
-  const answers = yield* exchange.transact(parts, messages.length + 2, visit, replies);
+  const received = yield* exchange.transact(parts, messages.length + 2, visit, replies);
   if (refused.length > 0) throw yield* refusedError(exchange, transaction, encoded, refused, { dryRun });
-  // Errors come before all else: where answers are missing and none of them is an error, none has failed.
-  if (answers === 'lost' && echoed?.begun !== true)
+  // Errors come before all other replies: where replies are missing and none of the others is an error, nothing has failed.
+  if (received === 'lost' && echoed?.begun !== true)
     throw new StateError('ERR_REPLIES_LOST', 'the answers of the kernel were lost: read the ruleset to know its state');
-  if (answers !== 'lost') {
+  if (received !== 'lost') {
     if (!acknowledged) throw new StateError('ERR_NO_REPLY', 'the kernel did not acknowledge the transaction');
     if (dryRun !== true) features.acknowledgesEnd ??= ended;
   }
-  return echoed === undefined ? undefined : yield* echoed.result(exchange, answers === 'lost');
+  return echoed === undefined ? undefined : yield* echoed.result(exchange, received === 'lost');
 }
 
 const MADE: Partial<Record<ObjectKind, MessageName>> = {

@@ -243,7 +243,7 @@ export class MessageList implements Messages {
   }
 }
 
-/** The message that a sequence number of the kernel's answers means; undefined is the batch itself. */
+/** The message that a sequence number in the kernel's replies means; undefined is the batch itself. */
 export function messageOf(encoded: EncodedTransaction, sequence: number): EncodedMessage | undefined {
   return encoded.messages.at(sequence - FIRST_SEQUENCE);
 }

@@ -63,10 +63,11 @@ const TABLE_OF_RULES = renamed({ table: 'name' });
 const CHAIN_OF_RULES = renamed({ chain: 'name' });
 const SET_OF_ELEMENTS = renamed({ set: 'name' });
 
-function table(verb: Verb, object: Fields, { list, operation, ranged }: EncodeContext): void {
+function table(verb: Verb, object: Fields, to: EncodeContext): void {
+  const { list, operation } = to;
   const family = familyNumber(object.family, FAMILY);
-  if (verb === 'delete' || verb === 'destroy') ranged.goes('table', object);
-  else if (verb === 'create') ranged.created(object);
+  if (verb === 'delete' || verb === 'destroy') to.ranged.goes('table', object);
+  else if (verb === 'create') to.ranged.created(object);
   const write = (name: MessageName, flags: number, fields: Fields, translate?: (path: Path) => Path) =>
     list.write(name, flags, family, operation, fields, translate);
   if (verb === 'flush') {

@@ -66,7 +66,7 @@ export function writeRule(verb: Verb, object: Fields, to: EncodeContext): Origin
 
 /** Undefined where it refers to a set or a device that only the namespace knows: `commit` asks it. */
 function compiledRule(object: Fields, to: EncodeContext): CompiledRule | undefined {
-  const { resolved, names } = to;
+  const { resolved } = to;
   let unknown = false;
   const interfaces = (name: string) => {
     unknown = true;
@@ -78,7 +78,7 @@ function compiledRule(object: Fields, to: EncodeContext): CompiledRule | undefin
     return set;
   };
   try {
-    return compileRule(object as never, { sets, interfaces, names, table: object.table as string });
+    return compileRule(object as never, { sets, interfaces, names: to.names, table: object.table as string });
   } catch (error) {
     if (!unknown || resolved !== undefined) throw error;
     to.needsMore = true;
