@@ -25,7 +25,7 @@ import {
 } from './log-set.ts';
 import { WantedTable } from './owned-model.ts';
 import { readContents, TableInquiry, type TableReading } from './owned-reading.ts';
-import { FAMILY, following, foreignTable, OWNED, Stale } from './owned-table.ts';
+import { FAMILY, foreignTable, nextGeneration, OWNED, Stale } from './owned-table.ts';
 
 /** The sets of our rules have some elements; a container's root may give them any number. */
 const MOST_ELEMENTS = 1 << 16;
@@ -129,7 +129,7 @@ export class LogTable {
     const generation = this.before!;
     this.#good = undefined;
     yield* this.#nft.commit(fresh, { generation });
-    this.#good = following(generation);
+    this.#good = nextGeneration(generation);
   }
 
   /** Keeps those of our rules that `stays` says, as they are, and adds `more` behind them. All else in the table goes. */
@@ -176,7 +176,7 @@ export class LogTable {
   *#commit({ reading: { generation } }: FoundLogs, transaction: Transaction): Operation<void> {
     this.#good = undefined;
     if (transaction.length > 0) yield* this.#nft.commit(transaction, { generation });
-    this.#good = transaction.length > 0 ? following(generation) : generation;
+    this.#good = transaction.length > 0 ? nextGeneration(generation) : generation;
   }
 
   /** How it differs from what `set` would make of it. */

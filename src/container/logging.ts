@@ -2,7 +2,7 @@ import { type Exchange, type Operation, syncAndAsync } from '../netlink/index.ts
 import { NftablesOperations } from '../nftables/nftables.ts';
 import { type LogDrift, type LogRule, LogSet } from './log-set.ts';
 import { LogTable } from './log-table.ts';
-import { again, checkForce, type ForceOptions } from './owned-table.ts';
+import { checkForce, type ForceOptions, retryWhileMoved } from './owned-table.ts';
 
 export type { LogDrift, LogRule } from './log-set.ts';
 
@@ -41,7 +41,7 @@ export class LoggingOperations {
   *set(rules: readonly LogRule[] | LogSet, options: LoggingOptions = {}): Operation<void> {
     checkForce(options);
     const wanted = wantedOf(rules);
-    yield* again(() => this.#table.set(wanted, options.force === true, REPLACES));
+    yield* retryWhileMoved(() => this.#table.set(wanted, options.force === true, REPLACES));
   }
 
   /**
@@ -56,7 +56,7 @@ export class LoggingOperations {
     checkForce(options);
     const wanted = wantedOf(rules);
     const table = this.#table;
-    yield* again(function* () {
+    yield* retryWhileMoved(function* () {
       const found = yield* table.find(options.force === true, REPLACES);
       if (found === undefined) return yield* table.create(wanted.fresh);
       const there = new Set(found.rules.map(({ name }) => name));
@@ -76,7 +76,7 @@ export class LoggingOperations {
     checkForce(options);
     const names = new Set<string | undefined>(wantedOf(rules).wanted.map(({ name }) => name));
     const table = this.#table;
-    yield* again(function* () {
+    yield* retryWhileMoved(function* () {
       const found = yield* table.find(options.force === true, REPLACES);
       if (found !== undefined) yield* table.change(found, ({ name }) => !names.has(name), []);
     });
@@ -91,7 +91,7 @@ export class LoggingOperations {
   *list(options: ForceOptions = {}): Operation<LogRule[]> {
     checkForce(options);
     const table = this.#table;
-    return yield* again(function* () {
+    return yield* retryWhileMoved(function* () {
       const found = yield* table.find(options.force === true, LIST_REMEDY);
       return (found?.rules ?? []).map(({ rule }) => rule);
     });
@@ -108,7 +108,7 @@ export class LoggingOperations {
   *differences(rules: readonly LogRule[] | LogSet, options: LoggingOptions = {}): Operation<LogDrift> {
     checkForce(options);
     const wanted = wantedOf(rules);
-    return yield* again(() => this.#table.differences(wanted, options.force === true, DIFFERENCES_REMEDY));
+    return yield* retryWhileMoved(() => this.#table.differences(wanted, options.force === true, DIFFERENCES_REMEDY));
   }
 
   /**
@@ -122,7 +122,7 @@ export class LoggingOperations {
   *adopt(options: LoggingOptions = {}): Operation<LogRule[]> {
     checkForce(options);
     const table = this.#table;
-    return yield* again(function* () {
+    return yield* retryWhileMoved(function* () {
       const found = yield* table.find(options.force === true, REPLACES);
       if (found === undefined) return [];
       yield* table.change(found, () => true, []);
@@ -139,7 +139,7 @@ export class LoggingOperations {
    */
   *release(options: ForceOptions = {}): Operation<void> {
     checkForce(options);
-    yield* again(() => this.#table.release(options.force === true, 'release({ force: true }) removes it'));
+    yield* retryWhileMoved(() => this.#table.release(options.force === true, 'release({ force: true }) removes it'));
   }
 }
 

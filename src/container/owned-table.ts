@@ -88,8 +88,8 @@ const ATTEMPTS = 100;
 /** What was read is not of one generation, or is not the state any more. */
 export class Stale extends Error {}
 
-/** Does it again where somebody else has changed the tables meanwhile. @throws StateError ERR_DUMP_INTERRUPTED */
-export function* again<T>(work: () => Operation<T>): Operation<T> {
+/** Repeats an operation while others change the ruleset between its reading and its commit. @throws StateError ERR_DUMP_INTERRUPTED after 100 attempts */
+export function* retryWhileMoved<T>(work: () => Operation<T>): Operation<T> {
   const turn = new EventLoopBudget();
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
     try {
@@ -103,7 +103,7 @@ export function* again<T>(work: () => Operation<T>): Operation<T> {
 }
 
 /** Each commit that changes something makes the next generation; there is none of 0. */
-export const following = (generation: number): number => (generation === 0xffffffff ? 1 : generation + 1);
+export const nextGeneration = (generation: number): number => (generation === 0xffffffff ? 1 : generation + 1);
 
 /** The ruleset is at another generation than the commit was bound to. */
 export const isMoved = (error: unknown): boolean => error instanceof NetlinkError && error.code === 'ERESTART';

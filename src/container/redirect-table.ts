@@ -8,10 +8,10 @@ import { readContents, TableInquiry, type TableReading } from './owned-reading.t
 import {
   DEFAULT_SETTINGS,
   FAMILY,
-  following,
   foreignTable,
   isClash,
   isMoved,
+  nextGeneration,
   type RedirectSettings,
   settingsOf,
 } from './owned-table.ts';
@@ -198,7 +198,7 @@ export class RedirectTable {
     this.#good = undefined;
     try {
       const result = yield* this.#nft.commit(transaction, { generation, echo });
-      this.#good = echo ? result?.generation : following(generation);
+      this.#good = echo ? result?.generation : nextGeneration(generation);
       return 'done';
     } catch (error) {
       if (isMoved(error)) return 'moved';
@@ -235,7 +235,7 @@ export class RedirectTable {
     const generation = this.#seen;
     this.#good = undefined;
     yield* this.#nft.commit(fresh, { generation });
-    this.#good = following(generation);
+    this.#good = nextGeneration(generation);
   }
 
   *bring({ reading, elements, foreign }: Found, change: Change): Operation<void> {
@@ -254,7 +254,7 @@ export class RedirectTable {
     this.#exchange.heavy = elements.length + elements.foreignCount + elements.beyond > MOST_STALE;
     if (transaction.length > 0) yield* this.#nft.commit(transaction, { generation });
     this.#exchange.heavy = false;
-    this.#good = transaction.length > 0 ? following(generation) : generation;
+    this.#good = transaction.length > 0 ? nextGeneration(generation) : generation;
   }
 
   *listed(elements: ElementReading): Operation<Redirect[]> {

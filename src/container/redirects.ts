@@ -1,11 +1,11 @@
 import { type Exchange, type Operation, syncAndAsync } from '../netlink/index.ts';
 import { NftablesOperations } from '../nftables/nftables.ts';
 import {
-  again,
   checkForce,
   type ForceOptions,
   type RedirectOptions,
   type RedirectSettings,
+  retryWhileMoved,
   settingsIn,
 } from './owned-table.ts';
 import type { Redirect, RedirectKey } from './redirect-input.ts';
@@ -54,7 +54,7 @@ export class RedirectsOperations {
    */
   *set(redirects: readonly Redirect[] | RedirectSet, options: RedirectOptions = {}): Operation<void> {
     const wanted = wantedOf(redirects, options);
-    yield* again(() => this.#table.set(wanted, options.force === true, REPLACES));
+    yield* retryWhileMoved(() => this.#table.set(wanted, options.force === true, REPLACES));
   }
 
   /**
@@ -71,7 +71,7 @@ export class RedirectsOperations {
     const plain = Object.keys(given).length === 0 && wanted.ranges.size === 0;
     if (plain && (yield* this.#table.addAtOnce(wanted))) return;
     const table = this.#table;
-    yield* again(function* () {
+    yield* retryWhileMoved(function* () {
       const found = yield* table.find(options.force === true, REPLACES);
       if (found === undefined) return yield* table.create(wanted.fresh);
       const { elements } = found;
@@ -100,7 +100,7 @@ export class RedirectsOperations {
     const plain = Object.keys(given).length === 0 && named.ranges.size === 0;
     if (plain && (yield* this.#table.removeAtOnce(named))) return;
     const table = this.#table;
-    yield* again(function* () {
+    yield* retryWhileMoved(function* () {
       const found = yield* table.find(options.force === true, REPLACES);
       if (found === undefined) return;
       const { elements } = found;
@@ -126,7 +126,7 @@ export class RedirectsOperations {
   *list(options: ForceOptions = {}): Operation<Redirect[]> {
     checkForce(options);
     const table = this.#table;
-    return yield* again(function* () {
+    return yield* retryWhileMoved(function* () {
       const found = yield* table.find(options.force === true, LIST_REMEDY);
       return found === undefined || found.foreign ? [] : yield* table.listed(found.elements);
     });
@@ -144,7 +144,7 @@ export class RedirectsOperations {
    */
   *differences(redirects: readonly Redirect[] | RedirectSet, options: RedirectOptions = {}): Operation<RedirectDrift> {
     const wanted = wantedOf(redirects, options);
-    return yield* again(() => this.#table.differences(wanted, options.force === true, DIFFERENCES_REMEDY));
+    return yield* retryWhileMoved(() => this.#table.differences(wanted, options.force === true, DIFFERENCES_REMEDY));
   }
 
   /**
@@ -159,7 +159,7 @@ export class RedirectsOperations {
   *adopt(options: RedirectOptions = {}): Operation<Redirect[]> {
     const given = givenIn(options);
     const table = this.#table;
-    return yield* again(function* () {
+    return yield* retryWhileMoved(function* () {
       const found = yield* table.find(options.force === true, REPLACES);
       if (found === undefined) return [];
       const { elements } = found;
@@ -184,7 +184,7 @@ export class RedirectsOperations {
    */
   *release(options: ForceOptions = {}): Operation<void> {
     checkForce(options);
-    yield* again(() => this.#table.release(options.force === true, 'release({ force: true }) removes it'));
+    yield* retryWhileMoved(() => this.#table.release(options.force === true, 'release({ force: true }) removes it'));
   }
 }
 

@@ -6,10 +6,9 @@ import { type RedirectSettings, settingsIn } from '../container/owned-table.ts';
 import type { Redirect } from '../container/redirect-input.ts';
 import { REDIRECTS } from '../container/redirect-maps.ts';
 import { createRedirects, type RedirectDrift, RedirectSet } from '../container/redirect-set.ts';
-import { isNotFound, typeError, within } from '../errors.ts';
-import type { IpvsOperation, ReconcileOptions, ServiceKey, VirtualServer } from '../ipvs/index.ts';
+import { typeError, within } from '../errors.ts';
+import type { IpvsOperation, VirtualServer } from '../ipvs/index.ts';
 import { type Table, Transaction } from '../nftables/index.ts';
-import type { Needs, Seat } from './session.ts';
 
 /** What one container shall have. What is left out is not touched. */
 export interface ContainerState {
@@ -34,6 +33,12 @@ export interface Drift {
   virtualServers?: IpvsOperation[];
 }
 
+/** The sockets that a container's state takes. */
+export interface Needs {
+  nftables: boolean;
+  ipvs: boolean;
+}
+
 /** A state that has been checked, with what is encoded once for all containers that share it. */
 export class PreparedState {
   readonly state: ContainerState;
@@ -42,7 +47,7 @@ export class PreparedState {
   readonly needs: Needs;
   readonly ownsTable: boolean;
   #fresh: Transaction | undefined;
-  #look: TablesInquiry | undefined;
+  #tablesInquiry: TablesInquiry | undefined;
   #digest: string | undefined;
 
   /** @throws TypeError, RangeError with the path of what is wrong */
@@ -68,10 +73,10 @@ export class PreparedState {
   }
 
   /** Asks whether the tables that it takes are there. */
-  get look(): TablesInquiry {
+  get tablesInquiry(): TablesInquiry {
     const names = [this.redirects && REDIRECTS, this.logging && LOGGING].filter(name => name !== undefined);
-    this.#look ??= new TablesInquiry(names);
-    return this.#look;
+    this.#tablesInquiry ??= new TablesInquiry(names);
+    return this.#tablesInquiry;
   }
 
   /** Equal for states that want the same tables: the caller may give the same state in another object, or another in the same. */
@@ -102,60 +107,3 @@ function at<T>(field: string, check: () => T): T {
 
 const ownsTable = ({ kind, subject }: Transaction['operations'][number]): boolean =>
   kind === 'table' && (subject as { table: Table }).table.flags?.includes('owner') === true;
-
-interface ProgramOptions extends Pick<ReconcileOptions, 'drain' | 'signal'> {
-  prune: boolean;
-  force: boolean;
-}
-
-/** Brings one container to its state: without a promise where it is done when this returns. */
-export function program(
-  seat: Seat,
-  prepared: PreparedState,
-  { force, ...options }: ProgramOptions,
-): void | Promise<void> {
-  const { state, needs } = prepared;
-  seat.open(needs);
-  seat.ownsTable ||= prepared.ownsTable;
-  const rules = needs.nftables ? seat.rules.runInline('program', prepared, force) : undefined;
-  const { virtualServers } = state;
-  if (virtualServers === undefined) return rules;
-  return Promise.resolve(rules)
-    .then(() => seat.ipvs.reconcile(virtualServers, options))
-    .then(() => {});
-}
-
-/** Takes it away again: all redirects and log rules, and of the state its transaction's tables and its virtual servers. */
-export async function unprogram(seat: Seat, { state }: PreparedState, force: boolean): Promise<void> {
-  await seat.rules.unprogram(state.transaction, force);
-  seat.ownsTable = false;
-  const { virtualServers = [] } = state;
-  if (virtualServers.length === 0) return;
-  const { failures } = await seat.ipvs.apply(
-    virtualServers.map(server => ({ op: 'removeService', key: keyOf(server) })),
-    { onError: 'collect' },
-  );
-  const failed = failures.find(failure => !isNotFound(failure));
-  if (failed !== undefined) throw failed;
-}
-
-/** What is not as it should be; undefined where all is. */
-export async function driftOf(
-  seat: Seat,
-  prepared: PreparedState,
-  { prune, force }: ProgramOptions,
-): Promise<Drift | undefined> {
-  const { state, needs } = prepared;
-  seat.open(needs);
-  const drift = needs.nftables ? await seat.rules.drift(prepared, force) : {};
-  if (state.virtualServers !== undefined) {
-    const operations = await seat.ipvs.plan(state.virtualServers, { prune });
-    if (operations.length > 0) drift.virtualServers = operations;
-  }
-  return Object.keys(drift).length > 0 ? drift : undefined;
-}
-
-const keyOf = (server: VirtualServer): ServiceKey =>
-  'firewallMark' in server
-    ? { firewallMark: server.firewallMark, family: server.family }
-    : { protocol: server.protocol, address: server.address, port: server.port };

@@ -7,8 +7,8 @@ import { EventLoopBudget } from '../netlink/index.ts';
 import { closedError } from '../netlink/lifetime.ts';
 import type { Logger } from '../observe.ts';
 import { checkSignal } from '../signal.ts';
-import { type ContainerState, type Drift, driftOf, PreparedState, program, unprogram } from './desired-state.ts';
-import { FleetSockets, type Needs, type Seat } from './session.ts';
+import { type ContainerState, type Drift, type Needs, PreparedState } from './desired-state.ts';
+import { type FleetSession, SocketCache } from './session.ts';
 import { FleetWatch, type FleetWatchOptions, type WatchedState } from './watch.ts';
 
 /** What a fleet may use. */
@@ -89,7 +89,7 @@ type Outcome = 'programmed' | 'gone' | Error;
  * await fleet.apply([container], { logging: [{ group: 5, prefix: 'web ' }] });
  */
 export class Fleet {
-  readonly #sockets: FleetSockets;
+  readonly #sockets: SocketCache;
   readonly #budget: EventLoopBudget;
   /** Those that have not been closed. */
   readonly #watches = new Set<FleetWatch>();
@@ -100,7 +100,7 @@ export class Fleet {
     if (maxSockets !== undefined) checkInteger(maxSockets, ['maxSockets'], 1, 0x7fffffff);
     const worked = checkInteger(maxPauseMs, ['maxPauseMs'], 1, 1000) * SHARE_WORKED;
     this.#budget = new EventLoopBudget({ milliseconds: worked });
-    this.#sockets = new FleetSockets(maxSockets, options.logger, worked);
+    this.#sockets = new SocketCache(maxSockets, options.logger, worked);
   }
 
   /**
@@ -150,7 +150,7 @@ export class Fleet {
     return this.#each(
       containers,
       options,
-      (seat, container) => program(seat, stateOf(container), { prune, force, ...draining }),
+      (session, container) => session.program(stateOf(container), { prune, force, ...draining }),
       shared?.needs,
     );
   }
@@ -173,7 +173,7 @@ export class Fleet {
     if (this.closed) return Promise.reject(closedError('the fleet'));
     const { force = false } = checkOptions(options, OPTIONS);
     const stateOf = statesOf(desired);
-    return this.#each(containers, options, (seat, container) => unprogram(seat, stateOf(container), force));
+    return this.#each(containers, options, (session, container) => session.unprogram(stateOf(container), force));
   }
 
   /**
@@ -195,8 +195,8 @@ export class Fleet {
     const { prune = false, force = false } = checkOptions(options, [...OPTIONS, 'prune']);
     const stateOf = statesOf(desired);
     const found = new Map<Container, Drift>();
-    const { programmed, ...rest } = await this.#each(containers, options, async (seat, container) => {
-      const drift = await driftOf(seat, stateOf(container), { prune, force });
+    const { programmed, ...rest } = await this.#each(containers, options, async (session, container) => {
+      const drift = await session.drift(stateOf(container), { prune, force });
       if (drift !== undefined) found.set(container, drift);
     });
     // In the order of the containers, not in that of their answers.
@@ -232,7 +232,7 @@ export class Fleet {
   async #each(
     containers: Iterable<Container>,
     options: Omit<FleetApplyOptions, 'prune'>,
-    work: (seat: Seat, container: Container) => void | Promise<void>,
+    work: (session: FleetSession, container: Container) => void | Promise<void>,
     needs?: Needs,
   ): Promise<FleetResult> {
     const all = [...new Set(containers)];
@@ -285,7 +285,7 @@ export class Fleet {
   /** Without a promise where it is done when this returns. */
   #one(
     container: Container,
-    work: (seat: Seat, container: Container) => void | Promise<void>,
+    work: (session: FleetSession, container: Container) => void | Promise<void>,
   ): Outcome | Promise<Outcome> {
     if (container.ended) {
       void this.#sockets.drop(container);
@@ -298,7 +298,7 @@ export class Fleet {
       return error instanceof Error ? error : new Error(String(error));
     };
     try {
-      const pending = this.#sockets.with(container, seat => work(seat, container));
+      const pending = this.#sockets.with(container, session => work(session, container));
       return pending instanceof Promise ? pending.then(done, failed) : done();
     } catch (error) {
       return failed(error);

@@ -1,7 +1,7 @@
 import { LOGGING } from '../container/log-set.ts';
 import { LogTable } from '../container/log-table.ts';
 import { readTables, TablesInquiry } from '../container/owned-reading.ts';
-import { again, FAMILY, following, foreignTable, settingsOf } from '../container/owned-table.ts';
+import { FAMILY, foreignTable, nextGeneration, retryWhileMoved, settingsOf } from '../container/owned-table.ts';
 import { REDIRECTS } from '../container/redirect-maps.ts';
 import { RedirectShapes, RedirectTable } from '../container/redirect-table.ts';
 import { type Exchange, type Operation, syncAndAsync } from '../netlink/index.ts';
@@ -21,23 +21,23 @@ export class SharedRules {
   readonly shapes = new RedirectShapes();
   /** How long one container's operation may keep the event loop between two rests. */
   readonly turnMilliseconds: number;
-  #look: TablesInquiry | undefined;
+  #tablesInquiry: TablesInquiry | undefined;
 
   constructor(turnMilliseconds = MOST_TURN) {
     this.turnMilliseconds = Math.min(turnMilliseconds, MOST_TURN);
   }
 
   /** Asks for both tables. */
-  get look(): TablesInquiry {
-    this.#look ??= new TablesInquiry([REDIRECTS, LOGGING]);
-    return this.#look;
+  get tablesInquiry(): TablesInquiry {
+    this.#tablesInquiry ??= new TablesInquiry([REDIRECTS, LOGGING]);
+    return this.#tablesInquiry;
   }
 }
 
 const remedy = (verb: string) => `fleet.${verb}(containers, desired, { force: true })`;
 
 /** What a fleet does to the packet rules of one container: each in one operation, so that what is short costs no promise. */
-export class SeatOperations {
+export class SessionRulesOperations {
   readonly #exchange: Exchange;
   readonly #shared: SharedRules;
   readonly #nft: NftablesOperations;
@@ -61,7 +61,8 @@ export class SeatOperations {
   *program(prepared: PreparedState, force = false): Operation<void> {
     const { redirects, logging } = prepared;
     const { transaction } = prepared.state;
-    if (redirects !== undefined || logging !== undefined) yield* again(() => this.#programOnce(prepared, force));
+    if (redirects !== undefined || logging !== undefined)
+      yield* retryWhileMoved(() => this.#programOnce(prepared, force));
     if (transaction !== undefined) yield* this.#nft.commit(transaction);
   }
 
@@ -86,7 +87,7 @@ export class SeatOperations {
 
   /** A container that has none of it yet gets all of it at once: one look, one commit. */
   *#begun(prepared: PreparedState, force: boolean): Operation<boolean> {
-    const { generation, tables } = yield* readTables(this.#exchange, prepared.look);
+    const { generation, tables } = yield* readTables(this.#exchange, prepared.tablesInquiry);
     // One that cannot be taken is told before the other one is touched.
     for (const { name, comment } of tables)
       if (!force && settingsOf(comment) === undefined)
@@ -94,18 +95,18 @@ export class SeatOperations {
     if (tables.length > 0) return false;
     yield* this.#nft.commit(prepared.fresh, { generation });
     this.#settled = prepared.digest;
-    this.#good = following(generation);
+    this.#good = nextGeneration(generation);
     return true;
   }
 
   /** Redirects and log rules whoever made them, and the tables of `transaction`: one look, one commit. */
   *unprogram(transaction: Transaction | undefined, force = false): Operation<void> {
     this.#settled = undefined;
-    yield* again(() => this.#unprogramOnce(transaction, force));
+    yield* retryWhileMoved(() => this.#unprogramOnce(transaction, force));
   }
 
   *#unprogramOnce(transaction: Transaction | undefined, force: boolean): Operation<void> {
-    const { generation, tables } = yield* readTables(this.#exchange, this.#shared.look);
+    const { generation, tables } = yield* readTables(this.#exchange, this.#shared.tablesInquiry);
     const removal = new Transaction();
     for (const { name, comment } of tables) {
       if (!force && settingsOf(comment) === undefined) throw foreignTable(name, `${remedy('remove')} removes it`);
@@ -123,11 +124,11 @@ export class SeatOperations {
     const drift: Drift = {};
     const told = `${remedy('verify')} tells it as a difference`;
     if (redirects !== undefined) {
-      const found = yield* again(() => this.#redirects.differences(redirects, force, told));
+      const found = yield* retryWhileMoved(() => this.#redirects.differences(redirects, force, told));
       if (Object.values(found).some(list => list.length > 0)) drift.redirects = found;
     }
     if (logging !== undefined) {
-      const found = yield* again(() => this.#logging.differences(logging, force, told));
+      const found = yield* retryWhileMoved(() => this.#logging.differences(logging, force, told));
       if (Object.values(found).some(list => list.length > 0)) drift.logging = found;
     }
     if (transaction !== undefined) {
@@ -149,7 +150,7 @@ export class SeatOperations {
 }
 
 /** The packet rules of one container, as a fleet programs them. */
-export class SeatRules extends syncAndAsync(SeatOperations) {}
+export class SessionRules extends syncAndAsync(SessionRulesOperations) {}
 
 interface Named {
   family: Family;

@@ -1,12 +1,13 @@
 import fs from 'node:fs';
 import type { Container } from '../container/container.ts';
-import { StateError } from '../errors.ts';
-import { Ipvs } from '../ipvs/index.ts';
+import { isNotFound, StateError } from '../errors.ts';
+import { Ipvs, type ReconcileOptions, type ServiceKey, type VirtualServer } from '../ipvs/index.ts';
 import { closedError } from '../netlink/lifetime.ts';
 import { threadSwitcher } from '../netns/namespace-switcher.ts';
 import { openExchange } from '../nftables/nftables.ts';
 import type { Logger } from '../observe.ts';
-import { SeatOperations, SeatRules, SharedRules } from './session-rules.ts';
+import type { Drift, Needs, PreparedState } from './desired-state.ts';
+import { SessionRules, SessionRulesOperations, SharedRules } from './session-rules.ts';
 
 /** Of the descriptors that a process may have, a fleet takes at most this part by itself. */
 const SHARE_OF_DESCRIPTORS = 0.5;
@@ -18,39 +19,38 @@ const MAX_AHEAD = 32;
 /** Closes under way, above which whoever opens more waits: each is a descriptor, too. */
 const MAX_CLOSING = 64;
 
-/** What a container's state takes sockets for. */
-export interface Needs {
-  nftables: boolean;
-  ipvs: boolean;
+interface ProgramOptions extends Pick<ReconcileOptions, 'drain' | 'signal'> {
+  prune: boolean;
+  force: boolean;
 }
 
 /** The sockets of a fleet in one container. */
-export class Seat {
+export class FleetSession {
   readonly container: Container;
-  /** A table of its own goes when its socket is closed: such a seat is kept. */
+  /** A table of its own goes when its socket is closed: such a session is kept. */
   ownsTable = false;
   /** Those who use it just now. */
   users = 0;
   /** Sockets that its fleet counts. */
   counted = 0;
-  readonly #fleet: FleetSockets;
+  readonly #fleet: SocketCache;
   readonly #detach: () => void;
-  #rules: SeatRules | undefined;
+  #rules: SessionRules | undefined;
   #ipvs: Ipvs | undefined;
   #closed = false;
 
-  constructor(container: Container, fleet: FleetSockets) {
+  constructor(container: Container, fleet: SocketCache) {
     this.container = container;
     this.#fleet = fleet;
     this.#detach = container.attach(this);
   }
 
   /** Its packet rules. */
-  get rules(): SeatRules {
+  get rules(): SessionRules {
     this.#checkOpen();
     if (this.#rules === undefined) {
       const exchange = openExchange(this.#options());
-      this.#rules = new SeatRules(exchange, new SeatOperations(exchange, this.#fleet.shared));
+      this.#rules = new SessionRules(exchange, new SessionRulesOperations(exchange, this.#fleet.shared));
     }
     return this.#rules;
   }
@@ -76,6 +76,45 @@ export class Seat {
     if (nftables && ipvs) this.container.netns.run(() => [this.rules, this.ipvs]);
     else if (nftables) void this.rules;
     else if (ipvs) void this.ipvs;
+  }
+
+  /** Brings the container to its state. Returns a promise only if there is something to wait for. */
+  program(prepared: PreparedState, { force, ...options }: ProgramOptions): void | Promise<void> {
+    const { state, needs } = prepared;
+    this.open(needs);
+    this.ownsTable ||= prepared.ownsTable;
+    const rules = needs.nftables ? this.rules.runInline('program', prepared, force) : undefined;
+    const { virtualServers } = state;
+    if (virtualServers === undefined) return rules;
+    return Promise.resolve(rules)
+      .then(() => this.ipvs.reconcile(virtualServers, options))
+      .then(() => {});
+  }
+
+  /** Removes all redirects and log rules, and of the state the tables of its transaction and its virtual servers. */
+  async unprogram({ state }: PreparedState, force: boolean): Promise<void> {
+    await this.rules.unprogram(state.transaction, force);
+    this.ownsTable = false;
+    const { virtualServers = [] } = state;
+    if (virtualServers.length === 0) return;
+    const { failures } = await this.ipvs.apply(
+      virtualServers.map(server => ({ op: 'removeService', key: keyOf(server) })),
+      { onError: 'collect' },
+    );
+    const failed = failures.find(failure => !isNotFound(failure));
+    if (failed !== undefined) throw failed;
+  }
+
+  /** The differences between the container and its state; undefined if there are none. */
+  async drift(prepared: PreparedState, { prune, force }: ProgramOptions): Promise<Drift | undefined> {
+    const { state, needs } = prepared;
+    this.open(needs);
+    const drift = needs.nftables ? await this.rules.drift(prepared, force) : {};
+    if (state.virtualServers !== undefined) {
+      const operations = await this.ipvs.plan(state.virtualServers, { prune });
+      if (operations.length > 0) drift.virtualServers = operations;
+    }
+    return Object.keys(drift).length > 0 ? drift : undefined;
   }
 
   #checkOpen(): void {
@@ -105,20 +144,20 @@ export class Seat {
 }
 
 /**
- * The seats of a fleet, kept by least recent use under a limit on descriptors. A seat goes with its container: when that is closed, and when
+ * The sessions of a fleet, kept by least recent use under a limit on descriptors. A session goes with its container: when that is closed, and when
  * its process ends, because a socket of ours would keep the dead one's namespace alive, and accept commits to it.
  */
-export class FleetSockets {
+export class SocketCache {
   /** What the kernel can do, which is the same in every namespace, and what our tables are like. */
   readonly shared: SharedRules;
   readonly logger: Logger | undefined;
   readonly #limit: number;
   /** The least recently used first. */
-  readonly #seats = new Map<Container, Seat>();
+  readonly #sessions = new Map<Container, FleetSession>();
   /** Those that own a table: never closed for the limit's sake. */
-  readonly #owners = new Map<Container, Seat>();
+  readonly #owners = new Map<Container, FleetSession>();
   readonly #closing = new Set<Promise<void>>();
-  /** Containers whose end is waited for: once each, however often their seats come and go. */
+  /** Containers whose end is waited for: once each, however often their sessions come and go. */
   readonly #known = new WeakSet<Container>();
   #open = 0;
   #closed = false;
@@ -133,21 +172,21 @@ export class FleetSockets {
     return this.#closed;
   }
 
-  /** The seat in a container, for as long as `use` takes. @throws StateError ERR_CLOSED: the fleet, or the container */
-  with<T>(container: Container, use: (seat: Seat) => T | Promise<T>): T | Promise<T> {
+  /** The session in a container, for as long as `use` takes. @throws StateError ERR_CLOSED: the fleet, or the container */
+  with<T>(container: Container, use: (session: FleetSession) => T | Promise<T>): T | Promise<T> {
     if (this.#closed) throw closedError('the fleet');
     container.checkOpen();
-    const seat = this.#owners.get(container) ?? this.#seats.get(container) ?? this.#add(container);
-    seat.users++;
+    const session = this.#owners.get(container) ?? this.#sessions.get(container) ?? this.#add(container);
+    session.users++;
     let result: T | Promise<T>;
     try {
-      result = use(seat);
+      result = use(session);
     } catch (error) {
-      this.#used(seat);
+      this.#used(session);
       throw error;
     }
-    if (result instanceof Promise) return result.finally(() => this.#used(seat));
-    this.#used(seat);
+    if (result instanceof Promise) return result.finally(() => this.#used(session));
+    this.#used(session);
     return result;
   }
 
@@ -156,65 +195,65 @@ export class FleetSockets {
     const end = Math.min(containers.length, first + Math.max(1, Math.min(MAX_AHEAD, this.#limit >> 2)));
     const without = containers
       .slice(first, end)
-      .filter(each => !each.ended && !each.released && !this.#seats.has(each) && !this.#owners.has(each));
+      .filter(each => !each.ended && !each.released && !this.#sessions.has(each) && !this.#owners.has(each));
     if (without.length < 2) return end;
-    const seats = without.map(each => this.#add(each));
+    const sessions = without.map(each => this.#add(each));
     threadSwitcher().visitEach(
-      seats.length,
+      sessions.length,
       i => without[i]!.netns.descriptor,
-      i => seats[i]!.open(needs),
+      i => sessions[i]!.open(needs),
     );
-    for (const seat of seats) this.#count(seat);
+    for (const session of sessions) this.#count(session);
     if (this.#open > this.#limit) this.#shrink();
     return end;
   }
 
-  #count(seat: Seat): void {
-    this.#open += seat.sockets - seat.counted;
-    seat.counted = seat.sockets;
+  #count(session: FleetSession): void {
+    this.#open += session.sockets - session.counted;
+    session.counted = session.sockets;
   }
 
-  #add(container: Container): Seat {
+  #add(container: Container): FleetSession {
     if (!this.#known.has(container)) {
       this.#known.add(container);
       void container.closed.then(() => void this.drop(container));
     }
-    const seat = new Seat(container, this);
-    this.#seats.set(container, seat);
-    return seat;
+    const session = new FleetSession(container, this);
+    this.#sessions.set(container, session);
+    return session;
   }
 
-  #used(seat: Seat): void {
-    const { container } = seat;
-    seat.users--;
-    if (seat.closed) return;
+  #used(session: FleetSession): void {
+    const { container } = session;
+    session.users--;
+    if (session.closed) return;
     // It goes to the end of the map: the one used last.
-    this.#seats.delete(container);
-    if (seat.ownsTable) this.#owners.set(container, seat);
+    this.#sessions.delete(container);
+    if (session.ownsTable) this.#owners.set(container, session);
     else {
       this.#owners.delete(container);
-      this.#seats.set(container, seat);
+      this.#sessions.set(container, session);
     }
-    this.#count(seat);
+    this.#count(session);
     if (container.ended) void this.drop(container);
     if (this.#open > this.#limit) this.#shrink();
   }
 
   /** Lets go of a container. */
   drop(container: Container): Promise<void> | undefined {
-    const seat = this.#seats.get(container) ?? this.#owners.get(container);
-    if (seat === undefined) return undefined;
-    this.#seats.delete(container);
+    const session = this.#sessions.get(container) ?? this.#owners.get(container);
+    if (session === undefined) return undefined;
+    this.#sessions.delete(container);
     this.#owners.delete(container);
-    this.#open -= seat.counted;
-    const closed = seat.close();
+    this.#open -= session.counted;
+    const closed = session.close();
     this.#closing.add(closed);
     void closed.finally(() => this.#closing.delete(closed));
     return closed;
   }
 
   #shrink(): void {
-    for (const [container, { users }] of this.#seats) {
+    for (const [container, { users }] of this.#sessions) {
       if (users > 0) continue;
       void this.drop(container);
       if (this.#open <= this.#limit) return;
@@ -235,7 +274,7 @@ export class FleetSockets {
 
   async close(): Promise<void> {
     this.#closed = true;
-    for (const container of [...this.#seats.keys(), ...this.#owners.keys()]) {
+    for (const container of [...this.#sessions.keys(), ...this.#owners.keys()]) {
       void this.drop(container);
       // Without a pause where there is no need for one.
       const { congestion } = this;
@@ -254,3 +293,8 @@ function descriptorLimit(): number {
     return DEFAULT_DESCRIPTORS;
   }
 }
+
+const keyOf = (server: VirtualServer): ServiceKey =>
+  'firewallMark' in server
+    ? { firewallMark: server.firewallMark, family: server.family }
+    : { protocol: server.protocol, address: server.address, port: server.port };

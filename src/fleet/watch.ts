@@ -110,12 +110,12 @@ export class FleetWatch implements AsyncIterable<FleetEvent> {
     if (this.#stopped.signal.aborted) return;
     try {
       const watcher = fs.watch(directory, { persistent: false }, (_, name) => {
-        if (typeof name === 'string') void this.#look(directory, name);
+        if (typeof name === 'string') void this.#tablesInquiry(directory, name);
       });
       // The directory itself has gone.
       watcher.once('error', () => watcher.close());
       this.#watchers.push(watcher);
-      for (const name of fs.readdirSync(directory)) void this.#look(directory, name);
+      for (const name of fs.readdirSync(directory)) void this.#tablesInquiry(directory, name);
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
       this.#awaitDirectory(directory);
@@ -140,7 +140,7 @@ export class FleetWatch implements AsyncIterable<FleetEvent> {
   }
 
   /** Something happened to a name: it is there, or gone. */
-  async #look(directory: string, name: string): Promise<void> {
+  async #tablesInquiry(directory: string, name: string): Promise<void> {
     const path = join(directory, name);
     if (this.#looking.has(path)) return;
     this.#looking.add(path);
