@@ -9,7 +9,7 @@ import type {
   TCP_OPTIONS,
   TcpOption,
 } from './data/extensions.ts';
-import type { CtKey, IpsecKey, MetaKey, RtKey, SocketKey, TunnelKey } from './data/keys.ts';
+import type { CtKey, FibFlag, IpsecKey, MetaKey, RtKey, SocketKey, TunnelKey } from './data/keys.ts';
 import type { Protocol, ProtocolField } from './data/protocols.ts';
 
 /*
@@ -86,7 +86,7 @@ export interface FibReference {
   flags: FibFlag | FibFlag[];
 }
 /** The parts of a packet that the routing table can be asked with. */
-export type FibFlag = 'saddr' | 'daddr' | 'mark' | 'iif' | 'oif';
+export type { FibFlag };
 
 /** What a rule can look at: everything that is no constant. */
 export type PacketExpression =

@@ -4,6 +4,7 @@ import type { Expression } from '../nf_tables/expression.ts';
 import type { Family } from '../nf_tables/family.ts';
 import { compileStatements } from './compile/compile.ts';
 import type { Datatype } from './data/datatypes.ts';
+import { bytesOf, reverseBytes } from './decompile/bits.ts';
 import { isKnown } from './decompile/loads.ts';
 import type { SetFinder, Sets } from './decompile/sets.ts';
 import { statementJson } from './decompile/to-json.ts';
@@ -67,7 +68,7 @@ function calculates(statement: FlowStatement): boolean {
       if (node.kind !== 'relation') break;
       if (node.left.kind === 'unary' && node.left.argument.kind === 'payload' && node.right.kind === 'range')
         return true;
-      if (isBitmask(node.right.type) && ORDERS.has(node.op)) return true;
+      if (isBitmask(node.right.type) && ORDERS.has(node.op) && !isSymmetric(node.right)) return true;
       break;
     }
     case 'set-payload':
@@ -83,6 +84,17 @@ function calculates(statement: FlowStatement): boolean {
     default:
   }
   return Object.values(statement).some(part => isNode(part) && isCalculated(part));
+}
+
+/** Flags that are the same in either byte order. */
+function isSymmetric(node: Node): boolean {
+  const flags = flagsOf(node);
+  return reverseBytes(flags, bytesOf(node.bits || node.type.bits)) === flags;
+}
+
+function flagsOf(node: Node): bigint {
+  if (node.kind === 'binary') return flagsOf(node.left) | flagsOf(node.right);
+  return node.kind === 'value' ? node.value : 0n;
 }
 
 const isNode = (part: unknown): part is Node => typeof part === 'object' && part !== null && 'kind' in part;

@@ -6,17 +6,14 @@ import { type Ct, type Load, Place, refuse, type Term } from './term.ts';
 /* What does not come from the packet's bytes: meta data, connections, routes, sockets, numbers that are made up. */
 
 const GENERATED = { key: '', ...keys.GENERATED };
-/** The kernel's numbers, in the user data of sets. */
-const RT_NUMBERS: Readonly<Record<string, number>> = { classid: 0, nexthop4: 1, nexthop6: 2, tcpmss: 3, xfrm: 4 };
-const SOCKET_NUMBERS: Readonly<Record<string, number>> = { transparent: 0, mark: 1, wildcard: 2, cgroupv2: 3 };
-const XFRM_NUMBERS: Readonly<Record<string, number>> = {
-  'daddr-ip4': 1,
-  'daddr-ip6': 2,
-  'saddr-ip4': 3,
-  'saddr-ip6': 4,
-  reqid: 5,
-  spi: 6,
-};
+/** By the kernel's name of the key. */
+const numbers = (names: readonly (string | undefined)[]): Readonly<Record<string, number>> =>
+  Object.fromEntries(names.flatMap((name, number) => (name === undefined ? [] : [[name, number]])));
+
+const RT_NUMBERS = /* @__PURE__ */ numbers(keys.RT_NUMBERS);
+const SOCKET_NUMBERS = /* @__PURE__ */ numbers(keys.SOCKET_NUMBERS);
+const XFRM_NUMBERS = /* @__PURE__ */ numbers(keys.IPSEC_NUMBERS);
+const FIB_NUMBERS = /* @__PURE__ */ numbers(keys.FIB_NUMBERS);
 
 function family(fields: Fields, place: Place): 'ip' | 'ip6' | undefined {
   if (fields.family === undefined) return undefined;
@@ -123,9 +120,11 @@ export function hashOf(
   return load;
 }
 
-const FIB_FLAGS: Readonly<Record<string, number>> = { saddr: 1, daddr: 2, mark: 4, iif: 8, oif: 16 };
-const FIB_PRESENT = 32;
-const FIB_NUMBERS: Readonly<Record<string, number>> = { oif: 1, oifname: 2, 'address-type': 3 };
+const fibBit = (flag: (typeof keys.FIB_BITS)[number]): number => 1 << keys.FIB_BITS.indexOf(flag);
+const FIB_FLAGS: Readonly<Record<string, number>> = /* @__PURE__ */ Object.fromEntries(
+  /* @__PURE__ */ keys.FIB_FLAGS.map(flag => [flag, fibBit(flag)]),
+);
+const FIB_PRESENT = /* @__PURE__ */ fibBit('present');
 
 export function parseFib(json: unknown, place: Place): Term {
   const fields = fieldsOf(json, place);

@@ -144,8 +144,21 @@ export const FIB = {
   type: host('address-type', 'fib_addrtype', 32),
 } as const satisfies Record<string, KeyRow>;
 
+/** Flags of fib by the kernel's bits (NFTA_FIB_F_*). `present` has a word of its own: the result `check`. */
+export const FIB_BITS = ['saddr', 'daddr', 'mark', 'iif', 'oif', 'present'] as const;
+export type FibFlag = Exclude<(typeof FIB_BITS)[number], 'present'>;
+export const FIB_FLAGS = /* @__PURE__ */ FIB_BITS.filter((flag): flag is FibFlag => flag !== 'present');
+
 /** The kernel fills 16 bytes with the name. */
 export const OSF = host('osf', 'string', 128);
+
+/* nft's numbers of keys in the user data of sets, which are the kernel's: by their places. */
+
+export const RT_NUMBERS = ['classid', 'nexthop4', 'nexthop6', 'tcpmss', 'xfrm'] as const;
+export const SOCKET_NUMBERS = ['transparent', 'mark', 'wildcard', 'cgroupv2'] as const;
+export const TUNNEL_NUMBERS = ['path', 'id'] as const;
+export const FIB_NUMBERS = [undefined, 'oif', 'oifname', 'address-type'] as const;
+export const IPSEC_NUMBERS = [undefined, 'daddr-ip4', 'daddr-ip6', 'saddr-ip4', 'saddr-ip6', 'reqid', 'spi'] as const;
 
 /** Hashes and generated numbers. */
 export const GENERATED = { type: 'integer', bits: 32, order: 'host' } as const;

@@ -4,6 +4,8 @@ import type { Dialect } from '../data/dialects.ts';
 import {
   CT,
   FIB,
+  FIB_FLAGS,
+  type FibFlag,
   GENERATED,
   IPSEC,
   IPSEC6,
@@ -145,14 +147,12 @@ export function osfNode(ttl: 'loose' | 'skip' | undefined, version: boolean): Os
   return { kind: 'osf', ...typed(OSF), ttl, version };
 }
 
-const FIB_FLAGS = ['saddr', 'daddr', 'mark', 'iif', 'oif'];
-
 export function fibNode(result: string | number, flags: readonly (string | number)[], dialect: Dialect): FibNode {
   const word = result === 'address-type' ? 'type' : result;
   const found = typeof word === 'string' && Object.hasOwn(FIB, word) ? FIB[word as keyof typeof FIB] : undefined;
   if (found === undefined) throw new Undecompilable(`fib ${result}`);
   const present = flags.includes('present');
-  if (flags.some(flag => flag !== 'present' && !FIB_FLAGS.includes(flag as string)))
+  if (flags.some(flag => flag !== 'present' && !FIB_FLAGS.includes(flag as FibFlag)))
     throw new Undecompilable('a flag of fib');
   const node = {
     kind: 'fib',

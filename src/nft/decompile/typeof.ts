@@ -1,6 +1,7 @@
 import { fromHex, HOST_IS_LITTLE_ENDIAN } from '../../codec/index.ts';
 import { concatenationOf, TYPES } from '../data/datatypes.ts';
 import { NFT_1_1_6 } from '../data/dialects.ts';
+import { FIB_BITS, FIB_NUMBERS, IPSEC_NUMBERS, RT_NUMBERS, SOCKET_NUMBERS, TUNNEL_NUMBERS } from '../data/keys.ts';
 import { paddedBits } from './bits.ts';
 import { numberedExtension } from './extensions.ts';
 import { headerByNumber } from './headers.ts';
@@ -38,12 +39,6 @@ const TUNNEL_OR_FIB = 26;
 const FIB_OR_IPSEC = 27;
 const IPSEC = 28;
 
-const SOCKET_KEYS = ['transparent', 'mark', 'wildcard', 'cgroupv2'];
-const RT_KEYS = ['classid', 'nexthop4', 'nexthop6', 'tcpmss', 'xfrm'];
-const TUNNEL_KEYS = ['path', 'id'];
-const FIB_RESULTS = [undefined, 'oif', 'oifname', 'type'];
-const FIB_FLAGS = ['saddr', 'daddr', 'mark', 'iif', 'oif', 'present'];
-const IPSEC_KEYS = [undefined, 'daddr-ip4', 'daddr-ip6', 'saddr-ip4', 'saddr-ip6', 'reqid', 'spi'];
 const EXTHDR_OPS = ['ipv6', 'tcp', 'ipv4', 'sctp', 'dccp'] as const;
 /** nft reads no more parts of a concatenation. */
 const PARTS_MAX = 4;
@@ -98,7 +93,7 @@ function readNode(kind: number, data: Buffer): Node | undefined {
       return node;
     }
     case SOCKET:
-      return known(0) ? socketNode(SOCKET_KEYS[at(0)!] ?? '', 0) : undefined;
+      return known(0) ? socketNode(SOCKET_NUMBERS[at(0)!] ?? '', 0) : undefined;
     case OSF:
       return osfNode(undefined, false);
     case CT:
@@ -117,13 +112,13 @@ function readNode(kind: number, data: Buffer): Node | undefined {
         offset: at(1)!,
       });
     case RT:
-      return known(0) ? routeNode(RT_KEYS[at(0)!] ?? '') : undefined;
+      return known(0) ? routeNode(RT_NUMBERS[at(0)!] ?? '') : undefined;
     case TUNNEL_OR_FIB:
       if (known(0, 1)) return readFib(at(0)!, at(1)!);
-      return known(0) ? tunnelNode(TUNNEL_KEYS[at(0)!] ?? '') : undefined;
+      return known(0) ? tunnelNode(TUNNEL_NUMBERS[at(0)!] ?? '') : undefined;
     case FIB_OR_IPSEC:
     case IPSEC:
-      if (known(0, 1, 2)) return ipsecNode(IPSEC_KEYS[at(0)!] ?? '', at(2)!, at(1)!);
+      if (known(0, 1, 2)) return ipsecNode(IPSEC_NUMBERS[at(0)!] ?? '', at(2)!, at(1)!);
       return known(0, 1) ? readFib(at(0)!, at(1)!) : undefined;
     default:
       return undefined;
@@ -132,8 +127,8 @@ function readNode(kind: number, data: Buffer): Node | undefined {
 
 function readFib(result: number, flags: number): Node {
   return fibNode(
-    FIB_RESULTS[result] ?? '',
-    FIB_FLAGS.filter((_, i) => (flags >> i) & 1),
+    FIB_NUMBERS[result] ?? '',
+    FIB_BITS.filter((_, i) => (flags >> i) & 1),
     NFT_1_1_6,
   );
 }
