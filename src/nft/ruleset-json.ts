@@ -6,13 +6,12 @@ import { ELEMENTS_AT_ONCE, finish, type InParts } from './decompile/in-parts.ts'
 import { isNamed, type NftObjectOf, objectJson, objectWord } from './decompile/objects.ts';
 import { readRule } from './decompile/rule.ts';
 import { contents, devicesOf, isBaseChain, type ListedRuleset, type TableContent } from './decompile/ruleset.ts';
-import { type Json, nodeJson, statementJson, statesJson } from './decompile/to-json.ts';
+import { nodeJson, statementJson, statesJson } from './decompile/to-json.ts';
 import { type ListedSet, Undecompilable } from './decompile/tree.ts';
 import { type Vocabulary, vocabulary } from './decompile/words.ts';
 import type { DecompileContext } from './decompile.ts';
+import { defined, type Json, type JsonObject } from './json-object.ts';
 import { nestedRules } from './ruleset-text.ts';
-
-type JsonObject = { [key: string]: Json | undefined };
 
 /** A listing in nft's JSON: tables, chains, rules and the like, each in an object with one key. */
 export interface RulesetJson {
@@ -63,12 +62,6 @@ function* tableJson(content: TableContent, words: Vocabulary): Generator<JsonObj
   if (!words.dialect.listsChainsFirst) for (const chain of chains) yield { chain: chainJson(chain, words) };
   for (const chain of chains)
     for (const rule of content.rules.get(chain.name) ?? []) yield { rule: ruleJson(rule, content, words) };
-}
-
-function defined(object: JsonObject): JsonObject {
-  const result: JsonObject = {};
-  for (const key in object) if (object[key] !== undefined) result[key] = object[key];
-  return result;
 }
 
 /** Handles are numbers in JSON. */

@@ -23,8 +23,8 @@ import {
   IP_PROTOCOL_NUMBERS,
   PROTOCOLS,
 } from '../../src/nft/data/protocols.ts';
-import { LOG_FLAG, LOG_FLAGS_ALL, LOG_LEVEL } from '../../src/nft/data/symbols.ts';
 import { Names } from '../../src/nft/names.ts';
+import { LOG_FLAG, LOG_FLAGS_ALL, LOG_LEVEL } from '../../src/nft/statements/log.ts';
 
 const headers: [string, Header][] = Object.entries(PROTOCOLS);
 
@@ -86,6 +86,7 @@ describe('tables of the language', () => {
   it('have what log takes', () => {
     expect(LOG_LEVEL.audit).toBe(8);
     expect(Object.values(LOG_FLAG).reduce((all, bit) => all | bit, 0)).toBe(LOG_FLAGS_ALL);
+    expect(LOG_FLAGS_ALL).toBe(0x2f);
   });
 });
 

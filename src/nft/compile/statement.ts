@@ -1,13 +1,13 @@
 import { typeError } from '../../errors.ts';
 import type { Expression } from '../../nf_tables/expression.ts';
 import { TYPES } from '../data/datatypes.ts';
+import { log } from '../statements/log.ts';
 import { fitting } from './argument.ts';
 import { dup, flow, fwd, queue } from './divert.ts';
 import { dynamicSet, meter } from './dynamic-set.ts';
 import { addFamilyOf } from './header.ts';
 import type { Evaluator, RelationOperator } from './ir.ts';
 import { entryOf, type Fields, fieldsOf, onlyKey } from './json-fields.ts';
-import { log } from './log.ts';
 import { mangle, reset } from './mangle.ts';
 import { evaluateRelation, relationStep } from './match.ts';
 import { evaluateNat } from './nat.ts';

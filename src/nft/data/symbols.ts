@@ -267,27 +267,3 @@ export const FIB_ADDRESS_TYPE = {
   unreachable: 7,
   prohibit: 8,
 } as const;
-
-/** syslog's levels; `audit` writes an audit record instead. */
-export const LOG_LEVEL = {
-  emerg: 0,
-  alert: 1,
-  crit: 2,
-  err: 3,
-  warn: 4,
-  notice: 5,
-  info: 6,
-  debug: 7,
-  audit: 8,
-} as const;
-
-/** NF_LOG_*. */
-export const LOG_FLAG = {
-  'tcp sequence': 0x01,
-  'tcp options': 0x02,
-  'ip options': 0x04,
-  skuid: 0x08,
-  ether: 0x20,
-} as const;
-/** NF_LOG_MASK: all of them, and one that has no name. */
-export const LOG_FLAGS_ALL = 0x2f;

@@ -1,7 +1,6 @@
 import type { Expression } from '../../nf_tables/expression.ts';
 import type { DynamicSet } from '../../nf_tables/expressions/nested.ts';
 import { type Datatype, TYPES } from '../data/datatypes.ts';
-import { LOG_LEVEL } from '../data/symbols.ts';
 import type { AddressFamily } from '../json.ts';
 import { rangeOrPrefix } from './intervals.ts';
 import { type Of, type Registers, reference, word, words } from './registers.ts';
@@ -217,9 +216,4 @@ export function tproxy(registers: Registers, expression: Of<'tproxy'>): void {
     address,
     port,
   });
-}
-
-export function levelName(number: number): string {
-  for (const name in LOG_LEVEL) if (LOG_LEVEL[name as keyof typeof LOG_LEVEL] === number) return name;
-  throw new Undecompilable(`the level ${number}`);
 }

@@ -1,7 +1,8 @@
 import type { Expression } from '../../nf_tables/expression.ts';
 import type { Inner } from '../../nf_tables/expressions/nested.ts';
 import { TYPES } from '../data/datatypes.ts';
-import { dup, dynset, fwd, levelName, nat, natFlags, objref, ports, queue, tproxy } from './actions.ts';
+import { readLog } from '../statements/log.ts';
+import { dup, dynset, fwd, nat, natFlags, objref, ports, queue, tproxy } from './actions.ts';
 import { lowestZero } from './bits.ts';
 import { extensionNode } from './extensions.ts';
 import { BASE_INNER, BASE_NUMBERS, type Header, tunnelHeader } from './headers.ts';
@@ -239,7 +240,6 @@ function hash(registers: Registers, expression: Of<'hash'>): void {
   );
 }
 
-const LOG_FLAGS = ['tcp-sequence', 'tcp-options', 'ip-options', 'skuid', 'ether', 'nflog'];
 const WATCHERS = ['log', 'nflog'];
 const OSF_TTL = { exact: undefined, loose: 'loose', skip: 'skip' } as const;
 
@@ -295,16 +295,7 @@ const HANDLERS: Readonly<Record<string, Handler<never>>> = {
   flow_offload: ((registers, { flowtable }) => registers.push({ kind: 'flow', flowtable })) as Handler<
     Of<'flow_offload'>
   >,
-  log: ((registers, { prefix: text, group, snaplen, queueThreshold, level, flags }) =>
-    registers.push({
-      kind: 'log',
-      prefix: text,
-      group,
-      snaplen,
-      threshold: queueThreshold,
-      level: typeof level === 'number' ? levelName(level) : level,
-      flags: words(flags, LOG_FLAGS),
-    })) as Handler<Of<'log'>>,
+  log: readLog,
   reject: ((registers, { type, code }) =>
     registers.push({
       kind: 'reject',

@@ -1,6 +1,7 @@
 import type { NftObject } from '../../nf_tables/object.ts';
+import type { Json } from '../json-object.ts';
 import { stateful } from './statements.ts';
-import { type Json, statementJson } from './to-json.ts';
+import { statementJson } from './to-json.ts';
 import { limitText, quotaText } from './to-text.ts';
 import { Undecompilable } from './tree.ts';
 import { formatDuration, OBJECT_WORDS, type Vocabulary } from './words.ts';

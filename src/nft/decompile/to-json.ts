@@ -1,4 +1,6 @@
 import type { SetElement } from '../json.ts';
+import { defined, type Json, type JsonObject, orNull } from '../json-object.ts';
+import { logJson } from '../statements/log.ts';
 import { isKnown } from './loads.ts';
 import { statementText } from './to-text.ts';
 import {
@@ -14,12 +16,10 @@ import {
   type VerdictNode,
 } from './tree.ts';
 import {
-  ALL_LOG_FLAGS,
   BASE_TOKENS,
   blockOf,
   byteRate,
   jsonValue,
-  LOG_WORDS,
   OBJECT_WORDS,
   rejectCodeName,
   type Style,
@@ -28,9 +28,6 @@ import {
 } from './words.ts';
 
 /* Nodes and statements as nft's JSON has them. What is written here is checked by the types of json.ts only where it is handed out. */
-
-export type Json = string | number | boolean | bigint | null | Json[] | { [key: string]: Json | undefined };
-type JsonObject = { [key: string]: Json | undefined };
 
 export interface JsonOptions {
   words: Vocabulary;
@@ -205,21 +202,10 @@ function attached(node: SetMember, key: Node, options: JsonOptions): Json {
 /** nft's own number for an element that never times out. */
 const NEVER = 0xffff_ffff_ffff_ffffn;
 
-const isEmpty = (object: object): boolean => {
-  for (const _ in object) return false;
-  return true;
-};
-
 /** A list of flags; in nft 1.0.6, a single one alone. */
 function flagsJson(flags: string[], { words }: JsonOptions): Json | undefined {
   if (flags.length === 0) return undefined;
   return !words.dialect.listsSingleFlags && flags.length === 1 ? flags[0]! : flags;
-}
-
-function defined(object: JsonObject): JsonObject {
-  const result: JsonObject = {};
-  for (const key in object) if (object[key] !== undefined) result[key] = object[key];
-  return result;
 }
 
 export function statementJson(statement: FlowStatement, options: JsonOptions): Json {
@@ -258,7 +244,7 @@ export function statementJson(statement: FlowStatement, options: JsonOptions): J
     case 'connlimit':
       return { 'ct count': defined({ val: statement.count, inv: statement.inverted || undefined }) };
     case 'log':
-      return { log: logJson(statement, options) };
+      return { log: logJson(statement, options.words) };
     case 'nat': {
       const content = defined({
         family: statement.family,
@@ -267,7 +253,7 @@ export function statementJson(statement: FlowStatement, options: JsonOptions): J
         flags: flagsJson(statement.flags, options),
         type_flags: flagsJson(statement.prefix ? ['prefix'] : [], options),
       });
-      return { [statement.type]: isEmpty(content) ? null : content };
+      return { [statement.type]: orNull(content) };
     }
     case 'reject':
       return { reject: rejectJson(statement) };
@@ -283,7 +269,7 @@ export function statementJson(statement: FlowStatement, options: JsonOptions): J
       };
     case 'synproxy': {
       const content = synproxyJson(statement);
-      return { synproxy: isEmpty(content) ? null : content };
+      return { synproxy: orNull(content) };
     }
     case 'notrack':
       return { notrack: null };
@@ -352,21 +338,6 @@ function quotaJson({ bytes, used, inverted }: Of<'quota'>, { stateless }: JsonOp
   if (stateless || used === 0n) return content;
   const past = byteRate(used);
   return { ...content, used: number(past.amount), used_unit: past.unit };
-}
-
-function logJson(statement: Of<'log'>, options: JsonOptions): Json {
-  const { prefix, group, snaplen, threshold, level } = statement;
-  const flags = statement.flags.filter(flag => flag !== 'nflog');
-  const words = ALL_LOG_FLAGS.every(flag => flags.includes(flag)) ? ['all'] : flags.map(flag => LOG_WORDS[flag]!);
-  const content = defined({
-    prefix,
-    group,
-    snaplen,
-    'queue-threshold': threshold,
-    level: level === 'warn' ? undefined : level,
-    flags: flagsJson(words, options),
-  });
-  return isEmpty(content) ? null : content;
 }
 
 function rejectJson({ type, family, code }: Of<'reject'>): Json {

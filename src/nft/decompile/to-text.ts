@@ -1,6 +1,7 @@
 import { printable } from '../../errors.ts';
 import { TYPES } from '../data/datatypes.ts';
 import type { NamedKind } from '../data/reserved.ts';
+import { logText } from '../statements/log.ts';
 import { ELEMENTS_AT_ONCE, finish, type InParts } from './in-parts.ts';
 import { isKnown } from './loads.ts';
 import {
@@ -24,7 +25,6 @@ import {
 } from './tree.ts';
 import { isWritableComment } from './unwritable.ts';
 import {
-  ALL_LOG_FLAGS,
   BASE_TOKENS,
   blockOf,
   byteRate,
@@ -356,7 +356,7 @@ export function statementText(statement: FlowStatement, options: TextOptions): s
     case 'connlimit':
       return `ct count ${statement.inverted ? 'over ' : ''}${statement.count}`;
     case 'log':
-      return logText(statement, options);
+      return logText(statement, options.words);
     case 'nat':
       return natText(statement, options);
     case 'reject':
@@ -435,26 +435,6 @@ export function quotaText({ bytes, used, inverted }: Of<'quota'>, { stateless }:
   const past = byteRate(used);
   const shown = stateless || used === 0n ? '' : ` used ${past.amount} ${past.unit}`;
   return `${inverted ? 'over ' : ''}${total.amount} ${total.unit}${shown}`;
-}
-
-function logText(statement: Of<'log'>, { words }: TextOptions): string {
-  const { prefix, group, snaplen, threshold, level, flags } = statement;
-  let text = 'log';
-  if (prefix !== undefined) text += ` prefix ${words.unwritable.prefix(prefix)}`;
-  if (group !== undefined) text += ` group ${group}`;
-  if (snaplen !== undefined) text += ` snaplen ${snaplen}`;
-  if (threshold !== undefined) text += ` queue-threshold ${threshold}`;
-  if (level !== undefined && level !== 'warn') text += ` level ${level}`;
-  if (ALL_LOG_FLAGS.every(flag => flags.includes(flag))) return `${text} flags all`;
-  const tcp = [
-    ...(flags.includes('tcp-sequence') ? ['sequence'] : []),
-    ...(flags.includes('tcp-options') ? ['options'] : []),
-  ];
-  if (tcp.length > 0) text += ` flags tcp ${tcp.join(',')}`;
-  if (flags.includes('ip-options')) text += ' flags ip options';
-  if (flags.includes('skuid')) text += ' flags skuid';
-  if (flags.includes('ether')) text += ' flags ether';
-  return text;
 }
 
 /** IPv6 addresses stand in brackets before a port. */

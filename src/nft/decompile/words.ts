@@ -333,14 +333,4 @@ export const OBJECT_WORDS: Readonly<Record<string, string>> = {
   'ct-expectation': 'ct expectation',
 };
 
-export const LOG_WORDS: Readonly<Record<string, string>> = {
-  'tcp-sequence': 'tcp sequence',
-  'tcp-options': 'tcp options',
-  'ip-options': 'ip options',
-  skuid: 'skuid',
-  ether: 'ether',
-};
-
-export const ALL_LOG_FLAGS = Object.keys(LOG_WORDS);
-
 export const isUnqualified = (key: string): boolean => UNQUALIFIED_META.has(key);

@@ -1,0 +1,17 @@
+/* Objects of nft's JSON, while they are made. */
+
+export type Json = string | number | boolean | bigint | null | Json[] | { [key: string]: Json | undefined };
+export type JsonObject = { [key: string]: Json | undefined };
+
+/** The object without the fields that have no value. */
+export function defined(object: JsonObject): JsonObject {
+  const result: JsonObject = {};
+  for (const key in object) if (object[key] !== undefined) result[key] = object[key];
+  return result;
+}
+
+/** The object, or null where it has no field. */
+export function orNull(object: JsonObject): JsonObject | null {
+  for (const _ in object) return object;
+  return null;
+}
