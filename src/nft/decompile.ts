@@ -1,11 +1,11 @@
 import type { Expression } from '../nf_tables/expression.ts';
 import type { Family } from '../nf_tables/family.ts';
 import type { CompiledSet } from './compile/compile.ts';
+import { vocabulary } from './decompile/format-value.ts';
 import { readRule } from './decompile/rule.ts';
 import { type SetFinder, Sets } from './decompile/sets.ts';
 import { statementJson } from './decompile/to-json.ts';
 import { type ListedSet, Undecompilable } from './decompile/tree.ts';
-import { vocabulary } from './decompile/words.ts';
 import type { Statement } from './json.ts';
 import type { Names } from './names.ts';
 

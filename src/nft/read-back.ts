@@ -5,11 +5,11 @@ import type { Family } from '../nf_tables/family.ts';
 import { compileStatements } from './compile/compile.ts';
 import type { Datatype } from './data/datatypes.ts';
 import { bytesOf, reverseBytes } from './decompile/bits.ts';
+import type { Vocabulary } from './decompile/format-value.ts';
 import { isKnown } from './decompile/loads.ts';
 import type { SetFinder, Sets } from './decompile/sets.ts';
 import { statementJson } from './decompile/to-json.ts';
 import { type FlowStatement, isBitmask, type ListedSet, type Node, ORDERS, Undecompilable } from './decompile/tree.ts';
-import type { Vocabulary } from './decompile/words.ts';
 import type { Statement } from './json.ts';
 
 /*

@@ -1,11 +1,11 @@
 import { printable } from '../errors.ts';
 import type { RuleEntry } from '../nf_tables/rule.ts';
+import type { Vocabulary } from './decompile/format-value.ts';
 import { readRule } from './decompile/rule.ts';
 import type { Sets } from './decompile/sets.ts';
 import { statementText, type TextOptions } from './decompile/to-text.ts';
 import { type FlowStatement, Undecompilable } from './decompile/tree.ts';
 import { isWritableComment } from './decompile/unwritable.ts';
-import type { Vocabulary } from './decompile/words.ts';
 import { readsBack } from './read-back.ts';
 
 export type ListedRule = Pick<RuleEntry, 'family' | 'expressions' | 'comment'>;

@@ -4,6 +4,7 @@ import type { Flowtable } from '../nf_tables/flowtable.ts';
 import type { Table } from '../nf_tables/table.ts';
 import { formatPriority } from './data/priorities.ts';
 import type { NamedKind } from './data/reserved.ts';
+import { formatDuration, type Vocabulary, vocabulary } from './decompile/format-value.ts';
 import { ELEMENTS_AT_ONCE, finish, type InParts } from './decompile/in-parts.ts';
 import { isNamed, type NftObjectOf, objectLines, objectWord } from './decompile/objects.ts';
 import { type Reference, referencesIn, referencesOf } from './decompile/references.ts';
@@ -11,7 +12,6 @@ import { contents, devicesOf, isBaseChain, type ListedRuleset, type TableContent
 import { nodeText, setText, statementText, type TextOptions } from './decompile/to-text.ts';
 import { type ListedSet, type Node, type SetShape, Undecompilable } from './decompile/tree.ts';
 import { commentedOut, commentedOutInParts, isWritableComment, isWritableName } from './decompile/unwritable.ts';
-import { formatDuration, type Vocabulary, vocabulary } from './decompile/words.ts';
 import type { DecompileContext } from './decompile.ts';
 import { bracketed, type ListedRule, ruleText } from './rule-text.ts';
 

@@ -1,10 +1,10 @@
 import { rangeError } from '../errors.ts';
 import { compileRule } from './compile/compile.ts';
+import { vocabulary } from './decompile/format-value.ts';
 import { referencesOf } from './decompile/references.ts';
 import { type SetFinder, Sets } from './decompile/sets.ts';
 import type { TextOptions } from './decompile/to-text.ts';
 import { isWritableName } from './decompile/unwritable.ts';
-import { vocabulary } from './decompile/words.ts';
 import { type DecompileContext, finderOf } from './decompile.ts';
 import type { Statement } from './json.ts';
 import type { Rule } from './rule.ts';

@@ -4,9 +4,9 @@ import { argument, fitting } from './argument.ts';
 import type { Evaluator } from './ir.ts';
 import { entryOf, type Fields, fieldsOf, numberOf, onlyKey } from './json-fields.ts';
 import { referTo, registerNumber } from './linearize.ts';
+import { type Compile, loaded, parse, step } from './lower.ts';
 import { declareSet } from './set.ts';
 import { statefulExpression } from './stateful.ts';
-import { type Compile, loaded, parse, step } from './steps.ts';
 import { type Element, element, isConstant, Place, refuse, setLiteral, type Term } from './term.ts';
 
 /* Rules that add to sets. */

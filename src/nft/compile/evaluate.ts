@@ -10,7 +10,8 @@ import type { CompileContext } from './context.ts';
 import { evaluateExthdr, evaluatePayload } from './header.ts';
 import type { Evaluator, Expectation, Step } from './ir.ts';
 import { fromBytes, toBytes } from './number.ts';
-import { Scope } from './scope.ts';
+import { parseValue, type WordContext } from './parse-value.ts';
+import { ProtocolContext } from './protocol-context.ts';
 import { evaluateElement, evaluateMap, evaluateMapping, evaluateSet } from './set.ts';
 import {
   bitmask,
@@ -34,7 +35,6 @@ import {
   value,
 } from './term.ts';
 import { setInfo } from './wire-set.ts';
-import { readWord, type WordContext } from './word.ts';
 
 /** Always the index of `lo`. */
 const LOOPBACK = 1;
@@ -69,15 +69,15 @@ export class RuleEvaluator implements Evaluator, WordContext {
   /** The tunnel whose inner headers are looked at. */
   tunnel: string | undefined = undefined;
 
-  readonly #outer: Scope;
-  #inner: Scope | undefined;
+  readonly #outer: ProtocolContext;
+  #inner: ProtocolContext | undefined;
 
   constructor(family: Family, context: CompileContext) {
     this.#context = context;
     this.#names = context.names;
     this.dialect = dialectOf(context.version);
     this.nextSetId = context.firstSetId ?? 1;
-    this.#outer = new Scope(family);
+    this.#outer = new ProtocolContext(family);
   }
 
   names(): Names {
@@ -111,9 +111,9 @@ export class RuleEvaluator implements Evaluator, WordContext {
     this.expectNothing();
   }
 
-  get scope(): Scope {
+  get scope(): ProtocolContext {
     if (this.tunnel === undefined) return this.#outer;
-    this.#inner ??= new Scope('bridge');
+    this.#inner ??= new ProtocolContext('bridge');
     return this.#inner;
   }
 
@@ -148,7 +148,7 @@ export class RuleEvaluator implements Evaluator, WordContext {
       case 'word':
         if (this.type === undefined || this.type.kind === 'invalid')
           throw refuse(term.place, 'something whose type is known', term.word);
-        return this.evaluate(readWord(term.word, this.type, term.place, this));
+        return this.evaluate(parseValue(term.word, this.type, term.place, this));
       case 'value':
         return this.#value(term);
       case 'payload':

@@ -5,7 +5,7 @@ import type { Evaluator } from './ir.ts';
 import { evaluateRelation, relationStep } from './match.ts';
 import { headerField } from './parse-header.ts';
 import { metaTerm } from './parse-load.ts';
-import { bitsOf, ETHER_DEVICE, isMadeUp, isOfEther, numberFor, tellerOf } from './scope.ts';
+import { bitsOf, ETHER_DEVICE, isMadeUp, isOfEther, nextProtocolField, numberFor } from './protocol-context.ts';
 import {
   binary,
   bitmask,
@@ -137,7 +137,7 @@ function specialBelow(e: Evaluator, term: Payload): string | undefined {
 /** A match of the field, or the meta data, in which one protocol says that another follows. */
 export function addProtocol(e: Evaluator, below: string, protocol: string, term: Pick<Term, 'place'>): void {
   const number = numberFor(below, protocol);
-  const teller = tellerOf(below);
+  const teller = nextProtocolField(below);
   if (number === undefined || teller === undefined)
     throw refuse(term.place, `a protocol that ${below} may carry`, protocol);
   const left =

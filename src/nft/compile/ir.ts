@@ -3,7 +3,7 @@ import type { Expression } from '../../nf_tables/expression.ts';
 import type { NftSet } from '../../nf_tables/set.ts';
 import type { ByteOrder, Datatype } from '../data/datatypes.ts';
 import type { Dialect } from '../data/dialects.ts';
-import type { Scope } from './scope.ts';
+import type { ProtocolContext } from './protocol-context.ts';
 import type { Range, SetInfo, Term } from './term.ts';
 
 /*
@@ -78,7 +78,7 @@ export interface Evaluator extends Expectation {
   /** The tunnel whose inner headers are looked at. */
   tunnel: string | undefined;
   /** What is known about the protocols of the packet, or of the one in the tunnel. */
-  readonly scope: Scope;
+  readonly scope: ProtocolContext;
   /** A set of the rule's table. */
   findSet(name: string): SetInfo | undefined;
   expect(type: Datatype | undefined, order: ByteOrder, bits: number, maximum?: number): void;

@@ -3,9 +3,9 @@ import { argument } from './argument.ts';
 import { evaluateExtension } from './header.ts';
 import type { Evaluator } from './ir.ts';
 import { fieldsOf } from './json-fields.ts';
+import { emit, loaded, parse, single, step } from './lower.ts';
 import { objectReference } from './object-reference.ts';
 import { evaluatePayloadWrite } from './payload-write.ts';
-import { emit, loaded, parse, single, step } from './steps.ts';
 import { type Exthdr, Place, refuse, type Term } from './term.ts';
 
 /* Statements that change the packet, its meta data, or its connection. */

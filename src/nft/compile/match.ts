@@ -3,6 +3,7 @@ import { convert } from './byte-order.ts';
 import type { Evaluator, Relation, Step } from './ir.ts';
 import { askWhether } from './parse-load.ts';
 import { declareSet } from './set.ts';
+import { foldShift, swapAcrossMidnight } from './shift-folding.ts';
 import {
   isConstant,
   isFlags,
@@ -13,7 +14,6 @@ import {
   type Term,
   type Value,
 } from './term.ts';
-import { swapAcrossMidnight, transfer } from './transfer.ts';
 
 export function relationStep(e: Evaluator, relation: Relation): Step {
   return { relation, statement: e.statement, emit: linearizer => linearizer.relation(relation) };
@@ -102,7 +102,7 @@ export function evaluateRelation(e: Evaluator, relation: Relation): Relation {
       relation.left = convert(left, 'big');
       relation.right = convert(relation.right, 'big');
   }
-  transfer(e, relation);
+  foldShift(e, relation);
   return relation;
 }
 

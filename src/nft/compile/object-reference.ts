@@ -1,9 +1,9 @@
 import { TYPES } from '../data/datatypes.ts';
 import { fieldsOf, flagsOf, numberOf } from './json-fields.ts';
 import { referTo, registerNumber } from './linearize.ts';
+import { type Compile, emit, parse, step } from './lower.ts';
 import { evaluateObjectMap } from './set.ts';
 import { statefulExpression } from './stateful.ts';
-import { type Compile, emit, parse, step } from './steps.ts';
 import { Place, refuse, type Term } from './term.ts';
 import { textOf } from './wire-set.ts';
 

@@ -2,7 +2,7 @@ import { ICMP_CODE, ICMPV6_CODE, ICMPX_CODE, type Symbols } from '../data/symbol
 import { addProtocol } from './header.ts';
 import type { Evaluator } from './ir.ts';
 import { entryOf, fieldsOf } from './json-fields.ts';
-import { emit } from './steps.ts';
+import { emit } from './lower.ts';
 import { LINK, NETWORK, Place, refuse, TRANSPORT } from './term.ts';
 
 const REJECT_CODES: Readonly<Record<string, { symbols: Symbols; family?: 'ip' | 'ip6' }>> = {

@@ -2,6 +2,7 @@ import { type Datatype, TYPES } from '../data/datatypes.ts';
 import { convert } from './byte-order.ts';
 import { intervalsOf } from './interval.ts';
 import type { Evaluator } from './ir.ts';
+import { foldKeyShift } from './shift-folding.ts';
 import {
   anyVerdict,
   type Concatenation,
@@ -18,7 +19,6 @@ import {
   type Value,
   value,
 } from './term.ts';
-import { transferKey } from './transfer.ts';
 
 /* Sets and maps: those that stand in a rule, and the maps that it refers to. */
 
@@ -209,7 +209,7 @@ export function evaluateMap(e: Evaluator, term: MapTerm): Term {
       set,
     };
     term.mappings = reference;
-    transferKey(e, term);
+    foldKeyShift(e, term);
     if (set.dataInterval) {
       data.bits *= 2;
       for (const member of set.members) if (member.kind === 'mapping') widen(member);

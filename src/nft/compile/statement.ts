@@ -3,18 +3,18 @@ import type { Expression } from '../../nf_tables/expression.ts';
 import { TYPES } from '../data/datatypes.ts';
 import { log } from '../statements/log.ts';
 import { fitting } from './argument.ts';
-import { dup, flow, fwd, queue } from './divert.ts';
+import { dup, flow, fwd, queue } from './dup-fwd-queue.ts';
 import { dynamicSet, meter } from './dynamic-set.ts';
 import { addFamilyOf } from './header.ts';
 import type { Evaluator, RelationOperator } from './ir.ts';
 import { entryOf, type Fields, fieldsOf, onlyKey } from './json-fields.ts';
+import { type Compile, emit, parse, step } from './lower.ts';
 import { mangle, reset } from './mangle.ts';
 import { evaluateRelation, relationStep } from './match.ts';
 import { evaluateNat } from './nat.ts';
 import { objectReference, stateful, synproxy } from './object-reference.ts';
 import { parseVerdict } from './parse.ts';
 import { reject } from './reject.ts';
-import { type Compile, emit, parse, step } from './steps.ts';
 import { Place, type Term } from './term.ts';
 
 /* One function for each statement of nft's JSON. */

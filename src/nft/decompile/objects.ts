@@ -1,10 +1,10 @@
 import type { NftObject } from '../../nf_tables/object.ts';
 import type { Json } from '../json-object.ts';
+import { formatDuration, OBJECT_WORDS, type Vocabulary } from './format-value.ts';
 import { stateful } from './statements.ts';
 import { statementJson } from './to-json.ts';
 import { limitText, quotaText } from './to-text.ts';
 import { Undecompilable } from './tree.ts';
-import { formatDuration, OBJECT_WORDS, type Vocabulary } from './words.ts';
 
 /* Objects with a name, as nft's JSON and text have them. */
 

@@ -7,6 +7,7 @@ import { BASE_NETWORK, BASE_TRANSPORT, PacketContext } from './headers.ts';
 import { completeCt, learn, learnIcmpType } from './learn.ts';
 import { isKnown } from './loads.ts';
 import { completePayload, expandPayload, trimPayload, trimRaw } from './payload.ts';
+import { narrowWrite } from './payload-write.ts';
 import { finishReject } from './reject.ts';
 import { splice } from './sets.ts';
 import {
@@ -42,7 +43,6 @@ import {
   type Value,
 } from './tree.ts';
 import { flagsToTree } from './values.ts';
-import { narrowWrite } from './written.ts';
 
 /*
  * What is known only from the whole rule: which protocol a load's header belongs to, the types of values, which matches the others imply,

@@ -1,6 +1,17 @@
 import type { SetElement } from '../json.ts';
 import { defined, type Json, type JsonObject, orNull } from '../json-object.ts';
 import { logJson } from '../statements/log.ts';
+import {
+  BASE_TOKENS,
+  blockOf,
+  byteRate,
+  jsonValue,
+  OBJECT_WORDS,
+  rejectCodeName,
+  type Style,
+  timeUnit,
+  type Vocabulary,
+} from './format-value.ts';
 import { isKnown } from './loads.ts';
 import { statementText } from './to-text.ts';
 import {
@@ -15,17 +26,6 @@ import {
   Undecompilable,
   type VerdictNode,
 } from './tree.ts';
-import {
-  BASE_TOKENS,
-  blockOf,
-  byteRate,
-  jsonValue,
-  OBJECT_WORDS,
-  rejectCodeName,
-  type Style,
-  timeUnit,
-  type Vocabulary,
-} from './words.ts';
 
 /* Nodes and statements as nft's JSON has them. What is written here is checked by the types of json.ts only where it is handed out. */
 

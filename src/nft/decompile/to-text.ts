@@ -2,6 +2,19 @@ import { printable } from '../../errors.ts';
 import { TYPES } from '../data/datatypes.ts';
 import type { NamedKind } from '../data/reserved.ts';
 import { logText } from '../statements/log.ts';
+import {
+  BASE_TOKENS,
+  blockOf,
+  byteRate,
+  formatDuration,
+  isUnqualified,
+  OBJECT_WORDS,
+  rejectCodeName,
+  type Style,
+  textValue,
+  timeUnit,
+  type Vocabulary,
+} from './format-value.ts';
 import { ELEMENTS_AT_ONCE, finish, type InParts } from './in-parts.ts';
 import { isKnown } from './loads.ts';
 import {
@@ -24,19 +37,6 @@ import {
   type VerdictNode,
 } from './tree.ts';
 import { isWritableComment } from './unwritable.ts';
-import {
-  BASE_TOKENS,
-  blockOf,
-  byteRate,
-  formatDuration,
-  isUnqualified,
-  OBJECT_WORDS,
-  rejectCodeName,
-  type Style,
-  textValue,
-  timeUnit,
-  type Vocabulary,
-} from './words.ts';
 
 /* Nodes and statements as `nft list ruleset` writes them. */
 

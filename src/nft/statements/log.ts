@@ -1,12 +1,11 @@
 import type { Expression } from '../../nf_tables/expression.ts';
 import type { Evaluator } from '../compile/ir.ts';
 import { entryOf, fieldsOf, flagsOf, numberOf } from '../compile/json-fields.ts';
-import { emit } from '../compile/steps.ts';
+import { emit } from '../compile/lower.ts';
 import { Place, refuse } from '../compile/term.ts';
-
+import type { Vocabulary } from '../decompile/format-value.ts';
 import { type Registers, words } from '../decompile/registers.ts';
 import { type FlowStatement, Undecompilable } from '../decompile/tree.ts';
-import type { Vocabulary } from '../decompile/words.ts';
 import { defined, type Json, type JsonObject, orNull } from '../json-object.ts';
 
 /* `log`: to the kernel's log, or to the readers of an NFLOG group. Its JSON, its text, and its expression, in both directions. */

@@ -8,7 +8,7 @@ import { INNER, LINK, NETWORK, TRANSPORT } from './term.ts';
  */
 
 /** How a protocol tells what follows it: a field of its own, or the packet's meta data. */
-export type Teller = { readonly field: string } | { readonly meta: 'l4proto' | 'nfproto' | 'protocol' };
+export type NextProtocolField = { readonly field: string } | { readonly meta: 'l4proto' | 'nfproto' | 'protocol' };
 
 const LINK_UPPER = PROTOCOLS.ether.upper as Readonly<Record<number, string>>;
 const MADE_UP: Readonly<
@@ -27,7 +27,7 @@ function upperOf(protocol: string): Readonly<Record<number, string>> | undefined
   return MADE_UP[protocol]?.upper ?? headers[protocol]?.upper;
 }
 
-export function tellerOf(protocol: string): Teller | undefined {
+export function nextProtocolField(protocol: string): NextProtocolField | undefined {
   const madeUp = MADE_UP[protocol];
   if (madeUp !== undefined) return { meta: madeUp.meta };
   if (protocol === 'ip' || protocol === 'ip6' || protocol === 'gre' || protocol === 'gretap')
@@ -37,7 +37,7 @@ export function tellerOf(protocol: string): Teller | undefined {
 }
 
 /** What follows a protocol that has this number in it. */
-export function followerOf(protocol: string, number: number): string | undefined {
+export function protocolAfter(protocol: string, number: number): string | undefined {
   if (protocol === 'udp') return number === 0 ? 'vxlan' : undefined;
   return upperOf(protocol)?.[number];
 }
@@ -87,7 +87,7 @@ const MOST_PROTOCOLS = 16;
 
 const NONE: readonly string[] = [];
 
-export class Scope {
+export class ProtocolContext {
   readonly family: Family;
   readonly start: Start;
   /** By layer. */
@@ -125,7 +125,7 @@ export class Scope {
   learnFromPayload(base: number, raw: boolean, number: number): void {
     const protocol = this.at(base);
     if (protocol === undefined) return;
-    const follower = followerOf(protocol, number);
+    const follower = protocolAfter(protocol, number);
     if (follower === undefined) {
       // 0 is the reply to an echo, and would look as if nothing were known.
       if (protocol === 'icmp') this.icmpType = number === 0 ? 8 : number;
@@ -146,15 +146,15 @@ export class Scope {
         return;
       case 'nfproto': {
         if ((number === 2 && this.start.protocol === 'ip') || (number === 10 && this.start.protocol === 'ip6')) return;
-        this.update(NETWORK, followerOf(this.start.protocol, number) ?? UNKNOWN);
+        this.update(NETWORK, protocolAfter(this.start.protocol, number) ?? UNKNOWN);
         return;
       }
       case 'l4proto':
-        this.update(TRANSPORT, followerOf('inet-service', number) ?? UNKNOWN);
+        this.update(TRANSPORT, protocolAfter('inet-service', number) ?? UNKNOWN);
         return;
       case 'protocol':
         if (this.start.base !== LINK || (this.family !== 'netdev' && this.family !== 'bridge')) return;
-        this.update(NETWORK, followerOf(this.start.protocol, number) ?? UNKNOWN);
+        this.update(NETWORK, protocolAfter(this.start.protocol, number) ?? UNKNOWN);
         return;
     }
   }
@@ -162,7 +162,7 @@ export class Scope {
   learnFromCt(key: string, number: number): void {
     const base = key === 'protocol' ? NETWORK : LINK;
     const below = this.at(base);
-    const follower = below === undefined ? undefined : followerOf(below, number);
+    const follower = below === undefined ? undefined : protocolAfter(below, number);
     if (follower !== undefined) this.update(base + 1, follower);
   }
 }

@@ -27,31 +27,31 @@ export function swapAcrossMidnight(e: Evaluator, relation: Relation): void {
  */
 
 /** Of a match, or of a map whose key is calculated. */
-export function transfer(e: Evaluator, relation: Relation): void {
+export function foldShift(e: Evaluator, relation: Relation): void {
   const { left } = relation;
   if (left.kind !== 'binary') return;
-  const right = transferTo(e, left, relation.right);
+  const right = foldInto(e, left, relation.right);
   if (right === undefined) return;
   relation.right = right;
   relation.left = withoutLast(left);
 }
 
-export function transferKey(e: Evaluator, map: MapTerm): void {
+export function foldKeyShift(e: Evaluator, map: MapTerm): void {
   if (map.key.kind !== 'binary' || map.mappings.kind !== 'set-reference') return;
-  const right = transferTo(e, map.key, map.mappings);
+  const right = foldInto(e, map.key, map.mappings);
   if (right === undefined) return;
   map.key = withoutLast(map.key);
 }
 
-function transferTo(e: Evaluator, left: Binary, right: Term): Term | undefined {
+function foldInto(e: Evaluator, left: Binary, right: Term): Term | undefined {
   switch (right.kind) {
     case 'value':
     case 'range':
-      return mayTransfer(e, left, right) ? applied(e, left, right) : undefined;
+      return mayFold(e, left, right) ? applied(e, left, right) : undefined;
     case 'set-reference': {
       const { set } = right;
       if (!set.anonymous) return undefined;
-      if (!set.members.every(member => mayTransfer(e, left, member.kind === 'mapping' ? member.left.key : member.key)))
+      if (!set.members.every(member => mayFold(e, left, member.kind === 'mapping' ? member.left.key : member.key)))
         return undefined;
       for (const member of set.members) {
         const element = member.kind === 'mapping' ? member.left : member;
@@ -64,8 +64,8 @@ function transferTo(e: Evaluator, left: Binary, right: Term): Term | undefined {
   }
 }
 
-function mayTransfer(e: Evaluator, left: Binary, right: Term): boolean {
-  if (right.kind === 'range') return mayTransfer(e, left, right.left) && mayTransfer(e, left, right.right);
+function mayFold(e: Evaluator, left: Binary, right: Term): boolean {
+  if (right.kind === 'range') return mayFold(e, left, right.left) && mayFold(e, left, right.right);
   if (right.kind !== 'value') return false;
   switch (left.op) {
     case '<<': {

@@ -19,7 +19,7 @@ const CGROUPS = '/sys/fs/cgroup';
 const SECONDS_PER_DAY = 86_400;
 
 /** The value that a word stands for where a type is asked for. */
-export function readWord(
+export function parseValue(
   word: string | number | bigint,
   type: Datatype,
   place: Place | undefined,

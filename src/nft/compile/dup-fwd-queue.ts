@@ -3,7 +3,7 @@ import { argument } from './argument.ts';
 import type { Evaluator } from './ir.ts';
 import { entryOf, fieldsOf, flagsOf } from './json-fields.ts';
 import { registerNumber } from './linearize.ts';
-import { emit, loaded, parse, single, step } from './steps.ts';
+import { emit, loaded, parse, single, step } from './lower.ts';
 import { Place, refuse, type Term, type Value } from './term.ts';
 
 /* Statements that send the packet, or a copy of it, elsewhere. */
