@@ -1,0 +1,145 @@
+import { execFileSync } from 'node:child_process';
+import fs from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import ts from 'typescript';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { evaluate } from '../support/compiled.ts';
+
+/*
+ * CONTRIBUTING.md has an example for each usual change, and a list of the files that it touches. Here the changes are made in a copy of the
+ * sources: the lists are the files of the patches, the types hold, and what is new works in both directions.
+ */
+
+const PATCHES = 'test/fixtures/contributing';
+
+/** A script for each patch that uses what is new, and prints what came of it. */
+const EXAMPLES: Record<string, { patch: string; script: string; gives: unknown }> = {
+  'An IPVS field': {
+    patch: 'ipvs-field',
+    script: `
+      import { NO_CONTEXT, sourceOf, Writer } from './codec/index.js';
+      import { destinationTable } from './ip_vs/attributes.js';
+      import { readDestinationSettings, writeDestination } from './ip_vs/destination.js';
+      import { isSameDestination } from './ip_vs/wire.js';
+      import { formatRules, fromJson, parseRules, toJson } from './ipvs/index.js';
+      const service = { protocol: 'tcp', address: '10.0.0.1', port: 80, scheduler: 'rr' };
+      const made = priority => writeDestination(service, { address: '10.1.0.1', port: 80, forward: 'direct', priority }, 2);
+      const writer = new Writer();
+      destinationTable.write(writer, made(7), NO_CONTEXT);
+      const bytes = writer.copy();
+      const read = destinationTable.read(sourceOf(bytes), 0, bytes.length, NO_CONTEXT);
+      const settings = readDestinationSettings(read, 2);
+      const server = { ...service, destinations: [settings] };
+      const text = formatRules([server]);
+      let refused = '';
+      try { made(256); } catch (error) { refused = error.attribute; }
+      console.log(JSON.stringify({
+        read: settings.priority,
+        same: [isSameDestination(made(7), read, 2), isSameDestination(made(6), read, 2)],
+        text: /--priority 7/.test(text),
+        parsed: parseRules(text)[0].destinations?.[0].priority,
+        json: fromJson(toJson([server]))[0].destinations[0].priority,
+        refused,
+      }));`,
+    gives: { read: 7, same: [true, false], text: true, parsed: 7, json: 7, refused: 'priority' },
+  },
+  'An NFLOG attribute': {
+    patch: 'nflog-attribute',
+    script: `
+      import { NO_CONTEXT, sourceOf, Writer } from './codec/index.js';
+      import { packetTable } from './nflog/attributes.js';
+      import { Packet } from './nflog/packet.js';
+      import { RecordSink } from './nflog/sinks/records.js';
+      const made = values => {
+        const writer = new Writer();
+        writer.zeros(4);
+        packetTable.write(writer, values, NO_CONTEXT);
+        const bytes = writer.copy();
+        return new Packet(sourceOf(bytes), 0, bytes.length, { microseconds: 1, devices: { nameOf: () => 'eth0' } });
+      };
+      const records = [];
+      const take = fields => records.push(fields.priority);
+      const logger = { debug: take, info: take, warn: take, error: take };
+      new RecordSink(logger, { fields: ['priority'] }, { name: 'web1', netns: 1 }).take([made({ priority: 6 })]);
+      console.log(JSON.stringify({
+        read: made({ priority: 6 }).priority, none: made({}).priority === undefined, json: made({ priority: 6 }).toJSON().priority, records }));`,
+    gives: { read: 6, none: true, json: 6, records: [6] },
+  },
+  'A kind of link': {
+    patch: 'link-kind',
+    script: `
+      import { fromJson, NO_CONTEXT, sourceOf, toJson, Writer } from './codec/index.js';
+      import { LINKS } from './rtnetlink/links/link.js';
+      import { KINDS } from './rtnetlink/links/kinds.js';
+      const kind = KINDS.find(({ name }) => name === 'vlan');
+      const { data, link } = kind.write({ name: 'v7', link: 'eth0', id: 7 });
+      const writer = new Writer();
+      kind.data.write(writer, data, NO_CONTEXT);
+      const bytes = writer.copy();
+      const refused = [];
+      for (const options of [{ name: 'v', link: 'eth0' }, { name: 'v', link: 'eth0', id: 4095 }, { name: 'v', id: 7 }])
+        try { kind.write(options); } catch (error) { refused.push(error.attribute); }
+      console.log(JSON.stringify({
+        read: kind.data.read(sourceOf(bytes), 0, bytes.length, NO_CONTEXT), link, json: fromJson(toJson(data)), refused }));`,
+    gives: { read: { id: 7 }, link: 'eth0', json: { id: 7 }, refused: ['id', 'id', 'link'] },
+  },
+};
+
+let root = '';
+beforeAll(() => {
+  root = fs.mkdtempSync(join(tmpdir(), 'netsteer-contributing-'));
+  for (const folder of ['src', 'native', 'package.json']) fs.cpSync(folder, join(root, folder), { recursive: true });
+  fs.symlinkSync(resolve('node_modules'), join(root, 'node_modules'));
+  for (const { patch } of Object.values(EXAMPLES))
+    execFileSync('git', ['apply', resolve(PATCHES, `${patch}.patch`)], {
+      cwd: root,
+      env: { ...process.env, GIT_CEILING_DIRECTORIES: tmpdir() },
+    });
+});
+afterAll(() => fs.rmSync(root, { recursive: true, force: true }));
+
+/** The files that a patch touches. */
+const filesOf = (patch: string): string[] =>
+  [...fs.readFileSync(join(PATCHES, `${patch}.patch`), 'utf8').matchAll(/^\+\+\+ b\/(.*)$/gm)].map(match => match[1]!);
+
+/** The files that a section of CONTRIBUTING.md lists. */
+function listed(title: string): string[] {
+  const page = fs.readFileSync('CONTRIBUTING.md', 'utf8');
+  const section = page.split(/^## /m).find(text => text.startsWith(`${title}\n`)) ?? '';
+  return [...section.matchAll(/^- `(.*?)`:/gm)].map(match => match[1]!);
+}
+
+describe('the examples of CONTRIBUTING.md', () => {
+  it.each(Object.entries(EXAMPLES))('%s: the list is that of the files which the patch touches', (title, { patch }) => {
+    expect(listed(title).sort()).toEqual(filesOf(patch).sort());
+  });
+
+  it('are all there', () => {
+    expect(fs.readdirSync(PATCHES).sort()).toEqual(
+      Object.values(EXAMPLES)
+        .map(({ patch }) => `${patch}.patch`)
+        .sort(),
+    );
+    const titles = [...fs.readFileSync('CONTRIBUTING.md', 'utf8').matchAll(/^## (An? .*)$/gm)].map(match => match[1]);
+    expect(titles).toEqual(Object.keys(EXAMPLES));
+  });
+
+  it('compile', () => {
+    const { config } = ts.readConfigFile('tsconfig.json', ts.sys.readFile);
+    const { options } = ts.parseJsonConfigFileContent({ ...config, include: ['src'] }, ts.sys, root);
+    const files = fs
+      .readdirSync(join(root, 'src'), { recursive: true, encoding: 'utf8' })
+      .filter(name => name.endsWith('.ts'))
+      .map(name => join(root, 'src', name));
+    const program = ts.createProgram(files, { ...options, typeRoots: [join(root, 'node_modules', '@types')] });
+    const found = ts.getPreEmitDiagnostics(program).map(({ file, messageText }) => {
+      return `${file?.fileName}: ${ts.flattenDiagnosticMessageText(messageText, '\n')}`;
+    });
+    expect(found).toEqual([]);
+  });
+
+  it.each(Object.entries(EXAMPLES))('%s: works in both directions', (_, { script, gives }) => {
+    expect(evaluate(script, { root })).toEqual(gives);
+  });
+});
