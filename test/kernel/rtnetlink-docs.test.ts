@@ -1,0 +1,54 @@
+import fs from 'node:fs';
+import { NetNs } from 'netsteer';
+import { Links } from 'netsteer/rtnetlink';
+import { expect, test } from 'vitest';
+import { KINDS } from '../../src/rtnetlink/links/kinds.ts';
+import { SnippetsOf } from '../support/snippets.ts';
+
+const page = new SnippetsOf('test/kernel/rtnetlink-docs.test.ts');
+
+const AsyncFunction = (async () => {}).constructor as new (
+  ...parameters: string[]
+) => (...values: unknown[]) => Promise<void>;
+
+test("docs/rtnetlink.md's example joins two namespaces, and lists what it made", async () => {
+  const body = page.take('createVeth').code.replace(/^import .*$/gm, '');
+  const made: NetNs[] = [];
+  const create = () => {
+    made.push(NetNs.create());
+    return made.at(-1);
+  };
+  const printed: unknown[][] = [];
+  const handles: Links[] = [];
+  const open = (options: Parameters<typeof Links.open>[0]) => {
+    handles.push(Links.open(options));
+    return handles.at(-1);
+  };
+  await new AsyncFunction('Links', 'NetNs', 'console', body)(
+    { open },
+    { create },
+    {
+      log: (...values: unknown[]) => printed.push(values),
+    },
+  );
+  expect(printed).toEqual(
+    expect.arrayContaining([
+      ['lo', undefined, false],
+      ['eth0', 'veth', true],
+      ['default', '10.9.0.1', 'eth0'],
+      ['10.9.0.0/24', undefined, 'eth0'],
+    ]),
+  );
+  for (const handle of handles) await handle[Symbol.asyncDispose]();
+  for (const netns of made) netns.close();
+});
+
+test('docs/rtnetlink.md has a line for each kind of link', () => {
+  const text = fs.readFileSync('docs/rtnetlink.md', 'utf8');
+  const lines = [...text.matchAll(/^\| `(\w+)`/gm)].map(([, kind]) => kind);
+  expect(lines).toEqual(KINDS.map(({ name }) => name));
+});
+
+test('every example of docs/rtnetlink.md has run', () => {
+  expect(page.left).toEqual([]);
+});
