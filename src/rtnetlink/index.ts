@@ -1,12 +1,15 @@
 export type { AddressFlag, AddressOptions, LinkAddress, Scope } from './address.ts';
 export type { DeviceFilter, ListOptions } from './devices.ts';
 export type { Bridge, BridgeSettings, NewBridge } from './links/bridge.ts';
+export type { Ipvlan, NewIpvlan } from './links/ipvlan.ts';
 export type { NewLinkOfKind } from './links/kinds.ts';
 export type { Link, LinkFlag } from './links/link.ts';
 export type { Macvlan, MacvlanMode, NewMacvlan } from './links/macvlan.ts';
 export type { LinkType } from './links/message.ts';
 export type { LinkChanges, NewLink, NewPeer } from './links/settings.ts';
 export type { NewVeth } from './links/veth.ts';
+export type { NewVlan, VlanDevice } from './links/vlan.ts';
+export type { NewVrf, Vrf } from './links/vrf.ts';
 export type { Neighbour, NeighbourFlag, NeighbourKey, NeighbourState, NewNeighbour } from './neighbour.ts';
 export type { IpFamily } from './prefix.ts';
 export type { RouteFlag, RouteProtocol, RouteTable, RouteType } from './routes/attributes.ts';

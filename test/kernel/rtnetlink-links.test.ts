@@ -142,6 +142,47 @@ kernelSuite('rtnetlink: links', () => {
     expect(isNotFound(await failure(links.get('vip')))).toBe(true);
   });
 
+  test('a VLAN', async () => {
+    await links.createVeth({ name: 'lower', up: true, peer: { name: 'x' } });
+    if (!(await made('vlan', links.create({ kind: 'vlan', name: 'lower.5', link: 'lower', id: 5, up: true })))) return;
+    expect(ipLink(here, 'lower.5')).toMatchObject({
+      link: 'lower',
+      flags: expect.arrayContaining(['UP']),
+      linkinfo: { info_kind: 'vlan', info_data: { id: 5, protocol: '802.1Q' } },
+    });
+    expect(await links.get('lower.5')).toMatchObject({
+      kind: 'vlan',
+      link: 'lower',
+      vlan: { id: 5, protocol: 0x8100 },
+    });
+    await links.create({ kind: 'vlan', name: 'outer', link: 'lower', id: 4094, protocol: 0x88a8 });
+    expect(ipLink(here, 'outer').linkinfo.info_data).toMatchObject({ id: 4094, protocol: '802.1ad' });
+    const taken = await failure(links.create({ kind: 'vlan', name: 'again', link: 'lower', id: 5 }));
+    expect(taken).toMatchObject({ code: 'EEXIST' });
+  });
+
+  test('an ipvlan', async () => {
+    await links.createVeth({ name: 'lower', up: true, peer: { name: 'x' } });
+    const options = { kind: 'ipvlan', name: 'ipv0', link: 'lower', mode: 'l3s', flags: ['private'] } as const;
+    if (!(await made('ipvlan', links.create({ ...options, flags: [...options.flags] })))) return;
+    expect(ipLink(here, 'ipv0').linkinfo).toMatchObject({ info_kind: 'ipvlan', info_data: { mode: 'l3s' } });
+    expect(await links.get('ipv0')).toMatchObject({ link: 'lower', ipvlan: { mode: 'l3s', flags: ['private'] } });
+  });
+
+  test('a VRF, and a device in it', async () => {
+    if (!(await made('vrf', links.create({ kind: 'vrf', name: 'red', table: 1000, up: true })))) return;
+    await links.createVeth({ name: 'a', master: 'red', peer: { name: 'b' } });
+    expect(ipLink(here, 'red').linkinfo).toMatchObject({ info_kind: 'vrf', info_data: { table: 1000 } });
+    expect(await links.get('red')).toMatchObject({ kind: 'vrf', vrf: { table: 1000 } });
+    expect(await links.get('a')).toMatchObject({ master: 'red', slaveKind: 'vrf' });
+  });
+
+  test('an ifb', async () => {
+    if (!(await made('ifb', links.create({ kind: 'ifb', name: 'ifb9', up: true })))) return;
+    expect(ipLink(here, 'ifb9').linkinfo).toMatchObject({ info_kind: 'ifb' });
+    expect(await links.get('ifb9')).toMatchObject({ kind: 'ifb', up: true });
+  });
+
   test('a macvlan, also into another namespace', async () => {
     await links.createVeth({ name: 'lower', up: true, peer: { name: 'x' } });
     if (!(await made('macvlan', links.createMacvlan({ name: 'm0', link: 'lower' })))) return;

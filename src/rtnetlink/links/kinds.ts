@@ -1,11 +1,15 @@
 import { bridge } from './bridge.ts';
 import { dummy } from './dummy.ts';
+import { ifb } from './ifb.ts';
+import { ipvlan } from './ipvlan.ts';
 import type { LinkKind } from './kind.ts';
 import { macvlan } from './macvlan.ts';
 import { veth } from './veth.ts';
+import { vlan } from './vlan.ts';
+import { vrf } from './vrf.ts';
 
 /** The kinds of links that can be created, and whose data is decoded. A new kind is a file beside this one, and its name here. */
-export const KINDS = [bridge, dummy, macvlan, veth] as const;
+export const KINDS = [bridge, dummy, ifb, ipvlan, macvlan, veth, vlan, vrf] as const;
 
 type Known = (typeof KINDS)[number];
 /** What a veth is given never comes back: its peer is a link of its own. */

@@ -1,0 +1,25 @@
+import { attribute, attributes, flags, type Infer, named, opt, U16_NE } from '../../codec/index.ts';
+import * as C from '../../linux/if_link.ts';
+import { LinkKind } from './kind.ts';
+import type { NewLink } from './settings.ts';
+
+const MODES = { l2: C.IPVLAN_MODE_L2, l3: C.IPVLAN_MODE_L3, l3s: C.IPVLAN_MODE_L3S } as const;
+const FLAGS = { private: C.IPVLAN_F_PRIVATE, vepa: C.IPVLAN_F_VEPA } as const;
+
+/** IFLA_INFO_DATA of an ipvlan (drivers/net/ipvlan/ipvlan_main.c). */
+const IPVLAN = attributes('IFLA_IPVLAN', {
+  /** 'l2' answers ARP by itself, 'l3' is routed by the host, 'l3s' is too and passes the host's netfilter hooks. The kernel's default is 'l3'. */
+  mode: opt(attribute(C.IFLA_IPVLAN_MODE, named(U16_NE, MODES))),
+  /** 'private': the devices over one lower device do not reach each other; 'vepa': they do through the switch outside (Linux 4.15). */
+  flags: opt(attribute(C.IFLA_IPVLAN_FLAGS, flags(U16_NE, FLAGS))),
+});
+/** What the kernel says of an ipvlan. */
+export type Ipvlan = Infer<typeof IPVLAN>;
+
+/** A new ipvlan: a device with IP addresses of its own and the hardware address of the device below. */
+export interface NewIpvlan extends NewLink, Partial<Pick<Ipvlan, 'mode' | 'flags'>> {
+  /** The device below, in the namespace of the handle. */
+  link: string;
+}
+
+export const ipvlan = new LinkKind<'ipvlan', NewIpvlan, Ipvlan>({ name: 'ipvlan', data: IPVLAN, link: 'required' });
