@@ -1,4 +1,5 @@
 import { getSystemErrorMap } from 'node:util';
+import { ofThread } from './thread.ts';
 
 /** Where something stands inside a value of the caller: `['expressions', 1, 'cmp', 'register']`. */
 export type Path = readonly (string | number)[];
@@ -30,12 +31,14 @@ const KERNEL_ERRNOS: Record<number, readonly [string, string]> = {
 };
 
 /** Node makes the map anew in each call. */
-let nodeErrnos: ReadonlyMap<number, readonly [string, string]> | undefined;
+const thread = ofThread('errors.errnos', {
+  errnos: undefined as ReadonlyMap<number, readonly [string, string]> | undefined,
+});
 
 /** The name and the sentence of an errno, given as the kernel's negative number. */
 export function describeErrno(errno: number): { code: string; text: string } {
-  nodeErrnos ??= getSystemErrorMap();
-  const [code, text] = KERNEL_ERRNOS[-errno] ?? nodeErrnos.get(errno) ?? [`E${-errno}`, 'unknown error'];
+  thread.errnos ??= getSystemErrorMap();
+  const [code, text] = KERNEL_ERRNOS[-errno] ?? thread.errnos.get(errno) ?? [`E${-errno}`, 'unknown error'];
   return { code, text };
 }
 

@@ -1,6 +1,7 @@
 /** What is kept, by the room that keeps it. docs/architecture.md has the same list. */
 export const PARTS = {
   'codec.texts': 'the last 256 names that were decoded, of at most 32 bytes each',
+  'errors.errnos': "Node's names of errnos",
   'ffi.backend': 'the backend that this thread calls C by',
   'ffi.descriptors':
     'the finaliser of forgotten descriptors, who opened each while that is traced, and the closes under way',
@@ -19,6 +20,9 @@ export const PARTS = {
   'nflog.clock': 'the difference between the monotonic clock and the time of day',
   'nflog.packet': 'the offsets of attributes in the packet that was last asked for a field',
   'nflog.slab': 'the memory that packets are read into, 1 MiB, until it is full',
+  'nf_tables.rows': 'the rows of each table by their fields',
+  'nf_tables.told': 'the fields of each table that the kernel only tells',
+  'nf_tables.variants': 'the types that a field may have, by the type that chooses among them',
   'nftables.elements': 'the templates of plain elements, by the lengths of their keys and values',
   'nft.paths': 'the paths of statements, as errors name them',
 } as const;

@@ -1,4 +1,5 @@
 import type { AttributeTable } from '../codec/index.ts';
+import { ofThread } from '../thread.ts';
 import { keysWith } from './content.ts';
 import { EXPRESSIONS, type Expression, tableOf } from './expression.ts';
 import type { Fields, TableFacets } from './facets.ts';
@@ -46,7 +47,7 @@ export function acceptedFields(table: Table, fields: Fields): Fields {
   return (table.facets as TableFacets | undefined)?.accepted?.(fields) ?? fields;
 }
 
-const TOLD = new WeakMap<Table, readonly string[]>();
+const TOLD = ofThread('nf_tables.told', new WeakMap<Table, readonly string[]>());
 
 /** The object without what the kernel tells and does not take: the same object where it has nothing of that. */
 export function withoutTold(table: Table, object: Fields): Fields {

@@ -1,4 +1,5 @@
 import { AttributeTable, type Field, type Type } from '../codec/index.ts';
+import { ofThread } from '../thread.ts';
 import { EXPRESSION, type Expression, tableOf } from './expression.ts';
 import type { Fields, Role, RowFacets, TableFacets } from './facets.ts';
 import { VariantTable, variantTypes } from './variant.ts';
@@ -61,7 +62,7 @@ export function keysWith(table: Table, role: Role): string[] {
 
 const facetsOf = ({ facets }: Field): RowFacets => (facets ?? {}) as RowFacets;
 
-const ROWS = new WeakMap<Table, Map<string, Field>>();
+const ROWS = ofThread('nf_tables.rows', new WeakMap<Table, Map<string, Field>>());
 
 /** By name; those of inlined nests too. */
 function rowsOf(table: Table): Map<string, Field> {

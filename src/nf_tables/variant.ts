@@ -12,6 +12,7 @@ import {
   type Writer,
 } from '../codec/index.ts';
 import { DecodeError, type Path, typeError, within } from '../errors.ts';
+import { ofThread } from '../thread.ts';
 
 interface VariantContext extends Context {
   /** The value of the attribute that decides. */
@@ -96,7 +97,7 @@ function contextOf({ family }: Context, variant: unknown): VariantContext {
 // biome-ignore lint/suspicious/noExplicitAny: members are of every type
 type Types = Readonly<Record<string, Type<any>>>;
 
-const VARIANTS = new WeakMap<object, Types>();
+const VARIANTS = ofThread('nf_tables.variants', new WeakMap<object, Types>());
 
 /** The types that a selector's values stand for; undefined where the type is no `variant`. */
 export const variantTypes = (type: Type<unknown>): Types | undefined => VARIANTS.get(type);

@@ -31,7 +31,7 @@ export interface DecompileContext {
  * Matches that later ones imply are left out, as nft does. What no statement stands for comes last, as `{ raw }` with its expressions.
  * @param rule family and expressions
  * @param context nft's version, the sets that the rule refers to, names of numbers and interfaces
- * @throws TypeError ERR_ARGUMENT an option is not what it should be
+ * @throws TypeError ERR_INVALID_ARG_TYPE an option is not what it should be
  * @example
  * const [rule] = await nft.rules({ family: 'inet', table: 'web', chain: 'input' });
  * if (rule) console.log(decompileRule(rule));

@@ -20,7 +20,7 @@ const KERNEL = [...BASE, 'netns', 'netlink'];
  */
 const ALLOWED: Record<string, readonly string[]> = {
   linux: [],
-  errors: [],
+  errors: ['thread'],
   thread: [],
   inspect: ['errors'],
   observe: ['errors', 'thread'],
