@@ -179,9 +179,10 @@ export class FieldTable<W extends object> {
     for (const [key, { facets }] of Object.entries(rows)) {
       switch (facets?.role) {
         case 'setting': {
-          const group = facets.path.length === 2 ? facets.path[0] : undefined;
+          const { path } = facets;
+          const [group, name] = path.length === 2 ? path : [undefined, path[0]];
           if (group !== undefined && has[group] === undefined) throw new TypeError(`${key}: no such group: ${group}`);
-          settings.push({ ...facets, key, group, name: facets.path.at(-1)! });
+          settings.push({ ...facets, key, group, name });
           break;
         }
         case 'composite':
@@ -233,8 +234,8 @@ export class FieldTable<W extends object> {
       const inner = given[name];
       if (inner !== undefined) {
         checkObject(inner, [name], names);
-        encodeAll(members, inner as Values, values, family);
-      } else for (const { key, withoutGroup } of byDefault) values[key] = withoutGroup!(family);
+        encodeAll(members, valuesOf(Object(inner)), values, family);
+      } else for (const { key, withoutGroup } of byDefault) values[key] = withoutGroup?.(family);
     }
   }
 
@@ -247,12 +248,16 @@ export class FieldTable<W extends object> {
     for (const setting of this.settings) {
       const { key, group, path, type } = setting;
       if (type.checkNew === undefined) continue;
-      if (group !== undefined && !this.#has[group]!(wire)) continue;
-      const held = kept !== undefined && (group === undefined || this.#has[group]!(kept));
+      if (!this.#hasGroup(group, wire)) continue;
+      const held = kept !== undefined && this.#hasGroup(group, kept);
       if (held && valuesOf(kept)[key] === values[key]) continue;
       const value = this.valueOf(object, setting);
       if (value !== undefined) type.checkNew(value, path);
     }
+  }
+
+  #hasGroup(group: string | undefined, wire: W): boolean {
+    return group === undefined || this.#has[group]?.(wire) === true;
   }
 
   /** Adds the settings to `entry`, as a caller sees them. `told` leaves out groups that an old kernel does not tell. */
@@ -261,7 +266,7 @@ export class FieldTable<W extends object> {
     const values = valuesOf(wire);
     for (const { key, name, bits, always, absent = 0, type } of this.#own) {
       let value = values[key] ?? absent;
-      if (bits !== undefined) value = (value as number) & bits;
+      if (bits !== undefined) value = Number(value) & bits;
       if (value !== 0 || always) into[name] = type.decode(value, family);
     }
     for (const { name, members, has } of this.#groups) {
@@ -290,7 +295,7 @@ export class FieldTable<W extends object> {
     let text = '';
     for (const { key, bits, absent = 0 } of this.#own) {
       const value = values[key] ?? absent;
-      text += `${bits === undefined ? value : (value as number) & bits}/`;
+      text += `${bits === undefined ? value : Number(value) & bits}/`;
     }
     for (const { key, compared } of this.composites)
       text += `${values[key] === undefined ? 0 : compared(values[key])}/`;
@@ -346,8 +351,7 @@ export class FieldTable<W extends object> {
 }
 
 function encodeAll(settings: readonly SettingField[], given: Values, values: Values, family: number): void {
-  for (let i = 0; i < settings.length; i++) {
-    const { key, name, type, path, required, byDefault } = settings[i]!;
+  for (const { key, name, type, path, required, byDefault } of settings) {
     const value = given[name];
     if (value !== undefined || required) values[key] = type.encode(value, path, family);
     else if (byDefault !== undefined) values[key] = byDefault(family);

@@ -59,7 +59,7 @@ const MAX_TIMEOUT = 31 * 24 * 60 * 60;
 const scheduler: ValueType<string> = {
   // Known names need not be measured: a batch has thousands.
   encode: (value, path) =>
-    KNOWN.includes(value) ? (value as string) : checkString(value, path, C.IP_VS_SCHEDNAME_MAXLEN - 1),
+    typeof value === 'string' && KNOWN.includes(value) ? value : checkString(value, path, C.IP_VS_SCHEDNAME_MAXLEN - 1),
   decode: value => value,
   checkNew: (value, path) => {
     checkOneOf(value, path, SCHEDULERS);
