@@ -13,12 +13,12 @@ import { makersOf } from '../netns/user.ts';
 import { Nflog, type NflogOptions } from '../nflog/index.ts';
 import { type Nftables, openExchange } from '../nftables/nftables.ts';
 import { type Logger, Observer } from '../observe.ts';
-import { type Candidate, type FindOptions, findCandidate, isOwnedBy } from './find.ts';
-import { KnownLogRules } from './known-log-rules.ts';
-import type { Logging, LogRule } from './logging.ts';
+import { type Candidate, type FindOptions, findCandidate, isOwnedBy } from './find/find.ts';
+import { KnownLogRules } from './logging/known-rules.ts';
+import type { Logging, LogRule } from './logging/logging.ts';
 import { PacketRules } from './packet-rules.ts';
 import { type Preflight, preflight } from './preflight.ts';
-import type { Redirects } from './redirects.ts';
+import type { Redirects } from './redirects/redirects.ts';
 
 /** How a container is opened, and who is told about its requests. */
 export interface ContainerOptions {

@@ -9,13 +9,13 @@ export {
   type FleetVerification,
 } from '../fleet/fleet.ts';
 export type { FleetEvent, FleetSource, FleetWatch, FleetWatchOptions, WatchedState } from '../fleet/watch.ts';
-export type { SearchBudget } from './budget.ts';
 export { Container, type ContainerOptions } from './container.ts';
-export type { OwnedDifference } from './difference.ts';
-export type { FindOptions, Runtime } from './find.ts';
-export { type LogDrift, Logging, type LoggingOptions, type LogRule } from './logging.ts';
-export type { ForceOptions, RedirectOptions, RedirectSettings } from './owned-table.ts';
+export type { SearchBudget } from './find/budget.ts';
+export type { FindOptions, Runtime } from './find/find.ts';
+export { type LogDrift, Logging, type LoggingOptions, type LogRule } from './logging/logging.ts';
+export type { OwnedDifference } from './owned/difference.ts';
+export type { ForceOptions, RedirectOptions, RedirectSettings } from './owned/table.ts';
 export type { Ability, AbilityName, Obstacle, Preflight } from './preflight.ts';
-export type { PortRange, Redirect, RedirectKey } from './redirect-input.ts';
-export type { RedirectDrift } from './redirect-set.ts';
-export { Redirects } from './redirects.ts';
+export type { PortRange, Redirect, RedirectKey } from './redirects/input.ts';
+export { Redirects } from './redirects/redirects.ts';
+export type { RedirectDrift } from './redirects/set.ts';

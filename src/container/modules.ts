@@ -1,7 +1,7 @@
 import fs from 'node:fs';
 import { release } from 'node:os';
 import { join } from 'node:path';
-import type { Places } from './records.ts';
+import type { Places } from './find/records.ts';
 
 /**
  * Whether the running kernel has a module: in it already; as a file that it can load; not in it, and the files are not here to tell whether it

@@ -1,8 +1,8 @@
 import type { Exchange } from '../netlink/index.ts';
 import { Nftables } from '../nftables/nftables.ts';
-import { WatchedLogging } from './known-log-rules.ts';
-import { Logging } from './logging.ts';
-import { Redirects } from './redirects.ts';
+import { WatchedLogging } from './logging/known-rules.ts';
+import { Logging } from './logging/logging.ts';
+import { Redirects } from './redirects/redirects.ts';
 
 /** All that programs the nf_tables of one container, over one socket. */
 export class PacketRules {

@@ -3,8 +3,8 @@ import { Ipvs } from '../ipvs/index.ts';
 import { NetNs } from '../netns/index.ts';
 import { hasCapability, isInitialUser, reachOf } from '../netns/user.ts';
 import { Nftables } from '../nftables/index.ts';
+import type { Places } from './find/records.ts';
 import { KernelModules, type ModuleState } from './modules.ts';
-import type { Places } from './records.ts';
 
 /** What a container may be able to do, as `preflight` names it. */
 export type AbilityName = 'enter' | 'ipvs' | 'nftables' | 'redirect' | 'log' | 'nflog';

@@ -1,11 +1,11 @@
 import { createHash } from 'node:crypto';
 import { checkObject } from '../codec/index.ts';
-import { LOGGING, type LogDrift, type LogRule, LogSet } from '../container/log-set.ts';
-import { TablesInquiry } from '../container/owned-reading.ts';
-import { type RedirectSettings, settingsIn } from '../container/owned-table.ts';
-import type { Redirect } from '../container/redirect-input.ts';
-import { REDIRECTS } from '../container/redirect-maps.ts';
-import { createRedirects, type RedirectDrift, RedirectSet } from '../container/redirect-set.ts';
+import { LOGGING, type LogDrift, type LogRule, LogSet } from '../container/logging/set.ts';
+import { TablesInquiry } from '../container/owned/reading.ts';
+import { type RedirectSettings, settingsIn } from '../container/owned/table.ts';
+import type { Redirect } from '../container/redirects/input.ts';
+import { REDIRECTS } from '../container/redirects/maps.ts';
+import { createRedirects, type RedirectDrift, RedirectSet } from '../container/redirects/set.ts';
 import { typeError, within } from '../errors.ts';
 import type { IpvsOperation, VirtualServer } from '../ipvs/index.ts';
 import { type Table, Transaction } from '../nftables/index.ts';

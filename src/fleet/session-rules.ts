@@ -1,9 +1,9 @@
-import { LOGGING } from '../container/log-set.ts';
-import { LogTable } from '../container/log-table.ts';
-import { readTables, TablesInquiry } from '../container/owned-reading.ts';
-import { FAMILY, foreignTable, nextGeneration, retryWhileMoved, settingsOf } from '../container/owned-table.ts';
-import { REDIRECTS } from '../container/redirect-maps.ts';
-import { RedirectShapes, RedirectTable } from '../container/redirect-table.ts';
+import { LOGGING } from '../container/logging/set.ts';
+import { LogTable } from '../container/logging/table.ts';
+import { readTables, TablesInquiry } from '../container/owned/reading.ts';
+import { FAMILY, foreignTable, nextGeneration, retryWhileMoved, settingsOf } from '../container/owned/table.ts';
+import { REDIRECTS } from '../container/redirects/maps.ts';
+import { RedirectShapes, RedirectTable } from '../container/redirects/table.ts';
 import { type Exchange, type Operation, syncAndAsync } from '../netlink/index.ts';
 import { Features } from '../nftables/features.ts';
 import { type Family, Transaction } from '../nftables/index.ts';

@@ -1,6 +1,6 @@
 import { Container, Fleet, NetNs, type Redirect } from 'netsteer';
 import { afterEach, expect, it } from 'vitest';
-import { RedirectSet } from '../../src/container/redirect-set.ts';
+import { RedirectSet } from '../../src/container/redirects/set.ts';
 import { Transaction } from '../../src/nftables/index.ts';
 import { longestTurnOfCode } from '../support/pauses.ts';
 import { kernelSuite, where } from '../support/where.ts';

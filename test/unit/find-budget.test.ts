@@ -2,8 +2,8 @@ import fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { Budget, type SearchBudget } from '../../src/container/budget.ts';
-import { findContainer } from '../../src/container/find.ts';
+import { Budget, type SearchBudget } from '../../src/container/find/budget.ts';
+import { findContainer } from '../../src/container/find/find.ts';
 
 /*
  * What a user may have written to keep root busy: 8 MiB and 50 ms of this thread's time is all that is spent on it. What is spent is counted here as the budget

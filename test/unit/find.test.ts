@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { NetNsError } from 'netsteer';
 import { afterEach, describe, expect, it } from 'vitest';
-import { findContainer, isOwnedBy } from '../../src/container/find.ts';
+import { findContainer, isOwnedBy } from '../../src/container/find/find.ts';
 import { FakeEngine } from '../support/engine.ts';
 
 const ID = '9779eb1f1433c8cdb889238abbd0d9956b7bcd0348e33fc66fb9a657f20b8f7f';

@@ -1,6 +1,6 @@
 import { afterEach, expect, test, vi } from 'vitest';
-import { PortMap } from '../../src/container/port-map.ts';
-import type { Redirect } from '../../src/container/redirect-input.ts';
+import type { Redirect } from '../../src/container/redirects/input.ts';
+import { PortMap } from '../../src/container/redirects/port-map.ts';
 import {
   besides,
   changeRedirects,
@@ -11,7 +11,7 @@ import {
   RedirectSet,
   withoutNamed,
   withPresent,
-} from '../../src/container/redirect-set.ts';
+} from '../../src/container/redirects/set.ts';
 import type { Operation } from '../../src/netlink/index.ts';
 import { Transaction } from '../../src/nftables/index.ts';
 

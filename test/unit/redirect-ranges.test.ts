@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import type { Redirect } from '../../src/container/redirect-input.ts';
-import { masked, type Range, Ranges } from '../../src/container/redirect-ranges.ts';
-import { listOf, RedirectSet } from '../../src/container/redirect-set.ts';
+import type { Redirect } from '../../src/container/redirects/input.ts';
+import { masked, type Range, Ranges } from '../../src/container/redirects/ranges.ts';
+import { listOf, RedirectSet } from '../../src/container/redirects/set.ts';
 import { runNow } from '../../src/netlink/operation.ts';
 
 // Few bits and few ports, so that much overlaps.

@@ -1,8 +1,14 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { PortMap } from '../../src/container/port-map.ts';
-import type { Redirect } from '../../src/container/redirect-input.ts';
-import { addRedirects, changeRedirects, differencesOf, keysOf, RedirectSet } from '../../src/container/redirect-set.ts';
+import type { Redirect } from '../../src/container/redirects/input.ts';
+import { PortMap } from '../../src/container/redirects/port-map.ts';
+import {
+  addRedirects,
+  changeRedirects,
+  differencesOf,
+  keysOf,
+  RedirectSet,
+} from '../../src/container/redirects/set.ts';
 import { runNow } from '../../src/netlink/operation.ts';
 import { Transaction } from '../../src/nftables/index.ts';
 

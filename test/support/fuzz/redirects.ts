@@ -1,6 +1,6 @@
-import { VERSIONS } from '../../../src/container/redirect-maps.ts';
-import { ElementReading } from '../../../src/container/redirect-reading.ts';
-import { listOf, RedirectSet } from '../../../src/container/redirect-set.ts';
+import { VERSIONS } from '../../../src/container/redirects/maps.ts';
+import { ElementReading } from '../../../src/container/redirects/reading.ts';
+import { listOf, RedirectSet } from '../../../src/container/redirects/set.ts';
 import { messageAt, NLMSG_HDRLEN, nfgenmsg } from '../../../src/netlink/index.ts';
 import { runNow } from '../../../src/netlink/operation.ts';
 import { readPacked } from '../../../src/nftables/packed-elements.ts';

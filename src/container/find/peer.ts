@@ -1,7 +1,7 @@
 import fsp from 'node:fs/promises';
 import type { Socket } from 'node:net';
 import { join, resolve } from 'node:path';
-import { connectUnix } from '../netlink/unix-socket.ts';
+import { connectUnix } from '../../netlink/unix-socket.ts';
 import { isOurs } from './files.ts';
 
 /** As the kernel follows them (linux/namei.h, MAXSYMLINKS). */

@@ -1,10 +1,10 @@
-import { type Exchange, type Operation, syncAndAsync } from '../netlink/index.ts';
-import { NftablesOperations } from '../nftables/nftables.ts';
-import { type LogDrift, type LogRule, LogSet } from './log-set.ts';
-import { LogTable } from './log-table.ts';
-import { checkForce, type ForceOptions, retryWhileMoved } from './owned-table.ts';
+import { type Exchange, type Operation, syncAndAsync } from '../../netlink/index.ts';
+import { NftablesOperations } from '../../nftables/nftables.ts';
+import { checkForce, type ForceOptions, retryWhileMoved } from '../owned/table.ts';
+import { type LogDrift, type LogRule, LogSet } from './set.ts';
+import { LogTable } from './table.ts';
 
-export type { LogDrift, LogRule } from './log-set.ts';
+export type { LogDrift, LogRule } from './set.ts';
 
 /** How a change of a container's log rules is made. */
 export interface LoggingOptions extends ForceOptions {

@@ -1,13 +1,13 @@
-import type { Chain, DesiredRuleset, NftSet, RuleEntry, SetEntry, Table } from '../nftables/index.ts';
-import type { Interfaces } from '../nftables/interfaces.ts';
-import { textOf } from '../nftables/plan/content.ts';
-import { matches } from '../nftables/plan/difference.ts';
-import { type ChainModel, type TableModel, tableKey } from '../nftables/plan/model.ts';
-import { modelOf } from '../nftables/plan/ruleset-model.ts';
-import { type SetModel, sameSet } from '../nftables/plan/set-model.ts';
+import type { Chain, DesiredRuleset, NftSet, RuleEntry, SetEntry, Table } from '../../nftables/index.ts';
+import type { Interfaces } from '../../nftables/interfaces.ts';
+import { textOf } from '../../nftables/plan/content.ts';
+import { matches } from '../../nftables/plan/difference.ts';
+import { type ChainModel, type TableModel, tableKey } from '../../nftables/plan/model.ts';
+import { modelOf } from '../../nftables/plan/ruleset-model.ts';
+import { type SetModel, sameSet } from '../../nftables/plan/set-model.ts';
 import { MOST_TOLD, type OwnedDifference } from './difference.ts';
-import type { TableContents, TableReading } from './owned-reading.ts';
-import { FAMILY } from './owned-table.ts';
+import type { TableContents, TableReading } from './reading.ts';
+import { FAMILY } from './table.ts';
 
 /** So many texts of tables that are as wanted are remembered: containers that were programmed alike have the same. */
 const MOST_KNOWN = 64;

@@ -1,7 +1,7 @@
-import { formatIPv4, formatIPv6 } from '../codec/index.ts';
-import { NFT_REG_1, NFT_REG_2, NFT_REG32_01, NFT_REG32_05 } from '../linux/nf_tables.ts';
-import type { DesiredRuleset, Expression, Hook } from '../nftables/index.ts';
-import { FAMILY, type RedirectSettings, remarkOf } from './owned-table.ts';
+import { formatIPv4, formatIPv6 } from '../../codec/index.ts';
+import { NFT_REG_1, NFT_REG_2, NFT_REG32_01, NFT_REG32_05 } from '../../linux/nf_tables.ts';
+import type { DesiredRuleset, Expression, Hook } from '../../nftables/index.ts';
+import { FAMILY, type RedirectSettings, remarkOf } from '../owned/table.ts';
 
 export const REDIRECTS = 'netsteer-redirects';
 export const PLACE = { family: FAMILY, table: REDIRECTS } as const;

@@ -1,15 +1,18 @@
-import * as C from '../linux/netfilter.ts';
-import type { Exchange, Operation } from '../netlink/index.ts';
-import { MESSAGES, readObject } from '../nf_tables/message.ts';
-import type { WireElement } from '../nftables/index.ts';
-import { decompileRule, type RuleEntry, type SetEntry, type Statement, Transaction } from '../nftables/index.ts';
-import { interfacesOf } from '../nftables/interfaces.ts';
-import type { NftablesOperations } from '../nftables/nftables.ts';
-import { modelOf } from '../nftables/plan/ruleset-model.ts';
-import { list } from '../nftables/read/listing.ts';
-import { readGeneration, requestFor } from '../nftables/request.ts';
-import type { OwnedDifference } from './difference.ts';
-import { isIntact, labelsIn, nameIn } from './log-comment.ts';
+import * as C from '../../linux/netfilter.ts';
+import type { Exchange, Operation } from '../../netlink/index.ts';
+import { MESSAGES, readObject } from '../../nf_tables/message.ts';
+import type { WireElement } from '../../nftables/index.ts';
+import { decompileRule, type RuleEntry, type SetEntry, type Statement, Transaction } from '../../nftables/index.ts';
+import { interfacesOf } from '../../nftables/interfaces.ts';
+import type { NftablesOperations } from '../../nftables/nftables.ts';
+import { modelOf } from '../../nftables/plan/ruleset-model.ts';
+import { list } from '../../nftables/read/listing.ts';
+import { readGeneration, requestFor } from '../../nftables/request.ts';
+import type { OwnedDifference } from '../owned/difference.ts';
+import { WantedTable } from '../owned/model.ts';
+import { readContents, TableInquiry, type TableReading } from '../owned/reading.ts';
+import { FAMILY, foreignTable, nextGeneration, OWNED, Stale } from '../owned/table.ts';
+import { isIntact, labelsIn, nameIn } from './comment.ts';
 import {
   HOOKS,
   hooksOf,
@@ -22,10 +25,7 @@ import {
   type LogSet,
   logChain,
   ruleOf,
-} from './log-set.ts';
-import { WantedTable } from './owned-model.ts';
-import { readContents, TableInquiry, type TableReading } from './owned-reading.ts';
-import { FAMILY, foreignTable, nextGeneration, OWNED, Stale } from './owned-table.ts';
+} from './set.ts';
 
 /** The sets of our rules have some elements; a container's root may give them any number. */
 const MOST_ELEMENTS = 1 << 16;

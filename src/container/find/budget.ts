@@ -1,6 +1,6 @@
 import fs from 'node:fs';
-import { checkInteger, checkObject } from '../codec/index.ts';
-import { within } from '../errors.ts';
+import { checkInteger, checkObject } from '../../codec/index.ts';
+import { within } from '../../errors.ts';
 
 /** How much of one user's records a search may read, in all files together. What lies beyond is not read, and the search says so. */
 export interface SearchBudget {

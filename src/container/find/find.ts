@@ -1,8 +1,8 @@
 import fs from 'node:fs';
 import fsp from 'node:fs/promises';
 import { join } from 'node:path';
-import { checkOneOf, checkString } from '../codec/index.ts';
-import { NetNsError, rangeError, StateError } from '../errors.ts';
+import { checkOneOf, checkString } from '../../codec/index.ts';
+import { NetNsError, rangeError, StateError } from '../../errors.ts';
 import { Exhausted, limitsOfUser, type SearchBudget } from './budget.ts';
 import { Engine, ID } from './engine.ts';
 import {

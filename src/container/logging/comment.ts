@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
-import { checkOneOf, checkString } from '../codec/index.ts';
-import { type Path, rangeError } from '../errors.ts';
-import { RECORD_LEVELS, type RecordLevel } from '../nflog/sinks/records.ts';
+import { checkOneOf, checkString } from '../../codec/index.ts';
+import { type Path, rangeError } from '../../errors.ts';
+import { RECORD_LEVELS, type RecordLevel } from '../../nflog/sinks/records.ts';
 
 /*
  * What a log rule is known by in the kernel, its comment: a hash of all that it says, so that equal rules are known as such; a digest of what the kernel has

@@ -1,8 +1,16 @@
-import { checkAddress, checkInteger, checkObject, checkOneOf, parseIPv4, parseIPv6, readIPv4 } from '../codec/index.ts';
-import { type Path, rangeError, typeError } from '../errors.ts';
+import {
+  checkAddress,
+  checkInteger,
+  checkObject,
+  checkOneOf,
+  parseIPv4,
+  parseIPv6,
+  readIPv4,
+} from '../../codec/index.ts';
+import { type Path, rangeError, typeError } from '../../errors.ts';
+import { PROTOCOL_NUMBERS, PROTOCOLS, type Protocol, V4, V6, type Version } from './maps.ts';
 import { PortMap } from './port-map.ts';
-import { PROTOCOL_NUMBERS, PROTOCOLS, type Protocol, V4, V6, type Version } from './redirect-maps.ts';
-import { masked, type Range, versionOf } from './redirect-ranges.ts';
+import { masked, type Range, versionOf } from './ranges.ts';
 
 /** Several ports in a row, both ends among them. */
 export interface PortRange {

@@ -1,4 +1,4 @@
-import type { Chain, Expression, Family, Hook, NftSet, Table, WireElement } from '../nftables/index.ts';
+import type { Chain, Expression, Family, Hook, NftSet, Table, WireElement } from '../../nftables/index.ts';
 
 interface Place {
   family: 'inet';

@@ -1,7 +1,7 @@
 import http from 'node:http';
 import type { Socket } from 'node:net';
 import { StringDecoder } from 'node:string_decoder';
-import { StateError } from '../errors.ts';
+import { StateError } from '../../errors.ts';
 import { connect } from './peer.ts';
 
 /** What Docker's Engine API says of a container; podman's is the same. */

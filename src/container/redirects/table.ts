@@ -1,10 +1,10 @@
-import { StateError } from '../errors.ts';
-import type { EventLoopBudget, Exchange, Operation } from '../netlink/index.ts';
-import { Transaction } from '../nftables/index.ts';
-import type { NftablesOperations } from '../nftables/nftables.ts';
-import type { OwnedDifference } from './difference.ts';
-import { WantedTable } from './owned-model.ts';
-import { readContents, TableInquiry, type TableReading } from './owned-reading.ts';
+import { StateError } from '../../errors.ts';
+import type { EventLoopBudget, Exchange, Operation } from '../../netlink/index.ts';
+import { Transaction } from '../../nftables/index.ts';
+import type { NftablesOperations } from '../../nftables/nftables.ts';
+import type { OwnedDifference } from '../owned/difference.ts';
+import { WantedTable } from '../owned/model.ts';
+import { readContents, TableInquiry, type TableReading } from '../owned/reading.ts';
 import {
   DEFAULT_SETTINGS,
   FAMILY,
@@ -14,12 +14,12 @@ import {
   nextGeneration,
   type RedirectSettings,
   settingsOf,
-} from './owned-table.ts';
-import type { Redirect } from './redirect-input.ts';
-import { CHAINS, desiredTable, RANGE_SETS, type RangeSetName, REDIRECTS, TABLE, VERSIONS } from './redirect-maps.ts';
-import { foreignBefore } from './redirect-order.ts';
-import type { Ranges } from './redirect-ranges.ts';
-import { ElementReading } from './redirect-reading.ts';
+} from '../owned/table.ts';
+import type { Redirect } from './input.ts';
+import { CHAINS, desiredTable, RANGE_SETS, type RangeSetName, REDIRECTS, TABLE, VERSIONS } from './maps.ts';
+import { foreignBefore } from './order.ts';
+import type { Ranges } from './ranges.ts';
+import { ElementReading } from './reading.ts';
 import {
   changeRedirects,
   createRedirects,
@@ -29,7 +29,7 @@ import {
   type RedirectDrift,
   RedirectSet,
   removeRedirects,
-} from './redirect-set.ts';
+} from './set.ts';
 
 const [PREROUTING, OUTPUT] = CHAINS;
 const EXACT = VERSIONS.map(({ map }) => map);

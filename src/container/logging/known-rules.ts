@@ -1,18 +1,18 @@
-import { isNotFound, type StateError } from '../errors.ts';
-import type { Exchange, Message, Operation } from '../netlink/index.ts';
-import { runAway } from '../netlink/operation.ts';
-import type { NetNs } from '../netns/index.ts';
-import { familyNumber } from '../nf_tables/family.ts';
-import { MESSAGES, readObject } from '../nf_tables/message.ts';
-import type { RuleEntry } from '../nf_tables/rule.ts';
-import { openExchange } from '../nftables/nftables.ts';
-import { readGeneration, requestFor } from '../nftables/request.ts';
-import type { Observer } from '../observe.ts';
-import { COMMENT_MARK } from './log-comment.ts';
-import { HOOKS, LOGGING, type LogRule } from './log-set.ts';
-import { logRuleIn } from './log-table.ts';
+import { isNotFound, type StateError } from '../../errors.ts';
+import type { Exchange, Message, Operation } from '../../netlink/index.ts';
+import { runAway } from '../../netlink/operation.ts';
+import type { NetNs } from '../../netns/index.ts';
+import { familyNumber } from '../../nf_tables/family.ts';
+import { MESSAGES, readObject } from '../../nf_tables/message.ts';
+import type { RuleEntry } from '../../nf_tables/rule.ts';
+import { openExchange } from '../../nftables/nftables.ts';
+import { readGeneration, requestFor } from '../../nftables/request.ts';
+import type { Observer } from '../../observe.ts';
+import { FAMILY } from '../owned/table.ts';
+import { COMMENT_MARK } from './comment.ts';
 import { LoggingOperations } from './logging.ts';
-import { FAMILY } from './owned-table.ts';
+import { HOOKS, LOGGING, type LogRule } from './set.ts';
+import { logRuleIn } from './table.ts';
 
 /** A reading at most so often, and never more than a tenth of the time. */
 const READ_EVERY_MILLISECONDS = 1000;

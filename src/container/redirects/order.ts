@@ -1,9 +1,9 @@
-import type { Exchange, Operation } from '../netlink/index.ts';
-import type { Chain, Family, Hook } from '../nftables/index.ts';
-import { list } from '../nftables/read/listing.ts';
-import { MOST_TOLD, type OwnedDifference } from './difference.ts';
-import { FAMILY, FIRST_PRIORITY, type RedirectSettings } from './owned-table.ts';
-import { CHAINS, REDIRECTS } from './redirect-maps.ts';
+import type { Exchange, Operation } from '../../netlink/index.ts';
+import type { Chain, Family, Hook } from '../../nftables/index.ts';
+import { list } from '../../nftables/read/listing.ts';
+import { MOST_TOLD, type OwnedDifference } from '../owned/difference.ts';
+import { FAMILY, FIRST_PRIORITY, type RedirectSettings } from '../owned/table.ts';
+import { CHAINS, REDIRECTS } from './maps.ts';
 
 /** Families whose nat chains are asked about the packets that ours are asked about. */
 const SAME_PACKETS: readonly Family[] = ['ip', 'ip6', 'inet'];

@@ -1,5 +1,5 @@
-import { type Exchange, type Operation, syncAndAsync } from '../netlink/index.ts';
-import { NftablesOperations } from '../nftables/nftables.ts';
+import { type Exchange, type Operation, syncAndAsync } from '../../netlink/index.ts';
+import { NftablesOperations } from '../../nftables/nftables.ts';
 import {
   checkForce,
   type ForceOptions,
@@ -7,8 +7,8 @@ import {
   type RedirectSettings,
   retryWhileMoved,
   settingsIn,
-} from './owned-table.ts';
-import type { Redirect, RedirectKey } from './redirect-input.ts';
+} from '../owned/table.ts';
+import type { Redirect, RedirectKey } from './input.ts';
 import {
   besides,
   changeRedirects,
@@ -19,8 +19,8 @@ import {
   removeRedirects,
   withoutNamed,
   withPresent,
-} from './redirect-set.ts';
-import { RedirectTable, settled } from './redirect-table.ts';
+} from './set.ts';
+import { RedirectTable, settled } from './table.ts';
 
 const REPLACES = 'pass { force: true } to replace it by one of ours';
 

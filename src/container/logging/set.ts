@@ -1,13 +1,13 @@
-import { checkInteger, checkObject, checkOneOf, checkString } from '../codec/index.ts';
-import { rangeError, typeError } from '../errors.ts';
-import type { RecordLevel } from '../nflog/index.ts';
-import { type DesiredRuleset, type Rule, type Statement, Transaction } from '../nftables/index.ts';
-import type { Interfaces } from '../nftables/interfaces.ts';
-import { modelOf } from '../nftables/plan/ruleset-model.ts';
-import type { OwnedDifference } from './difference.ts';
-import { checkLabels, logComment, logName } from './log-comment.ts';
-import { WantedTable } from './owned-model.ts';
-import { FAMILY, OWNED } from './owned-table.ts';
+import { checkInteger, checkObject, checkOneOf, checkString } from '../../codec/index.ts';
+import { rangeError, typeError } from '../../errors.ts';
+import type { RecordLevel } from '../../nflog/index.ts';
+import { type DesiredRuleset, type Rule, type Statement, Transaction } from '../../nftables/index.ts';
+import type { Interfaces } from '../../nftables/interfaces.ts';
+import { modelOf } from '../../nftables/plan/ruleset-model.ts';
+import type { OwnedDifference } from '../owned/difference.ts';
+import { WantedTable } from '../owned/model.ts';
+import { FAMILY, OWNED } from '../owned/table.ts';
+import { checkLabels, logComment, logName } from './comment.ts';
 
 export const HOOKS = ['prerouting', 'input', 'forward', 'output'] as const;
 export type LogHook = (typeof HOOKS)[number];

@@ -1,11 +1,10 @@
-import { rangeError, typeError } from '../errors.ts';
-import type { Operation } from '../netlink/index.ts';
-import { EventLoopBudget } from '../netlink/index.ts';
-import { Transaction } from '../nftables/index.ts';
-import { PackedElements } from '../nftables/packed-elements.ts';
-import type { OwnedDifference } from './difference.ts';
-import { DEFAULT_SETTINGS, type RedirectSettings } from './owned-table.ts';
-import { PortMap } from './port-map.ts';
+import { rangeError, typeError } from '../../errors.ts';
+import type { Operation } from '../../netlink/index.ts';
+import { EventLoopBudget } from '../../netlink/index.ts';
+import { Transaction } from '../../nftables/index.ts';
+import { PackedElements } from '../../nftables/packed-elements.ts';
+import type { OwnedDifference } from '../owned/difference.ts';
+import { DEFAULT_SETTINGS, type RedirectSettings } from '../owned/table.ts';
 import {
   addExact,
   noPorts,
@@ -14,18 +13,10 @@ import {
   type Redirect,
   type RedirectKey,
   RedirectReader,
-} from './redirect-input.ts';
-import {
-  DATA,
-  desiredTable,
-  PLACE,
-  PROTOCOL_NUMBERS,
-  PROTOCOLS,
-  RANGE_SETS,
-  VERSIONS,
-  type Version,
-} from './redirect-maps.ts';
-import { addressOf, elementOf, keyOf, NO_RANGES, type Range, Ranges, setOf } from './redirect-ranges.ts';
+} from './input.ts';
+import { DATA, desiredTable, PLACE, PROTOCOL_NUMBERS, PROTOCOLS, RANGE_SETS, VERSIONS, type Version } from './maps.ts';
+import { PortMap } from './port-map.ts';
+import { addressOf, elementOf, keyOf, NO_RANGES, type Range, Ranges, setOf } from './ranges.ts';
 
 /** How a container's redirects differ from those that are wanted. */
 export interface RedirectDrift {
@@ -390,4 +381,4 @@ export function* listOf({ ports, ranges }: RedirectContent, budget = new EventLo
   return list;
 }
 
-export type { Redirect, RedirectKey } from './redirect-input.ts';
+export type { Redirect, RedirectKey } from './input.ts';

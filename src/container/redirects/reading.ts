@@ -1,17 +1,17 @@
-import { type Source, toHex } from '../codec/index.ts';
-import { isNotFound } from '../errors.ts';
-import * as C from '../linux/netfilter.ts';
-import type { Exchange, Message, Operation } from '../netlink/index.ts';
-import { elementTable, type WireElement } from '../nf_tables/element.ts';
-import { MESSAGES } from '../nf_tables/message.ts';
-import { type PackedForm, readPacked } from '../nftables/packed-elements.ts';
-import { requestFor } from '../nftables/request.ts';
-import { MOST_TOLD } from './difference.ts';
-import { Stale } from './owned-table.ts';
+import { type Source, toHex } from '../../codec/index.ts';
+import { isNotFound } from '../../errors.ts';
+import * as C from '../../linux/netfilter.ts';
+import type { Exchange, Message, Operation } from '../../netlink/index.ts';
+import { elementTable, type WireElement } from '../../nf_tables/element.ts';
+import { MESSAGES } from '../../nf_tables/message.ts';
+import { type PackedForm, readPacked } from '../../nftables/packed-elements.ts';
+import { requestFor } from '../../nftables/request.ts';
+import { MOST_TOLD } from '../owned/difference.ts';
+import { Stale } from '../owned/table.ts';
+import { noPorts, type Ports } from './input.ts';
+import { PROTOCOL_NUMBERS, RANGE_SETS, type RangeSetName, REDIRECTS, VERSIONS, type Version } from './maps.ts';
 import type { PortMap } from './port-map.ts';
-import { noPorts, type Ports } from './redirect-input.ts';
-import { PROTOCOL_NUMBERS, RANGE_SETS, type RangeSetName, REDIRECTS, VERSIONS, type Version } from './redirect-maps.ts';
-import { type Range, Ranges, readRange } from './redirect-ranges.ts';
+import { type Range, Ranges, readRange } from './ranges.ts';
 
 /** A container's root may fill our maps: what lies beyond is counted and not kept. */
 const MOST_ELEMENTS = 1 << 20;

@@ -1,13 +1,5 @@
-import { rangeError } from '../errors.ts';
-import {
-  PROTOCOL_NUMBERS,
-  PROTOCOLS,
-  type Protocol,
-  type RangeSetName,
-  V4,
-  V6,
-  type Version,
-} from './redirect-maps.ts';
+import { rangeError } from '../../errors.ts';
+import { PROTOCOL_NUMBERS, PROTOCOLS, type Protocol, type RangeSetName, V4, V6, type Version } from './maps.ts';
 
 /** One element of a set of ranges: a prefix of addresses, a protocol, and ports. */
 export interface Range {

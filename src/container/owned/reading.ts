@@ -1,13 +1,21 @@
-import { align4, attributeLength, attributeType, NLA_HDRLEN, nextAttribute, sourceOf, toText } from '../codec/index.ts';
-import { NFPROTO_INET, NFPROTO_UNSPEC } from '../linux/netfilter.ts';
-import * as C from '../linux/nf_tables.ts';
-import { type Exchange, type Message, messageAt, NLMSG_HDRLEN, nfgenmsg, type Operation } from '../netlink/index.ts';
-import { type MessageName, readObject } from '../nf_tables/message.ts';
-import type { Chain, Family, Flowtable, NftObject, NftSet, RuleEntry, SetEntry, Table } from '../nftables/index.ts';
-import { Inquiry, type Question } from '../nftables/read/inquiry.ts';
-import { list } from '../nftables/read/listing.ts';
+import {
+  align4,
+  attributeLength,
+  attributeType,
+  NLA_HDRLEN,
+  nextAttribute,
+  sourceOf,
+  toText,
+} from '../../codec/index.ts';
+import { NFPROTO_INET, NFPROTO_UNSPEC } from '../../linux/netfilter.ts';
+import * as C from '../../linux/nf_tables.ts';
+import { type Exchange, type Message, messageAt, NLMSG_HDRLEN, nfgenmsg, type Operation } from '../../netlink/index.ts';
+import { type MessageName, readObject } from '../../nf_tables/message.ts';
+import type { Chain, Family, Flowtable, NftObject, NftSet, RuleEntry, SetEntry, Table } from '../../nftables/index.ts';
+import { Inquiry, type Question } from '../../nftables/read/inquiry.ts';
+import { list } from '../../nftables/read/listing.ts';
 import { MOST_TOLD } from './difference.ts';
-import { FAMILY, Stale } from './owned-table.ts';
+import { FAMILY, Stale } from './table.ts';
 
 /** What a table of ours may be asked for by name. */
 export interface TableNames {

@@ -1,8 +1,8 @@
-import { checkInteger, checkObject } from '../codec/index.ts';
-import { BatchError, isExists, isNotFound, NetlinkError, StateError, typeError } from '../errors.ts';
-import type { Operation } from '../netlink/index.ts';
-import { EventLoopBudget } from '../netlink/index.ts';
-import { checkSignal } from '../signal.ts';
+import { checkInteger, checkObject } from '../../codec/index.ts';
+import { BatchError, isExists, isNotFound, NetlinkError, StateError, typeError } from '../../errors.ts';
+import type { Operation } from '../../netlink/index.ts';
+import { EventLoopBudget } from '../../netlink/index.ts';
+import { checkSignal } from '../../signal.ts';
 
 /** The remark by which a later process of this library knows a table as the library's. */
 export const OWNED = 'managed by netsteer';
