@@ -31,7 +31,7 @@ const ALLOWED: Record<string, readonly string[]> = {
   netlink: ['linux', 'errors', 'thread', 'inspect', 'observe', 'signal', 'codec', 'ffi', 'netns'],
 
   // The kernel's models: tables of attributes, no sockets.
-  nf_tables: ['linux', 'errors', 'codec', 'netlink/message', 'netlink/nfnetlink'],
+  nf_tables: ['linux', 'thread', 'errors', 'codec', 'netlink/message', 'netlink/nfnetlink'],
   ip_vs: ['linux', 'errors', 'codec'],
   ctnetlink: ['linux', 'errors', 'codec'],
 
