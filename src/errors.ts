@@ -322,7 +322,7 @@ function badArgument<E extends Error>(error: E, code: string, path: Path, value:
   return Object.assign(error, { code, path, attribute: formatPath(path) }) as E & ArgumentError;
 }
 
-/** What was expected may name what a file or a container says, as the value does. */
+/** The expectation may contain text from a file or a container, as the value does. */
 const expectation = (path: Path, expected: string, value: unknown): string =>
   printable(`${formatPath(path) || 'argument'}: expected ${expected}, got ${show(value)}`);
 
@@ -371,7 +371,7 @@ export function inside(error: unknown, outer: string): unknown {
   return within(Object.assign(error, { path: error.path.slice(1) }), []);
 }
 
-/** What is known. An error that is printed shall not list what is not. */
+/** Sets the fields that are known. A printed error must not list undefined fields. */
 function tell(target: object, fields: Record<string, unknown>): void {
   for (const [name, value] of Object.entries(fields)) if (value !== undefined) Object.assign(target, { [name]: value });
 }

@@ -26,7 +26,7 @@ export interface RequestTrace {
 
 export const REQUEST_CHANNEL = 'netsteer:request';
 
-/** What the process is watched by, made by the first handle: each of thousands would else have a channel of its own. */
+/** The tracing channel and the debug log, made once a thread: thousands of handles share them. */
 interface Instruments {
   readonly trace: TracingChannel<string, RequestTrace>;
   readonly start: Channel;
@@ -57,7 +57,7 @@ export class Observer {
     this.#logger = logger;
   }
 
-  /** Nobody listens: the caller need not even make the record. */
+  /** Nobody listens, so the caller can skip the record. */
   get idle(): boolean {
     const { start, debug } = this.#instruments;
     return this.#logger === undefined && !start.hasSubscribers && !debug.enabled;

@@ -28,7 +28,7 @@ export function throwIfAborted(signal: AbortSignal | undefined): void {
   if (signal?.aborted) throw reasonOf(signal);
 }
 
-/** What an aborted signal is thrown as: its reason, or an AbortError where it has none. */
+/** The error of an aborted signal: its reason, or an AbortError if it has none. */
 export function reasonOf(signal: AbortSignal): unknown {
   return signal.reason === undefined
     ? new DOMException('This operation was aborted', 'AbortError')

@@ -6,11 +6,11 @@ import type { Ffi } from './ffi.ts';
 export interface DescriptorOptions {
   /** Closing may wait in the kernel (nfnetlink waits for the namespace's clean-up, 6-37 ms after a delete). */
   closeOffThread?: boolean;
-  /** What it is, for whoever has forgotten to close it. */
+  /** Its description in the warning about a descriptor that was not closed. */
   what?: string;
 }
 
-/** What the finaliser knows of a descriptor that nobody can reach any more. */
+/** The finaliser's record of a descriptor that is no longer reachable. */
 interface Forgotten {
   readonly ffi: Ffi;
   readonly fd: number;

@@ -1,5 +1,5 @@
 /**
- * What this library needs of the C library, and nothing else: the only door to native code. Every call returns what C returns,
+ * The calls of the C library that are used, and the only way to native code. Every call returns what C returns,
  * or the negative errno; none throws for what the kernel says. Backends (koffi today) implement exactly this.
  *
  * Buffers are passed without a copy and are the caller's: a synchronous call is done with them when it returns, one that runs

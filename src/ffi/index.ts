@@ -19,7 +19,7 @@ export const BACKENDS = {
 /** The names of the backends, as NETSTEER_FFI and `selectFfi` take them. */
 export type FfiName = keyof typeof BACKENDS;
 
-/** What this thread calls C by, once it is loaded; a descriptor that one backend watches is no other's. */
+/** The backend of this thread, once it is loaded. A descriptor that one backend watches cannot be watched by another. */
 const thread = ofThread('ffi.backend', { loaded: undefined as { name: string; ffi: Ffi } | undefined });
 
 /** The backend of this thread, loaded by the first call: the one that NETSTEER_FFI names, koffi where it names none. */

@@ -1,7 +1,7 @@
 import { rangeError, typeError } from '../errors.ts';
 import { ofThread } from '../thread.ts';
 
-/** What leaves the thread, and how much of it at once. */
+/** Limits of the work off the main thread. */
 export interface OffThreadOptions {
   /**
    * Calls that this thread has under way elsewhere at once: 1 to 1024, default half of libuv's threads (UV_THREADPOOL_SIZE, 4 unless it says
@@ -16,7 +16,7 @@ const LIBUV_THREADS = 4;
 const MAX_THREADS = 1024;
 const DEFAULT_BYTES = 64 * 1024;
 
-/** What holds for this thread. */
+/** The limits in force for this thread. */
 export const offThread = ofThread('ffi.offThread', { threads: 0, bytes: DEFAULT_BYTES });
 
 /**

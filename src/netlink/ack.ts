@@ -23,7 +23,7 @@ import { type Message, NLMSG_HDRLEN } from './message.ts';
 /** include/linux/err.h */
 const MAX_ERRNO = 4095;
 
-/** What an NLMSG_ERROR says: 0 is an acknowledgement. */
+/** The content of an NLMSG_ERROR: 0 is an acknowledgement. */
 export interface Ack {
   errno: number;
   /** The kernel's own sentence. */
@@ -100,7 +100,7 @@ export interface RequestInfo {
 
 /**
  * The error of a request that the kernel has refused, with its text, the path of the bad field and a hint where there are such.
- * @param call what was asked
+ * @param call the request
  * @param ack the kernel's answer
  * @param operation the operation under way: 'ipvs.addService'
  * @param request the bytes of the message, in which the kernel's offset points

@@ -7,7 +7,7 @@ const SLOW_MILLISECONDS = 1;
 /** One that is smaller is the last but for the dump's end, and nobody asks how long it took: time is a system call on some machines. */
 const SMALL_BYTES = 4096;
 
-/** What was read ahead: raw, for whoever takes it to judge. */
+/** A part that is being read ahead. Its length may be a negative errno. */
 interface Ahead {
   readonly buffer: Source;
   readonly length: Promise<number>;
@@ -69,12 +69,12 @@ export class DumpReader implements Step {
 
   #read(buffer: Source): Ahead {
     const length = this.#transport.receiveOffThread(buffer.bytes);
-    // Whoever never takes it must not be the death of the process.
+    // Avoids an unhandled rejection if nobody awaits it.
     length.catch(() => {});
     return { buffer, length };
   }
 
-  /** Waits for what is being read ahead: it would take the answers of the next request. */
+  /** Waits for the read that is under way: it would take the answers of the next request. */
   *end(): Operation<void> {
     const ahead = this.#ahead;
     if (ahead === undefined) return;

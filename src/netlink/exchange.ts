@@ -27,7 +27,7 @@ const WRITE_BUFFER = 512;
 const MAX_JOINED = 64 * 1024;
 /** The kernel makes the parts of a dump as large as the largest read so far, up to 32 KiB; echoes of set elements reach 64 KiB. */
 const RECEIVE_BUFFER = 128 * 1024;
-/** What one datagram of a pipeline takes, or little more: a few milliseconds of the kernel's. */
+/** About the size of one datagram of a pipeline. It takes the kernel a few milliseconds. */
 const PIPELINE_BYTES = 64 * 1024;
 /** A dump that was disturbed this many times in a row will not come through. */
 const DUMP_ATTEMPTS = 10;
@@ -42,11 +42,11 @@ export interface Call extends RequestInfo {
   write(writer: Writer): void;
 }
 
-/** What became of the messages of a pipeline. */
+/** The outcome of a pipeline. */
 export interface PipelineResult {
   failures: { readonly index: number; readonly error: NetlinkError }[];
   /**
-   * Answers were lost from this index on: what is not among the failures may have failed or not. What follows the datagram whose answers
+   * Answers were lost from this index on: a message that is not among the failures may have failed or not. Messages behind the datagram whose answers
    * were lost is not sent any more.
    */
   unknownFrom: number | undefined;
@@ -88,7 +88,7 @@ function datagramEnd(messages: EncodedRequests, first: number, end: number): num
 
 const thread = ofThread('netlink.received', { buffer: undefined as Source | undefined });
 
-/** The receive buffer of this thread: what is read is decoded before anything else can read. */
+/** The receive buffer of this thread. Each datagram is decoded before the next one is read. */
 function receiveBuffer(): Source {
   thread.buffer ??= sourceOf(new Uint8Array(RECEIVE_BUFFER));
   return thread.buffer;
@@ -112,14 +112,14 @@ export class Exchange {
   /** Yielded between two parts of an operation. */
   readonly budget = new EventLoopBudget();
   readonly sendingBudget = new EventLoopBudget({ abortable: false });
-  /** What is sent next keeps the kernel busy, however short it is: it leaves the thread. */
+  /** The next request keeps the kernel busy, however short it is: it is sent off this thread. */
   heavy = false;
   /** Made by the first request that is written here: handles that only send what others have encoded need none. */
   #writer: Writer | undefined;
   #sequence = 0;
-  /** Answers to what was sent last may still be there: set by each send, and cleared where the last of them was read. */
+  /** Answers to the last request may still be there: set by each send, cleared when the last answer was read. */
   #unread = false;
-  /** Tells those who watch what became of the request under way. */
+  /** Ends the trace of the request under way. */
   #answered: ((error?: unknown) => void) | undefined;
 
   constructor(transport: Transport, subsystem: string, observer = new Observer()) {
@@ -305,7 +305,7 @@ export class Exchange {
         this.#settle(error);
         if (!(error instanceof StateError)) throw error;
         result.unknownFrom = first;
-        // What was queued before is true all the same, and takes the room that the next answers need.
+        // The answers that did fit are true, and take the room that the next answers need.
         yield* this.#readAll(message => {
           failed(message);
           return false;
@@ -389,7 +389,7 @@ export class Exchange {
     }
   }
 
-  /** What is left of a dump may take the kernel seconds: as its other parts, it is read away from this thread where that takes long. */
+  /** Reads a dump to its end. That may take the kernel seconds, so slow parts are read off this thread here too. */
   *#drainDump(reader: DumpReader): Operation<void> {
     try {
       for (;;) {
@@ -405,7 +405,7 @@ export class Exchange {
   }
 
   /**
-   * What was asked is not waited for any more: its answers are taken out of the way, now and before the next send.
+   * Nobody waits for the last request any more: its answers are thrown away, now and before the next send.
    * @example
    * exchange.abandon();
    */
@@ -414,7 +414,7 @@ export class Exchange {
     this.#unread = true;
   }
 
-  /** Answers that an interrupted operation left behind must not be taken for this one's. */
+  /** Throws away answers to an operation that was interrupted. */
   #drain(): void {
     const buffer = receiveBuffer();
     for (let length = 0; length !== NOTHING; ) {
@@ -497,7 +497,7 @@ export class Exchange {
     if (sent < 0) throw new NetlinkError({ errno: sent, syscall: 'sendto', operation: this.operation });
   }
 
-  /** Makes room for what is about to be sent, and tells those who watch. */
+  /** Makes room for a request and its answers, and begins its trace. */
   #prepare(length: number, messages: number, replies: number): void {
     if (length > 4096 || replies > 8) {
       const limit = this.transport.reserve(length, replies);

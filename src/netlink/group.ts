@@ -12,15 +12,15 @@ import { LOST, NOTHING } from './transport.ts';
 const RECEIVE_BUFFER = 128 * 1024;
 const REPLY_CHARGE = 1024;
 const EINTR = -4;
-/** Nothing that is to be believed: root of a container can send to a group as the kernel does, and as fast. */
+/** The datagram was not the kernel's: root of a container can send to a group, too. */
 const REJECTED = 0;
 /** More than a receive buffer of a gibibyte holds of the smallest datagrams. */
 const DRAINED_AT_MOST = 2_000_000;
 
-/** What one read of a group gave: a datagram, or the news that the kernel had no room for some. */
+/** The result of one read of a group: a datagram's length, or 'lost' if the kernel had no room for some. */
 export type GroupRead = { readonly length: number } | 'lost' | 'closed';
 
-/** What a GroupReader needs of a socket; one in memory for tests. */
+/** The part of a socket that a GroupReader uses. Tests have one in memory. */
 export type GroupSocket = Pick<NetlinkSocket, 'receiveFrom' | 'watch' | 'close' | 'closed'>;
 
 /**
@@ -91,7 +91,7 @@ export class GroupReader {
       if (length < 0) throw new NetlinkError({ errno: length, syscall: 'recvmsg' });
       if (this.#budget.spent) await this.#budget.rest();
       if (length === REJECTED) continue;
-      // Cut: what is missing is lost.
+      // It was cut.
       return length > this.source.bytes.length ? 'lost' : { length };
     }
   }
@@ -103,7 +103,7 @@ export class GroupReader {
    */
   drain(): void {
     if (this.closed) throw closedError();
-    // Whoever floods the group brings more than is read: what had been there is gone by then.
+    // A flood of new datagrams must not keep this going; the old ones are gone by then.
     for (let read = 0; read < DRAINED_AT_MOST; read++) {
       const length = this.#receive();
       if (length < 0 && length !== LOST) return;

@@ -21,7 +21,7 @@ export type Synchronous<O> = {
     : never;
 };
 
-/** What every handle is besides its operations. */
+/** The members that every handle has besides its operations. */
 export interface Handle<O> {
   /** The same operations, done when they return. They throw `ERR_BUSY` while promise forms are under way on this namespace. */
   readonly sync: Synchronous<O>;

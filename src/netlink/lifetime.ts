@@ -2,7 +2,7 @@ import { StateError } from '../errors.ts';
 import { acquireQueue, type OperationQueue, releaseQueue } from './queue.ts';
 import type { Transport } from './transport.ts';
 
-/** What ends with a handle, and before it: a monitor, which has a socket of its own. */
+/** A thing that is closed with the handle, such as a monitor, which has a socket of its own. */
 interface Dependent {
   close(): Promise<void>;
 }
@@ -17,7 +17,7 @@ export const closedError = (what = 'the handle'): StateError => new StateError('
 
 /**
  * Open, closing or closed: of one transport, for all handles that share it. From `close()` on nothing begins any more, at once and on every
- * one of them. What has begun still needs the transport, to learn what became of it: the transport is closed behind the last of these, and
+ * one of them. Operations that have begun still need the transport for their answers. It is closed behind the last of them, and
  * before `close()` returns where there are none, so that a loop that never lets the event loop run gives its descriptors back.
  * @example
  * const { lifetime } = exchange;
@@ -105,7 +105,7 @@ export class Lifetime {
    */
   close(): Promise<void> {
     if (this.#closing === undefined) {
-      // Before anything else: what is closed here may run code of others, who must find all of it closed.
+      // First: closing may run the caller's code, which must find everything closed.
       this.#closed = true;
       const dependents = [...(this.#dependents ?? [])].map(each => each.close());
       this.#closing = Promise.all([this.#close(), ...dependents]).then(() => {});

@@ -12,7 +12,7 @@ export interface Step {
 }
 
 /**
- * What a handle can do, written once: a generator that yields where it may take long, and runs straight through where it does not. The
+ * An operation of a handle, written once: a generator that yields where it may take long. The
  * synchronous form takes each step on the spot, the promise form takes it off the main thread.
  */
 export type Operation<T> = Generator<Step, T, number>;

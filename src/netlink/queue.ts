@@ -31,7 +31,7 @@ export class OperationQueue {
   }
 
   /**
-   * What is short and has nothing before it is done when this returns, and what it returns is no promise; all else in its turn, off the main
+   * An operation that is short and has none before it is done when this returns, without a promise. All others wait their turn, off the main
    * thread where it takes long.
    */
   runInline<T>(start: () => Operation<T>, signal?: AbortSignal): T | Promise<T> {

@@ -282,7 +282,7 @@ export class NetlinkSocket implements GatheringTransport {
       ref: () => watch.ref(),
       unref: () => watch.unref(),
       close: () => {
-        // Whoever paused may watch again.
+        // The socket can be watched again after a pause.
         watch.close();
         if (this.#watch === watch) this.#watch = undefined;
       },

@@ -4,7 +4,7 @@ import type { Exchange } from './exchange.ts';
 import { GroupReader } from './group.ts';
 import { NetlinkSocket } from './socket.ts';
 
-/** What listens until it is closed, or the handle is. */
+/** It listens until it is closed, or the handle is. */
 interface Watcher {
   readonly closed: boolean;
   close(): Promise<void>;
@@ -32,7 +32,7 @@ export function openWatcher<T extends Watcher>(
   const { lifetime, transport } = exchange;
   lifetime.checkOpen();
   if (!(transport instanceof NetlinkSocket)) throw new StateError('ERR_FFI', 'this handle has no socket of the kernel');
-  // Whoever opened this handle may have closed their namespace.
+  // The caller may have closed the namespace that this handle was opened with.
   const netns = transport.namespace();
   let reader: GroupReader;
   try {

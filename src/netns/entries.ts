@@ -1,4 +1,4 @@
-/** What is held while a thread is in a namespace, so that its number stays what it is. */
+/** A descriptor that is kept open while a thread is in its namespace. */
 export interface Counted {
   take(): void;
   release(): void;
@@ -6,22 +6,22 @@ export interface Counted {
 
 /** One entry that has not come back yet; they are nested. Each depth has one object, which its entries use in turn. */
 export class Entry {
-  /** Where the thread is while nothing within this entry has entered another; -1 while it is being moved. */
+  /** The namespace of the thread, unless an inner entry has moved it again; -1 during setns. */
   fd = -1;
-  /** Whether the thread has been moved for it: said before it is, for JavaScript may be ended behind any call. */
+  /** The thread has been moved for this entry. Set before setns, because JavaScript may be ended after any call. */
   moved = false;
   held: Counted | undefined;
-  /** Whether it goes from one namespace to the next. */
+  /** It goes from one namespace to the next (`visitEach`). */
   visitsMany = false;
   work: () => unknown = nothing;
-  /** Runs what is to run. Its frame is on the stack for as long as the entry lasts. */
+  /** Runs the caller's function. This frame is on the stack as long as the entry lasts. */
   readonly run = (): unknown => this.work();
 }
 
 export const nothing = () => undefined;
 
 /**
- * Whether a function is being run just now. V8 ends JavaScript (the timeout of node:vm, `terminateExecution` of a debugger) without running any
+ * Whether a function is on the stack. V8 ends JavaScript (the timeout of node:vm, `terminateExecution` of a debugger) without running any
  * `finally`: that an entry is over is told by its frame alone, which is gone from the stack.
  */
 export function isRunning(run: () => unknown): boolean {
@@ -30,7 +30,7 @@ export function isRunning(run: () => unknown): boolean {
     Error.stackTraceLimit = 1;
     Error.prepareStackTrace = (_error, sites) => sites.length;
     const trace: { stack?: unknown } = {};
-    // What is above the function is left out, and everything where the function is not there.
+    // The stack from the function downwards; empty if the function is not on it.
     Error.captureStackTrace(trace, run);
     return trace.stack !== 0;
   } finally {

@@ -10,14 +10,14 @@ export const HERE = '/proc/thread-self/ns/net';
 /** Finds the way home: the descriptor of that namespace, and whether this thread is in another one. */
 export type Origin = (backend: Ffi) => { fd: number; elsewhere: boolean };
 
-/** What the threads of a process tell each other of its home. */
+/** The home of a process, as its threads tell each other. */
 interface Home {
   /** A descriptor of the process. */
   readonly fd: number;
-  /** What it must be. */
+  /** The device and inode that the descriptor must have. */
   readonly device: number;
   readonly inode: number;
-  /** The last thread that has read this. */
+  /** The thread that wrote this last. */
   readonly thread: number;
 }
 

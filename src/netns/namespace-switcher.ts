@@ -7,31 +7,29 @@ import { ofThread } from '../thread.ts';
 import { type Counted, Entry, isRunning, nothing } from './entries.ts';
 import { HERE, type Origin, OWN, ofProcess } from './home.ts';
 
-/** setns can fail with ENOMEM and succeed a moment later; what fails three times is not going to work. */
+/** setns can fail with ENOMEM and succeed a moment later. After three failures it is not going to work. */
 const RETURN_ATTEMPTS = 3;
-/** The place of a thread that is being moved. */
+/** The namespace of a thread during setns. */
 const UNKNOWN = -1;
 
 /**
- * Where this thread is, and the way back. A namespace is entered by the whole thread, so what runs inside must be synchronous: nothing else
- * of the program can run until the thread is home again.
+ * Moves this thread into network namespaces and back. setns moves the whole thread, so only synchronous functions may run inside.
  *
- * When the way home fails, the thread stays in a container, and every socket that any part of the program opens from then on lands there.
- * No library can mend that, and no caller's catch may swallow it: the error is thrown to the caller and once more as an uncaught exception,
- * which ends the process (or the Worker) unless the program has decided otherwise. Until the thread is home nothing is opened any more.
+ * If the thread cannot return, every socket that the program opens from then on would be in the container. The caller gets an error, and the
+ * same error is thrown as an uncaught exception, so that no `catch` hides it: it ends the process (or the Worker) unless the program handles
+ * it. Nothing is opened until the thread is home again.
  *
- * JavaScript can also be ended inside, by the timeout of node:vm for one, and then nothing leads the thread home: neither a `finally` nor a
- * `catch` is run. So each entry leaves a note behind, and the next entry and the end of the turn of the event loop look whether the entries
- * that are noted are still being run.
+ * JavaScript can be ended inside, for example by the timeout of node:vm, and then no `finally` runs. So each entry is recorded. The next entry,
+ * and the end of this turn of the event loop, check whether the recorded entries are still on the stack, and bring the thread home if not.
  */
 export class NamespaceSwitcher {
   readonly #ffi: Ffi;
   readonly #origin: Origin;
   #home = -1;
-  /** The notes of the entries that have not come back, the innermost last; those above the depth are free. */
+  /** The entries that have not returned, the innermost last. Objects above the depth are free. */
   readonly #levels: Entry[] = [];
   #depth = 0;
-  /** Whether the end of this turn will look. */
+  /** A check at the end of this turn is scheduled. */
   #watched = false;
   #lost: NetNsError | undefined;
 
@@ -56,7 +54,7 @@ export class NamespaceSwitcher {
   enter<T>(fd: number, inside: () => T, holder?: Counted): T {
     const { home } = this;
     const innermost = this.#depth === 0 ? undefined : this.#levels[this.#depth - 1]!;
-    // In a tour each of several sockets asks for the place where it is: the look at the stack is left to others.
+    // During `visitEach` each of several sockets enters the namespace of the thread: the stack need not be checked each time.
     if (innermost?.visitsMany && fd === innermost.fd && this.#lost === undefined) return inside();
     if (innermost !== undefined || this.#lost !== undefined) this.settle();
     if (fd === this.#place(home)) return inside();
@@ -73,7 +71,7 @@ export class NamespaceSwitcher {
 
   /**
    * Enters one namespace after the other and returns home once, behind the last. Where one cannot be entered, or `visit` throws, the others are visited
-   * all the same: whoever needs it will enter it by itself, and be told.
+   * all the same: a caller that needs it enters it alone later, and gets the error.
    */
   visitEach(count: number, fdAt: (index: number) => number, visit: (index: number) => void): void {
     this.settle();
@@ -124,7 +122,8 @@ export class NamespaceSwitcher {
   }
 
   /**
-   * Leaves what is not being run any more, and makes up for a way home that has failed. Whatever depends on where this thread is calls it first.
+   * Leaves namespaces whose entry is no longer on the stack, and tries again to return if that failed. Called before anything that depends on
+   * the namespace of this thread.
    * @throws NetNsError ERR_NETNS_LOST the thread cannot return
    */
   settle(): void {
@@ -150,7 +149,7 @@ export class NamespaceSwitcher {
     return this.#depth === 0 ? home : this.#levels[this.#depth - 1]!.fd;
   }
 
-  /** The note of the entry that comes next, as long as nothing has been done for it. */
+  /** The record of the next entry. */
   #next(home: number): Entry {
     this.#levels[this.#depth] ??= new Entry();
     const level = this.#levels[this.#depth]!;
@@ -183,7 +182,7 @@ export class NamespaceSwitcher {
     return false;
   }
 
-  /** Goes back to where the thread was before there were more entries than these. The notes stay until it is there. */
+  /** Returns to the namespace of that depth. The records stay until the thread is there. */
   #leave(depth: number): void {
     try {
       if (this.#lost !== undefined || this.#hasMoved(depth)) {
@@ -200,18 +199,18 @@ export class NamespaceSwitcher {
     }
   }
 
-  /** At the end of a turn all have come back. */
+  /** At the end of a turn every entry must have returned. */
   readonly #look = () => {
     this.#watched = false;
     if (this.#depth === 0) return;
     try {
       this.settle();
     } catch {
-      // It is raised as uncaught already.
+      // It was thrown as an uncaught exception already.
     }
   };
 
-  /** `process.exit()` inside: those who listen to the end of the process shall run at home. */
+  /** `process.exit()` inside a namespace: listeners of 'exit' run at home. */
   exiting(): void {
     if (this.#depth > 0) this.#leave(0);
   }

@@ -15,7 +15,7 @@ export interface SettingDefinition {
   /** The range that the kernel takes. */
   readonly min?: number;
   readonly max?: number;
-  /** What a text must look like, and how that is said to the caller. */
+  /** The pattern of a text, and its description in errors. */
   readonly pattern?: RegExp;
   readonly expected?: string;
 }
@@ -40,7 +40,7 @@ export interface Setting<Name extends string = string> {
   inUserNamespace: 'writable' | 'read-only' | 'absent';
 }
 
-/** What a subsystem's settings have in common. */
+/** The settings of one subsystem. */
 export interface SettingsGroup<D extends Definitions> {
   readonly definitions: D;
   /** The sysctl of a name: 'net.ipv4.vs.conntrack'. */

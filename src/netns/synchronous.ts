@@ -24,7 +24,7 @@ export function refuseLate(result: unknown): void {
   const late =
     'a synchronous function (it was called: what ran before it returned ran inside, what is left will run at home)';
   if (typeof (result as unknown as PromiseLike<unknown>).then === 'function') {
-    // The refusal is the error; the promise's own must not end the process as unhandled besides.
+    // Avoids an unhandled rejection of the promise itself.
     (result as unknown as PromiseLike<unknown>).then(undefined, () => {});
     throw typeError([], late, result, CODE);
   }

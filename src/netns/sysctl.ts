@@ -2,7 +2,7 @@ import fs from 'node:fs';
 import { rangeError, typeError } from '../errors.ts';
 import { fromNode } from './failure.ts';
 
-/** What can be entered: a namespace. */
+/** The part of a namespace that is used here. */
 interface Enterable {
   run<T>(inside: () => T): T;
 }

@@ -4,7 +4,7 @@ import type { Ffi } from '../ffi/index.ts';
 import { O_CLOEXEC, O_RDONLY } from '../linux/fcntl.ts';
 import type { NamespaceSwitcher } from './namespace-switcher.ts';
 
-/** What /proc shows of a namespace that was not opened through a bind mount. */
+/** The link in /proc of a namespace that was not opened through a bind mount. */
 const NO_MOUNT = /^net:\[\d+\]$/;
 
 /**

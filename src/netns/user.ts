@@ -10,7 +10,7 @@ const CAPABILITIES = { CAP_NET_ADMIN: 12n, CAP_SYS_PTRACE: 19n, CAP_SYS_ADMIN: 2
 
 export type Capability = keyof typeof CAPABILITIES;
 
-/** Whose a network namespace is, seen from here: of the own user namespace, of one below it, or of none that this process has a say in. */
+/** The owner of a network namespace, seen from here: the own user namespace, one below it, or another one, where this process has no rights. */
 export type Reach = 'own' | 'below' | 'outside';
 
 /** Whether this thread has a capability, in its own user namespace. */
@@ -57,7 +57,7 @@ export function makersOf(netns: NetNs): number[] {
       if (fs.fstatSync(fd).ino === PROC_USER_INIT_INO) return makers;
       if (ffi().ioctl(fd, NS_GET_OWNER_UID, new Uint8Array(uid.buffer)) < 0) return makers;
       makers.push(uid[0]!);
-      // Not permitted for what is outside of the own one.
+      // The kernel refuses this outside of the own user namespace.
       parent = ffi().ioctl(fd, NS_GET_PARENT, null);
     } finally {
       ffi().close(fd);

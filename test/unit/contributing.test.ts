@@ -84,6 +84,33 @@ const EXAMPLES: Record<string, { patch: string; script: string; gives: unknown }
         read: kind.data.read(sourceOf(bytes), 0, bytes.length, NO_CONTEXT), link, json: fromJson(toJson(data)), refused }));`,
     gives: { read: { id: 7 }, link: 'eth0', json: { id: 7 }, refused: ['id', 'id', 'link'] },
   },
+  'A flag of an expression': {
+    patch: 'expression-flag',
+    script: `
+      import { compileRule, decodeMessage, decompileRule, encodeMessage, fib, formatRule, drop } from './nftables/index.js';
+      const statements = [fib('saddr', 'dscp').oif.eq(0), drop()];
+      const { expressions } = compileRule({ family: 'ip', statements });
+      const rule = { family: 'ip', table: 't', chain: 'c', expressions };
+      const { object } = decodeMessage(encodeMessage({ type: 'newrule', family: 'ip', object: { table: 't', chain: 'c', expressions } }));
+      console.log(JSON.stringify({
+        read: object.expressions[0].fib.flags,
+        text: formatRule(rule).includes('fib saddr . dscp oif'),
+        json: decompileRule(rule)[0].match.left.fib.flags,
+      }));`,
+    gives: { read: ['saddr', 'dscp'], text: true, json: ['saddr', 'dscp'] },
+  },
+  'A key of a load expression': {
+    patch: 'load-key',
+    script: `
+      import { compileRule, decodeMessage, decompileRule, encodeMessage, formatRule } from './nftables/index.js';
+      const match = { match: { op: '==', left: { rt: { key: 'priority' } }, right: 5 } };
+      const { expressions } = compileRule({ family: 'ip', statements: [match, { accept: null }] });
+      const rule = { family: 'ip', table: 't', chain: 'c', expressions };
+      const { object } = decodeMessage(encodeMessage({ type: 'newrule', family: 'ip', object: { table: 't', chain: 'c', expressions } }));
+      console.log(JSON.stringify({
+        read: object.expressions[0].rt.key, text: formatRule(rule).includes('rt priority 5'), json: decompileRule(rule)[0] }));`,
+    gives: { read: 'priority', text: true, json: { match: { op: '==', left: { rt: { key: 'priority' } }, right: 5 } } },
+  },
 };
 
 let root = '';
