@@ -146,6 +146,7 @@ export const FIB = {
 
 /** Flags of fib by the kernel's bits (NFTA_FIB_F_*). `present` has a word of its own: the result `check`. */
 export const FIB_BITS = ['saddr', 'daddr', 'mark', 'iif', 'oif', 'present'] as const;
+/** The flags of a `fib` expression: what the look-up goes by. */
 export type FibFlag = Exclude<(typeof FIB_BITS)[number], 'present'>;
 export const FIB_FLAGS = /* @__PURE__ */ FIB_BITS.filter((flag): flag is FibFlag => flag !== 'present');
 
