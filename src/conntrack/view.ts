@@ -1,118 +1,106 @@
-import { type Source, view } from '../codec/index.ts';
-import { flowTable } from '../ctnetlink/tables.ts';
+import { eachAttribute, type Source } from '../codec/index.ts';
 import { NLA_HDRLEN } from '../linux/netlink.ts';
+import * as C from '../linux/nfnetlink_conntrack.ts';
 
 /*
- * The few fields that decide whether a flow matches, found without allocating: a table may have a million flows of which ten match.
+ * The few attributes that decide whether a flow is meant, found without making objects: a table may have a million flows, of which ten are
+ * wanted. `flowTable` reads the same ones; a test holds both together.
  */
 
-const FLOW = view(flowTable, {
-  original: ['original'],
-  originalSource4: ['original', 'source4'],
-  originalSource6: ['original', 'source6'],
-  originalDestination4: ['original', 'destination4'],
-  originalDestination6: ['original', 'destination6'],
-  originalProtocol: ['original', 'protocol'],
-  originalSourcePort: ['original', 'sourcePort'],
-  originalDestinationPort: ['original', 'destinationPort'],
-  reply: ['reply'],
-  replySource4: ['reply', 'source4'],
-  replySource6: ['reply', 'source6'],
-  replyDestination4: ['reply', 'destination4'],
-  replyDestination6: ['reply', 'destination6'],
-  replyProtocol: ['reply', 'protocol'],
-  replySourcePort: ['reply', 'sourcePort'],
-  replyDestinationPort: ['reply', 'destinationPort'],
-  status: ['status'],
-  mark: ['mark'],
-  zone: ['zone'],
-  id: ['id'],
-});
-const { slots: AT, starts } = FLOW;
-
-/** An attribute of the flow that was read last. Of an address there is one for each version. */
+/** Where an attribute's payload stands; `start` is -1 where it is absent. */
 export class Place {
-  readonly #slots: readonly number[];
-
-  constructor(...slots: number[]) {
-    this.#slots = slots;
-  }
-
-  get #slot(): number {
-    for (const slot of this.#slots) if (starts[slot] !== 0) return slot;
-    return -1;
-  }
-
-  /** Where its payload begins; -1 where it is absent. */
-  get start(): number {
-    return this.#slot < 0 ? -1 : starts[this.#slot]!;
-  }
-
-  get end(): number {
-    return this.#slot < 0 ? -1 : FLOW.end(this.#slot);
-  }
+  start = -1;
+  end = -1;
 }
 
-/** One direction of the flow that was read last. */
+/** One direction. */
 export class TupleView {
-  readonly source: Place;
-  readonly destination: Place;
-  readonly #nest: Place;
-  readonly #protocol: number;
-  readonly #sourcePort: number;
-  readonly #destinationPort: number;
+  /** The attribute with its header, as it came: it names the flow in a request. */
+  headerStart = -1;
+  headerEnd = -1;
+  readonly source = new Place();
+  readonly destination = new Place();
+  protocol = -1;
+  sourcePort = -1;
+  destinationPort = -1;
 
-  constructor(side: 'original' | 'reply') {
-    this.source = new Place(AT[`${side}Source4`], AT[`${side}Source6`]);
-    this.destination = new Place(AT[`${side}Destination4`], AT[`${side}Destination6`]);
-    this.#nest = new Place(AT[side]);
-    this.#protocol = AT[`${side}Protocol`];
-    this.#sourcePort = AT[`${side}SourcePort`];
-    this.#destinationPort = AT[`${side}DestinationPort`];
-  }
-
-  /** The attribute with its header, as it came: it names the flow in a request. -1 where it is absent. */
-  get headerStart(): number {
-    const { start } = this.#nest;
-    return start < 0 ? -1 : start - NLA_HDRLEN;
-  }
-  get headerEnd(): number {
-    return this.#nest.end;
-  }
-  /** -1 where it is absent, like the ports. */
-  get protocol(): number {
-    return FLOW.number(this.#protocol, -1);
-  }
-  get sourcePort(): number {
-    return FLOW.number(this.#sourcePort, -1);
-  }
-  get destinationPort(): number {
-    return FLOW.number(this.#destinationPort, -1);
+  clear(): void {
+    this.headerStart = -1;
+    this.source.start = -1;
+    this.destination.start = -1;
+    this.protocol = -1;
+    this.sourcePort = -1;
+    this.destinationPort = -1;
   }
 }
 
-/** One flow's message. What it says holds until the next one is read, by whomever. */
+/** One flow's message. It is used again for the next. */
 export class FlowView {
-  readonly original = new TupleView('original');
-  readonly reply = new TupleView('reply');
-  readonly id = new Place(AT.id);
-  #source: Source | undefined;
+  readonly original = new TupleView();
+  readonly reply = new TupleView();
+  status = 0;
+  mark = 0;
+  zone = 0;
+  readonly id = new Place();
+  #source!: Source;
+  #tuple = this.original;
 
   /** Finds what is in the attributes from `start` to `end`. @throws DecodeError where they lie about their lengths */
   read(source: Source, start: number, end: number): this {
     this.#source = source;
-    FLOW.read(source, start, end);
+    this.original.clear();
+    this.reply.clear();
+    this.status = 0;
+    this.mark = 0;
+    this.zone = 0;
+    this.id.start = -1;
+    eachAttribute(source, start, end, this.#attribute);
     return this;
   }
 
-  get status(): number {
-    const at = starts[AT.status]!;
-    return at === 0 ? 0 : this.#source!.view.getUint32(at);
-  }
-  get mark(): number {
-    return FLOW.number(AT.mark, 0);
-  }
-  get zone(): number {
-    return FLOW.number(AT.zone, 0);
-  }
+  readonly #attribute = (type: number, start: number, end: number): void => {
+    const { view } = this.#source;
+    switch (type) {
+      case C.CTA_TUPLE_ORIG:
+      case C.CTA_TUPLE_REPLY:
+        this.#tuple = type === C.CTA_TUPLE_ORIG ? this.original : this.reply;
+        this.#tuple.headerStart = start - NLA_HDRLEN;
+        this.#tuple.headerEnd = end;
+        eachAttribute(this.#source, start, end, this.#part);
+        break;
+      case C.CTA_STATUS:
+        if (end - start === 4) this.status = view.getUint32(start, false);
+        break;
+      case C.CTA_MARK:
+        if (end - start === 4) this.mark = view.getUint32(start, false);
+        break;
+      case C.CTA_ZONE:
+        if (end - start === 2) this.zone = view.getUint16(start, false);
+        break;
+      case C.CTA_ID:
+        this.id.start = start;
+        this.id.end = end;
+        break;
+    }
+  };
+
+  readonly #part = (type: number, start: number, end: number): void => {
+    if (type === C.CTA_TUPLE_IP) eachAttribute(this.#source, start, end, this.#address);
+    else if (type === C.CTA_TUPLE_PROTO) eachAttribute(this.#source, start, end, this.#transport);
+  };
+
+  readonly #address = (type: number, start: number, end: number): void => {
+    const isSource = type === C.CTA_IP_V4_SRC || type === C.CTA_IP_V6_SRC;
+    const place = isSource ? this.#tuple.source : this.#tuple.destination;
+    place.start = start;
+    place.end = end;
+  };
+
+  readonly #transport = (type: number, start: number, end: number): void => {
+    const { view } = this.#source;
+    const tuple = this.#tuple;
+    if (type === C.CTA_PROTO_NUM && end - start === 1) tuple.protocol = view.getUint8(start);
+    else if (type === C.CTA_PROTO_SRC_PORT && end - start === 2) tuple.sourcePort = view.getUint16(start, false);
+    else if (type === C.CTA_PROTO_DST_PORT && end - start === 2) tuple.destinationPort = view.getUint16(start, false);
+  };
 }
