@@ -24,6 +24,8 @@ export function elementTemplate(shape: ElementShape, keysOnly: boolean): Element
   if (shape.ranges !== 'none' || shape.dataRanges || (values !== 'data' && values !== 'none')) return undefined;
   const { keyLength } = shape;
   const dataLength = values === 'data' ? shape.dataLength : -1;
+  // Elements in the kernel's own form need no type, and without one the lengths are not known.
+  if (keyLength === 0 || dataLength === 0) return undefined;
   const lengths = keyLength * 0x10000 + dataLength;
   const known = templates.byLengths.get(lengths);
   if (known !== undefined) return known;
