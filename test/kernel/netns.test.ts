@@ -340,7 +340,7 @@ kernelSuite('a namespace', () => {
       expect(here()).toBe(home);
     });
 
-    test('refuses a promise, whatever becomes of it', async () => {
+    test('rejects a promise with ERR_ASYNC_IN_NETNS, whatever becomes of it', async () => {
       const netns = make();
       const unhandled: unknown[] = [];
       const listen = (reason: unknown) => void unhandled.push(reason);
@@ -441,7 +441,7 @@ kernelSuite('a namespace', () => {
       expect(nft.sync.tables().map(({ name }) => name)).toEqual(['kept']);
     });
 
-    test('refuse a namespace that is undefined or none, and do not take home instead', () => {
+    test('rejects an undefined namespace with ERR_NETNS_UNDEFINED, and does not take home instead', () => {
       const opens = {
         nftables: (netns: never) => Nftables.open({ netns }),
         ipvs: (netns: never) => Ipvs.open({ netns }),
@@ -462,7 +462,7 @@ kernelSuite('a namespace', () => {
       expect(descriptors()).toBe(before);
     });
 
-    test('refuse a namespace that is closed', () => {
+    test('rejects a namespace that is closed with ERR_CLOSED', () => {
       const netns = NetNs.create();
       netns.close();
       expect(caught(() => Nftables.open({ netns })).code).toBe('ERR_CLOSED');
@@ -654,7 +654,7 @@ kernelSuite('a namespace', () => {
   });
 
   describe('closed', () => {
-    test('refuses everything but its identity, and may be closed again', async () => {
+    test('rejects everything but its identity with ERR_CLOSED, and may be closed again', async () => {
       const netns = NetNs.create();
       const { inode } = netns;
       netns.close();

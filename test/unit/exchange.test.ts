@@ -550,7 +550,7 @@ describe('a transaction of foreign bytes', () => {
     expect(verdicts).toEqual([0, 0]);
   });
 
-  test('too large for this caller is refused before it is sent', () => {
+  test('rejects a request that is too large for this caller with ERR_TRANSACTION_TOO_LARGE, before it is sent', () => {
     const { exchange, wire } = kernel(request => [acknowledge(request)]);
     wire.limit = 5000;
     const large = new Uint8Array(5001);

@@ -287,7 +287,7 @@ describe('a way home that fails', () => {
     await nextTurn();
   });
 
-  test('makes every later entry refuse, and is raised as uncaught only once', async () => {
+  test('rejects every later entry with ERR_NETNS_LOST, and is raised as uncaught only once', async () => {
     const errors = uncaughtErrors();
     const { thread, switcher, a, b } = setUp();
     thread.setnsResults.push(...neverBack);
@@ -383,7 +383,7 @@ describe('JavaScript that is ended inside', () => {
     expect(errors).toEqual([]);
   });
 
-  test('with no way home is raised as uncaught, and everything refuses until there is one', async () => {
+  test('with no way home is raised as uncaught, and rejects every entry with ERR_NETNS_LOST until there is one', async () => {
     const errors = uncaughtErrors();
     const { thread, switcher, a, b } = setUp();
     thread.setnsResults.push(0, -12, -12, -12);

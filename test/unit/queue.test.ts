@@ -121,7 +121,7 @@ describe('a queue', () => {
     expect(queue.busy).toBe(false);
   });
 
-  test('refuses to run on the spot while something is under way, and does not begin it', async () => {
+  test('rejects a synchronous call with ERR_BUSY while something is under way, and does not begin it', async () => {
     const queue = new OperationQueue();
     const log: string[] = [];
     const slow = gate();
