@@ -2,7 +2,8 @@ import fs from 'node:fs';
 import path from 'node:path';
 import ts from 'typescript';
 import { expect, test } from 'vitest';
-import { PARTS } from '../../src/thread.ts';
+import '../../src/index.ts';
+import { PARTS, threadState } from '../../src/thread.ts';
 import { sourceModules } from '../support/compiled.ts';
 import { ROOT } from '../support/native.ts';
 import { programOf } from '../support/public-api.ts';
@@ -122,6 +123,7 @@ test('src/thread.ts and docs/architecture.md name every part of that state, and 
     [...fs.readFileSync(file, 'utf8').matchAll(/ofThread(?:<.*?>)?\(\s*'([^']+)'/g)].map(match => match[1]!),
   );
   expect(kept.sort()).toEqual(Object.keys(PARTS).sort());
+  expect([...threadState().keys()].sort()).toEqual(Object.keys(PARTS).sort());
   const page = fs.readFileSync(path.join(ROOT, 'docs/architecture.md'), 'utf8');
   const rows = Object.entries(PARTS).map(([part, holds]) => `| \`${part}\` | ${holds} |`);
   expect(rows.filter(row => !page.includes(row))).toEqual([]);
