@@ -72,13 +72,13 @@ const EXAMPLES: Record<string, { patch: string; script: string; gives: unknown }
       import { fromJson, NO_CONTEXT, sourceOf, toJson, Writer } from './codec/index.js';
       import { LINKS } from './rtnetlink/links/link.js';
       import { KINDS } from './rtnetlink/links/kinds.js';
-      const kind = KINDS.find(({ name }) => name === 'vlan');
-      const { data, link } = kind.write({ name: 'v7', link: 'eth0', id: 7 });
+      const kind = KINDS.find(({ name }) => name === 'vxlan');
+      const { data, link } = kind.write({ name: 'x7', link: 'eth0', id: 7 });
       const writer = new Writer();
       kind.data.write(writer, data, NO_CONTEXT);
       const bytes = writer.copy();
       const refused = [];
-      for (const options of [{ name: 'v', link: 'eth0' }, { name: 'v', link: 'eth0', id: 4095 }, { name: 'v', id: 7 }])
+      for (const options of [{ name: 'v', link: 'eth0' }, { name: 'v', link: 'eth0', id: 2 ** 24 }, { name: 'v', id: 7 }])
         try { kind.write(options); } catch (error) { refused.push(error.attribute); }
       console.log(JSON.stringify({
         read: kind.data.read(sourceOf(bytes), 0, bytes.length, NO_CONTEXT), link, json: fromJson(toJson(data)), refused }));`,
