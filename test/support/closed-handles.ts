@@ -59,7 +59,7 @@ const transaction = () => new Transaction().add({ table: TABLE });
 
 /** Of the machinery of handles: reached by every operation. */
 const forms = (operation: string): Record<string, Verb> => ({
-  begin: handle => handle.begin(operation),
+  runInline: handle => handle.runInline(operation),
   call: handle => handle.call(operation, []),
   start: handle => handle.start({ nothing: function* () {} }, 'nothing', []),
 });
@@ -248,7 +248,7 @@ const nflog: HandleTable = {
   open: netns => Nflog.open({ netns, groups: [5] }),
   verbs: {
     ...forms('addGroup'),
-    begin: handle => handle.begin('addGroup', 7),
+    runInline: handle => handle.runInline('addGroup', 7),
     call: handle => handle.call('addGroup', [8]),
     addGroup: handle => handle.addGroup(6),
     removeGroup: handle => handle.removeGroup(6),
@@ -482,10 +482,13 @@ export const PLAIN = [
   'RulesetMirror',
   'Names',
   'AttributeTable',
-  'MessageList',
+  'EncodedRequests',
+  'EventLoopBudget',
+  'Hole',
   'Observer',
   'Struct',
-  'Turn',
+  'Template',
+  'View',
   'Writer',
 ];
 
