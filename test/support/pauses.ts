@@ -3,17 +3,23 @@ import { PerformanceObserver } from 'node:perf_hooks';
 
 const SCHEDSTAT = `/proc/self/task/${process.pid}/schedstat`;
 
-/**
- * The most processor time that this thread took between two turns of the event loop, in milliseconds: what it would have been held up on a machine
- * that does nothing else, however busy this one is.
- */
-export async function longestTurn(work: () => Promise<unknown>): Promise<number> {
+/** The processor time of this thread in milliseconds, by the kernel's count. */
+function threadTime(): { used: () => number; close: () => void } {
   const file = fs.openSync(SCHEDSTAT, 'r');
   const bytes = Buffer.alloc(64);
   const used = (): number => {
     const length = fs.readSync(file, bytes, 0, bytes.length, 0);
     return Number(bytes.toString('latin1', 0, length).split(' ')[0]) / 1e6;
   };
+  return { used, close: () => fs.closeSync(file) };
+}
+
+/**
+ * The most processor time that this thread took between two turns of the event loop, in milliseconds: what it would have been held up on a machine
+ * that does nothing else, however busy this one is.
+ */
+export async function longestTurn(work: () => Promise<unknown>): Promise<number> {
+  const { used, close } = threadTime();
   let longest = 0;
   let going = true;
   let last = used();
@@ -29,7 +35,7 @@ export async function longestTurn(work: () => Promise<unknown>): Promise<number>
   } finally {
     going = false;
     await new Promise(resolve => setImmediate(resolve));
-    fs.closeSync(file);
+    close();
   }
   return longest;
 }
@@ -44,12 +50,7 @@ interface Span {
  * chooses its moments itself. A budget by the clock keeps this small on a busy machine, too: code that rests after 3 ms of the clock has run no longer than that.
  */
 export async function longestTurnOfCode(work: () => Promise<unknown>): Promise<number> {
-  const file = fs.openSync(SCHEDSTAT, 'r');
-  const bytes = Buffer.alloc(64);
-  const used = (): number => {
-    const length = fs.readSync(file, bytes, 0, bytes.length, 0);
-    return Number(bytes.toString('latin1', 0, length).split(' ')[0]) / 1e6;
-  };
+  const { used, close } = threadTime();
   const collections: Span[] = [];
   const take = (entries: readonly { startTime: number; duration: number }[]): void => {
     for (const { startTime, duration } of entries) collections.push({ start: startTime, end: startTime + duration });
@@ -78,7 +79,7 @@ export async function longestTurnOfCode(work: () => Promise<unknown>): Promise<n
     for (let i = 0; i < 2; i++) await new Promise(resolve => setImmediate(resolve));
     take(observer.takeRecords());
     observer.disconnect();
-    fs.closeSync(file);
+    close();
   }
   const ofCode = turns.map(({ start: from, end, milliseconds }) =>
     collections.reduce(
