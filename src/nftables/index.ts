@@ -26,7 +26,6 @@ export type { RuleEntry, RuleKey } from '../nf_tables/rule.ts';
 export type { NftSet, SetKey } from '../nf_tables/set.ts';
 export type { Table, TableKey } from '../nf_tables/table.ts';
 export type { TraceStep } from '../nf_tables/trace.ts';
-export * from '../nft/builders.ts';
 export {
   type CompileContext,
   type CompiledRule,
@@ -44,7 +43,9 @@ export { Names, type NamesOptions, type NameTable } from '../nft/names.ts';
 export type { Rule } from '../nft/rule.ts';
 export { type RulesetJson, rulesetJson } from '../nft/ruleset-json.ts';
 export { formatRuleset } from '../nft/ruleset-text.ts';
+export * from '../nft/selectors.ts';
 export type { DatatypeName, SetDescription, SetType } from '../nft/set-types.ts';
+export * from '../nft/statement-builders.ts';
 export { formatRule } from '../nft/text.ts';
 export type {
   JsonChain,

@@ -22,6 +22,7 @@ import type { RulesetJson } from '../nft/ruleset-json.ts';
 import { type Logger, Observer } from '../observe.ts';
 import { asRefusalOf, compileDocument, type NftDocument } from './commands.ts';
 import { Features } from './features.ts';
+import type { ApplyForms, CommitForms, ElementsForms, RulesetForms } from './forms.ts';
 import type { DesiredRuleset } from './plan/desired.ts';
 import type { RulesetPlan } from './plan/plan.ts';
 import { plan, type ReconcileOptions, reconcile } from './plan/reconcile.ts';
@@ -45,60 +46,6 @@ export interface NftablesOptions {
   /** The namespace to program; home where left out. */
   netns?: NetNs;
   logger?: Logger;
-}
-
-/** `commit` resolves to something only where that is asked for. */
-interface CommitForms {
-  promise: {
-    (transaction: Transaction, options: CommitOptions & { echo: true }): Promise<CommitResult>;
-    (transaction: Transaction, options?: CommitOptions): Promise<CommitResult | undefined>;
-  };
-  sync: {
-    (transaction: Transaction, options: CommitOptions & { echo: true }): CommitResult;
-    (transaction: Transaction, options?: CommitOptions): CommitResult | undefined;
-  };
-}
-
-/** `apply` resolves to the reply where the document asks something. */
-interface ApplyForms {
-  promise: {
-    (document: NftQuery): Promise<RulesetJson>;
-    (document: NftDocument, options?: CommitOptions): Promise<CommitResult | undefined>;
-    (document: NftDocument | NftQuery, options?: CommitOptions): Promise<CommitResult | RulesetJson | undefined>;
-  };
-  sync: {
-    (document: NftQuery): RulesetJson;
-    (document: NftDocument, options?: CommitOptions): CommitResult | undefined;
-    (document: NftDocument | NftQuery, options?: CommitOptions): CommitResult | RulesetJson | undefined;
-  };
-}
-
-/** `ruleset` resolves to objects, or to JSON or text where that is asked for. */
-interface RulesetForms {
-  promise: {
-    (options: RulesetOptions & { as: 'json' }): Promise<RulesetJson>;
-    (options: RulesetOptions & { as: 'text' }): Promise<string>;
-    (options?: RulesetOptions & { as?: 'objects' }): Promise<Ruleset>;
-    (options?: RulesetOptions): Promise<Ruleset | RulesetJson | string>;
-  };
-  sync: {
-    (options: RulesetOptions & { as: 'json' }): RulesetJson;
-    (options: RulesetOptions & { as: 'text' }): string;
-    (options?: RulesetOptions & { as?: 'objects' }): Ruleset;
-    (options?: RulesetOptions): Ruleset | RulesetJson | string;
-  };
-}
-
-/** What `elements` resolves to depends on the form that is asked for. */
-interface ElementsForms {
-  promise: {
-    (set: SetKey, options: ElementsOptions & { as: 'values' }): Promise<ElementValue[]>;
-    (set: SetKey, options?: ElementsOptions & { as?: 'wire' }): Promise<WireElement[]>;
-  };
-  sync: {
-    (set: SetKey, options: ElementsOptions & { as: 'values' }): ElementValue[];
-    (set: SetKey, options?: ElementsOptions & { as?: 'wire' }): WireElement[];
-  };
 }
 
 /** The operations of nf_tables, each written once. */

@@ -2,11 +2,14 @@ import { Container, Fleet, NetNs, type Redirect } from 'netsteer';
 import { afterEach, expect, it } from 'vitest';
 import { RedirectSet } from '../../src/container/redirects/set.ts';
 import { Transaction } from '../../src/nftables/index.ts';
-import { longestTurnOfCode } from '../support/pauses.ts';
+import { type LongestTurns, longestTurns } from '../support/pauses.ts';
 import { kernelSuite, where } from '../support/where.ts';
 
 const MANY = where === 'host' ? 300_000 : 30_000;
 const MAX_PAUSE_MILLISECONDS = 10;
+/** The collector copies what `adopt` returns, 300,000 objects, and a busy machine takes its caches away. */
+const WITH_COLLECTOR_MILLISECONDS = 20;
+const COUNTED_WITH_COLLECTOR = ['verify', 'adopt', 'apply'];
 const cleanUps: (() => unknown)[] = [];
 afterEach(async () => {
   for (const cleanUp of cleanUps.splice(0).reverse()) await cleanUp();
@@ -41,19 +44,19 @@ kernelSuite(`${MANY} elements that a container has put into our map`, () => {
     const { redirects } = container;
     const other = (name: string) => container.nftables.commit(new Transaction().add({ table: { family: 'ip', name } }));
     const [mine] = WANTED as [Redirect];
-    const turns: Record<string, number> = {
-      verify: await longestTurnOfCode(async () => {
+    const turns: Record<string, LongestTurns> = {
+      verify: await longestTurns(async () => {
         ({ drift } = await fleet.verify([container], { redirects: WANTED }));
       }),
-      list: await longestTurnOfCode(async () => expect(await redirects.list()).toHaveLength(MANY + 1)),
-      adopt: await longestTurnOfCode(async () => expect(await redirects.adopt()).toHaveLength(MANY + 1)),
+      list: await longestTurns(async () => expect(await redirects.list()).toHaveLength(MANY + 1)),
+      adopt: await longestTurns(async () => expect(await redirects.adopt()).toHaveLength(MANY + 1)),
     };
     // Somebody else has committed: all is read again.
     await other('one');
-    turns.add = await longestTurnOfCode(() => redirects.add([{ ...mine, port: 81 }]));
+    turns.add = await longestTurns(() => redirects.add([{ ...mine, port: 81 }]));
     await other('two');
-    turns.remove = await longestTurnOfCode(() => redirects.remove([{ ...mine, port: 81 }]));
-    turns.apply = await longestTurnOfCode(() => fleet.apply([container], { redirects: WANTED }));
+    turns.remove = await longestTurns(() => redirects.remove([{ ...mine, port: 81 }]));
+    turns.apply = await longestTurns(() => fleet.apply([container], { redirects: WANTED }));
     const { missing, unexpected, differences } = drift!.get(container)!.redirects!;
     expect([missing, unexpected.length]).toEqual([[], 16_384]);
     const place = { family: 'inet', table: 'netsteer-redirects' };
@@ -61,6 +64,8 @@ kernelSuite(`${MANY} elements that a container has put into our map`, () => {
       { ...place, kind: 'more', problem: 'foreign', what: 'elements', count: MANY - 16_384 },
     ]);
     expect(await redirects.list()).toEqual(WANTED);
-    for (const [name, longest] of Object.entries(turns)) expect(longest, name).toBeLessThan(MAX_PAUSE_MILLISECONDS);
+    for (const [name, { code }] of Object.entries(turns)) expect(code, name).toBeLessThan(MAX_PAUSE_MILLISECONDS);
+    for (const name of COUNTED_WITH_COLLECTOR)
+      expect(turns[name]!.whole, name).toBeLessThan(WITH_COLLECTOR_MILLISECONDS);
   });
 });
