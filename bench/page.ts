@@ -2,7 +2,7 @@ import type { Result } from './harness.ts';
 import { pictureOf } from './plot.ts';
 import { type Collection, duration, type Report, type Run } from './report.ts';
 
-/** What the reader of a table must know of it: what is compared, and what its cases do. No figures: those are in the tables. */
+/** Explains each table: what is compared, and what its cases do. It has no figures: those are in the tables. */
 const SECTIONS: Record<string, { title: string; text: string }> = {
   nftables: {
     title: 'nf_tables',
@@ -61,17 +61,34 @@ The programs are what is programmed.`,
 
 const MARKS = ['<!-- numbers: npm run bench -- all -->', '<!-- end of numbers -->'] as const;
 
+const WIDTH = 100;
+
+/** The same text in lines of at most `WIDTH` columns. Code between backticks is not divided. */
+function paragraph(text: string): string {
+  const lines: string[] = [];
+  let line = '';
+  for (const word of text.replaceAll('\n', ' ').match(/(?:`[^`]*`|[^\s`])+/g) ?? []) {
+    if (line !== '' && line.length + 1 + word.length > WIDTH) {
+      lines.push(line);
+      line = word;
+    } else line += line === '' ? word : ` ${word}`;
+  }
+  return [...lines, line].join('\n');
+}
+
 /** docs/benchmarks.md, whole. */
 export function pageOf(collection: Collection): string {
   const names = [...new Set(collection.runs.map(({ name }) => name))];
   return `${[
     '# Benchmarks',
-    `This page is written by \`npm run bench -- all\` from \`bench/results/all.json\`; nothing on it is written by hand. One
-benchmark alone: \`npm run bench -- NAME [--quick] [--guest host|uml|qemu] [--json FILE] [--plot DIRECTORY]\`.
-The programs of a case run in turns, after rounds that do not count. Earlier figures, and what was learnt from them:
-[history/benchmarks.md](history/benchmarks.md).`,
+    paragraph(`\`npm run bench -- all\` writes this page from \`bench/results/all.json\`; no figure on it is written by
+hand. \`npm run bench -- NAME [--quick] [--guest host|uml|qemu] [--json FILE] [--plot DIRECTORY]\` runs one benchmark.
+The programs of a case run in turns, after rounds that do not count. Earlier figures, and what was learnt from them, are
+in [history/benchmarks.md](history/benchmarks.md).`),
     settings(collection),
-    "In the tables: the median of the runs with the fastest and the slowest, the time for each operation, the processor time\nof the whole process, percentiles of single operations, and the median beside the floor's. A column that a table does\nnot need is left out.",
+    paragraph(`Columns: the median of the runs, the fastest and the slowest run, the time for each operation, the processor
+time of the whole process, percentiles of single operations, and the median divided by that of the floor. A column that a
+table does not need is left out.`),
     ...names.flatMap(name =>
       section(
         name,
@@ -96,7 +113,7 @@ function settings({ date, commit, quick, machine, minutes }: Collection): string
 
 function section(name: string, runs: readonly Run[]): string[] {
   const { title, text } = SECTIONS[name] ?? { title: name, text: '' };
-  return [`## ${title}`, text, ...runs.map(part).filter(each => each !== '')].filter(each => each !== '');
+  return [`## ${title}`, paragraph(text), ...runs.map(part).filter(each => each !== '')].filter(each => each !== '');
 }
 
 function part({ name, guest, report, missing }: Run): string {
@@ -169,7 +186,7 @@ const LINES: readonly Line[] = [
     beside: 'nsenter nft -f',
   },
   {
-    text: '# virtual services of 4 real servers each, in one `apply`',
+    text: '# virtual services of 4 real servers each, in one `apply` (in User-mode Linux)',
     run: ['ipvs', 'uml'],
     case: 'load',
     beside: 'ipvsadm',
@@ -180,8 +197,8 @@ const LINES: readonly Line[] = [
 export function readmeNumbers(collection: Collection): string {
   const lines = LINES.flatMap(line => readmeLine(collection, line) ?? []);
   const { date, quick, machine } = collection;
-  const how = `Written by \`npm run bench -- all${quick ? ' --quick' : ''}\` on ${date.slice(0, 10)}: ${machine.processors} processors, Linux ${machine.kernel}, load ${machine.load[0]}.`;
-  return `${how}\n\n| median | netsteer | nft, ipvsadm | floor |\n|---|--:|--:|--:|\n${lines.join('\n')}`;
+  const how = `\`npm run bench -- all${quick ? ' --quick' : ''}\` has written this table on ${date.slice(0, 10)}: ${machine.processors} processors, Linux ${machine.kernel}, load ${machine.load[0]}.`;
+  return `${paragraph(how)}\n\n| median | netsteer | nft, ipvsadm | floor |\n|---|--:|--:|--:|\n${lines.join('\n')}`;
 }
 
 function readmeLine(

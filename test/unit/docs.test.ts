@@ -12,6 +12,7 @@ const filesIn = (folder: string, ending: string) =>
     .map(name => join(folder, name));
 
 const documents = ['README.md', ...filesIn('docs', '.md')];
+const OTHER_PAGES = ['CHANGELOG.md', 'CONTRIBUTING.md', 'SECURITY.md', 'native/README.md', 'test/README.md'];
 
 it('explains every error code of the library in docs/errors.md', () => {
   const codes = new Set(
@@ -22,9 +23,29 @@ it('explains every error code of the library in docs/errors.md', () => {
   expect([...codes].filter(code => !explained.has(code))).toEqual([]);
 });
 
-it.each(documents)('has no link in %s that leads nowhere', document => {
+it.each([...documents, ...OTHER_PAGES])('has no link in %s that leads nowhere', document => {
   const links = [...fs.readFileSync(document, 'utf8').matchAll(/\]\((?!https?:)([^)#]+)/g)].map(match => match[1]!);
   expect(links.filter(link => !fs.existsSync(join(dirname(document), link)))).toEqual([]);
+});
+
+/** The lines of a page that are no code and no table. */
+function proseOf(document: string): { line: number; text: string }[] {
+  let isCode = false;
+  return fs
+    .readFileSync(document, 'utf8')
+    .split('\n')
+    .flatMap((text, i) => {
+      const isFence = text.trimStart().startsWith('```');
+      if (isFence) isCode = !isCode;
+      return isCode || isFence || /^(\|| {4})/.test(text) ? [] : [{ line: i + 1, text }];
+    });
+}
+
+const narrow = [...documents, ...OTHER_PAGES].filter(document => document !== 'docs/nflog.md');
+
+it.each(narrow)('has lines of at most 100 columns in %s, but for code and tables', document => {
+  const wide = proseOf(document).filter(({ text }) => [...text].length > 100);
+  expect(wide.map(({ line, text }) => `${document}:${line} ${text}`)).toEqual([]);
 });
 
 it('has the table of permissions that the guest tests measure', () => {
