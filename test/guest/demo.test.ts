@@ -19,7 +19,7 @@ function inContainers(): string[] {
 }
 
 kernelSuite('the demo', () => {
-  it('takes everything down on Ctrl-C and exits non-zero', async () => {
+  it('removes everything on Ctrl-C and exits with a status other than 0', async () => {
     const demo = spawn(process.execPath, ['build/demo.js', '--here'], { stdio: ['ignore', 'pipe', 'pipe'] });
     let output = '';
     for (const stream of [demo.stdout, demo.stderr]) {

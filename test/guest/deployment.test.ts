@@ -4,7 +4,7 @@ import { fetchFrom } from '../../examples/deployment/fetch.ts';
 import { Lab } from '../../examples/deployment/lab.ts';
 import { kernelSuite } from '../support/where.ts';
 
-kernelSuite('the deployment, from the client to the packet log', () => {
+kernelSuite('the example of a deployment', () => {
   const lab = new Lab();
   const logs = [[], []] as string[][];
   const listening: Promise<void>[] = [];
@@ -34,7 +34,7 @@ kernelSuite('the deployment, from the client to the packet log', () => {
     expect(answers).toEqual([first, second, first, second, first, second]);
   });
 
-  it('shows in each container its own packets, and no others', () => {
+  it('logs in each container its own packets and no others', () => {
     for (const [i, lines] of logs.entries()) {
       expect(lines).toHaveLength(3);
       for (const line of lines) {
@@ -47,13 +47,13 @@ kernelSuite('the deployment, from the client to the packet log', () => {
     }
   });
 
-  it('counts each connection at the server that took it', async () => {
+  it('counts each connection at the server that accepted it', async () => {
     const servers = () => lab.balancer.ipvs.destinations(SERVICE);
     // The kernel folds its counters every two seconds.
     await expect.poll(async () => (await servers()).map(({ stats }) => stats.connections)).toEqual([3n, 3n]);
   });
 
-  it('gives each container a ruleset of its own', async () => {
+  it('gives each container its own ruleset', async () => {
     for (const [i, { container }] of lab.webs.entries()) {
       const { tables, rules } = await container.nftables.ruleset();
       expect(tables.map(table => table.name)).toEqual(['web']);
@@ -62,11 +62,11 @@ kernelSuite('the deployment, from the client to the packet log', () => {
     }
   });
 
-  it('finds in preflight that everything works in a container', async () => {
+  it('reports in preflight that everything works in a container', async () => {
     for (const { container } of lab.webs) expect(await container.preflight()).toMatchObject({ ok: true });
   });
 
-  it('hears that a container has ended', async () => {
+  it('reports that a container has ended', async () => {
     const [web] = lab.webs;
     process.kill(web!.pid, 'SIGKILL');
     await web!.container.closed;

@@ -18,7 +18,7 @@ const operations: IpvsOperation[] = [
   ...[1, 2, 3].map((last): IpvsOperation => ({ op: 'addDestination', key: service, destination: server(last) })),
 ];
 
-kernelSuite('each call fails once: IPVS', () => {
+kernelSuite('IPVS when one system call fails', () => {
   let netns: NetNs;
   let probe: Ipvs;
   ipvsNamespaceEach(made => {
@@ -43,7 +43,7 @@ kernelSuite('each call fails once: IPVS', () => {
     probe.sync.addDestination(service, server(1));
   };
 
-  test.each(['netlink', 'sockopt'] as const)('over %s', async via => {
+  test.each(['netlink', 'sockopt'] as const)('keeps its promises over %s, whichever call fails', async via => {
     const trials: Trial<Ipvs>[] = [
       changes(ipvs => ipvs.setService(service), via),
       changes(ipvs => ipvs.setDestination(service, server(2)), via, prepared),

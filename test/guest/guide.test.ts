@@ -5,13 +5,16 @@ import { kernelSuite } from '../support/where.ts';
 const guide = new SnippetsOf('test/guest/guide.test.ts');
 
 /* The examples of docs/guide that need IPVS, as a reader runs them; the page says what they print. */
-kernelSuite('docs/guide, IPVS', () => {
-  it.each(guide.all.map(({ page, line, code }) => [`${page}:${line}`, code]))('%s runs', async (_, code) => {
-    const snippet = guide.take(code!.trimEnd());
-    expect((await runSnippet(snippet)).trim()).toMatch(patternOf(snippet.prints!));
-  });
+kernelSuite('the guide about IPVS', () => {
+  it.each(guide.all.map(({ page, line, code }) => [`${page}:${line}`, code]))(
+    'has examples that run: %s',
+    async (_, code) => {
+      const snippet = guide.take(code!.trimEnd());
+      expect((await runSnippet(snippet)).trim()).toMatch(patternOf(snippet.prints!));
+    },
+  );
 
-  it('leaves no example out', () => {
+  it('has no example that this file does not run', () => {
     expect(guide.left).toEqual([]);
   });
 });

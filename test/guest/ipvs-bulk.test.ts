@@ -11,7 +11,7 @@ const server = (last: number, weight = 1) =>
   ({ address: `10.1.0.${last}`, port: 80, forward: 'direct', weight }) as const;
 const service = (n: number): Service => ({ ...web, address: `10.9.${n >> 8}.${n & 255}` });
 
-kernelSuite('IPVS in bulk', () => {
+kernelSuite('an IPVS batch', () => {
   let netns: NetNs;
   let ipvs: Ipvs;
 
@@ -19,7 +19,7 @@ kernelSuite('IPVS in bulk', () => {
     ({ netns, ipvs } = made);
   });
 
-  it('makes in one batch what ipvsadm lists', async () => {
+  it('creates what ipvsadm then lists', async () => {
     const result = await ipvs.batch(b => {
       b.addService(web).addDestination(key, server(1)).addDestination(key, server(2, 5));
       b.addService({ firewallMark: 7, family: 'ipv6', scheduler: 'rr' });
@@ -44,7 +44,7 @@ kernelSuite('IPVS in bulk', () => {
     );
   });
 
-  it('tells every failure with its place and what the kernel holds', () => {
+  it('reports every failure with its index and the error of the kernel', () => {
     ipvs.sync.addService(web);
     const operations: IpvsOperation[] = [
       { op: 'addService', service: web },
@@ -77,7 +77,7 @@ kernelSuite('IPVS in bulk', () => {
     expect(ipvs.sync.destinations(key)).toHaveLength(2);
   });
 
-  it('undoes a batch of which a part fails', () => {
+  it('is undone as a whole when a part of it fails', () => {
     ipvs.sync.batch(b => {
       b.addService({ ...web, scheduler: 'sh', schedulerFlags: ['sh-port'], persistence: { timeoutSeconds: 77 } });
       b.addDestination(key, { ...server(1, 3), upperThreshold: 10, lowerThreshold: 5 });
@@ -108,7 +108,7 @@ kernelSuite('IPVS in bulk', () => {
     ]);
   });
 
-  it('splits 500 services of 4 servers over a few sends, and tells every refusal of 2,500', async () => {
+  it('sends 500 services of 4 servers in a few datagrams and reports all 2,500 refusals', async () => {
     const operations: IpvsOperation[] = [];
     for (let n = 0; n < 500; n++) {
       operations.push({ op: 'addService', service: service(n) });
@@ -156,7 +156,7 @@ kernelSuite('IPVS in bulk', () => {
     );
   });
 
-  it('adds the servers of mh before the scheduler', () => {
+  it('adds the servers of an mh service before it sets the scheduler', () => {
     const destinations = Array.from({ length: 100 }, (_, i) => server(i + 1));
     const add = (first: string) => {
       ipvs.sync.flush();

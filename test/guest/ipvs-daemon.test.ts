@@ -5,7 +5,7 @@ import { Links } from 'netsteer/rtnetlink';
 import { afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
 import { kernelSuite, where } from '../support/where.ts';
 
-kernelSuite('sync daemons and settings', () => {
+kernelSuite('sync daemons and settings of IPVS', () => {
   let netns: NetNs;
   let ipvs: Ipvs;
   const listed = () =>
@@ -34,7 +34,7 @@ kernelSuite('sync daemons and settings', () => {
     netns.close();
   });
 
-  it('run as they were told', async () => {
+  it('start daemons with the options that were given', async () => {
     const master: SyncDaemon = {
       state: 'master',
       interface: 'dummy0',
@@ -56,7 +56,7 @@ kernelSuite('sync daemons and settings', () => {
     expect(await ipvs.syncDaemons()).toEqual([backup]);
   });
 
-  it('have the defaults of the kernel', async () => {
+  it('start daemons with the defaults of the kernel', async () => {
     await ipvs.startSync({ state: 'backup', interface: 'dummy0', syncId: 0 });
     expect(await ipvs.syncDaemons()).toEqual([
       { state: 'backup', interface: 'dummy0', syncId: 0, maxLength: 1472, group: '224.0.0.81', port: 8848, ttl: 1 },
@@ -66,13 +66,13 @@ kernelSuite('sync daemons and settings', () => {
     ]);
   });
 
-  it('take an IPv6 group', async () => {
+  it('start a daemon with an IPv6 group', async () => {
     await ipvs.startSync({ state: 'backup', interface: 'dummy0', syncId: 3, group: 'ff02::81' });
     expect(await ipvs.syncDaemons()).toMatchObject([{ group: 'ff02::81', port: 8848 }]);
     expect(listed()[0]).toContain('group=ff02::81');
   });
 
-  it('are listed as ipvsadm starts them', () => {
+  it('list daemons with the options that ipvsadm started them with', () => {
     const options = [
       '--start-daemon',
       'backup',
@@ -87,7 +87,7 @@ kernelSuite('sync daemons and settings', () => {
     expect(ipvs.sync.syncDaemons()).toMatchObject([{ state: 'backup', syncId: 4, port: 1234 }]);
   });
 
-  it('settings are read and written in the namespace, by the handle alone', async () => {
+  it('read and write settings in the namespace of the handle, and reject a closed handle with ERR_CLOSED', async () => {
     const home = NetNs.home().sysctl.get('net.ipv4.vs.conntrack');
     using copy = NetNs.create();
     const own = Ipvs.open({ netns: copy });
@@ -112,7 +112,7 @@ kernelSuite('sync daemons and settings', () => {
     expect(() => own.connections()).toThrow(expect.objectContaining({ code: 'ERR_CLOSED' }));
   });
 
-  it('settings are all that the kernel has', () => {
+  it('list every setting that the kernel has', () => {
     const names = netns.run(() =>
       execFileSync('ls', ['/proc/sys/net/ipv4/vs'], { encoding: 'utf8' }).trim().split('\n'),
     );
@@ -122,7 +122,7 @@ kernelSuite('sync daemons and settings', () => {
     for (const { name, value } of list) expect(ipvs.settings.get(name)).toBe(value);
   });
 
-  it('settings say what a kernel lacks or refuses', () => {
+  it('report a setting that the kernel lacks or refuses to write', () => {
     const get = () => ipvs.settings.est_nice;
     if (where === '6.1') expect(get).toThrow(UnsupportedError);
     else expect(get()).toBe(0);
@@ -133,7 +133,7 @@ kernelSuite('sync daemons and settings', () => {
     expect(() => ipvs.settings.set('sync_threshold', '50 3')).toThrow(NetNsError);
   });
 
-  it('settings of a namespace that a user namespace owns are hidden, or partly read-only', async () => {
+  it('report settings that a user namespace hides or makes read-only', async () => {
     // Its first process waits until its input ends.
     const { spawn } = await import('node:child_process');
     const child = spawn('unshare', ['-Urn', 'sh', '-c', 'echo ready; cat'], { stdio: ['pipe', 'pipe', 'inherit'] });

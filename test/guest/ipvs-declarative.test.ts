@@ -19,7 +19,7 @@ const web = (...servers: number[]): VirtualServer => ({
   destinations: servers.map(last => server(last)),
 });
 
-kernelSuite('IPVS declared', () => {
+kernelSuite('reconcile on a real kernel', () => {
   let netns: NetNs;
   let ipvs: Ipvs;
 
@@ -27,7 +27,7 @@ kernelSuite('IPVS declared', () => {
     ({ netns, ipvs } = made);
   });
 
-  it('makes any set of virtual servers out of any other, and has nothing to do then', async () => {
+  it('turns any set of virtual servers into any other, and a second run changes nothing', async () => {
     await fc.assert(
       fc.asyncProperty(virtualServers, virtualServers, async (before, desired) => {
         await ipvs.flush();
@@ -43,7 +43,7 @@ kernelSuite('IPVS declared', () => {
     );
   });
 
-  it('ends as ipvsadm has it', async () => {
+  it('leaves what ipvsadm prints for the desired state', async () => {
     await ipvs.reconcile([web(1, 2)]);
     const desired: VirtualServer[] = [
       { ...web(2, 3), scheduler: 'mh', schedulerFlags: ['mh-fallback', 'mh-port'] },
@@ -67,7 +67,7 @@ kernelSuite('IPVS declared', () => {
     );
   });
 
-  it('has no difference to what ipvsadm has made with its defaults', () => {
+  it('finds no difference to a service that ipvsadm made with its defaults', () => {
     netns.run(() => {
       const run = (text: string) => execFileSync('ipvsadm', text.split(' '));
       run('-A -t 10.0.0.1:80');
@@ -90,7 +90,7 @@ kernelSuite('IPVS declared', () => {
     expect(formatPlan(ipvs.sync.plan(desired, { prune: true }))).toBe('');
   });
 
-  it('takes a snapshot that is one moment of what others change all the time', async () => {
+  it('takes a consistent snapshot while other programs change the table', async () => {
     const count = 60;
     await ipvs.apply(
       Array.from({ length: count }, (_, n) => ({
@@ -122,7 +122,7 @@ kernelSuite('IPVS declared', () => {
     expect((await ipvs.snapshot()).stable).toBe(true);
   });
 
-  it('drains a server with a long connection, which goes on to its end', async () => {
+  it('drains a server whose long connection continues to its end', async () => {
     // The client and the service are in one namespace, the server is a local address: enough for the kernel to count the connection.
     using links = Links.open({ netns });
     await links.addAddress('lo', '10.0.0.1/32');

@@ -12,7 +12,7 @@ const LONG = 600_000;
 const PORTS = [8081, 8082, 8083] as const;
 
 /* All in one namespace: the client's connections to 127.0.1.1 are scheduled on their way out, to servers on other ports. */
-kernelSuite('draining with connections', () => {
+kernelSuite('draining a server that has connections', () => {
   let netns: NetNs;
   let ipvs: Ipvs;
   let agent: Agent;
@@ -46,7 +46,7 @@ kernelSuite('draining with connections', () => {
   const of = async (port: number) => (await ipvs.destinations(web)).find(each => each.port === port);
   const without = (port: number) => PORTS.slice(0, 2).filter(each => each !== port);
 
-  it('waits for an open connection, and not for the two minutes that an ended one is remembered', async () => {
+  it('waits for an open connection, but not for the two minutes during which the kernel remembers a closed one', async () => {
     await ipvs.reconcile([behind(web, PORTS[0], PORTS[1])]);
     const port = await open('long');
     let looks = 0;
@@ -65,7 +65,7 @@ kernelSuite('draining with connections', () => {
     expect(await of(port)).toBeUndefined();
   });
 
-  it("waits until the time is over with until: 'all'", async () => {
+  it("waits until its timeout with until: 'all'", async () => {
     await ipvs.reconcile([behind(web, PORTS[0], PORTS[1])]);
     const port = await open('short');
     await agent.close('short');
@@ -75,7 +75,7 @@ kernelSuite('draining with connections', () => {
     expect(drained).toMatchObject([{ destinationKey: { port }, connections: 1 }]);
   });
 
-  it('does not wait for UDP, whose connections are all inactive, unless told to', async () => {
+  it("does not wait for UDP, whose connections all count as inactive, unless until is 'all'", async () => {
     listening.push(serveDatagrams(netns, 'udp', '127.0.0.1', 8091));
     const service = behind(dns, 8091);
     await ipvs.reconcile([service]);
@@ -92,7 +92,7 @@ kernelSuite('draining with connections', () => {
     expect(drained).toHaveLength(1);
   });
 
-  it('never drains a persistent client, unless expire_quiescent_template is on', async () => {
+  it('never ends for a persistent client, unless expire_quiescent_template is on', async () => {
     await ipvs.reconcile([behind({ ...web, persistence: { timeoutSeconds: 600 } }, PORTS[0], PORTS[1])]);
     const port = await visit();
     await ipvs.editDestination(web, server(port), { weight: 0 });
@@ -101,7 +101,7 @@ kernelSuite('draining with connections', () => {
     expect(await visit()).not.toBe(port);
   });
 
-  it('refuses clients of mh that hash to the draining server, unless mh-fallback is set', async () => {
+  it('refuses clients whose mh hash is the draining server, unless mh-fallback is set', async () => {
     const hashed = { ...web, scheduler: 'mh', schedulerFlags: ['mh-port'] } as const;
     const visits = async () => {
       let refused = 0;
@@ -119,7 +119,7 @@ kernelSuite('draining with connections', () => {
     expect(await visits()).toBe(0);
   });
 
-  it('ends what is left at its next packet with expire_nodest_conn', async () => {
+  it('ends the remaining connections at their next packet with expire_nodest_conn', async () => {
     await ipvs.reconcile([behind(web, PORTS[0], PORTS[1])]);
     const port = await open('left');
     ipvs.settings.expire_nodest_conn = true;
@@ -130,7 +130,7 @@ kernelSuite('draining with connections', () => {
     await expect(agent.ask('left', 'anybody?')).rejects.toThrow(/ECONNRESET|EPIPE|ECONNREFUSED|END/);
   });
 
-  it('is what a fleet does in each container, too', async () => {
+  it('works in each container of a fleet', async () => {
     const container = Container.open({ netns });
     const fleet = Fleet.open();
     try {

@@ -22,7 +22,7 @@ const service = (changes: Attributes = {}, base: Attributes = { ...KEY, ...REST 
 const destination = (changes: Attributes = {}) => nest(1, KEY) + nest(2, { ...SERVER, ...changes });
 const daemon = (changes: Attributes = {}) => nest(3, { 1: u32(1), 2: text('lo'), 3: u32(1), ...changes });
 
-kernelSuite('what IPVS refuses, as a user sees it', () => {
+kernelSuite('IPVS of a real kernel', () => {
   let netns: NetNs;
   let ipvs: Ipvs;
   let raw: RawIpvs;
@@ -49,7 +49,7 @@ kernelSuite('what IPVS refuses, as a user sees it', () => {
   describe('services', () => {
     const described = serviceCommand('NEW', web);
 
-    it('that exist, EEXIST', () => {
+    it('rejects a service that exists with EEXIST', () => {
       ipvs.sync.addService(web);
       expect(refused(() => ipvs.sync.addService(web))).toMatchObject({
         code: 'EEXIST',
@@ -59,7 +59,7 @@ kernelSuite('what IPVS refuses, as a user sees it', () => {
       });
     });
 
-    it('that are missing, ESRCH whatever is asked', () => {
+    it('rejects a missing service with ESRCH in every verb', () => {
       const calls = [
         () => ipvs.sync.removeService(web),
         () => ipvs.sync.service(web),
@@ -76,12 +76,12 @@ kernelSuite('what IPVS refuses, as a user sees it', () => {
         expect(refused(call)).toMatchObject({ code: 'ESRCH', hint: 'there is no such service' });
     });
 
-    it.each(['nosuch', '', 'RR'])('with the unknown scheduler %j, ENOENT at the scheduler', name => {
+    it.each(['nosuch', '', 'RR'])('rejects the unknown scheduler %j with ENOENT at the scheduler', name => {
       const error = raw.refused(C.IPVS_CMD_NEW_SERVICE, service({ 6: text(name) }), { described });
       expect(error).toMatchObject({ code: 'ENOENT', attribute: 'scheduler' });
     });
 
-    it('with an unknown persistence engine, ENOENT', () => {
+    it('rejects an unknown persistence engine with ENOENT', () => {
       const unknown = { ...web, persistence: { timeoutSeconds: 60, engine: 'nosuch' } };
       const error = refused(() => ipvs.sync.addService(unknown));
       expect(error).toMatchObject({ code: 'ENOENT', hint: expect.stringContaining('persistence engine nosuch') });
@@ -102,11 +102,11 @@ kernelSuite('what IPVS refuses, as a user sees it', () => {
       ['an IPv6 prefix of 0', service({ 9: u32(0) }, { ...KEY6, ...REST })],
       ['an IPv6 prefix of 129', service({ 9: u32(129) }, { ...KEY6, ...REST })],
       ['an IPv6 prefix in network order', service({ 9: '00000040' }, { ...KEY6, ...REST })],
-    ])('with %s, EINVAL', (_, attributes) => {
+    ])('rejects a service that has %s with EINVAL', (_, attributes) => {
       expect(raw.refused(C.IPVS_CMD_NEW_SERVICE, attributes, { described }).code).toBe('EINVAL');
     });
 
-    it('of no such family, EAFNOSUPPORT', () => {
+    it('rejects an unknown address family with EAFNOSUPPORT', () => {
       expect(raw.refused(C.IPVS_CMD_NEW_SERVICE, service({ 1: u16(3) }), { described })).toMatchObject({
         code: 'EAFNOSUPPORT',
         attribute: 'address',
@@ -124,7 +124,7 @@ kernelSuite('what IPVS refuses, as a user sees it', () => {
       ['protocol 300', service({ 2: u16(300) })],
       ['flags that mean nothing', service({ 7: u32(0x40) + u32(0xffffffff) })],
       ['version 0 in the header', service(), 0],
-    ])('with %s are accepted by the kernel', (_, attributes, version = 1) => {
+    ])('accepts a service that has %s', (_, attributes, version = 1) => {
       raw.send(C.IPVS_CMD_NEW_SERVICE, attributes, { version });
       // Whatever it is, it can be listed, changed and taken away.
       const [entry, ...more] = ipvs.sync.services();
@@ -135,7 +135,7 @@ kernelSuite('what IPVS refuses, as a user sees it', () => {
       expect(ipvs.sync.services()).toEqual([]);
     });
 
-    it('of one mark are two, one of each family', () => {
+    it('has one service for each address family of a firewall mark', () => {
       ipvs.sync.addService({ firewallMark: 7, family: 'ipv4', scheduler: 'rr' });
       ipvs.sync.addService({ firewallMark: 7, family: 'ipv6', scheduler: 'wlc' });
       expect(ipvs.sync.service({ firewallMark: 7, family: 'ipv6' }).scheduler).toBe('wlc');
@@ -151,7 +151,7 @@ kernelSuite('what IPVS refuses, as a user sees it', () => {
       ipvs.sync.addService(web6);
     });
 
-    it('that exist, EEXIST; that are missing, ENOENT', () => {
+    it('rejects a destination that exists with EEXIST, and a missing one with ENOENT', () => {
       const missing = { code: 'ENOENT', hint: 'the service has no such destination' };
       expect(refused(() => ipvs.sync.removeDestination(web, server))).toMatchObject(missing);
       expect(refused(() => ipvs.sync.editDestination(web, server, { weight: 2 }))).toMatchObject(missing);
@@ -169,22 +169,25 @@ kernelSuite('what IPVS refuses, as a user sees it', () => {
     it.each<[string, Attributes]>([
       ['a weight below 0', { 4: u32(-1) }],
       ['a lower threshold above the upper one', { 5: u32(1), 6: u32(2) }],
-    ])('with %s, ERANGE', (_, changes) => {
+    ])('rejects a destination that has %s with ERANGE', (_, changes) => {
       const error = raw.refused(C.IPVS_CMD_NEW_DEST, destination(changes), { described });
       expect(error).toMatchObject({ code: 'ERANGE', hint: 'weight or thresholds are out of range' });
     });
 
-    it.each(['0.0.0.0', '224.0.0.1', '255.255.255.255'])('with the address %s, EINVAL at the address', address => {
-      const error = refused(() => ipvs.sync.addDestination(web, { ...server, address }));
-      expect(error).toMatchObject({ code: 'EINVAL', attribute: 'address', hint: expect.stringContaining('address') });
-    });
+    it.each(['0.0.0.0', '224.0.0.1', '255.255.255.255'])(
+      'rejects the destination address %s with EINVAL at the address',
+      address => {
+        const error = refused(() => ipvs.sync.addDestination(web, { ...server, address }));
+        expect(error).toMatchObject({ code: 'EINVAL', attribute: 'address', hint: expect.stringContaining('address') });
+      },
+    );
 
-    it.each(['ff02::1', 'fe80::1'])('with the address %s, EINVAL at the address', address => {
+    it.each(['ff02::1', 'fe80::1'])('rejects the destination address %s with EINVAL at the address', address => {
       const error = refused(() => ipvs.sync.addDestination(web6, { ...server, address }));
       expect(error).toMatchObject({ code: 'EINVAL', attribute: 'address' });
     });
 
-    it('in a namespace whose lo is down, EINVAL with the reason; IPv6 ones are accepted', async () => {
+    it('rejects an IPv4 destination where lo is down with EINVAL and the reason, and accepts IPv6', async () => {
       using dark = NetNs.create();
       await using theirs = Ipvs.open({ netns: dark });
       theirs.sync.addService(web);
@@ -203,11 +206,11 @@ kernelSuite('what IPVS refuses, as a user sees it', () => {
       ['no weight', { 4: undefined }],
       ['no thresholds', { 5: undefined }],
       ['no forwarding method', { 3: undefined }],
-    ])('with %s, EINVAL', (_, changes) => {
+    ])('rejects a destination that has %s with EINVAL', (_, changes) => {
       expect(raw.refused(C.IPVS_CMD_NEW_DEST, destination(changes), { described }).code).toBe('EINVAL');
     });
 
-    it('of no such family, EAFNOSUPPORT; without a destination or a service, EINVAL', () => {
+    it('rejects an unknown address family with EAFNOSUPPORT, and a missing destination or service with EINVAL', () => {
       const error = raw.refused(C.IPVS_CMD_NEW_DEST, destination({ 3: u32(2), 11: u16(3) }), { described });
       expect(error.code).toBe('EAFNOSUPPORT');
       expect(raw.refused(C.IPVS_CMD_NEW_DEST, nest(1, KEY), { described }).code).toBe('EINVAL');
@@ -219,7 +222,7 @@ kernelSuite('what IPVS refuses, as a user sees it', () => {
       ['an unknown type of tunnel', { 3: u32(2), 13: '07' }],
       ['a tunnel and masquerading', { 13: '01', 14: be16(6080) }],
       ['the method bypass', { 3: u32(4) }],
-    ])('with %s are accepted by the kernel', (_, changes) => {
+    ])('accepts a destination that has %s', (_, changes) => {
       raw.send(C.IPVS_CMD_NEW_DEST, destination(changes));
       const [entry] = ipvs.sync.destinations(web);
       ipvs.sync.editDestination(web, entry!, { weight: 0 });
@@ -228,7 +231,7 @@ kernelSuite('what IPVS refuses, as a user sees it', () => {
       expect(ipvs.sync.destinations(web)).toEqual([]);
     });
 
-    it('with a threshold of 2^31 are accepted by older kernels, and EINVAL to newer ones', () => {
+    it('accepts a threshold of 2^31 on older kernels, and rejects it with EINVAL on newer ones', () => {
       const call = () => raw.send(C.IPVS_CMD_NEW_DEST, destination({ 5: u32(0x80000000) }), { described });
       try {
         call();
@@ -238,7 +241,7 @@ kernelSuite('what IPVS refuses, as a user sees it', () => {
       }
     });
 
-    it('of another family cannot be where connections are synchronised', () => {
+    it('rejects a destination of another address family with EINVAL where connections are synchronised', () => {
       const other: Destination = { address: '2001:db8::9', port: 80, forward: 'tunnel' };
       ipvs.sync.startSync({ state: 'backup', interface: 'lo', syncId: 1 });
       expect(refused(() => ipvs.sync.addDestination(web, other)).code).toBe('EINVAL');
@@ -249,7 +252,7 @@ kernelSuite('what IPVS refuses, as a user sees it', () => {
     });
   });
 
-  it('sync daemons, by what is wrong', () => {
+  it('rejects the options of a sync daemon with ENODEV, EINVAL, ESRCH or EEXIST, by what is wrong', () => {
     const start = { state: 'backup', interface: 'lo', syncId: 1 } as const;
     expect(refused(() => ipvs.sync.startSync({ ...start, interface: 'nosuch0' }))).toMatchObject({
       code: 'ENODEV',
@@ -269,14 +272,14 @@ kernelSuite('what IPVS refuses, as a user sees it', () => {
     ipvs.sync.stopSync('backup');
   });
 
-  it('timeouts that overflow, EINVAL; 0 keeps', () => {
+  it('rejects timeouts that overflow with EINVAL, and keeps a timeout that is 0', () => {
     ipvs.sync.setTimeouts({ tcpSeconds: 901, tcpFinSeconds: 121, udpSeconds: 301 });
     raw.send(C.IPVS_CMD_SET_CONFIG, attribute(4, u32(0)));
     expect(ipvs.sync.timeouts()).toEqual({ tcpSeconds: 901, tcpFinSeconds: 121, udpSeconds: 301 });
     expect(raw.refused(C.IPVS_CMD_SET_CONFIG, attribute(4, u32(0x7fffffff))).code).toBe('EINVAL');
   });
 
-  it('commands in the wrong form, EOPNOTSUPP or EINVAL', () => {
+  it('rejects commands in the wrong form with EOPNOTSUPP or EINVAL', () => {
     for (const command of [C.IPVS_CMD_GET_DEST, C.IPVS_CMD_GET_DAEMON, 14, 99]) {
       expect(raw.refused(command).code).toBe('EOPNOTSUPP');
     }
@@ -284,13 +287,13 @@ kernelSuite('what IPVS refuses, as a user sees it', () => {
     expect(raw.refused(C.IPVS_CMD_GET_SERVICE).code).toBe('EINVAL');
   });
 
-  it('a list of the servers of no service is empty for the kernel, and an error here', () => {
+  it('returns an empty list for a missing service, which the library rejects with ESRCH', () => {
     expect(raw.dump(C.IPVS_CMD_GET_DEST, nest(1, KEY))).toBe(0);
     expect(raw.dump(C.IPVS_CMD_GET_DEST)).toBe(0);
     expect(refused(() => ipvs.sync.destinations(web)).code).toBe('ESRCH');
   });
 
-  it('a second dump while one is under way, EBUSY', () => {
+  it('rejects a second dump during the first with EBUSY', () => {
     ipvs.sync.apply(
       Array.from({ length: 500 }, (_, i) => ({ op: 'addService', service: { ...web, port: i + 1 } }) as const),
     );
@@ -307,7 +310,7 @@ kernelSuite('what IPVS refuses, as a user sees it', () => {
     expect(seen).toContain(-16);
   });
 
-  it('everything without the capability, EPERM, reading too; the handle is as good as before once it is back', async () => {
+  it('rejects every call without CAP_NET_ADMIN with EPERM, and the same handle works once the capability is back', async () => {
     const calls = [
       () => ipvs.sync.info(),
       () => ipvs.sync.services(),
@@ -333,7 +336,7 @@ kernelSuite('what IPVS refuses, as a user sees it', () => {
     expect(ipvs.via).toBe('netlink');
   });
 
-  it('flush never fails, and keeps timeouts and daemons', () => {
+  it('never fails to flush, which keeps timeouts and daemons', () => {
     ipvs.sync.startSync({ state: 'backup', interface: 'lo', syncId: 5 });
     ipvs.sync.setTimeouts({ udpSeconds: 123 });
     ipvs.sync.flush();

@@ -94,7 +94,7 @@ const server = (last: number, weight = 1) =>
   ({ address: `10.1.0.${last}`, port: 80, forward: 'direct', weight }) as const;
 const service = (n: number) => ({ ...web, address: `10.9.0.${n}` });
 
-kernelSuite('IPVS where a kernel says less than it does', () => {
+kernelSuite('IPVS where the kernel reports less than it does', () => {
   let netns: NetNs;
   let witness: Ipvs;
 
@@ -115,7 +115,7 @@ kernelSuite('IPVS where a kernel says less than it does', () => {
 
   const saved = () => netns.run(() => execFileSync('ipvsadm', ['-Sn'], { encoding: 'utf8' }));
 
-  describe('lost answers (ENOBUFS)', () => {
+  describe('replies that were lost (ENOBUFS)', () => {
     let socket: NarrowSocket;
     let ipvs: Ipvs;
 
@@ -157,7 +157,7 @@ kernelSuite('IPVS where a kernel says less than it does', () => {
       expect(saved()).not.toContain('-s rr');
     });
 
-    it('do not keep a batch from being undone', () => {
+    it('do not prevent a rollback', () => {
       witness.sync.batch(b => {
         b.addService(web).addDestination(key, server(1, 7));
         for (let n = 0; n < 20; n++) b.addService(service(n));
@@ -176,7 +176,7 @@ kernelSuite('IPVS where a kernel says less than it does', () => {
       expect(saved().split('\n').sort()).toEqual(before);
     });
 
-    it('do not spoil reading', async () => {
+    it('do not spoil a list', async () => {
       witness.sync.batch(b => {
         for (let n = 0; n < 200; n++) b.addService(service(n)).addDestination(service(n), server(1));
       });
@@ -186,7 +186,7 @@ kernelSuite('IPVS where a kernel says less than it does', () => {
     });
   });
 
-  it('lose no answer on a socket of this library, however many there are', async () => {
+  it('never lose a reply on a socket of this library, however many replies come', async () => {
     await using ipvs = Ipvs.open({ netns });
     const operations: IpvsOperation[] = Array.from({ length: 3000 }, (_, n) => ({
       op: 'removeService',
@@ -197,7 +197,7 @@ kernelSuite('IPVS where a kernel says less than it does', () => {
     expect(failures.every(({ code, index }, i) => code === 'ESRCH' && index === i)).toBe(true);
   });
 
-  describe('tunnels that are ignored', () => {
+  describe('tunnels that the kernel ignores', () => {
     const gue = { address: '10.1.0.5', port: 80, forward: 'tunnel', tunnel: { type: 'gue', port: 6080 } } as const;
     let ipvs: Ipvs;
 
@@ -210,7 +210,7 @@ kernelSuite('IPVS where a kernel says less than it does', () => {
       await ipvs[Symbol.asyncDispose]();
     });
 
-    it('are noticed, and the plain tunnel that was made instead is removed', () => {
+    it('are noticed, and the plain tunnel that the kernel made instead is removed', () => {
       expect(() => ipvs.sync.addDestination(key, gue)).toThrow(UnsupportedError);
       expect(saved()).toBe('-A -t 10.0.0.1:80 -s wlc\n');
       ipvs.sync.addDestination(key, { ...gue, tunnel: { type: 'ipip' } });
@@ -219,7 +219,7 @@ kernelSuite('IPVS where a kernel says less than it does', () => {
       expect(() => ipvs.sync.editDestination(key, gue, { tunnel: { type: 'gre' } })).toThrow('Linux 5.3');
     });
 
-    it('are failures of a batch', () => {
+    it('are reported as failures of a batch', () => {
       const plain = { ...gue, address: '10.1.0.6', tunnel: { type: 'ipip' } } as const;
       const result = ipvs.sync.batch(b => b.addDestination(key, gue).addDestination(key, plain), {
         onError: 'collect',
@@ -228,7 +228,7 @@ kernelSuite('IPVS where a kernel says less than it does', () => {
       expect(result.failures).toMatchObject([{ index: 0, code: 'EOPNOTSUPP', cause: expect.any(UnsupportedError) }]);
     });
 
-    it('are none where the kernel knows them', () => {
+    it('do not exist on kernels that know the type of tunnel', () => {
       // The same look, at the same kernel with its ears open.
       witness.sync.addDestination(key, gue);
       witness.sync.editDestination(key, gue, { tunnel: { type: 'gre', checksum: 'required' } });

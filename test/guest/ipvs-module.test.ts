@@ -45,7 +45,7 @@ kernelSuite('a kernel that has not loaded IPVS', () => {
     netns.close();
   });
 
-  it('and cannot: each way says so, and goes on once it can', async () => {
+  it('rejects each call with the reason while the module cannot be loaded, and works once it can', async () => {
     await using before = Ipvs.open({ netns, via: 'netlink' });
     await using sockopt = Ipvs.open({ netns, via: 'sockopt' });
     await using either = Ipvs.open({ netns });
@@ -76,7 +76,7 @@ kernelSuite('a kernel that has not loaded IPVS', () => {
     expect(before.settings.conntrack).toBe(false);
   });
 
-  it('and preflight: it says whether it would be, and loads it only when it may', async () => {
+  it('is reported by preflight, which loads the module only when it may', async () => {
     await using container = Container.open({ netns });
     const said = async (options = {}) =>
       (await container.preflight(options)).abilities.find(({ name }) => name === 'ipvs')!;

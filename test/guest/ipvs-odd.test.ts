@@ -30,7 +30,7 @@ const canBePrinted = ({ tunnel }: Destination): boolean =>
 const meant = (lines: string[]): string[] =>
   lines.map(line => (line.includes(' -p ') ? line : line.replace(' --pe sip', ''))).sort();
 
-kernelSuite('what other programs have set', () => {
+kernelSuite('an IPVS table that other programs made', () => {
   let netns: NetNs;
   let ipvs: Ipvs;
 
@@ -45,7 +45,7 @@ kernelSuite('what other programs have set', () => {
     return other;
   };
 
-  it('is read, wanted again, saved, restored and edited, whatever the kernel took', async () => {
+  it('is read, desired unchanged, saved, restored and edited', async () => {
     const raw = new RawIpvs(netns);
     const other = empty();
     const theirs = Ipvs.open({ netns: other });
@@ -112,7 +112,7 @@ kernelSuite('what other programs have set', () => {
     }
   });
 
-  it('is saved and restored where it crashes ipvsadm: a tunnel whose checksum flags have no name', async () => {
+  it('is saved and restored where ipvsadm crashes: a tunnel whose checksum flags have no name', async () => {
     const raw = new RawIpvs(netns);
     try {
       const service = {
@@ -150,7 +150,7 @@ kernelSuite('what other programs have set', () => {
     expect(await ipvs.plan(servers, { prune: true })).toEqual([]);
   });
 
-  it('that ipvsadm has written is restored as ipvsadm -R does: masks of all sorts', async () => {
+  it('is restored from the text of ipvsadm as by ipvsadm -R: masks of all sorts', async () => {
     const text = ['0.0.0.0', '255.0.255.0', '0.0.0.24', '255.255.255.0', '128.0.0.1']
       .map((mask, i) => `-A -t 10.0.0.${i + 1}:80 -s rr -p 60 -M ${mask}\n`)
       .join('');
@@ -167,7 +167,7 @@ kernelSuite('what other programs have set', () => {
     }
   });
 
-  it('is replaced by a text as ipvsadm -C and -R do, and twice the same', async () => {
+  it('is replaced by a text as by ipvsadm -C and -R, twice with the same result', async () => {
     const before = '-A -t 10.0.0.1:80 -s rr\n-a -t 10.0.0.1:80 -r 127.0.0.1:80 -m -w 1\n-A -u 10.0.0.9:53 -s rr\n';
     const text = '-A -t 10.0.0.1:80 -s wlc -p 9\n-a -t 10.0.0.1:80 -r 127.0.0.2:81 -m -w 3\n-A -f 5 -s rr\n';
     await ipvs.restore(before);
@@ -183,7 +183,7 @@ kernelSuite('what other programs have set', () => {
     expect(await ipvs.syncDaemons()).toEqual([]);
   });
 
-  it('stays where a line about a sync daemon fails', async () => {
+  it('stays unchanged when a line about a sync daemon fails', async () => {
     const there = '-A -t 10.0.0.1:80 -s rr\n';
     await ipvs.restore(`${there}--start-daemon backup --mcast-interface lo --syncid 3\n`);
     const text = [

@@ -65,7 +65,7 @@ kernelSuite('IPVS over socket options', () => {
     netns.close();
   });
 
-  it('sets what netlink reads, and reads what netlink sets', async () => {
+  it('writes what netlink reads, and reads what netlink writes', async () => {
     const service = {
       ...key,
       scheduler: 'sh',
@@ -102,7 +102,7 @@ kernelSuite('IPVS over socket options', () => {
     expect(netlink.sync.services()).toEqual([]);
   });
 
-  it('says what netlink says when it is refused', () => {
+  it('reports the same errors as netlink', () => {
     const code = (call: () => unknown) => {
       try {
         call();
@@ -126,7 +126,7 @@ kernelSuite('IPVS over socket options', () => {
     expect(() => sync.addService({ ...web, address: '2001:db8::1' })).toThrow(UnsupportedError);
   });
 
-  it('lists many, and leaves out what it cannot see', () => {
+  it('lists many services, and leaves out those that it cannot see', () => {
     netlink.sync.batch(b => {
       b.addService(web).addService({ ...web, address: '2001:db8::1' });
       b.addDestination(key, { address: '2001:db8::9', port: 80, forward: 'tunnel' });
@@ -148,7 +148,7 @@ kernelSuite('IPVS over socket options', () => {
     expect(await ipvs.syncDaemons()).toEqual([]);
   });
 
-  it('works for root of an unprivileged container', async () => {
+  it('works for root of an unprivileged container, where netlink is rejected with ERR_UNSUPPORTED', async () => {
     let witnessed: string[] = [];
     const result = await inContainer(
       `
@@ -184,7 +184,7 @@ kernelSuite('IPVS over socket options', () => {
     ]);
   });
 
-  it('is what auto falls back to there, and says so', async () => {
+  it("is the choice of 'auto' there, which reports it; netlink is rejected with ERR_UNSUPPORTED", async () => {
     const result = await inContainer(`
       const warnings = [];
       const silent = () => {};
@@ -205,7 +205,7 @@ kernelSuite('IPVS over socket options', () => {
     });
   });
 
-  it('refuses in the container what it cannot carry, and says what and what to do', async () => {
+  it('rejects what it cannot carry, and says what and what to do', async () => {
     const result = (await inContainer(`
       const ipvs = Ipvs.open({ logger: undefined });
       await ipvs.addService(web);
@@ -267,7 +267,7 @@ kernelSuite('IPVS over socket options', () => {
     expect(seen).toEqual({ services: ['10.0.0.1'], servers: [null] });
   });
 
-  it('resets by an edit what it cannot see, as docs/ipvs.md says', () => {
+  it('resets in an edit the fields that it cannot see, as docs/ipvs.md says', () => {
     netlink.sync.addService({ ...web, persistence: { timeoutSeconds: 60, engine: 'sip' } });
     netlink.sync.addDestination(key, { ...server, forward: 'tunnel', tunnel: { type: 'gue', port: 6080 } });
     ipvs.sync.editDestination(key, server, { weight: 0 });

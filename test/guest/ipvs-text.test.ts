@@ -123,7 +123,7 @@ kernelSuite('the text of ipvsadm', () => {
     other.close();
   });
 
-  it('is carried out as ipvsadm -R does it', async () => {
+  it('is carried out as by ipvsadm -R', async () => {
     ipvsadm(other, TEXT, '-R');
     const result = await ipvs.restore(TEXT);
     expect(result).toMatchObject({ outcome: 'all', failures: [] });
@@ -182,7 +182,7 @@ kernelSuite('the text of ipvsadm', () => {
     expect(formatTable(await ipvs.services({ destinations: true }))).toBe(printed.slice(printed.indexOf('\n') + 1));
   });
 
-  it('keeps what ipvsadm -S forgets', async () => {
+  it('keeps what ipvsadm -S leaves out', async () => {
     const rule = '-a -t 10.0.0.1:80 -r 10.1.0.1:80 -m -w 1 -x 100 -y 50\n';
     const service = '-A -t 10.0.0.1:80 -s sh -b sh-port,flag-3\n';
     await ipvs.restore(service + rule);
@@ -193,7 +193,7 @@ kernelSuite('the text of ipvsadm', () => {
     expect(await theirs.save()).toBe(service + rule);
   });
 
-  it('is the table, in every view, to the last space', async () => {
+  it('equals the table of ipvsadm in every view, spaces included', async () => {
     await ipvs.restore(`${TEXT}\n-e -t 10.0.0.1:80 -r 192.168.7.7:81 -m -x 100 -y 50`);
     const servers = await ipvs.services({ destinations: true });
     for (const [view, options] of VIEWS) {
@@ -240,7 +240,7 @@ kernelSuite('the text of ipvsadm', () => {
     expect(await ipvs.save()).toBe('');
   });
 
-  it('undoes the other lines when the kernel refuses one, unless told not to', async () => {
+  it('undoes the other lines when the kernel refuses one, unless rollback is false', async () => {
     const there = '-A -t 10.0.0.1:80 -s rr\n-a -t 10.0.0.1:80 -r 10.1.0.1:80 -m -w 1\n';
     await ipvs.restore(there);
     const text = '\n-A -t 10.0.0.2:80 -s rr\n-A -t 10.0.0.1:80 -s rr\n-d -t 10.0.0.1:80 -r 10.1.0.1\n';
@@ -260,7 +260,7 @@ kernelSuite('the text of ipvsadm', () => {
     expect(await ipvs.save()).toBe('-A -t 10.0.0.1:80 -s rr\n-A -t 10.0.0.2:80 -s rr\n');
   });
 
-  it('starts and stops sync daemons, behind all else', async () => {
+  it('starts and stops sync daemons after all other lines', async () => {
     const result = await ipvs.restore(
       '--start-daemon backup --mcast-interface lo --syncid 7\n-A -t 10.0.0.1:80 -s rr\n--stop-daemon master',
       { onError: 'collect', rollback: false },
@@ -271,7 +271,7 @@ kernelSuite('the text of ipvsadm', () => {
     expect(await ipvs.syncDaemons()).toEqual([]);
   });
 
-  it('reads the names that ipvsadm -S writes, and others where told what they mean', async () => {
+  it('reads the names that ipvsadm -S writes, and others where a resolver is given', async () => {
     const rules = [
       '-A -t 127.0.0.1:80 -s rr',
       '-a -t 127.0.0.1:80 -r 10.1.0.1:8080 -m -w 1',

@@ -137,7 +137,7 @@ kernelSuite('traffic through IPVS', () => {
       });
     });
 
-    it.each(['ipip', 'gue', 'gre'])('goes through a tunnel of the other family: %s', async name => {
+    it.each(['ipip', 'gue', 'gre'])('passes a tunnel of the other IP version: %s', async name => {
       const service = web(family);
       lab.director.sync.addService(service);
       const other = family === 'ipv4' ? 'ipv6' : 'ipv4';
@@ -149,7 +149,7 @@ kernelSuite('traffic through IPVS', () => {
       expect(seen.toSorted()).toEqual(['server1', 'server1', 'server2', 'server2']);
     });
 
-    it('schedules each packet of a datagram service on its own, if it is told to', async () => {
+    it('has each datagram scheduled on its own with one-packet scheduling', async () => {
       const service: Service = { protocol: 'udp', address: virtual(family), port: 5353, scheduler: 'rr' };
       lab.serveDatagrams(virtual(family), 5353);
       lab.director.sync.addService(service);
@@ -173,7 +173,7 @@ kernelSuite('traffic through IPVS', () => {
       expect(await own()).toHaveLength(1);
     });
 
-    it('keeps the calls of SIP together, wherever they come from', async () => {
+    it('keeps the calls of SIP together, whatever their source', async () => {
       const service: Service = {
         protocol: 'udp',
         address: virtual(family),
@@ -216,7 +216,7 @@ kernelSuite('traffic through IPVS', () => {
       expect(servers).toEqual(new Set([SERVERS[family][first[0] === 'server1' ? 0 : 1]]));
     });
 
-    it('takes what carries a firewall mark, over several ports', async () => {
+    it('is balanced over several ports by a firewall mark', async () => {
       const key = { firewallMark: 7, family } as const;
       lab.director.sync.addService({ ...key, scheduler: 'rr', persistence: { timeoutSeconds: 3600 } });
       for (const address of SERVERS[family]) {
@@ -240,7 +240,7 @@ kernelSuite('traffic through IPVS', () => {
       }
     });
 
-    it('keeps a client at its server by persistence', async () => {
+    it('keeps a client at one server by persistence', async () => {
       const service = web(family, { persistence: { timeoutSeconds: 300 } });
       const servers = balance(service, family, { forward: 'direct' });
       const first = await visits(family, 3);
@@ -260,7 +260,7 @@ kernelSuite('traffic through IPVS', () => {
       expect(held).toEqual(servers.map(() => 1));
     });
 
-    it('keeps a whole network at its server, by the mask or prefix of persistence', async () => {
+    it('keeps a whole network at one server by the mask or prefix of persistence', async () => {
       const netmask = family === 'ipv4' ? '255.255.255.0' : 64;
       balance(web(family, { persistence: { timeoutSeconds: 300, netmask } }), family, { forward: 'direct' });
       const seen = [...(await visits(family, 2)), ...(await visits(family, 2, 'second'))];
@@ -272,7 +272,7 @@ kernelSuite('traffic through IPVS', () => {
       expect(templates.map(({ client }) => client.address)).toEqual([network]);
     });
 
-    it('is listed with what it came from, to and through', async () => {
+    it('is listed with its client, virtual and server addresses', async () => {
       balance(web(family), family, { forward: 'direct' });
       const name = await lab.agent.open('listed', {
         host: virtual(family),
@@ -321,7 +321,7 @@ kernelSuite('traffic through IPVS', () => {
     }
   });
 
-  it('is hashed by what the flags of sh and mh say', async () => {
+  it('is hashed as the flags of sh and mh say', async () => {
     for (const scheduler of ['sh', 'mh'] as const) {
       const service = web('ipv4', { scheduler });
       const servers = balance(service, 'ipv4', { forward: 'direct' });
@@ -338,7 +338,7 @@ kernelSuite('traffic through IPVS', () => {
     }
   });
 
-  it('is in the tables as ipvsadm prints them', async () => {
+  it('appears in the tables as ipvsadm prints them', async () => {
     const service = web('ipv4', { persistence: { timeoutSeconds: 3600 } });
     balance(service, 'ipv4', { forward: 'direct', weight: 0x7fffffff, upperThreshold: 100, lowerThreshold: 50 });
     const held = await lab.agent.open('table', { host: virtual('ipv4'), port: 80 });
@@ -381,7 +381,7 @@ kernelSuite('traffic through IPVS', () => {
     await lab.agent.close('table');
   });
 
-  it('is diverted from a server at its threshold', async () => {
+  it('avoids a server at its threshold', async () => {
     const service = web('ipv4');
     const servers = balance(service, 'ipv4', { forward: 'direct' });
     lab.director.sync.editDestination(service, servers[0]!, { upperThreshold: 1 });
@@ -395,7 +395,7 @@ kernelSuite('traffic through IPVS', () => {
     await lab.agent.close('second');
   });
 
-  it('goes on at a server that is drained, while new connections go elsewhere', async () => {
+  it('stays at a server that is drained, while new connections go elsewhere', async () => {
     const service = web('ipv4');
     const servers = balance(service, 'ipv4', { forward: 'direct' });
     const to = { host: virtual('ipv4'), port: PORTS.web };
@@ -413,7 +413,7 @@ kernelSuite('traffic through IPVS', () => {
     await until(active, count => count === 0);
   });
 
-  it('goes on at a server that reconciling drains, also when that is given up', async () => {
+  it('stays at a server that reconcile drains, also when the drain is given up', async () => {
     const service = web('ipv4');
     const servers = balance(service, 'ipv4', { forward: 'direct' });
     const name = await lab.agent.open('kept', { host: virtual('ipv4'), port: PORTS.web });
@@ -451,7 +451,7 @@ kernelSuite('traffic through IPVS', () => {
   it.each<[Family, string]>([
     ['ipv4', '224.0.0.81'],
     ['ipv6', 'ff02::81'],
-  ])('is carried from a master director to a backup: %s, by the group %s', async (family, group) => {
+  ])('is synchronised from a master director to a backup: %s, by the group %s', async (family, group) => {
     const service = web(family);
     balance(service, family, { forward: 'direct' });
     lab.backup.sync.addService(service);

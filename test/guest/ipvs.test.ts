@@ -35,14 +35,14 @@ kernelSuite('IPVS', () => {
     netns.close();
   });
 
-  it('tells the version and the size of the connection table', async () => {
+  it('reports the version and the size of the connection table', async () => {
     const info = await ipvs.info();
     expect(info.version).toBe('1.2.1');
     expect(info.connectionTableSize).toBeGreaterThanOrEqual(0);
     expect(ipvs.sync.info()).toEqual(info);
   });
 
-  it('has nothing to list in a new namespace', () => {
+  it('lists nothing in a new namespace', () => {
     expect(ipvs.sync.services()).toEqual([]);
   });
 
@@ -85,7 +85,7 @@ kernelSuite('IPVS', () => {
     },
   };
   for (const [name, service] of Object.entries(services)) {
-    it(`gives back a service as it was added: ${name}`, async () => {
+    it(`returns a service as it was added: ${name}`, async () => {
       await ipvs.addService(service);
       const { stats, ...entry } = await ipvs.service(service);
       expect(entry).toEqual(service);
@@ -110,13 +110,13 @@ kernelSuite('IPVS', () => {
     'mh',
     'none',
   ] as const) {
-    it(`takes the scheduler ${scheduler}`, () => {
+    it(`accepts the scheduler ${scheduler}`, () => {
       ipvs.sync.addService({ ...web, scheduler });
       expect(ipvs.sync.service(web).scheduler).toBe(scheduler);
     });
   }
 
-  it('says that a scheduler is not in this kernel, and which field says so', () => {
+  it('rejects a scheduler that this kernel lacks, and names the field', () => {
     const add = () => ipvs.sync.addService({ ...web, scheduler: 'twos' });
     if (where === '6.1') {
       const error = refused(add);
@@ -128,7 +128,7 @@ kernelSuite('IPVS', () => {
     }
   });
 
-  it('says that a persistence engine is not in this kernel', () => {
+  it('rejects a persistence engine that this kernel lacks', () => {
     const error = refused(() =>
       ipvs.sync.addService({ ...web, persistence: { timeoutSeconds: 60, engine: 'nosuch' } }),
     );
@@ -174,7 +174,7 @@ kernelSuite('IPVS', () => {
     expect(server?.destinations).toMatchObject([{ address: '10.1.0.1', port: 8080, forward: 'masquerade', weight: 3 }]);
   });
 
-  it('changes one field of a service and leaves the others', async () => {
+  it('changes one field of a service and keeps the others', async () => {
     const service = services['persistence with a mask, and flags of sh']!;
     await ipvs.addService(service);
     await ipvs.editService(service, { persistence: { timeoutSeconds: 60 } });
@@ -191,7 +191,7 @@ kernelSuite('IPVS', () => {
     expect(await ipvs.destinations(web)).toMatchObject([{ weight: 7 }]);
   });
 
-  it('drains a server without touching its other fields', async () => {
+  it('drains a server and keeps its other fields', async () => {
     await ipvs.addService(web);
     const destination = {
       address: '10.1.0.2',
@@ -206,20 +206,20 @@ kernelSuite('IPVS', () => {
     expect(await ipvs.destinations(web)).toMatchObject([{ ...destination, weight: 0 }]);
   });
 
-  it('gives back the forwarding method of a server with an own address as it was set', async () => {
+  it('returns the forwarding method of a local server as it was set', async () => {
     await ipvs.addService(web);
     // The kernel delivers locally when it schedules a connection; what it lists stays what was asked for.
     await ipvs.addDestination(web, { address: '127.0.0.1', port: 80, forward: 'direct' });
     expect(await ipvs.destinations(web)).toMatchObject([{ forward: 'direct' }]);
   });
 
-  it('carries IPv6 servers in IPv4 services through tunnels', async () => {
+  it('forwards from IPv4 services to IPv6 servers through tunnels', async () => {
     await ipvs.addService(web);
     await ipvs.addDestination(web, { address: '2001:db8::9', port: 80, forward: 'tunnel' });
     expect(await ipvs.destinations(web)).toMatchObject([{ address: '2001:db8::9', tunnel: { type: 'ipip' } }]);
   });
 
-  it('tells what is missing or there already', async () => {
+  it('rejects what is missing or exists already', async () => {
     const destination = { address: '10.1.0.1', port: 80, forward: 'direct' } as const;
     expect(refused(() => ipvs.sync.service(web))).toMatchObject({ code: 'ESRCH', hint: 'there is no such service' });
     expect(refused(() => ipvs.sync.destinations(web)).code).toBe('ESRCH');
@@ -237,14 +237,14 @@ kernelSuite('IPVS', () => {
     );
   });
 
-  it('sets and reads timeouts, keeping those that are left out', async () => {
+  it('sets and reads timeouts, and keeps those that are left out', async () => {
     await ipvs.setTimeouts({ tcpSeconds: 901, tcpFinSeconds: 121, udpSeconds: 301 });
     await ipvs.setTimeouts({ udpSeconds: 302 });
     expect(await ipvs.timeouts()).toEqual({ tcpSeconds: 901, tcpFinSeconds: 121, udpSeconds: 302 });
     expect(ipvsadm(netns, '-Ln', '--timeout')).toContain('901 121 302');
   });
 
-  it('flushes one namespace and not another', async () => {
+  it('flushes one namespace and no other', async () => {
     const other = NetNs.create();
     const theirs = Ipvs.open({ netns: other });
     await ipvs.addService(web);
@@ -265,7 +265,7 @@ kernelSuite('IPVS', () => {
     await ipvs.flush();
   });
 
-  it('is refused to root of a user namespace, with what to do instead', () => {
+  it('rejects root of a user namespace, with a hint', () => {
     const script = `
       import { Ipvs } from ${JSON.stringify(new URL('../../dist/index.js', import.meta.url).pathname)};
       try { Ipvs.open({ via: 'netlink' }).sync.info(); } catch (error) { console.log(JSON.stringify({ code: error.code, hint: error.hint })); }`;

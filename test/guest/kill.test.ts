@@ -20,8 +20,8 @@ const operations: IpvsOperation[] = [
 ];
 const desired = [{ ...service, destinations: Array.from({ length: SERVERS }, (_, i) => server(i + 1)) }];
 
-kernelSuite('killed at any moment', () => {
-  test('of an IPVS batch: the kernel holds a prefix, and the next run completes it', {
+kernelSuite('a process that is killed at any moment', () => {
+  test('leaves a prefix of its IPVS batch in the kernel, which the next run completes', {
     timeout: patience(3_600_000),
   }, async () => {
     const held = await killOften<NetNs>(

@@ -141,7 +141,7 @@ kernelSuite('the connections of packets', () => {
     return packet as Packet & { conntrack: Conntrack };
   }
 
-  it('are translated ones with their state, mark and both ends', async () => {
+  it('have both directions, state and mark of translated connections', async () => {
     const segment = (header: object) => tcp({ from: 40000, ...header });
     const toUs = (header: object) => ipv4({ protocol: 6, to: '10.1.0.2' }, segment({ to: 8080, ...header }));
     const answer = (header: object) =>
@@ -188,7 +188,7 @@ kernelSuite('the connections of packets', () => {
     expect(list('ipv4').find(({ id }) => id === end.conntrack.id)).toEqual(listedOf(end.conntrack));
   });
 
-  it('are UDP, and of ICMP those that ask and those that tell of errors', async () => {
+  it('cover UDP, ICMP requests and ICMP errors', async () => {
     const datagram = ipv4({ protocol: 17, to: '10.2.0.2' }, udp({ from: 500, to: 600 }));
     const question = await next(() => near(ETHERTYPES.ip, datagram));
     expect(question.conntrack).toMatchObject({ state: 'new', direction: 'original', mark: 0 });
@@ -203,7 +203,7 @@ kernelSuite('the connections of packets', () => {
     expect(echo.conntrack.original).toMatchObject({ protocol: 'icmp', icmpType: 8, icmpCode: 0, icmpId: 0x1234 });
   });
 
-  it('are those of SCTP with its state', async () => {
+  it('have the state of SCTP', async () => {
     const common = (port: number, to: number, tag: number) => {
       const header = Buffer.alloc(12);
       header.writeUInt16BE(port, 0);
@@ -233,7 +233,7 @@ kernelSuite('the connections of packets', () => {
     expect(last.conntrack.status).toContain('assured');
   });
 
-  it('are those of a zone: the same addresses in another zone are another connection', async () => {
+  it('belong to a zone: the same addresses in another zone are another connection', async () => {
     const datagram = (to: number) => ipv4({ protocol: 17, to: '10.2.0.2' }, udp({ from: 600, to }));
     const zoned = await next(() => near(ETHERTYPES.ip, datagram(700)));
     expect(zoned.conntrack).toMatchObject({ zone: 7, original: { sourcePort: 600, destinationPort: 700 } });
@@ -241,7 +241,7 @@ kernelSuite('the connections of packets', () => {
     expect(other.conntrack.zone ?? 0).toBe(0);
   });
 
-  it('are of IPv6', async () => {
+  it('have IPv6 addresses', async () => {
     const addresses = { from: 'fd00000100000000 0000000000000001', to: 'fd00000200000000 0000000000000002' };
     const six = await next(() => near(ETHERTYPES.ip6, ipv6(17, udp({ from: 7, to: 8 }), addresses)), 'ipv6');
     expect(six.conntrack.original).toMatchObject({ source: 'fd00:1::1', destination: 'fd00:2::2', sourcePort: 7 });

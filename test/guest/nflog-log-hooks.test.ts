@@ -80,7 +80,7 @@ class KernelLog {
   }
 }
 
-kernelSuite("summary() and the kernel's LOG in the other hooks and families", () => {
+kernelSuite("summary() and the kernel's LOG", () => {
   let lab: ForwardLab;
   let inside: NetNs;
   let log: Nflog;
@@ -142,7 +142,7 @@ kernelSuite("summary() and the kernel's LOG in the other hooks and families", ()
     expect(line).toMatch(/^same IN= OUT=lo SRC=127\.0\.0\.1 .* UID=0 GID=0$/);
   });
 
-  it('agree on forwarded packets, and on marks', async () => {
+  it('agree on forwarded packets and on marks', async () => {
     load(
       rules(
         'ip',
@@ -156,7 +156,7 @@ kernelSuite("summary() and the kernel's LOG in the other hooks and families", ()
     expect(line).toMatch(/^same IN=i0 OUT=i1 MAC=.* TTL=63 .* MARK=0xabc$/);
   });
 
-  it('agree on the ports of a bridge that IP rules see', async () => {
+  it('agree on the ports of a bridge whose packets IP rules see', async () => {
     inside.sysctl.set('net.bridge.bridge-nf-call-iptables', '1');
     // A bridge forwards multicast reports of its own through the same hook.
     load(rules('ip', chain('forward', 'udp dport 9999')));
@@ -174,7 +174,7 @@ kernelSuite("summary() and the kernel's LOG in the other hooks and families", ()
   /** Who has 10.1.0.2, asks 10.1.0.1. */
   const question = arp({ operation: 1, hardware: MACS.outside, from: '10.1.0.1', to: '10.1.0.2' });
 
-  it("agree in a bridge's own rules, on all protocols and tagged frames", async () => {
+  it('agree in the rules of a bridge, on all protocols and tagged frames', async () => {
     load(rules('bridge', ...['prerouting', 'forward', 'postrouting'].map(hook => chain(hook, OURS))));
     const sender = lab.from('o2');
     for (const tag of ['', TAG]) {
@@ -203,7 +203,7 @@ kernelSuite("summary() and the kernel's LOG in the other hooks and families", ()
     for (const packet of seen) expect(packet.summary()).toContain(' VPROTO=88a8 VID=7 VPROTO=8100 VID=8 SRC=10.1.0.1 ');
   });
 
-  it("agree on what a bridge's host sends and gets", async () => {
+  it('agree on the packets of the host of a bridge', async () => {
     const ours = 'udp dport 9999';
     load(rules('bridge', chain('input', OURS), chain('output', ours), chain('postrouting', ours)));
     ip(inside, 'addr replace 10.3.0.1/24 dev br0', `neigh replace 10.3.0.2 lladdr ${MACS.third} dev br0`);
@@ -221,7 +221,7 @@ kernelSuite("summary() and the kernel's LOG in the other hooks and families", ()
     expect(sent.filter(line => line.endsWith(' UID=0 GID=0'))).toHaveLength(2);
   });
 
-  it('agree on frames as they enter and leave a device, tagged ones too', async () => {
+  it('agree on frames that enter and leave a device, tagged frames included', async () => {
     load(
       rules('netdev', chain('ingress device "i0"', OURS), chain('egress device "i1"', 'meta l4proto udp')) +
         rules('inet', chain('ingress device "i0"', OURS)),

@@ -19,10 +19,10 @@ afterEach(async () => {
   netns.close();
 });
 
-kernelSuite('what kernels differ in', () => {
+kernelSuite('differences between kernels', () => {
   const knowsDestroy = where !== '6.1';
 
-  test('destroy works on every kernel, or says from which one on', () => {
+  test('are hidden for destroy, or its error names the first kernel that has it', () => {
     nft.sync.commit(
       new Transaction()
         .destroy({ table: { family: 'ip', name: 'none' } })
@@ -42,7 +42,7 @@ kernelSuite('what kernels differ in', () => {
     }
   });
 
-  test('commits are known to be done, with one acknowledgement or another', () => {
+  test('do not hide the end of a commit, whichever acknowledgement the kernel sends', () => {
     for (let i = 0; i < 3; i++) nft.sync.commit(new Transaction().add({ chain: { ...T, name: `c${i}` } }));
     const result = nft.sync.commit(new Transaction().add({ chain: { ...T, name: 'd' } }), { echo: true });
     expect(result.generation).toBe(nft.sync.generation());
@@ -51,7 +51,7 @@ kernelSuite('what kernels differ in', () => {
     expect(nft.sync.chains()).toHaveLength(5);
   });
 
-  test('bitwise with a second register is there, or said to be missing', () => {
+  test('are reported for bitwise with a second register', () => {
     const add = () =>
       nft.sync.commit(
         new Transaction().add({

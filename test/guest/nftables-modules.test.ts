@@ -79,8 +79,8 @@ function withDevices(): { netns: NetNs; nft: Nftables } {
 
 const listed = (netns: NetNs) => netns.run(() => execFileSync('nft', ['list', 'ruleset'], { encoding: 'utf8' }));
 
-kernelSuite('modules of the kernel', () => {
-  test('flowtables, queue, meta and reject on bridges: read back, listed by nft, and written elsewhere', async () => {
+kernelSuite('expressions of kernel modules', () => {
+  test('are read back, listed by nft and written elsewhere: flowtables, queue, meta and reject on bridges', async () => {
     const [one, other] = [withDevices(), withDevices()];
     try {
       one.nft.sync.commit(described());
@@ -127,7 +127,7 @@ kernelSuite('modules of the kernel', () => {
     }
   });
 
-  test('the functions on a hook are listed: chains by their names, flowtables (Linux 6.4; Debian 6.1 has no such subsystem)', async () => {
+  test('have their functions on a hook listed: chains by their names, flowtables (Linux 6.4; Debian 6.1 has no such subsystem)', async () => {
     const { netns, nft } = withDevices();
     const socket = new NetlinkSocket({ netns, protocol: NETLINK_NETFILTER });
     try {
@@ -166,7 +166,7 @@ kernelSuite('modules of the kernel', () => {
   });
 });
 
-kernelSuite('modules of the kernel, with traffic', () => {
+kernelSuite('traffic through expressions of kernel modules', () => {
   let lab: TrafficLab;
   beforeAll(async () => {
     lab = new TrafficLab();
@@ -174,7 +174,7 @@ kernelSuite('modules of the kernel, with traffic', () => {
   });
   afterAll(() => lab?.close());
 
-  test('flow add: what follows in the connection is forwarded past the rules', async () => {
+  test('bypasses the rules after flow add for the rest of the connection', async () => {
     const port = lab.port();
     lab.serve(lab.server, 'server', port);
     await lab.load(
@@ -216,7 +216,7 @@ kernelSuite('modules of the kernel, with traffic', () => {
     await lab.agent.close('flow');
   });
 
-  test('queue: without a listener the packet is dropped, or with bypass accepted', async () => {
+  test('is dropped by queue without a listener, or accepted with bypass', async () => {
     const [dropped, passed] = [lab.port(), lab.port()];
     await lab.only([
       [udp.dport.eq(dropped), { queue: { num: 7 } }],
@@ -225,7 +225,7 @@ kernelSuite('modules of the kernel, with traffic', () => {
     expect(await lab.passing([{ port: dropped }, { port: passed }], 1)).toEqual([1]);
   });
 
-  test('reject on a bridge: the client is told at once, by whom it never spoke to', async () => {
+  test('is rejected on a bridge: the client gets an error at once', async () => {
     const [bridge, client, server] = [NetNs.create(), NetNs.create(), NetNs.create()];
     const nft = Nftables.open({ netns: bridge });
     const agent = new Agent(client);

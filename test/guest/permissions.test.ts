@@ -7,7 +7,7 @@ import { CleanUps, scratchFolder } from '../support/bundle.ts';
 import { type Caller, PERMISSIONS, type Permitted, probe } from '../support/permissions.ts';
 import { kernelSuite } from '../support/where.ts';
 
-kernelSuite('what works from where', () => {
+kernelSuite('the table of permissions', () => {
   const cleanUps = new CleanUps();
   const measured = new Map<Caller, Permitted>();
   let netsteer = '';
@@ -68,7 +68,7 @@ kernelSuite('what works from where', () => {
 
   afterAll(() => cleanUps.run());
 
-  it.each(Object.entries(PERMISSIONS))('%s', (caller, expected) => {
+  it.each(Object.entries(PERMISSIONS))('is what this kernel allows: %s', (caller, expected) => {
     expect(measured.get(caller as Caller)).toEqual(expected);
   });
 });

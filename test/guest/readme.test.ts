@@ -10,7 +10,7 @@ const page = new SnippetsOf('test/guest/readme.test.ts');
 /** The project that `npm test` has installed the package into; it is at the same path in the guest. */
 const project = process.env.NETSTEER_CONSUMER;
 
-kernelSuite('the packed package, installed into an empty project', () => {
+kernelSuite('the packed package in an empty project', () => {
   // Of each test: what one leaves, when it fails, is not there for the next.
   let client: NetNs;
   let balancer: NetNs;
@@ -47,7 +47,7 @@ kernelSuite('the packed package, installed into an empty project', () => {
     for (const netns of [client, balancer, web]) netns.close();
   });
 
-  it('brings the program netsteer, whose doctor finds that all works in a container', () => {
+  it('has the program netsteer, whose doctor reports that everything works in a container', () => {
     const doctor = [`${project}/node_modules/.bin/netsteer`, 'doctor', '--json', '--pid', String(live(web))];
     const output = execFileSync(`${project}/node_modules/node22/bin/node`, doctor, { encoding: 'utf8' });
     const { ok, versions, netns, abilities } = JSON.parse(output);
@@ -56,7 +56,7 @@ kernelSuite('the packed package, installed into an empty project', () => {
     expect(abilities.map(({ name }: { name: string }) => name)).toContain('ipvs');
   });
 
-  it("was given a project, with the README's example as it stands", () => {
+  it('comes with the example of the README unchanged', () => {
     expect(fs.readFileSync(`${project}/example.mjs`, 'utf8')).toBe(page.take('Container.open').code);
     expect(page.left).toEqual([]);
     expect(project, 'npm test sets NETSTEER_CONSUMER').toBeTypeOf('string');

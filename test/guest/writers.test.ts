@@ -8,14 +8,14 @@ import { kernelSuite } from '../support/where.ts';
 
 const ROUNDS = 20;
 
-kernelSuite('another process changes the same namespace all the while', () => {
+kernelSuite('a reconciliation of IPVS', () => {
   let netns: NetNs;
   let ipvs: Ipvs;
   ipvsNamespaceEach(made => {
     ({ netns, ipvs } = made);
   });
 
-  test("ipvsadm: a reconciliation brings about what is wanted, and what is ipvsadm's stays", async () => {
+  test('reaches the desired state beside an ipvsadm that never stops, and keeps what ipvsadm made', async () => {
     const script = `
       i=1
       trap 'echo "added $((i-1))"; exit 0' TERM

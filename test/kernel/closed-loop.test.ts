@@ -55,12 +55,12 @@ function loops(limit: number, iterations: number, kinds: readonly string[]): unk
   return evaluate(body);
 }
 
-kernelSuite('a loop of open, use, close that never lets the event loop run', () => {
-  test('goes on for 5,000 rounds with nf_tables, of 1,024 descriptors', () => {
+kernelSuite('a loop that opens, uses and closes handles and never lets the event loop run', () => {
+  test('completes 5,000 rounds of nf_tables with 1,024 descriptors', () => {
     expect(loops(1024, 5000, ['disposals'])).toEqual({ failed: {} });
   });
 
-  test('goes on with handles of every family, of far fewer descriptors than rounds', () => {
+  test('completes 400 rounds with handles of every kind and 100 descriptors', () => {
     expect(loops(100, 400, [])).toEqual({ failed: {} });
   });
 });

@@ -138,8 +138,8 @@ function large(): Transaction {
   return transaction;
 }
 
-kernelSuite('whatever has been closed', () => {
-  test('is known here, if it is exported', () => {
+kernelSuite('closed handles', () => {
+  test('are covered by this file: every exported class is in one of its tables', () => {
     const known = new Set([...Object.keys(HANDLES), ...Object.keys(MACHINERY), ...PARTS, ...PLAIN]);
     const modules = [everything, conntrack, containers, ipvs, netlink, netns, nflog, nftables, rtnetlink];
     const classes = modules.flatMap(module =>
@@ -160,7 +160,7 @@ kernelSuite('whatever has been closed', () => {
   });
 
   describe.each(Object.entries(HANDLES))('%s', (name, table) => {
-    test('works until then, and each of its verbs is ERR_CLOSED at once from then on, in both forms', async () => {
+    test('works until it is closed, and then rejects each verb with ERR_CLOSED at once in both forms', async () => {
       const handle = open(table);
       const calls = callsOf(handle, table, name);
       expect(calls.length).toBeGreaterThan(0);
@@ -178,7 +178,7 @@ kernelSuite('whatever has been closed', () => {
       await closeAway(handle);
     });
 
-    test('opens nothing when it has been closed before its first use', async () => {
+    test('opens nothing when it was closed before its first use', async () => {
       const handle = open(table);
       void handle.close();
       expect(isClosed(handle)).toBe(true);
@@ -191,7 +191,7 @@ kernelSuite('whatever has been closed', () => {
     });
   });
 
-  test('while its commit is away: the commit is carried out, and all else is ERR_CLOSED, for every handle of that socket', async () => {
+  test('let a commit under way finish, and reject all other calls on that socket with ERR_CLOSED', async () => {
     const container = Container.open({ netns: home });
     const calls = callsOf(container, HANDLES.Container!, 'Container');
     const sending = container.nftables.commit(large());
@@ -210,7 +210,7 @@ kernelSuite('whatever has been closed', () => {
     await nft[Symbol.asyncDispose]();
   });
 
-  test('by what it calls itself: a synchronous commit that is under way ends, and nothing follows it', () => {
+  test('let a synchronous commit finish whose logger closes them, and reject the next call with ERR_CLOSED', () => {
     let nft: Nftables | undefined;
     const logger = { debug: () => nft?.close(), info() {}, warn() {}, error() {} };
     nft = Nftables.open({ netns: home, logger });
@@ -220,7 +220,7 @@ kernelSuite('whatever has been closed', () => {
     expect(() => nft.sync.tables()).toThrow(expect.objectContaining({ code: 'ERR_CLOSED' }));
   });
 
-  test('a log has let go of its groups when `close` returns: the next one has them at once', () => {
+  test('have released the groups of a log when `close` returns', () => {
     for (let i = 0; i < 20; i++) {
       const log = everything.Nflog.open({ netns: home, groups: [5, 6] });
       log.close();
@@ -228,7 +228,7 @@ kernelSuite('whatever has been closed', () => {
     }
   });
 
-  test('monitors and traces end with their handle, and in the middle of an iteration without an error', async () => {
+  test('end their monitors and traces, without an error in the middle of an iteration', async () => {
     const nft = Nftables.open({ netns: home });
     const ended = [nft.monitor({ initial: true }), nft.trace()].map(async each => {
       for await (const _ of each as AsyncIterable<unknown>);
@@ -237,7 +237,7 @@ kernelSuite('whatever has been closed', () => {
     await Promise.all(ended);
   });
 
-  test('is in a namespace that has been closed: nothing is opened there, even if it is home', () => {
+  test('open nothing in a closed namespace, even if it is home: opening is rejected with ERR_CLOSED', () => {
     const closed = NetNs.open({ path: '/proc/self/ns/net' });
     closed.close();
     expect(closed.equals(NetNs.home())).toBe(true);
@@ -257,8 +257,8 @@ kernelSuite('whatever has been closed', () => {
 
 const TABLE_FILTER = { family: 'ip', table: 'large' } as const;
 
-kernelSuite('a fleet', () => {
-  test('puts containers that are closed into failed with ERR_CLOSED, thousands of them without holding up the event loop', async () => {
+kernelSuite('a fleet beside closed containers', () => {
+  test('rejects thousands of closed containers with ERR_CLOSED without blocking the event loop', async () => {
     const fleet = Fleet.open();
     const all = Array.from({ length: 5000 }, (_, i) => {
       const container = Container.open(i % 2 === 0 ? { netns: home } : { pid: sleeper.pid! });
@@ -284,7 +284,7 @@ kernelSuite('a fleet', () => {
     await fleet[Symbol.asyncDispose]();
   });
 
-  test('that is closed in a run ends it: what was not begun is ERR_CLOSED, and no socket is opened any more', async () => {
+  test('rejects the containers that it has not begun with ERR_CLOSED when it is closed during a run, and opens no more sockets', async () => {
     const fleet = Fleet.open();
     const namespaces = Array.from({ length: 20 }, () => NetNs.create());
     const all = namespaces.map(each => Container.open({ netns: each }));
@@ -302,7 +302,7 @@ kernelSuite('a fleet', () => {
     for (const each of [...all, ...namespaces]) each.close();
   });
 
-  test('ends what it watches', async () => {
+  test('ends its watches when it is closed', async () => {
     const fleet = Fleet.open();
     const watch = fleet.watch({}, { directories: ['/run/netns'], runtimes: [] });
     const ended = (async () => {

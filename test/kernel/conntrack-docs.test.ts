@@ -9,7 +9,7 @@ const AsyncFunction = (async () => {}).constructor as new (
   ...parameters: string[]
 ) => (...values: unknown[]) => Promise<void>;
 
-test("docs/conntrack.md's first example ends what it says, and lists what is left", async () => {
+test("docs/conntrack.md's first example deletes the connections that it names and lists the others", async () => {
   const body = page.take('ct.flush').code.replace(/^import .*$/m, '');
   const netns = NetNs.create();
   const ct = Conntrack.open({ netns });
@@ -36,7 +36,7 @@ test("docs/conntrack.md's first example ends what it says, and lists what is lef
   netns.close();
 });
 
-test("docs/conntrack.md's second example shows the state, and then what begins and ends", async () => {
+test("docs/conntrack.md's second example prints the present state and then what begins and ends", async () => {
   const netns = NetNs.create();
   const ct = Conntrack.open({ netns });
   const original = { source: '10.0.0.1', sourcePort: 4000, destination: '10.10.0.100', destinationPort: 53 };

@@ -78,7 +78,7 @@ function stable({ id: _, use: __, timeoutSeconds: ___, ...flow }: Flow): object 
 
 describe('flows', () => {
   test.each(Object.entries(KINDS))(
-    'of %s are created, shown by conntrack, read, and created again as read',
+    'of %s are created, shown by conntrack, read, and created again from what was read',
     async (_, flow) => {
       await ct.create(flow);
       const [made, ...others] = await ct.list();
@@ -109,7 +109,7 @@ describe('flows', () => {
     },
   );
 
-  test('that conntrack has made are read', async () => {
+  test('that the program conntrack made are read', async () => {
     conntrack(
       '-I',
       '-p',
@@ -146,7 +146,7 @@ describe('flows', () => {
     expect(flow!.status).toEqual(expect.arrayContaining(['seen-reply', 'assured', 'destination-nat']));
   });
 
-  test('are changed: timeout, mark under a mask, status, helper', async () => {
+  test('are changed: timeout, mark under a mask, status and helper', async () => {
     await ct.create(udp(1, { mark: 0xf1 }));
     const key = { protocol: 'udp', ...udp(1).original } as const;
     await ct.update(key, { mark: { value: 0x0e, mask: 0x0f }, timeoutSeconds: 5000, status: ['assured'] });
@@ -163,7 +163,7 @@ describe('flows', () => {
     await expect(ct.update({ ...key, sourcePort: 2 }, { mark: 1 })).rejects.toMatchObject({ code: 'ENOENT' });
   });
 
-  test('labels are set where a rule of the namespace uses them, and rejected with UnsupportedError where the kernel would drop them', async () => {
+  test('take labels where a rule of the namespace uses them, and are rejected with UnsupportedError where the kernel would drop the labels', async () => {
     await expect(ct.create(udp(1, { labels: [3] }))).rejects.toBeInstanceOf(UnsupportedError);
     expect(await ct.list()).toEqual([]);
     const nft = Nftables.open({ netns });
@@ -182,7 +182,7 @@ describe('flows', () => {
     await nft[Symbol.asyncDispose]();
   });
 
-  test('are counted, and rejected with EEXIST when they are there', async () => {
+  test('are counted, rejected with EEXIST when they exist already, and with ERR_TOO_MANY when one is to be found', async () => {
     expect(await ct.count()).toBe(0);
     for (let i = 0; i < 20; i++) ct.sync.create(udp(i));
     expect(await ct.count()).toBe(20);
@@ -192,7 +192,7 @@ describe('flows', () => {
     expect(await ct.list({}, { limit: 20 })).toHaveLength(20);
   });
 
-  test('have counters and times where the settings say so, and listAndZero sets only those that match to zero', async () => {
+  test('have counters and times where the settings say so, and listAndZero zeroes only those that match', async () => {
     ct.settings.acct = true;
     ct.settings.timestamp = true;
     expect(ct.settings.get('acct')).toBe(true);
@@ -204,7 +204,7 @@ describe('flows', () => {
     expect(await ct.listAndZero()).toHaveLength(2);
   });
 
-  test('statistics name every processor, and settings the namespace has', async () => {
+  test('have statistics for every processor and settings for the namespace', async () => {
     await ct.create(udp(1));
     const statistics = await ct.statistics();
     expect(statistics.map(({ cpu }) => cpu)).toEqual(statistics.map((_, i) => i));
@@ -220,7 +220,7 @@ describe('flows', () => {
     expect(ct.settings.udp_timeout).toBe(31);
   });
 
-  test('expectations of a helper are made, read, told and ended', async () => {
+  test('have expectations of a helper, which are created, read, monitored and deleted', async () => {
     const flow = KINDS['a helper']!;
     // A flow that began before anybody listened has no events, and its expectations have none.
     const monitor = ct.monitor({ expectations: true, kinds: ['destroy'] });
@@ -371,7 +371,7 @@ function toNumber(address: string): bigint {
 }
 
 describe('filters', () => {
-  test('list exactly the flows that are meant, whatever the kernel makes of them', () => {
+  test('list exactly the flows that match, whatever the kernel returns', () => {
     for (const flow of manyFlows()) ct.sync.create(flow);
     const all = ct.sync.list();
     expect(all).toHaveLength(manyFlows().length);
@@ -392,7 +392,7 @@ describe('filters', () => {
     expect(met).toBeGreaterThan(30);
   });
 
-  test('end exactly the flows that are meant, and tell how many', () => {
+  test('delete exactly the flows that match, and return their number', () => {
     fc.assert(
       fc.property(anyFilter, filter => {
         ct.sync.flush();
@@ -406,7 +406,7 @@ describe('filters', () => {
     );
   });
 
-  test('that are empty, or have a field that is undefined, end nothing', async () => {
+  test('that are empty or have an undefined field delete nothing: rejects them with ERR_MISSING', async () => {
     await ct.create(udp(1));
     await expect(ct.flush({})).rejects.toMatchObject({ code: 'ERR_MISSING' });
     await expect(ct.flush({ destination: undefined } as never)).rejects.toThrow(TypeError);
@@ -436,7 +436,7 @@ describe('filters', () => {
 });
 
 describe('a deletion', () => {
-  test('takes one flow at the most, whatever is in the key', async () => {
+  test('deletes at most one flow, whatever is in the key', async () => {
     const flows = manyFlows();
     for (const flow of flows) ct.sync.create(flow);
     const all = ct.sync.list();
@@ -472,7 +472,7 @@ describe('a deletion', () => {
 });
 
 describe('events', () => {
-  test('tell what becomes of flows, who did it, and begin with those that there are', async () => {
+  test('begin with the present flows, and tell what becomes of flows and who did it', async () => {
     await ct.create(udp(1));
     const events = ct.monitor({ initial: true })[Symbol.asyncIterator]();
     expect((await events.next()).value).toMatchObject({
@@ -494,7 +494,7 @@ describe('events', () => {
     await events.return(undefined);
   });
 
-  test('of kinds that were not asked for do not come', async () => {
+  test('leave out kinds that were not asked for', async () => {
     const events = ct.monitor({ kinds: ['destroy'] })[Symbol.asyncIterator]();
     await ct.create(udp(1));
     await ct.delete({ protocol: 'udp', ...udp(1).original });
@@ -502,7 +502,7 @@ describe('events', () => {
     await events.return(undefined);
   });
 
-  test('that were lost are made up for by the table as it is', async () => {
+  test('that were lost are replaced by a new reading of the table', async () => {
     const monitor = ct.monitor({ receiveBufferBytes: 4096 });
     const events = monitor[Symbol.asyncIterator]();
     for (let i = 1; i <= 2000; i++) ct.sync.create(udp(i));
@@ -523,7 +523,7 @@ describe('events', () => {
     expect(await events.next()).toEqual({ value: undefined, done: true });
   });
 
-  test('end with the handle, and with the signal', async () => {
+  test('end with the signal, and with their handle, which is then rejected with ERR_CLOSED', async () => {
     const controller = new AbortController();
     const aborted = ct.monitor({ signal: controller.signal })[Symbol.asyncIterator]();
     const waiting = aborted.next();

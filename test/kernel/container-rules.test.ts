@@ -31,7 +31,7 @@ const SIX: Redirect = { protocol: 'tcp', address: '2001:db8::1', port: 80, toPor
 const sorted = (redirects: Redirect[]) => redirects.map(each => JSON.stringify(each)).sort();
 
 kernelSuite('redirects of a container', () => {
-  it('are set, listed, added to and removed, each in the other form too', async () => {
+  it('are set, listed, added and removed, in both forms', async () => {
     const { redirects } = make().container;
     expect(await redirects.list()).toEqual([]);
     await redirects.set([WEB, DNS, SAME, SIX]);
@@ -47,7 +47,7 @@ kernelSuite('redirects of a container', () => {
     expect(await redirects.list()).toEqual([]);
   });
 
-  it('are one rule and one map for each IP version, as nft writes them', async () => {
+  it('are one rule and one map for each IP version, as nft lists them', async () => {
     const { netns, container } = make();
     await container.redirects.set([WEB, SIX]);
     const text = nft(netns, 'list', 'ruleset');
@@ -60,7 +60,7 @@ kernelSuite('redirects of a container', () => {
     expect(text).toMatch(/redirect to :ip6 daddr \. meta l4proto \. th dport map @ipv6/);
   });
 
-  it('change nothing when they are so already', async () => {
+  it('change nothing when the state is right already', async () => {
     const { container } = make();
     await container.redirects.set([WEB, SIX]);
     const generation = await container.nftables.generation();
@@ -69,14 +69,14 @@ kernelSuite('redirects of a container', () => {
     expect(await container.nftables.generation()).toBe(generation);
   });
 
-  it('lead elsewhere when they are added again with another port', async () => {
+  it('change their target when they are added again with another port', async () => {
     const { redirects } = make().container;
     await redirects.set([WEB]);
     await redirects.add([{ ...WEB, toPort: 9090 }]);
     expect(await redirects.list()).toEqual([{ ...WEB, toPort: 9090 }]);
   });
 
-  it('are found again by another process, and mended by adopt', async () => {
+  it('are found by another process, and repaired by adopt', async () => {
     const { netns, container } = make();
     await container.redirects.set([WEB, DNS]);
     const later = Container.open({ netns });
@@ -88,7 +88,7 @@ kernelSuite('redirects of a container', () => {
     expect(await container.redirects.list()).toEqual([DNS]);
   });
 
-  it('are removed whether all of them are there or not', async () => {
+  it('are removed whether all of them exist or not', async () => {
     const { redirects } = make().container;
     await redirects.remove([WEB]);
     await redirects.set([WEB, DNS, SIX]);
@@ -100,7 +100,7 @@ kernelSuite('redirects of a container', () => {
     expect(await redirects.list()).toEqual([DNS]);
   });
 
-  it('are told from elements that somebody else has put into the map', async () => {
+  it('are told from elements that another program put into the map', async () => {
     const { netns, container } = make();
     await container.redirects.set([WEB]);
     const elements = '{ 192.0.2.1 . icmp . 80 : 81, 192.0.2.1 . tcp . 0 : 81, 192.0.2.1 . tcp . 80 : 0 }';
@@ -112,7 +112,7 @@ kernelSuite('redirects of a container', () => {
     expect(sorted(await container.redirects.list())).toEqual(sorted([WEB, DNS]));
   });
 
-  it('of 20,000 are set, read and set again', async () => {
+  it('are set, read and set again 20,000 at a time', async () => {
     const { redirects } = make().container;
     const many = Array.from({ length: 20_000 }, (_, i) => ({
       ...WEB,
@@ -124,7 +124,7 @@ kernelSuite('redirects of a container', () => {
     expect(await redirects.list()).toHaveLength(10_000);
   });
 
-  it("leave a table that is somebody else's alone, unless they are forced", async () => {
+  it('reject a table of another owner with ERR_FOREIGN_TABLE unless they are forced', async () => {
     const { netns, container } = make();
     nft(netns, 'add table inet netsteer-redirects { chain theirs { } ; }');
     const foreign = expect.objectContaining({ code: 'ERR_FOREIGN_TABLE' });
@@ -144,7 +144,7 @@ kernelSuite('redirects of a container', () => {
     expect(nft(netns, 'list', 'ruleset')).not.toContain('chain theirs');
   });
 
-  it('stand beside what others have in the namespace', async () => {
+  it('leave other tables of the namespace alone', async () => {
     const { netns, container } = make();
     nft(netns, 'add table ip nat { chain PREROUTING { type nat hook prerouting priority -100 ; } ; }');
     const before = nft(netns, 'list', 'table', 'ip', 'nat');
@@ -153,7 +153,7 @@ kernelSuite('redirects of a container', () => {
     expect(nft(netns, 'list', 'ruleset')).toBe(before);
   });
 
-  it('carry traffic of both versions and protocols to the port', async () => {
+  it('carry traffic of both IP versions and protocols to the port', async () => {
     const { netns, container } = make();
     const outside = NetNs.create();
     cleanUps.push(() => outside.close());
@@ -218,7 +218,7 @@ kernelSuite('redirects of a container', () => {
     [[WEB, { ...WEB, toPort: 81 }], '[1].toPort'],
     [[SIX, { ...SIX, address: '2001:DB8:0::1', toPort: 1 }], '[1].toPort'],
     ['all', ''],
-  ])('%j are refused before the kernel sees them', async (redirects, attribute) => {
+  ])('reject %j before anything is sent', async (redirects, attribute) => {
     const { container } = make();
     const refused = expect.objectContaining({ attribute, code: expect.stringMatching(/^ERR_/) });
     await expect(container.redirects.set(redirects as Redirect[])).rejects.toEqual(refused);
@@ -233,7 +233,7 @@ kernelSuite('log rules of a container', () => {
     { group: 6, prefix: 'web ', match: [ip.daddr.eq('127.0.0.1'), tcp.dport.eq(80)], hook: 'output' as const },
   ];
 
-  it('are set, listed with what they match, added to and removed', async () => {
+  it('are set, listed with their matches, added and removed', async () => {
     const { logging } = make().container;
     await logging.set(rules);
     expect(await logging.list()).toEqual(rules);
@@ -245,7 +245,7 @@ kernelSuite('log rules of a container', () => {
     expect(await logging.list()).toEqual([]);
   });
 
-  it('change nothing when they are so already', async () => {
+  it('change nothing when the state is right already', async () => {
     const { container } = make();
     await container.logging.set(rules);
     const generation = await container.nftables.generation();
@@ -254,7 +254,7 @@ kernelSuite('log rules of a container', () => {
     expect(await container.nftables.generation()).toBe(generation);
   });
 
-  it('are told by the packets that they have logged', async () => {
+  it('are named by the packets that they log', async () => {
     const { netns, container } = make();
     const links = Links.open({ netns });
     await links.set('lo', { up: true });
@@ -284,13 +284,13 @@ kernelSuite('log rules of a container', () => {
     [[{ group: 1, prefix: '' }], '[0].prefix'],
     [[{ group: 1, hook: 'postrouting' }], '[0].hook'],
     [[{ group: 1 }, { group: 1 }], '[1]'],
-  ])('%j are refused before the kernel sees them', async (wrong, attribute) => {
+  ])('reject %j before anything is sent', async (wrong, attribute) => {
     const { container } = make();
     await expect(container.logging.set(wrong as never)).rejects.toMatchObject({ attribute });
     expect(await container.nftables.tables()).toEqual([]);
   });
 
-  it("leave a table that is somebody else's alone", async () => {
+  it('reject a table of another owner with ERR_FOREIGN_TABLE', async () => {
     const { container } = make();
     await container.nftables.commit(new Transaction().add({ table: { family: 'inet', name: 'netsteer-logging' } }));
     await expect(container.logging.set(rules)).rejects.toMatchObject({ code: 'ERR_FOREIGN_TABLE' });

@@ -21,7 +21,7 @@ afterEach(() => {
 });
 
 kernelSuite('a container', () => {
-  it('is opened by the pid of a process in it', async () => {
+  it('opens by the pid of a process in it', async () => {
     const { pid, netns } = start();
     await using container = Container.open({ pid });
     expect(container.netns.equals(netns)).toBe(true);
@@ -31,14 +31,14 @@ kernelSuite('a container', () => {
     netns.close();
   });
 
-  it('is not opened when it is the host, unless that is asked for', () => {
+  it('rejects the namespace of the host with ERR_HOST_NAMESPACE unless allowHost is set', () => {
     const open = (options?: { allowHost: boolean }) => Container.open({ pid: process.pid }, options);
     expect(() => open()).toThrow(expect.objectContaining({ code: 'ERR_HOST_NAMESPACE' }));
     expect(() => Container.open({ netns: NetNs.home() })).toThrow(NetNsError);
     open({ allowHost: true }).close();
   });
 
-  it('is printed with its handles by what tells them apart, without their insides', async () => {
+  it('is inspected with its name and its handles, without internals', async () => {
     const netns = NetNs.create();
     await using container = Container.open({ netns });
     const { inode } = netns;
@@ -50,7 +50,7 @@ kernelSuite('a container', () => {
     netns.close();
   });
 
-  it('is not opened when its process is gone', async () => {
+  it('rejects a process that has ended', async () => {
     const { pid, child, netns } = start();
     child.kill('SIGKILL');
     await once(child, 'close');
@@ -58,7 +58,7 @@ kernelSuite('a container', () => {
     netns.close();
   });
 
-  it('says when its process ends', async () => {
+  it('reports when its process ends', async () => {
     const { pid, child, netns } = start();
     await using container = Container.open({ pid });
     let closed = false;
@@ -71,7 +71,7 @@ kernelSuite('a container', () => {
     netns.close();
   });
 
-  it('refuses what is no container', () => {
+  it('rejects misspelt options with ERR_UNKNOWN_FIELD', () => {
     expect(() => Container.open({} as never)).toThrow(TypeError);
     expect(() => Container.open({ pid: 1.5 })).toThrow(RangeError);
     expect(() => Container.open({ netns: 'web1' } as never)).toThrow(TypeError);
@@ -80,7 +80,7 @@ kernelSuite('a container', () => {
     );
   });
 
-  it('hands out its packet log and closes it', async () => {
+  it('opens its packet log and closes it, which then rejects with ERR_CLOSED', async () => {
     const { pid, netns } = start();
     const container = Container.open({ pid });
     using links = Links.open({ netns });
@@ -106,7 +106,7 @@ kernelSuite('a container', () => {
     netns.close();
   });
 
-  it('finds out in preflight what works, and what to do about the rest', async () => {
+  it('reports in preflight what works, and how to mend the rest', async () => {
     const { pid, netns } = start();
     await using container = Container.open({ pid });
     const { ok, abilities } = await container.preflight();
@@ -128,7 +128,7 @@ kernelSuite('a container', () => {
     netns.close();
   });
 
-  it('tells root of a user namespace in preflight what works for it', () => {
+  it('reports in preflight what works for root of a user namespace', () => {
     const dist = new URL('../../dist/index.js', import.meta.url).pathname;
     const script = `
       import { Container, NetNs } from ${JSON.stringify(dist)};
@@ -145,7 +145,7 @@ kernelSuite('a container', () => {
 });
 
 kernelSuite('a kernel without IPVS', () => {
-  it('is told apart from a missing service, with the module to load', async () => {
+  it('is told from a missing service, and names the module to load', async () => {
     const netns = NetNs.create();
     await using ipvs = Ipvs.open({ netns });
     const error = await ipvs.service({ protocol: 'tcp', address: '10.0.0.1', port: 80 }).catch(error => error);

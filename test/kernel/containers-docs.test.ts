@@ -44,7 +44,7 @@ async function inContainer(work: (web1: Container, netns: NetNs) => Promise<void
 
 /* The examples of the page as they stand. */
 kernelSuite('docs/containers.md', () => {
-  it('redirects', () =>
+  it('redirects ports', () =>
     inContainer(async web1 => {
       await run('web1.redirects.set', { web1 });
       expect(await web1.redirects.list()).toHaveLength(2);
@@ -56,7 +56,7 @@ kernelSuite('docs/containers.md', () => {
       expect(await web1.redirects.list()).toHaveLength(3);
     }));
 
-  it('tells what differs', () =>
+  it('tells differences', () =>
     inContainer(async (web1, netns) => {
       await web1.redirects.set([{ protocol: 'tcp', address: '10.10.0.100', port: 80, toPort: 8080 }]);
       using nft = Nftables.open({ netns });
@@ -71,7 +71,7 @@ kernelSuite('docs/containers.md', () => {
       ]);
     }));
 
-  it('logs', () =>
+  it('logs packets', () =>
     inContainer(async (web1, netns) => {
       const links = Links.open({ netns });
       await links.set('lo', { up: true });
@@ -88,7 +88,7 @@ kernelSuite('docs/containers.md', () => {
       }
     }));
 
-  it('prepares', async () => {
+  it('prepares permissions', async () => {
     const made: Transaction[] = [];
     class Kept extends Transaction {
       constructor() {
@@ -131,7 +131,7 @@ kernelSuite('docs/containers.md', () => {
     }
   });
 
-  it('leaves no example out', () => {
+  it('has no example that this file does not run', () => {
     expect(page.left).toEqual([]);
   });
 });

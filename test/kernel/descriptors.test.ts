@@ -91,7 +91,7 @@ describe('the owner of a descriptor', () => {
     return { promise, open };
   };
 
-  test('closes at once where no call is under way', async () => {
+  test('closes at once where no call is under way, and is then rejected with ERR_CLOSED', async () => {
     const { backend, closed } = fake();
     const descriptor = new Descriptor(backend, 7);
     expect([descriptor.fd, descriptor.closed]).toEqual([7, false]);
@@ -102,7 +102,7 @@ describe('the owner of a descriptor', () => {
     expect(() => descriptor.fd).toThrow(expect.objectContaining({ code: 'ERR_CLOSED' }));
   });
 
-  test('closes when the last of the calls under way is over, and takes no new ones meanwhile', async () => {
+  test('closes after the last call under way, and rejects new calls meanwhile with ERR_CLOSED', async () => {
     const { backend, closed } = fake();
     const descriptor = new Descriptor(backend, 7);
     const [first, second] = [gate(), gate()];
@@ -136,7 +136,7 @@ describe('the owner of a descriptor', () => {
     expect(closed).toEqual(['7']);
   });
 
-  test('closes after a call on the spot that closes it', () => {
+  test('closes after a synchronous call during which it was closed, and is then rejected with ERR_CLOSED', () => {
     const { backend, closed } = fake();
     const descriptor = new Descriptor(backend, 7);
     const result = descriptor.holdNow(fd => {
@@ -148,7 +148,7 @@ describe('the owner of a descriptor', () => {
     expect(() => descriptor.holdNow(() => 1)).toThrow(expect.objectContaining({ code: 'ERR_CLOSED' }));
   });
 
-  test('closes once, however often it is asked, and says the same to all', async () => {
+  test('closes once, however often close is called, and returns the same promise', async () => {
     const { backend, closed, finish } = fake();
     const descriptor = new Descriptor(backend, 7, { closeOffThread: true });
     const closings = [descriptor.close(), descriptor.close()];
@@ -159,7 +159,7 @@ describe('the owner of a descriptor', () => {
     expect(closed).toHaveLength(1);
   });
 
-  test('does not pile up closes that take long', async () => {
+  test('does not accumulate closes that take long', async () => {
     const { backend, closed, finish } = fake();
     const closings = Array.from({ length: 1000 }, (_, fd) =>
       new Descriptor(backend, fd, { closeOffThread: true }).close(),
@@ -175,8 +175,8 @@ describe('the owner of a descriptor', () => {
   });
 });
 
-kernelSuite('descriptors', () => {
-  test('a close during a send that is away never reaches the socket of another namespace', async () => {
+kernelSuite('descriptors of handles', () => {
+  test('are not reused for another namespace while a send is under way at close', async () => {
     const transaction = largeTransaction();
     for (let round = 0; round < ROUNDS; round++) {
       const [a, b] = [make(), make()];
@@ -194,7 +194,7 @@ kernelSuite('descriptors', () => {
     }
   });
 
-  test('nor does one of the bare socket', async () => {
+  test('are not reused while a send of a bare socket is under way', async () => {
     const { bytes } = largeTransaction().encode();
     for (let round = 0; round < ROUNDS; round++) {
       const [a, b] = [make(), make()];
@@ -217,7 +217,7 @@ kernelSuite('descriptors', () => {
     }
   });
 
-  test('without the count it would: the tests above would notice', async () => {
+  test('would be reused without the count of calls: the tests above would notice', async () => {
     const { bytes } = largeTransaction().encode();
     const [a, b] = [make(), make()];
     const open = () => ffi().socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);
@@ -237,7 +237,7 @@ kernelSuite('descriptors', () => {
   });
 
   test(
-    `none is left after ${CYCLES} cycles of opening, programming and closing`,
+    `are all closed after ${CYCLES} cycles of opening, programming and closing`,
     async () => {
       const namespaces = Array.from({ length: 5 }, make);
       const paths = namespaces.map(netns => `/proc/self/fd/${netns.descriptor}`);
@@ -265,7 +265,7 @@ kernelSuite('descriptors', () => {
     LONG,
   );
 
-  test('none is left by what fails', async () => {
+  test('are all closed after failures', async () => {
     const netns = make();
     const log = Nflog.open({ netns, groups: [5] });
     cleanUps.push(() => log.close());
@@ -287,7 +287,7 @@ kernelSuite('descriptors', () => {
     await closed(before);
   });
 
-  test('handles of every family give back what they took', async () => {
+  test('are all closed for handles of every kind', async () => {
     const netns = make();
     const before = openDescriptors();
     const handles = [
@@ -302,7 +302,7 @@ kernelSuite('descriptors', () => {
   });
 
   test(
-    'no namespace is left: as many as there may be can be made again',
+    'keep no namespace alive: as many as the kernel allows can be made again',
     () => {
       // In a user namespace of its own the number of network namespaces can be limited, and so be counted.
       const result = evaluate(

@@ -47,7 +47,7 @@ const modules = (): string => (fs.existsSync('/proc/modules') ? fs.readFileSync(
 const moduleNames = (text: string): string[] => text.split('\n').map(line => line.split(' ')[0]!);
 
 kernelSuite('netsteer doctor', () => {
-  it('tells of a container what works there, and loads nothing for it', async () => {
+  it('reports what works in a container, and loads no module for it', async () => {
     const { pid, inode } = await inhabitant('web');
     const before = moduleNames(modules());
     const { status, found, by } = diagnosis(['--pid', String(pid)]);
@@ -66,7 +66,7 @@ kernelSuite('netsteer doctor', () => {
     expect(loaded).toEqual([]);
   });
 
-  it('says it in words, too, with names that cannot do anything to a terminal', async () => {
+  it('prints words, and escapes names that could control a terminal', async () => {
     const name = '\u001b[2J\u009b\n\u202eok';
     const { pid } = await inhabitant(name);
     const { output } = netsteer(['doctor', '--pid', String(pid)]);
@@ -78,7 +78,7 @@ kernelSuite('netsteer doctor', () => {
     expect(found.process.name).toBe(name);
   });
 
-  it('tells who may not, and why', async () => {
+  it('reports which permissions a user lacks, and why', async () => {
     const weak = diagnosis([], NOBODY);
     expect(weak.status).toBe(1);
     expect(weak.by.nflog).toMatchObject({
@@ -104,7 +104,7 @@ kernelSuite('netsteer doctor', () => {
     expect(diagnosis(['--pid', String(pid)], without).by.enter).toMatchObject({ works: false, reason: 'capability' });
   });
 
-  it('says that there is no such process or container, and what it cannot understand', () => {
+  it('rejects a missing container with ERR_NO_CONTAINER, and arguments that it does not know', () => {
     const dead = execFileSync('sh', ['-c', 'echo $$'], { encoding: 'utf8' }).trim();
     expect(diagnosis(['--pid', dead])).toMatchObject({ status: 1, found: { ok: false, error: { code: 'ESRCH' } } });
     expect(diagnosis(['--container', 'no-such'])).toMatchObject({

@@ -100,8 +100,8 @@ async function tried<H>(trial: Trial<H>, atLeast: number): Promise<void> {
   if (EVERY === 1) expect(refused).toBeGreaterThan(0);
 }
 
-kernelSuite('each call fails once: namespaces', () => {
-  test('making one, and entering it', { timeout: LONG }, () =>
+kernelSuite('namespaces when one system call fails', () => {
+  test('are created and entered, or the error leaves nothing behind', { timeout: LONG }, () =>
     tried(
       {
         open: () => NetNs.create(),
@@ -112,32 +112,36 @@ kernelSuite('each call fails once: namespaces', () => {
     ),
   );
 
-  test.each(['pid', 'path', 'fd', 'name'])('opening one by its %s', { timeout: LONG }, async by => {
-    const name = `faults-${process.pid}`;
-    const child = netns.run(() => spawn('sleep', ['infinity'], { stdio: 'ignore' })) as ChildProcess;
-    netns.pin(name);
-    const references: Record<string, Parameters<typeof NetNs.open>[0]> = {
-      pid: { pid: child.pid! },
-      path: { path: `/proc/${child.pid}/ns/net` },
-      fd: { fd: netns.descriptor },
-      name: { name },
-    };
-    try {
-      await tried(
-        {
-          open: () => NetNs.open(references[by]!),
-          operate: ns => expect(ns.equals(netns)).toBe(true),
-          close: ns => ns[Symbol.asyncDispose](),
-        },
-        3,
-      );
-    } finally {
-      netns.unpin(name);
-      child.kill('SIGKILL');
-    }
-  });
+  test.each(['pid', 'path', 'fd', 'name'])(
+    'are opened by %s, or the error leaves nothing behind',
+    { timeout: LONG },
+    async by => {
+      const name = `faults-${process.pid}`;
+      const child = netns.run(() => spawn('sleep', ['infinity'], { stdio: 'ignore' })) as ChildProcess;
+      netns.pin(name);
+      const references: Record<string, Parameters<typeof NetNs.open>[0]> = {
+        pid: { pid: child.pid! },
+        path: { path: `/proc/${child.pid}/ns/net` },
+        fd: { fd: netns.descriptor },
+        name: { name },
+      };
+      try {
+        await tried(
+          {
+            open: () => NetNs.open(references[by]!),
+            operate: ns => expect(ns.equals(netns)).toBe(true),
+            close: ns => ns[Symbol.asyncDispose](),
+          },
+          3,
+        );
+      } finally {
+        netns.unpin(name);
+        child.kill('SIGKILL');
+      }
+    },
+  );
 
-  test('giving it a name, and taking it back', { timeout: LONG }, () => {
+  test('are pinned and unpinned, or the error leaves nothing behind', { timeout: LONG }, () => {
     const name = `faults-${process.pid}`;
     const mounts = () =>
       fs
@@ -179,7 +183,7 @@ kernelSuite('each call fails once: namespaces', () => {
     })();
   });
 
-  test('its sysctls', { timeout: LONG }, () => {
+  test('have their sysctls read and written, or the error leaves nothing behind', { timeout: LONG }, () => {
     const name = 'net.ipv4.ip_forward';
     return tried(
       {
@@ -194,7 +198,7 @@ kernelSuite('each call fails once: namespaces', () => {
   });
 });
 
-kernelSuite('each call fails once: nf_tables', () => {
+kernelSuite('nf_tables when one system call fails', () => {
   test.each<[string, (nft: Nftables) => unknown]>([
     ['a small commit', nft => nft.commit(small)],
     ['a small commit, synchronous', nft => nft.sync.commit(small)],
@@ -217,9 +221,11 @@ kernelSuite('each call fails once: nf_tables', () => {
           { prefix: '' },
         ),
     ],
-  ])('%s', { timeout: LONG }, (_, operate) => tried(programs(operate), 8));
+  ])('carries out %s, or the error leaves nothing behind', { timeout: LONG }, (_, operate) =>
+    tried(programs(operate), 8),
+  );
 
-  test('two commits at once', { timeout: LONG }, () =>
+  test('carries out two concurrent commits, or the error leaves nothing behind', { timeout: LONG }, () =>
     tried(
       {
         ...programs(async nft => {
@@ -242,16 +248,16 @@ kernelSuite('each call fails once: nf_tables', () => {
     ['all of it, as JSON', nft => nft.sync.ruleset({ as: 'json', elements: true })],
     ['a plan', nft => nft.plan({ tables: [] }, { prefix: '' })],
     ['a reset', nft => nft.reset({ ruleset: {} })],
-  ])('reading %s', { timeout: LONG }, (_, operate) => tried(reads(operate), 8));
+  ])('reads %s, or the error leaves nothing behind', { timeout: LONG }, (_, operate) => tried(reads(operate), 8));
 
-  test('reading a large ruleset', { timeout: LONG }, () =>
+  test('reads a large ruleset, or the error leaves nothing behind', { timeout: LONG }, () =>
     tried(
       reads(nft => nft.ruleset(), large),
       12,
     ),
   );
 
-  test('what is read is the same when a call has failed', { timeout: LONG }, async () => {
+  test('reads the same afterwards', { timeout: LONG }, async () => {
     emptyRuleset();
     probe.sync.commit(large);
     const read = (nft: Nftables) => nft.chains();
@@ -265,7 +271,7 @@ kernelSuite('each call fails once: nf_tables', () => {
     );
   });
 
-  test('a monitor', { timeout: LONG }, () =>
+  test('runs a monitor, or the error leaves nothing behind', { timeout: LONG }, () =>
     tried(
       {
         reset: emptyRuleset,
@@ -293,7 +299,7 @@ kernelSuite('each call fails once: nf_tables', () => {
     ),
   );
 
-  test('a trace that is opened and closed', { timeout: LONG }, () =>
+  test('opens and closes a trace, or the error leaves nothing behind', { timeout: LONG }, () =>
     tried(
       {
         open: () => Nftables.open({ netns }),
@@ -305,7 +311,7 @@ kernelSuite('each call fails once: nf_tables', () => {
   );
 });
 
-kernelSuite('each call fails once: NFLOG', () => {
+kernelSuite('NFLOG when one system call fails', () => {
   beforeEach(() => {
     links.sync.set('lo', { up: true });
     probe.sync.apply({
@@ -317,7 +323,7 @@ kernelSuite('each call fails once: NFLOG', () => {
     } as never);
   });
 
-  test('opening a log, changing its groups, closing it', { timeout: LONG }, () =>
+  test('opens a log, changes its groups and closes it, or the error leaves nothing behind', { timeout: LONG }, () =>
     tried<Nflog>(
       {
         open: () => Nflog.open({ netns, groups: [5] }),
@@ -332,7 +338,7 @@ kernelSuite('each call fails once: NFLOG', () => {
     ),
   );
 
-  test('receiving packets', { timeout: LONG }, () =>
+  test('receives packets, or the error leaves nothing behind', { timeout: LONG }, () =>
     tried<Nflog>(
       {
         open: () => Nflog.open({ netns, groups: [5], queue: { packets: 1 } }),
@@ -370,7 +376,7 @@ function sendOn(ns: NetNs): () => Promise<void> {
   };
 }
 
-kernelSuite('each call fails once: devices, addresses and routes', () => {
+kernelSuite('devices, addresses and routes when one system call fails', () => {
   const state = () => ({
     links: links.sync.list().map(({ name, up, master }) => [name, up, master]),
     addresses: links.sync
@@ -403,7 +409,9 @@ kernelSuite('each call fails once: devices, addresses and routes', () => {
     ['an address', own => own.addAddress('made0', '10.10.0.100/32'), veth],
     ['a route', own => own.addRoute({ to: '192.0.2.0/24', device: 'made0' }), veth],
     ['a name', own => own.set('lo', { up: false }), () => links.sync.set('lo', { up: true })],
-  ])('making %s', { timeout: LONG }, (_, operate, prepare) => tried(changes(operate, prepare), 8));
+  ])('are created: %s, or the error leaves nothing behind', { timeout: LONG }, (_, operate, prepare) =>
+    tried(changes(operate, prepare), 8),
+  );
 
   test.each<[string, (own: Links) => unknown]>([
     ['links', own => own.list()],
@@ -411,10 +419,10 @@ kernelSuite('each call fails once: devices, addresses and routes', () => {
     ['addresses', own => own.addresses()],
     ['routes', own => own.routes()],
     ['neighbours', own => own.neighbours()],
-  ])('reading %s', { timeout: LONG }, (_, operate) => tried(changes(operate), 8));
+  ])('are read: %s, or the error leaves nothing behind', { timeout: LONG }, (_, operate) => tried(changes(operate), 8));
 });
 
-kernelSuite('each call fails once: containers', () => {
+kernelSuite('containers when one system call fails', () => {
   let child: ChildProcess;
 
   beforeAll(() => {
@@ -469,11 +477,13 @@ kernelSuite('each call fails once: containers', () => {
       container => container.redirects.set(redirects),
     ],
     ['setting logging', container => container.logging.set(logging)],
-  ])('%s', { timeout: LONG }, (_, operate, prepare) => tried(inContainer(operate, prepare), 6));
+  ])('are programmed: %s, or the error leaves nothing behind', { timeout: LONG }, (_, operate, prepare) =>
+    tried(inContainer(operate, prepare), 6),
+  );
 
   // It looks through all of the kernel's symbols each time.
   if (isLong)
-    test('preflight', { timeout: LONG }, () =>
+    test('are examined by preflight, or the error leaves nothing behind', { timeout: LONG }, () =>
       tried(
         inContainer(container => container.preflight()),
         6,
@@ -484,7 +494,7 @@ kernelSuite('each call fails once: containers', () => {
     ['a run', (fleet, container) => fleet.apply([container], { redirects })],
     ['a comparison', (fleet, container) => fleet.verify([container], { redirects })],
     ['a removal', (fleet, container) => fleet.remove([container])],
-  ])('of a fleet, %s', { timeout: LONG }, (_, operate) =>
+  ])('are programmed by a fleet: %s, or the error leaves nothing behind', { timeout: LONG }, (_, operate) =>
     tried<{ fleet: Fleet; container: Container }>(
       {
         reset: emptyRuleset,

@@ -81,8 +81,8 @@ const WORKER = `
   })();
 `;
 
-kernelSuite('calling C', () => {
-  test.each(BACKENDS)('by %s, does the same, or says what is missing', backend => {
+kernelSuite('the backends for calls of C', () => {
+  test.each(BACKENDS)('give the same results: %s, or reject what is not installed with ERR_FFI', backend => {
     if (!installed[backend]) {
       const why = `
         import { selectFfi } from './netlink/index.js';
@@ -104,7 +104,7 @@ kernelSuite('calling C', () => {
     });
   });
 
-  test('by a backend that there is not, is refused with the names of those that there are', () => {
+  test('reject an unknown backend with the names of the known ones', () => {
     const script = `
       import { NetNs } from './netns/index.js';
       try { NetNs.home(); console.log('null'); } catch (error) { console.log(JSON.stringify(error.message)); }`;
@@ -113,7 +113,7 @@ kernelSuite('calling C', () => {
     );
   });
 
-  test('by one backend only on each thread', () => {
+  test('are one for each thread', () => {
     const script = `
       import { NetNs } from './netns/index.js';
       import { selectFfi } from './netlink/index.js';

@@ -129,8 +129,8 @@ const outcome = (find: Promise<Container>): Promise<string> =>
     error => error.code as string,
   );
 
-kernelSuite("a user's daemon", () => {
-  it("is believed about the user's own container", async () => {
+kernelSuite('a search among daemons and records of users', () => {
+  it("believes a user's daemon about that user's containers", async () => {
     const mine = await inhabitant(UID);
     await daemon([{ pid: mine }]);
     expect(await outcome(Container.find(NAME))).toBe(`opened ${fs.statSync(`/proc/${mine}/ns/net`).ino}`);
@@ -138,7 +138,7 @@ kernelSuite("a user's daemon", () => {
     expect(container.id).toBe('c0ffee');
   });
 
-  it('never leads to a process of somebody else, whatever the user does between the questions', async () => {
+  it('never returns a process of another user, whatever the daemon changes between two questions', async () => {
     const [mine, victim, neighbour] = [await inhabitant(UID), await inhabitant(), await inhabitant(OTHER)];
     const ofRoot = new FakeEngine();
     cleanUps.add(() => ofRoot.close());
@@ -162,7 +162,7 @@ kernelSuite("a user's daemon", () => {
     }
   });
 
-  it('that answers nonsense, too much or nothing is passed over, and a word says so', async () => {
+  it('passes over a daemon that sends nonsense, too much or nothing: rejects with ERR_NO_CONTAINER, and a named runtime with ERR_RUNTIME', async () => {
     const pids = [2 ** 53 - 1, 2 ** 31, 2 ** 32 + 1, -1, 1.5, '12', null, true, [1], {}, 0];
     const plans: Step[][] = [
       ...pids.map(pid => [{ pid }]),
@@ -195,12 +195,12 @@ kernelSuite("a user's daemon", () => {
     [null, 'ERR_SHARED_NAMESPACE'],
     [7, 'ERR_SHARED_NAMESPACE'],
     ['new-kind:of', 'ERR_SHARED_NAMESPACE'],
-  ])('with the network mode %j has none of its own: rejects it with %s', async (mode, code) => {
+  ])('rejects a container with the network mode %j, which has no network of its own: with %s', async (mode, code) => {
     await daemon([{ pid: await inhabitant(UID), mode }]);
     expect(await outcome(Container.find(NAME))).toBe(code);
   });
 
-  it('at a socket of which two users have a say is nobody', async () => {
+  it('rejects a socket that two users can replace with ERR_NO_CONTAINER, and a named runtime with ERR_RUNTIME', async () => {
     const theirs = await inhabitant(OTHER);
     fs.mkdirSync(RUN, { recursive: true });
     fs.chmodSync(RUN, 0o777);
@@ -209,7 +209,7 @@ kernelSuite("a user's daemon", () => {
     expect(await outcome(Container.find(NAME, { socket: `${RUN}/docker.sock` }))).toBe('ERR_RUNTIME');
   });
 
-  it('is its own, also where root has made the folder of its socket', async () => {
+  it('believes a daemon whose socket is in a folder of root only about its own user: rejects with ERR_NO_CONTAINER', async () => {
     const [victim, theirs] = [await inhabitant(), await inhabitant(OTHER)];
     const folder = scratchFolder(cleanUps);
     const socket = join(folder, 'docker.sock');
@@ -222,7 +222,7 @@ kernelSuite("a user's daemon", () => {
   });
 });
 
-kernelSuite("a user's record", () => {
+kernelSuite('a record of a user', () => {
   const records: Record<string, (pid: number) => [string, object | string][]> = {
     crun: pid => [
       ['crun/web/status', { pid }],
@@ -237,7 +237,7 @@ kernelSuite("a user's record", () => {
     ],
   };
 
-  it.each(Object.entries(records))("of %s counts for that user's processes alone", async (runtime, files) => {
+  it.each(Object.entries(records))('of %s is believed only about processes of that user', async (runtime, files) => {
     const [mine, victim, neighbour] = [await inhabitant(UID), await inhabitant(), await inhabitant(OTHER)];
     cleanUps.add(() => fs.rmSync(RUN, { recursive: true, force: true }));
     for (const pid of [mine, victim, neighbour, 1, process.pid, 2 ** 31, 2 ** 53 - 1, 0, -1]) {
@@ -256,7 +256,7 @@ kernelSuite("a user's record", () => {
   });
 });
 
-kernelSuite('a watching fleet', () => {
+kernelSuite('a watching fleet beside daemons of users', () => {
   const STATE = { transaction: new Transaction().add({ table: { family: 'ip', name: 'watched' } }) };
 
   const tablesOf = (pid: number): string[] => {
@@ -270,7 +270,7 @@ kernelSuite('a watching fleet', () => {
     }
   };
 
-  it('asks a daemon twice, and programs none but what has a network of its own', async () => {
+  it('asks a daemon twice, programs only containers with a network of their own, and rejects others with ERR_NO_CONTAINER', async () => {
     const engine = new FakeEngine();
     const socket = join(scratchFolder(cleanUps), 'docker.sock');
     await engine.listen(socket);

@@ -41,11 +41,11 @@ function killNow(pid: number): void {
   untilNow(() => /\) Z /.test(fs.readFileSync(`/proc/${pid}/stat`, 'latin1')));
 }
 
-kernelSuite("a container of a real runtime's", () => {
+kernelSuite('a container of a real runtime', () => {
   it.each([
     ['runc', startRunc],
     ['crun', startCrun],
-  ] as const)('is found by %s, until it ends', async (runtime, start) => {
+  ] as const)('is found by %s until it ends', async (runtime, start) => {
     start(cleanUps, NAME, [{ type: 'network' }]);
     const { pid } = JSON.parse(run(runtime, 'state', NAME));
     {
@@ -71,25 +71,31 @@ kernelSuite("a container of a real runtime's", () => {
   it.each([
     ['runc', startRunc],
     ['crun', startCrun],
-  ] as const)("is refused by %s with the host's network, unless that is asked for", async (runtime, start) => {
-    start(cleanUps, NAME, []);
-    await expect(Container.find(NAME, { runtime })).rejects.toMatchObject({ code: 'ERR_HOST_NAMESPACE' });
-    await expect(Container.find(NAME)).rejects.toBeInstanceOf(NetNsError);
-    (await Container.find(NAME, { runtime, allowHost: true })).close();
-  });
+  ] as const)(
+    "is rejected by %s with ERR_HOST_NAMESPACE where it uses the host's network, unless allowHost is set",
+    async (runtime, start) => {
+      start(cleanUps, NAME, []);
+      await expect(Container.find(NAME, { runtime })).rejects.toMatchObject({ code: 'ERR_HOST_NAMESPACE' });
+      await expect(Container.find(NAME)).rejects.toBeInstanceOf(NetNsError);
+      (await Container.find(NAME, { runtime, allowHost: true })).close();
+    },
+  );
 
   it.each([
     ['runc', startRunc],
     ['crun', startCrun],
-  ] as const)("is refused by %s with another container's network, unless that is asked for", async (runtime, start) => {
-    const { pid, inode } = inhabitant();
-    start(cleanUps, NAME, [{ type: 'network', path: `/proc/${pid}/ns/net` }]);
-    await expect(Container.find(NAME, { runtime })).rejects.toMatchObject({ code: 'ERR_SHARED_NAMESPACE' });
-    await using container = await Container.find(NAME, { runtime, allowShared: true });
-    expect(container.netns.inode).toBe(inode);
-  });
+  ] as const)(
+    "is rejected by %s with ERR_SHARED_NAMESPACE where it uses another container's network, unless that is allowed",
+    async (runtime, start) => {
+      const { pid, inode } = inhabitant();
+      start(cleanUps, NAME, [{ type: 'network', path: `/proc/${pid}/ns/net` }]);
+      await expect(Container.find(NAME, { runtime })).rejects.toMatchObject({ code: 'ERR_SHARED_NAMESPACE' });
+      await using container = await Container.find(NAME, { runtime, allowShared: true });
+      expect(container.netns.inode).toBe(inode);
+    },
+  );
 
-  it('shares a namespace with a name when another is in it, as the containers of a pod are', async () => {
+  it('in a named namespace is rejected with ERR_SHARED_NAMESPACE when another container is in it', async () => {
     const { pid } = inhabitant();
     const path = join(scratchFolder(cleanUps), 'pod');
     fs.writeFileSync(path, '');
@@ -102,15 +108,15 @@ kernelSuite("a container of a real runtime's", () => {
     await expect(Container.find(`${NAME}-2`)).rejects.toMatchObject({ code: 'ERR_SHARED_NAMESPACE' });
   });
 
-  it('is not found where there is none', async () => {
+  it('that does not exist is rejected with ERR_NO_CONTAINER, or with ERR_RUNTIME where its runtime is absent', async () => {
     await expect(Container.find(`${NAME}-absent`)).rejects.toMatchObject({ code: 'ERR_NO_CONTAINER' });
     await expect(Container.find('x', { runtime: 'rkt' as 'runc' })).rejects.toMatchObject({ attribute: 'runtime' });
     await expect(Container.find('x', { socket: '/nowhere.sock' })).rejects.toMatchObject({ code: 'ERR_RUNTIME' });
   });
 });
 
-kernelSuite("a runtime's record", () => {
-  it('that says another process by now is not believed', async () => {
+kernelSuite('a record of a runtime', () => {
+  it('whose process number was reused is rejected with ERR_NO_CONTAINER', async () => {
     const [first, second] = [inhabitant(), inhabitant()];
     const engine = new FakeEngine();
     cleanUps.add(() => engine.close());
@@ -125,7 +131,7 @@ kernelSuite("a runtime's record", () => {
     }
   });
 
-  it('of a process that ends meanwhile is not believed', async () => {
+  it('whose process ends during the search is rejected with ERR_NO_CONTAINER', async () => {
     const web = inhabitant();
     const engine = new FakeEngine();
     cleanUps.add(() => engine.close());
@@ -142,7 +148,7 @@ kernelSuite("a runtime's record", () => {
     await web.end();
   });
 
-  it("that is a user's is believed for that user's processes alone", async () => {
+  it("in a user's folder is believed only about that user's processes: others are rejected with ERR_NO_CONTAINER", async () => {
     const uid = 54_321;
     const theirs = inhabitant();
     // The user namespace is the user's, as `podman` and `dockerd` without root have it; the network namespace is one within.
@@ -178,7 +184,7 @@ kernelSuite("a runtime's record", () => {
     });
   });
 
-  it('of a number that has gone to another process is not believed', () => {
+  it('whose process number another process has taken is rejected with ERR_NO_CONTAINER', () => {
     const dist = new URL('../../dist/index.js', import.meta.url).pathname;
     // In a pid namespace of its own, where the next number can be chosen.
     const script = `
@@ -222,7 +228,7 @@ kernelSuite("a runtime's record", () => {
 });
 
 kernelSuite('the host', () => {
-  it('is the namespace of process 1, also for a process in another', () => {
+  it('is the namespace of process 1, which a process elsewhere finds too: rejects it with ERR_HOST_NAMESPACE', () => {
     const dist = new URL('../../dist/index.js', import.meta.url).pathname;
     const script = `
       import { Container } from ${JSON.stringify(dist)};
@@ -272,10 +278,10 @@ async function daemon(socket: string, program: string, parameters: string[]): Pr
 }
 
 if (isLong) {
-  kernelSuite('a container is found that is', () => {
+  kernelSuite('the search finds a container', () => {
     beforeAll(() => ensurePackages(PACKAGES), patience(600_000));
 
-    it("docker's, by the API of a real daemon", async () => {
+    it('of docker, by the API of a real daemon', async () => {
       const folder = scratchFolder(cleanUps);
       const socket = join(folder, 'docker.sock');
       cleanUps.add(() => run('umount', join(folder, 'exec/netns/default')));
@@ -307,7 +313,7 @@ if (isLong) {
       await expectRefused(`${NAME}-host`, `${NAME}-shared`, options);
     });
 
-    it("podman's, in its storage and by its socket, in pods and out of them", async () => {
+    it('of podman, in its storage and by its socket, in pods and outside', async () => {
       const config = join(scratchFolder(cleanUps), 'containers.conf');
       const limits = 'default_ulimits = ["nofile=1000:1000", "nproc=100:100"]';
       fs.writeFileSync(config, `[containers]\n${limits}\n[engine]\nruntime = "runc"\ncgroup_manager = "cgroupfs"\n`);
@@ -337,7 +343,7 @@ if (isLong) {
       }
     });
 
-    it("podman's without root, in its user's storage", async () => {
+    it('of rootless podman, in the storage of its user', async () => {
       const uid = 54_321;
       const home = scratchFolder(cleanUps);
       const runtime = `/run/user/${uid}`;
@@ -380,7 +386,7 @@ if (isLong) {
       await expectRefused(host, shared, { runtime: 'podman' });
     });
 
-    it("LXC's", async () => {
+    it('of LXC', async () => {
       const folder = scratchFolder(cleanUps);
       const start = (suffix: string, ...network: string[]) => {
         const name = NAME + suffix;
@@ -404,7 +410,7 @@ if (isLong) {
       await expectRefused(`${NAME}-host`, `${NAME}-shared`, { runtime: 'lxc' });
     });
 
-    it("containerd's, by its shim", async () => {
+    it('of containerd, by its shim', async () => {
       const folder = scratchFolder(cleanUps);
       const socket = join(folder, 'c.sock');
       await daemon(socket, 'containerd', ['--root', join(folder, 'root'), '--address', socket]);
@@ -422,7 +428,7 @@ if (isLong) {
       await expectRefused(`${NAME}-host`, `${NAME}-shared`, { runtime: 'containerd' });
     });
 
-    it("systemd-nspawn's, by the record that machined would keep", async () => {
+    it('of systemd-nspawn, by the record that machined would keep', async () => {
       // machined works where systemd is the first process alone: what it writes is written for it (systemd's src/machine/machine.c).
       const start = async (suffix: string, ...network: string[]) => {
         const name = NAME + suffix;

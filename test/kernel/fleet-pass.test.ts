@@ -7,7 +7,7 @@ import { kernelSuite } from '../support/where.ts';
 const calls = useFaultyFfi();
 
 kernelSuite('the sockets of a fleet', () => {
-  it('are opened in one pass: one entry into each namespace, and one way home', async () => {
+  it('are opened in one pass: each namespace is entered once, and the thread returns home once', async () => {
     const namespaces = Array.from({ length: 10 }, () => NetNs.create());
     const containers = namespaces.map(netns => Container.open({ netns }));
     const fleet = Fleet.open({ maxSockets: 100 });

@@ -80,7 +80,7 @@ function sleeper(): { child: ChildProcess; netns: NetNs } {
 }
 
 kernelSuite('a watching fleet', () => {
-  it('programs namespaces that have names, and each that gets one', async () => {
+  it('programs named namespaces, present and new ones', async () => {
     const names = new Names();
     const first = names.add('first');
     const watching = watch(STATE, { directories: [names.path], runtimes: [] });
@@ -92,7 +92,7 @@ kernelSuite('a watching fleet', () => {
     expect(watching.size).toBe(2);
   });
 
-  it('waits for a directory that is not there yet', async () => {
+  it('waits for a directory that does not exist yet', async () => {
     const names = new Names();
     const directory = join(names.path, 'later');
     const watching = watch(STATE, { directories: [directory], runtimes: [] });
@@ -107,7 +107,7 @@ kernelSuite('a watching fleet', () => {
     expect(await next(watching)).toMatchObject({ event: 'programmed', name: 'x', from: directory });
   });
 
-  it('tells when a name is gone, and lets go of the namespace', async () => {
+  it('reports a name that is gone, and closes its namespace', async () => {
     const names = new Names();
     names.add('short');
     const watching = watch(STATE, { directories: [names.path], runtimes: [] });
@@ -117,7 +117,7 @@ kernelSuite('a watching fleet', () => {
     expect(watching.size).toBe(0);
   });
 
-  it('leaves alone what the function gives no state for', async () => {
+  it('leaves containers alone for which the function returns undefined', async () => {
     const names = new Names();
     const theirs = names.add('theirs');
     const ours = names.add('ours');
@@ -130,7 +130,7 @@ kernelSuite('a watching fleet', () => {
     expect(tablesOf(theirs)).toEqual([]);
   });
 
-  it('tells what fails, of a name that is no namespace too, and goes on', async () => {
+  it('reports failures and continues: a name of the host is rejected with ERR_HOST_NAMESPACE', async () => {
     const names = new Names();
     const watching = watch(
       (_, { name }) => ({
@@ -150,7 +150,7 @@ kernelSuite('a watching fleet', () => {
     });
   });
 
-  it('programs containers that docker starts, and lets go of them when they end', async () => {
+  it('programs containers that docker starts, and forgets them when they end', async () => {
     const engine = new FakeEngine();
     const socketPath = join(new Names().path, 'docker.sock');
     await engine.listen(socketPath);
@@ -165,7 +165,7 @@ kernelSuite('a watching fleet', () => {
     expect(await next(watching)).toEqual({ event: 'gone', name: 'web1', from: socketPath });
   });
 
-  it("never programs what has the host's network, or another container's", async () => {
+  it('rejects containers that share a network with ERR_HOST_NAMESPACE, and never programs them', async () => {
     const engine = new FakeEngine();
     const socketPath = join(new Names().path, 'docker.sock');
     await engine.listen(socketPath);
@@ -184,7 +184,7 @@ kernelSuite('a watching fleet', () => {
     expect(tablesOf(netns)).toEqual([]);
   });
 
-  it('says what is wrong with a daemon, and asks it again', async () => {
+  it('reports a broken daemon with ERR_RUNTIME, and asks it again', async () => {
     const engine = new FakeEngine();
     engine.broken = { status: 500, body: 'ill' };
     const socketPath = join(new Names().path, 'docker.sock');
@@ -205,7 +205,7 @@ kernelSuite('a watching fleet', () => {
     }
   });
 
-  it('ends when it is closed, or aborted', async () => {
+  it('ends when it is closed or aborted', async () => {
     const names = new Names();
     const controller = new AbortController();
     const watching = watch(STATE, { directories: [names.path], runtimes: [], signal: controller.signal });
@@ -224,7 +224,7 @@ kernelSuite('a watching fleet', () => {
     [{ directories: [1] }, 'directories[0]'],
     [{ runtimes: [null] }, 'runtimes[0]'],
     [{ folders: [] }, 'folders'],
-  ])('refuses %j', (options, attribute) => {
+  ])('rejects %j', (options, attribute) => {
     expect(() => watch(STATE, options as never)).toThrow(expect.objectContaining({ attribute }));
   });
 });

@@ -60,7 +60,7 @@ const socketsOpen = () =>
   }).length;
 
 kernelSuite('a fleet', () => {
-  it('brings every container to its state, and says which it has programmed', async () => {
+  it('brings every container to its state, and returns those that it has changed', async () => {
     const fleet = open();
     const all = containers(MANY);
     const progress: FleetProgress[] = [];
@@ -73,7 +73,7 @@ kernelSuite('a fleet', () => {
     }
   });
 
-  it('gives each its own state where a function says it, and changes what differs', async () => {
+  it('gives each container its own state where a function returns it, and changes only differences', async () => {
     const fleet = open();
     const all = containers(5);
     await fleet.apply(all, container => state(8000 + all.indexOf(container)));
@@ -82,14 +82,14 @@ kernelSuite('a fleet', () => {
       expect(await container.redirects.list()).toEqual(state(9000 + i).redirects);
   });
 
-  it('commits a transaction to each', async () => {
+  it('commits a transaction to each container', async () => {
     const fleet = open();
     const all = containers(5);
     await fleet.apply(all, { transaction: table('t') });
     for (const container of all) expect((await container.nftables.tables()).map(({ name }) => name)).toEqual(['t']);
   });
 
-  it('reports what fails in one container, and the others are not affected', async () => {
+  it('rejects a foreign table in one container with ERR_FOREIGN_TABLE, and programs the others', async () => {
     const fleet = open();
     const all = containers(3);
     await all[1]!.nftables.commit(
@@ -100,7 +100,7 @@ kernelSuite('a fleet', () => {
     expect([...failed]).toEqual([[all[1], expect.objectContaining({ code: 'ERR_FOREIGN_TABLE' })]]);
   });
 
-  it('compares without changing anything, and tells what differs', async () => {
+  it('compares without changes, and returns the differences', async () => {
     const fleet = open();
     const all = containers(4);
     const transaction = table('t').add({ chain: { family: 'ip', table: 't', name: 'c' } });
@@ -119,7 +119,7 @@ kernelSuite('a fleet', () => {
     ]);
   });
 
-  it('removes what it has put there, and nothing else', async () => {
+  it('removes what it has made, and nothing else', async () => {
     const fleet = open();
     const all = containers(3);
     const wanted = { ...state(8080), transaction: table('t') };
@@ -133,7 +133,7 @@ kernelSuite('a fleet', () => {
     expect((await fleet.remove(all, wanted)).failed.size).toBe(0);
   });
 
-  it('tells containers whose process has ended, and keeps no socket in them', async () => {
+  it('returns containers whose process has ended, and keeps no socket in them', async () => {
     const fleet = open();
     const living = started();
     const dying = started();
@@ -148,7 +148,7 @@ kernelSuite('a fleet', () => {
     expect(fleet.openSockets).toBe(1);
   });
 
-  it('tells those that end while they are programmed', async () => {
+  it('returns containers that end while they are programmed', async () => {
     const fleet = open();
     const all = Array.from({ length: 5 }, started);
     const { programmed, gone } = await fleet.apply(
@@ -166,7 +166,7 @@ kernelSuite('a fleet', () => {
     expect(programmed).toHaveLength(4);
   });
 
-  it('keeps no more sockets than it may, and those used last', async () => {
+  it('keeps at most maxSockets sockets, the ones used last', async () => {
     const fleet = open({ maxSockets: 3 });
     const all = containers(10);
     const before = socketsOpen();
@@ -177,7 +177,7 @@ kernelSuite('a fleet', () => {
     expect(fleet.openSockets).toBe(3);
   });
 
-  it('closes all of them with itself, and the containers go on', async () => {
+  it('closes all sockets with itself, and the rules stay in the containers', async () => {
     const fleet = open();
     const all = containers(10);
     const before = socketsOpen();
@@ -188,7 +188,7 @@ kernelSuite('a fleet', () => {
     expect((await all[9]!.nftables.tables()).map(({ name }) => name)).toEqual(['t']);
   });
 
-  it('makes what a container has none of at once, and the half that is missing', async () => {
+  it('makes at once what a container lacks, wholly or in part', async () => {
     const fleet = open();
     const all = containers(3);
     await all[1]!.redirects.set([]);
@@ -213,7 +213,7 @@ kernelSuite('a fleet', () => {
       expect((await container.nftables.tables()).map(({ name }) => name)).toEqual(['owned']);
   });
 
-  it('lets go of a container that is closed', async () => {
+  it('closes its sockets in a container that is closed', async () => {
     const fleet = open();
     const all = containers(2);
     await fleet.apply(all, { transaction: table('t') });
@@ -241,7 +241,7 @@ kernelSuite('a fleet', () => {
     inside.close();
   });
 
-  it('lets the event loop run in between', async () => {
+  it('lets the event loop run between containers', async () => {
     const fleet = open({ maxPauseMs: 1 });
     const all = containers(MANY);
     const delay = monitorEventLoopDelay({ resolution: 1 });
@@ -264,7 +264,7 @@ kernelSuite('a fleet', () => {
     [() => open().apply([], { transactions: [] } as never), 'transactions'],
     [() => open().apply([1] as never, {}), '[0]'],
     [() => open().apply([], {}, { concurrency: 0 }), 'concurrency'],
-  ])('refuses what is wrong before it begins: %#', async (wrong, attribute) => {
+  ])('rejects wrong input before it begins: %#', async (wrong, attribute) => {
     await expect((async () => wrong())()).rejects.toMatchObject({ attribute, code: expect.stringMatching(/^ERR_/) });
   });
 });

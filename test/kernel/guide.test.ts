@@ -7,18 +7,21 @@ const guide = new SnippetsOf('test/kernel/guide.test.ts');
 const IN_OWN_NAMESPACE = "import test from 'node:test'";
 
 /* Each example of docs/guide as a reader runs it; the page says what it prints. */
-kernelSuite('docs/guide', () => {
-  it.each(guide.all.map(({ page, line, code }) => [`${page}:${line}`, code]))('%s runs', async (_, code) => {
-    const snippet = guide.take(code!.trimEnd());
-    if (code!.includes(IN_OWN_NAMESPACE)) {
-      const through = ['unshare', '--user', '--map-root-user', '--net'];
-      expect(await runSnippet(snippet, { through })).toMatch(/^# pass 1$/m);
-    } else {
-      expect((await runSnippet(snippet)).trim()).toMatch(patternOf(snippet.prints!));
-    }
-  });
+kernelSuite('the pages of docs/guide', () => {
+  it.each(guide.all.map(({ page, line, code }) => [`${page}:${line}`, code]))(
+    'have examples that run: %s',
+    async (_, code) => {
+      const snippet = guide.take(code!.trimEnd());
+      if (code!.includes(IN_OWN_NAMESPACE)) {
+        const through = ['unshare', '--user', '--map-root-user', '--net'];
+        expect(await runSnippet(snippet, { through })).toMatch(/^# pass 1$/m);
+      } else {
+        expect((await runSnippet(snippet)).trim()).toMatch(patternOf(snippet.prints!));
+      }
+    },
+  );
 
-  it('leaves no example out', () => {
+  it('have no example that this file does not run', () => {
     expect(guide.left).toEqual([]);
   });
 });

@@ -83,7 +83,7 @@ async function forger(): Promise<ChildProcess> {
 }
 
 kernelSuite('hostile containers', () => {
-  test('events that their root forges, at any rate, are not believed, and hold nothing up', async () => {
+  test('forge events at any rate, which are not believed and do not block the event loop', async () => {
     const monitor = nft.monitor({ initial: true });
     const mirror = new RulesetMirror();
     const items: MonitorItem[] = [];
@@ -181,43 +181,46 @@ kernelSuite('hostile containers', () => {
     return bytes;
   }
 
-  test.each(Object.entries(NAMES))('names of %s are read, and escaped wherever they are printed', async (_, whole) => {
-    const name = whole.subarray(0, PLACEHOLDER.length);
-    const monitor = nft.monitor({ initial: true });
-    const events = monitor[Symbol.asyncIterator]();
-    await events.next();
-    commitNamed(name, name);
-    const ruleset = await nft.ruleset({ elements: true });
-    expect(
-      [ruleset.tables, ruleset.chains, ruleset.sets, ruleset.objects, ruleset.rules].map(list => list.length),
-    ).toEqual([1, 1, 1, 1, 1]);
-    refuseControl(formatRuleset(ruleset));
-    expect(JSON.stringify(rulesetJson(ruleset))).toContain('table');
-    // The event says the same, and a mirror holds it.
-    const { value } = await events.next();
-    expect(value).toMatchObject({ type: 'transaction' });
-    new RulesetMirror().apply(value!);
-    await monitor.close();
-    // Whoever shares a namespace with them works as ever.
-    const owner = { prefix: 'mine' };
-    const desired = { tables: [{ family: 'ip', name: 'mine' }] } as const;
-    await nft.reconcile(desired, owner);
-    expect((await nft.plan(desired, owner)).operations).toEqual([]);
-    expect(await nft.tables()).toHaveLength(2);
-    // In a table of ours, too: it is as wanted in the end.
-    commitNamed(Buffer.from('mine'), name);
-    expect((await nft.chains({ family: 'ip', table: 'mine' })).length).toBe(1);
-    await nft.reconcile(desired, owner);
-    expect((await nft.plan(desired, owner)).operations).toEqual([]);
-    expect(await nft.chains({ family: 'ip', table: 'mine' })).toEqual([]);
-    const container = Container.open({ netns });
-    await container.redirects.set([{ protocol: 'tcp', address: '10.0.0.1', port: 80 }]);
-    expect(await container.redirects.list()).toHaveLength(1);
-    await container[Symbol.asyncDispose]();
-    expect(Object.keys(Object.prototype)).toEqual([]);
-  });
+  test.each(Object.entries(NAMES))(
+    'have names of %s, which are read, and escaped wherever they are printed',
+    async (_, whole) => {
+      const name = whole.subarray(0, PLACEHOLDER.length);
+      const monitor = nft.monitor({ initial: true });
+      const events = monitor[Symbol.asyncIterator]();
+      await events.next();
+      commitNamed(name, name);
+      const ruleset = await nft.ruleset({ elements: true });
+      expect(
+        [ruleset.tables, ruleset.chains, ruleset.sets, ruleset.objects, ruleset.rules].map(list => list.length),
+      ).toEqual([1, 1, 1, 1, 1]);
+      refuseControl(formatRuleset(ruleset));
+      expect(JSON.stringify(rulesetJson(ruleset))).toContain('table');
+      // The event says the same, and a mirror holds it.
+      const { value } = await events.next();
+      expect(value).toMatchObject({ type: 'transaction' });
+      new RulesetMirror().apply(value!);
+      await monitor.close();
+      // Whoever shares a namespace with them works as ever.
+      const owner = { prefix: 'mine' };
+      const desired = { tables: [{ family: 'ip', name: 'mine' }] } as const;
+      await nft.reconcile(desired, owner);
+      expect((await nft.plan(desired, owner)).operations).toEqual([]);
+      expect(await nft.tables()).toHaveLength(2);
+      // In a table of ours, too: it is as wanted in the end.
+      commitNamed(Buffer.from('mine'), name);
+      expect((await nft.chains({ family: 'ip', table: 'mine' })).length).toBe(1);
+      await nft.reconcile(desired, owner);
+      expect((await nft.plan(desired, owner)).operations).toEqual([]);
+      expect(await nft.chains({ family: 'ip', table: 'mine' })).toEqual([]);
+      const container = Container.open({ netns });
+      await container.redirects.set([{ protocol: 'tcp', address: '10.0.0.1', port: 80 }]);
+      expect(await container.redirects.list()).toHaveLength(1);
+      await container[Symbol.asyncDispose]();
+      expect(Object.keys(Object.prototype)).toEqual([]);
+    },
+  );
 
-  test('a limit that nft has no words for is shown all the same, and hides nothing beside it', async () => {
+  test('have a limit that nft has no words for, which is shown and hides no other rule', async () => {
     const place = { family: 'ip', table: 't' } as const;
     const limit = { rate: 5n, unitSeconds: 7n, burst: 5, type: 'packets' as const };
     const rule = { ...place, chain: 'c', expressions: [{ limit }, { counter: {} }] };
@@ -234,7 +237,7 @@ kernelSuite('hostile containers', () => {
     expect(rulesetJson(ruleset).nftables.filter(each => 'chain' in each || 'rule' in each)).toHaveLength(2);
   });
 
-  test('names in errors are escaped', async () => {
+  test('have names that errors escape', async () => {
     const name = '\x1b[2J\u009b2J\n\u202e';
     const errors = await Promise.all([
       nft.commit(new Transaction().delete({ chain: { family: 'ip', table: name, name } })).catch(error => error),

@@ -74,8 +74,8 @@ const stateOf = (port: number): ContainerState => ({
   logging: [1, 2, 3].map(group => ({ group, prefix: `${port} ` })),
 });
 
-kernelSuite('killed at any moment', () => {
-  test('of a commit', { timeout: LONG }, () =>
+kernelSuite('a process that is killed at any moment', () => {
+  test('leaves its commit done or not begun', { timeout: LONG }, () =>
     tried<NetNs>({
       ...namespace,
       program: `
@@ -102,7 +102,7 @@ kernelSuite('killed at any moment', () => {
     }),
   );
 
-  test('of a reconciliation', { timeout: LONG }, () =>
+  test('leaves its reconciliation done or not begun', { timeout: LONG }, () =>
     tried<NetNs>({
       ...namespace,
       program: `
@@ -128,7 +128,7 @@ kernelSuite('killed at any moment', () => {
     }),
   );
 
-  test('of a run over a fleet', { timeout: LONG }, () =>
+  test('leaves its run over a fleet in a state that the next run completes', { timeout: LONG }, () =>
     tried<NetNs[]>({
       make: () => Array.from({ length: 5 }, () => NetNs.create()),
       unmake: namespaces => {
@@ -171,7 +171,7 @@ kernelSuite('killed at any moment', () => {
     }),
   );
 
-  test('of naming a namespace', { timeout: LONG }, () => {
+  test('leaves a name that it was giving usable', { timeout: LONG }, () => {
     let made = 0;
     const mounts = (name: string) =>
       fs
@@ -215,7 +215,7 @@ kernelSuite('killed at any moment', () => {
     });
   });
 
-  test('while it listens: the next one has the group', { timeout: LONG }, () =>
+  test('leaves its NFLOG group free for the next process', { timeout: LONG }, () =>
     tried<NetNs>({
       ...namespace,
       program: `

@@ -50,7 +50,7 @@ function run(body: string, count: number, env: Record<string, string> = {}): Res
 }
 
 kernelSuite('handles that are never closed', () => {
-  test('are closed when nothing refers to them any more, with a warning for each', () => {
+  test('are closed by the garbage collector, with a warning for each', () => {
     const { warnings, more } = run('(() => { const netns = NetNs.create(); Nftables.open({ netns }); })();', 2);
     expect(warnings).toHaveLength(2);
     expect(warnings.map(({ message }) => message.replace(/\d+/g, 'N')).sort()).toEqual([
@@ -64,14 +64,14 @@ kernelSuite('handles that are never closed', () => {
     expect(more).toBe(0);
   });
 
-  test('are told with who opened them where that is asked for', () => {
+  test('are reported with the place that opened them where tracing is on', () => {
     const body = 'function forgetful() { NetNs.create(); } forgetful();';
     const { warnings } = run(body, 1, { NODE_DEBUG: 'netsteer' });
     expect(warnings).toHaveLength(1);
     expect(warnings[0]!.detail).toMatch(/at .*NetNs[\s\S]*at forgetful/);
   });
 
-  test('are none where they were closed', () => {
+  test('are not reported where they were closed', () => {
     const { warnings, more } = run(
       `await (async () => {
         const netns = NetNs.create();
@@ -84,7 +84,7 @@ kernelSuite('handles that are never closed', () => {
     expect(more).toBe(0);
   });
 
-  test('are held by what watches them', () => {
+  test('stay open while something watches them', () => {
     const { warnings, more } = run(
       `(() => {
         const netns = NetNs.create();
@@ -99,7 +99,7 @@ kernelSuite('handles that are never closed', () => {
     expect(more).toBeGreaterThanOrEqual(3);
   });
 
-  test('are traced to who has opened them', () => {
+  test('are traced to the code that opened them', () => {
     const { warnings } = run(
       `const traced = traceDescriptors();
       function opener() { return NetNs.create(); }

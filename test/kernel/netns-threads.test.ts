@@ -52,10 +52,10 @@ function warnings(): NodeJS.ErrnoException[] {
   return told;
 }
 
-kernelSuite('JavaScript that is ended inside a namespace', () => {
+kernelSuite('JavaScript that is terminated inside a namespace', () => {
   afterAll(() => expect(here()).toBe(home));
 
-  test('is noticed at the end of the turn: the thread is home, and a warning says so', async () => {
+  test('is noticed at the end of the turn: the thread is back home, and a warning is printed', async () => {
     const netns = make();
     const told = warnings();
     netns.run(() => 0);
@@ -68,7 +68,7 @@ kernelSuite('JavaScript that is ended inside a namespace', () => {
     expect(told).toHaveLength(1);
   });
 
-  test('is noticed by what opens or enters next, in the same turn', () => {
+  test('is noticed in the same turn by the next call that opens or enters', () => {
     const [netns, other] = [make(), make()];
     const actions = {
       'another namespace': () => other.run(here) === `net:[${other.inode}]`,
@@ -95,7 +95,7 @@ kernelSuite('JavaScript that is ended inside a namespace', () => {
     }
   });
 
-  test('leads back to where the entry around it is', () => {
+  test('leads the thread back to the namespace of the surrounding entry', () => {
     const [outer, inner, third] = [make(), make(), make()];
     const seen = outer.run(() => {
       end(() => inner.run(() => forever()));
@@ -106,7 +106,7 @@ kernelSuite('JavaScript that is ended inside a namespace', () => {
     expect(here()).toBe(home);
   });
 
-  test('keeps no descriptor: what is closed afterwards is closed', async () => {
+  test('leaves descriptors that can still be closed', async () => {
     const before = descriptors();
     for (let i = 0; i < 3; i++) {
       const netns = NetNs.create();
@@ -117,7 +117,7 @@ kernelSuite('JavaScript that is ended inside a namespace', () => {
     expect(descriptors()).toBe(before);
   });
 
-  test('anywhere in any nesting leaves every entry that goes on where it was', async () => {
+  test('leaves every surrounding entry in its namespace, at any depth', async () => {
     type Tree = { namespace: number; ended: boolean; children: Tree[] };
     const { tree } = fc.letrec<{ tree: Tree }>(tie => ({
       tree: fc.record({
@@ -152,7 +152,7 @@ kernelSuite('JavaScript that is ended inside a namespace', () => {
 });
 
 kernelSuite('process.exit() inside a namespace', () => {
-  test.each(['before', 'after'])('runs at home what was registered %s the first entry', when => {
+  test.each(['before', 'after'])('runs at home the listeners that were registered %s the first entry', when => {
     const listen = `process.on('exit', () => console.log(here() === home));`;
     const { status, stdout } = runScript(`
       import fs from 'node:fs';
@@ -168,7 +168,7 @@ kernelSuite('process.exit() inside a namespace', () => {
 });
 
 kernelSuite('run', () => {
-  test('calls no function of which a part would run later, however it is written', () => {
+  test('rejects every function of which a part would run later with ERR_ASYNC_IN_NETNS', () => {
     const netns = make();
     let called = 0;
     const count = () => called++;
@@ -216,7 +216,7 @@ kernelSuite('run', () => {
     expect(called).toBe(0);
   });
 
-  test('says of what is returned to run later that it was called', async () => {
+  test('rejects a returned promise with ERR_ASYNC_IN_NETNS, which says that the function was called', async () => {
     const netns = make();
     let ran = '';
     const inner = async () => {
@@ -289,7 +289,7 @@ kernelSuite('a Worker that is started inside a namespace', () => {
   test.each([
     ['when its maker has left', false],
     ['while its maker is still inside', true],
-  ])('is brought home by its first call, and knows the host, %s', (_when, waits) => {
+  ])('returns home with its first call, and rejects the host with ERR_HOST_NAMESPACE, %s', (_when, waits) => {
     const result = evaluate(script(waits)) as Record<string, unknown>;
     expect(result.born).toBe(result.namespace);
     expect(result).toMatchObject({ after: result.mine, home: result.mine });
@@ -325,7 +325,7 @@ kernelSuite('Workers', () => {
   test.each([
     ['end by themselves', false],
     ['are terminated', true],
-  ])('that %s leave no descriptor, and no namespace alive: 40 of each kind of use in turn', (_how, terminated) => {
+  ])('that %s leave no descriptor and no namespace behind: 40 of each kind in turn', (_how, terminated) => {
     const scripts = Object.values(uses).map(
       use =>
         `${WORKER}${use} parentPort.postMessage('ready'); ${terminated ? 'setInterval(() => {}, 1000);' : 'process.exit();'}`,

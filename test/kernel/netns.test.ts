@@ -81,7 +81,7 @@ kernelSuite('a namespace', () => {
   afterAll(() => expect(here()).toBe(home));
 
   describe('opened', () => {
-    test('by each of its references is the same', () => {
+    test('by each kind of reference is the same', () => {
       const netns = make();
       const { pid } = inhabitant(netns);
       const pidfd = ffi().pidfdOpen(pid);
@@ -110,7 +110,7 @@ kernelSuite('a namespace', () => {
       }
     });
 
-    test('leaves a descriptor or pidfd that was given to its owner', () => {
+    test('leaves a given descriptor or pidfd to its owner', () => {
       const netns = make();
       const { pid } = inhabitant(netns);
       const fd = fs.openSync(`/proc/${pid}/ns/net`, 'r');
@@ -122,7 +122,7 @@ kernelSuite('a namespace', () => {
       fs.closeSync(pidfd);
     });
 
-    test('has the inode that everybody shows', () => {
+    test('has the inode that the kernel shows elsewhere', () => {
       const netns = make();
       const { pid } = inhabitant(netns);
       expect(netns.inode).toBe(inodeOf(fs.readlinkSync(`/proc/${pid}/ns/net`)));
@@ -133,7 +133,7 @@ kernelSuite('a namespace', () => {
       expect(netns.equals(NetNs.home())).toBe(false);
     });
 
-    test('leaves the mount that it was opened through free to be unmounted by another process', () => {
+    test('leaves the mount of its name free to be unmounted by another process', () => {
       const bound = path.join(scratch(), 'bound');
       const ways: ((name: string) => { target: string; opened: NetNs })[] = [
         name => ({ target: `/run/netns/${name}`, opened: NetNs.open({ name }) }),
@@ -170,7 +170,7 @@ kernelSuite('a namespace', () => {
       }
     });
 
-    test('by a name takes one descriptor, and none where it is refused', () => {
+    test('by a name takes one descriptor, and none where the name is rejected with ERR_NOT_A_NETNS', () => {
       const netns = make();
       const name = freshName();
       netns.pin(name);
@@ -183,7 +183,7 @@ kernelSuite('a namespace', () => {
       expect(descriptors()).toBe(before);
     });
 
-    test('by a name is opened by those too who must not enter it', () => {
+    test('by a name may be opened by a user who must not enter it', () => {
       const netns = make();
       const name = freshName();
       netns.pin(name);
@@ -199,7 +199,7 @@ kernelSuite('a namespace', () => {
       expect(JSON.parse(printed)).toEqual({ inode: netns.inode, code: 'EPERM' });
     });
 
-    test('is not inherited by the programs that are started', () => {
+    test('is not inherited by child processes', () => {
       const netns = make();
       const listing = execFileSync('sh', ['-c', 'ls -l /proc/self/fd'], { encoding: 'utf8' });
       expect(listing).not.toContain(`net:[${netns.inode}]`);
@@ -207,7 +207,7 @@ kernelSuite('a namespace', () => {
   });
 
   describe('that cannot be opened', () => {
-    test('is an error of its own for each reason, and leaves no descriptor', async () => {
+    test('rejects each reason with its own code, as ERR_NOT_A_NETNS and ERR_NOT_A_PIDFD, and leaves no descriptor', async () => {
       const netns = make();
       const directory = scratch();
       const fifo = path.join(directory, 'fifo');
@@ -250,7 +250,7 @@ kernelSuite('a namespace', () => {
       expect(descriptors()).toBe(before);
     });
 
-    test('because its mount is gone is explained', () => {
+    test('explains that the mount of its name is gone', () => {
       const plain = path.join(scratch(), 'plain');
       fs.writeFileSync(plain, '');
       expect(caught(() => NetNs.open({ path: plain })).message).toContain('a bind mount that is gone');
@@ -278,12 +278,12 @@ kernelSuite('a namespace', () => {
       [{ name: 'a/b' }, 'RangeError name'],
       [{ name: '../../etc/passwd' }, 'RangeError name'],
       [{ name: 'a\0b' }, 'RangeError name'],
-    ])('because %j names none', (reference, expected) => {
+    ])('explains that %j is no namespace', (reference, expected) => {
       const error = caught(() => NetNs.open(reference as unknown as NetNsReference));
       expect(`${error.constructor.name} ${error.attribute}`.trim()).toBe(expected);
     });
 
-    test('because the process has ended and nobody has noticed: a zombie', async () => {
+    test('explains that the process is a zombie', async () => {
       // The shell becomes a program that never asks what became of its child.
       const parent = spawn('sh', ['-c', 'sleep 1000 & echo $!; exec sleep 1000'], {
         stdio: ['ignore', 'pipe', 'ignore'],
@@ -296,7 +296,7 @@ kernelSuite('a namespace', () => {
       expect(caught(() => NetNs.open({ pid: zombie }))).toMatchObject({ code: 'ESRCH' });
     });
 
-    test('because its number means another process by now', async () => {
+    test('explains that its number belongs to another process now', async () => {
       const parent = spawn('sh', ['-c', 'sleep 1000 & echo $!; wait; sleep 1000'], {
         stdio: ['ignore', 'pipe', 'ignore'],
       });
@@ -324,7 +324,7 @@ kernelSuite('a namespace', () => {
   });
 
   describe('run', () => {
-    test('runs inside, returns what the function returns, and comes back', () => {
+    test('runs the function inside, returns its result, and comes back', () => {
       const netns = make();
       expect(netns.run(() => inodeOf(here()))).toBe(netns.inode);
       expect(here()).toBe(home);
@@ -358,11 +358,11 @@ kernelSuite('a namespace', () => {
       expect(unhandled).toEqual([]);
     });
 
-    test('wants a function', () => {
+    test('rejects what is not a function', () => {
       expect(caught(() => make().run('ls' as never))).toBeInstanceOf(TypeError);
     });
 
-    test('starts the processes that are spawned in it inside', async () => {
+    test('starts the child processes of the function inside', async () => {
       const netns = make();
       const link = netns.run(() => execFileSync('readlink', ['/proc/self/ns/net'], { encoding: 'utf8' }));
       expect(inodeOf(link.trim())).toBe(netns.inode);
@@ -371,7 +371,7 @@ kernelSuite('a namespace', () => {
       expect(execFileSync('readlink', ['/proc/self/ns/net'], { encoding: 'utf8' }).trim()).toBe(home);
     });
 
-    test('may be nested, and closed from within', () => {
+    test('nests, and may close its namespace from within, which then rejects with ERR_CLOSED', () => {
       const outer = NetNs.create();
       const inner = NetNs.create();
       const seen = outer.run(() => {
@@ -386,7 +386,7 @@ kernelSuite('a namespace', () => {
       expect(caught(() => outer.run(here)).code).toBe('ERR_CLOSED');
     });
 
-    test('home runs at home, also from inside another', () => {
+    test('runs at home with NetNs.home(), also from inside another namespace', () => {
       expect(NetNs.home().run(here)).toBe(home);
       expect(make().run(() => NetNs.home().run(here))).toBe(home);
     });
@@ -400,7 +400,7 @@ kernelSuite('a namespace', () => {
       return nft.sync.tables().map(({ name }) => name);
     };
 
-    test('program the namespace that they were opened with, from wherever they are used', () => {
+    test('program the namespace that they were opened with, wherever they are used', () => {
       const [a, b] = [make(), make()];
       const nft = b.run(() => Nftables.open({ netns: a }));
       cleanUps.push(() => nft[Symbol.asyncDispose]());
@@ -410,7 +410,7 @@ kernelSuite('a namespace', () => {
       expect(tables(b)).toEqual([]);
     });
 
-    test('without a namespace are at home, also where they are opened inside another', () => {
+    test('without a namespace program home, also where they are opened inside another', () => {
       const netns = make();
       // Each namespace lists the ports of its own sockets.
       const ports = (where: NetNs) =>
@@ -432,7 +432,7 @@ kernelSuite('a namespace', () => {
       expect(ports(netns).filter(port => port > 0)).toEqual([inside]);
     });
 
-    test('keep working when the namespace is closed, and keep it alive', () => {
+    test('work after the namespace is closed, and keep it alive', () => {
       const netns = NetNs.create();
       const nft = Nftables.open({ netns });
       cleanUps.push(() => nft[Symbol.asyncDispose]());
@@ -470,7 +470,7 @@ kernelSuite('a namespace', () => {
   });
 
   describe('sysctls', () => {
-    test('are those of the namespace', () => {
+    test('are read and written in the namespace', () => {
       const [a, b] = [make(), make()];
       const before = NetNs.home().sysctl.get('net.ipv4.ip_forward');
       expect(a.sysctl.get('net.ipv4.conf.lo.forwarding')).toBe('0');
@@ -485,7 +485,7 @@ kernelSuite('a namespace', () => {
       expect(here()).toBe(home);
     });
 
-    test('of a device whose name has a dot are written with a slash', () => {
+    test('write a device whose name has a dot with a slash', () => {
       const netns = make();
       const links = Links.open({ netns });
       cleanUps.push(() => links.close());
@@ -505,13 +505,13 @@ kernelSuite('a namespace', () => {
       'net.//.kernel.hostname',
       'net.ipv4.a\0',
       '/proc/sys/net/ipv4/ip_forward',
-    ])('are not %j: only what belongs to a namespace', name => {
+    ])('reject %j with ERR_OUT_OF_RANGE: it does not belong to a namespace', name => {
       const { sysctl } = make();
       for (const use of [() => sysctl.get(name), () => sysctl.set(name, 1)])
         expect(caught(use)).toMatchObject({ code: 'ERR_OUT_OF_RANGE', attribute: 'name' });
     });
 
-    test('that do not exist, or do not take the value, say so', () => {
+    test('report a sysctl that does not exist or does not take the value', () => {
       const { sysctl } = make();
       expect(caught(() => sysctl.get('net.ipv4.no_such_thing'))).toMatchObject({ name: 'NetNsError', code: 'ENOENT' });
       expect(caught(() => sysctl.set('net.ipv4.no_such_thing', 1))).toMatchObject({
@@ -523,7 +523,7 @@ kernelSuite('a namespace', () => {
       expect(here()).toBe(home);
     });
 
-    test('take text, numbers and booleans, and nothing else', () => {
+    test('take text, numbers and booleans, and reject anything else with ERR_INVALID_ARG_TYPE', () => {
       const { sysctl } = make();
       for (const value of [undefined, null, {}, [1], 1n])
         expect(caught(() => sysctl.set('net.ipv4.ip_forward', value as never))).toMatchObject({
@@ -535,7 +535,7 @@ kernelSuite('a namespace', () => {
   });
 
   describe('files', () => {
-    test('show what the namespace has', () => {
+    test('read what /proc shows in the namespace', () => {
       const netns = make();
       expect(netns.readFile('/proc/net/dev')).toMatch(/^\s+lo:/m);
       expect(netns.readFile('/proc/net/dev').trim().split('\n')).toHaveLength(3);
@@ -556,11 +556,11 @@ kernelSuite('a namespace', () => {
       '/proc/1/net/dev',
       'proc/net/dev',
       '',
-    ])('outside /proc/net and /proc/sys/net are not read: %j', file =>
+    ])('reject %j with ERR_OUT_OF_RANGE: it is outside /proc/net and /proc/sys/net', file =>
       expect(caught(() => make().readFile(file))).toMatchObject({ attribute: 'path', code: 'ERR_OUT_OF_RANGE' }),
     );
 
-    test('that do not exist say so', () => {
+    test('report a file that does not exist', () => {
       expect(caught(() => make().readFile('/proc/net/no_such_file'))).toMatchObject({
         name: 'NetNsError',
         code: 'ENOENT',
@@ -570,7 +570,7 @@ kernelSuite('a namespace', () => {
   });
 
   describe('names', () => {
-    test('are those of `ip netns`, both ways', () => {
+    test('are those of `ip netns`, in both directions', () => {
       const netns = make();
       const [mine, theirs] = [freshName(), freshName()];
       netns.pin(mine);
@@ -604,7 +604,7 @@ kernelSuite('a namespace', () => {
       expect(again.run(() => inodeOf(here()))).toBe(inode);
     });
 
-    test('are taken once', () => {
+    test('reject a name that is taken', () => {
       const [a, b] = [make(), make()];
       const name = freshName();
       a.pin(name);
@@ -614,7 +614,7 @@ kernelSuite('a namespace', () => {
       expect(opened.equals(a)).toBe(true);
     });
 
-    test('all go with unpin() without one, and only the own', () => {
+    test('are all removed by unpin() without a name, and only those of this namespace', () => {
       const [a, b] = [make(), make()];
       const [first, second, other] = [freshName(), freshName(), freshName()];
       a.pin(first);
@@ -625,7 +625,7 @@ kernelSuite('a namespace', () => {
       expect(() => a.unpin()).not.toThrow();
     });
 
-    test('that are plain files are none, and can be taken away', () => {
+    test('that are plain files are rejected with ERR_NOT_A_NETNS, and can be removed', () => {
       const netns = make();
       const name = freshName();
       // The directory is there from the first pin on.
@@ -637,7 +637,7 @@ kernelSuite('a namespace', () => {
       expect(fs.existsSync(`/run/netns/${name}`)).toBe(false);
     });
 
-    test('that are not there, or could not be file names, are refused', () => {
+    test('that do not exist or could not be file names are rejected', () => {
       const netns = make();
       expect(caught(() => netns.unpin(freshName()))).toMatchObject({ name: 'NetNsError', code: 'ENOENT' });
       for (const bad of ['', '.', 'a/b', 5, null]) {
@@ -653,7 +653,7 @@ kernelSuite('a namespace', () => {
     });
   });
 
-  describe('closed', () => {
+  describe('that is closed', () => {
     test('rejects everything but its identity with ERR_CLOSED, and may be closed again', async () => {
       const netns = NetNs.create();
       const { inode } = netns;
@@ -672,14 +672,14 @@ kernelSuite('a namespace', () => {
       expect(netns.inode).toBe(inode);
     });
 
-    test('home goes on', () => {
+    test('is still usable where it is home', () => {
       NetNs.home().close();
       expect(NetNs.home().run(here)).toBe(home);
       expect(make().run(here)).not.toBe(home);
     });
   });
 
-  describe('without the right to it', () => {
+  describe('a caller without privileges', () => {
     const report = `
       import { NetNs } from './netns/index.js';
       import { Nftables, Transaction } from './nftables/index.js';
@@ -696,7 +696,7 @@ kernelSuite('a namespace', () => {
         catch (error) { results[name] = [error.name, error.code, error.hint ?? '', isPermission(error)]; }
       };`;
 
-    test("another user's process cannot be asked, a file may be opened and not entered, and none can be made", () => {
+    test("cannot open the namespace of another user's process, may open a file without entering it, and cannot create one", () => {
       const netns = make();
       const { pid } = inhabitant(netns);
       const name = freshName();
@@ -727,8 +727,8 @@ kernelSuite('a namespace', () => {
     });
   });
 
-  describe('and threads', () => {
-    test('those of the pool stay at home when they are first needed inside', () => {
+  describe('threads', () => {
+    test('of the pool stay at home when they start while the main thread is inside', () => {
       const netns = make();
       const name = freshName();
       netns.pin(name);
@@ -760,7 +760,7 @@ kernelSuite('a namespace', () => {
       expect(result.inside).toBe(1);
     });
 
-    test('a Worker enters and leaves on its own', async () => {
+    test('of a Worker enter and leave on their own', async () => {
       const [a, b] = [make(), make()];
       const name = freshName();
       a.pin(name);

@@ -62,8 +62,8 @@ function recorder(): { lines: { level: string; fields: Record<string, unknown> }
   return { lines, logger: { ...logger, fatal: at('fatal') } };
 }
 
-kernelSuite("a container's log", () => {
-  it('ends when the container does, behind all that was logged before', async () => {
+kernelSuite('the log of a container', () => {
+  it('ends when the container does, after every packet logged before, and rejects later calls with ERR_CLOSED', async () => {
     const { netns, web1, process } = container();
     nft(netns, LOG_OUTPUT);
     const log = web1.nflog({ groups: [5], queue: LAZY });
@@ -78,7 +78,7 @@ kernelSuite("a container's log", () => {
     expect(() => log.to()).toThrow(expect.objectContaining({ code: 'ERR_CLOSED' }));
   });
 
-  it('ends for a loop that is slower than the packets, with a small backlog', async () => {
+  it('ends for a loop that is slower than the packets and has a small backlog', async () => {
     const { netns, web1, process } = container();
     nft(netns, LOG_OUTPUT);
     const log = web1.nflog({ groups: [5], queue: { packets: 1 }, backlog: { packets: 4, when: 'leave-to-kernel' } });
@@ -94,7 +94,7 @@ kernelSuite("a container's log", () => {
     expect(count).toBe(100);
   });
 
-  it('gives what is left to a loop that begins after its end, and nothing after close()', async () => {
+  it('gives the remaining packets to a loop that begins after the end, and rejects one after close() with ERR_CLOSED', async () => {
     const { netns, web1, process } = container();
     nft(netns, LOG_OUTPUT);
     const log = web1.nflog({ groups: [5], queue: { packets: 1 } });
@@ -109,14 +109,14 @@ kernelSuite("a container's log", () => {
     expect(() => log[Symbol.asyncIterator]()).toThrow(expect.objectContaining({ code: 'ERR_CLOSED' }));
   });
 
-  it('opened after its end, ends at once', async () => {
+  it('ends at once when it is opened after the end of the container', async () => {
     const { web1, process } = container();
     process.kill('SIGKILL');
     await web1.closed;
     expect(await all(web1.nflog({ groups: [5] }))).toBe(0);
   });
 
-  it('completes files, records and handlers at its end', async () => {
+  it('completes its files, records and handlers at its end', async () => {
     const { netns, web1, process } = container();
     nft(netns, LOG_OUTPUT);
     const log = web1.nflog({ groups: [5], queue: LAZY });
@@ -142,7 +142,7 @@ kernelSuite("a container's log", () => {
     expect(Buffer.concat(chunks).length).toBe(capture.bytes);
   });
 
-  it('is forgotten by its container when it is closed', async () => {
+  it('is dropped by its container when it is closed', async () => {
     const { netns, web1 } = container();
     const log = web1.nflog({ groups: [5] });
     await log[Symbol.asyncDispose]();
@@ -157,7 +157,7 @@ kernelSuite("a container's log", () => {
 });
 
 kernelSuite('the signal of a log', () => {
-  it('closes it, and its loops throw its reason, those too that begin later', async () => {
+  it('closes the log, whose loops reject with the reason of the signal, later loops with ERR_CLOSED', async () => {
     const netns = namespace();
     nft(netns, LOG_OUTPUT);
     const controller = new AbortController();
@@ -174,7 +174,7 @@ kernelSuite('the signal of a log', () => {
     await expect(log.addGroup(6)).rejects.toMatchObject({ code: 'ERR_CLOSED' });
   });
 
-  it('that is aborted already is thrown before any group is bound, and one that is none is refused', () => {
+  it('that is aborted already is thrown before any group is bound, and rejects another object with ERR_INVALID_ARG_TYPE', () => {
     const netns = namespace();
     const open = (signal: unknown) => () => Nflog.open({ netns, groups: [5], signal: signal as AbortSignal });
     expect(open(AbortSignal.abort(new Error('before')))).toThrow('before');
@@ -183,7 +183,7 @@ kernelSuite('the signal of a log', () => {
     expect(bound(netns)).toBe('');
   });
 
-  it("of another realm counts, and a container's log takes one", async () => {
+  it("works from another realm, and for a container's log", async () => {
     const { netns, web1 } = container();
     const signal = new EventTarget() as EventTarget & { aborted: boolean; reason: unknown };
     signal.aborted = false;
@@ -196,7 +196,7 @@ kernelSuite('the signal of a log', () => {
     await expect.poll(() => bound(netns)).toBe('');
   });
 
-  it('is let go of when the log is closed', async () => {
+  it('holds no listener after the log is closed', async () => {
     const netns = namespace();
     const listeners = new Set<unknown>();
     const signal = {
@@ -211,8 +211,8 @@ kernelSuite('the signal of a log', () => {
   });
 });
 
-kernelSuite('what a log calls', () => {
-  it('runs in the asynchronous context in which it was given', async () => {
+kernelSuite('callbacks of a log', () => {
+  it('run in the asynchronous context in which they were given', async () => {
     const netns = namespace();
     nft(netns, LOG_OUTPUT);
     const storage = new AsyncLocalStorage<string>();
@@ -257,7 +257,7 @@ kernelSuite('what a log calls', () => {
 });
 
 kernelSuite('records of log rules', () => {
-  it('have the level and the name of their rule, for the next process too', async () => {
+  it('have the level and the name of their rule, in another process too', async () => {
     const { netns, web1 } = container();
     const rules = [
       { group: 5, prefix: 'ssh ', ...SENT, level: 'warn' as const, name: 'somebody tries ssh' },
@@ -304,7 +304,7 @@ kernelSuite('records of log rules', () => {
     expect(levels(fixed)).toEqual({ 5: 'trace', 6: 'trace', 7: 'trace' });
   });
 
-  it('know at once the rules that this object changes, and a moment later those of others', async () => {
+  it('use rules that this object changes at once, and those of others a moment later', async () => {
     const { netns, web1 } = container();
     const log = web1.nflog({ groups: [5], queue: { packets: 1 } });
     const names: unknown[] = [];
@@ -342,7 +342,7 @@ kernelSuite('records of log rules', () => {
     [{ name: 'x'.repeat(65) }, '[0].name'],
     [{ name: 'a"b' }, '[0].name'],
     [{ name: 'a\nb' }, '[0].name'],
-  ])('%j are refused before the kernel sees them', async (wrong, attribute) => {
+  ])('reject %j before anything is sent', async (wrong, attribute) => {
     const { web1 } = container();
     await expect(web1.logging.set([{ group: 5, ...wrong } as never])).rejects.toMatchObject({ attribute });
     expect(await web1.nftables.tables()).toEqual([]);
@@ -369,56 +369,59 @@ kernelSuite('records of a container that floods its logging table', () => {
     ['beside its chains', 'junk', ''],
     ['in its chains', 'output', ''],
     ['in its chains, with our mark', 'output', ` comment "netsteer ${'0'.repeat(32)}"`],
-  ])('%s never wait for the rules: they are read once a second, behind the packets', async (_, junk, comment) => {
-    const { netns, web1 } = container();
-    await web1.logging.set([{ group: 6, ...SENT, prefix: 'ours ', name: 'ours' }]);
-    nft(netns, 'add chain inet netsteer-logging junk');
-    flood(netns, junk, comment);
-    // Each reading is a request for the generation, and one for each chain where that is a new one.
-    const requests = { begun: 0, ended: 0 };
-    const count = (which: 'begun' | 'ended') => (message: unknown) => {
-      if ((message as { operation: string }).operation === 'logging.rules') requests[which]++;
-    };
-    const channel = tracingChannel('netsteer:request');
-    const [begin, end] = [count('begun'), count('ended')];
-    channel.start.subscribe(begin);
-    channel.end.subscribe(end);
-    cleanUps.push(
-      () => channel.start.unsubscribe(begin),
-      () => channel.end.unsubscribe(end),
-    );
-    const pauses: number[] = [];
-    // The first rounds compile; with a reading in the packets' path each has a pause of seconds.
-    for (let round = 0; round < 10 && Math.min(...pauses) > LONGEST_PAUSE; round++) {
-      Object.assign(requests, { begun: 0, ended: 0 });
-      // Somebody who knows no rule yet.
-      const fresh = Container.open({ netns });
-      const { lines, logger } = recorder();
-      const watched = new CpuPauses();
-      const begun = performance.now();
-      await new Promise<void>(resolve => {
-        setImmediate(() => {
-          const log = fresh.nflog({ groups: [5, 6], queue: { packets: 50 } });
-          log.to(logger);
-          resolve();
+  ])(
+    'never wait for its rules, which are %s and are read once a second behind the packets',
+    async (_, junk, comment) => {
+      const { netns, web1 } = container();
+      await web1.logging.set([{ group: 6, ...SENT, prefix: 'ours ', name: 'ours' }]);
+      nft(netns, 'add chain inet netsteer-logging junk');
+      flood(netns, junk, comment);
+      // Each reading is a request for the generation, and one for each chain where that is a new one.
+      const requests = { begun: 0, ended: 0 };
+      const count = (which: 'begun' | 'ended') => (message: unknown) => {
+        if ((message as { operation: string }).operation === 'logging.rules') requests[which]++;
+      };
+      const channel = tracingChannel('netsteer:request');
+      const [begin, end] = [count('begun'), count('ended')];
+      channel.start.subscribe(begin);
+      channel.end.subscribe(end);
+      cleanUps.push(
+        () => channel.start.unsubscribe(begin),
+        () => channel.end.unsubscribe(end),
+      );
+      const pauses: number[] = [];
+      // The first rounds compile; with a reading in the packets' path each has a pause of seconds.
+      for (let round = 0; round < 10 && Math.min(...pauses) > LONGEST_PAUSE; round++) {
+        Object.assign(requests, { begun: 0, ended: 0 });
+        // Somebody who knows no rule yet.
+        const fresh = Container.open({ netns });
+        const { lines, logger } = recorder();
+        const watched = new CpuPauses();
+        const begun = performance.now();
+        await new Promise<void>(resolve => {
+          setImmediate(() => {
+            const log = fresh.nflog({ groups: [5, 6], queue: { packets: 50 } });
+            log.to(logger);
+            resolve();
+          });
         });
-      });
-      const opening = watched.longest;
-      send(netns, 1);
-      watched.reset();
-      const state = () => [lines.length, requests.begun >= 5 && requests.begun === requests.ended];
-      await expect.poll(state, { interval: 5 }).toEqual([PREFIXES + 1, true]);
-      pauses.push(Math.max(opening, watched.stop()));
-      // Of this log there was one reading, and another one after each second.
-      expect(requests.begun / 5).toBeLessThanOrEqual(1 + (performance.now() - begun) / 1000);
-      expect(new Set(lines.map(({ fields }) => fields.prefix)).size).toBe(PREFIXES + 1);
-      expect(lines.find(({ fields }) => fields.group === 6)?.fields).toMatchObject({ prefix: 'ours ' });
-      await fresh[Symbol.asyncDispose]();
-    }
-    expect(Math.min(...pauses)).toBeLessThanOrEqual(LONGEST_PAUSE);
-  });
+        const opening = watched.longest;
+        send(netns, 1);
+        watched.reset();
+        const state = () => [lines.length, requests.begun >= 5 && requests.begun === requests.ended];
+        await expect.poll(state, { interval: 5 }).toEqual([PREFIXES + 1, true]);
+        pauses.push(Math.max(opening, watched.stop()));
+        // Of this log there was one reading, and another one after each second.
+        expect(requests.begun / 5).toBeLessThanOrEqual(1 + (performance.now() - begun) / 1000);
+        expect(new Set(lines.map(({ fields }) => fields.prefix)).size).toBe(PREFIXES + 1);
+        expect(lines.find(({ fields }) => fields.group === 6)?.fields).toMatchObject({ prefix: 'ours ' });
+        await fresh[Symbol.asyncDispose]();
+      }
+      expect(Math.min(...pauses)).toBeLessThanOrEqual(LONGEST_PAUSE);
+    },
+  );
 
-  it('does not hold up what this process does with its rules meanwhile', async () => {
+  it('do not delay what this process does with its rules', async () => {
     const { netns, web1 } = container();
     await web1.logging.set([{ group: 5, ...SENT }]);
     flood(netns, 'output', '');

@@ -62,7 +62,7 @@ kernelSuite('docs/nflog.md', () => {
     expect(examples).toHaveLength(3);
   });
 
-  it('receives', async () => {
+  it('receives packets', async () => {
     const lines = (await run(page.take(examples[0]!.trimEnd()).code)).trim().split('\n');
     expect(lines).toHaveLength(6);
     expect(lines[0]).toMatch(/^web1 IN= OUT=lo SRC=127\.0\.0\.1 .* DPT=9999 /);
@@ -84,7 +84,7 @@ kernelSuite('docs/nflog.md', () => {
     expect(size).toBeGreaterThan(300);
   });
 
-  it('leaves no example out', () => {
+  it('has no example that this file does not run', () => {
     expect(page.left).toEqual([]);
   });
 });

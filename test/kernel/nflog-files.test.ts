@@ -29,7 +29,7 @@ const RULES = `table inet test {
   chain output { type filter hook output priority 0; log prefix "web1 out" group 5; }
   chain input { type filter hook input priority 0; log prefix "web1 in" group 5; } }`;
 
-kernelSuite('nflog: files', () => {
+kernelSuite('files of a log', () => {
   const opened = new Opened();
   let ns: NetNs;
   let folder: string;
@@ -76,7 +76,7 @@ kernelSuite('nflog: files', () => {
   const HOOKS: Record<string, string> = { input: '1', output: '3' };
   const timeOf = (packet: Packet) => ((packet.timestampMicroseconds ?? packet.receivedAtMicroseconds) / 1e6).toFixed(6);
 
-  it('are read by tcpdump and tshark, which find in them what the packets say', async () => {
+  it('are read by tcpdump and tshark, which find in them the fields of the packets', async () => {
     nft(ns, RULES);
     const log = opened.log({ netns: ns, groups: [5], name: 'web1' });
     const pcap = log.toPcap(fs.createWriteStream(file('a.pcap')));
@@ -127,7 +127,7 @@ kernelSuite('nflog: files', () => {
     );
   });
 
-  it('say in pcapng where packets are missing', async () => {
+  it('in pcapng show where packets are missing', async () => {
     nft(ns, 'table ip test { chain output { type filter hook output priority 0; udp dport 9999 log group 5; } }');
     const log = opened.log({ netns: ns, groups: [5], receiveBufferBytes: 16384, queue: { packets: 1 } });
     // Nothing is read yet: most of them are lost.
@@ -147,7 +147,7 @@ kernelSuite('nflog: files', () => {
   });
 
   it.each(['toPcap', 'toPcapng'] as const)(
-    'of %s are rotated by size, each whole, and together all packets',
+    'of %s are rotated by size: each is whole, and together they have all packets',
     async method => {
       nft(
         ns,
@@ -180,7 +180,7 @@ kernelSuite('nflog: files', () => {
   );
 
   it.each(['toPcap', 'toPcapng'] as const)(
-    'of %s are rotated by time, each whole, and together all packets',
+    'of %s are rotated by time: each is whole, and together they have all packets',
     async method => {
       nft(ns, 'table ip test { chain output { type filter hook output priority 0; udp dport 9999 log group 5; } }');
       const log = opened.log({ netns: ns, groups: [5] });
@@ -205,7 +205,7 @@ kernelSuite('nflog: files', () => {
     },
   );
 
-  it('of a Writable that is too slow are missing what the kernel dropped, and no more', async () => {
+  it('to a slow Writable miss what the kernel dropped, and no more', async () => {
     nft(ns, 'table ip test { chain output { type filter hook output priority 0; udp dport 9999 log group 5; } }');
     const log = opened.log({
       netns: ns,
@@ -249,7 +249,7 @@ kernelSuite('nflog: files', () => {
     expect(tcpdump('a.pcap')).toHaveLength(log.stats.received);
   });
 
-  it('and counts are the same as ulogd2 has of the same flood', async () => {
+  it('have the same packets and counts as those of ulogd2 in the same flood', async () => {
     nft(
       ns,
       `table ip test { chain output { type filter hook output priority 0;

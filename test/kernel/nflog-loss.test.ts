@@ -64,7 +64,7 @@ interface SendFlood {
   meanwhile(): Promise<unknown>;
 }
 
-kernelSuite('nflog: losses', () => {
+kernelSuite('the losses of a log', () => {
   let ns: NetNs;
   beforeAll(() => {
     ns = NetNs.create();
@@ -78,7 +78,7 @@ kernelSuite('nflog: losses', () => {
   const way = (run: number) => Object.keys(WAYS)[run % Object.keys(WAYS).length]!;
   const runs = Array.from({ length: RUNS }, (_, run) => [run, way(run)] as const);
 
-  it.each(runs)('received and lost are what was sent, run %i: %s', async (run, name) => {
+  it.each(runs)('add up with the packets to what was sent, run %i: %s', async (run, name) => {
     const when = (['leave-to-kernel', 'drop-oldest', 'drop-newest'] as const satisfies BacklogPolicy[])[run % 3]!;
     const log = Nflog.open({
       netns: ns,

@@ -57,10 +57,10 @@ const prelude = `
   const open = i => Nflog.open({ netns: spaces[i], groups: groupsOf(i), copy: { bytes: 64 }, receiveBufferBytes: 262144 });
 `;
 
-kernelSuite('nflog: many', () => {
+kernelSuite('many logs', () => {
   const env = () => ({ FLOOD: nativeProgram('flood') });
 
-  it('reads 1,000 groups in 200 namespaces while groups come and go, and ends', () => {
+  it('read 1,000 groups in 200 namespaces while groups come and go, and end', () => {
     const script = `${prelude}
       const logs = spaces.map((_, i) => open(i));
       const seen = new Map();
@@ -120,7 +120,7 @@ kernelSuite('nflog: many', () => {
     ['exits while it receives from all of them', 'for (const log of logs) log.onBatch(() => {}); exit();', 7],
     ['ends when all of them are unreferenced', 'for (const log of logs) log.unref().onBatch(() => {});', 0],
     ['ends when nobody takes their packets', '', 0],
-  ])('a process %s', (_, body, status) => {
+  ])('live in a process that %s', (_, body, status) => {
     const script = `${prelude}
       // What nothing refers to would be closed, with a warning, by the collector.
       const logs = (globalThis.logs = spaces.map((_, i) => open(i)));

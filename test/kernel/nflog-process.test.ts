@@ -17,7 +17,7 @@ udp dport 9999 log prefix "web1 " group 5
 `;
 
 /* The library is bundled into one file that programs of their own import: only a whole process shows whether it ends. */
-kernelSuite('nflog: a process', () => {
+kernelSuite('a process with a log', () => {
   let directory: string;
   beforeEach(async () => {
     directory = fs.mkdtempSync(path.join(os.tmpdir(), 'nflog-'));
@@ -66,7 +66,7 @@ kernelSuite('nflog: a process', () => {
     }).trim();
   };
 
-  it('learns which right it lacks', () => {
+  it('is told which permission it lacks', () => {
     const output = run(`ns.run(() => {
         process.seteuid(65534);
         try { Nflog.open({ netns: ns, groups: [9] }); } catch (error) { console.log(error.code, error.hint); }
@@ -75,7 +75,7 @@ kernelSuite('nflog: a process', () => {
     expect(output).toMatch(/^EPERM NFLOG needs CAP_NET_ADMIN /);
   });
 
-  it('writes its records with pino where it is given no logger, and ends when its log is closed', () => {
+  it('writes its records with pino when no logger is given, and ends when its log is closed', () => {
     const output = run(`
       const records = log.to(undefined, { fields: ['container', 'group', 'prefix', 'destinationPort'] });
       send();
@@ -134,7 +134,7 @@ kernelSuite('nflog: a process', () => {
     expect(run(body)).toBe(output);
   });
 
-  it('goes on to receive after nothing but its own watch refers to the log, however often garbage is collected', () => {
+  it('continues to receive after only its own watch refers to the log, however often garbage is collected', () => {
     const output = run(`
       import { setImmediate as turn } from 'node:timers/promises';
       import { setFlagsFromString } from 'node:v8';

@@ -16,7 +16,7 @@ const until = <T>(what: () => T) => expect.poll(what);
 const rule = (groups: number[]) =>
   `table ip test { chain output { type filter hook output priority 0; ${groups.map(group => `udp dport 9999 log prefix "g${group}" group ${group};`).join(' ')} } }`;
 
-kernelSuite('nflog: reception', () => {
+kernelSuite('the reception of a log', () => {
   const opened = new Opened();
   let ns: NetNs;
   beforeEach(() => {
@@ -40,7 +40,7 @@ kernelSuite('nflog: reception', () => {
     };
     const HOUR = 3_600_000;
 
-    it('are handed over when they have so many packets, and the rest when the group is let go', async () => {
+    it('arrive when they are full by number of packets, and the rest when the group is removed', async () => {
       nft(ns, rule([5]));
       const log = opened.log({ netns: ns, groups: [5], queue: { packets: 10, milliseconds: HOUR } });
       send(35);
@@ -52,7 +52,7 @@ kernelSuite('nflog: reception', () => {
       expect(packets.map(each => each.sequence)).toEqual(packets.map((_, i) => i));
     });
 
-    it('are handed over when their buffer is full', async () => {
+    it('arrive when their buffer is full', async () => {
       nft(ns, rule([5]));
       const options = { netns: ns, groups: [5], queue: { packets: 1000, milliseconds: HOUR, bufferBytes: 8192 } };
       const log = opened.log(options);
@@ -64,14 +64,14 @@ kernelSuite('nflog: reception', () => {
       expect(Math.max(...sizes)).toBeLessThanOrEqual(15);
     });
 
-    it('are handed over after so long', async () => {
+    it('arrive after the flush timeout', async () => {
       nft(ns, rule([5]));
       const log = opened.log({ netns: ns, groups: [5], queue: { packets: 1000, milliseconds: 50 } });
       send(3);
       expect(datagrams(await take(log, 3))).toEqual([3]);
     });
 
-    it('are as small as a rule wants, where that is less', async () => {
+    it('are as small as the queue threshold of a rule, where that is less', async () => {
       const wants = 'udp dport 9999 log group 5 queue-threshold 2';
       nft(ns, `table ip test { chain output { type filter hook output priority 0; ${wants}; } }`);
       const log = opened.log({ netns: ns, groups: [5], queue: { packets: 10, milliseconds: HOUR } });
@@ -97,7 +97,7 @@ kernelSuite('nflog: reception', () => {
   });
 
   describe('under traffic', () => {
-    it('groups come and go', async () => {
+    it('adds and removes groups', async () => {
       nft(ns, rule([5, 6]));
       const log = opened.log({ netns: ns, groups: [6], copy: { bytes: 64 } });
       const counts = new Map<number, number>();
@@ -121,7 +121,7 @@ kernelSuite('nflog: reception', () => {
       expect(log.stats.received).toBe(counts.get(5)! + 30_000);
     });
 
-    it('a log is closed, and another one takes its group', async () => {
+    it('closes a log while another one takes its group', async () => {
       nft(ns, rule([5]));
       const child = flood('-r', '50000', '127.0.0.1', '9999', '10000000');
       try {
@@ -138,7 +138,7 @@ kernelSuite('nflog: reception', () => {
       expect(ns.readFile('/proc/net/netfilter/nfnetlink_log')).toBe('');
     });
 
-    it('the namespace is given up by everybody else', async () => {
+    it('continues when every other holder of the namespace is gone', async () => {
       nft(ns, rule([5]));
       const name = `nflog-gone-${process.pid}`;
       ns.pin(name);
@@ -158,7 +158,7 @@ kernelSuite('nflog: reception', () => {
     });
   });
 
-  it('of messages that somebody forges is refused: the forger hears it from the kernel', async () => {
+  it('ignores forged messages: the kernel refuses the forger', async () => {
     nft(ns, rule([5]));
     const log = opened.log({ netns: ns, groups: [5], queue: { packets: 1 } });
     const port = Number(ns.readFile('/proc/net/netfilter/nfnetlink_log').trim().split(/\s+/)[1]);
@@ -181,7 +181,7 @@ kernelSuite('nflog: reception', () => {
     expect(log.stats).toMatchObject({ received: 1, rejectedSenders: 0 });
   });
 
-  it('shows users as the user namespace of the listener does: 65534 for those it has no number for', async () => {
+  it('shows users by the user namespace of the listener: 65534 for those without a number there', async () => {
     // A rootless container that listens to itself: of the host's users it knows only root, as its own.
     const script = `
       import { Links } from './rtnetlink/index.js';
@@ -235,7 +235,7 @@ kernelSuite('nflog: reception', () => {
     }
   });
 
-  it('has sinks only while it is open, and only for what can be written to', async () => {
+  it('rejects a sink after close with ERR_CLOSED, and a wrong one with ERR_INVALID_ARG_TYPE or ERR_OUT_OF_RANGE', async () => {
     const log = opened.log({ netns: ns, groups: [5] });
     expect(() => log.toPcap(5 as never)).toThrow(
       expect.objectContaining({ code: 'ERR_INVALID_ARG_TYPE', attribute: 'writable' }),
@@ -252,7 +252,7 @@ kernelSuite('nflog: reception', () => {
   });
 
   describe('devices', () => {
-    it('have the names of the namespace of the log, after a change of name too', async () => {
+    it("have the names of the log's namespace, after a rename too", async () => {
       nft(ns, rule([5]));
       // The same index is another device elsewhere.
       ip(

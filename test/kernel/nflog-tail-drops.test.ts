@@ -12,7 +12,7 @@ import { RuncContainer } from '../support/runc.ts';
 import { kernelSuite } from '../support/where.ts';
 
 /* The program as it stands in docs/examples, with the sources for the package. */
-kernelSuite('docs/examples/tail-drops.ts', () => {
+kernelSuite('the example tail-drops.ts', () => {
   const opened = new Opened();
   const names = [`tail-${process.pid}-a`, `tail-${process.pid}-b`, `tail-${process.pid}-c`] as const;
   let spaces: NetNs[];
@@ -74,7 +74,7 @@ kernelSuite('docs/examples/tail-drops.ts', () => {
   const chain = (statements: string, policy = 'accept') =>
     `table inet filter { chain input { type filter hook input priority 0; policy ${policy}; ${statements} } }`;
 
-  it('shows what rules log and drop, of each container by its name, live', async () => {
+  it('shows what rules log and drop in each container, live and by container name', async () => {
     nft(
       spaces[0]!,
       chain('udp dport 9999 log prefix "web1 " group 5 drop; udp dport 9998 log prefix "let pass " group 6;'),
@@ -102,7 +102,7 @@ kernelSuite('docs/examples/tail-drops.ts', () => {
     expect(output.err.slice(-2).sort()).toEqual([`${names[0]}: 3 packets`, `${names[1]}: 3 packets`]);
   });
 
-  it('shows everything that is logged with --all, as JSON with --json', async () => {
+  it('shows all logged packets with --all, as JSON with --json', async () => {
     nft(spaces[0]!, chain('udp dport 9998 log prefix "let pass " group 6;'));
     run('--all', '--json', names[0]);
     await until(() => output.err.some(line => line.endsWith('listening to group 6'))).toBe(true);
@@ -118,7 +118,7 @@ kernelSuite('docs/examples/tail-drops.ts', () => {
     expect(await interrupt()).toBe(0);
   });
 
-  it('puts log rules before those that drop in silence with --insert, and removes them', async () => {
+  it('inserts log rules before those that drop silently with --insert, and removes them', async () => {
     nft(spaces[0]!, chain('udp dport 9999 counter drop;'));
     nft(spaces[1]!, chain('tcp dport 1 accept;', 'drop'));
     const rulesOf = (ns: NetNs) =>
@@ -140,7 +140,7 @@ kernelSuite('docs/examples/tail-drops.ts', () => {
     expect(spaces.map(rulesOf)).toEqual(before);
   });
 
-  it('says so, and goes on, where a group is taken; and follows a container to its end', async () => {
+  it('reports a group that is taken and continues; follows a container to its end', async () => {
     for (const ns of spaces.slice(0, 2)) nft(ns, chain('udp dport 9999 log group 5 drop;'));
     opened.log({ netns: spaces[0]!, groups: [5] });
     run(names[0], names[1], names[2]);
@@ -155,7 +155,7 @@ kernelSuite('docs/examples/tail-drops.ts', () => {
     expect(await interrupt()).toBe(0);
   });
 
-  it("finds the containers of a runtime by their processes, and shows what each one's rules drop", async () => {
+  it('finds the containers of a runtime by their processes, and shows the drops of each', async () => {
     const containers = [opened.add(new RuncContainer()), opened.add(new RuncContainer())];
     for (const { pid } of containers) {
       const inside = opened.add(NetNs.open({ pid }));

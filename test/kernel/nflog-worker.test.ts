@@ -56,7 +56,7 @@ const program = (end: string, before = '') => `
   }
   console.log(ended);`;
 
-kernelSuite('nflog: a worker that is ended while packets come in leaves the process alive', () => {
+kernelSuite('the end of a worker while packets arrive', () => {
   beforeAll(() => {
     // Made once: on a busy machine that alone takes minutes.
     compiledSources();
@@ -67,7 +67,7 @@ kernelSuite('nflog: a worker that is ended while packets come in leaves the proc
     ['by terminate()', 'worker.terminate();', ''],
     ['by terminate(), where its parent calls C too', 'worker.terminate();', "await import('koffi');"],
     ['by process.exit() of its own', "worker.postMessage('exit');", ''],
-  ])('%s', (_, end, before) => {
+  ])('leaves the process alive: %s', (_, end, before) => {
     // The others watch nothing in a worker: test/kernel/ffi-backends.test.ts.
     const env = { FLOOD: nativeProgram('flood'), READER, NETSTEER_FFI: 'koffi' };
     expect(evaluate(program(end, before), { env })).toBe(ROUNDS);

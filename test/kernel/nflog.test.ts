@@ -64,7 +64,7 @@ async function counted(log: Nflog, ns: NetNs, sent: number): Promise<number> {
   return count;
 }
 
-kernelSuite('nflog', () => {
+kernelSuite('the packet log', () => {
   const opened: { close(): void }[] = [];
   const open = (options: NflogOptions) => {
     const log = Nflog.open(options);
@@ -81,7 +81,7 @@ kernelSuite('nflog', () => {
   });
 
   describe('a packet', () => {
-    it('has what the kernel knows of one that is sent', async () => {
+    it('that is sent has the fields that the kernel knows', async () => {
       const ns = namespace(LOG_OUTPUT);
       const log = open({ netns: ns, groups: [5] });
       const before = Date.now() * 1000;
@@ -112,7 +112,7 @@ kernelSuite('nflog', () => {
       );
     });
 
-    it('has what the kernel knows of one that comes in', async () => {
+    it('that is received has the fields that the kernel knows', async () => {
       const ns = namespace(chain('input', 'udp dport 9999 meta mark set 0xabcd log prefix "in" group 7'));
       const log = open({ netns: ns, groups: [7] });
       send(ns);
@@ -131,7 +131,7 @@ kernelSuite('nflog', () => {
       expect(packet!.summary()).toMatch(/^inIN=lo OUT= MAC=(00:){12}08:00 SRC=127.* MARK=0xabcd$/);
     });
 
-    it('is read in IPv6, and in the netdev family', async () => {
+    it('is read in IPv6 and in the netdev family', async () => {
       const ns = namespace(LOG_OUTPUT);
       ns.run(() => {
         const rules = `table netdev n {\n${chain('ingress', 'log group 5').replace('ingress priority', 'ingress device "lo" priority')}\n}\n`;
@@ -147,7 +147,7 @@ kernelSuite('nflog', () => {
       expect(received!.summary()).toMatch(/^IN=lo OUT= MAC=.*PROTO=UDP SPT=\d+ DPT=9999 LEN=13$/);
     });
 
-    it('is copied as far as was asked', async () => {
+    it('is copied up to the requested length', async () => {
       const ns = namespace(LOG_OUTPUT);
       for (const [copy, length] of [
         ['none', 0],
@@ -166,7 +166,7 @@ kernelSuite('nflog', () => {
       }
     });
 
-    it('has the name that its device had last', async () => {
+    it('has the last name of its device', async () => {
       const ns = namespace(chain('output', 'udp dport 9999 log group 5'));
       ns.run(() => {
         execFileSync('ip', ['link', 'add', 'd0', 'type', 'veth', 'peer', 'd1']);
@@ -185,7 +185,7 @@ kernelSuite('nflog', () => {
       expect(later!.copy().outDevice).toBe('d0');
     });
 
-    it('names a device that nobody asked for in time by its number', async () => {
+    it('has the number of its device where nobody asked for the name in time', async () => {
       const ns = namespace(LOG_OUTPUT);
       ns.run(() => {
         execFileSync('ip', ['link', 'add', 'd0', 'index', '77', 'type', 'veth', 'peer', 'd1']);
@@ -247,7 +247,7 @@ kernelSuite('nflog', () => {
       expect((await take(logs[1]!, 2)).map(each => each.prefix)).toEqual(['web2 ', 'web2 ']);
     });
 
-    it('that are taken are refused, with the name of the holder', async () => {
+    it('that this process has are rejected with the name of the holder, and numbers out of range with ERR_OUT_OF_RANGE', async () => {
       const ns = namespace('');
       open({ netns: ns, groups: [5] });
       const error = expect.objectContaining({
@@ -267,7 +267,7 @@ kernelSuite('nflog', () => {
       await expect(log.addGroup(-1)).rejects.toMatchObject({ code: 'ERR_OUT_OF_RANGE' });
     });
 
-    it('that another process has are refused with its number and name', async () => {
+    it('that another process has are rejected with its number and name', async () => {
       const ns = namespace('');
       const script = `
         const koffi = require(${JSON.stringify(`${root}node_modules/koffi`)});
@@ -290,7 +290,7 @@ kernelSuite('nflog', () => {
       }
     });
 
-    it('carry connections where the kernel can, and say so where it cannot', async () => {
+    it('carry connections where the kernel can, and report where it cannot', async () => {
       const ns = namespace(LOG_OUTPUT);
       const options = { netns: ns, groups: [5], conntrack: true };
       let log: Nflog;
@@ -304,7 +304,7 @@ kernelSuite('nflog', () => {
       expect((await take(log, 1))[0]!.sequence).toBe(0);
     });
 
-    it('are set up as asked, in one message', () => {
+    it('are configured in one message', () => {
       const ns = namespace('');
       open({ netns: ns, groups: [5], copy: { bytes: 200 }, queue: { packets: 7, milliseconds: 250 } });
       open({ netns: ns, groups: [6], copy: 'meta' });
@@ -322,7 +322,7 @@ kernelSuite('nflog', () => {
   });
 
   describe('reception', () => {
-    it('brings batches of many packets', async () => {
+    it('receives batches of many packets', async () => {
       const ns = namespace(LOG_OUTPUT);
       const log = open({ netns: ns, groups: [5], queue: { milliseconds: 200 } });
       const batches: number[] = [];
@@ -340,7 +340,7 @@ kernelSuite('nflog', () => {
       expect(log.stats).toMatchObject({ received: 500, lostPackets: 0, lostDatagrams: 0 });
     });
 
-    it('hands over packets that stand before the answer to a request', async () => {
+    it('delivers packets that precede the reply to a request', async () => {
       const ns = namespace(LOG_OUTPUT);
       const log = open({ netns: ns, groups: [5], queue: { packets: 1 } });
       send(ns, 50);
@@ -351,7 +351,7 @@ kernelSuite('nflog', () => {
       expect(packets.map(packet => packet.sequence)).toEqual(packets.map((_, i) => i));
     });
 
-    it.each(['drop-oldest', 'drop-newest'] as const)("keeps so many packets with '%s'", async when => {
+    it.each(['drop-oldest', 'drop-newest'] as const)("keeps the configured number of packets with '%s'", async when => {
       const ns = namespace(LOG_OUTPUT);
       const log = open({ netns: ns, groups: [5], backlog: { packets: 10, when } });
       const iterator = log[Symbol.asyncIterator]();
@@ -364,7 +364,7 @@ kernelSuite('nflog', () => {
       expect(sequences).toEqual(sequences.map((_, i) => first + i));
     });
 
-    it('ends its loops when it is closed, in the loop and outside', async () => {
+    it('ends its loops when it is closed, inside and outside of the loop, and rejects a new one with ERR_CLOSED', async () => {
       const ns = namespace(LOG_OUTPUT);
       const log = open({ netns: ns, groups: [5] });
       const inside = (async () => {
@@ -390,7 +390,7 @@ kernelSuite('nflog', () => {
       expect(ns.readFile('/proc/net/netfilter/nfnetlink_log')).toBe('');
     });
 
-    it('goes on after the namespace has been given up', async () => {
+    it('continues after the namespace handle is closed', async () => {
       const ns = namespace(LOG_OUTPUT);
       const log = open({ netns: ns, groups: [5] });
       send(ns, 3);
@@ -405,7 +405,7 @@ kernelSuite('nflog', () => {
       ns = namespace(LOG_OUTPUT);
     });
 
-    it('are counted exactly, the last ones as datagrams at once, as packets with the next packet', async () => {
+    it('are counted exactly: the last ones as datagrams at once, as packets with the next packet', async () => {
       const log = open({ netns: ns, groups: [5], receiveBufferBytes: 16384, queue: { packets: 1 } });
       const losses: Loss[] = [];
       log.onLoss(loss => void losses.push(loss));
@@ -425,7 +425,7 @@ kernelSuite('nflog', () => {
       expect(losses.slice(1)).toEqual([{ kind: 'packets', group: 5, count: lostDatagrams }]);
     });
 
-    it('are exact under a flood that overruns a slow reader', async () => {
+    it('are exact in a flood that overruns a slow reader', async () => {
       const log = open({
         netns: ns,
         groups: [5],
@@ -444,7 +444,7 @@ kernelSuite('nflog', () => {
       expect(received + lostPackets).toBe(sent);
     });
 
-    it("are the kernel's, and exact, where a loop stops taking and the backlog leaves it to the kernel", async () => {
+    it('are those of the kernel and exact where a loop stops and the backlog leaves packets to the kernel', async () => {
       const log = open({
         netns: ns,
         groups: [5],
@@ -465,7 +465,7 @@ kernelSuite('nflog', () => {
       await rest;
     });
 
-    it('of answers do not lose the request', async () => {
+    it('of replies do not lose the request', async () => {
       const log = open({ netns: ns, groups: [5], receiveBufferBytes: 8192, queue: { packets: 1 } });
       for (let group = 10; group < 20; group++) {
         send(ns, 100);
@@ -480,7 +480,7 @@ kernelSuite('nflog', () => {
       expect(log.stats.lostDatagrams).toBeGreaterThan(0);
     });
 
-    it('do not show where the receive buffer is large: a flood is read whole', async () => {
+    it('do not occur where the receive buffer is large: a flood is read whole', async () => {
       const log = open({ netns: ns, groups: [5], copy: { bytes: 64 } });
       log.onBatch(() => {});
       await sendMeanwhile(ns, 50_000);

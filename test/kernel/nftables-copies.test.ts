@@ -59,8 +59,8 @@ const CASES: [string, string][] = [
 
 const expressionsOf = ({ rules }: Ruleset) => rules.map(({ expressions }) => expressions);
 
-kernelSuite('copies of rulesets', () => {
-  test.each(CASES)('%s', (_, commands) => {
+kernelSuite('a copy of a ruleset', () => {
+  test.each(CASES)('equals the original after it was read and written: %s', (_, commands) => {
     load(from, CHAIN + commands);
     const ruleset = reader.sync.ruleset({ elements: true });
     writer.sync.reconcile(ruleset, { prefix: '' });
@@ -68,7 +68,7 @@ kernelSuite('copies of rulesets', () => {
     expect(writer.sync.plan(ruleset, { prefix: '' }).operations).toEqual([]);
   });
 
-  test('rules are added as they were read', () => {
+  test('takes rules as they were read', () => {
     const plain = CASES.map(([, commands]) => commands).filter(
       commands => !/meter|map|set inet|quota inet/.test(commands),
     );
@@ -83,7 +83,7 @@ kernelSuite('copies of rulesets', () => {
     expect(expressionsOf(writer.sync.ruleset())).toEqual(expressionsOf(ruleset));
   });
 
-  test('a set without a size that rules fill is wanted once, and stays', () => {
+  test('with a set without a size, which rules fill, has no difference to it', () => {
     const place = { family: 'inet', table: 't' } as const;
     const desired: DesiredRuleset = {
       tables: [{ family: 'inet', name: 't' } as const],

@@ -54,8 +54,8 @@ beforeEach(async () => {
   await links.createVeth({ name: 'web0', peer: { name: 'web1' } });
 });
 
-kernelSuite('devices by their index', () => {
-  it('are listed by name, as nft lists them', async () => {
+kernelSuite('devices, which the kernel stores by index', () => {
+  it('are listed by name, as by nft', async () => {
     debian(WRITTEN, '-f', '-');
     expect(content(await nft.ruleset({ as: 'json' }))).toEqual(
       content(JSON.parse(debian('', '-j', 'list', 'ruleset'))),
@@ -70,7 +70,7 @@ kernelSuite('devices by their index', () => {
     expect(content(await nft.apply(query as never))).toEqual(content(asked));
   });
 
-  it('are numbers where they have gone', async () => {
+  it('are shown as numbers once they are gone', async () => {
     debian(WRITTEN, '-f', '-');
     {
       await using links = Links.open({ netns });
@@ -91,7 +91,7 @@ kernelSuite('devices by their index', () => {
     expect(debian('', 'list', 'ruleset')).toBe(before);
   });
 
-  it('may be of another index in each namespace that a transaction is committed to', async () => {
+  it('have another index in each namespace to which a transaction is committed', async () => {
     const transaction = new Transaction()
       .add({ table: { family: 'inet', name: 't' } })
       .add({ chain: { ...AT, name: 'c' } })
@@ -109,7 +109,7 @@ kernelSuite('devices by their index', () => {
     expect(debian('', 'list', 'chain', 'inet', 't', 'c')).toContain(`\t\t${gone}\n\t\tiif "web1"\n`);
   });
 
-  it('are known when a ruleset is planned', async () => {
+  it('are found by name when a ruleset is planned', async () => {
     const desired = {
       tables: [{ family: 'inet', name: 't' }],
       chains: [{ ...AT, name: 'c' }],
@@ -120,7 +120,7 @@ kernelSuite('devices by their index', () => {
     expect((await nft.plan(desired as never, { prefix: 't' })).operations).toEqual([]);
   });
 
-  it('are refused where there is none of that name', async () => {
+  it('are rejected where the namespace has none of that name', async () => {
     const transaction = new Transaction()
       .add({ table: { family: 'inet', name: 't' } })
       .add({ chain: { ...AT, name: 'c' } })
@@ -137,7 +137,7 @@ kernelSuite('devices by their index', () => {
     expect(await nft.tables()).toEqual([]);
   });
 
-  it('need a namespace', () => {
+  it('are rejected without a namespace', () => {
     expect(() => prepare(() => ({ rule: { ...RULE, statements: iif('web1') } }), {})).toThrow(
       /ERR_NOT_A_TEMPLATE|one message/,
     );

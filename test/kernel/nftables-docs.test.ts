@@ -34,7 +34,7 @@ function run(example: string): { output: string; listed: string } {
 
 /* The examples of the page as they stand. */
 kernelSuite('docs/nftables.md', () => {
-  it('writes what it says', () => {
+  it('writes rules', () => {
     const { output, listed } = run(page.take(examples[0]!.trimEnd()).code);
     expect(output).toBe('[]\n');
     expect(listed).toContain('comment "made by the deployment"');
@@ -44,7 +44,7 @@ kernelSuite('docs/nftables.md', () => {
     expect(listed).toContain('10.10.0.100 . 80 comment "web1" : 8080');
   });
 
-  it('reads, watches and plans as it says', () => {
+  it('reads, watches and plans', () => {
     const { output, listed } = run(page.take(examples[1]!.trimEnd()).code);
     expect(output).toBe(
       `+ table ip web comment web deployment
@@ -57,7 +57,7 @@ kernelSuite('docs/nftables.md', () => {
     expect(listed).toContain('comment "web deployment"');
   });
 
-  it('lists as it says', () => {
+  it('lists rules', () => {
     const { output, listed } = run(page.take(examples[2]!.trimEnd()).code);
     expect(output).toBe(
       `${listed}
@@ -67,7 +67,7 @@ kernelSuite('docs/nftables.md', () => {
     );
   });
 
-  it('leaves no example out', () => {
+  it('has no example that this file does not run', () => {
     expect(page.left).toEqual([]);
   });
 });

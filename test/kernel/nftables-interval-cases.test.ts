@@ -26,7 +26,7 @@ const thrown = (run: () => unknown): unknown => {
 };
 
 kernelSuite('ranges', () => {
-  test('the set of 10.0.0.0/8 takes no range that ends where it ends: rejects it with ERR_OVERLAP', () => {
+  test('rejects a range that ends where 10.0.0.0/8 ends with ERR_OVERLAP', () => {
     nft.sync.commit(made({}, ['10.0.0.0/8']));
     const overlap = thrown(() =>
       nft.sync.commit(new Transaction().add({ element: { ...S, elements: ['1.1.1.1', WIDE] } })),
@@ -44,7 +44,7 @@ kernelSuite('ranges', () => {
     expect((partly as BatchError).failures[0]?.path).toEqual(['element', 'elements', 0]);
   });
 
-  test('rejects ranges of one list that overlap with ERR_OVERLAP, at once where the transaction makes the set', () => {
+  test('rejects overlaps within one list with ERR_OVERLAP, before sending where the transaction creates the set', () => {
     expect(() => made({}, ['10.0.0.0/8', '10.1.0.0/16'])).toThrow(
       expect.objectContaining({ code: 'ERR_OVERLAP', path: ['set', 'elements', 1] }),
     );
@@ -63,7 +63,7 @@ kernelSuite('ranges', () => {
     expect(nft.sync.elements({ ...T, name: 'new' }, { as: 'values' })).toEqual([{ from: 1, to: 5 }]);
   });
 
-  test('a set that was deleted in the same transaction is a new one', () => {
+  test('compares ranges with the new set where the transaction deletes the old one', () => {
     nft.sync.commit(made({}, ['10.0.0.0/8']));
     nft.sync.commit(
       new Transaction()
@@ -77,7 +77,7 @@ kernelSuite('ranges', () => {
     expect(values()).toEqual(['10.0.0.0/9', '10.128.0.0/9']);
   });
 
-  test('autoMerge merges what touches, and cuts out what is deleted', () => {
+  test('merges neighbours with autoMerge, and splits ranges of which a part is deleted', () => {
     nft.sync.commit(made({ autoMerge: true }, ['10.0.0.0/9', '10.128.0.0/9']));
     expect(values()).toEqual(['10.0.0.0/8']);
     nft.sync.commit(new Transaction().delete({ element: { ...S, elements: ['10.0.0.5'] } }));
@@ -89,7 +89,7 @@ kernelSuite('ranges', () => {
     expect(values()).toEqual(['10.0.0.0/8']);
   });
 
-  test('what merges is wanted merged: nothing is left to do after reconcile', () => {
+  test('leaves nothing to do after reconcile where desired ranges merge', () => {
     const elements = ['10.0.0.0/9', '10.128.0.0/9', '1.1.1.1'];
     const desired: DesiredRuleset = {
       tables: [{ family: 'ip', name: 't' }],
@@ -100,7 +100,7 @@ kernelSuite('ranges', () => {
     expect(nft.sync.plan(desired, { prefix: '' }).operations).toEqual([]);
   });
 
-  test('a range of concatenations that contains another is refused, and so is deleting it by a part', () => {
+  test('rejects a concatenated range that contains another with ERR_OVERLAP, and the deletion of a part', () => {
     const pair = (from: string, to: string) => [{ from, to }, 80];
     nft.sync.commit(
       made({ key: 'ipv4_addr . inet_service' }).add({ element: { ...S, elements: [pair('10.0.0.5', '10.0.0.9')] } }),
@@ -118,7 +118,7 @@ kernelSuite('ranges', () => {
     expect(values()).toHaveLength(1);
   });
 
-  test('others that commit in between are seen: what was remembered holds for its generation alone', async () => {
+  test('rejects an overlap with what others committed meanwhile with ERR_OVERLAP: remembered elements are of one generation', async () => {
     nft.sync.commit(made({}, ['10.0.0.0/8']));
     nft.sync.commit(new Transaction().add({ element: { ...S, elements: ['11.0.0.0/8'] } }));
     await using other = Nftables.open({ netns });

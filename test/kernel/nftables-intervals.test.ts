@@ -166,7 +166,7 @@ describe.each(Object.keys(KINDS))('sets of %s', name => {
   for (const merges of kinds) {
     const title = merges ? 'that merge' : 'that keep ranges apart';
     kernelSuite(title, () => {
-      test('have what a list of ranges says after each transaction, and are left alone by those that are refused', () => {
+      test('hold what a list of ranges says after each transaction, and do not change by rejected ones', () => {
         const forms = fc.constantFrom<Form>(
           ...(merges ? (['values', 'json'] as const) : (['values', 'json', 'wire'] as const)),
         );
@@ -194,7 +194,7 @@ describe.each(Object.keys(KINDS))('sets of %s', name => {
         );
       });
 
-      test('are as nft makes them', () => {
+      test('equal those that nft makes', () => {
         const transactions = fc.array(steps(dimensions, ['add', 'delete']), { minLength: 1, maxLength: 5 });
         fc.assert(
           fc.property(fc.array(transactions, { minLength: 30, maxLength: 30 }), sequences => {

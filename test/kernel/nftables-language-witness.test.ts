@@ -50,8 +50,8 @@ freshNamespaces();
 
 const version = '1.0.6';
 
-kernelSuite('rules as nft writes and lists them', () => {
-  it.each(Object.entries(RULES))('%s', async (family, rules) => {
+kernelSuite('rules in the language of nft', () => {
+  it.each(Object.entries(RULES))('are listed by nft as it would write them: %s', async (family, rules) => {
     const chains = rules.map((rule, i) => `add chain ${family} t c${i}\nadd rule ${family} t c${i} ${rule}\n`);
     debian(`add table ${family} t\n${chains.join('')}`, '-f', '-');
     const found = await nft.ruleset({ elements: true });
@@ -73,7 +73,7 @@ kernelSuite('rules as nft writes and lists them', () => {
 });
 
 kernelSuite('a rule of builders that only the kernel refuses', () => {
-  it('is told by the statement', async () => {
+  it('is named by its statement', async () => {
     const at = { family: 'ip', table: 't', chain: 'c' } as const;
     const transaction = new Transaction()
       .add({ table: { family: 'ip', name: 't' } })
@@ -89,7 +89,7 @@ kernelSuite('a rule of builders that only the kernel refuses', () => {
     });
   });
 
-  it('is told by the rule, where the kernel tells no more', async () => {
+  it('is named as a whole where the kernel reports no more', async () => {
     const at = { family: 'ip', table: 't', chain: 'c' } as const;
     const transaction = new Transaction()
       .add({ table: { family: 'ip', name: 't' } })

@@ -48,8 +48,8 @@ const listed = () =>
     .slice(2, -3)
     .map(line => line.trim());
 
-kernelSuite('rules in statements', () => {
-  it.each(lines)('docs/language.md: $title', async ({ line, builders, json }) => {
+kernelSuite('the language of rules', () => {
+  it.each(lines)('has the example of docs/language.md: $title', async ({ line, builders, json }) => {
     const { code } = page.take(builders);
     const statements = new Function(...Object.keys(nftables), `return ${code}`)(...Object.values(nftables));
     expect(statements).toEqual(JSON.parse(json));
@@ -57,11 +57,11 @@ kernelSuite('rules in statements', () => {
     expect(listed()).toEqual([line]);
   });
 
-  it('there are twenty lines and more', () => {
+  it('has at least twenty such examples', () => {
     expect(lines.length).toBeGreaterThanOrEqual(20);
   });
 
-  it("writes docs/language.md's first example", async () => {
+  it("runs docs/language.md's first example", async () => {
     const example = page.take('Nftables.open').code.replace(/^import .*$/m, '');
     const AsyncFunction = (async () => {}).constructor as new (
       ...parts: string[]
@@ -70,11 +70,11 @@ kernelSuite('rules in statements', () => {
     expect(list('list', 'chain', 'inet', 'web', 'input')).toContain('tcp dport { 80, 443 } accept');
   });
 
-  it('leaves no example of the page out', () => {
+  it('has no example on the page that this file does not run', () => {
     expect(page.left).toEqual([]);
   });
 
-  it('takes a ruleset as nft lists it', async () => {
+  it('accepts a ruleset as nft lists it', async () => {
     const ruleset = [
       'flush ruleset',
       'table inet web {',
@@ -94,7 +94,7 @@ kernelSuite('rules in statements', () => {
     expect(list('list', 'ruleset')).toBe(before);
   });
 
-  it('changes what is there, by all commands', async () => {
+  it('changes objects by every command', async () => {
     const rule = (port: number) => ({
       ...IN_TABLE,
       chain: 'c',
@@ -128,7 +128,7 @@ kernelSuite('rules in statements', () => {
     expect(list('list', 'set', 'inet', 't', 's')).toContain('elements = { 10.0.0.2 . 81 }');
   });
 
-  it('gives a ruleset back as it was written', async () => {
+  it('returns a ruleset as it was written', async () => {
     const { ip, tcp, accept, drop, jump } = nftables;
     const at = { family: 'ip', table: 'w' } as const;
     const given = [
@@ -222,7 +222,7 @@ kernelSuite('rules in statements', () => {
     expect(list('list', 'ruleset')).toContain('counter packets 0 bytes 0 accept');
   });
 
-  it('refuses queries beside changes, and of what is not there', async () => {
+  it('rejects queries beside changes, and those of missing objects', async () => {
     const mixed = { nftables: [{ list: { tables: null } }, { flush: { ruleset: null } }] };
     await expect(nft.apply(mixed as never)).rejects.toMatchObject({ path: ['nftables', 1] });
     await expect(nft.apply({ nftables: [{ list: { wrong: null } as never }] })).rejects.toMatchObject({
@@ -239,7 +239,7 @@ kernelSuite('rules in statements', () => {
     expect(list('list', 'tables')).toContain('inet t');
   });
 
-  it('says where in the document something is wrong', async () => {
+  it('rejects an error in a document at its place, a missing set with ERR_UNKNOWN_SET', async () => {
     const wrong = { add: { rule: { ...IN_TABLE, chain: 'c', expr: [nftables.tcp.dport.eq(70_000)] } } };
     await expect(nft.apply({ nftables: [{ metainfo: {} }, wrong] })).rejects.toMatchObject({
       path: ['nftables', 1, 'add', 'rule', 'expr', 0, 'match', 'right'],

@@ -68,7 +68,7 @@ const named = (some: readonly Statement[][]) =>
 const chainsOf = (some: readonly Statement[][]) => some.map((_, i) => ({ ...PLACE, name: chainOf(i) }));
 
 kernelSuite("Debian's nft", () => {
-  it('lists what commit has written', async () => {
+  it('lists what commit has written as intended', async () => {
     expect(taken.length).toBeGreaterThan(rules.length / 2);
     const write = (some: readonly Statement[][]) => {
       const transaction = new Transaction().add({ table: { family: 'inet', name: 't' } });
@@ -79,7 +79,7 @@ kernelSuite("Debian's nft", () => {
     expect((await deadly(write)).map(one => JSON.stringify(one))).toEqual([]);
   });
 
-  it('lists what reconcile has made', async () => {
+  it('lists what reconcile has made as intended', async () => {
     const write = (some: readonly Statement[][]) => {
       const tables: DesiredRuleset['tables'] = [{ family: 'inet', name: 't' }];
       return nft.reconcile({ tables, chains: chainsOf(some), rules: named(some) }, { prefix: '' });
@@ -92,7 +92,7 @@ kernelSuite("Debian's nft", () => {
     expect(plan.operations).toEqual([]);
   });
 
-  it('lists what apply has done, sets with names included', async () => {
+  it('lists what apply has made as intended, named sets included', async () => {
     const write = (some: readonly Statement[][]) => {
       const nftables: unknown[] = [{ add: { table: { family: 'inet', name: 't' } } }];
       for (const [i, expr] of some.entries()) {

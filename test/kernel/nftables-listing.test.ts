@@ -41,7 +41,7 @@ function withoutFlags(objects: object[]): object[] {
   });
 }
 
-kernelSuite('rulesets that nft wrote', () => {
+kernelSuite('rulesets that nft loaded', () => {
   const version = /v(\d+\.\d+\.\d+)/.exec(execFileSync('nft', ['--version'], { encoding: 'utf8' }))?.[1];
 
   it.each(Object.entries(SAMPLES))('are listed as nft lists them: %s', async (_name, commands) => {
@@ -54,16 +54,19 @@ kernelSuite('rulesets that nft wrote', () => {
     expect(lines(formatRuleset(ruleset, asDebian))).toEqual(lines(debian('', 'list', 'ruleset')));
   });
 
-  it.each(Object.entries(SAMPLES))('are the same after what is listed was written: %s', async (_name, commands) => {
-    write(commands);
-    const before = debian('', 'list', 'ruleset');
-    const listed = formatRuleset(await nft.ruleset({ elements: true }), asDebian);
-    debian(`flush ruleset\n${listed}`, '-f', '-');
-    expect(lines(debian('', 'list', 'ruleset'))).toEqual(lines(before));
-  });
+  it.each(Object.entries(SAMPLES))(
+    'are unchanged after their listing was written back: %s',
+    async (_name, commands) => {
+      write(commands);
+      const before = debian('', 'list', 'ruleset');
+      const listed = formatRuleset(await nft.ruleset({ elements: true }), asDebian);
+      debian(`flush ruleset\n${listed}`, '-f', '-');
+      expect(lines(debian('', 'list', 'ruleset'))).toEqual(lines(before));
+    },
+  );
 
   it.each(Object.entries(SAMPLES))(
-    'have rules that mean the same when they are compiled again: %s',
+    'have rules whose text compiles to the same meaning: %s',
     async (_name, commands) => {
       write(commands);
       const { rules, sets } = await nft.ruleset({ elements: true });
@@ -82,7 +85,7 @@ kernelSuite('rulesets that nft wrote', () => {
     },
   );
 
-  it('are read as JSON that nft reads', async () => {
+  it('are printed as JSON that nft reads', async () => {
     write([
       'add table inet t',
       'add set inet t s { type ipv4_addr; flags interval; elements = { 10.0.0.0/8, 192.0.2.1 }; }',

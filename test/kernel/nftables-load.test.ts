@@ -31,8 +31,8 @@ if (isRoot) {
 const recorded = corpusExists() ? loadableFiles() : [];
 if (recorded.length === 0) console.log(`no recordings at ${CORPUS} (NETSTEER_CORPUS): none are loaded`);
 
-kernelSuite('texts of recorded rulesets are loaded by nft', () => {
-  it.each(recorded.length > 0 ? recorded : ['none'])('%s', file => {
+kernelSuite('texts of recorded rulesets', () => {
+  it.each(recorded.length > 0 ? recorded : ['none'])('are loaded by nft: %s', file => {
     if (file === 'none') {
       expect(existsSync(CORPUS)).toBe(false);
       return;
@@ -57,8 +57,8 @@ function statementsOf(family: string): Statement[][] {
     .map(({ json }) => json!);
 }
 
-kernelSuite('texts of generated rulesets are loaded by nft', () => {
-  it.each(['inet', 'ip', 'ip6'] as const)('%s', family => {
+kernelSuite('texts of generated rulesets', () => {
+  it.each(['inet', 'ip', 'ip6'] as const)('are loaded by nft: %s', family => {
     const statements = statementsOf(family);
     const rule = fc.array(fc.nat(statements.length - 1), { minLength: 1, maxLength: 2 });
     const chain = fc.record({
@@ -111,14 +111,14 @@ kernelSuite('texts of generated rulesets are loaded by nft', () => {
   });
 });
 
-kernelSuite('words of nft as names', () => {
+kernelSuite('reserved words of nft as names', () => {
   /** Every word in the project's own tables, and in nft's library: each as the name of everything. */
   const words = readFileSync(new URL('../../src/nft/data/reserved.ts', import.meta.url), 'utf8').match(
     /[a-z][a-z0-9-]*/g,
   )!;
   const candidates = [...new Set([...words, 'filter', 'nat', 'lo', 'eth0', '8021q', 'version', 'hash', 'vni', 'last'])];
 
-  it('are printed so that nft loads the text, and as names wherever it takes them', () => {
+  it('are printed so that nft loads the text, and unquoted wherever nft accepts them', () => {
     const texts = candidates.map((name, i) => {
       from.empty();
       const at = { family: 'ip', table: `t${i}` } as const;
@@ -146,7 +146,7 @@ kernelSuite('words of nft as names', () => {
     for (const [i, text] of texts.entries()) expect(taken[i] === undefined, text).toBe(!text.includes('# '));
   });
 
-  it('are all that are reserved', () => {
+  it('are listed completely here', () => {
     const { stdout } = spawnSync('strings', ['-n', '2', '/usr/lib/x86_64-linux-gnu/libnftables.so.1'], {
       encoding: 'utf8',
     });
@@ -163,9 +163,9 @@ kernelSuite('words of nft as names', () => {
   });
 });
 
-kernelSuite('a truth value', () => {
+kernelSuite('a boolean', () => {
   /* nft writes four bytes of it up to 1.0.6 and one since; other programs write either, and masks. */
-  it('of fib is printed without a prefix, which no nft reads, however many bytes of it are compared', () => {
+  it('of fib is printed without a prefix, which no nft reads, however many bytes are compared', () => {
     from.empty();
     const at = { family: 'ip', table: 't' } as const;
     const fib = { fib: { result: 'oif', flags: ['saddr', 'iif', 'present'], register: 1 } } as const;

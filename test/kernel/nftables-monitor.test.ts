@@ -99,7 +99,7 @@ function transactionOf(list: readonly Step[], handles: bigint[], number: () => n
 }
 
 kernelSuite('a monitor', () => {
-  it('rebuilds the state that a dump shows, whatever is done to the rules of a chain', async () => {
+  it('rebuilds the state that a dump shows, whatever happens to the rules of a chain', async () => {
     await nft.commit(new Transaction().add({ table: TABLE }).add({ chain: { ...IN_TABLE, name: 'c' } }));
     const follower = new Follower();
     await follower.caughtUp();
@@ -116,7 +116,7 @@ kernelSuite('a monitor', () => {
     );
   });
 
-  it('ends with the state of the dump after 10,000 commits, and says when it had to read it anew', async () => {
+  it('ends with the state of the dump after 10,000 commits, and reports when it had to read it again', async () => {
     const table = new Transaction().add({ table: TABLE });
     for (const name of ['a', 'b', 'c']) table.add({ chain: { ...IN_TABLE, name } });
     await nft.commit(table);
@@ -141,7 +141,7 @@ kernelSuite('a monitor', () => {
     expect(generations).toEqual([...new Set(generations)].sort((a, b) => a - b));
   });
 
-  it('gives each transaction as one item, with who made it', async () => {
+  it('gives each transaction as one item, with the process that made it', async () => {
     const monitor = nft.monitor();
     const items = monitor[Symbol.asyncIterator]();
     await nft.commit(
@@ -177,7 +177,7 @@ kernelSuite('a monitor', () => {
     expect(monitor.closed).toBe(true);
   });
 
-  it('filters by table and kind; transactions of others do not come', async () => {
+  it('filters by table and kind, and omits transactions without a match', async () => {
     const tables = new Transaction();
     for (const name of ['t', 'other']) tables.add({ table: { family: 'ip', name } });
     tables.add({ table: { family: 'ip6', name: 't' } });
@@ -198,7 +198,7 @@ kernelSuite('a monitor', () => {
     expect((await items.next()).done).toBe(true);
   });
 
-  it('ends when it is closed, with its handle, and by a signal', async () => {
+  it('ends when it is closed, with its handle and by a signal, and is then rejected with ERR_CLOSED', async () => {
     const first = nft.monitor();
     const waiting = first[Symbol.asyncIterator]().next();
     await new Promise(resolve => setImmediate(resolve));
@@ -221,7 +221,7 @@ kernelSuite('a monitor', () => {
     expect(() => handle.monitor()).toThrow('ERR_CLOSED');
   });
 
-  it('refuses what it does not know, and a second iteration', async () => {
+  it('rejects unknown options, and a second iteration with ERR_BUSY', async () => {
     expect(() => nft.monitor({ table: 't' })).toThrow('family');
     expect(() => nft.monitor({ kinds: ['rules' as never] })).toThrow('kinds[0]');
     expect(() => nft.monitor({ receiveBufferBytes: 1 })).toThrow('receiveBufferBytes');

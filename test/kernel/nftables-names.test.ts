@@ -213,7 +213,7 @@ function made(given: Names): Ruleset | undefined {
 }
 
 kernelSuite('hostile names', () => {
-  it('in a text make what is there, or nothing', () => {
+  it('in a text create the named objects or nothing', () => {
     fc.assert(
       fc.property(names, given => {
         const ruleset = made(given);
@@ -230,7 +230,7 @@ kernelSuite('hostile names', () => {
     );
   });
 
-  it('in one rule make this rule, or nothing', () => {
+  it('in a rule create that rule or nothing', () => {
     fc.assert(
       fc.property(names, given => {
         const ruleset = made(given);
@@ -251,7 +251,7 @@ kernelSuite('hostile names', () => {
     );
   });
 
-  it('in JSON make what is there, or nothing', () => {
+  it('in JSON create the named objects or nothing', () => {
     fc.assert(
       fc.property(names, given => {
         const ruleset = made(given);
@@ -264,7 +264,7 @@ kernelSuite('hostile names', () => {
     );
   });
 
-  it('are refused on request, by the name', () => {
+  it('are rejected with ERR_NO_TEXT on request, by name', () => {
     const table = 'a; add table inet pwn; ';
     const from = places!.from;
     from.empty();

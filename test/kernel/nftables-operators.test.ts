@@ -152,8 +152,8 @@ function numbersFrom(seed: number): () => number {
 
 freshNamespaces();
 
-kernelSuite('calculations, printed for nft 1.0.6', () => {
-  it('are loaded by it and do the same', async () => {
+kernelSuite('calculations that are printed for nft 1.0.6', () => {
+  it('are loaded by it and have the same effect on packets', async () => {
     const seed = Number(process.env.SEED ?? 129147489);
     const all = fc.sample(statements, { numRuns: RULES, seed }) as unknown as Statement[];
     await commit(all.filter(compiles));

@@ -37,7 +37,7 @@ kernelSuite('a transaction on several pages', () => {
     nft.sync.rules().map(({ expressions }) => (expressions as { cmp: { data: string } }[])[1]!.cmp.data);
   const expected = Array.from({ length: COUNT }, (_, i) => (0x0a000000 + i).toString(16).padStart(8, '0'));
 
-  it('numbers its messages one after the other, and none is on two pages', () => {
+  it('numbers its messages in order, and splits none', () => {
     const encoded = many().encode();
     expect(encoded.pages.length).toBeGreaterThan(2);
     const sequences = encoded.pages.flatMap(page => [...messagesIn(sourceOf(page))].map(({ sequence }) => sequence));
@@ -52,7 +52,7 @@ kernelSuite('a transaction on several pages', () => {
     expect(encoded.bytesOf(encoded.messages.at(9000)!)).toEqual(before);
   });
 
-  it('is carried out whole, in either form, and again', async () => {
+  it('is carried out as a whole, in both forms, and again', async () => {
     const transaction = many();
     await nft.commit(transaction);
     expect(places()).toEqual(expected);
@@ -61,7 +61,7 @@ kernelSuite('a transaction on several pages', () => {
     expect(places()).toEqual(expected);
   });
 
-  it('goes on after it was sent', async () => {
+  it('can be extended after it was sent', async () => {
     const transaction = many();
     await nft.commit(transaction);
     await nft.commit(new Transaction().delete({ table: TABLE }));
@@ -70,7 +70,7 @@ kernelSuite('a transaction on several pages', () => {
     expect(places()).toHaveLength(COUNT + 1);
   });
 
-  it('is tried without being made, bound to a generation, and gives handles', async () => {
+  it('supports a dry run, a generation and handles', async () => {
     const transaction = many();
     await nft.commit(transaction, { dryRun: true });
     expect(await nft.tables()).toEqual([]);
@@ -84,7 +84,7 @@ kernelSuite('a transaction on several pages', () => {
     expect(handles.slice(2)).toEqual(listed);
   });
 
-  it('says which operation was refused, and where', async () => {
+  it('reports which operation was refused, and where', async () => {
     const at = 9_500;
     const transaction = many((to, i) => {
       if (i === at) to.add({ rule: { ...PLACE, expressions: [{ lookup: { set: 'nowhere', sourceRegister: 1 } }] } });

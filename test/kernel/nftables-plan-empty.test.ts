@@ -268,10 +268,10 @@ const CASES: readonly [string, Parts][] = [
   ],
 ];
 
-kernelSuite('plans of what is as it should be', () => {
+kernelSuite('plans without differences', () => {
   test.each(CASES)('are empty for %s', (_, parts) => settles(wanting(parts)));
 
-  it('are empty for every kind of sample, and with the value of each field that stands for its absence', async () => {
+  it('are empty for every sample, and for the value of each field that equals its absence', async () => {
     let tried = 0;
     for (const commands of Object.values(SAMPLES)) {
       await nft.commit(new Transaction().flush({ ruleset: {} }));
@@ -298,7 +298,7 @@ kernelSuite('plans of what is as it should be', () => {
     expect(tried).toBeGreaterThan(50);
   });
 
-  it('bring a table to life that was put to sleep, and back', async () => {
+  it('become empty after a dormant table was made active, and back', async () => {
     const chains = { rules: [{ expressions: [COUNTER] }] };
     const awake = wanting(chains);
     const asleep = wanting({ ...chains, table: { flags: ['dormant'] } });
@@ -316,7 +316,7 @@ kernelSuite('plans of what is as it should be', () => {
     expect(await nft.tables()).toMatchObject([{ flags: [] }]);
   });
 
-  it('are empty for limits of connections with a name, which no nft knows', async () => {
+  it('are empty for named connection limits, which no nft knows', async () => {
     const objects = [
       { name: 'g', type: 'connlimit', data: { count: 5 } },
       { name: 'h', type: 'connlimit', data: { count: 5, flags: [] } },
@@ -324,14 +324,14 @@ kernelSuite('plans of what is as it should be', () => {
     await settles(wanting({ objects }), false);
   });
 
-  it('take away the set of a meter with its rule', async () => {
+  it('remove the set of a meter with its rule', async () => {
     await settles(wanting({ rules: [meter()] }));
     expect((await nft.sets()).map(({ name }) => name)).toEqual(['m']);
     await settles(wanting({}));
     expect(await nft.sets()).toEqual([]);
   });
 
-  it('are empty for sets that were read with their values', async () => {
+  it('are empty for sets that were read with their elements', async () => {
     await settles(wanting(VALUED));
     const read = await nft.ruleset();
     const sets = [];
@@ -343,7 +343,7 @@ kernelSuite('plans of what is as it should be', () => {
     expect(formatPlan(await nft.plan(wanting(VALUED), EVERYTHING))).toBe('');
   });
 
-  it('keep the elements of sets about which nothing is said, though the set is made anew and a chain goes', async () => {
+  it('keep the elements of sets that the desired state leaves out, though the set is recreated and a chain deleted', async () => {
     const chains = [{ name: 'd' }, { name: 'e' }];
     const ways = (more: object) => ({ name: 'w', key: 'ipv4_addr', data: 'verdict', ...more });
     const to = (key: string, chain: string) => ({ key, data: { verdict: 'jump', chain } });
@@ -356,7 +356,7 @@ kernelSuite('plans of what is as it should be', () => {
     expect(await nft.elements({ ...PLACE, name: 'w' }, { as: 'values' })).toEqual(kept);
   });
 
-  it('make a rule anew whose own map leads to a chain that is made anew', async () => {
+  it('recreate a rule whose anonymous map leads to a chain that is recreated', async () => {
     const vmap = said({ vmap: { key: DPORT, data: { set: [[80, { jump: { target: 'd' } }]] } } });
     await settles(wanting({ chains: [{ name: 'd' }], rules: [vmap] }));
     await settles(wanting({ chains: [{ name: 'd', comment: 'anew' }], rules: [vmap] }));

@@ -63,8 +63,8 @@ const UNKNOWN: readonly (readonly (string | number)[])[] = [
   ['objects', 0, 'data', 'packet'],
 ];
 
-kernelSuite('what is wanted', () => {
-  it('is taken as it stands', async () => {
+kernelSuite('the desired state', () => {
+  it('is accepted as it stands', async () => {
     await nft.reconcile(whole as unknown as DesiredRuleset, OWNER);
     expect(formatPlan(await nft.plan(whole as unknown as DesiredRuleset, OWNER))).toBe('');
   });
@@ -194,7 +194,7 @@ kernelSuite('what is wanted', () => {
       'rules[2].statements[0].flow.flowtable',
       'FLOWTABLE',
     ],
-  ])('rejects %s that names what is missing with ERR_UNKNOWN_...', async (_, desired, attribute, kind) => {
+  ])('rejects %s that names a missing object with ERR_UNKNOWN_...', async (_, desired, attribute, kind) => {
     await expect(nft.plan(desired, OWNER)).rejects.toMatchObject({ code: `ERR_UNKNOWN_${kind}`, attribute });
   });
 
@@ -204,7 +204,7 @@ kernelSuite('what is wanted', () => {
     [{ ...OWNER, prefix: 'a' }, 'ERR_INVALID_ARG_TYPE', 'owner'],
     [undefined, 'ERR_INVALID_ARG_TYPE', 'owner'],
     [{ prefix: 5 }, 'ERR_INVALID_ARG_TYPE', 'owner.prefix'],
-  ])('rejects the owner %o', async (owner, code, attribute) => {
+  ])('rejects the owner %o with ERR_UNKNOWN_FIELD or ERR_INVALID_ARG_TYPE', async (owner, code, attribute) => {
     const given = owner as unknown as TableOwner;
     await expect(nft.plan({ tables: [] }, given)).rejects.toMatchObject({ code, attribute });
     await expect(nft.reconcile({ tables: [] }, given)).rejects.toMatchObject({ code, attribute });
@@ -216,18 +216,18 @@ kernelSuite('what is wanted', () => {
     ['an object that is none', { tables: [null] }, 'ERR_INVALID_ARG_TYPE', 'tables[0]'],
     ['both forms of a rule', rule({ statements: [], expressions: [] }), 'ERR_INVALID_ARG_TYPE', 'rules[2].expressions'],
     ['neither form of a rule', rule({}), 'ERR_MISSING', 'rules[2].expressions'],
-  ])('rejects %s', async (_, desired, code, attribute) => {
+  ])('rejects %s with ERR_MISSING or ERR_INVALID_ARG_TYPE', async (_, desired, code, attribute) => {
     await expect(nft.plan(desired as DesiredRuleset, OWNER)).rejects.toMatchObject({ code, attribute });
   });
 
-  it('rejects the table of another with a StateError ERR_FOREIGN_TABLE', async () => {
+  it('rejects the table of another owner with ERR_FOREIGN_TABLE', async () => {
     await nft.commit(new Transaction().add({ table: { family: 'inet', name: 't' } }));
     const refused = { name: 'StateError', code: 'ERR_FOREIGN_TABLE' };
     await expect(nft.plan(whole as unknown as DesiredRuleset, OWNER)).rejects.toMatchObject(refused);
     await expect(nft.reconcile(whole as unknown as DesiredRuleset, OWNER)).rejects.toMatchObject(refused);
   });
 
-  it("tells the kernel's refusal by its place in what is wanted", async () => {
+  it('reports a refusal of the kernel by its path in the desired state', async () => {
     const masquerade: Rule = { ...PLACE, chain: 'c', statements: [{ counter: null }, { masquerade: null }] };
     const refused: unknown = await nft.reconcile(rule(masquerade), OWNER).catch((error: unknown) => error);
     expect(refused).toMatchObject({ outcome: 'none', failures: [{ index: 2, path: ['rules', 2] }] });

@@ -123,7 +123,7 @@ const desired: fc.Arbitrary<DesiredRuleset> = fc
   });
 
 kernelSuite('plan and reconcile', () => {
-  it('leads from any state to any other in one transaction, after which nothing is left to do', async () => {
+  it('lead from any state to any other in one transaction, after which nothing is left to do', async () => {
     const foreign = new Transaction()
       .add({ table: { family: 'ip', name: 'foreign' } })
       .add({ chain: { family: 'ip', table: 'foreign', name: 'c' } });
@@ -143,7 +143,7 @@ kernelSuite('plan and reconcile', () => {
     expect((await foreignState()).replace(/"generation":\d+/, '')).toBe(before);
   });
 
-  it('makes of any state what a fresh namespace would get', async () => {
+  it('make of any state what a fresh namespace would have', async () => {
     const other = NetNs.create();
     await using fresh = Nftables.open({ netns: other });
     const changed = fc.tuple(desired, desired, fc.boolean()).map(([one, two, asRead]) => ({ one, two, asRead }));
@@ -161,7 +161,7 @@ kernelSuite('plan and reconcile', () => {
     other.close();
   });
 
-  it('wants again what was read, whatever it is', async () => {
+  it('have nothing to do for any state that was read', async () => {
     await fc.assert(
       fc.asyncProperty(desired, desired, async (first, second) => {
         await nft.reconcile(first, OWNER);
@@ -175,7 +175,7 @@ kernelSuite('plan and reconcile', () => {
     );
   });
 
-  it('leaves rules alone that stay, and names only what changes', async () => {
+  it('keep unchanged rules, and name only what changes', async () => {
     const chain = { ...PLACE, name: 'a' };
     const mark = (n: number): Rule => ({
       ...PLACE,
@@ -215,7 +215,7 @@ kernelSuite('plan and reconcile', () => {
     }
   });
 
-  it('changes elements one by one, and a policy in place', async () => {
+  it('change single elements, and a policy in place', async () => {
     const set = (...elements: ElementValue[]): NewMap => ({
       ...PLACE,
       name: 's',
@@ -245,7 +245,7 @@ kernelSuite('plan and reconcile', () => {
     expect(formatPlan(await nft.plan({ tables: [TABLE], chains: [chain('drop')], sets: [bare] }, OWNER))).toBe('');
   });
 
-  it('knows its own by comment, by prefix or by the socket, and leaves others alone', async () => {
+  it('recognise their tables by comment, prefix or socket, and reject others with ERR_FOREIGN_TABLE', async () => {
     await nft.commit(new Transaction().add({ table: { family: 'ip', name: 'theirs' } }));
     const wanted: DesiredRuleset = { tables: [{ family: 'ip', name: 'a' }] };
     expect(formatPlan(await nft.reconcile(wanted, { comment: 'ours' }))).toBe('+ table ip a comment ours\n');
@@ -269,7 +269,7 @@ kernelSuite('plan and reconcile', () => {
     expect((await nft.tables()).map(({ name }) => name)).toEqual(['theirs']);
   });
 
-  it('says where what is wanted is wrong', async () => {
+  it('report errors in the desired state with their path', async () => {
     const plan = (more: Partial<DesiredRuleset>) => nft.plan({ tables: [TABLE], ...more }, OWNER);
     const one: Rule = { ...PLACE, chain: 'a', expressions: [] };
     await expect(plan({ rules: [one] })).rejects.toThrow('rules[0].chain');
@@ -282,7 +282,7 @@ kernelSuite('plan and reconcile', () => {
     );
   });
 
-  it('plans anew when others commit in between', async () => {
+  it('plan again when others commit in between', async () => {
     await using other = Nftables.open({ netns });
     const done: Promise<unknown>[] = [];
     for (let i = 0; i < 20; i++) {

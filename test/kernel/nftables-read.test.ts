@@ -83,7 +83,7 @@ kernelSuite('reading the ruleset', () => {
     expect(nft.sync.ruleset({ elements: true })).toEqual(ruleset);
   });
 
-  it('leaves elements of named sets out unless they are asked for; those of rules always come', async () => {
+  it('leaves out elements of named sets unless asked, and always includes those of anonymous sets', async () => {
     await everyKind();
     const { sets } = await nft.ruleset();
     expect(sets.map(({ name, elements }) => [name, elements?.length])).toEqual([
@@ -111,7 +111,7 @@ kernelSuite('reading the ruleset', () => {
     await expect(nft.rules({ family: 'ip', chain: 'c' })).rejects.toThrow('table');
   });
 
-  it('gives elements as values, and as the kernel has them', async () => {
+  it('gives elements as values, and as the kernel stores them', async () => {
     await everyKind();
     expect(await nft.elements(SET, { as: 'values' })).toEqual(['10.0.0.0/8', '11.0.0.1']);
     expect(await nft.elements({ ...PLACE, name: 'm' }, { as: 'values' })).toEqual([{ key: ['10.0.0.1', 80], data: 7 }]);
@@ -123,7 +123,7 @@ kernelSuite('reading the ruleset', () => {
     await expect(nft.elements(SET, { as: 'text' as never })).rejects.toThrow('as');
   });
 
-  it('reads large sets and chains whole', async () => {
+  it('reads large sets and chains completely', async () => {
     const transaction = new Transaction().add({ table: TABLE }).add({ chain: { ...PLACE, name: 'c' } });
     for (let i = 0; i < 20_000; i++) transaction.add({ rule: { ...PLACE, chain: 'c', expressions: mark(i) } });
     const elements = Array.from({ length: 50_000 }, (_, i) => address(i));
@@ -136,7 +136,7 @@ kernelSuite('reading the ruleset', () => {
     expect(new Set(values as string[])).toEqual(new Set(elements));
   });
 
-  it('never shows a mixture while others commit', async () => {
+  it('never mixes two generations while others commit', async () => {
     // Each commit puts the same number into both chains and the set: a reading that shows two numbers is none.
     const chains = ['a', 'b'];
     const setUp = new Transaction().add({ table: TABLE }).add({ set: { ...SET, key: 'mark' } });
@@ -188,7 +188,7 @@ kernelSuite('reset', () => {
   const having = (key: unknown, packets: bigint) =>
     ({ key, expressions: [{ counter: { packets, bytes: 10n * packets } }] }) as ElementValue;
 
-  it('gives the values from before, and lets them begin anew', async () => {
+  it('returns the values from before, and restarts them', async () => {
     await everyKind();
     const counter = { counter: { ...PLACE, name: 'k' } };
     expect((await nft.reset(counter)).objects).toMatchObject([{ name: 'k', data: { packets: 5n, bytes: 500n } }]);
@@ -202,7 +202,7 @@ kernelSuite('reset', () => {
     await expect(nft.reset({ counter: { family: 'ip' } as never })).rejects.toThrow('counter.table');
   });
 
-  it('resets rules, one or all, or says from which kernel on', async () => {
+  it('resets one rule or all, or reports the first kernel that can', async () => {
     await everyKind();
     const [rule] = await nft.rules();
     const one = { rule: { ...PLACE, chain: 'c', handle: rule!.handle } };
@@ -223,7 +223,7 @@ kernelSuite('reset', () => {
     expect(all.rules).not.toEqual([]);
   });
 
-  it('resets elements, all of a set or those that are given, or says from which kernel on', async () => {
+  it('resets all elements of a set or given ones, or reports the first kernel that can', async () => {
     await nft.commit(
       new Transaction()
         .add({ table: TABLE })

@@ -58,8 +58,8 @@ async function refusal(read: () => Promise<unknown>): Promise<Error & { code?: s
   }
 }
 
-kernelSuite('a ruleset that another process changes without end', () => {
-  it('is given up with ERR_DUMP_INTERRUPTED after so many attempts', async () => {
+kernelSuite('reading a ruleset that another process changes without pause', () => {
+  it('is rejected with ERR_DUMP_INTERRUPTED after the configured attempts', async () => {
     await rules(5_000);
     const other = committer();
     try {
@@ -80,7 +80,7 @@ kernelSuite('a ruleset that another process changes without end', () => {
     expect((await nft.rules(AT)).length).toBe(5_000);
   });
 
-  it('is given up with ERR_DUMP_INTERRUPTED after so many milliseconds', async () => {
+  it('is rejected with ERR_DUMP_INTERRUPTED after the configured time', async () => {
     await rules(5_000);
     const other = committer();
     try {
@@ -96,7 +96,7 @@ kernelSuite('a ruleset that another process changes without end', () => {
   });
 
   it.each([{ attempts: 0 }, { attempts: 1.5 }, { timeoutMs: -1 }, { maxPauseMs: 0 }, { maxPauseMs: 5_000 }])(
-    'rejects %o with ERR_OUT_OF_RANGE',
+    'rejects the limits %o with ERR_OUT_OF_RANGE',
     async options => {
       const [key] = Object.keys(options);
       await expect(nft.ruleset(options)).rejects.toMatchObject({ code: 'ERR_OUT_OF_RANGE', path: [key] });
@@ -152,7 +152,7 @@ kernelSuite('a large ruleset', () => {
     }
   });
 
-  it('is text and JSON of the version that is asked for', async () => {
+  it('is printed as text and JSON of the requested version', async () => {
     await nft.commit(
       new Transaction().add({ table: { family: 'ip', name: 'nat' } }).add({
         chain: { family: 'ip', table: 'nat', name: 'out', type: 'nat', hook: 'output', priority: -100 },
@@ -170,8 +170,8 @@ kernelSuite('a large ruleset', () => {
   });
 });
 
-kernelSuite('destroy in a table that is not there', () => {
-  it('is done', async () => {
+kernelSuite('destroy in a missing table', () => {
+  it('succeeds', async () => {
     const at = { family: 'ip', table: 'none' } as const;
     const transaction = new Transaction()
       .destroy({ chain: { ...at, name: 'c' } })
@@ -198,7 +198,7 @@ kernelSuite('destroy in a table that is not there', () => {
     expect(await nft.chains()).toEqual([]);
   });
 
-  it('is done in JSON', async () => {
+  it('succeeds in JSON', async () => {
     const at = { family: 'ip', table: 'none' } as const;
     const nftables: NftDocument['nftables'] = [
       { destroy: { chain: { ...at, name: 'c' } } },
@@ -212,7 +212,7 @@ kernelSuite('destroy in a table that is not there', () => {
     expect((await nft.tables()).map(({ name }) => name)).toEqual(['made']);
   });
 
-  it('tells what else is refused by its place', async () => {
+  it('reports other refusals with their place', async () => {
     const transaction = new Transaction()
       .destroy({ chain: { family: 'ip', table: 'none', name: 'c' } })
       .add({ table: { family: 'ip', name: 't' } })
@@ -223,7 +223,7 @@ kernelSuite('destroy in a table that is not there', () => {
 });
 
 kernelSuite('sets', () => {
-  it('without a name take what packets add', async () => {
+  it('without a name hold what packets add', async () => {
     const at = { family: 'ip', table: 't' } as const;
     const transaction = new Transaction()
       .add({ table: { family: 'ip', name: 't' } })
@@ -239,7 +239,7 @@ kernelSuite('sets', () => {
     expect(await nft.ruleset({ as: 'text' })).toContain('\t\t# add @__set0 { ip saddr }\n');
   });
 
-  it('whose ranges overlap are refused in the language of apply', async () => {
+  it('whose ranges overlap are rejected with the words of apply', async () => {
     const at = { family: 'ip', table: 't' } as const;
     const set = { ...at, name: 's', type: 'ipv4_addr', flags: ['interval'] };
     const ten = { prefix: { addr: '10.0.0.0', len: 8 } };

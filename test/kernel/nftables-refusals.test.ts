@@ -47,7 +47,7 @@ function refused(transaction: Transaction): BatchError {
 const base = (more: Partial<Chain>) => ({ chain: { ...T, name: 'x', type: 'filter', ...more } as Chain });
 const rule = (...expressions: Expression[]) => new Transaction().add({ rule: { ...T, chain: 'c', expressions } });
 
-kernelSuite('what a person reads when the kernel refuses', () => {
+kernelSuite('the message of a refusal', () => {
   test.each<[string, () => Transaction, string]>([
     [
       'a missing table',
@@ -176,11 +176,11 @@ kernelSuite('what a person reads when the kernel refuses', () => {
       () => rule({ redir: {} }),
       'an expression of the rule does not work in this chain, or in one that jumps here',
     ],
-  ])('%s', (_title, transaction, message) => {
+  ])('is plain and names the place: %s', (_title, transaction, message) => {
     expect(refused(transaction()).message).toContain(message);
   });
 
-  test('every operation that failed is there, by its index', () => {
+  test('has every operation that failed, by index', () => {
     const error = refused(
       new Transaction()
         .add({ rule: { ...T, chain: 'none', expressions: [] } })
@@ -197,7 +197,7 @@ kernelSuite('what a person reads when the kernel refuses', () => {
     expect(error.failures[0]!.subject).toEqual({ rule: { ...T, chain: 'none', expressions: [] } });
   });
 
-  test("a table of another process's socket", async () => {
+  test('names the process whose socket owns the table', async () => {
     const owner = Nftables.open({ netns });
     owner.sync.commit(new Transaction().add({ table: { family: 'ip', name: 'owned', flags: ['owner'] } }));
     const error = refused(new Transaction().add({ chain: { family: 'ip', table: 'owned', name: 'c' } }));
@@ -209,7 +209,7 @@ kernelSuite('what a person reads when the kernel refuses', () => {
     ).toEqual(['t']);
   });
 
-  test('a stale generation', () => {
+  test('explains a stale generation', () => {
     const generation = nft.sync.generation();
     nft.sync.commit(new Transaction().add({ table: { family: 'ip', name: 'u' } }), { generation });
     const stale = () => nft.sync.commit(new Transaction().add({ table: { family: 'ip', name: 'v' } }), { generation });
@@ -218,7 +218,7 @@ kernelSuite('what a person reads when the kernel refuses', () => {
     expect(stale).toThrow('the ruleset has changed since that generation: read it again');
   });
 
-  test('a dry run says the same, and changes nothing', () => {
+  test('is the same in a dry run, which changes nothing', () => {
     const generation = nft.sync.generation();
     nft.sync.commit(new Transaction().add({ table: { family: 'ip', name: 'u' } }), { dryRun: true });
     const wrong = new Transaction().delete({ set: { ...T, name: 'none' } });

@@ -58,7 +58,7 @@ async function load(): Promise<bigint[]> {
 }
 
 kernelSuite('a trace', () => {
-  it('gives the way of a marked packet, rule by rule, to its end', async () => {
+  it('follows a marked packet rule by rule to its end', async () => {
     const [first, jump] = await load();
     const trace = nft.trace({ ...PLACE });
     send(6000);
@@ -91,7 +91,7 @@ kernelSuite('a trace', () => {
     expect(trace.losses).toBe(0);
   });
 
-  it('counts what it had no room for, and goes on', async () => {
+  it('counts what its buffer could not take, and continues', async () => {
     await load();
     const trace = nft.trace({ receiveBufferBytes: 4096 });
     const script = `
@@ -107,7 +107,7 @@ kernelSuite('a trace', () => {
     expect((await items.next()).done).toBe(true);
   });
 
-  it('ends by its signal, and refuses what it does not know', async () => {
+  it('ends by its signal, and rejects unknown options and a second iteration with ERR_BUSY', async () => {
     const controller = new AbortController();
     const trace = nft.trace({ signal: controller.signal });
     const next = trace[Symbol.asyncIterator]().next();

@@ -88,8 +88,8 @@ const REFUSALS: [family: 'ipv4' | 'ipv6', reason: Reject | undefined, error: str
   ['ipv6', { type: 'icmpx', expr: 'admin-prohibited' }, 'EACCES', 'TYPE=1 CODE=1'],
 ];
 
-kernelSuite('packets that rules stop', () => {
-  it.each(REFUSALS)('%s: reject with %j: %s', async (family, reason, error, message) => {
+kernelSuite('packets to a filter', () => {
+  it.each(REFUSALS)('are refused over %s by reject with %j: %s', async (family, reason, error, message) => {
     const port = lab.port();
     lab.serve(lab.server, 'server', port);
     await lab.only([[tcp.dport.eq(port), reject(reason)], [accept()]]);
@@ -99,7 +99,7 @@ kernelSuite('packets that rules stop', () => {
     expect(packet!.summary()).toMatch(new RegExp(message));
   });
 
-  it('reject: a connection that exists is reset', async () => {
+  it('end their connection after reject with tcp reset', async () => {
     const port = lab.port();
     lab.serve(lab.server, 'server', port);
     await lab.only([[accept()]]);
@@ -109,7 +109,7 @@ kernelSuite('packets that rules stop', () => {
     await expect(lab.agent.ask('reset', 'hello')).rejects.toThrow('ECONNRESET');
   });
 
-  it('drop: silently, and only what matches', async () => {
+  it('are dropped silently where a rule matches, and only there', async () => {
     const [first, last] = [lab.port(), lab.port()];
     await lab.only([[udp.dport.eq(first), drop()], [accept()]]);
     const six = { to: ADDRESSES.ipv6.server };
@@ -122,13 +122,13 @@ kernelSuite('packets that rules stop', () => {
     ).toEqual([0, 2]);
   });
 
-  it('the policy: what no rule has accepted', async () => {
+  it('meet the policy where no rule accepts them', async () => {
     const [first, last] = [lab.port(), lab.port()];
     await lab.only([[udp.dport.eq(last), accept()]]);
     expect(await lab.passing([{ port: first }, { port: last }], 1)).toEqual([1]);
   });
 
-  it('log: the packet comes to its group, and goes on', async () => {
+  it('are logged to a group and pass on', async () => {
     const port = lab.port();
     const nflog = lab.keep(Nflog.open({ netns: lab.router, groups: [7] }));
     await lab.only([[udp.dport.eq(port), log({ group: 7, prefix: 'seen ' })], [accept()]]);
@@ -139,7 +139,7 @@ kernelSuite('packets that rules stop', () => {
     expect(packet!.prefix).toBe('seen ');
   });
 
-  it('limit: so many at once, and no more in this hour', async () => {
+  it('are limited to a number at once, and to no more in the next hour', async () => {
     const [port, other] = [lab.port(), lab.port()];
     const rate = { rate: 1, per: 'hour', burst: 3 } as const;
     await lab.only([[udp.dport.eq(port), limit(rate), accept()], [udp.dport.eq(port), drop()], [accept()]]);
@@ -149,7 +149,7 @@ kernelSuite('packets that rules stop', () => {
     expect(await lab.passing(flows, 4)).toEqual([0, 1, 2, 3]);
   });
 
-  it('limit: by bytes', async () => {
+  it('are limited by bytes', async () => {
     const port = lab.port();
     const rate = { rate: 350, rate_unit: 'bytes', per: 'hour' } as const;
     await lab.only([[udp.dport.eq(port), limit(rate), accept()]]);
@@ -157,7 +157,7 @@ kernelSuite('packets that rules stop', () => {
     expect(await lab.passing(flows, 3)).toEqual([0, 1, 3]);
   });
 
-  it('limit: one with a name, which two rules share', async () => {
+  it('share a named limit between two rules', async () => {
     const [first, last] = [lab.port(), lab.port()];
     await lab.only(
       [first, last].map(port => [udp.dport.eq(port), limit('few'), accept()]),
@@ -171,7 +171,7 @@ kernelSuite('packets that rules stop', () => {
     ).toEqual([0, 1]);
   });
 
-  it('quota: until so many bytes have passed', async () => {
+  it('pass until a quota of bytes is used up', async () => {
     const [port, over] = [lab.port(), lab.port()];
     await lab.only([
       [udp.dport.eq(port), quota({ val: 350, inv: true }), drop()],
@@ -185,7 +185,7 @@ kernelSuite('packets that rules stop', () => {
     expect(await lab.passing(sized(over, [100, 100, 100, 100, 100]), 3)).toEqual([0, 1, 2]);
   });
 
-  it('quota: one with a name, filled up again by reset', async () => {
+  it('pass again after reset of a named quota', async () => {
     const port = lab.port();
     await lab.only([[udp.dport.eq(port), quota('mine'), drop()], [accept()]], tx =>
       tx.add({ quota: { ...TABLE, name: 'mine', bytes: 150n, flags: ['invert'] } }),
@@ -197,8 +197,8 @@ kernelSuite('packets that rules stop', () => {
   });
 });
 
-kernelSuite('packets that sets and maps decide about', () => {
-  it('an element with a timeout goes', async () => {
+kernelSuite('packets to sets and maps', () => {
+  it('do not match an element after its timeout', async () => {
     const port = lab.port();
     const element = (timeoutMilliseconds: bigint) => ({
       element: { ...TABLE, set: 'blocked', elements: [{ key: client, timeoutMilliseconds }] },
@@ -212,7 +212,7 @@ kernelSuite('packets that sets and maps decide about', () => {
     await expect.poll(() => lab.passing(both, 1)).toEqual([0, 1]);
   });
 
-  it('packets add elements and remove them', async () => {
+  it('add elements and remove them', async () => {
     const [knock, leave, door] = [lab.port(), lab.port(), lab.port()];
     await lab.only(
       [
@@ -231,7 +231,7 @@ kernelSuite('packets that sets and maps decide about', () => {
     expect(await one(door)).toBe(false);
   });
 
-  it('each address has a limit of its own', async () => {
+  it('are limited for each address on its own', async () => {
     const port = lab.port();
     const each = { stmt: [{ limit: { rate: 1, per: 'hour', burst: 2, inv: true } }] } as const;
     await lab.only(
@@ -242,7 +242,7 @@ kernelSuite('packets that sets and maps decide about', () => {
     expect(await lab.passing(flows, 4)).toEqual([0, 1, 3, 4]);
   });
 
-  it('intervals, to their ends', async () => {
+  it('match intervals up to their bounds', async () => {
     const [before, from, inside, to, after] = Array.from({ length: 5 }, () => lab.port()) as [
       number,
       number,
@@ -257,7 +257,7 @@ kernelSuite('packets that sets and maps decide about', () => {
     expect(await lab.passing(flows, 3)).toEqual([1, 2, 3]);
   });
 
-  it('concatenated intervals: both must be within', async () => {
+  it('match concatenated intervals where both parts are inside', async () => {
     const ports = Array.from({ length: 4 }, () => lab.port());
     const [from, , to, after] = ports as [number, number, number, number];
     const key = [
@@ -279,7 +279,7 @@ kernelSuite('packets that sets and maps decide about', () => {
     expect(await lab.passing(flows, 5)).toEqual([0, 1, 2, 3, 7]);
   });
 
-  it('vmap: each port has its verdict', async () => {
+  it('get a verdict by their port from a vmap', async () => {
     const [open, shut, inner, back, other] = Array.from({ length: 5 }, () => lab.port());
     const rules = [
       [
@@ -305,7 +305,7 @@ kernelSuite('packets that sets and maps decide about', () => {
     expect(await lab.passing(flows, 4)).toEqual([0, 2, 3, 5]);
   });
 
-  it('vmap: a map with a name, a catch-all, and changes', async () => {
+  it('get a verdict from a named vmap, with a catch-all, while it changes', async () => {
     const [first, last] = [lab.port(), lab.port()];
     const map = { ...TABLE, name: 'decide', key: 'ipv4_addr . inet_service', data: 'verdict' } as const;
     await lab.only([[concat(ip.saddr, udp.dport).vmap('@decide')]], tx =>
@@ -330,7 +330,7 @@ kernelSuite('packets that sets and maps decide about', () => {
     expect(await lab.passing(flows, 1)).toEqual([0]);
   });
 
-  it('IPv6 prefixes', async () => {
+  it('match IPv6 prefixes', async () => {
     const port = lab.port();
     const six = ADDRESSES.ipv6;
     await lab.only(
@@ -355,8 +355,8 @@ kernelSuite('packets that sets and maps decide about', () => {
   });
 });
 
-kernelSuite('packets that connection tracking decides about', () => {
-  it('ct state: answers come in, questions do not', async () => {
+kernelSuite('packets to rules of connection tracking', () => {
+  it('pass as replies, and not as new connections, by ct state', async () => {
     const port = lab.port();
     const [asking, answering] = [lab.datagrams(lab.client, client), lab.datagrams(lab.server, server, port)];
     await lab.only([
@@ -371,7 +371,7 @@ kernelSuite('packets that connection tracking decides about', () => {
     expect(asking.heard.map(({ text }) => text)).toEqual(['answer']);
   });
 
-  it('ct mark: what was set on the way there is known on the way back', async () => {
+  it('have the ct mark on the way back that was set on the way there', async () => {
     const [marked, other] = [lab.port(), lab.port()];
     await lab.only([
       [udp.dport.eq(marked), ct.mark.set(77)],
@@ -389,7 +389,7 @@ kernelSuite('packets that connection tracking decides about', () => {
     expect(asking.heard.map(({ text }) => text)).toEqual([`from ${marked}`]);
   });
 
-  it('notrack: packets have no connection', async () => {
+  it('have no connection after notrack', async () => {
     const [tracked, not] = [lab.port(), lab.port()];
     await lab.load({
       raw: { type: 'filter', hook: 'prerouting', priority: 'raw', rules: [[udp.dport.eq(not), notrack()]] },
@@ -404,7 +404,7 @@ kernelSuite('packets that connection tracking decides about', () => {
     expect(await lab.passing([{ port: tracked }, { port: not }], 1)).toEqual([1]);
   });
 
-  it('ct count: so many connections at once', async () => {
+  it('are limited by ct count to a number of connections at once', async () => {
     const port = lab.port();
     lab.serve(lab.server, 'server', port);
     await lab.only([

@@ -40,8 +40,8 @@ const prerouting = (...rules: Statement[][]) =>
 const postrouting = (...rules: Statement[][]) =>
   lab.load({ nat: { type: 'nat', hook: 'postrouting', priority: 'srcnat', rules } });
 
-kernelSuite('packets that rules send elsewhere', () => {
-  it.each(['ipv4', 'ipv6'] as const)('%s: redirect: to a port of the router', async family => {
+kernelSuite('packets that rules divert', () => {
+  it.each(['ipv4', 'ipv6'] as const)('over %s reach a port of the router by redirect', async family => {
     const [asked, port] = [lab.port(), lab.port()];
     lab.serve(lab.router, 'router', port);
     await prerouting([tcp.dport.eq(asked), redirect({ to: port })]);
@@ -50,7 +50,7 @@ kernelSuite('packets that rules send elsewhere', () => {
     expect(said).toMatch(new RegExp(` ${port}$`));
   });
 
-  it.each(['ipv4', 'ipv6'] as const)('%s: dnat: to another host and port', async family => {
+  it.each(['ipv4', 'ipv6'] as const)('over %s reach another host and port by dnat', async family => {
     const { client, server } = ADDRESSES[family];
     const [asked, port] = [lab.port(), lab.port()];
     lab.serve(lab.server, 'server', port);
@@ -58,7 +58,7 @@ kernelSuite('packets that rules send elsewhere', () => {
     expect(await lab.visit(NOWHERE[family], asked)).toBe(`server ${client} > ${server} ${port}`);
   });
 
-  it('dnat: by a map from ports to addresses', async () => {
+  it('reach addresses by dnat with a map of ports', async () => {
     const [first, second] = [lab.port(), lab.port()];
     for (const port of [first, second]) {
       lab.serve(lab.server, 'server', port);
@@ -75,7 +75,7 @@ kernelSuite('packets that rules send elsewhere', () => {
     expect(await visit(second)).toBe(`other ${client} > ${other} ${second}`);
   });
 
-  it('dnat: by turns', async () => {
+  it('reach servers in turn by dnat with numgen', async () => {
     const port = lab.port();
     lab.serve(lab.server, 'server', port);
     lab.serve(lab.other, 'other', port);
@@ -89,7 +89,7 @@ kernelSuite('packets that rules send elsewhere', () => {
     expect(names.filter((name, i) => i > 0 && name === names[i - 1])).toEqual([]);
   });
 
-  it('dnat: datagrams, whose answers come from where they were sent', async () => {
+  it('have their replies come from the address they were sent to after dnat of datagrams', async () => {
     const [asked, port] = [lab.port(), lab.port()];
     const [client, server] = [lab.datagrams(lab.client, ADDRESSES.ipv4.client), lab.datagrams(lab.server, '::', port)];
     await prerouting([udp.dport.eq(asked), dnat({ family: 'ip', to: ADDRESSES.ipv4.server, port })]);
@@ -100,7 +100,7 @@ kernelSuite('packets that rules send elsewhere', () => {
     expect(await client.hear('answer')).toEqual({ text: 'answer', from: NOWHERE.ipv4, port: asked });
   });
 
-  it.each(['ipv4', 'ipv6'] as const)('%s: snat: as from another address', async family => {
+  it.each(['ipv4', 'ipv6'] as const)('over %s come from another address by snat', async family => {
     const port = lab.port();
     const { client, server } = ADDRESSES[family];
     lab.serve(lab.server, 'server', port);
@@ -111,7 +111,7 @@ kernelSuite('packets that rules send elsewhere', () => {
     expect(await visit()).toBe(`server ${NOWHERE[family]} > ${server} ${port}`);
   });
 
-  it('snat: from a range of ports', async () => {
+  it('come from a range of ports by snat', async () => {
     const port = lab.port();
     const [client, server] = [lab.datagrams(lab.client, ADDRESSES.ipv4.client), lab.datagrams(lab.server, '::', port)];
     await postrouting([udp.dport.eq(port), snat({ family: 'ip', to: NOWHERE.ipv4, port: [600, 603] })]);
@@ -122,7 +122,7 @@ kernelSuite('packets that rules send elsewhere', () => {
     expect(heard.port).toBeLessThanOrEqual(603);
   });
 
-  it.each(['ipv4', 'ipv6'] as const)('%s: masquerade: as from the router', async family => {
+  it.each(['ipv4', 'ipv6'] as const)('over %s come from the router by masquerade', async family => {
     const port = lab.port();
     const { router, server } = ADDRESSES[family];
     lab.serve(lab.server, 'server', port);
@@ -130,21 +130,24 @@ kernelSuite('packets that rules send elsewhere', () => {
     expect(await lab.visit(server, port)).toBe(`server ${router} > ${server} ${port}`);
   });
 
-  it.each(['ipv4', 'ipv6'] as const)('%s: tproxy: to a local socket, with their own addresses', async family => {
-    const [asked, port] = [lab.port(), lab.port()];
-    transparent(lab.serve(lab.router, 'proxy', port), family);
-    const version = family === 'ipv4' ? '-4' : '-6';
-    for (const command of ['rule add fwmark 9 lookup 100', 'route add local default dev lo table 100'])
-      lab.router.run(() => execFileSync('ip', [version, ...command.split(' ')]));
-    const to = family === 'ipv4' ? ({ family: 'ip', port } as const) : ({ family: 'ip6', port } as const);
-    const way = [tcp.dport.eq(asked), tproxy(to), meta.mark.set(9), accept()];
-    await lab.load({ mangle: { type: 'filter', hook: 'prerouting', priority: 'mangle', rules: [way] } });
-    expect(await lab.visit(NOWHERE[family], asked)).toBe(
-      `proxy ${ADDRESSES[family].client} > ${NOWHERE[family]} ${asked}`,
-    );
-  });
+  it.each(['ipv4', 'ipv6'] as const)(
+    'over %s reach a local socket with their own addresses by tproxy',
+    async family => {
+      const [asked, port] = [lab.port(), lab.port()];
+      transparent(lab.serve(lab.router, 'proxy', port), family);
+      const version = family === 'ipv4' ? '-4' : '-6';
+      for (const command of ['rule add fwmark 9 lookup 100', 'route add local default dev lo table 100'])
+        lab.router.run(() => execFileSync('ip', [version, ...command.split(' ')]));
+      const to = family === 'ipv4' ? ({ family: 'ip', port } as const) : ({ family: 'ip6', port } as const);
+      const way = [tcp.dport.eq(asked), tproxy(to), meta.mark.set(9), accept()];
+      await lab.load({ mangle: { type: 'filter', hook: 'prerouting', priority: 'mangle', rules: [way] } });
+      expect(await lab.visit(NOWHERE[family], asked)).toBe(
+        `proxy ${ADDRESSES[family].client} > ${NOWHERE[family]} ${asked}`,
+      );
+    },
+  );
 
-  it('synproxy: connections are made with the router first', async () => {
+  it('complete their handshake with the router first by synproxy', async () => {
     const [port, closed] = [lab.port(), lab.port()];
     lab.serve(lab.server, 'server', port);
     const { client, server } = ADDRESSES.ipv4;
@@ -179,7 +182,7 @@ kernelSuite('packets that rules send elsewhere', () => {
     await expect(visit(closed)).rejects.toThrow('ECONNRESET');
   });
 
-  it('dup: a copy goes to another host', async () => {
+  it('reach another host as a copy by dup', async () => {
     const port = lab.port();
     const { client, server, other } = ADDRESSES.ipv4;
     const copies = lab.datagrams(lab.other, server, port);
@@ -191,7 +194,7 @@ kernelSuite('packets that rules send elsewhere', () => {
     expect((await copies.hear('twice')).from).toBe(client);
   });
 
-  it('fwd: out by another device before anything else is asked', async () => {
+  it('leave by another device before further rules by fwd', async () => {
     const port = lab.port();
     const { client, server, other } = ADDRESSES.ipv4;
     const [there, here] = [lab.datagrams(lab.other, server, port), lab.datagrams(lab.server, server, port)];
@@ -215,7 +218,7 @@ kernelSuite('packets that rules send elsewhere', () => {
     expect(here.heard).toEqual([]);
   });
 
-  it('chains: a jump comes back where nothing was decided', async () => {
+  it('come back from a jump where nothing was decided', async () => {
     const [jumped, after, port] = [lab.port(), lab.port(), lab.port()];
     lab.serve(lab.server, 'server', port);
     lab.serve(lab.other, 'other', port);

@@ -68,7 +68,7 @@ kernelSuite('tunnels', () => {
         ],
       },
     ],
-  ])('%s: read back as it was given, written again, and nothing is left to plan', (_, data) => {
+  ])('of the type %s are read back as given, written again, and leave nothing to plan', (_, data) => {
     nft.sync.commit(tunnel('one', data));
     const [read] = nft.sync.objects();
     expect(read).toMatchObject({ ...T, name: 'one', type: 'tunnel', data });
@@ -86,7 +86,7 @@ kernelSuite('tunnels', () => {
     expect(nft.sync.plan(desired as never, { prefix: '' }).operations).toEqual([]);
   });
 
-  test('elsewhere than in netdev there are none, and the refusal says so', () => {
+  test('are rejected outside of netdev tables, with a hint', () => {
     const ip = { family: 'ip', table: 't' } as const;
     const transaction = new Transaction()
       .add({ table: { family: 'ip', name: 't' } })

@@ -85,7 +85,7 @@ kernelSuite('every verb over every kind of object', () => {
     ],
   ];
 
-  test.each(OBJECTS)('%s: created once, added again, deleted by name and by handle, destroyed', (_, object, text) => {
+  test.each(OBJECTS)('creates once, adds again, deletes by name and by handle, and destroys: %s', (_, object, text) => {
     const [kind] = Object.keys(object) as [keyof NewObject];
     const reference = { [kind]: { ...T, name: 'x' } } as never;
     const { handles } = nft.sync.commit(new Transaction().create(object as never), { echo: true });
@@ -104,7 +104,7 @@ kernelSuite('every verb over every kind of object', () => {
     expect(listed()).toBe('');
   });
 
-  test('connlimit, which has no name of its own in nft', () => {
+  test('works for connlimit, which has no name in nft', () => {
     const { handles } = nft.sync.commit(new Transaction().add({ connlimit: { ...T, name: 'x', count: 3 } }), {
       echo: true,
     });
@@ -114,7 +114,7 @@ kernelSuite('every verb over every kind of object', () => {
     expect(nft.sync.objects()).toEqual([]);
   });
 
-  test('objects that were read are written as they are', async () => {
+  test('writes objects as they were read', async () => {
     const transaction = new Transaction();
     for (const [i, [, object]] of OBJECTS.entries()) {
       const [[kind, fields]] = Object.entries(object) as [[string, object]];
@@ -133,7 +133,7 @@ kernelSuite('every verb over every kind of object', () => {
     expect(listed()).toBe(text);
   });
 
-  test('tables: flags, comment, flush, delete by handle, destroy', () => {
+  test('works for tables: flags, comment, flush, delete by handle, destroy', () => {
     const key = { family: 'ip', name: 'u' } as const;
     const { handles } = nft.sync.commit(
       new Transaction().create({ table: { ...key, flags: ['dormant'], comment: 'mine' } }),
@@ -155,7 +155,7 @@ kernelSuite('every verb over every kind of object', () => {
     expect(nft.sync.tables()).toEqual([]);
   });
 
-  test('a chain is renamed by its name or its handle', () => {
+  test('renames a chain by its name or its handle', () => {
     const { handles } = nft.sync.commit(new Transaction().add({ chain: { ...T, name: 'a' } }), { echo: true });
     nft.sync.commit(new Transaction().rename({ chain: { ...T, name: 'a', newName: 'b' } }));
     expect(nft.sync.chains().map(({ name }) => name)).toEqual(['b']);
@@ -166,7 +166,7 @@ kernelSuite('every verb over every kind of object', () => {
     );
   });
 
-  test('rules: added, inserted, replaced and deleted, by handle and by index', () => {
+  test('adds, inserts, replaces and deletes rules, by handle and by index', () => {
     nft.sync.commit(new Transaction().add({ chain: { ...T, name: 'c' } }).add(commented('b')));
     const { handles } = nft.sync.commit(new Transaction().add(commented('d')).insert(commented('a')), { echo: true });
     expect(rules('c')).toEqual(['a', 'b', 'd']);
@@ -188,7 +188,7 @@ kernelSuite('every verb over every kind of object', () => {
     expect(rules('c')).toEqual([]);
   });
 
-  test('an index counts the rules as earlier operations of the transaction leave them', () => {
+  test('counts an index as earlier operations of the transaction leave the rules', () => {
     nft.sync.commit(
       new Transaction()
         .add({ chain: { ...T, name: 'c' } })
@@ -210,7 +210,7 @@ kernelSuite('every verb over every kind of object', () => {
     );
   });
 
-  test('elements are added, created, deleted and flushed as values, whatever the set', () => {
+  test('adds, creates, deletes and flushes elements as values in every type of set', () => {
     nft.sync.commit(
       new Transaction()
         .add({ set: { ...T, name: 's', key: 'ipv4_addr', flags: ['interval'], elements: ['10.0.0.0/8'] } })
@@ -253,7 +253,7 @@ kernelSuite('every verb over every kind of object', () => {
     expect(listed()).toContain('10.0.0.0/8');
   });
 
-  test('100,000 elements of one transaction are split into messages', async () => {
+  test('splits 100,000 elements of one transaction into messages, and rejects an overlap with ERR_OVERLAP', async () => {
     const elements = Array.from({ length: 100_000 }, (_, i) => ({
       key: `10.${i >> 16}.${(i >> 8) & 255}.${i & 255}`,
       data: i % 60_000,
@@ -282,7 +282,7 @@ kernelSuite('every verb over every kind of object', () => {
     });
   });
 
-  test('sets and chains without a name belong to the rules that use them', () => {
+  test('removes anonymous sets and chains with the rules that use them', () => {
     const transaction = new Transaction().add({ chain: { ...T, name: 'c' } });
     const ports = transaction.anonymousSet({ ...T, key: 'inet_service' }, [80, 443]);
     const inner = transaction.anonymousChain(T);
@@ -321,7 +321,7 @@ kernelSuite('every verb over every kind of object', () => {
     expect(nft.sync.chains()).toHaveLength(1);
   });
 
-  test('a transaction is a value: extended after a commit, and committed elsewhere', async () => {
+  test('commits a transaction that was extended after a commit, also to another namespace', async () => {
     const other = NetNs.create();
     const second = Nftables.open({ netns: other });
     const transaction = new Transaction()
@@ -341,7 +341,7 @@ kernelSuite('every verb over every kind of object', () => {
     other.close();
   });
 
-  test('echo of 5,000 rules: every handle, in the order of the operations', async () => {
+  test('returns every handle of 5,000 rules in the order of the operations', async () => {
     const transaction = new Transaction().add({ chain: { ...T, name: 'c' } });
     for (let i = 0; i < 5000; i++) transaction.add(commented(String(i)));
     const { handles, generation } = await nft.commit(transaction, { echo: true });
@@ -350,7 +350,7 @@ kernelSuite('every verb over every kind of object', () => {
   });
 });
 
-describe('what is refused before the kernel sees it', () => {
+describe('invalid operations', () => {
   test.each<[string, () => unknown, string]>([
     [
       'a kind that does not exist',
@@ -412,7 +412,7 @@ describe('what is refused before the kernel sees it', () => {
       () => new Transaction().add(commented('x', { index: -1 })),
       'rule.index: expected an integer from 0 on',
     ],
-  ])('%s', (_title, run, message) => {
+  ])('are rejected before anything is sent: %s', (_title, run, message) => {
     expect(run).toThrow(message);
   });
 });

@@ -11,8 +11,8 @@ freshNamespaces();
 
 const set = () => nft.sync.elements({ family: 'ip', table: 't', name: 's' } as never);
 
-kernelSuite('several who write and read at the same time', () => {
-  test('two writers with generations never lose an update', async () => {
+kernelSuite('several writers and readers at the same time', () => {
+  test('never lose an update where both writers use generations', async () => {
     nft.sync.commit(
       new Transaction()
         .add({ table: { family: 'ip', name: 't' } })
@@ -45,7 +45,7 @@ kernelSuite('several who write and read at the same time', () => {
     expect(conflicts.count, 'they did meet').toBeGreaterThan(0);
   });
 
-  test('indexes are right while another writer moves the rules', async () => {
+  test('keep indexes right while another writer moves the rules', async () => {
     const comment = (text: string) => ({
       rule: { ...T, chain: 'c', expressions: [{ counter: {} }] as Expression[], comment: text },
     });
@@ -76,7 +76,7 @@ kernelSuite('several who write and read at the same time', () => {
     await other[Symbol.asyncDispose]();
   });
 
-  test('a reader never sees a mixture', async () => {
+  test('never read a mixture of two generations', async () => {
     const commits = isLong ? 10_000 : 1000;
     nft.sync.commit(
       new Transaction()
@@ -132,7 +132,7 @@ kernelSuite('beside iptables-nft', () => {
     ['ip', 'iptables-nft', 16, '0a0a0064', '10.10.0.100/32'],
     ['ip6', 'ip6tables-nft', 24, 'fd000000000000000000000000000001', 'fd00::1/128'],
   ] as const)(
-    '%s: iptables goes on listing the table, with our rules in it',
+    'keeps iptables able to list the table with our rules in it: %s',
     (family, program, offset, data, daddr) => {
       iptables(program, '-t', 'nat', '-A', 'PREROUTING', '-p', 'udp', '-j', 'REDIRECT', '--to-ports', '53');
       iptables(program, '-A', 'FORWARD', '-j', 'ACCEPT');
@@ -194,7 +194,7 @@ kernelSuite('beside iptables-nft', () => {
     },
   );
 
-  test('what is wrong is refused with its place', () => {
+  test('reports errors with their path', () => {
     expect(() => iptablesRedirect({ family: 'inet' as never })).toThrow("family: expected 'ip' or 'ip6'");
     expect(() => iptablesRedirect({ family: 'ip', to: 0 })).toThrow('to: expected');
     expect(() => iptablesRedirect({ family: 'ip', to: { from: 9, to: 8 } })).toThrow(

@@ -36,8 +36,8 @@ const state = (handle: Nftables) =>
     }).replace(/__(set|map|chain)\d+/g, '__$1'),
   );
 
-kernelSuite('what was read is written', () => {
-  test('a rule that is added comes last, and one that is inserted first, wherever it stood', () => {
+kernelSuite('an object that was read and is written again', () => {
+  test('comes last as an added rule and first as an inserted one, wherever it stood', () => {
     const first = inTable();
     for (const name of ['20', '21', '22', '23', '24']) first.add(rule(name));
     nft.sync.commit(first);
@@ -59,7 +59,7 @@ kernelSuite('what was read is written', () => {
     expect(comments(nft)).toEqual(['2', '20', '21', '22', '23', '24', '2', 'new']);
   });
 
-  test('the handle of a rule that was read means nothing to the index of another', () => {
+  test('is not taken for an index by the handle of its rule', () => {
     nft.sync.commit(inTable().add(rule('a')).add(rule('b')).add(rule('c')));
     const [a] = nft.sync.rules();
     // The copy of `a` comes last, so that it is the fourth.
@@ -69,7 +69,7 @@ kernelSuite('what was read is written', () => {
     expect(comments(nft)).toEqual(['a', 'b', 'c', 'e', 'd']);
   });
 
-  test('no reading says `position`', async () => {
+  test('never has a `position`', async () => {
     const monitor = nft.monitor();
     const items = monitor[Symbol.asyncIterator]();
     const next = items.next();
@@ -92,7 +92,7 @@ kernelSuite('what was read is written', () => {
     expect(a).not.toHaveProperty('previousHandle');
   });
 
-  test('one object by its name, or undefined, in both forms', async () => {
+  test('is found by its name, or undefined, in both forms', async () => {
     debian(
       `table ip t {
         counter hits { packets 3 bytes 120 }
@@ -150,7 +150,7 @@ kernelSuite('what was read is written', () => {
     expect(sync.rule({ ...T, chain: 'c', handle: 999n })).toBeUndefined();
   });
 
-  test('several objects of one name need a type', () => {
+  test('rejects a name that several objects have without a type with ERR_MISSING', () => {
     debian('table ip t { counter x { packets 0 bytes 0; }; quota x { 5 bytes; }; }', '-f', '-');
     expect(() => nft.sync.object({ ...T, name: 'x' })).toThrow(
       expect.objectContaining({ code: 'ERR_MISSING', path: ['type'] }),
@@ -164,13 +164,13 @@ kernelSuite('what was read is written', () => {
     [{ family: 'ip', table: 't' }, 'name'],
     [{ family: 'ip', table: 't', name: 5 }, 'name'],
     [{ family: 'ip', table: 't', name: '' }, 'name'],
-  ])('rejects the reference %j with its field', (reference, field) => {
+  ])('rejects the reference %j at its field', (reference, field) => {
     for (const ask of ['chain', 'set', 'object', 'counter', 'flowtable'] as const)
       expect(() => nft.sync[ask](reference as never)).toThrow(expect.objectContaining({ path: [field] }));
     expect(() => nft.sync.chain(undefined as never)).toThrow(TypeError);
   });
 
-  test('rejects an object of another type than its name with ERR_OUT_OF_RANGE', () => {
+  test('rejects another type than the name has with ERR_OUT_OF_RANGE', () => {
     expect(() =>
       new Transaction().add({ counter: { ...T, name: 'x', type: 'quota', data: { bytes: 1n } } as never }),
     ).toThrow(expect.objectContaining({ path: ['counter', 'type'] }));
@@ -225,9 +225,9 @@ const documents = fc
     return `table ${family} t {\n${[FIXED, ...parts.map(name => PARTS[name]!)].join('\n')}\n}`;
   });
 
-kernelSuite('a ruleset of any parts', () => {
-  describe.each(['ruleset', 'wire', 'values'] as const)('elements by %s', form => {
-    test('makes the same state in an empty namespace', () => {
+kernelSuite('a ruleset of random parts', () => {
+  describe.each(['ruleset', 'wire', 'values'] as const)('with elements by %s', form => {
+    test('is the same state after it is written to an empty namespace', () => {
       fc.assert(
         fc.property(documents, text => {
           nft.sync.commit(new Transaction().flush({ ruleset: {} }));
@@ -241,7 +241,7 @@ kernelSuite('a ruleset of any parts', () => {
     });
   });
 
-  test('the events of its making, in their order, do so, too', async () => {
+  test('is the same state after the events of its creation are written in order', async () => {
     const monitor = nft.monitor();
     const items = monitor[Symbol.asyncIterator]();
     await fc.assert(

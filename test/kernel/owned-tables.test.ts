@@ -123,7 +123,7 @@ const VERBS: Record<string, (programmed: Programmed, wanted: Case) => Promise<un
   },
 };
 
-kernelSuite('tables of ours that a container has tampered with', () => {
+kernelSuite('tables of this library that a container has changed', () => {
   for (const [name, wanted] of Object.entries(CASES)) {
     const ways = (): Tampering[] => {
       const programmed = make();
@@ -135,7 +135,7 @@ kernelSuite('tables of ours that a container has tampered with', () => {
       return found;
     };
 
-    it(`${name}: verify tells every way, and each verb mends it`, async () => {
+    it(`${name}: verify reports every change, and each verb repairs it`, async () => {
       const fresh = one();
       program(fresh, wanted);
       const [kernel, text] = [kernelOf(fresh), textOf(fresh)];

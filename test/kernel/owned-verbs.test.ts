@@ -53,8 +53,8 @@ const LOGS = [{ group: 5, prefix: 'in ' }];
 const state = { redirects: [WEB, SIX], logging: LOGS };
 const other = (name: string) => new Transaction().add({ table: { family: 'ip', name } });
 
-kernelSuite('what the verbs of our tables cost', () => {
-  it('two sends for a container that has nothing, one while nobody changes anything, and a reading else', async () => {
+kernelSuite('the cost of the verbs of our tables', () => {
+  it('is two sends for an empty container, one while nothing changes, and a read otherwise', async () => {
     const { container } = one();
     const fleet = newFleet();
     expect(await sends(() => fleet.apply([container], state))).toBe(2);
@@ -69,7 +69,7 @@ kernelSuite('what the verbs of our tables cost', () => {
     expect(await container.nftables.generation()).toBe(generation + 1);
   });
 
-  it('a look and a commit for the first redirects, a reading for those that are there, one send for one more', async () => {
+  it('is a check and a commit for the first redirects, a read where there are some, and one send for one more', async () => {
     const { container } = one();
     const { redirects } = container;
     expect(await sends(() => redirects.set([WEB]))).toBe(2);
@@ -95,7 +95,7 @@ kernelSuite('what the verbs of our tables cost', () => {
     });
   });
 
-  it('one more of what is there already is known to have changed nothing', async () => {
+  it('is known to be no change where an element exists already', async () => {
     const { container } = one();
     await container.redirects.set([WEB]);
     await container.redirects.add([WEB]);
@@ -117,7 +117,7 @@ kernelSuite('settings of redirects', () => {
     ['output', -50],
   ];
 
-  it('stay with the verbs that do not say otherwise, in another process too', async () => {
+  it('stay where a verb leaves them out, in another process too', async () => {
     const { netns, container } = one();
     await container.redirects.set([WEB], settings);
     const later = Container.open({ netns });
@@ -137,7 +137,7 @@ kernelSuite('settings of redirects', () => {
   });
 
   it.each(['set', 'add', 'adopt', 'remove'] as const)(
-    '%s brings a table of an older version to the default',
+    'return to the default in a table of an older version by %s',
     async verb => {
       const { container } = one();
       await container.redirects.set([WEB], { priority: -100 });
@@ -166,7 +166,7 @@ kernelSuite('settings of redirects', () => {
     [{ output: 1 }, 'output'],
     [{ force: 'yes' }, 'force'],
     [{ outputs: true }, 'outputs'],
-  ])('rejects %j with its place', async (options, attribute) => {
+  ])('reject %j at its place', async (options, attribute) => {
     const { container } = one();
     const refused = expect.objectContaining({ attribute, code: expect.stringMatching(/^ERR_/) });
     await expect(container.redirects.set([WEB], options as never)).rejects.toEqual(refused);
@@ -225,38 +225,43 @@ kernelSuite('a table of our name without our comment', () => {
     ...Object.entries(logging).map(([name, verb]) => ['netsteer-logging', name, verb] as const),
   ];
 
-  it.each(all)('%s: %s leaves it alone, and what its message advises works', async (table, name, verb) => {
-    const { netns, container } = one();
-    await container.nftables.commit(foreign(table));
-    const before = nft(netns, 'list', 'ruleset');
-    const error = await verb(container, {}).then(
-      () => undefined,
-      (reason: Error & { code: string }) => reason,
-    );
-    expect(error?.code).toBe('ERR_FOREIGN_TABLE');
-    expect(nft(netns, 'list', 'ruleset')).toBe(before);
-    // Each piece of advice is a call with force: of this verb, or of one that it names.
-    const { message } = error!;
-    expect(message).toContain('force: true');
-    for (const [, advised] of message.matchAll(/\b(list|adopt|release|differences)\((?:\w+, )?\{ force: true \}\)/g)) {
-      const again = one();
-      await again.container.nftables.commit(foreign(table));
-      const verbs = table === 'netsteer-redirects' ? redirects : logging;
-      await verbs[advised!]!(again.container, { force: true });
-    }
-    const found = await verb(container, { force: true });
-    const text = nft(netns, 'list', 'ruleset');
-    const reads = ['list', 'differences', 'fleet.verify'].includes(name);
-    expect(text.includes('chain theirs')).toBe(reads);
-    if (name === 'list' || name === 'adopt') expect(found).toEqual([]);
-    if (name === 'differences')
-      expect(found).toMatchObject({ differences: [{ kind: 'table', problem: 'foreign', table }] });
-    if (name === 'fleet.apply') expect((await newFleet().verify([container], state)).drift).toEqual(new Map());
-    if (!reads && name !== 'release' && !name.startsWith('fleet')) await verb(container, {});
-  });
+  it.each(all)(
+    '(%s) is rejected by %s with ERR_FOREIGN_TABLE, and the advice of its message works',
+    async (table, name, verb) => {
+      const { netns, container } = one();
+      await container.nftables.commit(foreign(table));
+      const before = nft(netns, 'list', 'ruleset');
+      const error = await verb(container, {}).then(
+        () => undefined,
+        (reason: Error & { code: string }) => reason,
+      );
+      expect(error?.code).toBe('ERR_FOREIGN_TABLE');
+      expect(nft(netns, 'list', 'ruleset')).toBe(before);
+      // Each piece of advice is a call with force: of this verb, or of one that it names.
+      const { message } = error!;
+      expect(message).toContain('force: true');
+      for (const [, advised] of message.matchAll(
+        /\b(list|adopt|release|differences)\((?:\w+, )?\{ force: true \}\)/g,
+      )) {
+        const again = one();
+        await again.container.nftables.commit(foreign(table));
+        const verbs = table === 'netsteer-redirects' ? redirects : logging;
+        await verbs[advised!]!(again.container, { force: true });
+      }
+      const found = await verb(container, { force: true });
+      const text = nft(netns, 'list', 'ruleset');
+      const reads = ['list', 'differences', 'fleet.verify'].includes(name);
+      expect(text.includes('chain theirs')).toBe(reads);
+      if (name === 'list' || name === 'adopt') expect(found).toEqual([]);
+      if (name === 'differences')
+        expect(found).toMatchObject({ differences: [{ kind: 'table', problem: 'foreign', table }] });
+      if (name === 'fleet.apply') expect((await newFleet().verify([container], state)).drift).toEqual(new Map());
+      if (!reads && name !== 'release' && !name.startsWith('fleet')) await verb(container, {});
+    },
+  );
 });
 
-kernelSuite('ranges in the kernel', () => {
+kernelSuite('port ranges in the kernel', () => {
   const address = fc.constantFrom(undefined, '10.0.0.0/8', '10.1.0.0/16', '10.1.2.0/24', '10.1.2.3', '2001:db8::/32');
   const redirect = fc
     .record({
@@ -278,7 +283,7 @@ kernelSuite('ranges in the kernel', () => {
     list: fc.array(redirect, { maxLength: 3 }),
   });
 
-  it('are after any sequence of verbs what differences say, and as nothing else has made them', async () => {
+  it('are what the list of differences says after any sequence of verbs', async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(step, { maxLength: 6 }), async steps => {
         const { netns, container } = one();

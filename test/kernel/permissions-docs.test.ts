@@ -8,7 +8,7 @@ const page = new SnippetsOf('test/kernel/permissions-docs.test.ts');
 const example = page.take('setuid').code.replace(/^import .*$/m, '');
 
 kernelSuite('docs/permissions.md', () => {
-  it('a reader of logs opens first, drops all rights, and goes on reading; what else still works is said', () => {
+  it('shows a reader of logs that opens first, drops all rights and continues, and says what else still works', () => {
     const script = `
       import { spawn } from 'node:child_process';
       import fs from 'node:fs';

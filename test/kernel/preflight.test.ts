@@ -71,7 +71,7 @@ async function abilities(machine: Machine, options: { load?: boolean } = {}): Pr
 }
 
 kernelSuite('preflight', () => {
-  it('of a kernel that is too old says since when it would do', async () => {
+  it('reports for a kernel that is too old the first version that works', async () => {
     const { redirect, log } = await abilities({ release: '5.1.21', loaded: OTHERS, loadable: ALL });
     expect(redirect).toEqual({
       name: 'redirect',
@@ -86,7 +86,7 @@ kernelSuite('preflight', () => {
   });
 
   it.each(['', '/bin/false', '/bin/true'])(
-    'where kernel.modprobe is %j says that nothing is loaded by itself',
+    'reports where kernel.modprobe is %j that nothing is loaded automatically',
     async modprobe => {
       const { ipvs, redirect, log } = await abilities({ loaded: ['nf_tables', 'nft_log'], loadable: ALL, modprobe });
       expect(redirect).toEqual({
@@ -101,7 +101,7 @@ kernelSuite('preflight', () => {
     },
   );
 
-  it('where kernel.modules_disabled is set says that only another boot helps', async () => {
+  it('reports where kernel.modules_disabled is set that only a reboot helps', async () => {
     const { nflog } = await abilities({ loaded: ['nf_tables'], loadable: ALL, disabled: true });
     expect(nflog).toEqual({
       name: 'nflog',
@@ -112,7 +112,7 @@ kernelSuite('preflight', () => {
     });
   });
 
-  it('of modules that are not there, or not loaded, says which and what to do', async () => {
+  it('reports which modules are missing or not loaded, and what to do', async () => {
     const without = await abilities({ loaded: ['nf_tables'], loadable: ['nf_tables'] });
     expect(without.nflog).toMatchObject({
       works: false,
@@ -127,7 +127,7 @@ kernelSuite('preflight', () => {
     expect(old.ipvs!.why).toContain('from 5.16 on');
   });
 
-  it('asks for the family of IPVS only with `load`, where its module is not loaded', async () => {
+  it('asks for the family of IPVS only with `load` where its module is not loaded', async () => {
     const machine = { loaded: OTHERS, loadable: ALL };
     const { ipvs } = await abilities(machine);
     const why = 'ip_vs will be loaded by the first use';
@@ -145,12 +145,12 @@ kernelSuite('preflight', () => {
     expect(asked).toMatchObject(works ? { works } : { works, reason: 'module', remedy: 'modprobe ip_vs' });
   });
 
-  it('asks for it where the module is loaded already: that changes nothing', async () => {
+  it('asks for the family of IPVS where the module is loaded, which changes nothing', async () => {
     await abilities({ loaded: ALL, loadable: ALL });
     expect(protocols).toContain(NETLINK_GENERIC);
   });
 
-  it('says what the kernel has said where it refuses for another reason', async () => {
+  it('reports the error of the kernel where it refuses for another reason', async () => {
     ffi.send = () => ENOMEM;
     const { nftables, redirect } = await abilities({ loaded: OTHERS, loadable: ALL });
     expect(nftables).toMatchObject({ works: false, reason: 'refused', why: expect.stringContaining('ENOMEM') });

@@ -9,7 +9,7 @@ import { kernelSuite } from '../support/where.ts';
 const V4 = { one: '192.0.2.1', near: '192.0.2.2', far: '198.51.100.1' };
 const V6 = { one: '2001:db8::1', near: '2001:db8::2', far: '2001:db8:ffff::1' };
 
-kernelSuite('redirects carry connections', () => {
+kernelSuite('connections to redirects', () => {
   let lab: TrafficLab;
   let container: Container;
   /** Processes of the container itself. */
@@ -44,7 +44,7 @@ kernelSuite('redirects carry connections', () => {
   it.each([
     ['IPv4', V4],
     ['IPv6', V6],
-  ])('%s: of one address, of a prefix, of several ports and of any address, the exact one first', async (_, at) => {
+  ])('match one address, a prefix, several ports and any address, the exact one first: %s', async (_, at) => {
     await container.redirects.set(REDIRECTS);
     expect(await answers(at.one, 80)).toBe('8080');
     expect(await answers(at.near, 80)).toBe('8081');
@@ -56,13 +56,13 @@ kernelSuite('redirects carry connections', () => {
     expect(await answers(at.far, 7011)).toBe(undefined);
   });
 
-  it('of any address alone, of which both IP versions have one element', async () => {
+  it('match any address by one element for both IP versions', async () => {
     await container.redirects.set([{ protocol: 'tcp', port: 80, toPort: 8083 }]);
     expect(await container.redirects.list()).toEqual([{ protocol: 'tcp', port: 80, toPort: 8083 }]);
     expect([await answers(V4.far, 80), await answers(V6.far, 80)]).toEqual(['8083', '8083']);
   });
 
-  it('of the container itself where that is asked for, to 127.0.0.1 and ::1', async () => {
+  it('match from the container itself where that is enabled, to 127.0.0.1 and ::1', async () => {
     // Without a route nothing leaves, and is asked about.
     using links = Links.open({ netns: lab.router });
     links.sync.addRoute({ to: '0.0.0.0/0', via: '10.2.0.2' });
@@ -80,7 +80,7 @@ kernelSuite('redirects carry connections', () => {
     for (const to of ['0.0.0.0/0', '::/0']) links.sync.removeRoute({ to });
   });
 
-  it("before another's nat chain that is made later, or behind it where that is asked for", async () => {
+  it('are redirected before another nat chain that is made later, or after it where that is configured', async () => {
     const theirs = { family: 'ip', table: 'nat' } as const;
     const later = () =>
       new Transaction()

@@ -3,7 +3,7 @@ import type { NetNs } from '../../src/netns/index.ts';
 import { kernelSuite } from '../support/where.ts';
 import { failure, here, inTwoNamespaces, ip, links, type Printed } from './rtnetlink-namespaces.ts';
 
-kernelSuite('rtnetlink: addresses', () => {
+kernelSuite('addresses', () => {
   inTwoNamespaces();
 
   beforeEach(async () => {
@@ -11,7 +11,7 @@ kernelSuite('rtnetlink: addresses', () => {
     await links.set('x', { up: true });
   });
 
-  test('IPv4 with and without label, as ip shows them', async () => {
+  test('of IPv4 with and without label are shown by ip as created', async () => {
     await links.set('lo', { up: true });
     await links.addAddress('eth0', '10.10.0.100/32', { label: 'eth0:vip' });
     await links.addAddress('eth0', '10.10.0.1/24');
@@ -52,7 +52,7 @@ kernelSuite('rtnetlink: addresses', () => {
     ]);
   });
 
-  test('IPv6, at once with noDad', async () => {
+  test('of IPv6 are usable at once with noDad', async () => {
     await links.addAddress('eth0', 'FD00:0::1/64', { noDad: true });
     await links.addAddress('eth0', 'fd00::2/64');
     const addresses = await links.addresses({ device: 'eth0' });
@@ -71,7 +71,7 @@ kernelSuite('rtnetlink: addresses', () => {
     expect((await links.addresses({ device: 'eth0' })).filter(({ scope }) => scope === 'global')).toEqual([]);
   });
 
-  test('what ip adds is read: peers, lifetimes, broadcast, metrics', async () => {
+  test('that ip adds are read: peers, lifetimes, broadcast, metrics', async () => {
     ip(here, 'addr', 'add', '10.1.0.1', 'peer', '10.1.0.2/32', 'dev', 'eth0');
     ip(
       here,
@@ -99,7 +99,7 @@ kernelSuite('rtnetlink: addresses', () => {
     expect(timed?.preferredSeconds).toBeLessThanOrEqual(50);
   });
 
-  test('a thousand addresses', async () => {
+  test('are listed by the thousand', async () => {
     for (let i = 0; i < 1000; i++) links.sync.addAddress('eth0', `10.${20 + (i >> 8)}.${i & 255}.1/32`);
     const addresses = (await links.addresses()).filter(({ family }) => family === 'ipv4');
     expect(addresses).toHaveLength(1000);
@@ -110,7 +110,7 @@ kernelSuite('rtnetlink: addresses', () => {
   });
 });
 
-kernelSuite('rtnetlink: routes', () => {
+kernelSuite('routes', () => {
   inTwoNamespaces();
 
   beforeEach(async () => {
@@ -125,7 +125,7 @@ kernelSuite('rtnetlink: routes', () => {
       return { to: dst, gateway, device: dev, source: prefsrc, protocol, scope, metric, type, table, flags };
     });
 
-  test('all kinds of IPv4 routes, as ip shows them', async () => {
+  test('of all kinds of IPv4 are shown by ip as created', async () => {
     await links.addRoute({ to: 'default', via: '10.0.0.254' });
     await links.addRoute({ to: '10.1.0.0/16', via: '10.0.0.2', device: 'eth0', source: '10.0.0.1', metric: 7 });
     await links.addRoute({ to: '10.2.0.5', device: 'eth0' });
@@ -180,7 +180,7 @@ kernelSuite('rtnetlink: routes', () => {
     expect(printed(here, '-4', 'route')).toMatchObject([{ to: '10.0.0.0/24' }]);
   });
 
-  test('IPv6 routes', async () => {
+  test('of IPv6 are shown by ip as created', async () => {
     await links.addRoute({ to: 'default', via: 'fd00::254' });
     await links.addRoute({ to: 'fd01::/64', via: 'fd00::2', device: 'eth0', metric: 5, source: 'fd00::1' });
     await links.addRoute({ to: '::/0', device: 'eth0', metric: 9999 });
@@ -211,7 +211,7 @@ kernelSuite('rtnetlink: routes', () => {
     expect((await links.routes({ family: 'ipv6', table: 'main' })).map(({ to }) => to)).not.toContain('fd01::/64');
   });
 
-  test('what ip adds is read: several ways, metrics, gateways of the other family', async () => {
+  test('that ip adds are read: several next hops, metrics, gateways of the other IP version', async () => {
     ip(here, 'route', 'add', '10.7.0.0/16', 'nexthop', 'via', '10.0.0.2', 'weight', '3', 'nexthop', 'via', '10.0.0.3');
     ip(here, 'route', 'add', '10.8.0.0/16', 'via', '10.0.0.2', 'mtu', '1400', 'advmss', '1300', 'hoplimit', '9');
     ip(here, 'route', 'add', '10.9.0.0/16', 'via', 'inet6', 'fe80::1', 'dev', 'eth0');
@@ -235,10 +235,10 @@ kernelSuite('rtnetlink: routes', () => {
   });
 });
 
-kernelSuite('rtnetlink: neighbours', () => {
+kernelSuite('neighbours', () => {
   inTwoNamespaces();
 
-  test('added, shown by ip, removed', async () => {
+  test('are added, shown by ip and removed', async () => {
     await links.createVeth({ name: 'eth0', up: true, peer: { name: 'x' } });
     await links.set('x', { up: true });
     await links.addNeighbour({ device: 'eth0', address: '10.0.0.9', hardwareAddress: '02:00:00:00:00:09' });

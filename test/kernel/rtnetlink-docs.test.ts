@@ -11,7 +11,7 @@ const AsyncFunction = (async () => {}).constructor as new (
   ...parameters: string[]
 ) => (...values: unknown[]) => Promise<void>;
 
-test("docs/rtnetlink.md's example joins two namespaces, and lists what it made", async () => {
+test("docs/rtnetlink.md's example joins two namespaces and lists what it created", async () => {
   const body = page.take('createVeth').code.replace(/^import .*$/gm, '');
   const made: NetNs[] = [];
   const create = () => {

@@ -19,10 +19,10 @@ async function made(kind: string, creation: Promise<void>): Promise<boolean> {
   return false;
 }
 
-kernelSuite('rtnetlink: links', () => {
+kernelSuite('links', () => {
   inTwoNamespaces();
 
-  test('a new namespace has lo, which is down', async () => {
+  test('of a new namespace are lo, which is down', async () => {
     const [lo, ...rest] = await links.list();
     // Tunnel modules that are loaded put a device of theirs into each new namespace.
     for (const link of rest)
@@ -45,7 +45,7 @@ kernelSuite('rtnetlink: links', () => {
     expect((await links.get('lo')).up).toBe(false);
   });
 
-  test('a veth with its peer in another namespace', async () => {
+  test('can be a veth with its peer in another namespace', async () => {
     await links.createVeth({
       name: 'web',
       up: true,
@@ -81,7 +81,7 @@ kernelSuite('rtnetlink: links', () => {
     expect(isNotFound(await failure(others.get('eth0')))).toBe(true);
   });
 
-  test('a veth with its peer here, and both ends elsewhere', async () => {
+  test('can be a veth whose ends are both elsewhere', async () => {
     await links.createVeth({ name: 'a', peer: { name: 'b' } });
     expect(await links.get('a')).toMatchObject({ link: 'b' });
     expect((await links.list()).find(({ name }) => name === 'b')).toMatchObject({ link: 'a' });
@@ -94,7 +94,7 @@ kernelSuite('rtnetlink: links', () => {
     expect([(await links.get('same')).name, (await others.get('same')).name]).toEqual(['same', 'same']);
   });
 
-  test('a bridge, its settings and its ports', async () => {
+  test('can be a bridge with settings and ports', async () => {
     await links.createBridge({
       name: 'br0',
       up: true,
@@ -129,7 +129,7 @@ kernelSuite('rtnetlink: links', () => {
     await links.set('p0', { master: null });
   });
 
-  test('a dummy', async () => {
+  test('can be a dummy', async () => {
     const address = '02:00:00:00:00:07';
     if (!(await made('dummy', links.createDummy({ name: 'vip', up: true, mtu: 9000, address })))) return;
     expect(ipLink(here, 'vip')).toMatchObject({
@@ -142,7 +142,7 @@ kernelSuite('rtnetlink: links', () => {
     expect(isNotFound(await failure(links.get('vip')))).toBe(true);
   });
 
-  test('a VLAN', async () => {
+  test('can be a VLAN', async () => {
     await links.createVeth({ name: 'lower', up: true, peer: { name: 'x' } });
     if (!(await made('vlan', links.create({ kind: 'vlan', name: 'lower.5', link: 'lower', id: 5, up: true })))) return;
     expect(ipLink(here, 'lower.5')).toMatchObject({
@@ -161,7 +161,7 @@ kernelSuite('rtnetlink: links', () => {
     expect(taken).toMatchObject({ code: 'EEXIST' });
   });
 
-  test('an ipvlan', async () => {
+  test('can be an ipvlan', async () => {
     await links.createVeth({ name: 'lower', up: true, peer: { name: 'x' } });
     const options = { kind: 'ipvlan', name: 'ipv0', link: 'lower', mode: 'l3s', flags: ['private'] } as const;
     if (!(await made('ipvlan', links.create({ ...options, flags: [...options.flags] })))) return;
@@ -169,7 +169,7 @@ kernelSuite('rtnetlink: links', () => {
     expect(await links.get('ipv0')).toMatchObject({ link: 'lower', ipvlan: { mode: 'l3s', flags: ['private'] } });
   });
 
-  test('a VRF, and a device in it', async () => {
+  test('can be a VRF with a device in it', async () => {
     if (!(await made('vrf', links.create({ kind: 'vrf', name: 'red', table: 1000, up: true })))) return;
     await links.createVeth({ name: 'a', master: 'red', peer: { name: 'b' } });
     expect(ipLink(here, 'red').linkinfo).toMatchObject({ info_kind: 'vrf', info_data: { table: 1000 } });
@@ -177,13 +177,13 @@ kernelSuite('rtnetlink: links', () => {
     expect(await links.get('a')).toMatchObject({ master: 'red', slaveKind: 'vrf' });
   });
 
-  test('an ifb', async () => {
+  test('can be an ifb', async () => {
     if (!(await made('ifb', links.create({ kind: 'ifb', name: 'ifb9', up: true })))) return;
     expect(ipLink(here, 'ifb9').linkinfo).toMatchObject({ info_kind: 'ifb' });
     expect(await links.get('ifb9')).toMatchObject({ kind: 'ifb', up: true });
   });
 
-  test('a macvlan, also into another namespace', async () => {
+  test('can be a macvlan, also in another namespace', async () => {
     await links.createVeth({ name: 'lower', up: true, peer: { name: 'x' } });
     if (!(await made('macvlan', links.createMacvlan({ name: 'm0', link: 'lower' })))) return;
     expect(ipLink(here, 'm0')).toMatchObject({
@@ -203,7 +203,7 @@ kernelSuite('rtnetlink: links', () => {
     expect(busy).toMatchObject({ code: 'ENODEV', path: ['link'] });
   });
 
-  test('several changes at once are one message, in the order of the kernel', async () => {
+  test('change several settings in one message, in the order of the kernel', async () => {
     await links.createBridge({ name: 'br0' });
     await links.createVeth({ name: 'a', peer: { name: 'b' } });
     await links.set('a', { newName: 'eth0', up: true, mtu: 1300, master: 'br0', address: '02:00:00:00:00:09' });
@@ -218,7 +218,7 @@ kernelSuite('rtnetlink: links', () => {
     expect((await links.get('eth1')).mtu).toBe(1299);
   });
 
-  test('into another namespace, renamed and up in one message', async () => {
+  test('move to another namespace, renamed and up, in one message', async () => {
     await links.createVeth({ name: 'a', up: true, peer: { name: 'b' } });
     await links.set('b', { up: true });
     await links.set('a', { netns: there, newName: 'eth0', up: true, mtu: 1350 });
@@ -229,7 +229,7 @@ kernelSuite('rtnetlink: links', () => {
     expect(await links.get('eth0')).toMatchObject({ up: false, link: 'b' });
   });
 
-  test('a closed namespace is no place to go', async () => {
+  test('are not moved to a closed namespace: rejects it with ERR_CLOSED', async () => {
     await links.createBridge({ name: 'br0' });
     there.close();
     await expect(links.set('br0', { netns: there })).rejects.toMatchObject({ code: 'ERR_CLOSED' });
@@ -239,7 +239,7 @@ kernelSuite('rtnetlink: links', () => {
     expect((await links.list()).map(({ name }) => name)).toContain('br0');
   });
 
-  test('hostile names come back as they are, and escaped in messages', async () => {
+  test('return hostile names unchanged, and escape them in messages', async () => {
     const names = ['\u001b[31mred', 'a\u0001b', '-rf', 'é', '\udcff\udc80x', "'; drop", '...'].filter(
       name => !name.includes(' '),
     );
@@ -258,10 +258,10 @@ kernelSuite('rtnetlink: links', () => {
   });
 });
 
-kernelSuite('rtnetlink: the whole', () => {
+kernelSuite('links, addresses and routes', () => {
   inTwoNamespaces();
 
-  test('two namespaces over a bridge: packets pass', async () => {
+  test('join two namespaces over a bridge: packets pass', async () => {
     await links.createBridge({ name: 'br0', up: true });
     await links.createVeth({ name: 'web1', master: 'br0', up: true, peer: { name: 'eth0', netns: there } });
     await links.addAddress('br0', '10.0.0.1/24');
@@ -283,7 +283,7 @@ kernelSuite('rtnetlink: the whole', () => {
     expect((await others.get('eth0')).statistics?.rx_packets).toBeGreaterThan(0n);
   });
 
-  test('promise and sync give the same', async () => {
+  test('give the same results in both forms', async () => {
     links.sync.createBridge({ name: 'br0', up: true });
     links.sync.addAddress('br0', '10.0.0.1/24', { label: 'br0:x' });
     links.sync.addNeighbour({ device: 'br0', address: '10.0.0.9', hardwareAddress: '02:00:00:00:00:09' });
@@ -296,7 +296,7 @@ kernelSuite('rtnetlink: the whole', () => {
     expect(links.sync.list().map(({ name }) => name)).not.toContain('br0');
   });
 
-  test('many devices', async () => {
+  test('are listed with many devices', async () => {
     for (let i = 0; i < 600; i++) links.sync.createVeth({ name: `a${i}`, peer: { name: `b${i}`, netns: there } });
     for (let i = 0; i < 600; i++) links.sync.addAddress(`a${i}`, `10.30.${i >> 8}.${i & 255}/32`);
     const list = await links.list();
@@ -307,12 +307,12 @@ kernelSuite('rtnetlink: the whole', () => {
     expect((await others.list()).length).toBeGreaterThan(600);
   });
 
-  test('a signal stops a list before it is asked for', async () => {
+  test('are not read after a signal aborted', async () => {
     await expect(links.list({ signal: AbortSignal.abort() })).rejects.toMatchObject({ name: 'AbortError' });
     expect(await links.list({ signal: new AbortController().signal })).toHaveLength((await links.list()).length);
   });
 
-  test('while devices come and go, a list is whole', async () => {
+  test('are listed completely while devices come and go', async () => {
     await links.createBridge({ name: 'stays' });
     for (let round = 0; round < 30; round++) {
       const work = [

@@ -3,7 +3,7 @@ import { isExists, isPermission } from '../../src/errors.ts';
 import { kernelSuite } from '../support/where.ts';
 import { failure, here, inTwoNamespaces, links, others, there } from './rtnetlink-namespaces.ts';
 
-kernelSuite('rtnetlink: what the kernel refuses', () => {
+kernelSuite('a refusal of rtnetlink', () => {
   inTwoNamespaces();
 
   beforeEach(async () => {
@@ -73,7 +73,7 @@ kernelSuite('rtnetlink: what the kernel refuses', () => {
       'address',
       'knows no such',
     ],
-  ])('%s', async (_what, run, code, attribute, message) => {
+  ])('has its code, path and hint: %s', async (_what, run, code, attribute, message) => {
     const error = await failure(run());
     // Node's name of the number 95.
     expect(error.code).toBe(code);
@@ -85,14 +85,14 @@ kernelSuite('rtnetlink: what the kernel refuses', () => {
     expect(Object.keys(error)).not.toContain('request');
   });
 
-  test('a route that is there', async () => {
+  test('names a route that exists', async () => {
     await links.addRoute({ to: '10.1.0.0/16', via: '10.0.0.2' });
     const error = await failure(links.addRoute({ to: '10.1.0.0/16', via: '10.0.0.2' }));
     expect(error).toMatchObject({ code: 'EEXIST', attribute: 'to' });
     expect(isExists(error)).toBe(true);
   });
 
-  test('a name that is taken in the other namespace', async () => {
+  test('names a name that is taken in the other namespace', async () => {
     await others.createBridge({ name: 'a' });
     expect(await failure(links.set('a', { netns: there }))).toMatchObject({ code: 'EEXIST', attribute: 'netns' });
     await others.createBridge({ name: 'c' });
@@ -103,14 +103,14 @@ kernelSuite('rtnetlink: what the kernel refuses', () => {
     expect((await links.get('a')).name).toBe('a');
   });
 
-  test('IPv6 that is switched off', async () => {
+  test('explains that IPv6 is switched off', async () => {
     here.sysctl.set('net.ipv6.conf.br0.disable_ipv6', '1');
     const error = await failure(links.addAddress('br0', 'fd00::1/64'));
     expect(error).toMatchObject({ code: 'EACCES', attribute: 'name' });
     expect(error.message).toContain('disable_ipv6');
   });
 
-  test('without privilege: reading works, changing is EPERM', () => {
+  test('is EPERM for a change without privileges, while reading works', () => {
     let error: unknown;
     let seen: unknown;
     process.seteuid!(65534);
@@ -128,7 +128,7 @@ kernelSuite('rtnetlink: what the kernel refuses', () => {
     expect(() => links.sync.get('x')).toThrow('ENODEV');
   });
 
-  test('a closed handle', async () => {
+  test('of a closed handle rejects with ERR_CLOSED', async () => {
     links.close();
     links.close();
     expect(links.closed).toBe(true);

@@ -86,8 +86,8 @@ const neighboursOf = (links: Links) =>
     .neighbours({ device: 'eth0' })
     .filter(({ hardwareAddress, address }) => hardwareAddress !== undefined && !/^(ff|22[4-9]|23\d)/.test(address));
 
-kernelSuite('what was read of links', () => {
-  test('is added as it is, and makes the same', () => {
+kernelSuite('a link that was read and is added again', () => {
+  test('is the same as before', () => {
     fc.assert(
       fc.property(
         fc.subarray(ADDRESSES),
@@ -129,7 +129,7 @@ kernelSuite('what was read of links', () => {
     );
   });
 
-  test('reading and writing have one name for each', () => {
+  test('has the same property names for reading and writing', () => {
     from.sync.addAddress('eth0', '10.0.0.1/24', {
       label: 'eth0:x',
       broadcast: '10.0.0.255',
@@ -165,7 +165,7 @@ kernelSuite('what was read of links', () => {
     ['an IPv4 router of an IPv6 route', { to: '::/0', via: '10.0.0.1', device: 'eth0' }, ['via']],
     ['another family than the destination', { to: '10.0.0.0/8', family: 'ipv6', device: 'eth0' }, ['family']],
     ['a misspelt field', { to: 'default', device: 'eth0', gateway: '10.0.0.1' }, ['gateway']],
-  ])('rejects %s with its path', (_, route, path) => {
+  ])('rejects %s at its path', (_, route, path) => {
     expect(() => from.sync.addRoute(route as never)).toThrow(expect.objectContaining({ path }));
   });
 
@@ -175,7 +175,7 @@ kernelSuite('what was read of links', () => {
     ['a peer of the other family', { peer: 'fd00::1' }, ['peer']],
     ['a scope that is none', { scope: 'world' }, ['scope']],
     ['noPrefixRoute that is no boolean', { noPrefixRoute: 1 }, ['noPrefixRoute']],
-  ])('rejects %s of an address with its path', (_, options, path) => {
+  ])('rejects %s of an address at its path', (_, options, path) => {
     expect(() => from.sync.addAddress('eth0', '10.0.0.1/24', options as never)).toThrow(
       expect.objectContaining({ path }),
     );

@@ -12,7 +12,7 @@ const CONTAINERS = IN_FULL ? 500 : where === 'host' ? 20 : 5;
 const most = (samples: readonly Sample[], key: keyof Sample): number => Math.max(...samples.map(each => each[key]));
 
 kernelSuite('a fleet whose containers come and go', () => {
-  test(`of ${CONTAINERS} for ${SECONDS} seconds: nothing grows, and nothing is left`, {
+  test(`grows nothing and leaves nothing behind: ${CONTAINERS} containers for ${SECONDS} seconds`, {
     timeout: SECONDS * 1000 + patience(600_000),
   }, async () => {
     const { samples, left, limit, ...counts } = await soak({ containers: CONTAINERS, seconds: SECONDS });

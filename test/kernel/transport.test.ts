@@ -76,7 +76,7 @@ function large(bytes: number): { transaction: Transaction; chains: number } {
 const badDump = (write: (writer: Writer) => void) => ({ type: RTM_GETLINK, syscall: 'RTM_GETLINK', write });
 
 kernelSuite('a netlink socket', () => {
-  test('belongs to its namespace and has a port of its own', () => {
+  test('belongs to its namespace and has its own port', () => {
     const [a, b] = [make(), make()];
     const sockets = [open(a), open(a), open(b)];
     expect(sockets.map(({ netnsInode }) => netnsInode)).toEqual([a.inode, a.inode, b.inode]);
@@ -85,14 +85,14 @@ kernelSuite('a netlink socket', () => {
     expect(first).not.toBe(second);
   });
 
-  test('of a protocol that the kernel lacks says so', () => {
+  test('reports a protocol that the kernel lacks', () => {
     const error = caught(() => open(make(), 31));
     expect(error).toBeInstanceOf(NetlinkError);
     expect(error).toMatchObject({ code: 'EPROTONOSUPPORT', syscall: 'socket' });
     expect((error as NetlinkError).hint).toContain('no such netlink protocol');
   });
 
-  test('is over when it is closed', async () => {
+  test('rejects every call after close with ERR_CLOSED', async () => {
     const socket = open(make());
     await socket.close();
     await socket.close();
@@ -109,18 +109,18 @@ kernelSuite('a netlink socket', () => {
     await expect(socket.receiveOffThread(new Uint8Array(16))).rejects.toMatchObject({ code: 'ERR_CLOSED' });
   });
 
-  test('is watched by one at a time, and may be closed while it is', async () => {
+  test('is watched once, rejects a second watch with ERR_BUSY, and may be closed while it is watched', async () => {
     const socket = open(make());
     socket.watch(() => {});
     expect(caught(() => socket.watch(() => {}))).toMatchObject({ code: 'ERR_BUSY' });
     await socket.close();
   });
 
-  test('has nothing to read when nothing was asked', () => {
+  test('reads nothing when nothing was requested', () => {
     expect(open(make()).receive(new Uint8Array(100))).toBe(NOTHING);
   });
 
-  describe('and forged messages', () => {
+  describe('beside forged messages', () => {
     /** What another process of the same namespace sends to a port, and what it gets. */
     const forge = (netns: NetNs, protocol: number, port: number) =>
       netns.run(() =>
@@ -144,7 +144,7 @@ kernelSuite('a netlink socket', () => {
       ['rtnetlink', NETLINK_ROUTE],
       ['netfilter', NETLINK_NETFILTER],
       ['generic netlink', NETLINK_GENERIC],
-    ])('of %s are refused, at the forger', (_name, protocol) => {
+    ])('is not reached by %s: the kernel refuses the forger', (_name, protocol) => {
       const netns = make();
       const socket = open(netns, protocol);
       const ECONNREFUSED = -111;
@@ -152,7 +152,7 @@ kernelSuite('a netlink socket', () => {
       expect(socket.receive(new Uint8Array(100))).toBe(NOTHING);
     });
 
-    test('reach a socket that is not connected to the kernel: the test above would notice', () => {
+    test('would be reached where it is not connected to the kernel: the test above would notice', () => {
       const netns = make();
       const fd = netns.run(() => ffi().socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE));
       cleanUps.push(() => fs.closeSync(fd));
@@ -166,8 +166,8 @@ kernelSuite('a netlink socket', () => {
     });
   });
 
-  describe('and its buffers', () => {
-    test('grow with what is to be sent and answered', () => {
+  describe('buffers', () => {
+    test('grow with the request and the expected replies', () => {
       const socket = open(make(), NETLINK_NETFILTER);
       const size = (option: number) => socket.getOptions(SOL_SOCKET, option, 1)[0]!;
       const before = { send: size(SO_SNDBUF), receive: size(SO_RCVBUF) };
@@ -191,7 +191,7 @@ kernelSuite('a netlink socket', () => {
       expect(await nft.chains()).toHaveLength(chains);
     });
 
-    test('that hold two or three answers of fifty lose the others, keep those, and have room for the next request', async () => {
+    test('that hold two or three of fifty replies keep those, and have room for the next request', async () => {
       class Narrow extends NetlinkSocket {
         override reserve(bytes: number): number {
           return super.reserve(bytes, 0);
@@ -232,7 +232,7 @@ kernelSuite('a netlink socket', () => {
       }
     });
 
-    test('hold the answer to every message of a transaction', () => {
+    test('hold the replies to every message of a transaction', () => {
       const nft = openTables(make());
       nft.sync.commit(new Transaction().add({ table: { family: 'ip', name: 'there' } }));
       const count = REFUSALS;
@@ -245,7 +245,7 @@ kernelSuite('a netlink socket', () => {
       expect(new Set(error.failures.map(({ code }) => code))).toEqual(new Set(['EEXIST']));
     });
 
-    test('end, for a caller without rights on the host, at a limit that is said before anything is sent', () => {
+    test('reject a transaction over the limit of an unprivileged caller with ERR_TRANSACTION_TOO_LARGE before sending', () => {
       const most = Number(fs.readFileSync('/proc/sys/net/core/wmem_max', 'utf8')) * 2;
       const result = evaluate(
         `
@@ -275,10 +275,10 @@ kernelSuite('a netlink socket', () => {
     });
   });
 
-  describe('and the words of the kernel', () => {
+  describe('extended acknowledgements', () => {
     const zeros = (writer: Writer) => writer.zeros(16);
 
-    test('a refusal has them, and the place in the object', () => {
+    test('give a refusal its message and the path into the object', () => {
       const nft = openTables(make());
       const transaction = new Transaction()
         .add({ table: { family: 'ip', name: 't' } })
@@ -290,7 +290,7 @@ kernelSuite('a netlink socket', () => {
       expect(nft.sync.tables()).toEqual([]);
     });
 
-    test('the end of a dump that fails has them too', () => {
+    test('give the end of a dump that fails its message', () => {
       const socket = open(make());
       socket.setOption(SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1);
       const exchange = new Exchange(socket, 'test');
@@ -309,7 +309,7 @@ kernelSuite('a netlink socket', () => {
       expect(runNow(exchange.dump(badDump(zeros), () => 1))).toEqual([1]);
     });
 
-    test('a dump that is given up halfway leaves the socket free', () => {
+    test('leave the socket free after a dump that was given up halfway', () => {
       const netns = make();
       const nft = openTables(netns);
       nft.sync.commit(large(0.2 * MiB).transaction);
@@ -328,7 +328,7 @@ kernelSuite('a netlink socket', () => {
     });
   });
 
-  test('reads a dump of many parts whole, in both forms', async () => {
+  test('reads a dump of many parts completely, in both forms', async () => {
     const netns = make();
     const nft = openTables(netns);
     const { transaction, chains } = large((LARGEST / 2) * MiB);
@@ -338,7 +338,7 @@ kernelSuite('a netlink socket', () => {
     expect((await nft.chains()).map(({ name }) => name)).toEqual(listed);
   });
 
-  test('keeps the order of promise forms of several handles on one namespace', async () => {
+  test('keeps the order of promises of several handles of one namespace, and rejects a synchronous call meanwhile with ERR_BUSY', async () => {
     const netns = make();
     const [first, second] = [openTables(netns), openTables(netns)];
     const { transaction } = large(0.5 * MiB);
@@ -350,7 +350,7 @@ kernelSuite('a netlink socket', () => {
     expect(second.sync.tables()).toHaveLength(1);
   });
 
-  test('tells a promise form that is closed over what became of it', async () => {
+  test('tells a promise that was closed over what became of it, and rejects the next with ERR_CLOSED', async () => {
     const netns = make();
     const nft = openTables(netns);
     const slow = nft.commit(large(0.5 * MiB).transaction);

@@ -50,8 +50,8 @@ const marksIn = (name: string): number[] =>
     )
     .sort((a, b) => a - b);
 
-kernelSuite('another process changes the same namespace all the while', () => {
-  test('nft: a reconciliation brings about what is wanted each time, and nothing of nft is lost or touched', {
+kernelSuite('a reconciliation beside another writer in the namespace', () => {
+  test('reaches the desired state each time beside nft, and neither loses nor touches what nft made', {
     timeout: LONG,
   }, async () => {
     nft.sync.apply({
@@ -90,7 +90,7 @@ END
     expect(marksIn('s').length).toBeLessThanOrEqual(added + 1);
   });
 
-  test('nft changes what is ours: the next reconciliation brings it back', { timeout: LONG }, async () => {
+  test('restores what nft changed in our table', { timeout: LONG }, async () => {
     await nft.reconcile(desired(0), OWNER);
     const script = `
       trap 'exit 0' TERM
@@ -112,7 +112,7 @@ END
     expect((await nft.plan(desired(0), OWNER)).operations).toEqual([]);
   });
 
-  test('a second netsteer, with tables of its own: both have what they want', { timeout: LONG }, async () => {
+  test('reaches its state beside a second netsteer with its own tables', { timeout: LONG }, async () => {
     const theirs = { ...desired(0), tables: [{ family: 'ip', name: 'theirs' }] };
     const program = `
       import { NetNs } from './netns/index.js';
@@ -145,7 +145,7 @@ END
     ]);
   });
 
-  test('a second netsteer, with redirects of its own in the same table: none is lost', { timeout: LONG }, async () => {
+  test('loses no redirects beside a second netsteer that uses the same table', { timeout: LONG }, async () => {
     const program = `
       import { NetNs } from './netns/index.js';
       import { Container } from './container/index.js';
@@ -168,7 +168,7 @@ END
     await container[Symbol.asyncDispose]();
   });
 
-  test('transactions of both meet in one set: no update is lost', { timeout: LONG }, async () => {
+  test('loses no update where the transactions of both change one set', { timeout: LONG }, async () => {
     nft.sync.apply({
       nftables: [
         { add: { table: { family: 'ip', name: 'foreign' } } },
