@@ -179,8 +179,9 @@ kernelSuite('nflog: every attribute in every family', () => {
       for (const hook of hooks) nft(ns, log('ip', hook, hook, 'tcp dport 9999'));
       const packets = opened.log({ netns: ns, groups: [5] });
       // A server of another user than the client, which is root.
-      const server = `require('net').createServer(s => s.on('data', () => process.exit(0))).listen(9999, '10.0.0.2', () => console.log('up'))`;
-      const client = `const s = require('net').connect(9999, '10.0.0.2', () => s.write('hello')).on('close', () => process.exit(0)).on('error', () => {})`;
+      // The server speaks first: until it has accepted the connection, the kernel's socket has no owner to name.
+      const server = `require('net').createServer(s => { s.write('hello'); s.on('data', () => process.exit(0)); }).listen(9999, '10.0.0.2', () => console.log('up'))`;
+      const client = `const s = require('net').connect(9999, '10.0.0.2').once('data', () => s.write('hello')).on('close', () => process.exit(0)).on('error', () => {})`;
       const child = ns.run(() =>
         spawn(process.execPath, ['-e', server], {
           uid: 1234,
