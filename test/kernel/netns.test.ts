@@ -207,7 +207,7 @@ kernelSuite('a namespace', () => {
   });
 
   describe('that cannot be opened', () => {
-    test('rejects each reason with its own code, as ERR_NOT_A_NETNS and ERR_NOT_A_PIDFD, and leaves no descriptor', async () => {
+    test('rejects each reason with a code of its own, with ERR_NOT_A_NETNS and ERR_NOT_A_PIDFD among them, and leaves no descriptor', async () => {
       const netns = make();
       const directory = scratch();
       const fifo = path.join(directory, 'fifo');

@@ -17,7 +17,7 @@ describe.skipIf(reason !== undefined)(`src/linux${reason ? ` (skipped: ${reason}
     if (unchecked.length > 0) console.log(`newer than the headers of Linux ${kernel}: ${unchecked.join(', ')}`);
   });
 
-  test('is what the generator makes of the kernel headers, byte by byte', () => {
+  test('equals what the generator makes of the kernel headers, byte by byte', () => {
     expect(differences(generated), 'npm run constants writes these files').toEqual([]);
   });
 
@@ -28,12 +28,12 @@ describe.skipIf(reason !== undefined)(`src/linux${reason ? ` (skipped: ${reason}
     expect(generated.count).toBeGreaterThan(1300);
   });
 
-  test('takes over only names that are newer than the headers of this machine', () => {
+  test('takes from newer.ts only names that the headers of this machine lack', () => {
     for (const name of generated.unchecked)
       expect(compareVersions(NEWER[name]!.since, generated.kernel), name).toBeGreaterThan(0);
   });
 
-  test('finds a file that somebody has edited, one that is missing, and one too many', () => {
+  test('is compared by a check that finds an edited, a missing and an additional file', () => {
     const files = new Map(generated.files);
     files.set('netlink.ts', `${files.get('netlink.ts')}export const NLM_F_MINE = 1;\n`);
     files.set('new.ts', '');
@@ -43,7 +43,7 @@ describe.skipIf(reason !== undefined)(`src/linux${reason ? ` (skipped: ${reason}
 });
 
 describe.skipIf(reason !== undefined)(`C${reason ? ` (skipped: ${reason})` : ''}`, () => {
-  test('rejects a misspelt name, and answers the others', () => {
+  test('rejects a misspelt name, and returns the values of the others', () => {
     const { kernel, values } = ask(['NFTA_RULE_TABLE', 'NFTA_RULE_TABEL', 'NFTA_RULE_CHAIN']);
     expect(kernel).toMatch(/^\d+\.\d+\.\d+$/);
     expect(values).toEqual([{ value: '1' }, { missing: expect.stringContaining('NFTA_RULE_TABEL') }, { value: '2' }]);
@@ -75,13 +75,13 @@ describe.skipIf(reason !== undefined)(`C${reason ? ` (skipped: ${reason})` : ''}
     ]);
   });
 
-  test('has no constant that a file of the sources writes down itself, but errnos, which are the same', () => {
+  test('has no constant that a source file repeats, except errnos, which are equal', () => {
     const { compared, problems } = compareConstants(constants());
     expect(problems).toEqual([]);
     expect(compared).toBeGreaterThan(0);
   });
 
-  test('finds a constant of C outside src/linux, and a wrong errno', () => {
+  test('is searched by a check that finds a constant of C outside src/linux and a wrong errno', () => {
     const { problems } = compareConstants([
       { file: 'here', name: 'NLM_F_ACK', value: 4 },
       { file: 'here', name: 'NOT_OF_C', value: 4 },

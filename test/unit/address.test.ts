@@ -25,17 +25,17 @@ const nearlyIPv6 = fc
   .map(parts => parts.join(''));
 
 describe('IPv4', () => {
-  test('is what node:net takes for it', () => {
+  test('parses what node:net accepts', () => {
     const anything = fc.oneof(fc.string(), nearlyIPv4, fc.ipV4());
     fc.assert(fc.property(anything, text => void expect(parseIPv4(text) !== undefined).toBe(isIPv4(text))));
   });
 
-  test('survives being read and printed', () => {
+  test('returns every address after formatting and parsing', () => {
     fc.assert(fc.property(fourBytes, bytes => void expect(parseIPv4(formatIPv4(bytes))).toEqual(bytes)));
     fc.assert(fc.property(fc.ipV4(), text => void expect(formatIPv4(parseIPv4(text)!)).toBe(text)));
   });
 
-  test('is printed from where it stands', () => {
+  test('formats an address at an offset', () => {
     expect(formatIPv4(Uint8Array.of(9, 9, 10, 10, 0, 100, 9), 2)).toBe('10.10.0.100');
   });
 
@@ -51,11 +51,11 @@ describe('IPv4', () => {
     '1.2.3.',
     '1.2.3.4 ',
     '१.2.3.4',
-  ])('is not %j', text => expect(parseIPv4(text)).toBeUndefined());
+  ])('rejects %j', text => expect(parseIPv4(text)).toBeUndefined());
 });
 
 describe('IPv6', () => {
-  test('is what node:net takes for it, without a zone', () => {
+  test('parses what node:net accepts, without a zone', () => {
     const anything = fc.oneof(fc.string(), nearlyIPv6, fc.ipV6(), nearlyIPv4);
     fc.assert(
       fc.property(anything, text => {
@@ -67,12 +67,12 @@ describe('IPv6', () => {
     expect(parseIPv6('fe80::1%eth0')).toBeUndefined();
   });
 
-  test('survives being printed and read', () => {
+  test('returns every address after formatting and parsing', () => {
     fc.assert(fc.property(sixteenBytes, bytes => void expect(parseIPv6(formatIPv6(bytes))).toEqual(bytes)));
     fc.assert(fc.property(groups, list => void expect(parseIPv6(formatIPv6(bytesOf(list)))).toEqual(bytesOf(list))));
   });
 
-  test('is printed as URLs print it', () => {
+  test('formats as URLs do', () => {
     fc.assert(
       fc.property(groups, list => {
         // A URL has no dotted form.
@@ -97,7 +97,7 @@ describe('IPv6', () => {
     ['0:0:0:0:0:0:0:1', '::1'],
     ['1:0:0:0:0:0:0:0', '1::'],
     ['64:ff9b::192.0.2.33', '64:ff9b::c000:221'],
-  ])('%s is printed as %s', (text, printed) => {
+  ])('formats %s as %s', (text, printed) => {
     expect(formatIPv6(parseIPv6(text)!)).toBe(printed);
   });
 
@@ -117,15 +117,15 @@ describe('IPv6', () => {
     '::1.2.3',
     '::01.2.3.4',
     '[::1]',
-  ])('is not %j', text => expect(parseIPv6(text)).toBeUndefined());
+  ])('rejects %j', text => expect(parseIPv6(text)).toBeUndefined());
 
-  test('has the bytes that stand in it', () => {
+  test('has the bytes of the text', () => {
     expect(parseIPv6('1:203::a:1.2.3.4')).toEqual(Uint8Array.of(0, 1, 2, 3, 0, 0, 0, 0, 0, 0, 0, 10, 1, 2, 3, 4));
     expect(formatIPv6(Uint8Array.of(9, ...parseIPv6('fd00::7')!), 1)).toBe('fd00::7');
   });
 });
 
-test('the version of an address is 4, 6 or nothing', () => {
+test('addressVersion returns 4, 6 or undefined', () => {
   fc.assert(
     fc.property(fc.oneof(fc.ipV4(), fc.ipV6(), nearlyIPv4, nearlyIPv6), text => {
       expect(addressVersion(text)).toBe(isIPv4(text) ? 4 : isIPv6(text) ? 6 : undefined);

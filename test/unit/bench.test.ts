@@ -9,12 +9,12 @@ import { printReport, reportOf, writeReport } from '../../bench/report.ts';
 
 const SAMPLE: Sample = { seconds: 2, cpuMicroseconds: 5, latencies: [0.001, 0.003], lost: 2 };
 
-it('benchmarks have the names that the contract gives them', () => {
+it('benchmarks have the names of the contract', () => {
   const names = ['ffi', 'codec', 'netns', 'ipvs', 'nftables', 'compile', 'nflog', 'fleet', 'update', 'dataplane'];
   expect(Object.keys(BENCHMARKS)).toEqual(names);
 });
 
-it('the command line is read, and what there is not is refused', () => {
+it('the command line is parsed, and unknown words are rejected', () => {
   expect(readOptions(['fleet', '--quick', '--guest', 'qemu', '--json', 'f', '--plot', 'd'])).toEqual({
     name: 'fleet',
     quick: true,
@@ -30,7 +30,7 @@ it('the command line is read, and what there is not is refused', () => {
     expect(readOptions(args)).toBeUndefined();
 });
 
-it('programs run in turns, another one first in each round, and their file has the form of the contract', async () => {
+it('programs run in turn, beginning with another one each round, and their file has the form of the contract', async () => {
   const turns: string[] = [];
   const program = (name: string, sample: Sample) => ({
     name,
@@ -79,7 +79,7 @@ it('programs run in turns, another one first in each round, and their file has t
   }
 });
 
-it('the table has a ratio to the floor, and no column that says nothing', async () => {
+it('the table has a ratio to the floor, and omits empty columns', async () => {
   const log = vi.spyOn(console, 'log').mockImplementation(() => {});
   try {
     const programs = [
@@ -98,7 +98,7 @@ it('the table has a ratio to the floor, and no column that says nothing', async 
   }
 });
 
-it('a peer that is not installed is left out, with how to install it, once', () => {
+it('a peer that is not installed is left out, and its installation is explained once', () => {
   const log = vi.spyOn(console, 'log').mockImplementation(() => {});
   try {
     for (let i = 0; i < 2; i++) expect(versionOf('netsteer-no-such-peer', '--version')).toBeUndefined();

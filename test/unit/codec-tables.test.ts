@@ -73,15 +73,15 @@ function outcomeOf<T>(read: () => T): T | 'DecodeError' {
   }
 }
 
-test('the library has its tables here', () => {
+test('the test finds the tables of the library', () => {
   const found = new Set(tables.map(({ name }) => name));
   for (const name of ['NFULA', 'CTA', 'CTA_TUPLE', 'IPVS_CMD_ATTR', 'IPVS_DEST_ATTR', 'NFTA_RULE', 'NFTA_SET_ELEM'])
     expect(found).toContain(name);
   expect(tables.length).toBeGreaterThan(100);
 });
 
-describe('a view of all fields finds what the table reads', () => {
-  test.each(names)('%s', (_name, table) => {
+describe('a view of all fields', () => {
+  test.each(names)('finds what the table reads: %s', (_name, table) => {
     const { all, paths } = viewOf(table);
     const hasNests = paths.some(([, path]) => isNest(typeAt(table, path)));
     let values = 0;
@@ -116,8 +116,8 @@ describe('a view of all fields finds what the table reads', () => {
   });
 });
 
-describe('a view reads nothing outside, whatever the bytes', () => {
-  test.each(names)('%s', (_name, table) => {
+describe('a view of hostile bytes', () => {
+  test.each(names)('reads nothing outside of them: %s', (_name, table) => {
     const { all } = viewOf(table);
     const look = (raw: Uint8Array, foreign: number) => {
       const { source, start, end } = around(raw, foreign);
@@ -141,7 +141,7 @@ describe('a view reads nothing outside, whatever the bytes', () => {
   });
 });
 
-describe('a template writes what the table writes', () => {
+describe('a template', () => {
   /** The fields of a value that a template can vary, with another value for each. */
   function* variable(table: Table, value: unknown, random: Random): Generator<[path: Path, other: unknown]> {
     for (const path of fieldsOf(table)) {
@@ -167,7 +167,7 @@ describe('a template writes what the table writes', () => {
     return writer.copy();
   };
 
-  test('in all tables that have integers or bytes', () => {
+  test('can be made of every table that has integers or bytes', () => {
     const without: string[] = [];
     for (const [name, table] of names) {
       let made = 0;

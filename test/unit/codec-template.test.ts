@@ -72,7 +72,7 @@ describe('a template', () => {
     });
   });
 
-  test('refuses values that do not fit, and leaves what stands there', () => {
+  test('rejects values that do not fit, and keeps the earlier bytes', () => {
     const made = template(server, { address: '0a000001', port: 80 }, { address: ['address'], port: ['port'] });
     const writer = new Writer();
     const start = made.write(writer);
@@ -86,7 +86,7 @@ describe('a template', () => {
     expect(writer.length).toBe(made.bytes.length);
   });
 
-  test('is not made of what has no fixed place', () => {
+  test('cannot be made of fields without a fixed place', () => {
     const make = (fields: Record<string, readonly (string | number)[]>) => () =>
       template(service, { ...sample, server: { ...sample.server, name: 'web' } }, fields);
     expect(make({ name: ['server', 'name'] })).toThrow("a template cannot vary 'server.name'");
@@ -96,7 +96,7 @@ describe('a template', () => {
     expect(make({ color: ['color'] })).toThrow("a template cannot vary 'color'");
   });
 
-  test('is not made where one field changes another', () => {
+  test('cannot be made where one field changes another', () => {
     const sum = attributes(
       'SUM',
       { a: u32be(1), sum: u32be(2) },
@@ -123,7 +123,7 @@ describe('a template', () => {
     ]);
   });
 
-  test('has a copy whose bytes may be changed', () => {
+  test('returns a copy whose bytes may change', () => {
     const made = template(server, { address: '0a000001', port: 80 }, { port: ['port'] });
     const copy = made.copy();
     copy.holes.port.putNumber(copy.view, 0, 1);
@@ -138,7 +138,7 @@ describe('a view', () => {
     return sourceOf(writer.copy());
   };
 
-  test('says what it met besides its fields', () => {
+  test('reports unknown attributes beside its fields', () => {
     const fields = view(service, { id: ['id'], port: ['server', 'port'] });
     const met = (value: object) => {
       const source = encoded(value);
@@ -157,7 +157,7 @@ describe('a view', () => {
     expect(fields.value(fields.slots.port)).toBeUndefined();
   });
 
-  test('finds one field without the rest', () => {
+  test('finds one field without reading the rest', () => {
     const source = encoded({ id: 7, server: { address: '0a000001', port: 80 } });
     const fields = view(service, { id: ['id'], server: ['server'] });
     expect(source.view.getUint32(fields.find(source, 0, source.bytes.length))).toBe(7);
@@ -166,7 +166,7 @@ describe('a view', () => {
     expect(() => deep.find(source, 0, source.bytes.length)).toThrow(TypeError);
   });
 
-  test('keeps what stands before a length that lies, or throws as the table does', () => {
+  test('keeps what precedes a wrong length, or throws as the table does', () => {
     const source = encoded({ id: 7, server: { address: '0a000001', port: 80 } });
     source.view.setUint16(8, 200, true);
     const fields = view(service, { id: ['id'], port: ['server', 'port'] });
@@ -176,7 +176,7 @@ describe('a view', () => {
     expect(() => service.read(source, 0, source.bytes.length, NO_CONTEXT)).toThrow(DecodeError);
   });
 
-  test('is not made of fields that the table does not have, or that are no attributes', () => {
+  test('cannot be made of unknown fields or of fields that are not attributes', () => {
     expect(() => view(service, { typo: ['sever'] })).toThrow("there is no 'sever' in table SERVICE");
     expect(() => view(service, { typo: ['server', 'prot'] })).toThrow("there is no 'server.prot'");
     expect(() => view(service, { member: ['server', 'limits', 'low'] })).toThrow('a view cannot have');

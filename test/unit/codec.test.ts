@@ -131,14 +131,14 @@ describe('integers', () => {
   });
 });
 
-describe('text', () => {
+describe('a text', () => {
   const wellFormed = fc.string({ unit: 'grapheme' }).filter(value => !value.includes('\0'));
 
-  test('survives, whatever its letters', () => {
+  test('is unchanged after writing and reading, whatever its letters', () => {
     survives(text(1000), wellFormed);
   });
 
-  test('is UTF-8 with a NUL at its end', () => {
+  test('is written as UTF-8 with a NUL at its end', () => {
     fc.assert(
       fc.property(wellFormed, value => {
         expect(encode(text(1000), value)).toEqual(Uint8Array.from([...Buffer.from(value), 0]));
@@ -146,7 +146,7 @@ describe('text', () => {
     );
   });
 
-  test('is counted in bytes, and nothing is cut', () => {
+  test('is measured in bytes: rejects a longer one with ERR_TOO_LONG', () => {
     fc.assert(
       fc.property(wellFormed, fc.nat(40), (value, max) => {
         const found = refusal(() => encode(text(max), value));
@@ -155,14 +155,14 @@ describe('text', () => {
     );
   });
 
-  test('is refused where it could not be read back as it was', () => {
+  test('is rejected where it could not be read back', () => {
     expect(refusedAt(text(9) as Type<never>, 'a\0b')).toBe('RangeError');
     expect(refusedAt(text(9) as Type<never>, 'a\ud800b')).toBe('RangeError');
     expect(refusedAt(text(9) as Type<never>, '\udc00')).toBe('RangeError');
     for (const other of [1, null, undefined, ['a']]) expect(refusedAt(text(9) as Type<never>, other)).toBe('TypeError');
   });
 
-  test('is not made of bytes that are none', () => {
+  test('is not read from bytes that are not UTF-8', () => {
     for (const raw of ['', '61', '610000', '61006200', 'ff00', 'c328', 'eda08000']) {
       expect(decode(text(9), fromHex(raw)!), raw).toBeUndefined();
     }
@@ -173,7 +173,7 @@ describe('text', () => {
 });
 
 describe('bytes', () => {
-  test('are lower-case hex, and taken in three forms', () => {
+  test('are lower-case hex, and accepted in three forms', () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 300 }), raw => {
         const hex = Buffer.from(raw).toString('hex');
@@ -185,7 +185,7 @@ describe('bytes', () => {
     );
   });
 
-  test('outside their limits are refused, and kept raw when read', () => {
+  test('outside of their limits are rejected when written, and kept raw when read', () => {
     const type = byteString({ min: 2, max: 3 }) as Type<never>;
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 6 }), raw => {
@@ -199,7 +199,7 @@ describe('bytes', () => {
 });
 
 describe('a flag', () => {
-  test('is there or not', () => {
+  test('is present or absent', () => {
     expect(encode(FLAG, true)).toHaveLength(0);
     expect(decode(FLAG, new Uint8Array(0))).toBe(true);
     expect(decode(FLAG, new Uint8Array(1))).toBeUndefined();
@@ -208,10 +208,10 @@ describe('a flag', () => {
   });
 });
 
-describe('a number that has names', () => {
+describe('a number with names', () => {
   const type = named(U16_BE, { accept: 1, drop: 0, jump: 700 });
 
-  test('is read as its name, and as a number where it has none', () => {
+  test('is read as its name, or as a number without one', () => {
     fc.assert(
       fc.property(fc.oneof(fc.constantFrom(0, 1, 700), fc.nat(0xffff)), number => {
         const value = decode(type, encode(U16_BE, number));
@@ -222,7 +222,7 @@ describe('a number that has names', () => {
     );
   });
 
-  test('knows no other names, not even those that every object has', () => {
+  test('accepts no other names, nor those that every object inherits', () => {
     for (const other of ['Accept', '', 'toString', 'constructor', '__proto__', '1', null, undefined])
       expect(refusedAt(type as Type<never>, other), String(other)).toBe('TypeError');
     expect(refusedAt(type as Type<never>, 70000)).toBe('RangeError');
@@ -230,10 +230,10 @@ describe('a number that has names', () => {
   });
 });
 
-describe('bits that have names', () => {
+describe('bits with names', () => {
   const type = flags(U32_BE, { low: 1, high: 0x80000000, middle: 0x10 });
 
-  test('survive, those without a name as one number', () => {
+  test('are unchanged after writing and reading, those without a name as one number', () => {
     fc.assert(
       fc.property(fc.oneof(fc.constantFrom(0, 1, 0x80000001, 0x11), fc.integer({ min: 0, max: 0xffffffff })), bits => {
         const value = decode(type, encode(U32_BE, bits));
@@ -247,7 +247,7 @@ describe('bits that have names', () => {
     expect(namedBits(0xc0000000, { high: 0x80000000 })).toEqual(['high', 0x40000000]);
   });
 
-  test('that are none are refused where they stand', () => {
+  test('are rejected at their place in the list', () => {
     const refused = (...given: unknown[]) => refusedAt(type as Type<never>, given);
     expect(refused('low', 'up')).toBe('TypeError 1');
     expect(refused('toString')).toBe('TypeError 0');
@@ -261,7 +261,7 @@ describe('bits that have names', () => {
 });
 
 describe('an address', () => {
-  test('has as many bytes as its version', () => {
+  test('has as many bytes as its version, and is rejected with ERR_INVALID_ADDRESS otherwise', () => {
     survives(IP_ADDRESS, fc.ipV4());
     fc.assert(
       fc.property(fc.uint8Array({ minLength: 16, maxLength: 16 }), raw => {
@@ -286,7 +286,7 @@ describe('a structure', () => {
     y: [4, S32_BE],
   });
 
-  test('has its members one after the other', () => {
+  test('has its members in order', () => {
     expect(point.size).toBe(9);
     expect(point.members.map(({ key, offset, size }) => [key, offset, size])).toEqual([
       ['x', 0, 2],
@@ -297,24 +297,24 @@ describe('a structure', () => {
     expect(toHex(encode(point, { x: 0x102, kind: 'round', y: -2 }))).toBe('0102000001fffffffe');
   });
 
-  test('survives', () => {
+  test('is unchanged after writing and reading', () => {
     const kind = fc.oneof(fc.constant('round' as const), fc.integer({ min: 2, max: 255 }));
     survives(point, fc.record({ x: fc.nat(0xffff), kind, y: fc.integer() }));
   });
 
-  test('may be longer than it was when this was written, but not shorter', () => {
+  test('may be longer than the known layout, but not shorter', () => {
     expect(decode(point, fromHex('0102000001fffffffeaaaa')!)).toEqual({ x: 0x102, kind: 'round', y: -2 });
     expect(decode(point, new Uint8Array(8))).toBeUndefined();
   });
 
-  test('names the member that is bad or missing', () => {
+  test('names the member that is wrong or missing', () => {
     expect(refusedAt(point as Type<never>, { x: 1, kind: 'flat', y: 1 })).toBe('TypeError kind');
     expect(refusedAt(point as Type<never>, { x: 70000, kind: 1, y: 1 })).toBe('RangeError x');
     expect(refusedAt(point as Type<never>, { x: 1, kind: 1 })).toBe('TypeError y');
     for (const other of [null, undefined, 1]) expect(refusedAt(point as Type<never>, other)).toBe('TypeError');
   });
 
-  test('turns a byte into its member', () => {
+  test('finds the member of a byte', () => {
     const source = sourceOf(new Uint8Array(20));
     const paths = Array.from({ length: 10 }, (_, i) => point.locate(source, 7, 16, 7 + i)[0]);
     expect(paths).toEqual(['x', 'x', '_pad', '_pad', 'kind', 'y', 'y', 'y', 'y', undefined]);
@@ -380,7 +380,7 @@ function tlv(...rows: readonly Raw[]): Uint8Array {
 }
 
 describe('a table of attributes', () => {
-  test('writes what it reads and reads what it writes', () => {
+  test('reads what it writes', () => {
     survives(table, rowValue);
   });
 
@@ -389,7 +389,7 @@ describe('a table of attributes', () => {
     expect(encode(item, { id: 1, label: 'ab' })).toHaveLength(16);
   });
 
-  test('marks nests and lists as such, and nothing else', () => {
+  test('marks nests and lists, and nothing else', () => {
     fc.assert(
       fc.property(rowValue, value => {
         const source = sourceOf(encode(table, value));
@@ -410,7 +410,7 @@ describe('a table of attributes', () => {
     expect(rowOf(tlv(name, [2 | 0x4000, '0050']))).toEqual({ name: 'a', port: 80 });
   });
 
-  test('is nothing without what it must have', () => {
+  test('rejects a missing required field with ERR_MISSING', () => {
     expect(rowOf(tlv([2, '0050']))).toBeUndefined();
     expect(rowOf(new Uint8Array(0))).toBeUndefined();
     expect(refusal(() => encode(table, {}))).toEqual({ kind: 'TypeError', path: ['name'], code: 'ERR_MISSING' });
@@ -418,7 +418,7 @@ describe('a table of attributes', () => {
     expect(encode(table.partial(), { port: 80 })).toEqual(tlv([2, '0050']));
   });
 
-  test('ignores fields that are undefined and refuses those that it does not know', () => {
+  test('ignores undefined fields, and rejects unknown ones with ERR_UNKNOWN_FIELD', () => {
     expect(encode(item, { id: 1, label: undefined, wrong: undefined })).toEqual(encode(item, { id: 1 }));
     expect(refusal(() => encode(table, { name: 'a', prot: 80 }))).toEqual({
       kind: 'TypeError',
@@ -432,19 +432,19 @@ describe('a table of attributes', () => {
       expect(refusedAt(table as Type<never>, other)).toBe('TypeError');
   });
 
-  test('takes the fields of its message header without writing them', () => {
+  test('accepts the fields of its message header without writing them', () => {
     const withHeader = attributes('T', { name: opt(string(1, 15)) }, { header: ['family'] });
     expect(encode(withHeader, { family: 'ip', name: 'a' })).toEqual(tlv([1, '6100']));
     expect(refusedAt(withHeader as Type<never>, { family: 'ip', name: 'a', famly: 'ip' })).toBe('TypeError famly');
     expect(refusedAt(withHeader as Type<never>, { famly: 'ip' })).toBe('TypeError famly');
   });
 
-  test('knows its attributes by their numbers', () => {
+  test('finds attributes by number', () => {
     expect(table.fieldName(2)).toBe('port');
     expect(table.fieldName(99)).toBeUndefined();
   });
 
-  test('refuses what does not fit the 16 bits of a length', () => {
+  test('rejects a payload above 16 bits of length with ERR_ATTRIBUTE_TOO_LONG', () => {
     const big = attributes('BIG', { all: opt(list(1, 1, byteString())) });
     const found = refusal(() => encode(big, { all: ['00'.repeat(40000), '00'.repeat(40000)] }));
     expect(found).toEqual({ kind: 'RangeError', path: ['all'], code: 'ERR_ATTRIBUTE_TOO_LONG' });
@@ -468,15 +468,15 @@ describe('the path of a bad value', () => {
     [{ name: 'a', weight: 'heavy' }, 'TypeError weight'],
     [{ name: 'a', unknown: [{ type: 99, bytes: 'zz' }] }, 'TypeError unknown.0'],
     [{ name: 'a', unknown: 'ff' }, 'TypeError unknown'],
-  ])('%j: %s', (value, expected) => {
+  ])('in %j is %s', (value, expected) => {
     expect(refusedAt(table as Type<never>, value)).toBe(expected);
   });
 });
 
-describe('attributes that no row describes', () => {
+describe('attributes without a row', () => {
   const name: Raw = [1, '6100'];
 
-  test('survive, at the top and in nests and lists', () => {
+  test('are unchanged after reading and writing, at the top and in nests and lists', () => {
     const raw = tlv(
       name,
       [
@@ -520,7 +520,7 @@ describe('attributes that no row describes', () => {
     ['a nest without what it must have', 8, '0700020061620000'],
     ['a list with something else in it', 10, '0600040000500000'],
     ['too many bytes', 11, 'aa'.repeat(41)],
-  ])('%s is kept raw', (_what, type, payload) => {
+  ])('include %s, which is kept raw', (_what, type, payload) => {
     const value = rowOf(tlv(name, [type, payload]));
     expect(value).toEqual({ name: 'a', unknown: [{ type, bytes: payload }] });
     const written = encode(table, value);
@@ -528,13 +528,13 @@ describe('attributes that no row describes', () => {
     expect(toHex(written)).toContain(payload);
   });
 
-  test('the same attribute a second time is one of them', () => {
+  test('include the second occurrence of a known attribute', () => {
     const value = rowOf(tlv(name, [2, '0050'], [2, '0051']));
     expect(value).toEqual({ name: 'a', port: 80, unknown: [{ type: 2, bytes: '0051' }] });
     expect(encode(table, value)).toEqual(tlv(name, [2, '0050'], [2, '0051']));
   });
 
-  test('are neither lost nor changed on their way through any message', () => {
+  test('are neither lost nor changed by any table', () => {
     // All that can be in a message: any number, any payload, and what the rows know.
     const number = fc.oneof(fc.nat(15), fc.nat(0x3fff));
     const payload = fc.oneof(
@@ -579,7 +579,7 @@ describe('attributes that no row describes', () => {
     );
   });
 
-  test('must be written as they say, or not at all', () => {
+  test('are written exactly as given, or rejected', () => {
     const refused = (unknown: unknown) => refusedAt(table as Type<never>, { name: 'a', unknown: [unknown] });
     expect(refused({ type: 99, bytes: '00' })).toBeUndefined();
     for (const type of [-1, 0.5, 0x4000, 70000, Number.NaN]) {
@@ -595,7 +595,7 @@ describe('attributes that no row describes', () => {
 describe('a nest without an object of its own', () => {
   const name: Raw = [1, '6100'];
 
-  test('has its fields in the object around it', () => {
+  test('has its fields in the surrounding object', () => {
     const raw = tlv(name, [
       12 | 0x8000,
       [
@@ -607,7 +607,7 @@ describe('a nest without an object of its own', () => {
     expect(encode(table, { name: 'a', color: 7, weight: 8 })).toEqual(raw);
   });
 
-  test('is written only when one of them is there', () => {
+  test('is written only when it has a field', () => {
     expect(encode(table, { name: 'a' })).toEqual(tlv(name));
     expect(encode(table, { name: 'a', weight: 8 })).toEqual(tlv(name, [12 | 0x8000, [[2, '0008']]]));
   });
@@ -636,7 +636,7 @@ describe('a nest without an object of its own', () => {
     expect(encode(table, value)).toEqual(raw);
   });
 
-  test('that holds nothing, comes twice or lies is kept raw', () => {
+  test('is kept raw where it is empty, repeated or malformed', () => {
     for (const payload of ['', 'ff00010007000000']) {
       const value = rowOf(tlv(name, [12, payload]));
       expect(value).toEqual({ name: 'a', unknown: [{ type: 12, bytes: payload }] });
@@ -646,21 +646,21 @@ describe('a nest without an object of its own', () => {
   });
 });
 
-describe('lengths that lie', () => {
+describe('wrong lengths', () => {
   test.each([
     ['shorter than a header', '03000100'],
     ['longer than what is left', '0900010061626364'],
     ['zero', '00000000'],
     ['followed by half a header', '0500010061000000ffff'],
-  ])('%s', (_what, hex) => {
+  ])('are reported: %s', (_what, hex) => {
     expect(() => rowOf(fromHex(hex)!)).toThrow(DecodeError);
   });
 
-  test('the padding of the last attribute may be missing', () => {
+  test('do not include the missing padding of the last attribute', () => {
     expect(rowOf(fromHex('060001006100')!)).toEqual({ name: 'a' });
   });
 
-  test('no bytes whatever lead to anything but a value, nothing, or a DecodeError', () => {
+  test('lead to a value, undefined or a DecodeError for any bytes', () => {
     const valid = rowValue.map(value => encode(table, value));
     const damaged = fc
       .tuple(valid, fc.array(fc.tuple(fc.nat(), fc.nat(255)), { maxLength: 5 }), fc.nat(200))
@@ -688,10 +688,10 @@ describe('lengths that lie', () => {
   });
 });
 
-describe('from a byte to the field that it was written from', () => {
+describe('the field of a byte', () => {
   const locate = (raw: Uint8Array, offset: number) => table.locate(sourceOf(raw), 0, raw.length, offset, NO_CONTEXT);
 
-  test('every byte of a message', () => {
+  test('is found for every byte of a message', () => {
     const raw = encode(table, {
       name: 'a',
       inner: { id: 1 },
@@ -740,7 +740,7 @@ describe('from a byte to the field that it was written from', () => {
     return copy;
   }
 
-  test('the bytes that change with a field are the bytes of that field', () => {
+  test('is the field with which the byte changes', () => {
     fc.assert(
       fc.property(rowValue, value => {
         const { mode: _mode, marks: _marks, ...rest } = value;
@@ -756,20 +756,20 @@ describe('from a byte to the field that it was written from', () => {
     );
   });
 
-  test('a byte outside, or in bytes that lie, is nowhere', () => {
+  test('is undefined outside of the message and in malformed bytes', () => {
     const raw = encode(table, { name: 'a' });
     expect(locate(raw, raw.length)).toEqual([]);
     expect(locate(fromHex('ffff0100')!, 0)).toEqual([]);
     expect(locate(tlv([99, '00']), 4)).toEqual([]);
   });
 
-  test('an attribute that is only a header is its field', () => {
+  test('is the attribute itself where it has only a header', () => {
     const raw = encode(table, { name: 'a', isDefault: true });
     expect([8, 9, 10, 11].map(offset => locate(raw, offset))).toEqual(Array.from({ length: 4 }, () => ['isDefault']));
   });
 });
 
-describe("nft's user data", () => {
+describe('the user data of nft', () => {
   const comment = fc.string({ unit: 'grapheme', maxLength: 30 }).filter(value => !value.includes('\0'));
   const read = (raw: Uint8Array) => commentUserdata.read(sourceOf(raw), 0, raw.length, NO_CONTEXT);
 
@@ -778,7 +778,7 @@ describe("nft's user data", () => {
     survives(commentUserdata, fc.record({ comment }));
   });
 
-  test('keeps what it does not know', () => {
+  test('keeps unknown entries', () => {
     const raw = fromHex(`000261000903010203`)!;
     expect(read(raw)).toEqual({ comment: 'a', unknown: [{ type: 9, bytes: '010203' }] });
     expect(encode(commentUserdata, read(raw))).toEqual(raw);
@@ -787,7 +787,7 @@ describe("nft's user data", () => {
     );
   });
 
-  test('that lies is refused here, and kept raw by the table around it', () => {
+  test('is rejected when malformed, and kept raw by the surrounding table', () => {
     const lie = '000961';
     expect(() => read(fromHex(lie)!)).toThrow(DecodeError);
     const around = attributes('R', { data: inline(1, commentUserdata) });
@@ -797,7 +797,7 @@ describe("nft's user data", () => {
     expect(encode(around, value)).toEqual(raw);
   });
 
-  test('may stand beside unknown attributes of higher numbers', () => {
+  test('may have unknown attributes of higher numbers', () => {
     const around = attributes('R', { data: inline(1, commentUserdata) });
     const raw = tlv([1, '00026100'], [500, 'ff']);
     const value = around.read(sourceOf(raw), 0, raw.length, NO_CONTEXT);
@@ -805,7 +805,7 @@ describe("nft's user data", () => {
     expect(encode(around, value)).toEqual(raw);
   });
 
-  test('is no nest to the kernel', () => {
+  test('is not marked as a nest', () => {
     const around = attributes('R', { data: inline(1, commentUserdata) });
     expect(encode(around, { comment: 'a' })).toEqual(tlv([1, '00026100']));
   });
@@ -844,7 +844,7 @@ describe('a writer', () => {
     return writer.copy();
   };
 
-  test('writes the same whatever its size was at first, and whatever it held before', () => {
+  test('writes the same bytes whatever its first size and former content', () => {
     fc.assert(
       fc.property(fc.array(step, { maxLength: 40 }), steps => {
         const expected = run(new Writer(65536), steps);
@@ -870,7 +870,7 @@ describe('a writer', () => {
     expect(writer.view.byteLength).toBe(writer.bytes.length);
   });
 
-  test('gives copies that later writing does not touch', () => {
+  test('returns copies that later writing does not change', () => {
     const writer = new Writer(16);
     writer.u8(1);
     const copy = writer.copy();
@@ -881,20 +881,20 @@ describe('a writer', () => {
   });
 });
 
-describe('checks of arguments', () => {
+describe('a check of an argument', () => {
   const refused = (run: () => unknown) => {
     const found = refusal(run);
     return found && `${found.kind} ${found.path.join('.')} ${found.code}`;
   };
 
-  test('an object has no other keys', () => {
+  test('rejects unknown keys of an object', () => {
     expect(checkObject({ a: 1, b: undefined }, [], ['a'])).toBeUndefined();
     expect(refused(() => checkObject({ a: 1, b: 2 }, ['x'], ['a']))).toBe('TypeError x.b ERR_UNKNOWN_FIELD');
     for (const other of [null, undefined, 1, 'a', []])
       expect(refused(() => checkObject(other, ['x'], []))).toBe('TypeError x ERR_INVALID_ARG_TYPE');
   });
 
-  test('an integer lies between its limits', () => {
+  test('accepts an integer within its limits', () => {
     expect([0, 5].map(value => checkInteger(value, [], 0, 5))).toEqual([0, 5]);
     for (const beyond of [-1, 6, 0.5, Number.NaN])
       expect(refused(() => checkInteger(beyond, ['x'], 0, 5))).toBe('RangeError x ERR_OUT_OF_RANGE');
@@ -902,20 +902,20 @@ describe('checks of arguments', () => {
       expect(refused(() => checkInteger(other, ['x'], 0, 5))).toBe('TypeError x ERR_INVALID_ARG_TYPE');
   });
 
-  test('a name is one of a list', () => {
+  test('accepts a name of a list', () => {
     expect(checkOneOf('a', [], ['a', 'b'])).toBe('a');
     expect(refused(() => checkOneOf('c', ['x'], ['a', 'b']))).toBe('RangeError x ERR_OUT_OF_RANGE');
     expect(refused(() => checkOneOf(1, ['x'], ['a']))).toBe('TypeError x ERR_INVALID_ARG_TYPE');
   });
 
-  test('a text has between one byte and its limit', () => {
+  test('accepts a text from one byte to its limit', () => {
     expect(checkString('äb', [], 3)).toBe('äb');
     for (const bad of ['', 'äbc', 'a\0'])
       expect(refused(() => checkString(bad, ['x'], 3))).toBe('RangeError x ERR_OUT_OF_RANGE');
     expect(refused(() => checkString(5, ['x'], 3))).toBe('TypeError x ERR_INVALID_ARG_TYPE');
   });
 
-  test('an address has a version', () => {
+  test('returns the version of an address', () => {
     expect(checkAddress('1.2.3.4', [])).toBe(4);
     expect(checkAddress('::1', [])).toBe(6);
     expect(refused(() => checkAddress('1.2.3', ['x']))).toBe('RangeError x ERR_INVALID_ADDRESS');

@@ -12,7 +12,7 @@ const logs = (first: string[], second: string[]) =>
   ] as const);
 const good = logs(lines('web1', 5), lines('web2', 5));
 
-it('is content with answers in turn, counted connections and a packet log for each', () => {
+it('the demo accepts replies in turn, counted connections and a packet log for each container', () => {
   expect(() => verify(turns, counted(10n), good)).not.toThrow();
 });
 
@@ -28,6 +28,6 @@ it.each([
     logs(lines('web1', 5), lines('web1', 5)),
     'log of web2',
   ],
-])('fails when %s', (_, answers, servers, packets, why) => {
+])('the demo fails when %s', (_, answers, servers, packets, why) => {
   expect(() => verify(answers, servers, packets)).toThrow(why);
 });

@@ -9,11 +9,11 @@ import { ROOT } from '../support/native.ts';
 const read = (file: string) => fs.readFileSync(path.join(ROOT, file), 'utf8');
 const collection = JSON.parse(read('bench/results/all.json')) as Collection;
 
-test('docs/benchmarks.md is what `npm run bench -- pages` writes from bench/results/all.json', () => {
+test('docs/benchmarks.md equals what `npm run bench -- pages` writes from bench/results/all.json', () => {
   expect(read('docs/benchmarks.md')).toBe(pageOf(collection));
 });
 
-test("so are the README's numbers", () => {
+test('the numbers of the README equal what it writes', () => {
   const readme = read('README.md');
   const numbers = readmeNumbers(collection);
   expect(numbers).toContain(collection.date.slice(0, 10));
@@ -21,7 +21,7 @@ test("so are the README's numbers", () => {
   expect(numbers).not.toMatch(/NaN|undefined|\|\s*\|\s*\|\s*\|/);
 });
 
-test('so are the pictures', () => {
+test('the pictures equal what it draws', () => {
   const pictures = collection.runs.flatMap(({ name, guest, report }) => {
     const picture = report && pictureOf(report);
     return picture === undefined ? [] : [{ name, guest, svg: picture.svg }];

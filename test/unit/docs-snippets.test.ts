@@ -24,7 +24,7 @@ test('every snippet names the test that runs it', () => {
   expect(all.filter(({ runBy }) => runBy === undefined).map(shown)).toEqual([]);
 });
 
-test('each of these tests takes its snippets from the pages, and expects that none is left', () => {
+test('each of these tests takes its snippets from the pages, and expects none to be left', () => {
   const tests = new Set(all.flatMap(({ runBy }) => runBy ?? []));
   const idle = [...tests].filter(file => {
     const full = path.join(ROOT, file);
@@ -34,7 +34,7 @@ test('each of these tests takes its snippets from the pages, and expects that no
   expect(idle).toEqual([]);
 });
 
-test('what a page says that a snippet prints is a pattern of that text alone', () => {
+test('the output that a page shows for a snippet is a pattern that matches that text only', () => {
   expect('[ 1 ] at 12:00').toMatch(patternOf('[ 1 ] at ...\n'));
   expect('[ 1 ] at 12:00\nmore').not.toMatch(patternOf('[ 1 ] at 12:00\n'));
   expect('x 1 ]').not.toMatch(patternOf('[ 1 ]'));

@@ -14,7 +14,7 @@ const filesIn = (folder: string, ending: string) =>
 const documents = ['README.md', ...filesIn('docs', '.md')];
 const OTHER_PAGES = ['CHANGELOG.md', 'CONTRIBUTING.md', 'SECURITY.md', 'native/README.md', 'test/README.md'];
 
-it('explains every error code of the library in docs/errors.md', () => {
+it('docs/errors.md explains every error code of the library', () => {
   const codes = new Set(
     filesIn('src', '.ts').flatMap(file => fs.readFileSync(file, 'utf8').match(/\bERR_[A-Z_]+\b/g) ?? []),
   );
@@ -23,7 +23,7 @@ it('explains every error code of the library in docs/errors.md', () => {
   expect([...codes].filter(code => !explained.has(code))).toEqual([]);
 });
 
-it.each([...documents, ...OTHER_PAGES])('has no link in %s that leads nowhere', document => {
+it.each([...documents, ...OTHER_PAGES])('%s has no broken link', document => {
   const links = [...fs.readFileSync(document, 'utf8').matchAll(/\]\((?!https?:)([^)#]+)/g)].map(match => match[1]!);
   expect(links.filter(link => !fs.existsSync(join(dirname(document), link)))).toEqual([]);
 });
@@ -43,23 +43,23 @@ function proseOf(document: string): { line: number; text: string }[] {
 
 const narrow = [...documents, ...OTHER_PAGES].filter(document => document !== 'docs/nflog.md');
 
-it.each(narrow)('has lines of at most 100 columns in %s, but for code and tables', document => {
+it.each(narrow)('%s has lines of at most 100 columns outside of code and tables', document => {
   const wide = proseOf(document).filter(({ text }) => [...text].length > 100);
   expect(wide.map(({ line, text }) => `${document}:${line} ${text}`)).toEqual([]);
 });
 
-it('has the table of permissions that the guest tests measure', () => {
+it('docs/permissions.md has the table that the guest tests measure', () => {
   expect(fs.readFileSync('docs/permissions.md', 'utf8')).toContain(`\n${permissionsTable()}\n`);
 });
 
-it('names in the README only npm scripts that exist', () => {
+it('the README names only npm scripts that exist', () => {
   const { scripts } = JSON.parse(fs.readFileSync('package.json', 'utf8'));
   const named = [...fs.readFileSync('README.md', 'utf8').matchAll(/npm run ([a-z:]+)/g)].map(match => match[1]!);
   expect(named.length).toBeGreaterThan(2);
   expect(named.filter(name => scripts[name] === undefined)).toEqual([]);
 });
 
-it('tells of each decision its date and status, and lists it with both', () => {
+it('each decision has its date and status, and the list has both', () => {
   const list = fs.readFileSync('docs/decisions/README.md', 'utf8');
   const decisions = fs.readdirSync('docs/decisions').filter(name => name !== 'README.md');
   for (const name of decisions) {
@@ -73,7 +73,7 @@ it('tells of each decision its date and status, and lists it with both', () => {
   expect(decisions.length).toBeGreaterThan(6);
 });
 
-it('has a page of the guide for each task, which begins with code, and lists it in the README', () => {
+it('the guide has a page for each task, which begins with code and is listed in the README', () => {
   const readme = fs.readFileSync('README.md', 'utf8');
   const tasks = fs.readdirSync('docs/guide');
   expect(tasks.length).toBeGreaterThanOrEqual(10);
@@ -84,7 +84,7 @@ it('has a page of the guide for each task, which begins with code, and lists it 
   }
 });
 
-it('shows code of 8 to 20 lines on the first screen of the README, and the two commands on the second', () => {
+it('the README shows 8 to 20 lines of code on its first screen, and the two commands on its second', () => {
   const lines = fs.readFileSync('README.md', 'utf8').split('\n');
   const [begin, end] = [lines.indexOf('```js'), lines.indexOf('```')];
   expect(end).toBeLessThan(40);
@@ -97,7 +97,7 @@ it('shows code of 8 to 20 lines on the first screen of the README, and the two c
   for (const command of commands) expect(command).toBeLessThan(70);
 });
 
-it('says what `npm run conformance` lacks in a clone without the recordings, and how to get it', () => {
+it('`npm run conformance` says in a clone without the recordings what it lacks and how to get it', () => {
   const folder = fs.mkdtempSync(join(os.tmpdir(), 'netsteer-unit-'));
   try {
     expect(absence(join(folder, 'none'))).toMatch(/there is no folder .*\/none\.\n[\s\S]*NETSTEER_CORPUS=/);
@@ -113,7 +113,7 @@ it('says what `npm run conformance` lacks in a clone without the recordings, and
   }
 });
 
-it('compiles only folders that are there', () => {
+it('tsconfig.json compiles only folders that exist', () => {
   const { include } = JSON.parse(fs.readFileSync('tsconfig.json', 'utf8')) as { include: string[] };
   expect(include.filter(each => !each.includes('*') && !fs.existsSync(each))).toEqual([]);
 });

@@ -43,7 +43,7 @@ describe('a path', () => {
 });
 
 describe('an errno', () => {
-  test('has the name that the system has for it', () => {
+  test('has the name that the system gives it', () => {
     for (const [name, number] of Object.entries(os.constants.errno)) {
       const { code } = describeErrno(-number);
       // Of those that netlink never returns some have no name here.
@@ -53,19 +53,19 @@ describe('an errno', () => {
     }
   });
 
-  test('has a name also where Node has none', () => {
+  test('has a name where Node has none', () => {
     expect(describeErrno(-85).code).toBe('ERESTART');
     expect(describeErrno(-524)).toEqual({ code: 'ENOTSUPP', text: 'operation is not supported' });
     expect(describeErrno(-93).code).toBe('EPROTONOSUPPORT');
   });
 
-  test('of an unknown number is named by it', () => {
+  test('is named by its number where it is unknown', () => {
     expect(describeErrno(-999)).toEqual({ code: 'E999', text: 'unknown error' });
   });
 });
 
 describe('a NetlinkError', () => {
-  test('says what was refused, where, and in whose words', () => {
+  test('says what was refused, where, and the reason of the kernel', () => {
     const error = refused({
       operation: 'ipvs.addService',
       subject: { port: 80 },
@@ -90,7 +90,7 @@ describe('a NetlinkError', () => {
     });
   });
 
-  test('names the message where no operation is known, and says nothing of what there is not', () => {
+  test('names the message where no operation is known, and leaves out what is unknown', () => {
     const error = refused();
     expect(error.message).toBe('EEXIST: file already exists, IPVS_CMD_NEW_SERVICE');
     expect(error.path).toEqual([]);
@@ -104,7 +104,7 @@ describe('a NetlinkError', () => {
     expect(refused({ cause }).cause).toBe(cause);
   });
 
-  test('has the bytes that were sent, and shows them to nobody', () => {
+  test('keeps the bytes that were sent, and prints them nowhere', () => {
     const request = new TextEncoder().encode('secret-prefix');
     const error = refused({ request, subject: { port: 80 } });
     expect(error.request).toBe(request);
@@ -118,7 +118,7 @@ describe('a NetlinkError', () => {
     expect(JSON.parse(JSON.stringify(error))).toMatchObject({ code: 'EEXIST', errno: -17, subject: { port: 80 } });
   });
 
-  test('lets no text of a container move the cursor of a terminal', () => {
+  test('escapes texts of a container that would control a terminal', () => {
     expect(refused({ kernelMessage: 'a\u001b[2Jb\nc\u009bd\u2028' }).message).toMatch(
       /a\\x1b\[2Jb\\x0ac\\x9bd\\u2028$/,
     );
@@ -129,13 +129,13 @@ describe('a BatchError', () => {
   const one = atIndex(refused({ operation: 'nftables.commit' }), 3);
   const two = atIndex(refused({ errno: -2, operation: 'nftables.commit' }), 5);
 
-  test('of one failure has its code', () => {
+  test('has the code of its failure where there is one', () => {
     const batch = new BatchError({ failures: [one], outcome: 'none', applied: [] });
     expect(batch).toMatchObject({ name: 'BatchError', code: 'EEXIST', outcome: 'none', applied: [] });
     expect(batch.message).toBe('1 failed, applied: none. [3] EEXIST: file already exists, nftables.commit');
   });
 
-  test('of several is an AggregateError that has each with its index', () => {
+  test('is an AggregateError with ERR_BATCH and each index where there are several', () => {
     const batch = new BatchError({ failures: [one, two], outcome: 'partial', applied: [0, 1, 2, 4] });
     expect(batch).toBeInstanceOf(AggregateError);
     expect(batch.code).toBe('ERR_BATCH');
@@ -149,7 +149,7 @@ describe('a BatchError', () => {
   });
 });
 
-describe('the questions about an error', () => {
+describe('the predicates of an error', () => {
   const batchOf = (...codes: number[]) =>
     new BatchError({
       failures: codes.map((errno, i) => atIndex(refused({ errno }), i)),
@@ -159,7 +159,7 @@ describe('the questions about an error', () => {
   const questions = { isNotFound, isExists, isPermission };
   const answers = { isNotFound: [-2, -3, -19], isExists: [-17], isPermission: [-1, -13] };
 
-  test.each(Object.keys(questions) as (keyof typeof questions)[])('%s', name => {
+  test.each(Object.keys(questions) as (keyof typeof questions)[])('are true for exactly its errnos: %s', name => {
     const ask = questions[name];
     const yes = answers[name];
     for (const errno of [...Object.values(answers).flat(), -22, -11]) {
@@ -172,22 +172,22 @@ describe('the questions about an error', () => {
   });
 });
 
-describe('the other errors', () => {
-  test('a NetNsError begins with its code and ends with the hint', () => {
+describe('the other error classes', () => {
+  test('begin with ERR_NOT_A_NETNS and end with the hint of a NetNsError', () => {
     const error = new NetNsError('process 7', { errno: -3, syscall: 'pidfd_open', hint: 'look again' });
     expect(error.message).toBe('ESRCH: process 7 (no such process): look again');
     expect(error).toMatchObject({ code: 'ESRCH', errno: -3, syscall: 'pidfd_open', hint: 'look again' });
     expect(new NetNsError('x', { code: 'ERR_NOT_A_NETNS' }).message).toBe('ERR_NOT_A_NETNS: x');
   });
 
-  test('an UnsupportedError says which kernel has the feature', () => {
+  test('name the kernel that has the feature with ERR_UNSUPPORTED of an UnsupportedError', () => {
     const error = new UnsupportedError('GRE tunnels', '5.3', 'use GUE');
     expect(error.message).toBe('this kernel does not support GRE tunnels (Linux 5.3 has it): use GUE');
     expect(error).toMatchObject({ code: 'ERR_UNSUPPORTED', feature: 'GRE tunnels', minimumKernel: '5.3' });
     expect(new UnsupportedError('x').message).toBe('this kernel does not support x');
   });
 
-  test('a StateError and a DecodeError begin with their codes', () => {
+  test('begin with ERR_FFI of a StateError and the code of a DecodeError', () => {
     const cause = new Error('before');
     const state = new StateError('ERR_FFI', 'no koffi', cause);
     expect(state).toMatchObject({ code: 'ERR_FFI', message: 'ERR_FFI: no koffi', cause });
@@ -209,7 +209,7 @@ describe('two copies of the package in one process', () => {
     StateError: new copy.StateError('ERR_BUSY', 'x'),
   });
 
-  test('instanceof holds across them, and only for the same class', async () => {
+  test('recognise the errors of each other by instanceof, within the same class', async () => {
     const mine = { NetlinkError, BatchError, NetNsError, UnsupportedError, DecodeError, StateError };
     vi.resetModules();
     const copy = await import('../../src/errors.ts');
@@ -225,7 +225,7 @@ describe('two copies of the package in one process', () => {
     }
   });
 
-  test('the questions and the paths work on the errors of the other', async () => {
+  test('answer predicates and paths for the errors of the other', async () => {
     vi.resetModules();
     const copy = await import('../../src/errors.ts');
     expect(isNotFound(make(copy).BatchError)).toBe(true);
@@ -235,8 +235,8 @@ describe('two copies of the package in one process', () => {
   });
 });
 
-describe('an error about an argument', () => {
-  test('says where, what was expected, and what came', () => {
+describe('an error of an argument', () => {
+  test('says the place, the expected and the actual value, with ERR_INVALID_ARG_TYPE, ERR_TOO_LONG or ERR_OUT_OF_RANGE', () => {
     const error = typeError(['tunnel', 'port'], 'a number', 'eighty');
     expect(error).toBeInstanceOf(TypeError);
     expect(error.message).toBe('tunnel.port: expected a number, got "eighty"');
@@ -249,12 +249,12 @@ describe('an error about an argument', () => {
     expect(rangeError([], 'a port', 70000).code).toBe('ERR_OUT_OF_RANGE');
   });
 
-  test('does not show the value where the error is printed', () => {
+  test('does not print the value', () => {
     const error = typeError([], 'a string', { password: 'hunter2' });
     expect(`${error.message} ${inspect(error)} ${JSON.stringify(error)}`).not.toContain('hunter2');
   });
 
-  test('is seen from the object around it with a longer path and nothing else changed', () => {
+  test('has a longer path in the surrounding object, and is otherwise unchanged, with ERR_OUT_OF_RANGE', () => {
     const inner = rangeError(['port'], 'a port', 70000);
     const outer = within(within(inner, ['services', 1]), ['host']);
     expect(outer).toBeInstanceOf(RangeError);
@@ -267,7 +267,7 @@ describe('an error about an argument', () => {
     expect(within(typeError(['a'], 'b', 'c'), [])).toBeInstanceOf(TypeError);
   });
 
-  test('only errors of this library get a longer path', () => {
+  test('has a longer path only where it is of this library', () => {
     const foreign = new TypeError('port: expected something');
     expect(within(foreign, ['services'])).toBe(foreign);
     expect(isArgumentError(foreign)).toBe(false);
@@ -288,7 +288,7 @@ describe('a value in a message', () => {
     expect(show(Symbol('x'))).toBe('Symbol(x)');
   });
 
-  test('never holds a control character, whatever it is', () => {
+  test('never has a control character', () => {
     fc.assert(
       fc.property(fc.oneof(fc.string({ unit: 'binary' }), fc.anything()), value => {
         expect(show(value)).not.toMatch(CONTROL);
@@ -297,12 +297,12 @@ describe('a value in a message', () => {
     expect(show('\u009b31m\u2028')).not.toMatch(CONTROL);
   });
 
-  test('nor does a path that a caller invented', () => {
+  test('has no control character in a path that a caller invented', () => {
     expect(typeError(['a\nb\u009b'], 'no such field', 1).message).not.toMatch(CONTROL);
     expect((within(typeError(['a\nb'], 'x', 1), ['c\u001b']) as Error).message).not.toMatch(CONTROL);
   });
 
-  test('is escaped wherever it stands in the message of a bad argument', () => {
+  test('is escaped at every place in the message of a bad argument', () => {
     const owned = 'mh\u001b]0;owned\u0007';
     for (const make of [typeError, rangeError]) {
       const { message } = make([owned, 0], `a flag of ${owned}`, owned);
@@ -311,11 +311,11 @@ describe('a value in a message', () => {
     }
   });
 
-  test('printable text stays as it is', () => {
+  test('is unchanged where it is printable', () => {
     expect(printable('Straße 東京 \u{1f600}')).toBe('Straße 東京 \u{1f600}');
   });
 
-  test('what would turn the direction of text or not be seen is written by its number', () => {
+  test('is written by number where it would change the direction of text or be invisible', () => {
     expect(printable('a\u202egnp.exe')).toBe('a\\u202egnp.exe');
     expect(printable('\u2066a\u2069\u200b\ufeff\u00ad')).toBe('\\u2066a\\u2069\\u200b\\ufeff\\xad');
     expect(printable('x\u{e0041}')).toBe('x\\u{e0041}');
@@ -325,7 +325,7 @@ describe('a value in a message', () => {
     }
   });
 
-  test('in JSON it is what it was, and in what is inspected the colours stay', () => {
+  test('is unescaped in JSON, and keeps its colours when inspected', () => {
     const value = { name: 'a\u202e\u009b\u{e0041}\n' };
     const json = printableOutput(JSON.stringify(value, undefined, 2));
     expect(json).toBe('{\n  "name": "a\\u202e\\u009b\\udb40\\udc41\\n"\n}');

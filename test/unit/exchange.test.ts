@@ -76,7 +76,7 @@ function caught(run: () => unknown): unknown {
 }
 
 describe('a request', () => {
-  test('asks for an acknowledgement and is over with it', () => {
+  test('asks for an acknowledgement and ends with it', () => {
     const { exchange, wire, requests } = kernel(request => [acknowledge(request)]);
     expect(runNow(exchange.request(call({ name: 'a' })))).toBeUndefined();
     expect(requests()).toMatchObject([{ type: OBJECT, flags: NLM_F_REQUEST | NLM_F_ACK }]);
@@ -92,7 +92,7 @@ describe('a request', () => {
     expect(requests()[0]!.flags).toBe(NLM_F_REQUEST | NLM_F_ACK | 0x400);
   });
 
-  test('has a number of its own each time, and never 0', () => {
+  test('has a new sequence number each time, and never 0', () => {
     const { exchange, requests } = kernel(request => [acknowledge(request)]);
     for (let i = 0; i < 5; i++) runNow(exchange.request(call()));
     const numbers = requests().map(({ sequence }) => sequence);
@@ -100,7 +100,7 @@ describe('a request', () => {
     expect(numbers).not.toContain(0);
   });
 
-  test('gives what is answered besides to its visitor, in order, and what the kernel says to nobody not at all', () => {
+  test('passes replies to its visitor in order, and notifications of the kernel to nobody', () => {
     const { exchange } = kernel(request => [
       together(
         message(NLMSG_NOOP, 0, request.sequence, () => {}),
@@ -114,7 +114,7 @@ describe('a request', () => {
     expect(names).toEqual(['one', 'two']);
   });
 
-  test('that is refused is an error with everything that is known', () => {
+  test('that is refused rejects with everything that is known', () => {
     const subject = { name: 'web', inner: { id: 7, label: 'x' } };
     const { exchange } = kernel(request => [refuse(request, -17)]);
     const error = caught(() =>
@@ -134,7 +134,7 @@ describe('a request', () => {
     expect(received(request!)).toMatchObject([{ type: OBJECT }]);
   });
 
-  test('sends the bytes once even when it is refused', () => {
+  test('is sent once even when it is refused', () => {
     const { exchange, wire } = kernel(request => [refuse(request, -17)]);
     caught(() => runNow(exchange.request(call())));
     expect(wire.sent).toHaveLength(1);
@@ -152,7 +152,7 @@ describe('the extended acknowledgement', () => {
     [36, ['inner', 'label']],
     [44, ['count']],
     [48, ['count']],
-  ])('offset %i is turned into the field that was written there', (offset, path) => {
+  ])('has an offset %i that becomes the field written there', (offset, path) => {
     for (const echo of [false, true]) {
       const { exchange } = kernel(request => [refuse(request, -22, { text: 'Bad thing', offset, echo })]);
       const error = caught(() => runNow(exchange.request(call(value))));
@@ -161,12 +161,12 @@ describe('the extended acknowledgement', () => {
     }
   });
 
-  test('may hold a text alone', () => {
+  test('may have a text alone', () => {
     const { exchange } = kernel(request => [refuse(request, -22, { text: 'Bad thing' })]);
     expect(caught(() => runNow(exchange.request(call(value))))).toMatchObject({ path: [], kernelMessage: 'Bad thing' });
   });
 
-  test('that points outside the message, or into the header, points at no field', () => {
+  test('names no field where its offset is outside of the message or in the header', () => {
     for (const offset of [0, 15]) {
       const { exchange } = kernel(request => [refuse(request, -22, { offset })]);
       expect(
@@ -178,7 +178,7 @@ describe('the extended acknowledgement', () => {
     expect(caught(() => runNow(exchange.request(call(value))))).toMatchObject({ code: 'EINVAL' });
   });
 
-  test('is preferred to what an errno usually means', () => {
+  test('is preferred to the usual meaning of an errno', () => {
     const blaming = call(value, { blame: () => ['count'] });
     const pointing = kernel(request => [refuse(request, -22, { offset: 16 })]);
     expect(caught(() => runNow(pointing.exchange.request(blaming)))).toMatchObject({ path: ['name'] });
@@ -186,7 +186,7 @@ describe('the extended acknowledgement', () => {
     expect(caught(() => runNow(silent.exchange.request(blaming)))).toMatchObject({ path: ['count'] });
   });
 
-  test('with lengths that lie, or an error without a number, is malformed', () => {
+  test('is malformed with wrong lengths or without an error number', () => {
     const lying = kernel(request => [
       message(NLMSG_ERROR, NLM_F_CAPPED | NLM_F_ACK_TLVS, request.sequence, writer => {
         writer.u32(-22 >>> 0, true);
@@ -199,7 +199,7 @@ describe('the extended acknowledgement', () => {
     expect(caught(() => runNow(short.exchange.request(call())))).toBeInstanceOf(DecodeError);
   });
 
-  test('says which attribute is missing', () => {
+  test('names the missing attribute', () => {
     const request = received(message(OBJECT, 0, 5, writer => table.write(writer, value, NO_CONTEXT)))[0]!;
     const bytes = message(NLMSG_ERROR, NLM_F_CAPPED | NLM_F_ACK_TLVS, 5, writer => {
       writer.u32(-22 >>> 0, true);
@@ -218,7 +218,7 @@ describe('the extended acknowledgement', () => {
   });
 });
 
-describe('what can go wrong between the two', () => {
+describe('a fault between library and kernel', () => {
   const stateOf = (answers: (request: Received) => Answer[]) => {
     const { exchange } = kernel(answers);
     const error = caught(() => runNow(exchange.request(call())));
@@ -226,23 +226,23 @@ describe('what can go wrong between the two', () => {
     return (error as StateError).code;
   };
 
-  test('no acknowledgement', () => {
+  test('without an acknowledgement rejects with ERR_NO_REPLY', () => {
     expect(stateOf(() => [])).toBe('ERR_NO_REPLY');
     expect(stateOf(request => [thing(request, { name: 'only an answer' })])).toBe('ERR_NO_REPLY');
     expect(stateOf(request => [acknowledge({ ...request, sequence: request.sequence - 1 })])).toBe('ERR_NO_REPLY');
   });
 
-  test('answers that did not fit the receive buffer: what was asked has been done', () => {
+  test('by an overrun of the receive buffer rejects with ERR_REPLIES_LOST: the request was carried out', () => {
     expect(stateOf(() => [LOST])).toBe('ERR_REPLIES_LOST');
     const { exchange } = kernel(() => [LOST]);
     expect((caught(() => runNow(exchange.request(call()))) as Error).message).toContain('has been carried out');
   });
 
-  test('a datagram that was cut', () => {
+  test('by a cut datagram rejects with ERR_TRUNCATED', () => {
     expect(stateOf(() => [new Uint8Array(128 * 1024 + 1)])).toBe('ERR_TRUNCATED');
   });
 
-  test('an error of the socket, sending or receiving', () => {
+  test('of the socket rejects, when sending and when receiving', () => {
     const receiving = kernel(() => [-9]);
     expect(caught(() => runNow(receiving.exchange.request(call())))).toMatchObject({
       code: 'EBADF',
@@ -257,14 +257,14 @@ describe('what can go wrong between the two', () => {
     });
   });
 
-  test('a message whose length lies', () => {
+  test('by a wrong length rejects', () => {
     for (const bytes of [new Uint8Array(16), new Uint8Array(7), Uint8Array.of(99, 0, 0, 0, ...new Uint8Array(12))]) {
       const { exchange } = kernel(() => [bytes]);
       expect(caught(() => runNow(exchange.request(call())))).toBeInstanceOf(DecodeError);
     }
   });
 
-  test('a bad value is found before anything is sent, and the next request is a whole one', () => {
+  test('by a bad value rejects before sending, and leaves the next request intact', () => {
     const { exchange, wire } = kernel(request => [acknowledge(request)]);
     expect(() => runNow(exchange.request(call({ inner: { id: -1 } })))).toThrow(RangeError);
     expect(wire.sent).toHaveLength(0);
@@ -273,7 +273,7 @@ describe('what can go wrong between the two', () => {
     expect(wire.sent[0]).toHaveLength(NLMSG_HDRLEN + 8);
   });
 
-  test('answers to an earlier request that gave up are not taken for this one', () => {
+  test('by an earlier request that gave up leaves replies that the next one does not take', () => {
     const { exchange, wire } = kernel((request, index) =>
       index === 0 ? [] : [thing(request, { name: 'new' }), acknowledge(request)],
     );
@@ -286,12 +286,12 @@ describe('what can go wrong between the two', () => {
 });
 
 describe('a request for one object', () => {
-  test('returns the first answer that can be read', () => {
+  test('returns the first reply that can be read', () => {
     const { exchange } = kernel(request => [thing(request, {}), thing(request, { name: 'a' }), acknowledge(request)]);
     expect(runNow(exchange.get(call(), answer => read(answer)?.name))).toBe('a');
   });
 
-  test('that is acknowledged without an answer has none', () => {
+  test('rejects an acknowledgement without a reply with ERR_NO_REPLY', () => {
     const { exchange } = kernel(request => [acknowledge(request)]);
     expect(caught(() => runNow(exchange.get(call(), read)))).toMatchObject({ code: 'ERR_NO_REPLY' });
   });
@@ -316,7 +316,7 @@ describe('a dump', () => {
     expect(runNow(exchange.dump(call(), () => undefined))).toEqual([]);
   });
 
-  test('ignores what belongs to another', () => {
+  test('ignores messages of other requests', () => {
     const { exchange } = kernel(request => [
       part({ ...request, sequence: 0 }, 'event'),
       part({ ...request, sequence: request.sequence - 1 }, 'stale'),
@@ -327,7 +327,7 @@ describe('a dump', () => {
     expect(runNow(exchange.dump(call(), answer => read(answer)?.name))).toEqual(['a']);
   });
 
-  test('that was disturbed is begun again', () => {
+  test('that was interrupted is repeated', () => {
     const { exchange, requests } = kernel((request, index) => [
       thing(request, { name: `old ${index}` }, index < 2 ? NLM_F_MULTI | NLM_F_DUMP_INTR : NLM_F_MULTI),
       done(request.sequence),
@@ -337,7 +337,7 @@ describe('a dump', () => {
     expect(new Set(requests().map(({ sequence }) => sequence)).size).toBe(3);
   });
 
-  test('notices a disturbance that only its end tells of', () => {
+  test('notices an interruption that only its end reports', () => {
     const { exchange, requests } = kernel((request, index) => {
       const end = done(request.sequence);
       if (index === 0) new DataView(end.buffer).setUint16(6, NLM_F_MULTI | NLM_F_DUMP_INTR, true);
@@ -347,7 +347,7 @@ describe('a dump', () => {
     expect(requests()).toHaveLength(2);
   });
 
-  test('that is disturbed every time is given up', () => {
+  test('that is interrupted every time is rejected with ERR_DUMP_INTERRUPTED', () => {
     const { exchange, requests } = kernel(request => [
       thing(request, { name: 'a' }, NLM_F_MULTI | NLM_F_DUMP_INTR),
       done(request.sequence),
@@ -356,12 +356,12 @@ describe('a dump', () => {
     expect(requests()).toHaveLength(10);
   });
 
-  test('that is refused at once is an error', () => {
+  test('that is refused at once rejects', () => {
     const { exchange } = kernel(request => [refuse(request, -1, { text: 'No' })]);
     expect(caught(() => runNow(exchange.dump(call(), read)))).toMatchObject({ code: 'EPERM', kernelMessage: 'No' });
   });
 
-  test('that fails on its way is an error, in the words that its end has', () => {
+  test('that fails halfway rejects with the message of its end', () => {
     for (const text of ['No', 'A sentence that is longer than the header of a message']) {
       const { exchange } = kernel(request => [part(request, 'a'), done(request.sequence, -22, { text })]);
       expect(caught(() => runNow(exchange.dump(call(), read)))).toMatchObject({ code: 'EINVAL', kernelMessage: text });
@@ -371,12 +371,12 @@ describe('a dump', () => {
     expect([error.code, error.kernelMessage]).toEqual(['ENOMEM', undefined]);
   });
 
-  test('without its end is no list', () => {
+  test('without an end is rejected with ERR_NO_REPLY', () => {
     const { exchange } = kernel(request => [part(request, 'a')]);
     expect(caught(() => runNow(exchange.dump(call(), read)))).toMatchObject({ code: 'ERR_NO_REPLY' });
   });
 
-  test('of which parts were lost is no list, and is read to its end', () => {
+  test('that lost parts is rejected with ERR_REPLIES_LOST, and read to its end', () => {
     const { exchange, wire } = kernel(request => [
       part(request, 'a'),
       LOST,
@@ -388,7 +388,7 @@ describe('a dump', () => {
     expect(wire.waiting).toBe(0);
   });
 
-  test('whose reader fails is read to its end all the same', () => {
+  test('whose reader fails is still read to its end', () => {
     const { exchange, wire } = kernel(request => [part(request, 'a'), part(request, 'b'), done(request.sequence)]);
     const reader = () => {
       throw new Error('cannot read this');
@@ -411,7 +411,7 @@ describe('a pipeline', () => {
     expect(requests().map(({ flags }) => flags & NLM_F_ACK)).toEqual([0, 0, 0, 0, NLM_F_ACK]);
   });
 
-  test('of nothing sends nothing', () => {
+  test('without messages sends nothing', () => {
     const { exchange, wire } = kernel(() => []);
     expect(runNow(exchange.pipeline([]))).toEqual({ failures: [], unknownFrom: undefined, unsentFrom: 0 });
     expect(wire.sent).toHaveLength(0);
@@ -443,7 +443,7 @@ describe('a pipeline', () => {
     expect(requests()).toHaveLength(count);
   });
 
-  test('is split before a datagram gets too large, and makes room for its answers', () => {
+  test('is split before a datagram gets too large, and makes room for its replies', () => {
     const { exchange, wire, requests } = kernel(everyThird);
     const long = 'x'.repeat(63);
     const big = attributes(
@@ -466,7 +466,7 @@ describe('a pipeline', () => {
   test.each([
     ['the acknowledgement of the last', [] as Answer[]],
     ['answers for which there was no room', [LOST]],
-  ])('that lost %s does not know what came of its messages, and stops there', (_what, answers) => {
+  ])('that lost %s does not know what became of its messages, and stops there', (_what, answers) => {
     const { exchange, wire } = kernel((request, index) => {
       if (index < 200) return everyThird(request, index);
       if (index === 205) return [refuse(request, -17)];
@@ -478,7 +478,7 @@ describe('a pipeline', () => {
     expect(failures.map(({ index }) => index).filter(index => index < 200)).toHaveLength(66);
   });
 
-  test('that lost answers keeps those that were queued before, and leaves room for the next', () => {
+  test('that lost replies keeps those that were queued before, and has room for the next', () => {
     // Reading says so first, whatever is queued.
     const { exchange, wire } = kernel((request, index) => {
       if (index === 0) return [LOST];
@@ -493,7 +493,7 @@ describe('a pipeline', () => {
     expect(wire.waiting).toBe(0);
   });
 
-  test('that cannot be sent is an error', () => {
+  test('that cannot be sent rejects', () => {
     const { exchange, wire } = kernel(everyThird);
     wire.sendError = -105;
     expect(caught(() => runNow(exchange.pipeline(calls(3))))).toMatchObject({ code: 'ENOBUFS', syscall: 'sendto' });
@@ -506,13 +506,13 @@ describe('a pipeline', () => {
   });
 });
 
-describe('a transaction of foreign bytes', () => {
+describe('a transaction of encoded bytes', () => {
   const bytes = together(
     message(1, 0, 7, () => {}),
     message(2, 0, 8, () => {}),
   );
 
-  test('gives every answer to its visitor until that is content', () => {
+  test('passes every reply to its visitor until the visitor is done', () => {
     const { exchange, wire } = kernel(request => [refuse(request, -17), acknowledge(request)]);
     const seen: number[] = [];
     const outcome = runNow(exchange.transact([bytes], 2, answer => seen.push(answer.sequence) === 3));
@@ -521,14 +521,14 @@ describe('a transaction of foreign bytes', () => {
     expect(wire.sent).toEqual([bytes]);
   });
 
-  test('is one datagram, also where it stands in several places', () => {
+  test('is one datagram, also where its bytes are in several pieces', () => {
     const { exchange, wire } = kernel(request => [acknowledge(request)]);
     const parts = [bytes.subarray(0, 3), bytes.subarray(3, 20), bytes.subarray(20)];
     expect(runNow(exchange.transact(parts, 2, answer => answer.sequence === 8))).toBe('done');
     expect(wire.sent).toEqual([bytes]);
   });
 
-  test('says when there are no more answers, and when some were lost', () => {
+  test('reports the end of the replies, and lost replies', () => {
     const some = kernel(request => [refuse(request, -17)]);
     expect(runNow(some.exchange.transact([bytes], 2, () => false))).toBe('drained');
     const lost = kernel(request => [LOST, refuse(request, -17)]);
@@ -537,7 +537,7 @@ describe('a transaction of foreign bytes', () => {
     expect(seen).toEqual([7, 8]);
   });
 
-  test('takes no answers that were there before', () => {
+  test('ignores replies that were queued before', () => {
     const { exchange, wire } = kernel(request => [acknowledge(request)]);
     // One that gave up has read none of its own.
     const giveUp = () => {
@@ -550,7 +550,7 @@ describe('a transaction of foreign bytes', () => {
     expect(verdicts).toEqual([0, 0]);
   });
 
-  test('rejects a request that is too large for this caller with ERR_TRANSACTION_TOO_LARGE, before it is sent', () => {
+  test('rejects a request that is too large for an unprivileged caller with ERR_TRANSACTION_TOO_LARGE before sending', () => {
     const { exchange, wire } = kernel(request => [acknowledge(request)]);
     wire.limit = 5000;
     const large = new Uint8Array(5001);
@@ -560,7 +560,7 @@ describe('a transaction of foreign bytes', () => {
     expect(wire.sent).toHaveLength(0);
   });
 
-  test('that is large leaves the thread where it may', async () => {
+  test('leaves the thread when it is large and may', async () => {
     const large = message(1, 0, 7, writer => writer.zeros(100_000));
     const { exchange, wire } = kernel(request => [acknowledge(request)]);
     const run = (): Operation<string> => exchange.transact([large], 1, () => true);
@@ -572,7 +572,7 @@ describe('a transaction of foreign bytes', () => {
   });
 });
 
-describe('a generic family', () => {
+describe('a generic netlink family', () => {
   let families = 0;
   /** A kernel with one family, whose number may change as it does when a module is loaded anew. */
   function familyKernel(id: { now: number | undefined }, answer: (request: Received) => Answer[]) {
@@ -595,13 +595,13 @@ describe('a generic family', () => {
   }
   const command = (value: Thing = {}): Command<Thing> => ({ syscall: 'THING_NEW', command: 9, value, subject: value });
 
-  test('is asked for its number once', () => {
+  test('is resolved once', () => {
     const { family, types } = familyKernel({ now: 33 }, request => [acknowledge(request)]);
     for (let i = 0; i < 3; i++) runNow(family.request(command({ name: 'a' })));
     expect(types()).toEqual([GENL_ID_CTRL, 33, 33, 33]);
   });
 
-  test('is asked for its number once for all handles of the process', () => {
+  test('is resolved once for all handles of the process', () => {
     const first = familyKernel({ now: 33 }, request => [acknowledge(request)]);
     runNow(first.family.request(command()));
     const second = kernel(request => [acknowledge(request)]);
@@ -616,7 +616,7 @@ describe('a generic family', () => {
     expect(Buffer.from(requests()[1]!.payload).toString('hex')).toBe(`09010000${'060001006100'}0000`);
   });
 
-  test('that has another number since is asked again, and the request repeated', () => {
+  test('is resolved again, and the request repeated, when its number has changed', () => {
     const id = { now: 33 as number | undefined };
     const { family, types } = familyKernel(id, request => [acknowledge(request)]);
     runNow(family.request(command()));
@@ -626,14 +626,14 @@ describe('a generic family', () => {
     expect(types()).toEqual([GENL_ID_CTRL, 33, 33, GENL_ID_CTRL, 44, 44]);
   });
 
-  test('whose ENOENT means an object is not sent the request twice', () => {
+  test('does not repeat a request whose ENOENT is about an object', () => {
     const { family, types } = familyKernel({ now: 33 }, request => [refuse(request, -2)]);
     const error = caught(() => runNow(family.request(command({ name: 'a' }))));
     expect(error).toMatchObject({ code: 'ENOENT', syscall: 'THING_NEW', subject: { name: 'a' } });
     expect(types()).toEqual([GENL_ID_CTRL, 33, GENL_ID_CTRL]);
   });
 
-  test('that the kernel does not have says what to do', () => {
+  test('explains what to do when the kernel lacks it', () => {
     const id = { now: undefined as number | undefined };
     const { family, types } = familyKernel(id, request => [acknowledge(request)]);
     const error = caught(() => runNow(family.request(command())));
@@ -643,7 +643,7 @@ describe('a generic family', () => {
     expect(types()).toEqual([GENL_ID_CTRL, GENL_ID_CTRL, 33]);
   });
 
-  test('that has gone meanwhile says so', () => {
+  test('reports that it was unloaded meanwhile', () => {
     const id = { now: 33 as number | undefined };
     const { family } = familyKernel(id, request => [acknowledge(request)]);
     runNow(family.request(command()));
@@ -651,7 +651,7 @@ describe('a generic family', () => {
     expect(caught(() => runNow(family.request(command())))).toMatchObject({ hint: 'load the module' });
   });
 
-  test('reads one object, or all, behind its header', () => {
+  test('reads one object or all', () => {
     const reply = (request: Received, name: string, flags = 0) =>
       message(33, flags, request.sequence, writer => {
         writer.u32(0, true);
@@ -666,12 +666,12 @@ describe('a generic family', () => {
     expect(runNow(family.dump(command(), value => value.name))).toEqual(['a', 'b']);
   });
 
-  test('turns the offsets of the kernel into paths behind its header', () => {
+  test('turns offsets of the kernel into paths behind its header', () => {
     const { family } = familyKernel({ now: 33 }, request => [refuse(request, -22, { offset: 20 })]);
     expect(caught(() => runNow(family.request(command({ name: 'a' }))))).toMatchObject({ path: ['name'] });
   });
 
-  test('has pipelines too', () => {
+  test('sends pipelines', () => {
     const { family, wire } = familyKernel({ now: 33 }, request => [
       ...(new TextDecoder().decode(request.payload).includes('bad') ? [refuse(request, -17)] : []),
       ...((request.flags & NLM_F_ACK) !== 0 ? [acknowledge(request)] : []),

@@ -131,8 +131,8 @@ const MANY: Record<string, string> = {
   'that is a text without an end': `["${'c5'.repeat(4_000_000)}`,
 };
 
-describe("a user's containers.json of 8 MiB", () => {
-  it.each(Object.entries(MANY))('%s, with links to it, is read once at most', async (_, text) => {
+describe('a containers.json of 8 MiB in the folders of a user', () => {
+  it.each(Object.entries(MANY))('that is %s is read at most once', async (_, text) => {
     machine();
     const folder = (i: number) => `home/web/.local/share/containers/storage/d${i}-containers/containers.json`;
     for (let i = 0; i < 20; i++) {
@@ -148,7 +148,7 @@ describe("a user's containers.json of 8 MiB", () => {
     expect(spent.turns).toBeGreaterThan(1);
   });
 
-  it('gives the id of a name that is in it', async () => {
+  it('gives the id of a name in it', async () => {
     machine();
     write('home/web/.local/share/containers/storage/vfs-containers/containers.json', storage(18_000));
     const last = (17_999).toString(16).padStart(64, '0');
@@ -160,7 +160,7 @@ describe("a user's containers.json of 8 MiB", () => {
   });
 });
 
-describe("a user's records of runc", () => {
+describe('records of runc in the folder of a user', () => {
   const state = (labels: number, pid = 4242) =>
     JSON.stringify({
       id: ID,
@@ -169,7 +169,7 @@ describe("a user's records of runc", () => {
       config: { namespaces: [NETWORK], labels: Array.from({ length: labels }, (_, i) => `l${i}=${'x'.repeat(30)}`) },
     });
 
-  it('that are 60 hard links of one of 7 MiB end the search in them with a word', async () => {
+  it('that are 60 hard links to a file of 7 MiB end the search there with a warning', async () => {
     machine();
     for (let i = 0; i < 60; i++) {
       if (i === 0) write('run/user/1000/runc/c0/state.json', state(180_000));
@@ -181,7 +181,7 @@ describe("a user's records of runc", () => {
     expectWithin(await search('absent'));
   });
 
-  it('beside others that are large is told from them by their beginnings', async () => {
+  it('are told from large records beside them by their beginnings', async () => {
     machine();
     write('run/user/1000/runc/web/state.json', state(10, process.pid));
     write('run/user/1000/runc/c0/state.json', state(180_000));
@@ -196,7 +196,7 @@ describe("a user's records of runc", () => {
   it.each([
     ['names without end', 4500, (i: number) => fs.mkdirSync(join(root, `run/user/1000/runc/c${i}`))],
     ['small files without end', 300, (i: number) => write(`run/user/1000/runc/c${i}/state.json`, state(0))],
-  ])('that are %s are not all looked at', async (_, count, make) => {
+  ])('that are %s are not all read', async (_, count, make) => {
     machine();
     write('run/user/1000/runc/web/state.json', state(0, process.pid));
     write(`proc/${process.pid}/ns/net`, '');
@@ -206,7 +206,7 @@ describe("a user's records of runc", () => {
     expectWithin(spent);
   });
 
-  it("keep nobody from what is another user's", async () => {
+  it("do not keep another user's container from being found", async () => {
     machine();
     for (let i = 0; i < 4500; i++) fs.mkdirSync(join(root, `run/user/1000/runc/c${i}`), { recursive: true });
     write('run/user/1001/crun/web/status', JSON.stringify({ pid: 77 }));
@@ -223,14 +223,14 @@ describe('the budget of a search', () => {
     write(`home/web/.local/share/containers/storage/vfs-containers/${last}/userdata/config.json`, '{}');
   };
 
-  it('is what the caller says', async () => {
+  it('is what the caller sets', async () => {
     large();
     expect((await search('c17999', { bytes: 1 << 20 })).said).toMatch(/user 1000 are larger than is read of them/);
     expect((await search('c17999', { milliseconds: 2 })).said).toMatch(/user 1000 take longer to read than they may/);
     expect((await search('c17999', { bytes: 64 << 20, milliseconds: 1000 })).said).toBe('podman 4242 host');
   });
 
-  it('ends after the piece that has taken longer than it should', async () => {
+  it('ends after the piece that took longer than the limit', async () => {
     large();
     let now = 0;
     let pieces = 0;
@@ -253,7 +253,7 @@ describe('the budget of a search', () => {
     [{ milliseconds: '50' }, 'budget.milliseconds'],
     [{ seconds: 1 }, 'budget.seconds'],
     [[], 'budget'],
-  ])('rejects %j with its path', async (budget, attribute) => {
+  ])('rejects %j at its path', async (budget, attribute) => {
     machine();
     await expect(findContainer('web', { budget: budget as SearchBudget }, { root })).rejects.toMatchObject({
       attribute,

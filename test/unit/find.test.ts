@@ -50,15 +50,15 @@ async function engineAt(root: string, path: string): Promise<FakeEngine> {
   return engine;
 }
 
-describe('a container is found', () => {
-  it('by runc, with its whole id or the beginning of it', async () => {
+describe('the search for a container', () => {
+  it("finds runc's by its whole id or a prefix", async () => {
     const root = machine({ [`run/runc/${ID}/state.json`]: runcState([{ type: 'NEWNET', path: '' }]) });
     const expected = { runtime: 'runc', id: ID, pid: 6022, startTime: '1671973', network: 'own' };
     expect(await find(ID, root)).toEqual(expected);
     expect(await find(ID.slice(0, 12), root)).toEqual(expected);
   });
 
-  it("by runc, with the host's network or another container's", async () => {
+  it("finds runc's with the host's network or another container's", async () => {
     const host = machine({ [`run/runc/${ID}/state.json`]: runcState([]) });
     expect(await find(ID, host)).toMatchObject({ network: 'host' });
     const shared = machine({ [`run/runc/${ID}/state.json`]: runcState([{ type: 'NEWNET', path: '/proc/77/ns/net' }]) });
@@ -67,7 +67,7 @@ describe('a container is found', () => {
     expect(await find(ID, pod)).toMatchObject({ network: 'own' });
   });
 
-  it('by crun', async () => {
+  it("finds crun's", async () => {
     const root = machine({
       'run/crun/web/status': { pid: 42, 'process-start-time': 7, bundle: '/bundles/web' },
       'run/crun/web/config.json': config(),
@@ -75,7 +75,7 @@ describe('a container is found', () => {
     expect(await find('web', root)).toEqual({ runtime: 'crun', id: 'web', pid: 42, startTime: '7', network: 'host' });
   });
 
-  it("by containerd's shims, in each of its namespaces", async () => {
+  it("finds containerd's by its shims, in each of its namespaces", async () => {
     const task = `run/containerd/io.containerd.runtime.v2.task/k8s.io/${ID}`;
     const root = machine({
       [`${task}/init.pid`]: '7312',
@@ -84,7 +84,7 @@ describe('a container is found', () => {
     expect(await find(ID, root)).toEqual({ runtime: 'containerd', id: ID, pid: 7312, network: 'own' });
   });
 
-  it("in podman's storage by name, and in a user's by id", async () => {
+  it("finds podman's in the storage by name, and in a user's by id", async () => {
     const files = (folder: string) => ({
       [`${folder}/${ID}/userdata/pidfile`]: '6022\n',
       [`${folder}/${ID}/userdata/config.json`]: config(network()),
@@ -103,7 +103,7 @@ describe('a container is found', () => {
     expect(await find(ID.slice(0, 10), rootless)).toEqual(expected);
   });
 
-  it('in the storage that CRI-O shares with podman, told apart by its annotations', async () => {
+  it("finds podman's in the storage that CRI-O shares, told apart by annotations: rejects others with ERR_NO_CONTAINER", async () => {
     const folder = `run/containers/storage/overlay-containers/${ID}/userdata`;
     const root = machine({
       [`${folder}/pidfile`]: '99',
@@ -120,7 +120,7 @@ describe('a container is found', () => {
     ['containerd', 'io.kubernetes.cri.container-type'],
     ['cri-o', 'io.kubernetes.cri-o.ContainerType'],
   ] as const)(
-    'in a pod of Kubernetes by %s: the pause container has its network, the others share it',
+    'finds a pod of Kubernetes by %s: the pause container has the network, the others share it',
     async (runtime, role) => {
       const pod = { ...config(network('/var/run/netns/cni-1')), annotations: { 'io.container.manager': runtime } };
       const of = (kind: string) => ({ ...pod, annotations: { ...pod.annotations, [role]: kind } });
@@ -137,7 +137,7 @@ describe('a container is found', () => {
     },
   );
 
-  it('in a pod, by the labels that runc keeps', async () => {
+  it('finds a container in a pod by the labels that runc keeps', async () => {
     const state = (kind: string) => {
       const { config, ...rest } = runcState([{ type: 'NEWNET', path: '/var/run/netns/cni-1' }]);
       return { ...rest, config: { ...config, labels: [`io.kubernetes.cri.container-type=${kind}`, 'bundle=/a=b'] } };
@@ -150,7 +150,7 @@ describe('a container is found', () => {
     expect(await find(OTHER, root)).toMatchObject({ runtime: 'runc', network: 'shared' });
   });
 
-  it('with a namespace of a name, which another container of the runtime may be in', async () => {
+  it('finds a container in a named namespace, which another container of the runtime may share', async () => {
     const named = (id: string, pid: number) => {
       const task = `run/containerd/io.containerd.runtime.v2.task/default/${id}`;
       return { [`${task}/init.pid`]: `${pid}`, [`${task}/config.json`]: config(network('/run/netns/web')) };
@@ -169,7 +169,7 @@ describe('a container is found', () => {
     expect(await find('c', root)).toMatchObject({ network: 'own' });
   });
 
-  it("by runc and crun of a user, and by a name in that user's storage", async () => {
+  it("finds runc's and crun's of a user, by a name in the storage of that user", async () => {
     const userdata = `${ID}/userdata`;
     const root = machine({
       'etc/passwd': 'root:x:0:0::/root:/bin/sh\nweb:x:1000:1000::/home/web:/bin/sh\n',
@@ -184,7 +184,7 @@ describe('a container is found', () => {
     expect(await find('web1', root)).toEqual({ runtime: 'podman', id: ID, pid: 6022, network: 'host' });
   });
 
-  it("by LXC's cgroup: the process that is number 1 inside", async () => {
+  it("finds LXC's by its cgroup: the process that is number 1 inside", async () => {
     const root = machine({
       'sys/fs/cgroup/cpu/lxc.payload.web/cgroup.procs': '499\n500\n501\n',
       'proc/499/status': 'Name:\tnested\nNSpid:\t499\t9\t1\n',
@@ -194,7 +194,7 @@ describe('a container is found', () => {
     expect(await find('web', root)).toEqual({ runtime: 'lxc', id: 'web', pid: 501, network: 'own' });
   });
 
-  it("by systemd-machined's record, virtual machines excepted", async () => {
+  it("finds systemd-machined's by its record, and rejects virtual machines with ERR_NO_CONTAINER", async () => {
     const root = machine({
       'run/systemd/machines/web': '# comment\nNAME=web\nCLASS=container\nSERVICE=systemd-nspawn\nLEADER=321\n',
       'run/systemd/machines/vm': 'NAME=vm\nCLASS=vm\nLEADER=322\n',
@@ -207,7 +207,7 @@ describe('a container is found', () => {
     ['docker', 'run/docker.sock'],
     ['podman', 'run/podman/podman.sock'],
     ['podman', 'run/user/1000/podman/podman.sock'],
-  ])("by %s's socket %s", async (runtime, path) => {
+  ])("finds %s's by its socket %s, and rejects others with ERR_NO_CONTAINER", async (runtime, path) => {
     const root = machine();
     const engine = await engineAt(root, path);
     engine.start('1', 'own', 11);
@@ -221,7 +221,7 @@ describe('a container is found', () => {
     await expect(find('absent', root)).rejects.toBeInstanceOf(NetNsError);
   });
 
-  it('by the others where a daemon is ill, unless it was named', async () => {
+  it('asks the other runtimes where a daemon fails, which rejects with ERR_RUNTIME where it was named', async () => {
     const root = machine({ 'run/systemd/machines/web': 'CLASS=container\nLEADER=321\n' });
     const engine = await engineAt(root, 'run/docker.sock');
     for (const broken of [
@@ -239,8 +239,8 @@ describe('a container is found', () => {
   });
 });
 
-describe('a search', () => {
-  it("asks root's runtimes before any user's", async () => {
+describe('the order and the limits of a search', () => {
+  it("put root's runtimes before those of users", async () => {
     const root = machine({ 'run/systemd/machines/web': 'CLASS=container\nLEADER=321\n' });
     const engine = await engineAt(root, 'run/user/1000/docker.sock');
     engine.start('web', 'web', 666);
@@ -248,7 +248,7 @@ describe('a search', () => {
     expect(await find('web', root, { runtime: 'docker' })).toMatchObject({ pid: 666 });
   });
 
-  it.skipIf(process.getuid?.() !== 0)("says whose word a user's record is", async () => {
+  it.skipIf(process.getuid?.() !== 0)('name the user whose record was believed', async () => {
     const root = machine({ 'run/user/1000/crun/web/status': { pid: 42 } });
     fs.chownSync(join(root, 'run/user/1000'), 1000, 1000);
     expect(await find('web', root)).toMatchObject({ pid: 42, owner: 1000 });
@@ -258,7 +258,7 @@ describe('a search', () => {
     expect(await find('other', root)).toMatchObject({ pid: 43, owner: 1000 });
   });
 
-  it("takes a user's word for processes in a namespace of that user alone", () => {
+  it("make a user's record count for processes in a namespace of that user only", () => {
     const maps = {
       1: '         0          0 4294967295\n',
       2: '         0       1000          1\n         1     100000      65536\n',
@@ -270,7 +270,7 @@ describe('a search', () => {
     expect([1, 2, 3, 4, 5, 6].filter(pid => isOwnedBy(1000, pid, { root }))).toEqual([2, 3]);
   });
 
-  it('follows no link out of the folder of its records, and reads nothing but files', async () => {
+  it('exclude links out of the folder of records, and what is no file: rejects with ERR_NO_CONTAINER', async () => {
     const outside = machine({ secret: { pid: 4, init_process_pid: 4 }, 'a/status': { pid: 4 } });
     const root = machine({ 'run/user/1000/crun/ours/status': { pid: 5 } });
     const crun = join(root, 'run/user/1000/crun');
@@ -290,11 +290,11 @@ describe('a search', () => {
     await expect(find('a', root)).rejects.toMatchObject({ code: 'ERR_NO_CONTAINER' });
   });
 
-  it.each(['../../etc', '.', '', 'a/b', 'a b', '-x', '\u001b[31m', 'x'.repeat(256)])('for %j is refused', async id => {
+  it.each(['../../etc', '.', '', 'a/b', 'a b', '-x', '\u001b[31m', 'x'.repeat(256)])('reject the name %j', async id => {
     await expect(find(id, machine())).rejects.toMatchObject({ attribute: 'id' });
   });
 
-  it('takes no id that several begin with, and no name as the beginning of one', async () => {
+  it('reject a prefix of several ids, and a prefix of a name, with ERR_NO_CONTAINER', async () => {
     const root = machine({
       [`run/runc/${ID}/state.json`]: runcState([]),
       [`run/runc/${ID.slice(0, 20)}${OTHER.slice(20)}/state.json`]: runcState([]),
@@ -304,7 +304,7 @@ describe('a search', () => {
       await expect(find(id, root)).rejects.toMatchObject({ code: 'ERR_NO_CONTAINER' });
   });
 
-  it('is not led astray by records that are damaged', async () => {
+  it('pass over damaged records, and reject a missing container with ERR_NO_CONTAINER', async () => {
     const root = machine({
       [`run/runc/${ID}/state.json`]: '{',
       'run/crun/a/status': { pid: 'x' },
@@ -322,7 +322,7 @@ describe('a search', () => {
     ['500', { status: 500, body: '' }],
     ['no JSON', { status: 200, body: '{' }],
     ['a pid of 2^53 - 1', { status: 200, body: `{"Id":"x","State":{"Pid":${2 ** 53 - 1}}}` }],
-  ])("asks no user in the place of root's daemon that answers %s: rejects with ERR_RUNTIME", async (_, broken) => {
+  ])("exclude users where root's daemon answers %s: rejects with ERR_RUNTIME", async (_, broken) => {
     const root = machine({ 'run/user/1000/crun/web/status': { pid: 666 } });
     const user = await engineAt(root, 'run/user/1000/docker.sock');
     user.start('web', 'web', 667);
@@ -335,7 +335,7 @@ describe('a search', () => {
     expect(await find('web', root)).toMatchObject({ pid: 667 });
   });
 
-  it("asks users where nobody listens at root's socket any more", async () => {
+  it("include users where nothing listens at root's socket", async () => {
     const root = machine({ 'run/user/1000/crun/web/status': { pid: 666 } });
     const script = `require('node:net').createServer().listen(process.argv[1], () => process.kill(process.pid, 'SIGKILL'))`;
     fs.mkdirSync(join(root, 'run'), { recursive: true });
@@ -344,7 +344,7 @@ describe('a search', () => {
     expect(await find('web', root)).toMatchObject({ pid: 666 });
   });
 
-  it('is led by no link, FIFO, socket or folder at any place of a path to records of somebody else', async () => {
+  it('exclude links, FIFOs, sockets and folders at every place of a path: rejects with ERR_NO_CONTAINER', async () => {
     const ours: Record<string, string | object> = {
       'crun/web/status': { pid: 5 },
       [`runc/${ID}/state.json`]: runcState([]),

@@ -114,7 +114,7 @@ describe('both forms of an operation', () => {
     expect(withoutNumber.slice(2)).toEqual(withoutNumber.slice(0, 2));
   });
 
-  test('give the same errors', async () => {
+  test('reject with the same errors', async () => {
     const { things } = world();
     for (const name of ['add', 'bulk'] as const) {
       const promised = await things[name]('bad').catch((error: unknown) => error);
@@ -131,7 +131,7 @@ describe('both forms of an operation', () => {
     }
   });
 
-  test('have the same names, and nothing but the operations', () => {
+  test('have the same names, which are exactly the operations', () => {
     const { things } = world();
     for (const name of ['add', 'list', 'bulk', 'twice'] as const) {
       expect(things[name]).toBeTypeOf('function');
@@ -140,7 +140,7 @@ describe('both forms of an operation', () => {
     expect(Object.keys(things.sync)).toEqual([]);
   });
 
-  test('name their operation in the errors of each', async () => {
+  test('name their operation in each error', async () => {
     const { things, wire } = world();
     wire.sendError = -1;
     await expect(things.add('a')).rejects.toMatchObject({ operation: 'things.add' });
@@ -149,14 +149,14 @@ describe('both forms of an operation', () => {
 });
 
 describe('the promise form', () => {
-  test('has done what is small when it returns', () => {
+  test('completes a small operation before it returns', () => {
     const { things, wire } = world();
     void things.add('a');
     expect(names(wire)).toEqual(['a']);
     expect(wire.sentAway).toBe(0);
   });
 
-  test('leaves the thread with what is large', async () => {
+  test('leaves the thread for a large operation', async () => {
     const { things, wire } = world();
     await things.bulk('a');
     expect(wire.sentAway).toBe(1);
@@ -164,7 +164,7 @@ describe('the promise form', () => {
     expect(wire.sentAway).toBe(1);
   });
 
-  test('rejects and never throws, whatever it is given', async () => {
+  test('rejects and never throws, whatever its argument', async () => {
     const { things, wire } = world();
     for (const bad of [5, null, undefined, 'x'.repeat(64)]) {
       const promise = things.add(bad as string);
@@ -189,7 +189,7 @@ describe('the promise form', () => {
     expect(names(wire)).toEqual(['slow', 'a', 'slow too', 'b']);
   });
 
-  test('waits for nothing in another namespace or subsystem', async () => {
+  test('does not wait for other namespaces or subsystems', async () => {
     const { things, wire } = world();
     const elsewhere = world();
     const otherKind = Things.open(wire, 'others');
@@ -204,7 +204,7 @@ describe('the promise form', () => {
 });
 
 describe('the synchronous form', () => {
-  test('is refused while promise forms are under way, on every handle of the namespace', async () => {
+  test('rejects with ERR_BUSY while promises are under way, on every handle of the namespace', async () => {
     const { things, wire } = world(78);
     const other = Things.open(wire);
     const release = wire.hold();
@@ -216,7 +216,7 @@ describe('the synchronous form', () => {
     for (const handle of [things, other]) expect(handle.sync.add('a')).toBe('added a');
   });
 
-  test('is free again also after a failure', async () => {
+  test('is free again after a failure', async () => {
     const { things } = world();
     await expect(things.bulk('bad')).rejects.toThrow('EEXIST');
     expect(things.sync.add('a')).toBe('added a');
@@ -233,7 +233,7 @@ describe('an AbortSignal', () => {
     expect(things.sync.add('b')).toBe('added b');
   });
 
-  test('that aborts what waits sends nothing of it', async () => {
+  test('that aborts a waiting operation sends nothing', async () => {
     const { things, wire } = world();
     const controller = new AbortController();
     const release = wire.hold();
@@ -246,7 +246,7 @@ describe('an AbortSignal', () => {
     expect(names(wire)).toEqual(['slow']);
   });
 
-  test('changes nothing once the bytes are under way: the promise says what became of them', async () => {
+  test('changes nothing once the bytes are under way: the promise tells the result', async () => {
     const { things, wire } = world();
     for (const [name, expected] of [
       ['good', 'stored good'],
@@ -261,7 +261,7 @@ describe('an AbortSignal', () => {
     }
   });
 
-  test('ends a dump between two parts, which leaves nothing behind', async () => {
+  test('ends a dump between two parts and leaves nothing behind', async () => {
     const { things, wire } = world();
     const controller = new AbortController();
     const listing = things.list({ signal: controller.signal });
@@ -271,7 +271,7 @@ describe('an AbortSignal', () => {
     expect(await things.list()).toEqual(['one', 'two']);
   });
 
-  test('that is aborted already lets the synchronous forms send nothing, and they throw its reason', () => {
+  test('that is aborted already makes the synchronous forms throw its reason and send nothing', () => {
     const { things, wire } = world();
     const signal = AbortSignal.abort(reason);
     expect(caught(() => things.sync.bulk('a', { signal }))).toBe(reason);
@@ -293,7 +293,7 @@ describe('an AbortSignal', () => {
     expect(things.sync.list({ signal: undefined } as object)).toEqual(['one', 'two']);
   });
 
-  test('of another realm counts as one', async () => {
+  test('of another realm works', async () => {
     const { things, wire } = world();
     const foreign = foreignController();
     expect(foreign.signal).not.toBeInstanceOf(AbortSignal);
@@ -309,7 +309,7 @@ describe('an AbortSignal', () => {
 });
 
 describe('a closed handle', () => {
-  test('refuses both forms, and sends nothing', async () => {
+  test('rejects both forms with ERR_CLOSED, and sends nothing', async () => {
     const { things, wire } = world();
     things.close();
     expect(things.closed).toBe(true);
@@ -331,7 +331,7 @@ describe('a closed handle', () => {
     expect(wire.closed).toBe(true);
   });
 
-  test('leaves the queue to those that are open', async () => {
+  test('leaves the queue to open handles, which reject a synchronous call with ERR_BUSY', async () => {
     const { things } = world(79);
     const { things: other, wire } = world(79);
     const release = wire.hold();
@@ -343,7 +343,7 @@ describe('a closed handle', () => {
     expect(other.sync.add('a')).toBe('added a');
   });
 
-  test('still learns what became of a call in flight, and lets go after it', async () => {
+  test('still tells the result of a call under way, closes after it, and rejects others with ERR_CLOSED', async () => {
     for (const [name, expected] of [
       ['good', 'stored good'],
       ['bad', 'EEXIST'],

@@ -11,7 +11,7 @@ const INPUTS = isLong && where === 'host' ? 10_000_000 : 20_000;
 const TARGETS = 23;
 
 it(
-  `reads ${INPUTS} answers and packets that are nearly right`,
+  `${INPUTS} mutated replies and packets are read within the rules`,
   isLong ? { timeout: patience(14_400_000) } : {},
   async () => {
     const { inputs, kinds, refused, kept } = await fuzz({ inputs: INPUTS, seed: isLong ? Date.now() >>> 0 : 1 });
@@ -23,11 +23,11 @@ it(
   },
 );
 
-it('reads every input that broke a rule once', async () => {
+it('every input that broke a rule once is read within the rules', async () => {
   expect(await replay()).toBeGreaterThanOrEqual(0);
 });
 
-it.each(['', 'NFLOG '])('keeps an input that breaks a rule, and tries it again: targets "%s"', async only => {
+it.each(['', 'NFLOG '])('an input that breaks a rule is kept and tried again: targets "%s"', async only => {
   const folder = fs.mkdtempSync(join(tmpdir(), 'netsteer-fuzz-'));
   const broken = { toString: Object.getOwnPropertyDescriptor(Object.prototype, 'toString') };
   try {

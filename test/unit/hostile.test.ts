@@ -33,19 +33,19 @@ function caught(work: () => unknown): unknown {
   }
 }
 
-test('a rule without the attribute of its expressions has none', () => {
+test('a rule without the attribute of its expressions has no expressions', () => {
   const rule = { family: 'ip' } as unknown as RuleEntry;
   expect(decompileRule(rule)).toEqual([]);
   expect(formatRule({ ...rule, comment: 'empty' } as RuleEntry)).toBe('comment "empty"');
 });
 
-test('objects whose names are no text are shown without one', () => {
+test('objects whose names are not UTF-8 are shown without a name', () => {
   const table = { family: 'ip', unknown: [{ type: 1, bytes: 'ff00' }] };
   const ruleset = { tables: [table], chains: [], sets: [], rules: [], objects: [], flowtables: [] };
   expect(formatRuleset(ruleset as never)).toBe('# table ip (no text) {\n# }\n');
 });
 
-test('a set whose name is no text is shown as it is', () => {
+test('a set whose name is not UTF-8 is shown raw', () => {
   const table = { family: 'ip', name: 't' };
   const set = { family: 'ip', table: 't', keyType: 19, keyLength: 4, unknown: [{ type: 2, bytes: 'ff00' }] };
   const ruleset = { tables: [table], chains: [], sets: [set], rules: [], objects: [], flowtables: [] };
@@ -55,7 +55,7 @@ test('a set whose name is no text is shown as it is', () => {
   expect(rulesetJson(ruleset as never).nftables.at(-1)).toEqual({ set: { family: 'ip', table: 't' } });
 });
 
-test('a limit per a time that nft has no word for is shown as it is', () => {
+test('a limit per a time that nft has no word for is shown raw', () => {
   const table = { family: 'ip', name: 't' };
   const data = { rate: 5n, unitSeconds: 7n, burst: 5, type: 'packets', flags: [] };
   const object = { family: 'ip', table: 't', name: 'l', type: 'limit', data };
@@ -66,7 +66,7 @@ test('a limit per a time that nft has no word for is shown as it is', () => {
   expect(rulesetJson(ruleset as never).nftables.at(-1)).toEqual({ limit: { family: 'ip', name: 'l', table: 't' } });
 });
 
-test('loads that are longer than all registers are shown as they are', () => {
+test('loads longer than all registers are shown raw', () => {
   const rule = {
     family: 'ip',
     expressions: [
@@ -78,7 +78,7 @@ test('loads that are longer than all registers are shown as they are', () => {
   expect(formatRule(rule)).toContain('2147483648');
 });
 
-test('counts that no list can have are not believed', () => {
+test('impossible counts of a list are rejected with ERR_MALFORMED', () => {
   const kernel = new IpvsKernel();
   const wire = new IpvsKernelTransport(kernel, 'sockopt');
   const options = {
@@ -95,13 +95,13 @@ test('counts that no list can have are not believed', () => {
   expect(caught(() => sync.services())).toMatchObject({ code: 'ERR_MALFORMED' });
 });
 
-test.each([1, 0x7fffffff, -4096, -0x80000000])('the errno %i is none', errno => {
+test.each([1, 0x7fffffff, -4096, -0x80000000])('the errno %i is rejected with ERR_MALFORMED', errno => {
   const wire = new MemoryTransport(datagram => received(datagram).map(request => refuse(request, errno)));
   const { sync } = new Nftables(new Exchange(wire, 'nftables'));
   expect(caught(() => sync.generation())).toMatchObject({ code: 'ERR_MALFORMED' });
 });
 
-test('attributes that are nested as deep as can be end with an error of their own, or as they are', () => {
+test('attributes nested as deep as possible end with an error or are kept raw', () => {
   for (const depth of [10, 1000, 16_000]) {
     const bytes = nested(depth);
     const result = caught(() => readMessage(messageAt(sourceOf(bytes), 0, bytes.length)));
@@ -110,13 +110,13 @@ test('attributes that are nested as deep as can be end with an error of their ow
   }
 });
 
-test('every recorded message is read as it is, and its type is known', () => {
+test('every recorded message is read unchanged and has a known type', () => {
   const names = bytesOf(recorded.nftables).map(bytes => readMessage(messageAt(sourceOf(bytes), 0, bytes.length)).type);
   expect(new Set(names).size).toBeGreaterThan(5);
   for (const name of names) expect(MESSAGES).toHaveProperty(name);
 });
 
-test('forged datagrams that come faster than they are read let the event loop turn', async () => {
+test('forged datagrams that arrive faster than they are read let the event loop run', async () => {
   let reads = 0;
   const socket: GroupSocket = {
     closed: false,
@@ -140,7 +140,7 @@ test('forged datagrams that come faster than they are read let the event loop tu
   expect(reads).toBeGreaterThan(0);
 });
 
-test('what is printed of an error moves no cursor', () => {
+test('the text of an error with ERR_RUNTIME moves no cursor when it is printed', () => {
   const { message } = new StateError('ERR_RUNTIME', 'a\x1b[2J\u009b2J\nb\u2028\u202e');
   expect(message).toBe('ERR_RUNTIME: a\\x1b[2J\\x9b2J\\x0ab\\u2028\\u202e');
   expect(message).toBe(printable(message));
@@ -151,24 +151,27 @@ test.each([
   ['a device without an end', (file: string) => fs.symlinkSync('/dev/zero', file)],
   ['a folder', (file: string) => fs.mkdirSync(file)],
   ['more than state can be', (file: string) => fs.writeFileSync(file, Buffer.alloc(9 << 20, ' '))],
-])('%s in place of the state of a rootless runtime holds nothing up', async (_, put) => {
-  const root = fs.mkdtempSync(join(tmpdir(), 'netsteer-hostile-'));
-  const id = 'c0ffee0123456789';
-  const file = join(root, 'run/user/1000/containers/overlay-containers', id, 'userdata/pidfile');
-  try {
-    fs.mkdirSync(dirname(file), { recursive: true });
-    put(file);
-    await expect(findContainer(id, { runtime: 'podman' }, { root })).rejects.toMatchObject({
-      code: 'ERR_NO_CONTAINER',
-    });
-    // A file as it should be, in the same place, is found.
-    fs.rmSync(file, { recursive: true });
-    fs.writeFileSync(file, '42\n');
-    expect(await findContainer(id, { runtime: 'podman' }, { root })).toMatchObject({ id, pid: 42 });
-  } finally {
-    fs.rmSync(root, { recursive: true });
-  }
-});
+])(
+  '%s in place of the state of a rootless runtime blocks nothing: rejects the search with ERR_NO_CONTAINER',
+  async (_, put) => {
+    const root = fs.mkdtempSync(join(tmpdir(), 'netsteer-hostile-'));
+    const id = 'c0ffee0123456789';
+    const file = join(root, 'run/user/1000/containers/overlay-containers', id, 'userdata/pidfile');
+    try {
+      fs.mkdirSync(dirname(file), { recursive: true });
+      put(file);
+      await expect(findContainer(id, { runtime: 'podman' }, { root })).rejects.toMatchObject({
+        code: 'ERR_NO_CONTAINER',
+      });
+      // A file as it should be, in the same place, is found.
+      fs.rmSync(file, { recursive: true });
+      fs.writeFileSync(file, '42\n');
+      expect(await findContainer(id, { runtime: 'podman' }, { root })).toMatchObject({ id, pid: 42 });
+    } finally {
+      fs.rmSync(root, { recursive: true });
+    }
+  },
+);
 
 /** A daemon that says this to everybody, and hangs up where `ends`; `left` resolves when the first one has hung up. */
 async function daemon(text: string, ends = true): Promise<{ socket: string; left: Promise<void> } & AsyncDisposable> {
@@ -209,19 +212,19 @@ test.each([
   ['talks another protocol', 'SSH-2.0-OpenSSH_9.2\r\n'],
   ['has an id that is none', `${OK}\r\n{"Id":"\\ud800","State":{"Pid":1}}`],
   ['has an id that is a path', `${OK}\r\n{"Id":"../../images","State":{"Pid":1}}`],
-])('a daemon that %s cannot be asked', async (_, text) => {
+])('a daemon that %s is rejected with ERR_RUNTIME', async (_, text) => {
   await using there = await daemon(text);
   const error = { code: 'ERR_RUNTIME', message: expect.stringContaining(there.socket) };
   await expect(new Engine(there.socket).inspect('web1')).rejects.toMatchObject(error);
   await expect(findContainer('web1', { socket: there.socket })).rejects.toBeInstanceOf(StateError);
 });
 
-test('a daemon that does not end its answer is waited for no longer than that', async () => {
+test('a daemon that does not end its reply is rejected with ERR_RUNTIME after the time limit', async () => {
   await using there = await daemon(`${OK}Content-Length: 100\r\n\r\n{"Id":`, false);
   await expect(new Engine(there.socket, 100).inspect('web1')).rejects.toMatchObject({ code: 'ERR_RUNTIME' });
 });
 
-test('events of containers whose id is none are passed over', async () => {
+test('events of containers with an impossible id are ignored', async () => {
   const ids = ['\\ud800', '../../images', '', 'a\\u202e', 'good'];
   const events = ids.map(id => `{"Type":"container","Action":"start","Actor":{"ID":"${id}"}}\n`).join('');
   await using there = await daemon(`${OK}\r\n${events}[]\nno JSON\n{"Actor":{"ID":["x"]}}\n`);
@@ -230,14 +233,14 @@ test('events of containers whose id is none are passed over', async () => {
   expect(told).toEqual(['good']);
 });
 
-test('a daemon that refuses events is left', async () => {
+test('a daemon that refuses events is rejected with ERR_RUNTIME', async () => {
   await using there = await daemon('HTTP/1.1 500 Broken\r\nContent-Length: 100\r\n\r\nx', false);
   const events = new Engine(there.socket).starts(new AbortController().signal);
   await expect(events.next()).rejects.toMatchObject({ code: 'ERR_RUNTIME' });
   await there.left;
 });
 
-test('files about processes that say what cannot be are not believed', () => {
+test('impossible files of a process are rejected with ERR_NOT_A_PIDFD', () => {
   expect(pidIn('flags:\t02\nPid:\t4711\nNSpid:\t4711\n', 3)).toBe(4711);
   for (const info of ['', 'Pid:\t\n', 'Pid:\t12345678901\n', 'Pid:\t4294967296\n', 'Pid: 1\n'])
     expect(() => pidIn(info, 3)).toThrow(expect.objectContaining({ code: 'ERR_NOT_A_PIDFD' }));

@@ -3,7 +3,7 @@ import { BatchError, NetlinkError, Transaction } from 'netsteer';
 import { expect, it } from 'vitest';
 import { atIndex } from '../../src/errors.ts';
 
-it('a transaction prints what was written', () => {
+it('a transaction is inspected as its operations', () => {
   const transaction = new Transaction().add({ table: { family: 'ip', name: 'web' } }).flush({ ruleset: {} });
   expect(inspect(transaction, { breakLength: Infinity })).toBe(
     "Transaction [ { add: { table: { family: 'ip', name: 'web' } } }, { flush: { ruleset: {} } } ]",
@@ -12,7 +12,7 @@ it('a transaction prints what was written', () => {
   expect(inspect(disguised)).toContain(String.raw`'a\u202egnp\x9B'`);
 });
 
-it('an error prints what is known, once', () => {
+it('an error is inspected with everything that is known, once', () => {
   const refused = new NetlinkError({ errno: -2, syscall: 'NFT_MSG_NEWRULE', operation: 'nftables.commit' });
   expect(Object.keys(refused)).toEqual(['name', 'code', 'errno', 'syscall', 'path', 'operation']);
   expect(refused.hint).toBeUndefined();

@@ -44,7 +44,7 @@ function failed(call: () => unknown): BatchError {
   throw new Error('nothing failed');
 }
 
-test('that there is nothing is asked for once, and a full table twice', () => {
+test('the library asks once about a missing service, and twice about a full table', () => {
   const { ipvs, wire } = open();
   ipvs.sync.info();
   const sentBy = (call: () => unknown) => {
@@ -73,7 +73,7 @@ test('many operations go in few datagrams', () => {
   expect(wire.sent.length).toBeLessThan(20);
 });
 
-test('a batch is the same as calls, in both forms', async () => {
+test('a batch has the same effect as single calls, in both forms', async () => {
   const { ipvs, kernel } = open();
   const result = await ipvs.batch(b => {
     b.addService(web).addDestination(key, server(1)).setDestination(key, server(1, 5)).setDestination(key, server(2));
@@ -94,7 +94,7 @@ test('an empty batch sends nothing', () => {
   expect(wire.sent).toEqual([]);
 });
 
-test('every failure is told, with its place', async () => {
+test('a batch rejects with ERR_BATCH, which has every failure with its index', async () => {
   const { ipvs } = open();
   const operations: IpvsOperation[] = [
     { op: 'addService', service: web },
@@ -125,7 +125,7 @@ test('every failure is told, with its place', async () => {
   expect(ipvs.sync.apply(operations.slice(1, 2), { onError: 'collect' }).outcome).toBe('none');
 });
 
-test('parameters are checked before anything is sent', () => {
+test('operations are checked before anything is sent', () => {
   const { ipvs, wire } = open();
   const attribute = (...operations: unknown[]) => {
     try {
@@ -159,7 +159,7 @@ test('parameters are checked before anything is sent', () => {
   expect(wire.sent).toEqual([]);
 });
 
-test('an edit that only the present state makes wrong is refused whole where nothing was sent yet', () => {
+test('an edit that is wrong only beside the present state is rejected as a whole where nothing was sent yet', () => {
   const { ipvs, kernel } = open();
   ipvs.sync.batch(b => b.addService(web).addDestination(key, { ...server(1), upperThreshold: 10 }));
   const before = state(kernel);
@@ -175,7 +175,7 @@ test('an edit that only the present state makes wrong is refused whole where not
 
 const rollback: BatchOptions = { rollback: true };
 
-test('a rollback leaves what was there before, whatever the batch and whatever fails', () => {
+test('a rollback restores the state from before, whatever the batch and whatever fails', () => {
   fc.assert(
     fc.property(virtualServers, virtualServers, fc.boolean(), (before, desired, flush) => {
       const { ipvs, kernel } = open();
@@ -196,7 +196,7 @@ test('a rollback leaves what was there before, whatever the batch and whatever f
   );
 });
 
-test('a rollback says so in the result, and touches no other service', () => {
+test('a rollback is reported in the result, and touches no other service', () => {
   const { ipvs, kernel } = open();
   ipvs.sync.addService(service(1));
   kernel.log.length = 0;
@@ -217,7 +217,7 @@ test('a rollback says so in the result, and touches no other service', () => {
   expect(ipvs.sync.apply(operations.slice(0, 2), rollback)).toMatchObject({ outcome: 'all', rolledBack: false });
 });
 
-test('a rollback that fails is told as unknown', () => {
+test('a rollback that fails is reported as unknown', () => {
   const { ipvs, kernel } = open();
   ipvs.sync.addService(web);
   const operations: IpvsOperation[] = [
@@ -250,7 +250,7 @@ test('a rollback that fails is told as unknown', () => {
   });
 });
 
-test('lost answers lead to a known state', () => {
+test('lost replies lead to a known state', () => {
   const { ipvs, kernel, wire } = open();
   ipvs.sync.apply([
     { op: 'addService', service: web },
@@ -278,7 +278,7 @@ test('lost answers lead to a known state', () => {
   expect(kernel.services.size).toBe(151);
 });
 
-test('lost answers: removals, replacements, edits and what is overtaken', () => {
+test('lost replies of removals, replacements and edits lead to a known state', () => {
   const { ipvs, kernel } = open();
   ipvs.sync.batch(b => b.addService(web).addDestination(key, server(1)).addDestination(key, server(2)));
   ipvs.sync.addService(service(5));
@@ -319,7 +319,7 @@ test('lost answers: removals, replacements, edits and what is overtaken', () => 
   ]);
 });
 
-test('an edit begins again when somebody else comes in between', () => {
+test('an edit is repeated when another program changes the object in between', () => {
   const { ipvs, kernel } = open();
   ipvs.sync.batch(b => b.addService(web).addDestination(key, server(1)));
   let meddled = 0;
@@ -336,7 +336,7 @@ test('an edit begins again when somebody else comes in between', () => {
   expect(ipvs.sync.destinations(key)[0]).toMatchObject({ weight: 4 });
 });
 
-test('an edit that others undo again and again is given up', () => {
+test('an edit that others undo again and again is rejected with ERR_DUMP_INTERRUPTED', () => {
   const { ipvs, kernel } = open();
   ipvs.sync.batch(b => b.addService(web).addDestination(key, server(1)));
   kernel.before = command => {
@@ -354,7 +354,7 @@ test('an edit that others undo again and again is given up', () => {
 
 const gue = { address: '10.1.0.5', port: 80, forward: 'tunnel', tunnel: { type: 'gue', port: 6080 } } as const;
 
-test('a kernel that ignores tunnels is noticed, and its plain tunnel removed', () => {
+test('a plain tunnel is removed that the kernel made in place of the requested one', () => {
   const { ipvs, kernel, wire } = open();
   release.text = '4.19.0-27-amd64';
   kernel.ignoresTunnels = true;
@@ -376,7 +376,7 @@ test('a kernel that ignores tunnels is noticed, and its plain tunnel removed', (
   expect(wire.sent.length).toBe(sent + 1);
 });
 
-test('reading is done with the edits of many services at once', () => {
+test('one reading serves the edits of many services', () => {
   const { ipvs, wire } = open();
   ipvs.sync.batch(b => {
     for (let n = 0; n < 40; n++)
@@ -390,7 +390,7 @@ test('reading is done with the edits of many services at once', () => {
   expect(wire.sent.length - sent).toBe(2 + 1);
 });
 
-test('a signal stops a batch before it is sent, not after', async () => {
+test('a signal stops a batch before it is sent, and not after', async () => {
   const { ipvs, kernel } = open();
   const aborted = AbortSignal.abort(new Error('no more'));
   await expect(ipvs.apply([{ op: 'addService', service: web }], { signal: aborted })).rejects.toThrow('no more');
@@ -404,14 +404,14 @@ test('a signal stops a batch before it is sent, not after', async () => {
   expect(await running).toMatchObject({ outcome: 'all' });
 });
 
-test('a signal stops restoring before anything is sent', async () => {
+test('a signal stops a restore before anything is sent', async () => {
   const { ipvs, kernel } = open();
   const signal = AbortSignal.abort(new Error('no more'));
   await expect(ipvs.restore('-A -t 10.0.0.1:80 -s wlc', { signal })).rejects.toThrow('no more');
   expect(kernel.services.size).toBe(0);
 });
 
-test('restoring tells the line of each failure, whichever way lines were read', () => {
+test('a restore reports the line of each failure, for both parsers', () => {
   const { ipvs, kernel } = open();
   const text = [
     '# saved',
@@ -432,7 +432,7 @@ test('restoring tells the line of each failure, whichever way lines were read', 
   expect(kernel.services.size).toBe(1);
 });
 
-test('a refusal of all is a NetlinkError each, not one of the call', () => {
+test('a refusal of every operation is a NetlinkError each, and not one of the call', () => {
   const { kernel } = open();
   kernel.netlinkDenied = true;
   kernel.sockoptDenied = true;
@@ -443,7 +443,7 @@ test('a refusal of all is a NetlinkError each, not one of the call', () => {
   expect(error).toMatchObject({ outcome: 'none', failures: [{ code: 'EPERM' }, { code: 'EPERM' }] });
 });
 
-test('the short way to the bytes of an IPv4 address is that of the codec', () => {
+test('the fast path for the bytes of an IPv4 address equals the codec', () => {
   const part = fc.oneof(
     fc.integer({ min: 0, max: 300 }).map(String),
     fc.constantFrom('', '00', '01', '0', ' 1', '-1', '1e1'),

@@ -31,7 +31,7 @@ describe('the connection table', () => {
     });
   });
 
-  it('has IPv6 addresses written out, also beside IPv4', () => {
+  it('has IPv6 addresses as text, also beside IPv4', () => {
     const line =
       'UDP 2001:0db8:0000:0000:0000:0000:0000:0001 0035 2001:0db8:0000:0000:0000:0000:0000:0064 0035 0A000001 0035 UDP             300';
     expect(parseConnection(line)).toMatchObject({
@@ -59,7 +59,7 @@ describe('the connection table', () => {
     ['TCP 0A0A001 B2C4 0A0A0064 0050 C0A80032 1F90 ESTABLISHED     5', 'address or port'],
     ['TCP 0A0A0001 B2C4X 0A0A0064 0050 C0A80032 1F90 ESTABLISHED     5', 'address or port'],
     ['TCP 2001:db8::1 B2C4 0A0A0064 0050 C0A80032 1F90 ESTABLISHED     5', 'address or port'],
-  ])('says why %j is no connection', (line, reason) => {
+  ])('rejects the line %j with the reason', (line, reason) => {
     expect(parseConnection(line)).toContain(reason);
   });
 
@@ -75,19 +75,19 @@ describe('the connection table', () => {
     expect((await read((TITLE + LINE).trimEnd())).found).toHaveLength(1);
   });
 
-  it('leaves odd lines out, and tells', async () => {
+  it('leaves out malformed lines, and reports them', async () => {
     const { found, skipped } = await read(`${TITLE}odd \u001b[2J line\n${LINE}`);
     expect(found).toHaveLength(1);
     expect(skipped).toEqual([['odd \\x1b[2J line', 'it has not the fields of a connection']]);
   });
 
-  it('refuses what is no such table', async () => {
+  it('rejects another table', async () => {
     await expect(read('something else\n')).rejects.toThrow(DecodeError);
     await expect(read(TITLE, 'x'.repeat(5000))).rejects.toThrow('a line without an end');
     expect(await read('')).toEqual({ found: [], skipped: [] });
   });
 
-  it('does not crash on any text', async () => {
+  it('survives any text', async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(fc.string({ unit: 'binary' }), { maxLength: 5 }), async parts => {
         const { found } = await read(TITLE, ...parts.filter(part => part !== ''));

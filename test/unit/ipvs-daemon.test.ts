@@ -32,7 +32,7 @@ const hex = (value: WireCommand) => {
 const minimal: SyncDaemon = { state: 'backup', interface: 'eth0', syncId: 0 };
 
 describe('the sync daemon', () => {
-  it('is started with what ipvsadm sends', () => {
+  it('is started with the message that ipvsadm sends', () => {
     const { backend, asked } = recorder();
     const daemon: SyncDaemon = {
       state: 'master',
@@ -60,7 +60,7 @@ describe('the sync daemon', () => {
     );
   });
 
-  it('takes an IPv6 group, and sends no more than it is told', () => {
+  it('takes an IPv6 group, and sends only what is given', () => {
     const { backend, asked } = recorder();
     runNow(startSync(backend, { ...minimal, group: 'ff02::81' }));
     expect(asked[0]!.value.daemon).toEqual({
@@ -81,21 +81,24 @@ describe('the sync daemon', () => {
   it.each([
     ['netlink, which does not acknowledge', new StateError('ERR_NO_REPLY', 'nothing')],
     ['the socket options', new NetlinkError({ errno: -4, syscall: 'setsockopt' })],
-  ])('is stopped before its thread has run once: %s', (_, interrupted) => {
-    const stopping = (answers: WireCommand[]) => {
-      const { backend } = recorder(answers);
-      // biome-ignore lint/correctness/useYield: it fails at once
-      const request = function* () {
-        throw interrupted;
+  ])(
+    'is stopped before its thread has run: %s; a missing acknowledgement is rejected with ERR_NO_REPLY',
+    (_, interrupted) => {
+      const stopping = (answers: WireCommand[]) => {
+        const { backend } = recorder(answers);
+        // biome-ignore lint/correctness/useYield: it fails at once
+        const request = function* () {
+          throw interrupted;
+        };
+        return () => runNow(stopSync({ ...backend, request } as Backend, 'backup'));
       };
-      return () => runNow(stopSync({ ...backend, request } as Backend, 'backup'));
-    };
-    expect(stopping([])).not.toThrow();
-    expect(stopping([{ daemon: { state: 1, interface: 'eth0', syncId: 0 } }])).not.toThrow();
-    expect(stopping([{ daemon: { state: 2, interface: 'eth0', syncId: 0 } }])).toThrow(interrupted);
-  });
+      expect(stopping([])).not.toThrow();
+      expect(stopping([{ daemon: { state: 1, interface: 'eth0', syncId: 0 } }])).not.toThrow();
+      expect(stopping([{ daemon: { state: 2, interface: 'eth0', syncId: 0 } }])).toThrow(interrupted);
+    },
+  );
 
-  it('is listed, also as kernels before 4.3 list it', () => {
+  it('is listed, also in the form of kernels before 4.3', () => {
     const { backend } = recorder([
       {
         daemon: {
@@ -130,7 +133,7 @@ describe('the sync daemon', () => {
     [{ group: 'everyone' }, 'group'],
     [{ port: 0 }, 'port'],
     [{ ttl: 256 }, 'ttl'],
-  ])('refuses %j before the kernel sees it', (patch, attribute) => {
+  ])('rejects %j before anything is sent', (patch, attribute) => {
     const { backend, asked } = recorder();
     expect(() => runNow(startSync(backend, { ...minimal, ...patch } as SyncDaemon))).toThrow(
       expect.objectContaining({ attribute }),
@@ -138,7 +141,7 @@ describe('the sync daemon', () => {
     expect(asked).toEqual([]);
   });
 
-  it('knows what the errors mean', () => {
+  it('explains the errors of the kernel', () => {
     const { backend, asked } = recorder();
     runNow(startSync(backend, minimal));
     const [start] = asked;

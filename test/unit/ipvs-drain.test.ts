@@ -35,8 +35,8 @@ function connect(kernel: IpvsKernel, activeConnections: number, inactiveConnecti
 const removalsOf = (kernel: IpvsKernel) =>
   kernel.log.filter(({ command }) => command === C.IPVS_CMD_DEL_DEST || command === C.IPVS_CMD_DEL_SERVICE);
 
-describe('a policy', () => {
-  test("until 'active', the default, does not wait for what the kernel counts as inactive", async () => {
+describe('a drain policy', () => {
+  test("with until 'active', the default, does not wait for connections that the kernel counts as inactive", async () => {
     for (const drain of [{ timeoutMs: LONG }, { until: 'active', timeoutMs: LONG, pollMs: LONG }] as const) {
       const { ipvs, kernel, after } = open(tcp);
       connect(kernel, 0, 9);
@@ -45,7 +45,7 @@ describe('a policy', () => {
     }
   });
 
-  test("until 'active' waits for those that are established", async () => {
+  test("with until 'active' waits for established connections", async () => {
     const { ipvs, kernel, after } = open(tcp);
     connect(kernel, 1, 9);
     const seen: ReconcileProgress[] = [];
@@ -57,7 +57,7 @@ describe('a policy', () => {
     expect((await running).drained).toMatchObject([{ connections: 10 }]);
   });
 
-  test("until 'all' waits for inactive ones too, as long as it may", async () => {
+  test("with until 'all' waits for inactive connections too, up to its timeout", async () => {
     const { ipvs, kernel, after } = open(udp);
     connect(kernel, 0, 1);
     const started = performance.now();
@@ -66,7 +66,7 @@ describe('a policy', () => {
     expect(drained).toMatchObject([{ connections: 1 }]);
   });
 
-  test("until 'none' removes at once, with the other changes", async () => {
+  test("with until 'none' removes at once, together with the other changes", async () => {
     const { ipvs, kernel, after } = open(tcp, udp);
     connect(kernel, 5, 5);
     kernel.log.length = 0;
@@ -77,7 +77,7 @@ describe('a policy', () => {
   });
 });
 
-describe('policies', () => {
+describe('several drain policies', () => {
   const waitedFor = async (drain: Drain, ...keys: ServiceKey[]) => {
     const { ipvs, kernel, after } = open(...keys);
     connect(kernel, 3, 3);
@@ -88,7 +88,7 @@ describe('policies', () => {
   };
   const soon = { timeoutMs: 0 };
 
-  test('of protocols hold for their services, and the default for the others', async () => {
+  test('apply by protocol, with the default for the rest', async () => {
     const all = [tcp, udp, sctp, mark, gre];
     expect(await waitedFor({ tcp: soon }, ...all)).toEqual(['tcp']);
     expect(await waitedFor({ udp: soon, sctp: soon }, ...all)).toEqual(['udp', 'sctp']);
@@ -98,7 +98,7 @@ describe('policies', () => {
     expect(await waitedFor({ tcp: soon }, { ...tcp, protocol: 6 })).toEqual(['tcp']);
   });
 
-  test('of a function hold for each service, which it is asked about once', async () => {
+  test('apply by a function, which is called once for each service', async () => {
     const asked: ServiceKey[] = [];
     const policy = (key: ServiceKey) => {
       asked.push(key);
@@ -108,7 +108,7 @@ describe('policies', () => {
     expect(asked).toEqual([tcp, udp, mark]);
   });
 
-  test('each have their own time: what is done goes, service and all, while others wait', async () => {
+  test('have timeouts of their own: a finished service is removed while others wait', async () => {
     const { ipvs, kernel } = open(tcp, udp, sctp);
     connect(kernel, 3, 3);
     const seen: ReconcileProgress[] = [];
@@ -136,7 +136,7 @@ describe('policies', () => {
     expect(operations[0]).toMatchObject({ op: 'editDestination', patch: { weight: 0 } });
   });
 
-  test('of a thread that waits are kept too', () => {
+  test('apply to the draining of another thread', () => {
     const { ipvs, kernel, after } = open(tcp, udp);
     connect(kernel, 1, 1);
     const drain = { tcp: { timeoutMs: 40, pollMs: 10 }, udp: { until: 'all', timeoutMs: 20, pollMs: 10 } } as const;
@@ -155,7 +155,7 @@ describe('policies', () => {
     [{ icmp: { timeoutMs: 1 } }, 'options.drain.icmp'],
     [5, 'options.drain'],
     [() => ({ until: 'soon' }), 'options.drain.policy.until'],
-  ])('rejects %j with a path', async (drain, attribute) => {
+  ])('reject %j at its path', async (drain, attribute) => {
     const { ipvs, kernel, after } = open(tcp);
     kernel.log.length = 0;
     const error = await ipvs.reconcile(after, { drain: drain as Drain }).catch(each => each);

@@ -141,7 +141,7 @@ const destinations: [
 ];
 
 describe.each(ways)('an edit by %s', way => {
-  test.each(services)('of the service %j with %j makes %j', (before, patch, after) => {
+  test.each(services)('turns the service %j with %j into %j', (before, patch, after) => {
     for (const via of ['netlink', 'sockopt'] as const) {
       const { ipvs } = open(via);
       ipvs.sync.addService({ ...key, ...before } as Service);
@@ -153,7 +153,7 @@ describe.each(ways)('an edit by %s', way => {
     }
   });
 
-  test.each(destinations)('of the server %j with %j makes %j', (before, patch, after) => {
+  test.each(destinations)('turns the server %j with %j into %j', (before, patch, after) => {
     const { ipvs } = open();
     ipvs.sync.addService({ ...key, scheduler: 'rr' });
     ipvs.sync.addDestination(key, { ...to, ...before });
@@ -165,7 +165,7 @@ describe.each(ways)('an edit by %s', way => {
     expect(ipvs.sync.plan([{ ...key, scheduler: 'rr', destinations: [{ ...to, ...after }] }])).toEqual([]);
   });
 
-  test('keeps the persistence engine, and what over socket options is not told', () => {
+  test('keeps the persistence engine, and what socket options cannot report', () => {
     const { ipvs } = open();
     ipvs.sync.addService({ ...key, scheduler: 'rr', persistence });
     editService(ipvs, way, { persistence: { timeoutSeconds: 5 } });
@@ -174,7 +174,7 @@ describe.each(ways)('an edit by %s', way => {
     expect(ipvs.sync.service(key).persistence).toEqual({ ...plainPersistence, timeoutSeconds: 5 });
   });
 
-  test('rejects what the caller gives with ERR_OUT_OF_RANGE or ERR_INVALID_ARG_TYPE', () => {
+  test('rejects wrong input with ERR_OUT_OF_RANGE or ERR_INVALID_ARG_TYPE', () => {
     const { ipvs, kernel } = open();
     ipvs.sync.addService({ ...key, scheduler: 'sh', schedulerFlags: ['sh-port'] });
     ipvs.sync.addDestination(key, { ...to, forward: 'direct', upperThreshold: 5 });
@@ -210,7 +210,7 @@ describe.each(ways)('an edit by %s', way => {
   });
 });
 
-test('persistence cannot be taken from a service of every port, unless it has none', () => {
+test('a service of every port keeps its persistence, which an edit may remove only where there is none', () => {
   const { ipvs, kernel } = open();
   const all = { ...key, port: 0 };
   ipvs.sync.addService({ ...all, scheduler: 'rr', persistence: { timeoutSeconds: 5 } });
@@ -220,7 +220,7 @@ test('persistence cannot be taken from a service of every port, unless it has no
   expect(ipvs.sync.service(all).scheduler).toBe('wlc');
 });
 
-test('a port that persistence for a firewall mark makes the kernel ignore is told to the logger', () => {
+test('a port that the kernel ignores because of persistence by firewall mark is logged as a warning', () => {
   const warned: object[] = [];
   const logger = { debug() {}, info() {}, error() {}, warn: (fields: object) => warned.push(fields) };
   const wire = new IpvsKernelTransport(new IpvsKernel());

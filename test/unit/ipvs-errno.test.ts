@@ -32,7 +32,7 @@ function refused(call: () => unknown): NetlinkError {
   throw new Error('the kernel did not refuse this');
 }
 
-test('no memory, ENOMEM, of every call and in a batch', () => {
+test('every call and a batch reject with ENOMEM when memory is short', () => {
   const { kernel, ipvs } = open();
   ipvs.sync.addService(web);
   kernel.refuses = () => ENOMEM;
@@ -48,7 +48,7 @@ test('no memory, ENOMEM, of every call and in a batch', () => {
   expect(result).toMatchObject({ outcome: 'none', failures: [{ code: 'ENOMEM' }, { code: 'ENOMEM' }] });
 });
 
-test('memory that ends in the middle of a batch leaves what was done before, or with rollback nothing', () => {
+test('a batch that ends with ENOMEM halfway keeps what was done, or with rollback nothing', () => {
   const { kernel, ipvs } = open();
   const exhausted = () => {
     let left = 2;
@@ -70,7 +70,7 @@ test('memory that ends in the middle of a batch leaves what was done before, or 
   expect(ipvs.sync.destinations(web)).toHaveLength(2);
 });
 
-test('a module that is being unloaded, ENOPROTOOPT, with what to do', () => {
+test('a module that is being unloaded rejects with ENOPROTOOPT and advice', () => {
   const { kernel, ipvs } = open();
   ipvs.sync.addService(web);
   kernel.refuses = () => ENOPROTOOPT;
@@ -86,7 +86,7 @@ test('a module that is being unloaded, ENOPROTOOPT, with what to do', () => {
   }
 });
 
-test('a kernel without IPv6, EAFNOSUPPORT at the address', () => {
+test('a kernel without IPv6 rejects with EAFNOSUPPORT at the address', () => {
   const { kernel, ipvs } = open();
   ipvs.sync.addService(web);
   kernel.refuses = (_, { service, destination }) =>
@@ -99,7 +99,7 @@ test('a kernel without IPv6, EAFNOSUPPORT at the address', () => {
   expect(refused(() => ipvs.sync.addDestination(web, other))).toMatchObject({ code: 'EAFNOSUPPORT', hint });
 });
 
-test('the limit of threads for counters, EINVAL that is not blamed on a parameter', () => {
+test('a kernel at its limit of counter threads rejects with EINVAL, which names no parameter', () => {
   const { kernel, ipvs } = open();
   kernel.refuses = command => (command === C.IPVS_CMD_NEW_SERVICE ? EINVAL : undefined);
   const error = refused(() => ipvs.sync.addService(web));
@@ -109,7 +109,7 @@ test('the limit of threads for counters, EINVAL that is not blamed on a paramete
   expect(result.failures).toMatchObject([{ code: 'EINVAL', hint: expect.stringContaining('est_cpulist') }]);
 });
 
-test('a kernel without IPVS, ENOENT with what to do', () => {
+test('a kernel without IPVS rejects with ENOENT and advice', () => {
   const { kernel, ipvs } = open();
   kernel.missing = true;
   const hint = expect.stringContaining('modprobe ip_vs');
@@ -117,7 +117,7 @@ test('a kernel without IPVS, ENOENT with what to do', () => {
   expect(refused(() => ipvs.sync.batch(b => b.addService(web)))).toMatchObject({ code: 'ENOENT', hint });
 });
 
-test('EINVAL of a server, with the causes that fit the request and no others', () => {
+test('EINVAL for a server lists the causes that fit the request, and no others', () => {
   const { kernel, ipvs } = open();
   ipvs.sync.addService(web);
   ipvs.sync.addService(web6);

@@ -79,8 +79,8 @@ const othersOf = (held: { service: KernelService; destinations: ReadonlyMap<stri
 ];
 const ALL = [{ [EXTRA]: u32(5), [INNER]: u32(6) }, { [EXTRA]: u32(7) }, { [EXTRA]: u32(8), [INNER]: u32(9) }];
 
-describe('a new row is a new field', () => {
-  test('of what is sent, one by one and in a batch of many', () => {
+describe('a row that is added to the tables', () => {
+  test('is written, in single calls and in a batch', () => {
     expect(othersOf(filled().held)).toEqual(ALL);
     const { kernel, ipvs } = open();
     const many = Array.from({ length: 20 }, (_, i) => ({ ...plain, address: `10.1.1.${i + 1}` }));
@@ -92,7 +92,7 @@ describe('a new row is a new field', () => {
     expect(othersOf(held!)).toEqual([ALL[0], ...many.map(() => ALL[1])]);
   });
 
-  test('of what is read, also where only the kernel changes it, and of JSON', () => {
+  test('is read, also where only the kernel sets it, and in JSON', () => {
     const { ipvs, held } = filled();
     const [first] = held.destinations.values();
     first!.others = { ...first!.others, [IDLE]: u32(11) };
@@ -106,7 +106,7 @@ describe('a new row is a new field', () => {
     expect(ipvs.sync.plan(servers, { prune: true })).toEqual([]);
   });
 
-  test('of what is compared: it alone differs, it alone is planned, and a plan prints it', () => {
+  test('is compared: a difference in it alone is planned and printed', () => {
     const { ipvs } = filled();
     expect(ipvs.sync.plan(desired)).toEqual([]);
     const other = [
@@ -127,7 +127,7 @@ describe('a new row is a new field', () => {
     expect(formatPlan(ipvs.sync.plan(inner))).toContain('rr persistent 60 extra 5 inner 7\n');
   });
 
-  test('of what is edited: kept where a patch does not give it, changed where it does', () => {
+  test('is edited: kept where a patch omits it, changed where it has it', () => {
     const { ipvs, held } = filled();
     ipvs.sync.editService(key, { scheduler: 'lc' });
     for (const each of [plain, tunneled]) ipvs.sync.editDestination(key, each, { weight: 3 });
@@ -142,7 +142,7 @@ describe('a new row is a new field', () => {
     expect(ipvs.sync.destinations(key)[0]).toMatchObject({ weight: 3, extra: 8, tunnel: { type: 'ipip', inner: 3 } });
   });
 
-  test('of what is undone', () => {
+  test('is restored by a rollback', () => {
     const { kernel, ipvs, held } = filled();
     kernel.refuses = (command, value) => (command === C.IPVS_CMD_DEL_DEST && value.destination ? -12 : undefined);
     const { op } = { op: 'setDestination' } as const;
@@ -157,7 +157,7 @@ describe('a new row is a new field', () => {
     expect(othersOf(held)).toEqual(ALL);
   });
 
-  test('of the texts, in which it is an option', () => {
+  test('is an option in the texts', () => {
     const { ipvs } = filled();
     const text = ipvs.sync.save();
     expect(text).toBe(formatRules(desired));
@@ -175,7 +175,7 @@ describe('a new row is a new field', () => {
     expect(() => parseRules(text.replace('-w 1 --extra 7', '-w 1 --inner 7'))).toThrow('a tunnel with it');
   });
 
-  test('of the checks: rejects a value out of its range, but for one that the kernel holds', () => {
+  test('is checked for its range, unless the kernel holds the value, and rejects a misspelt name with ERR_UNKNOWN_FIELD', () => {
     const { ipvs, held } = filled();
     const odd = [{ ...service, destinations: [{ ...plain, extra: 101 }, tunneled] }];
     const path = expect.objectContaining({ attribute: 'desired[0].destinations[0].extra', name: 'RangeError' });
@@ -187,7 +187,7 @@ describe('a new row is a new field', () => {
     expect(() => ipvs.sync.plan(misspelt)).toThrow(expect.objectContaining({ code: 'ERR_UNKNOWN_FIELD' }));
   });
 
-  test('of the socket options: rejects what these do not have with ERR_UNSUPPORTED', () => {
+  test('is rejected over socket options that lack it with ERR_UNSUPPORTED', () => {
     const { ipvs, kernel } = open('sockopt');
     const unsupported = expect.objectContaining({
       name: 'UnsupportedError',
@@ -203,8 +203,8 @@ describe('a new row is a new field', () => {
   });
 });
 
-describe('a row that says too little is found when the library is loaded', () => {
-  test('rejects a row without facets', async () => {
+describe('an incomplete row', () => {
+  test('is rejected when its table is made: without facets', async () => {
     const { FieldTable } = await import('../../src/ip_vs/fields.ts');
     const { opt, u32ne } = await import('../../src/codec/index.ts');
     // @ts-expect-error the compiler finds it, too
@@ -212,7 +212,7 @@ describe('a row that says too little is found when the library is loaded', () =>
     expect(() => new FieldTable(rows, {})).toThrow('the row forgotten has no facets');
   });
 
-  test('rejects a field of a group that does not exist', async () => {
+  test('is rejected when its table is made: in a group that does not exist', async () => {
     const { FieldTable } = await import('../../src/ip_vs/fields.ts');
     const { serviceRows } = await import('../../src/ip_vs/service-rows.ts');
     expect(() => new FieldTable(serviceRows, {})).toThrow('no such group: persistence');

@@ -95,7 +95,7 @@ const serviceOf = (wire: WireCommand['service']) =>
 const destinationOf = (wire: WireCommand['destination']) =>
   wire && [destinationId(wire, 2), destinationSettings(wire), readDestination(wire, 2)];
 
-test('a service that is walked over is the one that the table reads', () => {
+test('the fast reader of services returns what the table returns', () => {
   fc.assert(
     fc.property(service, value => {
       const answer = inMessage({ service: value });
@@ -107,7 +107,7 @@ test('a service that is walked over is the one that the table reads', () => {
   );
 });
 
-test('so is a server', () => {
+test('the fast reader of servers returns what the table returns', () => {
   fc.assert(
     fc.property(destination, value => {
       const answer = inMessage({ destination: value });
@@ -119,7 +119,7 @@ test('so is a server', () => {
   );
 });
 
-test('bytes that are no such message are what the table says of them', () => {
+test('the fast reader treats malformed bytes as the table does', () => {
   const outcome = (read: () => unknown) => {
     try {
       return read();
@@ -155,7 +155,7 @@ test('bytes that are no such message are what the table says of them', () => {
 test.each([
   ['service', serviceTable as AttributeTable<unknown>, listedService],
   ['destination', destinationTable as AttributeTable<unknown>, listedDestination],
-] as const)('every row of a %s is read without the table', (nest, table, read) => {
+] as const)('the fast reader knows every row of a %s', (nest, table, read) => {
   // Where a row is forgotten each dump is read by the table, and takes twenty times as long.
   const number = commandTable.fields.find(({ key }) => key === nest)!.number;
   const answer = dumped(writer => {

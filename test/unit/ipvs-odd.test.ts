@@ -51,8 +51,8 @@ const withoutStats = (servers: VirtualServer[]): VirtualServer[] =>
     return { ...service, destinations } as VirtualServer;
   });
 
-describe('any state that a writer of netlink can make', () => {
-  test('is read, and wanted again nothing is planned or done, with counters or without', () => {
+describe('any table that another program can make', () => {
+  test('is read, and desired unchanged leaves nothing to plan, with and without counters', () => {
     fc.assert(
       fc.property(oddTable, table => {
         const { kernel, ipvs } = open();
@@ -78,7 +78,7 @@ describe('any state that a writer of netlink can make', () => {
     );
   });
 
-  test('is the same after saving and restoring in an empty namespace, and by replacing in a full one', () => {
+  test('is restored from its own text, in an empty and in a full namespace', () => {
     fc.assert(
       fc.property(oddTable, oddTable, (table, other) => {
         const { kernel, ipvs } = open();
@@ -98,7 +98,7 @@ describe('any state that a writer of netlink can make', () => {
     );
   });
 
-  test('is edited in what is given, and keeps all else', () => {
+  test('changes by an edit only in the given fields', () => {
     fc.assert(
       fc.property(oddTable, table => {
         const { kernel, ipvs } = open();
@@ -119,7 +119,7 @@ describe('any state that a writer of netlink can make', () => {
     );
   });
 
-  test('takes new servers beside the odd ones: only what the caller adds is planned', () => {
+  test('takes new servers beside present ones: the plan has only what the caller adds', () => {
     fc.assert(
       fc.property(oddTable, table => {
         const { kernel, ipvs } = open();
@@ -145,7 +145,7 @@ describe('any state that a writer of netlink can make', () => {
     );
   });
 
-  test('is the same over the socket options, as far as these tell it', () => {
+  test('is the same over socket options, as far as these report it', () => {
     fc.assert(
       fc.property(oddTable, table => {
         const { kernel, ipvs } = open('sockopt');
@@ -179,7 +179,7 @@ const sameKey = (a: Destination, b: Destination): boolean => a.address === b.add
 const isIPv6 = (server: VirtualServer): boolean =>
   'family' in server ? server.family === 'ipv6' : server.address.includes(':');
 
-describe('what a caller adds or changes', () => {
+describe('values that only other programs can set', () => {
   const allPorts = { protocol: 'tcp', address: '10.0.0.1', port: 0, scheduler: 'rr' } as const;
 
   function odd() {
@@ -203,7 +203,7 @@ describe('what a caller adds or changes', () => {
       { ...allPorts, scheduler: 'custom', schedulerFlags: [0x40], onePacket: true, destinations: [], ...changes },
     ] as VirtualServer[];
 
-  test('is refused beside what stays: a wish for another oddity, with its path', () => {
+  test('are rejected at their path when a caller adds or changes them', () => {
     const { ipvs, kernel } = odd();
     expect(ipvs.sync.plan(wish({}))).toEqual([]);
     expect(ipvs.sync.plan(wish({ scheduler: 'rr' }))).toHaveLength(1);
@@ -223,7 +223,7 @@ describe('what a caller adds or changes', () => {
     expect(kernel.log.map(({ command }) => command)).toEqual([C.IPVS_CMD_NEW_SERVICE]);
   });
 
-  test('is refused where the kernel has nothing like it', () => {
+  test('are rejected where the kernel holds no such value', () => {
     const { ipvs, kernel } = open();
     expect(() => ipvs.sync.plan(wish({}))).toThrow(RangeError);
     expect(() => ipvs.sync.setService(allPorts)).toThrow(expect.objectContaining({ attribute: 'port' }));
@@ -233,7 +233,7 @@ describe('what a caller adds or changes', () => {
     expect(kernel.log).toEqual([]);
   });
 
-  test('is set where the kernel has it so already, one by one and in a batch', () => {
+  test('may be set where the kernel holds them already, in single calls and in a batch', () => {
     const { ipvs } = odd();
     const [service] = wish({ scheduler: 'rr' });
     ipvs.sync.setService(service!);

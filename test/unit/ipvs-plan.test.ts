@@ -17,7 +17,7 @@ const server = (last: number, weight = 1) =>
   ({ address: `10.1.0.${last}`, port: 80, forward: 'direct', weight }) as const;
 const kinds = (operations: readonly IpvsOperation[]) => operations.map(({ op }) => op);
 
-test('a second plan is empty, whatever was there and whatever is desired', () => {
+test('a second plan is empty for any present and desired state', () => {
   fc.assert(
     fc.property(virtualServers, virtualServers, (before, desired) => {
       const { ipvs } = open();
@@ -32,7 +32,7 @@ test('a second plan is empty, whatever was there and whatever is desired', () =>
   );
 });
 
-test('what was read is desired as it is: the plan for a snapshot is empty', () => {
+test('the plan for a snapshot of the present state is empty', () => {
   fc.assert(
     fc.property(virtualServers, before => {
       const { ipvs } = open();
@@ -44,7 +44,7 @@ test('what was read is desired as it is: the plan for a snapshot is empty', () =
   );
 });
 
-test('a plan is data that survives JSON, and prints a line for each operation', () => {
+test('a plan survives JSON, and prints a line for each operation', () => {
   fc.assert(
     fc.property(virtualServers, virtualServers, (before, desired) => {
       const { ipvs } = open();
@@ -56,7 +56,7 @@ test('a plan is data that survives JSON, and prints a line for each operation', 
   );
 });
 
-test('a service never stands without a server while one is replaced', () => {
+test('a service always has a server while one is replaced', () => {
   fc.assert(
     fc.property(virtualServers, virtualServers, (before, desired) => {
       const { ipvs, kernel } = open();
@@ -74,14 +74,14 @@ test('a service never stands without a server while one is replaced', () => {
   );
 });
 
-test('servers that come are added before those that go are removed', () => {
+test('new servers are added before old ones are removed', () => {
   const { ipvs } = open();
   ipvs.sync.apply(ipvs.sync.plan([{ ...web, destinations: [server(1)] }]));
   const plan = ipvs.sync.plan([{ ...web, destinations: [server(2)] }]);
   expect(kinds(plan)).toEqual(['addDestination', 'removeDestination']);
 });
 
-test('a server that takes over comes up before the other goes to weight 0', () => {
+test('a server comes up before the one that it replaces gets weight 0', () => {
   const { ipvs } = open();
   ipvs.sync.apply(ipvs.sync.plan([{ ...web, destinations: [server(1, 1), server(2, 0)] }]));
   const plan = ipvs.sync.plan([{ ...web, destinations: [server(1, 0), server(2, 1)] }]);
@@ -91,7 +91,7 @@ test('a server that takes over comes up before the other goes to weight 0', () =
   ]);
 });
 
-test('the servers of mh come before the scheduler', () => {
+test('the servers of an mh service are added before the scheduler is set', () => {
   const { ipvs } = open();
   const desired: VirtualServer[] = [
     { ...web, scheduler: 'mh', schedulerFlags: ['mh-port'], destinations: [server(1), server(2)] },
@@ -107,7 +107,7 @@ test('the servers of mh come before the scheduler', () => {
   ]);
 });
 
-test('a change to mh comes last, a change to another scheduler first, an equal one not at all', () => {
+test('a change to mh comes last, a change to another scheduler first, and no change is left out', () => {
   const { ipvs } = open();
   ipvs.sync.apply(ipvs.sync.plan([{ ...web, destinations: [server(1)] }]));
   const destinations = [server(1), server(2)];
@@ -116,7 +116,7 @@ test('a change to mh comes last, a change to another scheduler first, an equal o
   expect(kinds(ipvs.sync.plan([{ ...web, destinations }]))).toEqual(['addDestination']);
 });
 
-test('what is not desired stays, unless it is pruned; then it goes last', () => {
+test('what is not desired stays, unless prune is set; then it is removed last', () => {
   const { ipvs } = open();
   ipvs.sync.apply(ipvs.sync.plan([{ ...web, destinations: [server(1)] }]));
   const other = { ...web, port: 81, destinations: [] };
@@ -127,7 +127,7 @@ test('what is not desired stays, unless it is pruned; then it goes last', () => 
   ]);
 });
 
-test('defaults are not written out as differences', () => {
+test('defaults are no differences', () => {
   const { ipvs } = open();
   const spare = { ...web, persistence: { timeoutSeconds: 300 }, destinations: [{ ...server(1), weight: undefined }] };
   const full = {
@@ -144,7 +144,7 @@ test('defaults are not written out as differences', () => {
   expect(ipvs.sync.plan([{ ...full, destinations: [{ ...tunnel, tunnel: { type: 'ipip' } }] }])).toEqual([]);
 });
 
-test('bad desires are refused with their place', () => {
+test('errors in the desired state have their path', () => {
   const { sync } = open().ipvs;
   const plan = (...desired: unknown[]) => {
     try {
@@ -165,7 +165,7 @@ test('bad desires are refused with their place', () => {
   expect(() => sync.plan([], { prune: 'yes' as never })).toThrow(TypeError);
 });
 
-test('a plan prints as people read it', () => {
+test('a plan prints readable lines', () => {
   const operations: IpvsOperation[] = [
     { op: 'addService', service: { ...web, persistence: { timeoutSeconds: 300, netmask: 24 } } },
     { op: 'addDestination', key: web, destination: { address: '10.1.0.1', port: 80, forward: 'direct' } },

@@ -31,7 +31,7 @@ function find(kernel: IpvsKernel, last: number) {
   return found;
 }
 
-test('any set becomes any other, and a second time nothing is done', async () => {
+test('reconcile turns any state into any other, and does nothing the second time', async () => {
   await fc.assert(
     fc.asyncProperty(virtualServers, virtualServers, fc.boolean(), async (before, desired, drain) => {
       const { ipvs } = open();
@@ -82,7 +82,7 @@ test('a removed server is drained: weight 0, watched until its connections end, 
   expect(ipvs.sync.destinations(key)).toHaveLength(2);
 });
 
-test('when the time is over the server is removed with its connections', () => {
+test('a server is removed with its connections after the timeout', () => {
   const { ipvs, kernel } = open();
   ipvs.sync.reconcile([web(1, 2)]);
   find(kernel, 2).activeConnections = 5;
@@ -103,7 +103,7 @@ test('a pruned service loses its servers first', async () => {
   expect(kernel.services.size).toBe(0);
 });
 
-test('a server that somebody takes into service again is left alone', async () => {
+test('a server that another program gives weight again is left alone', async () => {
   const { ipvs, kernel } = open();
   ipvs.sync.reconcile([web(1, 2)]);
   find(kernel, 2).activeConnections = 5;
@@ -117,7 +117,7 @@ test('a server that somebody takes into service again is left alone', async () =
   expect(ipvs.sync.destinations(key)).toHaveLength(2);
 });
 
-test('a server that another program has set in a way that is refused here can be drained all the same', async () => {
+test('a server that another program has set in a way that is rejected here can be drained', async () => {
   const { ipvs, kernel } = open();
   ipvs.sync.reconcile([web(1, 2)]);
   const [kept] = kernel.services.values();
@@ -136,7 +136,7 @@ test('a server that another program has set in a way that is refused here can be
   expect(ipvs.sync.destinations(key)).toHaveLength(2);
 });
 
-test('an abort leaves what drains at weight 0', async () => {
+test('an abort leaves draining servers at weight 0', async () => {
   const { ipvs, kernel } = open();
   ipvs.sync.reconcile([web(1, 2)]);
   find(kernel, 2).activeConnections = 5;
@@ -153,7 +153,7 @@ test('an abort leaves what drains at weight 0', async () => {
   await expect(ipvs.reconcile([], { signal: AbortSignal.abort(new Error('never')) })).rejects.toThrow('never');
 });
 
-test('a handle that is closed ends the draining', async () => {
+test('a closed handle ends the draining: rejects it with ERR_CLOSED', async () => {
   const { ipvs, kernel } = open();
   ipvs.sync.reconcile([web(1, 2)]);
   find(kernel, 2).activeConnections = 5;
@@ -166,7 +166,7 @@ test('a handle that is closed ends the draining', async () => {
   await expect(running).rejects.toThrow('ERR_CLOSED');
 });
 
-test('plans again where others come in between, and gives up on what is refused', async () => {
+test('reconcile plans again when others come in between, and stops at a refusal', async () => {
   const { ipvs, kernel } = open();
   let meddled = 0;
   kernel.before = (command, value) => {
@@ -183,7 +183,7 @@ test('plans again where others come in between, and gives up on what is refused'
   expect(error).toMatchObject({ failures: [{ code: 'EINVAL', attribute: 'address' }], outcome: 'partial' });
 });
 
-test('a snapshot that others disturb is taken again, and says so when they never stop', () => {
+test('a snapshot that others disturb is repeated, and is marked as unstable when they never stop', () => {
   const { ipvs, kernel } = open();
   ipvs.sync.reconcile([web(1, 2)]);
   let changes = 2;
@@ -200,7 +200,7 @@ test('a snapshot that others disturb is taken again, and says so when they never
   expect(ipvs.sync.snapshot().stable).toBe(false);
 });
 
-test('entries that a dump repeats are there once', () => {
+test('entries that a dump repeats appear once', () => {
   const { ipvs, kernel } = open();
   ipvs.sync.reconcile([web(1, 2), { ...web(1), port: 81, destinations: [] }]);
   const { listed } = kernel;
@@ -215,7 +215,7 @@ test('entries that a dump repeats are there once', () => {
   expect(ipvs.sync.destinations(key)).toHaveLength(2);
 });
 
-test('the socket options tell the servers of IPv4, dumps all else', () => {
+test('the servers of IPv4 are read over socket options, the rest by dumps', () => {
   const { ipvs, wire, kernel } = open();
   ipvs.sync.reconcile([web(1), { ...web(2), port: 81, destinations: [{ ...server(2), port: 81 }] }]);
   let sent = wire.sent.length;
@@ -232,7 +232,7 @@ test('the socket options tell the servers of IPv4, dumps all else', () => {
   expect(wire.sent.length - sent).toBe(6);
 });
 
-test('bad options are refused', async () => {
+test('wrong options are rejected', async () => {
   const { sync } = open().ipvs;
   expect(() => sync.reconcile([], { drain: { timeoutMs: -1 } })).toThrow('options.drain.timeoutMs');
   expect(() => sync.reconcile([], { drain: { timeoutMs: 1, pollMs: 1 } })).toThrow('options.drain.pollMs');

@@ -144,19 +144,22 @@ test('the table in the docs has these rows', () => {
 });
 
 describe.each(Object.entries(ROWS))('%s', (_, cases) => {
-  test.each(cases.map(([path, call], i) => [path, i, call] as const))('is refused at %s (%i)', (path, _i, call) => {
-    let error: unknown;
-    try {
-      call();
-    } catch (thrown) {
-      error = thrown;
-    }
-    expect(error).toSatisfy(thrown => thrown instanceof TypeError || thrown instanceof RangeError);
-    expect(error).toMatchObject({ attribute: path, code: expect.stringMatching(/^ERR_/) });
-  });
+  test.each(cases.map(([path, call], i) => [path, i, call] as const))(
+    'is rejected with a code at %s (%i)',
+    (path, _i, call) => {
+      let error: unknown;
+      try {
+        call();
+      } catch (thrown) {
+        error = thrown;
+      }
+      expect(error).toSatisfy(thrown => thrown instanceof TypeError || thrown instanceof RangeError);
+      expect(error).toMatchObject({ attribute: path, code: expect.stringMatching(/^ERR_/) });
+    },
+  );
 });
 
-test('null, misspelt fields and undefined namespaces are refused everywhere', () => {
+test('null, misspelt fields and undefined namespaces are rejected by every method', () => {
   const calls: (() => unknown)[] = [
     () => service({ sheduler: 'rr' }),
     () => service({ port: null }),
@@ -194,7 +197,7 @@ test('null, misspelt fields and undefined namespaces are refused everywhere', ()
   }
 });
 
-test('and nothing of all this was sent', () => {
+test('nothing was sent by the tests above', () => {
   const wire = new IpvsKernelTransport(new IpvsKernel());
   const own = new Ipvs(new Exchange(wire, 'ipvs')).sync;
   expect(() => own.addService({ ...web, port: 0 })).toThrow(RangeError);

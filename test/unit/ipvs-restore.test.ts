@@ -31,32 +31,35 @@ const THERE = [
 const NEW = ['-A -t 10.0.0.1:80 -s wlc', '-a -t 10.0.0.1:80 -r 10.1.0.2:80 -g -w 2', '-A -f 7 -s rr', ''].join('\n');
 const sorted = (text: string) => text.split('\n').sort();
 
-describe('masks of persistence', () => {
-  test.each(['0.0.0.0', '255.0.255.0', '0.0.0.24', '0.0.0.1', '255.255.255.254'])('%s is taken everywhere', mask => {
-    const { ipvs } = open();
-    const key = { protocol: 'tcp', address: '10.0.0.1', port: 80 } as const;
-    const service = { ...key, scheduler: 'rr', persistence: { timeoutSeconds: 60, netmask: mask } } as const;
-    const text = `-A -t 10.0.0.1:80 -s rr -p 60 -M ${mask}\n`;
-    ipvs.sync.addService(service);
-    expect(ipvs.sync.service(key).persistence).toEqual(service.persistence);
-    expect(ipvs.sync.save()).toBe(text);
-    expect(ipvs.sync.plan([{ ...service, destinations: [] }])).toEqual([]);
-    expect(parseRules(text)).toEqual([{ ...service, destinations: [] }]);
-    expect(formatRules(parseRules(text))).toBe(text);
-    ipvs.sync.restore(`-C\n${text}`);
-    ipvs.sync.restore(`-E -t 10.0.0.1:80 -s wlc -p 60 -M ${mask}`);
-    expect(ipvs.sync.service(key)).toMatchObject({ scheduler: 'wlc', persistence: service.persistence });
-  });
+describe('a mask of persistence', () => {
+  test.each(['0.0.0.0', '255.0.255.0', '0.0.0.24', '0.0.0.1', '255.255.255.254'])(
+    'is accepted everywhere: %s',
+    mask => {
+      const { ipvs } = open();
+      const key = { protocol: 'tcp', address: '10.0.0.1', port: 80 } as const;
+      const service = { ...key, scheduler: 'rr', persistence: { timeoutSeconds: 60, netmask: mask } } as const;
+      const text = `-A -t 10.0.0.1:80 -s rr -p 60 -M ${mask}\n`;
+      ipvs.sync.addService(service);
+      expect(ipvs.sync.service(key).persistence).toEqual(service.persistence);
+      expect(ipvs.sync.save()).toBe(text);
+      expect(ipvs.sync.plan([{ ...service, destinations: [] }])).toEqual([]);
+      expect(parseRules(text)).toEqual([{ ...service, destinations: [] }]);
+      expect(formatRules(parseRules(text))).toBe(text);
+      ipvs.sync.restore(`-C\n${text}`);
+      ipvs.sync.restore(`-E -t 10.0.0.1:80 -s wlc -p 60 -M ${mask}`);
+      expect(ipvs.sync.service(key)).toMatchObject({ scheduler: 'wlc', persistence: service.persistence });
+    },
+  );
 
-  test('a prefix of 0 is the mask 0.0.0.0, as ipvsadm reads -M 0', () => {
+  test('of 0.0.0.0 is the prefix 0, as ipvsadm reads -M 0', () => {
     const [server] = parseRules('-A -t 10.0.0.1:80 -s rr -p 60 -M 0');
     expect(server?.persistence?.netmask).toBe('0.0.0.0');
     expect(formatRules([{ ...server!, persistence: { timeoutSeconds: 60, netmask: 0 } }])).toContain('-M 0.0.0.0');
   });
 });
 
-describe('restore with replace', () => {
-  test('makes the table of the text, whatever was there, and the same again', () => {
+describe('a restore with replace', () => {
+  test('makes the table of the text, whatever was there, and again the same', () => {
     const { ipvs, kernel } = open();
     ipvs.sync.restore(THERE);
     expect(failed(() => ipvs.sync.restore(THERE))).toMatchObject({ outcome: 'none', rolledBack: true });
@@ -74,7 +77,7 @@ describe('restore with replace', () => {
     expect(kernel.daemons.size).toBe(0);
   });
 
-  test('empties in the send that fills', () => {
+  test('empties the table in the send that fills it', () => {
     const { ipvs, wire } = open();
     ipvs.sync.restore(THERE);
     const { length } = wire.sent;
@@ -82,7 +85,7 @@ describe('restore with replace', () => {
     expect(wire.sent.length - length).toBe(1);
   });
 
-  test('is undone when a line is refused: the failure has its line, and what was there is there', () => {
+  test('is undone when a line is rejected: the failure has its line, and the old state is back', () => {
     const { ipvs } = open();
     ipvs.sync.restore(THERE);
     const before = ipvs.sync.snapshot();
@@ -98,7 +101,7 @@ describe('restore with replace', () => {
     expect(sorted(ipvs.sync.save())).toEqual(sorted(NEW));
   });
 
-  test('sends nothing where a line is none, and edits what the text has added before', () => {
+  test('sends nothing where a line is malformed, and edits what earlier lines have added', () => {
     const { ipvs, wire } = open();
     ipvs.sync.restore(THERE);
     const { length } = wire.sent;
@@ -109,7 +112,7 @@ describe('restore with replace', () => {
   });
 });
 
-test('an edit by a line replaces everything, as that of ipvsadm', () => {
+test('replaces all settings by an edit, as ipvsadm does', () => {
   const { ipvs } = open();
   ipvs.sync.restore(
     [
@@ -124,7 +127,7 @@ test('an edit by a line replaces everything, as that of ipvsadm', () => {
   );
 });
 
-describe('a line about a sync daemon that fails', () => {
+describe('a failing line about a sync daemon', () => {
   const daemon = (state: number, syncId: number): WireDaemon => ({ state, interface: 'lo', syncId, maxLength: 1400 });
 
   test('undoes the other lines, those about daemons included', () => {
@@ -151,7 +154,7 @@ describe('a line about a sync daemon that fails', () => {
     expect(sorted(ipvs.sync.save())).toEqual(sorted(THERE));
   });
 
-  test('leaves them with rollback: false', () => {
+  test('leaves the other lines with rollback: false', () => {
     const { ipvs, kernel } = open();
     const text =
       '--start-daemon backup --mcast-interface nosuch0\n-A -f 9 -s rr\n--start-daemon master --mcast-interface lo';
@@ -161,7 +164,7 @@ describe('a line about a sync daemon that fails', () => {
     expect(ipvs.sync.save()).toBe('-A -f 9 -s rr\n');
   });
 
-  test('is told as unknown where a daemon cannot be put back', () => {
+  test('is reported as unknown where a daemon cannot be put back', () => {
     const { ipvs, kernel } = open();
     kernel.daemons.set(C.IP_VS_STATE_BACKUP, daemon(C.IP_VS_STATE_BACKUP, 3));
     kernel.refuses = command => (command === C.IPVS_CMD_NEW_DAEMON ? -12 : undefined);
@@ -171,7 +174,7 @@ describe('a line about a sync daemon that fails', () => {
     expect(kernel.services.size).toBe(0);
   });
 
-  test('over socket options, which lack a group, undoes them too', () => {
+  test('undoes the other lines over socket options, which lack a group', () => {
     const kernel = new IpvsKernel();
     const ipvs = new Ipvs(new Exchange(new IpvsKernelTransport(kernel, 'sockopt'), 'ipvs'));
     const text = '-A -f 9 -s rr\n--start-daemon master --mcast-interface lo --mcast-group 224.0.0.9';
@@ -181,7 +184,7 @@ describe('a line about a sync daemon that fails', () => {
   });
 });
 
-test('a batch tells in its error whether it was undone', () => {
+test('is reported with the result of the rollback', () => {
   const { ipvs, kernel } = open();
   ipvs.sync.restore(THERE);
   const batch = (rollback: boolean) =>

@@ -8,7 +8,7 @@ import { readPlain } from '../../src/ipvsadm/plain-lines.ts';
 const web = { protocol: 'tcp', address: '10.0.0.1', port: 80 } as const;
 const plain = (line: string) => readPlain(line, () => web);
 
-test('what save() writes of plain services is read the short way', () => {
+test('the fast parser reads the lines that save() writes of plain services', () => {
   const servers: VirtualServer[] = [
     {
       ...web,
@@ -69,7 +69,7 @@ function outcome(text: string): unknown {
   }
 }
 
-test('the short way says what the careful way says', () => {
+test('the fast parser returns what the full parser returns', () => {
   let short = 0;
   fc.assert(
     fc.property(fc.array(line, { maxLength: 5 }), lines => {

@@ -186,14 +186,14 @@ describe('parseRuleLines', () => {
     ]);
   });
 
-  it('asks for names, where a function is given', () => {
+  it('asks the given function for names', () => {
     const names = { host: (name: string) => (name === 'web' ? '10.0.0.1' : undefined), port: () => 80 };
     expect(parseRuleLines('-A -t web:http -s rr', names)).toMatchObject([{ operation: { service: web } }]);
     expect(refused(() => parseRuleLines('-A -t www:http -s rr', names)).message).toContain('a numeric address');
     expect(refused(() => parseRuleLines('-A -t www:http -s rr')).message).toContain('a numeric address');
   });
 
-  it('reads the usual names of ports without being told, in whatever option they stand, and refuses others with the line', () => {
+  it('reads the usual names of ports in every option, and rejects others with the line', () => {
     const text = [
       '-A -t localhost:http -s rr',
       '-a -t localhost:http -r 10.1.0.1:http-alt -m -w 1',
@@ -229,7 +229,7 @@ describe('parseRuleLines', () => {
     expect(refused(() => parseRuleLines('-A -t constructor:80 -s rr')).line).toBe(1);
   });
 
-  it('knows every name that this system gives to ports of TCP and UDP', () => {
+  it('knows every name that this system has for ports of TCP and UDP', () => {
     const entries = fs
       .readFileSync('/etc/services', 'utf8')
       .split('\n')
@@ -302,7 +302,7 @@ describe('parseRuleLines', () => {
     ['-C \\', 'a character behind the backslash'],
     ['-C=5', 'an option that ipvsadm -R takes'],
     ['--clear=5', '-C: expected no argument'],
-  ])('refuses %s with the line', (line, message) => {
+  ])('rejects %s with the line', (line, message) => {
     const error = refused(() => parseRuleLines(`# first\n${line}\n-C`));
     expect(error).toBeInstanceOf(RangeError);
     expect(error).toMatchObject({ line: 2, text: line });
@@ -311,7 +311,7 @@ describe('parseRuleLines', () => {
     expect(error.path[0]).toBe('line 2');
   });
 
-  it('does not crash on any text', () => {
+  it('survives any text', () => {
     const words = [
       '-A',
       '-a',
@@ -352,7 +352,7 @@ describe('parseRuleLines', () => {
 });
 
 describe('parseRules', () => {
-  it('carries out the lines on an empty table', () => {
+  it('applies the lines to an empty table', () => {
     const text = `
       -A -t 10.0.0.9:80 -s rr
       -C
@@ -380,7 +380,7 @@ describe('parseRules', () => {
     ['-C\n-D -f 1', 'a service that a line before adds, got "mark 1"'],
     ['-A -f 1 -6\n-a -f 1 -r 10.0.0.1', 'a service that a line before adds'],
     ['-A -f 1\n-d -f 1 -r 10.0.0.1', '-r: expected a server that a line before adds'],
-  ])('refuses lines that cannot be carried out: %j', (text, message) => {
+  ])('rejects lines that cannot be applied: %j', (text, message) => {
     const error = refused(() => parseRules(text));
     expect(error.line).toBe(2);
     expect(error.message).toContain(message);
@@ -478,7 +478,7 @@ const by =
     id(a) < id(b) ? -1 : 1;
 
 describe('formatRules', () => {
-  it('is read back as it was', () => {
+  it('writes what parseRules reads back', () => {
     const tables = fc.uniqueArray(server, { selector: keyOf, maxLength: 6 });
     fc.assert(
       fc.property(tables, servers => {
@@ -496,7 +496,7 @@ describe('formatRules', () => {
     );
   });
 
-  it('writes as ipvsadm -Sn, and what that forgets', () => {
+  it('writes as ipvsadm -Sn, and what that leaves out', () => {
     const text = formatRules([
       {
         protocol: 'udp',
@@ -532,7 +532,7 @@ describe('formatRules', () => {
     );
   });
 
-  it('writes nothing that would be read as something else', () => {
+  it('writes nothing that would be read differently', () => {
     const service = { ...web, scheduler: 'rr', destinations: [] };
     const paths = [
       [{ ...service, scheduler: 'rr\n-C' }, 'scheduler'],

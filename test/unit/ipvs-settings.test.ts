@@ -33,7 +33,7 @@ function settingsOf(sysctls: Record<string, string>, errors: Record<string, numb
   return { settings, sysctls, stillOpen: () => opened };
 }
 
-describe('the settings', () => {
+describe('the settings of IPVS', () => {
   it('have types', () => {
     const { settings, stillOpen } = settingsOf({
       'net.ipv4.vs.conntrack': '1',
@@ -62,7 +62,7 @@ describe('the settings', () => {
     });
   });
 
-  it('refuse what the kernel would not take, or something else that it would', () => {
+  it('reject what the kernel would refuse or take differently', () => {
     const { settings, stillOpen } = settingsOf({});
     const bad: [string, unknown, typeof TypeError | typeof RangeError][] = [
       ['conntrack', 1, TypeError],
@@ -78,7 +78,7 @@ describe('the settings', () => {
     expect(stillOpen()).toBe(0);
   });
 
-  it('say which kernel has what is missing', () => {
+  it('name the kernel that has a missing one', () => {
     const { settings, stillOpen } = settingsOf({});
     try {
       settings.get('run_estimation');
@@ -90,7 +90,7 @@ describe('the settings', () => {
     expect(stillOpen()).toBe(0);
   });
 
-  it('say why one cannot be written', () => {
+  it('explain why one cannot be written', () => {
     const { settings } = settingsOf(
       {},
       { 'net.ipv4.vs.run_estimation': -13, 'net.ipv4.vs.conntrack': -13, 'net.ipv4.vs.sync_ports': -22 },

@@ -34,7 +34,7 @@ test('the structures have the sizes of the kernel', () => {
   });
 });
 
-test('everything but what it cannot carry works over socket options', async () => {
+test('socket options carry everything but the documented exceptions', async () => {
   const { ipvs, wire } = open('sockopt');
   expect(ipvs.via).toBe('sockopt');
   const { sync } = ipvs;
@@ -78,7 +78,7 @@ test('everything but what it cannot carry works over socket options', async () =
   expect(wire.sent).toEqual([]);
 });
 
-test('what it cannot carry is refused before anything is sent', () => {
+test('socket options reject what they cannot carry before anything is sent', () => {
   const { ipvs, kernel } = open('sockopt');
   const { sync } = ipvs;
   sync.addService(web);
@@ -103,7 +103,7 @@ test('what it cannot carry is refused before anything is sent', () => {
   expect(kernel.log).toEqual([]);
 });
 
-test('errors are those of netlink', () => {
+test('socket options report the errors of netlink', () => {
   const { sync } = open('sockopt').ipvs;
   const code = (call: () => unknown) => {
     try {
@@ -122,7 +122,7 @@ test('errors are those of netlink', () => {
   expect(code(() => sync.removeDestination(key, server))).toContain('the service has no such destination');
 });
 
-test('lists are read to their end, also where they grow meanwhile', () => {
+test('socket options read lists to their end, also while these grow', () => {
   const { ipvs, kernel } = open('sockopt');
   ipvs.sync.batch(b => {
     b.addService(web);
@@ -139,7 +139,7 @@ test('lists are read to their end, also where they grow meanwhile', () => {
   expect(ipvs.sync.services()).toHaveLength(61);
 });
 
-test('auto takes netlink, and the socket options where that is not permitted, and says so', async () => {
+test("'auto' chooses netlink, or socket options where netlink is not permitted, and reports it", async () => {
   const warnings: unknown[] = [];
   const silent = () => {};
   const logger: Logger = { debug: silent, info: silent, error: silent, warn: (...words) => warnings.push(words) };
@@ -159,7 +159,7 @@ test('auto takes netlink, and the socket options where that is not permitted, an
   expect(second.ipvs.via).toBe('sockopt');
 });
 
-test('where neither is permitted, netlink is the one that tells', () => {
+test("'auto' reports the error of netlink where neither is permitted", () => {
   const { ipvs, kernel } = open('auto');
   kernel.netlinkDenied = true;
   kernel.sockoptDenied = true;
@@ -168,14 +168,14 @@ test('where neither is permitted, netlink is the one that tells', () => {
   expect(ipvs.via).toBe('netlink');
 });
 
-test('netlink alone is never replaced', () => {
+test("'netlink' is never replaced", () => {
   const { ipvs, kernel } = open('netlink');
   kernel.netlinkDenied = true;
   expect(() => ipvs.sync.addService(web)).toThrow('EPERM');
   expect(() => Ipvs.open({ via: 'raw' as Via })).toThrow('via');
 });
 
-test('any set of plain IPv4 servers is the same over both ways', () => {
+test('any plain IPv4 servers are the same by both ways', () => {
   const plain = virtualServers.map(servers =>
     servers
       .filter(

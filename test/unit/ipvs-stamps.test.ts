@@ -33,7 +33,7 @@ function expectSame(operation: unknown): void {
   expect(among).toEqual(alone);
 }
 
-test('whatever is right has the same bytes', () => {
+test('the fast encoder writes the bytes of the table for valid values', () => {
   fc.assert(
     fc.property(virtualServers, servers => {
       for (const server of servers) {
@@ -52,7 +52,7 @@ test('whatever is right has the same bytes', () => {
   );
 });
 
-test('so has a batch in which services and families follow each other', () => {
+test('the fast encoder writes the bytes of the table for a batch of mixed services and IP versions', () => {
   fc.assert(
     fc.property(virtualServers, servers => {
       const operations = servers.flatMap(({ destinations, ...service }): IpvsOperation[] => [
@@ -73,7 +73,7 @@ const odd = fc.oneof(
   fc.constantFrom('rr', 'rr6', 'RR', 'masquerade', 'tunnel', 'constructor', 'udp', 6),
 );
 
-test('whatever is wrong is refused with the same words', () => {
+test('the fast encoder rejects invalid values with the words of the table', () => {
   const serviceFields = [...Object.keys(web), 'firewallMark', 'persistence', 'schedulerFlags', 'onePacket', 'typo'];
   const serverFields = [...Object.keys(server), 'upperThreshold', 'lowerThreshold', 'tunnel', 'stats', 'typo'];
   fc.assert(
@@ -101,7 +101,7 @@ test('whatever is wrong is refused with the same words', () => {
   );
 });
 
-test('what an operation was is read from its messages', () => {
+test('the operation is read back from its messages', () => {
   fc.assert(
     fc.property(virtualServers, servers => {
       const operations = servers.flatMap(({ destinations, ...service }): IpvsOperation[] => [

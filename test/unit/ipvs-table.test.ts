@@ -155,7 +155,7 @@ describe('formatTable', () => {
     ],
   };
 
-  it('shortens large numbers, in the rates only where ipvsadm does', () => {
+  it('abbreviates large numbers, in rates only where ipvsadm does', () => {
     expect(formatTable([counted], 'stats').split('\n')).toEqual([
       'Prot LocalAddress:Port               Conns   InPkts  OutPkts  InBytes OutBytes',
       '  -> RemoteAddress:Port',
@@ -181,7 +181,7 @@ describe('formatTable', () => {
     );
   });
 
-  it('prints what ipvsadm has no words for by number or name', () => {
+  it('prints by number or name what ipvsadm has no words for', () => {
     const text = formatTable([
       {
         protocol: 1,
@@ -217,7 +217,7 @@ describe('formatTable', () => {
     expect(printed).toEqual(['100.0.0.1', '127.255.255.255', '192.168.0.1', '200.0.0.1', '1.0.0.1', '10.0.0.1']);
   });
 
-  it('refuses views and options that do not exist', () => {
+  it('rejects unknown views and options', () => {
     expect(() => formatTable([], 'nosuch' as 'stats')).toThrow(RangeError);
     expect(() => formatTable([], 'stats', { wide: true } as object)).toThrow('no such field');
   });

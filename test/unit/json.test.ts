@@ -36,7 +36,7 @@ describe('toJson and fromJson', () => {
     expect(toJson({ a: 1n }, 2)).toBe('{\n  "a": {\n    "$bigint": "1"\n  }\n}');
   });
 
-  it('give back any value', () => {
+  it('return any value unchanged', () => {
     fc.assert(
       fc.property(values, value => {
         expect(fromJson(toJson(value))).toStrictEqual(value);
@@ -45,14 +45,14 @@ describe('toJson and fromJson', () => {
     );
   });
 
-  it('take a key called __proto__ for a key', () => {
+  it('treat a key called __proto__ as a key', () => {
     const value = fromJson<Record<string, unknown>>('{"__proto__":{"polluted":{"$bigint":"1"}}}');
     expect(Object.getPrototypeOf(value)).toBe(Object.prototype);
     expect(Object.getOwnPropertyDescriptor(value, '__proto__')?.value).toEqual({ polluted: 1n });
     expect({}).not.toHaveProperty('polluted');
   });
 
-  it('refuse what is none', () => {
+  it('reject other values with ERR_INVALID_ARG_TYPE or ERR_OUT_OF_RANGE', () => {
     expect(() => toJson(undefined)).toThrow(expect.objectContaining({ code: 'ERR_INVALID_ARG_TYPE' }));
     expect(() => fromJson('{"rules":[{"handle":{"$bigint":"1e9"}}]}')).toThrow(
       expect.objectContaining({ name: 'RangeError', code: 'ERR_OUT_OF_RANGE', attribute: 'rules[0].handle' }),

@@ -132,7 +132,7 @@ function cycles(edges: readonly Import[]): string[][] {
 const shown = (list: readonly Import[]): string[] => list.map(({ from, to }) => `${from} imports ${to}`);
 
 describe('the layers', () => {
-  test('every module belongs to a layer', () => {
+  test('have every module of the sources', () => {
     const homeless = modules
       .map(({ file }) => file)
       .filter(file => !(layerOf(file) in ALLOWED) && !GATHERING.includes(file));
@@ -141,44 +141,44 @@ describe('the layers', () => {
     expect(Object.keys(ALLOWED).filter(room => !rooms.includes(room))).toEqual([]);
   });
 
-  test('every import within the sources names a file that is there', () => {
+  test('have imports only of files that exist', () => {
     expect(within.length).toBeGreaterThan(modules.length);
     expect(shown(within.filter(({ to }) => !existsSync(path.join(SOURCES, to))))).toEqual([]);
     expect(shown(imports.filter(({ to }) => to.startsWith('.') || to.startsWith('netsteer')))).toEqual([]);
   });
 
-  test('each layer imports only what is below it', () => {
+  test('import only what is below them', () => {
     expect(shown(within.filter(edge => !permitted(edge)))).toEqual([]);
   });
 
-  test('only the layers that need a package of the registry use it', () => {
+  test('use a package of the registry only where they need it', () => {
     const packages = imports.filter(({ to }) => !to.endsWith('.ts') && !to.startsWith('node:'));
     expect(shown(packages.filter(({ from, to }) => !PACKAGES[to]?.includes(layerOf(from))))).toEqual([]);
     const hidden = modules.filter(({ file, texts }) => texts.includes('koffi') && layerOf(file) !== 'ffi');
     expect(hidden.map(({ file }) => file)).toEqual([]);
   });
 
-  test('no module starts processes', () => {
+  test('start no processes', () => {
     const named = modules.filter(({ texts }) => texts.some(text => /^(node:)?child_process$/.test(text)));
     expect(named.map(({ file }) => file)).toEqual([]);
     expect(shown(imports.filter(({ to }) => to.includes('child_process')))).toEqual([]);
   });
 
-  test('no modules import each other in a circle', () => {
+  test('import each other in no circle', () => {
     expect(cycles(within.filter(({ typeOnly }) => !typeOnly))).toEqual([]);
   });
 
-  test('a circle of types stays within one layer', () => {
+  test('have circles of types only within one layer', () => {
     const circles = cycles(within);
     for (const circle of circles) console.log(`types in a circle: ${circle.join(', ')}`);
     expect(circles.filter(circle => new Set(circle.map(layerOf)).size > 1)).toEqual([]);
   });
 });
 
-describe('these rules', () => {
+describe('the rules of this file', () => {
   const edge = (from: string, to: string): Import => ({ from, to, typeOnly: false });
 
-  test('see one family import another, and a family reach into the native layer', () => {
+  test('find a family that imports another, and one that imports the native layer', () => {
     expect(permitted(edge('ipvs/ipvs.ts', 'nftables/index.ts'))).toBe(false);
     expect(permitted(edge('ipvs/ipvs.ts', 'ffi/index.ts'))).toBe(false);
     expect(permitted(edge('ipvs/ipvs.ts', 'linux/ip_vs.ts'))).toBe(true);
@@ -191,7 +191,7 @@ describe('these rules', () => {
     expect(permitted(edge('errors.ts', 'observe.ts'))).toBe(false);
   });
 
-  test('see a circle of three', () => {
+  test('find a circle of three', () => {
     const circle = [edge('a.ts', 'b.ts'), edge('b.ts', 'c.ts'), edge('c.ts', 'a.ts'), edge('c.ts', 'd.ts')];
     expect(cycles(circle)).toEqual([['a.ts', 'b.ts', 'c.ts']]);
   });

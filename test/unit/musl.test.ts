@@ -12,15 +12,15 @@ const KOFFI = 'node_modules/@koromix/koffi-linux-x64/musl_x64/koffi.node';
 /** Whether a name stands in a library's table of names. */
 const names = (library: Buffer, name: string): boolean => library.includes(`\0${name}\0`);
 
-describe.skipIf(process.arch !== 'x64')('where the C library is musl', () => {
-  it("koffi's package has a binary for it", () => {
+describe.skipIf(process.arch !== 'x64')('a C library that is musl', () => {
+  it('has a binary in the package of koffi', () => {
     const koffi = fs.readFileSync(KOFFI);
     expect(koffi.subarray(0, 4).toString('latin1')).toBe('\x7fELF');
     expect(names(koffi, 'libc.musl-x86_64.so.1')).toBe(true);
     expect(names(koffi, 'libc.so.6')).toBe(false);
   });
 
-  it.skipIf(![MUSL, NM].every(file => fs.existsSync(file)))('it has every function that we call', () => {
+  it.skipIf(![MUSL, NM].every(file => fs.existsSync(file)))('has every function that the library calls', () => {
     const lines = execFileSync(NM, ['--dynamic', '--defined-only', MUSL], { encoding: 'utf8' }).split('\n');
     const exported = new Set(lines.map(line => line.split(' ').at(-1)));
     const called = [...Object.keys(FUNCTIONS), '__errno_location'];

@@ -94,14 +94,14 @@ function uncaughtErrors(): unknown[] {
 const nextTurn = () => new Promise(resolve => setImmediate(resolve));
 
 describe('entering a namespace', () => {
-  test('runs the function inside and returns what it returns, at home', () => {
+  test('runs the function inside, and returns its result at home', () => {
     const { thread, switcher, a } = setUp();
     expect(switcher.enter(a, () => `ran in ${thread.at}`)).toBe('ran in a');
     expect(thread.at).toBe(HOME);
     expect(thread.calls).toEqual(['a', HOME]);
   });
 
-  test('returns home also when the function throws', () => {
+  test('returns home when the function throws', () => {
     const { thread, switcher, a } = setUp();
     const error = new Error('broken');
     expect(
@@ -123,7 +123,7 @@ describe('entering a namespace', () => {
     expect(thread.open.get(switcher.home)).toBe(HOME);
   });
 
-  test('does nothing where there is no way home', () => {
+  test('is rejected where there is no way home', () => {
     const { thread, switcher, a } = setUp();
     thread.openResult = -24;
     const error = caught(() => switcher.enter(a, () => {}));
@@ -131,7 +131,7 @@ describe('entering a namespace', () => {
     expect(thread.calls).toEqual([]);
   });
 
-  test('may be nested: each returns to the one around it', () => {
+  test('nests: each returns to the surrounding one', () => {
     const { thread, switcher, a, b } = setUp();
     const seen: string[] = [];
     switcher.enter(a, () => {
@@ -147,7 +147,7 @@ describe('entering a namespace', () => {
     expect(thread.at).toBe(HOME);
   });
 
-  test('nested and failing, still returns to each', () => {
+  test('returns to each surrounding one when the nested function fails', () => {
     const { thread, switcher, a, b } = setUp();
     const seen: string[] = [];
     switcher.enter(a, () => {
@@ -162,7 +162,7 @@ describe('entering a namespace', () => {
     expect(thread.at).toBe(HOME);
   });
 
-  test('that one is already in moves nothing', () => {
+  test('makes no call where the thread is inside already', () => {
     const { thread, switcher, a } = setUp();
     switcher.enter(a, () => switcher.enter(a, () => expect(thread.at).toBe('a')));
     expect(thread.calls).toEqual(['a', HOME]);
@@ -172,7 +172,7 @@ describe('entering a namespace', () => {
     expect(thread.calls).toEqual([]);
   });
 
-  test('leads home from inside another, and back into it', () => {
+  test('leads home from inside another namespace, and back into it', () => {
     const { thread, switcher, a } = setUp();
     const seen: string[] = [];
     switcher.enter(a, () => {
@@ -188,7 +188,7 @@ describe('entering a namespace', () => {
     [-3, 'ESRCH', 'gone'],
     [-22, 'EINVAL', 'no network namespace'],
     [-12, 'ENOMEM', undefined],
-  ])('that is refused with %i runs nothing and says why', (errno, code, hint) => {
+  ])('that fails with %i runs nothing and says why', (errno, code, hint) => {
     const { thread, switcher, a } = setUp();
     thread.setnsResults.push(errno);
     let ran = false;
@@ -206,14 +206,14 @@ describe('entering a namespace', () => {
 });
 
 describe('making a namespace', () => {
-  test('gives its descriptor and comes back', () => {
+  test('returns its descriptor, and the thread comes back', () => {
     const { thread, switcher } = setUp();
     const fd = switcher.create();
     expect(thread.open.get(fd)).toBe('made 1');
     expect(thread.at).toBe(HOME);
   });
 
-  test('inside another comes back to that', () => {
+  test('inside another one returns the thread to that', () => {
     const { thread, switcher, a } = setUp();
     const seen: string[] = [];
     switcher.enter(a, () => {
@@ -228,7 +228,7 @@ describe('making a namespace', () => {
     [-1, 'EPERM', 'CAP_SYS_ADMIN'],
     [-28, 'ENOSPC', 'user.max_net_namespaces'],
     [-12, 'ENOMEM', undefined],
-  ])('that is refused with %i leaves the thread where it was', (errno, code, hint) => {
+  ])('that fails with %i leaves the thread where it was', (errno, code, hint) => {
     const { thread, switcher } = setUp();
     thread.unshareResult = errno;
     const error = caught(() => switcher.create());
@@ -237,7 +237,7 @@ describe('making a namespace', () => {
     expect(thread.at).toBe(HOME);
   });
 
-  test('that cannot be opened comes back all the same', () => {
+  test('that cannot be opened returns the thread all the same', () => {
     const { thread, switcher } = setUp();
     expect(thread.open.get(switcher.home)).toBe(HOME);
     thread.openResult = -24;
@@ -251,7 +251,7 @@ describe('a way home that fails', () => {
   /** In, then as many failures as there are attempts. */
   const neverBack = [0, ENOMEM, ENOMEM, ENOMEM];
 
-  test('is tried again, and nobody notices where that helps', async () => {
+  test('is tried again, which the caller does not notice where it succeeds', async () => {
     const errors = uncaughtErrors();
     for (const failures of [1, 2]) {
       const { thread, switcher, a } = setUp();
@@ -263,7 +263,7 @@ describe('a way home that fails', () => {
     expect(errors).toEqual([]);
   });
 
-  test('is thrown to the caller, and raised as uncaught besides: no catch may swallow it', async () => {
+  test('rejects the call with ERR_NETNS_LOST, and is raised as uncaught besides: no catch may hide it', async () => {
     const errors = uncaughtErrors();
     const { thread, switcher, a } = setUp();
     thread.setnsResults.push(...neverBack);
@@ -275,7 +275,7 @@ describe('a way home that fails', () => {
     expect(errors).toEqual([error]);
   });
 
-  test('is thrown also where the function threw: where the thread is matters more', async () => {
+  test('rejects the call with ERR_NETNS_LOST even where the function threw', async () => {
     uncaughtErrors();
     const { thread, switcher, a } = setUp();
     thread.setnsResults.push(...neverBack);
@@ -330,7 +330,7 @@ describe('a way home that fails', () => {
     },
   );
 
-  test('after making a namespace leaves no descriptor of it behind', async () => {
+  test('after making a namespace rejects with ERR_NETNS_LOST, and leaves no descriptor', async () => {
     const errors = uncaughtErrors();
     const { thread, switcher } = setUp();
     switcher.atHome(() => switcher.home);
@@ -355,7 +355,7 @@ describe('a way home that fails', () => {
   });
 });
 
-describe('JavaScript that is ended inside', () => {
+describe('JavaScript that is terminated inside a namespace', () => {
   /** As the timeout of node:vm ends it: no `finally` is run. */
   const end = (work: (forever: () => never) => void) => {
     let reached = false;
@@ -370,7 +370,7 @@ describe('JavaScript that is ended inside', () => {
     }
   };
 
-  test('is followed home at the end of the turn, and no further', async () => {
+  test('is followed by a return home at the end of the turn, and by nothing else', async () => {
     const errors = uncaughtErrors();
     const { thread, switcher, a, b } = setUp();
     end(forever => switcher.enter(a, () => switcher.enter(b, forever)));
@@ -383,7 +383,7 @@ describe('JavaScript that is ended inside', () => {
     expect(errors).toEqual([]);
   });
 
-  test('with no way home is raised as uncaught, and rejects every entry with ERR_NETNS_LOST until there is one', async () => {
+  test('is raised as uncaught where there is no way home, which rejects every entry with ERR_NETNS_LOST', async () => {
     const errors = uncaughtErrors();
     const { thread, switcher, a, b } = setUp();
     thread.setnsResults.push(0, -12, -12, -12);
@@ -397,7 +397,7 @@ describe('JavaScript that is ended inside', () => {
     expect(thread.at).toBe(HOME);
   });
 
-  test('in a pass through several namespaces, or while one is made, is followed home', async () => {
+  test('is followed by a return home, also in a pass through several namespaces and in making one', async () => {
     const { thread, switcher, a, b } = setUp();
     end(forever =>
       switcher.visitEach(
@@ -420,7 +420,7 @@ describe('JavaScript that is ended inside', () => {
     await nextTurn();
   });
 
-  test.each(['before the thread is moved', 'after it'])('%s is noticed by the next entry', async when => {
+  test.each(['before the thread is moved', 'after it'])('is noticed by the next entry: %s', async when => {
     const { thread, switcher, a, b } = setUp();
     const { setns } = thread.ffi;
     end(forever => {
@@ -437,7 +437,7 @@ describe('JavaScript that is ended inside', () => {
     await nextTurn();
   });
 
-  test('on the way back is led back again', async () => {
+  test('on the way back is followed by a return home', async () => {
     const { thread, switcher, a } = setUp();
     const { setns } = thread.ffi;
     end(forever => {
@@ -451,7 +451,7 @@ describe('JavaScript that is ended inside', () => {
     expect(thread.at).toBe(HOME);
   });
 
-  test('lets go of what was held for it, once', async () => {
+  test('releases what was held for it once', async () => {
     const { thread, switcher, a, b } = setUp();
     let held = 0;
     const holder = { take: () => held++, release: () => held-- };
@@ -486,7 +486,7 @@ describe('a pass through several namespaces', () => {
     return seen;
   };
 
-  test('goes home once, behind the last', () => {
+  test('goes home once, after the last one', () => {
     const { thread, switcher, a, b } = setUp();
     expect(visited(thread, switcher, [a, b, b])).toEqual(['a', 'b', 'b']);
     expect(thread.calls).toEqual(['a', 'b', HOME]);
@@ -495,7 +495,7 @@ describe('a pass through several namespaces', () => {
     expect(thread.calls).toHaveLength(3);
   });
 
-  test('enters nothing twice that is asked for inside', () => {
+  test('enters no namespace twice that is also entered inside', () => {
     const { thread, switcher, a, b } = setUp();
     const inside: string[] = [];
     visited(thread, switcher, [a, b], i => switcher.enter([a, b][i]!, () => inside.push(thread.at)));
@@ -503,7 +503,7 @@ describe('a pass through several namespaces', () => {
     expect(thread.calls).toEqual(['a', 'b', HOME]);
   });
 
-  test('leaves out what cannot be entered, and goes on where something throws', () => {
+  test('leaves out what cannot be entered, and continues where something throws', () => {
     const { thread, switcher, a, b } = setUp();
     thread.setnsResults.push(-1);
     expect(visited(thread, switcher, [a, b])).toEqual(['b']);
@@ -515,7 +515,7 @@ describe('a pass through several namespaces', () => {
     expect(thread.at).toBe(HOME);
   });
 
-  test('comes back to where it was begun', () => {
+  test('returns to where it began', () => {
     const { thread, switcher, a, b } = setUp();
     switcher.enter(a, () => {
       expect(visited(thread, switcher, [b, a])).toEqual(['b', 'a']);
@@ -524,7 +524,7 @@ describe('a pass through several namespaces', () => {
     expect(thread.at).toBe(HOME);
   });
 
-  test('that has no way home says so, and nothing is visited any more until there is one', async () => {
+  test('rejects with ERR_NETNS_LOST without a way home, and enters nothing until there is one', async () => {
     const errors = uncaughtErrors();
     const { thread, switcher, a, b } = setUp();
     thread.setnsResults.push(0, -12, -12, -12);

@@ -107,7 +107,7 @@ function encoded(packets: readonly Packet[]): Uint8Array {
 }
 
 describe('a pcap file', () => {
-  it('has the messages as they came, with the time of the kernel, or of receipt', () => {
+  it('has the packets as they came, with the time of the kernel or of reception', () => {
     const records = recordsOf(Buffer.from(encoded(some(4))));
     expect(records.map(({ seconds, microseconds }) => [seconds, microseconds])).toEqual([
       [1_700_000_000, 123_456],
@@ -119,7 +119,7 @@ describe('a pcap file', () => {
     expect(records[0]!.data.toString('hex')).toContain(UDP);
   });
 
-  it('is the same whether packets stand one behind the other, apart, or alone', () => {
+  it('is the same whether packets arrive together, apart or alone', () => {
     const packets = some(6);
     const together = encoded(packets);
     expect(encoded(packets.map(packet => packet.copy()))).toEqual(together);
@@ -167,7 +167,7 @@ describe('a pcapng file', () => {
     }
   });
 
-  it('describes its interfaces again after a rotation, and escapes what a container wrote', async () => {
+  it('describes its interfaces again after a rotation, and escapes texts of a container', async () => {
     const files = [new Slow(1 << 20), new Slow(1 << 20)];
     for (const file of files) file.open = true;
     const { delivery, write } = setUp({
@@ -190,7 +190,7 @@ describe('a pcapng file', () => {
 });
 
 describe('a capture', () => {
-  it('stops reading while its Writable is full, and goes on afterwards', async () => {
+  it('stops reading while its Writable is full, and continues afterwards', async () => {
     const { delivery, flow, write } = setUp();
     const file = new Slow();
     const capture = write(file);
@@ -216,7 +216,7 @@ describe('a capture', () => {
   it.each([
     ['drop-oldest', [6, 7, 8, 9]],
     ['drop-newest', [0, 1, 2, 3]],
-  ] as const)("goes on reading with '%s', and counts what it drops", async (when, kept) => {
+  ] as const)("continues to read with '%s', and counts what it drops", async (when, kept) => {
     const { delivery, flow, write } = setUp({ when, packets: 4 });
     const file = new Slow();
     const capture = write(file);
@@ -230,7 +230,7 @@ describe('a capture', () => {
     expect(delivery.dropped).toBe(6);
   });
 
-  it('is written to its end by a log that closes, whatever the Writable says', async () => {
+  it('is written to its end by a log that closes, whatever the Writable returns', async () => {
     const { delivery, write } = setUp({ when: 'drop-oldest' });
     const file = new Slow();
     const capture = write(file);
@@ -246,7 +246,7 @@ describe('a capture', () => {
     await capture[Symbol.asyncDispose]();
   });
 
-  it('fails with its Writable, and lets the log go on', async () => {
+  it('fails with its Writable, and the log continues', async () => {
     const { delivery, flow, write } = setUp();
     const file = new Slow(1 << 20);
     const capture = write(file);
@@ -261,7 +261,7 @@ describe('a capture', () => {
     expect(capture.packets).toBe(0);
   });
 
-  it('tells of a Writable that is closed too early, or that has been ended already', async () => {
+  it('rejects a Writable that closes early with ERR_STREAM_PREMATURE_CLOSE, and one that has ended with ERR_CLOSED', async () => {
     const { write } = setUp();
     const gone = new Slow(1 << 20);
     const first = write(gone);
@@ -279,7 +279,7 @@ describe('a capture', () => {
     await expect(second.finished).rejects.toMatchObject({ code: 'ERR_CLOSED' });
   });
 
-  it('tells why its log could not be read to the end, after it has written what there was', async () => {
+  it('rejects with the reason why its log could not be read to the end, after it has written the packets before', async () => {
     const { delivery, write } = setUp();
     const file = new Slow(1 << 20);
     file.open = true;
@@ -309,7 +309,7 @@ describe('a capture', () => {
   });
 });
 
-describe('rotation', () => {
+describe('the rotation of a capture', () => {
   const files = () => {
     const all: Slow[] = [];
     const next = (index: number) => {
@@ -323,7 +323,7 @@ describe('rotation', () => {
   };
   const size = encoded(some(1)).length - 24;
 
-  it('by size ends a file before the packet that would be too much', async () => {
+  it('ends a file by size before the packet that would be too much', async () => {
     const { all, next } = files();
     const { delivery, write } = setUp({ rotation: { bytes: 24 + 10 * size, next } });
     const capture = write(next(0));
@@ -337,7 +337,7 @@ describe('rotation', () => {
     expect(all.every(file => file.writableFinished)).toBe(true);
   });
 
-  it('gives a packet that is too large a file of its own', async () => {
+  it('gives a packet that is too large its own file', async () => {
     const { all, next } = files();
     const { delivery, write } = setUp({ rotation: { bytes: 1024, next } });
     const capture = write(next(0));
@@ -347,7 +347,7 @@ describe('rotation', () => {
     expect(all.map(file => recordsOf(file.bytes).length)).toEqual([1, 1, 1, 1]);
   });
 
-  it('waits for the next Writable, and the log with it', async () => {
+  it('waits for the next Writable, and so does the log', async () => {
     const { all, next } = files();
     let supply: ((file: Slow) => void) | undefined;
     const { delivery, flow, write } = setUp({
@@ -374,7 +374,7 @@ describe('rotation', () => {
     expect(all.map(file => recordsOf(file.bytes).length).reduce((sum, count) => sum + count)).toBe(30);
   });
 
-  it('by time ends a file that has packets, and begins the next one with the next packet', async () => {
+  it('ends a file by time if it has packets, and begins the next one with the next packet', async () => {
     vi.useFakeTimers();
     try {
       const { all, next } = files();
@@ -424,7 +424,7 @@ describe('rotation', () => {
     [{ seconds: 0, next() {} }, 'ERR_OUT_OF_RANGE', 'rotate.seconds'],
     [{ seconds: 1 }, 'ERR_INVALID_ARG_TYPE', 'rotate.next'],
     [{ size: 1, next() {} }, 'ERR_UNKNOWN_FIELD', 'rotate.size'],
-  ])('%j is refused', (rotation, code, attribute) => {
+  ])('rejects %j with ERR_INVALID_ARG_TYPE, ERR_OUT_OF_RANGE or ERR_UNKNOWN_FIELD', (rotation, code, attribute) => {
     expect(() => checkRotation(rotation)).toThrow(expect.objectContaining({ code, attribute }));
   });
 });

@@ -3,8 +3,8 @@ import { NO_CONTEXT, toHex, Writer } from '../../src/codec/index.ts';
 import { backlogOf, configTable, settingsOf } from '../../src/nflog/config.ts';
 import { Nflog } from '../../src/nflog/index.ts';
 
-describe('settings of a log', () => {
-  it('fill one message, with the defaults', () => {
+describe('the settings of a log', () => {
+  it('fit one message, with the defaults', () => {
     const writer = new Writer();
     configTable.write(writer, { command: 'bind', ...settingsOf({}) }, NO_CONTEXT);
     expect(toHex(writer.copy())).toBe(
@@ -51,11 +51,11 @@ describe('settings of a log', () => {
     [{ groups: [5], netns: undefined }, 'ERR_NETNS_UNDEFINED', 'netns'],
     [{ groups: [5], group: 6 }, 'ERR_UNKNOWN_FIELD', 'group'],
   ];
-  it.each(refused)('refuse %j before the kernel could ignore it', (options, code, attribute) => {
+  it.each(refused)('reject %j, which the kernel could ignore', (options, code, attribute) => {
     expect(() => Nflog.open(options as never)).toThrow(expect.objectContaining({ code, attribute }));
   });
 
-  it('have a bounded backlog from the start', () => {
+  it('have a bounded backlog by default', () => {
     expect(backlogOf()).toEqual({ packets: 16384, when: 'leave-to-kernel' });
   });
 });

@@ -55,7 +55,7 @@ const conntrack = (attributes: Raw[], info = 2) =>
   ]).conntrack;
 
 describe('the connection of a packet', () => {
-  it('has its tuples, state, mark, NAT and what the protocol knows', () => {
+  it('has its tuples, state, mark, NAT and protocol details', () => {
     expect(conntrack(REDIRECTED)).toEqual({
       state: 'new',
       direction: 'original',
@@ -87,7 +87,7 @@ describe('the connection of a packet', () => {
     });
   });
 
-  it('comes with the number of the packet', () => {
+  it('arrives with the number of the packet', () => {
     const packet = packetOf([
       [N.NFULA_SEQ, '00000007'],
       [N.NFULA_CT, REDIRECTED],
@@ -104,11 +104,11 @@ describe('the connection of a packet', () => {
     [3, 'established', 'reply'],
     [4, 'related', 'reply'],
     [7, 7, 'reply'],
-  ])('of NFULA_CT_INFO %i is %s, %s', (info, state, direction) => {
+  ])('has for NFULA_CT_INFO %i the state %s and the direction %s', (info, state, direction) => {
     expect(conntrack([], info)).toEqual({ state, direction, status: [], mark: 0 });
   });
 
-  it('has what newer kernels add, and keeps what nobody knows', () => {
+  it('has fields of newer kernels, and keeps unknown ones', () => {
     expect(
       conntrack([
         [
@@ -145,7 +145,7 @@ describe('the connection of a packet', () => {
     });
   });
 
-  it('of IPv6 and ICMP has their addresses and types; a protocol without a name is its number', () => {
+  it('has addresses of IPv6 and types of ICMP, and a number for a protocol without a name', () => {
     const v6 = (protocol: Raw[]): Raw[] => [
       [
         C.CTA_TUPLE_IP,
@@ -175,7 +175,7 @@ describe('the connection of a packet', () => {
     expect(conntrack([[C.CTA_TUPLE_ORIG, v6([[C.CTA_PROTO_NUM, 'fe']])]])?.original?.protocol).toBe(254);
   });
 
-  it('with source NAT has the address that the sender was given', () => {
+  it('has with source NAT the address that the sender was given', () => {
     const masqueraded: Raw[] = [
       [C.CTA_TUPLE_ORIG, tuple4('ac110002', '08080808', 'a0000035')],
       [C.CTA_TUPLE_REPLY, tuple4('08080808', 'c0a80105', '0035b000')],
@@ -184,7 +184,7 @@ describe('the connection of a packet', () => {
     expect(conntrack(masqueraded)?.sourceNat).toEqual({ address: '192.168.1.5', port: 0xb000 });
   });
 
-  it('that lies about its inside is none, and harms nothing else', () => {
+  it('is absent where it is malformed, and harms nothing else', () => {
     const packet = packetOf([
       [N.NFULA_MARK, '00000001'],
       [N.NFULA_CT, 'ffff0100'],
@@ -208,7 +208,7 @@ describe('the connection of a packet', () => {
     expect(toHex(own.bytes)).toContain('deadbeef');
   });
 
-  it('can be printed as JSON, counters and all', () => {
+  it('is printed as JSON, counters included', () => {
     const packet = packetOf([
       [N.NFULA_CT, [[C.CTA_COUNTERS_REPLY, [[C.CTA_COUNTERS_BYTES, 'ffffffffffffffff']]]]],
       [N.NFULA_CT_INFO, '00000000'],

@@ -39,7 +39,7 @@ describe('Delivery', () => {
     expect(await next(iterator, 4)).toEqual([3, 4, 5, 6]);
   });
 
-  it("drops the newest with 'drop-newest'", async () => {
+  it("drops the newest packets with 'drop-newest'", async () => {
     const { delivery } = setUp('drop-newest');
     const iterator = delivery.iterate();
     delivery.take(packets(1, 2, 3));
@@ -49,7 +49,7 @@ describe('Delivery', () => {
     expect(await next(iterator, 4)).toEqual([1, 2, 3, 4]);
   });
 
-  it("stops reading with 'leave-to-kernel', and begins again when half of it has been taken", async () => {
+  it("stops reading with 'leave-to-kernel', and continues when half of the backlog is taken", async () => {
     const { delivery, flow } = setUp('leave-to-kernel');
     expect(flow.on).toBe(false);
     const iterator = delivery.iterate();
@@ -65,7 +65,7 @@ describe('Delivery', () => {
     expect(delivery.dropped).toBe(0);
   });
 
-  it('goes on where a loop was left', async () => {
+  it('continues where a loop stopped', async () => {
     const { delivery, flow } = setUp('leave-to-kernel');
     delivery.iterate();
     const first = delivery.iterate();
@@ -79,7 +79,7 @@ describe('Delivery', () => {
     expect(await next(delivery.iterate(), 2)).toEqual([2, 3]);
   });
 
-  it('stops reading when nobody is left', async () => {
+  it('stops reading when there are no consumers', async () => {
     const { delivery, flow } = setUp('drop-oldest');
     const iterator = delivery.iterate();
     const waiting = iterator.next();
@@ -101,7 +101,7 @@ describe('Delivery', () => {
     expect(await next(two, 1)).toEqual([4]);
   });
 
-  it('ends loops when it ends, and takes nothing afterwards', async () => {
+  it('ends loops when it ends, and rejects later packets with ERR_CLOSED', async () => {
     const { delivery, flow } = setUp('drop-oldest');
     const iterator = delivery.iterate();
     const waiting = iterator.next();
@@ -115,7 +115,7 @@ describe('Delivery', () => {
     expect(() => delivery.onBatch(() => {})).toThrow(expect.objectContaining({ code: 'ERR_CLOSED' }));
   });
 
-  it('tells a failure to one loop, waiting or not', async () => {
+  it('rejects one loop with a failure, waiting or not', async () => {
     const waitingOne = setUp('drop-oldest').delivery;
     const waiting = waitingOne.iterate().next();
     waitingOne.end(new Error('broken'));
@@ -127,7 +127,7 @@ describe('Delivery', () => {
     expect((await iterator.next()).done).toBe(true);
   });
 
-  it('gives handlers whole batches, also of what came before there was one', async () => {
+  it('gives handlers whole batches, also those that came before the handler', async () => {
     const { delivery } = setUp('leave-to-kernel');
     delivery.take(packets(1, 2));
     const seen: unknown[] = [];
@@ -138,7 +138,7 @@ describe('Delivery', () => {
     expect(delivery.room).toBe(Number.POSITIVE_INFINITY);
   });
 
-  it('keeps ten thousands in order while they are taken', async () => {
+  it('keeps tens of thousands in order while they are taken', async () => {
     const { delivery } = setUp('drop-newest', 100_000);
     const iterator = delivery.iterate();
     for (let i = 0; i < 20; i++) delivery.take(packets(...Array.from({ length: 1000 }, (_, k) => i * 1000 + k)));

@@ -36,7 +36,7 @@ describe('device names', () => {
   beforeEach(() => setTime(0));
   afterEach(() => vi.restoreAllMocks());
 
-  it('are asked for once for all packets that were received before', () => {
+  it('are read once for all packets that were received before', () => {
     const socket = new FakeSocket();
     const devices = new Devices(socket);
     setTime(5);
@@ -45,7 +45,7 @@ describe('device names', () => {
     expect(socket.asked).toBe(2);
   });
 
-  it('are asked for again for a packet that was received after, and for no older one', () => {
+  it('are read again for a packet that was received after, and for no older one', () => {
     const socket = new FakeSocket();
     const devices = new Devices(socket);
     setTime(5);
@@ -58,7 +58,7 @@ describe('device names', () => {
     expect(socket.asked).toBe(2);
   });
 
-  it('are the last ones of a device that has gone, and of a log that is closed', () => {
+  it('are the last ones of a device that is gone, and of a closed log', () => {
     const socket = new FakeSocket();
     const devices = new Devices(socket);
     setTime(1);
@@ -74,7 +74,7 @@ describe('device names', () => {
     expect(socket.asked).toBe(3);
   });
 
-  it('take up no more room than thousands', () => {
+  it('take bounded room', () => {
     const socket = new FakeSocket();
     const devices = new Devices(socket);
     setTime(1);

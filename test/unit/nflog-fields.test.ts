@@ -54,16 +54,16 @@ function recordOf(keys: readonly string[]): unknown {
   return found;
 }
 
-describe('every row of the packet table is shown', () => {
-  test.each(rows.filter(key => !NOT_IN_JSON.includes(key)))('%s by the packet', key => {
+describe('every row of the table of packets', () => {
+  test.each(rows.filter(key => !NOT_IN_JSON.includes(key)))('is a property of the packet: %s', key => {
     expect(packet([...without(key), key]).toJSON()).not.toEqual(packet(without(key)).toJSON());
   });
 
-  test.each(rows.filter(key => !NOT_IN_RECORDS.includes(key)))('%s by a record', key => {
+  test.each(rows.filter(key => !NOT_IN_RECORDS.includes(key)))('is a field of a record: %s', key => {
     expect(recordOf([...without(key), key])).not.toEqual(recordOf(without(key)));
   });
 
-  test('what is not shown is a row', () => {
+  test('is either shown or listed here as hidden', () => {
     expect(rows).toEqual(expect.arrayContaining(NOT_IN_RECORDS));
   });
 });

@@ -7,7 +7,7 @@ import { isLong, where } from '../support/where.ts';
 const INPUTS = isLong && where === 'host' ? 10_000_000 : 40_000;
 
 it(
-  `reads ${INPUTS} inputs of NFLOG that are nearly right`,
+  `${INPUTS} mutated inputs of NFLOG are read within the rules`,
   isLong ? { timeout: patience(3_600_000) } : {},
   async () => {
     const { inputs, kinds, refused } = await fuzz({

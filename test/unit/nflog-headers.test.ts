@@ -24,8 +24,8 @@ function read(hex: string, etherType = C.ETH_P_IP, captured = Number.POSITIVE_IN
 const V6 = (next: string, rest: string) =>
   `60500123 0040 ${next} 3f fd000000000000000000000000000001 fd000000000000000000000000000002 ${rest}`;
 
-describe('headers', () => {
-  it('of IPv4 with TCP, UDP, ICMP, SCTP, and others', () => {
+describe('the headers of a packet', () => {
+  it('are read of IPv4 with TCP, UDP, ICMP, SCTP and others', () => {
     expect(read(TCP_SYN)).toEqual({
       network: 'ipv4',
       source: '127.0.0.1',
@@ -54,7 +54,7 @@ describe('headers', () => {
     expect(read(`46${ip('11').slice(2)} 94040000 0001 0002`)).toMatchObject({ sourcePort: 1, destinationPort: 2 });
   });
 
-  it('of fragments: only the first has ports', () => {
+  it('have ports only in the first fragment', () => {
     const fragment = (bits: string) => `45000030 0001 ${bits} 40 11 0000 0a000001 0a000002 1234 0050`;
     expect(read(fragment('2000'))).toMatchObject({ moreFragments: true, sourcePort: 0x1234 });
     const later = read(fragment('2005'));
@@ -67,7 +67,7 @@ describe('headers', () => {
     expect(later6).not.toHaveProperty('sourcePort');
   });
 
-  it('of IPv6 behind extension headers', () => {
+  it('are read of IPv6 behind extension headers', () => {
     const chain = '3c 00 0104 00000000  2b 00 0104 00000000  33 00 0000 00000000  06 01 0000 00000001 00000001';
     const found = read(V6('00', `${chain} 0050 1234 00000001 00000002 5012 ffff`), C.ETH_P_IPV6);
     expect(found).toMatchObject({
@@ -85,7 +85,7 @@ describe('headers', () => {
     expect(read(V6('3a', '8000'), C.ETH_P_IPV6)).toMatchObject({ protocol: 'icmpv6', icmpType: 128, icmpCode: 0 });
   });
 
-  it('of ARP', () => {
+  it('are read of ARP', () => {
     const arp = '0001 0800 06 04 0002 020000000001 0a000001 020000000002 0a000002';
     expect(read(arp, C.ETH_P_ARP)).toEqual({
       network: 'arp',
@@ -96,14 +96,14 @@ describe('headers', () => {
     expect(read(arp.replace('0800', '86dd').replace('04', '10'), C.ETH_P_ARP)).toBeUndefined();
   });
 
-  it('behind further VLAN tags, however many', () => {
+  it('are read behind any number of VLAN tags', () => {
     expect(read(`0007 0800 ${UDP}`, C.ETH_P_8021Q)).toMatchObject({ network: 'ipv4', destinationPort: 9999 });
     expect(read(`0007 8100 0008 0800 ${UDP}`, C.ETH_P_8021AD)).toMatchObject({ network: 'ipv4', length: 34 });
     expect(read('0007 8100 '.repeat(16_000), C.ETH_P_8021Q)).toBeUndefined();
     expect(read('0007 08', C.ETH_P_8021Q)).toBeUndefined();
   });
 
-  it('end where the captured bytes do', () => {
+  it('end where the captured bytes end', () => {
     expect(read(TCP_SYN, C.ETH_P_IP, 19)).toBeUndefined();
     expect(read(TCP_SYN, C.ETH_P_IP, 23)).not.toHaveProperty('sourcePort');
     expect(read(TCP_SYN, C.ETH_P_IP, 24)).toMatchObject({ sourcePort: 41996 });
@@ -114,7 +114,7 @@ describe('headers', () => {
     expect(packetOf([]).headers).toBeUndefined();
   });
 
-  it('of any bytes throw nothing, and read nothing that was not captured', () => {
+  it('throw nothing for any bytes, and read only captured bytes', () => {
     const types = fc.constantFrom(C.ETH_P_IP, C.ETH_P_IPV6, C.ETH_P_ARP, 0x1234);
     const starts = fc.constantFrom('', '45', '60', '4f', '0001080006040001');
     fc.assert(
@@ -125,7 +125,7 @@ describe('headers', () => {
     );
   });
 
-  it('walk a chain of extension headers to its end, however long', () => {
+  it('are read behind a chain of extension headers of any length', () => {
     const many = '3c 00 0104 00000000'.repeat(8000);
     const found = read(V6('3c', many), C.ETH_P_IPV6);
     expect(found).not.toHaveProperty('protocol');
@@ -146,7 +146,7 @@ describe('the link-layer header that the kernel copies with the packet', () => {
       { microseconds: 0, devices: { nameOf: () => 'x', typeOf: () => deviceType } },
     );
 
-  it('is no part of the payload: in the egress hook of netdev', () => {
+  it('is not part of the payload in the egress hook of netdev', () => {
     for (const deviceType of [1, 772, undefined]) {
       const packet = egress(5, 1, '0800', frame, deviceType);
       expect(packet.hook).toBe('egress');
@@ -157,14 +157,14 @@ describe('the link-layer header that the kernel copies with the packet', () => {
     }
   });
 
-  it('and in the output hook of arp', () => {
+  it('is not part of the payload in the output hook of arp', () => {
     const arp = '0001080006040002 020000000001 0a000001 020000000002 0a000002';
     const packet = egress(3, 1, '0806', `020000000002020000000001 0806 ${arp}`, 1);
     expect(packet.headers).toMatchObject({ network: 'arp', source: '10.0.0.1' });
     expect(packet.payload).toHaveLength(28);
   });
 
-  it('is not taken from packets of devices without one', () => {
+  it('is not removed from packets of devices without one', () => {
     expect(egress(5, 1, '0800', UDP, 65534).payload).toEqual(bytes(UDP));
     expect(egress(5, 1, '0800', UDP, undefined).payload).toEqual(bytes(UDP));
     expect(egress(5, 0, '0800', UDP, 1).payload).toEqual(bytes(UDP));

@@ -143,8 +143,8 @@ function fieldsOf(packet: Packet) {
   };
 }
 
-describe('Packet', () => {
-  it('reads what the table of its attributes reads', () => {
+describe('a packet', () => {
+  it('has the fields that the table of attributes reads', () => {
     fc.assert(
       fc.property(fc.nat(12), fc.nat(0xffff), fc.array(attribute, { maxLength: 16 }), (family, group, all) => {
         // Of two tags whose first lies about its inside the table takes the second, the view none.
@@ -162,7 +162,7 @@ describe('Packet', () => {
     );
   });
 
-  it('keeps two packets that are read in turns apart', () => {
+  it('is not mixed with another that is read in turns with it', () => {
     const mark = (value: number) => [{ type: C.NFULA_MARK, bytes: new Uint8Array([0, 0, 0, value]) }];
     const one = message(2, 1, mark(1)).packet;
     const two = message(2, 2, mark(2)).packet;
@@ -189,7 +189,7 @@ describe('Packet', () => {
     );
   });
 
-  it('gives what stands before an attribute whose length lies', () => {
+  it('has the fields before an attribute with a wrong length', () => {
     const { source, start, end } = message(2, 1, [
       { type: C.NFULA_MARK, bytes: new Uint8Array([0, 0, 0, 9]) },
       { type: C.NFULA_UID, bytes: new Uint8Array(4) },
@@ -201,7 +201,7 @@ describe('Packet', () => {
     expect(() => packetTable.read(source, start + NFGENMSG_LENGTH, end, NO_CONTEXT)).toThrow(DecodeError);
   });
 
-  it('names families and hooks, and leaves numbers without a name', () => {
+  it('names families and hooks, and keeps numbers without a name', () => {
     const at = (family: number, hook: number) => {
       const { packet } = message(family, 0, [{ type: C.NFULA_PACKET_HDR, bytes: new Uint8Array([8, 0, hook, 0]) }]);
       return [packet.family, packet.hook];
@@ -217,7 +217,7 @@ describe('Packet', () => {
     expect(message(2, 0, []).packet.hook).toBeUndefined();
   });
 
-  it('decodes a prefix that is no UTF-8, up to its NUL', () => {
+  it('decodes a prefix that is not UTF-8, up to its NUL', () => {
     const prefix = (...bytes: number[]) =>
       message(2, 0, [{ type: C.NFULA_PREFIX, bytes: new Uint8Array(bytes) }]).packet.prefix;
     expect(prefix(0x61, 0)).toBe('a');
@@ -233,7 +233,7 @@ describe('Packet', () => {
     expect([...packet.copy().payload]).toEqual([1, 2, 3]);
   });
 
-  it('prints as a plain object', () => {
+  it('is inspected as a plain object', () => {
     const { packet } = message(2, 5, [{ type: C.NFULA_PAYLOAD, bytes: new Uint8Array([1, 2]) }]);
     const { microseconds } = receipt;
     const plain = {

@@ -118,7 +118,7 @@ describe('PacketReader', () => {
   beforeEach(() => void vi.spyOn(performance, 'now').mockReturnValue(1000));
   afterEach(() => vi.restoreAllMocks());
 
-  it('reads batches and their end without taking the latter for an error', () => {
+  it('reads batches, and does not take their end for an error', () => {
     const { socket, batches, sequences, reader } = setUp();
     socket.push(datagram(5, 0, 1, 2));
     socket.push(datagram(6, 0));
@@ -130,7 +130,7 @@ describe('PacketReader', () => {
     expect(reader.lostPackets).toBe(0);
   });
 
-  it('counts gaps for each group, from its first number on, and over the end of the numbers', () => {
+  it('counts gaps for each group, from its first number and over the overflow of numbers', () => {
     const { socket, losses, reader } = setUp();
     socket.push(datagram(5, 2, 3, 7));
     socket.push(datagram(6, 0));
@@ -143,7 +143,7 @@ describe('PacketReader', () => {
     expect(reader.lostPackets).toBe(7);
   });
 
-  it('tells of dropped datagrams once', () => {
+  it('reports dropped datagrams once', () => {
     const { socket, losses, reader } = setUp();
     socket.dropped = 3;
     socket.push(datagram(5, 0));
@@ -157,7 +157,7 @@ describe('PacketReader', () => {
     expect(reader.lostDatagrams).toBe(3);
   });
 
-  it('looks at nothing that is not from the kernel', () => {
+  it('ignores messages that are not from the kernel', () => {
     const { socket, batches, reader, warnings } = setUp();
     socket.push(datagram(5, 0), 4711);
     socket.push(datagram(5, 0), 4711);
@@ -168,7 +168,7 @@ describe('PacketReader', () => {
     expect(warnings).toEqual(['a message that is not from the kernel was dropped']);
   });
 
-  it('hands over packets met on the way to an answer, in their order and later', async () => {
+  it('keeps packets before a reply, and delivers them later in order', async () => {
     const { socket, reader, sequences } = setUp();
     socket.push(datagram(5, 0, 1));
     socket.push(datagram(5, 2));
@@ -185,7 +185,7 @@ describe('PacketReader', () => {
     expect(sequences()).toEqual([0, 1, 2, 3]);
   });
 
-  it('gives up an answer once more has been read than was queued', () => {
+  it('rejects a request after it has read more than was queued', () => {
     const { socket, reader } = setUp();
     const large = datagram(5, ...Array.from({ length: 5000 }, (_, i) => i));
     const many = Math.ceil((1 << 20) / large.length) + 5;
@@ -195,7 +195,7 @@ describe('PacketReader', () => {
     expect(socket.queue.length).toBeGreaterThan(0);
   });
 
-  it('ignores an answer that nobody waits for any more', () => {
+  it('ignores a reply that nobody waits for', () => {
     const { socket, sequences } = setUp();
     socket.push(answer(0));
     socket.push(datagram(5, 0));
@@ -203,7 +203,7 @@ describe('PacketReader', () => {
     expect(sequences()).toEqual([0]);
   });
 
-  it('keeps what comes before a message that lies about its length', () => {
+  it('keeps what precedes a message with a wrong length', () => {
     const { socket, sequences, warnings } = setUp();
     const lying = datagram(5, 0, 1, 2);
     new DataView(lying.buffer).setUint32(lying.length - 20 - 28, 4000, true);
@@ -215,7 +215,7 @@ describe('PacketReader', () => {
     expect(warnings).toEqual(['a malformed message was dropped']);
   });
 
-  it('never writes again where packets point', () => {
+  it('never writes to a buffer that packets still use', () => {
     const { socket, batches } = setUp();
     for (let i = 0; i < 400; i++) {
       socket.push(datagram(5, ...Array.from({ length: 300 }, (_, k) => i * 300 + k)));
@@ -226,7 +226,7 @@ describe('PacketReader', () => {
     expect(all.every((packet, i) => packet.sequence === i)).toBe(true);
   });
 
-  it('reads only so much in a turn, and only while there is room', () => {
+  it('reads a bounded number in a turn, and only while there is room', () => {
     let space = Number.POSITIVE_INFINITY;
     const { socket, sequences } = setUp(() => space);
     for (let i = 0; i < 100; i++) socket.push(datagram(5, i));
@@ -238,7 +238,7 @@ describe('PacketReader', () => {
     expect(sequences().length).toBe(before + 10);
   });
 
-  it('hands over thousands at a time, and reads no further when that is all that is wanted', () => {
+  it('delivers thousands at a time, and reads no more than requested', () => {
     const { socket, batches, sequences, reader } = setUp();
     let next = 0;
     const push = () => {
@@ -258,7 +258,7 @@ describe('PacketReader', () => {
     expect(sequences()).toHaveLength(16 * 300 + 2100);
   });
 
-  it('reports a socket that fails, after what was read', () => {
+  it('reports a socket that fails, after what was read before', () => {
     const { socket, sequences, failures } = setUp();
     socket.push(datagram(5, 0));
     socket.queue.push({ bytes: new Uint8Array(), port: 0, errno: -9 });

@@ -76,8 +76,8 @@ const WHOLE: Raw[] = [
   CONNECTION,
 ];
 
-describe('records', () => {
-  it('say what a packet is, and whose', () => {
+describe('records of packets', () => {
+  it('have the fields of a packet and of its container', () => {
     expect(one(packetOf(WHOLE))).toEqual({
       level: 30,
       msg: 'packet',
@@ -110,7 +110,7 @@ describe('records', () => {
     });
   });
 
-  it('never show the user of a socket that a packet goes to as its sender, nor does anything else that is printed', () => {
+  it('never show the user of a receiving socket as the sender', () => {
     const sides: Record<number, Record<number, 'sender' | 'receiver'>> = {
       2: { 0: 'receiver', 1: 'receiver', 3: 'sender', 4: 'sender', 5: 'sender' },
       10: { 0: 'receiver', 1: 'receiver', 3: 'sender', 4: 'sender', 5: 'sender' },
@@ -150,7 +150,7 @@ describe('records', () => {
     expect(packetOf(usual(0)).socketSide).toBeUndefined();
   });
 
-  it('have the level and the fields that were asked for', () => {
+  it('have the requested level and fields', () => {
     const fields = ['container', 'sequence', 'gid', 'ttl', 'family', 'summary', 'payload', 'headers'] as const;
     expect(one(packetOf(usual(3, TCP_SYN)), { level: 'warn', fields })).toEqual({
       level: 40,
@@ -166,7 +166,7 @@ describe('records', () => {
     expect(one(packetOf(usual(3)), { fields: [] })).toEqual({ level: 30, msg: 'packet' });
   });
 
-  it('of what is no IP have no addresses, and of ARP the protocol arp', () => {
+  it('have no addresses where the packet is not IP, and the protocol arp for ARP', () => {
     const arp = '0001 0800 06 04 0001 020000000001 0a000001 000000000000 0a000002';
     const header: Raw = [C.NFULA_PACKET_HDR, '0806 0000'];
     expect(one(packetOf([header, [C.NFULA_PAYLOAD, arp]], 3))).toMatchObject({
@@ -185,12 +185,12 @@ describe('records', () => {
     });
   });
 
-  it('name the rule, where the log knows it', () => {
+  it('name the rule where the log knows it', () => {
     const receipt = { ...RECEIPT, ruleOf: (prefix: string, group: number) => ({ id: `${prefix}${group}` }) };
     expect(one(packetOf(usual(0), 2, 5, receipt))).toMatchObject({ rule: { id: 'web1 5' } });
   });
 
-  it('have the level that a rule has or a function says, and one that is none ends them', async () => {
+  it('have the level of a rule or of a function, and end with ERR_OUT_OF_RANGE where that is unknown', async () => {
     const receipt = (rule: unknown) => ({ ...RECEIPT, ruleOf: () => rule });
     const packet = (rule: unknown) => packetOf(usual(0), 2, 5, receipt(rule));
     const level = (rule: unknown, options: RecordOptions = {}) => one(packet(rule), { fields: [], ...options })?.level;
@@ -234,7 +234,7 @@ describe('records', () => {
     expect(made).toBe(1);
   });
 
-  it('have texts of containers escaped: pino leaves what a terminal obeys as it is', () => {
+  it('have the texts of containers escaped, since pino does not', () => {
     const lines: string[] = [];
     const own = pino({ base: null, timestamp: false }, { write: line => lines.push(line) });
     const { delivery, lose } = setUp({}, own as unknown as RecordLogger, 'web\u202e');
@@ -250,7 +250,7 @@ describe('records', () => {
     for (const line of lines) refuseControl(line);
   });
 
-  it('of losses are warnings', () => {
+  it('are warnings for losses', () => {
     const { lines, lose, sink, deaf } = setUp();
     lose({ kind: 'packets', group: 5, count: 3 });
     lose({ kind: 'datagrams', count: 1 });
@@ -263,7 +263,7 @@ describe('records', () => {
     expect(deaf).toEqual([]);
   });
 
-  it('end, and not even begin where the level is off', async () => {
+  it('end, and do not begin where the level is off', async () => {
     const { lines, delivery, sink } = setUp();
     delivery.take([packetOf(usual(0))]);
     await sink.end();
@@ -283,7 +283,7 @@ describe('records', () => {
     expect(made).toBe(0);
   });
 
-  it('of a logger that throws end with its error, and the log goes on', async () => {
+  it('end with the error of a logger that throws, and the log continues', async () => {
     const broken: RecordLogger = {
       debug() {},
       info() {
@@ -310,11 +310,11 @@ describe('records', () => {
     [{ redact: { key: 5 } }, 'ERR_INVALID_ARG_TYPE', 'redact.key'],
     [{ redact: { keys: '' } }, 'ERR_UNKNOWN_FIELD', 'redact.keys'],
     [{ colour: 1 }, 'ERR_UNKNOWN_FIELD', 'colour'],
-  ])('%j is refused', (options, code, attribute) => {
+  ])('reject %j with ERR_OUT_OF_RANGE, ERR_INVALID_ARG_TYPE or ERR_UNKNOWN_FIELD', (options, code, attribute) => {
     expect(() => setUp(options as RecordOptions)).toThrow(expect.objectContaining({ code, attribute }));
   });
 
-  it('want a logger that has their level', () => {
+  it('reject a logger without their level with ERR_INVALID_ARG_TYPE', () => {
     const quiet = { debug() {}, info() {}, warn() {}, error() {} };
     expect(() => setUp({ level: 'fatal' }, quiet)).toThrow(
       expect.objectContaining({ code: 'ERR_INVALID_ARG_TYPE', attribute: 'logger.fatal' }),
@@ -322,14 +322,14 @@ describe('records', () => {
     expect(() => setUp({}, 5 as unknown as RecordLogger)).toThrow(/logger\.info: expected a function/);
   });
 
-  it('do not put a key that is refused into the error', () => {
+  it('keep a rejected key out of the error', () => {
     expect(() => setUp({ redact: { key: 'secret' } })).toThrow(
       expect.not.objectContaining({ message: expect.stringContaining('secret') }),
     );
   });
 });
 
-describe('redaction', () => {
+describe('the redaction of records', () => {
   const everything: RecordOptions['fields'] = [
     'source',
     'destination',
@@ -355,7 +355,7 @@ describe('redaction', () => {
     });
   });
 
-  it('with a key gives each address a name, always the same, and another one with another key', () => {
+  it('gives each address a name by a key: the same for one key, another for another', () => {
     const by = (key: string) => one(packetOf(WHOLE), { redact: { key }, fields: everything }) as Record<string, string>;
     const record = by('0123456789abcdef');
     const text = JSON.stringify(record);
@@ -368,7 +368,7 @@ describe('redaction', () => {
     expect(by('0123456789abcdeX').source).not.toBe(record.source);
   });
 
-  it('of IPv6, ARP and what an ICMP error quotes', () => {
+  it('covers IPv6, ARP and the packet inside an ICMP error', () => {
     const v6 =
       '60000000 0008 3a 40 fd12345678900000 0000000000000001 fd12345678900000 0000000000000002 0100 0000 00000000';
     const header6: Raw = [C.NFULA_PACKET_HDR, '86dd 0100'];

@@ -27,7 +27,7 @@ const UDP = '45000022868740004011b6417f0000017f000001d9aa270f000efe2168656c6c6f0
 const V6 = '60000000 000a1140 00000000000000000000000000000001 00000000000000000000000000000001 8fc7270f000a001d 780a';
 const ONE = '0000:0000:0000:0000:0000:0000:0000:0001';
 
-describe('summary', () => {
+describe('the summary of a packet', () => {
   it('prints TCP as LOG does', () => {
     const more = { prefix: 'web1 ', inDevice: 'eth0', linkHeader: bytes('0242ac110002 0242ac110001 0800') };
     expect(line(SYN, more)).toBe(
@@ -43,7 +43,7 @@ describe('summary', () => {
     );
   });
 
-  it('prints all TCP flags in the order of the kernel, service and reserved bits', () => {
+  it('prints all TCP flags in the order of the kernel, with type of service and reserved bits', () => {
     const all = bytes(SYN);
     all[1] = 0xff;
     all[32] = 0xaf;
@@ -67,7 +67,7 @@ describe('summary', () => {
     expect(line('4500001c0000000040010000 01020304 05060708 0800000012340001')).toMatch(/TYPE=8 CODE=0 ID=4660 SEQ=1$/);
   });
 
-  it('wants of ICMP what the kernel wants of each type', () => {
+  it('needs as many bytes of each type of ICMP as the kernel', () => {
     const message = (rest: string) => line(`45000020000000004001000001020304 05060708 ${rest}`);
     expect(message('0303000000000000 4500')).toMatch(/TYPE=3 CODE=3 INCOMPLETE \[10 bytes\]$/);
     expect(message('0d00000000070001')).toMatch(/TYPE=13 CODE=0 INCOMPLETE \[8 bytes\]$/);
@@ -85,7 +85,7 @@ describe('summary', () => {
     );
   });
 
-  it('walks the extension headers of IPv6', () => {
+  it('skips the extension headers of IPv6', () => {
     const head = (next: string) => `60012345 0020${next}40 ${'0'.repeat(31)}1 ${'0'.repeat(31)}2`;
     const udp = '00010002000a0000';
     expect(line(`${head('00')} 3c00000000000000 1100000000000000 ${udp}`, { family: 'ip6' })).toMatch(
@@ -115,7 +115,7 @@ describe('summary', () => {
     expect(line(`${ip('33').replace('00000000', '000000b9')} 06040000 0000002f 00000001`)).toMatch(/FRAG:\d+$/);
   });
 
-  it('prints ARP, and what bridge and netdev rules see', () => {
+  it('prints ARP, and packets of bridge and netdev rules', () => {
     const arp = '0001080006040001 0242ac110002ac110002 000000000000ac110001';
     const text =
       'ARP HTYPE=1 PTYPE=0x0800 OPCODE=1 MACSRC=02:42:ac:11:00:02 IPSRC=172.17.0.2 MACDST=00:00:00:00:00:00 IPDST=172.17.0.1';
@@ -137,7 +137,7 @@ describe('summary', () => {
     expect(line('aabb', { family: 'bridge', etherType: 0x88cc })).toBe('IN= OUT=');
   });
 
-  it('shows each VLAN tag, and the addresses behind all of them', () => {
+  it('prints each VLAN tag, and the addresses behind all of them', () => {
     const arp = '0001080006040001 0242ac110002ac110002 000000000000ac110001';
     const ethernet = '0242ac110002 0242ac110001';
     const inner = [
@@ -177,7 +177,7 @@ describe('summary', () => {
     expect(line('00088100', { family: 'netdev', etherType: 0x8100 })).toBe('IN= OUT= VPROTO=8100 VID=8 TRUNCATED');
   });
 
-  it('says where the captured bytes end', () => {
+  it('prints where the captured bytes end', () => {
     expect(line('')).toBe('IN= OUT=');
     expect(line('4500')).toBe('IN= OUT= TRUNCATED');
     expect(line('60', { family: 'ip6' })).toBe('IN= OUT= TRUNCATED');
@@ -190,7 +190,7 @@ describe('summary', () => {
     expect(line(`4f${SYN.slice(2)}`)).toMatch(/PROTO=TCP INCOMPLETE \[0 bytes\]$/);
   });
 
-  it('escapes what could move a cursor, in prefix and device names', () => {
+  it('escapes control characters in prefix and device names', () => {
     expect(line('', { prefix: 'a\x1b[2J\n', inDevice: 'e\x1bth' })).toBe('a\\x1b[2J\\x0aIN=e\\x1bth OUT= MAC=');
   });
 });

@@ -29,7 +29,7 @@ describe('messages', () => {
     expect(new Set(Object.values(numbers)).size).toBe(Object.keys(numbers).length);
   });
 
-  it('name what they lack', () => {
+  it('reject a missing field with ERR_MISSING, and a misspelt one with ERR_UNKNOWN_FIELD', () => {
     expect(() => encodeMessage(message('newset', { table: 'filter' }))).toThrow(
       expect.objectContaining({ code: 'ERR_MISSING', attribute: 'object.name' }),
     );
@@ -74,7 +74,7 @@ describe('sets', () => {
     expectRoundTrip(sent);
   });
 
-  it('describe concatenations, timeouts and the expressions of their elements', () => {
+  it('have concatenations, timeouts and the expressions of their elements', () => {
     expectRoundTrip(
       message('newset', {
         table: 't',
@@ -117,7 +117,8 @@ describe('elements', () => {
     expect(bytesOf(sent)).toBe(hex('0600 0100 7400 0000', '0600 0200 6d00 0000', '2400 0380', ...list));
   });
 
-  it('survive', () => expectRoundTrip(message('newsetelem', { table: 't', set: 'm', setId: 3, elements })));
+  it('are unchanged after writing and reading', () =>
+    expectRoundTrip(message('newsetelem', { table: 't', set: 'm', setId: 3, elements })));
 
   it('that libnftnl has numbered are numbered again', () => {
     const sent = message('newsetelem', { table: 't', set: 'm', elements, numbered: true });
@@ -125,13 +126,13 @@ describe('elements', () => {
     expect(bytesOf(sent)).not.toBe(bytesOf(message('newsetelem', { table: 't', set: 'm', elements })));
   });
 
-  it('name the one that is wrong', () => {
+  it('name the wrong one', () => {
     const sent = message('newsetelem', { table: 't', set: 'm', elements: [{ key: '01' }, { key: 'xy' }] });
     expect(() => encodeMessage(sent)).toThrow(expect.objectContaining({ attribute: 'object.elements[1].key' }));
   });
 });
 
-describe('objects', () => {
+describe('named objects', () => {
   it.each([
     ['counter', { bytes: 1n, packets: 2n }],
     ['quota', { bytes: 500n, flags: ['invert'], consumed: 3n }],
@@ -168,19 +169,19 @@ describe('objects', () => {
       },
     ],
     ['tunnel', { id: 1, options: [{ erspan: { version: 2, direction: 1, hardwareId: 3 } }] }],
-  ])('%s', (type, data) => {
+  ])('are unchanged after writing and reading: %s', (type, data) => {
     expectRoundTrip(message('newobj', { table: 't', name: 'o', type, data, use: 1, handle: 4n, comment: 'c' }));
   });
 
-  it('of a type that has no name here keep their data raw', () => {
+  it('of an unknown type keep their data raw', () => {
     expectRoundTrip(
       message('newobj', { table: 't', name: 'o', type: 77, unknown: [{ type: 4, bytes: '0800010000000001' }] }),
     );
   });
 
-  it('are asked for by type alone', () => expectRoundTrip(message('getobj_reset', { table: 't', type: 'quota' })));
+  it('are requested by type alone', () => expectRoundTrip(message('getobj_reset', { table: 't', type: 'quota' })));
 
-  it('have the time of an expectation in the order of this machine, and all else in the order of the network', () => {
+  it('have the timeout of an expectation in the byte order of this machine, and the rest in network order', () => {
     const data = { l3protocol: 'ip', l4protocol: 'tcp', port: 80, timeoutMilliseconds: 1, size: 2 };
     const sent = message('newobj', { table: 't', name: 'e', type: 'ct-expectation', data });
     expect(bytesOf(sent)).toContain(
@@ -190,7 +191,7 @@ describe('objects', () => {
 });
 
 describe('flowtables, devices, traces, generations, hooks', () => {
-  it('tell a device from a beginning of names', () => {
+  it('tell a device from a prefix of names', () => {
     const sent = message('newflowtable', { table: 't', name: 'f', devices: ['eth0', 'veth*', 'odd\\*'] });
     expect(bytesOf(sent)).toContain(
       hex('0900 0100 6574683000 000000', '0900 0200 7665746800 000000', '0900 0100 6f64642a00 000000'),
@@ -198,7 +199,7 @@ describe('flowtables, devices, traces, generations, hooks', () => {
     expectRoundTrip(sent);
   });
 
-  it('survive', () => {
+  it('are unchanged after writing and reading', () => {
     const hooked = { hook: 'ingress', priority: -5, devices: ['lo'] };
     expectRoundTrip(
       message(
@@ -240,7 +241,7 @@ describe('flowtables, devices, traces, generations, hooks', () => {
     );
   });
 
-  it('say what is attached to a hook', () => {
+  it('have the functions attached to a hook', () => {
     const chain = { type: 'chain', description: { table: 't', family: 2, name: 'c' } };
     expectRoundTrip(message('hook', { hook: 'input', priority: 0, function: 'nft_do_chain_ipv4', attached: chain }));
     expectRoundTrip(message('hook', { attached: { type: 'bpf', description: { id: 7 } } }));

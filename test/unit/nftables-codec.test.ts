@@ -31,8 +31,8 @@ function roundTrip(message: NftMessage): Record<string, unknown> {
   return decodeMessage(encodeMessage(message)).object;
 }
 
-describe('nothing is lost', () => {
-  it('keeps attributes of every type and content, known, unknown and malformed', () => {
+describe('every message', () => {
+  it('keeps attributes of any type and content, known, unknown and malformed; a missing one is rejected with ERR_MISSING', () => {
     fc.assert(
       fc.property(fc.constantFrom(...NAMES), fc.constantFrom(0, 1, 2, 5, 7, 10), trees, (name, family, list) => {
         const before = messageOf(name, family, list);
@@ -58,7 +58,7 @@ describe('nothing is lost', () => {
     );
   });
 
-  it('keeps rules whose expressions are anything', () => {
+  it('keeps rules with any expressions', () => {
     const expression = fc.tuple(fc.constantFrom('cmp', 'inner', 'dynset', 'masq', 'notrack', 'new-one'), trees).map(
       ([name, data]): Tree => ({
         type: 1,
@@ -79,7 +79,7 @@ describe('nothing is lost', () => {
     );
   });
 
-  it('throws nothing but a DecodeError for bytes that are no message', () => {
+  it('throws only a DecodeError for bytes that are no message', () => {
     const header = fc.record({ bytes: fc.uint8Array({ maxLength: 80 }), name: fc.constantFrom(...NAMES) });
     fc.assert(
       fc.property(header, ({ bytes, name }) => {
@@ -100,7 +100,7 @@ describe('nothing is lost', () => {
     );
   });
 
-  it('keeps a name that is no text, and shows the rest', () => {
+  it('keeps a name that is not UTF-8, and shows the rest', () => {
     const before = messageOf('newtable', 2, [
       { type: 1, payload: Uint8Array.of(0xff, 0xfe, 0) },
       { type: 3, payload: Uint8Array.of(0, 0, 0, 9) },
@@ -110,7 +110,7 @@ describe('nothing is lost', () => {
     expect(differenceOf(before.subarray(BODY), encodeMessage(decodeMessage(before)).subarray(BODY))).toBeUndefined();
   });
 
-  it('keeps user data in an order of its own as bytes', () => {
+  it('keeps user data in another order as bytes', () => {
     const userdata = fromHex('0104010000000003610062')!.subarray(0, 6);
     const before = messageOf('newrule', 2, [{ type: 7, payload: Uint8Array.of(...userdata, 0, 2, 0x61, 0) }]);
     const decoded = decodeMessage(before);
@@ -183,11 +183,11 @@ describe('expressions', () => {
     { unknown: { name: 'newer', bytes: '0800010000000001' } },
     { unknown: { name: 'newer' } },
     { unknown: { name: 'masq' } },
-  ])('$#: %o', expression => {
+  ])('are unchanged after writing and reading $#: %o', expression => {
     expect(roundTrip(rule(expression))).toEqual({ expressions: [expression] });
   });
 
-  it('sends notrack without data, as libnftnl and the kernel do', () => {
+  it('have no data for notrack, as libnftnl and the kernel', () => {
     expect(attributesOf(rule({ notrack: {} }))).toBe('14000480' + '10000180' + '0c000100' + '6e6f747261636b00');
   });
 });

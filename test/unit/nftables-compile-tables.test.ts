@@ -38,15 +38,15 @@ function fieldsOf(): [string, FieldRow][] {
   return tables.flatMap(({ fields }) => Object.entries(fields) as [string, FieldRow][]);
 }
 
-describe('tables of the language', () => {
-  it('give each field a length that is its type’s', () => {
+describe('the tables of the language', () => {
+  it('give each field the length of its type', () => {
     for (const [name, [, bits, type = 'integer']] of fieldsOf()) {
       expect(TYPES[type], name).toBeDefined();
       if (TYPES[type].bits > 0) expect(bits, name).toBe(TYPES[type].bits);
     }
   });
 
-  it('give each key a register that its type fits into', () => {
+  it('give each key a register that fits its type', () => {
     for (const table of [keys.META, keys.CT, keys.RT, keys.SOCKET, keys.IPSEC, keys.IPSEC6, keys.TUNNEL, keys.FIB]) {
       for (const [name, { type, bits }] of Object.entries(table as Record<string, keys.KeyRow>))
         expect(TYPES[type].bits, name).toBeLessThanOrEqual(bits);
@@ -69,7 +69,7 @@ describe('tables of the language', () => {
     for (const name of Object.values(TCP_OPTION_ALIASES)) expect(TCP_OPTIONS).toHaveProperty(name);
   });
 
-  it('number protocols and types once', () => {
+  it('have no number twice for protocols and types', () => {
     expect(new Set(headers.map(([, { number }]) => number)).size).toBe(headers.length);
     expect(datatypeByNumber(7)).toBe(TYPES.ipv4_addr);
     expect(datatypeByName('inet_service')).toBe(TYPES.inet_service);
@@ -78,12 +78,12 @@ describe('tables of the language', () => {
     expect(VERDICT_DATA_TYPE).toBe(0xffffff00);
   });
 
-  it('number concatenations with six bits a part', () => {
+  it('number concatenations with six bits for each part', () => {
     const both = concatenationOf([TYPES.ipv4_addr, TYPES.inet_service]);
     expect(both).toMatchObject({ name: 'ipv4_addr . inet_service', id: 7 * 64 + 13, bits: 64 });
   });
 
-  it('have what log takes', () => {
+  it('have what log accepts', () => {
     expect(LOG_LEVEL.audit).toBe(8);
     expect(Object.values(LOG_FLAG).reduce((all, bit) => all | bit, 0)).toBe(LOG_FLAGS_ALL);
     expect(LOG_FLAGS_ALL).toBe(0x2f);
@@ -98,7 +98,7 @@ describe('priorities', () => {
     ['-7', 'inet', 'input', -7],
     ['dstnat', 'ip', 'forward', undefined],
     ['nonsense', 'ip', 'input', undefined],
-  ])('%s in %s %s', (text, family, hook, value) => {
+  ])('have the value %s in %s %s', (text, family, hook, value) => {
     expect(parsePriority(text, family, hook)).toBe(value);
   });
 
@@ -108,12 +108,12 @@ describe('priorities', () => {
     [0, 'netdev', 'ingress', 'filter'],
     [-200, 'bridge', 'input', 'filter'],
     [11, 'ip', 'input', '11'],
-  ])('%s in %s %s', (value, family, hook, text) => {
+  ])('have the name %s in %s %s', (value, family, hook, text) => {
     expect(formatPriority(value, family, hook)).toBe(text);
   });
 });
 
-describe('names of files', () => {
+describe('the files of names', () => {
   const files: Record<string, string> = {
     '/etc/protocols': '# comment\nip\t0\tIP\ntcp\t6\tTCP # transmission\n',
     '/etc/services': 'http\t80/tcp\twww\nhttp 80/udp\n',
@@ -122,7 +122,7 @@ describe('names of files', () => {
     '/etc/group': 'root:x:0:\n',
   };
 
-  it('are read once, when they are first asked for', () => {
+  it('are read once, at the first use', () => {
     const read: string[] = [];
     const names = new Names({
       readFile(path) {
@@ -142,7 +142,7 @@ describe('names of files', () => {
     expect(read.filter(path => path === '/etc/protocols')).toHaveLength(1);
   });
 
-  it('know the common protocols without the file', () => {
+  it('are not needed for the common protocols', () => {
     expect(new Names({ readFile: () => undefined }).protocols().byName.get('udp')).toBe(17);
   });
 });

@@ -16,8 +16,8 @@ const compile = (statements: Statement[], context?: CompileContext, family: 'ip'
   compileRule({ family, statements }, context);
 const L4_TCP = [{ meta: { key: 'l4proto', register: 1 } }, { cmp: { register: 1, op: 'eq', data: '06' } }];
 
-describe('compileRule', () => {
-  it('adds the matches that a field depends on, once, and says where each expression comes from', () => {
+describe('the compiler of rules', () => {
+  it('adds the matches that a field depends on, once, and knows the source of each expression', () => {
     const { expressions, origin, sets } = compile([tcp.dport.eq(80), tcp.sport.ne(1024), accept()]);
     expect(expressions).toMatchObject([
       ...L4_TCP,
@@ -31,12 +31,12 @@ describe('compileRule', () => {
     expect(sets).toBeUndefined();
   });
 
-  it('leaves out what an earlier match has said', () => {
+  it('leaves out what an earlier match implies', () => {
     const { expressions } = compile([meta.l4proto.eq('tcp'), tcp.dport.eq(80)]);
     expect(expressions).toHaveLength(4);
   });
 
-  it('loads fields that are neighbours at once', () => {
+  it('loads neighbouring fields at once', () => {
     const { expressions } = compile([tcp.sport.eq(1), tcp.dport.eq(2)]);
     expect(expressions).toMatchObject([
       ...L4_TCP,
@@ -45,7 +45,7 @@ describe('compileRule', () => {
     ]);
   });
 
-  it('shortens prefixes that end with a byte, and masks others', () => {
+  it('shortens prefixes that end at a byte, and masks others', () => {
     expect(compile([ip.saddr.prefix('10.0.0.0', 8)]).expressions).toMatchObject([
       { payload: { offset: 12, length: 1 } },
       { cmp: { data: '0a' } },
@@ -57,7 +57,7 @@ describe('compileRule', () => {
     ]);
   });
 
-  it('brings the sets without a name', () => {
+  it('adds the anonymous sets', () => {
     const { expressions, sets } = compile([concat(ip.saddr, tcp.dport).in([['10.0.0.1', 80]])], { table: 't' });
     expect(expressions.at(-1)).toMatchObject({ lookup: { set: '__set%d', setId: 1 } });
     expect(sets).toMatchObject([
@@ -68,14 +68,14 @@ describe('compileRule', () => {
     ]);
   });
 
-  it('takes named sets from its context', () => {
+  it('finds named sets in its context, and rejects a missing one with ERR_UNKNOWN_SET', () => {
     const set = { family: 'ip', table: 't', name: 's', keyType: 7, keyLength: 4, flags: [] } as const;
     const { expressions } = compile([ip.saddr.in('@s')], { sets: [{ ...set, flags: [] }] });
     expect(expressions.at(-1)).toMatchObject({ lookup: { set: 's' } });
     expect(() => compile([ip.saddr.in('@s')])).toThrow(expect.objectContaining({ code: 'ERR_UNKNOWN_SET' }));
   });
 
-  it('orders the bytes of an extension before it shifts them only where no match had to come before', () => {
+  it('orders the bytes of an extension before it shifts them only where no match had to precede', () => {
     const set = { family: 'ip6', table: 't', name: 's', keyType: 4, keyLength: 2, flags: [] } as const;
     const left = { exthdr: { name: 'frag', field: 'frag-off' } } as const;
     const shifted = (family: 'ip6' | 'inet') =>
@@ -87,7 +87,7 @@ describe('compileRule', () => {
     expect(shifted('inet')).toEqual(['meta', 'cmp', 'exthdr', 'bitwise', 'bitwise', 'lookup']);
   });
 
-  it('says where something is wrong', () => {
+  it('reports the place of an error', () => {
     const wrong = (statements: unknown[], path: (string | number)[]) =>
       expect(() => compile(statements as Statement[])).toThrow(
         expect.objectContaining({ path: ['statements', ...path] }),

@@ -19,7 +19,7 @@ function shown(statements: Statement[], family: Family = 'inet', context: Decomp
   return decompileRule({ family, expressions }, { ...context, sets } as DecompileContext);
 }
 
-describe('a rule that was compiled is shown as it was written', () => {
+describe('a rule that was compiled', () => {
   const rules: [string, Statement[], Family?][] = [
     ['an address', [match(field('ip', 'saddr'), '192.0.2.1')]],
     ['a prefix', [match(field('ip6', 'daddr'), { prefix: { addr: '2001:db8::', len: 33 } })]],
@@ -113,7 +113,7 @@ describe('a rule that was compiled is shown as it was written', () => {
     keyLength: 4,
     flags: ['timeout', 'dynamic'],
   } as never;
-  it.each(rules)('%s', (_name, statements, family) => {
+  it.each(rules)('is printed as it was written: %s', (_name, statements, family) => {
     const { expressions, sets = [] } = compileRule(
       { family: family ?? 'inet', statements },
       { sets: name => (name === 'seen' ? seen : undefined) },
@@ -124,7 +124,7 @@ describe('a rule that was compiled is shown as it was written', () => {
   });
 });
 
-describe('what later matches imply', () => {
+describe('a match that later matches imply', () => {
   it('is left out: the IP version before an address, the protocol before a port', () => {
     const written = [
       match(meta('nfproto'), 'ipv4'),
@@ -135,52 +135,52 @@ describe('what later matches imply', () => {
     expect(shown(written)).toEqual([written[1], written[3]]);
   });
 
-  it('is kept where nothing of the protocol follows', () => {
+  it('is kept where no field of the protocol follows', () => {
     const written = [match(meta('l4proto'), 'tcp'), { counter: { packets: 0, bytes: 0 } } as Statement];
     expect(shown(written)).toEqual(written);
   });
 
-  it('is kept where the IP version decides what a protocol number means', () => {
+  it('is kept where the IP version decides the meaning of a protocol number', () => {
     const written = [match(field('ip', 'protocol'), 'icmp'), { accept: null } as Statement];
     expect(shown(written)).toEqual(written);
   });
 });
 
-it('shows the bits that are set in the mask too, as nft does', () => {
+it('the bits that are set in a mask are printed as nft does', () => {
   const mark = { ct: { key: 'mark' } };
   const set = (mask: number): Statement =>
     ({ mangle: { key: meta('mark'), value: { '|': [{ '&': [mark, mask] }, 0x1234] } } }) as unknown as Statement;
   expect(shown([set(0xffff0000)])).toEqual([set(0xffff1234)]);
 });
 
-describe('what nft has no words for', () => {
+describe('an expression that nft has no words for', () => {
   const load: Expression = { payload: { base: 'network', offset: 12, length: 4, register: 1 } };
 
-  it('comes back as the expressions, after what could be read', () => {
+  it('is returned after what could be read', () => {
     const compiled = compileRule({ family: 'ip', statements: [match(field('ip', 'ttl'), 5)] });
     const strange: Expression[] = [load, { unknown: { name: 'future', bytes: '0102' } }];
     const list = decompileRule({ family: 'ip', expressions: [...compiled.expressions, ...strange] });
     expect(list).toEqual([match(field('ip', 'ttl'), 5), { raw: strange }]);
   });
 
-  it('compiles to the same expressions again', () => {
+  it('compiles to the same expressions', () => {
     const expressions: Expression[] = [load, { unknown: { name: 'future', bytes: '0102' } }];
     const list = decompileRule({ family: 'ip', expressions });
     expect(compileRule({ family: 'ip', statements: list }).expressions).toEqual(expressions);
   });
 
-  it('never loses a comparison of a register that nothing was loaded to', () => {
+  it('keeps a comparison of a register that was never loaded', () => {
     const expressions: Expression[] = [{ counter: {} }, { cmp: { register: 3, op: 'eq', data: '01' } }];
     expect(decompileRule({ family: 'ip', expressions })).toEqual([{ raw: expressions }]);
   });
 
-  it('nor the look into a set that is not known', () => {
+  it('keeps a lookup in an unknown set', () => {
     const expressions: Expression[] = [load, { lookup: { set: 'gone', sourceRegister: 1 } }];
     expect(decompileRule({ family: 'ip', expressions })).toEqual([{ raw: expressions }]);
   });
 });
 
-it('takes thousands of rules in a moment', () => {
+it('thousands of rules are decompiled in linear time', () => {
   const { expressions } = compileRule({
     family: 'inet',
     statements: [
@@ -195,7 +195,7 @@ it('takes thousands of rules in a moment', () => {
   expect(user + system).toBeLessThan(5_000_000);
 });
 
-it('keeps masks with gaps, and what compares more than was loaded', () => {
+it('masks with gaps, and comparisons of more than was loaded, are kept', () => {
   const load: Expression = { payload: { base: 'network', offset: 2, length: 2, register: 1 } };
   const raw: Expression = { payload: { base: 'link', offset: 14, length: 2, register: 1 } };
   const masked = (mask: string): Expression[] => [

@@ -27,8 +27,8 @@ function shape(key: string, flags: Flag[] = [], data?: { type: string; ranges?: 
 
 const wired = (values: ElementValue[], of: ElementShape) => wireElements(values, of).elements;
 
-describe('elements given as values', () => {
-  test('single keys', () => {
+describe('the value of an element', () => {
+  test('is a single key', () => {
     expect(wired(['10.0.0.1', '0a000002', new Uint8Array([10, 0, 0, 3])], shape('ipv4_addr'))).toEqual([
       { key: '0a000001' },
       { key: '0a000002' },
@@ -43,7 +43,7 @@ describe('elements given as values', () => {
     expect(wired([1n], shape('cgroupsv2'))).toEqual([{ key: '0100000000000000' }]);
   });
 
-  test('concatenations are filled up to four bytes each', () => {
+  test('is a concatenation, filled up to four bytes for each part', () => {
     expect(wired([['10.0.0.1', 'tcp', 80]], shape('ipv4_addr . inet_proto . inet_service'))).toEqual([
       { key: '0a0000010600000000500000' },
     ]);
@@ -52,7 +52,7 @@ describe('elements given as values', () => {
     ]);
   });
 
-  test('ranges and prefixes become a beginning and an end', () => {
+  test('is a beginning and an end for ranges and prefixes', () => {
     const of = shape('ipv4_addr', ['interval']);
     expect(wired(['10.0.0.0/8', { from: '11.0.0.1', to: '11.0.0.9' }, '12.0.0.1'], of)).toEqual([
       { key: '0a000000' },
@@ -75,7 +75,7 @@ describe('elements given as values', () => {
     ]);
   });
 
-  test('what lies before the first range is marked as nft does it, and only once', () => {
+  test('has a mark before the first range once, as nft writes it', () => {
     const of = shape('ipv4_addr', ['interval']);
     const end = { key: '00000000', flags: ['interval-end'] };
     expect(wireElements(['10.0.0.1'], of, { leadingEnd: true }).elements[0]).toEqual(end);
@@ -86,7 +86,7 @@ describe('elements given as values', () => {
     ]);
   });
 
-  test('maps: bytes, addresses, verdicts, ranges, names of objects', () => {
+  test('maps to bytes, addresses, verdicts, ranges or names of objects', () => {
     const key = '10.0.0.1';
     expect(wired([{ key, data: 8080 }], shape('ipv4_addr', ['map'], { type: 'inet_service' }))).toEqual([
       { key: '0a000001', data: '1f90' },
@@ -115,7 +115,7 @@ describe('elements given as values', () => {
     ]);
   });
 
-  test('timeouts, comments and expressions stay with the beginning of a range', () => {
+  test('has its timeout, comment and expressions at the beginning of a range', () => {
     const counter = { counter: {} };
     expect(
       wired(
@@ -156,7 +156,7 @@ describe('elements given as values', () => {
       shape('mark'),
       '[0].timeout: expected no such field',
     ],
-  ])('%s is refused with its place', (_title, value, of, message) => {
+  ])('is rejected at its place: %s', (_title, value, of, message) => {
     expect(() => wireElements([value], of)).toThrow(message);
   });
 });
@@ -190,10 +190,10 @@ const unique = (values: ElementValue[]) => {
   });
 };
 
-describe('values, wire, values', () => {
+describe('values that are written and read', () => {
   const parts = fc.array(fc.constantFrom(...names), { minLength: 1, maxLength: 3 });
 
-  test('hash sets and concatenations of every type', () => {
+  test('are equal for hash sets and concatenations of every type', () => {
     const cases = parts.chain(types =>
       fc.record({
         types: fc.constant(types),
@@ -212,7 +212,7 @@ describe('values, wire, values', () => {
     );
   });
 
-  test('concatenations of ranges', () => {
+  test('are equal for concatenations of ranges', () => {
     const range = fc
       .tuple(fc.integer({ min: 0, max: 65535 }), fc.integer({ min: 0, max: 65535 }))
       .map(([a, b]) => (a === b ? a : { from: Math.min(a, b), to: Math.max(a, b) }));
@@ -229,7 +229,7 @@ describe('values, wire, values', () => {
     );
   });
 
-  test('ranges that do not overlap, with and without a mark before the first', () => {
+  test('are equal for separate ranges, with and without a mark before the first', () => {
     const ports = fc.uniqueArray(fc.integer({ min: 0, max: 65535 }), { minLength: 2, maxLength: 20 });
     const of = shape('inet_service', ['interval']);
     fc.assert(
@@ -247,13 +247,13 @@ describe('values, wire, values', () => {
   });
 });
 
-describe('wire, values, wire', () => {
+describe('elements that are read and written', () => {
   const sorted = (elements: WireElement[]) =>
     elements
       .map(element => JSON.stringify(element, (_, item) => (typeof item === 'bigint' ? `${item}n` : item)))
       .sort();
 
-  test('elements that no value describes are kept as they are', () => {
+  test('are kept as they are where no value describes them', () => {
     const of = shape('inet_service', ['interval']);
     const end = (key: string): WireElement => ({ key, flags: ['interval-end'] });
     const element = fc.oneof(
@@ -282,7 +282,7 @@ describe('wire, values, wire', () => {
     );
   });
 
-  test('bytes that no text stands for', () => {
+  test('are kept where no text stands for their bytes', () => {
     const keys = fc.array(fc.uint8Array({ minLength: 16, maxLength: 16 }), { maxLength: 4 });
     for (const flags of [[], ['interval']] as Flag[][]) {
       const of = shape('ifname', flags);
@@ -298,7 +298,7 @@ describe('wire, values, wire', () => {
     }
   });
 
-  test('bytes in the padding of a concatenation', () => {
+  test('are kept with bytes in the padding of a concatenation', () => {
     const of = shape('inet_service . inet_service');
     const wire = [{ key: '0001000000020000' }, { key: '00010001ffff0000' }];
     const { elements } = elementValues(wire, of);

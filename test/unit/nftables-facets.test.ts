@@ -32,15 +32,15 @@ describe('a row that is added to a table', () => {
     expect(contentOf(table.partial(), object)).toEqual(contentOf(table, object));
   });
 
-  it('is not written where only the kernel tells it', () => {
+  it('is not written where only the kernel sets it', () => {
     expect(withoutTold(table, object)).not.toHaveProperty('handle');
     const written = { name: 'a' };
     expect(withoutTold(table, written)).toBe(written);
   });
 });
 
-describe('facets of the tables of nf_tables', () => {
-  it('leave the handle, the use and the numbers within a transaction out of every content', () => {
+describe('the facets of the tables of nf_tables', () => {
+  it('exclude the handle, the use count and transaction numbers from the content', () => {
     for (const name of ['newtable', 'newchain', 'newrule', 'newset', 'newobj', 'newflowtable'] as const) {
       const { table } = MESSAGES[name];
       const object = { table: 't', name: 'n', handle: 1n, use: 2, id: 3 };
@@ -55,7 +55,7 @@ describe('facets of the tables of nf_tables', () => {
     }
   });
 
-  it('name values that their rows take', () => {
+  it('have values that their rows accept', () => {
     for (const name of Object.keys(EXPRESSIONS)) {
       for (const { key, type, facets } of tableOf(name)!.fields) {
         const { defaults = [], derived } = (facets ?? {}) as { defaults?: unknown[]; derived?: string[] };
@@ -66,7 +66,7 @@ describe('facets of the tables of nf_tables', () => {
     }
   });
 
-  it('make a default of the kernel and a field that is left out the same', () => {
+  it('make a default of the kernel equal to a missing field', () => {
     const same: [Expression, Expression][] = [
       [{ log: { group: 1, snaplen: 0, queueThreshold: 0 } }, { log: { group: 1 } }],
       [{ quota: { bytes: 5n, consumed: 3n, flags: ['depleted'] } }, { quota: { bytes: 5n } }],
@@ -82,7 +82,7 @@ describe('facets of the tables of nf_tables', () => {
     expect(textOf(expressionContent(differs))).not.toBe(textOf(expressionContent(same[2]![0])));
   });
 
-  it('leave an expression alone that the kernel accepts as it stands', () => {
+  it('keep an expression unchanged that the kernel accepts as it stands', () => {
     const plain: Expression = { masq: { flags: ['random'] } };
     expect(acceptedExpression(plain)).toBe(plain);
     expect(acceptedExpression({ osf: { register: 1, flags: [] } })).toEqual({ osf: { register: 1 } });
@@ -94,6 +94,6 @@ describe('facets of the tables of nf_tables', () => {
   });
 });
 
-it('a number within a transaction is no content', () => {
+it('a number within a transaction is not content', () => {
   expect(contentOf(attributes('TEST', { id: local(opt(u32be(1))) }), { id: 3 })).toEqual({});
 });

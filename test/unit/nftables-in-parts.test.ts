@@ -9,7 +9,7 @@ import type { ElementValue, NewMap } from '../../src/nftables/index.ts';
 import { wireSet } from '../../src/nftables/write/wire-set.ts';
 
 describe('a list that is sorted in parts', () => {
-  it('comes out as `sort` has it, equals in their order', () => {
+  it('equals the result of `sort`, stable for equal items', () => {
     const items = fc.array(fc.record({ key: fc.nat(20) }), { maxLength: 500, size: 'max' });
     fc.assert(
       fc.property(items, list => {
@@ -35,7 +35,7 @@ describe('a list that is sorted in parts', () => {
   });
 });
 
-describe('one set of very many elements', () => {
+describe('a set of very many elements', () => {
   const MANY = 4000;
   const address = (i: number) => `10.${i >> 16}.${(i >> 8) & 255}.${i & 255}`;
   // Elements are read, put in order, and printed, four of them in a row. A range is two elements of the kernel's.

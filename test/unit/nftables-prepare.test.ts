@@ -14,7 +14,7 @@ const v4 = fc.ipV4();
 const v6 = fc.ipV6().filter(address => !address.includes('.'));
 
 describe('a prepared object', () => {
-  it('is a rule, stamped as it would be encoded', () => {
+  it('has the bytes of an encoded rule', () => {
     const rule = (address: string, dport: number, to: number) => ({
       rule: { ...chain, statements: [ip.daddr.eq(address), tcp.dport.eq(dport), counter(), redirect({ to })] },
     });
@@ -31,7 +31,7 @@ describe('a prepared object', () => {
     );
   });
 
-  it('is a rule of IPv6, with a mark in the order of this machine', () => {
+  it('has the bytes of an IPv6 rule with a mark in the byte order of this machine', () => {
     const rule = (address: string, value: number) => ({
       rule: {
         ...chain,
@@ -66,7 +66,7 @@ describe('a prepared object', () => {
     );
   });
 
-  it('is an element of a map', () => {
+  it('has the bytes of an element of a map', () => {
     const element = (address: string, dport: number, to: number) => ({
       element: {
         family: 'inet' as const,
@@ -89,7 +89,7 @@ describe('a prepared object', () => {
     );
   });
 
-  it('has a text of any length up to the one that room is kept for', () => {
+  it('has a text of any length up to the reserved one', () => {
     const prepared = prepare(
       ({ group, prefix }) => ({ rule: { ...chain, expressions: [{ log: { group, prefix } }] } }),
       { group: 'group', prefix: { text: 16 } },
@@ -102,7 +102,7 @@ describe('a prepared object', () => {
     expect(Buffer.from(bytes).includes(Buffer.from(`web1 ${'\0'.repeat(12)}`))).toBe(true);
   });
 
-  it('takes its place among other operations, and is told as the object that it stands for', () => {
+  it('keeps its place among other operations, and is reported as its object', () => {
     const prepared = prepare(({ to }) => ({ rule: { ...chain, statements: [tcp.dport.eq(80), redirect({ to })] } }), {
       to: 'port',
     });
@@ -126,7 +126,7 @@ describe('a prepared object', () => {
     [{ prefix: '' }, 'prefix'],
     [{ prefix: 'nine bytes' }, 'prefix'],
     [{ mark: -1 }, 'mark'],
-  ])('refuses %j, and leaves the transaction as it was', (wrong, attribute) => {
+  ])('rejects %j, and leaves the transaction unchanged', (wrong, attribute) => {
     const prepared = prepare(
       ({ address, dport, prefix, mark }) => ({
         rule: {
@@ -145,7 +145,7 @@ describe('a prepared object', () => {
     expect(bytesOf(transaction)).toBe(before);
   });
 
-  it('refuses an IPv6 address that is none', () => {
+  it('rejects a malformed IPv6 address', () => {
     const prepared = prepare(({ six }) => ({ rule: { ...chain, statements: [ip6.daddr.eq(six)] } }), { six: 'ipv6' });
     for (const six of ['fe80::%eth0', '10.0.0.1', 6])
       expect(() => prepared.transaction({ six } as never)).toThrow(expect.objectContaining({ attribute: 'six' }));
@@ -167,7 +167,7 @@ describe('a prepared object', () => {
         set: { family: 'inet' as const, table: 't', name: 's', key: 'inet_service' as const, elements: [dport] },
       }),
     ],
-  ])('is refused where the parameter %s', (_, build) => {
+  ])('rejects a template with ERR_NOT_A_TEMPLATE whose parameter %s', (_, build) => {
     expect(() => prepare(({ dport }) => build(dport), { dport: 'port' })).toThrow(
       expect.objectContaining({ code: 'ERR_NOT_A_TEMPLATE' }),
     );

@@ -28,7 +28,7 @@ describe.each([1, 2])('ranges of %i parts', parts => {
   const of = parts === 1 ? KEYS.port : KEYS.pair;
   const spans = fc.array(span(2000), { minLength: parts, maxLength: parts });
 
-  test('are found by what they overlap, whatever was added and removed before', () => {
+  test('are found by overlap after any additions and removals', () => {
     const step = fc.record({ spans, remove: fc.option(fc.nat(), { freq: 4 }) });
     fc.assert(
       fc.property(

@@ -41,8 +41,8 @@ function refused(wire: MemoryTransport): Error {
   throw new Error('it was taken');
 }
 
-describe('an error with the number of the first message', () => {
-  it('is of no operation where the messages alone are taken', () => {
+describe('an error with the number of the batch', () => {
+  it('belongs to no operation where only the messages are known', () => {
     for (const [errno, hint] of [
       [ENOMEM, /no memory for the transaction as a whole/],
       [EOPNOTSUPP, /flag offload/],
@@ -69,7 +69,7 @@ describe('an error with the number of the first message', () => {
     }
   });
 
-  it('is of the first operation where that is refused again, and not asked about where it can only be', () => {
+  it('belongs to the first operation where that is refused again, and is not tested where only that is possible', () => {
     const again = kernel(EOPNOTSUPP, { own: true });
     const error = refused(again);
     expect(error).toBeInstanceOf(BatchError);
@@ -80,7 +80,7 @@ describe('an error with the number of the first message', () => {
     expect(plain.sent.length).toBe(1);
   });
 
-  it('stays the error where the second question fails', () => {
+  it('is kept where the second test fails', () => {
     const wire = new MemoryTransport(bytes => {
       const messages = received(bytes);
       if (!messages.some(({ type }) => type === BATCH_END)) return [-105];
@@ -89,7 +89,7 @@ describe('an error with the number of the first message', () => {
     expect(refused(wire)).toMatchObject({ failures: [{ index: 0, errno: ENOMEM }] });
   });
 
-  it('of a dry run is not asked about', () => {
+  it('of a dry run is not tested', () => {
     const wire = kernel(ENOMEM, { own: true });
     using nft = new Nftables(new Exchange(wire, 'nftables'));
     expect(() => nft.sync.commit(transaction(), { dryRun: true })).toThrow(BatchError);

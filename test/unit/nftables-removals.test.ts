@@ -56,8 +56,8 @@ function bytesOf(transaction: Transaction): Uint8Array[] {
   return Array.from({ length: encoded.messages.length }, (_, i) => encoded.bytesOf(encoded.messages.at(i)!));
 }
 
-describe('no message removes all rules of a table but the one that says so', () => {
-  it('of any operations', () => {
+describe('messages that remove all rules of a table', () => {
+  it('are sent by no other operation than the one for it', () => {
     let removals = 0;
     fc.assert(
       fc.property(fc.array(fc.tuple(fc.constantFrom(...VERBS), subject), { maxLength: 8 }), operations => {
@@ -76,7 +76,7 @@ describe('no message removes all rules of a table but the one that says so', () 
     expect(removals).toBeGreaterThan(100);
   });
 
-  it("of any command of nft's JSON", () => {
+  it("are sent by no other command of nft's JSON", () => {
     const command = fc.tuple(
       fc.constantFrom('add', 'insert', 'replace', 'create', 'delete', 'destroy', 'flush'),
       subject,
@@ -99,7 +99,7 @@ describe('no message removes all rules of a table but the one that says so', () 
     );
   });
 
-  it('of any object that is encoded by itself', () => {
+  it('are not encoded from any single object: rejects a missing field with ERR_MISSING', () => {
     fc.assert(
       fc.property(fc.constantFrom('delrule', 'destroyrule'), rule, some(unknown), (type, object, more) => {
         const { family: _, index: __, ...written } = object;
@@ -119,7 +119,7 @@ describe('no message removes all rules of a table but the one that says so', () 
   });
 });
 
-describe('ports of redir and masq', () => {
+describe('the ports of redir and masq', () => {
   it('are written with their flag, whatever other flags there are', () => {
     const flag = fc.oneof(
       fc.constantFrom('random', 'persistent', 'fully-random', 'ports-specified', 'map-addresses'),

@@ -47,7 +47,7 @@ function alone(object: Record<string, unknown>, sequence: number, last: boolean)
   return Buffer.from(encodeMessage(message)).toString('hex');
 }
 
-test('rules in a row are the same bytes as each by itself', () => {
+test('rules that are encoded in sequence have the bytes of single ones', () => {
   const row = fc.array(
     rule.chain(one => fc.array(fc.constant(one), { minLength: 1, maxLength: 3 })),
     { maxLength: 6 },
@@ -76,7 +76,7 @@ test('rules in a row are the same bytes as each by itself', () => {
   );
 });
 
-test('data that is none is refused at its place, and the transaction is as it was', () => {
+test('malformed data is rejected at its place, and the transaction is unchanged', () => {
   const transaction = new Transaction();
   const add = (bytes: string) =>
     transaction.add({

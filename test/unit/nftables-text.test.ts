@@ -66,7 +66,7 @@ const LISTED = ruleset({
 });
 
 describe('formatRuleset', () => {
-  it('writes what nft lists', () => {
+  it('prints what nft lists', () => {
     expect(formatRuleset(LISTED).split('\n')).toEqual([
       'table inet t {',
       '\tflags dormant',
@@ -96,7 +96,7 @@ describe('formatRuleset', () => {
     ]);
   });
 
-  it('writes it as nft 1.0.6 does where that is asked for', () => {
+  it('prints for nft 1.0.6 where that is requested', () => {
     const text = formatRuleset(LISTED, { version: '1.0.6' });
     expect(text).toContain('devices = { eth0, eth1 }');
     expect(text).toContain('elements = { 10.0.0.0/8 timeout 5s, 192.0.2.1 comment "one" }');
@@ -126,7 +126,7 @@ describe('formatRuleset', () => {
 });
 
 describe('rulesetJson', () => {
-  it('has the objects in the order of nft, with what nft tells of each', () => {
+  it('has the objects in the order of nft, with the properties of nft', () => {
     const { nftables } = rulesetJson(LISTED);
     expect(nftables.map(object => Object.keys(object)[0])).toEqual([
       'metainfo',
@@ -180,21 +180,21 @@ describe('rulesetJson', () => {
 });
 
 describe('formatRule', () => {
-  it('takes a rule that is to be written', () => {
+  it('accepts a rule that is not yet written', () => {
     const statements = [ip.saddr.eq('10.0.0.1'), tcp.dport.eq(22), { accept: null } as Statement];
     expect(formatRule({ family: 'inet', statements, comment: 'ssh' })).toBe(
       'ip saddr 10.0.0.1 tcp dport 22 accept comment "ssh"',
     );
   });
 
-  it('shows what nft has no words for in brackets, as a comment', () => {
+  it('prints what nft has no words for as a comment in brackets', () => {
     const expressions: Expression[] = [{ counter: {} }, { unknown: { name: 'future', bytes: '01' } }];
     expect(formatRule({ family: 'ip', expressions })).toBe(
       '# counter packets 0 bytes 0 [ {"unknown":{"name":"future","bytes":"01"}} ]',
     );
   });
 
-  it('names interfaces if it is told their names', () => {
+  it('prints interfaces by name where names are given', () => {
     const data = new Uint8Array(new Uint32Array([7]).buffer);
     const expressions = [
       { meta: { key: 'iif', register: 1 } },
@@ -206,11 +206,11 @@ describe('formatRule', () => {
   });
 });
 
-describe('rulesets of more rules than a call takes arguments', () => {
+describe('rulesets with more rules than a call may have arguments', () => {
   const rules = Array.from({ length: 130_000 }, () => ({ ...T, chain: 'c', handle: 1n, expressions: [] }));
   const large = ruleset({ tables: [{ family: 'inet', name: 't' }], chains: [{ ...T, name: 'c' }], rules });
 
-  it('are put into words', () => {
+  it('are printed', () => {
     expect(rulesetJson(large).nftables).toHaveLength(130_003);
     expect(formatRuleset(large)).toHaveLength(
       'table inet t {\n\tchain c {\n\t}\n}\n'.length + 130_000 * '\t\t\n'.length,
@@ -230,7 +230,7 @@ describe('operators of one rank', () => {
     [{ '|': [mark, { '^': [ctMark, 2] }] }, 'meta mark set meta mark | ct mark ^ 0x00000002'],
     [{ '^': [mark, { '|': [ctMark, 2] }] }, 'meta mark set meta mark ^ (ct mark | 0x00000002)'],
     [{ '^': [{ '^': [mark, ctMark] }, 2] }, 'meta mark set meta mark ^ ct mark ^ 0x00000002'],
-  ])('bind from the left: %j', (value, expected) => {
+  ])('associate from the left: %j', (value, expected) => {
     expect(text(value)).toBe(expected);
   });
 });
@@ -245,8 +245,8 @@ describe('a match that is never true', () => {
   });
 });
 
-describe('a calculation with what has no words', () => {
-  it('is a comment with its expressions, for nft 1.0.6, too', () => {
+describe('a calculation that has no words', () => {
+  it('is a comment with its expressions, for nft 1.0.6 too', () => {
     const register = 1;
     const expressions: Expression[] = [
       { exthdr: { register, type: 200, offset: 0, length: 4, op: 'ipv6' } },

@@ -54,8 +54,8 @@ const TARGETS: [Expression, Family, info: string][] = [
   ],
 ];
 
-describe('xt targets and matches as objects', () => {
-  it.each(TARGETS)('%j', (expression, family, info) => {
+describe('targets and matches of xtables as objects', () => {
+  it.each(TARGETS)('are written and read: %j', (expression, family, info) => {
     expect(toHex(encoded(expression, family))).toContain(info);
     expect(roundTrip(expression, family)).toEqual(expression);
   });
@@ -88,11 +88,11 @@ describe('xt targets and matches as objects', () => {
         },
       },
     })),
-  ])('%j', expression => {
+  ])('are read from bytes: %j', expression => {
     expect(roundTrip(expression)).toEqual(expression);
   });
 
-  it('a structure that its object would not give back stays as bytes', () => {
+  it('stay bytes where the object would not return them', () => {
     // Something behind the prefix's NUL.
     const log = { target: { name: 'LOG', revision: 0, info: `0400${'61'}00${'62'}${'00'.repeat(27)}` } };
     expect(roundTrip(log)).toEqual(log);
@@ -107,7 +107,7 @@ describe('xt targets and matches as objects', () => {
     for (const [expression, family] of others) expect(roundTrip(expression, family)).toEqual(expression);
   });
 
-  it('names the field that is wrong', () => {
+  it('report the wrong field', () => {
     const add = (info: unknown) => () =>
       new Transaction().add({
         rule: {
@@ -128,7 +128,7 @@ describe('NFTA_RULE_COMPAT', () => {
   const tcp: Expression = { match: { name: 'tcp', revision: 0, info: {} } };
   const meta: Expression = { meta: { key: 'l4proto', register: 1 } };
 
-  it('comes from the rule itself', () => {
+  it('is taken from the rule itself', () => {
     expect(compatOf([meta, { cmp: { register: 1, op: 'eq', data: '06' } }, tcp], 2)).toEqual({ protocol: 6, flags: 0 });
     expect(compatOf([meta, { cmp: { register: 1, op: 'neq', data: '11' } }, tcp], 2)).toEqual({
       protocol: 17,
@@ -141,7 +141,7 @@ describe('NFTA_RULE_COMPAT', () => {
     expect(compatOf([meta, { cmp: { register: 1, op: 'eq', data: '06' } }], 2)).toBeUndefined();
   });
 
-  it('is written with rules that lack it, and left as it is in those that have it', () => {
+  it('is written with rules that lack it, and kept in those that have it', () => {
     const rule = { family: 'ip', table: 't', chain: 'c', expressions: [tcp] } as const;
     const compats = (...rules: object[]) => {
       const transaction = new Transaction();
@@ -159,7 +159,7 @@ describe('NFTA_RULE_COMPAT', () => {
   });
 });
 
-it('levels and flags of the log have names where there are any', () => {
+it('levels and flags of the log have names, or are numbers', () => {
   expect(roundTrip({ log: { level: 6, flags: [2, 'ether', 64] } })).toEqual({
     log: { level: 'info', flags: ['tcp-options', 'ether', 64] },
   });

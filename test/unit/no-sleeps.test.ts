@@ -34,7 +34,7 @@ const all = ['test', 'examples', 'bench', 'docs', 'native', 'tools']
   .filter(name => /\.m?[jt]s$/.test(name));
 const files = all.filter(name => !WAITING.includes(name) && !MEASURING.includes(name));
 
-test('what may wait for a time does, and is there', () => {
+test('the list of files that may wait for a time is complete', () => {
   for (const file of [...WAITING, ...MEASURING]) {
     const text = fs.readFileSync(file, 'utf8');
     expect(
@@ -58,7 +58,7 @@ test.each(Object.entries(FIXED))('no test has %s', (_, pattern) => {
   expect(found).toEqual([]);
 });
 
-test('the patterns find what they are for', () => {
+test('the patterns find what they are made for', () => {
   const bad = {
     'a timer': 'await new Promise(resolve => setTimeout(resolve, 50));',
     'a timer of node:timers/promises': "import { setTimeout as sleep } from 'node:timers/promises';",

@@ -33,7 +33,7 @@ async function textTypes(): Promise<Map<Type<unknown>, string>> {
   return found;
 }
 
-test('every text of every table and structure rejects a NUL with ERR_OUT_OF_RANGE, wherever it stands', async () => {
+test('every text of every table and structure rejects a NUL with ERR_OUT_OF_RANGE at any place', async () => {
   const types = await textTypes();
   expect(types.size).toBeGreaterThan(20);
   for (const [type, path] of types)
@@ -46,7 +46,7 @@ test('every text of every table and structure rejects a NUL with ERR_OUT_OF_RANG
       );
 });
 
-test('the writer itself writes no text with a NUL', () => {
+test('the writer rejects a text that has a NUL with ERR_OUT_OF_RANGE', () => {
   fc.assert(
     fc.property(fc.string({ unit: 'binary' }), fc.string({ unit: 'binary' }), (before, after) => {
       expect(() => new Writer(16).string(`${before}\0${after}`)).toThrow(

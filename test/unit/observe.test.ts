@@ -79,7 +79,7 @@ function listen(): { event: string; trace: RequestTrace & { error?: unknown } }[
 const trace = { family: 'things', operation: 'things.add', netns: 4026531840, bytes: BYTES, messages: 1 };
 
 describe('a logger', () => {
-  test('hears of each request what it was and how long it took, at debug', () => {
+  test('is told each request and its duration at debug', () => {
     const log = logger();
     runNow(kernel(request => [acknowledge(request)], log).exchange.request(call()));
     expect(log.lines).toEqual([
@@ -87,7 +87,7 @@ describe('a logger', () => {
     ]);
   });
 
-  test('hears of a refusal', () => {
+  test('is told a refusal', () => {
     const log = logger();
     caught(() => runNow(kernel(request => [refuse(request, -17)], log).exchange.request(call())));
     expect(log.lines).toMatchObject([
@@ -95,7 +95,7 @@ describe('a logger', () => {
     ]);
   });
 
-  test('hears of a send that fails', () => {
+  test('is told a send that fails', () => {
     const log = logger();
     const { exchange, wire } = kernel(() => [], log);
     wire.sendError = -1;
@@ -103,7 +103,7 @@ describe('a logger', () => {
     expect(log.lines).toMatchObject([{ fields: { code: 'EPERM' }, message: 'netlink request refused' }]);
   });
 
-  test('is warned of lost answers', () => {
+  test('is warned of lost replies, which reject with ERR_REPLIES_LOST', () => {
     const log = logger();
     caught(() => runNow(kernel(() => [LOST], log).exchange.request(call())));
     expect(log.lines).toMatchObject([
@@ -116,7 +116,7 @@ describe('a logger', () => {
     ]);
   });
 
-  test('never sees what was sent', () => {
+  test('is never told what was sent', () => {
     const log = logger();
     const { exchange } = kernel(request => [refuse(request, -17)], log);
     caught(() => runNow(exchange.request(call())));
@@ -126,7 +126,7 @@ describe('a logger', () => {
     expect(text).not.toContain(Buffer.from(SECRET).toString('hex'));
   });
 
-  test('need not be there', () => {
+  test('is optional', () => {
     expect(new Observer().idle).toBe(true);
     expect(new Observer(logger()).idle).toBe(false);
     expect(() => new Observer().warn({}, 'nobody listens')).not.toThrow();
@@ -134,11 +134,11 @@ describe('a logger', () => {
 });
 
 describe('the tracing channel netsteer:request', () => {
-  test('has the name that is documented', () => {
+  test('has the documented name', () => {
     expect(REQUEST_CHANNEL).toBe('netsteer:request');
   });
 
-  test('carries each request, from its start to its end', () => {
+  test('publishes each request from its start to its end', () => {
     const heard = listen();
     runNow(kernel(request => [acknowledge(request)]).exchange.request(call()));
     expect(heard).toEqual([
@@ -147,7 +147,7 @@ describe('the tracing channel netsteer:request', () => {
     ]);
   });
 
-  test('carries the error of the caller between the two', () => {
+  test('publishes the error of the caller in between', () => {
     const heard = listen();
     const error = caught(() => runNow(kernel(request => [refuse(request, -17)]).exchange.request(call())));
     expect(error).toBeInstanceOf(NetlinkError);
@@ -158,7 +158,7 @@ describe('the tracing channel netsteer:request', () => {
     ]);
   });
 
-  test('carries every datagram of a pipeline, each attempt of a dump, and a transaction', async () => {
+  test('publishes every datagram of a pipeline, each attempt of a dump, and a transaction', async () => {
     const heard = listen();
     const acknowledging = kernel(request => ((request.flags & 4) !== 0 ? [acknowledge(request)] : []));
     runNow(acknowledging.exchange.pipeline(Array.from({ length: 201 }, () => call())));
@@ -178,7 +178,7 @@ describe('the tracing channel netsteer:request', () => {
     expect(heard[1]!.trace.error).toMatchObject({ code: 'EINVAL' });
   });
 
-  test('is heard of by those who come after the handle was opened', () => {
+  test('is received by subscribers that come after the handle was opened', () => {
     const { exchange } = kernel(request => [acknowledge(request)]);
     runNow(exchange.request(call()));
     const heard = listen();
@@ -220,7 +220,7 @@ describe('NODE_DEBUG=netsteer', () => {
     expect(stderr).not.toContain(SECRET);
   });
 
-  test('is silent when it is not asked for', () => {
+  test('prints nothing when it is not set', () => {
     const { status, stderr } = runScript(script, { env: { NODE_DEBUG: '' } });
     expect([status, stderr]).toEqual([0, '']);
   });

@@ -16,8 +16,8 @@ function calls() {
 
 const settled = () => new Promise(resolve => setImmediate(resolve));
 
-describe('calls away from the thread', () => {
-  test('are as many at once as was said, the others in their order behind them', async () => {
+describe('calls off the thread', () => {
+  test('run at most as many at once as configured, the others in order after them', async () => {
     const { threads } = configureOffThread();
     configureOffThread({ threads: 2 });
     try {
@@ -39,7 +39,7 @@ describe('calls away from the thread', () => {
     }
   });
 
-  test('give their place to the next one also when they fail', async () => {
+  test('release their place when they fail', async () => {
     const { threads } = configureOffThread();
     configureOffThread({ threads: 1 });
     try {
@@ -55,7 +55,7 @@ describe('calls away from the thread', () => {
     }
   });
 
-  test('leave half of the threads of libuv to others, unless told otherwise', () => {
+  test('leave half of the threads of libuv to others by default', () => {
     expect(configureOffThread()).toEqual({ threads: 2, bytes: 65536 });
   });
 
@@ -66,15 +66,15 @@ describe('calls away from the thread', () => {
     [{ bytes: -1 }, 'bytes'],
     [{ bytes: '1' }, 'bytes'],
     [{ size: 1 }, 'size'],
-  ])('cannot be configured by %j', (options, attribute) => {
+  ])('reject the configuration %j', (options, attribute) => {
     const before = configureOffThread();
     expect(() => configureOffThread(options as never)).toThrow(expect.objectContaining({ attribute }));
     expect(configureOffThread()).toEqual(before);
   });
 });
 
-describe('descriptors that are closed away from the thread', () => {
-  test('are closed one call at a time, neighbours together', async () => {
+describe('descriptors that are closed off the thread', () => {
+  test('are closed in one call at a time, neighbours together', async () => {
     const { running, call, names } = calls();
     const closing = new Closing((first, last) => call(`${first}-${last}`));
     const results = [7, 3, 4, 9, 5].map(fd => closing.close(fd));
@@ -97,7 +97,7 @@ describe('descriptors that are closed away from the thread', () => {
     expect(names()).toEqual(['3-5', '7-7', '9-9', '6-6', '8-8']);
   });
 
-  test('do not keep each other waiting for ever when a call fails', async () => {
+  test('do not wait for ever when a call fails', async () => {
     let failed = false;
     const closing = new Closing(async () => {
       if (failed) return 0;

@@ -28,7 +28,7 @@ describe('package-lock.json', () => {
     expect(without.map(([place]) => place)).toEqual([]);
   });
 
-  test('has each of them once for a version: no two checksums of the same package', () => {
+  test('has one checksum for each version of a package', () => {
     const known = new Map<string, string>();
     for (const entry of entries) {
       const id = `${nameOf(entry)}@${entry[1].version}`;
@@ -37,11 +37,11 @@ describe('package-lock.json', () => {
     }
   });
 
-  test('names no registry, folder or link: what is installed is told by its checksum alone', () => {
+  test('names no registry, folder or link: packages are identified by checksum', () => {
     expect(entries.filter(([, { resolved, link }]) => resolved !== undefined || link)).toEqual([]);
   });
 
-  test('is of the dependencies that package.json has', () => {
+  test('matches the dependencies of package.json', () => {
     for (const field of ['dependencies', 'devDependencies', 'peerDependencies'])
       expect((lock.packages[''] as Record<string, unknown>)[field]).toEqual(manifest[field]);
   });
@@ -51,7 +51,7 @@ describe('the bill of materials (npm sbom)', () => {
   test.each([
     ['of all', [], entries],
     ['of what is shipped', ['--omit', 'dev'], entries.filter(([, { dev }]) => !dev)],
-  ] as const)('%s has every package with version, licence and checksum', (_, parameters, expected) => {
+  ] as const)('has every package with version, licence and checksum: %s', (_, parameters, expected) => {
     const { components } = JSON.parse(
       npm('sbom', '--sbom-format', 'cyclonedx', '--package-lock-only', ...parameters),
     ) as {
@@ -79,7 +79,7 @@ describe('the bill of materials (npm sbom)', () => {
 });
 
 describe('the package', () => {
-  test('has the library with its sources, what it says of itself, and nothing else', () => {
+  test('has the library, its sources and its documents, and nothing else', () => {
     const answer: unknown = JSON.parse(npm('pack', '--dry-run', '--json', '--ignore-scripts'));
     // npm 11.19 names it; those before it give a list.
     const [packed] = (Array.isArray(answer) ? answer : Object.values(answer as object)) as {
@@ -93,7 +93,7 @@ describe('the package', () => {
     expect(files.filter(path => /(^|\/)(\.|node_modules)|\.test\.|\.(pem|key|tgz)$/.test(path))).toEqual([]);
   });
 
-  test('promises no provenance while it names no repository', () => {
+  test('does not promise provenance while it names no repository', () => {
     const named = manifest.repository !== undefined;
     expect(manifest.publishConfig.provenance ?? false).toBe(named);
   });

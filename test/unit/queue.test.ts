@@ -29,12 +29,12 @@ function* through(log: string[], name: string, step?: Step): Operation<string> {
 const settled = () => new Promise(resolve => setImmediate(resolve));
 
 describe('an operation', () => {
-  test('run on the spot takes each step on this thread', () => {
+  test('takes each step on this thread when it runs synchronously', () => {
     const { step } = gate();
     expect(runNow(through([], 'a', step))).toBe('a 7');
   });
 
-  test('run away takes the steps elsewhere', async () => {
+  test('takes the steps elsewhere when it runs off the thread', async () => {
     const { step, open } = gate();
     const operation = through([], 'a', step);
     const promise = runAway(operation, operation.next());
@@ -42,7 +42,7 @@ describe('an operation', () => {
     expect(await promise).toBe('a 9');
   });
 
-  test('sees what its step throws where it waits for it, in both ways', async () => {
+  test('receives the error of a step that it awaits, in both ways', async () => {
     function* careful(step: Step): Operation<string> {
       try {
         yield step;
@@ -79,7 +79,7 @@ describe('an operation', () => {
     await expect(promise).rejects.toBe(reason);
   });
 
-  test('does not stop at a step that cannot be taken back', async () => {
+  test('does not stop at a step that cannot be undone', async () => {
     const { step, open } = gate(false);
     const operation = through([], 'a', step);
     const promise = runAway(operation, operation.next(), AbortSignal.abort());
@@ -89,7 +89,7 @@ describe('an operation', () => {
 });
 
 describe('a queue', () => {
-  test('runs on the spot what is short and has nothing before it', async () => {
+  test('runs a short operation at once when nothing is before it', async () => {
     const queue = new OperationQueue();
     const log: string[] = [];
     const promise = queue.run(() => through(log, 'a'));
@@ -98,7 +98,7 @@ describe('a queue', () => {
     expect(await promise).toBe('a 0');
   });
 
-  test('keeps the order behind an operation that takes long', async () => {
+  test('keeps the order behind a long operation', async () => {
     const queue = new OperationQueue();
     const log: string[] = [];
     const slow = gate();
@@ -121,7 +121,7 @@ describe('a queue', () => {
     expect(queue.busy).toBe(false);
   });
 
-  test('rejects a synchronous call with ERR_BUSY while something is under way, and does not begin it', async () => {
+  test('rejects a synchronous call with ERR_BUSY while an operation is under way, and does not begin it', async () => {
     const queue = new OperationQueue();
     const log: string[] = [];
     const slow = gate();
@@ -133,7 +133,7 @@ describe('a queue', () => {
     expect(queue.runNow(() => through(log, 'b'))).toBe('b 0');
   });
 
-  test('goes on after a failure, and gives it to nobody else', async () => {
+  test('continues after a failure, which only its caller receives', async () => {
     const queue = new OperationQueue();
     const log: string[] = [];
     const slow = gate();
@@ -151,7 +151,7 @@ describe('a queue', () => {
     expect(queue.busy).toBe(false);
   });
 
-  test('does not begin what was aborted while it waited', async () => {
+  test('does not begin an operation that was aborted while it waited', async () => {
     const queue = new OperationQueue();
     const log: string[] = [];
     const slow = gate();
@@ -168,7 +168,7 @@ describe('a queue', () => {
     expect(log).toEqual(['a begins', 'a ends', 'c begins', 'c ends']);
   });
 
-  test('rejects what was aborted before, and never throws', async () => {
+  test('rejects an operation that was aborted before, and never throws', async () => {
     const queue = new OperationQueue();
     const log: string[] = [];
     const reason = new Error('enough');
@@ -197,7 +197,7 @@ describe('the queues of a thread', () => {
       releaseQueue(inode, subsystem);
   });
 
-  test('live as long as somebody holds them', () => {
+  test('live as long as a handle holds them', () => {
     const first = acquireQueue(9, 'ipvs');
     acquireQueue(9, 'ipvs');
     releaseQueue(9, 'ipvs');

@@ -85,7 +85,7 @@ const packets = SAMPLES.flatMap(address =>
   ]),
 );
 
-test('ranges lead each packet where the list says, without overlaps, or are refused where it contradicts itself', () => {
+test('ranges lead each packet where the list says, without overlaps, or are rejected with ERR_OVERLAP where the list contradicts itself', () => {
   fc.assert(
     fc.property(ranges, list => {
       let found: Redirect[] | undefined;
@@ -123,7 +123,7 @@ test('ranges lead each packet where the list says, without overlaps, or are refu
   );
 });
 
-test('an overlap names both ranges, and the later one by its place', () => {
+test('an overlap is rejected with ERR_OVERLAP, which names both ranges and the index of the later one', () => {
   const list: Redirect[] = [
     { protocol: 'tcp', address: '10.128.0.0/16', port: { from: 80, to: 90 }, toPort: 8080 },
     { protocol: 'udp', address: '10.0.0.0/8', port: 85 },
@@ -157,12 +157,15 @@ test.each([
   [{ port: { from: 6, until: 7 } }, '[0].port.until', 'ERR_UNKNOWN_FIELD'],
   [{ port: '80-90' }, '[0].port', 'ERR_INVALID_ARG_TYPE'],
   [{ toPort: { from: 1, to: 2 } }, '[0].toPort', 'ERR_INVALID_ARG_TYPE'],
-])('rejects %j with its place', (wrong, attribute, code) => {
-  const redirect = { protocol: 'tcp', address: '10.0.0.1', port: 80, ...wrong } as unknown as Redirect;
-  expect(() => new RedirectSet([redirect])).toThrow(expect.objectContaining({ attribute, code }));
-});
+])(
+  'a redirect rejects %j at its place with ERR_INVALID_ADDRESS, ERR_INVALID_ARG_TYPE, ERR_OUT_OF_RANGE or ERR_UNKNOWN_FIELD',
+  (wrong, attribute, code) => {
+    const redirect = { protocol: 'tcp', address: '10.0.0.1', port: 80, ...wrong } as unknown as Redirect;
+    expect(() => new RedirectSet([redirect])).toThrow(expect.objectContaining({ attribute, code }));
+  },
+);
 
-test('a prefix of all bits is an address, and a range of one port is a port', () => {
+test('a prefix of all bits equals an address, and a range of one port equals a port', () => {
   const list = runNow(
     listOf(
       new RedirectSet([
@@ -179,7 +182,7 @@ test('a prefix of all bits is an address, and a range of one port is a port', ()
   ]);
 });
 
-test('of a range all is removed or nothing', () => {
+test('a range is removed as a whole: rejects a part of it with ERR_OVERLAP', () => {
   const there = new RedirectSet([{ protocol: 'tcp', address: '10.0.0.0/16', port: { from: 80, to: 90 }, toPort: 8080 }])
     .ranges;
   const named = (address: string, from: number, to: number): Ranges => {

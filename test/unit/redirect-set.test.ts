@@ -23,7 +23,7 @@ function write(map: PortMap, [first, second]: readonly [number, number]): void {
 const word = fc.oneof(fc.integer({ min: 0, max: 5 }), fc.constantFrom(0x80000000, 0xffffffff));
 const pairs = fc.array(fc.tuple(fc.tuple(word, word), fc.integer({ min: 1, max: 65535 })), { maxLength: 200 });
 
-test('a map of ports keeps the first port of each key, in their order', () => {
+test('a map of ports keeps the first port of each key, in order', () => {
   fc.assert(
     fc.property(pairs, pairs, fc.integer({ min: 0, max: 50 }), (added, others, capacity) => {
       const map = new PortMap(8, capacity);
@@ -69,7 +69,7 @@ const valuesOf = (version: keyof typeof TYPES) =>
     .filter(({ address }) => address.includes(':') === (version === 'ipv6'))
     .map(({ protocol, address, port, toPort = port }) => ({ key: [address, protocol, port], data: toPort }));
 
-test('redirects are written as elements of the same keys and values are', () => {
+test('redirects are written as the elements of their keys and values', () => {
   const expected = new Transaction();
   for (const set of ['ipv4', 'ipv6'] as const) {
     const place = { ...PLACE, set, type: { key: TYPES[set], data: 'inet_service' } } as const;
@@ -80,7 +80,7 @@ test('redirects are written as elements of the same keys and values are', () => 
   expect(written.encode().messages.length).toBeGreaterThan(2);
 });
 
-test('what is removed is written as its keys alone', () => {
+test('removed redirects are written as their keys', () => {
   const expected = new Transaction();
   for (const set of ['ipv4', 'ipv6'] as const) {
     const place = { ...PLACE, set, type: { key: TYPES[set], data: 'inet_service' } } as const;
@@ -90,7 +90,7 @@ test('what is removed is written as its keys alone', () => {
   expect(Buffer.compare(nothing.encode().bytes, expected.encode().bytes)).toBe(0);
 });
 
-test('what the kernel refuses is told by the place in the list', () => {
+test('a refusal of the kernel is reported by its index in the list', () => {
   const { messages } = new RedirectSet(many).addAll(new Transaction()).encode();
   const second = messages.at(1)!;
   const first = second.translate!(['elements', 0, 'key']);
@@ -98,7 +98,7 @@ test('what the kernel refuses is told by the place in the list', () => {
   expect(first[1]).toBeGreaterThan(1000);
 });
 
-test('what is there already is left alone', () => {
+test('redirects that exist are left alone', () => {
   const [a, b, c, d] = many as [Redirect, Redirect, Redirect, Redirect];
   const present = new RedirectSet([a, { ...b, toPort: 7 }, c]);
   const wanted = new RedirectSet([a, b, d]);
@@ -119,7 +119,7 @@ test('what is there already is left alone', () => {
   expect(verbs(false)).toEqual(['delete 1 ipv6', 'add 2 ipv6']);
 });
 
-test('keys that are named twice are one', () => {
+test('keys that are given twice are written once', () => {
   const [a, b] = many as [Redirect, Redirect];
   expect([keysOf([a, b, a]).ports.ipv4.length, keysOf([a, b, a]).ports.ipv6.length]).toEqual([1, 1]);
 });

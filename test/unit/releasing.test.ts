@@ -45,7 +45,7 @@ afterAll(() => fs.rmSync(folder, { recursive: true, force: true }));
 const run = (commands: string): string =>
   execFileSync('sh', ['-euc', commands], { cwd: folder, env, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
 
-test('packs, signs and checks a release as the page says, and notices a changed file', () => {
+test('the commands of docs/releasing.md pack, sign and check a release, and notice a changed file', () => {
   const pack = commandsOf('2. Pack');
   expect(pack).toContain('npm run build\n');
   // Built it is already, where it is: this is about what becomes of it.

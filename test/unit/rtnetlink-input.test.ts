@@ -19,7 +19,7 @@ function refused(run: () => unknown): string {
   return 'nothing thrown';
 }
 
-describe('bad input', () => {
+describe('the input of links', () => {
   const names: [unknown, string][] = [
     ['', 'ERR_OUT_OF_RANGE RangeError'],
     ['.', 'ERR_OUT_OF_RANGE RangeError'],
@@ -38,12 +38,12 @@ describe('bad input', () => {
     [undefined, 'ERR_INVALID_ARG_TYPE TypeError'],
     [null, 'ERR_INVALID_ARG_TYPE TypeError'],
   ];
-  test.each(names)('the name %j', (name, expected) => {
+  test.each(names)('rejects the name %j', (name, expected) => {
     expect(refused(() => write('dummy', { name }))).toBe(`name ${expected}`);
     expect(refused(() => write('veth', { name: 'a', peer: { name } }))).toBe(`peer.name ${expected}`);
     if (name !== undefined) expect(refused(() => writeChanges({ newName: name } as never))).toBe(`newName ${expected}`);
   });
-  test.each(['a', 'fifteen-bytes-x', '...', '\u0001\u001b[31m', 'éééé', '\udcff'])('the name %j is good', name => {
+  test.each(['a', 'fifteen-bytes-x', '...', '\u0001\u001b[31m', 'éééé', '\udcff'])('accepts the name %j', name => {
     expect(write('dummy', { name }).wire.attributes.name).toBe(name);
   });
 
@@ -63,7 +63,7 @@ describe('bad input', () => {
     [{ master: 'br0', netns: 5 }, 'master ERR_CONFLICT TypeError'],
     [{ master: 5 }, 'master ERR_INVALID_ARG_TYPE TypeError'],
     [{ mut: 1500 }, 'mut ERR_UNKNOWN_FIELD TypeError'],
-  ])('%j', (given, expected) => {
+  ])('rejects %j', (given, expected) => {
     expect(refused(() => write('dummy', { name: 'a', ...given }))).toBe(expected);
     expect(refused(() => writeChanges(given as never))).toBe(expected);
   });
@@ -76,7 +76,7 @@ describe('bad input', () => {
     [{ name: 'a', peer: { name: 'b', address: 'x' } }, 'peer.address ERR_INVALID_ADDRESS RangeError'],
     [{ name: 'a', peer: { name: 'b', netns: undefined } }, 'peer.netns ERR_NETNS_UNDEFINED TypeError'],
     [{ name: 'a', peer: { name: 'b', up: true } }, 'peer.up ERR_UNKNOWN_FIELD TypeError'],
-  ])('veth %j', (given, expected) => {
+  ])('rejects the veth %j', (given, expected) => {
     expect(refused(() => write('veth', given))).toBe(expected);
   });
 
@@ -85,7 +85,7 @@ describe('bad input', () => {
     [{ name: 'a', bridge: { bridgeId: '' } }, 'bridge.bridgeId ERR_UNKNOWN_FIELD TypeError'],
     [{ name: 'a', bridge: { vlanFiltering: 1 } }, 'bridge.vlanFiltering ERR_INVALID_ARG_TYPE TypeError'],
     [{ name: 'a', bridge: true }, 'bridge ERR_INVALID_ARG_TYPE TypeError'],
-  ])('bridge %j', (given, expected) => {
+  ])('rejects the bridge %j', (given, expected) => {
     expect(refused(() => write('bridge', given))).toBe(expected);
   });
 
@@ -93,7 +93,7 @@ describe('bad input', () => {
     [{ name: 'a' }, 'link ERR_INVALID_ARG_TYPE TypeError'],
     [{ name: 'a', link: 'eth0', mode: 'loud' }, 'mode ERR_OUT_OF_RANGE RangeError'],
     [{ name: 'a', link: 'eth0', mode: 4 }, 'mode ERR_INVALID_ARG_TYPE TypeError'],
-  ])('macvlan %j', (given, expected) => {
+  ])('rejects the macvlan %j', (given, expected) => {
     expect(refused(() => write('macvlan', given))).toBe(expected);
   });
 
@@ -112,7 +112,7 @@ describe('bad input', () => {
     ['fd00::1/64', { label: 'a' }, 'label ERR_INVALID_ARG_TYPE TypeError'],
     ['10.0.0.1/24', { noDad: true }, 'noDad ERR_INVALID_ARG_TYPE TypeError'],
     ['10.0.0.1/24', { lable: 'x' }, 'lable ERR_UNKNOWN_FIELD TypeError'],
-  ])('address %j %j', (address, options, expected) => {
+  ])('rejects the address %j %j', (address, options, expected) => {
     expect(refused(() => writeAddress('eth0', address as string, options as never))).toBe(expected);
   });
 
@@ -132,16 +132,16 @@ describe('bad input', () => {
     [{ to: 'default', device: 'a', protocol: 256 }, 'protocol ERR_OUT_OF_RANGE RangeError'],
     [{ to: 'default', device: 'a', onLink: 'yes' }, 'onLink ERR_INVALID_ARG_TYPE TypeError'],
     [{ to: 'default', dev: 'a' }, 'dev ERR_UNKNOWN_FIELD TypeError'],
-  ])('route %j', (route, expected) => {
+  ])('rejects the route %j', (route, expected) => {
     expect(refused(() => writeRoute(route as never))).toBe(expected);
   });
-  test('a route to remove may be one that was read: what only tells is ignored', () => {
+  test('accepts a route that was read for removal, and ignores what the kernel only reports', () => {
     const key = writeRouteKey({ to: 'default', onLink: true, flags: ['onlink'], expiresSeconds: 5 });
     expect(key).toEqual(writeRouteKey({ to: 'default' }));
     expect(refused(() => writeRouteKey({ to: 'default', dev: 'a' } as never))).toBe('dev ERR_UNKNOWN_FIELD TypeError');
   });
 
-  test('prefixes are canonical', () => {
+  test('normalises prefixes', () => {
     expect(checkPrefix('2001:DB8::0:1/64', [])).toEqual({
       family: 'ipv6',
       address: '2001:db8::1',

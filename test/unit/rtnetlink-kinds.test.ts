@@ -79,7 +79,7 @@ describe('a kind of link that is registered', () => {
     expect(refusals.blame.EINVAL).toEqual(['link']);
   });
 
-  test('and one that is not is refused with the list of those that are', async () => {
+  test('is listed in the error about an unknown kind', async () => {
     const { links } = rememberingKernel();
     await expect(links.create({ kind: 'carrier-pigeon', name: 'p0' } as never)).rejects.toMatchObject({
       path: ['kind'],

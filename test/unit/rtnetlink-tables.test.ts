@@ -22,7 +22,7 @@ function roundTrip<T>(type: Type<T>, value: T): T | undefined {
 
 const hex = (text: string) => Uint8Array.from(Buffer.from(text.replaceAll(' ', ''), 'hex'));
 
-describe('tables', () => {
+describe('the tables of rtnetlink', () => {
   test.each([
     ['IFLA', IFLA, { name: 'eth0', mtu: 1400, address: 'aa:bb:cc:dd:ee:ff', operationalState: 'up', carrier: true }],
     [
@@ -67,7 +67,7 @@ describe('tables', () => {
       },
     ],
     ['NDA', NDA, { address: 'fe80::1', hardwareAddress: '02:00:00:00:00:01', probes: 3, protocol: 2 }],
-  ] as unknown as [string, Type<unknown>, unknown][])('%s survives a round trip', (_name, table, value) => {
+  ] as unknown as [string, Type<unknown>, unknown][])('return %s unchanged', (_name, table, value) => {
     expect(roundTrip(table, value)).toEqual(value);
   });
 
@@ -98,14 +98,14 @@ describe('tables', () => {
       },
     ],
   ] as unknown as [string, Type<unknown> & { size: number }, number, unknown][])(
-    'struct %s has its size and survives a round trip',
+    'return struct %s unchanged, with the size of the kernel',
     (_name, struct, size, value) => {
       expect(struct.size).toBe(size);
       expect(roundTrip(struct, value)).toEqual(value);
     },
   );
 
-  test('names that are no UTF-8 keep their bytes', () => {
+  test('keep the bytes of names that are not UTF-8', () => {
     const raw = hex('61 ff 80 62 00');
     const name = deviceName().read(sourceOf(raw), 0, raw.length, NO_CONTEXT);
     expect(name).toBe('a\udcff\udc80b');
@@ -115,20 +115,20 @@ describe('tables', () => {
     expect(roundTrip(deviceName(), 'münchen')).toBe('münchen');
   });
 
-  test('names without their NUL, or with two, are no names', () => {
+  test('reject names without a NUL or with two', () => {
     for (const bytes of ['6162', '', '61006200']) {
       const raw = hex(bytes);
       expect(deviceName().read(sourceOf(raw), 0, raw.length, NO_CONTEXT)).toBeUndefined();
     }
   });
 
-  test('hardware addresses have any length that the kernel has', () => {
+  test('accept hardware addresses of any length of the kernel', () => {
     expect(roundTrip(HARDWARE_ADDRESS, 'AA:bb:0C')).toBe('aa:bb:0c');
     expect(roundTrip(HARDWARE_ADDRESS, Array(20).fill('01').join(':'))).toHaveLength(59);
     expect(() => roundTrip(HARDWARE_ADDRESS, 'aabbcc')).toThrow(RangeError);
   });
 
-  test('a link keeps what it does not know, and what lies', () => {
+  test('keep unknown and malformed attributes of a link', () => {
     const link = { ifi_family: 0, ifi_type: 1, ifi_index: 3, ifi_flags: 0x40000001, ifi_change: 0 };
     const attributes = {
       name: 'a\n',
@@ -155,7 +155,7 @@ describe('tables', () => {
     expect(readLink({ ...link, ifi_type: 1 }, { name: 'a', link: 9, linkNetnsId: 0 }, () => 'br0').link).toBe(9);
   });
 
-  test('an address on a point-to-point link has a peer; lifetimes that are for ever are left out', () => {
+  test('give an address on a point-to-point link its peer, and leave out unlimited lifetimes', () => {
     const header = { ifa_family: 2, ifa_prefixlen: 32, ifa_flags: 0x81, ifa_scope: 'link' as const, ifa_index: 1 };
     const cacheInfo = { ifa_prefered: 0xffffffff, ifa_valid: 60, cstamp: 1, tstamp: 2 };
     const value = { address: '10.0.0.2', local: '10.0.0.1', flags: 0x1081, cacheInfo };
@@ -177,7 +177,7 @@ describe('tables', () => {
     expect(readAddress({ ...header, ifa_family: 45 }, value, 'a')).toBeUndefined();
   });
 
-  test('routes: default, tables above 255, several ways', () => {
+  test('give routes a default, tables above 255 and several next hops', () => {
     const { header } = writeRoute({ to: 'default', via: '10.0.0.1' });
     const names = (index: number) => ['?', 'lo', 'eth0'][index];
     const read = readRoute(header, { table: 1000, device: 2, gateway: '10.0.0.1' }, names);

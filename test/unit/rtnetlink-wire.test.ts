@@ -41,10 +41,10 @@ function errorMessage(errno: number, text: string, offset: number): [number, num
   return [2, 0x300, payload.subarray(0, 28 + ((5 + text.length + 3) & ~3))];
 }
 
-describe('over a kernel in memory', () => {
+describe('links over a kernel in memory', () => {
   const open = (wire: Transport) => new Links(new Exchange(wire, 'rtnetlink'));
 
-  test('list: a dump with zeros in its header; names, masters and what is not known', async () => {
+  test('are listed by a dump with zeros in its header, with names, masters and unknown attributes', async () => {
     const wire = new CannedTransport(() => [[16, 2, LO], [16, 2, PORT], DONE]);
     const links = open(wire);
     const [lo, port] = await links.list();
@@ -75,14 +75,14 @@ describe('over a kernel in memory', () => {
     expect(links.sync.list()).toEqual([lo, port]);
   });
 
-  test('get asks by name, and for the name of the master', async () => {
+  test('are read by name, and asked for the name of the master', async () => {
     const wire = new CannedTransport(request => [[16, 0, request[20] === 1 ? LO : PORT], ACK]);
     expect(await open(wire).get('eth0')).toMatchObject({ index: 5, master: 'lo', link: 1 });
     expect(wire.requests).toHaveLength(2);
     expect(Buffer.from(wire.requests[0]!.subarray(32)).toString('hex')).toBe('090003006574683000000000');
   });
 
-  test('a refusal points into the object of the caller', async () => {
+  test('report a refusal at its path in the object of the caller', async () => {
     // The attribute that stands in a nest in a nest behind a header: where it begins is found in the request itself.
     const wire = new CannedTransport(request => {
       const offset = Buffer.from(request).indexOf(hex('0800 0400 28230000'));
@@ -110,12 +110,12 @@ describe('over a kernel in memory', () => {
     ['mtu', ['mtu'], { name: 'a', mtu: 9000 }, '0800 0400 28230000'],
     ['a setting of a bridge', ['bridge', 'priority'], { name: 'a', bridge: { priority: 4096 } }, '0600 0600 0010'],
     ['a kind', [], { name: 'a' }, '0b00 0100 627269646765'],
-  ])('the path to %s', async (_what, path, options, bytes) => {
+  ])('report the path to %s', async (_what, path, options, bytes) => {
     const wire = new CannedTransport(request => [errorMessage(-34, 'no', Buffer.from(request).indexOf(hex(bytes)))]);
     await expect(open(wire).createBridge(options)).rejects.toMatchObject({ path });
   });
 
-  test('the paths of other requests', () => {
+  test('report the paths of other requests', () => {
     const at = (kind: typeof LINK | typeof ADDRESS, value: object, number: number) => {
       const call = request(kind as typeof LINK, {
         type: 0,
@@ -137,7 +137,7 @@ describe('over a kernel in memory', () => {
     expect(at(ADDRESS, { local: '10.0.0.1' }, 24)).toEqual(['local']);
   });
 
-  test('no such device: named in the message, escaped, with the path', async () => {
+  test('report a missing device in the message, escaped, with the path', async () => {
     const wire = new CannedTransport(() => [[2, 0x100, hex('edffffff 00000000000000000000000000000000')]]);
     const links = open(wire);
     const missing = await links.get('a\u001b').catch(caught => caught);
@@ -148,7 +148,7 @@ describe('over a kernel in memory', () => {
     await expect(links.addAddress('a', '10.0.0.1/24')).rejects.toMatchObject({ path: ['name'] });
   });
 
-  test('what is refused here is never sent', async () => {
+  test('reject wrong input with ERR_UNKNOWN_FIELD before anything is sent', async () => {
     const wire = new CannedTransport(() => [ACK]);
     const links = open(wire);
     await expect(links.get('a/b')).rejects.toMatchObject({ path: ['name'] });
@@ -175,7 +175,7 @@ describe('over a kernel in memory', () => {
     expect(() => Links.open({ nets: 1 } as never)).toThrow('nets: expected no such field');
   });
 
-  test('a macvlan names its lower device by index, and its mode', async () => {
+  test('have for a macvlan the index of the lower device, and the mode', async () => {
     const wire = new CannedTransport(request => (request[4] === 18 ? [[16, 0, PORT], ACK] : [ACK]));
     await open(wire).createMacvlan({ name: 'm0', link: 'eth0', mode: 'private' });
     const sent = Buffer.from(wire.requests[1]!).toString('hex');
@@ -184,7 +184,7 @@ describe('over a kernel in memory', () => {
     expect(wire.requests[1]![4]).toBe(C.RTM_NEWLINK);
   });
 
-  test('up: false goes before the other changes, as a message of its own', async () => {
+  test('go down before the other changes, in a message of its own', async () => {
     const wire = new CannedTransport(request => (request[4] === 18 ? [[16, 0, PORT], ACK] : [ACK]));
     const links = open(wire);
     await links.set('eth0', { up: false, newName: 'eth1' });

@@ -48,7 +48,7 @@ async function outcome(call: () => unknown): Promise<unknown> {
 }
 
 describe.each(Object.entries(takers))('%s', (name, take) => {
-  test('rejects what is no signal with ERR_INVALID_ARG_TYPE', async () => {
+  test('rejects another object with ERR_INVALID_ARG_TYPE', async () => {
     for (const bad of NO_SIGNALS) {
       const error = await outcome(() => take(bad as AbortSignal));
       expect(error).toMatchObject({ name: 'TypeError', code: 'ERR_INVALID_ARG_TYPE' });
@@ -56,7 +56,7 @@ describe.each(Object.entries(takers))('%s', (name, take) => {
     }
   });
 
-  test('takes a signal of another realm', async () => {
+  test('accepts a signal of another realm', async () => {
     const { signal } = foreignController();
     expect(await outcome(() => take(signal))).toEqual(
       name === 'ipvs.connections' ? expect.objectContaining({ message: 'opened' }) : 'fine',
@@ -65,7 +65,7 @@ describe.each(Object.entries(takers))('%s', (name, take) => {
   });
 });
 
-test('a signal of another realm that is aborted throws its reason, or an AbortError where it has none', () => {
+test('an aborted signal of another realm throws its reason, or an AbortError where it has none', () => {
   const foreign = foreignController();
   throwIfAborted(foreign.signal);
   foreign.abort(reason);
@@ -75,7 +75,7 @@ test('a signal of another realm that is aborted throws its reason, or an AbortEr
   expect(() => throwIfAborted(silent.signal)).toThrow(expect.objectContaining({ name: 'AbortError' }));
 });
 
-test('a listener is called once, at once where the signal is aborted already, and not after it was taken back', () => {
+test('a listener is called once, at once where the signal is aborted already, and not after its removal', () => {
   const foreign = foreignController();
   let calls = 0;
   const unlisten = onAbort(checkSignal(foreign.signal, []), () => calls++);
@@ -87,7 +87,7 @@ test('a listener is called once, at once where the signal is aborted already, an
   expect(onAbort(undefined, () => calls++)).toBeTypeOf('function');
 });
 
-test('a reconciliation on this thread ends where its own progress aborts it, before the next step', () => {
+test('a reconciliation ends where its own progress callback aborts it, before the next step', () => {
   const kernel = new IpvsKernel();
   const handle = new Ipvs(new Exchange(new IpvsKernelTransport(kernel), 'ipvs'));
   const controller = new AbortController();
@@ -97,7 +97,7 @@ test('a reconciliation on this thread ends where its own progress aborts it, bef
   expect(kernel.services.size).toBe(0);
 });
 
-test('no module looks at a signal by its class, or needs more of it than its interface', () => {
+test('no module tests the class of a signal, or uses more than its interface', () => {
   const looking = sourceModules().filter(file =>
     /instanceof AbortSignal|signal\)?[?!]?\.throwIfAborted/i.test(
       readFileSync(new URL(`../../src/${file}`, import.meta.url), 'utf8'),

@@ -129,7 +129,7 @@ test('src/thread.ts and docs/architecture.md name every part of that state, and 
   expect(rows.filter(row => !page.includes(row))).toEqual([]);
 });
 
-test('this test sees a variable, a static property, and what changes a constant of a module', () => {
+test('this test finds a variable, a static property, and a change to a constant of a module', () => {
   const file = path.join(SOURCES, 'made-up.ts');
   const text = `
     export let counter = 0;
