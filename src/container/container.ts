@@ -27,14 +27,14 @@ export interface ContainerOptions {
   logger?: Logger;
 }
 
-/** What is closed with a container. */
+/** A handle that is closed together with its container. */
 interface Attached {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
 /**
- * One container: its namespace, and the subsystems of the kernel in it, opened when first used. Closing it closes them; the container
- * itself and what was programmed into it stay.
+ * One container: its network namespace, and the kernel's subsystems in it. Each subsystem is opened when it is first used. `close()` closes
+ * them all. It does not stop the container, and what was programmed stays.
  * @example
  * const web1 = Container.open({ pid: 4711 });
  * console.log(await web1.redirects.list(), await web1.ipvs.services());
@@ -45,17 +45,17 @@ export class Container {
   readonly netns: NetNs;
   /** Resolves when the container's process has ended; never for one that was opened by its namespace alone. */
   readonly closed: Promise<void>;
+  /** The namespace, if this container has opened it itself and so has to close it. */
   readonly #owned: NetNs | undefined;
   readonly #exit: ProcessExit | undefined;
   readonly #logger: Logger | undefined;
-  /** What goes with it. */
   readonly #attached = new Set<Attached>();
   #id: string | undefined;
   #released = false;
   #closing: Promise<void> | undefined;
   #ipvs: Ipvs | undefined;
   #packetRules: PacketRules | undefined;
-  /** What its logs know of its log rules, from the first one on. */
+  /** The log rules that packets are matched with. Undefined until the first log is opened. */
   #knownRules: KnownLogRules | undefined;
   readonly #logs = new Set<Pick<Nflog, 'finish'>>();
   #endsLogs = false;
@@ -69,9 +69,9 @@ export class Container {
   }
 
   /**
-   * Opens a container by a process that lives in it, or by its namespace (which stays the caller's).
-   * @throws NetNsError ERR_HOST_NAMESPACE it is the namespace of this process: a container with the host's network, or a typing error. Say
-   * `allowHost` if that is meant. And what `NetNs.open` throws.
+   * Opens a container by one of its processes, or by its namespace. The caller keeps and closes a namespace that it passes.
+   * @throws NetNsError ERR_HOST_NAMESPACE the namespace is that of this process or of process 1: the container uses the host's network, or
+   * the pid is wrong. Pass `allowHost` if you mean the host. Also the errors of `NetNs.open`.
    * @param reference the process or the namespace
    * @param options whether the host's own network is taken, and a logger
    * @example
@@ -84,13 +84,13 @@ export class Container {
     if ('pid' in reference === 'netns' in reference) throw typeError([], 'one of { pid }, { netns }', reference);
     if ('netns' in reference) {
       if (!(reference.netns instanceof NetNs)) throw typeError(['netns'], 'a NetNs', reference.netns);
-      // One that is closed is refused now, not at the first use.
+      // Throws now if the namespace is closed, not at the first use.
       void reference.netns.descriptor;
       refuseHost(reference.netns, options);
       return new Container(reference.netns, undefined, options.logger);
     }
     const pid = checkInteger(reference.pid, ['pid'], 1, 0x7fffffff);
-    // One pidfd for all of it: a number may go to another process between the namespace and the watch.
+    // One pidfd opens the namespace and watches the process: between two calls by pid, the number could go to another process.
     const exit = watchExit(pid);
     let netns: NetNs | undefined;
     try {
@@ -104,18 +104,18 @@ export class Container {
     }
   }
 
-  /** Whether its process has ended by now: asked of the kernel, where `closed` tells when the event loop has run. */
+  /** Whether its process has ended. This asks the kernel; `closed` resolves later, when the event loop runs. */
   get ended(): boolean {
     return this.#exit?.ended ?? false;
   }
 
   /**
-   * Finds a running container by its id or name (or the beginning of its id) in the records of its runtime: docker and podman by their
-   * sockets;
-   * podman, containerd, CRI-O, LXC, systemd-nspawn, runc and crun by the state that they keep under /run.
-   * @throws NetNsError ERR_NO_CONTAINER nobody has such a container, or it does not run; ERR_HOST_NAMESPACE it has the host's network, and
-   * ERR_SHARED_NAMESPACE that of another container: say `allowHost`, `allowShared` if that is meant. And what `NetNs.open` throws.
-   * @throws StateError ERR_RUNTIME a daemon of root's, or the one that was named, cannot be asked
+   * Finds a running container by its id, the beginning of its id, or its name. It asks docker and podman over their sockets, and reads the
+   * state that podman, containerd, CRI-O, LXC, systemd-nspawn, runc and crun keep under /run.
+   * @throws NetNsError ERR_NO_CONTAINER no runtime has such a container, or it does not run; ERR_HOST_NAMESPACE it uses the host's network;
+   * ERR_SHARED_NAMESPACE it uses the network of another container. Pass `allowHost` or `allowShared` if you mean that. Also the errors of
+   * `NetNs.open`.
+   * @throws StateError ERR_RUNTIME a daemon of root, or the daemon at `socket`, does not answer as it should
    * @example const web1 = await Container.find('web1', { runtime: 'docker' });
    * @param id the id, its beginning, or the name
    * @param options the runtime, its socket, and which networks are taken
@@ -135,8 +135,8 @@ export class Container {
   }
 
   /**
-   * @internal Opens what a runtime has told of, and makes sure of it: the same place is asked again while the process is held, and the kernel whose the
-   * namespace is.
+   * @internal Opens a container that a runtime has named. While the process is held, it asks the same runtime again, and it asks the kernel
+   * which user owns the namespace.
    */
   static async openFound(
     candidate: Candidate,
@@ -151,10 +151,10 @@ export class Container {
       throw new NetNsError(`${called} uses the network of the host`, { code: 'ERR_HOST_NAMESPACE', hint });
     }
     if (found.network === 'shared' && allowShared !== true) {
-      const hint = 'find that one instead, or pass { allowShared: true }';
-      throw new NetNsError(`${called} does not use a network of its own`, { code: 'ERR_SHARED_NAMESPACE', hint });
+      const hint = 'find that container instead, or pass { allowShared: true }';
+      throw new NetNsError(`${called} uses the network of another container`, { code: 'ERR_SHARED_NAMESPACE', hint });
     }
-    // Nothing of what is not that user's is opened, not even to look at it.
+    // A process of another user is not even opened.
     if (found.owner !== undefined && !isOwnedBy(found.owner, found.pid)) throw notOf(found.owner, called);
     const container = Container.open({ pid: found.pid }, options);
     try {
@@ -167,28 +167,28 @@ export class Container {
     return container;
   }
 
-  /** What its runtime calls it, where it was found by that. */
+  /** The id in its runtime, if `find` has opened it. */
   get id(): string | undefined {
     return this.#id;
   }
 
-  /** Its virtual services. */
+  /** Its virtual services (IPVS). */
   get ipvs(): Ipvs {
     this.#ipvs ??= this.#released ? new Ipvs(this.#unopened('ipvs')) : Ipvs.open(this.#options());
     return this.#ipvs;
   }
 
-  /** Its packet rules. Those that the next ones program are in tables of their own; all use one socket. */
+  /** Its packet rules (nf_tables). `redirects` and `logging` use the same socket, and tables of their own. */
   get nftables(): Nftables {
     return this.#rules.nftables;
   }
 
-  /** Foreign addresses and ports that it accepts. */
+  /** Its redirects: addresses and ports of others that it accepts connections for. */
   get redirects(): Redirects {
     return this.#rules.redirects;
   }
 
-  /** Packets that it hands to NFLOG. */
+  /** Its log rules: which packets go to NFLOG. */
   get logging(): Logging {
     return this.#rules.logging;
   }
@@ -201,19 +201,19 @@ export class Container {
     return this.#packetRules;
   }
 
-  /** What was not opened while this was open is not opened any more: its verbs fail as those of all closed handles do, in both forms. */
+  /** For a subsystem that was not used before `close()`: its methods fail with ERR_CLOSED, in both forms, and no socket is opened. */
   #unopened(subsystem: string): Exchange {
     return new Exchange(new ClosedTransport(this.netns.inode), subsystem);
   }
 
   /**
-   * Listens to its packet logs. Each call is a listener of its own; a group has one listener at a time. When the container's process ends,
-   * the log is closed: loops over it end, and files and records are complete, once all that was logged before has been taken. A container
-   * that was opened by its namespace alone has no end.
+   * Listens to its packet logs. Each call opens a new log, and the kernel gives a group to one log at a time. When the container's process
+   * ends, the log delivers the packets that were logged before, and closes: loops end, and files and records are complete. The log of a
+   * container that was opened by its namespace does not end by itself.
    *
-   * Unless `rules` says otherwise, `packet.rule` is the rule of `logging` that has logged it: the only one with its group and prefix. Rules
-   * are read when the log is opened, after each change by this object, and, behind the packets, at most once a second: one that another
-   * process has made is known a moment later. At most 4,096 rules are looked at.
+   * Without the option `rules`, `packet.rule` is the rule of `logging` that has the packet's group and prefix, if there is only one. The
+   * rules are read when the log is opened and after each change by this object. Changes by other processes are seen about a second later.
+   * At most 4,096 rules are read.
    * @example
    * const log = web1.nflog({ groups: [5] });
    * for await (const packet of log) console.log(packet.rule?.name, packet.summary());
@@ -221,7 +221,7 @@ export class Container {
    * @param options the groups, and how to listen
    */
   nflog<R = LogRule>(options: Omit<NflogOptions<R>, 'netns' | 'logger'>): Nflog<R> {
-    // Its end is that of its logs, once what was logged has been taken.
+    // Each log still delivers what was logged before the end.
     if (!this.#endsLogs) {
       this.#endsLogs = true;
       void this.closed.then(() => {
@@ -253,7 +253,7 @@ export class Container {
   }
 
   /**
-   * What works in it, what does not and why, and what to do about it. Changes and loads nothing unless asked to `load`.
+   * Tells what works in the container, what does not work and why, and what to do. It changes nothing, and loads no module without `load`.
    * @param options `load`: let the kernel load IPVS and nf_tables, if it has them
    * @example
    * for (const { name, works } of (await web1.preflight()).abilities) console.log(name, works);
@@ -263,7 +263,7 @@ export class Container {
     return preflight(this.netns, options);
   }
 
-  /** @internal It has been let go of; `closed` is about its process. */
+  /** @internal Whether `close()` was called; `closed` is about the process. */
   get released(): boolean {
     return this.#released;
   }
@@ -273,7 +273,10 @@ export class Container {
     if (this.#released) throw closedError('the container');
   }
 
-  /** @internal Closes `handle` with this container, unless what is returned is called before. @throws StateError ERR_CLOSED */
+  /**
+   * @internal Closes `handle` together with this container. Returns a function that takes it off the list.
+   * @throws StateError ERR_CLOSED
+   */
   attach(handle: Attached): () => void {
     this.checkOpen();
     this.#attached.add(handle);
@@ -291,8 +294,8 @@ export class Container {
   }
 
   /**
-   * Lets go of the container: its sockets would keep a dead one's namespace alive. From now on every verb of it, and of what is reached
-   * through it, is `ERR_CLOSED`.
+   * Closes its sockets, which would otherwise keep the namespace alive after the container has ended. Every later call of this object and
+   * of its subsystems fails with `ERR_CLOSED`.
    * @example
    * web1.close();
    */
@@ -305,7 +308,7 @@ export class Container {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    // Before anything else: what is closed with it may run code of others.
+    // First, because closing the others may run code of the caller's.
     this.#released = true;
     this.#closing ??= this.#close();
     await this.#closing;
@@ -322,7 +325,9 @@ export class Container {
   }
 }
 
-/** What is the host's: the namespace of this process, and that of the first one, where a container is given the host's processes. */
+/**
+ * The namespace of this process, and that of process 1: they differ where this process runs in a container that sees the host's processes.
+ */
 function isHost(netns: NetNs): boolean {
   return netns.equals(NetNs.home()) || isOfFirst(netns);
 }
@@ -339,14 +344,14 @@ function isOfFirst(netns: NetNs): boolean {
     const { dev, ino } = fs.statSync('/proc/1/ns/net');
     return dev === netns.device && ino === netns.inode;
   } catch {
-    // Another user's, or no /proc.
+    // Process 1 belongs to another user, or there is no /proc.
     return false;
   }
 }
 
 /**
- * Whether the process that has been opened is the one of the record: the record may be older than the process that has its number by now, and a
- * user's runtime may name a process that is not that user's.
+ * Checks that the opened process is the one of the record. The record may be old and its pid reused, and a user's runtime may name a
+ * process of somebody else.
  */
 async function confirm(
   { found, again }: Candidate,
@@ -357,22 +362,25 @@ async function confirm(
 ): Promise<void> {
   const { pid, startTime, owner } = found;
   const sameStart = startTime === undefined || startTimeOf(pid) === startTime;
-  // Asked of the namespace that is held, and of the process in it. A host's is nobody's, and was allowed.
+  // The namespace is held open here, so the answer is about the right one. The host's has no owner, and the caller has allowed it.
   const mine = owner === undefined || (isOwnedBy(owner, pid) && isMadeBy(owner, opened.netns, options));
-  // The runtime still says so, and the process has not ended: then all that was read under its number was its own.
+  // If the runtime still says the same and the process has not ended, everything read under its pid was its own.
   const now = await again(signal);
   if (!sameStart || now === undefined || now.pid !== pid || now.id !== found.id || opened.ended)
     throw new NetNsError(`${called} has ended`, { code: 'ERR_NO_CONTAINER' });
   if (now.owner !== owner || now.network !== found.network) {
-    const hint = 'asked twice, its runtime has said different things, or it was another one';
-    throw new NetNsError(`${called} is not certain`, { code: 'ERR_NO_CONTAINER', hint });
+    const hint = 'try again; if it happens again, find out who has changed the records of the runtime';
+    throw new NetNsError(`${called} has changed owner or network during the search`, {
+      code: 'ERR_NO_CONTAINER',
+      hint,
+    });
   }
   if (!mine) throw notOf(owner, called);
 }
 
 function notOf(owner: number, called: string): NetNsError {
-  const hint = `user ${owner} has told so, and has no such process`;
-  return new NetNsError(`${called} is not that user's`, { code: 'ERR_NO_CONTAINER', hint });
+  const hint = `the record is user ${owner}'s, but the process or its namespace is not`;
+  return new NetNsError(`${called} belongs to another user`, { code: 'ERR_NO_CONTAINER', hint });
 }
 
 function isMadeBy(owner: number, netns: NetNs, { allowHost }: ContainerOptions): boolean {

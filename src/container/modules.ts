@@ -4,14 +4,14 @@ import { join } from 'node:path';
 import type { Places } from './find/records.ts';
 
 /**
- * Whether the running kernel has a module: in it already; as a file that it can load; not in it, and the files are not here to tell whether it
- * could be; or not at all.
+ * Whether the running kernel has a module. 'present': loaded or built in. 'loadable': there is a file that the kernel can load.
+ * 'elsewhere': not present, and /lib/modules is not here to look for a file. 'absent': the kernel does not have it.
  */
 export type ModuleState = 'present' | 'loadable' | 'elsewhere' | 'absent';
 
 /**
- * Looks modules up without loading any: in /proc/modules, in the lists of built-in and of loadable ones under /lib/modules, and among the
- * kernel's own symbols, which alone tell where that folder is missing: in containers, and on many virtual machines.
+ * Looks modules up without loading any: in /proc/modules, in the lists of built-in and loadable modules under /lib/modules, and among the
+ * kernel's symbols. Containers and many virtual machines have no /lib/modules; there only the symbols tell.
  */
 export class KernelModules {
   /** Of the running kernel: '6.12.94+deb13-amd64'. */
@@ -40,18 +40,18 @@ export class KernelModules {
     this.#symbols ??= this.#read('proc/kallsyms');
     if (this.#symbols.includes(` ${symbol}`)) return 'present';
     if (this.#loadable.size > 0) return 'absent';
-    // A kernel that takes no modules has what its symbols say and no more; where those are hidden, nothing is known.
+    // A kernel without loadable modules has only what its symbols name. Where the symbols are hidden, nothing is known.
     return this.#modular || this.#symbols === '' ? 'elsewhere' : 'absent';
   }
 
-  /** Why the kernel would load no module for its callers; and what helps, where loading it by hand does not. */
+  /** Why the kernel loads no module by itself; with a remedy where loading it by hand is not possible either. */
   get obstacle(): { why: string; remedy?: string } | undefined {
     if (this.#read('proc/sys/kernel/modules_disabled').trim() === '1')
       return { why: 'the sysctl kernel.modules_disabled is 1, until the next boot', remedy: 'reboot' };
     const loader = this.#read('proc/sys/kernel/modprobe').trim();
     if (!this.#modular || (loader !== '' && loader !== '/bin/false' && loader !== '/bin/true')) return undefined;
     return {
-      why: `the sysctl kernel.modprobe is ${JSON.stringify(loader)}, so that the kernel loads nothing by itself`,
+      why: `the sysctl kernel.modprobe is ${JSON.stringify(loader)}, so the kernel loads no module by itself`,
     };
   }
 

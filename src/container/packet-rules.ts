@@ -4,7 +4,7 @@ import { WatchedLogging } from './logging/known-rules.ts';
 import { Logging } from './logging/logging.ts';
 import { Redirects } from './redirects/redirects.ts';
 
-/** All that programs the nf_tables of one container, over one socket. */
+/** The handles that program the nf_tables of one container, over one socket. */
 export class PacketRules {
   readonly nftables: Nftables;
   readonly redirects: Redirects;

@@ -6,19 +6,19 @@ import { Nftables } from '../nftables/index.ts';
 import type { Places } from './find/records.ts';
 import { KernelModules, type ModuleState } from './modules.ts';
 
-/** What a container may be able to do, as `preflight` names it. */
+/** The abilities that `preflight` looks at. */
 export type AbilityName = 'enter' | 'ipvs' | 'nftables' | 'redirect' | 'log' | 'nflog';
 
-/** What stands in the way. */
+/** The kind of a reason why an ability does not work. */
 export type Obstacle = 'module' | 'capability' | 'user-namespace' | 'sysctl' | 'kernel' | 'base' | 'refused';
 
 /** One thing that a caller may want to do in a container. */
 export interface Ability {
   name: AbilityName;
   works: boolean;
-  /** Of what kind the reason is; left out where all is well. */
+  /** The kind of the reason; undefined where the ability works fully. */
   reason?: Obstacle;
-  /** Why it does not work, or only in part, or that a module will be loaded by the first use. */
+  /** Why it does not work or works only in part, or that the first use will load a module. */
   why?: string;
   /** One line to run on the host. */
   remedy?: string;
@@ -33,15 +33,15 @@ export interface Preflight {
 
 interface Needed {
   readonly module: string;
-  /** A function of the module, by which a kernel that has it built in can be told. */
+  /** A function of the module: a kernel that has the module built in has this symbol. */
   readonly symbol: string;
-  /** The kernel's own name of the option, for people who build kernels. */
+  /** The option of the kernel's configuration. */
   readonly option: string;
 }
 
 interface Needs {
   readonly modules: readonly Needed[];
-  /** What it stands on besides. */
+  /** The ability that it needs. */
   readonly base: AbilityName;
   /** The first Linux that has it. */
   readonly since?: string;
@@ -50,7 +50,7 @@ interface Needs {
 const NEEDS: Record<Exclude<AbilityName, 'enter'>, Needs> = {
   ipvs: { base: 'enter', modules: [{ module: 'ip_vs', symbol: 'ip_vs_in_hook', option: 'CONFIG_IP_VS' }] },
   nftables: { base: 'enter', modules: [{ module: 'nf_tables', symbol: 'nft_do_chain', option: 'CONFIG_NF_TABLES' }] },
-  // A chain that translates for both IP versions came with 5.2.
+  // nat chains of the family inet came with Linux 5.2.
   redirect: {
     base: 'nftables',
     since: '5.2',
@@ -66,7 +66,7 @@ const NEEDS: Record<Exclude<AbilityName, 'enter'>, Needs> = {
   },
 };
 
-/** IPVS is loaded by a question for its family from then on (commit 2199f562730d). */
+/** Since then the kernel loads ip_vs when somebody asks for its generic netlink family (commit 2199f562730d). */
 const IPVS_LOADS_SINCE = '5.16';
 const AS_ROOT = 'run as root on the host (CAP_NET_ADMIN and CAP_SYS_ADMIN)';
 
@@ -74,8 +74,7 @@ type Finding = Omit<Ability, 'name'>;
 const WORKS: Finding = { works: true };
 
 /**
- * Finds out what works in a namespace without changing or loading anything; with `load`, the kernel is made to load IPVS, which it does when
- * asked for its family, and nf_tables.
+ * Finds out what works in a namespace. It changes nothing. With `load` it makes the kernel load IPVS and nf_tables, by a request to each.
  */
 export async function preflight(
   netns: NetNs,
@@ -95,7 +94,7 @@ export async function preflight(
   return { ok: abilities.every(ability => ability.works), abilities };
 }
 
-/** Opening a socket inside needs an entry; it is the one thing that is tried. */
+/** Whether this thread may enter the namespace, which every socket there needs. This is tried. */
 function enter(netns: NetNs): Finding {
   if (netns.equals(NetNs.home())) return WORKS;
   try {
@@ -132,7 +131,7 @@ async function check(
   return present ? WORKS : pending(name, states, modules);
 }
 
-/** What is not loaded yet: whether the first use will. */
+/** For modules that are not loaded yet: whether the first use will load them. */
 function pending(
   name: AbilityName,
   states: readonly { module: string; state: ModuleState }[],
@@ -147,7 +146,7 @@ function pending(
     return { works: false, reason: 'sysctl', why, remedy: obstacle.remedy ?? remedy };
   }
   if (states.some(({ state }) => state === 'elsewhere')) {
-    const why = `${names} is not loaded, and /lib/modules of this kernel is not here to tell whether it can be`;
+    const why = `${names} is not loaded, and this kernel has no /lib/modules here that would tell whether it can be`;
     return { works: false, reason: 'module', why, remedy };
   }
   if (name === 'ipvs' && !isAtLeast(modules.release, IPVS_LOADS_SINCE)) {
@@ -157,13 +156,13 @@ function pending(
   return { works: true, reason: 'module', why: `${names} will be loaded by the first use`, remedy };
 }
 
-/** A question that changes nothing: it tells whether the caller may. */
+/** Sends a request that changes nothing, to learn whether the caller may use the subsystem. */
 async function ask(name: 'ipvs' | 'nftables', netns: NetNs, state: ModuleState): Promise<Finding> {
   const handle = name === 'ipvs' ? Ipvs.open({ netns }) : Nftables.open({ netns });
   try {
     await (handle instanceof Ipvs ? handle.info() : handle.generation());
     if (!(handle instanceof Ipvs) || handle.via === 'netlink') return WORKS;
-    const why = 'by its socket options, since netlink wants CAP_NET_ADMIN in the initial user namespace: IPv4 only';
+    const why = 'IPv4 only, by socket options: netlink needs CAP_NET_ADMIN in the initial user namespace';
     return { works: true, reason: 'user-namespace', why };
   } catch (error) {
     const { hint, message } = error as { hint?: string; message: string };
@@ -176,26 +175,29 @@ async function ask(name: 'ipvs' | 'nftables', netns: NetNs, state: ModuleState):
   }
 }
 
-/** Whether the kernel would refuse, where it cannot be asked: a question would load a module, or change something. */
+/** Whether the kernel would refuse, by this process's capabilities: a request would load a module or change something. */
 function maySay(name: AbilityName, netns: NetNs): Finding | undefined {
   if (hasCapability('CAP_NET_ADMIN') && reachOf(netns) !== 'outside') {
     if (name !== 'ipvs' || isInitialUser()) return undefined;
-    const why = 'ip_vs is not loaded; by its socket options, IPv4 will work here once it is';
+    const why = 'ip_vs is not loaded; once it is, IPv4 works here by socket options';
     return { works: false, reason: 'module', why, remedy: 'modprobe ip_vs' };
   }
   return { works: false, ...refusal(netns, 'CAP_NET_ADMIN') };
 }
 
-/** Why a permission is missing: not held at all, or held in a user namespace that does not count here. */
+/** Why a permission is missing: the process does not have the capability, or has it in a user namespace that does not count here. */
 function refusal(netns: NetNs, capability: 'CAP_NET_ADMIN' | 'CAP_SYS_ADMIN'): Omit<Finding, 'works'> {
   if (!hasCapability(capability))
     return { reason: 'capability', why: `this process has no ${capability}`, remedy: AS_ROOT };
-  const own = reachOf(netns) === 'outside' ? 'the namespace belongs to another user namespace' : 'it counts elsewhere';
-  const why = `this process has ${capability} in a user namespace of its own: ${own}`;
+  const isOutside = reachOf(netns) === 'outside';
+  const counts = isOutside
+    ? ', and the network namespace belongs to another one'
+    : ', where it does not count for this';
+  const why = `this process has ${capability} only in its own user namespace${counts}`;
   return { reason: 'user-namespace', why, remedy: AS_ROOT };
 }
 
-/** Is a kernel as new as that? */
+/** Whether a kernel's release is at least `version`. */
 function isAtLeast(release: string, version: string): boolean {
   const [major = 0, minor = 0] = release.split('.').map(Number.parseFloat);
   const [wantedMajor = 0, wantedMinor = 0] = version.split('.').map(Number);

@@ -93,7 +93,7 @@ kernelSuite('preflight', () => {
         name: 'redirect',
         works: false,
         reason: 'sysctl',
-        why: `nft_chain_nat, nft_redir is not loaded: the sysctl kernel.modprobe is ${JSON.stringify(modprobe)}, so that the kernel loads nothing by itself`,
+        why: `nft_chain_nat, nft_redir is not loaded: the sysctl kernel.modprobe is ${JSON.stringify(modprobe)}, so the kernel loads no module by itself`,
         remedy: 'modprobe -a nft_chain_nat nft_redir',
       });
       expect(ipvs).toMatchObject({ works: false, reason: 'sysctl', remedy: 'modprobe -a ip_vs' });
@@ -121,7 +121,7 @@ kernelSuite('preflight', () => {
     });
     const elsewhere = await abilities({ loaded: ['nf_tables'] });
     expect(elsewhere.log).toMatchObject({ works: false, reason: 'module', remedy: 'modprobe -a nft_log' });
-    expect(elsewhere.log!.why).toContain('/lib/modules of this kernel is not here');
+    expect(elsewhere.log!.why).toContain('this kernel has no /lib/modules here');
     const old = await abilities({ release: '5.15.0', loaded: OTHERS, loadable: ALL });
     expect(old.ipvs).toMatchObject({ works: false, reason: 'module', remedy: 'modprobe -a ip_vs' });
     expect(old.ipvs!.why).toContain('from 5.16 on');

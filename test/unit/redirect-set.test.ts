@@ -14,7 +14,7 @@ import { Transaction } from '../../src/nftables/index.ts';
 
 /** Writes a key of two words as the next one. */
 function write(map: PortMap, [first, second]: readonly [number, number]): void {
-  const keys = map.room();
+  const keys = map.reserve();
   new DataView(keys.buffer).setUint32(map.length * map.keyLength, first);
   new DataView(keys.buffer).setUint32(map.length * map.keyLength + 4, second);
 }
@@ -106,7 +106,7 @@ test('redirects that exist are left alone', () => {
     missing: [d],
     different: [{ wanted: b, found: { ...b, toPort: 7 } }],
     unexpected: [c],
-    untold: 0,
+    unlisted: 0,
   });
   const verbs = (exactly: boolean) =>
     runNow((exactly ? changeRedirects : addRedirects)(new Transaction(), wanted, present, true)).operations.map(

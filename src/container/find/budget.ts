@@ -2,15 +2,15 @@ import fs from 'node:fs';
 import { checkInteger, checkObject } from '../../codec/index.ts';
 import { within } from '../../errors.ts';
 
-/** How much of one user's records a search may read, in all files together. What lies beyond is not read, and the search says so. */
+/** How much of one user's records a search may read, in all files together. If there is more, the error of the search says so. */
 export interface SearchBudget {
   /** 65536 to 1073741824; default 8 MiB. */
   bytes?: number;
-  /** Processor time of this thread, 1 to 60000; default 50. */
+  /** Processor time of this thread in milliseconds, 1 to 60000; default 50. */
   milliseconds?: number;
 }
 
-/** Limits of one place. A user of the host may have written what stands there, to keep this process busy. */
+/** The limits of one place. A user may have written records only to keep this process busy. */
 export interface Limits {
   readonly bytes: number;
   /** Names in folders. */
@@ -24,10 +24,10 @@ export interface Limits {
 export type CpuClock = () => number;
 
 const USER: Limits = { bytes: 8 << 20, names: 4000, microseconds: 50_000, parsedBytes: 512 << 10 };
-const LEAST_BYTES = 64 << 10;
-const MOST_BYTES = 1 << 30;
-const MOST_MILLISECONDS = 60_000;
-/** Root's own runtimes are trusted. A file that has grown without end is still not read to its end. */
+const MIN_BYTES = 64 << 10;
+const MAX_BYTES = 1 << 30;
+const MAX_MILLISECONDS = 60_000;
+/** The limits for root's runtimes. They are trusted, but a file that grows without end must not be read for ever. */
 export const OF_MACHINE: Limits = {
   bytes: 1 << 30,
   names: 1_000_000,
@@ -40,8 +40,8 @@ export function limitsOfUser(budget: SearchBudget = {}): Limits {
   try {
     checkObject(budget, [], ['bytes', 'milliseconds']);
     const { bytes = USER.bytes, milliseconds = USER.microseconds / 1000 } = budget;
-    checkInteger(bytes, ['bytes'], LEAST_BYTES, MOST_BYTES);
-    checkInteger(milliseconds, ['milliseconds'], 1, MOST_MILLISECONDS);
+    checkInteger(bytes, ['bytes'], MIN_BYTES, MAX_BYTES);
+    checkInteger(milliseconds, ['milliseconds'], 1, MAX_MILLISECONDS);
     // A larger budget is meant for larger files and for more of them.
     const scale = Math.max(1, milliseconds / (USER.microseconds / 1000));
     return {
@@ -55,7 +55,7 @@ export function limitsOfUser(budget: SearchBudget = {}): Limits {
   }
 }
 
-/** The kernel's count of what this thread has run, so that a busy machine is not blamed on the user. 0 where /proc does not tell. */
+/** The processor time of this thread, by the kernel: elapsed time would charge the user for a busy machine. 0 if /proc does not tell. */
 export function threadCpuMicroseconds(): number {
   try {
     return Number(fs.readFileSync('/proc/thread-self/schedstat', 'latin1').split(' ', 1)[0]) / 1000;
@@ -65,8 +65,8 @@ export function threadCpuMicroseconds(): number {
 }
 
 /*
- * What each costs on a machine that is busy; an idle one needs half of it. These counts make the end of a search the same on every machine. Pieces that take longer
- * than they should are charged with what they have taken.
+ * Estimated costs on a busy machine; an idle one needs half of them. By estimates a search ends at the same place on every machine. A piece
+ * of work that takes longer is charged with the time that it took.
  */
 const FILE_MICROSECONDS = 250;
 const PARSE_MICROSECONDS = 3;
@@ -75,13 +75,13 @@ const PARSED_BYTE_MICROSECONDS = 0.03;
 const SCANNED_BYTE_MICROSECONDS = 0.004;
 const SEARCHED_BYTE_MICROSECONDS = 0.0005;
 
-/** Asking the clock takes some ten microseconds: shorter pieces are only counted. */
+/** To ask the clock takes some ten microseconds: shorter pieces are not measured. */
 const MEASURED_FROM_MICROSECONDS = 500;
 
-/** There is more in a place than is read of it. */
+/** A place has more records than its budget allows to read. */
 export class Exhausted extends Error {}
 
-/** Counts what is read of one place, and ends it. Every piece is charged before it is begun, so at most the last piece goes beyond the limit. */
+/** Counts what is read in one place, and throws at the limit. Work is charged before it is begun, so at most the last piece goes beyond. */
 export class Budget {
   readonly #whose: string;
   readonly #clock: CpuClock;
@@ -120,7 +120,7 @@ export class Budget {
     return this.#piece(bytes * SCANNED_BYTE_MICROSECONDS, work);
   }
 
-  /** Looks for some bytes among others. */
+  /** Searches bytes for others. */
   search<T>(bytes: number, work: () => T): T {
     return this.#piece(bytes * SEARCHED_BYTE_MICROSECONDS, work);
   }

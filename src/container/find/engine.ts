@@ -4,27 +4,27 @@ import { StringDecoder } from 'node:string_decoder';
 import { StateError } from '../../errors.ts';
 import { connect } from './peer.ts';
 
-/** What Docker's Engine API says of a container; podman's is the same. */
+/** A container as Docker's Engine API describes it. podman's API is the same. */
 export interface EngineContainer {
   id: string;
   name: string;
-  /** 0 where it does not run. */
+  /** 0 if it does not run. */
   pid: number;
   /** 'host', 'container:ID', 'none', or the name of a network. */
   networkMode: string;
-  /** The user whose daemon says so; undefined is root's, or that of who runs this process. */
+  /** The user whose daemon it is; undefined for root and for the user of this process. */
   owner?: number;
 }
 
-/** linux/threads.h has a smaller limit; a pid is a positive int. */
+/** The largest int, as a pid is an int. linux/threads.h has a smaller limit. */
 export const MAX_PID = 0x7fffffff;
 
-/** Ids and names of all runtimes: a path out of the folder of a state cannot be one. */
+/** The ids and names of all runtimes. No path that leads out of a folder matches. */
 export const ID = /^[A-Za-z0-9][A-Za-z0-9_.@:-]{0,254}$/;
 
-/** An answer is some kilobytes; more is no answer to us. */
+/** Answers have some kilobytes. Larger ones are refused. */
 const MAX_ANSWER = 4 << 20;
-/** Of a user's daemon, who may have put into it what takes long to read. */
+/** The same for a user's daemon, which could send a text that takes long to parse. */
 const MAX_ANSWER_OF_USER = 256 << 10;
 const TIMEOUT_MILLISECONDS = 10_000;
 
@@ -36,20 +36,20 @@ interface Response {
 /**
  * The Engine API of docker or podman, over its unix socket.
  *
- * What it answers is the word of whose daemon it is, and the names in it are the containers': nothing in it is used as a path. Each question has a
- * connection of its own, and whose daemon it is, is asked of each.
+ * Each request has its own connection, and the owner of the daemon is determined for each. Answers contain names that containers have
+ * chosen, so no part of an answer is used as a path.
  */
 export class Engine {
   readonly socketPath: string;
   readonly #timeoutMilliseconds: number;
 
-  /** What has not been answered whole within the timeout counts as no answer: a byte now and then holds nobody up. */
+  /** The timeout is for the whole answer: a daemon that sends a byte now and then cannot delay the search. */
   constructor(socketPath: string, timeoutMilliseconds = TIMEOUT_MILLISECONDS) {
     this.socketPath = socketPath;
     this.#timeoutMilliseconds = timeoutMilliseconds;
   }
 
-  /** @throws StateError ERR_RUNTIME the daemon cannot be asked; `undefined` where it has no such container */
+  /** Describes a container; undefined if the daemon has no such container. @throws StateError ERR_RUNTIME the daemon cannot be asked */
   async inspect(id: string, signal?: AbortSignal): Promise<EngineContainer | undefined> {
     const path = `/containers/${encodeURIComponent(id)}/json`;
     const { message, owner } = await this.#get(path, signal, this.#timeoutMilliseconds);
@@ -67,7 +67,7 @@ export class Engine {
       response.destroy();
       throw this.#failure(`it answers ${response.statusCode}`);
     }
-    // Whoever listens to events may end all the same.
+    // The connection does not keep the process alive.
     response.socket.unref();
     const decoder = new StringDecoder('utf8');
     let rest = '';
@@ -94,7 +94,7 @@ export class Engine {
       signal?.removeEventListener('abort', end);
     };
     try {
-      // What hangs is a file system of the user's, for one.
+      // `connect` may hang, for example in a file system of the user's.
       const { socket, owner } = await unlessAborted(connect(this.socketPath, ending.signal), ending.signal);
       const message = await this.#request(path, socket, ending.signal, silent, done);
       return { message, owner };
@@ -112,10 +112,10 @@ export class Engine {
     closed: () => void,
   ): Promise<http.IncomingMessage> {
     return new Promise((resolve, reject) => {
-      // The API knows clients of any age by a path without a version. Without an agent a connection is used once.
+      // A path without a version works with every daemon. Without an agent the connection is used once.
       const request = http.get({ createConnection: () => socket, path, signal, headers: { host: 'd' } }, resolve);
       request.on('error', reject);
-      // Where a daemon wants to talk something else than HTTP there is neither a response nor an error.
+      // If the daemon does not speak HTTP, there is neither a response nor an error.
       request.once('close', () => {
         socket.destroy();
         closed();
@@ -135,7 +135,7 @@ export class Engine {
     return Buffer.concat(chunks).toString('utf8');
   }
 
-  /** The body, part by part: a daemon that ends in the middle of it is one that cannot be asked. */
+  /** The body, part by part. @throws StateError ERR_RUNTIME the daemon ends in the middle */
   async *#chunks(response: http.IncomingMessage, signal?: AbortSignal): AsyncGenerator<Buffer> {
     try {
       for await (const chunk of response) yield chunk as Buffer;
@@ -144,7 +144,7 @@ export class Engine {
     }
   }
 
-  /** Whoever has aborted the question gets the reason. */
+  /** The error for the caller: the signal's reason if it was aborted. */
   #failed(error: Error, signal?: AbortSignal): unknown {
     return signal?.aborted ? signal.reason : this.#failure(error.message, error);
   }
@@ -200,7 +200,7 @@ async function unlessAborted<T extends { socket: Socket }>(work: Promise<T>, sig
   try {
     return await Promise.race([work, aborted]);
   } catch (error) {
-    // It may come late.
+    // A connection that comes later is closed.
     work.then(
       ({ socket }) => socket.destroy(),
       () => {},

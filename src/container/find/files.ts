@@ -4,19 +4,19 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { type Budget, Exhausted } from './budget.ts';
 
-/** State of a container is small; the config.json of a large one has some hundred kilobytes. */
+/** The state of a container is small: the config.json of a large one has some hundred kilobytes. */
 const MAX_FILE = 8 << 20;
 const CHUNK = 64 << 10;
 const MAX_CHUNK = 1 << 20;
 const { O_NOFOLLOW, O_NONBLOCK, O_RDONLY } = fs.constants;
 
-/** The kernel's own files belong to whom they are about. */
+/** The kernel's files. They belong to the user whom they describe, so their owner is not checked. */
 const KERNEL = /^(proc|sys)\//;
 
 /**
- * The files of one folder, as a runtime has left them there; what cannot be read is undefined. Some of these folders are a user's, and whoever
- * may write there may lay traps for root: so nothing is followed out of the folder, what is no plain file is not read (the open of a FIFO
- * would never return), nor what is somebody else's, and there is an end to how much is read in all.
+ * Reads the files of one folder in which a runtime keeps its state. A file that cannot be read is undefined. Some of these folders belong
+ * to a user, who may set traps for root there. So no link leads out of the folder, only regular files are read (to open a FIFO would never
+ * return), only those of that user, of root and of this process's user, and a budget limits how much is read.
  */
 export class Files {
   readonly #folder: string;
@@ -24,7 +24,7 @@ export class Files {
   readonly #owner: number | undefined;
   #base: Promise<string> | undefined;
 
-  /** @param owner whose the files may be, besides root's and this process's user's */
+  /** @param owner a user whose files are read, besides those of root and of this process's user */
   constructor(folder: string, budget: Budget, owner?: number) {
     this.#folder = folder;
     this.#budget = budget;
@@ -49,13 +49,13 @@ export class Files {
     }
   }
 
-  /** The bytes of a file; of one that is larger than `most`, the first of them where `isStart`, or none. */
+  /** The bytes of a file. If it has more than `most`: the first `most` bytes if `isStart`, otherwise undefined. */
   async bytes(path: string, most = MAX_FILE, isStart = false): Promise<Buffer | undefined> {
     let fd = -1;
     try {
       this.#budget.file();
       fd = await open(join(this.#folder, path), O_RDONLY | O_NONBLOCK | O_NOFOLLOW);
-      // Asked of the descriptor: a path can be changed between the question and the open. The kernel knows it without looking at a disk.
+      // The path of the open descriptor: the name could have been replaced before the open. This does not touch the disk.
       if (!(await this.#holds(fs.readlinkSync(`/proc/thread-self/fd/${fd}`)))) return undefined;
       const stat = await fstat(fd);
       if (!stat.isFile() || !(KERNEL.test(path) || this.#isTheirs(stat.uid))) return undefined;
@@ -77,7 +77,7 @@ export class Files {
     return bytes === undefined ? undefined : record(this.parse(bytes));
   }
 
-  /** The value of a JSON text; undefined where it is none. */
+  /** The value of a JSON text; undefined if it is malformed. */
   parse(bytes: Buffer): unknown {
     return this.#budget.parse(bytes.length, () => {
       try {
@@ -88,12 +88,12 @@ export class Files {
     });
   }
 
-  /** Whether some bytes are among others. */
+  /** Whether `bytes` contain `needle`. */
   includes(bytes: Buffer, needle: Buffer): boolean {
     return this.#budget.search(bytes.length, () => bytes.includes(needle));
   }
 
-  /** Runs work that looks at so many bytes one by one. */
+  /** Runs work that looks at this many bytes one by one. */
   scan<T>(bytes: number, work: () => T): T {
     return this.#budget.scan(bytes, work);
   }
@@ -107,7 +107,7 @@ export class Files {
     return `${path}/`.startsWith(await this.#base);
   }
 
-  /** The size of files under /proc and in cgroups is 0, and a file may grow while it is read: what has come is counted. */
+  /** Counts what it reads, and does not trust the size: files under /proc and in cgroups say 0, and a file may grow meanwhile. */
   async #contentOf(fd: number, expected: number, most: number, isStart: boolean): Promise<Buffer | undefined> {
     const chunks: Buffer[] = [];
     let length = 0;
@@ -125,13 +125,13 @@ export class Files {
   }
 }
 
-/* They cost half of what the handles of fs.promises do, and there may be many files. */
+/* There may be many files, and these calls take half the time of fs.promises' handles. */
 const open = promisify<string, number, number>(fs.open);
 const fstat = promisify<number, fs.Stats>(fs.fstat);
 const read = promisify(fs.read);
 const close = promisify(fs.close);
 
-/** Whether nobody but root and this process's user is behind it. */
+/** Whether a user is root or the user of this process. */
 export const isOurs = (uid: number): boolean => uid === 0 || uid === process.geteuid?.();
 
 export const record = (value: unknown): Record<string, unknown> =>

@@ -22,13 +22,13 @@ export type { Runtime } from './records.ts';
 
 /** Where a container is looked for. */
 export interface FindOptions {
-  /** Ask only this one; default all that have left a socket or state on this machine. */
+  /** Ask only this runtime; default all that have a socket or state on this machine. */
   runtime?: Runtime;
-  /** The socket of docker's or podman's Engine API, where it is not in its usual place. */
+  /** The socket of docker's or podman's Engine API, if it is not in the usual place. */
   socket?: string;
   /**
-   * How much of each user's records may be read. They are read only where none of root's runtimes has the container. What lies beyond is not read: the search
-   * goes on with the next user, and its error says so in the hint.
+   * How much of each user's records may be read. They are read only if none of root's runtimes has the container. A user with more records
+   * is passed over, and the hint of the search's error says so.
    */
   budget?: SearchBudget;
 }
@@ -36,43 +36,42 @@ export interface FindOptions {
 /** A container as its runtime knows it. */
 export interface FoundContainer {
   runtime: Runtime;
-  /** As the runtime has it: what was asked for may have been its beginning, or a name. */
+  /** The whole id, as the runtime has it. */
   id: string;
-  /** Its first process, as this process numbers it. */
+  /** Its first process, in the pid namespace of this process. */
   pid: number;
-  /** When that was started, in clock ticks since the boot (proc(5), field 22), where the runtime has written it down. */
+  /** When the process was started, in clock ticks since the boot (proc(5), field 22), if the runtime has recorded it. */
   startTime?: string;
   network: Network;
-  /** The user whose runtime says so, where it is not root's. */
+  /** The user whose runtime has told of it; undefined for root and for the user of this process. */
   owner?: number;
 }
 
-/** A container, and where to ask for it again. */
+/** A container that was found, and the way to ask for it again. */
 export interface Candidate {
   readonly found: FoundContainer;
-  /** What it is called, where a daemon has told. */
+  /** Its name, if a daemon has told it. */
   readonly name?: string;
-  /** Asks the same place again, and nobody else, over a new connection; undefined where it does not run any more. */
+  /** Asks the same runtime again, over a new connection. Undefined if the container does not run any more. */
   again(signal?: AbortSignal): Promise<FoundContainer | undefined>;
 }
 
-/** What a search is about. */
 interface Search {
   readonly id: string;
   readonly runtime: Runtime | undefined;
   readonly at: Places;
-  /** What could not be read, in words. */
+  /** Sentences about records and daemons that could not be read, for the hint. */
   readonly missed: string[];
 }
 
-/** Users' daemons are all asked at once, and need not be waited for as root's are. */
+/** The timeout of users' daemons, which are all asked at once. It is shorter than that of root's. */
 const USER_MILLISECONDS = 2000;
 const NOBODY_LISTENS = ['ECONNREFUSED', 'ENOENT', 'ENOTDIR'];
 
 /**
- * Looks a container up in its runtime's own records. Root's come before any user's: daemons first, then what is kept in files.
- * @throws NetNsError ERR_NO_CONTAINER none of the runtimes has it, or it does not run
- * @throws StateError ERR_RUNTIME a daemon that was named cannot be asked; or one of root's, and none of root's other runtimes has it
+ * Looks a container up in the records of its runtime: root's daemons, root's files, then the daemons and files of users.
+ * @throws NetNsError ERR_NO_CONTAINER no runtime has it, or it does not run
+ * @throws StateError ERR_RUNTIME the daemon at `socket` cannot be asked; or one of root's cannot, and no other runtime of root has it
  */
 export async function findContainer(
   id: string,
@@ -82,7 +81,7 @@ export async function findContainer(
   return (await findCandidate(id, options, at)).found;
 }
 
-/** As `findContainer`, with the way to ask again. */
+/** The same as `findContainer`, with the way to ask again. */
 export async function findCandidate(id: string, options: FindOptions, at: Places = { root: '/' }): Promise<Candidate> {
   checkString(id, ['id'], 255);
   if (!ID.test(id)) throw rangeError(['id'], 'the name or id of a container', id);
@@ -101,7 +100,7 @@ export async function findCandidate(id: string, options: FindOptions, at: Places
   throw new NetNsError(`no running container ${JSON.stringify(id)}`, { code: 'ERR_NO_CONTAINER', hint });
 }
 
-/** Whatever root's runtimes say. One that cannot be asked ends the search: users could answer in its place. */
+/** Asks root's runtimes. A daemon that cannot be asked ends the search: otherwise a user could answer in its place. */
 async function ofMachine(search: Search): Promise<Candidate | undefined> {
   const place = machine(search.at);
   let ill: unknown;
@@ -110,7 +109,7 @@ async function ofMachine(search: Search): Promise<Candidate | undefined> {
       const found = await byEngine(name, engine, search.id);
       if (found !== undefined) return found;
     } catch (error) {
-      // A socket that a daemon has left behind is no daemon.
+      // A daemon that has ended may leave its socket behind.
       if (!isAbandoned(error)) ill ??= error;
     }
   }
@@ -119,7 +118,7 @@ async function ofMachine(search: Search): Promise<Candidate | undefined> {
   return found;
 }
 
-/** What users' runtimes say. None of them can end the search, nor hold it up for long. */
+/** Asks the runtimes of all users. None of them can end the search or delay it for long. */
 async function ofUsers(search: Search): Promise<Candidate | undefined> {
   const found = await Promise.all((await users(search.at)).map(place => ofUser(search, place)));
   return found.find(each => each !== undefined);
@@ -148,7 +147,7 @@ const isAbandoned = (error: unknown): boolean =>
   error instanceof StateError &&
   NOBODY_LISTENS.includes((error.cause as NodeJS.ErrnoException | undefined)?.code ?? '');
 
-/** The daemons that have a socket in a place. */
+/** The daemons that have a socket in this place. */
 async function enginesOf(
   runtime: Runtime | undefined,
   { folder, run }: Place,
@@ -159,7 +158,7 @@ async function enginesOf(
   for (const name of ['docker', 'podman'] as const) {
     if (runtime !== undefined && runtime !== name) continue;
     const path = join(folder, run, paths[name]);
-    // A link is looked at when it is asked.
+    // Where a link leads to is checked when the daemon is asked.
     const isThere = await fsp.lstat(path).then(
       stat => stat.isSocket() || stat.isSymbolicLink(),
       () => false,
@@ -169,7 +168,7 @@ async function enginesOf(
   return engines;
 }
 
-/** By a daemon. @throws StateError ERR_RUNTIME it cannot be asked */
+/** Asks a daemon. @throws StateError ERR_RUNTIME it cannot be asked */
 export async function byEngine(
   runtime: 'docker' | 'podman',
   engine: Engine,
@@ -186,17 +185,17 @@ export async function byEngine(
   return first && { ...first, again: async stop => (await ask(first.found.id, stop))?.found };
 }
 
-/** What may be in a name of a network; podman's own ones may have options. */
+/** The names of networks. Those of podman may have options. */
 const NETWORK_NAME = /^[A-Za-z0-9][A-Za-z0-9_.-]*$/;
 const WITH_OPTIONS = /^(bridge|slirp4netns|pasta):/;
 
-/** Of what Docker's Engine API calls NetworkMode. What is not known is not taken for a network of its own. */
+/** Reads NetworkMode of Docker's Engine API. An unknown mode counts as the network of another container. */
 export function networkOf(mode: string): Network {
   if (mode === 'host') return 'host';
   return NETWORK_NAME.test(mode) && mode !== 'pod' ? 'own' : WITH_OPTIONS.test(mode) ? 'own' : 'shared';
 }
 
-/** By what the runtimes of a place have written down. @throws Exhausted there is more of it than is read */
+/** Looks into the files of the runtimes of a place. @throws Exhausted there are more of them than the budget allows */
 async function byRecords({ id, runtime, at }: Search, place: Place): Promise<Candidate | undefined> {
   for (const [name, records] of await recordsOf(runtime, place)) {
     const full = fullId((await records.idOf?.(id)) ?? id, await records.ids());
@@ -214,12 +213,12 @@ async function byRecord(
 ): Promise<FoundContainer | undefined> {
   const read = await records.read(id);
   if (read === undefined) return undefined;
-  // What the record does not tell, the kernel does.
+  // Some records do not tell. Then the kernel does: it shows which processes share a namespace.
   const network = read.network ?? ((await isShared(records, id, read.pid, at)) ? 'shared' : 'own');
   return { runtime, id, ...read, network, ...(records.owner !== undefined && { owner: records.owner }) };
 }
 
-/** Read anew, with as much to be read as the first time; the folder may be somebody else's by now. */
+/** Reads the record again, with a new budget, and only if the folder still has the same owner. */
 async function recordAgain(
   runtime: Runtime,
   { id, owner }: FoundContainer,
@@ -237,7 +236,7 @@ async function recordAgain(
   return undefined;
 }
 
-/** The only id that begins so, as the runtimes' own commands take them; what is not made by a runtime is a name, and has no beginning. */
+/** The only id that begins with `id`, as the commands of the runtimes accept it. Only ids that a runtime has made can be abbreviated. */
 function fullId(id: string, ids: readonly string[]): string | undefined {
   if (ids.includes(id)) return id;
   const found = id.length >= 3 ? ids.filter(each => each.startsWith(id) && /^[0-9a-f]{64}$/.test(each)) : [];
@@ -245,8 +244,8 @@ function fullId(id: string, ids: readonly string[]): string | undefined {
 }
 
 /**
- * Whether a process is one of a user's containers: its user namespace is that user's, whose number alone (beside the ranges of /etc/subuid)
- * the kernel lets him map into it.
+ * Whether a process runs in a user namespace of this user. The kernel lets an unprivileged user map only his own number into it, and the
+ * ranges that /etc/subuid gives him.
  */
 export function isOwnedBy(owner: number, pid: number, at: Places = { root: '/' }): boolean {
   try {

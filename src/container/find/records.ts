@@ -10,10 +10,10 @@ export const RUNTIMES = ['docker', 'podman', 'containerd', 'cri-o', 'lxc', 'nspa
 /** The runtimes in whose records containers are found. */
 export type Runtime = (typeof RUNTIMES)[number];
 
-/** Whose network a container has: one of its own, the host's, or that of another container. */
+/** Which network a container uses: its own, the host's, or that of another container. */
 export type Network = 'own' | 'host' | 'shared';
 
-/** Where runtimes keep their state; tests have another root. */
+/** Where the runtimes keep their state. Tests set another root. */
 export interface Places {
   readonly root: string;
   /** How much may be read of each user's records. */
@@ -21,50 +21,50 @@ export interface Places {
   readonly clock?: CpuClock;
 }
 
-/** What a runtime has written down of one container. */
+/** The record that a runtime keeps of one container. */
 export interface ContainerRecord {
-  /** Its first process, as this process numbers it. */
+  /** Its first process, in the pid namespace of this process. */
   pid: number;
-  /** When that was started, in clock ticks since the boot (proc(5), field 22), where the runtime has written it down. */
+  /** When the process was started, in clock ticks since the boot (proc(5), field 22), if the runtime has recorded it. */
   startTime?: string;
-  /** Whose network it has, where that can be told by the record. */
+  /** Which network it uses, if the record tells. */
   network?: Network;
 }
 
 /** The containers that one runtime keeps in one place. */
 export interface Records {
-  /** The user who keeps them, where that is neither root nor the caller: his word counts for his own containers alone. */
+  /** The user who keeps them, if that is neither root nor the user of this process. He is believed only about his own containers. */
   readonly owner?: number;
   ids(): Promise<string[]>;
   /** The id behind a name. */
   idOf?(name: string): Promise<string | undefined>;
-  /** Undefined where the container does not run. */
+  /** The record of a container; undefined if it does not run. */
   read(id: string): Promise<ContainerRecord | undefined>;
-  /** The process of `read`, by looking at as little as possible. */
+  /** Only the pid of the record, which takes less reading. */
   pid(id: string): Promise<number | undefined>;
 }
 
-/** A place with state: the machine's, or one user's. */
+/** A place where runtimes keep state: the machine's, or one user's. */
 export interface Place {
   readonly folder: string;
   readonly files: Files;
-  /** In `files`, where the runtimes of this place keep what runs. */
+  /** The folder in `files` where the runtimes keep the state of running containers. */
   readonly run: string;
-  /** Where containers/storage keeps what outlives a boot. */
+  /** Where containers/storage keeps what survives a reboot. */
   readonly storage: { files: Files; folder: string };
   readonly users: boolean;
   readonly owner?: number;
 }
 
 const MACHINE_STORAGE = 'var/lib/containers/storage';
-/** runc writes the id and the pid first. */
+/** runc writes the id and the pid at the start of its state.json. */
 const STATE_START = 4096;
 const USER_STORAGE = '.local/share/containers/storage';
 
-/** docker is asked. */
+/** docker is asked over its socket, and its files are not read. */
 type ReadRuntime = Exclude<Runtime, 'docker'>;
 
-/** In this order, since podman and containerd let runc or crun do the work. */
+/** In this order: podman and containerd use runc or crun, which then have a record of the same container. */
 const READERS: Record<ReadRuntime, (place: Place) => Promise<Records[]>> = {
   podman: place => inStorage('podman', place),
   containerd: inContainerd,
@@ -75,7 +75,7 @@ const READERS: Record<ReadRuntime, (place: Place) => Promise<Records[]>> = {
   crun: inCrun,
 };
 
-/** What can be read in a place, in the order of the runtimes. */
+/** The records in a place, in the order of the runtimes. */
 export async function recordsOf(runtime: Runtime | undefined, place: Place): Promise<[ReadRuntime, Records][]> {
   const all: [ReadRuntime, Records][] = [];
   for (const name of Object.keys(READERS) as ReadRuntime[]) {
@@ -90,7 +90,7 @@ export function machine(at: Places): Place {
   return { folder: at.root, files, run: 'run', storage: { files, folder: MACHINE_STORAGE }, users: false };
 }
 
-/** The folders that users have for what runs (XDG_RUNTIME_DIR): whoever owns one is behind all that is in it. */
+/** The runtime folders of users (XDG_RUNTIME_DIR). The owner of a folder is responsible for everything in it. */
 export async function users(at: Places): Promise<Place[]> {
   const root = machine(at).files;
   const accounts = ((await root.text('etc/passwd')) ?? '').split('\n').map(line => line.split(':'));
@@ -98,7 +98,7 @@ export async function users(at: Places): Promise<Place[]> {
   const places: Place[] = [];
   for (const name of names.sort((a, b) => Number(a) - Number(b))) {
     const folder = join(at.root, 'run/user', name);
-    // Not a link to what is somebody else's; and whoever is not known is not root.
+    // A link could lead to the folder of somebody else.
     const stat = await fsp.lstat(folder).catch(() => undefined);
     if (!stat?.isDirectory()) continue;
     const owner = isOurs(stat.uid) ? undefined : stat.uid;
@@ -118,7 +118,7 @@ export async function users(at: Places): Promise<Place[]> {
 
 const owned = ({ owner }: Place): { owner?: number } => (owner === undefined ? {} : { owner });
 
-/** runc's state.json: the folder of its own, and those of the runtimes that use it. */
+/** runc's state.json, in runc's folder and in those of the runtimes that use it. */
 async function inRunc(place: Place): Promise<Records[]> {
   const { files, run } = place;
   const folders = [
@@ -139,14 +139,14 @@ async function inRunc(place: Place): Promise<Records[]> {
       return told(pid, networkOf(network, Object.fromEntries(annotations)), state?.init_process_start);
     },
     async pid(id) {
-      // It is the second field that runc writes.
+      // The pid is the second field that runc writes.
       const start = await files.bytes(`${folder}/${id}/state.json`, STATE_START, true);
       return pidOf(/^[^{]*\{[^{}[\]]*"init_process_pid":(\d{1,10})/.exec(start?.toString('latin1') ?? '')?.[1]);
     },
   }));
 }
 
-/** crun's status, with the specification beside it. */
+/** crun's status, and the OCI specification beside it. */
 async function inCrun(place: Place): Promise<Records[]> {
   const { files, run } = place;
   const folder = `${run}/crun`;
@@ -161,7 +161,7 @@ async function inCrun(place: Place): Promise<Records[]> {
   return [{ ...owned(place), ids: () => files.names(folder), read, pid }];
 }
 
-/** The shims' bundles in each of containerd's namespaces: init.pid and config.json. */
+/** The bundles of the shims in each namespace of containerd: init.pid and config.json. */
 async function inContainerd(place: Place): Promise<Records[]> {
   const { files, run } = place;
   const tasks = `${run}/containerd/io.containerd.runtime.v2.task`;
@@ -177,7 +177,7 @@ async function inContainerd(place: Place): Promise<Records[]> {
   });
 }
 
-/** What podman and CRI-O share: containers/storage, with conmon's pidfile and the specification. */
+/** containers/storage, which podman and CRI-O share: conmon's pidfile and the OCI specification. */
 async function inStorage(runtime: 'podman' | 'cri-o', place: Place): Promise<Records[]> {
   const { files, run, storage } = place;
   const folder = place.users ? `${run}/containers` : `${run}/containers/storage`;
@@ -189,11 +189,11 @@ async function inStorage(runtime: 'podman' | 'cri-o', place: Place): Promise<Rec
       ids: () => files.names(`${folder}/${driver}`),
       idOf: (name: string) => idOfName(storage.files, `${storage.folder}/${driver}/containers.json`, name),
       async read(id: string) {
-        // podman keeps it in the storage that outlives a boot, CRI-O in this one too.
+        // podman keeps it only in the storage that survives a reboot.
         const config =
           (await files.json(`${folder}/${driver}/${id}/userdata/config.json`)) ??
           (await storage.files.json(`${storage.folder}/${driver}/${id}/userdata/config.json`));
-        // podman has annotations of CRI-O's too; both say who they are.
+        // podman sets annotations of CRI-O, too. This one tells the two apart.
         const manager = record(config?.annotations)['io.container.manager'] ?? 'libpod';
         if ((manager === 'cri-o') !== (runtime === 'cri-o')) return undefined;
         return told(await pid(id), networkOfConfig(config));
@@ -203,7 +203,7 @@ async function inStorage(runtime: 'podman' | 'cri-o', place: Place): Promise<Rec
   });
 }
 
-/** LXC puts each container into a cgroup of its name, which no container can make; its first process is number 1 inside. */
+/** LXC puts each container into a cgroup of its name, which a container cannot create. The first process has pid 1 inside. */
 async function inLxc({ files, users }: Place): Promise<Records[]> {
   if (users) return [];
   const cgroups = 'sys/fs/cgroup';
@@ -219,7 +219,7 @@ async function inLxc({ files, users }: Place): Promise<Records[]> {
     }
     return [...names];
   };
-  // Not of a namespace within the container's: anybody in there is number 1 of what he makes.
+  // Exactly two levels: inside the container anybody can make a deeper pid namespace and be pid 1 there.
   const isFirst = async (pid: number) => /^NSpid:\t\d+\t1$/m.test((await files.text(`proc/${pid}/status`)) ?? '');
   const pid = async (id: string) => {
     for (const folder of hierarchies.flatMap(hierarchy => folders(id).map(name => `${hierarchy}/${name}`))) {
@@ -233,7 +233,7 @@ async function inLxc({ files, users }: Place): Promise<Records[]> {
   return [{ ids, read: async id => told(await pid(id), undefined), pid }];
 }
 
-/** systemd-machined's records of machines. */
+/** The records of systemd-machined. */
 async function inNspawn({ files, run, users }: Place): Promise<Records[]> {
   if (users) return [];
   const folder = `${run}/systemd/machines`;
@@ -257,19 +257,19 @@ const told = (
         ...(typeof startTime === 'number' && { startTime: String(startTime) }),
       };
 
-/** Of the runtime's specification. */
+/** The network by the OCI specification. */
 function networkOfConfig(config: Record<string, unknown> | undefined): Network | undefined {
   if (config === undefined) return undefined;
   const network = list(record(config.linux).namespaces).find(each => each.type === 'network');
   return networkOf(network, record(config.annotations));
 }
 
-/** What the containers of a pod say who they are by; the pod's network is that of its sandbox, the pause container. */
+/** Annotations that tell the role of a container in a pod. The pod's network is that of its sandbox, the pause container. */
 const POD_ROLES = ['io.kubernetes.cri.container-type', 'io.kubernetes.cri-o.ContainerType'];
 
 /**
- * No network namespace in the specification is the host's; one of another process is shared. One with a name was made for the container, or
- * for a pod: where no annotation tells, whether another container is in it does.
+ * The network by its entry in the specification. No entry means the host's, and the path of a process means that it is shared. A named
+ * namespace was made for the container or for its pod: if no annotation tells which (undefined), `isShared` does.
  */
 function networkOf(
   namespace: Record<string, unknown> | undefined,

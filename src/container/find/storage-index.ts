@@ -1,11 +1,11 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type Files, list, record } from './files.ts';
 
-/** What is parsed in one piece; more is looked through for the element that it is about. */
+/** A file up to this size is parsed in one piece. A larger one is searched for the element with the name. */
 const MAX_PARSED = 128 << 10;
-/** Bytes that are looked at in one turn of the event loop: about a millisecond. */
+/** Bytes to look at in one turn of the event loop: about a millisecond. */
 const SLICE = 256 << 10;
-/** Elements, of a few hundred bytes as a rule. */
+/** Elements to parse in one turn. Most have a few hundred bytes. */
 const PARSED_IN_TURN = 100;
 
 const QUOTE = 0x22;
@@ -15,13 +15,13 @@ const SQUARE_END = 0x5d;
 const CURLY = 0x7b;
 const CURLY_END = 0x7d;
 
-/** In containers.json of containers/storage: the id of the container that has this name. */
+/** The id of the container that has this name, by containers.json of containers/storage. */
 export async function idOfName(files: Files, path: string, name: string): Promise<string | undefined> {
   const bytes = await files.bytes(path);
   if (bytes === undefined) return undefined;
   if (bytes.length <= MAX_PARSED) return idIn(list(files.parse(bytes)), name);
   const needle = Buffer.from(JSON.stringify(name));
-  // Nothing of it has to be understood where the name does not occur.
+  // Usually the name does not occur, and nothing has to be parsed.
   if (!files.includes(bytes, needle)) return undefined;
   const elements = new Elements(bytes, needle);
   for (let end = SLICE; ; end += SLICE) {
@@ -44,11 +44,11 @@ function idIn(containers: Record<string, unknown>[], name: string): string | und
   return typeof found?.id === 'string' ? found.id : undefined;
 }
 
-/** The elements of an array in JSON that contain some bytes, found by the brackets and texts alone. */
+/** Finds the elements of a JSON array that contain `needle`, by brackets and strings alone. */
 class Elements {
   readonly #bytes: Buffer;
   readonly #needle: Buffer;
-  /** Where that occurs next. */
+  /** Where the needle occurs next; -1 if nowhere. */
   #hit: number;
   #at = 0;
   #depth = 0;
@@ -61,7 +61,7 @@ class Elements {
     this.#hit = bytes.indexOf(needle);
   }
 
-  /** The next one that ends before `limit`; undefined where there is none. */
+  /** The next such element that ends before `limit`; undefined if there is none. */
   next(limit: number): Buffer | undefined {
     const bytes = this.#bytes;
     const hit = this.#hit < 0 ? bytes.length : this.#hit;

@@ -4,11 +4,13 @@ import { type Path, rangeError } from '../../errors.ts';
 import { RECORD_LEVELS, type RecordLevel } from '../../nflog/sinks/records.ts';
 
 /*
- * What a log rule is known by in the kernel, its comment: a hash of all that it says, so that equal rules are known as such; a digest of what the kernel has
- * of it, by which it is known that nobody has changed it; and what the kernel has no place for: the level and the name of its records.
+ * The comment of a log rule in the kernel:
+ *   netsteer HASH FORMdigest level=LEVEL name=NAME
+ * HASH identifies the rule: equal rules have the same. The digest is of the rule's content in the kernel, and tells whether somebody has
+ * changed it. Level and name are those of its records, for which the kernel has no field.
  */
 const MARK = 'netsteer ';
-/** How the content is written down for its digest: another figure, once that changes. */
+/** The version of the text that the digest is made from. Raise it when that text changes. */
 const CONTENT_FORM = '1';
 const HASH = 24;
 const DIGEST = 8;
@@ -16,13 +18,13 @@ const FORM = /^(netsteer [0-9a-f]{24})(?:[0-9a-f]{8})?(?: (\d)([0-9a-f]{8}))?(?:
 /** nft takes comments of 127 bytes. */
 const MAX_NAME = 64;
 
-/** What is in a rule's comment besides its hash. */
+/** The level and name of a rule's records, as its comment holds them. */
 export interface LogLabels {
   level?: RecordLevel;
   name?: string;
 }
 
-/** Bytes that the comment of each of our rules begins with. */
+/** The first bytes of the comment of each of our rules. */
 export const COMMENT_MARK: Buffer = Buffer.from(MARK);
 
 /** @throws TypeError, RangeError */
@@ -30,18 +32,18 @@ export function checkLabels({ level, name }: LogLabels, path: Path): void {
   if (level !== undefined) checkOneOf(level, [...path, 'level'], RECORD_LEVELS);
   if (name === undefined) return;
   checkString(name, [...path, 'name'], MAX_NAME);
-  // nft prints comments in quotes and cannot escape what would end them.
+  // nft prints comments in quotes, and cannot escape a quote.
   if (name === '' || /["\p{C}]/u.test(name))
     throw rangeError([...path, 'name'], `1 to ${MAX_NAME} bytes without quotes and control characters`, name);
 }
 
-/** A rule's name in the kernel, with which its comment begins: `said` is all that it says besides its labels. */
-export function logName(said: readonly unknown[], { level, name }: LogLabels): string {
+/** The identity of a rule, with which its comment begins. `fields` are the fields of the rule without its labels. */
+export function logName(fields: readonly unknown[], { level, name }: LogLabels): string {
   const labels = level === undefined && name === undefined ? [] : [level ?? '', name ?? ''];
-  return MARK + hashOf(JSON.stringify([...said, ...labels]), HASH);
+  return MARK + hashOf(JSON.stringify([...fields, ...labels]), HASH);
 }
 
-/** `content` is what the kernel has of the rule, where that is the same in each namespace. */
+/** The whole comment. `content` is the rule's content in the kernel; undefined if it differs between namespaces. */
 export function logComment(name: string, labels: LogLabels, content: string | undefined): string {
   let comment = name;
   if (content !== undefined) comment += ` ${CONTENT_FORM}${hashOf(content, DIGEST)}`;
@@ -53,16 +55,16 @@ export function logComment(name: string, labels: LogLabels, content: string | un
 const hashOf = (text: string, length: number): string =>
   createHash('sha256').update(text).digest('hex').slice(0, length);
 
-/** The name in a rule's comment; undefined where it is none of ours. */
+/** The identity in a rule's comment; undefined if the comment is not ours. */
 export const nameIn = (comment: string): string | undefined => FORM.exec(comment)?.[1];
 
-/** Whether a rule of ours is as it was made, by what the kernel has of it. What another version has written down cannot be compared. */
+/** Whether a rule of ours is unchanged, by its content in the kernel. False if another version of the digest's text was used. */
 export function isIntact(comment: string, content: string): boolean {
   const [, , form, digest] = FORM.exec(comment) ?? [];
   return form !== CONTENT_FORM || digest === hashOf(content, DIGEST);
 }
 
-/** What a comment says of a rule's records; nothing where it is not one of ours: others can write any. */
+/** The labels in a comment; none if the comment is not ours. Others can write any comment, so the level is checked. */
 export function labelsIn(comment: string): LogLabels {
   const [, , , , level, name] = FORM.exec(comment) ?? [];
   return {

@@ -14,33 +14,34 @@ import { LoggingOperations } from './logging.ts';
 import { HOOKS, LOGGING, type LogRule } from './set.ts';
 import { logRuleIn } from './table.ts';
 
-/** A reading at most so often, and never more than a tenth of the time. */
+/** The rules are read at most once in this time, and readings take at most one part in SHARE of the time. */
 const READ_EVERY_MILLISECONDS = 1000;
 const SHARE = 10;
-/** What is read on the spot; what takes longer goes on off the thread, part by part. */
+/** A reading that takes longer goes on in parts, and lets the event loop run. */
 const AT_ONCE_MILLISECONDS = 2;
-/** A container's root can write as many rules as it likes into our chains: these are looked at. */
+/** How many rules are read: a container's root can write any number of rules into our chains. */
 const MAX_RULES = 4096;
 
-/** A rule that logs with a prefix to a group: decompiled when a packet asks for it. Undefined where there are several. */
 interface Known {
+  /** The only rule with this prefix and group; undefined if there are several. */
   entry: RuleEntry | undefined;
+  /** The rule as it was given, decompiled when the first packet asks for it. */
   rule?: LogRule;
 }
 
 interface Reading {
   generation: number;
   rules: Map<string, Known>;
-  /** Rules with our mark that were too many to look at. */
+  /** The number of rules with our mark beyond MAX_RULES. */
   ignored: number;
 }
 
 const keyOf = (prefix: string, group: number): string => `${group} ${prefix}`;
 
 /**
- * The log rules of one container, for the packets that they log. Looking one up never waits for the kernel: what is not known, or was read a
- * while ago, has the rules read anew behind the packets, over a socket of its own: nobody who uses the container's other handles meets that
- * reading. Only the chains of our table are read, of each rule only its mark, its group and its prefix.
+ * The log rules of one container, for the packets that they log. A look-up never waits for the kernel. If the rules were read a while ago,
+ * it starts a new reading that ends later. The reading has its own socket, so the container's other handles do not wait for it. It reads
+ * only the chains of our table, and of each rule only its mark, its group and its prefix.
  */
 export class KnownLogRules {
   readonly #netns: NetNs;
@@ -48,7 +49,7 @@ export class KnownLogRules {
   #rules: Map<string, Known> = new Map();
   #generation: number | undefined;
   #reading = false;
-  /** What is being read may be older than a change that has come meanwhile. */
+  /** The rules were changed during the reading, so they have to be read once more. */
   #stale = false;
   #notBefore = 0;
   #closed = false;
@@ -58,7 +59,7 @@ export class KnownLogRules {
     this.#observer = observer;
   }
 
-  /** The only rule with this prefix and group, as far as is known. */
+  /** The rule with this prefix and group; undefined if none is known or there are several. */
   ruleOf(prefix: string, group: number): LogRule | undefined {
     if (!this.#reading && performance.now() >= this.#notBefore) this.#readLater();
     const known = this.#rules.get(keyOf(prefix, group));
@@ -67,7 +68,7 @@ export class KnownLogRules {
     return known.rule;
   }
 
-  /** Reads them now, as far as that is quickly done: they have been changed by this process, or nobody has read them yet. */
+  /** Reads the rules now. For the first reading, and after a change by this process. */
   refresh(): void {
     if (this.#reading) this.#stale = true;
     else void this.#read();
@@ -82,7 +83,7 @@ export class KnownLogRules {
     setImmediate(() => void this.#read());
   }
 
-  /** Done when this returns, where the rules are few. */
+  /** Done when this returns if there are few rules. */
   async #read(): Promise<void> {
     this.#reading = true;
     this.#stale = false;
@@ -90,7 +91,7 @@ export class KnownLogRules {
     try {
       if (!this.#closed) await this.#readOnce(begun);
     } catch {
-      // Who has given up the right to enter the namespace, or meets a kernel that refuses, goes on with what is known.
+      // A process that has given up its rights, or that the kernel refuses, goes on with the rules that it knows.
     }
     const now = performance.now();
     this.#notBefore = now + Math.max(READ_EVERY_MILLISECONDS, SHARE * (now - begun));
@@ -117,13 +118,13 @@ export class KnownLogRules {
     if (ignored > 0) {
       this.#observer.warn(
         { netns: this.#netns.inode, rules: rules.size, ignored },
-        'the table of log rules has more rules than are looked at',
+        'the table of log rules has more rules than are read: packets of the others have no `rule`',
       );
     }
   }
 }
 
-/** Nothing where the ruleset is of this generation still. */
+/** Reads the log rules; undefined if the ruleset is still of the generation `known`. */
 function* readLogRules(exchange: Exchange, known: number | undefined): Operation<Reading | undefined> {
   exchange.operation = 'logging.rules';
   const generation = yield* readGeneration(exchange);
@@ -133,7 +134,7 @@ function* readLogRules(exchange: Exchange, known: number | undefined): Operation
   for (const chain of HOOKS) {
     const request = requestFor('getrule', familyNumber(FAMILY, []), { table: LOGGING, chain });
     try {
-      // A dump that is begun again gives the same rules twice: they are told apart by their handles.
+      // A dump that is repeated gives the same rules again: their handles tell.
       const seen = new Set<bigint>();
       yield* exchange.dump(request, message => {
         if (message.type !== MESSAGES.newrule.number || !isMarked(message)) return;
@@ -148,7 +149,7 @@ function* readLogRules(exchange: Exchange, known: number | undefined): Operation
         add(reading.rules, entry);
       });
     } catch (error) {
-      // No such table or chain: then nothing is in it. Of one that changes all the time, what has been seen is better than nothing.
+      // Without a table or chain there are no rules. If the chain changes all the time, the rules that were read are used.
       if ((error as StateError).code === 'ERR_DUMP_INTERRUPTED') reading.generation = 0;
       else if (!isNotFound(error)) throw error;
     }
@@ -156,7 +157,7 @@ function* readLogRules(exchange: Exchange, known: number | undefined): Operation
   return reading;
 }
 
-/** Only a rule with our mark in its remark is decoded. The mark elsewhere in it does no harm. */
+/** Whether the message has our mark. Only such a rule is decoded; a mark elsewhere than in the comment does no harm. */
 function isMarked({ source, payload, end }: Message): boolean {
   return Buffer.from(source.bytes.buffer, source.bytes.byteOffset + payload, end - payload).includes(COMMENT_MARK);
 }
@@ -170,7 +171,7 @@ function add(rules: Map<string, Known>, entry: RuleEntry): void {
   }
 }
 
-/** The operations of a container's log rules, which tell when they have changed something. */
+/** The operations on a container's log rules, which call `changed` after each change. */
 export class WatchedLogging extends LoggingOperations {
   readonly #changed: () => void;
 

@@ -8,19 +8,19 @@ export type { LogDrift, LogRule } from './set.ts';
 
 /** How a change of a container's log rules is made. */
 export interface LoggingOptions extends ForceOptions {
-  /** Acts before the send, and between reads; once bytes are in the kernel the promise says what became of them. */
+  /** Ends the call between two requests. A change that was sent is not taken back: the promise tells its result. */
   signal?: AbortSignal;
 }
 
-const REPLACES = 'pass { force: true } to replace it by one of ours';
-const LIST_REMEDY = 'list({ force: true }) takes it for empty, adopt({ force: true }) replaces it';
-const DIFFERENCES_REMEDY = 'differences(rules, { force: true }) tells it as a difference';
+const REPLACES = 'pass { force: true } to replace it';
+const LIST_REMEDY = 'list({ force: true }) treats it as empty, adopt({ force: true }) replaces it';
+const DIFFERENCES_REMEDY = 'differences(rules, { force: true }) reports it';
 
 /**
- * A container's packet logs: rules that hand packets to NFLOG groups, in a table of their own, `inet netsteer-logging`, known by its comment.
- * A rule stands before anything is filtered, and decides nothing about the packet.
+ * A container's log rules, which send packets to NFLOG groups. They are in a table of their own, `inet netsteer-logging`, which the library
+ * knows by its comment. The rules come before all filters, and do not decide about the packet.
  *
- * After `set`, `add`, `remove` and `adopt` all of the table is as wanted, whoever has changed it, or there is an error.
+ * `set`, `add`, `remove` and `adopt` mend changes that others have made to the table, or throw.
  */
 export class LoggingOperations {
   readonly #table: LogTable;
@@ -30,9 +30,9 @@ export class LoggingOperations {
   }
 
   /**
-   * Makes these the container's log rules, in this order, and no others; nothing is touched where they are so already.
+   * Makes these the container's only log rules, in this order. It commits nothing if they are there already.
    * @throws TypeError, RangeError with the place in the list
-   * @throws StateError ERR_FOREIGN_TABLE somebody else has a table of that name, and `force` is not said
+   * @throws StateError ERR_FOREIGN_TABLE somebody else has a table of that name, and `force` is not set
    * @example
    * await web1.logging.set([{ group: 5, prefix: 'web1 in ' }]);
    * @param rules the rules, in order
@@ -45,7 +45,8 @@ export class LoggingOperations {
   }
 
   /**
-   * Makes sure that these are there, behind the others. Of those, what somebody has changed is removed: nobody knows any more what it was.
+   * Adds these rules behind the others, if they are not there yet. Rules of ours that somebody has changed are removed, because the library
+   * does not know what they were.
    * @throws as `set`
    * @param rules the rules, in order
    * @param options `force` and `signal`
@@ -66,7 +67,8 @@ export class LoggingOperations {
   }
 
   /**
-   * Makes sure that these are not there: rules that say the same. @throws as `set`
+   * Removes the rules that are equal to these, if they are there.
+   * @throws as `set`
    * @param rules the rules, as they were given
    * @param options `force` and `signal`
    * @example
@@ -83,7 +85,8 @@ export class LoggingOperations {
   }
 
   /**
-   * The rules that are there, by hook. With `force`, a table that is somebody else's has none. @throws StateError ERR_FOREIGN_TABLE
+   * Lists the rules, by hook. With `force`, the table of somebody else counts as empty.
+   * @throws StateError ERR_FOREIGN_TABLE somebody else has a table of that name, and `force` is not set
    * @param options `force`
    * @example
    * for (const { group, prefix } of await web1.logging.list()) console.log(group, prefix);
@@ -98,12 +101,12 @@ export class LoggingOperations {
   }
 
   /**
-   * How the table differs from what `set` would make of it: rules, and in `differences` all else. Changes nothing.
+   * Compares the table with what `set` would make of it: rules, and in `differences` everything else. It changes nothing.
    * @example
    * const { missing, unexpected, differences = [] } = await web1.logging.differences([{ group: 5, prefix: 'web1 ' }]);
    * @param rules the rules that are wanted, in order
    * @param options `force` and `signal`
-   * @throws StateError ERR_FOREIGN_TABLE somebody else has a table of that name, and `force` is not said
+   * @throws StateError ERR_FOREIGN_TABLE somebody else has a table of that name, and `force` is not set
    */
   *differences(rules: readonly LogRule[] | LogSet, options: LoggingOptions = {}): Operation<LogDrift> {
     checkForce(options);
@@ -112,9 +115,9 @@ export class LoggingOperations {
   }
 
   /**
-   * Takes over what an earlier process has left, and returns it. What somebody has put there is removed, and so are rules that somebody has
-   * changed. With `force`, a table of that name that is somebody else's is replaced by an empty one of ours.
-   * @throws StateError ERR_FOREIGN_TABLE somebody else has a table of that name, and `force` is not said
+   * Takes over the rules of an earlier process, and returns them. It removes rules of others, and rules of ours that somebody has changed.
+   * With `force`, the table of somebody else is replaced by an empty one of ours.
+   * @throws StateError ERR_FOREIGN_TABLE somebody else has a table of that name, and `force` is not set
    * @param options `force` and `signal`
    * @example
    * const rules = await web1.logging.adopt();
@@ -131,9 +134,9 @@ export class LoggingOperations {
   }
 
   /**
-   * Removes all of it: rules, chains and table. With `force`, a table of that name whoever made it.
+   * Removes the table with its chains and rules. With `force`, also the table of somebody else.
    * @param options `force`
-   * @throws StateError ERR_FOREIGN_TABLE somebody else has a table of that name, and `force` is not said
+   * @throws StateError ERR_FOREIGN_TABLE somebody else has a table of that name, and `force` is not set
    * @example
    * await web1.logging.release();
    */

@@ -12,42 +12,42 @@ import { checkLabels, logComment, logName } from './comment.ts';
 export const HOOKS = ['prerouting', 'input', 'forward', 'output'] as const;
 export type LogHook = (typeof HOOKS)[number];
 
-/** Packets that a container hands to NFLOG. */
+/** A rule that sends packets of a container to an NFLOG group. */
 export interface LogRule {
   /** The NFLOG group, 0 to 65535. */
   group: number;
-  /** Of each packet's record: 1 to 127 bytes. Where each rule of a group has one of its own, a packet knows its rule. */
+  /** The text that each packet carries, 1 to 127 bytes. If the rules of a group have different prefixes, `packet.rule` tells the rule. */
   prefix?: string;
   /** Which packets, as statements of nft's language; default all. */
   match?: readonly Statement[];
-  /** Where they are seen; default 'input'. */
+  /** The hook at which packets are logged; default 'input'. */
   hook?: LogHook;
-  /** The level of its packets' records, where `log.to` is not told another; 'info' where left out. */
+  /** The level of its packets' records, unless `log.to` is given another; default 'info'. */
   level?: RecordLevel;
-  /** What records call it, as `ruleName`: 1 to 64 bytes; its prefix where left out. */
+  /** The `ruleName` of its packets' records, 1 to 64 bytes; default the prefix. */
   name?: string;
 }
 
-/** How a container's log rules differ from those that are wanted. */
+/** The differences between a container's log rules and the wanted ones. */
 export interface LogDrift {
   missing: LogRule[];
   unexpected: LogRule[];
-  /** All that is not as wanted in the table, rule by rule, and besides rules; left out where there is nothing. */
+  /** Every other difference of the table, and of single rules; left out if there is none. */
   differences?: OwnedDifference[];
 }
 
 export const LOGGING = 'netsteer-logging';
 export const LOG_TABLE = { family: FAMILY, name: LOGGING } as const;
 export const LOG_PLACE = { family: FAMILY, table: LOGGING } as const;
-/** Behind the connection tracking (-200), and before anything is filtered (0). What nat chains do at -100 comes later, too. */
+/** After connection tracking (-200), before nat (-100) and filters (0). */
 const PRIORITY = -110;
 
 export interface WantedLog {
   readonly hook: LogHook;
   readonly rule: LogRule;
-  /** What the rule is known by in the kernel: the same for rules that say the same. */
+  /** The rule's identity in the kernel: equal rules have the same. */
   readonly name: string;
-  /** The name, and a digest of what the kernel has of the rule: by it a rule is known that somebody has changed. */
+  /** The whole comment: the identity, and a digest that shows whether somebody has changed the rule. */
   readonly comment: string;
 }
 
@@ -55,7 +55,7 @@ export interface WantedLog {
 export const logChain = (hook: LogHook) =>
   ({ ...LOG_PLACE, name: hook, type: 'filter', hook, priority: PRIORITY }) as const;
 
-/** Log rules that are wanted, checked, and the transaction that makes them. */
+/** The wanted log rules, checked, and the transaction that creates them. */
 export class LogSet {
   readonly wanted: readonly WantedLog[];
   #fresh: Transaction | undefined;
@@ -68,24 +68,24 @@ export class LogSet {
     const names = new Set<string>();
     const checked = rules.map((rule, i) => {
       const wanted = check(rule, i);
-      if (names.has(wanted.name)) throw rangeError([i], 'a rule that is not there twice', rule, 'ERR_DUPLICATE');
+      if (names.has(wanted.name)) throw rangeError([i], 'a rule that differs from the others', rule, 'ERR_DUPLICATE');
       names.add(wanted.name);
       return wanted;
     });
     const contents = contentsOf(checked);
     this.#varies = contents === undefined;
     this.wanted = checked.map((each, i) => ({ ...each, comment: logComment(each.name, each.rule, contents?.[i]) }));
-    // What cannot be compiled is found here, and not in the middle of something.
+    // Compiles the rules now, so that bad statements throw here.
     void this.fresh;
   }
 
-  /** All of it, for a container that has nothing yet. It is made once, however many containers it is committed to. */
+  /** The transaction for a container without log rules. It is made once for all containers. */
   get fresh(): Transaction {
     this.#fresh ??= this.create(new Transaction());
     return this.#fresh;
   }
 
-  /** Adds the table, which must not be there, and all that is in it. */
+  /** Creates the table, which must not be there, with its chains and rules. */
   create(transaction: Transaction): Transaction {
     transaction.create({ table: { ...LOG_TABLE, comment: OWNED } });
     for (const hook of hooksOf(this.wanted)) transaction.add({ chain: logChain(hook) });
@@ -93,7 +93,7 @@ export class LogSet {
     return transaction;
   }
 
-  /** The table as it shall be. Rules that name a device have another number for it in each namespace. */
+  /** The wanted table. Rules with a device have its index, which differs between namespaces: then the table is made for each. */
   table(interfaces: Interfaces['interfaces']): WantedTable {
     if (this.#varies) return new WantedTable(desiredOf(this.wanted), interfaces);
     this.#table ??= new WantedTable(desiredOf(this.wanted));
@@ -112,7 +112,7 @@ function desiredOf(wanted: readonly WantedLog[]): DesiredRuleset {
   };
 }
 
-/** As a transaction takes it: the packets, and what logs them. */
+/** The rule as a transaction takes it. */
 export function ruleOf({ hook, rule: { group, prefix, match = [] }, comment }: Omit<WantedLog, 'name'>): Rule {
   const log: Statement = { log: prefix === undefined ? { group } : { group, prefix } };
   return { ...LOG_PLACE, chain: hook, statements: [...match, log], ...(comment !== '' && { comment }) };
@@ -129,7 +129,7 @@ function check(rule: LogRule, index: number): Omit<WantedLog, 'comment'> {
   return { hook, rule, name: logName([hook, group, prefix ?? '', match], rule) };
 }
 
-/** What the kernel will have of each rule; undefined where that depends on the devices of a namespace, or cannot be told. */
+/** The content that each rule will have in the kernel; undefined if it depends on the devices of a namespace, or cannot be told. */
 function contentsOf(wanted: readonly Omit<WantedLog, 'comment'>[]): string[] | undefined {
   const desired: DesiredRuleset = {
     tables: [LOG_TABLE],
@@ -145,7 +145,7 @@ function contentsOf(wanted: readonly Omit<WantedLog, 'comment'>[]): string[] | u
       return `${hook} ${chains.get(hook)!.rules[index]!.content}`;
     });
   } catch {
-    // The transaction tells what is wrong, if anything is.
+    // If a rule is wrong, compiling the transaction throws the error.
     return undefined;
   }
 }

@@ -27,42 +27,42 @@ import {
   ruleOf,
 } from './set.ts';
 
-/** The sets of our rules have some elements; a container's root may give them any number. */
-const MOST_ELEMENTS = 1 << 16;
+/** How many elements are read of a set: ours have few, but a container's root can add any number. */
+const MAX_ELEMENTS = 1 << 16;
 
-/** A log rule that the kernel has. */
+/** A log rule in the kernel. */
 export interface PresentLog {
   readonly hook: LogHook;
-  /** By which it is known; undefined where it is none of ours, or not as we made it. */
+  /** Its identity (comment.ts); undefined if it is not ours, or was changed. */
   readonly name: string | undefined;
   readonly comment: string;
   readonly rule: LogRule;
   readonly entry: RuleEntry;
-  /** It has sets of its own. */
+  /** Whether it has anonymous sets. */
   readonly hasSets: boolean;
 }
 
-/** What was found of our table. */
+/** The table, as it was read. */
 export interface FoundLogs {
   readonly reading: TableReading;
   readonly rules: readonly PresentLog[];
-  /** Sets that belong to the rules. */
+  /** The anonymous sets of the rules. */
   readonly own: readonly SetEntry[];
-  /** It is somebody else's, and shall be replaced: nothing of it counts. */
+  /** The table is somebody else's and is to be replaced. */
   readonly foreign: boolean;
 }
 
 /**
- * The table of a container's log rules, which is read and brought to what is wanted of it: each method is one attempt, and throws Stale, or the kernel's
- * ERESTART, where others have committed meanwhile.
+ * Reads the table of a container's log rules and brings it to the wanted state. Each method is one attempt: it throws Stale, or the
+ * kernel's ERESTART, if others have committed meanwhile.
  */
 export class LogTable {
   readonly #exchange: Exchange;
   readonly #nft: NftablesOperations;
   #inquiry: TableInquiry | undefined;
-  /** At this generation all of the table was as wanted. */
+  /** The generation at which the table was as wanted. */
   #good: number | undefined;
-  /** The generation that was read before. */
+  /** The generation of the last reading. */
   before: number | undefined;
 
   constructor(exchange: Exchange, nft: NftablesOperations) {
@@ -74,7 +74,7 @@ export class LogTable {
     return this.#good;
   }
 
-  /** All that is there; undefined where there is no table. */
+  /** Reads the table with its rules; undefined if there is none. */
   *find(force: boolean, remedy: string): Operation<FoundLogs | undefined> {
     this.#inquiry ??= new TableInquiry({ table: LOGGING, chains: HOOKS, sets: [] });
     const reading = yield* this.#inquiry.read(this.#exchange);
@@ -89,7 +89,7 @@ export class LogTable {
     return { reading, rules: presentRules(reading, entries, own), own, foreign: false };
   }
 
-  /** The sets without a name that rules refer to, with their elements. */
+  /** The anonymous sets that rules refer to, with their elements. */
   *#ownSets(rules: readonly RuleEntry[], generation: number): Operation<SetEntry[]> {
     const names = new Set(rules.flatMap(({ expressions = [] }) => expressions.flatMap(setIn)));
     if (names.size === 0) return [];
@@ -103,14 +103,14 @@ export class LogTable {
   *#elements(set: string): Operation<WireElement[]> {
     const elements: WireElement[] = [];
     yield* this.#exchange.dump(requestFor('getsetelem', C.NFPROTO_INET, { table: LOGGING, set }), message => {
-      if (message.type === MESSAGES.newsetelem.number && elements.length < MOST_ELEMENTS)
+      if (message.type === MESSAGES.newsetelem.number && elements.length < MAX_ELEMENTS)
         for (const each of (readObject('newsetelem', message).elements ?? []) as WireElement[]) elements.push(each);
       return undefined;
     });
     return elements;
   }
 
-  /** Makes these the log rules, in this order, and no others. */
+  /** Makes these the only log rules, in this order. */
   *set(wanted: LogSet, force: boolean, remedy: string): Operation<void> {
     const found = yield* this.find(force, remedy);
     if (found === undefined) return yield* this.create(wanted.fresh);
@@ -124,7 +124,7 @@ export class LogTable {
     return wanted.table(interfacesOf(this.#exchange.transport).interfaces);
   }
 
-  /** Commits what is not there yet, as far as was read. */
+  /** Commits the whole table, bound to the generation at which it was not there. */
   *create(fresh: Transaction): Operation<void> {
     const generation = this.before!;
     this.#good = undefined;
@@ -132,7 +132,7 @@ export class LogTable {
     this.#good = nextGeneration(generation);
   }
 
-  /** Keeps those of our rules that `stays` says, as they are, and adds `more` behind them. All else in the table goes. */
+  /** Keeps our rules for which `stays` holds, adds `more` behind them, and removes everything else from the table. */
   *change(found: FoundLogs, stays: (present: PresentLog) => boolean, more: LogSet['wanted']): Operation<void> {
     const ours = found.rules.filter(({ name }) => name !== undefined);
     const kept = ours.filter(stays);
@@ -150,7 +150,7 @@ export class LogTable {
     yield* this.#commit(found, transaction);
   }
 
-  /** Whether there is nothing but these rules, in chains as they should be. */
+  /** Whether the table has only these rules, in the right chains. */
   #isWhole({ reading, own }: FoundLogs, ours: readonly PresentLog[]): boolean {
     const table = new WantedTable({
       tables: [{ ...LOG_TABLE, comment: OWNED }],
@@ -165,7 +165,7 @@ export class LogTable {
     transaction.delete({ table: LOG_TABLE }).create({ table: { ...LOG_TABLE, comment: OWNED } });
     for (const hook of hooksOf([...kept, ...more])) transaction.add({ chain: logChain(hook) });
     for (const { hook, entry, rule, comment, hasSets } of kept) {
-      // As the kernel had it; sets of its own are made from what it says.
+      // In the kernel's form, unless it has anonymous sets: those are made again from the rule as it was given.
       const { expressions = [] } = entry;
       const place = { ...LOG_PLACE, chain: hook };
       transaction.add({ rule: hasSets ? ruleOf({ hook, rule, comment }) : { ...place, expressions, comment } });
@@ -179,7 +179,7 @@ export class LogTable {
     this.#good = transaction.length > 0 ? nextGeneration(generation) : generation;
   }
 
-  /** How it differs from what `set` would make of it. */
+  /** Compares the table with what `set` would make of it. */
   *differences(wanted: LogSet, force: boolean, remedy: string): Operation<LogDrift> {
     const found = yield* this.find(force, remedy);
     const place = { family: FAMILY, table: LOGGING } as const;
@@ -210,16 +210,16 @@ export class LogTable {
       unexpected: unexpected.map(({ rule }) => rule),
     };
     if (table.isAsWanted(reading, own)) return drift;
-    // A rule that is missing, or one of ours that is not wanted, is told by what it says already.
+    // `missing` and `unexpected` have these rules already.
     const lost = new Set(missing.map(({ comment }) => comment));
     const ours = new Set<bigint | undefined>(
       unexpected.flatMap(({ name, entry }) => (name === undefined ? [] : [entry.handle])),
     );
-    const isTold = (each: OwnedDifference) =>
+    const isListed = (each: OwnedDifference) =>
       each.kind === 'rule' &&
       (each.problem === 'missing' ? lost.has(each.comment ?? '') : each.problem === 'foreign' && ours.has(each.handle));
     const every = table.differences(reading, own, yield* readContents(this.#exchange, LOGGING));
-    const differences = every.filter(each => !isTold(each));
+    const differences = every.filter(each => !isListed(each));
     return differences.length === 0 ? drift : { ...drift, differences };
   }
 
@@ -239,13 +239,13 @@ function setIn(expression: object): string[] {
   return typeof value?.set === 'string' ? [value.set] : [];
 }
 
-/** By hook, in their order. */
+/** The rules by hook, in their order. */
 function presentRules(reading: TableReading, entries: readonly RuleEntry[], own: readonly SetEntry[]): PresentLog[] {
   const contents = contentsOf(reading, entries, own);
   return HOOKS.flatMap(hook => entries.filter(({ chain }) => chain === hook).map(each => read(each, contents, own)));
 }
 
-/** What the kernel has of each rule, without its comment. */
+/** The content of each rule in the kernel, without its comment. */
 function contentsOf(
   reading: TableReading,
   entries: readonly RuleEntry[],
@@ -263,12 +263,12 @@ function contentsOf(
     for (const { rules: found } of model!.chains.values())
       for (const { rule, content } of found) contents.set(rules[bare.indexOf(rule as RuleEntry)]!, content);
   } catch {
-    // None of them is ours, then: whoever made them wants them to be unreadable.
+    // Somebody has made a rule that the model does not accept. Then no rule counts as ours and unchanged.
   }
   return contents;
 }
 
-/** A rule as it was given, read back from the kernel's expressions. */
+/** The rule as a caller would give it, from the kernel's expressions. */
 export function logRuleIn(entry: RuleEntry, own: readonly SetEntry[] = []): { rule: LogRule; logs: boolean } {
   const statements = decompileRule(entry, { sets: own }) as Statement[];
   const log = statements.find(statement => 'log' in statement);

@@ -7,18 +7,18 @@ interface Place {
 }
 
 /**
- * One thing in a table of ours that is not as wanted. `problem`: it is 'missing', it is 'changed', or it is 'foreign': nobody of us has put it
- * there. `expected` and `found` say what it should be and what it is: where both are there, the fields that differ.
+ * One difference between a table of ours and the wanted one. `problem` is 'missing', 'changed', or 'foreign' for what the library has not
+ * made. `expected` is the wanted object and `found` the present one; if both are given, they have only the fields that differ.
  */
 export type OwnedDifference =
-  /** The table is not there, has other flags ('dormant': no packet meets it), or has not our remark. */
+  /** The table is missing, has other flags ('dormant' switches it off), or does not have our comment. */
   | (Place & {
       kind: 'table';
       problem: 'missing' | 'changed' | 'foreign';
       expected?: Partial<Table>;
       found?: Partial<Table>;
     })
-  /** Type, hook, priority, policy, flags. */
+  /** A chain's type, hook, priority, policy or flags. */
   | (Place & {
       kind: 'chain';
       problem: 'missing' | 'changed' | 'foreign';
@@ -26,7 +26,7 @@ export type OwnedDifference =
       expected?: Partial<Chain>;
       found?: Partial<Chain>;
     })
-  /** `index` counts the rules of the chain: for 'missing' the place where it should be. */
+  /** A rule. `index` is its place in the chain, from 0; for 'missing' the place where it should be. */
   | (Place & {
       kind: 'rule';
       problem: 'missing' | 'changed' | 'foreign';
@@ -37,7 +37,7 @@ export type OwnedDifference =
       expected?: readonly Expression[];
       found?: readonly Expression[];
     })
-  /** Types of keys and values, flags, size, timeout. */
+  /** The types of keys and values, flags, size or timeout of a set or map. */
   | (Place & {
       kind: 'set' | 'map';
       problem: 'missing' | 'changed' | 'foreign';
@@ -48,9 +48,9 @@ export type OwnedDifference =
   /** A counter, quota or other object with a name. */
   | (Place & { kind: 'object'; problem: 'foreign'; name: string; type: string | number })
   | (Place & { kind: 'flowtable'; problem: 'foreign'; name: string })
-  /** An element that no redirect can mean: another protocol, port 0, a timeout, a counter, the catch-all. In the kernel's own form. */
+  /** An element that is no redirect: another protocol, port 0, a timeout, a counter, the catch-all. In the kernel's form. */
   | (Place & { kind: 'element'; problem: 'foreign'; set: string; found: WireElement })
-  /** A nat chain of somebody else's that is asked before ours about the same packets. */
+  /** A nat chain of somebody else that sees the same packets before ours. */
   | {
       kind: 'order';
       problem: 'foreign';
@@ -60,8 +60,8 @@ export type OwnedDifference =
       expected: { hook: Hook; priorityAbove: number };
       found: { hook: Hook; priority: number };
     }
-  /** There are more of a kind than are told one by one. */
+  /** Differences beyond those that are listed one by one. */
   | (Place & { kind: 'more'; problem: 'foreign'; what: 'rules' | 'elements'; count: number });
 
-/** So many of each kind are told one by one: a container's root may make any number. */
-export const MOST_TOLD = 256;
+/** How many differences of a kind are listed one by one: a container's root can make any number. */
+export const MAX_LISTED = 256;

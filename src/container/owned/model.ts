@@ -5,14 +5,14 @@ import { matches } from '../../nftables/plan/difference.ts';
 import { type ChainModel, type TableModel, tableKey } from '../../nftables/plan/model.ts';
 import { modelOf } from '../../nftables/plan/ruleset-model.ts';
 import { type SetModel, sameSet } from '../../nftables/plan/set-model.ts';
-import { MOST_TOLD, type OwnedDifference } from './difference.ts';
+import { MAX_LISTED, type OwnedDifference } from './difference.ts';
 import type { TableContents, TableReading } from './reading.ts';
 import { FAMILY } from './table.ts';
 
-/** So many texts of tables that are as wanted are remembered: containers that were programmed alike have the same. */
-const MOST_KNOWN = 64;
+/** How many texts of right tables are remembered. Containers with the same state have the same text. */
+const MAX_KNOWN = 64;
 
-/** A table of ours as it shall be, in the one form in which `nft.plan` compares. */
+/** A table of ours as it is wanted, in the form in which `nft.plan` compares tables. */
 export class WantedTable {
   readonly desired: DesiredRuleset;
   readonly model: TableModel;
@@ -23,19 +23,19 @@ export class WantedTable {
     this.model = [...modelOf(desired, { interfaces }).values()][0]!;
   }
 
-  /** Whether the table is as wanted: nothing is decoded where one like it was seen before. `own` are the sets that belong to its rules. */
+  /** Whether the table is as wanted. A text that was right before is not decoded again. `own` are the anonymous sets of its rules. */
   isAsWanted(reading: TableReading, own: readonly SetEntry[] = []): boolean {
     const text = own.length === 0 ? reading.text : '';
     if (text !== '' && this.#known.has(text)) return true;
     const same = this.differences(reading, own).length === 0;
     if (same && text !== '') {
-      if (this.#known.size === MOST_KNOWN) this.#known.clear();
+      if (this.#known.size === MAX_KNOWN) this.#known.clear();
       this.#known.add(text);
     }
     return same;
   }
 
-  /** Every difference, each once. `contents` are what else is in the table, where that was read. */
+  /** All differences. `contents` is everything in the table, if it was read. */
   differences(reading: TableReading, own: readonly SetEntry[], contents?: TableContents): OwnedDifference[] {
     const { table } = this.model;
     const place = { family: FAMILY, table: table.name } as const;
@@ -48,13 +48,13 @@ export class WantedTable {
     if (present === undefined) return [...found, { ...place, kind: 'table', problem: 'changed', found: shown(there) }];
     this.#chains(place, present, reading, found);
     this.#sets(place, present, reading, found);
-    // Sets that belong to rules are not counted.
+    // The kernel's count leaves out the anonymous sets of rules.
     const surplus = (there.use ?? 0) - (present.chains.size + present.sets.size);
     if (contents !== undefined) foreign(place, this.model, own, contents, found);
-    // Something that has no name of ours: it was not asked for, but it is counted.
+    // An object whose name was not asked for: it is known only by the count.
     else if (surplus > 0) found.push({ ...place, kind: 'table', problem: 'changed', found: { use: there.use! } });
-    const untold = reading.ruleCount - MOST_TOLD;
-    if (untold > 0) found.push({ ...place, kind: 'more', problem: 'foreign', what: 'rules', count: untold });
+    const unlisted = reading.ruleCount - MAX_LISTED;
+    if (unlisted > 0) found.push({ ...place, kind: 'more', problem: 'foreign', what: 'rules', count: unlisted });
     return found;
   }
 
@@ -69,7 +69,7 @@ export class WantedTable {
       }
       rules(place, chain, other, model, found);
     }
-    // A chain that we may have and that is not wanted now.
+    // Chains of ours that are not wanted with these settings.
     for (const { name, ...chain } of reading.chains)
       if (!this.model.chains.has(name))
         found.push({ ...place, kind: 'chain', problem: 'foreign', chain: name, found: chainShown({ name, ...chain }) });
@@ -95,8 +95,8 @@ export class WantedTable {
 type Named = { family: 'inet'; table: string };
 
 /**
- * What was read by name; undefined where it is nothing that can be compared. A rule whose chain was not asked for stands in a foreign one, which is
- * told by itself.
+ * The model of a table that was read; undefined if it cannot be modelled. Rules of chains that were not asked for are left out: such a
+ * chain is a difference by itself.
  */
 function presentModel(reading: TableReading, own: readonly SetEntry[]): TableModel | undefined {
   const { table } = reading;
@@ -111,12 +111,12 @@ function presentModel(reading: TableReading, own: readonly SetEntry[]): TableMod
   try {
     return modelOf(desired, { isThere: true }).get(tableKey({ family: FAMILY, name: table }));
   } catch {
-    // Whoever made it wants it to be unreadable: it is not as wanted, that is enough.
+    // Somebody has made objects that the model does not accept, so the table is not as wanted.
     return undefined;
   }
 }
 
-/** Where a rule stood when it was read is no part of it. */
+/** A rule without its place in the chain, which is not compared. */
 function unplaced(rule: RuleEntry): RuleEntry {
   const { position: _, ...rest } = rule as RuleEntry & { position?: bigint };
   return rest as RuleEntry;
@@ -139,8 +139,8 @@ function rules(
   for (const [index, { expressions, rule }] of after.entries()) {
     if (kept[index]! >= 0) continue;
     const at = gone.indexOf(index);
-    const remark = rule.comment === undefined ? {} : { comment: rule.comment };
-    const wanted = { ...place, kind: 'rule', chain, index, ...remark, expected: expressions } as const;
+    const comment = rule.comment === undefined ? {} : { comment: rule.comment };
+    const wanted = { ...place, kind: 'rule', chain, index, ...comment, expected: expressions } as const;
     if (at < 0) {
       found.push({ ...wanted, problem: 'missing' });
       continue;
@@ -151,9 +151,9 @@ function rules(
   }
   for (const index of gone) {
     const { handle, expressions, rule } = there[index]!;
-    const remark = rule.comment === undefined ? {} : { comment: rule.comment };
+    const comment = rule.comment === undefined ? {} : { comment: rule.comment };
     const number = handle === undefined ? {} : { handle };
-    found.push({ ...place, kind: 'rule', problem: 'foreign', chain, index, ...number, ...remark, found: expressions });
+    found.push({ ...place, kind: 'rule', problem: 'foreign', chain, index, ...number, ...comment, found: expressions });
   }
 }
 
@@ -164,16 +164,16 @@ function foreign(
   { chains, sets, objects, flowtables }: TableContents,
   found: OwnedDifference[],
 ): void {
-  const told = new Set(
+  const listed = new Set(
     found.map(each => `${each.kind} ${'chain' in each ? each.chain : 'set' in each ? each.set : ''}`),
   );
-  const some = <T>(list: readonly T[]) => list.slice(0, MOST_TOLD);
-  for (const chain of some(chains.filter(({ name }) => !wanted.chains.has(name) && !told.has(`chain ${name}`))))
+  const some = <T>(list: readonly T[]) => list.slice(0, MAX_LISTED);
+  for (const chain of some(chains.filter(({ name }) => !wanted.chains.has(name) && !listed.has(`chain ${name}`))))
     found.push({ ...place, kind: 'chain', problem: 'foreign', chain: chain.name, found: chainShown(chain) });
   for (const set of some(sets)) {
     const isOwn = own.some(({ name }) => name === set.name) || wanted.sets.has(set.name);
     const kind = set.flags?.includes('map') || set.flags?.includes('object') ? 'map' : 'set';
-    if (isOwn || told.has(`${kind} ${set.name}`)) continue;
+    if (isOwn || listed.has(`${kind} ${set.name}`)) continue;
     const { family: _, table: __, handle: ___, elements: ____, ...rest } = set;
     found.push({ ...place, kind, problem: 'foreign', set: set.name, found: rest });
   }
@@ -181,7 +181,7 @@ function foreign(
   for (const { name } of some(flowtables)) found.push({ ...place, kind: 'flowtable', problem: 'foreign', name });
 }
 
-/** What of a table is wanted. */
+/** The fields of a table that are compared. */
 function shown({ flags = [], comment, ...rest }: Table): Partial<Table> {
   const { family: _, name: __, use: ___, handle: ____, ...others } = rest;
   return { ...others, flags: [...flags].sort(), ...(comment !== undefined && { comment }) };

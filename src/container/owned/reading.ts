@@ -14,10 +14,10 @@ import { type MessageName, readObject } from '../../nf_tables/message.ts';
 import type { Chain, Family, Flowtable, NftObject, NftSet, RuleEntry, SetEntry, Table } from '../../nftables/index.ts';
 import { Inquiry, type Question } from '../../nftables/read/inquiry.ts';
 import { list } from '../../nftables/read/listing.ts';
-import { MOST_TOLD } from './difference.ts';
+import { MAX_LISTED } from './difference.ts';
 import { FAMILY, Stale } from './table.ts';
 
-/** What a table of ours may be asked for by name. */
+/** The objects of a table of ours that are read by name. */
 export interface TableNames {
   readonly table: string;
   readonly chains: readonly string[];
@@ -26,17 +26,17 @@ export interface TableNames {
 
 interface Answer {
   readonly name: MessageName;
-  /** Where it is in the bytes of the reading. */
+  /** Its place in the bytes of the reading. */
   readonly start: number;
   readonly end: number;
 }
 
-/** Asks for the table, its rules, these chains and sets by name, and for the generation: in one datagram. */
+/** Asks for a table, its rules, some chains and sets by name, and the generation, in one datagram. */
 export class TableInquiry {
   readonly names: TableNames;
   readonly #inquiry: Inquiry;
 
-  /** Without `rules`: only the chains and sets. */
+  /** Without `rules` it asks only for the chains, the sets and the generation. */
   constructor(names: TableNames, { rules = true }: { rules?: boolean } = {}) {
     const { table, chains, sets } = names;
     const one = (name: MessageName, object: Record<string, unknown>): Question => ({
@@ -57,7 +57,7 @@ export class TableInquiry {
     );
   }
 
-  /** @throws Stale others have committed meanwhile */
+  /** Reads all of it, of one generation. @throws Stale others have committed meanwhile */
   *read(exchange: Exchange): Operation<TableReading> {
     const { questions } = this.#inquiry;
     const reading = new TableReading(this.names.table);
@@ -67,7 +67,7 @@ export class TableInquiry {
   }
 }
 
-/** Asks for tables by name, and for the generation. */
+/** Asks for tables by name, and the generation. */
 export class TablesInquiry extends Inquiry {
   constructor(names: readonly string[]) {
     super([
@@ -77,7 +77,7 @@ export class TablesInquiry extends Inquiry {
   }
 }
 
-/** The first look at a container, which has nothing yet as a rule. */
+/** Reads which of our tables a container has. Most have none at first. */
 export function* readTables(
   exchange: Exchange,
   inquiry: TablesInquiry,
@@ -98,7 +98,7 @@ const ANSWERS: Partial<Record<MessageName, MessageName>> = {
   getrule: 'newrule',
 };
 
-/** Attributes that differ between tables that are alike: the kernel's numbers for them, and how many elements there are at the moment. */
+/** Attributes that differ between equal tables: the kernel's handles, and the number of elements. */
 const VARYING: Partial<Record<MessageName, readonly number[]>> = {
   newtable: [C.NFTA_TABLE_HANDLE],
   newchain: [C.NFTA_CHAIN_HANDLE],
@@ -106,22 +106,22 @@ const VARYING: Partial<Record<MessageName, readonly number[]>> = {
   newrule: [C.NFTA_RULE_HANDLE, C.NFTA_RULE_POSITION],
 };
 const HEADERS = NLMSG_HDRLEN + nfgenmsg.size;
-/** A table with its chain, two maps and four rules takes less; it grows for those that do not. */
-const ROOM = 2048;
+/** A table with a chain, two maps and four rules takes less. */
+const INITIAL_BYTES = 2048;
 
-/** What a table of ours has, all of one generation: as bytes, until somebody asks for it. */
+/** The contents of a table of ours, of one generation. They are kept as bytes, and decoded when they are asked for. */
 export class TableReading {
   readonly table: string;
   generation = 0;
-  /** Rules that there are. Those above what can be told are not kept. */
+  /** The number of rules. Only the first `MAX_LISTED` are kept. */
   ruleCount = 0;
-  /** Others have committed while it was read. The answers are taken to their end all the same: a dump that is left is in the way of the next. */
+  /** Others have committed during the reading. The answers are read to their end all the same, or they would disturb the next request. */
   disturbed = false;
-  /** The answers one behind the other: copies, since the buffer that they came in serves the next ones. */
-  #source = sourceOf(new Uint8Array(ROOM));
+  /** Copies of the answers, one behind the other: the buffer of the socket is used again. */
+  #source = sourceOf(new Uint8Array(INITIAL_BYTES));
   #length = 0;
   readonly #answers: Answer[] = [];
-  /** The lower half of the generation stands in every answer. */
+  /** The lower half of the generation, which every answer has (`res_id` of nfgenmsg). */
   #resource: number | undefined;
   #text: string | undefined;
 
@@ -139,7 +139,7 @@ export class TableReading {
       return;
     }
     const name = ANSWERS[question]!;
-    if (name === 'newrule' && ++this.ruleCount > MOST_TOLD) return;
+    if (name === 'newrule' && ++this.ruleCount > MAX_LISTED) return;
     this.#keep(name, source.bytes.subarray(start, end));
   }
 
@@ -157,14 +157,14 @@ export class TableReading {
     this.#text = undefined;
   }
 
-  /** More answers about the same table at the same generation. */
+  /** Adds the answers of another reading of the same table and generation. @throws Stale it is of another generation */
   join(other: TableReading): void {
     if (other.generation !== this.generation) throw new Stale();
     for (const { name, start, end } of other.#answers)
       if (name !== 'newrule') this.#keep(name, other.#source.bytes.subarray(start, end));
   }
 
-  /** All of it but the kernel's own numbers: two tables with the same text are the same, in whatever namespaces they are. */
+  /** The answers as text, without the kernel's numbers: equal tables have the same text, in every namespace. */
   get text(): string {
     this.#text ??= this.#textOf();
     return this.#text;
@@ -200,7 +200,7 @@ export class TableReading {
     return this.#objects('newrule');
   }
 
-  /** How many elements each set has; nothing before Linux 6.18. */
+  /** The number of elements of each set. Empty before Linux 6.18, which first tells it. */
   get counts(): ReadonlyMap<string, number> {
     const { bytes, view } = this.#source;
     const counts = new Map<string, number>();
@@ -218,7 +218,7 @@ export class TableReading {
     return counts;
   }
 
-  /** Whether the table is there at all. */
+  /** Whether there is such a table. */
   get exists(): boolean {
     return this.#answers.some(({ name }) => name === 'newtable');
   }
@@ -230,7 +230,7 @@ export class TableReading {
   }
 }
 
-/** All that a table has besides rules and elements: what nobody has asked for by name is foreign. */
+/** Everything in a table but rules and elements, whatever its name. */
 export interface TableContents {
   chains: Chain[];
   sets: SetEntry[];
@@ -238,7 +238,7 @@ export interface TableContents {
   flowtables: Flowtable[];
 }
 
-/** Four dumps: only where the table says that it has more in it than it should. */
+/** Reads everything in a table, by four dumps. */
 export function* readContents(exchange: Exchange, table: string): Operation<TableContents> {
   const filter = { family: FAMILY, table } as const;
   return {

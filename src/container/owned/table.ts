@@ -4,38 +4,39 @@ import type { Operation } from '../../netlink/index.ts';
 import { EventLoopBudget } from '../../netlink/index.ts';
 import { checkSignal } from '../../signal.ts';
 
-/** The remark by which a later process of this library knows a table as the library's. */
+/** The comment by which this library knows its own tables, also those of earlier processes. */
 export const OWNED = 'managed by netsteer';
+/** The family of its tables. */
 export const FAMILY = 'inet';
 
-/** Of every call that may meet a table of somebody else's. */
+/** An option of every call that may meet a table of somebody else. */
 export interface ForceOptions {
   /**
-   * A table of our name that has not our remark counts as an empty one of ours that is to be replaced: a container's root may have made it anew.
-   * Default false: ERR_FOREIGN_TABLE.
+   * Treat a table of our name without our comment as an empty one of ours, which is then replaced. The container's root may have made such
+   * a table. Default false: the call throws ERR_FOREIGN_TABLE.
    */
   force?: boolean;
 }
 
-/** How the redirects of a container are asked for. */
+/** When the redirects of a container apply. */
 export interface RedirectSettings {
   /**
-   * Of the nat chains: -199 to 2147483647. Default -199, the lowest that the kernel has for nat (-200 is connection tracking): whatever nat
-   * chain comes later, of iptables (-100) for instance, is asked after ours. Take a higher one to come after others.
+   * The priority of the nat chains, -199 to 2147483647. Default -199, the lowest that the kernel allows for nat (-200 is connection
+   * tracking), so that other nat chains, such as those of iptables (-100), come later. Set a higher one to come after others.
    */
   priority: number;
-  /** Also what the container itself connects to: such a connection goes to the port on 127.0.0.1 or ::1. Default false. */
+  /** Also redirect connections that the container itself makes: they go to the port on 127.0.0.1 or ::1. Default false. */
   output: boolean;
 }
 
-/** NF_IP_PRI_CONNTRACK is -200: nat chains stand behind it. */
+/** Nat chains must come after connection tracking, NF_IP_PRI_CONNTRACK (-200). */
 export const FIRST_PRIORITY = -199;
 const LAST_PRIORITY = 0x7fffffff;
 export const DEFAULT_SETTINGS: RedirectSettings = { priority: FIRST_PRIORITY, output: false };
 
 /** The settings of a container's redirects, and how a change of them is made. */
 export interface RedirectOptions extends Partial<RedirectSettings>, ForceOptions {
-  /** Acts before the send, and between reads; once bytes are in the kernel the promise says what became of them. */
+  /** Ends the call between two requests. A change that was sent is not taken back: the promise tells its result. */
   signal?: AbortSignal;
 }
 
@@ -47,7 +48,7 @@ export function checkForce(options: unknown, known: readonly string[] = []): voi
   if (force !== undefined && typeof force !== 'boolean') throw typeError(['force'], 'true or false', force);
 }
 
-/** What of the settings is given. @throws TypeError, RangeError with the name of the setting */
+/** The settings that the caller has given. @throws TypeError, RangeError with the name of the setting */
 export function settingsIn(options: Partial<RedirectSettings>): Partial<RedirectSettings> {
   const { priority, output } = options;
   if (priority !== undefined) checkInteger(priority, ['priority'], FIRST_PRIORITY, LAST_PRIORITY);
@@ -55,40 +56,43 @@ export function settingsIn(options: Partial<RedirectSettings>): Partial<Redirect
   return { ...(priority !== undefined && { priority }), ...(output !== undefined && { output }) };
 }
 
-/** The settings as the remark of the table: where they are the defaults, it has only our name. */
-export function remarkOf({ priority, output }: RedirectSettings): string {
+/** The table's comment, which holds the settings that are not the defaults. */
+export function commentOf({ priority, output }: RedirectSettings): string {
   const parts: string[] = [];
   if (priority !== FIRST_PRIORITY) parts.push(`priority ${priority}`);
   if (output) parts.push('output');
   return parts.length === 0 ? OWNED : `${OWNED}: ${parts.join(', ')}`;
 }
 
-/** The settings that a table was made with; undefined where it is not ours. */
-export function settingsOf(remark: string | undefined): RedirectSettings | undefined {
-  if (remark === OWNED) return DEFAULT_SETTINGS;
-  const [, said] = /^managed by netsteer: (.+)$/.exec(remark ?? '') ?? [];
-  const [, priority, output] = /^(?:priority (-?\d{1,10}))?(?:(?:^|, )(output))?$/.exec(said ?? '') ?? [];
+/** The settings that a table was made with, by its comment; undefined if it is not ours. */
+export function settingsOf(comment: string | undefined): RedirectSettings | undefined {
+  if (comment === OWNED) return DEFAULT_SETTINGS;
+  const [, text] = /^managed by netsteer: (.+)$/.exec(comment ?? '') ?? [];
+  const [, priority, output] = /^(?:priority (-?\d{1,10}))?(?:(?:^|, )(output))?$/.exec(text ?? '') ?? [];
   const settings = { priority: Number(priority ?? FIRST_PRIORITY), output: output !== undefined };
-  // What we would not have written, somebody else has.
-  if (said === undefined || remarkOf(settings) !== remark) return undefined;
+  // We would have written it in exactly this way.
+  if (text === undefined || commentOf(settings) !== comment) return undefined;
   return settings.priority >= FIRST_PRIORITY && settings.priority <= LAST_PRIORITY ? settings : undefined;
 }
 
-/** Which call takes a foreign table all the same. */
+/** The error about a table of our name that is not ours. `remedy` names the call that takes it all the same. */
 export function foreignTable(name: string, remedy: string): StateError {
   return new StateError(
     'ERR_FOREIGN_TABLE',
-    `the table ${FAMILY} ${name} has not the remark '${OWNED}': it is somebody else's, or was made anew in the container (${remedy})`,
+    `the table ${FAMILY} ${name} does not have the comment '${OWNED}', so somebody else has made it (${remedy})`,
   );
 }
 
-/** Others commit between our look and our commit; this many times in a row is too much. */
+/** How often others may commit between our reading and our commit before we give up. */
 const ATTEMPTS = 100;
 
-/** What was read is not of one generation, or is not the state any more. */
+/** Others have committed during the reading or since. */
 export class Stale extends Error {}
 
-/** Repeats an operation while others change the ruleset between its reading and its commit. @throws StateError ERR_DUMP_INTERRUPTED after 100 attempts */
+/**
+ * Repeats an operation while others change the ruleset between its reading and its commit.
+ * @throws StateError ERR_DUMP_INTERRUPTED after 100 attempts
+ */
 export function* retryWhileMoved<T>(work: () => Operation<T>): Operation<T> {
   const turn = new EventLoopBudget();
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
@@ -99,16 +103,16 @@ export function* retryWhileMoved<T>(work: () => Operation<T>): Operation<T> {
     }
     yield turn;
   }
-  throw new StateError('ERR_DUMP_INTERRUPTED', `others changed the ruleset ${ATTEMPTS} times in a row meanwhile`);
+  throw new StateError('ERR_DUMP_INTERRUPTED', `others changed the ruleset in each of ${ATTEMPTS} attempts`);
 }
 
-/** Each commit that changes something makes the next generation; there is none of 0. */
+/** The generation after a commit that changes something. The kernel skips 0. */
 export const nextGeneration = (generation: number): number => (generation === 0xffffffff ? 1 : generation + 1);
 
-/** The ruleset is at another generation than the commit was bound to. */
+/** Whether a commit was refused because others have committed since the generation that it was bound to. */
 export const isMoved = (error: unknown): boolean => error instanceof NetlinkError && error.code === 'ERESTART';
 
-/** Something was there, or was not, otherwise than was thought: of a commit that was bound to no generation. */
+/** Whether a commit failed only because objects are there already, or are not there. */
 export function isClash(error: unknown): boolean {
   if (error instanceof BatchError) return error.failures.every(isClash);
   return error instanceof NetlinkError && (isExists(error) || isNotFound(error));

@@ -12,7 +12,7 @@ import { PROTOCOL_NUMBERS, PROTOCOLS, type Protocol, V4, V6, type Version } from
 import { PortMap } from './port-map.ts';
 import { masked, type Range, versionOf } from './ranges.ts';
 
-/** Several ports in a row, both ends among them. */
+/** A range of ports, both ends included. */
 export interface PortRange {
   /** 1 to 65535. */
   from: number;
@@ -20,29 +20,28 @@ export interface PortRange {
   to: number;
 }
 
-/** Connections to a foreign address and port that this container accepts on a port of its own. */
+/** Connections to another address and port that the container accepts on a port of its own. */
 export interface Redirect {
   protocol: Protocol;
   /**
-   * The address that clients connect to, IPv4 or IPv6, or a prefix: '10.0.0.0/24', '2001:db8::/64'. Left out, it is any address of both
-   * versions.
+   * The address that clients connect to, IPv4 or IPv6, or a prefix: '10.0.0.0/24', '2001:db8::/64'. Default any address of both versions.
    */
   address?: string;
-  /** 1 to 65535, or several in a row: `{ from: 8000, to: 8010 }`. */
+  /** The port that clients connect to, 1 to 65535, or a range: `{ from: 8000, to: 8010 }`. */
   port: number | PortRange;
-  /** The port that the container listens on, 1 to 65535. Left out, each port stays as it is. */
+  /** The port that the container listens on, 1 to 65535. Default the port that the client connects to. */
   toPort?: number;
 }
 
 /**
- * What names a redirect. There is one for each address, protocol and port; one with an address and a port goes before those with a prefix, any
- * address or several ports, and these must not overlap where they lead to different ports.
+ * The fields that identify a redirect. There is one redirect for each address, protocol and port. One with a single address and port wins
+ * over ranges. Ranges (a prefix, any address, or several ports) must not overlap if they lead to different ports.
  */
 export type RedirectKey = Omit<Redirect, 'toPort'>;
 
 /**
- * The port that each redirect leads to, by version. A key is address, protocol and port, each filled up to four bytes, as the kernel puts them
- * into registers.
+ * The target ports of exact redirects, by IP version. A key is address, protocol and port, each padded to four bytes, as in the kernel's
+ * registers.
  */
 export type Ports = Readonly<Record<Version['map'], PortMap>>;
 
@@ -57,7 +56,7 @@ const MAX_PORT = 65535;
 const isPort = (value: unknown): boolean =>
   Number.isInteger(value) && (value as number) >= 1 && (value as number) <= MAX_PORT;
 
-/** Takes each redirect in, as a key of its map or as ranges. The last key that was written to a map is `add`ed with its port by `exact`. */
+/** Reads redirects into maps and ranges. */
 export class RedirectReader {
   readonly ports: Ports;
   readonly ranges: Range[] = [];
@@ -66,7 +65,11 @@ export class RedirectReader {
     this.ports = noPorts(capacity);
   }
 
-  /** The map in which the redirect's key is written as the next one; undefined where it was a range. @throws TypeError, RangeError */
+  /**
+   * Reads one redirect. An exact one is written as the next key of the map that is returned, and the caller inserts it with its port. A
+   * range is added to `ranges`, and the result is undefined.
+   * @throws TypeError, RangeError with the place in the list
+   */
   take(redirect: Redirect, index: number): PortMap | undefined {
     checkFields(redirect, index);
     const { protocol, address, port, toPort } = redirect;
@@ -76,7 +79,7 @@ export class RedirectReader {
     if (!isPort(port)) return this.#several(redirect, which, index);
     const { ipv4 } = this.ports;
     let map = ipv4;
-    let keys = map.room();
+    let keys = map.reserve();
     let at = map.length * map.keyLength;
     if (typeof address !== 'string' || !readIPv4(address, keys, at)) {
       if (address === undefined || (typeof address === 'string' && address.includes('/')))
@@ -84,7 +87,7 @@ export class RedirectReader {
       const bytes = typeof address === 'string' ? parseIPv6(address) : undefined;
       if (bytes === undefined) checkAddress(address, [index, 'address']);
       map = this.ports.ipv6;
-      keys = map.room();
+      keys = map.reserve();
       at = map.length * map.keyLength;
       keys.set(bytes!, at);
     }
@@ -97,7 +100,7 @@ export class RedirectReader {
     const { address, port, toPort } = redirect;
     const { from, to } = portsOf(port, [index, 'port']);
     const protocol = PROTOCOLS[which]!;
-    // One port that leads to itself stays as it is.
+    // A single port that is its own target counts as one without `toPort`.
     const target = toPort === from && from === to ? undefined : toPort;
     const range = { protocol, from, to, toPort: target, index };
     if (address === undefined) {
@@ -112,7 +115,7 @@ export class RedirectReader {
       return undefined;
     }
     const map = this.ports[version.map];
-    const keys = map.room();
+    const keys = map.reserve();
     const at = map.length * map.keyLength;
     keys.set(bytes, at);
     writePort(keys, at + map.keyLength - 8, which, from);
@@ -120,11 +123,11 @@ export class RedirectReader {
   }
 }
 
-/** Takes in what is left of ranges as single addresses and ports: one that is there already goes before it. */
+/** Adds ranges of one address and one port to the maps, unless the map has that key. */
 export function addExact(ports: Ports, ranges: readonly Range[]): void {
   for (const { version, protocol, address, from, toPort = from } of ranges) {
     const map = ports[version.map];
-    const keys = map.room();
+    const keys = map.reserve();
     const at = map.length * map.keyLength;
     keys.set(address, at);
     writePort(keys, at + version.length, PROTOCOLS.indexOf(protocol), from);
@@ -152,7 +155,7 @@ function portsOf(port: unknown, path: Path): PortRange {
   return { from, to };
 }
 
-/** An address is a prefix of all its bits. */
+/** Reads an address or a prefix. An address is a prefix of all its bits. */
 function prefixIn(address: unknown, path: Path): { bytes: Uint8Array; prefix: number } {
   if (typeof address !== 'string') throw typeError(path, 'an IP address or a prefix', address);
   const [text, length, ...others] = address.split('/');
@@ -160,12 +163,12 @@ function prefixIn(address: unknown, path: Path): { bytes: Uint8Array; prefix: nu
   const all = (bytes?.length ?? 0) * 8;
   const prefix = length === undefined ? all : /^(?:0|[1-9]\d{0,2})$/.test(length) ? Number(length) : -1;
   if (bytes === undefined || others.length > 0 || prefix < 0 || prefix > all)
-    throw rangeError(path, 'an IPv4 or IPv6 address, or a prefix of some', address, 'ERR_INVALID_ADDRESS');
+    throw rangeError(path, 'an IPv4 or IPv6 address, or a prefix such as 10.0.0.0/8', address, 'ERR_INVALID_ADDRESS');
   if (prefix === all && isUnspecified(bytes, 0, bytes.length)) throw unspecified(address, path);
   const first = masked(bytes, prefix);
   if (Buffer.compare(first, bytes) !== 0) {
     const { format } = versionOf(bytes);
-    throw rangeError(path, `${format(first)}/${prefix}, or fewer bits that are 0`, address, 'ERR_INVALID_ADDRESS');
+    throw rangeError(path, `${format(first)}/${prefix}, or a longer prefix`, address, 'ERR_INVALID_ADDRESS');
   }
   return { bytes, prefix };
 }
@@ -176,13 +179,18 @@ function isUnspecified(bytes: Uint8Array, at: number, length: number): boolean {
 }
 
 const unspecified = (address: unknown, path: Path): Error =>
-  rangeError(path, 'an address that packets are sent to; left out, it is any', address, 'ERR_INVALID_ADDRESS');
+  rangeError(
+    path,
+    'an address that packets are sent to (leave it out for any address)',
+    address,
+    'ERR_INVALID_ADDRESS',
+  );
 
 function checkFields(redirect: unknown, index: number): void {
   if (typeof redirect === 'object' && redirect !== null && !Array.isArray(redirect)) {
     let known = true;
     for (const field in redirect) if (!FIELDS.includes(field)) known = false;
-    // Any address is a wide thing to say: nobody shall say it by a value that is missing.
+    // `undefined` is often a mistake, and any address would be a dangerous meaning of it.
     if ('address' in redirect && redirect.address === undefined)
       throw typeError([index, 'address'], 'an IP address or a prefix; leave the key out for any address', undefined);
     if (known) return;

@@ -1,7 +1,7 @@
 import { formatIPv4, formatIPv6 } from '../../codec/index.ts';
 import { NFT_REG_1, NFT_REG_2, NFT_REG32_01, NFT_REG32_05 } from '../../linux/nf_tables.ts';
 import type { DesiredRuleset, Expression, Hook } from '../../nftables/index.ts';
-import { FAMILY, type RedirectSettings, remarkOf } from '../owned/table.ts';
+import { commentOf, FAMILY, type RedirectSettings } from '../owned/table.ts';
 
 export const REDIRECTS = 'netsteer-redirects';
 export const PLACE = { family: FAMILY, table: REDIRECTS } as const;
@@ -14,24 +14,24 @@ export type Protocol = (typeof PROTOCOLS)[number];
 export const PROTOCOL_NUMBERS = [6, 17, 132, 33, 136];
 
 export interface Version {
-  /** One map for each IP version: a map's keys have one length. */
+  /** The name of the map. Each IP version has one, because all keys of a map have the same length. */
   readonly map: 'ipv4' | 'ipv6';
   /** NFPROTO_IPV4 or NFPROTO_IPV6. */
   readonly nfproto: string;
   readonly key: 'ipv4_addr . inet_proto . inet_service' | 'ipv6_addr . inet_proto . inet_service';
-  /** Of the destination address in the network header. */
+  /** The place of the destination address in the network header. */
   readonly offset: number;
   /** Bytes of an address. */
   readonly length: number;
   /**
-   * The registers behind the address, of the protocol and of the port, as the kernel numbers them in its answers: the first part of a
-   * concatenation is in NFT_REG_1, the others are in the 32-bit registers behind it. NFT_REG32_04 is answered as NFT_REG_2.
+   * The registers of protocol and port, as the kernel numbers them in its answers. The first part of a concatenation is in NFT_REG_1, the
+   * others follow in 32-bit registers. The kernel writes NFT_REG32_04 as NFT_REG_2.
    */
   readonly behind: readonly [number, number];
   readonly format: (bytes: Uint8Array, at?: number) => string;
-  /** Every address. */
+  /** The prefix of all addresses. */
   readonly any: string;
-  /** The map of ranges that lead to a port, and the set of those that keep theirs. */
+  /** The map of ranges with a `toPort`, and the set of ranges whose ports stay as they are. */
   readonly ranges: 'ipv4-ranges' | 'ipv6-ranges';
   readonly kept: 'ipv4-same-port' | 'ipv6-same-port';
 }
@@ -63,7 +63,7 @@ export const V6: Version = {
 export const VERSIONS: readonly Version[] = [V4, V6];
 export const DATA = 'inet_service';
 
-/** A set of ranges: a packet costs a second look-up where there is one, so it is there only where it has elements. */
+/** The name of a set of ranges. Each costs every packet one more look-up, so a set exists only while it has elements. */
 export type RangeSetName = Version['ranges'] | Version['kept'];
 export const RANGE_SETS: readonly { name: RangeSetName; version: Version; isMap: boolean }[] = VERSIONS.flatMap(
   version => [
@@ -72,7 +72,7 @@ export const RANGE_SETS: readonly { name: RangeSetName; version: Version; isMap:
   ],
 );
 
-/** A key as the registers have it: address, protocol and port, each filled up to four bytes. */
+/** Loads the key into the registers: address, protocol and port, each padded to four bytes. */
 function load({ nfproto, offset, length, behind: [protocol, port] }: Version): Expression[] {
   return [
     { meta: { key: 'nfproto', register: NFT_REG_1 } },
@@ -84,8 +84,8 @@ function load({ nfproto, offset, length, behind: [protocol, port] }: Version): E
 }
 
 /**
- * `meta nfproto ipv4 redirect to :ip daddr . meta l4proto . th dport map @ipv4`, as nft writes it. A packet whose key is not in the map goes
- * on as if there were no rule.
+ * `meta nfproto ipv4 redirect to :ip daddr . meta l4proto . th dport map @ipv4`, as nft writes it. The rule does not apply to a packet
+ * whose key is not in the map.
  */
 const byMap = (version: Version, set: string): Expression[] => [
   ...load(version),
@@ -100,7 +100,7 @@ const bySet = (version: Version, set: string): Expression[] => [
   { redir: {} },
 ];
 
-/** The table as it shall be, but for its elements. The exact maps are asked first: an exact redirect wins over a range. */
+/** The wanted table, without elements. The rules of the exact maps come first, so an exact redirect wins over a range. */
 export function desiredTable(settings: RedirectSettings, ranges: ReadonlySet<RangeSetName>): DesiredRuleset {
   const hooks: readonly Hook[] = settings.output ? CHAINS : CHAINS.slice(0, 1);
   const used = RANGE_SETS.filter(({ name }) => ranges.has(name));
@@ -115,7 +115,7 @@ export function desiredTable(settings: RedirectSettings, ranges: ReadonlySet<Ran
     ...used.map(({ name, version, isMap }) => (isMap ? byMap(version, name) : bySet(version, name))),
   ];
   return {
-    tables: [{ ...TABLE, comment: remarkOf(settings) }],
+    tables: [{ ...TABLE, comment: commentOf(settings) }],
     chains,
     sets: [...exact, ...wide] as unknown as NonNullable<DesiredRuleset['sets']>,
     rules: hooks.flatMap(chain => expressions.map(each => ({ ...PLACE, chain, expressions: each }))),

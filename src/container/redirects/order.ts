@@ -1,16 +1,17 @@
 import type { Exchange, Operation } from '../../netlink/index.ts';
 import type { Chain, Family, Hook } from '../../nftables/index.ts';
 import { list } from '../../nftables/read/listing.ts';
-import { MOST_TOLD, type OwnedDifference } from '../owned/difference.ts';
+import { MAX_LISTED, type OwnedDifference } from '../owned/difference.ts';
 import { FAMILY, FIRST_PRIORITY, type RedirectSettings } from '../owned/table.ts';
 import { CHAINS, REDIRECTS } from './maps.ts';
 
-/** Families whose nat chains are asked about the packets that ours are asked about. */
+/** Families whose nat chains see the same packets as ours. */
 const SAME_PACKETS: readonly Family[] = ['ip', 'ip6', 'inet'];
 
 /**
- * Nat chains of others that are asked before ours. Lower priorities come first, and of equals the one that was registered last. The kernel does not say when
- * that was: a chain of a younger table is younger, and one of an older table may be. Where ours is as early as can be, an equal is told in either case.
+ * Lists nat chains of others that see packets before ours. Lower priorities come first, and of equal ones the chain that was registered
+ * last. The kernel does not tell when that was. A chain of a younger table is younger; a chain of an older table may be. If ours has the
+ * lowest possible priority, every chain with the same one is listed.
  */
 export function* foreignBefore(
   exchange: Exchange,
@@ -34,7 +35,7 @@ export function* foreignBefore(
     Number(other) < priority || priority === FIRST_PRIORITY || ageOf(family, table) > ours;
   return chains
     .filter(isBefore)
-    .slice(0, MOST_TOLD)
+    .slice(0, MAX_LISTED)
     .map(({ family, table, name, hook, priority: other }) => ({
       kind: 'order',
       problem: 'foreign',

@@ -1,28 +1,28 @@
-/** Spreads what is multiplied by it over all bits: 2^32 divided by the golden ratio, odd. */
+/** A multiplier that spreads its operand over all bits: 2^32 divided by the golden ratio, made odd. */
 const SPREAD = 0x9e3779b1;
 
-/** Most maps never get a key. */
+/** Shared by maps without a key, which are many. */
 const NO_BYTES = new Uint8Array(0);
 const NO_WORDS = new Uint32Array(0);
 const NO_SLOTS = new Int32Array(0);
 
 /**
- * Ports by keys of one length, in the order in which they came. Keys and ports stand in columns of bytes, as the kernel has them in its messages:
- * a hundred thousand cost no object each.
+ * Maps keys of one length to ports, in the order of insertion. Keys and ports are stored as bytes, as in the kernel's messages, so a
+ * hundred thousand of them need no objects.
  */
 export class PortMap {
   readonly keyLength: number;
   length = 0;
   #keys: Uint8Array;
-  /** The same bytes. */
+  /** A view of the same bytes. */
   #words: Uint32Array;
   #ports: Uint8Array;
-  /** By hash: the number of a key, counted from 1. Only of keys that came by `add`. */
+  /** A hash table of the keys that were inserted by `add`: their numbers, counted from 1. */
   #slots = NO_SLOTS;
-  /** What keys come together in a slot is not for whoever has chosen them to know. */
+  /** Random, so that an attacker cannot choose keys that collide. */
   readonly #seed = Math.floor(Math.random() * 0x1_0000_0000) | 0;
 
-  /** Keys are `keyLength` bytes, a multiple of 4. */
+  /** @param keyLength bytes of a key, a multiple of 4 */
   constructor(keyLength: number, capacity = 0) {
     this.keyLength = keyLength;
     this.#keys = capacity === 0 ? NO_BYTES : new Uint8Array(capacity * keyLength);
@@ -30,12 +30,12 @@ export class PortMap {
     this.#ports = capacity === 0 ? NO_BYTES : new Uint8Array(capacity * 2);
   }
 
-  /** All keys, one behind the other. */
+  /** The bytes of all keys, one behind the other. */
   get keys(): Uint8Array {
     return this.#keys.subarray(0, this.length * this.keyLength);
   }
 
-  /** All ports, in network order. */
+  /** The bytes of all ports, in network order. */
   get ports(): Uint8Array {
     return this.#ports.subarray(0, this.length * 2);
   }
@@ -45,15 +45,15 @@ export class PortMap {
   }
 
   /**
-   * Room for one more key: these bytes, from `length * keyLength` on. `push` or `add` takes what is written there. What is not written is zero, if all keys
-   * leave out the same.
+   * Reserves space for one more key and returns the bytes: write the key at `length * keyLength`, then call `push` or `add`. Bytes that no
+   * key writes are zero.
    */
-  room(): Uint8Array {
+  reserve(): Uint8Array {
     if (this.#keys.length < (this.length + 1) * this.keyLength) this.#grow();
     return this.#keys;
   }
 
-  /** Takes the key that was written, whether it is there already or not. `find` does not see it. */
+  /** Inserts the key that was written, without a look for an equal one. `find` does not find it. */
   push(port: number): void {
     const at = this.length * 2;
     this.#ports[at] = port >> 8;
@@ -61,7 +61,7 @@ export class PortMap {
     this.length++;
   }
 
-  /** Takes the key that was written unless it is there already; returns the port that it leads to. */
+  /** Inserts the key that was written unless there is an equal one. Returns the port of the key. */
   add(port: number): number {
     if (this.length * 2 >= this.#slots.length) this.#index();
     const slot = this.#slotOf(this.#words, this.length);
@@ -72,36 +72,37 @@ export class PortMap {
     return port;
   }
 
-  /** Forgets what came by `push`. */
+  /** Removes the keys that were inserted by `push`. */
   clear(): void {
     this.length = 0;
   }
 
-  /** Takes a key of another map, and its port. */
+  /** Pushes a key of another map, with its port. */
   copy(from: PortMap, index: number): void {
-    const { keyLength } = this;
-    const keys = this.room();
-    const at = this.length * keyLength;
-    for (let i = 0; i < keyLength; i++) keys[at + i] = from.#keys[index * keyLength + i]!;
+    this.#write(from, index);
     this.push(from.portAt(index));
   }
 
-  /** As `copy`, unless the key is there already; `find` sees it. */
+  /** Adds a key of another map, with its port. */
   take(from: PortMap, index: number): void {
-    const { keyLength } = this;
-    const keys = this.room();
-    const at = this.length * keyLength;
-    for (let i = 0; i < keyLength; i++) keys[at + i] = from.#keys[index * keyLength + i]!;
+    this.#write(from, index);
     this.add(from.portAt(index));
   }
 
-  /** The number of another map's key in this one, -1 where it is not there. */
+  #write(from: PortMap, index: number): void {
+    const { keyLength } = this;
+    const keys = this.reserve();
+    const at = this.length * keyLength;
+    for (let i = 0; i < keyLength; i++) keys[at + i] = from.#keys[index * keyLength + i]!;
+  }
+
+  /** The number that a key of another map has in this one; -1 if it is not here. */
   find(other: PortMap, index: number): number {
     if (this.#slots.length === 0) return -1;
     return this.#slots[this.#slotOf(other.#words, index)]! - 1;
   }
 
-  /** The slot that a key has, or could have. */
+  /** The slot of a key, or the free slot where it belongs. */
   #slotOf(words: Uint32Array, index: number): number {
     const own = this.#words;
     const size = this.keyLength >> 2;
@@ -122,7 +123,7 @@ export class PortMap {
     }
   }
 
-  /** Makes the index anew, for twice as many keys as there are and more. */
+  /** Rebuilds the hash table for at least twice as many keys. */
   #index(): void {
     const capacity = Math.max(16, this.length * 2, this.#ports.length / 2);
     this.#slots = new Int32Array(2 ** Math.ceil(Math.log2(capacity * 2)));

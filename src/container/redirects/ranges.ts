@@ -1,30 +1,30 @@
 import { rangeError } from '../../errors.ts';
 import { PROTOCOL_NUMBERS, PROTOCOLS, type Protocol, type RangeSetName, V4, V6, type Version } from './maps.ts';
 
-/** One element of a set of ranges: a prefix of addresses, a protocol, and ports. */
+/** One element of a set of ranges: an address prefix, a protocol, and a range of ports. */
 export interface Range {
   readonly version: Version;
   readonly protocol: Protocol;
   /** The first address. */
   readonly address: Uint8Array;
-  /** Bits of it that count. */
+  /** The length of the prefix, in bits. */
   readonly prefix: number;
   readonly from: number;
   readonly to: number;
-  /** Undefined: each port stays as it is. */
+  /** The target port; undefined if each port stays as it is. */
   readonly toPort: number | undefined;
-  /** Its place in the caller's list; undefined where it was read. */
+  /** Its place in the caller's list; undefined if it was read from the kernel. */
   readonly index?: number;
 }
 
 export const setOf = ({ version, toPort }: Range): RangeSetName =>
   toPort === undefined ? version.kept : version.ranges;
 
-/** What tells it from others: two with the same key match the same packets. */
+/** The range as text. Two ranges with the same key match the same packets. */
 export const keyOf = ({ version, protocol, address, prefix, from, to }: Range): string =>
   `${version.map} ${Buffer.from(address).toString('hex')}/${prefix} ${protocol} ${from}-${to}`;
 
-/** Its address as a caller writes it. */
+/** The address or prefix, as a caller writes it. */
 export function addressOf({ version, address, prefix }: Range): string {
   const text = version.format(address, 0);
   return prefix === version.length * 8 ? text : `${text}/${prefix}`;
@@ -37,7 +37,7 @@ export function describe(range: Range): string {
   return `${addressOf(range)} ${protocol} ${ports} to ${target}`;
 }
 
-/** As an element of a transaction. */
+/** The range as an element of a transaction. */
 export function elementOf(range: Range): { key: unknown[]; data?: number } | unknown[] {
   const { protocol, from, to, toPort, version, address, prefix } = range;
   const key = [`${version.format(address, 0)}/${prefix}`, protocol, { from, to }];
@@ -45,18 +45,17 @@ export function elementOf(range: Range): { key: unknown[]; data?: number } | unk
 }
 
 /**
- * Ranges by what they match. No two of them overlap, as the kernel wants it: what lies inside another one that leads to the same port says nothing
- * new and is cut away.
+ * Ranges of which no two overlap, as the kernel requires. If two ranges with the same target overlap, one of them is cut.
  */
 export class Ranges {
   readonly #byKey: ReadonlyMap<string, Range>;
 
-  /** Those of a kernel, which do not overlap. */
+  /** @param ranges that do not overlap, as the kernel has them */
   constructor(ranges: Iterable<Range> = []) {
     this.#byKey = new Map([...ranges].map(range => [keyOf(range), range]));
   }
 
-  /** @throws RangeError ERR_OVERLAP with the place of the later one: two that overlap lead to different ports */
+  /** Cuts overlapping ranges. @throws RangeError ERR_OVERLAP two of them overlap and lead to different ports: the place of the later one */
   static of(ranges: readonly Range[]): Ranges {
     if (ranges.length === 0) return NO_RANGES;
     const groups = new Map<string, Range[]>();
@@ -85,25 +84,25 @@ export class Ranges {
     return this.#byKey.values();
   }
 
-  /** Those of one address and one port, and the others. */
-  parted(): { exact: Range[]; wide: Ranges } {
+  /** Separates ranges of one address and one port from the others. */
+  split(): { exact: Range[]; wide: Ranges } {
     const exact = [...this].filter(isExact);
     return { exact, wide: exact.length === 0 ? this : new Ranges([...this].filter(range => !isExact(range))) };
   }
 
-  /** The sets that have an element. */
+  /** The names of the sets that these ranges need. */
   get sets(): Set<RangeSetName> {
     const names = new Set<RangeSetName>();
     for (const range of this) names.add(setOf(range));
     return names;
   }
 
-  /** These, and those of `others` that are not led elsewhere by them. */
+  /** These ranges and `others`. Where both have the same key, these win. @throws RangeError ERR_OVERLAP */
   over(others: Ranges): Ranges {
     return Ranges.of([...[...others].filter(range => !this.has(keyOf(range))), ...this]);
   }
 
-  /** Without those that lie inside one of `named`. @throws RangeError ERR_OVERLAP one of them lies inside only in part */
+  /** The ranges that do not lie inside one of `named`. @throws RangeError ERR_OVERLAP one of them lies inside in part */
   without(named: Ranges): Ranges {
     if (named.size === 0 || this.size === 0) return this;
     return new Ranges(
@@ -113,7 +112,7 @@ export class Ranges {
           if (other.prefix <= range.prefix && other.from <= range.from && range.to <= other.to) return false;
           throw rangeError(
             other.index === undefined ? [] : [other.index],
-            `all of ${describe(range)}, or nothing of it`,
+            `a range that holds all of ${describe(range)}, or no part of it`,
             `a part of it: ${addressOf(other)} ${other.protocol} ${other.from}-${other.to}`,
             'ERR_OVERLAP',
           );
@@ -126,7 +125,7 @@ export class Ranges {
 
 export const NO_RANGES = new Ranges();
 
-/** One address and one port: what a cut may have left of a range. */
+/** Whether a range is one address and one port, as a cut can leave it. */
 export const isExact = ({ version, prefix, from, to }: Range): boolean => prefix === version.length * 8 && from === to;
 
 const overlap = (a: Range, b: Range): boolean =>
@@ -136,13 +135,15 @@ const overlap = (a: Range, b: Range): boolean =>
   b.from <= a.to &&
   maskedKey(a.address, Math.min(a.prefix, b.prefix)) === maskedKey(b.address, Math.min(a.prefix, b.prefix));
 
-/** The ranges of one version and protocol, the widest prefix first: of two prefixes one holds the other, or they have nothing in common. */
+/**
+ * Cuts the ranges of one IP version and protocol, the widest prefix first: of two prefixes one contains the other, or they are apart.
+ */
 function withoutOverlaps(ranges: readonly Range[]): Range[] {
   const sorted = [...ranges].sort(
     (a, b) => a.prefix - b.prefix || a.from - b.from || (a.index ?? -1) - (b.index ?? -1),
   );
   const lengths = [...new Set(sorted.map(({ prefix }) => prefix))];
-  /** Ports that are taken, by prefix, in their order. */
+  /** The results so far by prefix, sorted by port. */
   const taken = new Map<string, Range[]>();
   const result: Range[] = [];
   for (const range of sorted) {
@@ -168,7 +169,7 @@ function withoutOverlaps(ranges: readonly Range[]): Range[] {
   return result;
 }
 
-/** The first of a sorted list that does not end before `from`. */
+/** The index of the first range in a sorted list that does not end before `from`. */
 function firstUpTo(list: readonly Range[], from: number): number {
   let low = 0;
   let high = list.length;
@@ -180,7 +181,7 @@ function firstUpTo(list: readonly Range[], from: number): number {
   return low;
 }
 
-/** What of one interval is not in the other. */
+/** The parts of one interval that are not in the other. */
 function outside(
   part: { from: number; to: number },
   other: { from: number; to: number },
@@ -192,18 +193,18 @@ function outside(
 }
 
 function overlapping(one: Range, other: Range): Error {
-  // The later one of the caller's list is to blame: what was there before has no place in it.
+  // The error is about the later range of the caller's list. Ranges from the kernel have no place in it.
   const [later, earlier] = (one.index ?? -1) >= (other.index ?? -1) ? [one, other] : [other, one];
-  const where = earlier.index === undefined ? 'that is there' : `at [${earlier.index}]`;
+  const where = earlier.index === undefined ? 'in the kernel' : `at [${earlier.index}]`;
   return rangeError(
     later.index === undefined ? [] : [later.index],
-    `a range apart from the one ${where} (${describe(earlier)}), or with its target`,
+    `a range that does not overlap the one ${where} (${describe(earlier)}), or has the same target`,
     describe(later),
     'ERR_OVERLAP',
   );
 }
 
-/** The bits of an address that a prefix has, as text. */
+/** The bits of the prefix, as text. */
 function maskedKey(address: Uint8Array, prefix: number): string {
   return Buffer.from(masked(address, prefix)).toString('latin1');
 }
@@ -218,8 +219,8 @@ export function masked(address: Uint8Array, prefix: number): Uint8Array {
 }
 
 /**
- * Reads an element: the bytes of its first and its last key. Undefined where no redirect can mean it: another protocol, port 0, addresses that are
- * no prefix.
+ * Reads an element from the bytes of its first and its last key. Undefined if it is no redirect: another protocol, port 0, or addresses
+ * that are not a prefix.
  */
 export function readRange(
   version: Version,
@@ -236,12 +237,12 @@ export function readRange(
   const to = bytes[endAt + length + 4]! * 256 + bytes[endAt + length + 5]!;
   const sameProtocol = bytes[keyAt + length] === bytes[endAt + length];
   if (prefix === undefined || which < 0 || !sameProtocol || from === 0 || to < from || toPort === 0) return undefined;
-  // One address and port stand in the other map.
+  // One address and one port belong into the exact map.
   if (prefix === length * 8 && from === to) return undefined;
   return { version, protocol: PROTOCOLS[which]!, address, prefix, from, to, toPort };
 }
 
-/** The length of the prefix whose first and last addresses these are. */
+/** The length of the prefix from `first` to `last`; undefined if these addresses are not a prefix. */
 function prefixOf(first: Uint8Array, last: Uint8Array): number | undefined {
   let prefix = 0;
   while (prefix < first.length * 8 && bit(first, prefix) === bit(last, prefix)) prefix++;

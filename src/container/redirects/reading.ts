@@ -6,36 +6,36 @@ import { elementTable, type WireElement } from '../../nf_tables/element.ts';
 import { MESSAGES } from '../../nf_tables/message.ts';
 import { type PackedForm, readPacked } from '../../nftables/packed-elements.ts';
 import { requestFor } from '../../nftables/request.ts';
-import { MOST_TOLD } from '../owned/difference.ts';
+import { MAX_LISTED } from '../owned/difference.ts';
 import { Stale } from '../owned/table.ts';
 import { noPorts, type Ports } from './input.ts';
 import { PROTOCOL_NUMBERS, RANGE_SETS, type RangeSetName, REDIRECTS, VERSIONS, type Version } from './maps.ts';
 import type { PortMap } from './port-map.ts';
 import { type Range, Ranges, readRange } from './ranges.ts';
 
-/** A container's root may fill our maps: what lies beyond is counted and not kept. */
-const MOST_ELEMENTS = 1 << 20;
-const MOST_RANGES = 1 << 16;
+/** How many elements are kept: a container's root may fill our maps. The others are only counted. */
+const MAX_ELEMENTS = 1 << 20;
+const MAX_RANGES = 1 << 16;
 
-/** An element that no redirect can mean. */
+/** An element that is no redirect. */
 export interface ForeignElement {
   set: string;
   found: WireElement;
 }
 
-/** All elements of a container's maps. */
+/** The elements of a container's maps and sets of ranges. */
 export class ElementReading {
   readonly ports: Ports = noPorts();
   ranges = new Ranges();
-  /** The first of those that no redirect can mean. */
+  /** The first elements that are no redirects. */
   readonly foreign: ForeignElement[] = [];
-  /** How many of them there are. */
+  /** The number of elements that are no redirects. */
   foreignCount = 0;
-  /** Elements beyond the budget, which nobody has looked at. */
+  /** The number of elements that were not read. */
   beyond = 0;
   readonly #ranges: Range[] = [];
 
-  /** Each map by itself; all of one generation. @throws Stale others have committed meanwhile */
+  /** Reads these sets, all of one generation. @throws Stale others have committed meanwhile */
   *read(exchange: Exchange, generation: number, sets: ReadonlySet<string>): Operation<void> {
     for (const version of VERSIONS)
       if (sets.has(version.map))
@@ -45,7 +45,7 @@ export class ElementReading {
     this.ranges = new Ranges(this.#ranges);
   }
 
-  /** How many there are of what `set` would take away one by one. */
+  /** The number of redirects: `set` would remove them one by one. */
   get length(): number {
     return this.ports.ipv4.length + this.ports.ipv6.length + this.ranges.size;
   }
@@ -63,14 +63,14 @@ export class ElementReading {
         return undefined;
       });
     } catch (error) {
-      // It was there a moment ago.
+      // The table had the set when it was read.
       if (isNotFound(error)) throw new Stale();
       throw error;
     }
     if (disturbed) throw new Stale();
   }
 
-  /** Reads what is in a map of addresses and ports. */
+  /** Reads the elements of an exact map. */
   exact({ map: set, length }: Version, map: PortMap): PackedForm {
     const { keyLength } = map;
     return {
@@ -85,11 +85,11 @@ export class ElementReading {
           );
           return;
         }
-        if (map.length >= MOST_ELEMENTS) {
+        if (map.length >= MAX_ELEMENTS) {
           this.beyond++;
           return;
         }
-        const keys = map.room();
+        const keys = map.reserve();
         const at = map.length * keyLength;
         for (let i = 0; i < keyLength; i++) keys[at + i] = bytes[keyAt + i]!;
         map.push(toPort);
@@ -105,7 +105,7 @@ export class ElementReading {
       dataLength: isMap ? 2 : 0,
       ranges: true,
       take: (bytes, keyAt, dataAt, endAt) => {
-        if (this.#ranges.length >= MOST_RANGES) {
+        if (this.#ranges.length >= MAX_RANGES) {
           this.beyond++;
           return;
         }
@@ -133,12 +133,12 @@ export class ElementReading {
 
   #tell(set: string, read: () => WireElement | undefined): void {
     this.foreignCount++;
-    if (this.foreign.length >= MOST_TOLD) return;
+    if (this.foreign.length >= MAX_LISTED) return;
     const found = read();
     if (found !== undefined) this.foreign.push({ set, found });
   }
 }
 
-/** Bytes as they come back from the kernel: hex. */
+/** An element in the kernel's form, with its bytes as hex. */
 const wire = (fields: Record<string, Uint8Array>): WireElement =>
   Object.fromEntries(Object.entries(fields).map(([name, bytes]) => [name, toHex(bytes)])) as WireElement;

@@ -22,14 +22,16 @@ import {
 } from './set.ts';
 import { RedirectTable, settled } from './table.ts';
 
-const REPLACES = 'pass { force: true } to replace it by one of ours';
+const REPLACES = 'pass { force: true } to replace it';
+const LIST_REMEDY = 'list({ force: true }) treats it as empty, adopt({ force: true }) replaces it';
+const DIFFERENCES_REMEDY = 'differences(redirects, { force: true }) reports it';
 
 /**
- * A container's redirects: one base chain, and for each IP version one rule and one map, so that 100,000 of them cost a packet one look-up,
- * and a change one element. Those with a prefix, any address or several ports stand in sets of ranges beside the maps, which are asked where the map has no
- * answer. All stand in a table of their own, `inet netsteer-redirects`, known by its comment.
+ * A container's redirects: one base chain, and for each IP version one rule and one map. So a packet costs one look-up beside 100,000
+ * redirects, and a change costs one element. Redirects with a prefix, any address or several ports are in sets of ranges, which are looked
+ * into where the map has no entry. All are in a table of their own, `inet netsteer-redirects`, which the library knows by its comment.
  *
- * After `set`, `add`, `remove` and `adopt` all of the table is as wanted, whoever has changed it, or there is an error.
+ * `set`, `add`, `remove` and `adopt` mend changes that others have made to the table, or throw.
  */
 export class RedirectsOperations {
   readonly #table: RedirectTable;
@@ -39,10 +41,10 @@ export class RedirectsOperations {
   }
 
   /**
-   * Makes these the container's redirects, and no others, in one transaction of what differs from what is there. What is left out of the
-   * settings is the default.
+   * Makes these the container's only redirects, in one transaction that has only the differences. Settings that are left out get their
+   * defaults.
    * @throws TypeError, RangeError with the place in the list; ERR_OVERLAP two ranges overlap and lead to different ports
-   * @throws StateError ERR_FOREIGN_TABLE somebody else has a table of that name, and `force` is not said
+   * @throws StateError ERR_FOREIGN_TABLE somebody else has a table of that name, and `force` is not set
    * @example
    * await web1.redirects.set([
    *   { protocol: 'tcp', address: '10.10.0.100', port: 80, toPort: 8080 },
@@ -58,7 +60,7 @@ export class RedirectsOperations {
   }
 
   /**
-   * Makes sure that these are there, each leading to its port. The others stay, and so do the settings that are not given.
+   * Adds these redirects, or changes their target port. The other redirects stay, and so do settings that are left out.
    * @throws as `set`; ERR_OVERLAP also with a range that is there
    * @example
    * await web1.redirects.add([{ protocol: 'tcp', address: '10.10.0.100', port: 443, toPort: 8443 }]);
@@ -87,7 +89,7 @@ export class RedirectsOperations {
   }
 
   /**
-   * Makes sure that these are not there. Of a range all must go or nothing.
+   * Removes these redirects, if they are there. A range can only be removed as a whole.
    * @throws as `set`
    * @param keys protocol, address and port of each
    * @param options `force` and `signal`
@@ -117,8 +119,8 @@ export class RedirectsOperations {
   }
 
   /**
-   * The redirects that are there. With `force`, a table that is somebody else's has none. @throws StateError ERR_TOO_MANY,
-   * ERR_FOREIGN_TABLE
+   * Lists the redirects. With `force`, the table of somebody else counts as empty.
+   * @throws StateError ERR_TOO_MANY the container's root has added too many; ERR_FOREIGN_TABLE as `set`
    * @param options `force`
    * @example
    * for (const { address, port, toPort } of await web1.redirects.list()) console.log(address, port, toPort);
@@ -133,14 +135,14 @@ export class RedirectsOperations {
   }
 
   /**
-   * How the table differs from what `set` would make of it: redirects, and in `differences` all else, and nat chains of others that are
-   * asked before ours. Changes nothing.
+   * Compares the table with what `set` would make of it: redirects, and in `differences` everything else, with nat chains of others that
+   * see packets before ours. It changes nothing.
    * @example
    * const wanted = [{ protocol: 'tcp', address: '10.10.0.100', port: 80, toPort: 8080 } as const];
    * const { missing, different, unexpected, differences = [] } = await web1.redirects.differences(wanted);
    * @param redirects those that are wanted
    * @param options the settings that are wanted, `force` and `signal`
-   * @throws StateError ERR_FOREIGN_TABLE somebody else has a table of that name, and `force` is not said
+   * @throws StateError ERR_FOREIGN_TABLE somebody else has a table of that name, and `force` is not set
    */
   *differences(redirects: readonly Redirect[] | RedirectSet, options: RedirectOptions = {}): Operation<RedirectDrift> {
     const wanted = wantedOf(redirects, options);
@@ -148,10 +150,9 @@ export class RedirectsOperations {
   }
 
   /**
-   * Takes over what an earlier process has left, and returns it: table, chains, rules and maps are mended where somebody has changed them,
-   * and elements that no redirect can mean are removed. The settings stay, but for those that are given. With `force`, a table of that name
-   * that is somebody else's is replaced by an empty one of ours.
-   * @throws StateError ERR_FOREIGN_TABLE somebody else has a table of that name, and `force` is not said
+   * Takes over the redirects of an earlier process, and returns them. It mends table, chains, rules and maps, and removes elements that are
+   * no redirects. Settings that are left out stay. With `force`, the table of somebody else is replaced by an empty one of ours.
+   * @throws StateError ERR_FOREIGN_TABLE somebody else has a table of that name, and `force` is not set
    * @param options settings that change, `force` and `signal`
    * @example
    * const redirects = await web1.redirects.adopt();
@@ -176,9 +177,9 @@ export class RedirectsOperations {
   }
 
   /**
-   * Removes all of it: redirects, maps, rules, chains and table. With `force`, a table of that name whoever made it.
+   * Removes the table with its redirects, maps, rules and chains. With `force`, also the table of somebody else.
    * @param options `force`
-   * @throws StateError ERR_FOREIGN_TABLE somebody else has a table of that name, and `force` is not said
+   * @throws StateError ERR_FOREIGN_TABLE somebody else has a table of that name, and `force` is not set
    * @example
    * await web1.redirects.release();
    */
@@ -187,9 +188,6 @@ export class RedirectsOperations {
     yield* retryWhileMoved(() => this.#table.release(options.force === true, 'release({ force: true }) removes it'));
   }
 }
-
-const LIST_REMEDY = 'list({ force: true }) takes it for empty, adopt({ force: true }) replaces it';
-const DIFFERENCES_REMEDY = 'differences(redirects, { force: true }) tells it as a difference';
 
 function wantedOf(redirects: readonly Redirect[] | RedirectSet, options: RedirectOptions): RedirectSet {
   const given = givenIn(options);

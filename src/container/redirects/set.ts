@@ -18,32 +18,32 @@ import { DATA, desiredTable, PLACE, PROTOCOL_NUMBERS, PROTOCOLS, RANGE_SETS, VER
 import { PortMap } from './port-map.ts';
 import { addressOf, elementOf, keyOf, NO_RANGES, type Range, Ranges, setOf } from './ranges.ts';
 
-/** How a container's redirects differ from those that are wanted. */
+/** The differences between a container's redirects and the wanted ones. */
 export interface RedirectDrift {
   missing: Redirect[];
   different: { wanted: Redirect; found: Redirect }[];
   unexpected: Redirect[];
-  /** All else that is not as wanted in the table, and nat chains of others that are asked before ours; left out where there is nothing. */
+  /** Every other difference of the table, and nat chains of others that see packets before ours; left out if there is none. */
   differences?: OwnedDifference[];
 }
 
-/** As it is found: `untold` are unexpected ones above what is told. */
 interface FoundDrift extends RedirectDrift {
-  untold: number;
+  /** The number of unexpected redirects beyond MAX_UNEXPECTED. */
+  unlisted: number;
 }
 
-/** Work on very many is divided: so many between two looks at the clock. */
+/** Long loops may let the event loop run after this many elements. */
 const CHUNK = 256;
-/** Redirects that nobody wants: so many are told one by one, for a container's root may make any number. */
-const MOST_UNEXPECTED = 16_384;
+/** How many unexpected redirects are listed: a container's root can make any number. */
+const MAX_UNEXPECTED = 16_384;
 
-/** The redirects of one container: those with an address and a port, and the others. */
+/** The redirects of one container: exact ones (`ports`) and ranges. */
 export interface RedirectContent {
   readonly ports: Ports;
   readonly ranges: Ranges;
 }
 
-/** Redirects that are wanted, checked and in one form, and the transactions that bring them about. */
+/** The wanted redirects, checked, and the transactions that create and add them. */
 export class RedirectSet implements RedirectContent {
   readonly ports: Ports;
   readonly ranges: Ranges;
@@ -51,8 +51,8 @@ export class RedirectSet implements RedirectContent {
   #fresh: Transaction | undefined;
 
   /**
-   * @throws TypeError, RangeError with the place in the list; ERR_DUPLICATE where two lead the same key to different ports, ERR_OVERLAP where two
-   * ranges do
+   * @throws TypeError, RangeError with the place in the list; ERR_DUPLICATE where two lead the same key to different ports, ERR_OVERLAP
+   * where two ranges do
    */
   constructor(redirects: readonly Redirect[], settings: Partial<RedirectSettings> = {}) {
     if (!Array.isArray(redirects)) throw typeError([], 'an array of redirects', redirects);
@@ -66,13 +66,13 @@ export class RedirectSet implements RedirectContent {
       if (found !== toPort) throw duplicate(redirect, i, found, toPort);
     }
     this.ports = reader.ports;
-    const { exact, wide } = Ranges.of(reader.ranges).parted();
+    const { exact, wide } = Ranges.of(reader.ranges).split();
     addExact(this.ports, exact);
     this.ranges = wide;
     this.settings = { ...DEFAULT_SETTINGS, ...settings };
   }
 
-  /** All of it, for a container that has nothing yet. It is made once, however many containers it is committed to. */
+  /** The transaction for a container without redirects. It is made once for all containers. */
   get fresh(): Transaction {
     this.#fresh ??= createRedirects(new Transaction(), this, this.settings);
     return this.#fresh;
@@ -82,7 +82,7 @@ export class RedirectSet implements RedirectContent {
     return this.ports.ipv4.length + this.ports.ipv6.length + this.ranges.size;
   }
 
-  /** Adds the exact ones: with 'create' none of them may be there, with 'add' none that leads elsewhere. */
+  /** Writes the exact redirects. The kernel refuses 'create' if one of them is there, and 'add' if one has another target there. */
   addAll(transaction: Transaction, verb: 'add' | 'create' = 'add'): Transaction {
     for (const version of VERSIONS) addElements(transaction, version, this.ports[version.map], verb);
     return transaction;
@@ -92,8 +92,8 @@ export class RedirectSet implements RedirectContent {
 const singlePort = (port: number | PortRange): number => (typeof port === 'number' ? port : port.from);
 
 /**
- * Adds what `present` has not, and replaces what leads to another port. With `exactly`, what else is there is removed; ranges are made those that
- * are given in any case.
+ * Writes the differences between `present` and the wanted redirects. Exact redirects that are not wanted are removed only with `exactly`;
+ * ranges that are not wanted are always removed.
  */
 export function* changeRedirects(
   transaction: Transaction,
@@ -120,7 +120,7 @@ export function* changeRedirects(
   return transaction;
 }
 
-/** As `changeRedirects`, where what else is there stays: `ranges` are all that shall be there. */
+/** The same as `changeRedirects` without `exactly`. */
 export const addRedirects = (transaction: Transaction, wanted: RedirectContent, present: RedirectContent) =>
   changeRedirects(transaction, wanted, present, false);
 
@@ -135,7 +135,7 @@ function changeRanges(transaction: Transaction, wanted: Ranges, present: Ranges)
   addRanges(transaction, missing);
 }
 
-/** Goes through the keys of a map, and lets the event loop run in between: a container's root may have put any number there. */
+/** Visits the keys of a map, and lets the event loop run in between: a container's root may have added any number. */
 function* eachKey(map: PortMap, budget: EventLoopBudget, visit: (index: number) => void): Operation<void> {
   for (let i = 0; i < map.length; i++) {
     if (i % CHUNK === CHUNK - 1) yield budget;
@@ -143,13 +143,16 @@ function* eachKey(map: PortMap, budget: EventLoopBudget, visit: (index: number) 
   }
 }
 
-/** What `add` makes of them beside what is there: ranges may have been cut, and what is left of one be a single address and port. */
+/**
+ * The redirects to write so that `wanted` is added to `present`. A range may be cut by one that is there, and its rest may be a single
+ * address and port.
+ */
 export function* besides(
   wanted: RedirectSet,
   present: RedirectContent,
   budget = new EventLoopBudget(),
 ): Operation<RedirectContent> {
-  const { exact, wide } = wanted.ranges.over(present.ranges).parted();
+  const { exact, wide } = wanted.ranges.over(present.ranges).split();
   if (exact.length === 0) return { ports: wanted.ports, ranges: wide };
   const all = noPorts();
   const left = noPorts();
@@ -165,7 +168,7 @@ export function* besides(
   return { ports: all, ranges: wide };
 }
 
-/** With what is there and leads elsewhere than what is wanted, or nowhere. */
+/** The wanted redirects, and the present ones whose keys are not wanted. */
 export function* withPresent(
   { ports, ranges }: RedirectContent,
   present: Ports,
@@ -183,7 +186,7 @@ export function* withPresent(
   return { ports: both, ranges };
 }
 
-/** Without those that are named. */
+/** The present redirects that are not among `named`. */
 export function* withoutNamed(
   present: RedirectContent,
   named: RedirectContent,
@@ -199,7 +202,7 @@ export function* withoutNamed(
   return { ports: left, ranges: present.ranges.without(named.ranges) };
 }
 
-/** Those of the named that are there. */
+/** The present redirects that are among `named`. */
 export function* namedIn(
   present: RedirectContent,
   named: RedirectContent,
@@ -216,18 +219,19 @@ export function* namedIn(
   return { ports: found, ranges: new Ranges([...present.ranges].filter(range => !left.has(keyOf(range)))) };
 }
 
+/** Compares redirects. */
 export function* differencesOf(
   wanted: RedirectContent,
   present: RedirectContent,
   budget = new EventLoopBudget(),
 ): Operation<FoundDrift> {
-  const drift: FoundDrift = { missing: [], different: [], unexpected: [], untold: 0 };
+  const drift: FoundDrift = { missing: [], different: [], unexpected: [], unlisted: 0 };
   for (const version of VERSIONS) {
     const mine = wanted.ports[version.map];
     const there = present.ports[version.map];
     const found = new Uint8Array(mine.length);
     const stays = yield* compare(budget, mine, there, (at, i) => {
-      if (at < 0 && drift.unexpected.length >= MOST_UNEXPECTED) drift.untold++;
+      if (at < 0 && drift.unexpected.length >= MAX_UNEXPECTED) drift.unlisted++;
       else if (at < 0) drift.unexpected.push(redirectAt(version, there, i));
       else drift.different.push({ wanted: redirectAt(version, mine, at), found: redirectAt(version, there, i) });
       if (at >= 0) found[at] = 1;
@@ -248,7 +252,10 @@ export function* differencesOf(
   return drift;
 }
 
-/** Which of the wanted are there as they should be; `differs` gets what else is there, with the wanted one's number where only the port is another (else -1). */
+/**
+ * Returns 1 for each wanted key that is there with the right port. `differs` is called for each other key that is there, with the number of
+ * the wanted key if only the port differs, else -1.
+ */
 function* compare(
   budget: EventLoopBudget,
   wanted: PortMap,
@@ -264,7 +271,7 @@ function* compare(
   return stays;
 }
 
-/** Adds the table, which must not be there, and all that is in it. */
+/** Creates the table, which must not be there, with its chains, sets, elements and rules. */
 export function createRedirects(
   transaction: Transaction,
   { ports, ranges }: RedirectContent,
@@ -284,7 +291,7 @@ export function createRedirects(
   return transaction;
 }
 
-/** Removes the keys of `ports`, all of which must be there. */
+/** Removes redirects. All of them must be there. */
 export function removeRedirects(transaction: Transaction, { ports, ranges }: RedirectContent): Transaction {
   for (const version of VERSIONS) removeElements(transaction, version, ports[version.map]);
   removeRanges(transaction, [...ranges]);
@@ -301,7 +308,7 @@ export function removeElements(transaction: Transaction, version: Version, ports
 
 const elementPlace = ({ map, key }: Version) => ({ ...PLACE, set: map, type: { key, data: DATA } }) as const;
 
-/** Stands where elements do, which callers of a transaction give as values. */
+/** Elements in the kernel's bytes. The types of a transaction do not have this form, which is not public. */
 const packed = ({ length, keys, ports }: PortMap) => new PackedElements(length, keys, ports) as never;
 
 function addRanges(transaction: Transaction, ranges: readonly Range[]): void {
@@ -312,7 +319,7 @@ function removeRanges(transaction: Transaction, ranges: readonly Range[]): void 
   for (const element of rangeElements(ranges)) transaction.delete({ element });
 }
 
-/** Elements for each set of ranges that has some. */
+/** The elements of ranges, one object for each set. */
 function rangeElements(ranges: readonly Range[]) {
   if (ranges.length === 0) return [];
   return RANGE_SETS.flatMap(({ name, version: { key }, isMap }) => {
@@ -323,7 +330,7 @@ function rangeElements(ranges: readonly Range[]) {
   });
 }
 
-/** What names redirects: without the ports that they lead to. */
+/** Reads the keys of redirects. The result has no target ports. */
 export function keysOf(redirects: readonly RedirectKey[]): RedirectContent {
   if (!Array.isArray(redirects)) throw typeError([], 'an array of redirects', redirects);
   const reader = new RedirectReader(redirects.length);
@@ -334,11 +341,11 @@ export function keysOf(redirects: readonly RedirectKey[]): RedirectContent {
 
 function duplicate(redirect: Redirect, index: number, found: number, toPort: number): Error {
   const { protocol, address, port } = redirect;
-  const earlier = `${found}, as an earlier one of ${address} ${protocol} ${singlePort(port)}`;
-  return rangeError([index, 'toPort'], earlier, toPort, 'ERR_DUPLICATE');
+  const expected = `${found}, as in an earlier redirect of ${address} ${protocol} ${singlePort(port)}`;
+  return rangeError([index, 'toPort'], expected, toPort, 'ERR_DUPLICATE');
 }
 
-/** As a caller would write it. */
+/** An exact redirect, as a caller would write it. */
 function redirectAt({ length, format }: Version, ports: PortMap, index: number): Redirect {
   const { keys } = ports;
   const at = index * ports.keyLength;
@@ -355,7 +362,7 @@ function rangeRedirect(range: Range): Redirect {
   return { protocol, address: addressOf(range), port, ...(toPort !== undefined && { toPort }) };
 }
 
-/** As a caller would write them: any address of both versions is one redirect without an address. */
+/** Ranges, as a caller would write them: any address of both versions is one redirect without `address`. */
 function rangeRedirects(ranges: readonly Range[]): Redirect[] {
   const anyOf = ({ protocol, from, to, toPort }: Range) => `${protocol} ${from}-${to} ${toPort}`;
   const anySix = new Set(ranges.filter(({ prefix, version }) => prefix === 0 && version.map === 'ipv6').map(anyOf));
@@ -372,7 +379,7 @@ function rangeRedirects(ranges: readonly Range[]): Redirect[] {
   });
 }
 
-/** All of them, as a caller would write them. */
+/** All redirects, as a caller would write them. */
 export function* listOf({ ports, ranges }: RedirectContent, budget = new EventLoopBudget()): Operation<Redirect[]> {
   const list: Redirect[] = [];
   for (const version of VERSIONS)

@@ -33,28 +33,27 @@ import {
 
 const [PREROUTING, OUTPUT] = CHAINS;
 const EXACT = VERSIONS.map(({ map }) => map);
-/** The chain and the two maps that are always there. */
-const LEAST_USE = 1 + EXACT.length;
-/** Above so many elements that nobody wants, the table is made anew: a container's root may have put any number there. */
-const MOST_STALE = 4096;
-/** A transaction above so many bytes is not echoed: what is there is read. */
-const MOST_ECHOED = 4096;
-/** Another settings' table is seldom looked at: so many are remembered. */
-const MOST_SHAPES = 32;
+/** The kernel's count of objects in a table that has only the chain and the two maps that are always there. */
+const MIN_USE = 1 + EXACT.length;
+/** With more unwanted elements than this the table is made anew: a container's root may have added any number. */
+const MAX_STALE = 4096;
+/** A larger transaction, in bytes, is not sent with the echo flag: the table is read instead. */
+const MAX_ECHOED = 4096;
+/** How many wanted tables are remembered, one for each combination of settings and sets. */
+const MAX_SHAPES = 32;
+/** How many texts of tables are remembered. Containers with the same state have the same text. */
+const MAX_READ = 64;
 
-/** So many tables that were read are remembered: those of containers that were programmed alike are the same. */
-const MOST_READ = 64;
-
-/** What a table says of itself. */
+/** The facts about a table that follow from its text. */
 interface Described {
-  /** With which it was made; undefined where it is somebody else's. */
+  /** The settings that it was made with; undefined if it is somebody else's. */
   readonly settings: RedirectSettings | undefined;
-  /** The kernel's count of what is in it. */
+  /** The kernel's count of its chains, sets and other objects. */
   readonly use: number;
   readonly sets: ReadonlySet<string>;
 }
 
-/** The tables as they shall be, by what is wanted of them, and what those that were read say. All containers share them. */
+/** Caches that all containers of a fleet share: wanted tables by settings, and facts about tables by their text. */
 export class RedirectShapes {
   readonly #tables = new Map<string, WantedTable>();
   readonly #read = new Map<string, Described>();
@@ -65,19 +64,19 @@ export class RedirectShapes {
     const key = `${settings.priority} ${settings.output} ${[...ranges].sort()}`;
     let table = this.#tables.get(key);
     if (table === undefined) {
-      if (this.#tables.size === MOST_SHAPES) this.#tables.clear();
+      if (this.#tables.size === MAX_SHAPES) this.#tables.clear();
       table = new WantedTable(desiredTable(settings, ranges));
       this.#tables.set(key, table);
     }
     return table;
   }
 
-  /** Nothing is decoded where one like it was read before. */
+  /** The facts about a table. It is not decoded if an equal one was read before. */
   describe(reading: TableReading): Described {
     const { text } = reading;
     let described = this.#read.get(text);
     if (described === undefined) {
-      if (this.#read.size === MOST_READ) this.#read.clear();
+      if (this.#read.size === MAX_READ) this.#read.clear();
       const { comment, use = 0 } = reading.entry!;
       described = { settings: settingsOf(comment), use, sets: new Set(reading.sets.map(({ name }) => name)) };
       this.#read.set(text, described);
@@ -85,13 +84,13 @@ export class RedirectShapes {
     return described;
   }
 
-  /** What is always there. */
+  /** Asks for the objects that such a table always has. */
   get first(): TableInquiry {
     this.#first ??= new TableInquiry({ table: REDIRECTS, chains: [PREROUTING], sets: EXACT });
     return this.#first;
   }
 
-  /** What may be there besides. */
+  /** Asks for the objects that it may have besides. */
   get rest(): TableInquiry {
     const sets = RANGE_SETS.map(({ name }) => name);
     this.#rest ??= new TableInquiry({ table: REDIRECTS, chains: [OUTPUT], sets }, { rules: false });
@@ -99,46 +98,47 @@ export class RedirectShapes {
   }
 }
 
-/** What has to be asked of nobody. */
-// biome-ignore lint/correctness/useYield: nothing to wait for, as others have
+/** An operation that has its result at once. */
+// biome-ignore lint/correctness/useYield: it takes the place of operations that wait
 export function* settled<T>(value: T): Operation<T> {
   return value;
 }
 
-/** What was found of our table. */
+/** The table, as it was read. */
 export interface Found {
   readonly reading: TableReading;
-  /** With which it was made. */
+  /** The settings that it was made with. */
   readonly settings: RedirectSettings;
   readonly elements: ElementReading;
-  /** It is somebody else's, and shall be replaced: nothing of it counts. */
+  /** The table is somebody else's and is to be replaced. */
   readonly foreign: boolean;
 }
 
-/** What a verb makes of what is there. */
+/** A change of the table. */
 export interface Change {
+  /** The settings after the change. */
   readonly settings: RedirectSettings;
-  /** The ranges that shall be there then. */
+  /** The ranges after the change. */
   readonly ranges: Ranges;
-  /** All that shall be there then. */
+  /** All redirects after the change, for a table that has to be made anew. */
   content(): Operation<RedirectContent>;
-  /** How many of the elements that are there go. */
+  /** How many elements the change removes. */
   readonly stale: number;
-  /** Writes what differs. */
+  /** Writes the differences to a transaction. */
   write(transaction: Transaction): Operation<Transaction>;
 }
 
 /**
- * The table of a container's redirects, which is read and brought to what is wanted of it: each method is one attempt, and throws Stale, or the kernel's
- * ERESTART, where others have committed meanwhile.
+ * Reads the table of a container's redirects and brings it to the wanted state. Each method is one attempt: it throws Stale, or the
+ * kernel's ERESTART, if others have committed meanwhile.
  */
 export class RedirectTable {
   readonly #exchange: Exchange;
   readonly #nft: NftablesOperations;
   readonly #shapes: RedirectShapes;
-  /** At this generation all of the table was as wanted. */
+  /** The generation at which the table was as wanted. */
   #good: number | undefined;
-  /** The generation that was read last. */
+  /** The generation of the last reading. */
   #seen = 0;
 
   constructor(exchange: Exchange, nft: NftablesOperations, shapes = new RedirectShapes()) {
@@ -151,14 +151,14 @@ export class RedirectTable {
     return this.#good;
   }
 
-  /** Lets the event loop run between two pieces of work. */
+  /** Work that is divided yields this between two pieces, to let the event loop run. */
   get budget(): EventLoopBudget {
     return this.#exchange.budget;
   }
 
-  /** Makes these the redirects, and no others. */
+  /** Makes these the only redirects. */
   *set(wanted: RedirectSet, force: boolean, remedy: string): Operation<void> {
-    const found = yield* this.find(force, remedy, wanted.length + MOST_STALE);
+    const found = yield* this.find(force, remedy, wanted.length + MAX_STALE);
     if (found === undefined) return yield* this.create(wanted.fresh);
     yield* this.bring(found, {
       settings: wanted.settings,
@@ -170,23 +170,23 @@ export class RedirectTable {
   }
 
   /**
-   * Adds what is wanted without a look, where all is known to be as wanted: the kernel refuses the commit if anything has changed since. False where it
-   * has, and where one of them leads elsewhere.
+   * Adds redirects without reading the table, if it is known to be right. The commit is bound to the generation at which it was right, so
+   * the kernel refuses it if anything has changed since. False if it was refused, or if one of the redirects has another target there.
    */
   *addAtOnce(wanted: RedirectSet): Operation<boolean> {
     const known = this.#good;
     if (known === undefined || wanted.length === 0) return false;
-    // What is created was not there, and so makes the next generation.
+    // 'create' succeeds only if none of them was there, so it makes the next generation.
     const done = yield* this.#commitAtOnce(wanted.addAll(new Transaction(), 'create'));
     if (done !== 'clash') return done === 'done';
     const transaction = wanted.addAll(new Transaction());
-    if (transaction.encode().length > MOST_ECHOED) return false;
+    if (transaction.encode().length > MAX_ECHOED) return false;
     this.#good = known;
-    // If all are there already, nothing changes: the kernel tells the generation with its echo.
+    // If all are there already, the generation stays. The kernel's echo tells which it is.
     return (yield* this.#commitAtOnce(transaction, true)) === 'done';
   }
 
-  /** Removes what is named without a look, where all is known to be as wanted. False where anything has changed since, and where one of them is not there. */
+  /** Removes redirects without reading the table, if it is known to be right. False if it has changed, or one of them is not there. */
   *removeAtOnce(named: RedirectContent): Operation<boolean> {
     const transaction = removeRedirects(new Transaction(), named);
     return transaction.length > 0 && (yield* this.#commitAtOnce(transaction)) === 'done';
@@ -207,7 +207,7 @@ export class RedirectTable {
     }
   }
 
-  /** All that is there; undefined where there is no table. Elements are not read where the kernel says that there are more than `most`. */
+  /** Reads the table; undefined if there is none. Elements are not read if the kernel says that there are more than `most`. */
   *find(force: boolean, remedy: string, most = Number.POSITIVE_INFINITY): Operation<Found | undefined> {
     const reading = yield* this.#shapes.first.read(this.#exchange);
     this.#seen = reading.generation;
@@ -218,7 +218,7 @@ export class RedirectTable {
       if (!force) throw foreignTable(REDIRECTS, remedy);
       return { reading, settings: DEFAULT_SETTINGS, elements, foreign: true };
     }
-    if (use > LEAST_USE) {
+    if (use > MIN_USE) {
       reading.join(yield* this.#shapes.rest.read(this.#exchange));
       ({ sets } = this.#shapes.describe(reading));
     }
@@ -230,7 +230,7 @@ export class RedirectTable {
     return { reading, settings, elements, foreign: false };
   }
 
-  /** Commits what is not there yet, as far as was read. */
+  /** Commits the whole table, bound to the generation at which it was not there. */
   *create(fresh: Transaction): Operation<void> {
     const generation = this.#seen;
     this.#good = undefined;
@@ -238,47 +238,49 @@ export class RedirectTable {
     this.#good = nextGeneration(generation);
   }
 
+  /** Carries out a change, and mends everything else of the table that is not as wanted. */
   *bring({ reading, elements, foreign }: Found, change: Change): Operation<void> {
     const { generation } = reading;
     const { settings, ranges } = change;
-    const damaged = foreign || elements.foreignCount > 0 || elements.beyond > 0 || change.stale > MOST_STALE;
+    const damaged = foreign || elements.foreignCount > 0 || elements.beyond > 0 || change.stale > MAX_STALE;
     let transaction = new Transaction();
     if (damaged || !this.#shapes.of(settings, ranges.sets).isAsWanted(reading)) {
-      // It is made anew, in one transaction: then all of it is as it should be, whatever was done to it.
+      // The table is made anew in one transaction, whatever was changed.
       createRedirects(transaction.delete({ table: TABLE }), yield* change.content(), settings);
     } else {
       transaction = yield* change.write(transaction);
     }
     this.#good = undefined;
     // The kernel goes through all elements of a map that it removes.
-    this.#exchange.heavy = elements.length + elements.foreignCount + elements.beyond > MOST_STALE;
+    this.#exchange.heavy = elements.length + elements.foreignCount + elements.beyond > MAX_STALE;
     if (transaction.length > 0) yield* this.#nft.commit(transaction, { generation });
     this.#exchange.heavy = false;
     this.#good = transaction.length > 0 ? nextGeneration(generation) : generation;
   }
 
+  /** The redirects as a list. @throws StateError ERR_TOO_MANY */
   *listed(elements: ElementReading): Operation<Redirect[]> {
     if (elements.beyond > 0)
       throw new StateError(
         'ERR_TOO_MANY',
-        `the table ${FAMILY} ${REDIRECTS} has more elements than are read: set replaces them`,
+        `the table ${FAMILY} ${REDIRECTS} has more elements than are read; redirects.set() replaces them`,
       );
     return yield* listOf(elements, this.#exchange.budget);
   }
 
-  /** How it differs from what `set` would make of it. */
+  /** Compares the table with what `set` would make of it. */
   *differences(wanted: RedirectSet, force: boolean, remedy: string): Operation<RedirectDrift> {
     const found = yield* this.find(force, remedy);
     const present = found === undefined || found.foreign ? new RedirectSet([]) : found.elements;
-    const { untold, ...drift } = yield* differencesOf(wanted, present, this.#exchange.budget);
-    const differences = yield* this.#otherDifferences(wanted, found, untold);
+    const { unlisted, ...drift } = yield* differencesOf(wanted, present, this.#exchange.budget);
+    const differences = yield* this.#otherDifferences(wanted, found, unlisted);
     return differences.length === 0 ? drift : { ...drift, differences };
   }
 
   *#otherDifferences(wanted: RedirectSet, found: Found | undefined, unexpected: number): Operation<OwnedDifference[]> {
     const place = { family: FAMILY, table: REDIRECTS } as const;
     if (found === undefined) {
-      // A container without redirects is as wanted without the table, too, but nobody has programmed it.
+      // The table is missed even if no redirects are wanted: without it the container was not programmed.
       const { tables } = desiredTable(wanted.settings, new Set());
       return [{ ...place, kind: 'table', problem: 'missing', expected: { comment: tables[0]!.comment! } }];
     }
@@ -292,8 +294,8 @@ export class RedirectTable {
       ? []
       : table.differences(reading, [], yield* readContents(this.#exchange, REDIRECTS));
     for (const each of elements.foreign) list.push({ ...place, kind: 'element', problem: 'foreign', ...each });
-    const untold = elements.foreignCount - elements.foreign.length + elements.beyond + unexpected;
-    if (untold > 0) list.push({ ...place, kind: 'more', problem: 'foreign', what: 'elements', count: untold });
+    const unlisted = elements.foreignCount - elements.foreign.length + elements.beyond + unexpected;
+    if (unlisted > 0) list.push({ ...place, kind: 'more', problem: 'foreign', what: 'elements', count: unlisted });
     list.push(...(yield* foreignBefore(this.#exchange, wanted.settings)));
     return list;
   }
@@ -303,7 +305,7 @@ export class RedirectTable {
     if (!reading.exists) return;
     if (!force && settingsOf(reading.entry!.comment) === undefined) throw foreignTable(REDIRECTS, remedy);
     this.#good = undefined;
-    this.#exchange.heavy = reading.sets.some(({ count }) => count === undefined || count > MOST_STALE);
+    this.#exchange.heavy = reading.sets.some(({ count }) => count === undefined || count > MAX_STALE);
     yield* this.#nft.commit(new Transaction().delete({ table: TABLE }), { generation: reading.generation });
   }
 }
