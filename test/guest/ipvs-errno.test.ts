@@ -182,7 +182,7 @@ kernelSuite('IPVS of a real kernel', () => {
       },
     );
 
-    it.each(['ff02::1', 'fe80::1'])('rejects the destination address %s with EINVAL at the address', address => {
+    it.each(['ff02::1', 'fe80::1'])('rejects the IPv6 destination address %s with EINVAL at the address', address => {
       const error = refused(() => ipvs.sync.addDestination(web6, { ...server, address }));
       expect(error).toMatchObject({ code: 'EINVAL', attribute: 'address' });
     });

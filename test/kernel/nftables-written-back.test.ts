@@ -173,7 +173,7 @@ kernelSuite('an object that was read and is written again', () => {
   test('rejects another type than the name has with ERR_OUT_OF_RANGE', () => {
     expect(() =>
       new Transaction().add({ counter: { ...T, name: 'x', type: 'quota', data: { bytes: 1n } } as never }),
-    ).toThrow(expect.objectContaining({ path: ['counter', 'type'] }));
+    ).toThrow(expect.objectContaining({ code: 'ERR_OUT_OF_RANGE', path: ['counter', 'type'] }));
   });
 });
 

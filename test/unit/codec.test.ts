@@ -92,43 +92,49 @@ describe('integers', () => {
     s32ne: [S32_NE, 4, -(2 ** 31), 2 ** 31 - 1, (v: DataView, n: number) => v.setInt32(0, n, HOST_IS_LITTLE_ENDIAN)],
   } as const;
 
-  test.each(Object.entries(setters))('%s', (_name, [type, size, min, max, set]) => {
-    const inside = fc.integer({ min, max });
-    survives(type, inside);
-    fc.assert(
-      fc.property(inside, value => {
-        const view = new DataView(new ArrayBuffer(size));
-        set(view, value);
-        expect(encode(type, value)).toEqual(new Uint8Array(view.buffer));
-      }),
-    );
-    for (const edge of [min, max]) expect(decode(type, encode(type, edge))).toBe(edge);
-    for (const beyond of [min - 1, max + 1, min + 0.5, Number.NaN, Number.POSITIVE_INFINITY])
-      expect(refusedAt(type as Type<never>, beyond), String(beyond)).toBe('RangeError');
-    for (const other of ['1', 1n, true, null, undefined, [1], {}])
-      expect(refusedAt(type as Type<never>, other)).toBe('TypeError');
-    for (const length of [0, size - 1, size + 1]) expect(decode(type, new Uint8Array(length))).toBeUndefined();
-  });
+  test.each(Object.entries(setters))(
+    'of the type %s are unchanged after writing and reading, and rejected out of range',
+    (_name, [type, size, min, max, set]) => {
+      const inside = fc.integer({ min, max });
+      survives(type, inside);
+      fc.assert(
+        fc.property(inside, value => {
+          const view = new DataView(new ArrayBuffer(size));
+          set(view, value);
+          expect(encode(type, value)).toEqual(new Uint8Array(view.buffer));
+        }),
+      );
+      for (const edge of [min, max]) expect(decode(type, encode(type, edge))).toBe(edge);
+      for (const beyond of [min - 1, max + 1, min + 0.5, Number.NaN, Number.POSITIVE_INFINITY])
+        expect(refusedAt(type as Type<never>, beyond), String(beyond)).toBe('RangeError');
+      for (const other of ['1', 1n, true, null, undefined, [1], {}])
+        expect(refusedAt(type as Type<never>, other)).toBe('TypeError');
+      for (const length of [0, size - 1, size + 1]) expect(decode(type, new Uint8Array(length))).toBeUndefined();
+    },
+  );
 
   test.each([
     ['u64be', U64_BE, false],
     ['u64ne', U64_NE, HOST_IS_LITTLE_ENDIAN],
-  ] as const)('%s', (_name, type, littleEndian) => {
-    const inside = fc.bigInt({ min: 0n, max: 2n ** 64n - 1n });
-    survives(type, inside);
-    fc.assert(
-      fc.property(inside, value => {
-        const view = new DataView(new ArrayBuffer(8));
-        view.setBigUint64(0, value, littleEndian);
-        expect(encode(type, value)).toEqual(new Uint8Array(view.buffer));
-      }),
-    );
-    fc.assert(fc.property(fc.maxSafeNat(), n => void expect(encode(type, n)).toEqual(encode(type, BigInt(n)))));
-    for (const beyond of [-1n, 2n ** 64n, -1]) expect(refusedAt(type as Type<never>, beyond)).toBe('RangeError');
-    for (const other of [2 ** 53, 0.5, '1', null, undefined])
-      expect(refusedAt(type as Type<never>, other)).toBe('TypeError');
-    for (const length of [0, 4, 7, 9]) expect(decode(type, new Uint8Array(length))).toBeUndefined();
-  });
+  ] as const)(
+    'of the 64-bit type %s are unchanged after writing and reading, and rejected out of range',
+    (_name, type, littleEndian) => {
+      const inside = fc.bigInt({ min: 0n, max: 2n ** 64n - 1n });
+      survives(type, inside);
+      fc.assert(
+        fc.property(inside, value => {
+          const view = new DataView(new ArrayBuffer(8));
+          view.setBigUint64(0, value, littleEndian);
+          expect(encode(type, value)).toEqual(new Uint8Array(view.buffer));
+        }),
+      );
+      fc.assert(fc.property(fc.maxSafeNat(), n => void expect(encode(type, n)).toEqual(encode(type, BigInt(n)))));
+      for (const beyond of [-1n, 2n ** 64n, -1]) expect(refusedAt(type as Type<never>, beyond)).toBe('RangeError');
+      for (const other of [2 ** 53, 0.5, '1', null, undefined])
+        expect(refusedAt(type as Type<never>, other)).toBe('TypeError');
+      for (const length of [0, 4, 7, 9]) expect(decode(type, new Uint8Array(length))).toBeUndefined();
+    },
+  );
 });
 
 describe('a text', () => {

@@ -191,6 +191,7 @@ describe('a row that is added to the tables', () => {
     const { ipvs, kernel } = open('sockopt');
     const unsupported = expect.objectContaining({
       name: 'UnsupportedError',
+      code: 'ERR_UNSUPPORTED',
       message: expect.stringContaining('the field extra'),
     });
     expect(() => ipvs.sync.addService({ ...key, scheduler: 'rr', extra: 5 } as never)).toThrow(unsupported);

@@ -51,7 +51,7 @@ describe('the settings of a log', () => {
     [{ groups: [5], netns: undefined }, 'ERR_NETNS_UNDEFINED', 'netns'],
     [{ groups: [5], group: 6 }, 'ERR_UNKNOWN_FIELD', 'group'],
   ];
-  it.each(refused)('reject %j, which the kernel could ignore', (options, code, attribute) => {
+  it.each(refused)('reject %j with %s, instead of leaving it to the kernel', (options, code, attribute) => {
     expect(() => Nflog.open(options as never)).toThrow(expect.objectContaining({ code, attribute }));
   });
 
