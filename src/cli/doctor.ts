@@ -13,20 +13,20 @@ export interface DoctorOptions {
   json: boolean;
 }
 
-/** What has been found out, as `--json` prints it. */
+/** The findings, as `--json` prints them. */
 export interface Diagnosis {
   ok: boolean;
   versions: { netsteer: string; node: string; libc: string; ffi: string; kernel: string };
-  /** The process that was looked at, and the name that it gives itself. */
+  /** The process that was looked at, and its name (/proc/PID/comm), which the process chooses. */
   process?: { pid: number; name: string };
   /** The inode of the network namespace. */
   netns?: number;
   abilities: Ability[];
-  /** Why the container could not even be opened. */
+  /** Why the container could not be opened. */
   error?: { code?: string; message: string };
 }
 
-/** Finds out what works in a container, and says it. */
+/** Finds out what works in a container, and formats it. */
 export async function doctor(options: DoctorOptions): Promise<{ ok: boolean; text: string }> {
   const diagnosis = await diagnose(options);
   return { ok: diagnosis.ok, text: options.json ? json(diagnosis) : human(diagnosis) };
@@ -36,7 +36,7 @@ async function diagnose({ pid, container: name, load }: DoctorOptions): Promise<
   const known: Diagnosis = { ok: false, versions: versions(), abilities: [] };
   if (pid !== undefined) known.process = { pid, name: nameOf(pid) };
   try {
-    // Whoever asks about the host means it: nothing is changed.
+    // The host is allowed, because nothing is changed.
     const whole = { allowHost: true };
     await using container =
       name !== undefined
@@ -68,7 +68,6 @@ function nameOf(pid: number): string {
 function human({ ok, versions: v, process: of, netns, abilities, error }: Diagnosis): string {
   const lines = [`netsteer ${v.netsteer}, Node ${v.node}, ${v.libc}, ${v.ffi}, Linux ${v.kernel}`];
   const where = netns === undefined ? '' : `network namespace net:[${netns}]`;
-  // The name is whatever the process calls itself.
   if (of !== undefined) lines.push(`process ${of.pid} (${of.name})${where && `, ${where}`}`);
   else if (where) lines.push(where);
   lines.push('');

@@ -10,36 +10,37 @@ import { typeError, within } from '../errors.ts';
 import type { IpvsOperation, VirtualServer } from '../ipvs/index.ts';
 import { type Table, Transaction } from '../nftables/index.ts';
 
-/** What one container shall have. What is left out is not touched. */
+/** The desired state of one container. Fields that are left out are not touched. */
 export interface ContainerState {
-  /** The container's redirects, and no others. */
+  /** The container's only redirects. */
   redirects?: readonly Redirect[];
-  /** How `redirects` are asked for, which must be there; what is left out is the default. */
+  /** The settings of `redirects`, which must be given, too. Settings that are left out get their defaults. */
   redirectOptions?: Partial<RedirectSettings>;
-  /** The container's log rules, and no others. */
+  /** The container's only log rules. */
   logging?: readonly LogRule[];
-  /** Committed each time, after those two: a transaction can be written so that doing it again changes nothing. */
+  /** A transaction that is committed on each run, after redirects and log rules. Write it so that a second commit changes nothing. */
   transaction?: Transaction;
+  /** Virtual services with their destinations. Other services of the container stay unless `prune` is set. */
   virtualServers?: readonly VirtualServer[];
 }
 
-/** How a container differs from its desired state; what is as it should be is left out. */
+/** The differences between a container and its desired state. Fields without a difference are left out. */
 export interface Drift {
   redirects?: RedirectDrift;
   logging?: LogDrift;
-  /** Objects with a name that the transaction adds and that are not there: `{ chain: { ... } }`. Rules have no name and are not compared. */
+  /** Tables, chains, sets and maps of the transaction that are missing: `{ chain: { ... } }`. Rules have no name and are not compared. */
   missing?: object[];
-  /** The operations that would bring the virtual servers about. */
+  /** The operations that would make the virtual services as desired. */
   virtualServers?: IpvsOperation[];
 }
 
-/** The sockets that a container's state takes. */
+/** The sockets that a state needs in a container. */
 export interface Needs {
   nftables: boolean;
   ipvs: boolean;
 }
 
-/** A state that has been checked, with what is encoded once for all containers that share it. */
+/** A checked state, with the encoded transactions that its containers share. */
 export class PreparedState {
   readonly state: ContainerState;
   readonly redirects: RedirectSet | undefined;
@@ -72,20 +73,20 @@ export class PreparedState {
     this.ownsTable = transaction?.operations.some(ownsTable) ?? false;
   }
 
-  /** Asks whether the tables that it takes are there. */
+  /** Asks which of the tables that the state needs are there. */
   get tablesInquiry(): TablesInquiry {
     const names = [this.redirects && REDIRECTS, this.logging && LOGGING].filter(name => name !== undefined);
     this.#tablesInquiry ??= new TablesInquiry(names);
     return this.#tablesInquiry;
   }
 
-  /** Equal for states that want the same tables: the caller may give the same state in another object, or another in the same. */
+  /** Equal for states with the same tables, because a caller may pass an equal state in another object, or change the object. */
   get digest(): string {
     this.#digest ??= createHash('sha256').update(this.fresh.encode().bytes).digest('base64');
     return this.#digest;
   }
 
-  /** Redirects and log rules in one transaction, for containers that have neither: made when the first one asks. */
+  /** The transaction for containers without redirects and log rules. It is made when the first container needs it. */
   get fresh(): Transaction {
     if (this.#fresh === undefined) {
       const transaction = new Transaction();

@@ -11,58 +11,58 @@ import { type ContainerState, type Drift, type Needs, PreparedState } from './de
 import { type FleetSession, SocketCache } from './session.ts';
 import { FleetWatch, type FleetWatchOptions, type WatchedState } from './watch.ts';
 
-/** What a fleet may use. */
+/** The limits of a fleet, and its logger. */
 export interface FleetOptions {
   /**
-   * Netlink sockets that are kept open, of all containers together; default half of what the process may have (`ulimit -n`). Each holds some
-   * 4 kB of the kernel's memory. Above it those used least recently are closed, but for those that own a table.
+   * How many netlink sockets are kept open, for all containers together; default half of `ulimit -n`. Each takes some 4 kB of the kernel's
+   * memory. Above the limit, the least recently used ones are closed, except those that own a table.
    */
   maxSockets?: number;
   /**
-   * How long the event loop may be held between two rests, in milliseconds: 1 to 1000, default 10. Half of it is worked, the rest is left for
-   * one more change and the garbage collector. One change is not divided: what a single container's state takes to check and encode, and a
-   * commit that is too small to leave the thread (some 1 ms, see `configureOffThread`).
+   * How long the fleet may block the event loop, in milliseconds: 1 to 1000, default 10. It rests after half of that time, because one more
+   * change or the garbage collector may follow. It does not interrupt the check and encoding of one state, nor a commit that is too small
+   * to leave the thread (about 1 ms, see `configureOffThread`).
    */
   maxPauseMs?: number;
   logger?: Logger;
 }
 
-/** How a run over many containers is made. */
+/** The options of a run over many containers. */
 export interface FleetApplyOptions {
-  /** How many containers are under way at once, where their changes are so large that they leave the main thread: 1 to 64, default 4. */
+  /** How many containers are programmed at once when their changes are large enough to leave the main thread: 1 to 64, default 4. */
   concurrency?: number;
   /** Remove virtual services that are not in a container's `virtualServers`. Default false. */
   prune?: boolean;
   /**
-   * A table of the name of ours that has not our remark counts as an empty one of ours: it is replaced by `apply`, removed by `remove`, and told
-   * by `verify` as a difference. Default false: such a container is in `failed`, with ERR_FOREIGN_TABLE.
+   * Treat a table of our name without our comment as an empty one of ours: `apply` replaces it, `remove` removes it, and `verify` reports
+   * it as a difference. Default false: such a container is in `failed`, with ERR_FOREIGN_TABLE.
    */
   force?: boolean;
   /**
-   * How virtual servers that go lose their connections: see `Drain` of netsteer/ipvs, which says what persistence and the schedulers sh and mh do. A
-   * container counts as under way while it drains: `concurrency` says how many do at once. The signal ends the waiting, and such a container fails
-   * with its reason; what was draining stays at weight 0. Default: they are removed at once. `apply` only.
+   * How destinations and virtual services lose their connections before they are removed: see `Drain` of netsteer/ipvs. `concurrency`
+   * limits how many containers drain at once. If the signal is aborted, the waiting ends: such a container is in `failed` with the signal's
+   * reason, and its draining destinations stay at weight 0. Default: they are removed at once. `apply` only.
    */
   drain?: Drain;
-  /** Called between two turns of the event loop, and at the end. What it throws ends the run. */
+  /** Called when the fleet rests, and at the end. An error that it throws ends the run. */
   onProgress?: (progress: FleetProgress) => void;
-  /** No container is begun any more once it is aborted; those that were not are `untouched`. */
+  /** Once it is aborted, no further container is begun; those that are left are `untouched`. */
   signal?: AbortSignal;
 }
 
-/** How far a run has come. */
+/** The progress of a run. */
 export interface FleetProgress {
-  /** Containers that are done: well, badly or gone. */
+  /** The number of containers that are finished, those that failed or are gone included. */
   done: number;
   total: number;
   failed: number;
   gone: number;
 }
 
-/** What became of each container. */
+/** The result of a run for each container. */
 export interface FleetResult {
   programmed: Container[];
-  /** What went wrong in one container; the others are not affected by it. */
+  /** The error of each container that failed. It does not affect the others. */
   failed: Map<Container, Error>;
   /** Containers whose process had ended, before or while they were programmed. */
   gone: Container[];
@@ -70,20 +70,20 @@ export interface FleetResult {
   untouched: Container[];
 }
 
-/** What every container shall have, or a function that says it for each. */
+/** The state of every container, or a function that returns the state of each. */
 export type DesiredStates = ContainerState | ((container: Container) => ContainerState);
 
 const MAX_CONCURRENCY = 64;
 const OPTIONS = ['concurrency', 'force', 'onProgress', 'signal'];
 
-/** The rest of the longest pause that is allowed is left for one more change, and for the garbage collector. */
+/** The part of `maxPauseMs` after which the fleet rests. The remainder is for one more change and the garbage collector. */
 const SHARE_WORKED = 0.5;
 
 type Outcome = 'programmed' | 'gone' | Error;
 
 /**
- * Many containers, programmed at the kernel's own rate: their sockets are kept, what is the same for many is encoded once, and the event
- * loop is never held for longer than was asked. The containers stay the caller's.
+ * Programs many containers. It keeps their sockets open, encodes a shared state once, and blocks the event loop no longer than
+ * `maxPauseMs`. The caller opens and closes the containers.
  * @example
  * const fleet = Fleet.open();
  * await fleet.apply([container], { logging: [{ group: 5, prefix: 'web ' }] });
@@ -91,7 +91,7 @@ type Outcome = 'programmed' | 'gone' | Error;
 export class Fleet {
   readonly #sockets: SocketCache;
   readonly #budget: EventLoopBudget;
-  /** Those that have not been closed. */
+  /** Watches that are not closed. */
   readonly #watches = new Set<FleetWatch>();
 
   private constructor(options: FleetOptions) {
@@ -104,7 +104,7 @@ export class Fleet {
   }
 
   /**
-   * Opens nothing yet: sockets are opened when containers are programmed.
+   * Makes a fleet. Sockets are opened later, when containers are programmed.
    * @param options how many sockets are kept, and how long the event loop may be held
    * @throws TypeError, RangeError with the option
    * @example
@@ -118,16 +118,16 @@ export class Fleet {
     return this.#sockets.closed;
   }
 
-  /** Sockets that are open now. */
+  /** The number of sockets that are open now. */
   get openSockets(): number {
     return this.#sockets.open;
   }
 
   /**
-   * Brings every container to its desired state. Doing it again changes nothing, but for `transaction`, which is committed each time.
-   * Resolves when all are done; what fails in one container is in the result, and the others are not affected.
-   * @param containers each of them once
-   * @param desired one state for all, or a function that says it for each
+   * Brings every container to its desired state. A second run changes nothing, except that it commits `transaction` again. The promise
+   * resolves when all are done. The error of one container is in the result and does not stop the others.
+   * @param containers the containers; one that is given twice is programmed once
+   * @param desired one state for all, or a function that returns the state of each
    * @param options how many at once, and what ends the run
    * @throws StateError ERR_CLOSED; TypeError, RangeError with the path in a state that is shared
    * @example
@@ -142,9 +142,9 @@ export class Fleet {
     if (this.closed) return Promise.reject(closedError('the fleet'));
     const { prune = false, force = false, drain, signal } = checkOptions(options, [...OPTIONS, 'prune', 'drain']);
     readDrain(drain, ['drain']);
-    // Without anything to wait for a container that was begun is brought to its state.
+    // The signal ends only the waiting of a drain: a container that was begun is otherwise programmed to its end.
     const draining = drain === undefined ? {} : { drain, ...(signal !== undefined && { signal }) };
-    // Where every container has a state of its own, what it needs is known when its turn comes.
+    // If each container has its own state, its needs are known only when its turn comes.
     const shared = typeof desired === 'function' ? undefined : new PreparedState(desired);
     const stateOf = shared === undefined ? statesOf(desired) : () => shared;
     return this.#each(
@@ -156,10 +156,10 @@ export class Fleet {
   }
 
   /**
-   * Removes from every container what `apply` has put there: redirects and logging whoever made them, and of `desired`, where it is given,
-   * the tables of its transaction and its virtual services.
-   * @param containers each of them once
-   * @param desired one state for all, or a function that says it for each
+   * Removes the changes of `apply` from every container: all redirects and log rules, also those of other processes; and, if `desired` is
+   * given, the tables of its transaction and its virtual services.
+   * @param containers the containers; one that is given twice is handled once
+   * @param desired one state for all, or a function that returns the state of each
    * @param options how many at once, and what ends the run
    * @throws StateError ERR_CLOSED
    * @example
@@ -177,9 +177,9 @@ export class Fleet {
   }
 
   /**
-   * Compares every container with its desired state and changes nothing: what differs, as data, for those where something does.
-   * @param containers each of them once
-   * @param desired one state for all, or a function that says it for each
+   * Compares every container with its desired state and returns the differences. It changes nothing.
+   * @param containers the containers; one that is given twice is compared once
+   * @param desired one state for all, or a function that returns the state of each
    * @param options how many at once, and what ends the run
    * @throws StateError ERR_CLOSED
    * @example
@@ -199,17 +199,16 @@ export class Fleet {
       const drift = await session.drift(stateOf(container), { prune, force });
       if (drift !== undefined) found.set(container, drift);
     });
-    // In the order of the containers, not in that of their answers.
+    // In the order of the containers, not of their answers.
     const drift = new Map(programmed.flatMap(each => (found.has(each) ? [[each, found.get(each)!] as const] : [])));
     return { ...rest, drift, verified: programmed };
   }
 
   /**
-   * Programs containers when their namespaces appear, those that are there already first: names in directories (/run/netns,
-   * /run/docker/netns), and containers that docker or podman start. Close it, or the fleet, to end it; the process may end while it goes
-   * on.
+   * Programs containers when their namespaces appear: names in directories (/run/netns, /run/docker/netns), and containers that docker or
+   * podman start. Names that are there already come first. Close the watch or the fleet to end it. A watch does not keep the process alive.
    * @throws StateError ERR_CLOSED
-   * @param desired one state for all, or a function that says it for each, undefined for those that are left alone
+   * @param desired one state for all, or a function that returns the state of each, or undefined to leave a container alone
    * @param options where containers appear, and a signal that ends the watch
    * @example
    * const watching = fleet.watch((_, { name }) => (name.startsWith('web') ? { redirects: [] } : undefined));
@@ -282,7 +281,7 @@ export class Fleet {
     return result;
   }
 
-  /** Without a promise where it is done when this returns. */
+  /** Programs one container. Returns no promise if there is nothing to wait for. */
   #one(
     container: Container,
     work: (session: FleetSession, container: Container) => void | Promise<void>,
@@ -291,7 +290,7 @@ export class Fleet {
       void this.#sockets.drop(container);
       return 'gone';
     }
-    // The namespace lives as long as we hold it: what was programmed may already be in vain.
+    // Our socket keeps the namespace of an ended container alive, so the commit may have succeeded in vain.
     const done = (): Outcome => (container.ended ? 'gone' : 'programmed');
     const failed = (error: unknown): Outcome => {
       if (container.ended) return 'gone';
@@ -306,8 +305,8 @@ export class Fleet {
   }
 
   /**
-   * Closes the sockets and ends what it watches; what was programmed stays, and the containers stay open. From now on every call is
-   * `ERR_CLOSED`, and so are containers that a run under way has not begun.
+   * Closes the sockets and the watches. The containers stay open, and what was programmed stays. Every later call fails with `ERR_CLOSED`,
+   * and so do the containers that a run has not begun yet.
    * @example
    * fleet.close();
    */
@@ -326,15 +325,15 @@ export class Fleet {
   }
 }
 
-/** What differs in each container. */
+/** The result of `Fleet.verify`. */
 export interface FleetVerification extends Omit<FleetResult, 'programmed'> {
-  /** Containers that were compared. */
+  /** The containers that were compared. */
   verified: Container[];
-  /** What differs, for those where something does. */
+  /** The differences of each container that has some. */
   drift: Map<Container, Drift>;
 }
 
-/** Many containers share one state, and what is encoded for one of them serves all: each state is prepared once. */
+/** Returns the prepared state of each container. A state object that many containers share is prepared once. */
 function statesOf(desired: DesiredStates): (container: Container) => PreparedState {
   if (typeof desired !== 'function') {
     const prepared = new PreparedState(desired);

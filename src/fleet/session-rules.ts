@@ -12,10 +12,10 @@ import { ruleset } from '../nftables/read/listing.ts';
 import { readGeneration } from '../nftables/request.ts';
 import type { Drift, PreparedState } from './desired-state.ts';
 
-/** As long as an operation takes without a fleet. */
-const MOST_TURN = 3;
+/** The default of EventLoopBudget, which a fleet may shorten. */
+const MAX_TURN_MILLISECONDS = 3;
 
-/** What all containers of a fleet have in common. */
+/** The caches that all containers of a fleet share. */
 export class SharedRules {
   readonly features = new Features();
   readonly shapes = new RedirectShapes();
@@ -23,8 +23,8 @@ export class SharedRules {
   readonly turnMilliseconds: number;
   #tablesInquiry: TablesInquiry | undefined;
 
-  constructor(turnMilliseconds = MOST_TURN) {
-    this.turnMilliseconds = Math.min(turnMilliseconds, MOST_TURN);
+  constructor(turnMilliseconds = MAX_TURN_MILLISECONDS) {
+    this.turnMilliseconds = Math.min(turnMilliseconds, MAX_TURN_MILLISECONDS);
   }
 
   /** Asks for both tables. */
@@ -36,16 +36,16 @@ export class SharedRules {
 
 const remedy = (verb: string) => `fleet.${verb}(containers, desired, { force: true })`;
 
-/** What a fleet does to the packet rules of one container: each in one operation, so that what is short costs no promise. */
+/** The operations of a fleet on the packet rules of one container. Each is a single operation, so that a short one needs no promise. */
 export class SessionRulesOperations {
   readonly #exchange: Exchange;
   readonly #shared: SharedRules;
   readonly #nft: NftablesOperations;
   readonly #redirects: RedirectTable;
   readonly #logging: LogTable;
-  /** What was programmed last: the digest of it. */
+  /** The digest of the state that was programmed last. */
   #settled: string | undefined;
-  /** At this generation all of it was there. */
+  /** The generation at which all of that state was there. */
   #good: number | undefined;
 
   constructor(exchange: Exchange, shared = new SharedRules()) {
@@ -57,7 +57,7 @@ export class SessionRulesOperations {
     this.#logging = new LogTable(exchange, this.#nft);
   }
 
-  /** Redirects, log rules and the transaction; virtual servers are another subsystem's. */
+  /** Programs redirects, log rules and the transaction. IPVS has its own socket. */
   *program(prepared: PreparedState, force = false): Operation<void> {
     const { redirects, logging } = prepared;
     const { transaction } = prepared.state;
@@ -68,30 +68,29 @@ export class SessionRulesOperations {
 
   *#programOnce(prepared: PreparedState, force: boolean): Operation<void> {
     const { redirects, logging, digest } = prepared;
-    // Where nothing at all was changed in the namespace since, all is as it was.
+    // If the generation is the same, nobody has changed anything since.
     if (this.#good !== undefined && this.#settled === digest)
       if ((yield* readGeneration(this.#exchange)) === this.#good) return;
     const isNew = this.#settled === undefined;
     this.#good = undefined;
     if (isNew && (yield* this.#begun(prepared, force))) return;
     if (redirects !== undefined) {
-      yield* this.#redirects.set(redirects, force, `${remedy('apply')} replaces it by one of ours`);
+      yield* this.#redirects.set(redirects, force, `${remedy('apply')} replaces it`);
       this.#good = this.#redirects.good;
     }
     if (logging !== undefined) {
-      yield* this.#logging.set(logging, force, `${remedy('apply')} replaces it by one of ours`);
+      yield* this.#logging.set(logging, force, `${remedy('apply')} replaces it`);
       this.#good = redirects === undefined || this.#good === this.#logging.before ? this.#logging.good : undefined;
     }
     this.#settled = prepared.digest;
   }
 
-  /** A container that has none of it yet gets all of it at once: one look, one commit. */
+  /** Programs a container that has none of our tables, by one request and one commit. False if it has some. */
   *#begun(prepared: PreparedState, force: boolean): Operation<boolean> {
     const { generation, tables } = yield* readTables(this.#exchange, prepared.tablesInquiry);
-    // One that cannot be taken is told before the other one is touched.
+    // Check all tables before the first is touched.
     for (const { name, comment } of tables)
-      if (!force && settingsOf(comment) === undefined)
-        throw foreignTable(name, `${remedy('apply')} replaces it by one of ours`);
+      if (!force && settingsOf(comment) === undefined) throw foreignTable(name, `${remedy('apply')} replaces it`);
     if (tables.length > 0) return false;
     yield* this.#nft.commit(prepared.fresh, { generation });
     this.#settled = prepared.digest;
@@ -99,7 +98,7 @@ export class SessionRulesOperations {
     return true;
   }
 
-  /** Redirects and log rules whoever made them, and the tables of `transaction`: one look, one commit. */
+  /** Removes all redirects and log rules, and the tables of `transaction`, by one request and one commit. */
   *unprogram(transaction: Transaction | undefined, force = false): Operation<void> {
     this.#settled = undefined;
     yield* retryWhileMoved(() => this.#unprogramOnce(transaction, force));
@@ -114,21 +113,21 @@ export class SessionRulesOperations {
     }
     for (const { object } of named(transaction, ['table']))
       removal.destroy({ table: { family: object.family, name: object.name } });
-    // The kernel goes through all elements of the maps, and any number may be there.
+    // The kernel removes each element, and there may be any number, so the commit leaves the thread.
     this.#exchange.heavy = tables.length > 0;
     if (removal.length > 0) yield* this.#nft.commit(removal, { generation });
   }
 
-  /** What is not as it should be. */
+  /** The differences from the wanted state. */
   *drift({ redirects, logging, state: { transaction } }: PreparedState, force: boolean): Operation<Drift> {
     const drift: Drift = {};
-    const told = `${remedy('verify')} tells it as a difference`;
+    const reports = `${remedy('verify')} reports it as a difference`;
     if (redirects !== undefined) {
-      const found = yield* retryWhileMoved(() => this.#redirects.differences(redirects, force, told));
+      const found = yield* retryWhileMoved(() => this.#redirects.differences(redirects, force, reports));
       if (Object.values(found).some(list => list.length > 0)) drift.redirects = found;
     }
     if (logging !== undefined) {
-      const found = yield* retryWhileMoved(() => this.#logging.differences(logging, force, told));
+      const found = yield* retryWhileMoved(() => this.#logging.differences(logging, force, reports));
       if (Object.values(found).some(list => list.length > 0)) drift.logging = found;
     }
     if (transaction !== undefined) {
@@ -160,7 +159,7 @@ interface Named {
 
 const KINDS = ['table', 'chain', 'set', 'map'];
 
-/** Objects with a name that a transaction adds. */
+/** The objects of these kinds that a transaction adds. */
 const named = (transaction: Transaction | undefined, kinds: readonly string[]) =>
   (transaction?.operations ?? [])
     .filter(({ verb, kind }) => (verb === 'add' || verb === 'create') && kinds.includes(kind))

@@ -9,14 +9,14 @@ import type { Logger } from '../observe.ts';
 import type { Drift, Needs, PreparedState } from './desired-state.ts';
 import { SessionRules, SessionRulesOperations, SharedRules } from './session-rules.ts';
 
-/** Of the descriptors that a process may have, a fleet takes at most this part by itself. */
+/** The part of the process's descriptors that a fleet uses by default. */
 const SHARE_OF_DESCRIPTORS = 0.5;
 const DEFAULT_DESCRIPTORS = 1024;
 
-/** Sockets of so many containers are opened in one pass through their namespaces: the way home costs as much as the way in. */
+/** The sockets of this many containers are opened in one pass, because to return home costs as much as to enter a namespace. */
 const MAX_AHEAD = 32;
 
-/** Closes under way, above which whoever opens more waits: each is a descriptor, too. */
+/** With this many closes under way, no further socket is opened: each still has a descriptor. */
 const MAX_CLOSING = 64;
 
 interface ProgramOptions extends Pick<ReconcileOptions, 'drain' | 'signal'> {
@@ -27,11 +27,11 @@ interface ProgramOptions extends Pick<ReconcileOptions, 'drain' | 'signal'> {
 /** The sockets of a fleet in one container. */
 export class FleetSession {
   readonly container: Container;
-  /** A table of its own goes when its socket is closed: such a session is kept. */
+  /** The kernel removes an owned table with its socket, so the session is kept. */
   ownsTable = false;
-  /** Those who use it just now. */
+  /** How many operations use it now. */
   users = 0;
-  /** Sockets that its fleet counts. */
+  /** How many of its sockets are in the fleet's count. */
   counted = 0;
   readonly #fleet: SocketCache;
   readonly #detach: () => void;
@@ -45,7 +45,6 @@ export class FleetSession {
     this.#detach = container.attach(this);
   }
 
-  /** Its packet rules. */
   get rules(): SessionRules {
     this.#checkOpen();
     if (this.#rules === undefined) {
@@ -69,7 +68,7 @@ export class FleetSession {
     return (this.#rules === undefined ? 0 : 1) + (this.#ipvs === undefined ? 0 : 1);
   }
 
-  /** Opens what will be needed with one entry into the namespace. */
+  /** Opens the sockets that will be needed, with one entry into the namespace. */
   open(needs: Needs): void {
     const nftables = needs.nftables && this.#rules === undefined;
     const ipvs = needs.ipvs && this.#ipvs === undefined;
@@ -91,14 +90,14 @@ export class FleetSession {
       .then(() => {});
   }
 
-  /** Removes all redirects and log rules, and of the state the tables of its transaction and its virtual servers. */
+  /** Removes all redirects and log rules, the tables of the state's transaction, and its virtual services. */
   async unprogram({ state }: PreparedState, force: boolean): Promise<void> {
     await this.rules.unprogram(state.transaction, force);
     this.ownsTable = false;
     const { virtualServers = [] } = state;
     if (virtualServers.length === 0) return;
     const { failures } = await this.ipvs.apply(
-      virtualServers.map(server => ({ op: 'removeService', key: keyOf(server) })),
+      virtualServers.map(service => ({ op: 'removeService', key: keyOf(service) })),
       { onError: 'collect' },
     );
     const failed = failures.find(failure => !isNotFound(failure));
@@ -137,27 +136,27 @@ export class FleetSession {
     await Promise.all(handles.map(handle => handle?.[Symbol.asyncDispose]()));
   }
 
-  /** Its container is closed. */
+  /** Called when its container is closed. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.#fleet.drop(this.container) ?? Promise.resolve();
   }
 }
 
 /**
- * The sessions of a fleet, kept by least recent use under a limit on descriptors. A session goes with its container: when that is closed, and when
- * its process ends, because a socket of ours would keep the dead one's namespace alive, and accept commits to it.
+ * The sessions of a fleet. Above the limit on descriptors the least recently used ones are closed. A session is also closed when its
+ * container is closed or its process ends: otherwise our socket would keep the namespace alive, and accept commits to it.
  */
 export class SocketCache {
-  /** What the kernel can do, which is the same in every namespace, and what our tables are like. */
+  /** The kernel's features, which are the same in every namespace, and caches of tables. */
   readonly shared: SharedRules;
   readonly logger: Logger | undefined;
   readonly #limit: number;
-  /** The least recently used first. */
+  /** In the order of their use, the least recent first. */
   readonly #sessions = new Map<Container, FleetSession>();
-  /** Those that own a table: never closed for the limit's sake. */
+  /** Sessions that own a table. The limit does not apply to them. */
   readonly #owners = new Map<Container, FleetSession>();
   readonly #closing = new Set<Promise<void>>();
-  /** Containers whose end is waited for: once each, however often their sessions come and go. */
+  /** Containers whose end is already awaited. */
   readonly #known = new WeakSet<Container>();
   #open = 0;
   #closed = false;
@@ -172,7 +171,10 @@ export class SocketCache {
     return this.#closed;
   }
 
-  /** The session in a container, for as long as `use` takes. @throws StateError ERR_CLOSED: the fleet, or the container */
+  /**
+   * Calls `use` with the container's session, which stays open until it is done.
+   * @throws StateError ERR_CLOSED the fleet or the container is closed
+   */
   with<T>(container: Container, use: (session: FleetSession) => T | Promise<T>): T | Promise<T> {
     if (this.#closed) throw closedError('the fleet');
     container.checkOpen();
@@ -190,7 +192,9 @@ export class SocketCache {
     return result;
   }
 
-  /** Opens what the containers from `first` on need, in one pass through their namespaces. Returns the first one that was left for later. */
+  /**
+   * Opens the sockets of the next containers from `first` on, in one pass. Returns the index of the first container that is left for later.
+   */
   openAhead(containers: readonly Container[], first: number, needs: Needs): number {
     const end = Math.min(containers.length, first + Math.max(1, Math.min(MAX_AHEAD, this.#limit >> 2)));
     const without = containers
@@ -227,7 +231,7 @@ export class SocketCache {
     const { container } = session;
     session.users--;
     if (session.closed) return;
-    // It goes to the end of the map: the one used last.
+    // To the end of the map: it was used last.
     this.#sessions.delete(container);
     if (session.ownsTable) this.#owners.set(container, session);
     else {
@@ -239,7 +243,7 @@ export class SocketCache {
     if (this.#open > this.#limit) this.#shrink();
   }
 
-  /** Lets go of a container. */
+  /** Closes the session of a container. */
   drop(container: Container): Promise<void> | undefined {
     const session = this.#sessions.get(container) ?? this.#owners.get(container);
     if (session === undefined) return undefined;
@@ -260,12 +264,12 @@ export class SocketCache {
     }
   }
 
-  /** Sockets that are open now. */
+  /** The number of sockets that are open now. */
   get open(): number {
     return this.#open;
   }
 
-  /** What to wait for before more is opened: closes go on elsewhere, and may wait in the kernel. */
+  /** A promise to await before more sockets are opened; undefined if few are being closed. A close may take long in the kernel. */
   get congestion(): Promise<void> | undefined {
     if (this.#closing.size < MAX_CLOSING) return undefined;
     const [oldest] = this.#closing;
@@ -276,7 +280,7 @@ export class SocketCache {
     this.#closed = true;
     for (const container of [...this.#sessions.keys(), ...this.#owners.keys()]) {
       void this.drop(container);
-      // Without a pause where there is no need for one.
+      // Not `await this.congestion`, which would let other code run each time.
       const { congestion } = this;
       if (congestion !== undefined) await congestion;
     }
@@ -294,7 +298,7 @@ function descriptorLimit(): number {
   }
 }
 
-const keyOf = (server: VirtualServer): ServiceKey =>
-  'firewallMark' in server
-    ? { firewallMark: server.firewallMark, family: server.family }
-    : { protocol: server.protocol, address: server.address, port: server.port };
+const keyOf = (service: VirtualServer): ServiceKey =>
+  'firewallMark' in service
+    ? { firewallMark: service.firewallMark, family: service.family }
+    : { protocol: service.protocol, address: service.address, port: service.port };

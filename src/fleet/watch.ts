@@ -11,41 +11,43 @@ import { NetNs } from '../netns/index.ts';
 import { checkSignal, onAbort } from '../signal.ts';
 import type { ContainerState } from './desired-state.ts';
 
-/** Where containers appear. */
+/** The places that a fleet watches for containers. */
 export interface FleetWatchOptions {
-  /** Where namespaces get names; default /run/netns (`ip netns`, CNI) and /run/docker/netns. */
+  /** Directories in which namespaces get names; default /run/netns (`ip netns`, CNI) and /run/docker/netns. */
   directories?: readonly string[];
-  /** Sockets of Docker's Engine API, whose starting containers are programmed; default those of docker and podman that exist. */
+  /** Sockets of Docker's Engine API: containers that these daemons start are programmed. Default those of docker and podman that exist. */
   runtimes?: readonly string[];
   /** Ends the watch, as `close` does. */
   signal?: AbortSignal;
 }
 
-/** Where a watched container comes from. */
+/** The place where a watched container was found. */
 export interface FleetSource {
-  /** Its name in the directory, or in the runtime. A container may have chosen it: not for terminals as it is. */
+  /** Its name in the directory or in the runtime. A container may have chosen it, so escape control characters before you print it. */
   name: string;
   /** The directory, or the runtime's socket. */
   from: string;
 }
 
-/** What a watched container shall have; undefined leaves it alone. */
+/** The state of watched containers, or a function that returns it for each; undefined leaves a container alone. */
 export type WatchedState = ContainerState | ((container: Container, source: FleetSource) => ContainerState | undefined);
 
-/** What a watch has done. */
+/** An event of a watch. */
 export type FleetEvent = FleetSource &
   (
     | { event: 'programmed'; container: Container }
     | { event: 'failed'; container: Container | undefined; error: Error }
-    /** Its name is gone, or its process has ended; the container is closed. */
+    /** The name was removed or the process has ended. The container is closed. */
     | { event: 'gone' }
   );
 
 const DIRECTORIES = ['/run/netns', '/run/docker/netns'];
 const SOCKETS = ['/run/docker.sock', '/run/podman/podman.sock'];
-/** `ip netns add` makes a file and mounts the namespace over it a moment later, which nothing tells. */
+/**
+ * `ip netns add` makes a file and mounts the namespace over it a moment later. No event tells of the mount, so the file is looked at again.
+ */
 const MOUNT_DELAYS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000];
-/** Events that nobody takes are dropped from here on, the oldest first: the programming goes on. */
+/** With this many events that nobody takes, the oldest are dropped. */
 const MAX_EVENTS = 10_000;
 const RECONNECT_MILLISECONDS = 1000;
 /** linux/limits.h, without the NUL. */
@@ -57,8 +59,7 @@ interface Watched {
 }
 
 /**
- * Programs containers as their namespaces appear. Iterating tells what it does; it works whether or not anybody iterates, until it is
- * closed.
+ * Programs containers when their namespaces appear, until it is closed. Iterate over it to get its events; it works without that, too.
  * @example
  * for await (const { event, name } of fleet.watch({ redirects: [] })) console.log(event, name);
  */
@@ -67,9 +68,9 @@ export class FleetWatch implements AsyncIterable<FleetEvent> {
   readonly #desired: WatchedState;
   readonly #stopped = new AbortController();
   readonly #watchers: fs.FSWatcher[] = [];
-  /** By what they come from. */
+  /** By path, or by socket and id. */
   readonly #watched = new Map<string, Watched>();
-  /** Names that are looked at just now. */
+  /** Paths that are being looked at. */
   readonly #looking = new Set<string>();
   readonly #events: FleetEvent[] = [];
   #wake = () => {};
@@ -101,7 +102,7 @@ export class FleetWatch implements AsyncIterable<FleetEvent> {
     return this.#stopped.signal.aborted;
   }
 
-  /** Containers that are programmed now. */
+  /** The number of containers that it holds open. */
   get size(): number {
     return this.#watched.size;
   }
@@ -110,19 +111,19 @@ export class FleetWatch implements AsyncIterable<FleetEvent> {
     if (this.#stopped.signal.aborted) return;
     try {
       const watcher = fs.watch(directory, { persistent: false }, (_, name) => {
-        if (typeof name === 'string') void this.#tablesInquiry(directory, name);
+        if (typeof name === 'string') void this.#look(directory, name);
       });
-      // The directory itself has gone.
+      // The directory was removed.
       watcher.once('error', () => watcher.close());
       this.#watchers.push(watcher);
-      for (const name of fs.readdirSync(directory)) void this.#tablesInquiry(directory, name);
+      for (const name of fs.readdirSync(directory)) void this.#look(directory, name);
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
       this.#awaitDirectory(directory);
     }
   }
 
-  /** The directory is made with the first name in it: until then its parent is watched. */
+  /** Watches the parent until the directory is made, which happens with the first name. */
   #awaitDirectory(directory: string): void {
     const parent = dirname(directory);
     if (!fs.existsSync(parent)) return;
@@ -132,15 +133,15 @@ export class FleetWatch implements AsyncIterable<FleetEvent> {
       this.#watch(directory);
     });
     this.#watchers.push(watcher);
-    // It may have been made in between.
+    // It may have been made before the watcher began.
     if (fs.existsSync(directory)) {
       watcher.close();
       this.#watch(directory);
     }
   }
 
-  /** Something happened to a name: it is there, or gone. */
-  async #tablesInquiry(directory: string, name: string): Promise<void> {
+  /** Looks at a name that was added or removed. */
+  async #look(directory: string, name: string): Promise<void> {
     const path = join(directory, name);
     if (this.#looking.has(path)) return;
     this.#looking.add(path);
@@ -156,7 +157,7 @@ export class FleetWatch implements AsyncIterable<FleetEvent> {
         const netns = openNamed(path);
         if (netns !== undefined) {
           await this.#take(path, source, () => holding(netns));
-          // The name may have gone meanwhile.
+          // The name may have been removed meanwhile.
           if (!fs.existsSync(path)) this.#lose(path);
           return;
         }
@@ -170,7 +171,7 @@ export class FleetWatch implements AsyncIterable<FleetEvent> {
     }
   }
 
-  /** Follows a runtime's events, and asks again when it is restarted. */
+  /** Follows a runtime's events, and connects again when the daemon has ended. */
   async #follow(engine: Engine): Promise<void> {
     const { signal } = this.#stopped;
     const from = engine.socketPath;
@@ -185,7 +186,7 @@ export class FleetWatch implements AsyncIterable<FleetEvent> {
     }
   }
 
-  /** As `Container.find` takes a daemon's word: its own network alone, asked twice. */
+  /** Takes a container that has started. The checks are those of `Container.find`; only containers with their own network are taken. */
   async #started(engine: Engine, id: string): Promise<void> {
     const source = { name: id, from: engine.socketPath };
     const { signal } = this.#stopped;
@@ -204,7 +205,7 @@ export class FleetWatch implements AsyncIterable<FleetEvent> {
 
   async #take(key: string, source: FleetSource, open: () => Container): Promise<void> {
     const container = open();
-    // It may have been closed while a runtime was asked.
+    // The watch may have been closed while the runtime was asked.
     if (this.closed) {
       container.close();
       return;
@@ -220,7 +221,7 @@ export class FleetWatch implements AsyncIterable<FleetEvent> {
     this.#watched.set(key, { container, source });
     void container.closed.then(() => this.#lose(key));
     const outcome = await this.#program(container, state);
-    // Its containers are closed with it: what was not done by then is no failure of theirs.
+    // `close` has closed the container, which made it fail.
     if (this.closed) return;
     if (outcome === 'gone') this.#lose(key);
     else if (outcome === undefined) this.#tell({ ...source, event: 'programmed', container });
@@ -242,11 +243,12 @@ export class FleetWatch implements AsyncIterable<FleetEvent> {
   }
 
   /**
-   * What has happened since it began, and what happens from now on. One loop takes them; leaving it does not end the watch, and when that is
-   * closed, it ends behind what had happened. @throws StateError ERR_CLOSED (the call itself)
+   * Iterates over the events since the watch began. Use one loop at a time. To leave the loop does not end the watch. When the watch is
+   * closed, the loop ends after the events that are left.
+   * @throws StateError ERR_CLOSED the watch is closed (thrown by the call itself)
    */
   [Symbol.asyncIterator](): AsyncIterator<FleetEvent> {
-    // One that was aborted just ends, before its iteration as in it.
+    // After an abort the iteration ends without an error.
     if (this.closed && this.#signal?.aborted !== true) throw closedError('the watch');
     return this.#iterate();
   }
@@ -262,7 +264,7 @@ export class FleetWatch implements AsyncIterable<FleetEvent> {
   }
 
   /**
-   * Ends the watch and closes its containers; what was programmed stays.
+   * Ends the watch and closes its containers. What was programmed stays.
    * @example
    * const watching = fleet.watch({ redirects: [] });
    * watching.close();
@@ -283,7 +285,7 @@ export class FleetWatch implements AsyncIterable<FleetEvent> {
   }
 }
 
-/** A container that keeps its namespace open, and closes it at its end. */
+/** Opens a container that closes the namespace with itself. */
 function holding(netns: NetNs): Container {
   try {
     const container = Container.open({ netns });
@@ -300,7 +302,7 @@ function checkPaths(paths: unknown, field: string): void {
   for (const [i, path] of paths.entries()) checkString(path, [field, i], MAX_PATH);
 }
 
-/** Undefined while it is a plain file, as it is before the namespace is mounted over it. */
+/** Opens a namespace by its path. Undefined while there is only a regular file, before the namespace is mounted over it. */
 function openNamed(path: string): NetNs | undefined {
   try {
     return NetNs.open({ path });
