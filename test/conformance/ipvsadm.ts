@@ -13,8 +13,7 @@ import {
 } from '../../src/ipvs/index.ts';
 import { IPVS_CMD_GET_INFO } from '../../src/linux/ip_vs.ts';
 import { AF_INET } from '../../src/linux/socket.ts';
-import { genlmsghdr } from '../../src/netlink/generic.ts';
-import { Exchange } from '../../src/netlink/index.ts';
+import { Exchange, genlmsghdr } from '../../src/netlink/index.ts';
 import { filesLike, type Outcome, readJson, tryAll } from './corpus.ts';
 import { type Invocation, parseInvocation } from './ipvsadm-arguments.ts';
 import { differenceOf } from './tree.ts';

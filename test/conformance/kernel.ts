@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process';
-import { type Chain, type Ruleset, type Table, Transaction } from '../../src/nftables/index.ts';
-import { planOf, transactionOf } from '../../src/nftables/plan/plan.ts';
+import { type Chain, type Ruleset, type Table, Transaction, transactionOf } from '../../src/nftables/index.ts';
+import { planOf } from '../../src/nftables/plan/plan.ts';
 import { filesLike, type Outcome, readLines, tryAll } from './corpus.ts';
 import { Place } from './place.ts';
 

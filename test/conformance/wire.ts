@@ -1,7 +1,7 @@
 import { HOST_IS_LITTLE_ENDIAN } from '../../src/codec/index.ts';
 import { CTRL_ATTR_FAMILY_ID, GENL_ID_CTRL } from '../../src/linux/genetlink.ts';
 import { NLM_F_DUMP, NLM_F_MULTI } from '../../src/linux/netlink.ts';
-import { genlmsghdr } from '../../src/netlink/generic.ts';
+import { genlmsghdr } from '../../src/netlink/index.ts';
 import { acknowledge, done, MemoryTransport, message, type Received, received } from '../support/memory-transport.ts';
 
 const FAMILY_ID = 0x20;

@@ -7,7 +7,7 @@ import { Worker } from 'node:worker_threads';
 import { afterAll, afterEach, describe, expect, test } from 'vitest';
 import { NetNsError } from '../../src/errors.ts';
 import { ffi } from '../../src/ffi/index.ts';
-import { Ipvs } from '../../src/ipvs/ipvs.ts';
+import { Ipvs } from '../../src/ipvs/index.ts';
 import { NETLINK_ROUTE } from '../../src/linux/netlink.ts';
 import { NetlinkSocket } from '../../src/netlink/index.ts';
 import { NetNs, type NetNsReference } from '../../src/netns/index.ts';

@@ -16,9 +16,8 @@ import {
   SOL_NETLINK,
   SOL_SOCKET,
 } from '../../src/linux/socket.ts';
-import { genlmsghdr } from '../../src/netlink/generic.ts';
-import { Exchange, NetlinkSocket } from '../../src/netlink/index.ts';
-import { type Operation, runAway, runNow } from '../../src/netlink/operation.ts';
+import { Exchange, genlmsghdr, NetlinkSocket, type Operation } from '../../src/netlink/index.ts';
+import { runAway, runNow } from '../../src/netlink/operation.ts';
 import { NOTHING } from '../../src/netlink/transport.ts';
 import { NetNs } from '../../src/netns/index.ts';
 import { Nftables, Transaction } from '../../src/nftables/index.ts';

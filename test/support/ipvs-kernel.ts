@@ -1,9 +1,10 @@
 import { sourceOf } from '../../src/codec/index.ts';
-import type { IpvsTransport, Options, Via } from '../../src/ipvs/backends/socket.ts';
+import type { IpvsTransport, Options } from '../../src/ipvs/backends/socket.ts';
+import type { Via } from '../../src/ipvs/index.ts';
 import { GENL_ID_CTRL } from '../../src/linux/genetlink.ts';
 import * as C from '../../src/linux/ip_vs.ts';
 import { NLM_F_ACK, NLM_F_DUMP, NLM_F_MULTI } from '../../src/linux/netlink.ts';
-import { genlmsghdr } from '../../src/netlink/generic.ts';
+import { genlmsghdr } from '../../src/netlink/index.ts';
 import { LOST } from '../../src/netlink/transport.ts';
 import * as abi from './ipvs-abi.ts';
 import {

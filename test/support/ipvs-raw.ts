@@ -2,10 +2,9 @@ import { fromHex } from '../../src/codec/index.ts';
 import { NetlinkError } from '../../src/errors.ts';
 import { commandTable } from '../../src/ip_vs/attributes.ts';
 import { NETLINK_GENERIC } from '../../src/linux/netlink.ts';
-import { genlmsghdr } from '../../src/netlink/generic.ts';
-import { Exchange, GenericFamily, NetlinkSocket, type RequestInfo } from '../../src/netlink/index.ts';
+import { Exchange, GenericFamily, genlmsghdr, NetlinkSocket, type RequestInfo } from '../../src/netlink/index.ts';
 import { runNow } from '../../src/netlink/operation.ts';
-import type { NetNs } from '../../src/netns/netns.ts';
+import type { NetNs } from '../../src/netns/index.ts';
 
 /* What the library refuses to send, written by hand. Payloads are hex, in the byte order of a little-endian host. */
 

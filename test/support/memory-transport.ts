@@ -9,8 +9,8 @@ import {
   NLMSGERR_ATTR_MSG,
   NLMSGERR_ATTR_OFFS,
 } from '../../src/linux/netlink.ts';
-import { beginMessage, endMessage, messagesIn } from '../../src/netlink/index.ts';
-import { NOTHING, type Transport } from '../../src/netlink/transport.ts';
+import { beginMessage, endMessage, messagesIn, type Transport } from '../../src/netlink/index.ts';
+import { NOTHING } from '../../src/netlink/transport.ts';
 
 /** One message that the kernel in memory was sent. */
 export interface Received {

@@ -1,7 +1,7 @@
 import { isIPv4, isIPv6 } from 'node:net';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { addressVersion, formatIPv4, formatIPv6, parseIPv4, parseIPv6 } from '../../src/codec/address.ts';
+import { addressVersion, formatIPv4, formatIPv6, parseIPv4, parseIPv6 } from '../../src/codec/index.ts';
 
 const fourBytes = fc.uint8Array({ minLength: 4, maxLength: 4 });
 const sixteenBytes = fc.uint8Array({ minLength: 16, maxLength: 16 });

@@ -22,9 +22,10 @@ import {
   type Message,
   messagesIn,
   NLMSG_HDRLEN,
+  type Operation,
   readAck,
 } from '../../src/netlink/index.ts';
-import { type Operation, runAway, runNow } from '../../src/netlink/operation.ts';
+import { runAway, runNow } from '../../src/netlink/operation.ts';
 import { LOST } from '../../src/netlink/transport.ts';
 import {
   type Answer,

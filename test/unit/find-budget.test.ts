@@ -2,8 +2,9 @@ import fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { Budget, type SearchBudget } from '../../src/container/find/budget.ts';
+import { Budget } from '../../src/container/find/budget.ts';
 import { findContainer } from '../../src/container/find/find.ts';
+import type { SearchBudget } from '../../src/container/index.ts';
 
 /*
  * What a user may have written to keep root busy: 8 MiB and 50 ms of this thread's time is all that is spent on it. What is spent is counted here as the budget

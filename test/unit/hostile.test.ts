@@ -9,13 +9,18 @@ import { Engine } from '../../src/container/find/engine.ts';
 import { findContainer } from '../../src/container/find/find.ts';
 import { printable, StateError } from '../../src/errors.ts';
 import { Ipvs } from '../../src/ipvs/index.ts';
-import { GroupReader, type GroupSocket } from '../../src/netlink/group.ts';
-import { Exchange, messageAt } from '../../src/netlink/index.ts';
+import { Exchange, GroupReader, type GroupSocket, messageAt } from '../../src/netlink/index.ts';
 import { pidIn, startTimeIn } from '../../src/netns/process.ts';
 import { effectiveIn } from '../../src/netns/user.ts';
 import { MESSAGES, readMessage } from '../../src/nf_tables/message.ts';
-import { decompileRule, formatRule, formatRuleset, type RuleEntry, rulesetJson } from '../../src/nftables/index.ts';
-import { Nftables } from '../../src/nftables/nftables.ts';
+import {
+  decompileRule,
+  formatRule,
+  formatRuleset,
+  Nftables,
+  type RuleEntry,
+  rulesetJson,
+} from '../../src/nftables/index.ts';
 import { isTyped } from '../support/fuzz/judge.ts';
 import { bytesOf, nested } from '../support/fuzz/nftables.ts';
 import recorded from '../support/fuzz/recorded.json' with { type: 'json' };

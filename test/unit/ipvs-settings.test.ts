@@ -1,7 +1,7 @@
 import { IpvsSettings } from 'netsteer/ipvs';
 import { describe, expect, it } from 'vitest';
 import { NetNsError, UnsupportedError } from '../../src/errors.ts';
-import type { NetNs } from '../../src/netns/netns.ts';
+import type { NetNs } from '../../src/netns/index.ts';
 
 /** A namespace with these sysctls. */
 function settingsOf(sysctls: Record<string, string>, errors: Record<string, number> = {}) {

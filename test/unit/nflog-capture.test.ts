@@ -1,8 +1,7 @@
 import { PassThrough, Writable } from 'node:stream';
 import { describe, expect, it, vi } from 'vitest';
-import type { BacklogPolicy } from '../../src/nflog/config.ts';
-import type { Packet } from '../../src/nflog/packet.ts';
-import { CaptureSink, checkRotation, type Rotation } from '../../src/nflog/sinks/capture.ts';
+import type { BacklogPolicy, Packet, Rotation } from '../../src/nflog/index.ts';
+import { CaptureSink, checkRotation } from '../../src/nflog/sinks/capture.ts';
 import { Delivery } from '../../src/nflog/sinks/delivery.ts';
 import { type CaptureFormat, PcapFormat } from '../../src/nflog/sinks/pcap.ts';
 import { PcapngFormat } from '../../src/nflog/sinks/pcapng.ts';

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { Packet } from '../../src/nflog/packet.ts';
+import type { Packet } from '../../src/nflog/index.ts';
 import { Delivery } from '../../src/nflog/sinks/delivery.ts';
 
 /** Stand-ins: the queue does not look at them. */

@@ -3,8 +3,8 @@ import { Writer } from '../../src/codec/index.ts';
 import { NFULA_SEQ } from '../../src/linux/nfnetlink_log.ts';
 import * as C from '../../src/linux/sock_diag.ts';
 import { SO_MEMINFO } from '../../src/linux/socket.ts';
-import type { Packet } from '../../src/nflog/packet.ts';
-import { type LogSocket, type Loss, PacketReader, type Receiver } from '../../src/nflog/reader.ts';
+import type { Loss, Packet } from '../../src/nflog/index.ts';
+import { type LogSocket, PacketReader, type Receiver } from '../../src/nflog/reader.ts';
 import { Observer } from '../../src/observe.ts';
 
 const NOTHING = -11;

@@ -2,10 +2,9 @@ import { pino } from 'pino';
 import { describe, expect, it } from 'vitest';
 import * as CT from '../../src/linux/nfnetlink_conntrack.ts';
 import * as C from '../../src/linux/nfnetlink_log.ts';
-import type { Packet } from '../../src/nflog/packet.ts';
-import type { Loss } from '../../src/nflog/reader.ts';
+import type { Loss, Packet, RecordLogger, RecordOptions } from '../../src/nflog/index.ts';
 import { Delivery } from '../../src/nflog/sinks/delivery.ts';
-import { type RecordLogger, type RecordOptions, RecordSink } from '../../src/nflog/sinks/records.ts';
+import { RecordSink } from '../../src/nflog/sinks/records.ts';
 import { refuseControl } from '../support/fuzz/judge.ts';
 import { packetOf, type Raw, RECEIPT, TCP_SYN, usual } from '../support/nflog-message.ts';
 

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { Closing, configureOffThread, Pool } from '../../src/ffi/pool.ts';
+import { configureOffThread } from '../../src/ffi/index.ts';
+import { Closing, Pool } from '../../src/ffi/pool.ts';
 
 interface Call {
   name: string;

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { type Operation, runAway, runNow, type Step } from '../../src/netlink/operation.ts';
+import type { Operation, Step } from '../../src/netlink/index.ts';
+import { runAway, runNow } from '../../src/netlink/operation.ts';
 import { acquireQueue, OperationQueue, releaseQueue } from '../../src/netlink/queue.ts';
 
 interface Gate {

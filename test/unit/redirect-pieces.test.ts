@@ -1,5 +1,5 @@
 import { afterEach, expect, test, vi } from 'vitest';
-import type { Redirect } from '../../src/container/redirects/input.ts';
+import type { Redirect } from '../../src/container/index.ts';
 import { PortMap } from '../../src/container/redirects/port-map.ts';
 import {
   besides,

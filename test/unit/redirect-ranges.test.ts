@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import type { Redirect } from '../../src/container/redirects/input.ts';
+import type { Redirect } from '../../src/container/index.ts';
 import { masked, type Range, Ranges } from '../../src/container/redirects/ranges.ts';
 import { listOf, RedirectSet } from '../../src/container/redirects/set.ts';
 import { runNow } from '../../src/netlink/operation.ts';

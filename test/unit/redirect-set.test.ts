@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import type { Redirect } from '../../src/container/redirects/input.ts';
+import type { Redirect } from '../../src/container/index.ts';
 import { PortMap } from '../../src/container/redirects/port-map.ts';
 import {
   addRedirects,

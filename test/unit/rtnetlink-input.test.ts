@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { writeAddress } from '../../src/rtnetlink/address.ts';
+import type { NewLink } from '../../src/rtnetlink/index.ts';
 import { LINKS } from '../../src/rtnetlink/links/link.ts';
-import type { NewLink } from '../../src/rtnetlink/links/settings.ts';
 import { writeChanges } from '../../src/rtnetlink/links/settings.ts';
 import { checkPrefix } from '../../src/rtnetlink/prefix.ts';
 import { writeRoute, writeRouteKey } from '../../src/rtnetlink/routes/new-route.ts';

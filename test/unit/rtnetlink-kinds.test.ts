@@ -2,11 +2,11 @@ import { describe, expect, test } from 'vitest';
 import { attributes, type Infer, opt, u16be, u32ne } from '../../src/codec/index.ts';
 import { RTM_GETLINK, RTM_NEWLINK } from '../../src/linux/rtnetlink.ts';
 import { Exchange } from '../../src/netlink/index.ts';
+import { Links, type NewLink } from '../../src/rtnetlink/index.ts';
 import { LinkKind } from '../../src/rtnetlink/links/kind.ts';
 import { KINDS } from '../../src/rtnetlink/links/kinds.ts';
 import { LinkKinds } from '../../src/rtnetlink/links/link.ts';
-import type { NewLink } from '../../src/rtnetlink/links/settings.ts';
-import { Links, LinksOperations } from '../../src/rtnetlink/rtnetlink.ts';
+import { LinksOperations } from '../../src/rtnetlink/rtnetlink.ts';
 import { ACK, CannedTransport } from '../support/canned-transport.ts';
 
 /* A kind that the library does not have: this is all there is to write for one. */

@@ -4,9 +4,9 @@ import { NetlinkError } from '../../src/errors.ts';
 import * as C from '../../src/linux/rtnetlink.ts';
 import { Exchange, type Transport } from '../../src/netlink/index.ts';
 import { ADDRESS } from '../../src/rtnetlink/address.ts';
+import { Links } from '../../src/rtnetlink/index.ts';
 import { LINKS } from '../../src/rtnetlink/links/link.ts';
 import { request } from '../../src/rtnetlink/request.ts';
-import { Links } from '../../src/rtnetlink/rtnetlink.ts';
 import { ACK, CannedTransport } from '../support/canned-transport.ts';
 
 const LINK = LINKS.messages;

@@ -1,15 +1,12 @@
 import { sourceOf, Writer } from '../../../src/codec/index.ts';
-import { GroupReader, type GroupSocket } from '../../../src/netlink/group.ts';
-import { Exchange, messageAt, messagesIn } from '../../../src/netlink/index.ts';
+import { Exchange, GroupReader, type GroupSocket, messageAt, messagesIn } from '../../../src/netlink/index.ts';
 import { encodeMessage, MESSAGES, type NftMessage, readMessage } from '../../../src/nf_tables/message.ts';
 import type { RuleEntry } from '../../../src/nf_tables/rule.ts';
 import { decompileRule } from '../../../src/nft/decompile.ts';
 import { rulesetJson } from '../../../src/nft/ruleset-json.ts';
 import { formatRuleset } from '../../../src/nft/ruleset-text.ts';
 import { formatRule } from '../../../src/nft/text.ts';
-import { Nftables } from '../../../src/nftables/nftables.ts';
-import type { Ruleset } from '../../../src/nftables/read/listing.ts';
-import { RulesetMirror } from '../../../src/nftables/watch/mirror.ts';
+import { Nftables, type Ruleset, RulesetMirror } from '../../../src/nftables/index.ts';
 import { Monitor } from '../../../src/nftables/watch/monitor.ts';
 import { Trace } from '../../../src/nftables/watch/tracing.ts';
 import { acknowledge, done, MemoryTransport, type Received, received, together } from '../memory-transport.ts';

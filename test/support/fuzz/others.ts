@@ -1,8 +1,7 @@
 import { parseConnection } from '../../../src/ipvs/connections.ts';
 import { Ipvs, parseRules } from '../../../src/ipvs/index.ts';
 import { CTRL_ATTR_FAMILY_NAME, CTRL_CMD_GETFAMILY, GENL_ID_CTRL } from '../../../src/linux/genetlink.ts';
-import { genlmsghdr } from '../../../src/netlink/generic.ts';
-import { Exchange } from '../../../src/netlink/index.ts';
+import { Exchange, genlmsghdr } from '../../../src/netlink/index.ts';
 import { pidIn, startTimeIn } from '../../../src/netns/process.ts';
 import { effectiveIn } from '../../../src/netns/user.ts';
 import { explainPermission } from '../../../src/nflog/group-owner.ts';

@@ -3,8 +3,8 @@ import { ElementReading } from '../../../src/container/redirects/reading.ts';
 import { listOf, RedirectSet } from '../../../src/container/redirects/set.ts';
 import { messageAt, NLMSG_HDRLEN, nfgenmsg } from '../../../src/netlink/index.ts';
 import { runNow } from '../../../src/netlink/operation.ts';
+import { Transaction } from '../../../src/nftables/index.ts';
 import { readPacked } from '../../../src/nftables/packed-elements.ts';
-import { Transaction } from '../../../src/nftables/write/transaction.ts';
 import { amidst, canonical, type Target } from './judge.ts';
 import { mutated } from './mutate.ts';
 
