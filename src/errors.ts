@@ -1,7 +1,7 @@
 import { getSystemErrorMap } from 'node:util';
 import { ofThread } from './thread.ts';
 
-/** Where something stands inside a value of the caller: `['expressions', 1, 'cmp', 'register']`. */
+/** The place of something inside a value of the caller: `['expressions', 1, 'cmp', 'register']`. */
 export type Path = readonly (string | number)[];
 
 /** The printed form of a path: `expressions[1].cmp.register`. */
@@ -15,8 +15,8 @@ export function formatPath(path: Path): string {
 }
 
 /**
- * Numbers that Node's own map lacks, or names by another name than the kernel (include/linux/errno.h, asm-generic/errno.h): 95 is the kernel's
- * EOPNOTSUPP, which Node calls ENOTSUP.
+ * Errnos that Node's map lacks, or that it names otherwise than the kernel (include/linux/errno.h, asm-generic/errno.h): 95 is EOPNOTSUPP
+ * in the kernel, and ENOTSUP in Node.
  */
 const KERNEL_ERRNOS: Record<number, readonly [string, string]> = {
   35: ['EDEADLK', 'resource deadlock would occur'],
@@ -30,12 +30,12 @@ const KERNEL_ERRNOS: Record<number, readonly [string, string]> = {
   524: ['ENOTSUPP', 'operation is not supported'],
 };
 
-/** Node makes the map anew in each call. */
+/** Kept, because Node makes a new map in each call. */
 const thread = ofThread('errors.errnos', {
   errnos: undefined as ReadonlyMap<number, readonly [string, string]> | undefined,
 });
 
-/** The name and the sentence of an errno, given as the kernel's negative number. */
+/** The name and the text of an errno, which is negative as in the kernel. */
 export function describeErrno(errno: number): { code: string; text: string } {
   thread.errnos ??= getSystemErrorMap();
   const [code, text] = KERNEL_ERRNOS[-errno] ?? thread.errnos.get(errno) ?? [`E${-errno}`, 'unknown error'];
@@ -72,7 +72,7 @@ export interface NetlinkErrorOptions {
   cause?: unknown;
 }
 
-/** What the kernel refused. */
+/** A request that the kernel has refused. */
 export class NetlinkError extends Error {
   static override [Symbol.hasInstance](value: unknown): boolean {
     return isBranded(value, NETLINK_ERROR);
@@ -88,15 +88,15 @@ export class NetlinkError extends Error {
   declare readonly operation: string | undefined;
   /** The object as the caller gave it. */
   declare readonly subject: unknown;
-  /** The place in `subject` that the kernel points at, empty where it points nowhere. */
+  /** The place in `subject` that the kernel has pointed at; empty if it has not. */
   readonly path: Path;
   /** The printed form of `path`: 'expressions[1].cmp.register'. */
   declare readonly attribute: string | undefined;
-  /** The kernel's own sentence, where it gave one (extended acknowledgement). */
+  /** The kernel's own text, if it sent one (extended acknowledgement). */
   declare readonly kernelMessage: string | undefined;
-  /** The usual cause. */
+  /** The usual cause, and what to do. */
   declare readonly hint: string | undefined;
-  /** The bytes that were sent. Not enumerable: they must not land in logs. */
+  /** The bytes that were sent. Not enumerable, so that they do not get into logs. */
   declare readonly request: Uint8Array | undefined;
 
   constructor(options: NetlinkErrorOptions) {
@@ -119,13 +119,13 @@ export class NetlinkError extends Error {
   }
 }
 
-/** One failed operation of a batch: `index` is its place in what the caller gave. */
+/** One failed operation of a batch. `index` is its place in the caller's list. */
 export type BatchFailure = NetlinkError & { readonly index: number };
 
-/** What of a batch the kernel holds after a failure. */
+/** Which operations of a batch the kernel has carried out, after a failure. */
 export type BatchOutcome = 'none' | 'partial' | 'all' | 'unknown';
 
-/** Several operations were refused at once, or one of several. */
+/** A batch of operations of which one or more failed. */
 export class BatchError extends AggregateError {
   static override [Symbol.hasInstance](value: unknown): boolean {
     return isBranded(value, BATCH_ERROR);
@@ -136,7 +136,7 @@ export class BatchError extends AggregateError {
   readonly outcome: BatchOutcome;
   /** The indexes of the operations that the kernel has carried out. */
   readonly applied: readonly number[];
-  /** What was carried out has been undone: the kernel holds what it held before. IPVS only; nf_tables carries out all of a batch or nothing. */
+  /** The operations that were carried out have been undone. IPVS only: nf_tables carries out a whole batch or nothing. */
   readonly rolledBack: boolean;
 
   constructor(options: {
@@ -156,7 +156,7 @@ export class BatchError extends AggregateError {
     hide(this, BATCH_ERROR, true);
   }
 
-  /** The `errors` of an AggregateError, by the name that says what they are. */
+  /** The failed operations; the same as `errors` of an AggregateError. */
   get failures(): readonly BatchFailure[] {
     return this.errors;
   }
@@ -167,7 +167,7 @@ export function atIndex(error: NetlinkError, index: number): BatchFailure {
   return Object.assign(error, { index });
 }
 
-/** One of our own codes, or the kernel's errno, which has a name. */
+/** Either one of our codes, or the kernel's errno. */
 type NetNsErrorOptions = ({ code: string; errno?: number } | { errno: number; code?: undefined }) & {
   syscall?: string;
   hint?: string;
@@ -202,9 +202,9 @@ export class UnsupportedError extends Error {
   }
   override readonly name = 'UnsupportedError';
   readonly code = 'ERR_UNSUPPORTED';
-  /** What is missing, in the field's words. */
+  /** The missing feature. */
   readonly feature: string;
-  /** The first kernel that has it, where that is known: '6.3'. */
+  /** The first kernel that has it, if that is known: '6.3'. */
   readonly minimumKernel: string | undefined;
 
   constructor(feature: string, minimumKernel?: string, hint?: string) {
@@ -216,7 +216,7 @@ export class UnsupportedError extends Error {
   }
 }
 
-/** Bytes that are no well-formed netlink: truncated, or with lengths that lie. */
+/** Bytes that are not well-formed netlink: truncated, or with wrong lengths. */
 export class DecodeError extends Error {
   static override [Symbol.hasInstance](value: unknown): boolean {
     return isBranded(value, DECODE_ERROR);
@@ -230,7 +230,7 @@ export class DecodeError extends Error {
   }
 }
 
-/** The codes of a `StateError`, which docs/errors.md explains one by one. */
+/** The codes of a `StateError`. docs/errors.md explains each. */
 export type StateCode =
   | 'ERR_CLOSED'
   | 'ERR_BUSY'
@@ -245,7 +245,7 @@ export type StateCode =
   | 'ERR_RUNTIME'
   | 'ERR_FFI';
 
-/** A handle or socket that is not in a state to do what was asked. */
+/** A handle or socket whose state does not allow the call. */
 export class StateError extends Error {
   static override [Symbol.hasInstance](value: unknown): boolean {
     return isBranded(value, STATE_ERROR);
@@ -260,7 +260,7 @@ export class StateError extends Error {
   }
 }
 
-/** What a TypeError or RangeError of this library carries besides its message. */
+/** A TypeError or RangeError of this library, with its additional fields. */
 export interface ArgumentError extends Error {
   readonly code: string;
   readonly path: Path;
@@ -285,13 +285,13 @@ function describe(value: unknown): string {
 }
 
 /**
- * What could move a terminal's cursor, start a line, turn the direction of what follows (U+202E and the like), or is not to be seen at all, so
- * that two names look the same: Unicode's controls, separators of lines and paragraphs, format characters, and what is drawn as nothing.
+ * Characters that could move a terminal's cursor, start a line, turn the direction of the text (U+202E and the like), or are invisible, so
+ * that two names look the same: Unicode's controls, separators of lines and paragraphs, format characters, and ignorable code points.
  */
 const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}]/gu;
 const PLAIN_TEXT = /^[ -~]*$/;
 
-/** Escapes what a terminal would obey or not show: names and messages may come from a container. */
+/** Escapes characters that a terminal would obey or not show: names and messages may come from a container. */
 export function printable(text: string): string {
   if (PLAIN_TEXT.test(text)) return text;
   return text.replace(UNPRINTABLE, character => {
@@ -302,8 +302,8 @@ export function printable(text: string): string {
 }
 
 /**
- * The same for text that JSON.stringify or util.inspect has made, which have escaped what is below U+0020 where it came from a value: what is left
- * of that are their own ends of lines, and colours. The escapes are those that both have, and JSON stays what it was.
+ * The same for the output of JSON.stringify or util.inspect. Both have escaped the controls of values, so controls that are left are their
+ * own newlines and colours, and stay. The escapes are valid in JSON.
  */
 export function printableOutput(text: string): string {
   return text.replace(UNPRINTABLE, character =>
@@ -322,11 +322,11 @@ function badArgument<E extends Error>(error: E, code: string, path: Path, value:
   return Object.assign(error, { code, path, attribute: formatPath(path) }) as E & ArgumentError;
 }
 
-/** The expectation may contain text from a file or a container, as the value does. */
+/** The message of an argument error. Both the expectation and the value may contain text from a container. */
 const expectation = (path: Path, expected: string, value: unknown): string =>
   printable(`${formatPath(path) || 'argument'}: expected ${expected}, got ${show(value)}`);
 
-/** A value of the wrong type. `path` leads to it from the object that the caller gave. */
+/** An error about a value of the wrong type. `path` leads to it from the caller's object. */
 export function typeError(
   path: Path,
   expected: string,
@@ -336,7 +336,7 @@ export function typeError(
   return badArgument(new TypeError(expectation(path, expected, value)), code, path, value);
 }
 
-/** A value of the right type that lies outside what the kernel takes. */
+/** An error about a value of the right type that the kernel would not take. */
 export function rangeError(
   path: Path,
   expected: string,
@@ -346,17 +346,17 @@ export function rangeError(
   return badArgument(new RangeError(expectation(path, expected, value)), code, path, value);
 }
 
-/** Is it one of our own errors about an argument? Their path can be extended by the layers above. */
+/** Whether it is an argument error of this library. The layers above can extend its path. */
 export function isArgumentError(error: unknown): error is ArgumentError {
   return error instanceof Error && ARGUMENT_ERROR in error;
 }
 
-/** The same error, seen from the object that holds the one it was found in. */
+/** The same error with a longer path, from an object that contains the one that was checked. */
 export function within(error: unknown, prefix: Path): unknown {
   return elsewhere(error, path => [...prefix, ...path]);
 }
 
-/** The same error, seen from another object than the one it was found in. */
+/** The same error with another path. */
 export function elsewhere(error: unknown, translate: (path: Path) => Path): unknown {
   if (!isArgumentError(error)) return error;
   const path = translate(error.path);
@@ -365,13 +365,13 @@ export function elsewhere(error: unknown, translate: (path: Path) => Path): unkn
   return badArgument(new Class(`${printable(formatPath(path))}${tail}`), error.code, path, error.value);
 }
 
-/** The same error, seen from the object inside the one that it was found in. */
+/** The same error with a shorter path: without its first part, if that is `outer`. */
 export function inside(error: unknown, outer: string): unknown {
   if (!isArgumentError(error) || error.path[0] !== outer) return error;
   return within(Object.assign(error, { path: error.path.slice(1) }), []);
 }
 
-/** Sets the fields that are known. A printed error must not list undefined fields. */
+/** Sets the fields that are defined, because a printed error lists undefined fields, too. */
 function tell(target: object, fields: Record<string, unknown>): void {
   for (const [name, value] of Object.entries(fields)) if (value !== undefined) Object.assign(target, { [name]: value });
 }
@@ -390,7 +390,8 @@ function hasCode(error: unknown, codes: readonly string[]): boolean {
 }
 
 /**
- * The object does not exist (ENOENT; ESRCH from IPVS and routes; ENODEV from links and NFLOG groups; EADDRNOTAVAIL from addresses).
+ * Whether an error says that an object does not exist: ENOENT, ESRCH (IPVS, routes), ENODEV (links, NFLOG groups), EADDRNOTAVAIL
+ * (addresses).
  * @param error anything that was thrown
  * @example
  * await ipvs.removeService({ protocol: 'tcp', address: '10.0.0.1', port: 80 }).catch(error => {
@@ -402,7 +403,7 @@ export function isNotFound(error: unknown): boolean {
 }
 
 /**
- * The object exists already (EEXIST).
+ * Whether an error says that the object exists already (EEXIST).
  * @param error anything that was thrown
  * @example
  * await nft.commit(new Transaction().create({ table: { family: 'ip', name: 'web' } })).catch(error => {
@@ -414,7 +415,7 @@ export function isExists(error: unknown): boolean {
 }
 
 /**
- * The caller may not do this (EPERM, EACCES).
+ * Whether an error says that the caller lacks a permission (EPERM, EACCES).
  * @param error anything that was thrown
  * @example
  * try {

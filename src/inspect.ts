@@ -2,11 +2,10 @@ import { type InspectOptions, inspect } from 'node:util';
 import { printableOutput } from './errors.ts';
 
 /**
- * How a handle prints itself (`console.log`, util.inspect): its class and what tells it from others. Its sockets and queues are nothing that
- * a log should show.
+ * The printed form of a handle (`console.log`, util.inspect): its class and a few facts that identify it. Sockets and queues are left out.
  */
 export function inspected(handle: object, facts: object, options: InspectOptions): string {
-  // Bundlers give a class that names itself an underscore.
+  // Bundlers put an underscore before the name of a class that refers to itself.
   const name = handle.constructor.name.replace(/^_/, '');
   return `${name} ${printableOutput(inspect(facts, options))}`;
 }

@@ -2,7 +2,7 @@ import { type Channel, channel, type TracingChannel, tracingChannel } from 'node
 import { type DebugLogger, debuglog } from 'node:util';
 import { ofThread } from './thread.ts';
 
-/** The part of pino's interface that this library uses: object first, then a sentence. */
+/** The methods of pino that this library calls, with the fields first and then a sentence. */
 export interface Logger {
   debug(fields: object, message?: string): void;
   info(fields: object, message?: string): void;
@@ -10,9 +10,9 @@ export interface Logger {
   error(fields: object, message?: string): void;
 }
 
-/** What is published on the tracing channel `netsteer:request` for every send to the kernel. */
+/** The message on the tracing channel `netsteer:request` about every request to the kernel. */
 export interface RequestTrace {
-  /** The kernel subsystem: 'ipvs', 'nftables', 'nflog', 'rtnetlink'. */
+  /** The subsystem of the kernel: 'ipvs', 'nftables', 'nflog', 'rtnetlink'. */
   readonly family: string;
   /** The operation of this library: 'ipvs.addService'. */
   readonly operation: string;
@@ -26,7 +26,7 @@ export interface RequestTrace {
 
 export const REQUEST_CHANNEL = 'netsteer:request';
 
-/** The tracing channel and the debug log, made once a thread: thousands of handles share them. */
+/** The tracing channel and the debug log. They are made once for each thread, and all handles share them. */
 interface Instruments {
   readonly trace: TracingChannel<string, RequestTrace>;
   readonly start: Channel;
@@ -45,7 +45,7 @@ function theInstruments(): Instruments {
 }
 
 /**
- * Watches the requests of one handle: a pino-shaped logger, `NODE_DEBUG=netsteer`, and the tracing channel.
+ * Reports the requests of one handle: to a logger, to the debug log (`NODE_DEBUG=netsteer`), and to the tracing channel.
  * @example
  * const observer = new Observer(console);
  */
@@ -57,15 +57,15 @@ export class Observer {
     this.#logger = logger;
   }
 
-  /** Nobody listens, so the caller can skip the record. */
+  /** Whether nobody listens. Then the caller need not make a record. */
   get idle(): boolean {
     const { start, debug } = this.#instruments;
     return this.#logger === undefined && !start.hasSubscribers && !debug.enabled;
   }
 
   /**
-   * A request leaves. Returns what is to be called when it has been answered.
-   * @param trace what is sent, and for which operation
+   * Reports that a request is sent. Returns a function to call with the answer.
+   * @param trace the request and its operation
    * @example
    * const answered = observer.begin({ family: 'mine', operation: 'mine.list', netns: netns.inode, bytes: 20, messages: 1 });
    * answered();
@@ -93,9 +93,9 @@ export class Observer {
   }
 
   /**
-   * Something the operator should know: a lost reply, a forged message.
-   * @param fields what it is about, for a program
-   * @param message a sentence, for a person
+   * Warns the operator, for example of a lost reply or a forged message.
+   * @param fields the facts, for programs
+   * @param message a sentence, for people
    * @example
    * observer.warn({ netns: netns.inode }, 'a reply was lost');
    */

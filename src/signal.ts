@@ -1,13 +1,13 @@
 import { type Path, typeError } from './errors.ts';
 
 /*
- * AbortSignals, taken by what they can do and not by their class: a signal of another realm (a vm context, jsdom) or of a polyfill is none of
- * this realm's AbortSignal.
+ * AbortSignals are recognised by their interface. `instanceof AbortSignal` is false for a signal of another realm (a vm context, jsdom) or
+ * of a polyfill.
  */
 
 /**
- * Returns the signal that a caller gave, or undefined where none was given.
- * @throws TypeError the value is no signal: it would never end anything, and nobody would know.
+ * Returns the signal that a caller gave, or undefined.
+ * @throws TypeError the value is no signal: otherwise the call could silently not be aborted
  */
 export function checkSignal(value: unknown, path: Path): AbortSignal | undefined {
   if (value === undefined) return undefined;
@@ -23,19 +23,19 @@ function isSignal(value: unknown): value is AbortSignal {
   );
 }
 
-/** Throws the signal's reason once it is aborted. The signal's own throwIfAborted may be missing. */
+/** Throws the signal's reason if it is aborted. The method throwIfAborted may be missing. */
 export function throwIfAborted(signal: AbortSignal | undefined): void {
   if (signal?.aborted) throw reasonOf(signal);
 }
 
-/** The error of an aborted signal: its reason, or an AbortError if it has none. */
+/** The error for an aborted signal: its reason, or an AbortError if it has none. */
 export function reasonOf(signal: AbortSignal): unknown {
   return signal.reason === undefined
     ? new DOMException('This operation was aborted', 'AbortError')
     : (signal.reason as unknown);
 }
 
-/** Calls `listener` once when the signal is aborted, at once where it is already. Returns what stops listening. */
+/** Calls `listener` once when the signal is aborted, or now if it is already. Returns a function that stops listening. */
 export function onAbort(signal: AbortSignal | undefined, listener: () => void): () => void {
   if (signal === undefined) return () => {};
   if (signal.aborted) {

@@ -1,4 +1,4 @@
-/** What is kept, by the room that keeps it. docs/architecture.md has the same list. */
+/** The parts of the state, by the room that keeps each. docs/architecture.md has the same list. */
 export const PARTS = {
   'codec.texts': 'the last 256 names that were decoded, of at most 32 bytes each',
   'errors.errnos': "Node's names of errnos",
@@ -30,17 +30,17 @@ export const PARTS = {
 const kept = new Map<string, object>();
 
 /**
- * Keeps a part of the library's state for this thread, and returns it. Nothing else in the library outlives a call without a handle that owns
- * it, and no two threads share any of it: a Worker that imports the library has a state of its own.
+ * Registers a part of the library's state for this thread, and returns it. All other state belongs to handles. Threads share nothing: a
+ * Worker that imports the library has its own state.
  * @param part its name; each is kept by one module
- * @param initial the state at first: no descriptor, no native memory, nothing that takes time, since modules call this when they are imported
+ * @param initial the first state. Modules pass it when they are imported, so it must not open or load anything.
  */
 export function ofThread<S extends object>(part: keyof typeof PARTS, initial: S): S {
   kept.set(part, initial);
   return initial;
 }
 
-/** The state of this thread, part by part, for tests and for a look in the debugger. */
+/** The state of this thread by part, for tests and debuggers. */
 export function threadState(): ReadonlyMap<string, object> {
   return kept;
 }
