@@ -1,8 +1,8 @@
 import { type Path, typeError } from './errors.ts';
 
 /*
- * AbortSignals are recognised by their interface. `instanceof AbortSignal` is false for a signal of another realm (a vm context, jsdom) or
- * of a polyfill.
+ * An AbortSignal is recognised by its interface, not by its class: a signal of another realm (a vm context, jsdom) or of a polyfill has
+ * another class.
  */
 
 /**
