@@ -242,6 +242,7 @@ export type StateCode =
   | 'ERR_TOO_MANY'
   | 'ERR_FOREIGN_TABLE'
   | 'ERR_TOO_MANY'
+  | 'ERR_CONNECTIONS_KEPT'
   | 'ERR_RUNTIME'
   | 'ERR_FFI';
 

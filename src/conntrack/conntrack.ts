@@ -1,6 +1,6 @@
 import { checkInteger, checkObject, NO_CONTEXT } from '../codec/index.ts';
-import { expectationTable, statisticsTable, totalsTable } from '../ctnetlink/tables.ts';
-import { isNotFound, NetlinkError, rangeError, StateError, typeError, UnsupportedError } from '../errors.ts';
+import { expectationTable, statisticsTable } from '../ctnetlink/tables.ts';
+import { isNotFound, rangeError, StateError, typeError, UnsupportedError } from '../errors.ts';
 import { NETLINK_NETFILTER, NLM_F_CREATE, NLM_F_EXCL } from '../linux/netlink.ts';
 import { Exchange, NetlinkSocket, type Operation, openWatcher, syncAndAsync } from '../netlink/index.ts';
 import { type NetNs, netnsOf } from '../netns/netns.ts';
@@ -21,6 +21,7 @@ import { ConntrackMonitor, type ConntrackMonitorOptions, groupsOf, MONITOR_BUFFE
 import { checkNewFlow, checkPatch, type FlowPatch, type NewFlow } from './new-flow.ts';
 import {
   attributesAt,
+  countFlows,
   deleteCall,
   EXPECTATION_MESSAGE,
   expectationCall,
@@ -31,6 +32,7 @@ import {
   type Refusals,
   readFlow,
   STATISTICS_MESSAGE,
+  withoutModule,
 } from './requests.ts';
 import { ConntrackSettings } from './settings.ts';
 import { FlowView } from './view.ts';
@@ -114,12 +116,6 @@ const UNEXPECT: Refusals = {
   hints: { ENOENT: 'there is no such expectation (any more)' },
   blame: { ENOENT: ['tuple'] },
 };
-
-/** Replaces errors that mean that the kernel does not have ctnetlink. */
-function withoutModule(error: unknown): unknown {
-  const lacks = error instanceof NetlinkError && (error.code === 'EINVAL' || error.code === 'EOPNOTSUPP');
-  return lacks ? new UnsupportedError('ctnetlink', undefined, 'its module nf_conntrack_netlink is not loaded') : error;
-}
 
 /** The operations of `Conntrack`, each written once for both forms. */
 export class ConntrackOperations {
@@ -223,13 +219,7 @@ export class ConntrackOperations {
    * if ((await ct.count()) > 100_000) console.log('the table fills up');
    */
   *count(): Operation<number> {
-    try {
-      return yield* this.#exchange.get(flowCall('totals', 0, {}), ({ source, payload, end }) => {
-        return totalsTable.read(source, attributesAt(payload), end, NO_CONTEXT)?.entries;
-      });
-    } catch (error) {
-      throw withoutModule(error);
-    }
+    return yield* countFlows(this.#exchange);
   }
 
   /**

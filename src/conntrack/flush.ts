@@ -1,8 +1,15 @@
-import { align4 } from '../codec/index.ts';
+import { align4, type Source } from '../codec/index.ts';
+import type { WireFlow } from '../ctnetlink/tables.ts';
 import { NFNL_SUBSYS_CTNETLINK } from '../linux/nfnetlink.ts';
 import * as C from '../linux/nfnetlink_conntrack.ts';
-import { EncodedRequests, type Exchange, nfnetlinkType, type Operation, writeHeader } from '../netlink/index.ts';
-import type { CheckedFilter } from './filter.ts';
+import {
+  EncodedRequests,
+  type EventLoopBudget,
+  type Exchange,
+  nfnetlinkType,
+  type Operation,
+  writeHeader,
+} from '../netlink/index.ts';
 import { attributesAt, FLOW_MESSAGE, familyOfMessage, flowCall } from './requests.ts';
 import { FlowView } from './view.ts';
 
@@ -11,15 +18,22 @@ const AT_ONCE = 100_000;
 const BYTES_OF_EACH = 84;
 const DELETE = nfnetlinkType(NFNL_SUBSYS_CTNETLINK, C.IPCTNL_MSG_CT_DELETE);
 
+/** Which flows are meant. */
+export interface FlowSelection {
+  /** What the kernel is asked for. Kernels ignore parts of a filter that they do not know, so `matches` decides about each flow. */
+  request(): { family: number; wire: WireFlow };
+  matches(source: Source, flow: FlowView): boolean;
+}
+
 /**
  * Ends the flows that match. Each request consists of bytes of the flow's own message: its tuple, its zone, its id. @returns how many were ended
  */
-export function* flushMatching(exchange: Exchange, filter: CheckedFilter): Operation<number> {
+export function* flushMatching(exchange: Exchange, filter: FlowSelection, budget = exchange.budget): Operation<number> {
   let ended = 0;
   for (;;) {
     const requests = new EncodedRequests(1024, BYTES_OF_EACH);
     try {
-      const rest = yield* gather(exchange, filter, requests);
+      const rest = yield* gather(exchange, filter, requests, budget);
       if (requests.length === 0) return ended;
       const { failures, unknownFrom, unsentFrom } = yield* exchange.stream(requests, () => ({
         syscall: 'IPCTNL_MSG_CT_DELETE',
@@ -35,34 +49,43 @@ export function* flushMatching(exchange: Exchange, filter: CheckedFilter): Opera
 }
 
 /** Writes a request for each flow that matches, up to AT_ONCE. @returns whether there were more */
-function* gather(exchange: Exchange, filter: CheckedFilter, requests: EncodedRequests): Operation<boolean> {
+function* gather(
+  exchange: Exchange,
+  filter: FlowSelection,
+  requests: EncodedRequests,
+  budget: EventLoopBudget,
+): Operation<boolean> {
   const { family, wire } = filter.request();
   const view = new FlowView();
   let more = false;
-  yield* exchange.dump(flowCall('get', family, wire), ({ type, source, payload, end }) => {
-    if (type !== FLOW_MESSAGE || !filter.matches(source, view.read(source, attributesAt(payload), end)))
-      return undefined;
-    const { original, id, zone } = view;
-    // The kernel takes a request without a whole tuple for one to end all flows.
-    if (original.headerStart < 0 || original.protocol < 0 || original.source.start < 0) return undefined;
-    if (requests.length === AT_ONCE) {
-      more = true;
-      return undefined;
-    }
-    requests.add(DELETE, 0, writer => {
-      writeHeader(writer, familyOfMessage(source, payload), 0);
-      writer.raw(source.bytes.subarray(original.headerStart, align4(original.headerEnd)));
-      if (zone !== 0) {
-        const at = writer.beginAttribute(C.CTA_ZONE);
-        writer.u16(zone, false);
-        writer.endAttribute(at);
+  yield* exchange.dump(
+    flowCall('get', family, wire),
+    ({ type, source, payload, end }) => {
+      if (type !== FLOW_MESSAGE || !filter.matches(source, view.read(source, attributesAt(payload), end)))
+        return undefined;
+      const { original, id, zone } = view;
+      // The kernel takes a request without a whole tuple for one to end all flows.
+      if (original.headerStart < 0 || original.protocol < 0 || original.source.start < 0) return undefined;
+      if (requests.length === AT_ONCE) {
+        more = true;
+        return undefined;
       }
-      if (id.start < 0) return;
-      const at = writer.beginAttribute(C.CTA_ID);
-      writer.raw(source.bytes.subarray(id.start, id.end));
-      writer.endAttribute(at);
-    });
-    return undefined;
-  });
+      requests.add(DELETE, 0, writer => {
+        writeHeader(writer, familyOfMessage(source, payload), 0);
+        writer.raw(source.bytes.subarray(original.headerStart, align4(original.headerEnd)));
+        if (zone !== 0) {
+          const at = writer.beginAttribute(C.CTA_ZONE);
+          writer.u16(zone, false);
+          writer.endAttribute(at);
+        }
+        if (id.start < 0) return;
+        const at = writer.beginAttribute(C.CTA_ID);
+        writer.raw(source.bytes.subarray(id.start, id.end));
+        writer.endAttribute(at);
+      });
+      return undefined;
+    },
+    { budget },
+  );
   return more;
 }

@@ -1,9 +1,17 @@
 import { type AttributeTable, NO_CONTEXT, type Source, type Writer } from '../codec/index.ts';
-import { expectationTable, flowTable, type WireExpectation, type WireFlow } from '../ctnetlink/tables.ts';
-import type { Path } from '../errors.ts';
+import { expectationTable, flowTable, totalsTable, type WireExpectation, type WireFlow } from '../ctnetlink/tables.ts';
+import { NetlinkError, type Path, UnsupportedError } from '../errors.ts';
 import { NFNL_SUBSYS_CTNETLINK, NFNL_SUBSYS_CTNETLINK_EXP } from '../linux/nfnetlink.ts';
 import * as C from '../linux/nfnetlink_conntrack.ts';
-import { type Call, type Message, nfgenmsg, nfnetlinkType, writeHeader } from '../netlink/index.ts';
+import {
+  type Call,
+  type Exchange,
+  type Message,
+  nfgenmsg,
+  nfnetlinkType,
+  type Operation,
+  writeHeader,
+} from '../netlink/index.ts';
 import { type Flow, flowOf } from './flow.ts';
 
 /*
@@ -111,4 +119,21 @@ export const STATISTICS_MESSAGE = nfnetlinkType(NFNL_SUBSYS_CTNETLINK, C.IPCTNL_
 export function readFlow({ source, payload, end }: Message): Flow | undefined {
   const wire = flowTable.read(source, attributesAt(payload), end, NO_CONTEXT);
   return wire && flowOf(wire, familyOfMessage(source, payload));
+}
+
+/** Replaces errors that mean that the kernel does not have ctnetlink. */
+export function withoutModule(error: unknown): unknown {
+  const lacks = error instanceof NetlinkError && (error.code === 'EINVAL' || error.code === 'EOPNOTSUPP');
+  return lacks ? new UnsupportedError('ctnetlink', undefined, 'its module nf_conntrack_netlink is not loaded') : error;
+}
+
+/** How many entries the namespace has, expired ones included. @throws UnsupportedError the kernel has no ctnetlink */
+export function* countFlows(exchange: Exchange): Operation<number> {
+  try {
+    return yield* exchange.get(flowCall('totals', 0, {}), ({ source, payload, end }) => {
+      return totalsTable.read(source, attributesAt(payload), end, NO_CONTEXT)?.entries;
+    });
+  } catch (error) {
+    throw withoutModule(error);
+  }
 }

@@ -3,8 +3,10 @@ import { checkObject } from '../codec/index.ts';
 import { LOGGING, type LogDrift, type LogRule, LogSet } from '../container/logging/set.ts';
 import { TablesInquiry } from '../container/owned/reading.ts';
 import { type RedirectSettings, settingsIn } from '../container/owned/table.ts';
+import { type ConnectionPolicy, checkConnections } from '../container/redirects/connections.ts';
 import type { Redirect } from '../container/redirects/input.ts';
 import { REDIRECTS } from '../container/redirects/maps.ts';
+import type { ConnectionPolicyOptions } from '../container/redirects/redirects.ts';
 import { createRedirects, type RedirectDrift, RedirectSet } from '../container/redirects/set.ts';
 import { typeError, within } from '../errors.ts';
 import type { IpvsOperation, VirtualServer } from '../ipvs/index.ts';
@@ -15,7 +17,7 @@ export interface ContainerState {
   /** The container's only redirects. */
   redirects?: readonly Redirect[];
   /** The settings of `redirects`, which must be given, too. Settings that are left out get their defaults. */
-  redirectOptions?: Partial<RedirectSettings>;
+  redirectOptions?: Partial<RedirectSettings> & ConnectionPolicyOptions;
   /** The container's only log rules. */
   logging?: readonly LogRule[];
   /** A transaction that is committed on each run, after redirects and log rules. Write it so that a second commit changes nothing. */
@@ -47,6 +49,8 @@ export class PreparedState {
   readonly logging: LogSet | undefined;
   readonly needs: Needs;
   readonly ownsTable: boolean;
+  /** What becomes of connections whose redirect changes or goes; undefined where the state does not say. */
+  readonly connections: ConnectionPolicy | undefined;
   #fresh: Transaction | undefined;
   #tablesInquiry: TablesInquiry | undefined;
   #digest: string | undefined;
@@ -63,9 +67,11 @@ export class PreparedState {
     if (state.redirectOptions !== undefined && redirects === undefined)
       throw typeError(['redirects'], 'redirects with redirectOptions', undefined, 'ERR_MISSING');
     const settings = at('redirectOptions', () => {
-      checkObject(redirectOptions, [], ['priority', 'output']);
+      checkObject(redirectOptions, [], ['priority', 'output', 'connections']);
+      checkConnections(redirectOptions.connections);
       return settingsIn(redirectOptions);
     });
+    this.connections = redirectOptions.connections;
     this.redirects = at('redirects', () => redirects && new RedirectSet(redirects, settings));
     this.logging = at('logging', () => logging && new LogSet(logging));
     const nftables = [redirects, logging, transaction].some(each => each !== undefined);

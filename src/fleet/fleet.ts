@@ -1,5 +1,6 @@
 import { checkInteger, checkObject } from '../codec/index.ts';
 import { Container } from '../container/container.ts';
+import { type ConnectionPolicy, checkConnections } from '../container/redirects/connections.ts';
 import { typeError } from '../errors.ts';
 import { readDrain } from '../ipvs/drain.ts';
 import type { Drain } from '../ipvs/index.ts';
@@ -44,6 +45,11 @@ export interface FleetApplyOptions {
    * reason, and its draining destinations stay at weight 0. Default: they are removed at once. `apply` only.
    */
   drain?: Drain;
+  /**
+   * Whether connections end when the redirect that has translated them changes or goes: see `RedirectOptions`. A state's own
+   * `redirectOptions.connections` overrides it. `apply` and `remove` only.
+   */
+  connections?: ConnectionPolicy;
   /** Called when the fleet rests, and at the end. An error that it throws ends the run. */
   onProgress?: (progress: FleetProgress) => void;
   /** Once it is aborted, no further container is begun; those that are left are `untouched`. */
@@ -140,7 +146,8 @@ export class Fleet {
     options: FleetApplyOptions = {},
   ): Promise<FleetResult> {
     if (this.closed) return Promise.reject(closedError('the fleet'));
-    const { prune = false, force = false, drain, signal } = checkOptions(options, [...OPTIONS, 'prune', 'drain']);
+    const known = [...OPTIONS, 'prune', 'drain', 'connections'];
+    const { prune = false, force = false, drain, signal, connections } = checkOptions(options, known);
     readDrain(drain, ['drain']);
     // The signal ends only the waiting of a drain: a container that was begun is otherwise programmed to its end.
     const draining = drain === undefined ? {} : { drain, ...(signal !== undefined && { signal }) };
@@ -150,7 +157,7 @@ export class Fleet {
     return this.#each(
       containers,
       options,
-      (session, container) => session.program(stateOf(container), { prune, force, ...draining }),
+      (session, container) => session.program(stateOf(container), { prune, force, connections, ...draining }),
       shared?.needs,
     );
   }
@@ -171,9 +178,11 @@ export class Fleet {
     options: Omit<FleetApplyOptions, 'prune' | 'drain'> = {},
   ): Promise<FleetResult> {
     if (this.closed) return Promise.reject(closedError('the fleet'));
-    const { force = false } = checkOptions(options, OPTIONS);
+    const { force = false, connections } = checkOptions(options, [...OPTIONS, 'connections']);
     const stateOf = statesOf(desired);
-    return this.#each(containers, options, (session, container) => session.unprogram(stateOf(container), force));
+    return this.#each(containers, options, (session, container) =>
+      session.unprogram(stateOf(container), force, connections),
+    );
   }
 
   /**
@@ -189,7 +198,7 @@ export class Fleet {
   async verify(
     containers: Iterable<Container>,
     desired: DesiredStates,
-    options: Omit<FleetApplyOptions, 'drain'> = {},
+    options: Omit<FleetApplyOptions, 'drain' | 'connections'> = {},
   ): Promise<FleetVerification> {
     if (this.closed) throw closedError('the fleet');
     const { prune = false, force = false } = checkOptions(options, [...OPTIONS, 'prune']);
@@ -351,6 +360,7 @@ function statesOf(desired: DesiredStates): (container: Container) => PreparedSta
 function checkOptions(options: FleetApplyOptions, known: readonly string[]): FleetApplyOptions {
   checkObject(options, [], known);
   checkSignal(options.signal, ['signal']);
+  checkConnections(options.connections);
   const { force } = options;
   if (force !== undefined && typeof force !== 'boolean') throw typeError(['force'], 'true or false', force);
   if (options.concurrency !== undefined) checkInteger(options.concurrency, ['concurrency'], 1, MAX_CONCURRENCY);

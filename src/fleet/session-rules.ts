@@ -1,7 +1,8 @@
 import { LOGGING } from '../container/logging/set.ts';
 import { LogTable } from '../container/logging/table.ts';
 import { readTables, TablesInquiry } from '../container/owned/reading.ts';
-import { FAMILY, foreignTable, nextGeneration, retryWhileMoved, settingsOf } from '../container/owned/table.ts';
+import { FAMILY, foreignTable, nextGeneration, retryWhileMoved, Stale, settingsOf } from '../container/owned/table.ts';
+import { type ConnectionPolicy, StaleConnections } from '../container/redirects/connections.ts';
 import { REDIRECTS } from '../container/redirects/maps.ts';
 import { RedirectShapes, RedirectTable } from '../container/redirects/table.ts';
 import { type Exchange, type Operation, syncAndAsync } from '../netlink/index.ts';
@@ -58,24 +59,25 @@ export class SessionRulesOperations {
   }
 
   /** Programs redirects, log rules and the transaction. IPVS has its own socket. */
-  *program(prepared: PreparedState, force = false): Operation<void> {
+  *program(prepared: PreparedState, force = false, connections?: ConnectionPolicy): Operation<void> {
     const { redirects, logging } = prepared;
     const { transaction } = prepared.state;
     if (redirects !== undefined || logging !== undefined)
-      yield* retryWhileMoved(() => this.#programOnce(prepared, force));
+      yield* retryWhileMoved(() => this.#programOnce(prepared, force, prepared.connections ?? connections));
     if (transaction !== undefined) yield* this.#nft.commit(transaction);
   }
 
-  *#programOnce(prepared: PreparedState, force: boolean): Operation<void> {
+  *#programOnce(prepared: PreparedState, force: boolean, connections?: ConnectionPolicy): Operation<void> {
     const { redirects, logging, digest } = prepared;
     // If the generation is the same, nobody has changed anything since.
     if (this.#good !== undefined && this.#settled === digest)
       if ((yield* readGeneration(this.#exchange)) === this.#good) return;
     const isNew = this.#settled === undefined;
     this.#good = undefined;
-    if (isNew && (yield* this.#begun(prepared, force))) return;
+    const stale = new StaleConnections(connections);
+    if (isNew && (yield* this.#begun(prepared, force, stale))) return;
     if (redirects !== undefined) {
-      yield* this.#redirects.set(redirects, force, `${remedy('apply')} replaces it`);
+      yield* this.#redirects.set(redirects, force, `${remedy('apply')} replaces it`, stale);
       this.#good = this.#redirects.good;
     }
     if (logging !== undefined) {
@@ -86,7 +88,7 @@ export class SessionRulesOperations {
   }
 
   /** Programs a container that has none of our tables, by one request and one commit. False if it has some. */
-  *#begun(prepared: PreparedState, force: boolean): Operation<boolean> {
+  *#begun(prepared: PreparedState, force: boolean, stale: StaleConnections): Operation<boolean> {
     const { generation, tables } = yield* readTables(this.#exchange, prepared.tablesInquiry);
     // Check all tables before the first is touched.
     for (const { name, comment } of tables)
@@ -95,16 +97,19 @@ export class SessionRulesOperations {
     yield* this.#nft.commit(prepared.fresh, { generation });
     this.#settled = prepared.digest;
     this.#good = nextGeneration(generation);
+    if (prepared.redirects === undefined) return true;
+    yield* stale.noteAllMade(prepared.redirects, this.#exchange.budget);
+    yield* stale.end(this.#exchange);
     return true;
   }
 
   /** Removes all redirects and log rules, and the tables of `transaction`, by one request and one commit. */
-  *unprogram(transaction: Transaction | undefined, force = false): Operation<void> {
+  *unprogram(transaction: Transaction | undefined, force = false, connections?: ConnectionPolicy): Operation<void> {
     this.#settled = undefined;
-    yield* retryWhileMoved(() => this.#unprogramOnce(transaction, force));
+    yield* retryWhileMoved(() => this.#unprogramOnce(transaction, force, new StaleConnections(connections)));
   }
 
-  *#unprogramOnce(transaction: Transaction | undefined, force: boolean): Operation<void> {
+  *#unprogramOnce(transaction: Transaction | undefined, force: boolean, stale: StaleConnections): Operation<void> {
     const { generation, tables } = yield* readTables(this.#exchange, this.#shared.tablesInquiry);
     const removal = new Transaction();
     for (const { name, comment } of tables) {
@@ -113,9 +118,12 @@ export class SessionRulesOperations {
     }
     for (const { object } of named(transaction, ['table']))
       removal.destroy({ table: { family: object.family, name: object.name } });
+    const read = tables.some(({ name }) => name === REDIRECTS) ? yield* this.#redirects.noteAllGone(stale) : undefined;
+    if (read !== undefined && read !== generation) throw new Stale();
     // The kernel removes each element, and there may be any number, so the commit leaves the thread.
     this.#exchange.heavy = tables.length > 0;
     if (removal.length > 0) yield* this.#nft.commit(removal, { generation });
+    yield* stale.end(this.#exchange);
   }
 
   /** The differences from the wanted state. */

@@ -1,5 +1,6 @@
 import fs from 'node:fs';
 import type { Container } from '../container/container.ts';
+import type { ConnectionPolicy } from '../container/redirects/connections.ts';
 import { isNotFound, StateError } from '../errors.ts';
 import { Ipvs, type ReconcileOptions, type ServiceKey, type VirtualServer } from '../ipvs/index.ts';
 import { closedError } from '../netlink/lifetime.ts';
@@ -22,6 +23,7 @@ const MAX_CLOSING = 64;
 interface ProgramOptions extends Pick<ReconcileOptions, 'drain' | 'signal'> {
   prune: boolean;
   force: boolean;
+  connections?: ConnectionPolicy | undefined;
 }
 
 /** The sockets of a fleet in one container. */
@@ -78,11 +80,11 @@ export class FleetSession {
   }
 
   /** Brings the container to its state. Returns a promise only if there is something to wait for. */
-  program(prepared: PreparedState, { force, ...options }: ProgramOptions): void | Promise<void> {
+  program(prepared: PreparedState, { force, connections, ...options }: ProgramOptions): void | Promise<void> {
     const { state, needs } = prepared;
     this.open(needs);
     this.ownsTable ||= prepared.ownsTable;
-    const rules = needs.nftables ? this.rules.runInline('program', prepared, force) : undefined;
+    const rules = needs.nftables ? this.rules.runInline('program', prepared, force, connections) : undefined;
     const { virtualServers } = state;
     if (virtualServers === undefined) return rules;
     return Promise.resolve(rules)
@@ -91,8 +93,12 @@ export class FleetSession {
   }
 
   /** Removes all redirects and log rules, the tables of the state's transaction, and its virtual services. */
-  async unprogram({ state }: PreparedState, force: boolean): Promise<void> {
-    await this.rules.unprogram(state.transaction, force);
+  async unprogram(
+    { state, connections: own }: PreparedState,
+    force: boolean,
+    connections?: ConnectionPolicy,
+  ): Promise<void> {
+    await this.rules.unprogram(state.transaction, force, own ?? connections);
     this.ownsTable = false;
     const { virtualServers = [] } = state;
     if (virtualServers.length === 0) return;

@@ -47,7 +47,7 @@ const ALLOWED: Record<string, readonly string[]> = {
   rtnetlink: KERNEL,
 
   // What is made of the APIs.
-  container: [...KERNEL, 'nf_tables', 'nftables', 'ipvs', 'nflog', 'rtnetlink', 'conntrack'],
+  container: [...KERNEL, 'nf_tables', 'ctnetlink', 'nftables', 'ipvs', 'nflog', 'rtnetlink', 'conntrack'],
   fleet: [...KERNEL, 'nftables', 'ipvs', 'container'],
   cli: ['errors', 'ffi', 'netns', 'container'],
 };

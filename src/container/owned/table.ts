@@ -34,12 +34,6 @@ export const FIRST_PRIORITY = -199;
 const LAST_PRIORITY = 0x7fffffff;
 export const DEFAULT_SETTINGS: RedirectSettings = { priority: FIRST_PRIORITY, output: false };
 
-/** The settings of a container's redirects, and how a change of them is made. */
-export interface RedirectOptions extends Partial<RedirectSettings>, ForceOptions {
-  /** Ends the call between two requests. A change that was sent is not taken back: the promise tells its result. */
-  signal?: AbortSignal;
-}
-
 /** @throws TypeError, RangeError with the name of the option */
 export function checkForce(options: unknown, known: readonly string[] = []): void {
   checkObject(options, [], ['force', 'signal', ...known]);

@@ -1,3 +1,5 @@
+import type { EventLoopBudget, Operation } from '../../netlink/index.ts';
+
 /** A multiplier that spreads its operand over all bits: 2^32 divided by the golden ratio, made odd. */
 const SPREAD = 0x9e3779b1;
 
@@ -139,5 +141,16 @@ export class PortMap {
     this.#keys = keys;
     this.#words = new Uint32Array(keys.buffer);
     this.#ports = ports;
+  }
+}
+
+/** Work on very many is divided: so many between two looks at the clock. */
+const CHUNK = 256;
+
+/** Goes through the keys of a map, and lets the event loop run in between: a container's root may have put any number there. */
+export function* eachKey(map: PortMap, budget: EventLoopBudget, visit: (index: number) => void): Operation<void> {
+  for (let i = 0; i < map.length; i++) {
+    if (i % CHUNK === CHUNK - 1) yield budget;
+    visit(i);
   }
 }

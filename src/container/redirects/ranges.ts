@@ -84,6 +84,15 @@ export class Ranges {
     return this.#byKey.values();
   }
 
+  /** The ranges that only one of both has, and of those that have another target the one of each. */
+  differences(others: Ranges): Range[] {
+    const same = (range: Range, other: Range | undefined) => other !== undefined && range.toPort === other.toPort;
+    return [
+      ...[...this].filter(range => !same(range, others.get(keyOf(range)))),
+      ...[...others].filter(range => !same(range, this.get(keyOf(range)))),
+    ];
+  }
+
   /** Separates ranges of one address and one port from the others. */
   split(): { exact: Range[]; wide: Ranges } {
     const exact = [...this].filter(isExact);
@@ -124,6 +133,36 @@ export class Ranges {
 }
 
 export const NO_RANGES = new Ranges();
+
+export const protocolNumberOf = ({ protocol }: Range): number => PROTOCOL_NUMBERS[PROTOCOLS.indexOf(protocol)]!;
+
+/** Finds where the ranges of one IP version lead a packet, however many there are. */
+export class RangeLookup {
+  /** By protocol and prefix, in the order of their ports. */
+  readonly #groups = new Map<string, Range[]>();
+  readonly #lengths: readonly number[];
+
+  constructor(ranges: Ranges, version: Version) {
+    const own = [...ranges].filter(range => range.version === version).sort((a, b) => a.from - b.from);
+    for (const range of own) {
+      const key = `${protocolNumberOf(range)} ${range.prefix} ${maskedKey(range.address, range.prefix)}`;
+      const group = this.#groups.get(key);
+      if (group === undefined) this.#groups.set(key, [range]);
+      else group.push(range);
+    }
+    this.#lengths = [...new Set(own.map(({ prefix }) => prefix))];
+  }
+
+  /** The port that a packet to this address and port is led to; undefined where no range has it. */
+  target(protocol: number, address: Uint8Array, port: number): number | undefined {
+    for (const length of this.#lengths) {
+      const group = this.#groups.get(`${protocol} ${length} ${maskedKey(address, length)}`);
+      const range = group?.[firstUpTo(group, port)];
+      if (range !== undefined && range.from <= port) return range.toPort ?? port;
+    }
+    return undefined;
+  }
+}
 
 /** Whether a range is one address and one port, as a cut can leave it. */
 export const isExact = ({ version, prefix, from, to }: Range): boolean => prefix === version.length * 8 && from === to;

@@ -45,6 +45,17 @@ export class ElementReading {
     this.ranges = new Ranges(this.#ranges);
   }
 
+  /** Reads the redirects with these keys. @throws NetlinkError ENOENT one of them is not there */
+  *readKeys(exchange: Exchange, version: Version, { keys, keyLength, length }: PortMap): Operation<void> {
+    if (length === 0) return;
+    const elements = Array.from({ length }, (_, i) => ({ key: keys.subarray(i * keyLength, (i + 1) * keyLength) }));
+    const form = this.exact(version, this.ports[version.map]);
+    const call = requestFor('getsetelem', C.NFPROTO_INET, { table: REDIRECTS, set: version.map, elements });
+    yield* exchange.request(call, message => {
+      if (message.type === MESSAGES.newsetelem.number) readPacked(message, form);
+    });
+  }
+
   /** The number of redirects: `set` would remove them one by one. */
   get length(): number {
     return this.ports.ipv4.length + this.ports.ipv6.length + this.ranges.size;

@@ -1,14 +1,9 @@
 import { type Exchange, type Operation, syncAndAsync } from '../../netlink/index.ts';
 import { NftablesOperations } from '../../nftables/nftables.ts';
-import {
-  checkForce,
-  type ForceOptions,
-  type RedirectOptions,
-  type RedirectSettings,
-  retryWhileMoved,
-  settingsIn,
-} from '../owned/table.ts';
+import { checkForce, type ForceOptions, type RedirectSettings, retryWhileMoved, settingsIn } from '../owned/table.ts';
+import { type ConnectionPolicy, checkConnections, StaleConnections } from './connections.ts';
 import type { Redirect, RedirectKey } from './input.ts';
+import { VERSIONS } from './maps.ts';
 import {
   besides,
   changeRedirects,
@@ -21,6 +16,25 @@ import {
   withPresent,
 } from './set.ts';
 import { RedirectTable, settled } from './table.ts';
+
+/** What becomes of connections. */
+export interface ConnectionPolicyOptions {
+  /**
+   * Connections that were translated by a redirect which has changed or gone: 'end' ends them right behind the commit, and their next packet is
+   * treated as the redirects say now; 'keep' leaves them as they are.
+   *
+   * Default: 'end' for UDP (and UDP-Lite), 'keep' for the other protocols, as kube-proxy does. The kernel asks a redirect about the first packet of a
+   * connection only, so a UDP client that keeps its port would come to the old place for ever. A TCP connection ends by itself, and its users want it
+   * to go on; 'end' resets it. UDP connections to a redirect that is new are ended, too: they began before it, and would never come to it.
+   */
+  connections?: ConnectionPolicy;
+}
+
+/** The settings of a container's redirects, and how a change of them is made. */
+export interface RedirectOptions extends Partial<RedirectSettings>, ForceOptions, ConnectionPolicyOptions {
+  /** Ends the call between two requests. A change that was sent is not taken back: the promise tells its result. */
+  signal?: AbortSignal;
+}
 
 const REPLACES = 'pass { force: true } to replace it';
 const LIST_REMEDY = 'list({ force: true }) treats it as empty, adopt({ force: true }) replaces it';
@@ -56,7 +70,8 @@ export class RedirectsOperations {
    */
   *set(redirects: readonly Redirect[] | RedirectSet, options: RedirectOptions = {}): Operation<void> {
     const wanted = wantedOf(redirects, options);
-    yield* retryWhileMoved(() => this.#table.set(wanted, options.force === true, REPLACES));
+    const stale = staleBy(options);
+    yield* retryWhileMoved(() => this.#table.set(wanted, options.force === true, REPLACES, stale()));
   }
 
   /**
@@ -71,11 +86,13 @@ export class RedirectsOperations {
     const given = givenIn(options);
     const wanted = new RedirectSet(redirects, given);
     const plain = Object.keys(given).length === 0 && wanted.ranges.size === 0;
-    if (plain && (yield* this.#table.addAtOnce(wanted))) return;
+    const stale = staleBy(options);
+    if (plain && (yield* this.#table.addAtOnce(wanted, stale()))) return;
     const table = this.#table;
     yield* retryWhileMoved(function* () {
       const found = yield* table.find(options.force === true, REPLACES);
-      if (found === undefined) return yield* table.create(wanted.fresh);
+      const connections = stale();
+      if (found === undefined) return yield* table.create(wanted, connections);
       const { elements } = found;
       const all = yield* besides(wanted, elements, table.budget);
       yield* table.bring(found, {
@@ -83,7 +100,8 @@ export class RedirectsOperations {
         ranges: all.ranges,
         content: () => withPresent(all, elements.ports, table.budget),
         stale: 0,
-        write: transaction => changeRedirects(transaction, all, elements, false, table.budget),
+        write: transaction => changeRedirects(transaction, all, elements, false, table.budget, connections),
+        connections,
       });
     });
   }
@@ -100,20 +118,25 @@ export class RedirectsOperations {
     const given = givenIn(options);
     const named = keysOf(keys);
     const plain = Object.keys(given).length === 0 && named.ranges.size === 0;
-    if (plain && (yield* this.#table.removeAtOnce(named))) return;
+    const stale = staleBy(options);
+    if (plain && (yield* this.#table.removeAtOnce(named, stale()))) return;
     const table = this.#table;
     yield* retryWhileMoved(function* () {
       const found = yield* table.find(options.force === true, REPLACES);
       if (found === undefined) return;
       const { elements } = found;
+      const connections = stale();
       yield* table.bring(found, {
         settings: { ...found.settings, ...given },
         ranges: elements.ranges.without(named.ranges),
         content: () => withoutNamed(elements, named, table.budget),
         stale: 0,
         *write(transaction) {
-          return removeRedirects(transaction, yield* namedIn(elements, named, table.budget));
+          const there = yield* namedIn(elements, named, table.budget);
+          for (const version of VERSIONS) yield* connections.noteGone(version, there.ports[version.map], table.budget);
+          return removeRedirects(transaction, there);
         },
+        connections,
       });
     });
   }
@@ -171,6 +194,7 @@ export class RedirectsOperations {
         content: () => settled(elements),
         stale: 0,
         write: settled,
+        connections: new StaleConnections(options.connections),
       });
       return redirects;
     });
@@ -183,9 +207,11 @@ export class RedirectsOperations {
    * @example
    * await web1.redirects.release();
    */
-  *release(options: ForceOptions = {}): Operation<void> {
-    checkForce(options);
-    yield* retryWhileMoved(() => this.#table.release(options.force === true, 'release({ force: true }) removes it'));
+  *release(options: ForceOptions & ConnectionPolicyOptions = {}): Operation<void> {
+    checkForce(options, ['connections']);
+    const stale = staleBy(options);
+    const remedy = 'release({ force: true }) removes it';
+    yield* retryWhileMoved(() => this.#table.release(options.force === true, remedy, stale()));
   }
 }
 
@@ -195,8 +221,15 @@ function wantedOf(redirects: readonly Redirect[] | RedirectSet, options: Redirec
 }
 
 function givenIn(options: RedirectOptions): Partial<RedirectSettings> {
-  checkForce(options, ['priority', 'output']);
+  checkForce(options, ['priority', 'output', 'connections']);
+  checkConnections(options.connections);
   return settingsIn(options);
+}
+
+/** Makes the record of an attempt: which connections it has to end. */
+function staleBy({ connections }: ConnectionPolicyOptions): () => StaleConnections {
+  checkConnections(connections);
+  return () => new StaleConnections(connections);
 }
 
 /**

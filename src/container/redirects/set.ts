@@ -5,6 +5,7 @@ import { Transaction } from '../../nftables/index.ts';
 import { PackedElements } from '../../nftables/packed-elements.ts';
 import type { OwnedDifference } from '../owned/difference.ts';
 import { DEFAULT_SETTINGS, type RedirectSettings } from '../owned/table.ts';
+import type { StaleConnections } from './connections.ts';
 import {
   addExact,
   noPorts,
@@ -15,7 +16,7 @@ import {
   RedirectReader,
 } from './input.ts';
 import { DATA, desiredTable, PLACE, PROTOCOL_NUMBERS, PROTOCOLS, RANGE_SETS, VERSIONS, type Version } from './maps.ts';
-import { PortMap } from './port-map.ts';
+import { eachKey, PortMap } from './port-map.ts';
 import { addressOf, elementOf, keyOf, NO_RANGES, type Range, Ranges, setOf } from './ranges.ts';
 
 /** The differences between a container's redirects and the wanted ones. */
@@ -32,8 +33,6 @@ interface FoundDrift extends RedirectDrift {
   unlisted: number;
 }
 
-/** Long loops may let the event loop run after this many elements. */
-const CHUNK = 256;
 /** How many unexpected redirects are listed: a container's root can make any number. */
 const MAX_UNEXPECTED = 16_384;
 
@@ -101,6 +100,7 @@ export function* changeRedirects(
   present: RedirectContent,
   exactly: boolean,
   budget = new EventLoopBudget(),
+  connections?: StaleConnections,
 ): Operation<Transaction> {
   for (const version of VERSIONS) {
     const wanted = ports[version.map];
@@ -115,6 +115,9 @@ export function* changeRedirects(
     });
     removeElements(transaction, version, stale);
     addElements(transaction, version, missing);
+    if (connections === undefined || connections.keepsAll) continue;
+    yield* connections.noteGone(version, stale, budget);
+    yield* connections.noteMade(version, missing, budget);
   }
   changeRanges(transaction, ranges, present.ranges);
   return transaction;
@@ -133,14 +136,6 @@ function changeRanges(transaction: Transaction, wanted: Ranges, present: Ranges)
   const missing = [...wanted].filter(range => !same(range, present.get(keyOf(range))));
   removeRanges(transaction, stale);
   addRanges(transaction, missing);
-}
-
-/** Visits the keys of a map, and lets the event loop run in between: a container's root may have added any number. */
-function* eachKey(map: PortMap, budget: EventLoopBudget, visit: (index: number) => void): Operation<void> {
-  for (let i = 0; i < map.length; i++) {
-    if (i % CHUNK === CHUNK - 1) yield budget;
-    visit(i);
-  }
 }
 
 /**

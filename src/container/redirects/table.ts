@@ -1,4 +1,5 @@
-import { StateError } from '../../errors.ts';
+import { countFlows } from '../../conntrack/requests.ts';
+import { isNotFound, StateError, UnsupportedError } from '../../errors.ts';
 import type { EventLoopBudget, Exchange, Operation } from '../../netlink/index.ts';
 import { Transaction } from '../../nftables/index.ts';
 import type { NftablesOperations } from '../../nftables/nftables.ts';
@@ -13,8 +14,10 @@ import {
   isMoved,
   nextGeneration,
   type RedirectSettings,
+  Stale,
   settingsOf,
 } from '../owned/table.ts';
+import type { StaleConnections } from './connections.ts';
 import type { Redirect } from './input.ts';
 import { CHAINS, desiredTable, RANGE_SETS, type RangeSetName, REDIRECTS, TABLE, VERSIONS } from './maps.ts';
 import { foreignBefore } from './order.ts';
@@ -39,6 +42,8 @@ const MIN_USE = 1 + EXACT.length;
 const MAX_STALE = 4096;
 /** A larger transaction, in bytes, is not sent with the echo flag: the table is read instead. */
 const MAX_ECHOED = 4096;
+/** The old ports of up to this many keys are asked for by these keys. For more keys the whole map is read. */
+const MAX_ASKED = 64;
 /** How many wanted tables are remembered, one for each combination of settings and sets. */
 const MAX_SHAPES = 32;
 /** How many texts of tables are remembered. Containers with the same state have the same text. */
@@ -124,8 +129,10 @@ export interface Change {
   content(): Operation<RedirectContent>;
   /** How many elements the change removes. */
   readonly stale: number;
-  /** Writes the differences to a transaction. */
+  /** Writes the differences to a transaction, and notes in `connections` what they mean for connections. */
   write(transaction: Transaction): Operation<Transaction>;
+  /** The connections that end behind the commit. */
+  readonly connections: StaleConnections;
 }
 
 /**
@@ -157,15 +164,16 @@ export class RedirectTable {
   }
 
   /** Makes these the only redirects. */
-  *set(wanted: RedirectSet, force: boolean, remedy: string): Operation<void> {
+  *set(wanted: RedirectSet, force: boolean, remedy: string, connections: StaleConnections): Operation<void> {
     const found = yield* this.find(force, remedy, wanted.length + MAX_STALE);
-    if (found === undefined) return yield* this.create(wanted.fresh);
+    if (found === undefined) return yield* this.create(wanted, connections);
     yield* this.bring(found, {
       settings: wanted.settings,
       ranges: wanted.ranges,
       content: () => settled(wanted),
       stale: found.elements.length - wanted.length,
-      write: transaction => changeRedirects(transaction, wanted, found.elements, true, this.#exchange.budget),
+      write: transaction => changeRedirects(transaction, wanted, found.elements, true, this.budget, connections),
+      connections,
     });
   }
 
@@ -173,23 +181,59 @@ export class RedirectTable {
    * Adds redirects without reading the table, if it is known to be right. The commit is bound to the generation at which it was right, so
    * the kernel refuses it if anything has changed since. False if it was refused, or if one of the redirects has another target there.
    */
-  *addAtOnce(wanted: RedirectSet): Operation<boolean> {
+  *addAtOnce(wanted: RedirectSet, connections: StaleConnections): Operation<boolean> {
     const known = this.#good;
     if (known === undefined || wanted.length === 0) return false;
     // 'create' succeeds only if none of them was there, so it makes the next generation.
-    const done = yield* this.#commitAtOnce(wanted.addAll(new Transaction(), 'create'));
-    if (done !== 'clash') return done === 'done';
-    const transaction = wanted.addAll(new Transaction());
-    if (transaction.encode().length > MAX_ECHOED) return false;
-    this.#good = known;
-    // If all are there already, the generation stays. The kernel's echo tells which it is.
-    return (yield* this.#commitAtOnce(transaction, true)) === 'done';
+    let done = yield* this.#commitAtOnce(wanted.addAll(new Transaction(), 'create'));
+    if (done === 'clash') {
+      const transaction = wanted.addAll(new Transaction());
+      if (transaction.encode().length > MAX_ECHOED) return false;
+      this.#good = known;
+      // If all are there already, the generation stays. The kernel's echo tells which it is.
+      done = yield* this.#commitAtOnce(transaction, true);
+    }
+    if (done !== 'done') return false;
+    if (this.#good !== known) {
+      yield* connections.noteAllMade(wanted, this.budget);
+      yield* connections.end(this.#exchange);
+    }
+    return true;
   }
 
   /** Removes redirects without reading the table, if it is known to be right. False if it has changed, or one of them is not there. */
-  *removeAtOnce(named: RedirectContent): Operation<boolean> {
+  *removeAtOnce(named: RedirectContent, connections: StaleConnections): Operation<boolean> {
     const transaction = removeRedirects(new Transaction(), named);
-    return transaction.length > 0 && (yield* this.#commitAtOnce(transaction)) === 'done';
+    if (transaction.length === 0 || this.#good === undefined) return false;
+    if (connections.concern(named.ports) && !(yield* this.#noteNamed(named, connections))) return false;
+    if ((yield* this.#commitAtOnce(transaction)) !== 'done') return false;
+    yield* connections.end(this.#exchange);
+    return true;
+  }
+
+  /** Notes the ports that these keys lead to: connections show them. False if the whole table has to be read for it. */
+  *#noteNamed({ ports }: RedirectContent, connections: StaleConnections): Operation<boolean> {
+    if (!(yield* this.#hasConnections())) return true;
+    if (ports.ipv4.length + ports.ipv6.length > MAX_ASKED) return false;
+    const elements = new ElementReading();
+    try {
+      for (const version of VERSIONS) yield* elements.readKeys(this.#exchange, version, ports[version.map]);
+    } catch (error) {
+      if (isNotFound(error)) return false;
+      throw error;
+    }
+    yield* connections.noteAllGone(elements, this.budget);
+    return true;
+  }
+
+  /** Whether there can be connections to end. If the kernel cannot say, `StaleConnections` reports it behind the commit. */
+  *#hasConnections(): Operation<boolean> {
+    try {
+      return (yield* countFlows(this.#exchange)) > 0;
+    } catch (error) {
+      if (error instanceof UnsupportedError) return true;
+      throw error;
+    }
   }
 
   *#commitAtOnce(transaction: Transaction, echo = false): Operation<'done' | 'moved' | 'clash'> {
@@ -231,22 +275,26 @@ export class RedirectTable {
   }
 
   /** Commits the whole table, bound to the generation at which it was not there. */
-  *create(fresh: Transaction): Operation<void> {
+  *create(wanted: RedirectSet, connections: StaleConnections): Operation<void> {
     const generation = this.#seen;
     this.#good = undefined;
-    yield* this.#nft.commit(fresh, { generation });
+    yield* this.#nft.commit(wanted.fresh, { generation });
     this.#good = nextGeneration(generation);
+    yield* connections.noteAllMade(wanted, this.budget);
+    yield* connections.end(this.#exchange);
   }
 
   /** Carries out a change, and mends everything else of the table that is not as wanted. */
-  *bring({ reading, elements, foreign }: Found, change: Change): Operation<void> {
+  *bring({ reading, elements, foreign, settings: found }: Found, change: Change): Operation<void> {
     const { generation } = reading;
-    const { settings, ranges } = change;
+    const { settings, ranges, connections } = change;
     const damaged = foreign || elements.foreignCount > 0 || elements.beyond > 0 || change.stale > MAX_STALE;
     let transaction = new Transaction();
     if (damaged || !this.#shapes.of(settings, ranges.sets).isAsWanted(reading)) {
       // The table is made anew in one transaction, whatever was changed.
       createRedirects(transaction.delete({ table: TABLE }), yield* change.content(), settings);
+      // Notes what changes for connections: it is what would be written to an intact table.
+      if (!connections.keepsAll) yield* change.write(new Transaction());
     } else {
       transaction = yield* change.write(transaction);
     }
@@ -256,6 +304,11 @@ export class RedirectTable {
     if (transaction.length > 0) yield* this.#nft.commit(transaction, { generation });
     this.#exchange.heavy = false;
     this.#good = transaction.length > 0 ? nextGeneration(generation) : generation;
+    if (transaction.length === 0) return;
+    connections.noteRanges(elements.ranges, ranges);
+    connections.noteOutput(found.output, settings.output);
+    connections.notePresent(elements.ports);
+    yield* connections.end(this.#exchange);
   }
 
   /** The redirects as a list. @throws StateError ERR_TOO_MANY */
@@ -300,12 +353,28 @@ export class RedirectTable {
     return list;
   }
 
-  *release(force: boolean, remedy: string): Operation<void> {
+  *release(force: boolean, remedy: string, connections: StaleConnections): Operation<void> {
     const reading = yield* this.#shapes.first.read(this.#exchange);
     if (!reading.exists) return;
     if (!force && settingsOf(reading.entry!.comment) === undefined) throw foreignTable(REDIRECTS, remedy);
+    const filled = reading.sets.some(({ count }) => count !== 0) || (reading.entry!.use ?? 0) > MIN_USE;
+    const read = filled ? yield* this.noteAllGone(connections) : undefined;
+    if (read !== undefined && read !== reading.generation) throw new Stale();
     this.#good = undefined;
     this.#exchange.heavy = reading.sets.some(({ count }) => count === undefined || count > MAX_STALE);
     yield* this.#nft.commit(new Transaction().delete({ table: TABLE }), { generation: reading.generation });
+    yield* connections.end(this.#exchange);
+  }
+
+  /**
+   * Notes which connections end when the table is removed. Nothing is read if the namespace has no connections.
+   * @returns the generation that was read; undefined if nothing was
+   */
+  *noteAllGone(connections: StaleConnections): Operation<number | undefined> {
+    if (connections.keepsAll || !(yield* this.#hasConnections())) return undefined;
+    const found = yield* this.find(true, '');
+    if (found === undefined) return undefined;
+    yield* connections.noteAllGone(found.elements, this.budget);
+    return found.reading.generation;
   }
 }
