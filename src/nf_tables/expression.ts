@@ -42,6 +42,9 @@ type Tables = PlainTables & NestedTables<Expression>;
  */
 export type Expression = Known | { unknown: { name: string; bytes?: string } };
 export type ExpressionName = keyof Tables;
+/** The fields of an expression, by its name. */
+export type ContentOf<K extends string> = Extract<Expression, Record<K, unknown>>[K &
+  keyof Extract<Expression, Record<K, unknown>>];
 
 /** Those that come without NFTA_EXPR_DATA. Any other without it is not understood, and kept as it is. */
 const WITHOUT_DATA: ReadonlySet<string> = new Set<ExpressionName>(['notrack']);

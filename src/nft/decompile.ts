@@ -4,10 +4,9 @@ import type { CompiledSet } from './compile/compile.ts';
 import { vocabulary } from './decompile/format-value.ts';
 import { readRule } from './decompile/rule.ts';
 import { type SetFinder, Sets } from './decompile/sets.ts';
-import { statementJson } from './decompile/to-json.ts';
 import { type ListedSet, Undecompilable } from './decompile/tree.ts';
-import type { Statement } from './json.ts';
 import type { Names } from './names.ts';
+import { type Statement, statementsJson } from './statements/registry.ts';
 
 /** What a rule's bytecode alone does not say. */
 export interface DecompileContext {
@@ -43,7 +42,7 @@ export function decompileRule(
   const words = vocabulary(context);
   const { statements, rest } = readRule(rule, new Sets(finderOf(context.sets), words.dialect), words.dialect);
   try {
-    const json = statements.map(statement => statementJson(statement, { words }) as unknown as Statement);
+    const json = statementsJson(statements, { words });
     return rest.length === 0 ? json : [...json, { raw: rest }];
   } catch (error) {
     if (!(error instanceof Undecompilable)) throw error;

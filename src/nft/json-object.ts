@@ -15,3 +15,9 @@ export function orNull(object: JsonObject): JsonObject | null {
   for (const _ in object) return object;
   return null;
 }
+
+/** A list of flags, undefined where there is none; in nft 1.0.6, a single one alone. */
+export function flagsJson(flags: string[], { listsSingleFlags }: { listsSingleFlags: boolean }): Json | undefined {
+  if (flags.length === 0) return undefined;
+  return flags.length === 1 && !listsSingleFlags ? flags[0]! : flags;
+}

@@ -1,29 +1,16 @@
 import { typeError } from '../errors.ts';
 import { listOf } from './compile/named-set.ts';
-import { statefulExpression } from './compile/stateful.ts';
 import { Place, refuse } from './compile/term.ts';
+import type { ObjectName } from './data/objects.ts';
+import { STATES, type StateName } from './statements/stateful.ts';
+import { SYNPROXY_FLAGS } from './statements/synproxy.ts';
 
 /* Objects with names, from nft's JSON to what a transaction takes. */
 
 type Fields = Record<string, unknown>;
 
-/** Each object of nft's JSON, and what a transaction calls it. */
-export const OBJECTS = {
-  counter: 'counter',
-  quota: 'quota',
-  limit: 'limit',
-  'ct helper': 'ctHelper',
-  'ct timeout': 'ctTimeout',
-  'ct expectation': 'ctExpectation',
-  synproxy: 'synproxy',
-  secmark: 'secmark',
-  tunnel: 'tunnel',
-} as const;
-
-export type ObjectName = keyof typeof OBJECTS;
-
 /** nft's names of the states that have a timeout. */
-const STATES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+const TIMEOUTS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   tcp: {
     established: 'established',
     close: 'close',
@@ -39,7 +26,6 @@ const STATES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   },
   udp: { unreplied: 'unreplied', replied: 'replied' },
 };
-const SYNPROXY_FLAGS: Readonly<Record<string, string>> = { timestamp: 'timestamp', 'sack-perm': 'sack-permitted' };
 
 /** The data of an object, beside its place. */
 export function objectData(kind: ObjectName, json: Fields): Fields {
@@ -75,8 +61,8 @@ export function objectData(kind: ObjectName, json: Fields): Fields {
   }
 }
 
-function stateful(name: string, json: Fields): Fields {
-  const expression = statefulExpression(name, json, new Place(undefined, name)) as unknown as Record<string, Fields>;
+function stateful(name: StateName, json: Fields): Fields {
+  const expression = STATES[name].compile(json, new Place(undefined, name)) as unknown as Record<string, Fields>;
   return expression[name]!;
 }
 
@@ -95,7 +81,7 @@ function timeout(json: Fields): Fields {
   const { policy } = json;
   if (policy === undefined) return protocols(json);
   if (typeof policy !== 'object' || policy === null) throw typeError(['policy'], 'an object', policy);
-  const names = STATES[json.protocol as string] ?? {};
+  const names = TIMEOUTS[json.protocol as string] ?? {};
   const stateSeconds: Fields = {};
   for (const [state, seconds] of Object.entries(policy)) stateSeconds[named(names, state, 'policy')] = seconds;
   return { ...protocols(json), stateSeconds };

@@ -8,9 +8,8 @@ import { bytesOf, reverseBytes } from './decompile/bits.ts';
 import type { Vocabulary } from './decompile/format-value.ts';
 import { isKnown } from './decompile/loads.ts';
 import type { SetFinder, Sets } from './decompile/sets.ts';
-import { statementJson } from './decompile/to-json.ts';
-import { type FlowStatement, isBitmask, type ListedSet, type Node, ORDERS, Undecompilable } from './decompile/tree.ts';
-import type { Statement } from './json.ts';
+import { isBitmask, type ListedSet, type Node, ORDERS, Undecompilable } from './decompile/tree.ts';
+import { type FlowStatement, statementsJson } from './statements/registry.ts';
 
 /*
  * nft 1.0.6 prints calculations that it cannot read, or reads as others: a mark that is set from an address, a shift of a mark, a mask of a
@@ -33,7 +32,7 @@ export function readsBack(
   if (!calculating.includes(true)) return true;
   const numbered: Vocabulary = { ...words, interfaceName: () => undefined };
   try {
-    const json = statements.map(statement => statementJson(statement, { words: numbered }) as unknown as Statement);
+    const json = statementsJson(statements, { words: numbered });
     const compiled = compileStatements(family as Family, json, {
       version: words.dialect.version,
       names: words.names,
@@ -71,14 +70,9 @@ function calculates(statement: FlowStatement): boolean {
       if (isBitmask(node.right.type) && ORDERS.has(node.op) && !isSymmetric(node.right)) return true;
       break;
     }
-    case 'set-payload':
+    case 'mangle':
       // Bits without a name are written with the bits around them.
       if (statement.target.kind === 'payload' && !isKnown(statement.target)) return false;
-      if (!MADE.has(statement.value.kind)) return true;
-      break;
-    case 'set-meta':
-    case 'set-ct':
-    case 'set-extension':
       if (!MADE.has(statement.value.kind)) return true;
       break;
     default:

@@ -1,12 +1,13 @@
 import { printable } from '../errors.ts';
 import type { RuleEntry } from '../nf_tables/rule.ts';
-import type { Vocabulary } from './decompile/format-value.ts';
 import { readRule } from './decompile/rule.ts';
 import type { Sets } from './decompile/sets.ts';
-import { statementText, type TextOptions } from './decompile/to-text.ts';
-import { type FlowStatement, Undecompilable } from './decompile/tree.ts';
+import type { TextOptions } from './decompile/to-text.ts';
+import { Undecompilable } from './decompile/tree.ts';
 import { isWritableComment } from './decompile/unwritable.ts';
 import { readsBack } from './read-back.ts';
+import { bracketed } from './statements/raw.ts';
+import { endsRule, statementText } from './statements/registry.ts';
 
 export type ListedRule = Pick<RuleEntry, 'family' | 'expressions' | 'comment'>;
 
@@ -31,24 +32,4 @@ export function ruleText(rule: ListedRule, sets: Sets, options: TextOptions): st
   if (comment !== undefined)
     parts.push(isWritableComment(comment) ? `comment "${comment}"` : `# comment "${printable(comment)}"`);
   return parts.join(' ');
-}
-
-function endsRule(statement: FlowStatement): boolean {
-  if (statement.kind !== 'verdict') return ENDING.has(statement.kind);
-  const { node } = statement;
-  return node.kind === 'verdict' && node.verdict !== 'continue';
-}
-
-const ENDING: ReadonlySet<FlowStatement['kind']> = /* @__PURE__ */ new Set<FlowStatement['kind']>([
-  'nat',
-  'reject',
-  'queue',
-  'fwd',
-]);
-
-/** What nft has no words for. */
-export function bracketed(content: object, words: Vocabulary): string {
-  words.unwritable.note('what nft has no words for');
-  const json = JSON.stringify(content, (_key, value) => (typeof value === 'bigint' ? String(value) : value));
-  return `[ ${printable(json)} ]`;
 }

@@ -7,11 +7,13 @@ import { ELEMENTS_AT_ONCE, finish, type InParts } from './decompile/in-parts.ts'
 import { isNamed, type NftObjectOf, objectJson, objectWord } from './decompile/objects.ts';
 import { readRule } from './decompile/rule.ts';
 import { contents, devicesOf, isBaseChain, type ListedRuleset, type TableContent } from './decompile/ruleset.ts';
-import { nodeJson, statementJson, statesJson } from './decompile/to-json.ts';
+import { nodeJson } from './decompile/to-json.ts';
 import { type ListedSet, Undecompilable } from './decompile/tree.ts';
 import type { DecompileContext } from './decompile.ts';
 import { defined, type Json, type JsonObject } from './json-object.ts';
 import { nestedRules } from './ruleset-text.ts';
+import { statementJson } from './statements/registry.ts';
+import { statesJson } from './statements/stateful.ts';
 
 /** A listing in nft's JSON: tables, chains, rules and the like, each in an object with one key. */
 export interface RulesetJson {

@@ -9,11 +9,13 @@ import { ELEMENTS_AT_ONCE, finish, type InParts } from './decompile/in-parts.ts'
 import { isNamed, type NftObjectOf, objectLines, objectWord } from './decompile/objects.ts';
 import { type Reference, referencesIn, referencesOf } from './decompile/references.ts';
 import { contents, devicesOf, isBaseChain, type ListedRuleset, type TableContent } from './decompile/ruleset.ts';
-import { nodeText, setText, statementText, type TextOptions } from './decompile/to-text.ts';
+import { nodeText, setText, type TextOptions } from './decompile/to-text.ts';
 import { type ListedSet, type Node, type SetShape, Undecompilable } from './decompile/tree.ts';
 import { commentedOut, commentedOutInParts, isWritableComment, isWritableName } from './decompile/unwritable.ts';
 import type { DecompileContext } from './decompile.ts';
-import { bracketed, type ListedRule, ruleText } from './rule-text.ts';
+import { type ListedRule, ruleText } from './rule-text.ts';
+import { bracketed } from './statements/raw.ts';
+import { statesText } from './statements/stateful.ts';
 
 /**
  * Prints a ruleset as `nft list ruleset` does, in text that nft of that version loads.
@@ -308,8 +310,7 @@ function* describedSet(set: ListedSet, name: string, { lookup }: TableContent, w
   const flags = SET_FLAGS.filter(flag => shape.has(flag));
   // A default timeout says that there are timeouts; beside other flags it is said again.
   if (flags.some(flag => flag !== 'timeout' || timeout === 0n)) lines.push(`flags ${flags.join(',')}`);
-  if (shape.statements.length > 0)
-    lines.push(shape.statements.map(statement => statementText(statement, { words, stateless: true })).join(' '));
+  if (shape.statements.length > 0) lines.push(statesText(shape.statements, { words }).trimStart());
   if (set.mergeElements) lines.push('auto-merge');
   if (timeout !== 0n) lines.push(`timeout ${formatDuration(timeout)}`);
   if (set.gcIntervalMilliseconds) lines.push(`gc-interval ${formatDuration(BigInt(set.gcIntervalMilliseconds))}`);

@@ -9,12 +9,12 @@ import type {
   FibFlag,
   Immediate,
   JsonExpression,
-  MatchOperator,
   PacketExpression,
-  Statement,
   Tunnel,
   VerdictExpression,
 } from './json.ts';
+import type { MatchOperator } from './statements/match.ts';
+import type { Statement } from './statements/registry.ts';
 import type { ValueOf } from './values.ts';
 
 /*

@@ -1,20 +1,14 @@
-import type {
-  AddressFamily,
-  JsonExpression,
-  Limit,
-  Log,
-  LogFlag,
-  LogLevel,
-  NatFlag,
-  QueueFlag,
-  Quota,
-  Reject,
-  Stateful,
-  Statement,
-  SynproxyOptions,
-  TcpOptionReference,
-  VerdictExpression,
-} from './json.ts';
+import type { AddressFamily, JsonExpression, TcpOptionReference, VerdictExpression } from './json.ts';
+import type { SetOperation } from './statements/dynamic-set.ts';
+import type { Limit } from './statements/limit.ts';
+import type { Log } from './statements/log.ts';
+import type { PortNat } from './statements/nat.ts';
+import type { QueueFlag } from './statements/queue.ts';
+import type { Quota } from './statements/quota.ts';
+import type { Statement } from './statements/registry.ts';
+import type { Reject } from './statements/reject.ts';
+import type { Stateful } from './statements/stateful.ts';
+import type { SynproxyOptions } from './statements/synproxy.ts';
 
 /*
  * nft's statements as functions. Each returns plain JSON, and nothing is checked before the rule is compiled: the error then has the statement's
@@ -36,16 +30,7 @@ export const counter = (name?: string): Statement & Stateful => ({ counter: name
  * @example
  * tx.add({ rule: { family: 'inet', table: 'web', chain: 'input', statements: [log({ group: 5, prefix: 'web1 ' })] } });
  */
-export function log(
-  options: {
-    group?: number;
-    prefix?: string;
-    snaplen?: number;
-    queueThreshold?: number;
-    level?: LogLevel;
-    flags?: LogFlag | LogFlag[];
-  } = {},
-): Statement {
+export function log(options: Omit<Log, 'queue-threshold'> & { queueThreshold?: number } = {}): Statement {
   const { queueThreshold, ...rest } = options;
   const statement: Log = rest;
   if (queueThreshold !== undefined) statement['queue-threshold'] = queueThreshold;
@@ -56,9 +41,7 @@ type Port = number | readonly [number, number] | JsonExpression;
 const portOf = (port: Port): JsonExpression =>
   Array.isArray(port) ? { range: [...port] as [number, number] } : (port as JsonExpression);
 
-interface NatOptions {
-  flags?: NatFlag | NatFlag[];
-}
+type NatOptions = Pick<PortNat, 'flags'>;
 
 /**
  * Sends the packet to this host itself. Only in nat chains of the hooks prerouting and output.
@@ -218,8 +201,6 @@ export const last = (): Statement & Stateful => ({ last: null });
  */
 export const notrack = (): Statement => ({ notrack: null });
 
-type Operation = 'add' | 'update' | 'delete';
-
 /**
  * Changes a set while packets pass: adds, refreshes or removes the element that the packet has.
  * @param op 'add', 'update' (which also begins the element's lifetime anew) or 'delete'
@@ -230,7 +211,7 @@ type Operation = 'add' | 'update' | 'delete';
  * tx.add({ rule: { family: 'inet', table: 'web', chain: 'input', statements: [dynamicSet('add', '@seen', ip.saddr, { timeout: 60 })] } });
  */
 export function dynamicSet(
-  op: Operation,
+  op: SetOperation,
   set: `@${string}`,
   key: { readonly expression: JsonExpression },
   options: { timeout?: number; stmt?: Stateful[] } = {},
@@ -249,7 +230,7 @@ export function dynamicSet(
  * tx.add({ rule: { family: 'inet', table: 'web', chain: 'input', statements: [dynamicMap('add', '@backends', ip.saddr, meta.mark)] } });
  */
 export function dynamicMap(
-  op: Operation,
+  op: SetOperation,
   map: `@${string}`,
   key: { readonly expression: JsonExpression },
   data: { readonly expression: JsonExpression },

@@ -6,9 +6,9 @@ import { type SetFinder, Sets } from './decompile/sets.ts';
 import type { TextOptions } from './decompile/to-text.ts';
 import { isWritableName } from './decompile/unwritable.ts';
 import { type DecompileContext, finderOf } from './decompile.ts';
-import type { Statement } from './json.ts';
 import type { Rule } from './rule.ts';
 import { type ListedRule, ruleText } from './rule-text.ts';
+import type { Statement } from './statements/registry.ts';
 
 type WrittenRule = Pick<Rule, 'family' | 'comment'> & { statements: Statement[] };
 

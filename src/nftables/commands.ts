@@ -2,9 +2,12 @@ import { atIndex, BatchError, elsewhere, NetlinkError, type Path, rangeError, ty
 import type { Family } from '../nf_tables/family.ts';
 import { declaredSet, listOf } from '../nft/compile/named-set.ts';
 import { withReadableTypeof } from '../nft/compile/typeof.ts';
+import { OBJECTS, type ObjectName } from '../nft/data/objects.ts';
 import { parsePriority } from '../nft/data/priorities.ts';
-import type { SetMember, Stateful, Statement } from '../nft/json.ts';
-import { OBJECTS, type ObjectName, objectData } from '../nft/objects.ts';
+import type { SetMember } from '../nft/json.ts';
+import { objectData } from '../nft/objects.ts';
+import type { Statement } from '../nft/statements/registry.ts';
+import type { Stateful } from '../nft/statements/stateful.ts';
 import { Transaction } from './write/transaction.ts';
 
 /* Whole rulesets in nft's JSON: what `nft -j list ruleset` prints, and what `nft -j -f` takes. */
@@ -244,7 +247,7 @@ class DocumentWriter implements Compiled {
         this.#elements(verb, json, json.elem, place);
         return;
       default: {
-        const name = Object.hasOwn(OBJECTS, kind) ? OBJECTS[kind as ObjectName] : kind;
+        const name = Object.hasOwn(OBJECTS, kind) ? OBJECTS[kind as ObjectName].command : kind;
         this.#push(verb, name, objectOf(verb, kind, json), place);
       }
     }

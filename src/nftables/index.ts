@@ -46,6 +46,21 @@ export { formatRuleset } from '../nft/ruleset-text.ts';
 export * from '../nft/selectors.ts';
 export type { DatatypeName, SetDescription, SetType } from '../nft/set-types.ts';
 export * from '../nft/statement-builders.ts';
+export type { CounterState } from '../nft/statements/counter.ts';
+export type { CtCount } from '../nft/statements/ct-count.ts';
+export type { MapStatement, SetStatement } from '../nft/statements/dynamic-set.ts';
+export type { LastState } from '../nft/statements/last.ts';
+export type { Limit } from '../nft/statements/limit.ts';
+export type { Log, LogFlag, LogLevel } from '../nft/statements/log.ts';
+export type { Match, MatchOperator } from '../nft/statements/match.ts';
+export type { AddressNat, NatFlag, NatTypeFlag, PortNat } from '../nft/statements/nat.ts';
+export type { QueueFlag } from '../nft/statements/queue.ts';
+export type { Quota } from '../nft/statements/quota.ts';
+export type { Statement } from '../nft/statements/registry.ts';
+export type { Reject } from '../nft/statements/reject.ts';
+export type { ObjectReferenceExpression, Stateful } from '../nft/statements/stateful.ts';
+export type { SynproxyFlag, SynproxyOptions } from '../nft/statements/synproxy.ts';
+export type { ByteUnit, TimeUnit } from '../nft/statements/units.ts';
 export { formatRule } from '../nft/text.ts';
 export type {
   JsonChain,

@@ -1,6 +1,6 @@
 import { typeError } from '../errors.ts';
 import type { Family } from '../nf_tables/family.ts';
-import { OBJECTS, type ObjectName } from '../nft/objects.ts';
+import { OBJECTS, type ObjectName } from '../nft/data/objects.ts';
 
 /* What nft's JSON asks for: the commands list and reset. */
 

@@ -1,8 +1,8 @@
 import { fromHex, sourceOf } from '../../src/codec/index.ts';
 import { messagesIn } from '../../src/netlink/index.ts';
 import { type CompiledSet, compileRule } from '../../src/nft/compile/compile.ts';
-import type { Statement } from '../../src/nft/json.ts';
 import { Names } from '../../src/nft/names.ts';
+import type { Statement } from '../../src/nft/statements/registry.ts';
 import { decodeMessage, encodeMessage, type Family, type NftMessage, type NftSet } from '../../src/nftables/index.ts';
 import { filesLike, type Outcome, readLines, tryAll } from './corpus.ts';
 

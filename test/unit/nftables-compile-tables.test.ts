@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { LOG_FLAGS } from '../../src/nf_tables/names.ts';
 import {
   concatenationOf,
   datatypeByName,
@@ -24,7 +25,7 @@ import {
   PROTOCOLS,
 } from '../../src/nft/data/protocols.ts';
 import { Names } from '../../src/nft/names.ts';
-import { LOG_FLAG, LOG_FLAGS_ALL, LOG_LEVEL } from '../../src/nft/statements/log.ts';
+import { compileRule, log } from '../../src/nftables/index.ts';
 
 const headers: [string, Header][] = Object.entries(PROTOCOLS);
 
@@ -84,9 +85,17 @@ describe('the tables of the language', () => {
   });
 
   it('have what log accepts', () => {
-    expect(LOG_LEVEL.audit).toBe(8);
-    expect(Object.values(LOG_FLAG).reduce((all, bit) => all | bit, 0)).toBe(LOG_FLAGS_ALL);
-    expect(LOG_FLAGS_ALL).toBe(0x2f);
+    const compiled = (options: Parameters<typeof log>[0]) =>
+      compileRule({ family: 'ip', statements: [log(options)] }).expressions;
+    expect(compiled({ level: 'audit' })).toEqual([{ log: { level: 8 } }]);
+    const flags = ['tcp-sequence', 'tcp-options', 'ip-options', 'skuid', 'ether'] as const;
+    expect(flags.reduce((all, flag) => all | LOG_FLAGS[flag], 0)).toBe(0x2f);
+    expect(compiled({ flags: 'all' })).toEqual([{ log: { flags } }]);
+    expect(compiled({ flags: ['ether', 'all'] })).toEqual([{ log: { flags } }]);
+    expect(compiled({ flags: ['ether', 'tcp sequence', 'ether'] })).toEqual([
+      { log: { flags: ['tcp-sequence', 'ether'] } },
+    ]);
+    expect(() => compiled({ flags: ['everything' as 'all'] })).toThrow('tcp sequence, tcp options');
   });
 });
 

@@ -1,13 +1,12 @@
 import { type Path, typeError, within } from '../../errors.ts';
 import type { Expression } from '../../nf_tables/expression.ts';
 import type { Family } from '../../nf_tables/family.ts';
-import type { Statement } from '../json.ts';
+import { compileStatement, type Statement } from '../statements/registry.ts';
 import type { CompileContext } from './context.ts';
 import { RuleEvaluator } from './evaluate.ts';
 import type { CompiledSet } from './ir.ts';
 import { Linearizer } from './linearize.ts';
 import { reduce } from './reduce.ts';
-import { compileStatement } from './statement.ts';
 import { Place } from './term.ts';
 import { wireSet } from './wire-set.ts';
 

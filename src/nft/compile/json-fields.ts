@@ -53,3 +53,18 @@ export function flagsOf(table: Readonly<Record<string, number>>, json: unknown, 
   if (!Array.isArray(json)) return entryOf(table, json, place);
   return json.reduce<number>((all, flag, i) => all | entryOf(table, flag, new Place(place, i)), 0);
 }
+
+/** Names of flags, one or a list: what the table has for them, in its order. */
+export function flagNames<T>(table: Readonly<Record<string, T>>, json: unknown, place: Place): T[] {
+  if (json === undefined || json === null) return [];
+  if (!Array.isArray(json)) return [entryOf(table, json, place)];
+  const given = json.map((flag, i) => entryOf(table, flag, new Place(place, i)));
+  return Object.values(table).filter(flag => given.includes(flag));
+}
+
+/** A field that may be any whole number, above 2^53 as a bigint. */
+export function wholeOf(json: unknown, place: Place): bigint {
+  if (typeof json === 'bigint' ? json >= 0n : Number.isSafeInteger(json) && Number(json) >= 0)
+    return BigInt(json as number | bigint);
+  throw refuse(place, 'a whole number that is not negative', json);
+}

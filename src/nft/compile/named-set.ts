@@ -4,14 +4,15 @@ import type { Family } from '../../nf_tables/family.ts';
 import type { NftSet } from '../../nf_tables/set.ts';
 import { concatenationOf, type Datatype, datatypeByName } from '../data/datatypes.ts';
 import { dialectOf } from '../data/dialects.ts';
+import { OBJECTS, type ObjectName } from '../data/objects.ts';
 import type { JsonExpression, SetMember } from '../json.ts';
+import { compileStates } from '../statements/stateful.ts';
 import type { CompileContext } from './context.ts';
 import { RuleEvaluator } from './evaluate.ts';
 import { intervalsOf } from './interval.ts';
 import { onlyKey } from './json-fields.ts';
 import { parseExpression, parseMember } from './parse.ts';
 import { evaluateSet } from './set.ts';
-import { statefulExpression } from './stateful.ts';
 import {
   anyVerdict,
   bytesOf,
@@ -30,17 +31,6 @@ import { setInfo, wireElements, wireSet } from './wire-set.ts';
 
 type Fields = Record<string, unknown>;
 
-const OBJECTS: Readonly<Record<string, string>> = {
-  counter: 'counter',
-  quota: 'quota',
-  limit: 'limit',
-  secmark: 'secmark',
-  synproxy: 'synproxy',
-  tunnel: 'tunnel',
-  'ct helper': 'ct-helper',
-  'ct timeout': 'ct-timeout',
-  'ct expectation': 'ct-expectation',
-};
 const FLAGS = ['constant', 'interval', 'timeout', 'dynamic'];
 const SECOND = 1000;
 
@@ -51,7 +41,8 @@ export function declaredSet(json: Fields, version?: CompileContext['version']): 
     if (!FLAGS.includes(flag)) throw refuse(new Place(undefined, 'flags'), `one of ${FLAGS.join(', ')}`, flag);
   const key = typeTerm(json.type, new Place(undefined, 'type'));
   const { map } = json;
-  const objectType = typeof map === 'string' && Object.hasOwn(OBJECTS, map) ? OBJECTS[map] : undefined;
+  const objectType =
+    typeof map === 'string' && Object.hasOwn(OBJECTS, map) ? OBJECTS[map as ObjectName].type : undefined;
   const data =
     map === undefined || objectType !== undefined
       ? undefined
@@ -94,13 +85,10 @@ export function declaredSet(json: Fields, version?: CompileContext['version']): 
   const interval_ = numberIn(json, 'gc-interval');
   if (interval_) written.gcIntervalMilliseconds = interval_ * SECOND;
   if (json.comment !== undefined) written.comment = json.comment as string;
-  const expressions = (json.stmt === undefined ? [] : listOfAny(json.stmt)).map((each, i) => {
-    const place = new Place(new Place(undefined, 'stmt'), i);
-    const name = onlyKey(each, place);
-    const expression = statefulExpression(name, (each as Fields)[name], new Place(place, name));
-    if (expression === undefined) throw refuse(place, 'a counter, quota, limit, last or ct count', each);
-    return expression;
-  });
+  const expressions = compileStates(
+    json.stmt === undefined ? undefined : listOfAny(json.stmt),
+    new Place(undefined, 'stmt'),
+  );
   if (expressions.length === 1) written.expression = expressions[0]!;
   if (expressions.length > 1) {
     written.expressions = expressions;

@@ -2,6 +2,7 @@ import { typeError } from '../../errors.ts';
 import type { Expression } from '../../nf_tables/expression.ts';
 import { TYPES } from '../data/datatypes.ts';
 import type { JsonExpression } from '../json.ts';
+import { compileState } from '../statements/stateful.ts';
 import { fieldsOf, numberOf, onlyKey, textOf } from './json-fields.ts';
 import {
   MAXIMUM_BITS,
@@ -24,7 +25,6 @@ import {
   parseSocket,
   parseTunnel,
 } from './parse-load.ts';
-import { statefulExpression } from './stateful.ts';
 import {
   type BinaryOperator,
   binary,
@@ -153,7 +153,7 @@ function parseElement(json: unknown, place: Place): Element {
   const made = element(place, parseExpression(fields.val as JsonExpression, new Place(place, 'val')));
   const expressions: Expression[] = [];
   for (const name in fields) {
-    const expression = statefulExpression(name, fields[name], new Place(place, name));
+    const expression = compileState(name, fields[name], new Place(place, name));
     if (expression !== undefined) expressions.push(expression);
   }
   return {
@@ -166,7 +166,7 @@ function parseElement(json: unknown, place: Place): Element {
   };
 }
 
-const asElement = (term: Term): Element => (term.kind === 'element' ? term : element(term.place, term));
+export const asElement = (term: Term): Element => (term.kind === 'element' ? term : element(term.place, term));
 
 function parseSet(json: unknown, place: Place): Term {
   if (!Array.isArray(json)) {

@@ -1,8 +1,9 @@
 import { TYPES } from '../data/datatypes.ts';
 import type { Dialect } from '../data/dialects.ts';
+import type { MatchStatement } from '../statements/match.ts';
 import { BASE_INNER, BASE_LINK, BASE_NETWORK, BASE_TRANSPORT, type Header, header } from './headers.ts';
 import { networkOf } from './learn.ts';
-import type { CtNode, FlowStatement, MetaNode, Node, PayloadNode, Relation } from './tree.ts';
+import type { CtNode, MetaNode, Node, PayloadNode, Relation } from './tree.ts';
 
 const ICMP_PROTOCOLS: Readonly<Record<number, string>> = { 1: 'ip', 58: 'ip6' };
 
@@ -22,12 +23,12 @@ export interface Dependency {
 /** The matches on protocols that may turn out to be implied by later ones, and are then left out. */
 export class Dependencies {
   readonly #found: (Dependency | undefined)[] = [];
-  readonly #removed: Set<FlowStatement>;
+  readonly #removed: Set<object>;
   #icmpType = 0;
-  /** The statement before. */
-  previous: FlowStatement | undefined;
+  /** The match before. */
+  previous: MatchStatement | undefined;
 
-  constructor(removed: Set<FlowStatement>) {
+  constructor(removed: Set<object>) {
     this.#removed = removed;
   }
 

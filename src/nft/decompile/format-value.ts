@@ -264,33 +264,6 @@ function cgroupPath(directory: string, inode: bigint): string | undefined {
   return undefined;
 }
 
-const UNIT_BYTES = ['bytes', 'kbytes', 'mbytes'] as const;
-
-/** Bytes in the largest unit that they are a whole number of. */
-export function byteRate(bytes: bigint): { amount: bigint; unit: (typeof UNIT_BYTES)[number] } {
-  let amount = bytes;
-  let unit = 0;
-  while (amount !== 0n && unit < UNIT_BYTES.length - 1 && amount % 1024n === 0n) {
-    amount /= 1024n;
-    unit++;
-  }
-  return { amount, unit: UNIT_BYTES[unit]! };
-}
-
-const TIME_UNITS: Readonly<Record<string, 'second' | 'minute' | 'hour' | 'day' | 'week'>> = {
-  1: 'second',
-  60: 'minute',
-  3600: 'hour',
-  86400: 'day',
-  604800: 'week',
-};
-
-export function timeUnit(seconds: bigint): 'second' | 'minute' | 'hour' | 'day' | 'week' {
-  const unit = TIME_UNITS[String(seconds)];
-  if (unit === undefined) throw new Undecompilable(`a limit per ${seconds} seconds`);
-  return unit;
-}
-
 const INTERFACE_NAME_BYTES = 15;
 
 /** The loopback device is the first one of every namespace. */
@@ -320,17 +293,5 @@ export function blockOf({ offset }: ExtensionNode): string {
   const block = Math.floor(offset / 64);
   return block > 0 && block < 4 ? String(block) : '';
 }
-
-export const OBJECT_WORDS: Readonly<Record<string, string>> = {
-  counter: 'counter',
-  quota: 'quota',
-  'ct-helper': 'ct helper',
-  limit: 'limit',
-  tunnel: 'tunnel',
-  'ct-timeout': 'ct timeout',
-  secmark: 'secmark',
-  synproxy: 'synproxy',
-  'ct-expectation': 'ct expectation',
-};
 
 export const isUnqualified = (key: string): boolean => UNQUALIFIED_META.has(key);

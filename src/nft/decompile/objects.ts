@@ -1,9 +1,12 @@
 import type { NftObject } from '../../nf_tables/object.ts';
+import { objectName } from '../data/objects.ts';
 import type { Json } from '../json-object.ts';
-import { formatDuration, OBJECT_WORDS, type Vocabulary } from './format-value.ts';
-import { stateful } from './statements.ts';
-import { statementJson } from './to-json.ts';
-import { limitText, quotaText } from './to-text.ts';
+import { limitText } from '../statements/limit.ts';
+import { quotaText } from '../statements/quota.ts';
+import { exactNumber } from '../statements/state.ts';
+import { readState, stateJson } from '../statements/stateful.ts';
+import { readSynproxy } from '../statements/synproxy.ts';
+import { formatDuration, type Vocabulary } from './format-value.ts';
 import { Undecompilable } from './tree.ts';
 
 /* Objects with a name, as nft's JSON and text have them. */
@@ -13,10 +16,10 @@ export type NftObjectOf<K extends Type = Type> = Extract<NftObject, { type: K }>
 type JsonObject = { [key: string]: Json | undefined };
 
 /** Does nft have a word for it? */
-export const isNamed = ({ type }: NftObject): boolean => typeof type === 'string' && Object.hasOwn(OBJECT_WORDS, type);
+export const isNamed = ({ type }: NftObject): boolean => objectName(type) !== undefined;
 
 export const objectWord = (type: NftObject['type'] | undefined): string => {
-  const word = OBJECT_WORDS[type as string];
+  const word = objectName(type);
   if (word === undefined) throw new Undecompilable(`an object of the type ${type}`);
   return word;
 };
@@ -103,7 +106,7 @@ export function objectJson(object: NftObjectOf, words: Vocabulary): JsonObject {
         l3proto: familyOf(object.data?.l3protocol),
       };
     case 'synproxy': {
-      const flags = synproxyFlags(object);
+      const { flags } = readSynproxy(object.data ?? {});
       const { maximumSegmentSize: mss = 0, windowScale: wscale = 0 } = object.data ?? {};
       return { mss, wscale, ...(flags.length === 0 ? {} : { flags }) };
     }
@@ -115,26 +118,15 @@ export function objectJson(object: NftObjectOf, words: Vocabulary): JsonObject {
 }
 
 function statefulJson(object: NftObjectOf<'counter' | 'limit' | 'quota'>, words: Vocabulary): JsonObject {
-  const statement = stateful({ [object.type]: object.data ?? {} } as never);
+  const statement = readState({ [object.type]: object.data ?? {} } as never);
   if (statement.kind === 'quota')
-    return { bytes: exact(statement.bytes), used: exact(statement.used), inv: statement.inverted };
-  const json = (statementJson(statement, { words }) as Record<string, JsonObject>)[object.type]!;
+    return { bytes: exactNumber(statement.bytes), used: exactNumber(statement.used), inv: statement.inverted };
+  const json = stateJson(statement, { words })[object.type] as JsonObject;
   if (statement.kind === 'limit' && statement.burst === 0) {
     const { burst: _, burst_unit: __, ...rest } = json;
     return rest;
   }
   return json;
-}
-
-const exact = (number: bigint): number | bigint =>
-  number <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(number) : number;
-
-function synproxyFlags({ data }: NftObjectOf<'synproxy'>): string[] {
-  const words: [string, string][] = [
-    ['timestamp', 'timestamp'],
-    ['sack-permitted', 'sack-perm'],
-  ];
-  return words.flatMap(([flag, word]) => (data?.flags?.includes(flag as 'timestamp') ? [word] : []));
 }
 
 interface TunnelParts {
@@ -193,7 +185,7 @@ export function objectLines(object: NftObjectOf, words: Vocabulary): string[] {
     case 'counter':
     case 'limit':
     case 'quota': {
-      const statement = stateful({ [object.type]: object.data ?? {} } as never);
+      const statement = readState({ [object.type]: object.data ?? {} } as never);
       if (statement.kind === 'counter') return [`packets ${statement.packets} bytes ${statement.bytes}`];
       if (statement.kind === 'limit') return [limitText(statement, { words }, false)];
       return statement.kind === 'quota' ? [quotaText(statement, { words })] : [];
@@ -237,7 +229,7 @@ function synproxyLines(object: NftObjectOf<'synproxy'>): string[] {
   const lines: string[] = [];
   if (flags?.includes('maximum-segment-size')) lines.push(`mss ${maximumSegmentSize}`);
   if (flags?.includes('window-scale')) lines.push(`wscale ${windowScale}`);
-  const words = synproxyFlags(object);
+  const words: readonly string[] = readSynproxy(object.data ?? {}).flags;
   const shown = (word: string) => (words.includes(word) ? word : '');
   if (words.length > 0) lines.push(`${shown('timestamp')} ${shown('sack-perm')}`);
   return lines;

@@ -1,21 +1,20 @@
 import { concatenationOf, datatypeByNumber, TYPES } from '../data/datatypes.ts';
 import type { Dialect } from '../data/dialects.ts';
+import type { Completion } from '../statements/construct.ts';
+import type { MatchStatement } from '../statements/match.ts';
+import { completeStatement, type FlowStatement, looksAt } from '../statements/registry.ts';
 import { switchOrder } from './bits.ts';
 import { Dependencies, type Dependency, isStacked } from './dependencies.ts';
 import { narrowExtension } from './extensions.ts';
 import { BASE_NETWORK, BASE_TRANSPORT, PacketContext } from './headers.ts';
 import { completeCt, learn, learnIcmpType } from './learn.ts';
-import { isKnown } from './loads.ts';
 import { completePayload, expandPayload, trimPayload, trimRaw } from './payload.ts';
-import { narrowWrite } from './payload-write.ts';
-import { finishReject } from './reject.ts';
 import { splice } from './sets.ts';
 import {
   adjust,
   flagTest,
   isPrefix,
   isWithin,
-  listOf,
   looksInside,
   prefixLength,
   rangeOperator,
@@ -26,7 +25,6 @@ import {
   type Binary,
   type Concat,
   type CtNode,
-  type FlowStatement,
   hasPrefixes,
   isBitmask,
   isString,
@@ -39,7 +37,6 @@ import {
   relation,
   type SetShape,
   setType,
-  Undecompilable,
   type Value,
 } from './tree.ts';
 import { flagsToTree } from './values.ts';
@@ -55,15 +52,15 @@ interface Layered {
   dependencies: Dependencies;
 }
 
-export class Postprocessor {
-  readonly #removed = new Set<FlowStatement>();
+export class Postprocessor implements Completion {
+  readonly #removed = new Set<object>();
   readonly #outer: Layered;
   readonly #tunneled: Layered;
   readonly #dialect: Dialect;
   #current: Layered;
   #out: FlowStatement[] = [];
   /** The statement at work; undefined once it was replaced by several. */
-  #statement: FlowStatement | undefined;
+  #statement: MatchStatement | undefined;
   /** How deep in keys of sets and concatenations: a mask belongs to the field there, as nothing is compared. */
   #keys = 0;
   /** The keys of this set are looked at. */
@@ -79,84 +76,52 @@ export class Postprocessor {
 
   run(statements: readonly FlowStatement[]): FlowStatement[] {
     for (const statement of statements) {
-      this.#statement = statement;
+      this.#statement = statement.kind === 'match' ? statement : undefined;
       this.#out.push(statement);
-      this.#current = looksInside(statement) ? this.#tunneled : this.#outer;
+      const looked = looksAt(statement);
+      this.#current = looked !== undefined && looksInside(looked) ? this.#tunneled : this.#outer;
       const { dependencies } = this.#current;
-      this.#process(statement);
-      dependencies.previous = this.#statement;
-      // What comes before an effect must not come after it: only matches in a row may be left out.
-      if (statement.kind !== 'match') dependencies.reset();
+      if (statement.kind === 'match') {
+        this.#match(statement);
+        dependencies.previous = this.#statement;
+      } else {
+        completeStatement(statement, this);
+        // Only matches in a row may be left out: none may move behind a statement with an effect.
+        dependencies.reset();
+      }
     }
     return this.#out.filter(statement => !this.#removed.has(statement));
   }
 
-  #process(statement: FlowStatement): void {
-    switch (statement.kind) {
-      case 'match':
-        this.#match(statement);
-        return;
-      case 'set-payload':
-        this.#setPayload(statement);
-        return;
-      case 'meter':
-        statement.key = this.#node(statement.key);
-        return;
-      case 'set-meta':
-        statement.value = this.#node(statement.value);
-        return;
-      case 'set-ct':
-        statement.value = this.#node(statement.value);
-        if (statement.value.kind === 'binary' && statement.key === 'event') statement.value = listOf(statement.value);
-        return;
-      case 'nat':
-        if (statement.address !== undefined) statement.address = this.#node(statement.address);
-        if (statement.port !== undefined) {
-          if (this.#dialect.forgetsBeforePorts) this.#current.dependencies.reset();
-          statement.port = this.#node(statement.port);
-        }
-        return;
-      case 'tproxy':
-        if (statement.address !== undefined) statement.address = this.#node(statement.address);
-        if (statement.port !== undefined) {
-          this.#current.dependencies.reset();
-          statement.port = this.#node(statement.port);
-        }
-        return;
-      case 'reject':
-        finishReject(statement, this.#current.context, this.#current.dependencies);
-        return;
-      case 'set-update':
-        statement.key = this.#node(statement.key);
-        return;
-      case 'map-update':
-        statement.key = this.#node(statement.key);
-        statement.data = this.#node(statement.data);
-        return;
-      case 'dup':
-        if (statement.to !== undefined) statement.to = this.#node(statement.to);
-        if (statement.device !== undefined) statement.device = this.#node(statement.device);
-        return;
-      case 'fwd':
-        statement.device = this.#node(statement.device);
-        if (statement.address !== undefined) statement.address = this.#node(statement.address);
-        return;
-      case 'object':
-        statement.reference = this.#node(statement.reference);
-        return;
-      case 'queue':
-        if (statement.number.kind !== 'value' && statement.number.kind !== 'range')
-          statement.number = this.#node(statement.number);
-        return;
-      default:
-    }
+  get context(): PacketContext {
+    return this.#current.context;
   }
 
-  #match(statement: FlowStatement & { kind: 'match' }): void {
+  get dialect(): Dialect {
+    return this.#dialect;
+  }
+
+  node(node: Node): Node {
+    return this.#node(node);
+  }
+
+  mask(of: Node & { left: Node; right: Node }, mask: Binary, replace: (node: Node) => void): boolean {
+    return this.#mask(of, mask, replace);
+  }
+
+  release(base: number): void {
+    this.#current.dependencies.release(base);
+  }
+
+  forget(): void {
+    this.#current.dependencies.reset();
+  }
+
+  #match(statement: MatchStatement): void {
     statement.node = this.#node(statement.node);
     const { dependencies } = this.#current;
     const { previous } = dependencies;
-    if (this.#statement === undefined || previous?.kind !== 'match') return;
+    if (this.#statement === undefined || previous === undefined) return;
     const op = rangeOperator(previous.node, statement.node);
     if (op === undefined) return;
     const [low, high] = [previous.node as Relation, statement.node as Relation];
@@ -462,22 +427,5 @@ export class Postprocessor {
     completePayload(load, context);
     setType(of.right, load.type, load.order);
     dependencies.kill(load, context.family, this.#dialect);
-  }
-
-  #setPayload(statement: FlowStatement & { kind: 'set-payload' }): void {
-    const { target } = statement;
-    if (target.kind !== 'payload') throw new Undecompilable('no field to write');
-    completePayload(target, this.#current.context);
-    if (!isKnown(target)) {
-      const { context } = this.#current;
-      narrowWrite(statement, target, {
-        context,
-        dialect: this.#dialect,
-        mask: (of, load, replace) => this.#mask(of, load, replace),
-      });
-    }
-    statement.target = this.#node(statement.target);
-    setType(statement.value, statement.target.type, statement.target.order);
-    statement.value = this.#node(statement.value);
   }
 }

@@ -1,14 +1,10 @@
-import type { Expression } from '../../nf_tables/expression.ts';
 import type { Dialect } from '../data/dialects.ts';
 import { paddedBits } from './bits.ts';
 import { type Sets, splice } from './sets.ts';
 import {
   type Concat,
   clone,
-  type FlowStatement,
   type Node,
-  type RelationOperator,
-  relation,
   type SetReference,
   type SetShape,
   Undecompilable,
@@ -16,12 +12,7 @@ import {
   type Value,
 } from './tree.ts';
 
-/*
- * What each register holds, and the statements so far.
- */
-
-export type Of<K extends string> = Extract<Expression, Record<K, unknown>>[K &
-  keyof Extract<Expression, Record<K, unknown>>];
+/* The content of the registers while the expressions of a rule are read. */
 
 /** Those that nft has words for; the rest of a register's 64 bytes is the kernel's. */
 const REGISTERS_MAX = 20;
@@ -34,9 +25,8 @@ export interface RegistersOptions {
   dialect: Dialect;
 }
 
-/** The statements of one rule, as its expressions are given to it one after the other. */
+/** The registers of one rule. */
 export class Registers {
-  readonly statements: FlowStatement[] = [];
   readonly #options: RegistersOptions;
   readonly #registers: (Node | undefined)[] = [];
   /** While the packet in a tunnel is looked at: the register that was loaded last. */
@@ -52,14 +42,6 @@ export class Registers {
 
   get dialect(): Dialect {
     return this.#options.dialect;
-  }
-
-  push(statement: FlowStatement): void {
-    this.statements.push(statement);
-  }
-
-  match(op: RelationOperator, left: Node, right: Node): void {
-    this.push({ kind: 'match', node: relation(op, left, right) });
   }
 
   set(register: number, node: Node): void {
@@ -151,12 +133,13 @@ export function reference(set: SetShape): SetReference {
 }
 
 /** Unknown names of an enumeration or set of flags are numbers. */
-export function words(flags: readonly (string | number)[] | undefined, allowed: readonly string[]): string[] {
-  for (const flag of flags ?? []) if (!allowed.includes(flag as string)) throw new Undecompilable(`the flag ${flag}`);
+export function words<T extends string>(flags: readonly (string | number)[] | undefined, allowed: readonly T[]): T[] {
+  for (const flag of flags ?? [])
+    if (!allowed.some(name => name === flag)) throw new Undecompilable(`the flag ${flag}`);
   return allowed.filter(flag => flags?.includes(flag));
 }
 
-export function word(name: string | number | undefined): string {
+export function word<T extends string>(name: T | number | undefined): T {
   if (typeof name !== 'string') throw new Undecompilable(`the number ${name}`);
   return name;
 }

@@ -10,13 +10,13 @@ import {
   VERDICT_DATA_TYPE,
 } from '../data/datatypes.ts';
 import type { Dialect } from '../data/dialects.ts';
+import { readStates } from '../statements/stateful.ts';
 import { bytesOf, ones, paddedBits, reverseBytes, switchOrder, textNumber } from './bits.ts';
 import { ELEMENTS_AT_ONCE, finish, type InParts, sortInParts } from './in-parts.ts';
 import { joinRanges, rangeOrPrefix, rangesOf } from './intervals.ts';
-import { statementOf } from './statements.ts';
 import {
   type Concat,
-  type FlowStatement,
+  type ElementState,
   isBitmask,
   isString,
   type ListedSet,
@@ -46,7 +46,7 @@ export class ReadShape implements SetShape {
   readonly isTypeof: boolean;
   readonly data: Node | undefined;
   readonly dataIsRange: boolean;
-  readonly statements: FlowStatement[];
+  readonly statements: ElementState[];
   readonly dialect: Dialect;
 
   constructor(set: ListedSet, dialect: Dialect) {
@@ -74,8 +74,7 @@ export class ReadShape implements SetShape {
     const bits = (set.keyLength ?? 0) * 8;
     this.isTypeof = keyTypeof !== undefined && bytesOf(keyTypeof.bits) === set.keyLength;
     this.key = this.isTypeof ? keyTypeof! : value(bits, 0n, typeOf(set.keyType ?? 0), set.keyByteOrder as ByteOrder);
-    const expressions = set.expressions ?? (set.expression === undefined ? [] : [set.expression]);
-    this.statements = expressions.map(statementOf);
+    this.statements = readStates(set);
   }
 
   has(flag: string): boolean {
@@ -146,7 +145,6 @@ export class ReadShape implements SetShape {
       const name = textNumber(element.object);
       key = mapping(plain, value(name.bits, name.value, TYPES.string, 'host'));
     }
-    const expressions = element.expressions ?? (element.expression === undefined ? [] : [element.expression]);
     return {
       kind: 'element',
       type: key.type,
@@ -156,7 +154,7 @@ export class ReadShape implements SetShape {
       timeout: element.timeoutMilliseconds,
       expires: element.expirationMilliseconds,
       comment: element.comment,
-      statements: expressions.map(statementOf),
+      statements: readStates(element),
       intervalEnd,
     };
   }

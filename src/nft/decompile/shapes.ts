@@ -3,7 +3,6 @@ import type { Dialect } from '../data/dialects.ts';
 import { bytesOf, lowestOne, lowestZero, textNumber, textOf } from './bits.ts';
 import {
   type Binary,
-  type FlowStatement,
   isBitmask,
   isSame,
   type Node,
@@ -18,22 +17,17 @@ import {
 /* Shapes of trees that stand for something shorter. */
 
 /** Is the packet inside a tunnel looked at? */
-export function looksInside(statement: FlowStatement): boolean {
-  if (statement.kind === 'match') return 'left' in statement.node && isInside(statement.node.left);
-  return statement.kind === 'set-update' && isInside(statement.key);
-}
-
-function isInside(node: Node): boolean {
+export function looksInside(node: Node): boolean {
   switch (node.kind) {
     case 'binary':
-      return isInside(node.left);
+      return looksInside(node.left);
     case 'concat':
-      return node.parts.some(isInside);
+      return node.parts.some(looksInside);
     case 'meta':
     case 'payload':
       return node.tunnel !== undefined;
     case 'element':
-      return isInside(node.key);
+      return looksInside(node.key);
     default:
       return false;
   }

@@ -1,24 +1,13 @@
 import type { SetElement } from '../json.ts';
-import { defined, type Json, type JsonObject, orNull } from '../json-object.ts';
-import { logJson } from '../statements/log.ts';
-import {
-  BASE_TOKENS,
-  blockOf,
-  byteRate,
-  jsonValue,
-  OBJECT_WORDS,
-  rejectCodeName,
-  type Style,
-  timeUnit,
-  type Vocabulary,
-} from './format-value.ts';
+import type { Json, JsonObject } from '../json-object.ts';
+import { exactNumber } from '../statements/state.ts';
+import { stateJson } from '../statements/stateful.ts';
+import { BASE_TOKENS, blockOf, jsonValue, type Style, type Vocabulary } from './format-value.ts';
 import { isKnown } from './loads.ts';
-import { statementText } from './to-text.ts';
 import {
   type Binary,
   type ExtensionNode,
   type FibNode,
-  type FlowStatement,
   type HashNode,
   type Node,
   type PayloadNode,
@@ -27,7 +16,7 @@ import {
   type VerdictNode,
 } from './tree.ts';
 
-/* Nodes and statements as nft's JSON has them. What is written here is checked by the types of json.ts only where it is handed out. */
+/* Nodes as nft's JSON has them. The types of json.ts check the result only where it is handed out. */
 
 export interface JsonOptions {
   words: Vocabulary;
@@ -39,8 +28,6 @@ export interface JsonOptions {
   /** The text of a chain that has no name of its own, and stands where it is jumped to. */
   nestedChain?: ((name: string) => string | undefined) | undefined;
 }
-
-const number = (value: bigint): number | bigint => (value <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(value) : value);
 
 export function nodeJson(node: Node, options: JsonOptions): Json {
   const json = (inner: Node) => nodeJson(inner, options);
@@ -189,172 +176,14 @@ function attached(node: SetMember, key: Node, options: JsonOptions): Json {
   )
     return val;
   const elem: JsonObject = { val };
-  if (timeout !== undefined) elem.timeout = number((timeout === 0n ? NEVER : timeout) / 1000n);
-  if (expires) elem.expires = number(expires / 1000n);
+  if (timeout !== undefined) elem.timeout = exactNumber((timeout === 0n ? NEVER : timeout) / 1000n);
+  if (expires) elem.expires = exactNumber(expires / 1000n);
   if (comment !== undefined) elem.comment = comment;
   for (const statement of options.words.dialect.hasElementStates ? statements : statements.slice(0, 1)) {
-    for (const [name, content] of Object.entries(statementJson(statement, options) as JsonObject))
-      elem[name] ??= content;
+    for (const [name, content] of Object.entries(stateJson(statement, options))) elem[name] ??= content;
   }
   return { elem } satisfies { elem: JsonObject } as unknown as SetElement as unknown as Json;
 }
 
 /** nft's own number for an element that never times out. */
 const NEVER = 0xffff_ffff_ffff_ffffn;
-
-/** A list of flags; in nft 1.0.6, a single one alone. */
-function flagsJson(flags: string[], { words }: JsonOptions): Json | undefined {
-  if (flags.length === 0) return undefined;
-  return !words.dialect.listsSingleFlags && flags.length === 1 ? flags[0]! : flags;
-}
-
-export function statementJson(statement: FlowStatement, options: JsonOptions): Json {
-  const json = (node: Node) => nodeJson(node, options);
-  const optional = (node: Node | undefined) => (node === undefined ? undefined : json(node));
-  switch (statement.kind) {
-    case 'match':
-      return json(statement.node);
-    case 'verdict': {
-      // A chain without a name has no JSON: nft shows the text.
-      const { node } = statement;
-      const chain = node.kind === 'verdict' ? node.chain : undefined;
-      const isNested = chain !== undefined && options.nestedChain?.(chain) !== undefined;
-      return isNested ? statementText(statement, options) : json(node);
-    }
-    case 'set-payload':
-    case 'set-extension':
-      return { mangle: { key: json(statement.target), value: json(statement.value) } };
-    case 'reset-option':
-      return { reset: json(statement.target) };
-    case 'set-meta':
-      return { mangle: { key: { meta: { key: statement.key } }, value: json(statement.value) } };
-    case 'set-ct': {
-      const { key, direction } = statement;
-      return { mangle: { key: { ct: defined({ key, dir: direction }) }, value: json(statement.value) } };
-    }
-    case 'counter':
-      if (options.stateless) return { counter: null };
-      return { counter: { packets: number(statement.packets), bytes: number(statement.bytes) } };
-    case 'limit':
-      return { limit: limitJson(statement) };
-    case 'quota':
-      return { quota: quotaJson(statement, options) };
-    case 'last':
-      return { last: options.stateless || !statement.seen ? null : { used: number(statement.milliseconds) } };
-    case 'connlimit':
-      return { 'ct count': defined({ val: statement.count, inv: statement.inverted || undefined }) };
-    case 'log':
-      return { log: logJson(statement, options.words) };
-    case 'nat': {
-      const content = defined({
-        family: statement.family,
-        addr: optional(statement.address),
-        port: optional(statement.port),
-        flags: flagsJson(statement.flags, options),
-        type_flags: flagsJson(statement.prefix ? ['prefix'] : [], options),
-      });
-      return { [statement.type]: orNull(content) };
-    }
-    case 'reject':
-      return { reject: rejectJson(statement) };
-    case 'queue':
-      return { queue: defined({ num: json(statement.number), flags: flagsJson(statement.flags, options) }) };
-    case 'tproxy':
-      return {
-        tproxy: defined({
-          family: statement.family,
-          addr: optional(statement.address),
-          port: optional(statement.port),
-        }),
-      };
-    case 'synproxy': {
-      const content = synproxyJson(statement);
-      return { synproxy: orNull(content) };
-    }
-    case 'notrack':
-      return { notrack: null };
-    case 'dup':
-      return {
-        dup: statement.to === undefined ? null : defined({ addr: json(statement.to), dev: optional(statement.device) }),
-      };
-    case 'fwd': {
-      const { device, address, family } = statement;
-      return { fwd: defined({ dev: json(device), family: address && family, addr: optional(address) }) };
-    }
-    case 'set-update': {
-      const { op, set, key, statements } = statement;
-      const stmt = statesJson(statements, options);
-      return { set: defined({ op, elem: json(key), set: `@${set.name}`, stmt }) };
-    }
-    case 'map-update': {
-      // nft 1.0.6 has no JSON for it.
-      if (!options.words.dialect.hasMapUpdates) return statementText(statement, { words: options.words });
-      const { op, set, key, data, statements } = statement;
-      const stmt = statesJson(statements, options);
-      return { map: defined({ op, elem: json(key), data: json(data), map: `@${set.name}`, stmt }) };
-    }
-    case 'meter':
-      return {
-        meter: {
-          key: json(statement.key),
-          stmt: statementJson(statement.statement, { ...options, stateless: true }),
-          size: statement.size,
-          name: statement.set.name,
-        },
-      };
-    case 'object':
-      return { [OBJECT_WORDS[statement.type]!]: json(statement.reference) };
-    case 'flow':
-      return { flow: { op: 'add', flowtable: `@${statement.flowtable}` } };
-    case 'xt':
-      return { xt: { type: statement.type, name: statement.name } };
-  }
-}
-
-export function statesJson(statements: readonly FlowStatement[], options: JsonOptions): Json[] | undefined {
-  if (statements.length === 0) return undefined;
-  return statements.map(statement => statementJson(statement, { ...options, stateless: true }));
-}
-
-type Of<K extends FlowStatement['kind']> = Extract<FlowStatement, { kind: K }>;
-
-function limitJson({ rate, burst, unit, bytes, inverted }: Of<'limit'>): JsonObject {
-  const scaled = bytes ? byteRate(rate) : { amount: rate, unit: undefined };
-  const most = bytes ? byteRate(BigInt(burst)) : { amount: BigInt(burst), unit: undefined };
-  return defined({
-    rate: number(scaled.amount),
-    burst: number(most.amount),
-    per: timeUnit(unit),
-    inv: inverted || undefined,
-    rate_unit: scaled.unit,
-    burst_unit: most.unit,
-  });
-}
-
-function quotaJson({ bytes, used, inverted }: Of<'quota'>, { stateless }: JsonOptions): JsonObject {
-  const total = byteRate(bytes);
-  const content: JsonObject = { val: number(total.amount), val_unit: total.unit };
-  if (inverted) content.inv = true;
-  if (stateless || used === 0n) return content;
-  const past = byteRate(used);
-  return { ...content, used: number(past.amount), used_unit: past.unit };
-}
-
-function rejectJson({ type, family, code }: Of<'reject'>): Json {
-  if (type === 'tcp-reset') return { type: 'tcp reset' };
-  if (code.kind !== 'value') throw new Undecompilable('a code of reject');
-  if (type === 'icmpx-unreachable') return { type: 'icmpx', expr: rejectCodeName(code) };
-  return family === undefined ? null : { type: family === 'ip' ? 'icmp' : 'icmpv6', expr: rejectCodeName(code) };
-}
-
-function synproxyJson({ mss, wscale, flags }: Of<'synproxy'>): JsonObject {
-  const words = [
-    ...(flags.includes('timestamp') ? ['timestamp'] : []),
-    ...(flags.includes('sack-permitted') ? ['sack-perm'] : []),
-  ];
-  return defined({
-    mss: flags.includes('maximum-segment-size') ? mss : undefined,
-    wscale: flags.includes('window-scale') ? wscale : undefined,
-    flags: words.length > 0 ? words : undefined,
-  });
-}

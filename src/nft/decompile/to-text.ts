@@ -1,18 +1,14 @@
 import { printable } from '../../errors.ts';
 import { TYPES } from '../data/datatypes.ts';
 import type { NamedKind } from '../data/reserved.ts';
-import { logText } from '../statements/log.ts';
+import { stateText } from '../statements/stateful.ts';
 import {
   BASE_TOKENS,
   blockOf,
-  byteRate,
   formatDuration,
   isUnqualified,
-  OBJECT_WORDS,
-  rejectCodeName,
   type Style,
   textValue,
-  timeUnit,
   type Vocabulary,
 } from './format-value.ts';
 import { ELEMENTS_AT_ONCE, finish, type InParts } from './in-parts.ts';
@@ -23,7 +19,6 @@ import {
   type ExtensionNode,
   type FibNode,
   type FlagComparison,
-  type FlowStatement,
   type HashNode,
   isBitmask,
   type Node,
@@ -38,7 +33,7 @@ import {
 } from './tree.ts';
 import { isWritableComment } from './unwritable.ts';
 
-/* Nodes and statements as `nft list ruleset` writes them. */
+/* Nodes as `nft list ruleset` writes them. */
 
 export interface TextOptions {
   words: Vocabulary;
@@ -52,11 +47,7 @@ export interface TextOptions {
 
 const PRECEDENCE: Readonly<Record<string, number>> = { '<<': 1, '>>': 1, '&': 2, '^': 3, '|': 4 };
 
-/** nft 1.0.6 has no words for it. */
-function newer(what: string, { words }: TextOptions): void {
-  if (!words.dialect.hasNewerExpressions)
-    words.unwritable.note(`${what}, which nft ${words.dialect.version} cannot read`);
-}
+const newer = (what: string, { words }: TextOptions): void => words.unwritable.newer(what, words.dialect);
 
 const named = (kind: NamedKind, name: string | undefined, { words }: TextOptions): string =>
   words.unwritable.name(kind, name, words.dialect);
@@ -313,177 +304,10 @@ function elementText(node: SetMember, options: TextOptions, inRule: boolean): st
   let text = nodeText(key.kind === 'mapping' ? key.left : key, options);
   if (key.kind === 'mapping' && statements.length > 0 && inRule)
     newer('states of elements in a map of a rule', options);
-  for (const statement of statements) text += ` ${statementText(statement, options)}`;
+  for (const statement of statements) text += ` ${stateText(statement, options)}`;
   if (timeout !== undefined && (printsNever || timeout !== 0n))
     text += ` timeout ${timeout === 0n ? 'never' : formatDuration(timeout)}`;
   if (!options.stateless && expires && (!printsNever || timeout !== 0n)) text += ` expires ${formatDuration(expires)}`;
   if (comment !== undefined && isWritableComment(comment)) text += ` comment "${comment}"`;
   return key.kind === 'mapping' ? `${text} : ${nodeText(key.right, options)}` : text;
-}
-
-type Of<K extends FlowStatement['kind']> = Extract<FlowStatement, { kind: K }>;
-
-export function statementText(statement: FlowStatement, options: TextOptions): string {
-  const text = (node: Node) => nodeText(node, options);
-  switch (statement.kind) {
-    case 'match':
-      return text(statement.node);
-    case 'verdict': {
-      const { node } = statement;
-      const chain = node.kind === 'verdict' ? node.chain : undefined;
-      const nested = chain === undefined ? undefined : options.nestedChain?.(chain);
-      return nested === undefined ? text(node) : `${(node as VerdictNode).verdict} {\n${nested}\t\t}`;
-    }
-    case 'set-payload':
-    case 'set-extension':
-      return `${text(statement.target)} set ${text(statement.value)}`;
-    case 'reset-option':
-      return `reset ${text(statement.target)}`;
-    case 'set-meta':
-      return `${isUnqualified(statement.key) ? '' : 'meta '}${statement.key} set ${text(statement.value)}`;
-    case 'set-ct':
-      return `${ctText(statement)} set ${text(statement.value)}`;
-    case 'counter':
-      return options.stateless ? 'counter' : `counter packets ${statement.packets} bytes ${statement.bytes}`;
-    case 'limit':
-      return `limit ${limitText(statement, options, true)}`;
-    case 'quota':
-      return `quota ${quotaText(statement, options)}`;
-    case 'last':
-      newer('the time of the last packet', options);
-      if (options.stateless) return 'last';
-      return `last used ${statement.seen ? formatDuration(statement.milliseconds) : 'never'}`;
-    case 'connlimit':
-      return `ct count ${statement.inverted ? 'over ' : ''}${statement.count}`;
-    case 'log':
-      return logText(statement, options.words);
-    case 'nat':
-      return natText(statement, options);
-    case 'reject':
-      return rejectText(statement);
-    case 'queue': {
-      const flags = statement.flags.length === 0 ? '' : ` flags ${statement.flags.join(',')}`;
-      return `queue${flags} to ${text(statement.number)}`;
-    }
-    case 'tproxy':
-      return tproxyText(statement, options);
-    case 'synproxy':
-      return synproxyText(statement);
-    case 'notrack':
-      return 'notrack';
-    case 'dup': {
-      const { to, device } = statement;
-      if (to === undefined) return 'dup';
-      return `dup to ${text(to)}${device === undefined ? '' : ` device ${text(device)}`}`;
-    }
-    case 'fwd': {
-      const { device, address, family } = statement;
-      return address === undefined
-        ? `fwd to ${text(device)}`
-        : `fwd ${family} to ${text(address)} device ${text(device)}`;
-    }
-    case 'set-update':
-    case 'map-update': {
-      const { op, set, key, statements } = statement;
-      if (set.isAnonymous) options.words.unwritable.note('a change of a set without a name');
-      const states = statements.map(each => ` ${statementText(each, { ...options, stateless: true })}`).join('');
-      const data = statement.kind === 'map-update' ? ` : ${text(statement.data)}` : '';
-      return `${op} @${named('set', set.name, options)} { ${text(key)}${states}${data} }`;
-    }
-    case 'meter': {
-      const { set, size, key, statement: state } = statement;
-      const counted = statementText(state, { ...options, stateless: true });
-      return `meter ${named('set', set.name, options)} size ${size} { ${text(key)} ${counted} }`;
-    }
-    case 'object':
-      return `${OBJECT_PREFIXES[statement.type] ?? `${OBJECT_WORDS[statement.type]} name`} ${text(statement.reference)}`;
-    case 'flow':
-      return `flow add @${named('flowtable', statement.flowtable, options)}`;
-    case 'xt':
-      // nft prints it and takes none.
-      options.words.unwritable.note('a match or target of iptables');
-      return `xt ${statement.type} ${options.words.unwritable.quoted(statement.name)}`;
-  }
-}
-
-const OBJECT_PREFIXES: Readonly<Record<string, string>> = {
-  'ct-helper': 'ct helper set',
-  'ct-timeout': 'ct timeout set',
-  'ct-expectation': 'ct expectation set',
-  secmark: 'meta secmark set',
-};
-
-export function limitText(
-  { rate, unit, burst, bytes, inverted }: Of<'limit'>,
-  { words }: TextOptions,
-  always: boolean,
-): string {
-  const over = inverted ? 'over ' : '';
-  if (!bytes) {
-    const most =
-      (always && words.dialect.printsDefaultBurst) || (burst !== 0 && burst !== 5) ? ` burst ${burst} packets` : '';
-    return `rate ${over}${rate}/${timeUnit(unit)}${most}`;
-  }
-  const scaled = byteRate(rate);
-  const most = byteRate(BigInt(burst));
-  const allowed = burst === 0 ? '' : ` burst ${most.amount} ${most.unit}`;
-  return `rate ${over}${scaled.amount} ${scaled.unit}/${timeUnit(unit)}${allowed}`;
-}
-
-export function quotaText({ bytes, used, inverted }: Of<'quota'>, { stateless }: TextOptions): string {
-  const total = byteRate(bytes);
-  const past = byteRate(used);
-  const shown = stateless || used === 0n ? '' : ` used ${past.amount} ${past.unit}`;
-  return `${inverted ? 'over ' : ''}${total.amount} ${total.unit}${shown}`;
-}
-
-/** IPv6 addresses stand in brackets before a port. */
-function bracketed(node: Node, options: TextOptions): string {
-  const text = nodeText(node, options);
-  if (node.kind === 'value' && node.type.kind === 'ipv6') return `[${text}]`;
-  if (node.kind === 'range' && node.left.type.kind === 'ipv6')
-    return `${bracketed(node.left, options)}-${bracketed(node.right, options)}`;
-  return text;
-}
-
-function natText(statement: Of<'nat'>, options: TextOptions): string {
-  const { type, family, address, port, flags, prefix } = statement;
-  let text: string = type;
-  if (address !== undefined || port !== undefined)
-    text += `${family === undefined ? '' : ` ${family}`}${prefix ? ' prefix' : ''} to `;
-  if (address !== undefined) text += port === undefined ? nodeText(address, options) : bracketed(address, options);
-  if (port !== undefined) text += `:${nodeText(port, options)}`;
-  const shown = flags.filter(flag => flag !== 'netmap');
-  return shown.length === 0 ? text : `${text} ${shown.join(',')}`;
-}
-
-const PORT_UNREACHABLE: Readonly<Record<string, bigint>> = { ip: 3n, ip6: 4n };
-const ICMPX_PORT_UNREACHABLE = 1n;
-
-function rejectText({ type, family, code, verbose }: Of<'reject'>): string {
-  if (type === 'tcp-reset') return 'reject with tcp reset';
-  if (code.kind !== 'value') throw new Undecompilable('a code of reject');
-  if (type === 'icmpx-unreachable')
-    return code.value === ICMPX_PORT_UNREACHABLE ? 'reject' : `reject with icmpx ${rejectCodeName(code)}`;
-  if (family === undefined || (!verbose && code.value === PORT_UNREACHABLE[family])) return 'reject';
-  return `reject with ${family === 'ip' ? 'icmp' : 'icmpv6'} ${rejectCodeName(code)}`;
-}
-
-function tproxyText({ family, address, port }: Of<'tproxy'>, options: TextOptions): string {
-  const to = address === undefined ? '' : addressText(address, options);
-  const shown = port !== undefined && (options.words.dialect.printsMappedPorts || port.kind === 'value');
-  const at = shown ? `:${nodeText(port, options)}` : '';
-  return `tproxy${family === undefined ? '' : ` ${family}`} to ${to}${at}`;
-}
-
-function addressText(address: Node, options: TextOptions): string {
-  return address.kind === 'value' ? bracketed(address, options) : nodeText(address, options);
-}
-
-function synproxyText({ mss, wscale, flags }: Of<'synproxy'>): string {
-  let text = 'synproxy';
-  if (flags.includes('maximum-segment-size') || flags.includes('window-scale')) text += ` mss ${mss} wscale ${wscale}`;
-  if (flags.includes('timestamp')) text += ' timestamp';
-  if (flags.includes('sack-permitted')) text += ' sack-perm';
-  return text;
 }

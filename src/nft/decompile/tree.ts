@@ -2,7 +2,6 @@ import type { WireElement } from '../../nf_tables/element.ts';
 import type { NftSet } from '../../nf_tables/set.ts';
 import { type ByteOrder, type Datatype, TYPES } from '../data/datatypes.ts';
 import type { Dialect } from '../data/dialects.ts';
-import type { AddressFamily } from '../json.ts';
 import type { Header, HeaderField } from './headers.ts';
 import type { InParts } from './in-parts.ts';
 
@@ -14,6 +13,11 @@ import type { InParts } from './in-parts.ts';
 /** A set with its elements, as the kernel lists them. */
 export type ListedSet = NftSet & { elements?: readonly WireElement[] | undefined };
 
+/** A statement with a state of its own, in a set or an element. The rest of its fields is known to the file of the statement. */
+export interface ElementState {
+  readonly kind: string;
+}
+
 /** What a set's description says about its keys and values. */
 export interface SetShape {
   readonly set: ListedSet;
@@ -23,7 +27,7 @@ export interface SetShape {
   readonly isTypeof: boolean;
   readonly data: Node | undefined;
   readonly dataIsRange: boolean;
-  readonly statements: FlowStatement[];
+  readonly statements: ElementState[];
   readonly isAnonymous: boolean;
   has(flag: string): boolean;
   /** The elements as nft sorts and joins them. */
@@ -87,7 +91,7 @@ export interface SetMember extends Typed {
   timeout?: bigint | undefined;
   expires?: bigint | undefined;
   comment?: string | undefined;
-  statements: FlowStatement[];
+  statements: ElementState[];
   intervalEnd: boolean;
 }
 export interface CatchAll extends Typed {
@@ -251,69 +255,6 @@ export type Node =
   | FibNode
   | NumgenNode
   | HashNode;
-
-/** The statements of a rule, before they are put into words. Those of a state of their own stand in sets and their elements too. */
-export type FlowStatement =
-  | { kind: 'match'; node: Node }
-  | { kind: 'verdict'; node: Node }
-  | { kind: 'set-payload'; target: Node; value: Node }
-  | { kind: 'set-extension'; target: Node; value: Node }
-  | { kind: 'reset-option'; target: Node }
-  | { kind: 'set-meta'; key: string; value: Node }
-  | { kind: 'set-ct'; key: string; direction: 'original' | 'reply' | undefined; value: Node }
-  | { kind: 'counter'; packets: bigint; bytes: bigint }
-  | { kind: 'limit'; rate: bigint; unit: bigint; burst: number; bytes: boolean; inverted: boolean }
-  | { kind: 'quota'; bytes: bigint; used: bigint; inverted: boolean }
-  | { kind: 'last'; seen: boolean; milliseconds: bigint }
-  | { kind: 'connlimit'; count: number; inverted: boolean }
-  | {
-      kind: 'log';
-      prefix: string | undefined;
-      group: number | undefined;
-      snaplen: number | undefined;
-      threshold: number | undefined;
-      level: string | undefined;
-      flags: string[];
-    }
-  | NatStatement
-  | RejectStatement
-  | { kind: 'queue'; number: Node; flags: string[] }
-  | {
-      kind: 'tproxy';
-      family: AddressFamily | undefined;
-      address: Node | undefined;
-      port: Node | undefined;
-    }
-  | { kind: 'synproxy'; mss: number; wscale: number; flags: string[] }
-  | { kind: 'notrack' }
-  | { kind: 'dup'; to: Node | undefined; device: Node | undefined }
-  | { kind: 'fwd'; device: Node; address: Node | undefined; family: AddressFamily | undefined }
-  | { kind: 'set-update'; op: string; set: SetShape; key: Node; statements: FlowStatement[] }
-  | { kind: 'map-update'; op: string; set: SetShape; key: Node; data: Node; statements: FlowStatement[] }
-  | { kind: 'meter'; set: SetShape; key: Node; size: number; statement: FlowStatement }
-  | { kind: 'object'; type: string; reference: Node }
-  | { kind: 'flow'; flowtable: string }
-  | { kind: 'xt'; type: 'match' | 'target' | 'watcher'; name: string };
-
-export interface NatStatement {
-  kind: 'nat';
-  type: 'snat' | 'dnat' | 'masquerade' | 'redirect';
-  family: AddressFamily | undefined;
-  address: Node | undefined;
-  port: Node | undefined;
-  flags: string[];
-  /** The address is a prefix that is mapped one to one. */
-  prefix: boolean;
-}
-
-export interface RejectStatement {
-  kind: 'reject';
-  type: 'icmp-unreachable' | 'tcp-reset' | 'icmpx-unreachable';
-  code: Node;
-  family: AddressFamily | undefined;
-  /** The code is shown even where it is the default. */
-  verbose: boolean;
-}
 
 /** Bytecode that no words of nft's language stand for. */
 export class Undecompilable extends Error {}

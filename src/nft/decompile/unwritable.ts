@@ -36,6 +36,11 @@ export class Unwritable {
     return reasons;
   }
 
+  /** nft 1.0.6 has no words for it. */
+  newer(what: string, { hasNewerExpressions, version }: Dialect): void {
+    if (!hasNewerExpressions) this.note(`${what}, which nft ${version} cannot read`);
+  }
+
   /** A string between quotes: it may hold everything but a quote. What a terminal would obey is escaped, and then is another string. */
   quoted(text: string): string {
     if (!isQuotable(text)) this.note('a string that cannot be quoted');

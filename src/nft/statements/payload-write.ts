@@ -1,12 +1,9 @@
-import { TYPES } from '../data/datatypes.ts';
-import type { Dialect } from '../data/dialects.ts';
-import { type Checksum, type Header, PROTOCOLS } from '../data/protocols.ts';
-import { argument } from './argument.ts';
-import { convert } from './byte-order.ts';
-import { requireHeader, shiftOf } from './header.ts';
-import type { Evaluator } from './ir.ts';
-import { registerNumber } from './linearize.ts';
-import { rawPayload } from './parse-header.ts';
+import { argument } from '../compile/argument.ts';
+import { convert } from '../compile/byte-order.ts';
+import { requireHeader, shiftOf } from '../compile/header.ts';
+import type { Evaluator } from '../compile/ir.ts';
+import { registerNumber } from '../compile/linearize.ts';
+import { rawPayload } from '../compile/parse-header.ts';
 import {
   binary,
   bitmask,
@@ -20,7 +17,17 @@ import {
   TRANSPORT,
   type Value,
   value,
-} from './term.ts';
+} from '../compile/term.ts';
+import { TYPES } from '../data/datatypes.ts';
+import type { Dialect } from '../data/dialects.ts';
+import { type Checksum, type Header, PROTOCOLS } from '../data/protocols.ts';
+import { ones } from '../decompile/bits.ts';
+import type { PacketContext } from '../decompile/headers.ts';
+import { isKnown } from '../decompile/loads.ts';
+import { completePayload, trimPayload, trimRaw, trimWritten } from '../decompile/payload.ts';
+import { sameLoad } from '../decompile/shapes.ts';
+import { type Node, type PayloadNode, setType, type Value as ValueNode } from '../decompile/tree.ts';
+import type { Completion } from './construct.ts';
 
 /* Writing fields of headers. The kernel writes whole bytes, and corrects checksums two bytes at a time: what stands beside is kept. */
 
@@ -146,4 +153,93 @@ function calculation(e: Evaluator, field: Payload, source: Extract<Term, { kind:
     own.base === field.base &&
     own.offset === field.offset;
   return same ? { innermost } : undefined;
+}
+
+/* From the kernel's expressions back. */
+
+interface Write {
+  target: Node;
+  value: Node;
+}
+
+/** Finds the field that is written, and the value that is written to it. */
+export function completePayloadWrite(statement: Write, target: PayloadNode, rule: Completion): void {
+  completePayload(target, rule.context);
+  if (!isKnown(target)) narrowWrite(statement, target, rule);
+  statement.target = rule.node(statement.target);
+  setType(statement.value, statement.target.type, statement.target.order);
+}
+
+/** A field that is not whole bytes is read, changed and written back: what is changed is what is meant. */
+function narrowWrite(statement: Write, target: PayloadNode, rule: Completion): void {
+  const { context, dialect } = rule;
+  const whole = statement.value;
+  if (whole.kind !== 'binary') return;
+  if (whole.left.kind === 'binary') {
+    const mask = whole.left;
+    if (whole.op !== '|' || whole.right.kind !== 'value' || mask.op !== '&') return;
+    if (mask.left.kind !== 'payload' || !sameLoad(target, mask.left) || mask.right.kind !== 'value') return;
+    const [payload, kept] = [mask.left, mask.right.value];
+    mask.right.value = ones(payload.bits) ^ kept ^ whole.right.value;
+    const done = rule.mask(whole, mask, masked => {
+      whole.left = masked;
+    });
+    if (!done && !isKnown(payload)) {
+      const by = !dialect.trimsRawBits || mask.right.value === 0n ? undefined : trimRaw(payload, mask.right);
+      if (by === undefined) {
+        mask.right.value = kept;
+        return;
+      }
+      whole.right.value >>= BigInt(by);
+    }
+    statement.target = payload;
+    statement.value = whole.right;
+    return;
+  }
+  const { left: payload, right: mask, op } = whole;
+  if (payload.kind !== 'payload' || mask.kind !== 'value' || !sameLoad(target, payload)) return;
+  if (op !== '&' && op !== '|' && op !== '^') return;
+  if (op === '&') {
+    if (dialect.narrowsWrites && narrowBits(statement, payload, mask, op, context)) return;
+    const kept = mask.value;
+    mask.value = ones(payload.bits) ^ kept;
+    narrowLoad(payload, mask, context);
+    if (!isKnown(payload) && (!dialect.trimsRawBits || trimRaw(payload, mask) === undefined)) {
+      mask.value = kept;
+      return;
+    }
+    mask.value = 0n;
+  } else if (op === '|') {
+    narrowLoad(payload, mask, context);
+    if (dialect.narrowsWrites && narrowBits(statement, payload, mask, op, context)) return;
+    if (!isKnown(payload)) return;
+  } else {
+    if (dialect.narrowsWrites) narrowBits(statement, payload, mask, op, context);
+    return;
+  }
+  statement.target = payload;
+  statement.value = mask;
+}
+
+function narrowBits(
+  statement: Write,
+  payload: PayloadNode,
+  mask: ValueNode,
+  op: '&' | '|' | '^',
+  context: PacketContext,
+): boolean {
+  if (!trimWritten(payload, mask, op, context)) return false;
+  statement.target = payload;
+  if (op === '&' && mask.value === 0n) statement.value = mask;
+  return true;
+}
+
+function narrowLoad(payload: PayloadNode, mask: ValueNode, context: PacketContext): void {
+  if (mask.value === 0n) return;
+  const shift = trimPayload(payload, mask, context);
+  if (shift === undefined) return;
+  mask.value >>= BigInt(shift);
+  mask.bits = payload.bits;
+  completePayload(payload, context);
+  setType(mask, payload.type, payload.order);
 }

@@ -1,0 +1,48 @@
+import type { ContentOf, Expression } from '../../nf_tables/expression.ts';
+import type { Compile } from '../compile/lower.ts';
+import type { Dialect } from '../data/dialects.ts';
+import type { PacketContext } from '../decompile/headers.ts';
+import type { Registers } from '../decompile/registers.ts';
+import type { JsonOptions } from '../decompile/to-json.ts';
+import type { TextOptions } from '../decompile/to-text.ts';
+import type { Binary, Node } from '../decompile/tree.ts';
+import type { Json } from '../json-object.ts';
+
+/* What the file of a statement has to say about it. The registry has one of these for each statement. */
+
+type NameOf<E> = E extends unknown ? keyof E & string : never;
+type Readers<S> = {
+  readonly [E in NameOf<Expression>]?: (registers: Registers, expression: ContentOf<E>) => S | undefined;
+};
+
+/** `S` is the statement as it is read from the kernel, `Name` its names in nft's JSON. */
+export interface Construct<S extends { kind: string }, Name extends string = never> {
+  /** From nft's JSON to the kernel's expressions, for each of its names. */
+  readonly compile: Readonly<Record<Name, Compile>>;
+  /** From the kernel's expressions; undefined where the expression only loads a register. */
+  readonly read: Readers<S>;
+  /** Gives the statement's values their types, once the protocols of the packet are known. */
+  complete?(statement: S, rule: Completion): void;
+  /** As nft's text has it. */
+  text(statement: S, options: TextOptions): string;
+  /** As nft's JSON has it. */
+  json(statement: S, options: JsonOptions): Json;
+  /** nft reads nothing behind it in a rule. */
+  ends?(statement: S): boolean;
+  /** What it takes from the packet, where that can be inside a tunnel. */
+  looksAt?(statement: S): Node | undefined;
+}
+
+/** What a statement may ask of the pass that completes a rule. */
+export interface Completion {
+  readonly dialect: Dialect;
+  readonly context: PacketContext;
+  /** Gives a node its meaning; the result stands in its place. */
+  node(node: Node): Node;
+  /** Takes a mask away that only picks the bits of a field. */
+  mask(of: Binary, mask: Binary, replace: (node: Node) => void): boolean;
+  /** The match on the protocol of this layer (BASE_*) is implied by the statement, and is left out. */
+  release(base: number): void;
+  /** No match before this place may be left out. */
+  forget(): void;
+}

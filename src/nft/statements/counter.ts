@@ -1,0 +1,32 @@
+import { fieldsOf, wholeOf } from '../compile/json-fields.ts';
+import { Place } from '../compile/term.ts';
+import { exactNumber, type State } from './state.ts';
+
+/* `counter`: counts packets and bytes. */
+
+/** The packets and bytes that have been counted. */
+export interface CounterState {
+  packets: number | bigint;
+  bytes: number | bigint;
+}
+
+interface CounterStatement {
+  kind: 'counter';
+  packets: bigint;
+  bytes: bigint;
+}
+
+export const COUNTER: State<CounterStatement, 'counter'> = {
+  expression: 'counter',
+  compile(json, place) {
+    if (json === null || json === undefined) return { counter: {} };
+    const fields = fieldsOf(json, place);
+    const bytes = wholeOf(fields.bytes ?? 0, new Place(place, 'bytes'));
+    const packets = wholeOf(fields.packets ?? 0, new Place(place, 'packets'));
+    return { counter: { ...(bytes !== 0n && { bytes }), ...(packets !== 0n && { packets }) } };
+  },
+  read: ({ packets = 0n, bytes = 0n }) => ({ kind: 'counter', packets, bytes }),
+  text: ({ packets, bytes }, { stateless }) => (stateless ? 'counter' : `counter packets ${packets} bytes ${bytes}`),
+  json: ({ packets, bytes }, { stateless }) =>
+    stateless ? null : { packets: exactNumber(packets), bytes: exactNumber(bytes) },
+};

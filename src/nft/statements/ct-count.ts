@@ -1,0 +1,29 @@
+import { fieldsOf, wholeOf } from '../compile/json-fields.ts';
+import { Place } from '../compile/term.ts';
+import { defined } from '../json-object.ts';
+import { isInverted, type State } from './state.ts';
+
+/* `ct count`, the kernel's connlimit: ends the rule while there are more connections than a number. */
+
+/** Ends the rule while there are more connections than `val`; inverted, while there are not. */
+export interface CtCount {
+  val: number;
+  inv?: boolean;
+}
+
+interface CtCountStatement {
+  kind: 'ct count';
+  count: number;
+  inverted: boolean;
+}
+
+export const CT_COUNT: State<CtCountStatement, 'connlimit'> = {
+  expression: 'connlimit',
+  compile(json, place) {
+    const { val, inv = false } = fieldsOf(json, place);
+    return { connlimit: { count: Number(wholeOf(val, new Place(place, 'val'))), flags: inv ? ['invert'] : [] } };
+  },
+  read: ({ count, flags }) => ({ kind: 'ct count', count, inverted: isInverted(flags) }),
+  text: ({ count, inverted }) => `ct count ${inverted ? 'over ' : ''}${count}`,
+  json: ({ count, inverted }) => defined({ val: count, inv: inverted || undefined }),
+};

@@ -1,0 +1,173 @@
+import type { ContentOf } from '../../nf_tables/expression.ts';
+import { argument, fitting } from '../compile/argument.ts';
+import { entryOf, fieldsOf } from '../compile/json-fields.ts';
+import { referTo, registerNumber } from '../compile/linearize.ts';
+import { type Compile, parse, step } from '../compile/lower.ts';
+import { asElement } from '../compile/parse.ts';
+import { Place, refuse, type Term } from '../compile/term.ts';
+import { TYPES } from '../data/datatypes.ts';
+import { type Registers, word, words } from '../decompile/registers.ts';
+import { nodeJson } from '../decompile/to-json.ts';
+import { nodeText } from '../decompile/to-text.ts';
+import { type Node, type SetMember, type SetShape, setType, Undecompilable } from '../decompile/tree.ts';
+import type { JsonExpression } from '../json.ts';
+import { defined } from '../json-object.ts';
+import type { Construct } from './construct.ts';
+import { compileStates, readStates, type Stateful, type StateStatement, statesJson, statesText } from './stateful.ts';
+
+/* `set` and `map`: rules that change sets and maps while packets pass. */
+
+const OPERATIONS = { add: 'add', update: 'update', delete: 'delete' } as const;
+/** A change of a set; 'update' adds, and begins the lifetime of an element anew. */
+export type SetOperation = keyof typeof OPERATIONS;
+
+/** Adds, refreshes or removes an element while packets pass. */
+export interface SetStatement {
+  op: SetOperation;
+  elem: JsonExpression;
+  /** '@name' */
+  set: string;
+  /** The states that each new element gets. */
+  stmt?: Stateful[];
+}
+
+/** Adds, refreshes or removes an element of a map while packets pass. */
+export interface MapStatement {
+  op: SetOperation;
+  elem: JsonExpression;
+  data: JsonExpression;
+  /** '@name' */
+  map: string;
+  stmt?: Stateful[];
+}
+
+interface DynamicSetStatement {
+  kind: 'dynamic-set';
+  op: string;
+  set: SetShape;
+  key: Node;
+  /** Of a map. */
+  data: Node | undefined;
+  statements: StateStatement[];
+}
+
+const compile: Compile = (e, json, place, name) => {
+  const fields = fieldsOf(json, place);
+  const op = entryOf(OPERATIONS, fields.op, new Place(place, 'op'));
+  const elem = asElement(parse(fields.elem, place, 'elem'));
+  e.expectNothing();
+  const reference = e.evaluate(parse(fields[name], place, name));
+  if (reference.kind !== 'set-reference') throw refuse(reference.place, "a set's name: '@name'", fields[name]);
+  const { set } = reference;
+  elem.key = fitting(e, e.evaluate(elem.key), set.key.type, set.key.bits, set.key.order);
+  let data: Term | undefined;
+  if (name === 'map') {
+    if (set.data === undefined) throw refuse(reference.place, 'a map', fields.map);
+    const given = parse(fields.data, place, 'data');
+    data = argument(e, given.kind === 'element' ? given.key : given, set.data.type, set.data.bits, set.data.order);
+  }
+  const expressions = compileStates(fields.stmt, new Place(place, 'stmt'));
+  set.dynamic = true;
+  step(e, emitter => {
+    const unit = emitter.take(elem.key);
+    emitter.load(elem.key, unit);
+    let dataRegister: number | undefined;
+    if (data !== undefined) {
+      const second = emitter.take(data);
+      emitter.load(data, second);
+      emitter.release(data);
+      dataRegister = registerNumber(second);
+    }
+    emitter.release(elem.key);
+    emitter.push({
+      dynset: {
+        ...referTo(set),
+        op,
+        keyRegister: registerNumber(unit),
+        ...(dataRegister !== undefined && { dataRegister }),
+        ...(elem.timeoutMilliseconds !== undefined && { timeoutMilliseconds: elem.timeoutMilliseconds }),
+        ...(expressions.length === 1 && { expression: expressions[0]! }),
+        ...(expressions.length > 1 && { expressions, ...(name === 'set' && { flags: ['expressions' as const] }) }),
+      },
+    });
+  });
+};
+
+type Dynset = ContentOf<'dynset'>;
+
+/** A change of a set without a name that keeps states: nft calls it a meter. */
+export const isMeter = ({ dataRegister, expression, expressions = [] }: Dynset, set: SetShape): boolean =>
+  set.isAnonymous && dataRegister === undefined && (expression !== undefined || expressions.length > 0);
+
+/** The key, with the timeout of the element. */
+export function readElement(registers: Registers, expression: Dynset, set: SetShape): SetMember {
+  if (words(expression.flags, ['invert', 'expressions']).includes('invert'))
+    throw new Undecompilable('an inverted change of a set');
+  const parts = set.key.type.parts;
+  let key = registers.get(expression.keyRegister);
+  if (key.bits < set.key.bits) {
+    key = registers.concat(expression.keyRegister, set.key.bits, (node, i) => {
+      const type = parts?.[i];
+      if (type !== undefined) setType(node, type, type.order);
+    });
+  } else if (key.type === TYPES.invalid && registers.dialect.typesKeysOfChanges) {
+    setType(key, set.key.type, set.key.order);
+  }
+  return {
+    kind: 'element',
+    type: key.type,
+    order: key.order,
+    bits: key.bits,
+    key,
+    timeout: expression.timeoutMilliseconds || undefined,
+    statements: [],
+    intervalEnd: false,
+  };
+}
+
+function readData(registers: Registers, register: number, set: SetShape): Node {
+  let data = registers.get(register);
+  if (set.data === undefined) throw new Undecompilable('a value for a set');
+  if (data.bits < set.data.bits) data = registers.concat(register, set.data.bits);
+  setType(data, set.data.type, set.data.order);
+  return data;
+}
+
+const text: Construct<DynamicSetStatement>['text'] = ({ op, set, key, data, statements }, options) => {
+  const { unwritable, dialect } = options.words;
+  if (set.isAnonymous) unwritable.note('a change of a set without a name');
+  const states = statesText(statements, options);
+  const value = data === undefined ? '' : ` : ${nodeText(data, options)}`;
+  return `${op} @${unwritable.name('set', set.name, dialect)} { ${nodeText(key, options)}${states}${value} }`;
+};
+
+export const DYNAMIC_SET: Construct<DynamicSetStatement, 'set' | 'map'> = {
+  compile: { set: compile, map: compile },
+  read: {
+    dynset(registers, expression) {
+      const set = registers.find(expression);
+      if (isMeter(expression, set)) return undefined;
+      const key = readElement(registers, expression, set);
+      const { dataRegister } = expression;
+      const statements = readStates(expression);
+      const op = word(expression.op);
+      const data = dataRegister === undefined ? undefined : readData(registers, dataRegister, set);
+      return { kind: 'dynamic-set', op, set, key, data, statements };
+    },
+  },
+  complete(statement, rule) {
+    statement.key = rule.node(statement.key);
+    if (statement.data !== undefined) statement.data = rule.node(statement.data);
+  },
+  text,
+  json(statement, options) {
+    const { op, set, key, data, statements } = statement;
+    const stmt = statesJson(statements, options);
+    const elem = nodeJson(key, options);
+    if (data === undefined) return { set: defined({ op, elem, set: `@${set.name}`, stmt }) };
+    // nft 1.0.6 has no JSON for it, and shows its text.
+    if (!options.words.dialect.hasMapUpdates) return text(statement, { words: options.words });
+    return { map: defined({ op, elem, data: nodeJson(data, options), map: `@${set.name}`, stmt }) };
+  },
+  looksAt: ({ key, data }) => (data === undefined ? key : undefined),
+};

@@ -1,0 +1,73 @@
+import { argument } from '../compile/argument.ts';
+import { fieldsOf } from '../compile/json-fields.ts';
+import { registerNumber } from '../compile/linearize.ts';
+import { loaded, parse, single, step } from '../compile/lower.ts';
+import { Place, refuse } from '../compile/term.ts';
+import { TYPES } from '../data/datatypes.ts';
+import { nodeJson } from '../decompile/to-json.ts';
+import { nodeText } from '../decompile/to-text.ts';
+import { type Node, setType } from '../decompile/tree.ts';
+import type { AddressFamily } from '../json.ts';
+import { defined } from '../json-object.ts';
+import { addressType, isAddressFamily, readAddress } from './address.ts';
+import type { Construct } from './construct.ts';
+
+/* `fwd`: sends the packet out by another device, without the rest of the stack. */
+
+interface FwdStatement {
+  kind: 'fwd';
+  device: Node;
+  address: Node | undefined;
+  family: AddressFamily | undefined;
+}
+
+export const FWD: Construct<FwdStatement, 'fwd'> = {
+  compile: {
+    fwd(e, json, place) {
+      const fields = fieldsOf(json, place);
+      if (e.scope.family !== 'netdev') throw refuse(place, 'a rule of family netdev', e.scope.family);
+      const device = single(argument(e, parse(fields.dev, place, 'dev'), TYPES.iface_index, 32, 'host'));
+      const given = fields.addr === undefined ? undefined : parse(fields.addr, place, 'addr');
+      const family = given === undefined ? undefined : fields.family;
+      const type = given === undefined ? undefined : addressType(family, new Place(place, 'family'));
+      const address = given && type && single(argument(e, given, type, type.bits, 'big'));
+      step(e, emitter => {
+        const unit = emitter.take(device);
+        emitter.load(device, unit);
+        const addressRegister = address === undefined ? undefined : loaded(emitter, address);
+        emitter.release(device);
+        emitter.push({
+          fwd: {
+            deviceRegister: registerNumber(unit),
+            ...(addressRegister !== undefined && { addressRegister }),
+            ...(isAddressFamily(family) && { family }),
+          },
+        });
+      });
+    },
+  },
+  read: {
+    fwd(registers, { deviceRegister = 0, addressRegister, family }) {
+      const device = registers.get(deviceRegister);
+      setType(device, TYPES.iface_index, 'host');
+      const address = addressRegister === undefined ? undefined : readAddress(registers, addressRegister, family);
+      return { kind: 'fwd', device, address, family: isAddressFamily(family) ? family : undefined };
+    },
+  },
+  complete(statement, rule) {
+    statement.device = rule.node(statement.device);
+    if (statement.address !== undefined) statement.address = rule.node(statement.address);
+  },
+  text({ device, address, family }, options) {
+    const by = nodeText(device, options);
+    return address === undefined ? `fwd to ${by}` : `fwd ${family} to ${nodeText(address, options)} device ${by}`;
+  },
+  json: ({ device, address, family }, options) => ({
+    fwd: defined({
+      dev: nodeJson(device, options),
+      family: address && family,
+      addr: address && nodeJson(address, options),
+    }),
+  }),
+  ends: () => true,
+};

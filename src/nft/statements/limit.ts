@@ -1,0 +1,84 @@
+import { entryOf, fieldsOf, wholeOf } from '../compile/json-fields.ts';
+import { Place } from '../compile/term.ts';
+import { Undecompilable } from '../decompile/tree.ts';
+import { defined } from '../json-object.ts';
+import { exactNumber, isInverted, type State, type StateOptions } from './state.ts';
+import { BYTE_UNITS, type ByteUnit, inLargestUnit, TIME_UNITS, type TimeUnit, timeUnitOf } from './units.ts';
+
+/* `limit`: ends the rule for what exceeds a rate of packets or bytes. */
+
+/** Ends the rule for what exceeds a rate; inverted, for what does not. */
+export interface Limit {
+  rate: number | bigint;
+  rate_unit?: 'packets' | ByteUnit;
+  per: TimeUnit;
+  /** Packets or bytes that may come at once; default 5 packets, 0 bytes. */
+  burst?: number;
+  burst_unit?: 'packets' | ByteUnit;
+  inv?: boolean;
+}
+
+interface LimitStatement {
+  kind: 'limit';
+  rate: bigint;
+  /** Seconds. */
+  unit: bigint;
+  burst: number;
+  /** The rate is one of bytes. */
+  bytes: boolean;
+  inverted: boolean;
+}
+
+/** Packets. */
+const DEFAULT_BURST = 5;
+
+export const LIMIT: State<LimitStatement, 'limit'> = {
+  expression: 'limit',
+  compile(json, place) {
+    const { rate, rate_unit = 'packets', per, burst = 0, burst_unit = 'bytes', inv = false } = fieldsOf(json, place);
+    const number = wholeOf(rate, new Place(place, 'rate'));
+    const unitSeconds = entryOf<bigint>(TIME_UNITS, per, new Place(place, 'per'));
+    const count = wholeOf(burst, new Place(place, 'burst'));
+    const flags: 'invert'[] = inv ? ['invert'] : [];
+    if (rate_unit === 'packets')
+      return { limit: { rate: number, unitSeconds, burst: Number(count) || DEFAULT_BURST, type: 'packets', flags } };
+    const bytesOf = (unit: unknown, name: string) => entryOf<bigint>(BYTE_UNITS, unit, new Place(place, name));
+    const bytes = number * bytesOf(rate_unit, 'rate_unit');
+    const most = Number(count * (burst_unit === 'packets' ? 1n : bytesOf(burst_unit, 'burst_unit')));
+    return { limit: { rate: bytes, unitSeconds, ...(most > 0 && { burst: most }), type: 'bytes', flags } };
+  },
+  read({ rate, unitSeconds: unit, burst = 0, type, flags }) {
+    if (typeof type === 'number') throw new Undecompilable(`a limit of ${type}`);
+    return { kind: 'limit', rate, unit, burst, bytes: type === 'bytes', inverted: isInverted(flags) };
+  },
+  text: (statement, options) => `limit ${limitText(statement, options, true)}`,
+  json({ rate, burst, unit, bytes, inverted }) {
+    const scaled = bytes ? inLargestUnit(rate) : { amount: rate, unit: undefined };
+    const most = bytes ? inLargestUnit(BigInt(burst)) : { amount: BigInt(burst), unit: undefined };
+    return defined({
+      rate: exactNumber(scaled.amount),
+      burst: exactNumber(most.amount),
+      per: timeUnitOf(unit),
+      inv: inverted || undefined,
+      rate_unit: scaled.unit,
+      burst_unit: most.unit,
+    });
+  },
+};
+
+/** Without the word `limit`, as objects with a name have it; `always` prints the default burst, too, where nft does. */
+export function limitText(
+  { rate, unit, burst, bytes, inverted }: LimitStatement,
+  { words }: StateOptions,
+  always: boolean,
+): string {
+  const over = inverted ? 'over ' : '';
+  if (!bytes) {
+    const isShown = (always && words.dialect.printsDefaultBurst) || (burst !== 0 && burst !== DEFAULT_BURST);
+    return `rate ${over}${rate}/${timeUnitOf(unit)}${isShown ? ` burst ${burst} packets` : ''}`;
+  }
+  const scaled = inLargestUnit(rate);
+  const most = inLargestUnit(BigInt(burst));
+  const allowed = burst === 0 ? '' : ` burst ${most.amount} ${most.unit}`;
+  return `rate ${over}${scaled.amount} ${scaled.unit}/${timeUnitOf(unit)}${allowed}`;
+}

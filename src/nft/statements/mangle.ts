@@ -1,0 +1,120 @@
+import { argument } from '../compile/argument.ts';
+import { evaluateExtension } from '../compile/header.ts';
+import type { Evaluator } from '../compile/ir.ts';
+import { fieldsOf } from '../compile/json-fields.ts';
+import { loaded, parse, single, step } from '../compile/lower.ts';
+import { type Exthdr, Place, refuse, type Term } from '../compile/term.ts';
+import { CT, type KeyRow, META } from '../data/keys.ts';
+import { extensionOf, payloadOf } from '../decompile/instructions.ts';
+import { ctNode, metaNode } from '../decompile/loads.ts';
+import type { Registers } from '../decompile/registers.ts';
+import { listOf } from '../decompile/shapes.ts';
+import { nodeJson } from '../decompile/to-json.ts';
+import { nodeText } from '../decompile/to-text.ts';
+import { type Node, setType } from '../decompile/tree.ts';
+import type { Construct } from './construct.ts';
+import { objectReference } from './object-reference.ts';
+import { completePayloadWrite, evaluatePayloadWrite } from './payload-write.ts';
+
+/* `mangle`: writes a field of the packet, its meta data, or its connection. In text it is `<expression> set <value>`. */
+
+interface MangleStatement {
+  kind: 'mangle';
+  target: Node;
+  value: Node;
+}
+
+const META_ROWS: Readonly<Record<string, KeyRow>> = META;
+const CT_ROWS: Readonly<Record<string, KeyRow>> = CT;
+
+/** The value to write, as the key has it. */
+function valueFor(e: Evaluator, key: Extract<Term, { kind: 'meta' | 'ct' }>, written: Term): Term {
+  e.statementBits = key.bits;
+  return single(argument(e, written, key.type, key.bits, key.order));
+}
+
+function extensionWrite(e: Evaluator, key: Exthdr, written: Term): void {
+  const field = evaluateExtension(e, key);
+  const term = single(argument(e, written, field.type, field.bits, 'big'));
+  if (field.kind !== 'exthdr') throw refuse(key.place, 'a field of whole bytes', key.bits);
+  const { header: type, offset, bits, op } = field;
+  step(e, emitter => {
+    const sourceRegister = loaded(emitter, term);
+    emitter.push({ exthdr: { type, offset: offset / 8, length: Math.ceil(bits / 8), op, sourceRegister } });
+  });
+}
+
+/** The statement that writes what a register has. */
+function written(registers: Registers, sourceRegister: number, target: Node): MangleStatement {
+  const value = registers.get(sourceRegister);
+  setType(value, target.type, target.order);
+  return { kind: 'mangle', target, value };
+}
+
+export const MANGLE: Construct<MangleStatement, 'mangle'> = {
+  compile: {
+    mangle(e, json, place) {
+      const fields = fieldsOf(json, place);
+      const key = parse(fields.key, place, 'key');
+      const given = parse(fields.value, place, 'value');
+      switch (key.kind) {
+        case 'payload':
+          evaluatePayloadWrite(e, key, given);
+          return;
+        case 'exthdr':
+          extensionWrite(e, key, given);
+          return;
+        case 'meta': {
+          const row = META_ROWS[key.key]!;
+          const term = valueFor(e, key, given);
+          step(e, emitter => emitter.push({ meta: { key: row.key as 'mark', sourceRegister: loaded(emitter, term) } }));
+          return;
+        }
+        case 'ct': {
+          if (key.key === 'helper') {
+            objectReference(e, fields.value, new Place(place, 'value'), 'ct helper');
+            return;
+          }
+          const row = CT_ROWS[key.key]!;
+          const term = valueFor(e, key, given);
+          const { direction } = key;
+          step(e, emitter => {
+            const sourceRegister = loaded(emitter, term);
+            emitter.push({
+              ct: { key: row.key as 'mark', ...(direction !== undefined && { direction }), sourceRegister },
+            });
+          });
+          return;
+        }
+        default:
+          throw refuse(key.place, 'a field, meta data, or the data of a connection', key.kind);
+      }
+    },
+  },
+  read: {
+    payload(registers, { base, offset, length, sourceRegister }) {
+      if (sourceRegister === undefined) return undefined;
+      return { kind: 'mangle', target: payloadOf(base, offset, length), value: registers.get(sourceRegister) };
+    },
+    exthdr: (registers, expression) =>
+      expression.sourceRegister === undefined
+        ? undefined
+        : written(registers, expression.sourceRegister, extensionOf(registers.dialect, expression)),
+    meta: (registers, { key, register, sourceRegister = 0 }) =>
+      register === undefined ? written(registers, sourceRegister, metaNode(key)) : undefined,
+    ct: (registers, { key, direction, register, sourceRegister = 0 }) =>
+      register === undefined ? written(registers, sourceRegister, ctNode(key, direction)) : undefined,
+  },
+  complete(statement, rule) {
+    const { target } = statement;
+    if (target.kind === 'extension') return;
+    if (target.kind === 'payload') completePayloadWrite(statement, target, rule);
+    statement.value = rule.node(statement.value);
+    if (target.kind === 'ct' && target.key === 'event' && statement.value.kind === 'binary')
+      statement.value = listOf(statement.value);
+  },
+  text: ({ target, value }, options) => `${nodeText(target, options)} set ${nodeText(value, options)}`,
+  json: ({ target, value }, options) => ({
+    mangle: { key: nodeJson(target, options), value: nodeJson(value, options) },
+  }),
+};

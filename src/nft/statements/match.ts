@@ -1,0 +1,132 @@
+import type { ContentOf } from '../../nf_tables/expression.ts';
+import { fitting } from '../compile/argument.ts';
+import { addFamilyOf } from '../compile/header.ts';
+import { entryOf, fieldsOf } from '../compile/json-fields.ts';
+import { parse, step } from '../compile/lower.ts';
+import { evaluateRelation, relationStep } from '../compile/match.ts';
+import { Place, type Term } from '../compile/term.ts';
+import { TYPES } from '../data/datatypes.ts';
+import { hexOf, type Registers, reference, words } from '../decompile/registers.ts';
+import { nodeJson } from '../decompile/to-json.ts';
+import { nodeText } from '../decompile/to-text.ts';
+import {
+  isString,
+  type Node,
+  prefix,
+  range,
+  registerValue,
+  relation,
+  Undecompilable,
+  untyped,
+} from '../decompile/tree.ts';
+import type { JsonExpression } from '../json.ts';
+import type { Construct } from './construct.ts';
+
+/* `match`: ends the rule unless something is so. `vmap`, which looks a verdict up, is read like one. */
+
+/** By the kernel's comparisons: nft's operators. */
+const COMPARISONS: Readonly<Record<string, MatchOperator>> = {
+  eq: '==',
+  neq: '!=',
+  lt: '<',
+  gt: '>',
+  lte: '<=',
+  gte: '>=',
+};
+const OPERATORS: Readonly<Record<string, MatchOperator>> = {
+  .../* @__PURE__ */ Object.fromEntries(/* @__PURE__ */ Object.values(COMPARISONS).map(op => [op, op])),
+  in: 'in',
+  '!': '!',
+};
+
+/** `in` is nft's implicit operator: a set has it, a bitmask has one of these bits. */
+export type MatchOperator = '==' | '!=' | '<' | '>' | '<=' | '>=' | 'in' | '!';
+
+/** Ends the rule unless it is so. */
+export interface Match {
+  op: MatchOperator;
+  left: JsonExpression;
+  right: JsonExpression;
+}
+
+/** `node` is a relation, or the map that a verdict is looked up in. */
+export interface MatchStatement {
+  kind: 'match';
+  node: Node;
+}
+
+const match = (op: MatchOperator, left: Node, right: Node): MatchStatement => ({
+  kind: 'match',
+  node: relation(op, left, right),
+});
+
+function operatorOf(comparison: string | number): MatchOperator {
+  const operator = COMPARISONS[comparison];
+  if (operator === undefined) throw new Undecompilable(`the comparison ${comparison}`);
+  return operator;
+}
+
+function compare(registers: Registers, { register, op, data }: ContentOf<'cmp'>): MatchStatement {
+  const left = registers.get(register);
+  const right = registerValue(hexOf(data));
+  // A truth value has no prefix. nft before 1.0.7 compares four bytes of it, others write one.
+  if (left.type === TYPES.boolean) left.bits = right.bits;
+  const operator = operatorOf(op);
+  if (left.bits > right.bits && !isString(left.type)) {
+    const { bits } = right;
+    right.value <<= BigInt(left.bits - bits);
+    right.bits = left.bits;
+    return match(operator, left, prefix(right, bits));
+  }
+  if (left.bits > 0 && left.bits < right.bits)
+    return match(operator, registers.concat(register, right.bits), registers.parts(register, right));
+  return match(operator, left, right);
+}
+
+export const MATCH: Construct<MatchStatement, 'match' | 'vmap'> = {
+  compile: {
+    match(e, json, place) {
+      const fields = fieldsOf(json, place);
+      const op = entryOf(OPERATORS, fields.op, new Place(place, 'op'));
+      const left = parse(fields.left, place, 'left');
+      const right = parse(fields.right, place, 'right');
+      e.expectNothing();
+      if (left.kind === 'ct') addFamilyOf(e, left, right);
+      const evaluated = evaluateRelation(e, { op, left, right, place });
+      e.steps.push(relationStep(e, evaluated));
+    },
+    vmap(e, json, place) {
+      const fields = fieldsOf(json, place);
+      const term: Term = {
+        kind: 'map',
+        place,
+        type: TYPES.invalid,
+        order: undefined,
+        bits: 0,
+        key: parse(fields.key, place, 'key'),
+        mappings: parse(fields.data, place, 'data'),
+      };
+      e.expect(TYPES.verdict, undefined, 0);
+      const map = fitting(e, e.evaluate(term), TYPES.verdict, 0, undefined);
+      step(e, emitter => emitter.verdict(map));
+    },
+  },
+  read: {
+    cmp: compare,
+    range: (registers, { register, op, from, to }) =>
+      match(operatorOf(op), registers.get(register), range(registerValue(hexOf(from)), registerValue(hexOf(to)))),
+    lookup(registers, expression) {
+      const { register } = expression;
+      if (register !== undefined && register !== 0) return undefined;
+      const set = registers.find(expression);
+      const left = registers.key(expression.sourceRegister, set);
+      const right = reference(set);
+      const isInverted = words(expression.flags, ['invert']).length > 0;
+      if (register === undefined) return match(isInverted ? '!=' : '==', left, right);
+      return { kind: 'match', node: { kind: 'map', ...untyped(), left, right } };
+    },
+  },
+  text: ({ node }, options) => nodeText(node, options),
+  json: ({ node }, options) => nodeJson(node, options),
+  looksAt: ({ node }) => ('left' in node ? node.left : undefined),
+};

@@ -1,0 +1,90 @@
+import { typeError } from '../../errors.ts';
+import { fieldsOf, numberOf } from '../compile/json-fields.ts';
+import { referTo } from '../compile/linearize.ts';
+import { loaded, parse, step } from '../compile/lower.ts';
+import { asElement } from '../compile/parse.ts';
+import { declareSet } from '../compile/set.ts';
+import { isConstant, Place, refuse, setLiteral } from '../compile/term.ts';
+import { nodeJson } from '../decompile/to-json.ts';
+import { nodeText } from '../decompile/to-text.ts';
+import type { Node, SetShape } from '../decompile/tree.ts';
+import type { Construct } from './construct.ts';
+import { isMeter, readElement } from './dynamic-set.ts';
+import { compileStates, readStates, type StateStatement, stateJson, statesText } from './stateful.ts';
+
+/* `meter`: as nft before 0.9.1 wrote dynamic sets. */
+
+interface MeterStatement {
+  kind: 'meter';
+  set: SetShape;
+  key: Node;
+  size: number;
+  statement: StateStatement;
+}
+
+export const METER: Construct<MeterStatement, 'meter'> = {
+  compile: {
+    /** The kernel has no meters: it becomes a dynamic set of the meter's name. The set is made with the rule unless it is there, and outlives the rule. */
+    meter(e, json, place) {
+      const fields = fieldsOf(json, place);
+      const { name } = fields;
+      if (typeof name !== 'string') throw typeError([...place.path, 'name'], 'a string', name);
+      const elem = asElement(parse(fields.key, place, 'key'));
+      e.expectNothing();
+      elem.key = e.evaluate(elem.key);
+      if (isConstant(elem.key)) throw refuse(elem.place, 'something that is loaded from the packet', elem.key.kind);
+      const { timeoutMilliseconds } = elem;
+      const timeout = timeoutMilliseconds !== undefined;
+      const size = fields.size === undefined ? undefined : numberOf(fields, 'size', place);
+      const set =
+        e.findSet(name) ??
+        declareSet(e, {
+          key: elem.key,
+          data: undefined,
+          literal: setLiteral(place, []),
+          map: false,
+          objectType: undefined,
+          name,
+          timeout,
+          ...(size !== undefined && { size }),
+        });
+      const [expression] = compileStates([fields.stmt], new Place(place, 'stmt'));
+      step(e, emitter => {
+        const keyRegister = loaded(emitter, elem.key);
+        emitter.push({
+          dynset: {
+            ...referTo(set),
+            op: timeout ? 'update' : 'add',
+            keyRegister,
+            ...(timeout && { timeoutMilliseconds }),
+            expression: expression!,
+          },
+        });
+      });
+    },
+  },
+  read: {
+    dynset(registers, expression) {
+      const set = registers.find(expression);
+      const [statement] = readStates(expression);
+      if (statement === undefined || !isMeter(expression, set)) return undefined;
+      const key = readElement(registers, expression, set);
+      return { kind: 'meter', set, key, size: set.set.description?.size ?? 0, statement };
+    },
+  },
+  complete(statement, rule) {
+    statement.key = rule.node(statement.key);
+  },
+  text({ set, size, key, statement }, options) {
+    const name = options.words.unwritable.name('set', set.name, options.words.dialect);
+    return `meter ${name} size ${size} { ${nodeText(key, options)}${statesText([statement], options)} }`;
+  },
+  json: ({ set, size, key, statement }, options) => ({
+    meter: {
+      key: nodeJson(key, options),
+      stmt: stateJson(statement, { ...options, stateless: true }),
+      size,
+      name: set.name,
+    },
+  }),
+};

@@ -1,0 +1,339 @@
+import type { ContentOf } from '../../nf_tables/expression.ts';
+import type { Family } from '../../nf_tables/family.ts';
+import { NAT_FLAGS } from '../../nf_tables/names.ts';
+import { argument } from '../compile/argument.ts';
+import type { Emitter, Evaluator } from '../compile/ir.ts';
+import { fieldsOf, flagNames } from '../compile/json-fields.ts';
+import { registerNumber } from '../compile/linearize.ts';
+import { type Compile, parse } from '../compile/lower.ts';
+import {
+  type MapTerm,
+  NETWORK,
+  Place,
+  paddedBytes,
+  refuse,
+  type SetInfo,
+  type Term,
+  TRANSPORT,
+} from '../compile/term.ts';
+import { concatenationOf, TYPES } from '../data/datatypes.ts';
+import { rangeOrPrefix } from '../decompile/intervals.ts';
+import { type Registers, word, words } from '../decompile/registers.ts';
+import { nodeJson } from '../decompile/to-json.ts';
+import { nodeText } from '../decompile/to-text.ts';
+import { type Node, type SetShape, setType } from '../decompile/tree.ts';
+import type { AddressFamily, JsonExpression } from '../json.ts';
+import { defined, flagsJson, orNull } from '../json-object.ts';
+import { ADDRESS_TYPES, addressType, bracketedAddress, isAddressFamily, natFamily, readPorts } from './address.ts';
+import type { Construct } from './construct.ts';
+
+/* Rewriting addresses and ports: snat, dnat, masquerade, redirect. */
+
+/** In the order in which nft prints them; the kernel calls them the same. */
+const FLAGS = { random: 'random', 'fully-random': 'fully-random', persistent: 'persistent', netmap: 'netmap' } as const;
+const TYPE_FLAGS = { interval: 'interval', prefix: 'prefix', concat: 'concat' } as const;
+
+/** The way in which a translation chooses ports and addresses. */
+export type NatFlag = keyof typeof FLAGS;
+/** The form of the values in a translation's map. */
+export type NatTypeFlag = keyof typeof TYPE_FLAGS;
+
+/** Ports, for masquerade and redirect; default those that the packet has. */
+export interface PortNat {
+  port?: JsonExpression;
+  flags?: NatFlag | NatFlag[];
+  type_flags?: NatTypeFlag | NatTypeFlag[];
+}
+
+/** The address, and the ports, that a translation writes. */
+export interface AddressNat extends PortNat {
+  /** Of the address, where the table is inet. */
+  family?: AddressFamily;
+  addr?: JsonExpression;
+}
+
+type Name = 'snat' | 'dnat' | 'masquerade' | 'redirect';
+type KernelFlags = NonNullable<ContentOf<'nat'>['flags']>;
+
+interface NatStatement {
+  kind: 'nat';
+  type: Name;
+  family: AddressFamily | undefined;
+  address: Node | undefined;
+  port: Node | undefined;
+  flags: NatFlag[];
+}
+
+const compile: Compile = (e, json, place, name) => {
+  const fields = json === null || json === undefined ? {} : fieldsOf(json, place);
+  const { scope } = e;
+  const given = natFamily(e, fields, place);
+  let address = fields.addr === undefined ? undefined : parse(fields.addr, place, 'addr');
+  let port = fields.port === undefined ? undefined : parse(fields.port, place, 'port');
+  const flags = flagNames(FLAGS, fields.flags, new Place(place, 'flags'));
+  const form = new Set(flagNames(TYPE_FLAGS, fields.type_flags, new Place(place, 'type_flags')));
+  let family: Family | undefined = address === undefined && scope.family === 'inet' ? 'inet' : given;
+  if (address !== undefined) {
+    const network = scope.at(NETWORK);
+    const networkFamily = isAddressFamily(network) ? network : undefined;
+    family ??= networkFamily;
+    if (networkFamily !== undefined && family !== networkFamily)
+      throw refuse(new Place(place, 'family'), `the family of the match before it (${networkFamily})`, family);
+    if (isConcatMap(e, address)) form.add('concat');
+    if (form.has('concat') && port !== undefined)
+      throw refuse(new Place(place, 'port'), 'no port besides a map that has ports', fields.port);
+    family ??= inferred(address);
+    const type = addressType(family, new Place(place, 'family'), 'ip or ip6, for the rule does not tell');
+    if (form.has('concat')) {
+      const both = concatenationOf([type, TYPES.inet_service]);
+      e.expect(both, both.order, both.bits);
+      address = e.evaluate(address);
+      requireTransport(e, address, place);
+      if (address.kind === 'map' && mapped(address).dataInterval) form.add('interval');
+    } else {
+      address = argument(e, address, type, type.bits, 'big');
+    }
+  }
+  const isSpecified = port !== undefined;
+  if (port !== undefined) {
+    port = argument(e, port, TYPES.inet_service, 16, 'big');
+    requireTransport(e, address, place);
+  }
+  const written: Nat = {
+    name,
+    family: family ?? scope.family,
+    address,
+    port,
+    flags: [...(isSpecified ? (['ports-specified'] as const) : []), ...inKernelOrder(flags)],
+    form,
+  };
+  e.steps.push({ statement: e.statement, emit: emitter => emitNat(emitter, written) });
+};
+
+/** In the order of their bits, as they are read back. */
+function inKernelOrder(flags: readonly NatFlag[]): NatFlag[] {
+  return flags.length < 2 ? [...flags] : [...flags].sort((a, b) => NAT_FLAGS[a] - NAT_FLAGS[b]);
+}
+
+/** The family of the addresses that a map is asked with. */
+function inferred(term: Term): Family | undefined {
+  if (term.kind !== 'map') return undefined;
+  let found: Family | undefined;
+  for (const part of term.key.kind === 'concat' ? term.key.parts : [term.key])
+    if (part.kind === 'payload' && (part.protocol === 'ip' || part.protocol === 'ip6')) found = part.protocol;
+  return found;
+}
+
+function isConcatMap(e: Evaluator, term: Term): boolean {
+  if (term.kind !== 'map') return false;
+  if (term.mappings.kind === 'set')
+    return term.mappings.members.some(member => member.kind === 'mapping' && member.right.kind === 'concat');
+  if (term.mappings.kind === 'named-set') {
+    term.mappings = e.evaluate(term.mappings);
+    const { data } = mapped(term);
+    return data?.kind === 'concat' || data?.type.parts !== undefined;
+  }
+  return false;
+}
+
+function mapped(term: MapTerm): SetInfo {
+  if (term.mappings.kind !== 'set-reference') throw refuse(term.place, 'a map', term.mappings.kind);
+  return term.mappings.set;
+}
+
+/** Ports are rewritten only where there are some: in what an earlier match has said, or in the key of the map. */
+function requireTransport(e: Evaluator, address: Term | undefined, place: Place): void {
+  if (e.scope.at(TRANSPORT) !== undefined) return;
+  if (address?.kind === 'map' && address.key.kind === 'concat') {
+    for (const part of address.key.parts) {
+      if (part.kind === 'payload' && part.protocol !== 'th' && part.base === TRANSPORT) return;
+      if (part.kind === 'meta' && part.key === 'l4proto') return;
+      if (part.kind === 'payload' && part.tellsProtocol && part.base === NETWORK) return;
+    }
+  }
+  throw refuse(place, 'a match of the transport protocol before it', 'ports');
+}
+
+interface Nat {
+  readonly name: string;
+  readonly family: Family;
+  readonly address: Term | undefined;
+  readonly port: Term | undefined;
+  readonly flags: KernelFlags;
+  readonly form: ReadonlySet<NatTypeFlag>;
+}
+
+/** Registers in units of four bytes. */
+interface NatRegisters {
+  address?: number;
+  lastAddress?: number;
+  port?: number;
+  lastPort?: number;
+}
+
+function emitNat(emitter: Emitter, nat: Nat): void {
+  const registers: NatRegisters = {};
+  const taken = loadAddress(emitter, nat, registers) + loadPort(emitter, nat, registers);
+  for (let i = 0; i < taken; i++) emitter.release();
+  const { port, lastPort, address, lastAddress } = registers;
+  const { name, family, flags } = nat;
+  const ports = {
+    ...(port !== undefined && { portRegister: registerNumber(port) }),
+    ...(lastPort !== undefined && { lastPortRegister: registerNumber(lastPort) }),
+    ...(flags.length > 0 && { flags }),
+  };
+  if (name === 'masquerade') emitter.push({ masq: ports });
+  else if (name === 'redirect') emitter.push({ redir: ports });
+  else
+    emitter.push({
+      nat: {
+        type: name === 'snat' ? 'snat' : 'dnat',
+        family,
+        ...(address !== undefined && { addressRegister: registerNumber(address) }),
+        ...(lastAddress !== undefined && { lastAddressRegister: registerNumber(lastAddress) }),
+        ...ports,
+      },
+    });
+}
+
+/** Returns how many registers it has taken. */
+function loadAddress(emitter: Emitter, { address, family, form }: Nat, registers: NatRegisters): number {
+  if (address === undefined) return 0;
+  const concat = form.has('concat');
+  const width = paddedBytes(family === 'ip6' ? 128 : 32) / 4;
+  let unit = emitter.take();
+  let taken = 1;
+  registers.address = unit;
+  if (address.kind === 'range') {
+    registers.lastAddress = emitter.take();
+    taken++;
+    emitter.load(address.left, unit);
+    emitter.load(address.right, registers.lastAddress);
+  } else {
+    emitter.load(address, unit);
+    if (address.kind === 'map' && mapped(address).dataInterval) {
+      unit += width;
+      if (concat) registers.port = unit;
+      else registers.lastAddress = unit;
+    }
+  }
+  if (!concat) return taken;
+  if (form.has('interval')) {
+    registers.lastAddress = unit + width;
+    registers.lastPort = unit + 2 * width;
+  } else {
+    registers.port = unit + width;
+  }
+  return taken;
+}
+
+function loadPort(emitter: Emitter, { port }: Nat, registers: NatRegisters): number {
+  if (port === undefined) return 0;
+  const unit = emitter.take();
+  registers.port = unit;
+  if (port.kind !== 'range') {
+    emitter.load(port, unit);
+    return 1;
+  }
+  registers.lastPort = emitter.take();
+  emitter.load(port.left, unit);
+  emitter.load(port.right, registers.lastPort);
+  return 2;
+}
+
+function readFlags(flags: ContentOf<'nat'>['flags']): NatFlag[] {
+  const set = words(flags, ['map-addresses', 'ports-specified', ...Object.values(FLAGS)]);
+  return Object.values(FLAGS).filter(flag => set.includes(flag));
+}
+
+const mapOf = (node: Node | undefined): SetShape | undefined =>
+  node?.kind === 'map' && node.right.kind === 'set-reference' ? node.right.set : undefined;
+
+function readNat(registers: Registers, expression: ContentOf<'nat'>): NatStatement {
+  const family = word(expression.family);
+  const named = isAddressFamily(family) ? family : undefined;
+  const type = named === undefined ? TYPES.ipv6_addr : ADDRESS_TYPES[named];
+  const bits = named === undefined ? 0 : type.bits;
+  const statement: NatStatement = {
+    kind: 'nat',
+    type: word(expression.type),
+    family: registers.family === 'inet' ? named : undefined,
+    address: undefined,
+    port: undefined,
+    flags: readFlags(expression.flags),
+  };
+  const { addressRegister: from, lastAddressRegister: to } = expression;
+  const typed = (register: number) => {
+    const node = registers.get(register);
+    setType(node, type, 'big');
+    return node;
+  };
+  if (from !== undefined) {
+    statement.address = typed(from);
+    const map = mapOf(statement.address);
+    // Maps of addresses to ranges of them, without and with ports.
+    if (map?.dataIsRange && (map.data?.bits === 2 * bits || map.data?.bits === 2 * (bits + 32)))
+      return { ...statement, family: named };
+  }
+  if (to !== undefined && to !== from) {
+    const last = typed(to);
+    statement.address = statement.address === undefined ? last : rangeOrPrefix(statement.address, last);
+  }
+  const map = mapOf(statement.address);
+  if (map !== undefined && map.data?.bits === bits + 32) return { ...statement, family: named };
+  statement.port = readPorts(registers, expression.portRegister, expression.lastPortRegister);
+  return statement;
+}
+
+function readPortNat(registers: Registers, type: Name, expression: ContentOf<'masq'>): NatStatement {
+  return {
+    kind: 'nat',
+    type,
+    family: undefined,
+    address: undefined,
+    port: readPorts(registers, expression.portRegister, expression.lastPortRegister),
+    flags: readFlags(expression.flags),
+  };
+}
+
+/** Of maps of prefixes, which are mapped one to one. */
+const hasPrefix = ({ type, flags }: NatStatement): boolean =>
+  (type === 'snat' || type === 'dnat') && flags.includes('netmap');
+
+export const NAT: Construct<NatStatement, Name> = {
+  compile: { snat: compile, dnat: compile, masquerade: compile, redirect: compile },
+  read: {
+    nat: readNat,
+    masq: (registers, expression) => readPortNat(registers, 'masquerade', expression),
+    redir: (registers, expression) => readPortNat(registers, 'redirect', expression),
+  },
+  complete(statement, rule) {
+    if (statement.address !== undefined) statement.address = rule.node(statement.address);
+    if (statement.port === undefined) return;
+    if (rule.dialect.forgetsBeforePorts) rule.forget();
+    statement.port = rule.node(statement.port);
+  },
+  text(statement, options) {
+    const { type, family, address, port, flags } = statement;
+    let text: string = type;
+    if (address !== undefined || port !== undefined)
+      text += `${family === undefined ? '' : ` ${family}`}${hasPrefix(statement) ? ' prefix' : ''} to `;
+    if (address !== undefined)
+      text += port === undefined ? nodeText(address, options) : bracketedAddress(address, options);
+    if (port !== undefined) text += `:${nodeText(port, options)}`;
+    const shown = flags.filter(flag => flag !== 'netmap');
+    return shown.length === 0 ? text : `${text} ${shown.join(',')}`;
+  },
+  json(statement, options) {
+    const { type, family, address, port, flags } = statement;
+    const content = defined({
+      family,
+      addr: address && nodeJson(address, options),
+      port: port && nodeJson(port, options),
+      flags: flagsJson(flags, options.words.dialect),
+      type_flags: flagsJson(hasPrefix(statement) ? ['prefix'] : [], options.words.dialect),
+    });
+    return { [type]: orNull(content) };
+  },
+  ends: () => true,
+};

@@ -1,0 +1,119 @@
+import { referTo, registerNumber } from '../compile/linearize.ts';
+import { type Compile, emit, parse, step } from '../compile/lower.ts';
+import { evaluateObjectMap } from '../compile/set.ts';
+import { refuse } from '../compile/term.ts';
+import { textOf } from '../compile/wire-set.ts';
+import { TYPES } from '../data/datatypes.ts';
+import { OBJECTS, type ObjectName, objectName } from '../data/objects.ts';
+import { type Registers, reference } from '../decompile/registers.ts';
+import { nodeJson } from '../decompile/to-json.ts';
+import { nodeText } from '../decompile/to-text.ts';
+import { type Node, registerValue, Undecompilable, untyped } from '../decompile/tree.ts';
+import type { Construct } from './construct.ts';
+import {
+  compileState,
+  STATES,
+  type StateName,
+  type StateStatement,
+  stateJson,
+  stateRow,
+  stateText,
+} from './stateful.ts';
+
+/* Objects with a name: a rule has the name, or a map that has one for each key. */
+
+const OBJECT_NAME_BITS = 255 * 8;
+
+/** Is a name, or a map of names, given in the place of a statement's own fields? */
+export const isReference = (json: unknown): boolean =>
+  typeof json === 'string' || (typeof json === 'object' && json !== null && 'map' in json);
+
+/** `name` is that of the statement. */
+export const objectReference: Compile = (e, json, place, name) => {
+  const type = name === 'ct count' ? 'connlimit' : OBJECTS[name as ObjectName].type;
+  let term = parse(json, place);
+  if (term.kind === 'map') {
+    const map = term;
+    evaluateObjectMap(e, map, type);
+    step(e, emitter => {
+      const unit = emitter.take(map.key);
+      emitter.load(map.key, unit);
+      emitter.release(map.key);
+      if (map.mappings.kind !== 'set-reference') throw refuse(map.place, 'a map', map.mappings.kind);
+      emitter.push({ objref: { sourceRegister: registerNumber(unit), ...referTo(map.mappings.set) } });
+    });
+    return;
+  }
+  e.expect(TYPES.string, 'host', OBJECT_NAME_BITS);
+  term = e.evaluate(term);
+  if (term.kind !== 'value') throw refuse(place, "an object's name, or a map of names", term.kind);
+  emit(e, { objref: { type, name: textOf(term) } });
+};
+
+interface ObjectStatement {
+  kind: 'object';
+  name: ObjectName;
+  reference: Node;
+}
+
+/** A statement that gives an object to the packet or its connection, and each statement that has a name in the place of its fields. */
+export const OBJECT: Construct<ObjectStatement, Exclude<ObjectName, 'counter' | 'quota' | 'limit' | 'synproxy'>> = {
+  compile: {
+    secmark: objectReference,
+    tunnel: objectReference,
+    'ct helper': objectReference,
+    'ct timeout': objectReference,
+    'ct expectation': objectReference,
+  },
+  read: {
+    objref(registers, expression) {
+      let node: Node;
+      let { type } = expression;
+      if (expression.name !== undefined) {
+        node = registerValue(Buffer.from(`${expression.name}\0`).toString('hex'));
+        node.type = TYPES.string;
+        node.order = 'host';
+      } else {
+        const set = registers.find(expression);
+        if (expression.sourceRegister === undefined) throw new Undecompilable('a map without a key');
+        const left = registers.key(expression.sourceRegister, set);
+        node = { kind: 'map', ...untyped(), type: TYPES.string, order: 'host', left, right: reference(set) };
+        type = set.set.objectType;
+      }
+      const name = objectName(type);
+      if (name === undefined) throw new Undecompilable(`an object of the type ${type}`);
+      return { kind: 'object', name, reference: node };
+    },
+  },
+  complete(statement, rule) {
+    statement.reference = rule.node(statement.reference);
+  },
+  text({ name, reference: to }, options) {
+    const row = OBJECTS[name];
+    return `${'sets' in row ? row.sets : `${name} name`} ${nodeText(to, options)}`;
+  },
+  json: ({ name, reference: to }, options) => ({ [name]: nodeJson(to, options) }),
+};
+
+const compileStateful: Compile = (e, json, place, name) => {
+  if (name !== 'last' && isReference(json)) objectReference(e, json, place, name);
+  else emit(e, compileState(name, json, place)!);
+};
+
+const names = /* @__PURE__ */ Object.keys(STATES) as StateName[];
+
+/** The statements with a state of their own: the state stands in the rule, or the name of an object that has it. */
+export const STATEFUL: Construct<StateStatement, StateName> = {
+  compile: /* @__PURE__ */ Object.fromEntries(/* @__PURE__ */ names.map(name => [name, compileStateful])) as Record<
+    StateName,
+    Compile
+  >,
+  read: /* @__PURE__ */ Object.fromEntries(
+    /* @__PURE__ */ names.map(name => {
+      const row = stateRow(name);
+      return [row.expression, (_: Registers, expression: never) => row.read(expression)];
+    }),
+  ),
+  text: stateText,
+  json: stateJson,
+};

@@ -1,0 +1,75 @@
+import { argument } from '../compile/argument.ts';
+import { fieldsOf, flagNames } from '../compile/json-fields.ts';
+import { emit, loaded, parse, step } from '../compile/lower.ts';
+import { Place, refuse, type Term } from '../compile/term.ts';
+import { TYPES } from '../data/datatypes.ts';
+import { words } from '../decompile/registers.ts';
+import { nodeJson } from '../decompile/to-json.ts';
+import { nodeText } from '../decompile/to-text.ts';
+import { type Node, range, value } from '../decompile/tree.ts';
+import { defined, flagsJson } from '../json-object.ts';
+import type { Construct } from './construct.ts';
+
+/* `queue`: hands the packet itself to a program (NFQUEUE). */
+
+/** By nft's words: the kernel's. */
+const FLAGS = { bypass: 'bypass', fanout: 'cpu-fanout' } as const;
+/** The effect of a queue without a listener on its packets, and how packets are spread over several queues. */
+export type QueueFlag = keyof typeof FLAGS;
+const FLAG_NAMES = /* @__PURE__ */ Object.keys(FLAGS) as QueueFlag[];
+
+interface QueueStatement {
+  kind: 'queue';
+  number: Node;
+  flags: QueueFlag[];
+}
+
+/** The number of a term that is a constant. */
+function numberOf(term: Term): number {
+  if (term.kind !== 'value') throw refuse(term.place, 'the number of a queue', term.kind);
+  return Number(term.value);
+}
+
+export const QUEUE: Construct<QueueStatement, 'queue'> = {
+  compile: {
+    queue(e, json, place) {
+      const fields = json === null || json === undefined ? {} : fieldsOf(json, place);
+      const flags = flagNames(FLAGS, fields.flags, new Place(place, 'flags'));
+      const besides = flags.length > 0 ? { flags } : {};
+      if (fields.num === undefined) {
+        emit(e, { queue: { number: 0, total: 1, ...besides } });
+        return;
+      }
+      const type = e.dialect.hasQueueType ? TYPES.queue : TYPES.integer;
+      const term = argument(e, parse(fields.num, place, 'num'), type, 16, 'host');
+      if (flags.includes('cpu-fanout') && term.kind !== 'range')
+        throw refuse(place, 'a range of queues with fanout', fields.num);
+      if (term.kind === 'range' || term.kind === 'value') {
+        const [first, last] =
+          term.kind === 'range' ? [numberOf(term.left), numberOf(term.right)] : [numberOf(term), numberOf(term)];
+        emit(e, { queue: { number: first, total: last - first + 1, ...besides } });
+        return;
+      }
+      step(e, emitter => emitter.push({ queue: { numberRegister: loaded(emitter, term), ...besides } }));
+    },
+  },
+  read: {
+    queue(registers, { numberRegister, number: first = 0, total = 0, flags: given }) {
+      const set = words(given, Object.values(FLAGS));
+      const flags = FLAG_NAMES.filter(flag => set.includes(FLAGS[flag]));
+      if (numberRegister !== undefined) return { kind: 'queue', number: registers.get(numberRegister), flags };
+      const at = (queue: number) => value(16, BigInt(queue), TYPES.integer, 'host');
+      return { kind: 'queue', number: total > 1 ? range(at(first), at(first + total - 1)) : at(first), flags };
+    },
+  },
+  complete(statement, rule) {
+    const { kind } = statement.number;
+    if (kind !== 'value' && kind !== 'range') statement.number = rule.node(statement.number);
+  },
+  text: ({ number, flags }, options) =>
+    `queue${flags.length === 0 ? '' : ` flags ${flags.join(',')}`} to ${nodeText(number, options)}`,
+  json: ({ number, flags }, options) => ({
+    queue: defined({ num: nodeJson(number, options), flags: flagsJson(flags, options.words.dialect) }),
+  }),
+  ends: () => true,
+};

@@ -1,0 +1,53 @@
+import { entryOf, fieldsOf, wholeOf } from '../compile/json-fields.ts';
+import { Place } from '../compile/term.ts';
+import type { JsonObject } from '../json-object.ts';
+import { exactNumber, isInverted, type State, type StateOptions } from './state.ts';
+import { BYTE_UNITS, type ByteUnit, inLargestUnit } from './units.ts';
+
+/* `quota`: ends the rule once so many bytes have passed. */
+
+/** Ends the rule once so many bytes have passed; inverted, until then. */
+export interface Quota {
+  val: number | bigint;
+  val_unit?: ByteUnit;
+  used?: number | bigint;
+  used_unit?: ByteUnit;
+  inv?: boolean;
+}
+
+interface QuotaStatement {
+  kind: 'quota';
+  bytes: bigint;
+  used: bigint;
+  inverted: boolean;
+}
+
+export const QUOTA: State<QuotaStatement, 'quota'> = {
+  expression: 'quota',
+  compile(json, place) {
+    const fields = fieldsOf(json, place);
+    const bytesOf = (name: 'val' | 'used', value: unknown) =>
+      wholeOf(value, new Place(place, name)) *
+      entryOf<bigint>(BYTE_UNITS, fields[`${name}_unit`] ?? 'bytes', new Place(place, `${name}_unit`));
+    const bytes = bytesOf('val', fields.val);
+    return { quota: { bytes, consumed: bytesOf('used', fields.used ?? 0), flags: fields.inv ? ['invert'] : [] } };
+  },
+  read: ({ bytes = 0n, consumed: used = 0n, flags }) => ({ kind: 'quota', bytes, used, inverted: isInverted(flags) }),
+  text: (statement, options) => `quota ${quotaText(statement, options)}`,
+  json({ bytes, used, inverted }, { stateless }) {
+    const total = inLargestUnit(bytes);
+    const content: JsonObject = { val: exactNumber(total.amount), val_unit: total.unit };
+    if (inverted) content.inv = true;
+    if (stateless || used === 0n) return content;
+    const past = inLargestUnit(used);
+    return { ...content, used: exactNumber(past.amount), used_unit: past.unit };
+  },
+};
+
+/** Without the word `quota`, as objects with a name have it. */
+export function quotaText({ bytes, used, inverted }: QuotaStatement, { stateless }: StateOptions): string {
+  const total = inLargestUnit(bytes);
+  const past = inLargestUnit(used);
+  const shown = stateless || used === 0n ? '' : ` used ${past.amount} ${past.unit}`;
+  return `${inverted ? 'over ' : ''}${total.amount} ${total.unit}${shown}`;
+}

@@ -1,0 +1,185 @@
+import { typeError } from '../../errors.ts';
+import type { Expression } from '../../nf_tables/expression.ts';
+import type { Evaluator } from '../compile/ir.ts';
+import { type Fields, onlyKey } from '../compile/json-fields.ts';
+import type { Compile } from '../compile/lower.ts';
+import { Place } from '../compile/term.ts';
+import type { Registers } from '../decompile/registers.ts';
+import type { JsonOptions } from '../decompile/to-json.ts';
+import type { TextOptions } from '../decompile/to-text.ts';
+import type { Node } from '../decompile/tree.ts';
+import type {
+  AddressFamily,
+  JsonExpression,
+  PacketExpression,
+  TcpOptionReference,
+  VerdictExpression,
+} from '../json.ts';
+import type { Json } from '../json-object.ts';
+import type { Completion, Construct } from './construct.ts';
+import { DUP } from './dup.ts';
+import { DYNAMIC_SET, type MapStatement, type SetStatement } from './dynamic-set.ts';
+import { FLOW } from './flow.ts';
+import { FWD } from './fwd.ts';
+import { LOG, type Log } from './log.ts';
+import { MANGLE } from './mangle.ts';
+import { MATCH, type Match } from './match.ts';
+import { METER } from './meter.ts';
+import { type AddressNat, NAT, type PortNat } from './nat.ts';
+import { NOTRACK } from './notrack.ts';
+import { OBJECT, STATEFUL } from './object-reference.ts';
+import { QUEUE, type QueueFlag } from './queue.ts';
+import { compileRaw } from './raw.ts';
+import { REJECT, type Reject } from './reject.ts';
+import { RESET } from './reset.ts';
+import { type ObjectReferenceExpression, STATES, type Stateful } from './stateful.ts';
+import { SYNPROXY, type SynproxyOptions } from './synproxy.ts';
+import { TPROXY } from './tproxy.ts';
+import { VERDICT } from './verdict.ts';
+import { XT } from './xt.ts';
+
+/* All statements of nft's language. Each has a file with its construct, and one line in each of the two lists here. */
+
+/** By `kind`. Where several read the same expression of the kernel, the first that takes it has it. */
+const CONSTRUCTS = {
+  match: MATCH,
+  verdict: VERDICT,
+  mangle: MANGLE,
+  reset: RESET,
+  nat: NAT,
+  tproxy: TPROXY,
+  log: LOG,
+  reject: REJECT,
+  queue: QUEUE,
+  'dynamic-set': DYNAMIC_SET,
+  meter: METER,
+  flow: FLOW,
+  fwd: FWD,
+  dup: DUP,
+  notrack: NOTRACK,
+  synproxy: SYNPROXY,
+  object: OBJECT,
+  xt: XT,
+};
+
+/** One statement of a rule. */
+export type Statement =
+  | VerdictExpression
+  | Stateful
+  | { match: Match }
+  /** Writes a field, the packet's meta data, or the connection's. */
+  | { mangle: { key: PacketExpression; value: JsonExpression } }
+  /** A map from keys to verdicts. */
+  | { vmap: { key: JsonExpression; data: JsonExpression } }
+  | { snat: AddressNat | null }
+  | { dnat: AddressNat | null }
+  | { masquerade: PortNat | null }
+  | { redirect: PortNat | null }
+  | { log: Log | null }
+  | { reject: Reject | null }
+  | { queue: { num?: JsonExpression; flags?: QueueFlag | QueueFlag[] } | null }
+  | { set: SetStatement }
+  | { map: MapStatement }
+  /** As nft before 0.9.1 wrote dynamic sets. It becomes a named set, which stays when the rule is deleted. */
+  | { meter: { name: string; key: JsonExpression; stmt: Stateful; size?: number } }
+  | { flow: { op: 'add'; flowtable: string } }
+  | { fwd: { dev: JsonExpression; family?: AddressFamily; addr?: JsonExpression } }
+  | { dup: { addr: JsonExpression; dev?: JsonExpression } }
+  | { notrack: null }
+  | { tproxy: { family?: AddressFamily; addr?: JsonExpression; port?: JsonExpression } }
+  | { synproxy: SynproxyOptions | null | ObjectReferenceExpression }
+  /** Takes an option out of the TCP header. */
+  | { reset: { 'tcp option': TcpOptionReference } }
+  | { secmark: ObjectReferenceExpression }
+  | { tunnel: ObjectReferenceExpression }
+  | { 'ct helper': ObjectReferenceExpression }
+  | { 'ct timeout': ObjectReferenceExpression }
+  | { 'ct expectation': ObjectReferenceExpression }
+  /** A match or target of xtables: nft prints it so, and takes none. */
+  | { xt: { type: string; name: string } | null }
+  /** The kernel's own expressions, for what nft has no words for. */
+  | { raw: Expression[] };
+
+type StatementOf<C> = C extends Construct<infer S, infer _> ? S : never;
+/** A statement as it was read from the kernel's expressions, before it is put into words. */
+export type FlowStatement = StatementOf<(typeof CONSTRUCTS)[keyof typeof CONSTRUCTS] | typeof STATEFUL>;
+
+type Names<C> = C extends Construct<infer _, infer N> ? N : never;
+type Keys<S> = S extends unknown ? keyof S : never;
+type Compiled = Names<(typeof CONSTRUCTS)[keyof typeof CONSTRUCTS] | typeof STATEFUL> | 'raw';
+/** A name that is in one of the lists only is an error of types here. */
+type Compilers = Readonly<
+  Record<Exclude<Keys<Statement>, 'xt'>, Compile> & Record<Exclude<Compiled, Keys<Statement>>, never>
+>;
+
+const ALL = /* @__PURE__ */ [...Object.values(CONSTRUCTS), STATEFUL] as unknown as readonly AnyConstruct[];
+type AnyConstruct = Construct<FlowStatement, Compiled>;
+type Reader = (registers: Registers, expression: never) => FlowStatement | undefined;
+
+/** By the names of nft's JSON. */
+const COMPILERS: Compilers = /* @__PURE__ */ Object.assign(
+  { raw: compileRaw },
+  .../* @__PURE__ */ ALL.map(({ compile }) => compile),
+);
+
+/** By the kernel's names. */
+const READERS: ReadonlyMap<string, readonly Reader[]> = /* @__PURE__ */ readersByExpression();
+
+function readersByExpression(): Map<string, Reader[]> {
+  const readers = new Map<string, Reader[]>();
+  for (const { read } of ALL)
+    for (const [name, reader] of Object.entries(read))
+      readers.set(name, [...(readers.get(name) ?? []), reader as Reader]);
+  return readers;
+}
+
+const rowOf = (kind: FlowStatement['kind']): AnyConstruct =>
+  (Object.hasOwn(STATES, kind) ? STATEFUL : CONSTRUCTS[kind as keyof typeof CONSTRUCTS]) as unknown as AnyConstruct;
+
+/** From a statement of nft's JSON to steps, each of which gives expressions of the kernel. */
+export function compileStatement(e: Evaluator, statement: unknown, place: Place): void {
+  const name = onlyKey(statement, place);
+  if (!Object.hasOwn(COMPILERS, name)) {
+    const known = Object.keys(COMPILERS).join(', ');
+    throw typeError(place.path, `a statement (${known})`, statement, 'ERR_UNKNOWN_FIELD');
+  }
+  COMPILERS[name as keyof Compilers](e, (statement as Fields)[name], new Place(place, name), name);
+}
+
+/**
+ * The statement that an expression of the kernel ends; undefined for one that only loads a register.
+ * @throws Undecompilable where nft has no words for it
+ */
+export function readStatement(registers: Registers, expression: Expression): FlowStatement | undefined {
+  for (const name in expression) {
+    const content = (expression as unknown as Record<string, { unknown?: unknown }>)[name]!;
+    if (content.unknown !== undefined) return undefined;
+    for (const read of READERS.get(name) ?? []) {
+      const statement = read(registers, content as never);
+      if (statement !== undefined) return statement;
+    }
+  }
+  return undefined;
+}
+
+/** Gives the values of a statement their types, once the protocols of the packet are known. */
+export const completeStatement = (statement: FlowStatement, rule: Completion): void =>
+  rowOf(statement.kind).complete?.(statement, rule);
+
+/** As `nft list ruleset` prints a statement. */
+export const statementText = (statement: FlowStatement, options: TextOptions): string =>
+  rowOf(statement.kind).text(statement, options);
+
+/** As `nft -j list ruleset` has a statement. */
+export const statementJson = (statement: FlowStatement, options: JsonOptions): Json =>
+  rowOf(statement.kind).json(statement, options);
+
+/** The statements of a rule in nft's JSON, for callers. */
+export const statementsJson = (statements: readonly FlowStatement[], options: JsonOptions): Statement[] =>
+  statements.map(statement => statementJson(statement, options)) as unknown[] as Statement[];
+
+/** Does nft read nothing behind this statement in a rule? */
+export const endsRule = (statement: FlowStatement): boolean => rowOf(statement.kind).ends?.(statement) ?? false;
+
+/** The part of the packet that a statement looks at, where that can be inside a tunnel. */
+export const looksAt = (statement: FlowStatement): Node | undefined => rowOf(statement.kind).looksAt?.(statement);

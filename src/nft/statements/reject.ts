@@ -1,0 +1,167 @@
+import { addProtocol } from '../compile/header.ts';
+import type { Evaluator } from '../compile/ir.ts';
+import { entryOf, type Fields, fieldsOf } from '../compile/json-fields.ts';
+import { emit } from '../compile/lower.ts';
+import { LINK, NETWORK, Place, refuse, TRANSPORT } from '../compile/term.ts';
+import { type Datatype, TYPES } from '../data/datatypes.ts';
+import { rejectCodeName } from '../decompile/format-value.ts';
+import { BASE_LINK, BASE_NETWORK, BASE_TRANSPORT, numberOf, type PacketContext } from '../decompile/headers.ts';
+import { word } from '../decompile/registers.ts';
+import { setType, type Value, value } from '../decompile/tree.ts';
+import type { AddressFamily, Immediate } from '../json.ts';
+import { isAddressFamily } from './address.ts';
+import type { Completion, Construct } from './construct.ts';
+
+/* `reject`: drops the packet and tells its sender. */
+
+/** The ICMP messages: the type of their codes, and the code for a port that nobody listens on. */
+const MESSAGES = {
+  icmp: { name: 'icmp', family: 'ip', codes: TYPES.icmp_code, portUnreachable: 3 },
+  icmpv6: { name: 'icmpv6', family: 'ip6', codes: TYPES.icmpv6_code, portUnreachable: 4 },
+  /** That of the packet's own family. */
+  icmpx: { name: 'icmpx', family: undefined, codes: TYPES.icmpx_code, portUnreachable: 1 },
+} as const;
+type Message = keyof typeof MESSAGES;
+const OF_FAMILY = { ip: 'icmp', ip6: 'icmpv6' } as const;
+
+/** The answer to a packet that is rejected. */
+export interface Reject {
+  /** Default: that of the rule's family, or icmpx in inet and bridge. */
+  type?: 'tcp reset' | Message;
+  /** The code of the ICMP message; default port-unreachable. */
+  expr?: Immediate;
+}
+
+interface RejectStatement {
+  kind: 'reject';
+  type: 'icmp-unreachable' | 'tcp-reset' | 'icmpx-unreachable';
+  code: Value;
+  /** Of the ICMP message, once it is known. */
+  family: AddressFamily | undefined;
+  /** The code is shown even where it is the default. */
+  verbose: boolean;
+}
+
+export const REJECT: Construct<RejectStatement, 'reject'> = {
+  compile: {
+    reject(e, json, place) {
+      const fields = json === null || json === undefined ? {} : fieldsOf(json, place);
+      const { family } = e.scope;
+      if (family === 'arp') throw refuse(place, 'a rule of another family than arp', family);
+      if (fields.type === 'tcp reset') resetConnection(e, place);
+      else sendMessage(e, fields, place);
+    },
+  },
+  read: {
+    reject: (_, { type, code = 0 }) => ({
+      kind: 'reject',
+      type: word(type),
+      code: value(8, BigInt(code), TYPES.integer, 'host'),
+      family: undefined,
+      verbose: false,
+    }),
+  },
+  complete,
+  text({ type, family, code, verbose }) {
+    if (type === 'tcp-reset') return 'reject with tcp reset';
+    const message = messageOf(type, family);
+    if (message === undefined) return 'reject';
+    const isDefault = (message === 'icmpx' || !verbose) && Number(code.value) === MESSAGES[message].portUnreachable;
+    return isDefault ? 'reject' : `reject with ${message} ${rejectCodeName(code)}`;
+  },
+  json({ type, family, code }) {
+    if (type === 'tcp-reset') return { reject: { type: 'tcp reset' } };
+    const message = messageOf(type, family);
+    return { reject: message === undefined ? null : { type: message, expr: rejectCodeName(code) } };
+  },
+  ends: () => true,
+};
+
+function messageOf(type: RejectStatement['type'], family: AddressFamily | undefined): Message | undefined {
+  if (type === 'icmpx-unreachable') return 'icmpx';
+  return family === undefined ? undefined : OF_FAMILY[family];
+}
+
+function resetConnection(e: Evaluator, place: Place): void {
+  const { scope } = e;
+  const transport = scope.at(TRANSPORT);
+  if (transport !== undefined && transport !== 'tcp') throw refuse(place, 'a match of tcp', transport);
+  if (transport === undefined) prepend(e, () => addProtocol(e, scope.at(NETWORK) ?? 'inet-service', 'tcp', { place }));
+  emit(e, { reject: { type: 'tcp-reset', code: 0 } });
+}
+
+function sendMessage(e: Evaluator, { type, expr }: Fields, place: Place): void {
+  const { family } = e.scope;
+  const network = e.scope.at(NETWORK);
+  let message: Message;
+  let code: number;
+  if (type === undefined && expr === undefined) {
+    const known = isAddressFamily(family) ? family : isAddressFamily(network) ? network : undefined;
+    message = known === undefined ? 'icmpx' : OF_FAMILY[known];
+    code = MESSAGES[message].portUnreachable;
+  } else {
+    message = entryOf(MESSAGES, type ?? 'icmpx', new Place(place, 'type')).name;
+    code = codeOf(expr, MESSAGES[message].codes, new Place(place, 'expr'));
+  }
+  const { family: wanted } = MESSAGES[message];
+  if (wanted === undefined) {
+    if (isAddressFamily(family)) throw refuse(place, 'icmp or icmpv6 in a rule of one family', 'icmpx');
+    emit(e, { reject: { type: 'icmpx-unreachable', code } });
+    return;
+  }
+  if (network === undefined) {
+    const link = e.scope.at(LINK) ?? family;
+    const below = family === 'bridge' && link === 'ether' ? 'netdev' : link;
+    prepend(e, () => addProtocol(e, below, wanted, { place }));
+  } else if (network !== wanted) {
+    throw refuse(place, `the code of ${network}`, message);
+  }
+  emit(e, { reject: { type: 'icmp-unreachable', code } });
+}
+
+function codeOf(json: unknown, { symbols = {} }: Datatype, place: Place): number {
+  if (json === undefined) return 0;
+  if (typeof json === 'string' && Object.hasOwn(symbols, json)) return symbols[json]!;
+  const number = typeof json === 'string' && /^\d+$/.test(json) ? Number(json) : json;
+  if (typeof number !== 'number' || !Number.isInteger(number) || number < 0 || number > 255)
+    throw refuse(place, `0 to 255, or one of ${Object.keys(symbols).join(', ')}`, json);
+  return number;
+}
+
+/** The match on the protocol comes before all else: only packets that are rejected are logged and counted before that. */
+function prepend(e: Evaluator, work: () => void): void {
+  const before = e.steps;
+  e.steps = [];
+  work();
+  e.steps = [...e.steps, ...before];
+}
+
+/** Finds the family of the message, and leaves out the matches that the message needs anyway. */
+function complete(statement: RejectStatement, rule: Completion): void {
+  const { context } = rule;
+  const give = (message: Message) => setType(statement.code, MESSAGES[message].codes, statement.code.order);
+  if (isAddressFamily(context.family)) {
+    statement.family = context.family;
+    give(OF_FAMILY[context.family]);
+    if (statement.type === 'tcp-reset') rule.release(BASE_TRANSPORT);
+    return;
+  }
+  if (statement.type === 'icmpx-unreachable') {
+    give('icmpx');
+    return;
+  }
+  statement.verbose = true;
+  const family = networkFamily(context);
+  if (family !== undefined) {
+    statement.family = family;
+    give(OF_FAMILY[family]);
+  }
+  rule.release(BASE_NETWORK);
+}
+
+/** Both the number of the protocol's family and of its Ethernet type are in use. */
+function networkFamily({ layers }: PacketContext): AddressFamily | undefined {
+  const number = numberOf(layers[BASE_LINK], layers[BASE_NETWORK]);
+  if (number === 2 || number === 0x0800) return 'ip';
+  return number === 10 || number === 0x86dd ? 'ip6' : undefined;
+}

@@ -1,0 +1,32 @@
+import { emit, parse } from '../compile/lower.ts';
+import { refuse } from '../compile/term.ts';
+import { extensionOf } from '../decompile/instructions.ts';
+import { nodeJson } from '../decompile/to-json.ts';
+import { nodeText } from '../decompile/to-text.ts';
+import type { Node } from '../decompile/tree.ts';
+import type { Construct } from './construct.ts';
+
+/* `reset`: takes an option out of the TCP header. */
+
+interface ResetStatement {
+  kind: 'reset';
+  target: Node;
+}
+
+export const RESET: Construct<ResetStatement, 'reset'> = {
+  compile: {
+    reset(e, json, place) {
+      const term = parse(json, place);
+      if (term.kind !== 'exthdr' || term.op !== 'tcp') throw refuse(place, 'a TCP option', json);
+      emit(e, { exthdr: { type: term.header, op: 'tcp' } });
+    },
+  },
+  read: {
+    exthdr: (registers, expression) =>
+      expression.register === undefined && expression.sourceRegister === undefined
+        ? { kind: 'reset', target: { ...extensionOf(registers.dialect, expression), present: true } }
+        : undefined,
+  },
+  text: ({ target }, options) => `reset ${nodeText(target, options)}`,
+  json: ({ target }, options) => ({ reset: nodeJson(target, options) }),
+};

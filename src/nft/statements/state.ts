@@ -1,0 +1,37 @@
+import type { ContentOf, Expression } from '../../nf_tables/expression.ts';
+import type { Place } from '../compile/term.ts';
+import type { Vocabulary } from '../decompile/format-value.ts';
+import { Undecompilable } from '../decompile/tree.ts';
+import type { Json } from '../json-object.ts';
+
+/* What a statement with a state of its own consists of: counter, limit, quota, last and ct count. Elements of sets can have them, too. */
+
+export interface StateOptions {
+  words: Vocabulary;
+  /** What has been counted is left out, as in the declarations of sets. */
+  stateless?: boolean;
+}
+
+export interface State<S extends { kind: string }, E extends 'counter' | 'limit' | 'quota' | 'last' | 'connlimit'> {
+  /** The name of the kernel's expression. */
+  readonly expression: E;
+  /** The kernel's expression. */
+  compile(json: unknown, place: Place): Expression;
+  /** The statement of an expression. */
+  read(expression: ContentOf<E>): S;
+  /** nft's text. */
+  text(statement: S, options: StateOptions): string;
+  /** The value beside the statement's name in nft's JSON. */
+  json(statement: S, options: StateOptions): Json;
+}
+
+/** Has the expression the flag that turns its meaning round? `depleted` is the kernel's own note. */
+export function isInverted(flags: readonly (string | number)[] | undefined): boolean {
+  for (const flag of flags ?? [])
+    if (flag !== 'invert' && flag !== 'depleted') throw new Undecompilable(`the flag ${flag}`);
+  return flags?.includes('invert') ?? false;
+}
+
+/** A number of JSON, which has no larger ones than 2^53 - 1; larger ones are bigints. */
+export const exactNumber = (value: bigint): number | bigint =>
+  value <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(value) : value;

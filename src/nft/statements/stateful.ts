@@ -1,0 +1,91 @@
+import { typeError } from '../../errors.ts';
+import type { Expression } from '../../nf_tables/expression.ts';
+import { type Fields, onlyKey } from '../compile/json-fields.ts';
+import { Place, refuse } from '../compile/term.ts';
+import { type ElementState, Undecompilable } from '../decompile/tree.ts';
+import type { JsonExpression } from '../json.ts';
+import type { JsonObject } from '../json-object.ts';
+import { COUNTER, type CounterState } from './counter.ts';
+import { CT_COUNT, type CtCount } from './ct-count.ts';
+import { LAST, type LastState } from './last.ts';
+import { LIMIT, type Limit } from './limit.ts';
+import { QUOTA, type Quota } from './quota.ts';
+import type { State, StateOptions } from './state.ts';
+
+/* The statements with a state of their own. They stand in rules, in the declarations of sets, and in elements. */
+
+/** By nft's names. */
+export const STATES = { counter: COUNTER, quota: QUOTA, limit: LIMIT, last: LAST, 'ct count': CT_COUNT } as const;
+export type StateName = keyof typeof STATES;
+
+/** The name of an object, or a map that has one for each key. */
+export type ObjectReferenceExpression = JsonExpression;
+
+/** A statement with a state of its own, which set elements can have as well. */
+export type Stateful =
+  /** Counts packets and bytes; as a string, the counter of that name. */
+  | { counter: CounterState | null | ObjectReferenceExpression }
+  | { quota: Quota | ObjectReferenceExpression }
+  | { limit: Limit | ObjectReferenceExpression }
+  | { last: LastState }
+  | { 'ct count': CtCount };
+
+type StatementOf<R> = R extends { read(expression: never): infer S } ? S : never;
+/** A statement as it was read from the kernel's expression. */
+export type StateStatement = StatementOf<(typeof STATES)[StateName]>;
+
+/** The row of a kind of statement. */
+export const stateRow = (kind: string) => STATES[kind as StateName] as unknown as State<ElementState, never>;
+
+/** The kernel's expression of a statement with a state; undefined for the name of any other. */
+export const compileState = (name: string, json: unknown, place: Place): Expression | undefined =>
+  Object.hasOwn(STATES, name) ? STATES[name as StateName].compile(json, place) : undefined;
+
+/** The kernel's expressions of a list of such statements: of a set, or of the elements that a rule adds. */
+export function compileStates(json: unknown, place: Place): Expression[] {
+  if (json === undefined) return [];
+  if (!Array.isArray(json)) throw typeError(place.path, 'an array of statements', json);
+  return json.map((statement: Fields, i) => {
+    const inner = new Place(place, i);
+    const name = onlyKey(statement, inner);
+    const expression = compileState(name, statement[name], new Place(inner, name));
+    if (expression === undefined) throw refuse(inner, `one of ${Object.keys(STATES).join(', ')}`, name);
+    return expression;
+  });
+}
+
+/** The statement of an expression that stands in a set, in an element, or in what a rule adds to a set. */
+export function readState(expression: Expression): StateStatement {
+  for (const name in STATES) {
+    const row = stateRow(name);
+    if (row.expression in expression) return row.read(expression[row.expression]) as StateStatement;
+  }
+  throw new Undecompilable(`the expression ${Object.keys(expression)[0]} where it has no words`);
+}
+
+/** The statements of a set or an element: the kernel has one in a field of its own. */
+export function readStates({
+  expression,
+  expressions,
+}: {
+  expression?: Expression | undefined;
+  expressions?: readonly Expression[] | undefined;
+}) {
+  return (expressions ?? (expression === undefined ? [] : [expression])).map(readState);
+}
+
+export const stateText = (statement: ElementState, options: StateOptions): string =>
+  stateRow(statement.kind).text(statement, options);
+
+export const stateJson = (statement: ElementState, options: StateOptions): JsonObject => ({
+  [statement.kind]: stateRow(statement.kind).json(statement, options),
+});
+
+/** The statements of a set or of what a rule adds to one, each behind a space: without what they have counted. */
+export const statesText = (statements: readonly ElementState[], { words }: StateOptions): string =>
+  statements.map(each => ` ${stateText(each, { words, stateless: true })}`).join('');
+
+/** The statements of a set as nft's JSON lists them: without what they have counted. */
+export function statesJson(statements: readonly ElementState[], { words }: StateOptions): JsonObject[] | undefined {
+  return statements.length === 0 ? undefined : statements.map(each => stateJson(each, { words, stateless: true }));
+}

@@ -1,0 +1,76 @@
+import type { ContentOf } from '../../nf_tables/expression.ts';
+import { fieldsOf, flagNames, numberOf } from '../compile/json-fields.ts';
+import { emit } from '../compile/lower.ts';
+import { Place } from '../compile/term.ts';
+import { words } from '../decompile/registers.ts';
+import { defined, orNull } from '../json-object.ts';
+import type { Construct } from './construct.ts';
+import { isReference, objectReference } from './object-reference.ts';
+
+/* `synproxy`: answers the handshakes of clients in the server's place. */
+
+/** TCP options that a SYN proxy answers with, in nft's words, and in the kernel's. */
+export const SYNPROXY_FLAGS = { timestamp: 'timestamp', 'sack-perm': 'sack-permitted' } as const;
+/** TCP options that a SYN proxy answers with. */
+export type SynproxyFlag = keyof typeof SYNPROXY_FLAGS;
+const FLAGS = /* @__PURE__ */ Object.keys(SYNPROXY_FLAGS) as SynproxyFlag[];
+
+/** What a SYN proxy tells clients in the server's place. */
+export interface SynproxyOptions {
+  mss?: number;
+  wscale?: number;
+  flags?: SynproxyFlag | SynproxyFlag[];
+}
+
+interface SynproxyStatement {
+  kind: 'synproxy';
+  mss: number | undefined;
+  wscale: number | undefined;
+  flags: SynproxyFlag[];
+}
+
+type Options = Pick<SynproxyStatement, 'mss' | 'wscale' | 'flags'>;
+
+/** What an expression or an object has: of its numbers those whose flag is set. */
+export function readSynproxy({ maximumSegmentSize = 0, windowScale = 0, flags }: ContentOf<'synproxy'>): Options {
+  const set = words(flags, ['maximum-segment-size', 'window-scale', ...Object.values(SYNPROXY_FLAGS), 'ecn']);
+  return {
+    mss: set.includes('maximum-segment-size') ? maximumSegmentSize : undefined,
+    wscale: set.includes('window-scale') ? windowScale : undefined,
+    flags: FLAGS.filter(flag => set.includes(SYNPROXY_FLAGS[flag])),
+  };
+}
+
+export const SYNPROXY: Construct<SynproxyStatement, 'synproxy'> = {
+  compile: {
+    synproxy(e, json, place, name) {
+      if (isReference(json)) {
+        objectReference(e, json, place, name);
+        return;
+      }
+      const fields = json === null || json === undefined ? {} : fieldsOf(json, place);
+      const { mss, wscale } = fields;
+      // The kernel's bits are in the other order.
+      const flags = flagNames(SYNPROXY_FLAGS, fields.flags, new Place(place, 'flags')).reverse();
+      emit(e, {
+        synproxy: {
+          maximumSegmentSize: mss === undefined ? 0 : numberOf(fields, 'mss', place, 0xffff),
+          windowScale: wscale === undefined ? 0 : numberOf(fields, 'wscale', place, 14),
+          flags: [
+            ...(mss === undefined ? [] : (['maximum-segment-size'] as const)),
+            ...(wscale === undefined ? [] : (['window-scale'] as const)),
+            ...flags,
+          ],
+        },
+      });
+    },
+  },
+  read: { synproxy: (_, expression) => ({ kind: 'synproxy', ...readSynproxy(expression) }) },
+  text({ mss, wscale, flags }) {
+    const numbers = mss === undefined && wscale === undefined ? '' : ` mss ${mss ?? 0} wscale ${wscale ?? 0}`;
+    return [`synproxy${numbers}`, ...flags].join(' ');
+  },
+  json: ({ mss, wscale, flags }) => ({
+    synproxy: orNull(defined({ mss, wscale, flags: flags.length > 0 ? flags : undefined })),
+  }),
+};

@@ -1,0 +1,40 @@
+import { type Compile, step } from '../compile/lower.ts';
+import { parseVerdict } from '../compile/parse.ts';
+import { verdict } from '../decompile/sets.ts';
+import { nodeJson } from '../decompile/to-json.ts';
+import { nodeText, type TextOptions } from '../decompile/to-text.ts';
+import { Undecompilable, type VerdictNode } from '../decompile/tree.ts';
+import type { Construct } from './construct.ts';
+
+/* The verdicts: accept, drop, continue, return, and jump and goto to another chain. */
+
+interface VerdictStatement {
+  kind: 'verdict';
+  node: VerdictNode;
+}
+
+const compile: Compile = (e, json, place, name) => {
+  const term = parseVerdict(json, place, name);
+  step(e, emitter => emitter.load(term, 0));
+};
+
+/** The rules of a chain without a name, which stand in the place of the jump to it. */
+function nestedText({ node }: VerdictStatement, options: Pick<TextOptions, 'nestedChain'>): string | undefined {
+  const rules = node.chain === undefined ? undefined : options.nestedChain?.(node.chain);
+  return rules === undefined ? undefined : `${node.verdict} {\n${rules}\t\t}`;
+}
+
+export const VERDICT: Construct<VerdictStatement, 'accept' | 'drop' | 'continue' | 'return' | 'jump' | 'goto'> = {
+  compile: { accept: compile, drop: compile, continue: compile, return: compile, jump: compile, goto: compile },
+  read: {
+    immediate(_, { register, data }) {
+      if (register !== 0) return undefined;
+      if (typeof data === 'string') throw new Undecompilable('a value as the verdict');
+      return { kind: 'verdict', node: verdict(data) };
+    },
+  },
+  text: (statement, options) => nestedText(statement, options) ?? nodeText(statement.node, options),
+  // A chain without a name has no JSON: nft shows the text.
+  json: (statement, options) => nestedText(statement, options) ?? nodeJson(statement.node, options),
+  ends: ({ node }) => node.verdict !== 'continue',
+};
