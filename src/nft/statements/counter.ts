@@ -10,7 +10,7 @@ export interface CounterState {
   bytes: number | bigint;
 }
 
-interface CounterStatement {
+export interface CounterStatement {
   kind: 'counter';
   packets: bigint;
   bytes: bigint;

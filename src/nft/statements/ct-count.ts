@@ -11,7 +11,7 @@ export interface CtCount {
   inv?: boolean;
 }
 
-interface CtCountStatement {
+export interface CtCountStatement {
   kind: 'ct count';
   count: number;
   inverted: boolean;

@@ -12,7 +12,7 @@ import type { Construct } from './construct.ts';
 
 /* `dup`: sends a copy of the packet to another host, or in the family netdev out by another device. */
 
-interface DupStatement {
+export interface DupStatement {
   kind: 'dup';
   /** The address; the device where there is none. */
   to: Node | undefined;

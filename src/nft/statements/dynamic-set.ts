@@ -41,7 +41,7 @@ export interface MapStatement {
   stmt?: Stateful[];
 }
 
-interface DynamicSetStatement {
+export interface DynamicSetStatement {
   kind: 'dynamic-set';
   op: string;
   set: SetShape;

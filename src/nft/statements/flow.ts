@@ -5,7 +5,7 @@ import type { Construct } from './construct.ts';
 
 /* `flow add`: lets a flowtable forward the rest of the connection. */
 
-interface FlowStatement {
+export interface FlowStatement {
   kind: 'flow';
   flowtable: string;
 }

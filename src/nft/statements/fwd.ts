@@ -14,7 +14,7 @@ import type { Construct } from './construct.ts';
 
 /* `fwd`: sends the packet out by another device, without the rest of the stack. */
 
-interface FwdStatement {
+export interface FwdStatement {
   kind: 'fwd';
   device: Node;
   address: Node | undefined;

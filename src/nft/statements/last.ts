@@ -8,7 +8,7 @@ import { exactNumber, type State } from './state.ts';
 /** Milliseconds since the rule was last passed; null where it never was. */
 export type LastState = { used: number | bigint | null } | null;
 
-interface LastStatement {
+export interface LastStatement {
   kind: 'last';
   seen: boolean;
   milliseconds: bigint;

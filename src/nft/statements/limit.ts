@@ -18,7 +18,7 @@ export interface Limit {
   inv?: boolean;
 }
 
-interface LimitStatement {
+export interface LimitStatement {
   kind: 'limit';
   rate: bigint;
   /** Seconds. */

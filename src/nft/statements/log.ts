@@ -41,7 +41,7 @@ export interface Log {
   flags?: LogFlag | LogFlag[];
 }
 
-interface LogStatement {
+export interface LogStatement {
   kind: 'log';
   prefix: string | undefined;
   group: number | undefined;

@@ -18,7 +18,7 @@ import { completePayloadWrite, evaluatePayloadWrite } from './payload-write.ts';
 
 /* `mangle`: writes a field of the packet, its meta data, or its connection. In text it is `<expression> set <value>`. */
 
-interface MangleStatement {
+export interface MangleStatement {
   kind: 'mangle';
   target: Node;
   value: Node;

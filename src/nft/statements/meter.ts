@@ -14,7 +14,7 @@ import { compileStates, readStates, type StateStatement, stateJson, statesText }
 
 /* `meter`: as nft before 0.9.1 wrote dynamic sets. */
 
-interface MeterStatement {
+export interface MeterStatement {
   kind: 'meter';
   set: SetShape;
   key: Node;

@@ -55,7 +55,7 @@ export interface AddressNat extends PortNat {
 type Name = 'snat' | 'dnat' | 'masquerade' | 'redirect';
 type KernelFlags = NonNullable<ContentOf<'nat'>['flags']>;
 
-interface NatStatement {
+export interface NatStatement {
   kind: 'nat';
   type: Name;
   family: AddressFamily | undefined;

@@ -50,7 +50,7 @@ export const objectReference: Compile = (e, json, place, name) => {
   emit(e, { objref: { type, name: textOf(term) } });
 };
 
-interface ObjectStatement {
+export interface ObjectStatement {
   kind: 'object';
   name: ObjectName;
   reference: Node;

@@ -18,7 +18,7 @@ const FLAGS = { bypass: 'bypass', fanout: 'cpu-fanout' } as const;
 export type QueueFlag = keyof typeof FLAGS;
 const FLAG_NAMES = /* @__PURE__ */ Object.keys(FLAGS) as QueueFlag[];
 
-interface QueueStatement {
+export interface QueueStatement {
   kind: 'queue';
   number: Node;
   flags: QueueFlag[];

@@ -15,7 +15,7 @@ export interface Quota {
   inv?: boolean;
 }
 
-interface QuotaStatement {
+export interface QuotaStatement {
   kind: 'quota';
   bytes: bigint;
   used: bigint;

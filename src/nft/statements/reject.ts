@@ -32,7 +32,7 @@ export interface Reject {
   expr?: Immediate;
 }
 
-interface RejectStatement {
+export interface RejectStatement {
   kind: 'reject';
   type: 'icmp-unreachable' | 'tcp-reset' | 'icmpx-unreachable';
   code: Value;

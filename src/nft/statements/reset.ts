@@ -8,7 +8,7 @@ import type { Construct } from './construct.ts';
 
 /* `reset`: takes an option out of the TCP header. */
 
-interface ResetStatement {
+export interface ResetStatement {
   kind: 'reset';
   target: Node;
 }

@@ -22,7 +22,7 @@ export interface SynproxyOptions {
   flags?: SynproxyFlag | SynproxyFlag[];
 }
 
-interface SynproxyStatement {
+export interface SynproxyStatement {
   kind: 'synproxy';
   mss: number | undefined;
   wscale: number | undefined;

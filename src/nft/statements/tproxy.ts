@@ -14,7 +14,7 @@ import type { Construct } from './construct.ts';
 
 /* `tproxy`: gives the packet to a local socket, and rewrites nothing. */
 
-interface TproxyStatement {
+export interface TproxyStatement {
   kind: 'tproxy';
   /** Of the address, in the family inet. */
   family: AddressFamily | undefined;

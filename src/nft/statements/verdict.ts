@@ -8,7 +8,7 @@ import type { Construct } from './construct.ts';
 
 /* The verdicts: accept, drop, continue, return, and jump and goto to another chain. */
 
-interface VerdictStatement {
+export interface VerdictStatement {
   kind: 'verdict';
   node: VerdictNode;
 }

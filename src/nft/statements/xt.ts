@@ -2,7 +2,7 @@ import type { Construct } from './construct.ts';
 
 /* Matches and targets of iptables: nft prints their names, and reads none. */
 
-interface XtStatement {
+export interface XtStatement {
   kind: 'xt';
   type: 'match' | 'target' | 'watcher';
   name: string;
