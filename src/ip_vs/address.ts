@@ -56,12 +56,13 @@ export function addressText(hex: string, family: number): string {
 }
 
 /** Can a packet have this address as its destination? Not 0.0.0.0, ::, a multicast or the broadcast address. */
-export function isReachable({ family, address = '' }: { family: number; address?: string | undefined }): boolean {
-  if (family === AF_INET6) return !address.startsWith('ff') && !/^0*$/.test(address);
-  const first = address.charCodeAt(0);
-  // In hexadecimal, addresses of 224.0.0.0/4 begin with e.
-  return first !== 0x65 && !(first === 0x30 && address.startsWith('00000000')) && !address.startsWith('ffffffff');
+export function isReachable(address: string): boolean {
+  if (address.charCodeAt(0) === ONE) return true;
+  if (address.includes(':')) return !/^(ff|0*$)/.test(addressBytes(address));
+  return !/^(0\.0\.0\.0|255\.255\.255\.255|(22[4-9]|23\d)\..*)$/.test(address);
 }
+/** None of these addresses begins with it, and most others do. */
+const ONE = 0x31;
 
 /** The masks that make each address its own client. */
 const WHOLE_IPV4 = 'ffffffff';

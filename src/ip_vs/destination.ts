@@ -1,4 +1,4 @@
-import { checkAddress, checkInteger, checkObject } from '../codec/index.ts';
+import { checkAddress, checkInteger } from '../codec/index.ts';
 import { rangeError } from '../errors.ts';
 import * as C from '../linux/ip_vs.ts';
 import { AF_INET, AF_INET6 } from '../linux/socket.ts';
@@ -70,16 +70,22 @@ export type VirtualServer = Service & { destinations: Destination[] };
 export const DESTINATION = new FieldTable<WireDestination>(destinationRows, {
   tunnel: ({ forward = 0 }) => (forward & C.IP_VS_CONN_F_FWD_MASK) === C.IP_VS_CONN_F_TUNNEL,
 });
+const DEFAULTS = DESTINATION.withDefaults({ address: '', port: 0, family: AF_INET }, AF_INET);
 /** Kernels before 5.2 do not tell the type of a tunnel, which is IPIP. */
 const TOLD: Groups<WireDestination> = { tunnel: ({ tunnelType }) => tunnelType !== undefined };
 
 export function writeDestinationKey(key: DestinationKey): WireDestination {
-  checkObject(key, [], DESTINATION.names);
+  return encodeKey(key, { address: '', port: 0, family: 0 });
+}
+
+function encodeKey(key: DestinationKey, wire: WireDestination): WireDestination {
+  DESTINATION.checkNames(key);
   const ipv4 = ipv4Bytes(key.address);
   if (ipv4 === undefined) checkAddress(key.address, ['address']);
-  const address = ipv4 ?? addressBytes(key.address);
-  const port = checkInteger(key.port, ['port'], 0, 65535);
-  return { address, port, family: ipv4 === undefined ? AF_INET6 : AF_INET };
+  wire.address = ipv4 ?? addressBytes(key.address);
+  wire.port = checkInteger(key.port, ['port'], 0, 65535);
+  wire.family = ipv4 === undefined ? AF_INET6 : AF_INET;
+  return wire;
 }
 
 /**
@@ -99,7 +105,7 @@ export function writeDestination(
 
 /** Encodes every value that a destination can be read with. */
 function encodeDestination(destination: Destination, serviceFamily: number): WireDestination {
-  const wire = writeDestinationKey(destination);
+  const wire = encodeKey(destination, { ...DEFAULTS });
   DESTINATION.encode(destination, wire, serviceFamily);
   const { upperThreshold = 0, lowerThreshold = 0 } = wire;
   const tunneled = wire.forward === FORWARD.tunnel;

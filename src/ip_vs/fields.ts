@@ -38,11 +38,16 @@ export function integer(range: NumberRange, newRange?: NumberRange): ValueType<n
 
 /** A number that has names. A number without a name stays a number. */
 export function named(names: Readonly<Record<string, number>>, max: number): ValueType<number> {
+  const byName = new Map<unknown, number>(Object.entries(names));
   const byNumber = new Map(Object.entries(names).map(([name, number]) => [number, name]));
   const known = Object.keys(names);
   return {
-    encode: (value, path) =>
-      typeof value === 'number' ? checkInteger(value, path, 0, max) : names[checkOneOf(value, path, known)]!,
+    encode: (value, path) => {
+      const number = byName.get(value);
+      if (number !== undefined) return number;
+      if (typeof value !== 'number') checkOneOf(value, path, known);
+      return checkInteger(value, path, 0, max);
+    },
     decode: value => byNumber.get(value) ?? value,
   };
 }
@@ -63,9 +68,9 @@ export type SockoptMember = string | { readonly missing: string };
 interface AnySetting {
   readonly role: 'setting';
   /** The attribute's value if the caller leaves the field out. Undefined leaves the attribute out, too. */
-  readonly byDefault?: (family: number) => unknown;
+  readonly byDefault?: ((family: number) => unknown) | undefined;
   /** As above, if the caller leaves out the whole group. */
-  readonly withoutGroup?: (family: number) => unknown;
+  readonly withoutGroup?: ((family: number) => unknown) | undefined;
   /** The value that a message without the attribute means; 0 unless it is said. */
   readonly absent?: unknown;
   /** The caller has to give it. */
@@ -73,7 +78,7 @@ interface AnySetting {
   /** Callers see it even if it is 0. */
   readonly always?: boolean;
   /** The bits of the number that are the setting; the kernel keeps others beside them. */
-  readonly bits?: number;
+  readonly bits?: number | undefined;
   readonly sockopt: SockoptMember;
   readonly ipvsadm: readonly TextOption[];
   /** What `formatPlan` writes before the value; '' for the value alone. */
@@ -132,11 +137,37 @@ const valuesOf = (object: object): Values => object as Values;
 
 /** A setting of a table, ready for use. */
 export interface SettingField extends Setting {
+  readonly encode: ValueType<unknown>['encode'];
   /** Of the row, and so of the attribute's value in a decoded message. */
   readonly key: string;
   readonly group: string | undefined;
   /** The last part of the path. */
   readonly name: string;
+}
+
+/** All have the same hidden class, so that the loops over them are fast. */
+function settingField(facets: Setting, key: string, group: string | undefined, name: string): SettingField {
+  const { path, type, byDefault, withoutGroup, absent = 0, required = false, always = false, bits } = facets;
+  const { role, sockopt, ipvsadm, label } = facets;
+  const { encode } = type;
+  return {
+    key,
+    group,
+    name,
+    path,
+    type,
+    encode,
+    byDefault,
+    withoutGroup,
+    absent,
+    required,
+    always,
+    bits,
+    role,
+    sockopt,
+    ipvsadm,
+    label,
+  };
 }
 
 /** Does an object have the fields of a group, such as `tunnel`? */
@@ -167,10 +198,18 @@ export class FieldTable<W extends object> {
   readonly numbers: readonly { setting: SettingField; option: string }[];
   readonly #has: Groups<W>;
   readonly #own: readonly SettingField[];
+  /** Those of which `checkNew` refuses values. */
+  readonly #checked: readonly SettingField[];
+  readonly #known: ReadonlySet<string>;
   readonly #groups: readonly Group<W>[];
   readonly #kernels: ReadonlySet<string>;
 
-  constructor(rows: FieldRows, has: Groups<W>) {
+  /**
+   * @param rows of the attribute table
+   * @param has whether an object has the fields of a group
+   * @param more fields of a caller's object that are no rows
+   */
+  constructor(rows: FieldRows, has: Groups<W>, more: readonly string[] = []) {
     const settings: SettingField[] = [];
     const composites: (Composite & { key: string })[] = [];
     const readings: (Reading & { key: string })[] = [];
@@ -182,7 +221,7 @@ export class FieldTable<W extends object> {
           const { path } = facets;
           const [group, name] = path.length === 2 ? path : [undefined, path[0]];
           if (group !== undefined && has[group] === undefined) throw new TypeError(`${key}: no such group: ${group}`);
-          settings.push({ ...facets, key, group, name });
+          settings.push(settingField(facets, key, group, name));
           break;
         }
         case 'composite':
@@ -206,6 +245,7 @@ export class FieldTable<W extends object> {
     this.composites = composites;
     this.readings = readings;
     this.#has = has;
+    this.#checked = settings.filter(({ type }) => type.checkNew !== undefined);
     this.#own = settings.filter(({ group }) => group === undefined);
     this.#groups = Object.entries(has).map(([name, hasIt]) => {
       const members = settings.filter(({ group }) => group === name);
@@ -215,27 +255,58 @@ export class FieldTable<W extends object> {
     this.#kernels = kernels;
     const made = composites.flatMap(({ names }) => names);
     this.changeable = [...new Set([...settings.map(({ path }) => path[0]), ...made])];
-    this.names = [...keys, ...this.changeable, ...readings.map(({ key }) => key), 'stats'];
+    this.names = [...keys, ...this.changeable, ...readings.map(({ key }) => key), 'stats', ...more];
+    this.#known = new Set(this.names);
     this.numbers = settings.flatMap(setting =>
       setting.ipvsadm.filter(({ apart }) => !apart).map(({ option }) => ({ setting, option })),
     );
     this.options = [...settings, ...composites].flatMap(({ ipvsadm }) => ipvsadm);
   }
 
+  /** As `checkObject` with the names of the fields; faster, for a batch has thousands of objects. */
+  checkNames(object: object): void {
+    if (typeof object === 'object' && object !== null && !Array.isArray(object) && this.hasOnlyFields(object)) return;
+    checkObject(object, [], this.names);
+  }
+
+  hasOnlyFields(object: object): boolean {
+    for (const name in object) {
+      if (!this.#known.has(name) && valuesOf(object)[name] !== undefined) return false;
+    }
+    return true;
+  }
+
   /**
-   * Writes the settings of a caller's object into the attributes' values.
+   * Adds to the key of an object what all its settings are if a caller gives none. `encode` changes a copy of this: filling an object field by
+   * field makes V8 look up a hidden class for each.
+   */
+  withDefaults(key: W, family: number): W {
+    const values = valuesOf(key);
+    for (const { key: row, required, byDefault } of this.#own) {
+      if (required) values[row] = undefined;
+      else if (byDefault !== undefined) values[row] = byDefault(family);
+    }
+    for (const { byDefault } of this.#groups)
+      for (const { key: row, withoutGroup } of byDefault) values[row] = withoutGroup?.(family);
+    return key;
+  }
+
+  /**
+   * Writes the settings of a caller's object into the attributes' values, which have the defaults.
    * @throws TypeError, RangeError what no kernel can hold, with the path
    */
   encode(object: object, wire: W, family: number): void {
     const given = valuesOf(object);
     const values = valuesOf(wire);
-    encodeAll(this.#own, given, values, family);
-    for (const { name, names, members, byDefault } of this.#groups) {
+    for (const { key, name, encode, path, required } of this.#own) {
+      const value = given[name];
+      if (value !== undefined || required) values[key] = encode(value, path, family);
+    }
+    for (const { name, names, members } of this.#groups) {
       const inner = given[name];
-      if (inner !== undefined) {
-        checkObject(inner, [name], names);
-        encodeAll(members, valuesOf(Object(inner)), values, family);
-      } else for (const { key, withoutGroup } of byDefault) values[key] = withoutGroup?.(family);
+      if (inner === undefined) continue;
+      checkObject(inner, [name], names);
+      encodeAll(members, valuesOf(Object(inner)), values, family);
     }
   }
 
@@ -245,14 +316,12 @@ export class FieldTable<W extends object> {
    */
   checkNew(object: object, wire: W, kept: W | undefined): void {
     const values = valuesOf(wire);
-    for (const setting of this.settings) {
+    for (const setting of this.#checked) {
       const { key, group, path, type } = setting;
-      if (type.checkNew === undefined) continue;
-      if (!this.#hasGroup(group, wire)) continue;
-      const held = kept !== undefined && this.#hasGroup(group, kept);
-      if (held && valuesOf(kept)[key] === values[key]) continue;
       const value = this.valueOf(object, setting);
-      if (value !== undefined) type.checkNew(value, path);
+      if (value === undefined || !this.#hasGroup(group, wire)) continue;
+      const held = kept !== undefined && this.#hasGroup(group, kept);
+      if (!held || valuesOf(kept)[key] !== values[key]) type.checkNew?.(value, path);
     }
   }
 

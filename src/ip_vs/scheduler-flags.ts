@@ -58,7 +58,8 @@ export function encodeFlags({ schedulerFlags: given, scheduler }: Flagged): numb
 const FLAG_NUMBERS = 'a name, or of the bits 0x8, 0x10 and 0x20 (the others are no flags of a scheduler)';
 
 /** Refuses bits that no scheduler has, but for those of `kept`. */
-export function checkFlags({ schedulerFlags = [] }: Flagged, kept: number): void {
+export function checkFlags({ schedulerFlags }: Flagged, kept: number): void {
+  if (schedulerFlags === undefined) return;
   for (const [i, flag] of schedulerFlags.entries()) {
     if (typeof flag === 'number' && (flag & ~(SCHEDULER_BITS | kept)) !== 0) {
       throw rangeError(['schedulerFlags', i], FLAG_NUMBERS, flag);

@@ -1,5 +1,5 @@
-import { checkAddress, checkInteger, checkObject, checkOneOf } from '../codec/index.ts';
-import { type Path, rangeError, typeError } from '../errors.ts';
+import { checkAddress, checkInteger, checkOneOf } from '../codec/index.ts';
+import { rangeError, typeError } from '../errors.ts';
 import * as C from '../linux/ip_vs.ts';
 import { AF_INET, AF_INET6 } from '../linux/socket.ts';
 import { addressBytes, addressText, ipv4Bytes, isReachable } from './address.ts';
@@ -68,11 +68,15 @@ export type Service = ServiceKey & Scheduling;
 export type ServiceEntry = Service & { stats: Stats };
 
 /** The settings of a service, and what follows from them. */
-export const SERVICE = new FieldTable<WireService>(serviceRows, {
-  persistence: ({ flags }) => ((flags?.flags ?? 0) & C.IP_VS_SVC_F_PERSISTENT) !== 0,
-});
-/** What a service may have, and its destinations besides. */
-export const SERVICE_FIELDS: readonly string[] = [...SERVICE.names, 'destinations'];
+export const SERVICE = new FieldTable<WireService>(
+  serviceRows,
+  { persistence: ({ flags }) => ((flags?.flags ?? 0) & C.IP_VS_SVC_F_PERSISTENT) !== 0 },
+  ['destinations'],
+);
+const TRANSPORT: WireService = { family: AF_INET, protocol: 0, address: '', port: 0 };
+const FLAGS = { flags: 0, mask: 0xffffffff };
+const DEFAULTS4 = SERVICE.withDefaults({ ...TRANSPORT, flags: FLAGS }, AF_INET);
+const DEFAULTS6 = SERVICE.withDefaults({ ...TRANSPORT, flags: FLAGS }, AF_INET6);
 
 /** AF_INET or AF_INET6, with the key checked. */
 export function familyOf(key: ServiceKey): number {
@@ -86,33 +90,33 @@ export function familyOf(key: ServiceKey): number {
 }
 
 /** The attributes that identify a service. A whole service may be given: what does not identify it is ignored. */
-export function writeKey(key: ServiceKey, path: Path = []): WireService {
-  checkObject(key, path, SERVICE_FIELDS);
-  if ('firewallMark' in key) {
-    if ('protocol' in key || 'address' in key || 'port' in key) {
-      throw typeError(
-        [...path, 'firewallMark'],
-        'either a firewall mark or protocol, address and port',
-        key.firewallMark,
-      );
-    }
-    const family = checkOneOf(key.family, [...path, 'family'], ['ipv4', 'ipv6']);
-    const firewallMark = checkInteger(key.firewallMark, [...path, 'firewallMark'], 1, 0xffffffff);
-    return { family: family === 'ipv4' ? AF_INET : AF_INET6, firewallMark };
-  }
-  const address = ipv4Bytes(key.address);
-  if (address === undefined) checkAddress(key.address, [...path, 'address']);
-  return {
-    family: address === undefined ? AF_INET6 : AF_INET,
-    protocol: protocolNumber(key.protocol, [...path, 'protocol']),
-    address: address ?? addressBytes(key.address),
-    port: checkInteger(key.port, [...path, 'port'], 0, 65535),
-  };
+export function writeKey(key: ServiceKey): WireService {
+  SERVICE.checkNames(key);
+  return 'firewallMark' in key ? encodeMark(key) : encodeTransport(key, { ...TRANSPORT });
 }
 
-function protocolNumber(protocol: unknown, path: Path): number {
-  if (typeof protocol === 'number') return checkInteger(protocol, path, 0, 65535);
-  return PROTOCOLS[checkOneOf(protocol, path, PROTOCOL_NAMES)];
+function encodeMark(key: FirewallMarkKey): WireService {
+  if ('protocol' in key || 'address' in key || 'port' in key) {
+    throw typeError(['firewallMark'], 'either a firewall mark or protocol, address and port', key.firewallMark);
+  }
+  const family = checkOneOf(key.family, ['family'], ['ipv4', 'ipv6']);
+  const firewallMark = checkInteger(key.firewallMark, ['firewallMark'], 1, 0xffffffff);
+  return { family: family === 'ipv4' ? AF_INET : AF_INET6, firewallMark };
+}
+
+function encodeTransport({ protocol, address, port }: TransportKey, wire: WireService): WireService {
+  const ipv4 = ipv4Bytes(address);
+  if (ipv4 === undefined) checkAddress(address, ['address']);
+  wire.family = ipv4 === undefined ? AF_INET6 : AF_INET;
+  wire.protocol = protocolNumber(protocol);
+  wire.address = ipv4 ?? addressBytes(address);
+  wire.port = checkInteger(port, ['port'], 0, 65535);
+  return wire;
+}
+
+function protocolNumber(protocol: unknown): number {
+  if (typeof protocol === 'number') return checkInteger(protocol, ['protocol'], 0, 65535);
+  return PROTOCOLS[checkOneOf(protocol, ['protocol'], PROTOCOL_NAMES)];
 }
 
 /**
@@ -131,9 +135,22 @@ export function writeService(service: Service, kept?: Kept<WireService>): WireSe
   return wire;
 }
 
+/** The key of a service, and the defaults of its settings. */
+function encodeKey(service: Service): WireService {
+  if ('firewallMark' in service) {
+    const key = encodeMark(service);
+    return SERVICE.withDefaults(key, key.family);
+  }
+  const { address } = service;
+  return encodeTransport(service, {
+    ...(typeof address === 'string' && address.includes(':') ? DEFAULTS6 : DEFAULTS4),
+  });
+}
+
 /** Encodes every value that a service can be read with. */
 function encodeService(service: Service): WireService {
-  const wire = writeKey(service);
+  SERVICE.checkNames(service);
+  const wire = encodeKey(service);
   const { onePacket, persistence } = service;
   let bits = encodeFlags(service);
   if (onePacket !== undefined && typeof onePacket !== 'boolean') throw typeError(['onePacket'], 'a boolean', onePacket);
@@ -161,7 +178,7 @@ function checkService(service: Service, wire: WireService, kept: WireService | u
     throw rangeError(['port'], 'a port (0, every port, needs persistence)', 0);
   }
   SERVICE.checkNew(service, wire, kept);
-  if (kept === undefined && 'address' in service && !isReachable(wire)) {
+  if (kept === undefined && 'address' in service && !isReachable(service.address)) {
     throw rangeError(['address'], 'an address that packets are sent to (none matches this service)', service.address);
   }
 }

@@ -1,6 +1,6 @@
 import { readIPv4 } from '../codec/index.ts';
 import { isReachable } from '../ip_vs/address.ts';
-import { type ServiceKey, writeKey } from '../ip_vs/service.ts';
+import type { ServiceKey } from '../ip_vs/service.ts';
 import { SCHEDULERS, type Scheduler } from '../ip_vs/service-rows.ts';
 import type { RuleCommand } from './command.ts';
 
@@ -29,7 +29,7 @@ function serviceOf(line: string, readKey: ReadKey): RuleCommand | undefined {
   if (letter === undefined || !SCHEDULERS.includes(scheduler as Scheduler)) return undefined;
   const key = readKey(optionOf(letter), endpoint!);
   // Port 0 needs persistence.
-  if (!('port' in key) || key.port === 0 || !isReachable(writeKey(key))) return undefined;
+  if (!('port' in key) || key.port === 0 || !isReachable(key.address)) return undefined;
   return { op: 'addService', service: { ...key, scheduler: scheduler! } };
 }
 

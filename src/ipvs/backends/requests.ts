@@ -1,5 +1,5 @@
 import type { Path } from '../../errors.ts';
-import { isReachable } from '../../ip_vs/address.ts';
+import { addressText, isReachable } from '../../ip_vs/address.ts';
 import type { WireCommand, WireService } from '../../ip_vs/attributes.ts';
 import {
   type Destination,
@@ -119,7 +119,7 @@ function whyInvalid(verb: keyof typeof DESTINATION_VERBS, { service, destination
   const { address, family = service.family, upperThreshold = 0, tunnelType, tunnelPort = 0 } = destination;
   const causes: string[] = [];
   if (verb === 'NEW') {
-    if (!isReachable({ family, address })) return 'no packet can be sent to that address';
+    if (!isReachable(addressText(address, family))) return 'no packet can be sent to that address';
     if (family === AF_INET) {
       causes.push('the address is a broadcast address here');
       causes.push('lo is down and the namespace has no address (the kernel then takes no IPv4 destination at all)');

@@ -1,11 +1,12 @@
-import { HOST_IS_LITTLE_ENDIAN, parseIPv6, readIPv4, type Template, template } from '../../codec/index.ts';
+import { parseIPv6, readIPv4, type Template, template } from '../../codec/index.ts';
 import type { Path } from '../../errors.ts';
+import { isReachable } from '../../ip_vs/address.ts';
 import { commandTable, type WireCommand } from '../../ip_vs/attributes.ts';
 import type { Destination, DestinationKey } from '../../ip_vs/destination.ts';
 import { FORWARD } from '../../ip_vs/destination-rows.ts';
 import {
   PROTOCOLS,
-  SERVICE_FIELDS,
+  SERVICE,
   type Service,
   type ServiceKey,
   type TransportKey,
@@ -131,7 +132,7 @@ export class Stamps {
     if ((service as { destinations?: unknown }).destinations !== undefined) fields++;
     if (countFields(service) !== fields) return false;
     const made = serviceTemplate(service.scheduler, service.address.includes(':'));
-    if (made === undefined || writeKey(made, service) === 0 || !isReachableAt(made)) return false;
+    if (made === undefined || writeKey(made, service) === 0 || !isReachable(service.address)) return false;
     made.write(this.#messages.writer);
     this.#messages.added();
     return true;
@@ -221,11 +222,7 @@ export class Stamps {
     if (key === this.#key) return true;
     this.#key = undefined;
     this.#oldKey = undefined;
-    if (!isTransport(key)) return false;
-    for (const field in key) {
-      if (!SERVICE_FIELDS.includes(field) && (key as unknown as Record<string, unknown>)[field] !== undefined)
-        return false;
-    }
+    if (!isTransport(key) || !SERVICE.hasOnlyFields(key)) return false;
     this.#family = writeKey(this.#newServer, key);
     if (this.#family === 0) return false;
     this.#port = key.port;
@@ -255,16 +252,6 @@ function writeAddress(text: unknown, bytes: Uint8Array, at: number): number {
   if (ipv6 === undefined) return 0;
   bytes.set(ipv6, at);
   return AF_INET6;
-}
-
-/** As `isReachable`, of the key that a template carries. */
-function isReachableAt({ bytes, view, holes }: KeyTemplate): boolean {
-  const at = holes.address.at;
-  const ipv6 = view.getUint16(holes.family.at, HOST_IS_LITTLE_ENDIAN) === AF_INET6;
-  const first = bytes[at]!;
-  if (ipv6) return first !== 0xff && bytes.subarray(at, at + ADDRESS_LENGTH).some(byte => byte !== 0);
-  const address = view.getUint32(at);
-  return address !== 0 && address !== 0xffffffff && (first & 0xf0) !== 0xe0;
 }
 
 function isTransport(key: ServiceKey): key is TransportKey {
