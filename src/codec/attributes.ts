@@ -1,6 +1,6 @@
 import { DecodeError, type Path, rangeError, typeError, within } from '../errors.ts';
 import type { Attribute, Facets, Need, Schema, ShapeOf, UnknownAttribute } from './rows.ts';
-import type { Context, NumberForm, Type } from './types.ts';
+import type { Context, Type } from './types.ts';
 import * as types from './types.ts';
 import {
   attributeLength,
@@ -55,7 +55,7 @@ export interface Field {
   /** Its bit in a set of fields; 0 from the 32nd on. */
   readonly bit: number;
   /** Of 32-bit numbers, by far the most common payload. */
-  readonly word: NumberForm | undefined;
+  readonly word: Word | undefined;
   readonly facets: Facets | undefined;
 }
 
@@ -74,17 +74,43 @@ function sortUnknown(value: Fields): void {
   }
 }
 
+/** A number of 32 bits. */
+interface Word {
+  readonly min: number;
+  readonly max: number;
+  readonly littleEndian: boolean;
+  readonly byName: ReadonlyMap<unknown, number> | undefined;
+  readonly byNumber: ReadonlyMap<number, string> | undefined;
+}
+
+/** One hidden class for all, or V8 would look up each property in each attribute. */
+function wordOf({ number }: Type<unknown>): Word | undefined {
+  if (number?.size !== 4) return undefined;
+  const { min, max, littleEndian, byName, byNumber } = number;
+  return { min, max, littleEndian, byName, byNumber };
+}
+
 /** False where the value is not as it should be: the type then says why. */
-function writeWord(writer: Writer, wireType: number, word: NumberForm, value: unknown): boolean {
+function writeWord(writer: Writer, wireType: number, word: Word, value: unknown): boolean {
   const number = typeof value === 'string' ? word.byName?.get(value) : value;
   if (typeof number !== 'number' || !Number.isInteger(number) || number < word.min || number > word.max) return false;
   writer.attribute32(wireType, number >>> 0, word.littleEndian);
   return true;
 }
 
-function readWord({ min, littleEndian, byNumber }: NumberForm, view: DataView, at: number): number | string {
+function readWord({ min, littleEndian, byNumber }: Word, view: DataView, at: number): number | string {
   const number = min < 0 ? view.getInt32(at, littleEndian) : view.getUint32(at, littleEndian);
   return byNumber?.get(number) ?? number;
+}
+
+/** Undefined where the bytes are no such value: an attribute that lies about its inside is kept raw, and the rest of the object is still good. */
+function readItem(type: Type<unknown>, source: Source, start: number, end: number, context: Context): unknown {
+  try {
+    return type.read(source, start, end, context);
+  } catch (error) {
+    if (error instanceof DecodeError) return undefined;
+    throw error;
+  }
 }
 
 /**
@@ -125,7 +151,7 @@ export class AttributeTable<T> implements Type<T> {
         need,
         wireType,
         bit: i < 32 ? 1 << i : 0,
-        word: type.number?.size === 4 ? type.number : undefined,
+        word: wordOf(type),
         facets,
       };
     });
@@ -371,17 +397,24 @@ export class AttributeTable<T> implements Type<T> {
       const type = attributeType(view, at);
       const payload = at + NLA_HDRLEN;
       const field = this.#byNumber[type];
-      if (field !== undefined) {
-        // The same attribute twice: the first stays, the second is kept as unknown, so that both are written back in their order.
-        const again = field.bit === 0 ? value[field.key] !== undefined : (seen & field.bit) !== 0;
-        if (!again && field.word !== undefined && length === NLA_HDRLEN + 4 && !strange) {
-          value[field.key] = readWord(field.word, view, payload);
-          seen |= field.bit;
-          continue;
-        }
-        if (!again && this.#readField(field, source, payload, at + length, context, value, inlined)) {
-          seen |= field.bit;
-          continue;
+      // The same attribute twice: the first stays, the second is kept as unknown, so that both are written back in their order.
+      if (field !== undefined && !(field.bit === 0 ? value[field.key] !== undefined : (seen & field.bit) !== 0)) {
+        if (strange || field.need === 'inline') {
+          if (this.#readField(field, source, payload, at + length, context, value, inlined)) {
+            strange ||= value.unknown !== undefined;
+            seen |= field.bit;
+            continue;
+          }
+        } else {
+          const item =
+            field.word !== undefined && length === NLA_HDRLEN + 4
+              ? readWord(field.word, view, payload)
+              : readItem(field.type, source, payload, at + length, context);
+          if (item !== undefined) {
+            value[field.key] = item;
+            seen |= field.bit;
+            continue;
+          }
         }
       }
       const kept: UnknownAttribute = { type, bytes: toHex(source.bytes, payload, at + length) };
@@ -427,30 +460,39 @@ export class AttributeTable<T> implements Type<T> {
     value: Fields,
     inlined: boolean,
   ): boolean {
+    if (field.need === 'inline') return this.#readInline(field, source, start, end, context, value, inlined);
+    const item = readItem(field.type, source, start, end, context);
+    if (item === undefined) return false;
+    if (value.unknown !== undefined) this.#markEarlier(value, field.number, inlined);
+    value[field.key] = item;
+    return true;
+  }
+
+  #readInline(
+    field: Field,
+    source: Source,
+    start: number,
+    end: number,
+    context: Context,
+    value: Fields,
+    inlined: boolean,
+  ): boolean {
+    const table = field.type as AttributeTable<unknown>;
+    if (table.#isInlinedIn(value)) return false;
+    // Into an object of its own first: a nest that lies halfway must leave nothing behind.
+    const inner: Fields = {};
     try {
-      if (field.need === 'inline') {
-        const table = field.type as AttributeTable<unknown>;
-        if (table.#isInlinedIn(value)) return false;
-        // Into an object of its own first: a nest that lies halfway must leave nothing behind.
-        const inner: Fields = {};
-        table.#readFields(source, start, end, context, inner, true);
-        const { unknown, ...known } = inner;
-        if (Object.keys(inner).length === 0) return false;
-        if (value.unknown !== undefined) this.#markEarlier(value, field.number, inlined);
-        Object.assign(value, known);
-        if (unknown !== undefined) keep(value, ...(unknown as UnknownAttribute[]));
-        return true;
-      }
-      const item = field.type.read(source, start, end, context);
-      if (item === undefined) return false;
-      if (value.unknown !== undefined) this.#markEarlier(value, field.number, inlined);
-      value[field.key] = item;
-      return true;
+      table.#readFields(source, start, end, context, inner, true);
     } catch (error) {
-      // An attribute that lies about its inside is kept raw; the rest of the object is still good.
       if (error instanceof DecodeError) return false;
       throw error;
     }
+    const { unknown, ...known } = inner;
+    if (Object.keys(inner).length === 0) return false;
+    if (value.unknown !== undefined) this.#markEarlier(value, field.number, inlined);
+    Object.assign(value, known);
+    if (unknown !== undefined) keep(value, ...(unknown as UnknownAttribute[]));
+    return true;
   }
 
   /** Malformed attributes of this number came before the one that is read now. */
