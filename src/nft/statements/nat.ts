@@ -3,9 +3,9 @@ import type { Family } from '../../nf_tables/family.ts';
 import { NAT_FLAGS } from '../../nf_tables/names.ts';
 import { argument } from '../compile/argument.ts';
 import type { Emitter, Evaluator } from '../compile/ir.ts';
-import { fieldsOf, flagNames } from '../compile/json-fields.ts';
+import { fieldsOf, flagNames, flagsOf } from '../compile/json-fields.ts';
 import { registerNumber } from '../compile/linearize.ts';
-import { type Compile, parse } from '../compile/lower.ts';
+import { type Compile, parse, step } from '../compile/lower.ts';
 import {
   type MapTerm,
   NETWORK,
@@ -31,7 +31,8 @@ import type { Construct } from './construct.ts';
 
 /** In the order in which nft prints them; the kernel calls them the same. */
 const FLAGS = { random: 'random', 'fully-random': 'fully-random', persistent: 'persistent', netmap: 'netmap' } as const;
-const TYPE_FLAGS = { interval: 'interval', prefix: 'prefix', concat: 'concat' } as const;
+/** Only netsteer's own bits: the kernel has none of them. */
+const TYPE_FLAGS = { interval: 1, prefix: 2, concat: 4 } as const;
 
 /** The way in which a translation chooses ports and addresses. */
 export type NatFlag = keyof typeof FLAGS;
@@ -70,8 +71,8 @@ const compile: Compile = (e, json, place, name) => {
   const given = natFamily(e, fields, place);
   let address = fields.addr === undefined ? undefined : parse(fields.addr, place, 'addr');
   let port = fields.port === undefined ? undefined : parse(fields.port, place, 'port');
-  const flags = flagNames(FLAGS, fields.flags, new Place(place, 'flags'));
-  const form = new Set(flagNames(TYPE_FLAGS, fields.type_flags, new Place(place, 'type_flags')));
+  const flags: NatFlag[] = flagNames(FLAGS, fields.flags, new Place(place, 'flags'));
+  let form = flagsOf(TYPE_FLAGS, fields.type_flags, new Place(place, 'type_flags'));
   let family: Family | undefined = address === undefined && scope.family === 'inet' ? 'inet' : given;
   if (address !== undefined) {
     const network = scope.at(NETWORK);
@@ -79,41 +80,30 @@ const compile: Compile = (e, json, place, name) => {
     family ??= networkFamily;
     if (networkFamily !== undefined && family !== networkFamily)
       throw refuse(new Place(place, 'family'), `the family of the match before it (${networkFamily})`, family);
-    if (isConcatMap(e, address)) form.add('concat');
-    if (form.has('concat') && port !== undefined)
+    if (isConcatMap(e, address)) form |= TYPE_FLAGS.concat;
+    if (form & TYPE_FLAGS.concat && port !== undefined)
       throw refuse(new Place(place, 'port'), 'no port besides a map that has ports', fields.port);
     family ??= inferred(address);
     const type = addressType(family, new Place(place, 'family'), 'ip or ip6, for the rule does not tell');
-    if (form.has('concat')) {
+    if (form & TYPE_FLAGS.concat) {
       const both = concatenationOf([type, TYPES.inet_service]);
       e.expect(both, both.order, both.bits);
       address = e.evaluate(address);
       requireTransport(e, address, place);
-      if (address.kind === 'map' && mapped(address).dataInterval) form.add('interval');
+      if (address.kind === 'map' && mapped(address).dataInterval) form |= TYPE_FLAGS.interval;
     } else {
       address = argument(e, address, type, type.bits, 'big');
     }
   }
-  const isSpecified = port !== undefined;
+  const written: KernelFlags = flags.length < 2 ? flags : flags.sort((a, b) => NAT_FLAGS[a] - NAT_FLAGS[b]);
   if (port !== undefined) {
     port = argument(e, port, TYPES.inet_service, 16, 'big');
     requireTransport(e, address, place);
+    written.unshift('ports-specified');
   }
-  const written: Nat = {
-    name,
-    family: family ?? scope.family,
-    address,
-    port,
-    flags: [...(isSpecified ? (['ports-specified'] as const) : []), ...inKernelOrder(flags)],
-    form,
-  };
-  e.steps.push({ statement: e.statement, emit: emitter => emitNat(emitter, written) });
+  const nat: Nat = { name, family: family ?? scope.family, address, port, flags: written, form };
+  step(e, emitter => emitNat(emitter, nat));
 };
-
-/** In the order of their bits, as they are read back. */
-function inKernelOrder(flags: readonly NatFlag[]): NatFlag[] {
-  return flags.length < 2 ? [...flags] : [...flags].sort((a, b) => NAT_FLAGS[a] - NAT_FLAGS[b]);
-}
 
 /** The family of the addresses that a map is asked with. */
 function inferred(term: Term): Family | undefined {
@@ -160,7 +150,8 @@ interface Nat {
   readonly address: Term | undefined;
   readonly port: Term | undefined;
   readonly flags: KernelFlags;
-  readonly form: ReadonlySet<NatTypeFlag>;
+  /** Bits of TYPE_FLAGS. */
+  readonly form: number;
 }
 
 /** Registers in units of four bytes. */
@@ -175,31 +166,31 @@ function emitNat(emitter: Emitter, nat: Nat): void {
   const registers: NatRegisters = {};
   const taken = loadAddress(emitter, nat, registers) + loadPort(emitter, nat, registers);
   for (let i = 0; i < taken; i++) emitter.release();
-  const { port, lastPort, address, lastAddress } = registers;
-  const { name, family, flags } = nat;
-  const ports = {
-    ...(port !== undefined && { portRegister: registerNumber(port) }),
-    ...(lastPort !== undefined && { lastPortRegister: registerNumber(lastPort) }),
-    ...(flags.length > 0 && { flags }),
-  };
-  if (name === 'masquerade') emitter.push({ masq: ports });
-  else if (name === 'redirect') emitter.push({ redir: ports });
-  else
-    emitter.push({
-      nat: {
-        type: name === 'snat' ? 'snat' : 'dnat',
-        family,
-        ...(address !== undefined && { addressRegister: registerNumber(address) }),
-        ...(lastAddress !== undefined && { lastAddressRegister: registerNumber(lastAddress) }),
-        ...ports,
-      },
-    });
+  const { name, family } = nat;
+  if (name === 'masquerade') {
+    emitter.push({ masq: withPorts({}, registers, nat) });
+  } else if (name === 'redirect') {
+    emitter.push({ redir: withPorts({}, registers, nat) });
+  } else {
+    const content: ContentOf<'nat'> = { type: name === 'snat' ? 'snat' : 'dnat', family };
+    const { address, lastAddress } = registers;
+    if (address !== undefined) content.addressRegister = registerNumber(address);
+    if (lastAddress !== undefined) content.lastAddressRegister = registerNumber(lastAddress);
+    emitter.push({ nat: withPorts(content, registers, nat) });
+  }
+}
+
+function withPorts<C extends ContentOf<'masq'>>(content: C, { port, lastPort }: NatRegisters, { flags }: Nat): C {
+  if (port !== undefined) content.portRegister = registerNumber(port);
+  if (lastPort !== undefined) content.lastPortRegister = registerNumber(lastPort);
+  if (flags.length > 0) content.flags = flags;
+  return content;
 }
 
 /** Returns how many registers it has taken. */
 function loadAddress(emitter: Emitter, { address, family, form }: Nat, registers: NatRegisters): number {
   if (address === undefined) return 0;
-  const concat = form.has('concat');
+  const concat = (form & TYPE_FLAGS.concat) !== 0;
   const width = paddedBytes(family === 'ip6' ? 128 : 32) / 4;
   let unit = emitter.take();
   let taken = 1;
@@ -218,7 +209,7 @@ function loadAddress(emitter: Emitter, { address, family, form }: Nat, registers
     }
   }
   if (!concat) return taken;
-  if (form.has('interval')) {
+  if (form & TYPE_FLAGS.interval) {
     registers.lastAddress = unit + width;
     registers.lastPort = unit + 2 * width;
   } else {
