@@ -99,6 +99,44 @@ const EXAMPLES: Record<string, { patch: string; script: string; gives: unknown }
       }));`,
     gives: { read: ['saddr', 'dscp'], text: true, json: ['saddr', 'dscp'] },
   },
+  'A statement': {
+    patch: 'statement',
+    script: `
+      import { compileRule, decodeMessage, decompileRule, encodeMessage, formatRule } from './nftables/index.js';
+      const compiled = delay => compileRule({ family: 'ip', statements: [{ delay }, { accept: null }] }).expressions;
+      const expressions = compiled({ milliseconds: 20 });
+      const { object } = decodeMessage(encodeMessage({ type: 'newrule', family: 'ip', object: { table: 't', chain: 'c', expressions } }));
+      const rule = { family: 'ip', table: 't', chain: 'c', expressions: object.expressions };
+      const refused = [];
+      for (const statement of [{ milliseconds: -1 }, 5])
+        try { compiled(statement); } catch (error) { refused.push(error.path.join('.')); }
+      console.log(JSON.stringify({ read: object.expressions[0], text: formatRule(rule), json: decompileRule(rule), refused }));`,
+    gives: {
+      read: { delay: { milliseconds: 20 } },
+      text: 'delay 20ms accept',
+      json: [{ delay: { milliseconds: 20 } }, { accept: null }],
+      refused: ['statements.0.delay.milliseconds', 'statements.0.delay'],
+    },
+  },
+  'A flag of a statement': {
+    patch: 'statement-flag',
+    script: `
+      import { compileRule, decodeMessage, decompileRule, encodeMessage, formatRule, queue } from './nftables/index.js';
+      const compiled = flags => compileRule({ family: 'ip', statements: [queue({ num: [0, 3], flags })] }).expressions;
+      const expressions = compiled(['spread', 'bypass']);
+      const { object } = decodeMessage(encodeMessage({ type: 'newrule', family: 'ip', object: { table: 't', chain: 'c', expressions } }));
+      const rule = { family: 'ip', table: 't', chain: 'c', expressions: object.expressions };
+      let refused = '';
+      try { compiled('spraed'); } catch (error) { refused = error.message; }
+      console.log(JSON.stringify({
+        read: object.expressions[0].queue.flags, text: formatRule(rule), json: decompileRule(rule)[0].queue.flags, refused: /spread/.test(refused) }));`,
+    gives: {
+      read: ['bypass', 'spread'],
+      text: 'queue flags bypass,spread to 0-3',
+      json: ['bypass', 'spread'],
+      refused: true,
+    },
+  },
   'A key of a load expression': {
     patch: 'load-key',
     script: `
