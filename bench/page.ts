@@ -186,7 +186,7 @@ const LINES: readonly Line[] = [
     beside: 'nsenter nft -f',
   },
   {
-    text: '# virtual services of 4 real servers each, in one `apply` (in User-mode Linux)',
+    text: '# virtual services of 4 destinations each, in one `apply` (in User-mode Linux)',
     run: ['ipvs', 'uml'],
     case: 'load',
     beside: 'ipvsadm',

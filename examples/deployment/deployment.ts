@@ -11,7 +11,7 @@ export const SERVICE = { protocol: 'tcp', address: '10.10.0.100', port: 80 } as 
 /** The port that the HTTP server of each container listens on. */
 export const LOCAL_PORT = 8080;
 
-/** In the balancer's namespace: one virtual service, and a real server for each container. */
+/** In the balancer's namespace: one virtual service, and a destination for each container. */
 export async function balance(balancer: Container, servers: readonly string[]): Promise<void> {
   await balancer.ipvs.addService({ ...SERVICE, scheduler: 'lc' });
   for (const address of servers) {

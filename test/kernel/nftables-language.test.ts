@@ -61,13 +61,20 @@ kernelSuite('the language of rules', () => {
     expect(lines.length).toBeGreaterThanOrEqual(20);
   });
 
-  it("runs docs/language.md's first example", async () => {
-    const example = page.take('Nftables.open').code.replace(/^import .*$/m, '');
+  it("runs docs/language.md's example of a transaction, and its example of a list behind it", async () => {
+    const example = ['Nftables.open', 'const answer'].map(mark => page.take(mark).code).join('');
     const AsyncFunction = (async () => {}).constructor as new (
       ...parts: string[]
     ) => (...values: unknown[]) => Promise<void>;
-    await new AsyncFunction('netns', ...Object.keys(nftables), example)(netns, ...Object.values(nftables));
+    const printed: string[] = [];
+    const fake = { log: (text: string) => printed.push(text) };
+    const run = new AsyncFunction('netns', 'console', ...Object.keys(nftables), example.replace(/^import .*$/m, ''));
+    await run(netns, fake, ...Object.values(nftables));
     expect(list('list', 'chain', 'inet', 'web', 'input')).toContain('tcp dport { 80, 443 } accept');
+    const objects = (document: { nftables: object[] }) => document.nftables.filter(each => !('metainfo' in each));
+    expect(objects(JSON.parse(printed.join()))).toEqual(
+      objects(JSON.parse(list('-j', 'list', 'chain', 'inet', 'web', 'input'))),
+    );
   });
 
   it('has no example on the page that this file does not run', () => {

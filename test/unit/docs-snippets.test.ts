@@ -4,7 +4,7 @@ import { expect, test } from 'vitest';
 import { moduleOfSnippet } from '../support/doc-examples.ts';
 import { ROOT } from '../support/native.ts';
 import { complaints, programOf } from '../support/public-api.ts';
-import { patternOf, snippets } from '../support/snippets.ts';
+import { pages, patternOf, snippets } from '../support/snippets.ts';
 
 const all = snippets();
 const shown = ({ page, line }: { page: string; line: number }) => `${page}:${line}`;
@@ -22,6 +22,16 @@ test('every snippet of the README and the docs compiles under strict TypeScript'
 
 test('every snippet names the test that runs it', () => {
   expect(all.filter(({ runBy }) => runBy === undefined).map(shown)).toEqual([]);
+});
+
+test('no page has TypeScript without a fence, where nothing compiles it', () => {
+  const hidden = pages().flatMap(page => {
+    const text = fs.readFileSync(path.join(ROOT, page), 'utf8').replace(/^ *```.*?^ *```$/gms, '');
+    return (text.match(/^ {4}.*(?:\bawait |=>|;)\s*$|^ {4}.*\bawait .*$/gm) ?? []).map(
+      line => `${page}: ${line.trim()}`,
+    );
+  });
+  expect(hidden).toEqual([]);
 });
 
 test('each of these tests takes its snippets from the pages, and expects none to be left', () => {
