@@ -1,4 +1,6 @@
 import {
+  type Attribute,
+  type AttributeTable,
   attribute,
   attributes,
   byteString,
@@ -6,6 +8,8 @@ import {
   type Infer,
   nested,
   opt,
+  type Schema,
+  type ShapeOf,
   type Source,
   struct,
   type Type,
@@ -42,7 +46,7 @@ const MAX_PREFIX = 127;
 const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
 
 /** Text up to its NUL. A rule's prefix is any bytes that a container put there: what is no UTF-8 becomes U+FFFD. */
-export function readPrefix({ bytes: all }: Source, start: number, end: number): string {
+function readPrefix({ bytes: all }: Source, start: number, end: number): string {
   let value = '';
   for (let i = start; i < end; i++) {
     const byte = all[i]!;
@@ -56,6 +60,11 @@ export function readPrefix({ bytes: all }: Source, start: number, end: number): 
   return value;
 }
 
+export function microsecondsAt(view: DataView, at: number): number {
+  const seconds = view.getUint32(at) * 0x100000000 + view.getUint32(at + 4);
+  return seconds * 1_000_000 + (view.getUint32(at + 8) * 0x100000000 + view.getUint32(at + 12));
+}
+
 const PREFIX: Type<string> = { ...text(MAX_PREFIX), lengths: { min: 0, max: 0xffff }, read: readPrefix };
 
 export const vlanTable = attributes('NFULA_VLAN', {
@@ -65,45 +74,145 @@ export const vlanTable = attributes('NFULA_VLAN', {
   tci: opt(u16be(C.NFULA_VLAN_TCI)),
 });
 
-/** The attributes of a packet message (net/netfilter/nfnetlink_log.c, __build_packet_message). `Packet` reads them by views of this table. */
-export const packetTable = attributes('NFULA', {
+/**
+ * Whether records have a property: 'usual' where nobody chooses the fields, 'on request' where `fields` names it, 'never' where it says nothing about the
+ * packet.
+ */
+type InRecords = 'usual' | 'on request' | 'never';
+
+/** What a row says about the packet's property. The getter, JSON, records and the line of `summary()` follow from it. */
+interface PropertyFacets<V, R extends InRecords, O extends boolean> {
+  /** The value of a packet without the attribute; undefined where left out. Records and summaries leave it out. */
+  readonly absent?: V;
+  /** Reads the value in the place of the row's type. */
+  read?(source: Source, start: number, end: number): V;
+  readonly record: R;
+  /**
+   * The value describes the owner of the packet's socket, who may be its receiver. Records then have two fields, `uid` and `receiverUid`, and the summary
+   * shows the sender's only.
+   */
+  readonly ofSocket?: O;
+  /** What the kernel's LOG would print. */
+  text?(value: NonNullable<V>): string;
+}
+
+interface PropertyRow<T, V, R extends InRecords, O extends boolean> extends Attribute<T, 'optional'> {
+  readonly facets: { readonly role: 'property'; readonly says: PropertyFacets<V, R, O> };
+}
+
+/** A row that is a property of packets. */
+function property<T, R extends InRecords, O extends boolean = false, V = T | undefined>(
+  row: Attribute<T, 'optional'>,
+  says: PropertyFacets<V, R, O>,
+): PropertyRow<T, V, R, O> {
+  return { ...row, facets: { role: 'property', says } };
+}
+
+/** A row that getters of `Packet` read by themselves: a property is made of a part of it, or of several. */
+function part<T>(row: Attribute<T, 'optional'>) {
+  return { ...row, facets: { role: 'part' } } as const;
+}
+
+/** The properties, one row each. A new one needs its number in src/linux and its row here. */
+const properties = {
+  /** The rule's prefix, at most 127 bytes; '' if it has none. Bytes that are not UTF-8 are shown as U+FFFD. */
+  prefix: property(opt(attribute(C.NFULA_PREFIX, PREFIX)), { absent: '', read: readPrefix, record: 'usual' }),
+  /**
+   * When the device received the packet, in microseconds since 1970, by the kernel's clock. Undefined in the output and postrouting hooks, and in the
+   * ingress hook of inet.
+   */
+  timestampMicroseconds: property(opt(attribute(C.NFULA_TIMESTAMP, packetTimestamp)), {
+    read: ({ view }, start): number | undefined => microsecondsAt(view, start),
+    record: 'usual',
+  }),
+  /** Index of the device that the packet came in from, in the namespace of the log. For a port of a bridge: the bridge. */
+  inDeviceIndex: property(opt(u32be(C.NFULA_IFINDEX_INDEV)), { record: 'never' }),
+  /** Index of the device that the packet leaves by. */
+  outDeviceIndex: property(opt(u32be(C.NFULA_IFINDEX_OUTDEV)), { record: 'never' }),
+  /** Index of the bridge's port that the packet came in from. */
+  physInDeviceIndex: property(opt(u32be(C.NFULA_IFINDEX_PHYSINDEV)), { record: 'never' }),
+  /** Index of the bridge's port that the packet leaves by. */
+  physOutDeviceIndex: property(opt(u32be(C.NFULA_IFINDEX_PHYSOUTDEV)), { record: 'never' }),
+  /** Type of the device that the packet came in from (ARPHRD_*): 1 is Ethernet, 772 is loopback. */
+  hardwareType: property(opt(u16be(C.NFULA_HWTYPE)), { record: 'never' }),
+  /**
+   * User of the process that owns the packet's socket, as this process's user namespace sees it (65534: unknown there). `socketSide` says whether that is
+   * the sender or the receiver.
+   */
+  uid: property(opt(u32be(C.NFULA_UID)), { record: 'usual', ofSocket: true, text: uid => `UID=${uid}` }),
+  /** Group of the process that owns the packet's socket: see `uid`. */
+  gid: property(opt(u32be(C.NFULA_GID)), { record: 'on request', ofSocket: true, text: gid => `GID=${gid}` }),
+  /** The packet's mark; 0 if it has none. */
+  mark: property(opt(u32be(C.NFULA_MARK)), {
+    absent: 0,
+    record: 'usual',
+    text: mark => `MARK=0x${mark.toString(16)}`,
+  }),
+  /** Counts the packets of the group from 0, modulo 2^32; undefined with `sequence: false`. */
+  sequence: property(opt(u32be(C.NFULA_SEQ)), { record: 'on request' }),
+  /** Counts the logged packets of all groups of the namespace from 1, modulo 2^32; only with `globalSequence`. */
+  globalSequence: property(opt(u32be(C.NFULA_SEQ_GLOBAL)), { record: 'on request' }),
+};
+
+/** The attributes that packet.ts reads. */
+const parts = {
   /** EtherType and hook; in every packet. */
-  header: opt(attribute(C.NFULA_PACKET_HDR, packetHeader)),
-  /** Absent where the mark is 0. */
-  mark: opt(u32be(C.NFULA_MARK)),
-  /** Only where the packet came in from a device: absent in the output and postrouting hooks. */
-  timestamp: opt(attribute(C.NFULA_TIMESTAMP, packetTimestamp)),
-  /** Index of the device in the namespace of the log. For a port of a bridge: the bridge. */
-  inDevice: opt(u32be(C.NFULA_IFINDEX_INDEV)),
-  outDevice: opt(u32be(C.NFULA_IFINDEX_OUTDEV)),
-  /** The port of the bridge. */
-  physInDevice: opt(u32be(C.NFULA_IFINDEX_PHYSINDEV)),
-  physOutDevice: opt(u32be(C.NFULA_IFINDEX_PHYSOUTDEV)),
+  header: part(opt(attribute(C.NFULA_PACKET_HDR, packetHeader))),
   /** The sender's link-layer address. */
-  hardwareAddress: opt(attribute(C.NFULA_HWADDR, packetHardware)),
-  /** From the network header on (in netdev's egress and arp's output from the link-layer header on), cut at the smallest of the log's copy range, the rule's snaplen, the packet's length. */
-  payload: opt(bytes(C.NFULA_PAYLOAD, { max: 0xffff })),
-  prefix: opt(attribute(C.NFULA_PREFIX, PREFIX)),
-  /** Of the sending process, as the user namespace of this listener sees it; 65534 where it sees none. */
-  uid: opt(u32be(C.NFULA_UID)),
-  /** Counts the packets of the group from 0; with NFULNL_CFG_F_SEQ. */
-  sequence: opt(u32be(C.NFULA_SEQ)),
-  /** Counts the logged packets of the namespace from 1; with NFULNL_CFG_F_SEQ_GLOBAL. */
-  sequenceGlobal: opt(u32be(C.NFULA_SEQ_GLOBAL)),
-  gid: opt(u32be(C.NFULA_GID)),
-  /** ARPHRD_* of the device it came in from. */
-  hardwareType: opt(u16be(C.NFULA_HWTYPE)),
-  hardwareHeader: opt(bytes(C.NFULA_HWHEADER, { max: 0xffff })),
-  hardwareLength: opt(u16be(C.NFULA_HWLEN)),
+  hardwareAddress: part(opt(attribute(C.NFULA_HWADDR, packetHardware))),
+  /**
+   * From the network header on (in netdev's egress and arp's output from the link-layer header on), cut at the smallest of the log's copy range, the rule's
+   * snaplen and the packet's length.
+   */
+  payload: part(opt(bytes(C.NFULA_PAYLOAD, { max: 0xffff }))),
+  hardwareHeader: part(opt(bytes(C.NFULA_HWHEADER, { max: 0xffff }))),
+  hardwareLength: part(opt(u16be(C.NFULA_HWLEN))),
   /** The CTA_* attributes of the connection; with NFULNL_CFG_F_CONNTRACK. */
-  conntrack: opt(bytes(C.NFULA_CT, { max: 0xffff })),
+  conntrack: part(opt(bytes(C.NFULA_CT, { max: 0xffff }))),
   /** enum ip_conntrack_info. */
-  conntrackInfo: opt(u32be(C.NFULA_CT_INFO)),
+  conntrackInfo: part(opt(u32be(C.NFULA_CT_INFO))),
   /** Families 'bridge' and 'netdev'. */
-  vlan: opt(nested(C.NFULA_VLAN, vlanTable)),
+  vlan: part(opt(nested(C.NFULA_VLAN, vlanTable))),
   /** Families 'bridge' and 'netdev': the link-layer header without its tag. */
-  linkHeader: opt(bytes(C.NFULA_L2HDR, { max: 0xffff })),
-});
+  linkHeader: part(opt(bytes(C.NFULA_L2HDR, { max: 0xffff }))),
+};
+
+/** The attributes of a packet message (net/netfilter/nfnetlink_log.c, __build_packet_message). `Packet` reads them by views of this table. */
+export const packetTable = packetAttributes({ ...properties, ...parts });
+
+/**
+ * A table of packets. Made by a function, so that a row without facets is refused when the module is loaded.
+ * @throws TypeError a row does not say what it is to those who read packets
+ */
+export function packetAttributes<S extends Schema>(rows: S): AttributeTable<ShapeOf<S>> {
+  for (const [key, { facets }] of Object.entries(rows)) {
+    if (facets?.role === 'property' || facets?.role === 'part') continue;
+    throw new TypeError(`the row ${key} has no facets: say with property() or part() what packets show of it`);
+  }
+  return attributes('NFULA', rows);
+}
+
+type Properties = typeof properties;
+type ValueOf<Row> = Row extends PropertyRow<infer _T, infer V, InRecords, boolean> ? V : never;
+
+/** The properties of a packet that are one attribute each. */
+export type PacketProperties = { readonly [Key in keyof Properties]: ValueOf<Properties[Key]> };
+
+/** The fields that records have of them. */
+export type PropertyField = {
+  [Key in keyof Properties]: Properties[Key] extends PropertyRow<infer _T, infer _V, infer R, infer O>
+    ? R extends 'never'
+      ? never
+      : Key | (O extends true ? `receiver${Capitalize<Key>}` : never)
+    : never;
+}[keyof Properties];
+
+/** A property as the code that is made of the rows uses it. */
+export interface Property {
+  readonly key: keyof Properties;
+  readonly slot: number;
+  readonly says: PropertyFacets<unknown, InRecords, boolean>;
+}
 
 const fields = packetTable.fields.map(({ key }) => [key, [key]] as const);
 
@@ -111,10 +220,17 @@ const fields = packetTable.fields.map(({ key }) => [key, [key]] as const);
 export const PACKET = view(packetTable, Object.fromEntries(fields) as Record<PacketAttribute, [string]>);
 export type PacketAttribute = Exclude<keyof Infer<typeof packetTable>, 'unknown'>;
 
+/** In the order in which JSON, records and summaries show them. */
+export const PROPERTIES: readonly Property[] = (Object.keys(properties) as (keyof Properties)[]).map(key => ({
+  key,
+  slot: PACKET.slots[key],
+  says: properties[key].facets.says,
+}));
+
 /**
  * All that is read of a packet that nobody asks anything. The kernel writes the sequence number before the payload, and the walk ends there.
  */
 export const SEQUENCE = view(packetTable, { sequence: ['sequence'] });
 
 /** All that the writers of files ask each packet for. */
-export const TIMESTAMP = view(packetTable, { timestamp: ['timestamp'] });
+export const TIMESTAMP = view(packetTable, { timestamp: ['timestampMicroseconds'] });

@@ -5,7 +5,15 @@ import { ARPHRD_ETHER, ARPHRD_LOOPBACK } from '../linux/if_arp.ts';
 import { ETH_HLEN } from '../linux/if_ether.ts';
 import { ofThread } from '../thread.ts';
 import { formatHardware, PLAIN, type Redactor } from './address.ts';
-import { PACKET, packetTable, readPrefix, TIMESTAMP, vlanTable } from './attributes.ts';
+import {
+  microsecondsAt,
+  PACKET,
+  type PacketProperties,
+  PROPERTIES,
+  packetTable,
+  TIMESTAMP,
+  vlanTable,
+} from './attributes.ts';
 import { type Conntrack, readConntrack } from './conntrack.ts';
 import type { DeviceNames } from './devices.ts';
 import { type Headers, readHeaders } from './headers.ts';
@@ -53,11 +61,6 @@ export interface Receipt {
 const thread = ofThread('nflog.packet', { packet: undefined as Packet | undefined, attributes: PACKET });
 const { slots: AT, starts } = PACKET;
 
-function microsecondsAt(view: DataView, at: number): number {
-  const seconds = view.getUint32(at) * 0x100000000 + view.getUint32(at + 4);
-  return seconds * 1_000_000 + (view.getUint32(at + 8) * 0x100000000 + view.getUint32(at + 12));
-}
-
 const NO_BYTES = new Uint8Array(0);
 
 /* The insides of a packet, for the writers of files. */
@@ -67,6 +70,10 @@ let endOfPacket: (packet: Packet) => number;
 let timeOf: (packet: Packet) => number;
 let readPacketHeaders: (packet: Packet, show: Redactor) => Headers | undefined;
 
+/** The properties of packets that are one attribute each have their getters from the rows of attributes.ts. */
+// biome-ignore lint/correctness/noUnusedVariables: both declarations of Packet must have the same parameters
+export interface Packet<R> extends PacketProperties {}
+
 /**
  * One logged packet: a view of the bytes as they came, decoded when asked. Always safe to keep: that memory is never written again. It is
  * shared with other packets received about then, though, up to 1 MiB; `copy()` makes one that holds on to its own bytes only.
@@ -75,6 +82,7 @@ let readPacketHeaders: (packet: Packet, show: Redactor) => Headers | undefined;
  * @example
  * for await (const packet of nflog) console.log(packet.hook, packet.inDevice, packet.headers?.source);
  */
+// biome-ignore lint/suspicious/noUnsafeDeclarationMerging: the class makes a getter for each property of the interface
 export class Packet<R = unknown> {
   static {
     sourceOfPacket = packet => packet.#source;
@@ -82,6 +90,19 @@ export class Packet<R = unknown> {
     endOfPacket = packet => packet.#end;
     timeOf = packet => packet.#time();
     readPacketHeaders = (packet, show) => packet.#headers(show);
+    for (const { key, slot, says } of PROPERTIES) {
+      const { absent, read } = says;
+      const get =
+        read === undefined
+          ? function (this: Packet) {
+              return this.#at(slot) === 0 ? absent : PACKET.number(slot, 0);
+            }
+          : function (this: Packet) {
+              const at = this.#at(slot);
+              return at === 0 ? absent : read(this.#source, at, PACKET.end(slot));
+            };
+      Object.defineProperty(Packet.prototype, key, { get, configurable: true });
+    }
   }
 
   readonly #source: Source;
@@ -154,26 +175,9 @@ export class Packet<R = unknown> {
     return at === 0 ? undefined : this.#source.view.getUint16(at);
   }
 
-  /** The rule's prefix, at most 127 bytes; '' where it has none. Bytes that are no UTF-8 are U+FFFD. */
-  get prefix(): string {
-    const at = this.#at(AT.prefix);
-    return at === 0 ? '' : readPrefix(this.#source, at, PACKET.end(AT.prefix));
-  }
-
   /** What the log's `rules` say of this prefix and group: the rule that logged it. A container's own rules can have the same prefix. */
   get rule(): R | undefined {
     return this.#receipt.ruleOf?.(this.prefix, this.group) as R | undefined;
-  }
-
-  /** The packet's mark; 0 where it has none. */
-  get mark(): number {
-    return this.#u32(AT.mark) ?? 0;
-  }
-
-  /** When the device received it, since 1970, by the kernel; undefined in the output and postrouting hooks, and in inet's ingress. */
-  get timestampMicroseconds(): number | undefined {
-    const at = this.#at(AT.timestamp);
-    return at === 0 ? undefined : microsecondsAt(this.#source.view, at);
   }
 
   /** The kernel's time where it gave one, else that of receipt. */
@@ -192,29 +196,17 @@ export class Packet<R = unknown> {
    * has gone before anybody asked.
    */
   get inDevice(): string | undefined {
-    return this.#device(AT.inDevice);
-  }
-  get inDeviceIndex(): number | undefined {
-    return this.#u32(AT.inDevice);
+    return this.#device(AT.inDeviceIndex);
   }
   get outDevice(): string | undefined {
-    return this.#device(AT.outDevice);
-  }
-  get outDeviceIndex(): number | undefined {
-    return this.#u32(AT.outDevice);
+    return this.#device(AT.outDeviceIndex);
   }
   /** The port of the bridge that it came in from; `inDevice` is the bridge then. */
   get physInDevice(): string | undefined {
-    return this.#device(AT.physInDevice);
-  }
-  get physInDeviceIndex(): number | undefined {
-    return this.#u32(AT.physInDevice);
+    return this.#device(AT.physInDeviceIndex);
   }
   get physOutDevice(): string | undefined {
-    return this.#device(AT.physOutDevice);
-  }
-  get physOutDeviceIndex(): number | undefined {
-    return this.#u32(AT.physOutDevice);
+    return this.#device(AT.physOutDeviceIndex);
   }
 
   /** The sender's link-layer address, 'aa:bb:cc:dd:ee:ff'; only of packets that came in. */
@@ -223,12 +215,6 @@ export class Packet<R = unknown> {
     if (at === 0) return undefined;
     const { bytes, view } = this.#source;
     return formatHardware(bytes, at + 4, at + 4 + Math.min(view.getUint16(at), 8));
-  }
-
-  /** ARPHRD_* of the device it came in from: 1 is Ethernet, 772 loopback. */
-  get hardwareType(): number | undefined {
-    const at = this.#at(AT.hardwareType);
-    return at === 0 ? undefined : this.#source.view.getUint16(at);
   }
 
   /** The link-layer header: of packets that came in, and of all in the families 'bridge' and 'netdev' (there without the VLAN tag). */
@@ -248,7 +234,7 @@ export class Packet<R = unknown> {
     if (this.hook !== (family === 'netdev' ? 'egress' : 'output')) return 0;
     const at = this.#at(AT.payload);
     const length = at === 0 ? 0 : PACKET.end(AT.payload) - at;
-    const index = this.#u32(AT.outDevice);
+    const index = this.#u32(AT.outDeviceIndex);
     const type = index === undefined ? undefined : this.#receipt.devices.typeOf?.(index, this.#receipt.microseconds);
     const ethernet =
       type === undefined
@@ -258,17 +244,6 @@ export class Packet<R = unknown> {
   }
 
   /**
-   * User of the process whose socket the packet has, as this process's user namespace sees it (65534: not at all). `socketSide` says whose that
-   * is: of packets that come in it is at times the receiver's, and never who sent them.
-   */
-  get uid(): number | undefined {
-    return this.#u32(AT.uid);
-  }
-  /** Group of the process whose socket the packet has: see `uid`. */
-  get gid(): number | undefined {
-    return this.#u32(AT.gid);
-  }
-  /**
    * Whose socket `uid` and `gid` are of; undefined where there are none. 'sender': in the output, postrouting, ingress and egress hooks and those of a
    * bridge; the sender may live in another namespace, behind a veth. 'receiver': in prerouting and input, of a packet that belongs to a connection
    * of a local socket, or that `tproxy` has given one. 'unknown': in any other hook. (A BPF program that assigns sockets at a device,
@@ -277,16 +252,6 @@ export class Packet<R = unknown> {
   get socketSide(): SocketSide | undefined {
     if (this.#at(AT.uid) === 0 && this.#at(AT.gid) === 0) return undefined;
     return socketSideOf(this.family, this.hook);
-  }
-
-  /** Counts the packets of the group from 0, modulo 2^32; undefined with `sequence: false`. */
-  get sequence(): number | undefined {
-    return this.#u32(AT.sequence);
-  }
-
-  /** Counts the logged packets of all groups of the namespace from 1, modulo 2^32; with `globalSequence`. */
-  get globalSequence(): number | undefined {
-    return this.#u32(AT.sequenceGlobal);
   }
 
   /** The connection that it belongs to; with `conntrack`, and where it has one. */
@@ -359,7 +324,7 @@ export class Packet<R = unknown> {
    * for await (const packet of nflog) console.log(packet.summary());
    */
   summary(): string {
-    return summarize(this);
+    return summarize(this, textOf(this));
   }
 
   /**
@@ -368,39 +333,12 @@ export class Packet<R = unknown> {
    * for await (const packet of nflog) console.log(JSON.stringify(packet));
    */
   toJSON(): Record<string, unknown> {
-    const { linkHeader, unknown } = this;
-    const all: Record<string, unknown> = {
-      group: this.group,
-      family: this.family,
-      hook: this.hook,
-      prefix: this.prefix,
-      mark: this.mark,
-      timestampMicroseconds: this.timestampMicroseconds,
-      receivedAtMicroseconds: this.receivedAtMicroseconds,
-      etherType: this.etherType,
-      inDevice: this.inDevice,
-      inDeviceIndex: this.inDeviceIndex,
-      outDevice: this.outDevice,
-      outDeviceIndex: this.outDeviceIndex,
-      physInDevice: this.physInDevice,
-      physInDeviceIndex: this.physInDeviceIndex,
-      physOutDevice: this.physOutDevice,
-      physOutDeviceIndex: this.physOutDeviceIndex,
-      hardwareAddress: this.hardwareAddress,
-      hardwareType: this.hardwareType,
-      linkHeader: linkHeader && toHex(linkHeader),
-      uid: this.uid,
-      gid: this.gid,
-      socketSide: this.socketSide,
-      sequence: this.sequence,
-      globalSequence: this.globalSequence,
-      vlan: this.vlan,
-      conntrack: plain(this.conntrack),
-      rule: this.rule,
-      unknown: unknown.length > 0 ? unknown : undefined,
-      payload: toHex(this.payload),
-    };
-    for (const key in all) if (all[key] === undefined) delete all[key];
+    const all: Record<string, unknown> = {};
+    for (const name of SHOWN) {
+      const value = name === 'rule' ? this.rule : plain(Reflect.get(this, name));
+      if (value !== undefined) all[name] = value;
+    }
+    if (this.unknown.length === 0) delete all.unknown;
     return all;
   }
 
@@ -409,9 +347,41 @@ export class Packet<R = unknown> {
   }
 }
 
-/** Without bigints, which JSON has none of. */
+/** Reads one property, without the look-up of its name for each packet. */
+export function getterOf(key: keyof PacketProperties): (packet: Packet) => unknown {
+  const { get } = Object.getOwnPropertyDescriptor(Packet.prototype, key) ?? {};
+  return packet => get?.call(packet);
+}
+
+/** The properties that the kernel's LOG prints behind the headers. */
+const TEXTS = PROPERTIES.flatMap(({ key, says: { absent, ofSocket, text } }) =>
+  text === undefined ? [] : [{ get: getterOf(key), absent, ofSocket, text }],
+);
+
+/** What the kernel knows about a packet besides its bytes, as its LOG prints it. */
+export function textOf(packet: Packet): string {
+  let line = '';
+  for (const { get, absent, ofSocket, text } of TEXTS) {
+    const value = get(packet);
+    if (value === undefined || value === null || value === absent) continue;
+    // Readers of kernel logs take UID for the sender's.
+    if (!ofSocket || packet.socketSide === 'sender') line += `${text(value)} `;
+  }
+  return line;
+}
+
+/** What JSON shows: all that can be read of a packet but the headers, which stand in the payload. */
+const SHOWN = new Set([
+  ...PROPERTIES.map(({ key }) => key),
+  ...Object.entries(Object.getOwnPropertyDescriptors(Packet.prototype))
+    .filter(([name, { get }]) => get !== undefined && name !== 'headers')
+    .map(([name]) => name),
+]);
+
+/** As JSON has it: bytes in hex, and decimal text in the place of bigints. */
 function plain(value: unknown): unknown {
   if (typeof value === 'bigint') return String(value);
+  if (value instanceof Uint8Array) return toHex(value);
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return value;
   return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, plain(item)]));
 }

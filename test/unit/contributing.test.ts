@@ -62,9 +62,11 @@ const EXAMPLES: Record<string, { patch: string; script: string; gives: unknown }
       const take = fields => records.push(fields.priority);
       const logger = { debug: take, info: take, warn: take, error: take };
       new RecordSink(logger, { fields: ['priority'] }, { name: 'web1', netns: 1 }).take([made({ priority: 6 })]);
+      const payload = Buffer.from([0x45, 0, 0, 20, ...new Uint8Array(16)]).toString('hex');
       console.log(JSON.stringify({
-        read: made({ priority: 6 }).priority, none: made({}).priority === undefined, json: made({ priority: 6 }).toJSON().priority, records }));`,
-    gives: { read: 6, none: true, json: 6, records: [6] },
+        read: made({ priority: 6 }).priority, none: made({}).priority === undefined, json: made({ priority: 6 }).toJSON().priority, records,
+        text: / PRIORITY=6$/.test(made({ header: { hw_protocol: 0x800, hook: 3 }, payload, priority: 6 }).summary()) }));`,
+    gives: { read: 6, none: true, json: 6, records: [6], text: true },
   },
   'A kind of link': {
     patch: 'link-kind',

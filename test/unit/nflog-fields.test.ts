@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { packetTable } from '../../src/nflog/attributes.ts';
+import { opt, u32be } from '../../src/codec/index.ts';
+import { PROPERTIES, packetAttributes, packetTable } from '../../src/nflog/attributes.ts';
 import { RecordSink } from '../../src/nflog/sinks/records.ts';
 import { Random } from '../support/fuzz/random.ts';
 import { packetOf, type Raw } from '../support/nflog-message.ts';
@@ -47,9 +48,9 @@ function recordOf(keys: readonly string[]): unknown {
     found = fields;
   };
   const logger = { info, warn() {}, error() {}, debug() {} };
-  const all = ['hook', 'prefix', 'inDevice', 'outDevice', 'physInDevice', 'physOutDevice', 'vlan', 'hardwareAddress'];
-  const more = ['etherType', 'mark', 'uid', 'gid', 'conntrack', 'sequence', 'globalSequence', 'timestampMicroseconds'];
-  const fields = [...all, ...more, 'summary', 'payload'] as never[];
+  const all = ['hook', 'inDevice', 'outDevice', 'physInDevice', 'physOutDevice', 'vlan', 'hardwareAddress'];
+  const properties = PROPERTIES.filter(({ says }) => says.record !== 'never').map(({ key }) => key);
+  const fields = [...all, 'etherType', 'conntrack', ...properties, 'summary', 'payload'] as never[];
   new RecordSink(logger, { fields }, { name: 'web1', netns: 1 }).take([packet(keys)]);
   return found;
 }
@@ -61,6 +62,10 @@ describe('every row of the table of packets', () => {
 
   test.each(rows.filter(key => !NOT_IN_RECORDS.includes(key)))('is a field of a record: %s', key => {
     expect(recordOf([...without(key), key])).not.toEqual(recordOf(without(key)));
+  });
+
+  test('a row that does not say what packets show of it is refused', () => {
+    expect(() => packetAttributes({ priority: opt(u32be(22)) })).toThrow('the row priority has no facets');
   });
 
   test('is either shown or listed here as hidden', () => {

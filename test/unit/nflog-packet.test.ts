@@ -76,21 +76,21 @@ const attribute: fc.Arbitrary<Raw> = fc
 
 /** The fields of the table's object, as the view has them. */
 function asView(value: NonNullable<ReturnType<typeof packetTable.read>>) {
-  const { header, timestamp, hardwareAddress: hardware, vlan } = value;
+  const { header, timestampMicroseconds: timestamp, hardwareAddress: hardware, vlan } = value;
   const name = (index: number | undefined) =>
     index === undefined ? undefined : (devices.nameOf(index) ?? `if${index}`);
   return {
     etherType: header?.hw_protocol,
     mark: value.mark ?? 0,
     timestampMicroseconds: timestamp && Number(timestamp.sec) * 1_000_000 + Number(timestamp.usec),
-    inDeviceIndex: value.inDevice,
-    inDevice: name(value.inDevice),
-    outDeviceIndex: value.outDevice,
-    outDevice: name(value.outDevice),
-    physInDeviceIndex: value.physInDevice,
-    physInDevice: name(value.physInDevice),
-    physOutDeviceIndex: value.physOutDevice,
-    physOutDevice: name(value.physOutDevice),
+    inDeviceIndex: value.inDeviceIndex,
+    inDevice: name(value.inDeviceIndex),
+    outDeviceIndex: value.outDeviceIndex,
+    outDevice: name(value.outDeviceIndex),
+    physInDeviceIndex: value.physInDeviceIndex,
+    physInDevice: name(value.physInDeviceIndex),
+    physOutDeviceIndex: value.physOutDeviceIndex,
+    physOutDevice: name(value.physOutDeviceIndex),
     hardwareAddress:
       hardware &&
       formatHardware(

@@ -1,5 +1,7 @@
 import { describe, expect, it } from 'vitest';
+import * as C from '../../src/linux/nfnetlink_log.ts';
 import { type Summarized, summarize } from '../../src/nflog/sinks/summary.ts';
+import { packetOf } from '../support/nflog-message.ts';
 
 const nothing: Summarized = {
   prefix: '',
@@ -10,15 +12,12 @@ const nothing: Summarized = {
   physInDevice: undefined,
   physOutDevice: undefined,
   linkHeader: undefined,
-  uid: undefined,
-  gid: undefined,
-  mark: 0,
   payload: new Uint8Array(),
 };
 
 const bytes = (hex: string) => new Uint8Array(Buffer.from(hex.replace(/\s/g, ''), 'hex'));
-const line = (payload: string, more: Partial<Summarized> = {}) =>
-  summarize({ ...nothing, payload: bytes(payload), ...more });
+const line = (payload: string, more: Partial<Summarized> = {}, properties = '') =>
+  summarize({ ...nothing, payload: bytes(payload), ...more }, properties);
 
 /* Packets recorded on a loopback device. */
 const SYN =
@@ -37,8 +36,16 @@ describe('the summary of a packet', () => {
   });
 
   it('prints UDP, the sender and the mark', () => {
-    expect(line(UDP, { outDevice: 'lo', uid: 1000, gid: 100, mark: 0xab })).toBe(
-      'IN= OUT=lo SRC=127.0.0.1 DST=127.0.0.1 LEN=34 TOS=0x00 PREC=0x00 TTL=64 ID=34439 DF PROTO=UDP SPT=55722 DPT=9999 LEN=14 ' +
+    const packet = packetOf([
+      [C.NFULA_PACKET_HDR, '08000300'],
+      [C.NFULA_IFINDEX_OUTDEV, '00000001'],
+      [C.NFULA_UID, '000003e8'],
+      [C.NFULA_GID, '00000064'],
+      [C.NFULA_MARK, '000000ab'],
+      [C.NFULA_PAYLOAD, UDP],
+    ]);
+    expect(packet.summary()).toBe(
+      'IN= OUT=eth1 SRC=127.0.0.1 DST=127.0.0.1 LEN=34 TOS=0x00 PREC=0x00 TTL=64 ID=34439 DF PROTO=UDP SPT=55722 DPT=9999 LEN=14 ' +
         'UID=1000 GID=100 MARK=0xab',
     );
   });
@@ -57,7 +64,7 @@ describe('the summary of a packet', () => {
     const unreachable = `4500003e000000004001000001020304 05060708 0303000000000000${UDP}`;
     const inner =
       '[SRC=127.0.0.1 DST=127.0.0.1 LEN=34 TOS=0x00 PREC=0x00 TTL=64 ID=34439 DF PROTO=UDP SPT=55722 DPT=9999 LEN=14 ]';
-    expect(line(unreachable, { mark: 1 })).toBe(
+    expect(line(unreachable, {}, 'MARK=0x1 ')).toBe(
       `IN= OUT= SRC=1.2.3.4 DST=5.6.7.8 LEN=62 TOS=0x00 PREC=0x00 TTL=64 ID=0 PROTO=ICMP TYPE=3 CODE=3 ${inner} MARK=0x1`,
     );
     expect(line(unreachable.replace('0303000000000000', '03040000000005dc'))).toMatch(/\[.*\] MTU=1500$/);
@@ -181,7 +188,7 @@ describe('the summary of a packet', () => {
     expect(line('')).toBe('IN= OUT=');
     expect(line('4500')).toBe('IN= OUT= TRUNCATED');
     expect(line('60', { family: 'ip6' })).toBe('IN= OUT= TRUNCATED');
-    expect(line(SYN.slice(0, 60), { mark: 3 })).toMatch(/PROTO=TCP INCOMPLETE \[\d+ bytes\]$/);
+    expect(line(SYN.slice(0, 60), {}, 'MARK=0x3 ')).toMatch(/PROTO=TCP INCOMPLETE \[\d+ bytes\]$/);
     for (let length = 0; length < SYN.length / 2; length++) {
       const payload = bytes(SYN).subarray(0, length);
       expect(summarize({ ...nothing, payload })).toBe(summarize({ ...nothing, payload: payload.slice() }));

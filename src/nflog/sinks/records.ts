@@ -2,10 +2,10 @@ import { checkObject, checkOneOf, toHex } from '../../codec/index.ts';
 import { printable, printableOutput, rangeError, typeError } from '../../errors.ts';
 import type { Logger } from '../../observe.ts';
 import { PLAIN, type Redactor } from '../address.ts';
+import { PROPERTIES, type PropertyField } from '../attributes.ts';
 import type { Conntrack, ConntrackTuple } from '../conntrack.ts';
 import type { Headers } from '../headers.ts';
-import type { SocketSide } from '../hooks.ts';
-import { type Packet, readPacketHeaders } from '../packet.ts';
+import { getterOf, type Packet, readPacketHeaders, textOf } from '../packet.ts';
 import type { Loss } from '../reader.ts';
 import { Ending, type LogSink } from './capture.ts';
 import type { Consumer } from './delivery.ts';
@@ -49,14 +49,13 @@ interface Origin {
   readonly netns: number;
 }
 
-/** In the order in which a record shows them, and whether it does where nothing else is asked for. */
+/** In the order in which a record shows them, and whether it does where nobody chooses the fields. Those of single attributes come behind them. */
 const FIELDS = {
   container: true,
   netns: true,
   group: true,
   family: false,
   hook: true,
-  prefix: true,
   rule: true,
   ruleName: true,
   inDevice: true,
@@ -76,38 +75,60 @@ const FIELDS = {
   icmpCode: true,
   length: true,
   ttl: false,
-  mark: true,
-  uid: true,
-  gid: false,
-  receiverUid: true,
-  receiverGid: false,
   conntrack: true,
-  sequence: false,
-  globalSequence: false,
-  timestampMicroseconds: true,
   receivedAtMicroseconds: false,
   headers: false,
   summary: false,
   payload: false,
 };
 
+/** A field that is one attribute of the packet, as its row says. */
+interface AttributeField {
+  readonly name: PropertyField;
+  readonly usual: boolean;
+  readonly value: (packet: Packet) => unknown;
+}
+
+const ATTRIBUTE_FIELDS: readonly AttributeField[] = PROPERTIES.flatMap(({ key, says }) => {
+  if (says.record === 'never') return [];
+  const get = getterOf(key);
+  const value = (packet: Packet) => {
+    const found = get(packet);
+    if (found === says.absent) return undefined;
+    return typeof found === 'string' ? printable(found) : found;
+  };
+  const field = (name: string, value: AttributeField['value']) =>
+    ({ name: name as PropertyField, usual: says.record === 'usual', value }) as const;
+  if (!says.ofSocket) return field(key, value);
+  const receivers = `receiver${key[0]!.toUpperCase()}${key.slice(1)}`;
+  return [
+    field(key, packet => (packet.socketSide === 'sender' ? value(packet) : undefined)),
+    field(receivers, packet => (packet.socketSide === 'receiver' ? value(packet) : undefined)),
+  ];
+});
+
 /** The fields that a record can have. */
-export type RecordField = keyof typeof FIELDS;
-type Wanted = Readonly<Record<RecordField, boolean>>;
+export type RecordField = keyof typeof FIELDS | PropertyField;
+
+/** What the records of one sink have. */
+interface Wanted {
+  readonly own: Readonly<Record<keyof typeof FIELDS, boolean>>;
+  readonly attributes: readonly AttributeField[];
+}
 
 /*
- * One literal, whatever is wanted: an object that grows field by field becomes a hash table at the thirteenth, which costs ten times as much.
- * What is not wanted, or not there, is undefined, which pino does not print.
+ * One literal, whatever is wanted: an object that grows by names that are not known in advance becomes a hash table at the thirteenth, which costs ten
+ * times as much. Fields that are not wanted, or not there, are undefined, which pino does not print.
  */
 function recordOf(
   packet: Packet,
-  want: Wanted,
+  { own: want, attributes }: Wanted,
   headers: Headers | undefined,
   show: Redactor,
   origin: Origin,
   rule: unknown,
-): Record<RecordField, unknown> {
-  return {
+): object {
+  const own: Record<keyof typeof FIELDS, unknown> = {
     /** The log's `name`. */
     container: want.container ? shown(origin.name) : undefined,
     /** The inode of the network namespace. */
@@ -115,10 +136,9 @@ function recordOf(
     group: want.group ? packet.group : undefined,
     family: want.family ? packet.family : undefined,
     hook: want.hook ? packet.hook : undefined,
-    prefix: want.prefix ? shown(packet.prefix || undefined) : undefined,
-    /** What the log's `rules` say. */
+    /** What the log's `rules` return for the packet. */
     rule: want.rule ? rule : undefined,
-    /** One text for it: its name, else its prefix; or the rule itself where that is a text. */
+    /** One text for the rule: its name, else its prefix; or the rule itself if that is text. */
     ruleName: want.ruleName ? shown(nameOf(rule)) : undefined,
     inDevice: want.inDevice ? shown(packet.inDevice) : undefined,
     outDevice: want.outDevice ? shown(packet.outDevice) : undefined,
@@ -139,27 +159,22 @@ function recordOf(
     icmpCode: want.icmpCode ? headers?.icmpCode : undefined,
     length: want.length ? headers?.length : undefined,
     ttl: want.ttl ? headers?.ttl : undefined,
-    mark: want.mark ? packet.mark || undefined : undefined,
-    uid: want.uid ? uidOf(packet, 'sender') : undefined,
-    gid: want.gid ? gidOf(packet, 'sender') : undefined,
-    receiverUid: want.receiverUid ? uidOf(packet, 'receiver') : undefined,
-    receiverGid: want.receiverGid ? gidOf(packet, 'receiver') : undefined,
     conntrack: want.conntrack ? conntrackOf(packet, show) : undefined,
-    sequence: want.sequence ? packet.sequence : undefined,
-    globalSequence: want.globalSequence ? packet.globalSequence : undefined,
-    timestampMicroseconds: want.timestampMicroseconds ? packet.timestampMicroseconds : undefined,
     receivedAtMicroseconds: want.receivedAtMicroseconds ? packet.receivedAtMicroseconds : undefined,
-    /** All that the headers say. */
+    /** Everything that the headers say. */
     headers: want.headers ? headers : undefined,
     /** The line of `packet.summary()`. */
-    summary: want.summary ? summarize(packet, show) : undefined,
+    summary: want.summary ? summarize(packet, textOf(packet), show) : undefined,
     /** The captured bytes in hex. */
     payload: want.payload ? toHex(packet.payload) : undefined,
   };
+  const record: Record<string, unknown> = own;
+  for (const { name, value } of attributes) {
+    const found = value(packet);
+    if (found !== undefined) record[name] = found;
+  }
+  return record;
 }
-
-const uidOf = (packet: Packet, side: SocketSide) => (packet.socketSide === side ? packet.uid : undefined);
-const gidOf = (packet: Packet, side: SocketSide) => (packet.socketSide === side ? packet.gid : undefined);
 
 /** What a rule is called: `rules` may return anything. */
 function nameOf(rule: unknown): string | undefined {
@@ -178,7 +193,8 @@ function levelOf(rule: unknown): RecordLevel {
 /** pino escapes what JSON must, and no more: these are texts that a container chose. */
 const shown = (text: string | undefined): string | undefined => (text === undefined ? undefined : printable(text));
 
-const NAMES = Object.keys(FIELDS) as RecordField[];
+const OWN_NAMES = Object.keys(FIELDS) as (keyof typeof FIELDS)[];
+const NAMES: readonly RecordField[] = [...OWN_NAMES, ...ATTRIBUTE_FIELDS.map(({ name }) => name)];
 const OF_HEADERS = [
   'protocol',
   'source',
@@ -191,7 +207,7 @@ const OF_HEADERS = [
   'length',
   'ttl',
   'headers',
-] as const satisfies RecordField[];
+] as const satisfies (keyof typeof FIELDS)[];
 
 function hardwareOf(packet: Packet, show: Redactor): string | undefined {
   const text = packet.hardwareAddress;
@@ -226,17 +242,18 @@ function tupleOf(tuple: ConntrackTuple, show: Redactor): object {
 }
 
 function wantedOf(fields: unknown, redacted: boolean): Wanted {
-  if (fields === undefined) return FIELDS;
+  if (fields === undefined) return { own: FIELDS, attributes: ATTRIBUTE_FIELDS.filter(({ usual }) => usual) };
   if (!Array.isArray(fields)) throw typeError(['fields'], 'an array of names', fields);
-  const wanted: Record<string, boolean> = Object.fromEntries(NAMES.map(name => [name, false]));
+  const wanted = new Set<RecordField>();
   for (const [i, field] of fields.entries()) {
-    wanted[checkOneOf(field, ['fields', i], NAMES)] = true;
+    wanted.add(checkOneOf(field, ['fields', i], NAMES));
     if (field === 'payload' && redacted) {
       throw rangeError(['fields', i], 'no bytes of packets with `redact`: there are addresses in them', field);
     }
   }
-  // The properties in the same order as in FIELDS: one shape for all.
-  return wanted as Wanted;
+  const own = { ...FIELDS };
+  for (const name of OWN_NAMES) own[name] = wanted.has(name);
+  return { own, attributes: ATTRIBUTE_FIELDS.filter(({ name }) => wanted.has(name)) };
 }
 
 function checkLogger(logger: unknown, level: RecordLevel | undefined): RecordLogger {
@@ -273,8 +290,9 @@ export class RecordSink implements Consumer, LogSink {
     else if (level !== undefined) this.#level = checkOneOf(level, ['level'], RECORD_LEVELS);
     this.#show = redactorOf(options.redact);
     this.#wanted = wantedOf(options.fields, this.#show !== PLAIN);
-    this.#needsRule = this.#level === undefined || this.#wanted.rule || this.#wanted.ruleName;
-    this.#needsHeaders = OF_HEADERS.some(field => this.#wanted[field]);
+    const { own } = this.#wanted;
+    this.#needsRule = this.#level === undefined || own.rule || own.ruleName;
+    this.#needsHeaders = OF_HEADERS.some(field => own[field]);
     if (logger !== undefined) this.#logger = checkLogger(logger, this.#level);
   }
 

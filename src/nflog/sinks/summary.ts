@@ -5,7 +5,6 @@ import * as C from '../../linux/in.ts';
 import { IPPROTO_FRAGMENT, IPPROTO_ICMPV6 } from '../../linux/in6.ts';
 import { formatHardware, PLAIN, type Redactor } from '../address.ts';
 import { IP_CE, IP_DF, IP_MF, IP_OFFSET, isTag, isUsualArp, tcpFlags, walkExtensions } from '../headers.ts';
-import type { SocketSide } from '../hooks.ts';
 
 /*
  * One line for a packet, as the kernel's LOG prints it (net/netfilter/nf_log_syslog.c), in the same words and the same order: what reads
@@ -22,24 +21,19 @@ export interface Summarized {
   readonly physInDevice: string | undefined;
   readonly physOutDevice: string | undefined;
   readonly linkHeader: Uint8Array | undefined;
-  readonly uid: number | undefined;
-  readonly gid: number | undefined;
-  /** Whose they are; the sender's where left out. */
-  readonly socketSide?: SocketSide | undefined;
   /** The tag that the kernel has taken off. */
   readonly vlan?: { readonly protocol: number; readonly id: number } | undefined;
-  readonly mark: number;
   readonly payload: Uint8Array;
 }
 
-/** `show` prints the addresses. */
-export function summarize(packet: Summarized, show: Redactor = PLAIN): string {
+/** `properties` is what the kernel knows about the packet besides its bytes, as text. `show` prints the addresses. */
+export function summarize(packet: Summarized, properties = '', show: Redactor = PLAIN): string {
   const { prefix, physInDevice, physOutDevice, linkHeader } = packet;
   // To the rules of a bridge its ports are the devices.
   const bridged = packet.family === 'bridge';
   const inDevice = (bridged ? physInDevice : undefined) ?? packet.inDevice;
   const outDevice = (bridged ? physOutDevice : undefined) ?? packet.outDevice;
-  const line = new Line(packet, show);
+  const line = new Line(packet, properties, show);
   // Only these are text that a container chose; everything else is numbers.
   line.add(`${printable(prefix)}IN=${printable(inDevice ?? '')} OUT=${printable(outDevice ?? '')} `);
   if (physInDevice !== undefined && physInDevice !== inDevice) line.add(`PHYSIN=${printable(physInDevice)} `);
@@ -106,13 +100,13 @@ const upper = (value: number) => hex(value, 2).toUpperCase();
 
 class Line {
   text = '';
-  readonly packet: Summarized;
+  readonly properties: string;
   readonly bytes: Uint8Array;
   readonly view: DataView;
   readonly #show: Redactor;
 
-  constructor(packet: Summarized, show: Redactor) {
-    this.packet = packet;
+  constructor(packet: Summarized, properties: string, show: Redactor) {
+    this.properties = properties;
     this.#show = show;
     this.bytes = packet.payload;
     this.view = new DataView(this.bytes.buffer, this.bytes.byteOffset, this.bytes.length);
@@ -154,15 +148,6 @@ class Line {
   hardware(at: number): string {
     return this.#show.hardware(this.bytes, at, at + ETH_ALEN);
   }
-
-  /** What the kernel knows of the packet besides its bytes. */
-  owner(): void {
-    const { uid, gid, mark, socketSide = 'sender' } = this.packet;
-    // Whoever reads UID takes it for the sender's.
-    if (uid !== undefined && socketSide === 'sender') this.add(`UID=${uid} `);
-    if (gid !== undefined && socketSide === 'sender') this.add(`GID=${gid} `);
-    if (mark !== 0) this.add(`MARK=0x${mark.toString(16)} `);
-  }
 }
 
 /** `outer`: not the packet inside an ICMP error, in which errors are not followed again. */
@@ -185,7 +170,7 @@ function ipv4(line: Line, at: number, outer: boolean): void {
   const next = at + (line.u8(at) & 0xf) * 4;
   if (protocol === C.IPPROTO_ICMP) icmp(line, next, offset !== 0, outer);
   else if (!transport(line, protocol, next, offset !== 0)) return;
-  if (outer) line.owner();
+  if (outer) line.add(line.properties);
 }
 
 /** False where the header was cut off: the line ends there. */
@@ -306,7 +291,7 @@ function ipv6(line: Line, at: number, outer: boolean): void {
   if (protocol === IPPROTO_ICMPV6) {
     if (!icmpv6(line, next, fragment, outer)) return;
   } else if (!transport(line, protocol, next, fragment)) return;
-  if (outer) line.owner();
+  if (outer) line.add(line.properties);
 }
 
 /** Goes to the transport header; undefined where the extension headers end the line. */

@@ -205,20 +205,20 @@ const summaries: Target = {
     const family = random.pick(['ip', 'ip6', 'arp', 'bridge', 'netdev']);
     const etherType = random.pick([0x0800, 0x86dd, 0x0806, 0x8035, 0x1234]);
     SURROUNDINGS.read(random, input, ({ bytes }, start, end, reading) => {
-      const line = summarize({
-        prefix: 'p ',
-        family,
-        etherType,
-        inDevice: 'eth0',
-        outDevice: undefined,
-        physInDevice: 'veth0',
-        physOutDevice: undefined,
-        linkHeader: undefined,
-        uid: 0,
-        gid: 0,
-        mark: 1,
-        payload: bytes.subarray(start, end),
-      });
+      const line = summarize(
+        {
+          prefix: 'p ',
+          family,
+          etherType,
+          inDevice: 'eth0',
+          outDevice: undefined,
+          physInDevice: 'veth0',
+          physOutDevice: undefined,
+          linkHeader: undefined,
+          payload: bytes.subarray(start, end),
+        },
+        'UID=0 MARK=0x1 ',
+      );
       // One line, of characters that move no cursor; some tens of bytes for each header at most.
       if (/[^\x20-\x7e]/.test(line)) throw new Error(`not a line: ${JSON.stringify(line)}`);
       if (line.length > 200 + 60 * (end - start)) throw new Error(`long: ${line}`);
