@@ -1,10 +1,10 @@
 import { sourceOf } from '../../src/codec/index.ts';
 import type { IpvsTransport, Options } from '../../src/ipvs/backends/socket.ts';
-import type { Via } from '../../src/ipvs/index.ts';
+import { Ipvs, type Via } from '../../src/ipvs/index.ts';
 import { GENL_ID_CTRL } from '../../src/linux/genetlink.ts';
 import * as C from '../../src/linux/ip_vs.ts';
 import { NLM_F_ACK, NLM_F_DUMP, NLM_F_MULTI } from '../../src/linux/netlink.ts';
-import { genlmsghdr } from '../../src/netlink/index.ts';
+import { Exchange, genlmsghdr } from '../../src/netlink/index.ts';
 import { LOST } from '../../src/netlink/transport.ts';
 import * as abi from './ipvs-abi.ts';
 import {
@@ -61,6 +61,8 @@ export class IpvsKernel {
   refuses: ((command: number, value: KernelRequest) => number | undefined) | undefined;
   /** As where the module cannot be loaded. */
   missing = false;
+  /** Whether a request is answered at all over netlink; all are where left out. */
+  acknowledges: ((command: number) => boolean) | undefined;
   /** Called before each request, to do what others do at the same time. */
   before: ((command: number, value: KernelRequest) => void) | undefined;
 
@@ -213,6 +215,7 @@ export class IpvsKernel {
       if (kept === undefined) errno = ESRCH;
       else yield reply(abi.writeAnswer({ service: kept.service }));
     } else errno = this.execute(cmd, value);
+    if (this.acknowledges?.(cmd) === false) return;
     if (errno !== 0) yield refuse(request, errno);
     else if ((request.flags & NLM_F_ACK) !== 0) yield acknowledge(request);
   }
@@ -305,4 +308,11 @@ export class IpvsKernelTransport extends MemoryTransport implements IpvsTranspor
     this.via = via;
     this.options = () => kernel.options;
   }
+}
+
+/** A handle whose kernel is in memory. */
+export function openIpvs(via?: Via) {
+  const kernel = new IpvsKernel();
+  const wire = new IpvsKernelTransport(kernel, via);
+  return { kernel, wire, ipvs: new Ipvs(new Exchange(wire, 'ipvs')) };
 }

@@ -1,56 +1,35 @@
 import type { SyncDaemon } from 'netsteer/ipvs';
 import { describe, expect, it } from 'vitest';
-import { NO_CONTEXT, toHex, Writer } from '../../src/codec/index.ts';
-import { NetlinkError, StateError } from '../../src/errors.ts';
-import { commandTable, type WireCommand } from '../../src/ip_vs/attributes.ts';
-import type { Backend, IpvsCommand } from '../../src/ipvs/backends/backend.ts';
-import { startSync, stopSync, syncDaemons } from '../../src/ipvs/daemon.ts';
-import { runNow } from '../../src/netlink/operation.ts';
+import { toHex } from '../../src/codec/index.ts';
+import * as C from '../../src/linux/ip_vs.ts';
+import { openIpvs } from '../support/ipvs-kernel.ts';
+import { received } from '../support/memory-transport.ts';
 
-/** A backend that keeps what it is asked, and answers dumps with `answers`. */
-function recorder(answers: WireCommand[] = []): { backend: Backend; asked: IpvsCommand[] } {
-  const asked: IpvsCommand[] = [];
-  const backend = {
-    // biome-ignore lint/correctness/useYield: it answers at once
-    *request(command: IpvsCommand) {
-      asked.push(command);
-    },
-    *dump<R>(command: IpvsCommand, read: (value: WireCommand) => R | undefined) {
-      asked.push(command);
-      return answers.flatMap(answer => read(answer) ?? []);
-    },
-  } as Partial<Backend> as Backend;
-  return { backend, asked };
-}
-
-const hex = (value: WireCommand) => {
-  const writer = new Writer();
-  commandTable.write(writer, value, NO_CONTEXT);
-  return toHex(writer.copy());
-};
+/** The payload of the last request, behind its generic header. */
+const lastRequest = ({ sent }: { sent: readonly Uint8Array[] }) => toHex(received(sent.at(-1)!)[0]!.payload.slice(4));
 
 const minimal: SyncDaemon = { state: 'backup', interface: 'eth0', syncId: 0 };
 
 describe('the sync daemon', () => {
   it('is started with the message that ipvsadm sends', () => {
-    const { backend, asked } = recorder();
+    const { kernel, wire, ipvs } = openIpvs();
     const daemon: SyncDaemon = {
       state: 'master',
-      interface: 'dummy0',
+      interface: 'eth0',
       syncId: 9,
       maxLength: 1400,
       group: '224.0.0.99',
       port: 9000,
       ttl: 4,
     };
-    runNow(startSync(backend, daemon));
-    expect(asked[0]).toMatchObject({ syscall: 'IPVS_CMD_NEW_DAEMON', command: 9, subject: daemon });
+    ipvs.sync.startSync(daemon);
+    expect(kernel.log.at(-1)).toMatchObject({ command: 9, errno: 0 });
     // The port is in host order, as the length is, unlike every other port of IPVS.
-    expect(hex(asked[0]!.value)).toBe(
+    expect(lastRequest(wire)).toBe(
       [
         '40000380',
         '0800010001000000',
-        '0b00020064756d6d79300000',
+        '090002006574683000000000',
         '0800030009000000',
         '0600040078050000',
         '08000500e0000063',
@@ -61,60 +40,56 @@ describe('the sync daemon', () => {
   });
 
   it('takes an IPv6 group, and sends only what is given', () => {
-    const { backend, asked } = recorder();
-    runNow(startSync(backend, { ...minimal, group: 'ff02::81' }));
-    expect(asked[0]!.value.daemon).toEqual({
-      state: 2,
-      interface: 'eth0',
-      syncId: 0,
-      group6: 'ff020000000000000000000000000081',
-    });
+    const { wire, ipvs } = openIpvs();
+    ipvs.sync.startSync({ ...minimal, group: 'ff02::81' });
+    expect(lastRequest(wire)).toBe(
+      [
+        '34000380',
+        '0800010002000000',
+        '090002006574683000000000',
+        '0800030000000000',
+        '14000600ff020000000000000000000000000081',
+      ].join(''),
+    );
   });
 
   it('is stopped by its state', () => {
-    const { backend, asked } = recorder();
-    runNow(stopSync(backend, 'backup'));
-    expect(asked[0]).toMatchObject({ command: 10, value: { daemon: { state: 2 } } });
-    expect(() => runNow(stopSync(backend, 'both' as 'backup'))).toThrow('state: expected one of master, backup');
+    const { kernel, wire, ipvs } = openIpvs();
+    ipvs.sync.startSync(minimal);
+    ipvs.sync.stopSync('backup');
+    expect(lastRequest(wire)).toBe('0c0003800800010002000000');
+    expect(kernel.log.at(-1)).toMatchObject({ command: 10, errno: 0 });
+    expect(kernel.daemons.size).toBe(0);
+    expect(() => ipvs.sync.stopSync('both' as 'backup')).toThrow('state: expected one of master, backup');
   });
 
-  it.each([
-    ['netlink, which does not acknowledge', new StateError('ERR_NO_REPLY', 'nothing')],
-    ['the socket options', new NetlinkError({ errno: -4, syscall: 'setsockopt' })],
-  ])(
-    'is stopped before its thread has run: %s; a missing acknowledgement is rejected with ERR_NO_REPLY',
-    (_, interrupted) => {
-      const stopping = (answers: WireCommand[]) => {
-        const { backend } = recorder(answers);
-        // biome-ignore lint/correctness/useYield: it fails at once
-        const request = function* () {
-          throw interrupted;
-        };
-        return () => runNow(stopSync({ ...backend, request } as Backend, 'backup'));
+  it.each(['netlink', 'sockopt'] as const)(
+    'is stopped before its thread has run, over %s; one that runs on is rejected with ERR_NO_REPLY or EINTR',
+    via => {
+      const EINTR = -4;
+      const code = via === 'netlink' ? 'ERR_NO_REPLY' : 'EINTR';
+      const stopping = (running: number | undefined) => {
+        const { kernel, ipvs } = openIpvs(via);
+        if (running !== undefined) kernel.daemons.set(running, { state: running, interface: 'eth0', syncId: 0 });
+        // Over netlink the request is not acknowledged, over the socket options it is interrupted.
+        kernel.refuses = command => (command === C.IPVS_CMD_DEL_DAEMON ? EINTR : undefined);
+        kernel.acknowledges = command => command !== C.IPVS_CMD_DEL_DAEMON;
+        return () => ipvs.sync.stopSync('backup');
       };
-      expect(stopping([])).not.toThrow();
-      expect(stopping([{ daemon: { state: 1, interface: 'eth0', syncId: 0 } }])).not.toThrow();
-      expect(stopping([{ daemon: { state: 2, interface: 'eth0', syncId: 0 } }])).toThrow(interrupted);
+      expect(stopping(undefined)).not.toThrow();
+      expect(stopping(C.IP_VS_STATE_MASTER)).not.toThrow();
+      expect(stopping(C.IP_VS_STATE_BACKUP)).toThrow(expect.objectContaining({ code }));
     },
   );
 
   it('is listed, also in the form of kernels before 4.3', () => {
-    const { backend } = recorder([
-      {
-        daemon: {
-          state: 1,
-          interface: 'eth0',
-          syncId: 9,
-          maxLength: 1472,
-          group: 'e0000051',
-          port: 8848,
-          ttl: 1,
-        },
-      },
-      { daemon: { state: 2, interface: 'eth1', syncId: 300 } },
-      {},
-    ]);
-    expect(runNow(syncDaemons(backend))).toEqual([
+    const { kernel, ipvs } = openIpvs();
+    const group = { maxLength: 1472, group: 'e0000051', port: 8848, ttl: 1 };
+    kernel.daemons.set(1, { state: 1, interface: 'eth0', syncId: 9, ...group });
+    kernel.daemons.set(2, { state: 2, interface: 'eth1', syncId: 300 });
+    // A message without a daemon is passed over.
+    kernel.daemons.set(3, undefined as never);
+    expect(ipvs.sync.syncDaemons()).toEqual([
       { state: 'master', interface: 'eth0', syncId: 9, maxLength: 1472, group: '224.0.0.81', port: 8848, ttl: 1 },
       { state: 'backup', interface: 'eth1', syncId: 300 },
     ]);
@@ -134,21 +109,30 @@ describe('the sync daemon', () => {
     [{ port: 0 }, 'port'],
     [{ ttl: 256 }, 'ttl'],
   ])('rejects %j before anything is sent', (patch, attribute) => {
-    const { backend, asked } = recorder();
-    expect(() => runNow(startSync(backend, { ...minimal, ...patch } as SyncDaemon))).toThrow(
+    const { wire, ipvs } = openIpvs();
+    expect(() => ipvs.sync.startSync({ ...minimal, ...patch } as SyncDaemon)).toThrow(
       expect.objectContaining({ attribute }),
     );
-    expect(asked).toEqual([]);
+    expect(wire.sent).toEqual([]);
   });
 
   it('explains the errors of the kernel', () => {
-    const { backend, asked } = recorder();
-    runNow(startSync(backend, minimal));
-    const [start] = asked;
-    expect(start!.hint?.('ENODEV', [])).toContain('no such device');
-    expect(start!.blame?.('ENODEV')).toEqual(['interface']);
-    expect(start!.hint?.('EEXIST', [])).toContain('stopSync');
-    runNow(stopSync(backend, 'master'));
-    expect(asked[1]!.hint?.('ESRCH', [])).toContain('no master daemon');
+    const { ipvs } = openIpvs();
+    expect(() => ipvs.sync.startSync({ ...minimal, interface: 'nosuch0' })).toThrow(
+      expect.objectContaining({
+        code: 'ENODEV',
+        attribute: 'interface',
+        hint: expect.stringContaining('no such device'),
+        syscall: 'IPVS_CMD_NEW_DAEMON',
+        subject: { ...minimal, interface: 'nosuch0' },
+      }),
+    );
+    ipvs.sync.startSync(minimal);
+    expect(() => ipvs.sync.startSync(minimal)).toThrow(
+      expect.objectContaining({ code: 'EEXIST', attribute: 'state', hint: expect.stringContaining('stopSync') }),
+    );
+    expect(() => ipvs.sync.stopSync('master')).toThrow(
+      expect.objectContaining({ code: 'ESRCH', hint: expect.stringContaining('no master daemon') }),
+    );
   });
 });
