@@ -1,9 +1,9 @@
-import { Ipvs, type NetNs } from 'netsteer';
+import { Ipvs } from 'netsteer';
 import type { IpvsOperation, VirtualServer } from 'netsteer/ipvs';
 import { expect, test } from 'vitest';
 import { type Trial, tryFaults } from '../support/fault-runs.ts';
 import { useFaultyFfi } from '../support/faulty-ffi.ts';
-import { ipvsNamespaceEach } from '../support/ipvs-namespace.ts';
+import { freshIpvsNamespaces, netns, ipvs as probe } from '../support/ipvs-namespace.ts';
 import { kernelSuite } from '../support/where.ts';
 
 /* As test/kernel/faults.test.ts, for IPVS: one errno at every third system call, by another one each time. */
@@ -19,12 +19,7 @@ const operations: IpvsOperation[] = [
 ];
 
 kernelSuite('IPVS when one system call fails', () => {
-  let netns: NetNs;
-  let probe: Ipvs;
-  ipvsNamespaceEach(made => {
-    netns = made.netns;
-    probe = made.ipvs;
-  });
+  freshIpvsNamespaces();
 
   const changes = (operate: (ipvs: Ipvs) => unknown, via: 'netlink' | 'sockopt', prepare = () => {}): Trial<Ipvs> => ({
     reset: () => {

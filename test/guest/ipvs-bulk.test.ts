@@ -1,8 +1,7 @@
-import { execFileSync } from 'node:child_process';
-import { BatchError, type Ipvs, type NetNs } from 'netsteer';
+import { BatchError } from 'netsteer';
 import type { IpvsOperation, Service } from 'netsteer/ipvs';
 import { expect, it } from 'vitest';
-import { ipvsNamespaceEach, savedByIpvsadm } from '../support/ipvs-namespace.ts';
+import { freshIpvsNamespaces, ipvs, netns, savedByIpvsadm } from '../support/ipvs-namespace.ts';
 import { kernelSuite } from '../support/where.ts';
 
 const web = { protocol: 'tcp', address: '10.0.0.1', port: 80, scheduler: 'wlc' } as const;
@@ -12,12 +11,7 @@ const server = (last: number, weight = 1) =>
 const service = (n: number): Service => ({ ...web, address: `10.9.${n >> 8}.${n & 255}` });
 
 kernelSuite('an IPVS batch', () => {
-  let netns: NetNs;
-  let ipvs: Ipvs;
-
-  ipvsNamespaceEach(made => {
-    ({ netns, ipvs } = made);
-  });
+  freshIpvsNamespaces();
 
   it('creates what ipvsadm then lists', async () => {
     const result = await ipvs.batch(b => {
@@ -108,7 +102,7 @@ kernelSuite('an IPVS batch', () => {
     ]);
   });
 
-  it('sends 500 services of 4 servers in a few datagrams and reports all 2,500 refusals', async () => {
+  it('applies 500 services of 4 servers at once, reports all 2,500 refusals, and reconciles one in a hundred', async () => {
     const operations: IpvsOperation[] = [];
     for (let n = 0; n < 500; n++) {
       operations.push({ op: 'addService', service: service(n) });
@@ -116,44 +110,24 @@ kernelSuite('an IPVS batch', () => {
         operations.push({ op: 'addDestination', key: service(n), destination: server(last) });
       }
     }
-    let batch = Number.POSITIVE_INFINITY;
-    for (let round = 0; round < 5; round++) {
+    for (let round = 0; round < 2; round++) {
       await ipvs.flush();
-      const started = performance.now();
-      const result = await ipvs.apply(operations);
-      batch = Math.min(batch, performance.now() - started);
-      expect(result.outcome).toBe('all');
+      expect((await ipvs.apply(operations)).outcome).toBe('all');
     }
-    const lines = savedByIpvsadm(netns);
-    expect(lines).toHaveLength(2500);
+    expect(savedByIpvsadm(netns)).toHaveLength(2500);
 
     const again = await ipvs.apply(operations, { onError: 'collect' });
     expect(again).toMatchObject({ outcome: 'none', applied: [] });
     expect(again.failures).toHaveLength(2500);
     expect(again.failures.every(({ code, index }, i) => code === 'EEXIST' && index === i)).toBe(true);
 
-    const read = performance.now();
     const { servers, stable } = await ipvs.snapshot();
-    const snapshot = performance.now() - read;
     expect({ stable, count: servers.length }).toEqual({ stable: true, count: 500 });
 
     // One of a hundred changes.
     for (let n = 0; n < 500; n += 100) servers[n]!.destinations[0]!.weight = 9;
-    const reconciling = performance.now();
     const { operations: done } = await ipvs.reconcile(servers, { prune: true });
-    const reconcile = performance.now() - reconciling;
     expect(done).toHaveLength(5);
-
-    await ipvs.flush();
-    const restoring = performance.now();
-    const input = lines.toSorted((a, b) => (a.startsWith('-A') ? 0 : 1) - (b.startsWith('-A') ? 0 : 1)).join('\n');
-    netns.run(() => execFileSync('ipvsadm', ['-R'], { input }));
-    const ipvsadm = performance.now() - restoring;
-    await ipvs.flush();
-    console.log(
-      `500 services of 4 servers: batch ${batch.toFixed(0)} ms, ipvsadm -R ${ipvsadm.toFixed(0)} ms, snapshot ${snapshot.toFixed(0)} ms, ` +
-        `reconcile of 1 % ${reconcile.toFixed(0)} ms`,
-    );
   });
 
   it('adds the servers of an mh service before it sets the scheduler', () => {

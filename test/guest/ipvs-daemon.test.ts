@@ -2,36 +2,22 @@ import { execFileSync } from 'node:child_process';
 import { Ipvs, NetNs, NetNsError, UnsupportedError } from 'netsteer';
 import type { SyncDaemon } from 'netsteer/ipvs';
 import { Links } from 'netsteer/rtnetlink';
-import { afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import { freshIpvsNamespaces, ipvs, ipvsadm, netns } from '../support/ipvs-namespace.ts';
 import { kernelSuite, where } from '../support/where.ts';
 
 kernelSuite('sync daemons and settings of IPVS', () => {
-  let netns: NetNs;
-  let ipvs: Ipvs;
-  const listed = () =>
-    netns
-      .run(() => execFileSync('ipvsadm', ['-Ln', '--daemon'], { encoding: 'utf8' }))
-      .trimEnd()
-      .split('\n');
-
-  beforeAll(() => {
-    execFileSync('modprobe', ['-a', 'ip_vs', 'ip_vs_lblc', 'ip_vs_lblcr']);
-  });
+  const listed = () => ipvsadm(netns, ['-Ln', '--daemon']).trimEnd().split('\n');
+  freshIpvsNamespaces();
 
   beforeEach(() => {
-    netns = NetNs.create();
     using links = Links.open({ netns });
     links.sync.createDummy({ name: 'dummy0' });
-    links.sync.set('lo', { up: true });
     links.sync.set('dummy0', { up: true });
     links.sync.addAddress('dummy0', '10.7.0.1/24');
-    ipvs = Ipvs.open({ netns });
   });
-
-  afterEach(async () => {
+  afterEach(() => {
     for (const { state } of ipvs.sync.syncDaemons()) ipvs.sync.stopSync(state);
-    await ipvs[Symbol.asyncDispose]();
-    netns.close();
   });
 
   it('start daemons with the options that were given', async () => {
@@ -83,7 +69,7 @@ kernelSuite('sync daemons and settings of IPVS', () => {
       '--mcast-port',
       '1234',
     ];
-    netns.run(() => execFileSync('ipvsadm', options));
+    ipvsadm(netns, options);
     expect(ipvs.sync.syncDaemons()).toMatchObject([{ state: 'backup', syncId: 4, port: 1234 }]);
   });
 

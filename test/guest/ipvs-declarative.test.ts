@@ -1,12 +1,11 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import fc from 'fast-check';
-import type { Ipvs, NetNs } from 'netsteer';
 import { formatPlan, type VirtualServer } from 'netsteer/ipvs';
 import { Links } from 'netsteer/rtnetlink';
 import { expect, it } from 'vitest';
 import { virtualServers } from '../support/ipvs-arbitrary.ts';
-import { ipvsNamespaceEach, savedByIpvsadm } from '../support/ipvs-namespace.ts';
+import { freshIpvsNamespaces, ipvs, netns, savedByIpvsadm } from '../support/ipvs-namespace.ts';
 import { PATIENCE_MILLISECONDS, until } from '../support/wait.ts';
 import { kernelSuite } from '../support/where.ts';
 
@@ -20,12 +19,7 @@ const web = (...servers: number[]): VirtualServer => ({
 });
 
 kernelSuite('reconcile on a real kernel', () => {
-  let netns: NetNs;
-  let ipvs: Ipvs;
-
-  ipvsNamespaceEach(made => {
-    ({ netns, ipvs } = made);
-  });
+  freshIpvsNamespaces();
 
   it('turns any set of virtual servers into any other, and a second run changes nothing', async () => {
     await fc.assert(

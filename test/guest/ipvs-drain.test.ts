@@ -1,9 +1,9 @@
 import type { Server } from 'node:net';
-import { Container, Fleet, type Ipvs, type NetNs } from 'netsteer';
+import { Container, Fleet } from 'netsteer';
 import type { Destination, Service, VirtualServer } from 'netsteer/ipvs';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { Agent, serve, serveDatagrams } from '../support/ipvs-agent.ts';
-import { ipvsNamespaceEach } from '../support/ipvs-namespace.ts';
+import { freshIpvsNamespaces, ipvs, netns } from '../support/ipvs-namespace.ts';
 import { until as comes } from '../support/wait.ts';
 import { kernelSuite } from '../support/where.ts';
 
@@ -13,17 +13,12 @@ const PORTS = [8081, 8082, 8083] as const;
 
 /* All in one namespace: the client's connections to 127.0.1.1 are scheduled on their way out, to servers on other ports. */
 kernelSuite('draining a server that has connections', () => {
-  let netns: NetNs;
-  let ipvs: Ipvs;
+  freshIpvsNamespaces();
   let agent: Agent;
   let listening: { close(): void }[] = [];
   const virtual = { host: '127.0.1.1', port: 80 };
   const web = { protocol: 'tcp', address: virtual.host, port: virtual.port, scheduler: 'rr' } as const;
   const dns = { ...web, protocol: 'udp', port: 53 } as const;
-
-  ipvsNamespaceEach(made => {
-    ({ netns, ipvs } = made);
-  });
 
   beforeEach(() => {
     agent = new Agent(netns);

@@ -1,11 +1,12 @@
-import { execFileSync } from 'node:child_process';
 import { Ipvs, NetlinkError, NetNs, type Service } from 'netsteer';
 import type { Destination } from 'netsteer/ipvs';
 import { Links } from 'netsteer/rtnetlink';
-import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { destinationCommand, serviceCommand } from '../../src/ipvs/backends/requests.ts';
 import * as C from '../../src/linux/ip_vs.ts';
 import { NLM_F_DUMP } from '../../src/linux/netlink.ts';
+import { errorOf } from '../support/error-of.ts';
+import { freshIpvsNamespaces, ipvs, netns } from '../support/ipvs-namespace.ts';
 import { type Attributes, attribute, be16, nest, RawIpvs, text, u16, u32 } from '../support/ipvs-raw.ts';
 import { kernelSuite } from '../support/where.ts';
 
@@ -23,27 +24,14 @@ const destination = (changes: Attributes = {}) => nest(1, KEY) + nest(2, { ...SE
 const daemon = (changes: Attributes = {}) => nest(3, { 1: u32(1), 2: text('lo'), 3: u32(1), ...changes });
 
 kernelSuite('IPVS of a real kernel', () => {
-  let netns: NetNs;
-  let ipvs: Ipvs;
   let raw: RawIpvs;
-
-  beforeAll(() => {
-    // See docs/ipvs.md: loaded by IPVS itself they can make it wait for ever.
-    execFileSync('modprobe', ['-a', 'ip_vs', 'ip_vs_lblc', 'ip_vs_lblcr']);
-  });
+  freshIpvsNamespaces();
 
   beforeEach(() => {
-    netns = NetNs.create();
-    using links = Links.open({ netns });
-    links.sync.set('lo', { up: true });
-    ipvs = Ipvs.open({ netns });
     raw = new RawIpvs(netns);
   });
-
   afterEach(async () => {
-    await ipvs[Symbol.asyncDispose]();
     await raw.close();
-    netns.close();
   });
 
   describe('services', () => {
@@ -51,7 +39,7 @@ kernelSuite('IPVS of a real kernel', () => {
 
     it('rejects a service that exists with EEXIST', () => {
       ipvs.sync.addService(web);
-      expect(refused(() => ipvs.sync.addService(web))).toMatchObject({
+      expect(errorOf(NetlinkError, () => ipvs.sync.addService(web))).toMatchObject({
         code: 'EEXIST',
         operation: 'ipvs.addService',
         subject: web,
@@ -73,7 +61,7 @@ kernelSuite('IPVS of a real kernel', () => {
         () => raw.send(C.IPVS_CMD_SET_DEST, destination(), { described: destinationCommand('SET', web, server) }),
       ];
       for (const call of calls)
-        expect(refused(call)).toMatchObject({ code: 'ESRCH', hint: 'there is no such service' });
+        expect(errorOf(NetlinkError, call)).toMatchObject({ code: 'ESRCH', hint: 'there is no such service' });
     });
 
     it.each(['nosuch', '', 'RR'])('rejects the unknown scheduler %j with ENOENT at the scheduler', name => {
@@ -83,7 +71,7 @@ kernelSuite('IPVS of a real kernel', () => {
 
     it('rejects an unknown persistence engine with ENOENT', () => {
       const unknown = { ...web, persistence: { timeoutSeconds: 60, engine: 'nosuch' } };
-      const error = refused(() => ipvs.sync.addService(unknown));
+      const error = errorOf(NetlinkError, () => ipvs.sync.addService(unknown));
       expect(error).toMatchObject({ code: 'ENOENT', hint: expect.stringContaining('persistence engine nosuch') });
     });
 
@@ -153,14 +141,14 @@ kernelSuite('IPVS of a real kernel', () => {
 
     it('rejects a destination that exists with EEXIST, and a missing one with ENOENT', () => {
       const missing = { code: 'ENOENT', hint: 'the service has no such destination' };
-      expect(refused(() => ipvs.sync.removeDestination(web, server))).toMatchObject(missing);
-      expect(refused(() => ipvs.sync.editDestination(web, server, { weight: 2 }))).toMatchObject(missing);
+      expect(errorOf(NetlinkError, () => ipvs.sync.removeDestination(web, server))).toMatchObject(missing);
+      expect(errorOf(NetlinkError, () => ipvs.sync.editDestination(web, server, { weight: 2 }))).toMatchObject(missing);
       const error = raw.refused(C.IPVS_CMD_SET_DEST, destination(), {
         described: destinationCommand('SET', web, server),
       });
       expect(error).toMatchObject(missing);
       ipvs.sync.addDestination(web, server);
-      expect(refused(() => ipvs.sync.addDestination(web, server))).toMatchObject({
+      expect(errorOf(NetlinkError, () => ipvs.sync.addDestination(web, server))).toMatchObject({
         code: 'EEXIST',
         hint: expect.stringContaining('setDestination'),
       });
@@ -177,13 +165,13 @@ kernelSuite('IPVS of a real kernel', () => {
     it.each(['0.0.0.0', '224.0.0.1', '255.255.255.255'])(
       'rejects the destination address %s with EINVAL at the address',
       address => {
-        const error = refused(() => ipvs.sync.addDestination(web, { ...server, address }));
+        const error = errorOf(NetlinkError, () => ipvs.sync.addDestination(web, { ...server, address }));
         expect(error).toMatchObject({ code: 'EINVAL', attribute: 'address', hint: expect.stringContaining('address') });
       },
     );
 
     it.each(['ff02::1', 'fe80::1'])('rejects the IPv6 destination address %s with EINVAL at the address', address => {
-      const error = refused(() => ipvs.sync.addDestination(web6, { ...server, address }));
+      const error = errorOf(NetlinkError, () => ipvs.sync.addDestination(web6, { ...server, address }));
       expect(error).toMatchObject({ code: 'EINVAL', attribute: 'address' });
     });
 
@@ -192,7 +180,7 @@ kernelSuite('IPVS of a real kernel', () => {
       await using theirs = Ipvs.open({ netns: dark });
       theirs.sync.addService(web);
       theirs.sync.addService(web6);
-      const error = refused(() => theirs.sync.addDestination(web, server));
+      const error = errorOf(NetlinkError, () => theirs.sync.addDestination(web, server));
       expect(error).toMatchObject({ code: 'EINVAL', hint: expect.stringContaining('lo is down') });
       theirs.sync.addDestination(web6, { ...server, address: '2001:db8::9' });
       using links = Links.open({ netns: dark });
@@ -244,17 +232,17 @@ kernelSuite('IPVS of a real kernel', () => {
     it('rejects a destination of another address family with EINVAL where connections are synchronised', () => {
       const other: Destination = { address: '2001:db8::9', port: 80, forward: 'tunnel' };
       ipvs.sync.startSync({ state: 'backup', interface: 'lo', syncId: 1 });
-      expect(refused(() => ipvs.sync.addDestination(web, other)).code).toBe('EINVAL');
+      expect(errorOf(NetlinkError, () => ipvs.sync.addDestination(web, other)).code).toBe('EINVAL');
       ipvs.sync.stopSync('backup');
       ipvs.sync.addDestination(web, other);
-      const error = refused(() => ipvs.sync.startSync({ state: 'backup', interface: 'lo', syncId: 1 }));
+      const error = errorOf(NetlinkError, () => ipvs.sync.startSync({ state: 'backup', interface: 'lo', syncId: 1 }));
       expect(error).toMatchObject({ code: 'EINVAL', hint: expect.stringContaining('other family') });
     });
   });
 
   it('rejects the options of a sync daemon with ENODEV, EINVAL, ESRCH or EEXIST, by what is wrong', () => {
     const start = { state: 'backup', interface: 'lo', syncId: 1 } as const;
-    expect(refused(() => ipvs.sync.startSync({ ...start, interface: 'nosuch0' }))).toMatchObject({
+    expect(errorOf(NetlinkError, () => ipvs.sync.startSync({ ...start, interface: 'nosuch0' }))).toMatchObject({
       code: 'ENODEV',
       attribute: 'interface',
       hint: 'this namespace has no such device',
@@ -263,12 +251,15 @@ kernelSuite('IPVS of a real kernel', () => {
     expect(raw.refused(C.IPVS_CMD_NEW_DAEMON, daemon({ 1: u32(3) })).code).toBe('EINVAL');
     expect(raw.refused(C.IPVS_CMD_NEW_DAEMON, daemon({ 3: undefined })).code).toBe('EINVAL');
     expect(raw.refused(C.IPVS_CMD_DEL_DAEMON, nest(3, { 1: u32(0) })).code).toBe('EINVAL');
-    expect(refused(() => ipvs.sync.stopSync('backup'))).toMatchObject({
+    expect(errorOf(NetlinkError, () => ipvs.sync.stopSync('backup'))).toMatchObject({
       code: 'ESRCH',
       hint: expect.stringContaining('no backup daemon'),
     });
     ipvs.sync.startSync(start);
-    expect(refused(() => ipvs.sync.startSync(start))).toMatchObject({ code: 'EEXIST', attribute: 'state' });
+    expect(errorOf(NetlinkError, () => ipvs.sync.startSync(start))).toMatchObject({
+      code: 'EEXIST',
+      attribute: 'state',
+    });
     ipvs.sync.stopSync('backup');
   });
 
@@ -290,7 +281,7 @@ kernelSuite('IPVS of a real kernel', () => {
   it('returns an empty list for a missing service, which the library rejects with ESRCH', () => {
     expect(raw.dump(C.IPVS_CMD_GET_DEST, nest(1, KEY))).toBe(0);
     expect(raw.dump(C.IPVS_CMD_GET_DEST)).toBe(0);
-    expect(refused(() => ipvs.sync.destinations(web)).code).toBe('ESRCH');
+    expect(errorOf(NetlinkError, () => ipvs.sync.destinations(web)).code).toBe('ESRCH');
   });
 
   it('rejects a second dump during the first with EBUSY', () => {
@@ -327,7 +318,7 @@ kernelSuite('IPVS of a real kernel', () => {
     process.seteuid!(65534);
     try {
       const hint = expect.stringContaining('CAP_NET_ADMIN in the initial user namespace');
-      for (const call of calls) expect(refused(call)).toMatchObject({ code: 'EPERM', hint });
+      for (const call of calls) expect(errorOf(NetlinkError, call)).toMatchObject({ code: 'EPERM', hint });
       await expect(ipvs.batch(b => b.addService(web))).rejects.toMatchObject({ code: 'EPERM', hint });
     } finally {
       process.seteuid!(0);
@@ -350,14 +341,4 @@ kernelSuite('IPVS of a real kernel', () => {
 function keyOf(entry: Service) {
   if ('firewallMark' in entry) return { firewallMark: entry.firewallMark, family: entry.family };
   return { protocol: entry.protocol, address: entry.address, port: entry.port };
-}
-
-function refused(call: () => unknown): NetlinkError {
-  try {
-    call();
-  } catch (error) {
-    if (error instanceof NetlinkError) return error;
-    throw error;
-  }
-  throw new Error('the kernel did not refuse this');
 }

@@ -1,11 +1,10 @@
-import { execFileSync } from 'node:child_process';
-import { NetNs, UnsupportedError } from 'netsteer';
+import { type NetNs, UnsupportedError } from 'netsteer';
 import { Ipvs, type IpvsOperation } from 'netsteer/ipvs';
-import { Links } from 'netsteer/rtnetlink';
-import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { NETLINK_GENERIC } from '../../src/linux/netlink.ts';
 import { SO_RCVBUF, SOL_SOCKET } from '../../src/linux/socket.ts';
 import { Exchange, NetlinkSocket } from '../../src/netlink/index.ts';
+import { freshIpvsNamespaces, ipvsadm, netns, ipvs as witness } from '../support/ipvs-namespace.ts';
 import { kernelSuite } from '../support/where.ts';
 
 const release = vi.hoisted(() => ({ text: undefined as string | undefined }));
@@ -95,25 +94,12 @@ const server = (last: number, weight = 1) =>
 const service = (n: number) => ({ ...web, address: `10.9.0.${n}` });
 
 kernelSuite('IPVS where the kernel reports less than it does', () => {
-  let netns: NetNs;
-  let witness: Ipvs;
-
-  beforeAll(() => {
-    execFileSync('modprobe', ['-a', 'ip_vs', 'ip_vs_lblc', 'ip_vs_lblcr']);
-  });
-  beforeEach(() => {
-    netns = NetNs.create();
-    using links = Links.open({ netns });
-    links.sync.set('lo', { up: true });
-    witness = Ipvs.open({ netns });
-  });
-  afterEach(async () => {
+  freshIpvsNamespaces();
+  afterEach(() => {
     release.text = undefined;
-    await witness[Symbol.asyncDispose]();
-    netns.close();
   });
 
-  const saved = () => netns.run(() => execFileSync('ipvsadm', ['-Sn'], { encoding: 'utf8' }));
+  const saved = () => ipvsadm(netns, ['-Sn']);
 
   describe('replies that were lost (ENOBUFS)', () => {
     let socket: NarrowSocket;

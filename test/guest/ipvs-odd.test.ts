@@ -1,11 +1,10 @@
-import { execFileSync } from 'node:child_process';
 import fc from 'fast-check';
-import { type Destination, Ipvs, Links, NetlinkError, NetNs } from 'netsteer';
+import { type Destination, Ipvs, NetlinkError } from 'netsteer';
 import { expect, it } from 'vitest';
 import { NO_CONTEXT, toHex, Writer } from '../../src/codec/index.ts';
 import { commandTable, type WireCommand } from '../../src/ip_vs/attributes.ts';
 import * as C from '../../src/linux/ip_vs.ts';
-import { ipvsNamespaceEach, savedByIpvsadm } from '../support/ipvs-namespace.ts';
+import { freshIpvsNamespaces, ipvs, ipvsadm, netns, savedByIpvsadm, withLoopback } from '../support/ipvs-namespace.ts';
 import { oddTable } from '../support/ipvs-odd.ts';
 import { RawIpvs } from '../support/ipvs-raw.ts';
 import { kernelSuite } from '../support/where.ts';
@@ -31,23 +30,11 @@ const meant = (lines: string[]): string[] =>
   lines.map(line => (line.includes(' -p ') ? line : line.replace(' --pe sip', ''))).sort();
 
 kernelSuite('an IPVS table that other programs made', () => {
-  let netns: NetNs;
-  let ipvs: Ipvs;
-
-  ipvsNamespaceEach(made => {
-    ({ netns, ipvs } = made);
-  });
-
-  const empty = () => {
-    const other = NetNs.create();
-    using links = Links.open({ netns: other });
-    links.sync.set('lo', { up: true });
-    return other;
-  };
+  freshIpvsNamespaces();
 
   it('is read, desired unchanged, saved, restored and edited', async () => {
     const raw = new RawIpvs(netns);
-    const other = empty();
+    const other = withLoopback();
     const theirs = Ipvs.open({ netns: other });
     let services = 0;
     let servers = 0;
@@ -154,10 +141,10 @@ kernelSuite('an IPVS table that other programs made', () => {
     const text = ['0.0.0.0', '255.0.255.0', '0.0.0.24', '255.255.255.0', '128.0.0.1']
       .map((mask, i) => `-A -t 10.0.0.${i + 1}:80 -s rr -p 60 -M ${mask}\n`)
       .join('');
-    const other = empty();
+    const other = withLoopback();
     try {
-      other.run(() => execFileSync('ipvsadm', ['-R'], { input: text }));
-      const saved = other.run(() => execFileSync('ipvsadm', ['-Sn'], { encoding: 'utf8' }));
+      ipvsadm(other, ['-R'], text);
+      const saved = ipvsadm(other, ['-Sn']);
       for (const mask of ['-M 0.0.0.0', '-M 255.0.255.0', '-M 0.0.0.24']) expect(saved).toContain(mask);
       await ipvs.restore(saved);
       expect(savedByIpvsadm(netns)).toEqual(savedByIpvsadm(other));

@@ -1,18 +1,13 @@
-import { execFileSync, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { Ipvs, NetlinkError, NetNs, UnsupportedError } from 'netsteer';
-import { Links } from 'netsteer/rtnetlink';
-import { afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import { freshIpvsNamespaces, ipvs, netns, savedByIpvsadm } from '../support/ipvs-namespace.ts';
 import { kernelSuite, where } from '../support/where.ts';
 
 const key = { protocol: 'tcp', address: '10.0.0.1', port: 80 } as const;
 const web = { ...key, scheduler: 'wlc' } as const;
 const server = { address: '10.1.0.1', port: 80, forward: 'direct', weight: 5 } as const;
-
-function saved(netns: NetNs): string[] {
-  const text = netns.run(() => execFileSync('ipvsadm', ['-Sn'], { encoding: 'utf8' }));
-  return text.split('\n').filter(Boolean).sort();
-}
 
 /**
  * Runs a module of the built package as root of a new user namespace with a network namespace of its own. When the module says witness(),
@@ -44,25 +39,14 @@ async function inContainer(script: string, witness: (pid: number) => void = () =
 }
 
 kernelSuite('IPVS over socket options', () => {
-  let netns: NetNs;
-  let ipvs: Ipvs;
   let netlink: Ipvs;
+  freshIpvsNamespaces('sockopt');
 
-  beforeAll(() => {
-    // Loaded while a namespace that used IPVS ends, these two make the kernel wait for ever: see docs/ipvs.md.
-    execFileSync('modprobe', ['-a', 'ip_vs', 'ip_vs_lblc', 'ip_vs_lblcr']);
-  });
   beforeEach(() => {
-    netns = NetNs.create();
-    using links = Links.open({ netns });
-    links.sync.set('lo', { up: true });
-    ipvs = Ipvs.open({ netns, via: 'sockopt' });
     netlink = Ipvs.open({ netns, via: 'netlink' });
   });
   afterEach(async () => {
-    await ipvs[Symbol.asyncDispose]();
     await netlink[Symbol.asyncDispose]();
-    netns.close();
   });
 
   it('writes what netlink reads, and reads what netlink writes', async () => {
@@ -91,7 +75,7 @@ kernelSuite('IPVS over socket options', () => {
     expect(strip(ipvs.sync.service(mark))).toEqual(strip(netlink.sync.service(mark)));
     expect(ipvs.sync.timeouts()).toEqual(netlink.sync.timeouts());
     expect(ipvs.sync.info()).toEqual(netlink.sync.info());
-    expect(saved(netns)).toContain('-a -t 10.0.0.1:80 -r 10.1.0.2:80 -i -w 5 --tun-type ipip');
+    expect(savedByIpvsadm(netns)).toContain('-a -t 10.0.0.1:80 -r 10.1.0.2:80 -i -w 5 --tun-type ipip');
     ipvs.sync.editDestination(key, server, { weight: 0 });
     ipvs.sync.zero();
     ipvs.sync.zero(key);
@@ -171,7 +155,7 @@ kernelSuite('IPVS over socket options', () => {
       pid => {
         // ipvsadm gives up where netlink is refused: it is run by root of the guest, in the container's namespace.
         using inside = NetNs.open({ pid });
-        witnessed = saved(inside);
+        witnessed = savedByIpvsadm(inside);
       },
     );
     // The settings of such a namespace are hidden before Linux 6.11.
@@ -254,7 +238,7 @@ kernelSuite('IPVS over socket options', () => {
             .addService({ ...web, address: '2001:db8::1' }),
         );
         expect(theirs.via).toBe('netlink');
-        expect(saved(inside)).toEqual([
+        expect(savedByIpvsadm(inside)).toEqual([
           '-A -t 10.0.0.1:80 -s wlc',
           '-A -t [2001:db8::1]:80 -s wlc',
           '-a -t 10.0.0.1:80 -r 10.1.0.1:80 -i -w 5 --tun-type gue --tun-port 6080 --tun-nocsum',

@@ -1,5 +1,4 @@
-import { execFileSync } from 'node:child_process';
-import { BatchError, Ipvs, NetNs } from 'netsteer';
+import { BatchError, Ipvs, type NetNs } from 'netsteer';
 import {
   formatRules,
   formatTable,
@@ -9,14 +8,9 @@ import {
   type SchedulerFlag,
   type TableView,
 } from 'netsteer/ipvs';
-import { Links } from 'netsteer/rtnetlink';
-import { afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import { freshIpvsNamespaces, ipvs, ipvsadm, netns, withLoopback } from '../support/ipvs-namespace.ts';
 import { kernelSuite } from '../support/where.ts';
-
-/** What the field's own tool says of a namespace, or does in it. */
-function ipvsadm(netns: NetNs, input: string, ...parameters: string[]): string {
-  return netns.run(() => execFileSync('ipvsadm', parameters, { encoding: 'utf8', input }));
-}
 
 /** Where numbers lie 2^31 apart, ipvsadm's order depends on the kernel's, which differs from namespace to namespace. */
 const lines = (text: string): string[] => text.split('\n').sort();
@@ -93,70 +87,53 @@ const VIEWS: [TableView, string[]][] = [
 ];
 
 kernelSuite('the text of ipvsadm', () => {
-  let netns: NetNs;
   let other: NetNs;
-  let ipvs: Ipvs;
   let theirs: Ipvs;
-
-  const create = () => {
-    const made = NetNs.create();
-    using links = Links.open({ netns: made });
-    links.sync.set('lo', { up: true });
-    return made;
-  };
-
-  beforeAll(() => {
-    // See docs/ipvs.md: loaded by IPVS itself they can make it wait for ever.
-    execFileSync('modprobe', ['-a', 'ip_vs', 'ip_vs_lblc', 'ip_vs_lblcr']);
-  });
+  freshIpvsNamespaces();
 
   beforeEach(() => {
-    netns = create();
-    other = create();
-    ipvs = Ipvs.open({ netns });
+    other = withLoopback();
     theirs = Ipvs.open({ netns: other });
   });
-
   afterEach(async () => {
-    await Promise.all([ipvs[Symbol.asyncDispose](), theirs[Symbol.asyncDispose]()]);
-    netns.close();
+    await theirs[Symbol.asyncDispose]();
     other.close();
   });
 
   it('is carried out as by ipvsadm -R', async () => {
-    ipvsadm(other, TEXT, '-R');
+    ipvsadm(other, ['-R'], TEXT);
     const result = await ipvs.restore(TEXT);
     expect(result).toMatchObject({ outcome: 'all', failures: [] });
-    expect(lines(ipvsadm(netns, '', '-Sn'))).toEqual(lines(ipvsadm(other, '', '-Sn')));
-    expect(await ipvs.save()).toBe(ipvsadm(netns, '', '-Sn'));
+    expect(lines(ipvsadm(netns, ['-Sn']))).toEqual(lines(ipvsadm(other, ['-Sn'])));
+    expect(await ipvs.save()).toBe(ipvsadm(netns, ['-Sn']));
     // Both directions once more: their text here, our text there.
     ipvs.sync.flush();
     ipvs.sync.restore(theirs.sync.save());
     const text = ipvs.sync.save();
     theirs.sync.flush();
-    ipvsadm(other, text, '-R');
+    ipvsadm(other, ['-R'], text);
     expect(lines(theirs.sync.save())).toEqual(lines(text));
     const { servers } = theirs.sync.snapshot();
     expect(lines(formatRules(parseRules(text)))).toEqual(lines(formatRules(servers)));
   });
 
   it('is read with every option that ipvsadm has', async () => {
-    ipvsadm(other, LONG, '-R');
+    ipvsadm(other, ['-R'], LONG);
     expect(await ipvs.restore(LONG)).toMatchObject({ outcome: 'all', failures: [] });
     for (const options of [['-Sn'], ['-Ln', '--daemon'], ['-Ln', '--timeout'], ['-Ln', '--thresholds']]) {
-      expect(lines(ipvsadm(netns, '', ...options))).toEqual(lines(ipvsadm(other, '', ...options)));
+      expect(lines(ipvsadm(netns, [...options]))).toEqual(lines(ipvsadm(other, [...options])));
     }
-    expect(ipvsadm(netns, '', '-Ln', '--daemon')).toContain('port=9000');
+    expect(ipvsadm(netns, ['-Ln', '--daemon'])).toContain('port=9000');
     // Its help names all there are.
-    const named = [...ipvsadm(netns, '', '--help').matchAll(/(?<= )--([a-z][a-z-]+)/g)].map(([, name]) => name!);
+    const named = [...ipvsadm(netns, ['--help']).matchAll(/(?<= )--([a-z][a-z-]+)/g)].map(([, name]) => name!);
     const missing = named.filter(name => !LISTING.includes(name) && !LONG.includes(`--${name}`));
     expect(named.length).toBeGreaterThan(40);
     expect(missing).toEqual([]);
     const stop = '--stop-daemon backup\n--clear';
-    ipvsadm(other, stop, '-R');
+    ipvsadm(other, ['-R'], stop);
     await ipvs.restore(stop);
     for (const options of [['-Sn'], ['-Ln', '--daemon']]) {
-      expect(ipvsadm(netns, '', ...options)).toBe(ipvsadm(other, '', ...options));
+      expect(ipvsadm(netns, [...options])).toBe(ipvsadm(other, [...options]));
     }
     expect(await ipvs.syncDaemons()).toEqual([]);
   });
@@ -177,8 +154,8 @@ kernelSuite('the text of ipvsadm', () => {
     expect((await ipvs.service(service)).schedulerFlags).toEqual(schedulerFlags);
     // ipvsadm knows two flags of sh and mh, and prints those alone.
     const shown = schedulerFlags.filter(flag => flag !== 'flag-3' || scheduler === 'wrr');
-    expect(ipvsadm(netns, '', '-Sn')).toBe(`-A -t 10.0.0.1:80 -s ${scheduler} -b ${shown.join(',')}\n`);
-    const printed = ipvsadm(netns, '', '-Ln');
+    expect(ipvsadm(netns, ['-Sn'])).toBe(`-A -t 10.0.0.1:80 -s ${scheduler} -b ${shown.join(',')}\n`);
+    const printed = ipvsadm(netns, ['-Ln']);
     expect(formatTable(await ipvs.services({ destinations: true }))).toBe(printed.slice(printed.indexOf('\n') + 1));
   });
 
@@ -186,10 +163,10 @@ kernelSuite('the text of ipvsadm', () => {
     const rule = '-a -t 10.0.0.1:80 -r 10.1.0.1:80 -m -w 1 -x 100 -y 50\n';
     const service = '-A -t 10.0.0.1:80 -s sh -b sh-port,flag-3\n';
     await ipvs.restore(service + rule);
-    expect(ipvsadm(netns, '', '-Sn')).not.toContain('-x');
+    expect(ipvsadm(netns, ['-Sn'])).not.toContain('-x');
     expect(await ipvs.save()).toBe(service + rule);
     // And ipvsadm takes it.
-    ipvsadm(other, await ipvs.save(), '-R');
+    ipvsadm(other, ['-R'], await ipvs.save());
     expect(await theirs.save()).toBe(service + rule);
   });
 
@@ -197,10 +174,10 @@ kernelSuite('the text of ipvsadm', () => {
     await ipvs.restore(`${TEXT}\n-e -t 10.0.0.1:80 -r 192.168.7.7:81 -m -x 100 -y 50`);
     const servers = await ipvs.services({ destinations: true });
     for (const [view, options] of VIEWS) {
-      const printed = ipvsadm(netns, '', '-Ln', ...options);
+      const printed = ipvsadm(netns, ['-Ln', ...options]);
       expect(formatTable(servers, view)).toBe(printed.slice(printed.indexOf('\n') + 1));
     }
-    const printed = ipvsadm(netns, '', '-Ln', '--stats', '--exact');
+    const printed = ipvsadm(netns, ['-Ln', '--stats', '--exact']);
     expect(formatTable(servers, 'stats', { exact: true })).toBe(printed.slice(printed.indexOf('\n') + 1));
   });
 
@@ -218,9 +195,9 @@ kernelSuite('the text of ipvsadm', () => {
       -Z -t 10.0.0.1:80
       --set 901 0 301`;
     const before = ipvs.sync.timeouts();
-    ipvsadm(other, text, '-R');
+    ipvsadm(other, ['-R'], text);
     await ipvs.restore(text);
-    expect(ipvsadm(netns, '', '-Sn')).toBe(ipvsadm(other, '', '-Sn'));
+    expect(ipvsadm(netns, ['-Sn'])).toBe(ipvsadm(other, ['-Sn']));
     expect(await ipvs.save()).toBe(
       '-A -t 10.0.0.1:80 -s lc\n-a -t 10.0.0.1:80 -r 10.1.0.1:80 -i -w 1 --tun-type ipip\n',
     );
@@ -279,8 +256,8 @@ kernelSuite('the text of ipvsadm', () => {
       '-A -t [::1]:443 -s rr',
       '',
     ].join('\n');
-    ipvsadm(other, rules, '-R');
-    const named = ipvsadm(other, '', '-S');
+    ipvsadm(other, ['-R'], rules);
+    const named = ipvsadm(other, ['-S']);
     for (const name of [':http', ':http-alt', ':domain', ':https']) expect(named).toContain(name);
     await ipvs.restore(named);
     expect(lines(await ipvs.save())).toEqual(lines(rules));

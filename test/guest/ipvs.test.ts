@@ -1,39 +1,15 @@
 import { execFileSync } from 'node:child_process';
 import { Ipvs, isExists, isNotFound, NetlinkError, NetNs, type Service } from 'netsteer';
 import { formatTable } from 'netsteer/ipvs';
-import { Links } from 'netsteer/rtnetlink';
-import { afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
+import { errorOf } from '../support/error-of.ts';
+import { freshIpvsNamespaces, ipvs, ipvsadm, netns } from '../support/ipvs-namespace.ts';
 import { kernelSuite, where } from '../support/where.ts';
 
 const web: Service = { protocol: 'tcp', address: '10.0.0.1', port: 80, scheduler: 'wlc' };
 
-/** What the field's own tool says of a namespace. */
-function ipvsadm(netns: NetNs, ...parameters: string[]): string {
-  return netns.run(() => execFileSync('ipvsadm', parameters, { encoding: 'utf8' }));
-}
-
 kernelSuite('IPVS', () => {
-  let netns: NetNs;
-  let ipvs: Ipvs;
-
-  beforeAll(() => {
-    // These two register per-namespace state when they are loaded. The kernel loads a scheduler with IPVS's mutex held, and waits for ever if a
-    // namespace that used IPVS is cleaned up at that moment (seen on 6.12): see docs/ipvs.md.
-    execFileSync('modprobe', ['-a', 'ip_vs_lblc', 'ip_vs_lblcr']);
-  });
-
-  beforeEach(() => {
-    netns = NetNs.create();
-    // Without a local routing table the kernel takes no IPv4 server at all.
-    using links = Links.open({ netns });
-    links.sync.set('lo', { up: true });
-    ipvs = Ipvs.open({ netns });
-  });
-
-  afterEach(async () => {
-    await ipvs[Symbol.asyncDispose]();
-    netns.close();
-  });
+  freshIpvsNamespaces();
 
   it('reports the version and the size of the connection table', async () => {
     const info = await ipvs.info();
@@ -119,7 +95,7 @@ kernelSuite('IPVS', () => {
   it('rejects a scheduler that this kernel lacks, and names the field', () => {
     const add = () => ipvs.sync.addService({ ...web, scheduler: 'twos' });
     if (where === '6.1') {
-      const error = refused(add);
+      const error = errorOf(NetlinkError, add);
       expect(error).toMatchObject({ code: 'ENOENT', operation: 'ipvs.addService', attribute: 'scheduler' });
       expect(error.message).toContain('twos');
     } else {
@@ -129,7 +105,7 @@ kernelSuite('IPVS', () => {
   });
 
   it('rejects a persistence engine that this kernel lacks', () => {
-    const error = refused(() =>
+    const error = errorOf(NetlinkError, () =>
       ipvs.sync.addService({ ...web, persistence: { timeoutSeconds: 60, engine: 'nosuch' } }),
     );
     expect(error).toMatchObject({ code: 'ENOENT', hint: expect.stringContaining('engine nosuch') });
@@ -160,15 +136,15 @@ kernelSuite('IPVS', () => {
         .map(line => line.trimEnd())
         .filter(Boolean)
         .sort();
-    const theirs = ipvsadm(netns, '-Ln').split('\n').slice(1).join('\n');
+    const theirs = ipvsadm(netns, ['-Ln']).split('\n').slice(1).join('\n');
     expect(lines(formatTable(read))).toEqual(lines(theirs));
-    const theirStats = ipvsadm(netns, '-Ln', '--stats').split('\n').slice(1).join('\n');
+    const theirStats = ipvsadm(netns, ['-Ln', '--stats']).split('\n').slice(1).join('\n');
     expect(lines(formatTable(read, 'stats'))).toEqual(lines(theirStats));
   });
 
   it('reads what ipvsadm has written', () => {
-    ipvsadm(netns, '-A', '-t', '10.0.0.7:80', '-s', 'rr', '-p', '120');
-    ipvsadm(netns, '-a', '-t', '10.0.0.7:80', '-r', '10.1.0.1:8080', '-m', '-w', '3');
+    ipvsadm(netns, ['-A', '-t', '10.0.0.7:80', '-s', 'rr', '-p', '120']);
+    ipvsadm(netns, ['-a', '-t', '10.0.0.7:80', '-r', '10.1.0.1:8080', '-m', '-w', '3']);
     const [server] = ipvs.sync.services({ destinations: true });
     expect(server).toMatchObject({ address: '10.0.0.7', scheduler: 'rr', persistence: { timeoutSeconds: 120 } });
     expect(server?.destinations).toMatchObject([{ address: '10.1.0.1', port: 8080, forward: 'masquerade', weight: 3 }]);
@@ -221,27 +197,30 @@ kernelSuite('IPVS', () => {
 
   it('rejects what is missing or exists already', async () => {
     const destination = { address: '10.1.0.1', port: 80, forward: 'direct' } as const;
-    expect(refused(() => ipvs.sync.service(web))).toMatchObject({ code: 'ESRCH', hint: 'there is no such service' });
-    expect(refused(() => ipvs.sync.destinations(web)).code).toBe('ESRCH');
-    expect(refused(() => ipvs.sync.removeService(web)).code).toBe('ESRCH');
-    expect(refused(() => ipvs.sync.addDestination(web, destination)).code).toBe('ESRCH');
+    expect(errorOf(NetlinkError, () => ipvs.sync.service(web))).toMatchObject({
+      code: 'ESRCH',
+      hint: 'there is no such service',
+    });
+    expect(errorOf(NetlinkError, () => ipvs.sync.destinations(web)).code).toBe('ESRCH');
+    expect(errorOf(NetlinkError, () => ipvs.sync.removeService(web)).code).toBe('ESRCH');
+    expect(errorOf(NetlinkError, () => ipvs.sync.addDestination(web, destination)).code).toBe('ESRCH');
     ipvs.sync.addService(web);
-    expect(isExists(refused(() => ipvs.sync.addService(web)))).toBe(true);
-    expect(isNotFound(refused(() => ipvs.sync.removeDestination(web, destination)))).toBe(true);
-    expect(refused(() => ipvs.sync.editDestination(web, destination, { weight: 1 })).code).toBe('ENOENT');
+    expect(isExists(errorOf(NetlinkError, () => ipvs.sync.addService(web)))).toBe(true);
+    expect(isNotFound(errorOf(NetlinkError, () => ipvs.sync.removeDestination(web, destination)))).toBe(true);
+    expect(errorOf(NetlinkError, () => ipvs.sync.editDestination(web, destination, { weight: 1 })).code).toBe('ENOENT');
     ipvs.sync.addDestination(web, destination);
-    const twice = refused(() => ipvs.sync.addDestination(web, destination));
+    const twice = errorOf(NetlinkError, () => ipvs.sync.addDestination(web, destination));
     expect(twice).toMatchObject({ code: 'EEXIST', errno: -17, syscall: 'IPVS_CMD_NEW_DEST', subject: destination });
-    expect(refused(() => ipvs.sync.addDestination(web, { ...destination, address: '224.0.0.1' })).attribute).toBe(
-      'address',
-    );
+    expect(
+      errorOf(NetlinkError, () => ipvs.sync.addDestination(web, { ...destination, address: '224.0.0.1' })).attribute,
+    ).toBe('address');
   });
 
   it('sets and reads timeouts, and keeps those that are left out', async () => {
     await ipvs.setTimeouts({ tcpSeconds: 901, tcpFinSeconds: 121, udpSeconds: 301 });
     await ipvs.setTimeouts({ udpSeconds: 302 });
     expect(await ipvs.timeouts()).toEqual({ tcpSeconds: 901, tcpFinSeconds: 121, udpSeconds: 302 });
-    expect(ipvsadm(netns, '-Ln', '--timeout')).toContain('901 121 302');
+    expect(ipvsadm(netns, ['-Ln', '--timeout'])).toContain('901 121 302');
   });
 
   it('flushes one namespace and no other', async () => {
@@ -278,13 +257,3 @@ kernelSuite('IPVS', () => {
     });
   });
 });
-
-function refused(call: () => unknown): NetlinkError {
-  try {
-    call();
-  } catch (error) {
-    if (error instanceof NetlinkError) return error;
-    throw error;
-  }
-  throw new Error('the kernel did not refuse this');
-}

@@ -1,19 +1,14 @@
 import { setImmediate as turn } from 'node:timers/promises';
-import type { Ipvs, NetNs } from 'netsteer';
 import type { VirtualServer } from 'netsteer/ipvs';
 import { expect, test } from 'vitest';
-import { ipvsNamespaceEach, savedByIpvsadm } from '../support/ipvs-namespace.ts';
+import { freshIpvsNamespaces, ipvs, netns, savedByIpvsadm } from '../support/ipvs-namespace.ts';
 import { OtherProcess } from '../support/other-process.ts';
 import { kernelSuite } from '../support/where.ts';
 
 const ROUNDS = 20;
 
 kernelSuite('a reconciliation of IPVS', () => {
-  let netns: NetNs;
-  let ipvs: Ipvs;
-  ipvsNamespaceEach(made => {
-    ({ netns, ipvs } = made);
-  });
+  freshIpvsNamespaces();
 
   test('reaches the desired state beside an ipvsadm that never stops, and keeps what ipvsadm made', async () => {
     const script = `

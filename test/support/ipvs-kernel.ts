@@ -4,8 +4,9 @@ import { Ipvs, type Via } from '../../src/ipvs/index.ts';
 import { GENL_ID_CTRL } from '../../src/linux/genetlink.ts';
 import * as C from '../../src/linux/ip_vs.ts';
 import { NLM_F_ACK, NLM_F_DUMP, NLM_F_MULTI } from '../../src/linux/netlink.ts';
-import { Exchange, genlmsghdr } from '../../src/netlink/index.ts';
+import { Exchange, genlmsghdr, Observer } from '../../src/netlink/index.ts';
 import { LOST } from '../../src/netlink/transport.ts';
+import type { Logger } from '../../src/observe.ts';
 import * as abi from './ipvs-abi.ts';
 import {
   destinationKey,
@@ -311,8 +312,8 @@ export class IpvsKernelTransport extends MemoryTransport implements IpvsTranspor
 }
 
 /** A handle whose kernel is in memory. */
-export function openIpvs(via?: Via) {
+export function openIpvs(via?: Via, logger?: Logger) {
   const kernel = new IpvsKernel();
   const wire = new IpvsKernelTransport(kernel, via);
-  return { kernel, wire, ipvs: new Ipvs(new Exchange(wire, 'ipvs')) };
+  return { kernel, wire, ipvs: new Ipvs(new Exchange(wire, 'ipvs', new Observer(logger))) };
 }

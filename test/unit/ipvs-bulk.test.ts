@@ -3,11 +3,11 @@ import { afterEach, expect, test, vi } from 'vitest';
 import { parseIPv4, toHex } from '../../src/codec/index.ts';
 import { BatchError, NetlinkError, UnsupportedError } from '../../src/errors.ts';
 import { ipv4Bytes } from '../../src/ip_vs/address.ts';
-import { type BatchOptions, Ipvs, type IpvsOperation } from '../../src/ipvs/index.ts';
+import type { BatchOptions, IpvsOperation } from '../../src/ipvs/index.ts';
 import * as C from '../../src/linux/ip_vs.ts';
-import { Exchange } from '../../src/netlink/index.ts';
+import { errorOf } from '../support/error-of.ts';
 import { virtualServers } from '../support/ipvs-arbitrary.ts';
-import { IpvsKernel, IpvsKernelTransport } from '../support/ipvs-kernel.ts';
+import { type IpvsKernel, openIpvs } from '../support/ipvs-kernel.ts';
 
 const release = vi.hoisted(() => ({ text: '6.12.0' }));
 vi.mock('node:os', async original => {
@@ -17,12 +17,6 @@ vi.mock('node:os', async original => {
 afterEach(() => {
   release.text = '6.12.0';
 });
-
-function open() {
-  const kernel = new IpvsKernel();
-  const wire = new IpvsKernelTransport(kernel);
-  return { kernel, wire, ipvs: new Ipvs(new Exchange(wire, 'ipvs')) };
-}
 
 const web = { protocol: 'tcp', address: '10.0.0.1', port: 80, scheduler: 'wlc' } as const;
 const key = { protocol: 'tcp', address: '10.0.0.1', port: 80 } as const;
@@ -34,18 +28,8 @@ const service = (n: number) => ({ ...web, address: `10.9.${n >> 8}.${n & 255}` }
 const state = (kernel: IpvsKernel) =>
   [...kernel.services].map(([id, kept]) => [id, kept.service, [...kept.destinations]]).sort();
 
-function failed(call: () => unknown): BatchError {
-  try {
-    call();
-  } catch (error) {
-    if (error instanceof BatchError) return error;
-    throw error;
-  }
-  throw new Error('nothing failed');
-}
-
 test('the library asks once about a missing service, and twice about a full table', () => {
-  const { ipvs, wire } = open();
+  const { ipvs, wire } = openIpvs();
   ipvs.sync.info();
   const sentBy = (call: () => unknown) => {
     const before = wire.sent.length;
@@ -59,7 +43,7 @@ test('the library asks once about a missing service, and twice about a full tabl
 });
 
 test('many operations go in few datagrams', () => {
-  const { ipvs, kernel, wire } = open();
+  const { ipvs, kernel, wire } = openIpvs();
   const operations: IpvsOperation[] = [];
   for (let n = 0; n < 500; n++) {
     operations.push({ op: 'addService', service: service(n) });
@@ -74,7 +58,7 @@ test('many operations go in few datagrams', () => {
 });
 
 test('a batch has the same effect as single calls, in both forms', async () => {
-  const { ipvs, kernel } = open();
+  const { ipvs, kernel } = openIpvs();
   const result = await ipvs.batch(b => {
     b.addService(web).addDestination(key, server(1)).setDestination(key, server(1, 5)).setDestination(key, server(2));
     b.editDestination(key, server(1), { weight: 0 }).editService(key, { scheduler: 'rr' });
@@ -89,13 +73,13 @@ test('a batch has the same effect as single calls, in both forms', async () => {
 });
 
 test('an empty batch sends nothing', () => {
-  const { ipvs, wire } = open();
+  const { ipvs, wire } = openIpvs();
   expect(ipvs.sync.apply([])).toEqual({ failures: [], applied: [], outcome: 'all', rolledBack: false });
   expect(wire.sent).toEqual([]);
 });
 
 test('a batch rejects with ERR_BATCH, which has every failure with its index', async () => {
-  const { ipvs } = open();
+  const { ipvs } = openIpvs();
   const operations: IpvsOperation[] = [
     { op: 'addService', service: web },
     { op: 'addService', service: web },
@@ -106,7 +90,7 @@ test('a batch rejects with ERR_BATCH, which has every failure with its index', a
     { op: 'editDestination', key, destinationKey: server(3), patch: { weight: 1 } },
     { op: 'editService', key: { ...key, port: 81 }, patch: { scheduler: 'rr' } },
   ];
-  const error = failed(() => ipvs.sync.apply(operations));
+  const error = errorOf(BatchError, () => ipvs.sync.apply(operations));
   expect(error).toMatchObject({ outcome: 'partial', applied: [0, 3], code: 'ERR_BATCH' });
   expect(error.failures.map(({ index, code }) => [index, code])).toEqual([
     [1, 'EEXIST'],
@@ -126,7 +110,7 @@ test('a batch rejects with ERR_BATCH, which has every failure with its index', a
 });
 
 test('operations are checked before anything is sent', () => {
-  const { ipvs, wire } = open();
+  const { ipvs, wire } = openIpvs();
   const attribute = (...operations: unknown[]) => {
     try {
       ipvs.sync.apply(operations as IpvsOperation[]);
@@ -160,7 +144,7 @@ test('operations are checked before anything is sent', () => {
 });
 
 test('an edit that is wrong only beside the present state is rejected as a whole where nothing was sent yet', () => {
-  const { ipvs, kernel } = open();
+  const { ipvs, kernel } = openIpvs();
   ipvs.sync.batch(b => b.addService(web).addDestination(key, { ...server(1), upperThreshold: 10 }));
   const before = state(kernel);
   const edit: IpvsOperation = { op: 'editDestination', key, destinationKey: server(1), patch: { lowerThreshold: 11 } };
@@ -178,7 +162,7 @@ const rollback: BatchOptions = { rollback: true };
 test('a rollback restores the state from before, whatever the batch and whatever fails', () => {
   fc.assert(
     fc.property(virtualServers, virtualServers, fc.boolean(), (before, desired, flush) => {
-      const { ipvs, kernel } = open();
+      const { ipvs, kernel } = openIpvs();
       ipvs.sync.apply(ipvs.sync.plan(before));
       kernel.timeouts = { tcpSeconds: 1, tcpFinSeconds: 2, udpSeconds: 3 };
       const was = JSON.stringify(ipvs.sync.plan(before, { prune: true }));
@@ -188,7 +172,7 @@ test('a rollback restores the state from before, whatever the batch and whatever
         { op: 'setTimeouts', timeouts: { tcpSeconds: 77 } },
         { op: 'removeService', key: { firewallMark: 4242, family: 'ipv4' } },
       ];
-      const error = failed(() => ipvs.sync.apply(operations, rollback));
+      const error = errorOf(BatchError, () => ipvs.sync.apply(operations, rollback));
       expect(error).toMatchObject({ outcome: 'none', applied: [] });
       expect(JSON.stringify(ipvs.sync.plan(before, { prune: true }))).toBe(was);
       expect(kernel.timeouts).toEqual({ tcpSeconds: 1, tcpFinSeconds: 2, udpSeconds: 3 });
@@ -197,7 +181,7 @@ test('a rollback restores the state from before, whatever the batch and whatever
 });
 
 test('a rollback is reported in the result, and touches no other service', () => {
-  const { ipvs, kernel } = open();
+  const { ipvs, kernel } = openIpvs();
   ipvs.sync.addService(service(1));
   kernel.log.length = 0;
   const operations: IpvsOperation[] = [
@@ -218,7 +202,7 @@ test('a rollback is reported in the result, and touches no other service', () =>
 });
 
 test('a rollback that fails is reported as unknown', () => {
-  const { ipvs, kernel } = open();
+  const { ipvs, kernel } = openIpvs();
   ipvs.sync.addService(web);
   const operations: IpvsOperation[] = [
     { op: 'removeService', key },
@@ -251,7 +235,7 @@ test('a rollback that fails is reported as unknown', () => {
 });
 
 test('lost replies lead to a known state', () => {
-  const { ipvs, kernel, wire } = open();
+  const { ipvs, kernel, wire } = openIpvs();
   ipvs.sync.apply([
     { op: 'addService', service: web },
     { op: 'addDestination', key, destination: server(1, 7) },
@@ -279,7 +263,7 @@ test('lost replies lead to a known state', () => {
 });
 
 test('lost replies of removals, replacements and edits lead to a known state', () => {
-  const { ipvs, kernel } = open();
+  const { ipvs, kernel } = openIpvs();
   ipvs.sync.batch(b => b.addService(web).addDestination(key, server(1)).addDestination(key, server(2)));
   ipvs.sync.addService(service(5));
   kernel.answersKept = 0;
@@ -320,7 +304,7 @@ test('lost replies of removals, replacements and edits lead to a known state', (
 });
 
 test('an edit is repeated when another program changes the object in between', () => {
-  const { ipvs, kernel } = open();
+  const { ipvs, kernel } = openIpvs();
   ipvs.sync.batch(b => b.addService(web).addDestination(key, server(1)));
   let meddled = 0;
   kernel.before = (command, value) => {
@@ -337,7 +321,7 @@ test('an edit is repeated when another program changes the object in between', (
 });
 
 test('an edit that others undo again and again is rejected with ERR_DUMP_INTERRUPTED', () => {
-  const { ipvs, kernel } = open();
+  const { ipvs, kernel } = openIpvs();
   ipvs.sync.batch(b => b.addService(web).addDestination(key, server(1)));
   kernel.before = command => {
     if (command !== C.IPVS_CMD_GET_DEST && command !== C.IPVS_CMD_GET_SERVICE) return;
@@ -355,7 +339,7 @@ test('an edit that others undo again and again is rejected with ERR_DUMP_INTERRU
 const gue = { address: '10.1.0.5', port: 80, forward: 'tunnel', tunnel: { type: 'gue', port: 6080 } } as const;
 
 test('a plain tunnel is removed that the kernel made in place of the requested one', () => {
-  const { ipvs, kernel, wire } = open();
+  const { ipvs, kernel, wire } = openIpvs();
   release.text = '4.19.0-27-amd64';
   kernel.ignoresTunnels = true;
   ipvs.sync.addService(web);
@@ -377,7 +361,7 @@ test('a plain tunnel is removed that the kernel made in place of the requested o
 });
 
 test('one reading serves the edits of many services', () => {
-  const { ipvs, wire } = open();
+  const { ipvs, wire } = openIpvs();
   ipvs.sync.batch(b => {
     for (let n = 0; n < 40; n++)
       b.addService(service(n)).addDestination(service(n), server(1)).addDestination(service(n), server(2));
@@ -391,7 +375,7 @@ test('one reading serves the edits of many services', () => {
 });
 
 test('a signal stops a batch before it is sent, and not after', async () => {
-  const { ipvs, kernel } = open();
+  const { ipvs, kernel } = openIpvs();
   const aborted = AbortSignal.abort(new Error('no more'));
   await expect(ipvs.apply([{ op: 'addService', service: web }], { signal: aborted })).rejects.toThrow('no more');
   expect(kernel.services.size).toBe(0);
@@ -405,14 +389,14 @@ test('a signal stops a batch before it is sent, and not after', async () => {
 });
 
 test('a signal stops a restore before anything is sent', async () => {
-  const { ipvs, kernel } = open();
+  const { ipvs, kernel } = openIpvs();
   const signal = AbortSignal.abort(new Error('no more'));
   await expect(ipvs.restore('-A -t 10.0.0.1:80 -s wlc', { signal })).rejects.toThrow('no more');
   expect(kernel.services.size).toBe(0);
 });
 
 test('a restore reports the line of each failure, for both parsers', () => {
-  const { ipvs, kernel } = open();
+  const { ipvs, kernel } = openIpvs();
   const text = [
     '# saved',
     '-A -t 10.0.0.1:80 -s wlc',
@@ -433,11 +417,10 @@ test('a restore reports the line of each failure, for both parsers', () => {
 });
 
 test('a refusal of every operation is a NetlinkError each, and not one of the call', () => {
-  const { kernel } = open();
+  const { kernel, ipvs } = openIpvs('netlink');
   kernel.netlinkDenied = true;
   kernel.sockoptDenied = true;
-  const ipvs = new Ipvs(new Exchange(new IpvsKernelTransport(kernel, 'netlink'), 'ipvs'));
-  const error = failed(() => ipvs.sync.batch(b => b.addService(web).addDestination(key, server(1))));
+  const error = errorOf(BatchError, () => ipvs.sync.batch(b => b.addService(web).addDestination(key, server(1))));
   expect(error.failures).toHaveLength(2);
   expect(error.failures[0]).toBeInstanceOf(NetlinkError);
   expect(error).toMatchObject({ outcome: 'none', failures: [{ code: 'EPERM' }, { code: 'EPERM' }] });

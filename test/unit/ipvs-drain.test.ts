@@ -1,8 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import { type Drain, Ipvs, type ReconcileProgress, type ServiceKey, type VirtualServer } from '../../src/ipvs/index.ts';
+import type { Drain, ReconcileProgress, ServiceKey, VirtualServer } from '../../src/ipvs/index.ts';
 import * as C from '../../src/linux/ip_vs.ts';
-import { Exchange } from '../../src/netlink/index.ts';
-import { IpvsKernel, IpvsKernelTransport } from '../support/ipvs-kernel.ts';
+import { type IpvsKernel, openIpvs } from '../support/ipvs-kernel.ts';
 import { until } from '../support/wait.ts';
 
 const LONG = 600_000;
@@ -14,8 +13,7 @@ const mark = { firewallMark: 7, family: 'ipv4' } as const;
 const gre = { protocol: 47, address: '10.0.0.1', port: 80 } as const;
 
 function open(...keys: ServiceKey[]) {
-  const kernel = new IpvsKernel();
-  const ipvs = new Ipvs(new Exchange(new IpvsKernelTransport(kernel), 'ipvs'));
+  const { kernel, ipvs } = openIpvs();
   const with2 = (...last: number[]) =>
     keys.map(key => ({ ...key, scheduler: 'wlc', destinations: last.map(each => server(each)) }) as VirtualServer);
   ipvs.sync.reconcile(with2(1, 2));

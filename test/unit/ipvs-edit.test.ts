@@ -1,24 +1,10 @@
 import { describe, expect, test } from 'vitest';
-import {
-  type Destination,
-  type DestinationPatch,
-  Ipvs,
-  type Scheduling,
-  type Service,
-  type ServicePatch,
-} from '../../src/ipvs/index.ts';
+import type { Destination, DestinationPatch, Ipvs, Scheduling, Service, ServicePatch } from '../../src/ipvs/index.ts';
 import * as C from '../../src/linux/ip_vs.ts';
-import { Exchange } from '../../src/netlink/index.ts';
-import { Observer } from '../../src/observe.ts';
-import { IpvsKernel, IpvsKernelTransport } from '../support/ipvs-kernel.ts';
+import { openIpvs } from '../support/ipvs-kernel.ts';
 
 const key = { protocol: 'tcp', address: '10.0.0.1', port: 80 } as const;
 const to = { address: '10.1.0.1', port: 80 } as const;
-
-function open(via: 'netlink' | 'sockopt' = 'netlink') {
-  const kernel = new IpvsKernel();
-  return { kernel, ipvs: new Ipvs(new Exchange(new IpvsKernelTransport(kernel, via), 'ipvs')) };
-}
 
 /** The ways to edit, which all do the same. */
 const ways = ['call', 'batch', 'apply'] as const;
@@ -143,7 +129,7 @@ const destinations: [
 describe.each(ways)('an edit by %s', way => {
   test.each(services)('turns the service %j with %j into %j', (before, patch, after) => {
     for (const via of ['netlink', 'sockopt'] as const) {
-      const { ipvs } = open(via);
+      const { ipvs } = openIpvs(via);
       ipvs.sync.addService({ ...key, ...before } as Service);
       editService(ipvs, way, patch);
       const { stats: _, ...now } = ipvs.sync.service(key);
@@ -154,7 +140,7 @@ describe.each(ways)('an edit by %s', way => {
   });
 
   test.each(destinations)('turns the server %j with %j into %j', (before, patch, after) => {
-    const { ipvs } = open();
+    const { ipvs } = openIpvs('netlink');
     ipvs.sync.addService({ ...key, scheduler: 'rr' });
     ipvs.sync.addDestination(key, { ...to, ...before });
     editDestination(ipvs, way, patch);
@@ -166,7 +152,7 @@ describe.each(ways)('an edit by %s', way => {
   });
 
   test('keeps the persistence engine, and what socket options cannot report', () => {
-    const { ipvs } = open();
+    const { ipvs } = openIpvs('netlink');
     ipvs.sync.addService({ ...key, scheduler: 'rr', persistence });
     editService(ipvs, way, { persistence: { timeoutSeconds: 5 } });
     expect(ipvs.sync.service(key).persistence).toEqual({ ...persistence, timeoutSeconds: 5 });
@@ -176,7 +162,7 @@ describe.each(ways)('an edit by %s', way => {
 
   test('rejects wrong input with ERR_OUT_OF_RANGE or ERR_INVALID_ARG_TYPE', () => {
     const BAD = /^(ERR_OUT_OF_RANGE|ERR_INVALID_ARG_TYPE)$/;
-    const { ipvs, kernel } = open();
+    const { ipvs, kernel } = openIpvs('netlink');
     ipvs.sync.addService({ ...key, scheduler: 'sh', schedulerFlags: ['sh-port'] });
     ipvs.sync.addDestination(key, { ...to, forward: 'direct', upperThreshold: 5 });
     kernel.log.length = 0;
@@ -212,7 +198,7 @@ describe.each(ways)('an edit by %s', way => {
 });
 
 test('a service of every port keeps its persistence, which an edit may remove only where there is none', () => {
-  const { ipvs, kernel } = open();
+  const { ipvs, kernel } = openIpvs('netlink');
   const all = { ...key, port: 0 };
   ipvs.sync.addService({ ...all, scheduler: 'rr', persistence: { timeoutSeconds: 5 } });
   expect(() => ipvs.sync.editService(all, { persistence: undefined })).toThrow('needs persistence');
@@ -224,8 +210,7 @@ test('a service of every port keeps its persistence, which an edit may remove on
 test('a port that the kernel ignores because of persistence by firewall mark is logged as a warning', () => {
   const warned: object[] = [];
   const logger = { debug() {}, info() {}, error() {}, warn: (fields: object) => warned.push(fields) };
-  const wire = new IpvsKernelTransport(new IpvsKernel());
-  const ipvs = new Ipvs(new Exchange(wire, 'ipvs', new Observer(logger)));
+  const { ipvs } = openIpvs(undefined, logger);
   const mark = { firewallMark: 7, family: 'ipv4', scheduler: 'rr' } as const;
   const server = { address: '10.1.0.1', port: 8080, forward: 'masquerade' } as const;
   ipvs.sync.reconcile([{ ...mark, destinations: [server] }]);

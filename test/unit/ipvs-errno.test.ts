@@ -1,9 +1,8 @@
 import { expect, test } from 'vitest';
 import { NetlinkError } from '../../src/errors.ts';
-import { Ipvs } from '../../src/ipvs/index.ts';
 import * as C from '../../src/linux/ip_vs.ts';
-import { Exchange } from '../../src/netlink/index.ts';
-import { IpvsKernel, IpvsKernelTransport } from '../support/ipvs-kernel.ts';
+import { errorOf } from '../support/error-of.ts';
+import { openIpvs } from '../support/ipvs-kernel.ts';
 
 /*
  * What a test cannot make a real kernel say: no memory, a module in the moment of its unloading, a kernel built without IPv6, and the limit of
@@ -16,24 +15,8 @@ const web = { protocol: 'tcp', address: '10.0.0.1', port: 80, scheduler: 'wlc' }
 const web6 = { ...web, address: '2001:db8::1' } as const;
 const server = { address: '10.1.0.1', port: 80, forward: 'direct' } as const;
 
-function open(via: 'netlink' | 'sockopt' = 'netlink') {
-  const kernel = new IpvsKernel();
-  const wire = new IpvsKernelTransport(kernel, via);
-  return { kernel, ipvs: new Ipvs(new Exchange(wire, 'ipvs')) };
-}
-
-function refused(call: () => unknown): NetlinkError {
-  try {
-    call();
-  } catch (error) {
-    if (error instanceof NetlinkError) return error;
-    throw error;
-  }
-  throw new Error('the kernel did not refuse this');
-}
-
 test('every call and a batch reject with ENOMEM when memory is short', () => {
-  const { kernel, ipvs } = open();
+  const { kernel, ipvs } = openIpvs('netlink');
   ipvs.sync.addService(web);
   kernel.refuses = () => ENOMEM;
   const calls = [
@@ -43,13 +26,13 @@ test('every call and a batch reject with ENOMEM when memory is short', () => {
     () => ipvs.sync.editService(web, { scheduler: 'rr' }),
     () => ipvs.sync.startSync({ state: 'backup', interface: 'lo', syncId: 1 }),
   ];
-  for (const call of calls) expect(refused(call)).toMatchObject({ code: 'ENOMEM', errno: ENOMEM });
+  for (const call of calls) expect(errorOf(NetlinkError, call)).toMatchObject({ code: 'ENOMEM', errno: ENOMEM });
   const result = ipvs.sync.batch(b => b.addService(web6).addDestination(web, server), { onError: 'collect' });
   expect(result).toMatchObject({ outcome: 'none', failures: [{ code: 'ENOMEM' }, { code: 'ENOMEM' }] });
 });
 
 test('a batch that ends with ENOMEM halfway keeps what was done, or with rollback nothing', () => {
-  const { kernel, ipvs } = open();
+  const { kernel, ipvs } = openIpvs('netlink');
   const exhausted = () => {
     let left = 2;
     kernel.refuses = command => (command === C.IPVS_CMD_NEW_DEST && left-- <= 0 ? ENOMEM : undefined);
@@ -71,7 +54,7 @@ test('a batch that ends with ENOMEM halfway keeps what was done, or with rollbac
 });
 
 test('a module that is being unloaded rejects with ENOPROTOOPT and advice', () => {
-  const { kernel, ipvs } = open();
+  const { kernel, ipvs } = openIpvs('netlink');
   ipvs.sync.addService(web);
   kernel.refuses = () => ENOPROTOOPT;
   const hint = expect.stringContaining('being unloaded');
@@ -82,27 +65,34 @@ test('a module that is being unloaded rejects with ENOPROTOOPT and advice', () =
     () => ipvs.sync.startSync({ state: 'backup', interface: 'lo', syncId: 1 }),
     () => ipvs.sync.stopSync('backup'),
   ]) {
-    expect(refused(call)).toMatchObject({ code: 'ENOPROTOOPT', hint });
+    expect(errorOf(NetlinkError, call)).toMatchObject({ code: 'ENOPROTOOPT', hint });
   }
 });
 
 test('a kernel without IPv6 rejects with EAFNOSUPPORT at the address', () => {
-  const { kernel, ipvs } = open();
+  const { kernel, ipvs } = openIpvs('netlink');
   ipvs.sync.addService(web);
   kernel.refuses = (_, { service, destination }) =>
     service?.family === 10 || destination?.family === 10 ? EAFNOSUPPORT : undefined;
   const hint = expect.stringContaining('CONFIG_IP_VS_IPV6');
-  expect(refused(() => ipvs.sync.addService(web6))).toMatchObject({ code: 'EAFNOSUPPORT', attribute: 'address', hint });
+  expect(errorOf(NetlinkError, () => ipvs.sync.addService(web6))).toMatchObject({
+    code: 'EAFNOSUPPORT',
+    attribute: 'address',
+    hint,
+  });
   const mark = { firewallMark: 7, family: 'ipv6', scheduler: 'rr' } as const;
-  expect(refused(() => ipvs.sync.addService(mark))).toMatchObject({ attribute: 'family', hint });
+  expect(errorOf(NetlinkError, () => ipvs.sync.addService(mark))).toMatchObject({ attribute: 'family', hint });
   const other = { address: '2001:db8::9', port: 80, forward: 'tunnel' } as const;
-  expect(refused(() => ipvs.sync.addDestination(web, other))).toMatchObject({ code: 'EAFNOSUPPORT', hint });
+  expect(errorOf(NetlinkError, () => ipvs.sync.addDestination(web, other))).toMatchObject({
+    code: 'EAFNOSUPPORT',
+    hint,
+  });
 });
 
 test('a kernel at its limit of counter threads rejects with EINVAL, which names no parameter', () => {
-  const { kernel, ipvs } = open();
+  const { kernel, ipvs } = openIpvs('netlink');
   kernel.refuses = command => (command === C.IPVS_CMD_NEW_SERVICE ? EINVAL : undefined);
-  const error = refused(() => ipvs.sync.addService(web));
+  const error = errorOf(NetlinkError, () => ipvs.sync.addService(web));
   expect(error).toMatchObject({ code: 'EINVAL', hint: expect.stringContaining('est_cpulist') });
   expect(error.attribute).toBeUndefined();
   const result = ipvs.sync.batch(b => b.addService(web), { onError: 'collect' });
@@ -110,15 +100,15 @@ test('a kernel at its limit of counter threads rejects with EINVAL, which names 
 });
 
 test('a kernel without IPVS rejects with ENOENT and advice', () => {
-  const { kernel, ipvs } = open();
+  const { kernel, ipvs } = openIpvs('netlink');
   kernel.missing = true;
   const hint = expect.stringContaining('modprobe ip_vs');
-  expect(refused(() => ipvs.sync.info())).toMatchObject({ code: 'ENOENT', hint });
-  expect(refused(() => ipvs.sync.batch(b => b.addService(web)))).toMatchObject({ code: 'ENOENT', hint });
+  expect(errorOf(NetlinkError, () => ipvs.sync.info())).toMatchObject({ code: 'ENOENT', hint });
+  expect(errorOf(NetlinkError, () => ipvs.sync.batch(b => b.addService(web)))).toMatchObject({ code: 'ENOENT', hint });
 });
 
 test('EINVAL for a server lists the causes that fit the request, and no others', () => {
-  const { kernel, ipvs } = open();
+  const { kernel, ipvs } = openIpvs('netlink');
   ipvs.sync.addService(web);
   ipvs.sync.addService(web6);
   ipvs.sync.addDestination(web, server);
@@ -134,7 +124,7 @@ test('EINVAL for a server lists the causes that fit the request, and no others',
     limit: 'est_cpulist',
   };
   const causes = (call: () => unknown) => {
-    const { code, hint = '' } = refused(call);
+    const { code, hint = '' } = errorOf(NetlinkError, call);
     expect(code).toBe('EINVAL');
     return Object.entries(words).flatMap(([name, word]) => (hint.includes(word) ? name : []));
   };

@@ -1,10 +1,9 @@
 import { describe, expect, test, vi } from 'vitest';
 import type { FieldRows } from '../../src/ip_vs/fields.ts';
-import { formatPlan, formatRules, fromJson, Ipvs, parseRules, toJson } from '../../src/ipvs/index.ts';
+import { formatPlan, formatRules, fromJson, parseRules, toJson } from '../../src/ipvs/index.ts';
 import * as C from '../../src/linux/ip_vs.ts';
-import { Exchange } from '../../src/netlink/index.ts';
 import type { KernelDestination, KernelService } from '../support/ipvs-abi.ts';
-import { IpvsKernel, IpvsKernelTransport } from '../support/ipvs-kernel.ts';
+import { openIpvs } from '../support/ipvs-kernel.ts';
 
 /*
  * A field is added in one row. Here a later kernel has more attributes than this library knows, and a row is added to each table for them: all
@@ -46,11 +45,6 @@ vi.mock('../../src/ip_vs/service-rows.ts', async original => {
   return { ...actual, serviceRows: await withMore(actual.serviceRows, 'persistence') };
 });
 
-const open = (via: 'netlink' | 'sockopt' = 'netlink') => {
-  const kernel = new IpvsKernel();
-  return { kernel, ipvs: new Ipvs(new Exchange(new IpvsKernelTransport(kernel, via), 'ipvs')) };
-};
-
 const u32 = (value: number): string => Buffer.from(Uint32Array.of(value).buffer).toString('hex');
 const key = { protocol: 'tcp', address: '10.0.0.1', port: 80 } as const;
 /* Their types do not have the new fields: a declaration is the third place of a field. */
@@ -67,7 +61,7 @@ const tunneled = {
 const desired = [{ ...service, destinations: [plain, tunneled] }];
 
 function filled(via?: 'netlink' | 'sockopt') {
-  const made = open(via);
+  const made = openIpvs(via);
   made.ipvs.sync.reconcile(desired);
   const [held] = made.kernel.services.values();
   return { ...made, held: held! };
@@ -82,7 +76,7 @@ const ALL = [{ [EXTRA]: u32(5), [INNER]: u32(6) }, { [EXTRA]: u32(7) }, { [EXTRA
 describe('a row that is added to the tables', () => {
   test('is written, in single calls and in a batch', () => {
     expect(othersOf(filled().held)).toEqual(ALL);
-    const { kernel, ipvs } = open();
+    const { kernel, ipvs } = openIpvs('netlink');
     const many = Array.from({ length: 20 }, (_, i) => ({ ...plain, address: `10.1.1.${i + 1}` }));
     ipvs.sync.batch(batch => {
       batch.addService(service);
@@ -168,7 +162,7 @@ describe('a row that is added to the tables', () => {
       '',
     ]);
     expect(parseRules(text)).toEqual(desired);
-    const empty = open();
+    const empty = openIpvs('netlink');
     empty.ipvs.sync.restore(text);
     expect(othersOf([...empty.kernel.services.values()][0]!)).toEqual(ALL);
     expect(() => parseRules(text.replace('--inner 9', '--inner 101'))).toThrow('--inner: expected an integer 0 to 100');
@@ -188,7 +182,7 @@ describe('a row that is added to the tables', () => {
   });
 
   test('is rejected over socket options that lack it with ERR_UNSUPPORTED', () => {
-    const { ipvs, kernel } = open('sockopt');
+    const { ipvs, kernel } = openIpvs('sockopt');
     const unsupported = expect.objectContaining({
       name: 'UnsupportedError',
       code: 'ERR_UNSUPPORTED',

@@ -2,10 +2,9 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { WireDestination, WireService } from '../../src/ip_vs/attributes.ts';
 import { destinationId, destinationSettings, serviceId, serviceSettings } from '../../src/ip_vs/wire.ts';
-import { type Destination, Ipvs, parseRules, type VirtualServer } from '../../src/ipvs/index.ts';
+import { type Destination, parseRules, type VirtualServer } from '../../src/ipvs/index.ts';
 import * as C from '../../src/linux/ip_vs.ts';
-import { Exchange } from '../../src/netlink/index.ts';
-import { IpvsKernel, IpvsKernelTransport } from '../support/ipvs-kernel.ts';
+import { type IpvsKernel, openIpvs } from '../support/ipvs-kernel.ts';
 import { oddTable } from '../support/ipvs-odd.ts';
 
 /* What another program has set, and this library would refuse from a caller: it can be read, wanted again, saved, restored, and changed elsewhere. */
@@ -13,9 +12,9 @@ import { oddTable } from '../support/ipvs-odd.ts';
 type Table = readonly { service: WireService; destinations: WireDestination[] }[];
 
 function open(via: 'netlink' | 'sockopt' = 'netlink') {
-  const kernel = new IpvsKernel();
-  kernel.schedulers.add('custom').add('my-own_2');
-  return { kernel, ipvs: new Ipvs(new Exchange(new IpvsKernelTransport(kernel, via), 'ipvs')) };
+  const made = openIpvs(via);
+  made.kernel.schedulers.add('custom').add('my-own_2');
+  return made;
 }
 
 function fill(kernel: IpvsKernel, table: Table): void {

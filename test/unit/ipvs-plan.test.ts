@@ -2,15 +2,9 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { writeService } from '../../src/ip_vs/service.ts';
 import { serviceId } from '../../src/ip_vs/wire.ts';
-import { formatPlan, Ipvs, type IpvsOperation, type VirtualServer } from '../../src/ipvs/index.ts';
-import { Exchange } from '../../src/netlink/index.ts';
+import { formatPlan, type IpvsOperation, type VirtualServer } from '../../src/ipvs/index.ts';
 import { virtualServers } from '../support/ipvs-arbitrary.ts';
-import { IpvsKernel, IpvsKernelTransport } from '../support/ipvs-kernel.ts';
-
-function open(): { ipvs: Ipvs; kernel: IpvsKernel } {
-  const kernel = new IpvsKernel();
-  return { kernel, ipvs: new Ipvs(new Exchange(new IpvsKernelTransport(kernel), 'ipvs')) };
-}
+import { openIpvs } from '../support/ipvs-kernel.ts';
 
 const web = { protocol: 'tcp', address: '10.0.0.1', port: 80, scheduler: 'wlc' } as const;
 const server = (last: number, weight = 1) =>
@@ -20,7 +14,7 @@ const kinds = (operations: readonly IpvsOperation[]) => operations.map(({ op }) 
 test('a second plan is empty for any present and desired state', () => {
   fc.assert(
     fc.property(virtualServers, virtualServers, (before, desired) => {
-      const { ipvs } = open();
+      const { ipvs } = openIpvs();
       ipvs.sync.apply(ipvs.sync.plan(before));
       const plan = ipvs.sync.plan(desired, { prune: true });
       const result = ipvs.sync.apply(plan);
@@ -35,7 +29,7 @@ test('a second plan is empty for any present and desired state', () => {
 test('the plan for a snapshot of the present state is empty', () => {
   fc.assert(
     fc.property(virtualServers, before => {
-      const { ipvs } = open();
+      const { ipvs } = openIpvs();
       ipvs.sync.apply(ipvs.sync.plan(before));
       const { servers, stable } = ipvs.sync.snapshot();
       expect(stable).toBe(true);
@@ -47,7 +41,7 @@ test('the plan for a snapshot of the present state is empty', () => {
 test('a plan survives JSON, and prints a line for each operation', () => {
   fc.assert(
     fc.property(virtualServers, virtualServers, (before, desired) => {
-      const { ipvs } = open();
+      const { ipvs } = openIpvs();
       ipvs.sync.apply(ipvs.sync.plan(before));
       const plan = ipvs.sync.plan(desired, { prune: true });
       expect(JSON.parse(JSON.stringify(plan))).toEqual(plan);
@@ -59,7 +53,7 @@ test('a plan survives JSON, and prints a line for each operation', () => {
 test('a service always has a server while one is replaced', () => {
   fc.assert(
     fc.property(virtualServers, virtualServers, (before, desired) => {
-      const { ipvs, kernel } = open();
+      const { ipvs, kernel } = openIpvs();
       ipvs.sync.apply(ipvs.sync.plan(before));
       // A service that shall have none ends without one; it is not among those of which servers are replaced.
       const wanted = desired.filter(each => each.destinations.length > 0).map(each => serviceId(writeService(each)));
@@ -75,14 +69,14 @@ test('a service always has a server while one is replaced', () => {
 });
 
 test('new servers are added before old ones are removed', () => {
-  const { ipvs } = open();
+  const { ipvs } = openIpvs();
   ipvs.sync.apply(ipvs.sync.plan([{ ...web, destinations: [server(1)] }]));
   const plan = ipvs.sync.plan([{ ...web, destinations: [server(2)] }]);
   expect(kinds(plan)).toEqual(['addDestination', 'removeDestination']);
 });
 
 test('a server comes up before the one that it replaces gets weight 0', () => {
-  const { ipvs } = open();
+  const { ipvs } = openIpvs();
   ipvs.sync.apply(ipvs.sync.plan([{ ...web, destinations: [server(1, 1), server(2, 0)] }]));
   const plan = ipvs.sync.plan([{ ...web, destinations: [server(1, 0), server(2, 1)] }]);
   expect(plan).toMatchObject([
@@ -92,7 +86,7 @@ test('a server comes up before the one that it replaces gets weight 0', () => {
 });
 
 test('the servers of an mh service are added before the scheduler is set', () => {
-  const { ipvs } = open();
+  const { ipvs } = openIpvs();
   const desired: VirtualServer[] = [
     { ...web, scheduler: 'mh', schedulerFlags: ['mh-port'], destinations: [server(1), server(2)] },
   ];
@@ -108,7 +102,7 @@ test('the servers of an mh service are added before the scheduler is set', () =>
 });
 
 test('a change to mh comes last, a change to another scheduler first, and no change is left out', () => {
-  const { ipvs } = open();
+  const { ipvs } = openIpvs();
   ipvs.sync.apply(ipvs.sync.plan([{ ...web, destinations: [server(1)] }]));
   const destinations = [server(1), server(2)];
   expect(kinds(ipvs.sync.plan([{ ...web, scheduler: 'mh', destinations }]))).toEqual(['addDestination', 'setService']);
@@ -117,7 +111,7 @@ test('a change to mh comes last, a change to another scheduler first, and no cha
 });
 
 test('what is not desired stays, unless prune is set; then it is removed last', () => {
-  const { ipvs } = open();
+  const { ipvs } = openIpvs();
   ipvs.sync.apply(ipvs.sync.plan([{ ...web, destinations: [server(1)] }]));
   const other = { ...web, port: 81, destinations: [] };
   expect(kinds(ipvs.sync.plan([other]))).toEqual(['addService']);
@@ -128,7 +122,7 @@ test('what is not desired stays, unless prune is set; then it is removed last', 
 });
 
 test('defaults are no differences', () => {
-  const { ipvs } = open();
+  const { ipvs } = openIpvs();
   const spare = { ...web, persistence: { timeoutSeconds: 300 }, destinations: [{ ...server(1), weight: undefined }] };
   const full = {
     ...web,
@@ -145,7 +139,7 @@ test('defaults are no differences', () => {
 });
 
 test('errors in the desired state have their path', () => {
-  const { sync } = open().ipvs;
+  const { sync } = openIpvs().ipvs;
   const plan = (...desired: unknown[]) => {
     try {
       sync.plan(desired as VirtualServer[]);

@@ -1,18 +1,11 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { BatchError } from '../../src/errors.ts';
-import { Ipvs, type ReconcileProgress, type VirtualServer } from '../../src/ipvs/index.ts';
+import type { ReconcileProgress, VirtualServer } from '../../src/ipvs/index.ts';
 import * as C from '../../src/linux/ip_vs.ts';
-import { Exchange } from '../../src/netlink/index.ts';
 import { virtualServers } from '../support/ipvs-arbitrary.ts';
-import { IpvsKernel, IpvsKernelTransport } from '../support/ipvs-kernel.ts';
+import { type IpvsKernel, openIpvs } from '../support/ipvs-kernel.ts';
 import { until } from '../support/wait.ts';
-
-function open() {
-  const kernel = new IpvsKernel();
-  const wire = new IpvsKernelTransport(kernel);
-  return { kernel, wire, ipvs: new Ipvs(new Exchange(wire, 'ipvs')) };
-}
 
 const key = { protocol: 'tcp', address: '10.0.0.1', port: 80 } as const;
 const server = (last: number, weight = 1) =>
@@ -34,7 +27,7 @@ function find(kernel: IpvsKernel, last: number) {
 test('reconcile turns any state into any other, and does nothing the second time', async () => {
   await fc.assert(
     fc.asyncProperty(virtualServers, virtualServers, fc.boolean(), async (before, desired, drain) => {
-      const { ipvs } = open();
+      const { ipvs } = openIpvs();
       ipvs.sync.reconcile(before);
       const options = { prune: true, ...(drain && { drain: { timeoutMs: 0 } }) };
       await ipvs.reconcile(desired, options);
@@ -46,7 +39,7 @@ test('reconcile turns any state into any other, and does nothing the second time
 });
 
 test('a removed server is drained: weight 0, watched until its connections end, removed', async () => {
-  const { ipvs, kernel } = open();
+  const { ipvs, kernel } = openIpvs();
   ipvs.sync.reconcile([web(1, 2, 3)]);
   Object.assign(find(kernel, 2), { activeConnections: 3, inactiveConnections: 1 });
   const progress: ReconcileProgress[] = [];
@@ -83,7 +76,7 @@ test('a removed server is drained: weight 0, watched until its connections end, 
 });
 
 test('a server is removed with its connections after the timeout', () => {
-  const { ipvs, kernel } = open();
+  const { ipvs, kernel } = openIpvs();
   ipvs.sync.reconcile([web(1, 2)]);
   find(kernel, 2).activeConnections = 5;
   const started = performance.now();
@@ -94,7 +87,7 @@ test('a server is removed with its connections after the timeout', () => {
 });
 
 test('a pruned service loses its servers first', async () => {
-  const { ipvs, kernel } = open();
+  const { ipvs, kernel } = openIpvs();
   ipvs.sync.reconcile([web(1, 2)]);
   find(kernel, 1).inactiveConnections = 2;
   const { drained, operations } = await ipvs.reconcile([], { prune: true, drain: { timeoutMs: 30, pollMs: 10 } });
@@ -104,7 +97,7 @@ test('a pruned service loses its servers first', async () => {
 });
 
 test('a server that another program gives weight again is left alone', async () => {
-  const { ipvs, kernel } = open();
+  const { ipvs, kernel } = openIpvs();
   ipvs.sync.reconcile([web(1, 2)]);
   find(kernel, 2).activeConnections = 5;
   const { drained } = await ipvs.reconcile([web(1)], {
@@ -118,7 +111,7 @@ test('a server that another program gives weight again is left alone', async () 
 });
 
 test('a server that another program has set in a way that is rejected here can be drained', async () => {
-  const { ipvs, kernel } = open();
+  const { ipvs, kernel } = openIpvs();
   ipvs.sync.reconcile([web(1, 2)]);
   const [kept] = kernel.services.values();
   // Direct routing to another port than the service's.
@@ -137,7 +130,7 @@ test('a server that another program has set in a way that is rejected here can b
 });
 
 test('an abort leaves draining servers at weight 0', async () => {
-  const { ipvs, kernel } = open();
+  const { ipvs, kernel } = openIpvs();
   ipvs.sync.reconcile([web(1, 2)]);
   find(kernel, 2).activeConnections = 5;
   const controller = new AbortController();
@@ -154,7 +147,7 @@ test('an abort leaves draining servers at weight 0', async () => {
 });
 
 test('a closed handle ends the draining: rejects it with ERR_CLOSED', async () => {
-  const { ipvs, kernel } = open();
+  const { ipvs, kernel } = openIpvs();
   ipvs.sync.reconcile([web(1, 2)]);
   find(kernel, 2).activeConnections = 5;
   const running = ipvs.reconcile([web(1)], {
@@ -167,7 +160,7 @@ test('a closed handle ends the draining: rejects it with ERR_CLOSED', async () =
 });
 
 test('reconcile plans again when others come in between, and stops at a refusal', async () => {
-  const { ipvs, kernel } = open();
+  const { ipvs, kernel } = openIpvs();
   let meddled = 0;
   kernel.before = (command, value) => {
     if (command !== C.IPVS_CMD_NEW_SERVICE || meddled++ > 0) return;
@@ -184,7 +177,7 @@ test('reconcile plans again when others come in between, and stops at a refusal'
 });
 
 test('a snapshot that others disturb is repeated, and is marked as unstable when they never stop', () => {
-  const { ipvs, kernel } = open();
+  const { ipvs, kernel } = openIpvs();
   ipvs.sync.reconcile([web(1, 2)]);
   let changes = 2;
   kernel.before = command => {
@@ -201,7 +194,7 @@ test('a snapshot that others disturb is repeated, and is marked as unstable when
 });
 
 test('entries that a dump repeats appear once', () => {
-  const { ipvs, kernel } = open();
+  const { ipvs, kernel } = openIpvs();
   ipvs.sync.reconcile([web(1, 2), { ...web(1), port: 81, destinations: [] }]);
   const { listed } = kernel;
   kernel.listed = (command, value) => {
@@ -216,7 +209,7 @@ test('entries that a dump repeats appear once', () => {
 });
 
 test('the servers of IPv4 are read over socket options, the rest by dumps', () => {
-  const { ipvs, wire, kernel } = open();
+  const { ipvs, wire, kernel } = openIpvs();
   ipvs.sync.reconcile([web(1), { ...web(2), port: 81, destinations: [{ ...server(2), port: 81 }] }]);
   let sent = wire.sent.length;
   expect(ipvs.sync.snapshot().stable).toBe(true);
@@ -233,11 +226,11 @@ test('the servers of IPv4 are read over socket options, the rest by dumps', () =
 });
 
 test('wrong options are rejected', async () => {
-  const { sync } = open().ipvs;
+  const { sync } = openIpvs().ipvs;
   expect(() => sync.reconcile([], { drain: { timeoutMs: -1 } })).toThrow('options.drain.timeoutMs');
   expect(() => sync.reconcile([], { drain: { timeoutMs: 1, pollMs: 1 } })).toThrow('options.drain.pollMs');
   expect(() => sync.reconcile([], { onProgress: 1 as never })).toThrow('options.onProgress');
   expect(() => sync.reconcile([], { purge: true } as never)).toThrow('options.purge');
   expect(() => sync.snapshot({ deep: true } as never)).toThrow('options.deep');
-  await expect(open().ipvs.reconcile(7 as never)).rejects.toThrow('desired');
+  await expect(openIpvs().ipvs.reconcile(7 as never)).rejects.toThrow('desired');
 });

@@ -1,12 +1,11 @@
 import fs from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { formatTable, Ipvs } from '../../src/ipvs/index.ts';
-import { Exchange } from '../../src/netlink/index.ts';
-import { IpvsKernel, IpvsKernelTransport } from '../support/ipvs-kernel.ts';
+import { openIpvs } from '../support/ipvs-kernel.ts';
 
 /* The table of docs/ipvs.md, "What is refused before the kernel sees it": every row of it is so, and there is no other. */
 
-const { sync } = new Ipvs(new Exchange(new IpvsKernelTransport(new IpvsKernel()), 'ipvs'));
+const { sync } = openIpvs().ipvs;
 const web = { protocol: 'tcp', address: '10.0.0.1', port: 80, scheduler: 'wlc' } as const;
 const web6 = { ...web, address: '2001:db8::1' } as const;
 const server = { address: '10.1.0.1', port: 80, forward: 'masquerade' } as const;
@@ -198,8 +197,8 @@ test('null, misspelt fields and undefined namespaces are rejected by every metho
 });
 
 test('nothing was sent by the tests above', () => {
-  const wire = new IpvsKernelTransport(new IpvsKernel());
-  const own = new Ipvs(new Exchange(wire, 'ipvs')).sync;
+  const { wire, ipvs } = openIpvs();
+  const own = ipvs.sync;
   expect(() => own.addService({ ...web, port: 0 })).toThrow(RangeError);
   expect(() =>
     own.apply([

@@ -1,26 +1,10 @@
 import { describe, expect, test } from 'vitest';
 import { BatchError } from '../../src/errors.ts';
 import type { WireDaemon } from '../../src/ip_vs/attributes.ts';
-import { formatRules, Ipvs, parseRules } from '../../src/ipvs/index.ts';
+import { formatRules, parseRules } from '../../src/ipvs/index.ts';
 import * as C from '../../src/linux/ip_vs.ts';
-import { Exchange } from '../../src/netlink/index.ts';
-import { IpvsKernel, IpvsKernelTransport } from '../support/ipvs-kernel.ts';
-
-function open() {
-  const kernel = new IpvsKernel();
-  const wire = new IpvsKernelTransport(kernel);
-  return { kernel, wire, ipvs: new Ipvs(new Exchange(wire, 'ipvs')) };
-}
-
-function failed(call: () => unknown): BatchError & { failures: readonly { line?: number }[] } {
-  try {
-    call();
-  } catch (error) {
-    if (error instanceof BatchError) return error;
-    throw error;
-  }
-  throw new Error('nothing failed');
-}
+import { errorOf } from '../support/error-of.ts';
+import { openIpvs } from '../support/ipvs-kernel.ts';
 
 const THERE = [
   '-A -t 10.0.0.1:80 -s rr -p 60 -M 0.0.0.0',
@@ -35,7 +19,7 @@ describe('a mask of persistence', () => {
   test.each(['0.0.0.0', '255.0.255.0', '0.0.0.24', '0.0.0.1', '255.255.255.254'])(
     'is accepted everywhere: %s',
     mask => {
-      const { ipvs } = open();
+      const { ipvs } = openIpvs();
       const key = { protocol: 'tcp', address: '10.0.0.1', port: 80 } as const;
       const service = { ...key, scheduler: 'rr', persistence: { timeoutSeconds: 60, netmask: mask } } as const;
       const text = `-A -t 10.0.0.1:80 -s rr -p 60 -M ${mask}\n`;
@@ -60,9 +44,9 @@ describe('a mask of persistence', () => {
 
 describe('a restore with replace', () => {
   test('makes the table of the text, whatever was there, and again the same', () => {
-    const { ipvs, kernel } = open();
+    const { ipvs, kernel } = openIpvs();
     ipvs.sync.restore(THERE);
-    expect(failed(() => ipvs.sync.restore(THERE))).toMatchObject({ outcome: 'none', rolledBack: true });
+    expect(errorOf(BatchError, () => ipvs.sync.restore(THERE))).toMatchObject({ outcome: 'none', rolledBack: true });
     for (const text of [NEW, NEW, THERE, THERE, '']) {
       const result = ipvs.sync.restore(text, { replace: true });
       expect(result).toMatchObject({ outcome: 'all', failures: [], rolledBack: false });
@@ -78,7 +62,7 @@ describe('a restore with replace', () => {
   });
 
   test('empties the table in the send that fills it', () => {
-    const { ipvs, wire } = open();
+    const { ipvs, wire } = openIpvs();
     ipvs.sync.restore(THERE);
     const { length } = wire.sent;
     ipvs.sync.restore(NEW, { replace: true, rollback: false });
@@ -86,11 +70,11 @@ describe('a restore with replace', () => {
   });
 
   test('is undone when a line is rejected: the failure has its line, and the old state is back', () => {
-    const { ipvs } = open();
+    const { ipvs } = openIpvs();
     ipvs.sync.restore(THERE);
     const before = ipvs.sync.snapshot();
     const bad = `${NEW}\n-A -f 7 -s rr\n`;
-    const error = failed(() => ipvs.sync.restore(bad, { replace: true }));
+    const error = errorOf(BatchError, () => ipvs.sync.restore(bad, { replace: true }));
     expect(error).toMatchObject({ code: 'EEXIST', outcome: 'none', applied: [], rolledBack: true });
     expect(error.failures).toMatchObject([{ index: 3, line: 5 }]);
     expect(error.message).toContain('line 5: EEXIST');
@@ -102,7 +86,7 @@ describe('a restore with replace', () => {
   });
 
   test('sends nothing where a line is malformed, and edits what earlier lines have added', () => {
-    const { ipvs, wire } = open();
+    const { ipvs, wire } = openIpvs();
     ipvs.sync.restore(THERE);
     const { length } = wire.sent;
     expect(() => ipvs.sync.restore('-A -t 10.0.0.1:80\n-A -t', { replace: true })).toThrow('line 2');
@@ -113,7 +97,7 @@ describe('a restore with replace', () => {
 });
 
 test('replaces all settings by an edit, as ipvsadm does', () => {
-  const { ipvs } = open();
+  const { ipvs } = openIpvs();
   ipvs.sync.restore(
     [
       '-A -t 10.0.0.1:80 -s sh -b sh-port -p 60 -M 255.0.0.0 --pe sip',
@@ -131,7 +115,7 @@ describe('a failing line about a sync daemon', () => {
   const daemon = (state: number, syncId: number): WireDaemon => ({ state, interface: 'lo', syncId, maxLength: 1400 });
 
   test('undoes the other lines, those about daemons included', () => {
-    const { ipvs, kernel } = open();
+    const { ipvs, kernel } = openIpvs();
     ipvs.sync.restore(THERE);
     // Others may have set a number that is refused here: it ran, and can run again.
     kernel.daemons.set(C.IP_VS_STATE_BACKUP, daemon(C.IP_VS_STATE_BACKUP, 300));
@@ -143,7 +127,7 @@ describe('a failing line about a sync daemon', () => {
       '--start-daemon backup --mcast-interface nosuch0',
       '--set 1 2 3',
     ].join('\n');
-    const error = failed(() => ipvs.sync.restore(text));
+    const error = errorOf(BatchError, () => ipvs.sync.restore(text));
     expect(error).toMatchObject({ code: 'ENODEV', outcome: 'none', applied: [], rolledBack: true });
     expect(error.failures).toMatchObject([{ index: 5, line: 5 }]);
     expect(sorted(ipvs.sync.save())).toEqual(sorted(THERE));
@@ -155,7 +139,7 @@ describe('a failing line about a sync daemon', () => {
   });
 
   test('leaves the other lines with rollback: false', () => {
-    const { ipvs, kernel } = open();
+    const { ipvs, kernel } = openIpvs();
     const text =
       '--start-daemon backup --mcast-interface nosuch0\n-A -f 9 -s rr\n--start-daemon master --mcast-interface lo';
     const result = ipvs.sync.restore(text, { rollback: false, onError: 'collect' });
@@ -165,7 +149,7 @@ describe('a failing line about a sync daemon', () => {
   });
 
   test('is reported as unknown where a daemon cannot be put back', () => {
-    const { ipvs, kernel } = open();
+    const { ipvs, kernel } = openIpvs();
     kernel.daemons.set(C.IP_VS_STATE_BACKUP, daemon(C.IP_VS_STATE_BACKUP, 3));
     kernel.refuses = command => (command === C.IPVS_CMD_NEW_DAEMON ? -12 : undefined);
     const text = '--stop-daemon backup\n-A -f 9 -s rr\n--start-daemon master --mcast-interface lo';
@@ -175,20 +159,19 @@ describe('a failing line about a sync daemon', () => {
   });
 
   test('undoes the other lines over socket options, which lack a group', () => {
-    const kernel = new IpvsKernel();
-    const ipvs = new Ipvs(new Exchange(new IpvsKernelTransport(kernel, 'sockopt'), 'ipvs'));
+    const { kernel, ipvs } = openIpvs('sockopt');
     const text = '-A -f 9 -s rr\n--start-daemon master --mcast-interface lo --mcast-group 224.0.0.9';
-    const error = failed(() => ipvs.sync.restore(text));
+    const error = errorOf(BatchError, () => ipvs.sync.restore(text));
     expect(error).toMatchObject({ code: 'EOPNOTSUPP', outcome: 'none', rolledBack: true });
     expect(kernel.services.size).toBe(0);
   });
 });
 
 test('is reported with the result of the rollback', () => {
-  const { ipvs, kernel } = open();
+  const { ipvs, kernel } = openIpvs();
   ipvs.sync.restore(THERE);
   const batch = (rollback: boolean) =>
-    failed(() =>
+    errorOf(BatchError, () =>
       ipvs.sync.apply(
         [
           { op: 'addService', service: { firewallMark: 7, family: 'ipv4', scheduler: 'rr' } },

@@ -4,15 +4,9 @@ import { NetlinkError, UnsupportedError } from '../../src/errors.ts';
 import * as S from '../../src/ip_vs/sockopt-structs.ts';
 import { Ipvs, type Service, type Via } from '../../src/ipvs/index.ts';
 import { Exchange } from '../../src/netlink/index.ts';
-import { type Logger, Observer } from '../../src/observe.ts';
+import type { Logger } from '../../src/observe.ts';
 import { virtualServers } from '../support/ipvs-arbitrary.ts';
-import { IpvsKernel, IpvsKernelTransport } from '../support/ipvs-kernel.ts';
-
-function open(via: Via, logger?: Logger) {
-  const kernel = new IpvsKernel();
-  const wire = new IpvsKernelTransport(kernel, via);
-  return { kernel, wire, ipvs: new Ipvs(new Exchange(wire, 'ipvs', new Observer(logger))) };
-}
+import { IpvsKernelTransport, openIpvs } from '../support/ipvs-kernel.ts';
 
 const web = { protocol: 'tcp', address: '10.0.0.1', port: 80, scheduler: 'wlc' } as const;
 const key = { protocol: 'tcp', address: '10.0.0.1', port: 80 } as const;
@@ -35,7 +29,7 @@ test('the structures have the sizes of the kernel', () => {
 });
 
 test('socket options carry everything but the documented exceptions', async () => {
-  const { ipvs, wire } = open('sockopt');
+  const { ipvs, wire } = openIpvs('sockopt');
   expect(ipvs.via).toBe('sockopt');
   const { sync } = ipvs;
   expect(sync.info()).toEqual({ version: '1.2.1', connectionTableSize: 4096 });
@@ -79,7 +73,7 @@ test('socket options carry everything but the documented exceptions', async () =
 });
 
 test('socket options reject what they cannot carry before anything is sent', () => {
-  const { ipvs, kernel } = open('sockopt');
+  const { ipvs, kernel } = openIpvs('sockopt');
   const { sync } = ipvs;
   sync.addService(web);
   kernel.log.length = 0;
@@ -104,7 +98,7 @@ test('socket options reject what they cannot carry before anything is sent', () 
 });
 
 test('socket options report the errors of netlink', () => {
-  const { sync } = open('sockopt').ipvs;
+  const { sync } = openIpvs('sockopt').ipvs;
   const code = (call: () => unknown) => {
     try {
       call();
@@ -123,7 +117,7 @@ test('socket options report the errors of netlink', () => {
 });
 
 test('socket options read lists to their end, also while these grow', () => {
-  const { ipvs, kernel } = open('sockopt');
+  const { ipvs, kernel } = openIpvs('sockopt');
   ipvs.sync.batch(b => {
     b.addService(web);
     for (let n = 1; n < 100; n++) b.addDestination(key, { ...server, address: `10.1.0.${n}` });
@@ -143,7 +137,7 @@ test("'auto' chooses netlink, or socket options where netlink is not permitted, 
   const warnings: unknown[] = [];
   const silent = () => {};
   const logger: Logger = { debug: silent, info: silent, error: silent, warn: (...words) => warnings.push(words) };
-  const { ipvs, kernel, wire } = open('auto', logger);
+  const { ipvs, kernel, wire } = openIpvs('auto', logger);
   kernel.netlinkDenied = true;
   expect(ipvs.via).toBe('netlink');
   await ipvs.addService(web);
@@ -153,14 +147,14 @@ test("'auto' chooses netlink, or socket options where netlink is not permitted, 
   await ipvs.addDestination(key, server);
   expect((await ipvs.snapshot()).servers).toHaveLength(1);
   expect(wire.sent.length).toBe(sent);
-  const second = open('auto');
+  const second = openIpvs('auto');
   second.kernel.netlinkDenied = true;
   expect(second.ipvs.sync.batch(b => b.addService(web).addDestination(key, server)).outcome).toBe('all');
   expect(second.ipvs.via).toBe('sockopt');
 });
 
 test("'auto' reports the error of netlink where neither is permitted", () => {
-  const { ipvs, kernel } = open('auto');
+  const { ipvs, kernel } = openIpvs('auto');
   kernel.netlinkDenied = true;
   kernel.sockoptDenied = true;
   expect(() => ipvs.sync.addService(web)).toThrow('EPERM');
@@ -169,7 +163,7 @@ test("'auto' reports the error of netlink where neither is permitted", () => {
 });
 
 test("'netlink' is never replaced", () => {
-  const { ipvs, kernel } = open('netlink');
+  const { ipvs, kernel } = openIpvs('netlink');
   kernel.netlinkDenied = true;
   expect(() => ipvs.sync.addService(web)).toThrow('EPERM');
   expect(() => Ipvs.open({ via: 'raw' as Via })).toThrow('via');
@@ -190,7 +184,7 @@ test('any plain IPv4 servers are the same by both ways', () => {
   );
   fc.assert(
     fc.property(plain, plain, (before, desired) => {
-      const { ipvs, kernel } = open('sockopt');
+      const { ipvs, kernel } = openIpvs('sockopt');
       ipvs.sync.reconcile(before);
       ipvs.sync.reconcile(desired, { prune: true });
       expect(ipvs.sync.plan(desired, { prune: true })).toEqual([]);

@@ -2,13 +2,11 @@ import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { Fleet } from '../../src/container/index.ts';
 import { readConnections } from '../../src/ipvs/connections.ts';
-import { Ipvs } from '../../src/ipvs/index.ts';
-import { Exchange } from '../../src/netlink/index.ts';
 import { checkMonitorOptions } from '../../src/nftables/watch/monitor.ts';
 import { checkTraceOptions } from '../../src/nftables/watch/tracing.ts';
 import { checkSignal, onAbort, throwIfAborted } from '../../src/signal.ts';
 import { sourceModules } from '../support/compiled.ts';
-import { IpvsKernel, IpvsKernelTransport } from '../support/ipvs-kernel.ts';
+import { openIpvs } from '../support/ipvs-kernel.ts';
 import { foreignController, listenersOf, NO_SIGNALS } from '../support/signals.ts';
 
 const reason = new Error('enough');
@@ -33,10 +31,7 @@ const takers: Record<string, (signal: AbortSignal) => unknown> = {
   'fleet.watch': signal => Fleet.open().watch({}, { directories: [], runtimes: [], signal }).close(),
 };
 
-function ipvs(): Ipvs {
-  const wire = new IpvsKernelTransport(new IpvsKernel());
-  return new Ipvs(new Exchange(wire, 'ipvs'));
-}
+const ipvs = () => openIpvs().ipvs;
 
 async function outcome(call: () => unknown): Promise<unknown> {
   try {
@@ -88,8 +83,7 @@ test('a listener is called once, at once where the signal is aborted already, an
 });
 
 test('a reconciliation ends where its own progress callback aborts it, before the next step', () => {
-  const kernel = new IpvsKernel();
-  const handle = new Ipvs(new Exchange(new IpvsKernelTransport(kernel), 'ipvs'));
+  const { kernel, ipvs: handle } = openIpvs();
   const controller = new AbortController();
   const desired = [{ protocol: 'tcp' as const, address: '10.0.0.1', port: 80, scheduler: 'rr', destinations: [] }];
   const onProgress = () => controller.abort(reason);
