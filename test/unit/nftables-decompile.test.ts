@@ -189,10 +189,15 @@ it('thousands of rules are decompiled in linear time', () => {
       { accept: null } as Statement,
     ],
   });
-  const start = process.cpuUsage();
-  for (let i = 0; i < 5000; i++) decompileRule({ family: 'inet', expressions });
-  const { user, system } = process.cpuUsage(start);
-  expect(user + system).toBeLessThan(5_000_000);
+  // Thirty milliseconds, and minutes where each rule makes the tables again. The best of several attempts: other programs only add to it.
+  let least = Number.POSITIVE_INFINITY;
+  for (let attempt = 0; attempt < 4 && least >= 5_000_000; attempt++) {
+    const start = process.cpuUsage();
+    for (let i = 0; i < 5000; i++) decompileRule({ family: 'inet', expressions });
+    const { user, system } = process.cpuUsage(start);
+    least = Math.min(least, user + system);
+  }
+  expect(least).toBeLessThan(5_000_000);
 });
 
 it('masks with gaps, and comparisons of more than was loaded, are kept', () => {
