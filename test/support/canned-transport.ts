@@ -3,6 +3,16 @@ import type { Transport } from '../../src/netlink/index.ts';
 /** An acknowledgement: NLMSG_ERROR with errno 0. */
 export const ACK: [type: number, flags: number, payload: Uint8Array] = [2, 0, new Uint8Array(20)];
 
+/** Bytes, written with spaces where that helps to read them. */
+export const hex = (text: string) => Uint8Array.from(Buffer.from(text.replaceAll(' ', ''), 'hex'));
+
+/** What rtnetlink says of the loopback device. */
+export const LO = hex(
+  '00 00 0403 01000000 49000100 00000000' + // ifinfomsg: loopback, 1, up running lower-up loopback
+    '0700 0300 6c6f00 00' + // lo
+    '0800 0400 00000100' + // mtu 65536
+    '0a00 0100 000000000000 0000', // address
+);
 /** A kernel that answers each request with what `answer` gives: message type, flags, and payload in hex. */
 export class CannedTransport implements Transport {
   readonly netnsInode = 0;

@@ -1,12 +1,25 @@
-import { describe, expect, test } from 'vitest';
-import { writeAddress } from '../../src/rtnetlink/address.ts';
-import type { NewLink } from '../../src/rtnetlink/index.ts';
-import { LINKS } from '../../src/rtnetlink/links/link.ts';
-import { writeChanges } from '../../src/rtnetlink/links/settings.ts';
-import { checkPrefix } from '../../src/rtnetlink/prefix.ts';
-import { writeRoute, writeRouteKey } from '../../src/rtnetlink/routes/new-route.ts';
+import { afterEach, describe, expect, test } from 'vitest';
+import { RTM_GETLINK, RTM_NEWLINK } from '../../src/linux/rtnetlink.ts';
+import { Exchange } from '../../src/netlink/index.ts';
+import { Links, type NewLinkOfKind } from '../../src/rtnetlink/index.ts';
+import { ACK, CannedTransport, LO } from '../support/canned-transport.ts';
 
-const write = (kind: string, options: unknown) => LINKS.write(kind, options as NewLink);
+/** A kernel that takes everything, and knows one device. */
+const wire = new CannedTransport(request => (request[4] === RTM_GETLINK ? [[RTM_NEWLINK, 0, LO], ACK] : [ACK]));
+const links = new Links(new Exchange(wire, 'rtnetlink')).sync;
+const create = (kind: string, options: unknown) => links.create({ kind, ...(options as object) } as NewLinkOfKind);
+const set = (changes: unknown) => links.set('eth0', changes as never);
+
+afterEach(() => {
+  wire.requests.length = 0;
+});
+
+/** What a call sends: each request behind its header, as hex. */
+function sent(call: () => unknown): string[] {
+  wire.requests.length = 0;
+  call();
+  return wire.requests.map(request => Buffer.from(request.subarray(16)).toString('hex'));
+}
 
 /** The path, the code and the class of what is thrown, in one line. */
 function refused(run: () => unknown): string {
@@ -14,6 +27,7 @@ function refused(run: () => unknown): string {
     run();
   } catch (error) {
     const { code, attribute } = error as { code: string; attribute: string };
+    expect(wire.requests, 'nothing was sent').toEqual([]);
     return `${attribute} ${code} ${error instanceof RangeError ? 'RangeError' : 'TypeError'}`;
   }
   return 'nothing thrown';
@@ -39,12 +53,22 @@ describe('the input of links', () => {
     [null, 'ERR_INVALID_ARG_TYPE TypeError'],
   ];
   test.each(names)('rejects the name %j', (name, expected) => {
-    expect(refused(() => write('dummy', { name }))).toBe(`name ${expected}`);
-    expect(refused(() => write('veth', { name: 'a', peer: { name } }))).toBe(`peer.name ${expected}`);
-    if (name !== undefined) expect(refused(() => writeChanges({ newName: name } as never))).toBe(`newName ${expected}`);
+    expect(refused(() => create('dummy', { name }))).toBe(`name ${expected}`);
+    expect(refused(() => create('veth', { name: 'a', peer: { name } }))).toBe(`peer.name ${expected}`);
+    if (name !== undefined) expect(refused(() => set({ newName: name }))).toBe(`newName ${expected}`);
   });
-  test.each(['a', 'fifteen-bytes-x', '...', '\u0001\u001b[31m', 'éééé', '\udcff'])('accepts the name %j', name => {
-    expect(write('dummy', { name }).wire.attributes.name).toBe(name);
+  test.each([
+    ['a', '61'],
+    ['fifteen-bytes-x', '6669667465656e2d62797465732d78'],
+    ['...', '2e2e2e'],
+    ['\u0001\u001b[31m', '011b5b33316d'],
+    ['éééé', 'c3a9c3a9c3a9c3a9'],
+    // A byte that is not UTF-8.
+    ['\udcff', 'ff'],
+  ])('accepts the name %j', (name, bytes) => {
+    const [request] = sent(() => create('dummy', { name }));
+    const header = Buffer.from(Uint16Array.of(4 + bytes.length / 2 + 1, 3).buffer).toString('hex');
+    expect(request).toContain(`${header}${bytes}00`);
   });
 
   test.each([
@@ -64,8 +88,8 @@ describe('the input of links', () => {
     [{ master: 5 }, 'master ERR_INVALID_ARG_TYPE TypeError'],
     [{ mut: 1500 }, 'mut ERR_UNKNOWN_FIELD TypeError'],
   ])('rejects %j', (given, expected) => {
-    expect(refused(() => write('dummy', { name: 'a', ...given }))).toBe(expected);
-    expect(refused(() => writeChanges(given as never))).toBe(expected);
+    expect(refused(() => create('dummy', { name: 'a', ...given }))).toBe(expected);
+    expect(refused(() => set(given))).toBe(expected);
   });
 
   test.each([
@@ -77,7 +101,7 @@ describe('the input of links', () => {
     [{ name: 'a', peer: { name: 'b', netns: undefined } }, 'peer.netns ERR_NETNS_UNDEFINED TypeError'],
     [{ name: 'a', peer: { name: 'b', up: true } }, 'peer.up ERR_UNKNOWN_FIELD TypeError'],
   ])('rejects the veth %j', (given, expected) => {
-    expect(refused(() => write('veth', given))).toBe(expected);
+    expect(refused(() => create('veth', given))).toBe(expected);
   });
 
   test.each([
@@ -86,7 +110,7 @@ describe('the input of links', () => {
     [{ name: 'a', bridge: { vlanFiltering: 1 } }, 'bridge.vlanFiltering ERR_INVALID_ARG_TYPE TypeError'],
     [{ name: 'a', bridge: true }, 'bridge ERR_INVALID_ARG_TYPE TypeError'],
   ])('rejects the bridge %j', (given, expected) => {
-    expect(refused(() => write('bridge', given))).toBe(expected);
+    expect(refused(() => create('bridge', given))).toBe(expected);
   });
 
   test.each([
@@ -94,7 +118,7 @@ describe('the input of links', () => {
     [{ name: 'a', link: 'eth0', mode: 'loud' }, 'mode ERR_OUT_OF_RANGE RangeError'],
     [{ name: 'a', link: 'eth0', mode: 4 }, 'mode ERR_INVALID_ARG_TYPE TypeError'],
   ])('rejects the macvlan %j', (given, expected) => {
-    expect(refused(() => write('macvlan', given))).toBe(expected);
+    expect(refused(() => create('macvlan', given))).toBe(expected);
   });
 
   test.each([
@@ -113,7 +137,7 @@ describe('the input of links', () => {
     ['10.0.0.1/24', { noDad: true }, 'noDad ERR_INVALID_ARG_TYPE TypeError'],
     ['10.0.0.1/24', { lable: 'x' }, 'lable ERR_UNKNOWN_FIELD TypeError'],
   ])('rejects the address %j %j', (address, options, expected) => {
-    expect(refused(() => writeAddress('eth0', address as string, options as never))).toBe(expected);
+    expect(refused(() => links.addAddress('eth0', address as string, options as never))).toBe(expected);
   });
 
   test.each([
@@ -133,25 +157,30 @@ describe('the input of links', () => {
     [{ to: 'default', device: 'a', onLink: 'yes' }, 'onLink ERR_INVALID_ARG_TYPE TypeError'],
     [{ to: 'default', dev: 'a' }, 'dev ERR_UNKNOWN_FIELD TypeError'],
   ])('rejects the route %j', (route, expected) => {
-    expect(refused(() => writeRoute(route as never))).toBe(expected);
+    expect(refused(() => links.addRoute(route as never))).toBe(expected);
   });
   test('accepts a route that was read for removal, and ignores what the kernel only reports', () => {
-    const key = writeRouteKey({ to: 'default', onLink: true, flags: ['onlink'], expiresSeconds: 5 });
-    expect(key).toEqual(writeRouteKey({ to: 'default' }));
-    expect(refused(() => writeRouteKey({ to: 'default', dev: 'a' } as never))).toBe('dev ERR_UNKNOWN_FIELD TypeError');
+    const read = { to: 'default', onLink: true, flags: ['onlink'], expiresSeconds: 5 } as never;
+    expect(sent(() => links.removeRoute(read))).toEqual(sent(() => links.removeRoute({ to: 'default' })));
+    wire.requests.length = 0;
+    const misspelt = { to: 'default', dev: 'a' } as never;
+    expect(refused(() => links.removeRoute(misspelt))).toBe('dev ERR_UNKNOWN_FIELD TypeError');
   });
 
   test('normalises prefixes', () => {
-    expect(checkPrefix('2001:DB8::0:1/64', [])).toEqual({
-      family: 'ipv6',
-      address: '2001:db8::1',
-      length: 64,
-      isNetwork: false,
-    });
-    expect(checkPrefix('10.0.0.1', [])).toMatchObject({ length: 32, isNetwork: true });
-    expect(checkPrefix('10.0.0.128/25', []).isNetwork).toBe(true);
-    expect(checkPrefix('0.0.0.0/0', []).isNetwork).toBe(true);
-    expect(checkPrefix('::/0', []).isNetwork).toBe(true);
-    expect(checkPrefix('fd00::/7', []).isNetwork).toBe(false);
+    const same = (one: () => unknown, other: () => unknown) => expect(sent(one)).toEqual(sent(other));
+    same(
+      () => links.addAddress('eth0', '2001:DB8::0:1/64'),
+      () => links.addAddress('eth0', '2001:db8::1/64'),
+    );
+    same(
+      () => links.addAddress('eth0', '10.0.0.1'),
+      () => links.addAddress('eth0', '10.0.0.1/32'),
+    );
+    // A route leads to a network: no bit may be set behind the prefix.
+    for (const to of ['10.0.0.128/25', '0.0.0.0/0', '::/0', '10.0.0.1'])
+      expect(sent(() => links.addRoute({ to, device: 'a' }))).not.toEqual([]);
+    wire.requests.length = 0;
+    expect(refused(() => links.addRoute({ to: 'fd00::/7', device: 'a' }))).toBe('to ERR_INVALID_ADDRESS RangeError');
   });
 });

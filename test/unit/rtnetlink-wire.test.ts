@@ -1,25 +1,11 @@
 import { describe, expect, test } from 'vitest';
-import { sourceOf, Writer } from '../../src/codec/index.ts';
 import { NetlinkError } from '../../src/errors.ts';
 import * as C from '../../src/linux/rtnetlink.ts';
 import { Exchange, type Transport } from '../../src/netlink/index.ts';
-import { ADDRESS } from '../../src/rtnetlink/address.ts';
 import { Links } from '../../src/rtnetlink/index.ts';
-import { LINKS } from '../../src/rtnetlink/links/link.ts';
-import { request } from '../../src/rtnetlink/request.ts';
-import { ACK, CannedTransport } from '../support/canned-transport.ts';
-
-const LINK = LINKS.messages;
-
-const hex = (text: string) => Uint8Array.from(Buffer.from(text.replaceAll(' ', ''), 'hex'));
+import { ACK, CannedTransport, hex, LO } from '../support/canned-transport.ts';
 
 const DONE: [number, number, Uint8Array] = [3, 2, new Uint8Array(4)];
-const LO = hex(
-  '00 00 0403 01000000 49000100 00000000' + // ifinfomsg: loopback, 1, up running lower-up loopback
-    '0700 0300 6c6f00 00' + // lo
-    '0800 0400 00000100' + // mtu 65536
-    '0a00 0100 000000000000 0000', // address
-);
 const PORT = hex(
   '00 00 0100 05000000 03100100 00000000' + // ether, 5, up broadcast multicast lower-up
     '0a00 0300 6574 683a 1b00 0000' + // a name with an escape in it
@@ -115,26 +101,16 @@ describe('links over a kernel in memory', () => {
     await expect(open(wire).createBridge(options)).rejects.toMatchObject({ path });
   });
 
-  test('report the paths of other requests', () => {
-    const at = (kind: typeof LINK | typeof ADDRESS, value: object, number: number) => {
-      const call = request(kind as typeof LINK, {
-        type: 0,
-        syscall: '',
-        header: (kind === LINK
-          ? { ifi_family: 0, ifi_type: 0, ifi_index: 0, ifi_flags: 0, ifi_change: 0 }
-          : { ifa_family: 0, ifa_prefixlen: 0, ifa_flags: 0, ifa_scope: 0, ifa_index: 0 }) as never,
-        value,
-      });
-      const writer = new Writer();
-      writer.zeros(16);
-      call.write(writer);
-      const source = sourceOf(writer.copy());
-      return call.locate!(source, 0, source.bytes.length, number);
-    };
-    expect(at(LINK, { name: 'a', mtu: 5 }, 32)).toEqual(['name']);
-    expect(at(LINK, { name: 'a', mtu: 5 }, 44)).toEqual(['mtu']);
-    expect(at(LINK, { name: 'a', mtu: 5 }, 20)).toEqual([]);
-    expect(at(ADDRESS, { local: '10.0.0.1' }, 24)).toEqual(['local']);
+  test.each<[string, number, readonly string[], (links: Links) => unknown]>([
+    ['the first attribute', 32, ['name'], links => links.sync.createDummy({ name: 'a', mtu: 5000 })],
+    ['the second attribute', 40, ['mtu'], links => links.sync.createDummy({ name: 'a', mtu: 5000 })],
+    ['the header', 20, [], links => links.sync.createDummy({ name: 'a', mtu: 5000 })],
+    ['an address', 24, ['address'], links => links.sync.addAddress('a', '10.0.0.1/24')],
+  ])('report the path of %s at its offset', (_, offset, path, call) => {
+    const wire = new CannedTransport(request =>
+      request[4] === C.RTM_GETLINK ? [[16, 0, PORT], ACK] : [errorMessage(-34, 'no', offset)],
+    );
+    expect(() => call(open(wire))).toThrow(expect.objectContaining({ code: 'ERANGE', path }));
   });
 
   test('report a missing device in the message, escaped, with the path', async () => {
