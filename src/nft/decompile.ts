@@ -8,26 +8,26 @@ import { type ListedSet, Undecompilable } from './decompile/tree.ts';
 import type { Names } from './names.ts';
 import { type Statement, statementsJson } from './statements/registry.ts';
 
-/** What a rule's bytecode alone does not say. */
+/** Information that is not in a rule's bytecode. */
 export interface DecompileContext {
-  /** Which nft is followed where they differ: 1.0.6 (Debian 12), or 1.1.6, the default. */
+  /** The version of nft to follow where versions differ: 1.0.6 (Debian 12), or 1.1.6, the default. */
   version?: '1.1.6' | '1.0.6';
   /**
-   * The sets of the rule's table, as `nft.ruleset({ elements: true })` or compileRule give them: anonymous ones are shown in place with
-   * their elements, of the others the types are needed.
+   * The sets of the rule's table, as `nft.ruleset({ elements: true })` or compileRule return them. Anonymous ones are shown in the rule with
+   * their elements; of the others only the types matter.
    */
   sets?: readonly (ListedSet | CompiledSet)[] | ((name: string) => ListedSet | undefined);
-  /** Names of numbers; default this system's files, read anew for each call that needs them. */
+  /** Names of numbers. Default: the files of this system, read anew in each call that needs them. */
   names?: Names;
-  /** The name of an interface by its index; default knows lo only, whose index is always 1. What has no name is shown as a number. */
+  /** Returns the name of an interface by its index. Default: knows lo only, whose index is always 1. An index without a name is shown as a number. */
   interfaceName?: (index: number) => string | undefined;
-  /** In text, what nft of that version could not read: a comment, the default, or an error. JSON can say all of it. */
+  /** Objects that nft of that version could not read become comments in text, the default, or an error. JSON can say everything. */
   unwritable?: 'comment' | 'refuse';
 }
 
 /**
  * Translates a rule's expressions into nft's statements: those that `nft -j list ruleset` shows.
- * Matches that later ones imply are left out, as nft does. What no statement stands for comes last, as `{ raw }` with its expressions.
+ * Matches that later ones imply are left out, as nft does. Expressions without a statement come last, as `{ raw }`.
  * @param rule family and expressions
  * @param context nft's version, the sets that the rule refers to, names of numbers and interfaces
  * @throws TypeError ERR_INVALID_ARG_TYPE an option is not what it should be

@@ -3,14 +3,15 @@ import { type ElementValue, isWireForm } from './element-values.ts';
 import { CATCH_ALL } from './field-values.ts';
 import type { ElementShape } from './set-types.ts';
 
-/** An element as it is written: a value, or one of the kernel's own, as `elements()`, `ruleset()` and a monitor give them. */
+/** An element to write: a value, or an element in the kernel's form, as `elements()`, `ruleset()` and a monitor return them. */
 export type GivenElement = ElementValue | WireElement;
 
 const WIRE_KEY = /^(?:[0-9a-f]{2})+$/;
 
 /**
- * The elements as values, those in the kernel's form as `{ wire }`. Where a range has its beginning and its end apart, a beginning looks like a
- * value with a key as hex: it is one if the set was read (`wasRead`), or if another element of the list can only be in the kernel's form.
+ * The elements as values; those in the kernel's form become `{ wire }`. In sets with separate beginnings and ends of ranges, a beginning looks
+ * like a value whose key is hex. It counts as a beginning if the set was read (`wasRead`), or if another element of the list can only be in the
+ * kernel's form.
  */
 export function asValues(
   elements: readonly GivenElement[],
@@ -34,8 +35,8 @@ function isMark(element: unknown, { keyLength }: ElementShape): boolean {
 const LEADING_END = Symbol.for('netsteer.leadingEnd');
 
 /**
- * Notes on a list of values that the set marks what lies before its first range, as sets do that nft has made. No value says that, and it matters to
- * nobody; but the list, written as it was read, makes the same elements.
+ * Notes on a list of values that the set has an end before its first range, as nft makes it. No value says that, and look-ups do not depend on it.
+ * With the note the list, written as it was read, makes the same elements.
  */
 export function noteLeadingEnd<T extends ElementValue[]>(values: T): T {
   return Object.defineProperty(values, LEADING_END, { value: true });
@@ -43,7 +44,7 @@ export function noteLeadingEnd<T extends ElementValue[]>(values: T): T {
 
 export const hasLeadingEnd = (values: object): boolean => LEADING_END in values;
 
-/** An element of the kernel's as the kernel takes it: ends of ranges have a lifetime in its listings, and are refused with one. */
+/** A listed element in the form that the kernel accepts: it lists ends of ranges with a lifetime, and refuses one in requests. */
 export function writableWire(element: WireElement): WireElement {
   if (!element.flags?.includes('interval-end')) return element;
   const { timeoutMilliseconds: _, expirationMilliseconds: __, ...rest } = element;

@@ -7,49 +7,49 @@ import { CATCH_ALL, type ElementKey, readFields, writeFields } from './field-val
 import type { ElementShape } from './set-types.ts';
 
 /**
- * What a map has for a key: like a key; a verdict ('accept', 'drop', `{ verdict: 'jump', chain: 'web' }`); in maps of objects, the name of one.
+ * The value of a key in a map: written like a key; a verdict ('accept', 'drop', `{ verdict: 'jump', chain: 'web' }`); in maps of objects, a name.
  */
 export type ElementData = ElementKey | Verdict;
 
-/** One element: the key alone, or with what belongs to it. */
+/** One element: the key alone, or the key with its value, timeout and so on. */
 export type ElementValue =
   | ElementKey
   | {
-      /** '*' alone is the catch-all: every key that has no element. */
+      /** '*' alone is the catch-all: each key that has no element. */
       key: ElementKey;
       /** In maps. */
       data?: ElementData;
-      /** When it goes; 0 is never. The set's own where left out. */
+      /** The lifetime; 0 is for ever. Default: that of the set. */
       timeoutMilliseconds?: bigint | number;
-      /** How much of that is left. */
+      /** The rest of the lifetime. */
       expirationMilliseconds?: bigint | number;
       /** A remark for people; `nft list` prints it. At most 128 bytes. */
       comment?: string;
       /** Counters and the like of this element. */
       expressions?: Expression[];
-      /** The range ends where the next one begins: it has no end of its own in the kernel, as in nft's anonymous maps. */
+      /** The range ends where the next one begins. The kernel has no end for it, as in nft's anonymous maps. */
       endsAtNext?: true;
     }
-  /** An element that is none of these, as the kernel has it. */
+  /** Any other element, in the kernel's form. */
   | { wire: WireElement };
 
 type Attached = Omit<Exclude<ElementValue, ElementKey | { wire: WireElement }>, 'key' | 'data' | 'endsAtNext'>;
 
-/** What only elements in the kernel's form have. */
+/** Fields that only elements in the kernel's form have. */
 const WIRE_ONLY = ['flags', 'keyEnd', 'object', 'expression', 'userdataFlags', 'unknown'] as const;
 
-/** Whether an element can only be one in the kernel's form. */
+/** Can an element only be in the kernel's form? */
 export function isWireForm(element: unknown, { dataRanges, dataLength }: ElementShape): element is WireElement {
   if (typeof element !== 'object' || element === null || Array.isArray(element) || element instanceof Uint8Array)
     return false;
   const fields = element as Partial<Record<string, unknown>>;
   if (fields.wire !== undefined || fields.from !== undefined) return false;
   for (const field of WIRE_ONLY) if (fields[field] !== undefined) return true;
-  // First and last value of a range, one behind the other.
+  // The first and the last value of a range, one behind the other.
   return dataRanges && typeof fields.data === 'string' && fields.data.length === 2 * dataLength;
 }
 
-/** Elements as the kernel has them, and which value each was made from (-1: from none). */
+/** Elements in the kernel's form, and the index of the value that each was made from (-1: none). */
 export interface WiredElements {
   elements: WireElement[];
   origin: number[];
@@ -57,7 +57,7 @@ export interface WiredElements {
 
 export interface WireOptions {
   leadingEnd?: boolean | undefined;
-  /** Of a map too: what is deleted needs no value. */
+  /** Elements of a map may lack a value, too: a deletion needs none. */
   keysOnly?: boolean | undefined;
 }
 
@@ -74,9 +74,9 @@ const ELEMENT_FIELDS = [
 const OPEN_INTERVAL = 'open-interval';
 
 /**
- * Values as the kernel's elements. In sets of ranges each becomes its beginning and its end; with `leadingEnd` what lies before the first
- * is marked as not belonging to the set, as nft marks it in a set that was empty.
- * @throws TypeError, RangeError with the index of the value, and where in it
+ * Values as the kernel's elements. In sets of ranges each becomes its beginning and its end. With `leadingEnd` an end comes before the first
+ * range, as nft adds it to a set that was empty.
+ * @throws TypeError, RangeError with the index of the value, and the path in it
  */
 export function wireElements(
   values: readonly ElementValue[],
@@ -231,7 +231,7 @@ interface KeyBytes {
   to: Uint8Array;
 }
 
-/** The bytes of a key, and of its last one; where the set has no ranges the key is a single one. */
+/** The bytes of a key, and of the last key of a range; a set without ranges accepts single keys only. */
 function keyBytes(key: ElementKey, { keyLength, key: fields, ranges }: ElementShape): KeyBytes {
   const from = new Uint8Array(keyLength);
   const to = ranges === 'none' ? from : new Uint8Array(keyLength);
@@ -250,7 +250,7 @@ function dataBytes(data: ElementKey, { dataLength, data: fields, dataRanges }: E
   return both;
 }
 
-/** The number behind it, as hex; undefined where there is none. */
+/** The next number, as hex; undefined behind the highest one. */
 function increment(bytes: Uint8Array): string | undefined {
   const next = bytes.slice();
   for (let i = next.length - 1; i >= 0; i--) {
@@ -272,13 +272,13 @@ function decrement(hex: string): Uint8Array {
 /** The elements of a set as values, in the order of their keys where the set has ranges. */
 export interface ElementValues {
   elements: ElementValue[];
-  /** What lies before the first range is marked as not belonging to the set. Only in sets of ranges. */
+  /** An end comes before the first range. Only in sets of ranges. */
   leadingEnd?: boolean;
 }
 
 /**
- * The kernel's elements as values: the other way round, and nothing is lost. Beginnings and ends of ranges become one, a range that is a prefix
- * is written as one, and what fits nothing is kept as `{ wire }`.
+ * The kernel's elements as values; nothing is lost. The beginning and the end of a range become one value, a range that is a prefix is
+ * written as one, and any other element is kept as `{ wire }`.
  */
 export function elementValues(wire: readonly WireElement[], shape: ElementShape): ElementValues {
   if (shape.ranges === 'marks') return markedRanges(wire, shape);
@@ -309,7 +309,7 @@ function markedRanges(wire: readonly WireElement[], shape: ElementShape): Elemen
     else marks.push(element);
   }
   const isEnd = ({ flags }: WireElement) => flags !== undefined;
-  // An end comes before the beginning that has the same key.
+  // An end comes before the beginning with the same key.
   marks.sort((a, b) => {
     if (a.key !== b.key) return (a.key as string) < (b.key as string) ? -1 : 1;
     return Number(isEnd(b)) - Number(isEnd(a));
@@ -320,7 +320,7 @@ function markedRanges(wire: readonly WireElement[], shape: ElementShape): Elemen
     const mark = marks[i]!;
     const next = marks[i + 1];
     if (isEnd(mark)) {
-      // The second of two ends, or one of a range that is not here.
+      // The second of two ends, or the end of a range that is not in the list.
       const others = next === undefined ? elements.length > 0 : next.key !== mark.key;
       if (i === 0 && others && /^0*$/.test(mark.key as string)) leadingEnd = true;
       else ranges.push({ wire: mark });
@@ -347,10 +347,10 @@ function markedRanges(wire: readonly WireElement[], shape: ElementShape): Elemen
   return { elements: [...elements, ...ranges], leadingEnd };
 }
 
-/** What the kernel says of an end in a set whose elements time out by themselves: it does not (its beginning does). */
+/** The kernel's fields of an end in a set with a default timeout: an end does not expire, its beginning does. */
 const LIFETIME = ['timeoutMilliseconds', 'expirationMilliseconds'];
 
-/** A beginning, or an end and nothing else. */
+/** Is the element a beginning, or an end without other fields? */
 function isMark(element: WireElement, shape: ElementShape): boolean {
   if (!isKey(element.key, shape) || element.keyEnd !== undefined) return false;
   if (element.flags === undefined) return true;
@@ -358,7 +358,7 @@ function isMark(element: WireElement, shape: ElementShape): boolean {
   return element.flags.length === 1 && element.flags[0] === 'interval-end' && fields.length === 2;
 }
 
-/** Puts together the value of a key; the element as it was where that would lose something. */
+/** The value of a key, or the unchanged element where the value would lose something. */
 function whole(element: WireElement, key: ElementKey, shape: ElementShape, endsAtNext = false): ElementValue {
   const { key: first, keyEnd: last, flags, data, object, expression, expressions, ...rest } = element;
   const value: { key: ElementKey; data?: ElementData; endsAtNext?: true } & Attached = { key };

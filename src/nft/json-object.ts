@@ -1,4 +1,4 @@
-/* Objects of nft's JSON, while they are made. */
+/* Parts of nft's JSON, on the way out. */
 
 export type Json = string | number | boolean | bigint | null | Json[] | { [key: string]: Json | undefined };
 export type JsonObject = { [key: string]: Json | undefined };

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import type { NameFile } from './data/datatypes.ts';
 
-/** Where nft looks for the names of numbers, in this order: it is built with the system's configuration directory as its own. */
+/** The folders in which nft looks for the names of numbers, in this order. Distributions build nft with /etc as its configuration folder. */
 const PLACES: Record<NameFile, readonly string[]> = {
   rt_marks: ['/etc/iproute2/rt_marks', '/usr/share/iproute2/rt_marks'],
   rt_realms: ['/etc/iproute2/rt_realms', '/usr/share/iproute2/rt_realms'],
@@ -9,7 +9,7 @@ const PLACES: Record<NameFile, readonly string[]> = {
   'connlabel.conf': ['/etc/connlabel.conf'],
 };
 
-/** Those of IP protocols that are there without /etc/protocols. */
+/** The names of IP protocols on a system without /etc/protocols. */
 const BUILT_IN_PROTOCOLS: Readonly<Record<string, number>> = {
   ip: 0,
   icmp: 1,
@@ -27,22 +27,22 @@ const BUILT_IN_PROTOCOLS: Readonly<Record<string, number>> = {
   udplite: 136,
 };
 
-/** Names and numbers of one file, both ways. */
+/** The names and numbers of one file, in both directions. */
 export interface NameTable {
   readonly byName: ReadonlyMap<string, number>;
-  /** The first name of a number is the one that is printed. */
+  /** A number with several names is printed by the first one. */
   readonly byNumber: ReadonlyMap<number, string>;
 }
 
-/** Where `Names` reads from. */
+/** The source of `Names`. */
 export interface NamesOptions {
-  /** Gives the text of a file, or undefined where there is none; default reads this system's files. */
+  /** Returns the text of a file, or undefined where there is none. Default: reads the files of this system. */
   readFile?: (path: string) => string | undefined;
 }
 
 /**
  * The names of numbers in the files that nft reads: /etc/protocols, /etc/services, /etc/passwd, /etc/group, iproute2's marks, realms and
- * device groups, and connlabel.conf. Each file is read when a name of it is first asked for, once for each `Names`.
+ * device groups, and connlabel.conf. Each file is read at the first question for one of its names, once for each `Names`.
  * @example
  * const names = new Names({ readFile: path => (path === '/etc/services' ? 'web 8080/tcp' : undefined) });
  * names.services().byName.get('web'); // 8080
@@ -72,7 +72,7 @@ export class Names {
   }
 
   /**
-   * Returns the IP protocols, with their aliases; those that everybody knows where there is no /etc/protocols.
+   * Returns the IP protocols, with their aliases. Without /etc/protocols these are the most usual ones.
    * @example
    * new Names().protocols().byName.get('tcp'); // 6
    */
@@ -145,7 +145,7 @@ function* lines(text: string): Generator<string> {
   }
 }
 
-/** iproute2's way: '0x10 name', '1 name'. nft reads no further than the first line that is not so. */
+/** The format of iproute2's files: '0x10 name', '1 name'. nft stops at the first line with another format. */
 function numberFirst(text: string): NameTable {
   const entries: [string, number][] = [];
   for (const line of lines(text)) {
@@ -156,7 +156,7 @@ function numberFirst(text: string): NameTable {
   return tableOf(entries);
 }
 
-/** The way of /etc/protocols and /etc/services: 'tcp 6 TCP', 'http 80/tcp www'. */
+/** The format of /etc/protocols and /etc/services: 'tcp 6 TCP', 'http 80/tcp www'. */
 function* nameFirst(text: string): Generator<[string, number]> {
   for (const line of lines(text)) {
     const [name, number, ...aliases] = line.split(/\s+/);

@@ -5,7 +5,7 @@ import type { ObjectName } from './data/objects.ts';
 import { STATES, type StateName } from './statements/stateful.ts';
 import { SYNPROXY_FLAGS } from './statements/synproxy.ts';
 
-/* Objects with names, from nft's JSON to what a transaction takes. */
+/* Objects with names, from nft's JSON to the fields that a transaction takes. */
 
 type Fields = Record<string, unknown>;
 
@@ -27,7 +27,7 @@ const TIMEOUTS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   udp: { unreplied: 'unreplied', replied: 'replied' },
 };
 
-/** The data of an object, beside its place. */
+/** The data of an object: its fields without family, table and name. */
 export function objectData(kind: ObjectName, json: Fields): Fields {
   switch (kind) {
     case 'counter':

@@ -12,8 +12,9 @@ import { isBitmask, type ListedSet, type Node, ORDERS, Undecompilable } from './
 import { type FlowStatement, statementsJson } from './statements/registry.ts';
 
 /*
- * nft 1.0.6 prints calculations that it cannot read, or reads as others: a mark that is set from an address, a shift of a mark, a mask of a
- * field that is shorter than what is written. So a rule that calculates is compiled again, as that nft does it, and compared.
+ * A workaround for nft 1.0.6, which prints calculations that it cannot read or reads as others: a mark that is set from an address, a shift of a
+ * mark, a mask of a field that is shorter than the written one. A rule with a calculation is compiled again, as that nft does it, and compared.
+ * It can go together with support for 1.0.6.
  */
 
 interface CalculatingRule {
@@ -21,7 +22,7 @@ interface CalculatingRule {
   readonly expressions: readonly Expression[];
 }
 
-/** Does nft 1.0.6 make the same rule of these statements? */
+/** Does nft 1.0.6 read these statements as the same rule? */
 export function readsBack(
   { family, expressions }: CalculatingRule,
   statements: readonly FlowStatement[],
@@ -46,7 +47,7 @@ export function readsBack(
     const listed: SetFinder = (name, id) => sets.listed(name, id);
     return meaning(compiled.expressions, own) === meaning(expressions, listed);
   } catch (error) {
-    // What other statements are refused for has nothing to do with a calculation.
+    // The refusal of a statement without a calculation does not matter here.
     if (error instanceof TypeError || error instanceof RangeError)
       return calculating[Number((error as ArgumentError).path?.[0])] !== true;
     if (error instanceof Undecompilable) return false;
@@ -54,10 +55,10 @@ export function readsBack(
   }
 }
 
-/** Numbers of these types are no words of nft's JSON: bits of an interface's index. */
+/** nft's JSON has no numbers of these types: bits of an interface's index, for instance. */
 const UNREAD: ReadonlySet<Datatype['kind']> = /* @__PURE__ */ new Set<Datatype['kind']>(['interface', 'time', 'date']);
 
-/** Values that any nft writes anywhere. */
+/** Values that each nft accepts in each place. */
 const MADE: ReadonlySet<Node['kind']> = /* @__PURE__ */ new Set<Node['kind']>(['value', 'map', 'hash', 'numgen']);
 
 function calculates(statement: FlowStatement): boolean {
@@ -71,7 +72,7 @@ function calculates(statement: FlowStatement): boolean {
       break;
     }
     case 'mangle':
-      // Bits without a name are written with the bits around them.
+      // A write of bits without a name includes the bits around them.
       if (statement.target.kind === 'payload' && !isKnown(statement.target)) return false;
       if (!MADE.has(statement.value.kind)) return true;
       break;
@@ -80,7 +81,7 @@ function calculates(statement: FlowStatement): boolean {
   return Object.values(statement).some(part => isNode(part) && isCalculated(part));
 }
 
-/** Flags that are the same in either byte order. */
+/** Are the flags the same in either byte order? */
 function isSymmetric(node: Node): boolean {
   const flags = flagsOf(node);
   return reverseBytes(flags, bytesOf(node.bits || node.type.bits)) === flags;
@@ -115,7 +116,7 @@ function isCalculated(node: Node): boolean {
   }
 }
 
-/** The expressions as text, equal for equal effects: a range is two comparisons, a calculation that changes nothing is none. */
+/** The expressions as text, equal for equal effects: a range counts as two comparisons, and a calculation without effect as none. */
 function meaning(expressions: readonly Expression[], find: SetFinder): string {
   const lines: string[] = [];
   let flips: { register: number; xor: bigint } | undefined;
@@ -151,7 +152,7 @@ function meaning(expressions: readonly Expression[], find: SetFinder): string {
   return lines.join('\n');
 }
 
-/** A look into a set without a name by what is in it. */
+/** A look-up in a set without a name, by the elements of the set. */
 function setLine(expression: Expression, find: SetFinder): string | undefined {
   if (!('lookup' in expression)) return undefined;
   const { set: name, setId, ...rest } = expression.lookup;
@@ -169,7 +170,7 @@ function elementsOf({ elements = [] }: ListedSet): string[] {
     .sort();
 }
 
-/** Empty lists of flags are as good as none; the order of the fields is nobody's choice. */
+/** Empty lists of flags count as none, and the order of the fields does not matter. */
 function line(content: unknown): string {
   return JSON.stringify(content, (_key, each: unknown) => {
     if (typeof each === 'bigint') return String(each);

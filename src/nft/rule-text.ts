@@ -11,11 +11,11 @@ import { endsRule, statementText } from './statements/registry.ts';
 
 export type ListedRule = Pick<RuleEntry, 'family' | 'expressions' | 'comment'>;
 
-/** One rule in a line; what of it nft cannot read is noted in the words' `unwritable`. */
+/** One rule in a line. `unwritable` of the words notes each part that nft cannot read. */
 export function ruleText(rule: ListedRule, sets: Sets, options: TextOptions): string {
   const { words } = options;
   const { statements, rest } = readRule(rule, sets, words.dialect);
-  // The kernel lets a rule go on behind its verdict; nft reads no such rule.
+  // The kernel accepts expressions behind a verdict; nft cannot read them.
   if (statements.slice(0, -1).some(endsRule)) words.unwritable.note('a statement behind the verdict');
   if (words.dialect.misreadsCalculations && !readsBack(rule, statements, sets, words))
     words.unwritable.note('a calculation that nft 1.0.6 reads as another, or not at all');
@@ -28,7 +28,7 @@ export function ruleText(rule: ListedRule, sets: Sets, options: TextOptions): st
     parts = rule.expressions.map(expression => bracketed(expression, words));
   }
   const { comment } = rule;
-  // A comment that cannot be quoted is told to readers only: the rule is the same without it.
+  // A comment that cannot be quoted is for readers only: the rule is the same without it.
   if (comment !== undefined)
     parts.push(isWritableComment(comment) ? `comment "${comment}"` : `# comment "${printable(comment)}"`);
   return parts.join(' ');

@@ -21,8 +21,8 @@ export interface RulesetJson {
 }
 
 /**
- * Gives a ruleset in nft's JSON, as `nft -j list ruleset` does. nft reads it back with `nft -j -f`.
- * @param ruleset what `ruleset` has read
+ * Returns a ruleset in nft's JSON, as `nft -j list ruleset` prints it. `nft -j -f` reads it back.
+ * @param ruleset the listing that `ruleset` returned
  * @param context nft's version, names of numbers and interfaces
  * @example
  * const { nftables } = rulesetJson(await nft.ruleset({ elements: true }));
@@ -31,7 +31,7 @@ export function rulesetJson(ruleset: ListedRuleset, context: Omit<DecompileConte
   return finish(rulesetJsonInParts(ruleset, context));
 }
 
-/** The same, which lets its caller do something else between two rules. */
+/** The same in parts: the caller can let other work run between two rules. */
 export function* rulesetJsonInParts(
   ruleset: ListedRuleset,
   context: Omit<DecompileContext, 'sets'>,
@@ -47,11 +47,11 @@ export function* rulesetJsonInParts(
   return { nftables };
 }
 
-/** Undefined in the midst of a long one. */
+/** A part is undefined while a long one is being made. */
 function* tableJson(content: TableContent, words: Vocabulary): Generator<JsonObject | undefined> {
   const { table, chains, sets, objects, flowtables } = content;
   yield { table: headJson(table, words) };
-  // Maps and rules speak of chains: nft 1.1 lists these first.
+  // Maps and rules refer to chains: nft 1.1 lists chains first.
   if (words.dialect.listsChainsFirst) for (const chain of chains) yield { chain: chainJson(chain, words) };
   for (const object of objects) {
     if (!isNamed(object)) continue;
@@ -119,7 +119,7 @@ function flowtableJson({ family, name, table, handle, hook, priority, devices }:
   });
 }
 
-/** JSON has no bigints. A number is taken back where it is exact; a larger one is kept as text, so that nothing is lost. */
+/** JSON has no bigints. A bigint becomes a number where that is exact, and text where it is larger. */
 function withoutBigints(value: unknown): Json {
   if (typeof value === 'bigint') return value <= Number.MAX_SAFE_INTEGER ? Number(value) : String(value);
   if (Array.isArray(value)) return value.map(withoutBigints);
@@ -150,7 +150,7 @@ function typeNames(name: string): Json {
 
 const SET_FLAGS = ['constant', 'interval', 'timeout', 'dynamic'];
 
-/** Nothing of what nft has no words for. */
+/** Undefined if nft has no words for it. */
 function contentOf(object: NftObjectOf, words: Vocabulary): JsonObject {
   try {
     return objectJson(object, words);
@@ -160,7 +160,7 @@ function contentOf(object: NftObjectOf, words: Vocabulary): JsonObject {
   }
 }
 
-/** One that nft has no words for, whose name is no text for instance, is there without its type and elements. */
+/** A set that nft has no words for is listed without its type and elements: one whose name is no text, for instance. */
 function* setJson(set: ListedSet, content: TableContent, words: Vocabulary): InParts<JsonObject> {
   try {
     return yield* describedSet(set, content, words);

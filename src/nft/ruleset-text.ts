@@ -19,11 +19,11 @@ import { statesText } from './statements/stateful.ts';
 
 /**
  * Prints a ruleset as `nft list ruleset` does, in text that nft of that version loads.
- * nft's language cannot say everything: names are bare words, quoted strings have no escapes, nft 1.0.6 lacks what came later, and none takes
- * matches and targets of iptables. Such an object is shown as a comment, in lines that begin with `#`, and so is what refers to it: nothing of a
- * name can become a command when the text is loaded, and what is loaded lacks these objects. With `unwritable: 'refuse'` they are an error
- * instead. Control characters are escaped.
- * @param ruleset what `ruleset` has read
+ * nft's language cannot say everything: names are bare words, quoted strings have no escapes, nft 1.0.6 lacks newer words, and no nft reads
+ * matches and targets of iptables. Such an object becomes a comment, in lines that begin with `#`, and so do the objects that refer to it. So no
+ * name can become a command when somebody loads the text; the loaded ruleset then lacks these objects. With `unwritable: 'refuse'` they are an
+ * error instead. Control characters are escaped.
+ * @param ruleset the listing that `ruleset` returned
  * @param context nft's version, names of numbers and interfaces
  * @throws RangeError ERR_NO_TEXT with `unwritable: 'refuse'`: names the object
  * @example
@@ -33,7 +33,7 @@ export function formatRuleset(ruleset: ListedRuleset, context: Omit<DecompileCon
   return finish(rulesetText(ruleset, context));
 }
 
-/** The same, which lets its caller do something else between two rules. */
+/** The same in parts: the caller can let other work run between two rules. */
 export function* rulesetText(ruleset: ListedRuleset, context: Omit<DecompileContext, 'sets'>): InParts<string> {
   const words = vocabulary(context);
   const parts: string[] = [];
@@ -46,7 +46,7 @@ export function* rulesetText(ruleset: ListedRuleset, context: Omit<DecompileCont
   return parts.join('');
 }
 
-/** The lines of the rules of a chain without a name, which stand where it is jumped to. */
+/** The lines of the rules of a chain without a name. nft prints them in the place of the jump. */
 export function nestedRules(content: TableContent, words: Vocabulary): (name: string) => string | undefined {
   const nestedChain = (name: string): string | undefined => {
     if (!content.nested.has(name)) return undefined;
@@ -60,11 +60,11 @@ const TABLE_FLAGS = ['dormant', 'owner', 'persist'];
 /** In the order in which nft writes them. */
 const SET_FLAGS = ['constant', 'dynamic', 'interval', 'timeout'];
 
-/** Writes one table: what refers to what is left out is left out, too. */
+/** Writes one table. An object that refers to one which is left out is left out, too. */
 class TableWriter {
   readonly #content: TableContent;
   readonly #words: Vocabulary;
-  /** What is shown as a comment: 'chain web'. */
+  /** The objects that become comments: 'chain web'. */
   readonly #left = new Set<string>();
 
   constructor(content: TableContent, words: Vocabulary) {
@@ -72,7 +72,7 @@ class TableWriter {
     this.#words = words;
   }
 
-  /** Each of whole lines; undefined in the midst of a long one. */
+  /** Each part has whole lines; it is undefined while a long part is being made. */
   *parts(): Generator<string | undefined> {
     const { table, chains, sets, objects, flowtables } = this.#content;
     const { head, separated } = this.#head(table);
@@ -81,7 +81,7 @@ class TableWriter {
     const shown = (part: string) => (isLeft ? commentedOut(part) : part);
     yield shown(head);
     let between = separated ? '\n' : '';
-    // Chains and objects first: elements of sets refer to them, and rules to all.
+    // Chains and objects come first: elements of sets refer to them, and rules refer to all.
     const heads = new Map(chains.map(chain => [chain, this.#chainHead(chain)]));
     for (const object of objects.filter(isNamed)) {
       yield between + shown(this.#block(object.type, object.name, () => this.#object(object)));
@@ -116,7 +116,7 @@ class TableWriter {
     );
   }
 
-  /** One object: as a comment where something of it cannot be said. */
+  /** One object. It becomes a comment if nft's language has no words for a part of it. */
   #block(kind: NamedKind, name: string | undefined, write: () => string): string {
     const text = write();
     if (this.#words.unwritable.take().length === 0) return text;
@@ -133,7 +133,7 @@ class TableWriter {
     return this.#words.unwritable.name(kind, name, this.#words.dialect);
   }
 
-  /** Notes a name that cannot be said, or that is not there for the text. */
+  /** Notes a name that nft cannot read, or the name of an object that is left out. */
   #refers(references: Iterable<Reference>): void {
     for (const { kind, name } of references) {
       if (this.#content.nested.has(name ?? '')) continue;
@@ -160,7 +160,7 @@ class TableWriter {
     return `${text}\t}\n`;
   }
 
-  /** A container's root can make one that nft has no words for, such as a limit per seven seconds. */
+  /** The root user of a container can make an object that nft has no words for, such as a limit per seven seconds. */
   #objectLines(object: NftObjectOf): string[] {
     try {
       return objectLines(object, this.#words);
@@ -170,7 +170,7 @@ class TableWriter {
     }
   }
 
-  /** As a comment where something of it cannot be said. It may have very many elements. */
+  /** It becomes a comment if nft's language has no words for a part of it. It may have very many elements. */
   *#set(set: ListedSet): InParts<string> {
     const name = this.#name('set', set.name);
     let referred = 0;
@@ -184,7 +184,7 @@ class TableWriter {
     return yield* commentedOutInParts(text);
   }
 
-  /** One that nft has no words for, whose name is no text for instance, is shown as it is. */
+  /** A set that nft has no words for is shown as the kernel has it: one whose name is no text, for instance. */
   *#setText(set: ListedSet, name: string): InParts<string> {
     try {
       return yield* describedSet(set, name, this.#content, this.#words);
@@ -205,7 +205,7 @@ class TableWriter {
     return `\tflowtable ${this.#name('flowtable', name)} {\n${body}\t}\n`;
   }
 
-  /** nft 1.0.6 knows no wildcards. */
+  /** nft 1.0.6 has no wildcards for devices. */
   #devices(devices: readonly string[]): string {
     const { dialect, unwritable } = this.#words;
     return devices
@@ -246,7 +246,7 @@ class TableWriter {
     return commentedOut(text);
   }
 
-  /** What a rule refers to, and those of the chains that stand in it. */
+  /** The objects that a rule, or a chain without a name inside it, refers to. */
   #refersFrom({ expressions = [] }: ListedRule, depth: number): void {
     const { lookup, nested, rules } = this.#content;
     for (const reference of referencesOf(expressions, name => lookup.listed(name))) {
@@ -275,18 +275,18 @@ class TableWriter {
 
 const BARE_DEVICE = /^[A-Za-z_.][A-Za-z0-9/_.-]*\*?$/;
 
-/** What cannot be quoted is told behind a `#`: a comment changes nothing. */
+/** A comment that cannot be quoted stands behind a `#`: the object is the same without it. */
 function commentLine(comment: string): string {
   return isWritableComment(comment) ? `comment "${comment}"` : `# comment "${printable(comment)}"`;
 }
 
-/** A type by its name; one without a length of its own is shown by what it is the type of. */
+/** A type by its name. A type without a length is shown by the expression that has it. */
 function typeText(node: Node, options: TextOptions): string {
   return node.type.bits > 0 || node.type.kind === 'verdict' ? node.type.name : nodeText(node, options);
 }
 
 function declaration(shape: SetShape, options: TextOptions): string {
-  // nft 1.0.6 reads no `typeof` in maps of objects.
+  // nft 1.0.6 cannot read `typeof` in maps of objects.
   const isTypeof = shape.isTypeof && !(!options.words.dialect.hasTypeofOfObjectMaps && shape.has('object'));
   const show = isTypeof ? nodeText : typeText;
   let text = `${isTypeof ? 'typeof' : 'type'} ${show(shape.key, options)}`;
@@ -308,7 +308,7 @@ function* describedSet(set: ListedSet, name: string, { lookup }: TableContent, w
   }
   const timeout = set.timeoutMilliseconds ?? 0n;
   const flags = SET_FLAGS.filter(flag => shape.has(flag));
-  // A default timeout says that there are timeouts; beside other flags it is said again.
+  // A default timeout implies the flag `timeout`; nft prints the flag only beside others.
   if (flags.some(flag => flag !== 'timeout' || timeout === 0n)) lines.push(`flags ${flags.join(',')}`);
   if (shape.statements.length > 0) lines.push(statesText(shape.statements, { words }).trimStart());
   if (set.mergeElements) lines.push('auto-merge');

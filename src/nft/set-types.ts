@@ -11,7 +11,7 @@ import {
 } from './data/datatypes.ts';
 
 /**
- * How a value of the type is given: an address, an integer, a name filled up with NULs. Of 'opaque' only the length is known: bytes as hex.
+ * The form of a type's values: an address, an integer, a name filled up with NULs. 'opaque' values are bytes as hex: only their length is known.
  */
 export type Form = 'ipv4' | 'ipv6' | 'link' | 'protocol' | 'integer' | 'string' | 'opaque';
 
@@ -29,8 +29,8 @@ const FORMS: Partial<Record<DatatypeKind, Form>> = {
 };
 
 /**
- * The type of a set's keys, or of a map's values, by nft's names; the parts of a concatenation stand with dots between them:
- * 'ipv4_addr', 'inet_service', 'ipv4_addr . inet_proto . inet_service'. 'integer' and 'string' have a length of their own beside them.
+ * The type of a set's keys, or of a map's values, by nft's names, with dots between the parts of a concatenation:
+ * 'ipv4_addr', 'inet_service', 'ipv4_addr . inet_proto . inet_service'. 'integer' and 'string' need a length besides.
  */
 export type SetType = DatatypeName | `${DatatypeName} . ${string}`;
 
@@ -39,7 +39,7 @@ const INTEGER = TYPES.integer.id;
 const ID_RANGE = 64;
 const CONCATENATION_PARTS = 5;
 
-/** One part of a key: the whole of it, but for concatenations. */
+/** One part of a concatenation; any other key is one part. */
 export interface Field {
   /** Without padding. */
   readonly bytes: number;
@@ -47,22 +47,22 @@ export interface Field {
   readonly littleEndian: boolean;
 }
 
-/** What the bytes of a set's elements depend on. */
+/** The properties of a set that the bytes of its elements depend on. */
 export interface ElementShape {
   readonly keyLength: number;
-  /** Several are a concatenation: each is filled up to four bytes. */
+  /** Several parts are a concatenation: each is filled up to four bytes. */
   readonly key: readonly Field[];
-  /** none: keys stand alone. marks: a range is an element for its beginning and one for its end. keys: it has a first and a last key. */
+  /** none: single keys. marks: a range is one element for its beginning and one for its end. keys: an element has a first and a last key. */
   readonly ranges: 'none' | 'marks' | 'keys';
-  /** What keys map to; 'none' in a set. */
+  /** The values of keys; 'none' in a set. */
   readonly values: 'none' | 'data' | 'verdict' | 'object';
   readonly dataLength: number;
   readonly data: readonly Field[];
-  /** The values are ranges: first and last, one behind the other. */
+  /** The values are ranges: the first and the last value, one behind the other. */
   readonly dataRanges: boolean;
 }
 
-/** The attributes of a set that its elements depend on, as the kernel has them. */
+/** The kernel's attributes of a set that its elements depend on. */
 export type SetDescription = Pick<
   NftSet,
   | 'flags'
@@ -109,13 +109,13 @@ function fieldsOf(typeId: number, length: number, order: unknown, lengths?: read
   if (ids.length < 2) {
     const datatype = datatypeByNumber(typeId);
     if (datatype === undefined || (bytesOf(datatype) !== 0 && bytesOf(datatype) !== length)) return [opaque(length)];
-    // What the set's maker has noted down beats the type: an integer may be either.
+    // The note of the program that made the set counts more than the type: an integer may have either order.
     return [fieldOf(datatype, length, order === 'host' || order === 'big' ? order : datatype.order)];
   }
   const fields = ids.map((id, i) => {
     const datatype = datatypeByNumber(id);
     const bytes = lengths?.[i] ?? (datatype === undefined ? 0 : bytesOf(datatype));
-    // Whose byte order an integer inside a concatenation has, nobody has noted down.
+    // No program notes the byte order of an integer in a concatenation.
     if (datatype === undefined || id === INTEGER || (bytesOf(datatype) !== 0 && bytesOf(datatype) !== bytes))
       return opaque(bytes);
     return fieldOf(datatype, bytes, order === 'big' ? 'big' : datatype.order);
@@ -124,7 +124,7 @@ function fieldsOf(typeId: number, length: number, order: unknown, lengths?: read
   return whole ? fields : [opaque(length)];
 }
 
-/** What a number, or an address of a device, may take. */
+/** The bytes that a number, or the address of a device, may have. */
 const SIZES: Partial<Record<Form, readonly number[]>> = { integer: [1, 2, 4, 8], link: [6] };
 
 /** 0 where the set says it. */
@@ -155,7 +155,7 @@ export interface TypeAttributes {
   lengths: number[] | undefined;
 }
 
-/** What nft's name for a type means to the kernel. `length` is that of 'integer' and 'string', which have none of their own. */
+/** The kernel's attributes for nft's name of a type. `length` is for 'integer' and 'string', which have no length of their own. */
 export function typeAttributes(name: unknown, length: number | undefined, path: Path): TypeAttributes {
   if (typeof name !== 'string') throw typeError(path, "nft's name of a type", name);
   const parts = name.split('.').map(part => part.trim());

@@ -13,8 +13,8 @@ import type { Statement } from './statements/registry.ts';
 type WrittenRule = Pick<Rule, 'family' | 'comment'> & { statements: Statement[] };
 
 /**
- * Prints one rule as `nft list ruleset` does, whether it was listed or is to be written: one line.
- * Where nft's language cannot say it (see `formatRuleset`), the line begins with `#`.
+ * Prints one rule as `nft list ruleset` does, in one line. The rule may come from a listing, or be one that is not written yet.
+ * If nft's language has no words for it (see `formatRuleset`), the line begins with `#`.
  * @param rule family, and expressions or statements
  * @param context nft's version, the sets that the rule refers to, names of numbers and interfaces
  * @throws TypeError, RangeError statements that cannot be translated; ERR_NO_TEXT with `unwritable: 'refuse'`
@@ -51,7 +51,7 @@ function line(rule: ListedRule, find: SetFinder, options: TextOptions): string {
 
 const LAST_INDEX = 0x7fffffff;
 
-/** Devices that statements name are shown by these names, whatever their indexes may be: here each has one that no device has. */
+/** Statements name devices, and the text shows these names, whatever their indexes are. So each name gets an index that no device has. */
 class NamedDevices {
   readonly #names: string[] = [];
 

@@ -1,13 +1,13 @@
 import type { TypeName } from './data/datatypes.ts';
 import type * as S from './data/symbols.ts';
 
-/** What nft's words may stand for, by type of value: a number everywhere, and the names that there are. */
+/** The values that a caller may write, by type: a number for each type, and the names that the type has. */
 interface Values {
   ipv4_addr: string;
   ipv6_addr: string;
   ether_addr: string;
   ll_addr: string;
-  /** With '*' at its end, every interface whose name begins so. */
+  /** A name with '*' at its end means each interface whose name begins so. */
   ifname: string;
   string: string;
   /** An interface's name or index. */
@@ -43,5 +43,5 @@ interface Values {
 type Whole = number | bigint;
 type Named<Symbols> = (keyof Symbols & string) | number;
 
-/** Types that are not listed take a name of a file, a time or a number: 'http', '1h30m', 80. */
+/** Types that are not listed accept a name from a file, a time or a number: 'http', '1h30m', 80. */
 export type ValueOf<T extends TypeName> = T extends keyof Values ? Values[T] : string | number;

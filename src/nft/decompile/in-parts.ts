@@ -1,4 +1,4 @@
-/** Work that may be long. At each yield its caller may let something else run. */
+/** Work that may be long. At each yield the caller can let other work run. */
 export type InParts<T, Part = undefined> = Generator<Part, T>;
 
 /** Does the work without a pause. */
@@ -11,12 +11,12 @@ export function finish<T>(work: InParts<T>): T {
 
 /** Elements of a set between two yields: each takes some microseconds. */
 export const ELEMENTS_AT_ONCE = 4;
-/** Items that are sorted in one go. */
+/** Items that are sorted without a yield. */
 const RUN = 32;
 /** Items that are merged between two yields. */
 const MERGED_AT_ONCE = 64;
 
-/** The items in order; those that compare as equal stay as they were. `sort` would hold up the event loop for a long list. */
+/** The items in order; equal ones keep their order. `sort` would block the event loop for a long list. */
 export function* sortInParts<T>(items: readonly T[], compare: (a: T, b: T) => number): InParts<T[]> {
   let sorted: T[] = [];
   for (let start = 0; start < items.length; start += RUN) {

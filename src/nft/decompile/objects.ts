@@ -15,7 +15,7 @@ type Type = Exclude<NftObject['type'], number | 'unspecified'>;
 export type NftObjectOf<K extends Type = Type> = Extract<NftObject, { type: K }>;
 type JsonObject = { [key: string]: Json | undefined };
 
-/** Does nft have a word for it? */
+/** Does nft have a word for an object of this type? */
 export const isNamed = ({ type }: NftObject): boolean => objectName(type) !== undefined;
 
 export const objectWord = (type: NftObject['type'] | undefined): string => {
@@ -24,7 +24,7 @@ export const objectWord = (type: NftObject['type'] | undefined): string => {
   return word;
 };
 
-/** nft's numbers and names of the states of TCP and UDP connections, and the timeouts that it does not show. */
+/** nft's names of the states of TCP and UDP connections, and the default timeouts, which it does not show. */
 const TIMEOUTS: Readonly<Record<string, readonly (readonly [field: string, word: string, normal: number])[]>> = {
   tcp: [
     ['synSent', 'syn_sent', 120],
@@ -53,7 +53,7 @@ function timeoutsOf({ data }: NftObjectOf<'ct-timeout'>): [word: string, seconds
   });
 }
 
-/** The number of a protocol, for which the system's name is shown. */
+/** The numbers of protocols; listings show the names that this system has for them. */
 const L4_NUMBERS: Readonly<Record<string, number>> = {
   icmp: 1,
   tcp: 6,
@@ -146,7 +146,7 @@ function partsOf({ data }: NftObjectOf<'tunnel'>): TunnelParts {
   };
 }
 
-/** As nft writes them: without leading zeros. */
+/** nft prints each byte without leading zeros. */
 const geneveData = (hex: unknown): string =>
   (String(hex).match(/../g) ?? []).map(byte => Number.parseInt(byte, 16).toString(16)).join('');
 

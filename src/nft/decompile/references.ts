@@ -15,7 +15,7 @@ interface SetReference {
   readonly setId?: number;
 }
 
-/** What the expressions of a rule refer to by name, anonymous sets by what is in them. */
+/** The objects that the expressions of a rule refer to by name. An anonymous set counts as the references of its elements. */
 export function* referencesOf(expressions: readonly Expression[], find: SetFinder): Generator<Reference> {
   for (const expression of expressions) {
     if ('lookup' in expression) yield* setReference(expression.lookup, find);
@@ -35,7 +35,7 @@ function* setReference({ set: name, setId }: SetReference, find: SetFinder): Gen
   else yield { kind: 'set', name };
 }
 
-/** What the elements of a set refer to by name. */
+/** The objects that the elements of a set refer to by name. */
 export function* referencesIn(set: ListedSet): Generator<Reference> {
   const isMap = set.flags?.includes('map') || set.flags?.includes('object');
   if (!isMap) return;

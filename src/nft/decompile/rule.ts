@@ -7,7 +7,7 @@ import { Registers } from './registers.ts';
 import type { Sets } from './sets.ts';
 import { Undecompilable } from './tree.ts';
 
-/** The statements of a rule; `rest` is what none stands for. */
+/** The statements of a rule; `rest` are the expressions that nft has no words for. */
 export interface Reading {
   statements: FlowStatement[];
   rest: Expression[];
@@ -18,7 +18,7 @@ export function readRule(
   sets: Sets,
   dialect: Dialect,
 ): Reading {
-  // A rule without any comes without the attribute.
+  // The kernel lists a rule without expressions without the attribute.
   const { expressions = [] } = rule;
   const registers = new Registers({ family: rule.family, sets, dialect });
   const statements: FlowStatement[] = [];

@@ -9,24 +9,24 @@ import type { NftObjectOf } from './objects.ts';
 import { Sets } from './sets.ts';
 import type { ListedSet } from './tree.ts';
 
-/** What a listing shows: as `nft.ruleset()` reads it. */
+/** The objects of a listing, as `nft.ruleset()` returns them. */
 export interface ListedRuleset {
   readonly tables: readonly Table[];
   readonly chains?: readonly Chain[] | undefined;
   readonly rules?: readonly RuleEntry[] | undefined;
-  /** Where `elements` was not read, sets are shown without. */
+  /** Sets whose `elements` were not read are shown without elements. */
   readonly sets?: readonly ListedSet[] | undefined;
   readonly objects?: readonly NftObject[] | undefined;
   readonly flowtables?: readonly Flowtable[] | undefined;
 }
 
-/** One table with all that is in it. */
+/** One table with its content. */
 export interface TableContent {
   readonly table: Table;
-  /** Those with a name of their own. */
+  /** The chains with a name of their own. */
   readonly chains: readonly Chain[];
   readonly rules: ReadonlyMap<string, readonly RuleEntry[]>;
-  /** Chains that stand where they are jumped to. */
+  /** Chains without a name: they are shown in the place of the jump. */
   readonly nested: ReadonlySet<string>;
   readonly sets: readonly ListedSet[];
   readonly lookup: Sets;
@@ -34,10 +34,10 @@ export interface TableContent {
   readonly flowtables: readonly Flowtable[];
 }
 
-/** Items that are looked at between two yields. */
+/** Items between two yields. */
 const IN_A_ROW = 256;
 
-/** By table, each object looked at once. */
+/** The objects of each table. Each object is looked at once. */
 export function* contents(ruleset: ListedRuleset, dialect: Dialect): InParts<TableContent[]> {
   const chains = yield* groups(ruleset.chains);
   const rules = yield* groups(ruleset.rules);
@@ -94,7 +94,7 @@ function* groups<T extends { family: string; table: string }>(
   return found;
 }
 
-/** In the order of the alphabet, as nft shows them. */
+/** In alphabetical order, as nft shows them. */
 export function devicesOf({
   device,
   devices,
