@@ -13,13 +13,16 @@ export interface DecompileContext {
   /** The version of nft to follow where versions differ: 1.0.6 (Debian 12), or 1.1.6, the default. */
   version?: '1.1.6' | '1.0.6';
   /**
-   * The sets of the rule's table, as `nft.ruleset({ elements: true })` or compileRule return them. Anonymous ones are shown in the rule with
-   * their elements; of the others only the types matter.
+   * The sets of the rule's table, as `nft.ruleset({ elements: true })` or compileRule return them. Anonymous ones are shown in the rule
+   * with their elements; of the others only the types matter.
    */
   sets?: readonly (ListedSet | CompiledSet)[] | ((name: string) => ListedSet | undefined);
   /** Names of numbers. Default: the files of this system, read anew in each call that needs them. */
   names?: Names;
-  /** Returns the name of an interface by its index. Default: knows lo only, whose index is always 1. An index without a name is shown as a number. */
+  /**
+   * Returns the name of an interface by its index. Default: knows lo only, whose index is always 1. An index without a name is shown as a
+   * number.
+   */
   interfaceName?: (index: number) => string | undefined;
   /** Objects that nft of that version could not read become comments in text, the default, or an error. JSON can say everything. */
   unwritable?: 'comment' | 'refuse';

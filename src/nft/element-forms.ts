@@ -9,9 +9,9 @@ export type GivenElement = ElementValue | WireElement;
 const WIRE_KEY = /^(?:[0-9a-f]{2})+$/;
 
 /**
- * The elements as values; those in the kernel's form become `{ wire }`. In sets with separate beginnings and ends of ranges, a beginning looks
- * like a value whose key is hex. It counts as a beginning if the set was read (`wasRead`), or if another element of the list can only be in the
- * kernel's form.
+ * The elements as values; those in the kernel's form become `{ wire }`. In sets with separate beginnings and ends of ranges, a beginning
+ * looks like a value whose key is hex. It counts as a beginning if the set was read (`wasRead`), or if another element of the list can only
+ * be in the kernel's form.
  */
 export function asValues(
   elements: readonly GivenElement[],
@@ -35,8 +35,8 @@ function isMark(element: unknown, { keyLength }: ElementShape): boolean {
 const LEADING_END = Symbol.for('netsteer.leadingEnd');
 
 /**
- * Notes on a list of values that the set has an end before its first range, as nft makes it. No value says that, and look-ups do not depend on it.
- * With the note the list, written as it was read, makes the same elements.
+ * Notes on a list of values that the set has an end before its first range, as nft makes it. No value says that, and look-ups do not depend
+ * on it. With the note the list, written as it was read, makes the same elements.
  */
 export function noteLeadingEnd<T extends ElementValue[]>(values: T): T {
   return Object.defineProperty(values, LEADING_END, { value: true });

@@ -7,7 +7,8 @@ import { CATCH_ALL, type ElementKey, readFields, writeFields } from './field-val
 import type { ElementShape } from './set-types.ts';
 
 /**
- * The value of a key in a map: written like a key; a verdict ('accept', 'drop', `{ verdict: 'jump', chain: 'web' }`); in maps of objects, a name.
+ * The value of a key in a map: written like a key; a verdict ('accept', 'drop', `{ verdict: 'jump', chain: 'web' }`); in maps of objects, a
+ * name.
  */
 export type ElementData = ElementKey | Verdict;
 
@@ -74,8 +75,8 @@ const ELEMENT_FIELDS = [
 const OPEN_INTERVAL = 'open-interval';
 
 /**
- * Values as the kernel's elements. In sets of ranges each becomes its beginning and its end. With `leadingEnd` an end comes before the first
- * range, as nft adds it to a set that was empty.
+ * Values as the kernel's elements. In sets of ranges each becomes its beginning and its end. With `leadingEnd` an end comes before the
+ * first range, as nft adds it to a set that was empty.
  * @throws TypeError, RangeError with the index of the value, and the path in it
  */
 export function wireElements(

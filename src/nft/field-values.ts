@@ -8,7 +8,7 @@ import type { Field } from './set-types.ts';
  */
 export type FieldValue = string | number | bigint | Uint8Array;
 
-/** All values from the first to the last, both included. '10.0.0.0/8' and 'eth*' are ranges too. */
+/** All values from the first to the last, both included. '10.0.0.0/8' and 'eth*' are ranges, too. */
 export interface FieldRange {
   from: FieldValue;
   to: FieldValue;
@@ -17,7 +17,7 @@ export interface FieldRange {
 /** A value or a range; of a concatenation, one for each part. */
 export type ElementKey = FieldValue | FieldRange | (FieldValue | FieldRange)[];
 
-/** As it stands for every other value, where it is all of an element's key. */
+/** The key of the catch-all: all keys without an element of their own. */
 export const CATCH_ALL = '*';
 
 const PROTOCOLS: Readonly<Record<string, number>> = {
@@ -36,7 +36,7 @@ const PROTOCOLS: Readonly<Record<string, number>> = {
 };
 const PROTOCOL_NAMES = new Map(Object.entries(PROTOCOLS).map(([name, number]) => [number, name]));
 
-/** Where `to` is `from`, ranges are refused. */
+/** Ranges are refused if `to` and `from` are the same array. */
 export function writeFields(
   value: ElementKey,
   fields: readonly Field[],
@@ -62,7 +62,7 @@ export function writeFields(
   }
 }
 
-/** All of a concatenation as bytes. */
+/** The bytes of a whole concatenation. */
 function writeRaw(value: unknown, from: Uint8Array, to: Uint8Array): boolean {
   if (Array.isArray(value)) return false;
   const range = typeof value === 'object' && value !== null && 'from' in value && 'to' in value && from !== to;
@@ -111,7 +111,7 @@ function copy(from: Uint8Array, to: Uint8Array, at: number, size: number): void 
   for (let i = at; i < at + size; i++) to[i] = from[i]!;
 }
 
-/** '10.0.0.0/8', 'fe80::/10', 'eth*'; false for what is none. */
+/** '10.0.0.0/8', 'fe80::/10', 'eth*'; returns false for any other text. */
 function writePrefix(value: string, field: Field, from: Uint8Array, to: Uint8Array, at: number): boolean {
   if (field.form === 'string') {
     if (!value.endsWith('*') || value === CATCH_ALL) return false;
@@ -145,7 +145,7 @@ function writeScalar(value: FieldValue, field: Field, into: Uint8Array, at: numb
   if (!putScalar(value, field, into, at)) throw badScalar(value, field);
 }
 
-/** Writes one value's bytes where there are zeros; false if it is none of the field's. */
+/** Writes the bytes of one value over zeros; returns false if the field has no such value. */
 export function putScalar(value: FieldValue, field: Field, into: Uint8Array, at: number): boolean {
   const { form, bytes } = field;
   if (typeof value === 'number')
@@ -217,7 +217,7 @@ function putText(value: string, { form, bytes }: Field, into: Uint8Array, at: nu
     }
     if (value.includes('\0')) return false;
     const text = encoder.encode(value);
-    // Longer than any name can be: bytes as the kernel's own form has them.
+    // Longer than any name can be: these are bytes in the kernel's form.
     if (text.length === 2 * bytes) {
       const raw = toBytes(value);
       if (raw !== undefined) {
@@ -242,7 +242,7 @@ function putText(value: string, { form, bytes }: Field, into: Uint8Array, at: nu
   return true;
 }
 
-/** The other way round. */
+/** The value of bytes. */
 export function readFields(from: Uint8Array, to: Uint8Array | undefined, fields: readonly Field[]): ElementKey {
   if (fields.length === 1) return readField(from, to, 0, fields[0]!);
   const values: (FieldValue | FieldRange)[] = [];
@@ -250,7 +250,7 @@ export function readFields(from: Uint8Array, to: Uint8Array | undefined, fields:
   for (const field of fields) {
     const padding = at + field.bytes;
     at += (field.bytes + 3) & ~3;
-    // Bytes in the padding: they would not come back.
+    // Bytes in the padding would get lost.
     for (let i = padding; i < at; i++) if (from[i] !== 0 || (to !== undefined && to[i] !== 0)) return rawKey(from, to);
     values.push(readField(from, to, padding - field.bytes, field));
   }
@@ -276,7 +276,7 @@ function readField(from: Uint8Array, to: Uint8Array | undefined, at: number, fie
   return { from: first, to: readScalar(to, at, field) };
 }
 
-/** How many bits the whole range has in common, where it is all that begins with them. */
+/** The length of a range that is a prefix; undefined for any other. */
 function prefixLength(from: Uint8Array, to: Uint8Array, at: number, size: number): number | undefined {
   let length = 0;
   for (; length < size * 8; length++) {
@@ -302,7 +302,7 @@ function wildcard(from: Uint8Array, to: Uint8Array, at: number, size: number): s
 
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
-/** Text that is written as the same bytes again. */
+/** Text whose bytes are the same when it is written again. */
 function textOf(bytes: Uint8Array, at: number, length: number): string | undefined {
   try {
     const text = decoder.decode(bytes.subarray(at, at + length));

@@ -17,11 +17,11 @@ import type { Limit } from './statements/limit.ts';
 import type { Quota } from './statements/quota.ts';
 
 /*
- * The expressions of nft's own JSON, libnftables-json(5), with the manual's names. Fields of protocols come from the tables. The statements are
- * in the folder `statements`.
+ * The expressions of nft's own JSON, libnftables-json(5), with the manual's names. Fields of protocols come from the tables. The statements
+ * are in the folder `statements`.
  */
 
-/** A number, a name or an address; '@name' is a set, '*' every element that a set lacks. */
+/** A number, a name or an address; '@name' is a set, '*' is each key that a set has no element for. */
 export type Immediate = string | number | boolean;
 
 /** A field of a header: `{ protocol: 'tcp', field: 'dport' }`. */
@@ -29,12 +29,12 @@ export type PayloadField = {
   [P in Exclude<Protocol, 'gretap'>]: {
     protocol: P;
     field: ProtocolField<P>;
-    /** The header inside this tunnel. */
+    /** The header is inside this tunnel. */
     tunnel?: Tunnel;
   };
 }[Exclude<Protocol, 'gretap'>];
 
-/** Tunnels whose inner headers can be looked at. */
+/** Tunnels whose inner headers a rule can look at. */
 export type Tunnel = 'vxlan' | 'geneve' | 'gre' | 'gretap';
 
 /** Any bits of the packet. */
@@ -75,11 +75,11 @@ export type AddressFamily = 'ip' | 'ip6';
 /** A direction of a connection: from the client, or back to it. */
 export type Direction = 'original' | 'reply';
 
-/** What connection tracking knows. Addresses, ports, counts and zones may be those of one direction. */
+/** Data of connection tracking. Addresses, ports, counts and zones may be those of one direction. */
 export interface CtReference {
   key: CtKey;
   dir?: Direction;
-  /** Of saddr and daddr, as nft before 0.9 had it. */
+  /** The family of saddr and daddr, as in nft before 0.9. */
   family?: AddressFamily;
 }
 
@@ -87,13 +87,13 @@ export interface CtReference {
 export interface FibReference {
   /** check: whether there is a route. */
   result: 'oif' | 'oifname' | 'type' | 'check';
-  /** What is asked with. */
+  /** The parts of the packet that the look-up uses. */
   flags: FibFlag | FibFlag[];
 }
-/** The parts of a packet that the routing table can be asked with. */
+/** The parts of a packet that a look-up in the routing table can use. */
 export type { FibFlag };
 
-/** What a rule can look at: everything that is no constant. */
+/** The things that a rule can look at: all expressions that are no constants. */
 export type PacketExpression =
   | { payload: PayloadField | RawPayload }
   | { exthdr: ExthdrReference }
@@ -113,7 +113,7 @@ export type PacketExpression =
   | { jhash: { mod: number; offset?: number; expr: JsonExpression; seed?: number } }
   | { symhash: { mod: number; offset?: number } };
 
-/** Values put together from several: of a match, of the key of a set. */
+/** A value that is made of several: in a match, or in the key of a set. */
 export type Compound =
   /** 'a . b' */
   | { concat: JsonExpression[] }
@@ -139,7 +139,7 @@ export type JsonExpression =
   | VerdictExpression
   | JsonExpression[];
 
-/** An element of a set with what belongs to it. Times are in seconds. */
+/** An element of a set with its timeout, its comment and its states. Times are in seconds. */
 export interface SetElement {
   elem: {
     val: JsonExpression;
@@ -157,7 +157,7 @@ export interface SetElement {
 /** A key, or a key and its value. */
 export type SetMember = JsonExpression | [key: JsonExpression, value: JsonExpression];
 
-/** What becomes of the packet. */
+/** A verdict: it decides about the packet. */
 export type VerdictExpression =
   | { accept: null }
   | { drop: null }

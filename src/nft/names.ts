@@ -1,7 +1,9 @@
 import { readFileSync } from 'node:fs';
 import type { NameFile } from './data/datatypes.ts';
 
-/** The folders in which nft looks for the names of numbers, in this order. Distributions build nft with /etc as its configuration folder. */
+/**
+ * The folders in which nft looks for the names of numbers, in this order. Distributions build nft with /etc as its configuration folder.
+ */
 const PLACES: Record<NameFile, readonly string[]> = {
   rt_marks: ['/etc/iproute2/rt_marks', '/usr/share/iproute2/rt_marks'],
   rt_realms: ['/etc/iproute2/rt_realms', '/usr/share/iproute2/rt_realms'],

@@ -12,9 +12,9 @@ import { isBitmask, type ListedSet, type Node, ORDERS, Undecompilable } from './
 import { type FlowStatement, statementsJson } from './statements/registry.ts';
 
 /*
- * A workaround for nft 1.0.6, which prints calculations that it cannot read or reads as others: a mark that is set from an address, a shift of a
- * mark, a mask of a field that is shorter than the written one. A rule with a calculation is compiled again, as that nft does it, and compared.
- * It can go together with support for 1.0.6.
+ * A workaround for nft 1.0.6, which prints calculations that it cannot read or reads as others: a mark that is set from an address, a shift
+ * of a mark, a mask of a field that is shorter than the written one. A rule with a calculation is compiled again, as that nft does it, and
+ * compared. It can go together with support for 1.0.6.
  */
 
 interface CalculatingRule {

@@ -19,10 +19,11 @@ import { statesText } from './statements/stateful.ts';
 
 /**
  * Prints a ruleset as `nft list ruleset` does, in text that nft of that version loads.
+ *
  * nft's language cannot say everything: names are bare words, quoted strings have no escapes, nft 1.0.6 lacks newer words, and no nft reads
- * matches and targets of iptables. Such an object becomes a comment, in lines that begin with `#`, and so do the objects that refer to it. So no
- * name can become a command when somebody loads the text; the loaded ruleset then lacks these objects. With `unwritable: 'refuse'` they are an
- * error instead. Control characters are escaped.
+ * matches and targets of iptables. Such an object becomes a comment, in lines that begin with `#`, and so do the objects that refer to it.
+ * So no name can become a command when somebody loads the text; the loaded ruleset then lacks these objects. With `unwritable: 'refuse'`
+ * they are an error instead. Control characters are escaped.
  * @param ruleset the listing that `ruleset` returned
  * @param context nft's version, names of numbers and interfaces
  * @throws RangeError ERR_NO_TEXT with `unwritable: 'refuse'`: names the object

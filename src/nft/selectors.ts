@@ -18,21 +18,21 @@ import type { Statement } from './statements/registry.ts';
 import type { ValueOf } from './values.ts';
 
 /*
- * The fields of packets in nft's words: `tcp.dport.eq(80)` is a plain statement in nft's JSON. Nothing is checked before the rule is compiled: the
- * error then has the statement's place in its path. Names of fields are nft's own, from the tables by their types: `ip['frag-off']`. The other
- * statements are in statement-builders.ts.
+ * The fields of packets in nft's words: `tcp.dport.eq(80)` is a plain statement in nft's JSON. Nothing is checked before the rule is
+ * compiled: the error then has the statement's place in its path. Names of fields are nft's own, from the tables by their types:
+ * `ip['frag-off']`. The other statements are in statement-builders.ts.
  */
 
 /** A value of the field's own kind, or an expression. */
 type Right<V> = V | Exclude<JsonExpression, Immediate> | `@${string}` | Selected;
-/** A field, where its value is meant. */
+/** A field in the place of its value. */
 interface Selected {
   readonly expression: JsonExpression;
 }
 /** A key and its value, in a map. */
 type Pair<V, D = JsonExpression> = readonly [key: Right<V>, value: D];
 
-/** What can be asked of a field, and done to it. */
+/** The matches and writes of a field. */
 export interface Selector<V = Immediate> {
   eq(value: Right<V>): Statement;
   ne(value: Right<V>): Statement;
@@ -40,29 +40,32 @@ export interface Selector<V = Immediate> {
   gt(value: Right<V>): Statement;
   le(value: Right<V>): Statement;
   ge(value: Right<V>): Statement;
-  /** Both ends belong to it. */
+  /** From one value to another; both ends belong to it. */
   between(from: V, to: V): Statement;
   notBetween(from: V, to: V): Statement;
   /** An address prefix: `ip.saddr.prefix('10.0.0.0', 8)`. */
   prefix(address: string, length: number): Statement;
   notPrefix(address: string, length: number): Statement;
-  /** One of the values: `tcp.dport.in([80, 443])`; of the set with this name: `in('@ports')`; or some of these flags: `in('established', 'related')`. */
+  /**
+   * One of the values: `tcp.dport.in([80, 443])`; of the set with this name: `in('@ports')`; or some of these flags: `in('established',
+   * 'related')`.
+   */
   in(values: readonly Right<V>[] | `@${string}`): Statement;
   in(flag: V, ...flags: V[]): Statement;
   notIn(values: readonly Right<V>[] | `@${string}`): Statement;
-  /** Writes it. */
+  /** Writes the field. */
   set(value: Right<V>): Statement;
   /** The value that a map has for it: `dnat({ to: tcp.dport.map([[80, '10.0.0.1']]) })`. */
   map(pairs: readonly Pair<V>[] | `@${string}`): JsonExpression;
   /** The verdict that a map has for it: `tcp.dport.vmap([[22, { accept: null }]])`. */
   vmap(pairs: readonly Pair<V, VerdictExpression>[] | `@${string}`): Statement;
-  /** Only these bits of it. */
+  /** Only these bits of the field. */
   and(mask: V | number | JsonExpression): Selector<V>;
   or(bits: V | number | JsonExpression): Selector<V>;
   xor(bits: V | number | JsonExpression): Selector<V>;
   shiftLeft(bits: number): Selector<V>;
   shiftRight(bits: number): Selector<V>;
-  /** As nft's JSON has it, for what there is no word here. */
+  /** The field in nft's JSON, for uses that have no function here. */
   readonly expression: JsonExpression;
 }
 
@@ -115,7 +118,7 @@ export function select<V = Immediate>(expression: JsonExpression): Selector<V> {
   };
 }
 
-/** Made when they are first asked for. */
+/** The selectors are made at their first use. */
 function fields<T>(expressionOf: (name: string) => unknown): T {
   const made = new Map<string, Selector>();
   return new Proxy({} as object, {

@@ -11,7 +11,8 @@ import {
 } from './data/datatypes.ts';
 
 /**
- * The form of a type's values: an address, an integer, a name filled up with NULs. 'opaque' values are bytes as hex: only their length is known.
+ * The form of a type's values: an address, an integer, a name filled up with NULs. 'opaque' values are bytes as hex: only their length is
+ * known.
  */
 export type Form = 'ipv4' | 'ipv6' | 'link' | 'protocol' | 'integer' | 'string' | 'opaque';
 
@@ -52,7 +53,9 @@ export interface ElementShape {
   readonly keyLength: number;
   /** Several parts are a concatenation: each is filled up to four bytes. */
   readonly key: readonly Field[];
-  /** none: single keys. marks: a range is one element for its beginning and one for its end. keys: an element has a first and a last key. */
+  /**
+   * none: single keys. marks: a range is one element for its beginning and one for its end. keys: an element has a first and a last key.
+   */
   readonly ranges: 'none' | 'marks' | 'keys';
   /** The values of keys; 'none' in a set. */
   readonly values: 'none' | 'data' | 'verdict' | 'object';

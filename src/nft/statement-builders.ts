@@ -11,8 +11,8 @@ import type { Stateful } from './statements/stateful.ts';
 import type { SynproxyOptions } from './statements/synproxy.ts';
 
 /*
- * nft's statements as functions. Each returns plain JSON, and nothing is checked before the rule is compiled: the error then has the statement's
- * place in its path. Matches, and statements that write a field, are in selectors.ts.
+ * nft's statements as functions. Each returns plain JSON, and nothing is checked before the rule is compiled: the error then has the
+ * statement's place in its path. Matches, and statements that write a field, are in selectors.ts.
  */
 
 /**
@@ -25,8 +25,8 @@ export const counter = (name?: string): Statement & Stateful => ({ counter: name
 
 /**
  * Logs the packet: with a `group` to NFLOG, without one to the kernel's own log, which containers do not see.
- * @param options `group`, 0 to 65535; `prefix`, at most 127 bytes; `snaplen`, the bytes of the packet to hand over, default all; `queueThreshold`, how many
- * packets the kernel gathers, default 1; `level` and `flags`, for the kernel's own log only
+ * @param options `group`, 0 to 65535; `prefix`, at most 127 bytes; `snaplen`, the bytes of the packet to hand over, default all;
+ * `queueThreshold`, how many packets the kernel gathers, default 1; `level` and `flags`, for the kernel's own log only
  * @example
  * tx.add({ rule: { family: 'inet', table: 'web', chain: 'input', statements: [log({ group: 5, prefix: 'web1 ' })] } });
  */
@@ -86,14 +86,16 @@ function addressNat({ to, port, family, flags }: AddressOptions) {
 
 /**
  * Rewrites the source of connections. Only in nat chains of the hooks postrouting and input.
- * @param options `to`, an address, a range [first, last] or the value of a map; `port`; `family`, of the address where the table is inet; `flags`
+ * @param options `to`, an address, a range [first, last] or the value of a map; `port`; `family`, of the address where the table is inet;
+ * `flags`
  * @example
  * tx.add({ rule: { family: 'inet', table: 'web', chain: 'input', statements: [snat({ to: '192.0.2.1', family: 'ip' })] } });
  */
 export const snat = (options: AddressOptions): Statement => ({ snat: addressNat(options) });
 /**
  * Rewrites the destination of connections. Only in nat chains of the hooks prerouting and output.
- * @param options `to`, an address, a range [first, last] or the value of a map; `port`; `family`, of the address where the table is inet; `flags`
+ * @param options `to`, an address, a range [first, last] or the value of a map; `port`; `family`, of the address where the table is inet;
+ * `flags`
  * @example
  * tx.add({ rule: { family: 'inet', table: 'web', chain: 'input', statements: [tcp.dport.eq(80), dnat({ to: '10.0.0.1', port: 8080, family: 'ip' })] } });
  */
@@ -155,7 +157,8 @@ export const reject = (options?: Reject): Statement => ({ reject: options ?? nul
 
 /**
  * Hands the packet itself to a program, which decides (NFQUEUE).
- * @param options `num`, the queue or a range [first, last], 0 to 65535, default 0; `flags`: 'bypass' accepts while no program listens, 'fanout' spreads by processor
+ * @param options `num`, the queue or a range [first, last], 0 to 65535, default 0; `flags`: 'bypass' accepts while no program listens,
+ * 'fanout' spreads by processor
  * @example
  * tx.add({ rule: { family: 'inet', table: 'web', chain: 'input', statements: [queue({ num: [0, 3], flags: 'bypass' })] } });
  */
@@ -205,8 +208,9 @@ export const notrack = (): Statement => ({ notrack: null });
  * Changes a set while packets pass: adds, refreshes or removes the element that the packet has.
  * @param op 'add', 'update' (which also begins the element's lifetime anew) or 'delete'
  * @param set the set's name, with '@'; the set has the flag dynamic
- * @param key what is added
- * @param options `timeout`, the element's lifetime in seconds, default the set's; `stmt`, what each new element gets: counters, limits
+ * @param key the key of the element, a field
+ * @param options `timeout`, the element's lifetime in seconds, default the set's; `stmt`, the states that each new element gets: counters,
+ * limits
  * @example
  * tx.add({ rule: { family: 'inet', table: 'web', chain: 'input', statements: [dynamicSet('add', '@seen', ip.saddr, { timeout: 60 })] } });
  */
@@ -225,7 +229,7 @@ export function dynamicSet(
  * @param map the map's name, with '@'; the map has the flag dynamic
  * @param key the key that is added
  * @param data the value that it is given
- * @param options `timeout`, the element's lifetime in seconds, default the map's; `stmt`, what each new element gets
+ * @param options `timeout`, the element's lifetime in seconds, default the map's; `stmt`, the states that each new element gets
  * @example
  * tx.add({ rule: { family: 'inet', table: 'web', chain: 'input', statements: [dynamicMap('add', '@backends', ip.saddr, meta.mark)] } });
  */

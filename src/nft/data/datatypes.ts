@@ -2,11 +2,11 @@ import type { Symbols } from './symbols.ts';
 import * as S from './symbols.ts';
 
 /**
- * How the values of a type are written and read.
- * - integer: a number; with `symbols` a name where there is one
- * - bitmask: names of bits, one or a list of them; else a number
- * - string: text, filled up with NULs; an interface's name may end in '*'
- * - file: as integer, with the names of a file (`file`)
+ * The form of a type's values in text, JSON and registers.
+ * - integer: a number, or a name if `symbols` has one
+ * - bitmask: the name of a bit, or a list of names; else a number
+ * - string: text, filled up with NULs; the name of an interface may end in '*'
+ * - file: like integer, with the names of a file (`file`)
  * - protocol, service: names of /etc/protocols and /etc/services; services are printed as numbers
  * - time: seconds in JSON, milliseconds in the register ('1h30m' is understood too)
  * - date, hour: time stamps in nanoseconds, seconds of the day; written in local time
@@ -40,7 +40,7 @@ export type DatatypeKind =
   | 'cgroup'
   | 'concatenation';
 
-/** Who reads the number in a register: 'host' the machine's own order, 'big' the network's. Unset for a single byte. */
+/** The byte order of a number in a register: 'host' is the machine's own, 'big' the network's. Undefined for a single byte. */
 export type ByteOrder = 'host' | 'big' | undefined;
 
 /** The files that nft reads names from. */
@@ -52,17 +52,17 @@ export interface Datatype {
   readonly name: string;
   /** nft's number (TYPE_*): the type of a set's keys, six bits for each part of a concatenation. */
   readonly id: number;
-  /** 0 where it depends on what it is the type of. */
+  /** 0 if the type has no length of its own. */
   readonly bits: number;
   readonly order: ByteOrder;
   readonly kind: DatatypeKind;
   readonly symbols?: Symbols;
-  /** What nft 1.0.6 knows, where that differs. */
+  /** The names in nft 1.0.6, if they differ. */
   readonly oldSymbols?: Symbols;
   readonly file?: NameFile;
-  /** nft's text prints numbers in hexadecimal with so many digits; 0 is as many as it takes. */
+  /** nft's text prints numbers in hexadecimal with at least this many digits. */
   readonly hexDigits?: number;
-  /** nft's text puts names into quotes. */
+  /** nft's text prints names in quotes. */
   readonly quoted?: true;
   /** The parts of a concatenation. */
   readonly parts?: readonly Datatype[];
@@ -119,7 +119,7 @@ export const TYPES = {
   icmpv6_type: type('icmpv6_type', 29, 8, 'big', 'integer', symbols(S.ICMPV6_TYPE)),
   ct_label: type('ct_label', 30, 128, 'host', 'label', { file: 'connlabel.conf', hexDigits: 0, quoted: true }),
   pkt_type: type('pkt_type', 31, 8, 'host', 'integer', symbols(S.PACKET_TYPE)),
-  // Codes of ICMP have names only in `reject`; since nft 1.1.0 the names are understood here too, and numbers are printed.
+  // Since nft 1.1.0 the names of ICMP codes are read here, too; numbers are printed. `reject` prints names.
   icmp_code: type('icmp_code', 32, 8, 'big', 'integer', symbols(S.ICMP_CODE)),
   icmpv6_code: type('icmpv6_code', 33, 8, 'big', 'integer', symbols(S.ICMPV6_CODE)),
   icmpx_code: type('icmpx_code', 34, 8, 'big', 'integer', symbols(S.ICMPX_CODE)),
@@ -131,7 +131,7 @@ export const TYPES = {
   ct_event: type('ct_event', 40, 32, 'host', 'bitmask', { symbols: S.CT_EVENT, hexDigits: 0 }),
   ifname: type('ifname', 41, 128, 'host', 'string', { quoted: true }),
   igmp_type: type('igmp_type', 42, 8, 'big', 'integer', symbols(S.IGMP_TYPE)),
-  /** nft calls it `time` too, in its text; `type time` in a set is the other one. */
+  /** nft's text calls this type `time`, too; `type time` of a set is the other one. */
   date: type('time', 43, 64, 'host', 'date', { quoted: true }),
   hour: type('hour', 44, 32, 'host', 'hour', { quoted: true }),
   day: type('day', 45, 8, 'host', 'integer', { symbols: S.DAY, quoted: true }),
@@ -144,19 +144,19 @@ export const TYPES = {
 
 export type TypeName = keyof typeof TYPES;
 
-/** By nft's number, as sets have it. */
+/** The type with nft's number, as sets have it. */
 export function datatypeByNumber(id: number): Datatype | undefined {
   for (const name in TYPES) if (TYPES[name as TypeName].id === id) return TYPES[name as TypeName];
   return undefined;
 }
 
-/** By nft's name, as in `type inet_service`. */
+/** The type with nft's name, as in `type inet_service`. */
 export function datatypeByName(name: string): Datatype | undefined {
   if (Object.hasOwn(TYPES, name)) return TYPES[name as TypeName].name === name ? TYPES[name as TypeName] : undefined;
   return undefined;
 }
 
-/** Six bits for each part, the first one highest. */
+/** Each part has six bits of the number; the first part has the highest ones. */
 export function concatenationOf(parts: readonly Datatype[]): Datatype {
   let id = 0;
   let bits = 0;

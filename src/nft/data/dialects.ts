@@ -1,19 +1,19 @@
 /*
- * Where the versions of nft that this library follows differ: in their words, their listings, and in how they compile. One object for each
- * version; a further version is one more.
+ * The differences between the versions of nft that this library follows: in their words, their listings, and their bytecode. Each version
+ * is one object here.
  */
 
-/** What a version of nft does otherwise than others. */
+/** The properties in which versions of nft differ. */
 export interface Dialect {
   readonly version: '1.1.6' | '1.0.6';
 
-  /* Words that it knows. */
+  /* The words of its language. */
 
-  /** Tunnels: their objects, their meta data, and headers inside of them. */
+  /** Tunnels: their objects, their meta data, and the headers inside them. */
   readonly hasTunnels: boolean;
-  /** `last`, `check` of fib behind its own name, operands that are not constant: what 1.0.6 has no words for. */
+  /** `last`, `fib ... check`, operands that are not constant. 1.0.6 has no words for them. */
   readonly hasNewerExpressions: boolean;
-  /** `destroy`, `last`, `vxlan` and others cannot be names. */
+  /** `destroy`, `last`, `vxlan` and others are keywords, and cannot be names. */
   readonly reservesNewerWords: boolean;
   /** `taddr` and `daddr` of ICMPv6. */
   readonly hasNewerIcmpFields: boolean;
@@ -21,22 +21,22 @@ export interface Dialect {
   readonly usesOldSymbols: boolean;
   /** `dstnat` in output too, `srcnat` in input too. */
   readonly hasPriorityNamesInBothHooks: boolean;
-  /** Devices of a chain may be given by the beginning of their names. */
+  /** A chain can name its devices by the beginning of their names. */
   readonly hasDevicePrefixes: boolean;
   /** `typeof` in maps of objects. */
   readonly hasTypeofOfObjectMaps: boolean;
-  /** Reads some of the calculations that it prints as others, or not at all. */
+  /** It reads some of the calculations that it prints as others, or not at all. */
   readonly misreadsCalculations: boolean;
 
   /* Text. */
 
-  /** The devices of a chain stand in quotes. */
+  /** The devices of a chain are in quotes. */
   readonly quotesDevices: boolean;
-  /** How many elements a set has stands behind its size. */
+  /** The number of a set's elements stands behind its size. */
   readonly countsElements: boolean;
-  /** Elements that have more than a key stand in lines of their own. */
+  /** Elements with more than a key have lines of their own. */
   readonly breaksLongElements: boolean;
-  /** A route that is asked for only whether it is there: `check`, and not `oif`. */
+  /** `fib` that only asks whether there is a route is `check`, and not `oif`. */
   readonly printsCheck: boolean;
   /** `timeout never` of elements. */
   readonly printsNever: boolean;
@@ -52,14 +52,14 @@ export interface Dialect {
   readonly printsHexFields: boolean;
   /** `[invalid type]` behind values whose type is not known. */
   readonly printsInvalidTypes: boolean;
-  /** Times of the day of yesterday become those of today. */
+  /** Hours that are below zero in local time go round to the end of the day. */
   readonly wrapsNegativeHours: boolean;
 
   /* JSON. */
 
   /** Chains come before sets. */
   readonly listsChainsFirst: boolean;
-  /** A single flag is a list of one, too. */
+  /** A single flag is a list, too. */
   readonly listsSingleFlags: boolean;
   /** Comments of tables and chains. */
   readonly hasComments: boolean;
@@ -69,101 +69,101 @@ export interface Dialect {
   readonly splitsMapTypes: boolean;
   /** `a | b | c` is one operation of three operands. */
   readonly flattensOperands: boolean;
-  /** All statements of an element; else only the first. */
+  /** Elements show all their statements; else only the first. */
   readonly hasElementStates: boolean;
-  /** An element that never times out says so. */
+  /** Elements that never time out show it. */
   readonly hasElementTimeoutNever: boolean;
-  /** Changes of maps; else their text stands in the list. */
+  /** Changes of maps have JSON; else their text stands in the list. */
   readonly hasMapUpdates: boolean;
 
-  /* How a rule's bytecode is read. */
+  /* Bytecode to statements. */
 
-  /** Bits of the truth value that fib gives. */
+  /** The length in bits of the truth value that fib loads. */
   readonly fibBooleanBits: 8 | 32;
   /** A key that a rule adds to a set has the type of the set. */
   readonly typesKeysOfChanges: boolean;
   /** A match on the transport protocol stays before ports of any protocol. */
   readonly keepsTransportBeforePorts: boolean;
-  /** A match on `ct ip saddr` makes the one on the network protocol needless. */
+  /** A match on `ct ip saddr` implies the one on the network protocol. */
   readonly releasesConnectionKeys: boolean;
-  /** A match on the network protocol goes before `meta l4proto icmp` only where it is of the same family. */
+  /** `meta l4proto icmp` implies a match on the network protocol only of the same family. */
   readonly keepsOnlyIcmpOfItsFamily: boolean;
   /** Addresses in IP options are addresses, not numbers. */
   readonly knowsIpOptionAddresses: boolean;
-  /** A shift is as long as its instruction says; else as what is shifted. */
+  /** A shift has the length of its instruction; else that of its operand. */
   readonly widensShifts: boolean;
-  /** The value of a shift is a number; else it is of the type that is shifted. */
+  /** The value of a shift is a number; else it has the type of its operand. */
   readonly hasIntegerShifts: boolean;
-  /** A mask with a shift is the field that it takes out. */
+  /** A mask with a shift stands for the field that it takes out. */
   readonly unshiftsFields: boolean;
-  /** A mask over bits without a name is a load of fewer bits. */
+  /** A mask over bits without a name stands for a load of fewer bits. */
   readonly trimsRawBits: boolean;
-  /** A write of a part of a field is told as one of that part. */
+  /** A write of a part of a field is shown as one of that part. */
   readonly narrowsWrites: boolean;
-  /** A port that is rewritten ends what may be left out before it. */
+  /** No match before a rewritten port may be left out. */
   readonly forgetsBeforePorts: boolean;
-  /** The keys of a concatenation are read with the set that they are looked up in. */
+  /** The keys of a concatenation are read together with the set of the look-up. */
   readonly knowsSetOfConcatenation: boolean;
   /** A range of the time of the day over midnight. */
   readonly turnsHoursRound: boolean;
-  /** Values of fields that were loaded at once have no byte order. */
+  /** Values of fields that one load has read together have no byte order. */
   readonly forgetsOrderOfFields: boolean;
-  /** A constant that is longer than its other operand has the order of this machine. */
+  /** A constant that is longer than the other operand has the order of this machine. */
   readonly widensMaskOrder: boolean;
   /** Flags and a mask are one comparison: `tcp flags syn / syn,ack`. */
   readonly comparesFlagsByMask: boolean;
   /** Marks, realms and groups of devices can be prefixes. */
   readonly prefixesFileNumbers: boolean;
-  /** Of equal elements the last one comes first. */
+  /** The last one of equal elements comes first. */
   readonly sortsEqualsBackwards: boolean;
-  /** Elements are sorted as numbers of this machine, whatever they are; else texts by their letters. */
+  /** All elements are sorted as numbers of this machine; else texts by their letters. */
   readonly sortsByMemory: boolean;
 
-  /* How a rule is compiled. */
+  /* Statements to bytecode. */
 
-  /** A calculation is as long as what the statement writes; else as its left side. */
+  /** A calculation has the length of the field that the statement writes; else that of its left side. */
   readonly widensByStatement: boolean;
-  /** A shift gives a number; else a value of the type that is shifted. */
+  /** A shift gives a number; else a value with the type of its operand. */
   readonly hasIntegerShiftTypes: boolean;
-  /** Whatever is a number can be written to a mark. */
+  /** Each number can be written to a mark. */
   readonly convertsMarksOfAnyType: boolean;
-  /** Bits without a name are turned around for a mark. */
+  /** Bits without a name change their byte order for a mark. */
   readonly convertsRawBitsForMarks: boolean;
-  /** `numgen` is turned around where it stands for an IPv4 address. */
+  /** `numgen` changes its byte order in the place of an IPv4 address. */
   readonly convertsGeneratedAddresses: boolean;
-  /** Numbers of queues are a type of their own. */
+  /** Numbers of queues have a type of their own. */
   readonly hasQueueType: boolean;
   /** A range from a value to itself is that value. */
   readonly singlesAreNoRanges: boolean;
   /** A range is one instruction; else two comparisons. */
   readonly hasRangeComparison: boolean;
-  /** A range needs numbers on the left; else the same type. */
+  /** The left side of a range must be a number; else it must have the same type. */
   readonly comparesAnyRange: boolean;
-  /** A look into a set with a name tells that the protocol is one of them. */
+  /** A look-up of the protocol in a named set counts as a match on the protocol. */
   readonly learnsFromNamedSets: boolean;
-  /** One flag in braces must be the only one that is set. */
+  /** One flag in braces is compared with all flags: no other may be set. */
   readonly comparesSingleFlags: boolean;
-  /** A write of a part of a byte takes the field out of its bytes first. */
+  /** A write of a part of a byte masks the field out of its bytes first. */
   readonly masksInWrites: boolean;
-  /** A field that is masked, in a key or in a calculation, is turned around before it is shifted. */
+  /** A masked field, in a key or in a calculation, changes its byte order before it is shifted. */
   readonly turnsMaskedFields: boolean;
-  /** A field of some bits in a concatenation comes with the shift that its load needs anyway. */
+  /** A field of some bits in a concatenation has the shift that its load needs anyway. */
   readonly unshiftsConcatenations: boolean;
-  /** Sets of a rule say how many elements there will be. */
+  /** The sets of a rule have a size. */
   readonly countsElementsOfSets: boolean;
-  /** Sets of a rule with ranges say that they merge, even where nothing is merged. */
+  /** The sets of a rule that have ranges have the flag auto-merge, too. */
   readonly mergesAnonymousSets: boolean;
-  /** Corrects checksums of headers that newer versions leave alone. */
+  /** Checksums of headers are corrected that newer versions leave alone. */
   readonly usesOldChecksums: boolean;
-  /** Writes to VLAN headers are of two bytes each. */
+  /** Writes to VLAN headers have an even number of bytes. */
   readonly evensVlanWrites: boolean;
-  /** A write to UDP's header corrects its checksum only where there is one. */
+  /** A write to UDP's header corrects the checksum only if the packet has one. */
   readonly correctsUdpChecksum: boolean;
   /** Constants and tunnels have a description in the user data of sets. */
   readonly describesConstants: boolean;
-  /** A part of a key that is calculated is described by what it is calculated from. */
+  /** A calculated part of a key is described by its operand. */
   readonly describesCalculations: boolean;
-  /** In the user data of sets, kinds behind `tunnel` have a number that is one higher. */
+  /** In the user data of sets, the kinds behind `tunnel` have numbers that are one higher. */
   readonly countsTunnelKind: boolean;
 }
 
@@ -243,7 +243,7 @@ export const NFT_1_1_6: Dialect = {
   countsTunnelKind: true,
 };
 
-/** Debian 12's. */
+/** The version of Debian 12. */
 export const NFT_1_0_6: Dialect = {
   version: '1.0.6',
   hasTunnels: false,
@@ -276,7 +276,7 @@ export const NFT_1_0_6: Dialect = {
   hasElementStates: false,
   hasElementTimeoutNever: false,
   hasMapUpdates: false,
-  // Four bytes, of which the kernel writes one.
+  // nft 1.0.6 compares four bytes; the kernel writes one of them.
   fibBooleanBits: 32,
   typesKeysOfChanges: false,
   keepsTransportBeforePorts: false,

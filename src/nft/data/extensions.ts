@@ -1,7 +1,8 @@
 import type { FieldRow } from './protocols.ts';
 
 /*
- * What may follow a header: IPv6 extension headers, options of IPv4, TCP and DCCP, chunks of SCTP. The kernel looks for them by their number.
+ * The parts behind a header: IPv6 extension headers, options of IPv4, TCP and DCCP, chunks of SCTP. The kernel looks for them by their
+ * number.
  */
 
 export interface Extension {
@@ -68,7 +69,7 @@ const KIND_LENGTH = { kind: [0, 8], length: [8, 8] } as const;
 
 /**
  * TCP options. Fields are numbered from 0 on. sack1 to sack3 are the further blocks of sack, which has the number 5.
- * In JSON nft takes 'sack-permitted' and 'mss' too: see `TCP_OPTION_ALIASES`.
+ * nft's JSON may have 'sack-permitted' and 'mss', too: see `TCP_OPTION_ALIASES`.
  */
 export const TCP_OPTIONS = {
   eol: { type: 0, fields: KIND },
@@ -89,7 +90,7 @@ export const TCP_OPTIONS = {
   fastopen: { type: 34, fields: KIND_LENGTH },
 } as const satisfies Record<string, Extension>;
 
-/** Names that are understood and never printed. */
+/** Names that are read and never printed. */
 export const TCP_OPTION_ALIASES = { sack0: 'sack', 'sack-permitted': 'sack-perm' } as const satisfies Record<
   string,
   keyof typeof TCP_OPTIONS
@@ -154,7 +155,7 @@ export const SCTP_CHUNKS = {
   asconf: { type: 193, fields: { ...CHUNK, seqno: [32, 32] } },
 } as const satisfies Record<string, Extension>;
 
-/** Options of DCCP have numbers only, and nft asks only whether they are there. */
+/** Options of DCCP have only numbers, and a rule can only ask whether they are there. */
 export const DCCP_OPTION_FIELDS = { type: [0, 8, 'integer', 1] } as const satisfies Record<string, FieldRow>;
 
 export type Ipv6Extension = keyof typeof IPV6_EXTENSIONS;

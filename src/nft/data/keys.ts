@@ -2,12 +2,12 @@ import type { CT_KEYS, META_KEYS } from '../../nf_tables/expressions/packet.ts';
 import type { ByteOrder, TypeName } from './datatypes.ts';
 
 /*
- * What is no field of the packet: meta data, connection tracking, routes, sockets, IPsec, tunnels. By the words of nft's language, with the
- * kernel's key, the type, the register's length in bits, and who reads the register. nft numbers them as the kernel does.
+ * Values that are no fields of the packet: meta data, connection tracking, routes, sockets, IPsec, tunnels. By the words of nft's language,
+ * with the kernel's key, the type, the length in bits, and the byte order. nft's numbers are those of the kernel.
  */
 
 export interface KeyRow {
-  /** The kernel's name for it, as in the expression. */
+  /** The kernel's name, as in the expression. */
   readonly key: string;
   readonly type: TypeName;
   readonly bits: number;
@@ -41,7 +41,7 @@ export const META = {
   iifgroup: host('iifgroup', 'devgroup', 32),
   oifgroup: host('oifgroup', 'devgroup', 32),
   cgroup: host('cgroup', 'integer', 32),
-  // It has no byte order; nft takes the packet's, so as not to convert it.
+  // It has no byte order; nft assumes that of the packet, so that it is not converted.
   random: big('prandom', 'integer', 32),
   ipsec: host('secpath', 'boolean', 8),
   iifkind: host('iifkind', 'ifname', 128),
@@ -58,14 +58,14 @@ export const META = {
   ibrhwaddr: big('bri-iifhwaddr', 'ether_addr', 48),
 } as const satisfies Record<string, KeyRow & { key: keyof typeof META_KEYS }>;
 
-/** Older names that are understood. */
+/** Older names that are read. */
 export const META_ALIASES = {
   ibriport: 'ibrname',
   obriport: 'obrname',
   secpath: 'ipsec',
 } as const satisfies Record<string, keyof typeof META>;
 
-/** Written without the word `meta`. */
+/** Keys that are printed without the word `meta`. */
 export const UNQUALIFIED_META: ReadonlySet<string> = /* @__PURE__ */ new Set([
   'iif',
   'oif',
@@ -75,7 +75,7 @@ export const UNQUALIFIED_META: ReadonlySet<string> = /* @__PURE__ */ new Set([
   'oifgroup',
 ]);
 
-/** saddr and daddr without a family take it from the rule. `label` is printed so, with the kernel's key `labels`. */
+/** saddr and daddr without a family have that of the rule. nft's `label` is `labels` in the kernel. */
 export const CT = {
   state: host('state', 'ct_state', 32),
   direction: host('direction', 'ct_dir', 8),
@@ -103,7 +103,7 @@ export const CT = {
   id: big('id', 'integer', 32),
 } as const satisfies Record<string, KeyRow & { key: keyof typeof CT_KEYS }>;
 
-/** nexthop takes the family of the rule or the one that is given: nexthop4, nexthop6. */
+/** nexthop has the family of the rule, or the given one: nexthop4, nexthop6. */
 export const RT = {
   classid: host('classid', 'realm', 32),
   nexthop: big('nexthop4', 'ipv4_addr', 32),
@@ -119,7 +119,7 @@ export const SOCKET = {
   cgroupv2: host('cgroupv2', 'cgroupsv2', 64),
 } as const satisfies Record<string, KeyRow>;
 
-/** saddr and daddr are those of a family: `IPSEC6` has those of IPv6. */
+/** saddr and daddr are those of IPv4; `IPSEC6` has those of IPv6. */
 export const IPSEC = {
   daddr: big('daddr-ip4', 'ipv4_addr', 32),
   saddr: big('saddr-ip4', 'ipv4_addr', 32),
@@ -144,16 +144,16 @@ export const FIB = {
   type: host('address-type', 'fib_addrtype', 32),
 } as const satisfies Record<string, KeyRow>;
 
-/** Flags of fib by the kernel's bits (NFTA_FIB_F_*). `present` has a word of its own: the result `check`. */
+/** Flags of fib by the kernel's bits (NFTA_FIB_F_*). `present` has a word of its own in the language: the result `check`. */
 export const FIB_BITS = ['saddr', 'daddr', 'mark', 'iif', 'oif', 'present'] as const;
-/** The flags of a `fib` expression: what the look-up goes by. */
+/** The flags of a `fib` expression: the parts of the packet that the look-up uses. */
 export type FibFlag = Exclude<(typeof FIB_BITS)[number], 'present'>;
 export const FIB_FLAGS = /* @__PURE__ */ FIB_BITS.filter((flag): flag is FibFlag => flag !== 'present');
 
 /** The kernel fills 16 bytes with the name. */
 export const OSF = host('osf', 'string', 128);
 
-/* nft's numbers of keys in the user data of sets, which are the kernel's: by their places. */
+/* The keys by their numbers in the user data of sets: the kernel's numbers, from 0 on. */
 
 export const RT_NUMBERS = ['classid', 'nexthop4', 'nexthop6', 'tcpmss', 'xfrm'] as const;
 export const SOCKET_NUMBERS = ['transparent', 'mark', 'wildcard', 'cgroupv2'] as const;
@@ -161,7 +161,7 @@ export const TUNNEL_NUMBERS = ['path', 'id'] as const;
 export const FIB_NUMBERS = [undefined, 'oif', 'oifname', 'address-type'] as const;
 export const IPSEC_NUMBERS = [undefined, 'daddr-ip4', 'daddr-ip6', 'saddr-ip4', 'saddr-ip6', 'reqid', 'spi'] as const;
 
-/** Hashes and generated numbers. */
+/** The value of hashes and generated numbers. */
 export const GENERATED = { type: 'integer', bits: 32, order: 'host' } as const;
 
 export type MetaKey = keyof typeof META;

@@ -1,8 +1,8 @@
 /* Objects with a name. */
 
 /**
- * By the words of nft's JSON and text: the kernel's type, and the name in transactions. `sets` are the words of the statement that gives the
- * object to a packet or a connection; the others are `counter name "x"`.
+ * By the words of nft's JSON and text: the kernel's type, and the name in transactions. `sets` are the words of the statement that gives
+ * the object to a packet or a connection; the others are `counter name "x"`.
  */
 export const OBJECTS = {
   counter: { type: 'counter', command: 'counter' },

@@ -1,22 +1,23 @@
 import { NFT_1_1_6 } from './dialects.ts';
 
 /*
- * nft's names for the priorities of base chains. A priority within 10 of one is printed as 'dstnat + 5'; the name must fit the family and hook.
+ * nft's names for the priorities of base chains. A priority within 10 of one is printed as 'dstnat + 5'; the name must fit the family and
+ * hook.
  */
 
 interface NamedPriority {
   readonly name: string;
   readonly value: number;
   readonly families: readonly string[];
-  /** Absent: any hook. */
+  /** Default: any hook. */
   readonly hooks?: readonly string[];
-  /** Those where nft 1.0.6 knows it; absent: the same. */
+  /** The hooks in nft 1.0.6; default: the same. */
   readonly oldHooks?: readonly string[];
 }
 
 const IP_FAMILIES = ['ip', 'ip6', 'inet'];
 
-/** In the order in which nft looks for a near one. */
+/** In the order in which nft looks for the nearest one. */
 export const PRIORITIES: readonly NamedPriority[] = [
   { name: 'raw', value: -300, families: IP_FAMILIES },
   { name: 'mangle', value: -150, families: IP_FAMILIES },
@@ -35,7 +36,7 @@ export const BRIDGE_PRIORITIES: readonly NamedPriority[] = [
 
 const REACH = 10;
 
-/** The number that 'dstnat + 10', 'filter' or '-5' stands for; undefined where the name is not one of this family and hook. */
+/** The number of 'dstnat + 10', 'filter' or '-5'; undefined for a name that this family and hook do not have. */
 export function parsePriority(text: string, family: string, hook: string): number | undefined {
   const found = /^\s*([a-z]+)\s*(?:([+-])\s*(\d+))?\s*$/.exec(text);
   if (found === null) return /^\s*-?\d+\s*$/.test(text) ? Number(text) : undefined;
@@ -45,7 +46,7 @@ export function parsePriority(text: string, family: string, hook: string): numbe
   return named.value + (sign === '-' ? -Number(distance) : Number(distance));
 }
 
-/** As nft's text has it. */
+/** A priority as nft's text has it. */
 export function formatPriority(priority: number, family: string, hook: string, dialect = NFT_1_1_6): string {
   const near = prioritiesOf(family).find(each => Math.abs(priority - each.value) <= REACH);
   if (near === undefined || !fits(near, family, hook, dialect)) return String(priority);

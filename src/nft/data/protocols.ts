@@ -2,11 +2,10 @@ import type { TypeName } from './datatypes.ts';
 
 /*
  * The headers of protocols: each field by its offset from the header's beginning and its length, both in bits, and the type of its values
- * (integer where none is given). In nft's order of numbering, which counts from 1: the numbers stand in the user data of sets that were
- * made with `typeof`.
+ * (default integer). In nft's order, which counts from 1: sets that were made with `typeof` have these numbers in their user data.
  */
 
-/** Offset and length in bits, type, and nft's number where it is not the field's place. */
+/** Offset and length in bits, type, and nft's number if it is not the field's place in the table. */
 export type FieldRow =
   | readonly [offset: number, bits: number]
   | readonly [offset: number, bits: number, type: TypeName]
@@ -15,9 +14,9 @@ export type FieldRow =
 /** The header that the kernel counts offsets from. */
 export type Base = 'link' | 'network' | 'transport' | 'inner';
 
-/** A field of ICMP that only some types of message have: nft then asks for these types first. */
+/** A field of ICMP that only some types of messages have: nft matches these types first. */
 export interface IcmpDependency {
-  /** The types that have it; the first one is asked for. */
+  /** The types that have it; a match of the field adds a match of the first one. */
   readonly types: readonly number[];
   /** The field is unknown to nft 1.0.6. */
   readonly newer?: boolean;
@@ -33,18 +32,18 @@ export interface Header {
   readonly number: number;
   readonly base: Base;
   readonly fields: Readonly<Record<string, FieldRow>>;
-  /** The field that says what follows. */
+  /** The field with the number of the next protocol. */
   readonly next?: string;
-  /** What follows, by the number in that field, or in the packet's meta data. */
+  /** The next protocols, by the number in that field, or in the packet's meta data. */
   readonly upper?: Readonly<Record<number, string>>;
   readonly checksum?: Checksum;
-  /** That nft 1.0.6 corrects. */
+  /** The checksum that nft 1.0.6 corrects. */
   readonly oldChecksum?: Checksum;
-  /** Fields that the checksum of the transport covers too. */
+  /** Fields that the checksum of the transport protocol covers, too. */
   readonly pseudoHeader?: readonly string[];
-  /** Bits of a header that others of the same base follow: ether and vlan. */
+  /** The length in bits, of headers that another one of the same base can follow: ether and vlan. */
   readonly bits?: number;
-  /** Of a tunnel: what NFTA_INNER_* say about it. */
+  /** The NFTA_INNER_* attributes of a tunnel. */
   readonly tunnel?: {
     readonly type: 'vxlan' | 'geneve' | 'gre' | 'gretap';
     readonly headerBytes: number;
@@ -53,7 +52,7 @@ export interface Header {
   readonly icmp?: Readonly<Record<string, IcmpDependency>>;
 }
 
-/** What ah, comp and the IP headers may be followed by. */
+/** The protocols that may follow ah, comp and the IP headers. */
 const IPSEC_UPPER = {
   50: 'esp',
   51: 'ah',
@@ -250,7 +249,7 @@ export const PROTOCOLS = {
       type: [67, 4, 'dccp_pkttype'],
     },
   },
-  /** The ports of whatever transport protocol it is. */
+  /** The ports of any transport protocol. */
   th: {
     number: 11,
     base: 'transport',
@@ -310,7 +309,7 @@ export type ProtocolField<P extends Protocol = Protocol> = P extends Protocol
   ? keyof (typeof PROTOCOLS)[P]['fields'] & string
   : never;
 
-/** The numbers of transport protocols that nft knows headers of. */
+/** The numbers of the transport protocols whose headers nft knows. */
 export const IP_PROTOCOL_NUMBERS = {
   icmp: 1,
   igmp: 2,

@@ -1,7 +1,7 @@
 import type { Dialect } from './dialects.ts';
 /* Words of nft's language that cannot be names. */
 
-/** Kinds of objects that have names of their own; objects by the type that the kernel has. */
+/** Kinds of things with names of their own; objects by the kernel's type. */
 export type NamedKind =
   | 'table'
   | 'chain'
@@ -20,7 +20,7 @@ export type NamedKind =
 
 const words = (text: string): readonly string[] => text.split(/\s+/);
 
-/** Everywhere: what nft's scanner knows outside of the scope of a keyword. Found by trying each word of nft 1.0.6 in each place. */
+/** The keywords of nft's scanner in each place. Found by a trial of each word of nft 1.0.6 in each place. */
 const EVERYWHERE = /* @__PURE__ */ words(
   `accept add ah all and arp auto-merge bridge cgroup chain comment comp constant continue counter cpu create ct
    day dccp define delete describe device devices dnat drop dst dup dynamic ecn element elements eq esp ether
@@ -33,12 +33,12 @@ const EVERYWHERE = /* @__PURE__ */ words(
    time timeout tproxy type typeof udp udplite undefine update vlan vmap xor xt`,
 );
 
-/** Since nft 1.1. */
+/** Keywords since nft 1.1. */
 const NEWER = /* @__PURE__ */ words('destroy geneve gre gretap last tunnel vni vxlan');
 
-/** Behind `@` begins what is not a name: the layers of the packet. */
+/** Behind `@` these are the layers of the packet, and no names. */
 const LAYERS = /* @__PURE__ */ words('ll nh');
-/** A keyword opens a scope with words of its own. */
+/** Keywords behind `ct`. */
 const CT = /* @__PURE__ */ words(
   `avgpkt bytes count daddr direction dport event expectation expiration helper helpers id l3proto label original over packets proto-dst
    proto-src protocol reply saddr state status zone`,
@@ -61,7 +61,7 @@ const OF_KIND: Partial<Record<NamedKind, readonly string[]>> = {
 const reserved = /* @__PURE__ */ new Set(EVERYWHERE);
 const newer = /* @__PURE__ */ new Set(NEWER);
 
-/** Is it a word that an object of this kind cannot have as its name? */
+/** Is this a word that an object of this kind cannot have as its name? */
 export function isReserved(kind: NamedKind, name: string, dialect: Dialect): boolean {
   return (
     reserved.has(name) || (dialect.reservesNewerWords && newer.has(name)) || (OF_KIND[kind]?.includes(name) ?? false)

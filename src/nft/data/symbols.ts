@@ -1,6 +1,4 @@
-/*
- * The names that nft has for numbers. The first name of a number is the one that is printed; the others are only understood.
- */
+/* nft's names of numbers. A number with several names is printed by the first; the others are only read. */
 
 /** Names and their numbers, in nft's order. */
 export type Symbols = Readonly<Record<string, number>>;
@@ -88,7 +86,7 @@ export const ICMPV6_CODE = {
   'reject-route': 6,
 } as const;
 
-/** Codes of `reject with icmpx`: the kernel turns them into those of the packet's own family. */
+/** Codes of `reject with icmpx`: the kernel translates them into those of the packet's family. */
 export const ICMPX_CODE = {
   'port-unreachable': 1,
   'admin-prohibited': 3,
@@ -144,7 +142,7 @@ export const DCCP_PACKET_TYPE = {
   syncack: 9,
 } as const;
 
-/** Since nft 1.0.7. */
+/** nft has these names since 1.0.7. */
 export const MPTCP_SUBTYPE = {
   'mp-capable': 0,
   'mp-join': 1,
@@ -213,7 +211,9 @@ export const CT_STATE = { invalid: 0x01, new: 0x08, established: 0x02, related: 
 
 export const CT_DIRECTION = { original: 0, reply: 1 } as const;
 
-/** The last three are numbers of bits and not the bits themselves: so nft has them. From seq-adjust on, with exceptions, since nft 1.1.4. */
+/**
+ * The last three are numbers of bits and not the bits themselves, as in nft. nft 1.1.4 added most of those from seq-adjust on.
+ */
 export const CT_STATUS = {
   expected: 0x001,
   'seen-reply': 0x002,
@@ -231,7 +231,7 @@ export const CT_STATUS = {
   'hw-offload': 15,
 } as const;
 
-/** As nft 1.0.6 has them. */
+/** The names in nft 1.0.6. */
 export const CT_STATUS_OLD = {
   expected: 0x001,
   'seen-reply': 0x002,

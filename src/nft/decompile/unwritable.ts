@@ -19,8 +19,8 @@ const BARE_WORD = /^(?!\.$)[A-Za-z_.][A-Za-z0-9/_.-]*$/;
 const NUMBERED_WORDS: ReadonlySet<string> = /* @__PURE__ */ new Set(['8021q', '8021ad']);
 
 /**
- * Collects the reasons why an object cannot be written while its text is made. An object with a reason is printed as a comment, so that no name
- * and no value can become a command, or another rule, when somebody loads the text.
+ * Collects the reasons why an object cannot be written while its text is made. An object with a reason is printed as a comment, so that no
+ * name and no value can become a command, or another rule, when somebody loads the text.
  */
 export class Unwritable {
   #reasons: string[] = [];

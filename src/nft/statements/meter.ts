@@ -24,7 +24,10 @@ export interface MeterStatement {
 
 export const METER: Construct<MeterStatement, 'meter'> = {
   compile: {
-    /** The kernel has no meters: it becomes a dynamic set of the meter's name. The set is made with the rule unless it is there, and outlives the rule. */
+    /**
+     * The kernel has no meters: it becomes a dynamic set of the meter's name. The set is made with the rule unless it is there, and
+     * outlives the rule.
+     */
     meter(e, json, place) {
       const fields = fieldsOf(json, place);
       const { name } = fields;
