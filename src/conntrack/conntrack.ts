@@ -25,6 +25,7 @@ import {
   deleteCall,
   EXPECTATION_MESSAGE,
   expectationCall,
+  explained,
   FLOW_MESSAGE,
   familyOfMessage,
   flowCall,
@@ -32,7 +33,6 @@ import {
   type Refusals,
   readFlow,
   STATISTICS_MESSAGE,
-  withoutModule,
 } from './requests.ts';
 import { ConntrackSettings } from './settings.ts';
 import { FlowView } from './view.ts';
@@ -180,7 +180,7 @@ export class ConntrackOperations {
         return readFlow(message);
       });
     } catch (error) {
-      throw Object.keys(wire).length === 0 ? withoutModule(error) : error;
+      throw yield* explained(this.#exchange, error);
     }
   }
 
@@ -315,7 +315,11 @@ export class ConntrackOperations {
         throw typeError([field], 'a value, or no such field: more would be ended than was meant', value);
     if (Object.keys(filter).length === 0)
       throw rangeError([], 'at least one field; flush() without a filter ends all flows', filter, 'ERR_MISSING');
-    return yield* flushMatching(this.#exchange, checked);
+    try {
+      return yield* flushMatching(this.#exchange, checked);
+    } catch (error) {
+      throw yield* explained(this.#exchange, error);
+    }
   }
 
   /**

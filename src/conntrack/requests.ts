@@ -121,11 +121,10 @@ export function readFlow({ source, payload, end }: Message): Flow | undefined {
   return wire && flowOf(wire, familyOfMessage(source, payload));
 }
 
-/** Replaces errors that mean that the kernel does not have ctnetlink. */
-export function withoutModule(error: unknown): unknown {
-  const lacks = error instanceof NetlinkError && (error.code === 'EINVAL' || error.code === 'EOPNOTSUPP');
-  return lacks ? new UnsupportedError('ctnetlink', undefined, 'its module nf_conntrack_netlink is not loaded') : error;
-}
+/** The kernel's words for a message of a subsystem that it does not have. */
+const LACKING: readonly string[] = ['EINVAL', 'EOPNOTSUPP'];
+
+const isLacking = (error: unknown): boolean => error instanceof NetlinkError && LACKING.includes(error.code);
 
 /** How many entries the namespace has, expired ones included. @throws UnsupportedError the kernel has no ctnetlink */
 export function* countFlows(exchange: Exchange): Operation<number> {
@@ -134,6 +133,18 @@ export function* countFlows(exchange: Exchange): Operation<number> {
       return totalsTable.read(source, attributesAt(payload), end, NO_CONTEXT)?.entries;
     });
   } catch (error) {
-    throw withoutModule(error);
+    if (!isLacking(error)) throw error;
+    throw new UnsupportedError('ctnetlink', undefined, 'its module nf_conntrack_netlink is not loaded');
+  }
+}
+
+/** The error to throw for a refused request, which may mean that the kernel has no ctnetlink: a plain question tells. */
+export function* explained(exchange: Exchange, error: unknown): Operation<unknown> {
+  if (!isLacking(error)) return error;
+  try {
+    yield* countFlows(exchange);
+    return error;
+  } catch (instead) {
+    return instead instanceof UnsupportedError ? instead : error;
   }
 }

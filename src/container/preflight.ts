@@ -7,7 +7,7 @@ import type { Places } from './find/records.ts';
 import { KernelModules, type ModuleState } from './modules.ts';
 
 /** The abilities that `preflight` looks at. */
-export type AbilityName = 'enter' | 'ipvs' | 'nftables' | 'redirect' | 'log' | 'nflog';
+export type AbilityName = 'enter' | 'ipvs' | 'nftables' | 'redirect' | 'log' | 'nflog' | 'conntrack';
 
 /** The kind of a reason why an ability does not work. */
 export type Obstacle = 'module' | 'capability' | 'user-namespace' | 'sysctl' | 'kernel' | 'base' | 'refused';
@@ -63,6 +63,11 @@ const NEEDS: Record<Exclude<AbilityName, 'enter'>, Needs> = {
   nflog: {
     base: 'enter',
     modules: [{ module: 'nfnetlink_log', symbol: 'nfulnl_log_packet', option: 'CONFIG_NETFILTER_NETLINK_LOG' }],
+  },
+  // Also ends the connections of redirects that change.
+  conntrack: {
+    base: 'enter',
+    modules: [{ module: 'nf_conntrack_netlink', symbol: 'ctnetlink_get_conntrack', option: 'CONFIG_NF_CT_NETLINK' }],
   },
 };
 

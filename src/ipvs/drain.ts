@@ -24,6 +24,12 @@ export type DrainPolicy =
       timeoutMs: number;
       /** How often to look, in milliseconds: 10 to 2^31-1, default 1000. */
       pollMs?: number;
+      /**
+       * What becomes of the entries that connection tracking has of the connections that are left, where `settings.conntrack` is on and the destination is
+       * masqueraded: 'end' or 'keep'. Default: 'end' for UDP, 'keep' for the others. With `settings.expire_nodest_conn`, the next packet of a client whose
+       * entry was ended comes to another destination at once; else that packet is lost.
+       */
+      connections?: 'end' | 'keep';
     }
   /** Do not wait: the destination is removed with the other changes. */
   | { until: 'none' };
@@ -48,9 +54,11 @@ export interface Waiting {
   readonly until: 'active' | 'all';
   readonly timeoutMs: number;
   readonly pollMs: number;
+  /** Whether tracked connections to this service end. */
+  ends(service: ServiceKey): boolean;
 }
 
-const POLICY = ['until', 'timeoutMs', 'pollMs'];
+const POLICY = ['until', 'timeoutMs', 'pollMs', 'connections'];
 const PROTOCOL_NAMES = ['tcp', 'udp', 'sctp', 'firewallMark', 'default'] as const;
 const POLL = 1000;
 const MAX_WAIT = 0x7fffffff;
@@ -91,12 +99,19 @@ function protocolOf(service: ServiceKey): 'tcp' | 'udp' | 'sctp' | 'firewallMark
 function readPolicy(policy: DrainPolicy, path: Path): Waiting | undefined {
   checkObject(policy, path, POLICY);
   const until = policy.until === undefined ? 'active' : checkOneOf(policy.until, [...path, 'until'], UNTIL);
-  const { timeoutMs, pollMs = POLL } = policy as Partial<Waiting>;
+  const {
+    timeoutMs,
+    pollMs = POLL,
+    connections,
+  } = policy as { timeoutMs?: number; pollMs?: number; connections?: unknown };
+  if (connections !== undefined) checkOneOf(connections, [...path, 'connections'], ['end', 'keep'] as const);
   if (timeoutMs !== undefined || until !== 'none') checkInteger(timeoutMs, [...path, 'timeoutMs'], 0, MAX_WAIT);
   checkInteger(pollMs, [...path, 'pollMs'], 10, MAX_WAIT);
   if (until === 'none') return undefined;
   if (timeoutMs === undefined) throw typeError([...path, 'timeoutMs'], 'a time in milliseconds', timeoutMs);
-  return { until, timeoutMs, pollMs };
+  const ends = (service: ServiceKey) =>
+    connections === undefined ? protocolOf(service) === 'udp' : connections === 'end';
+  return { until, timeoutMs, pollMs, ends };
 }
 
 const UNTIL = ['active', 'all', 'none'] as const;

@@ -35,6 +35,7 @@ import { editDestination, editService, readExisting, replacement, replacementOf,
 import { BatchBuilder, type DestinationPatch, type IpvsOperation, type ServicePatch } from './operation.ts';
 import { changesBetween, Desired, toOperation } from './plan.ts';
 import {
+  type Forms,
   type PlanOptions,
   type ReconcileOptions,
   type ReconcileResult,
@@ -45,6 +46,7 @@ import {
 import { type RestoreOptions, type RestoreResult, restoreRules } from './rules-restore.ts';
 import { IpvsSettings } from './settings.ts';
 import { readServiceStates, readServices, readStable, type Snapshot, toSnapshot } from './snapshot.ts';
+import { type Served, TrackedConnections } from './tracked.ts';
 
 /** How `Ipvs.open` reaches the kernel. */
 export interface IpvsOptions {
@@ -471,7 +473,7 @@ export class Ipvs extends syncAndAsync(IpvsOperations) {
     this.#backends = backendsOf(exchange);
     Object.defineProperty(this.sync, 'reconcile', {
       value: (desired: readonly VirtualServer[], options?: ReconcileOptions) =>
-        reconcileNow(reconciling(desired, options), this.sync, options?.signal),
+        reconcileNow(reconciling(desired, options), this.#forms(this.sync, true), options?.signal),
     });
   }
 
@@ -542,9 +544,52 @@ export class Ipvs extends syncAndAsync(IpvsOperations) {
     const closed = new AbortController();
     const detach = lifetime.attach({ close: async () => closed.abort(closedError()) });
     try {
-      return await reconcileAway(reconciling(desired, options), this, [closed.signal, options.signal]);
+      return await reconcileAway(reconciling(desired, options), this.#forms(this, false), [
+        closed.signal,
+        options.signal,
+      ]);
     } finally {
       detach();
     }
+  }
+
+  /** The methods that reconciling uses. Connection tracking has a socket of its own, which is open only while it is used. */
+  #forms(own: Omit<Forms, 'endTracked'>, now: boolean): Forms {
+    const { observer, transport } = this.#exchange;
+    const failed = (error: unknown): undefined => {
+      observer.warn({ netns: transport.netnsInode, error }, 'connections of a drained destination were not ended');
+    };
+    const open = (): TrackedConnections | undefined => {
+      if (!(transport instanceof IpvsSocket) || !this.settings.conntrack) return undefined;
+      return TrackedConnections.open(namespaceOf(this.#exchange), observer);
+    };
+    const endNow = (served: readonly Served[]) => {
+      let tracked: TrackedConnections | undefined;
+      try {
+        tracked = open();
+        return served.map(each => tracked?.sync.end(each));
+      } catch (error) {
+        return served.map(() => failed(error));
+      } finally {
+        tracked?.close();
+      }
+    };
+    const endAway = async (served: readonly Served[]) => {
+      let tracked: TrackedConnections | undefined;
+      try {
+        tracked = open();
+        return await Promise.all(served.map(each => tracked?.end(each)));
+      } catch (error) {
+        return served.map(() => failed(error));
+      } finally {
+        tracked?.close();
+      }
+    };
+    return {
+      plan: (desired, options) => own.plan(desired, options),
+      apply: (operations, options) => own.apply(operations, options),
+      destinations: key => own.destinations(key),
+      endTracked: now ? endNow : endAway,
+    };
   }
 }

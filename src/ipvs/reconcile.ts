@@ -6,6 +6,7 @@ import { checkSignal, onAbort, reasonOf, throwIfAborted } from '../signal.ts';
 import type { BatchOptions, BatchResult } from './batch.ts';
 import { type Drain, readDrain, type Waiting } from './drain.ts';
 import type { IpvsOperation } from './operation.ts';
+import type { Served } from './tracked.ts';
 
 /** What `Ipvs.plan` does with services that are not desired. */
 export interface PlanOptions {
@@ -42,6 +43,11 @@ export interface Drained {
   destinationKey: DestinationKey;
   /** Its connections when it was removed, inactive ones included: those that its policy does not wait for, or any if the time was over. */
   connections: number;
+  /**
+   * Entries of connection tracking that were ended with it; left out where none were to be. They are ended for masqueraded destinations with
+   * `settings.conntrack`, as the policy says.
+   */
+  ended?: number;
 }
 
 /** What `Ipvs.reconcile` has done. */
@@ -56,6 +62,8 @@ export interface Forms {
   plan(desired: readonly VirtualServer[], options: PlanOptions): IpvsOperation[] | Promise<IpvsOperation[]>;
   apply(operations: readonly IpvsOperation[], options: BatchOptions): BatchResult | Promise<BatchResult>;
   destinations(key: ServiceKey): DestinationEntry[] | Promise<DestinationEntry[]>;
+  /** Ends tracked connections. @returns how many, for each; undefined where they are not tracked, or cannot be ended */
+  endTracked(served: readonly Served[]): (number | undefined)[] | Promise<(number | undefined)[]>;
 }
 
 /** A call of the handle, or a time to wait. */
@@ -73,6 +81,8 @@ const ATTEMPTS = 3;
 
 interface Draining extends Drained {
   readonly policy: Waiting;
+  /** IPVS changes the addresses of its packets. */
+  masqueraded: boolean;
   /** Connections that are waited for. */
   pending: number;
   /** In milliseconds of performance.now(). */
@@ -132,7 +142,13 @@ export function* reconciling(desired: readonly VirtualServer[], options: Reconci
     const over = removed.filter(operation => !held.has(JSON.stringify((operation as { key: ServiceKey }).key)));
     removed = removed.filter(operation => !over.includes(operation));
     yield* remove([...removals, ...over], done);
-    drained.push(...ended.map(({ key, destinationKey, connections }) => ({ key, destinationKey, connections })));
+    const tracked = ended.filter(each => each.masqueraded && each.connections > 0 && each.policy.ends(each.key));
+    const counts = tracked.length === 0 ? [] : ((yield forms => forms.endTracked(tracked)) as (number | undefined)[]);
+    for (const each of ended) {
+      const { key, destinationKey, connections } = each;
+      const count = counts[tracked.indexOf(each)];
+      drained.push({ key, destinationKey, connections, ...(count !== undefined && { ended: count }) });
+    }
     progress('draining', planned.length, waiting);
     const next = Math.min(...waiting.map(each => each.next));
     if (waiting.length > 0) yield { waitMs: Math.max(0, next - performance.now()) };
@@ -158,7 +174,7 @@ function* holdBack(
   };
   const hold = (key: ServiceKey, destinationKey: DestinationKey, policy: Waiting) => {
     now.push({ op: 'editDestination', key, destinationKey, patch: { weight: 0 } });
-    waiting.push({ key, destinationKey, connections: 0, policy, pending: 0, deadline: 0, next: 0 });
+    waiting.push({ key, destinationKey, connections: 0, policy, masqueraded: false, pending: 0, deadline: 0, next: 0 });
   };
   for (const operation of planned) {
     const policy =
@@ -193,7 +209,7 @@ function* look(waiting: readonly Draining[]): Generator<Move, Draining[], unknow
       const { activeConnections, inactiveConnections } = entry;
       const connections = activeConnections + inactiveConnections;
       const pending = each.policy.until === 'all' ? connections : activeConnections;
-      looked.push(Object.assign(each, { connections, pending }));
+      looked.push(Object.assign(each, { connections, pending, masqueraded: entry.forward === 'masquerade' }));
     }
   }
   return looked;

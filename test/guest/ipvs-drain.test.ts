@@ -1,6 +1,8 @@
 import type { Server } from 'node:net';
 import { Container, Fleet } from 'netsteer';
+import { Conntrack } from 'netsteer/conntrack';
 import type { Destination, Service, VirtualServer } from 'netsteer/ipvs';
+import { Nftables, Transaction } from 'netsteer/nftables';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { Agent, serve, serveDatagrams } from '../support/ipvs-agent.ts';
 import { freshIpvsNamespaces, ipvs, netns } from '../support/ipvs-namespace.ts';
@@ -125,6 +127,62 @@ kernelSuite('draining a server that has connections', () => {
     });
     expect(drained).toMatchObject([{ destinationKey: { port }, connections: 1 }]);
     await expect(agent.ask('left', 'anybody?')).rejects.toThrow(/ECONNRESET|EPIPE|ECONNREFUSED|END/);
+  });
+
+  it('ends the tracked connections of a masqueraded server, as its policy says, and no others', async () => {
+    await using nft = Nftables.open({ netns });
+    await using ct = Conntrack.open({ netns });
+    ipvs.settings.conntrack = true;
+    ipvs.settings.expire_nodest_conn = true;
+    // Connections are tracked only while a rule asks for it.
+    const place = { family: 'inet', table: 'tracking' } as const;
+    await nft.commit(
+      new Transaction()
+        .add({ table: { family: 'inet', name: 'tracking' } })
+        .add({ chain: { ...place, name: 'out', type: 'filter', hook: 'output', priority: 0 } })
+        .add({ rule: { ...place, chain: 'out', expressions: [{ ct: { key: 'state', register: 1 } }] } }),
+    );
+    const ports = [8091, 8092];
+    for (const port of ports) listening.push(serveDatagrams(netns, `udp${port}`, '127.0.0.1', port));
+    const to = { host: virtual.host, port: dns.port };
+    const ask = async (key: string) => Number((await agent.datagram(key, 'hello', to)).replace('udp', ''));
+    const replies = (port: number) => ct.list({ protocol: 'udp', destinationPort: 53, reply: { sourcePort: port } });
+    await ipvs.reconcile([behind(dns, ...ports), behind(web, PORTS[0], PORTS[1])]);
+    const first = await ask('one');
+    const other = await ask('two');
+    expect(new Set([first, other])).toEqual(new Set(ports));
+    const port = await open('tcp');
+    // As if it were one of them, but that it came by itself, to another address.
+    const source = '127.0.0.9';
+    await ct.create({
+      protocol: 'udp',
+      timeoutSeconds: 1000,
+      original: { source, sourcePort: 9, destination: '127.0.0.1', destinationPort: first },
+    });
+    expect(await replies(first)).toHaveLength(1);
+
+    const drain = { udp: { timeoutMs: 1000, pollMs: 50 }, tcp: { timeoutMs: 100, pollMs: 50 } };
+    const left = [behind(dns, other), behind(web, ...without(port))];
+    const { drained } = await ipvs.reconcile(left, { drain });
+    expect(drained.find(({ destinationKey }) => destinationKey.port === first)).toMatchObject({ ended: 1 });
+    expect(drained.find(({ destinationKey }) => destinationKey.port === port)).not.toHaveProperty('ended');
+    expect(await replies(first)).toEqual([]);
+    expect(await replies(other)).toHaveLength(1);
+    expect(await ct.list({ source })).toHaveLength(1);
+    // Its first packet is answered by the other server.
+    expect(await ask('one')).toBe(other);
+
+    // Where it is to be kept, or nothing is tracked, nothing is ended.
+    await ipvs.reconcile([behind(dns, ...ports)]);
+    const kept = ipvs.sync.reconcile([behind(dns, first)], {
+      drain: { timeoutMs: 100, pollMs: 50, connections: 'keep' },
+    });
+    expect(kept.drained).toMatchObject([{ destinationKey: { port: other } }]);
+    expect(kept.drained[0]).not.toHaveProperty('ended');
+    expect((await replies(other)).length).toBeGreaterThan(0);
+    expect(() => ipvs.sync.reconcile([], { drain: { timeoutMs: 1, connections: 'drop' as never } })).toThrow(
+      'drain.connections',
+    );
   });
 
   it('works in each container of a fleet', async () => {

@@ -111,7 +111,8 @@ kernelSuite('a container', () => {
     await using container = Container.open({ pid });
     const { ok, abilities } = await container.preflight();
     const by = Object.fromEntries(abilities.map(ability => [ability.name, ability]));
-    for (const name of ['nftables', 'redirect', 'log', 'nflog']) expect(by[name]).toMatchObject({ works: true });
+    for (const name of ['nftables', 'redirect', 'log', 'nflog', 'conntrack'])
+      expect(by[name]).toMatchObject({ works: true });
     if (where === 'host') {
       // Debian's kernels have IPVS; this machine's may or may not, and preflight must agree with what happens.
       await using ipvs = Ipvs.open({ netns });

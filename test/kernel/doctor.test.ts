@@ -57,7 +57,7 @@ kernelSuite('netsteer doctor', () => {
       kernel: expect.any(String),
       ffi: expect.any(String),
     });
-    for (const name of ['enter', 'nftables', 'redirect', 'log', 'nflog'])
+    for (const name of ['enter', 'nftables', 'redirect', 'log', 'nflog', 'conntrack'])
       expect(by[name]).toMatchObject({ works: true });
     expect(status).toBe(found.ok ? 0 : 1);
     expect(found.ok).toBe(by.ipvs.works);

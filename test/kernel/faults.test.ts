@@ -1,7 +1,10 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import fs from 'node:fs';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
+import { Conntrack } from '../../src/conntrack/conntrack.ts';
+import type { NewFlow } from '../../src/conntrack/index.ts';
 import { Container, Fleet } from '../../src/container/index.ts';
+import { isNotFound } from '../../src/errors.ts';
 import { NetNs } from '../../src/netns/index.ts';
 import { Nflog, type Packet } from '../../src/nflog/index.ts';
 import { Nftables, Transaction } from '../../src/nftables/index.ts';
@@ -422,6 +425,70 @@ kernelSuite('devices, addresses and routes when one system call fails', () => {
   ])('are read: %s, or the error leaves nothing behind', { timeout: LONG }, (_, operate) => tried(changes(operate), 8));
 });
 
+kernelSuite('connections when one system call fails', () => {
+  let seen: Conntrack;
+  beforeEach(() => {
+    seen = Conntrack.open({ netns });
+  });
+  afterEach(() => seen[Symbol.asyncDispose]());
+
+  const flow = (sourcePort: number): NewFlow => ({
+    protocol: 'udp',
+    timeoutSeconds: 1000,
+    original: { source: '10.0.0.1', sourcePort, destination: '10.0.0.2', destinationPort: 53 },
+  });
+  const key = { protocol: 'udp', ...flow(1).original } as const;
+  /** A deletion whose answer was lost has been carried out. */
+  const gone = (error: unknown) => {
+    if (!isNotFound(error)) throw error;
+  };
+  const tracked = (operate: (ct: Conntrack) => unknown, parts = false): Trial<Conntrack> => ({
+    reset: () => {
+      seen.sync.flush();
+      for (let i = 1; i <= 3; i++) seen.sync.create(flow(i));
+    },
+    state: () =>
+      seen.sync
+        .list()
+        .map(({ original, mark }) => [original.sourcePort, mark])
+        .sort(),
+    open: () => Conntrack.open({ netns }),
+    operate,
+    close: ct => ct[Symbol.asyncDispose](),
+    parts,
+  });
+
+  test.each<[string, (ct: Conntrack) => unknown, boolean?]>([
+    ['a creation', ct => ct.create(flow(4))],
+    ['a change', ct => ct.update(key, { mark: 7 })],
+    ['a deletion', ct => ct.delete(key).catch(gone)],
+    ['a flush by a filter', ct => ct.flush({ sourcePort: { from: 1, to: 2 } }), true],
+    ['a flush of all', ct => ct.flush(), true],
+    ['listing', ct => ct.list({ protocol: 'udp' })],
+    ['listing and zeroing', ct => ct.listAndZero({ protocol: 'udp' })],
+    ['counting', ct => ct.count()],
+    ['statistics', ct => ct.sync.statistics()],
+    ['expectations', ct => ct.expectations()],
+  ])('are worked on: %s, or the error leaves nothing behind', { timeout: LONG }, (_, operate, parts) =>
+    tried(tracked(operate, parts), 8),
+  );
+
+  test('have a monitor, or the error leaves nothing behind', { timeout: LONG }, () =>
+    tried(
+      {
+        ...tracked(async ct => {
+          const events = ct.monitor({ initial: true })[Symbol.asyncIterator]();
+          const first = await events.next();
+          if (first.value?.type !== 'state') throw new Error('no state came');
+          await events.return(undefined);
+        }),
+        ends: true,
+      },
+      8,
+    ),
+  );
+});
+
 kernelSuite('containers when one system call fails', () => {
   let child: ChildProcess;
 
@@ -479,6 +546,30 @@ kernelSuite('containers when one system call fails', () => {
     ['setting logging', container => container.logging.set(logging)],
   ])('are programmed: %s, or the error leaves nothing behind', { timeout: LONG }, (_, operate, prepare) =>
     tried(inContainer(operate, prepare), 6),
+  );
+
+  test('end connections behind a removal of redirects, or the error says that they go on', { timeout: LONG }, () =>
+    tried(
+      {
+        ...inContainer(
+          container => container.redirects.remove([{ protocol: 'udp', address: '10.10.0.100', port: 53 }]),
+          async container => {
+            await container.redirects.set([{ protocol: 'udp', address: '10.10.0.100', port: 53, toPort: 5353 }]);
+            await using ct = Conntrack.open({ netns: container.netns });
+            await ct.flush();
+            await ct.create({
+              protocol: 'udp',
+              timeoutSeconds: 1000,
+              original: { source: '10.0.0.1', sourcePort: 1, destination: '10.10.0.100', destinationPort: 53 },
+              nat: { destination: { address: '10.0.0.9', port: 5353 } },
+            });
+          },
+        ),
+        // The redirect has gone, and its connections have not: ERR_CONNECTIONS_KEPT.
+        parts: true,
+      },
+      20,
+    ),
   );
 
   // It looks through all of the kernel's symbols each time.

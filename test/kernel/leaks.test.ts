@@ -10,6 +10,7 @@ const script = (body: string, count: number) => `
   import { NetNs } from './netns/index.js';
   import { Nftables } from './nftables/index.js';
   import { Nflog } from './nflog/index.js';
+  import { Conntrack } from './conntrack/index.js';
   import { NetlinkSocket } from './netlink/index.js';
   import { traceDescriptors } from './ffi/index.js';
   import { setFlagsFromString } from 'node:v8';
@@ -61,6 +62,24 @@ kernelSuite('handles that are never closed', () => {
       expect([name, code]).toEqual(['NetsteerLeakWarning', 'NETSTEER_LEAK']);
       expect(detail).toBe('NODE_DEBUG=netsteer tells who opened it');
     }
+    expect(more).toBe(0);
+  });
+
+  test('of connections are closed, too, and so is a monitor that nobody iterates', () => {
+    const { warnings, more } = run(
+      `(() => {
+        const netns = NetNs.create();
+        Conntrack.open({ netns });
+        Conntrack.open({ netns }).monitor();
+      })();`,
+      4,
+    );
+    expect(warnings.map(({ message }) => message.replace(/ in namespace.*| \(.*/, '')).sort()).toEqual([
+      'a netlink socket',
+      'a netlink socket',
+      'a netlink socket',
+      'a network namespace',
+    ]);
     expect(more).toBe(0);
   });
 

@@ -37,7 +37,7 @@ afterEach(() => {
   return cleanUps.run();
 });
 
-const OTHERS = ['nf_tables', 'nft_chain_nat', 'nft_redir', 'nft_log', 'nfnetlink_log'];
+const OTHERS = ['nf_tables', 'nft_chain_nat', 'nft_redir', 'nft_log', 'nfnetlink_log', 'nf_conntrack_netlink'];
 const ALL = [...OTHERS, 'ip_vs'];
 
 interface Machine {
@@ -119,6 +119,11 @@ kernelSuite('preflight', () => {
       works: false,
       reason: 'module',
       why: 'this kernel has no nfnetlink_log (CONFIG_NETFILTER_NETLINK_LOG)',
+    });
+    expect(without.conntrack).toMatchObject({
+      works: false,
+      reason: 'module',
+      why: 'this kernel has no nf_conntrack_netlink (CONFIG_NF_CT_NETLINK)',
     });
     const elsewhere = await abilities({ loaded: ['nf_tables'] });
     expect(elsewhere.log).toMatchObject({ works: false, reason: 'module', remedy: 'modprobe -a nft_log' });

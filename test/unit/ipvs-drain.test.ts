@@ -151,6 +151,7 @@ describe('several drain policies', () => {
     [{ tcp: { timeoutMs: 2 ** 31 } }, 'options.drain.tcp.timeoutMs'],
     [{ tcp: { timeoutMs: 1 }, timeoutMs: 1 }, 'options.drain.timeoutMs'],
     [{ icmp: { timeoutMs: 1 } }, 'options.drain.icmp'],
+    [{ timeoutMs: 1, connections: 'drop' }, 'options.drain.connections'],
     [5, 'options.drain'],
     [() => ({ until: 'soon' }), 'options.drain.policy.until'],
   ])('reject %j at its path', async (drain, attribute) => {

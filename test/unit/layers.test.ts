@@ -39,9 +39,10 @@ const ALLOWED: Record<string, readonly string[]> = {
   nft: ['errors', 'thread', 'codec', 'nf_tables'],
   ipvsadm: ['linux', 'errors', 'codec', 'ip_vs'],
 
-  // The APIs: none imports another.
+  // The APIs: none imports another, but for one.
   nftables: [...KERNEL, 'nf_tables', 'nft'],
-  ipvs: [...KERNEL, 'ip_vs', 'ipvsadm'],
+  // It ends the tracked connections of what it drains.
+  ipvs: [...KERNEL, 'ip_vs', 'ipvsadm', 'conntrack'],
   nflog: [...KERNEL, 'ctnetlink'],
   conntrack: [...KERNEL, 'ctnetlink'],
   rtnetlink: KERNEL,

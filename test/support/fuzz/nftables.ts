@@ -105,7 +105,7 @@ export function padded(bytes: Uint8Array): Uint8Array {
 }
 
 /** A multicast group in memory: each datagram comes once. */
-class FuzzGroup implements GroupSocket {
+export class FuzzGroup implements GroupSocket {
   closed = false;
   next: Uint8Array | undefined;
   port = 0;

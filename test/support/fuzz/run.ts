@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import { join } from 'node:path';
+import { conntrackAnswers, conntrackEvents } from './conntrack.ts';
 import { BlockCoverage } from './coverage.ts';
 import { isTyped, refusePollution, type Target } from './judge.ts';
 import { nflogTargets } from './nflog.ts';
@@ -87,6 +88,8 @@ async function withTargets<T>(only: string, use: (targets: readonly Target[]) =>
     nftEvents,
     nftAnswers,
     redirectElements,
+    conntrackAnswers,
+    conntrackEvents,
     rtnetlink,
     ipvsAnswers,
     controllerAnswers,
