@@ -11,14 +11,13 @@ import { NetNs } from '../netns/index.ts';
 import { type ProcessExit, startTimeOf, watchExit } from '../netns/process.ts';
 import { makersOf } from '../netns/user.ts';
 import { Nflog, type NflogOptions } from '../nflog/index.ts';
-import { type Nftables, openExchange } from '../nftables/nftables.ts';
+import { Nftables, openExchange } from '../nftables/nftables.ts';
 import { type Logger, Observer } from '../observe.ts';
 import { type Candidate, type FindOptions, findCandidate, isOwnedBy } from './find/find.ts';
-import { KnownLogRules } from './logging/known-rules.ts';
-import type { Logging, LogRule } from './logging/logging.ts';
-import { PacketRules } from './packet-rules.ts';
+import { KnownLogRules, WatchedLogging } from './logging/known-rules.ts';
+import { Logging, type LogRule } from './logging/logging.ts';
 import { type Preflight, preflight } from './preflight.ts';
-import type { Redirects } from './redirects/redirects.ts';
+import { Redirects } from './redirects/redirects.ts';
 
 /** How a container is opened, and who is told about its requests. */
 export interface ContainerOptions {
@@ -30,6 +29,23 @@ export interface ContainerOptions {
 /** A handle that is closed together with its container. */
 interface Attached {
   [Symbol.asyncDispose](): Promise<void>;
+}
+
+/** The handles that program the nf_tables of one container, over one socket. */
+class PacketRules {
+  readonly nftables: Nftables;
+  readonly redirects: Redirects;
+  readonly logging: Logging;
+
+  constructor(exchange: Exchange, loggingChanged: () => void) {
+    this.nftables = new Nftables(exchange);
+    this.redirects = new Redirects(exchange);
+    this.logging = new Logging(exchange, new WatchedLogging(exchange, loggingChanged));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all([this.nftables, this.redirects, this.logging].map(handle => handle[Symbol.asyncDispose]()));
+  }
 }
 
 /**

@@ -49,7 +49,7 @@ export class PreparedState {
   readonly logging: LogSet | undefined;
   readonly needs: Needs;
   readonly ownsTable: boolean;
-  /** What becomes of connections whose redirect changes or goes; undefined where the state does not say. */
+  /** Whether connections end when their redirect changes or goes; undefined if the state does not set it. */
   readonly connections: ConnectionPolicy | undefined;
   #fresh: Transaction | undefined;
   #tablesInquiry: TablesInquiry | undefined;

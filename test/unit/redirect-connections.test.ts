@@ -203,10 +203,10 @@ describe('a kernel that cannot end them', () => {
     return warnings;
   };
 
-  test('rejects what has gone with UnsupportedError, which says that the redirects are as wanted', () => {
+  test('rejects what has gone with UnsupportedError, which says that the redirects are set', () => {
     const error = expect.objectContaining({
       code: 'ERR_UNSUPPORTED',
-      message: expect.stringContaining('are as wanted'),
+      message: expect.stringContaining('the redirects are set'),
     });
     expect(() => end(EINVAL, [DNS], [])).toThrow(error);
     expect(() => end(EINVAL, [DNS], [{ ...DNS, toPort: 5354 }])).toThrow(error);

@@ -13,40 +13,40 @@ import { eachKey, PortMap } from './port-map.ts';
 import { NO_RANGES, protocolNumberOf, RangeLookup, type Ranges } from './ranges.ts';
 
 /*
- * The kernel asks a redirect about the first packet of a connection only, and keeps the answer in its table of connections. So a change of the
- * redirects does not change connections that exist. Those that show a translation which is not wanted any more are ended behind the commit:
- * before it, their next packet would create the same entry again.
+ * The kernel applies a redirect to the first packet of a connection, and keeps the result in its table of connections. So a change of the
+ * redirects does not change existing connections. Connections with an old translation are ended after the commit: before it, their next
+ * packet would create the same entry again.
  */
 
-/** What becomes of connections whose redirect has changed or gone. */
+/** Whether connections end when their redirect changes or goes. */
 export type ConnectionPolicy = 'keep' | 'end';
 
-/** @throws TypeError, RangeError with the name of the option */
+/** Checks the option. @throws TypeError, RangeError with the name of the option */
 export function checkConnections(connections: unknown): ConnectionPolicy | undefined {
   if (connections === undefined) return undefined;
   return checkOneOf(connections, ['connections'], ['keep', 'end'] as const);
 }
 
-/** A UDP client that keeps its port would keep the old translation for ever; connections of the other protocols end by themselves. */
+/** Whether the protocol has no end of a connection: a UDP client that keeps its port would keep the old translation for ever. */
 const isConnectionless = (protocol: number): boolean => protocol === IPPROTO_UDP || protocol === IPPROTO_UDPLITE;
 
 /**
- * What a commit changes, as far as connections have to end for it. It is filled while the commit is made, and `end` is called behind the commit.
- * Where no connection has to end, nothing is kept and nothing is sent.
+ * Collects the changes of a commit for which connections have to end. It is filled while the commit is made, and `end` is called after the
+ * commit. If no connection has to end, it keeps and sends nothing.
  */
 export class StaleConnections {
   readonly #option: ConnectionPolicy | undefined;
-  /** Keys that led elsewhere before, with their old ports. */
+  /** Keys that are removed or get another target, with their old ports. */
   #gone: Ports | undefined;
-  /** Keys that are new or lead elsewhere now, with their new ports. */
+  /** Keys that are new or get another target, with their new ports. */
   #made: Ports | undefined;
-  /** All ranges before and behind the commit, as far as they are known. */
+  /** The ranges before and after the commit, as far as they are known. */
   #before = NO_RANGES;
   #after = NO_RANGES;
   #rangesChange = false;
-  /** The container's own connections are no longer redirected, or from now on. */
+  /** Whether the redirection of the container's own connections was switched off ('gone') or on ('made'). */
   #output: 'gone' | 'made' | undefined;
-  /** The keys that were there before. */
+  /** All keys before the commit. */
   #present: Ports | undefined;
 
   constructor(option: ConnectionPolicy | undefined) {
@@ -58,7 +58,7 @@ export class StaleConnections {
     return this.#option === undefined ? isConnectionless(protocol) : this.#option === 'end';
   }
 
-  /** Whether any of these keys has a protocol whose connections end. */
+  /** Whether connections of any of these keys' protocols end. */
   concern(ports: Ports): boolean {
     return VERSIONS.some(({ map, length }) => {
       const { keys, keyLength } = ports[map];
@@ -67,12 +67,12 @@ export class StaleConnections {
     });
   }
 
-  /** Whether no connection ends, whatever changes. */
+  /** Whether no connection ends, whatever the changes. */
   get keepsAll(): boolean {
     return this.#option === 'keep';
   }
 
-  /** Keys of one version that are removed, with their old ports. */
+  /** Notes keys of one IP version that are removed, with their old ports. */
   *noteGone({ map, length }: Version, gone: PortMap, budget: EventLoopBudget): Operation<void> {
     if (this.keepsAll) return;
     const { keys, keyLength } = gone;
@@ -83,7 +83,7 @@ export class StaleConnections {
     });
   }
 
-  /** Keys of one version that are added, with their new ports. Those that are replaced are noted as gone, too. */
+  /** Notes keys of one IP version that are added, with their new ports. A key that gets another target is noted as gone, too. */
   *noteMade({ map, length }: Version, made: PortMap, budget: EventLoopBudget): Operation<void> {
     if (this.keepsAll) return;
     const { keys, keyLength } = made;
@@ -94,13 +94,13 @@ export class StaleConnections {
     });
   }
 
-  /** All of a container that had nothing. */
+  /** Notes all redirects of a container that had none. */
   *noteAllMade({ ports, ranges }: { ports: Ports; ranges: Ranges }, budget: EventLoopBudget): Operation<void> {
     for (const version of VERSIONS) yield* this.noteMade(version, ports[version.map], budget);
     this.noteRanges(NO_RANGES, ranges);
   }
 
-  /** All of a container that is to have nothing. */
+  /** Notes all redirects of a container that loses them. */
   *noteAllGone({ ports, ranges }: { ports: Ports; ranges: Ranges }, budget: EventLoopBudget): Operation<void> {
     for (const version of VERSIONS) yield* this.noteGone(version, ports[version.map], budget);
     this.noteRanges(ranges, NO_RANGES);
@@ -117,20 +117,20 @@ export class StaleConnections {
     if (!this.keepsAll && before !== after) this.#output = after ? 'made' : 'gone';
   }
 
-  /** Which keys were there: where a range or the settings have changed, they tell whether an address and port of their own goes before that. */
+  /** Notes all keys before the commit: if a range or the settings have changed, an exact redirect still wins over them. */
   notePresent(present: Ports): void {
     this.#present = present;
   }
 
   /**
-   * Ends the connections that show what is not wanted any more. Called behind the commit.
+   * Ends the connections with an old translation. Called after the commit.
    * @throws UnsupportedError the kernel has no ctnetlink; StateError ERR_CONNECTIONS_KEPT they could not be ended
    */
   *end(exchange: Exchange): Operation<void> {
     const all = this.#rangesChange || this.#output !== undefined;
     if (!this.#gone && !this.#made && !all) return;
     try {
-      // What is committed stays: no signal acts here any more.
+      // The commit stays, so the caller's signal does not end this part.
       const { sendingBudget: budget } = exchange;
       if ((yield* countFlows(exchange)) === 0) return;
       const present = yield* this.#presentKeys(budget);
@@ -151,11 +151,11 @@ export class StaleConnections {
         yield* flushMatching(exchange, flows, budget);
       }
     } catch (error) {
-      this.#tell(error, exchange);
+      this.#report(error, exchange);
     }
   }
 
-  /** The keys that were there before, so that they can be found. */
+  /** The keys before the commit, in a map in which `find` finds them. Undefined if they do not matter. */
   *#presentKeys(budget: EventLoopBudget): Operation<Ports | undefined> {
     const present = this.#present;
     if (present === undefined || (!this.#rangesChange && this.#output === undefined)) return undefined;
@@ -169,16 +169,16 @@ export class StaleConnections {
     return all;
   }
 
-  #tell(error: unknown, exchange: Exchange): void {
-    const state = 'the redirects are as wanted, but connections that an earlier one has translated go on';
+  #report(error: unknown, exchange: Exchange): void {
+    const state = 'the redirects are set, but connections with an old translation go on';
     if (error instanceof UnsupportedError) {
-      // Without ctnetlink no connection can be ended. Where nobody has asked for it and no translation has gone, nothing is amiss.
+      // Without ctnetlink no connection can be ended. That matters only if the caller has asked for it, or an old translation is gone.
       const asked = this.#option === 'end' || this.#gone !== undefined || (this.#rangesChange && this.#before.size > 0);
       if (asked)
         throw new UnsupportedError(
           'ending connections',
           undefined,
-          `its module nf_conntrack_netlink is not loaded; ${state} ({ connections: 'keep' } does not ask for it)`,
+          `its module nf_conntrack_netlink is not loaded; ${state} (pass { connections: 'keep' } to leave them)`,
         );
       exchange.observer.warn({ netns: exchange.transport.netnsInode }, 'connections to new redirects cannot be ended');
       return;
@@ -188,11 +188,11 @@ export class StaleConnections {
   }
 }
 
-/** What a commit has changed of one IP version. */
+/** The changes of a commit, of one IP version. */
 interface Changes {
   readonly gone: PortMap;
   readonly made: PortMap;
-  /** All that were there before, where that counts. */
+  /** All keys before the commit, if they matter. */
   readonly present: PortMap | undefined;
   readonly before: RangeLookup;
   readonly after: RangeLookup;
@@ -201,7 +201,7 @@ interface Changes {
   readonly narrow: boolean;
 }
 
-/** The connections of one IP version that show a translation which is not wanted any more. */
+/** Selects the connections of one IP version that have an old translation. */
 class StaleFlows implements FlowSelection {
   readonly #version: Version;
   readonly #stale: StaleConnections;
@@ -222,12 +222,12 @@ class StaleFlows implements FlowSelection {
     const wire: WireFlow = {};
     const { gone, made, narrow } = this.#changes;
     if (!narrow) return { family, wire };
-    // A connection that a redirect has translated has this flag; one to a key that was new has not.
+    // Connections that a redirect has translated have this flag. Those to a new key do not have it.
     if (made.length === 0)
       Object.assign(wire, { status: [STATUS['destination-nat']], statusMask: STATUS['destination-nat'] });
     const shared = sharedBytes([gone, made]);
     const same = (from: number, to: number) => shared.subarray(from, to).every(byte => byte >= 0);
-    // Kernels compare IPv6 addresses the wrong way round, so they are not asked to.
+    // Linux 6.1 and 6.18 compare IPv6 addresses the wrong way round, so the kernel is not asked to compare them.
     let fields = 0;
     const original: WireFlow['original'] = {};
     if (length === 4 && same(0, length)) {
@@ -277,7 +277,7 @@ class StaleFlows implements FlowSelection {
   }
 }
 
-/** The bytes that all keys have in common; -1 where they differ. */
+/** The bytes that all keys share; -1 where they differ. */
 function sharedBytes(maps: readonly PortMap[]): Int16Array {
   let shared: Int16Array | undefined;
   for (const { keys, keyLength, length } of maps)

@@ -144,7 +144,7 @@ export class PortMap {
   }
 }
 
-/** Work on very many is divided: so many between two looks at the clock. */
+/** Long loops may let the event loop run after this many elements. */
 const CHUNK = 256;
 
 /** Goes through the keys of a map, and lets the event loop run in between: a container's root may have put any number there. */

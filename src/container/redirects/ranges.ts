@@ -49,10 +49,13 @@ export function elementOf(range: Range): { key: unknown[]; data?: number } | unk
  */
 export class Ranges {
   readonly #byKey: ReadonlyMap<string, Range>;
+  /** The number of ranges. */
+  readonly size: number;
 
   /** @param ranges that do not overlap, as the kernel has them */
   constructor(ranges: Iterable<Range> = []) {
     this.#byKey = new Map([...ranges].map(range => [keyOf(range), range]));
+    this.size = this.#byKey.size;
   }
 
   /** Cuts overlapping ranges. @throws RangeError ERR_OVERLAP two of them overlap and lead to different ports: the place of the later one */
@@ -66,10 +69,6 @@ export class Ranges {
       else list.push(range);
     }
     return new Ranges([...groups.values()].flatMap(withoutOverlaps));
-  }
-
-  get size(): number {
-    return this.#byKey.size;
   }
 
   get(key: string): Range | undefined {
@@ -136,9 +135,9 @@ export const NO_RANGES = new Ranges();
 
 export const protocolNumberOf = ({ protocol }: Range): number => PROTOCOL_NUMBERS[PROTOCOLS.indexOf(protocol)]!;
 
-/** Finds where the ranges of one IP version lead a packet, however many there are. */
+/** Finds the target port of a packet among the ranges of one IP version, in a time that does not grow with their number. */
 export class RangeLookup {
-  /** By protocol and prefix, in the order of their ports. */
+  /** The ranges by protocol and prefix, sorted by port. */
   readonly #groups = new Map<string, Range[]>();
   readonly #lengths: readonly number[];
 
@@ -153,7 +152,7 @@ export class RangeLookup {
     this.#lengths = [...new Set(own.map(({ prefix }) => prefix))];
   }
 
-  /** The port that a packet to this address and port is led to; undefined where no range has it. */
+  /** The target port of a packet to this address and port; undefined if no range has it. */
   target(protocol: number, address: Uint8Array, port: number): number | undefined {
     for (const length of this.#lengths) {
       const group = this.#groups.get(`${protocol} ${length} ${maskedKey(address, length)}`);

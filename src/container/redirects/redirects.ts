@@ -17,15 +17,16 @@ import {
 } from './set.ts';
 import { RedirectTable, settled } from './table.ts';
 
-/** What becomes of connections. */
+/** An option of calls that change redirects. */
 export interface ConnectionPolicyOptions {
   /**
-   * Connections that were translated by a redirect which has changed or gone: 'end' ends them right behind the commit, and their next packet is
-   * treated as the redirects say now; 'keep' leaves them as they are.
+   * Whether connections end when the redirect that has translated them changes or goes. 'end' ends them right after the commit, so the new
+   * redirects apply to their next packet. 'keep' leaves them as they are.
    *
-   * Default: 'end' for UDP (and UDP-Lite), 'keep' for the other protocols, as kube-proxy does. The kernel asks a redirect about the first packet of a
-   * connection only, so a UDP client that keeps its port would come to the old place for ever. A TCP connection ends by itself, and its users want it
-   * to go on; 'end' resets it. UDP connections to a redirect that is new are ended, too: they began before it, and would never come to it.
+   * Default: 'end' for UDP (and UDP-Lite), 'keep' for other protocols, as kube-proxy does. The kernel applies a redirect to the first
+   * packet of a connection, so a UDP client that keeps its port would keep the old target for ever. A TCP connection ends by itself, and
+   * its users want it to go on; 'end' resets it. UDP connections that began before a new redirect are ended, too: otherwise it would never
+   * apply to them.
    */
   connections?: ConnectionPolicy;
 }

@@ -65,9 +65,12 @@ export class RedirectSet implements RedirectContent {
       if (found !== toPort) throw duplicate(redirect, i, found, toPort);
     }
     this.ports = reader.ports;
-    const { exact, wide } = Ranges.of(reader.ranges).split();
-    addExact(this.ports, exact);
-    this.ranges = wide;
+    this.ranges = NO_RANGES;
+    if (reader.ranges.length > 0) {
+      const { exact, wide } = Ranges.of(reader.ranges).split();
+      addExact(this.ports, exact);
+      this.ranges = wide;
+    }
     this.settings = { ...DEFAULT_SETTINGS, ...settings };
   }
 

@@ -129,9 +129,9 @@ export interface Change {
   content(): Operation<RedirectContent>;
   /** How many elements the change removes. */
   readonly stale: number;
-  /** Writes the differences to a transaction, and notes in `connections` what they mean for connections. */
+  /** Writes the differences to a transaction, and notes them in `connections`. */
   write(transaction: Transaction): Operation<Transaction>;
-  /** The connections that end behind the commit. */
+  /** The connections that end after the commit. */
   readonly connections: StaleConnections;
 }
 
@@ -226,7 +226,7 @@ export class RedirectTable {
     return true;
   }
 
-  /** Whether there can be connections to end. If the kernel cannot say, `StaleConnections` reports it behind the commit. */
+  /** Whether there can be connections to end. If the kernel cannot say, `StaleConnections` reports it after the commit. */
   *#hasConnections(): Operation<boolean> {
     try {
       return (yield* countFlows(this.#exchange)) > 0;
