@@ -1,11 +1,12 @@
 import { LOGGING } from '../container/logging/set.ts';
 import { LogTable } from '../container/logging/table.ts';
 import { readTables, TablesInquiry } from '../container/owned/reading.ts';
-import { FAMILY, foreignTable, nextGeneration, retryWhileMoved, Stale, settingsOf } from '../container/owned/table.ts';
+import { FAMILY, foreignTable, nextGeneration, retryWhileMoved, settingsOf } from '../container/owned/table.ts';
 import { type ConnectionPolicy, StaleConnections } from '../container/redirects/connections.ts';
 import { REDIRECTS } from '../container/redirects/maps.ts';
 import { RedirectShapes, RedirectTable } from '../container/redirects/table.ts';
 import { type Exchange, type Operation, syncAndAsync } from '../netlink/index.ts';
+import { Disturbed } from '../netlink/retry.ts';
 import { Features } from '../nftables/features.ts';
 import { type Family, Transaction } from '../nftables/index.ts';
 import { NftablesOperations } from '../nftables/nftables.ts';
@@ -119,7 +120,7 @@ export class SessionRulesOperations {
     for (const { object } of named(transaction, ['table']))
       removal.destroy({ table: { family: object.family, name: object.name } });
     const read = tables.some(({ name }) => name === REDIRECTS) ? yield* this.#redirects.noteAllGone(stale) : undefined;
-    if (read !== undefined && read !== generation) throw new Stale();
+    if (read !== undefined && read !== generation) throw new Disturbed();
     // The kernel removes each element, and there may be any number, so the commit leaves the thread.
     this.#exchange.heavy = tables.length > 0;
     if (removal.length > 0) yield* this.#nft.commit(removal, { generation });

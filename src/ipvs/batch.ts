@@ -5,6 +5,7 @@ import { readTimeouts } from '../ip_vs/timeouts.ts';
 import { serviceId, settable, settableDestination } from '../ip_vs/wire.ts';
 import * as C from '../linux/ip_vs.ts';
 import type { Operation } from '../netlink/index.ts';
+import { Disturbed, retry } from '../netlink/retry.ts';
 import type { Backends } from './backends/automatic.ts';
 import { describe } from './backends/requests.ts';
 import { Run, seenThrough } from './batch-run.ts';
@@ -118,7 +119,7 @@ function* undoAll(backends: Backends, { touches, servers, timeouts }: Memory): O
     // The kernel lists the newest first: added in reverse, the destinations get their old order.
     destinations: destinations.map(settableDestination).reverse(),
   }));
-  for (let attempt = 0; attempt < UNDO_ATTEMPTS; attempt++) {
+  return yield* retry('the undoing', function* (attempt) {
     const now = yield* readServiceStates(backends, { wanted: service => touches(serviceId(service)) });
     const commands = changesBetween(now, before, { prune: true }).map(toCommand);
     if (timeouts !== undefined) {
@@ -126,6 +127,7 @@ function* undoAll(backends: Backends, { touches, servers, timeouts }: Memory): O
     }
     const { failures, unknownFrom } = yield* backends.backend.pipeline(commands);
     if (unknownFrom === undefined) return failures.length === 0;
-  }
-  return false;
+    if (attempt === UNDO_ATTEMPTS) return false;
+    throw new Disturbed();
+  });
 }

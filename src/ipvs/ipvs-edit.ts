@@ -1,6 +1,6 @@
 import os from 'node:os';
 import { checkObject } from '../codec/index.ts';
-import { isArgumentError, isNotFound, NetlinkError, StateError, UnsupportedError } from '../errors.ts';
+import { isArgumentError, isNotFound, NetlinkError, UnsupportedError } from '../errors.ts';
 import type { WireCommand, WireDestination, WireService } from '../ip_vs/attributes.ts';
 import {
   DESTINATION,
@@ -27,15 +27,13 @@ import {
 import { destinationId, destinationSettings, serviceSettings } from '../ip_vs/wire.ts';
 import * as C from '../linux/ip_vs.ts';
 import type { Operation } from '../netlink/index.ts';
+import { Disturbed, retry } from '../netlink/retry.ts';
 import type { Backend, IpvsCommand } from './backends/backend.ts';
 import { destinationRequest, keyCommand, serviceCommand } from './backends/requests.ts';
 import type { DestinationPatch, Patch, ServicePatch } from './operation.ts';
 import { readDestinations } from './snapshot.ts';
 
 /* The kernel takes no partial update. So an edit reads, merges, writes, and reads again to see whether another program came in between. */
-
-/** How often to begin anew if other programs change the same object at the same time. */
-const ATTEMPTS = 3;
 
 /**
  * A service with the changes of a patch, and the request that sets it. Fields that the patch does not give stay, even those that another program has
@@ -89,13 +87,13 @@ export function* editService(backend: Backend, key: ServiceKey, patch: ServicePa
   checkObject(patch, [], SERVICE.changeable);
   const read = keyCommand('GET', key);
   let current = yield* backend.get(read, ({ service }) => service);
-  for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-    const { wire, command } = mergeService(current, patch);
-    if (serviceSettings(wire) === serviceSettings(current)) return;
-    yield* backend.request(command);
+  const isDone = () => serviceSettings(mergeService(current, patch).wire) === serviceSettings(current);
+  if (isDone()) return;
+  yield* retry('the edit of the service', function* () {
+    yield* backend.request(mergeService(current, patch).command);
     current = yield* backend.get(read, ({ service }) => service);
-  }
-  if (serviceSettings(mergeService(current, patch).wire) !== serviceSettings(current)) throw disturbed('the service');
+    if (!isDone()) throw new Disturbed();
+  });
 }
 
 export function* editDestination(
@@ -108,15 +106,23 @@ export function* editDestination(
   const service = writeKey(key);
   const id = destinationId(writeDestinationKey(destinationKey), service.family);
   const find = (entry: WireDestination) => destinationId(entry, service.family) === id;
-  let current = (yield* readExisting(backend, key)).find(find);
-  for (let attempt = 0; ; attempt++) {
-    if (current === undefined) throw missingDestination('SET', destinationKey);
-    const { wire, command } = mergeDestination(key, service, current, patch);
-    if (destinationSettings(wire) === destinationSettings(current)) return;
-    if (attempt === ATTEMPTS) throw ignoresTunnel(wire, current) ?? disturbed('the destination');
-    yield* backend.request(command);
-    current = (yield* readDestinations(backend, service)).find(find);
-  }
+  const existing = (entry: WireDestination | undefined): WireDestination => {
+    if (entry === undefined) throw missingDestination('SET', destinationKey);
+    return entry;
+  };
+  const merge = () => mergeDestination(key, service, current, patch);
+  const isDone = () => destinationSettings(merge().wire) === destinationSettings(current);
+  let current = existing((yield* readExisting(backend, key)).find(find));
+  if (isDone()) return;
+  yield* retry(
+    'the edit of the destination',
+    function* () {
+      yield* backend.request(merge().command);
+      current = existing((yield* readDestinations(backend, service)).find(find));
+      if (!isDone()) throw new Disturbed();
+    },
+    { exhausted: () => ignoresTunnel(merge().wire, current) },
+  );
 }
 
 /**
@@ -175,13 +181,6 @@ export function missingDestination(
 ): NetlinkError {
   const { syscall, hint } = destinationRequest(verb, subject, {});
   return new NetlinkError({ errno: -2, syscall, operation, subject, hint: hint?.('ENOENT', []) });
-}
-
-function disturbed(what: string): StateError {
-  return new StateError(
-    'ERR_DUMP_INTERRUPTED',
-    `others changed ${what} while it was edited, ${ATTEMPTS} times in a row`,
-  );
 }
 
 /** Kernels before 5.2 (GUE) and 5.3 (GRE, checksums) ignore the attributes of tunnels without an error, and make a plain IPIP tunnel. */

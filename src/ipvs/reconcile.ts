@@ -2,6 +2,7 @@ import { checkObject } from '../codec/index.ts';
 import { BatchError, isNotFound, typeError } from '../errors.ts';
 import type { DestinationEntry, DestinationKey, VirtualServer } from '../ip_vs/destination.ts';
 import type { ServiceKey } from '../ip_vs/service.ts';
+import { retry } from '../netlink/retry.ts';
 import { checkSignal, onAbort, reasonOf, throwIfAborted } from '../signal.ts';
 import type { BatchOptions, BatchResult } from './batch.ts';
 import { type Drain, readDrain, type Waiting } from './drain.ts';
@@ -77,7 +78,17 @@ export type Reconciling = Generator<Move, ReconcileResult, unknown>;
 
 /** Errors that say that another program changed the table between planning and applying: plan again. */
 const MOVED: readonly string[] = ['EEXIST', 'ESRCH', 'ENOENT'];
+const hasMoved = (error: unknown): boolean =>
+  error instanceof BatchError && error.failures.every(({ code }) => MOVED.includes(code));
+/** Few: an operation may fail for another reason with the same error, each time. */
 const ATTEMPTS = 3;
+
+/** A plan: what is done now, and what waits for connections to end. */
+interface Split {
+  readonly now: IpvsOperation[];
+  readonly waiting: Draining[];
+  readonly removed: IpvsOperation[];
+}
 
 interface Draining extends Drained {
   readonly policy: Waiting;
@@ -102,21 +113,22 @@ export function* reconciling(desired: readonly VirtualServer[], options: Reconci
       connections: waiting.reduce((sum, { connections }) => sum + connections, 0),
     });
 
-  let planned: IpvsOperation[] = [];
-  let waiting: Draining[] = [];
-  let removed: IpvsOperation[] = [];
-  for (let attempt = 1; ; attempt++) {
-    planned = (yield forms => forms.plan(desired, planOptions)) as IpvsOperation[];
-    progress('planned', planned.length, []);
-    const split =
-      policyOf === undefined ? { now: planned, waiting: [], removed: [] } : yield* holdBack(planned, policyOf);
-    ({ waiting, removed } = split);
-    const result = (yield forms => forms.apply(split.now, { onError: 'collect' })) as BatchResult;
-    done.push(...result.applied.map(index => split.now[index]!));
-    if (result.failures.length === 0) break;
-    const moved = result.failures.every(({ code }) => MOVED.includes(code));
-    if (!moved || attempt === ATTEMPTS) throw new BatchError(result);
-  }
+  const split = yield* retry(
+    'the reconciling of the services',
+    function* (): Generator<Move, Split & { planned: IpvsOperation[] }, unknown> {
+      const planned = (yield forms => forms.plan(desired, planOptions)) as IpvsOperation[];
+      progress('planned', planned.length, []);
+      const parts =
+        policyOf === undefined ? { now: planned, waiting: [], removed: [] } : yield* holdBack(planned, policyOf);
+      const result = (yield forms => forms.apply(parts.now, { onError: 'collect' })) as BatchResult;
+      for (const index of result.applied) done.push(...parts.now.slice(index, index + 1));
+      if (result.failures.length > 0) throw new BatchError(result);
+      return { ...parts, planned };
+    },
+    { attempts: ATTEMPTS, again: hasMoved, exhausted: error => error },
+  );
+  const { planned } = split;
+  let { waiting, removed } = split;
   progress('applied', planned.length, waiting);
 
   const drained: Drained[] = [];
@@ -162,7 +174,7 @@ export function* reconciling(desired: readonly VirtualServer[], options: Reconci
 function* holdBack(
   planned: readonly IpvsOperation[],
   policyOf: (service: ServiceKey) => Waiting | undefined,
-): Generator<Move, { now: IpvsOperation[]; waiting: Draining[]; removed: IpvsOperation[] }, unknown> {
+): Generator<Move, Split, unknown> {
   const now: IpvsOperation[] = [];
   const waiting: Draining[] = [];
   const removed: IpvsOperation[] = [];

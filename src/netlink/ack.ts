@@ -129,3 +129,38 @@ export function ackError(call: RequestInfo, ack: Ack, operation: string, request
     request: request?.slice(),
   });
 }
+
+/** The outcome of a pipeline. */
+export interface PipelineResult {
+  failures: { readonly index: number; readonly error: NetlinkError }[];
+  /**
+   * Answers were lost from this index on: a message that is not among the failures may have failed or not. Messages behind the datagram whose answers
+   * were lost is not sent any more.
+   */
+  unknownFrom: number | undefined;
+  /** Nothing from this index on was sent; the number of messages where all were. */
+  unsentFrom: number;
+}
+
+/** A refusal whose error is made when it is asked for: of a request and its substitute, one is refused by design. */
+export class Failure {
+  readonly index: number;
+  readonly #make: () => NetlinkError;
+  #error: NetlinkError | undefined;
+
+  constructor(
+    index: number,
+    ack: Ack,
+    describe: (index: number) => RequestInfo,
+    operation: string,
+    request: Uint8Array,
+  ) {
+    this.index = index;
+    this.#make = () => ackError(describe(index), ack, operation, request);
+  }
+
+  get error(): NetlinkError {
+    this.#error ??= this.#make();
+    return this.#error;
+  }
+}

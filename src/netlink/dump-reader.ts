@@ -1,6 +1,6 @@
 import { type Source, sourceOf } from '../codec/index.ts';
 import type { Operation, Step } from './operation.ts';
-import type { Transport } from './transport.ts';
+import { LOST, NOTHING, type Transport } from './transport.ts';
 
 /** A part that took this long will be followed by others like it. */
 const SLOW_MILLISECONDS = 1;
@@ -87,5 +87,20 @@ export class DumpReader implements Step {
         ),
       abortable: false,
     };
+  }
+
+  /** Reads a dump to its end. That may take the kernel seconds, so slow parts are read off this thread here too. */
+  *drain(rest: Step): Operation<void> {
+    try {
+      for (;;) {
+        const length = yield* this.next();
+        if (length === NOTHING || (length < 0 && length !== LOST)) break;
+        this.decoded(length);
+        yield rest;
+      }
+    } catch {
+      // The error that ended the dump is the one to tell.
+    }
+    yield* this.end();
   }
 }

@@ -3,6 +3,11 @@ import { NLM_F_REQUEST } from '../linux/netlink.ts';
 import { ofThread } from '../thread.ts';
 import { beginMessage, endMessage } from './message.ts';
 
+/** About the size of one datagram of a pipeline. It takes the kernel a few milliseconds. */
+const DATAGRAM_BYTES = 64 * 1024;
+/** Messages in one datagram of a pipeline: each may be refused, and each refusal needs its room in the receive buffer. */
+const DATAGRAM_MESSAGES = 200;
+
 /**
  * Requests that are encoded before any of them is sent, one behind the other in one buffer. Their sequence numbers come when they leave.
  * @example
@@ -33,6 +38,21 @@ export class EncodedRequests {
    */
   start(index: number): number {
     return this.#starts[index]!;
+  }
+
+  /**
+   * Where the datagram ends that begins with a message: the index behind its last message.
+   * @param first the message that it begins with
+   * @param end the index behind the last message that may be in it
+   * @example
+   * const next = requests.datagramEnd(0, requests.length);
+   */
+  datagramEnd(first: number, end: number): number {
+    const limit = this.start(first) + DATAGRAM_BYTES;
+    const most = Math.min(end, first + DATAGRAM_MESSAGES);
+    let next = first + 1;
+    while (next < most && this.start(next) < limit) next++;
+    return next;
   }
 
   /**

@@ -13,10 +13,10 @@ import {
 import { NetlinkError, type Path } from '../errors.ts';
 import { CTRL_ATTR_FAMILY_ID, CTRL_ATTR_FAMILY_NAME, CTRL_CMD_GETFAMILY, GENL_ID_CTRL } from '../linux/genetlink.ts';
 import { ofThread } from '../thread.ts';
-import type { Locate, RequestInfo } from './ack.ts';
+import type { Locate, PipelineResult, RequestInfo } from './ack.ts';
 import { locateIn } from './ack.ts';
 import { EncodedRequests } from './encoded-requests.ts';
-import type { Call, Exchange, PipelineResult } from './exchange.ts';
+import type { Call, Exchange } from './exchange.ts';
 import type { Message } from './message.ts';
 import type { Operation } from './operation.ts';
 

@@ -47,10 +47,10 @@ export {
 } from '../linux/nfnetlink.ts';
 export { SOL_NETLINK } from '../linux/socket.ts';
 export { Observer } from '../observe.ts';
-export { type Ack, ackError, type Locate, locateIn, type RequestInfo, readAck } from './ack.ts';
+export { type Ack, ackError, type Locate, locateIn, type PipelineResult, type RequestInfo, readAck } from './ack.ts';
 export { EncodedRequests } from './encoded-requests.ts';
 export { EventLoopBudget } from './event-loop-budget.ts';
-export { type Call, Exchange, type PipelineResult } from './exchange.ts';
+export { type Call, Exchange } from './exchange.ts';
 export { type Command, GenericFamily, genlmsghdr } from './generic.ts';
 export { type GroupRead, GroupReader, type GroupSocket } from './group.ts';
 export { type Handle, type Promised, type Synchronous, syncAndAsync } from './handle.ts';

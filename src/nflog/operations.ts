@@ -1,5 +1,5 @@
 import { NO_CONTEXT, Writer } from '../codec/index.ts';
-import { NetlinkError, type Path, type StateError } from '../errors.ts';
+import { NetlinkError, type Path, StateError } from '../errors.ts';
 import { NLM_F_REQUEST } from '../linux/netlink.ts';
 import { NFNL_SUBSYS_ULOG } from '../linux/nfnetlink.ts';
 import { NFULNL_MSG_CONFIG } from '../linux/nfnetlink_log.ts';
@@ -12,6 +12,7 @@ import {
   type Operation,
   writeHeader,
 } from '../netlink/index.ts';
+import { retry } from '../netlink/retry.ts';
 import type { NetNs } from '../netns/netns.ts';
 import type { Observer } from '../observe.ts';
 import { checkGroup, configTable, type Settings } from './config.ts';
@@ -104,16 +105,21 @@ export function letGo({ reader }: LogExchange): void {
  * done all the same; the second time the kernel then says `done`.
  */
 function* confirm(exchange: Exchange, request: Call, done: string | undefined): Operation<void> {
-  for (let attempt = 1; ; attempt++) {
-    try {
-      return yield* exchange.request(request);
-    } catch (error) {
-      if (attempt > 1 && error instanceof NetlinkError && error.code === done) return;
-      const unanswered =
-        error instanceof NetlinkError ? error.syscall === 'recvmsg' : (error as StateError).code === 'ERR_NO_REPLY';
-      if (!unanswered || attempt === ATTEMPTS) throw error;
-    }
-  }
+  const again = (error: unknown) =>
+    error instanceof NetlinkError
+      ? error.syscall === 'recvmsg'
+      : error instanceof StateError && error.code === 'ERR_NO_REPLY';
+  yield* retry(
+    'the answers of the log',
+    function* (attempt) {
+      try {
+        yield* exchange.request(request);
+      } catch (error) {
+        if (attempt === 1 || !(error instanceof NetlinkError) || error.code !== done) throw error;
+      }
+    },
+    { attempts: ATTEMPTS, again, exhausted: error => error },
+  );
 }
 
 /** The requests of a log. */

@@ -1,5 +1,6 @@
 import * as C from '../../linux/netfilter.ts';
 import type { Exchange, Operation } from '../../netlink/index.ts';
+import { Disturbed } from '../../netlink/retry.ts';
 import { MESSAGES, readObject } from '../../nf_tables/message.ts';
 import type { WireElement } from '../../nftables/index.ts';
 import { decompileRule, type RuleEntry, type SetEntry, type Statement, Transaction } from '../../nftables/index.ts';
@@ -11,7 +12,7 @@ import { readGeneration, requestFor } from '../../nftables/request.ts';
 import type { OwnedDifference } from '../owned/difference.ts';
 import { WantedTable } from '../owned/model.ts';
 import { readContents, TableInquiry, type TableReading } from '../owned/reading.ts';
-import { FAMILY, foreignTable, nextGeneration, OWNED, Stale } from '../owned/table.ts';
+import { FAMILY, foreignTable, nextGeneration, OWNED } from '../owned/table.ts';
 import { isIntact, labelsIn, nameIn } from './comment.ts';
 import {
   HOOKS,
@@ -53,7 +54,7 @@ export interface FoundLogs {
 }
 
 /**
- * Reads the table of a container's log rules and brings it to the wanted state. Each method is one attempt: it throws Stale, or the
+ * Reads the table of a container's log rules and brings it to the wanted state. Each method is one attempt: it throws Disturbed, or the
  * kernel's ERESTART, if others have committed meanwhile.
  */
 export class LogTable {
@@ -96,7 +97,7 @@ export class LogTable {
     const sets = (yield* list(this.#exchange, 'set', { family: FAMILY, table: LOGGING })) as SetEntry[];
     const own = sets.filter(({ name, flags }) => names.has(name) && flags?.includes('anonymous') === true);
     for (const set of own) set.elements = yield* this.#elements(set.name);
-    if ((yield* readGeneration(this.#exchange)) !== generation) throw new Stale();
+    if ((yield* readGeneration(this.#exchange)) !== generation) throw new Disturbed();
     return own;
   }
 

@@ -10,12 +10,13 @@ import {
 import { NFPROTO_INET, NFPROTO_UNSPEC } from '../../linux/netfilter.ts';
 import * as C from '../../linux/nf_tables.ts';
 import { type Exchange, type Message, messageAt, NLMSG_HDRLEN, nfgenmsg, type Operation } from '../../netlink/index.ts';
+import { Disturbed } from '../../netlink/retry.ts';
 import { type MessageName, readObject } from '../../nf_tables/message.ts';
 import type { Chain, Family, Flowtable, NftObject, NftSet, RuleEntry, SetEntry, Table } from '../../nftables/index.ts';
 import { Inquiry, type Question } from '../../nftables/read/inquiry.ts';
 import { list } from '../../nftables/read/listing.ts';
 import { MAX_LISTED } from './difference.ts';
-import { FAMILY, Stale } from './table.ts';
+import { FAMILY } from './table.ts';
 
 /** The objects of a table of ours that are read by name. */
 export interface TableNames {
@@ -57,12 +58,12 @@ export class TableInquiry {
     );
   }
 
-  /** Reads all of it, of one generation. @throws Stale others have committed meanwhile */
+  /** Reads all of it, of one generation. @throws Disturbed others have committed meanwhile */
   *read(exchange: Exchange): Operation<TableReading> {
     const { questions } = this.#inquiry;
     const reading = new TableReading(this.names.table);
     yield* this.#inquiry.ask(exchange, (index, message) => reading.take(questions[index]!.name, message));
-    if (reading.disturbed) throw new Stale();
+    if (reading.disturbed) throw new Disturbed();
     return reading;
   }
 }
@@ -157,9 +158,9 @@ export class TableReading {
     this.#text = undefined;
   }
 
-  /** Adds the answers of another reading of the same table and generation. @throws Stale it is of another generation */
+  /** Adds the answers of another reading of the same table and generation. @throws Disturbed it is of another generation */
   join(other: TableReading): void {
-    if (other.generation !== this.generation) throw new Stale();
+    if (other.generation !== this.generation) throw new Disturbed();
     for (const { name, start, end } of other.#answers)
       if (name !== 'newrule') this.#keep(name, other.#source.bytes.subarray(start, end));
   }

@@ -2,6 +2,7 @@ import { checkInteger, checkObject } from '../../codec/index.ts';
 import { BatchError, isExists, isNotFound, NetlinkError, StateError, typeError } from '../../errors.ts';
 import type { Operation } from '../../netlink/index.ts';
 import { EventLoopBudget } from '../../netlink/index.ts';
+import { retry } from '../../netlink/retry.ts';
 import { checkSignal } from '../../signal.ts';
 
 /** The comment by which this library knows its own tables, also those of earlier processes. */
@@ -77,34 +78,16 @@ export function foreignTable(name: string, remedy: string): StateError {
   );
 }
 
-/** How often others may commit between our reading and our commit before we give up. */
-const ATTEMPTS = 100;
-
-/** Others have committed during the reading or since. */
-export class Stale extends Error {}
-
 /**
  * Repeats an operation while others change the ruleset between its reading and its commit.
  * @throws StateError ERR_DUMP_INTERRUPTED after 100 attempts
  */
-export function* retryWhileMoved<T>(work: () => Operation<T>): Operation<T> {
-  const turn = new EventLoopBudget();
-  for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-    try {
-      return yield* work();
-    } catch (error) {
-      if (!(error instanceof Stale) && !isMoved(error)) throw error;
-    }
-    yield turn;
-  }
-  throw new StateError('ERR_DUMP_INTERRUPTED', `others changed the ruleset in each of ${ATTEMPTS} attempts`);
+export function retryWhileMoved<T>(work: () => Operation<T>): Operation<T> {
+  return retry('the ruleset', work, { rest: new EventLoopBudget() });
 }
 
 /** The generation after a commit that changes something. The kernel skips 0. */
 export const nextGeneration = (generation: number): number => (generation === 0xffffffff ? 1 : generation + 1);
-
-/** Whether a commit was refused because others have committed since the generation that it was bound to. */
-export const isMoved = (error: unknown): boolean => error instanceof NetlinkError && error.code === 'ERESTART';
 
 /** Whether a commit failed only because objects are there already, or are not there. */
 export function isClash(error: unknown): boolean {

@@ -2,12 +2,12 @@ import { type Source, toHex } from '../../codec/index.ts';
 import { isNotFound } from '../../errors.ts';
 import * as C from '../../linux/netfilter.ts';
 import type { Exchange, Message, Operation } from '../../netlink/index.ts';
+import { Disturbed } from '../../netlink/retry.ts';
 import { elementTable, type WireElement } from '../../nf_tables/element.ts';
 import { MESSAGES } from '../../nf_tables/message.ts';
 import { type PackedForm, readPacked } from '../../nftables/packed-elements.ts';
 import { requestFor } from '../../nftables/request.ts';
 import { MAX_LISTED } from '../owned/difference.ts';
-import { Stale } from '../owned/table.ts';
 import { noPorts, type Ports } from './input.ts';
 import { PROTOCOL_NUMBERS, RANGE_SETS, type RangeSetName, REDIRECTS, VERSIONS, type Version } from './maps.ts';
 import type { PortMap } from './port-map.ts';
@@ -35,7 +35,7 @@ export class ElementReading {
   beyond = 0;
   readonly #ranges: Range[] = [];
 
-  /** Reads these sets, all of one generation. @throws Stale others have committed meanwhile */
+  /** Reads these sets, all of one generation. @throws Disturbed others have committed meanwhile */
   *read(exchange: Exchange, generation: number, sets: ReadonlySet<string>): Operation<void> {
     for (const version of VERSIONS)
       if (sets.has(version.map))
@@ -75,10 +75,10 @@ export class ElementReading {
       });
     } catch (error) {
       // The table had the set when it was read.
-      if (isNotFound(error)) throw new Stale();
+      if (isNotFound(error)) throw new Disturbed();
       throw error;
     }
-    if (disturbed) throw new Stale();
+    if (disturbed) throw new Disturbed();
   }
 
   /** Reads the elements of an exact map. */

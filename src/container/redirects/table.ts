@@ -1,6 +1,7 @@
 import { countFlows } from '../../conntrack/requests.ts';
 import { isNotFound, StateError, UnsupportedError } from '../../errors.ts';
 import type { EventLoopBudget, Exchange, Operation } from '../../netlink/index.ts';
+import { Disturbed, isMoved } from '../../netlink/retry.ts';
 import { Transaction } from '../../nftables/index.ts';
 import type { NftablesOperations } from '../../nftables/nftables.ts';
 import type { OwnedDifference } from '../owned/difference.ts';
@@ -11,10 +12,8 @@ import {
   FAMILY,
   foreignTable,
   isClash,
-  isMoved,
   nextGeneration,
   type RedirectSettings,
-  Stale,
   settingsOf,
 } from '../owned/table.ts';
 import type { StaleConnections } from './connections.ts';
@@ -136,7 +135,7 @@ export interface Change {
 }
 
 /**
- * Reads the table of a container's redirects and brings it to the wanted state. Each method is one attempt: it throws Stale, or the
+ * Reads the table of a container's redirects and brings it to the wanted state. Each method is one attempt: it throws Disturbed, or the
  * kernel's ERESTART, if others have committed meanwhile.
  */
 export class RedirectTable {
@@ -359,7 +358,7 @@ export class RedirectTable {
     if (!force && settingsOf(reading.entry!.comment) === undefined) throw foreignTable(REDIRECTS, remedy);
     const filled = reading.sets.some(({ count }) => count !== 0) || (reading.entry!.use ?? 0) > MIN_USE;
     const read = filled ? yield* this.noteAllGone(connections) : undefined;
-    if (read !== undefined && read !== reading.generation) throw new Stale();
+    if (read !== undefined && read !== reading.generation) throw new Disturbed();
     this.#good = undefined;
     this.#exchange.heavy = reading.sets.some(({ count }) => count === undefined || count > MAX_STALE);
     yield* this.#nft.commit(new Transaction().delete({ table: TABLE }), { generation: reading.generation });

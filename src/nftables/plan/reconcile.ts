@@ -1,5 +1,6 @@
-import { atIndex, BatchError, NetlinkError, type Path, StateError } from '../../errors.ts';
+import { atIndex, BatchError, NetlinkError, type Path } from '../../errors.ts';
 import { type Exchange, NetlinkSocket, type Operation } from '../../netlink/index.ts';
+import { isMoved, retry } from '../../netlink/retry.ts';
 import type { Features } from '../features.ts';
 import { interfacesOf } from '../interfaces.ts';
 import { type Ruleset, ruleset } from '../read/listing.ts';
@@ -7,9 +8,6 @@ import { commit } from '../write/commit.ts';
 import type { DesiredRuleset } from './desired.ts';
 import { type PlacedPlan, planOf, type RulesetPlan, type TableOwner, transactionOf } from './plan.ts';
 import type { PlacedOperation } from './table-plan.ts';
-
-/** Others commit between the reading and the commit this many times in a row. */
-const ATTEMPTS = 20;
 
 /** Whose tables these are, and when to give up. */
 export type ReconcileOptions = TableOwner & {
@@ -41,18 +39,21 @@ export function* reconcile(
   desired: DesiredRuleset,
   options: ReconcileOptions,
 ): Operation<RulesetPlan> {
-  for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-    const present = yield* ruleset(exchange, { elements: true });
-    const { generation, operations, places } = placedPlan(exchange, present, desired, options);
-    if (operations.length === 0) return { generation, operations };
-    try {
-      yield* commit(exchange, features, transactionOf({ operations }), { generation }, { known: present });
-      return { generation, operations };
-    } catch (error) {
-      if (!(error instanceof NetlinkError) || error.code !== 'ERESTART') throw seenFrom(desired, places, error);
-    }
-  }
-  throw new StateError('ERR_DUMP_INTERRUPTED', `others committed ${ATTEMPTS} times in a row before this could`);
+  return yield* retry(
+    'the reconciling of the ruleset',
+    function* () {
+      const present = yield* ruleset(exchange, { elements: true });
+      const { generation, operations, places } = placedPlan(exchange, present, desired, options);
+      if (operations.length === 0) return { generation, operations };
+      try {
+        yield* commit(exchange, features, transactionOf({ operations }), { generation }, { known: present });
+        return { generation, operations };
+      } catch (error) {
+        throw isMoved(error) ? error : seenFrom(desired, places, error);
+      }
+    },
+    { rest: exchange.budget },
+  );
 }
 
 /** The kernel's refusal of a plan, with paths in the desired ruleset. A removal stands nowhere there: its operation in the plan is told. */

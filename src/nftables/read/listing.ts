@@ -1,6 +1,7 @@
 import { checkObject, checkOneOf } from '../../codec/index.ts';
 import { isNotFound, typeError } from '../../errors.ts';
 import type { Exchange, Message, Operation } from '../../netlink/index.ts';
+import { Disturbed } from '../../netlink/retry.ts';
 import type { Chain } from '../../nf_tables/chain.ts';
 import type { WireElement } from '../../nf_tables/element.ts';
 import { type Family, familyNumber } from '../../nf_tables/family.ts';
@@ -15,7 +16,7 @@ import { type ElementValue, elementValues } from '../../nft/element-values.ts';
 import { shapeOf } from '../../nft/set-types.ts';
 import { readSet, requestFor } from '../request.ts';
 import { ownChainsFirst } from '../write/rule-places.ts';
-import { Disturbed, READING_OPTIONS, Reading, type ReadingOptions } from './reading.ts';
+import { READING_OPTIONS, Reading, type ReadingOptions } from './reading.ts';
 
 /** Where to look; what is left out does not narrow it. */
 export interface ListFilter extends ReadingOptions {

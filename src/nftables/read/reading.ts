@@ -1,6 +1,7 @@
 import { checkInteger } from '../../codec/index.ts';
 import { StateError } from '../../errors.ts';
 import { EventLoopBudget, type Exchange, type Operation } from '../../netlink/index.ts';
+import { Disturbed, RETRY_ATTEMPTS, retry } from '../../netlink/retry.ts';
 import { readGeneration } from '../request.ts';
 
 /** How long a reading may take that others disturb, and how long it may hold the event loop up. */
@@ -16,11 +17,10 @@ export interface ReadingOptions {
 
 export const READING_OPTIONS = ['attempts', 'timeoutMs', 'maxPauseMs', 'signal'] as const;
 
-const ATTEMPTS = 100;
 const TIMEOUT_MS = 5_000;
-
-/** A commit came while something was read that has several parts: it is read again. */
-export class Disturbed extends Error {}
+/** Of the kernel's own mark the exchange knows; of generations that differ, the one who reads. */
+const isDisturbed = (error: unknown): boolean =>
+  error instanceof Disturbed || (error instanceof StateError && error.code === 'ERR_DUMP_INTERRUPTED');
 
 /** One reading, with its bounds. */
 export class Reading {
@@ -30,7 +30,7 @@ export class Reading {
   readonly #timeoutMs: number;
 
   constructor(exchange: Exchange, options: ReadingOptions = {}) {
-    const { attempts = ATTEMPTS, timeoutMs = TIMEOUT_MS, maxPauseMs } = options;
+    const { attempts = RETRY_ATTEMPTS, timeoutMs = TIMEOUT_MS, maxPauseMs } = options;
     this.#attempts = checkInteger(attempts, ['attempts'], 1, 1_000_000);
     this.#timeoutMs = checkInteger(timeoutMs, ['timeoutMs'], 0, 3_600_000);
     this.budget =
@@ -41,26 +41,8 @@ export class Reading {
 
   /** Reads until it was not disturbed, or a bound is reached. */
   *undisturbed<T>(read: () => Operation<T>): Operation<T> {
-    const begun = performance.now();
-    let attempt = 0;
-    let passed = 0;
-    do {
-      try {
-        return yield* read();
-      } catch (error) {
-        // Of the kernel's own mark the exchange knows; of generations that differ, the one who reads.
-        const isInterrupted = error instanceof StateError && error.code === 'ERR_DUMP_INTERRUPTED';
-        if (!(error instanceof Disturbed) && !isInterrupted) throw error;
-      }
-      attempt++;
-      passed = performance.now() - begun;
-      yield this.budget;
-    } while (attempt < this.#attempts && passed < this.#timeoutMs);
-    throw new StateError(
-      'ERR_DUMP_INTERRUPTED',
-      `the ruleset changed while it was read, ${attempt} times in a row within ${Math.round(passed)} ms ` +
-        `(attempts: ${this.#attempts}, timeoutMs: ${this.#timeoutMs})`,
-    );
+    const bounds = { attempts: this.#attempts, timeoutMs: this.#timeoutMs, rest: this.budget, again: isDisturbed };
+    return yield* retry('the reading of the ruleset', read, bounds);
   }
 
   /** Several dumps make one state only if no commit came between the first and the last. */

@@ -2,12 +2,12 @@ import { checkInteger, checkObject, NO_CONTEXT } from '../../codec/index.ts';
 import { NetlinkError, rangeError, StateError, typeError, UnsupportedError } from '../../errors.ts';
 import { NLMSG_ERROR } from '../../linux/netlink.ts';
 import { type Exchange, type Message, nfgenmsg, type Operation, readAck } from '../../netlink/index.ts';
+import { Disturbed, isMoved, retry } from '../../netlink/retry.ts';
 import { familyNumber } from '../../nf_tables/family.ts';
 import { generationTable } from '../../nf_tables/generation.ts';
 import { MESSAGES, type MessageName } from '../../nf_tables/message.ts';
 import type { Features } from '../features.ts';
 import { completed, handleIn } from '../read/lookup.ts';
-import { Disturbed } from '../read/reading.ts';
 import type { Knowledge } from '../read/set-reader.ts';
 import { readGeneration, requestFor } from '../request.ts';
 import {
@@ -46,8 +46,6 @@ export interface CommitResult {
   handles: (bigint | undefined)[];
 }
 
-/** Others commit in between, each time: more often than that, and something is wrong. */
-const ATTEMPTS = 100;
 /** A reply has the length of its message and of the fields that the kernel adds. The kernel charges it by pages. */
 const ECHO_CHARGE = 3;
 const KIBIBYTE = 1024;
@@ -66,26 +64,20 @@ export function* commit(
   if (generation !== undefined) checkInteger(generation, ['generation'], 0, 0xffffffff);
   if (echo && dryRun) throw rangeError(['echo'], 'false with dryRun: nothing is made that could have a handle', echo);
   const whole = transaction.encode();
-  for (let attempt = 1; ; attempt++) {
-    const idle = transaction.destroys ? yield* idleDestroys(exchange, transaction) : undefined;
-    const isIdle = idle !== undefined && idle.operations.size > 0;
-    const encoded = isIdle ? without(whole, idle.operations) : whole;
-    const bound = generation ?? (isIdle ? idle.generation : undefined);
-    try {
-      return yield* commitEncoded(
-        exchange,
-        features,
-        transaction,
-        encoded,
-        { ...options, generation: bound },
-        knowledge,
-      );
-    } catch (error) {
-      // Another program has committed since we looked whether the tables are there.
-      const stale = error instanceof NetlinkError && error.code === 'ERESTART' && generation === undefined && isIdle;
-      if (!stale || attempt === ATTEMPTS) throw error;
-    }
-  }
+  if (!transaction.destroys) return yield* commitEncoded(exchange, features, transaction, whole, options, knowledge);
+  return yield* retry(
+    'the commit',
+    function* () {
+      const idle = yield* idleDestroys(exchange, transaction);
+      const isIdle = idle.operations.size > 0;
+      const encoded = isIdle ? without(whole, idle.operations) : whole;
+      const bound = generation ?? (isIdle ? idle.generation : undefined);
+      const bounded = { ...options, generation: bound };
+      return yield* commitEncoded(exchange, features, transaction, encoded, bounded, knowledge);
+    },
+    // Another program has committed since we looked whether the tables are there.
+    { again: error => isMoved(error) && generation === undefined },
+  );
 }
 
 type Options = { [K in keyof CommitOptions]: CommitOptions[K] | undefined };
@@ -104,20 +96,19 @@ function* commitEncoded(
     const { verb, kind } = transaction.operations[destroys[0]!.operation]!;
     throw new UnsupportedError(`${verb} ${kind}`, '6.3');
   }
-  for (let attempt = 1; ; attempt++) {
-    try {
-      if (encoded.unresolved.length === 0) return yield* send(exchange, features, transaction, encoded, options);
+  if (encoded.unresolved.length === 0) return yield* send(exchange, features, transaction, encoded, options);
+  return yield* retry(
+    'the commit',
+    function* () {
       const { encoded: ready, generation: read, ranges } = yield* completed(exchange, transaction, encoded, knowledge);
       const bound = generation ?? read;
       const result = yield* send(exchange, features, transaction, ready, { ...options, generation: bound });
       if (dryRun !== true && bound === read) knowledge.memory?.keep(read, ranges);
       return result;
-    } catch (error) {
-      // Another program has committed since we looked.
-      const stale = error instanceof NetlinkError && error.code === 'ERESTART' && generation === undefined;
-      if ((!stale && !(error instanceof Disturbed)) || attempt === ATTEMPTS) throw error;
-    }
-  }
+    },
+    // Another program has committed since we looked.
+    { again: error => error instanceof Disturbed || (isMoved(error) && generation === undefined) },
+  );
 }
 
 function* send(

@@ -1,0 +1,203 @@
+import { type Source, sourceOf } from '../codec/index.ts';
+import { NetlinkError, StateError } from '../errors.ts';
+import { offThread } from '../ffi/index.ts';
+import { NLMSG_ERROR, NLMSG_NOOP } from '../linux/netlink.ts';
+import type { Observer } from '../observe.ts';
+import { ofThread } from '../thread.ts';
+import { type Ack, readAck } from './ack.ts';
+import { EventLoopBudget } from './event-loop-budget.ts';
+import { type Message, messagesIn } from './message.ts';
+import type { Operation } from './operation.ts';
+import { type GatheringTransport, LOST, NOTHING, type Transport } from './transport.ts';
+
+/** The kernel makes the parts of a dump as large as the largest read so far, up to 32 KiB; echoes of set elements reach 64 KiB. */
+const RECEIVE_BUFFER = 128 * 1024;
+
+const thread = ofThread('netlink.received', { buffer: undefined as Source | undefined });
+
+/** The receive buffer of this thread. Each datagram is decoded before the next one is read. */
+export function receiveBuffer(): Source {
+  thread.buffer ??= sourceOf(new Uint8Array(RECEIVE_BUFFER));
+  return thread.buffer;
+}
+
+/** Sends one datagram at a time over a transport, reads its answers, and traces it. What the messages mean is the exchange's. */
+export class Datagrams {
+  readonly transport: Transport;
+  readonly subsystem: string;
+  readonly observer: Observer;
+  /** The operation under way: 'ipvs.addService'. */
+  operation = '';
+  /** The next request keeps the kernel busy, however short it is: it is sent off this thread. */
+  heavy = false;
+  /** Answers to the last request may still be there: set by each send, cleared when the last answer was read. */
+  unread = false;
+  /** Ends the trace of the request under way. */
+  #answered: ((error?: unknown) => void) | undefined;
+
+  constructor(transport: Transport, subsystem: string, observer: Observer) {
+    this.transport = transport;
+    this.subsystem = subsystem;
+    this.observer = observer;
+  }
+
+  /** Whether somebody looks at the request under way. */
+  get traced(): boolean {
+    return this.#answered !== undefined;
+  }
+
+  /** See Exchange.send. */
+  *send(bytes: Uint8Array, length: number, messages: number, replies = messages): Operation<void> {
+    this.#prepare(length, messages, replies);
+    const leaves = this.heavy || length > offThread.bytes;
+    this.heavy = false;
+    try {
+      const sent = leaves
+        ? yield {
+            now: () => this.transport.send(bytes, length),
+            away: () => this.transport.sendOffThread(bytes, length),
+            abortable: false,
+          }
+        : this.transport.send(bytes, length);
+      this.#checkSent(sent);
+    } catch (error) {
+      this.settle(error);
+      throw error;
+    }
+  }
+
+  *sendParts(
+    transport: GatheringTransport,
+    parts: readonly Uint8Array[],
+    length: number,
+    messages: number,
+    replies: number,
+  ): Operation<void> {
+    this.#prepare(length, messages, replies);
+    try {
+      const now = () => transport.sendParts(parts);
+      const away = () => transport.sendPartsOffThread(parts);
+      this.#checkSent(length > offThread.bytes ? yield { now, away, abortable: false } : now());
+    } catch (error) {
+      this.settle(error);
+      throw error;
+    }
+  }
+
+  #checkSent(sent: number): void {
+    if (sent < 0) throw new NetlinkError({ errno: sent, syscall: 'sendto', operation: this.operation });
+  }
+
+  /** Makes room for a request and its answers, and begins its trace. */
+  #prepare(length: number, messages: number, replies: number): void {
+    if (length > 4096 || replies > 8) {
+      const limit = this.transport.reserve(length, replies);
+      if (length > limit) {
+        throw new StateError(
+          'ERR_TRANSACTION_TOO_LARGE',
+          `${this.operation}: ${length} bytes, this caller's limit is ${limit}: raise net.core.wmem_max, or have CAP_NET_ADMIN in the ` +
+            'initial user namespace',
+        );
+      }
+    }
+    this.unread = true;
+    const { observer } = this;
+    this.#answered = observer.idle
+      ? undefined
+      : observer.begin({
+          family: this.subsystem,
+          operation: this.operation,
+          netns: this.transport.netnsInode,
+          bytes: length,
+          messages,
+        });
+  }
+
+  /** Ends the trace of the request under way. */
+  settle(error?: unknown): void {
+    this.#answered?.(error);
+    this.#answered = undefined;
+  }
+
+  #receive(buffer: Source): number {
+    return this.received(this.transport.receive(buffer.bytes), buffer);
+  }
+
+  /** The length of what was received. @throws StateError answers were lost or cut, NetlinkError what else the socket says */
+  received(length: number, buffer: Source): number {
+    if (length === LOST) {
+      this.observer.warn(
+        { operation: this.operation, netns: this.transport.netnsInode },
+        'answers of the kernel were lost',
+      );
+      throw new StateError(
+        'ERR_REPLIES_LOST',
+        `${this.operation}: the receive buffer overflowed; what was asked has been carried out`,
+      );
+    }
+    if (length < 0 && length !== NOTHING) {
+      throw new NetlinkError({ errno: length, syscall: 'recvmsg', operation: this.operation });
+    }
+    if (length > buffer.bytes.length) {
+      throw new StateError(
+        'ERR_TRUNCATED',
+        `${this.operation}: a datagram of ${length} bytes exceeds ${buffer.bytes.length}`,
+      );
+    }
+    return length;
+  }
+
+  /**
+   * Reads until the message `last` is acknowledged or refused; answers to the messages from `first` on go to `visit`, any older ones are of
+   * an operation that gave up. The kernel has answered before sendto returned: nothing waits here.
+   */
+  readUntil(first: number, last: number, visit?: (message: Message) => void): Ack {
+    const buffer = receiveBuffer();
+    for (;;) {
+      const length = this.#receive(buffer);
+      if (length === NOTHING) throw new StateError('ERR_NO_REPLY', `${this.operation}: the kernel did not acknowledge`);
+      for (const message of messagesIn(buffer, 0, length)) {
+        if (message.type === NLMSG_ERROR && message.sequence === last) return readAck(message);
+        const mine = (message.sequence - first) >>> 0 <= (last - first) >>> 0;
+        if (mine && message.type !== NLMSG_NOOP) visit?.(message);
+      }
+    }
+  }
+
+  /** Gives each answer to `visit` until that returns true, or there are no more. 'lost': some did not fit the receive buffer. */
+  *readAll(visit: (message: Message) => boolean): Operation<'done' | 'drained' | 'lost'> {
+    const buffer = receiveBuffer();
+    let lost = false;
+    let budget: EventLoopBudget | undefined;
+    for (;;) {
+      let received: number;
+      try {
+        received = this.#receive(buffer);
+      } catch (error) {
+        if (!(error instanceof StateError) || error.code !== 'ERR_REPLIES_LOST') throw error;
+        lost = true;
+        continue;
+      }
+      if (received === NOTHING) {
+        this.unread = false;
+        return lost ? 'lost' : 'drained';
+      }
+      for (const message of messagesIn(buffer, 0, received)) {
+        if (!visit(message)) continue;
+        this.unread = false;
+        return 'done';
+      }
+      if (budget === undefined) budget = new EventLoopBudget({ abortable: false });
+      else yield budget;
+    }
+  }
+
+  /** Throws away answers to an operation that was interrupted. */
+  drain(): void {
+    const buffer = receiveBuffer();
+    for (let length = 0; length !== NOTHING; ) {
+      length = this.transport.receive(buffer.bytes);
+      if (length < 0 && length !== LOST) return;
+    }
+  }
+}
