@@ -21,24 +21,25 @@ export function receiveBuffer(): Source {
   return thread.buffer;
 }
 
-/** Sends one datagram at a time over a transport, reads its answers, and traces it. What the messages mean is the exchange's. */
-export class Datagrams {
+/** Whose datagrams they are. */
+export interface Requester {
   readonly transport: Transport;
   readonly subsystem: string;
   readonly observer: Observer;
-  /** The operation under way: 'ipvs.addService'. */
-  operation = '';
-  /** The next request keeps the kernel busy, however short it is: it is sent off this thread. */
-  heavy = false;
+  readonly operation: string;
+  heavy: boolean;
+}
+
+/** Sends one datagram at a time over a transport, reads its answers, and traces it. What the messages mean is the exchange's. */
+export class Datagrams {
+  readonly #requester: Requester;
   /** Answers to the last request may still be there: set by each send, cleared when the last answer was read. */
   unread = false;
   /** Ends the trace of the request under way. */
   #answered: ((error?: unknown) => void) | undefined;
 
-  constructor(transport: Transport, subsystem: string, observer: Observer) {
-    this.transport = transport;
-    this.subsystem = subsystem;
-    this.observer = observer;
+  constructor(requester: Requester) {
+    this.#requester = requester;
   }
 
   /** Whether somebody looks at the request under way. */
@@ -49,16 +50,16 @@ export class Datagrams {
   /** See Exchange.send. */
   *send(bytes: Uint8Array, length: number, messages: number, replies = messages): Operation<void> {
     this.#prepare(length, messages, replies);
-    const leaves = this.heavy || length > offThread.bytes;
-    this.heavy = false;
+    const leaves = this.#requester.heavy || length > offThread.bytes;
+    this.#requester.heavy = false;
     try {
       const sent = leaves
         ? yield {
-            now: () => this.transport.send(bytes, length),
-            away: () => this.transport.sendOffThread(bytes, length),
+            now: () => this.#requester.transport.send(bytes, length),
+            away: () => this.#requester.transport.sendOffThread(bytes, length),
             abortable: false,
           }
-        : this.transport.send(bytes, length);
+        : this.#requester.transport.send(bytes, length);
       this.#checkSent(sent);
     } catch (error) {
       this.settle(error);
@@ -85,29 +86,29 @@ export class Datagrams {
   }
 
   #checkSent(sent: number): void {
-    if (sent < 0) throw new NetlinkError({ errno: sent, syscall: 'sendto', operation: this.operation });
+    if (sent < 0) throw new NetlinkError({ errno: sent, syscall: 'sendto', operation: this.#requester.operation });
   }
 
   /** Makes room for a request and its answers, and begins its trace. */
   #prepare(length: number, messages: number, replies: number): void {
     if (length > 4096 || replies > 8) {
-      const limit = this.transport.reserve(length, replies);
+      const limit = this.#requester.transport.reserve(length, replies);
       if (length > limit) {
         throw new StateError(
           'ERR_TRANSACTION_TOO_LARGE',
-          `${this.operation}: ${length} bytes, this caller's limit is ${limit}: raise net.core.wmem_max, or have CAP_NET_ADMIN in the ` +
+          `${this.#requester.operation}: ${length} bytes, this caller's limit is ${limit}: raise net.core.wmem_max, or have CAP_NET_ADMIN in the ` +
             'initial user namespace',
         );
       }
     }
     this.unread = true;
-    const { observer } = this;
+    const { observer, transport, subsystem, operation } = this.#requester;
     this.#answered = observer.idle
       ? undefined
       : observer.begin({
-          family: this.subsystem,
-          operation: this.operation,
-          netns: this.transport.netnsInode,
+          family: subsystem,
+          operation,
+          netns: transport.netnsInode,
           bytes: length,
           messages,
         });
@@ -120,28 +121,28 @@ export class Datagrams {
   }
 
   #receive(buffer: Source): number {
-    return this.received(this.transport.receive(buffer.bytes), buffer);
+    return this.received(this.#requester.transport.receive(buffer.bytes), buffer);
   }
 
   /** The length of what was received. @throws StateError answers were lost or cut, NetlinkError what else the socket says */
   received(length: number, buffer: Source): number {
     if (length === LOST) {
-      this.observer.warn(
-        { operation: this.operation, netns: this.transport.netnsInode },
+      this.#requester.observer.warn(
+        { operation: this.#requester.operation, netns: this.#requester.transport.netnsInode },
         'answers of the kernel were lost',
       );
       throw new StateError(
         'ERR_REPLIES_LOST',
-        `${this.operation}: the receive buffer overflowed; what was asked has been carried out`,
+        `${this.#requester.operation}: the receive buffer overflowed; what was asked has been carried out`,
       );
     }
     if (length < 0 && length !== NOTHING) {
-      throw new NetlinkError({ errno: length, syscall: 'recvmsg', operation: this.operation });
+      throw new NetlinkError({ errno: length, syscall: 'recvmsg', operation: this.#requester.operation });
     }
     if (length > buffer.bytes.length) {
       throw new StateError(
         'ERR_TRUNCATED',
-        `${this.operation}: a datagram of ${length} bytes exceeds ${buffer.bytes.length}`,
+        `${this.#requester.operation}: a datagram of ${length} bytes exceeds ${buffer.bytes.length}`,
       );
     }
     return length;
@@ -155,7 +156,8 @@ export class Datagrams {
     const buffer = receiveBuffer();
     for (;;) {
       const length = this.#receive(buffer);
-      if (length === NOTHING) throw new StateError('ERR_NO_REPLY', `${this.operation}: the kernel did not acknowledge`);
+      if (length === NOTHING)
+        throw new StateError('ERR_NO_REPLY', `${this.#requester.operation}: the kernel did not acknowledge`);
       for (const message of messagesIn(buffer, 0, length)) {
         if (message.type === NLMSG_ERROR && message.sequence === last) return readAck(message);
         const mine = (message.sequence - first) >>> 0 <= (last - first) >>> 0;
@@ -196,7 +198,7 @@ export class Datagrams {
   drain(): void {
     const buffer = receiveBuffer();
     for (let length = 0; length !== NOTHING; ) {
-      length = this.transport.receive(buffer.bytes);
+      length = this.#requester.transport.receive(buffer.bytes);
       if (length < 0 && length !== LOST) return;
     }
   }

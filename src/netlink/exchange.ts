@@ -3,7 +3,7 @@ import { NetlinkError, StateError } from '../errors.ts';
 import { NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR } from '../linux/netlink.ts';
 import { Observer } from '../observe.ts';
 import { type Ack, ackError, Failure, type PipelineResult, type RequestInfo, readAck } from './ack.ts';
-import { Datagrams, receiveBuffer } from './datagrams.ts';
+import { Datagrams, type Requester, receiveBuffer } from './datagrams.ts';
 import { DumpReader } from './dump-reader.ts';
 import { EncodedRequests } from './encoded-requests.ts';
 import { EventLoopBudget } from './event-loop-budget.ts';
@@ -31,7 +31,7 @@ export interface Call extends RequestInfo {
  * const socket = new NetlinkSocket({ protocol: NETLINK_NETFILTER });
  * const exchange = new Exchange(socket, 'mine', new Observer());
  */
-export class Exchange {
+export class Exchange implements Requester {
   readonly transport: Transport;
   /** The subsystem, as operations and traces name it: 'ipvs'. */
   readonly subsystem: string;
@@ -41,7 +41,11 @@ export class Exchange {
   /** Yielded between two parts of an operation. */
   readonly budget = new EventLoopBudget();
   readonly sendingBudget = new EventLoopBudget({ abortable: false });
-  readonly #datagrams: Datagrams;
+  /** The operation under way: 'ipvs.addService'. */
+  operation = '';
+  /** The next request keeps the kernel busy, however short it is: it is sent off this thread. */
+  heavy = false;
+  readonly #datagrams = new Datagrams(this);
   /** Made by the first request that is written here: handles that only send what others have encoded need none. */
   #writer: Writer | undefined;
   #sequence = 0;
@@ -51,20 +55,6 @@ export class Exchange {
     this.subsystem = subsystem;
     this.observer = observer;
     this.lifetime = new Lifetime(transport, subsystem);
-    this.#datagrams = new Datagrams(transport, subsystem, observer);
-  }
-
-  /** The operation under way: 'ipvs.addService'. */
-  get operation(): string {
-    return this.#datagrams.operation;
-  }
-  set operation(name: string) {
-    this.#datagrams.operation = name;
-  }
-
-  /** The next request keeps the kernel busy, however short it is: it is sent off this thread. */
-  set heavy(isHeavy: boolean) {
-    this.#datagrams.heavy = isHeavy;
   }
 
   /**
