@@ -1,7 +1,9 @@
 export type { Protocol } from '../ctnetlink/protocol.ts';
 export type { BacklogOptions, BacklogPolicy, Copy, Queue } from './config.ts';
 export type { Conntrack, ConntrackTuple, Translation } from './conntrack.ts';
-export type { ArpHeader, Headers, TcpHeader } from './headers.ts';
+export type { ArpHeader } from './headers/arp.ts';
+export type { Headers } from './headers/headers.ts';
+export type { TcpHeader } from './headers/tcp.ts';
 export type { Family, Hook, SocketSide } from './hooks.ts';
 export { Nflog, type NflogOptions, type NflogStats } from './nflog.ts';
 export type { Packet, RuleResolver, Vlan } from './packet.ts';

@@ -16,7 +16,8 @@ import {
 } from './attributes.ts';
 import { type Conntrack, readConntrack } from './conntrack.ts';
 import type { DeviceNames } from './devices.ts';
-import { type Headers, readHeaders } from './headers.ts';
+import { type Headers, networkProtocol, readHeaders } from './headers/headers.ts';
+import { summarize } from './headers/summary.ts';
 import {
   ARP_HOOKS,
   BRIDGE_HOOKS,
@@ -28,7 +29,6 @@ import {
   type SocketSide,
   socketSideOf,
 } from './hooks.ts';
-import { networkProtocol, summarize } from './sinks/summary.ts';
 
 /** `struct nfgenmsg`, which stands before the attributes. */
 export const NFGENMSG_LENGTH = 4;
@@ -95,7 +95,8 @@ export class Packet<R = unknown> {
       const get =
         read === undefined
           ? function (this: Packet) {
-              return this.#at(slot) === 0 ? absent : PACKET.number(slot, 0);
+              const at = this.#at(slot);
+              return at === 0 ? absent : PACKET.number(slot, 0);
             }
           : function (this: Packet) {
               const at = this.#at(slot);

@@ -4,7 +4,7 @@ import { sourceOf } from '../../src/codec/index.ts';
 import * as C from '../../src/linux/if_ether.ts';
 import { NFULA_IFINDEX_OUTDEV, NFULA_PACKET_HDR, NFULA_PAYLOAD } from '../../src/linux/nfnetlink_log.ts';
 import { PLAIN } from '../../src/nflog/address.ts';
-import { readHeaders } from '../../src/nflog/headers.ts';
+import { readHeaders } from '../../src/nflog/headers/headers.ts';
 import type { Headers } from '../../src/nflog/index.ts';
 import { packetOf, TCP_SYN, UDP } from '../support/nflog-message.ts';
 

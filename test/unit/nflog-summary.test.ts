@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import * as C from '../../src/linux/nfnetlink_log.ts';
-import { type Summarized, summarize } from '../../src/nflog/sinks/summary.ts';
+import { type Summarized, summarize } from '../../src/nflog/headers/summary.ts';
 import { packetOf } from '../support/nflog-message.ts';
 
 const nothing: Summarized = {

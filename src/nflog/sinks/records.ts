@@ -4,13 +4,13 @@ import type { Logger } from '../../observe.ts';
 import { PLAIN, type Redactor } from '../address.ts';
 import { PROPERTIES, type PropertyField } from '../attributes.ts';
 import type { Conntrack, ConntrackTuple } from '../conntrack.ts';
-import type { Headers } from '../headers.ts';
+import type { Headers } from '../headers/headers.ts';
+import { summarize } from '../headers/summary.ts';
 import { getterOf, type Packet, readPacketHeaders, textOf } from '../packet.ts';
 import type { Loss } from '../reader.ts';
 import { Ending, type LogSink } from './capture.ts';
 import type { Consumer } from './delivery.ts';
 import { type Redact, redactAddress, redactorOf } from './redact.ts';
-import { summarize } from './summary.ts';
 
 /** pino's levels, the least important first. */
 export const RECORD_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal'] as const;

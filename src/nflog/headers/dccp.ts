@@ -1,0 +1,4 @@
+import { readPorts } from './ports.ts';
+
+/** DCCP (RFC 4340). The kernel's LOG prints its number only. */
+export const dccp = { read: readPorts };

@@ -1,0 +1,20 @@
+import type { Line } from './line.ts';
+import { readPorts } from './ports.ts';
+
+function protocol(name: string) {
+  return {
+    read: readPorts,
+    summarize(line: Line, at: number, fragment: boolean): boolean {
+      line.add(`PROTO=${name} `);
+      if (fragment) return true;
+      if (!line.complete(at, 8)) return false;
+      line.add(`SPT=${line.u16(at)} DPT=${line.u16(at + 2)} LEN=${line.u16(at + 4)} `);
+      return true;
+    },
+  };
+}
+
+/** UDP (RFC 768). */
+export const udp = protocol('UDP');
+/** UDP-Lite (RFC 3828), whose header has the same places. */
+export const udplite = protocol('UDPLITE');
