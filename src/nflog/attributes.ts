@@ -17,6 +17,7 @@ import {
   U8,
   U16_BE,
   U16_NE,
+  U32_BE,
   U64_BE,
   u16be,
   u32be,
@@ -211,6 +212,8 @@ export type PropertyField = {
 export interface Property {
   readonly key: keyof Properties;
   readonly slot: number;
+  /** A 32-bit number in network byte order, as most of them are. */
+  readonly isWord: boolean;
   readonly says: PropertyFacets<unknown, InRecords, boolean>;
 }
 
@@ -224,6 +227,7 @@ export type PacketAttribute = Exclude<keyof Infer<typeof packetTable>, 'unknown'
 export const PROPERTIES: readonly Property[] = (Object.keys(properties) as (keyof Properties)[]).map(key => ({
   key,
   slot: PACKET.slots[key],
+  isWord: properties[key].type === U32_BE,
   says: properties[key].facets.says,
 }));
 

@@ -90,18 +90,22 @@ export class Packet<R = unknown> {
     endOfPacket = packet => packet.#end;
     timeOf = packet => packet.#time();
     readPacketHeaders = (packet, show) => packet.#headers(show);
-    for (const { key, slot, says } of PROPERTIES) {
+    for (const { key, slot, isWord, says } of PROPERTIES) {
       const { absent, read } = says;
-      const get =
-        read === undefined
-          ? function (this: Packet) {
-              const at = this.#at(slot);
-              return at === 0 ? absent : PACKET.number(slot, 0);
-            }
-          : function (this: Packet) {
-              const at = this.#at(slot);
-              return at === 0 ? absent : read(this.#source, at, PACKET.end(slot));
-            };
+      let get = function (this: Packet): unknown {
+        return this.#at(slot) === 0 ? absent : PACKET.number(slot, 0);
+      };
+      if (isWord) {
+        get = function (this: Packet) {
+          const at = this.#at(slot);
+          return at === 0 ? absent : this.#source.view.getUint32(at);
+        };
+      } else if (read !== undefined) {
+        get = function (this: Packet) {
+          const at = this.#at(slot);
+          return at === 0 ? absent : read(this.#source, at, PACKET.end(slot));
+        };
+      }
       Object.defineProperty(Packet.prototype, key, { get, configurable: true });
     }
   }

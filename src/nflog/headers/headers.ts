@@ -11,12 +11,12 @@ import type { Network, NetworkFields } from './network.ts';
 export interface Headers extends NetworkFields, IpFields, ArpFields {}
 
 /** By EtherType. */
-export const NETWORKS: Readonly<Record<number, Network<Headers> | undefined>> = {
-  [ETH_P_IP]: ipv4,
-  [ETH_P_IPV6]: ipv6,
-  [ETH_P_ARP]: arp,
-  [ETH_P_RARP]: arp,
-};
+export const NETWORKS: ReadonlyMap<number | undefined, Network<Headers>> = new Map<number, Network<Headers>>([
+  [ETH_P_IP, ipv4],
+  [ETH_P_IPV6, ipv6],
+  [ETH_P_ARP, arp],
+  [ETH_P_RARP, arp],
+]);
 
 /**
  * Reads the headers of what begins at `start`, never past `end`. Undefined if it is of no network known here, or cut off within the network header. `show`
@@ -31,7 +31,7 @@ export function readHeaders(
 ): Headers | undefined {
   // Further VLAN tags, which the kernel leaves in the packet: two bytes, and the type of what is behind them.
   for (; isTag(etherType) && end - start >= 4; start += 4) etherType = source.view.getUint16(start + 2);
-  return etherType === undefined ? undefined : NETWORKS[etherType]?.read(source, start, end, show);
+  return NETWORKS.get(etherType)?.read(source, start, end, show);
 }
 
 /** What a packet says about its own link layer. */

@@ -47,7 +47,7 @@ export function summarize(packet: Summarized, properties = '', show: Redactor = 
     tags += tagText({ protocol, id: line.u16(at) & 0xfff });
     protocol = line.u16(at + 2);
   }
-  const network = protocol === undefined ? undefined : NETWORKS[protocol];
+  const network = NETWORKS.get(protocol);
   const isArp = network === arp;
   const isIp = network !== undefined && !isArp;
   // Of a protocol that it does not know, a second tag among them, the kernel prints the header where nothing came in, too.
