@@ -145,8 +145,8 @@ kernelSuite('connections behind a change of redirects', () => {
     return { say };
   }
 
-  describe('UDP, by default', () => {
-    it('a client that keeps its port comes to the new port after set, and to nobody after remove', async () => {
+  describe('UDP by default', () => {
+    it('reaches the new port from the same client port after set, and no port after remove', async () => {
       await container.redirects.set([dns(8080)]);
       const one = client();
       expect(await one.ask()).toBe(8080);
@@ -157,7 +157,7 @@ kernelSuite('connections behind a change of redirects', () => {
       await allStay();
     });
 
-    it('after add that leads elsewhere, and after set that has it no more', async () => {
+    it('is ended after add with another target, and after set without the redirect', async () => {
       await container.redirects.set([dns(8080)]);
       const one = client();
       expect(await one.ask()).toBe(8080);
@@ -168,7 +168,7 @@ kernelSuite('connections behind a change of redirects', () => {
       await allStay();
     });
 
-    it('after add of one that is new: a client that was led to nobody by a redirect comes to it', async () => {
+    it('is ended after add of a new redirect: a client without an answer reaches it', async () => {
       const { server } = ADDRESSES.ipv4;
       const behind = answering(lab.server, 53);
       // Connections are tracked only while there is a rule that asks for it.
@@ -183,7 +183,7 @@ kernelSuite('connections behind a change of redirects', () => {
       await allStay();
     });
 
-    it('over IPv6, by a handle that knows nothing, and by the synchronous form', async () => {
+    it('is ended over IPv6, by a handle that knows nothing, and by the synchronous form', async () => {
       const six = (toPort: number) => dns(toPort, { address: VIP6 });
       await container.redirects.set([six(8080), dns(8080)]);
       const [one, four] = [client(VIP6), client()];
@@ -196,7 +196,7 @@ kernelSuite('connections behind a change of redirects', () => {
       await allStay();
     });
 
-    it('of ranges, and where one of an address and port of its own goes before a range', async () => {
+    it('is ended for ranges, and where a redirect of one address and port precedes a range', async () => {
       const wide = (toPort?: number): Redirect => ({
         protocol: 'udp',
         address: '192.0.2.128/25',
@@ -217,7 +217,7 @@ kernelSuite('connections behind a change of redirects', () => {
       await allStay();
     });
 
-    it('where the table was damaged and is made anew', async () => {
+    it('is ended where the table was damaged and is made again', async () => {
       await container.redirects.set([dns(8080)]);
       const one = client();
       expect(await one.ask()).toBe(8080);
@@ -228,7 +228,7 @@ kernelSuite('connections behind a change of redirects', () => {
       await allStay();
     });
 
-    it('stays where nothing of it changes, and where that is asked for', async () => {
+    it("stays where nothing changes, and with { connections: 'keep' }", async () => {
       await container.redirects.set([dns(8080), web(8080)]);
       const one = client();
       expect(await one.ask()).toBe(8080);
@@ -246,7 +246,7 @@ kernelSuite('connections behind a change of redirects', () => {
   });
 
   describe('TCP', () => {
-    it("goes on by default, and is ended by { connections: 'end' }", async () => {
+    it("stays by default, and is ended by { connections: 'end' }", async () => {
       await container.redirects.set([web(8080)]);
       const one = await connected();
       expect(await one.say('one')).toBe('8080');
@@ -273,7 +273,7 @@ kernelSuite('connections behind a change of redirects', () => {
   });
 
   describe('a fleet', () => {
-    it('ends what its apply and remove have changed, and only with the first apply what is older', async () => {
+    it('ends the connections that its apply and remove have changed, and older ones only with the first apply', async () => {
       await using fleet = Fleet.open();
       const state = (toPort: number) => ({ redirects: [dns(toPort), web(toPort)], logging: [{ group: 5 }] });
       await fleet.apply([container], state(8080));
@@ -294,7 +294,7 @@ kernelSuite('connections behind a change of redirects', () => {
       await allStay();
     });
 
-    it('refuses what is no choice', async () => {
+    it('rejects another value with ERR_OUT_OF_RANGE', async () => {
       await using fleet = Fleet.open();
       const wrong = { connections: 'drop' } as never;
       expect(() => fleet.apply([container], {}, wrong)).toThrow(expect.objectContaining({ code: 'ERR_OUT_OF_RANGE' }));
@@ -304,7 +304,7 @@ kernelSuite('connections behind a change of redirects', () => {
     });
   });
 
-  it('a published port that is translated to another container: ended by its filter, and nobody else', async () => {
+  it('of a published port that is translated to another container are ended by its filter, and no others', async () => {
     const elsewhere = [5301, 5302].map(port => answering(lab.server, port));
     const publish = (port: number) =>
       lab.load(
@@ -337,7 +337,7 @@ kernelSuite('connections behind a change of redirects', () => {
     await allStay();
   });
 
-  describe('what it costs', () => {
+  describe('the cost', () => {
     async function sends(work: () => unknown): Promise<number> {
       let count = 0;
       const channel = diagnostics.tracingChannel('netsteer:request');
@@ -351,7 +351,7 @@ kernelSuite('connections behind a change of redirects', () => {
       return count;
     }
 
-    it('nothing where nothing changes or no connection ends by it, one question where there is no connection', async () => {
+    it('is nothing where no connection ends, and one question where there is no connection', async () => {
       const { redirects } = container;
       await ct.flush();
       // A look, a commit, and whether there are connections.
@@ -366,7 +366,7 @@ kernelSuite('connections behind a change of redirects', () => {
       expect(await sends(() => redirects.set([dns(8081), dns(8080, { port: 54 })]))).toBe(read + 2);
     });
 
-    it('one list where there are connections, and their deletions in one datagram', async () => {
+    it('is one list where there are connections, and one datagram for their deletions', async () => {
       const { redirects } = container;
       await redirects.set([dns(8080), ...Array.from({ length: 20 }, (_, i) => dns(8080, { port: 1000 + i }))]);
       const flows = Array.from(

@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { NO_CONTEXT, sourceOf, Writer } from '../../src/codec/index.ts';
-import { type ConnectionPolicy, StaleConnections } from '../../src/container/redirects/connections.ts';
-import type { Redirect } from '../../src/container/redirects/input.ts';
+import type { ConnectionPolicy, Redirect } from '../../src/container/index.ts';
+import { StaleConnections } from '../../src/container/redirects/connections.ts';
 import { changeRedirects, RedirectSet } from '../../src/container/redirects/set.ts';
 import { flowTable, type WireFlow } from '../../src/ctnetlink/tables.ts';
 import { Exchange } from '../../src/netlink/index.ts';
@@ -148,9 +148,9 @@ function target(list: readonly Redirect[], { protocol, destination, port }: Conn
   return found?.toPort;
 }
 
-describe('a change of redirects ends', () => {
+describe('a change of redirects', () => {
   test.each<[ConnectionPolicy | undefined]>([[undefined], ['end'], ['keep']])(
-    'with %j exactly the connections that show what is not so any more',
+    'ends with %j exactly the connections that no longer match',
     policy => {
       let ending = 0;
       fc.assert(
@@ -203,7 +203,7 @@ describe('a kernel that cannot end them', () => {
     return warnings;
   };
 
-  test('rejects what has gone with UnsupportedError, which says that the redirects are set', () => {
+  test('rejects the change with ERR_UNSUPPORTED, which says that the redirects are set', () => {
     const error = expect.objectContaining({
       code: 'ERR_UNSUPPORTED',
       message: expect.stringContaining('the redirects are set'),
@@ -213,7 +213,7 @@ describe('a kernel that cannot end them', () => {
     expect(() => end(EINVAL, [], [DNS], 'end')).toThrow(error);
   });
 
-  test('warns where nothing was translated before and nobody has asked', () => {
+  test('warns where nothing was translated before and no policy was given', () => {
     expect(end(EINVAL, [], [DNS])).toEqual([expect.stringContaining('cannot be ended')]);
   });
 

@@ -6,7 +6,6 @@ import { bridge } from '../../src/rtnetlink/links/bridge.ts';
 import { LINKS, readLink } from '../../src/rtnetlink/links/link.ts';
 import { macvlan } from '../../src/rtnetlink/links/macvlan.ts';
 import { ifinfomsg } from '../../src/rtnetlink/links/message.ts';
-import { NDA, ndmsg } from '../../src/rtnetlink/neighbour.ts';
 import { RTA, rtmsg } from '../../src/rtnetlink/routes/attributes.ts';
 import { writeRoute } from '../../src/rtnetlink/routes/new-route.ts';
 import { readRoute } from '../../src/rtnetlink/routes/route.ts';
@@ -66,7 +65,6 @@ describe('the tables of rtnetlink', () => {
         ],
       },
     ],
-    ['NDA', NDA, { address: 'fe80::1', hardwareAddress: '02:00:00:00:00:01', probes: 3, protocol: 2 }],
   ] as unknown as [string, Type<unknown>, unknown][])('return %s unchanged', (_name, table, value) => {
     expect(roundTrip(table, value)).toEqual(value);
   });
@@ -80,7 +78,6 @@ describe('the tables of rtnetlink', () => {
       { ifi_family: 7, ifi_type: 4711, ifi_index: -1, ifi_flags: 0x80000001, ifi_change: 0 },
     ],
     ['ifaddrmsg', ifaddrmsg, 8, { ifa_family: 2, ifa_prefixlen: 32, ifa_flags: 0, ifa_scope: 7, ifa_index: 5 }],
-    ['ndmsg', ndmsg, 12, { ndm_family: 2, ndm_ifindex: 3, ndm_state: 'permanent', ndm_flags: 0, ndm_type: 0 }],
     [
       'rtmsg',
       rtmsg,

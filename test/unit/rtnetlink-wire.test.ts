@@ -160,6 +160,30 @@ describe('links over a kernel in memory', () => {
     expect(wire.requests[1]![4]).toBe(C.RTM_NEWLINK);
   });
 
+  test('have neighbours, which are written and read with the layout of the kernel', async () => {
+    // ndmsg: IPv6, device 1, permanent; NDA_DST, NDA_LLADDR, NDA_PROBES, NDA_PROTOCOL.
+    const neighbour = hex(
+      '0a 00 0000 01000000 8000 00 00 1400 0100 fe800000000000000000000000000001' +
+        '0a00 0200 020000000001 0000 0800 0400 03000000 0500 0c00 02 000000',
+    );
+    const wire = new CannedTransport(({ 4: type }) =>
+      type === C.RTM_GETLINK
+        ? [[C.RTM_NEWLINK, 0, LO], ACK]
+        : type === C.RTM_GETNEIGH
+          ? [[C.RTM_NEWNEIGH, 2, neighbour], DONE]
+          : [ACK],
+    );
+    const key = { device: 'lo', address: 'fe80::1' };
+    const hardwareAddress = '02:00:00:00:00:01';
+    expect(await open(wire).neighbours()).toEqual([
+      { ...key, family: 'ipv6', hardwareAddress, state: 'permanent', flags: [], probes: 3, protocol: 2 },
+    ]);
+    await open(wire).addNeighbour({ ...key, hardwareAddress });
+    expect(Buffer.from(wire.requests.at(-1)!.subarray(16)).toString('hex')).toBe(
+      Buffer.from(neighbour.subarray(0, 44)).toString('hex'),
+    );
+  });
+
   test('go down before the other changes, in a message of its own', async () => {
     const wire = new CannedTransport(request => (request[4] === 18 ? [[16, 0, PORT], ACK] : [ACK]));
     const links = open(wire);
