@@ -10,6 +10,8 @@ import { errnoOf, settled } from './node-calls.ts';
 import { Closing, Pool } from './pool.ts';
 
 const EMFILE = -24;
+/** The number of the call differs: arm64 has the generic table (include/uapi/asm-generic/unistd.h). */
+const SYS_ioctl = process.arch === 'arm64' ? 29 : 16;
 
 /** The synchronous calls, which are the same for every backend once it has bound the functions and can tell the errno of the last one. */
 export abstract class Calls implements Ffi {
@@ -120,6 +122,9 @@ export abstract class Calls implements Ffi {
     const make = () => this.result(this.c.ioctl(fd, request, argument));
     // Some of them open a descriptor.
     return this.#withRoom(make(), make);
+  }
+  ioctlInt(fd: number, request: number, argument: number): number {
+    return this.result(this.c.syscall(SYS_ioctl, fd, request, argument));
   }
   setns(fd: number, type: number): number {
     return this.result(this.c.setns(fd, type));

@@ -32,6 +32,8 @@ export interface Ffi {
   close(fd: number): number;
   /** `argument` is read or filled, as the request wants it. */
   ioctl(fd: number, request: number, argument: Uint8Array | null): number;
+  /** Of a request whose argument is a number and no pointer. */
+  ioctlInt(fd: number, request: number, argument: number): number;
   setns(fd: number, type: number): number;
   unshare(flags: number): number;
   pidfdOpen(pid: number): number;

@@ -1,6 +1,7 @@
 /* sys/socket.h of the C library. Generated from the headers of Linux 6.1 and newer by `npm run constants`: do not edit. */
 export const AF_UNIX = 1;
 export const AF_INET = 2;
+export const AF_BRIDGE = 7;
 export const AF_INET6 = 10;
 export const AF_NETLINK = 16;
 

@@ -120,6 +120,15 @@ function signalOf(parameters: unknown[]): AbortSignal | undefined {
   return checkSignal(options.signal, ['options', 'signal']);
 }
 
+/** The names of a class's methods, those of the classes that it extends among them. */
+function methodsOf(prototype: object): string[] {
+  const names = new Set<string>();
+  for (let at: object = prototype; at !== Object.prototype; at = Object.getPrototypeOf(at))
+    for (const name of Object.getOwnPropertyNames(at)) names.add(name);
+  names.delete('constructor');
+  return [...names];
+}
+
 /**
  * Makes the base class of a handle from the class of its operations, which are generators written once. The methods are put on prototypes,
  * once for each class: opening a handle costs two small objects.
@@ -139,7 +148,7 @@ export function syncAndAsync<O extends object>(
   exchange: Exchange,
   operations?: O,
 ) => Promised<O> & Handle<O> {
-  const methods = Object.getOwnPropertyNames(Operations.prototype).filter(name => name !== 'constructor');
+  const methods = methodsOf(Operations.prototype);
 
   class Forms {
     readonly #operations: Operations;

@@ -1,4 +1,4 @@
-import { checkInteger, type Type, toHex, toText } from '../codec/index.ts';
+import { checkInteger, type Type, toHex, toText, U32_NE } from '../codec/index.ts';
 import { type Path, printable, rangeError, typeError } from '../errors.ts';
 
 /** IFNAMSIZ - 1: bytes in the name of a network device. */
@@ -60,6 +60,17 @@ export const HARDWARE_ADDRESS: Type<string> = {
   },
 };
 
+/** The index of a device. Callers give and get its name: the kernel is asked for the one by the other, and the index is left where there is no name. */
+export const DEVICE_INDEX: Type<string | number> = {
+  kind: 'device index',
+  lengths: { min: 4, max: 4 },
+  write(writer, value, context) {
+    if (typeof value === 'string') throw typeError([], 'the index of a device', value);
+    U32_NE.write(writer, value, context);
+  },
+  read: U32_NE.read,
+};
+
 /** One byte that is 0 or 1; other values stay raw. */
 export const BOOLEAN: Type<boolean> = {
   kind: 'boolean',
@@ -70,6 +81,16 @@ export const BOOLEAN: Type<boolean> = {
   read({ bytes }, start, end) {
     return end - start === 1 && bytes[start]! <= 1 ? bytes[start] === 1 : undefined;
   },
+};
+
+/** A setting that is there or not: attributes of newer kernels have a byte in answers, and none in requests. */
+export const PRESENCE: Type<boolean> = {
+  kind: 'presence',
+  lengths: { min: 0, max: 1 },
+  write(_writer, value) {
+    if (typeof value !== 'boolean') throw typeError([], 'a boolean', value);
+  },
+  read: ({ bytes }, start, end) => (end === start ? true : end - start === 1 ? bytes[start] !== 0 : undefined),
 };
 
 /** Bytes that dev_valid_name (net/core/dev.c) refuses. Its isspace() counts 0xa0, which is part of some UTF-8 characters. */
@@ -87,6 +108,27 @@ export function checkName(value: unknown, path: Path): string {
     throw rangeError(path, "a name of 1 to 15 bytes without '/', ':', '%' and white space, not '.' or '..'", value);
   }
   return value;
+}
+
+/** Bytes of an alternative name (ALTIFNAMSIZ - 1). */
+const MAX_ALT_NAME = 127;
+
+/** A name that a device may have beside its own. The kernel takes all bytes but NUL. */
+export function checkAltName(value: unknown, path: Path): string {
+  if (typeof value !== 'string') throw typeError(path, 'the name of a device', value);
+  const bytes = encodeName(value);
+  if (bytes.length > MAX_ALT_NAME)
+    throw rangeError(path, `a name of at most ${MAX_ALT_NAME} bytes`, value, 'ERR_TOO_LONG');
+  if (bytes.length === 0 || bytes.includes(0)) throw rangeError(path, 'a name of 1 to 127 bytes without NUL', value);
+  return value;
+}
+
+/** Whether only an alternative name can be that long. */
+export const isLongName = (name: string): boolean => encodeName(name).length > MAX_NAME;
+
+/** The name of a device that exists: its own, or an alternative one of more than 15 bytes. */
+export function checkDevice(value: unknown, path: Path): string {
+  return typeof value === 'string' && isLongName(value) ? checkAltName(value, path) : checkName(value, path);
 }
 
 /** An Ethernet address; returned in lower case. */

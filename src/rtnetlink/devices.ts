@@ -2,7 +2,7 @@ import { checkObject } from '../codec/index.ts';
 import { NetlinkError } from '../errors.ts';
 import { RTM_GETLINK } from '../linux/rtnetlink.ts';
 import type { Call, Exchange, Operation } from '../netlink/index.ts';
-import { checkName, missing } from './device.ts';
+import { checkDevice, isLongName, missing } from './device.ts';
 import { LINK_HEADER, LINKS, type LinkAttributes, type LinkHeader } from './links/link.ts';
 import { readName } from './links/message.ts';
 import { request } from './request.ts';
@@ -38,7 +38,7 @@ export class Devices {
    * @param field the field of `subject` that has the name, for errors
    */
   *indexOf(name: string, field: string, subject: unknown): Operation<number> {
-    const call = getLink(LINK_HEADER, { name }, name, [field], subject);
+    const call = getLink(LINK_HEADER, nameAttribute(name), name, [field], subject);
     const [index] = yield* this.#exchange.get(call, ({ source, payload, end }) => readName(source, payload, end));
     return index;
   }
@@ -47,7 +47,7 @@ export class Devices {
   *indexIn(filter: DeviceFilter): Operation<number> {
     checkObject(filter, [], ['device', 'signal']);
     if (filter.device === undefined) return 0;
-    return yield* this.indexOf(checkName(filter.device, ['device']), 'device', filter);
+    return yield* this.indexOf(checkDevice(filter.device, ['device']), 'device', filter);
   }
 
   /** The name of one device, or undefined where it has gone. */
@@ -76,6 +76,10 @@ export class Devices {
     return index => names.get(index);
   }
 }
+
+/** How a request names a device: a name of more than 15 bytes can only be an alternative one (Linux 5.5). */
+export const nameAttribute = (name: string): Partial<LinkAttributes> =>
+  isLongName(name) ? { altName: name } : { name };
 
 /** The request for one link, by index or by name. */
 export function getLink(

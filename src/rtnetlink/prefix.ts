@@ -1,4 +1,4 @@
-import { checkAddress, formatIPv4, formatIPv6, parseIPv4, parseIPv6 } from '../codec/index.ts';
+import { checkAddress, exactly, formatIPv4, formatIPv6, parseIPv4, parseIPv6, type Type } from '../codec/index.ts';
 import { type Path, rangeError, typeError } from '../errors.ts';
 import { AF_INET, AF_INET6 } from '../linux/socket.ts';
 
@@ -50,3 +50,21 @@ export function checkPrefix(value: unknown, path: Path): Prefix {
 export function checkHost(value: unknown, path: Path): IpFamily {
   return checkAddress(value, path) === 4 ? 'ipv4' : 'ipv6';
 }
+
+function addressOf(kind: string, size: number, parse: typeof parseIPv4, format: typeof formatIPv4): Type<string> {
+  return {
+    kind,
+    lengths: exactly(size),
+    write(writer, value) {
+      if (typeof value !== 'string') throw typeError([], `an ${kind} address`, value);
+      const raw = parse(value);
+      if (raw === undefined) throw rangeError([], `an ${kind} address`, value, 'ERR_INVALID_ADDRESS');
+      writer.raw(raw);
+    },
+    read: ({ bytes }, start, end) => (end - start === size ? format(bytes, start) : undefined),
+  };
+}
+
+/** Attributes that take addresses of one family only. */
+export const IPV4: Type<string> = addressOf('IPv4', 4, parseIPv4, formatIPv4);
+export const IPV6: Type<string> = addressOf('IPv6', 16, parseIPv6, formatIPv6);

@@ -1,28 +1,14 @@
 import { checkObject } from '../codec/index.ts';
-import { NetlinkError, typeError } from '../errors.ts';
+import { NetlinkError } from '../errors.ts';
 import { NETLINK_GET_STRICT_CHK, NETLINK_ROUTE } from '../linux/netlink.ts';
-import { RTM_DELLINK, RTM_GETLINK, RTM_NEWLINK, RTM_SETLINK } from '../linux/rtnetlink.ts';
 import { SOL_NETLINK } from '../linux/socket.ts';
 import { Exchange, NetlinkSocket, type Operation, syncAndAsync } from '../netlink/index.ts';
 import { type NetNs, netnsOf } from '../netns/netns.ts';
 import { type Logger, Observer } from '../observe.ts';
 import { type AddressOptions, changeAddress, type LinkAddress, listAddresses } from './address.ts';
-import { checkName, missing } from './device.ts';
-import { type DeviceFilter, Devices, getLink, type ListOptions } from './devices.ts';
-import type { NewBridge } from './links/bridge.ts';
-import type { NewLinkOfKind } from './links/kinds.ts';
-import {
-  LINK_HEADER,
-  LINKS,
-  type Link,
-  type LinkAttributes,
-  type LinkHeader,
-  type LinkKinds,
-  readLink,
-} from './links/link.ts';
-import type { NewMacvlan } from './links/macvlan.ts';
-import { type LinkChanges, type NewLink, refusalsOfChanges, writeChanges } from './links/settings.ts';
-import type { NewVeth } from './links/veth.ts';
+import { type DeviceFilter, Devices } from './devices.ts';
+import type { LinkKinds } from './links/link.ts';
+import { DeviceOperations } from './links/operations.ts';
 import {
   changeNeighbour,
   listNeighbours,
@@ -32,7 +18,6 @@ import {
   writeNeighbour,
   writeNeighbourKey,
 } from './neighbour.ts';
-import { CREATE, dump, read, request } from './request.ts';
 import { changeRoute, type NewRoute, type RouteKey, writeRoute, writeRouteKey } from './routes/new-route.ts';
 import { listRoutes, type Route, type RouteFilter } from './routes/route.ts';
 
@@ -44,206 +29,15 @@ export interface LinksOptions {
   logger?: Logger;
 }
 
-/** The operations on links, addresses, routes and neighbours, each written once for both forms. */
-export class LinksOperations {
+/** The operations on links, addresses, routes, neighbours and rules, each written once for both forms. */
+export class LinksOperations extends DeviceOperations {
   readonly #exchange: Exchange;
   readonly #devices: Devices;
-  readonly #kinds: LinkKinds;
 
-  constructor(exchange: Exchange, kinds: LinkKinds = LINKS) {
+  constructor(exchange: Exchange, kinds?: LinkKinds) {
+    super(exchange, kinds);
     this.#exchange = exchange;
     this.#devices = new Devices(exchange);
-    this.#kinds = kinds;
-  }
-
-  /**
-   * All devices of the namespace, lo first.
-   *
-   * Names are as the kernel has them: they may contain control characters, because a container's root chooses them.
-   *
-   * @param options `signal`
-   * @throws NetlinkError as the kernel refuses
-   * @example
-   * for (const link of await links.list()) console.log(link.index, link.name, link.kind, link.up);
-   */
-  *list(options: ListOptions = {}): Operation<Link[]> {
-    checkObject(options, [], ['signal']);
-    const { messages } = this.#kinds;
-    const call = { syscall: 'RTM_GETLINK', type: RTM_GETLINK, header: LINK_HEADER };
-    const found = yield* dump(this.#exchange, messages, call);
-    const names = new Map(found.map(([header, { name }]) => [header.ifi_index, name]));
-    return found.map(([header, attributes]) => readLink(header, attributes, index => names.get(index)));
-  }
-
-  /**
-   * One device.
-   *
-   * @param name its name, 1 to 15 bytes
-   * @throws NetlinkError ENODEV there is no device of that name
-   * @example
-   * const { mtu, statistics } = await links.get('eth0');
-   * console.log(mtu, statistics?.rx_packets);
-   */
-  *get(name: string): Operation<Link> {
-    checkName(name, ['name']);
-    const call = getLink(LINK_HEADER, { name }, name, ['name'], { name });
-    const [header, attributes] = yield* this.#exchange.get(call, message => read(this.#kinds.messages, message));
-    const others = new Map<number, string>();
-    for (const index of [attributes.master, attributes.linkNetnsId === undefined ? attributes.link : undefined]) {
-      const other = index === undefined ? undefined : yield* this.#devices.nameOf(index);
-      if (index !== undefined && other !== undefined) others.set(index, other);
-    }
-    return readLink(header, attributes, index => others.get(index));
-  }
-
-  /**
-   * Creates a device of any kind that this library knows.
-   *
-   * @param options the `kind`, the fields of every device (`name`, `netns`, `mtu`, `address`, `up`, `master`), and those of the kind
-   * @throws TypeError, RangeError with the path: a field is wrong, or there is no such kind
-   * @throws NetlinkError EEXIST the name is taken, ENODEV there is no such device below, EOPNOTSUPP the kernel has no such kind
-   * @example
-   * await links.create({ kind: 'macvlan', name: 'mv0', link: 'eth0', mode: 'private', up: true });
-   */
-  *create(options: NewLinkOfKind): Operation<void> {
-    if (typeof options !== 'object' || options === null) throw typeError([], 'an object', options);
-    const { kind, ...fields } = options;
-    yield* this.#create(kind, fields, options);
-  }
-
-  /**
-   * Creates a pair of devices: what is sent into one comes out of the other.
-   *
-   * Each end may be created in another namespace at once. The peer begins switched off.
-   *
-   * @param options `name` and `peer: { name }`; both ends may have `netns`, `mtu` in bytes (from 68) and `address`
-   * @throws NetlinkError EEXIST one of the names is taken, EPERM CAP_NET_ADMIN is missing in one of the namespaces
-   * @example
-   * await links.createVeth({ name: 'web1', up: true, peer: { name: 'eth0', netns } });
-   */
-  *createVeth(options: NewVeth): Operation<void> {
-    yield* this.#create('veth', options);
-  }
-
-  /**
-   * Creates a bridge: a switch whose ports are the devices that have it for their `master`.
-   *
-   * @param options `name`; `bridge` has its settings, times in hundredths of a second
-   * @throws NetlinkError EEXIST the name is taken, EOPNOTSUPP the kernel has no bridges, or not with this setting
-   * @example
-   * await links.createBridge({ name: 'br0', up: true, bridge: { forwardDelayCentiseconds: 200 } });
-   * await links.createVeth({ name: 'web1', master: 'br0', up: true, peer: { name: 'eth0', netns } });
-   */
-  *createBridge(options: NewBridge): Operation<void> {
-    yield* this.#create('bridge', options);
-  }
-
-  /**
-   * Creates a device that drops what is sent to it. It holds addresses that belong to no other device.
-   *
-   * @param options `name`, and the fields of every device
-   * @throws NetlinkError EEXIST the name is taken, EOPNOTSUPP the kernel's module dummy is not loaded
-   * @example
-   * await links.createDummy({ name: 'vip', up: true });
-   * await links.addAddress('vip', '10.10.0.100/32');
-   */
-  *createDummy(options: NewLink): Operation<void> {
-    yield* this.#create('dummy', options);
-  }
-
-  /**
-   * Creates a device with a hardware address of its own on the wire of another device.
-   *
-   * @param options `name`, and the device below in `link`; `mode` is 'bridge' where left out
-   * @throws NetlinkError EEXIST the name is taken, ENODEV there is no such `link`, EBUSY the device below is a port of a bridge
-   * @example
-   * await links.createMacvlan({ name: 'mv0', link: 'eth0', netns, up: true });
-   */
-  *createMacvlan(options: NewMacvlan): Operation<void> {
-    yield* this.#create('macvlan', options);
-  }
-
-  *#create(kind: string, options: NewLink, subject: object = options): Operation<void> {
-    const { wire, link } = this.#kinds.write(kind, options);
-    const { master } = options;
-    if (link !== undefined) wire.attributes.link = yield* this.#devices.indexOf(link, 'link', subject);
-    if (master !== undefined) wire.attributes.master = yield* this.#devices.indexOf(master, 'master', subject);
-    const call = request(this.#kinds.messages, {
-      syscall: 'RTM_NEWLINK',
-      type: RTM_NEWLINK,
-      flags: CREATE,
-      header: { ...LINK_HEADER, ifi_flags: wire.flags, ifi_change: wire.change },
-      value: wire.attributes,
-      subject,
-      rename: path => this.#kinds.fieldOf(path),
-      refusals: this.#kinds.refusals(kind, options),
-    });
-    yield* this.#exchange.request(call);
-  }
-
-  /**
-   * Changes a device. What is left out stays as it is.
-   *
-   * All changes are one message. The kernel carries them out in this order: netns, address, mtu, newName, master, up (do_setlink in
-   * net/core/rtnetlink.c). Where it refuses one, those before it stay. Only `up: false` beside other changes is a message of its own, sent
-   * first, because some devices refuse changes while they are up.
-   *
-   * @param name the device
-   * @param changes `up`, `master` (null takes it out of its bridge), `netns`, `newName`, `mtu` in bytes (from 68), `address`
-   * @throws NetlinkError ENODEV no such device or master, EEXIST the new name is taken (there), EBUSY it is up and cannot be renamed before
-   * Linux 6.2, EADDRNOTAVAIL not an address for a device, ELOOP a bridge as a port of a bridge, EINVAL `mtu` is outside the driver's limits,
-   * or lo cannot move
-   * @example
-   * await links.set('web1', { netns, newName: 'eth0', up: true });
-   */
-  *set(name: string, changes: LinkChanges): Operation<void> {
-    checkName(name, ['name']);
-    const { attributes, flags, change } = writeChanges(changes);
-    const subject = { name, ...changes };
-    const { master } = changes;
-    if (master === null) attributes.master = 0;
-    else if (master !== undefined) attributes.master = yield* this.#devices.indexOf(master, 'master', subject);
-    const call = (header: LinkHeader, value: Partial<LinkAttributes>) =>
-      request(this.#kinds.messages, {
-        syscall: 'RTM_SETLINK',
-        type: RTM_SETLINK,
-        header,
-        value,
-        subject,
-        rename: path => (path[0] === 'name' ? ['newName'] : this.#kinds.fieldOf(path)),
-        refusals: refusalsOfChanges(name, changes),
-      });
-    const index = yield* this.#devices.indexOf(name, 'name', subject);
-    const header = { ...LINK_HEADER, ifi_index: index, ifi_flags: flags, ifi_change: change };
-    if (changes.up === false && Object.keys(attributes).length > 0) {
-      yield* this.#exchange.request(call({ ...header }, {}));
-      header.ifi_change = 0;
-    }
-    yield* this.#exchange.request(call(header, attributes));
-  }
-
-  /**
-   * Removes a device. With one end of a veth goes the other.
-   *
-   * @param name the device
-   * @throws NetlinkError ENODEV there is none, EOPNOTSUPP lo and hardware cannot be removed
-   * @example
-   * await links.remove('web1');
-   */
-  *remove(name: string): Operation<void> {
-    checkName(name, ['name']);
-    const call = request(this.#kinds.messages, {
-      syscall: 'RTM_DELLINK',
-      type: RTM_DELLINK,
-      header: LINK_HEADER,
-      value: { name },
-      subject: { name },
-      refusals: {
-        hints: { ENODEV: missing(name), EOPNOTSUPP: 'lo, and devices that are hardware, cannot be removed' },
-        blame: { ENODEV: ['name'], EOPNOTSUPP: ['name'] },
-      },
-    });
-    yield* this.#exchange.request(call);
   }
 
   /**

@@ -119,7 +119,11 @@ kernelSuite('links', () => {
     });
     expect(ipLink(here, 'p0').master).toBe('br0');
     expect(ipLink(here, 'p1').master).toBe('br0');
-    expect(await links.get('p0')).toMatchObject({ master: 'br0', slaveKind: 'bridge', slaveData: expect.any(String) });
+    expect(await links.get('p0')).toMatchObject({
+      master: 'br0',
+      slaveKind: 'bridge',
+      port: { hairpin: false, learning: true, priority: 32 },
+    });
     expect((await links.list()).filter(({ master }) => master === 'br0').map(({ name }) => name)).toEqual(
       ['p1', 'p0'].sort((a, b) => ipLink(here, a).ifindex - ipLink(here, b).ifindex),
     );

@@ -107,6 +107,8 @@ export class FaultyFfi implements Ffi {
   open = (path: string, flags: number) => this.#call('open', () => this.#inner.open(path, flags));
   ioctl = (fd: number, request: number, argument: Uint8Array | null) =>
     this.#call('ioctl', () => this.#inner.ioctl(fd, request, argument));
+  ioctlInt = (fd: number, request: number, argument: number) =>
+    this.#call('ioctl', () => this.#inner.ioctlInt(fd, request, argument));
   setns = (fd: number, type: number) => this.#call('setns', () => this.#inner.setns(fd, type));
   unshare = (flags: number) => this.#call('unshare', () => this.#inner.unshare(flags));
   pidfdOpen = (pid: number) => this.#call('pidfd_open', () => this.#inner.pidfdOpen(pid));

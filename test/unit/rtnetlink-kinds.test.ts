@@ -12,20 +12,20 @@ import { ACK, CannedTransport } from '../support/canned-transport.ts';
 /* A kind that the library does not have: this is all there is to write for one. */
 const TUNNEL = attributes('IFLA_TUNNEL', {
   id: opt(u32ne(1)),
-  port: opt(u16be(2)),
+  udpPort: opt(u16be(2)),
   packets: opt(u32ne(3)),
 });
 interface NewTunnel extends NewLink {
   link: string;
   id: number;
-  port?: number;
+  udpPort?: number;
 }
 const tunnel = new LinkKind<'tunnel', NewTunnel, Infer<typeof TUNNEL>>({
   name: 'tunnel',
   data: TUNNEL,
   readOnly: ['packets'],
   required: ['id'],
-  defaults: { port: 4789 },
+  defaults: { udpPort: 4789 },
   link: 'required',
 });
 
@@ -50,7 +50,7 @@ describe('a kind of link that is registered', () => {
     await links.createDummy({ name: 'eth0' });
     await links.create({ kind: 'tunnel', name: 't0', link: 'eth0', id: 7, mtu: 1400 } as never);
     expect(transport.requests.filter(request => request[4] === RTM_NEWLINK)).toHaveLength(2);
-    expect(await links.get('t0')).toMatchObject({ kind: 'tunnel', mtu: 1400, tunnel: { id: 7, port: 4789 } });
+    expect(await links.get('t0')).toMatchObject({ kind: 'tunnel', mtu: 1400, tunnel: { id: 7, udpPort: 4789 } });
     expect(await links.get('t0')).not.toHaveProperty('kindData');
   });
 
@@ -58,7 +58,7 @@ describe('a kind of link that is registered', () => {
     [{ link: 'eth0' }, 'id', 'ERR_MISSING'],
     [{ id: 7 }, 'link', 'ERR_INVALID_ARG_TYPE'],
     [{ link: 'eth0', id: -1 }, 'id', 'ERR_OUT_OF_RANGE'],
-    [{ link: 'eth0', id: 7, port: 'x' }, 'port', 'ERR_INVALID_ARG_TYPE'],
+    [{ link: 'eth0', id: 7, udpPort: 'x' }, 'udpPort', 'ERR_INVALID_ARG_TYPE'],
     [{ link: 'eth0', id: 7, packets: 5 }, 'packets', 'ERR_UNKNOWN_FIELD'],
     [{ link: 'eth0', id: 7, colour: 5 }, 'colour', 'ERR_UNKNOWN_FIELD'],
   ])('rejects %j at %s with %s', async (fields, attribute, code) => {
@@ -93,7 +93,8 @@ test.each([
   ['vlan', { link: 'eth0', id: 4095 }, 'id', 'ERR_OUT_OF_RANGE'],
   ['vlan', { link: 'eth0' }, 'id', 'ERR_MISSING'],
   ['vlan', { id: 5 }, 'link', 'ERR_INVALID_ARG_TYPE'],
-  ['vlan', { link: 'eth0', id: 5, flags: 1 }, 'flags', 'ERR_UNKNOWN_FIELD'],
+  ['vlan', { link: 'eth0', id: 5, flags: 1 }, 'flags', 'ERR_INVALID_ARG_TYPE'],
+  ['vlan', { link: 'eth0', id: 5, statistics: {} }, 'statistics', 'ERR_UNKNOWN_FIELD'],
   ['ipvlan', { link: 'eth0', mode: 'l4' }, 'mode', 'ERR_INVALID_ARG_TYPE'],
   ['ipvlan', { link: 'eth0', flags: ['loud'] }, 'flags[0]', 'ERR_INVALID_ARG_TYPE'],
   ['vrf', {}, 'table', 'ERR_MISSING'],

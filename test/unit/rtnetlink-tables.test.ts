@@ -3,7 +3,7 @@ import { NO_CONTEXT, sourceOf, type Type, Writer } from '../../src/codec/index.t
 import { IFA, ifaddrmsg, readAddress } from '../../src/rtnetlink/address.ts';
 import { deviceName, HARDWARE_ADDRESS } from '../../src/rtnetlink/device.ts';
 import { bridge } from '../../src/rtnetlink/links/bridge.ts';
-import { LINKS, readLink } from '../../src/rtnetlink/links/link.ts';
+import { LINKS } from '../../src/rtnetlink/links/link.ts';
 import { macvlan } from '../../src/rtnetlink/links/macvlan.ts';
 import { ifinfomsg } from '../../src/rtnetlink/links/message.ts';
 import { RTA, rtmsg } from '../../src/rtnetlink/routes/attributes.ts';
@@ -37,7 +37,7 @@ describe('the tables of rtnetlink', () => {
     [
       'IFLA_INFO other',
       IFLA,
-      { name: 'a', info: { kind: 'vxlan', kindData: '0102', slaveKind: 'bond', slaveData: '' } },
+      { name: 'a', info: { kind: 'geneve', kindData: '0102', slaveKind: 'bond', slaveData: '' } },
     ],
     ['IFLA unknown', IFLA, { name: 'a', unknown: [{ type: 4000, bytes: '00ff' }] }],
     [
@@ -45,7 +45,7 @@ describe('the tables of rtnetlink', () => {
       bridge.data,
       { priority: 4096, vlanFiltering: true, vlanProtocol: 0x8100, bridgeId: '8000aabbccddeeff' },
     ],
-    ['IFLA_MACVLAN', macvlan.data, { mode: 'bridge', flags: 1 }],
+    ['IFLA_MACVLAN', macvlan.data, { mode: 'bridge', flags: ['no-promiscuous'] }],
     ['IFLA_MACVLAN raw mode', macvlan.data, { mode: 3 }],
     ['IFA', IFA, { address: '10.0.0.2', local: '10.0.0.1', label: 'eth0:vip', flags: 0x80, origin: 'link-local' }],
     [
@@ -134,13 +134,14 @@ describe('the tables of rtnetlink', () => {
       info: { kind: 'x', unknown: [{ type: 3, bytes: '01' }] },
       unknown: [{ type: 99, bytes: '02' }],
     };
-    expect(readLink({ ...link, ifi_type: 'ether' }, attributes, index => (index === 9 ? 'br0' : undefined))).toEqual({
+    expect(LINKS.read({ ...link, ifi_type: 'ether' }, attributes, index => (index === 9 ? 'br0' : undefined))).toEqual({
       index: 3,
       name: 'a\n',
       kind: 'x',
       type: 'ether',
       up: true,
       flags: ['up', 0x40000000],
+      multicast: false,
       master: 'br0',
       link: 2,
       unknown: [
@@ -149,7 +150,7 @@ describe('the tables of rtnetlink', () => {
       ],
     });
     // A device of the same index in another namespace lends no name.
-    expect(readLink({ ...link, ifi_type: 1 }, { name: 'a', link: 9, linkNetnsId: 0 }, () => 'br0').link).toBe(9);
+    expect(LINKS.read({ ...link, ifi_type: 1 }, { name: 'a', link: 9, linkNetnsId: 0 }, () => 'br0').link).toBe(9);
   });
 
   test('give an address on a point-to-point link its peer, and leave out unlimited lifetimes', () => {

@@ -1,12 +1,12 @@
 import { attribute, attributes, flags, type Infer, named, opt, U16_NE } from '../../codec/index.ts';
 import * as C from '../../linux/if_link.ts';
-import { LinkKind } from './kind.ts';
+import { LinkKind, type SettingsOf } from './kind.ts';
 import type { NewLink } from './settings.ts';
 
 const MODES = { l2: C.IPVLAN_MODE_L2, l3: C.IPVLAN_MODE_L3, l3s: C.IPVLAN_MODE_L3S } as const;
 const FLAGS = { private: C.IPVLAN_F_PRIVATE, vepa: C.IPVLAN_F_VEPA } as const;
 
-/** IFLA_INFO_DATA of an ipvlan (drivers/net/ipvlan/ipvlan_main.c). */
+/** IFLA_INFO_DATA of an ipvlan (drivers/net/ipvlan/ipvlan_main.c). A change is one of all ipvlans over the same device. */
 const IPVLAN = attributes('IFLA_IPVLAN', {
   /** 'l2' answers ARP by itself, 'l3' is routed by the host, 'l3s' is too and passes the host's netfilter hooks. The kernel's default is 'l3'. */
   mode: opt(attribute(C.IFLA_IPVLAN_MODE, named(U16_NE, MODES))),
@@ -17,9 +17,9 @@ const IPVLAN = attributes('IFLA_IPVLAN', {
 export type Ipvlan = Infer<typeof IPVLAN>;
 
 /** A new ipvlan: a device with IP addresses of its own and the hardware address of the device below. */
-export interface NewIpvlan extends NewLink, Partial<Pick<Ipvlan, 'mode' | 'flags'>> {
+export type NewIpvlan = NewLink & {
   /** The device below, in the namespace of the handle. */
   link: string;
-}
+} & SettingsOf<'ipvlan', Ipvlan>;
 
 export const ipvlan = new LinkKind<'ipvlan', NewIpvlan, Ipvlan>({ name: 'ipvlan', data: IPVLAN, link: 'required' });

@@ -1,8 +1,18 @@
-import { type AttributeTable, checkObject, NO_CONTEXT, Writer } from '../../codec/index.ts';
-import { type Path, typeError, within } from '../../errors.ts';
-import { checkName } from '../device.ts';
+import { type AttributeTable, checkInteger, checkObject, NO_CONTEXT, toHex, Writer } from '../../codec/index.ts';
+import { elsewhere, type Path, rangeError, typeError, within } from '../../errors.ts';
+import { checkDevice, DEVICE_INDEX, PRESENCE } from '../device.ts';
 import type { Refusals } from '../request.ts';
-import { type NewLink, onlyOne } from './settings.ts';
+import { type NewLink, onlyOne, wasRead } from './settings.ts';
+
+/**
+ * The settings of a kind: in the field that has its name, as they are read (`vlan: { id: 5 }`), or as fields of their own (`id: 5`).
+ */
+export type SettingsOf<Name extends string, Settings> =
+  | ({ [K in Name]: Settings } & { [K in keyof Settings]?: undefined })
+  | (Settings & { [K in Name]?: undefined });
+
+/** Makes some fields of a type required. */
+export type Need<T, K extends keyof T> = Omit<T, K> & { [P in K]-?: NonNullable<T[P]> };
 
 /** What there is to say of a kind of link. `Options` is what a caller gives, `Data` is IFLA_INFO_DATA. */
 export interface LinkKindSpec<Name extends string, Options extends NewLink, Data extends object> {
@@ -10,25 +20,52 @@ export interface LinkKindSpec<Name extends string, Options extends NewLink, Data
   name: Name;
   /** The table of IFLA_INFO_DATA; a kind without one has no data of its own. */
   data?: AttributeTable<Data>;
-  /** Rows of the table that the kernel tells and a caller cannot give. Every other row is a field of the options. */
+  /** Rows of the table that the kernel tells and a caller cannot give. Every other row is a setting. */
   readOnly?: readonly (keyof Data & string)[];
-  /** The options have the rows in an object of this name. Without it, the rows are fields of the options themselves. */
-  inside?: keyof Options & string;
+  /** The settings are only taken in the object that has the kind's name. */
+  nestedOnly?: true;
   /** Rows that must be given. */
   required?: readonly (keyof Data & string)[];
   /** Rows with a value that differs from the kernel's own where the caller gives none. */
   defaults?: Partial<Data>;
+  /** The least and the greatest value of numbers, where the kernel takes fewer than the row can hold. */
+  limits?: { readonly [K in keyof Data]?: readonly [min: number, max: number] };
   /** The device below, which the options name in `link`. A kind without it stands on no other device. */
   link?: 'required' | 'optional';
+  /** The row that has the index of the device below, for kinds that do not take it from IFLA_LINK. */
+  linkRow?: keyof Data & string;
+  /** Rows that are for ever what they were when the device was made: the kernel refuses other values, or ignores them. */
+  fixed?: readonly (keyof Data & string)[];
+  /** A change replaces all settings by those that it has: what it leaves out is read and given again. */
+  replacesAll?: true;
+  /** Values that a new device has by itself, and that the kernel refuses to be given where they mean nothing. */
+  initial?: Partial<Data>;
+  /** Rows of which the kernel keeps the nearest value that it can: times in its own ticks. */
+  rounded?: readonly (keyof Data & string)[];
+  /** Rows that read back as something else, and when that is right. */
+  reads?: { readonly [K in keyof Data]?: (given: NonNullable<Data[K]>, read: Data[K]) => boolean };
+  /** Rows that are the IPv6 form of another: the caller has one field for both. */
+  ipv6Rows?: Readonly<Record<string, keyof Data & string>>;
+  /** Adds the rows that settings need beside them. */
+  complete?(data: Partial<Data>): Partial<Data>;
+  /** The kernel that brought a row, where older ones take it and do nothing. */
+  since?: { readonly [K in keyof Data]?: string };
   /** Checks that the rows cannot make. */
   check?(data: Partial<Data>, options: Options): void;
   /** Makes the data of options that are not like the rows. */
   write?(options: Options): Data;
   /** The fields of the options that `write` reads. */
   fields?: readonly (keyof Options & string)[];
+  /** The kernel makes such devices by other means than RTM_NEWLINK. */
+  madeBy?: 'ioctl';
   /** What the kernel's refusals mean for this kind. It comes before what they mean for every new device. */
   refusals?(options: Options): Partial<Refusals>;
 }
+
+type Limits = Readonly<Record<string, readonly [min: number, max: number] | undefined>>;
+
+/** The data of a link of any kind, row by row. */
+export type AnyData = Record<string, unknown>;
 
 /** A kind of link, whatever its options and its data. */
 export interface AnyLinkKind {
@@ -36,10 +73,29 @@ export interface AnyLinkKind {
   readonly data: AttributeTable<object> | undefined;
   /** The fields of the options beside those of every new device. */
   readonly fields: readonly string[];
+  /** Rows that have the index of a device. */
+  readonly deviceRows: readonly string[];
+  /** The row that has the index of the device below, where it is not in IFLA_LINK. */
+  readonly linkRow: string | undefined;
+  readonly replacesAll: boolean;
+  readonly madeBy: 'ioctl' | undefined;
+  /** The kernel gives back what it is given. */
+  readonly isRead: boolean;
   /** Checks the fields of this kind. @returns the data and the name of the device below, where there are any */
   write(options: NewLink): { data?: object; link?: string };
+  /**
+   * Checks settings for a device that exists.
+   * @param current its present data. @param path where the settings were given
+   * @returns what must be sent; undefined where all is so already
+   */
+  change(given: object, current: object, path: Path): object | undefined;
+  /** What the kernel is told for settings, and the settings that it tells. */
+  toWire(settings: object): object;
+  fromWire(data: object): object;
+  /** The first setting that the kernel did not make what was given, and the kernel that has it. */
+  ignored(given: object, read: object): { field: string; since: string | undefined } | undefined;
   /** From the path of a field of the data to that of the options. */
-  fieldOf(path: Path): Path;
+  fieldOf(path: Path, options?: object): Path;
   /** What the kernel's refusals mean for this kind. */
   refusals(options: NewLink): Refusals;
 }
@@ -49,60 +105,211 @@ export class LinkKind<Name extends string, Options extends NewLink, Data extends
   readonly name: Name;
   readonly data: AttributeTable<Data> | undefined;
   readonly fields: readonly string[];
+  readonly deviceRows: readonly string[];
+  readonly linkRow: string | undefined;
+  readonly replacesAll: boolean;
+  readonly madeBy: 'ioctl' | undefined;
+  readonly isRead: boolean;
   readonly #spec: LinkKindSpec<Name, Options, Data>;
+  readonly #rows: readonly string[];
   readonly #settable: readonly string[];
+  readonly #presence: readonly string[];
 
   constructor(spec: LinkKindSpec<Name, Options, Data>) {
     this.name = spec.name;
     this.data = spec.data;
+    this.linkRow = spec.linkRow;
+    this.replacesAll = spec.replacesAll ?? false;
+    this.madeBy = spec.madeBy;
+    this.isRead = spec.write === undefined;
     this.#spec = spec;
     const readOnly: readonly string[] = spec.readOnly ?? [];
-    this.#settable = (spec.data?.fields ?? []).map(({ key }) => key).filter(key => !readOnly.includes(key));
-    const own = spec.fields ?? (spec.inside === undefined ? this.#settable : [spec.inside]);
+    const rows = spec.data?.fields ?? [];
+    this.#rows = rows.map(({ key }) => key);
+    const hidden = [spec.linkRow, ...Object.keys(spec.ipv6Rows ?? {})];
+    this.#settable = this.#rows.filter(key => !readOnly.includes(key) && !hidden.includes(key));
+    this.#presence = rows.filter(({ type }) => type === PRESENCE).map(({ key }) => key);
+    this.deviceRows = rows
+      .filter(({ key, type }) => type === DEVICE_INDEX && key !== spec.linkRow)
+      .map(({ key }) => key);
+    const own = spec.fields ?? [...(spec.nestedOnly ? [] : this.#settable), ...(spec.data ? [spec.name] : [])];
     this.fields = spec.link === undefined ? own : ['link', ...own];
   }
 
   write(options: Options): { data?: Partial<Data>; link?: string } {
     const { link } = options as { link?: unknown };
     const name =
-      this.#spec.link === 'required' || (this.#spec.link && link !== undefined) ? checkName(link, ['link']) : undefined;
-    const data = this.#spec.write?.(options) ?? this.#settings(options);
+      this.#spec.link === 'required' || (this.#spec.link && link !== undefined)
+        ? checkDevice(link, ['link'])
+        : undefined;
+    const data = this.#spec.write?.(options) ?? this.#new(options);
     return { ...(data !== undefined && { data }), ...(name !== undefined && { link: name }) };
   }
 
-  #settings(options: Options): Partial<Data> | undefined {
-    const { inside, defaults, required = [], check } = this.#spec;
+  /** The object that has the settings: the kind's own, or the options themselves. */
+  #given(options: object): unknown {
+    const own = (options as AnyData)[this.name];
+    return own === undefined && this.#spec.nestedOnly === undefined && !wasRead(options) ? options : own;
+  }
+
+  #new(options: Options): Partial<Data> | undefined {
+    const { defaults, initial, required = [], check } = this.#spec;
     if (this.data === undefined) return undefined;
-    const given: unknown = inside === undefined ? options : options[inside];
-    if (given === undefined) return undefined;
-    const path = inside === undefined ? [] : [inside];
-    if (inside !== undefined) checkObject(given, path, this.#settable);
-    const entries = Object.entries(given as object).filter(
-      ([key, value]) => value !== undefined && this.#settable.includes(key),
-    );
-    const data = { ...defaults, ...Object.fromEntries(entries) } as Partial<Data>;
+    const given = this.#given(options);
+    if (given === undefined && required.length === 0) return undefined;
+    const path = given === options ? [] : [this.name];
+    const own = given === undefined ? {} : this.#settings(given, path, given !== options);
+    const settings: Partial<Data> = { ...defaults, ...own };
     for (const key of required)
-      if (data[key] === undefined) throw typeError([...path, key], 'a value', undefined, 'ERR_MISSING');
-    check?.(data, options);
+      if (settings[key] === undefined) throw typeError([...path, key], 'a value', undefined, 'ERR_MISSING');
     try {
-      // The table's own checks, made here already: the path must lead into the caller's object.
-      this.data.partial().write(new Writer(256), data, NO_CONTEXT);
+      check?.(settings, options);
     } catch (error) {
       throw within(error, path);
     }
-    return Object.keys(data).length > 0 || inside !== undefined ? data : undefined;
+    this.#encode(settings, path);
+    for (const [key, value] of Object.entries((initial ?? {}) as AnyData))
+      if (this.#isSame(key, (settings as AnyData)[key], value)) delete (settings as AnyData)[key];
+    return Object.keys(settings).length > 0 || given !== options ? settings : undefined;
   }
 
-  fieldOf(path: Path): Path {
-    return this.#spec.inside === undefined ? path : [this.#spec.inside, ...path];
+  /** Checks settings, and leaves out those that only the kernel sets. */
+  #settings(given: unknown, path: Path, nested: boolean): Partial<Data> {
+    if (nested) {
+      checkObject(given, path, [...this.#rows, 'unknown']);
+      const told = this.#rows.find(key => !this.#settable.includes(key) && (given as AnyData)[key] !== undefined);
+      const isRead = this.#rows.some(key => this.#settable.includes(key) && (given as AnyData)[key] !== undefined);
+      if (told !== undefined && !isRead) this.#refuse(path, told, (given as AnyData)[told]);
+    }
+    const entries = Object.entries(given as object).filter(
+      ([key, value]) =>
+        value !== undefined && this.#settable.includes(key) && !(value === false && this.#presence.includes(key)),
+    );
+    for (const [key, value] of entries) {
+      const limits = (this.#spec.limits as Limits | undefined)?.[key];
+      if (limits !== undefined) checkInteger(value, [...path, key], ...limits);
+    }
+    return Object.fromEntries(entries) as Partial<Data>;
+  }
+
+  /** The table's own checks, before anything is sent: their paths must lead into the caller's object. */
+  #encode(settings: Partial<Data>, path: Path): void {
+    const written: AnyData = { ...settings };
+    for (const key of this.deviceRows) {
+      if (written[key] === undefined) continue;
+      checkDevice(written[key], [...path, key]);
+      written[key] = 0;
+    }
+    try {
+      this.#bytesOf(written);
+    } catch (error) {
+      throw elsewhere(error, at => [...path, ...this.#renamed(at)]);
+    }
+  }
+
+  #refuse(path: Path, key: string, value: unknown): never {
+    throw typeError([...path, key], `no such field (known: ${this.#settable.join(', ')})`, value, 'ERR_UNKNOWN_FIELD');
+  }
+
+  change(given: object, current: object, path: Path): Partial<Data> | undefined {
+    const { fixed = [], replacesAll } = this.#spec;
+    const settings: AnyData = this.#settings(given, path, true);
+    this.#encode(settings as Partial<Data>, path);
+    const now = current as AnyData;
+    // A setting that is there or not: false takes it away.
+    const removed = this.#presence.filter(key => (given as AnyData)[key] === false && now[key] === true);
+    const different = Object.keys(settings).filter(key => !this.#isSame(key, settings[key], now[key]));
+    for (const key of [...different, ...removed]) {
+      if (!(fixed as readonly string[]).includes(key)) continue;
+      throw rangeError(
+        [...path, key],
+        `${JSON.stringify(now[key]) ?? 'none'}, as it is: it cannot be changed. Make another device`,
+        settings[key] ?? false,
+        'ERR_CONFLICT',
+      );
+    }
+    if (different.length + removed.length === 0) return undefined;
+    const keys = replacesAll ? this.#settable.filter(key => !removed.includes(key)) : different;
+    const data = replacesAll ? { ...now, ...settings } : settings;
+    return Object.fromEntries(
+      keys.filter(key => data[key] !== undefined).map(key => [key, data[key]]),
+    ) as Partial<Data>;
+  }
+
+  toWire(settings: object): object {
+    const data: AnyData = { ...(this.#spec.complete?.(settings as Partial<Data>) ?? settings) };
+    for (const [six, key] of Object.entries(this.#spec.ipv6Rows ?? {})) {
+      if (typeof data[key] !== 'string' || !data[key].includes(':')) continue;
+      data[six] = data[key];
+      delete data[key];
+    }
+    return data;
+  }
+
+  fromWire(data: object): object {
+    const settings: AnyData = { ...data };
+    for (const [six, key] of Object.entries(this.#spec.ipv6Rows ?? {})) {
+      if (settings[six] === undefined) continue;
+      settings[key] = settings[six];
+      delete settings[six];
+    }
+    if (this.linkRow !== undefined) delete settings[this.linkRow];
+    return settings;
+  }
+
+  ignored(given: object, read: object): { field: string; since: string | undefined } | undefined {
+    const { reads = {}, rounded = [], since = {} } = this.#spec;
+    const ignored = Object.keys(given).find(key => {
+      if (!this.#settable.includes(key) || (given as AnyData)[key] === undefined) return false;
+      if (this.deviceRows.includes(key)) return false;
+      const [wanted, got] = [(given as AnyData)[key], (read as AnyData)[key]];
+      const isRight = (reads as Record<string, ((wanted: unknown, got: unknown) => boolean) | undefined>)[key];
+      if (isRight !== undefined) return !isRight(wanted, got);
+      if (wanted === false && this.#presence.includes(key)) return got === true;
+      if ((rounded as readonly string[]).includes(key) && isNear(wanted, got)) return false;
+      return !this.#isSame(key, wanted, got);
+    });
+    return ignored === undefined
+      ? undefined
+      : { field: `${this.name}.${ignored}`, since: (since as Record<string, string | undefined>)[ignored] };
+  }
+
+  #isSame(key: string, one: unknown, other: unknown): boolean {
+    if (one === undefined || other === undefined) return one === other;
+    if (this.deviceRows.includes(key)) return one === other;
+    return this.#bytesOf({ [key]: one }) === this.#bytesOf({ [key]: other });
+  }
+
+  #bytesOf(settings: object): string {
+    const writer = new Writer(256);
+    this.data?.partial().write(writer, this.toWire(settings) as Partial<Data>, NO_CONTEXT);
+    return toHex(writer.bytes, 0, writer.length);
+  }
+
+  #renamed(path: Path): Path {
+    const known = this.#spec.ipv6Rows?.[String(path[0])];
+    return known === undefined ? path : [known, ...path.slice(1)];
+  }
+
+  fieldOf(path: Path, options: object = {}): Path {
+    const isFlat = this.#spec.write !== undefined || this.#given(options) === options;
+    if (path[0] !== undefined && path[0] === this.linkRow) return ['link'];
+    return isFlat ? this.#renamed(path) : [this.name, ...this.#renamed(path)];
   }
 
   refusals(options: Options): Refusals {
-    const { inside, link, refusals } = this.#spec;
+    const { link, refusals } = this.#spec;
     const fields: Record<string, unknown> = { mtu: options.mtu };
-    if (inside !== undefined) fields[inside] = options[inside];
+    const given = this.#given(options);
+    if (given !== options && typeof given === 'object' && given !== null)
+      for (const key of this.#settable) fields[`${this.name}.${key}`] = (given as AnyData)[key];
     if (link !== undefined) fields.link = (options as { link?: unknown }).link;
     const { hints = {}, blame = {} } = refusals?.(options) ?? {};
     return { hints, blame: { EINVAL: onlyOne(fields), ...blame } };
   }
+}
+
+function isNear(one: unknown, other: unknown): boolean {
+  const [a, b] = [Number(one), Number(other)];
+  return Math.abs(a - b) <= 1;
 }

@@ -20,15 +20,26 @@ import {
   type UnknownAttribute,
   u32ne,
 } from '../../codec/index.ts';
-import { type Path, rangeError } from '../../errors.ts';
+import { type Path, rangeError, typeError } from '../../errors.ts';
 import * as If from '../../linux/if.ts';
 import * as C from '../../linux/if_link.ts';
 import { BOOLEAN, deviceName, HARDWARE_ADDRESS } from '../device.ts';
 import { type Kind, kind, type Refusals } from '../request.ts';
-import type { AnyLinkKind } from './kind.ts';
+import { type AnyData, type AnyLinkKind, LinkKind } from './kind.ts';
 import { KINDS, type LinkData } from './kinds.ts';
 import { DEVICE_ROWS, ifinfomsg, type LinkType } from './message.ts';
-import { type NewLink, refusalsOfNew, type Wire, writeNew } from './settings.ts';
+import { type BridgePort, PORT, PORT_LIMITS, PORT_READ_ONLY } from './port.ts';
+import {
+  type DeviceChanges,
+  type DeviceSettings,
+  type LaterSettings,
+  type NewLink,
+  readFlags,
+  refusalsOfNew,
+  type Wire,
+  writeChanges,
+  writeNew,
+} from './settings.ts';
 
 const LINK_FLAGS = {
   up: If.IFF_UP,
@@ -97,6 +108,9 @@ export interface LinkInfo extends LinkData {
   /** IFLA_INFO_DATA of the kinds that are not decoded. */
   kindData?: string;
   slaveKind?: string;
+  /** IFLA_INFO_SLAVE_DATA of a port of a bridge. */
+  port?: BridgePort;
+  /** That of other masters, raw. */
   slaveData?: string;
   unknown?: UnknownAttribute[];
 }
@@ -106,32 +120,46 @@ const INFO_ROWS = {
   kind: opt(string(C.IFLA_INFO_KIND, 55)),
   /** The kind of its master: 'bridge', 'bond' ... */
   slaveKind: opt(string(C.IFLA_INFO_SLAVE_KIND, 55)),
-  /** The master's data about it, raw. */
-  slaveData: opt(bytes(C.IFLA_INFO_SLAVE_DATA)),
 };
-const OTHER_INFO: Type<LinkInfo> = attributes('IFLA_INFO', { ...INFO_ROWS, kindData: opt(bytes(C.IFLA_INFO_DATA)) });
+const SLAVE_ROWS = { slaveData: opt(bytes(C.IFLA_INFO_SLAVE_DATA)) };
+const PORT_ROWS = { port: opt(nested(C.IFLA_INFO_SLAVE_DATA, PORT)) };
 
-function kindIn(source: Source, start: number, end: number): string | undefined {
-  let kind: string | undefined;
+/** The kinds in a nest: the device's own, and its master's. */
+function kindsIn(source: Source, start: number, end: number): LinkInfo {
+  const info: LinkInfo = {};
   eachAttribute(source, start, end, (type, payload, payloadEnd) => {
-    if (type === C.IFLA_INFO_KIND) kind = toText(source, payload, payloadEnd - 1);
+    const field = type === C.IFLA_INFO_KIND ? 'kind' : type === C.IFLA_INFO_SLAVE_KIND ? 'slaveKind' : undefined;
+    const text = field && toText(source, payload, payloadEnd - 1);
+    if (field !== undefined && text !== undefined) info[field] = text;
   });
-  return kind;
+  return info;
 }
 
-/** IFLA_LINKINFO: the kind in it decides what its data is. */
+/** IFLA_LINKINFO: the kinds in it decide what its data is. */
 function infoType(kinds: Iterable<AnyLinkKind>): Type<LinkInfo> {
-  const known = new Map<string | undefined, Type<LinkInfo>>();
-  for (const { name, data } of kinds)
-    if (data !== undefined)
-      known.set(name, attributes('IFLA_INFO', { ...INFO_ROWS, [name]: opt(nested(C.IFLA_INFO_DATA, data)) }));
-  const infoOf = (kind: string | undefined) => known.get(kind) ?? OTHER_INFO;
+  const tablesOf = (rows: typeof SLAVE_ROWS | typeof PORT_ROWS) => {
+    const known = new Map<string | undefined, Type<LinkInfo>>();
+    for (const { name, data } of kinds)
+      if (data !== undefined)
+        known.set(
+          name,
+          attributes('IFLA_INFO', { ...INFO_ROWS, ...rows, [name]: opt(nested(C.IFLA_INFO_DATA, data)) }),
+        );
+    const other: Type<LinkInfo> = attributes('IFLA_INFO', {
+      ...INFO_ROWS,
+      ...rows,
+      kindData: opt(bytes(C.IFLA_INFO_DATA)),
+    });
+    return (kind: string | undefined) => known.get(kind) ?? other;
+  };
+  const [ofPorts, ofOthers] = [tablesOf(PORT_ROWS), tablesOf(SLAVE_ROWS)];
+  const infoOf = ({ kind, slaveKind }: LinkInfo) => (slaveKind === 'bridge' ? ofPorts : ofOthers)(kind);
   return {
     kind: 'nest',
-    write: (writer, value, context) => infoOf(value.kind).write(writer, value, context),
-    read: (source, start, end, context) => infoOf(kindIn(source, start, end)).read(source, start, end, context),
+    write: (writer, value, context) => infoOf(value).write(writer, value, context),
+    read: (source, start, end, context) => infoOf(kindsIn(source, start, end)).read(source, start, end, context),
     locate: (source, start, end, offset, context) =>
-      infoOf(kindIn(source, start, end)).locate?.(source, start, end, offset, context) ?? [],
+      infoOf(kindsIn(source, start, end)).locate?.(source, start, end, offset, context) ?? [],
   };
 }
 
@@ -185,6 +213,8 @@ const ROWS = {
   maxMtu: opt(u32ne(C.IFLA_MAX_MTU)),
   /** Other names that the device is found by, up to 127 bytes each. */
   altNames: opt(list(C.IFLA_PROP_LIST, C.IFLA_ALT_IFNAME, deviceName(127))),
+  /** In a request: the device that has this other name. */
+  altName: opt(attribute(C.IFLA_ALT_IFNAME, deviceName(127))),
   /** The address that the hardware was made with. */
   permanentAddress: opt(attribute(C.IFLA_PERM_ADDRESS, HARDWARE_ADDRESS)),
   /** The device under /sys/devices that this is the network side of, and its bus: '0000:03:00.0' on 'pci'. */
@@ -211,10 +241,14 @@ export type LinkHeader = Infer<typeof ifinfomsg>;
 /** The header of a message that names no device by index. */
 export const LINK_HEADER: LinkHeader = { ifi_family: 0, ifi_type: 0, ifi_index: 0, ifi_flags: 0, ifi_change: 0 };
 
-/** A network device. */
+/** What is said of a link by other fields than the attributes of these names. */
+type Left = 'master' | 'link' | 'info' | 'netnsFd' | 'oldStatistics' | 'familyState' | 'map' | 'altName';
+
+/** A network device. It can be given to `create` as it is: what only the kernel sets is ignored. */
 export interface Link
-  extends Omit<LinkAttributes, 'master' | 'link' | 'info' | 'netnsFd' | 'oldStatistics' | 'familyState' | 'map'>,
-    LinkData {
+  extends Omit<LinkAttributes, Left>,
+    LinkData,
+    Pick<DeviceSettings, 'promiscuous' | 'receiveAllMulticast' | 'multicast' | 'arp'> {
   /** The kernel's number of the device, unique in its namespace. */
   index: number;
   /** The kind: 'veth', 'bridge', 'dummy', 'macvlan' ...; absent for lo and for hardware. */
@@ -222,7 +256,7 @@ export interface Link
   type: LinkType | number;
   /** The administrator has switched it on. Whether it carries packets is `operationalState`. */
   up: boolean;
-  /** Bits without a name are one number at the end. */
+  /** Bits without a name are one number at the end. Some have a field of their own, which can be given. */
   flags: (LinkFlag | number)[];
   /** The bridge, bond or VRF that the device is a port of. */
   master?: string;
@@ -232,18 +266,45 @@ export interface Link
   kindData?: string;
   /** What the master is: 'bridge', 'bond' ... */
   slaveKind?: string;
-  /** The master's data about the device, raw (IFLA_INFO_SLAVE_DATA). */
+  /** What a bridge says of it as its port. */
+  port?: BridgePort;
+  /** What another master says of it, raw (IFLA_INFO_SLAVE_DATA). */
   slaveData?: string;
 }
+
+/** The changes of a device: what every device has, and the settings of its kind in the field of that name. What is left out stays as it is. */
+export type LinkChanges = DeviceChanges & LinkData;
+
+/** The settings of a port of a bridge have rows as a kind has. */
+const portKind = new LinkKind<'port', NewLink, BridgePort>({
+  name: 'port',
+  data: PORT,
+  nestedOnly: true,
+  readOnly: PORT_READ_ONLY,
+  limits: PORT_LIMITS,
+  since: {
+    isolated: '4.18',
+    locked: '5.18',
+    macAuthenticationBypass: '6.2',
+    multicastMaxGroups: '6.3',
+    neighbourVlanSuppress: '6.4',
+    backupNextHopId: '6.6',
+  },
+});
 
 /** Reads and writes links of these kinds; `LINKS` knows all that there are. */
 export class LinkKinds {
   readonly messages: Kind<LinkHeader, LinkAttributes>;
+  readonly port: AnyLinkKind = portKind;
   readonly #kinds: ReadonlyMap<string, AnyLinkKind>;
+  /** Fields of a link that was read. */
+  readonly #told: readonly string[];
 
   constructor(kinds: readonly AnyLinkKind[]) {
     this.#kinds = new Map(kinds.map(kind => [kind.name, kind]));
     this.messages = kind(ifinfomsg, linkTable(kinds));
+    const { fields } = this.messages.table;
+    this.#told = [...fields.map(({ key }) => key), 'index', 'kind', 'type', 'flags', ...TOLD_BY_INFO, ...this.names];
   }
 
   /** The names of the kinds: 'bridge', 'dummy' ... */
@@ -251,62 +312,117 @@ export class LinkKinds {
     return [...this.#kinds.keys()];
   }
 
-  /** Checks the options of a new link. @returns its message without indexes, and the name of the device below it */
-  write(kind: string, options: NewLink): { wire: Wire<LinkAttributes>; link: string | undefined } {
-    const known = this.#kind(kind);
-    const { wire, name } = writeNew(options, known.fields);
+  /** Checks the options of a new link. @returns its message without indexes, the name of the device below it, and what comes later */
+  write(
+    kind: string,
+    options: NewLink,
+  ): { wire: Wire<LinkAttributes>; link: string | undefined; later: LaterSettings; data: object | undefined } {
+    const known = this.kindOf(kind, ['kind']);
+    const { wire, name, later } = writeNew(options, known.fields, this.#told);
     const { data, link } = known.write(options);
-    const info: LinkInfo = { kind, ...(data !== undefined && { [kind]: data }) };
-    return { wire: { ...wire, attributes: { ...wire.attributes, name, info } }, link };
+    if (later.port !== undefined) portKind.change(later.port, {}, ['port']);
+    const info: LinkInfo = { kind, ...(data !== undefined && { [kind]: known.toWire(data) }) };
+    return { wire: { ...wire, attributes: { ...wire.attributes, name, info } }, link, later, data };
+  }
+
+  /** Checks the changes of a link. @returns the common ones, and those of its kind */
+  writeChanges(changes: LinkChanges): ReturnType<typeof writeChanges> & { kind: string | undefined } {
+    const names = this.names.filter(name => this.#kinds.get(name)?.data !== undefined && name !== 'veth');
+    const common = writeChanges(changes, names, this.#told);
+    const given = names.filter(name => (changes as Record<string, unknown>)[name] !== undefined);
+    if (given.length > 1)
+      throw typeError([given[1]!], `nothing beside ${given[0]}`, (changes as AnyData)[given[1]!], 'ERR_CONFLICT');
+    if (common.later.port !== undefined) portKind.change(common.later.port, {}, ['port']);
+    return { ...common, kind: given[0] };
   }
 
   /** What the kernel's refusals of a new link mean. */
   refusals(kind: string, options: NewLink): Refusals {
     const every = refusalsOfNew(options, kind);
-    const own = this.#kind(kind).refusals(options);
+    const own = this.kindOf(kind, ['kind']).refusals(options);
     return { hints: { ...every.hints, ...own.hints }, blame: { ...every.blame, ...own.blame } };
   }
 
   /** From a field of a message to that of the object that the caller gave. */
-  fieldOf(path: Path): Path {
+  fieldOf(path: Path, options: object = {}): Path {
     const renamed = path.map(field => (field === 'netnsFd' ? 'netns' : field));
     if (renamed[0] !== 'info') return renamed;
+    if (renamed[1] === 'port') return renamed.slice(1);
     const known = this.#kinds.get(String(renamed[1]));
-    return known === undefined || renamed.length < 3 ? [] : known.fieldOf(renamed.slice(2));
+    return known === undefined || renamed.length < 3 ? [] : known.fieldOf(renamed.slice(2), options);
   }
 
-  #kind(name: string): AnyLinkKind {
-    const kind = this.#kinds.get(name);
-    if (kind === undefined) throw rangeError(['kind'], `one of ${this.names.join(', ')}`, name);
+  /** @throws RangeError there is no such kind */
+  kindOf(name: unknown, path: Path): AnyLinkKind {
+    const kind = typeof name === 'string' ? this.#kinds.get(name) : undefined;
+    if (kind === undefined) throw rangeError(path, `one of ${this.names.join(', ')}`, name);
     return kind;
   }
+
+  /** The kind of a link that was read, where it is known. */
+  known(name: string | undefined): AnyLinkKind | undefined {
+    return name === undefined ? undefined : this.#kinds.get(name);
+  }
+
+  /** The devices that a link names by their index. */
+  devicesOf({ master, link, linkNetnsId, info = {} }: LinkAttributes): number[] {
+    const known = this.known(info.kind);
+    const rows = (kind: AnyLinkKind | undefined, data: unknown) =>
+      (kind?.deviceRows ?? []).map(row => (data as AnyData | undefined)?.[row]);
+    const data = known && (info as AnyData)[known.name];
+    const below = known?.linkRow === undefined ? undefined : (data as AnyData | undefined)?.[known.linkRow];
+    return [
+      master,
+      linkNetnsId === undefined ? (link ?? below) : undefined,
+      ...rows(known, data),
+      ...rows(portKind, info.port),
+    ].filter((index): index is number => typeof index === 'number' && index !== 0);
+  }
+
+  /** @param nameOf gives the names of this namespace's devices */
+  read(header: LinkHeader, value: LinkAttributes, nameOf: (index: number) => string | undefined): Link {
+    const { name, info = {}, link, master, unknown = [], ...others } = value;
+    const { netnsFd: _fd, oldStatistics: _old, familyState: _state, map: _map, altName: _alt, ...rest } = others;
+    const { kind, unknown: inside = [], ...ofKind } = info;
+    const known = this.known(kind);
+    const data = known && (ofKind as AnyData)[known.name];
+    const result: Link = {
+      index: header.ifi_index,
+      name,
+      ...(kind !== undefined && { kind }),
+      type: header.ifi_type,
+      up: (header.ifi_flags & If.IFF_UP) !== 0,
+      flags: namedBits<LinkFlag>(header.ifi_flags, LINK_FLAGS),
+      ...readFlags(header.ifi_flags),
+      ...rest,
+      ...ofKind,
+      ...(known !== undefined && data !== undefined && { [known.name]: withNames(known, data as object, nameOf) }),
+      ...(info.port !== undefined && { port: withNames(portKind, info.port, nameOf) as BridgePort }),
+    };
+    const masterName = master === undefined ? undefined : nameOf(master);
+    if (masterName !== undefined) result.master = masterName;
+    const below = known?.linkRow === undefined ? undefined : (data as AnyData | undefined)?.[known.linkRow];
+    const lower = link || (typeof below === 'number' ? below : 0);
+    if (lower !== 0) result.link = (rest.linkNetnsId === undefined ? nameOf(lower) : undefined) ?? lower;
+    const left = [...unknown, ...inside.map(each => ({ ...each, in: 'IFLA_INFO' }))];
+    if (left.length > 0) result.unknown = left;
+    return result;
+  }
+}
+
+/** Fields that are in IFLA_LINKINFO, and what this library does not know. */
+const TOLD_BY_INFO = ['kindData', 'slaveKind', 'slaveData', 'unknown'];
+
+/** The data of a link with the names of devices in place of their indexes. */
+function withNames(kind: AnyLinkKind, data: object, nameOf: (index: number) => string | undefined): object {
+  const settings: AnyData = kind.fromWire(data) as AnyData;
+  for (const row of kind.deviceRows) {
+    const index = settings[row];
+    if (typeof index !== 'number') continue;
+    if (index === 0) delete settings[row];
+    else settings[row] = nameOf(index) ?? index;
+  }
+  return settings;
 }
 
 export const LINKS = new LinkKinds(KINDS);
-
-/** @param nameOf gives the names of this namespace's devices */
-export function readLink(
-  header: LinkHeader,
-  value: LinkAttributes,
-  nameOf: (index: number) => string | undefined,
-): Link {
-  const { name, info = {}, link, master, unknown = [], ...others } = value;
-  const { netnsFd: _fd, oldStatistics: _old, familyState: _state, map: _map, ...rest } = others;
-  const { kind, unknown: inside = [], ...ofKind } = info;
-  const result: Link = {
-    index: header.ifi_index,
-    name,
-    ...(kind !== undefined && { kind }),
-    type: header.ifi_type,
-    up: (header.ifi_flags & If.IFF_UP) !== 0,
-    flags: namedBits<LinkFlag>(header.ifi_flags, LINK_FLAGS),
-    ...rest,
-    ...ofKind,
-  };
-  const masterName = master === undefined ? undefined : nameOf(master);
-  if (masterName !== undefined) result.master = masterName;
-  if (link !== undefined) result.link = (rest.linkNetnsId === undefined ? nameOf(link) : undefined) ?? link;
-  const left = [...unknown, ...inside.map(each => ({ ...each, in: 'IFLA_INFO' }))];
-  if (left.length > 0) result.unknown = left;
-  return result;
-}

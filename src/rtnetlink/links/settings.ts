@@ -1,9 +1,10 @@
-import { checkObject } from '../../codec/index.ts';
-import { type Path, typeError, within } from '../../errors.ts';
-import { IFF_UP } from '../../linux/if.ts';
+import { checkInteger, checkObject, checkOneOf } from '../../codec/index.ts';
+import { type Path, rangeError, typeError, within } from '../../errors.ts';
+import * as If from '../../linux/if.ts';
 import { type NetNs, netnsOf } from '../../netns/netns.ts';
-import { checkBoolean, checkMac, checkMtu, checkName, missing, quote } from '../device.ts';
+import { checkAltName, checkBoolean, checkDevice, checkMac, checkMtu, checkName, missing, quote } from '../device.ts';
 import type { Refusals } from '../request.ts';
+import type { PortSettings } from './port.ts';
 
 /** The other end of a new veth. It begins switched off: the kernel creates it before it joins both ends (ENOTCONN). */
 export interface NewPeer {
@@ -17,19 +18,55 @@ export interface NewPeer {
   address?: string;
 }
 
-/** What can be given for every new device. */
-export interface NewLink extends NewPeer {
-  /** Switch it on at once. Default false. */
+/** What every device can be given, when it is made and later. */
+export interface DeviceSettings {
+  /** Switch it on or off. Switching off drops the routes over it. Default false in a new device. */
   up?: boolean;
-  /** The bridge to make it a port of. Not beside `netns`: a bridge and its ports are in one namespace. */
-  master?: string;
+  /** A free text of up to 255 bytes; '' takes it away. It is not a name: no device is found by it. */
+  alias?: string;
+  /** Other names that it is found by, 1 to 127 bytes each: all that there shall be. They are unique in the namespace. */
+  altNames?: string[];
+  /** Group, for operations on many devices at once, 0 to 2^32-1; 0 is the default one. */
+  group?: number;
+  /** It takes all packets of the wire (IFF_PROMISC). Captures and bridges ask for that on their own: see `promiscuity`. */
+  promiscuous?: boolean;
+  /** It takes all multicast packets (IFF_ALLMULTI). */
+  receiveAllMulticast?: boolean;
+  /** It can send to groups (IFF_MULTICAST). */
+  multicast?: boolean;
+  /** Neighbours' hardware addresses are asked for (not IFF_NOARP). */
+  arp?: boolean;
+  /** Packets that the default queueing discipline may hold, 0 to 2^32-1: `ip link set txqueuelen`. */
+  transmitQueueLength?: number;
+  /** Where the link layer sends its broadcasts, 'ff:ff:ff:ff:ff:ff' on Ethernet. */
+  broadcast?: string;
+  /** 0 the device is operational when its carrier is, 1 when a program says so. */
+  linkMode?: number;
+  /** A protocol keeps the device down (VRRP, MC-LAG). Few drivers can (VXLAN, macvlan; before Linux 6.2 not veth). */
+  protoDown?: boolean;
+  /** Segments of the largest packet that the stack sends to be cut (GSO), 0 to 65535. */
+  gsoMaxSegments?: number;
+  /** Bytes of that packet; at most `tsoMaxBytes`. */
+  gsoMaxBytes?: number;
+  /** Bytes up to which received packets are joined (GRO). */
+  groMaxBytes?: number;
+  /** The settings of a port of a bridge: beside `master`, or where it has one. */
+  port?: PortSettings;
 }
 
-/** The changes of a device. Fields that are left out stay as they are. */
-export interface LinkChanges {
-  /** Switch it on or off. Switching off drops the routes over it. */
-  up?: boolean;
-  /** The bridge to make it a port of; null takes it out of its bridge. */
+/** What can be given for every new device. */
+export interface NewLink extends NewPeer, DeviceSettings {
+  /** The bridge, bond or VRF to make it a port of. Not beside `netns`: both are in one namespace. */
+  master?: string;
+  /** How many queues it sends by, 1 to 4096, where its driver can. */
+  transmitQueues?: number;
+  /** How many queues it receives by, 1 to 4096, where its driver can. */
+  receiveQueues?: number;
+}
+
+/** The changes of every device. Fields that are left out stay as they are. */
+export interface DeviceChanges extends DeviceSettings {
+  /** The bridge, bond or VRF to make it a port of; null takes it out of its master. */
   master?: string | null;
   /** Move it into this namespace. It is switched off on the way and loses its addresses; `up: true` beside it switches it on there. */
   netns?: NetNs;
@@ -39,11 +76,68 @@ export interface LinkChanges {
   mtu?: number;
   /** Hardware address 'aa:bb:cc:dd:ee:ff'. */
   address?: string;
+  /** The other side is connected, for drivers that let a program say so (dummy). */
+  carrier?: boolean;
+  /** RFC 2863 state, where `linkMode` is 1. */
+  operationalState?: 'dormant' | 'testing' | 'up';
 }
 
 export const PEER_KEYS = ['name', 'netns', 'mtu', 'address'] as const;
-const LINK_KEYS = [...PEER_KEYS, 'up', 'master'] as const;
-const CHANGE_KEYS = ['up', 'master', 'netns', 'newName', 'mtu', 'address'] as const;
+/** The compiler finds a field that is missing in these two. */
+const LINK_KEYS = Object.keys({
+  name: true,
+  netns: true,
+  mtu: true,
+  address: true,
+  up: true,
+  master: true,
+  alias: true,
+  altNames: true,
+  group: true,
+  promiscuous: true,
+  receiveAllMulticast: true,
+  multicast: true,
+  arp: true,
+  transmitQueueLength: true,
+  broadcast: true,
+  linkMode: true,
+  protoDown: true,
+  gsoMaxSegments: true,
+  gsoMaxBytes: true,
+  groMaxBytes: true,
+  port: true,
+  transmitQueues: true,
+  receiveQueues: true,
+} satisfies Record<keyof NewLink, true>);
+const CHANGE_KEYS = Object.keys({
+  netns: true,
+  mtu: true,
+  address: true,
+  up: true,
+  master: true,
+  newName: true,
+  alias: true,
+  altNames: true,
+  group: true,
+  promiscuous: true,
+  receiveAllMulticast: true,
+  multicast: true,
+  arp: true,
+  transmitQueueLength: true,
+  broadcast: true,
+  linkMode: true,
+  protoDown: true,
+  gsoMaxSegments: true,
+  gsoMaxBytes: true,
+  groMaxBytes: true,
+  port: true,
+  carrier: true,
+  operationalState: true,
+} satisfies Record<keyof DeviceChanges, true>);
+
+const MAX_U32 = 0xffffffff;
+const MAX_QUEUES = 4096;
+const MAX_ALIAS = 255;
 
 /** The attributes that every device can be given. */
 export interface DeviceAttributes {
@@ -51,8 +145,21 @@ export interface DeviceAttributes {
   /** An index. */
   master?: number;
   address?: string;
+  broadcast?: string;
   mtu?: number;
   netnsFd?: number;
+  alias?: string;
+  group?: number;
+  transmitQueueLength?: number;
+  linkMode?: number;
+  protoDown?: boolean;
+  gsoMaxSegments?: number;
+  gsoMaxBytes?: number;
+  groMaxBytes?: number;
+  transmitQueues?: number;
+  receiveQueues?: number;
+  carrier?: boolean;
+  operationalState?: 'dormant' | 'testing' | 'up';
 }
 
 /** The fields of a message, without the indexes of devices: the kernel must be asked for those. */
@@ -62,7 +169,18 @@ export interface Wire<Attributes = DeviceAttributes> {
   attributes: Partial<Attributes>;
 }
 
-export function writeDevice(value: Omit<NewPeer, 'name'>, path: Path): DeviceAttributes {
+/** Settings that the kernel takes only for a device that exists. */
+export interface LaterSettings {
+  alias?: string;
+  altNames?: string[];
+  protoDown?: boolean;
+  port?: PortSettings;
+}
+
+/** A link that was read has an index, which nobody gives: its fields that only the kernel sets are then ignored. */
+export const wasRead = (options: object): boolean => (options as { index?: unknown }).index !== undefined;
+
+export function writePeer(value: Omit<NewPeer, 'name'>, path: Path): DeviceAttributes {
   const attributes: DeviceAttributes = {};
   if (value.mtu !== undefined) attributes.mtu = checkMtu(value.mtu, [...path, 'mtu']);
   if (value.address !== undefined) attributes.address = checkMac(value.address, [...path, 'address']);
@@ -70,9 +188,66 @@ export function writeDevice(value: Omit<NewPeer, 'name'>, path: Path): DeviceAtt
   return attributes;
 }
 
-function writeUp({ up }: { up?: boolean }): { flags: number; change: number } {
-  if (up === undefined) return { flags: 0, change: 0 };
-  return { flags: checkBoolean(up, ['up']) ? IFF_UP : 0, change: IFF_UP };
+const NUMBERS = {
+  group: [0, MAX_U32],
+  transmitQueueLength: [0, MAX_U32],
+  linkMode: [0, 1],
+  gsoMaxSegments: [0, 0xffff],
+  gsoMaxBytes: [0, MAX_U32],
+  groMaxBytes: [0, MAX_U32],
+} as const;
+const QUEUES = { transmitQueues: [1, MAX_QUEUES], receiveQueues: [1, MAX_QUEUES] } as const;
+
+function writeNumbers(
+  value: object,
+  limits: Readonly<Record<string, readonly [min: number, max: number]>>,
+): DeviceAttributes {
+  const given = Object.entries(limits).map(([key, range]) => [key, (value as Record<string, unknown>)[key], range]);
+  return Object.fromEntries(
+    (given as [string, unknown, readonly [number, number]][])
+      .filter(([, number]) => number !== undefined)
+      .map(([key, number, range]) => [key, checkInteger(number, [key], ...range)]),
+  );
+}
+
+/** A link that was read has the addresses of its kind: those of tunnels are made from their settings. */
+function writeDevice(value: NewLink | DeviceChanges): DeviceAttributes {
+  const read = wasRead(value);
+  const foreign = read && (value as { type?: unknown }).type !== 'ether';
+  const { address: _, ...rest } = value;
+  const attributes = { ...writePeer(foreign ? rest : value, []), ...writeNumbers(value, NUMBERS) };
+  if (value.broadcast !== undefined && !foreign) attributes.broadcast = checkMac(value.broadcast, ['broadcast']);
+  return attributes;
+}
+
+/** The device flags that have a setting: its value where a link that was read does not have it. */
+export const FLAGS = [
+  ['up', If.IFF_UP, false],
+  ['promiscuous', If.IFF_PROMISC, false],
+  ['receiveAllMulticast', If.IFF_ALLMULTI, false],
+  ['multicast', If.IFF_MULTICAST, true],
+  ['arp', If.IFF_NOARP, true],
+] as const;
+
+function writeFlags(value: DeviceSettings): { flags: number; change: number } {
+  let [flags, change] = [0, 0];
+  for (const [key, bit] of FLAGS) {
+    if (value[key] === undefined) continue;
+    change |= bit;
+    if (checkBoolean(value[key], [key]) === (key !== 'arp')) flags |= bit;
+  }
+  return { flags, change };
+}
+
+/** The settings of a link that stand for its flags, where they are not as usual. */
+export function readFlags(flags: number): Pick<DeviceSettings, (typeof FLAGS)[number][0]> {
+  const has = (bit: number) => (flags & bit) !== 0;
+  return {
+    ...(has(If.IFF_PROMISC) && { promiscuous: true }),
+    ...(has(If.IFF_ALLMULTI) && { receiveAllMulticast: true }),
+    ...(!has(If.IFF_MULTICAST) && { multicast: false }),
+    ...(has(If.IFF_NOARP) && { arp: false }),
+  };
 }
 
 function descriptorOf(value: { netns?: NetNs }, path: Path): number {
@@ -84,24 +259,79 @@ function descriptorOf(value: { netns?: NetNs }, path: Path): number {
 }
 
 function checkMaster(master: unknown, value: object): void {
-  checkName(master, ['master']);
+  checkDevice(master, ['master']);
   if ('netns' in value) throw typeError(['master'], 'nothing beside netns', master, 'ERR_CONFLICT');
 }
 
-/** The fields of every new device, whatever its kind; `fields` are those of its kind. */
-export function writeNew(value: NewLink, fields: readonly string[]): { wire: Wire; name: string } {
-  checkObject(value, [], [...LINK_KEYS, ...fields]);
-  const name = checkName(value.name, ['name']);
-  if (value.master !== undefined) checkMaster(value.master, value);
-  return { name, wire: { ...writeUp(value), attributes: writeDevice(value, []) } };
+function writeLater(value: DeviceSettings): LaterSettings {
+  const { alias, altNames, protoDown, port } = value;
+  const later: LaterSettings = {};
+  if (alias !== undefined) {
+    if (typeof alias !== 'string') throw typeError(['alias'], 'a string', alias);
+    if (alias.includes('\0') || Buffer.byteLength(alias) > MAX_ALIAS)
+      throw rangeError(['alias'], `up to ${MAX_ALIAS} bytes without NUL`, alias);
+    later.alias = alias;
+  }
+  if (altNames !== undefined) {
+    if (!Array.isArray(altNames)) throw typeError(['altNames'], 'an array of names', altNames);
+    later.altNames = altNames.map((name, i) => checkAltName(name, ['altNames', i]));
+    const twice = altNames.findIndex((name, i) => altNames.indexOf(name) !== i);
+    if (twice >= 0) throw rangeError(['altNames', twice], 'each name once', altNames[twice], 'ERR_DUPLICATE');
+  }
+  if (protoDown !== undefined) {
+    // Drivers that cannot refuse even false, which is so in all that were read.
+    if (checkBoolean(protoDown, ['protoDown']) || !wasRead(value)) later.protoDown = protoDown;
+  }
+  if (port !== undefined) {
+    if (typeof port !== 'object' || port === null) throw typeError(['port'], 'an object', port);
+    if ('netns' in value) throw typeError(['port'], 'nothing beside netns', port, 'ERR_CONFLICT');
+    later.port = port;
+  }
+  return later;
 }
 
-export function writeChanges(changes: LinkChanges): Wire {
-  checkObject(changes, [], CHANGE_KEYS);
+/**
+ * The fields of every new device, whatever its kind.
+ * @param fields those of its kind. @param told those of a link that only the kernel sets
+ */
+export function writeNew(
+  value: NewLink,
+  fields: readonly string[],
+  told: readonly string[] = [],
+): { wire: Wire; name: string; later: LaterSettings } {
+  checkObject(value, [], [...LINK_KEYS, ...fields, ...(wasRead(value) ? told : [])]);
+  const name = checkName(value.name, ['name']);
+  if (value.master !== undefined) checkMaster(value.master, value);
+  if (value.port !== undefined && value.master === undefined)
+    throw typeError(['master'], 'the bridge that it becomes a port of', undefined, 'ERR_MISSING');
+  const attributes = { ...writeDevice(value), ...writeNumbers(value, QUEUES) };
+  return { name, wire: { ...writeFlags(value), attributes }, later: writeLater(value) };
+}
+
+/**
+ * The fields of a change that every device can have.
+ * @param kinds the names of the kinds of links. @param told the fields of a link that only the kernel sets
+ */
+export function writeChanges(
+  changes: DeviceChanges,
+  kinds: readonly string[] = [],
+  told: readonly string[] = [],
+): Wire & { later: Omit<LaterSettings, 'alias' | 'protoDown'> } {
+  const read = wasRead(changes);
+  checkObject(changes, [], [...CHANGE_KEYS, ...kinds, ...(read ? told : [])]);
   if (changes.master !== undefined && changes.master !== null) checkMaster(changes.master, changes);
-  const attributes: DeviceAttributes = writeDevice(changes, []);
+  const attributes: DeviceAttributes = writeDevice(changes);
   if (changes.newName !== undefined) attributes.name = checkName(changes.newName, ['newName']);
-  return { ...writeUp(changes), attributes };
+  const { alias, protoDown, ...later } = writeLater(changes);
+  if (alias !== undefined) attributes.alias = alias;
+  if (protoDown !== undefined) attributes.protoDown = protoDown;
+  if (!read) {
+    const { carrier, operationalState } = changes;
+    if (carrier !== undefined) attributes.carrier = checkBoolean(carrier, ['carrier']);
+    if (operationalState !== undefined)
+      attributes.operationalState = checkOneOf(operationalState, ['operationalState'], ['dormant', 'testing', 'up']);
+  }
+  return { ...writeFlags(changes), attributes, later };
 }
 
 const BAD_ADDRESS = 'no device can have this hardware address: it is zero, or that of a group (odd first byte)';
@@ -125,8 +355,9 @@ export function refusalsOfNew({ name, address }: NewLink, kind: string): Refusal
   };
 }
 
-export function refusalsOfChanges(name: string, changes: LinkChanges): Refusals {
-  const { newName, netns, master, mtu, address } = changes;
+export function refusalsOfChanges(name: string, changes: DeviceChanges): Refusals {
+  const { newName, netns, master, mtu, address, protoDown, carrier, gsoMaxBytes, gsoMaxSegments, groMaxBytes } =
+    changes;
   const elsewhere =
     newName === undefined ? '' : `; ${quote(name)} may have moved there already and kept its name, if that was free`;
   const noMove = 'lo, and devices that are bound to their namespace, cannot move';
@@ -139,13 +370,25 @@ export function refusalsOfChanges(name: string, changes: LinkChanges): Refusals 
       EADDRNOTAVAIL: BAD_ADDRESS,
       ELOOP: 'a bridge cannot be a port of itself or of another bridge',
       EINVAL: netns !== undefined ? noMove : typeof master === 'string' ? noPort : undefined,
+      EOPNOTSUPP:
+        protoDown === undefined && carrier === undefined ? undefined : 'the driver of this device has no such setting',
     },
     blame: {
       ENODEV: ['name'],
       EEXIST: newName === undefined ? ['netns'] : ['newName'],
       EADDRNOTAVAIL: ['address'],
       ELOOP: ['master'],
-      EINVAL: onlyOne({ netns, master: master ?? undefined, mtu, address, newName }),
+      EOPNOTSUPP: onlyOne({ protoDown, carrier }),
+      EINVAL: onlyOne({
+        netns,
+        master: master ?? undefined,
+        mtu,
+        address,
+        newName,
+        gsoMaxBytes,
+        gsoMaxSegments,
+        groMaxBytes,
+      }),
     },
   };
 }

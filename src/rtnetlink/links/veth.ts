@@ -4,7 +4,7 @@ import { VETH_INFO_PEER } from '../../linux/veth.ts';
 import { checkName, quote } from '../device.ts';
 import { LinkKind } from './kind.ts';
 import { DEVICE_ROWS, ifinfomsg } from './message.ts';
-import { type NewLink, type NewPeer, onlyOne, PEER_KEYS, writeDevice } from './settings.ts';
+import { type NewLink, type NewPeer, onlyOne, PEER_KEYS, wasRead, writePeer } from './settings.ts';
 
 const PEER_ATTRIBUTES = attributes('IFLA', DEVICE_ROWS);
 type Peer = Infer<typeof PEER_ATTRIBUTES>;
@@ -36,22 +36,25 @@ export const veth = new LinkKind<'veth', NewVeth, Infer<typeof VETH>>({
   data: VETH,
   fields: ['peer'],
   write(options) {
-    const { peer } = options;
+    const { link } = options as { link?: unknown };
+    // A pair that was read: each end has the other for its link.
+    const other = wasRead(options) && typeof link === 'string' ? { name: link } : undefined;
+    const peer = options.peer ?? other;
     if (peer === undefined) throw typeError(['peer'], '{ name }', undefined, 'ERR_MISSING');
     checkObject(peer, ['peer'], PEER_KEYS);
     const name = checkName(peer.name, ['peer', 'name']);
     if (name === options.name && !('netns' in peer) && !('netns' in options))
       throw rangeError(['peer', 'name'], 'another name than that of the first end', name);
-    return { peer: { ...writeDevice(peer, ['peer']), name } };
+    return { peer: { ...writePeer(peer, ['peer']), name } };
   },
   refusals: ({ name, mtu, address, peer }) => ({
     hints: {
-      EEXIST: `a device named ${quote(name)} exists here, or one named ${quote(peer.name)} in the namespace of the peer`,
+      EEXIST: `a device named ${quote(name)} exists here, or one named ${quote(peer?.name ?? '')} in the namespace of the peer`,
     },
     blame: {
       EEXIST: undefined,
-      EADDRNOTAVAIL: onlyOne({ address, 'peer.address': peer.address }),
-      EINVAL: onlyOne({ mtu, 'peer.mtu': peer.mtu }),
+      EADDRNOTAVAIL: onlyOne({ address, 'peer.address': peer?.address }),
+      EINVAL: onlyOne({ mtu, 'peer.mtu': peer?.mtu }),
     },
   }),
 });

@@ -1,0 +1,26 @@
+import { attributes, type Infer } from '../../codec/index.ts';
+import { LinkKind, type SettingsOf } from './kind.ts';
+import type { NewLink } from './settings.ts';
+import { GRE4, hasKeyFlags, refusalsOfTunnel, withKeyFlags } from './tunnel.ts';
+
+/** IFLA_INFO_DATA of a gre tunnel (net/ipv4/ip_gre.c). */
+const GRE = attributes('IFLA_GRE', GRE4);
+/** What the kernel says of a gre tunnel. */
+export type Gre = Omit<Infer<typeof GRE>, 'link'>;
+
+/** A new GRE tunnel over IPv4. */
+export type NewGre = NewLink & {
+  /** The device that packets leave by, in the namespace of the handle. */
+  link?: string;
+} & SettingsOf<'gre', Gre>;
+
+export const gre = new LinkKind<'gre', NewGre, Infer<typeof GRE>>({
+  name: 'gre',
+  data: GRE,
+  link: 'optional',
+  linkRow: 'link',
+  replacesAll: true,
+  complete: withKeyFlags,
+  reads: { inputFlags: hasKeyFlags, outputFlags: hasKeyFlags },
+  refusals: refusalsOfTunnel,
+});

@@ -1,0 +1,41 @@
+import { attribute, attributes, type Infer, named, opt, U8, u8, u32be } from '../../codec/index.ts';
+import * as C from '../../linux/if_tunnel.ts';
+import { IPV6 } from '../prefix.ts';
+import { LinkKind, type SettingsOf } from './kind.ts';
+import type { NewLink } from './settings.ts';
+import { hasFlags, IPTUN, ip6Flags, PAYLOADS, refusalsOfTunnel } from './tunnel.ts';
+
+/** IFLA_INFO_DATA of an ip6tnl tunnel (net/ipv6/ip6_tunnel.c). */
+const IP6TNL = attributes('IFLA_IPTUN', {
+  ...IPTUN,
+  /** The source address of the outer packets; '::' takes all that come. */
+  local: opt(attribute(C.IFLA_IPTUN_LOCAL, IPV6)),
+  /** The other end; '::' is none. */
+  remote: opt(attribute(C.IFLA_IPTUN_REMOTE, IPV6)),
+  /** What it carries: 'ipv6', 'ipip', 'mpls', or 'any' of them (the default). */
+  protocol: opt(attribute(C.IFLA_IPTUN_PROTO, named(U8, PAYLOADS))),
+  /** How many more tunnels packets may go into; 4 in a new device. */
+  encapsulationLimit: opt(u8(C.IFLA_IPTUN_ENCAP_LIMIT)),
+  /** Traffic class and flow label of the outer packets, 0 to 2^28-1. */
+  flowInfo: opt(u32be(C.IFLA_IPTUN_FLOWINFO)),
+  flags: opt(ip6Flags(C.IFLA_IPTUN_FLAGS)),
+});
+/** What the kernel says of an ip6tnl tunnel. */
+export type Ip6tnl = Omit<Infer<typeof IP6TNL>, 'link'>;
+
+/** A new tunnel of IPv6 or IPv4 in IPv6. */
+export type NewIp6tnl = NewLink & {
+  /** The device that packets leave by, in the namespace of the handle. */
+  link?: string;
+} & SettingsOf<'ip6tnl', Ip6tnl>;
+
+export const ip6tnl = new LinkKind<'ip6tnl', NewIp6tnl, Infer<typeof IP6TNL>>({
+  name: 'ip6tnl',
+  data: IP6TNL,
+  link: 'optional',
+  linkRow: 'link',
+  replacesAll: true,
+  limits: { flowInfo: [0, 0xfffffff] },
+  reads: { flags: hasFlags },
+  refusals: refusalsOfTunnel,
+});

@@ -1,0 +1,39 @@
+import { attribute, attributes, flags, type Infer, named, opt, U8, U16_BE, u16ne } from '../../codec/index.ts';
+import * as C from '../../linux/if_tunnel.ts';
+import { IPV4, IPV6 } from '../prefix.ts';
+import { LinkKind, type SettingsOf } from './kind.ts';
+import type { NewLink } from './settings.ts';
+import { IPTUN4, PAYLOADS, refusalsOfTunnel } from './tunnel.ts';
+
+/** IFLA_INFO_DATA of a sit tunnel (net/ipv6/sit.c). */
+const SIT = attributes('IFLA_IPTUN', {
+  ...IPTUN4,
+  /** 'isatap': addresses are made from those of IPv4 (RFC 5214). */
+  flags: opt(attribute(C.IFLA_IPTUN_FLAGS, flags(U16_BE, { isatap: C.SIT_ISATAP } as const))),
+  /** What it carries: 'ipv6' (the default), 'ipip', 'mpls', or 'any' of them. */
+  protocol: opt(attribute(C.IFLA_IPTUN_PROTO, named(U8, PAYLOADS))),
+  /** 6rd (RFC 5969): the prefix that addresses are made from; 2002:: in a new device. */
+  sixRdPrefix: opt(attribute(C.IFLA_IPTUN_6RD_PREFIX, IPV6)),
+  /** Its length, up to 64 bits with the part of the IPv4 address. */
+  sixRdPrefixLength: opt(u16ne(C.IFLA_IPTUN_6RD_PREFIXLEN)),
+  /** 6rd: the IPv4 prefix that is left out. */
+  sixRdRelayPrefix: opt(attribute(C.IFLA_IPTUN_6RD_RELAY_PREFIX, IPV4)),
+  sixRdRelayPrefixLength: opt(u16ne(C.IFLA_IPTUN_6RD_RELAY_PREFIXLEN)),
+});
+/** What the kernel says of a sit tunnel. */
+export type Sit = Omit<Infer<typeof SIT>, 'link'>;
+
+/** A new tunnel of IPv6 in IPv4. */
+export type NewSit = NewLink & {
+  /** The device that packets leave by, in the namespace of the handle. */
+  link?: string;
+} & SettingsOf<'sit', Sit>;
+
+export const sit = new LinkKind<'sit', NewSit, Infer<typeof SIT>>({
+  name: 'sit',
+  data: SIT,
+  link: 'optional',
+  linkRow: 'link',
+  replacesAll: true,
+  refusals: refusalsOfTunnel,
+});
