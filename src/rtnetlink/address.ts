@@ -27,7 +27,7 @@ import {
   RTM_NEWADDR,
 } from '../linux/rtnetlink.ts';
 import type { Exchange, Operation } from '../netlink/index.ts';
-import { checkBoolean, checkName, deviceName, missing, quote } from './device.ts';
+import { checkBoolean, checkDevice, deviceName, missing, quote } from './device.ts';
 import { type DeviceFilter, type Devices, present } from './devices.ts';
 import { checkHost, checkPrefix, FAMILIES, familyName, type IpFamily } from './prefix.ts';
 import { CREATE, dump, kind, type Refusals, request } from './request.ts';
@@ -230,7 +230,7 @@ export function writeAddress(
   address: string,
   options: AddressOptions,
 ): { header: AddressHeader; attributes: AddressAttributes } {
-  checkName(name, ['name']);
+  checkDevice(name, ['name']);
   const prefix = checkPrefix(address, ['address']);
   checkObject(options, [], OPTIONS);
   const attributes: AddressAttributes = { local: prefix.address, address: prefix.address };

@@ -1,5 +1,6 @@
 export type { AddressFlag, AddressOptions, LinkAddress, Scope } from './address.ts';
 export type { DeviceFilter, ListOptions } from './devices.ts';
+export type { FdbEntry, FdbFilter, FdbKey, FdbState, NewFdbEntry } from './fdb.ts';
 export type { Bond, BondMode, NewBond } from './links/bond.ts';
 export type { Bridge, BridgeOption, BridgeSettings, NewBridge } from './links/bridge.ts';
 export type { Gre, NewGre } from './links/gre.ts';
@@ -26,3 +27,6 @@ export type { RouteFlag, RouteProtocol, RouteTable, RouteType } from './routes/a
 export type { NewNextHop, NewRoute, RouteKey } from './routes/new-route.ts';
 export type { NextHop, Route, RouteFilter } from './routes/route.ts';
 export { Links, type LinksOptions } from './rtnetlink.ts';
+export type { RuleAction, RuleFlag, RuleIpProtocol, RulePorts, RuleUsers } from './rules/attributes.ts';
+export type { RuleFilter } from './rules/change.ts';
+export type { NewRule, Rule, RuleKey } from './rules/rule.ts';

@@ -17,9 +17,10 @@ import {
 } from '../codec/index.ts';
 import { typeError } from '../errors.ts';
 import * as C from '../linux/neighbour.ts';
+import { NLM_F_CREATE, NLM_F_REPLACE } from '../linux/netlink.ts';
 import { RTM_DELNEIGH, RTM_GETNEIGH, RTM_NEWNEIGH } from '../linux/rtnetlink.ts';
 import type { Exchange, Operation } from '../netlink/index.ts';
-import { checkMac, checkName, DEVICE_DOWN, HARDWARE_ADDRESS, quote } from './device.ts';
+import { checkDevice, checkMac, DEVICE_DOWN, HARDWARE_ADDRESS, quote } from './device.ts';
 import { type DeviceFilter, type Devices, present } from './devices.ts';
 import { checkHost, FAMILIES, familyName, type IpFamily } from './prefix.ts';
 import { CREATE, dump, kind, type Refusals, request } from './request.ts';
@@ -38,7 +39,7 @@ const STATES = {
 /** How sure the kernel is of a neighbour (RFC 4861, 7.3.2). 'noarp' needs no asking (multicast, lo), 'permanent' was added by hand. */
 export type NeighbourState = keyof typeof STATES;
 
-const NEIGHBOUR_FLAGS = {
+export const NEIGHBOUR_FLAGS = {
   use: C.NTF_USE,
   self: C.NTF_SELF,
   master: C.NTF_MASTER,
@@ -50,6 +51,10 @@ const NEIGHBOUR_FLAGS = {
 } as const;
 /** A flag of a neighbour (NTF_*). */
 export type NeighbourFlag = keyof typeof NEIGHBOUR_FLAGS;
+
+/** The bits of the flags that have a name. */
+export const flagBits = (flags: readonly (NeighbourFlag | number)[]): number =>
+  flags.reduce<number>((bits, flag) => bits | (typeof flag === 'string' ? (NEIGHBOUR_FLAGS[flag] ?? 0) : 0), 0);
 
 export const ndmsg = struct('ndmsg', {
   ndm_family: [1, U8],
@@ -175,7 +180,7 @@ interface NeighbourMessage {
 }
 
 function writeCommon({ device, address }: NeighbourKey): NeighbourMessage {
-  checkName(device, ['device']);
+  checkDevice(device, ['device']);
   const family = checkHost(address, ['address']);
   return {
     header: { ndm_family: FAMILIES[family], ndm_ifindex: 0, ndm_state: 'none', ndm_flags: 0, ndm_type: 0 },
@@ -190,8 +195,7 @@ export function writeNeighbour(neighbour: NewNeighbour): NeighbourMessage {
   if (hardwareAddress === undefined) throw typeError(['hardwareAddress'], 'a value', undefined, 'ERR_MISSING');
   attributes.hardwareAddress = checkMac(hardwareAddress, ['hardwareAddress']);
   if (neighbour.protocol !== undefined) attributes.protocol = neighbour.protocol;
-  let flags = 0;
-  for (const flag of neighbour.flags ?? []) if (typeof flag === 'string') flags |= NEIGHBOUR_FLAGS[flag] ?? 0;
+  const flags = flagBits(neighbour.flags ?? []);
   const ndm_state = checkOneOf(state, ['state'], NEW_STATES);
   return { header: { ...header, ndm_state, ndm_flags: flags & NEW_FLAGS }, attributes };
 }
@@ -217,16 +221,16 @@ export function refusalsOfNeighbour(device: string): Refusals {
 export function* changeNeighbour(
   exchange: Exchange,
   devices: Devices,
-  change: 'add' | 'remove',
+  change: 'add' | 'set' | 'remove',
   neighbour: NeighbourKey,
   { header, attributes }: NeighbourMessage,
 ): Operation<void> {
-  const adding = change === 'add';
+  const adding = change !== 'remove';
   header.ndm_ifindex = yield* devices.indexOf(neighbour.device, 'device', neighbour);
   const call = request(NEIGHBOUR, {
     syscall: adding ? 'RTM_NEWNEIGH' : 'RTM_DELNEIGH',
     type: adding ? RTM_NEWNEIGH : RTM_DELNEIGH,
-    flags: adding ? CREATE : 0,
+    flags: !adding ? 0 : change === 'set' ? NLM_F_CREATE | NLM_F_REPLACE : CREATE,
     header,
     value: attributes,
     subject: neighbour,

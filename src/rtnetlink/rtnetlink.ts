@@ -7,6 +7,7 @@ import { type NetNs, netnsOf } from '../netns/netns.ts';
 import { type Logger, Observer } from '../observe.ts';
 import { type AddressOptions, changeAddress, type LinkAddress, listAddresses } from './address.ts';
 import { type DeviceFilter, Devices } from './devices.ts';
+import { changeEntry, type FdbEntry, type FdbFilter, type FdbKey, listEntries, type NewFdbEntry } from './fdb.ts';
 import type { LinkKinds } from './links/link.ts';
 import { DeviceOperations } from './links/operations.ts';
 import {
@@ -20,6 +21,8 @@ import {
 } from './neighbour.ts';
 import { changeRoute, type NewRoute, type RouteKey, writeRoute, writeRouteKey } from './routes/new-route.ts';
 import { listRoutes, type Route, type RouteFilter } from './routes/route.ts';
+import { addRule, listRules, type RuleFilter, removeRule } from './rules/change.ts';
+import type { NewRule, Rule, RuleKey } from './rules/rule.ts';
 
 /** Where `Links.open` works, and what it tells. */
 export interface LinksOptions {
@@ -103,6 +106,20 @@ export class LinksOperations extends DeviceOperations {
   }
 
   /**
+   * Adds a route, or replaces the one to the same destination with the same metric (and, for IPv4, the same type of service). For IPv6 it
+   * replaces all ways of it. A route that was read can be given as it is.
+   *
+   * @param route as for `addRoute`
+   * @throws NetlinkError EEXIST (IPv4) a second route of the same kind is as this one shall be, ENETUNREACH (IPv4) or EHOSTUNREACH (IPv6) `via`
+   * cannot be reached, ENETDOWN the device is down, ENODEV there is no such device
+   * @example
+   * await links.setRoute({ to: 'default', via: '10.0.0.254' });
+   */
+  *setRoute(route: NewRoute): Operation<void> {
+    yield* changeRoute(this.#exchange, this.#devices, 'set', route, writeRoute(route));
+  }
+
+  /**
    * Removes a route: the first one that matches all that is given.
    *
    * @param route `to`, and whatever else tells it from others: `metric`, `table`, `via`, `device` ...
@@ -140,6 +157,18 @@ export class LinksOperations extends DeviceOperations {
   }
 
   /**
+   * Adds a neighbour, or replaces what is known of it.
+   *
+   * @param neighbour as for `addNeighbour`
+   * @throws NetlinkError ENODEV no such device, ENETDOWN the device is down
+   * @example
+   * await links.setNeighbour({ device: 'eth0', address: '10.0.0.9', hardwareAddress: '02:00:00:00:00:0a' });
+   */
+  *setNeighbour(neighbour: NewNeighbour): Operation<void> {
+    yield* changeNeighbour(this.#exchange, this.#devices, 'set', neighbour, writeNeighbour(neighbour));
+  }
+
+  /**
    * Removes a neighbour.
    *
    * @param key `device` and `address`
@@ -162,10 +191,107 @@ export class LinksOperations extends DeviceOperations {
   *neighbours(options: DeviceFilter = {}): Operation<Neighbour[]> {
     return yield* listNeighbours(this.#exchange, this.#devices, options);
   }
+
+  /**
+   * The policy rules of both families, or of one, in the order in which they are asked: what `ip rule` shows.
+   *
+   * @param filter `family`, `signal`
+   * @throws RangeError there is no such family
+   * @example
+   * for (const { priority, from, table } of await links.rules({ family: 'ipv4' })) console.log(priority, from, table);
+   */
+  *rules(filter: RuleFilter = {}): Operation<Rule[]> {
+    return yield* listRules(this.#exchange, filter);
+  }
+
+  /**
+   * Adds a policy rule: packets that have all that it names look for their route in its table. A rule that was read can be added as it is.
+   *
+   * Kernels take selectors that they do not know, and make a rule for all packets. So the rule is read back. One with a selector that is newer
+   * than Linux 6.1 is tried first where it is for no packet.
+   *
+   * @param rule `table` (or `goto`, or `action`), and the selectors: `from`, `to`, `inDevice`, `mark`, `ipProtocol`, `destinationPorts` ...
+   * `priority` is 0 to 2^32-1; where left out the kernel takes one less than that of its second rule
+   * @throws NetlinkError EEXIST there is such a rule, EINVAL the selectors contradict each other
+   * @throws UnsupportedError the kernel does not know a selector; there is no such rule then
+   * @example
+   * await links.addRule({ from: '10.1.0.0/16', table: 100, priority: 1000 });
+   * await links.addRule({ mark: 7, destinationPorts: { start: 80, end: 80 }, ipProtocol: 'tcp', table: 101 });
+   */
+  *addRule(rule: NewRule): Operation<void> {
+    yield* addRule(this.#exchange, rule);
+  }
+
+  /**
+   * Removes a policy rule: the first one that has all that is given. A rule that was read names itself.
+   *
+   * The kernel takes what is not given for any value, and with nothing given it would remove the rule that finds this namespace's own
+   * addresses. So the rule is looked for here, and named by all that it has.
+   *
+   * @param rule a `priority` or a selector at least
+   * @throws NetlinkError ENOENT there is no such rule, EPERM it is permanent
+   * @throws RangeError ERR_CONFLICT the kernel would remove another one before it
+   * @example
+   * await links.removeRule({ priority: 1000 });
+   */
+  *removeRule(rule: RuleKey): Operation<void> {
+    yield* removeRule(this.#exchange, rule);
+  }
+
+  /**
+   * The entries of forwarding tables: of bridges, and of devices that have one of their own. What `bridge fdb` shows.
+   *
+   * @param filter `master` (the bridge), `device`, `signal`
+   * @throws NetlinkError ENODEV no such device
+   * @example
+   * const learned = (await links.fdb({ master: 'br0' })).filter(({ state }) => state === 'learned');
+   */
+  *fdb(filter: FdbFilter = {}): Operation<FdbEntry[]> {
+    return yield* listEntries(this.#exchange, this.#devices, filter);
+  }
+
+  /**
+   * Adds an entry to the table of a bridge, or with `self` (or `remote`) to that of the device itself. One that was read can be added as it is.
+   *
+   * A VXLAN device may have several remotes for '00:00:00:00:00:00', which stands for unknown addresses, and for groups.
+   *
+   * @param entry `device`, `address`, and `vlan`, `state`, `remote` ...
+   * @throws NetlinkError EEXIST there is such an entry, or the kernel has learned it; EOPNOTSUPP the device is no port of a bridge
+   * @example
+   * await links.addFdbEntry({ device: 'web1', address: '02:00:00:00:00:09' });
+   * await links.addFdbEntry({ device: 'vx7', address: '00:00:00:00:00:00', remote: '192.0.2.3' });
+   */
+  *addFdbEntry(entry: NewFdbEntry): Operation<void> {
+    yield* changeEntry(this.#exchange, this.#devices, 'add', entry);
+  }
+
+  /**
+   * Adds an entry, or replaces it: also one that the kernel has learned, and one of another port.
+   *
+   * @param entry as for `addFdbEntry`
+   * @throws NetlinkError EOPNOTSUPP the device is no port of a bridge, ENODEV no such device
+   * @example
+   * await links.setFdbEntry({ device: 'web2', address: '02:00:00:00:00:09' });
+   */
+  *setFdbEntry(entry: NewFdbEntry): Operation<void> {
+    yield* changeEntry(this.#exchange, this.#devices, 'set', entry);
+  }
+
+  /**
+   * Removes an entry.
+   *
+   * @param key `device`, `address`, and what tells it from others: `vlan`, `remote`, `self`
+   * @throws NetlinkError ENOENT there is none, ENODEV no such device
+   * @example
+   * await links.removeFdbEntry({ device: 'web2', address: '02:00:00:00:00:09' });
+   */
+  *removeFdbEntry(key: FdbKey): Operation<void> {
+    yield* changeEntry(this.#exchange, this.#devices, 'remove', key);
+  }
 }
 
 /**
- * Links, addresses, routes and neighbours of one network namespace (NETLINK_ROUTE).
+ * Links, addresses, routes, neighbours and rules of one network namespace (NETLINK_ROUTE).
  *
  * Reading needs no privilege. Changing needs CAP_NET_ADMIN in the user namespace that owns the network namespace.
  *

@@ -409,6 +409,8 @@ kernelSuite('devices, addresses and routes when one system call fails', () => {
   test.each<[string, (own: Links) => unknown, (() => void)?]>([
     ['a pair', own => own.createVeth({ name: 'made0', peer: { name: 'made1' } })],
     ['a bridge', own => own.createBridge({ name: 'made0' })],
+    ['a bridge with settings', own => own.createBridge({ name: 'made0', alias: 'a', bridge: { priority: 1 } })],
+    ['a tap', own => own.createTun({ name: 'made0', mode: 'tap', owner: 0 })],
     ['an address', own => own.addAddress('made0', '10.10.0.100/32'), veth],
     ['a route', own => own.addRoute({ to: '192.0.2.0/24', device: 'made0' }), veth],
     ['a name', own => own.set('lo', { up: false }), () => links.sync.set('lo', { up: true })],

@@ -43,6 +43,15 @@ test("docs/rtnetlink.md's example joins two namespaces and lists what it created
   for (const netns of made) netns.close();
 });
 
+test("docs/rtnetlink.md's settings of a kind are created, changed and read by one name", async () => {
+  using netns = NetNs.create();
+  await using links = Links.open({ netns });
+  const printed: unknown[] = [];
+  const { code } = page.take('createVxlan');
+  await new AsyncFunction('links', 'console', code)(links, { log: (value: unknown) => printed.push(value) });
+  expect(printed).toEqual(['192.0.2.3']);
+});
+
 test('docs/rtnetlink.md has a line for each kind of link', () => {
   const text = fs.readFileSync('docs/rtnetlink.md', 'utf8');
   const lines = [...text.matchAll(/^\| `(\w+)`/gm)].map(([, kind]) => kind);

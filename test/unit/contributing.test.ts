@@ -74,17 +74,17 @@ const EXAMPLES: Record<string, { patch: string; script: string; gives: unknown }
       import { fromJson, NO_CONTEXT, sourceOf, toJson, Writer } from './codec/index.js';
       import { LINKS } from './rtnetlink/links/link.js';
       import { KINDS } from './rtnetlink/links/kinds.js';
-      const kind = KINDS.find(({ name }) => name === 'vxlan');
-      const { data, link } = kind.write({ name: 'x7', link: 'eth0', id: 7 });
+      const kind = KINDS.find(({ name }) => name === 'geneve');
+      const { data } = kind.write({ name: 'g7', geneve: { id: 7 } });
       const writer = new Writer();
       kind.data.write(writer, data, NO_CONTEXT);
       const bytes = writer.copy();
       const refused = [];
-      for (const options of [{ name: 'v', link: 'eth0' }, { name: 'v', link: 'eth0', id: 2 ** 24 }, { name: 'v', id: 7 }])
+      for (const options of [{ name: 'g' }, { name: 'g', geneve: { id: 2 ** 24 } }, { name: 'g', id: -1 }])
         try { kind.write(options); } catch (error) { refused.push(error.attribute); }
       console.log(JSON.stringify({
-        read: kind.data.read(sourceOf(bytes), 0, bytes.length, NO_CONTEXT), link, json: fromJson(toJson(data)), refused }));`,
-    gives: { read: { id: 7 }, link: 'eth0', json: { id: 7 }, refused: ['id', 'id', 'link'] },
+        read: kind.data.read(sourceOf(bytes), 0, bytes.length, NO_CONTEXT), flat: kind.write({ name: 'g7', id: 7 }).data, json: fromJson(toJson(data)), refused }));`,
+    gives: { read: { id: 7 }, flat: { id: 7 }, json: { id: 7 }, refused: ['id', 'geneve.id', 'id'] },
   },
   'A flag of an expression': {
     patch: 'expression-flag',

@@ -45,7 +45,8 @@ const ALLOWED: Record<string, readonly string[]> = {
   ipvs: [...KERNEL, 'ip_vs', 'ipvsadm', 'conntrack'],
   nflog: [...KERNEL, 'ctnetlink'],
   conntrack: [...KERNEL, 'ctnetlink'],
-  rtnetlink: KERNEL,
+  // Devices for programs (tun) are made by ioctl.
+  rtnetlink: [...KERNEL, 'ffi'],
 
   // What is made of the APIs.
   container: [...KERNEL, 'nf_tables', 'ctnetlink', 'nftables', 'ipvs', 'nflog', 'rtnetlink', 'conntrack'],

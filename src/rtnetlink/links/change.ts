@@ -100,8 +100,8 @@ export function* createLink(context: LinkContext, kind: string, options: NewLink
       makeDevice(context, options, data ?? {}, subject);
     }
     if (there === undefined || !(isChanged || isVerified)) return;
-    const index = yield* there.devices.indexOf(options.name, 'name', subject);
     try {
+      const index = yield* there.devices.indexOf(options.name, 'name', subject);
       const refusals = kinds.refusals(kind, options);
       if (altNames !== undefined) yield* addAltNames(there, index, altNames, subject);
       if (isSet) {
@@ -111,7 +111,7 @@ export function* createLink(context: LinkContext, kind: string, options: NewLink
       if (port !== undefined) yield* changePort(there, index, port, subject);
       if (isVerified) yield* verify(there, index, known, data, kind);
     } catch (error) {
-      yield* removeAgain(there, index);
+      yield* removeAgain(there, options.name);
       throw error;
     }
   } finally {
@@ -150,10 +150,10 @@ function contextIn(context: LinkContext, netns: NetNs | undefined, isNeeded: boo
 }
 
 /** What was begun and cannot be ended is taken back. */
-function* removeAgain({ exchange, kinds }: LinkContext, index: number): Operation<void> {
-  const header = { ...LINK_HEADER, ifi_index: index };
+function* removeAgain({ exchange, kinds }: LinkContext, name: string): Operation<void> {
+  const call = { syscall: 'RTM_DELLINK', type: RTM_DELLINK, header: LINK_HEADER, value: { name } };
   try {
-    yield* exchange.request(request(kinds.messages, { syscall: 'RTM_DELLINK', type: RTM_DELLINK, header }));
+    yield* exchange.request(request(kinds.messages, call));
   } catch {
     // The error that ended the creation is the one to tell.
   }

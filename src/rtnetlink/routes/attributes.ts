@@ -238,3 +238,7 @@ export function numberOf(value: unknown, path: Path, names: Readonly<Record<stri
 export function tableNumber(table: unknown): number {
   return numberOf(table, ['table'], TABLES, 0xffffffff);
 }
+
+const TABLE_NAMES = new Map(Object.entries(TABLES).map(([name, number]) => [number as number, name as RouteTable]));
+
+export const tableName = (table: number): RouteTable | number => TABLE_NAMES.get(table) ?? table;

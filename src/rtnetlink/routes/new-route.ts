@@ -1,9 +1,10 @@
 import { checkInteger, checkObject, checkOneOf } from '../../codec/index.ts';
 import { type Path, rangeError, typeError } from '../../errors.ts';
+import { NLM_F_CREATE, NLM_F_REPLACE } from '../../linux/netlink.ts';
 import * as C from '../../linux/rtnetlink.ts';
 import type { Exchange, Operation } from '../../netlink/index.ts';
 import { SCOPES, type Scope } from '../address.ts';
-import { checkBoolean, checkName, DEVICE_DOWN, quote } from '../device.ts';
+import { checkBoolean, checkDevice, DEVICE_DOWN, quote } from '../device.ts';
 import type { Devices } from '../devices.ts';
 import { checkHost, checkPrefix, FAMILIES, FAMILY_NAMES, type IpFamily } from '../prefix.ts';
 import { CREATE, type Refusals, request } from '../request.ts';
@@ -129,7 +130,7 @@ function writeCommon(route: RouteKey): RouteMessage & { family: IpFamily } {
   // Every IPv6 route has a preference; 0 is the usual one.
   if (route.preference) attributes.preference = checkInteger(route.preference, ['preference'], 0, 0xff);
   if (route.metrics !== undefined) attributes.metrics = route.metrics;
-  if (route.device !== undefined) checkName(route.device, ['device']);
+  if (route.device !== undefined) checkDevice(route.device, ['device']);
   if (route.metric !== undefined) attributes.metric = checkInteger(route.metric, ['metric'], 0, 0xffffffff);
   const table = route.table === undefined ? C.RT_TABLE_MAIN : tableNumber(route.table);
   if (table > 0xff) attributes.table = table;
@@ -172,7 +173,7 @@ function writeNextHops(hops: unknown, family: IpFamily): RawNextHop[] {
     const path: Path = ['nextHops', i];
     checkObject(hop, path, ['device', 'via', 'weight', 'onLink', 'realm', 'flags', 'unknown']);
     const { device, via, weight = 1, onLink, realm } = hop;
-    if (device !== undefined) checkName(device, [...path, 'device']);
+    if (device !== undefined) checkDevice(device, [...path, 'device']);
     if (device === undefined && via === undefined)
       throw typeError([...path, 'device'], 'a device, or a router in via', undefined, 'ERR_MISSING');
     const place: Path = [...path, 'via'];
@@ -257,11 +258,11 @@ export function refusalsOfRoute({ via, device, source }: RouteKey): Refusals {
 export function* changeRoute(
   exchange: Exchange,
   devices: Devices,
-  change: 'add' | 'remove',
+  change: 'add' | 'set' | 'remove',
   route: RouteKey,
   { header, attributes }: RouteMessage,
 ): Operation<void> {
-  const adding = change === 'add';
+  const adding = change !== 'remove';
   if (route.device !== undefined) attributes.device = yield* devices.indexOf(route.device, 'device', route);
   for (const [i, hop] of (attributes.nextHops ?? []).entries()) {
     const { device } = route.nextHops![i]!;
@@ -270,7 +271,7 @@ export function* changeRoute(
   const call = request(ROUTE, {
     syscall: adding ? 'RTM_NEWROUTE' : 'RTM_DELROUTE',
     type: adding ? C.RTM_NEWROUTE : C.RTM_DELROUTE,
-    flags: adding ? CREATE : 0,
+    flags: !adding ? 0 : change === 'set' ? NLM_F_CREATE | NLM_F_REPLACE : CREATE,
     header,
     value: attributes,
     subject: route,

@@ -15,7 +15,7 @@ import {
   type RouteProtocol,
   type RouteTable,
   type RouteType,
-  TABLES,
+  tableName,
   tableNumber,
 } from './attributes.ts';
 
@@ -68,8 +68,6 @@ export interface Route
   expiresSeconds?: number;
 }
 
-const TABLE_NAMES = new Map(Object.entries(TABLES).map(([name, number]) => [number as number, name as RouteTable]));
-
 function prefixText(address: string | undefined, length: number, family: IpFamily): string {
   return `${address ?? (family === 'ipv4' ? '0.0.0.0' : '::')}/${length}`;
 }
@@ -106,7 +104,7 @@ export function readRoute(
     to: length === 0 ? 'default' : prefixText(to, length, family),
     ...(fromLength > 0 && { from: prefixText(from, fromLength, family) }),
     ...rest,
-    table: TABLE_NAMES.get(table) ?? table,
+    table: tableName(table),
     protocol: header.rtm_protocol,
     scope: header.rtm_scope,
     type: header.rtm_type,
