@@ -4,13 +4,13 @@ import type { RuleEntry } from '../nf_tables/rule.ts';
 import type { Table } from '../nf_tables/table.ts';
 import { type Vocabulary, vocabulary } from './decompile/format-value.ts';
 import { ELEMENTS_AT_ONCE, finish, type InParts } from './decompile/in-parts.ts';
-import { isNamed, type NftObjectOf, objectJson, objectWord } from './decompile/objects.ts';
 import { readRule } from './decompile/rule.ts';
 import { contents, devicesOf, isBaseChain, type ListedRuleset, type TableContent } from './decompile/ruleset.ts';
 import { nodeJson } from './decompile/to-json.ts';
 import { type ListedSet, Undecompilable } from './decompile/tree.ts';
 import type { DecompileContext } from './decompile.ts';
 import { defined, type Json, type JsonObject } from './json-object.ts';
+import { isNamed, type NamedObject, objectJson, objectWord } from './objects.ts';
 import { nestedRules } from './ruleset-text.ts';
 import { statementJson } from './statements/registry.ts';
 import { statesJson } from './statements/stateful.ts';
@@ -151,7 +151,7 @@ function typeNames(name: string): Json {
 const SET_FLAGS = ['constant', 'interval', 'timeout', 'dynamic'];
 
 /** Undefined if nft has no words for it. */
-function contentOf(object: NftObjectOf, words: Vocabulary): JsonObject {
+function contentOf(object: NamedObject, words: Vocabulary): JsonObject {
   try {
     return objectJson(object, words);
   } catch (error) {

@@ -6,13 +6,13 @@ import { formatPriority } from './data/priorities.ts';
 import type { NamedKind } from './data/reserved.ts';
 import { formatDuration, type Vocabulary, vocabulary } from './decompile/format-value.ts';
 import { ELEMENTS_AT_ONCE, finish, type InParts } from './decompile/in-parts.ts';
-import { isNamed, type NftObjectOf, objectLines, objectWord } from './decompile/objects.ts';
 import { type Reference, referencesIn, referencesOf } from './decompile/references.ts';
 import { contents, devicesOf, isBaseChain, type ListedRuleset, type TableContent } from './decompile/ruleset.ts';
 import { nodeText, setText, type TextOptions } from './decompile/to-text.ts';
 import { type ListedSet, type Node, type SetShape, Undecompilable } from './decompile/tree.ts';
 import { commentedOut, commentedOutInParts, isWritableComment, isWritableName } from './decompile/unwritable.ts';
 import type { DecompileContext } from './decompile.ts';
+import { isNamed, type NamedObject, objectLines, objectWord } from './objects.ts';
 import { type ListedRule, ruleText } from './rule-text.ts';
 import { bracketed } from './statements/raw.ts';
 import { statesText } from './statements/stateful.ts';
@@ -152,7 +152,7 @@ class TableWriter {
     return { head, separated: shown.length > 0 };
   }
 
-  #object(object: NftObjectOf): string {
+  #object(object: NamedObject): string {
     let text = `\t${objectWord(object.type)} ${this.#name(object.type, object.name)} {\n`;
     if (object.type === 'tunnel' && !this.#words.dialect.hasTunnels)
       this.#words.unwritable.note('tunnels, which nft 1.0.6 cannot read');
@@ -162,7 +162,7 @@ class TableWriter {
   }
 
   /** The root user of a container can make an object that nft has no words for, such as a limit per seven seconds. */
-  #objectLines(object: NftObjectOf): string[] {
+  #objectLines(object: NamedObject): string[] {
     try {
       return objectLines(object, this.#words);
     } catch (error) {

@@ -2,7 +2,7 @@ import type { AddressFamily, JsonExpression, TcpOptionReference, VerdictExpressi
 import type { SetOperation } from './statements/dynamic-set.ts';
 import type { Limit } from './statements/limit.ts';
 import type { Log } from './statements/log.ts';
-import type { PortNat } from './statements/nat.ts';
+import type { AddressNat, PortNat } from './statements/nat.ts';
 import type { QueueFlag } from './statements/queue.ts';
 import type { Quota } from './statements/quota.ts';
 import type { Statement } from './statements/registry.ts';
@@ -38,10 +38,22 @@ export function log(options: Omit<Log, 'queue-threshold'> & { queueThreshold?: n
 }
 
 type Port = number | readonly [number, number] | JsonExpression;
-const portOf = (port: Port): JsonExpression =>
-  Array.isArray(port) ? { range: [...port] as [number, number] } : (port as JsonExpression);
+type Address = string | readonly [string, string] | JsonExpression;
+type Pair = readonly [number, number] | readonly [string, string];
+const isPair = (value: Port | Address): value is Pair => Array.isArray(value) && value.length === 2;
+const rangeOrValue = (value: Port | Address): JsonExpression => {
+  if (!isPair(value)) return value;
+  const [first, last] = value;
+  return { range: [first, last] };
+};
 
-type NatOptions = Pick<PortNat, 'flags'>;
+type PortOptions = Pick<PortNat, 'flags'> & { to?: Port };
+
+function portNat({ to, ...rest }: PortOptions): PortNat | null {
+  const fields: PortNat = to === undefined ? rest : { ...rest, port: rangeOrValue(to) };
+  for (const name in fields) if (fields[name as keyof PortNat] !== undefined) return fields;
+  return null;
+}
 
 /**
  * Sends the packet to this host itself. Only in nat chains of the hooks prerouting and output.
@@ -49,11 +61,7 @@ type NatOptions = Pick<PortNat, 'flags'>;
  * @example
  * tx.add({ rule: { family: 'inet', table: 'web', chain: 'input', statements: [tcp.dport.eq(80), redirect({ to: 8080 })] } });
  */
-export function redirect(options: NatOptions & { to?: Port } = {}): Statement {
-  const { to, flags } = options;
-  if (to === undefined && flags === undefined) return { redirect: null };
-  return { redirect: { ...(to !== undefined && { port: portOf(to) }), ...(flags !== undefined && { flags }) } };
-}
+export const redirect = (options: PortOptions = {}): Statement => ({ redirect: portNat(options) });
 
 /**
  * Rewrites the source to the address of the device that the packet leaves by. Only in nat chains of the hook postrouting.
@@ -61,26 +69,19 @@ export function redirect(options: NatOptions & { to?: Port } = {}): Statement {
  * @example
  * tx.add({ rule: { family: 'inet', table: 'web', chain: 'input', statements: [meta.oifname.eq('eth0'), masquerade()] } });
  */
-export function masquerade(options: NatOptions & { to?: Port } = {}): Statement {
-  const { to, flags } = options;
-  if (to === undefined && flags === undefined) return { masquerade: null };
-  return { masquerade: { ...(to !== undefined && { port: portOf(to) }), ...(flags !== undefined && { flags }) } };
-}
+export const masquerade = (options: PortOptions = {}): Statement => ({ masquerade: portNat(options) });
 
-type AddressOptions = NatOptions & {
+type AddressOptions = Pick<AddressNat, 'family' | 'flags'> & {
   /** An address, a range of them, or the value of a map. */
-  to?: string | readonly [string, string] | JsonExpression;
+  to?: Address;
   port?: Port;
-  /** Of the address, in tables of family inet. */
-  family?: AddressFamily;
 };
 
-function addressNat({ to, port, family, flags }: AddressOptions) {
+function addressNat({ to, port, ...rest }: AddressOptions): AddressNat {
   return {
-    ...(family !== undefined && { family }),
-    ...(to !== undefined && { addr: portOf(to as Port) }),
-    ...(port !== undefined && { port: portOf(port) }),
-    ...(flags !== undefined && { flags }),
+    ...rest,
+    ...(to !== undefined && { addr: rangeOrValue(to) }),
+    ...(port !== undefined && { port: rangeOrValue(port) }),
   };
 }
 
@@ -162,10 +163,9 @@ export const reject = (options?: Reject): Statement => ({ reject: options ?? nul
  * @example
  * tx.add({ rule: { family: 'inet', table: 'web', chain: 'input', statements: [queue({ num: [0, 3], flags: 'bypass' })] } });
  */
-export function queue(options: { num?: Port; flags?: QueueFlag | QueueFlag[] } = {}): Statement {
-  const { num, flags } = options;
-  return { queue: { ...(num !== undefined && { num: portOf(num) }), ...(flags !== undefined && { flags }) } };
-}
+export const queue = ({ num, ...rest }: { num?: Port; flags?: QueueFlag | QueueFlag[] } = {}): Statement => ({
+  queue: num === undefined ? rest : { ...rest, num: rangeOrValue(num) },
+});
 
 /**
  * Ends the rule for what exceeds a rate; inverted, for what does not.

@@ -4,8 +4,8 @@ import type { NftObject } from '../../nf_tables/object.ts';
 import type { RuleEntry } from '../../nf_tables/rule.ts';
 import type { Table } from '../../nf_tables/table.ts';
 import type { Dialect } from '../data/dialects.ts';
+import type { NamedObject } from '../objects.ts';
 import type { InParts } from './in-parts.ts';
-import type { NftObjectOf } from './objects.ts';
 import { Sets } from './sets.ts';
 import type { ListedSet } from './tree.ts';
 
@@ -30,7 +30,7 @@ export interface TableContent {
   readonly nested: ReadonlySet<string>;
   readonly sets: readonly ListedSet[];
   readonly lookup: Sets;
-  readonly objects: readonly NftObjectOf[];
+  readonly objects: readonly NamedObject[];
   readonly flowtables: readonly Flowtable[];
 }
 
@@ -65,7 +65,7 @@ export function* contents(ruleset: ListedRuleset, dialect: Dialect): InParts<Tab
       nested,
       sets: mine.filter(({ flags }) => !flags?.includes('anonymous')),
       lookup: new Sets(finderOf(mine), dialect),
-      objects: (objects.get(key) ?? []) as NftObjectOf[],
+      objects: (objects.get(key) ?? []) as NamedObject[],
       flowtables: flowtables.get(key) ?? [],
     });
   }

@@ -2,7 +2,7 @@ import type { ContentOf, Expression } from '../../nf_tables/expression.ts';
 import type { Place } from '../compile/term.ts';
 import type { Vocabulary } from '../decompile/format-value.ts';
 import { Undecompilable } from '../decompile/tree.ts';
-import type { Json } from '../json-object.ts';
+import type { JsonObject } from '../json-object.ts';
 
 /* What a statement with a state of its own consists of: counter, limit, quota, last and ct count. Elements of sets can have them, too. */
 
@@ -22,7 +22,7 @@ export interface State<S extends { kind: string }, E extends 'counter' | 'limit'
   /** nft's text. */
   text(statement: S, options: StateOptions): string;
   /** The value beside the statement's name in nft's JSON. */
-  json(statement: S, options: StateOptions): Json;
+  json(statement: S, options: StateOptions): JsonObject | null;
 }
 
 /** Has the expression the flag that turns its meaning round? `depleted` is the kernel's own note. */
