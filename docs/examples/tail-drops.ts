@@ -1,10 +1,10 @@
 /*
- * What the packet rules of this host's containers drop, live: one line a packet, with the container's name.
+ * Prints the packets that the rules of this host's containers drop: one line a packet, with the container's name.
  *
  *     node docs/examples/tail-drops.ts --help        (Node 22.18 or newer; with an older one: npx tsx docs/examples/tail-drops.ts)
  *
- * Rules that log to NFLOG (nft `log group 5`) report what they see; this listens to every group that a container's rules log to. Rules that
- * drop without a word report nothing: `--insert` puts a log rule before each of them, for as long as this runs.
+ * Rules that log to NFLOG (nft `log group 5`) report their packets, and this program listens to every group that a container's rules log
+ * to. Rules that drop without a log report nothing. `--insert` puts a log rule before each of them while this program runs.
  */
 import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 import { parseArgs } from 'node:util';
@@ -52,7 +52,7 @@ const OWN_COMMENT = 'netsteer tail-drops';
 const RESCAN_MILLISECONDS = 2000;
 const extraGroups = options.group.map(Number);
 
-/** A rule that logs to a group: the packets of a group and a prefix are its. */
+/** A rule that logs to a group. Group and prefix of a packet identify it. */
 interface Source {
   group: number;
   prefix: string;
@@ -62,7 +62,7 @@ interface Source {
 type Kinds<E> = E extends unknown ? keyof E : never;
 type Kind = Kinds<Expression>;
 
-/** The first expression of that kind, or undefined. */
+/** The first expression of this kind, or undefined. */
 function expressionOf<K extends Kind>(
   rule: RuleEntry,
   kind: K,
@@ -76,7 +76,7 @@ function isDrop(rule: RuleEntry): boolean {
   return (typeof data === 'object' && data.verdict === 'drop') || expressionOf(rule, 'reject') !== undefined;
 }
 
-/** What a rule looks for, without what it does then. */
+/** The conditions of a rule as text, without its actions. */
 const DOES = ['counter', 'log', 'limit', 'immediate', 'reject'];
 const matchOf = (rule: RuleEntry) =>
   JSON.stringify(
@@ -85,8 +85,8 @@ const matchOf = (rule: RuleEntry) =>
   );
 
 /**
- * The rules that log. One drops what it logs if it says so itself, if the next rule of its chain looks for the same and drops, or if it is
- * the last one of a chain whose policy is to drop.
+ * The rules that log. A packet that such a rule logs is dropped if the rule itself drops, if the next rule of the chain has the same
+ * conditions and drops, or if it is the last rule of a chain whose policy is drop.
  */
 function sourcesOf(rules: RuleEntry[], chains: Chain[]): Source[] {
   return rules.flatMap((rule, i) => {
@@ -107,7 +107,7 @@ function sourcesOf(rules: RuleEntry[], chains: Chain[]): Source[] {
 
 const isSameChain = (a: RuleEntry, b: RuleEntry) => a.family === b.family && a.table === b.table && a.chain === b.chain;
 
-/** One network namespace that is not the host's. */
+/** One network namespace other than the host's. */
 class Watched {
   readonly name: string;
   readonly netns: NetNs;
@@ -115,7 +115,7 @@ class Watched {
   readonly #nft: Nftables;
   readonly #refused = new Set<number>();
   #sources = new Map<string, Source>();
-  /** Rules and chains that have got a log rule of ours, or cannot have one. */
+  /** Rules and chains that have a log rule of ours, or cannot have one. */
   readonly #tried = new Set<string>();
   shown = 0;
 
@@ -137,7 +137,7 @@ class Watched {
     });
   }
 
-  /** Reads the rules again: containers change theirs. */
+  /** Reads the rules again, because a container may change them. */
   scan(): void {
     if (options.insert) this.#insert();
     const rules = this.#nft.sync.rules();
@@ -157,7 +157,7 @@ class Watched {
       this.log.sync.addGroup(group);
       say(`${this.name}: listening to group ${group}`);
     } catch (error) {
-      // Somebody else listens: the hint says who.
+      // Another program listens to this group; the hint names it.
       this.#refused.add(group);
       say(`${this.name}: ${(error as Error).message}`);
     }
@@ -174,7 +174,7 @@ class Watched {
     else console.log(`${time.toISOString().slice(11, 23)} ${this.name} ${drops ? 'DROP' : 'log '} ${packet.summary()}`);
   }
 
-  /** Puts a log rule before each rule that drops without logging, and at the end of chains that drop what is left. */
+  /** Puts a log rule before each rule that drops without a log, and at the end of chains whose policy is drop. */
   #insert(): void {
     const rules = this.#nft.sync.rules();
     for (const rule of rules) {
@@ -208,7 +208,7 @@ class Watched {
     try {
       this.#nft.sync.commit(new Transaction()[how]({ rule }));
     } catch (error) {
-      // A set without a name belongs to one rule.
+      // An anonymous set belongs to one rule.
       say(`${this.name}: no log rule in ${place.table}/${place.chain}: ${(error as Error).message}`);
     }
   }
@@ -225,7 +225,7 @@ class Watched {
   }
 }
 
-/** Also what one that was killed has left. */
+/** Removes our log rules, also those of an earlier run that was killed. */
 function removeOwn(nft: Nftables): void {
   const transaction = new Transaction();
   for (const { family, table, chain, handle, comment } of nft.sync.rules())
@@ -236,7 +236,7 @@ function removeOwn(nft: Nftables): void {
 interface Candidate {
   name: string;
   id: string;
-  /** Of its network namespace. */
+  /** The inode of its network namespace. */
   inode: number;
   open: () => NetNs;
 }
@@ -256,12 +256,12 @@ function* candidates(): Generator<Candidate> {
       const inode = Number(/\d+/.exec(readlinkSync(`/proc/${pid}/ns/net`))?.[0]);
       yield { name: containerOf(pid), id: pid, inode, open: () => NetNs.open({ pid: Number(pid) }) };
     } catch {
-      // It has ended meanwhile.
+      // The process has ended meanwhile.
     }
   }
 }
 
-/** What the runtime calls it, as its control group tells; else the process. All of it may have been chosen to harm a terminal. */
+/** The container's name or id, by its control group, or else the name of the process. A container may have chosen any of these. */
 function containerOf(pid: string): string {
   const group = readFileSync(`/proc/${pid}/cgroup`, 'utf8');
   const [, named] = /(?:lxc\.payload\.|machine-)([\w.-]+?)(?:\.scope)?(?:\/|\n|$)/.exec(group) ?? [];
@@ -270,7 +270,7 @@ function containerOf(pid: string): string {
   return visible(named ?? id?.slice(0, 12) ?? process);
 }
 
-/** Of names and of what is said with them: nothing that a terminal obeys, or does not show. */
+/** Replaces all characters that a terminal could obey or not show. */
 function visible(text: string): string {
   return text.replace(/[^\x20-\x7e]/g, '?');
 }
@@ -291,7 +291,7 @@ function scan(): void {
     try {
       watched.set(inode, new Watched(name, open()));
     } catch (error) {
-      // A process that has ended is no container any more; a namespace that we may not enter is told of once.
+      // The process may have ended. A namespace that we may not enter is reported once.
       if (!isPermission(error)) continue;
       strangers.add(inode);
       say(`${name}: ${(error as Error).message}`);
@@ -299,7 +299,7 @@ function scan(): void {
   }
   for (const [inode, each] of watched) {
     try {
-      // Our own sockets would keep it.
+      // Our own sockets keep the namespace alive, so it has to be closed.
       if (!alive.has(inode)) throw new Error('gone');
       each.scan();
     } catch (error) {
@@ -311,7 +311,7 @@ function scan(): void {
   }
 }
 
-/** What is not a packet goes to the standard error. */
+/** Prints a message to the standard error: the standard output has only packets. */
 function say(text: string): void {
   console.error(visible(text));
 }

@@ -7,7 +7,9 @@ import { Lab } from './lab.ts';
 
 const REQUESTS = 10;
 
-/** Builds the deployment, uses it, shows what the kernel holds, and takes it down. Throws when the balance or a packet log is missing. */
+/**
+ * Builds the deployment, sends requests, prints the kernel's tables, and takes it down. Throws if the balance is wrong or a log is empty.
+ */
 export async function demo(signal: AbortSignal): Promise<void> {
   let step = 0;
   const say = (text: string) => console.log(`\n[${++step}] ${text}`);
@@ -41,14 +43,14 @@ export async function demo(signal: AbortSignal): Promise<void> {
       `the client asks for http://${SERVICE.address} ${REQUESTS} times; each container's packet log comes as it arrives`,
     );
     const answers = await fetchFrom(lab.client, `http://${SERVICE.address}`, REQUESTS, answer =>
-      // What a container answers is not for terminals as it is.
+      // An answer of a container may have control characters.
       console.log(`    ${answer.replace(/[^ -~]/g, '?')}`),
     );
     signal.throwIfAborted();
 
     say('the IPVS table and its counters');
-    const servers = await counted(lab, signal);
-    console.log(`${formatTable(servers)}\n${formatTable(servers, 'stats')}`);
+    const services = await counted(lab, signal);
+    console.log(`${formatTable(services)}\n${formatTable(services, 'stats')}`);
 
     for (const { name, container } of lab.webs) {
       say(`the rules of ${name}`);
@@ -58,7 +60,7 @@ export async function demo(signal: AbortSignal): Promise<void> {
     say('the packet log of each container');
     for (const [name, lines] of logs)
       console.log(`${name}: ${lines.length} packets\n${lines.map(line => `    ${line}`).join('\n')}`);
-    verify(answers, servers, logs);
+    verify(answers, services, logs);
     await Promise.all([lab.close(), ...listening]);
   } finally {
     await lab.close();
@@ -66,30 +68,30 @@ export async function demo(signal: AbortSignal): Promise<void> {
   console.log('\nbalanced and logged; everything is taken down again');
 }
 
-type Servers = (ServiceEntry & { destinations?: DestinationEntry[] })[];
+type Services = (ServiceEntry & { destinations?: DestinationEntry[] })[];
 
-/** The kernel adds up IPVS's counters every two seconds. */
-async function counted(lab: Lab, signal: AbortSignal): Promise<Servers> {
-  let servers: Servers = [];
+/** The kernel adds up IPVS's counters only every two seconds. */
+async function counted(lab: Lab, signal: AbortSignal): Promise<Services> {
+  let services: Services = [];
   await becomes(async () => {
     signal.throwIfAborted();
-    servers = await lab.balancer.ipvs.services({ destinations: true });
-    return servers[0]?.stats.connections === BigInt(REQUESTS);
+    services = await lab.balancer.ipvs.services({ destinations: true });
+    return services[0]?.stats.connections === BigInt(REQUESTS);
   });
-  return servers;
+  return services;
 }
 
-/** Says what is missing, if anything. */
+/** Throws if something is missing. */
 export function verify(
   answers: readonly string[],
-  servers: readonly Pick<ServiceEntry, 'stats'>[],
+  services: readonly Pick<ServiceEntry, 'stats'>[],
   logs: ReadonlyMap<string, readonly string[]>,
 ): void {
   const missing: string[] = [];
   if (answers.length !== REQUESTS) missing.push(`${answers.length} answers instead of ${REQUESTS}`);
   if (answers.some((answer, i) => i > 0 && answer === answers[i - 1])) missing.push('the servers did not take turns');
-  if (servers[0]?.stats.connections !== BigInt(REQUESTS))
-    missing.push(`IPVS counted ${servers[0]?.stats.connections ?? 0} connections`);
+  if (services[0]?.stats.connections !== BigInt(REQUESTS))
+    missing.push(`IPVS counted ${services[0]?.stats.connections ?? 0} connections`);
   for (const [name, lines] of logs) {
     const own = answers.filter(answer => answer === `HELLO,This is ${name}`).length;
     if (own === 0) missing.push(`no answer of ${name}`);

@@ -1,17 +1,17 @@
 /*
- * The classic LVS deployment, programmed by netsteer alone: a balancer spreads 10.10.0.100:80 over web containers by direct routing; each
- * container accepts that foreign address by a REDIRECT rule of its own, and its packet log comes by NFLOG.
+ * The classic LVS deployment, programmed by netsteer alone: a balancer spreads 10.10.0.100:80 over web containers by direct routing. Each
+ * container accepts that address by a redirect rule of its own, and logs its packets to NFLOG.
  */
 import type { Container } from 'netsteer';
 import { ip, log, redirect, Transaction, tcp } from 'netsteer/nftables';
 
-/** What clients connect to. */
+/** The service that clients connect to. */
 export const SERVICE = { protocol: 'tcp', address: '10.10.0.100', port: 80 } as const;
 
 /** The port that the HTTP server of each container listens on. */
 export const LOCAL_PORT = 8080;
 
-/** In the balancer's namespace: one virtual service, and a destination for each container. */
+/** Programs the balancer: one virtual service, and a destination for each container. */
 export async function balance(balancer: Container, servers: readonly string[]): Promise<void> {
   await balancer.ipvs.addService({ ...SERVICE, scheduler: 'lc' });
   for (const address of servers) {
@@ -19,7 +19,7 @@ export async function balance(balancer: Container, servers: readonly string[]): 
   }
 }
 
-/** In a web container's namespace: packets for the service are logged and sent to the local server. One atomic commit. */
+/** Programs a web container, in one atomic commit: packets for the service are logged and sent to the local server. */
 export async function accept(web: Container, name: string, group: number): Promise<void> {
   const family = 'ip';
   const table = 'web';
@@ -43,7 +43,7 @@ export async function accept(web: Container, name: string, group: number): Promi
   await web.nftables.commit(rules);
 }
 
-/** The packet log of one container, one line a packet, until the log is closed. */
+/** Prints the packet log of one container, a line for each packet, until the log is closed. */
 export async function follow(web: Container, group: number, onPacket: (line: string) => void): Promise<void> {
   for await (const packet of web.nflog({ groups: [group] })) onPacket(packet.summary());
 }

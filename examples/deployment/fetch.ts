@@ -4,7 +4,7 @@ import { createInterface } from 'node:readline';
 import type { NetNs } from 'netsteer';
 import { PATIENCE_MILLISECONDS } from '../../test/support/wait.ts';
 
-/** A program that asks for a URL some times, each time by a connection of its own, and prints what it gets. */
+/** A program that requests a URL several times, each time over a new connection, and prints the answers. */
 const CLIENT = `
 const http = require('node:http');
 const [url, times] = process.argv.slice(1);
@@ -15,7 +15,7 @@ const ask = () => new Promise((resolve, reject) => http.get(url, { agent: false,
 (async () => { for (let i = 0; i < times; i++) console.log(await ask()); })().catch(error => { console.error(String(error)); process.exit(1); });
 `;
 
-/** Fetches a URL from inside a namespace: a process that is spawned inside `run` starts there. Each answer is a line. */
+/** Fetches a URL from inside a namespace: a process that is spawned inside `run` starts there. Returns the answers. */
 export async function fetchFrom(
   netns: NetNs,
   url: string,

@@ -5,7 +5,7 @@ import { RuncContainer } from './runc.ts';
 /** One web container of the lab. */
 export interface Web {
   readonly name: string;
-  /** Of its first process. */
+  /** The pid of its first process. */
   readonly pid: number;
   readonly address: string;
   readonly container: Container;
@@ -16,14 +16,14 @@ export interface Web {
  *                  │                     │
  *                router ────────── bridge 192.168.0.0/24 ── web1, web2
  *
- * A direct-routed reply goes from the web container to the client past the balancer, whose kernel would drop its own address as a source:
- * hence the router. The bridges are in a namespace of their own, so that nothing of the host's is touched.
+ * With direct routing, replies must not pass the balancer, whose kernel would drop packets from its own address. So a router takes them to
+ * the client. The bridges are in a namespace of their own, so that the host's network is not touched.
  */
 const FRONT = 'front';
 const BACK = 'back';
 const ROUTER = '192.168.0.1';
 
-/** The hosts and networks that the deployment is shown on: namespaces, two bridges, and unprivileged containers. */
+/** The hosts and networks of the demo: namespaces, two bridges, and unprivileged containers. */
 export class Lab {
   readonly client = NetNs.create();
   readonly balancer = Container.open({ netns: NetNs.create() });
@@ -32,7 +32,7 @@ export class Lab {
   readonly #bridges = NetNs.create();
   readonly #runc: RuncContainer[] = [];
 
-  /** Builds it, saying what is done. Close it also when this fails. */
+  /** Builds the lab and reports each step. Close it also if this fails. */
   async build(say: (text: string) => void): Promise<void> {
     say('two bridges, a client, a router and the balancer, each in a network namespace of its own');
     using bridges = Links.open({ netns: this.#bridges });
@@ -49,7 +49,7 @@ export class Lab {
     await links.addAddress('eth0', '10.10.0.100/32', { label: 'eth0:100' });
     for (const netns of [this.#router, this.balancer.netns]) {
       netns.sysctl.set('net.ipv4.ip_forward', true);
-      // The router sees replies from 10.10.0.100 on the side where it does not expect them.
+      // Replies from 10.10.0.100 arrive at the router on a side where reverse path filtering would drop them.
       for (const device of ['all', 'default', 'eth0', 'eth1']) netns.sysctl.set(`net.ipv4.conf.${device}.rp_filter`, 0);
     }
 
@@ -70,7 +70,7 @@ export class Lab {
     }
   }
 
-  /** A cable from a bridge to a namespace, whose end there gets a name and an address. */
+  /** Connects a bridge with a namespace by a veth pair. The end in the namespace gets a name and an address. */
   async #attach(bridges: Links, netns: NetNs, device: string, bridge: string, address: string): Promise<void> {
     const name = `p${(await bridges.list()).length}`;
     await bridges.createVeth({ name, peer: { name: device, netns } });
@@ -81,7 +81,7 @@ export class Lab {
     await links.addAddress(device, address);
   }
 
-  /** Stops the containers; the namespaces go with their last user, and with them all that was programmed. */
+  /** Stops the containers. The namespaces end with their last process or descriptor, and with them everything that was programmed. */
   async close(): Promise<void> {
     const { balancer, client } = this;
     const netns = [client, this.#router, this.#bridges, balancer.netns];

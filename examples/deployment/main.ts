@@ -4,7 +4,7 @@ import { runInGuest } from '../../test/vm/guest.ts';
 import { ensurePackages, isRoot } from '../../test/vm/packages.ts';
 import { demo } from './demo.ts';
 
-/** Set in the guest: run on the kernel that is there, and fail if it cannot. */
+/** Set in the guest: run on the guest's kernel, and fail if it lacks something. */
 const HERE = '--here';
 const GUEST_KERNEL = '6.12';
 
@@ -39,7 +39,7 @@ async function main(): Promise<number> {
   return 0;
 }
 
-/** What this kernel lacks for the demo. */
+/** The modules that this kernel lacks for the demo. */
 async function missingHere(): Promise<string | undefined> {
   using host = Container.open({ netns: NetNs.home() }, { allowHost: true });
   const { abilities } = await host.preflight();

@@ -4,26 +4,26 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { deadline, PATIENCE_MILLISECONDS } from '../../test/support/wait.ts';
 
-/** The first of the host's user and group numbers that the container's own are mapped to. */
+/** The first of the host's user and group ids to which the ids of the container are mapped. */
 const FIRST_MAPPED_ID = 100_000;
 const MAPPED_IDS = 65_536;
 const CAPABILITIES = ['CAP_NET_ADMIN', 'CAP_NET_BIND_SERVICE'];
 
 export interface RuncOptions {
-  /** Gives it no user namespace of its own: its root is the host's, with few capabilities. */
+  /** Without a user namespace: its root is the host's root, with few capabilities. */
   privileged?: boolean;
-  /** What its root may do; default: program its network, and take low ports. */
+  /** The capabilities of its root; default: to program its network, and to bind low ports. */
   capabilities?: readonly string[];
-  /** Folders of the host that it sees, too. */
+  /** Further folders of the host that are mounted in it. */
   mounts?: readonly string[];
 }
 
-/** A container of runc's, unprivileged unless said otherwise: namespaces of its own, a user namespace with mapped ids among them. */
+/** A runc container. It is unprivileged by default: it has its own namespaces, with a user namespace that maps its ids. */
 export class RuncContainer {
   readonly name: string;
-  /** Of the container's first process, as the host sees it. */
+  /** The pid of its first process, on the host. */
   readonly pid: number;
-  /** What its program has printed first. */
+  /** The first output of its program. */
   readonly said: string;
   readonly #folder: string;
 
@@ -42,7 +42,7 @@ export class RuncContainer {
     try {
       const child = spawn('runc', ['--root', join(folder, 'state'), 'run', '--bundle', folder, name], {
         stdio: ['ignore', 'pipe', 'pipe'],
-        // Ctrl-C is for this program, which stops its containers itself.
+        // Without this, Ctrl-C would also go to the container. This program stops its containers itself.
         detached: true,
       });
       const said = await firstOutput(child, name);
@@ -62,7 +62,7 @@ export class RuncContainer {
 }
 
 function remove(folder: string, name: string): void {
-  // It fails for a container that has ended by itself, and that is as good.
+  // This fails for a container that has ended by itself, which does no harm.
   spawnSync('runc', ['--root', join(folder, 'state'), 'delete', '--force', name], { stdio: 'ignore' });
   fs.rmSync(folder, { recursive: true, force: true });
 }
@@ -78,14 +78,14 @@ function firstOutput(child: ReturnType<typeof spawn>, name: string): Promise<str
     child.on('exit', code => reject(new Error(`${name} ended with ${code}: ${errors}`)));
     child.stdout?.once('data', chunk => {
       cancel();
-      // The container may run as long as it likes without keeping this program from ending.
+      // A running container does not keep this program alive.
       child.unref();
       resolve(String(chunk));
     });
   });
 }
 
-/** An OCI bundle whose root is the host's programs and libraries, read-only, and this Node. */
+/** Makes an OCI bundle: its root has the host's programs and libraries, read-only, and this Node. */
 function writeBundle(folder: string, name: string, program: string, options: RuncOptions): void {
   const { privileged = false, capabilities = CAPABILITIES, mounts = [] } = options;
   const root = join(folder, 'rootfs');
