@@ -97,6 +97,46 @@ it('the README shows 8 to 20 lines of code on its first screen, and the two comm
   for (const command of commands) expect(command).toBeLessThan(70);
 });
 
+it('the README says what it is and is not behind the code, then the two commands, then the rest', () => {
+  const readme = fs.readFileSync('README.md', 'utf8');
+  const order = [
+    '```js',
+    '**It is**',
+    '**It is not**',
+    '## Two commands',
+    '## Install',
+    '## Guide',
+    '## Modules',
+    '## Comparison',
+  ];
+  const places = order.map(text => readme.indexOf(text));
+  expect(places.filter(place => place < 0)).toEqual([]);
+  expect(places).toEqual([...places].sort((a, b) => a - b));
+});
+
+it('each module of the README has a page that begins with code', () => {
+  const modules = /## Modules\n(.*?)\n## /s.exec(fs.readFileSync('README.md', 'utf8'))?.[1] ?? '';
+  const pages = [...modules.matchAll(/\((docs\/(?!architecture)\w+\.md)\)/g)].map(match => match[1]!);
+  expect(pages.length).toBeGreaterThanOrEqual(7);
+  for (const page of pages) {
+    const lines = fs.readFileSync(page, 'utf8').split('\n');
+    const before = lines.findIndex(line => /^```[jt]s$/.test(line));
+    expect(before, `${page}: lines before the code`).toBeGreaterThan(0);
+    expect(before, `${page}: lines before the code`).toBeLessThan(25);
+  }
+});
+
+it('docs/architecture.md names every room of src, and explains each word of its glossary once', () => {
+  const page = fs.readFileSync('docs/architecture.md', 'utf8');
+  const shown = (/^## Rooms\n(.*?)^Each room/ms.exec(page)?.[1] ?? '').match(/^ {4}.*$/gm)?.join(' ') ?? '';
+  const rooms = fs.readdirSync('src').map(name => name.replace(/\.ts$/, ''));
+  expect(rooms.filter(room => room !== 'index' && !new RegExp(`\\b${room}\\b`).test(shown))).toEqual([]);
+  const glossary = page.slice(page.indexOf('## Glossary'));
+  const words = [...glossary.matchAll(/^\| ([^|]+) \| .+ \|$/gm)].flatMap(match => match[1]!.split(', ')).slice(1);
+  expect(words.length).toBeGreaterThan(30);
+  expect(words).toEqual([...new Set(words)]);
+});
+
 it('`npm run conformance` says in a clone without the recordings what it lacks and how to get it', () => {
   const folder = fs.mkdtempSync(join(os.tmpdir(), 'netsteer-unit-'));
   try {
