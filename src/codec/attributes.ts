@@ -1,11 +1,12 @@
 import { DecodeError, type Path, rangeError, typeError, within } from '../errors.ts';
+import { type Framing, NETLINK_FRAMING } from './framing.ts';
 import type { Attribute, Facets, Need, Schema, ShapeOf, UnknownAttribute } from './rows.ts';
 import type { Context, Type } from './types.ts';
 import * as types from './types.ts';
+import { type Fields, keep, sortUnknown } from './unknown.ts';
 import {
   attributeLength,
   attributeType,
-  eachAttribute,
   NLA_F_NESTED,
   NLA_HDRLEN,
   NLA_TYPE_MASK,
@@ -14,22 +15,8 @@ import {
   type Source,
   toHex,
 } from './wire.ts';
+import { readWord, type Word, wordOf, writeWord } from './word.ts';
 import type { Writer } from './writer.ts';
-
-/** How attributes follow each other: netlink's way, or the short one of nf_tables user data. */
-export interface Framing {
-  readonly headerLength: number;
-  begin(writer: Writer, type: number): number;
-  end(writer: Writer, start: number): void;
-  each(source: Source, start: number, end: number, visit: (type: number, start: number, end: number) => void): void;
-}
-
-const NETLINK_FRAMING: Framing = {
-  headerLength: NLA_HDRLEN,
-  begin: (writer, type) => writer.beginAttribute(type),
-  end: (writer, start) => writer.endAttribute(start),
-  each: eachAttribute,
-};
 
 /** How a table of attributes differs from the usual. */
 export interface TableOptions {
@@ -57,50 +44,6 @@ export interface Field {
   /** Of 32-bit numbers, by far the most common payload. */
   readonly word: Word | undefined;
   readonly facets: Facets | undefined;
-}
-
-type Fields = Record<string, unknown>;
-
-function keep(value: Fields, ...attributes: UnknownAttribute[]): void {
-  value.unknown ??= [];
-  (value.unknown as UnknownAttribute[]).push(...attributes);
-}
-
-/** As they are written: what stands before a known attribute comes first. */
-function sortUnknown(value: Fields): void {
-  const unknown = value.unknown as UnknownAttribute[] | undefined;
-  if (unknown?.some(item => item.before)) {
-    value.unknown = [...unknown.filter(item => item.before), ...unknown.filter(item => !item.before)];
-  }
-}
-
-/** A number of 32 bits. */
-interface Word {
-  readonly min: number;
-  readonly max: number;
-  readonly littleEndian: boolean;
-  readonly byName: ReadonlyMap<unknown, number> | undefined;
-  readonly byNumber: ReadonlyMap<number, string> | undefined;
-}
-
-/** One hidden class for all, or V8 would look up each property in each attribute. */
-function wordOf({ number }: Type<unknown>): Word | undefined {
-  if (number?.size !== 4) return undefined;
-  const { min, max, littleEndian, byName, byNumber } = number;
-  return { min, max, littleEndian, byName, byNumber };
-}
-
-/** False where the value is not as it should be: the type then says why. */
-function writeWord(writer: Writer, wireType: number, word: Word, value: unknown): boolean {
-  const number = typeof value === 'string' ? word.byName?.get(value) : value;
-  if (typeof number !== 'number' || !Number.isInteger(number) || number < word.min || number > word.max) return false;
-  writer.attribute32(wireType, number >>> 0, word.littleEndian);
-  return true;
-}
-
-function readWord({ min, littleEndian, byNumber }: Word, view: DataView, at: number): number | string {
-  const number = min < 0 ? view.getInt32(at, littleEndian) : view.getUint32(at, littleEndian);
-  return byNumber?.get(number) ?? number;
 }
 
 /** Undefined where the bytes are no such value: an attribute that lies about its inside is kept raw, and the rest of the object is still good. */
@@ -406,10 +349,10 @@ export class AttributeTable<T> implements Type<T> {
             continue;
           }
         } else {
-          const item =
-            field.word !== undefined && length === NLA_HDRLEN + 4
-              ? readWord(field.word, view, payload)
-              : readItem(field.type, source, payload, at + length, context);
+          const isWord = field.word !== undefined && length === NLA_HDRLEN + 4;
+          const item = isWord
+            ? readWord(field.word, view, payload)
+            : readItem(field.type, source, payload, at + length, context);
           if (item !== undefined) {
             value[field.key] = item;
             seen |= field.bit;
@@ -460,23 +403,13 @@ export class AttributeTable<T> implements Type<T> {
     value: Fields,
     inlined: boolean,
   ): boolean {
-    if (field.need === 'inline') return this.#readInline(field, source, start, end, context, value, inlined);
-    const item = readItem(field.type, source, start, end, context);
-    if (item === undefined) return false;
-    if (value.unknown !== undefined) this.#markEarlier(value, field.number, inlined);
-    value[field.key] = item;
-    return true;
-  }
-
-  #readInline(
-    field: Field,
-    source: Source,
-    start: number,
-    end: number,
-    context: Context,
-    value: Fields,
-    inlined: boolean,
-  ): boolean {
+    if (field.need !== 'inline') {
+      const item = readItem(field.type, source, start, end, context);
+      if (item === undefined) return false;
+      if (value.unknown !== undefined) this.#markEarlier(value, field.number, inlined);
+      value[field.key] = item;
+      return true;
+    }
     const table = field.type as AttributeTable<unknown>;
     if (table.#isInlinedIn(value)) return false;
     // Into an object of its own first: a nest that lies halfway must leave nothing behind.

@@ -1,6 +1,7 @@
 export * from './address.ts';
 export * from './attributes.ts';
 export * from './check.ts';
+export type { Framing } from './framing.ts';
 export * from './json.ts';
 export * from './list.ts';
 export * from './rows.ts';

@@ -9,7 +9,7 @@ import { type Exchange, type Operation, syncAndAsync } from '../netlink/index.ts
 import { Disturbed } from '../netlink/retry.ts';
 import { Features } from '../nftables/features.ts';
 import { type Family, Transaction } from '../nftables/index.ts';
-import { NftablesOperations } from '../nftables/nftables.ts';
+import { NftablesOperations } from '../nftables/nftables-operations.ts';
 import { ruleset } from '../nftables/read/listing.ts';
 import { readGeneration } from '../nftables/request.ts';
 import type { Drift, PreparedState } from './desired-state.ts';

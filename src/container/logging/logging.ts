@@ -1,5 +1,5 @@
 import { type Exchange, type Operation, syncAndAsync } from '../../netlink/index.ts';
-import { NftablesOperations } from '../../nftables/nftables.ts';
+import { NftablesOperations } from '../../nftables/nftables-operations.ts';
 import { checkForce, type ForceOptions, retryWhileMoved } from '../owned/table.ts';
 import { type LogDrift, type LogRule, LogSet } from './set.ts';
 import { LogTable } from './table.ts';

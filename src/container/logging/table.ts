@@ -5,7 +5,7 @@ import { MESSAGES, readObject } from '../../nf_tables/message.ts';
 import type { WireElement } from '../../nftables/index.ts';
 import { decompileRule, type RuleEntry, type SetEntry, type Statement, Transaction } from '../../nftables/index.ts';
 import { interfacesOf } from '../../nftables/interfaces.ts';
-import type { NftablesOperations } from '../../nftables/nftables.ts';
+import type { NftablesOperations } from '../../nftables/nftables-operations.ts';
 import { modelOf } from '../../nftables/plan/ruleset-model.ts';
 import { list } from '../../nftables/read/listing.ts';
 import { readGeneration, requestFor } from '../../nftables/request.ts';

@@ -1,5 +1,5 @@
 import { type Exchange, type Operation, syncAndAsync } from '../../netlink/index.ts';
-import { NftablesOperations } from '../../nftables/nftables.ts';
+import { NftablesOperations } from '../../nftables/nftables-operations.ts';
 import { checkForce, type ForceOptions, type RedirectSettings, retryWhileMoved, settingsIn } from '../owned/table.ts';
 import { type ConnectionPolicy, checkConnections, StaleConnections } from './connections.ts';
 import type { Redirect, RedirectKey } from './input.ts';

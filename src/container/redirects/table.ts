@@ -3,7 +3,7 @@ import { isNotFound, StateError, UnsupportedError } from '../../errors.ts';
 import type { EventLoopBudget, Exchange, Operation } from '../../netlink/index.ts';
 import { Disturbed, isMoved } from '../../netlink/retry.ts';
 import { Transaction } from '../../nftables/index.ts';
-import type { NftablesOperations } from '../../nftables/nftables.ts';
+import type { NftablesOperations } from '../../nftables/nftables-operations.ts';
 import type { OwnedDifference } from '../owned/difference.ts';
 import { WantedTable } from '../owned/model.ts';
 import { readContents, TableInquiry, type TableReading } from '../owned/reading.ts';

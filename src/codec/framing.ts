@@ -1,0 +1,17 @@
+import { eachAttribute, NLA_HDRLEN, type Source } from './wire.ts';
+import type { Writer } from './writer.ts';
+
+/** How attributes follow each other: netlink's way, or the short one of nf_tables user data. */
+export interface Framing {
+  readonly headerLength: number;
+  begin(writer: Writer, type: number): number;
+  end(writer: Writer, start: number): void;
+  each(source: Source, start: number, end: number, visit: (type: number, start: number, end: number) => void): void;
+}
+
+export const NETLINK_FRAMING: Framing = {
+  headerLength: NLA_HDRLEN,
+  begin: (writer, type) => writer.beginAttribute(type),
+  end: (writer, start) => writer.endAttribute(start),
+  each: eachAttribute,
+};

@@ -1,0 +1,31 @@
+import type { Type } from './types.ts';
+import type { Writer } from './writer.ts';
+
+/** A number of 32 bits. */
+export interface Word {
+  readonly min: number;
+  readonly max: number;
+  readonly littleEndian: boolean;
+  readonly byName: ReadonlyMap<unknown, number> | undefined;
+  readonly byNumber: ReadonlyMap<number, string> | undefined;
+}
+
+/** One hidden class for all, or V8 would look up each property in each attribute. */
+export function wordOf({ number }: Type<unknown>): Word | undefined {
+  if (number?.size !== 4) return undefined;
+  const { min, max, littleEndian, byName, byNumber } = number;
+  return { min, max, littleEndian, byName, byNumber };
+}
+
+/** False where the value is not as it should be: the type then says why. */
+export function writeWord(writer: Writer, wireType: number, word: Word, value: unknown): boolean {
+  const number = typeof value === 'string' ? word.byName?.get(value) : value;
+  if (typeof number !== 'number' || !Number.isInteger(number) || number < word.min || number > word.max) return false;
+  writer.attribute32(wireType, number >>> 0, word.littleEndian);
+  return true;
+}
+
+export function readWord({ min, littleEndian, byNumber }: Word, view: DataView, at: number): number | string {
+  const number = min < 0 ? view.getInt32(at, littleEndian) : view.getUint32(at, littleEndian);
+  return byNumber?.get(number) ?? number;
+}
