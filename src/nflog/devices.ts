@@ -3,7 +3,7 @@ import { NetlinkError, StateError } from '../errors.ts';
 import { RTM_GETLINK } from '../linux/rtnetlink.ts';
 import { Exchange, type Operation, type Transport } from '../netlink/index.ts';
 import { runNow } from '../netlink/operation.ts';
-import { wallMicroseconds } from './clock.ts';
+import { ofThread } from '../thread.ts';
 
 /** A device keeps its type, but its index may be another device's later. */
 const TYPE_TRUSTED_MICROSECONDS = 1_000_000;
@@ -20,6 +20,16 @@ const ifinfomsg = struct('ifinfomsg', {
   ifi_flags: [4, U32_NE],
   ifi_change: [4, U32_NE],
 });
+
+/** performance.now() as wall-clock time: finer than Date.now(), and put right when the clock has been set. */
+const clock = ofThread('nflog.clock', { origin: performance.timeOrigin });
+
+/** Microseconds since 1970 of a `performance.now()` of just now. */
+export function wallMicroseconds(now: number): number {
+  const ahead = clock.origin + now - Date.now();
+  if (ahead < -1 || ahead > 2) clock.origin = Date.now() + 0.5 - now;
+  return Math.floor((clock.origin + now) * 1000);
+}
 
 /** Where packets find out about their devices. */
 export interface DeviceNames {

@@ -1,4 +1,5 @@
 export type { Protocol } from '../ctnetlink/protocol.ts';
+export type { Redact } from './address.ts';
 export type { BacklogOptions, BacklogPolicy, Copy, Queue } from './config.ts';
 export type { Conntrack, ConntrackTuple, Translation } from './conntrack.ts';
 export type { ArpHeader } from './headers/arp.ts';
@@ -10,4 +11,3 @@ export type { Packet, RuleResolver, Vlan } from './packet.ts';
 export type { Loss } from './reader.ts';
 export type { Capture, Rotation, Sink } from './sinks/capture.ts';
 export type { RecordField, RecordLevel, RecordLogger, RecordOptions } from './sinks/records.ts';
-export type { Redact } from './sinks/redact.ts';

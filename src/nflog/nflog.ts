@@ -1,4 +1,3 @@
-import { AsyncLocalStorage } from 'node:async_hooks';
 import type { Writable } from 'node:stream';
 import { checkInteger, checkObject, checkString } from '../codec/index.ts';
 import { rangeError, typeError } from '../errors.ts';
@@ -22,7 +21,7 @@ import {
 import { Devices } from './devices.ts';
 import { bind, LogExchange, letGo, NflogOperations } from './operations.ts';
 import type { Packet, RuleResolver } from './packet.ts';
-import { type Loss, PacketReader, type Receiver } from './reader.ts';
+import { type Loss, PacketReader } from './reader.ts';
 import {
   type Capture,
   CaptureSink,
@@ -32,7 +31,7 @@ import {
   type Rotation,
   type Sink,
 } from './sinks/capture.ts';
-import { call, Delivery } from './sinks/delivery.ts';
+import { Delivery } from './sinks/delivery.ts';
 import { type CaptureFormat, PcapFormat } from './sinks/pcap.ts';
 import { PcapngFormat } from './sinks/pcapng.ts';
 import { type RecordLogger, type RecordOptions, RecordSink } from './sinks/records.ts';
@@ -196,7 +195,6 @@ export class Nflog<R = unknown> extends syncAndAsync(NflogOperations) implements
   readonly #reader: PacketReader;
   readonly #delivery: Delivery;
   readonly #devices: Devices;
-  readonly #lossHandlers: Set<(loss: Loss) => void>;
   readonly #backlog: Required<BacklogOptions>;
   readonly #name: string | undefined;
   readonly #sinks = new Set<LogSink>();
@@ -219,33 +217,12 @@ export class Nflog<R = unknown> extends syncAndAsync(NflogOperations) implements
     ruleOf: RuleResolver | undefined;
   }) {
     const { socket, devices, observer, receiveBufferBytes, ruleOf } = parts;
-    const lossHandlers = new Set<(loss: Loss) => void>();
-    const delivery: Delivery = new Delivery(parts.backlog, { start: () => reader.start(), stop: () => reader.stop() });
-    const receiver: Receiver = {
-      get room() {
-        return delivery.room;
-      },
-      take: packets => delivery.take(packets),
-      get hearsLosses() {
-        return lossHandlers.size > 0;
-      },
-      lost: losses => {
-        for (const loss of losses) for (const handler of lossHandlers) call(handler, loss);
-      },
-      fail: error => {
-        observer.warn({ netns: parts.netns.inode, error }, 'the log cannot be read any more');
-        delivery.end(error);
-        this.#failure = error;
-        this.close();
-      },
-    };
-    const reader = new PacketReader({
-      socket,
-      devices,
-      receiver,
-      observer,
-      receiveBufferBytes,
-      ruleOf,
+    const delivery = new Delivery(parts.backlog);
+    const reader = new PacketReader({ socket, devices, receiver: delivery, observer, receiveBufferBytes, ruleOf });
+    delivery.connect(reader, error => {
+      observer.warn({ netns: parts.netns.inode, error }, 'the log cannot be read any more');
+      this.#failure = error;
+      this.close();
     });
     const exchange = new LogExchange(reader, parts.netns, parts.settings, observer);
     super(exchange);
@@ -253,7 +230,6 @@ export class Nflog<R = unknown> extends syncAndAsync(NflogOperations) implements
     this.#reader = reader;
     this.#delivery = delivery;
     this.#devices = devices;
-    this.#lossHandlers = lossHandlers;
     this.#backlog = parts.backlog;
     this.#name = parts.name;
     this.receiveBufferBytes = receiveBufferBytes;
@@ -369,10 +345,7 @@ export class Nflog<R = unknown> extends syncAndAsync(NflogOperations) implements
   onLoss(handler: (loss: Loss) => void): () => void {
     if (typeof handler !== 'function') throw typeError(['handler'], 'a function', handler);
     this.#mustBeOpen();
-    const inContext = AsyncLocalStorage.snapshot();
-    const own = (loss: Loss) => inContext(handler, loss);
-    this.#lossHandlers.add(own);
-    return () => void this.#lossHandlers.delete(own);
+    return this.#delivery.onLoss(handler);
   }
 
   /**
@@ -431,7 +404,6 @@ export class Nflog<R = unknown> extends syncAndAsync(NflogOperations) implements
     this.#closed = undefined;
     const sinks = [...this.#sinks];
     for (const sink of sinks) sink.endWith(this.#failure);
-    this.#lossHandlers.clear();
     this.#devices.close();
     await Promise.all([closing, ...sinks.map(sink => sink.settled)]);
   }

@@ -10,8 +10,7 @@ import { LOST, NOTHING } from '../netlink/transport.ts';
 import type { Observer } from '../observe.ts';
 import { ofThread } from '../thread.ts';
 import { SEQUENCE } from './attributes.ts';
-import { wallMicroseconds } from './clock.ts';
-import type { DeviceNames } from './devices.ts';
+import { type DeviceNames, wallMicroseconds } from './devices.ts';
 import { NFGENMSG_LENGTH, Packet, type Receipt, type RuleResolver } from './packet.ts';
 
 const PACKET = nfnetlinkType(NFNL_SUBSYS_ULOG, NFULNL_MSG_PACKET);

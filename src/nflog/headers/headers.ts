@@ -29,9 +29,13 @@ export function readHeaders(
   etherType: number | undefined,
   show: Redactor,
 ): Headers | undefined {
+  let network = NETWORKS.get(etherType);
   // Further VLAN tags, which the kernel leaves in the packet: two bytes, and the type of what is behind them.
-  for (; isTag(etherType) && end - start >= 4; start += 4) etherType = source.view.getUint16(start + 2);
-  return NETWORKS.get(etherType)?.read(source, start, end, show);
+  for (; network === undefined && isTag(etherType) && end - start >= 4; start += 4) {
+    etherType = source.view.getUint16(start + 2);
+    network = NETWORKS.get(etherType);
+  }
+  return network?.read(source, start, end, show);
 }
 
 /** What a packet says about its own link layer. */

@@ -1,5 +1,5 @@
 import type { Line } from './line.ts';
-import { readPorts } from './ports.ts';
+import { readPorts } from './udp.ts';
 
 /** SCTP (RFC 9260). The kernel's LOG prints its number only. */
 export const sctp = {

@@ -1,5 +1,5 @@
 import { hex, type Line } from './line.ts';
-import { type PortFields, readPorts } from './ports.ts';
+import { type PortFields, readPorts } from './udp.ts';
 
 /** The header of TCP, as far as it was captured. */
 export interface TcpHeader {

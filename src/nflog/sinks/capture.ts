@@ -3,8 +3,7 @@ import { checkInteger, checkObject } from '../../codec/index.ts';
 import { type Path, StateError, typeError } from '../../errors.ts';
 import type { BacklogOptions } from '../config.ts';
 import type { Packet } from '../packet.ts';
-import { Backlog } from './backlog.ts';
-import type { Consumer } from './delivery.ts';
+import { Backlog, type Consumer } from './delivery.ts';
 import type { CaptureFormat } from './pcap.ts';
 
 /** When a file is full, and where the next one comes from. `bytes`, `seconds` or both. */

@@ -2,7 +2,59 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import { closedError } from '../../netlink/index.ts';
 import type { BacklogOptions } from '../config.ts';
 import type { Packet } from '../packet.ts';
-import { Backlog } from './backlog.ts';
+import type { Loss, Receiver } from '../reader.ts';
+
+/** Packets that nobody has taken yet, in their order, and what happens when they become too many. */
+export class Backlog {
+  readonly limit: number;
+  readonly when: Required<BacklogOptions>['when'];
+  /** From `#head` on; what was taken is undefined. */
+  #packets: (Packet | undefined)[] = [];
+  #head = 0;
+  /** Packets that the policy threw away. */
+  dropped = 0;
+
+  constructor({ packets, when }: Required<BacklogOptions>) {
+    this.limit = packets;
+    this.when = when;
+  }
+
+  get length(): number {
+    return this.#packets.length - this.#head;
+  }
+
+  /** 'leave-to-kernel' keeps whatever comes: it is for the reader not to read more than there is room for. */
+  push(packets: readonly Packet[]): void {
+    const over = this.when === 'leave-to-kernel' ? 0 : Math.max(0, this.length + packets.length - this.limit);
+    this.dropped += over;
+    const end = over > 0 && this.when === 'drop-newest' ? Math.max(0, packets.length - over) : packets.length;
+    for (let i = 0; i < end; i++) this.#packets.push(packets[i]);
+    if (over > 0 && this.when === 'drop-oldest') for (let i = 0; i < over; i++) this.shift();
+  }
+
+  shift(): Packet | undefined {
+    const packet = this.#packets[this.#head];
+    this.#packets[this.#head++] = undefined;
+    if (this.#head === this.#packets.length) this.clear();
+    else if (this.#head >= 4096 && this.#head * 2 > this.#packets.length) {
+      this.#packets = this.#packets.slice(this.#head);
+      this.#head = 0;
+    }
+    return packet;
+  }
+
+  /** All of them. */
+  take(): Packet[] {
+    const packets = this.#packets.slice(this.#head) as Packet[];
+    this.clear();
+    return packets;
+  }
+
+  clear(): void {
+    this.#packets = [];
+    this.#head = 0;
+  }
+}
 
 /** Turns reading on and off. Both are harmless when it is so already. */
 export interface Flow {
@@ -19,6 +71,8 @@ export interface Consumer {
   readonly dropped: number;
 }
 
+const IDLE: Flow = { start() {}, stop() {} };
+
 type InContext = ReturnType<typeof AsyncLocalStorage.snapshot>;
 type BatchHandler = (packets: readonly Packet[]) => void;
 type Result = IteratorResult<Packet, undefined>;
@@ -33,9 +87,12 @@ interface Waiting {
  * Hands packets to whoever takes them. Without anyone nothing is read: the kernel's buffer holds the packets, and the process may end. All
  * iterators take from one backlog, so that a loop that was left goes on where it stopped when it is begun again.
  */
-export class Delivery {
+export class Delivery implements Receiver {
   readonly #backlog: Backlog;
-  readonly #flow: Flow;
+  #flow: Flow;
+  /** Called when nothing can be read any more. */
+  #failed: (error: unknown) => void = () => {};
+  readonly #lossHandlers = new Set<(loss: Loss) => void>();
   /** Each with what calls it in the asynchronous context in which it was attached: packets come in from nowhere. */
   readonly #consumers = new Map<Consumer, InContext>();
   readonly #iterators = new Set<object>();
@@ -50,7 +107,7 @@ export class Delivery {
   /** What consumers that have gone had dropped. */
   #dropped = 0;
 
-  constructor(backlog: Required<BacklogOptions>, flow: Flow) {
+  constructor(backlog: Required<BacklogOptions>, flow: Flow = IDLE) {
     this.#backlog = new Backlog(backlog);
     this.#flow = flow;
   }
@@ -89,6 +146,35 @@ export class Delivery {
       if (next < packets.length) this.#backlog.push(next === 0 ? packets : packets.slice(next));
     }
     this.#regulate();
+  }
+
+  /** Reads by `flow` from now on, and calls `failed` when nothing can be read any more. */
+  connect(flow: Flow, failed: (error: unknown) => void): void {
+    this.#flow = flow;
+    this.#failed = failed;
+  }
+
+  /** Somebody wants to be told about losses. */
+  get hearsLosses(): boolean {
+    return this.#lossHandlers.size > 0;
+  }
+
+  lost(losses: readonly Loss[]): void {
+    for (const loss of losses) for (const handler of this.#lossHandlers) call(handler, loss);
+  }
+
+  /** Calls `handler` for each loss, in the asynchronous context of this call, until the returned function is called. */
+  onLoss(handler: (loss: Loss) => void): () => void {
+    const inContext = AsyncLocalStorage.snapshot();
+    const own = (loss: Loss) => inContext(handler, loss);
+    this.#lossHandlers.add(own);
+    return () => void this.#lossHandlers.delete(own);
+  }
+
+  /** Nothing can be read any more: ends all iterations, the first with the error. */
+  fail(error: unknown): void {
+    this.end(error);
+    this.#failed(error);
   }
 
   /** Gives the consumer all packets from now on. It calls what is returned when it is not busy any more; `detach` ends it. */
@@ -194,6 +280,7 @@ export class Delivery {
   #leave(): void {
     this.#dropped = this.dropped - this.#backlog.dropped;
     this.#consumers.clear();
+    this.#lossHandlers.clear();
   }
 
   /** Ends all iterations. What is still in the backlog is given up: whoever closes a log has seen enough of it. */

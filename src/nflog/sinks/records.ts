@@ -1,7 +1,7 @@
 import { checkObject, checkOneOf, toHex } from '../../codec/index.ts';
 import { printable, printableOutput, rangeError, typeError } from '../../errors.ts';
 import type { Logger } from '../../observe.ts';
-import { PLAIN, type Redactor } from '../address.ts';
+import { PLAIN, type Redact, type Redactor, redactAddress, redactorOf } from '../address.ts';
 import { PROPERTIES, type PropertyField } from '../attributes.ts';
 import type { Conntrack, ConntrackTuple } from '../conntrack.ts';
 import type { Headers } from '../headers/headers.ts';
@@ -10,7 +10,6 @@ import { getterOf, type Packet, readPacketHeaders, textOf } from '../packet.ts';
 import type { Loss } from '../reader.ts';
 import { Ending, type LogSink } from './capture.ts';
 import type { Consumer } from './delivery.ts';
-import { type Redact, redactAddress, redactorOf } from './redact.ts';
 
 /** pino's levels, the least important first. */
 export const RECORD_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal'] as const;
