@@ -47,8 +47,9 @@ import {
 import * as C from '../linux/nfnetlink_conntrack.ts';
 
 /*
- * The attributes of ctnetlink (net/netfilter/nf_conntrack_netlink.c), one row each. conntrack's API writes and reads them as messages, NFLOG
- * reads the same ones inside its packets. Which of them the kernel sends depends on its version, configuration and sysctls.
+ * The attributes of ctnetlink (net/netfilter/nf_conntrack_netlink.c), one row each. conntrack's API writes and reads
+ * them as messages, NFLOG reads the same ones inside its packets. Which of them the kernel sends depends on its
+ * version, configuration and sysctls.
  */
 
 function address(size: number, parse: typeof parseIPv4, format: typeof formatIPv4): Type<string> {

@@ -15,7 +15,7 @@ export function formatHardware(bytes: Uint8Array, start: number, end: number): s
   return toHex(bytes, start, end).replace(/..(?=.)/g, '$&:');
 }
 
-/** As they are. */
+/** Shows addresses unchanged. */
 export const PLAIN: Redactor = {
   ipv4: formatIPv4,
   ipv6: (bytes, at, format = formatIPv6) => format(bytes, at),
@@ -23,13 +23,15 @@ export const PLAIN: Redactor = {
 };
 
 /**
- * What records show instead of addresses. `true`: only the network: the first 24 bits of an IPv4 address, 48 of an IPv6 one, the manufacturer's 24
- * of a link-layer one; the rest is 0. `{ key }`: a name made of each address by HMAC-SHA-256 with this secret (a string, or at least 16 bytes),
- * 'ip-3f09b2a77c61' or 'mac-...': the same address has the same name, so that flows can still be followed by those who cannot undo it.
+ * What records show in place of addresses. `true` keeps the network and sets the rest to 0: it shows the first 24
+ * bits of an IPv4 address, 48 of an IPv6 address, and the 24 bits of the manufacturer of a link-layer address. `{ key
+ * }` writes a name that HMAC-SHA-256 makes from each address with this secret (a string or bytes, at least 16 bytes):
+ * 'ip-3f09b2a77c61' or 'mac-...'. The same address has the same name, so readers can follow flows without knowing the
+ * addresses.
  */
 export type Redact = boolean | { key: string | Uint8Array };
 
-/** The bytes from there on, of which only the first `kept` are not 0. */
+/** Copies the bytes and sets all but the first `kept` to 0. */
 function masked(bytes: Uint8Array, start: number, end: number, kept: number): Uint8Array {
   const copy = new Uint8Array(end - start);
   copy.set(bytes.subarray(start, Math.min(start + kept, end)));
@@ -42,7 +44,7 @@ const MASK: Redactor = {
   hardware: (bytes, start, end) => formatHardware(masked(bytes, start, end, 3), 0, end - start),
 };
 
-/** An HMAC costs some 3 µs. Whoever floods us with addresses of their own must not fill our memory with them. */
+/** An HMAC costs some 3 µs, so names are kept. A flood of addresses must not fill the memory with them. */
 const MAX_NAMES = 8192;
 
 function keyed(key: string | Uint8Array): Redactor {
@@ -79,7 +81,7 @@ export function redactorOf(redact: unknown): Redactor {
   return keyed(typeof key === 'string' ? key : Uint8Array.from(key));
 }
 
-/** An address that is text already. */
+/** Shows an address that is already text. */
 export function redactAddress(address: string, show: Redactor): string {
   if (show === PLAIN) return address;
   const v4 = parseIPv4(address);

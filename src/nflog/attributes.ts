@@ -32,7 +32,7 @@ export const packetHeader = struct('nfulnl_msg_packet_hdr', {
   _pad: [1, U8],
 });
 
-/** `struct nfulnl_msg_packet_hw`: as many of the eight bytes as `hw_addrlen` says are the address. */
+/** `struct nfulnl_msg_packet_hw`. The first `hw_addrlen` of the eight bytes are the address. */
 export const packetHardware = struct('nfulnl_msg_packet_hw', {
   hw_addrlen: [2, U16_BE],
   _pad: [2, U16_NE],
@@ -42,11 +42,11 @@ export const packetHardware = struct('nfulnl_msg_packet_hw', {
 /** `struct nfulnl_msg_packet_timestamp`. */
 export const packetTimestamp = struct('nfulnl_msg_packet_timestamp', { sec: [8, U64_BE], usec: [8, U64_BE] });
 
-/** NF_LOG_PREFIXLEN - 1: what the kernel keeps of a prefix (include/net/netfilter/nf_log.h). */
+/** NF_LOG_PREFIXLEN - 1: the kernel keeps so many bytes of a prefix (include/net/netfilter/nf_log.h). */
 const MAX_PREFIX = 127;
 const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
 
-/** Text up to its NUL. A rule's prefix is any bytes that a container put there: what is no UTF-8 becomes U+FFFD. */
+/** Text up to its NUL. A container can put any bytes into a prefix; bytes that are not UTF-8 are read as U+FFFD. */
 function readPrefix({ bytes: all }: Source, start: number, end: number): string {
   let value = '';
   for (let i = start; i < end; i++) {
@@ -76,21 +76,21 @@ export const vlanTable = attributes('NFULA_VLAN', {
 });
 
 /**
- * Whether records have a property: 'usual' where nobody chooses the fields, 'on request' where `fields` names it, 'never' where it says nothing about the
- * packet.
+ * Whether records have a property: 'usual' by default, 'on request' only if `fields` names it, 'never' for properties
+ * that say nothing about the packet.
  */
 type InRecords = 'usual' | 'on request' | 'never';
 
 /** What a row says about the packet's property. The getter, JSON, records and the line of `summary()` follow from it. */
 interface PropertyFacets<V, R extends InRecords, O extends boolean> {
-  /** The value of a packet without the attribute; undefined where left out. Records and summaries leave it out. */
+  /** The value of a packet without the attribute; undefined by default. Records and summaries leave it out. */
   readonly absent?: V;
-  /** Reads the value in the place of the row's type. */
+  /** Reads the value instead of the row's type. */
   read?(source: Source, start: number, end: number): V;
   readonly record: R;
   /**
-   * The value describes the owner of the packet's socket, who may be its receiver. Records then have two fields, `uid` and `receiverUid`, and the summary
-   * shows the sender's only.
+   * The value describes the owner of the packet's socket, who may be its receiver. Records then have two fields,
+   * `uid` and `receiverUid`, and the summary shows the sender's only.
    */
   readonly ofSocket?: O;
   /** What the kernel's LOG would print. */
@@ -119,8 +119,8 @@ const properties = {
   /** The rule's prefix, at most 127 bytes; '' if it has none. Bytes that are not UTF-8 are shown as U+FFFD. */
   prefix: property(opt(attribute(C.NFULA_PREFIX, PREFIX)), { absent: '', read: readPrefix, record: 'usual' }),
   /**
-   * When the device received the packet, in microseconds since 1970, by the kernel's clock. Undefined in the output and postrouting hooks, and in the
-   * ingress hook of inet.
+   * When the device received the packet, in microseconds since 1970, by the kernel's clock. Undefined in the output
+   * and postrouting hooks, and in the ingress hook of inet.
    */
   timestampMicroseconds: property(opt(attribute(C.NFULA_TIMESTAMP, packetTimestamp)), {
     read: ({ view }, start): number | undefined => microsecondsAt(view, start),
@@ -137,8 +137,8 @@ const properties = {
   /** Type of the device that the packet came in from (ARPHRD_*): 1 is Ethernet, 772 is loopback. */
   hardwareType: property(opt(u16be(C.NFULA_HWTYPE)), { record: 'never' }),
   /**
-   * User of the process that owns the packet's socket, as this process's user namespace sees it (65534: unknown there). `socketSide` says whether that is
-   * the sender or the receiver.
+   * User of the process that owns the packet's socket, as this process's user namespace sees it (65534: unknown
+   * there). `socketSide` says whether that is the sender or the receiver.
    */
   uid: property(opt(u32be(C.NFULA_UID)), { record: 'usual', ofSocket: true, text: uid => `UID=${uid}` }),
   /** Group of the process that owns the packet's socket: see `uid`. */
@@ -162,8 +162,8 @@ const parts = {
   /** The sender's link-layer address. */
   hardwareAddress: part(opt(attribute(C.NFULA_HWADDR, packetHardware))),
   /**
-   * From the network header on (in netdev's egress and arp's output from the link-layer header on), cut at the smallest of the log's copy range, the rule's
-   * snaplen and the packet's length.
+   * From the network header on (in netdev's egress and arp's output from the link-layer header on), cut at the
+   * smallest of the log's copy range, the rule's snaplen and the packet's length.
    */
   payload: part(opt(bytes(C.NFULA_PAYLOAD, { max: 0xffff }))),
   hardwareHeader: part(opt(bytes(C.NFULA_HWHEADER, { max: 0xffff }))),
@@ -178,11 +178,14 @@ const parts = {
   linkHeader: part(opt(bytes(C.NFULA_L2HDR, { max: 0xffff }))),
 };
 
-/** The attributes of a packet message (net/netfilter/nfnetlink_log.c, __build_packet_message). `Packet` reads them by views of this table. */
+/**
+ * The attributes of a packet message (net/netfilter/nfnetlink_log.c, __build_packet_message). `Packet` reads them by
+ * views of this table.
+ */
 export const packetTable = packetAttributes({ ...properties, ...parts });
 
 /**
- * A table of packets. Made by a function, so that a row without facets is refused when the module is loaded.
+ * Makes a table of packets. It refuses a row without facets, when the module is loaded.
  * @throws TypeError a row does not say what it is to those who read packets
  */
 export function packetAttributes<S extends Schema>(rows: S): AttributeTable<ShapeOf<S>> {
@@ -219,7 +222,7 @@ export interface Property {
 
 const fields = packetTable.fields.map(({ key }) => [key, [key]] as const);
 
-/** All attributes of a packet. A length that is not possible ends the packet: what stands before it is still good. */
+/** All attributes of a packet. An impossible length ends the packet; the attributes before it are still good. */
 export const PACKET = view(packetTable, Object.fromEntries(fields) as Record<PacketAttribute, [string]>);
 export type PacketAttribute = Exclude<keyof Infer<typeof packetTable>, 'unknown'>;
 
@@ -232,9 +235,10 @@ export const PROPERTIES: readonly Property[] = (Object.keys(properties) as (keyo
 }));
 
 /**
- * All that is read of a packet that nobody asks anything. The kernel writes the sequence number before the payload, and the walk ends there.
+ * The only attribute that is read of each packet, to count losses. The kernel writes it before the payload, so the
+ * search ends early.
  */
 export const SEQUENCE = view(packetTable, { sequence: ['sequence'] });
 
-/** All that the writers of files ask each packet for. */
+/** The only attribute that the writers of files need. */
 export const TIMESTAMP = view(packetTable, { timestamp: ['timestampMicroseconds'] });

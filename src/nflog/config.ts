@@ -16,31 +16,47 @@ import {
 import { type Path, typeError } from '../errors.ts';
 import * as C from '../linux/nfnetlink_log.ts';
 
-/** What of each packet is copied: nothing but prefix and sequence numbers' worth of attributes, or at most so many bytes of it. */
+/**
+ * How much of each packet the kernel copies: 'none' copies the prefix and the sequence numbers only, 'meta' all
+ * attributes but the payload, `bytes` at most so many bytes of the payload.
+ */
 export type Copy = 'none' | 'meta' | { bytes: number };
 
-/** When the kernel hands over what it has gathered: whichever comes first. Batches cost a quarter of the processor time per packet. */
+/**
+ * When the kernel delivers the packets that it has gathered: at whichever limit comes first. In batches a packet
+ * costs a quarter of the processor time.
+ */
 export interface Queue {
-  /** Packets, 1 (each at once) to 4,294,967,295; 1000 where left out. A rule's own queue-threshold counts where it is smaller. */
+  /**
+   * Packets, 1 (each at once) to 4,294,967,295; 1000 by default. A rule's own queue-threshold counts if it is
+   * smaller.
+   */
   packets?: number;
-  /** Since the first packet of the batch, 0 to 42,949,670; 10 where left out. The kernel counts in 1/100 s and rounds up to its tick. */
+  /**
+   * Milliseconds since the first packet of the batch, 0 to 42,949,670; 10 by default. The kernel counts in 1/100 s
+   * and rounds up to its tick.
+   */
   milliseconds?: number;
-  /** Bytes of one batch, 8,192 to 131,072; 65,536 where left out. One such buffer per group is the kernel's cost. */
+  /** Bytes of one batch, 8,192 to 131,072; 65,536 by default. The kernel allocates one such buffer for each group. */
   bufferBytes?: number;
 }
 
-/** What happens to packets that the `for await` loop has not taken yet. */
+/** Limits the packets that the `for await` loop has not taken yet. */
 export interface BacklogOptions {
-  /** Packets kept in this process, 1 to 16,777,216; 16,384 where left out. Each holds on to the memory it was received in. */
+  /**
+   * Packets kept in this process, 1 to 16,777,216; 16,384 by default. Each keeps the memory alive that it was
+   * received in.
+   */
   packets?: number;
   /**
-   * 'leave-to-kernel' (where left out): stop reading, the kernel's receive buffer fills and then drops; counted as lost packets. Overshoots
-   * `packets` by at most one batch. 'drop-oldest' and 'drop-newest': go on reading; counted in `droppedByBacklog`.
+   * 'leave-to-kernel' (default) stops reading; then the kernel's receive buffer fills, and the kernel drops packets,
+   * which are counted as lost. It exceeds `packets` by at most one batch. 'drop-oldest' and 'drop-newest' continue to
+   * read; dropped packets are counted in `droppedByBacklog`.
    */
   when?: BacklogPolicy;
 }
 
-/** What becomes of packets that nobody has taken yet when there are too many: the names that `backlog.policy` takes. */
+/** The policies for a full backlog: the values of `backlog.when`. */
 export type BacklogPolicy = (typeof POLICIES)[number];
 const POLICIES = ['drop-oldest', 'drop-newest', 'leave-to-kernel'] as const;
 
@@ -52,8 +68,9 @@ const configMode = struct('nfulnl_msg_config_mode', {
 });
 
 /**
- * What a group is told. The kernel takes all of it in one message, the command first, so that no packet is logged under half of the
- * settings. It ignores an unknown mode and a size out of range without a word: both are checked here.
+ * The settings of a group. The kernel takes all of them in one message, the command first, so that no packet is
+ * logged under half of the settings. It silently ignores an unknown mode and a size out of range, so both are checked
+ * here.
  */
 export const configTable = attributes('NFULA_CFG', {
   command: opt(attribute(C.NFULA_CFG_CMD, named(U8, { bind: C.NFULNL_CFG_CMD_BIND, unbind: C.NFULNL_CFG_CMD_UNBIND }))),
@@ -78,7 +95,7 @@ export const configTable = attributes('NFULA_CFG', {
 
 type Config = NonNullable<ReturnType<typeof configTable.read>>;
 
-/** What each group of a log is bound with. */
+/** The settings that a log binds each of its groups with. */
 export type Settings = Omit<Config, 'command' | 'unknown'>;
 
 /** The kernel's own limit: an attribute's 16-bit length without its header. */

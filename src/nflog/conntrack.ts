@@ -5,8 +5,8 @@ import { DecodeError } from '../errors.ts';
 import * as C from '../linux/nf_conntrack_common.ts';
 
 /*
- * The connection of a packet, as ctnetlink writes it (net/netfilter/nf_conntrack_netlink.c, __ctnetlink_glue_build): what is in it depends on
- * the kernel's version, configuration and sysctls.
+ * The connection of a packet, as ctnetlink writes it (net/netfilter/nf_conntrack_netlink.c, __ctnetlink_glue_build).
+ * Its contents depend on the kernel's version, configuration and sysctls.
  */
 
 /** One direction of a connection. */
@@ -21,18 +21,18 @@ export interface ConntrackTuple {
   icmpType?: number;
   icmpCode?: number;
   icmpId?: number;
-  /** Where the zone is of this direction only. */
+  /** Only if the zone is of this direction alone. */
   zone?: number;
   unknown?: UnknownAttribute[];
 }
 
-/** The other end that NAT has put in place of one of this connection. */
+/** An address, and a port, that NAT has put in place of another. */
 export interface Translation {
   address: string;
   port?: number;
 }
 
-/** What only requests to ctnetlink hold. */
+/** Fields of requests only. */
 type RequestField =
   | 'sourceTranslation'
   | 'destinationTranslation'
@@ -56,23 +56,26 @@ export interface Conntrack
     | 'stopNanoseconds'
     | RequestField
   > {
-  /** What the packet is to it: 'new' begins it, 'related' is another one's (an ICMP error, an FTP transfer). */
+  /**
+   * The packet's place in the connection: 'new' begins it; 'related' packets belong to another connection (an ICMP
+   * error, an FTP transfer).
+   */
   state: 'new' | 'established' | 'related' | number;
-  /** Which way the packet goes. */
+  /** The packet's direction. */
   direction: 'original' | 'reply';
-  /** The first packet's addresses as it was sent. */
+  /** The addresses of the first packet, as it was sent. */
   original?: ConntrackTuple;
-  /** What answers look like: other addresses than `original` turned round are NAT's. */
+  /** The addresses of answers. If they are not those of `original` turned round, NAT has changed them. */
   reply?: ConntrackTuple;
-  /** Of an expected connection: the one that it belongs to. */
+  /** Of an expected connection: the connection that expected it. */
   master?: ConntrackTuple;
-  /** What the sender's address was changed to. */
+  /** NAT has changed the sender's address to this one. */
   sourceNat?: Translation;
-  /** What the receiver's address was changed to. */
+  /** NAT has changed the receiver's address to this one. */
   destinationNat?: Translation;
   /** Bits without a name are one number at the end. */
   status: (StatusFlag | number)[];
-  /** 0 where it has none. */
+  /** 0 if it has none. */
   mark: number;
   /** With net.netfilter.nf_conntrack_acct, from Linux 6.16 on. */
   counters?: { original?: WireFlow['originalCounters']; reply?: WireFlow['replyCounters'] };
@@ -100,13 +103,13 @@ function withoutHoles<T>(value: Record<string, unknown>): T {
   return value as T;
 }
 
-/** Reads what stands there; `info` is NFULA_CT_INFO. Undefined where it is no connection. */
+/** Reads the connection; `info` is NFULA_CT_INFO. Undefined if the bytes are no connection. */
 export function readConntrack(source: Source, start: number, end: number, info: number): Conntrack | undefined {
   let wire: WireFlow | undefined;
   try {
     wire = flowTable.read(source, start, end, NO_CONTEXT);
   } catch (error) {
-    // A nest that lies about its inside holds no connection.
+    // A nest with a wrong length inside holds no connection.
     if (!(error instanceof DecodeError)) throw error;
   }
   return wire && conntrackOf(wire, info);
@@ -131,7 +134,7 @@ function conntrackOf(wire: WireFlow, info: number): Conntrack {
     original: original && tupleOf(original),
     reply: answers,
     master: master && tupleOf(master),
-    // Answers go to whom the sender was changed to, and come from whom the receiver was changed to.
+    // An answer goes to the sender's new address, and comes from the receiver's new address.
     sourceNat: status.includes('source-nat') ? translation(answers?.destination, answers?.destinationPort) : undefined,
     destinationNat: status.includes('destination-nat') ? translation(answers?.source, answers?.sourcePort) : undefined,
     status,

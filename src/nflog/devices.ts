@@ -5,10 +5,10 @@ import { Exchange, type Operation, type Transport } from '../netlink/index.ts';
 import { runNow } from '../netlink/operation.ts';
 import { ofThread } from '../thread.ts';
 
-/** A device keeps its type, but its index may be another device's later. */
+/** A device keeps its type, but another device can get its index later. */
 const TYPE_TRUSTED_MICROSECONDS = 1_000_000;
 
-/** A container can make devices for ever, each with an index of its own. */
+/** A container can create any number of devices, each with a new index. */
 const MAX_KNOWN = 4096;
 
 /** `struct ifinfomsg` (include/uapi/linux/rtnetlink.h). */
@@ -21,7 +21,10 @@ const ifinfomsg = struct('ifinfomsg', {
   ifi_change: [4, U32_NE],
 });
 
-/** performance.now() as wall-clock time: finer than Date.now(), and put right when the clock has been set. */
+/**
+ * The difference between performance.now() and the time of day, which is finer than Date.now(). It is corrected when
+ * the clock has been set.
+ */
 const clock = ofThread('nflog.clock', { origin: performance.timeOrigin });
 
 /** Microseconds since 1970 of a `performance.now()` of just now. */
@@ -31,9 +34,9 @@ export function wallMicroseconds(now: number): number {
   return Math.floor((clock.origin + now) * 1000);
 }
 
-/** Where packets find out about their devices. */
+/** How packets learn the names and types of their devices. */
 export interface DeviceNames {
-  /** The device's name at `atMicroseconds` or later, or undefined where it has none (any more). */
+  /** The device's name at `atMicroseconds` or later; undefined if it has none any more. */
   nameOf(index: number, atMicroseconds: number): string | undefined;
   /** ARPHRD_* of its link layer. */
   typeOf?(index: number, atMicroseconds: number): number | undefined;
@@ -45,9 +48,10 @@ export interface DeviceSocket extends Transport {
 }
 
 /**
- * The devices of one namespace, asked of the kernel one by one. Names change (a container's eth0 was a veth of another name a moment ago), so one is
- * asked anew for each packet that was received after it was asked last: once for all that were read together. 1 to 2 µs each, by an ioctl; a link
- * message would take 6, and wait for the lock that everybody who changes a device in any namespace holds.
+ * The devices of one namespace. The kernel is asked for each by itself. Names change (a container's eth0 was a veth
+ * of another name a moment ago), so a name is asked again for a packet that was received after the last request: once
+ * for all packets that were read together. An ioctl takes 1 to 2 µs. A link message would take 6, and wait for the
+ * lock of everybody who changes a device in any namespace.
  */
 export class Devices implements DeviceNames {
   readonly #socket: DeviceSocket;
@@ -63,7 +67,7 @@ export class Devices implements DeviceNames {
 
   nameOf(index: number, atMicroseconds: number): string | undefined {
     const known = this.#names.get(index);
-    // Of a log that is closed, or a device that has gone, the last name it had is the best there is.
+    // If the log is closed or the device is removed, its last name is the best answer.
     if (known !== undefined && (known.asOf >= atMicroseconds || this.#socket.closed)) return known.name;
     const asOf = wallMicroseconds(performance.now());
     const name = this.#socket.closed ? undefined : (this.#socket.deviceName(index) ?? known?.name);
@@ -78,7 +82,7 @@ export class Devices implements DeviceNames {
     try {
       type = runNow(this.#ask(index)) ?? type;
     } catch (error) {
-      // Gone, or the log is closed. Nothing here is worth failing a packet for.
+      // The device is removed or the log is closed. Neither is a reason to fail for a packet.
       if (!(error instanceof NetlinkError || error instanceof StateError)) throw error;
     }
     remember(this.#types, index, { type, asOf: atMicroseconds });

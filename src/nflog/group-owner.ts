@@ -4,8 +4,9 @@ import { NETLINK_NETFILTER } from '../linux/netlink.ts';
 import type { NetNs } from '../netns/netns.ts';
 
 /**
- * Why EPERM: the kernel says it both to those without the right and to those who come second. /proc/net/netfilter/nfnetlink_log of the
- * namespace tells: 'group port queued copy_mode copy_range timeout refcount', one line for each bound group.
+ * Explains an EPERM. The kernel returns it to callers without the right, and to callers whose group is taken.
+ * /proc/net/netfilter/nfnetlink_log of the namespace tells which: 'group port queued copy_mode copy_range timeout
+ * refcount', one line for each bound group.
  */
 export function explainPermission(netns: NetNs, group: number): string {
   const right = 'NFLOG needs CAP_NET_ADMIN in the user namespace that owns the network namespace';
@@ -29,8 +30,8 @@ function portOf(table: string, group: number): number | undefined {
 }
 
 /**
- * The process behind a port id. Most sockets have their process's pid for one, but any other number is possible: it is named only where the
- * socket with that port is among its descriptors.
+ * The process behind a port id. Most sockets have their process's pid as port id, but any other number is possible:
+ * the process is named only if the socket with that port is among its descriptors.
  */
 function processOf(netns: NetNs, port: number): string | undefined {
   try {

@@ -37,8 +37,8 @@ export type Hook =
   | number;
 
 /**
- * Whose socket `uid` and `gid` of a packet are of. 'receiver': the packet has come in and the kernel has found the socket that it goes to
- * already (of a connection, or by `tproxy`). 'unknown': of a hook in which it cannot be told.
+ * Whose socket `uid` and `gid` of a packet are of. 'receiver': the packet has come in, and the kernel has already
+ * found the socket that it goes to (of a connection, or by `tproxy`). 'unknown': the hook does not tell.
  */
 export type SocketSide = 'sender' | 'receiver' | 'unknown';
 
@@ -52,8 +52,9 @@ const SIDES: Readonly<Record<string, SocketSide>> = {
 };
 
 /**
- * A packet belongs to its sender's socket until it enters the IP layer, which lets go of it before the prerouting hook; what it has from then on
- * was looked up for it. A bridge passes it below the IP layer. (ip_rcv_core, ip_rcv_finish_core, br_pass_frame_up)
+ * A packet belongs to its sender's socket until it enters the IP layer, which releases the socket before the
+ * prerouting hook. A socket that the packet has after that was looked up for it. A bridge passes packets below the IP
+ * layer. (ip_rcv_core, ip_rcv_finish_core, br_pass_frame_up)
  */
 export function socketSideOf(family: Family, hook: Hook | undefined): SocketSide {
   if (family === 'bridge') return typeof hook === 'string' ? 'sender' : 'unknown';

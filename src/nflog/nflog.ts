@@ -36,43 +36,54 @@ import { type CaptureFormat, PcapFormat } from './sinks/pcap.ts';
 import { PcapngFormat } from './sinks/pcapng.ts';
 import { type RecordLogger, type RecordOptions, RecordSink } from './sinks/records.ts';
 
-/** `R` is what the log's `rules` say of a packet's rule. */
+/** The options of a log. `R` is the type of the rules that `rules` returns. */
 export interface NflogOptions<R = unknown> {
-  /** The namespace whose rules' packets are wanted; home where left out. */
+  /** The namespace of the rules; the process's own by default. */
   netns?: NetNs;
   /** The groups that rules log to, each 0 to 65535. A group has one listener in its namespace. */
   groups: readonly number[];
-  /** What is copied of each packet; all of it (65,531 bytes) where left out. 128 bytes are enough for `summary()`. */
+  /**
+   * How much of each packet is copied; the whole packet (65,531 bytes) by default. 128 bytes are enough for
+   * `summary()`.
+   */
   copy?: Copy;
   queue?: Queue;
-  /** Number the packets of each group, so that each loss is counted; true where left out. 8 bytes of each packet. */
+  /** Number the packets of each group, so that each loss is counted; true by default. 8 bytes of each packet. */
   sequence?: boolean;
-  /** Number the packets of all groups of the namespace too: `packet.globalSequence`, their order. false where left out. */
+  /**
+   * Number the packets of all groups of the namespace too, to have their order in `packet.globalSequence`; false by
+   * default.
+   */
   globalSequence?: boolean;
-  /** Have the kernel add the connection of each packet; false where left out. `ENOTSUP` where it is built without. */
+  /**
+   * Have the kernel add the connection of each packet; false by default. Fails with `ENOTSUP` if the kernel is built
+   * without.
+   */
   conntrack?: boolean;
   /**
-   * Kernel memory for what has not been read yet, 4,096 to 1 GiB; 8 MiB where left out. A packet of 100 bytes takes 231 of it in a batch
-   * and 832 alone. Without CAP_NET_ADMIN in the initial user namespace it ends at twice net.core.rmem_max: see `receiveBufferBytes`.
+   * Kernel memory for unread packets, in bytes, 4,096 to 1 GiB; 8 MiB by default. A packet of 100 bytes takes 231
+   * bytes of it in a batch and 832 alone. Without CAP_NET_ADMIN in the initial user namespace the kernel limits it to
+   * twice net.core.rmem_max: see `receiveBufferBytes`.
    */
   receiveBufferBytes?: number;
-  /** What happens when a `for await` loop, or a Writable, is slower than its packets. */
+  /** What to do when a `for await` loop or a Writable is slower than its packets. */
   backlog?: BacklogOptions;
-  /** What the container is called, in records and files. */
+  /** The container's name in records and files. */
   name?: string;
   /**
-   * Which rule logs with this prefix to this group: `packet.rule`. Called when that is asked for, at most once a second for each
-   * prefix. Whoever can write rules in the namespace can give one the same prefix.
+   * Finds the rule that logs with this prefix to this group, for `packet.rule`. It is called when a packet is first
+   * asked for its rule, at most once a second for each prefix. Anybody who can write rules in the namespace can use
+   * the same prefix.
    */
   rules?: RuleResolver<R>;
   logger?: Logger;
-  /** Closes the log; its iterations throw the signal's reason. One that is aborted already is thrown by `open`. */
+  /** Closes the log; its iterations throw the signal's reason. If it is already aborted `open` throws the reason. */
   signal?: AbortSignal;
 }
 
-/** What a container knows of its logs. @internal */
+/** Options that a container sets. @internal */
 export interface LogSurroundings {
-  /** In the place of `rules`: asked for each packet. */
+  /** Used instead of `rules`, and asked for each packet. */
   ruleOf?: RuleResolver;
   /** Called once the log is closed. */
   closed?: () => void;
@@ -94,7 +105,7 @@ const OPTIONS = [
   'signal',
 ] as const satisfies (keyof NflogOptions)[];
 
-/** What a log has read, lost and thrown away since it was opened. */
+/** Counts packets and losses since the log was opened. */
 export interface NflogStats {
   /** Packets read. */
   readonly received: number;
@@ -102,16 +113,17 @@ export interface NflogStats {
   readonly lostPackets: number;
   /** Batches that did not fit the receive buffer, up to this moment (the kernel's own counter of the socket, modulo 2^32). */
   readonly lostDatagrams: number;
-  /** Packets that `backlog` threw away, of loops and files together. */
+  /** Packets that `backlog` dropped, of loops and files together. */
   readonly droppedByBacklog: number;
-  /** Datagrams that somebody else than the kernel sent; none of their content was looked at. */
+  /** Datagrams that did not come from the kernel. Their contents are not read. */
   readonly rejectedSenders: number;
 }
 
 const DEFAULT_RECEIVE_BUFFER = 8 * 1024 * 1024;
 /**
- * The packets that rules of one namespace log to NFLOG groups (nft `log group 5`, iptables `-j NFLOG`). Nothing is read from the kernel,
- * and nothing keeps the process alive, until somebody takes packets: a `for await` loop, or `onBatch`.
+ * Reads the packets that rules of one namespace log to NFLOG groups (nft `log group 5`, iptables `-j NFLOG`). A log
+ * reads nothing, and does not keep the process alive, until somebody takes packets: a `for await` loop, `onBatch` or
+ * a sink.
  * @example
  * const log = Nflog.open({ netns, groups: [5] });
  * for await (const packet of log) console.log(packet.prefix, packet.summary());
@@ -150,7 +162,8 @@ export class Nflog<R = unknown> extends syncAndAsync(NflogOperations) implements
     const socket = new NetlinkSocket({ netns, protocol: NETLINK_NETFILTER });
     let log: Nflog<R> | undefined;
     try {
-      // Without it one full buffer makes the kernel drop everything until the buffer is empty again. Losses are counted otherwise.
+      // Without this option a full buffer makes the kernel drop everything until the buffer is empty. Losses are
+      // counted by other means.
       socket.setOption(SOL_NETLINK, NETLINK_NO_ENOBUFS, 1);
       const size = setReceiveBuffer(socket, receiveBufferBytes);
       if (size < receiveBufferBytes) {
@@ -159,7 +172,7 @@ export class Nflog<R = unknown> extends syncAndAsync(NflogOperations) implements
           'the receive buffer is smaller than asked',
         );
       }
-      // Now, not when the first name is wanted: the caller may have given up the right to enter the namespace by then.
+      // Opened now: the caller may have dropped the right to enter the namespace before the first name is needed.
       const devices = new Devices(new NetlinkSocket({ netns, protocol: NETLINK_ROUTE }));
       const { name, rules } = options;
       log = new Nflog<R>({
@@ -246,9 +259,10 @@ export class Nflog<R = unknown> extends syncAndAsync(NflogOperations) implements
   }
 
   /**
-   * The packets one by one. `break` lets go of the loop, not of the log: a later loop goes on from there. Loops that run at the same time
-   * share the packets. `close()` ends them; an aborted `signal` has them throw its reason; the end of a container that the log is of ends them
-   * when all that was logged before has been taken. @throws StateError `ERR_CLOSED` (the call itself, not the first `next`).
+   * The packets one by one. `break` lets go of the loop, not of the log: a later loop goes on from there. Loops that
+   * run at the same time share the packets. `close()` ends them; an aborted `signal` has them throw its reason; the
+   * end of a container that the log is of ends them when all that was logged before has been taken. @throws
+   * StateError `ERR_CLOSED` (the call itself, not the first `next`).
    */
   [Symbol.asyncIterator](): AsyncIterableIterator<Packet<R>> {
     return this.#delivery.iterate() as AsyncIterableIterator<Packet<R>>;
@@ -371,8 +385,8 @@ export class Nflog<R = unknown> extends syncAndAsync(NflogOperations) implements
   }
 
   /**
-   * Closes, and resolves when the kernel has let go of the groups and files have been written to their end. Loops end; what they had not taken yet
-   * is given up.
+   * Closes, and resolves when the kernel has released the groups and files have been written to their end. Loops end,
+   * and packets that they have not taken are dropped.
    */
   override async [Symbol.asyncDispose](): Promise<void> {
     const closing = this.#shut();
@@ -381,14 +395,14 @@ export class Nflog<R = unknown> extends syncAndAsync(NflogOperations) implements
   }
 
   /**
-   * @internal Lets go of the groups and closes the log as it is when nothing more will be logged: what the kernel still has is read and delivered, and loops
-   * that take it end behind it.
+   * @internal Closes the log when nothing more will be logged: unbinds the groups, then reads and delivers the
+   * packets that the kernel still has. Loops end behind the last packet.
    */
   async finish(): Promise<void> {
     if (this.#finishing || this.closed) return;
     this.#finishing = true;
     await this.#reader.drain();
-    // The kernel hands over what it has gathered of a group when that is let go.
+    // The kernel delivers the packets that it has gathered for a group when the group is unbound.
     for (const group of this.groups) await this.removeGroup(group).catch(() => {});
     await this.#reader.drain();
     this.#delivery.finish();
@@ -397,7 +411,7 @@ export class Nflog<R = unknown> extends syncAndAsync(NflogOperations) implements
 
   async #shut(): Promise<void> {
     if (!this.closed) letGo(this.#exchange);
-    // Before anything else: what ends with it may run code of others, who must find it closed.
+    // First of all: code that is called when sinks end must find the log closed.
     const closing = super[Symbol.asyncDispose]();
     this.#unlisten();
     this.#closed?.();
@@ -409,9 +423,9 @@ export class Nflog<R = unknown> extends syncAndAsync(NflogOperations) implements
   }
 }
 
-/** A container can write any prefix: so many are remembered at a time. */
+/** A container can write any prefix; so many are kept at a time. */
 const MAX_PREFIXES = 4096;
-/** Rules come and go: what is older than this is asked again. */
+/** Rules change, so an older answer is asked for again. */
 const TRUSTED_MILLISECONDS = 1000;
 
 /** Asks once a second for each prefix and group. */
@@ -438,7 +452,7 @@ function groupsOf(groups: unknown): number[] {
   });
 }
 
-/** Returns the size in force: the kernel doubles what it is given, and counts its own overhead against it. */
+/** Returns the size in force: the kernel doubles the size that it is given, and counts its own overhead in it. */
 function setReceiveBuffer(socket: NetlinkSocket, bytes: number): number {
   const half = Math.ceil(bytes / 2);
   try {

@@ -19,7 +19,10 @@ import { checkGroup, configTable, type Settings } from './config.ts';
 import { explainPermission } from './group-owner.ts';
 import type { PacketReader } from './reader.ts';
 
-/** A request whose answer found no room is repeated: the answer to that tells what became of the first. */
+/**
+ * The kernel drops an answer if the receive buffer is full. The request is then repeated, and the second answer tells
+ * whether the first request was carried out.
+ */
 const ATTEMPTS = 10;
 
 /** The exchange of a log, with what its operations need to know. */
@@ -60,7 +63,7 @@ export function* bind(exchange: LogExchange, group: number, { subject, path }: D
   };
   const had = reader.groups.has(group);
   yield* confirm(exchange, request, had ? undefined : 'EBUSY');
-  // Its first packets may have come before the acknowledgement.
+  // The first packets may have arrived before the acknowledgement.
   if (!reader.groups.has(group)) reader.groups.set(group, 0);
 }
 
@@ -85,8 +88,8 @@ function* unbind(exchange: LogExchange, group: number): Operation<void> {
 }
 
 /**
- * Lets go of all groups, without waiting for an answer. The end of the socket would do it too, but only when the kernel has cleared it away:
- * whoever opens the next log in the meantime would find its group taken.
+ * Unbinds all groups without waiting for answers. Closing the socket would unbind them too, but only when the kernel
+ * has cleaned it up: until then the next log would find its group taken.
  */
 export function letGo({ reader }: LogExchange): void {
   if (reader.groups.size === 0) return;
@@ -101,8 +104,8 @@ export function letGo({ reader }: LogExchange): void {
 }
 
 /**
- * Sends a request until it is answered. An answer that meets a receive buffer full of packets is dropped without a sign, and what was asked is
- * done all the same; the second time the kernel then says `done`.
+ * Sends a request until it is answered. If the receive buffer is full of packets the kernel drops the answer
+ * silently, but has carried out the request. The second answer is then the error `done`, which counts as success.
  */
 function* confirm(exchange: Exchange, request: Call, done: string | undefined): Operation<void> {
   const again = (error: unknown) =>

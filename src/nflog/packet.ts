@@ -47,7 +47,7 @@ export interface Vlan {
 /** Finds the rule that logs with a prefix to a group. */
 export type RuleResolver<R = unknown> = (prefix: string, group: number) => R | undefined;
 
-/** What the packets of one datagram have in common. */
+/** The properties that the packets of one datagram share. */
 export interface Receipt {
   readonly microseconds: number;
   readonly devices: DeviceNames;
@@ -55,8 +55,8 @@ export interface Receipt {
 }
 
 /*
- * Whoever reads a packet reads several of its fields in a row, and whoever only counts packets reads none: one view for all packets saves each its own
- * offsets. It has been over the packet that was asked last.
+ * Readers ask a packet for several of its properties in a row, or only count packets. So all packets share one view,
+ * which holds the offsets of the packet that was asked last.
  */
 const thread = ofThread('nflog.packet', { packet: undefined as Packet | undefined, attributes: PACKET });
 const { slots: AT, starts } = PACKET;
@@ -115,7 +115,10 @@ export class Packet<R = unknown> {
   readonly #end: number;
   readonly #receipt: Receipt;
 
-  /** `start` is where the nfgenmsg stands. Made by the log; of use elsewhere only to read recorded messages. */
+  /**
+   * `start` is the place of the nfgenmsg. The log makes packets; other code needs this only to read recorded
+   * messages.
+   */
   constructor(source: Source, start: number, end: number, receipt: Receipt) {
     this.#source = source;
     this.#start = start;
@@ -123,7 +126,7 @@ export class Packet<R = unknown> {
     this.#receipt = receipt;
   }
 
-  /** Where an attribute's payload begins, 0 where there is none. It ends at `PACKET.end(slot)`. */
+  /** Where an attribute's payload begins; 0 if the packet lacks it. It ends at `PACKET.end(slot)`. */
   #at(slot: number): number {
     if (thread.packet !== this) {
       PACKET.walk(this.#source, this.#start + NFGENMSG_LENGTH, this.#end);
@@ -180,25 +183,31 @@ export class Packet<R = unknown> {
     return at === 0 ? undefined : this.#source.view.getUint16(at);
   }
 
-  /** What the log's `rules` say of this prefix and group: the rule that logged it. A container's own rules can have the same prefix. */
+  /**
+   * The rule that logged the packet: the log's `rules` find it by prefix and group. A container's own rules can have
+   * the same prefix.
+   */
   get rule(): R | undefined {
     return this.#receipt.ruleOf?.(this.prefix, this.group) as R | undefined;
   }
 
-  /** The kernel's time where it gave one, else that of receipt. */
+  /** The kernel's time, or the time of receipt if the kernel sent none. */
   #time(): number {
     const at = TIMESTAMP.find(this.#source, this.#start + NFGENMSG_LENGTH, this.#end);
     return at === 0 ? this.#receipt.microseconds : microsecondsAt(this.#source.view, at);
   }
 
-  /** When this process read it, since 1970; later than the packet by what the kernel gathered it for (`queue.milliseconds`). */
+  /**
+   * When this process read the packet, in microseconds since 1970. The kernel gathers packets for up to
+   * `queue.milliseconds`, so this is later than the packet.
+   */
   get receivedAtMicroseconds(): number {
     return this.#receipt.microseconds;
   }
 
   /**
-   * Name of the device it came in from, in the namespace of the log, when it is first asked for after the packet was received. 'if7' where device 7
-   * has gone before anybody asked.
+   * Name of the device that the packet came in from, in the namespace of the log. It is asked for when the packet is
+   * first asked for it. 'if7' if device 7 was removed before that.
    */
   get inDevice(): string | undefined {
     return this.#device(AT.inDeviceIndex);
@@ -206,7 +215,7 @@ export class Packet<R = unknown> {
   get outDevice(): string | undefined {
     return this.#device(AT.outDeviceIndex);
   }
-  /** The port of the bridge that it came in from; `inDevice` is the bridge then. */
+  /** The port of the bridge that the packet came in from; `inDevice` is then the bridge. */
   get physInDevice(): string | undefined {
     return this.#device(AT.physInDeviceIndex);
   }
@@ -230,8 +239,8 @@ export class Packet<R = unknown> {
   }
 
   /**
-   * Bytes of the link-layer header in the attribute of the payload. In the egress hook of 'netdev' and the output hook of 'arp' the kernel's copy
-   * begins with it, for a device that has one.
+   * Bytes of the link-layer header in the attribute of the payload. In the egress hook of 'netdev' and the output
+   * hook of 'arp' the kernel's copy begins with it, for a device that has one.
    */
   #linkLength(): number {
     const { family } = this;
@@ -249,17 +258,18 @@ export class Packet<R = unknown> {
   }
 
   /**
-   * Whose socket `uid` and `gid` are of; undefined where there are none. 'sender': in the output, postrouting, ingress and egress hooks and those of a
-   * bridge; the sender may live in another namespace, behind a veth. 'receiver': in prerouting and input, of a packet that belongs to a connection
-   * of a local socket, or that `tproxy` has given one. 'unknown': in any other hook. (A BPF program that assigns sockets at a device,
-   * bpf_sk_assign, gives a packet its receiver's before the ingress hook: that cannot be told apart.)
+   * Whose socket `uid` and `gid` are of; undefined if the packet has neither. 'sender': in the output, postrouting,
+   * ingress and egress hooks, and in those of a bridge; the sender may live in another namespace, behind a veth.
+   * 'receiver': in prerouting and input, if the packet belongs to a connection of a local socket, or `tproxy` has
+   * given it a socket. 'unknown': in any other hook. (A BPF program that assigns sockets at a device, bpf_sk_assign,
+   * gives a packet its receiver's socket before the ingress hook. That cannot be told apart.)
    */
   get socketSide(): SocketSide | undefined {
     if (this.#at(AT.uid) === 0 && this.#at(AT.gid) === 0) return undefined;
     return socketSideOf(this.family, this.hook);
   }
 
-  /** The connection that it belongs to; with `conntrack`, and where it has one. */
+  /** The connection that the packet belongs to; only with `conntrack`, and if it has one. */
   get conntrack(): Conntrack | undefined {
     const info = this.#u32(AT.conntrackInfo);
     const at = this.#at(AT.conntrack);
@@ -276,13 +286,19 @@ export class Packet<R = unknown> {
     return { protocol, id: tci & 0xfff, priority: tci >> 13, dropEligible: (tci & 0x1000) !== 0 };
   }
 
-  /** The captured bytes from the network header on; none with `copy: 'none'` or 'meta'. The packet's true length is in its IP header. */
+  /**
+   * The captured bytes from the network header on; empty with `copy: 'none'` or 'meta'. The packet's true length is
+   * in its IP header.
+   */
   get payload(): Uint8Array {
     const bytes = this.#bytes(AT.payload);
     return bytes === undefined ? NO_BYTES : bytes.subarray(this.#linkLength());
   }
 
-  /** What the headers at the front of `payload` say: addresses, protocol, ports. Undefined where it is neither IP nor ARP, or cut too short. */
+  /**
+   * The headers at the front of `payload`: addresses, protocol, ports. Undefined if it is neither IP nor ARP, or cut
+   * off too early.
+   */
   get headers(): Headers | undefined {
     return this.#headers(PLAIN);
   }
@@ -295,7 +311,7 @@ export class Packet<R = unknown> {
     return readHeaders(this.#source, start, end, networkProtocol(this), show);
   }
 
-  /** Attributes that this library has no name for: those of newer kernels. */
+  /** Attributes without a name here: those of newer kernels. */
   get unknown(): UnknownAttribute[] {
     const { bytes } = this.#source;
     const unknown: UnknownAttribute[] = [];
@@ -375,7 +391,7 @@ export function textOf(packet: Packet): string {
   return line;
 }
 
-/** What JSON shows: all that can be read of a packet but the headers, which stand in the payload. */
+/** The properties in JSON: all that a packet has but the headers, which are in the payload. */
 const SHOWN = new Set([
   ...PROPERTIES.map(({ key }) => key),
   ...Object.entries(Object.getOwnPropertyDescriptors(Packet.prototype))
@@ -383,7 +399,7 @@ const SHOWN = new Set([
     .map(([name]) => name),
 ]);
 
-/** As JSON has it: bytes in hex, and decimal text in the place of bigints. */
+/** The value in JSON: bytes in hex, and bigints as decimal text. */
 function plain(value: unknown): unknown {
   if (typeof value === 'bigint') return String(value);
   if (value instanceof Uint8Array) return toHex(value);
@@ -395,7 +411,7 @@ function readVlan(source: Source, start: number, end: number): { protocol?: numb
   try {
     return vlanTable.read(source, start, end, NO_CONTEXT) ?? {};
   } catch {
-    // A nest that lies about its inside holds no tag.
+    // A nest with a wrong length inside holds no tag.
     return {};
   }
 }

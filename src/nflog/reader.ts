@@ -17,26 +17,28 @@ const PACKET = nfnetlinkType(NFNL_SUBSYS_ULOG, NFULNL_MSG_PACKET);
 /** The largest datagram seen was 261,120 bytes: the kernel rounds a batch of 128 KiB up to its slab. */
 const LARGEST_DATAGRAM = 256 * 1024;
 const SLAB = 1024 * 1024;
-/** How long one log may keep the event loop; it is called again at once if there is more. */
+/** The most that one log reads before the event loop goes on. The log is called again at once if there is more. */
 const TURN_DATAGRAMS = 64;
 const TURN_MILLISECONDS = 4;
 /**
- * So many packets are handed over before more are read: what is made of them can be forgotten while it is young, and the time it takes is the
- * turn's. Fewer would be a write to a file each.
+ * So many packets are delivered before more are read. The objects that consumers make of them can then be collected
+ * while they are young, and the consumers' time counts as part of the turn. With fewer, each delivery would be a
+ * write to a file.
  */
 const HAND_PACKETS = 2048;
 /** Warnings of the same kind at most this often. */
 const WARNING_MILLISECONDS = 1000;
 const EINTR = -4;
 
-/** What the reader needs of a socket; a socket in memory for tests. */
+/** The methods of a socket that the reader needs. Tests use a socket in memory. */
 export type LogSocket = Transport & Pick<NetlinkSocket, 'receiveFrom' | 'watch' | 'getOptions'>;
 
-/** Packets that are gone. */
+/** A loss of packets. */
 export interface Loss {
   /**
-   * 'packets': a gap in the sequence numbers of a group, exact, seen when a later packet arrives. 'datagrams': the kernel found no room in the
-   * receive buffer for so many batches, seen at once, the last ones too. The same loss can be told in both ways; never add them up.
+   * 'packets': a gap in the sequence numbers of a group, exact, seen when a later packet arrives. 'datagrams':
+   * batches that did not fit into the receive buffer, seen at once, the last ones too. Both can count the same loss,
+   * so do not add them.
    */
   readonly kind: 'packets' | 'datagrams';
   /** Only of 'packets': datagrams are the socket's. */
@@ -44,12 +46,12 @@ export interface Loss {
   readonly count: number;
 }
 
-/** Who gets what is read. */
+/** Gets the packets that are read. */
 export interface Receiver {
   /** How many packets it still has room for. */
   readonly room: number;
   take(packets: readonly Packet[]): void;
-  /** Somebody wants to be told of losses. */
+  /** Somebody listens to losses. */
   readonly hearsLosses: boolean;
   lost(losses: readonly Loss[]): void;
   /** Nothing can be read any more. */
@@ -57,8 +59,8 @@ export interface Receiver {
 }
 
 /*
- * The slab that this thread reads into, all logs after each other. What has been read is never written over, so packets can point into it
- * for as long as they like; a slab lives until the last packet in it is gone.
+ * The slab that this thread reads into, for all logs. Bytes that have been read are never overwritten, so packets can
+ * point into the slab for any time. It lives until its last packet is collected.
  */
 const thread = ofThread('nflog.slab', { slab: undefined as Source | undefined, used: 0 });
 
@@ -71,8 +73,8 @@ function room(): Source {
 }
 
 /**
- * The receiving end of a log's socket, and the transport of its requests: an acknowledgement stands in the same queue behind the packets that were
- * logged before it. Those met on the way to it are kept and handed over in their order.
+ * The receiving end of a log's socket, and the transport of its requests. An acknowledgement is in the same queue
+ * behind the packets that were logged before it. Packets read on the way to it are kept and delivered in order.
  */
 export class PacketReader implements Transport {
   readonly #socket: LogSocket;
@@ -80,7 +82,7 @@ export class PacketReader implements Transport {
   readonly #ruleOf: RuleResolver | undefined;
   readonly #receiver: Receiver;
   readonly #observer: Observer;
-  /** sk_rcvbuf: no more than this can have been queued before an acknowledgement. */
+  /** sk_rcvbuf: at most this much was queued before an acknowledgement. */
   readonly #receiveBuffer: number;
   readonly #sender = new Uint8Array(12);
   readonly #senderView = new DataView(this.#sender.buffer);
@@ -133,7 +135,7 @@ export class PacketReader implements Transport {
     try {
       this.#lastDatagrams = this.#socket.getOptions(SOL_SOCKET, SO_MEMINFO, SK_MEMINFO_VARS)[SK_MEMINFO_DROPS]!;
     } catch (error) {
-      // A count that cannot be had now must not keep the log from being read, or closed: the last one stands.
+      // A count that cannot be read now must not stop the log from being read or closed: the last count stays.
       if (!(error instanceof NetlinkError)) throw error;
     }
     return this.#lastDatagrams;
@@ -151,9 +153,13 @@ export class PacketReader implements Transport {
     return this.#socket.reserve(bytes, replies);
   }
 
-  /** The next answer to a request. NOTHING where there is none: the kernel drops an answer too when its buffer is full of packets. */
+  /**
+   * The next answer to a request; NOTHING if there is none. The kernel drops answers too when its buffer is full of
+   * packets.
+   */
   receive(into: Uint8Array): number {
-    // What has been sent was answered before `send` returned; packets that come in faster than they are read must not hide that for ever.
+    // The kernel answered before `send` returned, so the search ends: packets that arrive faster than they are read
+    // must not prolong it for ever.
     while (this.#readSinceSend <= this.#receiveBuffer) {
       const length = this.#read(performance.now());
       if (length === 0) continue;
@@ -169,7 +175,7 @@ export class PacketReader implements Transport {
     return this.receive(into);
   }
 
-  /** Whoever asked is in the middle of a request: the packets met on the way wait for the next turn. */
+  /** The caller is in the middle of a request, so the packets wait for the next turn. */
   #handLater(): void {
     if (this.#handing || (this.#pending.length === 0 && this.#gaps.size === 0)) return;
     this.#handing = true;
@@ -201,7 +207,7 @@ export class PacketReader implements Transport {
   }
 
   close(): Promise<void> {
-    // The last count, while there is still a socket to ask.
+    // The last count, while the socket can still be asked.
     void this.lostDatagrams;
     this.stop();
     this.#pending = [];
@@ -210,8 +216,8 @@ export class PacketReader implements Transport {
   }
 
   /**
-   * Reads all that the kernel has, whether anybody has room for it or not, and hands it over; from then on nothing is read any more but by this.
-   * What comes in faster than it is read ends with as much as the receive buffer holds.
+   * Reads and delivers all that the kernel has, even if there is no room for it. Nothing else reads from then on. If
+   * packets arrive faster than they are read it ends after as many bytes as the receive buffer holds.
    */
   async drain(): Promise<void> {
     this.#draining = true;
@@ -245,9 +251,9 @@ export class PacketReader implements Transport {
         this.#receiver.fail(error);
         return;
       }
-      // An answer here is of a request that gave up: nobody waits for it.
+      // An answer here belongs to a request that gave up, and is ignored.
       if (this.#pending.length >= HAND_PACKETS) this.#hand();
-      // Whoever got them may have closed the log, or want no more.
+      // Their consumer may have closed the log, or want no more.
       if (this.#watch === undefined) break;
       now = performance.now();
     }
@@ -286,8 +292,8 @@ export class PacketReader implements Transport {
   }
 
   /**
-   * Reads one datagram: 0 for packets (which are pending then) and what is to be ignored, its length for an answer to a request (it stands at
-   * the free end of the slab), or the negative errno.
+   * Reads one datagram. Returns 0 for packets (which are pending then) and for datagrams to ignore, the length of an
+   * answer to a request (which is at the free end of the slab), or the negative errno.
    */
   #read(now: number): number {
     const source = room();
@@ -295,12 +301,12 @@ export class PacketReader implements Transport {
     const into = source.bytes.subarray(start);
     const length = this.#socket.receiveFrom(into, this.#sender);
     if (length < 0) {
-      // With NETLINK_NO_ENOBUFS the kernel does not say so; if it did, it would be the counters' business.
+      // With NETLINK_NO_ENOBUFS the kernel does not report losses here; the counters have them.
       return length === LOST || length === EINTR ? 0 : length;
     }
     this.#readSinceSend += length;
     if (this.#senderView.getUint32(4, HOST_IS_LITTLE_ENDIAN) !== 0) {
-      // The kernel is port 0. Anybody with rights in the container's namespace could send us packets that never were.
+      // The kernel is port 0. Anybody with rights in the container's namespace could send forged packets.
       this.rejectedSenders++;
       this.#warn('a message that is not from the kernel was dropped', { rejectedSenders: this.rejectedSenders });
       return 0;
@@ -317,7 +323,7 @@ export class PacketReader implements Transport {
     return 0;
   }
 
-  /** A batch ends with an NLMSG_DONE whose body is an nfgenmsg, not an errno: nothing in it is of use. */
+  /** A batch ends with an NLMSG_DONE whose body is an nfgenmsg, not an errno. It is ignored. */
   #parse(source: Source, start: number, end: number, receipt: Receipt): void {
     const { view } = source;
     let group = -1;
@@ -341,7 +347,7 @@ export class PacketReader implements Transport {
         if (sequenceAt > 0) {
           const sequence = view.getUint32(sequenceAt);
           const gap = (sequence - expected) >>> 0;
-          // One from behind would be a kernel that counts anew: no gap.
+          // A lower number means that the kernel has begun to count again: no gap.
           if (gap !== 0 && gap < 0x80000000) this.#missed(group, gap);
           expected = (sequence + 1) >>> 0;
         }

@@ -5,7 +5,7 @@ import type { Redactor } from '../address.ts';
 import { hex, type Line } from './line.ts';
 import type { NetworkFields } from './network.ts';
 
-/** What an ARP packet says. */
+/** An ARP packet. */
 export interface ArpHeader {
   /** 1 asks, 2 answers. */
   operation: number;

@@ -7,7 +7,7 @@ import { type IpFields, ipv4 } from './ipv4.ts';
 import { ipv6 } from './ipv6.ts';
 import type { Network, NetworkFields } from './network.ts';
 
-/** What the headers at the front of a packet say, as far as they were captured. The packet's sender wrote all of it. */
+/** The headers at the front of a packet, as far as they were captured. The packet's sender wrote all of it. */
 export interface Headers extends NetworkFields, IpFields, ArpFields {}
 
 /** By EtherType. */
@@ -19,8 +19,8 @@ export const NETWORKS: ReadonlyMap<number | undefined, Network<Headers>> = new M
 ]);
 
 /**
- * Reads the headers of what begins at `start`, never past `end`. Undefined if it is of no network known here, or cut off within the network header. `show`
- * prints the addresses.
+ * Reads the headers of what begins at `start`, never past `end`. Undefined if it is of no network known here, or cut
+ * off within the network header. `show` prints the addresses.
  */
 export function readHeaders(
   source: Source,
@@ -38,20 +38,23 @@ export function readHeaders(
   return network?.read(source, start, end, show);
 }
 
-/** What a packet says about its own link layer. */
+/** The properties of a packet that tell its network protocol. */
 interface Framed {
   readonly family: string | number;
   readonly etherType: number | undefined;
   readonly linkHeader: Uint8Array | undefined;
 }
 
-/** What the payload begins with: rules of 'bridge' and 'netdev' see all protocols, behind tags that stand in the link-layer header. */
+/**
+ * The protocol that the payload begins with. Rules of 'bridge' and 'netdev' see all protocols, behind tags in the
+ * link-layer header.
+ */
 export function networkProtocol(packet: Framed): number | undefined {
   const { family, etherType } = packet;
   if (family === 'ip') return ETH_P_IP;
   if (family === 'ip6') return ETH_P_IPV6;
   if (family === 'arp') return ETH_P_ARP;
-  // The header is looked at only where there can be a tag in it.
+  // Only a header that can have a tag is read.
   const linkHeader = isTag(etherType) ? packet.linkHeader : undefined;
   return (linkHeader && tagsOf(linkHeader).at(-1)?.next) ?? etherType;
 }

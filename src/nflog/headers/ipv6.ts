@@ -9,9 +9,10 @@ import type { NetworkFields } from './network.ts';
 import { readTransport, summarizeTransport } from './transport.ts';
 
 /**
- * Walks IPv6's extension headers, from the one of number `protocol` at `at`, to the transport header. `end` is where the captured bytes end.
- * `onFragment` is called for each fragment header. 'truncated': the header of number `protocol` was cut off; 'fragment': there is an extension
- * header behind the fragment header of a later fragment, where only data can stand.
+ * Walks IPv6's extension headers, from the one of number `protocol` at `at`, to the transport header. The captured
+ * bytes end at `end`. `onFragment` is called for each fragment header. 'truncated': the header of number `protocol`
+ * was cut off. 'fragment': an extension header follows the fragment header of a later fragment, where only data can
+ * be.
  */
 function walkExtensions(
   view: DataView,
@@ -96,7 +97,7 @@ function summarize(line: Line, at: number, outer: boolean): void {
   if (goesOn && outer) line.add(line.properties);
 }
 
-/** Goes to the transport header; undefined where the extension headers end the line. */
+/** Finds the transport header; undefined if the extension headers end the line. */
 function extensions(line: Line, start: number, firstProtocol: number) {
   let fragment = false;
   const { found, protocol, at } = walkExtensions(line.view, start, line.bytes.length, firstProtocol, (bits, id) => {

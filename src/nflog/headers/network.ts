@@ -2,7 +2,7 @@ import type { Source } from '../../codec/index.ts';
 import type { Redactor } from '../address.ts';
 import type { Line } from './line.ts';
 
-/** What the headers of all networks have. */
+/** The fields of all networks. */
 export interface NetworkFields {
   network: 'ipv4' | 'ipv6' | 'arp';
   /** The sender's address; of ARP the one that it claims. */
@@ -10,7 +10,7 @@ export interface NetworkFields {
   destination: string;
 }
 
-/** What is known about one network protocol. */
+/** One network protocol. */
 export interface Network<Fields> {
   /** Reads what begins at `start`, never past `end`. Undefined if the network header was cut off. `show` prints the addresses. */
   read(source: Source, start: number, end: number, show: Redactor): Fields | undefined;

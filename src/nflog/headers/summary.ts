@@ -6,11 +6,12 @@ import { NETWORKS, networkProtocol } from './headers.ts';
 import { Line } from './line.ts';
 
 /*
- * One line for a packet, as the kernel's LOG prints it (net/netfilter/nf_log_syslog.c), in the same words and the same order, so that programs that
- * read kernel logs can read it. Every header is looked at only as far as it was captured.
+ * One line for a packet, as the kernel's LOG prints it (net/netfilter/nf_log_syslog.c), in the same words and the
+ * same order, so that programs that read kernel logs can read it. Every header is looked at only as far as it was
+ * captured.
  */
 
-/** What the line is made of. */
+/** The properties that the line shows. */
 export interface Summarized {
   readonly prefix: string;
   readonly family: string | number;
@@ -37,7 +38,8 @@ export function summarize(packet: Summarized, properties = '', show: Redactor = 
   line.add(`${printable(prefix)}IN=${printable(inDevice ?? '')} OUT=${printable(outDevice ?? '')} `);
   if (physInDevice !== undefined && physInDevice !== inDevice) line.add(`PHYSIN=${printable(physInDevice)} `);
   if (physOutDevice !== undefined && physOutDevice !== outDevice) line.add(`PHYSOUT=${printable(physOutDevice)} `);
-  // Tags: the one that was taken off, those that the link-layer header ends with, those that the payload begins with.
+  // Three places of tags: the one that the kernel took off, the end of the link-layer header, the front of the
+  // payload.
   const outer = networkProtocol(packet);
   let protocol = outer;
   let tags = packet.vlan === undefined ? '' : tagText(packet.vlan);

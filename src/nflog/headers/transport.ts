@@ -12,15 +12,15 @@ import { udp, udplite } from './udp.ts';
 /** The fields of `Headers` that are of transport headers. */
 export interface TransportFields extends TcpFields, IcmpFields {}
 
-/** What is known about one protocol behind the IP header. */
+/** One protocol behind the IP header. */
 export interface Transport {
   /** The only network that the kernel's LOG knows the protocol in. */
   readonly network?: 'ipv4' | 'ipv6';
   /** Adds the fields of the header at `at`, of which `left` bytes were captured. */
   read?(fields: TransportFields, view: DataView, at: number, left: number): void;
   /**
-   * Adds what the kernel's LOG prints. `fragment`: of a later fragment, which has no header. Returns false where the line ends because the header was
-   * cut off.
+   * Adds the text that the kernel's LOG prints. `fragment`: the packet is a later fragment, which has no header.
+   * Returns false if the header was cut off; the line ends there.
    */
   summarize?(line: Line, at: number, fragment: boolean, inner: Inner | undefined): boolean;
 }
@@ -49,7 +49,10 @@ export function readTransport(
   TRANSPORTS[protocol]?.read?.(fields, view, at, end - at);
 }
 
-/** Adds the text of the transport header. False where the line ends. `inner` prints the packet inside an error, if that is wanted. */
+/**
+ * Adds the text of the transport header. Returns false if the line ends there. `inner` prints the packet inside an
+ * error; undefined leaves it out.
+ */
 export function summarizeTransport(
   line: Line,
   network: 'ipv4' | 'ipv6',

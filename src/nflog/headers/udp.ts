@@ -1,6 +1,6 @@
 import type { Line } from './line.ts';
 
-/** What TCP, UDP, SCTP and DCCP begin with. */
+/** The front of the headers of TCP, UDP, SCTP and DCCP. */
 export interface PortFields {
   sourcePort?: number;
   destinationPort?: number;

@@ -6,23 +6,33 @@ import type { Packet } from '../packet.ts';
 import { Backlog, type Consumer } from './delivery.ts';
 import type { CaptureFormat } from './pcap.ts';
 
-/** When a file is full, and where the next one comes from. `bytes`, `seconds` or both. */
+/** When a file is full, and which file comes next. Give `bytes`, `seconds` or both. */
 export interface Rotation {
-  /** A file ends before the packet that would make it larger, 1,024 to 2^53-1; a packet that is larger by itself has a file of its own. */
+  /**
+   * A file ends before the packet that would make it larger, 1,024 to 2^53-1. A single packet that is larger gets a
+   * file of its own.
+   */
   bytes?: number;
-  /** A file ends this long after it was begun, if there is a packet in it, 1 to 2,147,483. The next one is begun by the next packet. */
+  /**
+   * A file ends so many seconds after it was begun, if it has a packet, 1 to 2,147,483. The next packet begins the
+   * next file.
+   */
   seconds?: number;
-  /** Supplies the Writable of file number `index` (the one given to `toPcap` is number 0). Until it has, the log's `backlog` is in force. */
+  /**
+   * Returns the Writable of file number `index` (the one given to `toPcap` is number 0). The log's `backlog` applies
+   * until it has.
+   */
   next(index: number): Writable | Promise<Writable>;
 }
 
-/** Something that writes a log's packets, until it is ended, or the log is closed. */
+/** Writes a log's packets until it or the log is ended. */
 export interface Sink extends AsyncDisposable {
   /** Packets handed to the Writable or logger. */
   readonly packets: number;
   /**
-   * Resolves when it has ended and all is written; rejects with the error of the Writable, or of `rotate.next`, after which nothing more is written.
-   * One that nobody looks at is an unhandled rejection: a capture does not stop in silence.
+   * Resolves when the sink has ended and all is written. Rejects with the error of the Writable, or of `rotate.next`;
+   * nothing more is written then. If nobody awaits it, that is an unhandled rejection: a capture does not stop in
+   * silence.
    */
   readonly finished: Promise<void>;
   /** Takes no more packets, writes what it has, ends the Writable, and resolves or rejects as `finished` does. */
@@ -31,9 +41,9 @@ export interface Sink extends AsyncDisposable {
 
 /** A sink as its log sees it. */
 export interface LogSink extends Sink {
-  /** Resolves when `finished` has been settled, either way; nobody is to answer for it. */
+  /** Resolves when `finished` is settled, either way. It never rejects. */
   readonly settled: Promise<void>;
-  /** Ends it; `failure` is why the log could not be read to its end. */
+  /** Ends it; `failure` is the error that ended the log. */
   endWith(failure?: unknown): void;
 }
 
@@ -45,7 +55,7 @@ export interface Capture extends Sink {
   readonly files: number;
 }
 
-/** One `write` gets at most so much: what a Writable has not written yet cannot be rotated away. */
+/** The most bytes of one `write`. A file cannot be rotated before its Writable has written them. */
 const CHUNK = 256 * 1024;
 
 export function checkWritable(value: unknown, path: Path): Writable {
@@ -62,7 +72,7 @@ export function checkRotation(value: unknown): Rotation | undefined {
   const { bytes, seconds, next } = value as Partial<Rotation>;
   if (bytes === undefined && seconds === undefined) throw typeError(['rotate'], '{ bytes } or { seconds }', value);
   if (bytes !== undefined) checkInteger(bytes, ['rotate', 'bytes'], 1024, Number.MAX_SAFE_INTEGER);
-  // What setTimeout can wait for.
+  // The longest time of setTimeout.
   if (seconds !== undefined) checkInteger(seconds, ['rotate', 'seconds'], 1, Math.floor(0x7fffffff / 1000));
   if (typeof next !== 'function') throw typeError(['rotate', 'next'], 'a function', next);
   return value as Rotation;
@@ -96,11 +106,11 @@ export class CaptureSink implements Consumer, Capture, LogSink {
   readonly #format: CaptureFormat;
   readonly #rotation: Rotation | undefined;
   readonly #backlog: Backlog;
-  /** What to call when it can take packets again, and when it wants no more. */
+  /** How to continue when there is room again, and how to leave. */
   #log: { resume(): void; detach(): void } | undefined;
-  /** The file being written; undefined between two. */
+  /** The file that is written; undefined between two files. */
   #writable: Writable | undefined;
-  /** Why it takes no packets: the Writable is full, or the next one is awaited. */
+  /** Two reasons to take no packets: the Writable is full, or the next one is awaited. */
   #full = false;
   #opening = false;
   readonly #outcome = new Ending();
@@ -155,8 +165,9 @@ export class CaptureSink implements Consumer, Capture, LogSink {
   }
 
   /**
-   * Whether the rest of what is being written waits in the backlog. With 'leave-to-kernel' it has been read and is kept in any case: as bytes, in the
-   * Writable's own queue, it costs less, and nothing more is read until that has drained. The other policies may have to drop what waits.
+   * Do the other packets wait in the backlog? With 'leave-to-kernel' they have been read and are kept in any case. In
+   * the Writable's own queue, as bytes, they cost less, and nothing more is read until that has drained. The other
+   * policies may have to drop packets that wait.
    */
   get #waits(): boolean {
     return this.#opening || (this.#full && this.#backlog.when !== 'leave-to-kernel');
@@ -175,7 +186,8 @@ export class CaptureSink implements Consumer, Capture, LogSink {
       const only = this.#filePackets === 0;
       const chunk = this.#format.encode(packets, next, Math.min(left, CHUNK), only || left >= CHUNK);
       if (chunk.next === next) {
-        // A file is not left before its Writable has kept up, or there would be no end of files that are still being written.
+        // The file is not ended before its Writable has kept up: otherwise any number of files could be written at
+        // once.
         if (this.#full) {
           this.#keep(packets, next);
           return;
@@ -207,7 +219,7 @@ export class CaptureSink implements Consumer, Capture, LogSink {
     this.#filePackets = 0;
     this.files++;
     this.#unfinished++;
-    // Of the standard streams, which stay open, nobody hears that they have finished.
+    // The standard streams stay open, so they never finish.
     finished(writable, { readable: false }, error => {
       const early =
         writable === this.#writable ? new StateError('ERR_CLOSED', 'the Writable has been ended') : undefined;
@@ -301,7 +313,7 @@ export class CaptureSink implements Consumer, Capture, LogSink {
     this.#endFile();
   }
 
-  /** What waits is written without regard to the Writable's opinion: it is bounded, and nothing comes after it. */
+  /** Writes the waiting packets even if the Writable is full: they are bounded, and nothing comes after them. */
   #endFile(): void {
     if (this.#opening || this.#outcome.done) return;
     this.#full = false;
@@ -335,7 +347,7 @@ export class CaptureSink implements Consumer, Capture, LogSink {
     this.#opening = false;
     this.#full = false;
     this.#log?.detach();
-    // Nobody else has this Writable's error, and a file that is left open is a leak.
+    // Nobody else handles this Writable's error, and an open file would leak.
     this.#writable?.on('error', () => {}).destroy();
     this.#writable = undefined;
   }
@@ -345,7 +357,7 @@ export class CaptureSink implements Consumer, Capture, LogSink {
   }
 }
 
-/** The standard streams cannot be closed: they are written to their end. */
+/** The standard streams cannot be closed. They are only written to their end. */
 function endOf(writable: Writable, done: () => void): void {
   if (writable === process.stdout || writable === process.stderr) writable.write('', () => done());
   else writable.end();

@@ -4,7 +4,7 @@ import type { BacklogOptions } from '../config.ts';
 import type { Packet } from '../packet.ts';
 import type { Loss, Receiver } from '../reader.ts';
 
-/** Packets that nobody has taken yet, in their order, and what happens when they become too many. */
+/** Packets that wait to be taken, and the policy for too many of them. */
 export class Backlog {
   readonly limit: number;
   readonly when: Required<BacklogOptions>['when'];
@@ -23,7 +23,7 @@ export class Backlog {
     return this.#packets.length - this.#head;
   }
 
-  /** 'leave-to-kernel' keeps whatever comes: it is for the reader not to read more than there is room for. */
+  /** 'leave-to-kernel' keeps all packets: the reader must not read more than there is room for. */
   push(packets: readonly Packet[]): void {
     const over = this.when === 'leave-to-kernel' ? 0 : Math.max(0, this.length + packets.length - this.limit);
     this.dropped += over;
@@ -56,16 +56,16 @@ export class Backlog {
   }
 }
 
-/** Turns reading on and off. Both are harmless when it is so already. */
+/** Starts and stops reading. Both do nothing if reading is already on or off. */
 export interface Flow {
   start(): void;
   stop(): void;
 }
 
-/** Gets every packet, besides whoever else does. Its methods do not throw. */
+/** Gets every packet, as all other consumers do. Its methods do not throw. */
 export interface Consumer {
   take(packets: readonly Packet[]): void;
-  /** It can take no more for now. What it gets all the same, it keeps or drops by the log's policy. */
+  /** It has no room now. If it gets packets all the same, it keeps or drops them by the log's policy. */
   readonly busy: boolean;
   /** Packets that the policy has thrown away. */
   readonly dropped: number;
@@ -84,8 +84,8 @@ interface Waiting {
 }
 
 /**
- * Hands packets to whoever takes them. Without anyone nothing is read: the kernel's buffer holds the packets, and the process may end. All
- * iterators take from one backlog, so that a loop that was left goes on where it stopped when it is begun again.
+ * Delivers packets to loops and consumers. Without any, nothing is read: the kernel's buffer holds the packets, and
+ * the process may end. All iterators take from one backlog, so a new loop goes on where the last one stopped.
  */
 export class Delivery implements Receiver {
   readonly #backlog: Backlog;
@@ -93,18 +93,18 @@ export class Delivery implements Receiver {
   /** Called when nothing can be read any more. */
   #failed: (error: unknown) => void = () => {};
   readonly #lossHandlers = new Set<(loss: Loss) => void>();
-  /** Each with what calls it in the asynchronous context in which it was attached: packets come in from nowhere. */
+  /** Each with a function that calls it in the asynchronous context in which it was attached. */
   readonly #consumers = new Map<Consumer, InContext>();
   readonly #iterators = new Set<object>();
   readonly #waiting: Waiting[] = [];
-  /** Nothing comes any more; iterations go on to the end of the backlog. */
+  /** No packets come any more; iterations go on to the end of the backlog. */
   #finished = false;
   #ended = false;
-  /** Why reception failed: told once. */
+  /** The error of reception. One iteration throws it. */
   #failure: unknown;
-  /** Why it was ended from outside: told to all, and to those who come later. */
+  /** The reason of an abort. All iterations throw it, later ones too. */
   #reason: { error: unknown } | undefined;
-  /** What consumers that have gone had dropped. */
+  /** The number of packets that former consumers have dropped. */
   #dropped = 0;
 
   constructor(backlog: Required<BacklogOptions>, flow: Flow = IDLE) {
@@ -131,7 +131,7 @@ export class Delivery implements Receiver {
   #regulate(): void {
     const wanted = this.#iterators.size + this.#consumers.size > 0 && !this.#ended && !this.#finished;
     const { room } = this;
-    // Half empty before it is filled again: not a stop and a start for each packet.
+    // Start when the backlog is half empty, so that reading does not stop and start for each packet.
     if (!wanted || room <= 0) this.#flow.stop();
     else if (room >= this.#backlog.limit / 2) this.#flow.start();
   }
@@ -177,7 +177,7 @@ export class Delivery implements Receiver {
     this.#failed(error);
   }
 
-  /** Gives the consumer all packets from now on. It calls what is returned when it is not busy any more; `detach` ends it. */
+  /** Gives the consumer all packets from now on. It calls `resume` when it has room again, and `detach` ends it. */
   attach(consumer: Consumer): { resume(): void; detach(): void } {
     this.#mustBeOpen();
     if (this.#finished) throw closedError('the log');
@@ -199,7 +199,7 @@ export class Delivery implements Receiver {
     return this.attach({ take, busy: false, dropped: 0 }).detach;
   }
 
-  /** What came before there was anyone to take it. */
+  /** Delivers the packets that came before there was a consumer. */
   #handOver(): void {
     if (this.#ended || this.#iterators.size > 0 || this.#consumers.size === 0 || this.#backlog.length === 0) return;
     this.take(this.#backlog.take());
@@ -239,7 +239,7 @@ export class Delivery implements Receiver {
     });
   }
 
-  /** The end of an iteration: an error if reception failed, told once. */
+  /** The end of an iteration: the error of reception, once. */
   #end(): Result {
     if (this.#reason !== undefined) throw this.#reason.error;
     const failure = this.#failure;
@@ -258,17 +258,17 @@ export class Delivery implements Receiver {
     this.#regulate();
   }
 
-  /** Nothing more will come. Iterations, those that begin later too, end behind what is there. */
+  /** No more packets come. Iterations, later ones too, end behind the last packet of the backlog. */
   finish(): void {
     if (this.#ended || this.#finished) return;
     this.#finished = true;
     this.#leave();
-    // Those that wait have seen all that there was.
+    // Iterations that wait have had all packets.
     for (const { resolve } of this.#waiting.splice(0)) resolve({ value: undefined, done: true });
     this.#flow.stop();
   }
 
-  /** Ends all iterations with an error, and those that begin later. */
+  /** Ends all iterations with an error, later ones too. */
   abort(error: unknown): void {
     if (this.#ended) return;
     this.#reason = { error };
@@ -283,7 +283,7 @@ export class Delivery implements Receiver {
     this.#lossHandlers.clear();
   }
 
-  /** Ends all iterations. What is still in the backlog is given up: whoever closes a log has seen enough of it. */
+  /** Ends all iterations, and drops the packets of the backlog. */
   end(failure?: unknown): void {
     if (this.#ended) return;
     this.#ended = true;
@@ -302,7 +302,10 @@ export class Delivery implements Receiver {
   }
 }
 
-/** A handler that throws is the program's own failure: it must neither stop reception nor keep the packets from the others. */
+/**
+ * An error of a handler is the program's own: it is thrown later, so that reception goes on and other handlers get
+ * their packets.
+ */
 export function call<T>(handler: (value: T) => void, value: T): void {
   try {
     handler(value);

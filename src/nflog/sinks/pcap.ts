@@ -3,9 +3,12 @@ import { endOfPacket, type Packet, sourceOfPacket, startOfPacket, timeOf } from 
 
 /* The pcap file format (draft-ietf-opsawg-pcap), in the byte order of this host, which its magic number tells. */
 
-/** nfgenmsg and attributes in the byte order of the host that wrote them: just what the kernel sends behind its nlmsghdr. */
+/**
+ * The link type of nfgenmsg and attributes in the byte order of the host that wrote them, which the kernel sends
+ * behind its nlmsghdr.
+ */
 export const LINKTYPE_NFLOG = 239;
-/** No packet is longer: 64 KiB of payload and its attributes. tcpdump refuses files whose limit is above 256 KiB. */
+/** No packet is longer than 64 KiB of payload and its attributes. tcpdump refuses files with a limit above 256 KiB. */
 export const SNAPLEN = 262144;
 
 const FILE_HEADER = 24;
@@ -13,16 +16,16 @@ const RECORD_HEADER = 16;
 
 /** One format of files. */
 export interface CaptureFormat {
-  /** What a file begins with. */
+  /** The beginning of a file. */
   begin(): Uint8Array;
   /**
-   * Writes packets from `first` on into a buffer of their own: as many as fit `limit` bytes, but one at least if `force`. `next` is the first
-   * one that did not fit.
+   * Writes packets from `first` on into a buffer of their own: as many as fit `limit` bytes, but one at least if
+   * `force`. `next` is the first one that did not fit.
    */
   encode(packets: readonly Packet[], first: number, limit: number, force: boolean): { bytes: Uint8Array; next: number };
 }
 
-/** Packets as they are, with the time before each: nothing is decoded, nothing lost. */
+/** Packets unchanged, each with its time before it. Nothing is decoded. */
 export class PcapFormat implements CaptureFormat {
   begin(): Uint8Array {
     const header = new Uint8Array(FILE_HEADER);
@@ -49,7 +52,7 @@ export class PcapFormat implements CaptureFormat {
       if (more > limit && !(force && next === first)) break;
       size = more;
     }
-    // Memory that is not cleared first; all of it is written.
+    // The memory is not cleared: all of it is overwritten.
     const bytes = Buffer.allocUnsafeSlow(size);
     const view = new DataView(bytes.buffer);
     for (let i = first, to = 0; i < next; ) {
@@ -62,8 +65,8 @@ export class PcapFormat implements CaptureFormat {
 }
 
 /**
- * The end of the run that begins at packet `first`: packets that stand one behind the other in memory, with the 16 bytes of their nlmsghdr between
- * them. A record's header has 16 bytes too.
+ * The end of the run that begins at packet `first`: packets that stand one behind the other in memory, with the 16
+ * bytes of their nlmsghdr between them. A record's header has 16 bytes too.
  */
 function runFrom(packets: readonly Packet[], first: number, end: number): number {
   const source = sourceOfPacket(packets[first]!);

@@ -25,7 +25,10 @@ const EPB_FIXED = 28;
 const USUAL_BLOCK = 384;
 const U32 = 0x100000000;
 const encoder = new TextEncoder();
-/** A container can rename its devices for ever, and write any prefix: then these are made anew. */
+/**
+ * A container can rename its devices and change prefixes at any time, so the texts are forgotten when there are too
+ * many.
+ */
 const MAX_KNOWN = 4096;
 
 /** Blocks in a buffer that grows. */
@@ -83,7 +86,7 @@ class Blocks {
   }
 }
 
-/** Packets as they are, with their devices as interfaces, and prefix, rule and losses as comments. */
+/** Packets unchanged, with their devices as interfaces, and prefix and losses as comments. */
 export class PcapngFormat implements CaptureFormat {
   readonly #origin: string;
   readonly #interfaces = new Map<string, number>();
@@ -92,7 +95,7 @@ export class PcapngFormat implements CaptureFormat {
   readonly #expected = new Map<number, number>();
   #interfaceCount = 0;
 
-  /** `origin`: whose packets these are, for people. */
+  /** `origin` tells readers of the file where the packets come from. */
   constructor(origin: string) {
     this.#origin = origin;
   }
@@ -128,7 +131,7 @@ export class PcapngFormat implements CaptureFormat {
       const interfaces = this.#interfaceCount;
       this.#packet(blocks, packet);
       if (blocks.length > limit && !(force && next === first)) {
-        // It goes to the next file. An interface that it brought is described there anew.
+        // The packet goes to the next file, which describes its interface again.
         blocks.length = before;
         this.#forget(interfaces);
         break;
@@ -195,7 +198,7 @@ export class PcapngFormat implements CaptureFormat {
     const expected = this.#expected.get(group);
     if (expected === undefined || sequence === undefined || sequence === expected) return undefined;
     const lost = (sequence - expected) >>> 0;
-    // One from behind would be a kernel that counts anew.
+    // A lower number means that the kernel has begun to count again.
     if (lost >= 0x80000000) return undefined;
     return encoder.encode(`${lost} packets of group ${group} are missing before this one`);
   }

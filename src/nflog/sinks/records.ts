@@ -16,29 +16,30 @@ export const RECORD_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal'
 /** The levels of records, as pino has them. */
 export type RecordLevel = (typeof RECORD_LEVELS)[number];
 
-/** Takes records: pino, or what has its methods. */
+/** Takes records: pino, or any object with its methods. */
 export interface RecordLogger extends Logger {
   trace?(fields: object, message?: string): void;
   fatal?(fields: object, message?: string): void;
-  /** pino's: a record of a level that is off is not even made. */
+  /** Asked before a record is made: a record of a level that is off is not made. */
   isLevelEnabled?(level: string): boolean;
 }
 
-/** What records show, and at which level they are written. */
+/** The contents and level of records. */
 export interface RecordOptions<R = unknown> {
   /**
-   * Of all records, or of each: what the function returns for the packet's rule (undefined where it is not known) and the packet. Where left out,
-   * or where it returns undefined: the `level` of the rule, if it is an object with one, else 'info'. A function that throws, or returns something
-   * else, ends the sink.
+   * The level of all records, or a function that returns the level for the packet's rule (undefined if it is not
+   * known) and the packet. By default, or if the function returns undefined: the `level` of the rule if it has one,
+   * else 'info'. If the function throws, or returns something else, the sink ends.
    */
   level?: RecordLevel | ((rule: R | undefined, packet: Packet<R>) => RecordLevel | undefined);
   /**
-   * What a record shows. Where left out: all but `family`, `hardwareAddress`, `etherType`, `ttl`, `gid`, `receiverGid`, `sequence`,
-   * `globalSequence`, `receivedAtMicroseconds`, `headers`, `summary` and `payload`. What a packet lacks is undefined. `uid` and `gid` are those of
-   * the sender, `receiverUid` and `receiverGid` those of whom a packet that comes in goes to: see `packet.socketSide`.
+   * The fields of a record. By default all but `family`, `hardwareAddress`, `etherType`, `ttl`, `gid`, `receiverGid`,
+   * `sequence`, `globalSequence`, `receivedAtMicroseconds`, `headers`, `summary` and `payload`. Fields that a packet
+   * lacks are undefined. `uid` and `gid` are those of the sender; `receiverUid` and `receiverGid` are those of the
+   * socket that an incoming packet goes to: see `packet.socketSide`.
    */
   fields?: readonly RecordField[];
-  /** Shows no whole address; false where left out. Prefixes and device names are shown as they are. */
+  /** Hides addresses; false by default. Prefixes and device names are shown unchanged. */
   redact?: Redact;
 }
 
@@ -48,7 +49,10 @@ interface Origin {
   readonly netns: number;
 }
 
-/** In the order in which a record shows them, and whether it does where nobody chooses the fields. Those of single attributes come behind them. */
+/**
+ * The fields in their order, and whether records have them by default. Fields of single attributes follow behind
+ * them.
+ */
 const FIELDS = {
   container: true,
   netns: true,
@@ -109,15 +113,16 @@ const ATTRIBUTE_FIELDS: readonly AttributeField[] = PROPERTIES.flatMap(({ key, s
 /** The fields that a record can have. */
 export type RecordField = keyof typeof FIELDS | PropertyField;
 
-/** What the records of one sink have. */
+/** The fields of one sink's records. */
 interface Wanted {
   readonly own: Readonly<Record<keyof typeof FIELDS, boolean>>;
   readonly attributes: readonly AttributeField[];
 }
 
 /*
- * One literal, whatever is wanted: an object that grows by names that are not known in advance becomes a hash table at the thirteenth, which costs ten
- * times as much. Fields that are not wanted, or not there, are undefined, which pino does not print.
+ * One literal for all records: an object that grows by names that are not known in advance becomes a hash table at
+ * the thirteenth, which costs ten times as much. Fields that are not wanted, or that the packet lacks, are undefined;
+ * pino does not print them.
  */
 function recordOf(
   packet: Packet,
@@ -175,7 +180,7 @@ function recordOf(
   return record;
 }
 
-/** What a rule is called: `rules` may return anything. */
+/** The name of a rule. `rules` may return anything. */
 function nameOf(rule: unknown): string | undefined {
   if (typeof rule === 'string') return rule;
   const { name, prefix } = (typeof rule === 'object' && rule !== null ? rule : {}) as Record<string, unknown>;
@@ -183,13 +188,13 @@ function nameOf(rule: unknown): string | undefined {
   return typeof prefix === 'string' && prefix.trim() !== '' ? prefix.trim() : undefined;
 }
 
-/** The level that a rule has of itself. */
+/** The level in the rule. */
 function levelOf(rule: unknown): RecordLevel {
   const level = typeof rule === 'object' && rule !== null ? (rule as { level?: unknown }).level : undefined;
   return RECORD_LEVELS.includes(level as RecordLevel) ? (level as RecordLevel) : 'info';
 }
 
-/** pino escapes what JSON must, and no more: these are texts that a container chose. */
+/** pino escapes only what JSON requires, and a container chose these texts. */
 const shown = (text: string | undefined): string | undefined => (text === undefined ? undefined : printable(text));
 
 const OWN_NAMES = Object.keys(FIELDS) as (keyof typeof FIELDS)[];
@@ -215,7 +220,7 @@ function hardwareOf(packet: Packet, show: Redactor): string | undefined {
   return show.hardware(bytes, 0, bytes.length);
 }
 
-/** Flat and short: what tells connections apart. */
+/** The parts of a connection that tell it from others, flat and short. */
 function conntrackOf(packet: Packet, show: Redactor): object | undefined {
   const { conntrack } = packet;
   if (conntrack === undefined) return undefined;
@@ -332,7 +337,7 @@ export class RecordSink implements Consumer, LogSink {
       if (lines !== '') output.write(lines);
       lines = '';
     };
-    // The lowest that there can be: a level that somebody has chosen is to be seen.
+    // The lowest level in use, so that pino prints every record.
     const level = this.#level ?? 'trace';
     this.#logger = pino({ level: level === 'trace' || level === 'debug' ? level : 'info' }, { write });
   }
