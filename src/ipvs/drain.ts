@@ -25,9 +25,9 @@ export type DrainPolicy =
       /** How often to look, in milliseconds: 10 to 2^31-1, default 1000. */
       pollMs?: number;
       /**
-       * What becomes of the entries that connection tracking has of the connections that are left, where `settings.conntrack` is on and the destination is
-       * masqueraded: 'end' or 'keep'. Default: 'end' for UDP, 'keep' for the others. With `settings.expire_nodest_conn`, the next packet of a client whose
-       * entry was ended comes to another destination at once; else that packet is lost.
+       * Whether connection tracking forgets the connections that are left: 'end' or 'keep'. It is for masqueraded destinations, where
+       * `settings.conntrack` is on. Default 'end' for UDP and 'keep' for the other protocols. With `settings.expire_nodest_conn`, Linux 5.9 and
+       * newer end them in any case.
        */
       connections?: 'end' | 'keep';
     }

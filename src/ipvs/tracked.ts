@@ -13,8 +13,8 @@ import type { Observer } from '../observe.ts';
 
 /*
  * With `settings.conntrack`, the kernel also tracks the connections that IPVS masquerades. Such an entry names the real server as the source of
- * answers. As long as it exists, the first packet that a client sends after the removal of its server is dropped, even with
- * `settings.expire_nodest_conn` (net/netfilter/ipvs/ip_vs_core.c, ip_vs_conn_uses_old_conntrack).
+ * answers. With `settings.expire_nodest_conn`, Linux 5.9 and newer end it by themselves when the server is removed. Otherwise it stays for the
+ * whole timeout, and the first packet that IPVS would schedule anew is dropped (ip_vs_conn_uses_old_conntrack, ip_vs_core.c).
  */
 
 /** A masqueraded destination that was removed, and its service. */

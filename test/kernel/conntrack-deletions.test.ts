@@ -1,0 +1,3 @@
+import { deletionSuite } from '../support/conntrack-deletions.ts';
+
+deletionSuite();
