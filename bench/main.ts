@@ -10,7 +10,7 @@ import { runInUml } from './uml.ts';
 /** Far more than any of them takes where nothing else runs. */
 const GUEST_SECONDS = 3600;
 /** What runs in a guest is compiled here. */
-const PROGRAMS = ['floor-netlink', 'floor-run', 'floor-fleet', 'flood', 'visit'];
+const PROGRAMS = ['floor-netlink', 'floor-run', 'floor-fleet', 'floor-events', 'flood', 'visit'];
 
 async function main(): Promise<number> {
   const options = readOptions(process.argv.slice(2));

@@ -1,6 +1,7 @@
 import { parseArgs } from 'node:util';
 import { codec } from './codec.ts';
 import { compile } from './compile.ts';
+import { conntrack } from './conntrack.ts';
 import { dataplane } from './dataplane.ts';
 import { ffi } from './ffi.ts';
 import { fleet } from './fleet.ts';
@@ -22,6 +23,7 @@ export const BENCHMARKS: Record<string, (quick: boolean) => Promise<Measured>> =
   nftables,
   compile,
   nflog,
+  conntrack,
   fleet,
   update,
   dataplane,

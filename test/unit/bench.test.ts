@@ -10,7 +10,19 @@ import { printReport, reportOf, writeReport } from '../../bench/report.ts';
 const SAMPLE: Sample = { seconds: 2, cpuMicroseconds: 5, latencies: [0.001, 0.003], lost: 2 };
 
 it('benchmarks have the names of the contract', () => {
-  const names = ['ffi', 'codec', 'netns', 'ipvs', 'nftables', 'compile', 'nflog', 'fleet', 'update', 'dataplane'];
+  const names = [
+    'ffi',
+    'codec',
+    'netns',
+    'ipvs',
+    'nftables',
+    'compile',
+    'nflog',
+    'conntrack',
+    'fleet',
+    'update',
+    'dataplane',
+  ];
   expect(Object.keys(BENCHMARKS)).toEqual(names);
 });
 
