@@ -4,9 +4,9 @@ import type { CompiledSet } from './compile/compile.ts';
 import { vocabulary } from './decompile/format-value.ts';
 import { readRule } from './decompile/rule.ts';
 import { type SetFinder, Sets } from './decompile/sets.ts';
-import { type ListedSet, Undecompilable } from './decompile/tree.ts';
 import type { Names } from './names.ts';
 import { type Statement, statementsJson } from './statements/registry.ts';
+import { type ListedSet, Undecompilable } from './tree.ts';
 
 /** Information that is not in a rule's bytecode. */
 export interface DecompileContext {

@@ -8,7 +8,17 @@ import type {
   TCP_OPTIONS,
   TcpOption,
 } from './data/extensions.ts';
-import type { CtKey, FibFlag, IpsecKey, MetaKey, RtKey, SocketKey, TunnelKey } from './data/keys.ts';
+import type {
+  AddressFamily,
+  CtKey,
+  Direction,
+  FibFlag,
+  IpsecKey,
+  MetaKey,
+  RtKey,
+  SocketKey,
+  TunnelKey,
+} from './data/keys.ts';
 import type { Protocol, ProtocolField } from './data/protocols.ts';
 import type { CounterState } from './statements/counter.ts';
 import type { CtCount } from './statements/ct-count.ts';
@@ -70,10 +80,7 @@ export type SctpChunkReference = {
   [N in SctpChunk]: { name: N; field?: keyof (typeof SCTP_CHUNKS)[N]['fields'] & string };
 }[SctpChunk];
 
-/** The family of an address: IPv4 or IPv6. */
-export type AddressFamily = 'ip' | 'ip6';
-/** A direction of a connection: from the client, or back to it. */
-export type Direction = 'original' | 'reply';
+export type { AddressFamily, Direction };
 
 /** Data of connection tracking. Addresses, ports, counts and zones may be those of one direction. */
 export interface CtReference {

@@ -2,16 +2,15 @@ import { typeError } from '../errors.ts';
 import type { NftObject, NftObjectOf } from '../nf_tables/object.ts';
 import { entryOf } from './compile/json-fields.ts';
 import { listOf } from './compile/named-set.ts';
-import { Place, refuse } from './compile/term.ts';
 import { type OBJECTS, type ObjectName, objectName } from './data/objects.ts';
 import { formatDuration, type Vocabulary } from './decompile/format-value.ts';
-import { Undecompilable } from './decompile/tree.ts';
 import type { JsonObject } from './json-object.ts';
 import { limitText } from './statements/limit.ts';
 import { quotaText } from './statements/quota.ts';
 import { exactNumber } from './statements/state.ts';
 import { STATES } from './statements/stateful.ts';
 import { readSynproxy, SYNPROXY_FLAGS, type SynproxyFlag } from './statements/synproxy.ts';
+import { Place, refuse, Undecompilable } from './tree.ts';
 
 /* Objects with names: from nft's JSON to the fields that a transaction takes, and from the kernel's data to nft's JSON and text. */
 

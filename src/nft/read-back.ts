@@ -2,14 +2,13 @@ import type { ArgumentError } from '../errors.ts';
 import type { WireElement } from '../nf_tables/element.ts';
 import type { Expression } from '../nf_tables/expression.ts';
 import type { Family } from '../nf_tables/family.ts';
+import { bytesOf, reverseBytes } from './bits.ts';
 import { compileStatements } from './compile/compile.ts';
 import type { Datatype } from './data/datatypes.ts';
-import { bytesOf, reverseBytes } from './decompile/bits.ts';
 import type { Vocabulary } from './decompile/format-value.ts';
-import { isKnown } from './decompile/loads.ts';
 import type { SetFinder, Sets } from './decompile/sets.ts';
-import { isBitmask, type ListedSet, type Node, ORDERS, Undecompilable } from './decompile/tree.ts';
 import { type FlowStatement, statementsJson } from './statements/registry.ts';
+import { isFlags, isKnown, type ListedSet, type Node, ORDERS, Undecompilable } from './tree.ts';
 
 /*
  * A workaround for nft 1.0.6, which prints calculations that it cannot read or reads as others: a mark that is set from an address, a shift
@@ -59,7 +58,8 @@ export function readsBack(
 const UNREAD: ReadonlySet<Datatype['kind']> = /* @__PURE__ */ new Set<Datatype['kind']>(['interface', 'time', 'date']);
 
 /** Values that each nft accepts in each place. */
-const MADE: ReadonlySet<Node['kind']> = /* @__PURE__ */ new Set<Node['kind']>(['value', 'map', 'hash', 'numgen']);
+const MADE: ReadonlySet<string> = /* @__PURE__ */ new Set(['value', 'map', 'hash', 'numgen']);
+const isMade = (node: Node): boolean => MADE.has(node.kind === 'load' ? node.name : node.kind);
 
 function calculates(statement: FlowStatement): boolean {
   switch (statement.kind) {
@@ -68,13 +68,13 @@ function calculates(statement: FlowStatement): boolean {
       if (node.kind !== 'relation') break;
       if (node.left.kind === 'unary' && node.left.argument.kind === 'payload' && node.right.kind === 'range')
         return true;
-      if (isBitmask(node.right.type) && ORDERS.has(node.op) && !isSymmetric(node.right)) return true;
+      if (isFlags(node.right.type) && ORDERS.has(node.op) && !isSymmetric(node.right)) return true;
       break;
     }
     case 'mangle':
       // A write of bits without a name includes the bits around them.
       if (statement.target.kind === 'payload' && !isKnown(statement.target)) return false;
-      if (!MADE.has(statement.value.kind)) return true;
+      if (!isMade(statement.value)) return true;
       break;
     default:
   }
@@ -99,7 +99,7 @@ function isCalculated(node: Node): boolean {
     case 'binary':
       return !UNREAD.has(node.left.type.kind);
     case 'map':
-      return node.right.kind === 'set-reference' && node.right.literal !== undefined && isCalculated(node.left);
+      return node.mappings.kind === 'set-reference' && node.mappings.literal !== undefined && isCalculated(node.key);
     case 'relation':
     case 'flag-comparison':
       return isCalculated(node.left);
@@ -109,7 +109,7 @@ function isCalculated(node: Node): boolean {
       return isCalculated(node.key);
     case 'unary':
       return node.argument.kind === 'payload' || isCalculated(node.argument);
-    case 'hash':
+    case 'load':
       return node.argument !== undefined && isCalculated(node.argument);
     default:
       return false;

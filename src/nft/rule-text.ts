@@ -3,11 +3,11 @@ import type { RuleEntry } from '../nf_tables/rule.ts';
 import { readRule } from './decompile/rule.ts';
 import type { Sets } from './decompile/sets.ts';
 import type { TextOptions } from './decompile/to-text.ts';
-import { Undecompilable } from './decompile/tree.ts';
 import { isWritableComment } from './decompile/unwritable.ts';
 import { readsBack } from './read-back.ts';
 import { bracketed } from './statements/raw.ts';
 import { endsRule, statementText } from './statements/registry.ts';
+import { Undecompilable } from './tree.ts';
 
 export type ListedRule = Pick<RuleEntry, 'family' | 'expressions' | 'comment'>;
 

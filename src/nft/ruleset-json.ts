@@ -7,13 +7,13 @@ import { ELEMENTS_AT_ONCE, finish, type InParts } from './decompile/in-parts.ts'
 import { readRule } from './decompile/rule.ts';
 import { contents, devicesOf, isBaseChain, type ListedRuleset, type TableContent } from './decompile/ruleset.ts';
 import { nodeJson } from './decompile/to-json.ts';
-import { type ListedSet, Undecompilable } from './decompile/tree.ts';
 import type { DecompileContext } from './decompile.ts';
 import { defined, type Json, type JsonObject } from './json-object.ts';
 import { isNamed, type NamedObject, objectJson, objectWord } from './objects.ts';
 import { nestedRules } from './ruleset-text.ts';
 import { statementJson } from './statements/registry.ts';
 import { statesJson } from './statements/stateful.ts';
+import { type ListedSet, Undecompilable } from './tree.ts';
 
 /** A listing in nft's JSON: tables, chains, rules and the like, each in an object with one key. */
 export interface RulesetJson {
@@ -184,7 +184,7 @@ function* describedSet(set: ListedSet, { lookup }: TableContent, words: Vocabula
   const dataName = isMap ? shape.data!.type.name : undefined;
   const flags = SET_FLAGS.filter(flag => shape.has(flag) && (dialect.hasSetDetails || flag !== 'dynamic'));
   const elements: Json[] = [];
-  for (const element of literal?.elements ?? []) {
+  for (const element of literal?.members ?? []) {
     elements.push(nodeJson(element, { words }));
     if (elements.length % ELEMENTS_AT_ONCE === 0) yield;
   }

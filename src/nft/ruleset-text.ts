@@ -8,14 +8,15 @@ import { formatDuration, type Vocabulary, vocabulary } from './decompile/format-
 import { ELEMENTS_AT_ONCE, finish, type InParts } from './decompile/in-parts.ts';
 import { type Reference, referencesIn, referencesOf } from './decompile/references.ts';
 import { contents, devicesOf, isBaseChain, type ListedRuleset, type TableContent } from './decompile/ruleset.ts';
+import type { ReadShape } from './decompile/sets.ts';
 import { nodeText, setText, type TextOptions } from './decompile/to-text.ts';
-import { type ListedSet, type Node, type SetShape, Undecompilable } from './decompile/tree.ts';
 import { commentedOut, commentedOutInParts, isWritableComment, isWritableName } from './decompile/unwritable.ts';
 import type { DecompileContext } from './decompile.ts';
 import { isNamed, type NamedObject, objectLines, objectWord } from './objects.ts';
 import { type ListedRule, ruleText } from './rule-text.ts';
 import { bracketed } from './statements/raw.ts';
 import { statesText } from './statements/stateful.ts';
+import { type Element, elementOf, type ListedSet, mapping, type Node, Undecompilable } from './tree.ts';
 
 /**
  * Prints a ruleset as `nft list ruleset` does, in text that nft of that version loads.
@@ -286,12 +287,12 @@ function typeText(node: Node, options: TextOptions): string {
   return node.type.bits > 0 || node.type.kind === 'verdict' ? node.type.name : nodeText(node, options);
 }
 
-function declaration(shape: SetShape, options: TextOptions): string {
+function declaration(shape: ReadShape, options: TextOptions): string {
   // nft 1.0.6 cannot read `typeof` in maps of objects.
   const isTypeof = shape.isTypeof && !(!options.words.dialect.hasTypeofOfObjectMaps && shape.has('object'));
   const show = isTypeof ? nodeText : typeText;
   let text = `${isTypeof ? 'typeof' : 'type'} ${show(shape.key, options)}`;
-  if (shape.has('map')) text += ` : ${shape.dataIsRange ? 'interval ' : ''}${show(shape.data!, options)}`;
+  if (shape.has('map')) text += ` : ${shape.dataInterval ? 'interval ' : ''}${show(shape.data!, options)}`;
   else if (shape.has('object')) text += ` : ${objectWord(shape.set.objectType)}`;
   return text;
 }
@@ -317,7 +318,7 @@ function* describedSet(set: ListedSet, name: string, { lookup }: TableContent, w
   if (set.gcIntervalMilliseconds) lines.push(`gc-interval ${formatDuration(BigInt(set.gcIntervalMilliseconds))}`);
   if (set.comment !== undefined) lines.push(commentLine(set.comment));
   const literal = set.elements === undefined || set.elements.length === 0 ? undefined : yield* shape.literalInParts();
-  if (literal !== undefined && literal.elements.length > 0) {
+  if (literal !== undefined && literal.members.length > 0) {
     const oneEachLine =
       words.dialect.breaksLongElements &&
       (timeout !== 0n ||
@@ -325,11 +326,13 @@ function* describedSet(set: ListedSet, name: string, { lookup }: TableContent, w
         set.elements!.some(({ comment }) => comment !== undefined) ||
         shape.statements.length > 0);
     lines.push(`elements = ${yield* setText(literal, { words, oneEachLine })}`);
-    for (const element of literal.elements)
-      if (element.comment !== undefined && !isWritableComment(element.comment))
-        lines.push(
-          `# ${nodeText({ ...element, comment: undefined }, { words })} comment "${printable(element.comment)}"`,
-        );
+    for (const member of literal.members) {
+      const element = elementOf(member);
+      if (element.comment === undefined || isWritableComment(element.comment)) continue;
+      const plain: Element = { ...element, comment: undefined };
+      const text = nodeText(member.kind === 'mapping' ? mapping(plain, member.right) : plain, { words });
+      lines.push(`# ${text} comment "${printable(element.comment)}"`);
+    }
   }
   const body = lines.map(line => `\t\t${line}\n`).join('');
   return `\t${isMap ? 'map' : 'set'} ${name} {\n${body}\t}\n`;

@@ -1,13 +1,13 @@
 import { atIndex, BatchError, elsewhere, NetlinkError, type Path, rangeError, typeError } from '../errors.ts';
 import type { Family } from '../nf_tables/family.ts';
 import { declaredSet, listOf } from '../nft/compile/named-set.ts';
-import { withReadableTypeof } from '../nft/compile/typeof.ts';
 import { OBJECTS, type ObjectName } from '../nft/data/objects.ts';
 import { parsePriority } from '../nft/data/priorities.ts';
 import type { SetMember } from '../nft/json.ts';
 import { objectData } from '../nft/objects.ts';
 import type { Statement } from '../nft/statements/registry.ts';
 import type { Stateful } from '../nft/statements/stateful.ts';
+import { withReadableTypeof } from '../nft/typeof.ts';
 import { Transaction } from './write/transaction.ts';
 
 /* Whole rulesets in nft's JSON: what `nft -j list ruleset` prints, and what `nft -j -f` takes. */

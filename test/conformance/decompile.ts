@@ -1,7 +1,7 @@
 import type { ListedRuleset } from '../../src/nft/decompile/ruleset.ts';
-import type { ListedSet } from '../../src/nft/decompile/tree.ts';
 import { type DecompileContext, decompileRule } from '../../src/nft/decompile.ts';
 import { rulesetJson } from '../../src/nft/ruleset-json.ts';
+import type { ListedSet } from '../../src/nft/tree.ts';
 import { filesLike, type Outcome, readLines, tryAll } from './corpus.ts';
 import { type Dump, readDump } from './dump.ts';
 

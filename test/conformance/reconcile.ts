@@ -1,4 +1,4 @@
-import { withReadableTypeof } from '../../src/nft/compile/typeof.ts';
+import { withReadableTypeof } from '../../src/nft/typeof.ts';
 import { type DesiredRuleset, formatPlan, type NftDocument, type Rule } from '../../src/nftables/index.ts';
 import { filesLike, type Outcome, readLines, tryAll } from './corpus.ts';
 import { Crash, listRuleset, runNft, settled, tablesIn } from './debian.ts';

@@ -1,27 +1,17 @@
+import { bitmask } from '../bits.ts';
 import { type ByteOrder, type Datatype, TYPES } from '../data/datatypes.ts';
+import { binary, isConstant, isNumeric, type Node, type Prefix, range, refuse, type Value, value } from '../tree.ts';
 import { convert } from './byte-order.ts';
 import type { Evaluator } from './ir.ts';
 import { compatible } from './set.ts';
-import {
-  binary,
-  bitmask,
-  isConstant,
-  isNumeric,
-  type Prefix,
-  range,
-  refuse,
-  type Term,
-  type Value,
-  value,
-} from './term.ts';
 
 /** What a statement takes as its argument: of a type, a length and a byte order. */
-export function argument(e: Evaluator, term: Term, type: Datatype, bits: number, order: ByteOrder): Term {
+export function argument(e: Evaluator, term: Node, type: Datatype, bits: number, order: ByteOrder): Node {
   e.expect(type, order, bits);
   return fitting(e, e.evaluate(term), type, bits, order);
 }
 
-export function fitting(e: Evaluator, term: Term, type: Datatype, bits: number, order: ByteOrder): Term {
+export function fitting(e: Evaluator, term: Node, type: Datatype, bits: number, order: ByteOrder): Node {
   if (
     term.kind === 'payload' &&
     term.type.id === TYPES.integer.id &&
@@ -61,10 +51,10 @@ export function fitting(e: Evaluator, term: Term, type: Datatype, bits: number, 
 }
 
 /** A prefix as all its addresses. */
-function prefixRange(e: Evaluator, term: Prefix): Term {
+function prefixRange(e: Evaluator, term: Prefix): Node {
   const base = term.base as Value;
   if (base.kind !== 'value' || !isNumeric(base.type)) throw refuse(term.place, 'a prefix of an address', base.kind);
-  const rest = value(term.place, TYPES.integer, 'host', base.bits, bitmask(term.bits - term.length));
-  const last = binary(term.place, '|', { ...base }, rest);
-  return e.evaluate(range(term.place, { ...base }, last));
+  const rest = value(base.bits, bitmask(term.bits - term.length), TYPES.integer, 'host', term.place);
+  const last = binary('|', { ...base }, rest, 0, term.place);
+  return e.evaluate(range({ ...base }, last, term.place));
 }

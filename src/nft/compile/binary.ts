@@ -1,22 +1,22 @@
+import { bitmask } from '../bits.ts';
 import { type ByteOrder, TYPES } from '../data/datatypes.ts';
-import { convert } from './byte-order.ts';
-import type { Evaluator } from './ir.ts';
 import {
   type Binary,
   type BinaryOperator,
-  bitmask,
   isConstant,
   isNumeric,
   isText,
+  type Node,
   refuse,
-  type Term,
   type Value,
   value,
-} from './term.ts';
+} from '../tree.ts';
+import { convert } from './byte-order.ts';
+import type { Evaluator } from './ir.ts';
 
 /* Calculations with two operands. */
 
-export function evaluateBinary(e: Evaluator, term: Binary): Term {
+export function evaluateBinary(e: Evaluator, term: Binary): Node {
   const { op } = term;
   const room = e.bits;
   term.left = e.evaluate(term.left);
@@ -32,7 +32,7 @@ export function evaluateBinary(e: Evaluator, term: Binary): Term {
   return isShift ? evaluateShift(e, term) : evaluateBitwise(e, term);
 }
 
-function evaluateShift(e: Evaluator, term: Binary): Term {
+function evaluateShift(e: Evaluator, term: Binary): Node {
   if (term.right.kind !== 'value') throw refuse(term.right.place, 'a constant number of bits', term.right.kind);
   const room = e.dialect.widensByStatement ? Math.max(e.statementBits, term.left.bits) : term.left.bits;
   if (term.right.value >= BigInt(room)) throw refuse(term.right.place, `a shift below ${room} bits`, term.right.value);
@@ -45,7 +45,7 @@ function evaluateShift(e: Evaluator, term: Binary): Term {
   return term.left.kind === 'value' ? fold(e, term) : term;
 }
 
-function evaluateBitwise(e: Evaluator, term: Binary): Term {
+function evaluateBitwise(e: Evaluator, term: Binary): Node {
   let order: ByteOrder;
   if (e.dialect.widensByStatement && e.statementBits > term.left.bits) {
     term.bits = e.statementBits;
@@ -63,12 +63,12 @@ function evaluateBitwise(e: Evaluator, term: Binary): Term {
 }
 
 /** The value of a term of constants. */
-function fold(e: Evaluator, term: Binary): Term {
+function fold(e: Evaluator, term: Binary): Node {
   const left = term.left as Value;
   const right = term.right as Value;
   const mask = bitmask(term.bits);
   const result = operate(term.op, left.value, right.value, mask);
-  return e.evaluate(value(term.place, term.type, term.order, term.bits, result & mask));
+  return e.evaluate(value(term.bits, result & mask, term.type, term.order, term.place));
 }
 
 function operate(op: BinaryOperator, left: bigint, right: bigint, mask: bigint): bigint {

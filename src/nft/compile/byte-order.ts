@@ -1,9 +1,9 @@
+import { bytesOf, swapped } from '../bits.ts';
 import type { ByteOrder } from '../data/datatypes.ts';
-import { swapped } from './number.ts';
-import { bytesOf, type Conversion, isConstant, isNumeric, isText, refuse, type Term } from './term.ts';
+import { isConstant, isNumeric, isText, type Node, refuse, unary } from '../tree.ts';
 
 /** The same in another byte order: a constant is only read otherwise, what is loaded has to be turned around. */
-export function convert(term: Term, order: ByteOrder): Term {
+export function convert(term: Node, order: ByteOrder): Node {
   if (term.order === order) return term;
   if (term.kind === 'concat') {
     for (const [i, part] of term.parts.entries()) {
@@ -11,7 +11,7 @@ export function convert(term: Term, order: ByteOrder): Term {
       if (part.kind === 'value') {
         if (part.order === 'host') part.value = swapped(part.value, bytesOf(part.bits));
       } else if (bytesOf(part.bits) >= 2) {
-        term.parts[i] = conversionOf(part, 'big');
+        term.parts[i] = unary(part, 'big');
       }
     }
     return term;
@@ -23,9 +23,5 @@ export function convert(term: Term, order: ByteOrder): Term {
     return term;
   }
   if (order === undefined) throw refuse(term.place, 'a byte order', term.type.name);
-  return conversionOf(term, order);
-}
-
-function conversionOf(term: Term, to: 'host' | 'big'): Conversion {
-  return { kind: 'conversion', place: term.place, type: term.type, order: to, bits: term.bits, to, argument: term };
+  return unary(term, order);
 }

@@ -2,12 +2,12 @@ import { type Path, typeError, within } from '../../errors.ts';
 import type { Expression } from '../../nf_tables/expression.ts';
 import type { Family } from '../../nf_tables/family.ts';
 import { compileStatement, type Statement } from '../statements/registry.ts';
+import { Place } from '../tree.ts';
 import type { CompileContext } from './context.ts';
 import { RuleEvaluator } from './evaluate.ts';
 import type { CompiledSet } from './ir.ts';
 import { Linearizer } from './linearize.ts';
 import { reduce } from './reduce.ts';
-import { Place } from './term.ts';
 import { wireSet } from './wire-set.ts';
 
 export type { CompileContext, CompiledSet };

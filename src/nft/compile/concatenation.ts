@@ -1,19 +1,20 @@
+import { bytesOf, paddedBytes } from '../bits.ts';
 import { concatenationOf, type Datatype, TYPES } from '../data/datatypes.ts';
+import { type Concat, isConstant, isSingleton, type Node, refuse } from '../tree.ts';
 import { shiftOf } from './header.ts';
 import type { Evaluator } from './ir.ts';
-import { bytesOf, type Concatenation, isConstant, isSingleton, paddedBytes, refuse, type Term } from './term.ts';
 
 const MAXIMUM_KEY_BITS = 64 * 8;
 
 /** nft 1.0.6 lists a field of some bits, in a concatenation, with the shift that the load of it needs anyway. */
-function withoutOwnShift(part: Term): Term {
+function withoutOwnShift(part: Node): Node {
   if (part.kind !== 'binary' || part.op !== '>>') return part;
   const { left, right } = part;
   if (left.kind !== 'payload' || left.raw || right.kind !== 'word') return part;
   return right.word === shiftOf(left.bits, left.offset).shift ? left : part;
 }
 
-export function evaluateConcatenation(e: Evaluator, term: Concatenation): Term {
+export function evaluateConcatenation(e: Evaluator, term: Concat): Node {
   const type = e.type;
   const setKey = e.key?.kind === 'concat' ? e.key : undefined;
   const expectedParts = type?.parts;

@@ -1,9 +1,32 @@
 import { fromHex } from '../../codec/index.ts';
 import { typeError } from '../../errors.ts';
 import type { Family } from '../../nf_tables/family.ts';
+import { bitmask, prefixMask } from '../bits.ts';
 import { type ByteOrder, type Datatype, TYPES } from '../data/datatypes.ts';
 import { type Dialect, dialectOf } from '../data/dialects.ts';
+import { ct } from '../expressions/ct.ts';
+import type { LoadExpression, Loaded } from '../expressions/expression.ts';
+import { meta } from '../expressions/meta.ts';
+import { expressionOf } from '../expressions/registry.ts';
+import type { Header } from '../headers.ts';
 import { Names } from '../names.ts';
+import { ProtocolContext } from '../protocol-context.ts';
+import {
+  isConstant,
+  isFlags,
+  isNumeric,
+  isText,
+  type List,
+  type Node,
+  type Prefix,
+  prefix,
+  type Range,
+  refuse,
+  type SetInfo,
+  setReference,
+  type Value,
+  value,
+} from '../tree.ts';
 import { evaluateBinary } from './binary.ts';
 import { evaluateConcatenation } from './concatenation.ts';
 import type { CompileContext } from './context.ts';
@@ -11,29 +34,7 @@ import { evaluateExthdr, evaluatePayload } from './header.ts';
 import type { Evaluator, Expectation, Step } from './ir.ts';
 import { fromBytes, toBytes } from './number.ts';
 import { parseValue, type WordContext } from './parse-value.ts';
-import { ProtocolContext } from './protocol-context.ts';
 import { evaluateElement, evaluateMap, evaluateMapping, evaluateSet } from './set.ts';
-import {
-  bitmask,
-  type Ct,
-  isConstant,
-  isFlags,
-  isNumeric,
-  isText,
-  type List,
-  type Load,
-  type Meta,
-  NETWORK,
-  type Prefix,
-  prefixMask,
-  type Range,
-  refuse,
-  type SetInfo,
-  type Term,
-  TRANSPORT,
-  type Value,
-  value,
-} from './term.ts';
 import { setInfo } from './wire-set.ts';
 
 /** Always the index of `lo`. */
@@ -60,24 +61,24 @@ export class RuleEvaluator implements Evaluator, WordContext {
   order: ByteOrder = undefined;
   bits = 0;
   maximum = 0;
-  key: Term | undefined = undefined;
+  key: Node | undefined = undefined;
 
   /** The set whose elements are evaluated. */
   set: SetInfo | undefined = undefined;
   /** How many lists and sets we are in. */
   depth = 0;
   /** The tunnel whose inner headers are looked at. */
-  tunnel: string | undefined = undefined;
+  tunnel: Header | undefined = undefined;
 
-  readonly #outer: ProtocolContext;
-  #inner: ProtocolContext | undefined;
+  readonly #outer: ProtocolContext<Family>;
+  #inner: ProtocolContext<Family> | undefined;
 
   constructor(family: Family, context: CompileContext) {
     this.#context = context;
     this.#names = context.names;
     this.dialect = dialectOf(context.version);
     this.nextSetId = context.firstSetId ?? 1;
-    this.#outer = new ProtocolContext(family);
+    this.#outer = new ProtocolContext(family, this.dialect);
   }
 
   names(): Names {
@@ -111,9 +112,9 @@ export class RuleEvaluator implements Evaluator, WordContext {
     this.expectNothing();
   }
 
-  get scope(): ProtocolContext {
+  get scope(): ProtocolContext<Family> {
     if (this.tunnel === undefined) return this.#outer;
-    this.#inner ??= new ProtocolContext('bridge');
+    this.#inner ??= new ProtocolContext('bridge', this.dialect);
     return this.#inner;
   }
 
@@ -139,11 +140,11 @@ export class RuleEvaluator implements Evaluator, WordContext {
   }
 
   /** What is looked at decides about what it is compared with. */
-  expectLike(term: Term, maximum = 0): void {
+  expectLike(term: Node, maximum = 0): void {
     this.expect(term.type, term.order, term.bits, maximum);
   }
 
-  evaluate(term: Term): Term {
+  evaluate(term: Node): Node {
     switch (term.kind) {
       case 'word':
         if (this.type === undefined || this.type.kind === 'invalid')
@@ -156,11 +157,11 @@ export class RuleEvaluator implements Evaluator, WordContext {
       case 'exthdr':
         return evaluateExthdr(this, term);
       case 'meta':
-        return this.#meta(term);
+        return this.#loaded(term, meta);
       case 'ct':
-        return this.#ct(term);
+        return this.#loaded(term, ct);
       case 'load':
-        return this.#load(term);
+        return this.#loaded(term, expressionOf(term));
       case 'named-set': {
         const set = this.findSet(term.name);
         if (set === undefined)
@@ -170,8 +171,7 @@ export class RuleEvaluator implements Evaluator, WordContext {
             `@${term.name}`,
             'ERR_UNKNOWN_SET',
           );
-        const { type, order, bits } = set.key;
-        return this.evaluate({ kind: 'set-reference', place: term.place, type, order, bits, set });
+        return this.evaluate(setReference(set, set.key, undefined, term.place));
       }
       case 'set-reference':
         this.expectType(term.set.key.type, term.set.key.bits);
@@ -183,7 +183,7 @@ export class RuleEvaluator implements Evaluator, WordContext {
         return this.#range(term);
       case 'binary':
         return evaluateBinary(this, term);
-      case 'conversion':
+      case 'unary':
         return term;
       case 'concat':
         return evaluateConcatenation(this, term);
@@ -203,10 +203,12 @@ export class RuleEvaluator implements Evaluator, WordContext {
       case 'verdict':
         this.expectLike(term);
         return term;
+      default:
+        throw refuse(term.place, 'an expression', term.kind);
     }
   }
 
-  #value(term: Value): Term {
+  #value(term: Value): Node {
     if (isText(term.type)) return this.#text(term);
     if (!isNumeric(term.type)) throw refuse(term.place, 'a number or a text', term.value);
     if (this.maximum > 0 && term.value > BigInt(this.maximum))
@@ -219,77 +221,29 @@ export class RuleEvaluator implements Evaluator, WordContext {
   }
 
   /** A text, or with '*' at its end whatever begins so. */
-  #text(term: Value): Term {
+  #text(term: Value): Node {
     const hex = toBytes(term.value, 'host', term.bits / 8).replace(/(00)+$/, '');
     if (hex === '') throw refuse(term.place, 'text that is not empty', '');
     const room = this.bits > 0 ? this.bits : term.bits;
     if (term.bits > room) throw refuse(term.place, `text of at most ${room / 8 - 1} bytes`, fromHexText(hex));
     const type = this.type ?? term.type;
     const filled = (bytes: string) =>
-      value(term.place, type, 'host', room, fromBytes(bytes.padEnd(room / 4, '0'), 'host'));
+      value(room, fromBytes(bytes.padEnd(room / 4, '0'), 'host'), type, 'host', term.place);
     if (!hex.endsWith(WILDCARD)) return filled(hex);
     const beginning = hex.slice(0, -2);
     if (beginning === '') throw refuse(term.place, 'more than a wildcard', '*');
     if (beginning.endsWith(BACKSLASH)) return filled(beginning.slice(0, -2) + WILDCARD);
     const base = filled(beginning);
-    return { kind: 'prefix', place: term.place, type, order: 'host', bits: room, base, length: beginning.length * 4 };
+    return { ...prefix(base, beginning.length * 4, room, term.place), type, order: 'host' };
   }
 
-  #meta(term: Meta): Term {
-    this.expectLike(term, term.key === 'day' ? 6 : 0);
-    return term;
+  #loaded<L extends Loaded>(node: L, { evaluate, maximum }: LoadExpression<L>): Node {
+    if (evaluate !== undefined) evaluate(node, this);
+    this.expectLike(node, maximum === undefined ? 0 : maximum(node));
+    return node;
   }
 
-  #ct(term: Ct): Term {
-    const base = this.scope.at(NETWORK);
-    if (term.key === 'saddr' || term.key === 'daddr') {
-      const family = base === 'ip' || base === 'ip6' ? base : undefined;
-      if (family === undefined)
-        throw refuse(term.place, `ip or ip6 ${term.key}, for the rule's family does not tell`, term.key);
-      term.type = family === 'ip' ? TYPES.ipv4_addr : TYPES.ipv6_addr;
-      term.bits = term.type.bits;
-      term.family = family;
-    } else if ((term.key.startsWith('ip ') && base === 'ip6') || (term.key.startsWith('ip6 ') && base === 'ip')) {
-      throw refuse(term.place, `the address family of the match before it (${base})`, term.key);
-    } else if ((term.key === 'proto-src' || term.key === 'proto-dst') && this.scope.at(TRANSPORT) !== undefined) {
-      term.type = TYPES.inet_service;
-    }
-    this.expectLike(term);
-    return term;
-  }
-
-  #load(term: Load): Term {
-    if (term.name === 'rt' && term.key.startsWith('nexthop')) {
-      const base = this.scope.at(NETWORK);
-      if (term.key === 'nexthop4' && base === 'ip6') {
-        term.key = 'nexthop6';
-        term.instruction = { key: 'nexthop6' };
-        term.type = TYPES.ipv6_addr;
-      } else if (term.key === 'nexthop4' && base === 'ip') {
-        term.type = TYPES.ipv4_addr;
-      }
-      if (term.type.kind === 'invalid') throw refuse(term.place, 'a family: ip or ip6', 'nexthop');
-      term.bits = term.type.bits;
-    }
-    if (term.name === 'xfrm' && !['ip', 'ip6', 'inet'].includes(this.scope.family))
-      throw refuse(term.place, 'a rule of family ip, ip6 or inet', this.scope.family);
-    if (term.name === 'fib' && term.type.kind === 'boolean') term.bits = this.dialect.fibBooleanBits;
-    if (term.name === 'numgen' || term.name === 'hash') {
-      // A number fits whatever else is 32 bits long: an address, a mark.
-      if (this.type !== undefined && this.bits === 32 && isNumeric(this.type) && !isFlags(this.type)) {
-        term.type = this.type;
-        term.bits = 32;
-      }
-      if (term.argument !== undefined) {
-        this.expectNothing();
-        term.argument = this.evaluate(term.argument);
-      }
-    }
-    this.expectLike(term, term.maximum ?? 0);
-    return term;
-  }
-
-  #prefix(term: Prefix): Term {
+  #prefix(term: Prefix): Node {
     let base = this.evaluate(term.base);
     if (!isConstant(base)) throw refuse(term.place, 'a prefix of something constant', 'a load');
     if (base.kind !== 'value') throw refuse(term.place, 'a prefix of an address or a number', base.kind);
@@ -311,14 +265,14 @@ export class RuleEvaluator implements Evaluator, WordContext {
     term.right = this.#end(term.right, term);
   }
 
-  #end(end: Term, term: Range): Value {
+  #end(end: Node, term: Range): Value {
     const found = this.evaluate(end);
     if (found.kind !== 'value' || !isNumeric(found.type))
       throw refuse(term.place, 'a range of numbers or addresses', found.kind);
     return found;
   }
 
-  #range(term: Range): Term {
+  #range(term: Range): Node {
     this.evaluateEnds(term);
     const left = term.left as Value;
     const right = term.right as Value;
@@ -331,7 +285,7 @@ export class RuleEvaluator implements Evaluator, WordContext {
     return term;
   }
 
-  #list(term: List): Term {
+  #list(term: List): Node {
     let all = 0n;
     const { type, bits } = this;
     for (const item of term.items) {
@@ -339,7 +293,7 @@ export class RuleEvaluator implements Evaluator, WordContext {
       if (found.kind !== 'value' || !isFlags(found.type)) throw refuse(term.place, 'a list of flags', found.kind);
       all |= found.value;
     }
-    return value(term.place, type ?? TYPES.invalid, 'host', bits, all);
+    return value(bits, all, type ?? TYPES.invalid, 'host', term.place);
   }
 
   nested<T>(work: () => T): T {

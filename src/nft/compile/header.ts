@@ -1,61 +1,54 @@
+import { bitmask, bytesOf } from '../bits.ts';
 import { TYPES } from '../data/datatypes.ts';
-import { META } from '../data/keys.ts';
-import { type Header, PROTOCOLS } from '../data/protocols.ts';
-import type { Evaluator } from './ir.ts';
-import { evaluateRelation, relationStep } from './match.ts';
-import { headerField } from './parse-header.ts';
-import { metaTerm } from './parse-load.ts';
-import { bitsOf, ETHER_DEVICE, isMadeUp, isOfEther, nextProtocolField, numberFor } from './protocol-context.ts';
+import { metaNode } from '../expressions/meta.ts';
+import { fieldNode } from '../expressions/payload.ts';
+import { type Header, header, INNER, isOfEther, LINK, NETWORK, numberFor, TRANSPORT } from '../headers.ts';
+import { ETHER_DEVICE } from '../protocol-context.ts';
 import {
   binary,
-  bitmask,
-  bytesOf,
   type Ct,
   type Exthdr,
   element,
-  INNER,
-  LINK,
-  NETWORK,
+  type Node,
   type Payload,
   refuse,
+  relation,
   setLiteral,
-  type Term,
-  TRANSPORT,
+  unary,
   value,
-} from './term.ts';
+} from '../tree.ts';
+import type { Evaluator } from './ir.ts';
+import { evaluateRelation, relationStep } from './match.ts';
 
 /* Fields of headers: what must be true for them to be there, and how fields of odd bits are taken out of whole bytes. */
 
-const headers: Readonly<Record<string, Header>> = PROTOCOLS;
 const LONGEST_REGISTER = 128;
 
-export function evaluatePayload(e: Evaluator, term: Payload): Term {
-  if (term.tunnel === undefined || term.evaluated) return evaluateField(e, term);
-  const { tunnel } = headers[term.tunnel]!;
-  const base = headers[term.tunnel]!.base;
+export function evaluatePayload(e: Evaluator, node: Payload): Node {
+  const { tunnel } = node;
+  if (tunnel === undefined || node.evaluated) return evaluateField(e, node);
   const { scope } = e;
-  if (scope.at(TRANSPORT) === undefined && base === 'transport') {
+  if (tunnel.base === TRANSPORT && scope.at(TRANSPORT) === undefined) {
     // gre and gretap are transport protocols themselves.
-    const below = scope.at(NETWORK) ?? 'ip';
-    const number = numberFor(below, term.tunnel);
-    if (number === undefined) throw refuse(term.place, `a protocol that ${below} may carry`, term.tunnel);
-    const left = metaTerm('l4proto', META.l4proto, term.place);
-    const right = value(term.place, TYPES.inet_proto, undefined, 8, BigInt(number));
-    e.steps.push(relationStep(e, { op: '==', left, right, place: term.place }));
-    scope.update(TRANSPORT, term.tunnel);
+    const below = scope.header(NETWORK) ?? header('ip');
+    const number = numberFor(below, tunnel);
+    if (number === undefined) throw refuse(node.place, `a protocol that ${below.name} may carry`, tunnel.name);
+    const left = metaNode('l4proto', node.place);
+    const right = value(8, BigInt(number), TYPES.inet_proto, undefined, node.place);
+    e.steps.push(relationStep(e, relation('==', left, right, node.place)));
+    scope.update(TRANSPORT, tunnel);
   }
-  if (base === 'inner') {
-    const below = scope.at(TRANSPORT);
-    if (below === undefined || numberFor(below, term.tunnel) === undefined)
-      throw refuse(term.place, `a match of udp before ${term.tunnel}`, below);
-    scope.update(INNER, term.tunnel);
+  if (tunnel.base === INNER) {
+    const below = scope.header(TRANSPORT);
+    if (below === undefined || numberFor(below, tunnel) === undefined)
+      throw refuse(node.place, `a match of udp before ${tunnel.name}`, below?.name);
+    scope.update(INNER, tunnel);
   }
-  if (term.base !== INNER) e.tunnel = term.tunnel;
-  void tunnel;
-  return evaluateField(e, term);
+  if (node.base !== INNER) e.tunnel = tunnel;
+  return evaluateField(e, node);
 }
 
-function evaluateField(e: Evaluator, term: Payload): Term {
+function evaluateField(e: Evaluator, term: Payload): Node {
   if (term.evaluated) return term;
   const { key } = e;
   requireHeader(e, term);
@@ -67,89 +60,91 @@ function evaluateField(e: Evaluator, term: Payload): Term {
 }
 
 /** Makes sure that the packet has the header: by what earlier matches have said, or by a match of its own before this one. */
-export function requireHeader(e: Evaluator, term: Payload): void {
-  if (term.raw || term.protocol === undefined) return;
+export function requireHeader(e: Evaluator, node: Payload): void {
+  const { header: own } = node;
+  if (node.raw || own === undefined) return;
   const { scope } = e;
-  let known = scope.at(term.base);
+  let known = scope.header(node.base);
   if (known === undefined) {
-    addDependency(e, term);
-    known = scope.at(term.base);
-    if (known !== term.protocol && term.base === LINK) {
+    addDependency(e, node, own);
+    known = scope.header(node.base);
+    if (known !== own && node.base === LINK) {
       // ether came to be known, vlan is in it.
-      const number = known === undefined ? undefined : numberFor(known, term.protocol);
-      if (number === undefined) throw refuse(term.place, `a field of ${known}`, term.protocol);
-      addLinkType(e, term, number);
-      term.offset += bitsOf(scope.stacked[0] ?? '');
+      const number = known === undefined ? undefined : numberFor(known, own);
+      if (number === undefined) throw refuse(node.place, `a field of ${known?.name}`, own.name);
+      addLinkType(e, node, number);
+      node.offset += scope.stacked[0]?.bits ?? 0;
       return;
     }
-    requireIcmpType(e, term);
+    requireIcmpType(e, node, own);
     return;
   }
-  const conflict = scope.conflict(term.base, term.protocol);
+  const conflict = scope.conflict(node.base, own);
   if (conflict !== undefined)
-    throw refuse(term.place, `the protocol of the match before it (${conflict})`, term.protocol);
-  if (known === term.protocol) {
-    if (term.base === LINK) for (const below of scope.stacked) term.offset += bitsOf(below);
-    requireIcmpType(e, term);
+    throw refuse(node.place, `the protocol of the match before it (${conflict.name})`, own.name);
+  if (known === own) {
+    if (node.base === LINK) for (const below of scope.stacked) node.offset += below.bits;
+    requireIcmpType(e, node, own);
     return;
   }
-  if (term.base === LINK) {
-    if (resolveLinkConflict(e, known, term)) return;
-    known = scope.at(LINK);
-    if (known === term.protocol) return;
+  if (node.base === LINK) {
+    if (resolveLinkConflict(e, known, node, own)) return;
+    known = scope.header(LINK);
+    if (known === own) return;
   }
-  throw refuse(term.place, `the protocol of the match before it (${known})`, term.protocol);
+  throw refuse(node.place, `the protocol of the match before it (${known?.name})`, own.name);
 }
 
-function addDependency(e: Evaluator, term: Payload): void {
+function addDependency(e: Evaluator, node: Payload, own: Header): void {
   const { scope } = e;
-  if (term.base < scope.start.base) {
-    if (term.base < scope.start.base - 1 || !isOfEther(term.protocol!))
-      throw refuse(term.place, `a header that family ${scope.family} sees`, term.protocol);
-    addDeviceType(e, term);
+  if (node.base < scope.start.base) {
+    if (node.base < scope.start.base - 1) throw unseen(e, node, own);
+    addDeviceType(e, node, own);
     return;
   }
-  let below = scope.at(term.base - 1) ?? specialBelow(e, term);
-  if (below === undefined) throw refuse(term.place, 'a match before it that tells the protocol below', term.protocol);
+  let below = scope.header(node.base - 1) ?? specialBelow(e, node, own);
+  if (below === undefined) throw refuse(node.place, 'a match before it that tells the protocol below', own.name);
   // What carries an IP packet is asked of the packet's meta data: an ether header may pretend to have a vlan header after it.
-  if (scope.family === 'bridge' && below === 'ether' && (term.protocol === 'ip' || term.protocol === 'ip6'))
-    below = 'netdev';
-  addProtocol(e, below, term.protocol!, term);
+  if (scope.family === 'bridge' && below.name === 'ether' && (own.name === 'ip' || own.name === 'ip6'))
+    below = header('netdev');
+  addProtocol(e, below.name, own.name, node);
 }
 
-const linkOf = (family: string): string | undefined =>
-  family === 'inet' ? 'inet' : family === 'bridge' ? 'ether' : family === 'netdev' ? 'netdev' : undefined;
+const unseen = ({ scope }: Evaluator, { place }: Payload, own: Header): Error =>
+  refuse(place, `a header that family ${scope.family} sees`, own.name);
 
-function specialBelow(e: Evaluator, term: Payload): string | undefined {
+/** The protocol below the first one that rules of a family see. */
+function linkOf(family: string): Header | undefined {
+  if (family !== 'inet' && family !== 'bridge' && family !== 'netdev') return undefined;
+  return header(family === 'bridge' ? 'ether' : family);
+}
+
+const OWN_NETWORK: Readonly<Record<string, 'ip' | 'ip6'>> = { icmp: 'ip', icmpv6: 'ip6', igmp: 'ip' };
+
+function specialBelow(e: Evaluator, node: Payload, own: Header): Header | undefined {
   const { scope } = e;
-  if (term.base === LINK) return linkOf(scope.family);
-  if (term.base !== TRANSPORT) return undefined;
-  const { protocol } = term;
-  if (protocol !== 'icmp' && protocol !== 'icmpv6' && protocol !== 'igmp') return 'inet-service';
-  let link = scope.at(LINK) ?? linkOf(scope.family);
-  if (link === undefined) return 'inet-service';
-  if (term.tunnel !== undefined && !headers[term.tunnel]!.tunnel!.flags.includes('link')) link = 'netdev';
-  const network = protocol === 'icmpv6' ? 'ip6' : 'ip';
-  addProtocol(e, link, network, term);
-  return network;
+  if (node.base === LINK) return linkOf(scope.family);
+  if (node.base !== TRANSPORT) return undefined;
+  const network = OWN_NETWORK[own.name];
+  const link = network && (scope.header(LINK) ?? linkOf(scope.family));
+  if (network === undefined || link === undefined) return header('inet-service');
+  const isBare = node.tunnel !== undefined && !node.tunnel.tunnel!.flags.includes('link');
+  addProtocol(e, isBare ? 'netdev' : link.name, network, node);
+  return header(network);
 }
 
 /** A match of the field, or the meta data, in which one protocol says that another follows. */
-export function addProtocol(e: Evaluator, below: string, protocol: string, term: Pick<Term, 'place'>): void {
-  const number = numberFor(below, protocol);
-  const teller = nextProtocolField(below);
-  if (number === undefined || teller === undefined)
-    throw refuse(term.place, `a protocol that ${below} may carry`, protocol);
-  const left =
-    'meta' in teller
-      ? metaTerm(teller.meta, META[teller.meta], term.place)
-      : headerField(below, headers[below]!, teller.field, headers[below]!.fields[teller.field]!, term.place);
-  const right = value(term.place, left.type, left.type.order, left.bits, BigInt(number));
-  addMatch(e, left, right);
+export function addProtocol(e: Evaluator, below: string, protocol: string, { place }: Pick<Node, 'place'>): void {
+  const of = header(below);
+  const number = numberFor(of, header(protocol));
+  if (number === undefined || (of.meta === undefined && of.next === undefined))
+    throw refuse(place, `a protocol that ${below} may carry`, protocol);
+  const left = of.meta === undefined ? fieldNode(of, of.next!, place) : metaNode(of.meta, place);
+  addMatch(e, left, value(left.bits, BigInt(number), left.type, left.type.order, place));
 }
 
 /** nft lists a connection's address without its family, and leaves the match of the family out: what it is compared with tells. */
-export function addFamilyOf(e: Evaluator, { key, place }: Ct, compared: Term): void {
+export function addFamilyOf(e: Evaluator, { key, place }: Ct, compared: Node): void {
   const { scope } = e;
   if ((key !== 'saddr' && key !== 'daddr') || scope.at(NETWORK) !== undefined) return;
   const word = firstWord(compared);
@@ -158,7 +153,7 @@ export function addFamilyOf(e: Evaluator, { key, place }: Ct, compared: Term): v
   if (family !== undefined) addProtocol(e, scope.at(LINK) ?? scope.family, family, { place });
 }
 
-function firstWord(term: Term): string | number | bigint | undefined {
+function firstWord(term: Node): string | number | bigint | undefined {
   switch (term.kind) {
     case 'word':
       return term.word;
@@ -176,80 +171,68 @@ function firstWord(term: Term): string | number | bigint | undefined {
 }
 
 /** A match that others depend on: it comes before them. */
-function addMatch(e: Evaluator, left: Term, right: Term): void {
+function addMatch(e: Evaluator, left: Node, right: Node): void {
   const { tunnel } = e;
   const bits = e.statementBits;
   const expected = e.expectation();
   e.statementBits = 0;
   e.expectNothing();
-  const relation = evaluateRelation(e, { op: right.kind === 'set' ? 'in' : '==', left, right, place: left.place });
+  const match = evaluateRelation(e, relation(right.kind === 'set' ? 'in' : '==', left, right, left.place));
   if (tunnel !== undefined && (left.kind === 'meta' || left.kind === 'payload')) left.tunnel = tunnel;
-  e.steps.push(relationStep(e, relation));
+  e.steps.push(relationStep(e, match));
   e.statementBits = bits;
   Object.assign(e, expected);
 }
 
-function addDeviceType(e: Evaluator, term: Payload): void {
-  if (!isOfEther(term.protocol!))
-    throw refuse(term.place, `a header that family ${e.scope.family} sees`, term.protocol);
-  const left = metaTerm('iiftype', META.iiftype, term.place);
-  addMatch(e, left, value(term.place, TYPES.iface_type, 'host', 16, BigInt(ETHER_DEVICE)));
+function addDeviceType(e: Evaluator, node: Payload, own: Header): void {
+  if (!isOfEther(own)) throw unseen(e, node, own);
+  const left = metaNode('iiftype', node.place);
+  addMatch(e, left, value(16, BigInt(ETHER_DEVICE), TYPES.iface_type, 'host', node.place));
 }
 
 /** A match of the type field of the last link layer header. */
-function addLinkType(e: Evaluator, term: Payload, number: number): void {
-  const link = e.scope.at(LINK)!;
-  const header = headers[link]!;
-  const left = headerField(link, header, header.next!, header.fields[header.next!]!, term.place);
-  addMatch(e, left, value(term.place, left.type, 'big', left.bits, BigInt(number)));
+function addLinkType(e: Evaluator, { place }: Payload, number: number): void {
+  const link = e.scope.header(LINK)!;
+  const left = fieldNode(link, link.next!, place);
+  addMatch(e, left, value(left.bits, BigInt(number), left.type, 'big', place));
 }
 
-function resolveLinkConflict(e: Evaluator, known: string, term: Payload): boolean {
+function resolveLinkConflict(e: Evaluator, known: Header, node: Payload, own: Header): boolean {
   const { scope } = e;
   let below = known;
-  if (isMadeUp(known)) {
+  if (known.name === 'inet' || known.name === 'netdev') {
     if (e.tunnel !== undefined) {
-      scope.update(LINK, 'ether');
+      scope.update(LINK, header('ether'));
     } else {
-      addDeviceType(e, term);
-      below = term.protocol!;
+      addDeviceType(e, node, own);
+      below = own;
     }
-  } else if (scope.stacked.includes(term.protocol!)) {
+  } else if (scope.stacked.includes(own)) {
     return true;
   }
-  const number = numberFor(below, term.protocol!);
+  const number = numberFor(below, own);
   if (number === undefined) return false;
-  addLinkType(e, term, number);
-  for (const each of scope.stacked) term.offset += bitsOf(each);
+  addLinkType(e, node, number);
+  for (const each of scope.stacked) node.offset += each.bits;
   return true;
 }
 
+const ICMPV6_NEIGHBOUR_SOLICITATION = 135;
+
 /** Some fields of ICMP are there in some types of message only. */
-function requireIcmpType(e: Evaluator, term: Payload): void {
-  if (term.icmp === undefined) return;
+function requireIcmpType(e: Evaluator, { field, place }: Payload, own: Header): void {
+  const types = field?.icmp;
+  if (types === undefined) return;
   const { scope } = e;
-  const { types } = term.icmp;
-  const wanted = term.protocol === 'icmpv6' && types.length > 2 ? 135 : types[0]!;
   if (scope.icmpType !== 0) {
     if (types.includes(scope.icmpType)) return;
-    throw refuse(term.place, `a field of ICMP messages of type ${scope.icmpType}`, term.fieldName);
+    throw refuse(place, `a field of ICMP messages of type ${scope.icmpType}`, field?.name);
   }
-  const header = headers[term.protocol!]!;
-  const left = headerField(term.protocol!, header, 'type', header.fields.type!, term.place);
-  const values = types.map(type => value(term.place, left.type, 'big', 8, BigInt(type)));
-  scope.icmpType = wanted;
-  if (values.length === 1) {
-    addMatch(e, left, values[0]!);
-  } else {
-    addMatch(
-      e,
-      left,
-      setLiteral(
-        term.place,
-        values.map(each => element(term.place, each)),
-      ),
-    );
-  }
+  const left = fieldNode(own, own.byName.type!, place);
+  const values = types.map(type => value(8, BigInt(type), left.type, 'big', place));
+  scope.icmpType = own.name === 'icmpv6' && types.length > 2 ? ICMPV6_NEIGHBOUR_SOLICITATION : types[0]!;
+  const elements = values.map(each => element(each, {}, place));
+  addMatch(e, left, values.length === 1 ? values[0]! : setLiteral(elements, place));
 }
 
 /** How far the last bit of a field is from the end of its last byte. */
@@ -264,23 +247,23 @@ export function shiftOf(bits: number, offset: number): { shift: number; extra: n
 }
 
 /** A field that is not made of whole bytes: loads these, masks them, and shifts. */
-function wholeBytes(e: Evaluator, term: Payload | Exthdr): Term {
+function wholeBytes(e: Evaluator, term: Payload | Exthdr): Node {
   if (e.isPayloadStatement && !e.dialect.masksInWrites) return term;
   const { shift, extra } = shiftOf(term.bits, term.offset);
   const bits = term.bits + shift;
   if (bits > LONGEST_REGISTER)
     throw refuse(term.place, `at most ${LONGEST_REGISTER} bits with what stands around them`, bits);
   const { type, order } = term;
-  const mask = value(term.place, TYPES.integer, 'host', bits, bitmask(term.bits) << BigInt(shift));
-  let taken: Term = { ...binary(term.place, '&', term, mask), type, order, bits };
+  const mask = value(bits, bitmask(term.bits) << BigInt(shift), TYPES.integer, 'host', term.place);
+  let taken: Node = { ...binary('&', term, mask, 0, term.place), type, order, bits };
   if (shift > 0) {
     let shifted = order;
     if (e.dialect.turnsMaskedFields && (e.key !== undefined || e.statementBits > 0) && bytesOf(bits) > 1) {
-      taken = { kind: 'conversion', place: term.place, type, order: 'host', bits, to: 'host', argument: taken };
+      taken = unary(taken, 'host');
       shifted = 'host';
     }
-    const distance = value(term.place, TYPES.integer, 'host', 8, BigInt(shift));
-    taken = { ...binary(term.place, '>>', taken, distance), type, order: shifted, bits };
+    const distance = value(8, BigInt(shift), TYPES.integer, 'host', term.place);
+    taken = { ...binary('>>', taken, distance, 0, term.place), type, order: shifted, bits };
   }
   term.bits += extra;
   return taken;
@@ -288,7 +271,7 @@ function wholeBytes(e: Evaluator, term: Payload | Exthdr): Term {
 
 const LONGEST_TCP_OPTIONS = 320;
 
-export function evaluateExthdr(e: Evaluator, term: Exthdr): Term {
+export function evaluateExthdr(e: Evaluator, term: Exthdr): Node {
   if (term.op === 'ipv4' || term.op === 'ipv6') {
     const needed = term.op === 'ipv4' ? 'ip' : 'ip6';
     const known = e.scope.at(NETWORK);
@@ -309,7 +292,7 @@ export function evaluateExthdr(e: Evaluator, term: Exthdr): Term {
   return evaluateExtension(e, term);
 }
 
-export function evaluateExtension(e: Evaluator, term: Exthdr): Term {
+export function evaluateExtension(e: Evaluator, term: Exthdr): Node {
   const { key } = e;
   if (term.present) term.type = TYPES.boolean;
   e.expectLike(term);

@@ -1,7 +1,7 @@
 import { formatIPv4, formatIPv6 } from '../../codec/index.ts';
 import { rangeError } from '../../errors.ts';
-import { swapped } from './number.ts';
-import { bitmask, bytesOf, type Element, isText, type Mapping, type Term, type Value } from './term.ts';
+import { bitmask, bytesOf, swapped } from '../bits.ts';
+import { type Element, elementOf, isText, type Mapping, type Node, type Value } from '../tree.ts';
 
 /* Intervals of sets: sorted, merged where nft merges them, and as the kernel wants them: where each begins, and where it has ended. */
 
@@ -13,7 +13,7 @@ export interface Interval {
 }
 
 /** Text is sorted by its bytes in memory; so is what has the host's order, once it is turned around. */
-function endsOf(key: Term): { low: bigint; high: bigint } {
+function endsOf(key: Node): { low: bigint; high: bigint } {
   const turned = (number: bigint, bits: number) => (isText(key.type) ? swapped(number, bytesOf(bits)) : number);
   switch (key.kind) {
     case 'range':
@@ -31,19 +31,17 @@ function endsOf(key: Term): { low: bigint; high: bigint } {
 
 const same = (a: Interval, b: Interval): boolean => a.low === b.low && a.high === b.high;
 
-const keyOf = (member: Element | Mapping): Element => (member.kind === 'mapping' ? member.left : member);
-
 /** Sorted; overlapping ones become one, as do those that touch (auto-merge). Values of maps keep their keys apart; `exclusive` ones may not overlap. */
 export function intervalsOf(
   members: readonly (Element | Mapping)[],
-  key: Term,
+  key: Node,
   merges: boolean,
   exclusive = false,
 ): (Element | Mapping)[] {
-  const catchAll = members.filter(member => keyOf(member).key.kind === 'catch-all');
+  const catchAll = members.filter(member => elementOf(member).key.kind === 'catch-all');
   const sorted: Interval[] = members
-    .filter(member => keyOf(member).key.kind !== 'catch-all')
-    .map(member => ({ member, ...endsOf(keyOf(member).key) }))
+    .filter(member => elementOf(member).key.kind !== 'catch-all')
+    .map(member => ({ member, ...endsOf(elementOf(member).key) }))
     .sort((a, b) => (a.low < b.low ? -1 : a.low > b.low ? 1 : 0));
   const kept: Interval[] = [];
   for (const each of sorted) {
@@ -59,18 +57,18 @@ export function intervalsOf(
   return [...kept.map(interval => withEnds(interval, key)), ...catchAll];
 }
 
-function overlap({ member, low, high }: Interval, before: Interval, { type, bits }: Term): Error {
+function overlap({ member, low, high }: Interval, before: Interval, { type, bits }: Node): Error {
   const text = (number: bigint): string => {
     const bytes = Uint8Array.from(Buffer.from(number.toString(16).padStart(bytesOf(bits) * 2, '0'), 'hex'));
     return type.kind === 'ipv4' ? formatIPv4(bytes) : type.kind === 'ipv6' ? formatIPv6(bytes) : String(number);
   };
   const shown = (first: bigint, last: bigint) => (first === last ? text(first) : `${text(first)}-${text(last)}`);
   const expected = `a range that does not overlap ${shown(before.low, before.high)}, which is in the list, too`;
-  return rangeError(keyOf(member).place?.path ?? [], expected, shown(low, high), 'ERR_OVERLAP');
+  return rangeError(elementOf(member).place?.path ?? [], expected, shown(low, high), 'ERR_OVERLAP');
 }
 
-function withEnds({ member, low, high }: Interval, key: Term): Element | Mapping {
-  const element = keyOf(member);
+function withEnds({ member, low, high }: Interval, key: Node): Element | Mapping {
+  const element = elementOf(member);
   const common = { place: element.place, type: key.type, order: key.order, bits: key.bits };
   const left: Value = { kind: 'value', ...common, value: low };
   const right: Value = { kind: 'value', ...common, value: high };

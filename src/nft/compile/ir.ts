@@ -1,25 +1,17 @@
 import type { WireElement } from '../../nf_tables/element.ts';
 import type { Expression } from '../../nf_tables/expression.ts';
+import type { Family } from '../../nf_tables/family.ts';
 import type { NftSet } from '../../nf_tables/set.ts';
 import type { ByteOrder, Datatype } from '../data/datatypes.ts';
 import type { Dialect } from '../data/dialects.ts';
-import type { ProtocolContext } from './protocol-context.ts';
-import type { Range, SetInfo, Term } from './term.ts';
+import type { Header } from '../headers.ts';
+import type { ProtocolContext } from '../protocol-context.ts';
+import type { Node, Range, Relation, SetInfo } from '../tree.ts';
 
 /*
  * What the parts of the compiler hand to each other: evaluated matches and steps, and what a construct may ask of the evaluator and of the
  * emitter. Only types, so that every construct can stand in a file of its own.
  */
-
-export type RelationOperator = '==' | '!=' | '<' | '>' | '<=' | '>=' | 'in' | '!';
-
-/** A match: the left side is loaded from the packet, and compared with the right side. */
-export interface Relation {
-  op: RelationOperator;
-  left: Term;
-  right: Term;
-  readonly place: Term['place'];
-}
 
 /** A part of an evaluated rule. The kernel runs the steps in this order. */
 export interface Step {
@@ -37,7 +29,7 @@ export interface Expectation {
   bits: number;
   maximum: number;
   /** The key of a set, or a part of a concatenation. */
-  key: Term | undefined;
+  key: Node | undefined;
 }
 
 /** A set that a rule brings with it. It comes before the rule, in the same transaction. */
@@ -51,11 +43,11 @@ export interface CompiledSet {
 export interface Emitter {
   push(expression: Expression): void;
   /** Reserves registers for a term. */
-  take(term?: Term): number;
-  release(term?: Term): void;
-  load(term: Term, unit: number): void;
+  take(term?: Node): number;
+  release(term?: Node): void;
+  load(term: Node, unit: number): void;
   /** Loads a verdict, or looks it up in a map. */
-  verdict(term: Term): void;
+  verdict(term: Node): void;
   relation(relation: Relation): void;
 }
 
@@ -76,18 +68,18 @@ export interface Evaluator extends Expectation {
   /** Nesting in lists and sets. */
   readonly depth: number;
   /** The tunnel whose inner headers are looked at. */
-  tunnel: string | undefined;
+  tunnel: Header | undefined;
   /** What is known about the protocols of the packet, or of the one in the tunnel. */
-  readonly scope: ProtocolContext;
+  readonly scope: ProtocolContext<Family>;
   /** A set of the rule's table. */
   findSet(name: string): SetInfo | undefined;
   expect(type: Datatype | undefined, order: ByteOrder, bits: number, maximum?: number): void;
   expectNothing(): void;
   expectType(type: Datatype, bits: number): void;
   /** The other side is compared with a term. */
-  expectLike(term: Term, maximum?: number): void;
+  expectLike(term: Node, maximum?: number): void;
   expectation(): Expectation;
-  evaluate(term: Term): Term;
+  evaluate(term: Node): Node;
   /** Evaluates both ends, without a look at which is lower. */
   evaluateEnds(term: Range): void;
   nested<T>(work: () => T): T;

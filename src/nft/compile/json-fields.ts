@@ -1,5 +1,5 @@
 import { typeError } from '../../errors.ts';
-import { Place, refuse } from './term.ts';
+import { Place, refuse } from '../tree.ts';
 
 /* The fields of JSON objects, each checked, with its path where it is refused. */
 

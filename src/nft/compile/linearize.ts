@@ -1,36 +1,32 @@
 import type { Path } from '../../errors.ts';
 import type { Expression } from '../../nf_tables/expression.ts';
 import { ofThread } from '../../thread.ts';
+import { bitmask, bytesOf, paddedBytes, prefixMask } from '../bits.ts';
 import type { Dialect } from '../data/dialects.ts';
-import { CT, type KeyRow, META } from '../data/keys.ts';
-import { type Header, PROTOCOLS } from '../data/protocols.ts';
-import type { Emitter, Relation, Step } from './ir.ts';
-import { toBytes } from './number.ts';
+import { writeCt } from '../expressions/ct.ts';
+import { writeMeta } from '../expressions/meta.ts';
+import { writePayload } from '../expressions/payload.ts';
+import { expressionOf } from '../expressions/registry.ts';
+import type { Header } from '../headers.ts';
 import {
   type Binary,
-  bitmask,
-  bytesOf,
-  INNER,
+  type Exthdr,
   isConstant,
   isFlags,
   isText,
-  type MapTerm,
-  type Payload,
+  type Load,
+  type MapLookup,
+  type Node,
   type Prefix,
-  paddedBytes,
-  prefixMask,
   type Range,
+  type Relation,
   refuse,
   type SetInfo,
-  type Term,
-  TUNNEL_HEADER,
   type Value,
-} from './term.ts';
+} from '../tree.ts';
+import type { Emitter, Step } from './ir.ts';
+import { toBytes } from './number.ts';
 
-const META_ROWS: Readonly<Record<string, KeyRow>> = META;
-const CT_ROWS: Readonly<Record<string, KeyRow>> = CT;
-const HEADERS: Readonly<Record<string, Header>> = PROTOCOLS;
-const BASE_NAMES = [undefined, 'link', 'network', 'transport', 'inner', 'tunnel'] as const;
 /** Registers in four bytes each: sixteen. */
 const UNITS = 20;
 const WHOLE_UNITS = 4;
@@ -84,18 +80,18 @@ export class Linearizer implements Emitter {
   }
 
   /** A register for a term, in units of four bytes. */
-  take(term?: Term): number {
+  take(term?: Node): number {
     const unit = this.#free;
     this.#free += unitsOf(term);
     if (this.#free > UNITS) throw refuse(term?.place, 'fewer values at once: the registers are full', this.#free);
     return unit;
   }
 
-  release(term?: Term): void {
+  release(term?: Node): void {
     this.#free -= unitsOf(term);
   }
 
-  load(term: Term, unit: number): void {
+  load(term: Node, unit: number): void {
     switch (term.kind) {
       case 'value':
         this.push({ immediate: { register: registerNumber(unit), data: dataOf(term) } });
@@ -104,46 +100,28 @@ export class Linearizer implements Emitter {
         this.push({
           immediate: {
             register: 0,
-            data: { verdict: term.verdict, ...(term.chain !== undefined && { chain: term.chain }) },
+            data: { verdict: term.verdict as 'accept', ...(term.chain !== undefined && { chain: term.chain }) },
           },
         });
         return;
-      case 'payload':
-        this.#payload(term, unit);
-        return;
-      case 'meta': {
-        const expression: Expression = {
-          meta: { key: META_ROWS[term.key]!.key as 'mark', register: registerNumber(unit) },
-        };
+      case 'payload': {
+        const expression: Expression = { payload: writePayload(term, registerNumber(unit)) };
         if (term.tunnel === undefined) this.push(expression);
         else this.#inside(term.tunnel, expression);
         return;
       }
-      case 'ct': {
-        const { direction } = term;
-        this.push({
-          ct: {
-            register: registerNumber(unit),
-            key: CT_ROWS[term.key]!.key as 'mark',
-            ...(direction !== undefined && { direction }),
-          },
-        });
+      case 'meta': {
+        const expression: Expression = { meta: writeMeta(term, registerNumber(unit)) };
+        if (term.tunnel === undefined) this.push(expression);
+        else this.#inside(term.tunnel, expression);
         return;
       }
-      case 'exthdr':
-        this.push({
-          exthdr: {
-            register: registerNumber(unit),
-            type: term.header,
-            offset: Math.floor(term.offset / 8),
-            length: bytesOf(term.bits),
-            op: term.op,
-            flags: term.present ? ['present'] : [],
-          },
-        });
+      case 'ct':
+        this.push({ ct: writeCt(term, registerNumber(unit)) });
         return;
+      case 'exthdr':
       case 'load':
-        this.#special(term, unit);
+        this.#load(term, unit);
         return;
       case 'concat': {
         let at = unit;
@@ -162,7 +140,7 @@ export class Linearizer implements Emitter {
       case 'binary':
         this.#binary(term, unit);
         return;
-      case 'conversion': {
+      case 'unary': {
         const { argument } = term;
         this.load(argument, unit);
         this.push({
@@ -181,42 +159,25 @@ export class Linearizer implements Emitter {
     }
   }
 
-  #payload(term: Payload, unit: number): void {
-    const { tunnel } = term;
-    const base = tunnel !== undefined && term.base === INNER ? TUNNEL_HEADER : term.base;
-    const expression: Expression = {
-      payload: {
-        register: registerNumber(unit),
-        base: BASE_NAMES[base]!,
-        offset: Math.floor(term.offset / 8),
-        length: bytesOf(term.bits),
-      },
-    };
-    if (tunnel === undefined) this.push(expression);
-    else this.#inside(tunnel, expression);
-  }
-
-  #inside(protocol: string, expression: Expression): void {
-    const { type, flags, headerBytes } = HEADERS[protocol]!.tunnel!;
+  #inside({ tunnel }: Header, expression: Expression): void {
+    const { type, flags, headerBytes } = tunnel!;
     this.push({ inner: { number: 0, type, flags: [...flags], headerSize: headerBytes, expression } });
   }
 
-  #special(term: Extract<Term, { kind: 'load' }>, unit: number): void {
-    const fields: Record<string, unknown> = { register: registerNumber(unit), ...term.instruction };
-    const { argument } = term;
+  #load(term: Exthdr | Load, unit: number): void {
+    const { kernel, write } = expressionOf(term);
+    const argument = term.kind === 'load' ? term.argument : undefined;
+    let source: number | undefined;
     if (argument !== undefined) {
-      const source = this.take(argument);
+      source = this.take(argument);
       this.load(argument, source);
       this.release(argument);
-      fields.sourceRegister = registerNumber(source);
-      fields.length = bytesOf(argument.bits);
+      source = registerNumber(source);
     }
-    const expression: Record<string, unknown> = {};
-    expression[term.name] = fields;
-    this.push(expression as Expression);
+    this.push({ [kernel]: write(term, registerNumber(unit), source) } as Expression);
   }
 
-  #map(term: MapTerm, unit: number): void {
+  #map(term: MapLookup, unit: number): void {
     const set = setOf(term.mappings);
     const toVerdict = unit < 0;
     const source = toVerdict ? this.take(term.key) : unit;
@@ -235,7 +196,7 @@ export class Linearizer implements Emitter {
   }
 
   /** A map from keys to verdicts. */
-  verdict(term: Term): void {
+  verdict(term: Node): void {
     if (term.kind === 'map') this.#map(term, -1);
     else this.load(term, 0);
   }
@@ -271,7 +232,7 @@ export class Linearizer implements Emitter {
     }
     // A row of operations with constants is one instruction: (x & mask) ^ xor.
     const row: Binary[] = [];
-    let first: Term = term;
+    let first: Node = term;
     while (first.kind === 'binary' && first.op !== '<<' && first.op !== '>>' && isConstant(first.right)) {
       row.push(first);
       first = first.left;
@@ -338,7 +299,7 @@ export class Linearizer implements Emitter {
     this.release(left);
   }
 
-  #lookup(left: Term, set: SetInfo, inverted: boolean): void {
+  #lookup(left: Node, set: SetInfo, inverted: boolean): void {
     const unit = this.take(left);
     this.load(left, unit);
     this.push({
@@ -395,13 +356,13 @@ export class Linearizer implements Emitter {
   }
 }
 
-function unitsOf(term: Term | undefined): number {
+function unitsOf(term: Node | undefined): number {
   return term?.kind === 'concat' ? paddedBytes(term.bits) / 4 : WHOLE_UNITS;
 }
 
 const dataOf = (term: Value): string => toBytes(term.value, term.order, bytesOf(term.bits));
 
-function setOf(term: Term): SetInfo {
+function setOf(term: Node): SetInfo {
   if (term.kind !== 'set-reference') throw refuse(term.place, 'a map', term.kind);
   return term.set;
 }

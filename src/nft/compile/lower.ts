@@ -1,9 +1,9 @@
 import type { Expression } from '../../nf_tables/expression.ts';
 import type { JsonExpression } from '../json.ts';
+import { type Node, Place, refuse } from '../tree.ts';
 import type { Emitter, Evaluator } from './ir.ts';
 import { registerNumber } from './linearize.ts';
 import { parseExpression } from './parse.ts';
-import { Place, refuse, type Term } from './term.ts';
 
 /* What the statements are made with. */
 
@@ -18,17 +18,17 @@ export function step(e: Evaluator, work: (emitter: Emitter) => void): void {
   e.steps.push({ statement: e.statement, emit: work });
 }
 
-export function parse(json: unknown, place: Place, name?: string): Term {
+export function parse(json: unknown, place: Place, name?: string): Node {
   return parseExpression(json as JsonExpression, name === undefined ? place : new Place(place, name));
 }
 
-export function single(term: Term): Term {
+export function single(term: Node): Node {
   if (term.kind === 'range') throw refuse(term.place, 'a single value', 'a range');
   return term;
 }
 
 /** Loads a term into the next free register, and gives that back at once: the instruction after it reads it. */
-export function loaded(emitter: Emitter, term: Term): number {
+export function loaded(emitter: Emitter, term: Node): number {
   const unit = emitter.take(term);
   emitter.load(term, unit);
   emitter.release(term);

@@ -1,47 +1,39 @@
 import type { Dialect } from '../data/dialects.ts';
-import { convert } from './byte-order.ts';
-import type { Evaluator, Relation, Step } from './ir.ts';
-import { askWhether } from './parse-load.ts';
-import { declareSet } from './set.ts';
-import { foldShift, swapAcrossMidnight } from './shift-folding.ts';
+import { expressionOf } from '../expressions/registry.ts';
 import {
   isConstant,
   isFlags,
   isSingleton,
+  type Node,
   isNumeric as numeric,
   type Range,
+  type Relation,
   refuse,
-  type Term,
+  setReference,
   type Value,
-} from './term.ts';
+} from '../tree.ts';
+import { convert } from './byte-order.ts';
+import type { Evaluator, Step } from './ir.ts';
+import { declareSet } from './set.ts';
+import { foldShift, swapAcrossMidnight } from './shift-folding.ts';
 
 export function relationStep(e: Evaluator, relation: Relation): Step {
   return { relation, statement: e.statement, emit: linearizer => linearizer.relation(relation) };
 }
 
-/** What a match says about the packet's protocols. */
+/** Matches teach which protocols the packet has. */
 function learn(e: Evaluator, { left, right }: Relation): void {
+  if (left.kind !== 'payload' && left.kind !== 'meta' && left.kind !== 'ct') return;
+  if (!left.tellsProtocol) return;
   const { scope } = e;
-  const told = (known: Term): void => {
-    if (known.kind !== 'value') return;
-    const number = Number(known.value);
-    if (left.kind === 'payload') scope.learnFromPayload(left.base, left.raw, number);
-    else if (left.kind === 'meta') scope.learnFromMeta(left.key, number);
-    else if (left.kind === 'ct') scope.learnFromCt(left.key, number);
-  };
-  const tells =
-    left.kind === 'payload'
-      ? left.tellsProtocol
-      : left.kind === 'meta'
-        ? left.key === 'iiftype' || left.key === 'nfproto' || left.key === 'l4proto' || left.key === 'protocol'
-        : left.kind === 'ct' && (left.key === 'protocol' || left.key === 'l3proto');
-  if (!tells) return;
-  if (isSingleton(right)) told(right);
-  else if (right.kind === 'set') {
-    for (const member of right.members) if (member.kind === 'element') told(member.key);
+  if (right.kind === 'value') {
+    scope.learn(left, Number(right.value));
+  } else if (right.kind === 'set') {
+    for (const member of right.members)
+      if (member.kind === 'element' && member.key.kind === 'value') scope.learn(left, Number(member.key.value));
   } else if (right.kind === 'set-reference' && left.kind === 'meta' && e.dialect.learnsFromNamedSets) {
-    // Whatever it is, it is one that the set has.
-    scope.learnFromMeta(left.key, 0);
+    // Any value that the set has.
+    scope.learn(left, 0);
   }
 }
 
@@ -65,7 +57,7 @@ export function evaluateRelation(e: Evaluator, relation: Relation): Relation {
   if (relation.right.kind === 'named-set') relation.right = e.evaluate(relation.right);
   const { right: given } = relation;
   if (relation.left.kind === 'load' && given.kind === 'value' && given.type.kind === 'boolean')
-    askWhether(relation.left);
+    expressionOf(relation.left).askWhether?.(relation.left);
   relation.left = e.evaluate(relation.left);
   const { left } = relation;
   if (left.kind === 'meta' && (left.key === 'hour' || left.key === 'day') && relation.right.kind === 'range')
@@ -106,7 +98,7 @@ export function evaluateRelation(e: Evaluator, relation: Relation): Relation {
   return relation;
 }
 
-function sameType(left: Term, right: Term, dialect: Dialect): boolean {
+function sameType(left: Node, right: Node, dialect: Dialect): boolean {
   if (left.type.id === right.type.id) return true;
   // A range has no type of its own to nft; marks are numbers.
   return right.kind === 'range' && numeric(left.type) && dialect.comparesAnyRange;
@@ -131,14 +123,7 @@ function convertSides(e: Evaluator, relation: Relation): void {
     case 'set': {
       if (right.members.length === 0) throw refuse(right.place, 'an element or more', []);
       const set = declareSet(e, { key: left, data: undefined, literal: right, map: false, objectType: undefined });
-      relation.right = {
-        kind: 'set-reference',
-        place: right.place,
-        type: right.type,
-        order: right.order,
-        bits: right.bits,
-        set,
-      };
+      relation.right = setReference(set, right, undefined, right.place);
       if (set.interval) relation.left = convert(left, 'big');
       return;
     }

@@ -2,29 +2,19 @@ import { typeError } from '../../errors.ts';
 import type { WireElement } from '../../nf_tables/element.ts';
 import type { Family } from '../../nf_tables/family.ts';
 import type { NftSet } from '../../nf_tables/set.ts';
+import { bytesOf, paddedBytes } from '../bits.ts';
 import { concatenationOf, type Datatype, datatypeByName } from '../data/datatypes.ts';
 import { dialectOf } from '../data/dialects.ts';
 import { OBJECTS, type ObjectName } from '../data/objects.ts';
 import type { JsonExpression, SetMember } from '../json.ts';
 import { compileStates } from '../statements/stateful.ts';
+import { concat, type Node, Place, refuse, type SetInfo, setLiteral, value, verdict } from '../tree.ts';
 import type { CompileContext } from './context.ts';
 import { RuleEvaluator } from './evaluate.ts';
 import { intervalsOf } from './interval.ts';
 import { onlyKey } from './json-fields.ts';
 import { parseExpression, parseMember } from './parse.ts';
 import { evaluateSet } from './set.ts';
-import {
-  anyVerdict,
-  bytesOf,
-  concatenation,
-  Place,
-  paddedBytes,
-  refuse,
-  type SetInfo,
-  setLiteral,
-  type Term,
-  value,
-} from './term.ts';
 import { setInfo, wireElements, wireSet } from './wire-set.ts';
 
 /* Sets and maps with names, and their elements, as nft's JSON describes them. */
@@ -108,7 +98,7 @@ function hasRange(member: unknown): boolean {
 const isRange = (json: unknown): boolean =>
   typeof json === 'object' && json !== null && ('range' in json || 'prefix' in json);
 
-const OBJECT_NAME = (): Term => value(undefined, datatypeByName('string')!, 'host', 255 * 8, 0n);
+const OBJECT_NAME = (): Node => value(255 * 8, 0n, datatypeByName('string')!, 'host');
 const listOfAny = (json: unknown): unknown[] => (Array.isArray(json) ? json : [json]);
 
 /** One word, or a list of them. */
@@ -130,7 +120,7 @@ function numberIn(json: Fields, name: string): number | undefined {
 }
 
 /** 'ipv4_addr', ['ipv4_addr', 'inet_service'], or { typeof: an expression }. */
-function typeTerm(json: unknown, place: Place): Term {
+function typeTerm(json: unknown, place: Place): Node {
   if (typeof json === 'string') {
     // As nft before 1.1 lists the values of maps.
     if (json.includes(' . ')) return typeTerm(json.split(' . '), place);
@@ -171,25 +161,24 @@ const OF_TYPE = {
   ether_addr: { payload: { protocol: 'ether', field: 'daddr' } },
 } as const satisfies Record<string, JsonExpression>;
 
-const constantOf = (type: Datatype): Term =>
-  type.kind === 'verdict' ? anyVerdict() : value(undefined, type, type.order, type.bits, 0n);
+const constantOf = (type: Datatype): Node =>
+  type.kind === 'verdict' ? verdict('accept') : value(type.bits, 0n, type, type.order);
 
-function checked(term: Term): Term {
+function checked(term: Node): Node {
   if (term.bits === 0 && term.type.kind !== 'verdict')
     throw refuse(term.place, 'something whose length is known', term.type.name);
   return term;
 }
 
-function concatenated(parts: Term[], place: Place): Term {
+function concatenated(parts: Node[], place: Place): Node {
   parts.forEach(checked);
   const types = parts.map(part => (part.type.bits === part.bits ? part.type : { ...part.type, bits: part.bits }));
   const bits = parts.reduce((sum, part) => sum + paddedBytes(part.bits) * 8, 0);
-  return {
-    ...concatenation(place, parts),
-    type: { ...concatenationOf(types), bits },
-    bits,
-    fields: parts.map(part => bytesOf(part.bits)),
-  };
+  const key = concat(parts, place);
+  key.type = { ...concatenationOf(types), bits };
+  key.bits = bits;
+  key.fields = parts.map(part => bytesOf(part.bits));
+  return key;
 }
 
 /** Elements in the kernel's form, for those that nft's JSON gives. */
@@ -202,10 +191,7 @@ export function compileElements(
   const evaluator = new RuleEvaluator(set.family, context);
   const members = Array.isArray(elements) ? (elements as readonly SetMember[]) : [elements as SetMember];
   if (members.length === 0) return [];
-  const literal = setLiteral(
-    undefined,
-    members.map((member, i) => parseMember(member, new Place(undefined, i))),
-  );
+  const literal = setLiteral(members.map((member, i) => parseMember(member, new Place(undefined, i))));
   evaluator.set = info;
   evaluateSet(evaluator, literal);
   info.members = literal.members;

@@ -32,11 +32,6 @@ export function fromBytes(hex: string, order: ByteOrder): bigint {
   return BigInt(`0x${(order === 'host' && HOST_IS_LITTLE_ENDIAN ? reverse(hex) : hex) || '0'}`);
 }
 
-/** The number that has these bytes in the other order. */
-export function swapped(number: bigint, bytes: number): bigint {
-  return HOST_IS_LITTLE_ENDIAN ? BigInt(`0x${reverse(toBytes(number, 'big', bytes))}`) : number;
-}
-
 function reverse(hex: string): string {
   let reversed = '';
   for (let i = hex.length - 2; i >= 0; i -= 2) reversed += hex[i]! + hex[i + 1]!;
@@ -50,12 +45,4 @@ export function textBytes(text: string): string {
   let hex = '';
   for (const byte of ENCODER.encode(text)) hex += byte.toString(16).padStart(2, '0');
   return hex;
-}
-
-/** The lowest bit that is set; -1 where none is. */
-export function lowestBit(number: bigint): number {
-  if (number === 0n) return -1;
-  let bit = 0;
-  while (((number >> BigInt(bit)) & 1n) === 0n) bit++;
-  return bit;
 }

@@ -3,8 +3,8 @@ import { parseIPv4, parseIPv6, toHex } from '../../codec/index.ts';
 import type { ByteOrder, Datatype } from '../data/datatypes.ts';
 import type { Dialect } from '../data/dialects.ts';
 import type { Names, NameTable } from '../names.ts';
+import { type Place, refuse, type Value, value } from '../tree.ts';
 import { fromBytes, textBytes } from './number.ts';
-import { type Place, refuse, type Value, value } from './term.ts';
 
 /** What the meaning of words depends on, besides their type. */
 export interface WordContext {
@@ -29,7 +29,7 @@ export function parseValue(
   const text = typeof word === 'string' ? word : String(word);
   const wrong = (expected: string) => refuse(place, expected, word);
   const made = (found: bigint, order: ByteOrder = type.order, bits = type.bits) =>
-    value(place, type, order, bits, found);
+    value(bits, found, type, order, place);
   const integer = (expected: string): Value => {
     const found = number ?? parseInteger(text);
     if (found === undefined) throw wrong(expected);

@@ -1,186 +1,147 @@
 import { typeError } from '../../errors.ts';
 import type { Expression } from '../../nf_tables/expression.ts';
 import { TYPES } from '../data/datatypes.ts';
+import { EXPRESSIONS } from '../expressions/registry.ts';
 import type { JsonExpression } from '../json.ts';
 import { compileState } from '../statements/stateful.ts';
-import { fieldsOf, numberOf, onlyKey, textOf } from './json-fields.ts';
-import {
-  MAXIMUM_BITS,
-  parseDccpOption,
-  parseExthdr,
-  parseIpOption,
-  parsePayload,
-  parseSctpChunk,
-  parseTcpOption,
-} from './parse-header.ts';
-import {
-  hashOf,
-  parseCt,
-  parseFib,
-  parseIpsec,
-  parseMeta,
-  parseNumgen,
-  parseOsf,
-  parseRt,
-  parseSocket,
-  parseTunnel,
-} from './parse-load.ts';
 import {
   type BinaryOperator,
   binary,
-  concatenation,
+  catchAll,
+  concat,
   type Element,
   element,
+  list,
   type Mapping,
+  mapLookup,
+  mapping,
+  type Node,
   Place,
   prefix,
   range,
   refuse,
   setLiteral,
-  type Term,
-} from './term.ts';
+  value,
+  verdict,
+} from '../tree.ts';
+import { fieldsOf, numberOf, onlyKey, textOf } from './json-fields.ts';
 
-/* From JSON to terms whose types are not known yet. */
+/* From JSON to nodes whose types are not known yet. */
 
-export function parseExpression(json: JsonExpression, place: Place | undefined): Term {
+const LONGEST_PREFIX = 64 * 8;
+
+export function parseExpression(json: JsonExpression, place: Place | undefined): Node {
   if (typeof json === 'string' || typeof json === 'number' || typeof json === 'bigint') return parseWord(json, place);
-  if (typeof json === 'boolean') {
-    return { kind: 'value', place, type: TYPES.boolean, order: 'host', bits: 8, value: json ? 1n : 0n };
-  }
-  if (Array.isArray(json)) {
-    const items = json.map((item, i) => parseExpression(item, new Place(place, i)));
-    return { kind: 'list', place, type: TYPES.invalid, order: undefined, bits: 0, items };
-  }
+  if (typeof json === 'boolean') return value(8, json ? 1n : 0n, TYPES.boolean, 'host', place);
+  if (Array.isArray(json))
+    return list(
+      json.map((item, i) => parseExpression(item, new Place(place, i))),
+      place,
+    );
   const name = onlyKey(json, place);
   const parser = PARSERS[name];
   if (parser === undefined || !Object.hasOwn(PARSERS, name)) {
     const known = Object.keys(PARSERS).join(', ');
     throw typeError(place?.path ?? [], `an expression (${known})`, json, 'ERR_UNKNOWN_FIELD');
   }
-  return parser((json as unknown as Record<string, unknown>)[name], new Place(place, name), name);
+  return parser(fieldsOf(json, place)[name], new Place(place, name), name, parseUnknown);
 }
 
-function parseWord(word: string | number | bigint, place: Place | undefined): Term {
+const parseUnknown = (json: unknown, place: Place): Node => parseExpression(json as JsonExpression, place);
+
+function parseWord(word: string | number | bigint, place: Place | undefined): Node {
   if (typeof word === 'string') {
     if (word.startsWith('@'))
       return { kind: 'named-set', place, type: TYPES.invalid, order: undefined, bits: 0, name: word.slice(1) };
-    if (word === '*') return { kind: 'catch-all', place, type: TYPES.invalid, order: undefined, bits: 0 };
+    if (word === '*') return catchAll(0, place);
   }
   return { kind: 'word', place, type: TYPES.invalid, order: undefined, bits: 0, word };
 }
 
-type Parser = (json: unknown, place: Place, name: string) => Term;
+type Parser = (json: unknown, place: Place, name: string, parse: (json: unknown, place: Place) => Node) => Node;
 
-const PARSERS: Readonly<Record<string, Parser>> = {
-  payload: parsePayload,
-  meta: parseMeta,
-  ct: parseCt,
-  set: parseSet,
-  prefix(json, place) {
-    const fields = fieldsOf(json, place);
-    const base = parseExpression(fields.addr as JsonExpression, new Place(place, 'addr'));
-    return prefix(place, base, numberOf(fields, 'len', place, MAXIMUM_BITS));
-  },
-  range(json, place) {
-    if (!Array.isArray(json) || json.length !== 2) throw typeError(place.path, 'two values', json);
-    const [left, right] = json.map((end, i) => parseExpression(end, new Place(place, i)));
-    return range(place, left!, right!);
-  },
-  concat(json, place) {
-    if (!Array.isArray(json) || json.length < 2) throw typeError(place.path, 'two expressions or more', json);
-    return concatenation(
-      place,
-      json.map((part, i) => parseExpression(part, new Place(place, i))),
-    );
-  },
-  map(json, place) {
-    const fields = fieldsOf(json, place);
-    const key = parseExpression(fields.key as JsonExpression, new Place(place, 'key'));
-    const mappings = parseExpression(fields.data as JsonExpression, new Place(place, 'data'));
-    return { kind: 'map', place, type: TYPES.invalid, order: undefined, bits: 0, key, mappings };
-  },
-  elem: (json, place) => parseElement(json, place),
-  '|': parseBinary,
-  '&': parseBinary,
-  '^': parseBinary,
-  '<<': parseBinary,
-  '>>': parseBinary,
-  exthdr: parseExthdr,
-  'tcp option': parseTcpOption,
-  'ip option': parseIpOption,
-  'sctp chunk': parseSctpChunk,
-  'dccp option': parseDccpOption,
-  rt: parseRt,
-  socket: parseSocket,
-  osf: parseOsf,
-  ipsec: parseIpsec,
-  tunnel: parseTunnel,
-  fib: parseFib,
-  numgen: parseNumgen,
-  jhash(json, place) {
-    const fields = fieldsOf(json, place);
-    const argument = parseExpression(fields.expr as JsonExpression, new Place(place, 'expr'));
-    const seed = fields.seed === undefined ? undefined : numberOf(fields, 'seed', place);
-    return hashOf(fields, place, 'jenkins', seed, argument);
-  },
-  symhash: (json, place) => hashOf(fieldsOf(json, place), place, 'symmetric', undefined, undefined),
-  accept: parseVerdict,
-  drop: parseVerdict,
-  continue: parseVerdict,
-  return: parseVerdict,
-  jump: parseVerdict,
-  goto: parseVerdict,
-};
+const PARSERS: Readonly<Record<string, Parser>> = /* @__PURE__ */ Object.fromEntries<Parser>([
+  ['set', parseSet],
+  ['prefix', parsePrefix],
+  ['range', parseRange],
+  ['concat', parseConcat],
+  ['map', parseMap],
+  ['elem', parseElement],
+  ...['|', '&', '^', '<<', '>>'].map((op): [string, Parser] => [op, parseBinary]),
+  ...['accept', 'drop', 'continue', 'return', 'jump', 'goto'].map((name): [string, Parser] => [name, parseVerdict]),
+  ...Object.values(EXPRESSIONS).flatMap(({ words, parse }) => words.map((word): [string, Parser] => [word, parse])),
+]);
 
-function parseBinary(json: unknown, place: Place, name: string): Term {
+function parsePrefix(json: unknown, place: Place): Node {
+  const fields = fieldsOf(json, place);
+  const base = parseUnknown(fields.addr, new Place(place, 'addr'));
+  return prefix(base, numberOf(fields, 'len', place, LONGEST_PREFIX), 0, place);
+}
+
+function parseRange(json: unknown, place: Place): Node {
+  if (!Array.isArray(json) || json.length !== 2) throw typeError(place.path, 'two values', json);
+  const left = parseUnknown(json[0], new Place(place, 0));
+  return range(left, parseUnknown(json[1], new Place(place, 1)), place);
+}
+
+function parseConcat(json: unknown, place: Place): Node {
+  if (!Array.isArray(json) || json.length < 2) throw typeError(place.path, 'two expressions or more', json);
+  return concat(
+    json.map((part, i) => parseUnknown(part, new Place(place, i))),
+    place,
+  );
+}
+
+function parseMap(json: unknown, place: Place): Node {
+  const fields = fieldsOf(json, place);
+  const key = parseUnknown(fields.key, new Place(place, 'key'));
+  return mapLookup(key, parseUnknown(fields.data, new Place(place, 'data')), place);
+}
+
+function parseBinary(json: unknown, place: Place, name: string): Node {
   if (!Array.isArray(json) || json.length < 2) throw typeError(place.path, 'two operands or more', json);
   const op = name as BinaryOperator;
   return json
-    .map((operand, i) => parseExpression(operand, new Place(place, i)))
-    .reduce((left, right) => binary(place, op, left, right));
+    .map((operand, i) => parseUnknown(operand, new Place(place, i)))
+    .reduce((left, right) => binary(op, left, right, 0, place));
 }
 
-export function parseVerdict(json: unknown, place: Place, name: string): Term {
-  const verdict = name as 'accept';
+export function parseVerdict(json: unknown, place: Place, name: string): Node {
   const jumps = name === 'jump' || name === 'goto';
   const chain = jumps ? textOf(fieldsOf(json, place), 'target', place) : undefined;
   if (chain === '') throw refuse(new Place(place, 'target'), 'the name of a chain', chain);
-  return { kind: 'verdict', place, type: TYPES.verdict, order: undefined, bits: 0, verdict, chain };
+  return verdict(name, chain, place);
 }
 
 function parseElement(json: unknown, place: Place): Element {
   const fields = fieldsOf(json, place);
-  const made = element(place, parseExpression(fields.val as JsonExpression, new Place(place, 'val')));
+  const key = parseUnknown(fields.val, new Place(place, 'val'));
   const expressions: Expression[] = [];
   for (const name in fields) {
     const expression = compileState(name, fields[name], new Place(place, name));
     if (expression !== undefined) expressions.push(expression);
   }
-  return {
-    ...made,
-    timeoutMilliseconds: fields.timeout === undefined ? undefined : BigInt(numberOf(fields, 'timeout', place)) * 1000n,
-    expirationMilliseconds:
-      fields.expires === undefined ? undefined : BigInt(numberOf(fields, 'expires', place)) * 1000n,
-    comment: fields.comment === undefined ? undefined : textOf(fields, 'comment', place),
-    expressions,
-  };
+  const milliseconds = (name: string) =>
+    fields[name] === undefined ? undefined : BigInt(numberOf(fields, name, place)) * 1000n;
+  const [timeout, expires] = ['timeout', 'expires'].map(milliseconds);
+  const comment = fields.comment === undefined ? undefined : textOf(fields, 'comment', place);
+  return element(key, { timeout, expires, comment, expressions }, place);
 }
 
-export const asElement = (term: Term): Element => (term.kind === 'element' ? term : element(term.place, term));
+export const asElement = (node: Node): Element => (node.kind === 'element' ? node : element(node, {}, node.place));
 
-function parseSet(json: unknown, place: Place): Term {
+function parseSet(json: unknown, place: Place): Node {
   if (!Array.isArray(json)) {
-    const only = parseExpression(json as JsonExpression, place);
-    return only.kind === 'named-set' ? only : setLiteral(place, [asElement(only)]);
+    const only = parseUnknown(json, place);
+    return only.kind === 'named-set' ? only : setLiteral([asElement(only)], place);
   }
   if (json.length === 0) throw refuse(place, 'an element or more', json);
   const members = json.map((member, i) => parseMember(member, new Place(place, i)));
-  return setLiteral(place, members);
+  return setLiteral(members, place);
 }
 
 export function parseMember(member: unknown, place: Place): Element | Mapping {
-  if (!Array.isArray(member) || member.length !== 2) return asElement(parseExpression(member as JsonExpression, place));
-  const left = asElement(parseExpression(member[0], new Place(place, 0)));
-  const right = parseExpression(member[1], new Place(place, 1));
-  return { kind: 'mapping', place, type: TYPES.invalid, order: undefined, bits: 0, left, right };
+  if (!Array.isArray(member) || member.length !== 2) return asElement(parseUnknown(member, place));
+  const left = asElement(parseUnknown(member[0], new Place(place, 0)));
+  return mapping(left, parseUnknown(member[1], new Place(place, 1)), place);
 }

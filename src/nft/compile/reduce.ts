@@ -1,9 +1,11 @@
 import type { Family } from '../../nf_tables/family.ts';
+import { bytesOf } from '../bits.ts';
 import { TYPES } from '../data/datatypes.ts';
-import type { Relation, Step } from './ir.ts';
+import { rawNode } from '../expressions/payload.ts';
+import { LINK } from '../headers.ts';
+import { isText, type Payload, type Relation, type Value } from '../tree.ts';
+import type { Step } from './ir.ts';
 import { fromBytes, toBytes } from './number.ts';
-import { rawPayload } from './parse-header.ts';
-import { bytesOf, isText, LINK, type Payload, type Value } from './term.ts';
 
 /* What nft leaves out of a rule, and what it puts together: matches of fields that stand side by side become one. */
 
@@ -73,9 +75,8 @@ function merge(row: Mergeable[], dropped: Set<Step>): void {
       last = each;
       continue;
     }
-    const left: Payload = {
-      ...rawPayload(last.left.base, last.left.offset, last.left.bits + each.left.bits, last.left.place),
-    };
+    const { base, offset, bits, place } = last.left;
+    const left = rawNode(base, offset, bits + each.left.bits, place);
     left.tunnel = last.left.tunnel;
     const right = joined(last.right, each.right);
     // What tells the next protocol stays where it is: the other one goes.

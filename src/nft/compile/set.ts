@@ -1,24 +1,25 @@
 import { type Datatype, TYPES } from '../data/datatypes.ts';
-import { convert } from './byte-order.ts';
-import { intervalsOf } from './interval.ts';
-import type { Evaluator } from './ir.ts';
-import { foldKeyShift } from './shift-folding.ts';
 import {
-  anyVerdict,
-  type Concatenation,
+  type Concat,
   type Element,
   isConstant,
   isSingleton,
+  type MapLookup,
   type Mapping,
-  type MapTerm,
+  type Node,
   range,
   refuse,
   type SetInfo,
   type SetLiteral,
-  type Term,
+  setReference,
   type Value,
   value,
-} from './term.ts';
+  verdict,
+} from '../tree.ts';
+import { convert } from './byte-order.ts';
+import { intervalsOf } from './interval.ts';
+import type { Evaluator } from './ir.ts';
+import { foldKeyShift } from './shift-folding.ts';
 
 /* Sets and maps: those that stand in a rule, and the maps that it refers to. */
 
@@ -64,7 +65,7 @@ export function evaluateMapping(e: Evaluator, term: Mapping): Mapping {
   return term;
 }
 
-function isWide(term: Term): boolean {
+function isWide(term: Node): boolean {
   if (term.kind === 'range' || term.kind === 'prefix') return true;
   return term.kind === 'concat' && term.parts.some(part => part.kind === 'range' || part.kind === 'prefix');
 }
@@ -81,8 +82,8 @@ function widen(mapping: Mapping): void {
   }
 }
 
-function asRange(single: Value): Term {
-  return { ...range(single.place, single, { ...single }), type: single.type, order: single.order, bits: single.bits };
+function asRange(single: Value): Node {
+  return { ...range(single, { ...single }, single.place), type: single.type, order: single.order, bits: single.bits };
 }
 
 /** Marks are numbers: what is one fits the other. */
@@ -130,8 +131,8 @@ export function evaluateSet(e: Evaluator, term: SetLiteral): SetLiteral {
 }
 
 interface Declaration {
-  readonly key: Term;
-  readonly data: Term | undefined;
+  readonly key: Node;
+  readonly data: Node | undefined;
   readonly literal: SetLiteral;
   readonly map: boolean;
   readonly objectType: string | undefined;
@@ -158,7 +159,7 @@ export function declareSet(
     timeout: timeout ?? false,
     dynamic: !anonymous,
     key,
-    data: objectType === undefined ? data : value(undefined, TYPES.string, 'host', OBJECT_NAME_BITS, 0n),
+    data: objectType === undefined ? data : value(OBJECT_NAME_BITS, 0n, TYPES.string, 'host'),
     dataInterval: false,
     objectType,
     size,
@@ -184,7 +185,7 @@ function sortIntervals(set: SetInfo): void {
 }
 
 /** The value that a map has for a key that is loaded from the packet. */
-export function evaluateMap(e: Evaluator, term: MapTerm): Term {
+export function evaluateMap(e: Evaluator, term: MapLookup): Node {
   const wanted = e.expectation();
   e.expectNothing();
   term.key = e.evaluate(term.key);
@@ -194,21 +195,12 @@ export function evaluateMap(e: Evaluator, term: MapTerm): Term {
     if (wanted.type === undefined) throw refuse(term.place, 'a map of values whose type is known', 'none');
     const literal = term.mappings;
     const key = keyOf(e, term);
-    const data =
-      wanted.type.kind === 'verdict' ? anyVerdict() : value(undefined, wanted.type, wanted.order, wanted.bits, 0n);
+    const data = wanted.type.kind === 'verdict' ? verdict('accept') : value(wanted.bits, 0n, wanted.type, wanted.order);
     if (data.kind === 'value') data.order = wanted.type.name === 'integer' ? wanted.order : wanted.type.order;
     const set = declareSet(e, { key, data, literal, map: true, objectType: undefined });
     fillMap(e, set, literal);
     e.expectType(set.key.type, set.key.bits);
-    const reference: Term = {
-      kind: 'set-reference',
-      place: literal.place,
-      type: data.type,
-      order: data.order,
-      bits: data.bits,
-      set,
-    };
-    term.mappings = reference;
+    term.mappings = setReference(set, data, undefined, literal.place);
     foldKeyShift(e, term);
     if (set.dataInterval) {
       data.bits *= 2;
@@ -220,7 +212,7 @@ export function evaluateMap(e: Evaluator, term: MapTerm): Term {
     if (term.mappings.kind !== 'set-reference' || !term.mappings.set.map || term.mappings.set.object)
       throw refuse(term.mappings.place, 'a map', term.mappings.kind);
   }
-  const { set } = term.mappings as Extract<Term, { kind: 'set-reference' }>;
+  const { set } = term.mappings as Extract<Node, { kind: 'set-reference' }>;
   finish(e, term, set);
   const { data } = set;
   term.type = data?.type ?? TYPES.invalid;
@@ -229,14 +221,14 @@ export function evaluateMap(e: Evaluator, term: MapTerm): Term {
 }
 
 /** The key of a map that is made here: what the key's own evaluation has left as expectation. */
-function keyOf(e: Evaluator, term: MapTerm): Term {
+function keyOf(e: Evaluator, term: MapLookup): Node {
   const { key } = e;
   if (key?.kind === 'concat') return cloneConcat(key);
   const type = e.type ?? term.key.type;
-  return value(undefined, type, e.order, e.bits, 0n);
+  return value(e.bits, 0n, type, e.order);
 }
 
-function cloneConcat(concat: Concatenation): Concatenation {
+function cloneConcat(concat: Concat): Concat {
   return { ...concat, parts: concat.parts.map(part => ({ ...part })), fields: [...concat.fields] };
 }
 
@@ -253,14 +245,14 @@ function fillMap(e: Evaluator, set: SetInfo, literal: SetLiteral): void {
   if (set.interval) describeConcatenation(set);
 }
 
-function finish(_e: Evaluator, term: MapTerm, set: SetInfo): void {
+function finish(_e: Evaluator, term: MapLookup, set: SetInfo): void {
   if (!compatible(set.key.type, term.key.type))
     throw refuse(term.key.place, `a key of type ${set.key.type.name}`, term.key.type.name);
   if (set.interval) term.key = convert(term.key, 'big');
 }
 
 /** The object that a map has for a key. */
-export function evaluateObjectMap(e: Evaluator, term: MapTerm, objectType: string): void {
+export function evaluateObjectMap(e: Evaluator, term: MapLookup, objectType: string): void {
   e.expectNothing();
   term.key = e.evaluate(term.key);
   if (isConstant(term.key)) throw refuse(term.key.place, 'something that is loaded from the packet', term.key.kind);
@@ -269,7 +261,8 @@ export function evaluateObjectMap(e: Evaluator, term: MapTerm, objectType: strin
     const key = keyOf(e, term);
     const set = declareSet(e, { key, data: undefined, literal, map: false, objectType });
     fillMap(e, set, literal);
-    term.mappings = { kind: 'set-reference', place: literal.place, type: TYPES.string, order: 'host', bits: 0, set };
+    const name = value(0, 0n, TYPES.string, 'host');
+    term.mappings = setReference(set, name, undefined, literal.place);
   } else {
     term.mappings = e.evaluate(term.mappings);
     if (term.mappings.kind !== 'set-reference' || !term.mappings.set.object)

@@ -1,16 +1,16 @@
-import type { Evaluator, Relation } from './ir.ts';
-import { lowestBit } from './number.ts';
+import { bitmask, lowestOne } from '../bits.ts';
 import {
   type Binary,
   binary,
-  bitmask,
   isConstant,
-  type MapTerm,
+  type MapLookup,
+  type Node,
   type Range,
+  type Relation,
   refuse,
-  type Term,
   type Value,
-} from './term.ts';
+} from '../tree.ts';
+import type { Evaluator } from './ir.ts';
 
 /** A time of the day from before midnight to after it is all that is not between the other two. */
 export function swapAcrossMidnight(e: Evaluator, relation: Relation): void {
@@ -36,14 +36,14 @@ export function foldShift(e: Evaluator, relation: Relation): void {
   relation.left = withoutLast(left);
 }
 
-export function foldKeyShift(e: Evaluator, map: MapTerm): void {
+export function foldKeyShift(e: Evaluator, map: MapLookup): void {
   if (map.key.kind !== 'binary' || map.mappings.kind !== 'set-reference') return;
   const right = foldInto(e, map.key, map.mappings);
   if (right === undefined) return;
   map.key = withoutLast(map.key);
 }
 
-function foldInto(e: Evaluator, left: Binary, right: Term): Term | undefined {
+function foldInto(e: Evaluator, left: Binary, right: Node): Node | undefined {
   switch (right.kind) {
     case 'value':
     case 'range':
@@ -64,14 +64,13 @@ function foldInto(e: Evaluator, left: Binary, right: Term): Term | undefined {
   }
 }
 
-function mayFold(e: Evaluator, left: Binary, right: Term): boolean {
+function mayFold(e: Evaluator, left: Binary, right: Node): boolean {
   if (right.kind === 'range') return mayFold(e, left, right.left) && mayFold(e, left, right.right);
   if (right.kind !== 'value') return false;
   switch (left.op) {
     case '<<': {
       const shift = Number((left.right as Value).value);
-      const lowest = lowestBit(right.value);
-      if (lowest >= 0 && lowest < shift)
+      if (lowestOne(right.value) < shift)
         throw refuse(right.place, `a number whose last ${shift} bits are 0`, right.value);
       return true;
     }
@@ -89,7 +88,7 @@ function mayFold(e: Evaluator, left: Binary, right: Term): boolean {
 
 const REVERSE = { '<<': '>>', '>>': '<<', '^': '^' } as const;
 
-function applied(e: Evaluator, left: Binary, right: Term): Term {
+function applied(e: Evaluator, left: Binary, right: Node): Node {
   if (right.kind === 'range') {
     right.left = applied(e, left, right.left);
     right.right = applied(e, left, right.right);
@@ -98,10 +97,10 @@ function applied(e: Evaluator, left: Binary, right: Term): Term {
   if (right.kind !== 'value') return right;
   const op = REVERSE[left.op as keyof typeof REVERSE];
   // The shift is evaluated again each time: the constant keeps its own copy.
-  return e.evaluate(binary(right.place, op, right, { ...(left.right as Value) }));
+  return e.evaluate(binary(op, right, { ...(left.right as Value) }, 0, right.place));
 }
 
-function withoutLast(left: Binary): Term {
+function withoutLast(left: Binary): Node {
   if (left.op !== '>>') {
     left.left.type = left.type;
     return left.left;

@@ -1,29 +1,28 @@
 import type { WireElement } from '../../nf_tables/element.ts';
 import type { NftSet } from '../../nf_tables/set.ts';
+import { bitmask, bytesOf, paddedBytes, swapped } from '../bits.ts';
 import { concatenationOf, type Datatype, datatypeByNumber, TYPES, VERDICT_DATA_TYPE } from '../data/datatypes.ts';
 import type { Dialect } from '../data/dialects.ts';
-import type { CompiledSet } from './ir.ts';
-import { swapped, toBytes } from './number.ts';
 import {
-  bitmask,
-  bytesOf,
-  type Concatenation,
+  type Concat,
   type Element,
+  elementOf,
   isNumeric,
   isSingleton,
   type Mapping,
-  paddedBytes,
+  type Node,
   type SetInfo,
-  type Term,
   type Value,
   value,
-} from './term.ts';
-import { describe, described } from './typeof.ts';
+} from '../tree.ts';
+import { describe, described } from '../typeof.ts';
+import type { CompiledSet } from './ir.ts';
+import { toBytes } from './number.ts';
 
 /* Sets as messages carry them, and back. */
 
 const typeNumber = (type: Datatype): number => (type.kind === 'verdict' ? VERDICT_DATA_TYPE : type.id);
-const orderOf = (term: Term) => (term.order === 'host' ? 'host' : term.order === 'big' ? 'big' : 0);
+const orderOf = (term: Node) => (term.order === 'host' ? 'host' : term.order === 'big' ? 'big' : 0);
 
 /** A set of a rule with its elements, as nft sends them. */
 export function wireSet(
@@ -69,14 +68,12 @@ export function wireSet(
   return { set, elements };
 }
 
-const keyOf = (member: Element | Mapping): Element => (member.kind === 'mapping' ? member.left : member);
-
 /** `leadingEnd`: what lies before the first range is marked, as nft does in sets that are empty. */
 export function wireElements(info: SetInfo, leadingEnd = info.anonymous): WireElement[] {
   if (!info.interval || info.concatenation) return info.members.map(member => wireElement(member, info));
   const elements: WireElement[] = [];
   const length = bytesOf(info.key.bits);
-  const ranges = info.members.filter(member => keyOf(member).key.kind === 'range');
+  const ranges = info.members.filter(member => elementOf(member).key.kind === 'range');
   const first = ranges[0];
   if (first !== undefined && endsOf(first).low !== 0n && leadingEnd)
     elements.push({ key: toBytes(0n, 'big', length), flags: ['interval-end'] });
@@ -91,25 +88,25 @@ export function wireElements(info: SetInfo, leadingEnd = info.anonymous): WireEl
     if (!isLast && !touches) elements.push({ key: toBytes(high + 1n, 'big', length), flags: ['interval-end'] });
   }
   for (const member of info.members)
-    if (keyOf(member).key.kind === 'catch-all') elements.push(wireElement(member, info));
+    if (elementOf(member).key.kind === 'catch-all') elements.push(wireElement(member, info));
   return elements;
 }
 
 /** nft 1.0.6 said how many elements there would be: of a range its beginning and end, even where no end is sent. */
 function oldSize({ members, interval, concatenation }: SetInfo): number {
   if (!interval || concatenation) return members.length;
-  const first = members.find(member => keyOf(member).key.kind === 'range');
+  const first = members.find(member => elementOf(member).key.kind === 'range');
   return members.length * 2 + (first !== undefined && endsOf(first).low !== 0n ? 1 : 0);
 }
 
 function endsOf(member: Element | Mapping): { low: bigint; high: bigint } {
-  const { key } = keyOf(member);
+  const { key } = elementOf(member);
   if (key.kind !== 'range') return { low: 0n, high: 0n };
   return { low: (key.left as Value).value, high: (key.right as Value).value };
 }
 
 function wireElement(member: Element | Mapping, info: SetInfo): WireElement {
-  const { key } = keyOf(member);
+  const { key } = elementOf(member);
   if (key.kind === 'catch-all') return { flags: ['catch-all'], ...attached(member, info) };
   if (key.kind === 'concat') {
     if (!info.interval) return { key: partsOf(key, keyPart), ...attached(member, info) };
@@ -122,7 +119,7 @@ function wireElement(member: Element | Mapping, info: SetInfo): WireElement {
   return { key: toBytes((key as Value).value, key.order, bytesOf(key.bits)), ...attached(member, info) };
 }
 
-function partsOf(concat: Concatenation, write: (part: Term) => string): string {
+function partsOf(concat: Concat, write: (part: Node) => string): string {
   let hex = '';
   for (const part of concat.parts) {
     hex += write(part).padEnd(paddedBytes(part.bits) * 2, '0');
@@ -130,22 +127,22 @@ function partsOf(concat: Concatenation, write: (part: Term) => string): string {
   return hex;
 }
 
-const keyPart = (part: Term): string => toBytes((part as Value).value, part.order, bytesOf(part.bits));
+const keyPart = (part: Node): string => toBytes((part as Value).value, part.order, bytesOf(part.bits));
 
 /** Numbers in the host's order are turned around where ranges are compared: byte by byte. */
-function exported(number: bigint, term: Term, turned: boolean): string {
+function exported(number: bigint, term: Node, turned: boolean): string {
   const bytes = bytesOf(term.bits);
   const turn = turned && isNumeric(term.type) && term.order === 'host';
   return toBytes(turn ? swapped(number, bytes) : number, term.order, bytes);
 }
 
-function lowEnd(part: Term, turned: boolean): string {
+function lowEnd(part: Node, turned: boolean): string {
   if (part.kind === 'range') return exported((part.left as Value).value, part.left, turned);
   if (part.kind === 'prefix') return exported((part.base as Value).value, part, turned && isNumeric(part.type));
   return exported((part as Value).value, part, turned);
 }
 
-function highEnd(part: Term, turned: boolean): string {
+function highEnd(part: Node, turned: boolean): string {
   if (part.kind === 'range') return exported((part.right as Value).value, part.right, turned);
   if (part.kind === 'prefix') {
     const bytes = bytesOf(part.bits);
@@ -159,22 +156,22 @@ function highEnd(part: Term, turned: boolean): string {
 
 /** What an element has besides its key. */
 function attached(member: Element | Mapping, info: SetInfo): Partial<WireElement> {
-  const element = keyOf(member);
+  const element = elementOf(member);
   const { expressions } = element;
   return {
     ...(member.kind === 'mapping' && dataOf(member.right, info)),
-    ...(element.timeoutMilliseconds !== undefined && { timeoutMilliseconds: element.timeoutMilliseconds }),
-    ...(element.expirationMilliseconds !== undefined && { expirationMilliseconds: element.expirationMilliseconds }),
+    ...(element.timeout !== undefined && { timeoutMilliseconds: element.timeout }),
+    ...(element.expires !== undefined && { expirationMilliseconds: element.expires }),
     ...(element.comment !== undefined && { comment: element.comment }),
     ...(expressions.length === 1 && { expression: expressions[0]! }),
     ...(expressions.length > 1 && { expressions: [...expressions] }),
   };
 }
 
-function dataOf(term: Term, info: SetInfo): Partial<WireElement> {
+function dataOf(term: Node, info: SetInfo): Partial<WireElement> {
   if (info.object) return { object: textOf(term as Value) };
   if (term.kind === 'verdict')
-    return { data: { verdict: term.verdict, ...(term.chain !== undefined && { chain: term.chain }) } };
+    return { data: { verdict: term.verdict as 'accept', ...(term.chain !== undefined && { chain: term.chain }) } };
   if (term.kind === 'concat') {
     const low = partsOf(term, part => lowEnd(part, false));
     return { data: isSingleton(term) ? low : low + partsOf(term, part => highEnd(part, false)) };
@@ -224,7 +221,7 @@ export function setInfo(set: NftSet): SetInfo {
     timeout: flags.has('timeout'),
     dynamic: flags.has('dynamic'),
     key,
-    data: object ? value(undefined, TYPES.string, 'host', 255 * 8, 0n) : data,
+    data: object ? value(255 * 8, 0n, TYPES.string, 'host') : data,
     dataInterval: set.dataInterval === 1,
     objectType: set.objectType as string | undefined,
     size: set.description?.size,
@@ -233,17 +230,11 @@ export function setInfo(set: NftSet): SetInfo {
   };
 }
 
-function termOf(number: number, bits: number, order: unknown, description: string | undefined): Term {
+function termOf(number: number, bits: number, order: unknown, description: string | undefined): Node {
   const known = description === undefined ? undefined : described(description);
   // Some options have names for what is a plain number to the type.
   const type = known?.kind === 'exthdr' && known.type.id === number ? known.type : typeOf(number, bits);
   if (known?.kind === 'concat') return { ...known, type, bits };
   const byteOrder = order === 'host' ? 'host' : order === 'big' ? 'big' : type.order;
-  return value(
-    undefined,
-    type,
-    byteOrder,
-    type.kind === 'verdict' ? 0 : known?.kind === 'payload' ? known.bits : bits,
-    0n,
-  );
+  return value(type.kind === 'verdict' ? 0 : known?.kind === 'payload' ? known.bits : bits, 0n, type, byteOrder);
 }

@@ -164,6 +164,11 @@ export const IPSEC_NUMBERS = [undefined, 'daddr-ip4', 'daddr-ip6', 'saddr-ip4', 
 /** The value of hashes and generated numbers. */
 export const GENERATED = { type: 'integer', bits: 32, order: 'host' } as const;
 
+/** The family of an address: IPv4 or IPv6. */
+export type AddressFamily = 'ip' | 'ip6';
+/** A direction of a connection: from the client, or back to it. */
+export type Direction = 'original' | 'reply';
+
 export type MetaKey = keyof typeof META;
 export type CtKey = keyof typeof CT;
 export type RtKey = keyof typeof RT;

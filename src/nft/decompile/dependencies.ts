@@ -1,15 +1,28 @@
 import { TYPES } from '../data/datatypes.ts';
 import type { Dialect } from '../data/dialects.ts';
+import { type Header, header, INNER, LINK, NETWORK, TRANSPORT } from '../headers.ts';
+import { icmpMessage } from '../protocol-context.ts';
 import type { MatchStatement } from '../statements/match.ts';
-import { BASE_INNER, BASE_LINK, BASE_NETWORK, BASE_TRANSPORT, type Header, header } from './headers.ts';
-import { networkOf } from './learn.ts';
-import type { CtNode, MetaNode, Node, PayloadNode, Relation } from './tree.ts';
+import type { Ct, Meta, Node, Payload, Relation } from '../tree.ts';
 
 const ICMP_PROTOCOLS: Readonly<Record<number, string>> = { 1: 'ip', 58: 'ip6' };
 
+/** The network protocol that a match establishes: '' another one, undefined none. */
+function networkOf({ left, right }: Relation): string | undefined {
+  if (right.kind !== 'value') return undefined;
+  if (left.kind === 'meta') {
+    if (left.key === 'nfproto') return right.value === 2n ? 'ip' : right.value === 10n ? 'ip6' : '';
+    return left.key === 'protocol' ? etherName(right.value) : undefined;
+  }
+  if (left.kind !== 'payload' || left.base !== LINK || left.type !== TYPES.ether_type) return undefined;
+  return etherName(right.value);
+}
+
+const etherName = (type: bigint): string => (type === 0x0800n ? 'ip' : type === 0x86ddn ? 'ip6' : '');
+
 /** Does this match announce a header of the same layer, such as a VLAN's in Ethernet? */
 export function isStacked(of: Header | undefined, { op, left, right }: Relation): boolean {
-  if (left.kind !== 'payload' || !left.protocol || op !== '==' || right.kind !== 'value') return false;
+  if (left.kind !== 'payload' || !left.tellsProtocol || op !== '==' || right.kind !== 'value') return false;
   const next = of?.upper.get(Number(right.value));
   return next !== undefined && next.base === of?.base;
 }
@@ -45,14 +58,12 @@ export class Dependencies {
 
   #storeIcmpType({ left, right }: Relation): boolean {
     if (left.kind !== 'payload' || right.kind !== 'value' || right.bits !== 8) return false;
+    const name = left.header?.name;
+    if (name !== 'icmp' && name !== 'icmpv6') return false;
     const type = Number(right.value);
-    if (left.header?.name === 'icmp') {
-      this.#icmpType = type === 0 ? 8 : type;
-      return this.#icmpType === 8;
-    }
-    if (left.header?.name !== 'icmpv6') return false;
-    this.#icmpType = type;
-    return type === 128 || type === 129;
+    const message = icmpMessage(name, type);
+    this.#icmpType = name === 'icmp' ? message : type;
+    return message === (name === 'icmp' ? 8 : 128);
   }
 
   at(base: number): Dependency | undefined {
@@ -60,12 +71,12 @@ export class Dependencies {
   }
 
   get(base: number): Relation | undefined {
-    const found = this.#found[base] ?? (base === BASE_TRANSPORT ? this.#found[BASE_INNER] : undefined);
+    const found = this.#found[base] ?? (base === TRANSPORT ? this.#found[INNER] : undefined);
     return found?.node;
   }
 
   release(base: number): void {
-    const at = this.#found[base] === undefined && base === BASE_TRANSPORT ? BASE_INNER : base;
+    const at = this.#found[base] === undefined && base === TRANSPORT ? INNER : base;
     const found = this.#found[at];
     if (found === undefined) return;
     this.#removed.add(found);
@@ -74,35 +85,35 @@ export class Dependencies {
   }
 
   /** Leaves out what this load implies. */
-  kill(node: PayloadNode, family: string, dialect: Dialect): void {
+  kill(node: Payload, family: string, dialect: Dialect): void {
     if (node.header === undefined) return;
     const dependency = this.get(node.base);
     if (dependency !== undefined && this.#mayKill(dependency, node, family, dialect)) this.release(node.base);
   }
 
-  #mayKill(dependency: Relation, node: PayloadNode, family: string, dialect: Dialect): boolean {
+  #mayKill(dependency: Relation, node: Payload, family: string, dialect: Dialect): boolean {
     const { left, op } = dependency;
     if (family === 'bridge' || family === 'netdev' || family === 'inet') {
       if (
         left.kind === 'payload' &&
-        left.base === BASE_NETWORK &&
+        left.base === NETWORK &&
         (left.header?.name === 'ip' || left.header?.name === 'ip6') &&
-        node.base === BASE_TRANSPORT
+        node.base === TRANSPORT
       )
         return false;
       if (left.kind === 'payload' && op === '==' && node.base === left.base) {
-        if (node.protocol) return false;
-        if (node.base === BASE_LINK) return this.#mayKillLink(dependency);
+        if (node.tellsProtocol) return false;
+        if (node.base === LINK) return this.#mayKillLink(dependency);
       }
     }
-    if (node.base !== BASE_TRANSPORT) return true;
+    if (node.base !== TRANSPORT) return true;
     if (dialect.keepsTransportBeforePorts && node.header === header('th')) {
       // The ports of any protocol: the match on it has to stay, and is better followed by plain bits.
       node.header = undefined;
       node.type = TYPES.xinteger;
       return false;
     }
-    if (left.kind !== 'payload' || left.base !== BASE_TRANSPORT) return true;
+    if (left.kind !== 'payload' || left.base !== TRANSPORT) return true;
     if (left.header?.name === 'icmp' || left.header?.name === 'icmpv6') return this.#mayKillIcmp(left, node);
     return true;
   }
@@ -113,22 +124,22 @@ export class Dependencies {
     return true;
   }
 
-  #mayKillIcmp(left: PayloadNode, { header: of, field }: PayloadNode): boolean {
+  #mayKillIcmp(left: Payload, { header: of, field }: Payload): boolean {
     const icmp = field?.icmp;
     if (icmp === undefined || left.header !== of || icmp.length > 1) return false;
     return this.#icmpType === icmp[0];
   }
 
   /** Leaves out what a match on meta data or the connection implies. */
-  killForKey(left: MetaNode | CtNode, right: Node, family: string, dialect: Dialect): void {
+  killForKey(left: Meta | Ct, right: Node, family: string, dialect: Dialect): void {
     const { base, key } = left;
     if (!dialect.releasesConnectionKeys && left.kind === 'ct' && key.includes(' ')) return;
     if (this.get(base) !== undefined && this.#mayKillKey(left, right, family, dialect)) this.release(base);
   }
 
   /** A match on the network's protocol stays, unless the one on the transport's cannot be in another. */
-  #mayKillKey(left: MetaNode | CtNode, right: Node, family: string, dialect: Dialect): boolean {
-    const dependency = this.get(BASE_NETWORK);
+  #mayKillKey(left: Meta | Ct, right: Node, family: string, dialect: Dialect): boolean {
+    const dependency = this.get(NETWORK);
     if (dependency === undefined) return true;
     const network = networkOf(dependency);
     if (network === undefined) return true;

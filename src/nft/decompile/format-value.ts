@@ -1,13 +1,12 @@
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { formatIPv4, formatIPv6, HOST_IS_LITTLE_ENDIAN } from '../../codec/index.ts';
+import { bytesOf, lowestOne, reverseBytes, textOf } from '../bits.ts';
 import { type Datatype, TYPES } from '../data/datatypes.ts';
 import { type Dialect, dialectOf } from '../data/dialects.ts';
-import { UNQUALIFIED_META } from '../data/keys.ts';
 import type { Symbols } from '../data/symbols.ts';
 import { Names } from '../names.ts';
-import { bytesOf, lowestOne, reverseBytes, textOf } from './bits.ts';
-import { type ExtensionNode, Undecompilable, type Value } from './tree.ts';
+import { Undecompilable, type Value } from '../tree.ts';
 import { isQuotable, Unwritable } from './unwritable.ts';
 
 /*
@@ -283,15 +282,3 @@ export function vocabulary(options: {
     strict: options.unwritable === 'refuse',
   };
 }
-
-/* Words that JSON and text share. */
-
-export const BASE_TOKENS = ['invalid', 'll', 'nh', 'th', 'ih'];
-
-/** The block of a repeated TCP option that a place lies in: '' the first. */
-export function blockOf({ offset }: ExtensionNode): string {
-  const block = Math.floor(offset / 64);
-  return block > 0 && block < 4 ? String(block) : '';
-}
-
-export const isUnqualified = (key: string): boolean => UNQUALIFIED_META.has(key);

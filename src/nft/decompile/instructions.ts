@@ -1,35 +1,21 @@
 import type { ContentOf, Expression } from '../../nf_tables/expression.ts';
 import type { Inner } from '../../nf_tables/expressions/nested.ts';
-import { TYPES } from '../data/datatypes.ts';
-import type { Dialect } from '../data/dialects.ts';
-import { lowestZero } from './bits.ts';
-import { extensionNode } from './extensions.ts';
-import { BASE_INNER, BASE_NUMBERS, type Header, tunnelHeader } from './headers.ts';
-import {
-  ctNode,
-  fibNode,
-  hashNode,
-  ipsecNode,
-  metaNode,
-  numgenNode,
-  osfNode,
-  rawNode,
-  routeNode,
-  socketNode,
-  tunnelNode,
-} from './loads.ts';
-import { hexOf, type Registers, reference, word, words } from './registers.ts';
+import { lowestZero } from '../bits.ts';
+import { EXPRESSIONS } from '../expressions/registry.ts';
+import { INNER, tunnelHeader } from '../headers.ts';
 import {
   type BinaryOperator,
   binary,
-  type ExtensionNode,
+  mapLookup,
   type Node,
-  type PayloadNode,
   registerValue,
   Undecompilable,
+  unary,
   untyped,
   value,
-} from './tree.ts';
+} from '../tree.ts';
+import { word, words } from './kernel-words.ts';
+import { hexOf, type Registers, reference } from './registers.ts';
 
 /* The expressions that load registers. Those that end a statement are in the files of the statements. */
 
@@ -95,23 +81,7 @@ function lookup(registers: Registers, expression: ContentOf<'lookup'>): void {
   const left = registers.key(expression.sourceRegister, set);
   const right = reference(set);
   words(expression.flags, ['invert']);
-  registers.set(targetOf(expression), { kind: 'map', ...untyped(), left, right });
-}
-
-/** The bits of the packet that an expression loads or writes. */
-export function payloadOf(base: ContentOf<'payload'>['base'], offset: number, length: number): PayloadNode {
-  const layer = base === 'tunnel' ? BASE_INNER : BASE_NUMBERS[base as keyof typeof BASE_NUMBERS];
-  if (layer === undefined) throw new Undecompilable(`the header ${base}`);
-  return rawNode(layer, offset * 8, length * 8);
-}
-
-/** The header, option or chunk that an expression loads, writes or removes. */
-export function extensionOf(dialect: Dialect, expression: ContentOf<'exthdr'>): ExtensionNode {
-  const { op, type, offset = 0, length = 0, flags } = expression;
-  const present = words(flags, ['present']).length > 0;
-  const node = extensionNode(word(op ?? 'ipv6'), type, offset * 8, length * 8, present);
-  if (!dialect.knowsIpOptionAddresses && node.op === 'ipv4' && node.type === TYPES.ipv4_addr) node.type = TYPES.integer;
-  return node;
+  registers.set(targetOf(expression), mapLookup(left, right));
 }
 
 /** The register that is loaded. */
@@ -121,13 +91,13 @@ function targetOf({ register }: { register?: number | undefined }): number {
 }
 
 function inner(registers: Registers, { type, headerSize, flags, expression }: Inner<Expression>): void {
-  const tunnel: Header | undefined = tunnelHeader(type, headerSize, flags);
+  const tunnel = tunnelHeader(type, headerSize, flags);
   if (tunnel === undefined || !('payload' in expression || 'meta' in expression))
     throw new Undecompilable('the packet of a tunnel that is not known');
   loadRegister(registers, expression);
   const node = registers.get(registers.loaded);
   if (node.kind !== 'payload' && node.kind !== 'meta') throw new Undecompilable('no load from a tunnel');
-  if (node.kind === 'payload' && node.base === BASE_INNER) {
+  if (node.kind === 'payload' && node.base === INNER) {
     const { offset, bits } = node;
     const field = tunnel.fields.find(each => each.offset === offset && each.bits === bits);
     // Bits of a field are recognised later, by their mask.
@@ -139,71 +109,25 @@ function inner(registers: Registers, { type, headerSize, flags, expression }: In
   registers.set(registers.loaded, node);
 }
 
-function hash(registers: Registers, expression: ContentOf<'hash'>): void {
-  const symmetric = expression.type === 'symmetric';
-  let argument: Node | undefined;
-  if (!symmetric) {
-    if (expression.sourceRegister === undefined) throw new Undecompilable('a hash of nothing');
-    argument = registers.get(expression.sourceRegister);
-    const bits = (expression.length ?? 0) * 8;
-    if (argument.bits < bits) argument = registers.concat(expression.sourceRegister, bits);
-  }
-  registers.set(
-    expression.register,
-    hashNode({
-      symmetric,
-      argument,
-      modulus: expression.modulus,
-      seed: expression.seed,
-      offset: expression.offset ?? 0,
-    }),
-  );
-}
-
-const OSF_TTL = { exact: undefined, loose: 'loose', skip: 'skip' } as const;
+/** Expressions that only load. */
+const LOADS: Readonly<Record<string, Handler<never>>> = /* @__PURE__ */ Object.fromEntries(
+  /* @__PURE__ */ Object.values(EXPRESSIONS).map(({ kernel, read }): [string, Handler<{ register?: number }>] => [
+    kernel,
+    (registers, expression) => registers.set(targetOf(expression), read(expression, registers)),
+  ]),
+);
 
 const HANDLERS: Readonly<Record<string, Handler<never>>> = {
+  ...LOADS,
   immediate: ((registers, { register, data }) => registers.set(register, registerValue(hexOf(data)))) as Handler<
     ContentOf<'immediate'>
   >,
   lookup,
   bitwise,
   byteorder: ((registers, { register, sourceRegister, op }) => {
-    word(op);
     const argument = registers.get(sourceRegister);
-    registers.set(register, { kind: 'unary', ...untyped(argument.bits), argument });
+    const node = unary(argument, word(op) === 'network-to-host' ? 'host' : 'big');
+    registers.set(register, Object.assign(node, untyped(argument.bits)));
   }) as Handler<ContentOf<'byteorder'>>,
-  payload: ((registers, expression) => {
-    const { base, offset, length } = expression;
-    registers.set(targetOf(expression), payloadOf(base, offset, length));
-  }) as Handler<ContentOf<'payload'>>,
   inner,
-  exthdr: ((registers, expression) =>
-    registers.set(targetOf(expression), extensionOf(registers.dialect, expression))) as Handler<ContentOf<'exthdr'>>,
-  meta: ((registers, expression) => registers.set(targetOf(expression), metaNode(expression.key))) as Handler<
-    ContentOf<'meta'>
-  >,
-  ct: ((registers, expression) =>
-    registers.set(targetOf(expression), ctNode(expression.key, expression.direction))) as Handler<ContentOf<'ct'>>,
-  socket: ((registers, { register, key, level }) => registers.set(register, socketNode(key, level ?? 0))) as Handler<
-    ContentOf<'socket'>
-  >,
-  tunnel: ((registers, { register, key, mode }) => {
-    if (mode !== undefined && mode !== 'none') throw new Undecompilable('the mode of a tunnel');
-    registers.set(register, tunnelNode(key));
-  }) as Handler<ContentOf<'tunnel'>>,
-  osf: ((registers, { register, ttl, flags }) => {
-    const how = word(ttl ?? 'exact') as keyof typeof OSF_TTL;
-    registers.set(register, osfNode(OSF_TTL[how], words(flags, ['version']).length > 0));
-  }) as Handler<ContentOf<'osf'>>,
-  rt: ((registers, { register, key }) => registers.set(register, routeNode(key))) as Handler<ContentOf<'rt'>>,
-  fib: ((registers, { register, result, flags }) =>
-    registers.set(register, fibNode(result, flags ?? [], registers.dialect))) as Handler<ContentOf<'fib'>>,
-  xfrm: ((registers, { register, key, direction, index }) =>
-    registers.set(register, ipsecNode(key, direction, index ?? 0))) as Handler<ContentOf<'xfrm'>>,
-  numgen: ((registers, { register, type, modulus, offset }) =>
-    registers.set(register, numgenNode(word(type) === 'random' ? 'random' : 'inc', modulus, offset ?? 0))) as Handler<
-    ContentOf<'numgen'>
-  >,
-  hash,
 };

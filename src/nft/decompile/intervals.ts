@@ -1,11 +1,13 @@
 import { HOST_IS_LITTLE_ENDIAN } from '../../codec/index.ts';
+import { bitmask, bytesOf, lowestOne, lowestZero, reverseBytes, switchOrder, textNumber, textOf } from '../bits.ts';
 import type { Dialect } from '../data/dialects.ts';
-import { bytesOf, lowestOne, lowestZero, ones, reverseBytes, switchOrder, textNumber, textOf } from './bits.ts';
-import { ELEMENTS_AT_ONCE, type InParts, sortInParts } from './in-parts.ts';
 import {
   type Concat,
+  type Element,
+  elementOf,
   hasPrefixes,
-  isString,
+  isText,
+  mapping,
   type Node,
   type Prefix,
   prefix,
@@ -15,7 +17,8 @@ import {
   Undecompilable,
   type Value,
   value,
-} from './tree.ts';
+} from '../tree.ts';
+import { ELEMENTS_AT_ONCE, type InParts, sortInParts } from './in-parts.ts';
 
 /*
  * Ranges as the kernel has them, with a beginning and a first key that no longer belongs to them, and as nft writes them.
@@ -31,23 +34,16 @@ export function rangeOrPrefix(left: Node, right: Node): Range | Prefix {
   return prefix(left, left.bits - free);
 }
 
-function valueIn(member: SetMember): Node {
-  return member.key.kind === 'mapping' ? member.key.left : member.key;
-}
-
 function numberIn(member: SetMember): bigint {
-  const node = valueIn(member);
+  const node = elementOf(member).key;
   if (node.kind !== 'value') throw new Undecompilable(`a range that begins with a ${node.kind}`);
   return node.value;
 }
 
 /** The same element with another key. */
 function withKey(member: SetMember, key: Node): SetMember {
-  const whole: Node =
-    member.key.kind === 'mapping'
-      ? { kind: 'mapping', type: key.type, order: key.order, bits: 0, left: key, right: member.key.right }
-      : key;
-  return { ...member, key: whole, intervalEnd: false };
+  const changed: Element = { ...elementOf(member), key, intervalEnd: false };
+  return member.kind === 'mapping' ? mapping(changed, member.right) : changed;
 }
 
 /** Where a range begins, or the first key behind one. */
@@ -58,7 +54,7 @@ interface Point {
 
 function comparePoints(a: Point, b: Point): number {
   if (a.number !== b.number) return a.number < b.number ? -1 : 1;
-  return Number(b.member.intervalEnd) - Number(a.member.intervalEnd);
+  return Number(elementOf(b.member).intervalEnd) - Number(elementOf(a.member).intervalEnd);
 }
 
 /** Beginnings and ends, in any order, as the ranges that they are. */
@@ -66,7 +62,7 @@ export function* rangesOf(members: readonly SetMember[], dialect: Dialect): InPa
   const catchAll: SetMember[] = [];
   const points: Point[] = [];
   for (const member of members) {
-    if (valueKind(member.key) === 'catch-all') catchAll.push(member);
+    if (elementOf(member).key.kind === 'catch-all') catchAll.push(member);
     else points.push({ member, number: numberIn(member) });
     if (points.length % ELEMENTS_AT_ONCE === 0) yield;
   }
@@ -77,30 +73,30 @@ export function* rangesOf(members: readonly SetMember[], dialect: Dialect): InPa
     if (++passed % ELEMENTS_AT_ONCE === 0) yield;
     if (low !== undefined) out.push(interval(low.member, point.number - low.number - 1n, dialect));
     // Where a range begins before the last one has ended, that one ends here.
-    low = point.member.intervalEnd ? undefined : point;
+    low = elementOf(point.member).intervalEnd ? undefined : point;
   }
   if (low !== undefined) {
-    const last = ones(valueIn(low.member).bits);
+    const last = bitmask(elementOf(low.member).key.bits);
     out.push(
-      last === low.number ? withKey(low.member, valueIn(low.member)) : interval(low.member, last - low.number, dialect),
+      last === low.number
+        ? withKey(low.member, elementOf(low.member).key)
+        : interval(low.member, last - low.number, dialect),
     );
   }
   return [...out, ...catchAll];
 }
 
-const valueKind = (key: Node) => (key.kind === 'mapping' ? key.left.kind : key.kind);
-
 /** From an element on, so many keys more. */
 function interval(low: SetMember, length: bigint, dialect: Dialect): SetMember {
-  const key = valueIn(low) as Value;
+  const key = elementOf(low).key as Value;
   if (length === 0n) {
-    if (isString(key.type)) switchOrder(key);
+    if (isText(key.type)) switchOrder(key);
     return withKey(low, key);
   }
   if ((length & (length + 1n)) === 0n && (key.value & length) === 0n) {
     const fixed = key.bits - lowestZero(length, 0);
     if (hasPrefixes(key.type, dialect)) return withKey(low, prefix(key, fixed, key.bits));
-    if (isString(key.type)) {
+    if (isText(key.type)) {
       const text = textOf(HOST_IS_LITTLE_ENDIAN ? reverseBytes(key.value, bytesOf(key.bits)) : key.value, key.bits);
       if (fixed % 8 !== 0 || text === '' || text.length >= bytesOf(key.bits))
         return withKey(low, prefix(key, fixed, key.bits));
@@ -118,13 +114,13 @@ export function* joinRanges(members: readonly SetMember[], dialect: Dialect): In
   let passed = 0;
   for (const member of members) {
     if (++passed % ELEMENTS_AT_ONCE === 0) yield;
-    if (valueKind(member.key) === 'catch-all') {
+    if (elementOf(member).key.kind === 'catch-all') {
       out.push(member);
     } else if (first === undefined) {
       first = member;
     } else {
-      const start = valueIn(first) as Concat;
-      const end = valueIn(member) as Concat;
+      const start = elementOf(first).key as Concat;
+      const end = elementOf(member).key as Concat;
       const parts = start.parts.map((part, i) => joined(part, end.parts[i]!, dialect));
       out.push(withKey(member, { ...end, parts }));
       first = undefined;
@@ -136,7 +132,7 @@ export function* joinRanges(members: readonly SetMember[], dialect: Dialect): In
 function joined(from: Node, to: Node, dialect: Dialect): Node {
   if (from.kind !== 'value' || to.kind !== 'value') return to;
   if (from.value === to.value) return to;
-  const text = isString(from.type);
+  const text = isText(from.type);
   const natural = (each: Value) =>
     text && HOST_IS_LITTLE_ENDIAN ? reverseBytes(each.value, Math.floor(each.bits / 8)) : each.value;
   const fixed = commonPrefix(natural(from), natural(to), from.bits);

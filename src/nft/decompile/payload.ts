@@ -1,14 +1,16 @@
+import { bitmask, countOnes, lowestOne, lowestZero } from '../bits.ts';
 import { TYPES } from '../data/datatypes.ts';
-import { countOnes, lowestOne, lowestZero, ones } from './bits.ts';
-import { BASE_LINK, type Header, type HeaderField, type PacketContext } from './headers.ts';
-import { fieldNode, isKnown, rawNode } from './loads.ts';
-import type { PayloadNode, Value } from './tree.ts';
+import { locate } from '../expressions/exthdr.ts';
+import { fieldNode, listedNode } from '../expressions/payload.ts';
+import { type Header, type HeaderField, LINK } from '../headers.ts';
+import type { ProtocolContext } from '../protocol-context.ts';
+import { type Exthdr, isKnown, type Payload, type Value } from '../tree.ts';
 
 /* Loads of the packet's bytes, matched to the fields of the protocols that are known by then. */
 
 /** The header of the link layer that a place lies in, where several follow each other, and the bits before it. */
-function stackedHeader(context: PacketContext, top: Header, node: PayloadNode): { of: Header; skip: number } {
-  if (node.base !== BASE_LINK || node.offset < top.bits) return { of: top, skip: 0 };
+function stackedHeader(context: ProtocolContext, top: Header, node: Payload): { of: Header; skip: number } {
+  if (node.base !== LINK || node.offset < top.bits) return { of: top, skip: 0 };
   let { offset } = node;
   let skip = 0;
   for (const below of context.stacked) {
@@ -20,15 +22,15 @@ function stackedHeader(context: PacketContext, top: Header, node: PayloadNode): 
 }
 
 /** Does this kind of ICMP message, where it is known, have the field, and does this nft know it? */
-function fitsIcmp({ icmp, newer }: HeaderField, context: PacketContext): boolean {
+function fitsIcmp({ icmp, newer }: HeaderField, context: ProtocolContext): boolean {
   if (newer && !context.dialect.hasNewerIcmpFields) return false;
   return icmp === undefined || context.icmpType === 0 || icmp.includes(context.icmpType);
 }
 
-const known = (context: PacketContext, node: PayloadNode): Header | undefined => context.layers[node.base];
+const known = (context: ProtocolContext, node: Payload): Header | undefined => context.header(node.base);
 
 /** Finds the field that a load is, if the protocol is known. */
-export function completePayload(node: PayloadNode, context: PacketContext): void {
+export function completePayload(node: Payload, context: ProtocolContext): void {
   const top = known(context, node);
   if (top === undefined) return;
   const { of, skip } = stackedHeader(context, top, node);
@@ -43,8 +45,8 @@ export function completePayload(node: PayloadNode, context: PacketContext): void
 }
 
 /** Splits a load of adjacent fields again. */
-export function expandPayload(node: PayloadNode, context: PacketContext): PayloadNode[] {
-  const parts: PayloadNode[] = [];
+export function expandPayload(node: Payload, context: ProtocolContext): Payload[] {
+  const parts: Payload[] = [];
   let { offset, bits } = node;
   const top = known(context, node);
   if (top !== undefined && top.base === node.base) {
@@ -64,14 +66,14 @@ export function expandPayload(node: PayloadNode, context: PacketContext): Payloa
       if (bits === 0) return parts;
     }
   }
-  const rest = rawNode(node.base, offset, bits);
+  const rest = listedNode(node.base, offset, bits);
   if (node.tunnel !== undefined) rest.type = TYPES.integer;
   parts.push(rest);
   return parts;
 }
 
 /** Looks for fields of which a mask leaves all bits; returns how far the value is to be shifted. */
-export function trimPayload(node: PayloadNode, mask: Value, context: PacketContext): number | undefined {
+export function trimPayload(node: Payload, mask: Value, context: ProtocolContext): number | undefined {
   const top = known(context, node);
   if (top === undefined) return undefined;
   const { of, skip } = stackedHeader(context, top, node);
@@ -97,7 +99,7 @@ export function trimPayload(node: PayloadNode, mask: Value, context: PacketConte
 }
 
 /** The same for bits without a name. */
-export function trimRaw(node: PayloadNode, mask: Value): number | undefined {
+export function trimRaw(node: Payload, mask: Value): number | undefined {
   const from = lowestOne(mask.value);
   const to = lowestZero(mask.value, from + 1);
   if (isKnown(node) || node.bits <= to) return undefined;
@@ -110,10 +112,23 @@ export function trimRaw(node: PayloadNode, mask: Value): number | undefined {
   return from;
 }
 
+/** The same for an extension: finds the field that a mask leaves. */
+export function narrowExtension(node: Exthdr, mask: Value): number | undefined {
+  const shift = lowestOne(mask.value);
+  const end = lowestZero(mask.value, shift + 1);
+  if (end === Infinity || node.op === 'sctp' || node.op === 'dccp') return undefined;
+  if (node.op !== 'ipv6' && (node.field !== undefined || node.extension === undefined)) return undefined;
+  const trial = { ...node };
+  locate(trial, node.offset + Math.ceil(mask.bits / 8) * 8 - end, end - shift, false);
+  if (trial.field === undefined) return undefined;
+  Object.assign(node, trial);
+  return shift;
+}
+
 type BitwiseOperator = '&' | '|' | '^';
 
 /** Of a write that changes some bits only: the field that they are, its load and mask narrowed to it. */
-export function trimWritten(payload: PayloadNode, mask: Value, op: BitwiseOperator, context: PacketContext): boolean {
+export function trimWritten(payload: Payload, mask: Value, op: BitwiseOperator, context: ProtocolContext): boolean {
   const of = known(context, payload);
   if (isKnown(payload) || of === undefined || payload.bits % 16 !== 0) return false;
   const place = op === '&' ? lowestZero(mask.value, 0) : lowestOne(mask.value);
@@ -124,9 +139,9 @@ export function trimWritten(payload: PayloadNode, mask: Value, op: BitwiseOperat
   const within = field.offset % 16;
   const shift = within < 8 ? 8 - ((field.offset % 8) + field.bits) + 8 : 16 - (within + field.bits);
   if (shift < 0) return false;
-  const bits = ones(field.bits) << BigInt(shift);
+  const bits = bitmask(field.bits) << BigInt(shift);
   if (op === '&') {
-    const outside = ones(payload.bits) ^ bits;
+    const outside = bitmask(payload.bits) ^ bits;
     if ((mask.value & outside) !== outside) return false;
   } else if ((mask.value & bits) !== mask.value) {
     return false;

@@ -1,14 +1,36 @@
+import { switchOrder } from '../bits.ts';
 import { concatenationOf, datatypeByNumber, TYPES } from '../data/datatypes.ts';
 import type { Dialect } from '../data/dialects.ts';
+import { completeAddress } from '../expressions/ct.ts';
+import { NETWORK, TRANSPORT } from '../headers.ts';
+import { ProtocolContext } from '../protocol-context.ts';
 import type { Completion } from '../statements/construct.ts';
 import type { MatchStatement } from '../statements/match.ts';
 import { completeStatement, type FlowStatement, looksAt } from '../statements/registry.ts';
-import { switchOrder } from './bits.ts';
+import {
+  type Binary,
+  type Concat,
+  type Ct,
+  elementOf,
+  hasPrefixes,
+  isFlags,
+  isText,
+  type MapLookup,
+  type Meta,
+  type Node,
+  type Payload,
+  prefix,
+  type Relation,
+  range,
+  relation,
+  type SetInfo,
+  type SetLiteral,
+  type SetMember,
+  setType,
+  type Value,
+} from '../tree.ts';
 import { Dependencies, type Dependency, isStacked } from './dependencies.ts';
-import { narrowExtension } from './extensions.ts';
-import { BASE_NETWORK, BASE_TRANSPORT, PacketContext } from './headers.ts';
-import { completeCt, learn, learnIcmpType } from './learn.ts';
-import { completePayload, expandPayload, trimPayload, trimRaw } from './payload.ts';
+import { completePayload, expandPayload, narrowExtension, trimPayload, trimRaw } from './payload.ts';
 import { splice } from './sets.ts';
 import {
   adjust,
@@ -21,24 +43,6 @@ import {
   reverseHours,
   textValue,
 } from './shapes.ts';
-import {
-  type Binary,
-  type Concat,
-  type CtNode,
-  hasPrefixes,
-  isBitmask,
-  isString,
-  type MetaNode,
-  type Node,
-  type PayloadNode,
-  prefix,
-  type Relation,
-  range,
-  relation,
-  type SetShape,
-  setType,
-  type Value,
-} from './tree.ts';
 import { flagsToTree } from './values.ts';
 
 /*
@@ -48,7 +52,7 @@ import { flagsToTree } from './values.ts';
 
 /** A packet, or the one inside a tunnel: what is known about it. */
 interface Layered {
-  context: PacketContext;
+  context: ProtocolContext;
   dependencies: Dependencies;
 }
 
@@ -64,12 +68,12 @@ export class Postprocessor implements Completion {
   /** How deep in keys of sets and concatenations: a mask belongs to the field there, as nothing is compared. */
   #keys = 0;
   /** The keys of this set are looked at. */
-  #set: SetShape | undefined;
+  #set: SetInfo | undefined;
 
   constructor(family: string, dialect: Dialect) {
-    this.#outer = { context: new PacketContext(family, dialect), dependencies: new Dependencies(this.#removed) };
+    this.#outer = { context: new ProtocolContext(family, dialect), dependencies: new Dependencies(this.#removed) };
     // What a tunnel carries begins with Ethernet, as in bridges.
-    this.#tunneled = { context: new PacketContext('bridge', dialect), dependencies: new Dependencies(this.#removed) };
+    this.#tunneled = { context: new ProtocolContext('bridge', dialect), dependencies: new Dependencies(this.#removed) };
     this.#current = this.#outer;
     this.#dialect = dialect;
   }
@@ -93,7 +97,7 @@ export class Postprocessor implements Completion {
     return this.#out.filter(statement => !this.#removed.has(statement));
   }
 
-  get context(): PacketContext {
+  get context(): ProtocolContext {
     return this.#current.context;
   }
 
@@ -105,8 +109,8 @@ export class Postprocessor implements Completion {
     return this.#node(node);
   }
 
-  mask(of: Node & { left: Node; right: Node }, mask: Binary, replace: (node: Node) => void): boolean {
-    return this.#mask(of, mask, replace);
+  mask(of: Binary, mask: Binary, replace: (node: Node) => void): boolean {
+    return this.#mask({ of, compared: of.right }, mask, replace);
   }
 
   release(base: number): void {
@@ -136,24 +140,23 @@ export class Postprocessor implements Completion {
     switch (node.kind) {
       case 'map':
         if (
-          node.left.kind === 'binary' &&
-          node.left.op === '&' &&
-          node.left.left.kind === 'payload' &&
-          node.left.right.kind === 'value'
+          node.key.kind === 'binary' &&
+          node.key.op === '&' &&
+          node.key.left.kind === 'payload' &&
+          node.key.right.kind === 'value'
         )
-          this.#mask(node, node.left, masked => {
-            node.left = masked;
+          this.#mask({ of: node, compared: node.mappings }, node.key, masked => {
+            node.key = masked;
           });
-        node.left = this.#node(node.left);
-        node.right = this.#node(node.right);
+        node.key = this.#node(node.key);
+        node.mappings = this.#node(node.mappings);
         return node;
-      case 'mapping':
       case 'range':
         node.left = this.#node(node.left);
         node.right = this.#node(node.right);
         return node;
       case 'set':
-        for (const element of node.elements) element.key = this.#node(element.key);
+        for (const member of node.members) this.#member(member);
         return node;
       case 'concat':
         return this.#concat(node);
@@ -179,22 +182,28 @@ export class Postprocessor implements Completion {
         node.key = this.#node(node.key);
         this.#keys--;
         return node;
-      case 'extension':
-        if (node.op === 'tcp') this.#current.dependencies.release(BASE_TRANSPORT);
-        else if (node.op === 'ipv6' || node.op === 'ipv4') this.#current.dependencies.release(BASE_NETWORK);
+      case 'exthdr':
+        if (node.op === 'tcp') this.#current.dependencies.release(TRANSPORT);
+        else if (node.op === 'ipv6' || node.op === 'ipv4') this.#current.dependencies.release(NETWORK);
         return node;
-      case 'hash':
+      case 'load':
         if (node.argument !== undefined) node.argument = this.#node(node.argument);
         return node;
       case 'ct':
-        completeCt(node, this.#current.context);
+        completeAddress(node, this.#current.context.at(NETWORK));
         return node;
       default:
         return node;
     }
   }
 
-  #load(node: PayloadNode): void {
+  #member(member: SetMember): void {
+    const element = elementOf(member);
+    element.key = this.#node(element.key);
+    if (member.kind === 'mapping') member.right = this.#node(member.right);
+  }
+
+  #load(node: Payload): void {
     const { context, dependencies } = this.#current;
     completePayload(node, context);
     if (node.tunnel !== undefined) this.#releaseOuter(node);
@@ -202,7 +211,7 @@ export class Postprocessor implements Completion {
   }
 
   /** GRE's own number is implied by a look into the tunnel. */
-  #releaseOuter({ tunnel }: PayloadNode): void {
+  #releaseOuter({ tunnel }: Payload): void {
     const { dependencies } = this.#outer;
     const found = dependencies.at(tunnel!.base);
     if (found === undefined) return;
@@ -212,9 +221,9 @@ export class Postprocessor implements Completion {
   }
 
   #value(node: Value): Node {
-    if (node.order === 'host' && !this.#set?.has('interval')) switchOrder(node);
-    if (isString(node.type)) return textValue(node);
-    return isBitmask(node.type) ? flagsToTree(node) : node;
+    if (node.order === 'host' && !this.#set?.interval) switchOrder(node);
+    if (isText(node.type)) return textValue(node);
+    return isFlags(node.type) ? flagsToTree(node) : node;
   }
 
   #concat(node: Concat): Concat {
@@ -239,7 +248,7 @@ export class Postprocessor implements Completion {
     else setType(right, left.type, right.bits > left.bits && this.#dialect.widensMaskOrder ? 'host' : left.order);
     if (op === '&' && this.#keys > 0 && left.kind === 'payload' && right.kind === 'value') {
       let field: Node = node;
-      this.#mask(node, node, masked => {
+      this.#mask({ of: node, compared: node.right }, node, masked => {
         field = masked;
       });
       return field;
@@ -261,12 +270,12 @@ export class Postprocessor implements Completion {
     if (node.left.kind === 'unary') node.left = node.left.argument;
     const mask = node.left;
     if (mask.kind !== 'binary' || mask.op !== '&') return undefined;
-    if (mask.left.kind !== 'payload' && mask.left.kind !== 'extension') return undefined;
+    if (mask.left.kind !== 'payload' && mask.left.kind !== 'exthdr') return undefined;
     mask.left = this.#node(mask.left);
     setType(node.right, TYPES.integer, 'host');
     node.right = this.#node(node.right);
     let found: Node | undefined;
-    this.#mask(node, mask, masked => {
+    this.#mask({ of: node, compared: node.right }, mask, masked => {
       found = masked;
     });
     return found;
@@ -296,14 +305,14 @@ export class Postprocessor implements Completion {
     return node;
   }
 
-  #matchPayload(node: Relation, load: PayloadNode): void {
+  #matchPayload(node: Relation, load: Payload): void {
     const { context, dependencies } = this.#current;
     if (node.op === '==' || node.op === '!=') {
       if (node.right.kind === 'value') {
         this.#expand(node, load, node.right);
         return;
       }
-      if (node.right.kind === 'set-reference') learnIcmpType(context, load, node.right.literal?.elements[0]?.key);
+      if (node.right.kind === 'set-reference') context.learnIcmpType(load, firstKey(node.right.literal));
     }
     completePayload(load, context);
     setType(node.right, load.type, load.order);
@@ -311,7 +320,7 @@ export class Postprocessor implements Completion {
   }
 
   /** One match for each field of a load of several. */
-  #expand(node: Relation, load: PayloadNode, whole: Value): void {
+  #expand(node: Relation, load: Payload, whole: Value): void {
     const { context, dependencies } = this.#current;
     const fields = expandPayload(load, context);
     this.#out.pop();
@@ -326,7 +335,7 @@ export class Postprocessor implements Completion {
         right = prefix(part, field.bits);
       }
       const match = relation(node.op, field, right);
-      if (node.op === '==') learn(context, match);
+      if (node.op === '==' && right.kind === 'value') context.learn(field, Number(right.value));
       const statement: Dependency = { kind: 'match', node: match };
       this.#out.push(statement);
       if (load.tunnel !== undefined) {
@@ -337,22 +346,22 @@ export class Postprocessor implements Completion {
         field.tunnel = load.tunnel;
         this.#releaseOuter(load);
       }
-      if (isStacked(context.layers[base], match)) base--;
+      if (isStacked(context.header(base), match)) base--;
       dependencies.kill(field, context.family, this.#dialect);
       if (this.#dialect.forgetsOrderOfFields) setType(right, field.type, undefined);
-      if (node.op === '==' && field.protocol) dependencies.store(statement, base);
+      if (node.op === '==' && field.tellsProtocol) dependencies.store(statement, base);
     }
     this.#statement = undefined;
   }
 
-  #matchKey(node: Relation, left: MetaNode | CtNode): void {
+  #matchKey(node: Relation, left: Meta | Ct): void {
     if (node.right.kind === 'set-reference') setType(node.right, left.type, left.order);
     if (node.op !== '==' || node.right.kind === 'range' || node.right.kind === 'set-reference') return;
     const { context, dependencies } = this.#current;
-    learn(context, node);
-    if (left.base >= BASE_TRANSPORT) return;
+    if (node.right.kind === 'value') context.learn(left, Number(node.right.value));
+    if (left.base >= TRANSPORT) return;
     dependencies.killForKey(left, node.right, context.family, this.#dialect);
-    if (left.protocol && this.#statement?.kind === 'match')
+    if (left.tellsProtocol && this.#statement?.kind === 'match')
       dependencies.store(this.#statement as Dependency, left.base);
   }
 
@@ -371,7 +380,7 @@ export class Postprocessor implements Completion {
       node.left = left.left;
       node.right = prefix(right, prefixLength(left.right));
     } else if (left.op === '&' && left.right.kind === 'value') {
-      this.#mask(node, left, masked => {
+      this.#mask({ of: node, compared: right }, left, masked => {
         node.left = masked;
       });
     } else if (
@@ -382,7 +391,7 @@ export class Postprocessor implements Completion {
       left.left.right.kind === 'value' &&
       (right.kind !== 'value' || right.value <= left.left.right.value >> left.right.value)
     ) {
-      this.#mask(left, left.left, masked => {
+      this.#mask({ of: left, compared: left.right }, left.left, masked => {
         left.left = masked;
       });
       if (left.right.value === 0n) node.left = left.left;
@@ -391,41 +400,52 @@ export class Postprocessor implements Completion {
   }
 
   /** Takes a mask away that only picks the bits of a field, and shifts what is compared with them. */
-  #mask(of: Node & { left: Node; right: Node }, mask: Binary, replace: (node: Node) => void): boolean {
+  #mask({ of, compared }: Masked, mask: Binary, replace: (node: Node) => void): boolean {
     const { left, right } = mask;
     if (right.kind !== 'value' || right.value === 0n) return false;
-    if (of.kind === 'relation' && of.right.kind === 'value' && !isWithin(of.right, right)) return false;
+    if (of.kind === 'relation' && compared.kind === 'value' && !isWithin(compared, right)) return false;
     const { context } = this.#current;
     const shift =
       left.kind === 'payload'
         ? trimPayload(left, right, context)
-        : left.kind === 'extension'
+        : left.kind === 'exthdr'
           ? narrowExtension(left, right)
           : undefined;
     if (shift !== undefined) {
-      adjust(of.right, left, shift);
+      adjust(compared, left, shift);
       replace(left);
-      if (left.kind === 'payload') this.#afterMask(of, left);
-      else setType(of.right, left.type, left.order);
+      if (left.kind === 'payload') this.#afterMask({ of, compared }, left);
+      else setType(compared, left.type, left.order);
       return true;
     }
-    if (!this.#dialect.trimsRawBits || left.kind !== 'payload' || of.right.kind !== 'value') return false;
+    if (!this.#dialect.trimsRawBits || left.kind !== 'payload' || compared.kind !== 'value') return false;
     const by = trimRaw(left, right);
     if (by === undefined) return false;
-    of.right.value >>= BigInt(by);
+    compared.value >>= BigInt(by);
     replace(left);
     return true;
   }
 
   /** As with a match of the field itself. */
-  #afterMask(of: Node & { left: Node; right: Node }, load: PayloadNode): void {
+  #afterMask({ of, compared }: Masked, load: Payload): void {
     const { context, dependencies } = this.#current;
     if (of.kind === 'relation') {
       this.#matchPayload(of, load);
       return;
     }
     completePayload(load, context);
-    setType(of.right, load.type, load.order);
+    setType(compared, load.type, load.order);
     dependencies.kill(load, context.family, this.#dialect);
   }
+}
+
+/** A node that contains a mask, and the node that the masked bits are compared with, or belong to. */
+interface Masked {
+  readonly of: Relation | MapLookup | Binary;
+  readonly compared: Node;
+}
+
+function firstKey(literal: SetLiteral | undefined): Node | undefined {
+  const first = literal?.members[0];
+  return first && elementOf(first).key;
 }

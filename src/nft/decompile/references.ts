@@ -1,8 +1,8 @@
 import type { Data } from '../../nf_tables/data.ts';
 import type { Expression } from '../../nf_tables/expression.ts';
 import type { NamedKind } from '../data/reserved.ts';
+import type { ListedSet } from '../tree.ts';
 import type { SetFinder } from './sets.ts';
-import type { ListedSet } from './tree.ts';
 
 /** An object that a rule, or an element, refers to. */
 export interface Reference {

@@ -1,16 +1,17 @@
+import { paddedBits } from '../bits.ts';
 import type { Dialect } from '../data/dialects.ts';
-import { paddedBits } from './bits.ts';
-import { type Sets, splice } from './sets.ts';
 import {
   type Concat,
   clone,
+  concat,
   type Node,
   type SetReference,
-  type SetShape,
+  setReference,
   Undecompilable,
   untyped,
   type Value,
-} from './tree.ts';
+} from '../tree.ts';
+import { type ReadShape, type Sets, splice } from './sets.ts';
 
 /* The content of the registers while the expressions of a rule are read. */
 
@@ -79,16 +80,16 @@ export class Registers {
       at += paddedBits(node.bits) / 32;
     }
     if (parts.length < 2) throw new Undecompilable('more bits than were loaded');
-    return { kind: 'concat', ...untyped(), parts };
+    return concat(parts);
   }
 
   /** What a set is asked for: one register, or as many as its keys have parts. */
-  key(register: number, shape: SetShape): Node {
+  key(register: number, shape: ReadShape): Node {
     const node = this.get(register);
     return node.bits < shape.key.bits ? this.concat(register, shape.key.bits) : node;
   }
 
-  find({ set, setId }: { set?: string | undefined; setId?: number | undefined }): SetShape {
+  find({ set, setId }: { set?: string | undefined; setId?: number | undefined }): ReadShape {
     return this.#options.sets.find(set, setId);
   }
 
@@ -103,7 +104,7 @@ export class Registers {
       left -= paddedBits(bits);
       at += paddedBits(bits) / 32;
     }
-    return { kind: 'concat', ...untyped(), parts };
+    return concat(parts);
   }
 
   get loaded(): number {
@@ -122,24 +123,8 @@ export function hexOf(data: unknown): string {
   return data;
 }
 
-export function reference(set: SetShape): SetReference {
-  return {
-    kind: 'set-reference',
-    ...untyped(),
-    type: set.key.type,
-    set,
-    literal: set.isAnonymous ? set.literal() : undefined,
-  };
-}
-
-/** Unknown names of an enumeration or set of flags are numbers. */
-export function words<T extends string>(flags: readonly (string | number)[] | undefined, allowed: readonly T[]): T[] {
-  for (const flag of flags ?? [])
-    if (!allowed.some(name => name === flag)) throw new Undecompilable(`the flag ${flag}`);
-  return allowed.filter(flag => flags?.includes(flag));
-}
-
-export function word<T extends string>(name: T | number | undefined): T {
-  if (typeof name !== 'string') throw new Undecompilable(`the number ${name}`);
-  return name;
+export function reference(set: ReadShape): SetReference {
+  const key = untyped();
+  key.type = set.key.type;
+  return setReference(set, key, set.anonymous ? set.literal() : undefined);
 }

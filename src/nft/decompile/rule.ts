@@ -1,11 +1,11 @@
 import type { Expression } from '../../nf_tables/expression.ts';
 import type { Dialect } from '../data/dialects.ts';
 import { type FlowStatement, readStatement } from '../statements/registry.ts';
+import { Undecompilable } from '../tree.ts';
 import { loadRegister } from './instructions.ts';
 import { Postprocessor } from './postprocess.ts';
 import { Registers } from './registers.ts';
 import type { Sets } from './sets.ts';
-import { Undecompilable } from './tree.ts';
 
 /** The statements of a rule; `rest` are the expressions that nft has no words for. */
 export interface Reading {

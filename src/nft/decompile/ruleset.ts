@@ -5,9 +5,9 @@ import type { RuleEntry } from '../../nf_tables/rule.ts';
 import type { Table } from '../../nf_tables/table.ts';
 import type { Dialect } from '../data/dialects.ts';
 import type { NamedObject } from '../objects.ts';
+import type { ListedSet } from '../tree.ts';
 import type { InParts } from './in-parts.ts';
 import { Sets } from './sets.ts';
-import type { ListedSet } from './tree.ts';
 
 /** The objects of a listing, as `nft.ruleset()` returns them. */
 export interface ListedRuleset {

@@ -1,6 +1,7 @@
 import { HOST_IS_LITTLE_ENDIAN } from '../../codec/index.ts';
 import type { Data } from '../../nf_tables/data.ts';
 import type { WireElement } from '../../nf_tables/element.ts';
+import { bitmask, bytesOf, paddedBits, reverseBytes, switchOrder, textNumber } from '../bits.ts';
 import {
   type ByteOrder,
   concatenationOf,
@@ -11,41 +12,58 @@ import {
 } from '../data/datatypes.ts';
 import type { Dialect } from '../data/dialects.ts';
 import { readStates } from '../statements/stateful.ts';
-import { bytesOf, ones, paddedBits, reverseBytes, switchOrder, textNumber } from './bits.ts';
-import { ELEMENTS_AT_ONCE, finish, type InParts, sortInParts } from './in-parts.ts';
-import { joinRanges, rangeOrPrefix, rangesOf } from './intervals.ts';
 import {
   type Concat,
+  catchAll,
+  concat,
   type ElementState,
-  isBitmask,
-  isString,
+  element,
+  elementOf,
+  isFlags,
+  isText,
   type ListedSet,
-  type Mapping,
+  mapping,
   type Node,
   range,
   registerValue,
+  type SetInfo,
   type SetLiteral,
   type SetMember,
-  type SetShape,
+  setLiteral,
   Undecompilable,
-  untyped,
   type Value,
-  type VerdictNode,
+  type Verdict,
   value,
-} from './tree.ts';
-import { readTypeof } from './typeof.ts';
+  verdict,
+} from '../tree.ts';
+import { described } from '../typeof.ts';
+import { ELEMENTS_AT_ONCE, finish, type InParts, sortInParts } from './in-parts.ts';
+import { joinRanges, rangeOrPrefix, rangesOf } from './intervals.ts';
 import { flagsToTree } from './values.ts';
 
 /** What a set's description says about its keys and values. */
-export class ReadShape implements SetShape {
+export class ReadShape implements SetInfo {
   readonly set: ListedSet;
   readonly name: string;
+  readonly id: number | undefined;
   readonly flags: readonly (string | number)[];
+  readonly anonymous: boolean;
+  readonly map: boolean;
+  readonly object: boolean;
+  readonly interval: boolean;
+  readonly concatenation: boolean;
+  readonly merges: boolean;
+  readonly timeout: boolean;
+  readonly dynamic: boolean;
   readonly key: Node;
   /** The set was made with `typeof`, and `key` is that. */
   readonly isTypeof: boolean;
   readonly data: Node | undefined;
-  readonly dataIsRange: boolean;
+  readonly dataInterval: boolean;
+  readonly objectType: string | undefined;
+  readonly size: number | undefined;
+  readonly fields: number[] | undefined;
+  readonly members: SetMember[] = [];
   readonly statements: ElementState[];
   readonly dialect: Dialect;
 
@@ -53,13 +71,25 @@ export class ReadShape implements SetShape {
     this.set = set;
     this.dialect = dialect;
     this.name = set.name;
+    this.id = set.id;
     this.flags = set.flags ?? [];
-    this.dataIsRange = (set.dataInterval ?? 0) !== 0;
-    const dataTypeof = set.dataTypeof === undefined ? undefined : readTypeof(set.dataTypeof);
-    let keyTypeof = set.keyTypeof === undefined ? undefined : readTypeof(set.keyTypeof);
-    if (this.has('map')) {
+    this.anonymous = this.has('anonymous');
+    this.map = this.has('map');
+    this.object = this.has('object');
+    this.interval = this.has('interval');
+    this.concatenation = this.has('concatenation');
+    this.merges = set.mergeElements === 1;
+    this.timeout = this.has('timeout');
+    this.dynamic = this.has('dynamic');
+    this.dataInterval = (set.dataInterval ?? 0) !== 0;
+    this.objectType = set.objectType as string | undefined;
+    this.size = set.description?.size;
+    this.fields = set.description?.fields?.map(({ length }) => length);
+    const dataTypeof = set.dataTypeof === undefined ? undefined : described(set.dataTypeof);
+    let keyTypeof = set.keyTypeof === undefined ? undefined : described(set.keyTypeof);
+    if (this.map) {
       const bits = (set.dataLength ?? 0) * 8;
-      const exact = this.dataIsRange ? bits / 2 : bits;
+      const exact = this.dataInterval ? bits / 2 : bits;
       const isVerdict = set.dataType === VERDICT_DATA_TYPE;
       if (dataTypeof !== undefined && (isVerdict || bytesOf(dataTypeof.bits) === Math.floor(exact / 8))) {
         dataTypeof.bits = bits;
@@ -68,7 +98,7 @@ export class ReadShape implements SetShape {
         this.data = value(bits, 0n, typeOf(set.dataType ?? 0), set.dataByteOrder as ByteOrder);
         keyTypeof = undefined;
       }
-    } else if (this.has('object')) {
+    } else if (this.object) {
       this.data = value(0, 0n, TYPES.string, 'host');
     }
     const bits = (set.keyLength ?? 0) * 8;
@@ -79,10 +109,6 @@ export class ReadShape implements SetShape {
 
   has(flag: string): boolean {
     return this.flags.includes(flag);
-  }
-
-  get isAnonymous(): boolean {
-    return this.has('anonymous');
   }
 
   /** The elements as nft sorts and joins them. */
@@ -97,26 +123,20 @@ export class ReadShape implements SetShape {
       this.#read(element, members);
       if (++read % ELEMENTS_AT_ONCE === 0) yield;
     }
-    const interval = this.has('interval');
-    const elements =
+    const { interval } = this;
+    const sortedMembers =
       interval && (this.set.description?.fields?.length ?? 0) > 1
         ? yield* joinRanges(members, this.dialect)
         : interval
           ? yield* rangesOf(members, this.dialect)
           : yield* sorted(members, this.dialect);
-    return {
-      kind: 'set',
-      ...untyped(),
-      type: this.key.type,
-      elements,
-      anonymous: this.isAnonymous,
-    };
+    return setLiteral(sortedMembers, undefined, this.key.type, this.anonymous);
   }
 
   #read(element: WireElement, members: SetMember[]): void {
     const isEnd = element.flags?.includes('interval-end') ?? false;
     if (element.flags?.includes('catch-all')) {
-      members.push(this.#member(element, { kind: 'catch-all', ...untyped(this.key.bits) }, false));
+      members.push(this.#member(element, catchAll(this.key.bits), false));
       return;
     }
     if (typeof element.key !== 'string') throw new Undecompilable('an element without a key');
@@ -133,40 +153,32 @@ export class ReadShape implements SetShape {
     number.type = type;
     number.order = this.key.order;
     if (type.parts !== undefined) return this.#concat(this.key, number);
-    if (!this.has('interval') && number.order === 'host') switchOrder(number);
-    return isBitmask(type) ? flagsToTree(number) : number;
+    if (!this.interval && number.order === 'host') switchOrder(number);
+    return isFlags(type) ? flagsToTree(number) : number;
   }
 
-  #member(element: WireElement, plain: Node, intervalEnd: boolean): SetMember {
-    let key = plain;
-    if (this.has('map')) {
-      if (element.data !== undefined) key = mapping(plain, this.#data(element.data));
-    } else if (this.has('object') && element.object !== undefined) {
-      const name = textNumber(element.object);
-      key = mapping(plain, value(name.bits, name.value, TYPES.string, 'host'));
-    }
-    return {
-      kind: 'element',
-      type: key.type,
-      order: key.order,
-      bits: key.bits,
-      key,
-      timeout: element.timeoutMilliseconds,
-      expires: element.expirationMilliseconds,
-      comment: element.comment,
-      statements: readStates(element),
+  #member(wire: WireElement, key: Node, intervalEnd: boolean): SetMember {
+    const read = element(key, {
+      timeout: wire.timeoutMilliseconds,
+      expires: wire.expirationMilliseconds,
+      comment: wire.comment,
+      statements: readStates(wire),
       intervalEnd,
-    };
+    });
+    if (this.map) return wire.data === undefined ? read : mapping(read, this.#data(wire.data));
+    if (!this.object || wire.object === undefined) return read;
+    const name = textNumber(wire.object);
+    return mapping(read, value(name.bits, name.value, TYPES.string, 'host'));
   }
 
   #data(data: Data): Node {
-    if (typeof data !== 'string') return verdict(data);
+    if (typeof data !== 'string') return verdictOf(data);
     const own = this.data!;
     const number = registerValue(data);
     number.type = own.type.name === 'queue' ? TYPES.integer : own.type;
     number.order = own.order;
-    if (own.type.parts !== undefined) return this.#concat(own, number, this.dataIsRange);
-    if (this.dataIsRange) {
+    if (own.type.parts !== undefined) return this.#concat(own, number, this.dataInterval);
+    if (this.dataInterval) {
       const half = number.bits / 2;
       const order = own.type.order;
       const side = (part: bigint) =>
@@ -176,7 +188,7 @@ export class ReadShape implements SetShape {
           number.type,
           order,
         );
-      return rangeOrPrefix(side(number.value >> BigInt(half)), side(number.value & ones(half)));
+      return rangeOrPrefix(side(number.value >> BigInt(half)), side(number.value & bitmask(half)));
     }
     if (number.order === 'host') switchOrder(number);
     return number;
@@ -194,7 +206,7 @@ export class ReadShape implements SetShape {
         part.type = field?.type ?? type;
         part.order = field === undefined ? type.order : field.order;
         part.bits = field?.bits ?? bits;
-        if (isString(part.type) || (!this.has('interval') && part.order === 'host')) switchOrder(part);
+        if (isText(part.type) || (!this.interval && part.order === 'host')) switchOrder(part);
         whole.bits -= Math.min(whole.bits, paddedBits(bits) - bits);
         return part;
       });
@@ -203,14 +215,12 @@ export class ReadShape implements SetShape {
       const ends = take();
       for (const [i, end] of ends.entries()) parts[i] = reduced(parts[i] as Value, end);
     } else {
-      for (const [i, part] of parts.entries()) if (isBitmask(part.type)) parts[i] = flagsToTree(part as Value);
+      for (const [i, part] of parts.entries()) if (isFlags(part.type)) parts[i] = flagsToTree(part as Value);
     }
-    return { kind: 'concat', ...untyped(), type: shape.type, parts };
+    const node = concat(parts);
+    node.type = shape.type;
+    return node;
   }
-}
-
-export function mapping(left: Node, right: Node): Mapping {
-  return { kind: 'mapping', type: left.type, order: left.order, bits: 0, left, right };
 }
 
 /** The type that a set's number stands for: six bits for each part of a concatenation. */
@@ -230,14 +240,14 @@ export function typeOf(number: number): Datatype {
 export function splice(from: Value, bits: number): Value {
   const rest = from.bits - bits;
   if (rest < 0) throw new Undecompilable('a value that is shorter than its parts');
-  const part = value(bits, (from.value >> BigInt(rest)) & ones(bits));
+  const part = value(bits, (from.value >> BigInt(rest)) & bitmask(bits));
   from.bits = rest;
   return part;
 }
 
-export function verdict({ verdict: name, chain }: Exclude<Data, string>): VerdictNode {
+export function verdictOf({ verdict: name, chain }: Exclude<Data, string>): Verdict {
   if (typeof name !== 'string') throw new Undecompilable(`the verdict ${name}`);
-  return { kind: 'verdict', ...untyped(), type: TYPES.verdict, verdict: name, chain };
+  return verdict(name, chain);
 }
 
 function reduced(left: Value, right: Value): Node {
@@ -249,7 +259,7 @@ function* sorted(members: readonly SetMember[], dialect: Dialect): InParts<SetMe
   const given = dialect.sortsEqualsBackwards ? [...members].reverse() : members;
   const keyed: { member: SetMember; at: bigint }[] = [];
   for (const member of given) {
-    keyed.push({ member, at: sortValue(member.key, dialect) });
+    keyed.push({ member, at: sortValue(elementOf(member).key, dialect) });
     if (keyed.length % ELEMENTS_AT_ONCE === 0) yield;
   }
   const inOrder = yield* sortInParts(keyed, (a, b) => (a.at < b.at ? -1 : a.at > b.at ? 1 : 0));
@@ -260,11 +270,10 @@ function* sorted(members: readonly SetMember[], dialect: Dialect): InParts<SetMe
 function sortValue(node: Node, dialect: Dialect): bigint {
   switch (node.kind) {
     case 'binary':
-    case 'mapping':
     case 'range':
       return sortValue(node.left, dialect);
     case 'value': {
-      if (dialect.sortsByMemory || !isString(node.type)) return node.value;
+      if (dialect.sortsByMemory || !isText(node.type)) return node.value;
       const bytes = bytesOf(node.bits);
       const text = HOST_IS_LITTLE_ENDIAN ? reverseBytes(node.value, bytes) : node.value;
       return text << BigInt((node.bits - bytes) * 8);
@@ -272,7 +281,7 @@ function sortValue(node: Node, dialect: Dialect): bigint {
     case 'concat':
       return dialect.sortsByMemory ? memoryValue(node.parts) : joinedValue(node.parts);
     case 'catch-all':
-      return ones(node.bits);
+      return bitmask(node.bits);
     default:
       throw new Undecompilable(`an element that is a ${node.kind}`);
   }
@@ -282,7 +291,7 @@ function joinedValue(parts: readonly Node[]): bigint {
   let whole = 0n;
   for (const part of parts) {
     const bits = bytesOf(part.bits) * 8;
-    whole = (whole << BigInt(bits)) | (part.kind === 'value' ? part.value & ones(bits) : 0n);
+    whole = (whole << BigInt(bits)) | (part.kind === 'value' ? part.value & bitmask(bits) : 0n);
   }
   return whole;
 }
@@ -293,7 +302,7 @@ function memoryValue(parts: readonly Node[]): bigint {
   let bytes = 0;
   for (const part of parts) {
     const length = bytesOf(part.bits);
-    const number = part.kind === 'value' ? part.value & ones(length * 8) : 0n;
+    const number = part.kind === 'value' ? part.value & bitmask(length * 8) : 0n;
     const memory = part.order === 'host' && HOST_IS_LITTLE_ENDIAN ? reverseBytes(number, length) : number;
     whole = (whole << BigInt(length * 8)) | memory;
     bytes += length;
@@ -308,7 +317,7 @@ export type SetFinder = (name: string, id?: number) => ListedSet | undefined;
 export class Sets {
   readonly #find: SetFinder;
   readonly #dialect: Dialect;
-  readonly #shapes = new Map<ListedSet, SetShape>();
+  readonly #shapes = new Map<ListedSet, ReadShape>();
 
   constructor(find: SetFinder, dialect: Dialect) {
     this.#find = find;
@@ -320,7 +329,7 @@ export class Sets {
     return this.#find(name, id);
   }
 
-  find(name: string | undefined, id?: number): SetShape {
+  find(name: string | undefined, id?: number): ReadShape {
     const set = name === undefined ? undefined : this.#find(name, id);
     if (set === undefined) throw new Undecompilable(`a set that is not known: ${name}`);
     let shape = this.#shapes.get(set);

@@ -1,18 +1,20 @@
 import { HOST_IS_LITTLE_ENDIAN } from '../../codec/index.ts';
+import { bytesOf, lowestOne, lowestZero, textNumber, textOf } from '../bits.ts';
 import type { Dialect } from '../data/dialects.ts';
-import { bytesOf, lowestOne, lowestZero, textNumber, textOf } from './bits.ts';
 import {
   type Binary,
-  isBitmask,
+  elementOf,
+  isFlags,
   isSame,
+  list,
   type Node,
-  type PayloadNode,
+  type Payload,
   type Relation,
   Undecompilable,
   untyped,
   type Value,
   value,
-} from './tree.ts';
+} from '../tree.ts';
 
 /* Shapes of trees that stand for something shorter. */
 
@@ -54,7 +56,7 @@ export function listOf(node: Node): Node {
     }
   };
   add(node);
-  return { kind: 'list', ...untyped(), parts };
+  return list(parts);
 }
 
 /** Texts end with a NUL, or else are the beginning of any. */
@@ -98,12 +100,14 @@ export function adjust(node: Node, load: Node, shift: number): void {
       node.bits = load.bits;
       return;
     case 'range':
-    case 'mapping':
       adjust(node.left, load, shift);
-      if (node.kind === 'range') adjust(node.right, load, shift);
+      adjust(node.right, load, shift);
       return;
     case 'set-reference':
-      for (const { key } of node.literal?.elements ?? []) if (key.kind !== 'catch-all') adjust(key, load, shift);
+      for (const member of node.literal?.members ?? []) {
+        const { key } = elementOf(member);
+        if (key.kind !== 'catch-all') adjust(key, load, shift);
+      }
       return;
     default:
       throw new Undecompilable(`a mask over a ${node.kind}`);
@@ -120,7 +124,7 @@ export function reverseHours(node: Relation, argument: Node): void {
   node.op = 'in';
 }
 
-export function sameLoad(a: PayloadNode, b: PayloadNode): boolean {
+export function sameLoad(a: Payload, b: Payload): boolean {
   return (
     a.tunnel === b.tunnel && a.header === b.header && a.field === b.field && a.base === b.base && a.offset === b.offset
   );
@@ -130,7 +134,7 @@ export function sameLoad(a: PayloadNode, b: PayloadNode): boolean {
 export function flagTest(node: Relation, left: Binary, dialect: Dialect): Node | undefined {
   const { op, right } = node;
   const equality = op === '==' || op === '!=';
-  if (left.op === '&' && equality && isBitmask(right.type)) {
+  if (left.op === '&' && equality && isFlags(right.type)) {
     if (right.kind === 'value' && right.value === 0n) {
       node.left = left.left;
       node.right = listOf(left.right);

@@ -1,36 +1,25 @@
 import { printable } from '../../errors.ts';
 import { TYPES } from '../data/datatypes.ts';
 import type { NamedKind } from '../data/reserved.ts';
+import { expressionOf } from '../expressions/registry.ts';
 import { stateText } from '../statements/stateful.ts';
 import {
-  BASE_TOKENS,
-  blockOf,
-  formatDuration,
-  isUnqualified,
-  type Style,
-  textValue,
-  type Vocabulary,
-} from './format-value.ts';
-import { ELEMENTS_AT_ONCE, finish, type InParts } from './in-parts.ts';
-import { isKnown } from './loads.ts';
-import {
   type Binary,
-  type CtNode,
-  type ExtensionNode,
-  type FibNode,
+  elementOf,
   type FlagComparison,
-  type HashNode,
-  isBitmask,
+  isFlags,
+  isVerdictMap,
   type Node,
   ORDERS,
-  type PayloadNode,
   type Range,
   type Relation,
   type SetLiteral,
   type SetMember,
   Undecompilable,
-  type VerdictNode,
-} from './tree.ts';
+  type Verdict,
+} from '../tree.ts';
+import { formatDuration, type Style, textValue, type Vocabulary } from './format-value.ts';
+import { ELEMENTS_AT_ONCE, finish, type InParts } from './in-parts.ts';
 import { isWritableComment } from './unwritable.ts';
 
 /* Nodes as `nft list ruleset` writes them. */
@@ -75,19 +64,16 @@ export function nodeText(node: Node, options: TextOptions): string {
     case 'concat':
       return node.parts.map(text).join(' . ');
     case 'list':
-      return node.parts.map(text).join(',');
+      return node.items.map(text).join(',');
     case 'set':
       return finish(setText(node, options));
     case 'element':
-      return elementText(node, options, false);
+    case 'mapping':
+      return memberText(node, options, false);
     case 'catch-all':
       return '*';
-    case 'mapping':
-      return `${text(node.left)} : ${text(node.right)}`;
-    case 'map': {
-      const isVerdict = node.right.kind === 'set-reference' && node.right.set.data?.type.kind === 'verdict';
-      return `${text(node.left)} ${isVerdict ? 'vmap' : 'map'} ${text(node.right)}`;
-    }
+    case 'map':
+      return `${text(node.key)} ${isVerdictMap(node) ? 'vmap' : 'map'} ${text(node.mappings)}`;
     case 'set-reference':
       return node.literal === undefined ? `@${named('set', node.set.name, options)}` : text(node.literal);
     case 'unary':
@@ -101,32 +87,13 @@ export function nodeText(node: Node, options: TextOptions): string {
     case 'flag-comparison':
       return flagComparisonText(node, options);
     case 'payload':
-      return payloadText(node, options);
-    case 'extension':
-      return extensionText(node);
+    case 'exthdr':
     case 'meta':
-      return isUnqualified(node.key) ? node.key : `meta ${node.key}`;
     case 'ct':
-      return ctText(node);
-    case 'rt':
-      return `rt ${node.family === undefined ? '' : `${node.family} `}${node.key}`;
-    case 'socket':
-      return `socket ${node.key}${node.key === 'cgroupv2' ? ` level ${node.level}` : ''}`;
-    case 'osf':
-      return `osf ${node.ttl === undefined ? '' : `ttl ${node.ttl} `}${node.version ? 'version' : 'name'}`;
-    case 'ipsec': {
-      const index = node.index === 0 ? '' : ` spnum ${node.index}`;
-      return `ipsec ${node.direction}${index}${node.family === undefined ? '' : ` ${node.family}`} ${node.key}`;
-    }
-    case 'tunnel':
-      newer('tunnel metadata', options);
-      return `tunnel ${node.key}`;
-    case 'fib':
-      return fibText(node, options);
-    case 'numgen':
-      return `numgen ${node.mode} mod ${node.modulus}${node.offset === 0 ? '' : ` offset ${node.offset}`}`;
-    case 'hash':
-      return hashText(node, options);
+    case 'load':
+      return expressionOf(node).text(node, options, nodeText);
+    default:
+      throw new Undecompilable(`a ${node.kind}`);
   }
 }
 
@@ -135,7 +102,7 @@ function isReversed({ left, right }: Range): boolean {
   return left.kind === 'value' && right.kind === 'value' && left.type.kind !== 'hour' && left.value > right.value;
 }
 
-function verdictText({ verdict, chain }: VerdictNode, options: TextOptions): string {
+function verdictText({ verdict, chain }: Verdict, options: TextOptions): string {
   return verdict === 'jump' || verdict === 'goto' ? `${verdict} ${named('chain', chain, options)}` : verdict;
 }
 
@@ -175,7 +142,7 @@ function exceeds(node: Node, bits: number): boolean {
     case 'range':
       return exceeds(node.left, bits) || exceeds(node.right, bits);
     case 'set-reference':
-      return node.literal?.elements.some(({ key }) => exceeds(key, bits)) ?? false;
+      return node.literal?.members.some(member => exceeds(elementOf(member).key, bits)) ?? false;
     default:
       return false;
   }
@@ -185,15 +152,15 @@ function relationText(node: Relation, options: TextOptions): string {
   const { op, left, right } = node;
   if (left.kind === 'concat' && left.parts.some(part => part.kind === 'value')) newer('a constant in a key', options);
   if (
-    left.kind === 'fib' &&
+    left.kind === 'load' &&
+    left.name === 'fib' &&
     right.kind === 'set-reference' &&
     right.set.key.type.name === 'ifname' &&
     right.literal === undefined
   )
     newer('interfaces of fib in a set of names', options);
   // Of several flags nft prints no sign, although it then reads that one of them is enough.
-  const equals =
-    (isBitmask(right.type) && (right.kind === 'value' || right.kind === 'binary')) || left.kind === 'binary';
+  const equals = (isFlags(right.type) && (right.kind === 'value' || right.kind === 'binary')) || left.kind === 'binary';
   if (left.kind === 'payload' && left.bits % 8 !== 0 && exceeds(right, left.bits))
     options.words.unwritable.note('a number that the field has no room for');
   if (right.kind === 'payload' || right.kind === 'meta' || right.kind === 'ct' || right.kind === 'unary')
@@ -205,56 +172,14 @@ function relationText(node: Relation, options: TextOptions): string {
 
 function flagComparisonText({ op, left, mask, right }: FlagComparison, options: TextOptions): string {
   const { unwritable } = options.words;
-  if (!isConstant(mask) || (mask.kind === 'list' && !mask.parts.every(isConstant)))
+  if (!isConstant(mask) || (mask.kind === 'list' && !mask.items.every(isConstant)))
     unwritable.note('a mask of flags that is not constant');
   const operator = op === '!=' ? ' != ' : ' ';
   if (mask.kind === 'list')
     return `${nodeText(left, options)}${operator}${nodeText(right, options)} / ${nodeText(mask, options)}`;
   // nft prints one flag so, too, and then cannot read it.
-  const values = (right.kind === 'list' ? right.parts : [right]).map(part => nodeText(part, options)).join(' | ');
+  const values = (right.kind === 'list' ? right.items : [right]).map(part => nodeText(part, options)).join(' | ');
   return `${nodeText(left, options)} & ${nodeText(mask, options)} ${op} ${values}`;
-}
-
-/** Headers that nft 1.0.6 does not know. */
-const NEWER_HEADERS: ReadonlySet<string> = /* @__PURE__ */ new Set(['vxlan', 'geneve', 'gre', 'gretap']);
-
-function payloadText(node: PayloadNode, options: TextOptions): string {
-  if (node.tunnel !== undefined || NEWER_HEADERS.has(node.header?.name ?? '')) newer('the header of a tunnel', options);
-  const tunnel = node.tunnel !== undefined && node.tunnel !== node.header ? `${node.tunnel.name} ` : '';
-  if (!isKnown(node)) return `${tunnel}@${BASE_TOKENS[node.base]},${node.offset},${node.bits}`;
-  return `${tunnel}${node.header!.name} ${node.field!.name}`;
-}
-
-function extensionText(node: ExtensionNode): string {
-  const { op, extension, present, field, number } = node;
-  if (op === 'dccp') return `dccp option ${number}`;
-  if (op === 'tcp' && extension === undefined) {
-    if (node.offset === 0 && present) return `tcp option ${number}`;
-    return `tcp option @${number},${node.offset},${node.bits}`;
-  }
-  if (extension === undefined || (!present && field === undefined))
-    throw new Undecompilable(`the header or option ${number}`);
-  const { name } = extension;
-  if (op === 'tcp') return present ? `tcp option ${name}` : `tcp option ${name}${blockOf(node)} ${field!.name}`;
-  const whole = op === 'ipv4' ? `ip option ${name}` : op === 'sctp' ? `sctp chunk ${name}` : undefined;
-  if (whole !== undefined) return present ? whole : `${whole} ${field!.name}`;
-  return present ? `exthdr ${name}` : `${name} ${field!.name}`;
-}
-
-function ctText({ key, direction, family }: Pick<CtNode, 'key' | 'direction' | 'family'>): string {
-  if (direction === undefined) return `ct ${key}`;
-  return `ct ${direction} ${family === undefined ? '' : `${family} `}${key}`;
-}
-
-function fibText({ flags, result, present }: FibNode, { words }: TextOptions): string {
-  const shown = words.dialect.printsCheck && result === 'oif' && present ? 'check' : result;
-  return `fib ${flags.join(' . ')} ${shown}`;
-}
-
-function hashText(node: HashNode, options: TextOptions): string {
-  const of = node.symmetric ? 'symhash' : `jhash ${nodeText(node.argument!, options)}`;
-  const seed = node.seed === undefined ? '' : ` seed 0x${node.seed.toString(16)}`;
-  return `${of} mod ${node.modulus}${seed}${node.offset === 0 ? '' : ` offset ${node.offset}`}`;
 }
 
 const NEW_LINE = ',\n\t\t\t     ';
@@ -279,35 +204,35 @@ const IN_LINE: Readonly<Record<string, number>> = {
   pkt_type: 2,
 };
 
-function hasRangeInValue({ key }: SetMember): boolean {
-  const parts = key.kind === 'mapping' && key.right.kind === 'concat' ? key.right.parts : [];
+function hasRangeInValue(member: SetMember): boolean {
+  const parts = member.kind === 'mapping' && member.right.kind === 'concat' ? member.right.parts : [];
   return parts.some(({ kind }) => kind === 'range' || kind === 'prefix');
 }
 
 /** The elements of a set. */
 export function* setText(node: SetLiteral, options: TextOptions): InParts<string> {
   const inLine = IN_LINE[node.type.name] ?? 1;
-  if (node.anonymous && new Set(node.elements.map(hasRangeInValue)).size > 1)
+  if (node.anonymous && new Set(node.members.map(hasRangeInValue)).size > 1)
     newer('values with and without ranges in a map of a rule', options);
   let text = '';
-  for (const [i, element] of node.elements.entries()) {
+  for (const [i, member] of node.members.entries()) {
     if (i > 0) text += node.anonymous || (!options.oneEachLine && i % inLine !== 0) ? ', ' : NEW_LINE;
-    text += elementText(element, options, node.anonymous);
+    text += memberText(member, options, node.anonymous);
     if (i % ELEMENTS_AT_ONCE === 0) yield;
   }
   return `{ ${text} }`;
 }
 
-function elementText(node: SetMember, options: TextOptions, inRule: boolean): string {
-  const { key, statements, timeout, expires, comment } = node;
+function memberText(member: SetMember, options: TextOptions, inRule: boolean): string {
+  const { key, statements, timeout, expires, comment } = elementOf(member);
   const { printsNever } = options.words.dialect;
-  let text = nodeText(key.kind === 'mapping' ? key.left : key, options);
-  if (key.kind === 'mapping' && statements.length > 0 && inRule)
+  let text = nodeText(key, options);
+  if (member.kind === 'mapping' && statements.length > 0 && inRule)
     newer('states of elements in a map of a rule', options);
   for (const statement of statements) text += ` ${stateText(statement, options)}`;
   if (timeout !== undefined && (printsNever || timeout !== 0n))
     text += ` timeout ${timeout === 0n ? 'never' : formatDuration(timeout)}`;
   if (!options.stateless && expires && (!printsNever || timeout !== 0n)) text += ` expires ${formatDuration(expires)}`;
   if (comment !== undefined && isWritableComment(comment)) text += ` comment "${comment}"`;
-  return key.kind === 'mapping' ? `${text} : ${nodeText(key.right, options)}` : text;
+  return member.kind === 'mapping' ? `${text} : ${nodeText(member.right, options)}` : text;
 }

@@ -1,5 +1,5 @@
-import { countOnes, lowestOne } from './bits.ts';
-import { type Binary, binary, type Node, type Value, value } from './tree.ts';
+import { countOnes, lowestOne } from '../bits.ts';
+import { type Binary, binary, type Node, type Value, value } from '../tree.ts';
 
 /** The bits of a mask, one by one. */
 export function flagsToTree(number: Value): Node {

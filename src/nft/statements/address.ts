@@ -1,11 +1,10 @@
 import type { Evaluator } from '../compile/ir.ts';
 import { entryOf, type Fields } from '../compile/json-fields.ts';
-import { Place, refuse } from '../compile/term.ts';
 import { type Datatype, TYPES } from '../data/datatypes.ts';
 import type { Registers } from '../decompile/registers.ts';
 import { nodeText, type TextOptions } from '../decompile/to-text.ts';
-import { type Node, range, setType, Undecompilable } from '../decompile/tree.ts';
 import type { AddressFamily } from '../json.ts';
+import { type Node, Place, range, refuse, setType, Undecompilable } from '../tree.ts';
 
 /* The addresses and ports that statements take as their arguments. */
 

@@ -1,12 +1,12 @@
 import type { ContentOf, Expression } from '../../nf_tables/expression.ts';
 import type { Compile } from '../compile/lower.ts';
 import type { Dialect } from '../data/dialects.ts';
-import type { PacketContext } from '../decompile/headers.ts';
 import type { Registers } from '../decompile/registers.ts';
 import type { JsonOptions } from '../decompile/to-json.ts';
 import type { TextOptions } from '../decompile/to-text.ts';
-import type { Binary, Node } from '../decompile/tree.ts';
 import type { Json } from '../json-object.ts';
+import type { ProtocolContext } from '../protocol-context.ts';
+import type { Binary, Node } from '../tree.ts';
 
 /* What the file of a statement has to say about it. The registry has one of these for each statement. */
 
@@ -36,7 +36,7 @@ export interface Construct<S extends { kind: string }, Name extends string = nev
 /** What a statement may ask of the pass that completes a rule. */
 export interface Completion {
   readonly dialect: Dialect;
-  readonly context: PacketContext;
+  readonly context: ProtocolContext;
   /** Gives a node its meaning; the result stands in its place. */
   node(node: Node): Node;
   /** Takes a mask away that only picks the bits of a field. */

@@ -1,5 +1,5 @@
 import { fieldsOf, wholeOf } from '../compile/json-fields.ts';
-import { Place } from '../compile/term.ts';
+import { Place } from '../tree.ts';
 import { exactNumber, type State } from './state.ts';
 
 /* `counter`: counts packets and bytes. */

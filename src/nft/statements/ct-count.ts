@@ -1,6 +1,6 @@
 import { fieldsOf, wholeOf } from '../compile/json-fields.ts';
-import { Place } from '../compile/term.ts';
 import { defined } from '../json-object.ts';
+import { Place } from '../tree.ts';
 import { isInverted, type State } from './state.ts';
 
 /* `ct count`, the kernel's connlimit: ends the rule while there are more connections than a number. */

@@ -5,8 +5,8 @@ import { loaded, parse, single, step } from '../compile/lower.ts';
 import { TYPES } from '../data/datatypes.ts';
 import { nodeJson } from '../decompile/to-json.ts';
 import { nodeText } from '../decompile/to-text.ts';
-import { type Node, setType } from '../decompile/tree.ts';
 import { defined } from '../json-object.ts';
+import { type Node, setType } from '../tree.ts';
 import { addressType, isAddressFamily, readAddress } from './address.ts';
 import type { Construct } from './construct.ts';
 

@@ -4,14 +4,14 @@ import { entryOf, fieldsOf } from '../compile/json-fields.ts';
 import { referTo, registerNumber } from '../compile/linearize.ts';
 import { type Compile, parse, step } from '../compile/lower.ts';
 import { asElement } from '../compile/parse.ts';
-import { Place, refuse, type Term } from '../compile/term.ts';
 import { TYPES } from '../data/datatypes.ts';
-import { type Registers, word, words } from '../decompile/registers.ts';
+import { word, words } from '../decompile/kernel-words.ts';
+import type { Registers } from '../decompile/registers.ts';
 import { nodeJson } from '../decompile/to-json.ts';
 import { nodeText } from '../decompile/to-text.ts';
-import { type Node, type SetMember, type SetShape, setType, Undecompilable } from '../decompile/tree.ts';
 import type { JsonExpression } from '../json.ts';
 import { defined } from '../json-object.ts';
+import { type Element, element, type Node, Place, refuse, type SetInfo, setType, Undecompilable } from '../tree.ts';
 import type { Construct } from './construct.ts';
 import { compileStates, readStates, type Stateful, type StateStatement, statesJson, statesText } from './stateful.ts';
 
@@ -44,7 +44,7 @@ export interface MapStatement {
 export interface DynamicSetStatement {
   kind: 'dynamic-set';
   op: string;
-  set: SetShape;
+  set: SetInfo;
   key: Node;
   /** Of a map. */
   data: Node | undefined;
@@ -60,7 +60,7 @@ const compile: Compile = (e, json, place, name) => {
   if (reference.kind !== 'set-reference') throw refuse(reference.place, "a set's name: '@name'", fields[name]);
   const { set } = reference;
   elem.key = fitting(e, e.evaluate(elem.key), set.key.type, set.key.bits, set.key.order);
-  let data: Term | undefined;
+  let data: Node | undefined;
   if (name === 'map') {
     if (set.data === undefined) throw refuse(reference.place, 'a map', fields.map);
     const given = parse(fields.data, place, 'data');
@@ -85,7 +85,7 @@ const compile: Compile = (e, json, place, name) => {
         op,
         keyRegister: registerNumber(unit),
         ...(dataRegister !== undefined && { dataRegister }),
-        ...(elem.timeoutMilliseconds !== undefined && { timeoutMilliseconds: elem.timeoutMilliseconds }),
+        ...(elem.timeout !== undefined && { timeoutMilliseconds: elem.timeout }),
         ...(expressions.length === 1 && { expression: expressions[0]! }),
         ...(expressions.length > 1 && { expressions, ...(name === 'set' && { flags: ['expressions' as const] }) }),
       },
@@ -96,11 +96,11 @@ const compile: Compile = (e, json, place, name) => {
 type Dynset = ContentOf<'dynset'>;
 
 /** A change of a set without a name that keeps states: nft calls it a meter. */
-export const isMeter = ({ dataRegister, expression, expressions = [] }: Dynset, set: SetShape): boolean =>
-  set.isAnonymous && dataRegister === undefined && (expression !== undefined || expressions.length > 0);
+export const isMeter = ({ dataRegister, expression, expressions = [] }: Dynset, set: SetInfo): boolean =>
+  set.anonymous && dataRegister === undefined && (expression !== undefined || expressions.length > 0);
 
 /** The key, with the timeout of the element. */
-export function readElement(registers: Registers, expression: Dynset, set: SetShape): SetMember {
+export function readElement(registers: Registers, expression: Dynset, set: SetInfo): Element {
   if (words(expression.flags, ['invert', 'expressions']).includes('invert'))
     throw new Undecompilable('an inverted change of a set');
   const parts = set.key.type.parts;
@@ -113,19 +113,10 @@ export function readElement(registers: Registers, expression: Dynset, set: SetSh
   } else if (key.type === TYPES.invalid && registers.dialect.typesKeysOfChanges) {
     setType(key, set.key.type, set.key.order);
   }
-  return {
-    kind: 'element',
-    type: key.type,
-    order: key.order,
-    bits: key.bits,
-    key,
-    timeout: expression.timeoutMilliseconds || undefined,
-    statements: [],
-    intervalEnd: false,
-  };
+  return element(key, { timeout: expression.timeoutMilliseconds || undefined });
 }
 
-function readData(registers: Registers, register: number, set: SetShape): Node {
+function readData(registers: Registers, register: number, set: SetInfo): Node {
   let data = registers.get(register);
   if (set.data === undefined) throw new Undecompilable('a value for a set');
   if (data.bits < set.data.bits) data = registers.concat(register, set.data.bits);
@@ -135,7 +126,7 @@ function readData(registers: Registers, register: number, set: SetShape): Node {
 
 const text: Construct<DynamicSetStatement>['text'] = ({ op, set, key, data, statements }, options) => {
   const { unwritable, dialect } = options.words;
-  if (set.isAnonymous) unwritable.note('a change of a set without a name');
+  if (set.anonymous) unwritable.note('a change of a set without a name');
   const states = statesText(statements, options);
   const value = data === undefined ? '' : ` : ${nodeText(data, options)}`;
   return `${op} @${unwritable.name('set', set.name, dialect)} { ${nodeText(key, options)}${states}${value} }`;

@@ -1,6 +1,6 @@
 import { entryOf, fieldsOf } from '../compile/json-fields.ts';
 import { emit } from '../compile/lower.ts';
-import { Place, refuse } from '../compile/term.ts';
+import { Place, refuse } from '../tree.ts';
 import type { Construct } from './construct.ts';
 
 /* `flow add`: lets a flowtable forward the rest of the connection. */

@@ -2,13 +2,12 @@ import { argument } from '../compile/argument.ts';
 import { fieldsOf } from '../compile/json-fields.ts';
 import { registerNumber } from '../compile/linearize.ts';
 import { loaded, parse, single, step } from '../compile/lower.ts';
-import { Place, refuse } from '../compile/term.ts';
 import { TYPES } from '../data/datatypes.ts';
 import { nodeJson } from '../decompile/to-json.ts';
 import { nodeText } from '../decompile/to-text.ts';
-import { type Node, setType } from '../decompile/tree.ts';
 import type { AddressFamily } from '../json.ts';
 import { defined } from '../json-object.ts';
+import { type Node, Place, refuse, setType } from '../tree.ts';
 import { addressType, isAddressFamily, readAddress } from './address.ts';
 import type { Construct } from './construct.ts';
 

@@ -1,6 +1,6 @@
 import { fieldsOf, wholeOf } from '../compile/json-fields.ts';
-import { Place } from '../compile/term.ts';
 import { formatDuration } from '../decompile/format-value.ts';
+import { Place } from '../tree.ts';
 import { exactNumber, type State } from './state.ts';
 
 /* `last`: remembers when the rule was last passed. */

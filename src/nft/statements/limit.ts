@@ -1,7 +1,6 @@
 import { entryOf, fieldsOf, wholeOf } from '../compile/json-fields.ts';
-import { Place } from '../compile/term.ts';
-import { Undecompilable } from '../decompile/tree.ts';
 import { defined } from '../json-object.ts';
+import { Place, Undecompilable } from '../tree.ts';
 import { exactNumber, isInverted, type State, type StateOptions } from './state.ts';
 import { BYTE_UNITS, type ByteUnit, inLargestUnit, TIME_UNITS, type TimeUnit, timeUnitOf } from './units.ts';
 

@@ -2,10 +2,9 @@ import type { ContentOf } from '../../nf_tables/expression.ts';
 import { LOG_LEVELS } from '../../nf_tables/names.ts';
 import { entryOf, fieldsOf, flagNames, numberOf } from '../compile/json-fields.ts';
 import { type Compile, emit } from '../compile/lower.ts';
-import { Place, refuse } from '../compile/term.ts';
-import { words } from '../decompile/registers.ts';
-import { Undecompilable } from '../decompile/tree.ts';
+import { words } from '../decompile/kernel-words.ts';
 import { defined, flagsJson, orNull } from '../json-object.ts';
+import { Place, refuse, Undecompilable } from '../tree.ts';
 import type { Construct } from './construct.ts';
 
 /* `log`: to the kernel's log, or to the readers of an NFLOG group. */

@@ -3,15 +3,15 @@ import { evaluateExtension } from '../compile/header.ts';
 import type { Evaluator } from '../compile/ir.ts';
 import { fieldsOf } from '../compile/json-fields.ts';
 import { loaded, parse, single, step } from '../compile/lower.ts';
-import { type Exthdr, Place, refuse, type Term } from '../compile/term.ts';
-import { CT, type KeyRow, META } from '../data/keys.ts';
-import { extensionOf, payloadOf } from '../decompile/instructions.ts';
-import { ctNode, metaNode } from '../decompile/loads.ts';
 import type { Registers } from '../decompile/registers.ts';
 import { listOf } from '../decompile/shapes.ts';
 import { nodeJson } from '../decompile/to-json.ts';
 import { nodeText } from '../decompile/to-text.ts';
-import { type Node, setType } from '../decompile/tree.ts';
+import { ct, ctRow } from '../expressions/ct.ts';
+import { exthdr } from '../expressions/exthdr.ts';
+import { meta, metaRow } from '../expressions/meta.ts';
+import { payload } from '../expressions/payload.ts';
+import { type Exthdr, type Node, Place, refuse, setType } from '../tree.ts';
 import type { Construct } from './construct.ts';
 import { objectReference } from './object-reference.ts';
 import { completePayloadWrite, evaluatePayloadWrite } from './payload-write.ts';
@@ -24,20 +24,17 @@ export interface MangleStatement {
   value: Node;
 }
 
-const META_ROWS: Readonly<Record<string, KeyRow>> = META;
-const CT_ROWS: Readonly<Record<string, KeyRow>> = CT;
-
 /** The value to write, as the key has it. */
-function valueFor(e: Evaluator, key: Extract<Term, { kind: 'meta' | 'ct' }>, written: Term): Term {
+function valueFor(e: Evaluator, key: Extract<Node, { kind: 'meta' | 'ct' }>, written: Node): Node {
   e.statementBits = key.bits;
   return single(argument(e, written, key.type, key.bits, key.order));
 }
 
-function extensionWrite(e: Evaluator, key: Exthdr, written: Term): void {
+function extensionWrite(e: Evaluator, key: Exthdr, written: Node): void {
   const field = evaluateExtension(e, key);
   const term = single(argument(e, written, field.type, field.bits, 'big'));
   if (field.kind !== 'exthdr') throw refuse(key.place, 'a field of whole bytes', key.bits);
-  const { header: type, offset, bits, op } = field;
+  const { number: type, offset, bits, op } = field;
   step(e, emitter => {
     const sourceRegister = loaded(emitter, term);
     emitter.push({ exthdr: { type, offset: offset / 8, length: Math.ceil(bits / 8), op, sourceRegister } });
@@ -65,9 +62,9 @@ export const MANGLE: Construct<MangleStatement, 'mangle'> = {
           extensionWrite(e, key, given);
           return;
         case 'meta': {
-          const row = META_ROWS[key.key]!;
+          const { key: kernelKey } = metaRow(key.key);
           const term = valueFor(e, key, given);
-          step(e, emitter => emitter.push({ meta: { key: row.key as 'mark', sourceRegister: loaded(emitter, term) } }));
+          step(e, emitter => emitter.push({ meta: { key: kernelKey, sourceRegister: loaded(emitter, term) } }));
           return;
         }
         case 'ct': {
@@ -75,14 +72,12 @@ export const MANGLE: Construct<MangleStatement, 'mangle'> = {
             objectReference(e, fields.value, new Place(place, 'value'), 'ct helper');
             return;
           }
-          const row = CT_ROWS[key.key]!;
+          const { key: kernelKey } = ctRow(key.key);
           const term = valueFor(e, key, given);
           const { direction } = key;
           step(e, emitter => {
             const sourceRegister = loaded(emitter, term);
-            emitter.push({
-              ct: { key: row.key as 'mark', ...(direction !== undefined && { direction }), sourceRegister },
-            });
+            emitter.push({ ct: { key: kernelKey, ...(direction !== undefined && { direction }), sourceRegister } });
           });
           return;
         }
@@ -92,22 +87,30 @@ export const MANGLE: Construct<MangleStatement, 'mangle'> = {
     },
   },
   read: {
-    payload(registers, { base, offset, length, sourceRegister }) {
-      if (sourceRegister === undefined) return undefined;
-      return { kind: 'mangle', target: payloadOf(base, offset, length), value: registers.get(sourceRegister) };
-    },
+    payload: (registers, expression) =>
+      expression.sourceRegister === undefined
+        ? undefined
+        : {
+            kind: 'mangle',
+            target: payload.read(expression, registers),
+            value: registers.get(expression.sourceRegister),
+          },
     exthdr: (registers, expression) =>
       expression.sourceRegister === undefined
         ? undefined
-        : written(registers, expression.sourceRegister, extensionOf(registers.dialect, expression)),
-    meta: (registers, { key, register, sourceRegister = 0 }) =>
-      register === undefined ? written(registers, sourceRegister, metaNode(key)) : undefined,
-    ct: (registers, { key, direction, register, sourceRegister = 0 }) =>
-      register === undefined ? written(registers, sourceRegister, ctNode(key, direction)) : undefined,
+        : written(registers, expression.sourceRegister, exthdr.read(expression, registers)),
+    meta: (registers, expression) =>
+      expression.register === undefined
+        ? written(registers, expression.sourceRegister ?? 0, meta.read(expression, registers))
+        : undefined,
+    ct: (registers, expression) =>
+      expression.register === undefined
+        ? written(registers, expression.sourceRegister ?? 0, ct.read(expression, registers))
+        : undefined,
   },
   complete(statement, rule) {
     const { target } = statement;
-    if (target.kind === 'extension') return;
+    if (target.kind === 'exthdr') return;
     if (target.kind === 'payload') completePayloadWrite(statement, target, rule);
     statement.value = rule.node(statement.value);
     if (target.kind === 'ct' && target.key === 'event' && statement.value.kind === 'binary')

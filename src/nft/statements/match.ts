@@ -4,22 +4,23 @@ import { addFamilyOf } from '../compile/header.ts';
 import { entryOf, fieldsOf } from '../compile/json-fields.ts';
 import { parse, step } from '../compile/lower.ts';
 import { evaluateRelation, relationStep } from '../compile/match.ts';
-import { Place, type Term } from '../compile/term.ts';
 import { TYPES } from '../data/datatypes.ts';
-import { hexOf, type Registers, reference, words } from '../decompile/registers.ts';
+import { words } from '../decompile/kernel-words.ts';
+import { hexOf, type Registers, reference } from '../decompile/registers.ts';
 import { nodeJson } from '../decompile/to-json.ts';
 import { nodeText } from '../decompile/to-text.ts';
+import type { JsonExpression } from '../json.ts';
 import {
-  isString,
+  isText,
+  mapLookup,
   type Node,
+  Place,
   prefix,
   range,
   registerValue,
   relation,
   Undecompilable,
-  untyped,
-} from '../decompile/tree.ts';
-import type { JsonExpression } from '../json.ts';
+} from '../tree.ts';
 import type { Construct } from './construct.ts';
 
 /* `match`: ends the rule unless something is so. `vmap`, which looks a verdict up, is read like one. */
@@ -72,7 +73,7 @@ function compare(registers: Registers, { register, op, data }: ContentOf<'cmp'>)
   // A truth value has no prefix. nft before 1.0.7 compares four bytes of it, others write one.
   if (left.type === TYPES.boolean) left.bits = right.bits;
   const operator = operatorOf(op);
-  if (left.bits > right.bits && !isString(left.type)) {
+  if (left.bits > right.bits && !isText(left.type)) {
     const { bits } = right;
     right.value <<= BigInt(left.bits - bits);
     right.bits = left.bits;
@@ -92,20 +93,13 @@ export const MATCH: Construct<MatchStatement, 'match' | 'vmap'> = {
       const right = parse(fields.right, place, 'right');
       e.expectNothing();
       if (left.kind === 'ct') addFamilyOf(e, left, right);
-      const evaluated = evaluateRelation(e, { op, left, right, place });
+      const evaluated = evaluateRelation(e, relation(op, left, right, place));
       e.steps.push(relationStep(e, evaluated));
     },
     vmap(e, json, place) {
       const fields = fieldsOf(json, place);
-      const term: Term = {
-        kind: 'map',
-        place,
-        type: TYPES.invalid,
-        order: undefined,
-        bits: 0,
-        key: parse(fields.key, place, 'key'),
-        mappings: parse(fields.data, place, 'data'),
-      };
+      const key = parse(fields.key, place, 'key');
+      const term = mapLookup(key, parse(fields.data, place, 'data'), place);
       e.expect(TYPES.verdict, undefined, 0);
       const map = fitting(e, e.evaluate(term), TYPES.verdict, 0, undefined);
       step(e, emitter => emitter.verdict(map));
@@ -123,10 +117,10 @@ export const MATCH: Construct<MatchStatement, 'match' | 'vmap'> = {
       const right = reference(set);
       const isInverted = words(expression.flags, ['invert']).length > 0;
       if (register === undefined) return match(isInverted ? '!=' : '==', left, right);
-      return { kind: 'match', node: { kind: 'map', ...untyped(), left, right } };
+      return { kind: 'match', node: mapLookup(left, right) };
     },
   },
   text: ({ node }, options) => nodeText(node, options),
   json: ({ node }, options) => nodeJson(node, options),
-  looksAt: ({ node }) => ('left' in node ? node.left : undefined),
+  looksAt: ({ node }) => (node.kind === 'relation' ? node.left : node.kind === 'map' ? node.key : undefined),
 };

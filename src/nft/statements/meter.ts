@@ -4,10 +4,9 @@ import { referTo } from '../compile/linearize.ts';
 import { loaded, parse, step } from '../compile/lower.ts';
 import { asElement } from '../compile/parse.ts';
 import { declareSet } from '../compile/set.ts';
-import { isConstant, Place, refuse, setLiteral } from '../compile/term.ts';
 import { nodeJson } from '../decompile/to-json.ts';
 import { nodeText } from '../decompile/to-text.ts';
-import type { Node, SetShape } from '../decompile/tree.ts';
+import { isConstant, type Node, Place, refuse, type SetInfo, setLiteral } from '../tree.ts';
 import type { Construct } from './construct.ts';
 import { isMeter, readElement } from './dynamic-set.ts';
 import { compileStates, readStates, type StateStatement, stateJson, statesText } from './stateful.ts';
@@ -16,7 +15,7 @@ import { compileStates, readStates, type StateStatement, stateJson, statesText }
 
 export interface MeterStatement {
   kind: 'meter';
-  set: SetShape;
+  set: SetInfo;
   key: Node;
   size: number;
   statement: StateStatement;
@@ -36,7 +35,7 @@ export const METER: Construct<MeterStatement, 'meter'> = {
       e.expectNothing();
       elem.key = e.evaluate(elem.key);
       if (isConstant(elem.key)) throw refuse(elem.place, 'something that is loaded from the packet', elem.key.kind);
-      const { timeoutMilliseconds } = elem;
+      const { timeout: timeoutMilliseconds } = elem;
       const timeout = timeoutMilliseconds !== undefined;
       const size = fields.size === undefined ? undefined : numberOf(fields, 'size', place);
       const set =
@@ -44,7 +43,7 @@ export const METER: Construct<MeterStatement, 'meter'> = {
         declareSet(e, {
           key: elem.key,
           data: undefined,
-          literal: setLiteral(place, []),
+          literal: setLiteral([], place),
           map: false,
           objectType: undefined,
           name,
@@ -72,7 +71,7 @@ export const METER: Construct<MeterStatement, 'meter'> = {
       const [statement] = readStates(expression);
       if (statement === undefined || !isMeter(expression, set)) return undefined;
       const key = readElement(registers, expression, set);
-      return { kind: 'meter', set, key, size: set.set.description?.size ?? 0, statement };
+      return { kind: 'meter', set, key, size: set.size ?? 0, statement };
     },
   },
   complete(statement, rule) {

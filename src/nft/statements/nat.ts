@@ -1,29 +1,22 @@
 import type { ContentOf } from '../../nf_tables/expression.ts';
 import type { Family } from '../../nf_tables/family.ts';
 import { NAT_FLAGS } from '../../nf_tables/names.ts';
+import { paddedBytes } from '../bits.ts';
 import { argument } from '../compile/argument.ts';
 import type { Emitter, Evaluator } from '../compile/ir.ts';
 import { fieldsOf, flagNames, flagsOf } from '../compile/json-fields.ts';
 import { registerNumber } from '../compile/linearize.ts';
 import { type Compile, parse, step } from '../compile/lower.ts';
-import {
-  type MapTerm,
-  NETWORK,
-  Place,
-  paddedBytes,
-  refuse,
-  type SetInfo,
-  type Term,
-  TRANSPORT,
-} from '../compile/term.ts';
 import { concatenationOf, TYPES } from '../data/datatypes.ts';
 import { rangeOrPrefix } from '../decompile/intervals.ts';
-import { type Registers, word, words } from '../decompile/registers.ts';
+import { word, words } from '../decompile/kernel-words.ts';
+import type { Registers } from '../decompile/registers.ts';
 import { nodeJson } from '../decompile/to-json.ts';
 import { nodeText } from '../decompile/to-text.ts';
-import { type Node, type SetShape, setType } from '../decompile/tree.ts';
+import { NETWORK, TRANSPORT } from '../headers.ts';
 import type { AddressFamily, JsonExpression } from '../json.ts';
 import { defined, flagsJson, orNull } from '../json-object.ts';
+import { type MapLookup, type Node, Place, refuse, type SetInfo, setType } from '../tree.ts';
 import { ADDRESS_TYPES, addressType, bracketedAddress, isAddressFamily, natFamily, readPorts } from './address.ts';
 import type { Construct } from './construct.ts';
 
@@ -106,15 +99,16 @@ const compile: Compile = (e, json, place, name) => {
 };
 
 /** The family of the addresses that a map is asked with. */
-function inferred(term: Term): Family | undefined {
+function inferred(term: Node): Family | undefined {
   if (term.kind !== 'map') return undefined;
   let found: Family | undefined;
   for (const part of term.key.kind === 'concat' ? term.key.parts : [term.key])
-    if (part.kind === 'payload' && (part.protocol === 'ip' || part.protocol === 'ip6')) found = part.protocol;
+    if (part.kind === 'payload' && (part.header?.name === 'ip' || part.header?.name === 'ip6'))
+      found = part.header.name;
   return found;
 }
 
-function isConcatMap(e: Evaluator, term: Term): boolean {
+function isConcatMap(e: Evaluator, term: Node): boolean {
   if (term.kind !== 'map') return false;
   if (term.mappings.kind === 'set')
     return term.mappings.members.some(member => member.kind === 'mapping' && member.right.kind === 'concat');
@@ -126,17 +120,17 @@ function isConcatMap(e: Evaluator, term: Term): boolean {
   return false;
 }
 
-function mapped(term: MapTerm): SetInfo {
+function mapped(term: MapLookup): SetInfo {
   if (term.mappings.kind !== 'set-reference') throw refuse(term.place, 'a map', term.mappings.kind);
   return term.mappings.set;
 }
 
 /** Ports are rewritten only where there are some: in what an earlier match has said, or in the key of the map. */
-function requireTransport(e: Evaluator, address: Term | undefined, place: Place): void {
+function requireTransport(e: Evaluator, address: Node | undefined, place: Place): void {
   if (e.scope.at(TRANSPORT) !== undefined) return;
   if (address?.kind === 'map' && address.key.kind === 'concat') {
     for (const part of address.key.parts) {
-      if (part.kind === 'payload' && part.protocol !== 'th' && part.base === TRANSPORT) return;
+      if (part.kind === 'payload' && part.header?.name !== 'th' && part.base === TRANSPORT) return;
       if (part.kind === 'meta' && part.key === 'l4proto') return;
       if (part.kind === 'payload' && part.tellsProtocol && part.base === NETWORK) return;
     }
@@ -147,8 +141,8 @@ function requireTransport(e: Evaluator, address: Term | undefined, place: Place)
 interface Nat {
   readonly name: string;
   readonly family: Family;
-  readonly address: Term | undefined;
-  readonly port: Term | undefined;
+  readonly address: Node | undefined;
+  readonly port: Node | undefined;
   readonly flags: KernelFlags;
   /** Bits of TYPE_FLAGS. */
   readonly form: number;
@@ -237,8 +231,8 @@ function readFlags(flags: ContentOf<'nat'>['flags']): NatFlag[] {
   return Object.values(FLAGS).filter(flag => set.includes(flag));
 }
 
-const mapOf = (node: Node | undefined): SetShape | undefined =>
-  node?.kind === 'map' && node.right.kind === 'set-reference' ? node.right.set : undefined;
+const mapOf = (node: Node | undefined): SetInfo | undefined =>
+  node?.kind === 'map' && node.mappings.kind === 'set-reference' ? node.mappings.set : undefined;
 
 function readNat(registers: Registers, expression: ContentOf<'nat'>): NatStatement {
   const family = word(expression.family);
@@ -263,7 +257,7 @@ function readNat(registers: Registers, expression: ContentOf<'nat'>): NatStateme
     statement.address = typed(from);
     const map = mapOf(statement.address);
     // Maps of addresses to ranges of them, without and with ports.
-    if (map?.dataIsRange && (map.data?.bits === 2 * bits || map.data?.bits === 2 * (bits + 32)))
+    if (map?.dataInterval && (map.data?.bits === 2 * bits || map.data?.bits === 2 * (bits + 32)))
       return { ...statement, family: named };
   }
   if (to !== undefined && to !== from) {

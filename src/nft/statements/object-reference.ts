@@ -1,14 +1,13 @@
 import { referTo, registerNumber } from '../compile/linearize.ts';
 import { type Compile, emit, parse, step } from '../compile/lower.ts';
 import { evaluateObjectMap } from '../compile/set.ts';
-import { refuse } from '../compile/term.ts';
 import { textOf } from '../compile/wire-set.ts';
 import { TYPES } from '../data/datatypes.ts';
 import { OBJECTS, type ObjectName, objectName } from '../data/objects.ts';
 import { type Registers, reference } from '../decompile/registers.ts';
 import { nodeJson } from '../decompile/to-json.ts';
 import { nodeText } from '../decompile/to-text.ts';
-import { type Node, registerValue, Undecompilable, untyped } from '../decompile/tree.ts';
+import { mapLookup, type Node, refuse, registerValue, Undecompilable } from '../tree.ts';
 import type { Construct } from './construct.ts';
 import {
   compileState,
@@ -76,8 +75,9 @@ export const OBJECT: Construct<ObjectStatement, Exclude<ObjectName, 'counter' | 
       } else {
         const set = registers.find(expression);
         if (expression.sourceRegister === undefined) throw new Undecompilable('a map without a key');
-        const left = registers.key(expression.sourceRegister, set);
-        node = { kind: 'map', ...untyped(), type: TYPES.string, order: 'host', left, right: reference(set) };
+        node = mapLookup(registers.key(expression.sourceRegister, set), reference(set));
+        node.type = TYPES.string;
+        node.order = 'host';
         type = set.set.objectType;
       }
       const name = objectName(type);

@@ -1,52 +1,36 @@
+import { bitmask } from '../bits.ts';
 import { argument } from '../compile/argument.ts';
 import { convert } from '../compile/byte-order.ts';
 import { requireHeader, shiftOf } from '../compile/header.ts';
 import type { Evaluator } from '../compile/ir.ts';
 import { registerNumber } from '../compile/linearize.ts';
-import { rawPayload } from '../compile/parse-header.ts';
-import {
-  binary,
-  bitmask,
-  INNER,
-  isConstant,
-  LINK,
-  NETWORK,
-  type Payload,
-  refuse,
-  type Term,
-  TRANSPORT,
-  type Value,
-  value,
-} from '../compile/term.ts';
 import { TYPES } from '../data/datatypes.ts';
 import type { Dialect } from '../data/dialects.ts';
-import { type Checksum, type Header, PROTOCOLS } from '../data/protocols.ts';
-import { ones } from '../decompile/bits.ts';
-import type { PacketContext } from '../decompile/headers.ts';
-import { isKnown } from '../decompile/loads.ts';
+import type { Checksum } from '../data/protocols.ts';
 import { completePayload, trimPayload, trimRaw, trimWritten } from '../decompile/payload.ts';
 import { sameLoad } from '../decompile/shapes.ts';
-import { type Node, type PayloadNode, setType, type Value as ValueNode } from '../decompile/tree.ts';
+import { rawNode } from '../expressions/payload.ts';
+import { INNER, LAYER_NAMES, LINK, NETWORK, TRANSPORT } from '../headers.ts';
+import type { ProtocolContext } from '../protocol-context.ts';
+import { binary, isConstant, isKnown, type Node, type Payload, refuse, setType, type Value, value } from '../tree.ts';
 import type { Completion } from './construct.ts';
 
 /* Writing fields of headers. The kernel writes whole bytes, and corrects checksums two bytes at a time: what stands beside is kept. */
 
-const HEADERS: Readonly<Record<string, Header>> = PROTOCOLS;
-const BASE_NAMES = [undefined, 'link', 'network', 'transport', 'inner'] as const;
 const MOST_BYTES = 16;
 
 function checksumOf(field: Payload, dialect: Dialect): Checksum | undefined {
-  const header = field.protocol === undefined ? undefined : HEADERS[field.protocol];
+  const { header } = field;
   return header?.checksum ?? (dialect.usesOldChecksums ? header?.oldChecksum : undefined);
 }
 
 function needsEvenBytes(field: Payload, dialect: Dialect): boolean {
   if (field.base === INNER) return true;
   if (checksumOf(field, dialect) !== undefined) return true;
-  return dialect.evensVlanWrites && field.base === LINK && field.protocol === 'vlan';
+  return dialect.evensVlanWrites && field.base === LINK && field.header?.name === 'vlan';
 }
 
-export function evaluatePayloadWrite(e: Evaluator, field: Payload, written: Term): void {
+export function evaluatePayloadWrite(e: Evaluator, field: Payload, written: Node): void {
   if (field.tunnel !== undefined) throw refuse(field.place, 'a field outside of tunnels', field.tunnel);
   requireHeader(e, field);
   const before = e.isPayloadStatement;
@@ -60,11 +44,11 @@ export function evaluatePayloadWrite(e: Evaluator, field: Payload, written: Term
       emitter.load(source, unit);
       emitter.release(source);
       const checksum = checksumOf(target, e.dialect);
-      const offset = checksum && HEADERS[target.protocol!]!.fields[checksum.field]![0];
+      const offset = checksum && target.header!.byName[checksum.field]!.offset;
       emitter.push({
         payload: {
           sourceRegister: registerNumber(unit),
-          base: BASE_NAMES[target.base]!,
+          base: LAYER_NAMES[target.base]!,
           offset: Math.floor(target.offset / 8),
           length: Math.floor(target.bits / 8),
           ...(offset !== undefined && { checksumType: checksum!.type, checksumOffset: offset / 8 }),
@@ -78,12 +62,13 @@ export function evaluatePayloadWrite(e: Evaluator, field: Payload, written: Term
 /** The checksum of the transport covers it too. */
 function correctsTransport(field: Payload, dialect: Dialect): boolean {
   if (field.base === INNER) return true;
-  if (field.protocol === undefined) return false;
-  if (field.base === TRANSPORT) return field.protocol === 'udp' && dialect.correctsUdpChecksum;
-  return field.base === NETWORK && (HEADERS[field.protocol]!.pseudoHeader?.includes(field.fieldName ?? '') ?? false);
+  const { header } = field;
+  if (header === undefined) return false;
+  if (field.base === TRANSPORT) return header.name === 'udp' && dialect.correctsUdpChecksum;
+  return field.base === NETWORK && header.pseudoHeader.includes(field.field?.name ?? '');
 }
 
-function writing(e: Evaluator, field: Payload, written: Term): { target: Payload; source: Term } {
+function writing(e: Evaluator, field: Payload, written: Node): { target: Payload; source: Node } {
   let source = argument(e, written, field.type, field.bits, field.order);
   if (!isConstant(source) || source.kind === 'map') {
     if (source.kind !== 'map') source = convert(source, field.order);
@@ -128,30 +113,27 @@ function writing(e: Evaluator, field: Payload, written: Term): { target: Payload
   if (source.kind !== 'value')
     throw refuse(source.place, 'a value, or a calculation with the field itself', source.kind);
   source.value <<= distance;
-  const own = { ...rawPayload(field.base, byte * 8, bits, field.place), type: TYPES.integer, evaluated: true };
+  const own = { ...rawNode(field.base, byte * 8, bits, field.place), type: TYPES.integer, evaluated: true };
   const target = { ...field, offset: own.offset, bits };
-  const loaded: Payload = { ...own, protocol: field.protocol };
-  const mask = value(field.place, TYPES.integer, field.order, bits, others);
-  const kept: Term = { ...binary(field.place, '&', loaded, mask), type: TYPES.integer, order: field.order, bits };
+  const loaded: Payload = { ...own, header: field.header };
+  const mask = value(bits, others, TYPES.integer, field.order, field.place);
+  const kept: Node = { ...binary('&', loaded, mask, 0, field.place), type: TYPES.integer, order: field.order, bits };
   source.order = field.order;
   source.bits = bits;
   return {
     target,
-    source: { ...binary(field.place, '^', kept, source), type: field.type, order: field.order, bits },
+    source: { ...binary('^', kept, source, 0, field.place), type: field.type, order: field.order, bits },
   };
 }
 
-function calculation(e: Evaluator, field: Payload, source: Extract<Term, { kind: 'binary' }>) {
+function calculation(e: Evaluator, field: Payload, source: Extract<Node, { kind: 'binary' }>) {
   void e;
   let innermost = source;
   while (innermost.left.kind === 'binary') innermost = innermost.left;
   const own = innermost.left;
   if (own.kind !== 'payload') return undefined;
   const same =
-    own.protocol === field.protocol &&
-    own.fieldName === field.fieldName &&
-    own.base === field.base &&
-    own.offset === field.offset;
+    own.header === field.header && own.field === field.field && own.base === field.base && own.offset === field.offset;
   return same ? { innermost } : undefined;
 }
 
@@ -163,7 +145,7 @@ interface Write {
 }
 
 /** Finds the field that is written, and the value that is written to it. */
-export function completePayloadWrite(statement: Write, target: PayloadNode, rule: Completion): void {
+export function completePayloadWrite(statement: Write, target: Payload, rule: Completion): void {
   completePayload(target, rule.context);
   if (!isKnown(target)) narrowWrite(statement, target, rule);
   statement.target = rule.node(statement.target);
@@ -171,7 +153,7 @@ export function completePayloadWrite(statement: Write, target: PayloadNode, rule
 }
 
 /** A field that is not whole bytes is read, changed and written back: what is changed is what is meant. */
-function narrowWrite(statement: Write, target: PayloadNode, rule: Completion): void {
+function narrowWrite(statement: Write, target: Payload, rule: Completion): void {
   const { context, dialect } = rule;
   const whole = statement.value;
   if (whole.kind !== 'binary') return;
@@ -180,7 +162,7 @@ function narrowWrite(statement: Write, target: PayloadNode, rule: Completion): v
     if (whole.op !== '|' || whole.right.kind !== 'value' || mask.op !== '&') return;
     if (mask.left.kind !== 'payload' || !sameLoad(target, mask.left) || mask.right.kind !== 'value') return;
     const [payload, kept] = [mask.left, mask.right.value];
-    mask.right.value = ones(payload.bits) ^ kept ^ whole.right.value;
+    mask.right.value = bitmask(payload.bits) ^ kept ^ whole.right.value;
     const done = rule.mask(whole, mask, masked => {
       whole.left = masked;
     });
@@ -202,7 +184,7 @@ function narrowWrite(statement: Write, target: PayloadNode, rule: Completion): v
   if (op === '&') {
     if (dialect.narrowsWrites && narrowBits(statement, payload, mask, op, context)) return;
     const kept = mask.value;
-    mask.value = ones(payload.bits) ^ kept;
+    mask.value = bitmask(payload.bits) ^ kept;
     narrowLoad(payload, mask, context);
     if (!isKnown(payload) && (!dialect.trimsRawBits || trimRaw(payload, mask) === undefined)) {
       mask.value = kept;
@@ -223,10 +205,10 @@ function narrowWrite(statement: Write, target: PayloadNode, rule: Completion): v
 
 function narrowBits(
   statement: Write,
-  payload: PayloadNode,
-  mask: ValueNode,
+  payload: Payload,
+  mask: Value,
   op: '&' | '|' | '^',
-  context: PacketContext,
+  context: ProtocolContext,
 ): boolean {
   if (!trimWritten(payload, mask, op, context)) return false;
   statement.target = payload;
@@ -234,7 +216,7 @@ function narrowBits(
   return true;
 }
 
-function narrowLoad(payload: PayloadNode, mask: ValueNode, context: PacketContext): void {
+function narrowLoad(payload: Payload, mask: Value, context: ProtocolContext): void {
   if (mask.value === 0n) return;
   const shift = trimPayload(payload, mask, context);
   if (shift === undefined) return;

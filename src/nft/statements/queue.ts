@@ -1,13 +1,12 @@
 import { argument } from '../compile/argument.ts';
 import { fieldsOf, flagNames } from '../compile/json-fields.ts';
 import { emit, loaded, parse, step } from '../compile/lower.ts';
-import { Place, refuse, type Term } from '../compile/term.ts';
 import { TYPES } from '../data/datatypes.ts';
-import { words } from '../decompile/registers.ts';
+import { words } from '../decompile/kernel-words.ts';
 import { nodeJson } from '../decompile/to-json.ts';
 import { nodeText } from '../decompile/to-text.ts';
-import { type Node, range, value } from '../decompile/tree.ts';
 import { defined, flagsJson } from '../json-object.ts';
+import { type Node, Place, range, refuse, value } from '../tree.ts';
 import type { Construct } from './construct.ts';
 
 /* `queue`: hands the packet itself to a program (NFQUEUE). */
@@ -25,7 +24,7 @@ export interface QueueStatement {
 }
 
 /** The number of a term that is a constant. */
-function numberOf(term: Term): number {
+function numberOf(term: Node): number {
   if (term.kind !== 'value') throw refuse(term.place, 'the number of a queue', term.kind);
   return Number(term.value);
 }

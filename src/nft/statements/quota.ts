@@ -1,6 +1,6 @@
 import { entryOf, fieldsOf, wholeOf } from '../compile/json-fields.ts';
-import { Place } from '../compile/term.ts';
 import type { JsonObject } from '../json-object.ts';
+import { Place } from '../tree.ts';
 import { exactNumber, isInverted, type State, type StateOptions } from './state.ts';
 import { BYTE_UNITS, type ByteUnit, inLargestUnit } from './units.ts';
 

@@ -3,11 +3,9 @@ import type { Expression } from '../../nf_tables/expression.ts';
 import type { Evaluator } from '../compile/ir.ts';
 import { type Fields, onlyKey } from '../compile/json-fields.ts';
 import type { Compile } from '../compile/lower.ts';
-import { Place } from '../compile/term.ts';
 import type { Registers } from '../decompile/registers.ts';
 import type { JsonOptions } from '../decompile/to-json.ts';
 import type { TextOptions } from '../decompile/to-text.ts';
-import type { Node } from '../decompile/tree.ts';
 import type {
   AddressFamily,
   JsonExpression,
@@ -16,6 +14,7 @@ import type {
   VerdictExpression,
 } from '../json.ts';
 import type { Json } from '../json-object.ts';
+import { type Node, Place } from '../tree.ts';
 import type { Completion, Construct } from './construct.ts';
 import { DUP } from './dup.ts';
 import { DYNAMIC_SET, type MapStatement, type SetStatement } from './dynamic-set.ts';

@@ -2,13 +2,13 @@ import { addProtocol } from '../compile/header.ts';
 import type { Evaluator } from '../compile/ir.ts';
 import { entryOf, type Fields, fieldsOf } from '../compile/json-fields.ts';
 import { emit } from '../compile/lower.ts';
-import { LINK, NETWORK, Place, refuse, TRANSPORT } from '../compile/term.ts';
 import { type Datatype, TYPES } from '../data/datatypes.ts';
 import { rejectCodeName } from '../decompile/format-value.ts';
-import { BASE_LINK, BASE_NETWORK, BASE_TRANSPORT, numberOf, type PacketContext } from '../decompile/headers.ts';
-import { word } from '../decompile/registers.ts';
-import { setType, type Value, value } from '../decompile/tree.ts';
+import { word } from '../decompile/kernel-words.ts';
+import { LINK, NETWORK, numberFor, TRANSPORT } from '../headers.ts';
 import type { AddressFamily, Immediate } from '../json.ts';
+import type { ProtocolContext } from '../protocol-context.ts';
+import { Place, refuse, setType, type Value, value } from '../tree.ts';
 import { isAddressFamily } from './address.ts';
 import type { Completion, Construct } from './construct.ts';
 
@@ -143,7 +143,7 @@ function complete(statement: RejectStatement, rule: Completion): void {
   if (isAddressFamily(context.family)) {
     statement.family = context.family;
     give(OF_FAMILY[context.family]);
-    if (statement.type === 'tcp-reset') rule.release(BASE_TRANSPORT);
+    if (statement.type === 'tcp-reset') rule.release(TRANSPORT);
     return;
   }
   if (statement.type === 'icmpx-unreachable') {
@@ -156,12 +156,12 @@ function complete(statement: RejectStatement, rule: Completion): void {
     statement.family = family;
     give(OF_FAMILY[family]);
   }
-  rule.release(BASE_NETWORK);
+  rule.release(NETWORK);
 }
 
 /** Both the number of the protocol's family and of its Ethernet type are in use. */
-function networkFamily({ layers }: PacketContext): AddressFamily | undefined {
-  const number = numberOf(layers[BASE_LINK], layers[BASE_NETWORK]);
-  if (number === 2 || number === 0x0800) return 'ip';
-  return number === 10 || number === 0x86dd ? 'ip6' : undefined;
+function networkFamily(context: ProtocolContext): AddressFamily | undefined {
+  const [link, network] = [context.header(LINK), context.header(NETWORK)];
+  if (link === undefined || network === undefined || numberFor(link, network) === undefined) return undefined;
+  return isAddressFamily(network.name) ? network.name : undefined;
 }

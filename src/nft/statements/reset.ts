@@ -1,9 +1,8 @@
 import { emit, parse } from '../compile/lower.ts';
-import { refuse } from '../compile/term.ts';
-import { extensionOf } from '../decompile/instructions.ts';
 import { nodeJson } from '../decompile/to-json.ts';
 import { nodeText } from '../decompile/to-text.ts';
-import type { Node } from '../decompile/tree.ts';
+import { exthdr } from '../expressions/exthdr.ts';
+import { type Node, refuse } from '../tree.ts';
 import type { Construct } from './construct.ts';
 
 /* `reset`: takes an option out of the TCP header. */
@@ -18,13 +17,13 @@ export const RESET: Construct<ResetStatement, 'reset'> = {
     reset(e, json, place) {
       const term = parse(json, place);
       if (term.kind !== 'exthdr' || term.op !== 'tcp') throw refuse(place, 'a TCP option', json);
-      emit(e, { exthdr: { type: term.header, op: 'tcp' } });
+      emit(e, { exthdr: { type: term.number, op: 'tcp' } });
     },
   },
   read: {
     exthdr: (registers, expression) =>
       expression.register === undefined && expression.sourceRegister === undefined
-        ? { kind: 'reset', target: { ...extensionOf(registers.dialect, expression), present: true } }
+        ? { kind: 'reset', target: { ...exthdr.read(expression, registers), present: true } }
         : undefined,
   },
   text: ({ target }, options) => `reset ${nodeText(target, options)}`,

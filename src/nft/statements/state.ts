@@ -1,8 +1,7 @@
 import type { ContentOf, Expression } from '../../nf_tables/expression.ts';
-import type { Place } from '../compile/term.ts';
 import type { Vocabulary } from '../decompile/format-value.ts';
-import { Undecompilable } from '../decompile/tree.ts';
 import type { JsonObject } from '../json-object.ts';
+import { type Place, Undecompilable } from '../tree.ts';
 
 /* What a statement with a state of its own consists of: counter, limit, quota, last and ct count. Elements of sets can have them, too. */
 

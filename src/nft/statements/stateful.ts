@@ -1,10 +1,9 @@
 import { typeError } from '../../errors.ts';
 import type { Expression } from '../../nf_tables/expression.ts';
 import { type Fields, onlyKey } from '../compile/json-fields.ts';
-import { Place, refuse } from '../compile/term.ts';
-import { type ElementState, Undecompilable } from '../decompile/tree.ts';
 import type { JsonExpression } from '../json.ts';
 import type { JsonObject } from '../json-object.ts';
+import { type ElementState, Place, refuse, Undecompilable } from '../tree.ts';
 import { COUNTER, type CounterState } from './counter.ts';
 import { CT_COUNT, type CtCount } from './ct-count.ts';
 import { LAST, type LastState } from './last.ts';

@@ -1,9 +1,9 @@
 import type { ContentOf } from '../../nf_tables/expression.ts';
 import { fieldsOf, flagNames, numberOf } from '../compile/json-fields.ts';
 import { emit } from '../compile/lower.ts';
-import { Place } from '../compile/term.ts';
-import { words } from '../decompile/registers.ts';
+import { words } from '../decompile/kernel-words.ts';
 import { defined, orNull } from '../json-object.ts';
+import { Place } from '../tree.ts';
 import type { Construct } from './construct.ts';
 import { isReference, objectReference } from './object-reference.ts';
 

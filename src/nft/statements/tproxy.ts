@@ -2,13 +2,13 @@ import { argument } from '../compile/argument.ts';
 import { fieldsOf } from '../compile/json-fields.ts';
 import { registerNumber } from '../compile/linearize.ts';
 import { parse, single, step } from '../compile/lower.ts';
-import { Place, refuse, type Term, TRANSPORT } from '../compile/term.ts';
 import { TYPES } from '../data/datatypes.ts';
 import { nodeJson } from '../decompile/to-json.ts';
 import { nodeText } from '../decompile/to-text.ts';
-import type { Node } from '../decompile/tree.ts';
+import { TRANSPORT } from '../headers.ts';
 import type { AddressFamily } from '../json.ts';
 import { defined } from '../json-object.ts';
+import { type Node, Place, refuse } from '../tree.ts';
 import { addressType, bracketedAddress, isAddressFamily, natFamily, readAddress, readPorts } from './address.ts';
 import type { Construct } from './construct.ts';
 
@@ -32,7 +32,7 @@ export const TPROXY: Construct<TproxyStatement, 'tproxy'> = {
       if (e.scope.at(TRANSPORT) === undefined)
         throw refuse(place, 'a match of the transport protocol before it', 'tproxy');
       if (to === undefined && toPort === undefined) throw refuse(place, 'an address or a port', 'neither');
-      let address: Term | undefined;
+      let address: Node | undefined;
       if (to !== undefined) {
         const type = addressType(family, new Place(place, 'family'));
         address = single(argument(e, to, type, type.bits, 'big'));

@@ -1,4 +1,4 @@
-import { Undecompilable } from '../decompile/tree.ts';
+import { Undecompilable } from '../tree.ts';
 
 /* The units of limits and quotas, by nft's words. */
 

@@ -1,16 +1,16 @@
 import { type Compile, step } from '../compile/lower.ts';
 import { parseVerdict } from '../compile/parse.ts';
-import { verdict } from '../decompile/sets.ts';
+import { verdictOf } from '../decompile/sets.ts';
 import { nodeJson } from '../decompile/to-json.ts';
 import { nodeText, type TextOptions } from '../decompile/to-text.ts';
-import { Undecompilable, type VerdictNode } from '../decompile/tree.ts';
+import { Undecompilable, type Verdict } from '../tree.ts';
 import type { Construct } from './construct.ts';
 
 /* The verdicts: accept, drop, continue, return, and jump and goto to another chain. */
 
 export interface VerdictStatement {
   kind: 'verdict';
-  node: VerdictNode;
+  node: Verdict;
 }
 
 const compile: Compile = (e, json, place, name) => {
@@ -30,7 +30,7 @@ export const VERDICT: Construct<VerdictStatement, 'accept' | 'drop' | 'continue'
     immediate(_, { register, data }) {
       if (register !== 0) return undefined;
       if (typeof data === 'string') throw new Undecompilable('a value as the verdict');
-      return { kind: 'verdict', node: verdict(data) };
+      return { kind: 'verdict', node: verdictOf(data) };
     },
   },
   text: (statement, options) => nestedText(statement, options) ?? nodeText(statement.node, options),

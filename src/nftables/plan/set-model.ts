@@ -3,11 +3,11 @@ import { contentOf, expressionContent, keysWith } from '../../nf_tables/content.
 import { elementTable } from '../../nf_tables/element.ts';
 import type { Expression } from '../../nf_tables/expression.ts';
 import { type NftSet, setTable } from '../../nf_tables/set.ts';
-import { hasUnreadableTypeof } from '../../nft/compile/typeof.ts';
 import { VERDICT_DATA_TYPE } from '../../nft/data/datatypes.ts';
 import { asValues, type GivenElement } from '../../nft/element-forms.ts';
 import { type ElementValue, elementValues, wireElements } from '../../nft/element-values.ts';
 import { type ElementShape, shapeOf } from '../../nft/set-types.ts';
+import { hasUnreadableTypeof } from '../../nft/typeof.ts';
 import { mergedElements, mergesRanges } from '../ranges/range-set.ts';
 import type { SetEntry } from '../read/listing.ts';
 import type { NewMap } from '../write/new-objects.ts';

@@ -7,7 +7,7 @@ import { withCompat } from '../../nf_tables/expressions/xt-compat.ts';
 import { familyNumber } from '../../nf_tables/family.ts';
 import { MESSAGES } from '../../nf_tables/message.ts';
 import { type CompiledRule, compileRule, type Origin } from '../../nft/compile/compile.ts';
-import { withReadableTypeof } from '../../nft/compile/typeof.ts';
+import { withReadableTypeof } from '../../nft/typeof.ts';
 import { setKey } from '../ranges/ranged-sets.ts';
 import { writeWireElements } from './element-writer.ts';
 import type { EncodeContext } from './encode-context.ts';

@@ -1,4 +1,4 @@
-import { HOST_IS_LITTLE_ENDIAN } from '../../codec/index.ts';
+import { HOST_IS_LITTLE_ENDIAN } from '../codec/index.ts';
 
 /* Arithmetic of bits. */
 
@@ -36,10 +36,15 @@ export function countOnes(number: bigint): number {
   return count;
 }
 
-export const ones = (bits: number): bigint => (1n << BigInt(bits)) - 1n;
-export const bytesOf = (bits: number): number => Math.ceil(bits / 8);
+const MASKS: readonly bigint[] = /* @__PURE__ */ Array.from({ length: 129 }, (_, bits) => (1n << BigInt(bits)) - 1n);
+/** So many ones. */
+export const bitmask = (bits: number): bigint => MASKS[bits] ?? (1n << BigInt(bits)) - 1n;
+export const prefixMask = (bits: number, length: number): bigint => bitmask(bits) ^ bitmask(bits - length);
+
+export const bytesOf = (bits: number): number => (bits + 7) >> 3;
 /** Registers are filled up to four bytes. */
-export const paddedBits = (bits: number): number => Math.ceil(bits / 32) * 32;
+export const paddedBits = (bits: number): number => (bits + 31) & ~31;
+export const paddedBytes = (bits: number): number => paddedBits(bits) >> 3;
 
 export function reverseBytes(number: bigint, bytes: number): bigint {
   if (bytes <= 1) return number;
@@ -51,6 +56,10 @@ export function reverseBytes(number: bigint, bytes: number): bigint {
   }
   return result;
 }
+
+/** The number that has these bytes in this machine's order instead of the packet's, and back. */
+export const swapped = (number: bigint, bytes: number): bigint =>
+  HOST_IS_LITTLE_ENDIAN ? reverseBytes(number, bytes) : number;
 
 /** From the order of the bytes in memory to the number that this machine reads there, and back. */
 export function switchOrder(node: { value: bigint; bits: number }): void {

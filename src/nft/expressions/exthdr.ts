@@ -1,0 +1,206 @@
+import type { ContentOf } from '../../nf_tables/expression.ts';
+import { bytesOf } from '../bits.ts';
+import { entryOf, fieldsOf, numberOf, textOf } from '../compile/json-fields.ts';
+import { TYPES } from '../data/datatypes.ts';
+import { TCP_OPTION_ALIASES } from '../data/extensions.ts';
+import { word, words } from '../decompile/kernel-words.ts';
+import {
+  DCCP_OPTION,
+  EXTENSIONS,
+  type Extension,
+  type ExtensionOp,
+  extensionsByType,
+  type HeaderField,
+} from '../headers.ts';
+import { type Exthdr, Place, Undecompilable } from '../tree.ts';
+import type { LoadExpression } from './expression.ts';
+import { MAXIMUM_BITS } from './payload.ts';
+
+/* `exthdr`: fields of IPv6 extension headers, of options of IPv4, TCP and DCCP, and of chunks of SCTP; or whether they are there. */
+
+/** nft's numbers of the operations, by their places. */
+const OPERATIONS = ['ipv6', 'tcp', 'ipv4', 'sctp', 'dccp'] as const;
+type Operation = (typeof OPERATIONS)[number];
+/** nft's words for what the fields belong to. */
+const OWNERS: Readonly<Record<ExtensionOp, string>> = {
+  ipv6: 'exthdr',
+  tcp: 'tcp option',
+  ipv4: 'ip option',
+  sctp: 'sctp chunk',
+};
+/** The field that stands for the whole where none is named. */
+const FIRST_FIELDS = { tcp: 'kind', ipv4: 'type', sctp: 'type' } as const;
+/** nft tries the kinds of the routing header in this order. */
+const ROUTING_KINDS = ['srh', 'rt0', 'rt2'];
+/** The farthest that an option can begin. */
+const LONGEST_OPTIONS = 320;
+const BLOCK_BITS = 64;
+
+interface Located {
+  readonly op: Operation;
+  readonly number: number;
+  readonly extension: Extension | undefined;
+  readonly field: HeaderField | undefined;
+  readonly present: boolean;
+}
+
+function made({ op, number, extension, field, present }: Located, offset: number, bits: number, place?: Place): Exthdr {
+  const type = field?.type ?? TYPES.integer;
+  return { kind: 'exthdr', place, type, order: 'big', bits, op, number, offset, present, extension, field };
+}
+
+/** The blocks of sack have names of their own, and are fields of one option. */
+function fieldOf(op: ExtensionOp, found: Extension, field: HeaderField, present: boolean, place?: Place): Exthdr {
+  const extension = op === 'tcp' ? extensionsByType(op, found.type)[0] : found;
+  return made({ op, number: found.type, extension, field, present }, field.offset, field.bits, place);
+}
+
+function parseIpv6(json: unknown, place: Place): Exthdr {
+  const fields = fieldsOf(json, place);
+  const found = entryOf(EXTENSIONS.ipv6, fields.name, new Place(place, 'name'));
+  if (fields.field === undefined) return fieldOf('ipv6', found, found.fields[0]!, true, place);
+  const name = textOf(fields, 'field', place);
+  // rt0's addresses come as addr[1] with how many to go on from there.
+  const skipped = fields.offset === undefined ? 0 : numberOf(fields, 'offset', place, 1);
+  const at = found.fields.findIndex(each => each.name === name) + skipped;
+  const wanted = skipped === 0 ? name : found.fields[at]?.name;
+  return fieldOf('ipv6', found, entryOf(found.byName, wanted, new Place(place, 'field')), false, place);
+}
+
+function parseNamed(op: 'tcp' | 'ipv4' | 'sctp', json: unknown, place: Place): Exthdr {
+  const fields = fieldsOf(json, place);
+  if (op === 'tcp' && fields.base !== undefined) return parseRaw(fields, place);
+  const aliases: Readonly<Record<string, string>> = op === 'tcp' ? TCP_OPTION_ALIASES : {};
+  const name = aliases[fields.name as string] ?? fields.name;
+  const found = entryOf(EXTENSIONS[op], name, new Place(place, 'name'));
+  const field = entryOf(found.byName, fields.field ?? FIRST_FIELDS[op], new Place(place, 'field'));
+  return fieldOf(op, found, field, fields.field === undefined, place);
+}
+
+/** Any bits of a TCP option. Where they are a field, they have its type. */
+function parseRaw(fields: Record<string, unknown>, place: Place): Exthdr {
+  const number = numberOf(fields, 'base', place, 255);
+  const offset = numberOf(fields, 'offset', place, LONGEST_OPTIONS);
+  const bits = numberOf(fields, 'len', place, MAXIMUM_BITS);
+  const field = Object.values(EXTENSIONS.tcp)
+    .find(each => each.type === number)
+    ?.fields.find(each => each.offset === offset && each.bits === bits);
+  const present = offset === 0 && bits === 8;
+  const node = made({ op: 'tcp', number, extension: undefined, field: undefined, present }, offset, bits, place);
+  if (field !== undefined) node.type = field.type;
+  return node;
+}
+
+/** DCCP's options have numbers only. */
+function parseDccp(json: unknown, place: Place): Exthdr {
+  const number = numberOf(fieldsOf(json, place), 'type', place, 255);
+  const { offset, bits } = DCCP_OPTION;
+  return made({ op: 'dccp', number, extension: undefined, field: DCCP_OPTION, present: true }, offset, bits, place);
+}
+
+/** Finds the field at a place. */
+export function locate(node: Exthdr, offset: number, bits: number, present: boolean): void {
+  node.offset = offset;
+  node.bits = bits;
+  node.present = present;
+  const [first, ...kinds] = extensionsByType(node.op, node.number);
+  node.extension = first;
+  const fits = (field: HeaderField) => field.offset === offset && field.bits === bits;
+  node.field = first?.fields.find(fits);
+  if (node.field === undefined) {
+    for (const name of ROUTING_KINDS) {
+      const kind = kinds.find(each => each.name === name);
+      const field = kind?.fields.find(fits);
+      if (field === undefined) continue;
+      node.extension = kind;
+      node.field = field;
+      break;
+    }
+  }
+  if (present || node.op === 'dccp') node.type = TYPES.boolean;
+  else if (node.field !== undefined) node.type = node.field.type;
+  else node.type = node.op === 'tcp' || node.op === 'sctp' ? TYPES.integer : TYPES.invalid;
+}
+
+/** The block of a repeated TCP option that a place lies in: '' the first. */
+function blockOf({ offset }: Exthdr): string {
+  const block = Math.floor(offset / BLOCK_BITS);
+  return block > 0 && block < 4 ? String(block) : '';
+}
+
+function extensionOf({ extension, present, field, number }: Exthdr): Extension {
+  if (extension === undefined || (!present && field === undefined))
+    throw new Undecompilable(`the header or option ${number}`);
+  return extension;
+}
+
+export const exthdr: LoadExpression<Exthdr> = {
+  kernel: 'exthdr',
+  words: ['exthdr', 'tcp option', 'ip option', 'sctp chunk', 'dccp option'],
+  typeof: { kind: 8, needs: [0, 1] },
+
+  parse(json, place, name) {
+    switch (name) {
+      case 'exthdr':
+        return parseIpv6(json, place);
+      case 'dccp option':
+        return parseDccp(json, place);
+      case 'tcp option':
+        return parseNamed('tcp', json, place);
+      default:
+        return parseNamed(name === 'ip option' ? 'ipv4' : 'sctp', json, place);
+    }
+  },
+
+  write: ({ op, number, offset, bits, present }, register): ContentOf<'exthdr'> => ({
+    register,
+    type: number,
+    offset: offset >> 3,
+    length: bytesOf(bits),
+    op,
+    flags: present ? ['present'] : [],
+  }),
+  read({ op: written, type, offset = 0, length = 0, flags }: ContentOf<'exthdr'>, { dialect }) {
+    const op = word(written ?? 'ipv6') as Operation;
+    const located = { op, number: type, extension: undefined, field: undefined, present: false };
+    const node = made(located, 0, 0);
+    locate(node, offset * 8, length * 8, words(flags, ['present']).length > 0);
+    if (!dialect.knowsIpOptionAddresses && op === 'ipv4' && node.type === TYPES.ipv4_addr) node.type = TYPES.integer;
+    return node;
+  },
+
+  json(node) {
+    const { op, number, extension, present, field, offset, bits } = node;
+    if (op === 'dccp') return { 'dccp option': { type: number } };
+    if (op === 'tcp' && extension === undefined) return { 'tcp option': { base: number, offset, len: bits } };
+    const { name: own } = extensionOf(node);
+    const name = op === 'tcp' ? own + blockOf(node) : own;
+    return { [OWNERS[op]]: present ? { name } : { name, field: field!.name } };
+  },
+  text(node) {
+    const { op, number, extension, present, field, offset, bits } = node;
+    if (op === 'dccp') return `dccp option ${number}`;
+    if (op === 'tcp' && extension === undefined)
+      return offset === 0 && present ? `tcp option ${number}` : `tcp option @${number},${offset},${bits}`;
+    const { name } = extensionOf(node);
+    if (present) return `${OWNERS[op]} ${name}`;
+    if (op === 'ipv6') return `${name} ${field!.name}`;
+    return `${OWNERS[op]} ${name}${op === 'tcp' ? blockOf(node) : ''} ${field!.name}`;
+  },
+
+  describe: ({ op, number, extension, field }) => [
+    [1, field?.number ?? 0],
+    ...(op === 'ipv6' ? [] : [[2, OPERATIONS.indexOf(op)] as const]),
+    [0, extension?.number ?? number],
+  ],
+  described(at) {
+    const op = OPERATIONS[at(2) ?? 0];
+    if (op === undefined || op === 'dccp') return undefined;
+    for (const extension of Object.values(EXTENSIONS[op])) {
+      if (extension.number !== at(0)) continue;
+      const field = extension.fields.find(each => each.number === at(1));
+      if (field !== undefined) return fieldOf(op, extension, field, false);
+    }
+    return undefined;
+  },
+};

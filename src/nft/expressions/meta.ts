@@ -1,0 +1,78 @@
+import type { ContentOf } from '../../nf_tables/expression.ts';
+import { META_KEYS } from '../../nf_tables/expressions/packet.ts';
+import { entryOf, fieldsOf } from '../compile/json-fields.ts';
+import { TYPES } from '../data/datatypes.ts';
+import { type KeyRow, META, META_ALIASES, UNQUALIFIED_META } from '../data/keys.ts';
+import { headerByNumber, LINK, NETWORK } from '../headers.ts';
+import { type Meta, Place } from '../tree.ts';
+import { type LoadExpression, wordFor, wordsByKey } from './expression.ts';
+
+/* `meta`: what the kernel knows of the packet besides its bytes. */
+
+/** The layer that a match of a key tells about. */
+const LAYERS: Readonly<Record<string, number>> = { iiftype: 0, nfproto: LINK, protocol: LINK, l4proto: NETWORK };
+const ROWS: Readonly<Record<string, KeyRow>> = META;
+const WORDS = /* @__PURE__ */ wordsByKey(ROWS);
+const LAST_DAY = 6;
+
+export type MetaKernelKey = Exclude<ContentOf<'meta'>['key'], number>;
+
+/** A key of the kernel, by nft's word. */
+export const metaRow = (key: string): KeyRow & { key: MetaKernelKey } => ROWS[key] as KeyRow & { key: MetaKernelKey };
+
+/** What the node of each key has, looked up once. */
+const PREPARED = /* @__PURE__ */ new Map(
+  /* @__PURE__ */ Object.entries(ROWS).map(([key, { type, order, bits }]) => {
+    const base = LAYERS[key];
+    return [key, { type: TYPES[type], order, bits, base: base ?? 0, tellsProtocol: base !== undefined }];
+  }),
+);
+
+export function metaNode(key: string, place?: Place): Meta {
+  const { type, order, bits, base, tellsProtocol } = PREPARED.get(key)!;
+  return { kind: 'meta', place, type, order, bits, key, base, tellsProtocol, tunnel: undefined };
+}
+
+/** Loads it into a register. */
+export const writeMeta = ({ key }: Meta, register: number) => ({ key: metaRow(key).key, register });
+
+export const meta: LoadExpression<Meta> = {
+  kernel: 'meta',
+  words: ['meta'],
+  typeof: { kind: 9, needs: [0] },
+
+  parse(json, place) {
+    const { key } = fieldsOf(json, place);
+    const aliases: Readonly<Record<string, string>> = META_ALIASES;
+    const word = typeof key === 'string' && Object.hasOwn(aliases, key) ? aliases[key] : key;
+    entryOf(ROWS, word, new Place(place, 'key'));
+    return metaNode(word as string, place);
+  },
+
+  maximum: ({ key }) => (key === 'day' ? LAST_DAY : 0),
+  write: writeMeta,
+  read: ({ key }: ContentOf<'meta'>) => metaNode(wordFor(WORDS, key, 'meta')),
+  json: ({ key }) => ({ meta: { key } }),
+  text: ({ key }) => (UNQUALIFIED_META.has(key) ? key : `meta ${key}`),
+  describe({ key, tunnel }) {
+    const number = META_KEYS[metaRow(key).key];
+    return tunnel === undefined
+      ? [[0, number]]
+      : [
+          [0, number],
+          [1, tunnel.number],
+        ];
+  },
+  described(at) {
+    const number = at(0);
+    for (const key in META_KEYS) {
+      const word = META_KEYS[key as MetaKernelKey] === number ? WORDS.get(key) : undefined;
+      if (word === undefined) continue;
+      const node = metaNode(word);
+      const tunnel = at(1);
+      if (tunnel !== undefined) node.tunnel = headerByNumber(tunnel);
+      return node;
+    }
+    return undefined;
+  },
+};

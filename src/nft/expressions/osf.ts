@@ -1,0 +1,48 @@
+import type { ContentOf } from '../../nf_tables/expression.ts';
+import { entryOf, fieldsOf } from '../compile/json-fields.ts';
+import { OSF } from '../data/keys.ts';
+import { word, words } from '../decompile/kernel-words.ts';
+import { defined } from '../json-object.ts';
+import { type Load, Place } from '../tree.ts';
+import { type LoadExpression, load } from './expression.ts';
+
+/** `osf`: the operating system that a TCP SYN looks like. `ttl` is how the packet's TTL is compared; exact where none is given. */
+interface Osf extends Load {
+  readonly ttl: 'loose' | 'skip' | undefined;
+  /** The version of the system, too. */
+  readonly version: boolean;
+}
+
+const TTL = { loose: 'loose', skip: 'skip' } as const;
+
+const made = (ttl: Osf['ttl'], version: boolean, place?: Place): Osf => load('osf', OSF, place, { ttl, version });
+
+export const osf: LoadExpression<Osf> = {
+  kernel: 'osf',
+  words: ['osf'],
+  typeof: { kind: 11, needs: [] },
+
+  parse(json, place) {
+    const fields = fieldsOf(json, place);
+    const version = entryOf({ name: false, version: true }, fields.key, new Place(place, 'key'));
+    return made(
+      fields.ttl === undefined ? undefined : entryOf(TTL, fields.ttl, new Place(place, 'ttl')),
+      version,
+      place,
+    );
+  },
+
+  write({ ttl, version }, register) {
+    const fields: ContentOf<'osf'> = { register, ttl: ttl ?? 'exact' };
+    if (version) fields.flags = ['version'];
+    return fields;
+  },
+  read({ ttl, flags }: ContentOf<'osf'>) {
+    const how = word(ttl ?? 'exact');
+    return made(TTL[how as keyof typeof TTL], words(flags, ['version']).length > 0);
+  },
+  json: ({ ttl, version }) => ({ osf: defined({ key: version ? 'version' : 'name', ttl }) }),
+  text: ({ ttl, version }) => `osf ${ttl === undefined ? '' : `ttl ${ttl} `}${version ? 'version' : 'name'}`,
+  describe: () => [],
+  described: () => made(undefined, false),
+};
