@@ -11,12 +11,13 @@ interface Watcher {
 }
 
 /**
- * Opens what listens to multicast groups of netfilter in the namespace of a handle, in a socket of its own; it is closed with the handle.
+ * Opens what listens to multicast groups in the namespace of a handle, in a socket of its own; it is closed with the handle.
  * @throws StateError ERR_CLOSED the handle is closed
  * @param exchange of the handle
  * @param groups the numbers of the groups: NFNLGRP_NFTABLES ...
  * @param receiveBufferBytes the size of the receive buffer
  * @param open makes the watcher of a reader, and calls `closed` when it is closed
+ * @param protocol whose groups they are: NETLINK_NETFILTER where left out
  * @example
  * const monitor = openWatcher(exchange, [7], 1024 * 1024, (open, closed) => ({
  *   closed: false,
@@ -28,6 +29,7 @@ export function openWatcher<T extends Watcher>(
   groups: readonly number[],
   receiveBufferBytes: number,
   open: (reader: GroupReader, closed: () => void) => T,
+  protocol = NETLINK_NETFILTER,
 ): T {
   const { lifetime, transport } = exchange;
   lifetime.checkOpen();
@@ -36,7 +38,7 @@ export function openWatcher<T extends Watcher>(
   const netns = transport.namespace();
   let reader: GroupReader;
   try {
-    reader = GroupReader.open(netns, NETLINK_NETFILTER, groups, receiveBufferBytes);
+    reader = GroupReader.open(netns, protocol, groups, receiveBufferBytes);
   } finally {
     netns.close();
   }

@@ -21,6 +21,8 @@ export type { NewVeth } from './links/veth.ts';
 export type { NewVlan, PriorityMapping, VlanDevice, VlanFlag } from './links/vlan.ts';
 export type { NewVrf, Vrf } from './links/vrf.ts';
 export type { NewVxlan, Vxlan } from './links/vxlan.ts';
+export type { LinksEvent, LinksEventKind, LinksItem, LinksMonitorOptions, LinksState } from './monitor.ts';
+export { LinksMonitor } from './monitor.ts';
 export type { Neighbour, NeighbourFlag, NeighbourKey, NeighbourState, NewNeighbour } from './neighbour.ts';
 export type { IpFamily } from './prefix.ts';
 export type { RouteFlag, RouteProtocol, RouteTable, RouteType } from './routes/attributes.ts';

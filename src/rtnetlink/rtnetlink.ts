@@ -2,7 +2,7 @@ import { checkObject } from '../codec/index.ts';
 import { NetlinkError } from '../errors.ts';
 import { NETLINK_GET_STRICT_CHK, NETLINK_ROUTE } from '../linux/netlink.ts';
 import { SOL_NETLINK } from '../linux/socket.ts';
-import { Exchange, NetlinkSocket, type Operation, syncAndAsync } from '../netlink/index.ts';
+import { Exchange, NetlinkSocket, type Operation, openWatcher, syncAndAsync } from '../netlink/index.ts';
 import { type NetNs, netnsOf } from '../netns/netns.ts';
 import { type Logger, Observer } from '../observe.ts';
 import { type AddressOptions, changeAddress, type LinkAddress, listAddresses } from './address.ts';
@@ -10,6 +10,7 @@ import { type DeviceFilter, Devices } from './devices.ts';
 import { changeEntry, type FdbEntry, type FdbFilter, type FdbKey, listEntries, type NewFdbEntry } from './fdb.ts';
 import type { LinkKinds } from './links/link.ts';
 import { DeviceOperations } from './links/operations.ts';
+import { groupsOf, LinksMonitor, type LinksMonitorOptions, MONITOR_BUFFER_BYTES } from './monitor.ts';
 import {
   changeNeighbour,
   listNeighbours,
@@ -301,6 +302,13 @@ export class LinksOperations extends DeviceOperations {
  * await links.addAddress('vip', '10.10.0.100/32');
  */
 export class Links extends syncAndAsync(LinksOperations) {
+  readonly #exchange: Exchange;
+
+  constructor(exchange: Exchange, operations?: LinksOperations) {
+    super(exchange, operations);
+    this.#exchange = exchange;
+  }
+
   /**
    * Opens a socket in the namespace. Nothing is asked yet.
    *
@@ -319,5 +327,38 @@ export class Links extends syncAndAsync(LinksOperations) {
       if (!(error instanceof NetlinkError)) throw error;
     }
     return new Links(new Exchange(socket, 'rtnetlink', new Observer(options.logger)));
+  }
+
+  /**
+   * Follows links, addresses, routes, neighbours and rules: what is new, has changed, or has gone. Applied to the state in order, the events
+   * give what a new reading would show; what came and went between two looks may be left out.
+   *
+   * After events were lost, an item of type 'state' has all that there is. IPv4 routes that go with a device, or when it is switched off, are
+   * told too: the kernel does not announce them, so routes are read again then. Counters and clocks are no changes.
+   * Of a device that is switched off, the kernel announces few changes of settings.
+   *
+   * @param options `kinds` ('link', 'address', 'route', 'neighbour', 'rule'; default all), `initial` (begin with the state), `receiveBufferBytes`
+   * (4096 to 1 GiB, default 8 MiB), `signal`
+   * @throws StateError ERR_CLOSED, TypeError, RangeError
+   * @example
+   * for await (const item of links.monitor({ kinds: ['link'] }))
+   *   if (item.type !== 'state' && item.kind === 'link') console.log(item.type, item.object.name, item.object.up);
+   */
+  monitor(options: LinksMonitorOptions = {}): LinksMonitor {
+    const groups = groupsOf(options);
+    const source = {
+      link: () => this.list(),
+      address: () => this.addresses(),
+      route: () => this.routes(),
+      neighbour: () => this.neighbours(),
+      rule: () => this.rules(),
+    };
+    return openWatcher(
+      this.#exchange,
+      groups,
+      options.receiveBufferBytes ?? MONITOR_BUFFER_BYTES,
+      (reader, closed) => new LinksMonitor(reader, source, options, closed),
+      NETLINK_ROUTE,
+    );
   }
 }

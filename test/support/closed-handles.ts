@@ -151,6 +151,7 @@ const links: HandleTable = {
     addFdbEntry: handle => handle.addFdbEntry({ device: 'lo', address: '02:00:00:00:00:01' }),
     setFdbEntry: handle => handle.setFdbEntry({ device: 'lo', address: '02:00:00:00:00:01' }),
     removeFdbEntry: handle => handle.removeFdbEntry({ device: 'lo', address: '02:00:00:00:00:01' }),
+    monitor: handle => handle.monitor(),
   },
   parts: { sync: 'forms' },
 };
@@ -258,6 +259,11 @@ const conntrack: HandleTable = {
 
 const conntrackMonitor: HandleTable = {
   open: netns => opened(Conntrack.open({ netns })).monitor(),
+  verbs: { asyncIterator: handle => handle[Symbol.asyncIterator]() },
+};
+
+const linksMonitor: HandleTable = {
+  open: netns => opened(Links.open({ netns })).monitor(),
   verbs: { asyncIterator: handle => handle[Symbol.asyncIterator]() },
 };
 
@@ -514,6 +520,7 @@ export const HANDLES: Readonly<Record<string, HandleTable>> = {
   Monitor: monitor,
   Trace: trace,
   Links: links,
+  LinksMonitor: linksMonitor,
   Ipvs: ipvs('netlink'),
   'Ipvs by socket options': ipvs('sockopt'),
   Nflog: nflog,

@@ -212,7 +212,7 @@ export const CASES: readonly Case[] = [
       ingressPriorities: [{ from: 2, to: 4 }],
     },
     words: 'id 5 protocol 802.1ad reorder_hdr off gvrp on loose_binding on mvrp on egress 3:5 ingress 2:4',
-    shown: { id: 5, protocol: '802.1ad', flags: ['GVRP', 'LOOSE_BINDING', 'MVRP'] },
+    shown: { id: 5, protocol: '802.1ad', flags: ['GVRP', 'MVRP', 'LOOSE_BINDING'] },
     change: { flags: ['reorder-header'], egressPriorities: [{ from: 1, to: 2 }] },
     changed: { flags: ['REORDER_HDR'] },
   },

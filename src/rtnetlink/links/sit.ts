@@ -1,4 +1,4 @@
-import { attribute, attributes, flags, type Infer, named, opt, U8, U16_BE, u16ne } from '../../codec/index.ts';
+import { attribute, attributes, flags, type Infer, named, opt, U8, U16_NE, u16ne } from '../../codec/index.ts';
 import * as C from '../../linux/if_tunnel.ts';
 import { IPV4, IPV6 } from '../prefix.ts';
 import { LinkKind, type SettingsOf } from './kind.ts';
@@ -9,7 +9,7 @@ import { IPTUN4, PAYLOADS, refusalsOfTunnel } from './tunnel.ts';
 const SIT = attributes('IFLA_IPTUN', {
   ...IPTUN4,
   /** 'isatap': addresses are made from those of IPv4 (RFC 5214). */
-  flags: opt(attribute(C.IFLA_IPTUN_FLAGS, flags(U16_BE, { isatap: C.SIT_ISATAP } as const))),
+  flags: opt(attribute(C.IFLA_IPTUN_FLAGS, flags(U16_NE, { isatap: C.SIT_ISATAP } as const))),
   /** What it carries: 'ipv6' (the default), 'ipip', 'mpls', or 'any' of them. */
   protocol: opt(attribute(C.IFLA_IPTUN_PROTO, named(U8, PAYLOADS))),
   /** 6rd (RFC 5969): the prefix that addresses are made from; 2002:: in a new device. */

@@ -73,7 +73,7 @@ function prefixText(address: string | undefined, length: number, family: IpFamil
 }
 
 /** The devices that a route names. */
-function devicesOf({ device, inDevice, nextHops = [] }: RouteAttributes): number[] {
+export function devicesOf({ device, inDevice, nextHops = [] }: RouteAttributes): number[] {
   return [device, inDevice, ...nextHops.map(hop => hop.index)].filter(
     index => index !== undefined && index !== 0,
   ) as number[];

@@ -20,11 +20,17 @@ export const decode = (bytes: Uint8Array): string => Buffer.from(bytes).toString
 export const makeText = (random: Random, pool: readonly Uint8Array[]): Uint8Array =>
   encode(mutatedText(decode(random.pick(pool)), random));
 
-/** Devices, addresses, routes and neighbours. */
+/** RTM_NEWRULE (32) of IPv4 with selectors, and an entry of a VXLAN device's table (RTM_NEWNEIGH, 28, of AF_BRIDGE). */
+const MORE = [
+  '6000000020000200010000000000000002001000050000010000000008000600f4010000080002000a010000090003006574683000000000080018005000500008000f00050000000500160006000000050015000300000008000a0007000000',
+  '400000001c00020001000000000000000700000003000000800002000a000200020000000001000008000100c00002010600060010920000080007004d000000',
+];
+
+/** Devices, addresses, routes, neighbours, rules and tables of forwarding. */
 export const rtnetlink: Target = {
   name: 'answers of rtnetlink',
   weight: 4,
-  seeds: bytesOf([...recorded.links, ...recorded.addresses, ...recorded.routes, ...recorded.neighbours]),
+  seeds: bytesOf([...recorded.links, ...recorded.addresses, ...recorded.routes, ...recorded.neighbours, ...MORE]),
   make: (random, pool) => mutated(random.pick(pool), random, pool),
   read(input, random) {
     const wire = new MemoryTransport(datagram =>
@@ -37,6 +43,8 @@ export const rtnetlink: Target = {
       () => sync.addresses(),
       () => sync.routes(),
       () => sync.neighbours(),
+      () => sync.rules(),
+      () => sync.fdb(),
     ]);
     canonical(ask());
   },

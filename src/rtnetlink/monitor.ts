@@ -1,0 +1,375 @@
+import { checkInteger, checkObject } from '../codec/index.ts';
+import { DecodeError, rangeError, typeError } from '../errors.ts';
+import { NLM_F_APPEND, NLM_F_REPLACE } from '../linux/netlink.ts';
+import * as C from '../linux/rtnetlink.ts';
+import { GroupIteration } from '../netlink/group-iteration.ts';
+import { type GroupReader, type Message, messagesIn } from '../netlink/index.ts';
+import { checkSignal } from '../signal.ts';
+import { ADDRESS, type LinkAddress, readAddress } from './address.ts';
+import { LINKS, type Link } from './links/link.ts';
+import { NEIGHBOUR, type Neighbour, readNeighbour } from './neighbour.ts';
+import { read } from './request.ts';
+import { ROUTE } from './routes/attributes.ts';
+import { devicesOf, type Route, readRoute } from './routes/route.ts';
+import { RULE } from './rules/attributes.ts';
+import { type Rule, readRule } from './rules/rule.ts';
+
+/** What a monitor follows, by kind. */
+interface Objects {
+  link: Link;
+  address: LinkAddress;
+  route: Route;
+  neighbour: Neighbour;
+  rule: Rule;
+}
+/** The kind of object that an event is about. */
+export type LinksEventKind = keyof Objects;
+
+/** What a monitor tells. */
+export interface LinksMonitorOptions {
+  /** Only events of these kinds; default all. */
+  kinds?: readonly LinksEventKind[];
+  /** Begin with what there is: an item of type 'state'. Default false. */
+  initial?: boolean;
+  /** Bytes of events that the kernel keeps for a slow program, 4096 to 1 GiB; default 8 MiB, some thousand events. */
+  receiveBufferBytes?: number;
+  /** Ends the iteration; it then throws the signal's reason. */
+  signal?: AbortSignal;
+}
+
+/** One change. `object` is the present one, or of 'gone' the last that was known. */
+export type LinksEvent = {
+  [K in LinksEventKind]: { type: 'new' | 'changed' | 'gone'; kind: K; object: Objects[K] };
+}[LinksEventKind];
+
+/** All that there is, in place of events: at the beginning, and after events were lost. Kinds that are not followed are empty. */
+export interface LinksState {
+  type: 'state';
+  reason: 'initial' | 'lost';
+  links: Link[];
+  addresses: LinkAddress[];
+  routes: Route[];
+  neighbours: Neighbour[];
+  rules: Rule[];
+}
+
+/** What an iteration of a monitor yields. */
+export type LinksItem = LinksEvent | LinksState;
+
+const KINDS: readonly LinksEventKind[] = ['link', 'address', 'route', 'neighbour', 'rule'];
+const GROUPS: Record<LinksEventKind, readonly number[]> = {
+  link: [C.RTNLGRP_LINK],
+  address: [C.RTNLGRP_IPV4_IFADDR, C.RTNLGRP_IPV6_IFADDR],
+  route: [C.RTNLGRP_IPV4_ROUTE, C.RTNLGRP_IPV6_ROUTE, C.RTNLGRP_NEXTHOP],
+  neighbour: [C.RTNLGRP_NEIGH],
+  rule: [C.RTNLGRP_IPV4_RULE, C.RTNLGRP_IPV6_RULE],
+};
+export const MONITOR_BUFFER_BYTES = 8 * 1024 * 1024;
+const MAX_BUFFER_BYTES = 1024 * 1024 * 1024;
+
+/** The multicast groups that the options want; those of links always, for the names of devices. @throws TypeError, RangeError with the path */
+export function groupsOf(options: LinksMonitorOptions): number[] {
+  checkObject(options, [], ['kinds', 'initial', 'receiveBufferBytes', 'signal']);
+  const { kinds = KINDS, initial = false, receiveBufferBytes } = options;
+  if (!Array.isArray(kinds)) throw typeError(['kinds'], 'an array of kinds', kinds);
+  for (const [i, kind] of kinds.entries())
+    if (!KINDS.includes(kind)) throw rangeError(['kinds', i], `one of ${KINDS.join(', ')}`, kind);
+  if (kinds.length === 0) throw rangeError(['kinds'], 'at least one kind', kinds);
+  if (typeof initial !== 'boolean') throw typeError(['initial'], 'a boolean', initial);
+  if (receiveBufferBytes !== undefined)
+    checkInteger(receiveBufferBytes, ['receiveBufferBytes'], 4096, MAX_BUFFER_BYTES);
+  checkSignal(options.signal, ['signal']);
+  return [...new Set(KINDS.filter(kind => kind === 'link' || kinds.includes(kind)).flatMap(kind => GROUPS[kind]))];
+}
+
+/** What a monitor reads besides events. */
+export type LinksSource = { readonly [K in LinksEventKind]: () => Promise<Objects[K][]> };
+
+/**
+ * Events of links, addresses, routes, neighbours and rules. Opened by `Links.monitor`.
+ *
+ * @example
+ * const monitor = links.monitor({ kinds: ['link', 'address'] });
+ * setTimeout(() => void monitor.close(), 10_000);
+ * for await (const item of monitor) console.log(item.type);
+ */
+export class LinksMonitor extends GroupIteration<LinksItem> {
+  /** @internal */
+  constructor(reader: GroupReader, source: LinksSource, options: LinksMonitorOptions, closed: () => void) {
+    super('monitor', reader, new Follower(reader, source, options).items(), options.signal, closed);
+  }
+}
+
+/** What changes by itself, and what events and lists say in different words. */
+const NOT_COMPARED = /^statistics$|Centiseconds$|Seconds$|^probes$|^unknown$/;
+/** What tells a route from another one to the same place. */
+const WAYS = new Set([
+  'via',
+  'device',
+  'nextHops',
+  'source',
+  'scope',
+  'type',
+  'protocol',
+  'flags',
+  'onLink',
+  'metrics',
+]);
+
+const text = (value: object, leave: (key: string) => boolean): string =>
+  JSON.stringify(value, (key, item) => {
+    if (leave(key)) return undefined;
+    return typeof item === 'bigint' ? `${item}n` : item;
+  });
+const contentOf = (object: object): string => text(object, key => NOT_COMPARED.test(key));
+
+/** What an object keeps while it changes. A route has its whole content: there may be several to one place. */
+const KEYS: { readonly [K in LinksEventKind]: (object: Objects[K]) => string } = {
+  link: ({ index }) => `${index}`,
+  address: ({ device, address, peer = '' }) => `${device} ${address} ${peer}`,
+  route: route => text(route, key => NOT_COMPARED.test(key) || key === 'flags'),
+  neighbour: ({ device, address, flags }) => `${device} ${address} ${flags.includes('proxy')}`,
+  rule: rule => text(rule, key => NOT_COMPARED.test(key) || key === 'flags'),
+};
+const placeOf = (kind: LinksEventKind, object: object): string =>
+  kind === 'route' ? text(object, key => NOT_COMPARED.test(key) || WAYS.has(key)) : '';
+
+class Follower {
+  readonly #reader: GroupReader;
+  readonly #source: LinksSource;
+  /** Those that are followed; links always are, for the names of devices. */
+  readonly #kinds: ReadonlySet<LinksEventKind>;
+  readonly #told: ReadonlySet<LinksEventKind>;
+  readonly #initial: boolean;
+  readonly #known = new Map<LinksEventKind, Map<string, LinksEvent['object']>>();
+  readonly #names = new Map<number, string>();
+  /** Kinds whose events leave a doubt: they are read again, and compared. */
+  readonly #doubtful = new Set<LinksEventKind>();
+
+  constructor(reader: GroupReader, source: LinksSource, options: LinksMonitorOptions) {
+    this.#reader = reader;
+    this.#source = source;
+    this.#kinds = new Set(['link', ...(options.kinds ?? KINDS)] as LinksEventKind[]);
+    this.#told = new Set(options.kinds ?? KINDS);
+    this.#initial = options.initial ?? false;
+  }
+
+  async *items(): AsyncGenerator<LinksItem, void> {
+    if (this.#reader.closed) return;
+    const first = await this.#state('initial');
+    if (this.#initial) yield first;
+    for (;;) {
+      const datagram = await this.#reader.read();
+      if (datagram === 'closed') return;
+      let lost = datagram === 'lost';
+      const events: LinksEvent[] = [];
+      if (datagram !== 'lost') {
+        try {
+          for (const message of messagesIn(this.#reader.source, 0, datagram.length)) this.#take(message, events);
+        } catch (error) {
+          // A message that cannot be read counts as lost: nothing that the kernel says is dropped silently.
+          if (!(error instanceof DecodeError)) throw error;
+          lost = true;
+        }
+      }
+      yield* events.filter(({ kind }) => this.#told.has(kind));
+      if (this.#reader.closed) return;
+      if (lost) {
+        // The kernel delivers nothing until all that is there has been read.
+        this.#reader.drain();
+        yield await this.#state('lost');
+        continue;
+      }
+      yield* (await this.#readAgain()).filter(({ kind }) => this.#told.has(kind));
+    }
+  }
+
+  /** Reads all that is followed. */
+  async #state(reason: LinksState['reason']): Promise<LinksState> {
+    this.#doubtful.clear();
+    const state: LinksState = {
+      type: 'state',
+      reason,
+      links: [],
+      addresses: [],
+      routes: [],
+      neighbours: [],
+      rules: [],
+    };
+    const read = async <K extends LinksEventKind>(kind: K): Promise<Objects[K][]> => {
+      if (!this.#kinds.has(kind)) return [];
+      const objects = await this.#source[kind]();
+      this.#known.set(kind, new Map(objects.map(object => [KEYS[kind](object), object])));
+      return this.#told.has(kind) ? objects : [];
+    };
+    state.links = await read('link');
+    this.#learnNames();
+    state.addresses = await read('address');
+    state.routes = await read('route');
+    state.neighbours = await read('neighbour');
+    state.rules = await read('rule');
+    return state;
+  }
+
+  #learnNames(): void {
+    this.#names.clear();
+    for (const link of this.#of('link').values()) this.#names.set(link.index, link.name);
+  }
+
+  #of<K extends LinksEventKind>(kind: K): Map<string, Objects[K]> {
+    let known = this.#known.get(kind);
+    if (known === undefined) {
+      known = new Map();
+      this.#known.set(kind, known);
+    }
+    return known as Map<string, Objects[K]>;
+  }
+
+  /** Reads the doubtful kinds again, and tells what differs from what was told. */
+  async #readAgain(): Promise<LinksEvent[]> {
+    const events: LinksEvent[] = [];
+    for (const kind of KINDS) {
+      if (!this.#doubtful.delete(kind) || !this.#kinds.has(kind)) continue;
+      const objects = await this.#source[kind]();
+      this.#compare(kind, objects, events);
+      if (kind === 'link') this.#learnNames();
+    }
+    return events;
+  }
+
+  #compare<K extends LinksEventKind>(kind: K, objects: Objects[K][], events: LinksEvent[]): void {
+    const old = this.#of(kind);
+    const now = new Map(objects.map(object => [KEYS[kind](object), object]));
+    const gone = [...old].filter(([key]) => !now.has(key));
+    this.#known.set(kind, now);
+    for (const [key, object] of now) {
+      const before = old.get(key);
+      if (before !== undefined) {
+        if (contentOf(before) !== contentOf(object)) events.push(eventOf('changed', kind, object));
+        continue;
+      }
+      // A route with another way to the same place is the same route.
+      const place = placeOf(kind, object);
+      const at = place === '' ? -1 : gone.findIndex(([, other]) => placeOf(kind, other) === place);
+      if (at >= 0) gone.splice(at, 1);
+      events.push(eventOf(at >= 0 ? 'changed' : 'new', kind, object));
+    }
+    for (const [, object] of gone) events.push(eventOf('gone', kind, object));
+  }
+
+  /** One object that is there, or has gone. */
+  #update<K extends LinksEventKind>(
+    kind: K,
+    object: Objects[K] | undefined,
+    isGone: boolean,
+    events: LinksEvent[],
+  ): void {
+    if (!this.#kinds.has(kind) || object === undefined) return;
+    const known = this.#of(kind);
+    const key = KEYS[kind](object);
+    const before = known.get(key);
+    if (isGone) {
+      if (before === undefined) this.#doubtful.add(kind);
+      else events.push(eventOf('gone', kind, before));
+      known.delete(key);
+      return;
+    }
+    known.set(key, object);
+    if (before === undefined) events.push(eventOf('new', kind, object));
+    else if (contentOf(before) !== contentOf(object)) events.push(eventOf('changed', kind, object));
+  }
+
+  #take(message: Message, events: LinksEvent[]): void {
+    const isGone = DELETIONS.has(message.type);
+    switch (message.type) {
+      case C.RTM_NEWLINK:
+      case C.RTM_DELLINK:
+        this.#takeLink(message, isGone, events);
+        return;
+      case C.RTM_NEWADDR:
+      case C.RTM_DELADDR: {
+        const parts = read(ADDRESS, message);
+        const device = parts && this.#nameOf(parts[0].ifa_index, 'address');
+        if (parts && device !== undefined) this.#update('address', readAddress(...parts, device), isGone, events);
+        return;
+      }
+      case C.RTM_NEWNEIGH:
+      case C.RTM_DELNEIGH: {
+        const parts = read(NEIGHBOUR, message);
+        const device = parts && this.#nameOf(parts[0].ndm_ifindex, 'neighbour');
+        if (parts && device !== undefined) this.#update('neighbour', readNeighbour(...parts, device), isGone, events);
+        return;
+      }
+      case C.RTM_NEWRULE:
+      case C.RTM_DELRULE: {
+        const parts = read(RULE, message);
+        if (parts) this.#update('rule', readRule(...parts), isGone, events);
+        return;
+      }
+      case C.RTM_NEWROUTE:
+      case C.RTM_DELROUTE:
+        this.#takeRoute(message, isGone, events);
+        return;
+      case C.RTM_DELNEXTHOP:
+        // Its routes go with it, and nobody says so.
+        this.#doubtful.add('route');
+    }
+  }
+
+  /** The name of a device; the kind is read again where it is not known. */
+  #nameOf(index: number, kind: LinksEventKind): string | undefined {
+    const name = this.#names.get(index);
+    if (name === undefined) this.#doubtful.add('link').add(kind);
+    return name;
+  }
+
+  #takeLink(message: Message, isGone: boolean, events: LinksEvent[]): void {
+    const parts = read(LINKS.messages, message);
+    if (parts === undefined) return;
+    const [header, attributes] = parts;
+    if (header.ifi_family !== 0) {
+      // It is about its part as a port of a bridge: the device lives, also where this says that something has gone.
+      this.#doubtful.add('link');
+      return;
+    }
+    const index = header.ifi_index;
+    const before = this.#of('link').get(`${index}`);
+    if (!isGone) this.#names.set(index, attributes.name);
+    const link = LINKS.read(header, attributes, other => this.#names.get(other));
+    this.#update('link', link, isGone, events);
+    // IPv4 routes that go with a device, or when it goes down, are not announced.
+    if (isGone || (before?.up === true && !link.up)) this.#doubtful.add('route');
+    if (before !== undefined && before.name !== link.name) for (const kind of KINDS) this.#doubtful.add(kind);
+    if (isGone) this.#names.delete(index);
+  }
+
+  #takeRoute(message: Message, isGone: boolean, events: LinksEvent[]): void {
+    const parts = read(ROUTE, message);
+    if (parts === undefined) return;
+    // What was replaced, or became a part of another route, is not said.
+    if (!isGone && (message.flags & (NLM_F_REPLACE | NLM_F_APPEND)) !== 0) {
+      this.#doubtful.add('route');
+      return;
+    }
+    const known = devicesOf(parts[1]).every(index => this.#nameOf(index, 'route') !== undefined);
+    if (known)
+      this.#update(
+        'route',
+        readRoute(...parts, index => this.#names.get(index)),
+        isGone,
+        events,
+      );
+  }
+}
+
+const DELETIONS: ReadonlySet<number> = new Set([
+  C.RTM_DELLINK,
+  C.RTM_DELADDR,
+  C.RTM_DELNEIGH,
+  C.RTM_DELRULE,
+  C.RTM_DELROUTE,
+  C.RTM_DELNEXTHOP,
+]);
+
+const eventOf = (type: LinksEvent['type'], kind: LinksEventKind, object: object): LinksEvent =>
+  ({ type, kind, object }) as LinksEvent;

@@ -1,0 +1,244 @@
+import { execFileSync } from 'node:child_process';
+import type { LinksItem, LinksMonitorOptions, LinksState } from 'netsteer/rtnetlink';
+import { afterEach, expect, test } from 'vitest';
+import { until } from '../support/wait.ts';
+import { kernelSuite } from '../support/where.ts';
+import { here, inTwoNamespaces, links } from './rtnetlink-namespaces.ts';
+
+/** Everything that a monitor says, as it comes. */
+function follow(options?: LinksMonitorOptions) {
+  const monitor = links.monitor(options);
+  const items: LinksItem[] = [];
+  const ended = (async () => {
+    for await (const item of monitor) items.push(item);
+  })();
+  open.push(async () => {
+    await monitor.close();
+    await ended;
+  });
+  /** In words: 'new link eth0', 'gone route 10.1.0.0/16'. */
+  const said = () =>
+    items.map(item => {
+      if (item.type === 'state') return `state ${item.reason}`;
+      const object = item.object as unknown as Record<string, unknown>;
+      const name = { link: 'name', address: 'address', route: 'to', neighbour: 'address', rule: 'priority' }[item.kind];
+      return `${item.type} ${item.kind} ${object[name]}`;
+    });
+  return { monitor, items, said, ended };
+}
+
+const open: (() => Promise<void>)[] = [];
+afterEach(async () => {
+  for (const close of open.splice(0)) await close();
+});
+
+kernelSuite('rtnetlink: a monitor', () => {
+  inTwoNamespaces();
+
+  test('tells what is new, has changed and has gone, of every kind', async () => {
+    const { said, items } = follow({ initial: true });
+    await until(() => items.length > 0);
+    expect(items[0]).toMatchObject({ type: 'state', reason: 'initial', links: [{ name: 'lo' }] });
+    await links.createVeth({ name: 'eth0', up: true, peer: { name: 'eth1' } });
+    await links.set('eth1', { up: true });
+    await links.addAddress('eth0', '10.0.0.1/24');
+    await links.addRoute({ to: '10.1.0.0/16', via: '10.0.0.2' });
+    await links.addNeighbour({ device: 'eth0', address: '10.0.0.9', hardwareAddress: '02:00:00:00:00:09' });
+    await links.addRule({ from: '10.9.0.0/16', table: 100, priority: 77 });
+    for (const words of [
+      'new link eth0',
+      'new link eth1',
+      'changed link eth1',
+      'new address 10.0.0.1/24',
+      'new route 10.1.0.0/16',
+      'new neighbour 10.0.0.9',
+      'new rule 77',
+    ])
+      await until(() => said().includes(words), words);
+    await links.setRoute({ to: '10.1.0.0/16', via: '10.0.0.3' });
+    await until(() => said().includes('changed route 10.1.0.0/16'));
+    await links.set('eth0', { alias: 'x' });
+    await until(() => said().includes('changed link eth0'));
+    await links.removeRule({ priority: 77 });
+    await links.removeNeighbour({ device: 'eth0', address: '10.0.0.9' });
+    await links.removeRoute({ to: '10.1.0.0/16' });
+    await links.removeAddress('eth0', '10.0.0.1/24');
+    await links.remove('eth0');
+    for (const words of [
+      'gone rule 77',
+      'gone neighbour 10.0.0.9',
+      'gone route 10.1.0.0/16',
+      'gone address 10.0.0.1/24',
+      'gone link eth0',
+      'gone link eth1',
+    ])
+      await until(() => said().includes(words), words);
+  });
+
+  test('tells of IPv4 routes that go with a device, which the kernel does not announce', async () => {
+    await links.createVeth({ name: 'eth0', up: true, peer: { name: 'eth1' } });
+    await links.addAddress('eth0', '10.0.0.1/24');
+    await links.addRoute({ to: '10.1.0.0/16', via: '10.0.0.2' });
+    const { said, items } = follow({ kinds: ['route'], initial: true });
+    await until(() => items.length > 0);
+    await links.set('eth0', { up: false });
+    await until(() => said().includes('gone route 10.1.0.0/16'));
+    // Only what was asked for is told.
+    expect(items.every(item => item.type === 'state' || item.kind === 'route')).toBe(true);
+  });
+
+  test('a port that leaves its bridge has changed, and lives', async () => {
+    await links.createBridge({ name: 'br0' });
+    // The kernel announces such changes only of devices that are up (netdev_state_change).
+    await links.createVeth({ name: 'eth0', master: 'br0', up: true, peer: { name: 'eth1' } });
+    const { said, items } = follow({ kinds: ['link'], initial: true });
+    await until(() => items.length > 0);
+    await links.set('eth0', { port: { hairpin: true } });
+    await until(() => said().includes('changed link eth0'));
+    await links.set('eth0', { master: null });
+    await until(() =>
+      items.some(item => item.type === 'changed' && item.kind === 'link' && item.object.master === undefined),
+    );
+    expect(said().filter(words => words.startsWith('gone'))).toEqual([]);
+  });
+
+  test('a device that is renamed keeps its addresses, under its new name', async () => {
+    await links.createVeth({ name: 'eth0', peer: { name: 'eth1' } });
+    await links.addAddress('eth0', '10.0.0.1/24');
+    const { items, said } = follow({ kinds: ['address'], initial: true });
+    await until(() => items.length > 0);
+    await links.set('eth0', { newName: 'eth7' });
+    await until(() => said().includes('new address 10.0.0.1/24'));
+    expect(items.at(-2)).toMatchObject({ object: { device: 'eth7' } });
+  });
+
+  test('after a loss it gives the state, and goes on', async () => {
+    const { items, monitor } = follow({ kinds: ['link'], receiveBufferBytes: 4096, initial: true });
+    await until(() => items.length > 0);
+    // In one go: the monitor cannot read meanwhile.
+    for (let i = 0; i < 60; i++) links.sync.createBridge({ name: `b${i}` });
+    const states = () => items.filter((item): item is LinksState => item.type === 'state');
+    await until(() => states().some(({ reason }) => reason === 'lost'));
+    await until(() => names(items).has('b59'));
+    expect(names(items)).toEqual(new Set((await links.list()).map(({ name }) => name)));
+    links.sync.createBridge({ name: 'after' });
+    await until(() => names(items).has('after'));
+    expect(monitor.closed).toBe(false);
+  });
+
+  test('events applied to the state give what a new reading shows, whoever has changed it', async () => {
+    const { items } = follow({ initial: true });
+    await until(() => items.length > 0);
+    const batch = Array.from({ length: 20 }, (_, i) => [
+      `link add v${i} type veth peer name w${i}`,
+      `link set v${i} up`,
+      `addr add 10.${i}.0.1/24 dev v${i}`,
+      ...(i % 2 === 0 ? [`link set v${i} down`] : [`route add 20.${i}.0.0/16 dev v${i} metric ${i}`]),
+      ...(i % 3 === 0 ? [`link del v${i}`] : []),
+    ]).flat();
+    here.run(() => execFileSync('ip', ['-batch', '-'], { input: batch.join('\n') }));
+    const wanted = async () => ({
+      links: (await links.list()).map(({ name }) => name).sort(),
+      addresses: (await links.addresses())
+        .filter(({ family }) => family === 'ipv4')
+        .map(({ address }) => address)
+        .sort(),
+      routes: (await links.routes({ table: 'main', family: 'ipv4' })).map(({ to }) => to).sort(),
+    });
+    const present = await wanted();
+    await until(() => JSON.stringify(applied(items)) === JSON.stringify(present));
+  });
+
+  test('ends with its signal, with its handle, and when it is left', async () => {
+    const controller = new AbortController();
+    const monitor = links.monitor({ signal: controller.signal });
+    const reading = (async () => {
+      for await (const _ of monitor);
+    })();
+    controller.abort();
+    await expect(reading).rejects.toMatchObject({ name: 'AbortError' });
+    const other = links.monitor({ initial: true });
+    for await (const item of other) {
+      expect(item.type).toBe('state');
+      break;
+    }
+    expect(other.closed).toBe(true);
+    const last = links.monitor();
+    const done = (async () => {
+      for await (const _ of last);
+    })();
+    await links[Symbol.asyncDispose]();
+    await done;
+    expect(last.closed).toBe(true);
+  });
+
+  test.each<[object, string]>([
+    [{ kinds: ['qdisc'] }, 'kinds[0]'],
+    [{ kinds: [] }, 'kinds'],
+    [{ initial: 1 }, 'initial'],
+    [{ receiveBufferBytes: 5 }, 'receiveBufferBytes'],
+    [{ table: 'x' }, 'table'],
+  ])('rejects %j with its path', (options, attribute) => {
+    expect(() => links.monitor(options as never)).toThrow(expect.objectContaining({ attribute }));
+  });
+});
+
+/** The names of links that are left when the items are applied. */
+function names(items: readonly LinksItem[]): Set<string> {
+  const found = new Set<string>();
+  for (const item of items) {
+    if (item.type === 'state') {
+      found.clear();
+      for (const { name } of item.links) found.add(name);
+    } else if (item.kind === 'link')
+      item.type === 'gone' ? found.delete(item.object.name) : found.add(item.object.name);
+  }
+  return found;
+}
+
+/** The state that is left when the items are applied: links, IPv4 addresses and routes of the main table. */
+function applied(items: readonly LinksItem[]) {
+  const lists = {
+    links: new Map<string, string>(),
+    addresses: new Map<string, string>(),
+    routes: new Map<string, string>(),
+  };
+  const put = (item: Exclude<LinksItem, LinksState>) => {
+    const { object } = item as { object: object };
+    const value = object as {
+      name: string;
+      device: string;
+      address: string;
+      family: string;
+      table: string;
+      to: string;
+      metric?: number;
+    };
+    const [list, key, text] =
+      item.kind === 'link'
+        ? [lists.links, value.name, value.name]
+        : item.kind === 'address' && value.family === 'ipv4'
+          ? [lists.addresses, `${value.device} ${value.address}`, value.address]
+          : item.kind === 'route' && value.family === 'ipv4' && value.table === 'main'
+            ? [lists.routes, `${value.to} ${value.metric}`, value.to]
+            : [];
+    if (list === undefined) return;
+    if (item.type === 'gone') list.delete(key!);
+    else list.set(key!, text!);
+  };
+  for (const item of items) {
+    if (item.type !== 'state') {
+      put(item);
+      continue;
+    }
+    for (const list of Object.values(lists)) list.clear();
+    for (const object of item.links) put({ type: 'new', kind: 'link', object });
+    for (const object of item.addresses) put({ type: 'new', kind: 'address', object });
+    for (const object of item.routes) put({ type: 'new', kind: 'route', object });
+  }
+  return {
+    links: [...lists.links.values()].sort(),
+    addresses: [...lists.addresses.values()].sort(),
+    routes: [...lists.routes.values()].sort(),
+  };
+}
