@@ -85,29 +85,24 @@ const FIELDS = {
   payload: false,
 };
 
-/** A field that is one attribute of the packet, as its row says. */
-interface AttributeField {
-  readonly name: PropertyField;
+/** A property of the packet, and the names of its fields, as its row says. */
+interface Attribute {
+  readonly get: (packet: Packet) => unknown;
+  readonly absent: unknown;
   readonly usual: boolean;
-  readonly value: (packet: Packet) => unknown;
+  readonly ofSocket: boolean;
+  /** The field's name; of a property of the socket's owner the name for senders. Undefined if the field is not wanted. */
+  readonly name: PropertyField | undefined;
+  /** The name for receivers. */
+  readonly receivers: PropertyField | undefined;
 }
 
-const ATTRIBUTE_FIELDS: readonly AttributeField[] = PROPERTIES.flatMap(({ key, says }) => {
+const ATTRIBUTES: readonly Attribute[] = PROPERTIES.flatMap(({ key, says }) => {
   if (says.record === 'never') return [];
-  const get = getterOf(key);
-  const value = (packet: Packet) => {
-    const found = get(packet);
-    if (found === says.absent) return undefined;
-    return typeof found === 'string' ? printable(found) : found;
-  };
-  const field = (name: string, value: AttributeField['value']) =>
-    ({ name: name as PropertyField, usual: says.record === 'usual', value }) as const;
-  if (!says.ofSocket) return field(key, value);
-  const receivers = `receiver${key[0]!.toUpperCase()}${key.slice(1)}`;
-  return [
-    field(key, packet => (packet.socketSide === 'sender' ? value(packet) : undefined)),
-    field(receivers, packet => (packet.socketSide === 'receiver' ? value(packet) : undefined)),
-  ];
+  const receivers = says.ofSocket ? `receiver${key[0]!.toUpperCase()}${key.slice(1)}` : undefined;
+  const [name, ofReceivers] = [key, receivers] as [PropertyField, PropertyField | undefined];
+  const { absent, record, ofSocket = false } = says;
+  return { get: getterOf(key), absent, usual: record === 'usual', ofSocket, name, receivers: ofReceivers };
 });
 
 /** The fields that a record can have. */
@@ -116,7 +111,7 @@ export type RecordField = keyof typeof FIELDS | PropertyField;
 /** The fields of one sink's records. */
 interface Wanted {
   readonly own: Readonly<Record<keyof typeof FIELDS, boolean>>;
-  readonly attributes: readonly AttributeField[];
+  readonly attributes: readonly Attribute[];
 }
 
 /*
@@ -143,7 +138,7 @@ function recordOf(
     /** What the log's `rules` return for the packet. */
     rule: want.rule ? rule : undefined,
     /** One text for the rule: its name, else its prefix; or the rule itself if that is text. */
-    ruleName: want.ruleName ? shown(nameOf(rule)) : undefined,
+    ruleName: want.ruleName && rule !== undefined ? shown(nameOf(rule)) : undefined,
     inDevice: want.inDevice ? shown(packet.inDevice) : undefined,
     outDevice: want.outDevice ? shown(packet.outDevice) : undefined,
     physInDevice: want.physInDevice ? shown(packet.physInDevice) : undefined,
@@ -173,9 +168,12 @@ function recordOf(
     payload: want.payload ? toHex(packet.payload) : undefined,
   };
   const record: Record<string, unknown> = own;
-  for (const { name, value } of attributes) {
-    const found = value(packet);
-    if (found !== undefined) record[name] = found;
+  for (const { get, absent, ofSocket, name, receivers } of attributes) {
+    const value = get(packet);
+    if (value === undefined || value === absent) continue;
+    const side = ofSocket ? packet.socketSide : 'sender';
+    const field = side === 'sender' ? name : side === 'receiver' ? receivers : undefined;
+    if (field !== undefined) record[field] = typeof value === 'string' ? printable(value) : value;
   }
   return record;
 }
@@ -188,17 +186,14 @@ function nameOf(rule: unknown): string | undefined {
   return typeof prefix === 'string' && prefix.trim() !== '' ? prefix.trim() : undefined;
 }
 
-/** The level in the rule. */
-function levelOf(rule: unknown): RecordLevel {
-  const level = typeof rule === 'object' && rule !== null ? (rule as { level?: unknown }).level : undefined;
-  return RECORD_LEVELS.includes(level as RecordLevel) ? (level as RecordLevel) : 'info';
-}
-
 /** pino escapes only what JSON requires, and a container chose these texts. */
 const shown = (text: string | undefined): string | undefined => (text === undefined ? undefined : printable(text));
 
 const OWN_NAMES = Object.keys(FIELDS) as (keyof typeof FIELDS)[];
-const NAMES: readonly RecordField[] = [...OWN_NAMES, ...ATTRIBUTE_FIELDS.map(({ name }) => name)];
+const ATTRIBUTE_NAMES = ATTRIBUTES.flatMap(({ name, receivers }) => [name, receivers]).filter(
+  name => name !== undefined,
+);
+const NAMES: readonly RecordField[] = [...OWN_NAMES, ...ATTRIBUTE_NAMES];
 const OF_HEADERS = [
   'protocol',
   'source',
@@ -246,7 +241,7 @@ function tupleOf(tuple: ConntrackTuple, show: Redactor): object {
 }
 
 function wantedOf(fields: unknown, redacted: boolean): Wanted {
-  if (fields === undefined) return { own: FIELDS, attributes: ATTRIBUTE_FIELDS.filter(({ usual }) => usual) };
+  if (fields === undefined) return { own: FIELDS, attributes: ATTRIBUTES.filter(({ usual }) => usual) };
   if (!Array.isArray(fields)) throw typeError(['fields'], 'an array of names', fields);
   const wanted = new Set<RecordField>();
   for (const [i, field] of fields.entries()) {
@@ -257,7 +252,9 @@ function wantedOf(fields: unknown, redacted: boolean): Wanted {
   }
   const own = { ...FIELDS };
   for (const name of OWN_NAMES) own[name] = wanted.has(name);
-  return { own, attributes: ATTRIBUTE_FIELDS.filter(({ name }) => wanted.has(name)) };
+  const ifWanted = (name: PropertyField | undefined) => (name !== undefined && wanted.has(name) ? name : undefined);
+  const attributes = ATTRIBUTES.map(all => ({ ...all, name: ifWanted(all.name), receivers: ifWanted(all.receivers) }));
+  return { own, attributes: attributes.filter(({ name, receivers }) => name !== undefined || receivers !== undefined) };
 }
 
 function checkLogger(logger: unknown, level: RecordLevel | undefined): RecordLogger {
@@ -373,7 +370,9 @@ export class RecordSink implements Consumer, LogSink {
 
   #levelFor(rule: unknown, packet: Packet): RecordLevel {
     const chosen = this.#choose?.(rule, packet);
-    return chosen === undefined ? levelOf(rule) : checkOneOf(chosen, ['level'], RECORD_LEVELS);
+    if (chosen !== undefined) return checkOneOf(chosen, ['level'], RECORD_LEVELS);
+    const own = typeof rule === 'object' && rule !== null ? (rule as { level?: unknown }).level : undefined;
+    return RECORD_LEVELS.find(level => level === own) ?? 'info';
   }
 
   #lost({ kind, group, count }: Loss): void {
