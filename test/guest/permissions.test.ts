@@ -3,7 +3,8 @@ import fs from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { RuncContainer } from '../../examples/deployment/runc.ts';
-import { CleanUps, scratchFolder } from '../support/bundle.ts';
+import { scratchFolder } from '../support/bundle.ts';
+import { CleanUps } from '../support/clean-ups.ts';
 import { type Caller, PERMISSIONS, type Permitted, probe } from '../support/permissions.ts';
 import { kernelSuite } from '../support/where.ts';
 

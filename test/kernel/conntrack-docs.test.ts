@@ -1,13 +1,9 @@
 import { NetNs } from 'netsteer';
 import { Conntrack } from 'netsteer/conntrack';
 import { expect, test } from 'vitest';
-import { SnippetsOf } from '../support/snippets.ts';
+import { AsyncFunction, SnippetsOf } from '../support/snippets.ts';
 
 const page = new SnippetsOf('test/kernel/conntrack-docs.test.ts');
-
-const AsyncFunction = (async () => {}).constructor as new (
-  ...parameters: string[]
-) => (...values: unknown[]) => Promise<void>;
 
 test("docs/conntrack.md's first example deletes the connections that it names and lists the others", async () => {
   const body = page.take('ct.flush').code.replace(/^import .*$/m, '');

@@ -53,7 +53,7 @@ async function watched<T>(work: () => Promise<T>): Promise<{ result: T; turns: n
 }
 
 kernelSuite(`a table of ${MANY} flows`, () => {
-  it('is flushed by a filter: the flows that are meant and no others, in a bounded space, while the event loop runs', async () => {
+  it('is flushed by a filter: exactly the matching flows, in bounded memory, while the event loop runs', async () => {
     makeFlows(netns, MANY);
     expect(await ct.count()).toBe(MANY);
     const first = await watched(() => ct.flush({ protocol: 'udp', destinationPort: 53 }));
@@ -72,7 +72,7 @@ kernelSuite(`a table of ${MANY} flows`, () => {
     }
   });
 
-  it('is flushed by the synchronous form, and whole by the kernel', () => {
+  it('is flushed by the synchronous form, and as a whole by the kernel', () => {
     makeFlows(netns, MANY);
     expect(ct.sync.flush({ destination: '10.200.0.1', destinationPort: 53 })).toBe(TENTH);
     expect(ct.sync.count()).toBe(MANY - TENTH);
@@ -80,7 +80,7 @@ kernelSuite(`a table of ${MANY} flows`, () => {
     expect(ct.sync.count()).toBe(0);
   });
 
-  it('is flushed while conntrack ends the same flows: one that has gone by itself is no error', async () => {
+  it('is flushed while conntrack deletes the same flows: a missing flow is no error', async () => {
     makeFlows(netns, TENTH);
     const other = netns.run(() => spawn('conntrack', ['-D', '-p', 'udp', '--dport', '54'], { stdio: 'ignore' }));
     const ended = await ct.flush({ destinationPort: { from: 53, to: 54 } });
@@ -90,7 +90,7 @@ kernelSuite(`a table of ${MANY} flows`, () => {
     expect(await ct.count()).toBe(0);
   });
 
-  it('is refused as a list above its limit, and listed below', async () => {
+  it('is listed up to the limit, and rejected above it with ERR_TOO_MANY', async () => {
     makeFlows(netns, TENTH);
     await expect(ct.list({}, { limit: TENTH - 1 })).rejects.toMatchObject({ code: 'ERR_TOO_MANY' });
     const { result, turns } = await watched(() => ct.list({}, { limit: TENTH }));

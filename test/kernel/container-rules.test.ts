@@ -2,18 +2,16 @@ import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { Container, Links, NetNs, type Redirect, StateError } from 'netsteer';
 import { ip, Transaction, tcp } from 'netsteer/nftables';
-import { afterEach, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
+import { cleanUpsOfEach } from '../support/clean-ups.ts';
 import { kernelSuite } from '../support/where.ts';
 
-const cleanUps: (() => unknown)[] = [];
-afterEach(async () => {
-  for (const cleanUp of cleanUps.splice(0).reverse()) await cleanUp();
-});
+const cleanUps = cleanUpsOfEach();
 
 function make(): { netns: NetNs; container: Container } {
   const netns = NetNs.create();
   const container = Container.open({ netns });
-  cleanUps.push(
+  cleanUps.add(
     () => container[Symbol.asyncDispose](),
     () => netns.close(),
   );
@@ -80,7 +78,7 @@ kernelSuite('redirects of a container', () => {
     const { netns, container } = make();
     await container.redirects.set([WEB, DNS]);
     const later = Container.open({ netns });
-    cleanUps.push(() => later[Symbol.asyncDispose]());
+    cleanUps.add(() => later[Symbol.asyncDispose]());
     nft(netns, 'flush', 'chain', 'inet', 'netsteer-redirects', 'prerouting');
     expect(sorted(await later.redirects.adopt())).toEqual(sorted([WEB, DNS]));
     expect(nft(netns, 'list', 'ruleset')).toContain('map @ipv4');
@@ -156,10 +154,10 @@ kernelSuite('redirects of a container', () => {
   it('carry traffic of both IP versions and protocols to the port', async () => {
     const { netns, container } = make();
     const outside = NetNs.create();
-    cleanUps.push(() => outside.close());
+    cleanUps.add(() => outside.close());
     const links = Links.open({ netns });
     const far = Links.open({ netns: outside });
-    cleanUps.push(
+    cleanUps.add(
       () => links.close(),
       () => far.close(),
     );
@@ -189,7 +187,7 @@ kernelSuite('redirects of a container', () => {
         { stdio: ['ignore', 'pipe', 'inherit'] },
       ),
     ) as ChildProcess;
-    cleanUps.push(() => server.kill());
+    cleanUps.add(() => server.kill());
     await once(server.stdout!, 'data');
     const ask = (address: string, port: number) =>
       outside.run(() =>

@@ -1,6 +1,6 @@
 import { pbkdf2 } from 'node:crypto';
 import { setImmediate as turn } from 'node:timers/promises';
-import { afterEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { Descriptor, type Ffi, ffi } from '../../src/ffi/index.ts';
 import { NETLINK_NETFILTER } from '../../src/linux/netlink.ts';
 import { AF_NETLINK, SO_SNDBUFFORCE, SOCK_CLOEXEC, SOCK_RAW, SOL_SOCKET } from '../../src/linux/socket.ts';
@@ -9,6 +9,7 @@ import { NetNs } from '../../src/netns/index.ts';
 import { Nflog } from '../../src/nflog/index.ts';
 import { Nftables, Transaction } from '../../src/nftables/index.ts';
 import { Links } from '../../src/rtnetlink/index.ts';
+import { cleanUpsOfEach } from '../support/clean-ups.ts';
 import { evaluate } from '../support/compiled.ts';
 import { openDescriptors } from '../support/descriptors.ts';
 import { WAITING } from '../support/wait.ts';
@@ -20,14 +21,11 @@ const [ROUNDS, CYCLES, FAILURES, NAMESPACES] = where === 'host' ? [5, 10_000, 20
 const BUSY_ITERATIONS = where === 'host' ? 100_000 : 20_000;
 const LONG = 300_000;
 
-const cleanUps: (() => void)[] = [];
-afterEach(() => {
-  for (const cleanUp of cleanUps.splice(0).reverse()) cleanUp();
-});
+const cleanUps = cleanUpsOfEach();
 
 function make(): NetNs {
   const netns = NetNs.create();
-  cleanUps.push(() => netns.close());
+  cleanUps.add(() => netns.close());
   return netns;
 }
 
@@ -268,7 +266,7 @@ kernelSuite('descriptors of handles', () => {
   test('are all closed after failures', async () => {
     const netns = make();
     const log = Nflog.open({ netns, groups: [5] });
-    cleanUps.push(() => log.close());
+    cleanUps.add(() => log.close());
     const attempts = [
       () => NetNs.open({ path: '/dev/null' }),
       () => new NetlinkSocket({ netns, protocol: 31 }),

@@ -2,16 +2,16 @@ import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import { join } from 'node:path';
 import { NetNs } from 'netsteer';
-import { afterEach, expect, it } from 'vitest';
-import { CleanUps, scratchFolder } from '../support/bundle.ts';
+import { expect, it } from 'vitest';
+import { scratchFolder } from '../support/bundle.ts';
+import { cleanUpsOfEach } from '../support/clean-ups.ts';
 import { refuseControl } from '../support/fuzz/judge.ts';
 import { kernelSuite } from '../support/where.ts';
 
 const PROGRAM = new URL('../../bin/netsteer.js', import.meta.url).pathname;
 const NOBODY = ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'];
 
-const cleanUps = new CleanUps();
-afterEach(() => cleanUps.run());
+const cleanUps = cleanUpsOfEach();
 
 /** Runs the program as a user does, behind another program. */
 function netsteer(

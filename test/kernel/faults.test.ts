@@ -1,8 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import fs from 'node:fs';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
-import { Conntrack } from '../../src/conntrack/conntrack.ts';
-import type { NewFlow } from '../../src/conntrack/index.ts';
+import { Conntrack, type NewFlow } from '../../src/conntrack/index.ts';
 import { Container, Fleet } from '../../src/container/index.ts';
 import { isNotFound } from '../../src/errors.ts';
 import { NetNs } from '../../src/netns/index.ts';

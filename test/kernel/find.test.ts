@@ -4,8 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Container, NetNs, NetNsError } from 'netsteer';
 import { Transaction } from 'netsteer/nftables';
-import { afterEach, beforeAll, expect, it } from 'vitest';
-import { CleanUps, rootArchive, rootFolder, run, scratchFolder, startCrun, startRunc } from '../support/bundle.ts';
+import { beforeAll, expect, it } from 'vitest';
+import { rootArchive, rootFolder, run, scratchFolder, startCrun, startRunc } from '../support/bundle.ts';
+import { cleanUpsOfEach } from '../support/clean-ups.ts';
 import { FakeEngine } from '../support/engine.ts';
 import { PATIENCE_MILLISECONDS, patience, untilNow } from '../support/wait.ts';
 import { isLong, kernelSuite } from '../support/where.ts';
@@ -13,8 +14,7 @@ import { ensurePackages } from '../vm/packages.ts';
 
 const NAME = `netsteer-find-${process.pid}`;
 
-const cleanUps = new CleanUps();
-afterEach(() => cleanUps.run());
+const cleanUps = cleanUpsOfEach();
 
 /** A process in a namespace of its own, and that namespace's inode. */
 function inhabitant(...wrapper: string[]): { pid: number; inode: number; end(): Promise<void> } {

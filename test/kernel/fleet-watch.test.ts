@@ -4,14 +4,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type ContainerState, Fleet, type FleetEvent, type FleetWatch, NetNs, Nftables } from 'netsteer';
 import { Transaction } from 'netsteer/nftables';
-import { afterEach, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
+import { cleanUpsOfEach } from '../support/clean-ups.ts';
 import { FakeEngine } from '../support/engine.ts';
 import { kernelSuite } from '../support/where.ts';
 
-const cleanUps: (() => unknown)[] = [];
-afterEach(async () => {
-  for (const cleanUp of cleanUps.splice(0).reverse()) await cleanUp();
-});
+const cleanUps = cleanUpsOfEach();
 
 /** A directory as /run/netns is one. */
 class Names {
@@ -19,7 +17,7 @@ class Names {
   readonly #mounted = new Set<string>();
 
   constructor() {
-    cleanUps.push(() => {
+    cleanUps.add(() => {
       for (const name of this.#mounted) execFileSync('umount', ['-l', join(this.path, name)]);
       fs.rmSync(this.path, { recursive: true });
     });
@@ -28,7 +26,7 @@ class Names {
   /** As `ip netns add` does it: a file, and then the namespace over it. */
   add(name: string): NetNs {
     const netns = NetNs.create();
-    cleanUps.push(() => netns.close());
+    cleanUps.add(() => netns.close());
     const file = join(this.path, name);
     fs.writeFileSync(file, '');
     execFileSync('mount', ['--bind', `/proc/${process.pid}/fd/${netns.descriptor}`, file]);
@@ -48,7 +46,7 @@ const STATE: ContainerState = { transaction: new Transaction().add({ table: { fa
 function watch(desired: Parameters<Fleet['watch']>[0], options: Parameters<Fleet['watch']>[1]): FleetWatch {
   const fleet = Fleet.open();
   const watching = fleet.watch(desired, options);
-  cleanUps.push(async () => {
+  cleanUps.add(async () => {
     watching.close();
     await fleet[Symbol.asyncDispose]();
   });
@@ -72,7 +70,7 @@ function tablesOf(netns: NetNs): string[] {
 function sleeper(): { child: ChildProcess; netns: NetNs } {
   const netns = NetNs.create();
   const child = netns.run(() => spawn('sleep', ['infinity'], { stdio: 'ignore' })) as ChildProcess;
-  cleanUps.push(() => {
+  cleanUps.add(() => {
     child.kill('SIGKILL');
     netns.close();
   });
@@ -97,7 +95,7 @@ kernelSuite('a watching fleet', () => {
     const directory = join(names.path, 'later');
     const watching = watch(STATE, { directories: [directory], runtimes: [] });
     const netns = NetNs.create();
-    cleanUps.push(() => {
+    cleanUps.add(() => {
       execFileSync('umount', ['-l', join(directory, 'x')]);
       netns.close();
     });
@@ -154,7 +152,7 @@ kernelSuite('a watching fleet', () => {
     const engine = new FakeEngine();
     const socketPath = join(new Names().path, 'docker.sock');
     await engine.listen(socketPath);
-    cleanUps.push(() => engine.close());
+    cleanUps.add(() => engine.close());
     const watching = watch(STATE, { directories: [], runtimes: [socketPath] });
     await expect.poll(() => engine.listeners).toBe(1);
     const { child, netns } = sleeper();
@@ -169,7 +167,7 @@ kernelSuite('a watching fleet', () => {
     const engine = new FakeEngine();
     const socketPath = join(new Names().path, 'docker.sock');
     await engine.listen(socketPath);
-    cleanUps.push(() => engine.close());
+    cleanUps.add(() => engine.close());
     const watching = watch(STATE, { directories: [], runtimes: [socketPath] });
     await expect.poll(() => engine.listeners).toBe(1);
     engine.start('1', 'host', process.pid, 'host');
@@ -189,7 +187,7 @@ kernelSuite('a watching fleet', () => {
     engine.broken = { status: 500, body: 'ill' };
     const socketPath = join(new Names().path, 'docker.sock');
     await engine.listen(socketPath);
-    cleanUps.push(() => engine.close());
+    cleanUps.add(() => engine.close());
     const watching = watch(STATE, { directories: [], runtimes: [socketPath] });
     expect(await next(watching)).toMatchObject({ event: 'failed', error: { code: 'ERR_RUNTIME' } });
     engine.broken = undefined;

@@ -3,19 +3,17 @@ import fs from 'node:fs';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { Container, type ContainerState, Fleet, type FleetProgress, NetNs, Nftables } from 'netsteer';
 import { Transaction } from 'netsteer/nftables';
-import { afterEach, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
+import { cleanUpsOfEach } from '../support/clean-ups.ts';
 import { kernelSuite, where } from '../support/where.ts';
 
 const MANY = where === 'host' ? 100 : 10;
 
-const cleanUps: (() => unknown)[] = [];
-afterEach(async () => {
-  for (const cleanUp of cleanUps.splice(0).reverse()) await cleanUp();
-});
+const cleanUps = cleanUpsOfEach();
 
 function open(options: Parameters<typeof Fleet.open>[0] = {}): Fleet {
   const fleet = Fleet.open(options);
-  cleanUps.push(() => fleet[Symbol.asyncDispose]());
+  cleanUps.add(() => fleet[Symbol.asyncDispose]());
   return fleet;
 }
 
@@ -23,7 +21,7 @@ function containers(count: number): Container[] {
   return Array.from({ length: count }, () => {
     const netns = NetNs.create();
     const container = Container.open({ netns });
-    cleanUps.push(async () => {
+    cleanUps.add(async () => {
       await container[Symbol.asyncDispose]();
       netns.close();
     });
@@ -37,7 +35,7 @@ function started(): { container: Container; child: ChildProcess } {
   const child = netns.run(() => spawn('sleep', ['infinity'], { stdio: 'ignore' })) as ChildProcess;
   const container = Container.open({ pid: child.pid! });
   netns.close();
-  cleanUps.push(async () => {
+  cleanUps.add(async () => {
     child.kill('SIGKILL');
     await container[Symbol.asyncDispose]();
   });

@@ -1,30 +1,15 @@
-import fs from 'node:fs';
 import vm from 'node:vm';
 import fc from 'fast-check';
 import { Nftables } from 'netsteer';
-import { afterAll, afterEach, expect, test } from 'vitest';
+import { afterAll, expect, test } from 'vitest';
 import { NetNs } from '../../src/netns/index.ts';
 import { evaluate, runScript } from '../support/compiled.ts';
+import { cleanUps, descriptors, here, home, inodeOf, make } from '../support/namespaces.ts';
 import { kernelSuite } from '../support/where.ts';
 
 /* What ends JavaScript inside a namespace, and threads that are born there. */
 
-const here = () => fs.readlinkSync('/proc/thread-self/ns/net');
-const inodeOf = (link: string) => Number(/^net:\[(\d+)\]$/.exec(link)?.[1]);
-const descriptors = () => fs.readdirSync('/proc/self/fd').length;
-const home = here();
 const turn = () => new Promise(resolve => setImmediate(resolve));
-
-const cleanUps: (() => unknown)[] = [];
-afterEach(async () => {
-  for (const cleanUp of cleanUps.splice(0).reverse()) await cleanUp();
-});
-
-function make(): NetNs {
-  const netns = NetNs.create();
-  cleanUps.push(() => netns.close());
-  return netns;
-}
 
 /** Runs a function until V8 ends it: nothing of it is run any more, no `finally` either. */
 function end(work: () => void): void {
@@ -48,7 +33,7 @@ function warnings(): NodeJS.ErrnoException[] {
   const told: NodeJS.ErrnoException[] = [];
   const listen = (warning: NodeJS.ErrnoException) => void told.push(warning);
   process.on('warning', listen);
-  cleanUps.push(() => process.off('warning', listen));
+  cleanUps.add(() => process.off('warning', listen));
   return told;
 }
 
@@ -77,12 +62,12 @@ kernelSuite('JavaScript that is terminated inside a namespace', () => {
       'a namespace that is made': () => make().inode !== netns.inode,
       'a socket at home': () => {
         const nft = Nftables.open();
-        cleanUps.push(() => nft[Symbol.asyncDispose]());
+        cleanUps.add(() => nft[Symbol.asyncDispose]());
         return nft.sync.tables().length >= 0;
       },
       'a namespace that is opened': () => {
         const opened = NetNs.open({ path: '/proc/thread-self/ns/net' });
-        cleanUps.push(() => opened.close());
+        cleanUps.add(() => opened.close());
         return opened.equals(NetNs.home());
       },
       'a sysctl': () => other.sysctl.get('net.ipv4.ip_forward') === '0',

@@ -6,7 +6,8 @@ import vm from 'node:vm';
 import { Container, Links, NetNs } from 'netsteer';
 import { Nflog, type Packet, type RecordLogger } from 'netsteer/nflog';
 import { Nftables, udp } from 'netsteer/nftables';
-import { afterEach, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
+import { cleanUpsOfEach } from '../support/clean-ups.ts';
 import { floodNow } from '../support/flood.ts';
 import { nft } from '../support/nflog-lab.ts';
 import { TurnMeter } from '../support/pauses.ts';
@@ -18,14 +19,11 @@ const LOG_OUTPUT =
 /** More than one packet a batch, and none before the group is let go. */
 const LAZY = { packets: 100_000, milliseconds: HOUR, bufferBytes: 131_072 };
 
-const cleanUps: (() => unknown)[] = [];
-afterEach(async () => {
-  for (const cleanUp of cleanUps.splice(0).reverse()) await cleanUp();
-});
+const cleanUps = cleanUpsOfEach();
 
 function namespace(): NetNs {
   const netns = NetNs.create();
-  cleanUps.push(() => netns.close());
+  cleanUps.add(() => netns.close());
   using links = Links.open({ netns });
   links.sync.set('lo', { up: true });
   return netns;
@@ -35,9 +33,9 @@ function namespace(): NetNs {
 function container(): { netns: NetNs; web1: Container; process: ChildProcess } {
   const netns = namespace();
   const process = netns.run(() => spawn('sleep', ['1000'], { stdio: 'ignore' }));
-  cleanUps.push(() => void process.kill('SIGKILL'));
+  cleanUps.add(() => void process.kill('SIGKILL'));
   const web1 = Container.open({ pid: process.pid! });
-  cleanUps.push(() => web1[Symbol.asyncDispose]());
+  cleanUps.add(() => web1[Symbol.asyncDispose]());
   return { netns, web1, process };
 }
 
@@ -223,7 +221,7 @@ kernelSuite('callbacks of a log', () => {
       queue: { packets: 1, bufferBytes: 8192 },
       receiveBufferBytes: 16_384,
     });
-    cleanUps.push(() => log[Symbol.asyncDispose]());
+    cleanUps.add(() => log[Symbol.asyncDispose]());
     const tell = (what: string) => () => {
       seen[what] = storage.getStore();
     };
@@ -275,7 +273,7 @@ kernelSuite('records of log rules', () => {
     await web1.logging.set(rules);
 
     const next = Container.open({ netns });
-    cleanUps.push(() => next[Symbol.asyncDispose]());
+    cleanUps.add(() => next[Symbol.asyncDispose]());
     expect(await next.logging.list()).toEqual(rules);
     const log = next.nflog({ groups: [5, 6, 7], queue: { packets: 1 } });
     const plain = recorder();
@@ -325,7 +323,7 @@ kernelSuite('records of log rules', () => {
     await web1.logging.add([{ group: 5, ...SENT, prefix: 'p', name: 'fourth' }]);
     await told(undefined, 2);
     const other = Container.open({ netns });
-    cleanUps.push(() => other[Symbol.asyncDispose]());
+    cleanUps.add(() => other[Symbol.asyncDispose]());
     await other.logging.set([{ group: 5, ...SENT, prefix: 'p', name: 'fifth' }]);
     const found = async () => {
       send(netns, 1);
@@ -385,7 +383,7 @@ kernelSuite('records of a container that floods its logging table', () => {
       const [begin, end] = [count('begun'), count('ended')];
       channel.start.subscribe(begin);
       channel.end.subscribe(end);
-      cleanUps.push(
+      cleanUps.add(
         () => channel.start.unsubscribe(begin),
         () => channel.end.unsubscribe(end),
       );

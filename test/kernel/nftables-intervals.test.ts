@@ -1,16 +1,16 @@
 import { spawnSync } from 'node:child_process';
 import fc from 'fast-check';
-import { BatchError, NetNs } from 'netsteer';
+import { BatchError } from 'netsteer';
 import {
   type ElementKey,
   type JsonCommand,
   type NewSet,
-  Nftables,
+  type Nftables,
   Transaction,
   type WireElement,
 } from 'netsteer/nftables';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { freshNamespaces, nft } from '../support/fresh-namespace.ts';
+import { describe, expect, test } from 'vitest';
+import { freshNamespaces, nft, other, otherNamespaces, there } from '../support/fresh-namespace.ts';
 import {
   type Box,
   type Dimension,
@@ -32,17 +32,7 @@ import { kernelSuite } from '../support/where.ts';
 /* Sets of ranges: whatever is added and deleted, the kernel has what a plain list of ranges says, and so it has by nft. */
 
 freshNamespaces();
-
-let other: NetNs;
-let there: Nftables;
-beforeEach(() => {
-  other = NetNs.create();
-  there = Nftables.open({ netns: other });
-});
-afterEach(async () => {
-  await there[Symbol.asyncDispose]();
-  other.close();
-});
+otherNamespaces();
 
 const T = { family: 'ip', table: 't' } as const;
 const S = { ...T, set: 's' } as const;

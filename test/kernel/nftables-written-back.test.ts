@@ -1,26 +1,16 @@
 import fc from 'fast-check';
-import { type Family, NetNs } from 'netsteer';
-import { type NewObject, Nftables, type RuleEntry, type RulesetEvent, Transaction } from 'netsteer/nftables';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import type { Family } from 'netsteer';
+import { type NewObject, type Nftables, type RuleEntry, type RulesetEvent, Transaction } from 'netsteer/nftables';
+import { describe, expect, test } from 'vitest';
 import { copyOf } from '../conformance/readings.ts';
-import { debian, freshNamespaces, nft } from '../support/fresh-namespace.ts';
+import { debian, freshNamespaces, nft, otherNamespaces, there } from '../support/fresh-namespace.ts';
 import { stateOf } from '../support/nftables-state.ts';
 import { kernelSuite } from '../support/where.ts';
 
 /* What any reading returns can be written as it is: it tells what there was, not where it goes. */
 
 freshNamespaces();
-
-let other: NetNs;
-let there: Nftables;
-beforeEach(() => {
-  other = NetNs.create();
-  there = Nftables.open({ netns: other });
-});
-afterEach(async () => {
-  await there[Symbol.asyncDispose]();
-  other.close();
-});
+otherNamespaces();
 
 const T = { family: 'ip', table: 't' } as const;
 const inTable = () => new Transaction().add({ table: { family: 'ip', name: 't' } }).add({ chain: { ...T, name: 'c' } });

@@ -2,18 +2,16 @@ import { execFileSync } from 'node:child_process';
 import { isDeepStrictEqual } from 'node:util';
 import { Container, Fleet, NetNs } from 'netsteer';
 import { tcp, udp } from 'netsteer/nftables';
-import { afterAll, afterEach, expect, it } from 'vitest';
+import { afterAll, expect, it } from 'vitest';
 import type { LogRule, OwnedDifference, Redirect, RedirectSettings } from '../../src/container/index.ts';
+import { cleanUpsOfEach } from '../support/clean-ups.ts';
 import { stateOf } from '../support/nftables-state.ts';
 import { type Tampering, tamperings } from '../support/tampering.ts';
 import { isLong, kernelSuite } from '../support/where.ts';
 
 const fleet = Fleet.open();
 afterAll(() => fleet[Symbol.asyncDispose]());
-const cleanUps: (() => unknown)[] = [];
-afterEach(async () => {
-  for (const cleanUp of cleanUps.splice(0).reverse()) await cleanUp();
-});
+const cleanUps = cleanUpsOfEach();
 
 interface Programmed {
   netns: NetNs;
@@ -32,7 +30,7 @@ async function end({ netns, container }: Programmed): Promise<void> {
 
 function one(): Programmed {
   const programmed = make();
-  cleanUps.push(() => end(programmed));
+  cleanUps.add(() => end(programmed));
   return programmed;
 }
 

@@ -1,21 +1,19 @@
 import { execFileSync } from 'node:child_process';
-import diagnostics from 'node:diagnostics_channel';
 import fc from 'fast-check';
 import { Container, Fleet, NetNs, type Redirect } from 'netsteer';
 import { Transaction } from 'netsteer/nftables';
-import { afterEach, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
+import { cleanUpsOfEach } from '../support/clean-ups.ts';
+import { sends } from '../support/sends.ts';
 import { rewrite } from '../support/tampering.ts';
 import { kernelSuite } from '../support/where.ts';
 
-const cleanUps: (() => unknown)[] = [];
-afterEach(async () => {
-  for (const cleanUp of cleanUps.splice(0).reverse()) await cleanUp();
-});
+const cleanUps = cleanUpsOfEach();
 
 function one(): { netns: NetNs; container: Container } {
   const netns = NetNs.create();
   const container = Container.open({ netns });
-  cleanUps.push(async () => {
+  cleanUps.add(async () => {
     await container[Symbol.asyncDispose]();
     netns.close();
   });
@@ -24,26 +22,12 @@ function one(): { netns: NetNs; container: Container } {
 
 function newFleet(): Fleet {
   const fleet = Fleet.open();
-  cleanUps.push(() => fleet[Symbol.asyncDispose]());
+  cleanUps.add(() => fleet[Symbol.asyncDispose]());
   return fleet;
 }
 
 const nft = (netns: NetNs, ...parameters: string[]): string =>
   netns.run(() => execFileSync('nft', parameters, { encoding: 'utf8' }));
-
-/** Datagrams that are sent meanwhile. */
-async function sends(work: () => unknown): Promise<number> {
-  let count = 0;
-  const channel = diagnostics.tracingChannel('netsteer:request');
-  const handlers = { start: () => void count++ };
-  channel.subscribe(handlers as never);
-  try {
-    await work();
-  } finally {
-    channel.unsubscribe(handlers as never);
-  }
-  return count;
-}
 
 const WEB: Redirect = { protocol: 'tcp', address: '10.10.0.100', port: 80, toPort: 8080 };
 const SIX: Redirect = { protocol: 'tcp', address: '2001:db8::1', port: 80, toPort: 8080 };
@@ -121,7 +105,7 @@ kernelSuite('settings of redirects', () => {
     const { netns, container } = one();
     await container.redirects.set([WEB], settings);
     const later = Container.open({ netns });
-    cleanUps.push(() => later[Symbol.asyncDispose]());
+    cleanUps.add(() => later[Symbol.asyncDispose]());
     await later.redirects.add([SIX]);
     expect(await shape(container)).toEqual(asSet);
     await later.redirects.add([WIDE]);

@@ -6,7 +6,8 @@ import type { Ability } from '../../src/container/index.ts';
 import { preflight } from '../../src/container/preflight.ts';
 import { Ipvs } from '../../src/ipvs/index.ts';
 import { NETLINK_GENERIC } from '../../src/linux/netlink.ts';
-import { CleanUps, scratchFolder } from '../support/bundle.ts';
+import { scratchFolder } from '../support/bundle.ts';
+import { CleanUps } from '../support/clean-ups.ts';
 import { useFaultyFfi } from '../support/faulty-ffi.ts';
 import { kernelSuite } from '../support/where.ts';
 

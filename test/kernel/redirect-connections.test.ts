@@ -1,9 +1,9 @@
 import dgram from 'node:dgram';
-import diagnostics from 'node:diagnostics_channel';
 import { Container, Fleet, type NetNs, type Redirect } from 'netsteer';
 import { Conntrack, type Flow, type NewFlow } from 'netsteer/conntrack';
 import { Transaction, udp } from 'netsteer/nftables';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { sends } from '../support/sends.ts';
 import { ADDRESSES, NOWHERE, TrafficLab } from '../support/traffic-lab.ts';
 import { until } from '../support/wait.ts';
 import { kernelSuite } from '../support/where.ts';
@@ -338,19 +338,6 @@ kernelSuite('connections behind a change of redirects', () => {
   });
 
   describe('the cost', () => {
-    async function sends(work: () => unknown): Promise<number> {
-      let count = 0;
-      const channel = diagnostics.tracingChannel('netsteer:request');
-      const handlers = { start: () => void count++ };
-      channel.subscribe(handlers as never);
-      try {
-        await work();
-      } finally {
-        channel.unsubscribe(handlers as never);
-      }
-      return count;
-    }
-
     it('is nothing where no connection ends, and one question where there is no connection', async () => {
       const { redirects } = container;
       await ct.flush();

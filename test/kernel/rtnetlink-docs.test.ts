@@ -3,13 +3,9 @@ import { NetNs } from 'netsteer';
 import { Links } from 'netsteer/rtnetlink';
 import { expect, test } from 'vitest';
 import { KINDS } from '../../src/rtnetlink/links/kinds.ts';
-import { SnippetsOf } from '../support/snippets.ts';
+import { AsyncFunction, SnippetsOf } from '../support/snippets.ts';
 
 const page = new SnippetsOf('test/kernel/rtnetlink-docs.test.ts');
-
-const AsyncFunction = (async () => {}).constructor as new (
-  ...parameters: string[]
-) => (...values: unknown[]) => Promise<void>;
 
 test("docs/rtnetlink.md's example joins two namespaces and lists what it created", async () => {
   const body = page.take('createVeth').code.replace(/^import .*$/gm, '');

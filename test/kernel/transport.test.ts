@@ -1,5 +1,5 @@
 import fs from 'node:fs';
-import { afterEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { Writer } from '../../src/codec/index.ts';
 import { BatchError, NetlinkError } from '../../src/errors.ts';
 import { ffi } from '../../src/ffi/index.ts';
@@ -21,29 +21,27 @@ import { runAway, runNow } from '../../src/netlink/operation.ts';
 import { NOTHING } from '../../src/netlink/transport.ts';
 import { NetNs } from '../../src/netns/index.ts';
 import { Nftables, Transaction } from '../../src/nftables/index.ts';
+import { cleanUpsOfEach } from '../support/clean-ups.ts';
 import { evaluate } from '../support/compiled.ts';
 import { kernelSuite, where } from '../support/where.ts';
 
-const cleanUps: (() => void)[] = [];
-afterEach(() => {
-  for (const cleanUp of cleanUps.splice(0).reverse()) cleanUp();
-});
+const cleanUps = cleanUpsOfEach();
 
 function make(): NetNs {
   const netns = NetNs.create();
-  cleanUps.push(() => netns.close());
+  cleanUps.add(() => netns.close());
   return netns;
 }
 
 function open(netns: NetNs, protocol = NETLINK_ROUTE): NetlinkSocket {
   const socket = new NetlinkSocket({ netns, protocol });
-  cleanUps.push(() => void socket.close());
+  cleanUps.add(() => void socket.close());
   return socket;
 }
 
 function openTables(netns: NetNs): Nftables {
   const nft = Nftables.open({ netns });
-  cleanUps.push(() => nft.close());
+  cleanUps.add(() => nft.close());
   return nft;
 }
 
@@ -154,7 +152,7 @@ kernelSuite('a netlink socket', () => {
     test('would be reached where it is not connected to the kernel: the test above would notice', () => {
       const netns = make();
       const fd = netns.run(() => ffi().socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE));
-      cleanUps.push(() => fs.closeSync(fd));
+      cleanUps.add(() => fs.closeSync(fd));
       const address = new Uint8Array(12);
       new DataView(address.buffer).setUint16(0, AF_NETLINK, true);
       ffi().bind(fd, address);
@@ -197,7 +195,7 @@ kernelSuite('a netlink socket', () => {
         }
       }
       const socket = new Narrow({ netns: make(), protocol: NETLINK_GENERIC });
-      cleanUps.push(() => void socket.close());
+      cleanUps.add(() => void socket.close());
       socket.setOption(SOL_SOCKET, SO_RCVBUF, 0);
       const exchange = new Exchange(socket, 'transport');
       const family = (attributes: (writer: Writer) => void) => ({

@@ -2,20 +2,8 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { CleanUps } from './clean-ups.ts';
 import { PATIENCE_MILLISECONDS } from './wait.ts';
-
-/** What is undone after a test, the last first. */
-export class CleanUps {
-  readonly #steps: (() => unknown)[] = [];
-
-  add(step: () => unknown): void {
-    this.#steps.push(step);
-  }
-
-  async run(): Promise<void> {
-    for (const step of this.#steps.splice(0).reverse()) await step();
-  }
-}
 
 export const run = (program: string, ...parameters: string[]): string =>
   execFileSync(program, parameters, {

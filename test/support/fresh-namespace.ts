@@ -19,6 +19,23 @@ export function freshNamespaces(): void {
   });
 }
 
+/** A second one, and its packet rules. */
+export let other: NetNs;
+export let there: Nftables;
+
+/** Gives each test of a file a second namespace. */
+export function otherNamespaces(): void {
+  beforeEach(() => {
+    other = NetNs.create();
+    there = Nftables.open({ netns: other });
+  });
+
+  afterEach(async () => {
+    await there[Symbol.asyncDispose]();
+    other.close();
+  });
+}
+
 /** Debian's nft in it: what it prints. It must find nothing wrong. */
 export function debian(input: string, ...parameters: string[]): string {
   const { status, stdout, stderr } = netns.run(() => spawnSync('nft', parameters, { encoding: 'utf8', input }));

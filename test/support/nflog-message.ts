@@ -61,3 +61,17 @@ export const usual = (sequence: number, payload = UDP, hook = 1): Raw[] => [
   [C.NFULA_SEQ, sequence.toString(16).padStart(8, '0')],
   [C.NFULA_PAYLOAD, payload],
 ];
+
+/** What a log does when nobody takes its packets: it stops reading, and begins again. */
+export function packetFlow() {
+  const flow = {
+    on: false,
+    start() {
+      flow.on = true;
+    },
+    stop() {
+      flow.on = false;
+    },
+  };
+  return flow;
+}

@@ -114,3 +114,8 @@ export function patternOf(prints: string): RegExp {
   const escaped = prints.trim().replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&');
   return new RegExp(`^${escaped.replaceAll('\\.\\.\\.', '[^]*?')}$`);
 }
+
+/** Makes a function of a snippet, with `await` in it. */
+export const AsyncFunction = (async () => {}).constructor as new (
+  ...parameters: string[]
+) => (...values: unknown[]) => Promise<void>;

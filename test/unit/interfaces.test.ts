@@ -8,6 +8,8 @@ import { expect, test } from 'vitest';
  * folder of src imports. These are the others, which have an idea of their own that cannot be seen, or not in reasonable time, from outside.
  */
 const DEEP: Readonly<Record<string, string>> = {
+  'conntrack/monitor.ts': 'the fuzzer gives it the events of a hostile kernel',
+  'conntrack/new-flow.ts': 'its message is a template for a million flows, which calls would take minutes to make',
   'container/modules.ts': 'the fuzzer gives it the texts of /proc, which are those of this kernel otherwise',
   'container/preflight.ts': 'is asked about kernels, modules and sysctls that this machine does not have',
   'container/redirects/port-map.ts': 'its order, and its pieces of work, are counted without a kernel',

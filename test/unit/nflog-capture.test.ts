@@ -5,7 +5,7 @@ import { CaptureSink, checkRotation } from '../../src/nflog/sinks/capture.ts';
 import { Delivery } from '../../src/nflog/sinks/delivery.ts';
 import { type CaptureFormat, PcapFormat } from '../../src/nflog/sinks/pcap.ts';
 import { PcapngFormat } from '../../src/nflog/sinks/pcapng.ts';
-import { packetOf, packetsOf, UDP, usual } from '../support/nflog-message.ts';
+import { packetFlow, packetOf, packetsOf, UDP, usual } from '../support/nflog-message.ts';
 import { turns } from '../support/wait.ts';
 
 const some = (count: number, from = 0) =>
@@ -36,15 +36,7 @@ class Slow extends Writable {
 
 function setUp(options: { format?: CaptureFormat; when?: BacklogPolicy; packets?: number; rotation?: Rotation } = {}) {
   const { format = new PcapFormat(), when = 'leave-to-kernel', packets = 100, rotation } = options;
-  const flow = {
-    on: false,
-    start() {
-      flow.on = true;
-    },
-    stop() {
-      flow.on = false;
-    },
-  };
+  const flow = packetFlow();
   const backlog = { packets, when };
   const delivery = new Delivery(backlog, flow);
   return {

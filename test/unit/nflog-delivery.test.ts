@@ -1,20 +1,13 @@
 import { describe, expect, it } from 'vitest';
 import type { Packet } from '../../src/nflog/index.ts';
 import { Delivery } from '../../src/nflog/sinks/delivery.ts';
+import { packetFlow } from '../support/nflog-message.ts';
 
 /** Stand-ins: the queue does not look at them. */
 const packets = (...numbers: number[]) => numbers as unknown as Packet[];
 
 function setUp(when: 'drop-oldest' | 'drop-newest' | 'leave-to-kernel', limit = 4) {
-  const flow = {
-    on: false,
-    start() {
-      flow.on = true;
-    },
-    stop() {
-      flow.on = false;
-    },
-  };
+  const flow = packetFlow();
   return { flow, delivery: new Delivery({ packets: limit, when }, flow) };
 }
 

@@ -1,5 +1,5 @@
 import { NO_CONTEXT, sourceOf } from '../../../src/codec/index.ts';
-import { Conntrack } from '../../../src/conntrack/conntrack.ts';
+import { Conntrack } from '../../../src/conntrack/index.ts';
 import { ConntrackMonitor } from '../../../src/conntrack/monitor.ts';
 import {
   expectationTable,
