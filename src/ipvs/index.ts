@@ -33,7 +33,7 @@ export type { Connection, ConnectionEnd, ConnectionsOptions } from './connection
 export type { Drain, DrainByProtocol, DrainPolicy } from './drain.ts';
 export { Ipvs, type IpvsOptions } from './ipvs.ts';
 export type { BatchBuilder, DestinationPatch, IpvsOperation, ServicePatch } from './operation.ts';
-export { formatPlan } from './plan-format.ts';
+export { formatPlan } from './plan.ts';
 export type { Drained, PlanOptions, ReconcileOptions, ReconcileProgress, ReconcileResult } from './reconcile.ts';
 export {
   parseRuleLines,

@@ -1,7 +1,7 @@
 import fs from 'node:fs';
-import { type InspectOptions, inspect } from 'node:util';
+import { type InspectOptions, inspect, types } from 'node:util';
 import { NetNsError, rangeError, typeError } from '../errors.ts';
-import { Descriptor, ffi } from '../ffi/index.ts';
+import { Descriptor, type Ffi, ffi } from '../ffi/index.ts';
 import { inspected } from '../inspect.ts';
 import { O_CLOEXEC, O_NONBLOCK, O_RDONLY } from '../linux/fcntl.ts';
 import { NS_GET_NSTYPE } from '../linux/nsfs.ts';
@@ -9,11 +9,75 @@ import { CLONE_NEWNET } from '../linux/sched.ts';
 import { ofThread } from '../thread.ts';
 import { fromNode } from './failure.ts';
 import { listNames, NAMES_DIRECTORY, pinName, unpinName, validName } from './names.ts';
-import { threadSwitcher } from './namespace-switcher.ts';
+import { type NamespaceSwitcher, threadSwitcher } from './namespace-switcher.ts';
 import { openOfPid, openOfPidfd } from './process.ts';
-import { checkSynchronous, refuseLate } from './synchronous.ts';
 import { Sysctl } from './sysctl.ts';
-import { withoutMount } from './unmounted.ts';
+
+const CODE = 'ERR_ASYNC_IN_NETNS';
+
+/** Iterators whose functions run when they are asked for the next value. */
+const LAZY = ['Generator', 'AsyncGenerator', 'Iterator Helper', 'Async-from-Sync Iterator'];
+
+/** Refuses a function of which a part would run later, before it is called. */
+export function checkSynchronous(inside: unknown): void {
+  if (typeof inside !== 'function') throw typeError([], 'a function', inside);
+  // A bound function and a proxy have the prototype of what they stand for, and so its tag.
+  const tag = tagOf(inside);
+  const isAsync = types.isAsyncFunction(inside) || tag === 'AsyncFunction' || tag === 'AsyncGeneratorFunction';
+  const isGenerator = types.isGeneratorFunction(inside) || tag === 'GeneratorFunction';
+  if (isAsync) throw typeError([], 'a synchronous function, not an async one (it has not been called)', inside, CODE);
+  if (isGenerator)
+    throw typeError([], 'a synchronous function, not a generator (it has not been called)', inside, CODE);
+}
+
+/** Refuses what a function has returned where a part of its work is still to come. */
+export function refuseLate(result: unknown): void {
+  if ((typeof result !== 'object' || result === null) && typeof result !== 'function') return;
+  const late =
+    'a synchronous function (it was called: what ran before it returned ran inside, what is left will run at home)';
+  if (typeof (result as unknown as PromiseLike<unknown>).then === 'function') {
+    // Avoids an unhandled rejection of the promise itself.
+    (result as unknown as PromiseLike<unknown>).then(undefined, () => {});
+    throw typeError([], late, result, CODE);
+  }
+  if (LAZY.includes(tagOf(result) as string)) throw typeError([], late, result, CODE);
+}
+
+const tagOf = (value: object): unknown => (value as { [Symbol.toStringTag]?: unknown })[Symbol.toStringTag];
+
+/** The link in /proc of a namespace that was not opened through a bind mount. */
+const NO_MOUNT = /^net:\[\d+\]$/;
+
+/**
+ * Another descriptor of the same namespace, which does not keep the mount busy that it was opened through: umount(8) without `-l` and
+ * runtimes that take a name away would be told EBUSY for as long as it is open. The namespace itself is asked for one from within: opening
+ * /proc/self/fd/N anew would go through the same mount. `fd` is closed then. It is returned as it is where there is no such mount, and where
+ * this process must not enter the namespace.
+ */
+export function withoutMount(ffi: Ffi, switcher: NamespaceSwitcher, fd: number): number {
+  if (NO_MOUNT.test(linkOf(fd))) return fd;
+  let own = -1;
+  try {
+    own = switcher.enter(fd, () => ffi.open('/proc/thread-self/ns/net', O_RDONLY | O_CLOEXEC));
+  } catch (error) {
+    if (own >= 0) ffi.close(own);
+    if (error instanceof NetNsError && error.syscall === 'setns' && error.code !== 'ERR_NETNS_LOST') return fd;
+    ffi.close(fd);
+    throw error;
+  }
+  if (own < 0) return fd;
+  ffi.close(fd);
+  return own;
+}
+
+function linkOf(fd: number): string {
+  try {
+    return fs.readlinkSync(`/proc/thread-self/fd/${fd}`);
+  } catch {
+    // Without /proc there is no other way either.
+    return 'net:[0]';
+  }
+}
 
 const thread = ofThread('netns.home', { home: undefined as NetNs | undefined });
 

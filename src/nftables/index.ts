@@ -78,8 +78,7 @@ export type {
 export { type IptablesNflog, type IptablesRedirect, iptablesNflog, iptablesRedirect } from './iptables.ts';
 export { Nftables, type NftablesOptions } from './nftables.ts';
 export type { DesiredRuleset } from './plan/desired.ts';
-export { formatPlan } from './plan/format.ts';
-export { type RulesetPlan, type TableOwner, transactionOf } from './plan/plan.ts';
+export { formatPlan, type RulesetPlan, type TableOwner, transactionOf } from './plan/plan.ts';
 export type { ReconcileOptions } from './plan/reconcile.ts';
 export type { JsonListed, JsonQuery, JsonReset, NftQuery } from './queries.ts';
 export type { NamedObjectOf, ObjectKinds } from './read/by-name.ts';

@@ -3,12 +3,78 @@ import { NETLINK_NETFILTER } from '../linux/netlink.ts';
 import { NFNLGRP_NFTABLES, NFNLGRP_NFTRACE } from '../linux/nfnetlink.ts';
 import { Exchange, NetlinkSocket, openWatcher, type Synchronous, syncAndAsync } from '../netlink/index.ts';
 import { type NetNs, netnsOf } from '../netns/netns.ts';
+import type { WireElement } from '../nf_tables/element.ts';
+import type { SetKey } from '../nf_tables/set.ts';
+import type { ElementValue } from '../nft/element-values.ts';
+import type { RulesetJson } from '../nft/ruleset-json.ts';
 import { type Logger, Observer } from '../observe.ts';
-import type { ApplyForms, CommitForms, ElementsForms, RulesetForms } from './forms.ts';
+import type { NftDocument } from './commands.ts';
 import { NftablesOperations } from './nftables-operations.ts';
-import type { ListFilter } from './read/listing.ts';
+import type { NftQuery } from './queries.ts';
+import type { ElementsOptions, ListFilter, Ruleset } from './read/listing.ts';
+import type { RulesetOptions } from './read/ruleset.ts';
 import { checkMonitorOptions, MONITOR_BUFFER_BYTES, Monitor, type MonitorOptions } from './watch/monitor.ts';
 import { checkTraceOptions, Trace, type TraceOptions } from './watch/tracing.ts';
+import type { CommitOptions, CommitResult } from './write/commit.ts';
+import type { Transaction } from './write/transaction.ts';
+
+/*
+ * The methods of `Nftables` whose result depends on what is asked for: their overloads, as promises and at once.
+ */
+
+/** `commit` resolves to something only where that is asked for. */
+export interface CommitForms {
+  promise: {
+    (transaction: Transaction, options: CommitOptions & { echo: true }): Promise<CommitResult>;
+    (transaction: Transaction, options?: CommitOptions): Promise<CommitResult | undefined>;
+  };
+  sync: {
+    (transaction: Transaction, options: CommitOptions & { echo: true }): CommitResult;
+    (transaction: Transaction, options?: CommitOptions): CommitResult | undefined;
+  };
+}
+
+/** `apply` resolves to the reply where the document asks something. */
+export interface ApplyForms {
+  promise: {
+    (document: NftQuery): Promise<RulesetJson>;
+    (document: NftDocument, options?: CommitOptions): Promise<CommitResult | undefined>;
+    (document: NftDocument | NftQuery, options?: CommitOptions): Promise<CommitResult | RulesetJson | undefined>;
+  };
+  sync: {
+    (document: NftQuery): RulesetJson;
+    (document: NftDocument, options?: CommitOptions): CommitResult | undefined;
+    (document: NftDocument | NftQuery, options?: CommitOptions): CommitResult | RulesetJson | undefined;
+  };
+}
+
+/** `ruleset` resolves to objects, or to JSON or text where that is asked for. */
+export interface RulesetForms {
+  promise: {
+    (options: RulesetOptions & { as: 'json' }): Promise<RulesetJson>;
+    (options: RulesetOptions & { as: 'text' }): Promise<string>;
+    (options?: RulesetOptions & { as?: 'objects' }): Promise<Ruleset>;
+    (options?: RulesetOptions): Promise<Ruleset | RulesetJson | string>;
+  };
+  sync: {
+    (options: RulesetOptions & { as: 'json' }): RulesetJson;
+    (options: RulesetOptions & { as: 'text' }): string;
+    (options?: RulesetOptions & { as?: 'objects' }): Ruleset;
+    (options?: RulesetOptions): Ruleset | RulesetJson | string;
+  };
+}
+
+/** What `elements` resolves to depends on the form that is asked for. */
+export interface ElementsForms {
+  promise: {
+    (set: SetKey, options: ElementsOptions & { as: 'values' }): Promise<ElementValue[]>;
+    (set: SetKey, options?: ElementsOptions & { as?: 'wire' }): Promise<WireElement[]>;
+  };
+  sync: {
+    (set: SetKey, options: ElementsOptions & { as: 'values' }): ElementValue[];
+    (set: SetKey, options?: ElementsOptions & { as?: 'wire' }): WireElement[];
+  };
+}
 
 /** What a handle is opened with. */
 export interface NftablesOptions {

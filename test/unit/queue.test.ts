@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import type { Operation, Step } from '../../src/netlink/index.ts';
+import { acquireQueue, OperationQueue, releaseQueue } from '../../src/netlink/lifetime.ts';
 import { runAway, runNow } from '../../src/netlink/operation.ts';
-import { acquireQueue, OperationQueue, releaseQueue } from '../../src/netlink/queue.ts';
 
 interface Gate {
   step: Step;
