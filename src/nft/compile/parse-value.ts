@@ -6,9 +6,9 @@ import type { Names, NameTable } from '../names.ts';
 import { type Place, refuse, type Value, value } from '../tree.ts';
 import { fromBytes, textBytes } from './number.ts';
 
-/** What the meaning of words depends on, besides their type. */
+/** The things besides its type that the value of a word depends on. */
 export interface WordContext {
-  /** Asked for only where a word is neither a number nor one of nft's own. */
+  /** Called only for a word that is neither a number nor one of nft's own. */
   names(): Names;
   readonly dialect: Dialect;
   /** The index of an interface. */
@@ -18,114 +18,132 @@ export interface WordContext {
 const CGROUPS = '/sys/fs/cgroup';
 const SECONDS_PER_DAY = 86_400;
 
-/** The value that a word stands for where a type is asked for. */
+/** A word of a rule, and the type that the other side of its match, or its set, gives it. */
+interface Word {
+  readonly given: string | number | bigint;
+  /** Undefined for a text. */
+  readonly number: bigint | undefined;
+  readonly text: string;
+  readonly type: Datatype;
+  readonly place: Place | undefined;
+  readonly context: WordContext;
+}
+
+const wrong = (word: Word, expected: string) => refuse(word.place, expected, word.given);
+
+const made = ({ place, type }: Word, number: bigint, order: ByteOrder = type.order, bits: number = type.bits): Value =>
+  value(place, type, order, bits, number);
+
+/** A number without a name has the order of this machine, and as many bits as it needs. */
+function integer(word: Word, expected: string): Value {
+  const found = word.number ?? parseInteger(word.text);
+  if (found === undefined) throw wrong(word, expected);
+  return made(word, found, 'host', 1);
+}
+
+/** A value of the type, as a parser of texts returns it; undefined is none. */
+function orRefuse(word: Word, found: number | bigint | undefined, expected: string): Value {
+  if (found === undefined) throw wrong(word, expected);
+  return made(word, BigInt(found));
+}
+
+/** A number up to a maximum, or a name in a file. */
+function named(word: Word, table: (names: Names) => NameTable, expected: string, maximum: bigint): Value {
+  const { number, text, context } = word;
+  const found = number ?? parseInteger(text) ?? table(context.names()).byName.get(text);
+  if (found === undefined || found > maximum) throw wrong(word, expected);
+  return made(word, BigInt(found));
+}
+
+function symbol(word: Word): Value {
+  const { type, number, text, context } = word;
+  const symbols = context.dialect.usesOldSymbols ? (type.oldSymbols ?? type.symbols) : type.symbols;
+  if (symbols === undefined) return integer(word, 'a number');
+  if (number === undefined && Object.hasOwn(symbols, text)) return made(word, BigInt(symbols[text]!));
+  return integer(word, `a number, or one of ${Object.keys(symbols).join(', ')}`);
+}
+
+const MAXIMUM = 0xffffffffn;
+
+/** By the kind of the type. */
+const PARSERS: Readonly<Partial<Record<Datatype['kind'], (word: Word) => Value>>> = {
+  integer: symbol,
+  bitmask: symbol,
+  boolean(word) {
+    const { text } = word;
+    const found = text === 'exists' ? 1n : text === 'missing' ? 0n : integer(word, 'true or false').value;
+    return made(word, found === 0n ? 0n : 1n);
+  },
+  ipv4(word) {
+    const { number, text } = word;
+    const bytes = number === undefined ? parseIPv4(text) : undefined;
+    if (bytes !== undefined)
+      return made(word, BigInt(((bytes[0]! << 24) | (bytes[1]! << 16) | (bytes[2]! << 8) | bytes[3]!) >>> 0));
+    if (number === undefined || number > MAXIMUM) throw wrong(word, 'an IPv4 address');
+    return made(word, number);
+  },
+  ipv6(word) {
+    const bytes = parseIPv6(word.text);
+    return orRefuse(word, bytes && fromBytes(toHex(bytes), 'big'), 'an IPv6 address');
+  },
+  'link-address'(word) {
+    if (!/^[0-9a-f]{1,2}(:[0-9a-f]{1,2})*$/i.test(word.text)) throw wrong(word, 'a link layer address');
+    const parts = word.text.split(':');
+    const hex = parts.map(part => part.padStart(2, '0')).join('');
+    return made(word, fromBytes(hex, 'big'), 'big', parts.length * 8);
+  },
+  protocol(word) {
+    if (Object.hasOwn(PROTOCOL_WORDS, word.text)) return made(word, BigInt(PROTOCOL_WORDS[word.text]!));
+    return named(word, names => names.protocols(), 'an IP protocol', 0xffn);
+  },
+  service: word => named(word, names => names.services(), 'a port or a service', 0xffffn),
+  file: word => named(word, names => names.file(word.type.file!), `a number, or a name in ${word.type.file}`, MAXIMUM),
+  user: word => named(word, names => names.users(), "a user's number or name", MAXIMUM),
+  group: word => named(word, names => names.groups(), "a group's number or name", MAXIMUM),
+  label(word) {
+    const { type, text, context } = word;
+    const numbers = context.names().file(type.file!).byName;
+    const bit = numbers.get(text) ?? Number(integer(word, 'a connection label').value);
+    if (bit >= type.bits) throw wrong(word, `a connection label below ${type.bits}`);
+    return made(word, 1n << BigInt(bit));
+  },
+  interface(word) {
+    const { number, text, context } = word;
+    const found = number === undefined ? (context.interfaceIndex(text) ?? decimal(text)) : Number(number);
+    if (found === undefined || found > 0x7fffffff) throw wrong(word, 'an interface that exists, or its index');
+    return made(word, BigInt(found));
+  },
+  string(word) {
+    if (/[^\t\x20-\x7e\u0080-\uffff]/.test(word.text)) throw wrong(word, 'text without control characters');
+    const hex = `${textBytes(word.text)}00`;
+    return made(word, fromBytes(hex, 'host'), 'host', hex.length * 4);
+  },
+  time(word) {
+    const milliseconds = parseTime(word.text);
+    const fits = milliseconds !== undefined && milliseconds <= 0xffffffff;
+    return orRefuse(word, fits ? milliseconds : undefined, "a time: seconds, or '1d2h3m4s'");
+  },
+  date: word => orRefuse(word, parseDate(word.text), "a date: '2020-01-31 23:59:59', or seconds since 1970"),
+  hour: word => orRefuse(word, parseHour(word.text), "a time of the day: '23:59', or seconds since midnight UTC"),
+  classid: word => orRefuse(word, parseClassid(word.text), "a traffic class: 'major:minor', root or none"),
+  cgroup(word) {
+    const found = word.number ?? inodeOf(`${CGROUPS}/${word.text}`);
+    return orRefuse(word, found, `a control group below ${CGROUPS}`);
+  },
+};
+
+/** The value of a word in the place of a value of this type. */
 export function parseValue(
-  word: string | number | bigint,
+  given: string | number | bigint,
   type: Datatype,
   place: Place | undefined,
   context: WordContext,
 ): Value {
-  const number = typeof word === 'string' ? undefined : wholeNumber(word, place);
-  const text = typeof word === 'string' ? word : String(word);
-  const wrong = (expected: string) => refuse(place, expected, word);
-  const made = (found: bigint, order: ByteOrder = type.order, bits = type.bits) =>
-    value(bits, found, type, order, place);
-  const integer = (expected: string): Value => {
-    const found = number ?? parseInteger(text);
-    if (found === undefined) throw wrong(expected);
-    return made(found, 'host', 1);
-  };
-  switch (type.kind) {
-    case 'integer':
-    case 'bitmask': {
-      const symbols = context.dialect.usesOldSymbols ? (type.oldSymbols ?? type.symbols) : type.symbols;
-      if (symbols === undefined) return integer('a number');
-      if (number === undefined && Object.hasOwn(symbols, text)) return made(BigInt(symbols[text]!));
-      return integer(`a number, or one of ${Object.keys(symbols).join(', ')}`);
-    }
-    case 'boolean': {
-      const found = text === 'exists' ? 1n : text === 'missing' ? 0n : integer('true or false').value;
-      return made(found === 0n ? 0n : 1n);
-    }
-    case 'ipv4': {
-      const bytes = number === undefined ? parseIPv4(text) : undefined;
-      if (bytes !== undefined)
-        return made(BigInt(((bytes[0]! << 24) | (bytes[1]! << 16) | (bytes[2]! << 8) | bytes[3]!) >>> 0));
-      if (number !== undefined && number <= 0xffffffffn) return made(number);
-      throw wrong('an IPv4 address');
-    }
-    case 'ipv6': {
-      const bytes = parseIPv6(text);
-      if (bytes === undefined) throw wrong('an IPv6 address');
-      return made(fromBytes(toHex(bytes), 'big'));
-    }
-    case 'link-address': {
-      if (!/^[0-9a-f]{1,2}(:[0-9a-f]{1,2})*$/i.test(text)) throw wrong('a link layer address');
-      const parts = text.split(':');
-      const hex = parts.map(part => part.padStart(2, '0')).join('');
-      return made(fromBytes(hex, 'big'), 'big', parts.length * 8);
-    }
-    case 'protocol':
-      if (Object.hasOwn(PROTOCOL_WORDS, text)) return made(BigInt(PROTOCOL_WORDS[text]!));
-      return named(names => names.protocols(), 'an IP protocol', 0xffn);
-    case 'service':
-      return named(names => names.services(), 'a port or a service', 0xffffn);
-    case 'file':
-      return named(names => names.file(type.file!), `a number, or a name in ${type.file}`, 0xffffffffn);
-    case 'user':
-      return named(names => names.users(), "a user's number or name", 0xffffffffn);
-    case 'group':
-      return named(names => names.groups(), "a group's number or name", 0xffffffffn);
-    case 'label': {
-      const bit = context.names().file(type.file!).byName.get(text) ?? Number(integer('a connection label').value);
-      if (bit >= type.bits) throw wrong(`a connection label below ${type.bits}`);
-      return made(1n << BigInt(bit));
-    }
-    case 'interface': {
-      const found = number === undefined ? (context.interfaceIndex(text) ?? decimal(text)) : Number(number);
-      if (found === undefined || found > 0x7fffffff) throw wrong('an interface that exists, or its index');
-      return made(BigInt(found));
-    }
-    case 'string': {
-      if (/[^\t\x20-\x7e\u0080-\uffff]/.test(text)) throw wrong('text without control characters');
-      const hex = `${textBytes(text)}00`;
-      return made(fromBytes(hex, 'host'), 'host', hex.length * 4);
-    }
-    case 'time': {
-      const milliseconds = parseTime(text);
-      if (milliseconds === undefined || milliseconds > 0xffffffff) throw wrong("a time: seconds, or '1d2h3m4s'");
-      return made(BigInt(milliseconds));
-    }
-    case 'date': {
-      const nanoseconds = parseDate(text);
-      if (nanoseconds === undefined) throw wrong("a date: '2020-01-31 23:59:59', or seconds since 1970");
-      return made(nanoseconds);
-    }
-    case 'hour': {
-      const seconds = parseHour(text);
-      if (seconds === undefined) throw wrong("a time of the day: '23:59', or seconds since midnight UTC");
-      return made(BigInt(seconds));
-    }
-    case 'classid': {
-      const handle = parseClassid(text);
-      if (handle === undefined) throw wrong("a traffic class: 'major:minor', root or none");
-      return made(BigInt(handle));
-    }
-    case 'cgroup': {
-      if (number !== undefined) return made(number);
-      const inode = inodeOf(`${CGROUPS}/${text}`);
-      if (inode === undefined) throw wrong(`a control group below ${CGROUPS}`);
-      return made(inode);
-    }
-    default:
-      throw wrong(type.kind === 'verdict' ? 'a verdict' : 'something whose type is known from the other side');
-  }
-
-  function named(table: (names: Names) => NameTable, expected: string, maximum: bigint): Value {
-    const found = number ?? parseInteger(text) ?? bigOrNone(table(context.names()).byName.get(text));
-    if (found === undefined || found > maximum) throw wrong(expected);
-    return made(found);
-  }
+  const number = typeof given === 'string' ? undefined : wholeNumber(given, place);
+  const word: Word = { given, number, text: typeof given === 'string' ? given : String(given), type, place, context };
+  const parser = PARSERS[type.kind];
+  if (parser !== undefined) return parser(word);
+  throw wrong(word, type.kind === 'verdict' ? 'a verdict' : 'something whose type is known from the other side');
 }
 
 function wholeNumber(word: number | bigint, place: Place | undefined): bigint {
@@ -133,10 +151,7 @@ function wholeNumber(word: number | bigint, place: Place | undefined): bigint {
   throw refuse(place, 'a whole number that is not negative', word);
 }
 
-const bigOrNone = (number: number | undefined): bigint | undefined =>
-  number === undefined ? undefined : BigInt(number);
-
-/** As C reads it: 0x10 is hexadecimal, 010 octal. */
+/** An integer as in C: 0x10 is hexadecimal, 010 octal. */
 function parseInteger(text: string): bigint | undefined {
   if (/^(0x[0-9a-f]+|0|[1-9]\d*)$/i.test(text)) return BigInt(text);
   return /^0[0-7]+$/.test(text) ? BigInt(`0o${text.slice(1)}`) : undefined;
@@ -167,7 +182,7 @@ function parseDate(text: string): bigint | undefined {
   return BigInt(utc + offset) * 1_000_000n;
 }
 
-/** Seconds since midnight UTC of a local time of the day; a number is what it is. */
+/** Seconds since midnight UTC of a local time of the day; a number alone is these seconds. */
 function parseHour(text: string): number | undefined {
   if (/^\d+$/.test(text)) return Number(text);
   const found = /^(\d\d?):(\d\d?)(?::(\d\d?))?$/.exec(text);
@@ -195,7 +210,7 @@ function inodeOf(path: string): bigint | undefined {
   return statSync(path, { bigint: true, throwIfNoEntry: false })?.ino;
 }
 
-/** Protocols that nft's language has words for, whatever the files call them. */
+/** Protocols that are words of nft's language, with or without /etc/protocols. */
 const PROTOCOL_WORDS: Readonly<Record<string, number>> = {
   tcp: 6,
   udp: 17,
