@@ -216,7 +216,7 @@ const ROWS: { readonly [N in ObjectName]: ObjectRow<Data<N>> } = {
       const lines: string[] = [];
       if (mss !== undefined) lines.push(`mss ${mss}`);
       if (wscale !== undefined) lines.push(`wscale ${wscale}`);
-      // nft leaves the room of a flag that is not set.
+      // nft prints a space for a flag that is not set.
       const shown = (flag: SynproxyFlag) => (flags.includes(flag) ? flag : '');
       if (flags.length > 0) lines.push(`${shown('timestamp')} ${shown('sack-perm')}`);
       return lines;

@@ -32,7 +32,7 @@ interface Word {
 const wrong = (word: Word, expected: string) => refuse(word.place, expected, word.given);
 
 const made = ({ place, type }: Word, number: bigint, order: ByteOrder = type.order, bits: number = type.bits): Value =>
-  value(place, type, order, bits, number);
+  value(bits, number, type, order, place);
 
 /** A number without a name has the order of this machine, and as many bits as it needs. */
 function integer(word: Word, expected: string): Value {

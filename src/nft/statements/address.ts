@@ -8,7 +8,7 @@ import { type Node, Place, range, refuse, setType, Undecompilable } from '../tre
 
 /* The addresses and ports that statements take as their arguments. */
 
-/** By family. */
+/** The types of addresses by family. */
 export const ADDRESS_TYPES: Readonly<Record<AddressFamily, Datatype>> = { ip: TYPES.ipv4_addr, ip6: TYPES.ipv6_addr };
 
 export const isAddressFamily = (family: unknown): family is AddressFamily => family === 'ip' || family === 'ip6';
@@ -21,7 +21,7 @@ export function addressType(family: unknown, place: Place | undefined, expected 
 
 const FAMILIES = { ip: 'ip', ip6: 'ip6' } as const;
 
-/** The family that a statement names, or that the rule is of; undefined in the family inet where none is named. */
+/** The family that a statement names; default that of the rule, or undefined in the family inet. */
 export function natFamily({ scope }: Evaluator, fields: Fields, place: Place): AddressFamily | undefined {
   const given = fields.family === undefined ? undefined : entryOf(FAMILIES, fields.family, new Place(place, 'family'));
   const { family } = scope;
@@ -37,7 +37,7 @@ export function readAddress(registers: Registers, register: number, family: unkn
   return node;
 }
 
-/** One port, or a range; the kernel repeats the first register where there is none. */
+/** One port, or a range. Of a single port the kernel repeats the first register as the last one. */
 export function readPorts(registers: Registers, from: number | undefined, to?: number): Node | undefined {
   const portIn = (register: number): Node => {
     const node = registers.get(register);

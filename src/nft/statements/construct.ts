@@ -8,7 +8,7 @@ import type { Json } from '../json-object.ts';
 import type { ProtocolContext } from '../protocol-context.ts';
 import type { Binary, Node } from '../tree.ts';
 
-/* What the file of a statement has to say about it. The registry has one of these for each statement. */
+/* The parts of a statement of nft's language. Each statement has a file with such a construct, and the registry lists them. */
 
 type NameOf<E> = E extends unknown ? keyof E & string : never;
 type Readers<S> = {
@@ -19,25 +19,25 @@ type Readers<S> = {
 export interface Construct<S extends { kind: string }, Name extends string = never> {
   /** From nft's JSON to the kernel's expressions, for each of its names. */
   readonly compile: Readonly<Record<Name, Compile>>;
-  /** From the kernel's expressions; undefined where the expression only loads a register. */
+  /** From the kernel's expressions, by their names; undefined for an expression that only loads a register. */
   readonly read: Readers<S>;
   /** Gives the statement's values their types, once the protocols of the packet are known. */
   complete?(statement: S, rule: Completion): void;
-  /** As nft's text has it. */
+  /** nft's text. */
   text(statement: S, options: TextOptions): string;
-  /** As nft's JSON has it. */
+  /** nft's JSON. */
   json(statement: S, options: JsonOptions): Json;
-  /** nft reads nothing behind it in a rule. */
+  /** Must it be the last statement of a rule? nft reads no others behind it. */
   ends?(statement: S): boolean;
-  /** What it takes from the packet, where that can be inside a tunnel. */
+  /** The part of the packet that it looks at, if that can be inside a tunnel. */
   looksAt?(statement: S): Node | undefined;
 }
 
-/** What a statement may ask of the pass that completes a rule. */
+/** The services of the pass that completes a rule. */
 export interface Completion {
   readonly dialect: Dialect;
   readonly context: ProtocolContext;
-  /** Gives a node its meaning; the result stands in its place. */
+  /** Gives a node its type and its field; the result takes its place. */
   node(node: Node): Node;
   /** Takes a mask away that only picks the bits of a field. */
   mask(of: Binary, mask: Binary, replace: (node: Node) => void): boolean;

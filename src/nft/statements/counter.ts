@@ -4,7 +4,7 @@ import { exactNumber, type State } from './state.ts';
 
 /* `counter`: counts packets and bytes. */
 
-/** The packets and bytes that have been counted. */
+/** The counted packets and bytes. */
 export interface CounterState {
   packets: number | bigint;
   bytes: number | bigint;

@@ -14,7 +14,7 @@ import type { Construct } from './construct.ts';
 
 export interface DupStatement {
   kind: 'dup';
-  /** The address; the device where there is none. */
+  /** The address; the device if there is no address. */
   to: Node | undefined;
   device: Node | undefined;
 }

@@ -46,7 +46,7 @@ export interface DynamicSetStatement {
   op: string;
   set: SetInfo;
   key: Node;
-  /** Of a map. */
+  /** The value, in maps. */
   data: Node | undefined;
   statements: StateStatement[];
 }

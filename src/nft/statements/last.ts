@@ -5,7 +5,7 @@ import { exactNumber, type State } from './state.ts';
 
 /* `last`: remembers when the rule was last passed. */
 
-/** Milliseconds since the rule was last passed; null where it never was. */
+/** Milliseconds since the rule was last passed; null if it never was. */
 export type LastState = { used: number | bigint | null } | null;
 
 export interface LastStatement {

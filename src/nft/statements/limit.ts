@@ -65,7 +65,7 @@ export const LIMIT: State<LimitStatement, 'limit'> = {
   },
 };
 
-/** Without the word `limit`, as objects with a name have it; `always` prints the default burst, too, where nft does. */
+/** The text without the word `limit`, as in objects with a name. With `always` the versions of nft that print the default burst do so. */
 export function limitText(
   { rate, unit, burst, bytes, inverted }: LimitStatement,
   { words }: StateOptions,

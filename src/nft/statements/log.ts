@@ -9,7 +9,7 @@ import type { Construct } from './construct.ts';
 
 /* `log`: to the kernel's log, or to the readers of an NFLOG group. */
 
-/** By nft's words: the kernel's. The kernel has one flag more, `nflog`, which it sets itself. */
+/** nft's words for the flags, with the kernel's. The kernel has one flag more, `nflog`, which it sets itself. */
 const FLAGS = {
   'tcp sequence': 'tcp-sequence',
   'tcp options': 'tcp-options',
@@ -25,17 +25,17 @@ export type LogLevel = keyof typeof LOG_LEVELS;
 /** Headers that the kernel's own log prints, too. */
 export type LogFlag = Flag | 'all';
 
-/** A packet log: NFLOG's where `group` is given. */
+/** A log of packets: of NFLOG if there is a `group`. */
 export interface Log {
-  /** NFLOG's group, 0 to 65535. Without one the kernel's own log is meant, which containers do not see. */
+  /** NFLOG's group, 0 to 65535. Default: the kernel's own log, which containers do not see. */
   group?: number;
   /** At most 127 bytes. */
   prefix?: string;
-  /** Bytes of the packet that are handed over. */
+  /** Bytes of the packet to hand over. */
   snaplen?: number;
   /** Packets that the kernel gathers before it wakes the listener. */
   'queue-threshold'?: number;
-  /** Of the kernel's own log. */
+  /** The severity, in the kernel's own log only. */
   level?: LogLevel;
   flags?: LogFlag | LogFlag[];
 }

@@ -24,7 +24,7 @@ export interface MangleStatement {
   value: Node;
 }
 
-/** The value to write, as the key has it. */
+/** The value to write, with the type of the key. */
 function valueFor(e: Evaluator, key: Extract<Node, { kind: 'meta' | 'ct' }>, written: Node): Node {
   e.statementBits = key.bits;
   return single(argument(e, written, key.type, key.bits, key.order));
@@ -41,7 +41,7 @@ function extensionWrite(e: Evaluator, key: Exthdr, written: Node): void {
   });
 }
 
-/** The statement that writes what a register has. */
+/** The statement that writes the content of a register. */
 function written(registers: Registers, sourceRegister: number, target: Node): MangleStatement {
   const value = registers.get(sourceRegister);
   setType(value, target.type, target.order);

@@ -23,9 +23,9 @@ import {
 } from '../tree.ts';
 import type { Construct } from './construct.ts';
 
-/* `match`: ends the rule unless something is so. `vmap`, which looks a verdict up, is read like one. */
+/* `match`: ends the rule unless a relation holds. `vmap`, a look-up of a verdict, is read like one. */
 
-/** By the kernel's comparisons: nft's operators. */
+/** The kernel's comparisons, with nft's operators. */
 const COMPARISONS: Readonly<Record<string, MatchOperator>> = {
   eq: '==',
   neq: '!=',
@@ -43,14 +43,14 @@ const OPERATORS: Readonly<Record<string, MatchOperator>> = {
 /** `in` is nft's implicit operator: a set has it, a bitmask has one of these bits. */
 export type MatchOperator = '==' | '!=' | '<' | '>' | '<=' | '>=' | 'in' | '!';
 
-/** Ends the rule unless it is so. */
+/** Ends the rule unless the relation holds. */
 export interface Match {
   op: MatchOperator;
   left: JsonExpression;
   right: JsonExpression;
 }
 
-/** `node` is a relation, or the map that a verdict is looked up in. */
+/** `node` is a relation, or the look-up of a verdict in a map. */
 export interface MatchStatement {
   kind: 'match';
   node: Node;
@@ -70,7 +70,7 @@ function operatorOf(comparison: string | number): MatchOperator {
 function compare(registers: Registers, { register, op, data }: ContentOf<'cmp'>): MatchStatement {
   const left = registers.get(register);
   const right = registerValue(hexOf(data));
-  // A truth value has no prefix. nft before 1.0.7 compares four bytes of it, others write one.
+  // A truth value has no prefix. nft before 1.0.7 compares four bytes of it, later versions one.
   if (left.type === TYPES.boolean) left.bits = right.bits;
   const operator = operatorOf(op);
   if (left.bits > right.bits && !isText(left.type)) {

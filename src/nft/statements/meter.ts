@@ -11,7 +11,7 @@ import type { Construct } from './construct.ts';
 import { isMeter, readElement } from './dynamic-set.ts';
 import { compileStates, readStates, type StateStatement, stateJson, statesText } from './stateful.ts';
 
-/* `meter`: as nft before 0.9.1 wrote dynamic sets. */
+/* `meter`: the word for dynamic sets in nft before 0.9.1. */
 
 export interface MeterStatement {
   kind: 'meter';
@@ -24,8 +24,7 @@ export interface MeterStatement {
 export const METER: Construct<MeterStatement, 'meter'> = {
   compile: {
     /**
-     * The kernel has no meters: it becomes a dynamic set of the meter's name. The set is made with the rule unless it is there, and
-     * outlives the rule.
+     * The kernel has no meters. The compiler makes a dynamic set with the meter's name, unless there is one. The set outlives the rule.
      */
     meter(e, json, place) {
       const fields = fieldsOf(json, place);

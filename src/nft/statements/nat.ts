@@ -22,9 +22,9 @@ import type { Construct } from './construct.ts';
 
 /* Rewriting addresses and ports: snat, dnat, masquerade, redirect. */
 
-/** In the order in which nft prints them; the kernel calls them the same. */
+/** In the order in which nft prints them. The kernel has the same names. */
 const FLAGS = { random: 'random', 'fully-random': 'fully-random', persistent: 'persistent', netmap: 'netmap' } as const;
-/** Only netsteer's own bits: the kernel has none of them. */
+/** Bits for this file alone: the kernel has none of them. */
 const TYPE_FLAGS = { interval: 1, prefix: 2, concat: 4 } as const;
 
 /** The way in which a translation chooses ports and addresses. */
@@ -32,7 +32,7 @@ export type NatFlag = keyof typeof FLAGS;
 /** The form of the values in a translation's map. */
 export type NatTypeFlag = keyof typeof TYPE_FLAGS;
 
-/** Ports, for masquerade and redirect; default those that the packet has. */
+/** The ports of masquerade and redirect; default those of the packet. */
 export interface PortNat {
   port?: JsonExpression;
   flags?: NatFlag | NatFlag[];
@@ -41,7 +41,7 @@ export interface PortNat {
 
 /** The address, and the ports, that a translation writes. */
 export interface AddressNat extends PortNat {
-  /** Of the address, where the table is inet. */
+  /** The family of the address, in tables of family inet. */
   family?: AddressFamily;
   addr?: JsonExpression;
 }
@@ -98,7 +98,7 @@ const compile: Compile = (e, json, place, name) => {
   step(e, emitter => emitNat(emitter, nat));
 };
 
-/** The family of the addresses that a map is asked with. */
+/** The family of the addresses in the key of a map. */
 function inferred(term: Node): Family | undefined {
   if (term.kind !== 'map') return undefined;
   let found: Family | undefined;
@@ -125,7 +125,7 @@ function mapped(term: MapLookup): SetInfo {
   return term.mappings.set;
 }
 
-/** Ports are rewritten only where there are some: in what an earlier match has said, or in the key of the map. */
+/** Only transport protocols have ports: an earlier match, or the key of the map, must say which one it is. */
 function requireTransport(e: Evaluator, address: Node | undefined, place: Place): void {
   if (e.scope.at(TRANSPORT) !== undefined) return;
   if (address?.kind === 'map' && address.key.kind === 'concat') {
@@ -256,7 +256,7 @@ function readNat(registers: Registers, expression: ContentOf<'nat'>): NatStateme
   if (from !== undefined) {
     statement.address = typed(from);
     const map = mapOf(statement.address);
-    // Maps of addresses to ranges of them, without and with ports.
+    // The value is a range of addresses, with or without ports.
     if (map?.dataInterval && (map.data?.bits === 2 * bits || map.data?.bits === 2 * (bits + 32)))
       return { ...statement, family: named };
   }
@@ -281,7 +281,7 @@ function readPortNat(registers: Registers, type: Name, expression: ContentOf<'ma
   };
 }
 
-/** Of maps of prefixes, which are mapped one to one. */
+/** Is one prefix mapped to another, address by address? */
 const hasPrefix = ({ type, flags }: NatStatement): boolean =>
   (type === 'snat' || type === 'dnat') && flags.includes('netmap');
 

@@ -19,15 +19,15 @@ import {
   stateText,
 } from './stateful.ts';
 
-/* Objects with a name: a rule has the name, or a map that has one for each key. */
+/* Statements that refer to an object: by its name, or by a map with a name for each key. */
 
 const OBJECT_NAME_BITS = 255 * 8;
 
-/** Is a name, or a map of names, given in the place of a statement's own fields? */
+/** Is this a name, or a map of names, in the place of a statement's own fields? */
 export const isReference = (json: unknown): boolean =>
   typeof json === 'string' || (typeof json === 'object' && json !== null && 'map' in json);
 
-/** `name` is that of the statement. */
+/** Compiles a reference. `name` is the name of the statement. */
 export const objectReference: Compile = (e, json, place, name) => {
   const type = name === 'ct count' ? 'connlimit' : OBJECTS[name as ObjectName].type;
   let term = parse(json, place);
@@ -55,7 +55,7 @@ export interface ObjectStatement {
   reference: Node;
 }
 
-/** A statement that gives an object to the packet or its connection, and each statement that has a name in the place of its fields. */
+/** Statements that give an object to the packet or its connection, and all that have the name of an object in the place of their fields. */
 export const OBJECT: Construct<ObjectStatement, Exclude<ObjectName, 'counter' | 'quota' | 'limit' | 'synproxy'>> = {
   compile: {
     secmark: objectReference,
@@ -102,7 +102,7 @@ const compileStateful: Compile = (e, json, place, name) => {
 
 const names = /* @__PURE__ */ Object.keys(STATES) as StateName[];
 
-/** The statements with a state of their own: the state stands in the rule, or the name of an object that has it. */
+/** The statements with a state of their own: the rule has the state, or the name of an object with the state. */
 export const STATEFUL: Construct<StateStatement, StateName> = {
   compile: /* @__PURE__ */ Object.fromEntries(/* @__PURE__ */ names.map(name => [name, compileStateful])) as Record<
     StateName,

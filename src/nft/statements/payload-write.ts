@@ -15,7 +15,10 @@ import type { ProtocolContext } from '../protocol-context.ts';
 import { binary, isConstant, isKnown, type Node, type Payload, refuse, setType, type Value, value } from '../tree.ts';
 import type { Completion } from './construct.ts';
 
-/* Writing fields of headers. The kernel writes whole bytes, and corrects checksums two bytes at a time: what stands beside is kept. */
+/*
+ * Writes of fields in headers. The kernel writes whole bytes, and corrects checksums two bytes at a time: a write includes the bits around
+ * a field.
+ */
 
 const MOST_BYTES = 16;
 
@@ -59,7 +62,7 @@ export function evaluatePayloadWrite(e: Evaluator, field: Payload, written: Node
   });
 }
 
-/** The checksum of the transport covers it too. */
+/** Does the checksum of the transport protocol cover the field, too? */
 function correctsTransport(field: Payload, dialect: Dialect): boolean {
   if (field.base === INNER) return true;
   const { header } = field;
@@ -94,7 +97,7 @@ function writing(e: Evaluator, field: Payload, written: Node): { target: Payload
   if (source.kind === 'binary') {
     const found = calculation(e, field, source);
     if (found !== undefined) {
-      // A field that is calculated from itself: load, calculate and write the bytes around it.
+      // The new value is calculated from the old one: load, calculate and write the bytes around the field.
       const { innermost } = found;
       const own = innermost.left as Payload;
       own.offset = byte * 8;
@@ -152,7 +155,7 @@ export function completePayloadWrite(statement: Write, target: Payload, rule: Co
   setType(statement.value, statement.target.type, statement.target.order);
 }
 
-/** A field that is not whole bytes is read, changed and written back: what is changed is what is meant. */
+/** A field that is not whole bytes is read, changed and written back. The changed bits are the field. */
 function narrowWrite(statement: Write, target: Payload, rule: Completion): void {
   const { context, dialect } = rule;
   const whole = statement.value;

@@ -11,9 +11,9 @@ import type { Construct } from './construct.ts';
 
 /* `queue`: hands the packet itself to a program (NFQUEUE). */
 
-/** By nft's words: the kernel's. */
+/** nft's words for the flags, with the kernel's. */
 const FLAGS = { bypass: 'bypass', fanout: 'cpu-fanout' } as const;
-/** The effect of a queue without a listener on its packets, and how packets are spread over several queues. */
+/** 'bypass' accepts the packets of a queue without a listener; 'fanout' spreads them over several queues by processor. */
 export type QueueFlag = keyof typeof FLAGS;
 const FLAG_NAMES = /* @__PURE__ */ Object.keys(FLAGS) as QueueFlag[];
 

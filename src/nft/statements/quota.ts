@@ -44,7 +44,7 @@ export const QUOTA: State<QuotaStatement, 'quota'> = {
   },
 };
 
-/** Without the word `quota`, as objects with a name have it. */
+/** The text without the word `quota`, as in objects with a name. */
 export function quotaText({ bytes, used, inverted }: QuotaStatement, { stateless }: StateOptions): string {
   const total = inLargestUnit(bytes);
   const past = inLargestUnit(used);

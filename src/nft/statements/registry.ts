@@ -39,7 +39,7 @@ import { XT } from './xt.ts';
 
 /* All statements of nft's language. Each has a file with its construct, and one line in each of the two lists here. */
 
-/** By `kind`. Where several read the same expression of the kernel, the first that takes it has it. */
+/** By `kind`. If several read the same expression of the kernel, the first one that returns a statement counts. */
 const CONSTRUCTS = {
   match: MATCH,
   verdict: VERDICT,
@@ -79,7 +79,7 @@ export type Statement =
   | { queue: { num?: JsonExpression; flags?: QueueFlag | QueueFlag[] } | null }
   | { set: SetStatement }
   | { map: MapStatement }
-  /** As nft before 0.9.1 wrote dynamic sets. It becomes a named set, which stays when the rule is deleted. */
+  /** A dynamic set in the words of nft before 0.9.1. It becomes a named set, which stays when the rule is deleted. */
   | { meter: { name: string; key: JsonExpression; stmt: Stateful; size?: number } }
   | { flow: { op: 'add'; flowtable: string } }
   | { fwd: { dev: JsonExpression; family?: AddressFamily; addr?: JsonExpression } }
@@ -94,9 +94,9 @@ export type Statement =
   | { 'ct helper': ObjectReferenceExpression }
   | { 'ct timeout': ObjectReferenceExpression }
   | { 'ct expectation': ObjectReferenceExpression }
-  /** A match or target of xtables: nft prints it so, and takes none. */
+  /** A match or target of xtables: nft prints it, and cannot read it. */
   | { xt: { type: string; name: string } | null }
-  /** The kernel's own expressions, for what nft has no words for. */
+  /** The kernel's own expressions, where nft has no words. */
   | { raw: Expression[] };
 
 type StatementOf<C> = C extends Construct<infer S, infer _> ? S : never;
@@ -106,7 +106,7 @@ export type FlowStatement = StatementOf<(typeof CONSTRUCTS)[keyof typeof CONSTRU
 type Names<C> = C extends Construct<infer _, infer N> ? N : never;
 type Keys<S> = S extends unknown ? keyof S : never;
 type Compiled = Names<(typeof CONSTRUCTS)[keyof typeof CONSTRUCTS] | typeof STATEFUL> | 'raw';
-/** A name that is in one of the lists only is an error of types here. */
+/** A name that only one of the lists has is an error of types here. */
 type Compilers = Readonly<
   Record<Exclude<Keys<Statement>, 'xt'>, Compile> & Record<Exclude<Compiled, Keys<Statement>>, never>
 >;
@@ -115,13 +115,13 @@ const ALL = /* @__PURE__ */ [...Object.values(CONSTRUCTS), STATEFUL] as unknown 
 type AnyConstruct = Construct<FlowStatement, Compiled>;
 type Reader = (registers: Registers, expression: never) => FlowStatement | undefined;
 
-/** By the names of nft's JSON. */
+/** The compilers, by the names of nft's JSON. */
 const COMPILERS: Compilers = /* @__PURE__ */ Object.assign(
   { raw: compileRaw },
   .../* @__PURE__ */ ALL.map(({ compile }) => compile),
 );
 
-/** By the kernel's names. */
+/** The readers, by the kernel's names of expressions. */
 const READERS: ReadonlyMap<string, readonly Reader[]> = /* @__PURE__ */ readersByExpression();
 
 function readersByExpression(): Map<string, Reader[]> {
@@ -177,8 +177,8 @@ export const statementJson = (statement: FlowStatement, options: JsonOptions): J
 export const statementsJson = (statements: readonly FlowStatement[], options: JsonOptions): Statement[] =>
   statements.map(statement => statementJson(statement, options)) as unknown[] as Statement[];
 
-/** Does nft read nothing behind this statement in a rule? */
+/** Must the statement be the last one of its rule? nft reads no others behind it. */
 export const endsRule = (statement: FlowStatement): boolean => rowOf(statement.kind).ends?.(statement) ?? false;
 
-/** The part of the packet that a statement looks at, where that can be inside a tunnel. */
+/** The part of the packet that a statement looks at, if that can be inside a tunnel. */
 export const looksAt = (statement: FlowStatement): Node | undefined => rowOf(statement.kind).looksAt?.(statement);

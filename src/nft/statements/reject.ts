@@ -18,7 +18,7 @@ import type { Completion, Construct } from './construct.ts';
 const MESSAGES = {
   icmp: { name: 'icmp', family: 'ip', codes: TYPES.icmp_code, portUnreachable: 3 },
   icmpv6: { name: 'icmpv6', family: 'ip6', codes: TYPES.icmpv6_code, portUnreachable: 4 },
-  /** That of the packet's own family. */
+  /** The message of the packet's own family. */
   icmpx: { name: 'icmpx', family: undefined, codes: TYPES.icmpx_code, portUnreachable: 1 },
 } as const;
 type Message = keyof typeof MESSAGES;
@@ -36,9 +36,9 @@ export interface RejectStatement {
   kind: 'reject';
   type: 'icmp-unreachable' | 'tcp-reset' | 'icmpx-unreachable';
   code: Value;
-  /** Of the ICMP message, once it is known. */
+  /** The family of the ICMP message, once it is known. */
   family: AddressFamily | undefined;
-  /** The code is shown even where it is the default. */
+  /** The code is shown even if it is the default. */
   verbose: boolean;
 }
 
@@ -159,7 +159,7 @@ function complete(statement: RejectStatement, rule: Completion): void {
   rule.release(NETWORK);
 }
 
-/** Both the number of the protocol's family and of its Ethernet type are in use. */
+/** The family of the packet, if the link layer announces it. */
 function networkFamily(context: ProtocolContext): AddressFamily | undefined {
   const [link, network] = [context.header(LINK), context.header(NETWORK)];
   if (link === undefined || network === undefined || numberFor(link, network) === undefined) return undefined;

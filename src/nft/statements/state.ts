@@ -3,11 +3,11 @@ import type { Vocabulary } from '../decompile/format-value.ts';
 import type { JsonObject } from '../json-object.ts';
 import { type Place, Undecompilable } from '../tree.ts';
 
-/* What a statement with a state of its own consists of: counter, limit, quota, last and ct count. Elements of sets can have them, too. */
+/* The parts of a statement with a state of its own: counter, limit, quota, last and ct count. Elements of sets can have them, too. */
 
 export interface StateOptions {
   words: Vocabulary;
-  /** What has been counted is left out, as in the declarations of sets. */
+  /** Without the counted values, as in the declarations of sets. */
   stateless?: boolean;
 }
 
@@ -24,13 +24,13 @@ export interface State<S extends { kind: string }, E extends 'counter' | 'limit'
   json(statement: S, options: StateOptions): JsonObject | null;
 }
 
-/** Has the expression the flag that turns its meaning round? `depleted` is the kernel's own note. */
+/** Has the expression the flag `invert`? `depleted` is the kernel's own note. */
 export function isInverted(flags: readonly (string | number)[] | undefined): boolean {
   for (const flag of flags ?? [])
     if (flag !== 'invert' && flag !== 'depleted') throw new Undecompilable(`the flag ${flag}`);
   return flags?.includes('invert') ?? false;
 }
 
-/** A number of JSON, which has no larger ones than 2^53 - 1; larger ones are bigints. */
+/** A number up to 2^53 - 1, as JSON has it; a larger one stays a bigint. */
 export const exactNumber = (value: bigint): number | bigint =>
   value <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(value) : value;

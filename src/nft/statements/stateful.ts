@@ -11,7 +11,7 @@ import { LIMIT, type Limit } from './limit.ts';
 import { QUOTA, type Quota } from './quota.ts';
 import type { State, StateOptions } from './state.ts';
 
-/* The statements with a state of their own. They stand in rules, in the declarations of sets, and in elements. */
+/* The statements with a state of their own. Rules, declarations of sets, and elements can have them. */
 
 /** By nft's names. */
 export const STATES = { counter: COUNTER, quota: QUOTA, limit: LIMIT, last: LAST, 'ct count': CT_COUNT } as const;
@@ -20,7 +20,7 @@ export type StateName = keyof typeof STATES;
 /** The name of an object, or a map that has one for each key. */
 export type ObjectReferenceExpression = JsonExpression;
 
-/** A statement with a state of its own, which set elements can have as well. */
+/** A statement with a state of its own, which elements of sets can have, too. */
 export type Stateful =
   /** Counts packets and bytes; as a string, the counter of that name. */
   | { counter: CounterState | null | ObjectReferenceExpression }
@@ -62,7 +62,7 @@ export function readState(expression: Expression): StateStatement {
   throw new Undecompilable(`the expression ${Object.keys(expression)[0]} where it has no words`);
 }
 
-/** The statements of a set or an element: the kernel has one in a field of its own. */
+/** The statements of a set or an element. A single one is in another field of the kernel's than several. */
 export function readStates({
   expression,
   expressions,
@@ -80,11 +80,11 @@ export const stateJson = (statement: ElementState, options: StateOptions): JsonO
   [statement.kind]: stateRow(statement.kind).json(statement, options),
 });
 
-/** The statements of a set or of what a rule adds to one, each behind a space: without what they have counted. */
+/** The statements of a set, or of elements that a rule adds, each behind a space and without the counted values. */
 export const statesText = (statements: readonly ElementState[], { words }: StateOptions): string =>
   statements.map(each => ` ${stateText(each, { words, stateless: true })}`).join('');
 
-/** The statements of a set as nft's JSON lists them: without what they have counted. */
+/** The statements of a set in nft's JSON, without the counted values. */
 export function statesJson(statements: readonly ElementState[], { words }: StateOptions): JsonObject[] | undefined {
   return statements.length === 0 ? undefined : statements.map(each => stateJson(each, { words, stateless: true }));
 }

@@ -9,13 +9,13 @@ import { isReference, objectReference } from './object-reference.ts';
 
 /* `synproxy`: answers the handshakes of clients in the server's place. */
 
-/** TCP options that a SYN proxy answers with, in nft's words, and in the kernel's. */
+/** TCP options of a SYN proxy's answers: nft's words, with the kernel's. */
 export const SYNPROXY_FLAGS = { timestamp: 'timestamp', 'sack-perm': 'sack-permitted' } as const;
-/** TCP options that a SYN proxy answers with. */
+/** TCP options of a SYN proxy's answers. */
 export type SynproxyFlag = keyof typeof SYNPROXY_FLAGS;
 const FLAGS = /* @__PURE__ */ Object.keys(SYNPROXY_FLAGS) as SynproxyFlag[];
 
-/** What a SYN proxy tells clients in the server's place. */
+/** The options of a SYN proxy, which it sends in the server's place. */
 export interface SynproxyOptions {
   mss?: number;
   wscale?: number;
@@ -31,7 +31,7 @@ export interface SynproxyStatement {
 
 type Options = Pick<SynproxyStatement, 'mss' | 'wscale' | 'flags'>;
 
-/** What an expression or an object has: of its numbers those whose flag is set. */
+/** The options of an expression or an object. A number counts only if its flag is set. */
 export function readSynproxy({ maximumSegmentSize = 0, windowScale = 0, flags }: ContentOf<'synproxy'>): Options {
   const set = words(flags, ['maximum-segment-size', 'window-scale', ...Object.values(SYNPROXY_FLAGS), 'ecn']);
   return {

@@ -16,7 +16,7 @@ import type { Construct } from './construct.ts';
 
 export interface TproxyStatement {
   kind: 'tproxy';
-  /** Of the address, in the family inet. */
+  /** The family of the address, in tables of family inet. */
   family: AddressFamily | undefined;
   address: Node | undefined;
   port: Node | undefined;

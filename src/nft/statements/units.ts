@@ -2,14 +2,14 @@ import { Undecompilable } from '../tree.ts';
 
 /* The units of limits and quotas, by nft's words. */
 
-/** Bytes. */
+/** The units in bytes. */
 export const BYTE_UNITS = { bytes: 1n, kbytes: 1024n, mbytes: 1024n * 1024n } as const;
-/** Seconds. */
+/** The units in seconds. */
 export const TIME_UNITS = { second: 1n, minute: 60n, hour: 3600n, day: 86_400n, week: 604_800n } as const;
 
 /** A unit of bytes: 1, 1024 or 1048576. */
 export type ByteUnit = keyof typeof BYTE_UNITS;
-/** The time that a rate is per. */
+/** The time unit of a rate. */
 export type TimeUnit = keyof typeof TIME_UNITS;
 
 /** The number of bytes in the largest unit that leaves a whole number. */
