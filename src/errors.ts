@@ -31,9 +31,7 @@ const KERNEL_ERRNOS: Record<number, readonly [string, string]> = {
 };
 
 /** Kept, because Node makes a new map in each call. */
-const thread = ofThread('errors.errnos', {
-  errnos: undefined as ReadonlyMap<number, readonly [string, string]> | undefined,
-});
+const thread = ofThread<{ errnos?: ReadonlyMap<number, readonly [string, string]> }>('errors.errnos', {});
 
 /** The name and the text of an errno, which is negative as in the kernel. */
 export function describeErrno(errno: number): { code: string; text: string } {
@@ -387,7 +385,7 @@ function single(error: unknown): unknown {
 
 function hasCode(error: unknown, codes: readonly string[]): boolean {
   const one = single(error);
-  return typeof one === 'object' && one !== null && 'code' in one && codes.includes(one.code as string);
+  return typeof one === 'object' && one !== null && 'code' in one && codes.some(code => code === one.code);
 }
 
 /**

@@ -33,7 +33,7 @@ interface Instruments {
   readonly debug: DebugLogger;
 }
 
-const thread = ofThread('observe.instruments', { instruments: undefined as Instruments | undefined });
+const thread = ofThread<{ instruments?: Instruments }>('observe.instruments', {});
 
 function theInstruments(): Instruments {
   thread.instruments ??= {

@@ -30,9 +30,7 @@ export function throwIfAborted(signal: AbortSignal | undefined): void {
 
 /** The error for an aborted signal: its reason, or an AbortError if it has none. */
 export function reasonOf(signal: AbortSignal): unknown {
-  return signal.reason === undefined
-    ? new DOMException('This operation was aborted', 'AbortError')
-    : (signal.reason as unknown);
+  return signal.reason === undefined ? new DOMException('This operation was aborted', 'AbortError') : signal.reason;
 }
 
 /** Calls `listener` once when the signal is aborted, or now if it is already. Returns a function that stops listening. */

@@ -2,6 +2,7 @@ import http from 'node:http';
 import type { Socket } from 'node:net';
 import { StringDecoder } from 'node:string_decoder';
 import { StateError } from '../../errors.ts';
+import { record } from './files.ts';
 import { connect } from './peer.ts';
 
 /** A container as Docker's Engine API describes it. podman's API is the same. */
@@ -176,9 +177,6 @@ export class Engine {
     return new StateError('ERR_RUNTIME', `${this.socketPath}: ${why}`, cause);
   }
 }
-
-const record = (value: unknown): Record<string, unknown> =>
-  typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
 
 function idOf(line: string): string | undefined {
   try {

@@ -6,6 +6,7 @@ import { MAX_PID } from './engine.ts';
 import { Files, isOurs, list, record } from './files.ts';
 import { idOfName } from './storage-index.ts';
 
+/** In the order in which they are asked: podman and containerd use runc or crun, which then have a record of the same container. */
 export const RUNTIMES = ['docker', 'podman', 'containerd', 'cri-o', 'lxc', 'nspawn', 'runc', 'crun'] as const;
 /** The runtimes in whose records containers are found. */
 export type Runtime = (typeof RUNTIMES)[number];
@@ -64,7 +65,6 @@ const USER_STORAGE = '.local/share/containers/storage';
 /** docker is asked over its socket, and its files are not read. */
 type ReadRuntime = Exclude<Runtime, 'docker'>;
 
-/** In this order: podman and containerd use runc or crun, which then have a record of the same container. */
 const READERS: Record<ReadRuntime, (place: Place) => Promise<Records[]>> = {
   podman: place => inStorage('podman', place),
   containerd: inContainerd,
@@ -78,8 +78,8 @@ const READERS: Record<ReadRuntime, (place: Place) => Promise<Records[]>> = {
 /** The records in a place, in the order of the runtimes. */
 export async function recordsOf(runtime: Runtime | undefined, place: Place): Promise<[ReadRuntime, Records][]> {
   const all: [ReadRuntime, Records][] = [];
-  for (const name of Object.keys(READERS) as ReadRuntime[]) {
-    if (runtime !== undefined && runtime !== name) continue;
+  for (const name of RUNTIMES) {
+    if (name === 'docker' || (runtime !== undefined && runtime !== name)) continue;
     for (const records of await READERS[name](place)) all.push([name, records]);
   }
   return all;

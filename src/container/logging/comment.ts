@@ -67,8 +67,9 @@ export function isIntact(comment: string, content: string): boolean {
 /** The labels in a comment; none if the comment is not ours. Others can write any comment, so the level is checked. */
 export function labelsIn(comment: string): LogLabels {
   const [, , , , level, name] = FORM.exec(comment) ?? [];
+  const known = RECORD_LEVELS.find(each => each === level);
   return {
-    ...(RECORD_LEVELS.includes(level as RecordLevel) && { level: level as RecordLevel }),
+    ...(known !== undefined && { level: known }),
     ...(name !== undefined && { name }),
   };
 }

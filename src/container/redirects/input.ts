@@ -53,8 +53,8 @@ export const noPorts = (capacity = 0): Ports => ({
 const FIELDS = ['protocol', 'address', 'port', 'toPort'];
 const MAX_PORT = 65535;
 
-const isPort = (value: unknown): boolean =>
-  Number.isInteger(value) && (value as number) >= 1 && (value as number) <= MAX_PORT;
+const isPort = (value: unknown): value is number =>
+  typeof value === 'number' && Number.isInteger(value) && value >= 1 && value <= MAX_PORT;
 
 /** Reads redirects into maps and ranges. */
 export class RedirectReader {
@@ -92,7 +92,7 @@ export class RedirectReader {
       keys.set(bytes!, at);
     }
     if (keys[at] === 0 && isUnspecified(keys, at, map.keyLength - 8)) throw unspecified(address, [index, 'address']);
-    writePort(keys, at + map.keyLength - 8, which, port as number);
+    writePort(keys, at + map.keyLength - 8, which, port);
     return map;
   }
 

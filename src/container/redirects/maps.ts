@@ -61,7 +61,7 @@ export const V6: Version = {
   kept: 'ipv6-same-port',
 };
 export const VERSIONS: readonly Version[] = [V4, V6];
-export const DATA = 'inet_service';
+export const DATA = 'inet_service' as const;
 
 /** The name of a set of ranges. Each costs every packet one more look-up, so a set exists only while it has elements. */
 export type RangeSetName = Version['ranges'] | Version['kept'];
@@ -101,15 +101,15 @@ const bySet = (version: Version, set: string): Expression[] => [
 ];
 
 /** The wanted table, without elements. The rules of the exact maps come first, so an exact redirect wins over a range. */
-export function desiredTable(settings: RedirectSettings, ranges: ReadonlySet<RangeSetName>): DesiredRuleset {
+export function desiredTable(settings: RedirectSettings, ranges: ReadonlySet<RangeSetName>) {
   const hooks: readonly Hook[] = settings.output ? CHAINS : CHAINS.slice(0, 1);
   const used = RANGE_SETS.filter(({ name }) => ranges.has(name));
   const chains = hooks.map(hook => ({ ...PLACE, name: hook, type: 'nat', hook, priority: settings.priority }) as const);
   const exact = VERSIONS.map(({ map, key }) => ({ ...PLACE, name: map, key, data: DATA }) as const);
-  const wide = used.map(
-    ({ name, version: { key }, isMap }) =>
-      ({ ...PLACE, name, key, flags: ['interval'], ...(isMap && { data: DATA }) }) as const,
-  );
+  const wide = used.map(({ name, version: { key }, isMap }) => {
+    const set = { ...PLACE, name, key, flags: ['interval' as const] };
+    return isMap ? { ...set, data: DATA } : set;
+  });
   const expressions = [
     ...VERSIONS.map(version => byMap(version, version.map)),
     ...used.map(({ name, version, isMap }) => (isMap ? byMap(version, name) : bySet(version, name))),
@@ -117,7 +117,7 @@ export function desiredTable(settings: RedirectSettings, ranges: ReadonlySet<Ran
   return {
     tables: [{ ...TABLE, comment: commentOf(settings) }],
     chains,
-    sets: [...exact, ...wide] as unknown as NonNullable<DesiredRuleset['sets']>,
+    sets: [...exact, ...wide],
     rules: hooks.flatMap(chain => expressions.map(each => ({ ...PLACE, chain, expressions: each }))),
-  };
+  } satisfies DesiredRuleset;
 }

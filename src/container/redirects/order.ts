@@ -1,5 +1,5 @@
 import type { Exchange, Operation } from '../../netlink/index.ts';
-import type { Chain, Family, Hook } from '../../nftables/index.ts';
+import type { Chain, Family } from '../../nftables/index.ts';
 import { list } from '../../nftables/read/listing.ts';
 import { MAX_LISTED, type OwnedDifference } from '../owned/difference.ts';
 import { FAMILY, FIRST_PRIORITY, type RedirectSettings } from '../owned/table.ts';
@@ -17,15 +17,13 @@ export function* foreignBefore(
   exchange: Exchange,
   { priority, output }: RedirectSettings,
 ): Operation<OwnedDifference[]> {
-  const hooks: readonly unknown[] = output ? CHAINS : CHAINS.slice(0, 1);
-  const chains = (yield* list(exchange, 'chain')).filter(
-    ({ type, family, table, hook, priority: other }) =>
-      type === 'nat' &&
-      SAME_PACKETS.includes(family) &&
-      (family !== FAMILY || table !== REDIRECTS) &&
-      hooks.includes(hook) &&
-      Number(other) <= priority,
-  );
+  const hooks = output ? CHAINS : CHAINS.slice(0, 1);
+  const chains = (yield* list(exchange, 'chain')).flatMap(chain => {
+    const hook = hooks.find(each => each === chain.hook);
+    const isOurs = chain.family === FAMILY && chain.table === REDIRECTS;
+    if (chain.type !== 'nat' || hook === undefined || isOurs || !SAME_PACKETS.includes(chain.family)) return [];
+    return Number(chain.priority) <= priority ? [{ ...chain, hook }] : [];
+  });
   if (chains.length === 0) return [];
   const tables = yield* list(exchange, 'table');
   const ageOf = (family: Family, table: string) =>
@@ -42,7 +40,7 @@ export function* foreignBefore(
       family,
       table,
       chain: name,
-      expected: { hook: hook as Hook, priorityAbove: priority },
-      found: { hook: hook as Hook, priority: Number(other) },
+      expected: { hook, priorityAbove: priority },
+      found: { hook, priority: Number(other) },
     }));
 }

@@ -37,10 +37,12 @@ export function describe(range: Range): string {
   return `${addressOf(range)} ${protocol} ${ports} to ${target}`;
 }
 
+type RangeKey = [address: string, protocol: Protocol, ports: { from: number; to: number }];
+
 /** The range as an element of a transaction. */
-export function elementOf(range: Range): { key: unknown[]; data?: number } | unknown[] {
+export function elementOf(range: Range): { key: RangeKey; data: number } | RangeKey {
   const { protocol, from, to, toPort, version, address, prefix } = range;
-  const key = [`${version.format(address, 0)}/${prefix}`, protocol, { from, to }];
+  const key: RangeKey = [`${version.format(address, 0)}/${prefix}`, protocol, { from, to }];
   return toPort === undefined ? key : { key, data: toPort };
 }
 

@@ -275,17 +275,16 @@ export function createRedirects(
   { ports, ranges }: RedirectContent,
   settings: RedirectSettings = DEFAULT_SETTINGS,
 ): Transaction {
-  const { tables, chains = [], sets = [], rules = [] } = desiredTable(settings, ranges.sets);
+  const { tables, chains, sets, rules } = desiredTable(settings, ranges.sets);
   transaction.create({ table: tables[0]! });
   for (const chain of chains) transaction.add({ chain });
   for (const set of sets) {
     const version = VERSIONS.find(({ map }) => map === set.name);
-    const elements = version === undefined ? [] : packed(ports[version.map]);
-    const kind = 'data' in set && set.data !== undefined ? 'map' : 'set';
-    transaction.add({ [kind]: version === undefined ? set : { ...set, elements } } as never);
+    const filled = version === undefined ? set : { ...set, elements: packed(ports[version.map]) };
+    transaction.add('data' in filled ? { map: filled } : { set: filled });
   }
   addRanges(transaction, [...ranges]);
-  for (const rule of rules) transaction.add({ rule: rule as never });
+  for (const rule of rules) transaction.add({ rule });
   return transaction;
 }
 
@@ -323,8 +322,8 @@ function rangeElements(ranges: readonly Range[]) {
   return RANGE_SETS.flatMap(({ name, version: { key }, isMap }) => {
     const elements = ranges.filter(range => setOf(range) === name).map(elementOf);
     if (elements.length === 0) return [];
-    const type = { key, flags: ['interval'], ...(isMap && { data: DATA }) };
-    return [{ ...PLACE, set: name, type, elements } as never];
+    const type = { key, flags: ['interval' as const], ...(isMap && { data: DATA }) };
+    return [{ ...PLACE, set: name, type, elements }];
   });
 }
 
