@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { setTimeout as delay } from 'node:timers/promises';
 import { NetNs } from 'netsteer';
 import { Conntrack } from 'netsteer/conntrack';
 import { NETLINK_NETFILTER } from 'netsteer/netlink';
@@ -171,10 +172,7 @@ async function counting(
       await once(source, 'exit');
       while (lines < count && performance.now() - last < QUIET_MILLISECONDS) await rest();
     } else {
-      await Promise.race([
-        ended,
-        once(source, 'exit').then(() => new Promise(resolve => setTimeout(resolve, QUIET_MILLISECONDS))),
-      ]);
+      await Promise.race([ended, once(source, 'exit').then(() => delay(QUIET_MILLISECONDS))]);
     }
     const seconds = ((ready === undefined ? last : performance.now()) - begin) / 1000;
     reader.kill('SIGTERM');
@@ -189,7 +187,7 @@ async function counting(
   });
 }
 
-const rest = (): Promise<void> => new Promise(resolve => setTimeout(resolve, 10));
+const rest = (): Promise<void> => delay(10);
 
 async function inNew<T>(work: (netns: NetNs, ct: Conntrack) => Promise<T>): Promise<T> {
   const netns = NetNs.create();
