@@ -59,7 +59,9 @@ export class RedirectsOperations {
    * Makes these the container's only redirects, in one transaction that has only the differences. Settings that are left out get their
    * defaults.
    * @throws TypeError, RangeError with the place in the list; ERR_OVERLAP two ranges overlap and lead to different ports
-   * @throws StateError ERR_FOREIGN_TABLE somebody else has a table of that name, and `force` is not set
+   * @throws StateError ERR_FOREIGN_TABLE somebody else has a table of that name, and `force` is not set; ERR_CONNECTIONS_KEPT the redirects
+   * are as wanted, but connections could not be ended
+   * @throws UnsupportedError as ERR_CONNECTIONS_KEPT: the kernel has no nf_conntrack_netlink
    * @example
    * await web1.redirects.set([
    *   { protocol: 'tcp', address: '10.10.0.100', port: 80, toPort: 8080 },
@@ -67,7 +69,7 @@ export class RedirectsOperations {
    *   { protocol: 'udp', port: 53, toPort: 5353 },
    * ], { output: true });
    * @param redirects in any order
-   * @param options the settings, `force` and `signal`
+   * @param options the settings, `connections`, `force` and `signal`
    */
   *set(redirects: readonly Redirect[] | RedirectSet, options: RedirectOptions = {}): Operation<void> {
     const wanted = wantedOf(redirects, options);
@@ -81,7 +83,7 @@ export class RedirectsOperations {
    * @example
    * await web1.redirects.add([{ protocol: 'tcp', address: '10.10.0.100', port: 443, toPort: 8443 }]);
    * @param redirects in any order
-   * @param options settings that change, `force` and `signal`
+   * @param options settings that change, `connections`, `force` and `signal`
    */
   *add(redirects: readonly Redirect[], options: RedirectOptions = {}): Operation<void> {
     const given = givenIn(options);
@@ -111,7 +113,7 @@ export class RedirectsOperations {
    * Removes these redirects, if they are there. A range can only be removed as a whole.
    * @throws as `set`
    * @param keys protocol, address and port of each
-   * @param options `force` and `signal`
+   * @param options `connections`, `force` and `signal`
    * @example
    * await web1.redirects.remove([{ protocol: 'tcp', address: '10.10.0.100', port: 80 }]);
    */
@@ -203,7 +205,7 @@ export class RedirectsOperations {
 
   /**
    * Removes the table with its redirects, maps, rules and chains. With `force`, also the table of somebody else.
-   * @param options `force`
+   * @param options `connections` and `force`
    * @throws StateError ERR_FOREIGN_TABLE somebody else has a table of that name, and `force` is not set
    * @example
    * await web1.redirects.release();
