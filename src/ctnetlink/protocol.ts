@@ -17,12 +17,13 @@ const PROTOCOLS = {
   udplite: C.IPPROTO_UDPLITE,
 } as const;
 
-/** What stands behind the IP headers: its name, or its number (IANA's) where it has none here. */
+/** The protocol behind the IP headers: its name, or its number (IANA's) if it has no name here. */
 export type Protocol = keyof typeof PROTOCOLS | number;
 
+const KNOWN = Object.keys(PROTOCOLS) as (keyof typeof PROTOCOLS)[];
 const NAMES: readonly (Protocol | undefined)[] = (() => {
   const names: Protocol[] = [];
-  for (const name of Object.keys(PROTOCOLS) as (keyof typeof PROTOCOLS)[]) names[PROTOCOLS[name]] = name;
+  for (const name of KNOWN) names[PROTOCOLS[name]] = name;
   return names;
 })();
 
@@ -30,8 +31,8 @@ export function protocolOf(number: number): Protocol {
   return NAMES[number] ?? number;
 }
 
-/** @throws TypeError, RangeError what is neither a name of this list nor 0 to 255 */
+/** @throws TypeError, RangeError the protocol is neither a name of this list nor 0 to 255 */
 export function protocolNumber(protocol: Protocol, path: Path): number {
   if (typeof protocol === 'number') return checkInteger(protocol, path, 0, 255);
-  return PROTOCOLS[checkOneOf(protocol, path, Object.keys(PROTOCOLS) as (keyof typeof PROTOCOLS)[])];
+  return PROTOCOLS[checkOneOf(protocol, path, KNOWN)];
 }

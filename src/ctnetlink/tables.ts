@@ -244,7 +244,7 @@ export const flowTable = attributes('CTA', {
       helperInfo: opt(bytes(C.CTA_HELP_INFO, { max: 1024 })),
     }),
   ),
-  /** Only written: what NAT has done is read from the tuples and the status. */
+  /** Only written. The tuples and the status tell which addresses NAT has changed. */
   sourceTranslation: opt(nested(C.CTA_NAT_SRC, translationTable)),
   destinationTranslation: opt(nested(C.CTA_NAT_DST, translationTable)),
   timeoutSeconds: opt(u32be(C.CTA_TIMEOUT)),

@@ -2,13 +2,13 @@ import * as C from '../linux/netfilter.ts';
 import { NF_ARP_FORWARD, NF_ARP_IN, NF_ARP_OUT } from '../linux/netfilter_arp.ts';
 import { NF_BR_BROUTING } from '../linux/netfilter_bridge.ts';
 
-export const FAMILIES = {
+export const FAMILIES: Readonly<Record<number, Family | undefined>> = {
   [C.NFPROTO_IPV4]: 'ip',
   [C.NFPROTO_IPV6]: 'ip6',
   [C.NFPROTO_ARP]: 'arp',
   [C.NFPROTO_BRIDGE]: 'bridge',
   [C.NFPROTO_NETDEV]: 'netdev',
-} as const;
+};
 
 export const INET_HOOKS = {
   [C.NF_INET_PRE_ROUTING]: 'prerouting',

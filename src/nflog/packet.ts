@@ -158,7 +158,7 @@ export class Packet<R = unknown> {
 
   get family(): Family {
     const family = this.#source.bytes[this.#start]!;
-    return (FAMILIES as Record<number, Family>)[family] ?? family;
+    return FAMILIES[family] ?? family;
   }
 
   /** The hook whose rule logged the packet. */

@@ -178,11 +178,16 @@ function recordOf(
   return record;
 }
 
+function memberOf(rule: unknown, name: string): unknown {
+  return typeof rule === 'object' && rule !== null ? Reflect.get(rule, name) : undefined;
+}
+
 /** The name of a rule. `rules` may return anything. */
 function nameOf(rule: unknown): string | undefined {
   if (typeof rule === 'string') return rule;
-  const { name, prefix } = (typeof rule === 'object' && rule !== null ? rule : {}) as Record<string, unknown>;
+  const name = memberOf(rule, 'name');
   if (typeof name === 'string') return name;
+  const prefix = memberOf(rule, 'prefix');
   return typeof prefix === 'string' && prefix.trim() !== '' ? prefix.trim() : undefined;
 }
 
@@ -371,7 +376,7 @@ export class RecordSink implements Consumer, LogSink {
   #levelFor(rule: unknown, packet: Packet): RecordLevel {
     const chosen = this.#choose?.(rule, packet);
     if (chosen !== undefined) return checkOneOf(chosen, ['level'], RECORD_LEVELS);
-    const own = typeof rule === 'object' && rule !== null ? (rule as { level?: unknown }).level : undefined;
+    const own = memberOf(rule, 'level');
     return RECORD_LEVELS.find(level => level === own) ?? 'info';
   }
 
