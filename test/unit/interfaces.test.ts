@@ -28,7 +28,6 @@ const DEEP: Readonly<Record<string, string>> = {
   'nflog/operations.ts': 'the fuzzer gives it the answers of a hostile kernel',
   'nftables/commands.ts': 'compiles a document without a kernel: 3,000 recorded ones, and 10,000 random ones',
   'nftables/ranges/ranges.ts': 'a model with a list is its witness, over any sequence of changes',
-  'rtnetlink/links/kind.ts': 'the test registers a kind of its own, as a contributor would',
   'rtnetlink/rtnetlink.ts': 'the test registers a kind of its own, as a contributor would',
 };
 
