@@ -32,10 +32,10 @@ afterEach(async () => {
   for (const close of open.splice(0)) await close();
 });
 
-kernelSuite('rtnetlink: a monitor', () => {
+kernelSuite('a monitor of rtnetlink', () => {
   inTwoNamespaces();
 
-  test('tells what is new, has changed and has gone, of every kind', async () => {
+  test('reports every kind of object that is created, changes or goes', async () => {
     const { said, items } = follow({ initial: true });
     await until(() => items.length > 0);
     expect(items[0]).toMatchObject({ type: 'state', reason: 'initial', links: [{ name: 'lo' }] });
@@ -75,7 +75,7 @@ kernelSuite('rtnetlink: a monitor', () => {
       await until(() => said().includes(words), words);
   });
 
-  test('tells of IPv4 routes that go with a device, which the kernel does not announce', async () => {
+  test('reports IPv4 routes that go with a device, which the kernel does not announce', async () => {
     await links.createVeth({ name: 'eth0', up: true, peer: { name: 'eth1' } });
     await links.addAddress('eth0', '10.0.0.1/24');
     await links.addRoute({ to: '10.1.0.0/16', via: '10.0.0.2' });
@@ -87,7 +87,7 @@ kernelSuite('rtnetlink: a monitor', () => {
     expect(items.every(item => item.type === 'state' || item.kind === 'route')).toBe(true);
   });
 
-  test('a port that leaves its bridge has changed, and lives', async () => {
+  test('reports a port that leaves its bridge as changed', async () => {
     await links.createBridge({ name: 'br0' });
     // The kernel announces such changes only of devices that are up (netdev_state_change).
     await links.createVeth({ name: 'eth0', master: 'br0', up: true, peer: { name: 'eth1' } });
@@ -102,7 +102,7 @@ kernelSuite('rtnetlink: a monitor', () => {
     expect(said().filter(words => words.startsWith('gone'))).toEqual([]);
   });
 
-  test('a device that is renamed keeps its addresses, under its new name', async () => {
+  test('reports a renamed device, whose addresses stay, by its new name', async () => {
     await links.createVeth({ name: 'eth0', peer: { name: 'eth1' } });
     await links.addAddress('eth0', '10.0.0.1/24');
     const { items, said } = follow({ kinds: ['address'], initial: true });
@@ -112,7 +112,7 @@ kernelSuite('rtnetlink: a monitor', () => {
     expect(items.at(-2)).toMatchObject({ object: { device: 'eth7' } });
   });
 
-  test('after a loss it gives the state, and goes on', async () => {
+  test('gives the present state after a loss, and continues', async () => {
     const { items, monitor } = follow({ kinds: ['link'], receiveBufferBytes: 4096, initial: true });
     await until(() => items.length > 0);
     // In one go: the monitor cannot read meanwhile.
@@ -126,7 +126,7 @@ kernelSuite('rtnetlink: a monitor', () => {
     expect(monitor.closed).toBe(false);
   });
 
-  test('events applied to the state give what a new reading shows, whoever has changed it', async () => {
+  test('leads to the state of a new reading, whoever changed it', async () => {
     const { items } = follow({ initial: true });
     await until(() => items.length > 0);
     const batch = Array.from({ length: 20 }, (_, i) => [
@@ -149,7 +149,7 @@ kernelSuite('rtnetlink: a monitor', () => {
     await until(() => JSON.stringify(applied(items)) === JSON.stringify(present));
   });
 
-  test('ends with its signal, with its handle, and when it is left', async () => {
+  test('ends with its signal, with its handle, and when the loop is left', async () => {
     const controller = new AbortController();
     const monitor = links.monitor({ signal: controller.signal });
     const reading = (async () => {
@@ -178,7 +178,7 @@ kernelSuite('rtnetlink: a monitor', () => {
     [{ initial: 1 }, 'initial'],
     [{ receiveBufferBytes: 5 }, 'receiveBufferBytes'],
     [{ table: 'x' }, 'table'],
-  ])('rejects %j with its path', (options, attribute) => {
+  ])('rejects %j at its path', (options, attribute) => {
     expect(() => links.monitor(options as never)).toThrow(expect.objectContaining({ attribute }));
   });
 });

@@ -69,11 +69,11 @@ const CASES: readonly [string, NewRule, string, Record<string, unknown>][] = [
 ];
 const isSix = ({ family, from }: NewRule) => family === 'ipv6' || from?.includes(':') === true;
 
-kernelSuite('rtnetlink: policy rules', () => {
+kernelSuite('policy rules', () => {
   inTwoNamespaces();
   beforeEach(() => links.set('lo', { up: true }));
 
-  test.each(CASES)('%s: written and shown, made by ip and read', async (_, rule, words, seen) => {
+  test.each(CASES)('with %s are written and shown by ip, and made by ip and read', async (_, rule, words, seen) => {
     const six = isSix(rule) ? ['-6'] : [];
     const read = { ipProtocol: rule.ipProtocol === 17 ? 'udp' : rule.ipProtocol };
     const wanted = Object.fromEntries(Object.entries({ ...rule, ...read }).filter(([, value]) => value !== undefined));
@@ -94,7 +94,7 @@ kernelSuite('rtnetlink: policy rules', () => {
     expect(shown(500, ...six)).toEqual([]);
   });
 
-  test('the first rules are those of the kernel', async () => {
+  test('of a new namespace are those of the kernel', async () => {
     const rules = await links.rules({ family: 'ipv4' });
     expect(rules.map(({ priority, table, action, protocol }) => [priority, table, action, protocol])).toEqual([
       [0, 'local', 'table', 'kernel'],
@@ -108,13 +108,13 @@ kernelSuite('rtnetlink: policy rules', () => {
     ['nothing', {}],
     ['a family alone', { family: 'ipv4' }],
     ['fields without a value', { priority: undefined, table: undefined }],
-  ] as [string, NewRule][])('rejects a deletion of %s with ERR_MISSING, and nothing goes', async (_, key) => {
+  ] as [string, NewRule][])('rejects a deletion of %s with ERR_MISSING, and deletes nothing', async (_, key) => {
     const before = await links.rules();
     await expect(links.removeRule(key)).rejects.toMatchObject({ code: 'ERR_MISSING' });
     expect(await links.rules()).toEqual(before);
   });
 
-  test('a deletion takes the rule that was meant, or none', async () => {
+  test('are deleted exactly: rejects a rule behind a more general one with ERR_CONFLICT', async () => {
     await links.addRule({ from: '10.1.0.0/16', table: 5, priority: 100 });
     await links.addRule({ table: 5, priority: 100 });
     const [first, second] = (await links.rules({ family: 'ipv4' })).filter(({ priority }) => priority === 100);
@@ -128,7 +128,7 @@ kernelSuite('rtnetlink: policy rules', () => {
     expect(isNotFound(await failure(links.removeRule({ priority: 100 })))).toBe(true);
   });
 
-  test('of many rules in any order, each deletion takes one and the right one', async () => {
+  test('in any order are deleted one by one, or rejected with ERR_CONFLICT', async () => {
     const selector = fc.record(
       { from: fc.constantFrom('10.1.0.0/16', '10.2.0.0/16'), mark: fc.constantFrom(1, 2), inDevice: fc.constant('lo') },
       { requiredKeys: [] },
@@ -184,7 +184,7 @@ kernelSuite('rtnetlink: policy rules', () => {
       { ipProtocol: 'tcp', sourcePorts: { start: 80, end: 80 }, sourcePortMask: 0xfffe, table: 5, priority: 300 },
     ],
     ['dscpMask', { dscp: 8, dscpMask: 56, table: 5, priority: 300 }],
-  ])('a rule with %s is what it says, or UnsupportedError and no rule', async (field, rule) => {
+  ])('with %s are as given, or rejected with ERR_UNSUPPORTED and not created', async (field, rule) => {
     const error = await links.addRule(rule).then(
       () => undefined,
       (refusal: unknown) => refusal,

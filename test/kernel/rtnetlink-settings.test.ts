@@ -22,7 +22,7 @@ function bridge(...words: string[]): Printed[] {
   return text.trim() === '' ? [] : JSON.parse(text);
 }
 
-kernelSuite('rtnetlink: what every link can be given', () => {
+kernelSuite('settings of every link', () => {
   inTwoNamespaces();
   beforeEach(() => links.createVeth({ name: 'eth0', peer: { name: 'eth1' } }));
 
@@ -42,26 +42,29 @@ kernelSuite('rtnetlink: what every link can be given', () => {
     ['groMaxBytes', 40_000, 'gro_max_size 40000', { gro_max_size: 40_000 }],
     ['mtu', 1300, 'mtu 1300', { mtu: 1300 }],
     ['address', '02:00:00:00:00:42', 'address 02:00:00:00:00:42', { address: '02:00:00:00:00:42' }],
-  ])('%s: written and shown, made by ip and read, given at creation', async (field, value, words, seen) => {
-    await links.set('eth0', { [field]: value });
-    expect(ipLink(here, 'eth0')).toMatchObject(seen);
-    const read = await links.get('eth0');
-    expect(read[field as keyof typeof read]).toEqual(value);
-    const argv = field === 'alias' ? ['alias', value as string] : words.split(' ');
-    here.run(() => execFileSync('ip', ['link', 'set', 'eth1', ...argv]));
-    const theirs = await links.get('eth1');
-    expect(theirs[field as keyof typeof theirs]).toEqual(value);
-    await links.createVeth({ name: 'new0', peer: { name: 'new1' }, [field]: value });
-    expect(ipLink(here, 'new0')).toMatchObject(seen);
-    // Into another namespace, and from what was read.
-    await links.createVeth({ name: 'far0', netns: there, peer: { name: 'far1', netns: there }, [field]: value });
-    expect(ipLink(there, 'far0')).toMatchObject(seen);
-    await others.remove('far0');
-    await others.create(await links.get('new0'));
-    expect(ipLink(there, 'new0')).toMatchObject(seen);
-  });
+  ])(
+    'are written and shown by ip, made by ip and read, and given at creation: %s',
+    async (field, value, words, seen) => {
+      await links.set('eth0', { [field]: value });
+      expect(ipLink(here, 'eth0')).toMatchObject(seen);
+      const read = await links.get('eth0');
+      expect(read[field as keyof typeof read]).toEqual(value);
+      const argv = field === 'alias' ? ['alias', value as string] : words.split(' ');
+      here.run(() => execFileSync('ip', ['link', 'set', 'eth1', ...argv]));
+      const theirs = await links.get('eth1');
+      expect(theirs[field as keyof typeof theirs]).toEqual(value);
+      await links.createVeth({ name: 'new0', peer: { name: 'new1' }, [field]: value });
+      expect(ipLink(here, 'new0')).toMatchObject(seen);
+      // Into another namespace, and from what was read.
+      await links.createVeth({ name: 'far0', netns: there, peer: { name: 'far1', netns: there }, [field]: value });
+      expect(ipLink(there, 'far0')).toMatchObject(seen);
+      await others.remove('far0');
+      await others.create(await links.get('new0'));
+      expect(ipLink(there, 'new0')).toMatchObject(seen);
+    },
+  );
 
-  test('every setting of a link together, and off again', async () => {
+  test('are set all together, and reset', async () => {
     await links.set('eth0', { alias: 'a', group: 5, promiscuous: true, altNames: ['x', LONG], up: true });
     expect(await links.get('eth0')).toMatchObject({ alias: 'a', group: 5, promiscuous: true, altNames: ['x', LONG] });
     await links.set('eth0', { alias: '', group: 0, promiscuous: false, altNames: [], up: false });
@@ -70,7 +73,7 @@ kernelSuite('rtnetlink: what every link can be given', () => {
     for (const field of ['alias', 'promiscuous', 'altNames']) expect(read).not.toHaveProperty(field);
   });
 
-  test('other names, longer ones too: all that there shall be, and found by them', async () => {
+  test('include other names, longer ones too, by which links are found', async () => {
     await links.set('eth0', { altNames: ['uplink', LONG] });
     expect(ipLink(here, 'eth0').altnames).toEqual(['uplink', LONG]);
     await links.set('eth0', { altNames: [LONG, 'third'] });
@@ -100,7 +103,7 @@ kernelSuite('rtnetlink: what every link can be given', () => {
     ['a port that is no object', { port: true }, 'port', 'ERR_INVALID_ARG_TYPE'],
     ['a setting of ports that is none', { port: { hairpins: true } }, 'port.hairpins', 'ERR_UNKNOWN_FIELD'],
     ['a priority of a port', { port: { priority: 64 } }, 'port.priority', 'ERR_OUT_OF_RANGE'],
-  ])('rejects %s with its path', async (_, changes, attribute, code) => {
+  ])('rejects %s: %j at %s with %s', async (_, changes, attribute, code) => {
     await expect(links.set('eth0', changes)).rejects.toMatchObject({ attribute, code });
   });
 
@@ -124,7 +127,7 @@ kernelSuite('rtnetlink: what every link can be given', () => {
     expect((await links.get('vx0')).vxlan).toMatchObject({ id: 5, ttl: 9 });
   });
 
-  test('a device whose creation is refused late is not left behind', async () => {
+  test('are rejected late without leaving a device behind', async () => {
     await links.set('eth1', { altNames: [LONG] });
     const before = (await links.list()).map(({ name }) => name);
     const error = await failure(links.createBridge({ name: 'br0', altNames: ['fine', LONG] }));
@@ -132,7 +135,7 @@ kernelSuite('rtnetlink: what every link can be given', () => {
     expect((await links.list()).map(({ name }) => name)).toEqual(before);
   });
 
-  test('a tap and a tun: persistent, with their owner', async () => {
+  test('of a tap and a tun include owner and persistence, of which a later change of owner is rejected with ERR_CONFLICT', async () => {
     await links.createTun({
       name: 'tap0',
       mode: 'tap',
@@ -166,7 +169,7 @@ kernelSuite('rtnetlink: what every link can be given', () => {
   });
 });
 
-kernelSuite('rtnetlink: ports of a bridge, and its table', () => {
+kernelSuite('ports of a bridge and its forwarding table', () => {
   inTwoNamespaces();
   beforeEach(async () => {
     await links.createBridge({ name: 'br0', up: true });
@@ -191,7 +194,7 @@ kernelSuite('rtnetlink: ports of a bridge, and its table', () => {
     ['priority', 9, 'priority 9', { priority: 9 }],
     ['multicastRouter', 2, 'mcast_router 2', { mcast_router: 2 }],
     ['backupPort', 'p1', 'backup_port q0', { backup_port: 'p1' }],
-  ])('%s: written and shown, made by bridge and read', async (field, value, words, seen) => {
+  ])('are written and shown by bridge, and made by bridge and read: %s', async (field, value, words, seen) => {
     await links.set('p0', { port: { [field]: value } });
     // Some are shown by `ip` only.
     const shown = { ...bridge('link', 'show', 'dev', 'p0')[0], ...ipLink(here, 'p0').linkinfo.info_slave_data };
@@ -209,7 +212,7 @@ kernelSuite('rtnetlink: ports of a bridge, and its table', () => {
     expect((await links.get('p0')).port).toMatchObject({ [field]: value });
   });
 
-  test('a new device has its settings as a port at once, and one that was read', async () => {
+  test('are set at the creation of a device, and of a device that was read', async () => {
     await links.createVeth({
       name: 'p9',
       master: 'br0',
@@ -227,7 +230,7 @@ kernelSuite('rtnetlink: ports of a bridge, and its table', () => {
     ['macAuthenticationBypass', { locked: true, learning: true, macAuthenticationBypass: true }],
     ['multicastMaxGroups', { multicastMaxGroups: 5 }],
     ['neighbourVlanSuppress', { neighbourVlanSuppress: true }],
-  ])('%s of newer kernels is so, or UnsupportedError', async (field, port) => {
+  ])('have %s of newer kernels, or reject it with ERR_UNSUPPORTED', async (field, port) => {
     const error = await links.set('p0', { port }).then(
       () => undefined,
       (refusal: unknown) => refusal,
@@ -240,7 +243,7 @@ kernelSuite('rtnetlink: ports of a bridge, and its table', () => {
     }
   });
 
-  test('a refusal of a bridge names the setting', async () => {
+  test('name the setting that the kernel refuses', async () => {
     for (const [field, value] of [
       ['vlanFiltering', true],
       ['vlanProtocol', 0x88a8],
@@ -267,7 +270,7 @@ kernelSuite('rtnetlink: ports of a bridge, and its table', () => {
     await expect(refused).rejects.toMatchObject({ code: 'ERANGE' });
   });
 
-  test('entries of a bridge: written and shown, made by bridge and read, written back', async () => {
+  test('have entries that are written and shown by bridge, made by bridge and read, and written back', async () => {
     const entry = { device: 'p0', address: '02:00:00:00:00:77' };
     await links.addFdbEntry(entry);
     const shown = () => bridge('fdb', 'show', 'br', 'br0').filter(({ mac }) => mac === entry.address);
@@ -294,7 +297,7 @@ kernelSuite('rtnetlink: ports of a bridge, and its table', () => {
     });
   });
 
-  test('entries of a VXLAN device: several remotes, ports and networks', async () => {
+  test('have entries of a VXLAN device: several remotes, ports and networks', async () => {
     await links.createVxlan({ name: 'vx0', id: 5, local: '10.0.0.1' });
     const all = { device: 'vx0', address: '00:00:00:00:00:00' };
     await links.addFdbEntry({ ...all, remote: '192.0.2.1' });
@@ -337,7 +340,7 @@ kernelSuite('rtnetlink: ports of a bridge, and its table', () => {
     await expect(links.addFdbEntry(entry as never)).rejects.toMatchObject({ attribute });
   });
 
-  test('a route and a neighbour are replaced', async () => {
+  test('replace a route and a neighbour', async () => {
     await links.addAddress('br0', '10.0.0.1/24');
     await links.setRoute({ to: '10.5.0.0/16', via: '10.0.0.2' });
     await links.setRoute({ to: '10.5.0.0/16', via: '10.0.0.3' });

@@ -21,7 +21,6 @@ const DEEP: Readonly<Record<string, string>> = {
   'ipvs/connections.ts': 'parses lines of /proc, which are those of real traffic otherwise',
   'ipvs/operation.ts': 'writes by itself what the tables write too: both are compared, 1,000 times a second',
   'ipvsadm/plain-lines.ts': 'reads by itself what the parser reads too: both are compared',
-  'netlink/lifetime.ts': 'its operations take their steps when the test says so',
   'nf_tables/userdata.ts': 'the only table of its layout: its bytes are those of libnftnl',
   'nflog/devices.ts': 'its socket answers when the test says so',
   'nflog/group-owner.ts': 'the fuzzer gives it the texts of /proc, which are those of this kernel otherwise',
