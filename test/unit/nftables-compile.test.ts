@@ -101,6 +101,23 @@ describe('the compiler of rules', () => {
     wrong([{ nothing: null }], [0]);
   });
 
+  it.each([
+    ['a statement that nft does not have', { nothing: null }, [], /a statement \(raw, match, /],
+    ['the name of an object in the place of the state of last', { last: 'name' }, ['last'], /an object/],
+    ['a list in the place of the fields of a counter', { counter: [] }, ['counter'], /an object/],
+    [
+      'a state that no element can have',
+      { set: { op: 'add', elem: ip.saddr.expression, set: '@s', stmt: [{ log: null }] } },
+      ['set', 'stmt', 0],
+      /one of counter, quota, limit, last, ct count/,
+    ],
+  ])('refuses %s, at its place', (_, statement, path, message) => {
+    const sets = [{ family: 'ip', table: 't', name: 's', keyType: 7, keyLength: 4, flags: [] } as never];
+    const run = () => compile([statement as Statement], { sets });
+    expect(run).toThrow(expect.objectContaining({ path: ['statements', 0, ...path] }));
+    expect(run).toThrow(message);
+  });
+
   it('writes redirect as nft does', () => {
     expect(compile([tcp.dport.eq(80), redirect({ to: 8080 })]).expressions.slice(-2)).toMatchObject([
       { immediate: { register: 1, data: '1f90' } },

@@ -20,20 +20,20 @@ function networkOf({ left, right }: Relation): string | undefined {
 
 const etherName = (type: bigint): string => (type === 0x0800n ? 'ip' : type === 0x86ddn ? 'ip6' : '');
 
-/** Does this match announce a header of the same layer, such as a VLAN's in Ethernet? */
+/** Does this match announce another header of the same layer, such as a VLAN's in Ethernet? */
 export function isStacked(of: Header | undefined, { op, left, right }: Relation): boolean {
   if (left.kind !== 'payload' || !left.tellsProtocol || op !== '==' || right.kind !== 'value') return false;
   const next = of?.upper.get(Number(right.value));
   return next !== undefined && next.base === of?.base;
 }
 
-/** A match of a rule that says which protocol comes next. */
+/** A match on the next protocol. */
 export interface Dependency {
   kind: 'match';
   node: Relation;
 }
 
-/** The matches on protocols that may turn out to be implied by later ones, and are then left out. */
+/** The matches on protocols. A match that a later one implies is left out. */
 export class Dependencies {
   readonly #found: (Dependency | undefined)[] = [];
   readonly #removed: Set<object>;
@@ -45,7 +45,7 @@ export class Dependencies {
     this.#removed = removed;
   }
 
-  /** After a statement with an effect nothing before it may be left out. */
+  /** No match before a statement with an effect may be left out. */
   reset(): void {
     this.#found.length = 0;
     this.#icmpType = 0;
@@ -84,7 +84,7 @@ export class Dependencies {
     this.#found[at] = undefined;
   }
 
-  /** Leaves out what this load implies. */
+  /** Leaves out the match that this load implies. */
   kill(node: Payload, family: string, dialect: Dialect): void {
     if (node.header === undefined) return;
     const dependency = this.get(node.base);
@@ -108,7 +108,7 @@ export class Dependencies {
     }
     if (node.base !== TRANSPORT) return true;
     if (dialect.keepsTransportBeforePorts && node.header === header('th')) {
-      // The ports of any protocol: the match on it has to stay, and is better followed by plain bits.
+      // These are the ports of any protocol: the match on the protocol has to stay, and plain bits follow it.
       node.header = undefined;
       node.type = TYPES.xinteger;
       return false;
@@ -130,14 +130,14 @@ export class Dependencies {
     return this.#icmpType === icmp[0];
   }
 
-  /** Leaves out what a match on meta data or the connection implies. */
+  /** Leaves out the match that a match on meta data or the connection implies. */
   killForKey(left: Meta | Ct, right: Node, family: string, dialect: Dialect): void {
     const { base, key } = left;
     if (!dialect.releasesConnectionKeys && left.kind === 'ct' && key.includes(' ')) return;
     if (this.get(base) !== undefined && this.#mayKillKey(left, right, family, dialect)) this.release(base);
   }
 
-  /** A match on the network's protocol stays, unless the one on the transport's cannot be in another. */
+  /** A match on the network protocol stays, unless the transport protocol exists in no other. */
   #mayKillKey(left: Meta | Ct, right: Node, family: string, dialect: Dialect): boolean {
     const dependency = this.get(NETWORK);
     if (dependency === undefined) return true;

@@ -9,33 +9,31 @@ import { Names } from '../names.ts';
 import { Undecompilable, type Value } from '../tree.ts';
 import { isQuotable, Unwritable } from './unwritable.ts';
 
-/*
- * Values in words, as their types have them.
- */
+/* Values as text and JSON, by their types. */
 
-/** What values are put into words with. */
+/** The things that the text of values depends on. */
 export interface Vocabulary {
   readonly names: Names;
-  /** The name of an interface by its index; undefined where it has none. */
+  /** Returns the name of an interface by its index; undefined if it has none. */
   readonly interfaceName: (index: number) => string | undefined;
   readonly dialect: Dialect;
-  /** What the text that is being made cannot say. */
+  /** The reasons why an object cannot be written. */
   readonly unwritable: Unwritable;
-  /** Such an object is refused, and not printed as a comment. */
+  /** Such an object is an error, and not printed as a comment. */
   readonly strict: boolean;
 }
 
-/** Numbers only: as nft writes ranges. */
+/** `numbers` has no names: nft writes ranges so. */
 export type Style = 'names' | 'numbers';
 
-/** Codes of ICMP have names where they are rejected with. */
+/** The types of ICMP codes, which have names in `reject`. */
 export const REJECT_CODES: ReadonlySet<Datatype> = /* @__PURE__ */ new Set<Datatype>([
   TYPES.icmp_code,
   TYPES.icmpv6_code,
   TYPES.icmpx_code,
 ]);
 
-/** The number as the type's names have it: those of the packet's own fields are in its order, the others in this machine's. */
+/** The number in the byte order of the type's names: fields of the packet have its order, other values that of this machine. */
 function natural({ type, order, value, bits }: Value): bigint {
   const inPacketOrder = type.order === 'big' && type.bits > 8;
   if ((order === 'host') !== inPacketOrder || bits <= 8) return value;
@@ -53,7 +51,7 @@ function symbolOf(symbols: Symbols | undefined, number: bigint): string | undefi
   return undefined;
 }
 
-/** The value's name; undefined where it has none. */
+/** The value's name; undefined if it has none. */
 function nameOf(node: Value, words: Vocabulary): string | undefined {
   const { type } = node;
   if (type.kind === 'file') return words.names.file(type.file!).byNumber.get(Number(natural(node)));
@@ -64,12 +62,12 @@ function protocolName({ value }: Value, { names }: Vocabulary): string | undefin
   return value > 255n ? undefined : names.protocols().byNumber.get(Number(value));
 }
 
-/** A name of `reject`'s codes. */
+/** The name of a code of `reject`, or its number. */
 export function rejectCodeName({ type, value }: Value): string | number {
   return symbolOf(type.symbols, value) ?? Number(value);
 }
 
-/** As nft's JSON has the value. */
+/** The value in nft's JSON. */
 export function jsonValue(node: Value, words: Vocabulary, style: Style): string | number | boolean {
   const { type } = node;
   switch (type.kind) {
@@ -92,7 +90,7 @@ export function jsonValue(node: Value, words: Vocabulary, style: Style): string 
     case 'bitmask':
       return nameOf(node, words) ?? jsonNumber(node.value);
     case 'file':
-      // Realms are put into text first: their numbers come as such.
+      // nft turns realms into text first: a number is in the text's format.
       return nameOf(node, words) ?? (type.name === 'realm' ? formatNumber(node) : jsonNumber(node.value));
     case 'interface': {
       const index = Number(node.value & 0xffffffffn);
@@ -113,7 +111,7 @@ function jsonNumber(number: bigint): number | string {
 
 const unquoted = (text: string): string => (text.startsWith('"') ? text.slice(1).replace(/".*/s, '') : text);
 
-/** As nft's text has the value. */
+/** The value in nft's text. */
 export function textValue(node: Value, words: Vocabulary, style: Style): string {
   const { type, value } = node;
   const quoted = (text: string) => words.unwritable.quoted(text);
@@ -121,7 +119,7 @@ export function textValue(node: Value, words: Vocabulary, style: Style): string 
   switch (type.kind) {
     case 'string': {
       const text = textOf(value, node.bits);
-      // Fifteen bytes and an asterisk are a prefix that nft has no room for.
+      // nft has no room for a beginning of fifteen bytes and an asterisk.
       if (type.name === 'ifname' && Buffer.byteLength(text) > INTERFACE_NAME_BYTES)
         words.unwritable.note('the beginning of the name of an interface');
       return quoted(text);
@@ -157,7 +155,7 @@ export function textValue(node: Value, words: Vocabulary, style: Style): string 
       return path === undefined ? String(value) : quoted(path.slice(CGROUPS.length + 1));
     }
     case 'invalid':
-      // nft 1.0.6 has such values in changes of sets.
+      // nft 1.0.6 prints such values in changes of sets.
       if (words.dialect.printsInvalidTypes) return `0x${value.toString(16)} [invalid type]`;
       throw new Undecompilable('a value without a type');
     case 'verdict':
@@ -174,7 +172,7 @@ function formatNumber({ type: { hexDigits }, value }: Value): string {
   return hexDigits === undefined ? String(value) : `0x${value.toString(16).padStart(hexDigits, '0')}`;
 }
 
-/** As the C library writes it: with the last four bytes as an IPv4 address, where only they (and ffff before) are set. */
+/** In the format of the C library: the last four bytes are an IPv4 address if only they, or ffff and they, are set. */
 function formatAddress6(address: bigint): string {
   const low = address & 0xffffffffn;
   const high = address >> 32n;
@@ -235,7 +233,7 @@ function formatHour(utc: number, { wrapsNegativeHours }: Dialect): string {
   return seconds % 60 === 0 ? text : `${text}:${two(seconds % 60)}`;
 }
 
-/** In ranges without its words: `none-1:0` would be one word. */
+/** Ranges have no words such as `none`: nft reads `none-1:0` as one word. */
 function formatClassid(handle: number, style: Style): string {
   if (handle === 0xffffffff && style === 'names') return 'root';
   return handle === 0 && style === 'names'

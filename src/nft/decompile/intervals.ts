@@ -20,11 +20,9 @@ import {
 } from '../tree.ts';
 import { ELEMENTS_AT_ONCE, type InParts, sortInParts } from './in-parts.ts';
 
-/*
- * Ranges as the kernel has them, with a beginning and a first key that no longer belongs to them, and as nft writes them.
- */
+/* Ranges: the kernel has a beginning, and the first key behind the range; nft writes the first and the last key. */
 
-/** First and last of a range, as a prefix where it is one. */
+/** A range from its first and last value, or a prefix if it is one. */
 export function rangeOrPrefix(left: Node, right: Node): Range | Prefix {
   const whole = range(left, right);
   if (left.kind !== 'value' || right.kind !== 'value') return whole;
@@ -46,7 +44,7 @@ function withKey(member: SetMember, key: Node): SetMember {
   return member.kind === 'mapping' ? mapping(changed, member.right) : changed;
 }
 
-/** Where a range begins, or the first key behind one. */
+/** The beginning of a range, or the first key behind one. */
 interface Point {
   readonly member: SetMember;
   readonly number: bigint;
@@ -57,7 +55,7 @@ function comparePoints(a: Point, b: Point): number {
   return Number(elementOf(b.member).intervalEnd) - Number(elementOf(a.member).intervalEnd);
 }
 
-/** Beginnings and ends, in any order, as the ranges that they are. */
+/** The ranges of beginnings and ends, which are in any order. */
 export function* rangesOf(members: readonly SetMember[], dialect: Dialect): InParts<SetMember[]> {
   const catchAll: SetMember[] = [];
   const points: Point[] = [];
@@ -72,7 +70,7 @@ export function* rangesOf(members: readonly SetMember[], dialect: Dialect): InPa
   for (const point of yield* sortInParts(points, comparePoints)) {
     if (++passed % ELEMENTS_AT_ONCE === 0) yield;
     if (low !== undefined) out.push(interval(low.member, point.number - low.number - 1n, dialect));
-    // Where a range begins before the last one has ended, that one ends here.
+    // A range ends where the next one begins, if it has no end.
     low = elementOf(point.member).intervalEnd ? undefined : point;
   }
   if (low !== undefined) {
@@ -86,7 +84,7 @@ export function* rangesOf(members: readonly SetMember[], dialect: Dialect): InPa
   return [...out, ...catchAll];
 }
 
-/** From an element on, so many keys more. */
+/** The range from an element on, with this many more keys. */
 function interval(low: SetMember, length: bigint, dialect: Dialect): SetMember {
   const key = elementOf(low).key as Value;
   if (length === 0n) {
@@ -143,7 +141,7 @@ function joined(from: Node, to: Node, dialect: Dialect): Node {
   return fixed === undefined || !hasPrefixes(from.type, dialect) ? range(from, to) : prefix(from, fixed, to.bits);
 }
 
-/** How many bits both begin with, where the rest is all zeros in one and all ones in the other. */
+/** The number of bits that both have in common at the beginning, if the rest is all zeros in one and all ones in the other. */
 function commonPrefix(from: bigint, to: bigint, bits: number): number | undefined {
   let [low, high, length] = [from, to, bits];
   while (low <= high && (low & 1n) === 0n && (high & 1n) === 1n && length > 0) {

@@ -8,7 +8,7 @@ import { type Exthdr, isKnown, type Payload, type Value } from '../tree.ts';
 
 /* Loads of the packet's bytes, matched to the fields of the protocols that are known by then. */
 
-/** The header of the link layer that a place lies in, where several follow each other, and the bits before it. */
+/** The header of the link layer at an offset, if there are several, and the bits before it. */
 function stackedHeader(context: ProtocolContext, top: Header, node: Payload): { of: Header; skip: number } {
   if (node.base !== LINK || node.offset < top.bits) return { of: top, skip: 0 };
   let { offset } = node;
@@ -21,7 +21,7 @@ function stackedHeader(context: ProtocolContext, top: Header, node: Payload): { 
   return { of: top, skip };
 }
 
-/** Does this kind of ICMP message, where it is known, have the field, and does this nft know it? */
+/** Does this type of ICMP message, if it is known, have the field, and does this nft know the field? */
 function fitsIcmp({ icmp, newer }: HeaderField, context: ProtocolContext): boolean {
   if (newer && !context.dialect.hasNewerIcmpFields) return false;
   return icmp === undefined || context.icmpType === 0 || icmp.includes(context.icmpType);
@@ -29,7 +29,7 @@ function fitsIcmp({ icmp, newer }: HeaderField, context: ProtocolContext): boole
 
 const known = (context: ProtocolContext, node: Payload): Header | undefined => context.header(node.base);
 
-/** Finds the field that a load is, if the protocol is known. */
+/** Finds the field of a load, if the protocol is known. */
 export function completePayload(node: Payload, context: ProtocolContext): void {
   const top = known(context, node);
   if (top === undefined) return;
@@ -44,7 +44,7 @@ export function completePayload(node: Payload, context: ProtocolContext): void {
   }
 }
 
-/** Splits a load of adjacent fields again. */
+/** Splits a load of adjacent fields. */
 export function expandPayload(node: Payload, context: ProtocolContext): Payload[] {
   const parts: Payload[] = [];
   let { offset, bits } = node;
@@ -72,7 +72,7 @@ export function expandPayload(node: Payload, context: ProtocolContext): Payload[
   return parts;
 }
 
-/** Looks for fields of which a mask leaves all bits; returns how far the value is to be shifted. */
+/** Looks for fields all of whose bits a mask leaves; returns the shift of the value. */
 export function trimPayload(node: Payload, mask: Value, context: ProtocolContext): number | undefined {
   const top = known(context, node);
   if (top === undefined) return undefined;
@@ -98,7 +98,7 @@ export function trimPayload(node: Payload, mask: Value, context: ProtocolContext
   return undefined;
 }
 
-/** The same for bits without a name. */
+/** Does the same for bits without a name. */
 export function trimRaw(node: Payload, mask: Value): number | undefined {
   const from = lowestOne(mask.value);
   const to = lowestZero(mask.value, from + 1);
@@ -127,7 +127,7 @@ export function narrowExtension(node: Exthdr, mask: Value): number | undefined {
 
 type BitwiseOperator = '&' | '|' | '^';
 
-/** Of a write that changes some bits only: the field that they are, its load and mask narrowed to it. */
+/** Narrows the load and the mask of a write that changes some bits only to the field of these bits. */
 export function trimWritten(payload: Payload, mask: Value, op: BitwiseOperator, context: ProtocolContext): boolean {
   const of = known(context, payload);
   if (isKnown(payload) || of === undefined || payload.bits % 16 !== 0) return false;

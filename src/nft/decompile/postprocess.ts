@@ -46,11 +46,11 @@ import {
 import { flagsToTree } from './values.ts';
 
 /*
- * What is known only from the whole rule: which protocol a load's header belongs to, the types of values, which matches the others imply,
- * and which masks stand for a field, a prefix or flags.
+ * The second pass, which needs the whole rule. It finds the protocol of each load, the types of values, the matches that others imply, and
+ * the masks that stand for a field, a prefix or flags.
  */
 
-/** A packet, or the one inside a tunnel: what is known about it. */
+/** The knowledge about a packet, or about the packet inside a tunnel. */
 interface Layered {
   context: ProtocolContext;
   dependencies: Dependencies;
@@ -63,16 +63,16 @@ export class Postprocessor implements Completion {
   readonly #dialect: Dialect;
   #current: Layered;
   #out: FlowStatement[] = [];
-  /** The statement at work; undefined once it was replaced by several. */
+  /** The match at work; undefined once several have replaced it. */
   #statement: MatchStatement | undefined;
-  /** How deep in keys of sets and concatenations: a mask belongs to the field there, as nothing is compared. */
+  /** The depth in keys of sets and concatenations. A mask belongs to the field there, as there is no comparison. */
   #keys = 0;
-  /** The keys of this set are looked at. */
+  /** The set of the look-up at work. */
   #set: SetInfo | undefined;
 
   constructor(family: string, dialect: Dialect) {
     this.#outer = { context: new ProtocolContext(family, dialect), dependencies: new Dependencies(this.#removed) };
-    // What a tunnel carries begins with Ethernet, as in bridges.
+    // The packet in a tunnel begins with Ethernet, as in bridges.
     this.#tunneled = { context: new ProtocolContext('bridge', dialect), dependencies: new Dependencies(this.#removed) };
     this.#current = this.#outer;
     this.#dialect = dialect;
@@ -135,7 +135,7 @@ export class Postprocessor implements Completion {
     this.#removed.add(previous);
   }
 
-  /** Gives a node its meaning; what comes back stands in its place. */
+  /** Gives a node its type and its field; the result takes its place. */
   #node(node: Node): Node {
     switch (node.kind) {
       case 'map':
@@ -210,7 +210,7 @@ export class Postprocessor implements Completion {
     dependencies.kill(node, context.family, this.#dialect);
   }
 
-  /** GRE's own number is implied by a look into the tunnel. */
+  /** A look into a GRE tunnel implies the match on GRE's number. */
   #releaseOuter({ tunnel }: Payload): void {
     const { dependencies } = this.#outer;
     const found = dependencies.at(tunnel!.base);
@@ -264,7 +264,7 @@ export class Postprocessor implements Completion {
     return node;
   }
 
-  /** A field that is not whole bytes, moved to the lowest bits. */
+  /** Finds a field of some bits that is shifted to the lowest bits. */
   #shiftedField(node: Binary): Node | undefined {
     if (node.op !== '>>' || !this.#dialect.unshiftsFields) return undefined;
     if (node.left.kind === 'unary') node.left = node.left.argument;
@@ -319,7 +319,7 @@ export class Postprocessor implements Completion {
     dependencies.kill(load, context.family, this.#dialect);
   }
 
-  /** One match for each field of a load of several. */
+  /** Makes one match for each field of a load of several. */
   #expand(node: Relation, load: Payload, whole: Value): void {
     const { context, dependencies } = this.#current;
     const fields = expandPayload(load, context);
@@ -399,7 +399,7 @@ export class Postprocessor implements Completion {
     return node;
   }
 
-  /** Takes a mask away that only picks the bits of a field, and shifts what is compared with them. */
+  /** Takes a mask away that only picks the bits of a field, and shifts the other side of the comparison. */
   #mask({ of, compared }: Masked, mask: Binary, replace: (node: Node) => void): boolean {
     const { left, right } = mask;
     if (right.kind !== 'value' || right.value === 0n) return false;
@@ -426,7 +426,7 @@ export class Postprocessor implements Completion {
     return true;
   }
 
-  /** As with a match of the field itself. */
+  /** Does the same as for a match of the field itself. */
   #afterMask({ of, compared }: Masked, load: Payload): void {
     const { context, dependencies } = this.#current;
     if (of.kind === 'relation') {

@@ -15,9 +15,9 @@ import { type ReadShape, type Sets, splice } from './sets.ts';
 
 /* The content of the registers while the expressions of a rule are read. */
 
-/** Those that nft has words for; the rest of a register's 64 bytes is the kernel's. */
+/** The registers that nft uses, of four bytes each. */
 const REGISTERS_MAX = 20;
-/** What all registers hold together (NFT_REG_SIZE of each). */
+/** The length of all registers together. */
 const MAX_BITS = 512;
 
 export interface RegistersOptions {
@@ -30,7 +30,7 @@ export interface RegistersOptions {
 export class Registers {
   readonly #options: RegistersOptions;
   readonly #registers: (Node | undefined)[] = [];
-  /** While the packet in a tunnel is looked at: the register that was loaded last. */
+  /** The register that was loaded last, for loads from a tunnel. */
   #loaded = 0;
 
   constructor(options: RegistersOptions) {
@@ -67,7 +67,7 @@ export class Registers {
     return register === undefined ? undefined : this.get(register);
   }
 
-  /** Several registers from this one on. */
+  /** A concatenation of several registers, from this one on. */
   concat(register: number, bits: number, each?: (node: Node, index: number) => void): Concat {
     const parts: Node[] = [];
     let at = wordOf(register);
@@ -83,7 +83,7 @@ export class Registers {
     return concat(parts);
   }
 
-  /** What a set is asked for: one register, or as many as its keys have parts. */
+  /** The key of a look-up: one register, or as many as the keys of the set have parts. */
   key(register: number, shape: ReadShape): Node {
     const node = this.get(register);
     return node.bits < shape.key.bits ? this.concat(register, shape.key.bits) : node;
@@ -93,7 +93,7 @@ export class Registers {
     return this.#options.sets.find(set, setId);
   }
 
-  /** The same value's parts, each as long as what stands in its register. */
+  /** The parts of a value, each as long as the content of its register. */
   parts(register: number, whole: Value): Concat {
     const parts: Node[] = [];
     let at = wordOf(register);

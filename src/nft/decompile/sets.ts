@@ -41,7 +41,7 @@ import { ELEMENTS_AT_ONCE, finish, type InParts, sortInParts } from './in-parts.
 import { joinRanges, rangeOrPrefix, rangesOf } from './intervals.ts';
 import { flagsToTree } from './values.ts';
 
-/** What a set's description says about its keys and values. */
+/** The keys and values of a set, from its description. */
 export class ReadShape implements SetInfo {
   readonly set: ListedSet;
   readonly name: string;
@@ -56,7 +56,7 @@ export class ReadShape implements SetInfo {
   readonly timeout: boolean;
   readonly dynamic: boolean;
   readonly key: Node;
-  /** The set was made with `typeof`, and `key` is that. */
+  /** The set was made with `typeof`, and `key` is its expression. */
   readonly isTypeof: boolean;
   readonly data: Node | undefined;
   readonly dataInterval: boolean;
@@ -111,7 +111,7 @@ export class ReadShape implements SetInfo {
     return this.flags.includes(flag);
   }
 
-  /** The elements as nft sorts and joins them. */
+  /** The elements in nft's order, with joined ranges. */
   literal(): SetLiteral {
     return finish(this.literalInParts());
   }
@@ -194,7 +194,7 @@ export class ReadShape implements SetInfo {
     return number;
   }
 
-  /** A key, or data, of several parts: each has registers of its own. */
+  /** A key, or data, of several parts. Each part has registers of its own. */
   #concat(shape: Node, whole: Value, ranges = false): Concat {
     const types = shape.type.parts!;
     const fields = shape.kind === 'concat' && shape === this.key ? shape.parts : undefined;
@@ -223,7 +223,7 @@ export class ReadShape implements SetInfo {
   }
 }
 
-/** The type that a set's number stands for: six bits for each part of a concatenation. */
+/** The type with this number, which has six bits for each part of a concatenation. */
 export function typeOf(number: number): Datatype {
   if (number === VERDICT_DATA_TYPE) return TYPES.verdict;
   if (number < 64) {
@@ -266,7 +266,7 @@ function* sorted(members: readonly SetMember[], dialect: Dialect): InParts<SetMe
   return inOrder.map(({ member }) => member);
 }
 
-/** By what nft sorts: texts as the bytes that they are, and behind all numbers. */
+/** The number that nft sorts by: texts are numbers, too, and come behind the others. */
 function sortValue(node: Node, dialect: Dialect): bigint {
   switch (node.kind) {
     case 'binary':
@@ -296,7 +296,7 @@ function joinedValue(parts: readonly Node[]): bigint {
   return whole;
 }
 
-/** Each part in its own order, and all of it as a number of this machine. */
+/** Each part in its own byte order, all together as a number of this machine. */
 function memoryValue(parts: readonly Node[]): bigint {
   let whole = 0n;
   let bytes = 0;
@@ -310,7 +310,7 @@ function memoryValue(parts: readonly Node[]): bigint {
   return HOST_IS_LITTLE_ENDIAN ? reverseBytes(whole, bytes) : whole;
 }
 
-/** Sets by name; those of a rule that was compiled and not yet written, by the number that they have there. */
+/** Finds a set by its name, or, in a rule that is compiled and not yet written, by its number. */
 export type SetFinder = (name: string, id?: number) => ListedSet | undefined;
 
 /** The sets that rules refer to. */

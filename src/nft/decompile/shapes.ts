@@ -16,9 +16,9 @@ import {
   value,
 } from '../tree.ts';
 
-/* Shapes of trees that stand for something shorter. */
+/* Shapes of trees that nft writes in a shorter form. */
 
-/** Is the packet inside a tunnel looked at? */
+/** Does the node look at the packet inside a tunnel? */
 export function looksInside(node: Node): boolean {
   switch (node.kind) {
     case 'binary':
@@ -35,7 +35,7 @@ export function looksInside(node: Node): boolean {
   }
 }
 
-/** Two comparisons of the same, one after the other, that are a range. */
+/** The operator of a range, for two comparisons of the same value in a row; else undefined. */
 export function rangeOperator(low: Node, high: Node): '==' | '!=' | undefined {
   if (low.kind !== 'relation' || high.kind !== 'relation') return undefined;
   const op = low.op === '>=' && high.op === '<=' ? '==' : low.op === '<' && high.op === '>' ? '!=' : undefined;
@@ -59,7 +59,7 @@ export function listOf(node: Node): Node {
   return list(parts);
 }
 
-/** Texts end with a NUL, or else are the beginning of any. */
+/** A text ends with a NUL; one without is the beginning of a text, and is written with an asterisk. */
 export function textValue(node: Value): Value {
   const bytes = bytesOf(node.bits);
   const highest = HOST_IS_LITTLE_ENDIAN ? node.value >> BigInt(bytes * 8 - 8) : node.value & 0xffn;
@@ -73,7 +73,7 @@ export function textValue(node: Value): Value {
     const escaped = textNumber(`${text.slice(0, -1)}\\*`);
     return value(escaped.bits, escaped.value, node.type, 'host');
   }
-  // nft would take the asterisk for one that is meant.
+  // nft would read the escaped asterisk as a part of the text.
   if (text.endsWith('\\')) throw new Undecompilable('the beginning of a text that ends in a backslash');
   const wildcard = textNumber(`${text}*`);
   return value(wildcard.bits, wildcard.value, node.type, 'host');
@@ -84,7 +84,7 @@ export function isPrefix(mask: Value): boolean {
   return first === Infinity || lowestZero(mask.value, first + 1) >= mask.bits;
 }
 
-/** Does the mask leave all bits of what is compared? Where it does not, the match is never true, and is no match of a field. */
+/** Does the mask leave all bits of the compared value? If not, the match is never true, and is no match of a field. */
 export const isWithin = ({ value: compared }: Value, mask: Value): boolean => (compared & ~mask.value) === 0n;
 
 export function prefixLength(mask: Value): number {
@@ -92,7 +92,7 @@ export function prefixLength(mask: Value): number {
   return first === Infinity ? 0 : lowestZero(mask.value, first + 1) - first;
 }
 
-/** Shifts values that a mask belonged to. */
+/** Shifts the values of a comparison whose mask is gone. */
 export function adjust(node: Node, load: Node, shift: number): void {
   switch (node.kind) {
     case 'value':
@@ -114,7 +114,7 @@ export function adjust(node: Node, load: Node, shift: number): void {
   }
 }
 
-/** Meta's hour is in UTC: a range of local time may go round midnight, and comes as its opposite. */
+/** `meta hour` is in UTC: a range of local time that goes round midnight there is the opposite of another range. */
 export function reverseHours(node: Relation, argument: Node): void {
   if (argument.kind !== 'meta' || argument.key !== 'hour' || node.right.kind !== 'range') return;
   const { left, right } = node.right;
@@ -130,7 +130,7 @@ export function sameLoad(a: Payload, b: Payload): boolean {
   );
 }
 
-/** A mask over flags: whether one of them is set, or, to nft 1.0.6, which of some. */
+/** A comparison of masked flags: is one of them set, or, in nft 1.0.6, which of them are set? */
 export function flagTest(node: Relation, left: Binary, dialect: Dialect): Node | undefined {
   const { op, right } = node;
   const equality = op === '==' || op === '!=';

@@ -9,12 +9,12 @@ import { jsonValue, type Style, type Vocabulary } from './format-value.ts';
 
 export interface JsonOptions {
   words: Vocabulary;
-  /** Counters and the like as in sets: without what they have counted. */
+  /** States are written without their counted values, as in sets. */
   stateless?: boolean;
   style?: Style;
-  /** fib's `check` has another name where it is compared. */
+  /** The node is a side of a comparison: fib's `check` has another name there. */
   compared?: boolean;
-  /** The text of a chain that has no name of its own, and stands where it is jumped to. */
+  /** Returns the text of the rules of a chain without a name, which stand in the place of the jump. */
   nestedChain?: ((name: string) => string | undefined) | undefined;
 }
 
@@ -76,7 +76,7 @@ export function nodeJson(node: Node, options: JsonOptions): Json {
   }
 }
 
-/** Several operands of one operator stand side by side. */
+/** The operands of the same operator, side by side. */
 function operands(of: Binary, node: Node, options: JsonOptions): Json[] {
   if (node.kind !== 'binary' || node.op !== of.op) return [nodeJson(node, options)];
   return [...operands(of, node.left, options), ...operands(of, node.right, options)];
@@ -101,5 +101,5 @@ function elementJson({ key, timeout, expires, comment, statements }: Element, op
   return { elem };
 }
 
-/** nft's own number for an element that never times out. */
+/** nft's number for an element that never times out. */
 const NEVER = 0xffff_ffff_ffff_ffffn;

@@ -28,9 +28,9 @@ export interface TextOptions {
   words: Vocabulary;
   stateless?: boolean;
   style?: Style;
-  /** One element a line, as in named sets with more than keys. */
+  /** One element a line, as in named sets whose elements have more than keys. */
   oneEachLine?: boolean;
-  /** The rules of a chain that has no name of its own, between their braces. */
+  /** Returns the rules of a chain without a name, which stand between braces. */
   nestedChain?: ((name: string) => string | undefined) | undefined;
 }
 
@@ -41,7 +41,7 @@ const newer = (what: string, { words }: TextOptions): void => words.unwritable.n
 const named = (kind: NamedKind, name: string | undefined, { words }: TextOptions): string =>
   words.unwritable.name(kind, name, words.dialect);
 
-/** Can it stand behind an operator of nft 1.0.6? */
+/** Does nft 1.0.6 accept the node behind an operator? */
 function isConstant(node: Node): boolean {
   if (node.kind === 'binary') return isConstant(node.left) && isConstant(node.right);
   return node.kind === 'value' || node.kind === 'list';
@@ -97,7 +97,7 @@ export function nodeText(node: Node, options: TextOptions): string {
   }
 }
 
-/** Only times of the day go round. */
+/** Does the range end before it begins? Only times of the day may. */
 function isReversed({ left, right }: Range): boolean {
   return left.kind === 'value' && right.kind === 'value' && left.type.kind !== 'hour' && left.value > right.value;
 }
@@ -106,10 +106,10 @@ function verdictText({ verdict, chain }: Verdict, options: TextOptions): string 
   return verdict === 'jump' || verdict === 'goto' ? `${verdict} ${named('chain', chain, options)}` : verdict;
 }
 
-/** What nft shows of a node: a change of byte order has no sign. */
+/** The part of a node that nft shows: it shows no changes of byte order. */
 const shown = (node: Node): Node => (node.kind === 'unary' ? shown(node.argument) : node);
 
-/** In brackets where it binds less than the operator beside it. */
+/** An operand, in brackets if it binds less than its operator. */
 function operand({ op }: Binary | Relation, node: Node, options: TextOptions): string {
   const text = nodeText(node, options);
   const own = PRECEDENCE[op];
@@ -119,8 +119,8 @@ function operand({ op }: Binary | Relation, node: Node, options: TextOptions): s
 }
 
 /**
- * Operators of one rank bind from the left: the right operand needs brackets where nft prints none, unless it is a list of flags, which gives
- * the same either way.
+ * Operators of one rank bind from the left: the right operand needs brackets where nft prints none, unless it is a list of flags, which
+ * gives the same either way.
  */
 function rightOperand(node: Binary, options: TextOptions): string {
   const { op, right } = node;
@@ -130,11 +130,11 @@ function rightOperand(node: Binary, options: TextOptions): string {
   return inBrackets(nodeText(right, options));
 }
 
-/** Of `1:2)` nft's scanner makes no class of traffic: it wants a space behind one. */
+/** nft's scanner cannot read `1:2)` as a class of traffic: it needs a space behind it. */
 const inBrackets = (text: string): string =>
   `(${text}${/(?<![0-9a-f:])[0-9a-f]{1,4}:[0-9a-f]{1,4}$/.test(text) ? ' ' : ''})`;
 
-/** Is one of the values longer than the field that it is compared with? No packet has it there, and nft reads no such number. */
+/** Is one of the values longer than the field of its comparison? No packet has such a value, and nft cannot read it. */
 function exceeds(node: Node, bits: number): boolean {
   switch (node.kind) {
     case 'value':
@@ -159,7 +159,7 @@ function relationText(node: Relation, options: TextOptions): string {
     right.literal === undefined
   )
     newer('interfaces of fib in a set of names', options);
-  // Of several flags nft prints no sign, although it then reads that one of them is enough.
+  // nft prints no operator before several flags, although it then reads that one of them is enough.
   const equals = (isFlags(right.type) && (right.kind === 'value' || right.kind === 'binary')) || left.kind === 'binary';
   if (left.kind === 'payload' && left.bits % 8 !== 0 && exceeds(right, left.bits))
     options.words.unwritable.note('a number that the field has no room for');
@@ -183,7 +183,7 @@ function flagComparisonText({ op, left, mask, right }: FlagComparison, options: 
 }
 
 const NEW_LINE = ',\n\t\t\t     ';
-/** How many elements of a type stand in a line; of others, one. */
+/** The number of elements in a line, by type; default one. */
 const IN_LINE: Readonly<Record<string, number>> = {
   nf_proto: 5,
   integer: 5,
@@ -209,7 +209,7 @@ function hasRangeInValue(member: SetMember): boolean {
   return parts.some(({ kind }) => kind === 'range' || kind === 'prefix');
 }
 
-/** The elements of a set. */
+/** The elements of a set, between braces. */
 export function* setText(node: SetLiteral, options: TextOptions): InParts<string> {
   const inLine = IN_LINE[node.type.name] ?? 1;
   if (node.anonymous && new Set(node.members.map(hasRangeInValue)).size > 1)

@@ -25,7 +25,7 @@ const OBJECT_NAME_BITS = 255 * 8;
 
 /** Is this a name, or a map of names, in the place of a statement's own fields? */
 export const isReference = (json: unknown): boolean =>
-  typeof json === 'string' || (typeof json === 'object' && json !== null && 'map' in json);
+  typeof json === 'string' || (typeof json === 'object' && json !== null && Object.hasOwn(json, 'map'));
 
 /** Compiles a reference. `name` is the name of the statement. */
 export const objectReference: Compile = (e, json, place, name) => {
