@@ -8,18 +8,10 @@ import type {
   TCP_OPTIONS,
   TcpOption,
 } from './data/extensions.ts';
-import type {
-  AddressFamily,
-  CtKey,
-  Direction,
-  FibFlag,
-  IpsecKey,
-  MetaKey,
-  RtKey,
-  SocketKey,
-  TunnelKey,
-} from './data/keys.ts';
+import type { AddressFamily, CtKey, Direction, FibFlag, MetaKey } from './data/keys.ts';
 import type { Protocol, ProtocolField } from './data/protocols.ts';
+import type { FibReference } from './expressions/fib.ts';
+import type { LoadJson } from './expressions/registry.ts';
 import type { CounterState } from './statements/counter.ts';
 import type { CtCount } from './statements/ct-count.ts';
 import type { LastState } from './statements/last.ts';
@@ -90,15 +82,7 @@ export interface CtReference {
   family?: AddressFamily;
 }
 
-/** A question to the routing table. */
-export interface FibReference {
-  /** check: whether there is a route. */
-  result: 'oif' | 'oifname' | 'type' | 'check';
-  /** The parts of the packet that the look-up uses. */
-  flags: FibFlag | FibFlag[];
-}
-/** The parts of a packet that a look-up in the routing table can use. */
-export type { FibFlag };
+export type { FibFlag, FibReference };
 
 /** The things that a rule can look at: all expressions that are no constants. */
 export type PacketExpression =
@@ -109,16 +93,10 @@ export type PacketExpression =
   | { 'sctp chunk': SctpChunkReference }
   | { 'dccp option': { type: number } }
   | { meta: { key: MetaKey } }
-  | { rt: { key: RtKey; family?: AddressFamily } }
   | { ct: CtReference }
-  | { socket: { key: SocketKey; level?: number } }
-  | { osf: { key: 'name' | 'version'; ttl?: 'loose' | 'skip' } }
-  | { ipsec: { key: IpsecKey; family?: AddressFamily; dir?: 'in' | 'out'; spnum?: number } }
-  | { tunnel: { key: TunnelKey } }
-  | { fib: FibReference }
-  | { numgen: { mode: 'inc' | 'random'; mod: number; offset?: number } }
   | { jhash: { mod: number; offset?: number; expr: JsonExpression; seed?: number } }
-  | { symhash: { mod: number; offset?: number } };
+  | { symhash: { mod: number; offset?: number } }
+  | LoadJson;
 
 /** A value that is made of several: in a match, or in the key of a set. */
 export type Compound =

@@ -151,6 +151,25 @@ const EXAMPLES: Record<string, { patch: string; script: string; gives: unknown }
         read: object.expressions[0].rt.key, text: formatRule(rule).includes('rt priority 5'), json: decompileRule(rule)[0] }));`,
     gives: { read: 'priority', text: true, json: { match: { op: '==', left: { rt: { key: 'priority' } }, right: 5 } } },
   },
+  'A load expression': {
+    patch: 'load-expression',
+    script: `
+      import { compileRule, decodeMessage, decompileRule, encodeMessage, formatRule } from './nftables/index.js';
+      const match = { match: { op: '==', left: { echo: { key: 3 } }, right: 5 } };
+      const compiled = statements => compileRule({ family: 'ip', statements }).expressions;
+      const expressions = compiled([match, { accept: null }]);
+      const { object } = decodeMessage(encodeMessage({ type: 'newrule', family: 'ip', object: { table: 't', chain: 'c', expressions } }));
+      const rule = { family: 'ip', table: 't', chain: 'c', expressions: object.expressions };
+      let refused;
+      try { compiled([{ match: { op: '==', left: { echo: { key: -1 } }, right: 5 } }]); } catch (error) { refused = error.path.join('.'); }
+      console.log(JSON.stringify({ read: object.expressions[0], text: formatRule(rule), json: decompileRule(rule)[0], refused }));`,
+    gives: {
+      read: { echo: { register: 1, key: 3 } },
+      text: 'echo 3 5 accept',
+      json: { match: { op: '==', left: { echo: { key: 3 } }, right: 5 } },
+      refused: 'statements.0.match.left.echo.key',
+    },
+  },
 };
 
 let root = '';

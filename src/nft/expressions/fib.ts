@@ -5,6 +5,14 @@ import { FIB, FIB_BITS, FIB_FLAGS, FIB_NUMBERS, type FibFlag, type KeyRow } from
 import { type Load, Place, refuse, Undecompilable } from '../tree.ts';
 import { type LoadExpression, load, numberOfKey, wordFor, wordsByKey } from './expression.ts';
 
+/** A question to the routing table. */
+export interface FibReference {
+  /** check: whether there is a route. */
+  result: 'oif' | 'oifname' | 'type' | 'check';
+  /** The parts of the packet that the look-up uses. */
+  flags: FibFlag | FibFlag[];
+}
+
 /** `fib`: a question to the routing table. `present` asks only whether there is a route. */
 interface Fib extends Load {
   readonly result: keyof typeof FIB;

@@ -1,9 +1,16 @@
 import type { ContentOf } from '../../nf_tables/expression.ts';
 import { entryOf, fieldsOf, numberOf, textOf } from '../compile/json-fields.ts';
-import { type AddressFamily, IPSEC, IPSEC_NUMBERS, IPSEC6, type KeyRow } from '../data/keys.ts';
+import { type AddressFamily, IPSEC, IPSEC_NUMBERS, IPSEC6, type IpsecKey, type KeyRow } from '../data/keys.ts';
 import { defined } from '../json-object.ts';
 import { type Load, Place, refuse, Undecompilable } from '../tree.ts';
 import { familyOf, type LoadExpression, load, numberOfKey, wordFor, wordsByKey } from './expression.ts';
+
+export interface IpsecJson {
+  key: IpsecKey;
+  family?: AddressFamily;
+  dir?: 'in' | 'out';
+  spnum?: number;
+}
 
 /** `ipsec`: the IPsec state that the packet came through, or will go through. The kernel calls it xfrm. */
 interface Ipsec extends Load {

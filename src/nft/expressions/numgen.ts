@@ -5,6 +5,12 @@ import { word } from '../decompile/kernel-words.ts';
 import { type Load, Place } from '../tree.ts';
 import { type LoadExpression, load, takeExpectedType } from './expression.ts';
 
+export interface NumgenJson {
+  mode: 'inc' | 'random';
+  mod: number;
+  offset?: number;
+}
+
 /** `numgen`: the next number of a cycle, or a random one, modulo a number. */
 interface Numgen extends Load {
   readonly mode: keyof typeof KERNEL_MODES;

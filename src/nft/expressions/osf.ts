@@ -6,6 +6,11 @@ import { defined } from '../json-object.ts';
 import { type Load, Place } from '../tree.ts';
 import { type LoadExpression, load } from './expression.ts';
 
+export interface OsfJson {
+  key: 'name' | 'version';
+  ttl?: 'loose' | 'skip';
+}
+
 /** `osf`: the operating system that a TCP SYN looks like. `ttl` is how the packet's TTL is compared; exact where none is given. */
 interface Osf extends Load {
   readonly ttl: 'loose' | 'skip' | undefined;

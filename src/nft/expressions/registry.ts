@@ -1,16 +1,16 @@
 import { ct } from './ct.ts';
 import type { LoadExpression, Loaded } from './expression.ts';
 import { exthdr } from './exthdr.ts';
-import { fib } from './fib.ts';
+import { type FibReference, fib } from './fib.ts';
 import { hash } from './hash.ts';
-import { ipsec } from './ipsec.ts';
+import { type IpsecJson, ipsec } from './ipsec.ts';
 import { meta } from './meta.ts';
-import { numgen } from './numgen.ts';
-import { osf } from './osf.ts';
+import { type NumgenJson, numgen } from './numgen.ts';
+import { type OsfJson, osf } from './osf.ts';
 import { payload } from './payload.ts';
-import { rt } from './rt.ts';
-import { socket } from './socket.ts';
-import { tunnel } from './tunnel.ts';
+import { type RtJson, rt } from './rt.ts';
+import { type SocketJson, socket } from './socket.ts';
+import { type TunnelJson, tunnel } from './tunnel.ts';
 
 /** The expressions of nft that one instruction of the kernel loads, by nft's name. */
 export const EXPRESSIONS: Readonly<Record<string, LoadExpression>> = {
@@ -27,6 +27,16 @@ export const EXPRESSIONS: Readonly<Record<string, LoadExpression>> = {
   numgen,
   hash,
 };
+
+/** Their JSON. Those that contain other expressions, and the packet's bytes, meta data and connection, are in json.ts. */
+export type LoadJson =
+  | { rt: RtJson }
+  | { socket: SocketJson }
+  | { osf: OsfJson }
+  | { ipsec: IpsecJson }
+  | { tunnel: TunnelJson }
+  | { fib: FibReference }
+  | { numgen: NumgenJson };
 
 /** Everything about the expression of a node. */
 export const expressionOf = (node: Loaded): LoadExpression =>

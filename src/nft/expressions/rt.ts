@@ -7,6 +7,11 @@ import { defined } from '../json-object.ts';
 import { type Load, Place, refuse } from '../tree.ts';
 import { familyOf, type LoadExpression, load, numberOfKey, wordFor, wordsByKey } from './expression.ts';
 
+export interface RtJson {
+  key: RtKey;
+  family?: AddressFamily;
+}
+
 /** `rt`: the route of the packet. `nexthop` has a family: the rule's own where none is given. */
 interface Rt extends Load {
   readonly key: RtKey;

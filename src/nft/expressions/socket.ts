@@ -4,6 +4,11 @@ import { type KeyRow, SOCKET, SOCKET_NUMBERS, type SocketKey } from '../data/key
 import { type Load, Place } from '../tree.ts';
 import { type LoadExpression, load, numberOfKey, wordFor, wordsByKey } from './expression.ts';
 
+export interface SocketJson {
+  key: SocketKey;
+  level?: number;
+}
+
 /** `socket`: the socket that the packet belongs to. `level` says which ancestor a cgroup is compared with. */
 interface Socket extends Load {
   readonly key: SocketKey;

@@ -4,6 +4,10 @@ import { type KeyRow, TUNNEL, TUNNEL_NUMBERS, type TunnelKey } from '../data/key
 import { type Load, Place, Undecompilable } from '../tree.ts';
 import { type LoadExpression, load, wordFor, wordsByKey } from './expression.ts';
 
+export interface TunnelJson {
+  key: TunnelKey;
+}
+
 /** `tunnel`: the metadata of the tunnel that the packet came through, or will go through. */
 interface Tunnel extends Load {
   readonly key: TunnelKey;
