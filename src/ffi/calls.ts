@@ -8,6 +8,7 @@ import type { Ffi, Watch } from './ffi.ts';
 import type { Bound } from './functions.ts';
 import { errnoOf, settled } from './node-calls.ts';
 import { Closing, Pool } from './pool.ts';
+import { runtime } from './runtime.ts';
 
 const EMFILE = -24;
 /** The number of the call differs: arm64 has the generic table (include/uapi/asm-generic/unistd.h). */
@@ -25,9 +26,11 @@ export abstract class Calls implements Ffi {
   /**
    * On a Worker's thread, the numbers that Node closes when the Worker ends, whatever has ended it: `terminate()` leaves no JavaScript the time to
    * do that, and what stays open keeps a namespace alive. Node does it for what `fs.open` has given, unless the Worker was made with
-   * `trackUnmanagedFds: false`. So each descriptor takes the number of one that was opened like that.
+   * `trackUnmanagedFds: false`. So each descriptor takes the number of one that was opened like that. Bun and Deno have no such thing.
    */
-  readonly #kept = isMainThread ? undefined : new Set<number>();
+  readonly #kept = isMainThread || runtime() !== 'node' ? undefined : new Set<number>();
+  /** The numbers of Deno's node:fs are its own, not the kernel's. */
+  readonly #fsTakesDescriptors = runtime() !== 'deno';
   readonly #pool = new Pool();
   readonly #closing = new Closing((first, last) => this.#pool.run(() => this.#closeAway(first, last)));
 
@@ -40,6 +43,10 @@ export abstract class Calls implements Ffi {
   }
   /** Node has it: a `struct iovec` holds pointers, which each backend would make in a way of its own. */
   sendParts(fd: number, parts: readonly Uint8Array[]): number {
+    if (!this.#fsTakesDescriptors) {
+      const whole = Buffer.concat(parts);
+      return this.send(fd, whole, whole.length, 0);
+    }
     try {
       return fs.writevSync(fd, parts);
     } catch (error) {
@@ -47,6 +54,10 @@ export abstract class Calls implements Ffi {
     }
   }
   sendPartsOffThread(fd: number, parts: readonly Uint8Array[]): Promise<number> {
+    if (!this.#fsTakesDescriptors) {
+      const whole = Buffer.concat(parts);
+      return this.sendOffThread(fd, whole, whole.length, 0);
+    }
     return this.#pool.run(() => settled(done => fs.writev(fd, parts, done)));
   }
   recvOffThread(fd: number, into: Uint8Array, flags: number): Promise<number> {

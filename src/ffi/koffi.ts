@@ -7,6 +7,8 @@ import type { Ffi, Watch } from './ffi.ts';
 import { bindAll, type CType, type Signature } from './functions.ts';
 import { type KoffiPoll, type PollHandle, WorkerWatches } from './koffi-worker.ts';
 import { OpenWatches } from './open-watches.ts';
+import { runtime } from './runtime.ts';
+import { TimerWatches } from './timer-watch.ts';
 
 type Result = number | bigint;
 interface Native {
@@ -34,6 +36,7 @@ class KoffiFfi extends Calls {
   readonly #koffi: Koffi;
   readonly #watches = new OpenWatches();
   #ofWorker: WorkerWatches | undefined;
+  #byTimer: TimerWatches | undefined;
 
   constructor(koffi: Koffi) {
     // The symbols of the process itself: no libc file has to be named, be it glibc's or musl's.
@@ -66,6 +69,10 @@ class KoffiFfi extends Calls {
   }
 
   watch(fd: number, ready: () => void): Watch {
+    if (runtime() !== 'node') {
+      this.#byTimer ??= new TimerWatches((descriptors, count) => this.result(this.c.poll(descriptors, count, 0)));
+      return this.#byTimer.watch(fd, ready);
+    }
     const closed = () => this.#watches.delete(watch);
     const watch: Watch = isMainThread
       ? new KoffiWatch(this.#koffi, fd, ready, closed)

@@ -3,6 +3,7 @@ import { getEnvironmentData, setEnvironmentData, threadId } from 'node:worker_th
 import { NetNsError } from '../errors.ts';
 import type { Ffi } from '../ffi/index.ts';
 import { O_CLOEXEC, O_RDONLY } from '../linux/fcntl.ts';
+import { statOf } from './stat.ts';
 
 /** Where this thread is. "self" would be the main thread's namespace, also in a Worker. */
 export const HERE = '/proc/thread-self/ns/net';
@@ -40,11 +41,11 @@ export const ofProcess: Origin = backend => {
   const told = getEnvironmentData(KEY) as unknown;
   if (!isHome(told)) {
     const { fd } = OWN(backend);
-    const { dev, ino } = fs.fstatSync(fd);
+    const { dev, ino } = statOf(fd);
     tell({ fd, device: dev, inode: ino, thread: threadId });
     return { fd, elsewhere: false };
   }
-  if (!isSame(told, () => fs.fstatSync(told.fd))) {
+  if (!isSame(told, () => statOf(told.fd))) {
     const hint = `something else in this process has closed descriptor ${told.fd}`;
     throw new NetNsError('the home namespace is not open any more', { code: 'ERR_NETNS_LOST', hint });
   }

@@ -11,6 +11,7 @@ import { fromNode } from './failure.ts';
 import { listNames, NAMES_DIRECTORY, pinName, unpinName, validName } from './names.ts';
 import { type NamespaceSwitcher, threadSwitcher } from './namespace-switcher.ts';
 import { openOfPid, openOfPidfd } from './process.ts';
+import { statOf } from './stat.ts';
 import { Sysctl } from './sysctl.ts';
 
 const CODE = 'ERR_ASYNC_IN_NETNS';
@@ -118,7 +119,7 @@ export class NetNs {
     } else {
       this.#fd = () => fd;
     }
-    const { dev, ino } = fs.fstatSync(fd);
+    const { dev, ino } = statOf(fd);
     this.device = dev;
     this.inode = ino;
     this.sysctl = new Sysctl(this);

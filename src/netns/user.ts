@@ -2,6 +2,7 @@ import fs from 'node:fs';
 import { ffi } from '../ffi/index.ts';
 import { NS_GET_OWNER_UID, NS_GET_PARENT, NS_GET_USERNS } from '../linux/nsfs.ts';
 import type { NetNs } from './netns.ts';
+import { statOf } from './stat.ts';
 
 /** linux/proc_ns.h: the user namespace that the machine started with. */
 const PROC_USER_INIT_INO = 0xeffffffd;
@@ -34,7 +35,7 @@ export function reachOf(netns: NetNs): Reach {
   const fd = ffi().ioctl(netns.descriptor, NS_GET_USERNS, null);
   if (fd < 0) return 'outside';
   try {
-    return fs.fstatSync(fd).ino === fs.statSync('/proc/thread-self/ns/user').ino ? 'own' : 'below';
+    return statOf(fd).ino === fs.statSync('/proc/thread-self/ns/user').ino ? 'own' : 'below';
   } finally {
     ffi().close(fd);
   }
@@ -54,7 +55,7 @@ export function makersOf(netns: NetNs): number[] {
   for (let depth = 0; fd >= 0 && depth < MAX_DEPTH; depth++) {
     let parent = -1;
     try {
-      if (fs.fstatSync(fd).ino === PROC_USER_INIT_INO) return makers;
+      if (statOf(fd).ino === PROC_USER_INIT_INO) return makers;
       if (ffi().ioctl(fd, NS_GET_OWNER_UID, new Uint8Array(uid.buffer)) < 0) return makers;
       makers.push(uid[0]!);
       // The kernel refuses this outside of the own user namespace.

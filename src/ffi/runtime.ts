@@ -1,0 +1,9 @@
+/** The JavaScript runtime of this process. */
+export type Runtime = 'node' | 'bun' | 'deno';
+
+/** Bun and Deno have their own name beside the versions of the Node that they stand for. */
+export function runtime(): Runtime {
+  const { bun, deno } = process.versions;
+  if (bun !== undefined) return 'bun';
+  return deno === undefined ? 'node' : 'deno';
+}
