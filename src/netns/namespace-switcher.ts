@@ -23,7 +23,14 @@ export class Entry {
   visitsMany = false;
   work: () => unknown = nothing;
   /** Runs the caller's function. This frame is on the stack as long as the entry lasts. */
-  readonly run = (): unknown => this.work();
+  readonly run = (): unknown => {
+    // A `finally`, because JavaScriptCore (Bun) gives up the frame of a strict function whose last act is a call.
+    try {
+      return this.work();
+    } finally {
+      this.work = nothing;
+    }
+  };
 }
 
 export const nothing = () => undefined;
