@@ -52,12 +52,12 @@ const inGuests = [...(long || !isRoot() ? ['kernel'] : []), 'guest', 'guest-apar
 
 const outcomes: Outcome[] = [];
 await ensurePackages([...GUEST_PACKAGES, ...PEERS]);
-outcomes.push(await onHost());
-if (long && isRoot()) {
-  for (const backend of otherBackends()) outcomes.push(await onHost(backend));
-}
 const consumer = installConsumer();
 try {
+  outcomes.push(await onHost());
+  if (long && isRoot()) {
+    for (const backend of otherBackends()) outcomes.push(await onHost(backend));
+  }
   // Two guests at once: each is mostly one busy thread.
   outcomes.push(...(await Promise.all([inGuest('6.1'), inGuest('6.12')])));
 } finally {
@@ -81,6 +81,7 @@ async function onHost(backend?: string): Promise<Outcome> {
       stdio: ['ignore', 'inherit', 'inherit'],
       env: {
         ...process.env,
+        NETSTEER_CONSUMER: consumer.folder,
         ...(backend !== undefined && { NETSTEER_FFI: backend }),
         ...(long && backend === undefined && { NETSTEER_LONG: '1' }),
       },
