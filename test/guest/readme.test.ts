@@ -101,7 +101,9 @@ kernelSuite('the packed package in an empty project', () => {
     });
 
     it(`can be required by a CommonJS program on ${runtime}`, () => {
-      expect(execFileSync(binary, [...options, 'required.cjs'], { cwd: project, encoding: 'utf8' })).toBe('function true\n');
+      expect(execFileSync(binary, [...options, 'required.cjs'], { cwd: project, encoding: 'utf8' })).toBe(
+        'function true\n',
+      );
     });
   }
 });
