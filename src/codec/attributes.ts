@@ -424,20 +424,22 @@ export class AttributeTable<T> implements Type<T> {
     if (Object.keys(inner).length === 0) return false;
     if (value.unknown !== undefined) this.#markEarlier(value, field.number, inlined);
     Object.assign(value, known);
-    if (unknown !== undefined) keep(value, ...(unknown as UnknownAttribute[]));
+    if (unknown !== undefined) keep(value, ...unknown);
     return true;
   }
 
   /** Malformed attributes of this number came before the one that is read now. */
   #markEarlier({ unknown }: Fields, number: number, inlined: boolean): void {
     const nest = inlined ? this.name : undefined;
-    for (const item of unknown as UnknownAttribute[]) if (item.type === number && item.in === nest) item.before = true;
+    for (const item of unknown ?? []) if (item.type === number && item.in === nest) item.before = true;
   }
 
   /** The same nest a second time is kept raw: two must not become one. */
   #isInlinedIn(value: Fields): boolean {
-    const kept = value.unknown as UnknownAttribute[] | undefined;
-    return this.fields.some(({ key }) => value[key] !== undefined) || (kept?.some(u => u.in === this.name) ?? false);
+    return (
+      this.fields.some(({ key }) => value[key] !== undefined) ||
+      (value.unknown?.some(each => each.in === this.name) ?? false)
+    );
   }
 
   /**

@@ -13,15 +13,15 @@ import { NFNL_MSG_HOOK_GET } from '../linux/nfnetlink_hook.ts';
 import { beginMessage, endMessage, type Message, messageAt } from '../netlink/message.ts';
 import { nfgenmsg, nfnetlinkType, writeHeader } from '../netlink/nfnetlink.ts';
 import { chainTable } from './chain.ts';
-import { elementsTable } from './element.ts';
+import { elementsTable, type WireElement } from './element.ts';
 import { familyName, familyNumber, type MessageFamily } from './family.ts';
 import { flowtableTable } from './flowtable.ts';
 import { generationTable } from './generation.ts';
 import { hookTable } from './hook.ts';
-import { objectTable } from './object.ts';
-import { ruleEntryTable, ruleRemovalTable, ruleTable } from './rule.ts';
-import { setTable } from './set.ts';
-import { tableTable } from './table.ts';
+import { type NftObject, objectTable } from './object.ts';
+import { type RuleEntry, ruleEntryTable, ruleRemovalTable, ruleTable } from './rule.ts';
+import { type NftSet, setTable } from './set.ts';
+import { type Table, tableTable } from './table.ts';
 import { traceTable } from './trace.ts';
 
 const batchTable = attributes('NFNL_BATCH', { generation: opt(u32be(NFNL_BATCH_GENID)) });
@@ -183,8 +183,20 @@ export function messageName(number: number): MessageName | undefined {
   return byNumber.get(number);
 }
 
+/** What messages of a type hold. */
+interface Objects {
+  newtable: Table;
+  newset: NftSet;
+  newrule: RuleEntry;
+  newobj: NftObject;
+  newsetelem: { elements?: WireElement[] };
+  newgen: { id: number; processId?: number; processName?: string };
+}
+
 /** The object of a message that is known to be of this type, with the family as its first field: as in the ruleset. */
-export function readObject(type: MessageName, message: Message): Record<string, unknown> {
+export function readObject<K extends keyof Objects>(type: K, message: Message): Objects[K];
+export function readObject(type: MessageName, message: Message): Record<string, unknown>;
+export function readObject(type: MessageName, message: Message): unknown {
   if (message.payload + nfgenmsg.size > message.end) throw new DecodeError('a message without its nfgenmsg header');
   const { table } = MESSAGES[type];
   const into = { family: familyName(message.source.view.getUint8(message.payload)) };

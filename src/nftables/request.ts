@@ -32,6 +32,6 @@ export function* readGeneration(exchange: Exchange): Operation<number> {
 /** One set, without its elements. @throws NetlinkError ENOENT */
 export function* readSet(exchange: Exchange, family: number, table: string, name: string): Operation<NftSet> {
   return yield* exchange.get(requestFor('getset', family, { table, name }), message =>
-    message.type === MESSAGES.newset.number ? (readObject('newset', message) as unknown as NftSet) : undefined,
+    message.type === MESSAGES.newset.number ? readObject('newset', message) : undefined,
   );
 }

@@ -143,7 +143,7 @@ function* readLogRules(exchange: Exchange, known: number | undefined): Operation
           return;
         }
         looked++;
-        const entry = readObject('newrule', message) as unknown as RuleEntry;
+        const entry = readObject('newrule', message);
         if (seen.has(entry.handle)) return;
         seen.add(entry.handle);
         add(reading.rules, entry);

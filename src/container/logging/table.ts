@@ -105,7 +105,7 @@ export class LogTable {
     const elements: WireElement[] = [];
     yield* this.#exchange.dump(requestFor('getsetelem', C.NFPROTO_INET, { table: LOGGING, set }), message => {
       if (message.type === MESSAGES.newsetelem.number && elements.length < MAX_ELEMENTS)
-        for (const each of (readObject('newsetelem', message).elements ?? []) as WireElement[]) elements.push(each);
+        for (const each of readObject('newsetelem', message).elements ?? []) elements.push(each);
       return undefined;
     });
     return elements;

@@ -86,8 +86,8 @@ export function* readTables(
   const tables: Table[] = [];
   let generation = 0;
   yield* inquiry.ask(exchange, (index, message) => {
-    if (inquiry.questions[index]!.name === 'gettable') tables.push(readObject('newtable', message) as unknown as Table);
-    else generation = (readObject('newgen', message) as { id: number }).id;
+    if (inquiry.questions[index]!.name === 'gettable') tables.push(readObject('newtable', message));
+    else generation = readObject('newgen', message).id;
   });
   return { generation, tables };
 }
@@ -136,7 +136,7 @@ export class TableReading {
     this.#resource ??= resource;
     if (resource !== this.#resource) this.disturbed = true;
     if (question === 'getgen') {
-      this.generation = (readObject('newgen', message) as { id: number }).id;
+      this.generation = readObject('newgen', message).id;
       return;
     }
     const name = ANSWERS[question]!;

@@ -185,7 +185,7 @@ export function* dumpElements(
 ): Operation<WireElement[]> {
   const elements: WireElement[] = [];
   yield* dumpSet(exchange, set, reading, generation, message => {
-    const part = readObject('newsetelem', message).elements as WireElement[] | undefined;
+    const part = readObject('newsetelem', message).elements;
     if (part !== undefined) for (const element of part) elements.push(element);
   });
   return elements;

@@ -118,7 +118,7 @@ function* objects(exchange: Exchange, place: ResetTarget, type?: 'counter' | 'qu
   );
   const take = (message: Message) => {
     if (message.type !== MESSAGES.newobj.number) return undefined;
-    const found = readObject('newobj', message) as unknown as NftObject;
+    const found = readObject('newobj', message);
     const counts = found.type === 'counter' || found.type === 'quota';
     if (counts && (type === undefined || found.type === type) && (table === undefined || found.table === table))
       sum.take(`${found.family} ${found.table} ${found.type} ${found.name}`, found);
@@ -135,7 +135,7 @@ function* rules(exchange: Exchange, place: ResetTarget): Operation<RuleEntry[]> 
   const sum = new Sum<RuleEntry>((total, more) => addExpressions(total.expressions, more.expressions));
   const take = (message: Message) => {
     if (message.type !== MESSAGES.newrule.number) return undefined;
-    const found = readObject('newrule', message) as unknown as RuleEntry;
+    const found = readObject('newrule', message);
     if (found.expressions?.some(hasState)) sum.take(`${found.family} ${found.table} ${found.handle}`, found);
     return undefined;
   };
@@ -155,7 +155,7 @@ function* elements(exchange: Exchange, { family, table, name }: ResetTarget): Op
   yield* supported('getsetelem_reset', 'resetting the counters of elements', '6.5', () =>
     exchange.dump(call, message => {
       if (message.type !== MESSAGES.newsetelem.number) return undefined;
-      for (const element of (readObject('newsetelem', message).elements ?? []) as WireElement[])
+      for (const element of readObject('newsetelem', message).elements ?? [])
         sum.take(`${JSON.stringify(element.key)} ${JSON.stringify(element.keyEnd)} ${element.flags}`, element);
       return undefined;
     }),
@@ -186,7 +186,7 @@ function* someElements(
     yield* supported('getsetelem_reset', 'resetting the counters of elements', '6.5', () =>
       exchange.request(call, message => {
         if (message.type !== MESSAGES.newsetelem.number) return;
-        for (const element of (readObject('newsetelem', message).elements ?? []) as WireElement[])
+        for (const element of readObject('newsetelem', message).elements ?? [])
           if (!element.flags?.includes('interval-end')) found.push(element);
       }),
     );
