@@ -15,7 +15,8 @@ import { asValues, type GivenElement, hasLeadingEnd } from '../../nft/element-fo
 import { type ElementValue, type WiredElements, wireElements } from '../../nft/element-values.ts';
 import { type ElementShape, shapeOf } from '../../nft/set-types.ts';
 import { PackedElements } from '../packed-elements.ts';
-import { setKey, writeRanged } from '../ranges/ranged-sets.ts';
+import { writeRanged } from '../ranges/ranged-elements.ts';
+import { setKey } from '../ranges/ranged-sets.ts';
 import { type ElementsHead, writeElements, writeWireElements } from './element-writer.ts';
 import type { EncodeContext } from './encode-context.ts';
 import {
