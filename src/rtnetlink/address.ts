@@ -62,6 +62,16 @@ const FLAGS_OF: Readonly<Record<IpFamily, Readonly<Partial<Record<AddressFlag, n
   ipv6: { temporary: C.IFA_F_TEMPORARY, ...ADDRESS_FLAGS },
 };
 
+/** Flags that have a field of their own. */
+const SETTABLE_FLAGS = [
+  ['noPrefixRoute', C.IFA_F_NOPREFIXROUTE],
+  ['optimistic', C.IFA_F_OPTIMISTIC],
+  ['homeAddress', C.IFA_F_HOMEADDRESS],
+  ['manageTemporary', C.IFA_F_MANAGETEMPADDR],
+  ['autoJoin', C.IFA_F_MCAUTOJOIN],
+] as const;
+const ONLY_IPV6: ReadonlySet<string> = new Set(['optimistic', 'homeAddress', 'manageTemporary']);
+
 const ORIGINS = {
   loopback: C.IFAPROT_KERNEL_LO,
   'router-advertisement': C.IFAPROT_KERNEL_RA,
@@ -128,7 +138,15 @@ export interface LinkAddress
   noDad?: true;
   /** The kernel makes no route to its network. */
   noPrefixRoute?: true;
-  /** Only read; `noDad` and `noPrefixRoute` set two of them. Bits without a name are one number at the end. */
+  /** IPv6: it is used before duplicate address detection has ended (RFC 4429). */
+  optimistic?: true;
+  /** IPv6: the home address of a mobile node (RFC 6275). */
+  homeAddress?: true;
+  /** IPv6: temporary addresses are made from it (RFC 8981). Its prefix is /64. */
+  manageTemporary?: true;
+  /** A device of a multicast group's address: the group is joined. */
+  autoJoin?: true;
+  /** Only read; the fields above set some of them. Bits without a name are one number at the end. */
   flags: (AddressFlag | number)[];
   /** How many seconds it stays valid; absent where it is for ever. */
   validSeconds?: number;
@@ -155,7 +173,8 @@ export function readAddress(header: AddressHeader, value: AddressAttributes, dev
   };
   const bits = flags ?? header.ifa_flags;
   if (family === 'ipv6' && (bits & C.IFA_F_NODAD) !== 0) result.noDad = true;
-  if ((bits & C.IFA_F_NOPREFIXROUTE) !== 0) result.noPrefixRoute = true;
+  for (const [field, bit] of SETTABLE_FLAGS)
+    if ((bits & bit) !== 0 && (family === 'ipv6' || !ONLY_IPV6.has(field))) result[field] = true;
   if (cacheInfo !== undefined) {
     if (cacheInfo.ifa_valid !== FOREVER) result.validSeconds = cacheInfo.ifa_valid;
     if (cacheInfo.ifa_prefered !== FOREVER) result.preferredSeconds = cacheInfo.ifa_prefered;
@@ -183,6 +202,14 @@ export interface AddressOptions
   metric?: number;
   /** The kernel is to make no route to its network. */
   noPrefixRoute?: boolean;
+  /** IPv6 only: use it before duplicate address detection has ended. */
+  optimistic?: boolean;
+  /** IPv6 only: the home address of a mobile node. */
+  homeAddress?: boolean;
+  /** IPv6 only: make temporary addresses from it. Its prefix must be /64. */
+  manageTemporary?: boolean;
+  /** Join the group that the address is of. */
+  autoJoin?: boolean;
   /** Who adds it (Linux 5.18). */
   origin?: LinkAddress['origin'];
   /** IPv4 only: the label, 1 to 15 bytes; the device's name where left out. `ip` insists on 'eth0' or 'eth0:...', the kernel does not. */
@@ -199,6 +226,10 @@ const OPTIONS = Object.keys({
   label: true,
   noDad: true,
   noPrefixRoute: true,
+  optimistic: true,
+  homeAddress: true,
+  manageTemporary: true,
+  autoJoin: true,
   peer: true,
   broadcast: true,
   scope: true,
@@ -257,10 +288,15 @@ export function writeAddress(
   }
   const noDad = options.noDad !== undefined && checkBoolean(options.noDad, ['noDad']);
   if (noDad && prefix.family !== 'ipv6') throw typeError(['noDad'], 'nothing: IPv4 has no such detection', noDad);
-  const noPrefixRoute = options.noPrefixRoute !== undefined && checkBoolean(options.noPrefixRoute, ['noPrefixRoute']);
-  const bits = (noDad ? C.IFA_F_NODAD : 0) | (noPrefixRoute ? C.IFA_F_NOPREFIXROUTE : 0);
+  let bits = noDad ? C.IFA_F_NODAD : 0;
+  for (const [field, bit] of SETTABLE_FLAGS) {
+    if (options[field] === undefined || !checkBoolean(options[field], [field])) continue;
+    if (prefix.family === 'ipv4' && ONLY_IPV6.has(field))
+      throw typeError([field], 'nothing: only IPv6 has such addresses', true);
+    bits |= bit;
+  }
   // The header has room for the lower eight bits.
-  if (noPrefixRoute) attributes.flags = bits;
+  if (bits > 0xff) attributes.flags = bits;
   const loopback = prefix.family === 'ipv4' && prefix.address.startsWith('127.');
   return {
     header: {

@@ -38,6 +38,8 @@ const ADDRESSES = [
   'addr add 10.2.0.1/24 dev eth0 scope link valid_lft 1000 preferred_lft 500',
   'addr add 10.3.0.1/24 dev eth0 metric 77 noprefixroute',
   'addr add 127.0.0.5/8 dev eth0 scope host',
+  'addr add fd04::1/64 dev eth0 nodad home',
+  'addr add fd05::1/64 dev eth0 nodad mngtmpaddr',
   'addr add fd00::1/64 dev eth0 nodad',
   'addr add fd01::1 peer fd01::2/128 dev eth0 nodad',
   'addr add fd02::1/64 dev eth0 nodad noprefixroute metric 9',
@@ -53,10 +55,14 @@ const ROUTES = [
   'route add 26.0.0.0/8 nexthop via 10.9.0.2 dev eth0 weight 3 nexthop via 10.9.0.3 dev eth0',
   'route add 27.0.0.0/8 via inet6 fd09::2 dev eth0',
   'route add default via 10.9.0.254',
+  'route add 28.0.0.0/8 dev eth0 mtu lock 1400 rtt 40ms rttvar 20ms ssthresh 9 cwnd 5 reordering 4 rto_min 50ms initrwnd 8 quickack 1 congctl cubic',
+  'route add throw 29.0.0.0/8 metric 9',
   '-6 route add fd20::/32 via fd09::2 metric 5 src fd09::1',
   '-6 route add fd21::/32 dev eth0 table 1000',
   '-6 route add fd22::/32 nexthop via fd09::2 dev eth0 weight 2 nexthop via fd09::3 dev eth0',
   '-6 route add prohibit fd23::/32',
+  '-6 route add fd24::/32 dev eth0 expires 1000',
+  '-6 route add fd25::/32 dev eth0 hoplimit 33 advmss 1200 features ecn fastopen_no_cookie 1',
   '-6 route add default via fd09::254 pref high',
 ];
 const NEIGHBOURS = [
@@ -157,7 +163,39 @@ kernelSuite('a link that was read and is added again', () => {
     for (const route of routes) expect(route).not.toHaveProperty('gateway');
   });
 
+  test('a route over a nexthop object, with its ways, is added as it is', () => {
+    for (const netns of [here, there])
+      netns.run(() => {
+        const input = [
+          'addr add 10.9.0.1/24 dev eth0',
+          'nexthop add id 5 via 10.9.0.2 dev eth0',
+          'nexthop add id 6 via 10.9.0.3 dev eth0',
+          'nexthop add id 7 group 5,3/6',
+        ];
+        execFileSync('ip', ['-batch', '-'], { input: input.join('\n') });
+      });
+    here.run(() => execFileSync('ip', ['route', 'add', '30.0.0.0/8', 'nhid', '5']));
+    here.run(() => execFileSync('ip', ['route', 'add', '31.0.0.0/8', 'nhid', '7']));
+    for (const route of from.sync.routes().filter(mine)) to.sync.addRoute(route);
+    expect(settled(to.sync.routes().filter(mine))).toEqual(settled(from.sync.routes().filter(mine)));
+    to.sync.addRoute({ to: '32.0.0.0/8', nextHopId: 6 });
+    expect(to.sync.routes()).toContainEqual(
+      expect.objectContaining({ to: '32.0.0.0/8', nextHopId: 6, via: '10.9.0.3' }),
+    );
+  });
+
+  test('a route with a lifetime goes by itself', () => {
+    to.sync.addRoute({ to: 'fd30::/32', device: 'eth0', expiresSeconds: 1000 });
+    const read = to.sync.routes({ family: 'ipv6' }).find(route => route.to === 'fd30::/32');
+    expect(read!.expiresSeconds).toBeGreaterThan(900);
+    expect(read!.expiresSeconds).toBeLessThanOrEqual(1000);
+  });
+
   test.each([
+    ['a lifetime of an IPv4 route', { to: '10.0.0.0/8', device: 'eth0', expiresSeconds: 5 }, ['expiresSeconds']],
+    ['a preference of an IPv4 route', { to: '10.0.0.0/8', device: 'eth0', preference: 1 }, ['preference']],
+    ['a type of service of an IPv6 route', { to: 'fd00::/16', device: 'eth0', tos: 4 }, ['tos']],
+    ['via beside nextHopId', { to: '10.0.0.0/8', via: '10.0.0.1', nextHopId: 5 }, ['via']],
     ['via beside nextHops', { to: 'default', via: '10.0.0.1', nextHops: [{ device: 'eth0' }] }, ['via']],
     ['an empty list of ways', { to: 'default', nextHops: [] }, ['nextHops']],
     ['a way that leads nowhere', { to: 'default', nextHops: [{ weight: 2 }] }, ['nextHops', 0, 'device']],
@@ -174,6 +212,7 @@ kernelSuite('a link that was read and is added again', () => {
     ['a preference longer than the lifetime', { validSeconds: 5, preferredSeconds: 6 }, ['preferredSeconds']],
     ['a peer of the other family', { peer: 'fd00::1' }, ['peer']],
     ['a scope that is none', { scope: 'world' }, ['scope']],
+    ['a home address of IPv4', { homeAddress: true }, ['homeAddress']],
     ['noPrefixRoute that is no boolean', { noPrefixRoute: 1 }, ['noPrefixRoute']],
   ])('rejects %s of an address at its path', (_, options, path) => {
     expect(() => from.sync.addAddress('eth0', '10.0.0.1/24', options as never)).toThrow(

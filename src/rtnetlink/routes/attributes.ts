@@ -7,6 +7,7 @@ import {
   nested,
   opt,
   S32_NE,
+  string,
   struct,
   type Type,
   U8,
@@ -126,13 +127,31 @@ export const RTAX = attributes('RTAX', {
   window: opt(u32ne(C.RTAX_WINDOW)),
   /** Round-trip time, in eighths of a millisecond. */
   rtt: opt(u32ne(C.RTAX_RTT)),
+  /** How much that varies, in quarters of a millisecond. */
+  rttVariance: opt(u32ne(C.RTAX_RTTVAR)),
+  /** Segments up to which the window grows fast. */
+  slowStartThreshold: opt(u32ne(C.RTAX_SSTHRESH)),
+  /** Segments that may be under way; only with its bit in `lock`. */
+  congestionWindow: opt(u32ne(C.RTAX_CWND)),
   /** Bytes of the largest segment that is announced. */
   advertisedMss: opt(u32ne(C.RTAX_ADVMSS)),
+  /** How far packets may be out of order before one counts as lost. */
+  reordering: opt(u32ne(C.RTAX_REORDERING)),
   hopLimit: opt(u32ne(C.RTAX_HOPLIMIT)),
   /** Segments that may be under way at the beginning. */
   initialCongestionWindow: opt(u32ne(C.RTAX_INITCWND)),
+  /** RTAX_FEATURE_*: 1 explicit congestion notification, 16 TCP's microsecond timestamps. */
+  features: opt(u32ne(C.RTAX_FEATURES)),
+  /** The shortest time after which TCP sends again, in milliseconds. */
+  minimumRetransmissionMilliseconds: opt(u32ne(C.RTAX_RTO_MIN)),
   /** Segments that the receiver's window has room for at the beginning. */
   initialReceiveWindow: opt(u32ne(C.RTAX_INITRWND)),
+  /** 1: TCP acknowledges at once. */
+  quickAck: opt(u32ne(C.RTAX_QUICKACK)),
+  /** The name of TCP's algorithm against congestion: 'bbr' ... */
+  congestionControl: opt(string(C.RTAX_CC_ALGO, 15)),
+  /** 1: TCP Fast Open without a cookie. */
+  fastOpenNoCookie: opt(u32ne(C.RTAX_FASTOPEN_NO_COOKIE)),
 });
 
 const GATEWAY = {
@@ -217,6 +236,8 @@ export const RTA = attributes('RTA', {
   mark: opt(u32ne(C.RTA_MARK)),
   /** IPv6: preference of the router that announced it (RFC 4191): 0 medium, 1 high, 3 low. */
   preference: opt(attribute(C.RTA_PREF, U8)),
+  /** IPv6, in a request: seconds until the kernel removes it. An answer has it in `cacheInfo`. */
+  expires: opt(u32ne(C.RTA_EXPIRES)),
   /** Nexthop object that the route uses (ip nexthop). */
   nextHopId: opt(u32ne(C.RTA_NH_ID)),
 });

@@ -31,11 +31,13 @@ export interface NewNextHop extends Partial<Omit<NextHop, 'onLink'>> {
 
 /**
  * A route to add. It needs a device, a router, or both, unless its type leads nowhere. A route that was read can be added as it is: fields that
- * only the kernel sets (`flags`, the rest of its lifetime) are ignored.
+ * only the kernel sets (`flags`) are ignored.
  */
 export interface NewRoute
   extends Partial<Pick<Route, 'family' | 'from' | 'metrics' | 'realm' | 'preference' | 'nextHopId' | 'tos'>>,
-    Partial<Pick<Route, 'flags' | 'expiresSeconds' | 'inDevice' | 'mark' | 'unknown'>> {
+    Partial<Pick<Route, 'flags' | 'inDevice' | 'mark' | 'unknown'>> {
+  /** IPv6: seconds until the kernel removes it, 1 to 2,147,483. */
+  expiresSeconds?: number;
   /** 'default' (of the family of `via` or `source`, else IPv4), or a prefix: '10.0.0.0/24', '::/0'. An address alone is that one host. */
   to: string;
   /**
@@ -62,6 +64,9 @@ export interface NewRoute
   /** Believe that `via` is reachable over `device`, whatever the addresses say. */
   onLink?: boolean;
 }
+
+/** INT_MAX / HZ of a kernel with 1000 ticks a second. */
+const MAX_LIFETIME = 2_147_483;
 
 /** Which route to remove: all that is given must match. Of several that match, the first is removed. */
 export type RouteKey = NewRoute;
@@ -189,10 +194,39 @@ function writeNextHops(hops: unknown, family: IpFamily): RawNextHop[] {
   });
 }
 
+/** A route over a nexthop object that was read also has the ways of that object, which must not be given beside it. */
+function withoutWays(route: NewRoute): NewRoute {
+  if (route.nextHopId === undefined) return route;
+  const { via: _via, device: _device, nextHops: _hops, onLink: _onLink, ...rest } = route;
+  if (route.flags !== undefined) return rest;
+  for (const field of ['via', 'device', 'nextHops'] as const)
+    if (route[field] !== undefined) throw typeError([field], 'nothing beside nextHopId', route[field], 'ERR_CONFLICT');
+  return rest;
+}
+
+/** What the kernel would take and do nothing with. */
+function refuseForeign({ tos, expiresSeconds, preference }: NewRoute, family: IpFamily): void {
+  if (tos !== undefined && tos !== 0 && family === 'ipv6')
+    throw typeError(['tos'], 'nothing: IPv6 routes have no type of service', tos, 'ERR_CONFLICT');
+  if (expiresSeconds !== undefined && family === 'ipv4')
+    throw typeError(
+      ['expiresSeconds'],
+      'nothing: IPv4 routes stay until they are removed',
+      expiresSeconds,
+      'ERR_CONFLICT',
+    );
+  if (preference !== undefined && family === 'ipv4')
+    throw typeError(['preference'], 'nothing: only IPv6 routes have one', preference, 'ERR_CONFLICT');
+}
+
 /** The message for a new route, without the indexes of its devices. */
-export function writeRoute(route: NewRoute): RouteMessage {
-  checkObject(route, [], KEY_FIELDS);
+export function writeRoute(given: NewRoute): RouteMessage {
+  checkObject(given, [], KEY_FIELDS);
+  const route = withoutWays(given);
   const { header, attributes, family } = writeCommon(route);
+  refuseForeign(route, family);
+  if (route.expiresSeconds !== undefined)
+    attributes.expires = checkInteger(Math.ceil(route.expiresSeconds), ['expiresSeconds'], 1, MAX_LIFETIME);
   if (route.protocol === undefined) header.rtm_protocol = 'boot';
   if (route.type === undefined) header.rtm_type = 'unicast';
   const leads = route.via ?? route.device ?? route.nextHops ?? route.nextHopId;
@@ -263,7 +297,8 @@ export function* changeRoute(
   { header, attributes }: RouteMessage,
 ): Operation<void> {
   const adding = change !== 'remove';
-  if (route.device !== undefined) attributes.device = yield* devices.indexOf(route.device, 'device', route);
+  if (route.device !== undefined && attributes.nextHopId === undefined)
+    attributes.device = yield* devices.indexOf(route.device, 'device', route);
   for (const [i, hop] of (attributes.nextHops ?? []).entries()) {
     const { device } = route.nextHops![i]!;
     if (device !== undefined) hop.index = yield* devices.indexOf(device, 'nextHops', route);

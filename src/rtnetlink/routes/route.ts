@@ -95,6 +95,7 @@ export function readRoute(
     via = gateway,
     nextHops,
     cacheInfo,
+    expires: _expires,
     table = header.rtm_table,
     ...rest
   } = value;
