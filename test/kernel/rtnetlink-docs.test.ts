@@ -8,7 +8,7 @@ import { AsyncFunction, SnippetsOf } from '../support/snippets.ts';
 const page = new SnippetsOf('test/kernel/rtnetlink-docs.test.ts');
 
 test("docs/rtnetlink.md's example joins two namespaces and lists what it created", async () => {
-  const body = page.take('createVeth').code.replace(/^import .*$/gm, '');
+  const body = page.take('NetNs.create').code.replace(/^import .*$/gm, '');
   const made: NetNs[] = [];
   const create = () => {
     made.push(NetNs.create());
@@ -46,6 +46,40 @@ test("docs/rtnetlink.md's settings of a kind are created, changed and read by on
   const { code } = page.take('createVxlan');
   await new AsyncFunction('links', 'console', code)(links, { log: (value: unknown) => printed.push(value) });
   expect(printed).toEqual(['192.0.2.3']);
+});
+
+test.each([
+  ['hairpin', [[true]]],
+  [
+    'addRule',
+    [
+      [undefined, undefined, 'local'],
+      ['10.1.0.0/16', undefined, 100],
+      [undefined, 7, 101],
+      [undefined, undefined, 'main'],
+      [undefined, undefined, 'default'],
+    ],
+  ],
+])("docs/rtnetlink.md's example of %s prints what it says", async (mark, wanted) => {
+  using netns = NetNs.create();
+  await using links = Links.open({ netns });
+  const printed: unknown[][] = [];
+  await new AsyncFunction('links', 'console', page.take(mark).code)(links, {
+    log: (...values: unknown[]) => printed.push(values),
+  });
+  expect(printed.toSorted()).toEqual(wanted.toSorted());
+});
+
+test("docs/rtnetlink.md's monitor begins with the state", async () => {
+  using netns = NetNs.create();
+  const links = Links.open({ netns });
+  const printed: unknown[] = [];
+  const log = (value: unknown) => {
+    printed.push(value);
+    void links[Symbol.asyncDispose]();
+  };
+  await new AsyncFunction('links', 'console', page.take('monitor(').code)(links, { log });
+  expect(printed[0]).toBeGreaterThanOrEqual(1);
 });
 
 test('docs/rtnetlink.md has a line for each kind of link', () => {

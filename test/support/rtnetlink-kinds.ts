@@ -213,7 +213,7 @@ export const CASES: readonly Case[] = [
     },
     words: 'id 5 protocol 802.1ad reorder_hdr off gvrp on loose_binding on mvrp on egress 3:5 ingress 2:4',
     shown: { id: 5, protocol: '802.1ad', flags: ['GVRP', 'MVRP', 'LOOSE_BINDING'] },
-    change: { flags: ['reorder-header'], egressPriorities: [{ from: 1, to: 2 }] },
+    change: { flags: ['reorder-header'] },
     changed: { flags: ['REORDER_HDR'] },
   },
   ...(['l2', 'l3', 'l3s'] as const).map(
@@ -361,7 +361,7 @@ export const CASES: readonly Case[] = [
     what: 'ISATAP',
     settings: { local: '10.0.0.1', flags: ['isatap'], ttl: 64 },
     words: 'local 10.0.0.1 isatap ttl 64',
-    shown: { local: '10.0.0.1', isatap: null },
+    shown: { local: '10.0.0.1', isatap: true },
   },
   {
     kind: 'gre',
