@@ -1,8 +1,0 @@
-/* include/uapi/linux/nexthop.h. Generated from the headers of Linux 6.1 and newer by `npm run constants`: do not edit. */
-export const NHA_ID = 1;
-export const NHA_GROUP = 2;
-export const NHA_GROUP_TYPE = 3;
-export const NHA_BLACKHOLE = 4;
-export const NHA_OIF = 5;
-export const NHA_GATEWAY = 6;
-export const NHA_FDB = 11;
