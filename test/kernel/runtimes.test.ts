@@ -18,7 +18,7 @@ kernelSuite('the packed package on each runtime', () => {
   afterAll(() => consumer.remove());
 
   for (const [runtime, [program, ...options]] of Object.entries(RUNTIMES)) {
-    it(`writes rules, reads packets and events, enters namespaces, and ends by itself on ${runtime}`, () => {
+    it(`writes rules, reads packets and events, enters namespaces, rejects wrong input with ERR_INVALID_ARG_TYPE, and ends by itself on ${runtime}`, () => {
       const { folder: cwd } = consumer;
       const output = execFileSync(join(cwd, program), [...options, PROGRAM], { cwd, encoding: 'utf8' });
       expect(JSON.parse(output)).toEqual({
