@@ -1,32 +1,3 @@
-import { closedError } from './lifetime.ts';
-
-/** The transport of a handle that is closed before it was opened: nothing was, and every use says so. */
-export class ClosedTransport implements Transport {
-  readonly netnsInode: number;
-  readonly closed = true;
-
-  constructor(netnsInode: number) {
-    this.netnsInode = netnsInode;
-  }
-
-  send(): number {
-    throw closedError();
-  }
-  async sendOffThread(): Promise<number> {
-    throw closedError();
-  }
-  receive(): number {
-    throw closedError();
-  }
-  async receiveOffThread(): Promise<number> {
-    throw closedError();
-  }
-  reserve(): number {
-    throw closedError();
-  }
-  async close(): Promise<void> {}
-}
-
 /**
  * The seam between this library and a kernel, at the level of bytes: a netlink socket, or a kernel in memory for tests. What is above it
  * (sequence numbers, acknowledgements, dumps, batches) does not know which.
