@@ -38,7 +38,9 @@ kernelSuite('a monitor of rtnetlink', () => {
   test('reports every kind of object that is created, changes or goes', async () => {
     const { said, items } = follow({ initial: true });
     await until(() => items.length > 0);
-    expect(items[0]).toMatchObject({ type: 'state', reason: 'initial', links: [{ name: 'lo' }] });
+    expect(items[0]).toMatchObject({ type: 'state', reason: 'initial' });
+    // Modules of tunnels put a device of theirs into each new namespace.
+    expect((items[0] as LinksState).links.map(({ name }) => name)).toContain('lo');
     await links.createVeth({ name: 'eth0', up: true, peer: { name: 'eth1' } });
     await links.set('eth1', { up: true });
     await links.addAddress('eth0', '10.0.0.1/24');
