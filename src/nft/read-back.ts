@@ -7,8 +7,9 @@ import { compileStatements } from './compile/compile.ts';
 import type { Datatype } from './data/datatypes.ts';
 import type { Vocabulary } from './decompile/format-value.ts';
 import type { SetFinder, Sets } from './decompile/sets.ts';
+import { isFlags, isKnown } from './nodes.ts';
 import { type FlowStatement, statementsJson } from './statements/registry.ts';
-import { isFlags, isKnown, type ListedSet, type Node, ORDERS, Undecompilable } from './tree.ts';
+import { type ListedSet, type Node, ORDERS, Undecompilable } from './tree.ts';
 
 /*
  * A workaround for nft 1.0.6, which prints calculations that it cannot read or reads as others: a mark that is set from an address, a shift

@@ -12,11 +12,12 @@ import type { ReadShape } from './decompile/sets.ts';
 import { nodeText, setText, type TextOptions } from './decompile/to-text.ts';
 import { commentedOut, commentedOutInParts, isWritableComment, isWritableName } from './decompile/unwritable.ts';
 import type { DecompileContext } from './decompile.ts';
+import { elementOf, mapping } from './nodes.ts';
 import { isNamed, type NamedObject, objectLines, objectWord } from './objects.ts';
 import { type ListedRule, ruleText } from './rule-text.ts';
 import { bracketed } from './statements/raw.ts';
 import { statesText } from './statements/stateful.ts';
-import { type Element, elementOf, type ListedSet, mapping, type Node, Undecompilable } from './tree.ts';
+import { type Element, type ListedSet, type Node, Undecompilable } from './tree.ts';
 
 /**
  * Prints a ruleset as `nft list ruleset` does, in text that nft of that version loads.

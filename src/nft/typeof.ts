@@ -4,7 +4,8 @@ import { concatenationOf, TYPES } from './data/datatypes.ts';
 import type { Dialect } from './data/dialects.ts';
 import type { NumberAt, TypeofRow } from './expressions/expression.ts';
 import { EXPRESSIONS, expressionOf } from './expressions/registry.ts';
-import { concat, type Node, value, verdict } from './tree.ts';
+import { concat, value, verdict } from './nodes.ts';
+import type { Node } from './tree.ts';
 
 /*
  * What nft keeps with a set to know what its keys and values are: `typeof tcp dport`. It is a record of the kind of expression, and a record of

@@ -1,6 +1,7 @@
 import { bitmask } from '../bits.ts';
 import { type ByteOrder, type Datatype, TYPES } from '../data/datatypes.ts';
-import { binary, isConstant, isNumeric, type Node, type Prefix, range, refuse, type Value, value } from '../tree.ts';
+import { binary, isConstant, isNumeric, range, value } from '../nodes.ts';
+import { type Node, type Prefix, refuse, type Value } from '../tree.ts';
 import { convert } from './byte-order.ts';
 import type { Evaluator } from './ir.ts';
 import { compatible } from './set.ts';

@@ -1,16 +1,7 @@
 import { bitmask } from '../bits.ts';
 import { type ByteOrder, TYPES } from '../data/datatypes.ts';
-import {
-  type Binary,
-  type BinaryOperator,
-  isConstant,
-  isNumeric,
-  isText,
-  type Node,
-  refuse,
-  type Value,
-  value,
-} from '../tree.ts';
+import { isConstant, isNumeric, isText, value } from '../nodes.ts';
+import { type Binary, type BinaryOperator, type Node, refuse, type Value } from '../tree.ts';
 import { convert } from './byte-order.ts';
 import type { Evaluator } from './ir.ts';
 

@@ -1,6 +1,7 @@
 import { bytesOf, swapped } from '../bits.ts';
 import type { ByteOrder } from '../data/datatypes.ts';
-import { isConstant, isNumeric, isText, type Node, refuse, unary } from '../tree.ts';
+import { isConstant, isNumeric, isText, unary } from '../nodes.ts';
+import { type Node, refuse } from '../tree.ts';
 
 /** The same in another byte order: a constant is only read otherwise, what is loaded has to be turned around. */
 export function convert(term: Node, order: ByteOrder): Node {

@@ -1,6 +1,7 @@
 import { bytesOf, paddedBytes } from '../bits.ts';
 import { concatenationOf, type Datatype, TYPES } from '../data/datatypes.ts';
-import { type Concat, isConstant, isSingleton, type Node, refuse } from '../tree.ts';
+import { isConstant, isSingleton } from '../nodes.ts';
+import { type Concat, type Node, refuse } from '../tree.ts';
 import { shiftOf } from './header.ts';
 import type { Evaluator } from './ir.ts';
 

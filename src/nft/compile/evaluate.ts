@@ -10,23 +10,9 @@ import { meta } from '../expressions/meta.ts';
 import { expressionOf } from '../expressions/registry.ts';
 import type { Header } from '../headers.ts';
 import { Names } from '../names.ts';
+import { isConstant, isFlags, isNumeric, isText, prefix, setReference, value } from '../nodes.ts';
 import { ProtocolContext } from '../protocol-context.ts';
-import {
-  isConstant,
-  isFlags,
-  isNumeric,
-  isText,
-  type List,
-  type Node,
-  type Prefix,
-  prefix,
-  type Range,
-  refuse,
-  type SetInfo,
-  setReference,
-  type Value,
-  value,
-} from '../tree.ts';
+import { type List, type Node, type Prefix, type Range, refuse, type SetInfo, type Value } from '../tree.ts';
 import { evaluateBinary } from './binary.ts';
 import { evaluateConcatenation } from './concatenation.ts';
 import type { CompileContext } from './context.ts';

@@ -3,20 +3,9 @@ import { TYPES } from '../data/datatypes.ts';
 import { metaNode } from '../expressions/meta.ts';
 import { fieldNode } from '../expressions/payload.ts';
 import { type Header, header, INNER, isOfEther, LINK, NETWORK, numberFor, TRANSPORT } from '../headers.ts';
+import { binary, element, relation, setLiteral, unary, value } from '../nodes.ts';
 import { ETHER_DEVICE } from '../protocol-context.ts';
-import {
-  binary,
-  type Ct,
-  type Exthdr,
-  element,
-  type Node,
-  type Payload,
-  refuse,
-  relation,
-  setLiteral,
-  unary,
-  value,
-} from '../tree.ts';
+import { type Ct, type Exthdr, type Node, type Payload, refuse } from '../tree.ts';
 import type { Evaluator } from './ir.ts';
 import { evaluateRelation, relationStep } from './match.ts';
 

@@ -1,7 +1,8 @@
 import { formatIPv4, formatIPv6 } from '../../codec/index.ts';
 import { rangeError } from '../../errors.ts';
 import { bitmask, bytesOf, swapped } from '../bits.ts';
-import { type Element, elementOf, isText, type Mapping, type Node, type Value } from '../tree.ts';
+import { elementOf, isText } from '../nodes.ts';
+import type { Element, Mapping, Node, Value } from '../tree.ts';
 
 /* Intervals of sets: sorted, merged where nft merges them, and as the kernel wants them: where each begins, and where it has ended. */
 

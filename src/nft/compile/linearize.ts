@@ -8,12 +8,10 @@ import { writeMeta } from '../expressions/meta.ts';
 import { writePayload } from '../expressions/payload.ts';
 import { expressionOf } from '../expressions/registry.ts';
 import type { Header } from '../headers.ts';
+import { isConstant, isFlags, isText } from '../nodes.ts';
 import {
   type Binary,
   type Exthdr,
-  isConstant,
-  isFlags,
-  isText,
   type Load,
   type MapLookup,
   type Node,

@@ -1,17 +1,7 @@
 import type { Dialect } from '../data/dialects.ts';
 import { expressionOf } from '../expressions/registry.ts';
-import {
-  isConstant,
-  isFlags,
-  isSingleton,
-  type Node,
-  isNumeric as numeric,
-  type Range,
-  type Relation,
-  refuse,
-  setReference,
-  type Value,
-} from '../tree.ts';
+import { isConstant, isFlags, isSingleton, isNumeric as numeric, setReference } from '../nodes.ts';
+import { type Node, type Range, type Relation, refuse, type Value } from '../tree.ts';
 import { convert } from './byte-order.ts';
 import type { Evaluator, Step } from './ir.ts';
 import { declareSet } from './set.ts';

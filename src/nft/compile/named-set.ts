@@ -7,8 +7,9 @@ import { concatenationOf, type Datatype, datatypeByName } from '../data/datatype
 import { dialectOf } from '../data/dialects.ts';
 import { OBJECTS, type ObjectName } from '../data/objects.ts';
 import type { JsonExpression, SetMember } from '../json.ts';
+import { concat, setLiteral, value, verdict } from '../nodes.ts';
 import { compileStates } from '../statements/stateful.ts';
-import { concat, type Node, Place, refuse, type SetInfo, setLiteral, value, verdict } from '../tree.ts';
+import { type Node, Place, refuse, type SetInfo } from '../tree.ts';
 import type { CompileContext } from './context.ts';
 import { RuleEvaluator } from './evaluate.ts';
 import { intervalsOf } from './interval.ts';

@@ -3,7 +3,8 @@ import { parseIPv4, parseIPv6, toHex } from '../../codec/index.ts';
 import type { ByteOrder, Datatype } from '../data/datatypes.ts';
 import type { Dialect } from '../data/dialects.ts';
 import type { Names, NameTable } from '../names.ts';
-import { type Place, refuse, type Value, value } from '../tree.ts';
+import { value } from '../nodes.ts';
+import { type Place, refuse, type Value } from '../tree.ts';
 import { fromBytes, textBytes } from './number.ts';
 
 /** The things besides its type that the value of a word depends on. */

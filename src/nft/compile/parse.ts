@@ -3,27 +3,22 @@ import type { Expression } from '../../nf_tables/expression.ts';
 import { TYPES } from '../data/datatypes.ts';
 import { EXPRESSIONS } from '../expressions/registry.ts';
 import type { JsonExpression } from '../json.ts';
-import { compileState } from '../statements/stateful.ts';
 import {
-  type BinaryOperator,
   binary,
   catchAll,
   concat,
-  type Element,
   element,
   list,
-  type Mapping,
   mapLookup,
   mapping,
-  type Node,
-  Place,
   prefix,
   range,
-  refuse,
   setLiteral,
   value,
   verdict,
-} from '../tree.ts';
+} from '../nodes.ts';
+import { compileState } from '../statements/stateful.ts';
+import { type BinaryOperator, type Element, type Mapping, type Node, Place, refuse } from '../tree.ts';
 import { fieldsOf, numberOf, onlyKey, textOf } from './json-fields.ts';
 
 /* From JSON to nodes whose types are not known yet. */

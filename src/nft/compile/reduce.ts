@@ -3,7 +3,8 @@ import { bytesOf } from '../bits.ts';
 import { TYPES } from '../data/datatypes.ts';
 import { rawNode } from '../expressions/payload.ts';
 import { LINK } from '../headers.ts';
-import { isText, type Payload, type Relation, type Value } from '../tree.ts';
+import { isText } from '../nodes.ts';
+import type { Payload, Relation, Value } from '../tree.ts';
 import type { Step } from './ir.ts';
 import { fromBytes, toBytes } from './number.ts';
 

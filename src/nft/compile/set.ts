@@ -1,20 +1,15 @@
 import { type Datatype, TYPES } from '../data/datatypes.ts';
+import { isConstant, isSingleton, range, setReference, value, verdict } from '../nodes.ts';
 import {
   type Concat,
   type Element,
-  isConstant,
-  isSingleton,
   type MapLookup,
   type Mapping,
   type Node,
-  range,
   refuse,
   type SetInfo,
   type SetLiteral,
-  setReference,
   type Value,
-  value,
-  verdict,
 } from '../tree.ts';
 import { convert } from './byte-order.ts';
 import { intervalsOf } from './interval.ts';

@@ -1,15 +1,6 @@
 import { bitmask, lowestOne } from '../bits.ts';
-import {
-  type Binary,
-  binary,
-  isConstant,
-  type MapLookup,
-  type Node,
-  type Range,
-  type Relation,
-  refuse,
-  type Value,
-} from '../tree.ts';
+import { binary, isConstant } from '../nodes.ts';
+import { type Binary, type MapLookup, type Node, type Range, type Relation, refuse, type Value } from '../tree.ts';
 import type { Evaluator } from './ir.ts';
 
 /** A time of the day from before midnight to after it is all that is not between the other two. */

@@ -3,18 +3,8 @@ import type { NftSet } from '../../nf_tables/set.ts';
 import { bitmask, bytesOf, paddedBytes, swapped } from '../bits.ts';
 import { concatenationOf, type Datatype, datatypeByNumber, TYPES, VERDICT_DATA_TYPE } from '../data/datatypes.ts';
 import type { Dialect } from '../data/dialects.ts';
-import {
-  type Concat,
-  type Element,
-  elementOf,
-  isNumeric,
-  isSingleton,
-  type Mapping,
-  type Node,
-  type SetInfo,
-  type Value,
-  value,
-} from '../tree.ts';
+import { elementOf, isNumeric, isSingleton, value } from '../nodes.ts';
+import type { Concat, Element, Mapping, Node, SetInfo, Value } from '../tree.ts';
 import { describe, described } from '../typeof.ts';
 import type { CompiledSet } from './ir.ts';
 import { toBytes } from './number.ts';

@@ -3,17 +3,8 @@ import type { Inner } from '../../nf_tables/expressions/nested.ts';
 import { lowestZero } from '../bits.ts';
 import { EXPRESSIONS } from '../expressions/registry.ts';
 import { INNER, tunnelHeader } from '../headers.ts';
-import {
-  type BinaryOperator,
-  binary,
-  mapLookup,
-  type Node,
-  registerValue,
-  Undecompilable,
-  unary,
-  untyped,
-  value,
-} from '../tree.ts';
+import { binary, mapLookup, registerValue, unary, untyped, value } from '../nodes.ts';
+import { type BinaryOperator, type Node, Undecompilable } from '../tree.ts';
 import { word, words } from './kernel-words.ts';
 import { hexOf, type Registers, reference } from './registers.ts';
 

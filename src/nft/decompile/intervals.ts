@@ -1,22 +1,16 @@
 import { HOST_IS_LITTLE_ENDIAN } from '../../codec/index.ts';
 import { bitmask, bytesOf, lowestOne, lowestZero, reverseBytes, switchOrder, textNumber, textOf } from '../bits.ts';
 import type { Dialect } from '../data/dialects.ts';
+import { elementOf, hasPrefixes, isText, mapping, prefix, range, value } from '../nodes.ts';
 import {
   type Concat,
   type Element,
-  elementOf,
-  hasPrefixes,
-  isText,
-  mapping,
   type Node,
   type Prefix,
-  prefix,
   type Range,
-  range,
   type SetMember,
   Undecompilable,
   type Value,
-  value,
 } from '../tree.ts';
 import { ELEMENTS_AT_ONCE, type InParts, sortInParts } from './in-parts.ts';
 

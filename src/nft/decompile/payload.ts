@@ -3,8 +3,9 @@ import { TYPES } from '../data/datatypes.ts';
 import { locate } from '../expressions/exthdr.ts';
 import { fieldNode, listedNode } from '../expressions/payload.ts';
 import { type Header, type HeaderField, LINK } from '../headers.ts';
+import { isKnown } from '../nodes.ts';
 import type { ProtocolContext } from '../protocol-context.ts';
-import { type Exthdr, isKnown, type Payload, type Value } from '../tree.ts';
+import type { Exthdr, Payload, Value } from '../tree.ts';
 
 /* Loads of the packet's bytes, matched to the fields of the protocols that are known by then. */
 

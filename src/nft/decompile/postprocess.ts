@@ -3,31 +3,24 @@ import { concatenationOf, datatypeByNumber, TYPES } from '../data/datatypes.ts';
 import type { Dialect } from '../data/dialects.ts';
 import { completeAddress } from '../expressions/ct.ts';
 import { NETWORK, TRANSPORT } from '../headers.ts';
+import { elementOf, hasPrefixes, isFlags, isText, prefix, range, relation, setType } from '../nodes.ts';
 import { ProtocolContext } from '../protocol-context.ts';
 import type { Completion } from '../statements/construct.ts';
 import type { MatchStatement } from '../statements/match.ts';
 import { completeStatement, type FlowStatement, looksAt } from '../statements/registry.ts';
-import {
-  type Binary,
-  type Concat,
-  type Ct,
-  elementOf,
-  hasPrefixes,
-  isFlags,
-  isText,
-  type MapLookup,
-  type Meta,
-  type Node,
-  type Payload,
-  prefix,
-  type Relation,
-  range,
-  relation,
-  type SetInfo,
-  type SetLiteral,
-  type SetMember,
-  setType,
-  type Value,
+import type {
+  Binary,
+  Concat,
+  Ct,
+  MapLookup,
+  Meta,
+  Node,
+  Payload,
+  Relation,
+  SetInfo,
+  SetLiteral,
+  SetMember,
+  Value,
 } from '../tree.ts';
 import { Dependencies, type Dependency, isStacked } from './dependencies.ts';
 import { completePayload, expandPayload, narrowExtension, trimPayload, trimRaw } from './payload.ts';

@@ -1,16 +1,7 @@
 import { paddedBits } from '../bits.ts';
 import type { Dialect } from '../data/dialects.ts';
-import {
-  type Concat,
-  clone,
-  concat,
-  type Node,
-  type SetReference,
-  setReference,
-  Undecompilable,
-  untyped,
-  type Value,
-} from '../tree.ts';
+import { clone, concat, setReference, untyped } from '../nodes.ts';
+import { type Concat, type Node, type SetReference, Undecompilable, type Value } from '../tree.ts';
 import { type ReadShape, type Sets, splice } from './sets.ts';
 
 /* The content of the registers while the expressions of a rule are read. */

@@ -11,30 +11,32 @@ import {
   VERDICT_DATA_TYPE,
 } from '../data/datatypes.ts';
 import type { Dialect } from '../data/dialects.ts';
-import { readStates } from '../statements/stateful.ts';
 import {
-  type Concat,
   catchAll,
   concat,
-  type ElementState,
   element,
   elementOf,
   isFlags,
   isText,
-  type ListedSet,
   mapping,
-  type Node,
   range,
   registerValue,
+  setLiteral,
+  value,
+  verdict,
+} from '../nodes.ts';
+import { readStates } from '../statements/stateful.ts';
+import {
+  type Concat,
+  type ElementState,
+  type ListedSet,
+  type Node,
   type SetInfo,
   type SetLiteral,
   type SetMember,
-  setLiteral,
   Undecompilable,
   type Value,
   type Verdict,
-  value,
-  verdict,
 } from '../tree.ts';
 import { described } from '../typeof.ts';
 import { ELEMENTS_AT_ONCE, finish, type InParts, sortInParts } from './in-parts.ts';

@@ -1,20 +1,8 @@
 import { HOST_IS_LITTLE_ENDIAN } from '../../codec/index.ts';
 import { bytesOf, lowestOne, lowestZero, textNumber, textOf } from '../bits.ts';
 import type { Dialect } from '../data/dialects.ts';
-import {
-  type Binary,
-  elementOf,
-  isFlags,
-  isSame,
-  list,
-  type Node,
-  type Payload,
-  type Relation,
-  Undecompilable,
-  untyped,
-  type Value,
-  value,
-} from '../tree.ts';
+import { elementOf, isFlags, isSame, list, untyped, value } from '../nodes.ts';
+import { type Binary, type Node, type Payload, type Relation, Undecompilable, type Value } from '../tree.ts';
 
 /* Shapes of trees that nft writes in a shorter form. */
 

@@ -1,8 +1,9 @@
 import { expressionOf } from '../expressions/registry.ts';
 import type { Json, JsonObject } from '../json-object.ts';
+import { isVerdictMap } from '../nodes.ts';
 import { exactNumber } from '../statements/state.ts';
 import { stateJson } from '../statements/stateful.ts';
-import { type Binary, type Element, isVerdictMap, type Node, Undecompilable, type Verdict } from '../tree.ts';
+import { type Binary, type Element, type Node, Undecompilable, type Verdict } from '../tree.ts';
 import { jsonValue, type Style, type Vocabulary } from './format-value.ts';
 
 /* Nodes as nft's JSON has them. The types of json.ts check the result only where it is handed out. */

@@ -2,13 +2,11 @@ import { printable } from '../../errors.ts';
 import { TYPES } from '../data/datatypes.ts';
 import type { NamedKind } from '../data/reserved.ts';
 import { expressionOf } from '../expressions/registry.ts';
+import { elementOf, isFlags, isVerdictMap } from '../nodes.ts';
 import { stateText } from '../statements/stateful.ts';
 import {
   type Binary,
-  elementOf,
   type FlagComparison,
-  isFlags,
-  isVerdictMap,
   type Node,
   ORDERS,
   type Range,

@@ -1,5 +1,6 @@
 import { countOnes, lowestOne } from '../bits.ts';
-import { type Binary, binary, type Node, type Value, value } from '../tree.ts';
+import { binary, value } from '../nodes.ts';
+import type { Binary, Node, Value } from '../tree.ts';
 
 /** The bits of a mask, one by one. */
 export function flagsToTree(number: Value): Node {

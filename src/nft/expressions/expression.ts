@@ -5,18 +5,8 @@ import type { Dialect } from '../data/dialects.ts';
 import type { AddressFamily, KeyRow } from '../data/keys.ts';
 import type { Vocabulary } from '../decompile/format-value.ts';
 import type { Json } from '../json-object.ts';
-import {
-  type Ct,
-  type Exthdr,
-  isFlags,
-  isNumeric,
-  type Load,
-  type Meta,
-  type Node,
-  type Payload,
-  Place,
-  Undecompilable,
-} from '../tree.ts';
+import { isFlags, isNumeric } from '../nodes.ts';
+import { type Ct, type Exthdr, type Load, type Meta, type Node, type Payload, Place, Undecompilable } from '../tree.ts';
 
 /*
  * An expression of nft that one instruction of the kernel loads: its JSON and its text, its instruction in both directions, and its

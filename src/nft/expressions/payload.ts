@@ -17,7 +17,8 @@ import {
   TUNNEL_HEADER,
 } from '../headers.ts';
 import { defined } from '../json-object.ts';
-import { isKnown, type Payload, Place, refuse, Undecompilable } from '../tree.ts';
+import { isKnown } from '../nodes.ts';
+import { type Payload, Place, refuse, Undecompilable } from '../tree.ts';
 import type { LoadExpression, NumberRecords } from './expression.ts';
 
 /* `payload`: a field of a header of the packet, or any of its bits. */

@@ -4,7 +4,8 @@ import { type Datatype, TYPES } from '../data/datatypes.ts';
 import type { Registers } from '../decompile/registers.ts';
 import { nodeText, type TextOptions } from '../decompile/to-text.ts';
 import type { AddressFamily } from '../json.ts';
-import { type Node, Place, range, refuse, setType, Undecompilable } from '../tree.ts';
+import { range, setType } from '../nodes.ts';
+import { type Node, Place, refuse, Undecompilable } from '../tree.ts';
 
 /* The addresses and ports that statements take as their arguments. */
 

@@ -6,7 +6,8 @@ import { TYPES } from '../data/datatypes.ts';
 import { nodeJson } from '../decompile/to-json.ts';
 import { nodeText } from '../decompile/to-text.ts';
 import { defined } from '../json-object.ts';
-import { type Node, setType } from '../tree.ts';
+import { setType } from '../nodes.ts';
+import type { Node } from '../tree.ts';
 import { addressType, isAddressFamily, readAddress } from './address.ts';
 import type { Construct } from './construct.ts';
 

@@ -11,7 +11,8 @@ import { nodeJson } from '../decompile/to-json.ts';
 import { nodeText } from '../decompile/to-text.ts';
 import type { JsonExpression } from '../json.ts';
 import { defined } from '../json-object.ts';
-import { type Element, element, type Node, Place, refuse, type SetInfo, setType, Undecompilable } from '../tree.ts';
+import { element, setType } from '../nodes.ts';
+import { type Element, type Node, Place, refuse, type SetInfo, Undecompilable } from '../tree.ts';
 import type { Construct } from './construct.ts';
 import { compileStates, readStates, type Stateful, type StateStatement, statesJson, statesText } from './stateful.ts';
 

@@ -7,7 +7,8 @@ import { nodeJson } from '../decompile/to-json.ts';
 import { nodeText } from '../decompile/to-text.ts';
 import type { AddressFamily } from '../json.ts';
 import { defined } from '../json-object.ts';
-import { type Node, Place, refuse, setType } from '../tree.ts';
+import { setType } from '../nodes.ts';
+import { type Node, Place, refuse } from '../tree.ts';
 import { addressType, isAddressFamily, readAddress } from './address.ts';
 import type { Construct } from './construct.ts';
 

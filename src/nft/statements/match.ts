@@ -10,17 +10,8 @@ import { hexOf, type Registers, reference } from '../decompile/registers.ts';
 import { nodeJson } from '../decompile/to-json.ts';
 import { nodeText } from '../decompile/to-text.ts';
 import type { JsonExpression } from '../json.ts';
-import {
-  isText,
-  mapLookup,
-  type Node,
-  Place,
-  prefix,
-  range,
-  registerValue,
-  relation,
-  Undecompilable,
-} from '../tree.ts';
+import { isText, mapLookup, prefix, range, registerValue, relation } from '../nodes.ts';
+import { type Node, Place, Undecompilable } from '../tree.ts';
 import type { Construct } from './construct.ts';
 
 /* `match`: ends the rule unless a relation holds. `vmap`, a look-up of a verdict, is read like one. */

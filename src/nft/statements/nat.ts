@@ -16,7 +16,8 @@ import { nodeText } from '../decompile/to-text.ts';
 import { NETWORK, TRANSPORT } from '../headers.ts';
 import type { AddressFamily, JsonExpression } from '../json.ts';
 import { defined, flagsJson, orNull } from '../json-object.ts';
-import { type MapLookup, type Node, Place, refuse, type SetInfo, setType } from '../tree.ts';
+import { setType } from '../nodes.ts';
+import { type MapLookup, type Node, Place, refuse, type SetInfo } from '../tree.ts';
 import { ADDRESS_TYPES, addressType, bracketedAddress, isAddressFamily, natFamily, readPorts } from './address.ts';
 import type { Construct } from './construct.ts';
 

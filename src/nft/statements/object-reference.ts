@@ -7,7 +7,8 @@ import { OBJECTS, type ObjectName, objectName } from '../data/objects.ts';
 import { type Registers, reference } from '../decompile/registers.ts';
 import { nodeJson } from '../decompile/to-json.ts';
 import { nodeText } from '../decompile/to-text.ts';
-import { mapLookup, type Node, refuse, registerValue, Undecompilable } from '../tree.ts';
+import { mapLookup, registerValue } from '../nodes.ts';
+import { type Node, refuse, Undecompilable } from '../tree.ts';
 import type { Construct } from './construct.ts';
 import {
   compileState,

@@ -11,8 +11,9 @@ import { completePayload, trimPayload, trimRaw, trimWritten } from '../decompile
 import { sameLoad } from '../decompile/shapes.ts';
 import { rawNode } from '../expressions/payload.ts';
 import { INNER, LAYER_NAMES, LINK, NETWORK, TRANSPORT } from '../headers.ts';
+import { binary, isConstant, isKnown, setType, value } from '../nodes.ts';
 import type { ProtocolContext } from '../protocol-context.ts';
-import { binary, isConstant, isKnown, type Node, type Payload, refuse, setType, type Value, value } from '../tree.ts';
+import { type Node, type Payload, refuse, type Value } from '../tree.ts';
 import type { Completion } from './construct.ts';
 
 /*

@@ -6,7 +6,8 @@ import { words } from '../decompile/kernel-words.ts';
 import { nodeJson } from '../decompile/to-json.ts';
 import { nodeText } from '../decompile/to-text.ts';
 import { defined, flagsJson } from '../json-object.ts';
-import { type Node, Place, range, refuse, value } from '../tree.ts';
+import { range, value } from '../nodes.ts';
+import { type Node, Place, refuse } from '../tree.ts';
 import type { Construct } from './construct.ts';
 
 /* `queue`: hands the packet itself to a program (NFQUEUE). */

@@ -7,8 +7,9 @@ import { rejectCodeName } from '../decompile/format-value.ts';
 import { word } from '../decompile/kernel-words.ts';
 import { LINK, NETWORK, numberFor, TRANSPORT } from '../headers.ts';
 import type { AddressFamily, Immediate } from '../json.ts';
+import { setType, value } from '../nodes.ts';
 import type { ProtocolContext } from '../protocol-context.ts';
-import { Place, refuse, setType, type Value, value } from '../tree.ts';
+import { Place, refuse, type Value } from '../tree.ts';
 import { isAddressFamily } from './address.ts';
 import type { Completion, Construct } from './construct.ts';
 
