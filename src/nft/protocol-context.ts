@@ -1,3 +1,4 @@
+import { NFPROTO_IPV4, NFPROTO_IPV6 } from '../linux/netfilter.ts';
 import { type Datatype, TYPES } from './data/datatypes.ts';
 import type { Dialect } from './data/dialects.ts';
 import { type Header, type HeaderField, header, LINK, NETWORK, TRANSPORT } from './headers.ts';
@@ -26,8 +27,6 @@ const STARTS: Readonly<Record<string, Start>> = {
 /** ARPHRD_ETHER */
 export const ETHER_DEVICE = 1;
 const MOST_PROTOCOLS = 16;
-const NFPROTO_IPV4 = 2;
-const NFPROTO_IPV6 = 10;
 const NONE: readonly never[] = [];
 
 /** The message that a type of ICMP belongs to: a reply to an echo is an echo. 0 would look as if nothing were known. */
