@@ -8,7 +8,7 @@ import { loadNodeFfi } from './node-ffi.ts';
 export { Descriptor, traceDescriptors } from './descriptor.ts';
 export type { Ffi, Watch } from './ffi.ts';
 export { configureOffThread, type OffThreadOptions, offThread } from './pool.ts';
-export { type Runtime, runtime } from './runtime.ts';
+export { runtime } from './runtime.ts';
 
 /** Each loads its backend anew. By the names that NETSTEER_FFI and `selectFfi` take. */
 export const BACKENDS = {

@@ -1,4 +1,3 @@
-import { NFPROTO_IPV4, NFPROTO_IPV6 } from '../linux/netfilter.ts';
 import { type Datatype, TYPES } from './data/datatypes.ts';
 import type { Dialect } from './data/dialects.ts';
 import { type Header, type HeaderField, header, LINK, NETWORK, TRANSPORT } from './headers.ts';
@@ -114,7 +113,7 @@ export class ProtocolContext<F extends string = string> {
         this.update(LINK, header(number === ETHER_DEVICE ? 'ether' : 'unknown'));
         return;
       case 'nfproto':
-        if ((number === NFPROTO_IPV4 && protocol === 'ip') || (number === NFPROTO_IPV6 && protocol === 'ip6')) return;
+        if (header('inet').upper.get(number)?.name === protocol) return;
         this.update(NETWORK, followerIn(protocol));
         return;
       case 'l4proto':
