@@ -1,5 +1,5 @@
 /**
- * The four bytes of a dotted IPv4 address, or undefined. Octal and short forms, which inet_aton takes, are refused.
+ * Returns the four bytes of a dotted IPv4 address, or undefined. The octal and short forms that inet_aton takes are rejected.
  * @param text '10.0.0.1'
  * @example
  * console.log(parseIPv4('10.0.0.1'));
@@ -10,10 +10,10 @@ export function parseIPv4(text: string): Uint8Array | undefined {
 }
 
 /**
- * Writes the four bytes of a dotted IPv4 address; false, and perhaps some of them, if it is none.
+ * Writes the four bytes of a dotted IPv4 address. Returns false if the text is none; some bytes may have been written then.
  * @param text '10.0.0.1'
- * @param into where the bytes go
- * @param at where in it they begin
+ * @param into the array that the bytes are written to
+ * @param at the offset of the first byte
  * @example
  * const bytes = new Uint8Array(4);
  * if (!readIPv4('10.0.0.1', bytes, 0)) throw new Error('no address');
@@ -40,13 +40,13 @@ export function readIPv4(text: string, into: Uint8Array, at: number): boolean {
   return true;
 }
 
-/** '.' among the digits. */
+/** The value of '.' after the code of '0' was subtracted, as it is for digits. */
 const DOT = 0x2e - 0x30;
 
 /**
- * Four bytes as a dotted IPv4 address.
- * @param bytes where the address stands
- * @param at where in them it begins
+ * Formats four bytes as a dotted IPv4 address.
+ * @param bytes the array that holds the address
+ * @param at the offset of its first byte
  * @example
  * console.log(formatIPv4(new Uint8Array([10, 0, 0, 1])));
  */
@@ -55,7 +55,7 @@ export function formatIPv4(bytes: Uint8Array, at = 0): string {
 }
 
 /**
- * The sixteen bytes of an IPv6 address (RFC 4291, 2.2), or undefined. Zones ('%eth0') are no part of an address here.
+ * Returns the sixteen bytes of an IPv6 address (RFC 4291, 2.2), or undefined. An address may not have a zone ('%eth0').
  * @param text '2001:db8::1'
  * @example
  * console.log(parseIPv6('2001:db8::1'));
@@ -93,10 +93,10 @@ function readGroups(text: string, mayEndInIPv4: boolean): number[] | undefined {
 }
 
 /**
- * Sixteen bytes as an IPv6 address, in the form of RFC 5952.
- * That is lower case, no leading zeros, the first longest run of two or more zero groups as '::'.
- * @param bytes where the address stands
- * @param at where in them it begins
+ * Formats sixteen bytes as an IPv6 address, in the form of RFC 5952:
+ * lower case, no leading zeros, and '::' for the first longest run of two or more zero groups.
+ * @param bytes the array that holds the address
+ * @param at the offset of its first byte
  * @example
  * console.log(formatIPv6(new Uint8Array(16)));
  */
@@ -118,7 +118,7 @@ export function formatIPv6(bytes: Uint8Array, at = 0): string {
 }
 
 /**
- * 4 or 6 for an address in text form, undefined for anything else.
+ * Returns 4 or 6 for an address in text form, and undefined for anything else.
  * @param text any text
  * @example
  * console.log(addressVersion('2001:db8::1'));

@@ -18,14 +18,14 @@ import {
 import { readWord, type Word, wordOf, writeWord } from './word.ts';
 import type { Writer } from './writer.ts';
 
-/** How a table of attributes differs from the usual. */
+/** Options of a table of attributes. */
 export interface TableOptions {
   framing?: Framing;
-  /** Fields of the object that are no attributes: they stand in the message's header, and whoever writes that takes care of them. */
+  /** Fields of the object that are no attributes. They stand in the message's header, and the caller writes them. */
   header?: readonly string[];
   /**
-   * Called with each object before it is written, and returns what is written in its place: completes what the kernel would take for something else, or
-   * throws where it would.
+   * Called with each object before it is written. The returned object is written in its place. It completes or rejects values that the
+   * kernel would take for something else.
    */
   before?: (value: Readonly<Fields>) => Readonly<Fields>;
   facets?: object;
@@ -37,16 +37,16 @@ export interface Field {
   readonly number: number;
   readonly type: Type<unknown>;
   readonly need: Need;
-  /** Nests carry NLA_F_NESTED when written; strict parsers of newer kernels insist on it. */
+  /** The attribute's number with flags. Nests have NLA_F_NESTED, because strict parsers of newer kernels require it. */
   readonly wireType: number;
   /** Its bit in a set of fields; 0 from the 32nd on. */
   readonly bit: number;
-  /** Of 32-bit numbers, by far the most common payload. */
+  /** Set for 32-bit numbers, by far the most common payload. */
   readonly word: Word | undefined;
   readonly facets: Facets | undefined;
 }
 
-/** Undefined where the bytes are no such value: an attribute that lies about its inside is kept raw, and the rest of the object is still good. */
+/** Returns undefined if the bytes are no value of the type. The caller keeps such an attribute raw, and reads the others. */
 function readItem(type: Type<unknown>, source: Source, start: number, end: number, context: Context): unknown {
   try {
     return type.read(source, start, end, context);
@@ -57,23 +57,23 @@ function readItem(type: Type<unknown>, source: Source, start: number, end: numbe
 }
 
 /**
- * A nest of attributes, declared once: the TypeScript type, the encoder, the decoder and the paths of errors follow from it.
+ * A nest of attributes, declared once. The TypeScript type, the encoder, the decoder and the paths of errors follow from it.
  * @example
  * const links = attributes('IFLA', { name: string(3, 15), mtu: opt(u32ne(4)) });
  */
 export class AttributeTable<T> implements Type<T> {
-  /** 'nest' puts NLA_F_NESTED on the attribute that holds it; user data is plain bytes to the kernel. */
+  /** 'nest' sets NLA_F_NESTED on the attribute around it. User data has no such flag: it is plain bytes to the kernel. */
   readonly kind: 'nest' | 'userdata';
   /** The prefix of the kernel's names for these attributes: 'NFTA_RULE'. */
   readonly name: string;
   readonly fields: readonly Field[];
   readonly #byNumber: readonly (Field | undefined)[];
   readonly #framing: Framing;
-  /** Fields of the object that are no attributes. */
+  /** The fields of the object that are no attributes. */
   readonly header: readonly string[];
   readonly facets: object | undefined;
   readonly #before: TableOptions['before'];
-  /** The bit of the field that each key belongs to, 0 for those of the header. */
+  /** The bit of each key's field; 0 for fields of the header. */
   readonly #bits = new Map<string, number>();
   #required = 0;
 
@@ -110,7 +110,7 @@ export class AttributeTable<T> implements Type<T> {
   }
 
   /**
-   * The same attributes, none of them required: what identifies an object, or what a patch holds.
+   * Returns a table of the same attributes in which none is required, for the identity of an object or for a patch.
    * @param options `before` in the place of this table's
    * @example
    * const patch = table.partial();
@@ -131,10 +131,10 @@ export class AttributeTable<T> implements Type<T> {
 
   /**
    * Writes the attributes of an object, in the order of the rows.
-   * @param writer where they go
+   * @param writer the writer that they go to
    * @param given the object
-   * @param context what the attributes' types depend on
-   * @throws TypeError, RangeError a field is missing, not known or out of range, with its path
+   * @param context the surroundings that the attributes' types depend on
+   * @throws TypeError, RangeError a field is missing, not known or out of range; the error has its path
    * @example
    * table.write(writer, { name: 'eth0', mtu: 1500 }, { family: 2 });
    */
@@ -146,7 +146,9 @@ export class AttributeTable<T> implements Type<T> {
     else this.#writePresent(writer, value, present, context);
   }
 
-  /** The fields that are there, as bits; undefined where that takes a closer look. An object has few keys, and a table many. */
+  /**
+   * Returns the fields that are there, as bits; undefined if bits do not suffice. It loops over the keys, which are fewer than the rows.
+   */
   #present(value: Fields): number | undefined {
     let present = 0;
     for (const key in value) {
@@ -158,7 +160,7 @@ export class AttributeTable<T> implements Type<T> {
     return (present & this.#required) === this.#required ? present : undefined;
   }
 
-  /** Writes an object that has all it must and nothing unknown: the plain case, on the shortest way. */
+  /** A fast path for objects that have all required fields and no unknown ones. */
   #writePresent(writer: Writer, value: Fields, present: number, context: Context): void {
     const framing = this.#framing;
     const netlink = framing === NETLINK_FRAMING;
@@ -198,12 +200,12 @@ export class AttributeTable<T> implements Type<T> {
     if (given !== written) this.#refuseStrangers(value);
   }
 
-  /** Those of its own and of the nests that are inlined in it. */
+  /** Returns the keys of this table and of the nests that are inlined in it. */
   #keys(): string[] {
     return [...this.#bits.keys()];
   }
 
-  /** Writes the fields that are there; returns how many of the object's keys that took care of. */
+  /** Writes the fields that are there. Returns how many of the object's keys were written. */
   #writeFields(writer: Writer, value: Fields, context: Context, inlined: boolean): number {
     let written = 0;
     if (value.unknown !== undefined) this.#writeUnknown(writer, value.unknown, inlined, true);
@@ -235,7 +237,7 @@ export class AttributeTable<T> implements Type<T> {
     return written;
   }
 
-  /** Unknown attributes follow the known ones, or come before them; those of an inlined nest are written by that nest's table. */
+  /** Writes the unknown attributes that stand before or after the known ones. The table of an inlined nest writes those of the nest. */
   #writeUnknown(writer: Writer, unknown: unknown, inlined: boolean, before: boolean): void {
     if (!Array.isArray(unknown)) throw typeError(['unknown'], 'an array of { type, bytes }', unknown);
     for (const [i, item] of (unknown as Partial<UnknownAttribute>[]).entries()) {
@@ -277,12 +279,12 @@ export class AttributeTable<T> implements Type<T> {
   }
 
   /**
-   * Reads the attributes between two offsets; undefined where one that must be there is not, or is malformed.
+   * Reads the attributes between two offsets. Returns undefined if a required one is missing or malformed.
    * @param source the bytes of the message
    * @param start where the attributes begin
    * @param end where they end
-   * @param context what the attributes' types depend on
-   * @throws DecodeError an attribute's length lies
+   * @param context the surroundings that the attributes' types depend on
+   * @throws DecodeError an attribute has an impossible length
    * @example
    * console.log(table.read(source, 20, source.bytes.length, { family: 2 })?.name);
    */
@@ -294,13 +296,13 @@ export class AttributeTable<T> implements Type<T> {
   }
 
   /**
-   * As `read`, but keeps a malformed attribute raw, also one that must be there, so that the rest can be used.
+   * Reads as `read` does, but keeps malformed attributes raw. This includes required ones, so that the rest can be used.
    * @param source the bytes of the message
    * @param start where the attributes begin
    * @param end where they end
-   * @param context what the attributes' types depend on
+   * @param context the surroundings that the attributes' types depend on
    * @param value the object that the fields go into
-   * @throws DecodeError an attribute's length lies
+   * @throws DecodeError an attribute has an impossible length
    * @example
    * console.log(table.readTolerant(source, 20, source.bytes.length, { family: 2 })?.mtu);
    */
@@ -328,7 +330,7 @@ export class AttributeTable<T> implements Type<T> {
     return Array.isArray(unknown) && unknown.some(item => item?.type === number && item.in === nest);
   }
 
-  /** Returns the fields that it has found, as bits. */
+  /** Reads the fields. Returns those that it has found, as bits. */
   #readFields(source: Source, start: number, end: number, context: Context, value: Fields, inlined: boolean): number {
     if (this.#framing !== NETLINK_FRAMING) return this.#readFramed(source, start, end, context, value, inlined);
     const { view } = source;
@@ -340,7 +342,7 @@ export class AttributeTable<T> implements Type<T> {
       const type = attributeType(view, at);
       const payload = at + NLA_HDRLEN;
       const field = this.#byNumber[type];
-      // The same attribute twice: the first stays, the second is kept as unknown, so that both are written back in their order.
+      // If an attribute comes twice, the first is the field and the second is kept as unknown. So both are written back in their order.
       if (field !== undefined && !(field.bit === 0 ? value[field.key] !== undefined : (seen & field.bit) !== 0)) {
         if (strange || field.need === 'inline') {
           if (this.#readField(field, source, payload, at + length, context, value, inlined)) {
@@ -370,7 +372,7 @@ export class AttributeTable<T> implements Type<T> {
     return seen;
   }
 
-  /** User data: to the kernel these bytes are one value, so what cannot be written back in the same order stays as it is. */
+  /** Reads user data. These bytes are one value to the kernel, so they stay raw if they could not be written back in the same order. */
   #readFramed(source: Source, start: number, end: number, context: Context, value: Fields, inlined: boolean): number {
     let seen = 0;
     let place = -1;
@@ -412,7 +414,7 @@ export class AttributeTable<T> implements Type<T> {
     }
     const table = field.type as AttributeTable<unknown>;
     if (table.#isInlinedIn(value)) return false;
-    // Into an object of its own first: a nest that lies halfway must leave nothing behind.
+    // A malformed nest must not leave half its fields in the outer object, so they go into an object of their own first.
     const inner: Fields = {};
     try {
       table.#readFields(source, start, end, context, inner, true);
@@ -428,13 +430,13 @@ export class AttributeTable<T> implements Type<T> {
     return true;
   }
 
-  /** Malformed attributes of this number came before the one that is read now. */
+  /** Marks the malformed attributes of a number that came before the one that is now read. */
   #markEarlier({ unknown }: Fields, number: number, inlined: boolean): void {
     const nest = inlined ? this.name : undefined;
     for (const item of unknown ?? []) if (item.type === number && item.in === nest) item.before = true;
   }
 
-  /** The same nest a second time is kept raw: two must not become one. */
+  /** Returns whether the nest was read already. A second one is kept raw, because two must not become one. */
   #isInlinedIn(value: Fields): boolean {
     return (
       this.fields.some(({ key }) => value[key] !== undefined) ||
@@ -443,13 +445,13 @@ export class AttributeTable<T> implements Type<T> {
   }
 
   /**
-   * The path of the field whose attribute stands at an offset, for the kernel's word that it is bad.
+   * Returns the path of the field whose attribute stands at an offset, for an error in which the kernel points at it.
    * @param source the bytes of the message
    * @param start where the attributes begin
    * @param end where they end
-   * @param offset what the kernel points at
-   * @param context what the attributes' types depend on
-   * @throws DecodeError an attribute's length lies
+   * @param offset the offset that the kernel points at
+   * @param context the surroundings that the attributes' types depend on
+   * @throws DecodeError an attribute has an impossible length
    * @example
    * console.log(table.locate(source, 20, source.bytes.length, 24, { family: 2 }));
    */
@@ -471,7 +473,7 @@ export class AttributeTable<T> implements Type<T> {
   }
 
   /**
-   * The field that has an attribute's number, for the kernel's word that one is missing.
+   * Returns the field that has an attribute's number, for an error in which the kernel says that it is missing.
    * @param number the attribute's number
    * @example
    * console.log(table.fieldName(1));
@@ -484,7 +486,7 @@ export class AttributeTable<T> implements Type<T> {
 /**
  * Declares a table. `name` is the prefix of the kernel's names: 'NFTA_RULE'.
  * @param schema the rows, by field
- * @param options the framing, fields of the header, and what completes an object before it is written
+ * @param options the framing, the fields of the header, and the function that completes an object before it is written
  * @example
  * const links = attributes('IFLA', { name: string(3, 15), mtu: opt(u32ne(4)) });
  */

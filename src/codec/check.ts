@@ -1,14 +1,14 @@
 import { type Path, rangeError, typeError } from '../errors.ts';
 import { addressVersion } from './address.ts';
 
-/* Checks of what a caller hands in, before anything is encoded. Each throws with the path to the value. */
+/* Checks of a caller's arguments, before anything is encoded. Each error has the path to the value. */
 
 /**
- * An object with none but these keys: a misspelt option must not be silently ignored.
- * @param value what was given
- * @param path where it was given
- * @param keys the keys that it may have
- * @throws TypeError it is no object, or has another key
+ * Checks that a value is an object with no other keys, because a misspelt option must not be silently ignored.
+ * @param value the given value
+ * @param path its path in the caller's arguments
+ * @param keys the allowed keys
+ * @throws TypeError the value is no object, or has another key
  * @example
  * checkObject({ port: 80 }, [], ['port', 'address']);
  */
@@ -26,12 +26,12 @@ export function checkObject(value: unknown, path: Path, keys: readonly string[])
 }
 
 /**
- * An integer within bounds.
- * @param value what was given
- * @param path where it was given
- * @param min the smallest that is taken
- * @param max the largest that is taken
- * @throws TypeError it is no number, RangeError it is out of the bounds
+ * Checks that a value is an integer within bounds, and returns it.
+ * @param value the given value
+ * @param path its path in the caller's arguments
+ * @param min the smallest allowed value
+ * @param max the largest allowed value
+ * @throws TypeError the value is no number, RangeError it is out of the bounds
  * @example
  * const port = checkInteger(80, ['port'], 0, 65_535);
  */
@@ -43,11 +43,11 @@ export function checkInteger(value: unknown, path: Path, min: number, max: numbe
 }
 
 /**
- * One of a list of names.
- * @param value what was given
- * @param path where it was given
- * @param names those that are taken
- * @throws TypeError it is no text, RangeError it is another one
+ * Checks that a value is one of a list of names, and returns it.
+ * @param value the given value
+ * @param path its path in the caller's arguments
+ * @param names the allowed names
+ * @throws TypeError the value is no text, RangeError it is none of the names
  * @example
  * const protocol = checkOneOf('tcp', ['protocol'], ['tcp', 'udp']);
  */
@@ -58,11 +58,11 @@ export function checkOneOf<T extends string>(value: unknown, path: Path, names: 
 }
 
 /**
- * Text that is not empty and not too long.
- * @param value what was given
- * @param path where it was given
- * @param maxBytes in UTF-8
- * @throws TypeError it is no text, RangeError it is too long or empty
+ * Checks that a value is text that is not empty and not too long, and returns it.
+ * @param value the given value
+ * @param path its path in the caller's arguments
+ * @param maxBytes the most bytes in UTF-8
+ * @throws TypeError the value is no text, RangeError it is too long or empty
  * @example
  * const name = checkString('eth0', ['name'], 15);
  */
@@ -75,10 +75,10 @@ export function checkString(value: unknown, path: Path, maxBytes: number): strin
 }
 
 /**
- * An IPv4 or IPv6 address; returns which.
- * @param value what was given
- * @param path where it was given
- * @throws TypeError it is no text, RangeError it is no address
+ * Checks that a value is an IPv4 or IPv6 address. Returns its version.
+ * @param value the given value
+ * @param path its path in the caller's arguments
+ * @throws TypeError the value is no text, RangeError it is no address
  * @example
  * const version = checkAddress('10.0.0.1', ['address']);
  */

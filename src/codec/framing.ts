@@ -1,7 +1,7 @@
 import { eachAttribute, NLA_HDRLEN, type Source } from './wire.ts';
 import type { Writer } from './writer.ts';
 
-/** How attributes follow each other: netlink's way, or the short one of nf_tables user data. */
+/** The layout of a row of attributes: netlink's, or the short one of nf_tables user data. */
 export interface Framing {
   readonly headerLength: number;
   begin(writer: Writer, type: number): number;

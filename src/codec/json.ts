@@ -2,8 +2,8 @@ import { type Path, rangeError, typeError } from '../errors.ts';
 import { fromHex, toHex } from './wire.ts';
 
 /*
- * JSON has no 64-bit integers and no bytes. They stand in it as objects with one key, which no value of this library has; an object of
- * somebody else's that looks like one of them is wrapped in the third.
+ * JSON has no 64-bit integers and no bytes. They are written as objects with one special key, which no value of this library has. An object
+ * of the caller that happens to look like one of them is wrapped in a third such object.
  */
 const BIGINT = '$bigint';
 const BYTES = '$bytes';
@@ -12,11 +12,11 @@ const SPECIAL: readonly (string | undefined)[] = [BIGINT, BYTES, PLAIN];
 const DECIMAL = /^-?\d+$/;
 
 /**
- * A value of this library as JSON text: services, rulesets, operations, events. What `JSON.stringify` refuses or loses is kept: a bigint as
- * `{"$bigint":"1"}`, a Uint8Array as `{"$bytes":"0a00"}`. `fromJson` gives the value back.
+ * Writes a value of this library as JSON text: services, rulesets, operations, events. It keeps values that `JSON.stringify` refuses or
+ * loses: a bigint as `{"$bigint":"1"}`, a Uint8Array as `{"$bytes":"0a00"}`. `fromJson` gives the value back.
  *
- * @param space how far to indent, as for `JSON.stringify`; default not at all
- * @throws TypeError `ERR_INVALID_ARG_TYPE` for undefined, a function or a symbol, of which JSON has nothing
+ * @param space the indentation, as for `JSON.stringify`; default none
+ * @throws TypeError `ERR_INVALID_ARG_TYPE` for undefined, a function or a symbol, which JSON cannot hold
  * @param value an object, a list or a plain value
  * @example
  * console.log(toJson(await ipvs.services(), 2));
@@ -27,7 +27,7 @@ export function toJson(value: unknown, space?: number): string {
   return text;
 }
 
-/** Somebody's object that looks like ours. */
+/** An object of the caller that looks like one of the special objects. */
 class Wrapped {
   readonly [PLAIN]: object;
   constructor(object: object) {
@@ -36,7 +36,7 @@ class Wrapped {
 }
 
 function replace(this: object, key: string, converted: unknown): unknown {
-  // As it was before its own toJSON, which Buffers have.
+  // Reads the value before its own toJSON, which Buffers have, has changed it.
   const value = (this as Record<string, unknown>)[key];
   if (typeof value === 'bigint') return { [BIGINT]: value.toString() };
   if (value instanceof Uint8Array) return { [BYTES]: toHex(value) };
@@ -51,9 +51,9 @@ function isSpecial(value: unknown): value is object {
 }
 
 /**
- * The value that `toJson` was given, from its text.
- * @throws SyntaxError the text is no JSON; RangeError `ERR_OUT_OF_RANGE` with the path, a number or bytes in it are none
- * @param text what `toJson` has returned, or any other JSON
+ * Reads the value that `toJson` was given from its text.
+ * @throws SyntaxError the text is no JSON; RangeError `ERR_OUT_OF_RANGE` with the path of a special object that has no number or bytes
+ * @param text the text that `toJson` has returned, or any other JSON
  * @example
  * const services = fromJson<Service[]>('[{"protocol":"tcp","address":"10.0.0.1","port":80,"scheduler":"rr"}]');
  */
@@ -61,7 +61,7 @@ export function fromJson<T = unknown>(text: string): T {
   return revive(JSON.parse(text), []) as T;
 }
 
-/** From the outside in, as a reviver of JSON.parse could not: what is wrapped is not to be looked at. */
+/** Revives the outer objects first, because the content of a wrapped object must stay as it is. A reviver of JSON.parse starts inside. */
 function revive(value: unknown, path: Path): unknown {
   if (typeof value !== 'object' || value === null) return value;
   if (isSpecial(value)) {

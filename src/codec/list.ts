@@ -11,7 +11,7 @@ import {
 } from './wire.ts';
 
 /**
- * A nest whose attributes all have one number: an array.
+ * A nest whose attributes all have one number. Its value is an array.
  * @param elementNumber the number of each element
  * @param element the type of an element
  * @example

@@ -10,7 +10,7 @@ export interface Steps {
 }
 
 /**
- * Follows a path through tables, lists and structures, as the caller's objects have it: the fields of an inlined nest stand in the object around it.
+ * Follows a path through tables, lists and structures, in the shape of the caller's objects. They have the fields of inlined nests, too.
  * @throws TypeError the types have no such path
  */
 export function stepsTo(type: Type<unknown>, path: Path): Steps {
@@ -35,7 +35,7 @@ function stepInto(type: Type<unknown>, key: string | number, rows: Field[]): Typ
   return type.inside && stepInto(type.inside, key, rows);
 }
 
-/** The row of a field, behind the rows of the inlined nests that it stands in; nothing where no row has the field. */
+/** Returns the row of a field, after the rows of the inlined nests around it. Returns nothing if no row has the field. */
 function rowOf(table: AttributeTable<unknown>, key: string): Field[] {
   for (const field of table.fields) {
     if (field.need !== 'inline') {

@@ -2,22 +2,22 @@ import { listOf } from './list.ts';
 import type { Type } from './types.ts';
 import * as types from './types.ts';
 
-/** An attribute that no row describes, or whose bytes are not of its row's type: kept as it was, and written back. */
+/** An attribute that no row describes, or whose bytes are not of its row's type. It is kept as it was, and written back. */
 export interface UnknownAttribute {
   /** The attribute's number, without flag bits. */
   type: number;
   /** Its payload. */
   bytes: string;
-  /** The nest it stands in, where that nest has no object of its own (its fields are fields of this object). */
+  /** The nest around it, if that nest has no object of its own because its fields are fields of this object. */
   in?: string;
-  /** It stands before the well-formed attribute of its number: the order among those of one number is kept. */
+  /** The attribute stands before the well-formed one with its number. This keeps the order of attributes with the same number. */
   before?: true;
 }
 
-/** Whether an attribute must be there, may be absent, or has its fields in the object around it. */
+/** 'required' must be there and 'optional' may be absent. 'inline' has its fields in the object around it. */
 export type Need = 'required' | 'optional' | 'inline';
 
-/** One row of a table: an attribute's number, its type, and whether the kernel insists on it. */
+/** One row of a table: an attribute's number, its type, and whether the kernel requires it. */
 export interface Attribute<T, N extends Need = Need> {
   readonly number: number;
   readonly type: Type<T>;
@@ -25,7 +25,7 @@ export interface Attribute<T, N extends Need = Need> {
   readonly facets?: Facets | undefined;
 }
 
-/** What a row or a table says besides its encoding. The codec carries it; the room that the table is in gives it a meaning. */
+/** Further facts about a row or a table. The codec only carries them; the code that declares the table uses them. */
 export type Facets = Readonly<Record<string, unknown>>;
 
 /** The rows of a table, by the names of their fields. */
@@ -45,9 +45,9 @@ export type ShapeOf<S extends Schema> = Flat<
 >;
 
 /**
- * A row of any type, which must be there.
+ * Declares a row of any type. The attribute must be there.
  * @param number the attribute's number
- * @param type how its payload is read and written
+ * @param type the type that reads and writes its payload
  * @example
  * const row = attribute(3, text(15));
  */
@@ -56,7 +56,7 @@ export function attribute<T>(number: number, type: Type<T>): Attribute<T, 'requi
 }
 
 /**
- * The attribute may be absent, and then so is the field.
+ * Makes a row optional. If the attribute is absent, so is the field.
  * @param row the row of an attribute that must be there
  * @example
  * const row = opt(u32be(4));
@@ -66,7 +66,7 @@ export function opt<T>(row: Attribute<T, 'required'>): Attribute<T, 'optional'> 
 }
 
 /**
- * A nest that has no object of its own: its fields are fields of the object around it. It is written when one of them is there.
+ * Declares a nest that has no object of its own: its fields are fields of the object around it. It is written if one of them is there.
  * @param number the attribute's number
  * @param table the table of the nest
  * @example
@@ -76,7 +76,7 @@ export function inline<T>(number: number, table: Type<T>): Attribute<Partial<Omi
   return { number, type: table as unknown as Type<Partial<Omit<T, 'unknown'>>>, need: 'inline' };
 }
 
-/* The rows' constructors. "be" is network byte order, "ne" the host's: byte order is part of an attribute's declaration. */
+/* The constructors of rows. "be" is network byte order, and "ne" the host's, because byte order is part of an attribute's declaration. */
 /**
  * A row of an 8-bit number.
  * @param number the attribute's number
@@ -141,7 +141,7 @@ export const u64be = (number: number) => attribute(number, types.U64_BE);
  */
 export const u64ne = (number: number) => attribute(number, types.U64_NE);
 /**
- * A row without a payload: true where it is there.
+ * A row without a payload. Its value is true if the attribute is there.
  * @param number the attribute's number
  * @example
  * const row = flag(5);
@@ -173,7 +173,7 @@ export const bytes = (number: number, size?: { min?: number; max?: number }) =>
  */
 export const nested = <T>(number: number, table: Type<T>) => attribute(number, table);
 /**
- * A row that is an array: a nest whose attributes all have one number.
+ * A row that is an array. It is a nest whose attributes all have one number.
  * @param number the attribute's number
  * @param elementNumber the number of each element
  * @param element the type of an element

@@ -9,16 +9,16 @@ type Members = Record<string, readonly [size: number, type: Type<any>]>;
 type StructShape<M extends Members> = { -readonly [K in keyof M]: Infer<M[K][1]> };
 
 /**
- * A C structure of fixed layout: the members follow each other as declared; name padding with a leading underscore and it is zero.
+ * A C structure of fixed layout. The members follow each other as declared. A leading underscore in a name makes the member padding: zeros.
  * @example
  * const timespec = struct('timespec', { seconds: [4, U32_NE], nanoseconds: [4, U32_NE] });
  */
 export class Struct<T> implements Type<T> {
   readonly kind = 'struct';
-  /** Its C name, by which native/linux compares sizes and offsets: 'ifinfomsg'. */
+  /** The name in C, for example 'ifinfomsg'. native/linux compares sizes and offsets by it. */
   readonly name: string;
   readonly size: number;
-  /** A structure may have grown since; undefined where a member's bytes may be no value. */
+  /** The lengths that `read` takes. A newer kernel may have a longer structure. Undefined if the bytes of a member may be no value. */
   readonly lengths: Lengths | undefined;
   readonly members: readonly { key: string; offset: number; size: number; type: Type<unknown> }[];
 
@@ -39,10 +39,10 @@ export class Struct<T> implements Type<T> {
 
   /**
    * Writes the members, in the order of their declaration.
-   * @param writer where they go
+   * @param writer the writer that they go to
    * @param value the object
-   * @param context what the members' types depend on
-   * @throws TypeError, RangeError a member is missing, not known or out of range, with its path
+   * @param context the surroundings that the members' types depend on
+   * @throws TypeError, RangeError a member is missing, not known or out of range; the error has its path
    * @example
    * struct('timespec', { seconds: [4, U32_NE] }).write(writer, { seconds: 1 });
    */
@@ -63,11 +63,11 @@ export class Struct<T> implements Type<T> {
   }
 
   /**
-   * Reads the structure; undefined where the bytes are fewer than its members need.
+   * Reads the structure. Returns undefined if there are fewer bytes than its members need.
    * @param source the bytes of the message
    * @param start where the structure begins
    * @param end where it ends
-   * @param context what the members' types depend on
+   * @param context the surroundings that the members' types depend on
    * @example
    * console.log(struct('timespec', { seconds: [4, U32_NE] }).read(source, 0, 4)?.seconds);
    */
@@ -84,11 +84,11 @@ export class Struct<T> implements Type<T> {
   }
 
   /**
-   * The path of the member that stands at an offset.
-   * @param _source not looked at: the layout is fixed
+   * Returns the path of the member at an offset.
+   * @param _source not used, because the layout is fixed
    * @param start where the structure begins
-   * @param _end not looked at: the layout is fixed
-   * @param offset what the kernel points at
+   * @param _end not used, because the layout is fixed
+   * @param offset the offset that the kernel points at
    * @example
    * console.log(struct('timespec', { seconds: [4, U32_NE] }).locate(source, 0, 4, 0));
    */

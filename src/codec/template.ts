@@ -5,18 +5,18 @@ import { fromHex, hexByte } from './wire.ts';
 import { Writer } from './writer.ts';
 
 /**
- * A place in a template's bytes where a value stands that differs from message to message. Its length is fixed.
+ * A place in a template's bytes for a value that differs from message to message. Its length is fixed.
  * @example
  * const servers = attributes('SERVER', { port: u16be(2) });
  * const { port } = template(servers, { port: 0 }, { port: ['port'] }).holes;
  * port.size; // 2
  */
 export class Hole {
-  /** Where it begins in the template's bytes. */
+  /** The offset of the place in the template's bytes. */
   readonly at: number;
   /** Its length in bytes. */
   readonly size: number;
-  /* Of an integer; of bytes there is none between them. */
+  /* The range of an integer. For bytes it is empty, so that no number fits. */
   readonly #min: number;
   readonly #max: number;
   readonly #littleEndian: boolean;
@@ -33,10 +33,10 @@ export class Hole {
   }
 
   /**
-   * Writes an integer, or its name, into a copy of the template. Returns false, and has written nothing, where the value is not one that the row takes.
+   * Writes an integer, or its name, into a copy of the template. Returns false and writes nothing if the row does not take the value.
    *
    * @param view - the bytes that the copy is in
-   * @param start - where the copy begins in them
+   * @param start - the offset of the copy in them
    * @param value - the number, or its name
    * @example
    * const servers = attributes('SERVER', { port: u16be(2), weight: u32be(3) });
@@ -47,7 +47,7 @@ export class Hole {
    */
   putNumber(view: DataView, start: number, value: unknown): boolean {
     const number = typeof value === 'number' ? value : this.#byName?.get(value);
-    // Bit operations tell integers of 32 bits from everything else.
+    // Bit operations tell integers of 32 bits from all other values.
     if (number === undefined || ((number | 0) !== number && number >>> 0 !== number)) return false;
     if (number < this.#min || number > this.#max) return false;
     const at = start + this.at;
@@ -58,11 +58,11 @@ export class Hole {
   }
 
   /**
-   * Writes bytes into a copy of the template. Returns false where they are not as many as the hole has; some may have been written then.
+   * Writes bytes into a copy of the template. Returns false if their number is not the hole's; some may have been written then.
    *
    * @param bytes - the bytes that the copy is in
-   * @param start - where the copy begins in them
-   * @param value - the bytes, as they are or as hex
+   * @param start - the offset of the copy in them
+   * @param value - the bytes, as an array or as hex
    * @example
    * const servers = attributes('SERVER', { address: bytes(1, { min: 4, max: 16 }) });
    * const add = template(servers, { address: '00000000' }, { address: ['address'] });
@@ -87,14 +87,14 @@ export class Hole {
 }
 
 /**
- * A message that is sent often with other values in a few places. It is encoded once, by its table; each further message is a copy of the bytes with the
- * values written over. Made by `template`.
+ * A message that is sent often, with other values in a few places. Its table encodes it once. Each further message is a copy of these
+ * bytes, with the values written over them. Made by `template`.
  * @example
  * const servers = attributes('SERVER', { port: u16be(2) });
  * const add: Template<'port'> = template(servers, { port: 0 }, { port: ['port'] });
  */
 export class Template<Name extends string = string> {
-  /** The sample, encoded. */
+  /** The encoded sample. */
   readonly bytes: Uint8Array;
   readonly view: DataView;
   readonly holes: Readonly<Record<Name, Hole>>;
@@ -107,7 +107,7 @@ export class Template<Name extends string = string> {
   }
 
   /**
-   * Returns the same template over bytes of its own: for values that stay the same in many messages.
+   * Returns the same template over bytes of its own, for values that stay the same in many messages.
    * @example
    * const servers = attributes('SERVER', { port: u16be(2), weight: u32be(3) });
    * const add = template(servers, { port: 0, weight: 0 }, { port: ['port'], weight: ['weight'] });
@@ -119,9 +119,9 @@ export class Template<Name extends string = string> {
   }
 
   /**
-   * Writes a message, and returns where it begins: the holes' values are put from there.
+   * Writes a message. Returns the offset where it begins, which the holes need.
    *
-   * @param writer - what the message is written to
+   * @param writer - the writer that the message goes to
    * @example
    * const servers = attributes('SERVER', { port: u16be(2), weight: u32be(3) });
    * const add = template(servers, { port: 0, weight: 0 }, { port: ['port'], weight: ['weight'] });
@@ -135,12 +135,12 @@ export class Template<Name extends string = string> {
   }
 
   /**
-   * Writes messages one behind the other, with the values of each hole from a column.
+   * Writes messages one behind the other. The values of each hole come from a column.
    *
    * @param into - the bytes that they are written to
-   * @param at - where the first one begins in them
-   * @param columns - of each hole, the values of all messages: as many bytes each as the hole has
-   * @param first - the place in the columns of the first message's values
+   * @param at - the offset of the first message in them
+   * @param columns - the values of each hole for all messages, each with as many bytes as the hole has
+   * @param first - the index in the columns of the first message's values
    * @param count - how many messages are written
    * @example
    * const servers = attributes('SERVER', { port: u16be(2), weight: u32be(3) });
@@ -184,23 +184,23 @@ function putColumn(
   }
 }
 
-/** How a template's message is made around what its table writes. */
+/** The parts of a template's message that its table does not write. */
 export interface TemplateOptions {
-  /** Writes what stands before and behind; `body` has the table write. Left out, there is nothing. */
+  /** Writes the bytes before and behind the table's; `body` makes the table write. By default there are none. */
   frame?: (writer: Writer, body: () => void) => void;
-  /** What surrounds the message; only types whose bytes depend on it need one. */
+  /** The surroundings of the message. Only types whose bytes depend on them need this. */
   context?: Context;
 }
 
 /**
- * Makes a template of a table. It encodes the sample, and once more for each field with another value in its place: the bytes that differ are the field's. So
- * nothing about the layout is written down twice, and a row that changes is followed.
+ * Makes a template of a table. It encodes the sample, and then once more for each field with another value. The bytes that differ belong to
+ * the field. So nothing about the layout is written down twice, and the template follows when a row changes.
  *
  * @param type - the table, or a list of one
  * @param sample - a message that has all the fields, as the table writes it
- * @param fields - the path of each field that will differ: an integer, or bytes that are as many as in the sample
- * @param options - `frame` writes what stands around the message, `context` is what surrounds it
- * @throws TypeError the table has no such path, the field's length may vary, or other bytes than the field's depend on it
+ * @param fields - the path of each field that will differ: an integer, or bytes of the sample's length
+ * @param options - `frame` writes the bytes around the message, `context` is the surroundings of the message
+ * @throws TypeError the table has no such path, the field's length may vary, or bytes of other fields depend on it
  * @example
  * const servers = attributes('SERVER', { port: u16be(2), weight: u32be(3) });
  * const add = template(servers, { port: 0, weight: 0 }, { port: ['port'], weight: ['weight'] });
@@ -243,7 +243,7 @@ export function template<T, const Name extends string>(
   return new Template(bytes, holes as Record<Name, Hole>);
 }
 
-/** A value of the same length that differs in each byte. */
+/** Returns a value of the same length that differs in each byte. */
 function otherValue(
   value: unknown,
   form: NumberForm | undefined,
@@ -260,8 +260,8 @@ function otherValue(
 }
 
 /**
- * Where two encodings of the same message differ that have another value of `size` bytes in some places; undefined where they differ in anything else.
- * The two values must differ in their first byte.
+ * Compares two encodings of a message with different values of `size` bytes in some places. Returns the offsets of these places; undefined
+ * if the encodings differ anywhere else. The two values must differ in their first byte.
  */
 export function placesOf(first: Uint8Array, second: Uint8Array, size: number): number[] | undefined {
   if (first.length !== second.length) return undefined;

@@ -4,7 +4,7 @@ import { fromHex, HOST_IS_LITTLE_ENDIAN, type Source, toHex, toText } from './wi
 import type { Writer } from './writer.ts';
 
 /**
- * What surrounds a value and decides how it is written: nf_tables hook numbers, for one, mean different hooks in different families.
+ * The surroundings of a value that its encoding depends on. For example, families use the same nf_tables hook number for different hooks.
  */
 export interface Context {
   /** The protocol family of the message (nfgenmsg, or NFPROTO_*). */
@@ -14,34 +14,34 @@ export interface Context {
 export const NO_CONTEXT: Context = { family: 0 };
 
 /**
- * One kind of payload. `write` refuses bad values with a TypeError or RangeError whose path begins at the value. `read` returns undefined
- * for bytes that are no such value: the attribute is then kept raw, so that nothing is lost.
+ * One kind of payload. `write` rejects bad values with a TypeError or RangeError whose path begins at the value. `read` returns undefined
+ * if the bytes are no such value. The attribute is kept raw then, so that nothing is lost.
  */
 export interface Type<T> {
   readonly kind: string;
-  /** Of an integer and nothing else. Tables, views and templates then read and write it on the spot. */
+  /** Only set if the value is an integer. Tables, views and templates then read and write it without a call of the type. */
   readonly number?: NumberForm | undefined;
-  /** The lengths that decide alone whether `read` gives a value. Left out where the bytes decide too. */
+  /** The lengths for which `read` gives a value. Undefined if the bytes matter too. */
   readonly lengths?: Lengths | undefined;
-  /** Of a list: the number that its attributes have, and their type. */
+  /** Only set for a list: the number of its attributes, and their type. */
   readonly items?: { readonly number: number; readonly type: Type<unknown> } | undefined;
-  /** The table of a nest whose value is no object with the table's fields. Views look for their fields in it. */
+  /** The table of a nest whose value is not an object with the table's fields. Views find their fields in it. */
   readonly inside?: Type<unknown> | undefined;
-  /** What the bytes mean is decided by another attribute of the same nest. */
+  /** Another attribute of the same nest decides the meaning of the bytes. */
   readonly contextual?: boolean | undefined;
   write(writer: Writer, value: T, context: Context): void;
   read(source: Source, start: number, end: number, context: Context): T | undefined;
-  /** The path inside the value to the byte at `offset`, for types that have an inside. */
+  /** Returns the path inside the value to the byte at `offset`. Only types with an inside have it. */
   locate?(source: Source, start: number, end: number, offset: number, context: Context): Path;
 }
 
-/** The payloads that are a value of the type: from `min` to `max` bytes. */
+/** The lengths of payloads that are values of the type: from `min` to `max` bytes. */
 export interface Lengths {
   readonly min: number;
   readonly max: number;
 }
 
-/** An integer of at most 32 bits: its size in bytes, its range, its byte order, and the names that it may have. */
+/** An integer of at most 32 bits: its size in bytes, its range, its byte order, and its names if it has any. */
 export interface NumberForm {
   readonly size: 1 | 2 | 4;
   readonly min: number;
@@ -103,7 +103,7 @@ function integer64(kind: string, littleEndian: boolean): Type<bigint> {
     kind,
     lengths: exactly(8),
     write(writer, value) {
-      // A number is taken too where it is exact: JSON has no bigint.
+      // An exact number is taken too, because JSON has no bigint.
       const big = Number.isSafeInteger(value) ? BigInt(value) : value;
       if (typeof big !== 'bigint') throw typeError([], 'a bigint', value);
       if (big < 0n || big > MAX_U64) throw rangeError([], 'an unsigned 64-bit integer', value);
@@ -117,7 +117,7 @@ export const U64_BE = integer64('u64be', false);
 export const U64_NE = integer64('u64ne', HOST);
 
 /**
- * NUL-terminated text of at most `max` bytes without the NUL. The kernel's names are cut by nobody: too long is an error here.
+ * NUL-terminated text of at most `max` bytes without the NUL. Longer text is an error, because a name that is cut would be another name.
  * @example
  * const row = attribute(3, text(15));
  */
@@ -135,7 +135,7 @@ export function text(max: number): Type<string> {
     },
     read(source, start, end) {
       const last = end - 1;
-      // Longer than the kernel takes: kept raw, for it could not be written back as text.
+      // The text is longer than the kernel takes. It is kept raw, because it could not be written back as text.
       if (end === start || last - start > max || source.bytes[last] !== 0) return undefined;
       const value = toText(source, start, last);
       return value?.includes('\0') ? undefined : value;
@@ -144,7 +144,7 @@ export function text(max: number): Type<string> {
 }
 
 /**
- * Bytes as a hex string; a Uint8Array is taken too.
+ * Bytes, as a hex string. A Uint8Array is taken too.
  * @param size the bounds of its length, in bytes
  * @example
  * const address = attribute(1, byteString({ min: 6, max: 6 }));
@@ -169,7 +169,7 @@ export function byteString(size?: { min?: number; max?: number }): Type<string> 
 }
 
 /**
- * Bytes from either of their forms, or undefined.
+ * Returns bytes from either of their forms, or undefined.
  * @param value a hex string or a Uint8Array
  * @example
  * console.log(toBytes('0a000001'));
@@ -179,7 +179,7 @@ export function toBytes(value: unknown): Uint8Array | undefined {
   return typeof value === 'string' ? fromHex(value) : undefined;
 }
 
-/** An attribute whose presence is its value. */
+/** An attribute without a payload. Its presence is the value true. */
 export const FLAG: Type<boolean> = {
   kind: 'flag',
   lengths: exactly(0),
@@ -190,7 +190,7 @@ export const FLAG: Type<boolean> = {
 };
 
 /**
- * A number that has names. A number without one stays a number, both ways.
+ * A number that has names. A number without a name stays a number in both directions.
  * @param number the type of the number: U32_BE ...
  * @param names the numbers, by name
  * @example
@@ -219,7 +219,7 @@ export function named<const Names extends Record<string, number>>(
 }
 
 /**
- * Bits that have names: a list of the names that are set, and the bits without a name as one number at its end.
+ * Bits that have names. The value is a list of the names that are set. Bits without a name are one number at its end.
  * @param number the type of the number: U32_BE ...
  * @param names the values of the bits, by name
  * @example
@@ -256,7 +256,7 @@ export function flags<const Names extends Record<string, number>>(
 }
 
 /**
- * The names of the bits that are set, and what has no name as one number behind them.
+ * Returns the names of the bits that are set. Bits without a name are one number at the end.
  * @param bits the number
  * @param names the values of the bits, by name
  * @example
@@ -278,7 +278,7 @@ function bitsOf<Flag extends string>(bits: number, rows: readonly (readonly [Fla
   return list;
 }
 
-/** An IPv4 or IPv6 address in its text form, in as many bytes as it has. */
+/** An IPv4 or IPv6 address as text, in four or sixteen bytes. */
 export const IP_ADDRESS: Type<string> = {
   kind: 'address',
   write(writer, value) {

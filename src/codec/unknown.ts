@@ -5,13 +5,13 @@ import type { UnknownAttribute } from './rows.ts';
 /** The fields of an object. */
 export type Fields = Record<string, unknown> & { unknown?: UnknownAttribute[] };
 
-/** Adds attributes to those that an object keeps as they are. */
+/** Adds unknown attributes to an object, which keeps them as they are. */
 export function keep(value: Fields, ...attributes: UnknownAttribute[]): void {
   value.unknown ??= [];
   value.unknown.push(...attributes);
 }
 
-/** As they are written: what stands before a known attribute comes first. */
+/** Sorts unknown attributes in the order in which they are written: those before a known attribute come first. */
 export function sortUnknown(value: Fields): void {
   const { unknown } = value;
   if (unknown?.some(item => item.before)) {

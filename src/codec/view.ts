@@ -5,7 +5,7 @@ import { type Context, NO_CONTEXT, type Type } from './types.ts';
 import { HOST_IS_LITTLE_ENDIAN, NLA_HDRLEN, NLA_TYPE_MASK, type Source } from './wire.ts';
 
 /**
- * What a walk met besides the fields of its view, as bits of one number; 0 is nothing.
+ * Other things that a walk met besides the fields of its view, as bits of one number; 0 is nothing.
  *
  * - `unknown`: an attribute that no row of the table describes.
  * - `other`: an attribute whose row is not in the view.
@@ -17,13 +17,13 @@ export const MET = { unknown: 1, other: 2, malformed: 4, lacking: 8, broken: 16 
 
 /** One attribute number of a nest. */
 interface Row {
-  /** The place in the view's columns; -1 where the view does not have the row. */
+  /** The index in the view's columns; -1 if the view does not have the row. */
   slot: number;
   min: number;
   max: number;
   /** The length alone decides whether the bytes are a value. */
   byLength: boolean;
-  /** Decides, where the length does not, whether the bytes are a value. */
+  /** Reads the bytes to decide whether they are a value, if the length alone cannot. */
   type: Type<unknown> | undefined;
   nest: Nest | undefined;
   inline: boolean;
@@ -31,21 +31,21 @@ interface Row {
   bit: number;
 }
 
-/** A nest that is walked, with its rows by number. */
+/** A nest that the view walks, with its rows by number. */
 interface Nest {
-  /** By number, without a gap: numbers that the table does not have are NO_ROW. */
+  /** The rows by number. Numbers that the table does not have are NO_ROW, so that there is no gap. */
   readonly rows: Row[];
   readonly required: number;
-  /** The slots of all rows in it, nests in it included. */
+  /** The slots of all rows in the nest, and of all rows in the nests in it. */
   readonly slots: number[];
 }
 
 /**
- * A few fields of many messages, without an object for each. It walks over a message's attributes once and notes where each field stands: in the column
- * `starts`, by the field's slot. It holds until the next walk. Which attribute is the field's is decided as its table decides it: the first
- * one of its number that is well-formed, in a nest that is.
+ * A few fields of many messages, without an object for each message. It walks over a message's attributes once and notes where each field
+ * stands: in the column `starts`, by the field's slot. The offsets are valid until the next walk. The view takes the same attribute for a
+ * field as the table: the first well-formed one of its number, in a well-formed nest.
  *
- * A field that is a nest or a list is found without a look inside, unless the view has fields in it or its table requires it.
+ * The walk does not look inside a nest or a list, unless the view has fields in it or the table requires it.
  *
  * Made by `view`.
  * @example
@@ -58,19 +58,19 @@ interface Nest {
 export class View<Name extends string = string> {
   /** The slot of each field. */
   readonly slots: Readonly<Record<Name, number>>;
-  /** Where the payload of each field begins; 0 where the field is not there. */
+  /** The offset of the payload of each field; 0 if the field is not there. */
   readonly starts: Int32Array;
-  /** What the last walk met, see `MET`. */
+  /** The other things that the last walk met, see `MET`. */
   met = 0;
   readonly #root: Nest;
   readonly #types: readonly Type<unknown>[];
-  /** How the number of each field is read, see `formOf`. */
+  /** The integer form of each field, see `formOf`. */
   readonly #forms: Uint8Array;
-  /** Of fields whose bytes were read to know whether they are a value. */
+  /** The values of fields whose bytes had to be read to know whether they are a value. */
   readonly #values: unknown[] = [];
   #source: Source = NOWHERE;
   #context: Context = NO_CONTEXT;
-  /** Of the first field, for `find`. */
+  /** The row of the first field, for `find`. */
   readonly #first: Row | undefined;
   readonly #firstNumber: number;
 
@@ -89,13 +89,13 @@ export class View<Name extends string = string> {
   }
 
   /**
-   * Notes where the fields stand, and returns what else it met, see `MET`.
+   * Notes where the fields stand. Returns the other things that it met, see `MET`.
    *
    * @param source - the bytes that hold the message
-   * @param start - where the first attribute begins
-   * @param end - where the last one ends
-   * @param context - what surrounds the message; only types whose bytes depend on it need one
-   * @throws DecodeError for what the table throws one: a length at the top that is not possible
+   * @param start - the offset of the first attribute
+   * @param end - the offset behind the last one
+   * @param context - the surroundings of the message; only types whose bytes depend on them need it
+   * @throws DecodeError an attribute at the top has an impossible length; the table throws then, too
    * @example
    * const marks = view(attributes('CTA', { mark: opt(u32be(8)) }), { mark: ['mark'] });
    * const source = sourceOf(Uint8Array.of(8, 0, 8, 0, 0, 0, 0, 7));
@@ -108,12 +108,12 @@ export class View<Name extends string = string> {
   }
 
   /**
-   * As `read`, but throws nothing: where a length is not possible the walk ends, and what stands before it is there.
+   * Walks as `read` does, but never throws. The walk ends at an impossible length, and the fields before it are there.
    *
    * @param source - the bytes that hold the message
-   * @param start - where the first attribute begins
-   * @param end - where the last one ends
-   * @param context - what surrounds the message
+   * @param start - the offset of the first attribute
+   * @param end - the offset behind the last one
+   * @param context - the surroundings of the message
    * @example
    * const marks = view(attributes('CTA', { mark: opt(u32be(8)) }), { mark: ['mark'] });
    * const source = sourceOf(Uint8Array.of(8, 0, 8, 0, 0, 0, 0, 7));
@@ -123,7 +123,7 @@ export class View<Name extends string = string> {
     if (this.#source !== source) this.#source = source;
     if (this.#context !== context) this.#context = context;
     const { starts } = this;
-    // Few: a loop is done before `fill` has begun.
+    // There are few slots, and a loop is faster than `fill` for few.
     for (let slot = 0; slot < starts.length; slot++) starts[slot] = 0;
     this.met = 0;
     const seen = this.#walk(source.view, this.#root, start, end);
@@ -132,7 +132,7 @@ export class View<Name extends string = string> {
     return this.met;
   }
 
-  /** The required rows that it has seen, as bits; negative where a length is not possible. */
+  /** Walks over a nest. Returns the required rows that it has seen, as bits; negative for an impossible length. */
   #walk(view: DataView, nest: Nest, start: number, end: number): number {
     const { starts } = this;
     const { rows } = nest;
@@ -165,7 +165,7 @@ export class View<Name extends string = string> {
     return at < end ? -1 : seen;
   }
 
-  /** A nest that is not as its table says is passed over, with all that was found in it. */
+  /** Returns whether the bytes are a value. A nest that its table would reject is passed over, with all fields found in it. */
   #isValue(view: DataView, row: Row, start: number, end: number): boolean {
     const { nest } = row;
     if (nest === undefined) return this.#reads(row, start, end);
@@ -187,12 +187,12 @@ export class View<Name extends string = string> {
   }
 
   /**
-   * Returns where the payload of the view's first field stands, and reads nothing behind it. The field must be one of the table itself, not of a nest in it.
-   * Returns 0 where it is not there, or stands behind a length that is not possible. The column stays as it is.
+   * Returns where the payload of the view's first field stands, and reads nothing behind it. The field must be one of the table itself, not
+   * of a nest in it. Returns 0 if the field is not there, or stands behind an impossible length. The column does not change.
    *
    * @param source - the bytes that hold the message
-   * @param start - where the first attribute begins
-   * @param end - where the last one ends
+   * @param start - the offset of the first attribute
+   * @param end - the offset behind the last one
    * @throws TypeError the first field is in a nest, or is a nest, or is text
    * @example
    * const marks = view(attributes('CTA', { mark: opt(u32be(8)) }), { mark: ['mark'] });
@@ -233,7 +233,7 @@ export class View<Name extends string = string> {
   }
 
   /**
-   * Returns the number that an integer field has, or `otherwise` where the field is not there.
+   * Returns the number of an integer field, or `otherwise` if the field is not there.
    *
    * @param slot - the field's slot
    * @param otherwise - the number of a field that is not there
@@ -264,7 +264,7 @@ export class View<Name extends string = string> {
   }
 
   /**
-   * Returns what the table would read for the field; undefined where it is not there.
+   * Returns the value that the table would read for the field; undefined if it is not there.
    *
    * @param slot - the field's slot
    * @example
@@ -284,14 +284,14 @@ export class View<Name extends string = string> {
 const LITTLE = 16;
 const SIGNED = 8;
 
-/** An integer's size in bytes, with bits for its byte order and its sign. Only those of 32 bits have one. */
+/** Returns an integer's size in bytes, with bits for its byte order and its sign. Other types have no form: 0. */
 function formOf({ number }: Type<unknown>): number {
   return number === undefined ? 0 : number.size | (number.littleEndian ? LITTLE : 0) | (number.min < 0 ? SIGNED : 0);
 }
 
 const NOWHERE: Source = { bytes: new Uint8Array(0), view: new DataView(new ArrayBuffer(0)) };
 
-/** Of a number without a row. */
+/** The slot of a number that has no row in the table. */
 const UNKNOWN = -2;
 
 function newRow(slot: number): Row {
@@ -302,7 +302,7 @@ const NO_ROW = newRow(UNKNOWN);
 
 /** Makes the rows of a view from the paths of its fields. */
 class Plan {
-  /** By slot. */
+  /** The types of the fields, by slot. */
   readonly types: Type<unknown>[] = [];
   readonly root: Nest;
   readonly #table: AttributeTable<unknown>;
@@ -312,7 +312,7 @@ class Plan {
     this.root = this.#nest(table);
   }
 
-  /** The slot of the field at `path`. */
+  /** Adds the field at `path`, and returns its slot. */
   add(path: Path): number {
     const { rows } = stepsTo(this.#table, path);
     let nest = this.root;
@@ -343,7 +343,7 @@ class Plan {
     if (!(table instanceof AttributeTable) || table.kind !== 'nest') throw noField(path, `it is in a ${type.kind}`);
     row.type = undefined;
     row.inline = need === 'inline';
-    // The table keeps an inlined nest that holds nothing as it is.
+    // An empty inlined nest is no value: the table keeps it raw.
     if (row.inline) row.min = NLA_HDRLEN;
     return this.#nest(table);
   }
@@ -365,7 +365,7 @@ class Plan {
     return { rows, required, slots: [] };
   }
 
-  /** Once all fields are in it. */
+  /** Completes the rows. All fields must have been added. */
   finish(nest = this.root): number[] {
     for (const row of nest.rows) {
       if (row.slot < 0) continue;
@@ -385,11 +385,11 @@ function noField(path: Path, why: string): TypeError {
 }
 
 /**
- * Makes a view of a table: of the fields at these paths, under these names. What it decides is in the table's rows, so it follows them when they change.
+ * Makes a view of a table. It has the fields at these paths, under these names. It follows the table's rows when they change.
  *
  * @param table - the table of the messages, or of a nest in them
- * @param fields - the path of each field, as the table's objects have it: `['original', 'protocol']`
- * @throws TypeError the table has no such path, or it leads into something that is no nest of attributes
+ * @param fields - the path of each field, in the shape of the table's objects: `['original', 'protocol']`
+ * @throws TypeError the table has no such path, or the path leads into a value that is no nest of attributes
  * @example
  * const tuple = attributes('CTA_TUPLE', { port: opt(u16be(2)) });
  * const table = attributes('CTA', { original: opt(nested(1, tuple)), mark: opt(u32be(8)) });

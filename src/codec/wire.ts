@@ -5,20 +5,20 @@ import { ofThread } from '../thread.ts';
 
 export { NLA_F_NESTED, NLA_HDRLEN } from '../linux/netlink.ts';
 
-/** Netlink's own fields have the byte order of the host (include/uapi/linux/netlink.h); one probe decides it, nothing assumes it. */
+/** Netlink's own fields have the byte order of the host (include/uapi/linux/netlink.h). A probe finds it at run time. */
 export const HOST_IS_LITTLE_ENDIAN = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1;
 
-/** Both flag bits off: nests in dumps carry NLA_F_NESTED or not, as the kernel's author pleased. */
+/** Clears both flag bits. Kernel modules differ in whether the nests of a dump carry NLA_F_NESTED. */
 export const NLA_TYPE_MASK = 0x3fff;
 
-/** Bytes to decode, with the view that numbers are read through. */
+/** Bytes to decode, with the DataView that numbers are read through. */
 export interface Source {
   readonly bytes: Uint8Array;
   readonly view: DataView;
 }
 
 /**
- * Bytes with the view that numbers are read by.
+ * Returns bytes with the DataView that numbers are read through.
  * @param bytes the bytes
  * @example
  * const source = sourceOf(new Uint8Array(16));
@@ -28,8 +28,8 @@ export function sourceOf(bytes: Uint8Array): Source {
 }
 
 /**
- * Several arrays one behind the other, in a new array: no Buffer, whose `slice` is no copy.
- * @param parts in order
+ * Joins several arrays in a new Uint8Array. It is no Buffer, because the `slice` of a Buffer makes no copy.
+ * @param parts the arrays, in order
  * @example
  * const whole = joined([new Uint8Array(1), new Uint8Array(2)]);
  */
@@ -52,16 +52,16 @@ export function joined(parts: readonly Uint8Array[]): Uint8Array {
 export const align4 = (length: number): number => (length + 3) & ~3;
 
 /*
- * How attributes are walked: from `start`, while a header fits,
+ * To walk over attributes: from `start`, as long as a header fits,
  *   attributeLength (checked), attributeType; then nextAttribute
- * and refuseStray at the end. Loops that run for each expression of a dump are written out; the others use `eachAttribute`.
+ * and refuseStray at the end. Loops that run for each expression of a dump have this written out for speed; the others use `eachAttribute`.
  */
 
 /**
- * The length of the attribute at `at`, its header included.
- * @param view of the message
- * @param end where the attributes end
- * @throws DecodeError the length lies: shorter than a header, longer than what is left
+ * Returns the length of the attribute at `at`, its header included.
+ * @param view the DataView of the message
+ * @param end the offset where the attributes end
+ * @throws DecodeError the length is impossible: shorter than a header, or longer than the rest
  * @example
  * const length = attributeLength(source.view, 20, source.bytes.length);
  */
@@ -74,9 +74,9 @@ export function attributeLength(view: DataView, at: number, end: number): number
 }
 
 /**
- * The number of the attribute at an offset, without flag bits.
- * @param view of the message
- * @param at where the attribute begins
+ * Returns the number of the attribute at an offset, without flag bits.
+ * @param view the DataView of the message
+ * @param at the offset where the attribute begins
  * @example
  * const type = attributeType(source.view, 20);
  */
@@ -85,9 +85,9 @@ export function attributeType(view: DataView, at: number): number {
 }
 
 /**
- * Where the attribute behind the one at an offset begins.
- * @param view of the message
- * @param at where this one begins
+ * Returns the offset of the attribute behind the one at an offset.
+ * @param view the DataView of the message
+ * @param at the offset where this one begins
  * @example
  * const next = nextAttribute(source.view, 20);
  */
@@ -96,10 +96,10 @@ export function nextAttribute(view: DataView, at: number): number {
 }
 
 /**
- * The last attribute's padding may be missing, but what is left over is no attribute.
- * @param at where the last attribute ended
- * @param end where the attributes end
- * @throws DecodeError something is left over
+ * Throws if bytes are left over that are no attribute. The last attribute's padding may be missing.
+ * @param at the offset where the last attribute ended
+ * @param end the offset where the attributes end
+ * @throws DecodeError bytes are left over
  * @example
  * refuseStray(24, 24);
  */
@@ -108,8 +108,8 @@ export function refuseStray(at: number, end: number): void {
 }
 
 /**
- * Calls `visit` for each attribute between `start` and `end`: its type without flag bits, where its payload begins and ends.
- * @throws DecodeError an attribute's length lies
+ * Calls `visit` for each attribute between `start` and `end`, with its type without flag bits and the bounds of its payload.
+ * @throws DecodeError an attribute has an impossible length
  * @example
  * eachAttribute(source, 20, source.bytes.length, (type, payload, end) => console.log(type, end - payload));
  */
@@ -130,27 +130,27 @@ export function eachAttribute(
 const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'));
 
 /**
- * Lower-case hex, the printable form of bytes throughout.
- * @param bytes where they stand
- * @param start the first
- * @param end the one behind the last
+ * Returns bytes as lower-case hex, the printable form of bytes throughout the library.
+ * @param bytes the array that holds them
+ * @param start the offset of the first byte
+ * @param end the offset behind the last byte
  * @example
  * console.log(toHex(new Uint8Array([10, 0, 0, 1])));
  */
 export function toHex(bytes: Uint8Array, start = 0, end = bytes.length): string {
   const size = end - start;
-  // The lengths of ports, addresses and marks.
+  // A fast path for the lengths of ports, addresses and marks.
   if (size === 2) return HEX[bytes[start]!]! + HEX[bytes[start + 1]!]!;
   if (size === 4)
     return HEX[bytes[start]!]! + HEX[bytes[start + 1]!]! + HEX[bytes[start + 2]!]! + HEX[bytes[start + 3]!]!;
-  // A long string that grows byte by byte is a tree of its parts, and the garbage collector walks them all.
+  // V8 would keep a long string that grows byte by byte as a tree of its parts, which slows down the garbage collector.
   if (size > 32) return Buffer.from(bytes.buffer, bytes.byteOffset + start, size).toString('hex');
   let text = '';
   for (let i = start; i < end; i++) text += HEX[bytes[i]!];
   return text;
 }
 
-/** The value of each hex digit by its character code; 0xff is none. */
+/** The value of each hex digit by its character code; 0xff is no digit. */
 const DIGITS = new Uint8Array(128).fill(0xff);
 for (let digit = 0; digit < 16; digit++) {
   DIGITS[digit.toString(16).charCodeAt(0)] = digit;
@@ -158,9 +158,9 @@ for (let digit = 0; digit < 16; digit++) {
 }
 
 /**
- * The byte that two hex digits stand for; negative if they are none.
+ * Returns the byte that two hex digits stand for; negative if they are none.
  * @param text hex digits
- * @param at where the first of the two stands
+ * @param at the index of the first of the two
  * @example
  * console.log(hexByte('0a', 0));
  */
@@ -171,7 +171,7 @@ export function hexByte(text: string, at: number): number {
 }
 
 /**
- * The bytes of a hex string, or undefined if it is none.
+ * Returns the bytes of a hex string, or undefined if it is none.
  * @param text two digits a byte
  * @example
  * console.log(fromHex('0a000001'));
@@ -190,7 +190,7 @@ export function fromHex(text: string): Uint8Array | undefined {
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /**
- * The UTF-8 text between `start` and `end`, or undefined if the bytes are none.
+ * Returns the UTF-8 text between `start` and `end`, or undefined if the bytes are none.
  * @example
  * console.log(toText(source, 0, 4));
  */
@@ -208,8 +208,8 @@ export function toText({ bytes }: Source, start: number, end: number): string | 
 }
 
 /*
- * The names of tables, chains and expressions come again in each message of a dump: the last ones are kept, by a hash of their bytes. Only
- * ASCII is, whose bytes are its character codes.
+ * A cache of texts. The names of tables, chains and expressions come again in each message of a dump, so the last ones are kept by a hash
+ * of their bytes. Only ASCII is kept, because its bytes are its character codes.
  */
 const KNOWN_SLOTS = 256;
 const MAX_KNOWN = 32;

@@ -10,14 +10,14 @@ export interface Word {
   readonly byNumber: ReadonlyMap<number, string> | undefined;
 }
 
-/** One hidden class for all, or V8 would look up each property in each attribute. */
+/** Copies the form, so that all words have one hidden class. Otherwise V8 would look up each property in each attribute. */
 export function wordOf({ number }: Type<unknown>): Word | undefined {
   if (number?.size !== 4) return undefined;
   const { min, max, littleEndian, byName, byNumber } = number;
   return { min, max, littleEndian, byName, byNumber };
 }
 
-/** False where the value is not as it should be: the type then says why. */
+/** Writes an attribute. Returns false if the value is invalid; the type's own `write` then throws the reason. */
 export function writeWord(writer: Writer, wireType: number, word: Word, value: unknown): boolean {
   const number = typeof value === 'string' ? word.byName?.get(value) : value;
   if (typeof number !== 'number' || !Number.isInteger(number) || number < word.min || number > word.max) return false;

@@ -5,8 +5,8 @@ const MAX_ATTRIBUTE = 0xffff;
 const SHORT = 64;
 
 /**
- * One growing buffer that messages are written into. A socket has one and resets it for each request, so that encoding makes no
- * garbage. Nothing is flushed: the bytes are `bytes.subarray(0, length)`, valid until the next reset.
+ * One growing buffer that messages are written into. A socket has one and resets it for each request, so that encoding makes no garbage.
+ * The bytes are `bytes.subarray(0, length)`, and are valid until the next reset.
  * @example
  * const writer = new Writer(4096);
  * writer.u32(1, true);
@@ -23,7 +23,7 @@ export class Writer {
   }
 
   /**
-   * Begins anew, in the same buffer.
+   * Starts again at the beginning of the same buffer.
    * @example
    * writer.reset();
    */
@@ -32,7 +32,7 @@ export class Writer {
   }
 
   /**
-   * A copy of what was written, for those who keep it.
+   * Returns a copy of the written bytes, which stays valid after a reset.
    * @example
    * const kept = writer.copy();
    */
@@ -41,7 +41,7 @@ export class Writer {
   }
 
   /**
-   * Makes room for `size` bytes and returns where they begin. The room may hold old bytes: whoever reserves writes all of it.
+   * Makes room for `size` bytes. Returns their offset. The caller must write all of them, because the room may hold old bytes.
    * @example
    * const at = writer.reserve(4);
    * writer.bytes.fill(0, at, at + 4);
@@ -55,7 +55,7 @@ export class Writer {
   }
 
   /**
-   * Grows once for what is about to be written, where many pieces would have it grow many times.
+   * Grows the buffer once for the bytes that follow. Without it, many small pieces would make it grow many times.
    * @param size bytes
    * @example
    * writer.expect(1024 * 1024);
@@ -116,7 +116,7 @@ export class Writer {
   }
   /**
    * Writes bytes as they are.
-   * They are short nearly always, and a loop is done before `set` and `fill` have begun.
+   * A loop is faster than `set` and `fill` for short arrays, and nearly all are short.
    * @param value the bytes
    * @example
    * writer.raw(new Uint8Array([10, 0, 0, 1]));
@@ -142,7 +142,7 @@ export class Writer {
   }
 
   /**
-   * The bytes of a hex string; writes nothing and returns false if it is none.
+   * Writes the bytes of a hex string. If it is no hex, writes nothing and returns false.
    * @param text two digits a byte
    * @example
    * if (!writer.hex('0a000001')) throw new Error('not hex');
@@ -165,8 +165,8 @@ export class Writer {
 
   /**
    * Writes UTF-8 and a terminating NUL.
-   * Names are short and ASCII nearly always: a loop beats TextEncoder by two. The kernel would take what stands before a NUL for the whole:
-   * a name of something else.
+   * Nearly all names are short and ASCII, and for these a loop is twice as fast as TextEncoder. A NUL is an error, because the kernel would
+   * end the name there, and could take it for the name of something else.
    * @param value the text
    * @throws RangeError the text has a NUL
    * @example
@@ -191,7 +191,7 @@ export class Writer {
   }
 
   /**
-   * Opens an attribute and returns what `endAttribute` wants back.
+   * Opens an attribute. Returns its start, which `endAttribute` needs.
    * @param type the attribute's number, with flag bits
    * @example
    * const start = writer.beginAttribute(3);
@@ -205,7 +205,7 @@ export class Writer {
   }
 
   /**
-   * A whole attribute that holds a 32-bit number.
+   * Writes a whole attribute that holds a 32-bit number.
    * @param type the attribute's number, with flag bits
    * @param value 0 to 2^32 - 1
    * @param littleEndian false for network byte order
@@ -221,7 +221,7 @@ export class Writer {
   }
 
   /**
-   * Opens an attribute that holds attributes: it has the flag NLA_F_NESTED.
+   * Opens an attribute that holds attributes. It has the flag NLA_F_NESTED.
    * @param type the attribute's number
    * @example
    * const nest = writer.beginNest(18);
@@ -233,8 +233,8 @@ export class Writer {
   }
 
   /**
-   * Writes the attribute's length and pads to four bytes. Its length field has 16 bits.
-   * @param start what `beginAttribute` or `beginNest` returned
+   * Writes the attribute's length, which has 16 bits, and pads to four bytes.
+   * @param start the result of `beginAttribute` or `beginNest`
    * @throws RangeError the attribute is longer than 65,535 bytes
    * @example
    * writer.endAttribute(writer.beginAttribute(5));

@@ -10,68 +10,68 @@ import {
 import { type FieldRow, type Header as HeaderRow, PROTOCOLS } from './data/protocols.ts';
 
 /*
- * The headers, extensions and options of the tables in data/, prepared for looking up: fields by name, by number and by place, and the
- * protocols that follow each other.
+ * The headers, extensions and options of the tables in data/, prepared for look-ups: fields by name, number and place, and the protocols
+ * that follow each other.
  */
 
-/* Layers in the order in which they stand in a packet, as nft counts them. */
+/* The layers, in the order of a packet. The numbers are nft's. */
 
 export const LINK = 1;
 export const NETWORK = 2;
 export const TRANSPORT = 3;
 export const INNER = 4;
-/** The tunnel's own header, seen from inside. */
+/** The tunnel's own header, seen from the packet inside. */
 export const TUNNEL_HEADER = 5;
 const LAYERS = { link: LINK, network: NETWORK, transport: TRANSPORT, inner: INNER } as const;
-/** The layer of the kernel's word for it. */
+/** Returns the layer of a word of the kernel. */
 export const layerOf = (base: string | number): number | undefined => LAYERS[base as keyof typeof LAYERS];
 /** The kernel's words for the layers. */
 export const LAYER_NAMES = [undefined, 'link', 'network', 'transport', 'inner', 'tunnel'] as const;
 
 export interface HeaderField {
   readonly name: string;
-  /** Bits. */
+  /** In bits. */
   readonly offset: number;
   readonly bits: number;
   readonly type: Datatype;
-  /** nft's number of it, in the user data of sets. */
+  /** nft's number of the field in the user data of sets. */
   readonly number: number;
-  /** The types of ICMP messages that have it; absent where all have it. */
+  /** The types of ICMP messages that have the field; undefined if all have it. */
   readonly icmp: readonly number[] | undefined;
-  /** nft 1.0.6 does not know it. */
+  /** nft 1.0.6 does not know the field. */
   readonly newer: boolean;
 }
 
 export interface Header {
   readonly name: string;
-  /** nft's number of it; 0 for protocols that nft makes up. */
+  /** nft's number of the protocol; 0 for protocols that nft makes up. */
   readonly number: number;
   readonly base: number;
-  /** Bits, of headers that others of the same layer follow; else 0. */
+  /** The length in bits if another header of the same layer may follow; else 0. */
   readonly bits: number;
   readonly fields: readonly HeaderField[];
   readonly byName: Readonly<Record<string, HeaderField>>;
-  /** The field that says what follows. */
+  /** The field that names the next protocol. */
   readonly next: HeaderField | undefined;
-  /** What follows, by the number in that field, or in the packet's meta data. */
+  /** The next protocols, by the number in that field or in the packet's meta data. */
   readonly upper: ReadonlyMap<number, Header>;
-  /** The same the other way round; of several numbers the lowest. */
+  /** The numbers of the next protocols. If one has several, it is the lowest. */
   readonly numbers: ReadonlyMap<Header, number>;
-  /** The key of the meta data that says what follows, where no field does. */
+  /** The key of the meta data that names the next protocol, if no field does. */
   readonly meta: 'l4proto' | 'nfproto' | 'protocol' | undefined;
   readonly tunnel: HeaderRow['tunnel'];
   readonly checksum: HeaderRow['checksum'];
-  /** That nft 1.0.6 corrects. */
+  /** The checksum that nft 1.0.6 corrects. */
   readonly oldChecksum: HeaderRow['oldChecksum'];
-  /** Fields that the checksum of the transport covers too. */
+  /** The fields that the transport's checksum covers too. */
   readonly pseudoHeader: readonly string[];
 }
 
-/** A header, option or chunk that the kernel looks for by its number. */
+/** A header, option or chunk that the kernel finds by its number. */
 export interface Extension {
   readonly name: string;
   readonly type: number;
-  /** nft's number of it, in the user data of sets. */
+  /** nft's number of the extension in the user data of sets. */
   readonly number: number;
   readonly fields: readonly HeaderField[];
   readonly byName: Readonly<Record<string, HeaderField>>;
@@ -94,7 +94,7 @@ function fieldsOf(rows: Readonly<Record<string, FieldRow>>, first: number, icmp:
 const named = (fields: readonly HeaderField[]): Readonly<Record<string, HeaderField>> =>
   Object.fromEntries(fields.map(field => [field.name, field]));
 
-/** Those whose follower the packet's meta data tells, whatever their own field says. */
+/** For these protocols the packet's meta data names the next one, even if they have a field for it. */
 const TOLD_BY_META: Readonly<Record<string, 'l4proto'>> = {
   ip: 'l4proto',
   ip6: 'l4proto',
@@ -123,7 +123,7 @@ function headerOf(name: string, row: HeaderRow): Writable<Header> {
   };
 }
 
-/** Besides real protocols there are some that nft makes up: they stand for what the family, or the meta data, says of a layer. */
+/** Builds the headers. Some of their protocols are made up by nft: they stand for a layer as the family or the meta data gives it. */
 function buildHeaders(): Readonly<Record<string, Header>> {
   const headers: Record<string, Writable<Header>> = {};
   const rows = Object.entries<HeaderRow>(PROTOCOLS);
@@ -158,7 +158,7 @@ export function headerByNumber(number: number): Header | undefined {
   return undefined;
 }
 
-/** The tunnel that NFTA_INNER_* describe. */
+/** Returns the tunnel that NFTA_INNER_* describe. */
 export function tunnelHeader(
   type: string | number,
   headerSize: number,
@@ -177,14 +177,14 @@ export function tunnelHeader(
   return undefined;
 }
 
-/** The number by which a protocol announces another; undefined where that cannot follow. */
+/** Returns the number by which a protocol announces another; undefined if that one cannot follow. */
 export function numberFor(protocol: Header, follower: Header): number | undefined {
-  // gretap has the number of gre; vxlan and geneve have ports, and no number.
+  // gretap shares the number of gre. vxlan and geneve have ports, and no number.
   if (protocol.name === 'udp' && follower.base === INNER) return 0;
   return protocol.numbers.get(follower.name === 'gretap' ? header('gre') : follower);
 }
 
-/** Does a device of type ether have such a header? */
+/** Returns whether packets of an Ethernet device may have the header. */
 export function isOfEther(protocol: Header): boolean {
   const ether = header('ether');
   return protocol === ether || numberFor(ether, protocol) !== undefined;
@@ -206,7 +206,7 @@ function extensionsOf(
   );
 }
 
-/** By nft's names. nft numbers the fields of IPv6 extensions from 1 on, others from 0 on. */
+/** The extensions, by nft's names. nft numbers the fields of IPv6 extensions from 1, and others from 0. */
 export const EXTENSIONS: Readonly<Record<ExtensionOp, Readonly<Record<string, Extension>>>> = {
   ipv6: /* @__PURE__ */ extensionsOf(IPV6_EXTENSIONS, 1),
   tcp: /* @__PURE__ */ extensionsOf(TCP_OPTIONS, 0),
@@ -214,10 +214,10 @@ export const EXTENSIONS: Readonly<Record<ExtensionOp, Readonly<Record<string, Ex
   sctp: /* @__PURE__ */ extensionsOf(SCTP_CHUNKS, 0),
 };
 
-/** DCCP's options have numbers only: their one field is whether they are there. */
+/** The only field of DCCP's options: whether the option is there. The options have numbers and no names. */
 export const DCCP_OPTION: HeaderField = /* @__PURE__ */ fieldsOf(DCCP_OPTION_FIELDS, 1, undefined)[0]!;
 
-/** By the kernel's number. Several extensions of one number are kinds of it. */
+/** Groups the extensions by the kernel's number. Extensions with the same number are kinds of one. */
 function byType(extensions: Readonly<Record<string, Extension>>): ReadonlyMap<number, Extension[]> {
   const map = new Map<number, Extension[]>();
   for (const extension of Object.values(extensions))
@@ -225,7 +225,7 @@ function byType(extensions: Readonly<Record<string, Extension>>): ReadonlyMap<nu
   return map;
 }
 
-/** sack has blocks 0 to 3, all of them fields of one option. */
+/** Joins the blocks 0 to 3 of sack, which are fields of one option. */
 function joined(map: ReadonlyMap<number, Extension[]>): ReadonlyMap<number, Extension[]> {
   return new Map(
     [...map].map(([type, list]) => [
@@ -242,6 +242,6 @@ const BY_TYPE: Readonly<Record<ExtensionOp, ReadonlyMap<number, readonly Extensi
   sctp: /* @__PURE__ */ byType(EXTENSIONS.sctp),
 };
 
-/** The extensions that have the kernel's number. */
+/** Returns the extensions that have a number of the kernel. */
 export const extensionsByType = (op: ExtensionOp | 'dccp', type: number): readonly Extension[] =>
   op === 'dccp' ? [] : (BY_TYPE[op].get(type) ?? []);

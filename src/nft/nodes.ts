@@ -26,7 +26,7 @@ import type {
   Verdict,
 } from './tree.ts';
 
-/* Nodes of the tree: how they are made, copied and compared, and questions about one. */
+/* Nodes of the tree: constructors, copies, comparisons, and questions about one node. */
 
 export function untyped(bits = 0, place?: Place): Typed {
   return { place, type: TYPES.invalid, order: undefined, bits };
@@ -42,7 +42,7 @@ export function value(
   return { kind: 'value', place, type, order, bits, value: number };
 }
 
-/** Bytes as they stand in the register: the first one is the highest. */
+/** Makes a value of the bytes in a register. The first byte is the highest. */
 export function registerValue(hex: string): Value {
   return value(hex.length * 4, hex === '' ? 0n : BigInt(`0x${hex}`));
 }
@@ -96,7 +96,7 @@ export function setLiteral(
   };
 }
 
-/** The fields that an element has besides its key. */
+/** The fields that an element has in addition to its key. */
 export type Attached = Partial<
   Pick<Element, 'timeout' | 'expires' | 'comment' | 'expressions' | 'statements' | 'intervalEnd'>
 >;
@@ -129,7 +129,7 @@ export function catchAll(bits: number, place?: Place): CatchAll {
   return { kind: 'catch-all', place, type: TYPES.invalid, order: undefined, bits };
 }
 
-/** `like` is the node that has the type of the reference: the set's key, or the value of a map. */
+/** Makes a reference to a set. `like` has the type of the reference: it is the set's key, or the value of a map. */
 export function setReference(set: SetInfo, like: Typed, literal?: SetLiteral, place?: Place): SetReference {
   return { kind: 'set-reference', place, type: like.type, order: like.order, bits: like.bits, set, literal };
 }
@@ -152,10 +152,10 @@ export function relation(op: RelationOperator, left: Node, right: Node, place?: 
 
 /* Questions about nodes. */
 
-/** The element of a member of a set or map. */
+/** Returns the element of a member of a set or map. */
 export const elementOf = (member: SetMember): Element => (member.kind === 'mapping' ? member.left : member);
 
-/** Known without the packet. Only nodes that have been evaluated are asked. */
+/** Returns whether the value is known without the packet. The node must have been evaluated. */
 export function isConstant(node: Node): boolean {
   switch (node.kind) {
     case 'value':
@@ -177,7 +177,7 @@ export function isConstant(node: Node): boolean {
   }
 }
 
-/** Stands for one value only. */
+/** Returns whether the node stands for one value only. */
 export function isSingleton(node: Node): boolean {
   switch (node.kind) {
     case 'value':
@@ -195,25 +195,25 @@ export function isSingleton(node: Node): boolean {
   }
 }
 
-/** Does the map give verdicts? */
+/** Returns whether the map gives verdicts. */
 export const isVerdictMap = ({ mappings }: MapLookup): boolean =>
   mappings.kind === 'set-reference' && mappings.set.data?.type.kind === 'verdict';
 
-/** Is it a field that has a name? */
+/** Returns whether the bits are a field that has a name. */
 export const isKnown = (node: Payload): boolean => node.header !== undefined && node.field !== undefined;
 
 export const isText = ({ kind }: Datatype): boolean => kind === 'string';
-/** Of numbers, however they are printed. */
+/** Returns whether the values are numbers, in whatever form they are printed. */
 export const isNumeric = ({ kind }: Datatype): boolean =>
   kind !== 'string' && kind !== 'verdict' && kind !== 'invalid' && kind !== 'concatenation';
-/** Made of flags that have names. */
+/** Returns whether the values are flags that have names. */
 export const isFlags = ({ kind }: Datatype): boolean => kind === 'bitmask' || kind === 'label';
-/** Has the type values of which nft writes the first bits, as 10.0.0.0/8? Once marks, realms and groups of devices had them too. */
+/** Returns whether nft writes prefixes of the type, as 10.0.0.0/8. nft 1.0.6 wrote them for marks, realms and groups of devices, too. */
 export function hasPrefixes({ kind }: Datatype, dialect: Dialect): boolean {
   return kind === 'ipv4' || kind === 'ipv6' || (dialect.prefixesFileNumbers && kind === 'file');
 }
 
-/** Registers may be read more than once, and each reader changes its own copy. */
+/** Copies a node. A register may be read more than once, and each reader changes its own copy. */
 export function clone<T extends Node>(node: T): T {
   const copy: Node = { ...node };
   switch (copy.kind) {
@@ -254,7 +254,7 @@ export function clone<T extends Node>(node: T): T {
   return copy as T;
 }
 
-/** Gives a node a type: prefixes, ranges and sets hand it on to their parts. */
+/** Gives a node a type. Prefixes, ranges and sets hand it on to their parts. */
 export function setType(node: Node, type: Datatype, order: ByteOrder): void {
   switch (node.kind) {
     case 'prefix':
@@ -282,10 +282,10 @@ export function setType(node: Node, type: Datatype, order: ByteOrder): void {
   }
 }
 
-/** Fields that do not say what is loaded. */
+/** Fields that do not affect which bytes are loaded. */
 const BESIDES: ReadonlySet<string> = /* @__PURE__ */ new Set(['place', 'type', 'order', 'raw', 'evaluated']);
 
-/** Do both load the same from the packet? */
+/** Returns whether both nodes load the same from the packet. */
 export function isSame(a: Node, b: Node): boolean {
   if (a.kind !== b.kind) return false;
   const others: Readonly<Record<string, unknown>> = { ...b };

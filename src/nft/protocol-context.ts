@@ -4,8 +4,8 @@ import { type Header, type HeaderField, header, LINK, NETWORK, TRANSPORT } from 
 import type { Node, Payload } from './tree.ts';
 
 /*
- * What earlier matches of a rule have established about the packet's protocols: which one is known at which layer, and what a match teaches.
- * The compiler adds the matches that are missing, the decompiler leaves out those that others imply.
+ * The protocols that earlier matches of a rule have established: which one is known at each layer, and which fact a match adds. The
+ * compiler adds the matches that are missing, and the decompiler leaves out those that others imply.
  */
 
 interface Start {
@@ -13,7 +13,7 @@ interface Start {
   readonly protocol: string;
 }
 
-/** What rules of a family see first. */
+/** The first header that rules of a family see. */
 const STARTS: Readonly<Record<string, Start>> = {
   bridge: { base: LINK, protocol: 'ether' },
   netdev: { base: LINK, protocol: 'netdev' },
@@ -28,7 +28,9 @@ export const ETHER_DEVICE = 1;
 const MOST_PROTOCOLS = 16;
 const NONE: readonly never[] = [];
 
-/** The message that a type of ICMP belongs to: a reply to an echo is an echo. 0 would look as if nothing were known. */
+/**
+ * Returns the type of the request for a reply to an echo, because both are the same message. A reply's 0 would mean that nothing is known.
+ */
 export function icmpMessage(protocol: string, type: number): number {
   if (protocol === 'icmp') return type === 0 ? 8 : type;
   return type === 129 ? 128 : type;
@@ -38,11 +40,11 @@ export class ProtocolContext<F extends string = string> {
   readonly family: F;
   readonly dialect: Dialect;
   readonly start: Start;
-  /** By layer. */
+  /** The known protocols, by layer. */
   readonly #headers: (Header | undefined)[] = [undefined, undefined, undefined, undefined, undefined];
   #transports: readonly Header[] = NONE;
   #stacked: readonly Header[] = NONE;
-  /** The type of ICMP message; 0 is unknown. */
+  /** The type of the ICMP message; 0 is unknown. */
   icmpType = 0;
 
   constructor(family: F, dialect: Dialect) {
@@ -52,17 +54,17 @@ export class ProtocolContext<F extends string = string> {
     this.#headers[this.start.base] = header(this.start.protocol);
   }
 
-  /** The protocol that is known at a layer. */
+  /** Returns the protocol that is known at a layer. */
   header(base: number): Header | undefined {
     return this.#headers[base];
   }
 
-  /** Its name. */
+  /** Returns the name of the protocol that is known at a layer. */
   at(base: number): string | undefined {
     return this.#headers[base]?.name;
   }
 
-  /** Link layer headers below the last one, as ether is below vlan. */
+  /** The link layer headers below the last one, as ether is below vlan. */
   get stacked(): readonly Header[] {
     return this.#stacked;
   }
@@ -73,13 +75,13 @@ export class ProtocolContext<F extends string = string> {
     this.#headers[base] = protocol;
   }
 
-  /** A transport protocol that was matched besides this one: fields of either may not be there. */
+  /** Returns another transport protocol that was matched. A packet has only one of the two, so their fields may not be there. */
   conflict(base: number, protocol: Header): Header | undefined {
     if (base !== TRANSPORT || this.#transports.length < 2) return undefined;
     return this.#transports.find(each => each !== protocol) ?? this.#transports[0];
   }
 
-  /** A match of this load with this number has come before. */
+  /** Notes that a load was matched with a number. */
   learn(load: Node, number: number): void {
     if (load.kind === 'payload') {
       if (load.tellsProtocol) this.#learnFromPayload(load, number);
@@ -125,7 +127,7 @@ export class ProtocolContext<F extends string = string> {
     }
   }
 
-  /** The first element of a set of types of ICMP messages tells what follows them. */
+  /** Learns the type of ICMP message from the first element of a set, as nft does. */
   learnIcmpType(load: Payload, first: Node | undefined): void {
     if (first?.kind !== 'value' || load.base !== TRANSPORT) return;
     if (load.bits !== 8 || first.bits !== 8 || this.icmpType !== 0) return;
@@ -136,7 +138,7 @@ export class ProtocolContext<F extends string = string> {
     this.icmpType = Number(first.value);
   }
 
-  /** nft 1.0.6 writes all fields that are numbers in decimal. */
+  /** Returns the type of a field. nft 1.0.6 writes all numeric fields in decimal. */
   typeOf({ type }: HeaderField): Datatype {
     return !this.dialect.printsHexFields && type === TYPES.xinteger ? TYPES.integer : type;
   }

@@ -7,12 +7,12 @@ import type { AddressFamily, Direction } from './data/keys.ts';
 import type { Extension, Header, HeaderField } from './headers.ts';
 
 /*
- * The tree of a rule, in both directions: the compiler parses nft's JSON into it, gives each node its type, length and byte order, and writes
- * the kernel's instructions; the decompiler builds it from the instructions, and prints it as JSON or text. Nodes are changed in place while
- * more becomes known, as nft does it. Each kind has the name that nft gives the expression.
+ * The tree of a rule, for both directions. The compiler parses nft's JSON into it, gives each node its type, length and byte order, and
+ * writes the kernel's instructions. The decompiler builds it from the instructions, and prints it as JSON or text. Nodes are changed in
+ * place when more becomes known, as in nft. Each kind has the name that nft gives the expression.
  */
 
-/** Where a node stands in the caller's statements: a link to the place that contains it, so that a path is only made for an error. */
+/** The place of a node in the caller's statements. It links to the place around it, so that a path is only made for an error. */
 export class Place {
   readonly parent: Place | undefined;
   readonly key: string | number;
@@ -27,7 +27,7 @@ export class Place {
   }
 }
 
-/** The error for something that nft refuses too. */
+/** Makes the error for input that nft refuses too. */
 export function refuse(place: Place | undefined, expected: string, value: unknown): RangeError & ArgumentError {
   return rangeError(place?.path ?? [], expected, value);
 }
@@ -35,22 +35,22 @@ export function refuse(place: Place | undefined, expected: string, value: unknow
 /** Bytecode that nft's language has no words for. */
 export class Undecompilable extends Error {}
 
-/** Of every node: the type of its value, the byte order in the register, and the length in bits. */
+/** The fields of every node: the type of its value, its byte order in the register, and its length in bits. */
 export interface Typed {
-  /** Only nodes that were parsed have one. */
+  /** Only parsed nodes have one. */
   readonly place: Place | undefined;
   type: Datatype;
   order: ByteOrder;
   bits: number;
 }
 
-/** A number, an address, a text: anything with a fixed value. Texts are numbers in the host's byte order. */
+/** A fixed value: a number, an address or a text. Texts are numbers in the host's byte order. */
 export interface Value extends Typed {
   readonly kind: 'value';
   value: bigint;
 }
 
-/** Only parsed: a word or number whose meaning depends on the type that is expected. */
+/** Only parsed: a word or number. Its meaning depends on the expected type. */
 export interface Word extends Typed {
   readonly kind: 'word';
   readonly word: string | number | bigint;
@@ -97,7 +97,7 @@ export interface List extends Typed {
   items: Node[];
 }
 
-/** A set with its elements: written in a rule, or as it was listed. */
+/** A set with its elements. It is written in a rule, or listed by the kernel. */
 export interface SetLiteral extends Typed {
   readonly kind: 'set';
   members: SetMember[];
@@ -105,26 +105,26 @@ export interface SetLiteral extends Typed {
   interval: boolean;
   /** Some members are concatenations of ranges. */
   concatenation: boolean;
-  /** It belongs to the rule. */
+  /** The set has no name and belongs to one rule. */
   readonly anonymous: boolean;
 }
 
-/** An element of a set: alone, or with the value that a map has for it. */
+/** An element of a set. In a map it has a value. */
 export type SetMember = Element | Mapping;
 
 export interface Element extends Typed {
   readonly kind: 'element';
   key: Node;
-  /** Milliseconds; 0 is never. */
+  /** In milliseconds; 0 is never. */
   readonly timeout: bigint | undefined;
-  /** Milliseconds. */
+  /** In milliseconds. */
   readonly expires: bigint | undefined;
   readonly comment: string | undefined;
   /** Counters and the like, as the compiler writes them. */
   readonly expressions: readonly Expression[];
   /** The same, as the decompiler reads them. */
   readonly statements: readonly ElementState[];
-  /** Only listed: the first key behind a range. */
+  /** Only listed: the element is the first key behind a range. */
   readonly intervalEnd: boolean;
 }
 
@@ -135,7 +135,7 @@ export interface Mapping extends Typed {
   right: Node;
 }
 
-/** '*': every key that has no element. */
+/** '*': stands for every key that has no element. */
 export interface CatchAll extends Typed {
   readonly kind: 'catch-all';
 }
@@ -143,18 +143,18 @@ export interface CatchAll extends Typed {
 export interface SetReference extends Typed {
   readonly kind: 'set-reference';
   readonly set: SetInfo;
-  /** Only listed: the elements of an anonymous set. They belong to this rule alone, and are changed with it. */
+  /** Only listed: the elements of an anonymous set. They belong to this rule alone, and change with it. */
   readonly literal: SetLiteral | undefined;
 }
 
-/** The value that a map has for a key. */
+/** A look-up of a key's value in a map. */
 export interface MapLookup extends Typed {
   readonly kind: 'map';
   key: Node;
   mappings: Node;
 }
 
-/** The same bytes in the other order. It is never written: the compiler puts it in. */
+/** The same bytes in the other order. It has no text: the compiler adds it. */
 export interface Unary extends Typed {
   readonly kind: 'unary';
   readonly to: 'host' | 'big';
@@ -171,10 +171,10 @@ export interface Binary extends Typed {
 }
 
 export type RelationOperator = '==' | '!=' | '<' | '>' | '<=' | '>=' | 'in' | '!';
-/** Operators that compare which value is less. */
+/** The operators that compare by size. */
 export const ORDERS: ReadonlySet<RelationOperator> = /* @__PURE__ */ new Set<RelationOperator>(['<', '>', '<=', '>=']);
 
-/** A match: the left side is loaded from the packet, and compared with the right side. */
+/** A match. The left side is loaded from the packet, and compared with the right side. */
 export interface Relation extends Typed {
   readonly kind: 'relation';
   op: RelationOperator;
@@ -182,7 +182,7 @@ export interface Relation extends Typed {
   right: Node;
 }
 
-/** Only listed, for nft 1.0.6: flags of a mask that are set or not. */
+/** Only listed, for nft 1.0.6: tests whether flags of a mask are set. */
 export interface FlagComparison extends Typed {
   readonly kind: 'flag-comparison';
   readonly op: RelationOperator;
@@ -196,27 +196,27 @@ export interface Payload extends Typed {
   readonly kind: 'payload';
   /** The layer that the offset counts from. */
   readonly base: number;
-  /** Bits. */
+  /** In bits. */
   offset: number;
   header: Header | undefined;
   field: HeaderField | undefined;
-  /** It says which protocol follows. */
+  /** The field says which protocol follows. */
   readonly tellsProtocol: boolean;
   /** The header is inside this tunnel. */
   tunnel: Header | undefined;
-  /** Set by the compiler: it may be loaded whatever the protocol is. */
+  /** Set by the compiler: it may be loaded for any protocol. */
   raw: boolean;
-  /** Set by the compiler: it has its type, and the matches that it depends on are there. */
+  /** Set by the compiler: the type is known, and the matches that the field depends on are there. */
   evaluated: boolean;
 }
 
-/** A field of an extension header, an option or a chunk; or, with `present`, whether it is there. */
+/** A field of an extension header, an option or a chunk. With `present`, the question whether it is there. */
 export interface Exthdr extends Typed {
   readonly kind: 'exthdr';
   readonly op: 'ipv6' | 'tcp' | 'ipv4' | 'sctp' | 'dccp';
-  /** The number by which the kernel looks for it. */
+  /** The number by which the kernel finds the extension. */
   readonly number: number;
-  /** Bits. */
+  /** In bits. */
   offset: number;
   present: boolean;
   extension: Extension | undefined;
@@ -228,29 +228,29 @@ export interface Meta extends Typed {
   readonly kind: 'meta';
   /** nft's word. */
   readonly key: string;
-  /** The layer that a match of it tells about; 0 where it tells nothing. */
+  /** The layer that a match of the key tells about; 0 if it tells nothing. */
   readonly base: number;
   readonly tellsProtocol: boolean;
   tunnel: Header | undefined;
 }
 
-/** What connection tracking knows. */
+/** A key of connection tracking. */
 export interface Ct extends Typed {
   readonly kind: 'ct';
   readonly key: string;
   readonly direction: Direction | undefined;
   family: AddressFamily | undefined;
-  /** The layer that a match of it tells about; 0 where it tells nothing. */
+  /** The layer that a match of the key tells about; 0 if it tells nothing. */
   readonly base: number;
   readonly tellsProtocol: boolean;
 }
 
-/** Everything else that one instruction loads. Each has a file in expressions/, which adds its own fields. */
+/** All other loads by one instruction. Each has a file in expressions/, which adds its own fields. */
 export interface Load extends Typed {
   readonly kind: 'load';
   /** nft's name of the expression, as in the registry. */
   readonly name: string;
-  /** The value that is calculated with. */
+  /** The value that the expression calculates with. */
   argument: Node | undefined;
 }
 
@@ -279,10 +279,10 @@ export type Node =
   | Ct
   | Load;
 
-/** A set that a rule refers to: one with a name, or one that is made for the rule. */
+/** A set that a rule refers to. It has a name, or is made for the rule. */
 export interface SetInfo {
   readonly name: string;
-  /** The number that it has within its own transaction; absent where it is there already. */
+  /** The number of the set within its own transaction; undefined if the set exists already. */
   readonly id: number | undefined;
   readonly anonymous: boolean;
   map: boolean;
@@ -299,7 +299,7 @@ export interface SetInfo {
   dataInterval: boolean;
   objectType: string | undefined;
   size: number | undefined;
-  /** Bytes of each part of the key, where the kernel has to know. */
+  /** The bytes of each part of the key, if the kernel has to know them. */
   fields: number[] | undefined;
   members: SetMember[];
 }
@@ -307,7 +307,7 @@ export interface SetInfo {
 /** A set with its elements, as the kernel lists them. */
 export type ListedSet = NftSet & { elements?: readonly WireElement[] | undefined };
 
-/** A statement with a state of its own, in a set or an element. The rest of its fields is known to the file of the statement. */
+/** A statement with a state of its own, in a set or an element. The file of the statement knows the other fields. */
 export interface ElementState {
   readonly kind: string;
 }

@@ -8,24 +8,24 @@ import { concat, value, verdict } from './nodes.ts';
 import type { Node } from './tree.ts';
 
 /*
- * What nft keeps with a set to know what its keys and values are: `typeof tcp dport`. It is a record of the kind of expression, and a record of
- * its numbers: type and length (a byte each), then the value. Numbers are four bytes in the host's order. The kernel stores the bytes and looks
- * at none of them. The kinds and numbers of an expression are in its file in expressions/.
+ * The description that nft stores with a set to know its keys and values: `typeof tcp dport`. It has a record of the kind of expression,
+ * and a record of its numbers. Each record is a type and a length (a byte each), then the value. Numbers are four bytes in the host's
+ * order. The kernel stores the bytes and does not read them. The kinds and numbers of an expression are in its file in expressions/.
  */
 
-/** The kinds of other nodes (EXPR_*). */
+/** The kinds of nodes that are no loads (EXPR_*). */
 const VERDICT: TypeofRow = { kind: 1, needs: [] };
 const VALUE: TypeofRow = { kind: 4, needs: [], newer: true };
 const CONCAT: TypeofRow = { kind: 13, needs: [] };
 
 const KIND = 0;
 const DATA = 1;
-/** nft reads no more parts of a concatenation. */
+/** nft reads no more parts of a concatenation than this. */
 const MOST_PARTS = 4;
 const NUMBER_BYTES = 4;
 const VERDICT_BITS = 128;
 
-/** The description of a key or a value as hex; undefined where nft gives none. */
+/** Returns the description of a key or a value as hex; undefined if nft has none. */
 export function describe(node: Node, dialect: Dialect): string | undefined {
   const kind = kindOf(node, dialect);
   if (kind === undefined) return undefined;
@@ -47,7 +47,7 @@ class Records {
       this.#bytes.push((number >>> ((HOST_IS_LITTLE_ENDIAN ? i : NUMBER_BYTES - 1 - i) * 8)) & 0xff);
   }
 
-  /** False where the work could not be finished: the bytes that it has written stay. */
+  /** Writes a nested record. Returns false if `work` could not finish; the bytes that it has written stay. */
   nest(type: number, work: () => boolean): boolean {
     this.#bytes.push(type, 0);
     const start = this.#bytes.length;
@@ -134,7 +134,7 @@ function numberIn(records: RecordMap | undefined, type: number): number | undefi
   return new DataView(bytes.buffer, bytes.byteOffset, NUMBER_BYTES).getUint32(0, HOST_IS_LITTLE_ENDIAN);
 }
 
-/** The expression that a description was made of; undefined where it is not understood: the set's types count then. */
+/** Returns the expression of a description; undefined if it is not understood. The set's types count then. */
 export function described(hex: string): Node | undefined {
   const bytes = fromHex(hex);
   return bytes && nodeIn(recordsOf(bytes));
@@ -161,7 +161,10 @@ function nodeIn(records: RecordMap | undefined): Node | undefined {
   }
 }
 
-/** Some numbers stand for one expression in nft 1.0.6, and for another one since: the one that needs most of the numbers that are there is meant. */
+/**
+ * Finds the expression of a number. Newer versions of nft use some numbers of 1.0.6 for other expressions. The one that needs most of the
+ * given numbers is meant.
+ */
 function expressionByKind(kind: number, at: NumberAt) {
   const found = Object.values(EXPRESSIONS).filter(
     ({ typeof: row }) =>
@@ -192,7 +195,7 @@ function concatIn(fields: RecordMap): Node | undefined {
   return node;
 }
 
-/* What nft 1.0.6 survives. */
+/* Descriptions that nft 1.0.6 can read. */
 
 interface Described {
   keyTypeof?: string;
@@ -200,8 +203,8 @@ interface Described {
 }
 
 /**
- * A set without the descriptions that crash nft 1.0.6, which many systems still have: of constants, IPsec, hashes with a seed, fields that it
- * does not know. Every nft then goes by the types, which say what the values are.
+ * Returns a set without the descriptions that crash nft 1.0.6, which many systems still have. These are the ones of constants, IPsec,
+ * hashes with a seed, and fields that it does not know. Every nft then uses the set's types instead.
  */
 export function withReadableTypeof<T extends Described>(set: T): T {
   const { keyTypeof, dataTypeof, ...rest } = set;
@@ -213,7 +216,7 @@ export function withReadableTypeof<T extends Described>(set: T): T {
   return kept as unknown as T;
 }
 
-/** Whether a set has such a description. */
+/** Returns whether a set has a description that crashes nft 1.0.6. */
 export const hasUnreadableTypeof = ({ keyTypeof, dataTypeof }: Described): boolean =>
   [keyTypeof, dataTypeof].some(description => description !== undefined && !isReadable(description));
 
@@ -222,7 +225,7 @@ const isReadable = (description: string | undefined): boolean => {
   return bytes !== undefined && isReadByAll(bytes, false);
 };
 
-/** Of a concatenation nft gives up the whole where it does not know the kind of a part. */
+/** Returns whether every nft can read the description. nft gives up a whole concatenation if it does not know the kind of one part. */
 function isReadByAll(description: Uint8Array, isPart: boolean): boolean {
   const records = recordsOf(description);
   const kind = numberIn(records, KIND);
@@ -231,7 +234,7 @@ function isReadByAll(description: Uint8Array, isPart: boolean): boolean {
   if (kind === VERDICT.kind) return true;
   if (kind === CONCAT.kind) return [...(fields?.values() ?? [])].every(part => isReadByAll(part, true));
   const expression = Object.values(EXPRESSIONS).find(({ typeof: row }) => row.kind === kind);
-  // A part of a kind that it does not know does no harm.
+  // An unknown kind does no harm in a part, because nft gives up the concatenation.
   if (!isPart && (expression === undefined || expression.typeof.isUnsafe)) return false;
   return expression?.isSafe?.(at) ?? true;
 }

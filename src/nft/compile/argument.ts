@@ -6,7 +6,7 @@ import { convert } from './byte-order.ts';
 import type { Evaluator } from './ir.ts';
 import { compatible } from './set.ts';
 
-/** What a statement takes as its argument: of a type, a length and a byte order. */
+/** Evaluates a statement's argument, and checks that its type, length and byte order fit. */
 export function argument(e: Evaluator, term: Node, type: Datatype, bits: number, order: ByteOrder): Node {
   e.expect(type, order, bits);
   return fitting(e, e.evaluate(term), type, bits, order);
@@ -19,8 +19,8 @@ export function fitting(e: Evaluator, term: Node, type: Datatype, bits: number, 
     (!isNumeric(type) || (!e.dialect.convertsMarksOfAnyType && type.id !== TYPES.integer.id) || term.bits !== bits)
   )
     throw refuse(term.place, `a field of ${bits} bits`, term.bits);
-  // What is a number without a type may be written anywhere: `redirect to :numgen inc mod 2 offset 8080`.
-  // nft 1.0.6 takes nothing else: `ct mark set ip saddr` is an error there.
+  // A number without a type fits every argument: `redirect to :numgen inc mod 2 offset 8080`.
+  // nft 1.0.6 takes no value of another type: `ct mark set ip saddr` is an error there.
   if (
     !e.dialect.convertsMarksOfAnyType &&
     term.type.id !== TYPES.integer.id &&
@@ -51,7 +51,7 @@ export function fitting(e: Evaluator, term: Node, type: Datatype, bits: number, 
   }
 }
 
-/** A prefix as all its addresses. */
+/** Writes a prefix as the range of its addresses. */
 function prefixRange(e: Evaluator, term: Prefix): Node {
   const base = term.base as Value;
   if (base.kind !== 'value' || !isNumeric(base.type)) throw refuse(term.place, 'a prefix of an address', base.kind);

@@ -53,7 +53,7 @@ function evaluateBitwise(e: Evaluator, term: Binary): Node {
   return term.left.kind === 'value' && term.right.kind === 'value' ? fold(e, term) : term;
 }
 
-/** The value of a term of constants. */
+/** Calculates the value of an operation on two constants. */
 function fold(e: Evaluator, term: Binary): Node {
   const left = term.left as Value;
   const right = term.right as Value;

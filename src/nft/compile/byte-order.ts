@@ -3,7 +3,7 @@ import type { ByteOrder } from '../data/datatypes.ts';
 import { isConstant, isNumeric, isText, unary } from '../nodes.ts';
 import { type Node, refuse } from '../tree.ts';
 
-/** The same in another byte order: a constant is only read otherwise, what is loaded has to be turned around. */
+/** Converts a term to another byte order. A constant only gets the new order; a loaded value gets an instruction that swaps its bytes. */
 export function convert(term: Node, order: ByteOrder): Node {
   if (term.order === order) return term;
   if (term.kind === 'concat') {

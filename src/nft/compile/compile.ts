@@ -12,24 +12,24 @@ import { wireSet } from './wire-set.ts';
 
 export type { CompileContext, CompiledSet };
 
-/** For each expression, where the statement stands that it came from. */
+/** The path of the statement that each expression came from. */
 export type Origin = Path[];
 
-/** A rule in the kernel's expressions. */
+/** A rule as expressions of the kernel. */
 export interface CompiledRule {
   expressions: Expression[];
-  /** `origin[i]` is the path of the statement that expression i came from. */
+  /** `origin[i]` is the path of the statement that expression `i` came from. */
   origin: Origin;
   /** Sets without a name that belong to the rule. */
   sets?: CompiledSet[];
 }
 
 /**
- * Translates nft's statements into the kernel's expressions, as nft does: instruction for instruction.
- * So `nft list` prints the rule as a person would have written it.
+ * Translates nft's statements into the kernel's expressions. It writes the same instructions as nft,
+ * so that `nft list` prints the rule as a person would have written it.
  * @param rule family and statements
- * @param context what the rule refers to: sets, names of numbers
- * @throws TypeError, RangeError with the path of what cannot be translated
+ * @param context the sets and the names of numbers that the rule refers to
+ * @throws TypeError, RangeError with the path of the part that cannot be translated
  * @example
  * const { expressions } = compileRule({ family: 'inet', statements: [tcp.dport.eq(80), accept()] });
  */

@@ -7,7 +7,9 @@ import type { Evaluator } from './ir.ts';
 
 const MAXIMUM_KEY_BITS = 64 * 8;
 
-/** nft 1.0.6 lists a field of some bits, in a concatenation, with the shift that the load of it needs anyway. */
+/**
+ * nft 1.0.6 lists a bit field in a concatenation with a shift. The load of the field adds the same shift, so this removes the listed one.
+ */
 function withoutOwnShift(part: Node): Node {
   if (part.kind !== 'binary' || part.op !== '>>') return part;
   const { left, right } = part;

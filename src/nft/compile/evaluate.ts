@@ -23,10 +23,10 @@ import { parseValue, type WordContext } from './parse-value.ts';
 import { evaluateElement, evaluateMap, evaluateMapping, evaluateSet } from './set.ts';
 import { setInfo } from './wire-set.ts';
 
-/** Always the index of `lo`. */
+/** The index of `lo` is 1 in every namespace. */
 const LOOPBACK = 1;
 
-/** nft's evaluation: types, lengths and byte orders of all terms, and the matches that a term depends on. */
+/** Evaluates a rule as nft does. It finds the type, length and byte order of each term, and adds the matches that a term depends on. */
 export class RuleEvaluator implements Evaluator, WordContext {
   readonly dialect: Dialect;
   /** Sets made for this rule. */
@@ -37,10 +37,10 @@ export class RuleEvaluator implements Evaluator, WordContext {
   #found: Map<string, SetInfo> | undefined;
 
   steps: Step[] = [];
-  /** The statement that is worked on. */
+  /** The index of the current statement. */
   statement = 0;
   isPayloadStatement = false;
-  /** Bits that the statement writes, where that gives room for shifts. */
+  /** The number of bits that the statement writes, 0 if it writes none. A narrower value that is shifted is widened to them. */
   statementBits = 0;
 
   type: Datatype | undefined = undefined;
@@ -51,9 +51,9 @@ export class RuleEvaluator implements Evaluator, WordContext {
 
   /** The set whose elements are evaluated. */
   set: SetInfo | undefined = undefined;
-  /** How many lists and sets we are in. */
+  /** How many lists and sets the current term is nested in. */
   depth = 0;
-  /** The tunnel whose inner headers are looked at. */
+  /** The tunnel whose inner headers the statement matches. */
   tunnel: Header | undefined = undefined;
 
   readonly #outer: ProtocolContext<Family>;
@@ -90,7 +90,7 @@ export class RuleEvaluator implements Evaluator, WordContext {
     return info;
   }
 
-  /** Goes on with another statement. */
+  /** Begins the next statement. */
   begin(statement: number): void {
     this.statement = statement;
     this.statementBits = 0;
@@ -125,7 +125,7 @@ export class RuleEvaluator implements Evaluator, WordContext {
     return { type, order, bits, maximum, key };
   }
 
-  /** What is looked at decides about what it is compared with. */
+  /** Expects a value of the same type as this term, for the other side of a comparison. */
   expectLike(term: Node, maximum = 0): void {
     this.expect(term.type, term.order, term.bits, maximum);
   }
@@ -206,7 +206,7 @@ export class RuleEvaluator implements Evaluator, WordContext {
     return term;
   }
 
-  /** A text, or with '*' at its end whatever begins so. */
+  /** Evaluates a text. A '*' at its end stands for any text that begins with it. */
   #text(term: Value): Node {
     const hex = toBytes(term.value, 'host', term.bits / 8).replace(/(00)+$/, '');
     if (hex === '') throw refuse(term.place, 'text that is not empty', '');
@@ -243,7 +243,7 @@ export class RuleEvaluator implements Evaluator, WordContext {
     return term;
   }
 
-  /** Both ends, without a look at which is lower. */
+  /** Evaluates both ends. They may be in the wrong order. */
   evaluateEnds(term: Range): void {
     const expected = this.expectation();
     term.left = this.#end(term.left, term);

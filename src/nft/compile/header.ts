@@ -9,7 +9,7 @@ import { type Ct, type Exthdr, type Node, type Payload, refuse } from '../tree.t
 import type { Evaluator } from './ir.ts';
 import { evaluateRelation, relationStep } from './match.ts';
 
-/* Fields of headers: what must be true for them to be there, and how fields of odd bits are taken out of whole bytes. */
+/* Fields of headers. A field needs matches that make sure of its header, and a bit field is taken out of whole bytes. */
 
 const LONGEST_REGISTER = 128;
 
@@ -48,7 +48,7 @@ function evaluateField(e: Evaluator, term: Payload): Node {
   return adjusted;
 }
 
-/** Makes sure that the packet has the header: by what earlier matches have said, or by a match of its own before this one. */
+/** Makes sure that the packet has the header. It adds a match before this one unless an earlier match implies the header. */
 export function requireHeader(e: Evaluator, node: Payload): void {
   const { header: own } = node;
   if (node.raw || own === undefined) return;
@@ -58,7 +58,7 @@ export function requireHeader(e: Evaluator, node: Payload): void {
     addDependency(e, node, own);
     known = scope.header(node.base);
     if (known !== own && node.base === LINK) {
-      // ether came to be known, vlan is in it.
+      // The new match implies ether, and the header is a vlan in it.
       const number = known === undefined ? undefined : numberFor(known, own);
       if (number === undefined) throw refuse(node.place, `a field of ${known?.name}`, own.name);
       addLinkType(e, node, number);
@@ -93,7 +93,7 @@ function addDependency(e: Evaluator, node: Payload, own: Header): void {
   }
   let below = scope.header(node.base - 1) ?? specialBelow(e, node, own);
   if (below === undefined) throw refuse(node.place, 'a match before it that tells the protocol below', own.name);
-  // What carries an IP packet is asked of the packet's meta data: an ether header may pretend to have a vlan header after it.
+  // Matches the packet's meta data, not the ether header: that may have a vlan header between itself and the IP header.
   if (scope.family === 'bridge' && below.name === 'ether' && (own.name === 'ip' || own.name === 'ip6'))
     below = header('netdev');
   addProtocol(e, below.name, own.name, node);
@@ -102,7 +102,7 @@ function addDependency(e: Evaluator, node: Payload, own: Header): void {
 const unseen = ({ scope }: Evaluator, { place }: Payload, own: Header): Error =>
   refuse(place, `a header that family ${scope.family} sees`, own.name);
 
-/** The protocol below the first one that rules of a family see. */
+/** Returns the protocol below the first header that rules of the family see. */
 function linkOf(family: string): Header | undefined {
   if (family !== 'inet' && family !== 'bridge' && family !== 'netdev') return undefined;
   return header(family === 'bridge' ? 'ether' : family);
@@ -122,7 +122,7 @@ function specialBelow(e: Evaluator, node: Payload, own: Header): Header | undefi
   return header(network);
 }
 
-/** A match of the field, or the meta data, in which one protocol says that another follows. */
+/** Adds a match of the field, or of the meta data, in which one protocol announces the next. */
 export function addProtocol(e: Evaluator, below: string, protocol: string, { place }: Pick<Node, 'place'>): void {
   const of = header(below);
   const number = numberFor(of, header(protocol));
@@ -132,7 +132,7 @@ export function addProtocol(e: Evaluator, below: string, protocol: string, { pla
   addMatch(e, left, value(left.bits, BigInt(number), left.type, left.type.order, place));
 }
 
-/** nft lists a connection's address without its family, and leaves the match of the family out: what it is compared with tells. */
+/** Adds the match of the family that nft leaves out when it lists an address of a connection. The compared value tells the family. */
 export function addFamilyOf(e: Evaluator, { key, place }: Ct, compared: Node): void {
   const { scope } = e;
   if ((key !== 'saddr' && key !== 'daddr') || scope.at(NETWORK) !== undefined) return;
@@ -159,7 +159,7 @@ function firstWord(term: Node): string | number | bigint | undefined {
   }
 }
 
-/** A match that others depend on: it comes before them. */
+/** Adds a match before the one that depends on it. */
 function addMatch(e: Evaluator, left: Node, right: Node): void {
   const { tunnel } = e;
   const bits = e.statementBits;
@@ -179,7 +179,7 @@ function addDeviceType(e: Evaluator, node: Payload, own: Header): void {
   addMatch(e, left, value(16, BigInt(ETHER_DEVICE), TYPES.iface_type, 'host', node.place));
 }
 
-/** A match of the type field of the last link layer header. */
+/** Adds a match of the type field of the last link layer header. */
 function addLinkType(e: Evaluator, { place }: Payload, number: number): void {
   const link = e.scope.header(LINK)!;
   const left = fieldNode(link, link.next!, place);
@@ -208,7 +208,7 @@ function resolveLinkConflict(e: Evaluator, known: Header, node: Payload, own: He
 
 const ICMPV6_NEIGHBOUR_SOLICITATION = 135;
 
-/** Some fields of ICMP are there in some types of message only. */
+/** Adds a match of the ICMP type if only some types of messages have the field. */
 function requireIcmpType(e: Evaluator, { field, place }: Payload, own: Header): void {
   const types = field?.icmp;
   if (types === undefined) return;
@@ -224,7 +224,7 @@ function requireIcmpType(e: Evaluator, { field, place }: Payload, own: Header): 
   addMatch(e, left, values.length === 1 ? values[0]! : setLiteral(elements, place));
 }
 
-/** How far the last bit of a field is from the end of its last byte. */
+/** Returns how many bits follow the field in its last byte. */
 export function shiftOf(bits: number, offset: number): { shift: number; extra: number } {
   let shift = bytesOf(bits) * 8 - ((offset % 8) + bits);
   let extra = 0;
@@ -235,7 +235,7 @@ export function shiftOf(bits: number, offset: number): { shift: number; extra: n
   return { shift, extra };
 }
 
-/** A field that is not made of whole bytes: loads these, masks them, and shifts. */
+/** Takes a bit field out of whole bytes: loads them, masks them, and shifts the result. */
 function wholeBytes(e: Evaluator, term: Payload | Exthdr): Node {
   if (e.isPayloadStatement && !e.dialect.masksInWrites) return term;
   const { shift, extra } = shiftOf(term.bits, term.offset);
@@ -267,12 +267,12 @@ export function evaluateExthdr(e: Evaluator, term: Exthdr): Node {
     if (known === undefined) {
       const link = e.scope.at(LINK);
       if (link === undefined) throw refuse(term.place, `a rule that sees ${needed}`, e.scope.family);
-      // It stands before all else.
+      // nft puts this match before all others.
       const before = e.steps;
       e.steps = [];
       addProtocol(e, link, needed, term);
       e.steps = [...e.steps, ...before];
-      // nft has forgotten by now which set is looked into.
+      // nft forgets here which set the rule looks into.
       e.key = undefined;
     } else if (known !== needed) {
       throw refuse(term.place, `an extension of ${known}`, needed);

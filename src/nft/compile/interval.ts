@@ -4,16 +4,16 @@ import { bitmask, bytesOf, swapped } from '../bits.ts';
 import { elementOf, isText } from '../nodes.ts';
 import type { Element, Mapping, Node, Value } from '../tree.ts';
 
-/* Intervals of sets: sorted, merged where nft merges them, and as the kernel wants them: where each begins, and where it has ended. */
+/* Intervals of sets. They are sorted, and merged if nft merges them. The kernel wants where each one begins and where it has ended. */
 
-/** An element's key as its first and last value. */
+/** The first and the last value of an element's key. */
 export interface Interval {
   readonly member: Element | Mapping;
   low: bigint;
   high: bigint;
 }
 
-/** Text is sorted by its bytes in memory; so is what has the host's order, once it is turned around. */
+/** Text is sorted by its bytes in memory. They are in the host's order, and are swapped first. */
 function endsOf(key: Node): { low: bigint; high: bigint } {
   const turned = (number: bigint, bits: number) => (isText(key.type) ? swapped(number, bytesOf(bits)) : number);
   switch (key.kind) {
@@ -32,7 +32,10 @@ function endsOf(key: Node): { low: bigint; high: bigint } {
 
 const same = (a: Interval, b: Interval): boolean => a.low === b.low && a.high === b.high;
 
-/** Sorted; overlapping ones become one, as do those that touch (auto-merge). Values of maps keep their keys apart; `exclusive` ones may not overlap. */
+/**
+ * Sorts the intervals. Those that overlap or touch become one (auto-merge), but a map keeps keys with values apart. With `exclusive`, an
+ * overlap is an error.
+ */
 export function intervalsOf(
   members: readonly (Element | Mapping)[],
   key: Node,

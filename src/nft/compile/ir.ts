@@ -9,20 +9,22 @@ import type { ProtocolContext } from '../protocol-context.ts';
 import type { Node, Range, Relation, SetInfo } from '../tree.ts';
 
 /*
- * What the parts of the compiler hand to each other: evaluated matches and steps, and what a construct may ask of the evaluator and of the
- * emitter. Only types, so that every construct can stand in a file of its own.
+ * The records that the parts of the compiler hand to each other, and the services of the evaluator and the emitter that a construct may
+ * use. This file has only types, so that each construct can be in a file of its own without import circles.
  */
 
 /** A part of an evaluated rule. The kernel runs the steps in this order. */
 export interface Step {
-  /** A match, which may be merged with others, or dropped. */
+  /** The match, if the step is one. It may be merged with others, or dropped. */
   readonly relation?: Relation;
-  /** The index of the caller's statement that it came from. */
+  /** The index of the caller's statement that the step came from. */
   readonly statement: number;
   readonly emit: (emitter: Emitter) => void;
 }
 
-/** Gives words and numbers their meaning: the other side of a match, the field that is written, or the key of a set. */
+/**
+ * Gives words and numbers their meaning. It comes from the other side of a match, from the field that is written, or from the key of a set.
+ */
 export interface Expectation {
   type: Datatype | undefined;
   order: ByteOrder;
@@ -39,7 +41,7 @@ export interface CompiledSet {
   elements: WireElement[];
 }
 
-/** Writes evaluated terms as the kernel's instructions, and gives out its registers, in units of four bytes. */
+/** Writes evaluated terms as the kernel's instructions, and allocates its registers in units of four bytes. */
 export interface Emitter {
   push(expression: Expression): void;
   /** Reserves registers for a term. */
@@ -51,36 +53,36 @@ export interface Emitter {
   relation(relation: Relation): void;
 }
 
-/** The state of a rule's evaluation, and the services that each construct uses. */
+/** The state of a rule's evaluation, and the services that all constructs use. */
 export interface Evaluator extends Expectation {
   readonly dialect: Dialect;
   /** Sets made for this rule. */
   readonly sets: SetInfo[];
   nextSetId: number;
   steps: Step[];
-  /** The index of the statement that is worked on. */
+  /** The index of the current statement. */
   readonly statement: number;
   isPayloadStatement: boolean;
-  /** Bits that the statement writes, where that gives room for shifts. */
+  /** The number of bits that the statement writes, 0 if it writes none. A narrower value that is shifted is widened to them. */
   statementBits: number;
   /** The set whose elements are evaluated. */
   set: SetInfo | undefined;
-  /** Nesting in lists and sets. */
+  /** How many lists and sets the current term is nested in. */
   readonly depth: number;
-  /** The tunnel whose inner headers are looked at. */
+  /** The tunnel whose inner headers the statement matches. */
   tunnel: Header | undefined;
-  /** What is known about the protocols of the packet, or of the one in the tunnel. */
+  /** The protocols that are known of the packet, or of the packet in the tunnel. */
   readonly scope: ProtocolContext<Family>;
-  /** A set of the rule's table. */
+  /** Finds a set of the rule's table. */
   findSet(name: string): SetInfo | undefined;
   expect(type: Datatype | undefined, order: ByteOrder, bits: number, maximum?: number): void;
   expectNothing(): void;
   expectType(type: Datatype, bits: number): void;
-  /** The other side is compared with a term. */
+  /** Expects a value of the same type as this term, for the other side of a comparison. */
   expectLike(term: Node, maximum?: number): void;
   expectation(): Expectation;
   evaluate(term: Node): Node;
-  /** Evaluates both ends, without a look at which is lower. */
+  /** Evaluates both ends. They may be in the wrong order. */
   evaluateEnds(term: Range): void;
   nested<T>(work: () => T): T;
 }

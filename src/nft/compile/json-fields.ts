@@ -1,11 +1,11 @@
 import { typeError } from '../../errors.ts';
 import { Place, refuse } from '../tree.ts';
 
-/* The fields of JSON objects, each checked, with its path where it is refused. */
+/* The fields of JSON objects. Each is checked, and an error names its path. */
 
 export type Fields = Record<string, unknown>;
 
-/** The name of an object with one key. */
+/** Returns the only key of an object. */
 export function onlyKey(json: unknown, place: Place | undefined): string {
   let only: string | undefined;
   if (typeof json === 'object' && json !== null) {
@@ -40,21 +40,21 @@ export function numberOf(fields: Fields, name: string, place: Place | undefined,
   return number;
 }
 
-/** One of the names in a table. */
+/** Returns the table's entry of a name. */
 export function entryOf<T>(table: Readonly<Record<string, T>>, name: unknown, place: Place | undefined): T {
   if (typeof name !== 'string' || !Object.hasOwn(table, name))
     throw refuse(place, `one of ${Object.keys(table).join(', ')}`, name);
   return table[name]!;
 }
 
-/** Names of flags, one or a list: their numbers together. */
+/** Returns the sum of flags, given by one name or a list of names. */
 export function flagsOf(table: Readonly<Record<string, number>>, json: unknown, place: Place | undefined): number {
   if (json === undefined || json === null) return 0;
   if (!Array.isArray(json)) return entryOf(table, json, place);
   return json.reduce<number>((all, flag, i) => all | entryOf(table, flag, new Place(place, i)), 0);
 }
 
-/** Names of flags, one or a list: what the table has for them, in its order. */
+/** Returns the table's entries of flags, given by one name or a list of names. They come in the table's order. */
 export function flagNames<T>(table: Readonly<Record<string, T>>, json: unknown, place: Place): T[] {
   if (json === undefined || json === null) return [];
   if (!Array.isArray(json)) return [entryOf(table, json, place)];
@@ -62,7 +62,7 @@ export function flagNames<T>(table: Readonly<Record<string, T>>, json: unknown, 
   return Object.values(table).filter(flag => given.includes(flag));
 }
 
-/** A field that may be any whole number, above 2^53 as a bigint. */
+/** Returns a whole number of any size. Numbers above 2^53 are given as a bigint. */
 export function wholeOf(json: unknown, place: Place): bigint {
   if (typeof json === 'bigint' ? json >= 0n : Number.isSafeInteger(json) && Number(json) >= 0)
     return BigInt(json as number | bigint);

@@ -25,7 +25,7 @@ import {
 import type { Emitter, Step } from './ir.ts';
 import { toBytes } from './number.ts';
 
-/** Registers in four bytes each: sixteen. */
+/** The size of the kernel's registers in units of four bytes: four for the verdict and sixteen for data. */
 const UNITS = 20;
 const WHOLE_UNITS = 4;
 const COMPARISONS = {
@@ -39,23 +39,23 @@ const COMPARISONS = {
   '>=': 'gte',
 } as const;
 
-/** Registers of 16 bytes have numbers of their own, older than those of four. */
+/** Returns the kernel's number of a register. Registers of 16 bytes are older, and have numbers of their own. */
 export function registerNumber(unit: number): number {
   return unit % WHOLE_UNITS === 0 ? 1 + unit / WHOLE_UNITS : 8 + unit;
 }
 
 const places = ofThread<Path[]>('nft.paths', []);
 
-/** The path of the statement at an index: the same array each time, for each expression of each rule refers to one. */
+/** Returns the path of the statement at an index. All expressions of all rules share these arrays, to save memory. */
 function placeOf(index: number): Path {
   places[index] ??= ['statements', index];
   return places[index];
 }
 
-/** Writes evaluated terms as the kernel's instructions, and gives out its registers. */
+/** Writes evaluated terms as the kernel's instructions, and allocates its registers. */
 export class Linearizer implements Emitter {
   readonly expressions: Expression[] = [];
-  /** For each expression, the path of the statement it came from. */
+  /** The path of the statement that each expression came from. */
   readonly origin: Path[] = [];
   readonly dialect: Dialect;
   #place: Path = [];
@@ -77,7 +77,7 @@ export class Linearizer implements Emitter {
     this.origin.push(this.#place);
   }
 
-  /** A register for a term, in units of four bytes. */
+  /** Reserves a register for a term. Returns its place in units of four bytes. */
   take(term?: Node): number {
     const unit = this.#free;
     this.#free += unitsOf(term);
@@ -193,7 +193,7 @@ export class Linearizer implements Emitter {
     });
   }
 
-  /** A map from keys to verdicts. */
+  /** Loads a verdict, or looks it up in a map. */
   verdict(term: Node): void {
     if (term.kind === 'map') this.#map(term, -1);
     else this.load(term, 0);
@@ -228,7 +228,7 @@ export class Linearizer implements Emitter {
       });
       return;
     }
-    // A row of operations with constants is one instruction: (x & mask) ^ xor.
+    // The kernel does a row of operations with constants in one instruction: (x & mask) ^ xor.
     const row: Binary[] = [];
     let first: Node = term;
     while (first.kind === 'binary' && first.op !== '<<' && first.op !== '>>' && isConstant(first.right)) {
@@ -310,7 +310,7 @@ export class Linearizer implements Emitter {
     this.release(left);
   }
 
-  /** A prefix of whole bytes is a shorter load; any other is masked first. */
+  /** Matches a prefix. For whole bytes a shorter load is enough; otherwise the value is masked first. */
   #prefix({ op, left }: Relation, prefix: Prefix): void {
     const unit = this.take(left);
     const register = registerNumber(unit);
@@ -365,7 +365,7 @@ function setOf(term: Node): SetInfo {
   return term.set;
 }
 
-/** By the number within the transaction where it has one. */
+/** Refers to a set by its number within the transaction if it has one, else by its name. */
 export function referTo(set: SetInfo): { set: string; setId?: number } {
   return set.id === undefined ? { set: set.name } : { set: set.name, setId: set.id };
 }

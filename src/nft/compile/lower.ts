@@ -5,9 +5,9 @@ import type { Emitter, Evaluator } from './ir.ts';
 import { registerNumber } from './linearize.ts';
 import { parseExpression } from './parse.ts';
 
-/* What the statements are made with. */
+/* The tools that the statements are compiled with. */
 
-/** Translates the JSON of a statement, `name` being the statement's. */
+/** Translates the JSON of the statement `name`. */
 export type Compile = (e: Evaluator, json: unknown, place: Place, name: string) => void;
 
 export function emit(e: Evaluator, expression: Expression): void {
@@ -27,7 +27,7 @@ export function single(term: Node): Node {
   return term;
 }
 
-/** Loads a term into the next free register, and gives that back at once: the instruction after it reads it. */
+/** Loads a term into the next free register. The register is free again at once, because the next instruction reads it. */
 export function loaded(emitter: Emitter, term: Node): number {
   const unit = emitter.take(term);
   emitter.load(term, unit);

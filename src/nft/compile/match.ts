@@ -11,7 +11,7 @@ export function relationStep(e: Evaluator, relation: Relation): Step {
   return { relation, statement: e.statement, emit: linearizer => linearizer.relation(relation) };
 }
 
-/** Matches teach which protocols the packet has. */
+/** Learns from a match which protocols the packet has. */
 function learn(e: Evaluator, { left, right }: Relation): void {
   if (left.kind !== 'payload' && left.kind !== 'meta' && left.kind !== 'ct') return;
   if (!left.tellsProtocol) return;
@@ -22,12 +22,12 @@ function learn(e: Evaluator, { left, right }: Relation): void {
     for (const member of right.members)
       if (member.kind === 'element' && member.key.kind === 'value') scope.learn(left, Number(member.key.value));
   } else if (right.kind === 'set-reference' && left.kind === 'meta' && e.dialect.learnsFromNamedSets) {
-    // Any value that the set has.
+    // The set may have any value.
     scope.learn(left, 0);
   }
 }
 
-/** A set of one is that one. */
+/** Replaces a set of one element by the element. */
 function withoutSet(e: Evaluator, relation: Relation): void {
   const { right } = relation;
   if (right.kind !== 'set' || right.members.length !== 1) return;
@@ -90,11 +90,11 @@ export function evaluateRelation(e: Evaluator, relation: Relation): Relation {
 
 function sameType(left: Node, right: Node, dialect: Dialect): boolean {
   if (left.type.id === right.type.id) return true;
-  // A range has no type of its own to nft; marks are numbers.
+  // nft gives a range no type of its own, and compares marks with all numbers.
   return right.kind === 'range' && numeric(left.type) && dialect.comparesAnyRange;
 }
 
-/** Ranges are compared byte by byte, so that both sides must be in the packet's order. */
+/** Converts both sides to one byte order. The kernel compares ranges byte by byte, so they must be in the packet's order. */
 function convertSides(e: Evaluator, relation: Relation): void {
   const { left, right } = relation;
   switch (right.kind) {

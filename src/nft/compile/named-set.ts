@@ -18,14 +18,14 @@ import { parseExpression, parseMember } from './parse.ts';
 import { evaluateSet } from './set.ts';
 import { setInfo, wireElements, wireSet } from './wire-set.ts';
 
-/* Sets and maps with names, and their elements, as nft's JSON describes them. */
+/* Named sets and maps with their elements, as nft's JSON describes them. */
 
 type Fields = Record<string, unknown>;
 
 const FLAGS = ['constant', 'interval', 'timeout', 'dynamic'];
 const SECOND = 1000;
 
-/** The attributes of a set or map, for what nft's JSON says of one. */
+/** Returns the attributes of a set or map that nft's JSON describes. */
 export function declaredSet(json: Fields, version?: CompileContext['version']): NftSet {
   const flags = listOf(json.flags, 'flags');
   for (const flag of flags)
@@ -52,11 +52,11 @@ export function declaredSet(json: Fields, version?: CompileContext['version']): 
     concatenation: concatenated,
     merges: json['auto-merge'] === true && !concatenated,
     timeout: flags.includes('timeout') || (json.timeout !== undefined && json.timeout !== 0),
-    // nft 1.0.6 leaves this flag out of its JSON; only such sets count connections.
+    // nft 1.0.6 leaves the flag 'dynamic' out of its JSON. Only dynamic sets can count connections.
     dynamic:
       flags.includes('dynamic') || listOfAny(json.stmt ?? []).some(each => onlyKey(each, undefined) === 'ct count'),
     key,
-    // What nft keeps of a map of objects, besides the kind of object.
+    // nft stores this type for each map of objects, in addition to the kind of object.
     data: objectType === undefined ? data : OBJECT_NAME(),
     dataInterval: ranges,
     objectType,
@@ -88,7 +88,7 @@ export function declaredSet(json: Fields, version?: CompileContext['version']): 
   return written;
 }
 
-/** Whether the value of an element is a range: JSON says nowhere else that a map has such. */
+/** Returns whether the value of an element is a range. The JSON of a map does not say whether its values are ranges. */
 function hasRange(member: unknown): boolean {
   const data: unknown = Array.isArray(member) && member.length === 2 ? member[1] : undefined;
   if (typeof data !== 'object' || data === null) return false;
@@ -102,7 +102,7 @@ const isRange = (json: unknown): boolean =>
 const OBJECT_NAME = (): Node => value(255 * 8, 0n, datatypeByName('string')!, 'host');
 const listOfAny = (json: unknown): unknown[] => (Array.isArray(json) ? json : [json]);
 
-/** One word, or a list of them. */
+/** Returns a list of words, also for a single word. */
 export function listOf(json: unknown, name: string): string[] {
   if (json === undefined) return [];
   const words = listOfAny(json);
@@ -120,10 +120,10 @@ function numberIn(json: Fields, name: string): number | undefined {
   return number as number;
 }
 
-/** 'ipv4_addr', ['ipv4_addr', 'inet_service'], or { typeof: an expression }. */
+/** Parses the type of a set: 'ipv4_addr', ['ipv4_addr', 'inet_service'], or { typeof: an expression }. */
 function typeTerm(json: unknown, place: Place): Node {
   if (typeof json === 'string') {
-    // As nft before 1.1 lists the values of maps.
+    // nft before 1.1 lists the values of maps in this form.
     if (json.includes(' . ')) return typeTerm(json.split(' . '), place);
     const type = datatypeByName(json);
     if (type === undefined) throw refuse(place, "nft's name of a type", json);
@@ -142,8 +142,8 @@ function typeTerm(json: unknown, place: Place): Node {
 const isTypeof = (json: unknown): boolean => typeof json === 'object' && json !== null && 'typeof' in json;
 
 /**
- * nft lists the values of a map by their type, even where it was made with `typeof`; it shows the `typeof` of the keys only where the values
- * have one too. Any of the type does.
+ * Finds an expression of a type. nft lists the values of a map by their type, even if the map was made with `typeof`. But it shows the
+ * `typeof` of the keys only if the values have one too. Any expression of the type will do.
  */
 function describedType(type: unknown): unknown {
   const expression =
@@ -182,7 +182,7 @@ function concatenated(parts: Node[], place: Place): Node {
   return key;
 }
 
-/** Elements in the kernel's form, for those that nft's JSON gives. */
+/** Compiles the elements that nft's JSON gives into the kernel's form. */
 export function compileElements(
   set: NftSet,
   elements: readonly SetMember[] | SetMember,
@@ -196,7 +196,7 @@ export function compileElements(
   evaluator.set = info;
   evaluateSet(evaluator, literal);
   info.members = literal.members;
-  // What is removed is named one by one.
+  // Removal names each element, so the intervals must not be merged.
   const { removes = false } = context;
   if (info.interval && !info.concatenation)
     info.members = intervalsOf(literal.members, info.key, info.merges && !removes, !removes);

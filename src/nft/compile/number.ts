@@ -1,7 +1,7 @@
 import { HOST_IS_LITTLE_ENDIAN } from '../../codec/index.ts';
 import type { ByteOrder } from '../data/datatypes.ts';
 
-/** The bytes of a number in a register, as hex. What has no byte order is written as the network has it. */
+/** Returns the bytes of a number in a register as hex. A number without a byte order is written in network byte order. */
 export function toBytes(number: bigint, order: ByteOrder, bytes: number): string {
   if (bytes <= 4 && number <= 0xffffffffn)
     return smallBytes(Number(number), order === 'host' && HOST_IS_LITTLE_ENDIAN, bytes);
@@ -11,12 +11,12 @@ export function toBytes(number: bigint, order: ByteOrder, bytes: number): string
   return order === 'host' && HOST_IS_LITTLE_ENDIAN ? reverse(hex) : hex;
 }
 
-/** By value. */
+/** The hex digits of each byte value. */
 const BYTES: readonly string[] = /* @__PURE__ */ Array.from({ length: 256 }, (_, byte) =>
   byte.toString(16).padStart(2, '0'),
 );
 
-/** Nearly all that is compared has at most four bytes: no big integers for these. */
+/** A fast path without big integers: nearly all compared values have at most four bytes. */
 function smallBytes(number: number, little: boolean, bytes: number): string {
   if (bytes === 1) return BYTES[number & 0xff]!;
   const low = BYTES[number & 0xff]!;
@@ -40,7 +40,7 @@ function reverse(hex: string): string {
 
 const ENCODER = /* @__PURE__ */ new TextEncoder();
 
-/** Text as hex, without a NUL at its end. */
+/** Returns text as hex, without a NUL at its end. */
 export function textBytes(text: string): string {
   let hex = '';
   for (const byte of ENCODER.encode(text)) hex += byte.toString(16).padStart(2, '0');

@@ -7,22 +7,22 @@ import { value } from '../nodes.ts';
 import { type Place, refuse, type Value } from '../tree.ts';
 import { fromBytes, textBytes } from './number.ts';
 
-/** The things besides its type that the value of a word depends on. */
+/** The surroundings that the value of a word depends on, in addition to its type. */
 export interface WordContext {
-  /** Called only for a word that is neither a number nor one of nft's own. */
+  /** Returns the names of numbers. It is only called for a word that is no number and no word of nft's language. */
   names(): Names;
   readonly dialect: Dialect;
-  /** The index of an interface. */
+  /** Returns the index of an interface. */
   interfaceIndex(name: string): number | undefined;
 }
 
 const CGROUPS = '/sys/fs/cgroup';
 const SECONDS_PER_DAY = 86_400;
 
-/** A word of a rule, and the type that the other side of its match, or its set, gives it. */
+/** A word of a rule. It has the type of the other side of its match, or of its set. */
 interface Word {
   readonly given: string | number | bigint;
-  /** Undefined for a text. */
+  /** Undefined if the word is text. */
   readonly number: bigint | undefined;
   readonly text: string;
   readonly type: Datatype;
@@ -35,20 +35,20 @@ const wrong = (word: Word, expected: string) => refuse(word.place, expected, wor
 const made = ({ place, type }: Word, number: bigint, order: ByteOrder = type.order, bits: number = type.bits): Value =>
   value(bits, number, type, order, place);
 
-/** A number without a name has the order of this machine, and as many bits as it needs. */
+/** Returns a number without a name. It has the host's byte order and as many bits as it needs. */
 function integer(word: Word, expected: string): Value {
   const found = word.number ?? parseInteger(word.text);
   if (found === undefined) throw wrong(word, expected);
   return made(word, found, 'host', 1);
 }
 
-/** A value of the type, as a parser of texts returns it; undefined is none. */
+/** Makes a value of the result of a parser; undefined is an error. */
 function orRefuse(word: Word, found: number | bigint | undefined, expected: string): Value {
   if (found === undefined) throw wrong(word, expected);
   return made(word, BigInt(found));
 }
 
-/** A number up to a maximum, or a name in a file. */
+/** Returns a number up to a maximum, or the number that a name has in a file. */
 function named(word: Word, table: (names: Names) => NameTable, expected: string, maximum: bigint): Value {
   const { number, text, context } = word;
   const found = number ?? parseInteger(text) ?? table(context.names()).byName.get(text);
@@ -66,7 +66,7 @@ function symbol(word: Word): Value {
 
 const MAXIMUM = 0xffffffffn;
 
-/** By the kind of the type. */
+/** The parsers of words, by the kind of the type. */
 const PARSERS: Readonly<Partial<Record<Datatype['kind'], (word: Word) => Value>>> = {
   integer: symbol,
   bitmask: symbol,
@@ -133,7 +133,7 @@ const PARSERS: Readonly<Partial<Record<Datatype['kind'], (word: Word) => Value>>
   },
 };
 
-/** The value of a word in the place of a value of this type. */
+/** Returns the value of a word where a value of this type is expected. */
 export function parseValue(
   given: string | number | bigint,
   type: Datatype,
@@ -152,7 +152,7 @@ function wholeNumber(word: number | bigint, place: Place | undefined): bigint {
   throw refuse(place, 'a whole number that is not negative', word);
 }
 
-/** An integer as in C: 0x10 is hexadecimal, 010 octal. */
+/** Parses an integer as C does: 0x10 is hexadecimal, 010 octal. */
 function parseInteger(text: string): bigint | undefined {
   if (/^(0x[0-9a-f]+|0|[1-9]\d*)$/i.test(text)) return BigInt(text);
   return /^0[0-7]+$/.test(text) ? BigInt(`0o${text.slice(1)}`) : undefined;
@@ -162,7 +162,7 @@ const decimal = (text: string): number | undefined => (/^\d{1,10}$/.test(text) ?
 
 const UNITS: Record<string, number> = { d: 86_400_000, h: 3_600_000, m: 60_000, s: 1000, ms: 1 };
 
-/** Milliseconds of '1d2h3m4s5ms'; a number alone is seconds. */
+/** Returns the milliseconds of '1d2h3m4s5ms'. A number alone means seconds. */
 export function parseTime(text: string): number | undefined {
   if (/^\d+$/.test(text)) return Number(text) * 1000;
   if (!/^(\d+(ms|[dhms]))+$/.test(text)) return undefined;
@@ -171,7 +171,7 @@ export function parseTime(text: string): number | undefined {
   return sum;
 }
 
-/** Nanoseconds since 1970 of a local date, or of a number of seconds. */
+/** Returns the nanoseconds since 1970 of a local date. A number alone means seconds since 1970. */
 function parseDate(text: string): bigint | undefined {
   const found = /^(\d{4})-(\d\d?)-(\d\d?)(?: (\d\d?):(\d\d?)(?::(\d\d?))?)?$/.exec(text);
   if (found === null) return /^\d+$/.test(text) ? BigInt(text) * 1_000_000_000n : undefined;
@@ -183,7 +183,7 @@ function parseDate(text: string): bigint | undefined {
   return BigInt(utc + offset) * 1_000_000n;
 }
 
-/** Seconds since midnight UTC of a local time of the day; a number alone is these seconds. */
+/** Returns the seconds since midnight UTC of a local time of day. A number alone is the result itself. */
 function parseHour(text: string): number | undefined {
   if (/^\d+$/.test(text)) return Number(text);
   const found = /^(\d\d?):(\d\d?)(?::(\d\d?))?$/.exec(text);
@@ -211,7 +211,7 @@ function inodeOf(path: string): bigint | undefined {
   return statSync(path, { bigint: true, throwIfNoEntry: false })?.ino;
 }
 
-/** Protocols that are words of nft's language, with or without /etc/protocols. */
+/** Protocols that nft knows even without /etc/protocols. */
 const PROTOCOL_WORDS: Readonly<Record<string, number>> = {
   tcp: 6,
   udp: 17,

@@ -21,7 +21,7 @@ import { compileState } from '../statements/stateful.ts';
 import { type BinaryOperator, type Element, type Mapping, type Node, Place, refuse } from '../tree.ts';
 import { fieldsOf, numberOf, onlyKey, textOf } from './json-fields.ts';
 
-/* From JSON to nodes whose types are not known yet. */
+/* Parses JSON into nodes. Their types are not known yet. */
 
 const LONGEST_PREFIX = 64 * 8;
 

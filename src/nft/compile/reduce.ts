@@ -8,7 +8,7 @@ import type { Payload, Relation, Value } from '../tree.ts';
 import type { Step } from './ir.ts';
 import { fromBytes, toBytes } from './number.ts';
 
-/* What nft leaves out of a rule, and what it puts together: matches of fields that stand side by side become one. */
+/* Shortens a rule as nft does: drops matches that say nothing new, and merges matches of adjacent fields. */
 
 const WHOLE_REGISTER = 128;
 const FAST_REGISTER = 32;
@@ -18,7 +18,7 @@ interface Mergeable {
   relation: Relation;
   left: Payload;
   right: Value;
-  /** It was merged into another. */
+  /** The match was merged into another one. */
   gone: boolean;
   tellsProtocol: boolean;
 }
@@ -44,13 +44,13 @@ export function reduce(steps: Step[], family: Family): Step[] {
     }
   }
   merge(row, dropped);
-  // The last one stays: nft looks at a match only once it sees another statement after it.
+  // The last match stays, because nft only drops one when another statement follows.
   const last = steps.at(-1);
   if (last !== undefined && last.relation?.left.kind === 'meta') dropped.delete(last);
   return dropped.size === 0 ? steps : steps.filter(step => !dropped.has(step));
 }
 
-/** Two fields of one header, or what the family says anyway. */
+/** Returns whether the rule has two fields of one header, or a match that the family may imply. */
 function mayReduce(steps: readonly Step[]): boolean {
   let bases = 0;
   for (const { relation } of steps) {
@@ -80,7 +80,7 @@ function merge(row: Mergeable[], dropped: Set<Step>): void {
     const left = rawNode(base, offset, bits + each.left.bits, place);
     left.tunnel = last.left.tunnel;
     const right = joined(last.right, each.right);
-    // What tells the next protocol stays where it is: the other one goes.
+    // The match that tells the next protocol keeps its place, and the other one is dropped.
     let [stays, goes] = [last, each];
     if (each.tellsProtocol) {
       [stays, goes] = [each, last];
@@ -100,7 +100,7 @@ function canMerge(a: Payload, b: Payload): boolean {
   if (a.offset % 8 !== 0 || a.bits % 8 !== 0 || b.offset % 8 !== 0 || b.bits % 8 !== 0) return false;
   const bits = a.bits + b.bits;
   if (bits > WHOLE_REGISTER) return false;
-  // Up to four bytes the kernel loads on a fast path; longer only where one is long anyway.
+  // The kernel loads up to four bytes on a fast path. A longer load is no loss if one of the two is long already.
   return bits <= FAST_REGISTER || a.base === LINK || a.bits > FAST_REGISTER || b.bits > FAST_REGISTER;
 }
 

@@ -16,7 +16,7 @@ import { intervalsOf } from './interval.ts';
 import type { Evaluator } from './ir.ts';
 import { foldKeyShift } from './shift-folding.ts';
 
-/* Sets and maps: those that stand in a rule, and the maps that it refers to. */
+/* Sets and maps that are written in a rule, and the named maps that it refers to. */
 
 const OBJECT_NAME_BITS = 255 * 8;
 
@@ -47,7 +47,7 @@ export function evaluateMapping(e: Evaluator, term: Mapping): Mapping {
   if (!isConstant(term.left)) throw refuse(term.left.place, 'a constant key', term.left.key.kind);
   const { data } = set;
   if (data === undefined) throw refuse(term.right.place, 'a value of a known type', 'none');
-  // The data of a map with ranges has both ends.
+  // The data of a map with ranges holds both ends.
   const bits = !set.anonymous && set.dataInterval ? data.bits / 2 : data.bits;
   e.expect(data.type, data.order, bits);
   term.right = e.evaluate(term.right);
@@ -65,7 +65,7 @@ function isWide(term: Node): boolean {
   return term.kind === 'concat' && term.parts.some(part => part.kind === 'range' || part.kind === 'prefix');
 }
 
-/** In a map of ranges, a single value is a range too. */
+/** Makes a range of a single value. In a map of ranges, all values must be ranges. */
 function widen(mapping: Mapping): void {
   const { right } = mapping;
   if (right.kind === 'value') mapping.right = asRange(right);
@@ -81,7 +81,7 @@ function asRange(single: Value): Node {
   return { ...range(single, { ...single }, single.place), type: single.type, order: single.order, bits: single.bits };
 }
 
-/** Marks are numbers: what is one fits the other. */
+/** Returns whether a value of one type fits another. Marks take all numbers. */
 export function compatible(wanted: Datatype, found: Datatype): boolean {
   if (wanted.id === found.id) return true;
   return (
@@ -96,7 +96,7 @@ export function evaluateSet(e: Evaluator, term: SetLiteral): SetLiteral {
     member = found;
     const element = member.kind === 'mapping' ? member.left : member;
     if (element.key.kind === 'set') {
-      // A set in a set: its elements are those of the outer one.
+      // The elements of a set within a set belong to the outer one.
       const inner = element.key;
       if (member.kind === 'mapping') {
         const { right } = member;
@@ -167,7 +167,7 @@ export function declareSet(
   return set;
 }
 
-/** The kernel has to know the parts of keys that are ranges. */
+/** Notes the parts of keys that are ranges, because the kernel has to know them. */
 function describeConcatenation(set: SetInfo): void {
   if (!set.interval || set.key.kind !== 'concat') return;
   set.fields = set.key.fields;
@@ -179,7 +179,7 @@ function sortIntervals(set: SetInfo): void {
   set.members = intervalsOf(set.members, set.key, !set.map);
 }
 
-/** The value that a map has for a key that is loaded from the packet. */
+/** Evaluates a map that is looked up with a key from the packet. */
 export function evaluateMap(e: Evaluator, term: MapLookup): Node {
   const wanted = e.expectation();
   e.expectNothing();
@@ -211,11 +211,11 @@ export function evaluateMap(e: Evaluator, term: MapLookup): Node {
   finish(e, term, set);
   const { data } = set;
   term.type = data?.type ?? TYPES.invalid;
-  // nft leaves length and order of a map's value to what it is used for.
+  // nft takes length and order of a map's value from the place where it is used.
   return term;
 }
 
-/** The key of a map that is made here: what the key's own evaluation has left as expectation. */
+/** Returns the key of a map that is made for this rule. The evaluation of the key has left its type as expectation. */
 function keyOf(e: Evaluator, term: MapLookup): Node {
   const { key } = e;
   if (key?.kind === 'concat') return cloneConcat(key);
@@ -246,7 +246,7 @@ function finish(_e: Evaluator, term: MapLookup, set: SetInfo): void {
   if (set.interval) term.key = convert(term.key, 'big');
 }
 
-/** The object that a map has for a key. */
+/** Evaluates a map from keys to objects. */
 export function evaluateObjectMap(e: Evaluator, term: MapLookup, objectType: string): void {
   e.expectNothing();
   term.key = e.evaluate(term.key);

@@ -3,7 +3,7 @@ import { binary, isConstant } from '../nodes.ts';
 import { type Binary, type MapLookup, type Node, type Range, type Relation, refuse, type Value } from '../tree.ts';
 import type { Evaluator } from './ir.ts';
 
-/** A time of the day from before midnight to after it is all that is not between the other two. */
+/** Swaps the ends of a range that crosses midnight, and negates the match: such a range is all times that are not between the two ends. */
 export function swapAcrossMidnight(e: Evaluator, relation: Relation): void {
   const range = relation.right as Range;
   e.evaluateEnds(range);
@@ -14,10 +14,10 @@ export function swapAcrossMidnight(e: Evaluator, relation: Relation): void {
 }
 
 /*
- * What can be undone is done to the constant instead: instead of shifting what was loaded, what it is compared with is shifted the other way.
+ * Moves a shift from the loaded value to the constant. A constant that is shifted the other way saves the kernel an instruction.
  */
 
-/** Of a match, or of a map whose key is calculated. */
+/** Folds the shift of a match's left side into its right side. */
 export function foldShift(e: Evaluator, relation: Relation): void {
   const { left } = relation;
   if (left.kind !== 'binary') return;
@@ -87,7 +87,7 @@ function applied(e: Evaluator, left: Binary, right: Node): Node {
   }
   if (right.kind !== 'value') return right;
   const op = REVERSE[left.op as keyof typeof REVERSE];
-  // The shift is evaluated again each time: the constant keeps its own copy.
+  // The shift is evaluated more than once, so that each constant needs a copy.
   return e.evaluate(binary(op, right, { ...(left.right as Value) }, 0, right.place));
 }
 
@@ -96,7 +96,7 @@ function withoutLast(left: Binary): Node {
     left.left.type = left.type;
     return left.left;
   }
-  // The bits that the shift would have dropped are masked out.
+  // The mask clears the bits that the shift would have dropped.
   const shift = BigInt((left.right as Value).value);
   left.op = '&';
   (left.right as Value).value = bitmask(left.left.bits) << shift;

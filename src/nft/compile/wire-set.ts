@@ -9,12 +9,12 @@ import { describe, described } from '../typeof.ts';
 import type { CompiledSet } from './ir.ts';
 import { toBytes } from './number.ts';
 
-/* Sets as messages carry them, and back. */
+/* Converts sets to the fields of messages, and back. */
 
 const typeNumber = (type: Datatype): number => (type.kind === 'verdict' ? VERDICT_DATA_TYPE : type.id);
 const orderOf = (term: Node) => (term.order === 'host' ? 'host' : term.order === 'big' ? 'big' : 0);
 
-/** A set of a rule with its elements, as nft sends them. */
+/** Returns a set of a rule with its elements, as nft sends them. */
 export function wireSet(
   info: SetInfo,
   place: { family: NftSet['family']; table: string },
@@ -58,7 +58,7 @@ export function wireSet(
   return { set, elements };
 }
 
-/** `leadingEnd`: what lies before the first range is marked, as nft does in sets that are empty. */
+/** Returns the elements as nft sends them. `leadingEnd` marks the gap before the first range, as nft does in empty sets. */
 export function wireElements(info: SetInfo, leadingEnd = info.anonymous): WireElement[] {
   if (!info.interval || info.concatenation) return info.members.map(member => wireElement(member, info));
   const elements: WireElement[] = [];
@@ -82,7 +82,7 @@ export function wireElements(info: SetInfo, leadingEnd = info.anonymous): WireEl
   return elements;
 }
 
-/** nft 1.0.6 said how many elements there would be: of a range its beginning and end, even where no end is sent. */
+/** Returns the number of elements that nft 1.0.6 announced. It counts two for each range, even if no end is sent. */
 function oldSize({ members, interval, concatenation }: SetInfo): number {
   if (!interval || concatenation) return members.length;
   const first = members.find(member => elementOf(member).key.kind === 'range');
@@ -119,7 +119,7 @@ function partsOf(concat: Concat, write: (part: Node) => string): string {
 
 const keyPart = (part: Node): string => toBytes((part as Value).value, part.order, bytesOf(part.bits));
 
-/** Numbers in the host's order are turned around where ranges are compared: byte by byte. */
+/** Swaps numbers in the host's order if ranges are compared, because the kernel compares them byte by byte. */
 function exported(number: bigint, term: Node, turned: boolean): string {
   const bytes = bytesOf(term.bits);
   const turn = turned && isNumeric(term.type) && term.order === 'host';
@@ -144,7 +144,7 @@ function highEnd(part: Node, turned: boolean): string {
   return exported((part as Value).value, part, turned);
 }
 
-/** What an element has besides its key. */
+/** Returns the fields that an element has in addition to its key. */
 function attached(member: Element | Mapping, info: SetInfo): Partial<WireElement> {
   const element = elementOf(member);
   const { expressions } = element;
@@ -189,7 +189,7 @@ function typeOf(number: number, bits: number): Datatype {
   return { ...concatenationOf(parts), bits };
 }
 
-/** What a rule has to know of a set that is there already. */
+/** Returns the facts that a rule needs about an existing set. */
 export function setInfo(set: NftSet): SetInfo {
   const flags = new Set(set.flags);
   const keyBits = (set.keyLength ?? 0) * 8;
@@ -222,7 +222,7 @@ export function setInfo(set: NftSet): SetInfo {
 
 function termOf(number: number, bits: number, order: unknown, description: string | undefined): Node {
   const known = description === undefined ? undefined : described(description);
-  // Some options have names for what is a plain number to the type.
+  // Some options have names for numbers that the type alone does not name.
   const type = known?.kind === 'exthdr' && known.type.id === number ? known.type : typeOf(number, bits);
   if (known?.kind === 'concat') return { ...known, type, bits };
   const byteOrder = order === 'host' ? 'host' : order === 'big' ? 'big' : type.order;

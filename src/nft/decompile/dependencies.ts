@@ -7,7 +7,7 @@ import type { Ct, Meta, Node, Payload, Relation } from '../tree.ts';
 
 const ICMP_PROTOCOLS: Readonly<Record<number, string>> = { 1: 'ip', 58: 'ip6' };
 
-/** The network protocol that a match establishes: '' another one, undefined none. */
+/** Returns the network protocol that a match establishes: '' is one other than IPv4 and IPv6, undefined is none. */
 function networkOf({ left, right }: Relation): string | undefined {
   if (right.kind !== 'value') return undefined;
   if (left.kind === 'meta') {
@@ -20,7 +20,7 @@ function networkOf({ left, right }: Relation): string | undefined {
 
 const etherName = (type: bigint): string => (type === 0x0800n ? 'ip' : type === 0x86ddn ? 'ip6' : '');
 
-/** Does this match announce another header of the same layer, such as a VLAN's in Ethernet? */
+/** Returns whether the match announces another header of the same layer, such as a VLAN's in Ethernet. */
 export function isStacked(of: Header | undefined, { op, left, right }: Relation): boolean {
   if (left.kind !== 'payload' || !left.tellsProtocol || op !== '==' || right.kind !== 'value') return false;
   const next = of?.upper.get(Number(right.value));
@@ -33,19 +33,19 @@ export interface Dependency {
   node: Relation;
 }
 
-/** The matches on protocols. A match that a later one implies is left out. */
+/** Remembers the matches on protocols. A match is left out if a later one implies it. */
 export class Dependencies {
   readonly #found: (Dependency | undefined)[] = [];
   readonly #removed: Set<object>;
   #icmpType = 0;
-  /** The match before. */
+  /** The previous match. */
   previous: MatchStatement | undefined;
 
   constructor(removed: Set<object>) {
     this.#removed = removed;
   }
 
-  /** No match before a statement with an effect may be left out. */
+  /** Forgets all matches. A match before a statement with an effect may not be left out. */
   reset(): void {
     this.#found.length = 0;
     this.#icmpType = 0;
@@ -108,7 +108,7 @@ export class Dependencies {
     }
     if (node.base !== TRANSPORT) return true;
     if (dialect.keepsTransportBeforePorts && node.header === header('th')) {
-      // These are the ports of any protocol: the match on the protocol has to stay, and plain bits follow it.
+      // These are the ports of any protocol. nft keeps the match on the protocol, and prints the ports as plain bits.
       node.header = undefined;
       node.type = TYPES.xinteger;
       return false;
@@ -137,7 +137,7 @@ export class Dependencies {
     if (this.get(base) !== undefined && this.#mayKillKey(left, right, family, dialect)) this.release(base);
   }
 
-  /** A match on the network protocol stays, unless the transport protocol exists in no other. */
+  /** Returns whether the match may be left out. A match on the network protocol stays, unless the transport protocol exists in no other. */
   #mayKillKey(left: Meta | Ct, right: Node, family: string, dialect: Dialect): boolean {
     const dependency = this.get(NETWORK);
     if (dependency === undefined) return true;

@@ -8,11 +8,11 @@ import { type BinaryOperator, type Node, Undecompilable } from '../tree.ts';
 import { word, words } from './kernel-words.ts';
 import { hexOf, type Registers, reference } from './registers.ts';
 
-/* The expressions that load registers. Those that end a statement are in the files of the statements. */
+/* The expressions that load registers. The files of the statements have those that end a statement. */
 
 type Handler<T> = (registers: Registers, expression: T) => void;
 
-/** @throws Undecompilable where nft has no words for an expression */
+/** @throws Undecompilable if nft has no words for an expression */
 export function loadRegister(registers: Registers, expression: Expression): void {
   for (const name in expression) {
     const content = (expression as unknown as Record<string, { unknown?: unknown }>)[name]!;
@@ -75,7 +75,7 @@ function lookup(registers: Registers, expression: ContentOf<'lookup'>): void {
   registers.set(targetOf(expression), mapLookup(left, right));
 }
 
-/** The register that is loaded. */
+/** Returns the register that is loaded. */
 function targetOf({ register }: { register?: number | undefined }): number {
   if (register === undefined) throw new Undecompilable('a load without a register');
   return register;
@@ -100,7 +100,7 @@ function inner(registers: Registers, { type, headerSize, flags, expression }: In
   registers.set(registers.loaded, node);
 }
 
-/** Expressions that only load. */
+/** Expressions that only load a register. */
 const LOADS: Readonly<Record<string, Handler<never>>> = /* @__PURE__ */ Object.fromEntries(
   /* @__PURE__ */ Object.values(EXPRESSIONS).map(({ kernel, read }): [string, Handler<{ register?: number }>] => [
     kernel,

@@ -7,9 +7,9 @@ import { isKnown } from '../nodes.ts';
 import type { ProtocolContext } from '../protocol-context.ts';
 import type { Exthdr, Payload, Value } from '../tree.ts';
 
-/* Loads of the packet's bytes, matched to the fields of the protocols that are known by then. */
+/* Matches loads of the packet's bytes to the fields of the protocols that are known at that point. */
 
-/** The header of the link layer at an offset, if there are several, and the bits before it. */
+/** Returns the link layer header at an offset, and the bits before it. There may be several. */
 function stackedHeader(context: ProtocolContext, top: Header, node: Payload): { of: Header; skip: number } {
   if (node.base !== LINK || node.offset < top.bits) return { of: top, skip: 0 };
   let { offset } = node;
@@ -22,7 +22,7 @@ function stackedHeader(context: ProtocolContext, top: Header, node: Payload): { 
   return { of: top, skip };
 }
 
-/** Does this type of ICMP message, if it is known, have the field, and does this nft know the field? */
+/** Returns whether the field fits the ICMP type, if that is known, and whether this version of nft knows the field. */
 function fitsIcmp({ icmp, newer }: HeaderField, context: ProtocolContext): boolean {
   if (newer && !context.dialect.hasNewerIcmpFields) return false;
   return icmp === undefined || context.icmpType === 0 || icmp.includes(context.icmpType);
@@ -73,7 +73,7 @@ export function expandPayload(node: Payload, context: ProtocolContext): Payload[
   return parts;
 }
 
-/** Looks for fields all of whose bits a mask leaves; returns the shift of the value. */
+/** Finds fields whose bits the mask keeps. Returns the shift of the value. */
 export function trimPayload(node: Payload, mask: Value, context: ProtocolContext): number | undefined {
   const top = known(context, node);
   if (top === undefined) return undefined;
@@ -99,21 +99,21 @@ export function trimPayload(node: Payload, mask: Value, context: ProtocolContext
   return undefined;
 }
 
-/** Does the same for bits without a name. */
+/** Finds the bits that the mask keeps, if they have no name. Returns the shift of the value. */
 export function trimRaw(node: Payload, mask: Value): number | undefined {
   const from = lowestOne(mask.value);
   const to = lowestZero(mask.value, from + 1);
   if (isKnown(node) || node.bits <= to) return undefined;
   const offset = node.offset + Math.ceil(mask.bits / 8) * 8 - to;
   const count = countOnes(mask.value);
-  // A mask with gaps is no run of bits.
+  // A mask with gaps does not keep adjacent bits.
   if (Math.ceil(offset / 8) * 8 > 255 || count !== to - from) return undefined;
   node.offset = offset;
   node.bits = count;
   return from;
 }
 
-/** The same for an extension: finds the field that a mask leaves. */
+/** Finds the field of an extension that the mask keeps. Returns the shift of the value. */
 export function narrowExtension(node: Exthdr, mask: Value): number | undefined {
   const shift = lowestOne(mask.value);
   const end = lowestZero(mask.value, shift + 1);
@@ -128,7 +128,7 @@ export function narrowExtension(node: Exthdr, mask: Value): number | undefined {
 
 type BitwiseOperator = '&' | '|' | '^';
 
-/** Narrows the load and the mask of a write that changes some bits only to the field of these bits. */
+/** Narrows a write of some bits: the load and the mask then cover only the field of these bits. */
 export function trimWritten(payload: Payload, mask: Value, op: BitwiseOperator, context: ProtocolContext): boolean {
   const of = known(context, payload);
   if (isKnown(payload) || of === undefined || payload.bits % 16 !== 0) return false;

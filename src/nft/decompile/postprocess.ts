@@ -43,7 +43,7 @@ import { flagsToTree } from './values.ts';
  * the masks that stand for a field, a prefix or flags.
  */
 
-/** The knowledge about a packet, or about the packet inside a tunnel. */
+/** The facts about a packet, or about the packet inside a tunnel. */
 interface Layered {
   context: ProtocolContext;
   dependencies: Dependencies;
@@ -56,11 +56,11 @@ export class Postprocessor implements Completion {
   readonly #dialect: Dialect;
   #current: Layered;
   #out: FlowStatement[] = [];
-  /** The match at work; undefined once several have replaced it. */
+  /** The current match; undefined once several matches have replaced it. */
   #statement: MatchStatement | undefined;
-  /** The depth in keys of sets and concatenations. A mask belongs to the field there, as there is no comparison. */
+  /** The depth in keys of sets and concatenations. A mask in a key belongs to a field, because there is no comparison. */
   #keys = 0;
-  /** The set of the look-up at work. */
+  /** The set of the current look-up. */
   #set: SetInfo | undefined;
 
   constructor(family: string, dialect: Dialect) {
@@ -83,7 +83,7 @@ export class Postprocessor implements Completion {
         dependencies.previous = this.#statement;
       } else {
         completeStatement(statement, this);
-        // Only matches in a row may be left out: none may move behind a statement with an effect.
+        // A match may not move behind a statement with an effect, so only matches in a row may be left out.
         dependencies.reset();
       }
     }
@@ -128,7 +128,7 @@ export class Postprocessor implements Completion {
     this.#removed.add(previous);
   }
 
-  /** Gives a node its type and its field; the result takes its place. */
+  /** Gives a node its type and its field. The returned node takes its place. */
   #node(node: Node): Node {
     switch (node.kind) {
       case 'map':
@@ -203,7 +203,7 @@ export class Postprocessor implements Completion {
     dependencies.kill(node, context.family, this.#dialect);
   }
 
-  /** A look into a GRE tunnel implies the match on GRE's number. */
+  /** Leaves out the match of GRE's number if a look into the GRE tunnel implies it. */
   #releaseOuter({ tunnel }: Payload): void {
     const { dependencies } = this.#outer;
     const found = dependencies.at(tunnel!.base);
@@ -257,7 +257,7 @@ export class Postprocessor implements Completion {
     return node;
   }
 
-  /** Finds a field of some bits that is shifted to the lowest bits. */
+  /** Finds a bit field that is shifted to the lowest bits. */
   #shiftedField(node: Binary): Node | undefined {
     if (node.op !== '>>' || !this.#dialect.unshiftsFields) return undefined;
     if (node.left.kind === 'unary') node.left = node.left.argument;
@@ -312,7 +312,7 @@ export class Postprocessor implements Completion {
     dependencies.kill(load, context.family, this.#dialect);
   }
 
-  /** Makes one match for each field of a load of several. */
+  /** Replaces the match of a load of several fields by one match for each field. */
   #expand(node: Relation, load: Payload, whole: Value): void {
     const { context, dependencies } = this.#current;
     const fields = expandPayload(load, context);
@@ -392,7 +392,7 @@ export class Postprocessor implements Completion {
     return node;
   }
 
-  /** Takes a mask away that only picks the bits of a field, and shifts the other side of the comparison. */
+  /** Removes a mask that only selects the bits of a field, and shifts the other side of the comparison. */
   #mask({ of, compared }: Masked, mask: Binary, replace: (node: Node) => void): boolean {
     const { left, right } = mask;
     if (right.kind !== 'value' || right.value === 0n) return false;
@@ -419,7 +419,7 @@ export class Postprocessor implements Completion {
     return true;
   }
 
-  /** Does the same as for a match of the field itself. */
+  /** Completes a field whose mask was removed, as for a match of the field itself. */
   #afterMask({ of, compared }: Masked, load: Payload): void {
     const { context, dependencies } = this.#current;
     if (of.kind === 'relation') {
@@ -432,7 +432,7 @@ export class Postprocessor implements Completion {
   }
 }
 
-/** A node that contains a mask, and the node that the masked bits are compared with, or belong to. */
+/** A node that contains a mask, and the node that the masked bits are compared with or belong to. */
 interface Masked {
   readonly of: Relation | MapLookup | Binary;
   readonly compared: Node;

@@ -8,9 +8,9 @@ import { defined } from '../json-object.ts';
 import { type Ct, Place, refuse, Undecompilable } from '../tree.ts';
 import { familyOf, type LoadExpression, wordFor, wordsByKey } from './expression.ts';
 
-/* `ct`: what connection tracking knows of the packet's connection. */
+/* `ct`: the packet's connection, as connection tracking knows it. */
 
-/** The layer that a key is about, where it belongs to one. */
+/** The layer that a key belongs to, if it belongs to one. */
 const LAYERS: Readonly<Record<string, number>> = {
   saddr: NETWORK,
   daddr: NETWORK,
@@ -23,7 +23,7 @@ const LAYERS: Readonly<Record<string, number>> = {
   protocol: NETWORK,
   l3proto: LINK,
 };
-/** Keys that each direction of a connection has its own of. */
+/** Keys that have a value for each direction of a connection. */
 const DIRECTED: ReadonlySet<string> = new Set<CtKey>([
   'l3proto',
   'saddr',
@@ -41,7 +41,7 @@ const DIRECTED: ReadonlySet<string> = new Set<CtKey>([
   'ip6 daddr',
 ]);
 const DIRECTIONS = { original: 'original', reply: 'reply' } as const;
-/** nft's numbers of the directions. */
+/** nft's numbers of the directions are the indexes. */
 const DIRECTION_NUMBERS: readonly (Direction | undefined)[] = ['original', 'reply'];
 const NO_DIRECTION = -1;
 const ROWS: Readonly<Record<string, KeyRow>> = CT;
@@ -49,10 +49,10 @@ const WORDS = /* @__PURE__ */ wordsByKey(ROWS);
 
 export type CtKernelKey = Exclude<ContentOf<'ct'>['key'], number>;
 
-/** A key of the kernel, by nft's word. */
+/** Returns the kernel's key of a word of nft. */
 export const ctRow = (key: string): KeyRow & { key: CtKernelKey } => ROWS[key] as KeyRow & { key: CtKernelKey };
 
-/** What the node of each key has, looked up once. */
+/** The fields of each key's node, prepared once because rules are compiled often. */
 const PREPARED = /* @__PURE__ */ new Map(
   /* @__PURE__ */ Object.entries(ROWS).map(([key, { type, order, bits }]) => {
     const tellsProtocol = key === 'protocol' || key === 'l3proto';
@@ -67,7 +67,7 @@ export function ctNode(key: string, direction: Direction | undefined, place?: Pl
 
 const isAddress = (key: string): boolean => key === 'saddr' || key === 'daddr';
 
-/** An address without a family has that of the network protocol, where one is known. */
+/** Gives an address without a family the family of the network protocol, if that is known. */
 export function completeAddress(node: Ct, network: string | undefined): void {
   if (!isAddress(node.key)) return;
   if (network === 'ip' || network === 'ip6') {
@@ -77,7 +77,7 @@ export function completeAddress(node: Ct, network: string | undefined): void {
   node.bits = node.type.bits;
 }
 
-/** Loads it into a register. */
+/** Writes the instruction that loads the key into a register. */
 export function writeCt({ key, direction }: Ct, register: number): ContentOf<'ct'> {
   const { key: kernelKey } = ctRow(key);
   return direction === undefined ? { register, key: kernelKey } : { register, key: kernelKey, direction };

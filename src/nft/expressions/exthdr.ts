@@ -16,23 +16,25 @@ import { type Exthdr, Place, Undecompilable } from '../tree.ts';
 import type { LoadExpression } from './expression.ts';
 import { MAXIMUM_BITS } from './payload.ts';
 
-/* `exthdr`: fields of IPv6 extension headers, of options of IPv4, TCP and DCCP, and of chunks of SCTP; or whether they are there. */
+/*
+ * `exthdr`: a field of an IPv6 extension header, of an option of IPv4, TCP or DCCP, or of an SCTP chunk; or whether it is there.
+ */
 
-/** nft's numbers of the operations, by their places. */
+/** nft's numbers of the operations are the indexes. */
 const OPERATIONS = ['ipv6', 'tcp', 'ipv4', 'sctp', 'dccp'] as const;
 type Operation = (typeof OPERATIONS)[number];
-/** nft's words for what the fields belong to. */
+/** nft's words for the owners of the fields. */
 const OWNERS: Readonly<Record<ExtensionOp, string>> = {
   ipv6: 'exthdr',
   tcp: 'tcp option',
   ipv4: 'ip option',
   sctp: 'sctp chunk',
 };
-/** The field that stands for the whole where none is named. */
+/** The field that stands for the whole extension if none is named. */
 const FIRST_FIELDS = { tcp: 'kind', ipv4: 'type', sctp: 'type' } as const;
 /** nft tries the kinds of the routing header in this order. */
 const ROUTING_KINDS = ['srh', 'rt0', 'rt2'];
-/** The farthest that an option can begin. */
+/** The highest offset of an option, in bits. */
 const LONGEST_OPTIONS = 320;
 const BLOCK_BITS = 64;
 
@@ -49,7 +51,7 @@ function made({ op, number, extension, field, present }: Located, offset: number
   return { kind: 'exthdr', place, type, order: 'big', bits, op, number, offset, present, extension, field };
 }
 
-/** The blocks of sack have names of their own, and are fields of one option. */
+/** Makes the node of a field. The blocks of sack have names of their own, but are fields of one option. */
 function fieldOf(op: ExtensionOp, found: Extension, field: HeaderField, present: boolean, place?: Place): Exthdr {
   const extension = op === 'tcp' ? extensionsByType(op, found.type)[0] : found;
   return made({ op, number: found.type, extension, field, present }, field.offset, field.bits, place);
@@ -60,7 +62,7 @@ function parseIpv6(json: unknown, place: Place): Exthdr {
   const found = entryOf(EXTENSIONS.ipv6, fields.name, new Place(place, 'name'));
   if (fields.field === undefined) return fieldOf('ipv6', found, found.fields[0]!, true, place);
   const name = textOf(fields, 'field', place);
-  // rt0's addresses come as addr[1] with how many to go on from there.
+  // JSON names rt0's addresses by the first one, addr[1], and the number of fields to skip.
   const skipped = fields.offset === undefined ? 0 : numberOf(fields, 'offset', place, 1);
   const at = found.fields.findIndex(each => each.name === name) + skipped;
   const wanted = skipped === 0 ? name : found.fields[at]?.name;
@@ -77,7 +79,7 @@ function parseNamed(op: 'tcp' | 'ipv4' | 'sctp', json: unknown, place: Place): E
   return fieldOf(op, found, field, fields.field === undefined, place);
 }
 
-/** Any bits of a TCP option. Where they are a field, they have its type. */
+/** Parses any bits of a TCP option. If they are a field, the node gets its type. */
 function parseRaw(fields: Record<string, unknown>, place: Place): Exthdr {
   const number = numberOf(fields, 'base', place, 255);
   const offset = numberOf(fields, 'offset', place, LONGEST_OPTIONS);
@@ -91,14 +93,14 @@ function parseRaw(fields: Record<string, unknown>, place: Place): Exthdr {
   return node;
 }
 
-/** DCCP's options have numbers only. */
+/** Parses an option of DCCP. These have numbers only. */
 function parseDccp(json: unknown, place: Place): Exthdr {
   const number = numberOf(fieldsOf(json, place), 'type', place, 255);
   const { offset, bits } = DCCP_OPTION;
   return made({ op: 'dccp', number, extension: undefined, field: DCCP_OPTION, present: true }, offset, bits, place);
 }
 
-/** Finds the field at a place. */
+/** Finds the field at an offset. */
 export function locate(node: Exthdr, offset: number, bits: number, present: boolean): void {
   node.offset = offset;
   node.bits = bits;
@@ -122,7 +124,7 @@ export function locate(node: Exthdr, offset: number, bits: number, present: bool
   else node.type = node.op === 'tcp' || node.op === 'sctp' ? TYPES.integer : TYPES.invalid;
 }
 
-/** The block of a repeated TCP option that a place lies in: '' the first. */
+/** Returns the block of a repeated TCP option that the offset lies in; the first block is ''. */
 function blockOf({ offset }: Exthdr): string {
   const block = Math.floor(offset / BLOCK_BITS);
   return block > 0 && block < 4 ? String(block) : '';

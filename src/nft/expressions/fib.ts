@@ -5,15 +5,15 @@ import { FIB, FIB_BITS, FIB_FLAGS, FIB_NUMBERS, type FibFlag, type KeyRow } from
 import { type Load, Place, refuse, Undecompilable } from '../tree.ts';
 import { type LoadExpression, load, numberOfKey, wordFor, wordsByKey } from './expression.ts';
 
-/** A question to the routing table. */
+/** A query to the routing table. */
 export interface FibReference {
-  /** check: whether there is a route. */
+  /** The result of the query; 'check' asks only whether there is a route. */
   result: 'oif' | 'oifname' | 'type' | 'check';
   /** The parts of the packet that the look-up uses. */
   flags: FibFlag | FibFlag[];
 }
 
-/** `fib`: a question to the routing table. `present` asks only whether there is a route. */
+/** `fib`: a query to the routing table. `present` asks only whether there is a route. */
 interface Fib extends Load {
   readonly result: keyof typeof FIB;
   readonly flags: readonly FibFlag[];
@@ -32,12 +32,12 @@ const INTERFACE = /* @__PURE__ */ bitOf('iif') | /* @__PURE__ */ bitOf('oif');
 const allBits = ({ flags, present }: Fib): number =>
   flags.reduce((all, flag) => all | bitOf(flag), present ? PRESENT : 0);
 
-/** `present` has a word of its own where it is not compared. */
+/** Returns nft's word for the result. `present` has a word of its own if it is not compared. */
 function resultWord({ result, present }: Fib, check: boolean): string {
   return check && result === 'oif' && present ? 'check' : result;
 }
 
-/** The flags are checked one by one, so that what nft has no word for is not lost. */
+/** Makes a node of the kernel's expression. It rejects unknown flags, because dropping one would change the rule. */
 function ofResult(kernel: string | number, flags: readonly (string | number)[]): Fib {
   const result = wordFor(WORDS, kernel, 'fib');
   if (flags.some(flag => !FIB_BITS.some(known => known === flag))) throw new Undecompilable('a flag of fib');
@@ -46,7 +46,7 @@ function ofResult(kernel: string | number, flags: readonly (string | number)[]):
   return load('fib', FIB[result], undefined, { result, flags: known, present });
 }
 
-/** Nothing but whether there is a route: a truth value. */
+/** Turns the result into a truth value if the query asks only whether there is a route. */
 function asBoolean(node: Fib, bits: number): Fib {
   if (!node.present) return node;
   node.type = TYPES.boolean;

@@ -6,11 +6,13 @@ import type { JsonObject } from '../json-object.ts';
 import { type Load, type Node, Place, Undecompilable } from '../tree.ts';
 import { type LoadExpression, load, takeExpectedType } from './expression.ts';
 
-/** `jhash`: a hash of any value; `symhash`, without an argument: of the connection's addresses and ports. Both modulo a number. */
+/**
+ * `jhash`: a hash of any value. `symhash`, without an argument: a hash of the connection's addresses and ports. Both are modulo a number.
+ */
 interface Hash extends Load {
   readonly modulus: number;
   readonly seed: number | undefined;
-  /** Is added to the result. */
+  /** The number that is added to the result. */
   readonly offset: number;
   readonly symmetric: boolean;
 }

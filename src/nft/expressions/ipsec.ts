@@ -16,16 +16,16 @@ export interface IpsecJson {
 interface Ipsec extends Load {
   readonly key: string;
   readonly kernelKey: ContentOf<'xfrm'>['key'];
-  /** Of addresses. */
+  /** The family of an address. */
   readonly family: AddressFamily | undefined;
   readonly direction: keyof typeof DIRECTIONS;
-  /** Which state, where there are several. */
+  /** The index of the state, if the packet has several. */
   readonly index: number;
 }
 
 /** XFRM_POLICY_IN, XFRM_POLICY_OUT */
 const DIRECTIONS = { in: 0, out: 1 } as const;
-/** Families whose rules see it. */
+/** The families whose rules see IPsec states. */
 const FAMILIES = ['ip', 'ip6', 'inet'];
 const WORDS = /* @__PURE__ */ wordsByKey(IPSEC);
 const WORDS6 = /* @__PURE__ */ wordsByKey(IPSEC6);

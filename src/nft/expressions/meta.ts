@@ -7,7 +7,7 @@ import { headerByNumber, LINK, NETWORK } from '../headers.ts';
 import { type Meta, Place } from '../tree.ts';
 import { type LoadExpression, wordFor, wordsByKey } from './expression.ts';
 
-/* `meta`: what the kernel knows of the packet besides its bytes. */
+/* `meta`: data of the packet that are not in its bytes. */
 
 /** The layer that a match of a key tells about. */
 const LAYERS: Readonly<Record<string, number>> = { iiftype: 0, nfproto: LINK, protocol: LINK, l4proto: NETWORK };
@@ -17,10 +17,10 @@ const LAST_DAY = 6;
 
 export type MetaKernelKey = Exclude<ContentOf<'meta'>['key'], number>;
 
-/** A key of the kernel, by nft's word. */
+/** Returns the kernel's key of a word of nft. */
 export const metaRow = (key: string): KeyRow & { key: MetaKernelKey } => ROWS[key] as KeyRow & { key: MetaKernelKey };
 
-/** What the node of each key has, looked up once. */
+/** The fields of each key's node, prepared once because rules are compiled often. */
 const PREPARED = /* @__PURE__ */ new Map(
   /* @__PURE__ */ Object.entries(ROWS).map(([key, { type, order, bits }]) => {
     const base = LAYERS[key];
@@ -33,7 +33,7 @@ export function metaNode(key: string, place?: Place): Meta {
   return { kind: 'meta', place, type, order, bits, key, base, tellsProtocol, tunnel: undefined };
 }
 
-/** Loads it into a register. */
+/** Writes the instruction that loads the key into a register. */
 export const writeMeta = ({ key }: Meta, register: number) => ({ key: metaRow(key).key, register });
 
 export const meta: LoadExpression<Meta> = {

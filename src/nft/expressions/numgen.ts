@@ -15,7 +15,7 @@ export interface NumgenJson {
 interface Numgen extends Load {
   readonly mode: keyof typeof KERNEL_MODES;
   readonly modulus: number;
-  /** Is added to the result. */
+  /** The number that is added to the result. */
   readonly offset: number;
 }
 

@@ -11,10 +11,10 @@ export interface OsfJson {
   ttl?: 'loose' | 'skip';
 }
 
-/** `osf`: the operating system that a TCP SYN looks like. `ttl` is how the packet's TTL is compared; exact where none is given. */
+/** `osf`: the operating system that a TCP SYN looks like. `ttl` says how the packet's TTL is compared; the default is exact. */
 interface Osf extends Load {
   readonly ttl: 'loose' | 'skip' | undefined;
-  /** The version of the system, too. */
+  /** The result includes the version of the system. */
   readonly version: boolean;
 }
 

@@ -29,11 +29,11 @@ const BASE_WORDS = ['invalid', ...Object.keys(RAW_BASES)];
 export const MAXIMUM_BITS = 64 * 8;
 /** nft 1.0.6 does not know these headers. */
 const NEWER_HEADERS: ReadonlySet<string> = /* @__PURE__ */ new Set(['vxlan', 'geneve', 'gre', 'gretap']);
-/** nft 1.0.6 does not know these fields of ICMPv6, and dies of them in the description of a set. */
+/** nft 1.0.6 does not know these fields of ICMPv6. It crashes if the description of a set has one. */
 const UNSAFE_ICMPV6 = ['taddr', 'daddr'] as const;
 const PORT_BITS = 16;
 
-/** A field of a header that is known. `th` stands for any transport protocol. */
+/** Makes a node of a field of a known header. `th` stands for any transport protocol. */
 export function fieldNode(of: Header, field: HeaderField, place?: Place): Payload {
   return {
     kind: 'payload',
@@ -52,7 +52,7 @@ export function fieldNode(of: Header, field: HeaderField, place?: Place): Payloa
   };
 }
 
-/** Bits that have no name, or whose header is not known yet. */
+/** Makes a node of bits without a name, or whose header is not known yet. */
 export function rawNode(base: number, offset: number, bits: number, place?: Place): Payload {
   return {
     kind: 'payload',
@@ -71,7 +71,7 @@ export function rawNode(base: number, offset: number, bits: number, place?: Plac
   };
 }
 
-/** Bits as they were listed: ports are ports in every transport protocol. */
+/** Makes a node of listed bits. Ports are recognised without the protocol, because they are the same bits in every transport protocol. */
 export function listedNode(base: number, offset: number, bits: number): Payload {
   const node = rawNode(base, offset, bits);
   node.order = undefined;
@@ -85,7 +85,7 @@ export function listedNode(base: number, offset: number, bits: number): Payload 
   return node;
 }
 
-/** Loads the bytes that have the field into a register. */
+/** Writes the instruction that loads the bytes of the field into a register. */
 export function writePayload({ base, offset, bits, tunnel }: Payload, register: number) {
   const layer = tunnel !== undefined && base === INNER ? TUNNEL_HEADER : base;
   return { register, base: LAYER_NAMES[layer]!, offset: offset >> 3, length: bytesOf(bits) };

@@ -28,7 +28,7 @@ export const EXPRESSIONS: Readonly<Record<string, LoadExpression>> = {
   hash,
 };
 
-/** Their JSON. Those that contain other expressions, and the packet's bytes, meta data and connection, are in json.ts. */
+/** The JSON of these expressions. The JSON of payload, meta and ct, and of expressions that contain others, is in json.ts. */
 export type LoadJson =
   | { rt: RtJson }
   | { socket: SocketJson }
@@ -38,6 +38,6 @@ export type LoadJson =
   | { fib: FibReference }
   | { numgen: NumgenJson };
 
-/** Everything about the expression of a node. */
+/** Returns the expression that a node belongs to. */
 export const expressionOf = (node: Loaded): LoadExpression =>
   EXPRESSIONS[node.kind === 'load' ? node.name : node.kind]!;

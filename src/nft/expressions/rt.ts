@@ -12,7 +12,7 @@ export interface RtJson {
   family?: AddressFamily;
 }
 
-/** `rt`: the route of the packet. `nexthop` has a family: the rule's own where none is given. */
+/** `rt`: the route of the packet. `nexthop` has a family; the default is the rule's own. */
 interface Rt extends Load {
   readonly key: RtKey;
   family: AddressFamily | undefined;
