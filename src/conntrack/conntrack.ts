@@ -37,26 +37,26 @@ import {
 import { ConntrackSettings } from './settings.ts';
 import { FlowView } from './view.ts';
 
-/** Where `Conntrack.open` works, and what it tells. */
+/** The namespace that `Conntrack.open` works in, and its logger. */
 export interface ConntrackOptions {
-  /** The namespace whose table it is; the one of this process where left out. */
+  /** The namespace whose connections are read and changed. Default: the namespace of this process. */
   netns?: NetNs;
-  /** Told of each request, as with every handle. */
+  /** Receives a record of each request, as with every handle. */
   logger?: Logger;
 }
 
 /** The options of a list. */
 export interface ListOptions {
   /**
-   * More flows than this are an error, ERR_TOO_MANY: a container can fill its table. 1 to 16,777,216; default 1,048,576, which takes about a
-   * gigabyte.
+   * The largest number of flows; more are an error, ERR_TOO_MANY. A container can fill its table, so there is always a limit. 1 to
+   * 16,777,216; default 1,048,576, which takes about a gigabyte.
    */
   limit?: number;
-  /** Ends the call; it then throws the signal's reason. */
+  /** Ends the call, which then throws the signal's reason. */
   signal?: AbortSignal;
 }
 
-/** The counters of one processor for the namespace. They begin at zero with the namespace. */
+/** The counters of one processor in the namespace. They start at zero when the namespace is created. */
 export interface ConntrackStatistics {
   /** The processor's number. */
   cpu: number;
@@ -68,15 +68,15 @@ export interface ConntrackStatistics {
   insertFailed: number;
   /** Packets dropped because no entry could be made. */
   drop: number;
-  /** Entries ended before their time because the table was full. */
+  /** Entries that the kernel ended early because the table was full. */
   earlyDrop: number;
-  /** Errors such as ICMP errors that belong to no entry. */
+  /** Errors, such as ICMP errors, that belong to no entry. */
   error: number;
-  /** Look-ups begun again because the table changed its size. */
+  /** Look-ups that started again because the table was resized. */
   searchRestart: number;
-  /** Two packets that began the same flow at once. */
+  /** Times that two packets began the same flow at once. */
   clashResolve: number;
-  /** Packets dropped because a chain of the table was too long. */
+  /** Packets dropped because a hash chain of the table was too long. */
   chainTooLong: number;
 }
 
@@ -117,7 +117,7 @@ const UNEXPECT: Refusals = {
   blame: { ENOENT: ['tuple'] },
 };
 
-/** The operations of `Conntrack`, each written once for both forms. */
+/** The operations of `Conntrack`. Each is written once and runs both synchronously and asynchronously. */
 export class ConntrackOperations {
   readonly #exchange: Exchange;
 
@@ -126,9 +126,9 @@ export class ConntrackOperations {
   }
 
   /**
-   * The flows that match a filter; all flows without one.
+   * Lists the flows that match a filter; all flows without one.
    *
-   * The kernel leaves out as many of the others as it can, the rest is left out here.
+   * The kernel applies the part of the filter that it can. This library applies the rest.
    *
    * @param filter all of its fields must match; the addresses and ports are those of the first packet
    * @param options `limit`, `signal`
@@ -141,11 +141,11 @@ export class ConntrackOperations {
   }
 
   /**
-   * As `list`, and the kernel sets the counters of each returned flow to zero in the moment in which it reads them.
+   * Lists flows as `list` does. The kernel sets the counters of each returned flow to zero as it reads them.
    *
-   * With a filter, each flow is asked for by itself: a kernel that does not know a filter would set the counters of all flows to zero.
+   * With a filter, each flow is requested separately. A kernel that does not know a filter would otherwise reset the counters of all flows.
    *
-   * @param filter as for `list`; all flows where left out
+   * @param filter as for `list`; all flows if left out
    * @param options `limit`, `signal`
    * @throws TypeError, RangeError with the path; StateError ERR_TOO_MANY there are more than `limit`
    * @example
@@ -185,10 +185,10 @@ export class ConntrackOperations {
   }
 
   /**
-   * One flow, by either of its directions.
+   * Reads one flow, named by either of its directions.
    *
    * @param flow one direction, or a flow that was read
-   * @returns the flow, or undefined where there is none
+   * @returns the flow, or undefined if there is none
    * @throws TypeError, RangeError with the path
    * @example
    * const flow = await ct.get({ protocol: 'tcp', source: '10.0.0.1', sourcePort: 4000, destination: '10.0.0.2', destinationPort: 80 });
@@ -212,7 +212,7 @@ export class ConntrackOperations {
   }
 
   /**
-   * How many entries the namespace has. Some of them may have expired already. The table is not read for it.
+   * Counts the entries of the namespace. Some may have expired already. The kernel keeps the count, so the table is not read.
    *
    * @throws UnsupportedError the kernel's module nf_conntrack_netlink is not loaded
    * @example
@@ -223,11 +223,11 @@ export class ConntrackOperations {
   }
 
   /**
-   * Creates an entry: packets of the flow then belong to a known connection, and are translated as `nat` says.
+   * Creates an entry. Packets of the flow then belong to a known connection, and NAT changes them as `nat` says.
    *
-   * @param flow `protocol`, `original`, `timeoutSeconds` (1 to 2,147,483), and whatever else a flow has; a flow that was read can be given
-   * @throws NetlinkError EEXIST there is one
-   * @throws UnsupportedError `labels` are given and no rule of the namespace uses `ct label`: the kernel would drop them
+   * @param flow `protocol`, `original`, `timeoutSeconds` (1 to 2,147,483), and any other field of a flow. A flow that was read is accepted.
+   * @throws NetlinkError EEXIST the entry exists
+   * @throws UnsupportedError `labels` are given, but no rule of the namespace uses `ct label`, so the kernel would drop them
    * @example
    * await ct.create({ protocol: 'udp', timeoutSeconds: 60, original: { source: '10.0.0.1', sourcePort: 4000, destination: '10.0.0.2', destinationPort: 53 } });
    */
@@ -236,7 +236,7 @@ export class ConntrackOperations {
     const flags = NLM_F_CREATE | NLM_F_EXCL;
     yield* this.#exchange.request(flowCall('new', family, wire, { subject: flow, flags, refusals: CREATE }));
     if (wire.labels === undefined) return;
-    // The kernel drops labels silently where a flow has no room for them.
+    // The kernel silently drops the labels if a flow has no room for them.
     const { original, zone } = wire;
     const made = yield* this.get({ protocol: flow.protocol, original: flow.original, zone: flow.zone ?? 0 });
     if (made === undefined || made.labels.length > 0) return;
@@ -250,8 +250,8 @@ export class ConntrackOperations {
    * Changes a flow.
    *
    * @param flow one direction, or a flow that was read
-   * @param patch what changes: `timeoutSeconds`, `mark`, `status`, `labels`, `helper`; fields that are left out stay
-   * @throws NetlinkError ENOENT there is none, EPERM its timeout is fixed, ENOSPC it has no room for labels
+   * @param patch the changes: `timeoutSeconds`, `mark`, `status`, `labels`, `helper`; other fields stay as they are
+   * @throws NetlinkError ENOENT there is no such flow, EPERM its timeout is fixed, ENOSPC it has no room for labels
    * @example
    * for (const flow of await ct.list({ mark: 1 })) await ct.update(flow, { mark: 2 });
    */
@@ -259,7 +259,7 @@ export class ConntrackOperations {
     const { family, wire: original, zone } = checkReference(flow);
     const changes = checkPatch(patch);
     if (changes.status !== undefined) {
-      // The kernel wants the flags that cannot be changed repeated.
+      // The kernel refuses a status that leaves out a flag which is set and cannot be cleared, so those flags are sent again.
       const found = yield* this.get(flow);
       const kept = found?.status.filter(flag => flag !== 'dying') ?? [];
       changes.status = [...new Set([...kept, ...(patch.status ?? [])])];
@@ -269,11 +269,11 @@ export class ConntrackOperations {
   }
 
   /**
-   * Ends one flow. Its next packet begins a new flow, and is translated as the rules say then.
+   * Ends one flow. Its next packet begins a new flow, to which the current rules apply.
    *
    * @param flow one direction, or a flow that was read
-   * @param options `id`: end it only if it still has this id, which is another one for each new flow
-   * @throws NetlinkError ENOENT there is none, or one with another id
+   * @param options `id`: ends the flow only if it still has this id. Each new flow has another id.
+   * @throws NetlinkError ENOENT there is no such flow, or it has another id
    * @example
    * for (const flow of await ct.list({ protocol: 'udp', destinationPort: 53 })) await ct.delete(flow, { id: flow.id });
    */
@@ -289,11 +289,11 @@ export class ConntrackOperations {
   /**
    * Ends the flows that match a filter; all flows without one.
    *
-   * With a filter, the flows are listed, and each is ended by its tuple and id: a kernel that does not know a filter then ends no other flow.
-   * A flow that ended by itself meanwhile does not count. Without a filter the kernel empties the table, and the number is that of `count`
-   * right before.
+   * With a filter, this lists the flows and ends each one by its tuple and id. So even a kernel that does not know a filter ends no other
+   * flow. The result leaves out a flow that ended by itself in the meantime. Without a filter, the kernel empties the table, and the result
+   * is the `count` from just before.
    *
-   * @param filter as for `list`; an empty filter, or a field that is undefined, is refused
+   * @param filter as for `list`; an empty filter is refused, and so is a field that is undefined
    * @param options `signal`
    * @returns how many flows were ended
    * @throws TypeError, RangeError with the path
@@ -323,9 +323,9 @@ export class ConntrackOperations {
   }
 
   /**
-   * The connections that helpers expect.
+   * Lists the connections that helpers expect.
    *
-   * @param filter `master`: only those that this flow has announced
+   * @param filter `master`: only the expectations of this flow
    * @throws TypeError, RangeError with the path
    * @example
    * for (const { tuple, helper } of await ct.expectations()) console.log(helper, tuple.destinationPort);
@@ -345,10 +345,10 @@ export class ConntrackOperations {
   }
 
   /**
-   * Lets a helper expect a connection.
+   * Makes a helper expect a connection.
    *
-   * @param expectation `master` is one direction of the flow with the helper, `tuple` the connection to come
-   * @throws NetlinkError ENOENT there is no such master, EOPNOTSUPP the master has no helper, EEXIST it is expected already
+   * @param expectation `master` is one direction of the flow that has the helper, `tuple` is the expected connection
+   * @throws NetlinkError ENOENT there is no such master, EOPNOTSUPP the master has no helper, EEXIST the expectation exists
    * @example
    * const ftp = { protocol: 'tcp', source: '10.0.0.1', sourcePort: 4000, destination: '10.0.0.2', destinationPort: 21 } as const;
    * await ct.createExpectation({ master: ftp, tuple: { ...ftp, sourcePort: 0, destinationPort: 5000 } });
@@ -364,8 +364,8 @@ export class ConntrackOperations {
   /**
    * Ends one expectation.
    *
-   * @param expectation its `tuple`, and `zone` and `id` where it has them; one that was read can be given
-   * @throws NetlinkError ENOENT there is none
+   * @param expectation its `tuple`, with `zone` and `id` if it has them. An expectation that was read is accepted.
+   * @throws NetlinkError ENOENT there is no such expectation
    * @example
    * for (const expectation of await ct.expectations()) await ct.deleteExpectation(expectation);
    */
@@ -377,9 +377,9 @@ export class ConntrackOperations {
   }
 
   /**
-   * The counters of each processor.
+   * Reads the counters of each processor.
    *
-   * @throws NetlinkError as the kernel refuses
+   * @throws NetlinkError the kernel refuses the request
    * @example
    * for (const { cpu, drop, earlyDrop } of await ct.statistics()) console.log(cpu, drop, earlyDrop);
    */
@@ -400,8 +400,8 @@ const tooMany = (limit: number): Error =>
 /**
  * The connections that the kernel tracks in one network namespace (ctnetlink, nf_conntrack_netlink.c).
  *
- * It needs CAP_NET_ADMIN in the user namespace that owns the network namespace; a container's own root has that. A namespace tracks connections
- * only while one of its rules uses conntrack or NAT.
+ * This needs CAP_NET_ADMIN in the user namespace that owns the network namespace. A container's own root has it. A namespace tracks
+ * connections only while one of its rules uses conntrack or NAT.
  *
  * @example
  * await using ct = Conntrack.open({ netns });
@@ -417,7 +417,7 @@ export class Conntrack extends syncAndAsync(ConntrackOperations) {
   }
 
   /**
-   * Opens a socket in the namespace. Nothing is asked yet.
+   * Opens a socket in the namespace. It sends no request yet.
    *
    * @param options `netns`, `logger`
    * @throws NetlinkError EPERM this process may not enter the namespace
@@ -430,7 +430,7 @@ export class Conntrack extends syncAndAsync(ConntrackOperations) {
     return new Conntrack(new Exchange(socket, 'conntrack', new Observer(options.logger)));
   }
 
-  /** The settings of this namespace, net.netfilter.nf_conntrack_*. Each is read and written at once: `ct.settings.acct = true`. */
+  /** The settings of this namespace, net.netfilter.nf_conntrack_*. Reads and writes take effect at once: `ct.settings.acct = true`. */
   get settings(): ConntrackSettings {
     this.#settings ??= new ConntrackSettings(() => {
       const { lifetime, transport } = this.#exchange;
@@ -443,11 +443,12 @@ export class Conntrack extends syncAndAsync(ConntrackOperations) {
   }
 
   /**
-   * Events of flows from now on, one by one, in a socket of its own.
+   * Yields the events of flows from now on, one by one. The monitor has its own socket.
    *
-   * When events are lost because the buffer is full, the table is read again and comes as an item of type 'state'. The monitor is open until its
-   * iteration is left, `close()`, the signal, or the end of this handle. With net.netfilter.nf_conntrack_events 2, the kernel's default since
-   * Linux 6.0, a flow has events only if somebody on the machine listened when it began.
+   * If the buffer is full and events are lost, the monitor reads the table again and yields it as an item of type 'state'. The monitor
+   * stays open until you leave its iteration or call `close()`, the signal aborts, or this handle closes. If the sysctl
+   * net.netfilter.nf_conntrack_events is 2, the kernel's default since Linux 6.0, a flow has events only if a program on the machine listened
+   * when the flow began.
    *
    * @param options `kinds`, `expectations`, `initial`, `receiveBufferBytes` (4096 to 1 GiB, default 8 MiB), `signal`
    * @throws StateError ERR_CLOSED, TypeError, RangeError

@@ -14,27 +14,27 @@ import {
 
 type Tuple = FlowTuple & { protocol: Protocol };
 
-/** A connection that a helper expects because another connection has announced it, such as the data connection of FTP. */
+/** A connection that a helper expects because another connection announced it, such as the data connection of FTP. */
 export interface Expectation {
   family: FlowFamily;
-  /** The flow whose helper expects it. */
+  /** The flow whose helper expects the connection. */
   master: Tuple;
-  /** Its addresses and ports. Only the bits that `mask` has count. */
+  /** The addresses and ports of the expected connection. Only the bits in `mask` count. */
   tuple: Tuple;
-  /** The bits that count. The kernel uses those of the source only: '0.0.0.0' and port 0 match anything. */
+  /** The bits that count. The kernel uses the mask of the source only: '0.0.0.0' and port 0 match anything. */
   mask: { source: string; destination: string; sourcePort?: number; destinationPort?: number };
-  /** Seconds until the kernel forgets it. */
+  /** Seconds until the kernel forgets the expectation. */
   timeoutSeconds?: number;
   id: number;
   zone: number;
   flags: ('permanent' | 'inactive' | 'userspace' | number)[];
-  /** Its kind, among those of its helper. */
+  /** The class of the expectation, a number that the helper defines. */
   class?: number;
-  /** The helper of the master: 'ftp'. */
+  /** The helper of the master, such as 'ftp'. */
   helper?: string;
-  /** How NAT will change it, and the direction in which it will come. */
+  /** How NAT will change the connection, and the direction in which it will arrive. */
   translation?: { direction: 'original' | 'reply' | number; tuple: Partial<Tuple> };
-  /** The name of the kernel's function that is called when it comes. */
+  /** The name of the kernel function that is called when the connection arrives. */
   function?: string;
   unknown?: UnknownAttribute[];
 }
@@ -44,20 +44,20 @@ export interface NewExpectation {
   /** One direction of the flow that has the helper. */
   master: FlowKey;
   tuple: FlowKey;
-  /** Default: from the source's address, from any port. */
+  /** Default: the whole source address, and any source port. */
   mask?: Expectation['mask'];
-  /** 1 to 2,147,483; default what the helper says (FTP: 300). */
+  /** 1 to 2,147,483. Default: the helper's own timeout (FTP: 300). */
   timeoutSeconds?: number;
   flags?: readonly ('permanent' | 'inactive')[];
   class?: number;
 }
 
-/** What names an expectation. */
+/** The fields that identify an expectation. */
 export type ExpectationKey = Pick<Expectation, 'tuple'> & { zone?: number; id?: number };
 
 const MAX_TIMEOUT_SECONDS = 2_147_483;
 
-/** @internal Undefined where it has no whole tuples, because nothing could name it. */
+/** @internal Undefined if a tuple is incomplete, because then nothing can name the expectation. */
 export function expectationOf(wire: WireExpectation, family: number): Expectation | undefined {
   const master = keyOf(wire.master);
   const tuple = keyOf(wire.tuple);
@@ -132,7 +132,7 @@ export function checkExpectationKey(key: ExpectationKey): { family: number; wire
   return { family: numberOfFamily(checked.family), wire };
 }
 
-/** An expectation that was read can be given as a key, too. */
+/** All fields of an expectation, because one that was read is accepted as a key. */
 const KEY_FIELDS = Object.keys({
   tuple: true,
   zone: true,

@@ -6,10 +6,10 @@ import { IPPROTO_TCP, IPPROTO_UDP } from '../linux/in.ts';
 import { type FlowFamily, numberOfFamily } from './flow.ts';
 import type { FlowView, Place, TupleView } from './view.ts';
 
-/** One port, or all from one to another, both included. */
+/** One port, or a range that includes both ends. */
 export type PortFilter = number | { from: number; to: number };
 
-/** Addresses and ports of one direction. Fields that are left out match anything. */
+/** The addresses and ports of one direction. A field that is left out matches anything. */
 export interface TupleFilter {
   /** An address, or a prefix: '10.0.0.0/8'. */
   source?: string;
@@ -18,19 +18,19 @@ export interface TupleFilter {
   destinationPort?: PortFilter;
 }
 
-/** Which flows are meant: all fields must match. The addresses and ports are those of the first packet. */
+/** Selects flows: all fields must match. The addresses and ports are those of the first packet. */
 export interface FlowFilter extends TupleFilter {
   family?: FlowFamily;
   protocol?: Protocol;
-  /** The addresses and ports of answers. Where NAT has changed the destination, their source is the new one. */
+  /** The addresses and ports of replies. If NAT changed the destination, replies come from the new destination. */
   reply?: TupleFilter;
-  /** The mark, or the bits of it that `mask` has. */
+  /** The mark, or only the bits of it that are set in `mask`. */
   mark?: number | { value: number; mask: number };
-  /** 0 is the default zone. */
+  /** The zone; 0 is the default zone. */
   zone?: number;
   /** Flags that must all be set. */
   status?: readonly StatusFlag[];
-  /** NAT has changed its source, or its destination. */
+  /** Only flows whose source, or whose destination, NAT has changed. */
   nat?: 'source' | 'destination';
 }
 
@@ -74,8 +74,8 @@ class TupleMatch {
   }
 
   /**
-   * Writes what the kernel can compare by itself in a dump: whole addresses and single ports. Linux 6.1 to 6.18 compare IPv6 addresses the
-   * wrong way round, so the kernel is never asked to compare those.
+   * Writes the fields that the kernel can compare itself in a dump: whole addresses and single ports. Linux 6.1 to 6.18 compare IPv6
+   * addresses in the wrong byte order, so the kernel is never asked to compare IPv6 addresses.
    */
   kernel(wire: WireTuple): number {
     let fields = 0;
@@ -87,7 +87,7 @@ class TupleMatch {
       wire.destination4 = this.destination.bytes.join('.');
       fields |= FILTER_FIELDS.destination;
     }
-    // The kernel compares ports of these two protocols only.
+    // The kernel compares the ports of only these two protocols.
     if (wire.protocol !== IPPROTO_TCP && wire.protocol !== IPPROTO_UDP) return fields;
     if (isSingle(this.sourcePort)) {
       wire.sourcePort = this.sourcePort.from;
@@ -105,7 +105,7 @@ const isWhole4 = (prefix: Prefix | undefined): prefix is Prefix =>
   prefix !== undefined && prefix.bytes.length === 4 && prefix.length === 32;
 const isSingle = (range: Range | undefined): range is Range => range !== undefined && range.from === range.to;
 
-/** A filter that has been checked: it says what to ask the kernel for, and decides about each flow. */
+/** A filter that has been checked. It makes the request to the kernel, and decides about each flow. */
 export class CheckedFilter {
   readonly family: FlowFamily | undefined;
   readonly #protocol: number | undefined;
@@ -132,7 +132,7 @@ export class CheckedFilter {
     this.family = this.#familyOf(filter.family);
   }
 
-  /** All addresses must be of one IP version. */
+  /** Finds the IP version, which must be the same for all addresses. */
   #familyOf(given: FlowFamily | undefined): FlowFamily | undefined {
     let family = given === undefined ? undefined : checkOneOf(given, ['family'], ['ipv4', 'ipv6']);
     const sides = [
@@ -151,7 +151,7 @@ export class CheckedFilter {
     return family;
   }
 
-  /** The filter of a dump. Kernels ignore parts that they do not know, so `matches` must be asked about each flow. */
+  /** The filter of a dump. Kernels ignore the parts that they do not know, so the caller must also check each flow with `matches`. */
   request(): { family: number; wire: WireFlow } {
     const wire: WireFlow = {};
     const family = this.family === undefined ? 0 : numberOfFamily(this.family);
@@ -235,7 +235,7 @@ function markOf(mark: unknown): { value: number; mask: number } {
   const { value, mask } = mark as { value: number; mask: number };
   checkInteger(value, ['mark', 'value'], 0, 0xffffffff);
   checkInteger(mask, ['mark', 'mask'], 0, 0xffffffff);
-  // The kernel compares the masked mark with the whole value: a bit outside would match nothing.
+  // The kernel compares the masked mark with the whole value, so a bit outside the mask would match nothing.
   if ((value & ~mask) !== 0) throw rangeError(['mark', 'value'], 'no bits outside of the mask', value);
   return { value, mask };
 }

@@ -25,7 +25,7 @@ import { AF_INET, AF_INET6 } from '../linux/socket.ts';
 /** The IP version of a flow's addresses. */
 export type FlowFamily = 'ipv4' | 'ipv6';
 
-/** What ICMP has in the place of ports: the type and the code of a message, and the number that its answer repeats. */
+/** The fields that ICMP has in place of ports: the type and code of a message, and an id that the reply repeats. */
 export interface IcmpKey {
   /** 0 to 255. */
   type: number;
@@ -39,32 +39,32 @@ export interface IcmpKey {
 export interface FlowTuple {
   source: string;
   destination: string;
-  /** 0 to 65535, of protocols with ports. GRE has its keys here. */
+  /** 0 to 65535, for protocols with ports. For GRE, it is the key. */
   sourcePort?: number;
   destinationPort?: number;
-  /** Only of ICMP and ICMPv6. */
+  /** Only for ICMP and ICMPv6. */
   icmp?: IcmpKey;
-  /** The zone of this direction, where it is not that of the other (`ct original zone set`), 1 to 65535. */
+  /** The zone of this direction, if the directions have different zones (`ct original zone set`), 1 to 65535. */
   zone?: number;
 }
 
-/** What names a flow: one of its two directions. */
+/** Identifies a flow by one of its two directions. */
 export interface FlowKey extends Omit<FlowTuple, 'zone'> {
   protocol: Protocol;
   /** The zone of the flow; default 0. */
   zone?: number;
 }
 
-/** A flow as it was read, or a key: what an operation on one flow takes. */
+/** A flow that was read, or a key. The operations on one flow take this. */
 export type FlowReference = FlowKey | { protocol: Protocol; original: FlowTuple; zone?: number };
 
-/** What one direction of a flow has carried. */
+/** The packets and bytes that one direction of a flow has carried. */
 export interface FlowCounters {
   packets: bigint;
   bytes: bigint;
 }
 
-/** The address, and the port, that NAT has put in place of another. */
+/** The address and the port that NAT put in place of others. */
 export interface FlowTranslation {
   address: string;
   port?: number;
@@ -74,49 +74,51 @@ export interface FlowTranslation {
 export interface Flow {
   family: FlowFamily;
   protocol: Protocol;
-  /** The addresses of the first packet, as it was sent. */
+  /** The addresses of the first packet, as its sender sent it. */
   original: FlowTuple;
-  /** The addresses of answers. They differ from those of `original`, turned round, where NAT has changed them. */
+  /** The addresses of replies. They are those of `original` with the two ends swapped, unless NAT has changed them. */
   reply: FlowTuple;
-  /** Bits without a name are one number at the end. */
+  /** The status flags. Bits without a name follow as one number. */
   status: (StatusFlag | number)[];
-  /** Seconds until the kernel forgets it if no packet comes; absent where a flowtable carries it. */
+  /** Seconds until the kernel forgets the flow if no packet arrives. Absent while a flowtable carries the flow. */
   timeoutSeconds?: number;
-  /** 0 where it has none. */
+  /** The mark; 0 if the flow has none. */
   mark: number;
   /** The zone of both directions; 0 is the default zone. */
   zone: number;
-  /** The numbers of the labels that are set, 0 to 127; empty where it has none. */
+  /** The numbers of the labels that are set, 0 to 127; empty if the flow has none. */
   labels: number[];
-  /** The kernel's number for it. It stays the same as long as the flow lives. */
+  /** The kernel's number for the flow. It does not change while the flow exists. */
   id: number;
-  /** References that the kernel holds. The number changes from one reading to the next. */
+  /** The number of references that the kernel holds. It differs from one read to the next. */
   use?: number;
-  /** Present where net.netfilter.nf_conntrack_acct was on when it began. */
+  /** Present if net.netfilter.nf_conntrack_acct was on when the flow began. */
   counters?: { original: FlowCounters; reply: FlowCounters };
-  /** Nanoseconds since 1970, where net.netfilter.nf_conntrack_timestamp was on when it began. `stopNanoseconds` is in events only. */
+  /**
+   * Nanoseconds since 1970. Present if net.netfilter.nf_conntrack_timestamp was on when the flow began. Only events have `stopNanoseconds`.
+   */
   timestamp?: { startNanoseconds: bigint; stopNanoseconds?: bigint };
   tcp?: WireFlow['tcp'];
   sctp?: WireFlow['sctp'];
   dccp?: WireFlow['dccp'];
-  /** What NAT put in place of the source and the destination of the first packet; empty where it changed nothing. */
+  /** The new source and destination that NAT gave to the first packet; empty if NAT changed nothing. */
   nat: { source?: FlowTranslation; destination?: FlowTranslation };
-  /** The helper that watches it: 'ftp'. */
+  /** The helper that watches the flow, such as 'ftp'. */
   helper?: string;
-  /** The helper's own data, as hex. */
+  /** The helper's own data, in hexadecimal. */
   helperInfo?: string;
-  /** The flow whose helper expected this one, where it was expected. */
+  /** The flow whose helper expected this flow. Absent if no helper expected it. */
   master?: FlowTuple & { protocol: Protocol };
   sequenceAdjustment?: { original?: WireFlow['originalAdjustment']; reply?: WireFlow['replyAdjustment'] };
   synproxy?: WireFlow['synproxy'];
   securityContext?: string;
-  /** Only in events, from Linux 6.14 with net.netfilter.nf_conntrack_timestamp on: when it happened, in nanoseconds since 1970. */
+  /** The time of the event, in nanoseconds since 1970. Only in events, since Linux 6.14, with net.netfilter.nf_conntrack_timestamp on. */
   eventNanoseconds?: bigint;
   unknown?: UnknownAttribute[];
 }
 
 const TUPLE_FIELDS = ['source', 'destination', 'sourcePort', 'destinationPort', 'icmp', 'zone'];
-/** Protocols whose tuples have ports. GRE has its keys there. */
+/** Protocols whose tuples have ports. A GRE tuple has its keys in the same place. */
 const WITH_PORTS: ReadonlySet<number> = new Set([
   IPPROTO_TCP,
   IPPROTO_UDP,
@@ -129,14 +131,14 @@ const WITH_PORTS: ReadonlySet<number> = new Set([
 export const familyOfNumber = (family: number): FlowFamily => (family === AF_INET6 ? 'ipv6' : 'ipv4');
 export const numberOfFamily = (family: FlowFamily): number => (family === 'ipv6' ? AF_INET6 : AF_INET);
 
-/** A tuple and the IP version of its addresses, checked and as the kernel wants it. */
+/** A checked tuple in the kernel's form, and the IP version of its addresses. */
 export interface CheckedTuple {
   readonly family: FlowFamily;
   readonly wire: WireTuple;
 }
 
 /**
- * Checks one direction. All of its fields must be there: the kernel refuses a request with less, or takes it for another one.
+ * Checks one direction. All of its fields must be present. The kernel refuses an incomplete tuple, or takes it for a different flow.
  * @throws TypeError, RangeError with the path
  */
 export function checkTuple(
@@ -183,9 +185,9 @@ function writeIcmp(wire: WireTuple, icmp: unknown, path: Path, version: 4 | 6): 
   );
 }
 
-/** The names of one flow in a request, with its zone. */
+/** Identifies one flow in a request, with its zone. */
 export interface CheckedKey extends CheckedTuple {
-  /** The zone of both directions; undefined is the default zone. */
+  /** The zone of both directions; undefined means the default zone. */
   readonly zone: number | undefined;
 }
 
@@ -195,14 +197,14 @@ export function checkReference(reference: FlowReference, path: Path = []): Check
     throw typeError(path, 'a flow, or one direction of it: { protocol, source, destination, ... }', reference);
   if (!('original' in reference)) {
     const { family, wire } = checkTuple(reference, reference.protocol, path, ['protocol']);
-    // The zone of a key is that of the whole flow. A zone of one direction only is in the tuple of a flow that was read.
+    // The zone of a key belongs to the whole flow. Only the tuple of a flow that was read can have a zone for one direction.
     const { zone, ...tuple } = wire;
     return { family, wire: tuple, zone };
   }
   const { protocol, original, zone = 0 } = reference;
   checkInteger(zone, [...path, 'zone'], 0, 0xffff);
   const checked = checkTuple(original, protocol, [...path, 'original']);
-  // The kernel refuses a request with both.
+  // The kernel refuses a request that has both zones.
   if (zone !== 0 && checked.wire.zone !== undefined)
     throw rangeError([...path, 'zone'], "0 beside a zone of the tuple's", zone);
   return { ...checked, zone: zone === 0 ? undefined : zone };
@@ -223,7 +225,7 @@ export function tupleOf(wire: WireTuple | undefined): FlowTuple | undefined {
   return tuple;
 }
 
-/** The numbers of the bits that are set, in the kernel's order: label n is bit n % 8 of byte n / 8. */
+/** Returns the numbers of the bits that are set, in the kernel's order: label n is bit n % 8 of byte n / 8. */
 export function labelNumbers(hex: string | undefined): number[] {
   const numbers: number[] = [];
   for (const [i, byte] of (fromHex(hex ?? '') ?? []).entries())
@@ -244,7 +246,7 @@ export function labelBits(labels: unknown, path: Path): string {
   return toHex(bits);
 }
 
-/** The flow of a message; undefined where it has no whole tuple, because nothing could name it. */
+/** Converts a message to a flow; undefined if the tuple is incomplete, because then nothing can name the flow. */
 export function flowOf(wire: WireFlow, family: number): Flow | undefined {
   const original = tupleOf(wire.original);
   const reply = tupleOf(wire.reply);
@@ -262,7 +264,7 @@ export function flowOf(wire: WireFlow, family: number): Flow | undefined {
     id: wire.id ?? 0,
     nat: {},
   };
-  // Answers go to the address that NAT has put in place of the source, and come from the one in place of the destination.
+  // Replies go to the new source that NAT chose, and come from the new destination.
   if (status.includes('source-nat')) flow.nat.source = translation(reply.destination, reply.destinationPort);
   if (status.includes('destination-nat')) flow.nat.destination = translation(reply.source, reply.sourcePort);
   const { originalCounters, replyCounters, startNanoseconds, stopNanoseconds } = wire;
@@ -283,7 +285,7 @@ export function flowOf(wire: WireFlow, family: number): Flow | undefined {
   return flow;
 }
 
-/** Fields of a message that have another form in a flow, and fields of requests, which no flow has. */
+/** Fields that have a different form in a flow than in a message, and fields that only requests have. */
 type OtherForm =
   | 'original'
   | 'reply'
@@ -305,7 +307,7 @@ type OtherForm =
   | 'labelsMask'
   | 'filter'
   | 'statusMask';
-/** Fields that a flow has as they are. The compiler finds a field of the table that is in neither list. */
+/** Fields that are the same in a flow and in a message. The compiler reports a field of the table that is in neither list. */
 const SAME = Object.keys({
   timeoutSeconds: true,
   use: true,

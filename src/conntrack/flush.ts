@@ -13,20 +13,20 @@ import {
 import { attributesAt, FLOW_MESSAGE, familyOfMessage, flowCall } from './requests.ts';
 import { FlowView } from './view.ts';
 
-/** How many requests are gathered before they are sent: 8 MiB. A table with more flows is read again. */
+/** The number of requests collected before sending, about 8 MiB. A table with more matching flows is read again. */
 const AT_ONCE = 100_000;
 const BYTES_OF_EACH = 84;
 const DELETE = nfnetlinkType(NFNL_SUBSYS_CTNETLINK, C.IPCTNL_MSG_CT_DELETE);
 
-/** Which flows are meant. */
+/** Selects flows. */
 export interface FlowSelection {
-  /** What the kernel is asked for. Kernels ignore parts of a filter that they do not know, so `matches` decides about each flow. */
+  /** The request to the kernel. Kernels ignore the parts of a filter that they do not know, so `matches` must decide about each flow. */
   request(): { family: number; wire: WireFlow };
   matches(source: Source, flow: FlowView): boolean;
 }
 
 /**
- * Ends the flows that match. Each request consists of bytes of the flow's own message: its tuple, its zone, its id. @returns how many were ended
+ * Ends the flows that match. Each request copies the tuple, the zone and the id from the flow's own message. @returns how many were ended
  */
 export function* flushMatching(exchange: Exchange, filter: FlowSelection, budget = exchange.budget): Operation<number> {
   let ended = 0;
@@ -48,7 +48,7 @@ export function* flushMatching(exchange: Exchange, filter: FlowSelection, budget
   }
 }
 
-/** Writes a request for each flow that matches, up to AT_ONCE. @returns whether there were more */
+/** Writes a request for each flow that matches, up to AT_ONCE. @returns whether more flows match */
 function* gather(
   exchange: Exchange,
   filter: FlowSelection,
@@ -64,7 +64,7 @@ function* gather(
       if (type !== FLOW_MESSAGE || !filter.matches(source, view.read(source, attributesAt(payload), end)))
         return undefined;
       const { original, id, zone } = view;
-      // The kernel takes a request without a whole tuple for one to end all flows.
+      // The kernel would end all flows if a request had an incomplete tuple.
       if (original.headerStart < 0 || original.protocol < 0 || original.source.start < 0) return undefined;
       if (requests.length === AT_ONCE) {
         more = true;

@@ -18,46 +18,46 @@ import {
   readFlow,
 } from './requests.ts';
 
-/** What an event says of a flow: it began, changed or ended. */
+/** The kind of an event: a flow began, changed or ended. */
 export type FlowEventKind = 'new' | 'update' | 'destroy';
 
-/** What a monitor tells. */
+/** The options of a monitor. */
 export interface ConntrackMonitorOptions {
-  /** Only events of these kinds; default all. */
+  /** Only events of these kinds. Default: all. */
   kinds?: readonly FlowEventKind[];
-  /** Also events of expectations. Default false. */
+  /** Also yield events of expectations. Default false. */
   expectations?: boolean;
-  /** Begin with the present flows: an item of type 'state'. Default false. */
+  /** Start with an item of type 'state' that has the present flows. Default false. */
   initial?: boolean;
-  /** Bytes of events that the kernel keeps for a slow program, 4096 to 1 GiB; default 8 MiB, about 6,500 events. */
+  /** The size of the kernel's buffer for events that are not read yet, in bytes, 4096 to 1 GiB. Default 8 MiB, about 6,500 events. */
   receiveBufferBytes?: number;
-  /** Ends the iteration; it then throws the signal's reason. */
+  /** Ends the iteration, which then throws the signal's reason. */
   signal?: AbortSignal;
 }
 
-/** One change of a flow, or of an expectation. */
+/** One change of a flow or of an expectation. */
 export type ConntrackEvent =
   | {
       type: FlowEventKind;
       flow: Flow;
-      /** The netlink port of the program that asked for it; 0 where a packet or a timeout caused it. */
+      /** The netlink port of the program that asked for the change; 0 if a packet or a timeout caused it. */
       port: number;
     }
   | { type: 'expectation-new' | 'expectation-destroy'; expectation: Expectation; port: number };
 
 /**
- * All flows, in place of events: at the beginning, and after events were lost. A change that happens while they are read may come again as an
- * event; the `id` of a flow tells whether it is the same one.
+ * All flows, at the start and after events were lost. A change that happens during the read may come again as an event. Compare the `id` of
+ * a flow to tell whether it is the same one.
  */
 export interface ConntrackState {
   type: 'state';
   reason: 'initial' | 'lost';
   flows: Flow[];
-  /** Present where the options ask for expectations. */
+  /** Present if the options ask for expectations. */
   expectations?: Expectation[];
 }
 
-/** What an iteration of a monitor yields. */
+/** An item that the iteration of a monitor yields. */
 export type ConntrackItem = ConntrackEvent | ConntrackState;
 
 const KINDS: readonly FlowEventKind[] = ['new', 'update', 'destroy'];
@@ -69,7 +69,7 @@ const GROUPS: Record<FlowEventKind, number> = {
 export const MONITOR_BUFFER_BYTES = 8 * 1024 * 1024;
 const MAX_BUFFER_BYTES = 1024 * 1024 * 1024;
 
-/** The multicast groups that the options want. @throws TypeError, RangeError with the path */
+/** Returns the multicast groups for the options. @throws TypeError, RangeError with the path */
 export function groupsOf(options: ConntrackMonitorOptions): number[] {
   checkObject(options, [], ['kinds', 'expectations', 'initial', 'receiveBufferBytes', 'signal']);
   const { kinds = KINDS, expectations = false, initial = false, receiveBufferBytes } = options;
@@ -87,7 +87,7 @@ export function groupsOf(options: ConntrackMonitorOptions): number[] {
   return groups;
 }
 
-/** What a monitor reads besides events. */
+/** The lists that a monitor reads in addition to events. */
 export interface ConntrackSource {
   flows(): Promise<Flow[]>;
   expectations(): Promise<Expectation[]>;
@@ -127,14 +127,14 @@ async function* itemsOf(
           if (event !== undefined && (!('flow' in event) || kinds.has(event.type))) events.push(event);
         }
       } catch (error) {
-        // A message that cannot be read counts as lost: nothing that the kernel says is dropped silently.
+        // A message that cannot be decoded counts as lost, so that no message of the kernel disappears silently.
         if (!(error instanceof DecodeError)) throw error;
         lost = true;
       }
     }
     yield* events;
     if (!lost || reader.closed) continue;
-    // The kernel delivers nothing until all that is there has been read.
+    // The kernel delivers no new events until the socket is empty.
     reader.drain();
     yield await stateOf('lost', source, options);
   }

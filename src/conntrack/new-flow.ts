@@ -4,36 +4,36 @@ import { STATUS, type StatusFlag, TCP_STATES, type WireFlow } from '../ctnetlink
 import { type Path, rangeError, typeError } from '../errors.ts';
 import { checkTuple, type Flow, type FlowTranslation, type FlowTuple, labelBits, numberOfFamily } from './flow.ts';
 
-/** An entry to create. A flow that was read can be given as it is: fields that only the kernel sets are ignored. */
+/** An entry to create. A flow that was read is accepted: fields that only the kernel sets are ignored. */
 export interface NewFlow extends Partial<Omit<Flow, 'protocol' | 'original' | 'reply' | 'timeoutSeconds'>> {
   protocol: Protocol;
   original: FlowTuple;
-  /** The addresses of answers; default `original` turned round. With `nat`, the kernel finds it. */
+  /** The addresses of replies. Default: `original` with the two ends swapped. With `nat`, the kernel chooses them. */
   reply?: FlowTuple;
-  /** Seconds until the kernel forgets it if no packet comes, 1 to 2,147,483. */
+  /** Seconds until the kernel forgets the flow if no packet arrives, 1 to 2,147,483. */
   timeoutSeconds: number;
 }
 
 /** Changes of a flow. Fields that are left out stay as they are. */
 export interface FlowPatch {
-  /** 1 to 2,147,483. Use `delete` to end a flow. */
+  /** 1 to 2,147,483. To end a flow, use `delete`. */
   timeoutSeconds?: number;
-  /** The mark, or the bits of it that `mask` has. */
+  /** The new mark, or only the bits of it that are set in `mask`. */
   mark?: number | { value: number; mask: number };
-  /** Flags to set. No kernel clears a flag. */
+  /** Flags to set. The kernel never clears a flag. */
   status?: readonly SettableStatus[];
-  /** These labels and no others. */
+  /** The complete new set of labels. */
   labels?: readonly number[];
-  /** '' takes its helper away. The kernel gives a flow that has begun no helper. */
+  /** '' removes the helper. The kernel cannot give a helper to a flow that has already begun. */
   helper?: string;
 }
 
-/** The flags of a status that can be set. */
+/** The status flags that a program can set. */
 export type SettableStatus = 'seen-reply' | 'assured' | 'fixed-timeout';
 
 const SETTABLE: readonly SettableStatus[] = ['seen-reply', 'assured', 'fixed-timeout'];
 const STATUS_NAMES = Object.keys(STATUS) as StatusFlag[];
-/** Each field of a flow: whether a new one is given it, or only the kernel sets it. The compiler finds a field that is missing here. */
+/** Says for each field whether a new flow can have it, or only the kernel sets it. The compiler reports a field that is missing here. */
 const FIELDS: Readonly<Record<keyof NewFlow, 'given' | 'kernel'>> = {
   family: 'given',
   protocol: 'given',
@@ -61,7 +61,7 @@ const FIELDS: Readonly<Record<keyof NewFlow, 'given' | 'kernel'>> = {
   sequenceAdjustment: 'kernel',
   unknown: 'kernel',
 };
-/** INT_MAX divided by the highest frequency of a kernel's timer (HZ 1000). Above it, some kernels store less than was given. */
+/** INT_MAX divided by the highest timer frequency of a kernel (HZ 1000). Above it, some kernels store a shorter timeout than requested. */
 const MAX_TIMEOUT_SECONDS = 2_147_483;
 const MAX_HELPER_BYTES = 15;
 
@@ -76,7 +76,8 @@ export function checkNewFlow(flow: NewFlow): { family: number; wire: WireFlow } 
     throw rangeError(['family'], `${checked.family}, as the addresses`, flow.family);
   checkObject(nat, ['nat'], ['source', 'destination']);
   const translated = nat.source !== undefined || nat.destination !== undefined;
-  // The kernel sets up NAT only where the answer is the original turned round. It would store another one, and rewrite no packet.
+  // The kernel sets up NAT only if the reply is `original` with the ends swapped. With other replies, the entry would exist but change no
+  // packet.
   const answer = reply === undefined || translated ? turnedRound(original) : reply;
   const answers = checkTuple(answer, protocol, ['reply']);
   if (answers.family !== checked.family)
@@ -111,7 +112,7 @@ const turnedRound = ({ source, destination, sourcePort, destinationPort, icmp }:
   ...(icmp !== undefined && { icmp: { ...icmp, type: ANSWERS.get(icmp.type) ?? icmp.type } }),
 });
 
-/** Requests and answers of ICMP and ICMPv6 that are pairs (invmap of nf_conntrack_proto_icmp.c and _icmpv6.c). */
+/** Pairs of requests and replies in ICMP and ICMPv6 (invmap of nf_conntrack_proto_icmp.c and _icmpv6.c). */
 const ANSWERS = new Map([
   [8, 0],
   [0, 8],
@@ -127,7 +128,7 @@ const ANSWERS = new Map([
   [140, 139],
 ]);
 
-/** The bits of a status that a request may set. The kernel sets the others by itself, or ignores them. */
+/** The status bits that a request may set. The kernel sets the others itself, or ignores them. */
 function statusBits(status: unknown): number {
   if (!Array.isArray(status)) throw typeError(['status'], 'an array of flags', status);
   let bits = 0;
@@ -183,7 +184,7 @@ function markOf(mark: NonNullable<FlowPatch['mark']>): Pick<WireFlow, 'mark' | '
   checkObject(mark, ['mark'], ['value', 'mask']);
   const value = checkInteger(mark.value, ['mark', 'value'], 0, 0xffffffff);
   const markMask = checkInteger(mark.mask, ['mark', 'mask'], 0, 0xffffffff);
-  // The kernel flips the bits of the value that are outside of the mask.
+  // The kernel inverts those bits of the mark that are set in the value but not in the mask.
   if ((value & ~markMask) !== 0) throw rangeError(['mark', 'value'], 'no bits outside of the mask', value);
   return { mark: value, markMask };
 }

@@ -15,13 +15,14 @@ import {
 import { type Flow, flowOf } from './flow.ts';
 
 /*
- * Requests to ctnetlink. The kernel explains only refusals by the policy of attributes, so each request says what an errno means for it.
+ * Requests to ctnetlink. When the kernel refuses a request, it explains only format errors of attributes. So each request here says what
+ * each errno means for it.
  */
 
-/** What the kernel's refusals mean, by the errno's name. */
+/** Explains the kernel's refusals, by the name of the errno. */
 export interface Refusals {
   readonly hints?: Readonly<Record<string, string>>;
-  /** The field that the kernel most likely means. */
+  /** The field that most likely caused the refusal. */
   readonly blame?: Readonly<Record<string, Path>>;
 }
 
@@ -69,8 +70,8 @@ export function flowCall(name: keyof typeof FLOW_CALLS, family: number, wire: Wi
 }
 
 /**
- * Ends one flow. The kernel takes a DELETE without a tuple for "all flows", so this function's type asks for a whole tuple. Only `flushCall`
- * writes that message without one.
+ * Ends one flow. The kernel treats a DELETE without a tuple as "all flows", so the type of this function requires a whole tuple. Only
+ * `flushCall` writes that message without a tuple.
  */
 export function deleteCall(
   family: number,
@@ -106,7 +107,7 @@ export function expectationCall(
 
 /** The address family in the header of a message. */
 export const familyOfMessage = (source: Source, payload: number): number => source.bytes[payload]!;
-/** Where the attributes of a message begin. */
+/** The position of the first attribute in a message. */
 export const attributesAt = (payload: number): number => payload + nfgenmsg.size;
 
 export const FLOW_MESSAGE = nfnetlinkType(NFNL_SUBSYS_CTNETLINK, C.IPCTNL_MSG_CT_NEW);
@@ -115,18 +116,18 @@ export const EXPECTATION_MESSAGE = nfnetlinkType(NFNL_SUBSYS_CTNETLINK_EXP, C.IP
 export const EXPECTATION_DELETED = nfnetlinkType(NFNL_SUBSYS_CTNETLINK_EXP, C.IPCTNL_MSG_EXP_DELETE);
 export const STATISTICS_MESSAGE = nfnetlinkType(NFNL_SUBSYS_CTNETLINK, C.IPCTNL_MSG_CT_GET_STATS_CPU);
 
-/** The flow of an answer or an event; undefined where it has no whole tuple. */
+/** Reads the flow of a reply or an event; undefined if the tuple is incomplete, because then nothing can name the flow. */
 export function readFlow({ source, payload, end }: Message): Flow | undefined {
   const wire = flowTable.read(source, attributesAt(payload), end, NO_CONTEXT);
   return wire && flowOf(wire, familyOfMessage(source, payload));
 }
 
-/** The kernel's words for a message of a subsystem that it does not have. */
+/** The errors that the kernel returns for a subsystem that it does not have. */
 const LACKING: readonly string[] = ['EINVAL', 'EOPNOTSUPP'];
 
 const isLacking = (error: unknown): boolean => error instanceof NetlinkError && LACKING.includes(error.code);
 
-/** How many entries the namespace has, expired ones included. @throws UnsupportedError the kernel has no ctnetlink */
+/** Counts the entries of the namespace, including expired ones. @throws UnsupportedError the kernel has no ctnetlink */
 export function* countFlows(exchange: Exchange): Operation<number> {
   try {
     return yield* exchange.get(flowCall('totals', 0, {}), ({ source, payload, end }) => {
@@ -138,7 +139,7 @@ export function* countFlows(exchange: Exchange): Operation<number> {
   }
 }
 
-/** The error to throw for a refused request, which may mean that the kernel has no ctnetlink: a plain question tells. */
+/** Returns the error to throw for a refused request. The kernel may lack ctnetlink, so this sends a simple request to find out. */
 export function* explained(exchange: Exchange, error: unknown): Operation<unknown> {
   if (!isLacking(error)) return error;
   try {

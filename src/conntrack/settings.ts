@@ -3,13 +3,13 @@ import type { NetNs } from '../netns/netns.ts';
 import { defineSettings, type Setting, type SettingDefinition, Settings } from '../netns/settings.ts';
 
 /*
- * The sysctls net.netfilter.nf_conntrack_* (Documentation/networking/nf_conntrack-sysctl.rst, net/netfilter/nf_conntrack_standalone.c), without
- * their prefix.
+ * The sysctls net.netfilter.nf_conntrack_*, without their prefix (Documentation/networking/nf_conntrack-sysctl.rst,
+ * net/netfilter/nf_conntrack_standalone.c).
  */
 const on = { type: 'boolean' } as const satisfies SettingDefinition;
 const seconds = { type: 'number', min: 0, max: 0x7fffffff } as const satisfies SettingDefinition;
 const number = { type: 'number', min: 0, max: 0x7fffffff } as const satisfies SettingDefinition;
-/** Belongs to the whole machine: read-only in every namespace except the first. */
+/** A setting of the whole machine. It is read-only in every namespace except the first. */
 const ofHost = { ...number, inUserNamespace: 'read-only' } as const satisfies SettingDefinition;
 
 const DEFINITIONS = {
@@ -63,28 +63,32 @@ export type ConntrackSettingName = keyof typeof DEFINITIONS;
 export type ConntrackSetting = Setting<ConntrackSettingName>;
 
 /**
- * The settings of connection tracking in one namespace: the sysctls net.netfilter.nf_conntrack_*, typed. Each is read and written at once.
+ * The settings of connection tracking in one namespace: the sysctls net.netfilter.nf_conntrack_*, typed. Reads and writes take effect at
+ * once.
  *
- * Timeouts are in seconds, and apply to a flow from its next packet on. Reading a setting that this kernel lacks throws UnsupportedError;
- * writing throws NetNsError EACCES where it is read-only.
+ * Timeouts are in seconds. A new timeout applies to a flow from its next packet. Reading a setting that this kernel lacks throws
+ * UnsupportedError. Writing a read-only setting throws NetNsError EACCES.
  *
  * @example
  * ct.settings.acct = true; // flows that begin from now on count their packets and bytes
  */
 export interface ConntrackSettings {
-  /** Count packets and bytes of flows that begin from now on. */
+  /** Count the packets and bytes of new flows. */
   acct: boolean;
-  /** Buckets of the table, of the whole machine. */
+  /** The number of hash buckets of the table, for the whole machine. */
   buckets: number;
   /** Treat packets with a wrong checksum as invalid. */
   checksum: boolean;
-  /** Entries that this namespace has. */
+  /** The number of entries in this namespace. */
   readonly count: number;
-  /** Events for listeners: 0 none, 1 of all flows, 2 (the default since Linux 6.0) of flows that began while somebody listened. */
+  /** Events for listeners: 0 none, 1 for all flows, 2 (the default since Linux 6.0) for flows that began while a program listened. */
   events: number;
-  /** The largest number of expectations, of the whole machine. */
+  /** The largest number of expectations, for the whole machine. */
   expect_max: number;
-  /** Above so many bytes of incomplete IPv6 packets, no more are taken, until there are fewer than frag6_low_thresh. */
+  /**
+   * The largest memory for incomplete IPv6 packets, in bytes. Above it, the kernel takes no more until the use falls below
+   * frag6_low_thresh.
+   */
   frag6_high_thresh: number;
   frag6_low_thresh: number;
   frag6_timeout: number;
@@ -93,9 +97,9 @@ export interface ConntrackSettings {
   gre_timeout_stream: number;
   icmp_timeout: number;
   icmpv6_timeout: number;
-  /** The protocol (IANA's number) whose invalid packets are logged; 255 all, 0 none. */
+  /** The protocol (IANA number) whose invalid packets are logged; 255 logs all, 0 logs none. */
   log_invalid: number;
-  /** The largest number of entries, of the whole machine. Beyond it, packets that begin a flow are dropped. */
+  /** The largest number of entries, for the whole machine. When it is reached, the kernel drops packets that would begin a flow. */
   max: number;
   sctp_timeout_closed: number;
   sctp_timeout_cookie_echoed: number;
@@ -105,13 +109,13 @@ export interface ConntrackSettings {
   sctp_timeout_shutdown_ack_sent: number;
   sctp_timeout_shutdown_recd: number;
   sctp_timeout_shutdown_sent: number;
-  /** Treat only TCP resets outside of the window as invalid. */
+  /** Treat only TCP resets outside the window as invalid. */
   tcp_be_liberal: boolean;
-  /** Do not treat TCP resets outside of the window as invalid (Linux 5.14). */
+  /** Do not treat TCP resets outside the window as invalid (Linux 5.14). */
   tcp_ignore_invalid_rst: boolean;
-  /** Track TCP connections from the middle on: those that began before the tracking, or whose entry was ended. */
+  /** Track TCP connections from the middle: those that began before tracking, or whose entry was ended. */
   tcp_loose: boolean;
-  /** How many unanswered retransmissions there must be for tcp_timeout_max_retrans to apply. */
+  /** The number of unanswered retransmissions after which tcp_timeout_max_retrans applies. */
   tcp_max_retrans: number;
   tcp_timeout_close: number;
   tcp_timeout_close_wait: number;
@@ -123,7 +127,7 @@ export interface ConntrackSettings {
   tcp_timeout_syn_sent: number;
   tcp_timeout_time_wait: number;
   tcp_timeout_unacknowledged: number;
-  /** Note the times at which flows begin, from now on, and the times of events. */
+  /** Record when new flows begin, and when events happen. */
   timestamp: boolean;
   udp_timeout: number;
   udp_timeout_stream: number;

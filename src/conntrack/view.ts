@@ -3,19 +3,19 @@ import { NLA_HDRLEN } from '../linux/netlink.ts';
 import * as C from '../linux/nfnetlink_conntrack.ts';
 
 /*
- * The few attributes that decide whether a flow is meant, found without making objects: a table may have a million flows, of which ten are
- * wanted. `flowTable` reads the same ones; a test holds both together.
+ * Finds the few attributes that a filter compares, without creating objects. A table may have a million flows, of which ten match.
+ * `flowTable` reads the same attributes. A test checks that both agree.
  */
 
-/** Where an attribute's payload stands; `start` is -1 where it is absent. */
+/** The position of an attribute's payload; `start` is -1 if the attribute is absent. */
 export class Place {
   start = -1;
   end = -1;
 }
 
-/** One direction. */
+/** The attributes of one direction. */
 export class TupleView {
-  /** The attribute with its header, as it came: it names the flow in a request. */
+  /** The position of the whole attribute with its header. A request copies it to name the flow. */
   headerStart = -1;
   headerEnd = -1;
   readonly source = new Place();
@@ -34,7 +34,7 @@ export class TupleView {
   }
 }
 
-/** One flow's message. It is used again for the next. */
+/** The attributes of one flow's message. One object is reused for all messages, to save allocations. */
 export class FlowView {
   readonly original = new TupleView();
   readonly reply = new TupleView();
@@ -45,7 +45,7 @@ export class FlowView {
   #source!: Source;
   #tuple = this.original;
 
-  /** Finds what is in the attributes from `start` to `end`. @throws DecodeError where they lie about their lengths */
+  /** Finds the attributes from `start` to `end`. @throws DecodeError an attribute has a wrong length */
   read(source: Source, start: number, end: number): this {
     this.#source = source;
     this.original.clear();

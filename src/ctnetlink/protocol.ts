@@ -17,7 +17,7 @@ const PROTOCOLS = {
   udplite: C.IPPROTO_UDPLITE,
 } as const;
 
-/** The protocol behind the IP headers: its name, or its number (IANA's) if it has no name here. */
+/** The protocol above IP: its name, or its IANA number if it has no name here. */
 export type Protocol = keyof typeof PROTOCOLS | number;
 
 const KNOWN = Object.keys(PROTOCOLS) as (keyof typeof PROTOCOLS)[];

@@ -47,9 +47,9 @@ import {
 import * as C from '../linux/nfnetlink_conntrack.ts';
 
 /*
- * The attributes of ctnetlink (net/netfilter/nf_conntrack_netlink.c), one row each. conntrack's API writes and reads
- * them as messages, NFLOG reads the same ones inside its packets. Which of them the kernel sends depends on its
- * version, configuration and sysctls.
+ * The attributes of ctnetlink (net/netfilter/nf_conntrack_netlink.c), one row each. The conntrack API writes and reads
+ * them as messages. NFLOG reads the same attributes inside its packets. The kernel's version, configuration and sysctls
+ * decide which of them it sends.
  */
 
 function address(size: number, parse: typeof parseIPv4, format: typeof formatIPv4): Type<string> {
@@ -122,7 +122,7 @@ export const SCTP_STATES = {
   'heartbeat-acked': 9,
 } as const;
 
-/** enum ct_dccp_states (include/linux/netfilter/nf_conntrack_dccp.h); Linux 6.17 has removed DCCP. */
+/** enum ct_dccp_states (include/linux/netfilter/nf_conntrack_dccp.h). Linux 6.17 removed DCCP. */
 export const DCCP_STATES = {
   none: 0,
   request: 1,
@@ -137,7 +137,7 @@ export const DCCP_STATES = {
 } as const;
 
 export const tcpTable = attributes('CTA_PROTOINFO_TCP', {
-  /** As conntrack(8) prints it, in lower case. */
+  /** The state, with the name that conntrack(8) prints, in lower case. */
   state: opt(attribute(C.CTA_PROTOINFO_TCP_STATE, named(U8, TCP_STATES))),
   originalWindowScale: opt(u8(C.CTA_PROTOINFO_TCP_WSCALE_ORIGINAL)),
   replyWindowScale: opt(u8(C.CTA_PROTOINFO_TCP_WSCALE_REPLY)),
@@ -154,7 +154,7 @@ export const sctpTable = attributes('CTA_PROTOINFO_SCTP', {
 
 export const dccpTable = attributes('CTA_PROTOINFO_DCCP', {
   state: opt(attribute(C.CTA_PROTOINFO_DCCP_STATE, named(U8, DCCP_STATES))),
-  /** Of the side that began: 0 the client, 1 the server. */
+  /** The role of the side that began the connection: 0 client, 1 server. */
   role: opt(u8(C.CTA_PROTOINFO_DCCP_ROLE)),
   handshakeSequence: opt(u64be(C.CTA_PROTOINFO_DCCP_HANDSHAKE_SEQ)),
 });
@@ -164,7 +164,7 @@ export const counterTable = attributes('CTA_COUNTERS', {
   bytes: opt(u64be(C.CTA_COUNTERS_BYTES)),
 });
 
-/** How a helper has moved the sequence numbers of TCP. */
+/** The correction of TCP sequence numbers after a helper changed the length of the data. */
 export const adjustmentTable = attributes('CTA_SEQADJ', {
   position: opt(u32be(C.CTA_SEQADJ_CORRECTION_POS)),
   offsetBefore: opt(u32be(C.CTA_SEQADJ_OFFSET_BEFORE)),
@@ -205,7 +205,7 @@ export const STATUS = {
   dying: IPS_DYING,
   'fixed-timeout': IPS_FIXED_TIMEOUT,
   template: IPS_TEMPLATE,
-  /** IPS_UNTRACKED of old kernels; IPS_NAT_CLASH since Linux 4.13. */
+  /** IPS_UNTRACKED in old kernels, IPS_NAT_CLASH since Linux 4.13. */
   'nat-clash': IPS_UNTRACKED,
   helper: IPS_HELPER,
   offload: IPS_OFFLOAD,
@@ -215,16 +215,16 @@ export const STATUS = {
 /** A flag of a flow's status (IPS_*). */
 export type StatusFlag = keyof typeof STATUS;
 
-/** The kernel keeps these bits to itself (CTA_FILTER_F_* in net/netfilter/nf_conntrack_netlink.c). */
+/** The bits of CTA_FILTER (CTA_FILTER_F_* in net/netfilter/nf_conntrack_netlink.c). The kernel's public headers lack them. */
 export const FILTER_FIELDS = { source: 1, destination: 2, protocol: 8, sourcePort: 16, destinationPort: 32 } as const;
 
-/** Which fields of a tuple a dump is filtered by: bits in the host's byte order, unlike all else here. */
+/** Selects the fields of a tuple that filter a dump. Unlike all other attributes here, the bits are in the host's byte order. */
 const filterTable = attributes('CTA_FILTER', {
   originalFields: opt(u32ne(C.CTA_FILTER_ORIG_FLAGS)),
   replyFields: opt(u32ne(C.CTA_FILTER_REPLY_FLAGS)),
 });
 
-/** One flow: a message of ctnetlink, and what NFLOG puts into NFULA_CT. */
+/** One flow: a message of ctnetlink, and the content of NFULA_CT in NFLOG. */
 export const flowTable = attributes('CTA', {
   original: opt(nested(C.CTA_TUPLE_ORIG, tupleTable)),
   reply: opt(nested(C.CTA_TUPLE_REPLY, tupleTable)),
@@ -244,12 +244,12 @@ export const flowTable = attributes('CTA', {
       helperInfo: opt(bytes(C.CTA_HELP_INFO, { max: 1024 })),
     }),
   ),
-  /** Only written. The tuples and the status tell which addresses NAT has changed. */
+  /** Only written. In a flow that was read, the tuples and the status show which addresses NAT has changed. */
   sourceTranslation: opt(nested(C.CTA_NAT_SRC, translationTable)),
   destinationTranslation: opt(nested(C.CTA_NAT_DST, translationTable)),
   timeoutSeconds: opt(u32be(C.CTA_TIMEOUT)),
   mark: opt(u32be(C.CTA_MARK)),
-  /** Which bits of the mark are meant, in requests. */
+  /** The bits of the mark that a request compares or changes. */
   markMask: opt(u32be(C.CTA_MARK_MASK)),
   originalCounters: opt(nested(C.CTA_COUNTERS_ORIG, counterTable)),
   replyCounters: opt(nested(C.CTA_COUNTERS_REPLY, counterTable)),
@@ -272,7 +272,7 @@ export const flowTable = attributes('CTA', {
   synproxy: opt(nested(C.CTA_SYNPROXY, synproxyTable)),
   filter: opt(nested(C.CTA_FILTER, filterTable)),
   statusMask: opt(u32be(C.CTA_STATUS_MASK)),
-  /** Of events, from Linux 6.14 on with net.netfilter.nf_conntrack_timestamp. */
+  /** Only in events, since Linux 6.14, with net.netfilter.nf_conntrack_timestamp on. */
   eventNanoseconds: opt(u64be(C.CTA_TIMESTAMP_EVENT)),
 });
 
@@ -282,7 +282,7 @@ const EXPECTATION_FLAGS = {
   userspace: NF_CT_EXPECT_USERSPACE,
 } as const;
 
-/** A connection that a helper expects to come. */
+/** A connection that a helper expects. */
 export const expectationTable = attributes('CTA_EXPECT', {
   master: opt(nested(C.CTA_EXPECT_MASTER, tupleTable)),
   tuple: opt(nested(C.CTA_EXPECT_TUPLE, tupleTable)),
@@ -303,7 +303,7 @@ export const expectationTable = attributes('CTA_EXPECT', {
   function: opt(string(C.CTA_EXPECT_FN, 64)),
 });
 
-/** The answer to IPCTNL_MSG_CT_GET_STATS. */
+/** The reply to IPCTNL_MSG_CT_GET_STATS. */
 export const totalsTable = attributes('CTA_STATS_GLOBAL', {
   entries: opt(u32be(C.CTA_STATS_GLOBAL_ENTRIES)),
   maxEntries: opt(u32be(C.CTA_STATS_GLOBAL_MAX_ENTRIES)),

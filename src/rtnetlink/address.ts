@@ -39,7 +39,7 @@ export const SCOPES = {
   host: RT_SCOPE_HOST,
   nowhere: RT_SCOPE_NOWHERE,
 } as const;
-/** How far an address or a route is valid (RT_SCOPE_*). */
+/** The area in which an address or a route is valid (RT_SCOPE_*). */
 export type Scope = keyof typeof SCOPES;
 
 const ADDRESS_FLAGS = {
@@ -55,14 +55,17 @@ const ADDRESS_FLAGS = {
   mcautojoin: C.IFA_F_MCAUTOJOIN,
   'stable-privacy': C.IFA_F_STABLE_PRIVACY,
 } as const;
-/** One bit is 'secondary' with IPv4 (goes when the first address of its network goes) and 'temporary' with IPv6 (RFC 8981). */
+/**
+ * A flag of an address. One bit has two names: IPv4 'secondary' (removed with the first address of its network), IPv6 'temporary' (RFC
+ * 8981).
+ */
 export type AddressFlag = keyof typeof ADDRESS_FLAGS | 'secondary' | 'temporary';
 const FLAGS_OF: Readonly<Record<IpFamily, Readonly<Partial<Record<AddressFlag, number>>>>> = {
   ipv4: { secondary: C.IFA_F_SECONDARY, ...ADDRESS_FLAGS },
   ipv6: { temporary: C.IFA_F_TEMPORARY, ...ADDRESS_FLAGS },
 };
 
-/** Flags that have a field of their own. */
+/** Flags that have their own field in the options. */
 const SETTABLE_FLAGS = [
   ['noPrefixRoute', C.IFA_F_NOPREFIXROUTE],
   ['optimistic', C.IFA_F_OPTIMISTIC],
@@ -88,7 +91,7 @@ export const ifaddrmsg = struct('ifaddrmsg', {
   ifa_index: [4, U32_NE],
 });
 
-/** Lifetimes in seconds from the answer on, stamps in hundredths of a second since the system's start. */
+/** Lifetimes are in seconds from the reply. Timestamps are in hundredths of a second since the system started. */
 export const ifa_cacheinfo = struct('ifa_cacheinfo', {
   ifa_prefered: [4, U32_NE],
   ifa_valid: [4, U32_NE],
@@ -97,25 +100,25 @@ export const ifa_cacheinfo = struct('ifa_cacheinfo', {
 });
 
 export const IFA = attributes('IFA', {
-  /** The address; with IFA_LOCAL beside it, the network or the other end of a point-to-point link. */
+  /** The address. If IFA_LOCAL is present, this is the network, or the other end of a point-to-point link. */
   address: opt(attribute(C.IFA_ADDRESS, IP_ADDRESS)),
   /** The device's own address. IPv4 always has it. */
   local: opt(attribute(C.IFA_LOCAL, IP_ADDRESS)),
-  /** IPv4: a name for the address, up to 15 bytes; the device's name where none was given. Old programs look for 'eth0:something'. */
+  /** IPv4: a label, up to 15 bytes; by default the device's name. Old programs look for 'eth0:something'. */
   label: opt(attribute(C.IFA_LABEL, deviceName())),
-  /** IPv4: the broadcast address; absent unless one was given. */
+  /** IPv4: the broadcast address; absent unless a program set one. */
   broadcast: opt(attribute(C.IFA_BROADCAST, IP_ADDRESS)),
   /** IPv6: an anycast address. */
   anycast: opt(attribute(C.IFA_ANYCAST, IP_ADDRESS)),
   /** IPv6: a multicast address. */
   multicast: opt(attribute(C.IFA_MULTICAST, IP_ADDRESS)),
-  /** How long it is valid, and since when. */
+  /** How long the address is valid, and since when. */
   cacheInfo: opt(attribute(C.IFA_CACHEINFO, ifa_cacheinfo)),
-  /** All flags; the header has the lower eight. */
+  /** All flags. The header has only the lower eight. */
   flags: opt(u32ne(C.IFA_FLAGS)),
   /** The metric of the route to the address's network. */
   metric: opt(u32ne(C.IFA_RT_PRIORITY)),
-  /** Who added it (Linux 5.18): the kernel for one of three reasons, or a program's own number. */
+  /** Who added the address (Linux 5.18): the kernel, for one of three reasons, or a program with its own number. */
   origin: opt(attribute(C.IFA_PROTO, named(U8, ORIGINS))),
 });
 
@@ -129,32 +132,32 @@ export interface LinkAddress
   /** The device's name. */
   device: string;
   family: IpFamily;
-  /** With its prefix length: '10.10.0.100/32'. */
+  /** The address with its prefix length: '10.10.0.100/32'. */
   address: string;
-  /** The other end of a point-to-point link. The prefix length then belongs to this address. */
+  /** The other end of a point-to-point link. If it is present, the prefix length belongs to it. */
   peer?: string;
   scope: Scope | number;
-  /** IPv6: it was used at once, without duplicate address detection. */
+  /** IPv6: the kernel skipped duplicate address detection for it. */
   noDad?: true;
-  /** The kernel makes no route to its network. */
+  /** The kernel creates no route to its network. */
   noPrefixRoute?: true;
-  /** IPv6: it is used before duplicate address detection has ended (RFC 4429). */
+  /** IPv6: the address is used before duplicate address detection has ended (RFC 4429). */
   optimistic?: true;
   /** IPv6: the home address of a mobile node (RFC 6275). */
   homeAddress?: true;
-  /** IPv6: temporary addresses are made from it (RFC 8981). Its prefix is /64. */
+  /** IPv6: the kernel derives temporary addresses from it (RFC 8981). Its prefix is /64. */
   manageTemporary?: true;
-  /** A device of a multicast group's address: the group is joined. */
+  /** Multicast addresses: the device joins the group. */
   autoJoin?: true;
-  /** Only read; the fields above set some of them. Bits without a name are one number at the end. */
+  /** Read-only; the fields above set some flags. Bits without a name follow as one number. */
   flags: (AddressFlag | number)[];
-  /** How many seconds it stays valid; absent where it is for ever. */
+  /** Seconds for which the address stays valid. Absent if that is forever. */
   validSeconds?: number;
-  /** For how many seconds new connections use it; absent where it is for ever. */
+  /** Seconds for which new connections use the address. Absent if that is forever. */
   preferredSeconds?: number;
-  /** When it was added, in hundredths of a second since the system's start. */
+  /** When the address was added, in hundredths of a second since the system started. */
   createdCentiseconds?: number;
-  /** When it was last changed, in hundredths of a second since the system's start. */
+  /** When the address was last changed, in hundredths of a second since the system started. */
   updatedCentiseconds?: number;
 }
 
@@ -184,44 +187,44 @@ export function readAddress(header: AddressHeader, value: AddressAttributes, dev
   return result;
 }
 
-/** What can be said of an address besides itself. An address that was read can be given: fields that only the kernel sets are ignored. */
+/** The options of an address. An address that was read is accepted: fields that only the kernel sets are ignored. */
 export interface AddressOptions
   extends Partial<Pick<LinkAddress, 'device' | 'family' | 'address' | 'flags' | 'anycast' | 'multicast' | 'unknown'>>,
     Partial<Pick<LinkAddress, 'createdCentiseconds' | 'updatedCentiseconds'>> {
-  /** The other end of a point-to-point link. The prefix length then belongs to this address. */
+  /** The other end of a point-to-point link. If it is given, the prefix length belongs to it. */
   peer?: string;
-  /** IPv4: the broadcast address; none where left out. */
+  /** IPv4: the broadcast address. Default: none. */
   broadcast?: string;
-  /** How far it is valid. Default 'host' for 127.0.0.0/8, else 'global'. The kernel finds the scope of IPv6 addresses itself. */
+  /** The area in which it is valid. Default: 'host' for 127.0.0.0/8, else 'global'. For IPv6, the kernel chooses the scope. */
   scope?: Scope | number;
-  /** Seconds until the kernel removes it, 1 to 2^32-2. It stays where left out. */
+  /** Seconds until the kernel removes the address, 1 to 2^32-2. Default: it stays. */
   validSeconds?: number;
-  /** For how many seconds new connections use it, at most `validSeconds`. */
+  /** Seconds for which new connections use the address, at most `validSeconds`. */
   preferredSeconds?: number;
   /** The metric of the route to its network. */
   metric?: number;
-  /** The kernel is to make no route to its network. */
+  /** Do not create a route to its network. */
   noPrefixRoute?: boolean;
-  /** IPv6 only: use it before duplicate address detection has ended. */
+  /** IPv6 only: use the address before duplicate address detection has ended. */
   optimistic?: boolean;
   /** IPv6 only: the home address of a mobile node. */
   homeAddress?: boolean;
-  /** IPv6 only: make temporary addresses from it. Its prefix must be /64. */
+  /** IPv6 only: derive temporary addresses from it. Its prefix must be /64. */
   manageTemporary?: boolean;
-  /** Join the group that the address is of. */
+  /** Multicast addresses: join the group. */
   autoJoin?: boolean;
-  /** Who adds it (Linux 5.18). */
+  /** Who adds the address (Linux 5.18). */
   origin?: LinkAddress['origin'];
-  /** IPv4 only: the label, 1 to 15 bytes; the device's name where left out. `ip` insists on 'eth0' or 'eth0:...', the kernel does not. */
+  /** IPv4 only: the label, 1 to 15 bytes. Default: the device's name. `ip` requires 'eth0' or 'eth0:...', but the kernel does not. */
   label?: string;
   /**
-   * IPv6 only: use the address at once. Otherwise the kernel first asks for a second or two whether another has it (duplicate address
-   * detection), and it is 'tentative' meanwhile.
+   * IPv6 only: use the address at once. Otherwise the kernel first takes a second or two to ask whether another host has it (duplicate
+   * address detection). In that time, the address is 'tentative'.
    */
   noDad?: boolean;
 }
 
-/** The compiler finds a field that is missing here. */
+/** The type of this object makes the compiler report a field that is missing here. */
 const OPTIONS = Object.keys({
   label: true,
   noDad: true,
@@ -255,7 +258,7 @@ function checkScope(scope: unknown): Scope | number {
   throw rangeError(['scope'], expected, scope);
 }
 
-/** The message for an address, without the device's index. */
+/** Writes the message for an address, without the device's index. */
 export function writeAddress(
   name: string,
   address: string,
@@ -295,7 +298,7 @@ export function writeAddress(
       throw typeError([field], 'nothing: only IPv6 has such addresses', true);
     bits |= bit;
   }
-  // The header has room for the lower eight bits.
+  // The header has room for only the lower eight bits.
   if (bits > 0xff) attributes.flags = bits;
   const loopback = prefix.family === 'ipv4' && prefix.address.startsWith('127.');
   return {
@@ -303,7 +306,7 @@ export function writeAddress(
       ifa_family: FAMILIES[prefix.family],
       ifa_prefixlen: prefix.length,
       ifa_flags: bits & 0xff,
-      // The kernel finds the scope of IPv6 addresses itself, and takes that of IPv4 addresses as it is given.
+      // The kernel chooses the scope of IPv6 addresses itself. For IPv4, it takes any given scope.
       ifa_scope: options.scope === undefined ? (loopback ? 'host' : 'global') : checkScope(options.scope),
       ifa_index: 0,
     },
@@ -328,7 +331,7 @@ export function refusalsOfAddress(name: string, adding: boolean): Refusals {
   };
 }
 
-/** From a field of a message to that of the object that the caller gave. */
+/** Maps a field of a message to the field of the caller's object, for errors. */
 export function fieldOfAddress([field]: Path): Path {
   return field === undefined ? [] : [field === 'local' ? 'address' : field];
 }
@@ -359,12 +362,12 @@ export function* changeAddress(
   yield* exchange.request(call);
 }
 
-/** The addresses of all devices, or of one. */
+/** Lists the addresses of all devices, or of one. */
 export function* listAddresses(exchange: Exchange, devices: Devices, filter: DeviceFilter): Operation<LinkAddress[]> {
   const index = yield* devices.indexIn(filter);
   const header = { ifa_family: 0, ifa_prefixlen: 0, ifa_flags: 0, ifa_scope: 0, ifa_index: index };
   const found = yield* dump(exchange, ADDRESS, { syscall: 'RTM_GETADDR', type: RTM_GETADDR, header });
-  // Kernels before 4.20 do not filter.
+  // Kernels before 4.20 do not filter by device.
   const wanted = index === 0 ? found : found.filter(([{ ifa_index }]) => ifa_index === index);
   const nameOf = yield* devices.names(wanted.map(([{ ifa_index }]) => ifa_index));
   return present(wanted, ([head, attributes]) => {

@@ -5,13 +5,13 @@ import { type Path, printable, rangeError, typeError } from '../errors.ts';
 const MAX_NAME = 15;
 /** MAX_ADDR_LEN (include/linux/netdevice.h): the longest hardware address, in bytes. */
 const MAX_HARDWARE_ADDRESS = 32;
-/** What every IPv4 host must take (RFC 791). The kernel switches IPv4 off on a device with a smaller MTU. */
+/** The smallest packet that every IPv4 host must accept (RFC 791). With a smaller MTU, the kernel switches IPv4 off on the device. */
 const MIN_MTU = 68;
 const MAX_MTU = 0x7fffffff;
 
 const encoder = new TextEncoder();
 
-/** Lone surrogates (U+DC80 to U+DCFF) stand for bytes above 0x7f of a name that is not UTF-8. */
+/** Encodes a name. Lone surrogates (U+DC80 to U+DCFF) stand for the bytes above 0x7f of a name that is not UTF-8. */
 function encodeName(name: string): Uint8Array {
   const bytes: number[] = [];
   for (const character of name) {
@@ -22,7 +22,7 @@ function encodeName(name: string): Uint8Array {
   return Uint8Array.from(bytes);
 }
 
-/** The name of a device, or a label in its place. The kernel takes nearly any bytes, so all of them must survive reading and writing. */
+/** The type of a device name or a label. The kernel accepts nearly any bytes, so a name must be the same after reading and writing. */
 export function deviceName(max = MAX_NAME): Type<string> {
   return {
     kind: `device name(${max})`,
@@ -44,7 +44,7 @@ export function deviceName(max = MAX_NAME): Type<string> {
   };
 }
 
-/** The hardware address of a device or neighbour, 'aa:bb:cc:dd:ee:ff'; tunnels and InfiniBand have other lengths. */
+/** The hardware address of a device or neighbour, 'aa:bb:cc:dd:ee:ff'. Tunnels and InfiniBand have other lengths. */
 export const HARDWARE_ADDRESS: Type<string> = {
   kind: 'hardware address',
   write(writer, value) {
@@ -60,7 +60,7 @@ export const HARDWARE_ADDRESS: Type<string> = {
   },
 };
 
-/** The index of a device. Callers give and get its name: the kernel is asked for the one by the other, and the index is left where there is no name. */
+/** The index of a device. Callers use names instead, which the library looks up. An index stays a number if no device here has it. */
 export const DEVICE_INDEX: Type<string | number> = {
   kind: 'device index',
   lengths: { min: 4, max: 4 },
@@ -71,7 +71,7 @@ export const DEVICE_INDEX: Type<string | number> = {
   read: U32_NE.read,
 };
 
-/** One byte that is 0 or 1; other values stay raw. */
+/** One byte that is 0 or 1; other values stay undecoded. */
 export const BOOLEAN: Type<boolean> = {
   kind: 'boolean',
   write(writer, value) {
@@ -83,7 +83,7 @@ export const BOOLEAN: Type<boolean> = {
   },
 };
 
-/** A setting that is there or not: attributes of newer kernels have a byte in answers, and none in requests. */
+/** A setting that is on if its attribute is present. Newer kernels add a byte in replies, but not in requests. */
 export const PRESENCE: Type<boolean> = {
   kind: 'presence',
   lengths: { min: 0, max: 1 },
@@ -93,11 +93,11 @@ export const PRESENCE: Type<boolean> = {
   read: ({ bytes }, start, end) => (end === start ? true : end - start === 1 ? bytes[start] !== 0 : undefined),
 };
 
-/** Bytes that dev_valid_name (net/core/dev.c) refuses. Its isspace() counts 0xa0, which is part of some UTF-8 characters. */
+/** Finds bytes that dev_valid_name (net/core/dev.c) refuses. Its isspace() counts 0xa0, which is part of some UTF-8 characters. */
 const isForbidden = (byte: number) =>
   byte === 0x20 || (byte >= 0x09 && byte <= 0x0d) || byte === 0xa0 || byte === 0x2f || byte === 0x3a;
 
-/** A name that a device can have. '%' is refused too: the kernel would take the name for a template and choose another. */
+/** Checks a name for a device. '%' is refused too, because the kernel would use the name as a template and choose a different one. */
 export function checkName(value: unknown, path: Path): string {
   if (typeof value !== 'string') throw typeError(path, 'the name of a device', value);
   const bytes = encodeName(value);
@@ -110,10 +110,10 @@ export function checkName(value: unknown, path: Path): string {
   return value;
 }
 
-/** Bytes of an alternative name (ALTIFNAMSIZ - 1). */
+/** The longest alternative name, in bytes (ALTIFNAMSIZ - 1). */
 const MAX_ALT_NAME = 127;
 
-/** A name that a device may have beside its own. The kernel takes all bytes but NUL. */
+/** Checks an alternative name for a device. The kernel accepts all bytes but NUL. */
 export function checkAltName(value: unknown, path: Path): string {
   if (typeof value !== 'string') throw typeError(path, 'the name of a device', value);
   const bytes = encodeName(value);
@@ -123,15 +123,15 @@ export function checkAltName(value: unknown, path: Path): string {
   return value;
 }
 
-/** Whether only an alternative name can be that long. */
+/** Whether a name is too long for anything but an alternative name. */
 export const isLongName = (name: string): boolean => encodeName(name).length > MAX_NAME;
 
-/** The name of a device that exists: its own, or an alternative one of more than 15 bytes. */
+/** Checks the name of a device that exists: its own name, or an alternative name of more than 15 bytes. */
 export function checkDevice(value: unknown, path: Path): string {
   return typeof value === 'string' && isLongName(value) ? checkAltName(value, path) : checkName(value, path);
 }
 
-/** An Ethernet address; returned in lower case. */
+/** Checks an Ethernet address. @returns it in lower case */
 export function checkMac(value: unknown, path: Path): string {
   if (typeof value !== 'string') throw typeError(path, "an address such as 'aa:bb:cc:dd:ee:ff'", value);
   if (!/^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$/.test(value)) {
@@ -149,7 +149,7 @@ export function checkBoolean(value: unknown, path: Path): boolean {
   return value;
 }
 
-/** A name in the text of an error, with control characters escaped: containers choose names. */
+/** Quotes a name for the text of an error. Control characters are escaped, because containers choose names. */
 export function quote(name: string): string {
   return `'${printable(name)}'`;
 }

@@ -9,23 +9,23 @@ import { request } from './request.ts';
 
 /** The options of a list. */
 export interface ListOptions {
-  /** Ends the call; it then throws the signal's reason. */
+  /** Ends the call, which then throws the signal's reason. */
   signal?: AbortSignal;
 }
 
-/** Which device a list is about. */
+/** Limits a list to one device. */
 export interface DeviceFilter extends ListOptions {
-  /** Only what belongs to this device; all devices where left out. */
+  /** Only the objects of this device. Default: all devices. */
   device?: string;
 }
 
-/** The name of a device, or undefined where it has gone. */
+/** Returns the name of a device, or undefined if the device no longer exists. */
 export type NameOf = (index: number) => string | undefined;
 
-/** A container has two or three devices: asking for each is quicker than reading all. */
+/** A container has two or three devices. For so few, one request for each is faster than a list of all. */
 const FEW_DEVICES = 4;
 
-/** Names and indexes of a namespace's devices. Callers give names, messages have indexes. */
+/** Finds the names and indexes of a namespace's devices. Callers use names, messages use indexes. */
 export class Devices {
   readonly #exchange: Exchange;
 
@@ -34,7 +34,7 @@ export class Devices {
   }
 
   /**
-   * The index of a device.
+   * Finds the index of a device.
    * @param field the field of `subject` that has the name, for errors
    */
   *indexOf(name: string, field: string, subject: unknown): Operation<number> {
@@ -43,14 +43,14 @@ export class Devices {
     return index;
   }
 
-  /** The index of the device in a filter; 0 where it has none. */
+  /** Finds the index of the device in a filter; 0 if the filter names none. */
   *indexIn(filter: DeviceFilter): Operation<number> {
     checkObject(filter, [], ['device', 'signal']);
     if (filter.device === undefined) return 0;
     return yield* this.indexOf(checkDevice(filter.device, ['device']), 'device', filter);
   }
 
-  /** The name of one device, or undefined where it has gone. */
+  /** Finds the name of one device, or undefined if the device no longer exists. */
   *nameOf(index: number): Operation<string | undefined> {
     const call = getLink({ ...LINK_HEADER, ifi_index: index }, {}, `${index}`, [], index);
     try {
@@ -62,7 +62,7 @@ export class Devices {
     }
   }
 
-  /** The names of these devices. Few are asked for one by one, many all at once. */
+  /** Finds the names of these devices: one request for each if there are few, else a list of all. */
   *names(indexes: readonly number[]): Operation<NameOf> {
     const wanted = new Set(indexes);
     if (wanted.size > FEW_DEVICES) {
@@ -77,7 +77,7 @@ export class Devices {
   }
 }
 
-/** How a request names a device: a name of more than 15 bytes can only be an alternative one (Linux 5.5). */
+/** Names a device in a request. A name of more than 15 bytes can only be an alternative name (Linux 5.5). */
 export const nameAttribute = (name: string): Partial<LinkAttributes> =>
   isLongName(name) ? { altName: name } : { name };
 
@@ -100,7 +100,7 @@ export function getLink(
   });
 }
 
-/** What `map` makes of each item, without those of which it makes nothing. */
+/** Maps the items, and leaves out those for which `map` returns undefined. */
 export function present<T, R>(items: readonly T[], map: (item: T) => R | undefined): R[] {
   return items.flatMap(item => map(item) ?? []);
 }

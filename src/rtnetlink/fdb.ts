@@ -33,20 +33,20 @@ export const FDB = attributes('NDA', {
   cacheInfo: opt(attribute(C.NDA_CACHEINFO, nda_cacheinfo)),
   /** The VLAN of the bridge, 1 to 4094. */
   vlan: opt(u16ne(C.NDA_VLAN)),
-  /** VXLAN: the UDP port of the other end, where it is not the device's. */
+  /** VXLAN: the UDP port of the other end, if it differs from the device's. */
   destinationPort: opt(u16be(C.NDA_PORT)),
-  /** VXLAN: the network at the other end, where it is not the device's. */
+  /** VXLAN: the network at the other end, if it differs from the device's. */
   networkId: opt(u32ne(C.NDA_VNI)),
-  /** VXLAN: the index of the device that packets leave by. */
+  /** VXLAN: the index of the device through which packets leave. */
   remoteDevice: opt(u32ne(C.NDA_IFINDEX)),
   /** The index of the bridge. */
   master: opt(u32ne(C.NDA_MASTER)),
   linkNetnsId: opt(u32ne(C.NDA_LINK_NETNSID)),
   /** VXLAN with `collectMetadata`: the network that the entry is for. */
   sourceNetworkId: opt(u32ne(C.NDA_SRC_VNI)),
-  /** VXLAN: the nexthop object that packets take (Linux 5.8). */
+  /** VXLAN: the nexthop object for the packets (Linux 5.8). */
   nextHopId: opt(u32ne(C.NDA_NH_ID)),
-  /** NTF_EXT_*: the flags that the header has no room for. */
+  /** NTF_EXT_*: flags for which the header has no room. */
   extendedFlags: opt(u32ne(C.NDA_FLAGS_EXT)),
 });
 export type FdbAttributes = Infer<typeof FDB>;
@@ -54,12 +54,12 @@ const ENTRY = kind(ndmsg, FDB);
 type FdbHeader = Infer<typeof ndmsg>;
 
 /**
- * Where an entry is from: 'permanent' is an address of the device itself, 'static' was added by hand, 'learned' was seen in packets and is
- * forgotten by itself.
+ * The origin of an entry: 'permanent' is an address of the device itself, and a program added 'static'. The kernel learned 'learned' from
+ * packets, and forgets it after some time.
  */
 export type FdbState = 'permanent' | 'static' | 'learned' | 'stale';
 
-/** An entry of a forwarding table: of a bridge, or of a device's own. */
+/** An entry of a forwarding table, either of a bridge or of a device itself. */
 export interface FdbEntry
   extends Pick<
     FdbAttributes,
@@ -67,47 +67,50 @@ export interface FdbEntry
   > {
   /** The port of the bridge, or the device that has the table. */
   device: string;
-  /** The hardware address that packets go to. */
+  /** The hardware address to which packets go. */
   address: string;
   /** The bridge that has the table. */
   master?: string;
-  /** It is in the device's own table (VXLAN; addresses that a device listens to). */
+  /** The entry is in the device's own table (VXLAN; addresses that a device listens to). */
   self?: true;
   state: FdbState | number;
-  /** VXLAN: the device that packets leave by. */
+  /** VXLAN: the device through which packets leave. */
   remoteDevice?: string;
-  /** It stays with its port (Linux 5.0). */
+  /** The entry stays with its port (Linux 5.0). */
   sticky?: true;
-  /** A program has learned it: the kernel forgets it as what it has learned itself. */
+  /** A program learned the entry. The kernel forgets it like an entry that it learned itself. */
   externallyLearned?: true;
-  /** Only read; `self`, `sticky` and `externallyLearned` set some. Bits without a name are one number at the end. */
+  /** Read-only; `self`, `sticky` and `externallyLearned` set some flags. Bits without a name follow as one number. */
   flags: (NeighbourFlag | number)[];
-  /** How long ago it was last used, in hundredths of a second. */
+  /** Hundredths of a second since the entry was last used. */
   usedCentiseconds?: number;
-  /** How long ago it was last changed, in hundredths of a second. */
+  /** Hundredths of a second since the entry was last changed. */
   updatedCentiseconds?: number;
   unknown?: UnknownAttribute[];
 }
 
-/** Which entry: the device, the hardware address, and what else tells it from others. */
+/** Identifies an entry: the device, the hardware address, and other fields that distinguish it. */
 export interface FdbKey extends Partial<Omit<FdbEntry, 'self' | 'sticky' | 'externallyLearned' | 'state'>> {
   /** The port of the bridge, or the device that has the table. */
   device: string;
-  /** The hardware address. VXLAN sends packets to unknown addresses to all that has '00:00:00:00:00:00'. */
+  /** The hardware address. VXLAN sends packets for unknown addresses to every entry with '00:00:00:00:00:00'. */
   address: string;
-  /** Default: the table of the bridge. True for an entry with `remote`, which only the device itself can have. */
+  /**
+   * Use the device's own table. Default: the table of the bridge. With `remote` the default is true, because only the device has such
+   * entries.
+   */
   self?: boolean;
   state?: FdbState | number;
   sticky?: boolean;
   externallyLearned?: boolean;
 }
 
-/** An entry to add. One that was read can be added as it is. `state` is 'static' where left out, with `self` 'permanent'. */
+/** An entry to add. An entry that was read is accepted. `state` defaults to 'static', or to 'permanent' with `self`. */
 export type NewFdbEntry = FdbKey;
 
-/** Which entries a list is about. */
+/** Selects the entries of a list. */
 export interface FdbFilter extends DeviceFilter {
-  /** Only those of this bridge's table. */
+  /** Only entries of this bridge's table. */
   master?: string;
 }
 
@@ -154,7 +157,7 @@ export function readEntry(
   };
 }
 
-/** The compiler finds a field that is missing here. */
+/** The type of this object makes the compiler report a field that is missing here. */
 const FIELDS = Object.keys({
   device: true,
   address: true,
@@ -227,7 +230,7 @@ export function writeEntry(entry: FdbKey): { header: FdbHeader; attributes: FdbA
 
 const ALL_UNKNOWN = '00:00:00:00:00:00';
 
-/** Of packets to unknown addresses, and of groups: VXLAN has several remotes for them. */
+/** Whether packets to this address may go to several remotes: VXLAN allows that for unknown addresses and groups. */
 const isMany = (address: string): boolean =>
   address === ALL_UNKNOWN || (Number.parseInt(address.slice(0, 2), 16) & 1) === 1;
 
@@ -271,7 +274,7 @@ export function* changeEntry(
   yield* exchange.request(call);
 }
 
-/** The entries of all tables, of one bridge, or of one device. */
+/** Lists the entries of all tables, of one bridge, or of one device. */
 export function* listEntries(exchange: Exchange, devices: Devices, filter: FdbFilter): Operation<FdbEntry[]> {
   checkObject(filter, [], ['device', 'master', 'signal']);
   const { device, master } = filter;

@@ -14,7 +14,7 @@ import { devicesOf, type Route, readRoute } from './routes/route.ts';
 import { RULE } from './rules/attributes.ts';
 import { type Rule, readRule } from './rules/rule.ts';
 
-/** What a monitor follows, by kind. */
+/** The objects that a monitor follows, by kind. */
 interface Objects {
   link: Link;
   address: LinkAddress;
@@ -25,24 +25,24 @@ interface Objects {
 /** The kind of object that an event is about. */
 export type LinksEventKind = keyof Objects;
 
-/** What a monitor tells. */
+/** The options of a monitor. */
 export interface LinksMonitorOptions {
-  /** Only events of these kinds; default all. */
+  /** Only events of these kinds. Default: all. */
   kinds?: readonly LinksEventKind[];
-  /** Begin with what there is: an item of type 'state'. Default false. */
+  /** Start with an item of type 'state' that has all present objects. Default false. */
   initial?: boolean;
-  /** Bytes of events that the kernel keeps for a slow program, 4096 to 1 GiB; default 8 MiB, some thousand events. */
+  /** The size of the kernel's buffer for events that are not read yet, in bytes, 4096 to 1 GiB. Default 8 MiB, some thousand events. */
   receiveBufferBytes?: number;
-  /** Ends the iteration; it then throws the signal's reason. */
+  /** Ends the iteration, which then throws the signal's reason. */
   signal?: AbortSignal;
 }
 
-/** One change. `object` is the present one, or of 'gone' the last that was known. */
+/** One change. `object` is the present object. For 'gone', it is the last known one. */
 export type LinksEvent = {
   [K in LinksEventKind]: { type: 'new' | 'changed' | 'gone'; kind: K; object: Objects[K] };
 }[LinksEventKind];
 
-/** All that there is, in place of events: at the beginning, and after events were lost. Kinds that are not followed are empty. */
+/** All present objects, at the start and after events were lost. Kinds that the monitor does not follow are empty. */
 export interface LinksState {
   type: 'state';
   reason: 'initial' | 'lost';
@@ -53,7 +53,7 @@ export interface LinksState {
   rules: Rule[];
 }
 
-/** What an iteration of a monitor yields. */
+/** An item that the iteration of a monitor yields. */
 export type LinksItem = LinksEvent | LinksState;
 
 const KINDS: readonly LinksEventKind[] = ['link', 'address', 'route', 'neighbour', 'rule'];
@@ -67,7 +67,9 @@ const GROUPS: Record<LinksEventKind, readonly number[]> = {
 export const MONITOR_BUFFER_BYTES = 8 * 1024 * 1024;
 const MAX_BUFFER_BYTES = 1024 * 1024 * 1024;
 
-/** The multicast groups that the options want; those of links always, for the names of devices. @throws TypeError, RangeError with the path */
+/**
+ * Returns the multicast groups for the options. Links are always among them, for device names. @throws TypeError, RangeError with the path
+ */
 export function groupsOf(options: LinksMonitorOptions): number[] {
   checkObject(options, [], ['kinds', 'initial', 'receiveBufferBytes', 'signal']);
   const { kinds = KINDS, initial = false, receiveBufferBytes } = options;
@@ -82,7 +84,7 @@ export function groupsOf(options: LinksMonitorOptions): number[] {
   return [...new Set(KINDS.filter(kind => kind === 'link' || kinds.includes(kind)).flatMap(kind => GROUPS[kind]))];
 }
 
-/** What a monitor reads besides events. */
+/** The lists that a monitor reads in addition to events. */
 export type LinksSource = { readonly [K in LinksEventKind]: () => Promise<Objects[K][]> };
 
 /**
@@ -100,9 +102,9 @@ export class LinksMonitor extends GroupIteration<LinksItem> {
   }
 }
 
-/** What changes by itself, and what events and lists say in different words. */
+/** Fields that change by themselves, and fields that differ between events and lists. */
 const NOT_COMPARED = /^statistics$|Centiseconds$|Seconds$|^probes$|^unknown$/;
-/** What tells a route from another one to the same place. */
+/** Fields that distinguish the routes to one destination. */
 const WAYS = new Set([
   'via',
   'device',
@@ -123,7 +125,7 @@ const text = (value: object, leave: (key: string) => boolean): string =>
   });
 const contentOf = (object: object): string => text(object, key => NOT_COMPARED.test(key));
 
-/** What an object keeps while it changes. A route has its whole content: there may be several to one place. */
+/** The identity of an object, which does not change. A route uses its whole content, because several routes may have one destination. */
 const KEYS: { readonly [K in LinksEventKind]: (object: Objects[K]) => string } = {
   link: ({ index }) => `${index}`,
   address: ({ device, address, peer = '' }) => `${device} ${address} ${peer}`,
@@ -137,13 +139,13 @@ const placeOf = (kind: LinksEventKind, object: object): string =>
 class Follower {
   readonly #reader: GroupReader;
   readonly #source: LinksSource;
-  /** Those that are followed; links always are, for the names of devices. */
+  /** The kinds to follow. Links are always read as well, for the names of devices. */
   readonly #kinds: ReadonlySet<LinksEventKind>;
   readonly #told: ReadonlySet<LinksEventKind>;
   readonly #initial: boolean;
   readonly #known = new Map<LinksEventKind, Map<string, LinksEvent['object']>>();
   readonly #names = new Map<number, string>();
-  /** Kinds whose events leave a doubt: they are read again, and compared. */
+  /** Kinds whose events do not tell everything. The monitor reads them again and compares. */
   readonly #doubtful = new Set<LinksEventKind>();
 
   constructor(reader: GroupReader, source: LinksSource, options: LinksMonitorOptions) {
@@ -167,7 +169,7 @@ class Follower {
         try {
           for (const message of messagesIn(this.#reader.source, 0, datagram.length)) this.#take(message, events);
         } catch (error) {
-          // A message that cannot be read counts as lost: nothing that the kernel says is dropped silently.
+          // A message that cannot be decoded counts as lost, so that no message of the kernel disappears silently.
           if (!(error instanceof DecodeError)) throw error;
           lost = true;
         }
@@ -175,7 +177,7 @@ class Follower {
       yield* events.filter(({ kind }) => this.#told.has(kind));
       if (this.#reader.closed) return;
       if (lost) {
-        // The kernel delivers nothing until all that is there has been read.
+        // The kernel delivers no new events until the socket is empty.
         this.#reader.drain();
         yield await this.#state('lost');
         continue;
@@ -184,7 +186,7 @@ class Follower {
     }
   }
 
-  /** Reads all that is followed. */
+  /** Reads all kinds that the monitor follows. */
   async #state(reason: LinksState['reason']): Promise<LinksState> {
     this.#doubtful.clear();
     const state: LinksState = {
@@ -225,7 +227,7 @@ class Follower {
     return known as Map<string, Objects[K]>;
   }
 
-  /** Reads the doubtful kinds again, and tells what differs from what was told. */
+  /** Reads the doubtful kinds again, and reports the differences from what the caller knows. */
   async #readAgain(): Promise<LinksEvent[]> {
     const events: LinksEvent[] = [];
     for (const kind of KINDS) {
@@ -248,7 +250,7 @@ class Follower {
         if (contentOf(before) !== contentOf(object)) events.push(eventOf('changed', kind, object));
         continue;
       }
-      // A route with another way to the same place is the same route.
+      // If only the way to the destination changed, the route counts as the same.
       const place = placeOf(kind, object);
       const at = place === '' ? -1 : gone.findIndex(([, other]) => placeOf(kind, other) === place);
       if (at >= 0) gone.splice(at, 1);
@@ -257,7 +259,7 @@ class Follower {
     for (const [, object] of gone) events.push(eventOf('gone', kind, object));
   }
 
-  /** One object that is there, or has gone. */
+  /** Records that one object is present or has gone. */
   #update<K extends LinksEventKind>(
     kind: K,
     object: Objects[K] | undefined,
@@ -311,12 +313,12 @@ class Follower {
         this.#takeRoute(message, isGone, events);
         return;
       case C.RTM_DELNEXTHOP:
-        // Its routes go with it, and nobody says so.
+        // The routes over a nexthop object disappear with it, but the kernel does not announce that.
         this.#doubtful.add('route');
     }
   }
 
-  /** The name of a device; the kind is read again where it is not known. */
+  /** The name of a device. If the name is unknown, the kind is read again. */
   #nameOf(index: number, kind: LinksEventKind): string | undefined {
     const name = this.#names.get(index);
     if (name === undefined) this.#doubtful.add('link').add(kind);
@@ -328,7 +330,7 @@ class Follower {
     if (parts === undefined) return;
     const [header, attributes] = parts;
     if (header.ifi_family !== 0) {
-      // It is about its part as a port of a bridge: the device lives, also where this says that something has gone.
+      // This message is about the device as a port of a bridge. Even if it reports a removal, the device still exists.
       this.#doubtful.add('link');
       return;
     }
@@ -337,7 +339,7 @@ class Follower {
     if (!isGone) this.#names.set(index, attributes.name);
     const link = LINKS.read(header, attributes, other => this.#names.get(other));
     this.#update('link', link, isGone, events);
-    // IPv4 routes that go with a device, or when it goes down, are not announced.
+    // The kernel does not announce IPv4 routes that disappear because a device was removed or switched off.
     if (isGone || (before?.up === true && !link.up)) this.#doubtful.add('route');
     if (before !== undefined && before.name !== link.name) for (const kind of KINDS) this.#doubtful.add(kind);
     if (isGone) this.#names.delete(index);
@@ -346,7 +348,7 @@ class Follower {
   #takeRoute(message: Message, isGone: boolean, events: LinksEvent[]): void {
     const parts = read(ROUTE, message);
     if (parts === undefined) return;
-    // What was replaced, or became a part of another route, is not said.
+    // The kernel does not say which route was replaced, or to which route this one was added.
     if (!isGone && (message.flags & (NLM_F_REPLACE | NLM_F_APPEND)) !== 0) {
       this.#doubtful.add('route');
       return;

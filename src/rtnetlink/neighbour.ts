@@ -36,7 +36,9 @@ const STATES = {
   noarp: C.NUD_NOARP,
   permanent: C.NUD_PERMANENT,
 } as const;
-/** How sure the kernel is of a neighbour (RFC 4861, 7.3.2). 'noarp' needs no asking (multicast, lo), 'permanent' was added by hand. */
+/**
+ * How sure the kernel is of a neighbour (RFC 4861, 7.3.2). 'noarp' needs no request (multicast, lo), 'permanent' was added by a program.
+ */
 export type NeighbourState = keyof typeof STATES;
 
 export const NEIGHBOUR_FLAGS = {
@@ -52,7 +54,7 @@ export const NEIGHBOUR_FLAGS = {
 /** A flag of a neighbour (NTF_*). */
 export type NeighbourFlag = keyof typeof NEIGHBOUR_FLAGS;
 
-/** The bits of the flags that have a name. */
+/** Returns the bits of the flags that have a name. */
 export const flagBits = (flags: readonly (NeighbourFlag | number)[]): number =>
   flags.reduce<number>((bits, flag) => bits | (typeof flag === 'string' ? (NEIGHBOUR_FLAGS[flag] ?? 0) : 0), 0);
 
@@ -66,7 +68,7 @@ export const ndmsg = struct('ndmsg', {
   ndm_type: [1, U8],
 });
 
-/** Hundredths of a second (USER_HZ) since each of these. */
+/** Times since each of these events, in hundredths of a second (USER_HZ). */
 export const nda_cacheinfo = struct('nda_cacheinfo', {
   ndm_confirmed: [4, U32_NE],
   ndm_used: [4, U32_NE],
@@ -77,15 +79,15 @@ export const nda_cacheinfo = struct('nda_cacheinfo', {
 export const NDA = attributes('NDA', {
   /** The neighbour's IP address. */
   address: opt(attribute(C.NDA_DST, IP_ADDRESS)),
-  /** Its hardware address; absent until it has answered. */
+  /** The neighbour's hardware address. Absent until the neighbour has answered. */
   hardwareAddress: opt(attribute(C.NDA_LLADDR, HARDWARE_ADDRESS)),
-  /** When it was last heard of and used. */
+  /** When the neighbour was last heard and used. */
   cacheInfo: opt(attribute(C.NDA_CACHEINFO, nda_cacheinfo)),
-  /** How often it has been asked since it last answered. */
+  /** The number of requests since the neighbour last answered. */
   probes: opt(u32ne(C.NDA_PROBES)),
-  /** Who added it (RTPROT_*). */
+  /** Who added the neighbour (RTPROT_*). */
   protocol: opt(attribute(C.NDA_PROTOCOL, U8)),
-  /** NTF_EXT_*: the flags that the header has no room for. */
+  /** NTF_EXT_*: flags for which the header has no room. */
   extendedFlags: opt(u32ne(C.NDA_FLAGS_EXT)),
 });
 
@@ -93,19 +95,19 @@ export type NeighbourAttributes = Infer<typeof NDA>;
 export type NeighbourHeader = Infer<typeof ndmsg>;
 export const NEIGHBOUR = kind(ndmsg, NDA);
 
-/** What the kernel knows of another host on a link. */
+/** Another host on a link, as the kernel knows it. */
 export interface Neighbour extends Omit<NeighbourAttributes, 'address' | 'cacheInfo'> {
   device: string;
   family: IpFamily;
   address: string;
   state: NeighbourState | number;
-  /** Bits without a name are one number at the end. */
+  /** The flags of the neighbour. Bits without a name follow as one number. */
   flags: (NeighbourFlag | number)[];
-  /** How long ago it was last confirmed, in hundredths of a second. */
+  /** Hundredths of a second since the neighbour was last confirmed. */
   confirmedCentiseconds?: number;
-  /** How long ago it was last used, in hundredths of a second. */
+  /** Hundredths of a second since the neighbour was last used. */
   usedCentiseconds?: number;
-  /** How long ago it was last changed, in hundredths of a second. */
+  /** Hundredths of a second since the neighbour was last changed. */
   updatedCentiseconds?: number;
 }
 
@@ -132,9 +134,9 @@ export function readNeighbour(
   };
 }
 
-/** What names a neighbour. */
+/** Identifies a neighbour. */
 export interface NeighbourKey {
-  /** The device on whose link it is. */
+  /** The device whose link has the neighbour. */
   device: string;
   /** The neighbour's IP address. */
   address: string;
@@ -145,17 +147,17 @@ const NEW_STATES = ['permanent', 'reachable', 'stale', 'noarp', 'delay', 'probe'
 const NEW_FLAGS = C.NTF_ROUTER | C.NTF_EXT_LEARNED | C.NTF_PROXY;
 type ToldField = 'probes' | 'confirmedCentiseconds' | 'usedCentiseconds' | 'updatedCentiseconds' | 'extendedFlags';
 
-/** A neighbour to add. One that was read can be added as it is, if it has answered: fields that only the kernel sets are ignored. */
+/** A neighbour to add. A neighbour that was read is accepted if it has answered: fields that only the kernel sets are ignored. */
 export interface NewNeighbour
   extends NeighbourKey,
     Partial<Pick<Neighbour, 'family' | 'flags' | 'protocol' | ToldField | 'unknown'>> {
   /** 'aa:bb:cc:dd:ee:ff'. */
   hardwareAddress: string;
-  /** 'permanent' where left out: it stays until it is removed. A neighbour in another state may be forgotten by the kernel. */
+  /** Default 'permanent': the neighbour stays until it is removed. The kernel may forget a neighbour in another state. */
   state?: NeighbourState | number;
 }
 
-/** The compiler finds a field that is missing here. */
+/** The type of this object makes the compiler report a field that is missing here. */
 const FIELDS = Object.keys({
   device: true,
   family: true,
@@ -165,7 +167,7 @@ const FIELDS = Object.keys({
   flags: true,
   protocol: true,
   unknown: true,
-  // Only the kernel sets these.
+  // Only the kernel sets these fields.
   probes: true,
   confirmedCentiseconds: true,
   usedCentiseconds: true,
@@ -200,7 +202,7 @@ export function writeNeighbour(neighbour: NewNeighbour): NeighbourMessage {
   return { header: { ...header, ndm_state, ndm_flags: flags & NEW_FLAGS }, attributes };
 }
 
-/** Ignores all but the key: a neighbour that was read can be given. */
+/** Writes the key of a neighbour. It ignores all other fields, so a neighbour that was read is accepted. */
 export function writeNeighbourKey(key: NeighbourKey): NeighbourMessage {
   if (typeof key !== 'object' || key === null) checkObject(key, [], []);
   return writeCommon(key);
@@ -239,7 +241,7 @@ export function* changeNeighbour(
   yield* exchange.request(call);
 }
 
-/** The neighbours of all devices, or of one. */
+/** Lists the neighbours of all devices, or of one. */
 export function* listNeighbours(exchange: Exchange, devices: Devices, filter: DeviceFilter): Operation<Neighbour[]> {
   const index = yield* devices.indexIn(filter);
   const header: NeighbourHeader = { ndm_family: 0, ndm_ifindex: 0, ndm_state: 0, ndm_flags: 0, ndm_type: 0 };

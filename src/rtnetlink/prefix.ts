@@ -8,23 +8,23 @@ export type IpFamily = 'ipv4' | 'ipv6';
 export const FAMILIES: Readonly<Record<IpFamily, number>> = { ipv4: AF_INET, ipv6: AF_INET6 };
 export const FAMILY_NAMES = Object.keys(FAMILIES) as IpFamily[];
 
-/** The name of a family that this library speaks of; the kernel lists others (MPLS, multicast routing) too. */
+/** The name of a family that this library supports; undefined for others that the kernel lists (MPLS, multicast routing). */
 export function familyName(number: number): IpFamily | undefined {
   if (number === AF_INET) return 'ipv4';
   return number === AF_INET6 ? 'ipv6' : undefined;
 }
 
-/** An IP address and how many of its first bits are the network's. */
+/** An IP address, and the number of its first bits that identify the network. */
 export interface Prefix {
   family: IpFamily;
-  /** Canonical text, without the length. */
+  /** The address in canonical form, without the length. */
   address: string;
   length: number;
-  /** All bits behind the network's are zero. */
+  /** Whether all bits after those of the network are zero. */
   isNetwork: boolean;
 }
 
-/** Reads '10.0.0.1/24' or '10.0.0.1', which is one address: /32, or /128. */
+/** Reads '10.0.0.1/24', or '10.0.0.1', which means a single address: /32, or /128. */
 export function checkPrefix(value: unknown, path: Path): Prefix {
   const expected = "an address with its prefix length, such as '10.0.0.1/24'";
   if (typeof value !== 'string') throw typeError(path, expected, value);
@@ -46,7 +46,7 @@ export function checkPrefix(value: unknown, path: Path): Prefix {
   };
 }
 
-/** An address without a length; returns its family. */
+/** Checks an address without a length. @returns its family */
 export function checkHost(value: unknown, path: Path): IpFamily {
   return checkAddress(value, path) === 4 ? 'ipv4' : 'ipv6';
 }
@@ -65,6 +65,6 @@ function addressOf(kind: string, size: number, parse: typeof parseIPv4, format: 
   };
 }
 
-/** Attributes that take addresses of one family only. */
+/** The types of attributes that take addresses of only one family. */
 export const IPV4: Type<string> = addressOf('IPv4', 4, parseIPv4, formatIPv4);
 export const IPV6: Type<string> = addressOf('IPv6', 16, parseIPv6, formatIPv6);

@@ -3,14 +3,14 @@ import type { Path } from '../errors.ts';
 import { NLM_F_CREATE, NLM_F_EXCL } from '../linux/netlink.ts';
 import { type Call, type Exchange, type Message, NLMSG_HDRLEN, type Operation } from '../netlink/index.ts';
 
-/** Flags of requests for something new: it must not exist. */
+/** Flags of requests that create an object, which must not exist yet. */
 export const CREATE = NLM_F_CREATE | NLM_F_EXCL;
 
-/** A kind of rtnetlink object: the header its messages begin with, and the attributes behind it. */
+/** A kind of rtnetlink object: the header of its messages, and the attributes after it. */
 export interface Kind<H, A> {
   readonly header: Struct<H>;
   readonly table: AttributeTable<A>;
-  /** Requests give only what they change. */
+  /** The same table for requests, which give only the attributes that they change. */
   readonly partial: AttributeTable<Partial<A>>;
 }
 
@@ -20,22 +20,22 @@ export function kind<H, A>(header: Struct<H>, table: AttributeTable<A>): Kind<H,
 
 export interface Request<H, A> {
   type: number;
-  /** The C name of the type, for errors. */
+  /** The C name of the message type, for errors. */
   syscall: string;
   flags?: number;
   header: H;
   value?: Partial<A>;
   subject?: unknown;
-  /** From the path of a field of the table to that of the caller's object; where it is left out, the names are the same. */
+  /** Maps the path of a field of the table to the path in the caller's object. Without it, the paths are the same. */
   rename?: (path: Path) => Path;
   refusals?: Refusals;
 }
 
-/** What the kernel's refusals mean, by the errno's name. */
+/** Explains the kernel's refusals, by the name of the errno. */
 export interface Refusals {
-  /** The usual cause. */
+  /** The usual cause of a refusal. */
   hints: Readonly<Record<string, string | undefined>>;
-  /** The field that the kernel most likely means, where it names none. */
+  /** The field that most likely caused the refusal, if the kernel does not name one. */
   blame: Readonly<Record<string, Path | undefined>>;
 }
 
@@ -63,7 +63,7 @@ export function request<H, A>({ header, table, partial }: Kind<H, A>, options: R
   };
 }
 
-/** The header and the attributes of one answer; undefined for a message of another kind. */
+/** Reads the header and the attributes of one reply; undefined for a message of another kind. */
 export function read<H, A>({ header, table }: Kind<H, A>, message: Message): [header: H, attributes: A] | undefined {
   const { source, payload, end } = message;
   const head = header.read(source, payload, end);

@@ -25,15 +25,17 @@ import { listRoutes, type Route, type RouteFilter } from './routes/route.ts';
 import { addRule, listRules, type RuleFilter, removeRule } from './rules/change.ts';
 import type { NewRule, Rule, RuleKey } from './rules/rule.ts';
 
-/** Where `Links.open` works, and what it tells. */
+/** The namespace that `Links.open` works in, and its logger. */
 export interface LinksOptions {
-  /** The namespace to work in; the one of this process where left out. */
+  /** The namespace to work in. Default: the namespace of this process. */
   netns?: NetNs;
-  /** Told of each request, as with every handle. */
+  /** Receives a record of each request, as with every handle. */
   logger?: Logger;
 }
 
-/** The operations on links, addresses, routes, neighbours and rules, each written once for both forms. */
+/**
+ * The operations on links, addresses, routes, neighbours and rules. Each is written once and runs both synchronously and asynchronously.
+ */
 export class LinksOperations extends DeviceOperations {
   readonly #exchange: Exchange;
   readonly #devices: Devices;
@@ -45,14 +47,14 @@ export class LinksOperations extends DeviceOperations {
   }
 
   /**
-   * Adds an address to a device. As with `ip addr add`, it has no broadcast address unless one is given.
+   * Adds an address to a device. Like `ip addr add`, it sets no broadcast address unless you give one.
    *
-   * A prefix that is shorter than a host also brings a route to its network while the device is up.
+   * If the prefix is shorter than a single host, the kernel also adds a route to its network while the device is up.
    *
    * @param name the device
-   * @param address with its prefix length: '10.10.0.100/32'. Without a length it is a single host.
+   * @param address with its prefix length: '10.10.0.100/32'. Without a length, it is a single host.
    * @param options `peer`, `broadcast`, `scope`, `label`, `noDad`, `noPrefixRoute`, `metric`, `validSeconds`, `preferredSeconds`, `origin`
-   * @throws NetlinkError EEXIST the device has it, ENODEV no such device, EACCES IPv6 is switched off there
+   * @throws NetlinkError EEXIST the device has the address, ENODEV there is no such device, EACCES IPv6 is switched off on the device
    * @example
    * await links.addAddress('eth0', '10.10.0.100/32');
    * await links.addAddress('eth0', 'fd00::1/64', { noDad: true });
@@ -64,13 +66,13 @@ export class LinksOperations extends DeviceOperations {
   /**
    * Removes an address.
    *
-   * With the first IPv4 address of a network go the other addresses of that network, unless the sysctl
+   * Removing the first IPv4 address of a network also removes the other addresses of that network, unless the sysctl
    * net.ipv4.conf.DEVICE.promote_secondaries is 1.
    *
    * @param name the device
-   * @param address with the prefix length that it was added with
+   * @param address with the prefix length with which it was added
    * @param options the `peer` of an address of a point-to-point link; the other fields are ignored
-   * @throws NetlinkError EADDRNOTAVAIL the device has no such address, ENODEV no such device
+   * @throws NetlinkError EADDRNOTAVAIL the device has no such address, ENODEV there is no such device
    * @example
    * await links.removeAddress('eth0', '10.10.0.100/32');
    */
@@ -81,10 +83,10 @@ export class LinksOperations extends DeviceOperations {
   }
 
   /**
-   * The addresses of all devices, or of one.
+   * Lists the addresses of all devices, or of one.
    *
    * @param options `device`, `signal`
-   * @throws NetlinkError ENODEV no such device
+   * @throws NetlinkError ENODEV there is no such device
    * @example
    * for (const { address, scope } of await links.addresses({ device: 'eth0' })) console.log(address, scope);
    */
@@ -93,10 +95,10 @@ export class LinksOperations extends DeviceOperations {
   }
 
   /**
-   * Adds a route: over one router or device, or over several in turns. A route that was read can be added as it is.
+   * Adds a route over one router or device, or over several that share the traffic. A route that was read is accepted.
    *
    * @param route `to` is 'default' or a prefix; `via` is the router, `device` the device
-   * @throws NetlinkError EEXIST there is one to this destination with this metric, ENETUNREACH (IPv4) or EHOSTUNREACH (IPv6) `via` cannot be
+   * @throws NetlinkError EEXIST a route to this destination has this metric, ENETUNREACH (IPv4) or EHOSTUNREACH (IPv6) `via` cannot be
    * reached, EINVAL `source` is not an address of this namespace, ENETDOWN the device is down, ENODEV there is no such device
    * @example
    * await links.addRoute({ to: 'default', via: '10.0.0.1' });
@@ -107,11 +109,11 @@ export class LinksOperations extends DeviceOperations {
   }
 
   /**
-   * Adds a route, or replaces the one to the same destination with the same metric (and, for IPv4, the same type of service). For IPv6 it
-   * replaces all ways of it. A route that was read can be given as it is.
+   * Adds a route, or replaces the one with the same destination and metric (for IPv4, also the same type of service). For IPv6, it replaces
+   * all next hops of that route. A route that was read is accepted.
    *
    * @param route as for `addRoute`
-   * @throws NetlinkError EEXIST (IPv4) a second route of the same kind is as this one shall be, ENETUNREACH (IPv4) or EHOSTUNREACH (IPv6) `via`
+   * @throws NetlinkError EEXIST (IPv4) a second such route already has the new content, ENETUNREACH (IPv4) or EHOSTUNREACH (IPv6) `via`
    * cannot be reached, ENETDOWN the device is down, ENODEV there is no such device
    * @example
    * await links.setRoute({ to: 'default', via: '10.0.0.254' });
@@ -121,10 +123,10 @@ export class LinksOperations extends DeviceOperations {
   }
 
   /**
-   * Removes a route: the first one that matches all that is given.
+   * Removes a route: the first one that matches all given fields.
    *
-   * @param route `to`, and whatever else tells it from others: `metric`, `table`, `via`, `device` ...
-   * @throws NetlinkError ESRCH there is none, ENODEV there is no such device
+   * @param route `to`, and any other field that distinguishes it: `metric`, `table`, `via`, `device` ...
+   * @throws NetlinkError ESRCH there is no such route, ENODEV there is no such device
    * @example
    * await links.removeRoute({ to: '10.1.0.0/16' });
    */
@@ -133,9 +135,9 @@ export class LinksOperations extends DeviceOperations {
   }
 
   /**
-   * The IPv4 and IPv6 routes of all tables, or of some.
+   * Lists the IPv4 and IPv6 routes of all tables, or of some.
    *
-   * @param filter `table`: 'main' has what `ip route` shows, 'local' the namespace's own addresses; `family`; `signal`
+   * @param filter `table`: 'main' has the routes that `ip route` shows, 'local' the namespace's own addresses; `family`; `signal`
    * @throws RangeError the table or the family has no such name
    * @example
    * const [way] = (await links.routes({ table: 'main', family: 'ipv4' })).filter(({ to }) => to === 'default');
@@ -148,8 +150,8 @@ export class LinksOperations extends DeviceOperations {
   /**
    * Adds a neighbour: the hardware address of an IP address (ARP, neighbour discovery).
    *
-   * @param neighbour `device`, `address`, `hardwareAddress`; `state` is 'permanent' where left out
-   * @throws NetlinkError EEXIST it is known, ENODEV no such device, ENETDOWN the device is down
+   * @param neighbour `device`, `address`, `hardwareAddress`; `state` defaults to 'permanent'
+   * @throws NetlinkError EEXIST the neighbour is known, ENODEV there is no such device, ENETDOWN the device is down
    * @example
    * await links.addNeighbour({ device: 'eth0', address: '10.0.0.9', hardwareAddress: '02:00:00:00:00:09' });
    */
@@ -158,10 +160,10 @@ export class LinksOperations extends DeviceOperations {
   }
 
   /**
-   * Adds a neighbour, or replaces what is known of it.
+   * Adds a neighbour, or replaces it if it is known.
    *
    * @param neighbour as for `addNeighbour`
-   * @throws NetlinkError ENODEV no such device, ENETDOWN the device is down
+   * @throws NetlinkError ENODEV there is no such device, ENETDOWN the device is down
    * @example
    * await links.setNeighbour({ device: 'eth0', address: '10.0.0.9', hardwareAddress: '02:00:00:00:00:0a' });
    */
@@ -173,7 +175,7 @@ export class LinksOperations extends DeviceOperations {
    * Removes a neighbour.
    *
    * @param key `device` and `address`
-   * @throws NetlinkError ENOENT it is not known, ENODEV no such device
+   * @throws NetlinkError ENOENT the neighbour is not known, ENODEV there is no such device
    * @example
    * await links.removeNeighbour({ device: 'eth0', address: '10.0.0.9' });
    */
@@ -182,10 +184,10 @@ export class LinksOperations extends DeviceOperations {
   }
 
   /**
-   * The neighbours of all devices, or of one, in every state: what `ip neigh show nud all` shows.
+   * Lists the neighbours of all devices, or of one, in every state, as `ip neigh show nud all` does.
    *
    * @param options `device`, `signal`
-   * @throws NetlinkError ENODEV no such device
+   * @throws NetlinkError ENODEV there is no such device
    * @example
    * const failed = (await links.neighbours({ device: 'eth0' })).filter(({ state }) => state === 'failed');
    */
@@ -194,7 +196,7 @@ export class LinksOperations extends DeviceOperations {
   }
 
   /**
-   * The policy rules of both families, or of one, in the order in which they are asked: what `ip rule` shows.
+   * Lists the policy rules of both families, or of one, in the order in which the kernel tries them, as `ip rule` does.
    *
    * @param filter `family`, `signal`
    * @throws RangeError there is no such family
@@ -206,15 +208,15 @@ export class LinksOperations extends DeviceOperations {
   }
 
   /**
-   * Adds a policy rule: packets that have all that it names look for their route in its table. A rule that was read can be added as it is.
+   * Adds a policy rule. Packets that match all its selectors look for their route in its table. A rule that was read is accepted.
    *
-   * Kernels take selectors that they do not know, and make a rule for all packets. So the rule is read back. One with a selector that is newer
-   * than Linux 6.1 is tried first where it is for no packet.
+   * Kernels accept selectors that they do not know, and then create a rule for all packets. So this method reads the rule back. If a
+   * selector is newer than Linux 6.1, the method first tries it in a rule that matches no packet.
    *
    * @param rule `table` (or `goto`, or `action`), and the selectors: `from`, `to`, `inDevice`, `mark`, `ipProtocol`, `destinationPorts` ...
-   * `priority` is 0 to 2^32-1; where left out the kernel takes one less than that of its second rule
+   * `priority` is 0 to 2^32-1; by default, the kernel takes one less than the priority of its second rule
    * @throws NetlinkError EEXIST there is such a rule, EINVAL the selectors contradict each other
-   * @throws UnsupportedError the kernel does not know a selector; there is no such rule then
+   * @throws UnsupportedError the kernel does not know a selector; no rule stays
    * @example
    * await links.addRule({ from: '10.1.0.0/16', table: 100, priority: 1000 });
    * await links.addRule({ mark: 7, destinationPorts: { start: 80, end: 80 }, ipProtocol: 'tcp', table: 101 });
@@ -224,14 +226,14 @@ export class LinksOperations extends DeviceOperations {
   }
 
   /**
-   * Removes a policy rule: the first one that has all that is given. A rule that was read names itself.
+   * Removes a policy rule: the first one that has all given fields. A rule that was read identifies only itself.
    *
-   * The kernel takes what is not given for any value, and with nothing given it would remove the rule that finds this namespace's own
-   * addresses. So the rule is looked for here, and named by all that it has.
+   * For the kernel, a field that is not given matches any value. Without fields, it would remove the rule that finds this namespace's own
+   * addresses. So this method finds the rule itself, and sends all its fields to the kernel.
    *
-   * @param rule a `priority` or a selector at least
+   * @param rule at least a `priority` or a selector
    * @throws NetlinkError ENOENT there is no such rule, EPERM it is permanent
-   * @throws RangeError ERR_CONFLICT the kernel would remove another one before it
+   * @throws RangeError ERR_CONFLICT the kernel would remove another rule before it
    * @example
    * await links.removeRule({ priority: 1000 });
    */
@@ -240,10 +242,10 @@ export class LinksOperations extends DeviceOperations {
   }
 
   /**
-   * The entries of forwarding tables: of bridges, and of devices that have one of their own. What `bridge fdb` shows.
+   * Lists the entries of forwarding tables: those of bridges, and those of devices with their own table, as `bridge fdb` does.
    *
    * @param filter `master` (the bridge), `device`, `signal`
-   * @throws NetlinkError ENODEV no such device
+   * @throws NetlinkError ENODEV there is no such device
    * @example
    * const learned = (await links.fdb({ master: 'br0' })).filter(({ state }) => state === 'learned');
    */
@@ -252,12 +254,12 @@ export class LinksOperations extends DeviceOperations {
   }
 
   /**
-   * Adds an entry to the table of a bridge, or with `self` (or `remote`) to that of the device itself. One that was read can be added as it is.
+   * Adds an entry to the table of a bridge, or, with `self` or `remote`, to the device's own table. An entry that was read is accepted.
    *
    * A VXLAN device may have several remotes for '00:00:00:00:00:00', which stands for unknown addresses, and for groups.
    *
    * @param entry `device`, `address`, and `vlan`, `state`, `remote` ...
-   * @throws NetlinkError EEXIST there is such an entry, or the kernel has learned it; EOPNOTSUPP the device is no port of a bridge
+   * @throws NetlinkError EEXIST the entry exists, or the kernel has learned it; EOPNOTSUPP the device is not a port of a bridge
    * @example
    * await links.addFdbEntry({ device: 'web1', address: '02:00:00:00:00:09' });
    * await links.addFdbEntry({ device: 'vx7', address: '00:00:00:00:00:00', remote: '192.0.2.3' });
@@ -267,10 +269,10 @@ export class LinksOperations extends DeviceOperations {
   }
 
   /**
-   * Adds an entry, or replaces it: also one that the kernel has learned, and one of another port.
+   * Adds an entry, or replaces it. It also replaces an entry that the kernel has learned, and one of another port.
    *
    * @param entry as for `addFdbEntry`
-   * @throws NetlinkError EOPNOTSUPP the device is no port of a bridge, ENODEV no such device
+   * @throws NetlinkError EOPNOTSUPP the device is not a port of a bridge, ENODEV there is no such device
    * @example
    * await links.setFdbEntry({ device: 'web2', address: '02:00:00:00:00:09' });
    */
@@ -281,8 +283,8 @@ export class LinksOperations extends DeviceOperations {
   /**
    * Removes an entry.
    *
-   * @param key `device`, `address`, and what tells it from others: `vlan`, `remote`, `self`
-   * @throws NetlinkError ENOENT there is none, ENODEV no such device
+   * @param key `device`, `address`, and the fields that distinguish the entry: `vlan`, `remote`, `self`
+   * @throws NetlinkError ENOENT there is no such entry, ENODEV there is no such device
    * @example
    * await links.removeFdbEntry({ device: 'web2', address: '02:00:00:00:00:09' });
    */
@@ -292,7 +294,7 @@ export class LinksOperations extends DeviceOperations {
 }
 
 /**
- * Links, addresses, routes, neighbours and rules of one network namespace (NETLINK_ROUTE).
+ * The links, addresses, routes, neighbours and rules of one network namespace (NETLINK_ROUTE).
  *
  * Reading needs no privilege. Changing needs CAP_NET_ADMIN in the user namespace that owns the network namespace.
  *
@@ -310,7 +312,7 @@ export class Links extends syncAndAsync(LinksOperations) {
   }
 
   /**
-   * Opens a socket in the namespace. Nothing is asked yet.
+   * Opens a socket in the namespace. It sends no request yet.
    *
    * @param options `netns`, `logger`
    * @throws NetlinkError EPERM this process may not enter the namespace
@@ -321,7 +323,7 @@ export class Links extends syncAndAsync(LinksOperations) {
     checkObject(options, [], ['netns', 'logger']);
     const socket = new NetlinkSocket({ netns: netnsOf(options), protocol: NETLINK_ROUTE });
     try {
-      // Linux 4.20: the kernel then checks what a dump asks for, and filters by itself.
+      // Since Linux 4.20, the kernel then checks the fields of a dump request, and filters by them.
       socket.setOption(SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1);
     } catch (error) {
       if (!(error instanceof NetlinkError)) throw error;
@@ -330,15 +332,15 @@ export class Links extends syncAndAsync(LinksOperations) {
   }
 
   /**
-   * Follows links, addresses, routes, neighbours and rules: what is new, has changed, or has gone. Applied to the state in order, the events
-   * give what a new reading would show; what came and went between two looks may be left out.
+   * Follows links, addresses, routes, neighbours and rules, and reports each one that is new, has changed, or has gone. If you apply the
+   * events to the state in order, you get the result of a new reading. An object that came and went between two readings may be left out.
    *
-   * After events were lost, an item of type 'state' has all that there is. IPv4 routes that go with a device, or when it is switched off, are
-   * told too: the kernel does not announce them, so routes are read again then. Counters and clocks are no changes.
-   * Of a device that is switched off, the kernel announces few changes of settings.
+   * After events were lost, an item of type 'state' has all objects. The kernel does not announce the IPv4 routes that disappear because a
+   * device is removed or switched off. The monitor then reads the routes again and reports them. Counters and clocks do not count as
+   * changes. While a device is switched off, the kernel announces few changes of its settings.
    *
-   * @param options `kinds` ('link', 'address', 'route', 'neighbour', 'rule'; default all), `initial` (begin with the state), `receiveBufferBytes`
-   * (4096 to 1 GiB, default 8 MiB), `signal`
+   * @param options `kinds` ('link', 'address', 'route', 'neighbour', 'rule'; default all), `initial` (begin with the state),
+   * `receiveBufferBytes` (4096 to 1 GiB, default 8 MiB), `signal`
    * @throws StateError ERR_CLOSED, TypeError, RangeError
    * @example
    * for await (const item of links.monitor({ kinds: ['link'] }))

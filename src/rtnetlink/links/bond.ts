@@ -30,7 +30,7 @@ const MODES = {
   'balance-tlb': 5,
   'balance-alb': 6,
 } as const;
-/** How a bond shares its packets among its parts: see `Bond.mode`. */
+/** The way in which a bond distributes its packets to its parts: see `Bond.mode`. */
 export type BondMode = keyof typeof MODES;
 const ARP_VALIDATE = {
   none: 0,
@@ -52,7 +52,7 @@ const HASH_POLICIES = {
   'vlan+srcmac': 5,
 } as const;
 
-/** A nest whose attributes are numbered from 0. */
+/** The type of a nest whose attributes are numbered from 0. */
 function numbered(address: Type<string>): Type<string[]> {
   return {
     kind: 'nest',
@@ -78,54 +78,54 @@ function numbered(address: Type<string>): Type<string[]> {
   };
 }
 
-/** IFLA_INFO_DATA of a bond (drivers/net/bonding/bond_netlink.c). Delays are rounded down to multiples of `miimonMilliseconds`. */
+/** IFLA_INFO_DATA of a bond (drivers/net/bonding/bond_netlink.c). The kernel rounds delays down to multiples of `miimonMilliseconds`. */
 const BOND = attributes('IFLA_BOND', {
   /**
-   * 'balance-rr' in turns, 'active-backup' one at a time, 'balance-xor' by a hash, 'broadcast' by all, '802.3ad' LACP, 'balance-tlb' and
-   * 'balance-alb' by load. It is changed while the bond is down and has no parts.
+   * How packets are distributed: 'balance-rr' in turns, 'active-backup' to one part at a time, 'balance-xor' by a hash, 'broadcast' to all,
+   * '802.3ad' LACP, 'balance-tlb' and 'balance-alb' by load. It can change only while the bond is down and has no parts.
    */
   mode: opt(attribute(C.IFLA_BOND_MODE, named(U8, MODES))),
-  /** Mode 'active-backup', 'balance-tlb', 'balance-alb': the part in use. */
+  /** Modes 'active-backup', 'balance-tlb', 'balance-alb': the part in use. */
   active: opt(attribute(C.IFLA_BOND_ACTIVE_SLAVE, DEVICE_INDEX)),
-  /** How often the links of the parts are looked at; 0 is never. It ends `arpIntervalMilliseconds`. */
+  /** Time between two checks of the parts' links; 0 means never. A value above 0 sets `arpIntervalMilliseconds` to 0. */
   miimonMilliseconds: opt(u32ne(C.IFLA_BOND_MIIMON)),
   upDelayMilliseconds: opt(u32ne(C.IFLA_BOND_UPDELAY)),
   downDelayMilliseconds: opt(u32ne(C.IFLA_BOND_DOWNDELAY)),
-  /** The drivers' word for the state of a link is taken. */
+  /** Trust the driver about the state of a link. */
   useCarrier: opt(attribute(C.IFLA_BOND_USE_CARRIER, BOOLEAN)),
-  /** How often `arpTargets` are asked; 0 is never. It ends `miimonMilliseconds`. */
+  /** Time between two ARP requests to `arpTargets`; 0 means never. A value above 0 sets `miimonMilliseconds` to 0. */
   arpIntervalMilliseconds: opt(u32ne(C.IFLA_BOND_ARP_INTERVAL)),
-  /** Up to 16 IPv4 addresses. */
+  /** The addresses to ask, up to 16 IPv4 addresses. */
   arpTargets: opt(attribute(C.IFLA_BOND_ARP_IP_TARGET, numbered(IPV4))),
-  /** Which parts' answers are looked at. */
+  /** The parts whose ARP traffic is checked. */
   arpValidate: opt(attribute(C.IFLA_BOND_ARP_VALIDATE, named(U32_NE, ARP_VALIDATE))),
-  /** A part is up when 'any' of the targets answers, or 'all'. */
+  /** A part counts as up when 'any' of the targets answers, or only when 'all' do. */
   arpAllTargets: opt(attribute(C.IFLA_BOND_ARP_ALL_TARGETS, named(U32_NE, { any: 0, all: 1 } as const))),
-  /** The part that is used before others. */
+  /** The part that the bond prefers. */
   primary: opt(attribute(C.IFLA_BOND_PRIMARY, DEVICE_INDEX)),
-  /** When the primary is used again. */
+  /** When the bond returns to the primary part. */
   primaryReselect: opt(attribute(C.IFLA_BOND_PRIMARY_RESELECT, named(U8, RESELECT))),
-  /** Whose hardware address the bond has; it is changed while it has no parts. */
+  /** How the bond chooses its hardware address. It can change only while the bond has no parts. */
   failOverMac: opt(attribute(C.IFLA_BOND_FAIL_OVER_MAC, named(U8, FAIL_OVER_MAC))),
-  /** What of a packet decides its part. */
+  /** The fields of a packet that decide which part carries it. */
   transmitHashPolicy: opt(attribute(C.IFLA_BOND_XMIT_HASH_POLICY, named(U8, HASH_POLICIES))),
-  /** How often groups are announced after a change of the part in use, 0 to 255. */
+  /** How often the bond repeats its IGMP reports after the part in use changed, 0 to 255. */
   resendIgmp: opt(u32ne(C.IFLA_BOND_RESEND_IGMP)),
-  /** How often neighbours are told after it, 0 to 255. */
+  /** How often the bond tells neighbours about that change, 0 to 255. */
   peerNotifications: opt(u8(C.IFLA_BOND_NUM_PEER_NOTIF)),
-  /** What comes in by parts that are not in use is taken. */
+  /** Also accept packets from parts that are not in use. */
   allActive: opt(attribute(C.IFLA_BOND_ALL_SLAVES_ACTIVE, BOOLEAN)),
-  /** How many parts must be up for the bond to be. */
+  /** The number of parts that must be up before the bond is up. */
   minLinks: opt(u32ne(C.IFLA_BOND_MIN_LINKS)),
-  /** Modes 'balance-tlb', 'balance-alb': between two announcements to switches. */
+  /** Modes 'balance-tlb', 'balance-alb': seconds between two learning packets to the switches. */
   learningIntervalSeconds: opt(u32ne(C.IFLA_BOND_LP_INTERVAL)),
-  /** Mode 'balance-rr': packets to one part before the next, 0 to 65535; 0 is at random. */
+  /** Mode 'balance-rr': the number of packets to one part before the next, 0 to 65535; 0 chooses a part at random. */
   packetsPerPart: opt(u32ne(C.IFLA_BOND_PACKETS_PER_SLAVE)),
-  /** Mode '802.3ad': 'fast' is every second. It is changed while the bond is down. */
+  /** Mode '802.3ad': how often LACP packets are sent; 'fast' is every second. It can change only while the bond is down. */
   lacpRate: opt(attribute(C.IFLA_BOND_AD_LACP_RATE, named(U8, { slow: 0, fast: 1 } as const))),
-  /** Mode '802.3ad': which aggregator is taken. It is changed while the bond is down. */
+  /** Mode '802.3ad': how the bond selects an aggregator. It can change only while the bond is down. */
   aggregatorSelection: opt(attribute(C.IFLA_BOND_AD_SELECT, named(U8, { stable: 0, bandwidth: 1, count: 2 } as const))),
-  /** Mode '802.3ad': what LACP has found out, raw. */
+  /** Mode '802.3ad': the result of LACP, undecoded. */
   aggregatorInfo: opt(bytes(C.IFLA_BOND_AD_INFO)),
   /** Mode '802.3ad': this system's priority, 1 to 65535. */
   systemPriority: opt(u16ne(C.IFLA_BOND_AD_ACTOR_SYS_PRIO)),
@@ -133,28 +133,28 @@ const BOND = attributes('IFLA_BOND', {
   userPortKey: opt(u16ne(C.IFLA_BOND_AD_USER_PORT_KEY)),
   /** Mode '802.3ad': this system's address. */
   systemAddress: opt(attribute(C.IFLA_BOND_AD_ACTOR_SYSTEM, HARDWARE_ADDRESS)),
-  /** Mode 'balance-tlb': flows move with the load. It is changed while the bond is down. */
+  /** Mode 'balance-tlb': move flows between the parts with the load. It can change only while the bond is down. */
   dynamicBalance: opt(attribute(C.IFLA_BOND_TLB_DYNAMIC_LB, BOOLEAN)),
-  /** Between two `peerNotifications`. */
+  /** Time between two `peerNotifications`. */
   peerNotificationDelayMilliseconds: opt(u32ne(C.IFLA_BOND_PEER_NOTIF_DELAY)),
-  /** Mode '802.3ad': it begins LACP by itself (Linux 5.16). */
+  /** Mode '802.3ad': the bond starts LACP itself (Linux 5.16). */
   lacpActive: opt(attribute(C.IFLA_BOND_AD_LACP_ACTIVE, BOOLEAN)),
-  /** How many answers may be missing, 1 to 255 (Linux 5.17). */
+  /** How many replies may be missing before a part counts as down, 1 to 255 (Linux 5.17). */
   missedMax: opt(u8(C.IFLA_BOND_MISSED_MAX)),
-  /** Up to 16 IPv6 addresses (Linux 5.19). */
+  /** The IPv6 addresses to ask, up to 16 (Linux 5.19). */
   neighbourTargets: opt(attribute(C.IFLA_BOND_NS_IP6_TARGET, numbered(IPV6))),
 });
-/** What the kernel says of a bond. */
+/** The settings and the state of a bond, as the kernel reports them. */
 export type Bond = Infer<typeof BOND>;
 
-/** A new bond: the devices that have it for their `master` are its parts. They must be down when they become that. */
+/** A new bond. Its parts are the devices whose `master` is the bond. A device must be down when it becomes a part. */
 export type NewBond = NewLink & SettingsOf<'bond', Bond>;
 
 export const bond = new LinkKind<'bond', NewBond, Bond>({
   name: 'bond',
   data: BOND,
   readOnly: ['aggregatorInfo'],
-  // EACCES: a setting of another mode, even with the value that it has.
+  // The kernel refuses a setting of another mode with EACCES, even if its value would not change.
   initial: {
     miimonMilliseconds: 0,
     upDelayMilliseconds: 0,

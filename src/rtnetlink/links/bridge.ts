@@ -30,7 +30,7 @@ const OPTION_BITS = {
 } as const;
 /** A switch of a bridge: see `Bridge.options`. */
 export type BridgeOption = keyof typeof OPTION_BITS;
-/** Kernels without VLAN filtering refuse to hear of several spanning trees, even that there are none. */
+/** Kernels without VLAN filtering refuse any request that mentions several spanning trees, even to switch them off. */
 const ALWAYS_TOLD = OPTION_BITS['no-link-local-learning'] | OPTION_BITS['multicast-vlan-snooping'];
 
 const OPTIONS: Type<(BridgeOption | number)[]> = {
@@ -51,57 +51,57 @@ const OPTIONS: Type<(BridgeOption | number)[]> = {
   },
 };
 
-/** IFLA_INFO_DATA of a bridge (net/bridge/br_netlink.c). Times are hundredths of a second (USER_HZ). */
+/** IFLA_INFO_DATA of a bridge (net/bridge/br_netlink.c). Times are in hundredths of a second (USER_HZ). */
 const BRIDGE = attributes('IFLA_BR', {
-  /** How long a port listens, and how long it learns, before it forwards: 200 to 3000 with STP. 1500 in a new bridge. */
+  /** How long a port listens, and then how long it learns, before it forwards: 200 to 3000 with STP. A new bridge has 1500. */
   forwardDelayCentiseconds: opt(u32ne(C.IFLA_BR_FORWARD_DELAY)),
-  /** Time between two hellos of STP: 100 to 1000. 200 in a new bridge. */
+  /** Time between two hello messages of STP: 100 to 1000. A new bridge has 200. */
   helloTimeCentiseconds: opt(u32ne(C.IFLA_BR_HELLO_TIME)),
-  /** How long a silent root stays the root: 600 to 4000. 2000 in a new bridge. */
+  /** How long a silent root bridge stays the root: 600 to 4000. A new bridge has 2000. */
   maxAgeCentiseconds: opt(u32ne(C.IFLA_BR_MAX_AGE)),
-  /** How long a learned address is kept: 30000 in a new bridge; 0 makes it a hub. */
+  /** How long the bridge keeps a learned address. A new bridge has 30000. 0 makes the bridge a hub. */
   ageingTimeCentiseconds: opt(u32ne(C.IFLA_BR_AGEING_TIME)),
-  /** Spanning tree: 0 off (as in a new bridge), 1 done by the kernel, 2 by a program. Given as 1, the kernel may make it 2. */
+  /** Spanning tree: 0 off (as in a new bridge), 1 the kernel does it, 2 a program does it. If you give 1, the kernel may make it 2. */
   stpState: opt(u32ne(C.IFLA_BR_STP_STATE)),
-  /** Priority in the election of the root, 0 to 65535, the lowest wins. 32768 in a new bridge. */
+  /** Priority in the election of the root, 0 to 65535; the lowest wins. A new bridge has 32768. */
   priority: opt(u16ne(C.IFLA_BR_PRIORITY)),
-  /** Ports belong to VLANs. Kernels without CONFIG_BRIDGE_VLAN_FILTERING refuse true (EOPNOTSUPP). */
+  /** The ports belong to VLANs. Kernels without CONFIG_BRIDGE_VLAN_FILTERING refuse true (EOPNOTSUPP). */
   vlanFiltering: opt(attribute(C.IFLA_BR_VLAN_FILTERING, BOOLEAN)),
   /** EtherType of the VLAN tags: 0x8100, or 0x88a8 for provider bridges. */
   vlanProtocol: opt(u16be(C.IFLA_BR_VLAN_PROTOCOL)),
-  /** Which of the link-local groups 01:80:c2:00:00:0X are forwarded, one bit each. */
+  /** The link-local groups 01:80:c2:00:00:0X that the bridge forwards, one bit each. */
   groupForwardMask: opt(u16ne(C.IFLA_BR_GROUP_FWD_MASK)),
-  /** The root bridge: two bytes of priority, six of address. */
+  /** The id of the root bridge: two bytes of priority, six of address. */
   rootId: opt(bytes(C.IFLA_BR_ROOT_ID, { min: 8, max: 8 })),
-  /** This bridge: two bytes of priority, six of address. */
+  /** The id of this bridge: two bytes of priority, six of address. */
   bridgeId: opt(bytes(C.IFLA_BR_BRIDGE_ID, { min: 8, max: 8 })),
-  /** The port towards the root; 0 where this is it. */
+  /** The port towards the root; 0 if this bridge is the root. */
   rootPort: opt(u16ne(C.IFLA_BR_ROOT_PORT)),
-  /** The cost of the way to the root. */
+  /** The cost of the path to the root. */
   rootPathCost: opt(u32ne(C.IFLA_BR_ROOT_PATH_COST)),
-  /** STP has seen a change. */
+  /** STP has detected a change of the topology. */
   topologyChange: opt(u8(C.IFLA_BR_TOPOLOGY_CHANGE)),
   topologyChangeDetected: opt(u8(C.IFLA_BR_TOPOLOGY_CHANGE_DETECTED)),
-  /** How long the timers of STP and of the table still run. */
+  /** The time that remains on the timers of STP and of the forwarding table. */
   helloTimerCentiseconds: opt(u64ne(C.IFLA_BR_HELLO_TIMER)),
   topologyNotificationTimerCentiseconds: opt(u64ne(C.IFLA_BR_TCN_TIMER)),
   topologyChangeTimerCentiseconds: opt(u64ne(C.IFLA_BR_TOPOLOGY_CHANGE_TIMER)),
   collectionTimerCentiseconds: opt(u64ne(C.IFLA_BR_GC_TIMER)),
-  /** Where STP's frames go: 01:80:c2:00:00:00. */
+  /** The address to which STP sends its frames: 01:80:c2:00:00:00. */
   groupAddress: opt(attribute(C.IFLA_BR_GROUP_ADDR, HARDWARE_ADDRESS)),
-  /** Whether it is itself a multicast router: 0 never, 1 if a querier was heard, 2 always. */
+  /** Whether the bridge counts as a multicast router: 0 never, 1 if it has heard a querier, 2 always. */
   multicastRouter: opt(u8(C.IFLA_BR_MCAST_ROUTER)),
-  /** The bridge listens to IGMP and MLD, and sends groups only to ports that want them. On in a new bridge, where the kernel has it. */
+  /** The bridge listens to IGMP and MLD, and forwards groups only to ports that want them. On in a new bridge if the kernel supports it. */
   multicastSnooping: opt(attribute(C.IFLA_BR_MCAST_SNOOPING, BOOLEAN)),
-  /** Its queries have its own address. */
+  /** The bridge sends its queries from its own address. */
   multicastQueryAddress: opt(attribute(C.IFLA_BR_MCAST_QUERY_USE_IFADDR, BOOLEAN)),
-  /** The bridge asks for members itself. */
+  /** The bridge sends queries for members itself. */
   multicastQuerier: opt(attribute(C.IFLA_BR_MCAST_QUERIER, BOOLEAN)),
   multicastQuerierState: opt(bytes(C.IFLA_BR_MCAST_QUERIER_STATE)),
   multicastHashElasticity: opt(u32ne(C.IFLA_BR_MCAST_HASH_ELASTICITY)),
-  /** How many groups it may know: a power of two. */
+  /** The largest number of groups, a power of two. */
   multicastHashMax: opt(u32ne(C.IFLA_BR_MCAST_HASH_MAX)),
-  /** How often it asks for the last member of a group. */
+  /** The number of queries for the last member of a group. */
   multicastLastMemberCount: opt(u32ne(C.IFLA_BR_MCAST_LAST_MEMBER_CNT)),
   multicastStartupQueryCount: opt(u32ne(C.IFLA_BR_MCAST_STARTUP_QUERY_CNT)),
   multicastLastMemberCentiseconds: opt(u64ne(C.IFLA_BR_MCAST_LAST_MEMBER_INTVL)),
@@ -115,27 +115,27 @@ const BRIDGE = attributes('IFLA_BR', {
   igmpVersion: opt(u8(C.IFLA_BR_MCAST_IGMP_VERSION)),
   /** 1 or 2. */
   mldVersion: opt(u8(C.IFLA_BR_MCAST_MLD_VERSION)),
-  /** Bridged IPv4 packets pass the netfilter hooks of IPv4 (br_netfilter). */
+  /** Bridged IPv4 packets pass through the netfilter hooks of IPv4 (br_netfilter). */
   callIptables: opt(attribute(C.IFLA_BR_NF_CALL_IPTABLES, BOOLEAN)),
   /** As `callIptables`, for IPv6. */
   callIp6tables: opt(attribute(C.IFLA_BR_NF_CALL_IP6TABLES, BOOLEAN)),
   /** As `callIptables`, for ARP. */
   callArptables: opt(attribute(C.IFLA_BR_NF_CALL_ARPTABLES, BOOLEAN)),
-  /** The VLAN of untagged packets on new ports; 0 is none. */
+  /** The VLAN of untagged packets on new ports; 0 means none. */
   vlanDefaultPvid: opt(u16ne(C.IFLA_BR_VLAN_DEFAULT_PVID)),
-  /** Packets are counted for each VLAN. */
+  /** Count packets for each VLAN. */
   vlanStatistics: opt(attribute(C.IFLA_BR_VLAN_STATS_ENABLED, BOOLEAN)),
-  /** They are counted for each port and VLAN; it is changed while the bridge has no ports. */
+  /** Count packets for each port and VLAN. It can change only while the bridge has no ports. */
   vlanStatisticsPerPort: opt(attribute(C.IFLA_BR_VLAN_STATS_PER_PORT, BOOLEAN)),
-  /** Switches of newer kernels (Linux 5.0), those that are on. */
+  /** The switches that are on (Linux 5.0). */
   options: opt(attribute(C.IFLA_BR_MULTI_BOOLOPT, OPTIONS)),
-  /** How many addresses it has learned. */
+  /** The number of addresses that the bridge has learned. */
   learnedAddresses: opt(u32ne(C.IFLA_BR_FDB_N_LEARNED)),
-  /** How many it may learn; 0 is any number (Linux 6.7). */
+  /** The largest number of addresses to learn; 0 means no limit (Linux 6.7). */
   maxLearnedAddresses: opt(u32ne(C.IFLA_BR_FDB_MAX_LEARNED)),
 });
 
-/** What the kernel says of a bridge. Times are hundredths of a second. */
+/** The settings and the state of a bridge, as the kernel reports them. Times are in hundredths of a second. */
 export type Bridge = Infer<typeof BRIDGE>;
 
 const READ_ONLY = [
@@ -154,7 +154,7 @@ const READ_ONLY = [
   'learnedAddresses',
 ] as const;
 
-/** The settings of a bridge. A bridge that was read can be given: what only the kernel sets is ignored. */
+/** The settings of a bridge. A bridge that was read is accepted: fields that only the kernel sets are ignored. */
 export type BridgeSettings = Bridge;
 
 /** A new bridge. */
@@ -167,7 +167,7 @@ export const bridge = new LinkKind<'bridge', NewBridge, Bridge>({
   data: BRIDGE,
   readOnly: READ_ONLY,
   nestedOnly: true,
-  // Kernels without VLAN filtering refuse to hear even that there is none.
+  // Kernels without VLAN filtering refuse the setting even if it is false.
   initial: { vlanFiltering: false, options: [] },
   limits: { vlanDefaultPvid: [0, 4094], multicastRouter: [0, 2], igmpVersion: [2, 3], mldVersion: [1, 2] },
   rounded: [
@@ -183,7 +183,7 @@ export const bridge = new LinkKind<'bridge', NewBridge, Bridge>({
     'multicastStartupQueryCentiseconds',
   ],
   since: { maxLearnedAddresses: '6.7', options: '5.0' },
-  // The kernel asks a program to do STP, where there is one.
+  // If a program for STP is installed, the kernel starts it and reports 2 instead of 1.
   reads: { stpState: (given, read) => (given === 0) === (read === 0) },
   refusals: ({ bridge: settings }) => {
     if (settings === undefined) return {};
@@ -200,7 +200,7 @@ export const bridge = new LinkKind<'bridge', NewBridge, Bridge>({
   },
 });
 
-/** Kernels without CONFIG_BRIDGE_VLAN_FILTERING refuse that, and ignore what else they do not know. */
+/** Kernels without CONFIG_BRIDGE_VLAN_FILTERING refuse that setting, and ignore all others that they do not know. */
 function blamed(settings: BridgeSettings): Path | undefined {
   if (settings.vlanFiltering !== undefined) return ['bridge', 'vlanFiltering'];
   return onlyOne(Object.fromEntries(Object.entries(settings).map(([key, value]) => [`bridge.${key}`, value])));

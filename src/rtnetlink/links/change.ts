@@ -19,12 +19,12 @@ import {
 import { FLAGS, type LaterSettings, type NewLink, refusalsOfChanges, wasRead } from './settings.ts';
 import { makeTun } from './tun.ts';
 
-/** What the operations on links share. */
+/** The objects that all operations on links need. */
 export interface LinkContext {
   readonly exchange: Exchange;
   readonly devices: Devices;
   readonly kinds: LinkKinds;
-  /** The same in another namespace. */
+  /** Returns the same context for another namespace. */
   elsewhere(exchange: Exchange): LinkContext;
 }
 
@@ -47,7 +47,7 @@ export function* readOne({ exchange, devices, kinds }: LinkContext, which: strin
   return kinds.read(header, attributes, index => others.get(index));
 }
 
-/** Creates a link: one message, and those for what the kernel takes only for a device that exists. */
+/** Creates a link with one message. More messages follow for settings that the kernel accepts only for a device that exists. */
 export function* createLink(context: LinkContext, kind: string, options: NewLink, subject: object): Operation<void> {
   const { exchange, devices, kinds } = context;
   const known = kinds.kindOf(kind, ['kind']);
@@ -75,7 +75,7 @@ export function* createLink(context: LinkContext, kind: string, options: NewLink
     last = { ...last, ...rest };
     Object.assign(isLast, { flags, change });
   } else if (master !== undefined && (flags & IFF_UP) !== 0) {
-    // A bond takes only what is down, and the kernel would switch it on first.
+    // A bond accepts only devices that are down, and the kernel would switch the device on before it joins the bond.
     Object.assign(isLast, { flags: IFF_UP, change: IFF_UP });
     flags &= ~IFF_UP;
     change &= ~IFF_UP;
@@ -134,7 +134,7 @@ function makeDevice({ exchange }: LinkContext, options: NewLink, data: object, s
   }
 }
 
-/** A socket in another namespace for what is left to do there; undefined where this process may not enter it, and need not. */
+/** Opens a socket in the other namespace for the remaining steps; undefined if this process may not enter it and does not need to. */
 function contextIn(context: LinkContext, netns: NetNs | undefined, isNeeded: boolean): LinkContext | undefined {
   const { exchange } = context;
   if (netns === undefined || !(exchange.transport instanceof NetlinkSocket)) return undefined;
@@ -149,17 +149,17 @@ function contextIn(context: LinkContext, netns: NetNs | undefined, isNeeded: boo
   }
 }
 
-/** What was begun and cannot be ended is taken back. */
+/** Removes a new device whose creation failed later, so that no half-made device stays. */
 function* removeAgain({ exchange, kinds }: LinkContext, name: string): Operation<void> {
   const call = { syscall: 'RTM_DELLINK', type: RTM_DELLINK, header: LINK_HEADER, value: { name } };
   try {
     yield* exchange.request(request(kinds.messages, call));
   } catch {
-    // The error that ended the creation is the one to tell.
+    // The caller gets the error that ended the creation, so an error of this removal is ignored.
   }
 }
 
-/** Puts the indexes of devices in the place of their names. */
+/** Replaces the names of devices by their indexes. */
 function* resolveDevices(devices: Devices, kind: AnyLinkKind, data: AnyData, subject: object): Operation<void> {
   for (const row of kind.deviceRows) {
     const name = data[row];
@@ -168,8 +168,8 @@ function* resolveDevices(devices: Devices, kind: AnyLinkKind, data: AnyData, sub
 }
 
 /**
- * Changes a link. Several messages, in this order: `up: false`, the settings of its kind, the other names, everything else at once, the
- * settings of the port.
+ * Changes a link. It sends several messages, in this order: `up: false`, the settings of its kind, the other names, everything else at
+ * once, the settings of the port.
  */
 export function* changeLink(context: LinkContext, name: string, changes: LinkChanges): Operation<void> {
   checkDevice(name, ['name']);
@@ -196,7 +196,9 @@ export function* changeLink(context: LinkContext, name: string, changes: LinkCha
   if (later.port !== undefined) yield* changePort(context, index, later.port, subject);
 }
 
-/** A link that was read has all its settings: drivers refuse even those that are so already. */
+/**
+ * Leaves out the settings that already have the given value. A link that was read has all settings, and drivers refuse some even unchanged.
+ */
 function dropWhatIs(
   link: Link,
   changes: LinkChanges,
@@ -209,7 +211,7 @@ function dropWhatIs(
     const value = key === 'master' ? changes.master : attributes[key];
     if (JSON.stringify(now[key]) === JSON.stringify(value)) delete attributes[key];
   }
-  // An ipvlan has that of the device below.
+  // An ipvlan shares the hardware address of the device below.
   if (link.kind === 'ipvlan') delete attributes.address;
   if (JSON.stringify(now.altNames) === JSON.stringify(later.altNames)) delete later.altNames;
   for (const [key, bit, usual] of FLAGS) if ((now[key] ?? usual) === (changes[key] ?? usual)) header.ifi_change &= ~bit;
@@ -235,7 +237,7 @@ function* setLink(
   yield* exchange.request(call);
 }
 
-/** Changes the settings of a kind. */
+/** Changes the settings of the device's kind. */
 function* changeSettings(
   context: LinkContext,
   index: number,
@@ -271,7 +273,7 @@ function* changeSettings(
   yield* verify(context, index, kind, given, name);
 }
 
-/** Changes what a bridge does with one of its ports. */
+/** Changes the settings of a device as a port of a bridge. */
 function* changePort(context: LinkContext, index: number, given: object, subject: object): Operation<void> {
   const { exchange, devices, kinds } = context;
   const link = yield* readOne(context, index);
@@ -294,7 +296,7 @@ function* changePort(context: LinkContext, index: number, given: object, subject
   yield* verify(context, index, kinds.port, given, 'port');
 }
 
-/** Kernels acknowledge settings that they do not know: what they made of them is read. */
+/** Reads the settings back, because kernels acknowledge settings that they do not know. */
 function* verify(
   context: LinkContext,
   index: number,
@@ -306,7 +308,7 @@ function* verify(
   try {
     link = yield* readOne(context, index);
   } catch (error) {
-    // It was so, and somebody has removed the device meanwhile.
+    // The change succeeded, but the device has been removed since.
     if (error instanceof NetlinkError && error.code === 'ENODEV') return;
     throw error;
   }
@@ -321,7 +323,7 @@ function* verify(
   );
 }
 
-/** Gives a device exactly these other names. */
+/** Makes the given list the complete list of a device's alternative names. */
 function* setAltNames(
   context: LinkContext,
   index: number,
@@ -340,7 +342,7 @@ function* setAltNames(
 }
 
 function* addAltNames(context: LinkContext, index: number, names: string[], subject: object): Operation<void> {
-  // The kernel takes a list name by name, and keeps those before the one that it refuses.
+  // The kernel adds the names of a list one by one. If it refuses one, the names before it stay.
   if (names.length > 0) yield* changeAltNames(context, 'RTM_NEWLINKPROP', index, names, subject);
 }
 

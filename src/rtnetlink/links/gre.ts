@@ -5,12 +5,12 @@ import { GRE4, hasKeyFlags, refusalsOfTunnel, withKeyFlags } from './tunnel.ts';
 
 /** IFLA_INFO_DATA of a gre tunnel (net/ipv4/ip_gre.c). */
 const GRE = attributes('IFLA_GRE', GRE4);
-/** What the kernel says of a gre tunnel. */
+/** The settings of a gre tunnel, as the kernel reports them. */
 export type Gre = Omit<Infer<typeof GRE>, 'link'>;
 
 /** A new GRE tunnel over IPv4. */
 export type NewGre = NewLink & {
-  /** The device that packets leave by, in the namespace of the handle. */
+  /** The device through which packets leave, in the namespace of the handle. */
   link?: string;
 } & SettingsOf<'gre', Gre>;
 

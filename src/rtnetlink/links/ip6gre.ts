@@ -5,12 +5,12 @@ import { GRE6, hasFlags, hasKeyFlags, refusalsOfTunnel, withKeyFlags } from './t
 
 /** IFLA_INFO_DATA of an ip6gre tunnel (net/ipv6/ip6_gre.c). */
 const IP6GRE = attributes('IFLA_GRE', GRE6);
-/** What the kernel says of an ip6gre tunnel. */
+/** The settings of an ip6gre tunnel, as the kernel reports them. */
 export type Ip6gre = Omit<Infer<typeof IP6GRE>, 'link'>;
 
 /** A new GRE tunnel over IPv6. */
 export type NewIp6gre = NewLink & {
-  /** The device that packets leave by, in the namespace of the handle. */
+  /** The device through which packets leave, in the namespace of the handle. */
   link?: string;
 } & SettingsOf<'ip6gre', Ip6gre>;
 

@@ -8,24 +8,24 @@ import { hasFlags, IPTUN, ip6Flags, PAYLOADS, refusalsOfTunnel } from './tunnel.
 /** IFLA_INFO_DATA of an ip6tnl tunnel (net/ipv6/ip6_tunnel.c). */
 const IP6TNL = attributes('IFLA_IPTUN', {
   ...IPTUN,
-  /** The source address of the outer packets; '::' takes all that come. */
+  /** The source address of the outer packets; '::' accepts packets to any local address. */
   local: opt(attribute(C.IFLA_IPTUN_LOCAL, IPV6)),
-  /** The other end; '::' is none. */
+  /** The other end; '::' means none. */
   remote: opt(attribute(C.IFLA_IPTUN_REMOTE, IPV6)),
-  /** What it carries: 'ipv6', 'ipip', 'mpls', or 'any' of them (the default). */
+  /** The protocol inside the tunnel: 'ipv6', 'ipip', 'mpls', or 'any' of them (the default). */
   protocol: opt(attribute(C.IFLA_IPTUN_PROTO, named(U8, PAYLOADS))),
-  /** How many more tunnels packets may go into; 4 in a new device. */
+  /** How many more tunnels a packet may enter. A new device has 4. */
   encapsulationLimit: opt(u8(C.IFLA_IPTUN_ENCAP_LIMIT)),
   /** Traffic class and flow label of the outer packets, 0 to 2^28-1. */
   flowInfo: opt(u32be(C.IFLA_IPTUN_FLOWINFO)),
   flags: opt(ip6Flags(C.IFLA_IPTUN_FLAGS)),
 });
-/** What the kernel says of an ip6tnl tunnel. */
+/** The settings of an ip6tnl tunnel, as the kernel reports them. */
 export type Ip6tnl = Omit<Infer<typeof IP6TNL>, 'link'>;
 
 /** A new tunnel of IPv6 or IPv4 in IPv6. */
 export type NewIp6tnl = NewLink & {
-  /** The device that packets leave by, in the namespace of the handle. */
+  /** The device through which packets leave, in the namespace of the handle. */
   link?: string;
 } & SettingsOf<'ip6tnl', Ip6tnl>;
 

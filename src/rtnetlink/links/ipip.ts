@@ -7,15 +7,15 @@ import { IPTUN4, PAYLOADS, refusalsOfTunnel } from './tunnel.ts';
 /** IFLA_INFO_DATA of an ipip tunnel (net/ipv4/ipip.c). */
 const IPIP = attributes('IFLA_IPTUN', {
   ...IPTUN4,
-  /** What it carries: 'ipip' IPv4 (the default), 'mpls', or 'any' of both. */
+  /** The protocol inside the tunnel: 'ipip' IPv4 (the default), 'mpls', or 'any' of both. */
   protocol: opt(attribute(IFLA_IPTUN_PROTO, named(U8, PAYLOADS))),
 });
-/** What the kernel says of an ipip tunnel. */
+/** The settings of an ipip tunnel, as the kernel reports them. */
 export type Ipip = Omit<Infer<typeof IPIP>, 'link'>;
 
 /** A new tunnel of IPv4 in IPv4. */
 export type NewIpip = NewLink & {
-  /** The device that packets leave by, in the namespace of the handle. */
+  /** The device through which packets leave, in the namespace of the handle. */
   link?: string;
 } & SettingsOf<'ipip', Ipip>;
 

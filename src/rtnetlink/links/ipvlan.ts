@@ -6,17 +6,23 @@ import type { NewLink } from './settings.ts';
 const MODES = { l2: C.IPVLAN_MODE_L2, l3: C.IPVLAN_MODE_L3, l3s: C.IPVLAN_MODE_L3S } as const;
 const FLAGS = { private: C.IPVLAN_F_PRIVATE, vepa: C.IPVLAN_F_VEPA } as const;
 
-/** IFLA_INFO_DATA of an ipvlan (drivers/net/ipvlan/ipvlan_main.c). A change is one of all ipvlans over the same device. */
+/** IFLA_INFO_DATA of an ipvlan (drivers/net/ipvlan/ipvlan_main.c). A change affects all ipvlans over the same device. */
 const IPVLAN = attributes('IFLA_IPVLAN', {
-  /** 'l2' answers ARP by itself, 'l3' is routed by the host, 'l3s' is too and passes the host's netfilter hooks. The kernel's default is 'l3'. */
+  /**
+   * 'l2' answers ARP itself. The host routes for 'l3' and 'l3s', and 'l3s' also passes the host's netfilter hooks. The kernel's default is
+   * 'l3'.
+   */
   mode: opt(attribute(C.IFLA_IPVLAN_MODE, named(U16_NE, MODES))),
-  /** 'private': the devices over one lower device do not reach each other; 'vepa': they do through the switch outside (Linux 4.15). */
+  /**
+   * 'private': devices over the same lower device cannot reach each other. 'vepa': they reach each other through the outer switch (Linux
+   * 4.15).
+   */
   flags: opt(attribute(C.IFLA_IPVLAN_FLAGS, flags(U16_NE, FLAGS))),
 });
-/** What the kernel says of an ipvlan. */
+/** The settings of an ipvlan, as the kernel reports them. */
 export type Ipvlan = Infer<typeof IPVLAN>;
 
-/** A new ipvlan: a device with IP addresses of its own and the hardware address of the device below. */
+/** A new ipvlan: a device with its own IP addresses and the hardware address of the device below. */
 export type NewIpvlan = NewLink & {
   /** The device below, in the namespace of the handle. */
   link: string;

@@ -5,7 +5,8 @@ import type { Refusals } from '../request.ts';
 import { type NewLink, onlyOne, wasRead } from './settings.ts';
 
 /**
- * The settings of a kind: in the field that has its name, as they are read (`vlan: { id: 5 }`), or as fields of their own (`id: 5`).
+ * The settings of a kind. They stand in the field with the kind's name, as in a link that was read (`vlan: { id: 5 }`), or as their own
+ * fields (`id: 5`).
  */
 export type SettingsOf<Name extends string, Settings> =
   | ({ [K in Name]: Settings } & { [K in keyof Settings]?: undefined })
@@ -14,51 +15,51 @@ export type SettingsOf<Name extends string, Settings> =
 /** Makes some fields of a type required. */
 export type Need<T, K extends keyof T> = Omit<T, K> & { [P in K]-?: NonNullable<T[P]> };
 
-/** What there is to say of a kind of link. `Options` is what a caller gives, `Data` is IFLA_INFO_DATA. */
+/** The description of a kind of link. `Options` is the type that a caller gives, `Data` is the type of IFLA_INFO_DATA. */
 export interface LinkKindSpec<Name extends string, Options extends NewLink, Data extends object> {
-  /** The kernel's name of the kind (IFLA_INFO_KIND): 'macvlan'. It is the field of `Link` that has the data, too. */
+  /** The kernel's name of the kind (IFLA_INFO_KIND), such as 'macvlan'. The field of `Link` with the data has the same name. */
   name: Name;
-  /** The table of IFLA_INFO_DATA; a kind without one has no data of its own. */
+  /** The table of IFLA_INFO_DATA. A kind without a table has no data of its own. */
   data?: AttributeTable<Data>;
-  /** Rows of the table that the kernel tells and a caller cannot give. Every other row is a setting. */
+  /** Rows that the kernel reports but a caller cannot set. Every other row is a setting. */
   readOnly?: readonly (keyof Data & string)[];
-  /** The settings are only taken in the object that has the kind's name. */
+  /** Accept the settings only inside the object with the kind's name. */
   nestedOnly?: true;
-  /** Rows that must be given. */
+  /** Rows that a caller must give. */
   required?: readonly (keyof Data & string)[];
-  /** Rows with a value that differs from the kernel's own where the caller gives none. */
+  /** The library's own default values, where they differ from the kernel's. */
   defaults?: Partial<Data>;
-  /** The least and the greatest value of numbers, where the kernel takes fewer than the row can hold. */
+  /** The least and the greatest value of a number, if the kernel accepts a smaller range than the row can hold. */
   limits?: { readonly [K in keyof Data]?: readonly [min: number, max: number] };
-  /** The device below, which the options name in `link`. A kind without it stands on no other device. */
+  /** Whether the options name the device below in `link`. A kind without this needs no other device. */
   link?: 'required' | 'optional';
-  /** The row that has the index of the device below, for kinds that do not take it from IFLA_LINK. */
+  /** The row with the index of the device below, for kinds that do not read it from IFLA_LINK. */
   linkRow?: keyof Data & string;
-  /** Rows that are for ever what they were when the device was made: the kernel refuses other values, or ignores them. */
+  /** Rows that cannot change after the device was created: the kernel refuses other values, or ignores them. */
   fixed?: readonly (keyof Data & string)[];
-  /** A change replaces all settings by those that it has: what it leaves out is read and given again. */
+  /** A change replaces all settings, so the library reads the settings that it does not change and sends them again. */
   replacesAll?: true;
-  /** Values that a new device has by itself, and that the kernel refuses to be given where they mean nothing. */
+  /** Values that a new device already has. The kernel refuses these settings where they do not apply, so these values are not sent. */
   initial?: Partial<Data>;
-  /** Rows of which the kernel keeps the nearest value that it can: times in its own ticks. */
+  /** Rows that the kernel rounds, such as times in its own ticks. */
   rounded?: readonly (keyof Data & string)[];
-  /** Rows that read back as something else, and when that is right. */
+  /** Compares the given value with the value read back, for rows that the kernel may report differently. */
   reads?: { readonly [K in keyof Data]?: (given: NonNullable<Data[K]>, read: Data[K]) => boolean };
-  /** Rows that are the IPv6 form of another: the caller has one field for both. */
+  /** Rows that hold the IPv6 form of another row. The caller has one field for both. */
   ipv6Rows?: Readonly<Record<string, keyof Data & string>>;
-  /** Adds the rows that settings need beside them. */
+  /** Adds the rows that a setting requires. */
   complete?(data: Partial<Data>): Partial<Data>;
-  /** The kernel that brought a row, where older ones take it and do nothing. */
+  /** The kernel version that introduced a row, for rows that older kernels accept and ignore. */
   since?: { readonly [K in keyof Data]?: string };
-  /** Checks that the rows cannot make. */
+  /** Checks that a row cannot make by itself. */
   check?(data: Partial<Data>, options: Options): void;
-  /** Makes the data of options that are not like the rows. */
+  /** Creates the data from options whose form differs from the rows. */
   write?(options: Options): Data;
   /** The fields of the options that `write` reads. */
   fields?: readonly (keyof Options & string)[];
-  /** The kernel makes such devices by other means than RTM_NEWLINK. */
+  /** The kernel creates such devices through another interface than RTM_NEWLINK. */
   madeBy?: 'ioctl';
-  /** What the kernel's refusals mean for this kind. It comes before what they mean for every new device. */
+  /** Explains the kernel's refusals for this kind. These explanations take precedence over those for every new device. */
   refusals?(options: Options): Partial<Refusals>;
 }
 
@@ -67,40 +68,40 @@ type Limits = Readonly<Record<string, readonly [min: number, max: number] | unde
 /** The data of a link of any kind, row by row. */
 export type AnyData = Record<string, unknown>;
 
-/** A kind of link, whatever its options and its data. */
+/** A kind of link, without the types of its options and its data. */
 export interface AnyLinkKind {
   readonly name: string;
   readonly data: AttributeTable<object> | undefined;
-  /** The fields of the options beside those of every new device. */
+  /** The fields of the options that this kind adds to those of every new device. */
   readonly fields: readonly string[];
-  /** Rows that have the index of a device. */
+  /** Rows that contain the index of a device. */
   readonly deviceRows: readonly string[];
-  /** The row that has the index of the device below, where it is not in IFLA_LINK. */
+  /** The row with the index of the device below, if that is not in IFLA_LINK. */
   readonly linkRow: string | undefined;
   readonly replacesAll: boolean;
   readonly madeBy: 'ioctl' | undefined;
-  /** The kernel gives back what it is given. */
+  /** Whether the kernel reports the settings of this kind. */
   readonly isRead: boolean;
-  /** Checks the fields of this kind. @returns the data and the name of the device below, where there are any */
+  /** Checks the fields of this kind. @returns the data, and the name of the device below, if there are any */
   write(options: NewLink): { data?: object; link?: string };
   /**
    * Checks settings for a device that exists.
-   * @param current its present data. @param path where the settings were given
-   * @returns what must be sent; undefined where all is so already
+   * @param current its present data. @param path the position of the settings in the caller's object
+   * @returns the settings to send; undefined if none of them changes
    */
   change(given: object, current: object, path: Path): object | undefined;
-  /** What the kernel is told for settings, and the settings that it tells. */
+  /** Converts settings to the kernel's form, and back. */
   toWire(settings: object): object;
   fromWire(data: object): object;
-  /** The first setting that the kernel did not make what was given, and the kernel that has it. */
+  /** Finds the first setting that the kernel ignored. @returns its field, and the kernel version that has it */
   ignored(given: object, read: object): { field: string; since: string | undefined } | undefined;
-  /** From the path of a field of the data to that of the options. */
+  /** Maps the path of a field of the data to the path in the options. */
   fieldOf(path: Path, options?: object): Path;
-  /** What the kernel's refusals mean for this kind. */
+  /** Explains the kernel's refusals for this kind. */
   refusals(options: NewLink): Refusals;
 }
 
-/** A kind of link: checks options, writes and reads the kind's own data, and knows what refusals mean. */
+/** A kind of link. It checks options, writes and reads the kind's own data, and explains the kernel's refusals. */
 export class LinkKind<Name extends string, Options extends NewLink, Data extends object> implements AnyLinkKind {
   readonly name: Name;
   readonly data: AttributeTable<Data> | undefined;
@@ -146,7 +147,7 @@ export class LinkKind<Name extends string, Options extends NewLink, Data extends
     return { ...(data !== undefined && { data }), ...(name !== undefined && { link: name }) };
   }
 
-  /** The object that has the settings: the kind's own, or the options themselves. */
+  /** The object that contains the settings: the kind's own object, or the options themselves. */
   #given(options: object): unknown {
     const own = (options as AnyData)[this.name];
     return own === undefined && this.#spec.nestedOnly === undefined && !wasRead(options) ? options : own;
@@ -192,7 +193,7 @@ export class LinkKind<Name extends string, Options extends NewLink, Data extends
     return Object.fromEntries(entries) as Partial<Data>;
   }
 
-  /** The table's own checks, before anything is sent: their paths must lead into the caller's object. */
+  /** Runs the table's own checks before anything is sent, so that their paths lead into the caller's object. */
   #encode(settings: Partial<Data>, path: Path): void {
     const written: AnyData = { ...settings };
     for (const key of this.deviceRows) {
@@ -216,7 +217,7 @@ export class LinkKind<Name extends string, Options extends NewLink, Data extends
     const settings: AnyData = this.#settings(given, path, true);
     this.#encode(settings as Partial<Data>, path);
     const now = current as AnyData;
-    // A setting that is there or not: false takes it away.
+    // The value false removes a setting that is on if its attribute is present.
     const removed = this.#presence.filter(key => (given as AnyData)[key] === false && now[key] === true);
     const different = Object.keys(settings).filter(key => !this.#isSame(key, settings[key], now[key]));
     for (const key of [...different, ...removed]) {

@@ -17,7 +17,9 @@ import { vrf } from './vrf.ts';
 import { vxlan } from './vxlan.ts';
 import { wireguard } from './wireguard.ts';
 
-/** The kinds of links that can be created, and whose data is decoded. A new kind is a file beside this one, and its name here. */
+/**
+ * The kinds of links that the library can create, and whose data it decodes. To add a kind, add a file beside this one, and its name here.
+ */
 export const KINDS = [
   bond,
   bridge,
@@ -39,21 +41,21 @@ export const KINDS = [
 ] as const;
 
 type Known = (typeof KINDS)[number];
-/** What a veth is given never comes back: its peer is a link of its own. */
+/** The kernel never reports the settings of a veth: its peer is a separate link. */
 type Readable = Exclude<Known, { name: 'veth' }>;
-/** Rows that are no settings: two forms of one address, and what is said elsewhere. */
+/** Rows that are not settings: the second form of an address, and values that other fields have. */
 type Hidden = 'remote6' | 'local6' | 'sourceCommand' | 'link';
 
-/** The data of a link, in the field that has the name of its kind. */
+/** The data of a link, in the field with the name of its kind. */
 export type LinkData = {
   [K in Readable as [DataOf<K>] extends [never] ? never : K['name']]?: Omit<DataOf<K>, Hidden>;
 };
 type DataOf<K> = K extends LinkKind<infer _N, infer _O, infer D> ? D : never;
 
-/** A new link of any kind: the kind, and what `createVeth`, `createBridge` ... take. */
+/** A new link of any kind: the kind, and the options of `createVeth`, `createBridge` and so on. */
 export type NewLinkOfKind = {
   [K in Known as K['name']]: { kind: K['name'] } & (K extends LinkKind<infer _N, infer O, infer _D> ? O : never);
 }[Known['name']];
 
-/** A new tunnel: which, and what the kind takes. */
+/** A new tunnel: its kind, and the options of that kind. */
 export type NewTunnel = Extract<NewLinkOfKind, { kind: 'gre' | 'ip6gre' | 'ip6tnl' | 'ipip' | 'sit' | 'wireguard' }>;

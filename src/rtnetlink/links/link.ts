@@ -75,7 +75,7 @@ const OPERATIONAL_STATES = {
   up: If.IF_OPER_UP,
 } as const;
 
-/** `struct rtnl_link_stats64` as it has been since 2.6.35: later kernels have more at its end. The names are the kernel's. */
+/** `struct rtnl_link_stats64` as it is since Linux 2.6.35; later kernels add counters at its end. The names are the kernel's. */
 export const rtnl_link_stats64 = struct('rtnl_link_stats64', {
   rx_packets: [8, U64_NE],
   tx_packets: [8, U64_NE],
@@ -102,29 +102,29 @@ export const rtnl_link_stats64 = struct('rtnl_link_stats64', {
   tx_compressed: [8, U64_NE],
 });
 
-/** IFLA_LINKINFO. The data of a kind that is decoded stands in the field of its name. */
+/** IFLA_LINKINFO. The data of a decoded kind stands in the field with its name. */
 export interface LinkInfo extends LinkData {
   kind?: string;
-  /** IFLA_INFO_DATA of the kinds that are not decoded. */
+  /** IFLA_INFO_DATA of kinds that are not decoded. */
   kindData?: string;
   slaveKind?: string;
   /** IFLA_INFO_SLAVE_DATA of a port of a bridge. */
   port?: BridgePort;
-  /** That of other masters, raw. */
+  /** IFLA_INFO_SLAVE_DATA of other masters, undecoded. */
   slaveData?: string;
   unknown?: UnknownAttribute[];
 }
 
 const INFO_ROWS = {
-  /** The kind: 'veth', 'bridge', 'dummy' ... */
+  /** The kind, such as 'veth', 'bridge' or 'dummy'. */
   kind: opt(string(C.IFLA_INFO_KIND, 55)),
-  /** The kind of its master: 'bridge', 'bond' ... */
+  /** The kind of the device's master, such as 'bridge' or 'bond'. */
   slaveKind: opt(string(C.IFLA_INFO_SLAVE_KIND, 55)),
 };
 const SLAVE_ROWS = { slaveData: opt(bytes(C.IFLA_INFO_SLAVE_DATA)) };
 const PORT_ROWS = { port: opt(nested(C.IFLA_INFO_SLAVE_DATA, PORT)) };
 
-/** The kinds in a nest: the device's own, and its master's. */
+/** Reads the kinds in a nest: the device's own, and its master's. */
 function kindsIn(source: Source, start: number, end: number): LinkInfo {
   const info: LinkInfo = {};
   eachAttribute(source, start, end, (type, payload, payloadEnd) => {
@@ -135,7 +135,7 @@ function kindsIn(source: Source, start: number, end: number): LinkInfo {
   return info;
 }
 
-/** IFLA_LINKINFO: the kinds in it decide what its data is. */
+/** The type of IFLA_LINKINFO. The kinds inside it decide how its data is decoded. */
 function infoType(kinds: Iterable<AnyLinkKind>): Type<LinkInfo> {
   const tablesOf = (rows: typeof SLAVE_ROWS | typeof PORT_ROWS) => {
     const known = new Map<string | undefined, Type<LinkInfo>>();
@@ -163,74 +163,74 @@ function infoType(kinds: Iterable<AnyLinkKind>): Type<LinkInfo> {
   };
 }
 
-/** In every answer, and said better by another attribute: known, and not read. */
+/** The type of an attribute that every reply contains, but another attribute says better. It is known, so it is skipped. */
 const LEFT_OUT: Type<true> = { kind: 'left out', write() {}, read: () => true };
 
 const ROWS = {
   ...DEVICE_ROWS,
-  /** Where the link layer sends its broadcasts; the remote end of a tunnel. */
+  /** The address to which the link layer sends broadcasts, or the remote end of a tunnel. */
   broadcast: opt(attribute(C.IFLA_BROADCAST, HARDWARE_ADDRESS)),
-  /** Index of the device below (VLAN, macvlan) or opposite (veth). */
+  /** Index of the device below (VLAN, macvlan) or of the other end (veth). */
   link: opt(u32ne(C.IFLA_LINK)),
-  /** The queueing discipline that packets leave by: 'noqueue', 'fq_codel' ... */
+  /** The queueing discipline of packets that leave: 'noqueue', 'fq_codel' ... */
   qdisc: opt(string(C.IFLA_QDISC, 15)),
-  /** Index of the bridge, bond or VRF that the device is a port of; 0 takes it out. */
+  /** Index of the bridge, bond or VRF whose port the device is; 0 removes it from there. */
   master: opt(u32ne(C.IFLA_MASTER)),
-  /** Packets that the default queueing discipline may hold. */
+  /** The number of packets that the default queueing discipline may hold. */
   transmitQueueLength: opt(u32ne(C.IFLA_TXQLEN)),
-  /** RFC 2863 state: 'up' can carry packets; drivers that do not tell, as that of lo, are 'unknown'. */
+  /** State of RFC 2863: 'up' can carry packets. A device is 'unknown' if its driver does not report the state, as for lo. */
   operationalState: opt(attribute(C.IFLA_OPERSTATE, named(U8, OPERATIONAL_STATES))),
-  /** 0 the device is operational when its carrier is, 1 when a program says so (net/core/link_watch.c). */
+  /** 0: the device is operational when its carrier is. 1: a program decides it (net/core/link_watch.c). */
   linkMode: opt(attribute(C.IFLA_LINKMODE, U8)),
-  /** A free text. It is not a name: no device is found by it. */
+  /** A free text. It is not a name, so no device is found by it. */
   alias: opt(string(C.IFLA_IFALIAS, 255)),
-  /** Group, for operations on many devices at once; 0 is the default one. */
+  /** The group, for operations on many devices at once; 0 is the default group. */
   group: opt(u32ne(C.IFLA_GROUP)),
-  /** Packets and bytes since the device was made. */
+  /** Packets and bytes since the device was created. */
   statistics: opt(attribute(C.IFLA_STATS64, rtnl_link_stats64)),
-  /** The same in 32 bits. */
+  /** The same counters in 32 bits. */
   oldStatistics: opt(attribute(C.IFLA_STATS, LEFT_OUT)),
-  /** Sysctls and counters of IPv4 and IPv6, a kilobyte a link: NetNs reads them by name. */
+  /** Sysctls and counters of IPv4 and IPv6, a kilobyte for each link. NetNs reads them by name instead. */
   familyState: opt(attribute(C.IFLA_AF_SPEC, LEFT_OUT)),
-  /** Ports and memory of ISA cards. */
+  /** I/O ports and memory of ISA cards. */
   map: opt(attribute(C.IFLA_MAP, LEFT_OUT)),
-  /** How many users want all packets of the wire (packet captures, bridges). */
+  /** The number of users that want all packets of the wire, such as packet captures and bridges. */
   promiscuity: opt(u32ne(C.IFLA_PROMISCUITY)),
   transmitQueues: opt(u32ne(C.IFLA_NUM_TX_QUEUES)),
   receiveQueues: opt(u32ne(C.IFLA_NUM_RX_QUEUES)),
-  /** The other side is connected. */
+  /** Whether the other side is connected. */
   carrier: opt(attribute(C.IFLA_CARRIER, BOOLEAN)),
-  /** How often the carrier came or went. */
+  /** How often the carrier appeared or disappeared. */
   carrierChanges: opt(u32ne(C.IFLA_CARRIER_CHANGES)),
   carrierUpCount: opt(u32ne(C.IFLA_CARRIER_UP_COUNT)),
   carrierDownCount: opt(u32ne(C.IFLA_CARRIER_DOWN_COUNT)),
-  /** The number that this namespace has for the namespace of `link` (ip netns list-id); absent where both are the same. */
+  /** This namespace's number for the namespace of `link` (ip netns list-id). Absent if both devices are in the same namespace. */
   linkNetnsId: opt(s32ne(C.IFLA_LINK_NETNSID)),
   /** A protocol keeps the device down (VRRP, MC-LAG). */
   protoDown: opt(attribute(C.IFLA_PROTO_DOWN, BOOLEAN)),
-  /** The limits of `mtu`, in bytes; a maximum of 0 is none. */
+  /** The limits of `mtu`, in bytes; a maximum of 0 means no limit. */
   minMtu: opt(u32ne(C.IFLA_MIN_MTU)),
   maxMtu: opt(u32ne(C.IFLA_MAX_MTU)),
-  /** Other names that the device is found by, up to 127 bytes each. */
+  /** Alternative names, by which the device is found too, up to 127 bytes each. */
   altNames: opt(list(C.IFLA_PROP_LIST, C.IFLA_ALT_IFNAME, deviceName(127))),
-  /** In a request: the device that has this other name. */
+  /** In a request: an alternative name that identifies the device. */
   altName: opt(attribute(C.IFLA_ALT_IFNAME, deviceName(127))),
-  /** The address that the hardware was made with. */
+  /** The address that the manufacturer gave to the hardware. */
   permanentAddress: opt(attribute(C.IFLA_PERM_ADDRESS, HARDWARE_ADDRESS)),
-  /** The device under /sys/devices that this is the network side of, and its bus: '0000:03:00.0' on 'pci'. */
+  /** The hardware device under /sys/devices to which this network device belongs, and its bus: '0000:03:00.0' on 'pci'. */
   parentDevice: opt(string(C.IFLA_PARENT_DEV_NAME, 255)),
   parentBus: opt(string(C.IFLA_PARENT_DEV_BUS_NAME, 255)),
-  /** Limits of the packets that the stack sends to be cut (GSO, TSO), or joins when they arrive (GRO). */
+  /** Size limits of packets: those that the stack cuts before sending (GSO, TSO), and those that it joins after receiving (GRO). */
   gsoMaxSegments: opt(u32ne(C.IFLA_GSO_MAX_SEGS)),
   gsoMaxBytes: opt(u32ne(C.IFLA_GSO_MAX_SIZE)),
   groMaxBytes: opt(u32ne(C.IFLA_GRO_MAX_SIZE)),
   tsoMaxBytes: opt(u32ne(C.IFLA_TSO_MAX_SIZE)),
   tsoMaxSegments: opt(u32ne(C.IFLA_TSO_MAX_SEGS)),
-  /** How many users want all multicast packets. */
+  /** The number of users that want all multicast packets. */
   allMulticast: opt(u32ne(C.IFLA_ALLMULTI)),
 };
 
-/** The attributes of a link (IFLA_*), with the data of these kinds decoded. */
+/** The attributes of a link (IFLA_*). It decodes the data of these kinds. */
 function linkTable(kinds: Iterable<AnyLinkKind>) {
   return attributes('IFLA', { ...ROWS, info: opt(attribute(C.IFLA_LINKINFO, infoType(kinds))) });
 }
@@ -238,44 +238,44 @@ function linkTable(kinds: Iterable<AnyLinkKind>) {
 export type LinkAttributes = Infer<ReturnType<typeof linkTable>>;
 export type LinkHeader = Infer<typeof ifinfomsg>;
 
-/** The header of a message that names no device by index. */
+/** The header of a message that identifies no device by index. */
 export const LINK_HEADER: LinkHeader = { ifi_family: 0, ifi_type: 0, ifi_index: 0, ifi_flags: 0, ifi_change: 0 };
 
-/** What is said of a link by other fields than the attributes of these names. */
+/** Attributes that a `Link` shows in other fields. */
 type Left = 'master' | 'link' | 'info' | 'netnsFd' | 'oldStatistics' | 'familyState' | 'map' | 'altName';
 
-/** A network device. It can be given to `create` as it is: what only the kernel sets is ignored. */
+/** A network device. `create` accepts a link that was read: fields that only the kernel sets are ignored. */
 export interface Link
   extends Omit<LinkAttributes, Left>,
     LinkData,
     Pick<DeviceSettings, 'promiscuous' | 'receiveAllMulticast' | 'multicast' | 'arp'> {
   /** The kernel's number of the device, unique in its namespace. */
   index: number;
-  /** The kind: 'veth', 'bridge', 'dummy', 'macvlan' ...; absent for lo and for hardware. */
+  /** The kind, such as 'veth', 'bridge', 'dummy' or 'macvlan'; absent for lo and for hardware. */
   kind?: string;
   type: LinkType | number;
-  /** The administrator has switched it on. Whether it carries packets is `operationalState`. */
+  /** Whether the administrator has switched the device on. `operationalState` says whether it carries packets. */
   up: boolean;
-  /** Bits without a name are one number at the end. Some have a field of their own, which can be given. */
+  /** The flags of the device. Bits without a name follow as one number. Some flags also have a field of their own, which can be set. */
   flags: (LinkFlag | number)[];
-  /** The bridge, bond or VRF that the device is a port of. */
+  /** The bridge, bond or VRF whose port the device is. */
   master?: string;
-  /** The device below (macvlan, VLAN) or opposite (veth): its name, or its index where it lives in another namespace. */
+  /** The device below (macvlan, VLAN) or the other end (veth): its name, or its index if it is in another namespace. */
   link?: string | number;
-  /** IFLA_INFO_DATA of the kinds that are not decoded. */
+  /** IFLA_INFO_DATA of kinds that are not decoded. */
   kindData?: string;
-  /** What the master is: 'bridge', 'bond' ... */
+  /** The kind of the master, such as 'bridge' or 'bond'. */
   slaveKind?: string;
-  /** What a bridge says of it as its port. */
+  /** The settings and the state of the device as a port of a bridge. */
   port?: BridgePort;
-  /** What another master says of it, raw (IFLA_INFO_SLAVE_DATA). */
+  /** The data of another master for this device, undecoded (IFLA_INFO_SLAVE_DATA). */
   slaveData?: string;
 }
 
-/** The changes of a device: what every device has, and the settings of its kind in the field of that name. What is left out stays as it is. */
+/** The changes of a device: the settings of every device, and those of its kind in the field of that name. Others stay as they are. */
 export type LinkChanges = DeviceChanges & LinkData;
 
-/** The settings of a port of a bridge have rows as a kind has. */
+/** The settings of a bridge port have rows, as those of a kind have. */
 const portKind = new LinkKind<'port', NewLink, BridgePort>({
   name: 'port',
   data: PORT,
@@ -292,12 +292,12 @@ const portKind = new LinkKind<'port', NewLink, BridgePort>({
   },
 });
 
-/** Reads and writes links of these kinds; `LINKS` knows all that there are. */
+/** Reads and writes links of these kinds. `LINKS` knows all kinds. */
 export class LinkKinds {
   readonly messages: Kind<LinkHeader, LinkAttributes>;
   readonly port: AnyLinkKind = portKind;
   readonly #kinds: ReadonlyMap<string, AnyLinkKind>;
-  /** Fields of a link that was read. */
+  /** The fields of a link that was read. */
   readonly #told: readonly string[];
 
   constructor(kinds: readonly AnyLinkKind[]) {
@@ -312,7 +312,7 @@ export class LinkKinds {
     return [...this.#kinds.keys()];
   }
 
-  /** Checks the options of a new link. @returns its message without indexes, the name of the device below it, and what comes later */
+  /** Checks the options of a new link. @returns its message without indexes, the name of the device below, and the later steps */
   write(
     kind: string,
     options: NewLink,
@@ -325,7 +325,7 @@ export class LinkKinds {
     return { wire: { ...wire, attributes: { ...wire.attributes, name, info } }, link, later, data };
   }
 
-  /** Checks the changes of a link. @returns the common ones, and those of its kind */
+  /** Checks the changes of a link. @returns the changes that every device can have, and those of its kind */
   writeChanges(changes: LinkChanges): ReturnType<typeof writeChanges> & { kind: string | undefined } {
     const names = this.names.filter(name => this.#kinds.get(name)?.data !== undefined && name !== 'veth');
     const common = writeChanges(changes, names, this.#told);
@@ -336,14 +336,14 @@ export class LinkKinds {
     return { ...common, kind: given[0] };
   }
 
-  /** What the kernel's refusals of a new link mean. */
+  /** Explains the kernel's refusals of a new link. */
   refusals(kind: string, options: NewLink): Refusals {
     const every = refusalsOfNew(options, kind);
     const own = this.kindOf(kind, ['kind']).refusals(options);
     return { hints: { ...every.hints, ...own.hints }, blame: { ...every.blame, ...own.blame } };
   }
 
-  /** From a field of a message to that of the object that the caller gave. */
+  /** Maps a field of a message to the field of the caller's object, for errors. */
   fieldOf(path: Path, options: object = {}): Path {
     const renamed = path.map(field => (field === 'netnsFd' ? 'netns' : field));
     if (renamed[0] !== 'info') return renamed;
@@ -359,12 +359,12 @@ export class LinkKinds {
     return kind;
   }
 
-  /** The kind of a link that was read, where it is known. */
+  /** The kind of a link that was read, if this library knows it. */
   known(name: string | undefined): AnyLinkKind | undefined {
     return name === undefined ? undefined : this.#kinds.get(name);
   }
 
-  /** The devices that a link names by their index. */
+  /** The indexes of the devices that a link refers to. */
   devicesOf({ master, link, linkNetnsId, info = {} }: LinkAttributes): number[] {
     const known = this.known(info.kind);
     const rows = (kind: AnyLinkKind | undefined, data: unknown) =>
@@ -379,7 +379,7 @@ export class LinkKinds {
     ].filter((index): index is number => typeof index === 'number' && index !== 0);
   }
 
-  /** @param nameOf gives the names of this namespace's devices */
+  /** @param nameOf finds the names of this namespace's devices */
   read(header: LinkHeader, value: LinkAttributes, nameOf: (index: number) => string | undefined): Link {
     const { name, info = {}, link, master, unknown = [], ...others } = value;
     const { netnsFd: _fd, oldStatistics: _old, familyState: _state, map: _map, altName: _alt, ...rest } = others;
@@ -410,10 +410,10 @@ export class LinkKinds {
   }
 }
 
-/** Fields that are in IFLA_LINKINFO, and what this library does not know. */
+/** The fields that come from IFLA_LINKINFO, and the attributes that this library does not know. */
 const TOLD_BY_INFO = ['kindData', 'slaveKind', 'slaveData', 'unknown'];
 
-/** The data of a link with the names of devices in place of their indexes. */
+/** Replaces the indexes of devices in the data of a link by their names. */
 function withNames(kind: AnyLinkKind, data: object, nameOf: (index: number) => string | undefined): object {
   const settings: AnyData = kind.fromWire(data) as AnyData;
   for (const row of kind.deviceRows) {

@@ -24,7 +24,7 @@ const MODES = {
   passthru: C.MACVLAN_MODE_PASSTHRU,
   source: C.MACVLAN_MODE_SOURCE,
 } as const;
-/** What the macvlans over one device are to each other: see `Macvlan.mode`. */
+/** The relation of the macvlans over one device to each other: see `Macvlan.mode`. */
 export type MacvlanMode = keyof typeof MODES;
 const FLAGS = { 'no-promiscuous': C.MACVLAN_FLAG_NOPROMISC, 'no-destination': C.MACVLAN_FLAG_NODST } as const;
 /** A flag of a macvlan: see `Macvlan.flags`. */
@@ -33,28 +33,33 @@ export type MacvlanFlag = keyof typeof FLAGS;
 /** IFLA_INFO_DATA of a macvlan (drivers/net/macvlan.c). */
 const MACVLAN = attributes('IFLA_MACVLAN', {
   /**
-   * How the devices over one lower device reach each other: 'bridge' directly, 'private' not at all, 'vepa' through the switch outside,
-   * 'passthru' there is only one, 'source' by lists of source addresses. To and from 'passthru' it cannot be changed.
+   * How devices over the same lower device reach each other: 'bridge' directly, 'private' not at all, 'vepa' through the outer switch. With
+   * 'passthru' there is only one device. 'source' accepts only listed source addresses. The mode cannot change to or from 'passthru'.
    */
   mode: opt(attribute(C.IFLA_MACVLAN_MODE, named(U32_NE, MODES))),
-  /** 'no-promiscuous' (mode 'passthru'): the device below does not take all packets; 'no-destination' (mode 'source'): the destination is not looked at. */
+  /**
+   * 'no-promiscuous' (mode 'passthru'): the device below does not accept all packets. 'no-destination' (mode 'source'): ignore the
+   * destination.
+   */
   flags: opt(attribute(C.IFLA_MACVLAN_FLAGS, flags(U16_NE, FLAGS))),
-  /** What is done to the list of sources: the library replaces it. */
+  /** The operation on the list of sources. The library always replaces the list. */
   sourceCommand: opt(u32ne(C.IFLA_MACVLAN_MACADDR_MODE)),
-  /** Mode 'source': the hardware addresses that packets are taken from. */
+  /** Mode 'source': the hardware addresses whose packets are accepted. */
   sources: opt(list(C.IFLA_MACVLAN_MACADDR_DATA, C.IFLA_MACVLAN_MACADDR, HARDWARE_ADDRESS)),
   sourceCount: opt(u32ne(C.IFLA_MACVLAN_MACADDR_COUNT)),
-  /** How many broadcast packets may wait, as this device asked for (Linux 5.11). 1000 in a new device. */
+  /** How many broadcast packets may wait, as this device requested (Linux 5.11). A new device has 1000. */
   broadcastQueue: opt(u32ne(C.IFLA_MACVLAN_BC_QUEUE_LEN)),
-  /** The largest `broadcastQueue` of all devices over the lower one: the one in force. */
+  /** The limit in force: the largest `broadcastQueue` of all devices over the lower one. */
   broadcastQueueUsed: opt(u32ne(C.IFLA_MACVLAN_BC_QUEUE_LEN_USED)),
-  /** For how many devices a multicast packet is copied at once, and not queued (Linux 6.5); 1 in a new device, -1 never. */
+  /**
+   * Up to how many devices a multicast packet is copied at once instead of being queued (Linux 6.5). A new device has 1. -1 means never.
+   */
   broadcastCutoff: opt(s32ne(C.IFLA_MACVLAN_BC_CUTOFF)),
 });
-/** What the kernel says of a macvlan. */
+/** The settings of a macvlan, as the kernel reports them. */
 export type Macvlan = Omit<Infer<typeof MACVLAN>, 'sourceCommand'>;
 
-/** A new macvlan. Its mode is 'bridge' where left out. (The kernel's own default is 'vepa', which needs a switch that sends packets back.) */
+/** A new macvlan. Its mode defaults to 'bridge'. (The kernel's own default is 'vepa', which needs a switch that returns packets.) */
 export type NewMacvlan = NewLink & {
   /** The device below, in the namespace of the handle. */
   link: string;

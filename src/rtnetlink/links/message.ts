@@ -33,7 +33,7 @@ const LINK_TYPES = {
   none: C.ARPHRD_NONE,
   void: C.ARPHRD_VOID,
 } as const;
-/** What a device looks like to the layer above it (ARPHRD_*): 'ether', 'loopback' ... */
+/** The link layer of a device (ARPHRD_*): 'ether', 'loopback' ... */
 export type LinkType = keyof typeof LINK_TYPES;
 
 /** The header of every link message. */
@@ -46,15 +46,15 @@ export const ifinfomsg = struct('ifinfomsg', {
   ifi_change: [4, U32_NE],
 });
 
-/** The attributes that every device can be given, and the peer of a veth too. */
+/** The attributes that a program can set on every device, and on the peer of a veth. */
 export const DEVICE_ROWS = {
-  /** The device's name: 1 to 15 bytes. Bytes that are no UTF-8 are lone surrogates, U+DC80 to U+DCFF. */
+  /** The device's name: 1 to 15 bytes. Lone surrogates, U+DC80 to U+DCFF, stand for bytes that are not UTF-8. */
   name: attribute(IFLA_IFNAME, deviceName()),
   /** Hardware address, 'aa:bb:cc:dd:ee:ff' on Ethernet. */
   address: opt(attribute(IFLA_ADDRESS, HARDWARE_ADDRESS)),
-  /** Largest packet, in bytes, without the link layer's header. */
+  /** Largest packet, in bytes, without the header of the link layer. */
   mtu: opt(u32ne(IFLA_MTU)),
-  /** A descriptor of the namespace that the device is put into. */
+  /** A file descriptor of the namespace into which the device is put. */
   netnsFd: opt(u32ne(IFLA_NET_NS_FD)),
 };
 

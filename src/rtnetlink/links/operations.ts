@@ -21,7 +21,7 @@ import type { NewVxlan } from './vxlan.ts';
 
 const TUNNELS = ['gre', 'ip6gre', 'ip6tnl', 'ipip', 'sit', 'wireguard'];
 
-/** The operations on devices, each written once for both forms. */
+/** The operations on devices. Each is written once and runs both synchronously and asynchronously. */
 export class DeviceOperations {
   readonly #context: LinkContext;
 
@@ -36,12 +36,12 @@ export class DeviceOperations {
   }
 
   /**
-   * All devices of the namespace, lo first.
+   * Lists all devices of the namespace, lo first.
    *
-   * Names are as the kernel has them: they may contain control characters, because a container's root chooses them.
+   * Names come from the kernel unchanged. They may contain control characters, because a container's root chooses them.
    *
    * @param options `signal`
-   * @throws NetlinkError as the kernel refuses
+   * @throws NetlinkError the kernel refuses the request
    * @example
    * for (const link of await links.list()) console.log(link.index, link.name, link.kind, link.up);
    */
@@ -55,10 +55,10 @@ export class DeviceOperations {
   }
 
   /**
-   * One device.
+   * Reads one device.
    *
    * @param name its name, or an alternative name of more than 15 bytes (Linux 5.5)
-   * @throws NetlinkError ENODEV there is no device of that name
+   * @throws NetlinkError ENODEV there is no device with that name
    * @example
    * const { mtu, statistics } = await links.get('eth0');
    * console.log(mtu, statistics?.rx_packets);
@@ -70,11 +70,11 @@ export class DeviceOperations {
   /**
    * Creates a device of any kind that this library knows.
    *
-   * A link that was read can be given as it is, also in another namespace: what only the kernel sets is ignored. Where the kernel refuses a
+   * A link that was read is accepted, even for another namespace: fields that only the kernel sets are ignored. If the kernel refuses a
    * part of it, or ignores a setting, the device is removed again.
    *
-   * @param options the `kind`, the fields of every device (`name`, `netns`, `mtu`, `address`, `up`, `master` ...), and those of the kind: in
-   * the field that has its name, or beside the others
+   * @param options the `kind`, the fields of every device (`name`, `netns`, `mtu`, `address`, `up`, `master` ...), and those of the kind.
+   * The fields of the kind stand in the field with its name, or beside the others.
    * @throws TypeError, RangeError with the path: a field is wrong, or there is no such kind
    * @throws NetlinkError EEXIST the name is taken, ENODEV there is no such device below, EOPNOTSUPP the kernel has no such kind
    * @example
@@ -87,9 +87,9 @@ export class DeviceOperations {
   }
 
   /**
-   * Creates a pair of devices: what is sent into one comes out of the other.
+   * Creates a pair of devices: a packet sent into one comes out of the other.
    *
-   * Each end may be created in another namespace at once. The peer begins switched off.
+   * Each end may be in a different namespace from the start. The peer is switched off at first.
    *
    * @param options `name` and `peer: { name }`; both ends may have `netns`, `mtu` in bytes (from 68) and `address`
    * @throws NetlinkError EEXIST one of the names is taken, EPERM CAP_NET_ADMIN is missing in one of the namespaces
@@ -101,10 +101,10 @@ export class DeviceOperations {
   }
 
   /**
-   * Creates a bridge: a switch whose ports are the devices that have it for their `master`.
+   * Creates a bridge, which is a switch. Its ports are the devices whose `master` is the bridge.
    *
-   * @param options `name`; `bridge` has its settings, times in hundredths of a second
-   * @throws NetlinkError EEXIST the name is taken, EOPNOTSUPP the kernel has no bridges, or not with this setting
+   * @param options `name`; `bridge` has its settings, with times in hundredths of a second
+   * @throws NetlinkError EEXIST the name is taken, EOPNOTSUPP the kernel lacks bridges or this setting
    * @example
    * await links.createBridge({ name: 'br0', up: true, bridge: { forwardDelayCentiseconds: 200 } });
    * await links.createVeth({ name: 'web1', master: 'br0', up: true, peer: { name: 'eth0', netns } });
@@ -114,7 +114,7 @@ export class DeviceOperations {
   }
 
   /**
-   * Creates a device that drops what is sent to it. It holds addresses that belong to no other device.
+   * Creates a device that drops all packets sent to it. It can hold addresses that belong to no other device.
    *
    * @param options `name`, and the fields of every device
    * @throws NetlinkError EEXIST the name is taken, EOPNOTSUPP the kernel's module dummy is not loaded
@@ -127,9 +127,9 @@ export class DeviceOperations {
   }
 
   /**
-   * Creates a device with a hardware address of its own on the wire of another device.
+   * Creates a device with its own hardware address on the wire of another device.
    *
-   * @param options `name`, and the device below in `link`; `mode` is 'bridge' where left out
+   * @param options `name`, and the device below in `link`; `mode` defaults to 'bridge'
    * @throws NetlinkError EEXIST the name is taken, ENODEV there is no such `link`, EBUSY the device below is a port of a bridge
    * @example
    * await links.createMacvlan({ name: 'mv0', link: 'eth0', netns, up: true });
@@ -139,9 +139,10 @@ export class DeviceOperations {
   }
 
   /**
-   * Creates a VLAN device: it has the packets of one VLAN on the device below.
+   * Creates a VLAN device, which carries the packets of one VLAN on the device below.
    *
-   * @param options `name`, the device below in `link`, the VLAN's `id` (0 to 4094), `protocol`, `flags`, `egressPriorities`, `ingressPriorities`
+   * @param options `name`, the device below in `link`, the VLAN's `id` (0 to 4094), `protocol`, `flags`, `egressPriorities`,
+   * `ingressPriorities`
    * @throws NetlinkError EEXIST the name is taken, or the VLAN on this device; ENODEV there is no such `link`
    * @example
    * await links.createVlan({ name: 'eth0.5', link: 'eth0', id: 5, up: true });
@@ -151,10 +152,10 @@ export class DeviceOperations {
   }
 
   /**
-   * Creates a VXLAN device: Ethernet over UDP to other hosts.
+   * Creates a VXLAN device, which carries Ethernet over UDP to other hosts.
    *
-   * @param options `name`, the network's `id` (0 to 2^24-1), `remote` (the other end, or a group beside `link`), `local`, `destinationPort` (4789
-   * where left out), and the other settings of `Link.vxlan`
+   * @param options `name`, the network's `id` (0 to 2^24-1), `remote` (the other end, or a group with `link`), `local`, `destinationPort`
+   * (default 4789), and the other settings of `Link.vxlan`
    * @throws NetlinkError EEXIST the name is taken, or the id with this port; UnsupportedError the kernel ignores a setting
    * @example
    * await links.createVxlan({ name: 'vx7', id: 7, remote: '192.0.2.2', local: '192.0.2.1', up: true });
@@ -164,9 +165,9 @@ export class DeviceOperations {
   }
 
   /**
-   * Creates an ipvlan: a device with IP addresses of its own, and the hardware address of the device below.
+   * Creates an ipvlan: a device with its own IP addresses, and the hardware address of the device below.
    *
-   * @param options `name`, the device below in `link`, `mode` ('l2', 'l3', 'l3s'), `flags`: both are those of all ipvlans over the device
+   * @param options `name`, the device below in `link`, `mode` ('l2', 'l3', 'l3s'), `flags`. All ipvlans over a device share both.
    * @throws NetlinkError ENODEV there is no such `link`, EBUSY it has a macvlan or is a port of a bridge
    * @example
    * await links.createIpvlan({ name: 'ipv0', link: 'eth0', mode: 'l2', netns, up: true });
@@ -176,10 +177,10 @@ export class DeviceOperations {
   }
 
   /**
-   * Creates a tun or tap device, which stays until it is removed. A program has the other end: it opens /dev/net/tun.
+   * Creates a tun or tap device, which stays until it is removed. A program uses the other end: it opens /dev/net/tun.
    *
-   * @param options `name`, `mode` ('tun' has IP packets, 'tap' Ethernet frames; default 'tun'), `owner` and `ownerGroup` (numbers of a user and
-   * a group), `packetInformation`, `offloadHeader`, `multiQueue`
+   * @param options `name`, `mode` ('tun' carries IP packets, 'tap' Ethernet frames; default 'tun'), `owner` and `ownerGroup` (numbers of a
+   * user and a group), `packetInformation`, `offloadHeader`, `multiQueue`
    * @throws NetlinkError EBUSY the name is taken, ENOENT there is no /dev/net/tun, EPERM CAP_NET_ADMIN is missing
    * @example
    * await links.createTun({ name: 'tap0', mode: 'tap', owner: 1000, up: true });
@@ -189,9 +190,9 @@ export class DeviceOperations {
   }
 
   /**
-   * Creates a bond: several devices that act as one. They become parts of it by their `master`, while they are down.
+   * Creates a bond: several devices that act as one. A device joins by its `master`, while it is down.
    *
-   * @param options `name`, `mode` ('balance-rr' where left out), `miimonMilliseconds`, and the other settings of `Link.bond`
+   * @param options `name`, `mode` (default 'balance-rr'), `miimonMilliseconds`, and the other settings of `Link.bond`
    * @throws NetlinkError EEXIST the name is taken, EACCES the mode has no such setting
    * @example
    * await links.createBond({ name: 'bond0', mode: 'active-backup', miimonMilliseconds: 100 });
@@ -202,7 +203,7 @@ export class DeviceOperations {
   }
 
   /**
-   * Creates a VRF: the devices that have it for their `master` use a routing table of their own.
+   * Creates a VRF. The devices whose `master` is the VRF use a routing table of their own.
    *
    * @param options `name`, and the number of the `table`, 1 to 2^32-1
    * @throws NetlinkError EEXIST the name is taken, EOPNOTSUPP the kernel has no VRFs
@@ -216,9 +217,9 @@ export class DeviceOperations {
   /**
    * Creates a tunnel.
    *
-   * @param options the `kind` ('ipip', 'sit', 'gre', 'ip6tnl', 'ip6gre', 'wireguard'), `name`, and mostly `local`, `remote` and `ttl`; 'gre' has
-   * keys, too. The keys of 'wireguard' are not set here
-   * @throws NetlinkError EEXIST the name is taken, or there is a tunnel with these ends; EOPNOTSUPP the kernel has no such tunnels
+   * @param options the `kind` ('ipip', 'sit', 'gre', 'ip6tnl', 'ip6gre', 'wireguard'), `name`, and usually `local`, `remote` and `ttl`;
+   * 'gre' also has keys. The keys of 'wireguard' are not set here.
+   * @throws NetlinkError EEXIST the name is taken, or a tunnel has these ends already; EOPNOTSUPP the kernel has no such tunnels
    * @example
    * await links.createTunnel({ kind: 'gre', name: 'gre1', local: '192.0.2.1', remote: '192.0.2.2', inputKey: 7, outputKey: 7 });
    */
@@ -230,23 +231,24 @@ export class DeviceOperations {
   }
 
   /**
-   * Changes a device. What is left out stays as it is.
+   * Changes a device. Fields that are left out stay as they are.
    *
-   * What every device has is one message. The kernel carries it out in this order: netns, address, mtu, newName, master, up (do_setlink in
-   * net/core/rtnetlink.c). Where it refuses one, those before it stay. `up: false` beside other changes goes before it, because some devices
-   * refuse changes while they are up; so do the settings of its kind and its other names. Those of its port come last.
+   * One message carries the settings of every device. The kernel applies them in this order: netns, address, mtu, newName, master, up
+   * (do_setlink in net/core/rtnetlink.c). If it refuses one, those before it stay. `up: false` with other changes goes first, because some
+   * devices refuse changes while they are up. The settings of its kind and its other names also go before that message. The settings of its
+   * port come last.
    *
-   * The settings of its kind are in the field of that name (`vxlan: { ttl: 5 }`): those that are so already are not sent. Kernels ignore
-   * settings that they do not know, so they are read back.
+   * The settings of its kind are in the field of that name (`vxlan: { ttl: 5 }`). Settings that do not change are not sent. Kernels ignore
+   * settings that they do not know, so this method reads them back.
    *
    * @param name the device
-   * @param changes `up`, `master` (null takes it out of its master), `netns`, `newName`, `mtu` in bytes (from 68), `address`, `alias`,
-   * `altNames` (all that there shall be), `group`, `promiscuous`, `transmitQueueLength`, `port` (of a bridge: `hairpin`, `isolated` ...), the
+   * @param changes `up`, `master` (null removes it from its master), `netns`, `newName`, `mtu` in bytes (from 68), `address`, `alias`,
+   * `altNames` (the complete list), `group`, `promiscuous`, `transmitQueueLength`, `port` (of a bridge: `hairpin`, `isolated` ...), the
    * settings of its kind (`bridge`, `bond` ...)
-   * @throws NetlinkError ENODEV no such device or master, EEXIST the new name is taken (there), EBUSY it is up and cannot be renamed before
-   * Linux 6.2, EADDRNOTAVAIL not an address for a device, ELOOP a bridge as a port of a bridge, EINVAL `mtu` is outside the driver's limits,
-   * or lo cannot move
-   * @throws RangeError ERR_CONFLICT a setting that cannot change, or of another kind
+   * @throws NetlinkError ENODEV there is no such device or master, EEXIST the new name is taken (there), EBUSY it is up and cannot be
+   * renamed before Linux 6.2, EADDRNOTAVAIL the address cannot belong to a device, ELOOP a bridge cannot be a port of a bridge, EINVAL
+   * `mtu` is outside the driver's limits, or lo cannot move
+   * @throws RangeError ERR_CONFLICT the setting cannot change, or belongs to another kind
    * @throws UnsupportedError the kernel ignores a setting
    * @example
    * await links.set('web1', { netns, newName: 'eth0', up: true });
@@ -257,10 +259,10 @@ export class DeviceOperations {
   }
 
   /**
-   * Removes a device. With one end of a veth goes the other.
+   * Removes a device. Removing one end of a veth also removes the other.
    *
    * @param name the device
-   * @throws NetlinkError ENODEV there is none, EOPNOTSUPP lo and hardware cannot be removed
+   * @throws NetlinkError ENODEV there is no such device, EOPNOTSUPP lo and hardware cannot be removed
    * @example
    * await links.remove('web1');
    */

@@ -6,84 +6,87 @@ import { checkAltName, checkBoolean, checkDevice, checkMac, checkMtu, checkName,
 import type { Refusals } from '../request.ts';
 import type { PortSettings } from './port.ts';
 
-/** The other end of a new veth. It begins switched off: the kernel creates it before it joins both ends (ENOTCONN). */
+/** The other end of a new veth. It is switched off at first: the kernel creates it before it connects both ends (ENOTCONN). */
 export interface NewPeer {
   /** 1 to 15 bytes, no '/', ':', '%' or white space, not '.' or '..'. */
   name: string;
-  /** The namespace to create it in; that of the handle where left out. */
+  /** The namespace in which to create it. Default: the namespace of the handle. */
   netns?: NetNs;
-  /** Largest packet in bytes, from 68; the driver's default where left out, 1500 mostly. */
+  /** Largest packet in bytes, from 68. Default: the driver's, usually 1500. */
   mtu?: number;
-  /** Hardware address 'aa:bb:cc:dd:ee:ff'; random where left out. */
+  /** Hardware address 'aa:bb:cc:dd:ee:ff'. Default: random. */
   address?: string;
 }
 
-/** What every device can be given, when it is made and later. */
+/** The settings of every device, both when it is created and later. */
 export interface DeviceSettings {
-  /** Switch it on or off. Switching off drops the routes over it. Default false in a new device. */
+  /** Switch the device on or off. Switching off drops its routes. A new device is off by default. */
   up?: boolean;
-  /** A free text of up to 255 bytes; '' takes it away. It is not a name: no device is found by it. */
+  /** A free text of up to 255 bytes; '' removes it. It is not a name, so no device is found by it. */
   alias?: string;
-  /** Other names that it is found by, 1 to 127 bytes each: all that there shall be. They are unique in the namespace. */
+  /** The complete list of alternative names, by which the device is found too, 1 to 127 bytes each. They are unique in the namespace. */
   altNames?: string[];
-  /** Group, for operations on many devices at once, 0 to 2^32-1; 0 is the default one. */
+  /** The group, for operations on many devices at once, 0 to 2^32-1; 0 is the default group. */
   group?: number;
-  /** It takes all packets of the wire (IFF_PROMISC). Captures and bridges ask for that on their own: see `promiscuity`. */
+  /** Accept all packets of the wire (IFF_PROMISC). Packet captures and bridges request that separately: see `promiscuity`. */
   promiscuous?: boolean;
-  /** It takes all multicast packets (IFF_ALLMULTI). */
+  /** Accept all multicast packets (IFF_ALLMULTI). */
   receiveAllMulticast?: boolean;
-  /** It can send to groups (IFF_MULTICAST). */
+  /** The device can send to multicast groups (IFF_MULTICAST). */
   multicast?: boolean;
-  /** Neighbours' hardware addresses are asked for (not IFF_NOARP). */
+  /** Ask for the hardware addresses of neighbours (the opposite of IFF_NOARP). */
   arp?: boolean;
-  /** Packets that the default queueing discipline may hold, 0 to 2^32-1: `ip link set txqueuelen`. */
+  /** The number of packets that the default queueing discipline may hold, 0 to 2^32-1: `ip link set txqueuelen`. */
   transmitQueueLength?: number;
-  /** Where the link layer sends its broadcasts, 'ff:ff:ff:ff:ff:ff' on Ethernet. */
+  /** The address to which the link layer sends broadcasts, 'ff:ff:ff:ff:ff:ff' on Ethernet. */
   broadcast?: string;
-  /** 0 the device is operational when its carrier is, 1 when a program says so. */
+  /** 0: the device is operational when its carrier is. 1: a program decides it. */
   linkMode?: number;
-  /** A protocol keeps the device down (VRRP, MC-LAG). Few drivers can (VXLAN, macvlan; before Linux 6.2 not veth). */
+  /** A protocol keeps the device down (VRRP, MC-LAG). Few drivers support it (VXLAN, macvlan; veth since Linux 6.2). */
   protoDown?: boolean;
-  /** Segments of the largest packet that the stack sends to be cut (GSO), 0 to 65535. */
+  /** The largest number of segments in a packet that the stack cuts before sending (GSO), 0 to 65535. */
   gsoMaxSegments?: number;
-  /** Bytes of that packet; at most `tsoMaxBytes`. */
+  /** The largest size of such a packet in bytes; at most `tsoMaxBytes`. */
   gsoMaxBytes?: number;
-  /** Bytes up to which received packets are joined (GRO). */
+  /** The largest size of a packet that is joined from received packets (GRO), in bytes. */
   groMaxBytes?: number;
-  /** The settings of a port of a bridge: beside `master`, or where it has one. */
+  /** The settings of a port of a bridge. Give them together with `master`, or if the device has a master. */
   port?: PortSettings;
 }
 
-/** What can be given for every new device. */
+/** The options of every new device. */
 export interface NewLink extends NewPeer, DeviceSettings {
-  /** The bridge, bond or VRF to make it a port of. Not beside `netns`: both are in one namespace. */
+  /** The bridge, bond or VRF whose port the device becomes. Not together with `netns`: both must be in one namespace. */
   master?: string;
-  /** How many queues it sends by, 1 to 4096, where its driver can. */
+  /** The number of transmit queues, 1 to 4096, if the driver supports several. */
   transmitQueues?: number;
-  /** How many queues it receives by, 1 to 4096, where its driver can. */
+  /** The number of receive queues, 1 to 4096, if the driver supports several. */
   receiveQueues?: number;
 }
 
 /** The changes of every device. Fields that are left out stay as they are. */
 export interface DeviceChanges extends DeviceSettings {
-  /** The bridge, bond or VRF to make it a port of; null takes it out of its master. */
+  /** The bridge, bond or VRF whose port the device becomes; null removes it from its master. */
   master?: string | null;
-  /** Move it into this namespace. It is switched off on the way and loses its addresses; `up: true` beside it switches it on there. */
+  /**
+   * Move the device into this namespace. It is switched off and loses its addresses. With `up: true`, it is switched on in the new
+   * namespace.
+   */
   netns?: NetNs;
-  /** Its name from then on. Before Linux 6.2 a device that is up cannot be renamed (EBUSY). */
+  /** The device's new name. Before Linux 6.2, a device that is up cannot be renamed (EBUSY). */
   newName?: string;
-  /** Largest packet in bytes, from 68; the driver's limits are `minMtu` and `maxMtu`. */
+  /** Largest packet in bytes, from 68. `minMtu` and `maxMtu` are the driver's limits. */
   mtu?: number;
   /** Hardware address 'aa:bb:cc:dd:ee:ff'. */
   address?: string;
-  /** The other side is connected, for drivers that let a program say so (dummy). */
+  /** Whether the other side is connected, for drivers that let a program decide it (dummy). */
   carrier?: boolean;
-  /** RFC 2863 state, where `linkMode` is 1. */
+  /** State of RFC 2863, if `linkMode` is 1. */
   operationalState?: 'dormant' | 'testing' | 'up';
 }
 
 export const PEER_KEYS = ['name', 'netns', 'mtu', 'address'] as const;
-/** The compiler finds a field that is missing in these two. */
+/** The types of these two objects make the compiler report a field that is missing here. */
 const LINK_KEYS = Object.keys({
   name: true,
   netns: true,
@@ -139,10 +142,10 @@ const MAX_U32 = 0xffffffff;
 const MAX_QUEUES = 4096;
 const MAX_ALIAS = 255;
 
-/** The attributes that every device can be given. */
+/** The attributes that a program can set on every device. */
 export interface DeviceAttributes {
   name?: string;
-  /** An index. */
+  /** The index of the master. */
   master?: number;
   address?: string;
   broadcast?: string;
@@ -162,14 +165,14 @@ export interface DeviceAttributes {
   operationalState?: 'dormant' | 'testing' | 'up';
 }
 
-/** The fields of a message, without the indexes of devices: the kernel must be asked for those. */
+/** The fields of a message without the indexes of devices, which the caller must still look up. */
 export interface Wire<Attributes = DeviceAttributes> {
   flags: number;
   change: number;
   attributes: Partial<Attributes>;
 }
 
-/** Settings that the kernel takes only for a device that exists. */
+/** Settings that the kernel accepts only for a device that exists. */
 export interface LaterSettings {
   alias?: string;
   altNames?: string[];
@@ -177,7 +180,10 @@ export interface LaterSettings {
   port?: PortSettings;
 }
 
-/** A link that was read has an index, which nobody gives: its fields that only the kernel sets are then ignored. */
+/**
+ * Whether the options are a link that was read, because only such a link has an index. Its fields that only the kernel sets are then
+ * ignored.
+ */
 export const wasRead = (options: object): boolean => (options as { index?: unknown }).index !== undefined;
 
 export function writePeer(value: Omit<NewPeer, 'name'>, path: Path): DeviceAttributes {
@@ -210,7 +216,10 @@ function writeNumbers(
   );
 }
 
-/** A link that was read has the addresses of its kind: those of tunnels are made from their settings. */
+/**
+ * Writes the attributes of a device. It skips the addresses of a link that was read unless it is Ethernet, because the kernel derives those
+ * of tunnels from their settings.
+ */
 function writeDevice(value: NewLink | DeviceChanges): DeviceAttributes {
   const read = wasRead(value);
   const foreign = read && (value as { type?: unknown }).type !== 'ether';
@@ -220,7 +229,7 @@ function writeDevice(value: NewLink | DeviceChanges): DeviceAttributes {
   return attributes;
 }
 
-/** The device flags that have a setting: its value where a link that was read does not have it. */
+/** The device flags that have a setting, with the value that a link that was read leaves out. */
 export const FLAGS = [
   ['up', If.IFF_UP, false],
   ['promiscuous', If.IFF_PROMISC, false],
@@ -239,7 +248,7 @@ function writeFlags(value: DeviceSettings): { flags: number; change: number } {
   return { flags, change };
 }
 
-/** The settings of a link that stand for its flags, where they are not as usual. */
+/** Converts flags to the settings of a link. It leaves out the usual values. */
 export function readFlags(flags: number): Pick<DeviceSettings, (typeof FLAGS)[number][0]> {
   const has = (bit: number) => (flags & bit) !== 0;
   return {
@@ -279,7 +288,7 @@ function writeLater(value: DeviceSettings): LaterSettings {
     if (twice >= 0) throw rangeError(['altNames', twice], 'each name once', altNames[twice], 'ERR_DUPLICATE');
   }
   if (protoDown !== undefined) {
-    // Drivers that cannot refuse even false, which is so in all that were read.
+    // Some drivers refuse even false. Every link that was read has false here, so that is not sent.
     if (checkBoolean(protoDown, ['protoDown']) || !wasRead(value)) later.protoDown = protoDown;
   }
   if (port !== undefined) {
@@ -291,8 +300,8 @@ function writeLater(value: DeviceSettings): LaterSettings {
 }
 
 /**
- * The fields of every new device, whatever its kind.
- * @param fields those of its kind. @param told those of a link that only the kernel sets
+ * Checks the fields that every new device can have, whatever its kind.
+ * @param fields the fields of the kind. @param told the fields of a link that only the kernel sets
  */
 export function writeNew(
   value: NewLink,
@@ -309,7 +318,7 @@ export function writeNew(
 }
 
 /**
- * The fields of a change that every device can have.
+ * Checks the fields of a change that every device can have.
  * @param kinds the names of the kinds of links. @param told the fields of a link that only the kernel sets
  */
 export function writeChanges(
@@ -336,13 +345,13 @@ export function writeChanges(
 
 const BAD_ADDRESS = 'no device can have this hardware address: it is zero, or that of a group (odd first byte)';
 
-/** The path of the field that the kernel must mean, where only one of these was given; else undefined. */
+/** Returns the path of the one field that was given, because the kernel can mean no other; undefined unless it is exactly one. */
 export function onlyOne(fields: Readonly<Record<string, unknown>>): Path | undefined {
   const given = Object.entries(fields).filter(([, value]) => value !== undefined);
   return given.length === 1 ? given[0]![0].split('.') : undefined;
 }
 
-/** What the kernel's refusals mean for a new device of any kind. */
+/** Explains the kernel's refusals of a new device of any kind. */
 export function refusalsOfNew({ name, address }: NewLink, kind: string): Refusals {
   return {
     hints: {

@@ -8,24 +8,24 @@ import { IPTUN4, PAYLOADS, refusalsOfTunnel } from './tunnel.ts';
 /** IFLA_INFO_DATA of a sit tunnel (net/ipv6/sit.c). */
 const SIT = attributes('IFLA_IPTUN', {
   ...IPTUN4,
-  /** 'isatap': addresses are made from those of IPv4 (RFC 5214). */
+  /** 'isatap': the tunnel derives its addresses from IPv4 addresses (RFC 5214). */
   flags: opt(attribute(C.IFLA_IPTUN_FLAGS, flags(U16_NE, { isatap: C.SIT_ISATAP } as const))),
-  /** What it carries: 'ipv6' (the default), 'ipip', 'mpls', or 'any' of them. */
+  /** The protocol inside the tunnel: 'ipv6' (the default), 'ipip', 'mpls', or 'any' of them. */
   protocol: opt(attribute(C.IFLA_IPTUN_PROTO, named(U8, PAYLOADS))),
-  /** 6rd (RFC 5969): the prefix that addresses are made from; 2002:: in a new device. */
+  /** 6rd (RFC 5969): the prefix from which addresses are derived. A new device has 2002::. */
   sixRdPrefix: opt(attribute(C.IFLA_IPTUN_6RD_PREFIX, IPV6)),
-  /** Its length, up to 64 bits with the part of the IPv4 address. */
+  /** The length of that prefix. Together with the part of the IPv4 address, at most 64 bits. */
   sixRdPrefixLength: opt(u16ne(C.IFLA_IPTUN_6RD_PREFIXLEN)),
-  /** 6rd: the IPv4 prefix that is left out. */
+  /** 6rd: the IPv4 prefix that the derived addresses leave out. */
   sixRdRelayPrefix: opt(attribute(C.IFLA_IPTUN_6RD_RELAY_PREFIX, IPV4)),
   sixRdRelayPrefixLength: opt(u16ne(C.IFLA_IPTUN_6RD_RELAY_PREFIXLEN)),
 });
-/** What the kernel says of a sit tunnel. */
+/** The settings of a sit tunnel, as the kernel reports them. */
 export type Sit = Omit<Infer<typeof SIT>, 'link'>;
 
 /** A new tunnel of IPv6 in IPv4. */
 export type NewSit = NewLink & {
-  /** The device that packets leave by, in the namespace of the handle. */
+  /** The device through which packets leave, in the namespace of the handle. */
   link?: string;
 } & SettingsOf<'sit', Sit>;
 

@@ -12,28 +12,28 @@ import type { NewLink } from './settings.ts';
 
 /** IFLA_INFO_DATA of a tun or tap device (drivers/net/tun.c; Linux 4.17). */
 const TUN = attributes('IFLA_TUN', {
-  /** 'tun' has IP packets, 'tap' Ethernet frames. */
+  /** 'tun' carries IP packets, 'tap' carries Ethernet frames. */
   mode: opt(attribute(C.IFLA_TUN_TYPE, named(U8, { tun: Tun.IFF_TUN, tap: Tun.IFF_TAP } as const))),
-  /** The user that may open it; anybody with CAP_NET_ADMIN may. */
+  /** The number of the user that may open the device. A user with CAP_NET_ADMIN may open it, too. */
   owner: opt(u32ne(C.IFLA_TUN_OWNER)),
-  /** The group of users that may open it. */
+  /** The number of the group whose users may open the device. */
   ownerGroup: opt(u32ne(C.IFLA_TUN_GROUP)),
-  /** Packets have a header of flags and protocol (struct tun_pi). Default false. */
+  /** Each packet has a header of flags and protocol (struct tun_pi). Default false. */
   packetInformation: opt(attribute(C.IFLA_TUN_PI, BOOLEAN)),
-  /** Packets have a header of offloads (struct virtio_net_hdr). Default false. */
+  /** Each packet has a header about offloads (struct virtio_net_hdr). Default false. */
   offloadHeader: opt(attribute(C.IFLA_TUN_VNET_HDR, BOOLEAN)),
-  /** It stays when no program has it open: those that are made here do. */
+  /** The device stays when no program has it open. All devices that this library creates do. */
   persistent: opt(attribute(C.IFLA_TUN_PERSIST, BOOLEAN)),
-  /** Several programs, or threads, may have it open. Default false. */
+  /** Several programs, or threads, may open the device at the same time. Default false. */
   multiQueue: opt(attribute(C.IFLA_TUN_MULTI_QUEUE, BOOLEAN)),
-  /** How often it is open, with `multiQueue`. */
+  /** How often the device is open, with `multiQueue`. */
   queues: opt(u32ne(C.IFLA_TUN_NUM_QUEUES)),
   disabledQueues: opt(u32ne(C.IFLA_TUN_NUM_DISABLED_QUEUES)),
 });
-/** What the kernel says of a tun or tap device. */
+/** The settings of a tun or tap device, as the kernel reports them. */
 export type TunDevice = Infer<typeof TUN>;
 
-/** A new tun or tap device: a program has the other end. It is persistent: it stays until it is removed. */
+/** A new tun or tap device, whose other end a program uses. It is persistent: it stays until it is removed. */
 export type NewTun = NewLink & SettingsOf<'tun', TunDevice>;
 
 export const tun = new LinkKind<'tun', NewTun, TunDevice>({
@@ -49,7 +49,7 @@ export const tun = new LinkKind<'tun', NewTun, TunDevice>({
 const IFREQ_LENGTH = 40;
 const DEVICE = '/dev/net/tun';
 
-/** Makes a persistent device: rtnetlink cannot (drivers/net/tun.c, tun_validate). */
+/** Makes a persistent device through ioctl, because rtnetlink cannot (drivers/net/tun.c, tun_validate). */
 export function makeTun(netns: NetNs, name: string, settings: TunDevice, operation: string, subject: object): void {
   const fail = (error: { errno: number }, syscall: string, hint?: string) =>
     new NetlinkError({
@@ -62,7 +62,7 @@ export function makeTun(netns: NetNs, name: string, settings: TunDevice, operati
     });
   let fd: number;
   try {
-    // It belongs to the namespace that it is opened in.
+    // The device belongs to the namespace in which /dev/net/tun is opened.
     fd = netns.run(() => fs.openSync(DEVICE, 'r+'));
   } catch (error) {
     const { code, errno } = error as NodeJS.ErrnoException;

@@ -6,7 +6,7 @@ import { IPV4, IPV6 } from '../prefix.ts';
 import type { Refusals } from '../request.ts';
 import type { NewLink } from './settings.ts';
 
-/* What tunnels have in common (net/ipv4/ip_tunnel.c, net/ipv6/ip6_tunnel.c). Each kind has its own numbers for it. */
+/* The attributes that tunnels share (net/ipv4/ip_tunnel.c, net/ipv6/ip6_tunnel.c). Each kind has its own numbers for them. */
 
 const ENCAPSULATIONS = {
   none: C.TUNNEL_ENCAP_NONE,
@@ -29,15 +29,15 @@ const IP6_FLAGS = {
   'allow-local-remote': Six.IP6_TNL_F_ALLOW_LOCAL_REMOTE,
 } as const;
 
-/** What an IP tunnel carries. */
+/** The protocols that an IP tunnel can carry. */
 export const PAYLOADS = { any: 0, ipip: 4, ipv6: 41, mpls: 137 } as const;
 
-/** A tunnel that is in UDP again (FOU, GUE). */
+/** Rows for a tunnel whose packets are put into UDP (FOU, GUE). */
 const inUdp = (numbers: { type: number; flags: number; source: number; destination: number }) => ({
   /** 'fou' and 'gue' put the tunnel's packets into UDP (module fou). */
   encapsulation: opt(attribute(numbers.type, named(U16_NE, ENCAPSULATIONS))),
   encapsulationFlags: opt(attribute(numbers.flags, flags(U16_NE, ENCAPSULATION_FLAGS))),
-  /** The UDP port that packets come from; 0 is one for each flow. */
+  /** The UDP source port; 0 chooses a port for each flow. */
   encapsulationSourcePort: opt(u16be(numbers.source)),
   encapsulationDestinationPort: opt(u16be(numbers.destination)),
 });
@@ -57,72 +57,72 @@ const GRE_UDP = inUdp({
 
 /** Rows of ipip, sit and ip6tnl. */
 export const IPTUN = {
-  /** The device that packets leave by. */
+  /** The device through which packets leave. */
   link: opt(attribute(C.IFLA_IPTUN_LINK, DEVICE_INDEX)),
-  /** TTL (hop limit) of the outer packets, 1 to 255; 0 is that of the inner ones. */
+  /** TTL (hop limit) of the outer packets, 1 to 255; 0 copies it from the inner packets. */
   ttl: opt(u8(C.IFLA_IPTUN_TTL)),
   ...IPTUN_UDP,
-  /** Where packets go is said by routes and filters, not by this device ('external'). */
+  /** Routes and filters decide where packets go, not this device ('external'). */
   collectMetadata: opt(attribute(C.IFLA_IPTUN_COLLECT_METADATA, PRESENCE)),
-  /** The firewall mark that the outer packets are routed with. */
+  /** The firewall mark with which the outer packets are routed. */
   mark: opt(u32ne(C.IFLA_IPTUN_FWMARK)),
 };
 
 /** Rows of ipip and sit. */
 export const IPTUN4 = {
   ...IPTUN,
-  /** The source address of the outer packets; '0.0.0.0' takes all that come. */
+  /** The source address of the outer packets; '0.0.0.0' accepts packets to any local address. */
   local: opt(attribute(C.IFLA_IPTUN_LOCAL, IPV4)),
-  /** The other end; '0.0.0.0' is none. */
+  /** The other end; '0.0.0.0' means none. */
   remote: opt(attribute(C.IFLA_IPTUN_REMOTE, IPV4)),
-  /** Of the outer packets; 1 is that of the inner ones. */
+  /** The type of service of the outer packets; 1 copies it from the inner packets. */
   tos: opt(u8(C.IFLA_IPTUN_TOS)),
-  /** The outer packets are not fragmented. On in a new device. */
+  /** Do not fragment the outer packets. On in a new device. */
   pathMtuDiscovery: opt(attribute(C.IFLA_IPTUN_PMTUDISC, BOOLEAN)),
 };
 
 /** Rows of gre and ip6gre. */
 const GRE_ROWS = {
-  /** The device that packets leave by. */
+  /** The device through which packets leave. */
   link: opt(attribute(C.IFLA_GRE_LINK, DEVICE_INDEX)),
-  /** What packets must have that come in; 'key' where `inputKey` is given. */
+  /** The fields that incoming packets must have. 'key' is added if `inputKey` is given. */
   inputFlags: opt(greFlags(C.IFLA_GRE_IFLAGS)),
-  /** What packets have that leave; 'key' where `outputKey` is given. */
+  /** The fields that outgoing packets get. 'key' is added if `outputKey` is given. */
   outputFlags: opt(greFlags(C.IFLA_GRE_OFLAGS)),
-  /** The key of packets that come in, 0 to 2^32-1. */
+  /** The key of incoming packets, 0 to 2^32-1. */
   inputKey: opt(u32be(C.IFLA_GRE_IKEY)),
-  /** The key of packets that leave, 0 to 2^32-1. */
+  /** The key of outgoing packets, 0 to 2^32-1. */
   outputKey: opt(u32be(C.IFLA_GRE_OKEY)),
-  /** TTL (hop limit) of the outer packets, 1 to 255; 0 is that of the inner ones. */
+  /** TTL (hop limit) of the outer packets, 1 to 255; 0 copies it from the inner packets. */
   ttl: opt(u8(C.IFLA_GRE_TTL)),
   ...GRE_UDP,
-  /** Where packets go is said by routes and filters, not by this device ('external'). */
+  /** Routes and filters decide where packets go, not this device ('external'). */
   collectMetadata: opt(attribute(C.IFLA_GRE_COLLECT_METADATA, PRESENCE)),
-  /** The firewall mark that the outer packets are routed with. */
+  /** The firewall mark with which the outer packets are routed. */
   mark: opt(u32ne(C.IFLA_GRE_FWMARK)),
 };
 
 export const GRE4 = {
   ...GRE_ROWS,
-  /** The source address of the outer packets; '0.0.0.0' takes all that come. */
+  /** The source address of the outer packets; '0.0.0.0' accepts packets to any local address. */
   local: opt(attribute(C.IFLA_GRE_LOCAL, IPV4)),
-  /** The other end; '0.0.0.0' is none. */
+  /** The other end; '0.0.0.0' means none. */
   remote: opt(attribute(C.IFLA_GRE_REMOTE, IPV4)),
-  /** Of the outer packets; 1 is that of the inner ones. */
+  /** The type of service of the outer packets; 1 copies it from the inner packets. */
   tos: opt(u8(C.IFLA_GRE_TOS)),
-  /** The outer packets are not fragmented. On in a new device. */
+  /** Do not fragment the outer packets. On in a new device. */
   pathMtuDiscovery: opt(attribute(C.IFLA_GRE_PMTUDISC, BOOLEAN)),
-  /** The inner packets' own wish not to be fragmented is not looked at. Not beside `pathMtuDiscovery`. */
+  /** Ignore the don't-fragment flag of the inner packets. Not together with `pathMtuDiscovery`. */
   ignoreDontFragment: opt(attribute(C.IFLA_GRE_IGNORE_DF, BOOLEAN)),
 };
 
 export const GRE6 = {
   ...GRE_ROWS,
-  /** The source address of the outer packets; '::' takes all that come. */
+  /** The source address of the outer packets; '::' accepts packets to any local address. */
   local: opt(attribute(C.IFLA_GRE_LOCAL, IPV6)),
-  /** The other end; '::' is none. */
+  /** The other end; '::' means none. */
   remote: opt(attribute(C.IFLA_GRE_REMOTE, IPV6)),
-  /** How many more tunnels packets may go into; 4 in a new device. */
+  /** How many more tunnels a packet may enter. A new device has 4. */
   encapsulationLimit: opt(u8(C.IFLA_GRE_ENCAP_LIMIT)),
   /** Traffic class and flow label of the outer packets, 0 to 2^28-1. */
   flowInfo: opt(u32be(C.IFLA_GRE_FLOWINFO)),
@@ -134,12 +134,12 @@ function greFlags(number: number) {
   return attribute(number, flags(U16_BE, { checksum: 0x8000, key: 0x2000, sequence: 0x1000 } as const));
 }
 
-/** IP6_TNL_F_*: bits without a name are what the kernel has found out. */
+/** IP6_TNL_F_*. Bits without a name report facts that the kernel found out itself. */
 export function ip6Flags(number: number) {
   return attribute(number, flags(U32_NE, IP6_FLAGS));
 }
 
-/** A key is taken only beside its flag. */
+/** Adds the flag for each key, because the kernel uses a key only with its flag. */
 export function withKeyFlags<
   T extends {
     inputKey?: number;
@@ -160,17 +160,17 @@ export function withKeyFlags<
   return result;
 }
 
-/** Names of flags are compared, and not what the kernel has found out beside them. */
+/** Compares only the flags with a name. The kernel sets the other bits itself. */
 export const hasFlags = (given: readonly (string | number)[], read: readonly (string | number)[] = []): boolean => {
   const names = (list: readonly (string | number)[]) => list.filter(flag => typeof flag === 'string').sort();
   return names(given).join() === names(read).join();
 };
 
-/** Keys need their flag, which is added. */
+/** Compares flags that were read back. The library may have added the flag of a key. */
 export const hasKeyFlags = (given: readonly (string | number)[], read: readonly (string | number)[] = []): boolean =>
   given.every(flag => read.includes(flag));
 
-/** A tunnel's address is part of its identity. */
+/** Explains the refusals of a tunnel. No two tunnels can have the same addresses. */
 export const refusalsOfTunnel = ({ name }: NewLink): Partial<Refusals> => ({
   hints: {
     EEXIST: `a device named ${quote(name)} exists, or a tunnel of this kind with the same ends (the module's own has none: give remote)`,

@@ -9,7 +9,7 @@ import { type NewLink, type NewPeer, onlyOne, PEER_KEYS, wasRead, writePeer } fr
 const PEER_ATTRIBUTES = attributes('IFLA', DEVICE_ROWS);
 type Peer = Infer<typeof PEER_ATTRIBUTES>;
 
-/** The other end is a whole link message inside the nest: header and attributes. */
+/** The other end, a whole link message inside the nest: header and attributes. */
 const PEER: Type<Peer> = {
   kind: 'ifinfomsg and attributes',
   write(writer, value, context) {
@@ -22,7 +22,7 @@ const PEER: Type<Peer> = {
     PEER_ATTRIBUTES.locate(source, start + ifinfomsg.size, end, offset, context),
 };
 
-/** IFLA_INFO_DATA of a veth (drivers/net/veth.c). The kernel takes it and never gives it back. */
+/** IFLA_INFO_DATA of a veth (drivers/net/veth.c). The kernel accepts it but never reports it. */
 const VETH = attributes('VETH_INFO', { peer: opt(attribute(VETH_INFO_PEER, PEER)) });
 
 /** A new pair of devices. */
@@ -37,7 +37,7 @@ export const veth = new LinkKind<'veth', NewVeth, Infer<typeof VETH>>({
   fields: ['peer'],
   write(options) {
     const { link } = options as { link?: unknown };
-    // A pair that was read: each end has the other for its link.
+    // In a pair that was read, each end names the other in `link`.
     const other = wasRead(options) && typeof link === 'string' ? { name: link } : undefined;
     const peer = options.peer ?? other;
     if (peer === undefined) throw typeError(['peer'], '{ name }', undefined, 'ERR_MISSING');

@@ -25,7 +25,7 @@ const FLAGS = { 'reorder-header': 1, gvrp: 2, 'loose-binding': 4, mvrp: 8, 'brid
 export type VlanFlag = keyof typeof FLAGS;
 const ALL_FLAGS = Object.values(FLAGS).reduce((all, bit) => all | bit, 0);
 
-/** The flags that are set, and the mask of those that are meant: all of them. */
+/** The flags that are set. On the wire, a mask of all flags follows, so that a request sets exactly these. */
 const VLAN_FLAGS: Type<(VlanFlag | number)[]> = {
   kind: 'vlan flags',
   write(writer, value) {
@@ -44,7 +44,7 @@ const VLAN_FLAGS: Type<(VlanFlag | number)[]> = {
   },
 };
 
-/** The priority of a packet for the kernel, and that of its tag (0 to 7), one way or the other. */
+/** A pair of priorities: the kernel's for a packet, and the one in its tag (0 to 7). The direction of the mapping depends on its list. */
 export type PriorityMapping = Infer<typeof ifla_vlan_qos_mapping>;
 
 /** IFLA_INFO_DATA of a VLAN device (net/8021q/vlan_netlink.c). */
@@ -52,18 +52,23 @@ const VLAN = attributes('IFLA_VLAN', {
   /** The VLAN's number, 0 to 4094. */
   id: opt(u16ne(C.IFLA_VLAN_ID)),
   /**
-   * 'reorder-header' (on in a new device): packets show no tag; 'gvrp' and 'mvrp': switches are told of the VLAN; 'loose-binding': it is up
-   * whatever the device below is; 'bridge-binding': it is up while a port of the bridge below has the VLAN.
+   * 'reorder-header' (on in a new device): packets show no tag. 'gvrp' and 'mvrp': announce the VLAN to switches. 'loose-binding': the
+   * state of the device below does not matter. 'bridge-binding': the device is up while a port of the bridge below has the VLAN.
    */
   flags: opt(attribute(C.IFLA_VLAN_FLAGS, VLAN_FLAGS)),
-  /** From the kernel's priority of a packet that leaves to that of its tag, 0 to 7. A change adds; a mapping to 0 takes one away. */
+  /**
+   * Maps the kernel's priority of an outgoing packet to the priority of its tag, 0 to 7. A change adds mappings; a mapping to 0 removes
+   * one.
+   */
   egressPriorities: opt(list(C.IFLA_VLAN_EGRESS_QOS, C.IFLA_VLAN_QOS_MAPPING, ifla_vlan_qos_mapping)),
-  /** From the priority of the tag of a packet that comes in, 0 to 7, to the kernel's. A change adds; a mapping to 0 takes one away. */
+  /**
+   * Maps the tag's priority of an incoming packet, 0 to 7, to the kernel's priority. A change adds mappings; a mapping to 0 removes one.
+   */
   ingressPriorities: opt(list(C.IFLA_VLAN_INGRESS_QOS, C.IFLA_VLAN_QOS_MAPPING, ifla_vlan_qos_mapping)),
   /** EtherType of the tags: 0x8100 (the default), or 0x88a8 for provider bridges. */
   protocol: opt(u16be(C.IFLA_VLAN_PROTOCOL)),
 });
-/** What the kernel says of a VLAN device. */
+/** The settings of a VLAN device, as the kernel reports them. */
 export type VlanDevice = Infer<typeof VLAN>;
 
 /** A new VLAN device: it sends and receives the packets of one VLAN on the device below. */

@@ -5,15 +5,15 @@ import type { NewLink } from './settings.ts';
 
 /** IFLA_INFO_DATA of a VRF device (drivers/net/vrf.c). */
 const VRF = attributes('IFLA_VRF', {
-  /** The routing table of the devices that have it for their master, 1 to 2^32-1. */
+  /** The routing table for the devices whose master is the VRF, 1 to 2^32-1. */
   table: opt(u32ne(IFLA_VRF_TABLE)),
 });
-/** What the kernel says of a VRF device. */
+/** The settings of a VRF device, as the kernel reports them. */
 export type Vrf = Infer<typeof VRF>;
 
 /**
- * A new VRF device: the devices that have it for their `master` use a routing table of their own. The kernel takes two with one table. The
- * first one adds a rule of priority 1000, which stays when it is removed.
+ * A new VRF device. The devices whose `master` is the VRF use a routing table of their own. The kernel allows two VRFs with the same table.
+ * The first VRF adds a rule of priority 1000, which stays after the VRF is removed.
  */
 export type NewVrf = NewLink & SettingsOf<'vrf', Need<Vrf, 'table'>>;
 

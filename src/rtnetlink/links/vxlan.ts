@@ -21,76 +21,76 @@ import type { NewLink } from './settings.ts';
 
 const ifla_vxlan_port_range = struct('ifla_vxlan_port_range', { low: [2, U16_BE], high: [2, U16_BE] });
 const DONT_FRAGMENT = { unset: C.VXLAN_DF_UNSET, set: C.VXLAN_DF_SET, inherit: C.VXLAN_DF_INHERIT } as const;
-/** The port that IANA gave to VXLAN. */
+/** The port that IANA assigned to VXLAN. */
 const PORT = 4789;
 
 /** IFLA_INFO_DATA of a VXLAN device (drivers/net/vxlan/vxlan_core.c). */
 const VXLAN = attributes('IFLA_VXLAN', {
   /** The number of the network (VNI), 0 to 2^24-1. */
   id: opt(u32ne(C.IFLA_VXLAN_ID)),
-  /** Where packets to unknown addresses go: the other end, or a group, which needs `link`. IPv4 or IPv6. */
+  /** The destination of packets to unknown addresses: the other end, or a group, which needs `link`. IPv4 or IPv6. */
   remote: opt(attribute(C.IFLA_VXLAN_GROUP, IPV4)),
   remote6: opt(attribute(C.IFLA_VXLAN_GROUP6, IPV6)),
-  /** The device that packets leave by. */
+  /** The device through which packets leave. */
   link: opt(attribute(C.IFLA_VXLAN_LINK, DEVICE_INDEX)),
-  /** The source address of packets: of the family of `remote`. */
+  /** The source address of the outer packets, of the same family as `remote`. */
   local: opt(attribute(C.IFLA_VXLAN_LOCAL, IPV4)),
   local6: opt(attribute(C.IFLA_VXLAN_LOCAL6, IPV6)),
-  /** Of the outer packets, 0 to 255; 0 is the namespace's default (1 to groups). */
+  /** TTL of the outer packets, 0 to 255; 0 is the namespace's default (1 for groups). */
   ttl: opt(u8(C.IFLA_VXLAN_TTL)),
-  /** The outer packets have the TTL of the inner ones. */
+  /** Copy the TTL of the outer packets from the inner packets. */
   ttlInherit: opt(attribute(C.IFLA_VXLAN_TTL_INHERIT, PRESENCE)),
-  /** Of the outer packets; 1 is that of the inner ones. */
+  /** The type of service of the outer packets; 1 copies it from the inner packets. */
   tos: opt(u8(C.IFLA_VXLAN_TOS)),
-  /** The flag of the outer IPv4 packets. */
+  /** The don't-fragment flag of outer IPv4 packets. */
   dontFragment: opt(attribute(C.IFLA_VXLAN_DF, named(U8, DONT_FRAGMENT))),
   /** IPv6: the flow label of the outer packets, 0 to 2^20-1. */
   flowLabel: opt(u32be(C.IFLA_VXLAN_LABEL)),
-  /** It learns where addresses are from what comes in. On in a new device. */
+  /** The device learns from incoming packets where addresses are. On in a new device. */
   learning: opt(attribute(C.IFLA_VXLAN_LEARNING, BOOLEAN)),
-  /** How long what was learned is kept; 300 in a new device. */
+  /** How long the device keeps learned addresses. A new device has 300. */
   ageingSeconds: opt(u32ne(C.IFLA_VXLAN_AGEING)),
-  /** How many addresses may be learned; 0 is any number. */
+  /** The largest number of learned addresses; 0 means no limit. */
   limit: opt(u32ne(C.IFLA_VXLAN_LIMIT)),
-  /** The UDP ports that packets come from; from 0 to 0 the kernel takes its own range. */
+  /** The range of UDP source ports; from 0 to 0, the kernel uses its own range. */
   portRange: opt(attribute(C.IFLA_VXLAN_PORT_RANGE, ifla_vxlan_port_range)),
-  /** The UDP port of both ends. 4789 where left out. (The kernel's own default is 8472, from before there was a standard.) */
+  /** The UDP port of both ends. Default 4789. (The kernel's own default is 8472, which is older than the standard.) */
   destinationPort: opt(u16be(C.IFLA_VXLAN_PORT)),
-  /** It answers ARP requests from the neighbours that it knows. */
+  /** The device answers ARP requests for neighbours that it knows. */
   proxy: opt(attribute(C.IFLA_VXLAN_PROXY, BOOLEAN)),
-  /** Packets to a router whose next hop is known go there at once. */
+  /** Packets to a router go directly to the next hop if it is known. */
   routeShortCircuit: opt(attribute(C.IFLA_VXLAN_RSC, BOOLEAN)),
-  /** Programs are asked for hardware addresses that it does not know (RTM_GETNEIGH). */
+  /** The kernel asks programs for hardware addresses that it does not know (RTM_GETNEIGH). */
   l2Miss: opt(attribute(C.IFLA_VXLAN_L2MISS, BOOLEAN)),
-  /** Programs are asked for IP addresses that it does not know. */
+  /** The kernel asks programs for IP addresses that it does not know. */
   l3Miss: opt(attribute(C.IFLA_VXLAN_L3MISS, BOOLEAN)),
   /** Outer IPv4 packets have a UDP checksum. */
   udpChecksum: opt(attribute(C.IFLA_VXLAN_UDP_CSUM, BOOLEAN)),
-  /** Outer IPv6 packets have none. */
+  /** Outer IPv6 packets have no UDP checksum. */
   udpZeroChecksum6Transmit: opt(attribute(C.IFLA_VXLAN_UDP_ZERO_CSUM6_TX, BOOLEAN)),
-  /** Outer IPv6 packets without one are taken. */
+  /** Outer IPv6 packets without a UDP checksum are accepted. */
   udpZeroChecksum6Receive: opt(attribute(C.IFLA_VXLAN_UDP_ZERO_CSUM6_RX, BOOLEAN)),
-  /** Remote checksum offload. */
+  /** Remote checksum offload for outgoing packets. */
   remoteChecksumTransmit: opt(attribute(C.IFLA_VXLAN_REMCSUM_TX, BOOLEAN)),
   remoteChecksumReceive: opt(attribute(C.IFLA_VXLAN_REMCSUM_RX, BOOLEAN)),
   remoteChecksumNoPartial: opt(attribute(C.IFLA_VXLAN_REMCSUM_NOPARTIAL, PRESENCE)),
-  /** Group based policy: packets carry their mark. */
+  /** Group based policy: packets carry their firewall mark. */
   groupPolicy: opt(attribute(C.IFLA_VXLAN_GBP, PRESENCE)),
   /** The generic protocol extension (VXLAN-GPE). It needs `collectMetadata`. */
   protocolExtension: opt(attribute(C.IFLA_VXLAN_GPE, PRESENCE)),
-  /** Where packets go is said by routes and filters, not by this device ('external'). It then has no `id`. */
+  /** Routes and filters decide where packets go, not this device ('external'). It then has no `id`. */
   collectMetadata: opt(attribute(C.IFLA_VXLAN_COLLECT_METADATA, BOOLEAN)),
-  /** One device for the networks of a list (Linux 5.18). It needs `collectMetadata`. */
+  /** Use one device for a list of networks (Linux 5.18). It needs `collectMetadata`. */
   vniFilter: opt(attribute(C.IFLA_VXLAN_VNIFILTER, BOOLEAN)),
-  /** Packets to this host itself are not sent out (Linux 6.5). On in a new device. */
+  /** Packets to this host are not sent to the network (Linux 6.5). On in a new device. */
   localBypass: opt(attribute(C.IFLA_VXLAN_LOCALBYPASS, BOOLEAN)),
 });
-/** What the kernel says of a VXLAN device. */
+/** The settings of a VXLAN device, as the kernel reports them. */
 export type Vxlan = Omit<Infer<typeof VXLAN>, 'remote6' | 'local6' | 'link'>;
 
-/** A new VXLAN device: packets of its network go over UDP to other hosts. */
+/** A new VXLAN device. It carries the packets of its network over UDP to other hosts. */
 export type NewVxlan = NewLink & {
-  /** The device that packets leave by, in the namespace of the handle. */
+  /** The device through which packets leave, in the namespace of the handle. */
   link?: string;
 } & SettingsOf<'vxlan', Vxlan>;
 

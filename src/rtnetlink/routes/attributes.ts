@@ -22,7 +22,7 @@ import { FAMILIES } from '../prefix.ts';
 import { kind } from '../request.ts';
 
 export const TABLES = { default: C.RT_TABLE_DEFAULT, main: C.RT_TABLE_MAIN, local: C.RT_TABLE_LOCAL } as const;
-/** A routing table with a name (RT_TABLE_*). The others are numbers. */
+/** A routing table with a name (RT_TABLE_*). Other tables have only numbers. */
 export type RouteTable = keyof typeof TABLES;
 
 export const PROTOCOLS = {
@@ -59,7 +59,7 @@ export const TYPES = {
   throw: C.RTN_THROW,
   nat: C.RTN_NAT,
 } as const;
-/** What a route does with packets (RTN_*). */
+/** The action of a route on packets (RTN_*). */
 export type RouteType = keyof typeof TYPES;
 
 export const ROUTE_FLAGS = {
@@ -74,7 +74,7 @@ export const ROUTE_FLAGS = {
   'route-offload': C.RTM_F_OFFLOAD,
   'route-trap': C.RTM_F_TRAP,
 } as const;
-/** A flag of a route or of one of its ways (RTNH_F_*, RTM_F_*). */
+/** A flag of a route or of one of its next hops (RTNH_F_*, RTM_F_*). */
 export type RouteFlag = keyof typeof ROUTE_FLAGS;
 
 export const rtmsg = struct('rtmsg', {
@@ -117,38 +117,38 @@ const VIA: Type<string> = {
     end - start > 2 ? IP_ADDRESS.read(source, start + 2, end, context) : undefined,
 };
 
-/** What TCP and other protocols assume of the way. */
+/** The values that TCP and other protocols assume for the route. */
 export const RTAX = attributes('RTAX', {
-  /** Which of the other metrics the kernel must not learn by itself: one bit each, by number. */
+  /** The metrics that the kernel must not learn by itself: one bit each, by number. */
   lock: opt(u32ne(C.RTAX_LOCK)),
-  /** Bytes of the largest packet. */
+  /** The size of the largest packet, in bytes. */
   mtu: opt(u32ne(C.RTAX_MTU)),
-  /** Bytes of the largest window that is announced. */
+  /** The largest window to announce, in bytes. */
   window: opt(u32ne(C.RTAX_WINDOW)),
   /** Round-trip time, in eighths of a millisecond. */
   rtt: opt(u32ne(C.RTAX_RTT)),
-  /** How much that varies, in quarters of a millisecond. */
+  /** The variation of the round-trip time, in quarters of a millisecond. */
   rttVariance: opt(u32ne(C.RTAX_RTTVAR)),
-  /** Segments up to which the window grows fast. */
+  /** The number of segments up to which the window grows fast. */
   slowStartThreshold: opt(u32ne(C.RTAX_SSTHRESH)),
-  /** Segments that may be under way; only with its bit in `lock`. */
+  /** The number of segments that may be under way. It works only with its bit in `lock`. */
   congestionWindow: opt(u32ne(C.RTAX_CWND)),
-  /** Bytes of the largest segment that is announced. */
+  /** The largest segment to announce, in bytes. */
   advertisedMss: opt(u32ne(C.RTAX_ADVMSS)),
-  /** How far packets may be out of order before one counts as lost. */
+  /** How far out of order a packet may arrive before another counts as lost. */
   reordering: opt(u32ne(C.RTAX_REORDERING)),
   hopLimit: opt(u32ne(C.RTAX_HOPLIMIT)),
-  /** Segments that may be under way at the beginning. */
+  /** The number of segments that may be under way at the start of a connection. */
   initialCongestionWindow: opt(u32ne(C.RTAX_INITCWND)),
   /** RTAX_FEATURE_*: 1 explicit congestion notification, 16 TCP's microsecond timestamps. */
   features: opt(u32ne(C.RTAX_FEATURES)),
-  /** The shortest time after which TCP sends again, in milliseconds. */
+  /** The shortest time before TCP sends a segment again, in milliseconds. */
   minimumRetransmissionMilliseconds: opt(u32ne(C.RTAX_RTO_MIN)),
-  /** Segments that the receiver's window has room for at the beginning. */
+  /** The number of segments that fit into the receiver's window at the start of a connection. */
   initialReceiveWindow: opt(u32ne(C.RTAX_INITRWND)),
-  /** 1: TCP acknowledges at once. */
+  /** 1: TCP acknowledges packets at once. */
   quickAck: opt(u32ne(C.RTAX_QUICKACK)),
-  /** The name of TCP's algorithm against congestion: 'bbr' ... */
+  /** The name of TCP's congestion control algorithm, such as 'bbr'. */
   congestionControl: opt(string(C.RTAX_CC_ALGO, 15)),
   /** 1: TCP Fast Open without a cookie. */
   fastOpenNoCookie: opt(u32ne(C.RTAX_FASTOPEN_NO_COOKIE)),
@@ -157,7 +157,7 @@ export const RTAX = attributes('RTAX', {
 const GATEWAY = {
   /** The next router. */
   gateway: opt(attribute(C.RTA_GATEWAY, IP_ADDRESS)),
-  /** The next router where it is of another family than the route (Linux 5.2). */
+  /** The next router, if it is of another family than the route (Linux 5.2). */
   via: opt(attribute(C.RTA_VIA, VIA)),
 };
 
@@ -173,13 +173,13 @@ const rtnexthop = struct('rtnexthop', {
 
 export interface RawNextHop {
   flags: number;
-  /** The weight, less one. */
+  /** The weight of the next hop, minus one. */
   hops: number;
   index: number;
   attributes: NextHopAttributes;
 }
 
-/** RTA_MULTIPATH: structures with their own length, and attributes behind them. */
+/** RTA_MULTIPATH: structures that contain their own length, each followed by attributes. */
 const MULTIPATH: Type<RawNextHop[]> = {
   kind: 'rtnexthop list',
   write(writer, value, context) {
@@ -209,36 +209,36 @@ const MULTIPATH: Type<RawNextHop[]> = {
 };
 
 export const RTA = attributes('RTA', {
-  /** The destination; absent for the default route. Its length is in the header. */
+  /** The destination; absent for the default route. The header has its length. */
   to: opt(attribute(C.RTA_DST, IP_ADDRESS)),
-  /** IPv6: only for packets from this network. Its length is in the header. */
+  /** IPv6: only for packets from this network. The header has its length. */
   from: opt(attribute(C.RTA_SRC, IP_ADDRESS)),
-  /** Only for packets that came in by this device. */
+  /** Only for packets that came in through this device. */
   inDevice: opt(u32ne(C.RTA_IIF)),
-  /** Index of the device that packets leave by. */
+  /** Index of the device through which packets leave. */
   device: opt(u32ne(C.RTA_OIF)),
   ...GATEWAY,
-  /** Of several routes to one destination, the kernel takes the one with the lowest metric. */
+  /** Of several routes to one destination, the kernel uses the one with the lowest metric. */
   metric: opt(u32ne(C.RTA_PRIORITY)),
-  /** The source address of packets that have none yet. */
+  /** The source address for packets that have none yet. */
   source: opt(attribute(C.RTA_PREFSRC, IP_ADDRESS)),
-  /** What TCP and other protocols assume of the way. */
+  /** The values that TCP and other protocols assume for the route. */
   metrics: opt(nested(C.RTA_METRICS, RTAX)),
-  /** Several ways, taken in turns. */
+  /** Several next hops that share the traffic. */
   nextHops: opt(attribute(C.RTA_MULTIPATH, MULTIPATH)),
-  /** Realm of the traffic controller. */
+  /** The realm, for traffic control. */
   realm: opt(u32ne(C.RTA_FLOW)),
-  /** Use and lifetime. */
+  /** Use and lifetime of the route. */
   cacheInfo: opt(attribute(C.RTA_CACHEINFO, rta_cacheinfo)),
-  /** The table; the header has room for numbers up to 255 only. */
+  /** The table. The header has room only for numbers up to 255. */
   table: opt(u32ne(C.RTA_TABLE)),
-  /** Firewall mark, in lookups. */
+  /** The firewall mark, in lookups. */
   mark: opt(u32ne(C.RTA_MARK)),
   /** IPv6: preference of the router that announced it (RFC 4191): 0 medium, 1 high, 3 low. */
   preference: opt(attribute(C.RTA_PREF, U8)),
-  /** IPv6, in a request: seconds until the kernel removes it. An answer has it in `cacheInfo`. */
+  /** IPv6, in a request: seconds until the kernel removes the route. A reply has this in `cacheInfo`. */
   expires: opt(u32ne(C.RTA_EXPIRES)),
-  /** Nexthop object that the route uses (ip nexthop). */
+  /** The nexthop object that the route uses (ip nexthop). */
   nextHopId: opt(u32ne(C.RTA_NH_ID)),
 });
 
@@ -246,7 +246,7 @@ export type RouteAttributes = Infer<typeof RTA>;
 export type RouteHeader = Infer<typeof rtmsg>;
 export const ROUTE = kind(rtmsg, RTA);
 
-/** Checks a number, or one of the names of numbers. */
+/** Checks a number, or a name that stands for a number. */
 export function numberOf(value: unknown, path: Path, names: Readonly<Record<string, number>>, max: number): number {
   if (typeof value === 'string' && Object.hasOwn(names, value)) return names[value]!;
   const expected = `a number up to ${max}, or one of ${Object.keys(names).join(', ')}`;

@@ -24,54 +24,56 @@ import {
 } from './attributes.ts';
 import type { NextHop, Route } from './route.ts';
 
-/** One of several ways of a route that is added; it has a device, a router, or both. */
+/** One of several next hops of a new route. It has a device, a router, or both. */
 export interface NewNextHop extends Partial<Omit<NextHop, 'onLink'>> {
   onLink?: boolean;
 }
 
 /**
- * A route to add. It needs a device, a router, or both, unless its type leads nowhere. A route that was read can be added as it is: fields that
- * only the kernel sets (`flags`) are ignored.
+ * A route to add. It needs a device, a router, or both, unless its type leads nowhere. A route that was read is accepted: fields that only
+ * the kernel sets (`flags`) are ignored.
  */
 export interface NewRoute
   extends Partial<Pick<Route, 'family' | 'from' | 'metrics' | 'realm' | 'preference' | 'nextHopId' | 'tos'>>,
     Partial<Pick<Route, 'flags' | 'inDevice' | 'mark' | 'unknown'>> {
   /** IPv6: seconds until the kernel removes it, 1 to 2,147,483. */
   expiresSeconds?: number;
-  /** 'default' (of the family of `via` or `source`, else IPv4), or a prefix: '10.0.0.0/24', '::/0'. An address alone is that one host. */
+  /**
+   * 'default' (of the family of `via` or `source`, else IPv4), or a prefix: '10.0.0.0/24', '::/0'. A plain address means that single host.
+   */
   to: string;
   /**
-   * The next router. It must be reachable without another router, so add an address of the device's network first. An IPv4 route may have an
-   * IPv6 router, beside its `device` (Linux 5.2).
+   * The next router. It must be reachable without another router, so first add an address of the device's network. An IPv4 route may have
+   * an IPv6 router, if `device` is given (Linux 5.2).
    */
   via?: string;
-  /** Several ways, in place of `device` and `via`. */
+  /** Several next hops, in place of `device` and `via`. */
   nextHops?: NewNextHop[];
-  /** The device to leave by; found from `via` where left out. */
+  /** The device through which packets leave. Default: the kernel finds it from `via`. */
   device?: string;
-  /** The source address of packets that have none yet; one of this namespace's own. */
+  /** The source address for packets that have none yet. It must belong to this namespace. */
   source?: string;
-  /** The lowest of several to one destination is taken, 0 to 2^32-1. Default 0 with IPv4, 1024 with IPv6. */
+  /** The route with the lowest metric to one destination wins, 0 to 2^32-1. Default 0 for IPv4, 1024 for IPv6. */
   metric?: number;
-  /** 'main' where left out. A number from 1 for the others. */
+  /** A name, or a number from 1. Default 'main'. */
   table?: RouteTable | number;
-  /** 'unicast' where left out. */
+  /** The action on packets. Default 'unicast'. */
   type?: RouteType | number;
-  /** Who made it; 'boot' where left out, as with `ip route add`. */
+  /** Who added the route. Default 'boot', as with `ip route add`. */
   protocol?: RouteProtocol | number;
-  /** IPv4: 'link' for a route without `via`, else 'global'. IPv6 has none. */
+  /** Default for IPv4: 'link' for a route without `via`, else 'global'. IPv6 has no scopes. */
   scope?: Scope | number;
-  /** Believe that `via` is reachable over `device`, whatever the addresses say. */
+  /** Treat `via` as reachable over `device`, even if no address says so. */
   onLink?: boolean;
 }
 
 /** INT_MAX / HZ of a kernel with 1000 ticks a second. */
 const MAX_LIFETIME = 2_147_483;
 
-/** Which route to remove: all that is given must match. Of several that match, the first is removed. */
+/** Selects the route to remove: all given fields must match. If several routes match, the first is removed. */
 export type RouteKey = NewRoute;
 
-/** The compiler finds a field that is missing here. */
+/** The type of this object makes the compiler report a field that is missing here. */
 const KEY_FIELDS = Object.keys({
   family: true,
   to: true,
@@ -91,7 +93,7 @@ const KEY_FIELDS = Object.keys({
   scope: true,
   tos: true,
   onLink: true,
-  // Only the kernel sets these.
+  // Only the kernel sets this field.
   flags: true,
   expiresSeconds: true,
   inDevice: true,
@@ -132,7 +134,7 @@ function writeCommon(route: RouteKey): RouteMessage & { family: IpFamily } {
   }
   for (const field of ['realm', 'nextHopId'] as const)
     if (route[field] !== undefined) attributes[field] = checkInteger(route[field], [field], 0, 0xffffffff);
-  // Every IPv6 route has a preference; 0 is the usual one.
+  // Every IPv6 route has a preference, usually 0, so that value is not sent.
   if (route.preference) attributes.preference = checkInteger(route.preference, ['preference'], 0, 0xff);
   if (route.metrics !== undefined) attributes.metrics = route.metrics;
   if (route.device !== undefined) checkDevice(route.device, ['device']);
@@ -157,7 +159,7 @@ function mismatch(field: string, family: IpFamily, value: unknown): Error {
   return rangeError([field], `an address of ${family}, as the destination is`, value, 'ERR_FAMILY_MISMATCH');
 }
 
-/** The attribute for the next router. A router of another family than the route needs a device beside it. */
+/** Writes the attribute for the next router. A router of another family than the route also needs a device. */
 function router(
   via: string,
   own: IpFamily,
@@ -171,7 +173,7 @@ function router(
   return { via };
 }
 
-/** The ways of a route, without the indexes of their devices. */
+/** Writes the next hops of a route, without the indexes of their devices. */
 function writeNextHops(hops: unknown, family: IpFamily): RawNextHop[] {
   if (!Array.isArray(hops) || hops.length === 0) throw typeError(['nextHops'], 'an array of ways', hops);
   return (hops as NewNextHop[]).map((hop, i) => {
@@ -194,7 +196,7 @@ function writeNextHops(hops: unknown, family: IpFamily): RawNextHop[] {
   });
 }
 
-/** A route over a nexthop object that was read also has the ways of that object, which must not be given beside it. */
+/** Removes the next hops of a route that was read if it uses a nexthop object. The kernel reports both, but does not accept both. */
 function withoutWays(route: NewRoute): NewRoute {
   if (route.nextHopId === undefined) return route;
   const { via: _via, device: _device, nextHops: _hops, onLink: _onLink, ...rest } = route;
@@ -204,7 +206,7 @@ function withoutWays(route: NewRoute): NewRoute {
   return rest;
 }
 
-/** What the kernel would take and do nothing with. */
+/** Refuses fields that the kernel would accept but ignore. */
 function refuseForeign({ tos, expiresSeconds, preference }: NewRoute, family: IpFamily): void {
   if (tos !== undefined && tos !== 0 && family === 'ipv6')
     throw typeError(['tos'], 'nothing: IPv6 routes have no type of service', tos, 'ERR_CONFLICT');
@@ -219,7 +221,7 @@ function refuseForeign({ tos, expiresSeconds, preference }: NewRoute, family: Ip
     throw typeError(['preference'], 'nothing: only IPv6 routes have one', preference, 'ERR_CONFLICT');
 }
 
-/** The message for a new route, without the indexes of its devices. */
+/** Writes the message for a new route, without the indexes of its devices. */
 export function writeRoute(given: NewRoute): RouteMessage {
   checkObject(given, [], KEY_FIELDS);
   const route = withoutWays(given);
@@ -243,7 +245,7 @@ export function writeRoute(given: NewRoute): RouteMessage {
   return { header, attributes };
 }
 
-/** As iproute2 chooses it: the kernel takes any scope, and refuses gateways in routes of scope link. */
+/** Chooses the scope as iproute2 does. The kernel accepts any scope, but refuses gateways in routes of scope link. */
 function usualScope({ type = 'unicast', via, nextHops }: NewRoute, family: IpFamily): Scope {
   if (family === 'ipv6' || DEAD_ENDS.includes(type)) return 'global';
   if (type === 'local' || type === 'nat') return 'host';
@@ -251,7 +253,7 @@ function usualScope({ type = 'unicast', via, nextHops }: NewRoute, family: IpFam
   return type === 'unicast' && routed ? 'global' : 'link';
 }
 
-/** The message that names a route to remove. Zeros, and the scope 'nowhere', match every route. */
+/** Writes the message that identifies the route to remove. Zeros, and the scope 'nowhere', match every route. */
 export function writeRouteKey(route: RouteKey): RouteMessage {
   checkObject(route, [], KEY_FIELDS);
   const { header, attributes, family } = writeCommon(route);
@@ -259,7 +261,7 @@ export function writeRouteKey(route: RouteKey): RouteMessage {
   return { header, attributes };
 }
 
-/** From a field of a message to that of the object that the caller gave. */
+/** Maps a field of a message to the field of the caller's object, for errors. */
 export function fieldOfRoute(path: Path): Path {
   return path[0] === 'gateway' ? ['via'] : path;
 }

@@ -19,17 +19,17 @@ import {
   tableNumber,
 } from './attributes.ts';
 
-/** One of several ways of a route. */
+/** One of several next hops of a route. */
 export interface NextHop {
   device?: string;
   /** The next router, IPv4 or IPv6. */
   via?: string;
-  /** Its share of the traffic, 1 to 256. */
+  /** The share of the traffic, 1 to 256. */
   weight: number;
-  /** It is believed to be reachable over `device`, whatever the addresses say. */
+  /** The router counts as reachable over `device`, even if no address says so. */
   onLink?: true;
   realm?: number;
-  /** Only read; `onLink` sets 'onlink'. Bits without a name are one number at the end. */
+  /** Read-only; `onLink` sets 'onlink'. Bits without a name follow as one number. */
   flags: (RouteFlag | number)[];
   unknown?: UnknownAttribute[];
 }
@@ -45,26 +45,26 @@ export interface Route
   to: string;
   /** IPv6: only for packets from this prefix. */
   from?: string;
-  /** Only for packets that came in by this device. */
+  /** Only for packets that came in through this device. */
   inDevice?: string;
-  /** The device that packets leave by. */
+  /** The device through which packets leave. */
   device?: string;
   /** The next router; an IPv4 route may have an IPv6 one (Linux 5.2). */
   via?: string;
-  /** Several ways, in place of `device` and `via`. */
+  /** Several next hops, in place of `device` and `via`. */
   nextHops?: NextHop[];
-  /** `via` is believed to be reachable over `device`, whatever the addresses say. */
+  /** `via` counts as reachable over `device`, even if no address says so. */
   onLink?: true;
   table: RouteTable | number;
-  /** Who added it: 'kernel' for the networks of addresses, 'boot' for `ip route add` and for this library by default. */
+  /** Who added the route: 'kernel' for the networks of addresses, 'boot' for `ip route add` and, by default, for this library. */
   protocol: RouteProtocol | number;
   scope: Scope | number;
   type: RouteType | number;
-  /** Type of service that packets must have; absent for 0, which is any. */
+  /** The type of service that packets must have. Absent for 0, which matches any. */
   tos?: number;
-  /** Only read; `onLink` sets 'onlink'. Bits without a name are one number at the end. */
+  /** Read-only; `onLink` sets 'onlink'. Bits without a name follow as one number. */
   flags: (RouteFlag | number)[];
-  /** IPv6: seconds until the kernel removes it. */
+  /** IPv6: seconds until the kernel removes the route. */
   expiresSeconds?: number;
 }
 
@@ -72,7 +72,7 @@ function prefixText(address: string | undefined, length: number, family: IpFamil
   return `${address ?? (family === 'ipv4' ? '0.0.0.0' : '::')}/${length}`;
 }
 
-/** The devices that a route names. */
+/** The indexes of the devices that a route refers to. */
 export function devicesOf({ device, inDevice, nextHops = [] }: RouteAttributes): number[] {
   return [device, inDevice, ...nextHops.map(hop => hop.index)].filter(
     index => index !== undefined && index !== 0,
@@ -119,7 +119,7 @@ export function readRoute(
   if ((header.rtm_flags & RTNH_F_ONLINK) !== 0) route.onLink = true;
   if (header.rtm_tos !== 0) route.tos = header.rtm_tos;
   if (nextHops !== undefined) route.nextHops = nextHops.map(hop => readNextHop(hop, nameOf));
-  // A lifetime is in hundredths of a second (USER_HZ); 0 is none.
+  // A lifetime is in hundredths of a second (USER_HZ); 0 means no limit.
   if (cacheInfo !== undefined && cacheInfo.rta_expires !== 0) route.expiresSeconds = cacheInfo.rta_expires / 100;
   return route;
 }
@@ -138,7 +138,7 @@ function readNextHop(hop: RawNextHop, nameOf: (index: number) => string | undefi
   };
 }
 
-/** Which routes a list is about. */
+/** Selects the routes of a list. */
 export interface RouteFilter {
   /** Only the routes of this table. */
   table?: RouteTable | number;
@@ -146,7 +146,7 @@ export interface RouteFilter {
   signal?: AbortSignal;
 }
 
-/** The routes of all tables and families, or of some. */
+/** Lists the routes of all tables and families, or of some. */
 export function* listRoutes(exchange: Exchange, devices: Devices, filter: RouteFilter): Operation<Route[]> {
   checkObject(filter, [], ['table', 'family', 'signal']);
   const table = filter.table === undefined ? undefined : tableNumber(filter.table);
@@ -168,7 +168,7 @@ export function* listRoutes(exchange: Exchange, devices: Devices, filter: RouteF
   });
   const nameOf = yield* devices.names(wanted.flatMap(([, attributes]) => devicesOf(attributes)));
   return present(wanted, ([head, attributes]) => {
-    // Its device was removed while the routes were read, and the route with it.
+    // The device, and with it the route, was removed while the routes were read.
     if (devicesOf(attributes).some(index => nameOf(index) === undefined)) return undefined;
     return readRoute(head, attributes, nameOf);
   });

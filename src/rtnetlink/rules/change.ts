@@ -9,7 +9,7 @@ import { dump, request } from '../request.ts';
 import { NEWER, RULE, type RuleAttributes, type RuleHeader } from './attributes.ts';
 import { asRead, type NewRule, type Rule, type RuleKey, readRule, writeNewRule, writeRule } from './rule.ts';
 
-/** Which rules a list is about. */
+/** Selects the rules of a list. */
 export interface RuleFilter {
   family?: IpFamily;
   signal?: AbortSignal;
@@ -17,14 +17,14 @@ export interface RuleFilter {
 
 const ENOENT = -2;
 const EEXIST = -17;
-/** No device can have this name, so a rule with it is one for no packet. */
+/** No device can have this name, so a rule with it matches no packet. */
 const NO_DEVICE = 'not/a/device';
 
 function headerOf(family: number): RuleHeader {
   return { family, dst_len: 0, src_len: 0, tos: 0, table: 0, action: 0, flags: 0 };
 }
 
-/** The rules of both families, or of one, in the order in which they are asked. */
+/** Lists the rules of both families, or of one, in the order in which the kernel tries them. */
 export function* listRules(exchange: Exchange, filter: RuleFilter): Operation<Rule[]> {
   checkObject(filter, [], ['family', 'signal']);
   const family = filter.family === undefined ? undefined : checkOneOf(filter.family, ['family'], FAMILY_NAMES);
@@ -33,7 +33,7 @@ export function* listRules(exchange: Exchange, filter: RuleFilter): Operation<Ru
   return present(found, ([head, attributes]) => readRule(head, attributes));
 }
 
-/** What two rules are compared by: all but what only the kernel says. */
+/** The fields by which two rules are compared: all fields except those that only the kernel sets. */
 function contentOf(rule: Rule): Record<string, unknown> {
   const { flags: _flags, unknown: _unknown, ...content } = rule;
   return content;
@@ -42,16 +42,16 @@ function contentOf(rule: Rule): Record<string, unknown> {
 const text = (value: unknown): string =>
   JSON.stringify(value, (_key, item) => (typeof item === 'bigint' ? `${item}n` : item)) ?? '';
 
-/** The first field that differs. */
+/** Finds the first field that differs. */
 function difference(one: Record<string, unknown>, other: Record<string, unknown>): string | undefined {
   return [...new Set([...Object.keys(one), ...Object.keys(other)])].find(key => text(one[key]) !== text(other[key]));
 }
 
-/** Adds a rule. Kernels take selectors that they do not know, and the rule is then one for all packets: it is read back. */
+/** Adds a rule, and reads it back. Kernels accept selectors that they do not know, and the rule then matches all packets. */
 export function* addRule(exchange: Exchange, rule: NewRule): Operation<void> {
   const { header, attributes } = writeNewRule(rule);
   const newer = Object.keys(NEWER).find(field => attributes[field as keyof RuleAttributes] !== undefined);
-  // Tried where it does no harm: a rule for all packets would be in force until it is taken away.
+  // The first try matches no packet. Otherwise a rule for all packets would be in force until it is removed.
   if (newer !== undefined) {
     const probe = yield* tryRule(exchange, rule, header, { ...attributes, inDevice: NO_DEVICE });
     if (probe.made !== undefined) yield* deleteRule(exchange, probe.made, rule);
@@ -63,7 +63,7 @@ export function* addRule(exchange: Exchange, rule: NewRule): Operation<void> {
   throw ignored;
 }
 
-/** Adds a rule and reads it back: what the kernel made, and what it ignored of it. */
+/** Adds a rule and reads it back. @returns the rule that the kernel created, and the field that it ignored */
 function* tryRule(
   exchange: Exchange,
   rule: NewRule,
@@ -74,12 +74,12 @@ function* tryRule(
   const family = wanted.family as IpFamily;
   const isWanted = (each: Rule) => {
     const own = contentOf(each);
-    // The kernel chooses a priority where none is given.
+    // The kernel chooses a priority if none is given.
     if (attributes.priority === undefined) own.priority = wanted.priority;
     return difference(wanted, own) === undefined;
   };
   const before = yield* listRules(exchange, { family });
-  // The kernel's own check (NLM_F_EXCL) takes a rule with more selectors for the same one.
+  // The kernel's own check (NLM_F_EXCL) cannot be used, because it confuses the rule with a rule that has more selectors.
   if (before.some(isWanted)) throw refused(exchange, 'RTM_NEWRULE', EEXIST, rule, 'there is such a rule');
   yield* exchange.request(
     request(RULE, {
@@ -101,7 +101,7 @@ function* tryRule(
     if (at >= 0) left.splice(at, 1);
     return at < 0;
   });
-  // Somebody has removed it meanwhile.
+  // Another program has removed the rule since.
   if (other === undefined) return {};
   const field = difference(wanted, { ...contentOf(other), priority: wanted.priority }) ?? 'priority';
   return { made: other, ignored: new UnsupportedError(`rules with ${field}`, NEWER[field]) };
@@ -111,7 +111,7 @@ function refused(exchange: Exchange, syscall: string, errno: number, subject: ob
   return new NetlinkError({ errno, syscall, operation: exchange.operation, subject, path: [], hint });
 }
 
-/** Removes the first rule that has all that is given. */
+/** Removes the first rule that has all given fields. */
 export function* removeRule(exchange: Exchange, rule: RuleKey): Operation<void> {
   const { header, attributes } = writeRule(rule);
   const { family: _family, flags, unknown: _unknown, ...given } = rule;
@@ -120,7 +120,7 @@ export function* removeRule(exchange: Exchange, rule: RuleKey): Operation<void> 
   const named = asRead(header, attributes);
   const all = yield* listRules(exchange, { family: named.family });
   const wanted = contentOf(named);
-  // The reader puts a priority and an action where there are none.
+  // The reader fills in a priority and an action if they are absent.
   if (given.priority === undefined) delete wanted.priority;
   if (header.action === 0) delete wanted.action;
   const hasAll = (each: Rule) =>
@@ -128,7 +128,7 @@ export function* removeRule(exchange: Exchange, rule: RuleKey): Operation<void> 
       ([key, value]) => text((each as object as Record<string, unknown>)[key]) === text(value),
     );
   const isExactly = (each: Rule) => difference(wanted, contentOf(each)) === undefined;
-  // A rule that was read has flags: it names itself, and no other with more selectors.
+  // A rule that was read has flags. It identifies only itself, and no rule with more selectors.
   const target = all.find(isExactly) ?? (flags === undefined ? all.find(hasAll) : undefined);
   if (target === undefined) throw refused(exchange, 'RTM_DELRULE', ENOENT, rule, 'there is no such rule');
   const first = all.find(each => isTaken(target, each));
@@ -142,17 +142,17 @@ export function* removeRule(exchange: Exchange, rule: RuleKey): Operation<void> 
   yield* deleteRule(exchange, target, rule);
 }
 
-/** What the kernel does not compare when it looks for a rule to delete (rule_find in net/core/fib_rules.c). */
+/** Fields that the kernel does not compare when it looks for a rule to delete (rule_find in net/core/fib_rules.c). */
 const NOT_COMPARED = new Set(['flags', 'unknown', 'not', 'suppressGroup', 'suppressPrefixLength', 'realm', 'goto']);
 
-/** Whether the kernel would take `rule` when it is told to delete `target`: what `target` does not name is any. */
+/** Whether the kernel could take `rule` when it is told to delete `target`. A field that `target` lacks matches any value. */
 function isTaken(target: Rule, rule: Rule): boolean {
   return Object.entries(target).every(
     ([key, value]) => NOT_COMPARED.has(key) || text((rule as object as Record<string, unknown>)[key]) === text(value),
   );
 }
 
-/** Removes a rule that was read, by all that is known of it. */
+/** Removes a rule that was read. It sends all known fields, to match no other rule. */
 function* deleteRule(exchange: Exchange, target: Rule, subject: object): Operation<void> {
   const { header, attributes } = writeRule(target);
   attributes.priority = target.priority;

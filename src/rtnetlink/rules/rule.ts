@@ -35,7 +35,7 @@ import {
   type RuleUsers,
 } from './attributes.ts';
 
-/** A policy rule, as it was read: packets that have all that it names take its action. */
+/** A policy rule, as it was read. Its action applies to packets that match all its selectors. */
 export interface Rule
   extends Pick<
     RuleAttributes,
@@ -56,43 +56,43 @@ export interface Rule
     | 'destinationPortMask'
   > {
   family: IpFamily;
-  /** Rules are asked in this order, the lowest first. */
+  /** The kernel tries rules in the order of their priority, the lowest first. */
   priority: number;
-  /** The source of packets, a prefix; any where absent. */
+  /** The source of packets, a prefix. Absent if any source matches. */
   from?: string;
-  /** The destination of packets, a prefix; any where absent. */
+  /** The destination of packets, a prefix. Absent if any destination matches. */
   to?: string;
-  /** Type of service; absent for 0, which is any. */
+  /** The type of service. Absent for 0, which matches any. */
   tos?: number;
-  /** The rule is for all packets that do not have what it names. */
+  /** The rule applies to all packets that do not match its selectors. */
   not?: true;
   action: RuleAction | number;
-  /** Action 'table': the table that is looked into. */
+  /** Action 'table': the routing table to use. */
   table?: RouteTable | number;
-  /** The table is that of the VRF that packets belong to. */
+  /** Use the table of the VRF to which packets belong. */
   l3mdev?: true;
   users?: RuleUsers;
   ipProtocol?: RuleIpProtocol | number;
   sourcePorts?: RulePorts;
   destinationPorts?: RulePorts;
-  /** Who added it: 'kernel' for the first three, 'boot' for `ip rule add` and for this library by default. */
+  /** Who added the rule: 'kernel' for the first three, 'boot' for `ip rule add` and, by default, for this library. */
   protocol?: RouteProtocol | number;
-  /** Only read; `not` sets 'invert'. Bits without a name are one number at the end. */
+  /** Read-only; `not` sets 'invert'. Bits without a name follow as one number. */
   flags: (RuleFlag | number)[];
   /** Attributes that this library does not know. */
   unknown?: UnknownAttribute[];
 }
 
-/** A rule to add. One that was read can be added as it is: what only the kernel sets is ignored. */
+/** A rule to add. A rule that was read is accepted: fields that only the kernel sets are ignored. */
 export interface NewRule extends Partial<Omit<Rule, 'not' | 'l3mdev'>> {
   not?: boolean;
   l3mdev?: boolean;
 }
 
-/** Which rule to remove: all that is given must be so. At least a priority or a selector is needed. */
+/** Selects the rule to remove: all given fields must match. At least a priority or a selector is needed. */
 export type RuleKey = NewRule;
 
-/** No table is kept from a rule by a prefix length or a group of -1. */
+/** The value of a prefix length or a group, -1, that excludes no routes. */
 const NONE = 0xffffffff;
 const WHOLE_MASKS = {
   markMask: NONE,
@@ -128,7 +128,7 @@ export function readRule(header: RuleHeader, value: RuleAttributes): Rule | unde
     rule.suppressPrefixLength = suppressPrefixLength;
   if (mark !== undefined || markMask !== undefined) rule.mark = mark ?? 0;
   if (markMask !== undefined) rule.markMask = markMask;
-  // All bits are looked at where no mask is given, and newer kernels say so.
+  // Newer kernels report a mask of all bits if none was given. That is the default, so it is left out.
   for (const [field, all] of Object.entries(WHOLE_MASKS) as [keyof typeof WHOLE_MASKS, number][])
     if (rule[field] === all) delete rule[field];
   return rule;
@@ -150,7 +150,7 @@ const NUMBERS = {
   destinationPortMask: 0xffff,
 } as const;
 
-/** The compiler finds a field that is missing here. */
+/** The type of this object makes the compiler report a field that is missing here. */
 const FIELDS = Object.keys({
   family: true,
   priority: true,
@@ -192,7 +192,7 @@ function checkRange(value: unknown, field: string, min: number, max: number): { 
   return { start: first, end: checkInteger(end, [field, 'end'], first, max) };
 }
 
-/** The family of a rule, which must be that of its prefixes. */
+/** Finds the family of a rule, which must be the family of its prefixes. */
 function familyOf(rule: NewRule): IpFamily {
   const own = rule.family === undefined ? undefined : checkOneOf(rule.family, ['family'], FAMILY_NAMES);
   let family = own;
@@ -206,7 +206,7 @@ function familyOf(rule: NewRule): IpFamily {
   return family ?? 'ipv4';
 }
 
-/** The message for a rule. What is not given is left out. */
+/** Writes the message for a rule. Fields that are not given are left out. */
 export function writeRule(rule: NewRule): { header: RuleHeader; attributes: RuleAttributes } {
   checkObject(rule, [], FIELDS);
   const family = familyOf(rule);
@@ -218,7 +218,7 @@ export function writeRule(rule: NewRule): { header: RuleHeader; attributes: Rule
     if (!prefix.isNetwork)
       throw rangeError([field], 'a prefix whose other bits are zero', rule[field], 'ERR_INVALID_ADDRESS');
     lengths[field] = prefix.length;
-    // Without a length the kernel would take it for every packet.
+    // A prefix of length 0 matches every packet, so its address means nothing and is not sent.
     if (prefix.length > 0) attributes[field] = prefix.address;
   }
   for (const [field, max] of Object.entries(NUMBERS) as [keyof typeof NUMBERS, number][])
@@ -238,7 +238,7 @@ export function writeRule(rule: NewRule): { header: RuleHeader; attributes: Rule
     attributes.protocol = rule.protocol;
   }
   if (rule.l3mdev !== undefined && checkBoolean(rule.l3mdev, ['l3mdev'])) attributes.l3mdev = 1;
-  // The kernel wants both.
+  // The kernel requires both attributes.
   if (attributes.flowLabel !== undefined) attributes.flowLabelMask ??= WHOLE_MASKS.flowLabelMask;
   const action = actionOf(rule);
   const table = rule.table === undefined ? 0 : tableNumber(rule.table);
@@ -267,7 +267,7 @@ function actionOf({ action, goto, table, l3mdev }: NewRule): RuleAction | number
   return table !== undefined || l3mdev === true ? 'table' : 0;
 }
 
-/** What the kernel would take and do nothing with. */
+/** Refuses fields that the kernel would accept but ignore. */
 function refuseForeign(rule: NewRule, family: IpFamily): void {
   const refuse = (field: keyof NewRule, expected: string): never => {
     throw typeError([field], expected, rule[field], 'ERR_CONFLICT');
@@ -287,7 +287,7 @@ function refuseForeign(rule: NewRule, family: IpFamily): void {
     if (rule[mask] !== undefined && rule[of] === undefined) refuse(mask, `${of} beside it`);
 }
 
-/** A message as it would be read. */
+/** Converts a message to the rule that would be read back. */
 export function asRead(header: RuleHeader, attributes: RuleAttributes): Rule {
   const writer = new Writer();
   RULE.header.write(writer, header);
@@ -302,7 +302,7 @@ export function asRead(header: RuleHeader, attributes: RuleAttributes): Rule {
   return rule;
 }
 
-/** The message for a new rule: it must say what is done. */
+/** Writes the message for a new rule, which must have an action. */
 export function writeNewRule(rule: NewRule): { header: RuleHeader; attributes: RuleAttributes } {
   const { header, attributes } = writeRule(rule);
   if (header.action === 0) throw typeError(['table'], 'a table, goto or an action', undefined, 'ERR_MISSING');
