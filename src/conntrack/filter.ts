@@ -4,7 +4,7 @@ import { FILTER_FIELDS, STATUS, type StatusFlag, type WireFlow, type WireTuple }
 import { type Path, rangeError, typeError } from '../errors.ts';
 import { IPPROTO_TCP, IPPROTO_UDP } from '../linux/in.ts';
 import { type FlowFamily, numberOfFamily } from './flow.ts';
-import type { FlowView, Place, TupleView } from './view.ts';
+import type { ByteSpan, FlowView, TupleView } from './view.ts';
 
 /** One port, or a range that includes both ends. */
 export type PortFilter = number | { from: number; to: number };
@@ -194,7 +194,7 @@ function within(range: Range | undefined, port: number): boolean {
   return range === undefined || (port >= range.from && port <= range.to);
 }
 
-function isIn(prefix: Prefix | undefined, { bytes }: Source, place: Place): boolean {
+function isIn(prefix: Prefix | undefined, { bytes }: Source, place: ByteSpan): boolean {
   if (prefix === undefined) return true;
   if (place.start < 0 || place.end - place.start !== prefix.bytes.length) return false;
   const whole = prefix.length >> 3;

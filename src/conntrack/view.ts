@@ -8,7 +8,7 @@ import * as C from '../linux/nfnetlink_conntrack.ts';
  */
 
 /** The position of an attribute's payload; `start` is -1 if the attribute is absent. */
-export class Place {
+export class ByteSpan {
   start = -1;
   end = -1;
 }
@@ -18,8 +18,8 @@ export class TupleView {
   /** The position of the whole attribute with its header. A request copies it to name the flow. */
   headerStart = -1;
   headerEnd = -1;
-  readonly source = new Place();
-  readonly destination = new Place();
+  readonly source = new ByteSpan();
+  readonly destination = new ByteSpan();
   protocol = -1;
   sourcePort = -1;
   destinationPort = -1;
@@ -41,7 +41,7 @@ export class FlowView {
   status = 0;
   mark = 0;
   zone = 0;
-  readonly id = new Place();
+  readonly id = new ByteSpan();
   #source!: Source;
   #tuple = this.original;
 

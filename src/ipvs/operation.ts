@@ -24,8 +24,8 @@ import * as C from '../linux/ip_vs.ts';
 import { EncodedRequests, genlmsghdr, NLMSG_HDRLEN } from '../netlink/index.ts';
 import type { IpvsCommand } from './backends/backend.ts';
 import { encode } from './backends/netlink.ts';
+import { countFields, RequestTemplates } from './backends/request-templates.ts';
 import { describe, destinationRequest, keyCommand, serviceCommand } from './backends/requests.ts';
-import { countFields, Stamps } from './backends/stamps.ts';
 
 /** Some fields of an object. An optional field that is given as undefined goes back to its default. */
 export type Patch<T> = { [K in keyof T]?: Record<never, never> extends Pick<T, K> ? T[K] | undefined : T[K] };
@@ -101,7 +101,7 @@ export class CheckedOperation {
   }
 }
 
-/** From this many operations on, stamps are worth being made. */
+/** From this many operations on, templates are worth being made. */
 const MANY = 16;
 /** The size of a request about a destination. */
 const USUAL_BYTES = 168;
@@ -132,11 +132,11 @@ export class Batch {
     this.kept = kept;
     this.messages = new EncodedRequests(operations.length, USUAL_BYTES);
     this.#first = new Uint32Array(operations.length + 1);
-    const stamps = operations.length < MANY ? undefined : new Stamps(this.messages);
+    const templates = operations.length < MANY ? undefined : new RequestTemplates(this.messages);
     const keys = new KeyCache();
     for (let index = 0; index < operations.length; index++) {
       const operation = operations[index] as IpvsOperation;
-      if (stamps === undefined || !isStamped(stamps, operation)) {
+      if (templates === undefined || !isFromTemplate(templates, operation)) {
         const wire = this.#check(operation, index, keys);
         const checked = new CheckedOperation(operation, wire);
         for (const command of checked.commands) encode(this.messages, command);
@@ -196,18 +196,18 @@ export class Batch {
 
 export const isEdit = ({ op }: IpvsOperation): boolean => op === 'editService' || op === 'editDestination';
 
-/** Writes an operation that is plain and correct by copying a stamp; false for any other. */
-function isStamped(stamps: Stamps, operation: IpvsOperation): boolean {
+/** Writes an operation that is plain and correct by copying a template; false for any other. */
+function isFromTemplate(templates: RequestTemplates, operation: IpvsOperation): boolean {
   if (typeof operation !== 'object' || operation === null) return false;
   switch (operation.op) {
     case 'addService':
-      return countFields(operation) === 2 && stamps.addService(operation.service);
+      return countFields(operation) === 2 && templates.addService(operation.service);
     case 'addDestination':
-      return countFields(operation) === 3 && stamps.addDestination(operation.key, operation.destination);
+      return countFields(operation) === 3 && templates.addDestination(operation.key, operation.destination);
     case 'setDestination':
-      return countFields(operation) === 3 && stamps.setDestination(operation.key, operation.destination);
+      return countFields(operation) === 3 && templates.setDestination(operation.key, operation.destination);
     case 'removeDestination':
-      return countFields(operation) === 3 && stamps.removeDestination(operation.key, operation.destinationKey);
+      return countFields(operation) === 3 && templates.removeDestination(operation.key, operation.destinationKey);
     default:
       return false;
   }

@@ -1,7 +1,7 @@
 import { parseIPv4, parseIPv6, type Source } from '../codec/index.ts';
 import { type FlowSelection, flushMatching } from '../conntrack/flush.ts';
 import { countFlows } from '../conntrack/requests.ts';
-import type { FlowView, Place } from '../conntrack/view.ts';
+import type { ByteSpan, FlowView } from '../conntrack/view.ts';
 import type { DestinationKey } from '../ip_vs/destination.ts';
 import { PROTOCOLS, type ServiceKey } from '../ip_vs/service.ts';
 import { NETLINK_NETFILTER } from '../linux/netlink.ts';
@@ -84,6 +84,6 @@ class ServedFlows implements FlowSelection {
 
 const bytesOf = (address: string): Uint8Array => parseIPv4(address) ?? parseIPv6(address)!;
 
-function isAt({ bytes }: Source, { start, end }: Place, address: Uint8Array): boolean {
+function isAt({ bytes }: Source, { start, end }: ByteSpan, address: Uint8Array): boolean {
   return start >= 0 && end - start === address.length && address.every((byte, i) => bytes[start + i] === byte);
 }

@@ -9,7 +9,7 @@ import { statOf } from './stat.ts';
 export const HERE = '/proc/thread-self/ns/net';
 
 /** Finds the way home: the descriptor of that namespace, and whether this thread is in another one. */
-export type Origin = (backend: Ffi) => { fd: number; elsewhere: boolean };
+export type HomeLookup = (backend: Ffi) => { fd: number; elsewhere: boolean };
 
 /** The home of a process, as its threads tell each other. */
 interface Home {
@@ -26,7 +26,7 @@ interface Home {
 const KEY = 'netsteer.home';
 
 /** Home is where this thread is now. */
-export const OWN: Origin = backend => {
+export const OWN: HomeLookup = backend => {
   const fd = backend.open(HERE, O_RDONLY | O_CLOEXEC);
   if (fd < 0) throw new NetNsError('the home namespace cannot be opened', { errno: fd, syscall: 'open' });
   return { fd, elsewhere: false };
@@ -37,7 +37,7 @@ export const OWN: Origin = backend => {
  * maker is at that moment, which is a container if it is started inside `run()`. So it does not look around but believes its maker, who
  * has said where home is before entering anything. All use the one descriptor of the first thread.
  */
-export const ofProcess: Origin = backend => {
+export const ofProcess: HomeLookup = backend => {
   const told = getEnvironmentData(KEY) as unknown;
   if (!isHome(told)) {
     const { fd } = OWN(backend);

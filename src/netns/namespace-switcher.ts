@@ -4,7 +4,7 @@ import { type Ffi, ffi } from '../ffi/index.ts';
 import { O_CLOEXEC, O_RDONLY } from '../linux/fcntl.ts';
 import { CLONE_NEWNET } from '../linux/sched.ts';
 import { ofThread } from '../thread.ts';
-import { HERE, type Origin, OWN, ofProcess } from './home.ts';
+import { HERE, type HomeLookup, OWN, ofProcess } from './home.ts';
 
 /** A descriptor that is kept open while a thread is in its namespace. */
 export interface Counted {
@@ -71,7 +71,7 @@ const UNKNOWN = -1;
  */
 export class NamespaceSwitcher {
   readonly #ffi: Ffi;
-  readonly #origin: Origin;
+  readonly #origin: HomeLookup;
   #home = -1;
   /** The entries that have not returned, the innermost last. Objects above the depth are free. */
   readonly #levels: Entry[] = [];
@@ -80,7 +80,7 @@ export class NamespaceSwitcher {
   #watched = false;
   #lost: NetNsError | undefined;
 
-  constructor(backend: Ffi, origin: Origin = OWN) {
+  constructor(backend: Ffi, origin: HomeLookup = OWN) {
     this.#ffi = backend;
     this.#origin = origin;
   }

@@ -31,7 +31,7 @@ export {
   type CompiledRule,
   type CompiledSet,
   compileRule,
-  type Origin,
+  type SourceMap,
 } from '../nft/compile/compile.ts';
 export type { NameFile } from '../nft/data/datatypes.ts';
 export { type DecompileContext, decompileRule } from '../nft/decompile.ts';

@@ -57,7 +57,7 @@ for (let part = 0; part < 3; part++) {
   }));
   pages.add({ element: { ...PLACE, set: 'pages', elements } });
 }
-if (pages.encode().pages.length < 2) throw new Error('the transaction must not fit one page');
+if (pages.encode().chunks.length < 2) throw new Error('the transaction must not fit one page');
 
 const flush = new Transaction().flush({ ruleset: {} });
 const emptyRuleset = () => probe.sync.commit(flush);

@@ -21,7 +21,7 @@ const tunnel = (changes: object, base: object = { ...server, forward: 'tunnel' }
 
 type Case = readonly [path: string, call: () => unknown];
 
-/** So many that most are stamped; the last is the bad one. */
+/** So many that most are copies of templates; the last is the bad one. */
 function many(bad: object, server?: object): never {
   const good = Array.from({ length: 19 }, (_, n) => ({ op: 'addService', service: { ...web, port: 1000 + n } }));
   const last =

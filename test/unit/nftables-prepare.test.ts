@@ -106,16 +106,16 @@ describe('a prepared object', () => {
     const prepared = prepare(({ to }) => ({ rule: { ...chain, statements: [tcp.dport.eq(80), redirect({ to })] } }), {
       to: 'port',
     });
-    const stamped = new Transaction().add({ table: { family: 'inet', name: 't' } });
+    const copied = new Transaction().add({ table: { family: 'inet', name: 't' } });
     const added = new Transaction().add({ table: { family: 'inet', name: 't' } });
     for (const to of [1, 2, 3]) {
-      prepared.addTo(stamped, { to });
+      prepared.addTo(copied, { to });
       added.add({ rule: { ...chain, statements: [tcp.dport.eq(80), redirect({ to })] } });
     }
-    expect(bytesOf(stamped)).toBe(bytesOf(added));
+    expect(bytesOf(copied)).toBe(bytesOf(added));
     const told = ({ operations }: Transaction) =>
       operations.map(({ verb, kind, subject }) => ({ verb, kind, subject }));
-    expect(told(stamped)).toEqual(told(added));
+    expect(told(copied)).toEqual(told(added));
   });
 
   it.each([

@@ -9,9 +9,9 @@ import {
   isShared,
   machine,
   type Network,
-  type Place,
   type Places,
   type Records,
+  type RecordsFolder,
   RUNTIMES,
   type Runtime,
   recordsOf,
@@ -124,7 +124,7 @@ async function ofUsers(search: Search): Promise<Candidate | undefined> {
   return found.find(each => each !== undefined);
 }
 
-async function ofUser(search: Search, place: Place): Promise<Candidate | undefined> {
+async function ofUser(search: Search, place: RecordsFolder): Promise<Candidate | undefined> {
   for (const [name, engine] of await enginesOf(search.runtime, place, USER_MILLISECONDS)) {
     try {
       const found = await byEngine(name, engine, search.id);
@@ -150,7 +150,7 @@ const isAbandoned = (error: unknown): boolean =>
 /** The daemons that have a socket in this place. */
 async function enginesOf(
   runtime: Runtime | undefined,
-  { folder, run }: Place,
+  { folder, run }: RecordsFolder,
   milliseconds?: number,
 ): Promise<['docker' | 'podman', Engine][]> {
   const paths = { docker: 'docker.sock', podman: 'podman/podman.sock' };
@@ -196,7 +196,7 @@ export function networkOf(mode: string): Network {
 }
 
 /** Looks into the files of the runtimes of a place. @throws Exhausted there are more of them than the budget allows */
-async function byRecords({ id, runtime, at }: Search, place: Place): Promise<Candidate | undefined> {
+async function byRecords({ id, runtime, at }: Search, place: RecordsFolder): Promise<Candidate | undefined> {
   for (const [name, records] of await recordsOf(runtime, place)) {
     const full = fullId((await records.idOf?.(id)) ?? id, await records.ids());
     const found = full === undefined ? undefined : await byRecord(name, records, full, at);
@@ -222,7 +222,7 @@ async function byRecord(
 async function recordAgain(
   runtime: Runtime,
   { id, owner }: FoundContainer,
-  { folder, users: isUsers }: Place,
+  { folder, users: isUsers }: RecordsFolder,
   at: Places,
 ): Promise<FoundContainer | undefined> {
   const places = isUsers ? await users(at) : [machine(at)];

@@ -46,7 +46,7 @@ export interface Records {
 }
 
 /** A place where runtimes keep state: the machine's, or one user's. */
-export interface Place {
+export interface RecordsFolder {
   readonly folder: string;
   readonly files: Files;
   /** The folder in `files` where the runtimes keep the state of running containers. */
@@ -65,7 +65,7 @@ const USER_STORAGE = '.local/share/containers/storage';
 /** docker is asked over its socket, and its files are not read. */
 type ReadRuntime = Exclude<Runtime, 'docker'>;
 
-const READERS: Record<ReadRuntime, (place: Place) => Promise<Records[]>> = {
+const READERS: Record<ReadRuntime, (place: RecordsFolder) => Promise<Records[]>> = {
   podman: place => inStorage('podman', place),
   containerd: inContainerd,
   'cri-o': place => inStorage('cri-o', place),
@@ -76,7 +76,7 @@ const READERS: Record<ReadRuntime, (place: Place) => Promise<Records[]>> = {
 };
 
 /** The records in a place, in the order of the runtimes. */
-export async function recordsOf(runtime: Runtime | undefined, place: Place): Promise<[ReadRuntime, Records][]> {
+export async function recordsOf(runtime: Runtime | undefined, place: RecordsFolder): Promise<[ReadRuntime, Records][]> {
   const all: [ReadRuntime, Records][] = [];
   for (const name of RUNTIMES) {
     if (name === 'docker' || (runtime !== undefined && runtime !== name)) continue;
@@ -85,17 +85,17 @@ export async function recordsOf(runtime: Runtime | undefined, place: Place): Pro
   return all;
 }
 
-export function machine(at: Places): Place {
+export function machine(at: Places): RecordsFolder {
   const files = new Files(at.root, new Budget("the runtimes' records", OF_MACHINE));
   return { folder: at.root, files, run: 'run', storage: { files, folder: MACHINE_STORAGE }, users: false };
 }
 
 /** The runtime folders of users (XDG_RUNTIME_DIR). The owner of a folder is responsible for everything in it. */
-export async function users(at: Places): Promise<Place[]> {
+export async function users(at: Places): Promise<RecordsFolder[]> {
   const root = machine(at).files;
   const accounts = ((await root.text('etc/passwd')) ?? '').split('\n').map(line => line.split(':'));
   const names = (await root.names('run/user')).filter(name => /^\d{1,10}$/.test(name));
-  const places: Place[] = [];
+  const places: RecordsFolder[] = [];
   for (const name of names.sort((a, b) => Number(a) - Number(b))) {
     const folder = join(at.root, 'run/user', name);
     // A link could lead to the folder of somebody else.
@@ -116,10 +116,10 @@ export async function users(at: Places): Promise<Place[]> {
   return places;
 }
 
-const owned = ({ owner }: Place): { owner?: number } => (owner === undefined ? {} : { owner });
+const owned = ({ owner }: RecordsFolder): { owner?: number } => (owner === undefined ? {} : { owner });
 
 /** runc's state.json, in runc's folder and in those of the runtimes that use it. */
-async function inRunc(place: Place): Promise<Records[]> {
+async function inRunc(place: RecordsFolder): Promise<Records[]> {
   const { files, run } = place;
   const folders = [
     `${run}/runc`,
@@ -147,7 +147,7 @@ async function inRunc(place: Place): Promise<Records[]> {
 }
 
 /** crun's status, and the OCI specification beside it. */
-async function inCrun(place: Place): Promise<Records[]> {
+async function inCrun(place: RecordsFolder): Promise<Records[]> {
   const { files, run } = place;
   const folder = `${run}/crun`;
   const statusOf = (id: string) => files.json(`${folder}/${id}/status`);
@@ -162,7 +162,7 @@ async function inCrun(place: Place): Promise<Records[]> {
 }
 
 /** The bundles of the shims in each namespace of containerd: init.pid and config.json. */
-async function inContainerd(place: Place): Promise<Records[]> {
+async function inContainerd(place: RecordsFolder): Promise<Records[]> {
   const { files, run } = place;
   const tasks = `${run}/containerd/io.containerd.runtime.v2.task`;
   return (await files.names(tasks)).map(namespace => {
@@ -178,7 +178,7 @@ async function inContainerd(place: Place): Promise<Records[]> {
 }
 
 /** containers/storage, which podman and CRI-O share: conmon's pidfile and the OCI specification. */
-async function inStorage(runtime: 'podman' | 'cri-o', place: Place): Promise<Records[]> {
+async function inStorage(runtime: 'podman' | 'cri-o', place: RecordsFolder): Promise<Records[]> {
   const { files, run, storage } = place;
   const folder = place.users ? `${run}/containers` : `${run}/containers/storage`;
   const drivers = (await files.names(folder)).filter(name => name.endsWith('-containers'));
@@ -204,7 +204,7 @@ async function inStorage(runtime: 'podman' | 'cri-o', place: Place): Promise<Rec
 }
 
 /** LXC puts each container into a cgroup of its name, which a container cannot create. The first process has pid 1 inside. */
-async function inLxc({ files, users }: Place): Promise<Records[]> {
+async function inLxc({ files, users }: RecordsFolder): Promise<Records[]> {
   if (users) return [];
   const cgroups = 'sys/fs/cgroup';
   const hierarchies = ['.', ...(await files.names(cgroups))].map(name => `${cgroups}/${name}`);
@@ -234,7 +234,7 @@ async function inLxc({ files, users }: Place): Promise<Records[]> {
 }
 
 /** The records of systemd-machined. */
-async function inNspawn({ files, run, users }: Place): Promise<Records[]> {
+async function inNspawn({ files, run, users }: RecordsFolder): Promise<Records[]> {
   if (users) return [];
   const folder = `${run}/systemd/machines`;
   const pid = async (id: string) => {

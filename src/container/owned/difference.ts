@@ -1,6 +1,6 @@
 import type { Chain, Expression, Family, Hook, NftSet, Table, WireElement } from '../../nftables/index.ts';
 
-interface Place {
+interface TableName {
   family: 'inet';
   /** 'netsteer-redirects' or 'netsteer-logging'. */
   table: string;
@@ -12,14 +12,14 @@ interface Place {
  */
 export type OwnedDifference =
   /** The table is missing, has other flags ('dormant' switches it off), or does not have our comment. */
-  | (Place & {
+  | (TableName & {
       kind: 'table';
       problem: 'missing' | 'changed' | 'foreign';
       expected?: Partial<Table>;
       found?: Partial<Table>;
     })
   /** A chain's type, hook, priority, policy or flags. */
-  | (Place & {
+  | (TableName & {
       kind: 'chain';
       problem: 'missing' | 'changed' | 'foreign';
       chain: string;
@@ -27,7 +27,7 @@ export type OwnedDifference =
       found?: Partial<Chain>;
     })
   /** A rule. `index` is its place in the chain, from 0; for 'missing' the place where it should be. */
-  | (Place & {
+  | (TableName & {
       kind: 'rule';
       problem: 'missing' | 'changed' | 'foreign';
       chain: string;
@@ -38,7 +38,7 @@ export type OwnedDifference =
       found?: readonly Expression[];
     })
   /** The types of keys and values, flags, size or timeout of a set or map. */
-  | (Place & {
+  | (TableName & {
       kind: 'set' | 'map';
       problem: 'missing' | 'changed' | 'foreign';
       set: string;
@@ -46,10 +46,10 @@ export type OwnedDifference =
       found?: Partial<NftSet>;
     })
   /** A counter, quota or other object with a name. */
-  | (Place & { kind: 'object'; problem: 'foreign'; name: string; type: string | number })
-  | (Place & { kind: 'flowtable'; problem: 'foreign'; name: string })
+  | (TableName & { kind: 'object'; problem: 'foreign'; name: string; type: string | number })
+  | (TableName & { kind: 'flowtable'; problem: 'foreign'; name: string })
   /** An element that is no redirect: another protocol, port 0, a timeout, a counter, the catch-all. In the kernel's form. */
-  | (Place & { kind: 'element'; problem: 'foreign'; set: string; found: WireElement })
+  | (TableName & { kind: 'element'; problem: 'foreign'; set: string; found: WireElement })
   /** A nat chain of somebody else that sees the same packets before ours. */
   | {
       kind: 'order';
@@ -61,7 +61,7 @@ export type OwnedDifference =
       found: { hook: Hook; priority: number };
     }
   /** Differences beyond those that are listed one by one. */
-  | (Place & { kind: 'more'; problem: 'foreign'; what: 'rules' | 'elements'; count: number });
+  | (TableName & { kind: 'more'; problem: 'foreign'; what: 'rules' | 'elements'; count: number });
 
 /** How many differences of a kind are listed one by one: a container's root can make any number. */
 export const MAX_LISTED = 256;

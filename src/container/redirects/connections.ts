@@ -1,7 +1,7 @@
 import { checkOneOf, type Source } from '../../codec/index.ts';
 import { type FlowSelection, flushMatching } from '../../conntrack/flush.ts';
 import { countFlows } from '../../conntrack/requests.ts';
-import type { FlowView, Place } from '../../conntrack/view.ts';
+import type { ByteSpan, FlowView } from '../../conntrack/view.ts';
 import { FILTER_FIELDS, STATUS, type WireFlow } from '../../ctnetlink/tables.ts';
 import { StateError, UnsupportedError } from '../../errors.ts';
 import { IPPROTO_UDP, IPPROTO_UDPLITE } from '../../linux/in.ts';
@@ -288,12 +288,12 @@ function sharedBytes(maps: readonly PortMap[]): Int16Array {
   return shared ?? new Int16Array(0);
 }
 
-function isLoopback({ bytes }: Source, { start, end }: Place): boolean {
+function isLoopback({ bytes }: Source, { start, end }: ByteSpan): boolean {
   if (end - start === 4) return bytes[start] === 127;
   return bytes.subarray(start, end).every((byte, i) => byte === (i === 15 ? 1 : 0));
 }
 
-function sameBytes({ bytes }: Source, one: Place, other: Place): boolean {
+function sameBytes({ bytes }: Source, one: ByteSpan, other: ByteSpan): boolean {
   const length = one.end - one.start;
   if (one.start < 0 || length !== other.end - other.start) return false;
   for (let i = 0; i < length; i++) if (bytes[one.start + i] !== bytes[other.start + i]) return false;

@@ -44,7 +44,7 @@ export interface RecordOptions<R = unknown> {
 }
 
 /** Where records come from. */
-interface Origin {
+interface RecordSource {
   readonly name: string | undefined;
   readonly netns: number;
 }
@@ -124,7 +124,7 @@ function recordOf(
   { own: want, attributes }: Wanted,
   headers: Headers | undefined,
   show: Redactor,
-  origin: Origin,
+  origin: RecordSource,
   rule: unknown,
 ): object {
   const own: Record<keyof typeof FIELDS, unknown> = {
@@ -272,7 +272,7 @@ function checkLogger(logger: unknown, level: RecordLevel | undefined): RecordLog
 
 /** Writes a record for each packet, and one for each loss. */
 export class RecordSink implements Consumer, LogSink {
-  readonly #origin: Origin;
+  readonly #origin: RecordSource;
   /** Of all records; undefined where each has its own. */
   readonly #level: RecordLevel | undefined;
   readonly #choose: ((rule: unknown, packet: Packet) => unknown) | undefined;
@@ -288,7 +288,7 @@ export class RecordSink implements Consumer, LogSink {
   readonly dropped = 0;
   packets = 0;
 
-  constructor(logger: unknown, options: RecordOptions, origin: Origin) {
+  constructor(logger: unknown, options: RecordOptions, origin: RecordSource) {
     checkObject(options, [], ['level', 'fields', 'redact']);
     this.#origin = origin;
     const { level } = options;

@@ -13,13 +13,13 @@ import { wireSet } from './wire-set.ts';
 export type { CompileContext, CompiledSet };
 
 /** The path of the statement that each expression came from. */
-export type Origin = Path[];
+export type SourceMap = Path[];
 
 /** A rule as expressions of the kernel. */
 export interface CompiledRule {
   expressions: Expression[];
   /** `origin[i]` is the path of the statement that expression `i` came from. */
-  origin: Origin;
+  origin: SourceMap;
   /** Sets without a name that belong to the rule. */
   sets?: CompiledSet[];
 }

@@ -5,7 +5,7 @@ import type { Flowtable } from '../../nf_tables/flowtable.ts';
 import type { NftObject } from '../../nf_tables/object.ts';
 import type { RuleEntry } from '../../nf_tables/rule.ts';
 import type { Table } from '../../nf_tables/table.ts';
-import type { Origin } from '../../nft/compile/compile.ts';
+import type { SourceMap } from '../../nft/compile/compile.ts';
 import type { Rule } from '../../nft/rule.ts';
 import type { Interfaces } from '../interfaces.ts';
 import type { SetModel } from './set-model.ts';
@@ -16,7 +16,7 @@ export interface RuleModel {
   readonly rule: Rule | RuleEntry;
   readonly expressions: readonly Expression[];
   /** Of a rule in statements: the statement of each expression. */
-  readonly origin: Origin | undefined;
+  readonly origin: SourceMap | undefined;
   readonly handle: bigint | undefined;
   /** Sets and chains of its own, by the name or number that its expressions have for them. */
   readonly sets: ReadonlyMap<string | number, SetModel>;

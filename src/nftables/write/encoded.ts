@@ -14,7 +14,7 @@ import {
   writeHeader,
 } from '../../netlink/index.ts';
 import { MESSAGES, type MessageName } from '../../nf_tables/message.ts';
-import type { Origin } from '../../nft/compile/compile.ts';
+import type { SourceMap } from '../../nft/compile/compile.ts';
 
 /** Where one message of a transaction stands, and which operation it belongs to. */
 export interface EncodedMessage {
@@ -46,7 +46,7 @@ interface Contents {
   /** By sequence number, from FIRST_SEQUENCE on. */
   readonly messages: Messages;
   /** Of rules written in statements, by operation: the statement of each expression. */
-  readonly origins: readonly (Origin | undefined)[];
+  readonly origins: readonly (SourceMap | undefined)[];
   readonly unresolved: readonly Unresolved[];
   /** Those that Linux has from 6.3 on. */
   readonly destroys: readonly EncodedMessage[];
@@ -55,22 +55,22 @@ interface Contents {
 }
 
 /**
- * A transaction as bytes. Its messages have the sequence numbers 1 (the batch's begin), 2 and so on. A large one stands on several pages, as it was
+ * A transaction as bytes. Its messages have the sequence numbers 1 (the batch's begin), 2 and so on. A large one stands on several chunks, as it was
  * written; places in it count through all of them.
  */
 export class EncodedTransaction implements Contents {
   readonly length: number;
   readonly end: number;
   readonly messages: Messages;
-  readonly origins: readonly (Origin | undefined)[];
+  readonly origins: readonly (SourceMap | undefined)[];
   readonly unresolved: readonly Unresolved[];
   readonly destroys: readonly EncodedMessage[];
   readonly last: EncodedMessage | undefined;
-  #pages: readonly Uint8Array[];
+  #chunks: readonly Uint8Array[];
 
-  constructor(pages: readonly Uint8Array[], { end, messages, origins, unresolved, destroys, last }: Contents) {
-    this.#pages = pages;
-    this.length = pages.reduce((sum, page) => sum + page.length, 0);
+  constructor(chunks: readonly Uint8Array[], { end, messages, origins, unresolved, destroys, last }: Contents) {
+    this.#chunks = chunks;
+    this.length = chunks.reduce((sum, chunk) => sum + chunk.length, 0);
     this.end = end;
     this.messages = messages;
     this.origins = origins;
@@ -79,22 +79,22 @@ export class EncodedTransaction implements Contents {
     this.last = last;
   }
 
-  get pages(): readonly Uint8Array[] {
-    return this.#pages;
+  get chunks(): readonly Uint8Array[] {
+    return this.#chunks;
   }
 
-  /** All of it on one page: a large one is copied for that, once. */
+  /** All of it on one chunk: a large one is copied for that, once. */
   get bytes(): Uint8Array {
-    if (this.#pages.length > 1) this.#pages = [joined(this.#pages)];
-    return this.#pages[0]!;
+    if (this.#chunks.length > 1) this.#chunks = [joined(this.#chunks)];
+    return this.#chunks[0]!;
   }
 
-  /** Those of one message, which is never on two pages. */
+  /** Those of one message, which is never on two chunks. */
   bytesOf({ start, end }: EncodedMessage): Uint8Array {
     let base = 0;
-    for (const page of this.#pages) {
-      if (end <= base + page.length) return page.subarray(start - base, end - base);
-      base += page.length;
+    for (const chunk of this.#chunks) {
+      if (end <= base + chunk.length) return chunk.subarray(start - base, end - base);
+      base += chunk.length;
     }
     throw new RangeError(`no message from ${start} to ${end}`);
   }
@@ -105,11 +105,11 @@ export const FIRST_SEQUENCE = 2;
 /** A begin or end without attributes: nlmsghdr and nfgenmsg. */
 const BATCH_MARKER = 20;
 /**
- * A page is left when it is full but for this room, which most operations need less of. Large buffers that grow by doubling cost more than
+ * A chunk is left when it is full but for this reserve, which most operations need less of. Large buffers that grow by doubling cost more than
  * what is written into them: fresh memory at each step, and a collection of all garbage where V8 sees many megabytes come.
  */
-const PAGE = 1024 * 1024;
-const ROOM = 16 * 1024;
+const CHUNK = 1024 * 1024;
+const RESERVE = 16 * 1024;
 /** In `struct nlmsghdr`. */
 const FLAGS_OFFSET = 6;
 const SEQUENCE_OFFSET = 8;
@@ -119,10 +119,10 @@ const SEQUENCE_OFFSET = 8;
  * was refused.
  */
 export class MessageList implements Messages {
-  /** Writes the page that is open. Where it stands is counted from the page's beginning. */
+  /** Writes the chunk that is open. Where it stands is counted from the chunk's beginning. */
   writer: Writer;
   readonly #full: Uint8Array[] = [];
-  /** Bytes on the pages that are full. */
+  /** Bytes on the chunks that are full. */
   #before = 0;
   readonly #first: number;
   readonly #starts: number[] = [];
@@ -154,25 +154,25 @@ export class MessageList implements Messages {
     };
   }
 
-  /** Bytes on all pages. */
+  /** Bytes on all chunks. */
   get size(): number {
     return this.#before + this.writer.length;
   }
 
-  get pages(): Uint8Array[] {
+  get chunks(): Uint8Array[] {
     return [...this.#full, this.writer.bytes.subarray(0, this.writer.length)];
   }
 
-  /** Called between operations: an operation that has begun goes on on its page. */
-  turnPage(): void {
+  /** Called between operations: an operation that has begun goes on on its chunk. */
+  nextChunk(): void {
     const { bytes, length } = this.writer;
-    if (length < PAGE - ROOM) return;
+    if (length < CHUNK - RESERVE) return;
     this.#full.push(bytes.subarray(0, length));
     this.#before += length;
-    this.writer = new Writer(PAGE);
+    this.writer = new Writer(CHUNK);
   }
 
-  /** Takes back what was written after it had that many messages, and bytes on this page. */
+  /** Takes back what was written after it had that many messages, and bytes on this chunk. */
   truncate(messages: number, bytes: number): void {
     for (const column of [this.#starts, this.#operations, this.#names, this.#families]) column.length = messages;
     if (this.#translations.length > messages) this.#translations.length = messages;
@@ -278,7 +278,7 @@ export function partsOf(encoded: EncodedTransaction, options: SendOptions): read
    * it is cleared only where the kernel acknowledges the end, which all namespaces have in common.
    */
   if (last !== undefined) mark(encoded.bytesOf(last), 0, NLM_F_ACK, options.acknowledgeLast);
-  let parts = encoded.pages;
+  let parts = encoded.chunks;
   if (echo !== undefined) {
     const bytes = encoded.bytes.slice();
     for (let i = 0; i < encoded.messages.length; i++) {
@@ -288,8 +288,8 @@ export function partsOf(encoded: EncodedTransaction, options: SendOptions): read
     parts = [bytes];
   }
   if (options.dryRun) {
-    const page = parts.at(-1)!;
-    parts = [...parts.slice(0, -1), page.subarray(0, page.length - (encoded.length - encoded.end))];
+    const chunk = parts.at(-1)!;
+    parts = [...parts.slice(0, -1), chunk.subarray(0, chunk.length - (encoded.length - encoded.end))];
   }
   if (generation === undefined && echo === undefined) return parts;
   const [first, ...others] = parts;

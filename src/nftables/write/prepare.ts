@@ -2,7 +2,7 @@ import { checkInteger, formatIPv4, formatIPv6, parseIPv6, readIPv4 } from '../..
 import { rangeError, typeError } from '../../errors.ts';
 import type { EncodedMessage } from './encoded.ts';
 import type { NewObject } from './new-objects.ts';
-import { type Stamping, Transaction, type TransactionOperation } from './transaction.ts';
+import { type TemplateValues, Transaction, type TransactionOperation } from './transaction.ts';
 
 /** What a parameter of a prepared object is. */
 export type ParameterType =
@@ -64,11 +64,11 @@ export function prepare<const P extends Record<string, ParameterType>>(
     return encodeOne(() => build(values as ValuesOf<P>));
   };
   const first = encode(() => 0);
-  const stamps = fields.flatMap(field => {
+  const offsets = fields.flatMap(field => {
     const other = encode(each => (each === field ? 1 : 0));
     return placesOf(field, first.bytes, other.bytes).map(place => ({ field, ...place }));
   });
-  const template = new PreparedObject<P>(build, first, fields, stamps);
+  const template = new PreparedObject<P>(build, first, fields, offsets);
   template.check(encode(() => 2).bytes, Object.fromEntries(fields.map(({ name, samples }) => [name, samples[2]!])));
   return template;
 }
@@ -81,7 +81,7 @@ interface Encoded {
 type NewObjectKind = TransactionOperation['kind'];
 
 /** Where one parameter stands in the bytes, and in which order. */
-interface Stamp {
+interface ParameterOffset {
   readonly field: Field;
   readonly at: number;
   readonly littleEndian: boolean;
@@ -97,7 +97,7 @@ interface Field {
 }
 
 /** The object itself is wanted only where something went wrong: it is built then. */
-class StampedOperation<P extends Record<string, ParameterType>> implements TransactionOperation {
+class PreparedOperation<P extends Record<string, ParameterType>> implements TransactionOperation {
   readonly verb = 'add';
   readonly kind: NewObjectKind;
   readonly #build: (values: ValuesOf<P>) => NewObject;
@@ -114,36 +114,36 @@ class StampedOperation<P extends Record<string, ParameterType>> implements Trans
   }
 }
 
-class PreparedObject<P extends Record<string, ParameterType>> implements Prepared<P>, Stamping {
+class PreparedObject<P extends Record<string, ParameterType>> implements Prepared<P>, TemplateValues {
   readonly #build: (values: ValuesOf<P>) => NewObject;
   readonly #encoded: Encoded;
   readonly #fields: readonly Field[];
-  readonly #stamps: readonly Stamp[];
+  readonly #offsets: readonly ParameterOffset[];
 
   constructor(
     build: (values: ValuesOf<P>) => NewObject,
     encoded: Encoded,
     fields: readonly Field[],
-    stamps: readonly Stamp[],
+    offsets: readonly ParameterOffset[],
   ) {
     this.#build = build;
     this.#encoded = encoded;
     this.#fields = fields;
-    this.#stamps = stamps;
+    this.#offsets = offsets;
   }
 
   addTo(transaction: Transaction, values: ValuesOf<P>): Transaction {
     const { bytes, message, kind } = this.#encoded;
-    return transaction.append(new StampedOperation(kind, this.#build, values), bytes, message, this, values);
+    return transaction.append(new PreparedOperation(kind, this.#build, values), bytes, message, this, values);
   }
 
   transaction(values: ValuesOf<P>): Transaction {
     return this.addTo(new Transaction(), values);
   }
 
-  stamp(into: Uint8Array, start: number, values: Readonly<Record<string, unknown>>): void {
-    for (let i = 0; i < this.#stamps.length; i++) {
-      const { field, at, littleEndian } = this.#stamps[i]!;
+  fill(into: Uint8Array, start: number, values: Readonly<Record<string, unknown>>): void {
+    for (let i = 0; i < this.#offsets.length; i++) {
+      const { field, at, littleEndian } = this.#offsets[i]!;
       field.write(values[field.name], into, start + at);
       if (littleEndian) into.subarray(start + at, start + at + field.length).reverse();
     }
@@ -151,9 +151,9 @@ class PreparedObject<P extends Record<string, ParameterType>> implements Prepare
 
   /** The template must give, for other values, what encoding the object gives. */
   check(expected: Uint8Array, values: Readonly<Record<string, unknown>>): void {
-    const stamped = this.#encoded.bytes.slice();
-    this.stamp(stamped, 0, values);
-    if (Buffer.compare(stamped, expected) !== 0) throw noTemplate(this.#fields.map(({ name }) => name).join(', '));
+    const filled = this.#encoded.bytes.slice();
+    this.fill(filled, 0, values);
+    if (Buffer.compare(filled, expected) !== 0) throw noTemplate(this.#fields.map(({ name }) => name).join(', '));
   }
 }
 

@@ -6,7 +6,7 @@ import type { Expression } from '../../nf_tables/expression.ts';
 import { withCompat } from '../../nf_tables/expressions/xt-compat.ts';
 import { familyNumber } from '../../nf_tables/family.ts';
 import { MESSAGES } from '../../nf_tables/message.ts';
-import { type CompiledRule, compileRule, type Origin } from '../../nft/compile/compile.ts';
+import { type CompiledRule, compileRule, type SourceMap } from '../../nft/compile/compile.ts';
 import { withReadableTypeof } from '../../nft/typeof.ts';
 import { setKey } from '../ranges/ranged-sets.ts';
 import { writeWireElements } from './element-writer.ts';
@@ -19,7 +19,7 @@ const APPENDED = NLM_F_CREATE | NLM_F_APPEND;
 const TABLE = MESSAGES.newrule.table as AttributeTable<unknown>;
 
 /** Encodes an operation on a rule. Returns the statement of each expression, where the rule is written in statements. */
-export function writeRule(verb: Verb, object: Fields, to: EncodeContext): Origin | undefined {
+export function writeRule(verb: Verb, object: Fields, to: EncodeContext): SourceMap | undefined {
   const { list, operation, resolved } = to;
   const family = familyNumber(object.family, FAMILY);
   if (object.table === undefined) required(object, 'table');
@@ -38,7 +38,7 @@ export function writeRule(verb: Verb, object: Fields, to: EncodeContext): Origin
     return undefined;
   }
   let rule = object;
-  let origin: Origin | undefined;
+  let origin: SourceMap | undefined;
   let sets: readonly RuleSet[] | undefined;
   if (object.statements !== undefined) {
     if (object.expressions !== undefined)

@@ -6,7 +6,7 @@ import { NFNL_SUBSYS_NFTABLES } from '../../linux/nfnetlink.ts';
 import { clearFlags, writeBatchBegin, writeBatchEnd } from '../../netlink/index.ts';
 import type { Chain } from '../../nf_tables/chain.ts';
 import type { NftSet } from '../../nf_tables/set.ts';
-import type { Origin } from '../../nft/compile/compile.ts';
+import type { SourceMap } from '../../nft/compile/compile.ts';
 import type { ElementValue } from '../../nft/element-values.ts';
 import type { Rule } from '../../nft/rule.ts';
 import type { RangeList } from '../ranges/range-lists.ts';
@@ -55,8 +55,8 @@ export interface ChainReference {
 }
 
 /** Writes values into the copy of a message that begins at `at`. */
-export interface Stamping {
-  stamp(bytes: Uint8Array, at: number, values: Readonly<Record<string, unknown>>): void;
+export interface TemplateValues {
+  fill(bytes: Uint8Array, at: number, values: Readonly<Record<string, unknown>>): void;
 }
 
 const ANONYMOUS_SET = '__set%d';
@@ -82,10 +82,10 @@ export class Transaction {
   #operations: TransactionOperation[] = [];
   #list = new MessageList(1024);
   /** By operation. */
-  readonly #origins: (Origin | undefined)[] = [];
+  readonly #origins: (SourceMap | undefined)[] = [];
   readonly #unresolved: Unresolved[] = [];
   #destroys = false;
-  #lastOrigin: Origin | undefined;
+  #lastOrigin: SourceMap | undefined;
   #encoded: EncodedTransaction | undefined;
   readonly #context = new EncodeContext(this.#list);
 
@@ -257,12 +257,12 @@ export class Transaction {
     if (kinds !== 1 || kind === undefined || !takes(verb, kind)) throw noKind(verb, subject);
     if (this.#encoded !== undefined) this.#reopen();
     const list = this.#list;
-    list.turnPage();
+    list.nextChunk();
     const { length } = list.writer;
     const { length: written } = list;
     const context = this.#context;
     context.begin(this.length);
-    let origin: Origin | undefined;
+    let origin: SourceMap | undefined;
     try {
       origin = write(verb, kind, subject, context);
     } catch (error) {
@@ -278,22 +278,22 @@ export class Transaction {
     return this;
   }
 
-  /** Adds an operation whose one message was encoded before; `stamping` writes what varies into the copy. @internal */
+  /** Adds an operation whose one message was encoded before; `template` writes what varies into the copy. @internal */
   append(
     operation: TransactionOperation,
     message: Uint8Array,
     { name, family, translate }: EncodedMessage,
-    stamping: Stamping,
+    template: TemplateValues,
     values: Readonly<Record<string, unknown>>,
   ): this {
     if (this.#encoded !== undefined) this.#reopen();
     const list = this.#list;
-    list.turnPage();
+    list.nextChunk();
     const { writer } = list;
     const { length } = writer;
     writer.raw(message);
     try {
-      stamping.stamp(writer.bytes, length, values);
+      template.fill(writer.bytes, length, values);
     } catch (error) {
       writer.length = length;
       throw error;
@@ -314,7 +314,7 @@ export class Transaction {
   }
 
   /** Rules made in a loop have the same origin, and there may be many: they share one. */
-  #sharedOrigin(origin: Origin): Origin {
+  #sharedOrigin(origin: SourceMap): SourceMap {
     const last = this.#lastOrigin;
     if (last?.length === origin.length) {
       let i = 0;
@@ -332,7 +332,7 @@ export class Transaction {
     const { writer, size: end } = list;
     const { length } = writer;
     writeBatchEnd(writer, NFNL_SUBSYS_NFTABLES, FIRST_SEQUENCE + list.length);
-    const { pages } = list;
+    const { chunks } = list;
     writer.length = length;
     const destroys: EncodedMessage[] = [];
     for (let i = 0; this.#destroys && i < list.length; i++) {
@@ -341,7 +341,7 @@ export class Transaction {
     }
     const last = list.at(list.length - 1);
     const contents = { end, messages: list, origins: this.#origins, unresolved: [...this.#unresolved], last, destroys };
-    this.#encoded = new EncodedTransaction(pages, contents);
+    this.#encoded = new EncodedTransaction(chunks, contents);
     return this.#encoded;
   }
 
@@ -384,7 +384,7 @@ export class Transaction {
   }
 }
 
-function write(verb: Verb, kind: ObjectKind, subject: object, to: EncodeContext): Origin | undefined {
+function write(verb: Verb, kind: ObjectKind, subject: object, to: EncodeContext): SourceMap | undefined {
   const object = (subject as Record<string, unknown>)[kind];
   if (typeof object !== 'object' || object === null) throw typeError([], 'an object', object);
   if (kind === 'rule') return writeRule(verb, object as Fields, to);

@@ -9,7 +9,7 @@ import { kernelSuite } from '../support/where.ts';
 const TABLE = { family: 'ip', name: 'large' } as const;
 const CHAIN = { family: 'ip', table: 'large', name: 'c' } as const;
 const PLACE = { family: 'ip', table: 'large', chain: 'c' } as const;
-/** Of some 200 bytes each: three pages. */
+/** Of some 200 bytes each: three chunks. */
 const COUNT = 12_000;
 
 const rule = (i: number): Rule => ({
@@ -32,15 +32,15 @@ function many(change: (transaction: Transaction, i: number) => void = () => {}):
 
 freshNamespaces();
 
-kernelSuite('a transaction on several pages', () => {
+kernelSuite('a transaction on several chunks', () => {
   const places = () =>
     nft.sync.rules().map(({ expressions }) => (expressions as { cmp: { data: string } }[])[1]!.cmp.data);
   const expected = Array.from({ length: COUNT }, (_, i) => (0x0a000000 + i).toString(16).padStart(8, '0'));
 
   it('numbers its messages in order, and splits none', () => {
     const encoded = many().encode();
-    expect(encoded.pages.length).toBeGreaterThan(2);
-    const sequences = encoded.pages.flatMap(page => [...messagesIn(sourceOf(page))].map(({ sequence }) => sequence));
+    expect(encoded.chunks.length).toBeGreaterThan(2);
+    const sequences = encoded.chunks.flatMap(chunk => [...messagesIn(sourceOf(chunk))].map(({ sequence }) => sequence));
     expect(sequences).toEqual(Array.from({ length: COUNT + 4 }, (_, i) => i + 1));
     for (const index of [0, 1, 5000, COUNT + 1]) {
       const message = encoded.messages.at(index)!;
@@ -96,7 +96,7 @@ kernelSuite('a transaction on several pages', () => {
     expect(await nft.tables()).toEqual([]);
   });
 
-  it('asks the namespace for what its later pages need', async () => {
+  it('asks the namespace for what its later chunks need', async () => {
     await nft.commit(
       new Transaction().add({ table: TABLE }).add({ set: { ...TABLE, table: 'large', name: 's', key: 'ipv4_addr' } }),
     );

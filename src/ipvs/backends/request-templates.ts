@@ -23,7 +23,7 @@ import { VERSION } from './netlink.ts';
 /*
  * A batch has thousands of requests that differ in a few fields. The tables encode one of each kind; the others are copies of it with these
  * fields written over: templates. What is not plain is left to the tables, and so is what is bad: the checks before them say why. A property test
- * holds the two ways against each other (test/unit/ipvs-stamps.test.ts).
+ * holds the two ways against each other (test/unit/ipvs-request-templates.test.ts).
  */
 
 const KEY = {
@@ -109,12 +109,12 @@ const METHODS: ReadonlyMap<unknown, number> = new Map(Object.entries(FORWARD));
 const PROTOCOL_NUMBERS: ReadonlyMap<unknown, number> = new Map(Object.entries(PROTOCOLS));
 const MAX_COUNT = 0x7fffffff;
 
-/** Stamps requests into one list. Each method returns false, and has added nothing, where a request is not plain. */
-export class Stamps {
+/** Writes requests into one list, each as a copy of a template. Each method returns false, and has added nothing, where a request is not plain. */
+export class RequestTemplates {
   readonly #messages: EncodedRequests;
   readonly #newServer = newServerTemplate();
   readonly #oldServer = oldServerTemplate();
-  /** The service that the stamps of servers carry: many requests name one, as a rule by the same object. */
+  /** The service that the templates of servers carry: many requests name one, as a rule by the same object. */
   #key: unknown;
   /** The one that the template of removals has. */
   #oldKey: unknown;
@@ -161,7 +161,7 @@ export class Stamps {
     if (!this.#carry(key) || typeof server !== 'object' || server === null || countFields(server) !== 2) return false;
     if (this.#oldKey !== key) writeKey(this.#oldServer, key as TransportKey);
     this.#oldKey = key;
-    return this.#stampServer(this.#oldServer, C.IPVS_CMD_DEL_DEST, server) >= 0;
+    return this.#fillServer(this.#oldServer, C.IPVS_CMD_DEL_DEST, server) >= 0;
   }
 
   #add(command: number, server: Destination): boolean {
@@ -181,7 +181,7 @@ export class Stamps {
     // Of every port, masquerade can change none.
     if (this.#port === 0 && server.port !== 0) return false;
 
-    const start = this.#stampServer(this.#newServer, command, server, tunneled);
+    const start = this.#fillServer(this.#newServer, command, server, tunneled);
     if (start < 0) return false;
     const { view } = this.#messages.writer;
     const { holes } = this.#newServer;
@@ -195,7 +195,7 @@ export class Stamps {
   }
 
   /** Adds a request with the server's address and port, which must be of the service's family unless it is tunneled. Returns where it begins. */
-  #stampServer(request: ServerKeyTemplate, command: number, server: DestinationKey, anyFamily = true): number {
+  #fillServer(request: ServerKeyTemplate, command: number, server: DestinationKey, anyFamily = true): number {
     const { port } = server;
     if (!isPort(port)) return -1;
     const { writer } = this.#messages;
@@ -217,7 +217,7 @@ export class Stamps {
     return start;
   }
 
-  /** Puts the service into the stamps of its servers. */
+  /** Puts the service into the templates of its servers. */
   #carry(key: ServiceKey): boolean {
     if (key === this.#key) return true;
     this.#key = undefined;

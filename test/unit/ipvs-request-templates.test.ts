@@ -5,7 +5,7 @@ import type { IpvsOperation } from '../../src/ipvs/index.ts';
 import { Batch } from '../../src/ipvs/operation.ts';
 import { virtualServers } from '../support/ipvs-arbitrary.ts';
 
-/* A batch of many stamps its plain requests, one of a few has the tables write all of them: the bytes are to be the same, and so are the errors. */
+/* A batch of many copies templates for its plain requests, one of a few has the tables write all of them: the bytes are to be the same, and so are the errors. */
 
 const MANY = 16;
 
