@@ -6,7 +6,7 @@ export * from './json.ts';
 export * from './list.ts';
 export * from './rows.ts';
 export * from './struct.ts';
-export { Hole, Template, type TemplateOptions, template } from './template.ts';
+export { Hole, placesOf, Template, type TemplateOptions, template } from './template.ts';
 export * from './types.ts';
 export * from './view.ts';
 export * from './wire.ts';

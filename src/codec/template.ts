@@ -262,6 +262,11 @@ function otherValue(
 /**
  * Compares two encodings of a message with different values of `size` bytes in some places. Returns the offsets of these places; undefined
  * if the encodings differ anywhere else. The two values must differ in their first byte.
+ * @param first one encoding
+ * @param second the other one
+ * @param size the bytes of the value
+ * @example
+ * const port = placesOf(Uint8Array.of(0, 0, 80), Uint8Array.of(0, 31, 144), 2); // [1]
  */
 export function placesOf(first: Uint8Array, second: Uint8Array, size: number): number[] | undefined {
   if (first.length !== second.length) return undefined;

@@ -1,4 +1,4 @@
-import { checkInteger, formatIPv4, formatIPv6, parseIPv6, readIPv4 } from '../../codec/index.ts';
+import { checkInteger, formatIPv4, formatIPv6, parseIPv6, placesOf, readIPv4 } from '../../codec/index.ts';
 import { rangeError, typeError } from '../../errors.ts';
 import type { EncodedMessage } from './encoded.ts';
 import type { NewObject } from './new-objects.ts';
@@ -66,7 +66,7 @@ export function prepare<const P extends Record<string, ParameterType>>(
   const first = encode(() => 0);
   const offsets = fields.flatMap(field => {
     const other = encode(each => (each === field ? 1 : 0));
-    return placesOf(field, first.bytes, other.bytes).map(place => ({ field, ...place }));
+    return offsetsOf(field, first.bytes, other.bytes).map(offset => ({ field, ...offset }));
   });
   const template = new PreparedObject<P>(build, first, fields, offsets);
   template.check(encode(() => 2).bytes, Object.fromEntries(fields.map(({ name, samples }) => [name, samples[2]!])));
@@ -173,23 +173,19 @@ function encodeOne(build: () => NewObject): Encoded {
   return { bytes: encoded.bytesOf(message).slice(), message, kind: transaction.operations[0]!.kind };
 }
 
-/** Where two encodings differ that differ in one parameter: runs of its length. */
-function placesOf(field: Field, first: Uint8Array, second: Uint8Array): { at: number; littleEndian: boolean }[] {
-  if (first.length !== second.length) throw noTemplate(field.name);
-  const places: { at: number; littleEndian: boolean }[] = [];
+/** Where a parameter stands in two encodings that differ in its sample alone, and in which byte order. */
+function offsetsOf(field: Field, first: Uint8Array, second: Uint8Array): { at: number; littleEndian: boolean }[] {
+  const places = placesOf(first, second, field.length) ?? [];
+  if (places.length === 0) throw noTemplate(field.name);
   const forward = new Uint8Array(field.length);
   field.write(field.samples[0], forward, 0);
   const backward = forward.slice().reverse();
-  for (let at = 0; at < first.length; at++) {
-    if (first[at] === second[at]) continue;
+  return places.map(at => {
     const found = first.subarray(at, at + field.length);
     const littleEndian = Buffer.compare(found, forward) !== 0;
     if (littleEndian && Buffer.compare(found, backward) !== 0) throw noTemplate(field.name);
-    places.push({ at, littleEndian });
-    at += field.length - 1;
-  }
-  if (places.length === 0) throw noTemplate(field.name);
-  return places;
+    return { at, littleEndian };
+  });
 }
 
 function noTemplate(name: string): Error {
