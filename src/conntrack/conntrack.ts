@@ -447,8 +447,8 @@ export class Conntrack extends syncAndAsync(ConntrackOperations) {
    *
    * If the buffer is full and events are lost, the monitor reads the table again and yields it as an item of type 'state'. The monitor
    * stays open until you leave its iteration or call `close()`, the signal aborts, or this handle closes. If the sysctl
-   * net.netfilter.nf_conntrack_events is 2, the kernel's default since Linux 6.0, a flow has events only if a program on the machine listened
-   * when the flow began.
+   * net.netfilter.nf_conntrack_events is 2, the kernel's default since Linux 6.0, a flow has events only if a program on the machine
+   * listened when the flow began.
    *
    * @param options `kinds`, `expectations`, `initial`, `receiveBufferBytes` (4096 to 1 GiB, default 8 MiB), `signal`
    * @throws StateError ERR_CLOSED, TypeError, RangeError

@@ -25,8 +25,8 @@ import {
 import type { Emitter, Step } from './ir.ts';
 import { toBytes } from './number.ts';
 
-/** The size of the kernel's registers in units of four bytes: four for the verdict and sixteen for data. */
-const UNITS = 20;
+/** The kernel's registers for data, in units of four bytes. */
+const UNITS = 16;
 const WHOLE_UNITS = 4;
 const COMPARISONS = {
   '==': 'eq',
