@@ -61,7 +61,7 @@ export const PROTOCOL_FAMILY = named(U32_BE, FAMILIES);
 export const L3_PROTOCOL = named(U16_BE, FAMILIES);
 
 /** IP protocol numbers (IANA): those that connection tracking knows. 255 is every other. */
-export const L4_PROTOCOL = named(U8, {
+export const L4_PROTOCOLS = {
   icmp: 1,
   tcp: 6,
   udp: 17,
@@ -71,7 +71,8 @@ export const L4_PROTOCOL = named(U8, {
   sctp: 132,
   udplite: 136,
   generic: 255,
-});
+} as const;
+export const L4_PROTOCOL = named(U8, L4_PROTOCOLS);
 
 /** NFT_OBJECT_*: what can be an object with a name. */
 export const OBJECT_TYPE = named(U32_BE, {

@@ -1,4 +1,5 @@
 import { typeError } from '../errors.ts';
+import { L4_PROTOCOLS } from '../nf_tables/names.ts';
 import type { NftObject, NftObjectOf } from '../nf_tables/object.ts';
 import { entryOf } from './compile/json-fields.ts';
 import { listOf } from './compile/named-set.ts';
@@ -71,18 +72,8 @@ function timeoutsOf({ l4protocol, stateSeconds = {} }: Data<'ct timeout'>): [wor
   return timeouts;
 }
 
-/** The numbers of protocols; listings show the names that this system has for them. */
-const L4_NUMBERS: Readonly<Record<string, number>> = {
-  icmp: 1,
-  tcp: 6,
-  udp: 17,
-  dccp: 33,
-  gre: 47,
-  icmpv6: 58,
-  sctp: 132,
-  udplite: 136,
-  generic: 255,
-};
+/** Listings show the names that this system has for these numbers. */
+const L4_NUMBERS: Readonly<Record<string, number>> = L4_PROTOCOLS;
 
 function protocolOf(protocol: string | number | undefined, { names }: Vocabulary): string | number {
   const number = typeof protocol === 'string' ? (L4_NUMBERS[protocol] ?? 0) : (protocol ?? 0);

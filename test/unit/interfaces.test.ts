@@ -17,6 +17,7 @@ const DEEP: Readonly<Record<string, string>> = {
   'container/redirects/reading.ts': 'the fuzzer gives it the elements of a hostile kernel',
   'ffi/functions.ts': 'the list of C functions is compared with musl, and each is called with a NUL',
   'ffi/pool.ts': 'its calls end when the test says so',
+  'ffi/timer-watch.ts': 'its poll answers when the test says so; Node itself has no use for it',
   'ipvs/backends/dump-reader.ts': 'reads by itself what the tables read too: both are compared, byte by byte',
   'ipvs/connections.ts': 'parses lines of /proc, which are those of real traffic otherwise',
   'ipvs/operation.ts': 'writes by itself what the tables write too: both are compared, 1,000 times a second',

@@ -17,6 +17,24 @@ const compile = (statements: Statement[], context?: CompileContext, family: 'ip'
 const L4_TCP = [{ meta: { key: 'l4proto', register: 1 } }, { cmp: { register: 1, op: 'eq', data: '06' } }];
 
 describe('the compiler of rules', () => {
+  it('rejects a map update whose key leaves no register for its value, and takes one that does', () => {
+    const update = (count: number) => {
+      const fields = Array.from({ length: count }, (_, i) => (i % 2 === 0 ? 'saddr' : 'daddr'));
+      const elem = { concat: fields.map(field => ({ payload: { protocol: 'ip6', field } })) };
+      const statement = { map: { op: 'update', elem, data: { meta: { key: 'mark' } }, map: '@m' } };
+      // nft's number of an IPv6 address, once for each part.
+      const keyType = fields.reduce(type => type * 64 + 8, 0);
+      const map = { family: 'ip6', table: 't', name: 'm', keyType, keyLength: 16 * count, dataType: 19, dataLength: 4 };
+      return compileRule(
+        { family: 'ip6', statements: [statement as Statement] },
+        { sets: [{ ...map, flags: ['map'] } as never] },
+      );
+    };
+    expect(update(3).expressions.at(-1)).toMatchObject({ dynset: { keyRegister: 1, dataRegister: 4 } });
+    // The kernel has four registers of 16 bytes.
+    expect(() => update(4)).toThrow('the registers are full');
+  });
+
   it('adds the matches that a field depends on, once, and knows the source of each expression', () => {
     const { expressions, origin, sets } = compile([tcp.dport.eq(80), tcp.sport.ne(1024), accept()]);
     expect(expressions).toMatchObject([

@@ -87,8 +87,8 @@ export interface DeviceChanges extends DeviceSettings {
 
 export const PEER_KEYS = ['name', 'netns', 'mtu', 'address'] as const;
 /** The types of these two objects make the compiler report a field that is missing here. */
-const LINK_KEYS = Object.keys({
-  name: true,
+/** The settings of new devices and of devices that exist. */
+const COMMON = {
   netns: true,
   mtu: true,
   address: true,
@@ -109,31 +109,16 @@ const LINK_KEYS = Object.keys({
   gsoMaxBytes: true,
   groMaxBytes: true,
   port: true,
+} as const;
+const LINK_KEYS = Object.keys({
+  ...COMMON,
+  name: true,
   transmitQueues: true,
   receiveQueues: true,
 } satisfies Record<keyof NewLink, true>);
 const CHANGE_KEYS = Object.keys({
-  netns: true,
-  mtu: true,
-  address: true,
-  up: true,
-  master: true,
+  ...COMMON,
   newName: true,
-  alias: true,
-  altNames: true,
-  group: true,
-  promiscuous: true,
-  receiveAllMulticast: true,
-  multicast: true,
-  arp: true,
-  transmitQueueLength: true,
-  broadcast: true,
-  linkMode: true,
-  protoDown: true,
-  gsoMaxSegments: true,
-  gsoMaxBytes: true,
-  groMaxBytes: true,
-  port: true,
   carrier: true,
   operationalState: true,
 } satisfies Record<keyof DeviceChanges, true>);
