@@ -33,16 +33,19 @@ export type Facets = Readonly<Record<string, unknown>>;
 export type Schema = Record<string, Attribute<any>>;
 type ValueOf<A> = A extends Attribute<infer T> ? T : never;
 type UnionToIntersection<U> = (U extends unknown ? (u: U) => void : never) extends (i: infer I) => void ? I : never;
-type Flat<T> = { [K in keyof T]: T[K] } & {};
+type Parts<S extends Schema> = {
+  -readonly [K in keyof S as S[K] extends Attribute<infer _T, 'required'> ? K : never]: ValueOf<S[K]>;
+} & {
+  -readonly [K in keyof S as S[K] extends Attribute<infer _T, 'optional'> ? K : never]?: ValueOf<S[K]>;
+} & UnionToIntersection<{ [K in keyof S]: S[K] extends Attribute<infer T, 'inline'> ? T : never }[keyof S]> & {
+    unknown?: UnknownAttribute[];
+  };
 
-/** The object that a table describes. The mapped types keep each row's documentation on the field. */
-export type ShapeOf<S extends Schema> = Flat<
-  { -readonly [K in keyof S as S[K] extends Attribute<infer _T, 'required'> ? K : never]: ValueOf<S[K]> } & {
-    -readonly [K in keyof S as S[K] extends Attribute<infer _T, 'optional'> ? K : never]?: ValueOf<S[K]>;
-  } & UnionToIntersection<{ [K in keyof S]: S[K] extends Attribute<infer T, 'inline'> ? T : never }[keyof S]> & {
-      unknown?: UnknownAttribute[];
-    }
->;
+/**
+ * The object that a table describes. The mapped types keep each row's documentation on the field; and this is the mapped type itself, so that the
+ * declarations name it with the rows and their documentation, and do not spell it out without.
+ */
+export type ShapeOf<S extends Schema> = { [K in keyof Parts<S>]: Parts<S>[K] };
 
 /**
  * Declares a row of any type. The attribute must be there.
