@@ -47,8 +47,8 @@ export function registerValue(hex: string): Value {
   return value(hex.length * 4, hex === '' ? 0n : BigInt(`0x${hex}`));
 }
 
-export function verdict(name: string, chain?: string, place?: Place): Verdict {
-  return { kind: 'verdict', place, type: TYPES.verdict, order: undefined, bits: 0, verdict: name, chain };
+export function verdict(name: string, chain?: string, place?: Place, chainId?: number): Verdict {
+  return { kind: 'verdict', place, type: TYPES.verdict, order: undefined, bits: 0, verdict: name, chain, chainId };
 }
 
 export function prefix(base: Node, length: number, bits = 0, place?: Place): Prefix {

@@ -66,6 +66,8 @@ export interface Verdict extends Typed {
   readonly kind: 'verdict';
   readonly verdict: string;
   readonly chain: string | undefined;
+  /** The chain by its number within its own transaction: a chain without a name. */
+  readonly chainId: number | undefined;
 }
 
 export interface Prefix extends Typed {

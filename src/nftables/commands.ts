@@ -37,6 +37,8 @@ export interface JsonChain extends InTable {
   prio?: number | string;
   dev?: string | string[];
   policy?: 'accept' | 'drop';
+  /** Only our JSON has them: 'offload'. */
+  flags?: string | string[];
   newname?: string;
 }
 
@@ -48,6 +50,8 @@ export interface JsonRule {
   expr?: Statement[];
   /** Of the rule to replace or delete, or to insert before. */
   handle?: number | bigint;
+  /** The handle of the rule to add behind, or to insert before. Only our JSON has it: nft's text says `position`. */
+  position?: number | bigint;
   /** The place of the rule to add behind, or to insert before, counted from 0. */
   index?: number;
   comment?: string;
@@ -59,12 +63,12 @@ export type JsonSetType = string | JsonSetType[] | { typeof: unknown };
 /** A set or map, as nft's JSON has it. */
 export interface JsonSet extends InTable {
   type?: JsonSetType;
-  /** Of the values of a map; or the kind of object. */
-  map?: JsonSetType;
+  /** Of the values of a map; or the kind of object. Only our JSON can say that the values are ranges. */
+  map?: JsonSetType | { interval: JsonSetType };
   policy?: 'performance' | 'memory';
   flags?: string | string[];
   elem?: SetMember[];
-  /** Seconds. */
+  /** Seconds; a fraction has milliseconds. */
   timeout?: number;
   'gc-interval'?: number;
   size?: number;
@@ -77,6 +81,7 @@ export interface JsonElement {
   family: Family;
   table: string;
   name: string;
+  /** A list, one element, or `{ set: [...] }`. */
   elem: SetMember | SetMember[];
 }
 
@@ -164,8 +169,13 @@ function findDynamic(command: unknown, found: Map<string, Dynamic>): void {
   const rule: unknown = subject?.expr === undefined ? subject?.rule : subject;
   if (typeof rule !== 'object' || rule === null) return;
   const { family, table, expr } = rule as Fields;
+  findInRule(family, table, expr, found);
+}
+
+function findInRule(family: unknown, table: unknown, expr: unknown, found: Map<string, Dynamic>): void {
   if (!Array.isArray(expr)) return;
   for (const statement of expr as Fields[]) {
+    for (const { expr: inner } of ownChainOf(statement)?.rules ?? []) findInRule(family, table, inner, found);
     for (const kind of ['set', 'map']) {
       const fields = statement?.[kind] as Fields | undefined;
       const name = fields?.[kind];
@@ -175,6 +185,16 @@ function findDynamic(command: unknown, found: Map<string, Dynamic>): void {
       found.set(key, { several: several || found.get(key)?.several === true });
     }
   }
+}
+
+/** The rules that a statement brings with it: those of the chain without a name that it jumps to. */
+function ownChainOf(statement: unknown): { verdict: 'jump' | 'goto'; rules: Fields[] } | undefined {
+  if (typeof statement !== 'object' || statement === null) return undefined;
+  for (const verdict of ['jump', 'goto'] as const) {
+    const rules = (statement as Record<string, { rules?: unknown } | null | undefined>)[verdict]?.rules;
+    if (Array.isArray(rules)) return { verdict, rules: rules as Fields[] };
+  }
+  return undefined;
 }
 
 function onlyKey(object: unknown, path: Path, names: readonly string[]): string {
@@ -237,7 +257,7 @@ class DocumentWriter implements Compiled {
   #subject(verb: Verb, kind: string, json: Fields, place: Path): void {
     switch (kind) {
       case 'rule':
-        this.#push(verb, 'rule', ruleOf(verb, json), place);
+        this.#rule(verb, ruleOf(verb, json), place);
         return;
       case 'set':
       case 'map':
@@ -251,6 +271,29 @@ class DocumentWriter implements Compiled {
         this.#push(verb, name, objectOf(verb, kind, json), place);
       }
     }
+  }
+
+  /** The chains without a name that the rule jumps to come before it, with their rules. */
+  #rule(verb: Verb, rule: Fields, place: Path): void {
+    const { family, table, statements } = rule;
+    let own: Fields[] | undefined;
+    for (const [i, statement] of ((statements as unknown[] | undefined) ?? []).entries()) {
+      const chain = ownChainOf(statement);
+      if (chain === undefined) continue;
+      const reference = this.transaction.anonymousChain({ family: family as Family, table: table as string });
+      this.places.push(place);
+      for (const [j, inner] of chain.rules.entries()) {
+        const path = [i, chain.verdict, 'rules', j];
+        try {
+          this.#rule('add', { family, table, ...reference, ...contentOf(inner) }, [...place, 'expr', ...path]);
+        } catch (error) {
+          throw elsewhere(error, ([first, ...rest]) => ['statements', ...path, ...asJson('rule', [first!, ...rest])]);
+        }
+      }
+      own ??= [...(statements as Fields[])];
+      own[i] = { [chain.verdict]: reference };
+    }
+    this.#push(verb, 'rule', own === undefined ? rule : { ...rule, statements: own }, place);
   }
 
   #set(verb: Verb, kind: string, json: Fields, place: Path): void {
@@ -296,18 +339,18 @@ const JSON_NAMES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   flowtable: { priority: 'prio', devices: 'dev' },
 };
 
-function handleIn(json: Fields): bigint | undefined {
-  const { handle } = json;
-  if (handle === undefined) return undefined;
-  if (typeof handle === 'bigint') return handle;
-  if (!Number.isSafeInteger(handle)) throw typeError(['handle'], 'a whole number', handle);
-  return BigInt(handle as number);
+function numberIn(json: Fields, name: 'handle' | 'position'): bigint | undefined {
+  const number = json[name];
+  if (number === undefined) return undefined;
+  if (typeof number === 'bigint') return number;
+  if (!Number.isSafeInteger(number)) throw typeError([name], 'a whole number', number);
+  return BigInt(number as number);
 }
 
 /** What identifies an object: its name, or its handle. */
 function keyOf(json: Fields): Fields {
   const { family, table, name } = json;
-  const handle = handleIn(json);
+  const handle = numberIn(json, 'handle');
   return {
     family,
     ...(table !== undefined && { table }),
@@ -316,21 +359,28 @@ function keyOf(json: Fields): Fields {
 }
 
 function ruleOf(verb: Verb, json: Fields): Fields {
-  const { family, table, chain, expr, index, comment } = json;
-  const handle = handleIn(json);
+  const { family, table, chain, index } = json;
+  const handle = numberIn(json, 'handle');
   const place = { family, table, chain, ...(index !== undefined && { index }) };
   if (verb === 'delete' || verb === 'destroy') return { ...place, ...(handle !== undefined && { handle }) };
+  const rule = { ...place, ...contentOf(json) };
+  if (verb === 'replace') return handle === undefined ? rule : { ...rule, handle };
+  // nft's JSON lists a rule with its handle, which means nothing for a new one.
+  const position = numberIn(json, 'position') ?? (verb === 'insert' ? handle : undefined);
+  return position === undefined ? rule : { ...rule, position };
+}
+
+function contentOf({ expr, comment }: Fields): Fields {
   if (!Array.isArray(expr)) throw typeError(['statements'], 'an array of statements', expr);
-  const rule = { ...place, statements: expr, ...(comment !== undefined && { comment }) };
-  if (handle === undefined || verb === 'add') return rule;
-  return verb === 'insert' ? { ...rule, position: handle } : { ...rule, handle };
+  return { statements: expr, ...(comment !== undefined && { comment }) };
 }
 
 function objectOf(verb: Verb, kind: string, json: Fields): Fields {
   if (kind === 'ruleset') return json;
   if (verb === 'rename') return { ...keyOf(json), newName: json.newname };
   const { family, table, name, comment } = json;
-  if (!MAKING.includes(verb)) return keyOf(json);
+  if (!MAKING.includes(verb))
+    return { ...keyOf(json), ...(json.dev !== undefined && { devices: listOf(json.dev, 'dev') }) };
   const place = {
     family,
     ...(table !== undefined && { table }),
@@ -342,12 +392,15 @@ function objectOf(verb: Verb, kind: string, json: Fields): Fields {
     case 'table':
       return { ...place, ...(flags !== undefined && { flags }) };
     case 'chain':
-      return { ...place, ...(json.hook !== undefined && hooking(json)), ...(flags !== undefined && { flags }) };
+      return {
+        ...place,
+        ...(json.hook !== undefined ? hooking(json) : json.policy !== undefined && { policy: json.policy }),
+        ...(flags !== undefined && { flags }),
+      };
     case 'flowtable':
       return {
         ...place,
-        hook: json.hook,
-        priority: priorityOf(json, 'ingress'),
+        ...(json.hook !== undefined && { hook: json.hook, priority: priorityOf(json, 'ingress') }),
         ...(json.dev !== undefined && { devices: listOf(json.dev, 'dev') }),
         ...(flags !== undefined && { flags }),
       };
@@ -388,8 +441,7 @@ export function asRefusalOf({ places }: Compiled, error: unknown, document: NftD
   const failures = error.failures.map(failure => {
     const { errno, syscall, path, kernelMessage, hint, request, index } = failure;
     const place = places[index]!;
-    const kind = place.at(-1) as string;
-    const moved = [...place, ...asJson(kind, path.slice(1))];
+    const moved = [...place, ...asJson(String(path[0]), path.slice(1))];
     const options = {
       errno,
       syscall,

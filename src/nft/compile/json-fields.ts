@@ -40,6 +40,18 @@ export function numberOf(fields: Fields, name: string, place: Place | undefined,
   return number;
 }
 
+const SECOND = 1000;
+const LONGEST_SECONDS = Number.MAX_SAFE_INTEGER / SECOND;
+
+/** Returns the milliseconds of a time in seconds, which may have a fraction; undefined if there is none. */
+export function millisecondsOf(fields: Fields, name: string, place: Place | undefined): bigint | undefined {
+  const seconds = fields[name];
+  if (seconds === undefined) return undefined;
+  if (typeof seconds !== 'number' || !(seconds >= 0 && seconds <= LONGEST_SECONDS))
+    throw refuse(new Place(place, name), 'a number of seconds that is not negative', seconds);
+  return BigInt(Math.round(seconds * SECOND));
+}
+
 /** Returns the table's entry of a name. */
 export function entryOf<T>(table: Readonly<Record<string, T>>, name: unknown, place: Place | undefined): T {
   if (typeof name !== 'string' || !Object.hasOwn(table, name))

@@ -1,4 +1,5 @@
 import type { Path } from '../../errors.ts';
+import type { Verdict as VerdictData } from '../../nf_tables/data.ts';
 import type { Expression } from '../../nf_tables/expression.ts';
 import { ofThread } from '../../thread.ts';
 import { bitmask, bytesOf, paddedBytes, prefixMask } from '../bits.ts';
@@ -21,6 +22,7 @@ import {
   refuse,
   type SetInfo,
   type Value,
+  type Verdict,
 } from '../tree.ts';
 import type { Emitter, Step } from './ir.ts';
 import { toBytes } from './number.ts';
@@ -95,12 +97,7 @@ export class Linearizer implements Emitter {
         this.push({ immediate: { register: registerNumber(unit), data: dataOf(term) } });
         return;
       case 'verdict':
-        this.push({
-          immediate: {
-            register: 0,
-            data: { verdict: term.verdict as 'accept', ...(term.chain !== undefined && { chain: term.chain }) },
-          },
-        });
+        this.push({ immediate: { register: 0, data: verdictData(term) } });
         return;
       case 'payload': {
         const expression: Expression = { payload: writePayload(term, registerNumber(unit)) };
@@ -356,6 +353,14 @@ export class Linearizer implements Emitter {
 
 function unitsOf(term: Node | undefined): number {
   return term?.kind === 'concat' ? paddedBytes(term.bits) / 4 : WHOLE_UNITS;
+}
+
+function verdictData({ verdict, chain, chainId }: Verdict): VerdictData {
+  return {
+    verdict: verdict as 'accept',
+    ...(chain !== undefined && { chain }),
+    ...(chainId !== undefined && { chainId }),
+  };
 }
 
 const dataOf = (term: Value): string => toBytes(term.value, term.order, bytesOf(term.bits));

@@ -13,7 +13,7 @@ import { type Node, Place, refuse, type SetInfo } from '../tree.ts';
 import type { CompileContext } from './context.ts';
 import { RuleEvaluator } from './evaluate.ts';
 import { intervalsOf } from './interval.ts';
-import { onlyKey } from './json-fields.ts';
+import { millisecondsOf, onlyKey } from './json-fields.ts';
 import { parseExpression, parseMember } from './parse.ts';
 import { evaluateSet } from './set.ts';
 import { setInfo, wireElements, wireSet } from './wire-set.ts';
@@ -23,7 +23,6 @@ import { setInfo, wireElements, wireSet } from './wire-set.ts';
 type Fields = Record<string, unknown>;
 
 const FLAGS = ['constant', 'interval', 'timeout', 'dynamic'];
-const SECOND = 1000;
 
 /** Returns the attributes of a set or map that nft's JSON describes. */
 export function declaredSet(json: Fields, version?: CompileContext['version']): NftSet {
@@ -31,7 +30,7 @@ export function declaredSet(json: Fields, version?: CompileContext['version']): 
   for (const flag of flags)
     if (!FLAGS.includes(flag)) throw refuse(new Place(undefined, 'flags'), `one of ${FLAGS.join(', ')}`, flag);
   const key = typeTerm(json.type, new Place(undefined, 'type'));
-  const { map } = json;
+  const { of: map, ranges: isOfRanges } = mapType(json.map);
   const objectType =
     typeof map === 'string' && Object.hasOwn(OBJECTS, map) ? OBJECTS[map as ObjectName].type : undefined;
   const data =
@@ -39,7 +38,7 @@ export function declaredSet(json: Fields, version?: CompileContext['version']): 
       ? undefined
       : typeTerm(isTypeof(json.type) ? describedType(map) : map, new Place(undefined, 'map'));
   const interval = flags.includes('interval');
-  const ranges = data !== undefined && listOfAny(json.elem ?? []).some(hasRange);
+  const ranges = data !== undefined && (isOfRanges || listOfAny(json.elem ?? []).some(hasRange));
   if (ranges) data.bits *= 2;
   const concatenated = interval && key.kind === 'concat';
   const info: SetInfo = {
@@ -71,10 +70,10 @@ export function declaredSet(json: Fields, version?: CompileContext['version']): 
   if (json.policy === 'memory') written.policy = 'memory';
   else if (json.policy !== undefined && json.policy !== 'performance')
     throw refuse(new Place(undefined, 'policy'), 'memory or performance', json.policy);
-  const timeout = numberIn(json, 'timeout');
-  if (timeout) written.timeoutMilliseconds = BigInt(timeout) * BigInt(SECOND);
-  const interval_ = numberIn(json, 'gc-interval');
-  if (interval_) written.gcIntervalMilliseconds = interval_ * SECOND;
+  const timeout = millisecondsOf(json, 'timeout', undefined);
+  if (timeout) written.timeoutMilliseconds = timeout;
+  const collects = millisecondsOf(json, 'gc-interval', undefined);
+  if (collects) written.gcIntervalMilliseconds = Number(collects);
   if (json.comment !== undefined) written.comment = json.comment as string;
   const expressions = compileStates(
     json.stmt === undefined ? undefined : listOfAny(json.stmt),
@@ -86,6 +85,12 @@ export function declaredSet(json: Fields, version?: CompileContext['version']): 
     written.flags = [...(written.flags ?? []), 'expressions'];
   }
   return written;
+}
+
+/** The type of a map's values. nft's JSON cannot say that they are ranges: ours has `{ interval: type }`. */
+function mapType(json: unknown): { of: unknown; ranges: boolean } {
+  if (typeof json !== 'object' || json === null || !('interval' in json)) return { of: json, ranges: false };
+  return { of: json.interval, ranges: true };
 }
 
 /** Returns whether the value of an element is a range. The JSON of a map does not say whether its values are ranges. */
@@ -182,6 +187,15 @@ function concatenated(parts: Node[], place: Place): Node {
   return key;
 }
 
+/** The elements as a list: nft's JSON has them as a list, as a set, or one alone. */
+function membersOf(elements: readonly SetMember[] | SetMember): { members: readonly SetMember[]; place?: Place } {
+  if (Array.isArray(elements)) return { members: elements as readonly SetMember[] };
+  const { set } = (typeof elements === 'object' ? elements : {}) as { set?: unknown };
+  return Array.isArray(set)
+    ? { members: set as SetMember[], place: new Place(undefined, 'set') }
+    : { members: [elements as SetMember] };
+}
+
 /** Compiles the elements that nft's JSON gives into the kernel's form. */
 export function compileElements(
   set: NftSet,
@@ -190,9 +204,9 @@ export function compileElements(
 ): WireElement[] {
   const info = setInfo(set);
   const evaluator = new RuleEvaluator(set.family, context);
-  const members = Array.isArray(elements) ? (elements as readonly SetMember[]) : [elements as SetMember];
+  const { members, place } = membersOf(elements);
   if (members.length === 0) return [];
-  const literal = setLiteral(members.map((member, i) => parseMember(member, new Place(undefined, i))));
+  const literal = setLiteral(members.map((member, i) => parseMember(member, new Place(place, i))));
   evaluator.set = info;
   evaluateSet(evaluator, literal);
   info.members = literal.members;

@@ -19,7 +19,7 @@ import {
 } from '../nodes.ts';
 import { compileState } from '../statements/stateful.ts';
 import { type BinaryOperator, type Element, type Mapping, type Node, Place, refuse } from '../tree.ts';
-import { fieldsOf, numberOf, onlyKey, textOf } from './json-fields.ts';
+import { fieldsOf, millisecondsOf, numberOf, onlyKey, textOf } from './json-fields.ts';
 
 /* Parses JSON into nodes. Their types are not known yet. */
 
@@ -103,7 +103,9 @@ function parseBinary(json: unknown, place: Place, name: string): Node {
 
 export function parseVerdict(json: unknown, place: Place, name: string): Node {
   const jumps = name === 'jump' || name === 'goto';
-  const chain = jumps ? textOf(fieldsOf(json, place), 'target', place) : undefined;
+  const fields = jumps ? fieldsOf(json, place) : undefined;
+  if (fields?.chainId !== undefined) return verdict(name, undefined, place, numberOf(fields, 'chainId', place));
+  const chain = fields === undefined ? undefined : textOf(fields, 'target', place);
   if (chain === '') throw refuse(new Place(place, 'target'), 'the name of a chain', chain);
   return verdict(name, chain, place);
 }
@@ -116,9 +118,7 @@ function parseElement(json: unknown, place: Place): Element {
     const expression = compileState(name, fields[name], new Place(place, name));
     if (expression !== undefined) expressions.push(expression);
   }
-  const milliseconds = (name: string) =>
-    fields[name] === undefined ? undefined : BigInt(numberOf(fields, name, place)) * 1000n;
-  const [timeout, expires] = ['timeout', 'expires'].map(milliseconds);
+  const [timeout, expires] = ['timeout', 'expires'].map(name => millisecondsOf(fields, name, place));
   const comment = fields.comment === undefined ? undefined : textOf(fields, 'comment', place);
   return element(key, { timeout, expires, comment, expressions }, place);
 }

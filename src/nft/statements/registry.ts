@@ -61,9 +61,17 @@ const CONSTRUCTS = {
   xt: XT,
 };
 
+/** A chain without a name, which belongs to the rule that jumps to it. `apply` makes it. nft has this in its text only. */
+export interface OwnChain {
+  rules: { expr: Statement[]; comment?: string }[];
+}
+
 /** One statement of a rule. */
 export type Statement =
   | VerdictExpression
+  /** `jump { ... }`: goes through these rules, and comes back. */
+  | { jump: OwnChain }
+  | { goto: OwnChain }
   | Stateful
   | { match: Match }
   /** Writes a field, the packet's meta data, or the connection's. */

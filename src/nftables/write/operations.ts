@@ -45,6 +45,9 @@ function keyOf(object: Fields, more: readonly string[] = ['table']): Fields {
   return key;
 }
 
+/** Devices that are taken off a chain or flowtable, which stays. */
+const devicesOf = ({ devices }: Fields): Fields => (devices === undefined ? {} : { devices });
+
 export function required(object: Fields, field: string): unknown {
   const value = object[field];
   if (value === undefined) throw typeError([field], 'a value', undefined, 'ERR_MISSING');
@@ -93,7 +96,7 @@ function chain(verb: Verb, object: Fields, to: EncodeContext): void {
   if (verb === 'flush') {
     write('delrule', 0, { table: required(object, 'table'), chain: required(object, 'name') }, CHAIN_OF_RULES);
   } else if (verb === 'delete') {
-    write('delchain', 0, keyOf(object));
+    write('delchain', 0, { ...keyOf(object), ...devicesOf(object) });
   } else if (verb === 'destroy' && object.name !== undefined) {
     const key = keyOf(object);
     write('newchain', NLM_F_CREATE, key);
@@ -322,7 +325,7 @@ const WIRE_ONLY: ElementShape = {
 
 function flowtable(verb: Verb, object: Fields, { list, operation }: EncodeContext): void {
   const family = familyNumber(object.family, FAMILY);
-  if (verb === 'delete') list.write('delflowtable', 0, family, operation, keyOf(object));
+  if (verb === 'delete') list.write('delflowtable', 0, family, operation, { ...keyOf(object), ...devicesOf(object) });
   else if (verb === 'destroy') list.write('destroyflowtable', 0, family, operation, keyOf(object));
   else list.write('newflowtable', CREATE[verb]!, family, operation, withoutTold(flowtableTable, object));
 }
