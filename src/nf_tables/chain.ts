@@ -74,8 +74,12 @@ const NAMED_PRIORITIES = {
 /** Bridge chains have an order of their own (include/uapi/linux/netfilter_bridge.h). */
 const BRIDGE_PRIORITIES = { dstnat: -300, filter: -200, out: 100, srcnat: 300 } as const;
 
+/** nft's name of a priority. */
+export type PriorityName = keyof typeof NAMED_PRIORITIES;
 /** A number, or nft's name for one: 'dstnat' is -100, and -300 on bridges. Lower comes first. */
-export type Priority = number | keyof typeof NAMED_PRIORITIES;
+export type Priority = number | PriorityName;
+/** The types of base chains: nat chains see the first packet of a connection, route chains may send a packet elsewhere. */
+export type ChainType = 'filter' | 'nat' | 'route';
 
 const PRIORITY: Type<Priority> = {
   kind: 's32be priority',
@@ -140,7 +144,7 @@ export interface ChainKey {
 
 /** A chain of rules. With type, hook and priority it is a base chain, which packets come to; without, rules jump to it. */
 export interface Chain extends ChainKey {
-  type?: 'filter' | 'nat' | 'route' | (string & {});
+  type?: ChainType;
   hook?: Hook | number;
   priority?: Priority;
   /** What becomes of packets that no rule decides about; default accept. */

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import type { NameFile } from './data/datatypes.ts';
+import { IP_PROTOCOL } from './data/symbols.ts';
 
 /**
  * The folders in which nft looks for the names of numbers, in this order. Distributions build nft with /etc as its configuration folder.
@@ -9,24 +10,6 @@ const PLACES: Record<NameFile, readonly string[]> = {
   rt_realms: ['/etc/iproute2/rt_realms', '/usr/share/iproute2/rt_realms'],
   group: ['/etc/iproute2/group', '/usr/share/iproute2/group'],
   'connlabel.conf': ['/etc/connlabel.conf'],
-};
-
-/** The names of IP protocols on a system without /etc/protocols. */
-const BUILT_IN_PROTOCOLS: Readonly<Record<string, number>> = {
-  ip: 0,
-  icmp: 1,
-  igmp: 2,
-  tcp: 6,
-  udp: 17,
-  dccp: 33,
-  ipv6: 41,
-  gre: 47,
-  esp: 50,
-  ah: 51,
-  'ipv6-icmp': 58,
-  comp: 108,
-  sctp: 132,
-  udplite: 136,
 };
 
 /** The names and numbers of one file, in both directions. */
@@ -81,7 +64,7 @@ export class Names {
   protocols(): NameTable {
     return this.#table('protocols', () => {
       const text = this.#read('/etc/protocols');
-      return tableOf(text === undefined ? Object.entries(BUILT_IN_PROTOCOLS) : nameFirst(text));
+      return tableOf(text === undefined ? Object.entries(IP_PROTOCOL) : nameFirst(text));
     });
   }
 

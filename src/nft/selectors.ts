@@ -4,6 +4,7 @@ import type * as keys from './data/keys.ts';
 import type { PROTOCOLS, Protocol } from './data/protocols.ts';
 import type {
   AddressFamily,
+  Compound,
   CtReference,
   Direction,
   FibFlag,
@@ -23,11 +24,13 @@ import type { ValueOf } from './values.ts';
  * `ip['frag-off']`. The other statements are in statement-builders.ts.
  */
 
-/** A value of the field's own kind, or an expression. */
-type Right<V> = V | Exclude<JsonExpression, Immediate> | `@${string}` | Selected;
+/** A value of the field's own kind, several flags of it, an expression, or a set: '@name'. */
+type Right<V> = V | readonly V[] | Exclude<JsonExpression, Immediate | JsonExpression[]> | `@${string}` | Selected;
+/** An expression that is no constant: a field, or a calculation. */
+export type FieldExpression = PacketExpression | Compound;
 /** A field in the place of its value. */
 interface Selected {
-  readonly expression: JsonExpression;
+  readonly expression: FieldExpression;
 }
 /** A key and its value, in a map. */
 type Pair<V, D = JsonExpression> = readonly [key: Right<V>, value: D];
@@ -56,17 +59,17 @@ export interface Selector<V = Immediate> {
   /** Writes the field. */
   set(value: Right<V>): Statement;
   /** The value that a map has for it: `dnat({ to: tcp.dport.map([[80, '10.0.0.1']]) })`. */
-  map(pairs: readonly Pair<V>[] | `@${string}`): JsonExpression;
+  map(pairs: readonly Pair<V>[] | `@${string}`): FieldExpression;
   /** The verdict that a map has for it: `tcp.dport.vmap([[22, { accept: null }]])`. */
   vmap(pairs: readonly Pair<V, VerdictExpression>[] | `@${string}`): Statement;
   /** Only these bits of the field. */
-  and(mask: V | number | JsonExpression): Selector<V>;
-  or(bits: V | number | JsonExpression): Selector<V>;
-  xor(bits: V | number | JsonExpression): Selector<V>;
+  and(mask: Right<V> | number): Selector<V>;
+  or(bits: Right<V> | number): Selector<V>;
+  xor(bits: Right<V> | number): Selector<V>;
   shiftLeft(bits: number): Selector<V>;
   shiftRight(bits: number): Selector<V>;
   /** The field in nft's JSON, for uses that have no function here. */
-  readonly expression: JsonExpression;
+  readonly expression: FieldExpression;
 }
 
 const json = (value: unknown): JsonExpression =>
@@ -82,12 +85,12 @@ const setOf = (values: unknown): JsonExpression =>
  * @example
  * tx.add({ rule: { family: 'inet', table: 'web', chain: 'input', statements: [select<number>({ numgen: { mode: 'inc', mod: 2 } }).eq(0), accept()] } });
  */
-export function select<V = Immediate>(expression: JsonExpression): Selector<V> {
+export function select<V = Immediate>(expression: FieldExpression): Selector<V> {
   const match = (op: MatchOperator, right: unknown): Statement => ({
     match: { op, left: expression, right: json(right) },
   });
   const calculate = (op: '&' | '|' | '^' | '<<' | '>>', operand: unknown): Selector<V> =>
-    select<V>({ [op]: [expression, json(operand)] } as unknown as JsonExpression);
+    select<V>({ [op]: [expression, json(operand)] } as unknown as Compound);
   const range = (from: V, to: V) => ({ range: [json(from), json(to)] });
   return {
     expression,
@@ -126,7 +129,7 @@ function fields<T>(expressionOf: (name: string) => unknown): T {
       if (typeof name !== 'string') return undefined;
       let selector = made.get(name);
       if (selector === undefined) {
-        selector = select(json(expressionOf(name)));
+        selector = select(expressionOf(name) as FieldExpression);
         made.set(name, selector);
       }
       return selector;
@@ -262,7 +265,7 @@ export const osf = (key: 'name' | 'version', ttl?: 'loose' | 'skip'): Selector<s
  * @example
  * tx.add({ rule: { family: 'inet', table: 'web', chain: 'input', statements: [fib('saddr', 'iif').check.eq(false), drop()] } });
  */
-export const fib = (...flags: FibFlag[]): KeysOf<typeof keys.FIB> & { readonly check: Selector<boolean> } =>
+export const fib = (...flags: FibFlag[]): KeysOf<typeof keys.FIB> & { readonly check: Selector<ValueOf<'boolean'>> } =>
   fields(result => ({ fib: { result, flags } }));
 
 /**
@@ -330,7 +333,7 @@ function extensions<T>(word: string): T {
       let found = made.get(name);
       if (found === undefined) {
         const reference = { [word]: { name } };
-        const there = select<boolean>(json(reference));
+        const there = select<boolean>(reference as unknown as FieldExpression);
         const inner = fields<object>(field => ({ [word]: { name, field } }));
         found = new Proxy(inner, {
           get(target, field, receiver) {

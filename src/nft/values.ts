@@ -12,7 +12,9 @@ interface Values {
   string: string;
   /** An interface's name or index. */
   iface_index: string | number;
-  boolean: boolean;
+  boolean: boolean | keyof typeof S.BOOLEAN;
+  /** Also a number. Other names of /etc/protocols are written as numbers. */
+  inet_proto: Named<typeof S.IP_PROTOCOL>;
   nf_proto: Named<typeof S.NF_PROTO>;
   ether_type: Named<typeof S.ETHER_TYPE>;
   arp_op: Named<typeof S.ARP_OP>;

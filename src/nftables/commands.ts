@@ -1,16 +1,20 @@
 import { atIndex, BatchError, elsewhere, NetlinkError, type Path, rangeError, typeError } from '../errors.ts';
+import type { ChainType, Hook, Priority, PriorityName } from '../nf_tables/chain.ts';
 import type { Family } from '../nf_tables/family.ts';
-import { declaredSet, listOf } from '../nft/compile/named-set.ts';
+import { declaredSet, listOf, type SetFlag } from '../nft/compile/named-set.ts';
 import { OBJECTS, type ObjectName } from '../nft/data/objects.ts';
 import { parsePriority } from '../nft/data/priorities.ts';
-import type { SetMember } from '../nft/json.ts';
+import type { JsonExpression, SetMember } from '../nft/json.ts';
 import { objectData } from '../nft/objects.ts';
+import type { SetType } from '../nft/set-types.ts';
 import type { Statement } from '../nft/statements/registry.ts';
 import type { Stateful } from '../nft/statements/stateful.ts';
 import { withReadableTypeof } from '../nft/typeof.ts';
 import { Transaction } from './write/transaction.ts';
 
 /* Whole rulesets in nft's JSON: what `nft -j list ruleset` prints, and what `nft -j -f` takes. */
+
+type OneOrMore<T> = T | T[];
 
 interface InTable {
   family: Family;
@@ -25,20 +29,22 @@ export interface JsonTable {
   family: Family;
   name?: string;
   handle?: number | bigint;
-  flags?: string | string[];
+  flags?: OneOrMore<'dormant' | 'owner' | 'persist'>;
   comment?: string;
 }
 
+/** A priority: a number, or nft's name of one, also with a distance from it: 'dstnat + 10'. */
+export type JsonPriority = Priority | `${PriorityName} ${'+' | '-'} ${number}` | `${number}`;
+
 /** A chain, as nft's JSON has it. */
 export interface JsonChain extends InTable {
-  type?: string;
-  hook?: string;
-  /** A number; also nft's text, 'dstnat + 10'. */
-  prio?: number | string;
-  dev?: string | string[];
+  type?: ChainType;
+  hook?: Hook;
+  prio?: JsonPriority;
+  dev?: OneOrMore<string>;
   policy?: 'accept' | 'drop';
-  /** Only our JSON has them: 'offload'. */
-  flags?: string | string[];
+  /** Only our JSON has them. */
+  flags?: OneOrMore<'offload'>;
   newname?: string;
 }
 
@@ -57,16 +63,16 @@ export interface JsonRule {
   comment?: string;
 }
 
-/** A type by name, several of a concatenation, or what the keys are taken from. */
-export type JsonSetType = string | JsonSetType[] | { typeof: unknown };
+/** A type by name, several of a concatenation, or the expression that the keys are taken from. */
+export type JsonSetType = SetType | JsonSetType[] | { typeof: JsonExpression };
 
 /** A set or map, as nft's JSON has it. */
 export interface JsonSet extends InTable {
   type?: JsonSetType;
-  /** Of the values of a map; or the kind of object. Only our JSON can say that the values are ranges. */
-  map?: JsonSetType | { interval: JsonSetType };
+  /** The type of a map's values, or the kind of its objects. Only our JSON can say that the values are ranges. */
+  map?: JsonSetType | 'verdict' | ObjectName | { interval: JsonSetType };
   policy?: 'performance' | 'memory';
-  flags?: string | string[];
+  flags?: OneOrMore<SetFlag>;
   elem?: SetMember[];
   /** Seconds; a fraction has milliseconds. */
   timeout?: number;
@@ -88,9 +94,9 @@ export interface JsonElement {
 /** A flowtable, as nft's JSON has it. */
 export interface JsonFlowtable extends InTable {
   hook?: 'ingress';
-  prio?: number | string;
-  dev?: string | string[];
-  flags?: string | string[];
+  prio?: JsonPriority;
+  dev?: OneOrMore<string>;
+  flags?: OneOrMore<'offload' | 'counter'>;
 }
 
 /** A counter, quota, limit or another object: its fields as libnftables-json(5) has them. */

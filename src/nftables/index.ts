@@ -1,5 +1,5 @@
 export { fromJson, toJson } from '../codec/json.ts';
-export type { Chain, ChainKey, Hook, Priority } from '../nf_tables/chain.ts';
+export type { Chain, ChainKey, ChainType, Hook, Priority, PriorityName } from '../nf_tables/chain.ts';
 export type { Data, Verdict } from '../nf_tables/data.ts';
 export type { WireElement, WireElements } from '../nf_tables/element.ts';
 export type { Expression } from '../nf_tables/expression.ts';
@@ -33,6 +33,7 @@ export {
   compileRule,
   type SourceMap,
 } from '../nft/compile/compile.ts';
+export type { SetFlag } from '../nft/compile/named-set.ts';
 export type { NameFile } from '../nft/data/datatypes.ts';
 export { type DecompileContext, decompileRule } from '../nft/decompile.ts';
 export type { GivenElement } from '../nft/element-forms.ts';
@@ -57,7 +58,7 @@ export type { AddressNat, NatFlag, NatTypeFlag, PortNat } from '../nft/statement
 export type { QueueFlag } from '../nft/statements/queue.ts';
 export type { Quota } from '../nft/statements/quota.ts';
 export type { Statement } from '../nft/statements/registry.ts';
-export type { Reject } from '../nft/statements/reject.ts';
+export type { Reject, RejectCode } from '../nft/statements/reject.ts';
 export type { ObjectReferenceExpression, Stateful } from '../nft/statements/stateful.ts';
 export type { SynproxyFlag, SynproxyOptions } from '../nft/statements/synproxy.ts';
 export type { ByteUnit, TimeUnit } from '../nft/statements/units.ts';
@@ -68,6 +69,7 @@ export type {
   JsonElement,
   JsonFlowtable,
   JsonObject,
+  JsonPriority,
   JsonRule,
   JsonSet,
   JsonSetType,

@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { type NftDocument, type RulesetJson, Transaction } from 'netsteer/nftables';
+import { type JsonSet, type NftDocument, type RulesetJson, Transaction } from 'netsteer/nftables';
 import { expect, it } from 'vitest';
 import { freshNamespaces, netns, nft } from '../support/fresh-namespace.ts';
 import { longestTurn, TurnMeter } from '../support/pauses.ts';
@@ -231,7 +231,7 @@ kernelSuite('sets', () => {
 
   it('whose ranges overlap are rejected with the words of apply', async () => {
     const at = { family: 'ip', table: 't' } as const;
-    const set = { ...at, name: 's', type: 'ipv4_addr', flags: ['interval'] };
+    const set: JsonSet = { ...at, name: 's', type: 'ipv4_addr', flags: ['interval'] };
     const ten = { prefix: { addr: '10.0.0.0', len: 8 } };
     await nft.apply({ nftables: [{ table: { family: 'ip', name: 't' } }, { set: { ...set, elem: [ten] } }] });
     const within = { element: { ...at, name: 's', elem: [{ prefix: { addr: '10.1.0.0', len: 16 } }] } };

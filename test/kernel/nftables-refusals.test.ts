@@ -85,7 +85,7 @@ kernelSuite('the message of a refusal', () => {
     ],
     [
       'a chain type that there is not',
-      () => new Transaction().add(base({ type: 'none', hook: 'input', priority: 0 })),
+      () => new Transaction().add(base({ type: 'none' as never, hook: 'input', priority: 0 })),
       '(chain.type): this kernel has no chains of this type in this family',
     ],
     [

@@ -22,13 +22,16 @@ import { setInfo, wireElements, wireSet } from './wire-set.ts';
 
 type Fields = Record<string, unknown>;
 
-const FLAGS = ['constant', 'interval', 'timeout', 'dynamic'];
+const FLAGS = ['constant', 'interval', 'timeout', 'dynamic'] as const;
+/** A flag of a set in nft's words. */
+export type SetFlag = (typeof FLAGS)[number];
 
 /** Returns the attributes of a set or map that nft's JSON describes. */
 export function declaredSet(json: Fields, version?: CompileContext['version']): NftSet {
   const flags = listOf(json.flags, 'flags');
   for (const flag of flags)
-    if (!FLAGS.includes(flag)) throw refuse(new Place(undefined, 'flags'), `one of ${FLAGS.join(', ')}`, flag);
+    if (!FLAGS.some(known => known === flag))
+      throw refuse(new Place(undefined, 'flags'), `one of ${FLAGS.join(', ')}`, flag);
   const key = typeTerm(json.type, new Place(undefined, 'type'));
   const { of: map, ranges: isOfRanges } = mapType(json.map);
   const objectType =

@@ -2,6 +2,7 @@ import { statSync } from 'node:fs';
 import { parseIPv4, parseIPv6, toHex } from '../../codec/index.ts';
 import type { ByteOrder, Datatype } from '../data/datatypes.ts';
 import type { Dialect } from '../data/dialects.ts';
+import { IP_PROTOCOL_WORD } from '../data/symbols.ts';
 import type { Names, NameTable } from '../names.ts';
 import { value } from '../nodes.ts';
 import { type Place, refuse, type Value } from '../tree.ts';
@@ -64,6 +65,7 @@ function symbol(word: Word): Value {
   return integer(word, `a number, or one of ${Object.keys(symbols).join(', ')}`);
 }
 
+const PROTOCOL_WORDS: Readonly<Record<string, number>> = IP_PROTOCOL_WORD;
 const MAXIMUM = 0xffffffffn;
 
 /** The parsers of words, by the kind of the type. */
@@ -210,17 +212,3 @@ function parseClassid(text: string): number | undefined {
 function inodeOf(path: string): bigint | undefined {
   return statSync(path, { bigint: true, throwIfNoEntry: false })?.ino;
 }
-
-/** Protocols that nft knows even without /etc/protocols. */
-const PROTOCOL_WORDS: Readonly<Record<string, number>> = {
-  tcp: 6,
-  udp: 17,
-  udplite: 136,
-  esp: 50,
-  ah: 51,
-  icmp: 1,
-  icmpv6: 58,
-  comp: 108,
-  dccp: 33,
-  sctp: 132,
-};

@@ -14,8 +14,10 @@ export interface KeyRow {
   readonly order: ByteOrder;
 }
 
-const host = <K extends string>(key: K, type: TypeName, bits: number) => ({ key, type, bits, order: 'host' }) as const;
-const big = <K extends string>(key: K, type: TypeName, bits: number) => ({ key, type, bits, order: 'big' }) as const;
+const host = <K extends string, T extends TypeName>(key: K, type: T, bits: number) =>
+  ({ key, type, bits, order: 'host' }) as const;
+const big = <K extends string, T extends TypeName>(key: K, type: T, bits: number) =>
+  ({ key, type, bits, order: 'big' }) as const;
 
 export const META = {
   length: host('len', 'integer', 32),

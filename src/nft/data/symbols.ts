@@ -5,6 +5,48 @@ export type Symbols = Readonly<Record<string, number>>;
 
 export const NF_PROTO = { ipv4: 2, ipv6: 10 } as const;
 
+/** IP protocols that are words of nft's language: no file is asked for them. */
+export const IP_PROTOCOL_WORD = {
+  tcp: 6,
+  udp: 17,
+  udplite: 136,
+  esp: 50,
+  ah: 51,
+  icmp: 1,
+  icmpv6: 58,
+  comp: 108,
+  dccp: 33,
+  sctp: 132,
+} as const;
+
+/** IP protocols by the names of IANA: the names of a system without /etc/protocols. */
+export const IP_PROTOCOL = {
+  ip: 0,
+  igmp: 2,
+  ipencap: 4,
+  egp: 8,
+  igp: 9,
+  ipv6: 41,
+  'ipv6-route': 43,
+  'ipv6-frag': 44,
+  rsvp: 46,
+  gre: 47,
+  'ipv6-icmp': 58,
+  'ipv6-nonxt': 59,
+  'ipv6-opts': 60,
+  eigrp: 88,
+  ospf: 89,
+  ipip: 94,
+  pim: 103,
+  vrrp: 112,
+  l2tp: 115,
+  isis: 124,
+  'mobility-header': 135,
+  'mpls-in-ip': 137,
+  hip: 139,
+  ...IP_PROTOCOL_WORD,
+} as const;
+
 export const BOOLEAN = { exists: 1, missing: 0 } as const;
 
 export const ETHER_TYPE = {

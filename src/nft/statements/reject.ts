@@ -3,10 +3,11 @@ import type { Evaluator } from '../compile/ir.ts';
 import { entryOf, type Fields, fieldsOf } from '../compile/json-fields.ts';
 import { emit } from '../compile/lower.ts';
 import { type Datatype, TYPES } from '../data/datatypes.ts';
+import type { ICMP_CODE, ICMPV6_CODE, ICMPX_CODE } from '../data/symbols.ts';
 import { rejectCodeName } from '../decompile/format-value.ts';
 import { word } from '../decompile/kernel-words.ts';
 import { LINK, NETWORK, numberFor, TRANSPORT } from '../headers.ts';
-import type { AddressFamily, Immediate } from '../json.ts';
+import type { AddressFamily } from '../json.ts';
 import { setType, value } from '../nodes.ts';
 import type { ProtocolContext } from '../protocol-context.ts';
 import { Place, refuse, type Value } from '../tree.ts';
@@ -23,15 +24,20 @@ const MESSAGES = {
   icmpx: { name: 'icmpx', family: undefined, codes: TYPES.icmpx_code, portUnreachable: 1 },
 } as const;
 type Message = keyof typeof MESSAGES;
+type Codes = { icmp: typeof ICMP_CODE; icmpv6: typeof ICMPV6_CODE; icmpx: typeof ICMPX_CODE };
 const OF_FAMILY = { ip: 'icmp', ip6: 'icmpv6' } as const;
 
-/** The answer to a packet that is rejected. */
-export interface Reject {
-  /** Default: that of the rule's family, or icmpx in inet and bridge. */
-  type?: 'tcp reset' | Message;
-  /** The code of the ICMP message; default port-unreachable. */
-  expr?: Immediate;
-}
+/** The code of an ICMP message: a name or a number. */
+export type RejectCode<M extends Message = Message> = keyof Codes[M] | number;
+
+/**
+ * The answer to a packet that is rejected. Without a type it is the ICMP message of the packet's family (icmpx), with a code of that
+ * message; with a type alone, the code is 0.
+ */
+export type Reject =
+  | { type: 'tcp reset'; expr?: never }
+  | { [M in Message]: { type: M; expr?: RejectCode<M> } }[Message]
+  | { type?: never; expr?: RejectCode<'icmpx'> };
 
 export interface RejectStatement {
   kind: 'reject';
