@@ -14,8 +14,8 @@ import {
 import { isArgumentError, within } from '../../errors.ts';
 import * as C from '../../linux/nf_tables_compat.ts';
 import type { NatFlag } from '../names.ts';
-import type { Info, Layout } from './xt-layout.ts';
-import { matchLayout, targetLayout } from './xt-layouts.ts';
+import type { Info, Layout } from '../xt/layout.ts';
+import { matchLayout, targetLayout } from '../xt/layouts.ts';
 
 /** A port, or a first and a last one. */
 type Ports = [first: number, last: number];

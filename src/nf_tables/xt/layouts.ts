@@ -29,7 +29,7 @@ import {
 import { XT_NFLOG_F_COPY_LEN } from '../../linux/xt_NFLOG.ts';
 import { XT_TCP_INV_DSTPT, XT_TCP_INV_FLAGS, XT_TCP_INV_OPTION, XT_TCP_INV_SRCPT } from '../../linux/xt_tcpudp.ts';
 import { CT_STATUS, LOG_FLAGS, LOG_LEVELS, NAT_FLAGS } from '../names.ts';
-import { arrayOf, fixedText, INET, type Info, IPV4, type Layout, layout, PORTS, truth } from './xt-layout.ts';
+import { arrayOf, fixedText, INET, type Info, IPV4, type Layout, layout, PORTS, truth } from './layout.ts';
 
 /*
  * The C structures of the commonest matches and targets of xtables (include/uapi/linux/netfilter/xt_*.h). They have no attributes: their
