@@ -10,6 +10,9 @@ import { ask } from './probe.ts';
 
 const SOURCES = path.resolve('src');
 
+/** The functions of the sources that declare a structure: its name, and its members with their sizes. */
+const DECLARES: readonly string[] = ['struct', 'plain'];
+
 /** Structures to which kernels append: the beginning is read, and what follows it may be longer. */
 const BEGINNINGS: readonly string[] = ['rtnl_link_stats64'];
 
@@ -62,7 +65,7 @@ export async function layouts(): Promise<Layout[]> {
       found.push({ file: shown(file), struct: value.name, size: value.size, members });
     }
     eachNode(file, node => {
-      if (ts.isCallExpression(node) && ts.isIdentifier(node.expression) && node.expression.text === 'struct')
+      if (ts.isCallExpression(node) && ts.isIdentifier(node.expression) && DECLARES.includes(node.expression.text))
         found.push(structOf(node, shown(file)));
     });
   }
@@ -170,7 +173,7 @@ function structOf(call: ts.CallExpression, file: string): Layout {
     const row = ts.isPropertyAssignment(property) ? property.initializer : undefined;
     const size = row && ts.isArrayLiteralExpression(row) && row.elements[0] ? numberOf(row.elements[0]) : undefined;
     if (size === undefined) throw new Error(`${file}: struct ${name.text} has a member without a plain size`);
-    const member = { name: property.name!.getText(), offset, size };
+    const member = { name: property.name!.getText().replaceAll("'", ''), offset, size };
     offset += size;
     return member;
   });

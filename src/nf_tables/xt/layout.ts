@@ -7,6 +7,8 @@ import {
   type Source,
   Struct,
   type Type,
+  toBytes,
+  toHex,
   toText,
   U16_NE,
   type Writer,
@@ -129,6 +131,9 @@ export interface Layout {
   read(source: Source, start: number, context: Context): Info | undefined;
 }
 
+/** By name and revision. */
+export type Layouts = Readonly<Record<string, Readonly<Record<number, Layout>>>>;
+
 interface LayoutOptions {
   /** Members that are always the same. */
   fixed?: Info;
@@ -211,3 +216,78 @@ export function layout(
 }
 
 const same = (info: Info): Info => info;
+
+// biome-ignore lint/suspicious/noExplicitAny: members are of every type
+type PlainMember = readonly [size: number, type: Type<any>, absent?: unknown, key?: string];
+
+/**
+ * A structure and the names of its members at once. A member's key is its name in camel case, unless a fourth item says another. A member
+ * whose name begins with an underscore is padding, or of the kernel's own: zeros.
+ */
+export function plain(
+  name: string,
+  members: Readonly<Record<string, PlainMember>>,
+  options: LayoutOptions = {},
+): Layout {
+  const structure = new Struct(
+    name,
+    Object.fromEntries(Object.entries(members).map(([member, [size, type]]) => [member, [size, type] as const])),
+  );
+  const named = Object.entries(members)
+    .filter(([member]) => !member.startsWith('_'))
+    .map(([member, [, , absent, key = inCamelCase(member)]]): [string, Field] => [key, [member, absent]]);
+  return layout(structure, Object.fromEntries(named), options);
+}
+
+const inCamelCase = (member: string): string =>
+  member.replace(/^.*\./, '').replace(/_(.)/g, (_, letter: string) => letter.toUpperCase());
+
+/** Members of one type behind each other; a list that is shorter leaves zeros. `size`: of one, in bytes. */
+export function listOf<T>(count: number, size: number, type: Type<T>): Type<T[]> {
+  return {
+    kind: 'array',
+    write(writer, list, context) {
+      if (!Array.isArray(list) || list.length > count) throw rangeError([], `an array of at most ${count}`, list);
+      for (const [i, item] of list.entries()) {
+        try {
+          type.write(writer, item, context);
+        } catch (error) {
+          throw within(error, [i]);
+        }
+      }
+      writer.zeros((count - list.length) * size);
+    },
+    read(source, start, _end, context) {
+      const list: T[] = [];
+      for (let i = 0; i < count; i++) {
+        const item = type.read(source, start + i * size, start + (i + 1) * size, context);
+        if (item === undefined) return undefined;
+        list.push(item);
+      }
+      return list;
+    },
+  };
+}
+
+/** Bytes that are no text, as hex. */
+export function hexBytes(size: number): Type<string> {
+  return {
+    kind: 'bytes',
+    write(writer, value) {
+      const raw = toBytes(value);
+      if (raw === undefined || raw.length !== size) throw typeError([], `${size} bytes as hex`, value);
+      writer.raw(raw);
+    },
+    read: ({ bytes }, start) => toHex(bytes, start, start + size),
+  };
+}
+
+/** `union nf_inet_addr` where no address is one of zeros: always written out. */
+export const INET_OR_ANY: Type<string> = {
+  kind: 'address',
+  write: (writer, value, context) => INET.write(writer, isAny(value) ? null : value, context),
+  read: (source, start, end, context) =>
+    INET.read(source, start, end, context) ?? (context.family === C.NFPROTO_IPV6 ? '::' : '0.0.0.0'),
+};
+
+const isAny = (address: unknown): boolean => address === '::' || address === '0.0.0.0';
