@@ -41,6 +41,8 @@ const ALLOWED: Record<string, readonly string[]> = {
 
   // The APIs: none imports another, but for one.
   nftables: [...KERNEL, 'nf_tables', 'nft'],
+  // The other language of nf_tables, and its API on the transactions of the first.
+  iptables: [...KERNEL, 'nf_tables', 'nft', 'nftables'],
   // It ends the tracked connections of what it drains.
   ipvs: [...KERNEL, 'ip_vs', 'ipvsadm', 'conntrack'],
   nflog: [...KERNEL, 'ctnetlink'],

@@ -1,0 +1,4 @@
+import type { ExtensionRow } from '../extension.ts';
+
+/** The matches. */
+export const matchRows = (): readonly ExtensionRow[] => [];
