@@ -20,7 +20,10 @@ export default defineConfig([
     format: 'esm',
     target: 'node20',
     dts: true,
-    sourcemap: true,
+    // packing/finish.ts does the rest of what makes it small.
+    esbuildOptions(options) {
+      options.minifySyntax = true;
+    },
     splitting: true,
     clean: true,
   },
@@ -36,6 +39,9 @@ export default defineConfig([
       fuzz: 'bench/fuzz.ts',
       house: 'bench/house.ts',
       demo: 'examples/deployment/main.ts',
+      finish: 'packing/finish.ts',
+      pack: 'packing/pack.ts',
+      sizes: 'packing/sizes.ts',
     },
     outDir: 'build',
     format: 'esm',
@@ -44,6 +50,6 @@ export default defineConfig([
     splitting: true,
     clean: true,
     // The programs import the package by its name, through its own `exports`, as its users do.
-    external: [/^netsteer/, 'pino', 'typescript'],
+    external: [/^netsteer/, 'pino', 'typescript', 'esbuild', 'rolldown'],
   },
 ]);

@@ -1,8 +1,8 @@
-import { createRequire } from 'node:module';
 import { StateError } from '../errors.ts';
 import type { Ffi, Watch } from './ffi.ts';
 import { bindAll, type CType, type Signature } from './functions.ts';
 import { CallsByNode } from './off-thread.ts';
+import { requirePackage } from './require.ts';
 import { type Uv, UvWatches } from './uv-watch.ts';
 
 type Callable = (...values: unknown[]) => number | string;
@@ -27,10 +27,9 @@ const TYPES: Record<CType, string> = {
 
 /** Loads the fork of ffi-napi that still builds, which the user has installed. */
 export function loadFfiNapi(): Ffi {
-  const require = createRequire(import.meta.url);
   try {
-    const { version } = require(`${PACKAGE}/package.json`) as { version: string };
-    return new FfiNapiBackend(require(PACKAGE) as FfiNapi, version);
+    const { version } = requirePackage(`${PACKAGE}/package.json`) as { version: string };
+    return new FfiNapiBackend(requirePackage(PACKAGE) as FfiNapi, version);
   } catch (cause) {
     throw new StateError('ERR_FFI', `${PACKAGE} cannot be loaded: install it, and let its install script run`, cause);
   }

@@ -1,4 +1,3 @@
-import { createRequire } from 'node:module';
 import { isMainThread } from 'node:worker_threads';
 import { StateError } from '../errors.ts';
 import { SYS_close_range } from '../linux/syscall.ts';
@@ -7,6 +6,7 @@ import type { Ffi, Watch } from './ffi.ts';
 import { bindAll, type CType, type Signature } from './functions.ts';
 import { type KoffiPoll, type PollHandle, WorkerWatches } from './koffi-worker.ts';
 import { OpenWatches } from './open-watches.ts';
+import { requirePackage } from './require.ts';
 import { runtime } from './runtime.ts';
 import { TimerWatches } from './timer-watch.ts';
 
@@ -23,7 +23,7 @@ interface Koffi extends KoffiPoll {
 export function loadKoffi(): Ffi {
   let koffi: Koffi;
   try {
-    koffi = createRequire(import.meta.url)('koffi') as Koffi;
+    koffi = requirePackage('koffi') as Koffi;
   } catch (cause) {
     const hint = 'its binary is an optional dependency of the package koffi: install without --omit=optional';
     throw new StateError('ERR_FFI', `koffi cannot be loaded; ${hint}`, cause);

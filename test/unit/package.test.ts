@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import { describe, expect, test } from 'vitest';
+import { packedPage } from '../../packing/pages.ts';
 
 interface Entry {
   readonly name?: string;
@@ -79,7 +80,7 @@ describe('the bill of materials (npm sbom)', () => {
 });
 
 describe('the package', () => {
-  test('has the library, its sources and its documents, and nothing else', () => {
+  test('has the library, its program and its documents, and nothing else', () => {
     const answer: unknown = JSON.parse(npm('pack', '--dry-run', '--json', '--ignore-scripts'));
     // npm 11.19 names it; those before it give a list.
     const [packed] = (Array.isArray(answer) ? answer : Object.values(answer as object)) as {
@@ -88,8 +89,10 @@ describe('the package', () => {
     const files = packed!.files.map(({ path }) => path);
     const ofItself = ['CHANGELOG.md', 'LICENSE', 'README.md', 'SECURITY.md', 'package.json'];
     expect(files.filter(path => !path.includes('/')).sort()).toEqual(ofItself);
-    for (const path of ['bin/netsteer.js', 'src/index.ts']) expect(files).toContain(path);
-    expect(files.filter(path => path.includes('/') && !/^(bin|dist|src|native)\//.test(path))).toEqual([]);
+    expect(files).toContain('bin/netsteer.js');
+    expect(files.filter(path => path.includes('/') && !/^(bin\/netsteer|dist\/.*)\.(js|d\.ts)$/.test(path))).toEqual(
+      [],
+    );
     expect(files.filter(path => /(^|\/)(\.|node_modules)|\.test\.|\.(pem|key|tgz)$/.test(path))).toEqual([]);
   });
 
@@ -102,4 +105,17 @@ describe('the package', () => {
     const { scripts } = manifest as { scripts: Record<string, string> };
     expect(Object.keys(scripts).filter(name => /^(pre|post)?(install|prepare|publish)/.test(name))).toEqual([]);
   });
+});
+
+test('a packed page links into the repository that package.json names, at the tag of the version', () => {
+  const page =
+    '# netsteer\n\nSee [Balance](docs/guide/balance.md), [docs/ipvs.md](docs/ipvs.md#drain) and [SECURITY.md](SECURITY.md).\n';
+  expect(packedPage(page, { version: '1.2.3', repository: { url: 'git+https://example.org/a/netsteer.git' } })).toBe(
+    '# netsteer\n\nSee [Balance](https://example.org/a/netsteer/blob/v1.2.3/docs/guide/balance.md), ' +
+      '[docs/ipvs.md](https://example.org/a/netsteer/blob/v1.2.3/docs/ipvs.md#drain) and [SECURITY.md](SECURITY.md).\n',
+  );
+  expect(packedPage(page, { version: '1.2.3' })).toBe(
+    '# netsteer\n\nPaths like `docs/ipvs.md` are in the repository, at the tag v1.2.3.\n\n' +
+      'See Balance (`docs/guide/balance.md`), `docs/ipvs.md` and [SECURITY.md](SECURITY.md).\n',
+  );
 });

@@ -25,15 +25,14 @@ beforeAll(() => {
     'package.json',
     'package-lock.json',
     'bin',
-    'src',
-    'native',
+    'build',
     'dist',
     'README.md',
     'LICENSE',
     'CHANGELOG.md',
     'SECURITY.md',
   ])
-    if (fs.existsSync(name)) fs.cpSync(name, join(folder, name), { recursive: true });
+    fs.cpSync(name, join(folder, name), { recursive: true });
   const key = join(folder, 'key');
   execFileSync('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-C', 'test', '-f', key]);
   const signers = join(folder, 'allowed_signers');
@@ -60,6 +59,9 @@ test('the commands of docs/releasing.md pack, sign and check a release, and noti
   const contents = execFileSync('tar', ['-tzf', tarball], { encoding: 'utf8' });
   for (const name of ['SECURITY.md', 'LICENSE', 'CHANGELOG.md']) expect(contents).toContain(`package/${name}\n`);
 
+  // npm has put back the pages of the repository.
+  expect(fs.readFileSync(join(folder, 'README.md'), 'utf8')).toBe(fs.readFileSync('README.md', 'utf8'));
+
   run(commandsOf('3. Sign'));
   expect(run(commandsOf('4. Check'))).toMatch(/netsteer-.*\.tgz: OK\nsbom\.cdx\.json: OK\n/);
 
@@ -68,4 +70,22 @@ test('the commands of docs/releasing.md pack, sign and check a release, and noti
   fs.writeFileSync(tarball, first);
   fs.appendFileSync(join(folder, 'release', 'SHA512SUMS'), '\n');
   expect(() => run(commandsOf('4. Check'))).toThrow(/incorrect signature|Could not verify/i);
+});
+
+test('every link of the packed pages leads to a file of the package', () => {
+  const unpacked = join(folder, 'unpacked');
+  fs.mkdirSync(unpacked);
+  run(`npm pack --pack-destination ${unpacked}`);
+  execFileSync('tar', ['-xzf', join(unpacked, fs.readdirSync(unpacked)[0]!), '-C', unpacked]);
+  const pages = fs.readdirSync(join(unpacked, 'package')).filter(name => name.endsWith('.md'));
+  expect(pages.sort()).toEqual(['CHANGELOG.md', 'README.md', 'SECURITY.md']);
+  for (const page of pages) {
+    const text = fs.readFileSync(join(unpacked, 'package', page), 'utf8');
+    const links = [...text.matchAll(/\]\((?!https?:)([^)#]+)/g)].map(match => match[1]!);
+    expect(links.filter(link => !fs.existsSync(join(unpacked, 'package', link)))).toEqual([]);
+    // What was a link still says where to look.
+    const named = [...text.matchAll(/`((?:docs|examples|test)\/[^`]+\.(?:md|ts))`/g)].map(match => match[1]!);
+    expect(named.filter(file => !fs.existsSync(file))).toEqual([]);
+    if (page === 'README.md') expect(named).toContain('docs/guide/balance.md');
+  }
 });
