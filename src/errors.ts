@@ -56,6 +56,16 @@ const DECODE_ERROR = Symbol.for('netsteer.DecodeError');
 const STATE_ERROR = Symbol.for('netsteer.StateError');
 const ARGUMENT_ERROR = Symbol.for('netsteer.ArgumentError');
 
+/** A place in a text that the caller gave, and the lines that show it. */
+export interface TextPlace {
+  source: string;
+  line: number;
+  column: number;
+  endColumn: number;
+  /** The line of the text, and a line with carets under it. */
+  excerpt: string;
+}
+
 export interface NetlinkErrorOptions {
   /** Negative, as in Node. */
   errno: number;
@@ -67,6 +77,8 @@ export interface NetlinkErrorOptions {
   kernelMessage?: string | undefined;
   hint?: string | undefined;
   request?: Uint8Array | undefined;
+  /** The place in the caller's text that the refused part was made from. */
+  place?: TextPlace | undefined;
   cause?: unknown;
 }
 
@@ -94,6 +106,14 @@ export class NetlinkError extends Error {
   declare readonly kernelMessage: string | undefined;
   /** The usual cause, and what to do. */
   declare readonly hint: string | undefined;
+  /** The name of the text that the request was made from. Only of errors from a text, with `line`, `column` and `endColumn`. */
+  declare readonly source: string | undefined;
+  /** The line of the text that was refused, from 1. */
+  declare readonly line: number | undefined;
+  /** The first byte of the part that was refused, from 1. */
+  declare readonly column: number | undefined;
+  /** The last byte of that part. */
+  declare readonly endColumn: number | undefined;
   /** The bytes that were sent. Not enumerable, so that they do not get into logs. */
   declare readonly request: Uint8Array | undefined;
 
@@ -105,13 +125,16 @@ export class NetlinkError extends Error {
     if (attribute !== undefined) message += ` (${attribute})`;
     if (options.kernelMessage) message += `: ${options.kernelMessage}`;
     if (options.hint) message += `: ${options.hint}`;
-    super(printable(message), options.cause === undefined ? undefined : { cause: options.cause });
+    message = printable(message);
+    if (options.place !== undefined) message += `\n${options.place.excerpt}`;
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.code = code;
     this.errno = options.errno;
     this.syscall = options.syscall;
     this.path = path;
     const { operation, subject, kernelMessage, hint } = options;
-    tell(this, { operation, subject, attribute, kernelMessage, hint });
+    const { source, line, column, endColumn } = options.place ?? {};
+    tell(this, { operation, subject, attribute, kernelMessage, hint, source, line, column, endColumn });
     hide(this, 'request', options.request);
     hide(this, NETLINK_ERROR, true);
   }
@@ -266,6 +289,8 @@ export interface ArgumentError extends Error {
   readonly attribute: string;
   /** The value that was refused; not enumerable. */
   readonly value: unknown;
+  /** What nft says of it, if the argument is a part of nft's language. Not enumerable. */
+  nftMessage?: string;
 }
 
 /** Describes a refused value in a few characters, safe to print. */
@@ -361,7 +386,14 @@ export function elsewhere(error: unknown, translate: (path: Path) => Path): unkn
   const path = translate(error.path);
   const tail = error.message.slice(error.message.indexOf(': expected '));
   const Class = error instanceof RangeError ? RangeError : TypeError;
-  return badArgument(new Class(`${printable(formatPath(path))}${tail}`), error.code, path, error.value);
+  const moved = badArgument(new Class(`${printable(formatPath(path))}${tail}`), error.code, path, error.value);
+  return error.nftMessage === undefined ? moved : inNftsWords(moved, error.nftMessage);
+}
+
+/** Gives an error the words in which nft says the same. */
+export function inNftsWords<E extends ArgumentError>(error: E, message: string): E {
+  hide(error, 'nftMessage', message);
+  return error;
 }
 
 /** The same error with a shorter path: without its first part, if that is `outer`. */
