@@ -1,5 +1,12 @@
 import { defineConfig } from 'tsup';
 
+/**
+ * Stands at the top of each file of declarations, so that they hold without @types/node and without the newest `lib`: `using` has its
+ * symbols, and AbortSignal is known. The empty interface is merged with that of the DOM or of Node.
+ */
+const DECLARATIONS = `/// <reference lib="esnext.disposable" />
+declare global { interface AbortSignal {} }`;
+
 /** The two things that are built: the package, and the programs of this repository that use it as a user would. */
 export default defineConfig([
   {
@@ -19,7 +26,7 @@ export default defineConfig([
     outDir: 'dist',
     format: 'esm',
     target: 'node20',
-    dts: true,
+    dts: { banner: DECLARATIONS },
     // packing/finish.ts does the rest of what makes it small.
     esbuildOptions(options) {
       options.minifySyntax = true;

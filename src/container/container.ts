@@ -1,8 +1,7 @@
 import fs from 'node:fs';
-import { type InspectOptions, inspect } from 'node:util';
 import { checkInteger, checkObject } from '../codec/index.ts';
 import { NetNsError, typeError } from '../errors.ts';
-import { inspected } from '../inspect.ts';
+import { inspected, PRINTED } from '../inspect.ts';
 import { Ipvs } from '../ipvs/index.ts';
 import { ClosedTransport } from '../netlink/closed-transport.ts';
 import { Exchange } from '../netlink/index.ts';
@@ -299,7 +298,7 @@ export class Container {
     return () => this.#attached.delete(handle);
   }
 
-  [inspect.custom](_depth: number, options: InspectOptions): string {
+  [PRINTED](_depth: number, options: object): string {
     const id = this.#id === undefined ? {} : { id: this.#id };
     return inspected(this, { ...id, netns: this.netns.inode, ended: this.ended }, options);
   }

@@ -1,5 +1,4 @@
-import { type InspectOptions, inspect } from 'node:util';
-import { inspected } from '../inspect.ts';
+import { inspected, PRINTED } from '../inspect.ts';
 import { checkSignal } from '../signal.ts';
 import type { Exchange } from './exchange.ts';
 import type { Operation } from './operation.ts';
@@ -100,7 +99,7 @@ class BaseHandle {
     await this.exchange.lifetime.close();
   }
 
-  [inspect.custom](_depth: number, options: InspectOptions): string {
+  [PRINTED](_depth: number, options: object): string {
     return inspected(this, { netns: this.exchange.transport.netnsInode, closed: this.closed }, options);
   }
 }

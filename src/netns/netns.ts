@@ -1,8 +1,8 @@
 import fs from 'node:fs';
-import { type InspectOptions, inspect, types } from 'node:util';
+import { types } from 'node:util';
 import { NetNsError, rangeError, typeError } from '../errors.ts';
 import { Descriptor, type Ffi, ffi } from '../ffi/index.ts';
-import { inspected } from '../inspect.ts';
+import { inspected, PRINTED } from '../inspect.ts';
 import { O_CLOEXEC, O_NONBLOCK, O_RDONLY } from '../linux/fcntl.ts';
 import { NS_GET_NSTYPE } from '../linux/nsfs.ts';
 import { CLONE_NEWNET } from '../linux/sched.ts';
@@ -300,7 +300,7 @@ export class NetNs {
     return dev === this.device && ino === this.inode;
   }
 
-  [inspect.custom](_depth: number, options: InspectOptions): string {
+  [PRINTED](_depth: number, options: object): string {
     return inspected(this, { inode: this.inode, ...(this.closed && { closed: true }) }, options);
   }
 

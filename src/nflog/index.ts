@@ -9,5 +9,5 @@ export type { Family, Hook, SocketSide } from './hooks.ts';
 export { Nflog, type NflogOptions, type NflogStats } from './nflog.ts';
 export type { Packet, RuleResolver, Vlan } from './packet.ts';
 export type { Loss } from './reader.ts';
-export type { Capture, Rotation, Sink } from './sinks/capture.ts';
+export type { Capture, Rotation, Sink, WritableTarget } from './sinks/capture.ts';
 export type { RecordField, RecordLevel, RecordLogger, RecordOptions } from './sinks/records.ts';

@@ -1,4 +1,3 @@
-import type { Writable } from 'node:stream';
 import { checkInteger, checkObject, checkString } from '../codec/index.ts';
 import { rangeError, typeError } from '../errors.ts';
 import { NETLINK_NETFILTER, NETLINK_NO_ENOBUFS, NETLINK_ROUTE } from '../linux/netlink.ts';
@@ -30,6 +29,7 @@ import {
   type LogSink,
   type Rotation,
   type Sink,
+  type WritableTarget,
 } from './sinks/capture.ts';
 import { Delivery } from './sinks/delivery.ts';
 import { type CaptureFormat, PcapFormat } from './sinks/pcap.ts';
@@ -309,7 +309,7 @@ export class Nflog<R = unknown> extends syncAndAsync(NflogOperations) implements
    * const capture = nflog.toPcap(fs.createWriteStream('web1.pcap'));
    * await capture.finished;
    */
-  toPcap(writable: Writable, rotate?: Rotation): Capture {
+  toPcap(writable: WritableTarget, rotate?: Rotation): Capture {
     return this.#capture(() => new PcapFormat(), writable, rotate);
   }
 
@@ -322,7 +322,7 @@ export class Nflog<R = unknown> extends syncAndAsync(NflogOperations) implements
    * const file = (index: number) => fs.createWriteStream(`web1-${index}.pcapng`);
    * nflog.toPcapng(file(0), { bytes: 100_000_000, next: file });
    */
-  toPcapng(writable: Writable, rotate?: Rotation): Capture {
+  toPcapng(writable: WritableTarget, rotate?: Rotation): Capture {
     return this.#capture(() => new PcapngFormat(this.#origin), writable, rotate);
   }
 
@@ -331,9 +331,9 @@ export class Nflog<R = unknown> extends syncAndAsync(NflogOperations) implements
     return this.#name === undefined ? namespace : `${this.#name}, ${namespace}`;
   }
 
-  #capture(format: () => CaptureFormat, writable: Writable, rotate: Rotation | undefined): Capture {
+  #capture(format: () => CaptureFormat, target: WritableTarget, rotate: Rotation | undefined): Capture {
     this.#mustBeOpen();
-    checkWritable(writable, ['writable']);
+    const writable = checkWritable(target, ['writable']);
     const sink = new CaptureSink(format(), writable, checkRotation(rotate), this.#backlog);
     return this.#add(sink, () => void sink.attach(this.#delivery));
   }

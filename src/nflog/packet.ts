@@ -1,6 +1,6 @@
-import { inspect } from 'node:util';
 import { eachAttribute, NO_CONTEXT, type Source, sourceOf, toHex, type UnknownAttribute } from '../codec/index.ts';
 import { DecodeError } from '../errors.ts';
+import { PRINTED } from '../inspect.ts';
 import { ARPHRD_ETHER, ARPHRD_LOOPBACK } from '../linux/if_arp.ts';
 import { ETH_HLEN } from '../linux/if_ether.ts';
 import { ofThread } from '../thread.ts';
@@ -363,7 +363,7 @@ export class Packet<R = unknown> {
     return all;
   }
 
-  [inspect.custom](_depth: number, options: object, show: typeof inspect): string {
+  [PRINTED](_depth: number, options: object, show: (value: unknown, options: object) => string): string {
     return `Packet ${show(this.toJSON(), options)}`;
   }
 }

@@ -6,6 +6,13 @@ import type { Packet } from '../packet.ts';
 import { Backlog, type Consumer } from './delivery.ts';
 import type { CaptureFormat } from './pcap.ts';
 
+/** A writable stream, as Node has them: a file, a pipe, `process.stdout`. */
+export interface WritableTarget {
+  write(chunk: Uint8Array): boolean;
+  end(): unknown;
+  on(event: string, listener: (...values: unknown[]) => void): unknown;
+}
+
 /** When a file is full, and which file comes next. Give `bytes`, `seconds` or both. */
 export interface Rotation {
   /**
@@ -22,7 +29,7 @@ export interface Rotation {
    * Returns the Writable of file number `index` (the one given to `toPcap` is number 0). The log's `backlog` applies
    * until it has.
    */
-  next(index: number): Writable | Promise<Writable>;
+  next(index: number): WritableTarget | Promise<WritableTarget>;
 }
 
 /** Writes a log's packets until it or the log is ended. */

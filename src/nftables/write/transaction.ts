@@ -1,6 +1,5 @@
-import { type InspectOptions, inspect } from 'node:util';
 import { type Path, typeError, within } from '../../errors.ts';
-import { inspected } from '../../inspect.ts';
+import { inspected, PRINTED } from '../../inspect.ts';
 import { NLM_F_ACK } from '../../linux/netlink.ts';
 import { NFNL_SUBSYS_NFTABLES } from '../../linux/nfnetlink.ts';
 import { clearFlags, writeBatchBegin, writeBatchEnd } from '../../netlink/index.ts';
@@ -241,7 +240,7 @@ export class Transaction {
   }
 
   /** As it was written: `Transaction [ { add: { table: ... } }, ... ]`. */
-  [inspect.custom](_depth: number, options: InspectOptions): string {
+  [PRINTED](_depth: number, options: { depth?: number | null }): string {
     const written = this.operations.map(({ verb, subject }) => ({ [verb]: subject }));
     // Two levels are the verb's and the kind's.
     return inspected(this, written, { ...options, depth: (options.depth ?? 2) + 2 });
