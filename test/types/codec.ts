@@ -20,7 +20,7 @@ import {
   u8,
   u32be,
   u64be,
-} from '../../src/codec/index.ts';
+} from 'netsteer/netlink';
 import { proof, type Same } from './assert.ts';
 
 const item = attributes('ITEM', { id: u32be(1), label: opt(string(2, 15)) });

@@ -1,6 +1,6 @@
-import type { Ipvs, ServiceEntry } from '../../src/ipvs/index.ts';
-import { type Exchange, type Operation, syncAndAsync } from '../../src/netlink/index.ts';
-import type { Nftables, Ruleset, RulesetJson, Table, Transaction } from '../../src/nftables/index.ts';
+import type { Ipvs, ServiceEntry } from 'netsteer/ipvs';
+import { type Exchange, type Operation, syncAndAsync } from 'netsteer/netlink';
+import type { Nftables, Ruleset, RulesetJson, Table, Transaction } from 'netsteer/nftables';
 import { proof, type Same } from './assert.ts';
 
 declare class ThingOperations {

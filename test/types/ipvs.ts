@@ -1,4 +1,4 @@
-import type { DestinationPatch, Ipvs, IpvsOperation, ServiceKey, ServicePatch } from '../../src/ipvs/index.ts';
+import type { DestinationPatch, Ipvs, IpvsOperation, ServiceKey, ServicePatch } from 'netsteer/ipvs';
 
 /* Patches: what may be left out may be undefined, which takes it away (exactOptionalPropertyTypes); what must be there may not. */
 declare const ipvs: Ipvs;

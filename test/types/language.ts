@@ -1,4 +1,4 @@
-import type { JsonExpression, NftDocument, NftQuery, Statement } from '../../src/nftables/index.ts';
+import type { JsonExpression, NftDocument, NftQuery, Statement } from 'netsteer/nftables';
 import { proof, type Same } from './assert.ts';
 
 /* nft's JSON as libnftables-json(5) has it: what a TypeScript user writes, and what the compiler refuses. */

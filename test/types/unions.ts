@@ -1,8 +1,8 @@
-import type { BatchError, NetlinkError, StateError } from '../../src/errors.ts';
-import type { Destination, Service, ServiceKey } from '../../src/ipvs/index.ts';
-import type { NetNs, NetNsReference } from '../../src/netns/index.ts';
-import type { Expression, Rule, Statement } from '../../src/nftables/index.ts';
-import { Nftables, Transaction } from '../../src/nftables/index.ts';
+import type { BatchError, NetlinkError, StateError } from 'netsteer';
+import type { Destination, Service, ServiceKey } from 'netsteer/ipvs';
+import type { NetNs, NetNsReference } from 'netsteer/netns';
+import type { Expression, Rule, Statement } from 'netsteer/nftables';
+import { Nftables, Transaction } from 'netsteer/nftables';
 import { proof, type Same } from './assert.ts';
 
 /* A service is one of a protocol, address and port, or one of a firewall mark. */

@@ -29,7 +29,7 @@ import {
   tcp,
   tcpOption,
   udp,
-} from '../../src/nftables/index.ts';
+} from 'netsteer/nftables';
 import { proof, type Same } from './assert.ts';
 
 /* Values of fields are the names that exist, and numbers for all others. Sets, ranges, prefixes, lists and expressions stand beside them. */
