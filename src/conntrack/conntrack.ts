@@ -1,8 +1,16 @@
 import { checkInteger, checkObject, NO_CONTEXT } from '../codec/index.ts';
-import { expectationTable, statisticsTable } from '../ctnetlink/tables.ts';
-import { isNotFound, rangeError, StateError, typeError, UnsupportedError } from '../errors.ts';
+import { expectationTable } from '../ctnetlink/tables.ts';
+import { isNotFound, rangeError, StateError, typeError } from '../errors.ts';
 import { NETLINK_NETFILTER, NLM_F_CREATE, NLM_F_EXCL } from '../linux/netlink.ts';
-import { Exchange, NetlinkSocket, type Operation, openWatcher, syncAndAsync } from '../netlink/index.ts';
+import {
+  type Call,
+  Exchange,
+  type Message,
+  NetlinkSocket,
+  type Operation,
+  openWatcher,
+  syncAndAsync,
+} from '../netlink/index.ts';
 import { type NetNs, netnsOf } from '../netns/netns.ts';
 import { type Logger, Observer } from '../observe.ts';
 import { checkSignal } from '../signal.ts';
@@ -18,7 +26,7 @@ import { CheckedFilter, type FlowFilter } from './filter.ts';
 import { checkReference, type Flow, type FlowReference, numberOfFamily } from './flow.ts';
 import { flushMatching } from './flush.ts';
 import { ConntrackMonitor, type ConntrackMonitorOptions, groupsOf, MONITOR_BUFFER_BYTES } from './monitor.ts';
-import { checkNewFlow, checkPatch, type FlowPatch, type NewFlow } from './new-flow.ts';
+import { checkNewFlow, checkPatch, droppedField, type FlowPatch, mayBeDropped, type NewFlow } from './new-flow.ts';
 import {
   attributesAt,
   countFlows,
@@ -32,9 +40,14 @@ import {
   flushCall,
   type Refusals,
   readFlow,
-  STATISTICS_MESSAGE,
 } from './requests.ts';
 import { ConntrackSettings } from './settings.ts';
+import {
+  type ConntrackStatistics,
+  type ExpectationStatistics,
+  expectationStatisticsOf,
+  statisticsOf,
+} from './statistics.ts';
 import { FlowView } from './view.ts';
 
 /** The namespace that `Conntrack.open` works in, and its logger. */
@@ -56,30 +69,6 @@ export interface ListOptions {
   signal?: AbortSignal;
 }
 
-/** The counters of one processor in the namespace. They start at zero when the namespace is created. */
-export interface ConntrackStatistics {
-  /** The processor's number. */
-  cpu: number;
-  /** Look-ups that found an entry. */
-  found: number;
-  /** Packets that could not be tracked. */
-  invalid: number;
-  insert: number;
-  insertFailed: number;
-  /** Packets dropped because no entry could be made. */
-  drop: number;
-  /** Entries that the kernel ended early because the table was full. */
-  earlyDrop: number;
-  /** Errors, such as ICMP errors, that belong to no entry. */
-  error: number;
-  /** Look-ups that started again because the table was resized. */
-  searchRestart: number;
-  /** Times that two packets began the same flow at once. */
-  clashResolve: number;
-  /** Packets dropped because a hash chain of the table was too long. */
-  chainTooLong: number;
-}
-
 const DEFAULT_LIMIT = 1 << 20;
 const MAX_LIMIT = 1 << 24;
 
@@ -99,7 +88,7 @@ const UPDATE: Refusals = {
       'its timeout is fixed (status fixed-timeout), or this needs CAP_NET_ADMIN in the user namespace that owns the network namespace',
     EBUSY: 'it has another helper, or a flag of the status cannot be set',
     EOPNOTSUPP: 'a flow that has begun gets no helper',
-    ENOSPC: 'this flow has no room for labels: no rule of the namespace used `ct label` when it began',
+    ENOSPC: 'this flow has no room for labels: when it began, no rule of the namespace set a label (`ct label set`)',
   },
   blame: { EBUSY: ['helper'], EOPNOTSUPP: ['helper'], ENOSPC: ['labels'] },
 };
@@ -109,6 +98,7 @@ const EXPECT: Refusals = {
     ENOENT: 'there is no flow that `master` names',
     EOPNOTSUPP: 'the master has no helper',
     EEXIST: 'this is expected already',
+    EINVAL: 'the helper has fewer classes, or no module that is loaded has this function',
   },
   blame: { ENOENT: ['master'], EOPNOTSUPP: ['master'], EEXIST: ['tuple'] },
 };
@@ -171,14 +161,27 @@ export class ConntrackOperations {
     const { family, wire } = checked.request();
     const view = new FlowView();
     let number = 0;
+    return yield* this.#dump(flowCall(name, family, wire, { subject: filter }), message => {
+      if (message.type !== FLOW_MESSAGE) return undefined;
+      const { source, payload, end } = message;
+      if (!checked.matches(source, view.read(source, attributesAt(payload), end))) return undefined;
+      if (++number > limit) throw tooMany(limit);
+      return readFlow(message);
+    });
+  }
+
+  /** Sends a request. If the kernel has no ctnetlink, the error says so. */
+  *#send(call: Call): Operation<void> {
     try {
-      return yield* this.#exchange.dump(flowCall(name, family, wire, { subject: filter }), message => {
-        if (message.type !== FLOW_MESSAGE) return undefined;
-        const { source, payload, end } = message;
-        if (!checked.matches(source, view.read(source, attributesAt(payload), end))) return undefined;
-        if (++number > limit) throw tooMany(limit);
-        return readFlow(message);
-      });
+      yield* this.#exchange.request(call);
+    } catch (error) {
+      throw yield* explained(this.#exchange, error);
+    }
+  }
+
+  *#dump<T>(call: Call, read: (message: Message) => T | undefined): Operation<T[]> {
+    try {
+      return yield* this.#exchange.dump(call, read);
     } catch (error) {
       throw yield* explained(this.#exchange, error);
     }
@@ -207,7 +210,7 @@ export class ConntrackOperations {
       );
     } catch (error) {
       if (isNotFound(error)) return undefined;
-      throw error;
+      throw yield* explained(this.#exchange, error);
     }
   }
 
@@ -227,37 +230,38 @@ export class ConntrackOperations {
    *
    * @param flow `protocol`, `original`, `timeoutSeconds` (1 to 2,147,483), and any other field of a flow. A flow that was read is accepted.
    * @throws NetlinkError EEXIST the entry exists
-   * @throws UnsupportedError `labels` are given, but no rule of the namespace uses `ct label`, so the kernel would drop them
+   * @throws UnsupportedError the kernel would drop a field: `labels` where no rule of the namespace sets a label, `synproxy` and `dccp` where
+   *   the kernel is built without them. The entry is then removed again.
    * @example
    * await ct.create({ protocol: 'udp', timeoutSeconds: 60, original: { source: '10.0.0.1', sourcePort: 4000, destination: '10.0.0.2', destinationPort: 53 } });
    */
   *create(flow: NewFlow): Operation<void> {
     const { family, wire } = checkNewFlow(flow);
     const flags = NLM_F_CREATE | NLM_F_EXCL;
-    yield* this.#exchange.request(flowCall('new', family, wire, { subject: flow, flags, refusals: CREATE }));
-    if (wire.labels === undefined) return;
-    // The kernel silently drops the labels if a flow has no room for them.
-    const { original, zone } = wire;
+    yield* this.#send(flowCall('new', family, wire, { subject: flow, flags, refusals: CREATE }));
+    if (!mayBeDropped(wire)) return;
     const made = yield* this.get({ protocol: flow.protocol, original: flow.original, zone: flow.zone ?? 0 });
-    if (made === undefined || made.labels.length > 0) return;
-    yield* this.#exchange.request(
-      deleteCall(family, { original: original!, ...(zone !== undefined && { zone }) }, flow),
-    );
-    throw new UnsupportedError('labels of a flow', undefined, 'no rule of the namespace uses `ct label`');
+    const dropped = made && droppedField(wire, made);
+    if (dropped === undefined) return;
+    const { original, zone } = wire;
+    yield* this.#send(deleteCall(family, { original: original!, ...(zone !== undefined && { zone }) }, flow));
+    throw dropped;
   }
 
   /**
    * Changes a flow.
    *
    * @param flow one direction, or a flow that was read
-   * @param patch the changes: `timeoutSeconds`, `mark`, `status`, `labels`, `helper`; other fields stay as they are
+   * @param patch the changes: `timeoutSeconds`, `mark`, `status`, `labels`, `helper`, `tcp`, `sctp`, `dccp`, `sequenceAdjustment`,
+   *   `synproxy`; other fields stay as they are
    * @throws NetlinkError ENOENT there is no such flow, EPERM its timeout is fixed, ENOSPC it has no room for labels
+   * @throws UnsupportedError the flow has no room for `sequenceAdjustment` or `synproxy`. The other changes have been made.
    * @example
    * for (const flow of await ct.list({ mark: 1 })) await ct.update(flow, { mark: 2 });
    */
   *update(flow: FlowReference, patch: FlowPatch): Operation<void> {
     const { family, wire: original, zone } = checkReference(flow);
-    const changes = checkPatch(patch);
+    const changes = checkPatch(patch, flow.protocol);
     if (changes.status !== undefined) {
       // The kernel refuses a status that leaves out a flag which is set and cannot be cleared, so those flags are sent again.
       const found = yield* this.get(flow);
@@ -265,7 +269,11 @@ export class ConntrackOperations {
       changes.status = [...new Set([...kept, ...(patch.status ?? [])])];
     }
     const wire = { original, ...(zone !== undefined && { zone }), ...changes };
-    yield* this.#exchange.request(flowCall('new', numberOfFamily(family), wire, { subject: flow, refusals: UPDATE }));
+    yield* this.#send(flowCall('new', numberOfFamily(family), wire, { subject: flow, refusals: UPDATE }));
+    if (!mayBeDropped(changes)) return;
+    const changed = yield* this.get(flow);
+    const dropped = changed && droppedField(changes, changed);
+    if (dropped !== undefined) throw dropped;
   }
 
   /**
@@ -283,7 +291,7 @@ export class ConntrackOperations {
     const { id } = options;
     if (id !== undefined) checkInteger(id, ['id'], 0, 0xffffffff);
     const wire = { original, ...(zone !== undefined && { zone }), ...(id !== undefined && { id }) };
-    yield* this.#exchange.request(deleteCall(numberOfFamily(family), wire, flow));
+    yield* this.#send(deleteCall(numberOfFamily(family), wire, flow));
   }
 
   /**
@@ -306,7 +314,7 @@ export class ConntrackOperations {
     checkSignal(options.signal, ['signal']);
     if (filter === undefined) {
       const number = yield* this.count();
-      yield* this.#exchange.request(flushCall());
+      yield* this.#send(flushCall());
       return number;
     }
     const checked = new CheckedFilter(filter);
@@ -335,7 +343,7 @@ export class ConntrackOperations {
     const master = filter.master === undefined ? undefined : checkReference(filter.master, ['master']);
     const family = master === undefined ? 0 : numberOfFamily(master.family);
     const wire = master === undefined ? {} : { master: master.wire, ...(master.zone && { zone: master.zone }) };
-    const read = yield* this.#exchange.dump(expectationCall('get', family, wire, { subject: filter }), message => {
+    const read = yield* this.#dump(expectationCall('get', family, wire, { subject: filter }), message => {
       const { type, source, payload, end } = message;
       if (type !== EXPECTATION_MESSAGE) return undefined;
       const found = expectationTable.read(source, attributesAt(payload), end, NO_CONTEXT);
@@ -347,18 +355,25 @@ export class ConntrackOperations {
   /**
    * Makes a helper expect a connection.
    *
-   * @param expectation `master` is one direction of the flow that has the helper, `tuple` is the expected connection
-   * @throws NetlinkError ENOENT there is no such master, EOPNOTSUPP the master has no helper, EEXIST the expectation exists
+   * @param expectation `master` is one direction of the flow that has the helper, `tuple` is the expected connection. An expectation that was
+   *   read is accepted.
+   * @throws NetlinkError ENOENT there is no such master, EOPNOTSUPP the master has no helper, EEXIST the expectation exists, EINVAL the helper
+   *   does not have this class, or the kernel does not know this function
    * @example
    * const ftp = { protocol: 'tcp', source: '10.0.0.1', sourcePort: 4000, destination: '10.0.0.2', destinationPort: 21 } as const;
    * await ct.createExpectation({ master: ftp, tuple: { ...ftp, sourcePort: 0, destinationPort: 5000 } });
    */
   *createExpectation(expectation: NewExpectation): Operation<void> {
     const { family, wire } = checkNewExpectation(expectation);
+    if (wire.class) {
+      // Many kernels ignore a class without the name of a helper. They compare the class with the classes of that helper, so the name of
+      // another helper would let them read behind the end of a list.
+      const { zone: _, ...master } = expectation.master;
+      const helper = (yield* this.get({ ...master, zone: wire.zone ?? 0 }))?.helper;
+      if (helper !== undefined) wire.helper = helper;
+    }
     const flags = NLM_F_CREATE | NLM_F_EXCL;
-    yield* this.#exchange.request(
-      expectationCall('new', family, wire, { subject: expectation, flags, refusals: EXPECT }),
-    );
+    yield* this.#send(expectationCall('new', family, wire, { subject: expectation, flags, refusals: EXPECT }));
   }
 
   /**
@@ -371,26 +386,29 @@ export class ConntrackOperations {
    */
   *deleteExpectation(expectation: ExpectationKey): Operation<void> {
     const { family, wire } = checkExpectationKey(expectation);
-    yield* this.#exchange.request(
-      expectationCall('delete', family, wire, { subject: expectation, refusals: UNEXPECT }),
-    );
+    yield* this.#send(expectationCall('delete', family, wire, { subject: expectation, refusals: UNEXPECT }));
   }
 
   /**
    * Reads the counters of each processor.
    *
-   * @throws NetlinkError the kernel refuses the request
+   * @throws UnsupportedError the kernel's module nf_conntrack_netlink is not loaded
    * @example
    * for (const { cpu, drop, earlyDrop } of await ct.statistics()) console.log(cpu, drop, earlyDrop);
    */
   *statistics(): Operation<ConntrackStatistics[]> {
-    return yield* this.#exchange.dump(flowCall('statistics', 0, {}), ({ type, source, payload, end }) => {
-      if (type !== STATISTICS_MESSAGE) return undefined;
-      const read = statisticsTable.read(source, attributesAt(payload), end, NO_CONTEXT) ?? {};
-      const counters = Object.fromEntries(statisticsTable.fields.map(({ key }) => [key, 0]));
-      const { unknown: _, ...known } = read;
-      return { cpu: source.view.getUint16(payload + 2, false), ...counters, ...known } as ConntrackStatistics;
-    });
+    return yield* this.#dump(flowCall('statistics', 0, {}), statisticsOf);
+  }
+
+  /**
+   * Reads the counters of each processor about expectations.
+   *
+   * @throws UnsupportedError the kernel's module nf_conntrack_netlink is not loaded
+   * @example
+   * for (const { cpu, create } of await ct.expectationStatistics()) console.log(cpu, create);
+   */
+  *expectationStatistics(): Operation<ExpectationStatistics[]> {
+    return yield* this.#dump(expectationCall('statistics', 0, {}), expectationStatisticsOf);
   }
 }
 
@@ -401,7 +419,8 @@ const tooMany = (limit: number): Error =>
  * The connections that the kernel tracks in one network namespace (ctnetlink, nf_conntrack_netlink.c).
  *
  * This needs CAP_NET_ADMIN in the user namespace that owns the network namespace. A container's own root has it. A namespace tracks
- * connections only while one of its rules uses conntrack or NAT.
+ * connections only while one of its rules uses conntrack or NAT. Every operation throws UnsupportedError while the kernel's module
+ * nf_conntrack_netlink is not loaded.
  *
  * @example
  * await using ct = Conntrack.open({ netns });
@@ -458,7 +477,11 @@ export class Conntrack extends syncAndAsync(ConntrackOperations) {
    */
   monitor(options: ConntrackMonitorOptions = {}): ConntrackMonitor {
     const groups = groupsOf(options);
-    const source = { flows: () => this.list(), expectations: () => this.expectations() };
+    const source = {
+      check: async () => void (await this.count()),
+      flows: () => this.list(),
+      expectations: () => this.expectations(),
+    };
     return openWatcher(
       this.#exchange,
       groups,

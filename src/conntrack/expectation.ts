@@ -1,7 +1,14 @@
-import { checkInteger, checkObject, type UnknownAttribute } from '../codec/index.ts';
+import {
+  checkAddress,
+  checkInteger,
+  checkObject,
+  checkOneOf,
+  checkString,
+  type UnknownAttribute,
+} from '../codec/index.ts';
 import { type Protocol, protocolOf } from '../ctnetlink/protocol.ts';
 import type { WireExpectation, WireTuple } from '../ctnetlink/tables.ts';
-import { rangeError } from '../errors.ts';
+import { rangeError, typeError } from '../errors.ts';
 import {
   checkTuple,
   type FlowFamily,
@@ -26,21 +33,22 @@ export interface Expectation {
   /** Seconds until the kernel forgets the expectation. */
   timeoutSeconds?: number;
   id: number;
+  /** The zone of the master, if the kernel reports it: Linux up to 6.18 does not, and this is 0. */
   zone: number;
   flags: ('permanent' | 'inactive' | 'userspace' | number)[];
   /** The class of the expectation, a number that the helper defines. */
   class?: number;
   /** The helper of the master, such as 'ftp'. */
   helper?: string;
-  /** How NAT will change the connection, and the direction in which it will arrive. */
+  /** The address and the port that the helper announced, as the source of the tuple, and the direction in which the connection will arrive. */
   translation?: { direction: 'original' | 'reply' | number; tuple: Partial<Tuple> };
   /** The name of the kernel function that is called when the connection arrives. */
   function?: string;
   unknown?: UnknownAttribute[];
 }
 
-/** An expectation to create. */
-export interface NewExpectation {
+/** An expectation to create. One that was read is accepted: fields that only the kernel sets are ignored. */
+export interface NewExpectation extends Partial<Omit<Expectation, 'master' | 'tuple' | 'flags'>> {
   /** One direction of the flow that has the helper. */
   master: FlowKey;
   tuple: FlowKey;
@@ -48,8 +56,22 @@ export interface NewExpectation {
   mask?: Expectation['mask'];
   /** 1 to 2,147,483. Default: the helper's own timeout (FTP: 300). */
   timeoutSeconds?: number;
-  flags?: readonly ('permanent' | 'inactive')[];
+  /** The zone of the master, 0 to 65535. Default: that of `master`. */
+  zone?: number;
+  /** 'permanent' and 'inactive' can be given. The kernel sets the others itself. */
+  flags?: readonly Expectation['flags'][number][];
+  /**
+   * A class of the helper's: FTP has only 0, SIP has 0 to 3. With a class above 0, many kernels also give the master's helper to the
+   * expected connection.
+   */
   class?: number;
+  /**
+   * The address and the port that the helper announced, for the `function` that sets up NAT: the `source` and the `sourcePort` of the tuple.
+   * The kernel does not use the other fields of the tuple, and they can be left out.
+   */
+  translation?: NonNullable<Expectation['translation']>;
+  /** The kernel function to call when the connection arrives: 'nat-follow-master', or one of a helper: 'sip', 'Q.931', 'callforwarding'. */
+  function?: string;
 }
 
 /** The fields that identify an expectation. */
@@ -89,12 +111,14 @@ function keyOf(wire: WireTuple | undefined): Tuple | undefined {
 
 /** @internal @throws TypeError, RangeError with the path */
 export function checkNewExpectation(given: NewExpectation): { family: number; wire: WireExpectation } {
-  checkObject(given, [], ['master', 'tuple', 'mask', 'timeoutSeconds', 'flags', 'class']);
-  const { master, tuple, mask, timeoutSeconds, flags = [], class: number } = given;
+  checkObject(given, [], KEY_FIELDS);
+  const { master, tuple, mask, timeoutSeconds, zone = master?.zone ?? 0, flags = [], class: number } = given;
   const of = checkKey(master, 'master');
   const expected = checkKey(tuple, 'tuple');
   if (of.family !== expected.family)
     throw rangeError(['tuple', 'source'], `an address of ${of.family}, as the master's`, tuple.source);
+  if (given.family !== undefined && given.family !== of.family)
+    throw rangeError(['family'], `${of.family}, as the addresses`, given.family);
   const any: FlowTuple =
     of.family === 'ipv4'
       ? { source: '255.255.255.255', destination: '255.255.255.255', sourcePort: 0, destinationPort: 0xffff }
@@ -107,12 +131,52 @@ export function checkNewExpectation(given: NewExpectation): { family: number; wi
   };
   if (timeoutSeconds !== undefined)
     wire.timeoutSeconds = checkInteger(timeoutSeconds, ['timeoutSeconds'], 1, MAX_TIMEOUT_SECONDS);
-  if (flags.length > 0) wire.flags = [...flags];
+  const set = settable(flags);
+  if (set.length > 0) wire.flags = set;
   if (number !== undefined) wire.class = checkInteger(number, ['class'], 0, 0xffffffff);
-  if (master.zone !== undefined && master.zone !== 0) wire.zone = master.zone;
+  if (checkInteger(zone, ['zone'], 0, 0xffff) !== 0) wire.zone = zone;
+  if (given.function !== undefined) wire.function = checkString(given.function, ['function'], MAX_FUNCTION_BYTES);
+  if (given.translation !== undefined) addTranslation(wire, given.translation, tuple.protocol, of.family);
   return { family: numberOfFamily(of.family), wire };
 }
 
+const MAX_FUNCTION_BYTES = 63;
+const SETTABLE = ['permanent', 'inactive'] as const;
+const FLAGS = [...SETTABLE, 'userspace'] as const;
+
+/** The flags that a request can set. @throws TypeError, RangeError */
+function settable(flags: unknown): (typeof SETTABLE)[number][] {
+  if (!Array.isArray(flags)) throw typeError(['flags'], 'an array of flags', flags);
+  for (const [i, flag] of flags.entries()) if (typeof flag !== 'number') checkOneOf(flag, ['flags', i], FLAGS);
+  return SETTABLE.filter(flag => flags.includes(flag));
+}
+
+function addTranslation(
+  wire: WireExpectation,
+  translation: NonNullable<NewExpectation['translation']>,
+  protocol: Protocol,
+  family: FlowFamily,
+): void {
+  const path = ['translation'];
+  checkObject(translation, path, ['direction', 'tuple']);
+  const { direction, tuple } = translation;
+  checkObject(tuple, [...path, 'tuple'], TRANSLATED_FIELDS);
+  const { protocol: own = protocol, sourcePort, ...others } = tuple;
+  if (checkAddress(others.source, [...path, 'tuple', 'source']) !== (family === 'ipv4' ? 4 : 6))
+    throw rangeError([...path, 'tuple', 'source'], `an address of ${family}, as the master's`, others.source);
+  // The kernel parses a whole tuple, and keeps only its source.
+  const whole = {
+    destination: family === 'ipv4' ? '0.0.0.0' : '::',
+    ...(sourcePort !== undefined && { sourcePort, destinationPort: 0 }),
+    ...others,
+  };
+  const checked = checkTuple(whole, own, [...path, 'tuple']);
+  checkOneOf(direction, [...path, 'direction'], ['original', 'reply']);
+  wire.direction = direction;
+  wire.translatedTuple = checked.wire;
+}
+
+const TRANSLATED_FIELDS = ['protocol', 'source', 'destination', 'sourcePort', 'destinationPort'];
 const ALL_ONES = 'ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff';
 
 function checkKey(key: FlowKey, field: string): ReturnType<typeof checkTuple> {

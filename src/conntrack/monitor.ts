@@ -87,8 +87,10 @@ export function groupsOf(options: ConntrackMonitorOptions): number[] {
   return groups;
 }
 
-/** The lists that a monitor reads in addition to events. */
+/** What a monitor reads in addition to events. */
 export interface ConntrackSource {
+  /** @throws UnsupportedError the kernel has no ctnetlink. It would let the socket join the groups, but never send an event. */
+  check(): Promise<void>;
   flows(): Promise<Flow[]>;
   expectations(): Promise<Expectation[]>;
 }
@@ -114,6 +116,7 @@ async function* itemsOf(
   options: ConntrackMonitorOptions,
 ): AsyncGenerator<ConntrackItem, void> {
   const kinds: ReadonlySet<string> = new Set(options.kinds ?? KINDS);
+  if (!reader.closed) await source.check();
   if (options.initial === true && !reader.closed) yield await stateOf('initial', source, options);
   for (;;) {
     const read = await reader.read();

@@ -1,8 +1,28 @@
 import { checkAddress, checkInteger, checkObject, checkOneOf, checkString } from '../codec/index.ts';
-import type { Protocol } from '../ctnetlink/protocol.ts';
-import { STATUS, type StatusFlag, TCP_STATES, type WireFlow } from '../ctnetlink/tables.ts';
-import { type Path, rangeError, typeError } from '../errors.ts';
-import { checkTuple, type Flow, type FlowTranslation, type FlowTuple, labelBits, numberOfFamily } from './flow.ts';
+import { type Protocol, protocolNumber } from '../ctnetlink/protocol.ts';
+import {
+  adjustmentTable,
+  DCCP_STATES,
+  dccpTable,
+  SCTP_STATES,
+  STATUS,
+  type StatusFlag,
+  sctpTable,
+  synproxyTable,
+  TCP_STATES,
+  tcpTable,
+  type WireFlow,
+} from '../ctnetlink/tables.ts';
+import { type Path, rangeError, typeError, UnsupportedError } from '../errors.ts';
+import {
+  checkTuple,
+  type Flow,
+  type FlowTranslation,
+  type FlowTuple,
+  labelBits,
+  labelNumbers,
+  numberOfFamily,
+} from './flow.ts';
 
 /** An entry to create. A flow that was read is accepted: fields that only the kernel sets are ignored. */
 export interface NewFlow extends Partial<Omit<Flow, 'protocol' | 'original' | 'reply' | 'timeoutSeconds'>> {
@@ -26,6 +46,16 @@ export interface FlowPatch {
   labels?: readonly number[];
   /** '' removes the helper. The kernel cannot give a helper to a flow that has already begun. */
   helper?: string;
+  /** Only for TCP. Fields that are left out stay as they are. */
+  tcp?: Flow['tcp'];
+  /** Only for SCTP. The kernel needs all three fields. */
+  sctp?: Flow['sctp'];
+  /** Only for DCCP, which Linux 6.17 removed. The kernel needs `state` and `role`. */
+  dccp?: Flow['dccp'];
+  /** The correction of TCP sequence numbers: for each direction that is given, all of its three fields. */
+  sequenceAdjustment?: NonNullable<Flow['sequenceAdjustment']>;
+  /** The numbers that SYNPROXY subtracts from the packets of a TCP connection: all three fields. */
+  synproxy?: Flow['synproxy'];
 }
 
 /** The status flags that a program can set. */
@@ -46,6 +76,9 @@ const FIELDS: Readonly<Record<keyof NewFlow, 'given' | 'kernel'>> = {
   labels: 'given',
   tcp: 'given',
   sctp: 'given',
+  dccp: 'given',
+  sequenceAdjustment: 'given',
+  synproxy: 'given',
   nat: 'given',
   helper: 'given',
   master: 'given',
@@ -53,24 +86,34 @@ const FIELDS: Readonly<Record<keyof NewFlow, 'given' | 'kernel'>> = {
   use: 'kernel',
   counters: 'kernel',
   timestamp: 'kernel',
-  dccp: 'kernel',
   helperInfo: 'kernel',
   securityContext: 'kernel',
   eventNanoseconds: 'kernel',
-  synproxy: 'kernel',
-  sequenceAdjustment: 'kernel',
   unknown: 'kernel',
 };
 /** INT_MAX divided by the highest timer frequency of a kernel (HZ 1000). Above it, some kernels store a shorter timeout than requested. */
 const MAX_TIMEOUT_SECONDS = 2_147_483;
 const MAX_HELPER_BYTES = 15;
 
+const CHANGES: Readonly<Record<keyof FlowPatch, true>> = {
+  timeoutSeconds: true,
+  mark: true,
+  status: true,
+  labels: true,
+  helper: true,
+  tcp: true,
+  sctp: true,
+  dccp: true,
+  sequenceAdjustment: true,
+  synproxy: true,
+};
+
 const checkTimeout = (seconds: unknown): number => checkInteger(seconds, ['timeoutSeconds'], 1, MAX_TIMEOUT_SECONDS);
 
 /** @throws TypeError, RangeError with the path */
 export function checkNewFlow(flow: NewFlow): { family: number; wire: WireFlow } {
   checkObject(flow, [], Object.keys(FIELDS));
-  const { protocol, original, reply, status = [], mark = 0, zone = 0, labels = [], tcp, sctp, nat = {}, helper } = flow;
+  const { protocol, original, reply, status = [], mark = 0, zone = 0, labels = [], nat = {}, helper } = flow;
   const checked = checkTuple(original, protocol, ['original']);
   if (flow.family !== undefined && flow.family !== checked.family)
     throw rangeError(['family'], `${checked.family}, as the addresses`, flow.family);
@@ -94,8 +137,9 @@ export function checkNewFlow(flow: NewFlow): { family: number; wire: WireFlow } 
   if (nat.source !== undefined) wire.sourceTranslation = translationOf(nat.source, checked.family, ['nat', 'source']);
   if (nat.destination !== undefined)
     wire.destinationTranslation = translationOf(nat.destination, checked.family, ['nat', 'destination']);
-  if (tcp !== undefined) wire.tcp = tcpOf(tcp, protocol);
-  if (sctp !== undefined) wire.sctp = sctp;
+  addProtocolState(wire, flow, protocol);
+  // Every flow that was made by netlink has room for SYNPROXY's numbers, and shows zeros.
+  if (wire.synproxy !== undefined && isZero(wire.synproxy)) delete wire.synproxy;
   if (helper !== undefined) wire.helper = checkString(helper, ['helper'], MAX_HELPER_BYTES);
   if (flow.master !== undefined) {
     const { protocol: of, ...tuple } = flow.master;
@@ -155,15 +199,92 @@ function translationOf(given: FlowTranslation, family: string, path: Path): NonN
   return { ...addresses, firstPort: port, lastPort: port };
 }
 
-function tcpOf(tcp: NonNullable<Flow['tcp']>, protocol: Protocol): NonNullable<WireFlow['tcp']> {
-  if (protocol !== 'tcp' && protocol !== 6) throw rangeError(['tcp'], 'nothing: the protocol is another', tcp);
-  if (typeof tcp.state === 'string') checkOneOf(tcp.state, ['tcp', 'state'], Object.keys(TCP_STATES));
-  return tcp;
+/** The fields that only flows of one protocol have, with the names of their states. */
+const STATES = {
+  tcp: { table: tcpTable, states: TCP_STATES },
+  sctp: { table: sctpTable, states: SCTP_STATES },
+  dccp: { table: dccpTable, states: DCCP_STATES },
+};
+interface Fields {
+  readonly fields: readonly { readonly key: string }[];
+}
+const keysOf = ({ fields }: Fields): string[] => [...fields.map(({ key }) => key), 'unknown'];
+
+const ADJUSTMENTS = { original: 'originalAdjustment', reply: 'replyAdjustment' } as const;
+
+type ProtocolState = Pick<FlowPatch, keyof typeof STATES | 'sequenceAdjustment' | 'synproxy'>;
+
+/** The kernel ignores the state of one protocol in a flow of another, so that is refused here. */
+function addProtocolState(wire: WireFlow, given: ProtocolState, protocol: Protocol): void {
+  const number = protocolNumber(protocol, ['protocol']);
+  for (const name of ['tcp', 'sctp', 'dccp'] as const) {
+    const info = given[name];
+    if (info === undefined) continue;
+    if (protocolNumber(name, []) !== number) throw rangeError([name], 'nothing: the protocol is another', info);
+    const { table, states } = STATES[name];
+    checkObject(info, [name], keysOf(table));
+    if (typeof info.state === 'string') checkOneOf(info.state, [name, 'state'], Object.keys(states));
+    Object.assign(wire, { [name]: info });
+  }
+  const { sequenceAdjustment, synproxy } = given;
+  if (sequenceAdjustment !== undefined) {
+    checkObject(sequenceAdjustment, ['sequenceAdjustment'], ['original', 'reply']);
+    for (const side of ['original', 'reply'] as const) {
+      const numbers = sequenceAdjustment[side];
+      if (numbers !== undefined)
+        wire[ADJUSTMENTS[side]] = allOf(numbers, ['sequenceAdjustment', side], adjustmentTable);
+    }
+  }
+  if (synproxy !== undefined) wire.synproxy = allOf(synproxy, ['synproxy'], synproxyTable);
 }
 
+/** The kernel refuses a group of numbers unless all of them are there. */
+function allOf<T extends object>(numbers: T, path: Path, table: Fields): T {
+  checkObject(numbers, path, keysOf(table));
+  for (const { key } of table.fields)
+    checkInteger((numbers as Record<string, unknown>)[key], [...path, key], 0, 0xffffffff);
+  return numbers;
+}
+
+const isZero = (numbers: object): boolean => Object.values(numbers).every(number => number === 0);
+
+const REASONS: Readonly<Record<string, string>> = {
+  labels: 'no rule of the namespace sets a label (`ct label set`), so the flow has no room for labels',
+  synproxy: 'this kernel has no SYNPROXY, or the flow began without it',
+  dccp: 'this kernel does not track the state of DCCP (Linux 6.17 removed it)',
+};
+
+const lacksRoom = (field: string): UnsupportedError =>
+  new UnsupportedError(
+    `${field} of a flow`,
+    undefined,
+    REASONS[field] ?? 'the flow has no room for it: it has no helper and no NAT, and netlink did not make it',
+  );
+
+/**
+ * Finds a field of a request that the kernel has acknowledged and dropped, because this flow has no room for it or the kernel does not have
+ * it. @returns the error to throw
+ */
+export function droppedField(wanted: WireFlow, read: Flow): UnsupportedError | undefined {
+  const { labels, sequenceAdjustment = {}, synproxy, dccp } = read;
+  if (labelNumbers(wanted.labels).length > 0 && labels.length === 0) return lacksRoom('labels');
+  for (const side of ['original', 'reply'] as const)
+    if (differs(wanted[ADJUSTMENTS[side]], sequenceAdjustment[side])) return lacksRoom(`sequenceAdjustment.${side}`);
+  if (differs(wanted.synproxy, synproxy)) return lacksRoom('synproxy');
+  return differs(wanted.dccp, dccp) ? lacksRoom('dccp') : undefined;
+}
+
+/** Whether a request has fields that `droppedField` looks at. */
+export const mayBeDropped = ({ labels, originalAdjustment, replyAdjustment, synproxy, dccp }: WireFlow): boolean =>
+  (labels ?? originalAdjustment ?? replyAdjustment ?? synproxy ?? dccp) !== undefined;
+
+const differs = (wanted: object | undefined, read: object | undefined): boolean =>
+  wanted !== undefined &&
+  Object.entries(wanted).some(([key, value]) => (read as Record<string, unknown> | undefined)?.[key] !== value);
+
 /** @throws TypeError, RangeError with the path */
-export function checkPatch(patch: FlowPatch): WireFlow {
-  checkObject(patch, [], ['timeoutSeconds', 'mark', 'status', 'labels', 'helper']);
+export function checkPatch(patch: FlowPatch, protocol: Protocol): WireFlow {
+  checkObject(patch, [], Object.keys(CHANGES));
   const { timeoutSeconds, mark, status, labels, helper } = patch;
   const wire: WireFlow = {};
   if (timeoutSeconds !== undefined) wire.timeoutSeconds = checkTimeout(timeoutSeconds);
@@ -175,6 +296,7 @@ export function checkPatch(patch: FlowPatch): WireFlow {
     for (const [i, flag] of status.entries()) checkOneOf(flag, ['status', i], SETTABLE);
     wire.status = [statusBits(status)];
   }
+  addProtocolState(wire, patch, protocol);
   if (Object.keys(wire).length === 0) throw rangeError([], 'at least one change', patch, 'ERR_MISSING');
   return wire;
 }

@@ -93,6 +93,7 @@ const EXPECTATION_CALLS = {
   new: [C.IPCTNL_MSG_EXP_NEW, 'IPCTNL_MSG_EXP_NEW'],
   get: [C.IPCTNL_MSG_EXP_GET, 'IPCTNL_MSG_EXP_GET'],
   delete: [C.IPCTNL_MSG_EXP_DELETE, 'IPCTNL_MSG_EXP_DELETE'],
+  statistics: [C.IPCTNL_MSG_EXP_GET_STATS_CPU, 'IPCTNL_MSG_EXP_GET_STATS_CPU'],
 } as const;
 
 export function expectationCall(
@@ -114,8 +115,6 @@ export const FLOW_MESSAGE = nfnetlinkType(NFNL_SUBSYS_CTNETLINK, C.IPCTNL_MSG_CT
 export const FLOW_DELETED = nfnetlinkType(NFNL_SUBSYS_CTNETLINK, C.IPCTNL_MSG_CT_DELETE);
 export const EXPECTATION_MESSAGE = nfnetlinkType(NFNL_SUBSYS_CTNETLINK_EXP, C.IPCTNL_MSG_EXP_NEW);
 export const EXPECTATION_DELETED = nfnetlinkType(NFNL_SUBSYS_CTNETLINK_EXP, C.IPCTNL_MSG_EXP_DELETE);
-export const STATISTICS_MESSAGE = nfnetlinkType(NFNL_SUBSYS_CTNETLINK, C.IPCTNL_MSG_CT_GET_STATS_CPU);
-
 /** Reads the flow of a reply or an event; undefined if the tuple is incomplete, because then nothing can name the flow. */
 export function readFlow({ source, payload, end }: Message): Flow | undefined {
   const wire = flowTable.read(source, attributesAt(payload), end, NO_CONTEXT);

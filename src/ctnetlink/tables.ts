@@ -323,6 +323,13 @@ export const statisticsTable = attributes('CTA_STATS', {
   chainTooLong: opt(u32be(C.CTA_STATS_CHAIN_TOOLONG)),
 });
 
+/** The counters of one processor about expectations. */
+export const expectationStatisticsTable = attributes('CTA_STATS_EXP', {
+  new: opt(u32be(C.CTA_STATS_EXP_NEW)),
+  create: opt(u32be(C.CTA_STATS_EXP_CREATE)),
+  delete: opt(u32be(C.CTA_STATS_EXP_DELETE)),
+});
+
 export type WireTuple = NonNullable<ReturnType<typeof tupleTable.read>>;
 export type WireFlow = NonNullable<ReturnType<typeof flowTable.read>>;
 export type WireExpectation = NonNullable<ReturnType<typeof expectationTable.read>>;

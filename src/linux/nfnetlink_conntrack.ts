@@ -9,6 +9,7 @@ export const IPCTNL_MSG_CT_GET_STATS = 5;
 export const IPCTNL_MSG_EXP_NEW = 0;
 export const IPCTNL_MSG_EXP_GET = 1;
 export const IPCTNL_MSG_EXP_DELETE = 2;
+export const IPCTNL_MSG_EXP_GET_STATS_CPU = 3;
 
 export const CTA_TUPLE_ORIG = 1;
 export const CTA_TUPLE_REPLY = 2;
@@ -116,6 +117,10 @@ export const CTA_STATS_ERROR = 12;
 export const CTA_STATS_SEARCH_RESTART = 13;
 export const CTA_STATS_CLASH_RESOLVE = 14;
 export const CTA_STATS_CHAIN_TOOLONG = 15;
+
+export const CTA_STATS_EXP_NEW = 1;
+export const CTA_STATS_EXP_CREATE = 2;
+export const CTA_STATS_EXP_DELETE = 3;
 
 export const CTA_EXPECT_MASTER = 1;
 export const CTA_EXPECT_TUPLE = 2;

@@ -1,7 +1,17 @@
 import { spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import fc from 'fast-check';
 import { NetNs, Nftables, UnsupportedError } from 'netsteer';
-import { Conntrack, type Flow, type FlowFilter, type NewFlow, type TupleFilter } from 'netsteer/conntrack';
+import {
+  Conntrack,
+  type Flow,
+  type FlowFilter,
+  type FlowPatch,
+  type NewExpectation,
+  type NewFlow,
+  type TupleFilter,
+} from 'netsteer/conntrack';
+import { NETLINK_NETFILTER, NetlinkSocket } from 'netsteer/netlink';
 import { Transaction } from 'netsteer/nftables';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { isMeant } from '../support/flow-filters.ts';
@@ -25,6 +35,40 @@ function conntrack(...parameters: string[]): string {
   expect(status, stderr).toBe(0);
   return stdout;
 }
+
+/** What the kernel answers to a list, in hexadecimal. */
+function rawList(): string {
+  const socket = new NetlinkSocket({ netns, protocol: NETLINK_NETFILTER });
+  const request = Buffer.from('14000000010101030100000000000000' + '00000000', 'hex');
+  socket.send(request, request.length);
+  const answer = new Uint8Array(1 << 16);
+  const length = socket.receive(answer);
+  void socket.close();
+  return Buffer.from(answer.subarray(0, length)).toString('hex');
+}
+
+/** A flow that a packet over lo has begun. */
+async function flowOfPackets(): Promise<Flow> {
+  shell(`ip link set lo up
+    nft 'table ip t { chain c { type filter hook output priority 0; ct state new accept; }; }'
+    bash -c 'echo x > /dev/udp/127.0.0.1/9'`);
+  const [flow] = await ct.list({ protocol: 'udp', destinationPort: 9 });
+  return flow!;
+}
+
+/** Loads nf_nat, which has the function nat-follow-master. */
+const loadNat = (): void => shell("nft 'table ip nat { chain c { type nat hook output priority 0; }; }'");
+
+function shell(script: string): void {
+  const { status, stderr } = netns.run(() => spawnSync('sh', ['-ec', script], { encoding: 'utf8' }));
+  expect(status, stderr).toBe(0);
+}
+
+/** Whether the kernel has settings for the time-outs of DCCP. */
+const tracksDccp = (): boolean => netns.run(() => existsSync('/proc/sys/net/netfilter/nf_conntrack_dccp_loose'));
+
+/** The label 3, as a rule has it. */
+const LABEL_3 = `08${'00'.repeat(15)}`;
 
 const udp = (port: number, more: Partial<NewFlow> = {}): NewFlow => ({
   protocol: 'udp',
@@ -173,7 +217,12 @@ describe('flows', () => {
       new Transaction()
         .add({ table: { family: 'ip', name: 't' } })
         .add({ chain: { family: 'ip', table: 't', name: 'c' } })
-        .add({ rule: { ...chain, expressions: [{ ct: { key: 'labels', register: 1 } }] } }),
+        .add({
+          rule: {
+            ...chain,
+            expressions: [{ immediate: { register: 1, data: LABEL_3 } }, { ct: { key: 'labels', sourceRegister: 1 } }],
+          },
+        }),
     );
     await ct.create(udp(1, { labels: [0, 3, 127] }));
     const [flow] = await ct.list();
@@ -181,6 +230,109 @@ describe('flows', () => {
     await ct.update(flow!, { labels: [64] });
     expect((await ct.get(flow!))!.labels).toEqual([64]);
     await nft[Symbol.asyncDispose]();
+  });
+
+  const adjusted: NewFlow = {
+    ...KINDS.tcp!,
+    sequenceAdjustment: {
+      original: { position: 1, offsetBefore: 2, offsetAfter: 3 },
+      reply: { position: 4, offsetBefore: 5, offsetAfter: 6 },
+    },
+    synproxy: { initialSequence: 7, initialTimestamp: 8, timestampOffset: 9 },
+  };
+
+  test("have corrections of TCP's sequence numbers and SYNPROXY's numbers, which are created, read, changed, and created again", async () => {
+    await ct.create(adjusted);
+    const [made] = await ct.list();
+    const { sequenceAdjustment, synproxy } = adjusted;
+    expect(made).toMatchObject({ sequenceAdjustment, synproxy, status: expect.arrayContaining(['sequence-adjust']) });
+    // The program conntrack prints none of them, so the bytes of the kernel are the witness.
+    const bytes = rawList();
+    for (const [type, first] of [
+      ['0f80', 1],
+      ['1080', 4],
+      ['1880', 7],
+    ] as const)
+      expect(bytes).toContain(
+        `1c00${type}080001000000000${first}080002000000000${first + 1}080003000000000${first + 2}`,
+      );
+    await ct.update(made!, { sequenceAdjustment: { reply: { position: 14, offsetBefore: 15, offsetAfter: 16 } } });
+    await ct.update(made!, { synproxy: { initialSequence: 0, initialTimestamp: 0, timestampOffset: 0 } });
+    const changed = await ct.get(made!);
+    expect(changed).toMatchObject({
+      sequenceAdjustment: {
+        original: sequenceAdjustment!.original,
+        reply: { position: 14, offsetBefore: 15, offsetAfter: 16 },
+      },
+      synproxy: { initialSequence: 0, initialTimestamp: 0, timestampOffset: 0 },
+    });
+    await ct.delete(changed!);
+    await ct.create({ ...changed!, timeoutSeconds: 1000 });
+    expect((await ct.list()).map(stable)).toEqual([stable(changed!)]);
+  });
+
+  test('that packets began have no room for such corrections: rejects them with UnsupportedError', async () => {
+    const flow = await flowOfPackets();
+    await expect(ct.update(flow, { sequenceAdjustment: adjusted.sequenceAdjustment! })).rejects.toMatchObject({
+      name: 'UnsupportedError',
+      feature: 'sequenceAdjustment.original of a flow',
+    });
+    await expect(ct.update(flow, { synproxy: adjusted.synproxy! })).rejects.toBeInstanceOf(UnsupportedError);
+    // What a packet may have changed meanwhile does not matter.
+    expect((await ct.get(flow))!.sequenceAdjustment).toBeUndefined();
+  });
+
+  test('of TCP and SCTP change their state', async () => {
+    await ct.create(KINDS.tcp!);
+    await ct.create(KINDS.sctp!);
+    const key = (name: string) => ({ protocol: KINDS[name]!.protocol, ...KINDS[name]!.original });
+    await ct.update(key('tcp'), { tcp: { state: 'close-wait' } });
+    await ct.update(key('sctp'), { sctp: { state: 'shutdown-sent', originalTag: 17, replyTag: 18 } });
+    expect((await ct.get(key('tcp')))!.tcp!.state).toBe('close-wait');
+    expect((await ct.get(key('sctp')))!.sctp).toEqual({ state: 'shutdown-sent', originalTag: 17, replyTag: 18 });
+    expect(conntrack('-L', '-p', 'tcp')).toContain('CLOSE_WAIT');
+    expect(conntrack('-L', '-p', 'sctp')).toContain('SHUTDOWN_SENT');
+  });
+
+  test('of DCCP have a state, or are rejected with UnsupportedError by a kernel that does not track it', async () => {
+    const flow = udp(4000, { protocol: 'dccp', dccp: { state: 'open', role: 1, handshakeSequence: 77n } });
+    const refusal = await ct.create(flow).then(
+      () => undefined,
+      (error: unknown) => error,
+    );
+    if (tracksDccp()) {
+      expect(refusal).toBeUndefined();
+      expect((await ct.list())[0]).toMatchObject({ dccp: flow.dccp });
+      expect(conntrack('-L', '-p', 'dccp')).toContain('OPEN');
+      await ct.update({ protocol: 'dccp', ...flow.original }, { dccp: { state: 'closing', role: 1 } });
+      expect((await ct.list())[0]).toMatchObject({ dccp: { state: 'closing', role: 1, handshakeSequence: 77n } });
+    } else {
+      expect(refusal).toMatchObject({ name: 'UnsupportedError', feature: 'dccp of a flow' });
+      expect(await ct.list()).toEqual([]);
+    }
+  });
+
+  test.each<[string, Partial<NewFlow>, string]>([
+    ['TCP state of a UDP flow', { tcp: { state: 'established' } }, 'tcp'],
+    ['SCTP state of a UDP flow', { sctp: { state: 'established', originalTag: 1, replyTag: 2 } }, 'sctp'],
+    [
+      'part of a correction',
+      { sequenceAdjustment: { original: { position: 1 } } },
+      'sequenceAdjustment.original.offsetBefore',
+    ],
+    [
+      'part of the numbers of SYNPROXY',
+      { synproxy: { initialSequence: 1, timestampOffset: 2 } },
+      'synproxy.initialTimestamp',
+    ],
+    ['direction that does not exist', { sequenceAdjustment: { both: {} } as never }, 'sequenceAdjustment.both'],
+  ])('refuse a %s before the kernel could ignore it', async (_, fields, attribute) => {
+    await expect(ct.create(udp(1, fields))).rejects.toMatchObject({ attribute });
+    await ct.create(udp(1));
+    await expect(ct.update({ protocol: 'udp', ...udp(1).original }, fields as FlowPatch)).rejects.toMatchObject({
+      attribute,
+    });
+    expect(await ct.count()).toBe(1);
   });
 
   test('are counted, rejected with EEXIST when they exist already, and with ERR_TOO_MANY when one is to be found', async () => {
@@ -250,6 +402,75 @@ describe('flows', () => {
       code: 'ENOENT',
       attribute: 'master',
     });
+  });
+
+  test('have expectations with NAT, a function, a class and every flag, which are created again from what was read', async () => {
+    const flow = udp(4006, { ...KINDS['a helper']!, zone: 7 });
+    await ct.create(flow);
+    const master = { protocol: 'tcp', ...flow.original } as const;
+    const expectation: NewExpectation = {
+      master: { ...master, zone: 7 },
+      tuple: { protocol: 'tcp', source: '10.0.0.2', sourcePort: 0, destination: '10.0.0.1', destinationPort: 2000 },
+      mask: { source: '255.255.0.0', destination: '255.255.255.255', sourcePort: 0, destinationPort: 0xffff },
+      flags: ['permanent', 'inactive'],
+      class: 0,
+      translation: { direction: 'reply', tuple: { source: '10.9.9.9', sourcePort: 2001 } },
+      function: 'nat-follow-master',
+    };
+    loadNat();
+    await ct.createExpectation(expectation);
+    const [found] = await ct.expectations();
+    expect(found).toMatchObject({
+      master,
+      tuple: expectation.tuple,
+      mask: { source: '255.255.0.0', sourcePort: 0 },
+      flags: ['permanent', 'inactive'],
+      class: 0,
+      helper: 'ftp',
+      translation: { direction: 'reply', tuple: { protocol: 'tcp', source: '10.9.9.9', sourcePort: 2001 } },
+      function: 'nat-follow-master',
+    });
+    const shown = conntrack('-L', 'expect');
+    expect(shown).toContain('mask-src=255.255.0.0');
+    expect(shown).toMatch(/class=0 helper=ftp/);
+    // The kernel does not report the zone.
+    await expect(ct.deleteExpectation({ ...found!, zone: 8 })).rejects.toMatchObject({ code: 'ENOENT' });
+    await ct.deleteExpectation({ ...found!, zone: 7 });
+    await ct.createExpectation({ ...found!, zone: 7 });
+    const [again] = await ct.expectations();
+    expect({ ...again, id: 0, timeoutSeconds: 0 }).toEqual({ ...found, id: 0, timeoutSeconds: 0 });
+    const statistics = await ct.expectationStatistics();
+    expect(statistics.map(({ cpu }) => cpu)).toEqual((await ct.statistics()).map(({ cpu }) => cpu));
+    const sum = (name: 'new' | 'create' | 'delete') =>
+      statistics.reduce((total, counters) => total + counters[name], 0);
+    expect([sum('new'), sum('create'), sum('delete')]).toEqual([0, 2, 1]);
+  });
+
+  test.each<[string, Partial<NewExpectation>, object]>([
+    ['a class that the helper does not have, with EINVAL', { class: 1 }, { code: 'EINVAL' }],
+    ['a function that the kernel does not know, with EINVAL', { function: 'nothing' }, { code: 'EINVAL' }],
+    [
+      'a direction that does not exist',
+      { translation: { direction: 2, tuple: { source: '10.9.9.9', sourcePort: 1 } } },
+      { attribute: 'translation.direction' },
+    ],
+    [
+      'NAT to an address of the other family',
+      { translation: { direction: 'reply', tuple: { source: '::1', sourcePort: 1 } } },
+      { attribute: 'translation.tuple.source' },
+    ],
+    [
+      'NAT without a port',
+      { translation: { direction: 'reply', tuple: { source: '10.9.9.9' } } },
+      { attribute: 'translation.tuple.sourcePort' },
+    ],
+    ['a flag that does not exist', { flags: ['lasting' as never] }, { attribute: 'flags[0]' }],
+  ])('have no expectations with %s', async (_, fields, refusal) => {
+    await ct.create(KINDS['a helper']!);
+    const master = { protocol: 'tcp', ...KINDS['a helper']!.original } as const;
+    const tuple = { ...master, sourcePort: 0, destinationPort: 2000 };
+    await expect(ct.createExpectation({ master, tuple, ...fields })).rejects.toMatchObject(refusal);
+    expect(await ct.expectations()).toEqual([]);
   });
 });
 

@@ -469,6 +469,7 @@ kernelSuite('connections when one system call fails', () => {
     ['listing and zeroing', ct => ct.listAndZero({ protocol: 'udp' })],
     ['counting', ct => ct.count()],
     ['statistics', ct => ct.sync.statistics()],
+    ['expectation statistics', ct => ct.sync.expectationStatistics()],
     ['expectations', ct => ct.expectations()],
   ])('are worked on: %s, or the error leaves nothing behind', { timeout: LONG }, (_, operate, parts) =>
     tried(tracked(operate, parts), 8),

@@ -252,6 +252,7 @@ const conntrack: HandleTable = {
       handle.createExpectation({ master: { protocol: 'udp', ...FLOW.original }, tuple: EXPECTED }),
     deleteExpectation: handle => handle.deleteExpectation({ tuple: EXPECTED }),
     statistics: handle => handle.statistics(),
+    expectationStatistics: handle => handle.expectationStatistics(),
     monitor: handle => handle.monitor(),
   },
   parts: { sync: 'forms', settings: conntrackSettings },

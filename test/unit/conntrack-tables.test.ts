@@ -35,6 +35,7 @@ const TABLES: Record<string, AttributeTable<never>> = {
   ctattr_help: below(flow, 'help'),
   ctattr_secctx: below(flow, 'security'),
   ctattr_stats_cpu: T.statisticsTable as never,
+  ctattr_expect_stats: T.expectationStatisticsTable as never,
   ctattr_stats_global: T.totalsTable as never,
   ctattr_filter: below(flow, 'filter'),
 };
@@ -53,8 +54,8 @@ const DEAD = [
   'CTA_STATS_DELETE',
   'CTA_STATS_DELETE_LIST',
 ];
-/** Enums of numbers that are no attributes, or attributes of which only the counts of a processor have some. */
-const OTHERS = ['cntl_msg_types', 'ctnl_exp_msg_types', 'ctattr_natseq', 'ctattr_expect_stats'];
+/** Enums of numbers that are no attributes, and those of CTA_NAT_SEQ_ADJ_*. */
+const OTHERS = ['cntl_msg_types', 'ctnl_exp_msg_types', 'ctattr_natseq'];
 
 /** The enums of the header: the attributes of each, by name, with their numbers. */
 function enums(): Map<string, Map<string, number>> {

@@ -135,6 +135,7 @@ export const conntrackAnswers: Target = {
       () => sync.flush({ status: ['confirmed'] }),
       () => sync.expectations(),
       () => sync.statistics(),
+      () => sync.expectationStatistics(),
     ]);
     canonical(ask());
   },
@@ -149,7 +150,7 @@ export const conntrackEvents: Target = {
   async read(input, random) {
     const socket = new FuzzGroup();
     const reader = new GroupReader(socket);
-    const source = { flows: async () => [], expectations: async () => [] };
+    const source = { check: async () => {}, flows: async () => [], expectations: async () => [] };
     const monitor = new ConntrackMonitor(reader, source, random.chance(2) ? { expectations: true } : {}, () => {});
     socket.next = input;
     socket.port = random.chance(8) ? 1 + random.below(1000) : 0;
