@@ -302,7 +302,7 @@ export class ConntrackOperations {
    * is the `count` from just before.
    *
    * @param filter as for `list`; an empty filter is refused, and so is a field that is undefined
-   * @param options `signal`
+   * @param options `signal`: stops the reading of the table, but nothing once deletions have begun
    * @returns how many flows were ended
    * @throws TypeError, RangeError with the path
    * @example

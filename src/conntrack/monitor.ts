@@ -29,7 +29,10 @@ export interface ConntrackMonitorOptions {
   expectations?: boolean;
   /** Start with an item of type 'state' that has the present flows. Default false. */
   initial?: boolean;
-  /** The size of the kernel's buffer for events that are not read yet, in bytes, 4096 to 1 GiB. Default 8 MiB, about 6,500 events. */
+  /**
+   * The size of the kernel's buffer for events that are not read yet, in bytes, 4096 to 1 GiB. Default 8 MiB, about 6,500 events. In a flood,
+   * up to twice as many bytes of events wait in this process.
+   */
   receiveBufferBytes?: number;
   /** Ends the iteration, which then throws the signal's reason. */
   signal?: AbortSignal;

@@ -26,9 +26,13 @@ export class DumpReader implements Step {
   #own: [Source, Source] | undefined;
   #ahead: Ahead | undefined;
 
-  constructor(transport: Transport, shared: Source) {
+  readonly #slowMilliseconds: number;
+
+  /** @param ahead reads all parts but the first away, if there are several */
+  constructor(transport: Transport, shared: Source, ahead = false) {
     this.#transport = transport;
     this.#buffer = shared;
+    this.#slowMilliseconds = ahead ? 0 : SLOW_MILLISECONDS;
   }
 
   /** Where the last part is, until the next one is asked for. */
@@ -47,7 +51,7 @@ export class DumpReader implements Step {
   decoded(length: number): void {
     const wasLarge = this.#isLarge;
     this.#isLarge = length > SMALL_BYTES;
-    if (this.#own !== undefined || !wasLarge || performance.now() - this.#started <= SLOW_MILLISECONDS) return;
+    if (this.#own !== undefined || !wasLarge || performance.now() - this.#started <= this.#slowMilliseconds) return;
     const size = this.#buffer.bytes.length;
     this.#own = [sourceOf(new Uint8Array(size)), sourceOf(new Uint8Array(size))];
     this.#buffer = this.#own[0];

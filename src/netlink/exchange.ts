@@ -9,7 +9,7 @@ import { EncodedRequests } from './encoded-requests.ts';
 import { EventLoopBudget } from './event-loop-budget.ts';
 import { Lifetime } from './lifetime.ts';
 import { beginMessage, endMessage, type Message, messageAt, setFlags } from './message.ts';
-import type { Operation } from './operation.ts';
+import type { Operation, Step } from './operation.ts';
 import { Disturbed, RETRY_ATTEMPTS, retry } from './retry.ts';
 import { gathers, NOTHING, type Transport } from './transport.ts';
 
@@ -104,7 +104,8 @@ export class Exchange implements Requester {
    * All objects of a kind. A dump that the kernel marks as disturbed is begun again.
    * @param call the request, to which the dump's flag is added
    * @param read called with each message; what it returns is in the list, unless it is undefined
-   * @param options `budget` lets the event loop run between the parts; `attempts` is how often a disturbed dump is begun
+   * @param options `budget` is taken between the parts, and by default lets the event loop run there; `attempts` is how often a disturbed
+   *   dump is begun; `ahead` reads each part off this thread while `budget` works on the last one, however short the parts take
    * @throws NetlinkError the kernel refuses. @throws StateError ERR_DUMP_INTERRUPTED it was disturbed each time
    * @example
    * function* links(): Operation<number[]> {
@@ -114,15 +115,23 @@ export class Exchange implements Requester {
   *dump<T>(
     call: Call,
     read: (message: Message) => T | undefined,
-    { budget = this.budget, attempts = RETRY_ATTEMPTS }: { budget?: EventLoopBudget; attempts?: number } = {},
+    {
+      budget = this.budget,
+      attempts = RETRY_ATTEMPTS,
+      ahead = false,
+    }: { budget?: Step; attempts?: number; ahead?: boolean } = {},
   ): Operation<T[]> {
     const again = (error: unknown) => error instanceof Disturbed;
-    return yield* retry(call.syscall, () => this.#dumpOnce(call, read, budget), { attempts, again, rest: budget });
+    return yield* retry(call.syscall, () => this.#dumpOnce(call, read, budget, ahead), {
+      attempts,
+      again,
+      rest: budget,
+    });
   }
 
-  *#dumpOnce<T>(call: Call, read: (message: Message) => T | undefined, budget: EventLoopBudget): Operation<T[]> {
+  *#dumpOnce<T>(call: Call, read: (message: Message) => T | undefined, budget: Step, ahead: boolean): Operation<T[]> {
     const datagrams = this.#datagrams;
-    const reader = new DumpReader(this.transport, receiveBuffer());
+    const reader = new DumpReader(this.transport, receiveBuffer(), ahead);
     let items: T[] | undefined;
     try {
       items = yield* this.#readDump(call, read, reader, budget);
@@ -143,7 +152,7 @@ export class Exchange implements Requester {
     call: Call,
     read: (message: Message) => T | undefined,
     reader: DumpReader,
-    budget: EventLoopBudget,
+    budget: Step,
   ): Operation<T[] | undefined> {
     const datagrams = this.#datagrams;
     const writer = this.#begin();

@@ -17,6 +17,13 @@ const REJECTED = 0;
 /** More than a receive buffer of a gibibyte holds of the smallest datagrams. */
 const DRAINED_AT_MOST = 2_000_000;
 
+/** While datagrams follow one another, each so many reads empty the kernel's buffer: it holds a sixth of what fits the same memory here. */
+const READS_BETWEEN = 64;
+/** The datagrams that are taken at once, so that the event loop is not held for long. */
+const TAKEN_AT_MOST = 1000;
+/** How much more than the kernel's buffer is kept here. */
+const BACKLOG = 2;
+
 /** The result of one read of a group: a datagram's length, or 'lost' if the kernel had no room for some. */
 export type GroupRead = { readonly length: number } | 'lost' | 'closed';
 
@@ -25,7 +32,8 @@ export type GroupSocket = Pick<NetlinkSocket, 'receiveFrom' | 'watch' | 'close' 
 
 /**
  * Multicast groups of the kernel, in one socket. Nothing is read before it is asked for: what a slow program leaves stays in the kernel, up
- * to the size of the receive buffer, and what is beyond that is lost and said to be.
+ * to the size of the receive buffer, and what is beyond that is lost and said to be. In a flood, reading comes before decoding: up to twice
+ * as many bytes wait in this process.
  * @example
  * const reader = GroupReader.open(netns, NETLINK_ROUTE, [1], 1024 * 1024);
  * await reader.read();
@@ -42,8 +50,14 @@ export class GroupReader {
   /** Datagrams that another process sent: only the kernel is believed. */
   rejectedSenders = 0;
 
-  constructor(socket: GroupSocket) {
+  readonly #backlog: Backlog;
+  /** Reads since the kernel had nothing more. */
+  #reads = 0;
+
+  /** @param backlogBytes how many bytes may wait in this process */
+  constructor(socket: GroupSocket, backlogBytes = 0) {
     this.#socket = socket;
+    this.#backlog = new Backlog(backlogBytes);
   }
 
   /**
@@ -65,7 +79,7 @@ export class GroupReader {
       void socket.close();
       throw error;
     }
-    return new GroupReader(socket);
+    return new GroupReader(socket, receiveBufferBytes * BACKLOG);
   }
 
   get closed(): boolean {
@@ -81,8 +95,10 @@ export class GroupReader {
   async read(): Promise<GroupRead> {
     for (;;) {
       if (this.closed) return 'closed';
-      const length = this.#receive();
+      if (++this.#reads % READS_BETWEEN === 0) this.#take();
+      const length = this.#backlog.next(this.source.bytes) ?? this.#receive(this.source.bytes);
       if (length === NOTHING) {
+        this.#reads = 0;
         await this.#readable();
         this.#budget.restart();
         continue;
@@ -103,15 +119,27 @@ export class GroupReader {
    */
   drain(): void {
     if (this.closed) throw closedError();
+    this.#backlog.clear();
     // A flood of new datagrams must not keep this going; the old ones are gone by then.
     for (let read = 0; read < DRAINED_AT_MOST; read++) {
-      const length = this.#receive();
+      const length = this.#receive(this.source.bytes);
       if (length < 0 && length !== LOST) return;
     }
   }
 
-  #receive(): number {
-    const length = this.#socket.receiveFrom(this.source.bytes, this.#sender);
+  /** Takes what the kernel has, as far as there is room for it. */
+  #take(): void {
+    for (let taken = 0; taken < TAKEN_AT_MOST; taken++) {
+      const room = this.#backlog.room();
+      if (room === undefined) return;
+      const length = this.#receive(room);
+      if (length === NOTHING) return;
+      if (length !== REJECTED) this.#backlog.add(Math.min(length, room.length + 1));
+    }
+  }
+
+  #receive(into: Uint8Array): number {
+    const length = this.#socket.receiveFrom(into, this.#sender);
     if (length === EINTR) return REJECTED;
     if (length < 0 || this.#senderView.getUint32(4, HOST_IS_LITTLE_ENDIAN) === 0) return length;
     this.rejectedSenders++;
@@ -142,3 +170,72 @@ export class GroupReader {
     return this.#closing;
   }
 }
+
+/** The size of the blocks of a backlog. */
+const BLOCK = 8 * RECEIVE_BUFFER;
+
+/** Datagrams that were read but are not decoded yet, one behind the other in large blocks, and the errors between them. */
+class Backlog {
+  readonly #limit: number;
+  /** The blocks in order. Datagrams are added to the last one and taken from the first one. */
+  readonly #blocks: Uint8Array[] = [];
+  #end = 0;
+  #start = 0;
+  /** The length of each datagram, or a negative errno. */
+  #lengths: number[] = [];
+  #read = 0;
+
+  constructor(limit: number) {
+    this.#limit = limit;
+  }
+
+  /** A place for the next datagram, of any size; undefined if the limit is reached. */
+  room(): Uint8Array | undefined {
+    if (this.#limit < BLOCK || this.#blocks.length * BLOCK - this.#start >= this.#limit) return undefined;
+    if (this.#blocks.length === 0 || this.#end + RECEIVE_BUFFER > BLOCK) {
+      if (this.#blocks.length > 0) this.#lengths.push(NEXT_BLOCK);
+      this.#blocks.push(new Uint8Array(BLOCK));
+      this.#end = 0;
+    }
+    return this.#blocks.at(-1)!.subarray(this.#end, this.#end + RECEIVE_BUFFER);
+  }
+
+  /** What was received at that place: a length, or a negative errno. */
+  add(length: number): void {
+    this.#lengths.push(length);
+    if (length > 0) this.#end += Math.min(length, RECEIVE_BUFFER);
+  }
+
+  /** Copies the oldest datagram. @returns its length, or a negative errno; undefined if there is none */
+  next(into: Uint8Array): number | undefined {
+    if (this.#blocks.length === 0) return undefined;
+    if (this.#read === this.#lengths.length) {
+      this.clear();
+      return undefined;
+    }
+    const length = this.#lengths[this.#read++]!;
+    if (length === NEXT_BLOCK) {
+      this.#blocks.shift();
+      this.#start = 0;
+      this.#lengths.splice(0, this.#read);
+      this.#read = 0;
+      return this.next(into);
+    }
+    if (length <= 0) return length;
+    const end = this.#start + Math.min(length, RECEIVE_BUFFER);
+    into.set(this.#blocks[0]!.subarray(this.#start, end));
+    this.#start = end;
+    return length;
+  }
+
+  clear(): void {
+    this.#blocks.length = 0;
+    this.#lengths = [];
+    this.#read = 0;
+    this.#start = 0;
+    this.#end = 0;
+  }
+}
+
+/** Marks in the list of lengths that the next datagram is in the next block. */
+const NEXT_BLOCK = -1_000_000;
