@@ -138,3 +138,10 @@ function withNumbering<T extends { numbered?: true }>(value: T | undefined, cont
 }
 
 export const elementsTable = new ElementsTable('NFTA_SET_ELEM_LIST', schema, { header: ['family', 'numbered'] });
+
+/** A listed element in the form that the kernel accepts: it lists ends of ranges with a lifetime, and refuses one in requests. */
+export function writableWire(element: WireElement): WireElement {
+  if (!element.flags?.includes('interval-end')) return element;
+  const { timeoutMilliseconds: _, expirationMilliseconds: __, ...rest } = element;
+  return rest;
+}

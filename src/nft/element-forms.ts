@@ -43,10 +43,3 @@ export function noteLeadingEnd<T extends ElementValue[]>(values: T): T {
 }
 
 export const hasLeadingEnd = (values: object): boolean => LEADING_END in values;
-
-/** A listed element in the form that the kernel accepts: it lists ends of ranges with a lifetime, and refuses one in requests. */
-export function writableWire(element: WireElement): WireElement {
-  if (!element.flags?.includes('interval-end')) return element;
-  const { timeoutMilliseconds: _, expirationMilliseconds: __, ...rest } = element;
-  return rest;
-}

@@ -84,7 +84,8 @@ export { formatPlan, type RulesetPlan, type TableOwner, transactionOf } from './
 export type { ReconcileOptions } from './plan/reconcile.ts';
 export type { JsonListed, JsonQuery, JsonReset, NftQuery } from './queries.ts';
 export type { NamedObjectOf, ObjectKinds } from './read/by-name.ts';
-export type { ElementsOptions, ListFilter, Ruleset, RulesetFilter, SetEntry } from './read/listing.ts';
+export type { ElementsOptions } from './read/elements.ts';
+export type { ListFilter, Ruleset, RulesetFilter, SetEntry } from './read/listing.ts';
 export type { ResetReference, ResetValues } from './read/reset.ts';
 export type { RulesetOptions } from './read/ruleset.ts';
 export { RulesetMirror } from './watch/mirror.ts';

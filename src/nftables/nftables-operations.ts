@@ -17,7 +17,8 @@ import { type NftQuery, queriesIn } from './queries.ts';
 import { RangeMemory } from './ranges/range-memory.ts';
 import type { NamedObjectOf } from './read/by-name.ts';
 import * as byName from './read/by-name.ts';
-import type { ElementsOptions, ListFilter, Ruleset } from './read/listing.ts';
+import { type ElementsOptions, elements } from './read/elements.ts';
+import type { ListFilter, Ruleset } from './read/listing.ts';
 import * as listing from './read/listing.ts';
 import { queryReply } from './read/query-reply.ts';
 import { type ResetReference, type ResetValues, reset } from './read/reset.ts';
@@ -358,7 +359,7 @@ export class NftablesOperations {
   elements(set: SetKey, options: ElementsOptions & { as: 'values' }): Operation<ElementValue[]>;
   elements(set: SetKey, options?: ElementsOptions & { as?: 'wire' }): Operation<WireElement[]>;
   elements(set: SetKey, options?: ElementsOptions): Operation<WireElement[] | ElementValue[]> {
-    return listing.elements(this.#exchange, set, options);
+    return elements(this.#exchange, set, options);
   }
 
   /**

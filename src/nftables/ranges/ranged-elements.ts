@@ -1,9 +1,9 @@
 import { type Path, rangeError, within } from '../../errors.ts';
 import type { WiredElements } from '../../nft/element-values.ts';
 import type { ElementShape } from '../../nft/set-types.ts';
-import { type ElementsHead, writeWired } from '../write/element-writer.ts';
 import type { EncodeContext } from '../write/encode-context.ts';
 import type { Verb } from '../write/new-objects.ts';
+import { type ElementsHead, writeWired } from '../write/wire-elements.ts';
 import { rangeList } from './range-lists.ts';
 import { type RangeChange, RangeSet, RefusedRange } from './range-set.ts';
 import type { DeclaredSet } from './ranged-sets.ts';

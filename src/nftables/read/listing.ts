@@ -1,4 +1,4 @@
-import { checkObject, checkOneOf } from '../../codec/index.ts';
+import { checkObject } from '../../codec/index.ts';
 import { isNotFound, typeError } from '../../errors.ts';
 import type { Exchange, Message, Operation } from '../../netlink/index.ts';
 import { Disturbed } from '../../netlink/retry.ts';
@@ -11,10 +11,7 @@ import type { NftObject } from '../../nf_tables/object.ts';
 import type { RuleEntry } from '../../nf_tables/rule.ts';
 import type { NftSet, SetKey } from '../../nf_tables/set.ts';
 import type { Table } from '../../nf_tables/table.ts';
-import { noteLeadingEnd } from '../../nft/element-forms.ts';
-import { type ElementValue, elementValues } from '../../nft/element-values.ts';
-import { shapeOf } from '../../nft/set-types.ts';
-import { readSet, requestFor } from '../request.ts';
+import { requestFor } from '../request.ts';
 import { ownChainsFirst } from '../write/rule-places.ts';
 import { READING_OPTIONS, Reading, type ReadingOptions } from './reading.ts';
 
@@ -94,32 +91,6 @@ export function* list<K extends keyof Kinds>(exchange: Exchange, kind: K, filter
   const reading = new Reading(exchange, filter);
   const found = yield* reading.undisturbed(() => dump(exchange, kind, filter, reading));
   return kind === 'rule' ? (ownChainsFirst(found as RuleEntry[]) as Kinds[K][]) : found;
-}
-
-/** How elements are read. */
-export interface ElementsOptions extends ReadingOptions {
-  /** wire (the default): as the kernel has them; of a range, its beginning and its end. values: addresses, ranges, concatenations. */
-  as?: 'wire' | 'values';
-}
-
-/** The elements of a set or map: see NftablesOperations.elements. */
-export function* elements(
-  exchange: Exchange,
-  set: SetKey,
-  options: ElementsOptions = {},
-): Operation<WireElement[] | ElementValue[]> {
-  checkObject(options, [], ['as', ...READING_OPTIONS]);
-  const { as = 'wire' } = options;
-  const reading = new Reading(exchange, options);
-  checkOneOf(as, ['as'], ['wire', 'values']);
-  const { family, table, name } = setKey(set);
-  if (as === 'wire') return yield* reading.undisturbed(() => dumpElements(exchange, { family, table, name }, reading));
-  return yield* reading.consistent(exchange, function* (generation) {
-    const found = yield* readSet(exchange, familyNumber(family, ['family']), table, name);
-    const wire = yield* dumpElements(exchange, { family, table, name }, reading, generation);
-    const { elements, leadingEnd } = elementValues(wire, shapeOf(found));
-    return leadingEnd ? noteLeadingEnd(elements) : elements;
-  });
 }
 
 /** The fields that name a set. The object may have more, as those of listings do. */

@@ -17,7 +17,7 @@ import { type ElementShape, shapeOf } from '../../nft/set-types.ts';
 import { PackedElements } from '../packed-elements.ts';
 import { writeRanged } from '../ranges/ranged-elements.ts';
 import { setKey } from '../ranges/ranged-sets.ts';
-import { type ElementsHead, writeElements, writeWireElements } from './element-writer.ts';
+import { writeElements } from './element-writer.ts';
 import type { EncodeContext } from './encode-context.ts';
 import {
   type Fields,
@@ -28,6 +28,7 @@ import {
   type ObjectKind,
   type Verb,
 } from './new-objects.ts';
+import { type ElementsHead, writeWireElements } from './wire-elements.ts';
 import { description, wireSet } from './wire-set.ts';
 
 type Write = (verb: Verb, object: Fields, to: EncodeContext) => void;

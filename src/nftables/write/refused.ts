@@ -12,7 +12,7 @@ import { type Ack, ackError, type Exchange, type Operation, readAck } from '../.
 import type { Family } from '../../nf_tables/family.ts';
 import { decodeMessage, MESSAGES } from '../../nf_tables/message.ts';
 import { VERDICT_DATA_TYPE } from '../../nft/data/datatypes.ts';
-import { elements, list } from '../read/listing.ts';
+import { dumpElements, list } from '../read/listing.ts';
 import { type EncodedMessage, type EncodedTransaction, FIRST_SEQUENCE, messageOf, partsOf, pathOf } from './encoded.ts';
 import { hintFor } from './hints.ts';
 import { Jumps } from './jumps.ts';
@@ -208,7 +208,7 @@ function* jumpsHint(
       jumps.apply({ name: 'newrule', object: { ...object } });
     for (const set of yield* list(exchange, 'set', { family, table })) {
       if (set.dataType !== VERDICT_DATA_TYPE || typeof set.name !== 'string') continue;
-      const found = yield* elements(exchange, { family, table, name: set.name });
+      const found = yield* dumpElements(exchange, { family, table, name: set.name });
       jumps.apply({ name: 'newsetelem', object: { set: set.name, elements: found } });
     }
   } catch {

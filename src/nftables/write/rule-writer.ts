@@ -9,10 +9,10 @@ import { MESSAGES } from '../../nf_tables/message.ts';
 import { type CompiledRule, compileRule, type SourceMap } from '../../nft/compile/compile.ts';
 import { withReadableTypeof } from '../../nft/typeof.ts';
 import { setKey } from '../ranges/ranged-sets.ts';
-import { writeWireElements } from './element-writer.ts';
 import type { EncodeContext } from './encode-context.ts';
 import type { Fields, RuleSet, Verb } from './new-objects.ts';
 import { required } from './operations.ts';
+import { writeWireElements } from './wire-elements.ts';
 
 const FAMILY: Path = ['family'];
 const APPENDED = NLM_F_CREATE | NLM_F_APPEND;

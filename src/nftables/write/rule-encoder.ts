@@ -1,0 +1,191 @@
+import { attributes } from '../../codec/index.ts';
+import { typeError, within } from '../../errors.ts';
+import * as C from '../../linux/nf_tables.ts';
+import { acceptedExpression } from '../../nf_tables/accepted.ts';
+import { EXPRESSION, type Expression } from '../../nf_tables/expression.ts';
+import { compatOf } from '../../nf_tables/expressions/xt-compat.ts';
+import { RULE_TOLD, ruleBesides, rulePlace } from '../../nf_tables/rule.ts';
+import type { MessageList } from './encoded.ts';
+
+type Fields = Record<string, unknown>;
+
+/** One expression as it was written last at its place in a rule. */
+interface Memo {
+  readonly name: string;
+  readonly keys: readonly string[];
+  readonly values: readonly unknown[];
+  /** The field whose bytes differ from rule to rule, as hex, and where they stand in the rule's message; -1 is none. */
+  readonly dataKey: number;
+  readonly dataAt: number;
+}
+
+/** A rule as it was written last: its place, and its message up to the end of its expressions. */
+interface Template {
+  readonly family: number;
+  readonly flags: number;
+  readonly table: unknown;
+  readonly chain: unknown;
+  readonly memos: readonly Memo[];
+  readonly bytes: Uint8Array;
+}
+
+/** The fields that this encoder writes itself. */
+const BESIDES = attributes('NFTA_RULE', ruleBesides, {
+  header: ['family', 'table', 'chain', 'expressions', RULE_TOLD],
+});
+const PLACE = attributes('NFTA_RULE', rulePlace).partial();
+
+/**
+ * Writes rules that are made in a loop: most of one is as in the rule before it. A rule that says the same as that one, but for the bytes of its
+ * comparisons and values, is a copy of it with those bytes. Everything else is written by the tables. The result is the same.
+ */
+export class RuleEncoder {
+  #template: Template | undefined;
+  /** Where the rule that is looked at differs from the template, and what it has there. */
+  readonly #places: number[] = [];
+  readonly #data: string[] = [];
+
+  /** Begins the rule's message and writes all of it; `end` of the list is the caller's. */
+  write(list: MessageList, rule: Fields, family: number, flags: number): number {
+    const start = list.writer.length;
+    const { expressions } = rule;
+    if (expressions !== undefined && !Array.isArray(expressions))
+      throw typeError(['expressions'], 'an array', expressions);
+    const template = this.#template;
+    const repeated =
+      template !== undefined &&
+      template.table === rule.table &&
+      template.chain === rule.chain &&
+      template.family === family &&
+      template.flags === flags &&
+      this.#repeat(list, expressions as Expression[] | undefined, template);
+    if (!repeated) this.#anew(list, rule, family, flags);
+    if (rule.compat === undefined && expressions !== undefined && this.#extensions) {
+      const compat = compatOf(expressions, family);
+      if (compat !== undefined) BESIDES.write(list.writer, { compat }, { family });
+    }
+    for (const key in rule) {
+      if (key === 'family' || key === 'table' || key === 'chain' || key === 'expressions') continue;
+      BESIDES.write(list.writer, rule as never, { family });
+      break;
+    }
+    return start;
+  }
+
+  /** The rule that was written last has expressions of xtables. */
+  #extensions = false;
+
+  #anew(list: MessageList, rule: Fields, family: number, flags: number): void {
+    const { writer } = list;
+    const { table, chain } = rule;
+    this.#template = undefined;
+    this.#extensions = false;
+    const start = list.begin('newrule', flags, family);
+    PLACE.write(writer, { table, chain } as never, { family });
+    const expressions = rule.expressions as Expression[] | undefined;
+    if (expressions === undefined) return;
+    const memos: (Memo | undefined)[] = [];
+    const nest = writer.beginNest(C.NFTA_RULE_EXPRESSIONS);
+    for (let i = 0; i < expressions.length; i++) {
+      const expression = expressions[i]!;
+      try {
+        const item = writer.beginNest(C.NFTA_LIST_ELEM);
+        EXPRESSION.write(writer, acceptedExpression(expression), { family });
+        writer.endAttribute(item);
+      } catch (error) {
+        throw within(error, ['expressions', i]);
+      }
+      memos.push(memoOf(expression, writer.length - start));
+      for (const name in expression) if (isExtension(name)) this.#extensions = true;
+    }
+    try {
+      writer.endAttribute(nest);
+    } catch (error) {
+      throw within(error, ['expressions']);
+    }
+    if (memos.includes(undefined)) return;
+    const bytes = writer.bytes.slice(start, writer.length);
+    this.#template = { family, flags, table, chain, memos: memos as Memo[], bytes };
+  }
+
+  /** False, and nothing is written, where the rule is another one. */
+  #repeat(list: MessageList, expressions: readonly Expression[] | undefined, { memos, bytes }: Template): boolean {
+    if (expressions?.length !== memos.length) return false;
+    let differences = 0;
+    for (let i = 0; i < memos.length; i++) {
+      const memo = memos[i]!;
+      const data = difference(expressions[i]!, memo);
+      if (data === OTHER) return false;
+      if (data === undefined) continue;
+      this.#places[differences] = memo.dataAt;
+      this.#data[differences++] = data;
+    }
+    const { writer } = list;
+    const start = writer.length;
+    writer.raw(bytes);
+    const end = writer.length;
+    for (let i = 0; i < differences; i++) {
+      writer.length = start + this.#places[i]!;
+      if (!writer.hex(this.#data[i]!)) {
+        writer.length = start;
+        return false;
+      }
+    }
+    writer.length = end;
+    list.renumber(start);
+    return true;
+  }
+}
+
+const isExtension = (name: string): boolean => name === 'target' || name === 'match';
+
+/** It is another expression. Not hexadecimal, so it is nobody's data. */
+const OTHER = '-';
+
+/** The data in which an expression differs from the memo; undefined where it is the same, OTHER where it is another. */
+function difference(expression: Expression, { name, keys, values, dataKey }: Memo): string | undefined {
+  let inner: Fields | undefined;
+  for (const key in expression) {
+    if (key !== name) return OTHER;
+    inner = (expression as unknown as Record<string, Fields>)[key];
+  }
+  if (typeof inner !== 'object' || inner === null) return OTHER;
+  let count = 0;
+  let data: string | undefined;
+  for (const key in inner) {
+    if (key !== keys[count]) return OTHER;
+    const value = inner[key];
+    const before = values[count];
+    if (value !== before) {
+      if (count === dataKey && typeof value === 'string' && value.length === (before as string).length) data = value;
+      else if (!sameList(value, before)) return OTHER;
+    }
+    count++;
+  }
+  return count === keys.length ? data : OTHER;
+}
+
+function sameList(value: unknown, other: unknown): boolean {
+  if (!Array.isArray(value) || !Array.isArray(other) || value.length !== other.length) return false;
+  for (let i = 0; i < value.length; i++) if (value[i] !== other[i]) return false;
+  return true;
+}
+
+/** Undefined where an expression holds more than plain values: it is written anew each time. `end` is where it ends in its message. */
+function memoOf(expression: Expression, end: number): Memo | undefined {
+  const name = Object.keys(expression)[0]!;
+  const inner = (expression as unknown as Record<string, Fields>)[name];
+  if (typeof inner !== 'object' || inner === null) return undefined;
+  const keys = Object.keys(inner);
+  const values = keys.map(key => inner[key]);
+  for (const [i, value] of values.entries()) {
+    if (Array.isArray(value) && value.every(isPlain)) values[i] = [...value];
+    else if (!isPlain(value)) return undefined;
+  }
+  // The data comes last in both, but for padding.
+  const dataKey = name === 'cmp' || name === 'immediate' ? keys.indexOf('data') : -1;
+  if (dataKey < 0) return { name, keys, values, dataKey, dataAt: -1 };
+  return { name, keys, values, dataKey, dataAt: end - (((values[dataKey] as string).length / 2 + 3) & ~3) };
+}
+
+const isPlain = (value: unknown): boolean => typeof value !== 'object' && typeof value !== 'function';
