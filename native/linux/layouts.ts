@@ -11,7 +11,7 @@ import { ask } from './probe.ts';
 const SOURCES = path.resolve('src');
 
 /** The functions of the sources that declare a structure: its name, and its members with their sizes. */
-const DECLARES: readonly string[] = ['struct', 'plain'];
+const DECLARES: readonly string[] = ['struct', 'structure'];
 
 /** Structures to which kernels append: the beginning is read, and what follows it may be longer. */
 const BEGINNINGS: readonly string[] = ['rtnl_link_stats64'];

@@ -224,19 +224,19 @@ type PlainMember = readonly [size: number, type: Type<any>, absent?: unknown, ke
  * A structure and the names of its members at once. A member's key is its name in camel case, unless a fourth item says another. A member
  * whose name begins with an underscore is padding, or of the kernel's own: zeros.
  */
-export function plain(
+export function structure(
   name: string,
   members: Readonly<Record<string, PlainMember>>,
   options: LayoutOptions = {},
 ): Layout {
-  const structure = new Struct(
+  const type = new Struct(
     name,
     Object.fromEntries(Object.entries(members).map(([member, [size, type]]) => [member, [size, type] as const])),
   );
   const named = Object.entries(members)
     .filter(([member]) => !member.startsWith('_'))
     .map(([member, [, , absent, key = inCamelCase(member)]]): [string, Field] => [key, [member, absent]]);
-  return layout(structure, Object.fromEntries(named), options);
+  return layout(type, Object.fromEntries(named), options);
 }
 
 const inCamelCase = (member: string): string =>
