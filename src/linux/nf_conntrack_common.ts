@@ -27,3 +27,17 @@ export const NF_CT_EXPECT_USERSPACE = 4;
 
 export const NF_CT_STATE_INVALID_BIT = 0x1;
 export const NF_CT_STATE_UNTRACKED_BIT = 0x40;
+
+export const IPCT_NEW = 0;
+export const IPCT_RELATED = 1;
+export const IPCT_DESTROY = 2;
+export const IPCT_REPLY = 3;
+export const IPCT_ASSURED = 4;
+export const IPCT_PROTOINFO = 5;
+export const IPCT_HELPER = 6;
+export const IPCT_MARK = 7;
+export const IPCT_NATSEQADJ = 8;
+export const IPCT_SECMARK = 9;
+
+export const IPEXP_NEW = 0;
+export const IPEXP_DESTROY = 1;

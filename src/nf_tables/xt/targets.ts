@@ -2,7 +2,10 @@ import { flags, named, struct, U8, U16_BE, U16_NE, U32_NE } from '../../codec/in
 import { NFPROTO_IPV4, NFPROTO_IPV6 } from '../../linux/netfilter.ts';
 import { XT_NFLOG_F_COPY_LEN } from '../../linux/xt_NFLOG.ts';
 import { LOG_FLAGS, LOG_LEVELS, NAT_FLAGS } from '../names.ts';
+import { CONNECTION_TARGET_LAYOUTS } from './connection-targets.ts';
 import { fixedText, INET, IPV4, type Layout, type Layouts, layout } from './layout.ts';
+import { OTHER_TARGET_LAYOUTS, REJECT_LAYOUTS } from './other-targets.ts';
+import { PACKET_TARGET_LAYOUTS } from './packet-targets.ts';
 
 /* The C structures of the commonest targets of xtables (include/uapi/linux/netfilter/xt_*.h). */
 
@@ -73,6 +76,10 @@ const natFields = {
   lastPort: ['max_proto', NO_PORT],
 } as const;
 const natLayout = layout(range, natFields);
+const NAT_LAYOUTS: Readonly<Record<number, Layout>> = {
+  [NFPROTO_IPV4]: ipv4NatLayout,
+  [NFPROTO_IPV6]: natLayout,
+};
 const nat2Layout = layout(range2, { ...natFields, basePort: ['base_proto', NO_PORT] });
 
 const logLayout = layout(logInfo, { level: ['level', 'warn'], flags: ['logflags', []], prefix: ['prefix', ''] });
@@ -86,6 +93,9 @@ const nflogLayout = layout(nflog, {
 });
 
 const TARGET_LAYOUTS: Layouts = {
+  ...PACKET_TARGET_LAYOUTS,
+  ...CONNECTION_TARGET_LAYOUTS,
+  ...OTHER_TARGET_LAYOUTS,
   SNAT: { 1: natLayout },
   DNAT: { 1: natLayout, 2: nat2Layout },
   MARK: { 2: layout(mark, { mark: ['mark', 0], mask: ['mask', 0] }) },
@@ -93,13 +103,17 @@ const TARGET_LAYOUTS: Layouts = {
   NFLOG: { 0: nflogLayout },
 };
 
-/** Revision 0 of the targets that translate addresses is another structure in each family. */
-const FIRST_NAT_TARGETS: Readonly<Record<number, Layout>> = {
-  [NFPROTO_IPV4]: ipv4NatLayout,
-  [NFPROTO_IPV6]: natLayout,
+/** Revision 0 of these is another structure in each family. */
+const BY_FAMILY: Readonly<Record<string, Readonly<Record<number, Layout>>>> = {
+  REDIRECT: NAT_LAYOUTS,
+  MASQUERADE: NAT_LAYOUTS,
+  SNAT: NAT_LAYOUTS,
+  DNAT: NAT_LAYOUTS,
+  NETMAP: NAT_LAYOUTS,
+  REJECT: REJECT_LAYOUTS,
 };
 
 export function targetLayout(name: string, revision: number, family: number): Layout | undefined {
-  if (revision === 0 && ['REDIRECT', 'MASQUERADE', 'SNAT', 'DNAT'].includes(name)) return FIRST_NAT_TARGETS[family];
+  if (revision === 0 && Object.hasOwn(BY_FAMILY, name)) return BY_FAMILY[name]![family];
   return Object.hasOwn(TARGET_LAYOUTS, name) ? TARGET_LAYOUTS[name]![revision] : undefined;
 }
