@@ -3,29 +3,24 @@ import type { Names } from '../nft/names.ts';
 import { parseAddresses } from './addresses.ts';
 import { IptablesError } from './error.ts';
 import { type ExtensionRow, guided, type OptionPlace, type OptionRow, type Surroundings } from './extension.ts';
-import type { IptablesAddress, IptablesCounters, IptablesFamily, IptablesRule } from './model.ts';
+import {
+  type CommandName,
+  GENERAL,
+  type GeneralOption,
+  illegalOption,
+  letterOf,
+  optionByLetter,
+  optionByName,
+  RULE_COMMANDS,
+} from './general-options.ts';
+import type { IptablesAddress, IptablesCounters, IptablesExtension, IptablesFamily, IptablesRule } from './model.ts';
 import { parseProtocol } from './protocols.ts';
 import { findMatch, findTarget, impliedMatch } from './registry.ts';
+import { parseNumber } from './values.ts';
 
 /* The arguments of iptables: one command, and the rule that it is about. */
 
-/** What a command does. */
-export type CommandName =
-  | 'append'
-  | 'check'
-  | 'delete'
-  | 'insert'
-  | 'replace'
-  | 'list'
-  | 'list-rules'
-  | 'flush'
-  | 'zero'
-  | 'new-chain'
-  | 'delete-chain'
-  | 'rename-chain'
-  | 'policy'
-  | 'help'
-  | 'version';
+export type { CommandName } from './general-options.ts';
 
 /** One command line. */
 export interface Command {
@@ -37,6 +32,8 @@ export interface Command {
   number?: number;
   newName?: string;
   policy?: string;
+  /** -Z beside -L or -S: the counters become zero after they were listed. */
+  zero?: true;
   /** One for each pair of a source and a destination. */
   rules: IptablesRule[];
   counters?: IptablesCounters;
@@ -46,6 +43,8 @@ export interface Command {
   lineNumbers: boolean;
   /** -4 or -6 says that the line is for the other family: it is passed over. */
   skipped?: true;
+  /** What iptables says although it goes on. */
+  warnings: string[];
 }
 
 /** How a command line is read. */
@@ -56,63 +55,23 @@ export interface ArgumentOptions {
   restoring?: string;
 }
 
-interface General {
-  readonly name: string;
-  readonly short: string;
-  /** attached: the argument may be a part of the word. next: it is the word itself otherwise. */
-  readonly argument: 'none' | 'attached' | 'next' | 'optional';
-}
-
-const GENERAL: readonly General[] = [
-  { name: 'append', short: 'A', argument: 'attached' },
-  { name: 'delete', short: 'D', argument: 'attached' },
-  { name: 'check', short: 'C', argument: 'attached' },
-  { name: 'insert', short: 'I', argument: 'attached' },
-  { name: 'replace', short: 'R', argument: 'attached' },
-  { name: 'list', short: 'L', argument: 'optional' },
-  { name: 'list-rules', short: 'S', argument: 'optional' },
-  { name: 'flush', short: 'F', argument: 'optional' },
-  { name: 'zero', short: 'Z', argument: 'optional' },
-  { name: 'new-chain', short: 'N', argument: 'attached' },
-  { name: 'delete-chain', short: 'X', argument: 'optional' },
-  { name: 'rename-chain', short: 'E', argument: 'attached' },
-  { name: 'policy', short: 'P', argument: 'attached' },
-  { name: 'source', short: 's', argument: 'next' },
-  { name: 'destination', short: 'd', argument: 'next' },
-  { name: 'src', short: 's', argument: 'next' },
-  { name: 'dst', short: 'd', argument: 'next' },
-  { name: 'protocol', short: 'p', argument: 'next' },
-  { name: 'in-interface', short: 'i', argument: 'next' },
-  { name: 'jump', short: 'j', argument: 'next' },
-  { name: 'table', short: 't', argument: 'attached' },
-  { name: 'match', short: 'm', argument: 'attached' },
-  { name: 'numeric', short: 'n', argument: 'none' },
-  { name: 'out-interface', short: 'o', argument: 'next' },
-  { name: 'verbose', short: 'v', argument: 'none' },
-  { name: 'wait', short: 'w', argument: 'optional' },
-  { name: 'exact', short: 'x', argument: 'none' },
-  { name: 'fragments', short: 'f', argument: 'none' },
-  { name: 'version', short: 'V', argument: 'none' },
-  { name: 'help', short: 'h', argument: 'optional' },
-  { name: 'line-numbers', short: '0', argument: 'none' },
-  { name: 'modprobe', short: 'M', argument: 'attached' },
-  { name: 'set-counters', short: 'c', argument: 'attached' },
-  { name: 'goto', short: 'g', argument: 'attached' },
-  { name: 'ipv4', short: '4', argument: 'none' },
-  { name: 'ipv6', short: '6', argument: 'none' },
-];
-const BY_LONG: ReadonlyMap<string, General> = new Map(GENERAL.map(row => [row.name, row]));
-/** The first of those with the same letter. */
-const BY_SHORT: ReadonlyMap<string, General> = new Map([...GENERAL].reverse().map(row => [row.short, row]));
 const VERDICTS: ReadonlySet<string> = new Set(['ACCEPT', 'DROP', 'RETURN']);
+/** Words after -j that no chain may have. */
+const RESERVED: ReadonlySet<string> = new Set(['', 'ACCEPT', 'DROP', 'RETURN', 'QUEUE', 'standard']);
 const LONGEST_INTERFACE = 15;
 const LONGEST_CHAIN = 28;
+const LARGEST_NUMBER = 0x7fffffff;
 
 /** An extension while its options are read. */
 interface Instance {
   readonly row: ExtensionRow;
   readonly info: Info;
   readonly given: Set<string>;
+}
+
+interface Found {
+  readonly instance: Instance;
+  readonly option: OptionRow;
 }
 
 /**
@@ -130,12 +89,15 @@ class ArgumentParser {
   #commandGiven = false;
   #at = 0;
   #inverted = false;
-  #sources: IptablesAddress[] | undefined;
-  #destinations: IptablesAddress[] | undefined;
+  #source: { text: string; inverted: boolean } | undefined;
+  #destination: { text: string; inverted: boolean } | undefined;
   readonly #rule: IptablesRule;
   readonly #matches: Instance[] = [];
   #target: Instance | undefined;
+  /** In the order in which they were loaded. */
+  readonly #instances: Instance[] = [];
   #impliedLoaded = false;
+  #waits = false;
   readonly #seen = new Set<string>();
 
   constructor(words: readonly string[], options: ArgumentOptions) {
@@ -150,6 +112,7 @@ class ArgumentParser {
       numeric: false,
       exact: false,
       lineNumbers: false,
+      warnings: [],
     };
     this.#rule = { table, chain: '', matches: [] };
   }
@@ -158,25 +121,26 @@ class ArgumentParser {
     const words = this.#words;
     while (this.#at < words.length) {
       const word = words[this.#at]!;
+      if (word === '--') {
+        this.#at++;
+        break;
+      }
       if (word === '!') {
         if (this.#inverted) throw new IptablesError('multiple consecutive ! not allowed', { argument: word });
         this.#inverted = true;
         this.#at++;
         continue;
       }
-      if (word === '--') {
-        this.#at++;
-        continue;
-      }
       if (word.startsWith('--')) this.#long(word);
       else if (word.length > 1 && word.startsWith('-')) this.#short(word);
-      else throw new IptablesError(`Bad argument \`${word}'`, { argument: word });
+      else throw new IptablesError(`Bad argument \`${word}'`, { argument: word, bare: true });
+      if (this.#command.command === 'version') return this.#command;
       this.#inverted = false;
     }
     return this.#finish();
   }
 
-  get surroundings(): Surroundings {
+  get #surroundings(): Surroundings {
     const { protocol } = this.#rule;
     return {
       family: this.#options.family,
@@ -192,89 +156,81 @@ class ArgumentParser {
     const equals = word.indexOf('=');
     const name = equals < 0 ? word.slice(2) : word.slice(2, equals);
     const attached = equals < 0 ? undefined : word.slice(equals + 1);
-    const general = BY_LONG.get(name);
-    if (general !== undefined) {
-      this.#at++;
-      this.#general(general, word, attached);
+    const general = optionByName(name);
+    const exact = general === undefined ? this.#findOption(name) : undefined;
+    // The beginning of a name is enough where no other begins like it.
+    const options = general === undefined && exact === undefined ? this.#optionsLike(name) : [];
+    const candidates =
+      general === undefined && exact === undefined ? GENERAL.filter(row => row.name.startsWith(name)) : [];
+    const one = candidates.every(({ short }) => short === candidates[0]!.short) ? candidates[0] : undefined;
+    const chosen = general ?? (options.length === 0 ? one : undefined);
+    const found = exact ?? (candidates.length === 0 && options.length === 1 ? options[0] : undefined);
+    if (chosen === undefined && found === undefined) {
+      this.#loadImplied(word);
       return;
     }
-    const found = this.#findOption(name);
-    if (found !== undefined) {
-      this.#at++;
-      this.#extensionOption(found.instance, found.option, word, attached);
-      return;
-    }
-    const candidates = GENERAL.filter(row => row.name.startsWith(name));
-    const options = this.#optionsLike(name);
-    const [one] = candidates;
-    if (one !== undefined && options.length === 0 && candidates.every(({ short }) => short === one.short)) {
-      this.#at++;
-      this.#general(one, word, attached);
-      return;
-    }
-    if (candidates.length === 0 && options.length === 1) {
-      this.#at++;
-      this.#extensionOption(options[0]!.instance, options[0]!.option, word, attached);
-      return;
-    }
-    this.#loadImplied(word);
+    this.#at++;
+    if (chosen !== undefined) this.#general(chosen, word, attached);
+    else this.#extensionOption(found!, word, attached);
   }
 
-  /** An option that is not known may be one of the protocol's match. */
+  /** An option that is not known may be one of the protocol's match: the word is looked at again. */
   #loadImplied(word: string): void {
     const { protocol } = this.#rule;
     const row =
       protocol === undefined || this.#impliedLoaded ? undefined : impliedMatch(protocol.number, this.#options.family);
     if (row === undefined) throw new IptablesError(`unknown option "${word}"`, { argument: word });
     this.#impliedLoaded = true;
-    this.#matches.push(this.#instance(row, row.name));
+    this.#matches.push(this.#load(row, row.name));
+    this.#long(word);
   }
 
-  #instance(row: ExtensionRow, word: string): Instance {
-    return { row, info: row.initial?.(this.surroundings, word) ?? {}, given: new Set() };
+  #load(row: ExtensionRow, word: string): Instance {
+    const info = row.initial?.(this.#surroundings, word) ?? {};
+    const instance: Instance = { row, info, given: new Set() };
+    this.#instances.unshift(instance);
+    return instance;
+  }
+
+  #offered({ row, info }: Instance): readonly OptionRow[] {
+    const { shows } = row;
+    return shows === undefined ? row.options : row.options.filter(option => shows(option, info));
   }
 
   /** The newest extension that has it. */
-  #findOption(name: string): { instance: Instance; option: OptionRow } | undefined {
-    for (const instance of this.#instances()) {
-      const option = instance.row.options.find(row => row.name === name || row.aliases?.includes(name));
+  #findOption(name: string): Found | undefined {
+    for (const instance of this.#instances) {
+      const option = this.#offered(instance).find(row => row.name === name || row.aliases?.includes(name));
       if (option !== undefined) return { instance, option };
     }
     return undefined;
   }
 
-  #optionsLike(prefix: string): { instance: Instance; option: OptionRow }[] {
-    const found = new Map<OptionRow, { instance: Instance; option: OptionRow }>();
-    for (const instance of this.#instances())
-      for (const option of instance.row.options)
+  #optionsLike(prefix: string): Found[] {
+    const found = new Map<OptionRow, Found>();
+    for (const instance of this.#instances)
+      for (const option of this.#offered(instance))
         if ([option.name, ...(option.aliases ?? [])].some(name => name.startsWith(prefix)) && !found.has(option))
           found.set(option, { instance, option });
     return [...found.values()];
   }
 
-  #instances(): Instance[] {
-    const list = [...this.#matches].reverse();
-    if (this.#target !== undefined) list.unshift(this.#target);
-    return list;
-  }
-
-  #extensionOption(
-    { row, info, given }: Instance,
-    option: OptionRow,
-    word: string,
-    attached: string | undefined,
-  ): void {
+  #extensionOption({ instance, option }: Found, word: string, attached: string | undefined): void {
+    const { row, info, given } = instance;
     const count = option.value.words;
     const values: string[] = [];
     if (attached !== undefined && count > 0) values.push(attached);
     while (values.length < count) {
       const next = this.#words[this.#at];
-      if (next === undefined) throw new IptablesError(`option "${word}" requires an argument`, { argument: word });
+      if (next === undefined || (values.length > 0 && isOption(next))) {
+        if (values.length === 0) throw new IptablesError(`option "${word}" requires an argument`, { argument: word });
+        throw new IptablesError(`--${option.name} requires two args.`, { argument: word });
+      }
       values.push(next);
       this.#at++;
     }
     const place: OptionPlace = {
-      ...this.surroundings,
+      ...this.#surroundings,
       extension: row.name,
       option: option.name,
       inverted: this.#inverted,
@@ -282,9 +238,6 @@ class ArgumentParser {
     };
     if (given.has(option.name) && !option.repeats)
       throw guided(place, `option "--${option.name}" can only be used once.`);
-    const other = option.excludes?.find(name => given.has(name));
-    if (other !== undefined)
-      throw guided(place, `option "--${option.name}" cannot be used together with "--${other}".`);
     if (this.#inverted && option.invert === undefined)
       throw guided(place, `option "--${option.name}" cannot be inverted.`);
     option.value.parse(info, values, place);
@@ -293,24 +246,23 @@ class ArgumentParser {
   }
 
   #short(word: string): void {
-    const letter = word[1]!;
-    const row = BY_SHORT.get(letter);
+    const row = optionByLetter(word[1]!);
+    if (row === undefined) throw new IptablesError(`unknown option "${word}"`, { argument: word });
     this.#at++;
-    if (row === undefined || letter === '0') throw new IptablesError(`unknown option "${word}"`, { argument: word });
     const rest = word.slice(2);
-    if (row.argument === 'none' && rest !== '') {
-      // Letters behind each other: -nvL.
-      this.#general(row, word, undefined);
-      this.#inverted = false;
-      this.#at--;
-      this.#short(`-${rest}`);
+    if (row.argument !== 'none' || rest === '') {
+      this.#general(row, word, rest === '' ? undefined : rest);
       return;
     }
-    this.#general(row, word, rest === '' ? undefined : rest);
+    // Letters behind each other: -nvL.
+    this.#general(row, word, undefined);
+    this.#inverted = false;
+    this.#at--;
+    this.#short(`-${rest}`);
   }
 
   /** The argument of an option. */
-  #argument(row: General, word: string, attached: string | undefined): string {
+  #argument(row: GeneralOption, word: string, attached: string | undefined): string {
     // iptables reads these from the word before the one that is next: an attached value is the whole word.
     if (row.argument === 'next' && attached !== undefined) return word;
     if (attached !== undefined) return attached;
@@ -323,12 +275,12 @@ class ArgumentParser {
   /** The next word, if it is no option. */
   #operand(): string | undefined {
     const next = this.#words[this.#at];
-    if (next === undefined || next.startsWith('-') || next.startsWith('!')) return undefined;
+    if (next === undefined || isOption(next)) return undefined;
     this.#at++;
     return next;
   }
 
-  #general(row: General, word: string, attached: string | undefined): void {
+  #general(row: GeneralOption, word: string, attached: string | undefined): void {
     const command = this.#command;
     const rule = this.#rule;
     const argument = () => this.#argument(row, word, attached);
@@ -343,7 +295,7 @@ class ArgumentParser {
         this.#begin(row, word, argument());
         const number = this.#operand();
         if (number !== undefined) command.number = ruleNumber(number);
-        else if (row.short === 'R') throw new IptablesError(`-R requires a rule number`, { argument: word });
+        else if (row.short === 'R') throw new IptablesError('-R requires a rule number', { argument: word });
         break;
       }
       case 'L':
@@ -357,9 +309,12 @@ class ArgumentParser {
         if (number !== undefined) command.number = ruleNumber(number);
         break;
       }
-      case 'N':
-        this.#begin(row, word, argument());
+      case 'N': {
+        const chain = argument();
+        this.#refuseName(chain);
+        this.#begin(row, word, chain);
         break;
+      }
       case 'E': {
         this.#begin(row, word, argument());
         const name = this.#operand();
@@ -376,192 +331,260 @@ class ArgumentParser {
         break;
       }
       case 's':
-        this.#once('s', word);
-        this.#sources = this.#addresses(argument());
+        this.#once('s', word, true);
+        this.#source = { text: argument(), inverted: this.#inverted };
         break;
       case 'd':
-        this.#once('d', word);
-        this.#destinations = this.#addresses(argument());
+        this.#once('d', word, true);
+        this.#destination = { text: argument(), inverted: this.#inverted };
         break;
       case 'p': {
-        this.#once('p', word);
-        const name = argument();
-        const number = parseProtocol(name, this.#options.names);
-        if (number === undefined)
-          throw new IptablesError(`unknown protocol "${name.toLowerCase()}" specified`, { argument: name });
-        if (number === 0 && this.#inverted)
-          throw new IptablesError('rule would never match protocol', { argument: name });
-        if (number !== 0) rule.protocol = this.#inverted ? { number, invert: true } : { number };
+        this.#once('p', word, true);
+        this.#protocol(argument());
         break;
       }
       case 'i':
-        this.#once('i', word);
-        rule.inInterface = this.#interface(argument());
+      case 'o': {
+        const name = argument();
+        if (name === '') throw new IptablesError('Empty interface is likely to be undesired', { argument: name });
+        this.#once(row.short, word, true);
+        rule[row.short === 'i' ? 'inInterface' : 'outInterface'] = this.#interface(name);
         break;
-      case 'o':
-        this.#once('o', word);
-        rule.outInterface = this.#interface(argument());
-        break;
+      }
       case 'f':
-        this.#once('f', word);
+        if (this.#options.family === 'ipv6')
+          throw new IptablesError("`-f' is not supported in IPv6, use -m frag instead", { argument: word });
+        this.#once('f', word, true);
         rule.fragment = this.#inverted ? { invert: true } : {};
         break;
-      case 'j':
-        this.#refuseInversion('-j');
+      case 'j': {
+        const name = argument();
         this.#once('j', word);
-        this.#jump(argument());
+        this.#jump(name);
         break;
-      case 'g':
-        this.#refuseInversion('-g');
+      }
+      case 'g': {
+        const name = argument();
         this.#once('j', word);
-        rule.target = { goto: argument() };
+        rule.target = { goto: chainName(name) };
         break;
-      case 'm':
-        this.#refuseInversion('-m');
-        this.#match(argument());
+      }
+      case 'm': {
+        const name = argument();
+        if (this.#inverted) throw new IptablesError('unexpected ! flag before --match', { argument: word });
+        this.#match(name);
         break;
+      }
       case 'c': {
+        const first = argument();
         this.#once('c', word);
-        command.counters = this.#counters(argument(), word);
+        command.counters = this.#counters(first, word);
         break;
       }
       case 't': {
+        const name = argument();
+        if (this.#inverted) throw new IptablesError('unexpected ! flag before --table', { argument: word });
         if (this.#options.restoring !== undefined)
-          throw new IptablesError(`The -t option (seen in line %d) cannot be used in %s.`, { argument: word });
-        command.table = argument();
-        rule.table = command.table;
+          throw new IptablesError('The -t option cannot be used in iptables-restore.', { argument: word });
+        command.table = name;
+        rule.table = name;
         break;
       }
       case 'v':
+        if (command.verbose === 0) this.#once('v', word);
         command.verbose++;
         break;
       case 'n':
+        this.#once('n', word);
         command.numeric = true;
         break;
       case 'x':
+        this.#once('x', word);
         command.exact = true;
         break;
       case '0':
+        this.#once('0', word);
         command.lineNumbers = true;
         break;
       case '4':
       case '6':
-        if ((row.short === '4') !== (this.#options.family === 'ipv4')) command.skipped = true;
+        if ((row.short === '4') === (this.#options.family === 'ipv4')) break;
+        if (this.#options.restoring === undefined) throw new IptablesError('', { argument: word, bare: true });
+        command.skipped = true;
         break;
       case 'w':
-        if (attached === undefined && this.#words[this.#at]?.match(/^\d/)) this.#at++;
+      case 'W':
+        this.#wait(row, word, attached);
         break;
       case 'M':
         argument();
         break;
-      case 'h':
-        this.#begin(row, word, attached);
-        break;
       default:
-        this.#begin(row, word, undefined);
+        command.command = 'version';
     }
   }
 
-  #begin(row: General, word: string, chain: string | undefined): void {
+  #begin(row: GeneralOption, word: string, chain: string | undefined): void {
     const command = this.#command;
-    if (this.#inverted) throw new IptablesError(`unexpected ! flag before -${row.short}`, { argument: word });
-    if (this.#commandGiven)
-      throw new IptablesError(`Cannot use -${row.short} with -${letterOf(command.command)}`, { argument: word });
-    this.#commandGiven = true;
-    command.command = row.name as CommandName;
-    if (chain !== undefined) {
-      if (chain.length > LONGEST_CHAIN)
-        throw new IptablesError(`chain name \`${chain}' too long (must be under ${LONGEST_CHAIN + 1} chars)`, {
-          argument: chain,
-        });
-      command.chain = chain;
-      this.#rule.chain = chain;
+    const { name } = row;
+    if (this.#inverted) throw new IptablesError("unexpected '!' flag", { argument: word });
+    if (this.#commandGiven) {
+      const listing = command.command === 'list' || command.command === 'list-rules';
+      const lists = name === 'list' || name === 'list-rules';
+      const zeroing = command.command === 'zero' || command.zero === true;
+      if (!(listing && name === 'zero' && !command.zero) && !(lists && command.command === 'zero'))
+        throw new IptablesError(`Cannot use -${row.short} with -${letterOf(command.command)}`, { argument: word });
+      if (zeroing || name === 'zero') command.zero = true;
     }
+    this.#commandGiven = true;
+    if (name !== 'zero' || command.zero === undefined) command.command = name as CommandName;
+    if (chain === undefined) return;
+    command.chain = chain;
+    this.#rule.chain = chain;
   }
 
-  #once(letter: string, word: string): void {
+  /** The names that a new chain may not have. */
+  #refuseName(chain: string): void {
+    if (/^[-!]/.test(chain))
+      throw new IptablesError(`chain name not allowed to start with \`${chain[0]}'`, { argument: chain });
+    if (RESERVED.has(chain) || findTarget(chain, this.#options.family) !== undefined)
+      throw new IptablesError('chain name may not clash with target name', { argument: chain });
+    if (/\s/.test(chain)) throw new IptablesError(`Invalid chain name \`${chain}'`, { argument: chain });
+  }
+
+  /** Notes an option that may be given once. */
+  #once(letter: string, word: string, invertible = false): void {
     if (this.#seen.has(letter)) throw new IptablesError(`multiple -${letter} flags not allowed`, { argument: word });
+    if (this.#inverted && !invertible) throw new IptablesError(`cannot have ! before -${letter}`, { argument: word });
     this.#seen.add(letter);
   }
 
-  #refuseInversion(option: string): void {
-    if (this.#inverted) throw new IptablesError(`unexpected ! flag before ${option}`, { argument: option });
-  }
-
-  #addresses(text: string): IptablesAddress[] {
-    const list = parseAddresses(text, this.#options.family, this.#inverted);
-    if (this.#inverted && text.includes(','))
-      throw new IptablesError('! not allowed with multiple source or destination IP addresses', { argument: text });
-    return list;
+  #protocol(name: string): void {
+    const number = parseProtocol(name, this.#options.names);
+    if (number === undefined)
+      throw new IptablesError(`unknown protocol "${name.toLowerCase()}" specified`, { argument: name });
+    if (number === 0 && this.#inverted) throw new IptablesError('rule would never match protocol', { argument: name });
+    if (number !== 0) this.#rule.protocol = this.#inverted ? { number, invert: true } : { number };
   }
 
   #interface(name: string): { name: string; invert?: true } {
-    if (name === '') throw new IptablesError('Empty interface is likely to be undesired', { argument: name });
     if (Buffer.byteLength(name) > LONGEST_INTERFACE)
       throw new IptablesError(`interface name \`${name}' must be shorter than IFNAMSIZ (${LONGEST_INTERFACE})`, {
         argument: name,
       });
+    if (/[/ ]/.test(name))
+      this.#command.warnings.push(
+        `Warning: weird character in interface \`${name}' ('/' and ' ' are not allowed by the kernel).`,
+      );
     return this.#inverted ? { name, invert: true } : { name };
   }
 
   #counters(first: string, word: string): IptablesCounters {
-    const comma = first.indexOf(',');
+    const comma = first.indexOf(',', 1);
     const [packets, bytes] = comma < 0 ? [first, this.#operand()] : [first.slice(0, comma), first.slice(comma + 1)];
     if (bytes === undefined) throw new IptablesError('-c requires packet and byte counter', { argument: word });
-    if (!/^\d+$/.test(packets)) throw new IptablesError(`-c packet counter not numeric`, { argument: packets });
-    if (!/^\d+$/.test(bytes)) throw new IptablesError(`-c byte counter not numeric`, { argument: bytes });
-    return { packets: BigInt.asUintN(64, BigInt(packets)), bytes: BigInt.asUintN(64, BigInt(bytes)) };
+    return { packets: counter(packets, 'packet'), bytes: counter(bytes, 'byte') };
   }
 
   #match(name: string): void {
     const row = findMatch(name, this.#options.family);
     if (row === undefined)
       throw new IptablesError(`Couldn't load match \`${name}':No such file or directory\n`, { argument: name });
-    this.#matches.push(this.#instance(row, name));
+    this.#matches.push(this.#load(row, name));
   }
 
-  #jump(name: string): void {
-    if (name.length < 1) throw new IptablesError('Invalid target name (too short)', { argument: name });
+  #jump(word: string): void {
     const rule = this.#rule;
-    if (VERDICTS.has(name)) {
-      rule.target = { verdict: name as 'ACCEPT' };
-      return;
-    }
+    const name = chainName(word);
     const row = findTarget(name, this.#options.family);
-    if (row === undefined) {
-      if (name.length > LONGEST_CHAIN)
-        throw new IptablesError(`Invalid target name \`${name}' (${LONGEST_CHAIN} chars max)`, { argument: name });
-      rule.target = { jump: name };
-      return;
-    }
-    this.#target = this.#instance(row, name);
+    if (row !== undefined) this.#target = this.#load(row, name);
+    else rule.target = VERDICTS.has(name) ? { verdict: name as 'ACCEPT' } : { jump: name };
+  }
+
+  #wait(row: GeneralOption, word: string, attached: string | undefined): void {
+    if (this.#options.restoring !== undefined)
+      throw new IptablesError(`You cannot use \`-${row.short}' from iptables-restore`, { argument: word });
+    const seconds = row.short === 'w' ? (attached ?? this.#operand()) : this.#argument(row, word, attached);
+    if (row.short === 'W') this.#command.warnings.push('Ignoring deprecated --wait-interval option.');
+    if (seconds !== undefined && !/^\d/.test(seconds))
+      throw new IptablesError(`wait ${row.short === 'w' ? 'seconds' : 'interval'} not numeric`, { argument: seconds });
+    if (row.short === 'w') this.#waits = true;
+    else this.#seen.add('W');
   }
 
   #finish(): Command {
     const command = this.#command;
     const rule = this.#rule;
-    if (this.#inverted) throw new IptablesError('nothing appropriate following !');
-    if (!this.#commandGiven) throw new IptablesError('no command specified');
-    const at = this.surroundings;
+    const { chain } = command;
+    if (this.#seen.has('W') && !this.#waits) throw new IptablesError('--wait-interval only makes sense with --wait\n');
+    const drops = rule.target !== undefined && 'verdict' in rule.target && rule.target.verdict === 'DROP';
+    if (command.table === 'nat' && (command.policy === 'DROP' || drops))
+      throw new IptablesError(
+        '\nThe "nat" table is not intended for filtering, the use of DROP is therefore inhibited.\n\n',
+        { argument: 'DROP' },
+      );
+    const at = this.#surroundings;
     rule.matches = this.#matches.map(instance => finished(instance, at));
     if (this.#target !== undefined) rule.target = finished(this.#target, at);
+    const surplus = this.#words[this.#at];
+    if (surplus !== undefined) throw new IptablesError('unknown arguments found on commandline', { argument: surplus });
+    if (!this.#commandGiven) throw new IptablesError('no command specified');
+    if (this.#inverted) throw new IptablesError('nothing appropriate following !', { argument: '!' });
     if (command.counters !== undefined) rule.counters = command.counters;
-    const sources = this.#sources ?? [undefined];
-    const destinations = this.#destinations ?? [undefined];
-    for (const source of sources)
-      for (const destination of destinations) command.rules.push(withAddresses(rule, source, destination));
+    if (RULE_COMMANDS.has(command.command)) this.#addressed(rule);
+    const commands: CommandName[] = command.zero ? [command.command, 'zero'] : [command.command];
+    const illegal = illegalOption(this.#seen, commands, command.number !== undefined);
+    if (illegal !== undefined)
+      throw new IptablesError(`Illegal option \`-${illegal}' with this command`, { argument: `-${illegal}` });
+    if (chain !== undefined && Buffer.byteLength(chain) > LONGEST_CHAIN)
+      throw new IptablesError(`chain name \`${chain}' too long (must be under ${LONGEST_CHAIN + 1} chars)`, {
+        argument: chain,
+      });
+    if (RULE_COMMANDS.has(command.command)) refuseInterfaces(rule);
     return command;
+  }
+
+  /** A rule for each pair of addresses. */
+  #addressed(rule: IptablesRule): void {
+    const { family } = this.#options;
+    const sources = this.#source && parseAddresses(this.#source.text, family, this.#source.inverted);
+    const destinations =
+      this.#destination && parseAddresses(this.#destination.text, family, this.#destination.inverted);
+    for (const [given, list] of [
+      [this.#source, sources],
+      [this.#destination, destinations],
+    ] as const)
+      if (given?.inverted && list!.length > 1)
+        throw new IptablesError('! not allowed with multiple source or destination IP addresses', {
+          argument: given.text,
+        });
+    if (this.#command.command === 'replace' && ((sources?.length ?? 1) > 1 || (destinations?.length ?? 1) > 1))
+      throw new IptablesError('Replacement rule does not specify a unique address');
+    for (const source of sources ?? [undefined])
+      for (const destination of destinations ?? [undefined])
+        this.#command.rules.push(withAddresses(rule, source, destination));
   }
 }
 
-function finished({ row, info, given }: Instance, at: Surroundings): { name: string; revision: number; info: Info } {
-  const lacking = row.options.find(({ name, required }) => required && !given.has(name));
-  if (lacking !== undefined)
-    throw new IptablesError(`${row.name}: option "--${lacking.name}" must be specified`, {
-      argument: `--${lacking.name}`,
-      guided: true,
-    });
+const isOption = (word: string): boolean => word.startsWith('-') || word.startsWith('!');
+
+/** The options of an extension are complete, and fit together. */
+function finished({ row, info, given }: Instance, at: Surroundings): IptablesExtension {
   row.check?.(info, given, at);
+  for (const { name, required, excludes } of row.options) {
+    const argument = `--${name}`;
+    if (!given.has(name)) {
+      if (required)
+        throw new IptablesError(`${row.name}: option "${argument}" must be specified`, { argument, guided: true });
+      continue;
+    }
+    const other = excludes?.find(excluded => given.has(excluded));
+    if (other !== undefined)
+      throw new IptablesError(`${row.name}: option "${argument}" cannot be used together with "--${other}".`, {
+        argument,
+        guided: true,
+      });
+  }
   return { name: row.name, revision: row.revision, info };
 }
 
@@ -582,10 +605,37 @@ function withAddresses(
 
 const matchesAll = ({ mask, invert }: IptablesAddress): boolean => !invert && (mask === '0.0.0.0' || mask === '::');
 
-function ruleNumber(text: string): number {
-  if (!/^\d+$/.test(text) || Number(text) < 1 || Number(text) > 0x7fffffff)
-    throw new IptablesError(`Invalid rule number \`${text}'`, { argument: text });
-  return Number(text);
+/** A packet that comes in has no way out yet, and the other way round. */
+function refuseInterfaces({ chain, inInterface, outInterface }: IptablesRule): void {
+  const entering = chain === 'PREROUTING' || chain === 'INPUT';
+  const leaving = chain === 'POSTROUTING' || chain === 'OUTPUT';
+  if (entering && outInterface !== undefined)
+    throw new IptablesError(`Can't use -o with ${chain}\n`, { argument: outInterface.name });
+  if (leaving && inInterface !== undefined)
+    throw new IptablesError(`Can't use -i with ${chain}\n`, { argument: inInterface.name });
 }
 
-const letterOf = (command: CommandName): string => BY_LONG.get(command)!.short;
+/** What stands after -j or -g, as a name of a chain. */
+function chainName(name: string): string {
+  if (name === '') throw new IptablesError('Invalid target name (too short)', { argument: name });
+  if (Buffer.byteLength(name) > LONGEST_CHAIN)
+    throw new IptablesError(`Invalid target name \`${name}' (${LONGEST_CHAIN} chars max)`, { argument: name });
+  if (/\s/.test(name)) throw new IptablesError(`Invalid target name \`${name}'`, { argument: name });
+  return name;
+}
+
+function ruleNumber(text: string): number {
+  const number = parseNumber(text, LARGEST_NUMBER);
+  if (number === undefined || number < 1) throw new IptablesError(`Invalid rule number \`${text}'`, { argument: text });
+  return number;
+}
+
+/** The number that a text begins with, as C's sscanf takes it. */
+function counter(text: string, what: string): bigint {
+  const digits = /^\s*([-+]?\d+)/.exec(text)?.[1];
+  if (digits === undefined) throw new IptablesError(`-c ${what} counter not numeric`, { argument: text });
+  const value = BigInt(digits.replace('+', ''));
+  return value > MOST ? MOST : BigInt.asUintN(64, value);
+}
+
+const MOST = (1n << 64n) - 1n;

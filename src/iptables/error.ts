@@ -1,18 +1,20 @@
-/** What iptables adds to a message. */
-type Advice = 'help' | 'upgrade';
-
 /** The details of a refusal besides its message. */
 export interface IptablesErrorDetails {
   /** 1: what the namespace has does not fit. 2 (the default): the words are wrong. 3: there is no such table. 4: the kernel refused. */
   exitCode?: 1 | 2 | 3 | 4;
   /** The word that is wrong. */
   argument?: string | undefined;
-  /** What iptables advises after the message. */
-  advice?: Advice;
-  /** Of the kind that iptables ends with a full stop and an empty line: a rule about the options of an extension. */
+  /** A rule about the options of an extension. iptables prints an empty line after these. */
   guided?: true;
+  /** iptables prints the message without its own name. */
+  bare?: true;
+  /** iptables prints its name without its version. */
+  brief?: true;
   cause?: unknown;
 }
+
+/** The version of iptables whose messages these are. */
+const VERSION = 'v1.8.9 (nf_tables)';
 
 /**
  * Words that iptables would refuse. The message is that of iptables 1.8.9 without its name and version.
@@ -29,19 +31,35 @@ export class IptablesError extends Error {
   readonly exitCode: 1 | 2 | 3 | 4;
   /** The word that is wrong, if it is one word. */
   readonly argument: string | undefined;
-  /** What iptables advises after the message: to read its help, or to upgrade. */
-  readonly advice: Advice | undefined;
-  /** A rule about the options of an extension is broken. iptables prints an empty line after such a message. */
-  readonly guided: boolean;
   /** The line of a text, from 1 on. */
   line: number | undefined;
+  readonly #printed: string;
+  readonly #prefix: 'version' | 'name' | 'none';
 
   constructor(message: string, details: IptablesErrorDetails = {}) {
-    super(message, details.cause === undefined ? undefined : { cause: details.cause });
+    super(message.trim(), details.cause === undefined ? undefined : { cause: details.cause });
     this.exitCode = details.exitCode ?? 2;
     this.argument = details.argument;
-    this.advice = details.advice;
-    this.guided = details.guided === true;
+    this.#printed = details.guided === true ? `${message}\n` : message;
+    this.#prefix = details.bare ? 'none' : details.brief ? 'name' : 'version';
+  }
+
+  /**
+   * Returns all that iptables prints of this error, with its advice to read the help.
+   * @param program the name that iptables was called by
+   * @example
+   * error.text(); // "iptables v1.8.9 (nf_tables): unknown option "--dport"\nTry `iptables -h' ...\n"
+   */
+  text(program = 'iptables'): string {
+    const printed = this.#printed;
+    const beginning =
+      this.#prefix === 'version' ? `${program} ${VERSION}: ` : this.#prefix === 'name' ? `${program}: ` : '';
+    const message = printed === '' ? '' : `${beginning}${printed}\n`;
+    const at = this.line === undefined ? '' : `Error occurred at line: ${this.line}\n`;
+    if (this.exitCode === 2)
+      return `${message}${at}Try \`${program} -h' or '${program} --help' for more information.\n`;
+    if (this.exitCode === 3) return `${message}Perhaps ${program} or your kernel needs to be upgraded.\n`;
+    return message;
   }
 }
 IptablesError.prototype.name = 'IptablesError';

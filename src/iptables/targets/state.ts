@@ -93,7 +93,7 @@ const LED: ExtensionRow = {
         words: 1,
         parse(info, [word], place) {
           if (Buffer.byteLength(word!) > 16)
-            throw refused(place, 'Argument must have a maximum length of 16 characters');
+            throw refused(place, 'Argument must have a maximum length of 16 characters\n');
           info.id = `${LED_PREFIX}${word}`;
         },
         print: info => `"${String(info.id ?? '').replace(LED_PREFIX, '')}"`,
@@ -260,4 +260,26 @@ const CLUSTERIP: ExtensionRow = {
   },
 };
 
-export const STATE_TARGETS: readonly ExtensionRow[] = [CT, IDLETIMER, LED, RATEEST, CLUSTERIP];
+/* SET: the kernel knows sets of ipset by numbers, which are asked for when a rule is read or written. */
+
+const SET_OPTIONS = ['add-set', 'del-set', 'map-set'] as const;
+
+/** A set's name, and the directions of its dimensions. */
+const setOf: Value = {
+  words: 2,
+  parse(_, [name], place) {
+    throw refused(place, `Set ${name} doesn't exist.\n`);
+  },
+  print: () => undefined,
+};
+
+const SET: ExtensionRow = {
+  name: 'SET',
+  revision: 3,
+  options: SET_OPTIONS.map(name => ({ name, value: setOf })),
+  check(_, given) {
+    if (given.size === 0) throw incomplete("You must specify either `--add-set' or `--del-set' or `--map-set'");
+  },
+};
+
+export const STATE_TARGETS: readonly ExtensionRow[] = [CT, IDLETIMER, LED, RATEEST, CLUSTERIP, SET];

@@ -36,7 +36,7 @@ export function logged(key: string, size: number): Value {
   return {
     words: 1,
     parse(info, words, place) {
-      if (words[0] === '') throw refused(place, 'Argument must have a minimum length of 1 characters');
+      if (words[0] === '') throw refused(place, 'Argument must have a minimum length of 1 characters\n');
       if (words[0]!.includes('\n')) throw refused(place, 'Newlines not allowed in --log-prefix');
       inner.parse(info, words, place);
     },
@@ -108,10 +108,10 @@ export function parseHost(text: string, place: OptionPlace): string {
   const address = place.family === 'ipv4' ? fromParts(text) : parseAddress(text, place);
   if (address !== undefined) return address;
   const other = place.family === 'ipv4' ? parseIPv6(text) : parseIPv4(text);
-  if (other !== undefined) throw refused(place, 'getaddrinfo: Address family for hostname not supported');
+  if (other !== undefined) throw refused(place, 'getaddrinfo: Address family for hostname not supported\n');
   throw refused(
     place,
-    `getaddrinfo: ${text === '' ? 'Name or service not known' : 'Temporary failure in name resolution'}`,
+    `getaddrinfo: ${text === '' ? 'Name or service not known' : 'Temporary failure in name resolution'}\n`,
   );
 }
 

@@ -88,7 +88,7 @@ const LOG: ExtensionRow = {
           const level = parseNumber(word!, 7);
           const name =
             level === undefined ? (Object.hasOwn(LEVELS, word!) ? LEVELS[word!] : undefined) : LOG_LEVELS[level];
-          if (name === undefined) throw refused(place, `log level "${word}" unknown`);
+          if (name === undefined) throw refused(place, `log level "${word}" unknown\n`);
           info.level = name;
         },
         print(info) {
@@ -207,7 +207,7 @@ const NFQUEUE: ExtensionRow = {
   ],
   check(_, given) {
     if (given.has('queue-cpu-fanout') && !given.has('queue-balance'))
-      throw incomplete('NFQUEUE: option "--queue-cpu-fanout" also requires "--queue-balance".');
+      throw incomplete('NFQUEUE: option "--queue-cpu-fanout" also requires "--queue-balance".\n');
   },
 };
 
@@ -222,7 +222,7 @@ const TPROXY: ExtensionRow = {
         words: 1,
         parse(info, [word], place) {
           const port = parseNumber(word!, U32) ?? place.names.services().byName.get(word!);
-          if (port === undefined) throw refused(place, `Port "${word}" does not resolve to anything.`);
+          if (port === undefined) throw refused(place, `Port "${word}" does not resolve to anything.\n`);
           info.port = port & 0xffff;
         },
         print: info => String(info.port ?? 0),
