@@ -12,6 +12,13 @@ const STRUCTURES_ONLY = [
   'linux/netfilter/xt_LOG.h',
   'linux/netfilter/xt_MARK.h',
   'linux/netfilter/xt_comment.h',
+  'linux/netfilter/xt_CLASSIFY.h',
+  'linux/netfilter/xt_DSCP.h',
+  'linux/netfilter/xt_LED.h',
+  'linux/netfilter/xt_RATEEST.h',
+  'linux/netfilter/xt_TCPOPTSTRIP.h',
+  'linux/netfilter/xt_TEE.h',
+  'linux/netfilter/xt_TPROXY.h',
   'linux/netfilter/xt_bpf.h',
   'linux/netfilter/xt_cgroup.h',
   'linux/netfilter/xt_cluster.h',
@@ -60,6 +67,7 @@ const STRUCTURES_ONLY = [
   'linux/netfilter_ipv6/ip6t_frag.h',
   'linux/netfilter_ipv6/ip6t_hl.h',
   'linux/netfilter_ipv6/ip6t_ipv6header.h',
+  'linux/netfilter_ipv6/ip6t_NPT.h',
   'linux/netfilter_ipv6/ip6t_mh.h',
   'linux/netfilter_ipv6/ip6t_opts.h',
   'linux/netfilter_ipv6/ip6t_rt.h',
@@ -82,13 +90,18 @@ export function obstacle(): string | undefined {
   return found.status === 0 ? undefined : `no kernel headers: ${NEEDED}`;
 }
 
+/** ipt_ttl.h and ipt_TTL.h have the same guard, as have ip6t_hl.h and ip6t_HL.h. */
+function included(header: string): string {
+  return `#if __has_include(<${header}>)\n#undef _IPT_TTL_H\n#undef _IP6T_HL_H\n#include <${header}>\n#endif`;
+}
+
 const PROLOGUE = `#define _GNU_SOURCE
 /* The C library's net/if_arp.h and the kernel's linux/if_arp.h exclude each other: the kernel's is wanted. */
 #define _NET_IF_ARP_H
 #include <errno.h>
 #include <stddef.h>
 #include <stdio.h>
-${[...Object.keys(NAMES), ...STRUCTURES_ONLY].map(header => `#if __has_include(<${header}>)\n#include <${header}>\n#endif`).join('\n')}
+${[...Object.keys(NAMES), ...STRUCTURES_ONLY].map(included).join('\n')}
 #include <linux/version.h>
 static void number(long long value) { printf("%lld\\n", value); }
 int main(void) {

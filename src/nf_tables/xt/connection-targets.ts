@@ -5,7 +5,7 @@ import { CONNSECMARK_RESTORE, CONNSECMARK_SAVE } from '../../linux/xt_CONNSECMAR
 import * as CT from '../../linux/xt_CT.ts';
 import * as MARK from '../../linux/xt_connmark.ts';
 import { SECMARK_MODE_SEL } from '../../linux/xt_SECMARK.ts';
-import { fixedText, hexBytes, INET_OR_ANY, type Layouts, plain } from './layout.ts';
+import { fixedText, hexBytes, INET_OR_ANY, type Layouts, structure } from './layout.ts';
 
 /* The C structures of xtables' targets that concern connections (include/uapi/linux/netfilter/xt_*.h). */
 
@@ -39,34 +39,36 @@ const connmarkMode = named(U8, {
 
 export const CONNECTION_TARGET_LAYOUTS: Layouts = {
   CONNMARK: {
-    1: plain('xt_connmark_tginfo1', {
+    1: structure('xt_connmark_tginfo1', {
       ctmark: [4, U32_NE, 0],
       ctmask: [4, U32_NE, 0],
       nfmask: [4, U32_NE, 0],
       mode: [1, connmarkMode, 'set'],
+      _padding: [3, hexBytes(3)],
     }),
-    2: plain('xt_connmark_tginfo2', {
+    2: structure('xt_connmark_tginfo2', {
       ctmark: [4, U32_NE, 0],
       ctmask: [4, U32_NE, 0],
       nfmask: [4, U32_NE, 0],
       shift_dir: [1, named(U8, { left: MARK.D_SHIFT_LEFT, right: MARK.D_SHIFT_RIGHT }), 'left', 'shift'],
       shift_bits: [1, U8, 0],
       mode: [1, connmarkMode, 'set'],
+      _padding: [1, U8],
     }),
   },
   CONNSECMARK: {
-    0: plain('xt_connsecmark_target_info', {
+    0: structure('xt_connsecmark_target_info', {
       mode: [1, named(U8, { save: CONNSECMARK_SAVE, restore: CONNSECMARK_RESTORE })],
     }),
   },
   SECMARK: {
-    0: plain('xt_secmark_target_info', {
+    0: structure('xt_secmark_target_info', {
       mode: [1, U8, SECMARK_MODE_SEL],
       _padding: [3, hexBytes(3)],
       secid: [4, U32_NE, 0],
       secctx: [256, fixedText(256), '', 'context'],
     }),
-    1: plain('xt_secmark_target_info_v1', {
+    1: structure('xt_secmark_target_info_v1', {
       mode: [1, U8, SECMARK_MODE_SEL],
       secctx: [256, fixedText(256), '', 'context'],
       _padding: [3, hexBytes(3)],
@@ -74,7 +76,7 @@ export const CONNECTION_TARGET_LAYOUTS: Layouts = {
     }),
   },
   CT: {
-    0: plain('xt_ct_target_info', {
+    0: structure('xt_ct_target_info', {
       flags: [2, ctFlags, []],
       zone: [2, U16_NE, 0],
       ct_events: [4, events, [], 'events'],
@@ -83,18 +85,19 @@ export const CONNECTION_TARGET_LAYOUTS: Layouts = {
       _padding: [4, U32_NE],
       _ct: [8, hexBytes(8)],
     }),
-    2: plain('xt_ct_target_info_v1', {
+    2: structure('xt_ct_target_info_v1', {
       flags: [2, ctFlags, []],
       zone: [2, U16_NE, 0],
       ct_events: [4, events, [], 'events'],
       exp_events: [4, expectationEvents, [], 'expectationEvents'],
       helper: [16, fixedText(16), ''],
       timeout: [32, fixedText(32), ''],
+      _padding: [4, U32_NE],
       _ct: [8, hexBytes(8)],
     }),
   },
   SYNPROXY: {
-    0: plain('nf_synproxy_info', {
+    0: structure('nf_synproxy_info', {
       options: [
         1,
         flags(U8, {
@@ -111,11 +114,12 @@ export const CONNECTION_TARGET_LAYOUTS: Layouts = {
     }),
   },
   TPROXY: {
-    1: plain('xt_tproxy_target_info_v1', {
+    1: structure('xt_tproxy_target_info_v1', {
       mark_mask: [4, U32_NE, 0, 'mask'],
       mark_value: [4, U32_NE, 0, 'mark'],
       laddr: [16, INET_OR_ANY, undefined, 'address'],
       lport: [2, U16_BE, 0, 'port'],
+      _padding: [2, U16_NE],
     }),
   },
 };

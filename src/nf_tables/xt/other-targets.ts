@@ -6,7 +6,7 @@ import { NFPROTO_IPV4, NFPROTO_IPV6 } from '../../linux/netfilter.ts';
 import { XT_AUDIT_TYPE_ACCEPT, XT_AUDIT_TYPE_DROP, XT_AUDIT_TYPE_REJECT } from '../../linux/xt_AUDIT.ts';
 import { XT_IDLETIMER_ALARM } from '../../linux/xt_IDLETIMER.ts';
 import { NFQ_FLAG_BYPASS, NFQ_FLAG_CPU_FANOUT } from '../../linux/xt_NFQUEUE.ts';
-import { fixedText, hexBytes, INET_OR_ANY, type Layout, type Layouts, listOf, plain, truth } from './layout.ts';
+import { fixedText, hexBytes, INET_OR_ANY, type Layout, type Layouts, listOf, structure, truth } from './layout.ts';
 
 /* The C structures of xtables' targets that end a packet's way, or tell somebody of it (include/uapi/linux/netfilter/xt_*.h and ipt_*.h). */
 
@@ -14,7 +14,7 @@ const NO_SET = 0xffff;
 
 export const OTHER_TARGET_LAYOUTS: Layouts = {
   AUDIT: {
-    0: plain('xt_audit_info', {
+    0: structure('xt_audit_info', {
       type: [
         1,
         named(U8, { accept: XT_AUDIT_TYPE_ACCEPT, drop: XT_AUDIT_TYPE_DROP, reject: XT_AUDIT_TYPE_REJECT }),
@@ -23,28 +23,28 @@ export const OTHER_TARGET_LAYOUTS: Layouts = {
     }),
   },
   NFQUEUE: {
-    0: plain('xt_NFQ_info', { queuenum: [2, U16_NE, 0, 'queue'] }),
-    1: plain('xt_NFQ_info_v1', { queuenum: [2, U16_NE, 0, 'queue'], queues_total: [2, U16_NE, 1, 'queues'] }),
-    2: plain('xt_NFQ_info_v2', {
+    0: structure('xt_NFQ_info', { queuenum: [2, U16_NE, 0, 'queue'] }),
+    1: structure('xt_NFQ_info_v1', { queuenum: [2, U16_NE, 0, 'queue'], queues_total: [2, U16_NE, 1, 'queues'] }),
+    2: structure('xt_NFQ_info_v2', {
       queuenum: [2, U16_NE, 0, 'queue'],
       queues_total: [2, U16_NE, 1, 'queues'],
       bypass: [2, flags(U16_NE, { bypass: NFQ_FLAG_BYPASS }), [], 'flags'],
     }),
-    3: plain('xt_NFQ_info_v3', {
+    3: structure('xt_NFQ_info_v3', {
       queuenum: [2, U16_NE, 0, 'queue'],
       queues_total: [2, U16_NE, 1, 'queues'],
       flags: [2, flags(U16_NE, { bypass: NFQ_FLAG_BYPASS, 'cpu-fanout': NFQ_FLAG_CPU_FANOUT }), []],
     }),
   },
   TEE: {
-    1: plain('xt_tee_tginfo', {
+    1: structure('xt_tee_tginfo', {
       gw: [16, INET_OR_ANY, undefined, 'gateway'],
       oif: [16, fixedText(16), '', 'device'],
       _priv: [8, hexBytes(8)],
     }),
   },
   SET: {
-    3: plain('xt_set_info_target_v3', {
+    3: structure('xt_set_info_target_v3', {
       'add_set.index': [2, U16_NE, NO_SET, 'add'],
       'add_set.dim': [1, U8, 0, 'addDimensions'],
       'add_set.flags': [1, U8, 0, 'addFlags'],
@@ -59,12 +59,12 @@ export const OTHER_TARGET_LAYOUTS: Layouts = {
     }),
   },
   IDLETIMER: {
-    0: plain('idletimer_tg_info', {
+    0: structure('idletimer_tg_info', {
       timeout: [4, U32_NE, 0],
       label: [28, fixedText(28), ''],
       _timer: [8, hexBytes(8)],
     }),
-    1: plain('idletimer_tg_info_v1', {
+    1: structure('idletimer_tg_info_v1', {
       timeout: [4, U32_NE, 0],
       label: [28, fixedText(28), ''],
       send_nl_msg: [1, U8, 0, 'notify'],
@@ -74,7 +74,7 @@ export const OTHER_TARGET_LAYOUTS: Layouts = {
     }),
   },
   LED: {
-    0: plain('xt_led_info', {
+    0: structure('xt_led_info', {
       id: [27, fixedText(27), ''],
       always_blink: [1, truth(U8), false],
       delay: [4, U32_NE, 0],
@@ -82,7 +82,7 @@ export const OTHER_TARGET_LAYOUTS: Layouts = {
     }),
   },
   RATEEST: {
-    0: plain('xt_rateest_target_info', {
+    0: structure('xt_rateest_target_info', {
       name: [16, fixedText(16), ''],
       interval: [1, U8, 0],
       ewma_log: [1, U8, 0],
@@ -91,7 +91,7 @@ export const OTHER_TARGET_LAYOUTS: Layouts = {
     }),
   },
   CLUSTERIP: {
-    0: plain('ipt_clusterip_tgt_info', {
+    0: structure('ipt_clusterip_tgt_info', {
       flags: [4, flags(U32_NE, { new: CLUSTER.CLUSTERIP_FLAG_NEW }), []],
       clustermac: [6, hexBytes(6), '000000000000', 'mac'],
       num_total_nodes: [2, U16_NE, 0, 'totalNodes'],
@@ -115,7 +115,7 @@ export const OTHER_TARGET_LAYOUTS: Layouts = {
 
 /** What REJECT answers with; the numbers of each family are its own. */
 export const REJECT_LAYOUTS: Readonly<Record<number, Layout>> = {
-  [NFPROTO_IPV4]: plain('ipt_reject_info', {
+  [NFPROTO_IPV4]: structure('ipt_reject_info', {
     with: [
       4,
       named(U32_NE, {
@@ -130,7 +130,7 @@ export const REJECT_LAYOUTS: Readonly<Record<number, Layout>> = {
       }),
     ],
   }),
-  [NFPROTO_IPV6]: plain('ip6t_reject_info', {
+  [NFPROTO_IPV6]: structure('ip6t_reject_info', {
     with: [
       4,
       named(U32_NE, {

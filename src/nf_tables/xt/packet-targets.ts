@@ -4,7 +4,7 @@ import { IPT_ECN_OP_SET_CWR, IPT_ECN_OP_SET_ECE, IPT_ECN_OP_SET_IP } from '../..
 import { IPT_TTL_DEC, IPT_TTL_INC, IPT_TTL_SET } from '../../linux/ipt_TTL.ts';
 import { XT_CHECKSUM_OP_FILL } from '../../linux/xt_CHECKSUM.ts';
 import * as C from '../../linux/xt_HMARK.ts';
-import { INET, INET_OR_ANY, type Layouts, listOf, plain } from './layout.ts';
+import { INET, INET_OR_ANY, type Layouts, listOf, structure } from './layout.ts';
 
 /* The C structures of xtables' targets that change a packet or its mark (include/uapi/linux/netfilter/xt_*.h, ipt_*.h and ip6t_*.h). */
 
@@ -29,14 +29,14 @@ const hmarkFlags = flags(U32_NE, {
 });
 
 export const PACKET_TARGET_LAYOUTS: Layouts = {
-  CLASSIFY: { 0: plain('xt_classify_target_info', { priority: [4, U32_NE, 0] }) },
+  CLASSIFY: { 0: structure('xt_classify_target_info', { priority: [4, U32_NE, 0] }) },
   CHECKSUM: {
-    0: plain('xt_CHECKSUM_info', { operation: [1, flags(U8, { fill: XT_CHECKSUM_OP_FILL }), [], 'operations'] }),
+    0: structure('xt_CHECKSUM_info', { operation: [1, flags(U8, { fill: XT_CHECKSUM_OP_FILL }), [], 'operations'] }),
   },
-  DSCP: { 0: plain('xt_DSCP_info', { dscp: [1, U8, 0] }) },
-  TOS: { 1: plain('xt_tos_target_info', { tos_value: [1, U8, 0, 'value'], tos_mask: [1, U8, 0, 'mask'] }) },
+  DSCP: { 0: structure('xt_DSCP_info', { dscp: [1, U8, 0] }) },
+  TOS: { 1: structure('xt_tos_target_info', { tos_value: [1, U8, 0, 'value'], tos_mask: [1, U8, 0, 'mask'] }) },
   ECN: {
-    0: plain('ipt_ECN_info', {
+    0: structure('ipt_ECN_info', {
       operation: [
         1,
         flags(U8, { ip: IPT_ECN_OP_SET_IP, ece: IPT_ECN_OP_SET_ECE, cwr: IPT_ECN_OP_SET_CWR }),
@@ -49,24 +49,24 @@ export const PACKET_TARGET_LAYOUTS: Layouts = {
     }),
   },
   TTL: {
-    0: plain('ipt_TTL_info', {
+    0: structure('ipt_TTL_info', {
       mode: [1, named(U8, { set: IPT_TTL_SET, increment: IPT_TTL_INC, decrement: IPT_TTL_DEC }), 'set'],
       ttl: [1, U8, 0, 'value'],
     }),
   },
   HL: {
-    0: plain('ip6t_HL_info', {
+    0: structure('ip6t_HL_info', {
       mode: [1, named(U8, { set: IP6T_HL_SET, increment: IP6T_HL_INC, decrement: IP6T_HL_DEC }), 'set'],
       hop_limit: [1, U8, 0, 'value'],
     }),
   },
-  TCPMSS: { 0: plain('xt_tcpmss_info', { mss: [2, U16_NE, 0] }) },
+  TCPMSS: { 0: structure('xt_tcpmss_info', { mss: [2, U16_NE, 0] }) },
   /** Bit n of word w is the option 32 * w + n. */
   TCPOPTSTRIP: {
-    0: plain('xt_tcpoptstrip_target_info', { strip_bmap: [32, listOf(8, 4, U32_NE), undefined, 'words'] }),
+    0: structure('xt_tcpoptstrip_target_info', { strip_bmap: [32, listOf(8, 4, U32_NE), undefined, 'words'] }),
   },
   HMARK: {
-    0: plain('xt_hmark_info', {
+    0: structure('xt_hmark_info', {
       src_mask: [16, INET, null, 'sourceMask'],
       dst_mask: [16, INET, null, 'destinationMask'],
       /** The source's port in the upper half, the destination's in the lower; of ESP and AH the SPI. */
@@ -85,7 +85,7 @@ export const PACKET_TARGET_LAYOUTS: Layouts = {
 };
 
 function prefixes() {
-  return plain('ip6t_npt_tginfo', {
+  return structure('ip6t_npt_tginfo', {
     src_pfx: [16, INET_OR_ANY, '::', 'source'],
     dst_pfx: [16, INET_OR_ANY, '::', 'destination'],
     src_pfx_len: [1, U8, 0, 'sourceLength'],

@@ -70,7 +70,11 @@ export const PROTOCOL_MATCH_LAYOUTS: Layouts = {
   icmp,
   icmp6,
   esp: {
-    0: structure('xt_esp', { spis: [8, PAIR, ALL], invflags: [1, INVERT_SPI, [], 'invert'], _padding: [3, hexBytes(3)] }),
+    0: structure('xt_esp', {
+      spis: [8, PAIR, ALL],
+      invflags: [1, INVERT_SPI, [], 'invert'],
+      _padding: [3, hexBytes(3)],
+    }),
   },
   ipcomp: {
     0: structure('xt_ipcomp', {

@@ -88,7 +88,10 @@ export const STATE_MATCH_LAYOUTS: Layouts = {
     }),
   },
   connlabel: {
-    0: structure('xt_connlabel_mtinfo', { bit: [2, U16_NE, 0], options: [2, flags(U16_NE, { invert: 1, set: 2 }), []] }),
+    0: structure('xt_connlabel_mtinfo', {
+      bit: [2, U16_NE, 0],
+      options: [2, flags(U16_NE, { invert: 1, set: 2 }), []],
+    }),
   },
   connlimit: {
     1: structure('xt_connlimit_info', {
@@ -107,7 +110,11 @@ export const STATE_MATCH_LAYOUTS: Layouts = {
     }),
   },
   helper: {
-    0: structure('xt_helper_info', { invert: [4, TRUTH32, false], name: [30, fixedText(30), ''], _padding: [2, U16_NE] }),
+    0: structure('xt_helper_info', {
+      invert: [4, TRUTH32, false],
+      name: [30, fixedText(30), ''],
+      _padding: [2, U16_NE],
+    }),
   },
   hashlimit: {
     3: structure('xt_hashlimit_mtinfo3', {
