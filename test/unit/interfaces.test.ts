@@ -18,6 +18,8 @@ const DEEP: Readonly<Record<string, string>> = {
   'ffi/functions.ts': 'the list of C functions is compared with musl, and each is called with a NUL',
   'ffi/pool.ts': 'its calls end when the test says so',
   'ffi/timer-watch.ts': 'its poll answers when the test says so; Node itself has no use for it',
+  'iptables/arguments.ts': 'reads and refuses hundreds of command lines without a kernel',
+  'iptables/format-rule.ts': 'writes what was read from a command line, without a kernel',
   'ipvs/backends/dump-reader.ts': 'reads by itself what the tables read too: both are compared, byte by byte',
   'ipvs/connections.ts': 'parses lines of /proc, which are those of real traffic otherwise',
   'ipvs/operation.ts': 'writes by itself what the tables write too: both are compared, 1,000 times a second',
