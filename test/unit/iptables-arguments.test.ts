@@ -29,8 +29,10 @@ function refusal(line: string, family: IptablesFamily): IptablesError {
 const saved = (line: string, family: IptablesFamily = 'ipv4'): string[] =>
   parse(line, family).rules.map(rule => formatRule(rule, { family, names }));
 
-/** What stands before the target is the same in the saved rule. */
-const TARGETS: readonly (readonly [family: IptablesFamily, table: string, given: string, saved?: string])[] = [
+type TargetCase = [family: IptablesFamily, table: string, given: string, saved?: string];
+
+/** A rule as it is given, and as it is saved where that differs. */
+const TARGETS: TargetCase[] = [
   ['ipv4', 'nat', '-p tcp -j REDIRECT --to-ports 80-90 --random'],
   ['ipv4', 'nat', '-p tcp -j REDIRECT --to http', '-p tcp -j REDIRECT --to-ports 80'],
   ['ipv4', 'nat', '-p sctp -j REDIRECT --to-ports 0x50', '-p sctp -j REDIRECT --to-ports 80'],
@@ -134,7 +136,7 @@ describe('the targets of rules', () => {
 });
 
 /** Messages of iptables 1.8.9 for words that it does not take. */
-const REFUSED: readonly (readonly [line: string, message: string, argument?: string])[] = [
+const REFUSED: [line: string, message: string, argument?: string][] = [
   ['-A', 'option "-A" requires an argument', '-A'],
   ['-x', 'no command specified'],
   ['foo', "Bad argument `foo'", 'foo'],
