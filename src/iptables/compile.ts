@@ -3,6 +3,7 @@ import type { Expression } from '../nf_tables/expression.ts';
 import type { Info } from '../nf_tables/xt/layout.ts';
 import type { ExtensionRow, Surroundings } from './extension.ts';
 import type { IptablesAddress, IptablesExtension, IptablesInterface, IptablesRule } from './model.ts';
+import { compare } from './native.ts';
 import { findMatch, findTarget } from './registry.ts';
 
 /* A rule as the expressions that iptables-nft 1.8.9 sends for it, in its order. */
@@ -76,11 +77,6 @@ function nativeOf(
 
 const verdict = (data: { verdict: string; chain?: string }): Expression =>
   ({ immediate: { register: 0, data } }) as Expression;
-
-/** The comparison of what register 1 has. */
-export const compare = (data: string, inverted?: boolean): Expression => ({
-  cmp: { register: 1, op: inverted ? 'neq' : 'eq', data },
-});
 
 /** A name that no interface has. */
 const NO_INTERFACE = toHex(Buffer.from('INVAL/D\0'));

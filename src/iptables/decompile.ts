@@ -1,9 +1,10 @@
-import { formatIPv4, formatIPv6, fromHex, sourceOf, toHex } from '../codec/index.ts';
+import { formatIPv4, formatIPv6, fromHex, sourceOf } from '../codec/index.ts';
 import { NFPROTO_IPV4, NFPROTO_IPV6 } from '../linux/netfilter.ts';
 import type { Expression } from '../nf_tables/expression.ts';
 import type { Info } from '../nf_tables/xt/layout.ts';
 import { matchLayout, targetLayout } from '../nf_tables/xt/layouts.ts';
 import type { IptablesExtension, IptablesFamily, IptablesInterface, IptablesRule } from './model.ts';
+import { hostNumber } from './native.ts';
 import { lengthOfMask, maskOf } from './values.ts';
 
 /* The kernel's expressions as a rule of iptables, if they are one. */
@@ -375,10 +376,3 @@ function format(hexadecimal: string): string {
   const bytes = fromHex(hexadecimal)!;
   return bytes.length === 4 ? formatIPv4(bytes) : formatIPv6(bytes);
 }
-
-const hostNumber = (data: string): number => Buffer.from(data, 'hex').readUInt32LE();
-export const hostHex = (value: number): string => {
-  const bytes = Buffer.alloc(4);
-  bytes.writeUInt32LE(value);
-  return toHex(bytes);
-};

@@ -79,6 +79,8 @@ export interface ExtensionRow {
   readonly options: readonly OptionRow[];
   /** Looks at all options together, after the last one. */
   check?(info: Info, given: ReadonlySet<string>, at: Surroundings): void;
+  /** What is saved after the options, with a blank in front: of structures whose parts are no options one by one. */
+  tail?(info: Info, at: Surroundings): string;
   /** The word that is saved after -m or -j, if it is not always the name. */
   word?(info: Info): string;
   /** Which of its options stand for the structure under that word. Default: all. */

@@ -69,5 +69,5 @@ export function formatOptions(row: ExtensionRow, info: Info, at: Surroundings): 
     if (words === undefined) continue;
     text += `${option.invert?.has(info) ? ' !' : ''} --${option.name}${words === '' ? '' : ` ${words}`}`;
   }
-  return text;
+  return row.tail === undefined ? text : text + row.tail(info, at);
 }

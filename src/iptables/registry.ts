@@ -1,5 +1,5 @@
 import type { ExtensionRow } from './extension.ts';
-import { matchRows } from './matches/registry.ts';
+import { matchRows, WORDS } from './matches/registry.ts';
 import type { IptablesFamily } from './model.ts';
 import { targetRows } from './targets/registry.ts';
 
@@ -21,7 +21,7 @@ function byWord(rows: readonly ExtensionRow[]): ByWord {
 /** The match that a word after -m means. */
 export function findMatch(word: string, family: IptablesFamily): ExtensionRow | undefined {
   matches ??= byWord(matchRows());
-  return matches[family].get(word);
+  return matches[family].get(word) ?? (Object.hasOwn(WORDS, word) ? WORDS[word] : undefined);
 }
 
 /** The target that a word after -j means. */

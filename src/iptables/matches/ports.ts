@@ -1,0 +1,522 @@
+import type { Expression } from '../../nf_tables/expression.ts';
+import type { Info } from '../../nf_tables/xt/layout.ts';
+import {
+  type ExtensionRow,
+  guided,
+  incomplete,
+  type OptionPlace,
+  refused,
+  type Surroundings,
+  type Value,
+} from '../extension.ts';
+import { compare } from '../native.ts';
+import {
+  counting,
+  flag,
+  listed,
+  number,
+  parseNumber,
+  parsePorts,
+  ports,
+  present,
+  rangeIn,
+  shorthand,
+} from '../values.ts';
+
+/* Matches on the ports and flags of transport protocols. */
+
+const IPPROTO = { tcp: 6, udp: 17, dccp: 33, sctp: 132 } as const;
+
+const TCP_FLAGS: Readonly<Record<string, string>> = {
+  FIN: 'fin',
+  SYN: 'syn',
+  RST: 'rst',
+  PSH: 'psh',
+  ACK: 'ack',
+  URG: 'urg',
+};
+const TCP_BITS: Readonly<Record<string, number>> = {
+  fin: 1,
+  syn: 2,
+  rst: 4,
+  psh: 8,
+  ack: 16,
+  urg: 32,
+  ecn: 64,
+  cwr: 128,
+};
+
+/** `--tcp-flags MASK SET` */
+const tcpFlags: Value = {
+  words: 2,
+  parse(info, [mask, set], place) {
+    info.flagsMask = parseTcpFlags(mask!, place);
+    info.flags = parseTcpFlags(set!, place);
+  },
+  print(info) {
+    const mask = (info.flagsMask as string[] | undefined) ?? [];
+    const set = (info.flags as string[] | undefined) ?? [];
+    if (mask.length === 0 && set.length === 0 && !listed('invert', 'flags').has(info)) return undefined;
+    return `${printTcpFlags(mask)} ${printTcpFlags(set)}`;
+  },
+};
+
+function parseTcpFlags(text: string, place: OptionPlace): string[] {
+  const found = new Set<string>();
+  for (const word of text.split(',')) {
+    const name = word.toUpperCase();
+    if (name === 'ALL') for (const flagName of Object.values(TCP_FLAGS)) found.add(flagName);
+    else if (Object.hasOwn(TCP_FLAGS, name)) found.add(TCP_FLAGS[name]!);
+    else if (name !== 'NONE') throw refused(place, `Unknown TCP flag \`${word}'`);
+  }
+  return Object.values(TCP_FLAGS).filter(name => found.has(name));
+}
+
+const printTcpFlags = (list: readonly string[]): string =>
+  list.length === 0
+    ? 'NONE'
+    : Object.entries(TCP_FLAGS)
+        .filter(([, name]) => list.includes(name))
+        .map(([word]) => word)
+        .join(',');
+
+const SOURCE = listed('invert', 'source-ports');
+const DESTINATION = listed('invert', 'destination-ports');
+const sport = { name: 'sport', aliases: ['source-port'], value: ports('sourcePorts', SOURCE), invert: SOURCE } as const;
+const dport = {
+  name: 'dport',
+  aliases: ['destination-port'],
+  value: ports('destinationPorts', DESTINATION),
+  invert: DESTINATION,
+} as const;
+
+const SYN_MASK = ['fin', 'syn', 'rst', 'ack'];
+
+const tcp: ExtensionRow = {
+  name: 'tcp',
+  revision: 0,
+  protocols: [IPPROTO.tcp],
+  options: [
+    sport,
+    dport,
+    {
+      name: 'tcp-option',
+      value: number('option', { min: 1, max: 255, hide: 0 }),
+      invert: listed('invert', 'option'),
+    },
+    { name: 'tcp-flags', value: tcpFlags, invert: listed('invert', 'flags') },
+    {
+      name: 'syn',
+      value: shorthand(info => {
+        info.flagsMask = SYN_MASK;
+        info.flags = ['syn'];
+      }),
+      invert: listed('invert', 'flags'),
+      hidden: true,
+    },
+  ],
+  native(info) {
+    const { sourcePorts, destinationPorts, option, flagsMask, flags, invert } = info as TcpInfo;
+    if (option !== undefined && option !== 0) return undefined;
+    if (isAll(sourcePorts) && isAll(destinationPorts) && !flagsMask?.length && !flags?.length && !invert?.length)
+      return undefined;
+    const list: Expression[] = [];
+    if (flagsMask !== undefined && flagsMask.length > 0) {
+      list.push({ payload: { register: 1, base: 'transport', offset: 13, length: 1 } });
+      const mask = bitsOf(flagsMask);
+      list.push({ bitwise: { sourceRegister: 1, register: 1, length: 1, mask, xor: '00' } } as Expression);
+      list.push(compare(bitsOf(flags ?? []), invert?.includes('flags')));
+    }
+    addPorts(list, info);
+    return list;
+  },
+};
+
+interface TcpInfo {
+  sourcePorts?: readonly [number, number];
+  destinationPorts?: readonly [number, number];
+  option?: number;
+  flagsMask?: readonly string[];
+  flags?: readonly string[];
+  invert?: readonly string[];
+}
+
+const bitsOf = (list: readonly string[]): string =>
+  list
+    .reduce((bits, name) => bits | TCP_BITS[name]!, 0)
+    .toString(16)
+    .padStart(2, '0');
+
+const isAll = (range: readonly [number, number] | undefined): boolean =>
+  range === undefined || (range[0] === 0 && range[1] === 0xffff);
+
+const port = (value: number): string => value.toString(16).padStart(4, '0');
+
+/** The comparisons of ports: one of four bytes where both are one port each. */
+function addPorts(list: Expression[], info: Info): void {
+  const {
+    sourcePorts: source = [0, 0xffff],
+    destinationPorts: destination = [0, 0xffff],
+    invert = [],
+  } = info as TcpInfo;
+  const [inverted, invertedDestination] = [invert.includes('source-ports'), invert.includes('destination-ports')];
+  if (isOne(source) && isOne(destination) && !inverted && !invertedDestination) {
+    list.push({ payload: { register: 1, base: 'transport', offset: 0, length: 4 } });
+    list.push(compare(port(source[0]) + port(destination[0])));
+    return;
+  }
+  addRange(list, 0, source, inverted);
+  addRange(list, 2, destination, invertedDestination);
+}
+
+const isOne = ([first, last]: readonly [number, number]): boolean => first === last && first !== 0;
+
+function addRange(list: Expression[], offset: number, range: readonly [number, number], invert: boolean): void {
+  if (isAll(range)) return;
+  const [first, last] = range;
+  list.push({ payload: { register: 1, base: 'transport', offset, length: 2 } });
+  if (first === last) list.push(compare(port(first), invert));
+  else list.push({ range: { register: 1, op: invert ? 'neq' : 'eq', from: port(first), to: port(last) } });
+}
+
+const udp: ExtensionRow = {
+  name: 'udp',
+  revision: 0,
+  protocols: [IPPROTO.udp],
+  options: [sport, dport],
+  native(info) {
+    const { sourcePorts, destinationPorts, invert } = info as TcpInfo;
+    if (isAll(sourcePorts) && isAll(destinationPorts) && !invert?.length) return undefined;
+    const list: Expression[] = [];
+    addPorts(list, info);
+    return list;
+  },
+};
+
+/** Ports of a structure that says by a flag whether they count. */
+const flaggedPorts = (key: string, word: string): Value =>
+  counting(listed('flags', word), {
+    words: 1,
+    parse(info, [text], place) {
+      info[key] = parsePorts(text!, place);
+    },
+    print(info) {
+      const [first, last] = (info[key] as [number, number] | undefined) ?? [0, 0];
+      return first === last ? String(first) : `${first}:${last}`;
+    },
+  });
+
+const CHUNKS: Readonly<Record<string, number>> = {
+  DATA: 0,
+  INIT: 1,
+  INIT_ACK: 2,
+  SACK: 3,
+  HEARTBEAT: 4,
+  HEARTBEAT_ACK: 5,
+  ABORT: 6,
+  SHUTDOWN: 7,
+  SHUTDOWN_ACK: 8,
+  ERROR: 9,
+  COOKIE_ECHO: 10,
+  COOKIE_ACK: 11,
+  ECN_ECNE: 12,
+  ECN_CWR: 13,
+  SHUTDOWN_COMPLETE: 14,
+  I_DATA: 64,
+  RE_CONFIG: 130,
+  PAD: 132,
+  ASCONF: 193,
+  ASCONF_ACK: 128,
+  FORWARD_TSN: 192,
+  I_FORWARD_TSN: 194,
+};
+/** The letters of flags of chunks, from the highest bit on; `-` is none. */
+const CHUNK_FLAGS: Readonly<Record<string, string>> = {
+  DATA: '----IUBE',
+  I_DATA: '----IUBE',
+  ABORT: '-------T',
+  SHUTDOWN_COMPLETE: '-------T',
+};
+const CHUNKMAP_BYTES = 256;
+const MATCH_TYPES = ['any', 'all', 'only'];
+const MOST_CHUNK_FLAGS = 4;
+
+/** `--chunk-types any DATA:Be,INIT`: capital letters are flags that are set, small ones are not. */
+const chunkTypes: Value = counting(listed('flags', 'chunks'), {
+  words: 2,
+  parse(info, [kind, text], place) {
+    const type = MATCH_TYPES.find(one => one === kind!.toLowerCase());
+    if (type === undefined) throw refused(place, 'Match type has to be one of "ALL", "ANY" or "ONLY"');
+    info.chunkMatchType = type;
+    let map = new Uint8Array(CHUNKMAP_BYTES);
+    const flagInfo = new Uint8Array(12);
+    let count = 0;
+    for (const word of text!.split(',')) {
+      const [name = '', letters] = word.split(':');
+      const upper = name.toUpperCase();
+      if (upper === 'ALL') map.fill(0xff);
+      else if (upper === 'NONE') map = new Uint8Array(CHUNKMAP_BYTES);
+      else {
+        const chunk = Object.hasOwn(CHUNKS, upper) ? CHUNKS[upper]! : undefined;
+        if (chunk === undefined) throw refused(place, `Unknown sctp chunk type \`${name}'`);
+        const word32 = (chunk >> 5) * 4 + ((chunk & 31) >> 3);
+        map[word32]! |= 1 << (chunk & 7);
+        if (letters === undefined) continue;
+        const valid = CHUNK_FLAGS[upper] ?? '--------';
+        let [set, mask] = [0, 0];
+        for (const letter of letters) {
+          const at = valid.indexOf(letter.toUpperCase());
+          if (at < 0 || letter === '-') throw refused(place, `Invalid flags for chunk type ${upper}`);
+          const bit = 1 << (7 - at);
+          mask |= bit;
+          if (letter === letter.toUpperCase()) set |= bit;
+        }
+        if (count >= MOST_CHUNK_FLAGS)
+          throw refused(
+            place,
+            'Number of chunk types with flags exceeds currently allowed limit.Increasing this limit involves changing IPT_NUM_SCTP_FLAGS andrecompiling both the kernel space and user space modules',
+          );
+        flagInfo.set([chunk, set, mask], count * 3);
+        count++;
+      }
+    }
+    info.chunks = Buffer.from(map).toString('hex');
+    info.flagInfo = Buffer.from(flagInfo).toString('hex');
+    info.flagCount = count;
+  },
+  print(info) {
+    const map = Buffer.from(((info.chunks as string | undefined) ?? '').padEnd(CHUNKMAP_BYTES * 2, '0'), 'hex');
+    const flagInfo = Buffer.from(((info.flagInfo as string | undefined) ?? '').padEnd(24, '0'), 'hex');
+    const count = (info.flagCount as number | undefined) ?? 0;
+    const type = info.chunkMatchType as string | undefined;
+    const words: string[] = [];
+    if (map.every(byte => byte === 0)) words.push('NONE');
+    else if (map.every(byte => byte === 0xff)) words.push('ALL');
+    else {
+      for (let chunk = 0; chunk < 256; chunk++) {
+        if ((map[(chunk >> 5) * 4 + ((chunk & 31) >> 3)]! & (1 << (chunk & 7))) === 0) continue;
+        const name = Object.keys(CHUNKS).find(key => CHUNKS[key] === chunk) ?? String(chunk);
+        let letters = '';
+        for (let i = 0; i < count; i++) {
+          if (flagInfo[i * 3] !== chunk || flagInfo[i * 3 + 2] === 0) continue;
+          const valid = CHUNK_FLAGS[name] ?? '--------';
+          for (let bit = 7; bit >= 0; bit--)
+            if ((flagInfo[i * 3 + 2]! & (1 << bit)) !== 0) {
+              const letter = valid[7 - bit]!;
+              letters += (flagInfo[i * 3 + 1]! & (1 << bit)) !== 0 ? letter.toUpperCase() : letter.toLowerCase();
+            }
+        }
+        words.push(letters === '' ? name : `${name}:${letters}`);
+      }
+    }
+    return `${type ?? 'any'} ${words.join(',')}`;
+  },
+});
+
+const sctp: ExtensionRow = {
+  name: 'sctp',
+  revision: 0,
+  protocols: [IPPROTO.sctp],
+  options: [
+    { ...sport, value: flaggedPorts('sourcePorts', 'source-ports') },
+    { ...dport, value: flaggedPorts('destinationPorts', 'destination-ports') },
+    { name: 'chunk-types', value: chunkTypes, invert: listed('invert', 'chunks') },
+  ],
+};
+
+const DCCP_TYPES = ['REQUEST', 'RESPONSE', 'DATA', 'ACK', 'DATAACK', 'CLOSEREQ', 'CLOSE', 'RESET', 'SYNC', 'SYNCACK'];
+/** All types from here on are not valid. */
+const DCCP_INVALID = 10;
+
+const dccpTypes: Value = counting(listed('flags', 'types'), {
+  words: 1,
+  parse(info, [text], place) {
+    let bits = 0;
+    for (const word of text!.split(',')) {
+      const upper = word.toUpperCase();
+      const type = upper === 'INVALID' ? DCCP_INVALID : DCCP_TYPES.indexOf(upper);
+      if (type < 0) throw refused(place, `Unknown DCCP type \`${word}'`);
+      bits |= 1 << type;
+    }
+    info.types = bits;
+  },
+  print(info) {
+    const bits = (info.types as number | undefined) ?? 0;
+    return [...DCCP_TYPES, 'INVALID'].filter((_, i) => (bits & (1 << i)) !== 0).join(',');
+  },
+});
+
+const dccp: ExtensionRow = {
+  name: 'dccp',
+  revision: 0,
+  protocols: [IPPROTO.dccp],
+  options: [
+    { ...sport, value: flaggedPorts('sourcePorts', 'source-ports') },
+    { ...dport, value: flaggedPorts('destinationPorts', 'destination-ports') },
+    { name: 'dccp-types', value: dccpTypes, invert: listed('invert', 'types') },
+    {
+      name: 'dccp-option',
+      value: counting(listed('flags', 'option'), number('option', { min: 1, max: 255 })),
+      invert: listed('invert', 'option'),
+    },
+  ],
+};
+
+const MOST_PORTS = 15;
+const PROTOCOLS_WITH_PORTS: readonly number[] = [6, 17, 136, 132, 33];
+
+function multiportValue(side: string): Value {
+  return {
+    words: 1,
+    parse(info, [text], place) {
+      checkMultiport(place);
+      const list: (number | [number, number])[] = [];
+      let slots = 0;
+      for (const word of text!.split(',')) {
+        const colon = word.indexOf(':');
+        const [first, last] =
+          colon < 0
+            ? parsePorts(word, place)
+            : [parsePorts(word.slice(0, colon), place)[0], portAfter(word.slice(colon + 1), place)];
+        slots += colon < 0 ? 1 : 2;
+        if (slots > MOST_PORTS) throw refused(place, 'too many ports specified');
+        if (first > last || (colon >= 0 && first === last)) throw refused(place, 'invalid portrange specified');
+        list.push(colon < 0 ? first : [first, last]);
+      }
+      info.side = side;
+      info.ports = list;
+    },
+    print(info) {
+      if (info.side !== side) return undefined;
+      return (info.ports as (number | [number, number])[])
+        .map(entry => (Array.isArray(entry) ? `${entry[0]}:${entry[1]}` : String(entry)))
+        .join(',');
+    },
+  };
+}
+
+const portAfter = (word: string, place: OptionPlace): number => {
+  if (word.includes(':')) throw refused(place, `invalid port/service \`${word}' specified`);
+  return parsePorts(word, place)[0];
+};
+
+function checkMultiport(place: Surroundings & OptionPlace): void {
+  if (place.protocolInverted) throw refused(place, 'multiport only works with TCP, UDP, UDPLITE, SCTP and DCCP');
+  if (!PROTOCOLS_WITH_PORTS.includes(place.protocol))
+    throw refused(place, "multiport needs `-p tcp', `-p udp', `-p udplite', `-p sctp' or `-p dccp'");
+}
+
+const multiport: ExtensionRow = {
+  name: 'multiport',
+  revision: 1,
+  options: [
+    {
+      name: 'sports',
+      aliases: ['source-ports'],
+      value: multiportValue('source'),
+      invert: flag('invert'),
+      excludes: ['dports', 'ports'],
+    },
+    {
+      name: 'dports',
+      aliases: ['destination-ports'],
+      value: multiportValue('destination'),
+      invert: flag('invert'),
+      excludes: ['sports', 'ports'],
+    },
+    { name: 'ports', value: multiportValue('either'), invert: flag('invert'), excludes: ['sports', 'dports'] },
+  ],
+  check(_info, given) {
+    if (given.size === 0) throw incomplete('no ports specified');
+  },
+};
+
+const tcpmss: ExtensionRow = {
+  name: 'tcpmss',
+  revision: 0,
+  options: [
+    {
+      name: 'mss',
+      value: {
+        words: 1,
+        parse(info, [text], place) {
+          const parts = text!.split(':');
+          const first = parseNumber(parts[0]!, 0xffff);
+          const last = parts.length === 1 ? first : parseNumber(parts[1]!, 0xffff);
+          if (first === undefined || last === undefined || parts.length > 2)
+            throw guided(place, `bad value for option "--mss" near "${text}", or out of range (0-65535).`);
+          info.mssMin = first;
+          info.mssMax = last;
+        },
+        print(info) {
+          const [first = 0, last = 0] = [info.mssMin as number | undefined, info.mssMax as number | undefined];
+          return first === last ? String(first) : `${first}:${last}`;
+        },
+      },
+      invert: listed('invert', 'mss'),
+      required: true,
+    },
+  ],
+};
+
+/** Security parameter indexes: all of them are not saved. */
+const spi = { value: rangeIn('spis', { hideAll: listed('invert', 'spi') }), invert: listed('invert', 'spi') } as const;
+
+const esp: ExtensionRow = { name: 'esp', revision: 0, protocols: [50], options: [{ name: 'espspi', ...spi }] };
+
+const ah: ExtensionRow = {
+  name: 'ah',
+  revision: 0,
+  families: ['ipv4'],
+  protocols: [51],
+  options: [{ name: 'ahspi', ...spi }],
+};
+
+const AH_LENGTH = listed('invert', 'length');
+const ah6: ExtensionRow = {
+  name: 'ah',
+  revision: 0,
+  families: ['ipv6'],
+  protocols: [51],
+  options: [
+    { name: 'ahspi', ...spi },
+    {
+      name: 'ahlen',
+      value: {
+        ...number('length'),
+        print: info =>
+          !info.length && !AH_LENGTH.has(info) ? undefined : String((info.length as number | undefined) ?? 0),
+      },
+      invert: AH_LENGTH,
+    },
+    {
+      name: 'ahres',
+      value: present({
+        set(info) {
+          info.reserved = 1;
+        },
+        has: info => info.reserved === 1,
+      }),
+    },
+  ],
+};
+
+const ipcomp: ExtensionRow = {
+  name: 'ipcomp',
+  revision: 0,
+  protocols: [108],
+  options: [
+    { name: 'ipcompspi', ...spi },
+    {
+      name: 'compres',
+      value: present({
+        set(info) {
+          info.reserved = 1;
+        },
+        has: info => info.reserved === 1,
+      }),
+    },
+  ],
+};
+
+export const PORT_MATCHES: readonly ExtensionRow[] = [tcp, udp, sctp, dccp, multiport, tcpmss, esp, ah, ah6, ipcomp];
