@@ -316,8 +316,12 @@ export function maskOf(length: number, family: 'ipv4' | 'ipv6'): string {
   return family === 'ipv4' ? formatIPv4(bytes) : formatIPv6(bytes);
 }
 
+/** A mask that was not given: all bytes of the structure are ones, whatever the family. */
+export const NO_MASK = 'ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff';
+
 /** The number of ones of a mask whose ones are all in front; undefined for others. */
-export function lengthOfMask(mask: string): number | undefined {
+export function lengthOfMask(mask: string, family?: 'ipv4' | 'ipv6'): number | undefined {
+  if (family === 'ipv4' && mask === NO_MASK) return 32;
   const bytes = parseIPv4(mask) ?? parseIPv6(mask);
   if (bytes === undefined) return undefined;
   let length = 0;

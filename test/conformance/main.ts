@@ -3,6 +3,7 @@ import { compile } from './compile.ts';
 import { absence, CORPUS, corpusExists, type Outcome } from './corpus.ts';
 import { decompile } from './decompile.ts';
 import { documents } from './documents.ts';
+import { iptables } from './iptables.ts';
 import { ipvsadm } from './ipvsadm.ts';
 import { kernel } from './kernel.ts';
 import { load } from './load.ts';
@@ -22,9 +23,10 @@ const WAYS: Readonly<Record<string, () => Outcome[] | Promise<Outcome[]>>> = {
   reconcile,
   load,
   ipvsadm,
+  iptables,
 };
 
-const SHOWN = 10;
+const SHOWN = Number(process.env.SHOWN ?? 10);
 
 /** The ways that are named, or all. */
 async function main(named: readonly string[]): Promise<number> {

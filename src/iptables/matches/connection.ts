@@ -11,6 +11,7 @@ import {
   listed,
   masked,
   maskOf,
+  NO_MASK,
   number,
   oneOf,
   parseBig,
@@ -95,13 +96,14 @@ function connectionAddress(key: string): Value {
       const [found] = parseMasked(word!, family);
       const bytes = found!.bytes.map((byte, i) => byte & found!.mask[i]!);
       info[key] = family === 'ipv4' ? formatIPv4(bytes) : formatIPv6(bytes);
-      info[`${key}Mask`] = family === 'ipv4' ? formatIPv4(found!.mask) : formatIPv6(found!.mask);
+      const mask = family === 'ipv4' ? formatIPv4(found!.mask) : formatIPv6(found!.mask);
+      info[`${key}Mask`] = word!.includes('/') ? mask : NO_MASK;
     },
     print(info, { family }) {
       const any = family === 'ipv4' ? '0.0.0.0' : '::';
       const mask = (info[`${key}Mask`] as string | undefined) ?? any;
       const full = family === 'ipv4' ? 32 : 128;
-      const bits = family === 'ipv4' && mask.includes(':') ? full : lengthOfMask(mask);
+      const bits = lengthOfMask(mask, family);
       const suffix = bits === full ? '' : `/${bits ?? mask}`;
       return `${(info[key] as string | undefined) ?? any}${suffix}`;
     },
@@ -300,7 +302,7 @@ const connlabel: ExtensionRow = {
 const connlimit: ExtensionRow = {
   name: 'connlimit',
   revision: 1,
-  initial: ({ family }) => ({ mask: maskOf(family === 'ipv4' ? 32 : 128, family) }),
+  initial: () => ({ mask: NO_MASK }),
   options: [
     {
       name: 'connlimit-upto',
@@ -336,7 +338,8 @@ const connlimit: ExtensionRow = {
             throw guided(place, `bad value for option "--connlimit-mask", or out of range (0-${full}).`);
           info.mask = maskOf(length, place.family);
         },
-        print: info => String(info.mask === undefined || info.mask === null ? 0 : lengthOfMask(info.mask as string)),
+        print: (info, { family }) =>
+          String(info.mask === undefined || info.mask === null ? 0 : lengthOfMask(info.mask as string, family)),
       },
     },
     {

@@ -1,4 +1,4 @@
-import { formatIPv4, formatIPv6 } from '../../codec/index.ts';
+import { formatIPv4, formatIPv6, HOST_IS_LITTLE_ENDIAN } from '../../codec/index.ts';
 import type { Info } from '../../nf_tables/xt/layout.ts';
 import { parseMasked } from '../addresses.ts';
 import {
@@ -363,6 +363,13 @@ function maskedAddress(address: unknown, mask: unknown, family: 'ipv4' | 'ipv6')
 const POLICY_PROTOCOLS: Readonly<Record<number, string>> = { 50: 'esp', 51: 'ah', 108: 'ipcomp' };
 const MOST_ELEMENTS = 4;
 
+/** The kernel takes an index in network byte order, and iptables hands it over as the processor has it. */
+function swapped(value: number): number {
+  const view = new DataView(new ArrayBuffer(4));
+  view.setUint32(0, value, HOST_IS_LITTLE_ENDIAN);
+  return view.getUint32(0, false);
+}
+
 /** The element of a policy that options speak of: `--next` begins another one. */
 function elementOf(info: Info): Info {
   const list = (info.elements as Info[] | undefined) ?? [];
@@ -412,7 +419,7 @@ function printElement(element: Info, family: 'ipv4' | 'ipv6'): string {
   const protocol = (element.protocol as number | undefined) ?? 0;
   return (
     part('reqid', 'reqid', String((element.reqid as number | undefined) ?? 0)) +
-    part('spi', 'spi', hex((element.spi as number | undefined) ?? 0)) +
+    part('spi', 'spi', hex(swapped((element.spi as number | undefined) ?? 0))) +
     part('protocol', 'proto', POLICY_PROTOCOLS[protocol] ?? String(protocol)) +
     part('mode', 'mode', element.mode === 'tunnel' ? 'tunnel' : 'transport') +
     part('destination', 'tunnel-dst', maskedAddress(element.destination, element.destinationMask, family)) +
@@ -456,7 +463,7 @@ const policy: ExtensionRow = {
     policyOption('spi', 'spi', (element, text, place) => {
       const value = parseNumber(text, 0xffffffff);
       if (value === undefined) throw guided(place, 'bad value for option "--spi", or out of range (0-4294967295).');
-      element.spi = value;
+      element.spi = swapped(value);
     }),
     policyOption('proto', 'protocol', (element, text, place) => {
       const found = parseProtocol(text, place.names);

@@ -107,16 +107,16 @@ function typeAndCode(types: readonly Type[], protocol: string): Value {
     parse(info, [word], place) {
       const lower = word!.toLowerCase();
       const found = types.filter(([name]) => name.toLowerCase().startsWith(lower));
-      const [first, second] = found;
-      if (first !== undefined && second === undefined) {
-        const [, type, code = 0, last = code === 0 && first.length < 3 ? ANY : code] = first;
+      const [only, second] = found;
+      if (only !== undefined && second === undefined) {
+        const [, type, code = 0, last = code === 0 && only.length < 3 ? ANY : code] = only;
         set(info, type, code, last);
         return;
       }
       const exact = found.find(([name]) => name.toLowerCase() === lower);
-      if (first !== undefined && second !== undefined) {
+      if (only !== undefined && second !== undefined) {
         if (exact === undefined)
-          throw refused(place, `Ambiguous ${protocol} type \`${word}': \`${first[0]}' or \`${second[0]}'?`);
+          throw refused(place, `Ambiguous ${protocol} type \`${word}': \`${only[0]}' or \`${second[0]}'?`);
         const [, type, code = 0, last = exact.length < 3 ? ANY : code] = exact;
         set(info, type, code, last);
         return;
@@ -128,9 +128,10 @@ function typeAndCode(types: readonly Type[], protocol: string): Value {
         set(info, type, 0, ANY);
         return;
       }
-      const code = parseNumber(codeText, 255);
-      if (code === undefined) throw refused(place, `Invalid ${protocol} code \`${codeText}'`);
-      set(info, type, code, code);
+      const [first, last = first, ...rest] = codeText.split(':').map(text => parseNumber(text, 255));
+      if (first === undefined || last === undefined || rest.length > 0)
+        throw refused(place, `Invalid ${protocol} code \`${codeText}'`);
+      set(info, type, first, last);
     },
     print(info) {
       const type = (info.type as number | undefined) ?? 0;
@@ -193,7 +194,7 @@ const mhType: Value = {
   },
   print(info) {
     const [first, last] = (info.types as [number, number] | undefined) ?? [0, 255];
-    if (first === 0 && last === 255 && !INVERT.has(info)) return undefined;
+    if (first === 0 && last === 255) return undefined;
     return first === last ? String(first) : `${first}:${last}`;
   },
 };

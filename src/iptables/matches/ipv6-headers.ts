@@ -44,7 +44,11 @@ const frag: ExtensionRow = {
   revision: 0,
   families: ['ipv6'],
   options: [
-    { name: 'fragid', value: counting(listed('flags', 'ids'), rangeIn('ids', {})), invert: listed('invert', 'ids') },
+    {
+      name: 'fragid',
+      value: counting(listed('flags', 'ids'), rangeIn('ids', { hideAll: true })),
+      invert: listed('invert', 'ids'),
+    },
     { name: 'fraglen', value: counting(LENGTH, number('length')), invert: listed('invert', 'length') },
     { name: 'fragres', value: present(listed('flags', 'reserved')) },
     { name: 'fragfirst', value: present(listed('flags', 'first')) },
@@ -102,7 +106,16 @@ const ipv6header: ExtensionRow = {
         has: info => ((info.invert as unknown[] | undefined)?.length ?? 0) > 0,
       },
     },
-    { name: 'soft', value: present(listed('mode', 'soft')) },
+    {
+      name: 'soft',
+      value: present({
+        // iptables sets all bits.
+        set(info) {
+          info.mode = ['soft', 254];
+        },
+        has: listed('mode', 'soft').has,
+      }),
+    },
   ],
 };
 
@@ -114,7 +127,7 @@ const rt: ExtensionRow = {
     { name: 'rt-type', value: counting(listed('flags', 'type'), number('type')), invert: listed('invert', 'type') },
     {
       name: 'rt-segsleft',
-      value: counting(listed('flags', 'segments'), rangeIn('segmentsLeft', {})),
+      value: counting(listed('flags', 'segments'), rangeIn('segmentsLeft', { hideAll: true })),
       invert: listed('invert', 'segments'),
     },
     { name: 'rt-len', value: counting(LENGTH, number('length')), invert: listed('invert', 'length') },

@@ -10,7 +10,18 @@ import {
   refused,
   type Value,
 } from '../extension.ts';
-import { flag, listed, maskOf, number, parseAddress, parseBig, parseNumber, present, text } from '../values.ts';
+import {
+  flag,
+  listed,
+  maskOf,
+  NO_MASK,
+  number,
+  parseAddress,
+  parseBig,
+  parseNumber,
+  present,
+  text,
+} from '../values.ts';
 
 /* Matches on rates, amounts and times. */
 
@@ -415,7 +426,7 @@ const RECENT_KEYS = { set: 'set', rcheck: 'check', update: 'update', remove: 're
 const recent: ExtensionRow = {
   name: 'recent',
   revision: 1,
-  initial: ({ family }) => ({ name: 'DEFAULT', mask: maskOf(family === 'ipv4' ? 32 : 128, family) }),
+  initial: () => ({ name: 'DEFAULT', mask: NO_MASK }),
   options: [
     ...RECENT_VERBS.map(
       (verb): OptionRow => ({
@@ -439,7 +450,10 @@ const recent: ExtensionRow = {
           if (mask === undefined) throw guided(place, `bad value for option "--mask"`);
           info.mask = mask;
         },
-        print: (info, { family }) => (info.mask as string | undefined) ?? (family === 'ipv4' ? '0.0.0.0' : '::'),
+        print(info, { family }) {
+          const mask = (info.mask as string | undefined) ?? maskOf(0, family);
+          return family === 'ipv4' && mask === NO_MASK ? maskOf(32, family) : mask;
+        },
       },
     },
     {

@@ -37,6 +37,23 @@ export function fixedText(size: number): Type<string> {
   };
 }
 
+/**
+ * Text that is written over another one, as iptables writes the name of a list over the default: what is longer of the default stays behind
+ * the end of the text.
+ */
+export function textOver(size: number, under: string): Type<string> {
+  const plain = fixedText(size);
+  return {
+    ...plain,
+    write(writer, value, context) {
+      const start = writer.length;
+      plain.write(writer, value, context);
+      for (let at = Buffer.byteLength(value) + 1; at < under.length; at++)
+        writer.bytes[start + at] = under.charCodeAt(at);
+    },
+  };
+}
+
 /** A first and a last number. */
 export const PORTS: Type<[number, number]> = {
   kind: 'ports',

@@ -1,5 +1,16 @@
 import { flags, named, U8, U16_BE, U16_NE, U32_BE, U32_NE, U64_NE } from '../../codec/index.ts';
-import { fixedText, hexBytes, INET, INET_OR_ANY, type Info, type Layouts, listOf, structure, truth } from './layout.ts';
+import {
+  fixedText,
+  hexBytes,
+  INET,
+  INET_OR_ANY,
+  type Info,
+  type Layouts,
+  listOf,
+  structure,
+  textOver,
+  truth,
+} from './layout.ts';
 
 /*
  * The C structures of matches that look at what is known besides the packet: connections, rates, times, sockets, devices, policies
@@ -181,7 +192,7 @@ export const STATE_MATCH_LAYOUTS: Layouts = {
       hit_count: [4, U32_NE, 0],
       check_set: [1, flags(U8, { check: 1, set: 2, update: 4, remove: 8, ttl: 16, reap: 32 }), []],
       invert: [1, TRUTH, false],
-      name: [200, fixedText(200), ''],
+      name: [200, textOver(200, 'DEFAULT'), ''],
       side: [1, named(U8, { source: 0, destination: 1 }), 'source'],
       _between: [1, U8],
       mask: [16, INET, null],
