@@ -1,6 +1,8 @@
 import { getSystemErrorMap } from 'node:util';
 import { ofThread } from './thread.ts';
 
+export { noField, objectOf, oneOf } from './expected.ts';
+
 /** The place of something inside a value of the caller: `['expressions', 1, 'cmp', 'register']`. */
 export type Path = readonly (string | number)[];
 
@@ -118,7 +120,7 @@ export class NetlinkError extends Error {
   declare readonly request: Uint8Array | undefined;
 
   constructor(options: NetlinkErrorOptions) {
-    const { code, text } = describeErrno(options.errno);
+    const { code, text } = describeErrno(checkErrno(options));
     const path = options.path ?? [];
     const attribute = path.length > 0 ? formatPath(path) : undefined;
     let message = `${code}: ${text}, ${options.operation || options.syscall}`;
@@ -138,6 +140,17 @@ export class NetlinkError extends Error {
     hide(this, 'request', options.request);
     hide(this, NETLINK_ERROR, true);
   }
+}
+
+/** Errors are made by tests, too. @throws TypeError, RangeError */
+function checkErrno(options: NetlinkErrorOptions): number {
+  if (typeof options !== 'object' || options === null)
+    throw typeError([], 'an object { errno, syscall, ... } with a negative errno, such as -2 (ENOENT)', options);
+  const { errno } = options;
+  if (typeof errno !== 'number') throw typeError(['errno'], 'a negative number, such as -2 (ENOENT)', errno);
+  if (!Number.isInteger(errno) || errno >= 0)
+    throw rangeError(['errno'], 'a negative number, such as -2 (ENOENT)', errno);
+  return errno;
 }
 
 /** One failed operation of a batch. `index` is its place in the caller's list. */
@@ -166,6 +179,8 @@ export class BatchError extends AggregateError {
     applied: readonly number[];
     rolledBack?: boolean;
   }) {
+    if (!Array.isArray(options?.failures) || options.failures.length === 0)
+      throw typeError(['failures'], 'an array of NetlinkErrors with an index', options?.failures);
     const { failures, outcome, rolledBack = false } = options;
     const first = failures[0];
     const more = failures.length > 1 ? ` (and ${failures.length - 1} more)` : '';
@@ -301,11 +316,34 @@ export function show(value: unknown): string {
 function describe(value: unknown): string {
   if (typeof value === 'string') return JSON.stringify(value.length > 60 ? `${value.slice(0, 57)}...` : value);
   if (typeof value === 'bigint') return `${value}n`;
-  if (typeof value === 'function') return 'a function';
+  if (typeof value === 'function') return value.name === '' ? 'a function' : `the function ${classNameOf(value)}`;
   if (Array.isArray(value)) return `an array of ${value.length}`;
   if (value instanceof Uint8Array) return `${value.length} bytes`;
-  if (typeof value === 'object' && value !== null) return 'an object';
+  if (typeof value === 'object' && value !== null) return describeObject(value);
   return String(value);
+}
+
+/** Shows the names of fields, and none of their values. */
+function describeObject(value: object): string {
+  if (value instanceof Promise) return 'a promise (await it)';
+  if (isInstance(value)) {
+    const name = classNameOf(value.constructor as { name: string });
+    // Shorter names are those of a minifier.
+    return name.length < 3 ? 'an object' : `${/^[AEIO]/.test(name) ? 'an' : 'a'} ${name}`;
+  }
+  const keys = Object.keys(value);
+  const shown = keys.length > 4 ? [...keys.slice(0, 4), '...'] : keys;
+  const text = shown.join(', ');
+  return text.length > 60 ? 'an object' : text === '' ? '{}' : `{ ${text} }`;
+}
+
+/** esbuild puts an underscore before the name of a class that refers to itself. */
+const classNameOf = ({ name }: { name: string }): string => name.replace(/^_+/, '');
+
+/** Whether an object was made by a class, in this realm or another. */
+export function isInstance(value: object): boolean {
+  const prototype: object | null = Object.getPrototypeOf(value);
+  return prototype !== null && Object.getPrototypeOf(prototype) !== null && typeof value.constructor === 'function';
 }
 
 /**

@@ -1,5 +1,6 @@
 import { type Channel, channel, type TracingChannel, tracingChannel } from 'node:diagnostics_channel';
 import { type DebugLogger, debuglog } from 'node:util';
+import { typeError } from './errors.ts';
 import { ofThread } from './thread.ts';
 
 /** The methods of pino that this library calls, with the fields first and then a sentence. */
@@ -23,6 +24,8 @@ export interface RequestTrace {
   /** Netlink messages sent. */
   readonly messages: number;
 }
+
+const METHODS = ['debug', 'info', 'warn', 'error'] as const;
 
 export const REQUEST_CHANNEL = 'netsteer:request';
 
@@ -54,6 +57,8 @@ export class Observer {
   readonly #instruments = theInstruments();
 
   constructor(logger?: Logger) {
+    if (logger !== undefined && METHODS.some(name => typeof logger?.[name] !== 'function'))
+      throw typeError(['logger'], `an object with the methods ${METHODS.join(', ')}, as a logger of pino has`, logger);
     this.#logger = logger;
   }
 

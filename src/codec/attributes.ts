@@ -1,4 +1,4 @@
-import { DecodeError, type Path, rangeError, typeError, within } from '../errors.ts';
+import { DecodeError, noField, type Path, rangeError, typeError, within } from '../errors.ts';
 import { type Framing, NETLINK_FRAMING } from './framing.ts';
 import type { Attribute, Facets, Need, Schema, ShapeOf, UnknownAttribute } from './rows.ts';
 import type { Context, Type } from './types.ts';
@@ -269,12 +269,8 @@ export class AttributeTable<T> implements Type<T> {
     for (const key in value) {
       if (key === 'unknown' || value[key] === undefined || this.#knows(key) || this.header.includes(key)) continue;
       const known = this.fields.flatMap(f => (f.need === 'inline' ? (f.type as AttributeTable<unknown>).fields : f));
-      throw typeError(
-        [key],
-        `no such field (known: ${known.map(f => f.key).join(', ')})`,
-        value[key],
-        'ERR_UNKNOWN_FIELD',
-      );
+      const names = known.map(each => each.key);
+      throw typeError([key], noField(key, names), value[key], 'ERR_UNKNOWN_FIELD');
     }
   }
 

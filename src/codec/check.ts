@@ -1,4 +1,4 @@
-import { type Path, rangeError, typeError } from '../errors.ts';
+import { isInstance, noField, objectOf, oneOf, type Path, rangeError, typeError } from '../errors.ts';
 import { addressVersion } from './address.ts';
 
 /* Checks of a caller's arguments, before anything is encoded. Each error has the path to the value. */
@@ -13,16 +13,16 @@ import { addressVersion } from './address.ts';
  * checkObject({ port: 80 }, [], ['port', 'address']);
  */
 export function checkObject(value: unknown, path: Path, keys: readonly string[]): void {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw typeError(path, 'an object', value);
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw typeError(path, objectOf(keys), value);
+  let empty = true;
   for (const key in value) {
+    empty = false;
     if (keys.includes(key) || (value as Record<string, unknown>)[key] === undefined) continue;
-    throw typeError(
-      [...path, key],
-      `no such field (known: ${keys.join(', ')})`,
-      (value as Record<string, unknown>)[key],
-      'ERR_UNKNOWN_FIELD',
-    );
+    if (isInstance(value)) throw typeError(path, objectOf(keys), value);
+    throw typeError([...path, key], noField(key, keys), (value as Record<string, unknown>)[key], 'ERR_UNKNOWN_FIELD');
   }
+  // A promise or a handle has no fields to be seen, and would count as no options at all.
+  if (empty && isInstance(value)) throw typeError(path, objectOf(keys), value);
 }
 
 /**
@@ -52,8 +52,8 @@ export function checkInteger(value: unknown, path: Path, min: number, max: numbe
  * const protocol = checkOneOf('tcp', ['protocol'], ['tcp', 'udp']);
  */
 export function checkOneOf<T extends string>(value: unknown, path: Path, names: readonly T[]): T {
-  if (typeof value !== 'string') throw typeError(path, `one of ${names.join(', ')}`, value);
-  if (!names.includes(value as T)) throw rangeError(path, `one of ${names.join(', ')}`, value);
+  if (typeof value !== 'string') throw typeError(path, oneOf(names, value), value);
+  if (!names.includes(value as T)) throw rangeError(path, oneOf(names, value), value);
   return value as T;
 }
 

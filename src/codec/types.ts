@@ -1,4 +1,4 @@
-import { type Path, rangeError, typeError } from '../errors.ts';
+import { oneOf, type Path, rangeError, typeError } from '../errors.ts';
 import { formatIPv4, formatIPv6, parseIPv4, parseIPv6 } from './address.ts';
 import { fromHex, HOST_IS_LITTLE_ENDIAN, type Source, toHex, toText } from './wire.ts';
 import type { Writer } from './writer.ts';
@@ -208,7 +208,7 @@ export function named<const Names extends Record<string, number>>(
     lengths: number.lengths,
     write(writer, value, context) {
       const found = typeof value === 'string' ? byName.get(value) : value;
-      if (typeof found !== 'number') throw typeError([], `a number, or one of ${Object.keys(names).join(', ')}`, value);
+      if (typeof found !== 'number') throw typeError([], `a number, or ${oneOf(Object.keys(names), value)}`, value);
       number.write(writer, found, context);
     },
     read(source, start, end, context) {
@@ -241,7 +241,7 @@ export function flags<const Names extends Record<string, number>>(
       for (let i = 0; i < value.length; i++) {
         const flag = value[i]!;
         const bit = typeof flag === 'string' ? byName.get(flag) : flag;
-        if (typeof bit !== 'number') throw typeError([i], `a number, or one of ${Object.keys(names).join(', ')}`, flag);
+        if (typeof bit !== 'number') throw typeError([i], `a number, or ${oneOf(Object.keys(names), flag)}`, flag);
         if (!Number.isInteger(bit) || bit < 0 || bit > MAX_U32)
           throw rangeError([i], 'an unsigned 32-bit integer', flag);
         bits |= bit;

@@ -1,6 +1,6 @@
 import { checkInteger, checkObject, HOST_IS_LITTLE_ENDIAN, NO_CONTEXT } from '../codec/index.ts';
 import { expectationTable } from '../ctnetlink/tables.ts';
-import { DecodeError, rangeError, typeError } from '../errors.ts';
+import { DecodeError, oneOf, rangeError, typeError } from '../errors.ts';
 import { NLM_F_CREATE } from '../linux/netlink.ts';
 import * as C from '../linux/nfnetlink.ts';
 import { GroupIteration } from '../netlink/group-iteration.ts';
@@ -78,7 +78,7 @@ export function groupsOf(options: ConntrackMonitorOptions): number[] {
   const { kinds = KINDS, expectations = false, initial = false, receiveBufferBytes } = options;
   if (!Array.isArray(kinds)) throw typeError(['kinds'], 'an array of kinds', kinds);
   for (const [i, kind] of kinds.entries())
-    if (!KINDS.includes(kind)) throw rangeError(['kinds', i], `one of ${KINDS.join(', ')}`, kind);
+    if (!KINDS.includes(kind)) throw rangeError(['kinds', i], oneOf(KINDS, kind), kind);
   for (const [field, value] of Object.entries({ expectations, initial }))
     if (typeof value !== 'boolean') throw typeError([field], 'a boolean', value);
   if (receiveBufferBytes !== undefined)

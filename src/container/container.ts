@@ -1,6 +1,6 @@
 import fs from 'node:fs';
 import { checkInteger, checkObject } from '../codec/index.ts';
-import { NetNsError, typeError } from '../errors.ts';
+import { NetNsError, objectOf, typeError } from '../errors.ts';
 import { inspected, PRINTED } from '../inspect.ts';
 import { Ipvs } from '../ipvs/index.ts';
 import { ClosedTransport } from '../netlink/closed-transport.ts';
@@ -76,6 +76,7 @@ export class Container {
   #endsLogs = false;
 
   private constructor(netns: NetNs, exit: ProcessExit | undefined, logger: Logger | undefined) {
+    if (!(netns instanceof NetNs)) throw typeError([], 'Container.open({ pid }), not new Container()', netns);
     this.netns = netns;
     this.#owned = exit === undefined ? undefined : netns;
     this.#logger = logger;
@@ -94,11 +95,14 @@ export class Container {
    * await web1.redirects.set([{ protocol: 'tcp', address: '10.10.0.100', port: 80, toPort: 8080 }]);
    */
   static open(reference: { pid: number } | { netns: NetNs }, options: ContainerOptions = {}): Container {
+    if (typeof reference === 'string' || (reference as { name?: unknown } | undefined)?.name !== undefined)
+      throw typeError([], '{ pid } or { netns }; Container.find(name) takes a name', reference);
     checkObject(reference, [], ['pid', 'netns']);
     checkObject(options, [], ['allowHost', 'logger']);
     if ('pid' in reference === 'netns' in reference) throw typeError([], 'one of { pid }, { netns }', reference);
     if ('netns' in reference) {
-      if (!(reference.netns instanceof NetNs)) throw typeError(['netns'], 'a NetNs', reference.netns);
+      if (!(reference.netns instanceof NetNs))
+        throw typeError(['netns'], 'a NetNs, such as NetNs.open({ name })', reference.netns);
       // Throws now if the namespace is closed, not at the first use.
       void reference.netns.descriptor;
       refuseHost(reference.netns, options);
@@ -229,6 +233,7 @@ export class Container {
    * Without the option `rules`, `packet.rule` is the rule of `logging` that has the packet's group and prefix, if there is only one. The
    * rules are read when the log is opened and after each change by this object. Changes by other processes are seen about a second later.
    * At most 4,096 rules are read.
+   * @throws TypeError, RangeError, StateError ERR_CLOSED; NetlinkError EPERM another socket has the group
    * @example
    * const log = web1.nflog({ groups: [5] });
    * for await (const packet of log) console.log(packet.rule?.name, packet.summary());
@@ -236,6 +241,8 @@ export class Container {
    * @param options the groups, and how to listen
    */
   nflog<R = LogRule>(options: Omit<NflogOptions<R>, 'netns' | 'logger'>): Nflog<R> {
+    if (typeof options !== 'object' || options === null)
+      throw typeError([], objectOf(['groups', 'copy', 'queue', 'backlog']), options);
     // Each log still delivers what was logged before the end.
     if (!this.#endsLogs) {
       this.#endsLogs = true;
@@ -275,6 +282,7 @@ export class Container {
    */
   async preflight(options: { load?: boolean } = {}): Promise<Preflight> {
     this.checkOpen();
+    checkObject(options, [], ['load']);
     return preflight(this.netns, options);
   }
 

@@ -68,6 +68,7 @@ function collected({ ffi, fd, what, opener }: Forgotten): void {
 export class Descriptor {
   readonly #ffi: Ffi;
   readonly #offThread: boolean;
+  readonly #what: string;
   #fd: number;
   #calls = 0;
   #closed: PromiseWithResolvers | undefined;
@@ -76,10 +77,11 @@ export class Descriptor {
     this.#ffi = ffi;
     this.#fd = fd;
     this.#offThread = options.closeOffThread ?? false;
+    this.#what = options.what ?? 'a descriptor';
     const opener = openerOf();
     if (opener !== undefined) thread.traced?.set(fd, opener);
     thread.registry ??= new FinalizationRegistry(collected);
-    thread.registry.register(this, { ffi, fd, what: options.what ?? 'a descriptor', opener }, this);
+    thread.registry.register(this, { ffi, fd, what: this.#what, opener }, this);
   }
 
   get closed(): boolean {
@@ -88,7 +90,7 @@ export class Descriptor {
 
   /** The number, for a call that ends before anything else can run on this thread. Throws `ERR_CLOSED`. */
   get fd(): number {
-    if (this.#closed !== undefined) throw new StateError('ERR_CLOSED', 'the handle is closed');
+    if (this.#closed !== undefined) throw new StateError('ERR_CLOSED', `${this.#what} is closed: open another one`);
     return this.#fd;
   }
 

@@ -6,7 +6,7 @@ import type { Ffi, Watch } from './ffi.ts';
 import { bindAll, type CType, type Signature } from './functions.ts';
 import { type KoffiPoll, type PollHandle, WorkerWatches } from './koffi-worker.ts';
 import { OpenWatches } from './open-watches.ts';
-import { requirePackage } from './require.ts';
+import { isCommonJs, requirePackage, thisFile } from './require.ts';
 import { runtime } from './runtime.ts';
 import { TimerWatches } from './timer-watch.ts';
 
@@ -25,10 +25,24 @@ export function loadKoffi(): Ffi {
   try {
     koffi = requirePackage('koffi') as Koffi;
   } catch (cause) {
-    const hint = 'its binary is an optional dependency of the package koffi: install without --omit=optional';
-    throw new StateError('ERR_FFI', `koffi cannot be loaded; ${hint}`, cause);
+    throw new StateError('ERR_FFI', `koffi cannot be loaded: ${whyNot(cause as NodeJS.ErrnoException)}`, cause);
   }
   return new KoffiFfi(koffi);
+}
+
+/** The cause, and what to do. */
+function whyNot({ code, message }: NodeJS.ErrnoException): string {
+  if (code === 'ERR_DLOPEN_DISABLED')
+    return 'node was started with --permission (or --no-addons), which forbids native addons: add --allow-addons';
+  if (code === 'MODULE_NOT_FOUND' && message.includes("'koffi'")) {
+    const [first, what] = isCommonJs()
+      ? ['netsteer was bundled to CommonJS', 'the bundle']
+      : ['netsteer was moved out of its node_modules', 'it'];
+    return `${first}, and no node_modules above ${thisFile()} has koffi: copy node_modules/koffi and node_modules/@koromix beside ${what}, or install netsteer there`;
+  }
+  if (!message.includes('native Koffi module')) return message;
+  const name = `@koromix/koffi-${process.platform}-${process.arch}`;
+  return `its binary, the optional dependency ${name}, is not installed: install without --omit=optional, on this kind of machine`;
 }
 
 class KoffiFfi extends Calls {

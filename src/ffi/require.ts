@@ -1,6 +1,12 @@
 import { createRequire } from 'node:module';
 
-/** Loads a package by its name, as seen from this file; in a CommonJS bundle, which has no `import.meta.url`, from the bundle. */
+/** Whether this is part of a CommonJS bundle, which has no `import.meta.url`. */
+export const isCommonJs = (): boolean => import.meta.url === undefined;
+
+/** This file; in a CommonJS bundle, the bundle. */
+export const thisFile = (): string => import.meta.url ?? __filename;
+
+/** Loads a package by its name, as seen from this file. */
 export function requirePackage(name: string): unknown {
-  return createRequire(import.meta.url ?? __filename)(name);
+  return createRequire(thisFile())(name);
 }

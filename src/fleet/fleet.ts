@@ -101,6 +101,7 @@ export class Fleet {
   readonly #watches = new Set<FleetWatch>();
 
   private constructor(options: FleetOptions) {
+    if (options === undefined) throw typeError([], 'Fleet.open(), not new Fleet()', options);
     checkObject(options, [], ['maxSockets', 'maxPauseMs', 'logger']);
     const { maxSockets, maxPauseMs = 10 } = options;
     if (maxSockets !== undefined) checkInteger(maxSockets, ['maxSockets'], 1, 0x7fffffff);
@@ -243,9 +244,15 @@ export class Fleet {
     work: (session: FleetSession, container: Container) => void | Promise<void>,
     needs?: Needs,
   ): Promise<FleetResult> {
+    if (
+      typeof (containers as Iterable<Container> | undefined)?.[Symbol.iterator] !== 'function' ||
+      typeof containers === 'string'
+    )
+      throw typeError(['containers'], 'an array of Containers', containers);
     const all = [...new Set(containers)];
     for (const [i, container] of all.entries()) {
-      if (!(container instanceof Container)) throw typeError([i], 'a Container', container);
+      if (!(container instanceof Container))
+        throw typeError(['containers', i], 'a Container, such as Container.open({ pid })', container);
     }
     const { concurrency = 4, onProgress, signal } = options;
     const result: FleetResult = { programmed: [], failed: new Map(), gone: [], untouched: [] };

@@ -1,5 +1,5 @@
 import { checkInteger, namedBits } from '../codec/index.ts';
-import { printable, rangeError, typeError } from '../errors.ts';
+import { oneOf, printable, rangeError, typeError } from '../errors.ts';
 import * as C from '../linux/ip_vs.ts';
 
 /* The flags of a scheduler: three bits of a service's flags, whose meaning is the scheduler's. With sh and mh they have names. */
@@ -48,7 +48,7 @@ export function encodeFlags({ schedulerFlags: given, scheduler }: Flagged): numb
     }
     const [plain, owner] = OWNED[flag] ?? [flag, scheduler];
     if (!Object.hasOwn(PLAIN_BITS, plain))
-      throw rangeError(path, `one of ${[...Object.keys(OWNED), ...Object.keys(PLAIN_BITS)].join(', ')}`, flag);
+      throw rangeError(path, oneOf([...Object.keys(OWNED), ...Object.keys(PLAIN_BITS)], flag), flag);
     if (owner !== scheduler) throw rangeError(path, `a flag of the scheduler ${printable(String(scheduler))}`, flag);
     bits |= PLAIN_BITS[plain as PlainFlag];
   }

@@ -1,5 +1,5 @@
 import { checkAddress, checkInteger } from '../codec/index.ts';
-import { isArgumentError, type Path, rangeError } from '../errors.ts';
+import { isArgumentError, type Path, rangeError, typeError } from '../errors.ts';
 import { dottedMask } from '../ip_vs/address.ts';
 import {
   DESTINATION,
@@ -89,6 +89,8 @@ export function maskText(service: Service): string | undefined {
  * const text = formatRules((await ipvs.snapshot()).servers);
  */
 export function formatRules(servers: readonly VirtualServer[]): string {
+  if (!Array.isArray(servers))
+    throw typeError([], 'an array of virtual servers, as ipvs.services({ destinations: true }) returns', servers);
   return format(servers, false);
 }
 

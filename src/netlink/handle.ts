@@ -1,3 +1,4 @@
+import { typeError } from '../errors.ts';
 import { inspected, PRINTED } from '../inspect.ts';
 import { checkSignal } from '../signal.ts';
 import type { Exchange } from './exchange.ts';
@@ -104,6 +105,9 @@ class BaseHandle {
   }
 }
 
+const notByNew = ({ name }: { name: string }, given: unknown): Error =>
+  typeError([], `an Exchange: a handle is opened by ${name.replace(/^_+/, '')}.open(), not by new`, given);
+
 type Operations = Record<string, AnyOperation>;
 type FormsConstructor = new (operations: object, exchange: Exchange) => Record<string, unknown>;
 
@@ -170,7 +174,10 @@ export function syncAndAsync<O extends object>(
 
   class FormsHandle extends BaseHandle {
     readonly #operations: Operations;
-    constructor(exchange: Exchange, operations = new Operations(exchange)) {
+    constructor(exchange: Exchange, given?: O) {
+      // Before the operations, which use it.
+      if (exchange?.lifetime === undefined) throw notByNew(new.target, exchange);
+      const operations = given ?? new Operations(exchange);
       super(exchange, operations, Forms as unknown as FormsConstructor);
       this.#operations = operations as unknown as Operations;
     }
@@ -184,7 +191,8 @@ export function syncAndAsync<O extends object>(
 
   for (const name of methods) {
     const method = {
-      value(this: { call(method: string, parameters: unknown[]): unknown }, ...parameters: unknown[]) {
+      value(this: { call(method: string, parameters: unknown[]): unknown } | undefined, ...parameters: unknown[]) {
+        if (this === undefined) throw typeError([name], `a call as a method: handle.${name}(...)`, this);
         return this.call(name, parameters);
       },
       writable: true,

@@ -100,7 +100,8 @@ interface Dependent {
  * @example
  * throw closedError('the log');
  */
-export const closedError = (what = 'the handle'): StateError => new StateError('ERR_CLOSED', `${what} is closed`);
+export const closedError = (what = 'the handle'): StateError =>
+  new StateError('ERR_CLOSED', `${what} is closed: open another one`);
 
 /**
  * Open, closing or closed: of one transport, for all handles that share it. From `close()` on nothing begins any more, at once and on every
@@ -138,7 +139,7 @@ export class Lifetime {
    * lifetime.checkOpen();
    */
   checkOpen(): void {
-    if (this.closed) throw closedError();
+    if (this.closed) throw closedError(`this handle of ${this.#subsystem}`);
   }
 
   /** The operations on this subsystem of this namespace, of all handles. */

@@ -112,6 +112,7 @@ export class NetNs {
   readonly sysctl: Sysctl;
 
   private constructor(fd: number, owned: boolean) {
+    if (typeof fd !== 'number') throw typeError([], 'NetNs.open({ pid }) or NetNs.create(), not new NetNs()', fd);
     if (owned) {
       const file = new Descriptor(ffi(), fd, { what: 'a network namespace' });
       this.#file = file;
@@ -332,7 +333,8 @@ export function netnsOf(options: { netns?: NetNs | undefined }): NetNs {
   const { netns } = options;
   if (netns === undefined)
     throw typeError(['netns'], 'a NetNs (leave the key out for the home namespace)', netns, 'ERR_NETNS_UNDEFINED');
-  if (!(netns instanceof NetNs)) throw typeError(['netns'], 'a NetNs', netns);
+  if (!(netns instanceof NetNs))
+    throw typeError(['netns'], 'a NetNs, such as NetNs.open({ pid }) or container.netns', netns);
   return netns;
 }
 

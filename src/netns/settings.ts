@@ -1,5 +1,5 @@
 import fs from 'node:fs';
-import { NetNsError, rangeError, typeError, UnsupportedError } from '../errors.ts';
+import { NetNsError, oneOf, rangeError, typeError, UnsupportedError } from '../errors.ts';
 import type { NetNs } from './netns.ts';
 
 /*
@@ -103,7 +103,7 @@ export class Settings<D extends Definitions> {
   #definition(name: string): SettingDefinition {
     const { definitions } = this.#group;
     const found = Object.hasOwn(definitions, name) ? definitions[name] : undefined;
-    if (found === undefined) throw rangeError(['name'], `one of ${Object.keys(definitions).join(', ')}`, name);
+    if (found === undefined) throw rangeError(['name'], oneOf(Object.keys(definitions), name), name);
     return found;
   }
 

@@ -1,5 +1,5 @@
 import fs from 'node:fs';
-import { rangeError, typeError } from '../errors.ts';
+import { rangeError, show, typeError } from '../errors.ts';
 import { fromNode } from './failure.ts';
 
 /** The part of a namespace that is used here. */
@@ -53,7 +53,7 @@ export class Sysctl {
     try {
       this.#netns.run(() => fs.writeFileSync(path, text));
     } catch (error) {
-      throw fromNode(error, `sysctl ${name}`);
+      throw fromNode(error, `sysctl ${name} = ${show(value)}`);
     }
   }
 }
@@ -63,6 +63,7 @@ function pathOf(name: string): string {
   if (typeof name !== 'string') throw typeError(['name'], 'a string', name);
   const parts = name.split('.').map(part => part.replaceAll('/', '.'));
   const bad = parts.some(part => part === '' || part === '.' || part === '..' || part.includes('\0'));
-  if (bad || parts[0] !== 'net' || parts.length < 2) throw rangeError(['name'], "a sysctl under 'net.'", name);
+  if (bad || parts[0] !== 'net' || parts.length < 2)
+    throw rangeError(['name'], "a sysctl under 'net.', such as net.ipv4.ip_forward", name);
   return `/proc/sys/${parts.join('/')}`;
 }

@@ -12,7 +12,7 @@ import {
   u32be,
   u64be,
 } from '../codec/index.ts';
-import { typeError } from '../errors.ts';
+import { oneOf, typeError } from '../errors.ts';
 import {
   NF_ACCEPT,
   NF_DROP,
@@ -86,8 +86,7 @@ const PRIORITY: Type<Priority> = {
   write(writer, priority, context) {
     const names: Record<string, number> = context.family === NFPROTO_BRIDGE ? BRIDGE_PRIORITIES : NAMED_PRIORITIES;
     const value = typeof priority === 'string' && Object.hasOwn(names, priority) ? names[priority] : priority;
-    if (typeof value !== 'number')
-      throw typeError([], `a number, or one of ${Object.keys(names).join(', ')}`, priority);
+    if (typeof value !== 'number') throw typeError([], `a number, or ${oneOf(Object.keys(names), priority)}`, priority);
     S32_BE.write(writer, value, context);
   },
   read: (source, start, end, context) => S32_BE.read(source, start, end, context),

@@ -1,4 +1,4 @@
-import { type Path, rangeError, typeError } from '../errors.ts';
+import { oneOf, type Path, rangeError, typeError } from '../errors.ts';
 import * as C from '../linux/netfilter.ts';
 
 const FAMILIES = {
@@ -17,8 +17,8 @@ export type Family = keyof typeof FAMILIES;
 export type MessageFamily = Family | 'unspecified' | number;
 
 export function familyNumber(family: unknown, path: Path): number {
-  if (typeof family !== 'string') throw typeError(path, `one of ${Object.keys(FAMILIES).join(', ')}`, family);
-  if (!Object.hasOwn(FAMILIES, family)) throw rangeError(path, `one of ${Object.keys(FAMILIES).join(', ')}`, family);
+  if (typeof family !== 'string') throw typeError(path, oneOf(Object.keys(FAMILIES), family), family);
+  if (!Object.hasOwn(FAMILIES, family)) throw rangeError(path, oneOf(Object.keys(FAMILIES), family), family);
   return FAMILIES[family as Family];
 }
 

@@ -1,5 +1,5 @@
 import { type AttributeTable, attributes, opt, sourceOf, u32be, Writer } from '../codec/index.ts';
-import { DecodeError, typeError, within } from '../errors.ts';
+import { DecodeError, objectOf, oneOf, typeError, within } from '../errors.ts';
 import { NFPROTO_UNSPEC } from '../linux/netfilter.ts';
 import * as C from '../linux/nf_tables.ts';
 import {
@@ -133,8 +133,10 @@ export interface NftMessage {
  * const bytes = encodeMessage({ type: 'newtable', family: 'inet', object: { name: 'web' } });
  */
 export function encodeMessage(message: NftMessage): Uint8Array {
+  if (typeof message !== 'object' || message === null)
+    throw typeError([], objectOf(['type', 'family', 'object']), message);
   if (!Object.hasOwn(MESSAGES, message.type)) {
-    throw typeError(['type'], `one of ${Object.keys(MESSAGES).join(', ')}`, message.type);
+    throw typeError(['type'], oneOf(Object.keys(MESSAGES), message.type), message.type);
   }
   const { number, table } = MESSAGES[message.type];
   const { family = 'unspecified' } = message;
@@ -160,6 +162,7 @@ export function encodeMessage(message: NftMessage): Uint8Array {
  * const { type, object } = decodeMessage(encodeMessage({ type: 'newtable', family: 'inet', object: { name: 'web' } }));
  */
 export function decodeMessage(bytes: Uint8Array): NftMessage {
+  if (!(bytes instanceof Uint8Array)) throw typeError([], 'the bytes of a message (Uint8Array)', bytes);
   return readMessage(messageAt(sourceOf(bytes), 0, bytes.length));
 }
 

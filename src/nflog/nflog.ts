@@ -229,6 +229,7 @@ export class Nflog<R = unknown> extends syncAndAsync(NflogOperations) implements
     name: string | undefined;
     ruleOf: RuleResolver | undefined;
   }) {
+    if (parts === undefined) throw typeError([], 'Nflog.open({ groups }), not new Nflog()', parts);
     const { socket, devices, observer, receiveBufferBytes, ruleOf } = parts;
     const delivery = new Delivery(parts.backlog);
     const reader = new PacketReader({ socket, devices, receiver: delivery, observer, receiveBufferBytes, ruleOf });

@@ -1,3 +1,4 @@
+import { objectOf, typeError } from '../errors.ts';
 import type { Expression } from '../nf_tables/expression.ts';
 import type { Family } from '../nf_tables/family.ts';
 import type { CompiledSet } from './compile/compile.ts';
@@ -42,6 +43,7 @@ export function decompileRule(
   rule: { family: Family; expressions?: readonly Expression[] },
   context: DecompileContext = {},
 ): Statement[] {
+  if (typeof rule !== 'object' || rule === null) throw typeError([], objectOf(['family', 'expressions']), rule);
   const words = vocabulary(context);
   const { statements, rest } = readRule(rule, new Sets(finderOf(context.sets), words.dialect), words.dialect);
   try {

@@ -1,5 +1,5 @@
 import { toBytes, toHex } from '../codec/index.ts';
-import { type Path, typeError, within } from '../errors.ts';
+import { noField, type Path, typeError, within } from '../errors.ts';
 import type { Verdict } from '../nf_tables/data.ts';
 import type { WireElement } from '../nf_tables/element.ts';
 import type { Expression } from '../nf_tables/expression.ts';
@@ -140,7 +140,7 @@ function partsOf(value: unknown): Parts {
     if (!ELEMENT_FIELDS.includes(field) && (value as Record<string, unknown>)[field] !== undefined) {
       throw typeError(
         [field],
-        `no such field (known: ${ELEMENT_FIELDS.join(', ')})`,
+        noField(field, ELEMENT_FIELDS),
         (value as Record<string, unknown>)[field],
         'ERR_UNKNOWN_FIELD',
       );

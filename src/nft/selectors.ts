@@ -1,3 +1,4 @@
+import { typeError } from '../errors.ts';
 import type { TypeName } from './data/datatypes.ts';
 import type { IP_OPTIONS, IPV6_EXTENSIONS, SCTP_CHUNKS, TCP_OPTIONS } from './data/extensions.ts';
 import type * as keys from './data/keys.ts';
@@ -76,8 +77,13 @@ const json = (value: unknown): JsonExpression =>
   typeof value === 'object' && value !== null && 'expression' in value
     ? (value as Selected).expression
     : (value as JsonExpression);
-const setOf = (values: unknown): JsonExpression =>
-  typeof values === 'string' ? values : { set: [...(json(values) as [])] };
+function setOf(values: unknown, method = 'in'): JsonExpression {
+  if (typeof values === 'string') return values;
+  const list = json(values);
+  if (!Array.isArray(list))
+    throw typeError([method], `a list, such as .${method}([80, 443]), or the name of a set, such as '@ports'`, values);
+  return { set: [...list] as [] };
+}
 
 /**
  * Turns any expression of nft's JSON into a selector, which is matched and written like a field.
@@ -109,10 +115,10 @@ export function select<V = Immediate>(expression: FieldExpression): Selector<V> 
         return match('==', setOf(first));
       return match('in', more.length === 0 ? first : [first, ...more]);
     },
-    notIn: values => match('!=', setOf(values)),
+    notIn: values => match('!=', setOf(values, 'notIn')),
     set: value => ({ mangle: { key: expression as PacketExpression, value: json(value) } }),
-    map: pairs => ({ map: { key: expression, data: setOf(pairs) } }),
-    vmap: pairs => ({ vmap: { key: expression, data: setOf(pairs) } }),
+    map: pairs => ({ map: { key: expression, data: setOf(pairs, 'map') } }),
+    vmap: pairs => ({ vmap: { key: expression, data: setOf(pairs, 'vmap') } }),
     and: mask => calculate('&', mask),
     or: bits => calculate('|', bits),
     xor: bits => calculate('^', bits),

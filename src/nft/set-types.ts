@@ -1,5 +1,5 @@
 import { HOST_IS_LITTLE_ENDIAN } from '../codec/index.ts';
-import { type Path, rangeError, typeError } from '../errors.ts';
+import { oneOf, type Path, rangeError, typeError } from '../errors.ts';
 import type { NftSet } from '../nf_tables/set.ts';
 import {
   type Datatype,
@@ -166,7 +166,7 @@ export function typeAttributes(name: unknown, length: number | undefined, path: 
   const datatypes = parts.map((part): Datatype => {
     if (!Object.hasOwn(TYPES, part) || WITHOUT_SETS.includes(part)) {
       const known = Object.keys(TYPES).filter(known => !WITHOUT_SETS.includes(known));
-      throw rangeError(path, `one of ${known.join(', ')}, with dots between those of several`, name);
+      throw rangeError(path, `${oneOf(known, name)}, with dots between those of several`, name);
     }
     return TYPES[part as DatatypeName];
   });

@@ -1,3 +1,4 @@
+import { objectOf, typeError } from '../errors.ts';
 import type { AddressFamily, JsonExpression, TcpOptionReference, VerdictExpression } from './json.ts';
 import type { SetOperation } from './statements/dynamic-set.ts';
 import type { Limit } from './statements/limit.ts';
@@ -15,6 +16,13 @@ import type { SynproxyOptions } from './statements/synproxy.ts';
  * statement's place in its path. Matches, and statements that write a field, are in selectors.ts.
  */
 
+/** The fields of a value in the place of the options would all be undefined, and the statement another one. */
+function optionsOf<T>(options: T, statement: string, fields: readonly string[]): T {
+  if (typeof options !== 'object' || options === null || Array.isArray(options))
+    throw typeError([statement], objectOf(fields), options);
+  return options;
+}
+
 /**
  * Counts packets and bytes.
  * @param name the counter object that counts; default: the rule's own
@@ -31,7 +39,14 @@ export const counter = (name?: string): Statement & Stateful => ({ counter: name
  * tx.add({ rule: { family: 'inet', table: 'web', chain: 'input', statements: [log({ group: 5, prefix: 'web1 ' })] } });
  */
 export function log(options: Omit<Log, 'queue-threshold'> & { queueThreshold?: number } = {}): Statement {
-  const { queueThreshold, ...rest } = options;
+  const { queueThreshold, ...rest } = optionsOf(options, 'log', [
+    'group',
+    'prefix',
+    'snaplen',
+    'queueThreshold',
+    'level',
+    'flags',
+  ]);
   const statement: Log = rest;
   if (queueThreshold !== undefined) statement['queue-threshold'] = queueThreshold;
   return { log: statement };
@@ -49,7 +64,8 @@ const rangeOrValue = (value: Port | Address): JsonExpression => {
 
 type PortOptions = Pick<PortNat, 'flags'> & { to?: Port };
 
-function portNat({ to, ...rest }: PortOptions): PortNat | null {
+function portNat(options: PortOptions, statement: string): PortNat | null {
+  const { to, ...rest } = optionsOf(options, statement, ['to', 'flags']);
   const fields: PortNat = to === undefined ? rest : { ...rest, port: rangeOrValue(to) };
   for (const name in fields) if (fields[name as keyof PortNat] !== undefined) return fields;
   return null;
@@ -61,7 +77,7 @@ function portNat({ to, ...rest }: PortOptions): PortNat | null {
  * @example
  * tx.add({ rule: { family: 'inet', table: 'web', chain: 'input', statements: [tcp.dport.eq(80), redirect({ to: 8080 })] } });
  */
-export const redirect = (options: PortOptions = {}): Statement => ({ redirect: portNat(options) });
+export const redirect = (options: PortOptions = {}): Statement => ({ redirect: portNat(options, 'redirect') });
 
 /**
  * Rewrites the source to the address of the device that the packet leaves by. Only in nat chains of the hook postrouting.
@@ -69,7 +85,7 @@ export const redirect = (options: PortOptions = {}): Statement => ({ redirect: p
  * @example
  * tx.add({ rule: { family: 'inet', table: 'web', chain: 'input', statements: [meta.oifname.eq('eth0'), masquerade()] } });
  */
-export const masquerade = (options: PortOptions = {}): Statement => ({ masquerade: portNat(options) });
+export const masquerade = (options: PortOptions = {}): Statement => ({ masquerade: portNat(options, 'masquerade') });
 
 type AddressOptions = Pick<AddressNat, 'family' | 'flags'> & {
   /** An address, a range of them, or the value of a map. */
@@ -77,7 +93,8 @@ type AddressOptions = Pick<AddressNat, 'family' | 'flags'> & {
   port?: Port;
 };
 
-function addressNat({ to, port, ...rest }: AddressOptions): AddressNat {
+function addressNat(options: AddressOptions, statement: string): AddressNat {
+  const { to, port, ...rest } = optionsOf(options, statement, ['to', 'port', 'family', 'flags']);
   return {
     ...rest,
     ...(to !== undefined && { addr: rangeOrValue(to) }),
@@ -92,7 +109,7 @@ function addressNat({ to, port, ...rest }: AddressOptions): AddressNat {
  * @example
  * tx.add({ rule: { family: 'inet', table: 'web', chain: 'input', statements: [snat({ to: '192.0.2.1', family: 'ip' })] } });
  */
-export const snat = (options: AddressOptions): Statement => ({ snat: addressNat(options) });
+export const snat = (options: AddressOptions): Statement => ({ snat: addressNat(options, 'snat') });
 /**
  * Rewrites the destination of connections. Only in nat chains of the hooks prerouting and output.
  * @param options `to`, an address, a range [first, last] or the value of a map; `port`; `family`, of the address where the table is inet;
@@ -100,14 +117,16 @@ export const snat = (options: AddressOptions): Statement => ({ snat: addressNat(
  * @example
  * tx.add({ rule: { family: 'inet', table: 'web', chain: 'input', statements: [tcp.dport.eq(80), dnat({ to: '10.0.0.1', port: 8080, family: 'ip' })] } });
  */
-export const dnat = (options: AddressOptions): Statement => ({ dnat: addressNat(options) });
+export const dnat = (options: AddressOptions): Statement => ({ dnat: addressNat(options, 'dnat') });
 /**
  * Gives the packet to a local socket with the option IP_TRANSPARENT, and rewrites nothing. Only in filter chains of the hook prerouting.
  * @param options `to`, the address that the socket is bound to; `port`, its port; `family`, of the address where the table is inet
  * @example
  * tx.add({ rule: { family: 'inet', table: 'web', chain: 'input', statements: [meta.l4proto.eq('tcp'), tproxy({ port: 15001, family: 'ip' }), accept()] } });
  */
-export const tproxy = (options: Omit<AddressOptions, 'flags'>): Statement => ({ tproxy: addressNat(options) });
+export const tproxy = (options: Omit<AddressOptions, 'flags'>): Statement => ({
+  tproxy: addressNat(options, 'tproxy'),
+});
 
 /**
  * Accepts the packet: it goes on to the next base chain of the hook, if there is one.

@@ -1,4 +1,4 @@
-import { rangeError } from '../errors.ts';
+import { objectOf, rangeError, typeError } from '../errors.ts';
 import { compileRule } from './compile/compile.ts';
 import { vocabulary } from './decompile/format-value.ts';
 import { referencesOf } from './decompile/references.ts';
@@ -22,6 +22,8 @@ type WrittenRule = Pick<Rule, 'family' | 'comment'> & { statements: Statement[] 
  * formatRule({ family: 'inet', statements: [tcp.dport.eq(80), accept()] }); // 'tcp dport 80 accept'
  */
 export function formatRule(rule: ListedRule | WrittenRule, context: DecompileContext = {}): string {
+  if (typeof rule !== 'object' || rule === null || Array.isArray(rule))
+    throw typeError([], objectOf(['family', 'statements', 'expressions']), rule);
   const words = vocabulary(context);
   const find = finderOf(context.sets);
   if (!('statements' in rule)) return line(rule, find, { words });

@@ -14,7 +14,7 @@ import {
   U32_NE,
   u32ne,
 } from '../codec/index.ts';
-import { type Path, rangeError, typeError } from '../errors.ts';
+import { oneOf, type Path, rangeError, typeError } from '../errors.ts';
 import * as C from '../linux/if_addr.ts';
 import {
   RT_SCOPE_HOST,
@@ -253,7 +253,7 @@ const OPTIONS = Object.keys({
 
 function checkScope(scope: unknown): Scope | number {
   if (typeof scope === 'string' && Object.hasOwn(SCOPES, scope)) return scope as Scope;
-  const expected = `a number up to 255, or one of ${Object.keys(SCOPES).join(', ')}`;
+  const expected = `a number up to 255, or ${oneOf(Object.keys(SCOPES), scope)}`;
   if (typeof scope === 'number' && Number.isInteger(scope) && scope >= 0 && scope <= 0xff) return scope;
   throw rangeError(['scope'], expected, scope);
 }

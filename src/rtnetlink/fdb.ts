@@ -12,7 +12,7 @@ import {
   u16ne,
   u32ne,
 } from '../codec/index.ts';
-import { rangeError, typeError } from '../errors.ts';
+import { oneOf, rangeError, typeError } from '../errors.ts';
 import * as C from '../linux/neighbour.ts';
 import { NLM_F_APPEND, NLM_F_CREATE, NLM_F_REPLACE } from '../linux/netlink.ts';
 import { RTM_DELNEIGH, RTM_GETNEIGH, RTM_NEWNEIGH } from '../linux/rtnetlink.ts';
@@ -202,7 +202,7 @@ export function writeEntry(entry: FdbKey): { header: FdbHeader; attributes: FdbA
   const isSelf = entry.self === undefined ? entry.remote !== undefined : checkBoolean(entry.self, ['self']);
   const { state = isSelf ? 'permanent' : 'static' } = entry;
   const written = typeof state === 'string' && Object.hasOwn(WRITTEN, state) ? WRITTEN[state] : undefined;
-  if (written === undefined) throw rangeError(['state'], `one of ${Object.keys(WRITTEN).join(', ')}`, state);
+  if (written === undefined) throw rangeError(['state'], oneOf(Object.keys(WRITTEN), state), state);
   if (!isSelf && entry.remote !== undefined)
     throw typeError(['remote'], 'nothing in the table of a bridge: self must be true', entry.remote, 'ERR_CONFLICT');
   const sticky = entry.sticky !== undefined && checkBoolean(entry.sticky, ['sticky']);

@@ -1,5 +1,5 @@
 import { checkInteger, checkObject } from '../codec/index.ts';
-import { DecodeError, rangeError, typeError } from '../errors.ts';
+import { DecodeError, oneOf, rangeError, typeError } from '../errors.ts';
 import { NLM_F_APPEND, NLM_F_REPLACE } from '../linux/netlink.ts';
 import * as C from '../linux/rtnetlink.ts';
 import { GroupIteration } from '../netlink/group-iteration.ts';
@@ -75,7 +75,7 @@ export function groupsOf(options: LinksMonitorOptions): number[] {
   const { kinds = KINDS, initial = false, receiveBufferBytes } = options;
   if (!Array.isArray(kinds)) throw typeError(['kinds'], 'an array of kinds', kinds);
   for (const [i, kind] of kinds.entries())
-    if (!KINDS.includes(kind)) throw rangeError(['kinds', i], `one of ${KINDS.join(', ')}`, kind);
+    if (!KINDS.includes(kind)) throw rangeError(['kinds', i], oneOf(KINDS, kind), kind);
   if (kinds.length === 0) throw rangeError(['kinds'], 'at least one kind', kinds);
   if (typeof initial !== 'boolean') throw typeError(['initial'], 'a boolean', initial);
   if (receiveBufferBytes !== undefined)

@@ -281,8 +281,13 @@ describe('a value in a message', () => {
     expect(show(12n)).toBe('12n');
     expect(show([1, 2, 3])).toBe('an array of 3');
     expect(show(new Uint8Array(5))).toBe('5 bytes');
-    expect(show({ a: 1 })).toBe('an object');
+    expect(show({ a: 1 })).toBe('{ a }');
+    expect(show({ a: 1, b: 2, c: 3, d: 4, e: 5 })).toBe('{ a, b, c, d, ... }');
+    expect(show({})).toBe('{}');
+    expect(show(new Map())).toBe('a Map');
+    expect(show(Promise.resolve())).toBe('a promise (await it)');
     expect(show(() => 1)).toBe('a function');
+    expect(show(parseInt)).toBe('the function parseInt');
     expect(show(undefined)).toBe('undefined');
     expect(show(null)).toBe('null');
     expect(show(Symbol('x'))).toBe('Symbol(x)');

@@ -20,7 +20,8 @@ const KERNEL = [...BASE, 'netns', 'netlink'];
  */
 const ALLOWED: Record<string, readonly string[]> = {
   linux: [],
-  errors: ['thread'],
+  expected: [],
+  errors: ['expected', 'thread'],
   thread: [],
   inspect: ['errors'],
   observe: ['errors', 'thread'],

@@ -1,6 +1,7 @@
-import { type Path, typeError, within } from '../../errors.ts';
+import { objectOf, type Path, typeError, within } from '../../errors.ts';
 import type { Expression } from '../../nf_tables/expression.ts';
 import type { Family } from '../../nf_tables/family.ts';
+import { familyNumber } from '../../nf_tables/family.ts';
 import { compileStatement, type Statement } from '../statements/registry.ts';
 import { Place } from '../tree.ts';
 import type { CompileContext } from './context.ts';
@@ -37,6 +38,8 @@ export function compileRule(
   rule: { family: Family; chain?: string; statements: Statement[] },
   context: CompileContext = {},
 ): CompiledRule {
+  if (typeof rule !== 'object' || rule === null) throw typeError([], objectOf(['family', 'chain', 'statements']), rule);
+  familyNumber(rule.family, ['family']);
   try {
     return compileStatements(rule.family, rule.statements, context);
   } catch (error) {

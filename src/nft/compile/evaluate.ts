@@ -276,7 +276,12 @@ export class RuleEvaluator implements Evaluator, WordContext {
     const { type, bits } = this;
     for (const item of term.items) {
       const found = this.nested(() => this.evaluate(item));
-      if (found.kind !== 'value' || !isFlags(found.type)) throw refuse(term.place, 'a list of flags', found.kind);
+      if (found.kind !== 'value' || !isFlags(found.type))
+        throw refuse(
+          term.place,
+          'one value: only flags are listed here; for one of several values, .in([80, 443])',
+          term.items.map(each => (each.kind === 'word' ? each.word : each.kind)),
+        );
       all |= found.value;
     }
     return value(bits, all, type ?? TYPES.invalid, 'host', term.place);

@@ -1,4 +1,4 @@
-import { typeError } from '../../errors.ts';
+import { oneOf, typeError } from '../../errors.ts';
 import { Place, refuse } from '../tree.ts';
 
 /* The fields of JSON objects. Each is checked, and an error names its path. */
@@ -6,7 +6,7 @@ import { Place, refuse } from '../tree.ts';
 export type Fields = Record<string, unknown>;
 
 /** Returns the only key of an object. */
-export function onlyKey(json: unknown, place: Place | undefined): string {
+export function onlyKey(json: unknown, place: Place | undefined, expected = 'an object with one key'): string {
   let only: string | undefined;
   if (typeof json === 'object' && json !== null) {
     for (const key in json) {
@@ -17,7 +17,7 @@ export function onlyKey(json: unknown, place: Place | undefined): string {
       only = key;
     }
   }
-  if (only === undefined) throw typeError(place?.path ?? [], 'an object with one key', json);
+  if (only === undefined) throw typeError(place?.path ?? [], expected, json);
   return only;
 }
 
@@ -55,7 +55,7 @@ export function millisecondsOf(fields: Fields, name: string, place: Place | unde
 /** Returns the table's entry of a name. */
 export function entryOf<T>(table: Readonly<Record<string, T>>, name: unknown, place: Place | undefined): T {
   if (typeof name !== 'string' || !Object.hasOwn(table, name))
-    throw refuse(place, `one of ${Object.keys(table).join(', ')}`, name);
+    throw refuse(place, oneOf(Object.keys(table), name), name);
   return table[name]!;
 }
 

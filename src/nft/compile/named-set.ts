@@ -1,4 +1,4 @@
-import { typeError } from '../../errors.ts';
+import { oneOf, typeError } from '../../errors.ts';
 import type { WireElement } from '../../nf_tables/element.ts';
 import type { Family } from '../../nf_tables/family.ts';
 import type { NftSet } from '../../nf_tables/set.ts';
@@ -30,8 +30,7 @@ export type SetFlag = (typeof FLAGS)[number];
 export function declaredSet(json: Fields, version?: CompileContext['version']): NftSet {
   const flags = listOf(json.flags, 'flags');
   for (const flag of flags)
-    if (!FLAGS.some(known => known === flag))
-      throw refuse(new Place(undefined, 'flags'), `one of ${FLAGS.join(', ')}`, flag);
+    if (!FLAGS.some(known => known === flag)) throw refuse(new Place(undefined, 'flags'), oneOf(FLAGS, flag), flag);
   const key = typeTerm(json.type, new Place(undefined, 'type'));
   const { of: map, ranges: isOfRanges } = mapType(json.map);
   const objectType =

@@ -1,5 +1,6 @@
 import { statSync } from 'node:fs';
 import { parseIPv4, parseIPv6, toHex } from '../../codec/index.ts';
+import { oneOf } from '../../errors.ts';
 import type { ByteOrder, Datatype } from '../data/datatypes.ts';
 import type { Dialect } from '../data/dialects.ts';
 import { IP_PROTOCOL_WORD } from '../data/symbols.ts';
@@ -31,7 +32,19 @@ interface Word {
   readonly context: WordContext;
 }
 
-const wrong = (word: Word, expected: string) => refuse(word.place, expected, word.given);
+const wrong = (word: Word, expected: string) =>
+  refuse(word.place, `${expected}${word.type.kind === 'string' ? '' : several(word.given)}`, word.given);
+
+/** How several values are matched, where text that means several was given as one. */
+function several(given: unknown): string {
+  if (typeof given !== 'string') return '';
+  const [, first, length] = /^([\d.]+|[\da-f:]*:[\da-f:.]*)\/(\d+)$/i.exec(given) ?? [];
+  if (first !== undefined)
+    return ` (a prefix is matched by .prefix('${first}', ${length}), and is { prefix: { addr, len } } in a list)`;
+  if (/^[\d.:]+-[\d.:]+$/.test(given))
+    return ' (a range is matched by .between(first, last), and is { range: [first, last] } in a list)';
+  return /^[^,]+,[^,]/.test(given) ? ' (a list is matched by .in([...]))' : '';
+}
 
 const made = ({ place, type }: Word, number: bigint, order: ByteOrder = type.order, bits: number = type.bits): Value =>
   value(bits, number, type, order, place);
@@ -62,7 +75,7 @@ function symbol(word: Word): Value {
   const symbols = context.dialect.usesOldSymbols ? (type.oldSymbols ?? type.symbols) : type.symbols;
   if (symbols === undefined) return integer(word, 'a number');
   if (number === undefined && Object.hasOwn(symbols, text)) return made(word, BigInt(symbols[text]!));
-  return integer(word, `a number, or one of ${Object.keys(symbols).join(', ')}`);
+  return integer(word, `a number, or ${oneOf(Object.keys(symbols), word.given)}`);
 }
 
 const PROTOCOL_WORDS: Readonly<Record<string, number>> = IP_PROTOCOL_WORD;

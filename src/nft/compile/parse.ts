@@ -33,7 +33,7 @@ export function parseExpression(json: JsonExpression, place: Place | undefined):
       json.map((item, i) => parseExpression(item, new Place(place, i))),
       place,
     );
-  const name = onlyKey(json, place);
+  const name = onlyKey(json, place, json === undefined ? 'a value' : 'a value, or an expression with one key');
   const parser = PARSERS[name];
   if (parser === undefined || !Object.hasOwn(PARSERS, name)) {
     const known = Object.keys(PARSERS).join(', ');

@@ -1,3 +1,4 @@
+import { typeError } from '../../errors.ts';
 import type { Chain } from '../../nf_tables/chain.ts';
 import type { Flowtable } from '../../nf_tables/flowtable.ts';
 import type { NftObject } from '../../nf_tables/object.ts';
@@ -39,6 +40,7 @@ const IN_A_ROW = 256;
 
 /** The objects of each table. Each object is looked at once. */
 export function* contents(ruleset: ListedRuleset, dialect: Dialect): InParts<TableContent[]> {
+  if (!Array.isArray(ruleset?.tables)) throw typeError([], 'a ruleset, as nft.ruleset() returns', ruleset);
   const chains = yield* groups(ruleset.chains);
   const rules = yield* groups(ruleset.rules);
   const sets = yield* groups(ruleset.sets);

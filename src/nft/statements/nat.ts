@@ -136,7 +136,11 @@ function requireTransport(e: Evaluator, address: Node | undefined, place: Place)
       if (part.kind === 'payload' && part.tellsProtocol && part.base === NETWORK) return;
     }
   }
-  throw refuse(place, 'a match of the transport protocol before it', 'ports');
+  throw refuse(
+    place,
+    "a match of the transport protocol before it, such as meta.l4proto.eq('tcp') or tcp.dport.eq(80)",
+    undefined,
+  );
 }
 
 interface Nat {

@@ -143,9 +143,19 @@ function readersByExpression(): Map<string, Reader[]> {
 const rowOf = (kind: FlowStatement['kind']): AnyConstruct =>
   (Object.hasOwn(STATES, kind) ? STATEFUL : CONSTRUCTS[kind as keyof typeof CONSTRUCTS]) as unknown as AnyConstruct;
 
+/** What was expected in the place of something that is no statement, and how it becomes one. */
+function statementFor(given: unknown): string {
+  if (typeof given === 'function') return 'a statement (call the function)';
+  if (typeof given === 'string') return 'a statement: an object, not text';
+  if (Array.isArray(given)) return 'a statement, not a list: spread it with ...';
+  if (typeof given === 'object' && given !== null && 'expression' in given)
+    return 'a statement: a field becomes one by .eq(value), .in([...]) or .set(value)';
+  return 'a statement: an object with one key';
+}
+
 /** From a statement of nft's JSON to steps, each of which gives expressions of the kernel. */
 export function compileStatement(e: Evaluator, statement: unknown, place: Place): void {
-  const name = onlyKey(statement, place);
+  const name = onlyKey(statement, place, statementFor(statement));
   if (!Object.hasOwn(COMPILERS, name)) {
     const known = Object.keys(COMPILERS).join(', ');
     throw typeError(place.path, `a statement (${known})`, statement, 'ERR_UNKNOWN_FIELD');

@@ -1,3 +1,4 @@
+import { oneOf } from '../../errors.ts';
 import { addProtocol } from '../compile/header.ts';
 import type { Evaluator } from '../compile/ir.ts';
 import { entryOf, type Fields, fieldsOf } from '../compile/json-fields.ts';
@@ -131,7 +132,7 @@ function codeOf(json: unknown, { symbols = {} }: Datatype, place: Place): number
   if (typeof json === 'string' && Object.hasOwn(symbols, json)) return symbols[json]!;
   const number = typeof json === 'string' && /^\d+$/.test(json) ? Number(json) : json;
   if (typeof number !== 'number' || !Number.isInteger(number) || number < 0 || number > 255)
-    throw refuse(place, `0 to 255, or one of ${Object.keys(symbols).join(', ')}`, json);
+    throw refuse(place, `0 to 255, or ${oneOf(Object.keys(symbols), json)}`, json);
   return number;
 }
 

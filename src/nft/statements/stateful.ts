@@ -1,4 +1,4 @@
-import { typeError } from '../../errors.ts';
+import { oneOf, typeError } from '../../errors.ts';
 import type { Expression } from '../../nf_tables/expression.ts';
 import { type Fields, onlyKey } from '../compile/json-fields.ts';
 import type { JsonExpression } from '../json.ts';
@@ -48,7 +48,7 @@ export function compileStates(json: unknown, place: Place): Expression[] {
     const inner = new Place(place, i);
     const name = onlyKey(statement, inner);
     const expression = compileState(name, statement[name], new Place(inner, name));
-    if (expression === undefined) throw refuse(inner, `one of ${Object.keys(STATES).join(', ')}`, name);
+    if (expression === undefined) throw refuse(inner, oneOf(Object.keys(STATES), name), name);
     return expression;
   });
 }

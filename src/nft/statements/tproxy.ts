@@ -30,7 +30,11 @@ export const TPROXY: Construct<TproxyStatement, 'tproxy'> = {
       const to = fields.addr === undefined ? undefined : parse(fields.addr, place, 'addr');
       const toPort = fields.port === undefined ? undefined : parse(fields.port, place, 'port');
       if (e.scope.at(TRANSPORT) === undefined)
-        throw refuse(place, 'a match of the transport protocol before it', 'tproxy');
+        throw refuse(
+          place,
+          "a match of the transport protocol before it, such as meta.l4proto.eq('tcp') or tcp.dport.eq(80)",
+          undefined,
+        );
       if (to === undefined && toPort === undefined) throw refuse(place, 'an address or a port', 'neither');
       let address: Node | undefined;
       if (to !== undefined) {

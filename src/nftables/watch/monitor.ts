@@ -1,5 +1,5 @@
 import { checkInteger, checkObject } from '../../codec/index.ts';
-import { DecodeError, rangeError, typeError } from '../../errors.ts';
+import { DecodeError, oneOf, rangeError, typeError } from '../../errors.ts';
 import { NLM_F_APPEND } from '../../linux/netlink.ts';
 import { GroupIteration } from '../../netlink/group-iteration.ts';
 import { type GroupReader, type Message, messagesIn } from '../../netlink/index.ts';
@@ -326,7 +326,7 @@ export function checkMonitorOptions(options: MonitorOptions): void {
   if (kinds !== undefined) {
     if (!Array.isArray(kinds)) throw typeError(['kinds'], 'an array of kinds', kinds);
     for (const [i, kind] of kinds.entries())
-      if (!KINDS.includes(kind)) throw rangeError(['kinds', i], `one of ${KINDS.join(', ')}`, kind);
+      if (!KINDS.includes(kind)) throw rangeError(['kinds', i], oneOf(KINDS, kind), kind);
   }
   if (receiveBufferBytes !== undefined)
     checkInteger(receiveBufferBytes, ['receiveBufferBytes'], 4096, MAX_BUFFER_BYTES);

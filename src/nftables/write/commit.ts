@@ -129,7 +129,12 @@ export function* commit(
   options: CommitOptions = {},
   knowledge: Knowledge = {},
 ): Operation<CommitResult | undefined> {
-  if (!(transaction instanceof Transaction)) throw typeError([], 'a Transaction', transaction);
+  if (!(transaction instanceof Transaction))
+    throw typeError(
+      [],
+      'a Transaction: new Transaction().add({ table: { family, name } }), or for what nft reads, nft.apply()',
+      transaction,
+    );
   checkObject(options, [], ['generation', 'dryRun', 'echo', 'signal']);
   const { generation, dryRun, echo } = options;
   if (generation !== undefined) checkInteger(generation, ['generation'], 0, 0xffffffff);

@@ -1,4 +1,5 @@
-import type { Path } from '../../errors.ts';
+import { toHex } from '../../codec/index.ts';
+import { type Path, printable, show } from '../../errors.ts';
 
 /** What is known of a refusal. */
 export interface Refused {
@@ -43,10 +44,21 @@ const HINTS: Record<string, Hint> = {
       const refers = REFERRING[expression];
       return refers ?? `this kernel lacks the expression ${expression}: its module is not there`;
     }
-    if (path.includes('statements')) return 'what the statement refers to is not there, or this kernel lacks it';
+    if (path.includes('statements')) {
+      const name = nameIn(valueAt(object, path));
+      const what = name === undefined ? '' : `, ${show(name)},`;
+      return `what the statement refers to${what} is not there, or this kernel lacks it`;
+    }
     if (isTunnel(kind, object) && object?.family !== 'netdev') return 'tunnels are objects of tables of family netdev';
     if (kind === 'ctHelper') return 'this kernel has no such helper: its module is not loaded';
     if (kind === 'flowtable' && object !== undefined && path.includes('devices')) return 'there is no such device';
+    if (
+      kind === 'chain' &&
+      (object?.hook === undefined) !== (object?.type === undefined && object?.priority === undefined)
+    )
+      return 'a base chain needs type, hook and priority, all three';
+    if (kind === 'chain' && object?.hook !== undefined && object.priority === undefined)
+      return 'a base chain needs type, hook and priority, all three';
     if (verb === 'add' || verb === 'create')
       return 'what it refers to is not there (a device), or this kernel lacks it';
     return `there is no such ${nameOf(kind)} in this table`;
@@ -152,7 +164,41 @@ export function hintFor(refused: Refused): string | undefined {
   if (typeof hint !== 'function') return hint;
   const { path, object } = refused;
   const field = path.length > 1 ? path.at(-1) : undefined;
-  return hint({ ...refused, field, expression: expressionAt(path, object) });
+  const text = hint({ ...refused, field, expression: expressionAt(path, object) });
+  const element = inElements(path) ? elementText(valueAt(object, path)) : undefined;
+  return text === undefined || element === undefined ? text : `${text}: ${element}`;
+}
+
+/** The name that a statement of nft's JSON refers to: of a chain, a set or an object. */
+function nameIn(statement: unknown): string | undefined {
+  if (typeof statement === 'string') return statement;
+  if (typeof statement !== 'object' || statement === null) return undefined;
+  const [content] = Object.values(statement) as unknown[];
+  if (typeof content === 'string') return content;
+  const { target } = (content ?? {}) as { target?: unknown };
+  return typeof target === 'string' ? target : undefined;
+}
+
+const ELEMENT_CHARACTERS = 80;
+
+/** The key of an element, as it was given. */
+function elementText(element: unknown): string | undefined {
+  const key = typeof element === 'object' && element !== null && 'key' in element ? element.key : element;
+  if (key === undefined) return undefined;
+  const text = JSON.stringify(key, (_, value) =>
+    value instanceof Uint8Array ? toHex(value) : typeof value === 'bigint' ? String(value) : value,
+  );
+  return printable(text.length > ELEMENT_CHARACTERS ? `${text.slice(0, ELEMENT_CHARACTERS)}...` : text);
+}
+
+/** What a path leads to; it begins with the kind of the object. */
+function valueAt(object: Refused['object'], path: Path): unknown {
+  let at: unknown = object;
+  for (const part of path.slice(1)) {
+    if (typeof at !== 'object' || at === null) return undefined;
+    at = (at as Record<string | number, unknown>)[part];
+  }
+  return at === object ? undefined : at;
 }
 
 /** The name of the expression that a path leads to. */

@@ -261,6 +261,7 @@ function jsonElement(verb: Verb, object: Fields, to: EncodeContext): void {
   }
   const removes = verb === 'delete' || verb === 'destroy';
   const shape = shapeOf(set);
+  let oneByOne = false;
   const head: ElementsHead = {
     name: ELEMENT_MESSAGES[verb]!,
     flags: CREATE[verb] ?? 0,
@@ -269,7 +270,7 @@ function jsonElement(verb: Verb, object: Fields, to: EncodeContext): void {
     table,
     set: name,
     setId: set.id,
-    translate: (path: Path): Path => (path[0] === 'elements' ? ['json'] : path),
+    translate: (path: Path): Path => (path[0] === 'elements' ? (oneByOne ? ['json', path[1]!] : ['json']) : path),
   };
   const ranged = { verb, head, shape, path: ['json'], wire: () => false };
   const declared = to.ranged.find(family, table, name);
@@ -297,6 +298,7 @@ function jsonElement(verb: Verb, object: Fields, to: EncodeContext): void {
     return;
   }
   if (elements.length === 0) return;
+  oneByOne = shape.ranges === 'none' && Array.isArray(json) && json.length === elements.length;
   if (shape.ranges === 'none') writeWireElements(to.list, head, elements);
   else writeRanged(ranged, () => inPairs(elements), declared, to);
 }

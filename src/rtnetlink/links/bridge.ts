@@ -14,7 +14,7 @@ import {
   u32ne,
   u64ne,
 } from '../../codec/index.ts';
-import { type Path, typeError } from '../../errors.ts';
+import { oneOf, type Path, typeError } from '../../errors.ts';
 import * as C from '../../linux/if_link.ts';
 import { BOOLEAN, HARDWARE_ADDRESS } from '../device.ts';
 import { LinkKind } from './kind.ts';
@@ -40,7 +40,7 @@ const OPTIONS: Type<(BridgeOption | number)[]> = {
     let optval = 0;
     for (const [i, option] of value.entries()) {
       const bit = typeof option === 'string' && Object.hasOwn(OPTION_BITS, option) ? OPTION_BITS[option] : option;
-      if (typeof bit !== 'number') throw typeError([i], `one of ${Object.keys(OPTION_BITS).join(', ')}`, option);
+      if (typeof bit !== 'number') throw typeError([i], oneOf(Object.keys(OPTION_BITS), option), option);
       optval |= bit;
     }
     br_boolopt_multi.write(writer, { optval: optval >>> 0, optmask: (optval | ALWAYS_TOLD) >>> 0 });

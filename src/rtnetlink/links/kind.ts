@@ -1,5 +1,5 @@
 import { type AttributeTable, checkInteger, checkObject, NO_CONTEXT, toHex, Writer } from '../../codec/index.ts';
-import { elsewhere, type Path, rangeError, typeError, within } from '../../errors.ts';
+import { elsewhere, noField, type Path, rangeError, typeError, within } from '../../errors.ts';
 import { checkDevice, DEVICE_INDEX, PRESENCE } from '../device.ts';
 import type { Refusals } from '../request.ts';
 import { type NewLink, onlyOne, wasRead } from './settings.ts';
@@ -209,7 +209,7 @@ export class LinkKind<Name extends string, Options extends NewLink, Data extends
   }
 
   #refuse(path: Path, key: string, value: unknown): never {
-    throw typeError([...path, key], `no such field (known: ${this.#settable.join(', ')})`, value, 'ERR_UNKNOWN_FIELD');
+    throw typeError([...path, key], noField(key, this.#settable), value, 'ERR_UNKNOWN_FIELD');
   }
 
   change(given: object, current: object, path: Path): Partial<Data> | undefined {

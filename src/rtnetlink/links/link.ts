@@ -20,7 +20,7 @@ import {
   type UnknownAttribute,
   u32ne,
 } from '../../codec/index.ts';
-import { type Path, rangeError, typeError } from '../../errors.ts';
+import { oneOf, type Path, rangeError, typeError } from '../../errors.ts';
 import * as If from '../../linux/if.ts';
 import * as C from '../../linux/if_link.ts';
 import { BOOLEAN, deviceName, HARDWARE_ADDRESS } from '../device.ts';
@@ -355,7 +355,7 @@ export class LinkKinds {
   /** @throws RangeError there is no such kind */
   kindOf(name: unknown, path: Path): AnyLinkKind {
     const kind = typeof name === 'string' ? this.#kinds.get(name) : undefined;
-    if (kind === undefined) throw rangeError(path, `one of ${this.names.join(', ')}`, name);
+    if (kind === undefined) throw rangeError(path, oneOf(this.names, name), name);
     return kind;
   }
 

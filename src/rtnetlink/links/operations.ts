@@ -1,5 +1,5 @@
 import { checkObject } from '../../codec/index.ts';
-import { rangeError, typeError } from '../../errors.ts';
+import { oneOf, rangeError, typeError } from '../../errors.ts';
 import { RTM_DELLINK, RTM_GETLINK } from '../../linux/rtnetlink.ts';
 import type { Exchange, Operation } from '../../netlink/index.ts';
 import { checkDevice, missing } from '../device.ts';
@@ -226,7 +226,7 @@ export class DeviceOperations {
   *createTunnel(options: NewTunnel): Operation<void> {
     if (typeof options !== 'object' || options === null) throw typeError([], 'an object', options);
     const { kind, ...fields } = options;
-    if (!TUNNELS.includes(kind)) throw rangeError(['kind'], `one of ${TUNNELS.join(', ')}`, kind);
+    if (!TUNNELS.includes(kind)) throw rangeError(['kind'], oneOf(TUNNELS, kind), kind);
     yield* createLink(this.#context, kind, fields, options);
   }
 

@@ -169,7 +169,7 @@ export interface LaterSettings {
  * Whether the options are a link that was read, because only such a link has an index. Its fields that only the kernel sets are then
  * ignored.
  */
-export const wasRead = (options: object): boolean => (options as { index?: unknown }).index !== undefined;
+export const wasRead = (options: object): boolean => (options as { index?: unknown } | undefined)?.index !== undefined;
 
 export function writePeer(value: Omit<NewPeer, 'name'>, path: Path): DeviceAttributes {
   const attributes: DeviceAttributes = {};

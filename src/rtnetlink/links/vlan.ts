@@ -11,7 +11,7 @@ import {
   u16be,
   u16ne,
 } from '../../codec/index.ts';
-import { typeError } from '../../errors.ts';
+import { oneOf, typeError } from '../../errors.ts';
 import * as C from '../../linux/if_link.ts';
 import { LinkKind, type Need, type SettingsOf } from './kind.ts';
 import type { NewLink } from './settings.ts';
@@ -33,7 +33,7 @@ const VLAN_FLAGS: Type<(VlanFlag | number)[]> = {
     let flags = 0;
     for (const [i, flag] of value.entries()) {
       const bit = typeof flag === 'string' && Object.hasOwn(FLAGS, flag) ? FLAGS[flag] : flag;
-      if (typeof bit !== 'number') throw typeError([i], `one of ${Object.keys(FLAGS).join(', ')}`, flag);
+      if (typeof bit !== 'number') throw typeError([i], oneOf(Object.keys(FLAGS), flag), flag);
       flags |= bit;
     }
     ifla_vlan_flags.write(writer, { flags: flags >>> 0, mask: (flags | ALL_FLAGS) >>> 0 });

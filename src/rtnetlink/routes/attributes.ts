@@ -15,7 +15,7 @@ import {
   U32_NE,
   u32ne,
 } from '../../codec/index.ts';
-import { type Path, rangeError, typeError } from '../../errors.ts';
+import { oneOf, type Path, rangeError, typeError } from '../../errors.ts';
 import * as C from '../../linux/rtnetlink.ts';
 import { SCOPES } from '../address.ts';
 import { FAMILIES } from '../prefix.ts';
@@ -249,7 +249,7 @@ export const ROUTE = kind(rtmsg, RTA);
 /** Checks a number, or a name that stands for a number. */
 export function numberOf(value: unknown, path: Path, names: Readonly<Record<string, number>>, max: number): number {
   if (typeof value === 'string' && Object.hasOwn(names, value)) return names[value]!;
-  const expected = `a number up to ${max}, or one of ${Object.keys(names).join(', ')}`;
+  const expected = `a number up to ${max}, or ${oneOf(Object.keys(names), value)}`;
   if (typeof value !== 'number' && typeof value !== 'string') throw typeError(path, expected, value);
   if (typeof value !== 'number' || !Number.isInteger(value) || value < 0 || value > max)
     throw rangeError(path, expected, value);
