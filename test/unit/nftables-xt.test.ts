@@ -55,6 +55,12 @@ const TARGETS: [Expression, Family, info: string][] = [
 ];
 
 describe('targets and matches of xtables as objects', () => {
+  it('have numbers of 64 bits', () => {
+    const expression = { match: { name: 'connbytes', revision: 0, info: { from: 5n, to: 2n ** 64n - 1n } } };
+    expect(toHex(encoded(expression))).toContain(`05${'00'.repeat(7)}${'ff'.repeat(8)}${'00'.repeat(8)}`);
+    expect(roundTrip(expression)).toEqual(expression);
+  });
+
   it.each(TARGETS)('are written and read: %j', (expression, family, info) => {
     expect(toHex(encoded(expression, family))).toContain(info);
     expect(roundTrip(expression, family)).toEqual(expression);

@@ -225,11 +225,17 @@ export function layout(
         const at = start + offset;
         const value = inner.read(source, at, at + bytes, context);
         if (value === undefined) return undefined;
-        if (JSON.stringify(value) !== JSON.stringify(absent)) values[key] = value;
+        if (!isSame(value, absent)) values[key] = value;
       }
       return fromFields(values);
     },
   };
+}
+
+/** Numbers, texts, and lists of them. */
+function isSame(value: unknown, other: unknown): boolean {
+  if (!Array.isArray(value) || !Array.isArray(other)) return value === other;
+  return value.length === other.length && value.every((item, i) => isSame(item, other[i]));
 }
 
 const same = (info: Info): Info => info;
