@@ -79,6 +79,20 @@ export type {
 } from './commands.ts';
 export { type IptablesNflog, type IptablesRedirect, iptablesNflog, iptablesRedirect } from './iptables.ts';
 export { Nftables, type NftablesOptions } from './nftables.ts';
+export {
+  type ChainFields,
+  ChainPlace,
+  type ElementFields,
+  type MapFields,
+  MapPlace,
+  type PlacedRule,
+  type RuleFields,
+  type SetFields,
+  SetPlace,
+  type TableFields,
+  TablePlace,
+  table,
+} from './places.ts';
 export type { DesiredRuleset } from './plan/desired.ts';
 export { formatPlan, type RulesetPlan, type TableOwner, transactionOf } from './plan/plan.ts';
 export type { ReconcileOptions } from './plan/reconcile.ts';

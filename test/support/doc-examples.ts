@@ -60,7 +60,8 @@ function moduleOf(entry: string, code: string, exported: PublicApi['exported']):
   const head: string[] = [];
   for (const word of words) {
     if (own.has(word)) continue;
-    if (word in KNOWN) head.push(`declare const ${word}: ${KNOWN[word]};`);
+    // `table` is a function of netsteer/nftables, and elsewhere a table of attributes.
+    if (word in KNOWN && !exported.get(entry)!.has(word)) head.push(`declare const ${word}: ${KNOWN[word]};`);
     else if (word in OF_NODE) head.push(OF_NODE[word]!);
     else {
       const from = order.find(each => exported.get(each)!.has(word));
