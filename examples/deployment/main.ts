@@ -9,7 +9,8 @@ const HERE = '--here';
 const GUEST_KERNEL = '6.12';
 
 const interrupted = new AbortController();
-for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+const SIGNALS: NodeJS.Signals[] = ['SIGINT', 'SIGTERM'];
+for (const signal of SIGNALS) {
   process.once(signal, () => interrupted.abort(new Error(`interrupted by ${signal}: taking everything down`)));
 }
 

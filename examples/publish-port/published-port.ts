@@ -1,5 +1,17 @@
 import type { Conntrack } from 'netsteer/conntrack';
-import { dnat, fib, ip, masquerade, type Nftables, type Statement, Transaction, tcp, udp } from 'netsteer/nftables';
+import {
+  dnat,
+  fib,
+  ip,
+  masquerade,
+  type Nftables,
+  type Statement,
+  type TablePlace,
+  Transaction,
+  table,
+  tcp,
+  udp,
+} from 'netsteer/nftables';
 
 /** Where a container listens. */
 export interface Target {
@@ -22,7 +34,7 @@ export class PublishedPort {
   readonly #nft: Nftables;
   readonly #ct: Conntrack;
   readonly #options: PublishedPortOptions;
-  readonly #table: { family: 'ip'; table: string };
+  readonly #table: TablePlace;
   #target: Target | undefined;
 
   /** Both handles work in the namespace of the host, which must forward packets (net.ipv4.ip_forward). */
@@ -30,7 +42,7 @@ export class PublishedPort {
     this.#nft = nft;
     this.#ct = ct;
     this.#options = options;
-    this.#table = { family: 'ip', table: `published-${options.protocol}-${options.port}` };
+    this.#table = table('ip', `published-${options.protocol}-${options.port}`);
   }
 
   /**
@@ -38,7 +50,6 @@ export class PublishedPort {
    * @returns how many flows were ended
    */
   async leadTo(target: Target): Promise<number> {
-    const table = this.#table;
     const { protocol, port } = this.#options;
     const isPublished = (protocol === 'tcp' ? tcp : udp).dport.eq(port);
     const toContainer: Statement[] = [
@@ -48,24 +59,26 @@ export class PublishedPort {
     ];
     // The container would answer itself past the host, and not understand the answer: it is to come from the host.
     const isHairpin: Statement[] = [ip.saddr.eq(target.address), ip.daddr.eq(target.address), masquerade()];
-    const chain = { ...table, type: 'nat' } as const;
+    const arriving = this.#table.chain('arriving', { type: 'nat', hook: 'prerouting', priority: 'dstnat' });
+    const own = this.#table.chain('own', { type: 'nat', hook: 'output', priority: 'dstnat' });
+    const leaving = this.#table.chain('leaving', { type: 'nat', hook: 'postrouting', priority: 'srcnat' });
     await this.#nft.commit(
       new Transaction()
-        .destroy({ table: { family: 'ip', name: table.table } })
-        .add({ table: { family: 'ip', name: table.table } })
-        .add({ chain: { ...chain, name: 'arriving', hook: 'prerouting', priority: 'dstnat' } })
-        .add({ chain: { ...chain, name: 'own', hook: 'output', priority: 'dstnat' } })
-        .add({ chain: { ...chain, name: 'leaving', hook: 'postrouting', priority: 'srcnat' } })
-        .add({ rule: { ...table, chain: 'arriving', statements: toContainer } })
-        .add({ rule: { ...table, chain: 'own', statements: toContainer } })
-        .add({ rule: { ...table, chain: 'leaving', statements: isHairpin } }),
+        .destroy(this.#table)
+        .add(this.#table)
+        .add(arriving)
+        .add(own)
+        .add(leaving)
+        .add(arriving.rule(toContainer))
+        .add(own.rule(toContainer))
+        .add(leaving.rule(isHairpin)),
     );
     return this.#endFlows(target);
   }
 
   /** Takes the rules away, and ends the flows that they have translated, of TCP too: nothing leads back any more. */
   async close(): Promise<number> {
-    await this.#nft.commit(new Transaction().destroy({ table: { family: 'ip', name: this.#table.table } }));
+    await this.#nft.commit(new Transaction().destroy(this.#table));
     return this.#endFlows(undefined);
   }
 

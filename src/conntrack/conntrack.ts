@@ -360,7 +360,7 @@ export class ConntrackOperations {
    * @throws NetlinkError ENOENT there is no such master, EOPNOTSUPP the master has no helper, EEXIST the expectation exists, EINVAL the helper
    *   does not have this class, or the kernel does not know this function
    * @example
-   * const ftp = { protocol: 'tcp', source: '10.0.0.1', sourcePort: 4000, destination: '10.0.0.2', destinationPort: 21 } as const;
+   * const ftp: FlowKey = { protocol: 'tcp', source: '10.0.0.1', sourcePort: 4000, destination: '10.0.0.2', destinationPort: 21 };
    * await ct.createExpectation({ master: ftp, tuple: { ...ftp, sourcePort: 0, destinationPort: 5000 } });
    */
   *createExpectation(expectation: NewExpectation): Operation<void> {

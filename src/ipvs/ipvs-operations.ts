@@ -145,7 +145,7 @@ export class IpvsOperations {
    * @throws NetlinkError ESRCH there is no such service, EEXIST the destination is there already.
    * @throws UnsupportedError this kernel (before 5.3) does not have the type of tunnel; nothing was added.
    * @example
-   * const web = { protocol: 'tcp', address: '10.0.0.1', port: 80 } as const;
+   * const web: ServiceKey = { protocol: 'tcp', address: '10.0.0.1', port: 80 };
    * await ipvs.addDestination(web, { address: '10.1.0.1', port: 8080, forward: 'masquerade', weight: 2 });
    */
   *addDestination(key: ServiceKey, destination: Destination): Operation<void> {
@@ -162,7 +162,7 @@ export class IpvsOperations {
    * @throws NetlinkError ESRCH there is no such service.
    * @throws UnsupportedError this kernel (before 5.3) does not have the type of tunnel.
    * @example
-   * const web = { protocol: 'tcp', address: '10.0.0.1', port: 80 } as const;
+   * const web: ServiceKey = { protocol: 'tcp', address: '10.0.0.1', port: 80 };
    * await ipvs.setDestination(web, { address: '10.1.0.1', port: 80, forward: 'direct' });
    */
   *setDestination(key: ServiceKey, destination: Destination): Operation<void> {
@@ -334,7 +334,7 @@ export class IpvsOperations {
    * @throws TypeError, RangeError with a path such as operations[3].destination.weight; nothing was sent.
    * @throws BatchError the kernel refused operations: which ones, why, and what the kernel holds now.
    * @example
-   * const key = { protocol: 'tcp', address: '10.0.0.1', port: 80 } as const;
+   * const key: ServiceKey = { protocol: 'tcp', address: '10.0.0.1', port: 80 };
    * await ipvs.apply([
    *   { op: 'setService', service: { ...key, scheduler: 'wlc' } },
    *   { op: 'setDestination', key, destination: { address: '10.1.0.1', port: 80, forward: 'direct' } },
@@ -350,7 +350,7 @@ export class IpvsOperations {
    * @param options as those of `apply`
    * @throws BatchError the kernel refused operations: which ones, why, and what the kernel holds now.
    * @example
-   * const service = { protocol: 'tcp', address: '10.0.0.1', port: 80, scheduler: 'wlc' } as const;
+   * const service: Service = { protocol: 'tcp', address: '10.0.0.1', port: 80, scheduler: 'wlc' };
    * await ipvs.batch(b => b.addService(service).addDestination(service, { address: '10.1.0.1', port: 80, forward: 'direct' }));
    */
   *batch(build: (batch: BatchBuilder) => void, options: BatchOptions = {}): Operation<BatchResult> {

@@ -81,16 +81,16 @@ export { type IptablesNflog, type IptablesRedirect, iptablesNflog, iptablesRedir
 export { Nftables, type NftablesOptions } from './nftables.ts';
 export {
   type ChainFields,
-  ChainPlace,
+  type ChainPlace,
   type ElementFields,
   type MapFields,
-  MapPlace,
+  type MapPlace,
   type PlacedRule,
   type RuleFields,
   type SetFields,
-  SetPlace,
+  type SetPlace,
   type TableFields,
-  TablePlace,
+  type TablePlace,
   table,
 } from './places.ts';
 export type { DesiredRuleset } from './plan/desired.ts';

@@ -45,7 +45,12 @@ export interface PlacedRule {
   statements: Statement[];
 }
 
-/** A set and its place; made by `table(...).set(name)`. */
+/**
+ * A set and its place; made by `table(...).set(name)`.
+ * @example
+ * const ports = table('inet', 'web').set('ports', { key: 'inet_service' });
+ * tx.add(ports).add(ports.elements([80])).flush(ports);
+ */
 export class SetPlace {
   /** The set as a transaction takes it. `nft.elements(ports.set)` reads its elements. */
   readonly set: NewSet;
@@ -72,7 +77,12 @@ export class SetPlace {
   }
 }
 
-/** A map and its place; made by `table(...).map(name)`. */
+/**
+ * A map and its place; made by `table(...).map(name)`.
+ * @example
+ * const backends = table('ip', 'web').map('backends', { key: 'inet_service', data: 'ipv4_addr' });
+ * tx.add(backends).add(table('ip', 'web').rule('in', [dnat({ to: tcp.dport.map(backends.reference) })]));
+ */
 export class MapPlace {
   /** The map as a transaction takes it. `nft.elements(backends.map)` reads its elements. */
   readonly map: NewMap;
@@ -99,7 +109,12 @@ export class MapPlace {
   }
 }
 
-/** A chain and its place; made by `table(...).chain(name)`. */
+/**
+ * A chain and its place; made by `table(...).chain(name)`.
+ * @example
+ * const input = table('inet', 'web').chain('input');
+ * tx.flush(input).add(input.rule([accept()]));
+ */
 export class ChainPlace {
   /** The chain as a transaction takes it. `nft.chain(input.chain)` reads it. */
   readonly chain: Chain;
@@ -131,7 +146,12 @@ export class ChainPlace {
   }
 }
 
-/** A table, with the way to all that is in it; made by `table(family, name)`. */
+/**
+ * A table, with the way to all that is in it; made by `table(family, name)`.
+ * @example
+ * const web = table('inet', 'web');
+ * tx.destroy(web).add(web).add(web.chain('input'));
+ */
 export class TablePlace {
   /** The table as a transaction takes it. `nft.table(web.table)` reads it. */
   readonly table: Table;

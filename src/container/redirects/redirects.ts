@@ -164,7 +164,7 @@ export class RedirectsOperations {
    * Compares the table with what `set` would make of it: redirects, and in `differences` everything else, with nat chains of others that
    * see packets before ours. It changes nothing.
    * @example
-   * const wanted = [{ protocol: 'tcp', address: '10.10.0.100', port: 80, toPort: 8080 } as const];
+   * const wanted: Redirect[] = [{ protocol: 'tcp', address: '10.10.0.100', port: 80, toPort: 8080 }];
    * const { missing, different, unexpected, differences = [] } = await web1.redirects.differences(wanted);
    * @param redirects those that are wanted
    * @param options the settings that are wanted, `force` and `signal`

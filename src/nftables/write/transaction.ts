@@ -196,8 +196,8 @@ export class Transaction {
    * @example
    * const seen = tx.anonymousSet({ family: 'ip', table: 'web', key: 'ipv4_addr', flags: ['dynamic'], size: 1000 });
    * // add @__set0 { ip saddr }
-   * const load = { payload: { base: 'network', offset: 12, length: 4, register: 1 } } as const;
-   * const rule = { family: 'ip', table: 'web', chain: 'input' } as const;
+   * const load: Expression = { payload: { base: 'network', offset: 12, length: 4, register: 1 } };
+   * const rule = table('ip', 'web').chain('input').place;
    * tx.add({ rule: { ...rule, expressions: [load, { dynset: { ...seen, op: 'add', keyRegister: 1 } }] } });
    */
   anonymousSet(set: Omit<NewMap, 'name' | 'data'>, elements: ElementValue[] = []): SetReference {
@@ -229,7 +229,7 @@ export class Transaction {
    * Its rules must be added before that one.
    * @param chain family and table
    * @example
-   * const place = { family: 'inet', table: 'web' } as const;
+   * const { place } = table('inet', 'web');
    * const reference = tx.anonymousChain(place);
    * tx.add({ rule: { ...place, ...reference, statements: [accept()] } });
    */
