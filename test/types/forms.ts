@@ -14,7 +14,7 @@ declare const things: InstanceType<ReturnType<typeof make>>;
 const make = () => syncAndAsync(ThingOperations);
 
 /* One definition, two forms: the same parameters, a promise or the value. */
-proof<Same<Parameters<typeof things.add>, [_name: string, _options?: { signal?: AbortSignal }]>>();
+proof<Same<Parameters<typeof things.add>, Parameters<ThingOperations['add']>>>();
 proof<Same<ReturnType<typeof things.add>, Promise<number>>>();
 proof<Same<ReturnType<typeof things.sync.add>, number>>();
 proof<Same<Parameters<typeof things.sync.add>, Parameters<typeof things.add>>>();

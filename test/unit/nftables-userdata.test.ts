@@ -11,7 +11,7 @@ describe('the user data of nft', () => {
 
   test('has one byte for the number, one for the length, and no padding', () => {
     expect(toHex(encode(commentUserdata, { comment: 'abc' }))).toBe('000461626300');
-    survives(commentUserdata, fc.record({ comment }));
+    survives<{ comment?: string }>(commentUserdata, fc.record({ comment }));
   });
 
   test('keeps unknown entries', () => {
