@@ -33,6 +33,8 @@ export {
   formatRuleset,
   Nftables,
   type NftablesOptions,
+  NftSyntaxError,
+  parseRule,
   type Rule,
   type RuleEntry,
   type RuleKey,

@@ -41,6 +41,12 @@ export type { ElementData, ElementValue } from '../nft/element-values.ts';
 export type { ElementKey, FieldRange, FieldValue } from '../nft/field-values.ts';
 export type * from '../nft/json.ts';
 export { Names, type NamesOptions, type NameTable } from '../nft/names.ts';
+export {
+  type IncludePlace,
+  NftSyntaxError,
+  type SyntaxProblem,
+} from '../nft/parse/source.ts';
+export { type ParseRuleOptions, parseRule } from '../nft/parse-rule.ts';
 export type { Rule } from '../nft/rule.ts';
 export { type RulesetJson, rulesetJson } from '../nft/ruleset-json.ts';
 export { formatRuleset } from '../nft/ruleset-text.ts';

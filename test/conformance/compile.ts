@@ -2,6 +2,7 @@ import { fromHex, sourceOf } from '../../src/codec/index.ts';
 import { messagesIn } from '../../src/netlink/index.ts';
 import { type CompiledSet, compileRule } from '../../src/nft/compile/compile.ts';
 import { Names } from '../../src/nft/names.ts';
+import { parseRule } from '../../src/nft/parse-rule.ts';
 import type { Statement } from '../../src/nft/statements/registry.ts';
 import { decodeMessage, encodeMessage, type Family, type NftMessage, type NftSet } from '../../src/nftables/index.ts';
 import { filesLike, type Outcome, readLines, tryAll } from './corpus.ts';
@@ -24,6 +25,17 @@ export function compile(): Outcome[] {
     const version = file.includes('1.0.6') ? '1.0.6' : '1.1.6';
     const cases = readLines<Case>(file).filter(one => one.json !== undefined && one.sent.length > 0);
     return tryAll('compile', file, cases, nameOf, one => differenceIn(one, version));
+  });
+}
+
+/** The recorded text of each rule is parsed, and compiled to what nft has sent for it. */
+export function parse(): Outcome[] {
+  return filesLike(/^nft-.*-rules\.jsonl\.gz$/).map(file => {
+    const version = file.includes('1.0.6') ? '1.0.6' : '1.1.6';
+    const cases = readLines<Case>(file).filter(one => (one.sent ?? []).length > 0);
+    return tryAll('parse', file, cases, nameOf, one =>
+      differenceIn({ ...one, json: parseRule(one.rule, { family: one.family, version }) }, version),
+    );
   });
 }
 

@@ -1,5 +1,5 @@
 import { codec } from './codec.ts';
-import { compile } from './compile.ts';
+import { compile, parse } from './compile.ts';
 import { absence, CORPUS, corpusExists, type Outcome } from './corpus.ts';
 import { decompile } from './decompile.ts';
 import { documents } from './documents.ts';
@@ -17,6 +17,7 @@ const WAYS: Readonly<Record<string, () => Outcome[] | Promise<Outcome[]>>> = {
   kernel,
   readings,
   compile,
+  parse,
   decompile,
   text,
   documents,

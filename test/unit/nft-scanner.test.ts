@@ -1,13 +1,13 @@
 import { describe, expect, test } from 'vitest';
 import { NFT_1_1_6 } from '../../src/nft/data/dialects.ts';
-import { keywordsOf } from '../../src/nft/parse/keywords.ts';
 import { Parser } from '../../src/nft/parse/parser.ts';
+import { grammarOf } from '../../src/nft/parse/rule.ts';
 import { NftSyntaxError, Source } from '../../src/nft/parse/source.ts';
 import { T, TOKEN_NAMES } from '../../src/nft/parse/tokens.ts';
 
 // The scanner is not public: its tokens are seen through the parser's cursor.
 function parserOf(text: string): Parser {
-  return new Parser(new Source('t', text), { dialect: NFT_1_1_6, keywords: keywordsOf(NFT_1_1_6) });
+  return new Parser(new Source('t', text), { dialect: NFT_1_1_6, grammar: grammarOf(NFT_1_1_6) });
 }
 
 /** The tokens of a text: words as they are, signs by their names. */

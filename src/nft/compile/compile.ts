@@ -59,7 +59,7 @@ export function compileStatements(
     compileStatement(evaluator, statements[i], new Place(undefined, i));
   }
   const linearizer = new Linearizer(evaluator.dialect);
-  linearizer.run(reduce(evaluator.steps, family));
+  linearizer.run(reduce(evaluator.steps, family, evaluator.dialect));
   const compiled: CompiledRule = { expressions: linearizer.expressions, origin: linearizer.origin };
   if (evaluator.sets.length > 0) {
     const place = { family, table: context.table ?? '' };

@@ -1,6 +1,7 @@
 import type { Family } from '../../nf_tables/family.ts';
 import { bytesOf } from '../bits.ts';
 import { TYPES } from '../data/datatypes.ts';
+import type { Dialect } from '../data/dialects.ts';
 import { rawNode } from '../expressions/payload.ts';
 import { LINK } from '../headers.ts';
 import { isText } from '../nodes.ts';
@@ -23,13 +24,15 @@ interface Mergeable {
   tellsProtocol: boolean;
 }
 
-export function reduce(steps: Step[], family: Family): Step[] {
+export function reduce(steps: Step[], family: Family, dialect: Dialect): Step[] {
   if (!mayReduce(steps)) return steps;
   const dropped = new Set<Step>();
   let row: Mergeable[] = [];
   for (const step of steps) {
     const { relation } = step;
     if (relation === undefined) {
+      // nft 1.0.6 forgets the matches before another statement only if it had some to merge.
+      if (dialect.mergesAcrossStatements && row.length < 2) continue;
       merge(row, dropped);
       row = [];
       continue;

@@ -191,7 +191,7 @@ export function evaluateMap(e: Evaluator, term: MapLookup): Node {
     const literal = term.mappings;
     const key = keyOf(e, term);
     const data = wanted.type.kind === 'verdict' ? verdict('accept') : value(wanted.bits, 0n, wanted.type, wanted.order);
-    if (data.kind === 'value') data.order = wanted.type.name === 'integer' ? wanted.order : wanted.type.order;
+    if (data.kind === 'value') data.order = wanted.type.id === TYPES.integer.id ? wanted.order : wanted.type.order;
     const set = declareSet(e, { key, data, literal, map: true, objectType: undefined });
     fillMap(e, set, literal);
     e.expectType(set.key.type, set.key.bits);

@@ -153,6 +153,8 @@ export interface Dialect {
   readonly countsElementsOfSets: boolean;
   /** The sets of a rule that have ranges have the flag auto-merge, too. */
   readonly mergesAnonymousSets: boolean;
+  /** A match before another statement may be merged with one behind it. */
+  readonly mergesAcrossStatements: boolean;
   /** Checksums of headers are corrected that newer versions leave alone. */
   readonly usesOldChecksums: boolean;
   /** Writes to VLAN headers have an even number of bytes. */
@@ -235,6 +237,7 @@ export const NFT_1_1_6: Dialect = {
   unshiftsConcatenations: false,
   countsElementsOfSets: false,
   mergesAnonymousSets: false,
+  mergesAcrossStatements: false,
   usesOldChecksums: false,
   evensVlanWrites: true,
   correctsUdpChecksum: true,
@@ -313,6 +316,7 @@ export const NFT_1_0_6: Dialect = {
   unshiftsConcatenations: true,
   countsElementsOfSets: true,
   mergesAnonymousSets: true,
+  mergesAcrossStatements: true,
   usesOldChecksums: true,
   evensVlanWrites: false,
   correctsUdpChecksum: false,

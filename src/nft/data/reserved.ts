@@ -60,6 +60,11 @@ const OF_KIND: Partial<Record<NamedKind, readonly string[]>> = {
 
 const reserved = /* @__PURE__ */ new Set(EVERYWHERE);
 const newer = /* @__PURE__ */ new Set(NEWER);
+const all = /* @__PURE__ */ new Set([...EVERYWHERE, ...NEWER]);
+
+/** The words that are keywords everywhere. */
+export const keywordsOf = (dialect: Pick<Dialect, 'reservesNewerWords'>): ReadonlySet<string> =>
+  dialect.reservesNewerWords ? all : reserved;
 
 /** Is this a word that an object of this kind cannot have as its name? */
 export function isReserved(kind: NamedKind, name: string, dialect: Dialect): boolean {

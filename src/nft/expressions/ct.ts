@@ -5,6 +5,7 @@ import { TYPES } from '../data/datatypes.ts';
 import { CT, type CtKey, type Direction, type KeyRow } from '../data/keys.ts';
 import { LINK, NETWORK, TRANSPORT } from '../headers.ts';
 import { defined } from '../json-object.ts';
+import { T } from '../parse/tokens.ts';
 import { type Ct, Place, refuse, Undecompilable } from '../tree.ts';
 import { familyOf, type LoadExpression, wordFor, wordsByKey } from './expression.ts';
 
@@ -88,6 +89,26 @@ export const ct: LoadExpression<Ct> = {
   words: ['ct'],
   typeof: { kind: 12, needs: [0, 1] },
 
+  fromText: {
+    ct(p) {
+      let dir: string | undefined;
+      if (p.isWord('original') || p.isWord('reply')) {
+        dir = p.text;
+        p.next();
+      }
+      let { text: key } = p;
+      if (p.kind !== T.WORD) return p.unexpected();
+      if (key === 'ip' || key === 'ip6') {
+        p.next();
+        if (!p.isWord('saddr') && !p.isWord('daddr')) p.unexpected('saddr', 'daddr');
+        key = `${key} ${p.text}`;
+      } else if (!Object.hasOwn(ROWS, key) || (dir !== undefined && !DIRECTED.has(key))) {
+        return p.unexpected();
+      }
+      p.next();
+      return { ct: dir === undefined ? { key } : { key, dir } };
+    },
+  },
   parse(json, place) {
     const fields = fieldsOf(json, place);
     let key = textOf(fields, 'key', place);

@@ -6,6 +6,7 @@ import type { AddressFamily, KeyRow } from '../data/keys.ts';
 import type { Vocabulary } from '../decompile/format-value.ts';
 import type { Json } from '../json-object.ts';
 import { isFlags, isNumeric } from '../nodes.ts';
+import type { ReadExpression } from '../parse/parser.ts';
 import { type Ct, type Exthdr, type Load, type Meta, type Node, type Payload, Place, Undecompilable } from '../tree.ts';
 
 /*
@@ -56,6 +57,8 @@ export interface LoadExpression<L extends Loaded = Loaded> {
   /** The words that nft's JSON calls the expression by. */
   readonly words: readonly string[];
   readonly typeof: TypeofRow;
+  /** From nft's text to JSON, by the words that the expression begins with. */
+  readonly fromText: Readonly<Record<string, ReadExpression>>;
   /** Makes a node of the JSON. `parseArgument` parses an expression within it. */
   parse(json: unknown, place: Place, word: string, parseArgument: (json: unknown, place: Place) => Node): L;
   /** Checks the node, and completes the parts that depend on the rule. */

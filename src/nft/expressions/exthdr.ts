@@ -2,7 +2,7 @@ import type { ContentOf } from '../../nf_tables/expression.ts';
 import { bytesOf } from '../bits.ts';
 import { entryOf, fieldsOf, numberOf, textOf } from '../compile/json-fields.ts';
 import { TYPES } from '../data/datatypes.ts';
-import { TCP_OPTION_ALIASES } from '../data/extensions.ts';
+import { TCP_OPTION_ALIASES, TCP_OPTION_WORDS } from '../data/extensions.ts';
 import { word, words } from '../decompile/kernel-words.ts';
 import {
   DCCP_OPTION,
@@ -12,9 +12,12 @@ import {
   extensionsByType,
   type HeaderField,
 } from '../headers.ts';
+import type { Json } from '../json-object.ts';
+import type { Parser } from '../parse/parser.ts';
+import { T } from '../parse/tokens.ts';
 import { type Exthdr, Place, Undecompilable } from '../tree.ts';
 import type { LoadExpression } from './expression.ts';
-import { MAXIMUM_BITS } from './payload.ts';
+import { fieldCandidates, MAXIMUM_BITS } from './payload.ts';
 
 /*
  * `exthdr`: a field of an IPv6 extension header, of an option of IPv4, TCP or DCCP, or of an SCTP chunk; or whether it is there.
@@ -100,6 +103,36 @@ function parseDccp(json: unknown, place: Place): Exthdr {
   return made({ op: 'dccp', number, extension: undefined, field: DCCP_OPTION, present: true }, offset, bits, place);
 }
 
+/** Reads a field of an extension header behind its name. */
+function readIpv6(p: Parser, word: string): Json {
+  const { byName } = EXTENSIONS.ipv6[word]!;
+  let { text: field } = p;
+  if (p.kind === T.WORD && (field === 'addr' || field === 'sid') && !Object.hasOwn(byName, field)) {
+    p.next();
+    p.expect(T.LBRACKET);
+    field = `${field}[${p.whole()}]`;
+    if (!Object.hasOwn(byName, field)) p.fail('unknown field of an extension header', p.lastEnd - 1);
+    p.expect(T.RBRACKET);
+    return { exthdr: { name: word, field } };
+  }
+  if (p.kind !== T.WORD || !Object.hasOwn(byName, field))
+    return p.unexpected(...fieldCandidates(Object.keys(byName).map(name => name.replace(/\[.*/, ''))));
+  p.next();
+  return { exthdr: { name: word, field } };
+}
+
+/** Reads the name of an option or a chunk, and its field if there is one. */
+function readPart(p: Parser, op: 'tcp' | 'ipv4' | 'sctp', key: string): Json {
+  const aliases: Readonly<Record<string, string>> = op === 'tcp' ? TCP_OPTION_WORDS : {};
+  const name = aliases[p.text] ?? p.text;
+  if (p.kind !== T.WORD || !Object.hasOwn(EXTENSIONS[op], name)) return p.unexpected(...Object.keys(EXTENSIONS[op]));
+  p.next();
+  const { text: field } = p;
+  if (p.kind !== T.WORD || !Object.hasOwn(EXTENSIONS[op][name]!.byName, field)) return { [key]: { name } };
+  p.next();
+  return { [key]: { name, field } };
+}
+
 /** Finds the field at an offset. */
 export function locate(node: Exthdr, offset: number, bits: number, present: boolean): void {
   node.offset = offset;
@@ -141,6 +174,33 @@ export const exthdr: LoadExpression<Exthdr> = {
   words: ['exthdr', 'tcp option', 'ip option', 'sctp chunk', 'dccp option'],
   typeof: { kind: 8, needs: [0, 1] },
 
+  fromText: {
+    .../* @__PURE__ */ Object.fromEntries(
+      /* @__PURE__ */ Object.keys(EXTENSIONS.ipv6).map(name => [name === 'rt' ? 'rt header' : name, readIpv6]),
+    ),
+    exthdr(p) {
+      const { text: name } = p;
+      if (p.kind !== T.WORD || !Object.hasOwn(EXTENSIONS.ipv6, name)) return p.unexpected();
+      p.next();
+      return { exthdr: { name } };
+    },
+    'ip option': p => readPart(p, 'ipv4', 'ip option'),
+    'sctp chunk': p => readPart(p, 'sctp', 'sctp chunk'),
+    'tcp option'(p) {
+      if (p.kind === T.NUMBER) {
+        const base = p.whole();
+        const offset = p.acceptWord('length') ? 8 : 0;
+        return { 'tcp option': { base, offset, len: 8 } };
+      }
+      if (!p.accept(T.AT)) return readPart(p, 'tcp', 'tcp option');
+      const base = p.whole();
+      p.expect(T.COMMA);
+      const offset = p.whole();
+      p.expect(T.COMMA);
+      return { 'tcp option': { base, offset, len: p.whole() } };
+    },
+    'dccp option': p => ({ 'dccp option': { type: p.whole() } }),
+  },
   parse(json, place, name) {
     switch (name) {
       case 'exthdr':

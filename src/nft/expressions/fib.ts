@@ -2,6 +2,8 @@ import type { ContentOf } from '../../nf_tables/expression.ts';
 import { entryOf, fieldsOf, flagsOf } from '../compile/json-fields.ts';
 import { TYPES } from '../data/datatypes.ts';
 import { FIB, FIB_BITS, FIB_FLAGS, FIB_NUMBERS, type FibFlag, type KeyRow } from '../data/keys.ts';
+import type { Json } from '../json-object.ts';
+import { T } from '../parse/tokens.ts';
 import { type Load, Place, refuse, Undecompilable } from '../tree.ts';
 import { type LoadExpression, load, numberOfKey, wordFor, wordsByKey } from './expression.ts';
 
@@ -59,6 +61,22 @@ export const fib: LoadExpression<Fib> = {
   words: ['fib'],
   typeof: { kind: 27, oldKind: 26, needs: [0, 1] },
 
+  fromText: {
+    fib(p) {
+      const flags: Json[] = [];
+      do {
+        const { text } = p;
+        if (p.kind !== T.WORD || !Object.hasOwn(BITS, text)) p.unexpected();
+        p.next();
+        flags.push(text);
+      } while (p.accept(T.DOT));
+      const { text: result } = p;
+      const isResult = Object.hasOwn(FIB, result) || (result === 'check' && p.dialect.hasNewerExpressions);
+      if (p.kind !== T.WORD || !isResult) return p.unexpected('type', 'oif', 'oifname');
+      p.next();
+      return { fib: { result, flags } };
+    },
+  },
   parse(json, place) {
     const { result, flags: given } = fieldsOf(json, place);
     const flagsPlace = new Place(place, 'flags');

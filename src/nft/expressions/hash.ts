@@ -3,6 +3,7 @@ import { bytesOf } from '../bits.ts';
 import { fieldsOf, numberOf } from '../compile/json-fields.ts';
 import { GENERATED } from '../data/keys.ts';
 import type { JsonObject } from '../json-object.ts';
+import type { Parser } from '../parse/parser.ts';
 import { type Load, type Node, Place, Undecompilable } from '../tree.ts';
 import { type LoadExpression, load, takeExpectedType } from './expression.ts';
 
@@ -20,11 +21,31 @@ interface Hash extends Load {
 const made = (fields: Pick<Hash, 'modulus' | 'seed' | 'offset' | 'symmetric' | 'argument'>, place?: Place): Hash =>
   load('hash', GENERATED, place, { ...fields });
 
+/** Reads the numbers of a hash behind its argument. */
+function readHash(p: Parser): JsonObject {
+  p.expectWord('mod');
+  const content: JsonObject = { mod: p.whole() };
+  if (p.acceptWord('seed')) content.seed = p.whole();
+  if (p.acceptWord('offset')) content.offset = p.whole();
+  return content;
+}
+
 export const hash: LoadExpression<Hash> = {
   kernel: 'hash',
   words: ['jhash', 'symhash'],
   typeof: { kind: 24, needs: [0, 1, 2, 3, 4] },
 
+  fromText: {
+    jhash(p) {
+      const { start } = p;
+      const expr = p.nested(() => p.grammar.expression(p));
+      const end = p.lastEnd;
+      const content: JsonObject = { ...readHash(p), expr };
+      p.noteSpan(content, 'expr', start, end);
+      return { jhash: content };
+    },
+    symhash: p => ({ symhash: readHash(p) }),
+  },
   parse(json, place, name, parseArgument) {
     const fields = fieldsOf(json, place);
     const symmetric = name === 'symhash';

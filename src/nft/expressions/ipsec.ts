@@ -1,7 +1,8 @@
 import type { ContentOf } from '../../nf_tables/expression.ts';
 import { entryOf, fieldsOf, numberOf, textOf } from '../compile/json-fields.ts';
 import { type AddressFamily, IPSEC, IPSEC_NUMBERS, IPSEC6, type IpsecKey, type KeyRow } from '../data/keys.ts';
-import { defined } from '../json-object.ts';
+import { defined, type JsonObject } from '../json-object.ts';
+import { T } from '../parse/tokens.ts';
 import { type Load, Place, refuse, Undecompilable } from '../tree.ts';
 import { familyOf, type LoadExpression, load, numberOfKey, wordFor, wordsByKey } from './expression.ts';
 
@@ -55,6 +56,26 @@ export const ipsec: LoadExpression<Ipsec> = {
   words: ['ipsec'],
   typeof: { kind: 28, oldKind: 27, needs: [0, 1, 2], isUnsafe: true },
 
+  fromText: {
+    ipsec(p) {
+      const { text: dir } = p;
+      // The key of the packet's meta data has the same word.
+      if (p.kind !== T.WORD || !Object.hasOwn(DIRECTIONS, dir)) return { meta: { key: 'ipsec' } };
+      p.next();
+      const spnum = p.acceptWord('spnum') ? p.whole() : 0;
+      const content: JsonObject = { dir, spnum };
+      if (p.isWord('ip') || p.isWord('ip6')) {
+        content.family = p.text;
+        p.next();
+        if (!p.isWord('saddr') && !p.isWord('daddr')) p.unexpected('saddr', 'daddr');
+      } else if (!p.isWord('reqid') && !p.isWord('spi')) {
+        p.unexpected('ip', 'ip6', 'spi', 'reqid');
+      }
+      content.key = p.text;
+      p.next();
+      return { ipsec: content };
+    },
+  },
   parse(json, place) {
     const fields = fieldsOf(json, place);
     const key = textOf(fields, 'key', place);

@@ -4,6 +4,9 @@ import { entryOf, fieldsOf } from '../compile/json-fields.ts';
 import { TYPES } from '../data/datatypes.ts';
 import { type KeyRow, META, META_ALIASES, UNQUALIFIED_META } from '../data/keys.ts';
 import { headerByNumber, LINK, NETWORK } from '../headers.ts';
+import type { Json } from '../json-object.ts';
+import type { Parser } from '../parse/parser.ts';
+import { T } from '../parse/tokens.ts';
 import { type Meta, Place } from '../tree.ts';
 import { type LoadExpression, wordFor, wordsByKey } from './expression.ts';
 
@@ -36,11 +39,38 @@ export function metaNode(key: string, place?: Place): Meta {
 /** Writes the instruction that loads the key into a register. */
 export const writeMeta = ({ key }: Meta, register: number) => ({ key: metaRow(key).key, register });
 
+/** Keys that text may have without the word `meta`. */
+const SHORT =
+  'mark iif oif iifname oifname iiftype oiftype skuid skgid nftrace rtclassid ibriport ibrname obriport obrname pkttype cpu iifgroup oifgroup ' +
+  'cgroup time day hour';
+
+/** Reads the key behind `meta`, or one that stands alone. */
+export const readMeta = (word: string): Json => {
+  const aliases: Readonly<Record<string, string>> = META_ALIASES;
+  return { meta: { key: aliases[word] ?? word } };
+};
+
 export const meta: LoadExpression<Meta> = {
   kernel: 'meta',
   words: ['meta'],
   typeof: { kind: 9, needs: [0] },
 
+  fromText: {
+    .../* @__PURE__ */ Object.fromEntries(
+      /* @__PURE__ */ SHORT.split(' ').map(key => [key, (_: Parser, word: string) => readMeta(word)]),
+    ),
+    meta(p) {
+      const { text, start } = p;
+      if (p.kind !== T.WORD) return p.unexpected();
+      if (!Object.hasOwn(ROWS, text) && !Object.hasOwn(META_ALIASES, text)) {
+        if (p.isKeyword()) return p.unexpected();
+        p.next();
+        return p.fail(`syntax error, unexpected string, known keys are ${Object.keys(ROWS).join(', ')}`, start);
+      }
+      p.next();
+      return readMeta(text);
+    },
+  },
   parse(json, place) {
     const { key } = fieldsOf(json, place);
     const aliases: Readonly<Record<string, string>> = META_ALIASES;

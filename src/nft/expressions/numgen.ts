@@ -2,6 +2,8 @@ import type { ContentOf } from '../../nf_tables/expression.ts';
 import { entryOf, fieldsOf, numberOf } from '../compile/json-fields.ts';
 import { GENERATED } from '../data/keys.ts';
 import { word } from '../decompile/kernel-words.ts';
+import type { JsonObject } from '../json-object.ts';
+import { T } from '../parse/tokens.ts';
 import { type Load, Place } from '../tree.ts';
 import { type LoadExpression, load, takeExpectedType } from './expression.ts';
 
@@ -30,6 +32,17 @@ export const numgen: LoadExpression<Numgen> = {
   words: ['numgen'],
   typeof: { kind: 23, needs: [0, 1, 2] },
 
+  fromText: {
+    numgen(p) {
+      const { text: mode } = p;
+      if (p.kind !== T.WORD || !Object.hasOwn(MODES, mode)) return p.unexpected('inc', 'random');
+      p.next();
+      p.expectWord('mod');
+      const content: JsonObject = { mode, mod: p.whole() };
+      content.offset = p.acceptWord('offset') ? p.whole() : 0;
+      return { numgen: content };
+    },
+  },
   parse(json, place) {
     const fields = fieldsOf(json, place);
     const mode = entryOf(MODES, fields.mode, new Place(place, 'mode'));

@@ -2,7 +2,8 @@ import type { ContentOf } from '../../nf_tables/expression.ts';
 import { entryOf, fieldsOf } from '../compile/json-fields.ts';
 import { OSF } from '../data/keys.ts';
 import { word, words } from '../decompile/kernel-words.ts';
-import { defined } from '../json-object.ts';
+import { defined, type JsonObject } from '../json-object.ts';
+import { T } from '../parse/tokens.ts';
 import { type Load, Place } from '../tree.ts';
 import { type LoadExpression, load } from './expression.ts';
 
@@ -27,6 +28,22 @@ export const osf: LoadExpression<Osf> = {
   words: ['osf'],
   typeof: { kind: 11, needs: [] },
 
+  fromText: {
+    osf(p) {
+      const content: JsonObject = {};
+      if (p.acceptWord('ttl')) {
+        const { text, start } = p;
+        if (!p.isString()) p.unexpected('string');
+        p.next();
+        if (!Object.hasOwn(TTL, text)) p.fail('invalid ttl option', start);
+        content.ttl = text;
+      }
+      const { text: key } = p;
+      if (p.kind !== T.WORD || (key !== 'name' && key !== 'version')) return p.unexpected('version', 'name');
+      p.next();
+      return { osf: { key, ...content } };
+    },
+  },
   parse(json, place) {
     const fields = fieldsOf(json, place);
     const version = entryOf({ name: false, version: true }, fields.key, new Place(place, 'key'));

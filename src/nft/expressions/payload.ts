@@ -16,8 +16,10 @@ import {
   TRANSPORT,
   TUNNEL_HEADER,
 } from '../headers.ts';
-import { defined } from '../json-object.ts';
+import { defined, type Json } from '../json-object.ts';
 import { isKnown } from '../nodes.ts';
+import type { Parser } from '../parse/parser.ts';
+import { T } from '../parse/tokens.ts';
 import { type Payload, Place, refuse, Undecompilable } from '../tree.ts';
 import type { LoadExpression, NumberRecords } from './expression.ts';
 
@@ -91,11 +93,81 @@ export function writePayload({ base, offset, bits, tunnel }: Payload, register: 
   return { register, base: LAYER_NAMES[layer]!, offset: offset >> 3, length: bytesOf(bits) };
 }
 
+/** What stands behind the words of some headers instead of a field: a part that is found by its number. */
+const PARTS: Readonly<Record<string, string>> = { ip: 'option', tcp: 'option', sctp: 'chunk', dccp: 'option' };
+/** The order in which nft's errors name the fields. */
+const FIELD_ORDER =
+  'saddr daddr type hdrlength nexthdr length checksum sport dport csumcov flags cpi sequence spi mrt group last-entry tag sid'.split(
+    ' ',
+  );
+
+/** The names of fields as nft's errors have them. */
+export function fieldCandidates(names: readonly string[]): string[] {
+  const place = (name: string) => (FIELD_ORDER.includes(name) ? FIELD_ORDER.indexOf(name) : FIELD_ORDER.length);
+  return [...names].sort((a, b) => place(a) - place(b)).map(name => (name === 'sequence' ? 'seq' : name));
+}
+
+/** Reads a field behind the name of its header. */
+function readField(p: Parser, word: string, tunnel?: string): Json {
+  const { byName, tunnel: isTunnel, base } = NAMED_HEADERS[word]!;
+  let { text } = p;
+  const isWord = p.kind === T.WORD;
+  if (isWord && Object.hasOwn(byName, text)) {
+    p.next();
+    // nft's JSON calls such a header its own tunnel.
+    if (base === INNER) return { payload: { tunnel: word, protocol: word, field: text } };
+    return {
+      payload: tunnel === undefined ? { protocol: word, field: text } : { protocol: word, field: text, tunnel },
+    };
+  }
+  if (isWord && text === PARTS[word]) {
+    p.next();
+    return p.grammar.expressions.get(`${word} ${text}`)!(p, word);
+  }
+  if (isWord && isTunnel !== undefined && tunnel === undefined && Object.hasOwn(NAMED_HEADERS, text)) {
+    p.next();
+    return readField(p, text, word);
+  }
+  // ARP's addresses have two words: `arp saddr ip`.
+  if (isWord && word === 'arp' && (text === 'saddr' || text === 'daddr')) {
+    p.next();
+    text = `${text} ${p.text}`;
+    if (!Object.hasOwn(byName, text)) p.unexpected('ether', 'ip');
+    p.next();
+    return { payload: { protocol: word, field: text } };
+  }
+  return p.unexpected(...fieldCandidates(Object.keys(byName)));
+}
+
+/** Reads `ll,0,48` behind the `@`. */
+function readRaw(p: Parser): Json {
+  const { text: base, start } = p;
+  if (!p.isString() && !p.isWord('th')) p.unexpected('string', 'll', 'nh', 'th');
+  p.next();
+  if (!Object.hasOwn(RAW_BASES, base)) p.fail('unknown raw payload base', start);
+  const content: { base: string; offset: number; len: number } = { base, offset: 0, len: 0 };
+  p.expect(T.COMMA);
+  content.offset = p.whole();
+  p.expect(T.COMMA);
+  const at = p.start;
+  content.len = p.whole();
+  p.note(content, 'len', at);
+  if (base === 'th' && content.len === PORT_BITS && (content.offset === 0 || content.offset === PORT_BITS))
+    return { payload: { protocol: 'th', field: content.offset === 0 ? 'sport' : 'dport' } };
+  return { payload: content };
+}
+
 export const payload: LoadExpression<Payload> = {
   kernel: 'payload',
   words: ['payload'],
   typeof: { kind: 7, needs: [0, 1] },
 
+  fromText: {
+    .../* @__PURE__ */ Object.fromEntries(
+      /* @__PURE__ */ Object.keys(NAMED_HEADERS).map(name => [name, (p: Parser, word: string) => readField(p, word)]),
+    ),
+    '@': readRaw,
+  },
   parse(json, place) {
     const fields = fieldsOf(json, place);
     if (fields.base !== undefined) {

@@ -1,3 +1,4 @@
+import type { ReadExpression } from '../parse/parser.ts';
 import { ct } from './ct.ts';
 import type { LoadExpression, Loaded } from './expression.ts';
 import { exthdr } from './exthdr.ts';
@@ -27,6 +28,11 @@ export const EXPRESSIONS: Readonly<Record<string, LoadExpression>> = {
   numgen,
   hash,
 };
+
+/** How nft's text begins them, by the first words. */
+export const EXPRESSION_TEXTS: ReadonlyMap<string, ReadExpression> = /* @__PURE__ */ new Map(
+  /* @__PURE__ */ Object.values(EXPRESSIONS).flatMap(({ fromText }) => Object.entries(fromText)),
+);
 
 /** The JSON of these expressions. The JSON of payload, meta and ct, and of expressions that contain others, is in json.ts. */
 export type LoadJson =

@@ -4,6 +4,7 @@ import { TYPES } from '../data/datatypes.ts';
 import { type AddressFamily, type KeyRow, RT, RT_NEXTHOP6, RT_NUMBERS, type RtKey } from '../data/keys.ts';
 import { NETWORK } from '../headers.ts';
 import { defined } from '../json-object.ts';
+import { T } from '../parse/tokens.ts';
 import { type Load, Place, refuse } from '../tree.ts';
 import { familyOf, type LoadExpression, load, numberOfKey, wordFor, wordsByKey } from './expression.ts';
 
@@ -35,6 +36,21 @@ export const rt: LoadExpression<Rt> = {
   words: ['rt'],
   typeof: { kind: 25, needs: [0] },
 
+  fromText: {
+    rt(p, word) {
+      const { text } = p;
+      if (p.kind !== T.WORD) return p.unexpected();
+      if (text === 'ip' || text === 'ip6') {
+        p.next();
+        p.expectWord('nexthop');
+        return { rt: { key: 'nexthop', family: text } };
+      }
+      // The routing header of IPv6 has the same word.
+      if (!Object.hasOwn(RT, text)) return p.grammar.expressions.get('rt header')!(p, word);
+      p.next();
+      return { rt: { key: text } };
+    },
+  },
   parse(json, place) {
     const fields = fieldsOf(json, place);
     const row = entryOf<KeyRow>(RT, textOf(fields, 'key', place), new Place(place, 'key'));

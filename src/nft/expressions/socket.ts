@@ -1,6 +1,8 @@
 import type { ContentOf } from '../../nf_tables/expression.ts';
 import { entryOf, fieldsOf, numberOf } from '../compile/json-fields.ts';
 import { type KeyRow, SOCKET, SOCKET_NUMBERS, type SocketKey } from '../data/keys.ts';
+import type { JsonObject } from '../json-object.ts';
+import { T } from '../parse/tokens.ts';
 import { type Load, Place } from '../tree.ts';
 import { type LoadExpression, load, numberOfKey, wordFor, wordsByKey } from './expression.ts';
 
@@ -27,6 +29,20 @@ export const socket: LoadExpression<Socket> = {
   words: ['socket'],
   typeof: { kind: 10, needs: [0] },
 
+  fromText: {
+    socket(p) {
+      const { text: key } = p;
+      if (p.kind !== T.WORD || !Object.hasOwn(SOCKET, key))
+        return p.unexpected('transparent', 'wildcard', 'cgroupv2', 'mark');
+      p.next();
+      const content: JsonObject = { key };
+      if (key === 'cgroupv2') {
+        p.expectWord('level');
+        content.level = p.whole();
+      }
+      return { socket: content };
+    },
+  },
   parse(json, place) {
     const fields = fieldsOf(json, place);
     const row = entryOf<KeyRow>(SOCKET, fields.key, new Place(place, 'key'));

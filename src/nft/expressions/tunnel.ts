@@ -1,6 +1,7 @@
 import type { ContentOf } from '../../nf_tables/expression.ts';
 import { entryOf, fieldsOf } from '../compile/json-fields.ts';
 import { type KeyRow, TUNNEL, TUNNEL_NUMBERS, type TunnelKey } from '../data/keys.ts';
+import { T } from '../parse/tokens.ts';
 import { type Load, Place, Undecompilable } from '../tree.ts';
 import { type LoadExpression, load, wordFor, wordsByKey } from './expression.ts';
 
@@ -25,6 +26,14 @@ export const tunnel: LoadExpression<Tunnel> = {
   words: ['tunnel'],
   typeof: { kind: 26, needs: [0], newer: true, isUnsafe: true },
 
+  fromText: {
+    tunnel(p) {
+      const { text: key } = p;
+      if (p.kind !== T.WORD || !Object.hasOwn(TUNNEL, key)) return p.unexpected('id', 'path');
+      p.next();
+      return { tunnel: { key } };
+    },
+  },
   parse(json, place) {
     const { key } = fieldsOf(json, place);
     const row = entryOf<KeyRow>(TUNNEL, key, new Place(place, 'key'));

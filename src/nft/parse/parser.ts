@@ -1,6 +1,6 @@
 import type { Family } from '../../nf_tables/family.ts';
 import type { Dialect } from '../data/dialects.ts';
-import type { JsonExpression } from '../json.ts';
+import type { Json, JsonObject } from '../json-object.ts';
 import type { Places } from './places.ts';
 import { Scanner } from './scanner.ts';
 import { MOST_PROBLEMS, NftSyntaxError, type Problem, type Source, type Span } from './source.ts';
@@ -8,7 +8,7 @@ import { T, TOKEN_NAMES, type TokenKind } from './tokens.ts';
 
 /** A value that a text has given a name: `define x = 22`. */
 export interface Variable {
-  readonly value: JsonExpression;
+  readonly value: Json;
   /** Where the value stands. */
   readonly span: Span;
 }
@@ -23,10 +23,46 @@ export interface Variables {
 /** Words that are keywords in a part of the language only. */
 export type Scope = ReadonlySet<string>;
 
-export interface ParserOptions {
-  readonly dialect: Dialect;
+/** Reads an expression, behind the word that begins it. */
+export type ReadExpression = (p: Parser, word: string) => Json;
+/** Reads a statement, behind the word that begins it. */
+export type ReadStatement = (p: Parser, word: string) => JsonObject;
+
+/** The parts of the language that contain each other. The files of the constructs call them through the parser. */
+export interface Grammar {
   /** The words that are keywords everywhere. */
   readonly keywords: ReadonlySet<string>;
+  /** The expressions, by the words that they begin with. */
+  readonly expressions: ReadonlyMap<string, ReadExpression>;
+  /** The left side of a match: concatenations and calculations of what the packet has. */
+  expression(p: Parser): Json;
+  /** The same without concatenations. */
+  calculation(p: Parser): Json;
+  /** The right side of a match: values, ranges, lists, sets. */
+  constant(p: Parser): Json;
+  /** Flags with commas between them, two at least. The first one may be read already. */
+  flags(p: Parser, first?: Json, at?: number): Json;
+  /** The value of a statement: a constant, an expression, or a map. */
+  value(p: Parser): Json;
+  /** The name of a chain. */
+  chain(p: Parser): Json;
+  /** The elements of a set in braces, the name of a set, or a variable. */
+  mappings(p: Parser): Json;
+  /** `@name`. */
+  setName(p: Parser): string;
+  /** A statement that an expression leads, whose first word was read already. */
+  led(p: Parser, word: string): JsonObject;
+  /** A statement with a state, if the current word begins one. */
+  state(p: Parser): JsonObject | undefined;
+  /** The rules of a chain without a name, in braces. */
+  rules(p: Parser): Json[];
+}
+
+export interface ParserOptions {
+  readonly dialect: Dialect;
+  readonly grammar: Grammar;
+  /** The family of the table that the rules are in. */
+  readonly family?: Family;
   readonly variables?: Variables;
   /** Notes where the parts stand. */
   readonly places?: Places;
@@ -49,7 +85,7 @@ const MOST_DEPTH = 200;
 /** The tokens of a text one by one, and the errors that were found in it. The current token is read and not yet taken. */
 export class Parser extends Scanner {
   readonly dialect: Dialect;
-  family: Family = 'ip';
+  family: Family;
   /** The keywords that only count where the parser stands. */
   scope: Scope | undefined;
   variables: Variables | undefined;
@@ -60,15 +96,16 @@ export class Parser extends Scanner {
   lastSource: Source;
   /** Bumped by each token. */
   taken = 0;
-  readonly #keywords: ReadonlySet<string>;
+  readonly grammar: Grammar;
   #quiet = 0;
   #depth = 0;
 
-  constructor(source: Source, { dialect, keywords, variables, places }: ParserOptions) {
+  constructor(source: Source, { dialect, grammar, family = 'ip', variables, places }: ParserOptions) {
     super(source);
     this.lastSource = source;
     this.dialect = dialect;
-    this.#keywords = keywords;
+    this.grammar = grammar;
+    this.family = family;
     this.variables = variables;
     this.places = places;
     this.scan();
@@ -131,7 +168,7 @@ export class Parser extends Scanner {
   /** Is the current token a word that is a keyword where it stands? */
   isKeyword(): boolean {
     if (this.kind !== T.WORD || this.isAddress) return false;
-    return this.#keywords.has(this.text) || this.scope?.has(this.text) === true;
+    return this.grammar.keywords.has(this.text) || this.scope?.has(this.text) === true;
   }
 
   /** Is the current token a bare word, as names are? */
@@ -283,6 +320,16 @@ export class Parser extends Scanner {
     this.places?.set(object, key, { source: this.lastSource, start, end });
   }
 
+  /* What one part of the grammar tells another. */
+
+  /** The value before a `/` that begins no prefix length: a mask follows, whose first value may be read already. */
+  mask: { value: Json; first?: Json; at?: number } | undefined;
+  /** The first word of the next expression, which was taken already. */
+  led: string | undefined;
+  /** A mask may stand here. */
+  takesMask = false;
+  /** A comma ends the value here. */
+  isList = false;
   /** The last use of a variable. Its errors are shown where its value stands. */
   variable: { start: number; end: number; span: Span } | undefined;
 }

@@ -127,6 +127,23 @@ export class Scanner {
     this.#at = 0;
   }
 
+  /** The text of the word behind the current token; undefined if it is no word. */
+  peek(): string | undefined {
+    const { kind, text, value, start, end, isAddress, source } = this;
+    const at = this.#at;
+    this.scan();
+    // The end of an included text closes it: a look behind it must not.
+    const found = this.source === source && this.kind === T.WORD ? this.text : undefined;
+    if (this.source !== source) {
+      this.#pending.push({ source: this.source, at: this.start });
+      this.source = source;
+      this.#text = source.text;
+    }
+    Object.assign(this, { kind, text, value, start, end, isAddress });
+    this.#at = at;
+    return found;
+  }
+
   /** Reads the next token. */
   protected scan(): void {
     const text = this.#text;

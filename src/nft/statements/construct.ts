@@ -5,6 +5,7 @@ import type { Registers } from '../decompile/registers.ts';
 import type { JsonOptions } from '../decompile/to-json.ts';
 import type { TextOptions } from '../decompile/to-text.ts';
 import type { Json } from '../json-object.ts';
+import type { ReadStatement } from '../parse/parser.ts';
 import type { ProtocolContext } from '../protocol-context.ts';
 import type { Binary, Node } from '../tree.ts';
 
@@ -23,6 +24,8 @@ export interface Construct<S extends { kind: string }, Name extends string = nev
   readonly read: Readers<S>;
   /** Gives the statement's values their types, once the protocols of the packet are known. */
   complete?(statement: S, rule: Completion): void;
+  /** From nft's text, by the words that the statement begins with. */
+  readonly fromText?: Readonly<Record<string, ReadStatement>>;
   /** nft's text. */
   text(statement: S, options: TextOptions): string;
   /** nft's JSON. */

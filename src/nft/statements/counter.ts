@@ -25,6 +25,15 @@ export const COUNTER: State<CounterStatement, 'counter'> = {
     const packets = wholeOf(fields.packets ?? 0, new Place(place, 'packets'));
     return { counter: { ...(bytes !== 0n && { bytes }), ...(packets !== 0n && { packets }) } };
   },
+  fromText(p) {
+    const state: { packets: number | bigint; bytes: number | bigint } = { packets: 0, bytes: 0 };
+    while (p.isWord('packets') || p.isWord('bytes')) {
+      const name = p.text as keyof CounterState;
+      p.next();
+      state[name] = p.number();
+    }
+    return state;
+  },
   read: ({ packets = 0n, bytes = 0n }) => ({ kind: 'counter', packets, bytes }),
   text: ({ packets, bytes }, { stateless }) => (stateless ? 'counter' : `counter packets ${packets} bytes ${bytes}`),
   json: ({ packets, bytes }, { stateless }) =>

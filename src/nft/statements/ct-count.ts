@@ -23,6 +23,11 @@ export const CT_COUNT: State<CtCountStatement, 'connlimit'> = {
     const { val, inv = false } = fieldsOf(json, place);
     return { connlimit: { count: Number(wholeOf(val, new Place(place, 'val'))), flags: inv ? ['invert'] : [] } };
   },
+  fromText(p) {
+    const inv = p.acceptWord('over');
+    const val = inv ? p.number() : p.number('over');
+    return inv ? { val, inv } : { val };
+  },
   read: ({ count, flags }) => ({ kind: 'ct count', count, inverted: isInverted(flags) }),
   text: ({ count, inverted }) => `ct count ${inverted ? 'over ' : ''}${count}`,
   json: ({ count, inverted }) => defined({ val: count, inv: inverted || undefined }),

@@ -5,7 +5,7 @@ import { loaded, parse, single, step } from '../compile/lower.ts';
 import { TYPES } from '../data/datatypes.ts';
 import { nodeJson } from '../decompile/to-json.ts';
 import { nodeText } from '../decompile/to-text.ts';
-import { defined } from '../json-object.ts';
+import { defined, type JsonObject } from '../json-object.ts';
 import { setType } from '../nodes.ts';
 import type { Node } from '../tree.ts';
 import { addressType, isAddressFamily, readAddress } from './address.ts';
@@ -45,6 +45,21 @@ export const DUP: Construct<DupStatement, 'dup'> = {
           dup: { addressRegister: registerNumber(unit), ...(deviceRegister !== undefined && { deviceRegister }) },
         });
       });
+    },
+  },
+  fromText: {
+    dup(p) {
+      p.expectWord('to');
+      const content: JsonObject = {};
+      const { start } = p;
+      content.addr = p.grammar.value(p);
+      p.note(content, 'addr', start);
+      if (p.acceptWord('device')) {
+        const at = p.start;
+        content.dev = p.grammar.value(p);
+        p.note(content, 'dev', at);
+      }
+      return { dup: content };
     },
   },
   read: {

@@ -10,8 +10,11 @@ import type { Registers } from '../decompile/registers.ts';
 import { nodeJson } from '../decompile/to-json.ts';
 import { nodeText } from '../decompile/to-text.ts';
 import type { JsonExpression } from '../json.ts';
-import { defined } from '../json-object.ts';
+import { defined, type Json, type JsonObject } from '../json-object.ts';
 import { element, setType } from '../nodes.ts';
+import type { Parser } from '../parse/parser.ts';
+import { readSeconds } from '../parse/times.ts';
+import { T } from '../parse/tokens.ts';
 import { type Element, type Node, Place, refuse, type SetInfo, Undecompilable } from '../tree.ts';
 import type { Construct } from './construct.ts';
 import { compileStates, readStates, type Stateful, type StateStatement, statesJson, statesText } from './stateful.ts';
@@ -70,7 +73,9 @@ const compile: Compile = (e, json, place, name) => {
   const expressions = compileStates(fields.stmt, new Place(place, 'stmt'));
   set.dynamic = true;
   step(e, emitter => {
-    const unit = emitter.take(elem.key);
+    // nft 1.0.6 takes 16 bytes for the key of a map, whatever its length.
+    const room = name === 'map' && !e.dialect.hasMapUpdates ? undefined : elem.key;
+    const unit = emitter.take(room);
     emitter.load(elem.key, unit);
     let dataRegister: number | undefined;
     if (data !== undefined) {
@@ -79,7 +84,7 @@ const compile: Compile = (e, json, place, name) => {
       emitter.release(data);
       dataRegister = registerNumber(second);
     }
-    emitter.release(elem.key);
+    emitter.release(room);
     emitter.push({
       dynset: {
         ...referTo(set),
@@ -93,6 +98,71 @@ const compile: Compile = (e, json, place, name) => {
     });
   });
 };
+
+/** Reads a change behind its operation: `@s { ip saddr timeout 10s counter }`. */
+function readChange(p: Parser, op: string): JsonObject {
+  const { start } = p;
+  const name = p.grammar.setName(p);
+  const end = p.lastEnd;
+  p.expect(T.LBRACE);
+  const content: JsonObject = { op };
+  const { stmt, data } = readChangedElement(p, content);
+  p.expect(T.RBRACE);
+  const kind = data === undefined ? 'set' : 'map';
+  if (data !== undefined) content.data = data;
+  content[kind] = name;
+  p.noteSpan(content, kind, start, end);
+  if (stmt.length > 0) content.stmt = stmt;
+  return { [kind]: content };
+}
+
+/** Reads a key with its timeout, states and value. */
+function readChangedElement(p: Parser, content: JsonObject): { stmt: Json[]; data: Json | undefined } {
+  const { start } = p;
+  const stmt: Json[] = [];
+  const { isList } = p;
+  p.isList = true;
+  const key = p.grammar.value(p);
+  const end = p.lastEnd;
+  const options: JsonObject = {};
+  for (;;) {
+    const { text } = p;
+    if (text === 'timeout' || text === 'expires') {
+      if (!p.acceptWord(text)) break;
+      options[text] = p.dialect.hasElementTimeoutNever && p.acceptWord('never') ? 0 : readSeconds(p);
+    } else if (p.acceptWord('comment')) {
+      options.comment = p.string();
+    } else {
+      const state = p.grammar.state(p);
+      if (state === undefined) break;
+      stmt.push(state);
+    }
+  }
+  content.elem = Object.keys(options).length === 0 ? key : { elem: { val: key, ...options } };
+  p.noteSpan(content, 'elem', start, end);
+  let data: Json | undefined;
+  if (p.accept(T.COLON)) {
+    const at = p.start;
+    data = p.grammar.value(p);
+    p.note(content, 'data', at);
+  }
+  p.isList = isList;
+  return { stmt, data };
+}
+
+/** Reads the older form, `set add ip saddr @s`. */
+function readOldChange(p: Parser): JsonObject {
+  const { text: op } = p;
+  if (p.kind !== T.WORD || !Object.hasOwn(OPERATIONS, op)) return p.unexpected('add', 'update', 'delete');
+  p.next();
+  const content: JsonObject = { op };
+  const { stmt } = readChangedElement(p, content);
+  const { start } = p;
+  content.set = p.grammar.setName(p);
+  p.note(content, 'set', start);
+  if (stmt.length > 0) content.stmt = stmt;
+  return { set: content };
+}
 
 type Dynset = ContentOf<'dynset'>;
 
@@ -135,6 +205,7 @@ const text: Construct<DynamicSetStatement>['text'] = ({ op, set, key, data, stat
 
 export const DYNAMIC_SET: Construct<DynamicSetStatement, 'set' | 'map'> = {
   compile: { set: compile, map: compile },
+  fromText: { add: readChange, update: readChange, delete: readChange, set: readOldChange },
   read: {
     dynset(registers, expression) {
       const set = registers.find(expression);

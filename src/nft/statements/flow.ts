@@ -1,7 +1,9 @@
 import { entryOf, fieldsOf } from '../compile/json-fields.ts';
 import { emit } from '../compile/lower.ts';
+import { T } from '../parse/tokens.ts';
 import { Place, refuse } from '../tree.ts';
 import type { Construct } from './construct.ts';
+import { readFlowMeter } from './meter.ts';
 
 /* `flow add`: lets a flowtable forward the rest of the connection. */
 
@@ -18,6 +20,18 @@ export const FLOW: Construct<FlowStatement, 'flow'> = {
       if (typeof flowtable !== 'string' || !flowtable.startsWith('@'))
         throw refuse(new Place(place, 'flowtable'), "a flowtable's name: '@name'", flowtable);
       emit(e, { flow_offload: { flowtable: flowtable.slice(1) } });
+    },
+  },
+  fromText: {
+    flow(p, word) {
+      if (p.isWord('table')) return readFlowMeter(p, word);
+      if (!p.isWord('add') && !p.isWord('offload')) p.unexpected('add', 'offload');
+      p.next();
+      p.expect(T.AT);
+      const { start } = p;
+      const flow = { op: 'add', flowtable: `@${p.name()}` };
+      p.note(flow, 'flowtable', start);
+      return { flow };
     },
   },
   read: { flow_offload: (_, { flowtable }) => ({ kind: 'flow', flowtable }) },

@@ -6,7 +6,7 @@ import { TYPES } from '../data/datatypes.ts';
 import { nodeJson } from '../decompile/to-json.ts';
 import { nodeText } from '../decompile/to-text.ts';
 import type { AddressFamily } from '../json.ts';
-import { defined } from '../json-object.ts';
+import { defined, type JsonObject } from '../json-object.ts';
 import { setType } from '../nodes.ts';
 import { type Node, Place, refuse } from '../tree.ts';
 import { addressType, isAddressFamily, readAddress } from './address.ts';
@@ -44,6 +44,30 @@ export const FWD: Construct<FwdStatement, 'fwd'> = {
           },
         });
       });
+    },
+  },
+  fromText: {
+    fwd(p) {
+      const content: JsonObject = {};
+      const isRouted = p.isWord('ip') || p.isWord('ip6');
+      if (isRouted) {
+        content.family = p.text;
+        p.next();
+        p.expectWord('to');
+      } else {
+        p.expectWord('to', 'ip', 'ip6');
+      }
+      const { start } = p;
+      const name = isRouted ? 'addr' : 'dev';
+      content[name] = p.grammar.value(p);
+      p.note(content, name, start);
+      if (isRouted) {
+        p.expectWord('device');
+        const at = p.start;
+        content.dev = p.grammar.value(p);
+        p.note(content, 'dev', at);
+      }
+      return { fwd: content };
     },
   },
   read: {

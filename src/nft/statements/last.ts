@@ -1,5 +1,6 @@
 import { fieldsOf, wholeOf } from '../compile/json-fields.ts';
 import { formatDuration } from '../decompile/format-value.ts';
+import { readSeconds } from '../parse/times.ts';
 import { Place } from '../tree.ts';
 import { exactNumber, type State } from './state.ts';
 
@@ -20,6 +21,11 @@ export const LAST: State<LastStatement, 'last'> = {
     const used = json === null || json === undefined ? null : (fieldsOf(json, place).used ?? null);
     if (used === null || used === -1) return { last: { seen: 0, milliseconds: 0n } };
     return { last: { seen: 1, milliseconds: wholeOf(used, new Place(place, 'used')) } };
+  },
+  fromText(p) {
+    if (!p.acceptWord('used')) return null;
+    if (p.acceptWord('never')) return null;
+    return { used: readSeconds(p) * 1000 };
   },
   read: ({ seen = 0, milliseconds = 0n }) => ({ kind: 'last', seen: seen !== 0, milliseconds }),
   text({ seen, milliseconds }, { words, stateless }) {

@@ -1,8 +1,19 @@
 import { entryOf, fieldsOf, wholeOf } from '../compile/json-fields.ts';
-import { defined } from '../json-object.ts';
+import { defined, type JsonObject } from '../json-object.ts';
+import type { Parser } from '../parse/parser.ts';
+import { T } from '../parse/tokens.ts';
 import { Place, Undecompilable } from '../tree.ts';
 import { exactNumber, isInverted, type State, type StateOptions } from './state.ts';
-import { BYTE_UNITS, type ByteUnit, inLargestUnit, TIME_UNITS, type TimeUnit, timeUnitOf } from './units.ts';
+import {
+  BYTE_UNITS,
+  type ByteUnit,
+  byteUnit,
+  inLargestUnit,
+  readBytes,
+  TIME_UNITS,
+  type TimeUnit,
+  timeUnitOf,
+} from './units.ts';
 
 /* `limit`: ends the rule for what exceeds a rate of packets or bytes. */
 
@@ -31,6 +42,29 @@ export interface LimitStatement {
 /** Packets. */
 const DEFAULT_BURST = 5;
 
+/** The time of a rate: `second`. */
+function readTimeUnit(p: Parser): TimeUnit {
+  const { text } = p;
+  if (p.kind !== T.WORD || !Object.hasOwn(TIME_UNITS, text)) return p.unexpected();
+  p.next();
+  return text as TimeUnit;
+}
+
+/** The unit and the time of a rate of bytes. Without spaces `kbytes/second` is one word. */
+function readRate(p: Parser): [unit: ByteUnit, per: TimeUnit] {
+  const { start, text } = p;
+  if (!p.isString() && !p.isWord('bytes')) p.unexpected('/', 'string', 'bytes');
+  p.next();
+  const [word, per] = text.split('/', 2);
+  const unit = byteUnit(word!) ?? p.fail('Wrong rate format', start);
+  if (!per) {
+    if (per === undefined) p.expect(T.SLASH);
+    return [unit, readTimeUnit(p)];
+  }
+  if (!Object.hasOwn(TIME_UNITS, per)) p.fail('Wrong rate format', start);
+  return [unit, per as TimeUnit];
+}
+
 export const LIMIT: State<LimitStatement, 'limit'> = {
   expression: 'limit',
   compile(json, place) {
@@ -45,6 +79,32 @@ export const LIMIT: State<LimitStatement, 'limit'> = {
     const bytes = number * bytesOf(rate_unit, 'rate_unit');
     const most = Number(count * (burst_unit === 'packets' ? 1n : bytesOf(burst_unit, 'burst_unit')));
     return { limit: { rate: bytes, unitSeconds, ...(most > 0 && { burst: most }), type: 'bytes', flags } };
+  },
+  fromText(p) {
+    if (!p.acceptWord('rate')) p.unexpected('name', 'rate');
+    const inv = p.acceptWord('over');
+    if (!inv) p.acceptWord('until');
+    const rate = p.number();
+    const limit: JsonObject = { rate };
+    let isBytes = false;
+    if (p.accept(T.SLASH)) {
+      limit.burst = DEFAULT_BURST;
+      limit.per = readTimeUnit(p);
+    } else {
+      isBytes = true;
+      const [unit, per] = readRate(p);
+      Object.assign(limit, { rate_unit: unit, per, burst: 0, burst_unit: 'bytes' });
+    }
+    if (p.acceptWord('burst')) {
+      if (isBytes) {
+        [limit.burst, limit.burst_unit] = readBytes(p);
+      } else {
+        limit.burst = p.number();
+        p.expectWord('packets');
+      }
+    }
+    if (inv) limit.inv = true;
+    return limit;
   },
   read({ rate, unitSeconds: unit, burst = 0, type, flags }) {
     if (typeof type === 'number') throw new Undecompilable(`a limit of ${type}`);

@@ -3,7 +3,9 @@ import { LOG_LEVELS } from '../../nf_tables/names.ts';
 import { entryOf, fieldsOf, flagNames, numberOf } from '../compile/json-fields.ts';
 import { type Compile, emit } from '../compile/lower.ts';
 import { words } from '../decompile/kernel-words.ts';
-import { defined, flagsJson, orNull } from '../json-object.ts';
+import { defined, flagsJson, type Json, type JsonObject, orNull } from '../json-object.ts';
+import type { Parser } from '../parse/parser.ts';
+import { T } from '../parse/tokens.ts';
 import { Place, refuse, Undecompilable } from '../tree.ts';
 import type { Construct } from './construct.ts';
 
@@ -97,8 +99,82 @@ function flagsText(flags: readonly Flag[]): string {
   return [...(tcp.length > 0 ? [` flags ${both}`] : []), ...others].join('');
 }
 
+/** Reads a prefix. Variables in it begin with a dollar. */
+function readPrefix(p: Parser): Json {
+  const { start, kind, text } = p;
+  if (kind !== T.QUOTED) return p.string();
+  p.next();
+  return text.replace(/\$([A-Za-z0-9_]*)/g, (_, name: string) => {
+    const found = p.variables?.find(name);
+    if (found === undefined) return p.fail(`unknown identifier '${name}'`, start);
+    return String(found.value);
+  });
+}
+
+/** Reads a level. nft takes `warning` and `error`, too. */
+function readLevel(p: Parser): string {
+  const { start } = p;
+  const text = p.string();
+  const level = text === 'warning' ? 'warn' : text === 'error' ? 'err' : text;
+  if (!Object.hasOwn(LOG_LEVELS, level)) p.fail('invalid log level', start);
+  return level;
+}
+
+/** Reads the words behind `flags`. */
+function readFlags(p: Parser): string[] {
+  const { text } = p;
+  if (p.kind !== T.WORD) return p.unexpected();
+  if (text === 'tcp') {
+    p.next();
+    const flags: string[] = [];
+    do {
+      if (!p.isWord('sequence') && !p.isWord('options')) p.unexpected('seq', 'options');
+      flags.push(`tcp ${p.text}`);
+      p.next();
+    } while (p.accept(T.COMMA));
+    return flags;
+  }
+  if (text === 'ip') {
+    p.next();
+    p.expectWord('options');
+    return ['ip options'];
+  }
+  if (text !== 'skuid' && text !== 'ether' && text !== 'all') return p.unexpected();
+  p.next();
+  return [text];
+}
+
 export const LOG: Construct<LogStatement, 'log'> = {
   compile: { log: compile },
+  fromText: {
+    log(p) {
+      const content: JsonObject = {};
+      while (p.kind === T.WORD) {
+        const { text } = p;
+        if (text === 'prefix') {
+          p.next();
+          content.prefix = readPrefix(p);
+        } else if (text === 'group' || text === 'snaplen' || text === 'queue-threshold') {
+          p.next();
+          const at = p.start;
+          content[text] = p.whole();
+          p.note(content, text, at);
+        } else if (text === 'level') {
+          p.next();
+          content.level = readLevel(p);
+        } else if (text === 'flags') {
+          p.next();
+          const flags = readFlags(p);
+          const before = Array.isArray(content.flags) ? content.flags : [];
+          content.flags = [...before, ...flags.filter(flag => !before.includes(flag))];
+        } else {
+          break;
+        }
+      }
+      if (Array.isArray(content.flags) && content.flags.length === 1) content.flags = content.flags[0];
+      return { log: orNull(content) };
+    },
+  },
   read: {
     log(_, { prefix, group, snaplen, queueThreshold: threshold, level, flags }) {
       const set = words(flags, [...Object.values(FLAGS), 'nflog']);

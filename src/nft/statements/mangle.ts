@@ -11,10 +11,12 @@ import { ct, ctRow } from '../expressions/ct.ts';
 import { exthdr } from '../expressions/exthdr.ts';
 import { meta, metaRow } from '../expressions/meta.ts';
 import { payload } from '../expressions/payload.ts';
+import type { Json, JsonObject } from '../json-object.ts';
 import { setType } from '../nodes.ts';
+import type { Parser } from '../parse/parser.ts';
 import { type Exthdr, type Node, Place, refuse } from '../tree.ts';
 import type { Construct } from './construct.ts';
-import { objectReference } from './object-reference.ts';
+import { isReference, objectReference } from './object-reference.ts';
 import { completePayloadWrite, evaluatePayloadWrite } from './payload-write.ts';
 
 /* `mangle`: writes a field of the packet, its meta data, or its connection. In text it is `<expression> set <value>`. */
@@ -47,6 +49,31 @@ function written(registers: Registers, sourceRegister: number, target: Node): Ma
   const value = registers.get(sourceRegister);
   setType(value, target.type, target.order);
   return { kind: 'mangle', target, value };
+}
+
+/** Reads the value behind `set`. `start` is where the written expression begins. */
+export function readMangle(p: Parser, key: Json, start: number): JsonObject {
+  const end = p.lastEnd;
+  p.next();
+  const at = p.start;
+  const value = p.grammar.value(p);
+  // A context for the packet's security mark is the name of an object.
+  if (isSecmark(key) && isReference(value)) {
+    const statement = { secmark: value };
+    p.note(statement, 'secmark', at);
+    return statement;
+  }
+  const mangle = { key, value };
+  p.noteSpan(mangle, 'key', start, end);
+  p.note(mangle, 'value', at);
+  const statement = { mangle };
+  p.note(statement, 'mangle', start);
+  return statement;
+}
+
+function isSecmark(json: Json): boolean {
+  const meta = typeof json === 'object' && json !== null && !Array.isArray(json) ? json.meta : undefined;
+  return typeof meta === 'object' && meta !== null && !Array.isArray(meta) && meta.key === 'secmark';
 }
 
 export const MANGLE: Construct<MangleStatement, 'mangle'> = {

@@ -9,8 +9,12 @@ import { words } from '../decompile/kernel-words.ts';
 import { hexOf, type Registers, reference } from '../decompile/registers.ts';
 import { nodeJson } from '../decompile/to-json.ts';
 import { nodeText } from '../decompile/to-text.ts';
+import { isBitmask } from '../expressions/bitmask.ts';
 import type { JsonExpression } from '../json.ts';
+import type { Json, JsonObject } from '../json-object.ts';
 import { isText, mapLookup, prefix, range, registerValue, relation } from '../nodes.ts';
+import type { Parser } from '../parse/parser.ts';
+import { T, type TokenKind } from '../parse/tokens.ts';
 import { type Node, Place, Undecompilable } from '../tree.ts';
 import type { Construct } from './construct.ts';
 
@@ -73,6 +77,59 @@ function compare(registers: Registers, { register, op, data }: ContentOf<'cmp'>)
   if (left.bits > 0 && left.bits < right.bits)
     return match(operator, registers.concat(register, right.bits), registers.parts(register, right));
   return match(operator, left, right);
+}
+
+const SIGNS: ReadonlyMap<TokenKind, MatchOperator> = /* @__PURE__ */ new Map<TokenKind, MatchOperator>([
+  [T.EQ, '=='],
+  [T.NEQ, '!='],
+  [T.LT, '<'],
+  [T.GT, '>'],
+  [T.LTE, '<='],
+  [T.GTE, '>='],
+  [T.NOT, '!'],
+]);
+
+/** Reads the rest of a match behind its left side, which began at `start`. */
+export function readMatch(p: Parser, left: Json, start: number): JsonObject {
+  const end = p.lastEnd;
+  const given = SIGNS.get(p.kind);
+  if (given !== undefined) p.next();
+  const at = p.start;
+  p.takesMask = true;
+  p.mask = undefined;
+  let right = p.grammar.constant(p);
+  const rightEnd = p.lastEnd;
+  if (p.mask === undefined && p.kind === T.SLASH && (Array.isArray(right) || isCalculation(right))) {
+    p.next();
+    p.mask = { value: right };
+  }
+  p.takesMask = false;
+  const { mask } = p as { mask: { value: Json; first?: Json; at?: number } | undefined };
+  p.mask = undefined;
+  let of = left;
+  let op = given;
+  if (mask !== undefined) {
+    right = mask.value;
+    const bits = p.grammar.flags(p, mask.first, mask.at);
+    of = { '&': [left, bits] };
+    op ??= '==';
+  }
+  op ??= isBitmask(left) && !isSet(right) ? 'in' : '==';
+  const match = { op, left: of, right };
+  p.noteSpan(match, 'left', start, end);
+  p.noteSpan(match, 'right', at, rightEnd);
+  const statement = { match };
+  p.note(statement, 'match', start);
+  return statement;
+}
+
+const isCalculation = (json: Json): boolean => typeof json === 'object' && json !== null && Object.hasOwn(json, '|');
+
+/** A set with several elements, or a set with a name: both have no operator of their own. One element alone stands for itself. */
+function isSet(json: Json): boolean {
+  if (typeof json === 'string') return json.startsWith('@');
+  const members = typeof json === 'object' && json !== null && !Array.isArray(json) ? json.set : undefined;
+  return Array.isArray(members) && members.length !== 1;
 }
 
 export const MATCH: Construct<MatchStatement, 'match' | 'vmap'> = {

@@ -6,7 +6,11 @@ import { asElement } from '../compile/parse.ts';
 import { declareSet } from '../compile/set.ts';
 import { nodeJson } from '../decompile/to-json.ts';
 import { nodeText } from '../decompile/to-text.ts';
+import type { JsonObject } from '../json-object.ts';
 import { isConstant, setLiteral } from '../nodes.ts';
+import type { Parser } from '../parse/parser.ts';
+import { readSeconds } from '../parse/times.ts';
+import { T } from '../parse/tokens.ts';
 import { type Node, Place, refuse, type SetInfo } from '../tree.ts';
 import type { Construct } from './construct.ts';
 import { isMeter, readElement } from './dynamic-set.ts';
@@ -20,6 +24,36 @@ export interface MeterStatement {
   key: Node;
   size: number;
   statement: StateStatement;
+}
+
+/** Reads a meter behind its word: `m size 9 { ip saddr limit rate 1/second }`. */
+function readMeter(p: Parser): JsonObject {
+  const name = p.name();
+  const content: JsonObject = {};
+  if (p.acceptWord('size')) content.size = p.whole();
+  p.expect(T.LBRACE);
+  const { start } = p;
+  const { isList } = p;
+  p.isList = true;
+  const key = p.grammar.value(p);
+  const end = p.lastEnd;
+  content.key = p.acceptWord('timeout') ? { elem: { val: key, timeout: readSeconds(p) } } : key;
+  p.noteSpan(content, 'key', start, end);
+  const stmt = p.grammar.state(p);
+  if (stmt === undefined) return p.unexpected();
+  content.stmt = stmt;
+  p.isList = isList;
+  p.expect(T.RBRACE);
+  content.name = name;
+  return { meter: content };
+}
+
+/** Reads the oldest form, `flow table m { ... }`, at the word `table`. */
+export function readFlowMeter(p: Parser, word: string): JsonObject {
+  if (p.dialect.hasNewerExpressions) return p.unexpected('add', 'offload');
+  p.next();
+  void word;
+  return readMeter(p);
 }
 
 export const METER: Construct<MeterStatement, 'meter'> = {
@@ -65,6 +99,7 @@ export const METER: Construct<MeterStatement, 'meter'> = {
       });
     },
   },
+  fromText: { meter: readMeter },
   read: {
     dynset(registers, expression) {
       const set = registers.find(expression);

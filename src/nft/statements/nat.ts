@@ -15,8 +15,10 @@ import { nodeJson } from '../decompile/to-json.ts';
 import { nodeText } from '../decompile/to-text.ts';
 import { NETWORK, TRANSPORT } from '../headers.ts';
 import type { AddressFamily, JsonExpression } from '../json.ts';
-import { defined, flagsJson, orNull } from '../json-object.ts';
+import { defined, flagsJson, type Json, type JsonObject, orNull } from '../json-object.ts';
 import { setType } from '../nodes.ts';
+import type { Parser } from '../parse/parser.ts';
+import { T } from '../parse/tokens.ts';
 import { type MapLookup, type Node, Place, refuse, type SetInfo } from '../tree.ts';
 import { ADDRESS_TYPES, addressType, bracketedAddress, isAddressFamily, natFamily, readPorts } from './address.ts';
 import type { Construct } from './construct.ts';
@@ -290,8 +292,81 @@ function readPortNat(registers: Registers, type: Name, expression: ContentOf<'ma
 const hasPrefix = ({ type, flags }: NatStatement): boolean =>
   (type === 'snat' || type === 'dnat') && flags.includes('netmap');
 
+/** Reads the flags at the end of a translation. If they come several times, nft takes the last ones. */
+function readTextFlags(p: Parser, content: JsonObject): void {
+  const isFlag = () => p.kind === T.WORD && p.text !== 'netmap' && Object.hasOwn(FLAGS, p.text);
+  while (isFlag()) {
+    const flags: string[] = [];
+    do {
+      if (!isFlag()) p.unexpected('random', 'fully-random', 'persistent');
+      flags.push(p.text);
+      p.next();
+    } while (p.accept(T.COMMA));
+    content.flags = flags.length === 1 ? flags[0]! : flags;
+  }
+}
+
+/** Words that nft reads as parts of the statement, and never as values. */
+const SCOPE = /* @__PURE__ */ new Set(['to', 'addr', 'port', 'prefix', 'random', 'fully-random', 'persistent']);
+/** Words that may stand behind the family. */
+const BEHIND_FAMILY: ReadonlySet<string | undefined> = /* @__PURE__ */ new Set(['to', 'addr', 'prefix', 'interval']);
+
+function readAddressNat(p: Parser, word: string): JsonObject {
+  return p.within(SCOPE, () => {
+    const content: JsonObject = {};
+    if ((p.isWord('ip') || p.isWord('ip6')) && BEHIND_FAMILY.has(p.peek())) {
+      content.family = p.text;
+      p.next();
+      if (p.acceptWord('addr')) {
+        p.expect(T.DOT);
+        p.expectWord('port');
+      }
+    }
+    if (p.acceptWord('prefix')) {
+      content.flags = 'netmap';
+      content.type_flags = 'prefix';
+    } else if (p.acceptWord('interval')) {
+      content.type_flags = 'interval';
+    }
+    if (Object.keys(content).length > 0) p.expectWord('to');
+    else p.acceptWord('to');
+    readTarget(p, content, 'addr');
+    const { flags } = content;
+    readTextFlags(p, content);
+    if (flags === 'netmap' && content.flags !== flags) content.flags = [...[content.flags].flat(), flags] as Json[];
+    return { [word]: content };
+  });
+}
+
+/** Reads an address, a port behind a colon, or both. */
+export function readTarget(p: Parser, content: JsonObject, name: 'addr' | 'port'): void {
+  let { start } = p;
+  if (p.kind !== T.COLON) {
+    content[name] = p.grammar.value(p);
+    p.note(content, name, start);
+    if (name === 'port' || !p.is(T.COLON)) return;
+  }
+  p.next();
+  start = p.start;
+  content.port = p.grammar.value(p);
+  p.note(content, 'port', start);
+}
+
+function readPortText(p: Parser, word: string): JsonObject {
+  return p.within(SCOPE, () => {
+    const content: JsonObject = {};
+    if (p.acceptWord('to')) {
+      if (word === 'masquerade' && p.kind !== T.COLON) p.unexpected('colon');
+      readTarget(p, content, 'port');
+    }
+    readTextFlags(p, content);
+    return { [word]: orNull(content) };
+  });
+}
+
 export const NAT: Construct<NatStatement, Name> = {
   compile: { snat: compile, dnat: compile, masquerade: compile, redirect: compile },
+  fromText: { snat: readAddressNat, dnat: readAddressNat, masquerade: readPortText, redirect: readPortText },
   read: {
     nat: readNat,
     masq: (registers, expression) => readPortNat(registers, 'masquerade', expression),

@@ -5,6 +5,7 @@ import type { Construct } from './construct.ts';
 
 export const NOTRACK: Construct<{ kind: 'notrack' }, 'notrack'> = {
   compile: { notrack: e => emit(e, { notrack: {} }) },
+  fromText: { notrack: () => ({ notrack: null }) },
   read: { notrack: () => ({ kind: 'notrack' }) },
   text: () => 'notrack',
   json: () => ({ notrack: null }),

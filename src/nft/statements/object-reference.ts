@@ -7,7 +7,10 @@ import { OBJECTS, type ObjectName, objectName } from '../data/objects.ts';
 import { type Registers, reference } from '../decompile/registers.ts';
 import { nodeJson } from '../decompile/to-json.ts';
 import { nodeText } from '../decompile/to-text.ts';
+import type { Json, JsonObject } from '../json-object.ts';
 import { mapLookup, registerValue } from '../nodes.ts';
+import type { Parser } from '../parse/parser.ts';
+import { T } from '../parse/tokens.ts';
 import { type Node, refuse, Undecompilable } from '../tree.ts';
 import type { Construct } from './construct.ts';
 import {
@@ -50,6 +53,25 @@ export const objectReference: Compile = (e, json, place, name) => {
   emit(e, { objref: { type, name: textOf(term) } });
 };
 
+/** Reads a name, or a map of names. */
+export function readReference(p: Parser): Json {
+  const { start } = p;
+  const reference = p.grammar.value(p);
+  if (isReference(reference)) return reference;
+  return p.fail('invalid object reference', start);
+}
+
+/** Reads `helper set "name"` behind `ct`. */
+export function readCtObject(p: Parser): JsonObject {
+  const name = `ct ${p.text}`;
+  p.next();
+  p.expectWord('set');
+  const { start } = p;
+  const statement = { [name]: readReference(p) };
+  p.note(statement, name, start);
+  return statement;
+}
+
 export interface ObjectStatement {
   kind: 'object';
   name: ObjectName;
@@ -64,6 +86,12 @@ export const OBJECT: Construct<ObjectStatement, Exclude<ObjectName, 'counter' | 
     'ct helper': objectReference,
     'ct timeout': objectReference,
     'ct expectation': objectReference,
+  },
+  fromText: {
+    tunnel(p, word) {
+      if (p.acceptWord('name')) return { tunnel: readReference(p) };
+      return p.grammar.led(p, word);
+    },
   },
   read: {
     objref(registers, expression) {
@@ -96,6 +124,29 @@ export const OBJECT: Construct<ObjectStatement, Exclude<ObjectName, 'counter' | 
   json: ({ name, reference: to }, options) => ({ [name]: nodeJson(to, options) }),
 };
 
+function readStateful(p: Parser, word: string): JsonObject {
+  const name = word === 'ct' ? 'ct count' : word;
+  const { start } = p;
+  const statement: JsonObject =
+    name !== 'ct count' && p.acceptWord('name') ? { [name]: readReference(p) } : { [name]: stateRow(name).fromText(p) };
+  p.note(statement, name, start);
+  return statement;
+}
+
+/** Reads a statement with a state, if the current word begins one. */
+export function readStateText(p: Parser): JsonObject | undefined {
+  const { text } = p;
+  if (p.kind !== T.WORD) return undefined;
+  if (text === 'ct') {
+    if (p.peek() !== 'count') return undefined;
+    p.next();
+  } else if (!Object.hasOwn(STATES, text) || (text === 'last' && !p.dialect.hasNewerExpressions)) {
+    return undefined;
+  }
+  p.next();
+  return readStateful(p, text);
+}
+
 const compileStateful: Compile = (e, json, place, name) => {
   if (name !== 'last' && isReference(json)) objectReference(e, json, place, name);
   else emit(e, compileState(name, json, place)!);
@@ -114,6 +165,9 @@ export const STATEFUL: Construct<StateStatement, StateName> = {
       const row = stateRow(name);
       return [row.expression, (_: Registers, expression: never) => row.read(expression)];
     }),
+  ),
+  fromText: /* @__PURE__ */ Object.fromEntries(
+    /* @__PURE__ */ names.filter(name => name !== 'ct count').map(name => [name, readStateful]),
   ),
   text: stateText,
   json: stateJson,

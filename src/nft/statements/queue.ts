@@ -5,8 +5,10 @@ import { TYPES } from '../data/datatypes.ts';
 import { words } from '../decompile/kernel-words.ts';
 import { nodeJson } from '../decompile/to-json.ts';
 import { nodeText } from '../decompile/to-text.ts';
-import { defined, flagsJson } from '../json-object.ts';
+import { defined, flagsJson, type Json, type JsonObject, orNull } from '../json-object.ts';
 import { range, value } from '../nodes.ts';
+import type { Parser } from '../parse/parser.ts';
+import { T } from '../parse/tokens.ts';
 import { type Node, Place, refuse } from '../tree.ts';
 import type { Construct } from './construct.ts';
 
@@ -30,6 +32,21 @@ function numberOf(term: Node): number {
   return Number(term.value);
 }
 
+function readTextFlags(p: Parser, flags: Json[]): void {
+  do {
+    const { text } = p;
+    if (p.kind !== T.WORD || !Object.hasOwn(FLAGS, text)) p.unexpected('bypass', 'fanout');
+    p.next();
+    if (!flags.includes(text)) flags.push(text);
+  } while (p.accept(T.COMMA));
+}
+
+function readNumber(p: Parser, content: JsonObject): void {
+  const { start } = p;
+  content.num = p.grammar.value(p);
+  p.note(content, 'num', start);
+}
+
 export const QUEUE: Construct<QueueStatement, 'queue'> = {
   compile: {
     queue(e, json, place) {
@@ -51,6 +68,24 @@ export const QUEUE: Construct<QueueStatement, 'queue'> = {
         return;
       }
       step(e, emitter => emitter.push({ queue: { numberRegister: loaded(emitter, term), ...besides } }));
+    },
+  },
+  fromText: {
+    queue(p) {
+      const content: JsonObject = {};
+      const flags: Json[] = [];
+      if (p.acceptWord('flags')) {
+        readTextFlags(p, flags);
+        p.expectWord('to');
+        readNumber(p, content);
+      } else if (p.acceptWord('to')) {
+        readNumber(p, content);
+      } else {
+        if (p.acceptWord('num')) readNumber(p, content);
+        if (p.isWord('bypass') || p.isWord('fanout')) readTextFlags(p, flags);
+      }
+      if (flags.length > 0) content.flags = flags.length === 1 ? flags[0] : flags;
+      return { queue: orNull(content) };
     },
   },
   read: {

@@ -2,7 +2,7 @@ import { entryOf, fieldsOf, wholeOf } from '../compile/json-fields.ts';
 import type { JsonObject } from '../json-object.ts';
 import { Place } from '../tree.ts';
 import { exactNumber, isInverted, type State, type StateOptions } from './state.ts';
-import { BYTE_UNITS, type ByteUnit, inLargestUnit } from './units.ts';
+import { BYTE_UNITS, type ByteUnit, inLargestUnit, readBytes } from './units.ts';
 
 /* `quota`: ends the rule once so many bytes have passed. */
 
@@ -31,6 +31,15 @@ export const QUOTA: State<QuotaStatement, 'quota'> = {
       entryOf<bigint>(BYTE_UNITS, fields[`${name}_unit`] ?? 'bytes', new Place(place, `${name}_unit`));
     const bytes = bytesOf('val', fields.val);
     return { quota: { bytes, consumed: bytesOf('used', fields.used ?? 0), flags: fields.inv ? ['invert'] : [] } };
+  },
+  fromText(p) {
+    const inv = p.acceptWord('over');
+    if (!inv) p.acceptWord('until');
+    const [val, val_unit] = readBytes(p);
+    const content: JsonObject = { val, val_unit };
+    if (inv) content.inv = true;
+    if (p.acceptWord('used')) [content.used, content.used_unit] = readBytes(p);
+    return content;
   },
   read: ({ bytes = 0n, consumed: used = 0n, flags }) => ({ kind: 'quota', bytes, used, inverted: isInverted(flags) }),
   text: (statement, options) => `quota ${quotaText(statement, options)}`,

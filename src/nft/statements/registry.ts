@@ -14,6 +14,7 @@ import type {
   VerdictExpression,
 } from '../json.ts';
 import type { Json } from '../json-object.ts';
+import type { ReadStatement } from '../parse/parser.ts';
 import { type Node, Place } from '../tree.ts';
 import type { Completion, Construct } from './construct.ts';
 import { DUP } from './dup.ts';
@@ -139,6 +140,11 @@ function readersByExpression(): Map<string, Reader[]> {
       readers.set(name, [...(readers.get(name) ?? []), reader as Reader]);
   return readers;
 }
+
+/** How nft's text begins the statements, by the first words. */
+export const STATEMENT_TEXTS: ReadonlyMap<string, ReadStatement> = /* @__PURE__ */ new Map(
+  /* @__PURE__ */ ALL.flatMap(({ fromText }) => Object.entries(fromText ?? {})),
+);
 
 const rowOf = (kind: FlowStatement['kind']): AnyConstruct =>
   (Object.hasOwn(STATES, kind) ? STATEFUL : CONSTRUCTS[kind as keyof typeof CONSTRUCTS]) as unknown as AnyConstruct;

@@ -9,7 +9,10 @@ import { rejectCodeName } from '../decompile/format-value.ts';
 import { word } from '../decompile/kernel-words.ts';
 import { LINK, NETWORK, numberFor, TRANSPORT } from '../headers.ts';
 import type { AddressFamily } from '../json.ts';
+import type { Json, JsonObject } from '../json-object.ts';
 import { setType, value } from '../nodes.ts';
+import type { Parser } from '../parse/parser.ts';
+import { T } from '../parse/tokens.ts';
 import type { ProtocolContext } from '../protocol-context.ts';
 import { Place, refuse, type Value } from '../tree.ts';
 import { isAddressFamily } from './address.ts';
@@ -50,6 +53,15 @@ export interface RejectStatement {
   verbose: boolean;
 }
 
+/** Reads the name of a code. Some of them are variables. */
+function readCode(p: Parser): Json {
+  if (p.kind === T.DOLLAR) return p.grammar.constant(p);
+  if (!p.isString() && p.kind !== T.QUOTED) p.unexpected('number', 'string', 'type');
+  const { text } = p;
+  p.next();
+  return text;
+}
+
 export const REJECT: Construct<RejectStatement, 'reject'> = {
   compile: {
     reject(e, json, place) {
@@ -58,6 +70,24 @@ export const REJECT: Construct<RejectStatement, 'reject'> = {
       if (family === 'arp') throw refuse(place, 'a rule of another family than arp', family);
       if (fields.type === 'tcp reset') resetConnection(e, place);
       else sendMessage(e, fields, place);
+    },
+  },
+  fromText: {
+    reject(p) {
+      if (!p.acceptWord('with')) return { reject: null };
+      if (p.acceptWord('tcp')) {
+        p.expectWord('reset');
+        return { reject: { type: 'tcp reset' } };
+      }
+      const { text: type } = p;
+      if (p.kind !== T.WORD || !Object.hasOwn(MESSAGES, type)) return p.unexpected('icmp', 'icmpv6', 'tcp', 'icmpx');
+      p.next();
+      p.acceptWord('type');
+      const content: JsonObject = { type };
+      const { start } = p;
+      content.expr = p.is(T.NUMBER) ? p.whole() : readCode(p);
+      p.note(content, 'expr', start);
+      return { reject: content };
     },
   },
   read: {

@@ -20,6 +20,13 @@ export const RESET: Construct<ResetStatement, 'reset'> = {
       emit(e, { exthdr: { type: term.number, op: 'tcp' } });
     },
   },
+  fromText: {
+    reset(p) {
+      p.expectWord('tcp');
+      p.expectWord('option');
+      return { reset: p.grammar.expressions.get('tcp option')!(p, 'tcp') };
+    },
+  },
   read: {
     exthdr: (registers, expression) =>
       expression.register === undefined && expression.sourceRegister === undefined

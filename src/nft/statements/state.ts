@@ -1,6 +1,7 @@
 import type { ContentOf, Expression } from '../../nf_tables/expression.ts';
 import type { Vocabulary } from '../decompile/format-value.ts';
 import type { JsonObject } from '../json-object.ts';
+import type { Parser } from '../parse/parser.ts';
 import { type Place, Undecompilable } from '../tree.ts';
 
 /* The parts of a statement with a state of its own: counter, limit, quota, last and ct count. Elements of sets can have them, too. */
@@ -18,6 +19,8 @@ export interface State<S extends { kind: string }, E extends 'counter' | 'limit'
   compile(json: unknown, place: Place): Expression;
   /** The statement of an expression. */
   read(expression: ContentOf<E>): S;
+  /** Reads nft's text behind the statement's words; the result stands beside the statement's name in JSON. */
+  fromText(p: Parser): JsonObject | null;
   /** nft's text. */
   text(statement: S, options: StateOptions): string;
   /** The value beside the statement's name in nft's JSON. */

@@ -2,10 +2,10 @@ import type { ContentOf } from '../../nf_tables/expression.ts';
 import { fieldsOf, flagNames, numberOf } from '../compile/json-fields.ts';
 import { emit } from '../compile/lower.ts';
 import { words } from '../decompile/kernel-words.ts';
-import { defined, orNull } from '../json-object.ts';
+import { defined, type Json, type JsonObject, orNull } from '../json-object.ts';
 import { Place } from '../tree.ts';
 import type { Construct } from './construct.ts';
-import { isReference, objectReference } from './object-reference.ts';
+import { isReference, objectReference, readReference } from './object-reference.ts';
 
 /* `synproxy`: answers the handshakes of clients in the server's place. */
 
@@ -42,6 +42,23 @@ export function readSynproxy({ maximumSegmentSize = 0, windowScale = 0, flags }:
 }
 
 export const SYNPROXY: Construct<SynproxyStatement, 'synproxy'> = {
+  fromText: {
+    synproxy(p) {
+      if (p.acceptWord('name')) return { synproxy: readReference(p) };
+      const content: JsonObject = {};
+      const flags: Json[] = [];
+      for (;;) {
+        if (p.acceptWord('mss')) content.mss = p.whole();
+        else if (p.acceptWord('wscale')) content.wscale = p.whole();
+        else if (p.isWord('timestamp') || p.isWord('sack-perm')) {
+          flags.push(p.text);
+          p.next();
+        } else break;
+      }
+      if (flags.length > 0) content.flags = flags;
+      return { synproxy: orNull(content) };
+    },
+  },
   compile: {
     synproxy(e, json, place, name) {
       if (isReference(json)) {

@@ -7,10 +7,11 @@ import { nodeJson } from '../decompile/to-json.ts';
 import { nodeText } from '../decompile/to-text.ts';
 import { TRANSPORT } from '../headers.ts';
 import type { AddressFamily } from '../json.ts';
-import { defined } from '../json-object.ts';
+import { defined, type JsonObject } from '../json-object.ts';
 import { type Node, Place, refuse } from '../tree.ts';
 import { addressType, bracketedAddress, isAddressFamily, natFamily, readAddress, readPorts } from './address.ts';
 import type { Construct } from './construct.ts';
+import { readTarget } from './nat.ts';
 
 /* `tproxy`: gives the packet to a local socket, and rewrites nothing. */
 
@@ -61,6 +62,20 @@ export const TPROXY: Construct<TproxyStatement, 'tproxy'> = {
           },
         });
       });
+    },
+  },
+  fromText: {
+    tproxy(p, word) {
+      const content: JsonObject = {};
+      if (p.isWord('ip') || p.isWord('ip6')) {
+        content.family = p.text;
+        p.next();
+        p.expectWord('to');
+      } else {
+        p.expectWord('to', 'ip', 'ip6');
+      }
+      readTarget(p, content, 'addr');
+      return { [word]: content };
     },
   },
   read: {

@@ -1,3 +1,4 @@
+import type { Parser } from '../parse/parser.ts';
 import { Undecompilable } from '../tree.ts';
 
 /* The units of limits and quotas, by nft's words. */
@@ -23,4 +24,19 @@ export function inLargestUnit(bytes: bigint): { amount: bigint; unit: ByteUnit }
 export function timeUnitOf(seconds: bigint): TimeUnit {
   for (const unit of Object.keys(TIME_UNITS) as TimeUnit[]) if (TIME_UNITS[unit] === seconds) return unit;
   throw new Undecompilable(`a limit per ${seconds} seconds`);
+}
+
+/** A word of text as a unit of bytes. nft takes all words that begin like one. */
+export function byteUnit(word: string): ByteUnit | undefined {
+  for (const unit of Object.keys(BYTE_UNITS) as ByteUnit[]) if (word.startsWith(unit)) return unit;
+  return undefined;
+}
+
+/** Reads an amount and its unit: `25 mbytes`. */
+export function readBytes(p: Parser): [amount: number | bigint, unit: ByteUnit] {
+  const amount = p.number();
+  const { start, text } = p;
+  if (!p.isString() && !p.isWord('bytes')) p.unexpected('string', 'bytes');
+  p.next();
+  return [amount, byteUnit(text) ?? p.fail('Wrong rate format', start)];
 }

@@ -3,6 +3,9 @@ import { parseVerdict } from '../compile/parse.ts';
 import { verdictOf } from '../decompile/sets.ts';
 import { nodeJson } from '../decompile/to-json.ts';
 import { nodeText, type TextOptions } from '../decompile/to-text.ts';
+import type { JsonObject } from '../json-object.ts';
+import type { Parser } from '../parse/parser.ts';
+import { T } from '../parse/tokens.ts';
 import { Undecompilable, type Verdict } from '../tree.ts';
 import type { Construct } from './construct.ts';
 
@@ -24,8 +27,27 @@ function nestedText({ node }: VerdictStatement, options: Pick<TextOptions, 'nest
   return rules === undefined ? undefined : `${node.verdict} {\n${rules}\t\t}`;
 }
 
+const readPlain = (_: Parser, word: string): JsonObject => ({ [word]: null });
+
+/** Reads the name of a chain, or the rules of one without a name. */
+function readJump(p: Parser, word: string): JsonObject {
+  if (p.kind === T.LBRACE) return { [word]: { rules: p.grammar.rules(p) } };
+  const { start } = p;
+  const content: JsonObject = { target: p.grammar.chain(p) };
+  p.note(content, 'target', start);
+  return { [word]: content };
+}
+
 export const VERDICT: Construct<VerdictStatement, 'accept' | 'drop' | 'continue' | 'return' | 'jump' | 'goto'> = {
   compile: { accept: compile, drop: compile, continue: compile, return: compile, jump: compile, goto: compile },
+  fromText: {
+    accept: readPlain,
+    drop: readPlain,
+    continue: readPlain,
+    return: readPlain,
+    jump: readJump,
+    goto: readJump,
+  },
   read: {
     immediate(_, { register, data }) {
       if (register !== 0) return undefined;

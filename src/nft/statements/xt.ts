@@ -13,6 +13,14 @@ const WATCHERS = ['log', 'nflog'];
 
 export const XT: Construct<XtStatement> = {
   compile: {},
+  fromText: {
+    xt(p) {
+      const { start } = p;
+      p.string();
+      p.string();
+      return p.fail('unsupported xtables compat expression, use iptables-nft with this ruleset', start);
+    },
+  },
   read: {
     match: (_, { name }) => ({ kind: 'xt', type: 'match', name }),
     target: ({ family }, { name }) => ({
