@@ -7,6 +7,7 @@ import { iptables } from './iptables.ts';
 import { ipvsadm } from './ipvsadm.ts';
 import { kernel } from './kernel.ts';
 import { load } from './load.ts';
+import { printParse } from './print-parse.ts';
 import { readings } from './readings.ts';
 import { reconcile } from './reconcile.ts';
 import { text } from './text.ts';
@@ -18,6 +19,7 @@ const WAYS: Readonly<Record<string, () => Outcome[] | Promise<Outcome[]>>> = {
   readings,
   compile,
   parse,
+  'print-parse': printParse,
   decompile,
   text,
   documents,
@@ -27,7 +29,7 @@ const WAYS: Readonly<Record<string, () => Outcome[] | Promise<Outcome[]>>> = {
   iptables,
 };
 
-const SHOWN = Number(process.env.SHOWN ?? 10);
+const SHOWN = 10;
 
 /** The ways that are named, or all. */
 async function main(named: readonly string[]): Promise<number> {
