@@ -11,7 +11,7 @@ import { withReadableTypeof } from '../../nft/typeof.ts';
 import { setKey } from '../ranges/ranged-sets.ts';
 import type { EncodeContext } from './encode-context.ts';
 import type { Fields, RuleSet, Verb } from './new-objects.ts';
-import { required } from './operations.ts';
+import { required } from './object-operations.ts';
 import { writeWireElements } from './wire-elements.ts';
 
 const FAMILY: Path = ['family'];

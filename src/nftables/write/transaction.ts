@@ -24,7 +24,8 @@ import type {
   ReplacedRule,
   Verb,
 } from './new-objects.ts';
-import { DESTROYS, KINDS, RULE_VERBS } from './operations.ts';
+import { DESTROYS, RULE_VERBS } from './object-operations.ts';
+import { KINDS } from './operations.ts';
 import { writeRule } from './rule-writer.ts';
 
 /** One operation of a transaction, as the caller gave it. */
