@@ -199,8 +199,6 @@ export const OBJECTS = {
   ) as Record<keyof typeof OBJECT_KINDS, Kind<ObjectContext>>),
 } as const satisfies Record<string, Kind<ObjectContext>>;
 
-export const RULE_VERBS: readonly Verb[] = ['add', 'insert', 'replace', 'delete', 'destroy'];
-
 /** The messages by which NFT_MSG_DESTROY* are known: Linux 6.3. */
 export const DESTROYS: ReadonlySet<MessageName> = new Set<MessageName>([
   'destroytable',

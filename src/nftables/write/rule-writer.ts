@@ -14,6 +14,9 @@ import type { Fields, RuleSet, Verb } from './new-objects.ts';
 import { required } from './object-operations.ts';
 import { writeWireElements } from './wire-elements.ts';
 
+/** What can be done with rules. */
+export const RULE_VERBS: readonly Verb[] = ['add', 'insert', 'replace', 'delete', 'destroy'];
+
 const FAMILY: Path = ['family'];
 const APPENDED = NLM_F_CREATE | NLM_F_APPEND;
 const TABLE = MESSAGES.newrule.table as AttributeTable<unknown>;

@@ -1,40 +1,25 @@
-import { type Path, typeError, within } from '../../errors.ts';
-import { inspected, PRINTED } from '../../inspect.ts';
-import { NLM_F_ACK } from '../../linux/netlink.ts';
-import { NFNL_SUBSYS_NFTABLES } from '../../linux/nfnetlink.ts';
-import { clearFlags, writeBatchBegin, writeBatchEnd } from '../../netlink/index.ts';
 import type { Chain } from '../../nf_tables/chain.ts';
 import type { NftSet } from '../../nf_tables/set.ts';
-import type { SourceMap } from '../../nft/compile/compile.ts';
 import type { ElementValue } from '../../nft/element-values.ts';
 import type { Rule } from '../../nft/rule.ts';
 import type { RangeList } from '../ranges/range-lists.ts';
 import { RangedSets } from '../ranges/ranged-sets.ts';
 import { EncodeContext, type Resolved } from './encode-context.ts';
-import { type EncodedMessage, EncodedTransaction, FIRST_SEQUENCE, MessageList, type Unresolved } from './encoded.ts';
+import { type EncodedMessage, MessageList } from './encoded.ts';
 import type {
   ChainRename,
   CreatedObject,
-  Fields,
   FlushReference,
   NewMap,
   NewObject,
-  ObjectKind,
   ObjectReference,
   ReplacedRule,
-  Verb,
 } from './new-objects.ts';
-import { DESTROYS, RULE_VERBS } from './object-operations.ts';
+import { OperationList, type TransactionOperation } from './operation-list.ts';
 import { KINDS } from './operations.ts';
-import { writeRule } from './rule-writer.ts';
+import { RULE_VERBS, writeRule } from './rule-writer.ts';
 
-/** One operation of a transaction, as the caller gave it. */
-export interface TransactionOperation {
-  readonly verb: Verb;
-  readonly kind: ObjectKind;
-  /** `{ rule: { ... } }` */
-  readonly subject: object;
-}
+export type { TransactionOperation } from './operation-list.ts';
 
 /**
  * A set without a name, by the number that it has within its transaction. Spread it into the expression that uses it:
@@ -74,43 +59,9 @@ const ANONYMOUS_MAP = '__map%d';
  *   .add({ rule: { family: 'inet', table: 'web', chain: 'input', statements: [tcp.dport.eq(22), accept()] } });
  * await nft.commit(tx);
  */
-export class Transaction {
-  readonly #subjects: object[] = [];
-  /** Undefined where the subject is an operation already. */
-  readonly #verbs: (Verb | undefined)[] = [];
-  /** Made of those two, when they are first asked for. */
-  #operations: TransactionOperation[] = [];
-  #list = new MessageList(1024);
-  /** By operation. */
-  readonly #origins: (SourceMap | undefined)[] = [];
-  readonly #unresolved: Unresolved[] = [];
-  #destroys = false;
-  #lastOrigin: SourceMap | undefined;
-  #encoded: EncodedTransaction | undefined;
-  readonly #context = new EncodeContext(this.#list);
-
+export class Transaction extends OperationList<EncodeContext> {
   constructor() {
-    writeBatchBegin(this.#list.writer, NFNL_SUBSYS_NFTABLES, FIRST_SEQUENCE - 1);
-  }
-
-  get operations(): readonly TransactionOperation[] {
-    const made = this.#operations;
-    for (let i = made.length; i < this.length; i++) {
-      const subject = this.#subjects[i]!;
-      const verb = this.#verbs[i];
-      if (verb === undefined) made.push(subject as TransactionOperation);
-      else made.push({ verb, kind: Object.keys(subject)[0] as ObjectKind, subject });
-    }
-    return made;
-  }
-
-  get length(): number {
-    return this.#subjects.length;
-  }
-
-  /** Something is to be destroyed, which may be in a table that is not there. @internal */
-  get destroys(): boolean {
-    return this.#destroys;
+    super(ALL_KINDS, list => new EncodeContext(list));
   }
 
   /**
@@ -121,7 +72,7 @@ export class Transaction {
    * tx.add({ set: { family: 'inet', table: 'web', name: 'blocked', key: 'ipv4_addr' } });
    */
   add(object: NewObject): this {
-    return this.#push('add', object);
+    return this.push('add', object);
   }
   /**
    * Makes an object that must not be there yet (EEXIST).
@@ -130,7 +81,7 @@ export class Transaction {
    * tx.create({ table: { family: 'inet', name: 'web' } });
    */
   create(object: CreatedObject): this {
-    return this.#push('create', object);
+    return this.push('create', object);
   }
   /**
    * Puts a rule at the beginning of its chain, or before `position` or `index`.
@@ -139,7 +90,7 @@ export class Transaction {
    * tx.insert({ rule: { family: 'inet', table: 'web', chain: 'input', statements: [drop()] } });
    */
   insert(object: { rule: Rule }): this {
-    return this.#push('insert', object);
+    return this.push('insert', object);
   }
   /**
    * Puts a rule in the place of the one with its `handle`, or at its `index`.
@@ -148,7 +99,7 @@ export class Transaction {
    * tx.replace({ rule: { family: 'inet', table: 'web', chain: 'input', handle: 4n, statements: [accept()] } });
    */
   replace(object: { rule: ReplacedRule }): this {
-    return this.#push('replace', object);
+    return this.push('replace', object);
   }
   /**
    * Removes what must be there (ENOENT). A table goes with all that is in it.
@@ -158,7 +109,7 @@ export class Transaction {
    * tx.delete({ rule: { family: 'inet', table: 'web', chain: 'input', handle: 4n } });
    */
   delete(object: ObjectReference): this {
-    return this.#push('delete', object);
+    return this.push('delete', object);
   }
   /**
    * Makes sure that an object is not there; the table that it would be in need not be there either.
@@ -168,7 +119,7 @@ export class Transaction {
    * tx.destroy({ table: { family: 'inet', name: 'web' } });
    */
   destroy(object: ObjectReference): this {
-    return this.#push('destroy', object);
+    return this.push('destroy', object);
   }
   /**
    * Removes all rules of a table or chain, all elements of a set or map, or all tables of a namespace.
@@ -177,7 +128,7 @@ export class Transaction {
    * tx.flush({ chain: { family: 'inet', table: 'web', name: 'input' } });
    */
   flush(object: FlushReference): this {
-    return this.#push('flush', object);
+    return this.push('flush', object);
   }
   /**
    * Gives a chain another name.
@@ -186,7 +137,7 @@ export class Transaction {
    * tx.rename({ chain: { family: 'inet', table: 'web', name: 'input', newName: 'in' } });
    */
   rename(object: { chain: ChainRename }): this {
-    return this.#push('rename', object);
+    return this.push('rename', object);
   }
 
   /**
@@ -217,11 +168,11 @@ export class Transaction {
 
   #anonymous(kind: 'set' | 'map', given: object, name: string, elements: ElementValue[]): SetReference {
     const { flags = [] } = given as NewMap;
-    const setId = this.#context.nextId();
+    const setId = this.context.nextId();
     // Sets without a name are constant, except those that packets add to.
     const fixed = flags.includes('dynamic') ? [] : ['constant'];
     const set = { ...given, name, id: setId, flags: ['anonymous', ...fixed, ...flags], elements };
-    this.#push('add', { [kind]: set });
+    this.push('add', { [kind]: set });
     return { set: name, setId };
   }
 
@@ -235,47 +186,9 @@ export class Transaction {
    * tx.add({ rule: { ...place, ...reference, statements: [accept()] } });
    */
   anonymousChain(chain: Pick<Chain, 'family' | 'table'>): ChainReference {
-    const chainId = this.#context.nextId();
-    this.#push('add', { chain: { ...chain, id: chainId, flags: ['binding'] } });
+    const chainId = this.context.nextId();
+    this.push('add', { chain: { ...chain, id: chainId, flags: ['binding'] } });
     return { chainId };
-  }
-
-  /** As it was written: `Transaction [ { add: { table: ... } }, ... ]`. */
-  [PRINTED](_depth: number, options: { depth?: number | null }): string {
-    const written = this.operations.map(({ verb, subject }) => ({ [verb]: subject }));
-    // Two levels are the verb's and the kind's.
-    return inspected(this, written, { ...options, depth: (options.depth ?? 2) + 2 });
-  }
-
-  #push(verb: Verb, subject: object): this {
-    let kind: ObjectKind | undefined;
-    let kinds = 0;
-    for (const key in subject) {
-      kind = key as ObjectKind;
-      kinds++;
-    }
-    if (kinds !== 1 || kind === undefined || !takes(verb, kind)) throw noKind(verb, subject);
-    if (this.#encoded !== undefined) this.#reopen();
-    const list = this.#list;
-    list.nextChunk();
-    const { length } = list.writer;
-    const { length: written } = list;
-    const context = this.#context;
-    context.begin(this.length);
-    let origin: SourceMap | undefined;
-    try {
-      origin = write(verb, kind, subject, context);
-    } catch (error) {
-      list.truncate(written, length);
-      context.rollBack();
-      throw within(error, [kind]);
-    }
-    if (context.needsMore) this.#unresolved.push({ at: list.size, operation: this.length });
-    if (origin !== undefined) this.#origins[this.length] = this.#sharedOrigin(origin);
-    if (verb === 'destroy') this.#destroys = true;
-    this.#subjects.push(subject);
-    this.#verbs.push(verb);
-    return this;
   }
 
   /** Adds an operation whose one message was encoded before; `template` writes what varies into the copy. @internal */
@@ -286,9 +199,7 @@ export class Transaction {
     template: TemplateValues,
     values: Readonly<Record<string, unknown>>,
   ): this {
-    if (this.#encoded !== undefined) this.#reopen();
-    const list = this.#list;
-    list.nextChunk();
+    const list = this.open();
     const { writer } = list;
     const { length } = writer;
     writer.raw(message);
@@ -299,105 +210,35 @@ export class Transaction {
       throw error;
     }
     list.appended(length, name, family, this.length, translate);
-    this.#subjects.push(operation);
-    this.#verbs.push(undefined);
-    return this;
-  }
-
-  /** The encoded bytes may be on their way to the kernel: they stay as they are, and the transaction goes on in a copy. */
-  #reopen(): void {
-    const { bytes, end, last } = this.#encoded!;
-    this.#encoded = undefined;
-    this.#list = this.#list.copy(bytes, end);
-    this.#context.list = this.#list;
-    if (last !== undefined) clearFlags(this.#list.writer, last.start, NLM_F_ACK);
-  }
-
-  /** Rules made in a loop have the same origin, and there may be many: they share one. */
-  #sharedOrigin(origin: SourceMap): SourceMap {
-    const last = this.#lastOrigin;
-    if (last?.length === origin.length) {
-      let i = 0;
-      while (i < last.length && last[i] === origin[i]) i++;
-      if (i === last.length) return last;
-    }
-    this.#lastOrigin = origin;
-    return origin;
-  }
-
-  /** The transaction's bytes, made by the first call and shared by all commits. @internal */
-  encode(): EncodedTransaction {
-    if (this.#encoded !== undefined) return this.#encoded;
-    const list = this.#list;
-    const { writer, size: end } = list;
-    const { length } = writer;
-    writeBatchEnd(writer, NFNL_SUBSYS_NFTABLES, FIRST_SEQUENCE + list.length);
-    const { chunks } = list;
-    writer.length = length;
-    const destroys: EncodedMessage[] = [];
-    for (let i = 0; this.#destroys && i < list.length; i++) {
-      const message = list.at(i)!;
-      if (DESTROYS.has(message.name)) destroys.push(message);
-    }
-    const last = list.at(list.length - 1);
-    const contents = { end, messages: list, origins: this.#origins, unresolved: [...this.#unresolved], last, destroys };
-    this.#encoded = new EncodedTransaction(chunks, contents);
-    return this.#encoded;
+    return this.appended(operation);
   }
 
   /** Whether a set with this name is made here. @internal */
   makesSet(key: string): boolean {
-    return this.#context.sets.has(key);
+    return this.context.sets.has(key);
   }
 
   /** Its sets with ranges. @internal */
   get ranged(): RangedSets {
-    return this.#context.ranged;
+    return this.context.ranged;
   }
 
   /** The elements of an operation that could not be read before its set was known. @internal */
   rangesOf(operation: number, resolved: Resolved): RangeList | undefined {
-    const { verb, kind, subject } = this.operations[operation]!;
     const ranged = new RangedSets();
-    const list = new MessageList(1024);
-    try {
-      write(verb, kind, subject, this.#context.at(operation, list, resolved, ranged));
-    } catch (error) {
-      throw within(error, [operation, kind]);
-    }
+    this.rewrite(operation, this.context.at(operation, new MessageList(1024), resolved, ranged));
     return ranged.lists.get(operation)?.list;
   }
 
   /** A set that is made here. @internal */
   setMade(key: string): NftSet | undefined {
-    return this.#context.sets.get(key);
+    return this.context.sets.get(key);
   }
 
   /** Encodes an operation that was unresolved. @internal */
   encodeResolved(operation: number, resolved: Resolved, list: MessageList): void {
-    const { verb, kind, subject } = this.operations[operation]!;
-    try {
-      write(verb, kind, subject, this.#context.at(operation, list, resolved));
-    } catch (error) {
-      throw within(error, [operation, kind]);
-    }
+    this.rewrite(operation, this.context.at(operation, list, resolved));
   }
 }
 
-function write(verb: Verb, kind: ObjectKind, subject: object, to: EncodeContext): SourceMap | undefined {
-  const object = (subject as Record<string, unknown>)[kind];
-  if (typeof object !== 'object' || object === null) throw typeError([], 'an object', object);
-  if (kind === 'rule') return writeRule(verb, object as Fields, to);
-  KINDS[kind].write(verb, object as Fields, to);
-  return undefined;
-}
-
-function takes(verb: Verb, kind: ObjectKind): boolean {
-  if (kind === 'rule') return RULE_VERBS.includes(verb);
-  return Object.hasOwn(KINDS, kind) && KINDS[kind].verbs.includes(verb);
-}
-
-function noKind(verb: Verb, subject: object): Error {
-  const kinds = ['rule', ...Object.keys(KINDS)].filter(kind => takes(verb, kind as ObjectKind));
-  return typeError([] as Path, `an object with one key, ${kinds.join(' or ')}, for ${verb}`, subject);
-}
+const ALL_KINDS = { rule: { verbs: RULE_VERBS, write: writeRule }, ...KINDS };
