@@ -104,12 +104,19 @@ export interface RequestInfo {
  * @param ack the kernel's answer
  * @param operation the operation under way: 'ipvs.addService'
  * @param request the bytes of the message, in which the kernel's offset points
+ * @param hint the usual cause of an errno, where the request has no hint of its own
  * @example
  * const refuse = (message: Message) => {
  *   throw ackError({ syscall: 'IPVS_CMD_NEW_SERVICE' }, readAck(message), 'ipvs.addService');
  * };
  */
-export function ackError(call: RequestInfo, ack: Ack, operation: string, request?: Uint8Array): NetlinkError {
+export function ackError(
+  call: RequestInfo,
+  ack: Ack,
+  operation: string,
+  request?: Uint8Array,
+  hint?: RequestInfo['hint'],
+): NetlinkError {
   let path: Path = [];
   if (request !== undefined && call.locate !== undefined) {
     const source = sourceOf(request);
@@ -125,7 +132,7 @@ export function ackError(call: RequestInfo, ack: Ack, operation: string, request
     subject: call.subject,
     path,
     kernelMessage: ack.text,
-    hint: call.hint?.(plain.code, path),
+    hint: call.hint === undefined ? hint?.(plain.code, path) : call.hint(plain.code, path),
     request: request?.slice(),
   });
 }

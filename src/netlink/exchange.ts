@@ -46,14 +46,22 @@ export class Exchange implements Requester {
   /** The next request keeps the kernel busy, however short it is: it is sent off this thread. */
   heavy = false;
   readonly #datagrams = new Datagrams(this);
+  readonly #hint: RequestInfo['hint'];
   /** Made by the first request that is written here: handles that only send what others have encoded need none. */
   #writer: Writer | undefined;
   #sequence = 0;
 
-  constructor(transport: Transport, subsystem: string, observer = new Observer()) {
+  /**
+   * @param transport the socket; the exchange owns it
+   * @param subsystem its name in operations and traces: 'ipvs'
+   * @param observer the logger
+   * @param hint the usual cause of an errno, for requests that have no hint of their own
+   */
+  constructor(transport: Transport, subsystem: string, observer = new Observer(), hint?: RequestInfo['hint']) {
     this.transport = transport;
     this.subsystem = subsystem;
     this.observer = observer;
+    this.#hint = hint;
     this.lifetime = new Lifetime(transport, subsystem);
   }
 
@@ -73,7 +81,7 @@ export class Exchange implements Requester {
     try {
       const ack = this.#datagrams.readUntil(sequence, sequence, visit);
       this.#datagrams.unread = false;
-      if (ack.errno !== 0) throw ackError(call, ack, this.operation, writer.copy());
+      if (ack.errno !== 0) throw this.#refusal(call, ack, writer);
     } catch (error) {
       this.#datagrams.settle(error);
       throw error;
@@ -171,7 +179,7 @@ export class Exchange implements Requester {
         if (message.type === NLMSG_ERROR || message.type === NLMSG_DONE) {
           datagrams.unread = false;
           const ack = readAck(message);
-          if (ack.errno !== 0) throw ackError(call, ack, this.operation, writer.copy());
+          if (ack.errno !== 0) throw this.#refusal(call, ack, writer);
           return disturbed ? undefined : items;
         }
         const item = read(message);
@@ -329,6 +337,10 @@ export class Exchange implements Requester {
    */
   send(bytes: Uint8Array, length: number, messages: number, replies = messages): Operation<void> {
     return this.#datagrams.send(bytes, length, messages, replies);
+  }
+
+  #refusal(call: Call, ack: Ack, writer: Writer): NetlinkError {
+    return ackError(call, ack, this.operation, writer.copy(), this.#hint);
   }
 
   #begin(): Writer {

@@ -17,6 +17,7 @@ import type { RulesetOptions } from './read/ruleset.ts';
 import { checkMonitorOptions, MONITOR_BUFFER_BYTES, Monitor, type MonitorOptions } from './watch/monitor.ts';
 import { checkTraceOptions, Trace, type TraceOptions } from './watch/tracing.ts';
 import type { CommitOptions, CommitResult } from './write/commit.ts';
+import { hintFor } from './write/hints.ts';
 import type { Transaction } from './write/transaction.ts';
 
 /*
@@ -166,5 +167,5 @@ export class Nftables extends syncAndAsync(NftablesOperations) {
 export function openExchange(options: NftablesOptions): Exchange {
   checkObject(options, [], ['netns', 'logger']);
   const socket = new NetlinkSocket({ netns: netnsOf(options), protocol: NETLINK_NETFILTER });
-  return new Exchange(socket, 'nftables', new Observer(options.logger));
+  return new Exchange(socket, 'nftables', new Observer(options.logger), (code, path) => hintFor({ code, path }));
 }

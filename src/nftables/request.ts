@@ -1,10 +1,8 @@
 import { type AttributeTable, NO_CONTEXT } from '../codec/index.ts';
-import type { Path } from '../errors.ts';
 import { type Exchange, locateIn, nfgenmsg, type Operation, writeHeader } from '../netlink/index.ts';
 import { generationTable } from '../nf_tables/generation.ts';
 import { MESSAGES, type MessageName, readObject } from '../nf_tables/message.ts';
 import type { NftSet } from '../nf_tables/set.ts';
-import { hintFor } from './write/hints.ts';
 
 /** A request for one object, or for a list of them. */
 export function requestFor(name: MessageName, family: number, object: Record<string, unknown>) {
@@ -14,7 +12,6 @@ export function requestFor(name: MessageName, family: number, object: Record<str
     syscall: kernelName,
     subject: object,
     locate: locateIn(table, nfgenmsg.size, { family }),
-    hint: (code: string, path: Path) => hintFor({ code, path }),
     write: (writer: Parameters<typeof writeHeader>[0]) => {
       writeHeader(writer, family, 0);
       (table as AttributeTable<unknown>).write(writer, object, { family });

@@ -12,6 +12,7 @@ import {
 } from '../../netlink/index.ts';
 import type { MessageName } from '../../nf_tables/message.ts';
 import { requestFor } from '../request.ts';
+import { hintFor } from '../write/hints.ts';
 
 /** One request of several. */
 export interface Question {
@@ -75,6 +76,7 @@ export class Inquiry {
           verdict,
           exchange.operation,
           bytes.slice(),
+          (code, path) => hintFor({ code, path }),
         );
       return index === last;
     });

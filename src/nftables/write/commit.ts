@@ -1,7 +1,6 @@
 import { checkInteger, checkObject, NO_CONTEXT } from '../../codec/index.ts';
 import { NetlinkError, rangeError, StateError, typeError, UnsupportedError } from '../../errors.ts';
-import { NLMSG_ERROR } from '../../linux/netlink.ts';
-import { type Exchange, type Message, nfgenmsg, type Operation, readAck } from '../../netlink/index.ts';
+import { type Exchange, type Message, nfgenmsg, type Operation } from '../../netlink/index.ts';
 import { Disturbed, isMoved, retry } from '../../netlink/retry.ts';
 import { familyNumber } from '../../nf_tables/family.ts';
 import { generationTable } from '../../nf_tables/generation.ts';
@@ -10,16 +9,10 @@ import type { Features } from '../features.ts';
 import { completed, handleIn } from '../read/lookup.ts';
 import type { Knowledge } from '../read/set-reader.ts';
 import { readGeneration, requestFor } from '../request.ts';
-import {
-  type EncodedMessage,
-  type EncodedTransaction,
-  FIRST_SEQUENCE,
-  messageOf,
-  partsOf,
-  without,
-} from './encoded.ts';
+import { carryOut, type Echoes } from './carry-out.ts';
+import { type EncodedMessage, type EncodedTransaction, messageOf, without } from './encoded.ts';
 import { type Fields, OBJECT_KINDS, type ObjectKind } from './new-objects.ts';
-import { type Refused, refusedError } from './refused.ts';
+import { refusedError } from './refused.ts';
 import { Transaction } from './transaction.ts';
 
 /** Operations that have nothing to do. */
@@ -117,10 +110,6 @@ export interface CommitResult {
   handles: (bigint | undefined)[];
 }
 
-/** A reply has the length of its message and of the fields that the kernel adds. The kernel charges it by pages. */
-const ECHO_CHARGE = 3;
-const KIBIBYTE = 1024;
-
 /** Carries out a transaction: see NftablesOperations.commit. */
 export function* commit(
   exchange: Exchange,
@@ -194,43 +183,10 @@ function* send(
   encoded: EncodedTransaction,
   { generation, dryRun, echo }: Options,
 ): Operation<CommitResult | undefined> {
-  const { messages } = encoded;
-  const end = FIRST_SEQUENCE + messages.length;
-  const first = messages.at(0)?.start;
-  const parts = partsOf(encoded, {
-    generation,
-    dryRun,
-    // The kernel tells the generation where the first message of the batch asks for its echo.
-    echo: echo ? message => message.start === first || hasHandle(transaction, message) : undefined,
-    acknowledgeLast: dryRun === true || features.acknowledgesEnd !== true || messages.length === 0,
-  });
-  const refused: Refused[] = [];
   const echoed = echo ? new Echo(transaction, encoded) : undefined;
-  let acknowledged = false;
-  let ended = false;
-  const visit = (message: Message): boolean => {
-    if (message.type !== NLMSG_ERROR) {
-      echoed?.read(message);
-      return false;
-    }
-    const ack = readAck(message);
-    if (ack.errno !== 0) refused.push({ sequence: message.sequence, ack });
-    else acknowledged = true;
-    ended = message.sequence === end && ack.errno === 0;
-    return ended;
-  };
-  let replies = messages.length + 2;
-  if (echo) replies += Math.ceil((ECHO_CHARGE * encoded.length) / KIBIBYTE);
-  const received = yield* exchange.transact(parts, messages.length + 2, visit, replies);
+  const { refused, lost } = yield* carryOut(exchange, features, encoded, { generation, dryRun, echo: echoed });
   if (refused.length > 0) throw yield* refusedError(exchange, transaction, encoded, refused, { dryRun });
-  // Errors come before all other replies: where replies are missing and none of the others is an error, nothing has failed.
-  if (received === 'lost' && echoed?.begun !== true)
-    throw new StateError('ERR_REPLIES_LOST', 'the answers of the kernel were lost: read the ruleset to know its state');
-  if (received !== 'lost') {
-    if (!acknowledged) throw new StateError('ERR_NO_REPLY', 'the kernel did not acknowledge the transaction');
-    if (dryRun !== true) features.acknowledgesEnd ??= ended;
-  }
-  return echoed === undefined ? undefined : yield* echoed.result(exchange, received === 'lost');
+  return echoed === undefined ? undefined : yield* echoed.result(exchange, lost);
 }
 
 const MADE: Partial<Record<ObjectKind, MessageName>> = {
@@ -252,7 +208,7 @@ function hasHandle({ operations }: Transaction, { operation, name }: EncodedMess
 }
 
 /** Collects the objects that the kernel sends back after a commit. */
-class Echo {
+class Echo implements Echoes {
   readonly #transaction: Transaction;
   readonly #encoded: EncodedTransaction;
   readonly #handles: (bigint | undefined)[];
@@ -264,6 +220,10 @@ class Echo {
     this.#transaction = transaction;
     this.#encoded = encoded;
     this.#handles = new Array<bigint | undefined>(transaction.length).fill(undefined);
+  }
+
+  wants(message: EncodedMessage): boolean {
+    return hasHandle(this.#transaction, message);
   }
 
   read(message: Message): void {

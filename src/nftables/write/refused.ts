@@ -1,34 +1,16 @@
-import {
-  atIndex,
-  BatchError,
-  type BatchFailure,
-  describeErrno,
-  NetlinkError,
-  type Path,
-  UnsupportedError,
-} from '../../errors.ts';
+import { BatchError, type BatchFailure, describeErrno, UnsupportedError } from '../../errors.ts';
 import { NLMSG_ERROR } from '../../linux/netlink.ts';
 import { type Ack, ackError, type Exchange, type Operation, readAck } from '../../netlink/index.ts';
 import type { Family } from '../../nf_tables/family.ts';
-import { decodeMessage, MESSAGES } from '../../nf_tables/message.ts';
+import { decodeMessage } from '../../nf_tables/message.ts';
 import { VERDICT_DATA_TYPE } from '../../nft/data/datatypes.ts';
 import { dumpElements, list } from '../read/listing.ts';
-import { type EncodedMessage, type EncodedTransaction, FIRST_SEQUENCE, messageOf, partsOf, pathOf } from './encoded.ts';
+import { type EncodedMessage, type EncodedTransaction, FIRST_SEQUENCE, messageOf, partsOf } from './encoded.ts';
+import { type Blamed, failureOf as failure, type Refused } from './failure.ts';
 import { hintFor } from './hints.ts';
 import { Jumps } from './jumps.ts';
 import type { Fields } from './new-objects.ts';
 import type { Transaction } from './transaction.ts';
-
-/** The kernel's word on one message of a transaction. */
-export interface Refused {
-  readonly sequence: number;
-  readonly ack: Ack;
-}
-
-/** A refused message with the operation that it belongs to. */
-interface Blamed extends Refused {
-  readonly message: EncodedMessage;
-}
 
 /** Errors that may be about the complete transaction, and not about one of its messages: see `isOfCommit`. */
 const OF_COMMIT: ReadonlySet<string> = new Set(['EINVAL', 'ENOMEM', 'EOPNOTSUPP', 'ENOSPC']);
@@ -73,25 +55,10 @@ export function* refusedError(
 function failureOf(
   transaction: Transaction,
   encoded: EncodedTransaction,
-  { message, ack }: Pick<Blamed, 'message' | 'ack'>,
+  blamed: Pick<Blamed, 'message' | 'ack'>,
   hint: string | undefined,
 ): BatchFailure {
-  const { verb, kind, subject } = transaction.operations[message.operation]!;
-  const inner = ack.offset === undefined ? [] : pathOf(encoded, message, ack.offset);
-  const path: Path = [kind, ...inner];
-  const { code } = describeErrno(ack.errno);
-  const object = (subject as Record<string, Fields>)[kind]!;
-  const error = new NetlinkError({
-    errno: ack.errno,
-    syscall: MESSAGES[message.name].kernelName,
-    operation: 'nftables.commit',
-    subject,
-    path,
-    kernelMessage: ack.text,
-    hint: hint ?? hintFor({ code, path, kind, verb, object }),
-    request: encoded.bytesOf(message).slice(),
-  });
-  return atIndex(error, message.operation);
+  return failure(transaction.operations, encoded, blamed, refused => hint ?? hintFor(refused));
 }
 
 /**
