@@ -16,6 +16,7 @@ export default defineConfig([
       'netns/index': 'src/netns/index.ts',
       'ipvs/index': 'src/ipvs/index.ts',
       'nftables/index': 'src/nftables/index.ts',
+      'nftables/kernel/index': 'src/nftables/kernel/index.ts',
       'nflog/index': 'src/nflog/index.ts',
       'rtnetlink/index': 'src/rtnetlink/index.ts',
       'conntrack/index': 'src/conntrack/index.ts',

@@ -56,10 +56,10 @@ function packed(): Row {
 const kilobytes = (bytes: number): string => (bytes / 1000).toFixed(1).padStart(8);
 
 const rows = [...BUNDLES.map(bundled), packed()];
-console.log('kB          minified     gzip    limit');
+console.log('kB              minified     gzip    limit');
 for (const { name, bytes, zipped, limitKilobytes } of rows)
   console.log(
-    `${name.padEnd(11)} ${kilobytes(bytes)} ${zipped === undefined ? ' '.repeat(8) : kilobytes(zipped)} ${kilobytes(limitKilobytes * 1000)}`,
+    `${name.padEnd(15)} ${kilobytes(bytes)} ${zipped === undefined ? ' '.repeat(8) : kilobytes(zipped)} ${kilobytes(limitKilobytes * 1000)}`,
   );
 
 const above = rows.filter(({ bytes, limitKilobytes }) => bytes > limitKilobytes * 1000);

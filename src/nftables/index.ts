@@ -84,7 +84,8 @@ export type {
   NftDocument,
 } from './commands.ts';
 export { type IptablesNflog, type IptablesRedirect, iptablesNflog, iptablesRedirect } from './iptables.ts';
-export { Nftables, type NftablesOptions } from './nftables.ts';
+export { Nftables } from './nftables.ts';
+export type { NftablesOptions } from './open.ts';
 export {
   type ChainFields,
   type ChainPlace,

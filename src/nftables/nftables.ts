@@ -1,15 +1,12 @@
-import { checkObject } from '../codec/index.ts';
-import { NETLINK_NETFILTER } from '../linux/netlink.ts';
 import { NFNLGRP_NFTABLES, NFNLGRP_NFTRACE } from '../linux/nfnetlink.ts';
-import { Exchange, NetlinkSocket, openWatcher, type Synchronous, syncAndAsync } from '../netlink/index.ts';
-import { type NetNs, netnsOf } from '../netns/netns.ts';
+import { type Exchange, openWatcher, type Synchronous, syncAndAsync } from '../netlink/index.ts';
 import type { WireElement } from '../nf_tables/element.ts';
 import type { SetKey } from '../nf_tables/set.ts';
 import type { ElementValue } from '../nft/element-values.ts';
 import type { RulesetJson } from '../nft/ruleset-json.ts';
-import { type Logger, Observer } from '../observe.ts';
 import type { NftDocument } from './commands.ts';
 import { NftablesOperations } from './nftables-operations.ts';
+import { type NftablesOptions, openSocket } from './open.ts';
 import type { NftQuery } from './queries.ts';
 import type { ElementsOptions } from './read/elements.ts';
 import type { ListFilter, Ruleset } from './read/listing.ts';
@@ -76,13 +73,6 @@ export interface ElementsForms {
     (set: SetKey, options: ElementsOptions & { as: 'values' }): ElementValue[];
     (set: SetKey, options?: ElementsOptions & { as?: 'wire' }): WireElement[];
   };
-}
-
-/** What a handle is opened with. */
-export interface NftablesOptions {
-  /** The namespace to program; home where left out. */
-  netns?: NetNs;
-  logger?: Logger;
 }
 
 /**
@@ -165,7 +155,5 @@ export class Nftables extends syncAndAsync(NftablesOperations) {
 
 /** The socket by itself, for those that build more than one handle on it. @internal */
 export function openExchange(options: NftablesOptions): Exchange {
-  checkObject(options, [], ['netns', 'logger']);
-  const socket = new NetlinkSocket({ netns: netnsOf(options), protocol: NETLINK_NETFILTER });
-  return new Exchange(socket, 'nftables', new Observer(options.logger), (code, path) => hintFor({ code, path }));
+  return openSocket(options, (code, path) => hintFor({ code, path }));
 }

@@ -19,7 +19,7 @@ function run(example: string): { output: string; listed: string } {
   netns.pin(name);
   try {
     const sources = `${compiledSources()}/`;
-    const script = transpileSource(example).replaceAll(/'netsteer\/(\w+)'/g, `'${sources}$1/index.js'`);
+    const script = transpileSource(example).replaceAll(/'netsteer\/([\w/]+)'/g, `'${sources}$1/index.js'`);
     const file = path.join(folder, 'example.mjs');
     const open = `import { NetNs } from '${sources}netns/index.js';\nconst netns = NetNs.open({ name: '${name}' });\n`;
     fs.writeFileSync(file, open + script);
@@ -65,6 +65,12 @@ kernelSuite('docs/nftables.md', () => {
 [ 'metainfo', 'table', 'chain', 'rule' ]
 `,
     );
+  });
+
+  it("speaks in the kernel's terms", () => {
+    const { listed } = run(`${page.take(examples[3]!.trimEnd()).code}\nconsole.log(rules.length);`);
+    expect(listed).toContain('ip saddr @clients counter packets 0 bytes 0');
+    expect(listed).toContain('elements = { 10.0.0.1 }');
   });
 
   it('has no example that this file does not run', () => {

@@ -133,7 +133,9 @@ export type ObjectKind =
 /** An object whose fields are not checked yet. */
 export type Fields = Record<string, unknown>;
 
-type Kinds = typeof OBJECT_KINDS;
+/** The NFT_OBJECT_ type of each kind. */
+export type ObjectKinds = typeof OBJECT_KINDS;
+type Kinds = ObjectKinds;
 /** `objects()` gives the fields in `data`, beside the type: that is taken, too. */
 type NamedObject =
   | { [K in keyof Kinds]: { [P in K]: NewObjectOf<Kinds[K]> | NftObjectOf<Kinds[K]> } }[keyof Kinds]

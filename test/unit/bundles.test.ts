@@ -1,0 +1,42 @@
+import { buildSync, type Metafile } from 'esbuild';
+import { expect, test } from 'vitest';
+import { ROOT } from '../support/native.ts';
+
+/** What esbuild puts into a bundle with everything that an entry point exports. */
+function bundleOf(entry: string): { rooms: string[]; imports: Metafile['outputs'][string]['imports'] } {
+  const { metafile } = buildSync({
+    stdin: { contents: `export * from './src/${entry}/index.ts';`, resolveDir: ROOT },
+    absWorkingDir: ROOT,
+    bundle: true,
+    format: 'esm',
+    platform: 'node',
+    external: ['koffi', 'pino', '@2060.io/ffi-napi'],
+    write: false,
+    metafile: true,
+    logLevel: 'silent',
+  });
+  const [output] = Object.values(metafile.outputs);
+  const files = Object.entries(output!.inputs).filter(([, { bytesInOutput }]) => bytesInOutput > 0);
+  const rooms = files.map(([file]) => file.replace(/^src\//, '').split('/')[0]!);
+  return { rooms: [...new Set(rooms)], imports: output!.imports };
+}
+
+const OF_NF_TABLES = ['nf_tables', 'nft', 'nftables', 'iptables'];
+
+test.each(['ipvs', 'nflog', 'netns', 'rtnetlink'])('a bundle of netsteer/%s has nothing of nf_tables', entry => {
+  const { rooms } = bundleOf(entry);
+  expect(rooms).toContain(entry);
+  expect(rooms.filter(room => OF_NF_TABLES.includes(room))).toEqual([]);
+});
+
+test('a bundle of netsteer/nftables/kernel has nothing of the language', () => {
+  const { rooms } = bundleOf('nftables/kernel');
+  expect(rooms).toEqual(expect.arrayContaining(['nf_tables', 'nftables']));
+  expect(rooms.filter(room => room === 'nft' || room === 'iptables')).toEqual([]);
+});
+
+test('pino is imported at run time only, and by one place', () => {
+  const packages = (entry: string) => bundleOf(entry).imports.filter(({ path }) => !path.startsWith('node:'));
+  expect(packages('.')).toEqual([{ path: 'pino', kind: 'dynamic-import', external: true }]);
+  expect(packages('ipvs')).toEqual([]);
+});
