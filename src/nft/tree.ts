@@ -1,4 +1,4 @@
-import { type ArgumentError, type Path, rangeError } from '../errors.ts';
+import { type ArgumentError, inNftsWords, type Path, rangeError } from '../errors.ts';
 import type { WireElement } from '../nf_tables/element.ts';
 import type { Expression } from '../nf_tables/expression.ts';
 import type { NftSet } from '../nf_tables/set.ts';
@@ -27,9 +27,15 @@ export class Place {
   }
 }
 
-/** Makes the error for input that nft refuses too. */
-export function refuse(place: Place | undefined, expected: string, value: unknown): RangeError & ArgumentError {
-  return rangeError(place?.path ?? [], expected, value);
+/** Makes the error for input that nft refuses too. `nftMessage` is what nft says of it, for texts. */
+export function refuse(
+  place: Place | undefined,
+  expected: string,
+  value: unknown,
+  nftMessage?: string,
+): RangeError & ArgumentError {
+  const error = rangeError(place?.path ?? [], expected, value);
+  return nftMessage === undefined ? error : inNftsWords(error, nftMessage);
 }
 
 /** Bytecode that nft's language has no words for. */

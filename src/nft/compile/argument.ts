@@ -1,5 +1,6 @@
 import { bitmask } from '../bits.ts';
 import { type ByteOrder, type Datatype, TYPES } from '../data/datatypes.ts';
+import { mismatch } from '../data/descriptions.ts';
 import { binary, isConstant, isNumeric, range, value } from '../nodes.ts';
 import { type Node, type Prefix, refuse, type Value } from '../tree.ts';
 import { convert } from './byte-order.ts';
@@ -27,10 +28,10 @@ export function fitting(e: Evaluator, term: Node, type: Datatype, bits: number, 
     term.type.id !== type.id &&
     term.kind !== 'range'
   )
-    throw refuse(term.place, `a value of type ${type.name}`, term.type.name);
+    throw refuse(term.place, `a value of type ${type.name}`, term.type.name, mismatch(type, term.type, ':'));
   const isPlain = term.type.id === TYPES.integer.id && isNumeric(type);
   if (!isPlain && !compatible(type, term.type) && !(term.kind === 'range' && compatible(type, term.left.type)))
-    throw refuse(term.place, `a value of type ${type.name}`, term.type.name);
+    throw refuse(term.place, `a value of type ${type.name}`, term.type.name, mismatch(type, term.type, ':'));
   if (type.name === 'mark' && isNumeric(term.type) && !isConstant(term))
     return !e.dialect.convertsRawBitsForMarks && term.type === TYPES.xinteger ? term : convert(term, order);
   switch (term.kind) {

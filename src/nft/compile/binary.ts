@@ -24,9 +24,21 @@ export function evaluateBinary(e: Evaluator, term: Binary): Node {
 }
 
 function evaluateShift(e: Evaluator, term: Binary): Node {
-  if (term.right.kind !== 'value') throw refuse(term.right.place, 'a constant number of bits', term.right.kind);
+  if (term.right.kind !== 'value')
+    throw refuse(
+      term.right.place,
+      'a constant number of bits',
+      term.right.kind,
+      `Right hand side of binary operation (${term.op}) must be constant`,
+    );
   const room = e.dialect.widensByStatement ? Math.max(e.statementBits, term.left.bits) : term.left.bits;
-  if (term.right.value >= BigInt(room)) throw refuse(term.right.place, `a shift below ${room} bits`, term.right.value);
+  if (term.right.value >= BigInt(room))
+    throw refuse(
+      term.right.place,
+      `a shift below ${room} bits`,
+      term.right.value,
+      `${term.op === '<<' ? 'Left' : 'Right'} shift of ${term.right.value} bits is undefined for type of ${room} bits width`,
+    );
   term.left = convert(term.left, 'host');
   term.right = convert(term.right, 'host');
   if (e.dialect.hasIntegerShiftTypes) term.type = TYPES.integer;

@@ -3,6 +3,7 @@ import { typeError } from '../../errors.ts';
 import type { Family } from '../../nf_tables/family.ts';
 import { bitmask, prefixMask } from '../bits.ts';
 import { type ByteOrder, type Datatype, TYPES } from '../data/datatypes.ts';
+import { describeType } from '../data/descriptions.ts';
 import { type Dialect, dialectOf } from '../data/dialects.ts';
 import { ct } from '../expressions/ct.ts';
 import type { LoadExpression, Loaded } from '../expressions/expression.ts';
@@ -134,7 +135,12 @@ export class RuleEvaluator implements Evaluator, WordContext {
     switch (term.kind) {
       case 'word':
         if (this.type === undefined || this.type.kind === 'invalid')
-          throw refuse(term.place, 'something whose type is known', term.word);
+          throw refuse(
+            term.place,
+            'something whose type is known',
+            term.word,
+            this.type === undefined ? 'No symbol type information' : "Can't parse symbolic invalid expressions",
+          );
         return this.evaluate(parseValue(term.word, this.type, term.place, this));
       case 'value':
         return this.#value(term);
@@ -198,9 +204,10 @@ export class RuleEvaluator implements Evaluator, WordContext {
     if (isText(term.type)) return this.#text(term);
     if (!isNumeric(term.type)) throw refuse(term.place, 'a number or a text', term.value);
     if (this.maximum > 0 && term.value > BigInt(this.maximum))
-      throw refuse(term.place, `0 to ${this.maximum}`, term.value);
+      throw refuse(term.place, `0 to ${this.maximum}`, term.value, outOfRange(term.value, this.maximum));
     const bits = this.dialect.widensByStatement ? Math.max(this.statementBits, this.bits) : this.bits;
-    if (term.value > bitmask(bits)) throw refuse(term.place, `at most ${bits} bits`, term.value);
+    if (term.value > bitmask(bits))
+      throw refuse(term.place, `at most ${bits} bits`, term.value, outOfRange(term.value, bitmask(bits)));
     term.order = this.order;
     term.bits = bits;
     return term;
@@ -209,15 +216,22 @@ export class RuleEvaluator implements Evaluator, WordContext {
   /** Evaluates a text. A '*' at its end stands for any text that begins with it. */
   #text(term: Value): Node {
     const hex = toBytes(term.value, 'host', term.bits / 8).replace(/(00)+$/, '');
-    if (hex === '') throw refuse(term.place, 'text that is not empty', '');
+    if (hex === '') throw refuse(term.place, 'text that is not empty', '', 'Empty string is not allowed');
     const room = this.bits > 0 ? this.bits : term.bits;
-    if (term.bits > room) throw refuse(term.place, `text of at most ${room / 8 - 1} bytes`, fromHexText(hex));
+    if (term.bits > room)
+      throw refuse(
+        term.place,
+        `text of at most ${room / 8 - 1} bytes`,
+        fromHexText(hex),
+        `String exceeds maximum length of ${room / 8}`,
+      );
     const type = this.type ?? term.type;
     const filled = (bytes: string) =>
       value(room, fromBytes(bytes.padEnd(room / 4, '0'), 'host'), type, 'host', term.place);
     if (!hex.endsWith(WILDCARD)) return filled(hex);
     const beginning = hex.slice(0, -2);
-    if (beginning === '') throw refuse(term.place, 'more than a wildcard', '*');
+    if (beginning === '')
+      throw refuse(term.place, 'more than a wildcard', '*', 'All-wildcard strings are not supported');
     if (beginning.endsWith(BACKSLASH)) return filled(beginning.slice(0, -2) + WILDCARD);
     const base = filled(beginning);
     return { ...prefix(base, beginning.length * 4, room, term.place), type, order: 'host' };
@@ -233,7 +247,13 @@ export class RuleEvaluator implements Evaluator, WordContext {
     let base = this.evaluate(term.base);
     if (!isConstant(base)) throw refuse(term.place, 'a prefix of something constant', 'a load');
     if (base.kind !== 'value') throw refuse(term.place, 'a prefix of an address or a number', base.kind);
-    if (term.length > base.bits) throw refuse(term.place, `a length of at most ${base.bits} bits`, term.length);
+    if (term.length > base.bits)
+      throw refuse(
+        term.place,
+        `a length of at most ${base.bits} bits`,
+        term.length,
+        `Prefix length ${term.length} is invalid for type of ${base.bits} bits width`,
+      );
     const mask = isText(base.type) ? bitmask(term.length) : prefixMask(base.bits, term.length);
     base = { ...base, value: base.value & mask };
     term.base = base;
@@ -254,7 +274,12 @@ export class RuleEvaluator implements Evaluator, WordContext {
   #end(end: Node, term: Range): Value {
     const found = this.evaluate(end);
     if (found.kind !== 'value' || !isNumeric(found.type))
-      throw refuse(term.place, 'a range of numbers or addresses', found.kind);
+      throw refuse(
+        end.place ?? term.place,
+        'a range of numbers or addresses',
+        found.kind,
+        `Range expression is undefined for ${describeType(found.type)} types`,
+      );
     return found;
   }
 
@@ -263,7 +288,12 @@ export class RuleEvaluator implements Evaluator, WordContext {
     const left = term.left as Value;
     const right = term.right as Value;
     if (left.value > right.value)
-      throw refuse(term.place, 'a range from the lower to the higher value', [left.value, right.value]);
+      throw refuse(
+        term.place,
+        'a range from the lower to the higher value',
+        [left.value, right.value],
+        'Range has zero or negative size',
+      );
     if (left.value === right.value && this.dialect.singlesAreNoRanges) return left;
     term.type = left.type;
     term.order = left.order;
@@ -296,6 +326,9 @@ export class RuleEvaluator implements Evaluator, WordContext {
     }
   }
 }
+
+const outOfRange = (value: bigint, maximum: number | bigint): string =>
+  `Value ${value} exceeds valid range 0-${maximum}`;
 
 const WILDCARD = '2a';
 const BACKSLASH = '5c';

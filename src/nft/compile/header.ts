@@ -9,6 +9,10 @@ import { type Ct, type Exthdr, type Node, type Payload, refuse } from '../tree.t
 import type { Evaluator } from './ir.ts';
 import { evaluateRelation, relationStep } from './match.ts';
 
+/** nft's message for a field of a protocol that the packet cannot have. */
+const conflicting = (known: string | undefined, wanted: string): string =>
+  `conflicting protocols specified: ${known} vs. ${wanted}`;
+
 /* Fields of headers. A field needs matches that make sure of its header, and a bit field is taken out of whole bytes. */
 
 const LONGEST_REGISTER = 128;
@@ -70,7 +74,12 @@ export function requireHeader(e: Evaluator, node: Payload): void {
   }
   const conflict = scope.conflict(node.base, own);
   if (conflict !== undefined)
-    throw refuse(node.place, `the protocol of the match before it (${conflict.name})`, own.name);
+    throw refuse(
+      node.place,
+      `the protocol of the match before it (${conflict.name})`,
+      own.name,
+      conflicting(conflict.name, own.name),
+    );
   if (known === own) {
     if (node.base === LINK) for (const below of scope.stacked) node.offset += below.bits;
     requireIcmpType(e, node, own);
@@ -81,7 +90,12 @@ export function requireHeader(e: Evaluator, node: Payload): void {
     known = scope.header(LINK);
     if (known === own) return;
   }
-  throw refuse(node.place, `the protocol of the match before it (${known?.name})`, own.name);
+  throw refuse(
+    node.place,
+    `the protocol of the match before it (${known?.name})`,
+    own.name,
+    conflicting(known?.name, own.name),
+  );
 }
 
 function addDependency(e: Evaluator, node: Payload, own: Header): void {
@@ -100,7 +114,7 @@ function addDependency(e: Evaluator, node: Payload, own: Header): void {
 }
 
 const unseen = ({ scope }: Evaluator, { place }: Payload, own: Header): Error =>
-  refuse(place, `a header that family ${scope.family} sees`, own.name);
+  refuse(place, `a header that family ${scope.family} sees`, own.name, conflicting(scope.family, own.name));
 
 /** Returns the protocol below the first header that rules of the family see. */
 function linkOf(family: string): Header | undefined {
@@ -127,7 +141,7 @@ export function addProtocol(e: Evaluator, below: string, protocol: string, { pla
   const of = header(below);
   const number = numberFor(of, header(protocol));
   if (number === undefined || (of.meta === undefined && of.next === undefined))
-    throw refuse(place, `a protocol that ${below} may carry`, protocol);
+    throw refuse(place, `a protocol that ${below} may carry`, protocol, conflicting(below, protocol));
   const left = of.meta === undefined ? fieldNode(of, of.next!, place) : metaNode(of.meta, place);
   addMatch(e, left, value(left.bits, BigInt(number), left.type, left.type.order, place));
 }
@@ -275,7 +289,7 @@ export function evaluateExthdr(e: Evaluator, term: Exthdr): Node {
       // nft forgets here which set the rule looks into.
       e.key = undefined;
     } else if (known !== needed) {
-      throw refuse(term.place, `an extension of ${known}`, needed);
+      throw refuse(term.place, `an extension of ${known}`, needed, `cannot use exthdr with ${known}`);
     }
   }
   return evaluateExtension(e, term);

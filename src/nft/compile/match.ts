@@ -1,3 +1,4 @@
+import { mismatch } from '../data/descriptions.ts';
 import type { Dialect } from '../data/dialects.ts';
 import { expressionOf } from '../expressions/registry.ts';
 import { isConstant, isFlags, isSingleton, isNumeric as numeric, setReference } from '../nodes.ts';
@@ -10,6 +11,9 @@ import { foldShift, swapAcrossMidnight } from './shift-folding.ts';
 export function relationStep(e: Evaluator, relation: Relation): Step {
   return { relation, statement: e.statement, emit: linearizer => linearizer.relation(relation) };
 }
+
+/** nft's words for the kinds of expressions, where ours are others. */
+const KINDS: Readonly<Record<string, string>> = { 'set-reference': 'set reference' };
 
 /** Learns from a match which protocols the packet has. */
 function learn(e: Evaluator, { left, right }: Relation): void {
@@ -53,10 +57,21 @@ export function evaluateRelation(e: Evaluator, relation: Relation): Relation {
   if (left.kind === 'meta' && (left.key === 'hour' || left.key === 'day') && relation.right.kind === 'range')
     swapAcrossMidnight(e, relation);
   relation.right = e.evaluate(relation.right);
-  if (!isConstant(relation.right)) throw refuse(relation.right.place, 'something constant', relation.right.kind);
+  if (!isConstant(relation.right))
+    throw refuse(
+      relation.right.place,
+      'something constant',
+      relation.right.kind,
+      `Right hand side of relational expression (${relation.op === 'in' ? '' : relation.op}) must be constant`,
+    );
   if (isConstant(left)) throw refuse(left.place, 'something that is loaded from the packet', left.kind);
   if (!sameType(left, relation.right, e.dialect))
-    throw refuse(relation.right.place, `a value of type ${left.type.name}`, relation.right.type.name);
+    throw refuse(
+      relation.right.place,
+      `a value of type ${left.type.name}`,
+      relation.right.type.name,
+      mismatch(left.type, relation.right.type),
+    );
   if (left.kind !== 'concat' && (relation.op === '==' || relation.op === 'in' || relation.op === '!='))
     withoutSet(e, relation);
 
@@ -68,7 +83,14 @@ export function evaluateRelation(e: Evaluator, relation: Relation): Relation {
       break;
     case '!':
       if (left.kind === 'binary' || relation.right.kind !== 'value' || !isFlags(relation.right.type))
-        throw refuse(relation.place, '! with flags of a bitmask; != else', relation.right.kind);
+        throw refuse(
+          left.place ?? relation.place,
+          '! with flags of a bitmask; != else',
+          relation.right.kind,
+          left.kind === 'binary'
+            ? 'cannot combine negation with binary expression'
+            : 'negation can only be used with singleton bitmask values',
+        );
       convertSides(e, relation);
       break;
     case '!=':
@@ -77,9 +99,10 @@ export function evaluateRelation(e: Evaluator, relation: Relation): Relation {
     default:
       if (left.kind === 'concat' || !isSingleton(relation.right))
         throw refuse(
-          relation.place,
+          (left.kind === 'concat' ? left.place : relation.right.place) ?? relation.place,
           `== or != with ${left.kind === 'concat' ? 'a concatenation' : relation.right.kind}`,
           relation.op,
+          `Relational expression (${relation.op}) is undefined for ${KINDS[left.kind === 'concat' ? left.kind : relation.right.kind] ?? relation.right.kind} expressions`,
         );
       relation.left = convert(left, 'big');
       relation.right = convert(relation.right, 'big');

@@ -2,6 +2,7 @@ import { statSync } from 'node:fs';
 import { parseIPv4, parseIPv6, toHex } from '../../codec/index.ts';
 import { oneOf } from '../../errors.ts';
 import type { ByteOrder, Datatype } from '../data/datatypes.ts';
+import { describeType } from '../data/descriptions.ts';
 import type { Dialect } from '../data/dialects.ts';
 import { IP_PROTOCOL_WORD } from '../data/symbols.ts';
 import type { Names, NameTable } from '../names.ts';
@@ -33,7 +34,41 @@ interface Word {
 }
 
 const wrong = (word: Word, expected: string) =>
-  refuse(word.place, `${expected}${word.type.kind === 'string' ? '' : several(word.given)}`, word.given);
+  refuse(
+    word.place,
+    `${expected}${word.type.kind === 'string' ? '' : several(word.given)}`,
+    word.given,
+    (MESSAGES[word.type.kind] ?? unparsed)(word),
+  );
+
+const unparsed = ({ type }: Word): string => `Could not parse ${describeType(type)}`;
+const RESOLVE = 'Could not resolve hostname';
+const OTHER_FAMILY = `${RESOLVE}: Address family for hostname not supported`;
+const UNKNOWN_HOST = `${RESOLVE}: Name or service not known`;
+
+/** What nft says of a word that is no value of a type. */
+const MESSAGES: Readonly<Partial<Record<Datatype['kind'], (word: Word) => string>>> = {
+  invalid: () => "Can't parse symbolic invalid expressions",
+  verdict: () => "Can't parse symbolic netfilter verdict expressions",
+  concatenation: ({ type }) => `invalid data type, expected ${describeType(type)}`,
+  ipv4: ({ text }) => (parseIPv6(text) === undefined ? UNKNOWN_HOST : OTHER_FAMILY),
+  ipv6: ({ text, number }) => (number === undefined && parseIPv4(text) === undefined ? UNKNOWN_HOST : OTHER_FAMILY),
+  'link-address': () => 'Invalid LL address',
+  protocol: ({ number }) => (number === undefined ? 'Could not resolve protocol name' : 'Protocol out of range'),
+  service: ({ number }) =>
+    number === undefined ? 'Could not resolve service: Servname not supported for ai_socktype' : 'Service out of range',
+  user: () => 'User does not exist',
+  group: () => 'Group does not exist',
+  interface: () => 'Interface does not exist',
+  time: () => 'wrong time format',
+  date: () => 'Cannot parse date',
+  hour: () => 'Cannot parse hour',
+  cgroup: () => 'cgroupv2 path fails: No such file or directory',
+  label: ({ text, number, type }) =>
+    number === undefined
+      ? `/etc/connlabel.conf: could not parse conntrack label "${text}"`
+      : `${text}: bit ${text} out of range (${type.bits} max)`,
+};
 
 /** How several values are matched, where text that means several was given as one. */
 function several(given: unknown): string {

@@ -1,4 +1,5 @@
 import { type Datatype, TYPES } from '../data/datatypes.ts';
+import { mismatch } from '../data/descriptions.ts';
 import { isConstant, isSingleton, range, setReference, value, verdict } from '../nodes.ts';
 import {
   type Concat,
@@ -33,7 +34,12 @@ export function evaluateElement(e: Evaluator, term: Element): Element {
     if (wide !== undefined) throw refuse(wide.place, 'a single value: the set has no intervals', wide.kind);
   }
   if (set !== undefined && term.key.kind !== 'catch-all' && !compatible(set.key.type, term.key.type))
-    throw refuse(term.place, `a key of type ${set.key.type.name}`, term.key.type.name);
+    throw refuse(
+      term.place,
+      `a key of type ${set.key.type.name}`,
+      term.key.type.name,
+      mismatch(set.key.type, term.key.type),
+    );
   term.type = term.key.type;
   term.bits = term.key.bits;
   return term;
@@ -41,7 +47,8 @@ export function evaluateElement(e: Evaluator, term: Element): Element {
 
 export function evaluateMapping(e: Evaluator, term: Mapping): Mapping {
   const { set } = e;
-  if (set === undefined || !set.map) throw refuse(term.place, 'keys alone: this is no map', 'a key and a value');
+  if (set === undefined || !set.map)
+    throw refuse(term.left.place, 'keys alone: this is no map', 'a key and a value', 'mapping outside of map context');
   e.expectType(set.key.type, set.key.bits);
   evaluateElement(e, term.left);
   if (!isConstant(term.left)) throw refuse(term.left.place, 'a constant key', term.left.key.kind);
@@ -56,7 +63,12 @@ export function evaluateMapping(e: Evaluator, term: Mapping): Mapping {
   if (!set.anonymous && set.dataInterval) widen(term);
   if (!set.dataInterval && !isSingleton(term.right)) throw refuse(term.right.place, 'a single value', term.right.kind);
   if (!set.object && !compatible(data.type, term.right.type))
-    throw refuse(term.right.place, `a value of type ${data.type.name}`, term.right.type.name);
+    throw refuse(
+      term.right.place,
+      `a value of type ${data.type.name}`,
+      term.right.type.name,
+      mismatch(data.type, term.right.type),
+    );
   return term;
 }
 
@@ -242,7 +254,12 @@ function fillMap(e: Evaluator, set: SetInfo, literal: SetLiteral): void {
 
 function finish(_e: Evaluator, term: MapLookup, set: SetInfo): void {
   if (!compatible(set.key.type, term.key.type))
-    throw refuse(term.key.place, `a key of type ${set.key.type.name}`, term.key.type.name);
+    throw refuse(
+      term.key.place,
+      `a key of type ${set.key.type.name}`,
+      term.key.type.name,
+      mismatch(set.key.type, term.key.type),
+    );
   if (set.interval) term.key = convert(term.key, 'big');
 }
 

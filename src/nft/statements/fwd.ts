@@ -25,7 +25,8 @@ export const FWD: Construct<FwdStatement, 'fwd'> = {
   compile: {
     fwd(e, json, place) {
       const fields = fieldsOf(json, place);
-      if (e.scope.family !== 'netdev') throw refuse(place, 'a rule of family netdev', e.scope.family);
+      if (e.scope.family !== 'netdev')
+        throw refuse(place, 'a rule of family netdev', e.scope.family, 'unsupported family');
       const device = single(argument(e, parse(fields.dev, place, 'dev'), TYPES.iface_index, 32, 'host'));
       const given = fields.addr === undefined ? undefined : parse(fields.addr, place, 'addr');
       const family = given === undefined ? undefined : fields.family;

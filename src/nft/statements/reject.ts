@@ -67,7 +67,8 @@ export const REJECT: Construct<RejectStatement, 'reject'> = {
     reject(e, json, place) {
       const fields = json === null || json === undefined ? {} : fieldsOf(json, place);
       const { family } = e.scope;
-      if (family === 'arp') throw refuse(place, 'a rule of another family than arp', family);
+      if (family === 'arp')
+        throw refuse(place, 'a rule of another family than arp', family, 'cannot use reject with arp');
       if (fields.type === 'tcp reset') resetConnection(e, place);
       else sendMessage(e, fields, place);
     },
