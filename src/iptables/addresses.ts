@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { formatIPv4, formatIPv6, parseIPv4, parseIPv6 } from '../codec/index.ts';
 import { IptablesError } from './error.ts';
 import type { IptablesAddress, IptablesFamily } from './model.ts';
-import { lengthOfMask, maskOf, parseNumber } from './values.ts';
+import { lengthOfMask, maskOf, NO_MASK, parseNumber } from './values.ts';
 
 /* Addresses of rules: `10.1/16`, `10.0.0.1/255.0.0.255`, `localhost`, and several of them between commas. */
 
@@ -27,6 +27,22 @@ export function parseMasked(text: string, family: IptablesFamily): { bytes: Uint
   const found = parseHost(host, family);
   if (found === undefined) throw new IptablesError(`host/network \`${host}' not found`, { argument: text });
   return found.map(bytes => ({ bytes, mask }));
+}
+
+/**
+ * The address and the mask of an option of an extension. Without a mask, and with a mask of other shape than ones before zeros, all bytes of
+ * the structure are ones.
+ */
+export function parseHostMask(text: string, family: IptablesFamily): { bytes: Uint8Array; mask: string } {
+  const [{ bytes, mask }] = parseMasked(text, family) as [{ bytes: Uint8Array; mask: Uint8Array }];
+  const bits = formatBytes(mask);
+  return { bytes, mask: text.includes('/') && lengthOfMask(bits) !== undefined ? bits : NO_MASK };
+}
+
+/** An address without the bits that its mask leaves out. */
+export function maskedBytes(bytes: Uint8Array, mask: string): string {
+  const ones = bytesOf(mask);
+  return formatBytes(bytes.map((byte, i) => byte & ones[i]!));
 }
 
 function parseOne(text: string, family: IptablesFamily, invert: boolean): IptablesAddress[] {

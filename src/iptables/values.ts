@@ -112,11 +112,13 @@ interface RangeOptions {
   hideAll?: Flag | true;
   /** Reversed ranges are refused. */
   ordered?: true;
+  /** The last number if the structure leaves it out. Default the largest. */
+  absent?: number;
 }
 
 /** A number, or first:last where each may be left out. The structure has the two. */
 export function range(first: string, last: string, options: RangeOptions = {}): Value {
-  const { min = 0, max = U32, print = String, hideAll, ordered } = options;
+  const { min = 0, max = U32, print = String, hideAll, ordered, absent: absentLast = max } = options;
   return {
     words: 1,
     parse(info, [text], place) {
@@ -143,7 +145,7 @@ export function range(first: string, last: string, options: RangeOptions = {}): 
     },
     print(info) {
       const from = (info[first] as number | undefined) ?? 0;
-      const to = (info[last] as number | undefined) ?? max;
+      const to = (info[last] as number | undefined) ?? absentLast;
       if (hideAll !== undefined && from === min && to === max && (hideAll === true || !hideAll.has(info)))
         return undefined;
       return from === to ? print(from) : `${print(from)}:${print(to)}`;
@@ -229,8 +231,9 @@ export function oneOf(
       info[key] = found;
     },
     print(info) {
-      const value = info[key] as string | number | undefined;
-      return value === undefined ? undefined : (byValue.get(value) ?? String(value));
+      // What is left out of a structure is its first value.
+      const value = (info[key] as string | number | undefined) ?? Object.values(words)[0]!;
+      return byValue.get(value) ?? String(value);
     },
   };
 }

@@ -1,6 +1,5 @@
-import { formatIPv4, formatIPv6 } from '../../codec/index.ts';
 import type { Info } from '../../nf_tables/xt/layout.ts';
-import { parseMasked } from '../addresses.ts';
+import { maskedBytes, parseHostMask } from '../addresses.ts';
 import { IptablesError } from '../error.ts';
 import { type ExtensionRow, guided, incomplete, type OptionRow, refused, type Value } from '../extension.ts';
 import { parseProtocol } from '../protocols.ts';
@@ -93,11 +92,9 @@ function connectionAddress(key: string): Value {
   return {
     words: 1,
     parse(info, [word], { family }) {
-      const [found] = parseMasked(word!, family);
-      const bytes = found!.bytes.map((byte, i) => byte & found!.mask[i]!);
-      info[key] = family === 'ipv4' ? formatIPv4(bytes) : formatIPv6(bytes);
-      const mask = family === 'ipv4' ? formatIPv4(found!.mask) : formatIPv6(found!.mask);
-      info[`${key}Mask`] = word!.includes('/') ? mask : NO_MASK;
+      const { bytes, mask } = parseHostMask(word!, family);
+      info[key] = maskedBytes(bytes, mask);
+      info[`${key}Mask`] = mask;
     },
     print(info, { family }) {
       const any = family === 'ipv4' ? '0.0.0.0' : '::';
@@ -173,7 +170,7 @@ const conntrack: ExtensionRow = {
     { name: 'ctstatus', value: field('status', statuses), invert: listed('invert', 'status') },
     {
       name: 'ctexpire',
-      value: field('expires', range('expiresFromSeconds', 'expiresToSeconds')),
+      value: field('expires', range('expiresFromSeconds', 'expiresToSeconds', { absent: 0 })),
       invert: listed('invert', 'expires'),
     },
     {

@@ -1,6 +1,6 @@
 import { formatIPv4, formatIPv6, HOST_IS_LITTLE_ENDIAN } from '../../codec/index.ts';
 import type { Info } from '../../nf_tables/xt/layout.ts';
-import { parseMasked } from '../addresses.ts';
+import { maskedBytes, parseHostMask } from '../addresses.ts';
 import {
   type ExtensionRow,
   guided,
@@ -308,9 +308,9 @@ const ipvs: ExtensionRow = {
       ...ipvsField('address', {
         words: 1,
         parse(info, [word], { family }) {
-          const [found] = parseMasked(word!, family);
-          info.address = family === 'ipv4' ? formatIPv4(found!.bytes) : formatIPv6(found!.bytes);
-          info.mask = family === 'ipv4' ? formatIPv4(found!.mask) : formatIPv6(found!.mask);
+          const { bytes, mask } = parseHostMask(word!, family);
+          info.address = family === 'ipv4' ? formatIPv4(bytes) : formatIPv6(bytes);
+          info.mask = mask;
         },
         print: (info, { family }) => maskedAddress(info.address, info.mask, family),
       }),
@@ -355,7 +355,7 @@ const ipvs: ExtensionRow = {
 function maskedAddress(address: unknown, mask: unknown, family: 'ipv4' | 'ipv6'): string {
   const any = family === 'ipv4' ? '0.0.0.0' : '::';
   const bits = (mask as string | undefined | null) ?? any;
-  const length = lengthOfMask(bits);
+  const length = lengthOfMask(bits, family);
   const full = family === 'ipv4' ? 32 : 128;
   return `${(address as string | undefined | null) ?? any}${length === full ? '' : `/${length ?? bits}`}`;
 }
@@ -406,10 +406,9 @@ function policyOption(
 
 function policyAddress(key: 'source' | 'destination'): (element: Info, text: string, place: OptionPlace) => void {
   return (element, text, { family }) => {
-    const [found] = parseMasked(text, family);
-    const bytes = found!.bytes.map((byte, i) => byte & found!.mask[i]!);
-    element[key] = family === 'ipv4' ? formatIPv4(bytes) : formatIPv6(bytes);
-    element[`${key}Mask`] = family === 'ipv4' ? formatIPv4(found!.mask) : formatIPv6(found!.mask);
+    const { bytes, mask } = parseHostMask(text, family);
+    element[key] = maskedBytes(bytes, mask);
+    element[`${key}Mask`] = mask;
   };
 }
 

@@ -176,6 +176,7 @@ function addRange(list: Expression[], offset: number, range: readonly [number, n
   const [first, last] = range;
   list.push({ payload: { register: 1, base: 'transport', offset, length: 2 } });
   if (first === last) list.push(compare(port(first), invert));
+  else if (first === 0) list.push({ cmp: { register: 1, op: invert ? 'gt' : 'lte', data: port(last) } });
   else list.push({ range: { register: 1, op: invert ? 'neq' : 'eq', from: port(first), to: port(last) } });
 }
 
@@ -249,7 +250,8 @@ const chunkTypes: Value = counting(listed('flags', 'chunks'), {
     if (type === undefined) throw refused(place, 'Match type has to be one of "ALL", "ANY" or "ONLY"');
     info.chunkMatchType = type;
     let map = new Uint8Array(CHUNKMAP_BYTES);
-    const flagInfo = new Uint8Array(12);
+    // A chunk that does not exist stands where none has flags.
+    const flagInfo = Uint8Array.of(0xff, 0, 0, 0xff, 0, 0, 0xff, 0, 0, 0xff, 0, 0);
     let count = 0;
     for (const word of text!.split(',')) {
       const [name = '', letters] = word.split(':');
@@ -325,8 +327,8 @@ const sctp: ExtensionRow = {
 };
 
 const DCCP_TYPES = ['REQUEST', 'RESPONSE', 'DATA', 'ACK', 'DATAACK', 'CLOSEREQ', 'CLOSE', 'RESET', 'SYNC', 'SYNCACK'];
-/** All types from here on are not valid. */
-const DCCP_INVALID = 10;
+/** All types from the tenth on are not valid. */
+const DCCP_INVALID = 0xfc00;
 
 const dccpTypes: Value = counting(listed('flags', 'types'), {
   words: 1,
@@ -334,9 +336,10 @@ const dccpTypes: Value = counting(listed('flags', 'types'), {
     let bits = 0;
     for (const word of text!.split(',')) {
       const upper = word.toUpperCase();
-      const type = upper === 'INVALID' ? DCCP_INVALID : DCCP_TYPES.indexOf(upper);
-      if (type < 0) throw refused(place, `Unknown DCCP type \`${word}'`);
-      bits |= 1 << type;
+      const type = DCCP_TYPES.indexOf(upper);
+      if (upper === 'INVALID') bits |= DCCP_INVALID;
+      else if (type < 0) throw refused(place, `Unknown DCCP type \`${word}'`);
+      else bits |= 1 << type;
     }
     info.types = bits;
   },
@@ -441,8 +444,9 @@ const tcpmss: ExtensionRow = {
         words: 1,
         parse(info, [text], place) {
           const parts = text!.split(':');
-          const first = parseNumber(parts[0]!, 0xffff);
-          const last = parts.length === 1 ? first : parseNumber(parts[1]!, 0xffff);
+          const [from = '', to = ''] = parts;
+          const first = from === '' && parts.length > 1 ? 0 : parseNumber(from, 0xffff);
+          const last = parts.length === 1 ? first : to === '' ? 0xffff : parseNumber(to, 0xffff);
           if (first === undefined || last === undefined || parts.length > 2)
             throw guided(place, `bad value for option "--mss" near "${text}", or out of range (0-65535).`);
           info.mssMin = first;
@@ -460,7 +464,7 @@ const tcpmss: ExtensionRow = {
 };
 
 /** Security parameter indexes: all of them are not saved. */
-const spi = { value: rangeIn('spis', { hideAll: listed('invert', 'spi') }), invert: listed('invert', 'spi') } as const;
+const spi = { value: rangeIn('spis', { hideAll: true }), invert: listed('invert', 'spi') } as const;
 
 const esp: ExtensionRow = { name: 'esp', revision: 0, protocols: [50], options: [{ name: 'espspi', ...spi }] };
 

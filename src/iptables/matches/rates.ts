@@ -47,18 +47,16 @@ function parseRate(word: string): { rate: number; seconds: number } | undefined 
   return found === undefined ? undefined : { rate, seconds: found[1] };
 }
 
-/** The largest unit in which a time between packets is a whole rate, as iptables prints it. */
-function printRate(period: number, scale: number): string {
-  let chosen = UNITS[0]!;
-  for (const unit of UNITS) {
-    if (period > scale * unit[1] || (scale * unit[1]) / period < Math.floor((scale * unit[1]) / period)) {
-      chosen = unit;
-      continue;
-    }
-    chosen = unit;
-    if ((scale * unit[1]) % period === 0) break;
+/** The rate of a time between packets, in the unit that iptables chooses: the smallest before one that loses more than it says. */
+function rateOf(period: number, scale: number): { rate: number; seconds: number; word: string } {
+  let [, chosen] = UNITS.at(-1)!;
+  for (const [, seconds] of [...UNITS].reverse().slice(1)) {
+    const unit = scale * seconds;
+    if (period > unit || Math.floor(unit / period) < unit % period) break;
+    chosen = seconds;
   }
-  return `${Math.floor((scale * chosen[1]) / period)}/${chosen[2]}`;
+  const word = UNITS.find(([, seconds]) => seconds === chosen)![2];
+  return { rate: Math.floor((scale * chosen) / period), seconds: chosen, word };
 }
 
 const limit: ExtensionRow = {
@@ -79,7 +77,7 @@ const limit: ExtensionRow = {
                 ? `Rate too fast "${word}"\n`
                 : `bad rate "${word}"'`,
             );
-          const [rate, seconds] = asKernelRate(Math.floor((LIMIT_SCALE * found.seconds) / found.rate));
+          const { rate, seconds } = rateOf(Math.floor((LIMIT_SCALE * found.seconds) / found.rate), LIMIT_SCALE);
           info.rate = rate;
           info.unitSeconds = seconds;
         },
@@ -94,20 +92,6 @@ const limit: ExtensionRow = {
     return [{ limit: fields } as unknown as Expression];
   },
 };
-
-/** Rates of the kernel: the first unit in which the time between packets is at most the unit and divides it. */
-function asKernelRate(period: number): [rate: number, seconds: number] {
-  for (const [, seconds] of UNITS) {
-    const unit = seconds * LIMIT_SCALE;
-    if (period > unit || unit % period !== 0) continue;
-    return [unit / period, seconds];
-  }
-  for (const [, seconds] of UNITS) {
-    const unit = seconds * LIMIT_SCALE;
-    if (period <= unit) return [Math.floor(unit / period), seconds];
-  }
-  return [1, 86400];
-}
 
 function printNativeRate(info: Info): string {
   const { rate = 3, unitSeconds = 3600 } = info as Record<string, number | undefined>;
@@ -136,8 +120,7 @@ function parseHashRate(info: Info, word: string, place: OptionPlace): void {
   if (bytes !== null) {
     const amount = BigInt(bytes[1]!) * BYTE_UNITS.find(([unit]) => unit === bytes[2])![1];
     if (amount === 0n || amount > U32 * 16n) throw refused(place, `bad rate "${word}"'`);
-    const average = U32 / (amount >> BYTE_SHIFT || 1n);
-    info.average = average === 0n ? 1n : average;
+    info.average = costOf(amount) || 1n;
     listed('mode', 'bytes').set(info);
     return;
   }
@@ -147,21 +130,32 @@ function parseHashRate(info: Info, word: string, place: OptionPlace): void {
   const unit = HASHLIMIT_SCALE * BigInt(found.seconds);
   if (BigInt(found.rate) > unit) throw refused(place, `Rate too fast "${word}"`);
   info.average = unit / BigInt(found.rate);
+  info.expireMs = found.seconds * 1000;
 }
 
 const isBytes = (info: Info): boolean => listed('mode', 'bytes').has(info);
 
 function printHashRate(info: Info): string {
   const average = (info.average as bigint | undefined) ?? 1n;
-  if (!isBytes(info)) return printRate(Number(average), Number(HASHLIMIT_SCALE));
-  const amount = (U32 / average) << BYTE_SHIFT;
-  return `${inUnit(amount)}/s`;
+  if (!isBytes(info)) {
+    const { rate, word } = rateOf(Number(average), Number(HASHLIMIT_SCALE));
+    return `${rate}/${word}`;
+  }
+  const amount = bytesOf(average);
+  // The largest unit in which the structure would be the same.
+  const [unit, factor] = BYTE_UNITS.find(
+    ([, each]) => amount >= each && costOf(amount - (amount % each)) === average,
+  ) ?? ['b', 1n];
+  return `${amount / factor}${unit}/s`;
 }
 
-/** The largest unit that loses nothing. */
-function inUnit(amount: bigint): string {
-  const [unit, factor] = BYTE_UNITS.find(([, each]) => amount >= each && amount % each === 0n) ?? ['b', 1n];
-  return `${amount / factor}${unit}`;
+/** Bytes a second of the time that sixteen of them take, and back. */
+const bytesOf = (average: bigint): bigint => (U32 / average) << BYTE_SHIFT;
+const costOf = (bytes: bigint): bigint => U32 / (bytes >> BYTE_SHIFT || 1n);
+
+function printBurst(bytes: bigint): string {
+  const [unit, factor] = BYTE_UNITS.find(([, each]) => bytes >= each) ?? ['b', 1n];
+  return `${bytes / factor}${unit}`;
 }
 
 function hashRate(above: boolean, name: string, extra: Partial<OptionRow> = {}): OptionRow {
@@ -190,7 +184,6 @@ const hashlimit: ExtensionRow = {
       mode: [],
       burst: BigInt(DEFAULT_BURST),
       gcIntervalMs: HASHLIMIT_GC_MS,
-      expireMs: 0,
       sourceMask: full,
       destinationMask: full,
     };
@@ -206,7 +199,6 @@ const hashlimit: ExtensionRow = {
           const bytes = /^(\d+)(b|kb|mb)$/.exec(word!);
           if (bytes !== null) {
             info.burst = BigInt(bytes[1]!) * BYTE_UNITS.find(([unit]) => unit === bytes[2])![1];
-            info.burstInBytes = true;
             return;
           }
           const value = parseBig(word!);
@@ -218,9 +210,7 @@ const hashlimit: ExtensionRow = {
           const burst = (info.burst as bigint | undefined) ?? 0n;
           if (!isBytes(info)) return String(burst);
           // Of rates of bytes the burst is a number of rates.
-          const average = (info.average as bigint | undefined) ?? 1n;
-          const rate = (U32 / average) << BYTE_SHIFT;
-          return burst === 1n ? undefined : inUnit(rate * burst);
+          return burst === 0n ? undefined : printBurst(bytesOf((info.average as bigint | undefined) ?? 1n) * burst);
         },
       },
     },
@@ -271,41 +261,37 @@ const hashlimit: ExtensionRow = {
       value: prefixLength('destinationMask'),
     },
     { name: 'hashlimit-rate-match', value: present(listed('mode', 'rate-match')) },
-    { name: 'hashlimit-rate-interval', value: number('interval', { hide: 0 }) },
+    {
+      name: 'hashlimit-rate-interval',
+      value: {
+        ...number('interval', { min: 1 }),
+        print: info => (info.interval === undefined || info.interval === 1 ? undefined : String(info.interval)),
+      },
+    },
   ],
-  check(info, given, at) {
+  check(info, given) {
     if (!given.has('hashlimit-upto') && !given.has('hashlimit-above'))
       throw incomplete('You have to specify --hashlimit');
-    if (!given.has('hashlimit-htable-expire')) info.expireMs = expiryOf(info);
     if (isBytes(info)) {
-      const average = info.average as bigint;
-      const rate = (U32 / average) << BYTE_SHIFT;
-      if (info.burstInBytes === true) {
-        const burst = (info.burst as bigint) / (rate || 1n);
-        if (burst < 1n) throw incomplete(`burst cannot be smaller than ${rate}b`);
-        info.burst = burst;
-      } else if (given.has('hashlimit-burst')) info.burst = info.burst as bigint;
-      else info.burst = 1n;
-    } else if (info.burstInBytes === true) {
-      throw incomplete(`hashlimit: burst must be a number of packets`);
+      const rate = bytesOf(info.average as bigint);
+      const burst = given.has('hashlimit-burst') ? (info.burst as bigint) / (rate || 1n) : 0n;
+      if (given.has('hashlimit-burst') && burst < 1n) throw incomplete(`burst cannot be smaller than ${rate}b`);
+      info.burst = burst;
+      if (!given.has('hashlimit-htable-expire')) info.expireMs = expiryOf(info);
     }
-    delete info.burstInBytes;
-    void at;
+    if (listed('mode', 'rate-match').has(info) && !given.has('hashlimit-rate-interval')) info.interval = 1;
   },
 };
 const HASHLIMIT_GC_MS = 1000;
 
-/** How long entries stay by default: the time of one unit of the rate. */
+const BYTES_EXPIRE_MS = 15_000;
+const BYTES_BURST_EXPIRE_MS = 60_000;
+
+/** How long entries stay by default: of rates of packets the unit's time. */
 function expiryOf(info: Info): number {
-  if (isBytes(info)) return 10_000;
+  if (isBytes(info)) return info.burst ? BYTES_BURST_EXPIRE_MS : BYTES_EXPIRE_MS;
   const average = Number((info.average as bigint | undefined) ?? 1n);
-  const scale = Number(HASHLIMIT_SCALE);
-  for (const [, seconds] of UNITS) {
-    if (average > scale * seconds) continue;
-    if ((scale * seconds) % average === 0) return seconds * 1000;
-  }
-  const found = UNITS.find(([, seconds]) => average <= scale * seconds);
-  return (found?.[1] ?? 86400) * 1000;
+  return rateOf(average, Number(HASHLIMIT_SCALE)).seconds * 1000;
 }
 
 function prefixLength(key: string): Value {
@@ -417,6 +403,11 @@ const statistic: ExtensionRow = {
       });
     if (info.mode === 'nth' && (info.packet as number) > (info.every as number))
       throw incomplete('statistic match: the packet cannot be larger than every');
+    // iptables subtracts the two in either mode: they share their place in the structure with the probability.
+    info.count =
+      (((info.mode === 'nth' ? info.every : info.probability) as number) -
+        ((info.packet as number | undefined) ?? 0)) >>>
+      0;
   },
 };
 

@@ -74,7 +74,7 @@ export const PACKET_MATCH_LAYOUTS: Layouts = {
   mark: {
     1: structure('xt_mark_mtinfo1', {
       mark: [4, U32_NE, 0],
-      mask: [4, U32_NE, 0],
+      mask: [4, U32_NE, 0xffffffff],
       invert: [1, TRUTH, false],
       _padding: [3, hexBytes(3)],
     }),

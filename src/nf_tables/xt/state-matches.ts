@@ -115,7 +115,7 @@ export const STATE_MATCH_LAYOUTS: Layouts = {
   connmark: {
     1: structure('xt_connmark_mtinfo1', {
       mark: [4, U32_NE, 0],
-      mask: [4, U32_NE, 0],
+      mask: [4, U32_NE, 0xffffffff],
       invert: [1, TRUTH, false],
       _padding: [3, hexBytes(3)],
     }),
