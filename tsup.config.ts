@@ -20,6 +20,7 @@ export default defineConfig([
       'nflog/index': 'src/nflog/index.ts',
       'rtnetlink/index': 'src/rtnetlink/index.ts',
       'conntrack/index': 'src/conntrack/index.ts',
+      'iptables/index': 'src/iptables/index.ts',
       'container/index': 'src/container/index.ts',
       'netlink/index': 'src/netlink/index.ts',
       'cli/index': 'src/cli/index.ts',

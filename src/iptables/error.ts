@@ -20,7 +20,7 @@ const VERSION = 'v1.8.9 (nf_tables)';
  * Words that iptables would refuse. The message is that of iptables 1.8.9 without its name and version.
  * @example
  * try {
- *   await ipt.run('-A INPUT --dport 80');
+ *   await ipt.restore('*filter\n-A INPUT --dport 80\nCOMMIT\n');
  * } catch (error) {
  *   if (error instanceof IptablesError) console.log(error.exitCode, error.argument, error.line);
  * }
@@ -48,7 +48,8 @@ export class IptablesError extends Error {
    * Returns all that iptables prints of this error, with its advice to read the help.
    * @param program the name that iptables was called by
    * @example
-   * error.text(); // "iptables v1.8.9 (nf_tables): unknown option "--dport"\nTry `iptables -h' ...\n"
+   * const error = new IptablesError('unknown option "--dport"');
+   * process.stderr.write(error.text());
    */
   text(program = 'iptables'): string {
     const printed = this.#printed;

@@ -1,4 +1,6 @@
 export { IptablesError, type IptablesErrorDetails } from './error.ts';
+export { Iptables, type IptablesOptions } from './iptables.ts';
+export type { IptablesOperations, RestoreOptions, SaveOptions } from './iptables-operations.ts';
 export type {
   IptablesAddress,
   IptablesChain,
@@ -11,3 +13,4 @@ export type {
   IptablesTable,
   IptablesVerdict,
 } from './model.ts';
+export { formatIptables, type ParseIptablesOptions, parseIptables } from './text.ts';

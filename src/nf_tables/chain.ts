@@ -155,4 +155,6 @@ export interface Chain extends ChainKey {
   flags?: ('base' | 'offload' | 'binding' | number)[];
   handle?: bigint;
   use?: number;
+  /** The packets and bytes that the policy has decided about. The kernel counts them only in chains that were made or changed with counters. */
+  counters?: { packets?: bigint; bytes?: bigint };
 }

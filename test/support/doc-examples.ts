@@ -17,6 +17,7 @@ const KNOWN: Record<string, string> = {
   containers: "readonly import('netsteer/container').Container[]",
   fleet: "import('netsteer/container').Fleet",
   exchange: "import('netsteer/netlink').Exchange",
+  ipt: "import('netsteer/iptables').Iptables",
   socket: "import('netsteer/netlink').NetlinkSocket",
   requests: "import('netsteer/netlink').EncodedRequests",
   genericFamily: "import('netsteer/netlink').GenericFamily<{ name: string }>",

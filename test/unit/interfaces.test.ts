@@ -19,6 +19,8 @@ const DEEP: Readonly<Record<string, string>> = {
   'ffi/pool.ts': 'its calls end when the test says so',
   'ffi/timer-watch.ts': 'its poll answers when the test says so; Node itself has no use for it',
   'iptables/arguments.ts': 'reads and refuses hundreds of command lines without a kernel',
+  'iptables/compile.ts': 'recorded rules are compared with its expressions, without a kernel',
+  'iptables/decompile.ts': 'recorded rules of the kernel are read by it',
   'iptables/format-rule.ts': 'writes what was read from a command line, without a kernel',
   'ipvs/backends/dump-reader.ts': 'reads by itself what the tables read too: both are compared, byte by byte',
   'ipvs/connections.ts': 'parses lines of /proc, which are those of real traffic otherwise',

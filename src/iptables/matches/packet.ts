@@ -41,7 +41,24 @@ const length: ExtensionRow = {
 const comment: ExtensionRow = {
   name: 'comment',
   revision: 0,
-  options: [{ name: 'comment', value: text('comment', 255), required: true }],
+  options: [
+    {
+      name: 'comment',
+      value: {
+        ...text('comment', 255),
+        parse(info, [word]) {
+          // What is too long is cut off.
+          info.comment =
+            Buffer.byteLength(word!) <= 255
+              ? word
+              : Buffer.from(word!)
+                  .toString('utf8', 0, 255)
+                  .replace(/\ufffd$/, '');
+        },
+      },
+      required: true,
+    },
+  ],
 };
 
 const ADDRESS_TYPES: Readonly<Record<string, string>> = {

@@ -250,8 +250,7 @@ const chunkTypes: Value = counting(listed('flags', 'chunks'), {
     if (type === undefined) throw refused(place, 'Match type has to be one of "ALL", "ANY" or "ONLY"');
     info.chunkMatchType = type;
     let map = new Uint8Array(CHUNKMAP_BYTES);
-    // A chunk that does not exist stands where none has flags.
-    const flagInfo = Uint8Array.of(0xff, 0, 0, 0xff, 0, 0, 0xff, 0, 0, 0xff, 0, 0);
+    const flagInfo = Buffer.from(NO_CHUNK_FLAGS, 'hex');
     let count = 0;
     for (const word of text!.split(',')) {
       const [name = '', letters] = word.split(':');
@@ -315,9 +314,13 @@ const chunkTypes: Value = counting(listed('flags', 'chunks'), {
   },
 });
 
+/** A chunk that does not exist stands where none has flags. */
+const NO_CHUNK_FLAGS = 'ff0000'.repeat(4);
+
 const sctp: ExtensionRow = {
   name: 'sctp',
   revision: 0,
+  initial: () => ({ flagInfo: NO_CHUNK_FLAGS }),
   protocols: [IPPROTO.sctp],
   options: [
     { ...sport, value: flaggedPorts('sourcePorts', 'source-ports') },

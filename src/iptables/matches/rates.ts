@@ -150,8 +150,8 @@ function printHashRate(info: Info): string {
 }
 
 /** Bytes a second of the time that sixteen of them take, and back. */
-const bytesOf = (average: bigint): bigint => (U32 / average) << BYTE_SHIFT;
-const costOf = (bytes: bigint): bigint => U32 / (bytes >> BYTE_SHIFT || 1n);
+const bytesOf = (average: bigint): bigint => (U32 / (average || 1n) - 1n) << BYTE_SHIFT;
+const costOf = (bytes: bigint): bigint => U32 / ((bytes >> BYTE_SHIFT) + 1n);
 
 function printBurst(bytes: bigint): string {
   const [unit, factor] = BYTE_UNITS.find(([, each]) => bytes >= each) ?? ['b', 1n];
@@ -274,9 +274,9 @@ const hashlimit: ExtensionRow = {
       throw incomplete('You have to specify --hashlimit');
     if (isBytes(info)) {
       const rate = bytesOf(info.average as bigint);
-      const burst = given.has('hashlimit-burst') ? (info.burst as bigint) / (rate || 1n) : 0n;
-      if (given.has('hashlimit-burst') && burst < 1n) throw incomplete(`burst cannot be smaller than ${rate}b`);
-      info.burst = burst;
+      const burst = given.has('hashlimit-burst') ? (info.burst as bigint) : 0n;
+      if (given.has('hashlimit-burst') && burst < rate) throw incomplete(`burst cannot be smaller than ${rate}b`);
+      info.burst = rate <= 0n ? 0n : (burst + rate - 1n) / rate;
       if (!given.has('hashlimit-htable-expire')) info.expireMs = expiryOf(info);
     }
     if (listed('mode', 'rate-match').has(info) && !given.has('hashlimit-rate-interval')) info.interval = 1;

@@ -1,0 +1,182 @@
+import { checkObject, checkOneOf } from '../codec/index.ts';
+import { BatchError, type NetlinkError, typeError } from '../errors.ts';
+import type { Exchange, Operation } from '../netlink/index.ts';
+import { retry } from '../netlink/retry.ts';
+import { Names } from '../nft/names.ts';
+import { interfacesOf } from '../nftables/interfaces.ts';
+import { NftablesOperations } from '../nftables/nftables-operations.ts';
+import { checkSignal } from '../signal.ts';
+import { BUILT_IN, FAMILIES } from './built-in.ts';
+import { IptablesError } from './error.ts';
+import type { IptablesFamily } from './model.ts';
+import { restoreText } from './restore.ts';
+import { saveText } from './save.ts';
+import { RulesetState } from './state.ts';
+
+/** How a namespace is saved. */
+export interface SaveOptions {
+  /** Only this table. Default: all that are there. */
+  table?: 'filter' | 'nat' | 'mangle' | 'raw' | 'security';
+  /** Writes the counters of rules: `[12:3456] -A INPUT ...`. Default false. */
+  counters?: boolean;
+  /** Ends the call, which then throws the signal's reason. */
+  signal?: AbortSignal;
+}
+
+/** How a text is restored. */
+export interface RestoreOptions {
+  /** Removes all that the tables of the text have, their chains too. With false the text is added. Default true. */
+  flush?: boolean;
+  /** Chains and rules get the counters of the text. Default false. */
+  counters?: boolean;
+  /** Only this table; other tables' lines are read, and change nothing. */
+  table?: 'filter' | 'nat' | 'mangle' | 'raw' | 'security';
+  /** Reads the text and compares it with the namespace, and changes nothing. Default false. */
+  test?: boolean;
+  /** Acts before the rules are sent; after that the promise settles with what happened. */
+  signal?: AbortSignal;
+}
+
+const TABLES = Object.keys(BUILT_IN) as NonNullable<SaveOptions['table']>[];
+
+/** What the kernel says of a refused operation, as iptables prints it. */
+const ERRNO_TEXT: Readonly<Record<string, string>> = {
+  EINVAL: 'Invalid argument',
+  ENOENT: 'No such file or directory',
+  EEXIST: 'File exists',
+  EBUSY: 'Device or resource busy',
+  EPERM: 'Operation not permitted',
+  EOPNOTSUPP: 'Operation not supported',
+  ERANGE: 'Numerical result out of range',
+  EMLINK: 'Too many links',
+  ELOOP: 'Too many levels of symbolic links',
+  ENOMEM: 'Cannot allocate memory',
+};
+
+/**
+ * The operations of `Iptables`. Each is written once and runs both synchronously and asynchronously.
+ * @example
+ * const text = await ipt.save();
+ */
+export class IptablesOperations {
+  readonly #exchange: Exchange;
+  readonly #nft: NftablesOperations;
+  readonly #family: IptablesFamily;
+
+  constructor(exchange: Exchange, family: IptablesFamily = 'ipv4') {
+    this.#exchange = exchange;
+    this.#family = family;
+    this.#nft = new NftablesOperations(exchange);
+  }
+
+  /**
+   * Returns the rules as iptables-nft-save 1.8.9 writes them, without its comments with the time.
+   *
+   * Tables that are not there are left out. For a table with rules that iptables has no words for there is one comment instead, as iptables
+   * writes it; `Nftables.ruleset` can read them.
+   *
+   * @param options `table`, `counters`, `signal`
+   * @throws NetlinkError EPERM without CAP_NET_ADMIN over the namespace
+   * @example
+   * fs.writeFileSync('/etc/iptables/rules.v4', await ipt.save());
+   */
+  *save(options: SaveOptions = {}): Operation<string> {
+    checkObject(options, [], ['table', 'counters', 'signal']);
+    const { table, counters = false, signal } = options;
+    if (table !== undefined) checkOneOf(table, ['table'], TABLES);
+    checkSignal(signal, ['signal']);
+    const state = yield* this.#state(true, signal);
+    return saveText(state, { counters, ...(table !== undefined && { table }) });
+  }
+
+  /**
+   * Restores a text of iptables-save: all of it or nothing, in one transaction of the kernel. (iptables-nft-restore has one for each table,
+   * so that a mistake in the second table leaves the first one changed.)
+   *
+   * @param text the text; each table ends with a line COMMIT
+   * @param options `flush`, `counters`, `table`, `test`, `signal`
+   * @throws IptablesError iptables would refuse a line, or the kernel has refused one: it has `line`, the word, and the kernel's error as `cause`
+   * @throws NetlinkError EPERM without CAP_NET_ADMIN over the namespace
+   * @example
+   * await ipt.restore(fs.readFileSync('/etc/iptables/rules.v4', 'utf8'));
+   */
+  *restore(text: string, options: RestoreOptions = {}): Operation<void> {
+    if (typeof text !== 'string') throw typeError(['text'], 'a string', text);
+    checkObject(options, [], ['flush', 'counters', 'table', 'test', 'signal']);
+    const { test = false, signal, ...rest } = options;
+    if (rest.table !== undefined) checkOneOf(rest.table, ['table'], TABLES);
+    checkSignal(signal, ['signal']);
+    yield* this.#change(needsRules(text), test, signal, state => {
+      try {
+        restoreText(text, state, rest);
+      } catch (error) {
+        if (error instanceof IptablesError) error.line ??= state.line;
+        throw error;
+      }
+    });
+  }
+
+  /** Makes a change from what the namespace has now; again if somebody else was faster. */
+  *#change(
+    withRules: boolean,
+    test: boolean,
+    signal: AbortSignal | undefined,
+    make: (state: RulesetState) => void,
+  ): Operation<RulesetState> {
+    const self = this;
+    return yield* retry(
+      'the change of the rules',
+      function* () {
+        const state = yield* self.#state(withRules, signal);
+        make(state);
+        if (test || state.transaction.length === 0) return state;
+        try {
+          yield* self.#nft.commit(state.transaction, { generation: state.generation, ...(signal && { signal }) });
+        } catch (error) {
+          throw explained(error, state);
+        }
+        return state;
+      },
+      { rest: this.#exchange.budget },
+    );
+  }
+
+  /** What the namespace has. */
+  *#state(withRules: boolean, signal: AbortSignal | undefined): Operation<RulesetState> {
+    const family = FAMILIES[this.#family];
+    const interfaceName = interfacesOf(this.#exchange.transport).interfaceName;
+    const names = new Names();
+    const options = signal === undefined ? {} : { signal };
+    if (withRules) {
+      const found = yield* this.#nft.ruleset({ family, ...options });
+      return new RulesetState(this.#family, names, found as never, interfaceName);
+    }
+    const generation = yield* this.#nft.generation();
+    const tables = yield* this.#nft.tables({ family, ...options });
+    const chains = yield* this.#nft.chains({ family, ...options });
+    return new RulesetState(this.#family, names, { generation, tables, chains });
+  }
+}
+
+/** Does a line look at the rules that are there? */
+const needsRules = (text: string): boolean =>
+  /^(\[[^\]]*\])?\s*(-[IDRCLSZEX]|--(insert|delete|replace|check|list|zero|rename))/m.test(text);
+
+/** The kernel's refusals as iptables tells them. */
+function explained(error: unknown, state: RulesetState): unknown {
+  if (!(error instanceof BatchError)) return error;
+  const lines: string[] = [];
+  let first: number | undefined;
+  for (const failure of error.failures) {
+    const origin = state.origins[failure.index];
+    const code = (failure as NetlinkError).code;
+    const what = origin?.chain === undefined ? `table ${origin?.table}` : `chain ${origin.chain}`;
+    const subject = origin?.operation.startsWith('RULE') ? `rule in ${what}` : what;
+    first ??= origin?.line;
+    const at = origin?.line === undefined ? ' ' : `\nline ${origin.line}: `;
+    lines.push(`${at}${origin?.operation} failed (${ERRNO_TEXT[code] ?? code}): ${subject}`);
+  }
+  const refused = new IptablesError(lines.join(''), { exitCode: 4, cause: error });
+  refused.line = first;
+  return refused;
+}

@@ -1,0 +1,288 @@
+import type { Chain } from '../nf_tables/chain.ts';
+import type { RuleEntry } from '../nf_tables/rule.ts';
+import type { Names } from '../nft/names.ts';
+import { Transaction } from '../nftables/write/transaction.ts';
+import { BUILT_IN, type BuiltInChain, builtInChain, FAMILIES } from './built-in.ts';
+import { compileRule } from './compile.ts';
+import { decompileRule } from './decompile.ts';
+import { IptablesError } from './error.ts';
+import type { IptablesCounters, IptablesFamily, IptablesRule } from './model.ts';
+
+/*
+ * What a namespace has of iptables, and what a text or a command makes of it: each change is noted here and added to one transaction.
+ */
+
+/** What was read of a namespace. */
+export interface ListedState {
+  readonly generation: number;
+  readonly tables: readonly { name: string }[];
+  readonly chains: readonly Chain[];
+  /** Left out where no command looks at rules. */
+  readonly rules?: readonly RuleEntry[];
+}
+
+/** A rule in its chain. */
+export interface StateRule {
+  /** Undefined: iptables has no words for it. */
+  rule: IptablesRule | undefined;
+  /** The kernel's number for it; undefined if this transaction makes it. */
+  handle?: bigint;
+  /** Its number within this transaction. */
+  id?: number;
+}
+
+export interface StateChain {
+  readonly name: string;
+  readonly builtIn: BuiltInChain | undefined;
+  policy: 'ACCEPT' | 'DROP';
+  counters: IptablesCounters;
+  /** The kernel has it, or this transaction makes it. */
+  exists: boolean;
+  /** A base chain that is none of iptables' own: another hook, priority or name. */
+  foreign: boolean;
+  rules: StateRule[];
+  /** The rules that this transaction appends are not kept, as nobody asks for them. */
+  appended: number;
+}
+
+export interface StateTable {
+  readonly name: string;
+  exists: boolean;
+  readonly chains: Map<string, StateChain>;
+}
+
+const NO_COUNTERS: IptablesCounters = { packets: 0n, bytes: 0n };
+
+/** The tables of one family, and the transaction that changes them. */
+export class RulesetState {
+  readonly family: IptablesFamily;
+  readonly names: Names;
+  readonly generation: number;
+  readonly tables = new Map<string, StateTable>();
+  readonly transaction = new Transaction();
+  /** The line of the text, and the operation of iptables, that each operation of the transaction comes from. */
+  readonly origins: { line: number | undefined; operation: string; chain?: string; table: string }[] = [];
+  /** The line that is being read. */
+  line: number | undefined;
+  /** Rules are kept as they are added: only some commands need that. */
+  readonly keepsRules: boolean;
+  #nextId = 1;
+
+  constructor(
+    family: IptablesFamily,
+    names: Names,
+    listed: ListedState,
+    interfaceName?: (index: number) => string | undefined,
+  ) {
+    this.family = family;
+    this.names = names;
+    this.generation = listed.generation;
+    this.keepsRules = listed.rules !== undefined;
+    for (const { name } of listed.tables) this.tables.set(name, { name, exists: true, chains: new Map() });
+    for (const chain of listed.chains) {
+      const table = this.tables.get(chain.table);
+      if (table !== undefined) table.chains.set(chain.name, chainOf(chain));
+    }
+    for (const entry of listed.rules ?? [])
+      this.tables
+        .get(entry.table)
+        ?.chains.get(entry.chain)
+        ?.rules.push({ rule: decompileRule(entry, family, interfaceName), handle: entry.handle });
+  }
+
+  /** The table, which is made when something is put into it. */
+  table(name: string): StateTable {
+    let table = this.tables.get(name);
+    if (table === undefined) {
+      table = { name, exists: false, chains: new Map() };
+      this.tables.set(name, table);
+    }
+    return table;
+  }
+
+  /** The chain if there is one; a built-in chain may be there without the kernel having it. */
+  chain(table: string, name: string): StateChain | undefined {
+    return this.table(table).chains.get(name) ?? emptyBuiltIn(table, name);
+  }
+
+  /** The chain, which must be there. A built-in chain is made. */
+  existing(table: string, name: string): StateChain {
+    const chain = this.chain(table, name);
+    if (chain === undefined)
+      throw new IptablesError('No chain/target/match by that name.', { exitCode: 1, argument: name, brief: true });
+    this.ensureChain(table, chain);
+    return chain;
+  }
+
+  ensureTable(name: string): StateTable {
+    const table = this.table(name);
+    if (!table.exists) {
+      this.transaction.add({ table: { family: FAMILIES[this.family], name } });
+      this.note('TABLE_ADD', name);
+      table.exists = true;
+    }
+    return table;
+  }
+
+  /** Makes a built-in chain unless it is there. */
+  ensureChain(tableName: string, chain: StateChain): void {
+    const table = this.ensureTable(tableName);
+    if (chain.exists || chain.builtIn === undefined) return;
+    this.#putBase(tableName, chain, 'accept');
+    chain.exists = true;
+    table.chains.set(chain.name, chain);
+  }
+
+  #putBase(table: string, { name, builtIn }: StateChain, policy: 'accept' | 'drop', counters?: IptablesCounters): void {
+    const { hook, type, priority } = builtIn!;
+    this.transaction.add({
+      chain: {
+        family: FAMILIES[this.family],
+        table,
+        name,
+        hook,
+        type,
+        priority,
+        policy,
+        ...(counters !== undefined && { counters }),
+      },
+    });
+    this.note('CHAIN_UPDATE', table, name);
+  }
+
+  /** Sets the policy of a built-in chain, and its counters. */
+  setPolicy(table: string, chain: StateChain, policy: 'ACCEPT' | 'DROP', counters?: IptablesCounters): void {
+    this.ensureTable(table);
+    this.#putBase(table, chain, policy === 'ACCEPT' ? 'accept' : 'drop', counters);
+    chain.exists = true;
+    chain.policy = policy;
+    if (counters !== undefined) chain.counters = counters;
+    this.table(table).chains.set(chain.name, chain);
+  }
+
+  /** Removes a table with all that is in it, and begins it anew. */
+  resetTable(name: string): void {
+    const table = this.table(name);
+    if (!table.exists) return;
+    this.transaction.delete({ table: { family: FAMILIES[this.family], name } });
+    this.note('TABLE_FLUSH', name);
+    table.exists = false;
+    table.chains.clear();
+  }
+
+  /** Makes a chain of the user's own, or empties the one that is there. */
+  declareChain(tableName: string, name: string): void {
+    const table = this.ensureTable(tableName);
+    const found = table.chains.get(name);
+    if (found !== undefined) {
+      this.flushChain(tableName, found);
+      return;
+    }
+    this.addChain(tableName, name);
+  }
+
+  addChain(tableName: string, name: string): void {
+    const table = this.ensureTable(tableName);
+    this.transaction.add({ chain: { family: FAMILIES[this.family], table: tableName, name } });
+    this.note('CHAIN_USER_ADD', tableName, name);
+    table.chains.set(name, { ...emptyChain(name), exists: true });
+  }
+
+  flushChain(table: string, chain: StateChain): void {
+    if (!chain.exists) return;
+    this.transaction.flush({ chain: { family: FAMILIES[this.family], table, name: chain.name } });
+    this.note('RULE_FLUSH', table, chain.name);
+    chain.rules = [];
+    chain.appended = 0;
+  }
+
+  /** Appends a rule. */
+  append(rule: IptablesRule): void {
+    const chain = this.existing(rule.table, rule.chain);
+    this.checkTarget(rule);
+    this.transaction.add({ rule: this.written(rule) });
+    this.note('RULE_APPEND', rule.table, rule.chain);
+    chain.appended++;
+    if (this.keepsRules) chain.rules.push({ rule });
+  }
+
+  /** A jump needs its chain. */
+  checkTarget({ table, target }: IptablesRule): void {
+    if (target === undefined || !('jump' in target || 'goto' in target)) return;
+    const name = 'jump' in target ? target.jump : (target as { goto: string }).goto;
+    if (this.chain(table, name) === undefined)
+      throw new IptablesError(`Chain '${name}' does not exist`, { argument: name });
+  }
+
+  /** The rule as the transaction takes it. */
+  written(rule: IptablesRule): {
+    family: 'ip' | 'ip6';
+    table: string;
+    chain: string;
+    expressions: ReturnType<typeof compileRule>['expressions'];
+    compat: { protocol: number; flags: number };
+  } {
+    const { expressions, compat } = compileRule(this.family === 'ipv6' ? withoutCounters(rule) : rule, this);
+    return { family: FAMILIES[this.family], table: rule.table, chain: rule.chain, expressions, compat };
+  }
+
+  /** A number for a rule that others of the transaction stand beside. */
+  nextId(): number {
+    return this.#nextId++;
+  }
+
+  note(operation: string, table: string, chain?: string): void {
+    this.origins.push({ line: this.line, operation, table, ...(chain !== undefined && { chain }) });
+  }
+}
+
+/** ip6tables-nft 1.8.9 takes counters of rules and forgets them. */
+function withoutCounters({ counters: _, ...rule }: IptablesRule): IptablesRule {
+  return rule;
+}
+
+function emptyChain(name: string, builtIn?: BuiltInChain): StateChain {
+  return {
+    name,
+    builtIn,
+    policy: 'ACCEPT',
+    counters: NO_COUNTERS,
+    exists: false,
+    foreign: false,
+    rules: [],
+    appended: 0,
+  };
+}
+
+function emptyBuiltIn(table: string, name: string): StateChain | undefined {
+  const builtIn = builtInChain(table, name);
+  return builtIn === undefined ? undefined : emptyChain(name, builtIn);
+}
+
+function chainOf(chain: Chain): StateChain {
+  const builtIn = builtInChain(chain.table, chain.name);
+  const isBase = chain.hook !== undefined;
+  const own = builtIn !== undefined && chain.hook === builtIn.hook && chain.priority === builtIn.priority;
+  const { packets = 0n, bytes = 0n } = (chain.counters ?? {}) as Partial<IptablesCounters>;
+  return {
+    name: chain.name,
+    builtIn: own ? builtIn : undefined,
+    policy: chain.policy === 'drop' ? 'DROP' : 'ACCEPT',
+    counters: { packets, bytes },
+    exists: true,
+    foreign: isBase !== own,
+    rules: [],
+    appended: 0,
+  };
+}
+
+/** The chains of a table in the order in which iptables writes them: its own, all of them, and then the user's by their names. */
+export function chainsInOrder({ name, chains }: StateTable): StateChain[] {
+  const own = (BUILT_IN[name] ?? []).map(each => chains.get(each.name) ?? emptyChain(each.name, each));
+  const others = [...chains.values()].filter(chain => chain.builtIn === undefined && !chain.foreign);
+  return [...own, ...others.sort((a, b) => (a.name < b.name ? -1 : 1))];
+}
+
+/** Does a table have rules that iptables has no words for? */
+export const isIncompatible = ({ chains }: StateTable): boolean =>
+  [...chains.values()].some(({ foreign, rules }) => !foreign && rules.some(({ rule }) => rule === undefined));
