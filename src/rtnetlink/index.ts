@@ -27,6 +27,7 @@ export type { Neighbour, NeighbourFlag, NeighbourKey, NeighbourState, NewNeighbo
 export type { IpFamily } from './prefix.ts';
 export type { RouteFlag, RouteProtocol, RouteTable, RouteType } from './routes/attributes.ts';
 export type { NewNextHop, NewRoute, RouteKey } from './routes/new-route.ts';
+export type { NextHopMember, NextHopObject } from './routes/nexthop.ts';
 export type { NextHop, Route, RouteFilter } from './routes/route.ts';
 export { Links, type LinksOptions } from './rtnetlink.ts';
 export type { RuleAction, RuleFlag, RuleIpProtocol, RulePorts, RuleUsers } from './rules/attributes.ts';

@@ -15,6 +15,7 @@ import {
   ipvsOptions,
   processFiles,
   rtnetlink,
+  rtnetlinkEvents,
 } from './others.ts';
 import { Random } from './random.ts';
 import { redirectElements } from './redirects.ts';
@@ -91,6 +92,7 @@ async function withTargets<T>(only: string, use: (targets: readonly Target[]) =>
     conntrackAnswers,
     conntrackEvents,
     rtnetlink,
+    rtnetlinkEvents,
     ipvsAnswers,
     controllerAnswers,
     ipvsOptions,
