@@ -109,7 +109,7 @@ kernelSuite('addresses', () => {
     expect(routes).toHaveLength(1000);
   });
 
-  test('are set: added where they are missing, and else changed as ip shows, or refused where the kernel would ignore it', async () => {
+  test('are set: added where they are missing, and else changed as ip shows; rejects with ERR_CONFLICT what the kernel would ignore', async () => {
     const seen = (address: string): Printed =>
       ip(here, 'addr', 'show', 'dev', 'eth0')
         .flatMap(({ addr_info }) => addr_info)
