@@ -1,4 +1,15 @@
-import { atIndex, BatchError, elsewhere, NetlinkError, type Path, rangeError, typeError } from '../errors.ts';
+import {
+  type ArgumentError,
+  atIndex,
+  BatchError,
+  elsewhere,
+  isArgumentError,
+  NetlinkError,
+  type Path,
+  rangeError,
+  type TextPlace,
+  typeError,
+} from '../errors.ts';
 import type { ChainType, Hook, Priority, PriorityName } from '../nf_tables/chain.ts';
 import type { Family } from '../nf_tables/family.ts';
 import { declaredSet, listOf, type SetFlag } from '../nft/compile/named-set.ts';
@@ -10,6 +21,7 @@ import type { SetType } from '../nft/set-types.ts';
 import type { Statement } from '../nft/statements/registry.ts';
 import type { Stateful } from '../nft/statements/stateful.ts';
 import { withReadableTypeof } from '../nft/typeof.ts';
+import type { Surroundings } from './write/encode-context.ts';
 import { Transaction } from './write/transaction.ts';
 
 /* Whole rulesets in nft's JSON: what `nft -j list ruleset` prints, and what `nft -j -f` takes. */
@@ -151,16 +163,38 @@ export interface Compiled {
  * Translates a document into a transaction.
  * @throws TypeError, RangeError with the path of what is wrong
  */
-export function compileDocument(document: NftDocument): Compiled {
+export function compileDocument(document: NftDocument, options: DocumentOptions = {}): Compiled {
   const commands = document?.nftables;
   if (!Array.isArray(commands)) throw typeError(['nftables'], 'an array of commands', commands);
-  const writer = new DocumentWriter();
-  for (const command of commands) findDynamic(command, writer.dynamic);
-  commands.forEach((command, index) => {
-    writer.command(command, ['nftables', index]);
-  });
+  const { refused, check, skips, isText = false, surroundings = {} } = options;
+  const writer = new DocumentWriter(surroundings);
+  // nft's text says of a map whether it is dynamic; its JSON does not.
+  const kinds = isText ? ['set'] : ['set', 'map'];
+  for (const command of commands) findDynamic(command, kinds, writer.dynamic);
+  for (const [index, command] of commands.entries()) {
+    if (skips?.(command)) continue;
+    try {
+      check?.(command, ['nftables', index]);
+      writer.command(command, ['nftables', index]);
+    } catch (error) {
+      if (refused === undefined || !isArgumentError(error) || !refused(index, error)) throw error;
+    }
+  }
   writer.fillSets();
   return writer;
+}
+
+/** How a document is translated. */
+export interface DocumentOptions {
+  /** Called for a command that is wrong. If it returns true, the others are translated, too. */
+  refused?: (index: number, error: ArgumentError & Error) => boolean;
+  /** Commands that change nothing. */
+  skips?: (command: JsonCommand) => boolean;
+  /** Looks at a command before it is translated, and throws if it is wrong. */
+  check?: (command: JsonCommand, path: Path) => void;
+  surroundings?: Surroundings;
+  /** The document was made of a text. */
+  isText?: boolean;
 }
 
 /** What rules do with a set that they add elements to. */
@@ -170,19 +204,25 @@ interface Dynamic {
 }
 
 /** Sets that rules of the document add elements to: nft makes them dynamic, whether they say so or not. */
-function findDynamic(command: unknown, found: Map<string, Dynamic>): void {
+function findDynamic(command: unknown, kinds: readonly string[], found: Map<string, Dynamic>): void {
   const [subject] = typeof command === 'object' && command !== null ? Object.values(command) : [];
   const rule: unknown = subject?.expr === undefined ? subject?.rule : subject;
   if (typeof rule !== 'object' || rule === null) return;
-  const { family, table, expr } = rule as Fields;
-  findInRule(family, table, expr, found);
+  const { expr } = rule as Fields;
+  findInRule(rule as Fields, expr, kinds, found);
 }
 
-function findInRule(family: unknown, table: unknown, expr: unknown, found: Map<string, Dynamic>): void {
+function findInRule(
+  { family, table }: Fields,
+  expr: unknown,
+  kinds: readonly string[],
+  found: Map<string, Dynamic>,
+): void {
   if (!Array.isArray(expr)) return;
   for (const statement of expr as Fields[]) {
-    for (const { expr: inner } of ownChainOf(statement)?.rules ?? []) findInRule(family, table, inner, found);
-    for (const kind of ['set', 'map']) {
+    for (const { expr: inner } of ownChainOf(statement)?.rules ?? [])
+      findInRule({ family, table }, inner, kinds, found);
+    for (const kind of kinds) {
       const fields = statement?.[kind] as Fields | undefined;
       const name = fields?.[kind];
       if (typeof name !== 'string') continue;
@@ -218,6 +258,13 @@ class DocumentWriter implements Compiled {
   readonly #empty = new Set<string>();
   /** First elements of sets: they wait for the chains and objects that they refer to. */
   #waiting: (() => void)[] = [];
+
+  readonly #version: Surroundings['version'];
+
+  constructor(surroundings: Surroundings) {
+    this.transaction.surround(surroundings);
+    this.#version = surroundings.version;
+  }
 
   /** Writes the elements that have waited. */
   fillSets(): void {
@@ -307,7 +354,7 @@ class DocumentWriter implements Compiled {
       this.#push(verb, kind, keyOf(json), place);
       return;
     }
-    const set = withReadableTypeof(declaredSet(json));
+    const set = withReadableTypeof(declaredSet(json, this.#version));
     const dynamic = this.dynamic.get(nameOf(json.family, json.table, json.name));
     if (dynamic !== undefined) {
       const flags = [...(set.flags ?? []), 'dynamic' as const, ...(dynamic.several ? (['expressions'] as const) : [])];
@@ -396,7 +443,8 @@ function objectOf(verb: Verb, kind: string, json: Fields): Fields {
   const flags = json.flags === undefined ? undefined : listOf(json.flags, 'flags');
   switch (kind) {
     case 'table':
-      return { ...place, ...(flags !== undefined && { flags }) };
+      // A table that is there, and dormant, is not from then on.
+      return { ...place, flags: flags ?? [] };
     case 'chain':
       return {
         ...place,
@@ -435,8 +483,16 @@ function priorityOf({ prio, family }: Fields, hook: string): number {
   return number;
 }
 
-/** The kernel's refusal of a transaction, seen from the document that it was made from. */
-export function asRefusalOf({ places }: Compiled, error: unknown, document: NftDocument): unknown {
+/**
+ * The kernel's refusal of a transaction, seen from the document that it was made from.
+ * @param placeOf finds the place in a text that a part of the document was made from
+ */
+export function asRefusalOf(
+  { places }: Compiled,
+  error: unknown,
+  document: NftDocument,
+  placeOf?: (path: Path) => TextPlace | undefined,
+): unknown {
   if (!(error instanceof BatchError)) {
     // What only the namespace could tell: the path begins with the operation and its kind.
     return elsewhere(error, ([operation, kind, ...rest]) => {
@@ -457,6 +513,7 @@ export function asRefusalOf({ places }: Compiled, error: unknown, document: NftD
       kernelMessage,
       hint,
       request,
+      place: placeOf?.(moved),
     };
     return atIndex(new NetlinkError(options), place[1] as number);
   });

@@ -24,6 +24,7 @@ import { queryReply } from './read/query-reply.ts';
 import { type ResetReference, type ResetValues, reset } from './read/reset.ts';
 import { type RulesetOptions, ruleset } from './read/ruleset.ts';
 import { readGeneration } from './request.ts';
+import { applyText, type TextOptions } from './script.ts';
 import { type CommitOptions, type CommitResult, commit } from './write/commit.ts';
 import type { Transaction } from './write/transaction.ts';
 
@@ -54,14 +55,21 @@ export class NftablesOperations {
   }
 
   /**
-   * Carries out commands in nft's own JSON, libnftables-json(5), all of them or none: what `nft -j -f` takes, and what `nft -j list ruleset`
-   * prints. An object without a command is added. Rules are compiled as `compileRule` does. A document of the commands list and reset is
+   * Carries out a text of nft's language, as `nft -f` does, or commands in nft's own JSON, libnftables-json(5): all of it or nothing. The JSON is what
+   * `nft -j -f` takes, and what `nft -j list ruleset` prints. An object without a command is added. Rules are compiled as `compileRule` does. A document of the commands list and reset is
    * answered with what `nft -j` prints for them, from reset the values from before; these stand alone.
    * @throws TypeError, RangeError with the path in the document
    * @throws NetlinkError ENOENT: what one of list and reset names is not there
-   * @throws BatchError as `commit` does, with the index of the command and the path in the document
+   * @throws BatchError as `commit` does, with the index of the command and the path in the document; of a text, the errors have its `source`, `line`, `column`
+   * and `endColumn`, too, and show the line
+   * @throws NftSyntaxError the text is wrong, or refers to what is not there: all errors, up to ten
    */
-  *apply(document: NftDocument | NftQuery, options?: CommitOptions): Operation<CommitResult | RulesetJson | undefined> {
+  *apply(
+    document: string | NftDocument | NftQuery,
+    options?: TextOptions,
+  ): Operation<CommitResult | RulesetJson | undefined> {
+    if (typeof document === 'string')
+      return yield* applyText(this.#exchange, this.#features, { memory: this.#memory }, document, options);
     const queries = queriesIn(document);
     if (queries !== undefined) return yield* queryReply(this.#exchange, queries);
     return yield* this.#change(document as NftDocument, options);

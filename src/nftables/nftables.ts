@@ -11,6 +11,7 @@ import type { NftQuery } from './queries.ts';
 import type { ElementsOptions } from './read/elements.ts';
 import type { ListFilter, Ruleset } from './read/listing.ts';
 import type { RulesetOptions } from './read/ruleset.ts';
+import type { TextOptions } from './script.ts';
 import { checkMonitorOptions, MONITOR_BUFFER_BYTES, Monitor, type MonitorOptions } from './watch/monitor.ts';
 import { checkTraceOptions, Trace, type TraceOptions } from './watch/tracing.ts';
 import type { CommitOptions, CommitResult } from './write/commit.ts';
@@ -38,12 +39,12 @@ export interface ApplyForms {
   promise: {
     (document: NftQuery): Promise<RulesetJson>;
     (document: NftDocument, options?: CommitOptions): Promise<CommitResult | undefined>;
-    (document: NftDocument | NftQuery, options?: CommitOptions): Promise<CommitResult | RulesetJson | undefined>;
+    (document: string | NftDocument | NftQuery, options?: TextOptions): Promise<CommitResult | RulesetJson | undefined>;
   };
   sync: {
     (document: NftQuery): RulesetJson;
     (document: NftDocument, options?: CommitOptions): CommitResult | undefined;
-    (document: NftDocument | NftQuery, options?: CommitOptions): CommitResult | RulesetJson | undefined;
+    (document: string | NftDocument | NftQuery, options?: TextOptions): CommitResult | RulesetJson | undefined;
   };
 }
 

@@ -7,9 +7,11 @@ import { iptables } from './iptables.ts';
 import { ipvsadm } from './ipvsadm.ts';
 import { kernel } from './kernel.ts';
 import { load } from './load.ts';
+import { parseScripts } from './parse-scripts.ts';
 import { printParse } from './print-parse.ts';
 import { readings } from './readings.ts';
 import { reconcile } from './reconcile.ts';
+import { refuse } from './refuse.ts';
 import { text } from './text.ts';
 
 /** The ways to use the recordings (README.md beside them), each a list of what it found in each file. */
@@ -18,13 +20,14 @@ const WAYS: Readonly<Record<string, () => Outcome[] | Promise<Outcome[]>>> = {
   kernel,
   readings,
   compile,
-  parse,
+  parse: async () => [...parse(), ...(await parseScripts())],
   'print-parse': printParse,
   decompile,
   text,
   documents,
   reconcile,
   load,
+  refuse,
   ipvsadm,
   iptables,
 };

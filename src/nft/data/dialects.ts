@@ -13,6 +13,8 @@ export interface Dialect {
   readonly hasTunnels: boolean;
   /** `last`, `fib ... check`, operands that are not constant. 1.0.6 has no words for them. */
   readonly hasNewerExpressions: boolean;
+  /** Commands such as `destroy` and `reset rules`, and the flag `persist` of tables. */
+  readonly hasNewerCommands: boolean;
   /** `destroy`, `last`, `vxlan` and others are keywords, and cannot be names. */
   readonly reservesNewerWords: boolean;
   /** `taddr` and `daddr` of ICMPv6. */
@@ -173,6 +175,7 @@ export const NFT_1_1_6: Dialect = {
   version: '1.1.6',
   hasTunnels: true,
   hasNewerExpressions: true,
+  hasNewerCommands: true,
   reservesNewerWords: true,
   hasNewerIcmpFields: true,
   usesOldSymbols: false,
@@ -251,6 +254,7 @@ export const NFT_1_0_6: Dialect = {
   version: '1.0.6',
   hasTunnels: false,
   hasNewerExpressions: false,
+  hasNewerCommands: false,
   reservesNewerWords: false,
   hasNewerIcmpFields: false,
   usesOldSymbols: true,

@@ -37,12 +37,12 @@ export const BRIDGE_PRIORITIES: readonly NamedPriority[] = [
 const REACH = 10;
 
 /** The number of 'dstnat + 10', 'filter' or '-5'; undefined for a name that this family and hook do not have. */
-export function parsePriority(text: string, family: string, hook: string): number | undefined {
+export function parsePriority(text: string, family: string, hook: string, dialect = NFT_1_1_6): number | undefined {
   const found = /^\s*([a-z]+)\s*(?:([+-])\s*(\d+))?\s*$/.exec(text);
   if (found === null) return /^\s*-?\d+\s*$/.test(text) ? Number(text) : undefined;
   const [, name, sign, distance = '0'] = found;
   const named = prioritiesOf(family).find(each => each.name === name);
-  if (named === undefined || !fits(named, family, hook)) return undefined;
+  if (named === undefined || !fits(named, family, hook, dialect)) return undefined;
   return named.value + (sign === '-' ? -Number(distance) : Number(distance));
 }
 

@@ -55,6 +55,7 @@ function signs(): Uint8Array {
     '&': T.AND,
     '|': T.OR,
     '^': T.XOR,
+    '+': T.PLUS,
   };
   for (const sign in kinds) table[sign.charCodeAt(0)] = kinds[sign]!;
   return table;

@@ -1,4 +1,4 @@
-import { printable } from '../../errors.ts';
+import { printable, type TextPlace } from '../../errors.ts';
 
 /* A text of nft's language with its name, places in it, and the error that shows them. */
 
@@ -144,6 +144,17 @@ function includesOf(source: Source): Span[] {
   const spans: Span[] = [];
   for (let at = source.includedFrom; at !== undefined; at = at.source.includedFrom) spans.push(at);
   return spans;
+}
+
+/** A place in a text, for an error that says something else than the text is wrong. */
+export function textPlace(span: Span): TextPlace {
+  const place = columnsOf(span);
+  const text = lineText(span.source, place.line);
+  const marks = new Map<number, string>();
+  for (let i = place.column; i <= place.endColumn && i <= SHOWN_BYTES; i++) marks.set(i, '^');
+  const source = span.source.name ?? '';
+  const where = `${source}:${place.line}:${place.column}-${place.endColumn}:`;
+  return { source, ...place, excerpt: `${includesText(span.source)}${where}\n${text}\n${carets(text, marks)}` };
 }
 
 /** One error as nft prints it, with the line and the caret line. */

@@ -38,6 +38,7 @@ export const T = {
   OR: 32,
   XOR: 33,
   JUNK: 34,
+  PLUS: 35,
 } as const;
 
 export type TokenKind = (typeof T)[keyof typeof T];
@@ -79,6 +80,7 @@ export const TOKEN_NAMES: readonly string[] = [
   "'|'",
   '^',
   'junk',
+  '+',
 ];
 
 /** Words that are the same tokens as signs. */

@@ -26,8 +26,17 @@ export interface Resolved {
 /** Numbers that the caller gives are small. Those that this library gives begin here. */
 const FIRST_ID = 0x10000;
 
+/** What is known of the namespace that a transaction is made for. */
+export interface Surroundings {
+  /** The version of nft that rules are compiled as; default 1.1.6. */
+  version?: '1.1.6' | '1.0.6' | undefined;
+  /** Finds a set that is there. Without it `commit` looks for those that the transaction does not make. */
+  set?: ((family: unknown, table: unknown, name: string) => NftSet | undefined) | undefined;
+}
+
 /** What the operations of one transaction share. Small transactions are made in great numbers: each part is made when it is first used. */
 interface Shared {
+  surroundings: Surroundings;
   nextId: number;
   shapes: Map<string, ElementShape> | undefined;
   sets: Map<string, NftSet> | undefined;
@@ -74,6 +83,14 @@ export class EncodeContext {
     this.#shared.ranged?.rollBack();
   }
 
+  get surroundings(): Surroundings {
+    return this.#shared.surroundings;
+  }
+
+  set surroundings(surroundings: Surroundings) {
+    this.#shared.surroundings = surroundings;
+  }
+
   /** A number for a set, chain or rule that has none yet. */
   nextId(): number {
     return this.#shared.nextId++;
@@ -111,6 +128,7 @@ export class EncodeContext {
 }
 
 const nothing = (): Shared => ({
+  surroundings: {},
   nextId: FIRST_ID,
   shapes: undefined,
   sets: undefined,

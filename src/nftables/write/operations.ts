@@ -174,7 +174,7 @@ function jsonElement(verb: Verb, object: Fields, to: EncodeContext): void {
     table,
     set: name,
     setId: set.id,
-    translate: (path: Path): Path => (path[0] === 'elements' ? (oneByOne ? ['json', path[1]!] : ['json']) : path),
+    translate: (path: Path): Path => (path[0] === 'elements' ? inJson(json, oneByOne ? path[1] : undefined) : path),
   };
   const ranged = { verb, head, shape, path: ['json'], wire: () => false };
   const declared = to.ranged.find(family, table, name);
@@ -190,6 +190,7 @@ function jsonElement(verb: Verb, object: Fields, to: EncodeContext): void {
   let elements: WireElement[];
   try {
     elements = compileElements(set, json, {
+      ...(to.surroundings.version !== undefined && { version: to.surroundings.version }),
       names: to.names,
       interfaces,
       leadingEnd: leadingEnd === true && !removes,
@@ -202,9 +203,22 @@ function jsonElement(verb: Verb, object: Fields, to: EncodeContext): void {
     return;
   }
   if (elements.length === 0) return;
-  oneByOne = shape.ranges === 'none' && Array.isArray(json) && json.length === elements.length;
+  oneByOne = shape.ranges === 'none' && listIn(json)?.length === elements.length;
   if (shape.ranges === 'none') writeWireElements(to.list, head, elements);
   else writeRanged(ranged, () => inPairs(elements), declared, to);
+}
+
+/** The elements in nft's JSON, which may have them in a set. */
+function listIn(json: unknown): readonly unknown[] | undefined {
+  if (Array.isArray(json)) return json;
+  const { set } = (typeof json === 'object' && json !== null ? json : {}) as { set?: unknown };
+  return Array.isArray(set) ? set : undefined;
+}
+
+/** The path of an element, or of all where the kernel's are not one for each. */
+function inJson(json: unknown, index: string | number | undefined): Path {
+  if (typeof index !== 'number') return ['json'];
+  return Array.isArray(json) ? ['json', index] : ['json', 'set', index];
 }
 
 /** Elements whose ends follow their beginnings, with numbers that keep those together. */

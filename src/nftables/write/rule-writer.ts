@@ -75,13 +75,17 @@ function compiledRule(object: Fields, to: EncodeContext): CompiledRule | undefin
     unknown = true;
     return resolved?.interfaces?.(name);
   };
+  const { version, set: find } = to.surroundings;
   const sets = (name: string) => {
-    const set = resolved?.sets?.get(name) ?? to.sets.get(setKey(object.family, object.table, name));
-    unknown ||= set === undefined;
+    const { family, table } = object;
+    const set = resolved?.sets?.get(name) ?? to.sets.get(setKey(family, table, name)) ?? find?.(family, table, name);
+    unknown ||= set === undefined && find === undefined;
     return set;
   };
+  const { names } = to;
+  const table = object.table as string;
   try {
-    return compileRule(object as never, { sets, interfaces, names: to.names, table: object.table as string });
+    return compileRule(object as never, { sets, interfaces, names, table, ...(version !== undefined && { version }) });
   } catch (error) {
     if (!unknown || resolved !== undefined) throw error;
     to.needsMore = true;

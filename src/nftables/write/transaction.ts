@@ -4,7 +4,7 @@ import type { ElementValue } from '../../nft/element-values.ts';
 import type { Rule } from '../../nft/rule.ts';
 import type { RangeList } from '../ranges/range-lists.ts';
 import { RangedSets } from '../ranges/ranged-sets.ts';
-import { EncodeContext, type Resolved } from './encode-context.ts';
+import { EncodeContext, type Resolved, type Surroundings } from './encode-context.ts';
 import { type EncodedMessage, MessageList } from './encoded.ts';
 import type {
   ChainRename,
@@ -62,6 +62,11 @@ const ANONYMOUS_MAP = '__map%d';
 export class Transaction extends OperationList<EncodeContext> {
   constructor() {
     super(ALL_KINDS, list => new EncodeContext(list));
+  }
+
+  /** Tells what is known of the namespace. To be called before anything is added. @internal */
+  surround(surroundings: Surroundings): void {
+    this.context.surroundings = surroundings;
   }
 
   /**

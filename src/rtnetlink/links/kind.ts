@@ -1,12 +1,4 @@
-import {
-  type AttributeTable,
-  checkInteger,
-  checkObject,
-  fromHex,
-  NO_CONTEXT,
-  toHex,
-  Writer,
-} from '../../codec/index.ts';
+import { type AttributeTable, checkInteger, checkObject, NO_CONTEXT, toHex, Writer } from '../../codec/index.ts';
 import { elsewhere, noField, type Path, rangeError, typeError, within } from '../../errors.ts';
 import { checkDevice, DEVICE_INDEX, PRESENCE } from '../device.ts';
 import type { Refusals } from '../request.ts';
@@ -316,22 +308,6 @@ export class LinkKind<Name extends string, Options extends NewLink, Data extends
     const { hints = {}, blame = {} } = refusals?.(options) ?? {};
     return { hints, blame: { EINVAL: onlyOne(fields), ...blame } };
   }
-}
-
-/** A kind that is not decoded. Its data is written and read as it is. */
-export const rawKind = (name: string): AnyLinkKind =>
-  new LinkKind<string, NewLink & { kindData?: string }, { kindData?: string }>({
-    name,
-    link: 'optional',
-    fields: ['kindData'],
-    write: ({ kindData }) => (kindData === undefined ? {} : { kindData: checkRaw(kindData) }),
-  });
-
-/** Checks the data of a kind that is not decoded. */
-export function checkRaw(kindData: unknown): string {
-  if (typeof kindData !== 'string' || fromHex(kindData) === undefined)
-    throw typeError(['kindData'], 'hex text', kindData);
-  return kindData;
 }
 
 function isNear(one: unknown, other: unknown): boolean {

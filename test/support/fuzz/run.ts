@@ -15,7 +15,6 @@ import {
   ipvsOptions,
   processFiles,
   rtnetlink,
-  rtnetlinkEvents,
 } from './others.ts';
 import { Random } from './random.ts';
 import { redirectElements } from './redirects.ts';
@@ -92,7 +91,6 @@ async function withTargets<T>(only: string, use: (targets: readonly Target[]) =>
     conntrackAnswers,
     conntrackEvents,
     rtnetlink,
-    rtnetlinkEvents,
     ipvsAnswers,
     controllerAnswers,
     ipvsOptions,

@@ -1,0 +1,142 @@
+import { parsePriority } from '../data/priorities.ts';
+import { parseRuleStatements } from '../parse/rule.ts';
+import { T } from '../parse/tokens.ts';
+import { comment, devices, variable, wordsIn } from './names.ts';
+import type { Fields, Reader } from './reader.ts';
+
+/* Chains with their rules. */
+
+const TYPES: readonly string[] = ['filter', 'nat', 'route'];
+const HOOKS: readonly string[] = ['prerouting', 'input', 'forward', 'postrouting', 'output', 'ingress', 'egress'];
+
+/** A rule of a block, and where it stands. */
+export interface BlockRule {
+  readonly json: Fields;
+  readonly start: number;
+  readonly span: ReturnType<Reader['spanFrom']>;
+}
+
+/** Reads the block of a chain. Its settings become fields of the chain. Returns its rules. */
+export function chainBlock(reader: Reader, chain: Fields): BlockRule[] {
+  const rules: BlockRule[] = [];
+  const { parser } = reader;
+  const { family } = parser;
+  let hasPolicy = false;
+  reader.scoped(() => {
+    parser.family = family;
+    if (parser.isWord('type')) hookLine(reader, chain);
+    else if (parser.isWord('policy')) {
+      if (hasPolicy) {
+        const { start } = parser;
+        policy(reader, chain);
+        parser.fail('you cannot set chain policy twice', start);
+      }
+      policy(reader, chain);
+      hasPolicy = true;
+    } else if (parser.isWord('flags')) {
+      const { start } = parser;
+      parser.next();
+      parser.expectWord('offload');
+      chain.flags = 'offload';
+      parser.note(chain, 'flags', start);
+    } else if (parser.isWord('devices')) {
+      parser.next();
+      const { start } = parser;
+      parser.expect(T.ASSIGN);
+      setDevices(reader, chain, start);
+    } else if (parser.isWord('comment')) comment(reader, chain);
+    else {
+      const { start } = parser;
+      const place = { family: chain.family, table: chain.table, chain: chain.name };
+      const json: Fields = { ...place, ...parseRuleStatements(parser) };
+      rules.push({ json, start, span: reader.spanFrom(start) });
+    }
+    parser.separator();
+  });
+  return rules;
+}
+
+function setDevices(reader: Reader, object: Fields, start: number): void {
+  const list = devices(reader);
+  object.dev = list.length === 1 ? list[0] : list;
+  reader.parser.note(object, 'dev', start);
+}
+
+/** Reads `type T hook H [device D] priority P`. */
+function hookLine(reader: Reader, chain: Fields): void {
+  const { parser } = reader;
+  parser.next();
+  for (const field of ['dev']) delete chain[field];
+  let { start } = parser;
+  chain.type = parser.name();
+  if (!TYPES.includes(chain.type as string)) parser.fail('unknown chain type', start);
+  parser.note(chain, 'type', start);
+  parser.expectWord('hook');
+  hook(reader, chain);
+  start = parser.start;
+  if (parser.acceptWord('device')) {
+    start = parser.start;
+    chain.dev = parser.is(T.DOLLAR) ? wordsIn(variable(reader).value)[0] : parser.string("'$'");
+    parser.note(chain, 'dev', start);
+  } else if (parser.acceptWord('devices')) {
+    parser.expect(T.ASSIGN);
+    setDevices(reader, chain, parser.start);
+  }
+  priority(reader, chain);
+}
+
+/** Reads the name of a hook. */
+export function hook({ parser }: Reader, object: Fields): void {
+  const { start } = parser;
+  const name = parser.name();
+  if (!HOOKS.includes(name)) parser.fail('unknown chain hook', start);
+  object.hook = name;
+  parser.note(object, 'hook', start);
+}
+
+/** Reads `priority P`: a number, a name with a number added, or a variable with one of these. */
+export function priority(reader: Reader, object: Fields): void {
+  const { parser } = reader;
+  const { start } = parser;
+  parser.expectWord('priority');
+  const text = priorityText(reader);
+  const isNumber = /^-?\d+$/.test(text);
+  const family = object.type === undefined ? 'netdev' : String(object.family);
+  const named = isNumber ? undefined : parsePriority(text, family, String(object.hook), parser.dialect);
+  object.prio = isNumber ? Number(text) | 0 : (named ?? text);
+  parser.note(object, 'prio', start);
+}
+
+function priorityText(reader: Reader): string {
+  const { parser } = reader;
+  if (parser.is(T.DOLLAR)) return wordsIn(variable(reader).value)[0] ?? '';
+  if (parser.accept(T.DASH)) return `-${parser.number()}`;
+  if (parser.is(T.NUMBER)) return String(parser.number());
+  const name = parser.isWord('out') || parser.isWord('last') ? parser.text : undefined;
+  if (name === undefined && !parser.isString()) parser.unexpected('string', 'number', '-', "'$'");
+  const word = parser.text;
+  parser.next();
+  if (parser.accept(T.DASH)) return `${word} - ${parser.number()}`;
+  if (parser.is(T.PLUS)) {
+    parser.next();
+    if (parser.accept(T.DASH)) return `${word} - ${parser.number()}`;
+    return `${word} + ${parser.number()}`;
+  }
+  return word;
+}
+
+function policy(reader: Reader, chain: Fields): void {
+  const { parser } = reader;
+  const { start } = parser;
+  parser.next();
+  if (parser.is(T.DOLLAR)) {
+    const found = variable(reader);
+    const [word] = wordsIn(found.value);
+    if (word !== 'accept' && word !== 'drop') parser.failAt(`invalid policy expression (${word})`, found.span);
+    chain.policy = word;
+  } else if (parser.isWord('accept') || parser.isWord('drop')) {
+    chain.policy = parser.text;
+    parser.next();
+  } else parser.unexpected('accept', 'drop', "'$'");
+  parser.note(chain, 'policy', start);
+}

@@ -1,0 +1,144 @@
+import { datatypeByName } from '../data/datatypes.ts';
+import { elements as readElements, variable } from '../parse/expression.ts';
+import type { Parser } from '../parse/parser.ts';
+import { readSeconds } from '../parse/times.ts';
+import { T } from '../parse/tokens.ts';
+import { comment, named } from './names.ts';
+import type { Fields, Reader } from './reader.ts';
+
+/* Sets and maps with their elements, and flowtables. */
+
+const FLAGS: readonly string[] = ['constant', 'interval', 'dynamic', 'timeout'];
+/** Words that are keywords, and names of types all the same. */
+const TYPE_WORDS: readonly string[] = ['mark', 'dscp', 'ecn', 'classid', 'time'];
+/** The kinds of objects that a map can have for its keys. */
+const OBJECT_WORDS: readonly string[] = ['counter', 'quota', 'limit', 'secmark', 'synproxy'];
+
+/** Elements that a block gives to its set, and where they stand. */
+export interface BlockElements {
+  readonly set: unknown[];
+  readonly span: ReturnType<Reader['spanFrom']>;
+}
+
+/** Reads the block of a set or map. Its settings become fields of the set. Returns its elements, if it has some. */
+export function setBlock(reader: Reader, set: Fields, isMap: boolean): BlockElements | undefined {
+  const { parser } = reader;
+  let elements: BlockElements | undefined;
+  reader.block(() => {
+    const { start } = parser;
+    if (parser.acceptWord('type')) setTypes(reader, set, start, isMap, typeNames);
+    else if (parser.acceptWord('typeof')) setTypes(reader, set, start, isMap, typeofTerm);
+    else if (parser.acceptWord('flags')) {
+      const flags = setFlags(reader);
+      set.flags = isMap && Array.isArray(set.flags) ? [...new Set([...set.flags, ...flags])] : flags;
+      parser.note(set, 'flags', start);
+    } else if (parser.acceptWord('timeout')) {
+      set.timeout = readSeconds(parser);
+      parser.note(set, 'timeout', start);
+    } else if (parser.acceptWord('gc-interval')) {
+      set['gc-interval'] = readSeconds(parser);
+      parser.note(set, 'gc-interval', start);
+    } else if (parser.acceptWord('size')) {
+      set.size = parser.whole();
+      parser.note(set, 'size', start);
+    } else if (parser.acceptWord('policy')) {
+      if (!parser.isWord('memory') && !parser.isWord('performance')) parser.unexpected('memory', 'performance');
+      set.policy = parser.text;
+      parser.next();
+      parser.note(set, 'policy', start);
+    } else if (!isMap && parser.acceptWord('auto-merge')) {
+      set['auto-merge'] = true;
+      parser.note(set, 'auto-merge', start);
+      return;
+    } else if (parser.acceptWord('elements')) {
+      parser.expect(T.ASSIGN);
+      const from = parser.start;
+      elements = { set: elementList(parser), span: reader.spanFrom(from) };
+      return;
+    } else if (parser.isWord('comment')) comment(reader, set);
+    else {
+      const statement = parser.grammar.state(parser);
+      if (statement === undefined) parser.unexpected();
+      const states = (set.stmt as unknown[] | undefined) ?? [];
+      for (let next: unknown = statement; next !== undefined; next = parser.grammar.state(parser)) states.push(next);
+      set.stmt = states;
+      parser.note(set, 'stmt', start);
+    }
+    parser.separator();
+  });
+  return elements;
+}
+
+function setFlags({ parser }: Reader): string[] {
+  const flags: string[] = [];
+  do {
+    if (parser.kind !== T.WORD || !FLAGS.includes(parser.text))
+      parser.unexpected('constant', 'interval', 'dynamic', 'timeout');
+    flags.push(parser.text);
+    parser.next();
+  } while (parser.accept(T.COMMA));
+  if (!parser.isSeparator()) parser.unexpected('newline', 'semicolon', 'comma');
+  return flags;
+}
+
+function setTypes(
+  reader: Reader,
+  set: Fields,
+  start: number,
+  isMap: boolean,
+  read: (reader: Reader, ...others: string[]) => unknown,
+): void {
+  const { parser } = reader;
+  set.type = read(reader, ...(isMap ? ['colon'] : ['newline', 'semicolon']));
+  parser.note(set, 'type', start);
+  if (!isMap || !parser.accept(T.COLON)) return;
+  const from = parser.start;
+  if (parser.kind === T.WORD && OBJECT_WORDS.includes(parser.text)) {
+    set.map = parser.text;
+    parser.next();
+  } else if (parser.acceptWord('interval')) set.map = { interval: read(reader, 'newline', 'semicolon') };
+  else set.map = read(reader, 'newline', 'semicolon');
+  parser.note(set, 'map', from);
+}
+
+/** Reads `ipv4_addr . inet_service`. */
+function typeNames({ parser }: Reader, ...others: string[]): string | string[] {
+  const names: string[] = [];
+  do {
+    const { start, text } = parser;
+    if (parser.kind === T.WORD && TYPE_WORDS.includes(text)) parser.next();
+    else parser.name();
+    if (datatypeByName(text) === undefined) parser.fail(`unknown datatype ${text}`, start);
+    names.push(text);
+  } while (parser.accept(T.DOT));
+  if (!parser.isSeparator() && !(others.includes('colon') && parser.is(T.COLON))) parser.unexpected(...others, '.');
+  return names.length === 1 ? names[0]! : names;
+}
+
+/** Reads `ip saddr . tcp dport`. */
+function typeofTerm({ parser }: Reader): unknown {
+  if (parser.isWord('verdict')) {
+    parser.next();
+    return 'verdict';
+  }
+  return { typeof: parser.grammar.expression(parser) };
+}
+
+/** Reads elements in braces, or those of a variable. */
+function elementList(parser: Parser): unknown[] {
+  if (parser.is(T.LBRACE)) return readElements(parser);
+  if (!parser.is(T.DOLLAR)) parser.unexpected("'{'", "'$'");
+  const value = variable(parser);
+  const set = typeof value === 'object' && value !== null && 'set' in value ? value.set : undefined;
+  return Array.isArray(set) ? set : [value];
+}
+
+/** Reads `element SPEC { ... }`. */
+export function elementsOf(reader: Reader, place: Fields): Fields {
+  const { parser } = reader;
+  named(reader, place, 'name');
+  const { start } = parser;
+  place.elem = { set: elementList(parser) };
+  parser.note(place, 'elem', start);
+  return place;
+}

@@ -1,0 +1,167 @@
+import { checkObject } from '../codec/index.ts';
+import { type ArgumentError, BatchError, isArgumentError, type Path } from '../errors.ts';
+import type { Exchange, Operation } from '../netlink/index.ts';
+import { isMoved, retry } from '../netlink/retry.ts';
+import { MOST_PROBLEMS, NftSyntaxError, type Problem, textPlace } from '../nft/parse/source.ts';
+import type { RulesetJson } from '../nft/ruleset-json.ts';
+import { Script, type ScriptOptions } from '../nft/script/script.ts';
+import { asRefusalOf, type Compiled, compileDocument, type JsonCommand, type NftDocument } from './commands.ts';
+import type { Features } from './features.ts';
+import { type Query, queriesIn } from './queries.ts';
+import { list } from './read/listing.ts';
+import { queryReply } from './read/query-reply.ts';
+import type { Knowledge } from './read/set-reader.ts';
+import { partsOf, References, ruleSuggestion, type State } from './references.ts';
+import { readGeneration } from './request.ts';
+import { type CommitOptions, type CommitResult, commit } from './write/commit.ts';
+
+/* Texts of nft's language: parsed, judged as nft judges them, and carried out. */
+
+/** How a text is read. */
+export type RulesetTextOptions = ScriptOptions;
+/** How a text is read and carried out. */
+export interface TextOptions extends ScriptOptions, CommitOptions {}
+
+/**
+ * Reads a text of nft's language, as `nft -f` does: a file, or commands. It gives nft's JSON, one command after the other: the blocks of tables are taken
+ * apart. Nothing is asked of the kernel, so sets that are not made in the text are not looked for. What only nft's text can say has words of our own, which
+ * `apply` takes; docs/language.md lists them.
+ * @param text the text
+ * @param options `source`, its name in errors; `include`, which returns the files for the pattern of an `include`; `variables`, defined before the text begins;
+ * `version` of the language
+ * @throws NftSyntaxError with all errors of the text, up to ten: what nft says, and where
+ * @example
+ * const document = parseRuleset('table ip web { chain input { type filter hook input priority 0; tcp dport 22 accept; }; }');
+ * await nft.apply(document);
+ */
+export function parseRuleset(text: string, options: RulesetTextOptions = {}): NftDocument {
+  const script = new Script(text, options);
+  compileScript(script, options, undefined);
+  return documentOf(script);
+}
+
+const documentOf = ({ entries }: Script): NftDocument => ({ nftables: entries as NftDocument['nftables'] });
+
+/** Translates the commands of a text. @throws NftSyntaxError if the text, or what it says, is wrong */
+function compileScript(script: Script, { version }: RulesetTextOptions, state: State | undefined): Compiled {
+  const wrong: (ArgumentError & Error)[] = [];
+  const room = MOST_PROBLEMS - script.problems.length;
+  const known = state && new Map(state.sets.map(set => [`${set.family} ${set.table} ${set.name}`, set]));
+  const set = known && ((...key: [unknown, unknown, string]) => known.get(key.join(' ')));
+  const references = state && new References(state);
+  const compiled = compileDocument(documentOf(script), {
+    surroundings: { version, set },
+    isText: true,
+    skips: isQuestion,
+    ...(references !== undefined && { check: references.check }),
+    refused(index, error) {
+      if (wrong.length < room) wrong.push(references?.named(error, script.entries[index]!) ?? error);
+      return true;
+    },
+  });
+  const problems = [...script.problems, ...wrong.map(error => problemOf(script, error))];
+  if (problems.length > 0) throw new NftSyntaxError(problems, { cause: wrong[0] });
+  return compiled;
+}
+
+/** The error of a command in nft's words, at the place of its part in the text. */
+function problemOf(script: Script, error: ArgumentError & Error): Problem {
+  const message = error.nftMessage ?? error.message.slice(error.message.indexOf(': expected ') + 2);
+  return { message, span: script.place(error.path.slice(1)) };
+}
+
+/** Carries out a text: see NftablesOperations.apply. */
+export function* applyText(
+  exchange: Exchange,
+  features: Features,
+  knowledge: Knowledge,
+  text: string,
+  options: TextOptions = {},
+): Operation<CommitResult | RulesetJson | undefined> {
+  checkObject(options, [], ['source', 'include', 'variables', 'version', 'generation', 'dryRun', 'echo', 'signal']);
+  const { source, include, variables, version, ...others } = options;
+  const script = new Script(text, { source, include, variables, version });
+  const unanswered = script.entries.findIndex(isUnanswered);
+  if (unanswered >= 0) {
+    const [verb] = Object.keys(script.entries[unanswered]!);
+    throw new NftSyntaxError([{ message: `apply does not answer ${verb}`, span: script.place([unanswered]) }]);
+  }
+  const queries = script.problems.length === 0 ? queriesOf(script) : undefined;
+  // As nft does it: they are answered with what there is before anything changes.
+  const reply = queries && (yield* queryReply(exchange, queries));
+  if (queries?.length === script.entries.length) return reply;
+  const isOpen = refersOutside(script, text);
+  return yield* retry(
+    'the text',
+    function* () {
+      const state = isOpen ? yield* readState(exchange) : NOTHING;
+      const compiled = compileScript(script, options, state);
+      const bound = isOpen ? { generation: state.generation, ...others } : others;
+      try {
+        const result = yield* commit(exchange, features, compiled.transaction, bound, knowledge);
+        return reply ?? result;
+      } catch (error) {
+        if (isMoved(error)) throw error;
+        throw yield* refusalOf(exchange, script, compiled, error);
+      }
+    },
+    { again: error => isOpen && isMoved(error) && options.generation === undefined },
+  );
+}
+
+const isQuery = (entry: object): boolean => 'list' in entry || 'reset' in entry;
+/** Commands of nft's text that nft's JSON has no words for. */
+const UNANSWERED = ['get', 'describe', 'import', 'export', 'monitor'];
+const isUnanswered = (entry: object): boolean => UNANSWERED.some(verb => verb in entry);
+const isQuestion = (entry: object): boolean => isQuery(entry) || isUnanswered(entry);
+
+/** The commands that ask for something; undefined if there are none. */
+function queriesOf({ entries }: Script): Query[] | undefined {
+  return queriesIn({ nftables: entries.filter(isQuery) });
+}
+
+/** What the text does not care about. */
+const NOTHING: State = { generation: 0, tables: [], sets: [] };
+
+function* readState(exchange: Exchange): Operation<State> {
+  const generation = yield* readGeneration(exchange);
+  return { generation, tables: yield* list(exchange, 'table'), sets: yield* list(exchange, 'set') };
+}
+
+const SET_NAME = /@\s*([A-Za-z_.][\w./-]*)/g;
+
+/** Does the text refer to tables or sets that it does not make? */
+function refersOutside({ entries }: Script, text: string): boolean {
+  const tables = new Set<string>();
+  const sets = new Set<string>();
+  for (const entry of entries) {
+    const { verb, kind, object } = partsOf(entry as unknown as JsonCommand);
+    const { family, table, name } = object;
+    const isNew = verb === 'add' || verb === 'create';
+    if (kind === 'table' && isNew) tables.add(`${family} ${name}`);
+    else if (kind === 'element' && !sets.has(String(name))) return true;
+    else if (verb === 'rename' || (isNew && kind !== 'rule' && !tables.has(`${family} ${table}`))) return true;
+    else if (isNew && (kind === 'set' || kind === 'map')) sets.add(String(name));
+  }
+  for (const [, name = ''] of text.matchAll(SET_NAME)) if (!sets.has(name)) return true;
+  return false;
+}
+
+/** The error for what the kernel, or the state of the namespace, has against a command. */
+function* refusalOf(exchange: Exchange, script: Script, compiled: Compiled, error: unknown): Operation<unknown> {
+  const place = (path: Path) => {
+    const span = script.place(path.slice(1));
+    return span && textPlace(span);
+  };
+  const moved = asRefusalOf(compiled, error, documentOf(script), place);
+  if (isArgumentError(moved)) return new NftSyntaxError([problemOf(script, moved)], { cause: moved });
+  if (!(moved instanceof BatchError)) return moved;
+  const problems: Problem[] = [];
+  for (const { code, path, index } of moved.failures) {
+    const { kind, object } = partsOf(script.entries[index] as unknown as JsonCommand);
+    if (code !== 'ENOENT' || kind !== 'rule') continue;
+    const message = ruleSuggestion(object, yield* list(exchange, 'chain'));
+    if (message !== undefined) problems.push({ message, span: script.place(path.slice(1)) });
+  }
+  return problems.length === 0 ? moved : new NftSyntaxError(problems, { cause: moved });
+}

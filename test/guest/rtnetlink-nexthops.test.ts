@@ -1,3 +1,0 @@
-import { nextHopSuite } from '../support/rtnetlink-nexthops.ts';
-
-nextHopSuite();

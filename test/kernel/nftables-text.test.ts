@@ -1,0 +1,219 @@
+import { spawnSync } from 'node:child_process';
+import { BatchError } from 'netsteer';
+import { NftSyntaxError } from 'netsteer/nftables';
+import { expect, it } from 'vitest';
+import { debian, freshNamespaces, netns, nft, other, otherNamespaces, there } from '../support/fresh-namespace.ts';
+import { kernelSuite } from '../support/where.ts';
+
+/* Texts of nft's language, applied without nft. */
+
+freshNamespaces();
+otherNamespaces();
+
+const CONFIGURATION = `#!/usr/sbin/nft -f
+
+flush ruleset
+
+define lan = { 10.0.0.0/8, 192.168.0.0/16 }
+define web = { http, https }
+
+table inet filter {
+	set blocked {
+		type ipv4_addr
+		flags interval, timeout
+		auto-merge
+		elements = { 203.0.113.0/24 timeout 1d, 198.51.100.7 }
+	}
+
+	set seen {
+		type ipv4_addr
+		size 1000
+		flags dynamic, timeout
+		timeout 1h30m
+	}
+
+	map services {
+		type inet_service : verdict
+		elements = { 22 : jump ssh, 25 : drop }
+	}
+
+	counter refused {
+		comment "what nobody asked for"
+	}
+
+	limit few { rate 5/minute burst 10 packets; }
+
+	chain input {
+		type filter hook input priority filter; policy drop;
+		comment "everything that comes here"
+		ct state established,related accept
+		ct state invalid drop
+		iif lo accept
+		ip saddr @blocked drop
+		tcp dport vmap @services
+		ip saddr $lan tcp dport $web ct state new counter accept
+		ip protocol icmp icmp type echo-request limit name "few" accept
+		meta l4proto { tcp, udp } th dport 53 jump {
+			ip saddr $lan accept
+			counter drop
+		}
+		log prefix "refused: " group 5 counter name refused reject with icmpx admin-prohibited
+	}
+
+	chain ssh {
+		ip saddr . tcp dport { 10.0.0.1 . 22, 10.0.0.2-10.0.0.9 . 22 } accept comment "admins"
+		add @seen { ip saddr timeout 1h limit rate 5/second } drop
+	}
+}
+
+table ip nat {
+	chain prerouting {
+		type nat hook prerouting priority dstnat - 5;
+		tcp dport 80 redirect to :8080
+		ip daddr 10.10.0.100 tcp dport { 443, 8443 } dnat to 192.168.0.50:443
+	}
+}
+
+add rule ip nat prerouting meta mark set ct mark
+insert rule inet filter ssh counter
+`;
+
+/** What both namespaces are listed as. */
+function listings(): [string, string] {
+  const [ours, theirs] = [netns, other].map(namespace =>
+    namespace.run(() => spawnSync('nft', ['-s', 'list', 'ruleset'], { encoding: 'utf8' }).stdout),
+  );
+  return [ours!, theirs!].map(text => text.replace(/ expires \w+/g, '')) as [string, string];
+}
+
+kernelSuite('texts of nft', () => {
+  it('make of a configuration what nft makes of it', async () => {
+    await nft.apply(CONFIGURATION, { version: '1.0.6' });
+    other.run(() => expect(spawnSync('nft', ['-f', '-'], { encoding: 'utf8', input: CONFIGURATION }).stderr).toBe(''));
+    const [ours, theirs] = listings();
+    expect(ours).toContain('comment "admins"');
+    expect(ours).toBe(theirs);
+  });
+
+  it('of the listing of a configuration make the same again, synchronously too', async () => {
+    await nft.apply(CONFIGURATION);
+    there.sync.apply(await nft.ruleset({ elements: true, as: 'text' }));
+    const [ours, theirs] = listings();
+    expect(theirs).toBe(ours);
+  });
+
+  it('change what is there: elements, rules by handle, chains, one after the other in one transaction', async () => {
+    await nft.apply('table t { set s { type mark; }; chain c { meta mark @s accept; }; chain d { drop; }; }');
+    const [rule] = await nft.rules({ family: 'ip', table: 't', chain: 'c' });
+    await nft.apply(`add element t s { 1, 2 }
+      replace rule t c handle ${rule!.handle} meta mark != @s counter
+      add rule t c handle ${rule!.handle} drop
+      delete element t s { 1 }
+      insert rule t c jump d
+      rename chain t d e`);
+    expect(debian('', '-s', 'list', 'ruleset')).toBe(`table ip t {
+	set s {
+		type mark
+		elements = { 0x00000002 }
+	}
+
+	chain c {
+		jump e
+		meta mark != @s counter
+		drop
+	}
+
+	chain e {
+		drop
+	}
+}
+`);
+  });
+
+  it('ask: list is answered in JSON, with what there was before the text changed it', async () => {
+    await nft.apply('add table t; add counter t k { packets 3 bytes 4; }');
+    const reply = await nft.apply('list counters table ip t; add table u');
+    expect(reply).toMatchObject({ nftables: [{}, { counter: { name: 'k', packets: 3, bytes: 4 } }] });
+    expect(await nft.tables()).toHaveLength(2);
+    await expect(nft.apply('list ruleset; describe ip saddr')).rejects.toThrow('apply does not answer describe');
+  });
+
+  it('commit under the options of commit: nothing in a dry run, handles with echo', async () => {
+    await nft.apply('add table t', { dryRun: true });
+    expect(await nft.tables()).toEqual([]);
+    expect(await nft.apply('add table t; add chain t c', { echo: true })).toMatchObject({
+      handles: [expect.any(BigInt), 1n],
+    });
+    await expect(nft.apply('add table u', { generation: 1 })).rejects.toMatchObject({ code: 'ERESTART' });
+  });
+});
+
+kernelSuite('texts of nft that are wrong', () => {
+  const refusal = async (text: string): Promise<Error> =>
+    nft.apply(text).then(
+      () => expect.unreachable(),
+      error => error,
+    );
+
+  it('change nothing, and reject with ERR_NFT_SYNTAX: all errors with their places', async () => {
+    const text = 'add table table1\nadd table\nadd rule table1 c tcp dport nonsense\nadd set tabel s { type mark; }\n';
+    const error = await refusal(text);
+    expect(error).toBeInstanceOf(NftSyntaxError);
+    expect(error).toMatchObject({ code: 'ERR_NFT_SYNTAX' });
+    expect((error as NftSyntaxError).errors).toMatchObject([
+      { line: 2, column: 10, message: 'syntax error, unexpected newline, expecting string' },
+      { line: 3, column: 29, endColumn: 36 },
+      { line: 4, column: 9, message: 'No such file or directory; did you mean table ‘table1’ in family ip?' },
+    ]);
+    expect(await nft.tables()).toEqual([]);
+  });
+
+  it('suggest others for sets, chains and tables that are not there', async () => {
+    await nft.apply('table t { set known { type ipv4_addr; }; chain input { }; }');
+    const messages = async (text: string) =>
+      ((await refusal(text)) as NftSyntaxError).errors.map(({ message }) => message);
+    const missing = 'No such file or directory; did you mean';
+    expect(await messages('add rule t input ip saddr @knwon drop')).toEqual([
+      `${missing} set ‘known’ in table ip ‘t’?`,
+    ]);
+    expect(await messages('add element t knwn { 1.1.1.1 }')).toEqual([`${missing} set ‘known’ in table ip ‘t’?`]);
+    expect(await messages('add rule t inptu drop')).toEqual([`${missing} chain ‘input’ in table ip ‘t’?`]);
+    expect(await messages('add chain tt c')).toEqual([`${missing} table ‘t’ in family ip?`]);
+  });
+
+  it('name the line that the kernel has refused with EEXIST or EOPNOTSUPP', async () => {
+    await nft.apply('add table t; add chain t c');
+    const error = await refusal('add table t\ncreate chain t c\ntable t {\n\tchain n { policy drop; }\n}\n');
+    expect(error).toBeInstanceOf(BatchError);
+    const { failures } = error as BatchError;
+    expect(failures).toMatchObject([
+      {
+        code: 'EEXIST',
+        index: 1,
+        attribute: 'nftables[1].create.chain.name',
+        source: '/dev/stdin',
+        line: 2,
+        column: 16,
+      },
+      { code: 'EOPNOTSUPP', line: 4, column: 12, endColumn: 22 },
+    ]);
+    expect(failures[0]!.message).toMatch(/\n\/dev\/stdin:2:16-16:\ncreate chain t c\n {15}\^$/);
+  });
+});
+
+kernelSuite('large texts', () => {
+  it('load ten thousand rules and a hundred thousand elements', { timeout: 120_000 }, async () => {
+    const rules = Array.from(
+      { length: 10_000 },
+      (_, i) => `\t\tip saddr 10.0.${i >> 8}.${i & 255} tcp dport ${i + 1} counter accept\n`,
+    );
+    const elements = Array.from(
+      { length: 100_000 },
+      (_, i) => `10.${i >> 16}.${(i >> 8) & 255}.${i & 255} . ${(i & 0xfff) + 1}`,
+    );
+    const set = `\tset s {\n\t\ttype ipv4_addr . inet_service\n\t\telements = { ${elements.join(',\n')} }\n\t}\n`;
+    await nft.apply(`table ip t {\n${set}\tchain c {\n${rules.join('')}\t}\n}\n`);
+    expect(await nft.rules({ family: 'ip', table: 't' })).toHaveLength(rules.length);
+    expect(await nft.elements({ family: 'ip', table: 't', name: 's' })).toHaveLength(elements.length);
+  });
+});
