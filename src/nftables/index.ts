@@ -103,6 +103,7 @@ export {
 export type { DesiredRuleset } from './plan/desired.ts';
 export { formatPlan, type RulesetPlan, type TableOwner, transactionOf } from './plan/plan.ts';
 export type { ReconcileOptions } from './plan/reconcile.ts';
+export type { PlanScope } from './plan/scope.ts';
 export type { JsonListed, JsonQuery, JsonReset, NftQuery } from './queries.ts';
 export type { NamedObjectOf, ObjectKinds } from './read/by-name.ts';
 export type { ElementsOptions } from './read/elements.ts';

@@ -385,7 +385,8 @@ export class NftablesOperations {
    * Plans what must be done so that the owner's tables are as desired: the smallest transaction, as data. Sends nothing that changes.
    * Rules are matched by content, so that those that stay keep their counters; elements go and come one by one. Tables of others are never touched.
    * @param desired the tables, with all that shall be in them
-   * @param options whose tables they are: a `comment` or a `prefix` of the name, or the kernel's owner `flag`; `signal`
+   * @param options whose tables they are: a `comment` or a `prefix` of the name, or the kernel's owner `flag`; `only`, the chains, sets, maps and
+   * tables to compare, default all; `mirror`, to compare with what a monitor has told instead of reading; `signal`
    * @throws TypeError, RangeError with the path of what is wrong: 'rules[3].statements[1].jump.target'
    * @throws StateError ERR_FOREIGN_TABLE: a table of a name that is wanted is there, and not the owner's
    * @example

@@ -57,8 +57,13 @@ kernelSuite('docs/nftables.md', () => {
     expect(listed).toContain('comment "web deployment"');
   });
 
+  it('plans a part', () => {
+    const { output } = run(page.take(examples[2]!.trimEnd()).code);
+    expect(output).toBe('- element inet web ports: 443\n+ element inet web ports: 8443\n\n');
+  });
+
   it('lists rules', () => {
-    const { output, listed } = run(page.take(examples[2]!.trimEnd()).code);
+    const { output, listed } = run(page.take(examples[3]!.trimEnd()).code);
     expect(output).toBe(
       `${listed}
 [{"match":{"op":"==","left":{"payload":{"protocol":"tcp","field":"dport"}},"right":8080}},{"accept":null}]

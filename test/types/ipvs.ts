@@ -1,4 +1,6 @@
 import type { DestinationPatch, Ipvs, IpvsOperation, ServiceKey, ServicePatch } from 'netsteer/ipvs';
+import { type Nftables, RulesetMirror, table } from 'netsteer/nftables';
+import { proof, type Same } from './assert.ts';
 
 /* Patches: what may be left out may be undefined, which takes it away (exactOptionalPropertyTypes); what must be there may not. */
 declare const ipvs: Ipvs;
@@ -44,3 +46,27 @@ export function misuse(): void {
   void ipvs.reconcile([], { drain: { until: 'active' } });
   void [scheduler, port, forward, timeout];
 }
+
+/* One shape of reconcile in IPVS and nf_tables: what is desired, and then all options. */
+declare const nft: Nftables;
+const { signal } = new AbortController();
+const web = table('inet', 'web');
+void ipvs.reconcile([], { prune: true, drain: { until: 'none' }, onProgress: () => {}, signal });
+void ipvs.plan([], { prune: true, signal });
+void nft.reconcile({ tables: [] }, { comment: 'mine', signal });
+void nft.plan({ tables: [] }, { prefix: 'mine-', only: [web, web.chain('c'), web.set('s'), web.map('m')], signal });
+void nft.plan(
+  { tables: [] },
+  { flag: true, mirror: new RulesetMirror(), only: [{ set: { family: 'ip', table: 't', name: 's' } }] },
+);
+proof<Same<Parameters<Nftables['plan']>, Parameters<Nftables['reconcile']>>>();
+proof<Same<Parameters<Nftables['reconcile']>, Parameters<Nftables['sync']['reconcile']>>>();
+proof<Same<Parameters<Ipvs['reconcile']>, Parameters<Ipvs['sync']['reconcile']>>>();
+// @ts-expect-error somebody owns the tables
+void nft.reconcile({ tables: [] }, { signal });
+// @ts-expect-error there is one owner
+void nft.reconcile({ tables: [] }, { comment: 'mine', prefix: 'mine-' });
+// @ts-expect-error rules are compared with their chains
+void nft.plan({ tables: [] }, { comment: 'mine', only: [web.rule('c', [])] });
+// @ts-expect-error no such option
+void nft.plan({ tables: [] }, { comment: 'mine', prune: true });

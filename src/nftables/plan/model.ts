@@ -61,7 +61,24 @@ export interface TableModel {
   /** By type and name: 'counter hits'. */
   readonly objects: ReadonlyMap<string, ObjectModel>;
   readonly flowtables: ReadonlyMap<string, FlowtableModel>;
+  /** Of a part of a table: all of it. Elements may lead to what is outside of the part. */
+  readonly names?: Pick<TableModel, 'chains' | 'objects'>;
   readonly path: Path;
+}
+
+/** An object of a ruleset that says where it belongs. */
+export interface ScopedObject {
+  family: unknown;
+  table: string;
+  name?: unknown;
+  chain?: unknown;
+}
+
+/** The part of a ruleset that becomes a model. */
+export interface ModelScope {
+  hasTable(key: string): boolean;
+  /** The object as far as it is part of the model, or undefined. */
+  within<T extends ScopedObject>(kind: string, object: T): T | undefined;
 }
 
 export interface ModelOptions {
@@ -69,6 +86,8 @@ export interface ModelOptions {
   timeouts?: Timeouts | undefined;
   /** It was read: nothing in it is to be refused. */
   isThere?: boolean;
+  /** Only this part of the ruleset becomes a model. */
+  scope?: ModelScope | undefined;
 }
 
 /** An object with its place in a list of the ruleset. */

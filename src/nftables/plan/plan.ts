@@ -10,6 +10,7 @@ import { type Fields, textOf } from './content.ts';
 import { checkDesired, type DesiredRuleset } from './desired.ts';
 import { type TableModel, tableKey } from './model.ts';
 import { modelOf } from './ruleset-model.ts';
+import type { Scope } from './scope.ts';
 import { keyOf, type PlacedOperation, placed, TablePlan } from './table-plan.ts';
 import { ticksOf } from './timeouts.ts';
 
@@ -110,6 +111,8 @@ export function transactionOf({ operations }: Pick<RulesetPlan, 'operations'>): 
 /** What the handle that plans knows of its namespace and its socket. */
 export interface PlanContext {
   port?: number | undefined;
+  /** The part that is compared; default: all of the owner's tables. */
+  scope?: Scope | undefined;
   interfaces?: Interfaces['interfaces'];
 }
 
@@ -126,20 +129,23 @@ export function planOf(
   present: Ruleset,
   desired: DesiredRuleset,
   owner: TableOwner,
-  { port, interfaces }: PlanContext = {},
+  { port, interfaces, scope }: PlanContext = {},
 ): PlacedPlan {
   const owns = ownership(owner, port);
   checkDesired(desired);
   // A name whose bytes are no text was kept raw: such a table can neither be asked for nor be named.
   const owned = present.tables.filter(table => isText(table.name) && owns(table));
   const ownedKeys = new Set(owned.map(tableKey));
+  const isInScope = (key: string) => scope?.hasTable(key) !== false;
   const unnameable = unnameableIn(present);
-  const isInOwned = ({ family, table }: { family: Family; table: string }) => {
+  // A table that is compared in part is not replaced because of the rest.
+  if (scope !== undefined) for (const key of unnameable) if (!scope.isWhole(key)) unnameable.delete(key);
+  const isInOwned = ({ family, table, name = '' }: { family: Family; table: string; name?: unknown }) => {
     const key = tableKey({ family, name: table });
-    return ownedKeys.has(key) && !unnameable.has(key);
+    return ownedKeys.has(key) && isInScope(key) && !unnameable.has(key) && isText(name);
   };
   const thereAsRead: DesiredRuleset = {
-    tables: owned,
+    tables: owned.filter(table => isInScope(tableKey(table))),
     chains: present.chains.filter(isInOwned),
     sets: present.sets.filter(isInOwned),
     rules: present.rules.filter(isInOwned),
@@ -148,10 +154,23 @@ export function planOf(
   };
   const timeouts = ticksOf([...timeoutsIn(desired), ...timeoutsIn(thereAsRead)]);
   const tables = desired.tables.map((table, i) => claimed(table, owner, i));
-  const wanted = modelOf({ ...desired, tables }, { interfaces, timeouts });
+  const wanted = modelOf({ ...desired, tables }, { interfaces, timeouts, scope });
   refuseForeign(desired, present, ownedKeys);
   const there = modelOf(thereAsRead, { isThere: true, timeouts });
+  if (scope !== undefined) limit(scope, wanted, there);
   return joined(present.generation, wanted, there, unnameable);
+}
+
+/** Leaves only the scope to be compared. The head of a table that is not compared as a whole stays as it is. */
+function limit(scope: Scope, wanted: Map<string, TableModel>, there: Map<string, TableModel>): void {
+  for (const [key, model] of wanted) {
+    if (scope.isWhole(key)) continue;
+    const limited = scope.limited(key, model);
+    const before = there.get(key);
+    const nothing = { ...limited, chains: new Map(), sets: new Map() };
+    there.set(key, before === undefined ? nothing : scope.limited(key, before));
+    wanted.set(key, before === undefined ? limited : { ...limited, table: before.table });
+  }
 }
 
 /** All tables in one transaction: first the removals, then the additions, so that every object comes after those that it refers to. */
@@ -245,7 +264,7 @@ function unnameableIn({ chains, sets, objects, flowtables }: Ruleset): Set<strin
 }
 
 function ownership(owner: TableOwner, port: number | undefined): (table: Table) => boolean {
-  checkObject(owner, ['owner'], ['comment', 'prefix', 'flag', 'signal']);
+  checkObject(owner, ['owner'], ['comment', 'prefix', 'flag', 'only', 'mirror', 'signal']);
   const { comment, prefix, flag } = owner;
   if ([comment, prefix, flag].filter(value => value !== undefined).length !== 1)
     throw typeError(['owner'], '{ comment }, { prefix } or { flag: true }', owner);

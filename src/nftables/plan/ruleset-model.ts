@@ -113,9 +113,11 @@ export function modelOf(ruleset: DesiredRuleset, options: ModelOptions = {}): Ma
   const known = new Set(ruleset.tables.map(tableKey));
   const inTable = <T extends { family: Family; table: string }>(kind: string, list: readonly T[] = []) => {
     const groups = new Map<string, Given<T>[]>();
-    for (const [index, object] of list.entries()) {
-      const key = tableKey({ family: object.family, name: object.table });
-      if (!known.has(key)) throw typeError([kind, index, 'table'], 'one of `tables`', object.table);
+    for (const [index, whole] of list.entries()) {
+      const key = tableKey({ family: whole.family, name: whole.table });
+      if (!known.has(key)) throw typeError([kind, index, 'table'], 'one of `tables`', whole.table);
+      const object = options.scope === undefined ? whole : options.scope.within(kind, whole);
+      if (object === undefined) continue;
       const group = groups.get(key);
       if (group !== undefined) group.push({ object, index });
       else groups.set(key, [{ object, index }]);
@@ -130,6 +132,7 @@ export function modelOf(ruleset: DesiredRuleset, options: ModelOptions = {}): Ma
   for (const [index, table] of ruleset.tables.entries()) {
     const key = tableKey(table);
     if (models.has(key)) throw twice(['tables', index, 'name'], table.name);
+    if (options.scope?.hasTable(key) === false) continue;
     const contents = {
       chains: chains(key),
       sets: sets(key),

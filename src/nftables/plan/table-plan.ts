@@ -199,8 +199,9 @@ export class TablePlan {
 
   /** The chain or object that the element leads to is not wanted. */
   #leadsNowhere({ form }: SetModel, { chain, object }: ElementModel): boolean {
-    if (form.objectType !== undefined) return !this.#after.objects.has(`${form.objectType} ${object}`);
-    return chain !== undefined && !this.#after.chains.has(chain);
+    const { objects, chains } = this.#after.names ?? this.#after;
+    if (form.objectType !== undefined) return !objects.has(`${form.objectType} ${object}`);
+    return chain !== undefined && !chains.has(chain);
   }
 
   #leadsToGone(set: SetModel, element: ElementModel): boolean {

@@ -245,7 +245,8 @@ export class MessageList implements Messages {
 
 /** The message that a sequence number in the kernel's replies means; undefined is the batch itself. */
 export function messageOf(encoded: EncodedTransaction, sequence: number): EncodedMessage | undefined {
-  return encoded.messages.at(sequence - FIRST_SEQUENCE);
+  // The begin of the batch has a number, too, and is none of these. Arrays count negative places from their end.
+  return sequence < FIRST_SEQUENCE ? undefined : encoded.messages.at(sequence - FIRST_SEQUENCE);
 }
 
 /** The place in the caller's operation, below its kind, that a byte of its message was written from. */

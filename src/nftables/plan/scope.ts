@@ -1,0 +1,194 @@
+import { checkString } from '../../codec/index.ts';
+import { typeError } from '../../errors.ts';
+import type { Exchange, Operation } from '../../netlink/index.ts';
+import type { Chain, ChainKey } from '../../nf_tables/chain.ts';
+import { familyNumber } from '../../nf_tables/family.ts';
+import type { RuleEntry } from '../../nf_tables/rule.ts';
+import type { SetKey } from '../../nf_tables/set.ts';
+import type { TableKey } from '../../nf_tables/table.ts';
+import { byName } from '../read/by-name.ts';
+import { dumpElements, list, type Ruleset, ruleset, type SetEntry } from '../read/listing.ts';
+import { Reading } from '../read/reading.ts';
+import type { DesiredRuleset } from './desired.ts';
+import { type ModelScope, type ScopedObject, type TableModel, tableKey } from './model.ts';
+
+/*
+ * A part of a ruleset: some chains with their rules, some sets with their elements, or whole tables. Nothing else is read, compared or changed.
+ */
+
+/** A part of the desired ruleset that `plan` and `reconcile` are limited to. Other fields of the object are ignored. */
+export type PlanScope = { chain: ChainKey } | { set: SetKey } | { map: SetKey } | { table: TableKey };
+
+type Key = { family: SetKey['family']; table: string; name: string };
+
+/** The parts of one table. */
+interface Part {
+  readonly key: TableKey;
+  whole: boolean;
+  readonly chains: Map<string, Key>;
+  readonly sets: Map<string, Key>;
+}
+
+const KINDS = ['chain', 'set', 'map', 'table'];
+const LONGEST_NAME = 255;
+
+/** The part of a ruleset that is read, compared and changed. */
+export class Scope implements ModelScope {
+  readonly #parts = new Map<string, Part>();
+  /** Chains of rules' own: 'inet web __chain1'. Rules of the scope may lead to them. */
+  readonly #bound = new Set<string>();
+
+  /** @throws TypeError, RangeError with the path in `only`, or of a table that is not desired */
+  constructor(only: readonly PlanScope[], desired: DesiredRuleset) {
+    if (!Array.isArray(only)) throw typeError(['only'], 'an array of { chain }, { set }, { map } or { table }', only);
+    const tables = new Set(Array.isArray(desired?.tables) ? desired.tables.map(table => tableKey(table)) : []);
+    if (Array.isArray(desired?.chains))
+      for (const { family, table, name, flags } of desired.chains as readonly Chain[])
+        if (flags?.includes('binding')) this.#bound.add(`${family} ${table} ${name}`);
+    only.forEach((given: unknown, index) => {
+      const path = ['only', index];
+      const [kind = '', ...others] = typeof given === 'object' && given !== null ? Object.keys(given) : [];
+      if (others.length > 0 || !KINDS.includes(kind))
+        throw typeError(path, 'an object with one key: chain, set, map or table', given);
+      const at = [...path, kind];
+      const key = (given as Record<string, unknown>)[kind];
+      if (typeof key !== 'object' || key === null) throw typeError(at, 'family, table and name', key);
+      const { family, table, name } = key as Key;
+      familyNumber(family, [...at, 'family']);
+      checkString(name, [...at, 'name'], LONGEST_NAME);
+      if (kind === 'table') {
+        this.#part({ family, name }).whole = true;
+        return;
+      }
+      checkString(table, [...at, 'table'], LONGEST_NAME);
+      if (!tables.has(tableKey({ family, name: table })))
+        throw typeError([...at, 'table'], 'one of `tables` of the desired ruleset', table);
+      const part = this.#part({ family, name: table });
+      (kind === 'chain' ? part.chains : part.sets).set(name, { family, table, name });
+    });
+  }
+
+  #part(key: TableKey): Part {
+    const name = tableKey(key);
+    let part = this.#parts.get(name);
+    if (part === undefined) {
+      part = { key: { family: key.family, name: key.name }, whole: false, chains: new Map(), sets: new Map() };
+      this.#parts.set(name, part);
+    }
+    return part;
+  }
+
+  #partOf({ family, table }: Pick<ScopedObject, 'family' | 'table'>): Part | undefined {
+    return this.#parts.get(`${family} ${table}`);
+  }
+
+  hasTable(key: string): boolean {
+    return this.#parts.has(key);
+  }
+
+  /** Is the table compared as a whole? */
+  isWhole(key: string): boolean {
+    return this.#parts.get(key)?.whole === true;
+  }
+
+  /** The object as it is compared: undefined outside of the scope. Sets outside are still needed to compile rules, but not their elements. */
+  within<T extends ScopedObject>(kind: string, object: T): T | undefined {
+    const part = this.#partOf(object);
+    if (part === undefined) return undefined;
+    if (part.whole) return object;
+    const { family, table, name, chain } = object;
+    if (kind === 'rules')
+      return part.chains.has(String(chain)) || this.#bound.has(`${family} ${table} ${chain}`) ? object : undefined;
+    if (kind !== 'sets' || part.sets.has(String(name))) return object;
+    const { elements: _, ...set } = object as T & { elements?: unknown; flags?: readonly unknown[] };
+    return set.flags?.includes('anonymous') ? object : (set as unknown as T);
+  }
+
+  /** The table with the chains and sets of the scope alone, and the names of all others, which rules may refer to. */
+  limited(key: string, model: TableModel): TableModel {
+    const part = this.#parts.get(key);
+    if (part === undefined || part.whole) return model;
+    const { chains, sets } = part;
+    return {
+      ...model,
+      chains: new Map([...model.chains].filter(([name]) => chains.has(name))),
+      // Whether a rule outside adds to the set is not known.
+      sets: new Map([...model.sets].flatMap(([name, set]) => (sets.has(name) ? [[name, { ...set, fed: true }]] : []))),
+      objects: new Map(),
+      flowtables: new Map(),
+      names: model,
+    };
+  }
+
+  /** Reads the scope, at one generation. Sets and chains of rules' own come with the rules. */
+  *read(exchange: Exchange, desired: DesiredRuleset): Operation<Ruleset> {
+    const parts = [...this.#parts.values()];
+    const named = new Set<string>();
+    for (const { family, table, name, flags } of desired.sets ?? [])
+      if (!flags?.includes('anonymous')) named.add(`${family} ${table} ${name}`);
+    return yield* new Reading(exchange).consistent(exchange, function* (generation): Operation<Ruleset> {
+      const found: Ruleset = { generation, tables: [], chains: [], sets: [], rules: [], objects: [], flowtables: [] };
+      for (const part of parts) {
+        const { family, name: table } = part.key;
+        if (part.whole) {
+          const { generation: _, ...whole } = yield* ruleset(exchange, { family, table, elements: true });
+          for (const kind of Object.keys(whole) as (keyof typeof whole)[])
+            (found[kind] as unknown[]).push(...whole[kind]);
+          continue;
+        }
+        const head = yield* byName(exchange, 'table', part.key);
+        if (head === undefined) continue;
+        found.tables.push(head);
+        for (const key of part.sets.values()) yield* readSet(exchange, key, found);
+        for (const key of part.chains.values()) yield* readChain(exchange, key, found, named);
+      }
+      return found;
+    });
+  }
+}
+
+function* readSet(exchange: Exchange, key: Key, found: Ruleset): Operation<void> {
+  const set: SetEntry | undefined = yield* byName(exchange, 'set', key);
+  if (set !== undefined) found.sets.push({ ...set, elements: yield* dumpElements(exchange, key) });
+}
+
+/** A chain with its rules, and the sets and chains that belong to these rules. */
+function* readChain(exchange: Exchange, key: Key, found: Ruleset, named: ReadonlySet<string>): Operation<void> {
+  const { family, table, name } = key;
+  const chain: Chain | undefined = yield* byName(exchange, 'chain', key);
+  if (chain === undefined) return;
+  found.chains.push(chain);
+  const rules = yield* list(exchange, 'rule', { family, table, chain: name });
+  found.rules.push(...rules);
+  for (const own of setsOf(rules)) {
+    const isKnown = found.sets.some(set => set.family === family && set.table === table && set.name === own);
+    if (isKnown || named.has(`${family} ${table} ${own}`)) continue;
+    const ofRule = { family, table, name: own };
+    if ((yield* byName(exchange, 'set', ofRule))?.flags?.includes('anonymous')) yield* readSet(exchange, ofRule, found);
+  }
+  for (const target of targetsOf(rules)) {
+    if (found.chains.some(each => each.family === family && each.table === table && each.name === target)) continue;
+    const ofRule = { family, table, name: target };
+    const own = yield* byName(exchange, 'chain', ofRule);
+    if (own?.flags?.includes('binding')) yield* readChain(exchange, ofRule, found, named);
+  }
+}
+
+/** The names that the expressions of rules have in a field. */
+function* namesIn(rules: readonly RuleEntry[], name: (fields: Record<string, unknown>) => unknown): Generator<string> {
+  const known = new Set<string>();
+  for (const { expressions = [] } of rules)
+    for (const expression of expressions)
+      for (const fields of Object.values(expression) as Record<string, unknown>[]) {
+        const found = typeof fields === 'object' && fields !== null ? name(fields) : undefined;
+        if (typeof found !== 'string' || known.has(found)) continue;
+        known.add(found);
+        yield found;
+      }
+}
+
+const setsOf = (rules: readonly RuleEntry[]) => namesIn(rules, ({ set }) => set);
+const targetsOf = (rules: readonly RuleEntry[]) =>
+  namesIn(rules, ({ data }) =>
+    typeof data === 'object' && data !== null ? (data as { chain?: unknown }).chain : undefined,
+  );
