@@ -13,6 +13,7 @@ import type { Parser } from '../parse/parser.ts';
 import { T } from '../parse/tokens.ts';
 import { type Node, refuse, Undecompilable } from '../tree.ts';
 import type { Construct } from './construct.ts';
+import { COUNTER } from './counter.ts';
 import {
   compileState,
   STATES,
@@ -127,6 +128,12 @@ export const OBJECT: Construct<ObjectStatement, Exclude<ObjectName, 'counter' | 
 function readStateful(p: Parser, word: string): JsonObject {
   const name = word === 'ct' ? 'ct count' : word;
   const { start } = p;
+  if (name === 'counter' && !p.isWord('name')) {
+    // The most frequent one.
+    const counter = { counter: COUNTER.fromText(p) };
+    p.note(counter, name, start);
+    return counter;
+  }
   const statement: JsonObject =
     name !== 'ct count' && p.acceptWord('name') ? { [name]: readReference(p) } : { [name]: stateRow(name).fromText(p) };
   p.note(statement, name, start);
