@@ -173,12 +173,15 @@ function shown(problem: Problem): string {
     if (other.source === source && place.line === line) mark(place.column, place.endColumn, '~');
   }
   mark(column, endColumn, '^');
-  const where = source.name === undefined ? '' : `${source.name}:${line}:${column}-${endColumn}: `;
+  const where = source.name === undefined ? '' : `${printable(source.name)}:${line}:${column}-${endColumn}: `;
   return `${includesText(source)}${where}Error: ${printable(message)}\n${text}\n${carets(text, marks)}\n`;
 }
 
+/** Letters that move a terminal's cursor, turn its direction or are not seen. The line shows another in their place. */
+const UNSEEN = /(?!\t)[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}]/gu;
+
 function lineText(source: Source, line: number): string {
-  const text = source.line(line);
+  const text = source.line(line).replace(UNSEEN, '?');
   if (Buffer.byteLength(text) <= SHOWN_BYTES) return text;
   return Buffer.from(text).subarray(0, SHOWN_BYTES).toString();
 }
@@ -188,7 +191,7 @@ function includesText(source: Source): string {
     .map((span, i) => {
       const { line, column, endColumn } = columnsOf(span);
       const words = i === 0 ? 'In file included from' : '                 from';
-      return `${words} ${span.source.name}:${line}:${column}-${endColumn}:\n`;
+      return `${words} ${printable(span.source.name ?? '')}:${line}:${column}-${endColumn}:\n`;
     })
     .join('');
 }
