@@ -12,6 +12,7 @@ const RUNS: readonly (readonly [name: string, guest: string])[] = [
   ['nftables', 'host'],
   ['ipvs', 'uml'],
   ['nflog', 'host'],
+  ['conntrack', 'host'],
   ['fleet', 'host'],
   ['fleet', 'uml'],
   ['update', 'host'],

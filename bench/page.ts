@@ -24,6 +24,13 @@ is as many packets as the generator sends, \`unbatched/SIZE\` a datagram for eac
 \`latency\` from the send to the reader, \`lossless\` the highest rate of which nothing was lost. CPU time is the reader's,
 **for each packet**; \`lost\` counts the packets of all runs.`,
   },
+  conntrack: {
+    title: 'Connections',
+    text: `\`list/N\` reads N flows as objects (\`conntrack -L\`: prints them). \`flush/N\` ends N flows by a filter that the kernel
+does not know, so each is listed and ended by its tuple (\`conntrack -D\`). \`events/N\` makes N flows as fast as one
+process can, and reads that they have begun; \`lost\` counts the events of all runs that a program did not get. \`floor\` is
+\`native/floor-netlink.c\`, which sends the same bytes, and \`native/floor-events.c\`, which counts messages.`,
+  },
   fleet: {
     title: 'Fleets',
     text: `\`containers/N\` gives N containers a table, a nat chain, three redirects and a log rule each; \`virtual-servers/N\` a

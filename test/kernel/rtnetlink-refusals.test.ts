@@ -28,6 +28,20 @@ kernelSuite('a refusal of rtnetlink', () => {
     ['rename', () => links.set('a', { newName: 'b' }), 'EEXIST', 'newName', "'b' exists"],
     ['mtu', () => links.set('a', { mtu: 100_000 }), 'EINVAL', 'mtu', 'mtu greater than device maximum'],
     ['new mtu', () => links.createBridge({ name: 'x', mtu: 100_000 }), 'EINVAL', 'mtu', 'limits of the driver'],
+    [
+      'one setting of a bridge',
+      () => links.createBridge({ name: 'x', bridge: { groupForwardMask: 7 } }),
+      'EINVAL',
+      'bridge.groupForwardMask',
+      'limits of the driver',
+    ],
+    [
+      'one of two settings of a bridge',
+      () => links.createBridge({ name: 'x', bridge: { maxAgeCentiseconds: 700, helloTimeCentiseconds: 5000 } }),
+      'ERANGE',
+      undefined,
+      'one of bridge.helloTimeCentiseconds, bridge.maxAgeCentiseconds',
+    ],
     ['group', () => links.set('a', { address: '01:00:00:00:00:01' }), 'EADDRNOTAVAIL', 'address', 'of a group'],
     [
       'peer group',

@@ -37,6 +37,18 @@ test('every benchmark has run, or the page says why it could not', () => {
     else expect(report.results.length, name).toBeGreaterThan(0);
   }
   expect(new Set(collection.runs.map(({ name }) => name))).toEqual(
-    new Set(['ffi', 'codec', 'netns', 'ipvs', 'nftables', 'compile', 'nflog', 'fleet', 'update', 'dataplane']),
+    new Set([
+      'ffi',
+      'codec',
+      'netns',
+      'ipvs',
+      'nftables',
+      'compile',
+      'nflog',
+      'conntrack',
+      'fleet',
+      'update',
+      'dataplane',
+    ]),
   );
 });

@@ -302,11 +302,16 @@ export class LinkKind<Name extends string, Options extends NewLink, Data extends
     const { link, refusals } = this.#spec;
     const fields: Record<string, unknown> = { mtu: options.mtu };
     const given = this.#given(options);
-    if (given !== options && typeof given === 'object' && given !== null)
-      for (const key of this.#settable) fields[`${this.name}.${key}`] = (given as AnyData)[key];
+    const prefix = given === options ? '' : `${this.name}.`;
+    if (typeof given === 'object' && given !== null)
+      for (const key of this.#settable) fields[`${prefix}${key}`] = (given as AnyData)[key];
     if (link !== undefined) fields.link = (options as { link?: unknown }).link;
     const { hints = {}, blame = {} } = refusals?.(options) ?? {};
-    return { hints, blame: { EINVAL: onlyOne(fields), ...blame } };
+    const one = onlyOne(fields);
+    const named = Object.keys(fields).filter(key => fields[key] !== undefined);
+    // Few drivers say which setting they refuse.
+    const limits = `a value is outside the limits of the driver${named.length > 1 ? `: one of ${named.join(', ')}` : ''}`;
+    return { hints: { EINVAL: limits, ERANGE: limits, ...hints }, blame: { EINVAL: one, ERANGE: one, ...blame } };
   }
 }
 
