@@ -1,4 +1,5 @@
 import fs from 'node:fs';
+import { getEnvironmentData, setEnvironmentData, threadId } from 'node:worker_threads';
 import { NetNsError } from '../errors.ts';
 import type { Ffi } from '../ffi/index.ts';
 import { O_CLOEXEC, O_RDONLY } from '../linux/fcntl.ts';
@@ -37,7 +38,6 @@ export const OWN: HomeLookup = backend => {
  * has said where home is before entering anything. All use the one descriptor of the first thread.
  */
 export const ofProcess: HomeLookup = backend => {
-  const { getEnvironmentData, threadId } = workers();
   const told = getEnvironmentData(KEY) as unknown;
   if (!isHome(told)) {
     const { fd } = OWN(backend);
@@ -55,10 +55,7 @@ export const ofProcess: HomeLookup = backend => {
   return { fd: told.fd, elsewhere };
 };
 
-/** Loaded when it is needed: an import takes milliseconds. */
-const workers = () => process.getBuiltinModule('node:worker_threads');
-
-const tell = (home: Home) => workers().setEnvironmentData(KEY, home as never);
+const tell = (home: Home) => setEnvironmentData(KEY, home as never);
 
 const isHome = (value: unknown): value is Home =>
   typeof value === 'object' && value !== null && typeof (value as Home).fd === 'number';

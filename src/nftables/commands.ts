@@ -205,30 +205,34 @@ interface Dynamic {
 
 /** Sets that rules of the document add elements to: nft makes them dynamic, whether they say so or not. */
 function findDynamic(command: unknown, kinds: readonly string[], found: Map<string, Dynamic>): void {
-  const [subject] = typeof command === 'object' && command !== null ? Object.values(command) : [];
-  const rule: unknown = subject?.expr === undefined ? subject?.rule : subject;
-  if (typeof rule !== 'object' || rule === null) return;
-  const { expr } = rule as Fields;
-  findInRule(rule as Fields, expr, kinds, found);
+  const rule = ruleIn(command);
+  if (rule !== undefined) findInRule(rule, rule.expr, kinds, found);
 }
 
-function findInRule(
-  { family, table }: Fields,
-  expr: unknown,
-  kinds: readonly string[],
-  found: Map<string, Dynamic>,
-): void {
+/** The rule that a command is about: there may be very many. */
+function ruleIn(command: unknown): Fields | undefined {
+  for (const verb in command as Fields) {
+    const subject = (command as Record<string, Fields | null>)[verb];
+    const rule = verb === 'rule' ? subject : subject?.rule;
+    return typeof rule === 'object' && rule !== null ? (rule as Fields) : undefined;
+  }
+  return undefined;
+}
+
+function findInRule(place: Fields, expr: unknown, kinds: readonly string[], found: Map<string, Dynamic>): void {
   if (!Array.isArray(expr)) return;
   for (const statement of expr as Fields[]) {
-    for (const { expr: inner } of ownChainOf(statement)?.rules ?? [])
-      findInRule({ family, table }, inner, kinds, found);
-    for (const kind of kinds) {
-      const fields = statement?.[kind] as Fields | undefined;
-      const name = fields?.[kind];
-      if (typeof name !== 'string') continue;
-      const key = nameOf(family, table, name.replace(/^@/, ''));
-      const several = Array.isArray(fields!.stmt) && fields!.stmt.length > 1;
-      found.set(key, { several: several || found.get(key)?.several === true });
+    for (const kind in statement) {
+      if (kind === 'jump' || kind === 'goto') {
+        for (const { expr: inner } of ownChainOf(statement)?.rules ?? []) findInRule(place, inner, kinds, found);
+      } else if (kinds.includes(kind)) {
+        const fields = statement[kind] as Fields | undefined;
+        const name = fields?.[kind];
+        if (typeof name !== 'string') continue;
+        const key = nameOf(place.family, place.table, name.replace(/^@/, ''));
+        const several = Array.isArray(fields!.stmt) && fields!.stmt.length > 1;
+        found.set(key, { several: several || found.get(key)?.several === true });
+      }
     }
   }
 }
@@ -330,15 +334,16 @@ class DocumentWriter implements Compiled {
   #rule(verb: Verb, rule: Fields, place: Path): void {
     const { family, table, statements } = rule;
     let own: Fields[] | undefined;
-    for (const [i, statement] of ((statements as unknown[] | undefined) ?? []).entries()) {
-      const chain = ownChainOf(statement);
+    const { length } = (statements as unknown[] | undefined) ?? [];
+    for (let i = 0; i < length; i++) {
+      const chain = ownChainOf((statements as unknown[])[i]);
       if (chain === undefined) continue;
       const reference = this.transaction.anonymousChain({ family: family as Family, table: table as string });
       this.places.push(place);
       for (const [j, inner] of chain.rules.entries()) {
         const path = [i, chain.verdict, 'rules', j];
         try {
-          this.#rule('add', { family, table, ...reference, ...contentOf(inner) }, [...place, 'expr', ...path]);
+          this.#rule('add', addContent({ family, table, ...reference }, inner), [...place, 'expr', ...path]);
         } catch (error) {
           throw elsewhere(error, ([first, ...rest]) => ['statements', ...path, ...asJson('rule', [first!, ...rest])]);
         }
@@ -414,18 +419,28 @@ function keyOf(json: Fields): Fields {
 function ruleOf(verb: Verb, json: Fields): Fields {
   const { family, table, chain, index } = json;
   const handle = numberIn(json, 'handle');
-  const place = { family, table, chain, ...(index !== undefined && { index }) };
-  if (verb === 'delete' || verb === 'destroy') return { ...place, ...(handle !== undefined && { handle }) };
-  const rule = { ...place, ...contentOf(json) };
-  if (verb === 'replace') return handle === undefined ? rule : { ...rule, handle };
+  const rule: Fields = { family, table, chain };
+  if (index !== undefined) rule.index = index;
+  if (verb === 'delete' || verb === 'destroy') {
+    if (handle !== undefined) rule.handle = handle;
+    return rule;
+  }
+  addContent(rule, json);
+  if (verb === 'replace') {
+    if (handle !== undefined) rule.handle = handle;
+    return rule;
+  }
   // nft's JSON lists a rule with its handle, which means nothing for a new one.
   const position = numberIn(json, 'position') ?? (verb === 'insert' ? handle : undefined);
-  return position === undefined ? rule : { ...rule, position };
+  if (position !== undefined) rule.position = position;
+  return rule;
 }
 
-function contentOf({ expr, comment }: Fields): Fields {
+function addContent(rule: Fields, { expr, comment }: Fields): Fields {
   if (!Array.isArray(expr)) throw typeError(['statements'], 'an array of statements', expr);
-  return { statements: expr, ...(comment !== undefined && { comment }) };
+  rule.statements = expr;
+  if (comment !== undefined) rule.comment = comment;
+  return rule;
 }
 
 function objectOf(verb: Verb, kind: string, json: Fields): Fields {

@@ -1,8 +1,9 @@
-import { type ArgumentError, inNftsWords, type Path, rangeError } from '../errors.ts';
+import { type ArgumentError, inNftsWords, type Path, rangeError, within } from '../errors.ts';
 import type { Chain } from '../nf_tables/chain.ts';
 import type { NftSet } from '../nf_tables/set.ts';
 import type { Table } from '../nf_tables/table.ts';
 import { nearest } from '../nft/script/edit-distance.ts';
+import { checkDeclaration, checkElements } from '../nft/script/set-declarations.ts';
 import type { JsonCommand } from './commands.ts';
 
 /* What a text refers to, and what nft suggests if it is not there. */
@@ -17,26 +18,48 @@ export interface State {
 type Fields = Record<string, unknown>;
 type SetKind = 'set' | 'map';
 
+interface KnownSet {
+  readonly kind: SetKind;
+  /** Its elements can have states. */
+  readonly hasStates: boolean;
+}
+
 const MAKING = new Set(['add', 'create']);
 const IN_TABLES = new Set(['chain', 'set', 'map', 'flowtable', 'element']);
 
 /** Returns the verb, the kind of object and the object of a command of nft's JSON. */
 export function partsOf(command: JsonCommand): { verb: string; kind: string; object: Fields } {
-  const [verb = '', subject = {}] = Object.entries(command)[0] ?? [];
-  const [kind = '', object] = Object.entries(subject as Record<string, Fields | null>)[0] ?? [];
-  return { verb, kind, object: object ?? {} };
+  for (const verb in command) {
+    const subject = (command as Record<string, Record<string, Fields | null>>)[verb]!;
+    for (const kind in subject) return { verb, kind, object: subject[kind] ?? NOTHING };
+  }
+  return { verb: '', kind: '', object: NOTHING };
 }
+
+const NOTHING: Fields = {};
+
+/** Is it a command that adds a rule? There may be very many. */
+export const addsRule = (command: object): boolean =>
+  'add' in command && typeof command.add === 'object' && command.add !== null && 'rule' in command.add;
 
 /** The tables and sets that are there at each command. nft looks for these before the kernel does. */
 export class References {
   readonly #tables: { family: unknown; name: string }[] = [];
-  readonly #sets = new Map<string, Map<string, SetKind>>();
+  readonly #sets = new Map<string, Map<string, KnownSet>>();
 
-  constructor({ tables, sets }: State) {
+  /** Only what the text itself makes is known. */
+  readonly #isOpen: boolean;
+
+  /** @param state undefined if nobody has asked the namespace */
+  constructor(state: State | undefined) {
+    this.#isOpen = state === undefined;
+    const { tables = [], sets = [] } = state ?? {};
     for (const { family, name } of tables) this.#tables.push({ family, name });
-    for (const { family, table, name, flags = [] } of sets) {
+    for (const { family, table, name, flags = [], expression, expressions } of sets) {
       if (flags.includes('anonymous')) continue;
-      this.#setsOf(family, table).set(name, flags.includes('map') || flags.includes('object') ? 'map' : 'set');
+      const kind = flags.includes('map') || flags.includes('object') ? 'map' : 'set';
+      const hasStates = flags.includes('dynamic') || expression !== undefined || expressions !== undefined;
+      this.#setsOf(family, table).set(name, { kind, hasStates });
     }
   }
 
@@ -44,15 +67,16 @@ export class References {
     return this.#tables.some(table => table.family === family && table.name === name);
   }
 
-  #setsOf(family: unknown, table: unknown): Map<string, SetKind> {
+  #setsOf(family: unknown, table: unknown): Map<string, KnownSet> {
     const key = `${family} ${table}`;
-    const found = this.#sets.get(key) ?? new Map<string, SetKind>();
+    const found = this.#sets.get(key) ?? new Map<string, KnownSet>();
     this.#sets.set(key, found);
     return found;
   }
 
   /** Looks at a command. @throws RangeError ERR_UNKNOWN_SET it is about something in a table or set that is not there */
   readonly check = (command: JsonCommand, path: Path): void => {
+    if (addsRule(command)) return;
     const { verb, kind, object } = partsOf(command);
     const { family, table, name } = object;
     const at = [...path, verb, kind];
@@ -62,10 +86,21 @@ export class References {
     }
     const isChange = verb === 'rename' || (kind === 'element' && verb === 'delete');
     if (!IN_TABLES.has(kind) || !(MAKING.has(verb) || isChange)) return;
-    if (!this.#has(family, table)) throw this.#noTable(at, String(table));
+    if (!this.#isOpen && !this.#has(family, table)) throw this.#noTable(at, String(table));
     const sets = this.#setsOf(family, table);
-    if (kind === 'set' || kind === 'map') sets.set(String(name), kind);
-    if (kind === 'element' && !sets.has(String(name))) throw noSet([...at, 'name'], object, String(name), sets);
+    try {
+      if (kind === 'set' || kind === 'map') {
+        const isDynamic = Array.isArray(object.flags) && object.flags.includes('dynamic');
+        sets.set(String(name), { kind, hasStates: isDynamic || object.stmt !== undefined });
+        checkDeclaration(kind, object);
+      } else if (kind === 'element') {
+        const set = sets.get(String(name));
+        if (set === undefined && !this.#isOpen) throw noSet(['name'], object, String(name), sets);
+        if (set?.hasStates === false) checkElements(set.kind, object);
+      }
+    } catch (error) {
+      throw within(error, at);
+    }
   };
 
   #noTable(at: Path, name: string): ArgumentError {
@@ -85,9 +120,14 @@ export class References {
   }
 }
 
-function noSet(path: Path, { family, table }: Fields, name: string, sets: ReadonlyMap<string, SetKind>): ArgumentError {
+function noSet(
+  path: Path,
+  { family, table }: Fields,
+  name: string,
+  sets: ReadonlyMap<string, KnownSet>,
+): ArgumentError {
   const near = nearest(name, sets.keys());
-  return notThere(path, name, near && `${sets.get(near)} ‘${near}’ in table ${family} ‘${table}’`);
+  return notThere(path, name, near && `${sets.get(near)!.kind} ‘${near}’ in table ${family} ‘${table}’`);
 }
 
 function notThere(path: Path, name: string, suggestion: string | undefined): ArgumentError {

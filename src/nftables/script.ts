@@ -11,7 +11,7 @@ import { type Query, queriesIn } from './queries.ts';
 import { list } from './read/listing.ts';
 import { queryReply } from './read/query-reply.ts';
 import type { Knowledge } from './read/set-reader.ts';
-import { partsOf, References, ruleSuggestion, type State } from './references.ts';
+import { addsRule, partsOf, References, ruleSuggestion, type State } from './references.ts';
 import { readGeneration } from './request.ts';
 import { type CommitOptions, type CommitResult, commit } from './write/commit.ts';
 
@@ -48,14 +48,14 @@ function compileScript(script: Script, { version }: RulesetTextOptions, state: S
   const room = MOST_PROBLEMS - script.problems.length;
   const known = state && new Map(state.sets.map(set => [`${set.family} ${set.table} ${set.name}`, set]));
   const set = known && ((...key: [unknown, unknown, string]) => known.get(key.join(' ')));
-  const references = state && new References(state);
+  const references = new References(state);
   const compiled = compileDocument(documentOf(script), {
     surroundings: { version, set },
     isText: true,
     skips: isQuestion,
-    ...(references !== undefined && { check: references.check }),
+    check: references.check,
     refused(index, error) {
-      if (wrong.length < room) wrong.push(references?.named(error, script.entries[index]!) ?? error);
+      if (wrong.length < room) wrong.push(references.named(error, script.entries[index]!) ?? error);
       return true;
     },
   });
@@ -135,6 +135,7 @@ function refersOutside({ entries }: Script, text: string): boolean {
   const tables = new Set<string>();
   const sets = new Set<string>();
   for (const entry of entries) {
+    if (addsRule(entry)) continue;
     const { verb, kind, object } = partsOf(entry as unknown as JsonCommand);
     const { family, table, name } = object;
     const isNew = verb === 'add' || verb === 'create';

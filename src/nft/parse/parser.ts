@@ -320,17 +320,12 @@ export class Parser extends Scanner {
     this.places?.set(object, key, { source: this.lastSource, start, end });
   }
 
-  /** What can end a rule where the parser stands, for errors. */
-  ruleEnd: readonly string[] = ['end of file', 'newline', 'semicolon'];
-
   /* What one part of the grammar tells another. */
 
   /** The value before a `/` that begins no prefix length: a mask follows, whose first value may be read already. */
   mask: { value: Json; first?: Json; at?: number } | undefined;
   /** The first word of the next expression, which was taken already. */
   led: string | undefined;
-  /** The elements of the current set are verdicts by keys. */
-  takesVerdicts = false;
   /** A mask may stand here. */
   takesMask = false;
   /** A comma ends the value here. */

@@ -7,17 +7,7 @@ import { readMangle } from '../statements/mangle.ts';
 import { readMatch } from '../statements/match.ts';
 import { readCtObject, readStateText } from '../statements/object-reference.ts';
 import { STATEMENT_TEXTS, type Statement } from '../statements/registry.ts';
-import {
-  calculation,
-  chainName,
-  constant,
-  expression,
-  flags,
-  mappings,
-  setName,
-  value,
-  verdicts,
-} from './expression.ts';
+import { calculation, chainName, constant, expression, flags, mappings, setName, value } from './expression.ts';
 import type { Grammar, Parser } from './parser.ts';
 import { T } from './tokens.ts';
 
@@ -67,7 +57,7 @@ function readLed(p: Parser, word?: string, from = p.start): JsonObject {
       const end = p.lastEnd;
       p.next();
       const at = p.start;
-      const vmap = { key: left, data: verdicts(p) };
+      const vmap = { key: left, data: mappings(p) };
       p.noteSpan(vmap, 'key', from, end);
       p.note(vmap, 'data', at);
       const statement = { vmap };
@@ -76,31 +66,6 @@ function readLed(p: Parser, word?: string, from = p.start): JsonObject {
     }
   }
   return readMatch(p, left, from);
-}
-
-/** Errors of these statements point at the first word alone, as in nft. */
-const NAMED_BY_WORD: ReadonlySet<string> = /* @__PURE__ */ new Set(
-  'counter log reject snat dnat masquerade redirect queue'.split(' '),
-);
-
-/** Can a statement begin with the current token? */
-function canBegin(p: Parser): boolean {
-  switch (p.kind) {
-    case T.WORD:
-      return (
-        p.isAddress || !p.isKeyword() || p.text === 'ct' || STATEMENT_TEXTS.has(p.text) || EXPRESSION_TEXTS.has(p.text)
-      );
-    case T.STAR_WORD:
-    case T.QUOTED:
-    case T.NUMBER:
-    case T.DOLLAR:
-    case T.LPAREN:
-    case T.LBRACE:
-    case T.AT:
-      return true;
-    default:
-      return false;
-  }
 }
 
 /** Does the rule end here? */
@@ -117,12 +82,9 @@ export function parseRuleStatements(p: Parser): RuleText {
       comment = p.string();
       break;
     }
-    if (expr.length > 0 && !canBegin(p)) p.unexpected(...p.ruleEnd);
-    const { start, end, text } = p;
-    const statement = readStatement(p);
-    expr.push(statement);
-    if (NAMED_BY_WORD.has(text)) p.noteSpan(expr, expr.length - 1, start, end);
-    else p.note(expr, expr.length - 1, start);
+    const { start } = p;
+    expr.push(readStatement(p));
+    p.note(expr, expr.length - 1, start);
   } while (!isEnd(p));
   const statements = expr as unknown as Statement[];
   return comment === undefined ? { expr: statements } : { expr: statements, comment };
@@ -131,8 +93,6 @@ export function parseRuleStatements(p: Parser): RuleText {
 /** Reads the rules of a chain without a name, in braces. */
 function readRules(p: Parser): Json[] {
   const rules: RuleText[] = [];
-  const { ruleEnd } = p;
-  p.ruleEnd = ['newline', 'semicolon'];
   p.expect(T.LBRACE);
   p.nested(() => {
     p.separators();
@@ -146,7 +106,6 @@ function readRules(p: Parser): Json[] {
       p.separators();
     }
   });
-  p.ruleEnd = ruleEnd;
   p.expect(T.RBRACE);
   return rules as unknown as Json[];
 }
@@ -157,6 +116,7 @@ const ENDS: ReadonlySet<string> = /* @__PURE__ */ new Set([
   'return',
   'jump',
   'goto',
+  'vmap',
   'reject',
   'queue',
   'snat',

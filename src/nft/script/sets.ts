@@ -26,47 +26,53 @@ export function setBlock(reader: Reader, set: Fields, isMap: boolean): BlockElem
   let elements: BlockElements | undefined;
   reader.block(() => {
     const { start } = parser;
-    if (parser.acceptWord('type')) setTypes(reader, set, start, isMap, typeNames);
-    else if (parser.acceptWord('typeof')) setTypes(reader, set, start, isMap, typeofTerm);
-    else if (parser.acceptWord('flags')) {
-      const flags = setFlags(reader);
-      set.flags = isMap && Array.isArray(set.flags) ? [...new Set([...set.flags, ...flags])] : flags;
-      parser.note(set, 'flags', start);
-    } else if (parser.acceptWord('timeout')) {
-      set.timeout = readSeconds(parser);
-      parser.note(set, 'timeout', start);
-    } else if (parser.acceptWord('gc-interval')) {
-      set['gc-interval'] = readSeconds(parser);
-      parser.note(set, 'gc-interval', start);
-    } else if (parser.acceptWord('size')) {
-      set.size = parser.whole();
-      parser.note(set, 'size', start);
-    } else if (parser.acceptWord('policy')) {
-      if (!parser.isWord('memory') && !parser.isWord('performance')) parser.unexpected('memory', 'performance');
-      set.policy = parser.text;
-      parser.next();
-      parser.note(set, 'policy', start);
-    } else if (!isMap && parser.acceptWord('auto-merge')) {
+    if (!isMap && parser.acceptWord('auto-merge')) {
       set['auto-merge'] = true;
       parser.note(set, 'auto-merge', start);
-      return;
     } else if (parser.acceptWord('elements')) {
       parser.expect(T.ASSIGN);
       const from = parser.start;
       elements = { set: elementList(parser), span: reader.spanFrom(from) };
-      return;
-    } else if (parser.isWord('comment')) comment(reader, set);
-    else {
-      const statement = parser.grammar.state(parser);
-      if (statement === undefined) parser.unexpected();
-      const states = (set.stmt as unknown[] | undefined) ?? [];
-      for (let next: unknown = statement; next !== undefined; next = parser.grammar.state(parser)) states.push(next);
-      set.stmt = states;
-      parser.note(set, 'stmt', start);
+    } else if (parser.isWord('comment')) {
+      comment(reader, set);
+      parser.separator();
+    } else {
+      const fields = setting(reader, set, isMap);
+      // A line that does not end well says nothing.
+      const end = parser.lastEnd;
+      parser.separator();
+      for (const field in fields) {
+        set[field] = fields[field];
+        parser.noteSpan(set, field, start, end);
+      }
     }
-    parser.separator();
   });
   return elements;
+}
+
+/** Reads one setting of a set or map, up to its separator. */
+function setting(reader: Reader, set: Fields, isMap: boolean): Fields {
+  const { parser } = reader;
+  if (parser.acceptWord('type')) return setTypes(reader, isMap, typeNames);
+  if (parser.acceptWord('typeof')) return setTypes(reader, isMap, typeofTerm);
+  if (parser.acceptWord('flags')) {
+    const flags = setFlags(reader);
+    return { flags: isMap && Array.isArray(set.flags) ? [...new Set([...set.flags, ...flags])] : flags };
+  }
+  if (parser.acceptWord('timeout')) return { timeout: readSeconds(parser) };
+  if (parser.acceptWord('gc-interval')) return { 'gc-interval': readSeconds(parser) };
+  if (parser.acceptWord('size')) return { size: parser.whole() };
+  if (parser.acceptWord('policy')) {
+    const { text } = parser;
+    if (text !== 'memory' && text !== 'performance') return parser.unexpected('memory', 'performance');
+    parser.next();
+    return { policy: text };
+  }
+  const states = [...((set.stmt as unknown[] | undefined) ?? [])];
+  const first = parser.grammar.state(parser);
+  if (first === undefined) return parser.unexpected();
+  for (let next: unknown = first; next !== undefined; next = parser.grammar.state(parser)) states.push(next);
+  return { stmt: states };
 }
 
 function setFlags({ parser }: Reader): string[] {
@@ -81,24 +87,17 @@ function setFlags({ parser }: Reader): string[] {
   return flags;
 }
 
-function setTypes(
-  reader: Reader,
-  set: Fields,
-  start: number,
-  isMap: boolean,
-  read: (reader: Reader, ...others: string[]) => unknown,
-): void {
+function setTypes(reader: Reader, isMap: boolean, read: (reader: Reader, ...others: string[]) => unknown): Fields {
   const { parser } = reader;
-  set.type = read(reader, ...(isMap ? ['colon'] : ['newline', 'semicolon']));
-  parser.note(set, 'type', start);
-  if (!isMap || !parser.accept(T.COLON)) return;
-  const from = parser.start;
-  if (parser.kind === T.WORD && OBJECT_WORDS.includes(parser.text)) {
-    set.map = parser.text;
+  const type = read(reader, ...(isMap ? ['colon'] : ['newline', 'semicolon']));
+  if (!isMap || !parser.accept(T.COLON)) return { type };
+  const { text } = parser;
+  if (parser.kind === T.WORD && OBJECT_WORDS.includes(text)) {
     parser.next();
-  } else if (parser.acceptWord('interval')) set.map = { interval: read(reader, 'newline', 'semicolon') };
-  else set.map = read(reader, 'newline', 'semicolon');
-  parser.note(set, 'map', from);
+    return { type, map: text };
+  }
+  if (parser.acceptWord('interval')) return { type, map: { interval: read(reader, 'newline', 'semicolon') } };
+  return { type, map: read(reader, 'newline', 'semicolon') };
 }
 
 /** Reads `ipv4_addr . inet_service`. */

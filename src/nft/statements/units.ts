@@ -34,9 +34,8 @@ export function byteUnit(word: string): ByteUnit | undefined {
 
 /** Reads an amount and its unit: `25 mbytes`. */
 export function readBytes(p: Parser): [amount: number | bigint, unit: ByteUnit] {
-  const { start } = p;
   const amount = p.number();
-  const { text } = p;
+  const { start, text } = p;
   if (!p.isString() && !p.isWord('bytes')) p.unexpected('string', 'bytes');
   p.next();
   return [amount, byteUnit(text) ?? p.fail('Wrong rate format', start)];

@@ -158,7 +158,7 @@ function difference(expression: Expression, { name, keys, values, dataKey }: Mem
     const before = values[count];
     if (value !== before) {
       if (count === dataKey && typeof value === 'string' && value.length === (before as string).length) data = value;
-      else if (!sameList(value, before)) return OTHER;
+      else if (!sameList(value, before) && !sameVerdict(value, before)) return OTHER;
     }
     count++;
   }
@@ -171,6 +171,21 @@ function sameList(value: unknown, other: unknown): boolean {
   return true;
 }
 
+/** An object of plain fields: a verdict. */
+function sameVerdict(value: unknown, other: unknown): boolean {
+  if (!isRecord(value) || !isRecord(other)) return false;
+  let fields = 0;
+  for (const field in value) {
+    if (value[field] !== other[field]) return false;
+    fields++;
+  }
+  for (const _ in other) fields--;
+  return fields === 0;
+}
+
+const isRecord = (value: unknown): value is Fields =>
+  typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Uint8Array);
+
 /** Undefined where an expression holds more than plain values: it is written anew each time. `end` is where it ends in its message. */
 function memoOf(expression: Expression, end: number): Memo | undefined {
   const name = Object.keys(expression)[0]!;
@@ -180,11 +195,12 @@ function memoOf(expression: Expression, end: number): Memo | undefined {
   const values = keys.map(key => inner[key]);
   for (const [i, value] of values.entries()) {
     if (Array.isArray(value) && value.every(isPlain)) values[i] = [...value];
+    else if (isRecord(value) && Object.values(value).every(isPlain)) values[i] = { ...value };
     else if (!isPlain(value)) return undefined;
   }
   // The data comes last in both, but for padding.
   const dataKey = name === 'cmp' || name === 'immediate' ? keys.indexOf('data') : -1;
-  if (dataKey < 0) return { name, keys, values, dataKey, dataAt: -1 };
+  if (dataKey < 0 || typeof values[dataKey] !== 'string') return { name, keys, values, dataKey: -1, dataAt: -1 };
   return { name, keys, values, dataKey, dataAt: end - (((values[dataKey] as string).length / 2 + 3) & ~3) };
 }
 
