@@ -245,13 +245,31 @@ type PlainMember = readonly [size: number, type: Type<any>, absent?: unknown, ke
 
 /**
  * A structure and the names of its members at once. A member's key is its name in camel case, unless a fourth item says another. A member
- * whose name begins with an underscore is padding, or of the kernel's own: zeros.
+ * whose name begins with an underscore is padding, or of the kernel's own: zeros. It is laid out when it is first used: there are a hundred.
  */
 export function structure(
   name: string,
   members: Readonly<Record<string, PlainMember>>,
   options: LayoutOptions = {},
 ): Layout {
+  let made: Layout | undefined;
+  const whole = () => {
+    made ??= structureNow(name, members, options);
+    return made;
+  };
+  return {
+    get size() {
+      return whole().size;
+    },
+    get keys() {
+      return whole().keys;
+    },
+    write: (writer, info, context) => whole().write(writer, info, context),
+    read: (source, start, context) => whole().read(source, start, context),
+  };
+}
+
+function structureNow(name: string, members: Readonly<Record<string, PlainMember>>, options: LayoutOptions): Layout {
   const type = new Struct(
     name,
     Object.fromEntries(Object.entries(members).map(([member, [size, type]]) => [member, [size, type] as const])),
