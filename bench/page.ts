@@ -125,7 +125,7 @@ function section(name: string, runs: readonly Run[]): string[] {
 
 function part({ name, guest, report, missing }: Run): string {
   const command = `\`npm run bench -- ${name}${guest === 'host' ? '' : ` --guest ${guest}`}\``;
-  if (report === undefined) return `${command} could not run here: ${missing}`;
+  if (report === undefined) return paragraph(`${command} could not run here: ${missing}`);
   const { kernel, versions } = report.environment;
   const peers = Object.entries(versions).map(([program, version]) => `${program} ${version}`);
   const picture = pictureOf(report);
