@@ -69,12 +69,15 @@ export class Names {
   }
 
   /**
-   * Returns ports by the names of services, whatever the transport protocol.
+   * Returns ports by the names of services.
+   * @param protocol 'tcp', 'udp' ...: only its services; default: those of all transport protocols
    * @example
    * new Names().services().byNumber.get(22); // 'ssh'
    */
-  services(): NameTable {
-    return this.#table('services', () => tableOf(nameFirst(this.#read('/etc/services') ?? '')));
+  services(protocol?: string): NameTable {
+    return this.#table(protocol === undefined ? 'services' : `services/${protocol}`, () =>
+      tableOf(nameFirst(this.#read('/etc/services') ?? '', protocol)),
+    );
   }
 
   /**
@@ -142,11 +145,12 @@ function numberFirst(text: string): NameTable {
 }
 
 /** The format of /etc/protocols and /etc/services: 'tcp 6 TCP', 'http 80/tcp www'. */
-function* nameFirst(text: string): Generator<[string, number]> {
+/** Lines such as `ssh 22/tcp` and `tcp 6 TCP`. */
+function* nameFirst(text: string, protocol?: string): Generator<[string, number]> {
   for (const line of lines(text)) {
     const [name, number, ...aliases] = line.split(/\s+/);
     const value = Number.parseInt(number ?? '', 10);
-    if (!Number.isInteger(value)) continue;
+    if (!Number.isInteger(value) || (protocol !== undefined && !number!.endsWith(`/${protocol}`))) continue;
     yield [name!, value];
     for (const alias of aliases) yield [alias, value];
   }

@@ -11,16 +11,24 @@ const either = (shown: Shown, option: string, word: string, names?: (port: strin
   return ` ${word}${ends.length > 1 ? 's' : ''}:${shown.not(option, '!')}${ends.map(end => names?.(end) ?? end).join(':')}`;
 };
 
-/** The name of a service of any protocol, unless numbers are wanted. */
-const service =
-  ({ at }: Shown) =>
-  (port: string): string =>
-    at.numeric ? port : (at.names.services().byNumber.get(Number(port)) ?? port);
+/** The name of a protocol's service, unless numbers are wanted. */
+const service = ({ at }: Shown, protocol: string): ((port: string) => string) => {
+  if (at.numeric) return port => port;
+  const { byNumber } = at.names.services(protocol);
+  return port => byNumber.get(Number(port)) ?? port;
+};
+
+const ALL_PORTS = '0:65535';
+
+const ports = (shown: Shown, option: string, word: string, protocol: string): string =>
+  shown.text(option) === ALL_PORTS && !shown.inverted(option)
+    ? ''
+    : either(shown, option, word, service(shown, protocol));
 
 const transport =
   (name: string, more: Listing = () => ''): Listing =>
   shown =>
-    ` ${name}${either(shown, 'sport', 'spt', service(shown))}${either(shown, 'dport', 'dpt', service(shown))}${more(shown)}`;
+    ` ${name}${ports(shown, 'sport', 'spt', name)}${ports(shown, 'dport', 'dpt', name)}${more(shown)}`;
 
 const TCP_BITS: Readonly<Record<string, number>> = {
   FIN: 0x01,
@@ -124,10 +132,13 @@ const hops =
       return `${sign} ${shown.text(option)}`;
     })}`;
 
+/** A range of all numbers is shown if it is inverted only: iptables-save has no words for that. */
 const ids =
   (name: string, option: string, word: string, empty = ''): Listing =>
-  shown =>
-    ` ${name}${shown.has(option) ? either(shown, option, word) : empty}`;
+  shown => {
+    const none = shown.listed('invert').length > 0 ? ` ${word}s:!0:4294967295` : empty;
+    return ` ${name}${shown.has(option) ? either(shown, option, word) : none}`;
+  };
 
 /** Names of types of ICMP without -n. */
 const icmp =
@@ -235,7 +246,7 @@ const recent: Listing = shown => {
 const hashlimit: Listing = shown => {
   const bound = shown.has('hashlimit-upto') ? 'hashlimit-upto' : 'hashlimit-above';
   const interval = Number(shown.text('hashlimit-rate-interval') || 1);
-  const rate = shown.text(bound).replace(/^\d+/, number => String(Math.trunc(Number(number) / interval)));
+  const rate = shown.text(bound).replace(/^\d+(?=\/)/, number => String(Math.trunc(Number(number) / interval)));
   const rest = [
     'burst',
     'mode',
@@ -292,7 +303,8 @@ const time: Listing = shown => {
 
 /** The elements of a policy, each with its number where there are several. */
 const policy: Listing = shown => {
-  const words = shown.names.flatMap(name => [shown.not(name, '! '), `--${name}`, shown.text(name)]).join(' ');
+  const words =
+    shown.names.flatMap(name => [shown.not(name, '! '), `--${name}`, shown.text(name)]).join(' ') + shown.tail;
   return ` policy match${policyText(words, shown)}`;
 };
 
@@ -322,10 +334,11 @@ function policyText(words: string, { at }: Shown): string {
 
 const multiport: Listing = shown => {
   const option = shown.names[0] ?? 'ports';
+  const names = service(shown, shown.at.names.protocols().byNumber.get(shown.at.protocol) ?? 'tcp');
   const ports = shown
     .text(option)
     .split(',')
-    .map(range => range.split(':').map(service(shown)).join(':'));
+    .map(range => range.split(':').map(names).join(':'));
   return ` multiport ${option === 'source-ports' ? 'sports' : option === 'destination-ports' ? 'dports' : option} ${shown.not(option, ' !')}${ports.join(',')}`;
 };
 
@@ -429,7 +442,8 @@ export const MATCH_LISTINGS: Readonly<Record<string, Listing>> = {
   time,
   statistic: shown => ` statistic${bare(shown)}`,
   u32: shown => ` u32 ${shown.not('u32', '! ')}${shown.text('u32')}`,
-  bpf: shown => ` match bpf ${shown.text('bytecode').replace(/^"\d+,|"$/g, '')} `,
+  // iptables prints the text with its final NUL, and no blank in front.
+  bpf: shown => `match bpf ${shown.text('bytecode').replace(/^"\d+,|"$/g, '')}\0`,
   cgroup: shown =>
     ` cgroup${shown.each(shown.names, name => `${shown.not(name, '! ')}${shown.text(name).replace(/^"|"$/g, '')}`)}`,
   policy,

@@ -107,7 +107,12 @@ function addressName(given: IptablesAddress | undefined, { family, numeric }: Li
   const any = family === 'ipv4' ? '0.0.0.0/0' : '::/0';
   const bits = given === undefined ? 0 : given.mask === undefined ? full : lengthOfMask(given.mask, family);
   if (given === undefined || bits === 0) return numeric || given?.invert ? any : 'anywhere';
-  if (bits === full) return numeric ? given.address : (hostName(given.address) ?? given.address);
+  // ip6tables takes every address of zeros for this one, with whatever mask.
+  if (!numeric && given.address === '::') return 'anywhere';
+  if (bits === full) {
+    if (numeric) return given.address;
+    return hostName(given.address) ?? networkName(given.address) ?? given.address;
+  }
   const name = numeric ? undefined : networkName(given.address);
   return `${name ?? given.address}/${bits ?? given.mask}`;
 }
@@ -131,8 +136,7 @@ function counterColumns(counters: IptablesCounters | undefined, exact: boolean):
   const { packets = 0n, bytes = 0n } = counters ?? {};
   const column = (number: bigint): string => {
     if (exact) return `${String(number).padStart(8)} `;
-    const text = scaled(number);
-    return `${/\d$/.test(text) ? text.padStart(5) : text.padStart(5)} `;
+    return `${scaled(number).padStart(5)} `;
   };
   return column(packets) + column(bytes);
 }

@@ -11,11 +11,14 @@ export interface ListPlace extends Surroundings {
 export class Shown {
   readonly info: Info;
   readonly at: ListPlace;
+  /** What is saved behind the options. */
+  readonly tail: string;
   readonly #options: ReadonlyMap<string, { text: string; inverted: boolean }>;
 
   constructor(row: ExtensionRow, info: Info, at: ListPlace) {
     this.info = info;
     this.at = at;
+    this.tail = row.tail?.(info, at) ?? '';
     const options = new Map<string, { text: string; inverted: boolean }>();
     for (const option of row.options) {
       if (option.hidden || row.shows?.(option, info) === false) continue;
