@@ -226,7 +226,8 @@ class Change {
       case 'replace':
       case 'delete':
       case 'check':
-        for (const rule of rules) this.printed += `${changedRow(rule, at)}\n`;
+        if (command !== 'delete' || number === undefined)
+          for (const rule of rules) this.printed += `${changedRow(rule, at)}\n`;
         break;
       case 'flush':
         for (const name of names) this.printed += `Flushing chain \`${name}'\n`;

@@ -1,5 +1,3 @@
-import { getSystemErrorName } from 'node:util';
-
 /** The C library's words for the errnos that the kernel refuses rules with. Node has words of its own. */
 const TEXTS: Readonly<Record<string, string>> = {
   EPERM: 'Operation not permitted',
@@ -30,8 +28,5 @@ const TEXTS: Readonly<Record<string, string>> = {
   ENOBUFS: 'No buffer space available',
 };
 
-/** The words of strerror(3). `errno` is negative, as in Node. */
-export function errorText(errno: number): string {
-  const name = getSystemErrorName(errno);
-  return TEXTS[name] ?? `Unknown error ${-errno}`;
-}
+/** The words of strerror(3) for an errno by its name. */
+export const errorText = (code: string): string => TEXTS[code] ?? code;

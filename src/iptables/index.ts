@@ -1,6 +1,6 @@
 export { IptablesError, type IptablesErrorDetails } from './error.ts';
 export { Iptables, type IptablesOptions } from './iptables.ts';
-export type { IptablesOperations, RestoreOptions, SaveOptions } from './iptables-operations.ts';
+export type { IptablesOperations, IptablesOutput, RestoreOptions, SaveOptions } from './iptables-operations.ts';
 export type {
   IptablesAddress,
   IptablesChain,

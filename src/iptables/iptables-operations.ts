@@ -6,8 +6,12 @@ import { Names } from '../nft/names.ts';
 import { interfacesOf } from '../nftables/interfaces.ts';
 import { NftablesOperations } from '../nftables/nftables-operations.ts';
 import { checkSignal } from '../signal.ts';
+import { type Command, parseArguments } from './arguments.ts';
 import { BUILT_IN, FAMILIES } from './built-in.ts';
+import { applyCommand } from './change.ts';
+import { splitCommandLine } from './command-line.ts';
 import { IptablesError } from './error.ts';
+import { errorText } from './error-texts.ts';
 import type { IptablesFamily } from './model.ts';
 import { restoreText } from './restore.ts';
 import { saveText } from './save.ts';
@@ -39,19 +43,13 @@ export interface RestoreOptions {
 
 const TABLES = Object.keys(BUILT_IN) as NonNullable<SaveOptions['table']>[];
 
-/** What the kernel says of a refused operation, as iptables prints it. */
-const ERRNO_TEXT: Readonly<Record<string, string>> = {
-  EINVAL: 'Invalid argument',
-  ENOENT: 'No such file or directory',
-  EEXIST: 'File exists',
-  EBUSY: 'Device or resource busy',
-  EPERM: 'Operation not permitted',
-  EOPNOTSUPP: 'Operation not supported',
-  ERANGE: 'Numerical result out of range',
-  EMLINK: 'Too many links',
-  ELOOP: 'Too many levels of symbolic links',
-  ENOMEM: 'Cannot allocate memory',
-};
+/** What a command prints. */
+export interface IptablesOutput {
+  /** What iptables prints for -L, -S, -V and -v; '' for other commands. */
+  stdout: string;
+  /** The warnings of a command that was carried out; '' if there are none. */
+  stderr: string;
+}
 
 /**
  * The operations of `Iptables`. Each is written once and runs both synchronously and asynchronously.
@@ -116,6 +114,36 @@ export class IptablesOperations {
     });
   }
 
+  /**
+   * Carries out one command of iptables 1.8.9, in one transaction: -A -I -R -D -C -N -X -E -F -Z -P -L -S -V, with all options.
+   *
+   * Names of hosts, services, protocols, users and groups come from the files of this machine; no name server is asked.
+   *
+   * @param command what stands behind `iptables` on a command line: a text with quotes and backslashes as in a shell, or a list of words
+   * @param options `signal`
+   * @throws IptablesError iptables would refuse it: `exitCode` is 1 to 4, `argument` the word that is wrong, `message` in the words of
+   * iptables; `text()` is all that it would print
+   * @throws NetlinkError EPERM without CAP_NET_ADMIN over the namespace
+   * @example
+   * await ipt.run('-t nat -A PREROUTING -p tcp --dport 80 -d 10.10.0.100 -j REDIRECT --to-ports 8080');
+   * const { stdout } = await ipt.run(['-t', 'nat', '-S']);
+   */
+  *run(command: string | readonly string[], options: { signal?: AbortSignal } = {}): Operation<IptablesOutput> {
+    const words = typeof command === 'string' ? splitCommandLine(command) : command;
+    if (!Array.isArray(words) || words.some(word => typeof word !== 'string'))
+      throw typeError(['command'], 'a string or an array of strings', command);
+    checkObject(options, ['options'], ['signal']);
+    checkSignal(options.signal, ['signal']);
+    const parsed = parseArguments(words, { family: this.#family, names: new Names() });
+    const stderr = parsed.warnings.map(warning => `${warning}\n`).join('');
+    if (parsed.command === 'version') return { stdout: 'iptables v1.8.9 (nf_tables)\n', stderr };
+    let stdout = '';
+    yield* this.#change(looksAtRules(parsed), false, options.signal, state => {
+      stdout = applyCommand(state, parsed);
+    });
+    return { stdout, stderr };
+  }
+
   /** Makes a change from what the namespace has now; again if somebody else was faster. */
   *#change(
     withRules: boolean,
@@ -158,6 +186,12 @@ export class IptablesOperations {
   }
 }
 
+/** Does a command look at the rules that are there? */
+const looksAtRules = ({ command, number }: Command): boolean =>
+  !['append', 'new-chain', 'rename-chain', 'flush', 'policy'].includes(command) &&
+  // At the beginning of a chain there is always room.
+  !(command === 'insert' && (number ?? 1) === 1);
+
 /** Does a line look at the rules that are there? */
 const needsRules = (text: string): boolean =>
   /^(\[[^\]]*\])?\s*(-[IDRCLSZEX]|--(insert|delete|replace|check|list|zero|rename))/m.test(text);
@@ -174,7 +208,7 @@ function explained(error: unknown, state: RulesetState): unknown {
     const subject = origin?.operation.startsWith('RULE') ? `rule in ${what}` : what;
     first ??= origin?.line;
     const at = origin?.line === undefined ? ' ' : `\nline ${origin.line}: `;
-    lines.push(`${at}${origin?.operation} failed (${ERRNO_TEXT[code] ?? code}): ${subject}`);
+    lines.push(`${at}${origin?.operation} failed (${errorText(code)}): ${subject}`);
   }
   const refused = new IptablesError(lines.join(''), { exitCode: 4, cause: error });
   refused.line = first;

@@ -1,7 +1,8 @@
 import { parseArguments } from './arguments.ts';
 import { isTable } from './built-in.ts';
+import { applyCommand } from './change.ts';
 import { IptablesError } from './error.ts';
-import type { IptablesCounters, IptablesRule } from './model.ts';
+import type { IptablesCounters } from './model.ts';
 import type { RulesetState } from './state.ts';
 import { splitWords } from './words.ts';
 
@@ -129,18 +130,13 @@ export function restoreText(text: string, state: RulesetState, options: RestoreT
       const command = parseArguments(words, { family, names, restoring: table });
       if (command.skipped || (only !== undefined && only !== table)) return;
       for (const rule of command.rules) if (keep && counters !== undefined) rule.counters ??= counters;
-      apply(state, command.command, command.rules);
+      applyCommand(state, command);
     },
     commit() {},
   };
   readText(text, handler, line => {
     state.line = line;
   });
-}
-
-function apply(state: RulesetState, name: string, rules: readonly IptablesRule[]): void {
-  if (name === 'append') for (const rule of rules) state.append(rule);
-  else throw new IptablesError(`not in a text yet: ${name}`);
 }
 
 const NO_COUNTERS: IptablesCounters = { packets: 0n, bytes: 0n };

@@ -40,6 +40,8 @@ export interface StateChain {
   exists: boolean;
   /** A base chain that is none of iptables' own: another hook, priority or name. */
   foreign: boolean;
+  /** How many rules it has, and jumps to it. */
+  use: number;
   rules: StateRule[];
   /** The rules that this transaction appends are not kept, as nobody asks for them. */
   appended: number;
@@ -206,6 +208,65 @@ export class RulesetState {
     if (this.keepsRules) chain.rules.push({ rule });
   }
 
+  /** Puts a rule into a chain before the one at `index`, or at the end. */
+  insert(rule: IptablesRule, index: number): void {
+    const chain = this.existing(rule.table, rule.chain);
+    this.checkTarget(rule);
+    const id = this.nextId();
+    const next = chain.rules[index];
+    const written = { ...this.written(rule), id };
+    if (index === 0) this.transaction.insert({ rule: written });
+    else if (next === undefined) this.transaction.add({ rule: written });
+    else this.transaction.insert({ rule: { ...written, ...placeOf(next) } });
+    this.note('RULE_INSERT', rule.table, rule.chain);
+    chain.rules.splice(index, 0, { rule, id });
+  }
+
+  /** Puts a rule in the place of another one. */
+  replace(rule: IptablesRule, old: StateRule): void {
+    if (old.handle === undefined)
+      throw new IptablesError(` RULE_REPLACE failed (Invalid argument): rule in chain ${rule.chain}`, { exitCode: 4 });
+    this.transaction.replace({ rule: { ...this.written(rule), handle: old.handle } });
+    this.note('RULE_REPLACE', rule.table, rule.chain);
+    old.rule = rule;
+  }
+
+  remove(table: string, chain: StateChain, old: StateRule): void {
+    const place = { family: FAMILIES[this.family], table, chain: chain.name };
+    this.transaction.delete({
+      rule: old.handle === undefined ? { ...place, id: old.id! } : { ...place, handle: old.handle },
+    } as never);
+    this.note('RULE_DELETE', table, chain.name);
+    chain.rules.splice(chain.rules.indexOf(old), 1);
+    chain.use--;
+  }
+
+  deleteChain(table: string, chain: StateChain): void {
+    this.transaction.delete({ chain: { family: FAMILIES[this.family], table, name: chain.name } });
+    this.note('CHAIN_DEL', table, chain.name);
+    this.table(table).chains.delete(chain.name);
+  }
+
+  renameChain(table: string, chain: StateChain, newName: string): void {
+    this.transaction.rename({ chain: { family: FAMILIES[this.family], table, name: chain.name, newName } });
+    this.note('CHAIN_RENAME', table, newName);
+    const { chains } = this.table(table);
+    chains.delete(chain.name);
+    chains.set(newName, { ...chain, name: newName });
+  }
+
+  /** Removes the rules of all chains. */
+  flushTable(name: string): void {
+    const table = this.table(name);
+    if (!table.exists) return;
+    this.transaction.flush({ table: { family: FAMILIES[this.family], name } });
+    this.note('RULE_FLUSH', name);
+    for (const chain of table.chains.values()) {
+      chain.rules = [];
+      chain.appended = 0;
+    }
+  }
+
   /** A jump needs its chain. */
   checkTarget({ table, target }: IptablesRule): void {
     if (target === undefined || !('jump' in target || 'goto' in target)) return;
@@ -241,6 +302,9 @@ function withoutCounters({ counters: _, ...rule }: IptablesRule): IptablesRule {
   return rule;
 }
 
+/** How a transaction names a rule that another one stands beside. */
+const placeOf = ({ handle, id }: StateRule) => (handle === undefined ? { positionId: id! } : { position: handle });
+
 function emptyChain(name: string, builtIn?: BuiltInChain): StateChain {
   return {
     name,
@@ -249,6 +313,7 @@ function emptyChain(name: string, builtIn?: BuiltInChain): StateChain {
     counters: NO_COUNTERS,
     exists: false,
     foreign: false,
+    use: 0,
     rules: [],
     appended: 0,
   };
@@ -271,6 +336,7 @@ function chainOf(chain: Chain): StateChain {
     counters: { packets, bytes },
     exists: true,
     foreign: isBase !== own,
+    use: chain.use ?? 0,
     rules: [],
     appended: 0,
   };

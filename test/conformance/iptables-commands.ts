@@ -72,7 +72,7 @@ function differs(what: string, is: unknown, not: unknown): string | undefined {
 }
 
 const inside = (netns: NetNs, program: string, ...args: string[]): string =>
-  netns.run(() => execFileSync(program, args, { encoding: 'utf8' }));
+  netns.run(() => execFileSync(program, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }));
 
 const withoutComments = (text: string): string => text.replace(/^#.*\n/gm, '');
 

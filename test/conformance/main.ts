@@ -4,6 +4,7 @@ import { absence, CORPUS, corpusExists, type Outcome } from './corpus.ts';
 import { decompile } from './decompile.ts';
 import { documents } from './documents.ts';
 import { iptables } from './iptables.ts';
+import { iptablesCommands, iptablesRefuse } from './iptables-commands.ts';
 import { ipvsadm } from './ipvsadm.ts';
 import { kernel } from './kernel.ts';
 import { load } from './load.ts';
@@ -28,6 +29,8 @@ const WAYS: Readonly<Record<string, () => Outcome[] | Promise<Outcome[]>>> = {
   reconcile,
   load,
   refuse,
+  'iptables-commands': iptablesCommands,
+  'iptables-refuse': iptablesRefuse,
   ipvsadm,
   iptables,
 };
