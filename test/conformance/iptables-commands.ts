@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { Iptables, IptablesError } from '../../src/iptables/index.ts';
-import { NetNs } from '../../src/netns/netns.ts';
+import { NetNs } from '../../src/netns/index.ts';
 import { CORPUS, type Outcome, readLines, tryAll } from './corpus.ts';
 
 interface Step {
