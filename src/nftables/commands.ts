@@ -3,6 +3,7 @@ import {
   atIndex,
   BatchError,
   elsewhere,
+  inNftsWords,
   isArgumentError,
   NetlinkError,
   type Path,
@@ -17,6 +18,7 @@ import { OBJECTS, type ObjectName } from '../nft/data/objects.ts';
 import { parsePriority } from '../nft/data/priorities.ts';
 import type { JsonExpression, SetMember } from '../nft/json.ts';
 import { objectData } from '../nft/objects.ts';
+import { deadStatement } from '../nft/parse/rule.ts';
 import type { SetType } from '../nft/set-types.ts';
 import type { Statement } from '../nft/statements/registry.ts';
 import type { Stateful } from '../nft/statements/stateful.ts';
@@ -176,12 +178,47 @@ export function compileDocument(document: NftDocument, options: DocumentOptions 
     try {
       check?.(command, ['nftables', index]);
       writer.command(command, ['nftables', index]);
+      if (isText) refuseUnreached(command, ['nftables', index]);
     } catch (error) {
-      if (refused === undefined || !isArgumentError(error) || !refused(index, error)) throw error;
+      const first = isText ? firstOf(command, ['nftables', index], error) : error;
+      if (refused === undefined || !isArgumentError(first) || !refused(index, first)) throw first;
     }
   }
   writer.fillSets();
   return writer;
+}
+
+/** In a text, nothing may stand behind a statement that ends the rule. */
+function refuseUnreached(command: JsonCommand, place: Path): void {
+  const [path, expr] = statementsOf(command, place);
+  const index = expr === undefined ? undefined : deadStatement(expr);
+  if (index === undefined) return;
+  const error = rangeError([...path, index], 'no statement behind one that ends the rule', expr![index]);
+  throw inNftsWords(error, 'Statement after terminal statement has no effect');
+}
+
+/** The error that nft finds first: it looks at one statement after the other. */
+function firstOf(command: JsonCommand, place: Path, error: unknown): unknown {
+  const [{ length }] = statementsOf(command, place);
+  try {
+    refuseUnreached(command, place);
+  } catch (unreached) {
+    if (!isArgumentError(unreached) || !isArgumentError(error)) return error;
+    const [at, dead] = [error.path[length], unreached.path[length]];
+    return typeof at === 'number' && at < Number(dead) ? error : unreached;
+  }
+  return error;
+}
+
+/** The statements of a command's rule, and their path. */
+function statementsOf(command: JsonCommand, place: Path): [path: Path, expr: readonly object[] | undefined] {
+  for (const [verb, subject] of Object.entries(command as Fields)) {
+    const { rule } = subject as Fields;
+    const { expr } = (verb === 'rule' ? subject : (rule ?? {})) as Fields;
+    if (!Array.isArray(expr)) continue;
+    return [[...place, ...(verb === 'rule' ? [verb] : [verb, 'rule']), 'expr'], expr as object[]];
+  }
+  return [place, undefined];
 }
 
 /** How a document is translated. */

@@ -308,9 +308,10 @@ export class RuleEvaluator implements Evaluator, WordContext {
       const found = this.nested(() => this.evaluate(item));
       if (found.kind !== 'value' || !isFlags(found.type))
         throw refuse(
-          term.place,
+          item.place ?? term.place,
           'one value: only flags are listed here; for one of several values, .in([80, 443])',
           term.items.map(each => (each.kind === 'word' ? each.word : each.kind)),
+          `Basetype of type ${describeType(found.type)} is not bitmask`,
         );
       all |= found.value;
     }

@@ -1,8 +1,8 @@
 import { statSync } from 'node:fs';
 import { parseIPv4, parseIPv6, toHex } from '../../codec/index.ts';
 import { oneOf } from '../../errors.ts';
-import type { ByteOrder, Datatype } from '../data/datatypes.ts';
-import { describeType } from '../data/descriptions.ts';
+import { type ByteOrder, type Datatype, TYPES } from '../data/datatypes.ts';
+import { describeType, mismatch } from '../data/descriptions.ts';
 import type { Dialect } from '../data/dialects.ts';
 import { IP_PROTOCOL_WORD } from '../data/symbols.ts';
 import type { Names, NameTable } from '../names.ts';
@@ -38,10 +38,20 @@ const wrong = (word: Word, expected: string) =>
     word.place,
     `${expected}${word.type.kind === 'string' ? '' : several(word.given)}`,
     word.given,
-    (MESSAGES[word.type.kind] ?? unparsed)(word),
+    messageOf(word),
   );
 
+/** In text, the names of protocols are values of a type of their own. */
+function messageOf(word: Word): string {
+  const { type, text } = word;
+  if (type.kind !== 'protocol' && type.kind !== 'invalid' && type.kind !== 'concatenation')
+    if (Object.hasOwn(PROTOCOL_WORDS, text)) return mismatch(type, TYPES.inet_proto);
+  return (MESSAGES[type.kind] ?? unparsed)(word);
+}
+
 const unparsed = ({ type }: Word): string => `Could not parse ${describeType(type)}`;
+const outOfRange = ({ number }: Word): string | undefined =>
+  number === undefined ? undefined : `Value ${number} exceeds valid range 0-${MAXIMUM}`;
 const RESOLVE = 'Could not resolve hostname';
 const OTHER_FAMILY = `${RESOLVE}: Address family for hostname not supported`;
 const UNKNOWN_HOST = `${RESOLVE}: Name or service not known`;
@@ -57,12 +67,13 @@ const MESSAGES: Readonly<Partial<Record<Datatype['kind'], (word: Word) => string
   protocol: ({ number }) => (number === undefined ? 'Could not resolve protocol name' : 'Protocol out of range'),
   service: ({ number }) =>
     number === undefined ? 'Could not resolve service: Servname not supported for ai_socktype' : 'Service out of range',
-  user: () => 'User does not exist',
-  group: () => 'Group does not exist',
+  user: word => outOfRange(word) ?? 'User does not exist',
+  group: word => outOfRange(word) ?? 'Group does not exist',
+  file: word => outOfRange(word) ?? unparsed(word),
   interface: () => 'Interface does not exist',
-  time: () => 'wrong time format',
+  time: ({ text }) => (parseTime(text) === undefined ? 'wrong time format' : 'value too large'),
   date: () => 'Cannot parse date',
-  hour: () => 'Cannot parse hour',
+  hour: () => 'wrong time format',
   cgroup: () => 'cgroupv2 path fails: No such file or directory',
   label: ({ text, number, type }) =>
     number === undefined
@@ -236,7 +247,7 @@ function parseDate(text: string): bigint | undefined {
 /** Returns the seconds since midnight UTC of a local time of day. A number alone is the result itself. */
 function parseHour(text: string): number | undefined {
   if (/^\d+$/.test(text)) return Number(text);
-  const found = /^(\d\d?):(\d\d?)(?::(\d\d?))?$/.exec(text);
+  const found = /^([01]?\d|2[0-3]):([0-5]?\d)(?::([0-5]?\d))?$/.exec(text);
   const seconds =
     found === null
       ? (parseTime(text) ?? Number.NaN) / 1000

@@ -188,7 +188,7 @@ function describeConcatenation(set: SetInfo): void {
 }
 
 function sortIntervals(set: SetInfo): void {
-  set.members = intervalsOf(set.members, set.key, !set.map);
+  set.members = intervalsOf(set.members, set.key, !set.map, set.map);
 }
 
 /** Evaluates a map that is looked up with a key from the packet. */

@@ -127,9 +127,19 @@ export const ct: LoadExpression<Ct> = {
     if (isAddress(key)) {
       completeAddress(node, network);
       if (node.family === undefined)
-        throw refuse(node.place, `ip or ip6 ${key}, for the rule's family does not tell`, key);
+        throw refuse(
+          node.place,
+          `ip or ip6 ${key}, for the rule's family does not tell`,
+          key,
+          'cannot determine ip protocol version, use "ip saddr" or "ip6 saddr" instead'.replaceAll('saddr', key),
+        );
     } else if ((key.startsWith('ip ') && network === 'ip6') || (key.startsWith('ip6 ') && network === 'ip')) {
-      throw refuse(node.place, `the address family of the match before it (${network})`, key);
+      throw refuse(
+        node.place,
+        `the address family of the match before it (${network})`,
+        key,
+        `conflicting protocols specified: ${network} vs. ${key.split(' ')[0]}`,
+      );
     } else if ((key === 'proto-src' || key === 'proto-dst') && scope.at(TRANSPORT) !== undefined) {
       node.type = TYPES.inet_service;
     }

@@ -89,7 +89,13 @@ export const ipsec: LoadExpression<Ipsec> = {
   },
 
   evaluate(node, { scope }) {
-    if (!FAMILIES.includes(scope.family)) throw refuse(node.place, 'a rule of family ip, ip6 or inet', scope.family);
+    if (!FAMILIES.includes(scope.family))
+      throw refuse(
+        node.place,
+        'a rule of family ip, ip6 or inet',
+        scope.family,
+        'ipsec expression is only valid in ip/ip6/inet tables',
+      );
   },
 
   write: ({ kernelKey, direction, index }, register): ContentOf<'xfrm'> => ({

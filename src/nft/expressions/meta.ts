@@ -7,7 +7,7 @@ import { headerByNumber, LINK, NETWORK } from '../headers.ts';
 import type { Json } from '../json-object.ts';
 import type { Parser } from '../parse/parser.ts';
 import { T } from '../parse/tokens.ts';
-import { type Meta, Place } from '../tree.ts';
+import { type Meta, Place, refuse } from '../tree.ts';
 import { type LoadExpression, wordFor, wordsByKey } from './expression.ts';
 
 /* `meta`: data of the packet that are not in its bytes. */
@@ -79,6 +79,10 @@ export const meta: LoadExpression<Meta> = {
     return metaNode(word as string, place);
   },
 
+  evaluate({ key, place }, { scope }) {
+    if (key === 'nfproto' && scope.family !== 'inet' && place !== undefined)
+      throw refuse(place, 'a rule of family inet', scope.family, 'meta nfproto is only useful in the inet family');
+  },
   maximum: ({ key }) => (key === 'day' ? LAST_DAY : 0),
   write: writeMeta,
   read: ({ key }: ContentOf<'meta'>) => metaNode(wordFor(WORDS, key, 'meta')),

@@ -65,7 +65,13 @@ export const rt: LoadExpression<Rt> = {
     if (node.key !== 'nexthop') return;
     const network = e.scope.at(NETWORK);
     if (node.family !== 'ip6' && (network === 'ip' || network === 'ip6')) node.family = network;
-    if (node.family === undefined) throw refuse(node.place, 'a family: ip or ip6', 'nexthop');
+    if (node.family === undefined)
+      throw refuse(
+        node.place,
+        'a family: ip or ip6',
+        'nexthop',
+        'cannot determine ip protocol version, use "ip nexthop" or "ip6 nexthop" instead',
+      );
     node.type = node.family === 'ip6' ? TYPES.ipv6_addr : TYPES.ipv4_addr;
     node.bits = node.type.bits;
   },

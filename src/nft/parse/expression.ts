@@ -71,7 +71,7 @@ function primary(p: Parser): Json {
   if (p.kind === T.WORD && !p.isAddress) {
     const word = p.text;
     const read = p.grammar.expressions.get(word);
-    if (read !== undefined) {
+    if (read !== undefined && p.isKeyword()) {
       p.next();
       return read(p, word);
     }
@@ -272,7 +272,7 @@ export function constant(p: Parser): Json {
 
 /** `@name`. */
 export function setName(p: Parser): string {
-  p.expect(T.AT);
+  p.expect(T.AT, "'$'");
   if (p.kind === T.DOLLAR) {
     const name = variable(p);
     return `@${String(name)}`;
@@ -307,6 +307,16 @@ export function mappings(p: Parser): Json {
   if (p.kind === T.AT) return setName(p);
   if (p.kind === T.DOLLAR) return variable(p);
   return p.unexpected('@', "'{'", "'$'");
+}
+
+/** The verdicts of a map: in braces, or those of a map by its name. */
+export function verdicts(p: Parser): Json {
+  if (p.kind !== T.LBRACE) return mappings(p);
+  const outer = p.takesVerdicts;
+  p.takesVerdicts = true;
+  const found = set(p);
+  p.takesVerdicts = outer;
+  return found;
 }
 
 /* Sets. */
@@ -351,6 +361,7 @@ function member(p: Parser, members: Json[]): void {
   const left: Json = attached === undefined ? key : { elem: { val: key, ...attached } };
   if (attached !== undefined && p.places !== undefined)
     p.noteSpan((left as JsonObject).elem as JsonObject, 'val', start, p.lastEnd);
+  if (p.takesVerdicts && p.kind !== T.COLON) p.unexpected('colon');
   if (p.kind !== T.COLON) {
     // The elements of a set within a set belong to the outer one.
     if (attached === undefined && Array.isArray(inner)) members.push(...inner);

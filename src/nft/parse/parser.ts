@@ -326,6 +326,8 @@ export class Parser extends Scanner {
   mask: { value: Json; first?: Json; at?: number } | undefined;
   /** The first word of the next expression, which was taken already. */
   led: string | undefined;
+  /** The elements of the current set are verdicts by keys. */
+  takesVerdicts = false;
   /** A mask may stand here. */
   takesMask = false;
   /** A comma ends the value here. */

@@ -7,7 +7,17 @@ import { readMangle } from '../statements/mangle.ts';
 import { readMatch } from '../statements/match.ts';
 import { readCtObject, readStateText } from '../statements/object-reference.ts';
 import { STATEMENT_TEXTS, type Statement } from '../statements/registry.ts';
-import { calculation, chainName, constant, expression, flags, mappings, setName, value } from './expression.ts';
+import {
+  calculation,
+  chainName,
+  constant,
+  expression,
+  flags,
+  mappings,
+  setName,
+  value,
+  verdicts,
+} from './expression.ts';
 import type { Grammar, Parser } from './parser.ts';
 import { T } from './tokens.ts';
 
@@ -57,7 +67,7 @@ function readLed(p: Parser, word?: string, from = p.start): JsonObject {
       const end = p.lastEnd;
       p.next();
       const at = p.start;
-      const vmap = { key: left, data: mappings(p) };
+      const vmap = { key: left, data: verdicts(p) };
       p.noteSpan(vmap, 'key', from, end);
       p.note(vmap, 'data', at);
       const statement = { vmap };
@@ -68,12 +78,41 @@ function readLed(p: Parser, word?: string, from = p.start): JsonObject {
   return readMatch(p, left, from);
 }
 
+/** Errors of these statements point at the first word alone, as in nft. */
+const NAMED_BY_WORD: ReadonlySet<string> = /* @__PURE__ */ new Set(
+  'counter log reject snat dnat masquerade redirect queue'.split(' '),
+);
+
+/** Can a statement begin with the current token? */
+function canBegin(p: Parser): boolean {
+  switch (p.kind) {
+    case T.WORD:
+      return (
+        p.isAddress || !p.isKeyword() || p.text === 'ct' || STATEMENT_TEXTS.has(p.text) || EXPRESSION_TEXTS.has(p.text)
+      );
+    case T.STAR_WORD:
+    case T.QUOTED:
+    case T.NUMBER:
+    case T.DOLLAR:
+    case T.LPAREN:
+    case T.LBRACE:
+    case T.AT:
+      return true;
+    default:
+      return false;
+  }
+}
+
 /** Does the rule end here? */
 const isEnd = ({ kind }: Parser): boolean =>
   kind === T.NEWLINE || kind === T.SEMICOLON || kind === T.RBRACE || kind === T.EOF;
 
+/** What can end a rule, for errors. */
+const ENDS_IN_BLOCK = ['newline', 'semicolon'];
+const ENDS_OF_COMMAND = ['end of file', ...ENDS_IN_BLOCK];
+
 /** Reads the statements of a rule, up to the newline, semicolon or brace behind it. */
-export function parseRuleStatements(p: Parser): RuleText {
+export function parseRuleStatements(p: Parser, isInBlock = false): RuleText {
   const expr: JsonObject[] = [];
   let comment: string | undefined;
   do {
@@ -82,9 +121,12 @@ export function parseRuleStatements(p: Parser): RuleText {
       comment = p.string();
       break;
     }
-    const { start } = p;
-    expr.push(readStatement(p));
-    p.note(expr, expr.length - 1, start);
+    if (expr.length > 0 && !canBegin(p)) p.unexpected(...(isInBlock ? ENDS_IN_BLOCK : ENDS_OF_COMMAND));
+    const { start, end, text } = p;
+    const statement = readStatement(p);
+    expr.push(statement);
+    if (NAMED_BY_WORD.has(text)) p.noteSpan(expr, expr.length - 1, start, end);
+    else p.note(expr, expr.length - 1, start);
   } while (!isEnd(p));
   const statements = expr as unknown as Statement[];
   return comment === undefined ? { expr: statements } : { expr: statements, comment };
@@ -98,7 +140,7 @@ function readRules(p: Parser): Json[] {
     p.separators();
     while (p.kind !== T.RBRACE && p.kind !== T.EOF) {
       const rule = p.recover(() => {
-        const found = parseRuleStatements(p);
+        const found = parseRuleStatements(p, true);
         p.separator();
         return found;
       });
@@ -116,7 +158,6 @@ const ENDS: ReadonlySet<string> = /* @__PURE__ */ new Set([
   'return',
   'jump',
   'goto',
-  'vmap',
   'reject',
   'queue',
   'snat',

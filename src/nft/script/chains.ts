@@ -48,7 +48,7 @@ export function chainBlock(reader: Reader, chain: Fields): BlockRule[] {
     else {
       const { start } = parser;
       const place = { family: chain.family, table: chain.table, chain: chain.name };
-      const json: Fields = { ...place, ...parseRuleStatements(parser) };
+      const json: Fields = { ...place, ...parseRuleStatements(parser, true) };
       rules.push({ json, start, span: reader.spanFrom(start) });
     }
     parser.separator();

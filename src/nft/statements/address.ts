@@ -14,19 +14,32 @@ export const ADDRESS_TYPES: Readonly<Record<AddressFamily, Datatype>> = { ip: TY
 
 export const isAddressFamily = (family: unknown): family is AddressFamily => family === 'ip' || family === 'ip6';
 
+const NO_FAMILY = 'ip or ip6 must be specified with address for inet tables.';
+
 /** The type of the addresses of a family. */
-export function addressType(family: unknown, place: Place | undefined, expected = 'ip or ip6'): Datatype {
-  if (!isAddressFamily(family)) throw refuse(place, expected, family);
+export function addressType(
+  family: unknown,
+  place: Place | undefined,
+  expected = 'ip or ip6',
+  nftMessage = NO_FAMILY,
+): Datatype {
+  if (!isAddressFamily(family)) throw refuse(place, expected, family, nftMessage);
   return ADDRESS_TYPES[family];
 }
 
 const FAMILIES = { ip: 'ip', ip6: 'ip6' } as const;
 
 /** The family that a statement names; default that of the rule, or undefined in the family inet. */
-export function natFamily({ scope }: Evaluator, fields: Fields, place: Place): AddressFamily | undefined {
+export function natFamily(
+  { scope }: Evaluator,
+  fields: Fields,
+  place: Place,
+  nftMessage: string,
+): AddressFamily | undefined {
   const given = fields.family === undefined ? undefined : entryOf(FAMILIES, fields.family, new Place(place, 'family'));
   const { family } = scope;
-  if (family !== 'inet' && !isAddressFamily(family)) throw refuse(place, 'a rule of family ip, ip6 or inet', family);
+  if (family !== 'inet' && !isAddressFamily(family))
+    throw refuse(place, 'a rule of family ip, ip6 or inet', family, nftMessage);
   return given ?? (family === 'inet' ? undefined : family);
 }
 

@@ -16,6 +16,9 @@ export interface CounterStatement {
   bytes: bigint;
 }
 
+/** Words that are keywords in a counter. */
+const SCOPE: ReadonlySet<string> = /* @__PURE__ */ new Set(['packets', 'bytes']);
+
 export const COUNTER: State<CounterStatement, 'counter'> = {
   expression: 'counter',
   compile(json, place) {
@@ -27,11 +30,14 @@ export const COUNTER: State<CounterStatement, 'counter'> = {
   },
   fromText(p) {
     const state: { packets: number | bigint; bytes: number | bigint } = { packets: 0, bytes: 0 };
+    const outer = p.scope;
+    p.scope = SCOPE;
     while (p.isWord('packets') || p.isWord('bytes')) {
       const name = p.text as keyof CounterState;
       p.next();
       state[name] = p.number();
     }
+    p.scope = outer;
     return state;
   },
   read: ({ packets = 0n, bytes = 0n }) => ({ kind: 'counter', packets, bytes }),

@@ -33,7 +33,7 @@ export const DUP: Construct<DupStatement, 'dup'> = {
         return;
       }
       const to = parse(fields.addr, place, 'addr');
-      const type = addressType(family, place, 'a rule of family ip, ip6 or netdev');
+      const type = addressType(family, place, 'a rule of family ip, ip6 or netdev', 'unsupported family');
       const address = single(argument(e, to, type, type.bits, 'big'));
       const device = fields.dev === undefined ? undefined : deviceIn('dev');
       step(e, emitter => {

@@ -51,18 +51,51 @@ function readTimeUnit(p: Parser): TimeUnit {
 }
 
 /** The unit and the time of a rate of bytes. Without spaces `kbytes/second` is one word. */
-function readRate(p: Parser): [unit: ByteUnit, per: TimeUnit] {
-  const { start, text } = p;
+function readRate(p: Parser, start: number): [unit: ByteUnit, per: TimeUnit] {
+  const { text } = p;
   if (!p.isString() && !p.isWord('bytes')) p.unexpected('/', 'string', 'bytes');
   p.next();
   const [word, per] = text.split('/', 2);
-  const unit = byteUnit(word!) ?? p.fail('Wrong rate format', start);
   if (!per) {
-    if (per === undefined) p.expect(T.SLASH);
+    if (per === undefined && p.kind !== T.SLASH) p.fail('wrong rate format', start);
+    const unit = byteUnit(word!) ?? p.fail('Wrong rate format', start);
+    if (per === undefined) p.next();
     return [unit, readTimeUnit(p)];
   }
+  const unit = byteUnit(word!) ?? p.fail('Wrong rate format', start);
   if (!Object.hasOwn(TIME_UNITS, per)) p.fail('Wrong rate format', start);
   return [unit, per as TimeUnit];
+}
+
+/** Words that are keywords in a limit. */
+const SCOPE = /* @__PURE__ */ new Set('name packets bytes rate burst over second minute week'.split(' '));
+
+function readLimit(p: Parser): JsonObject {
+  if (!p.acceptWord('rate')) p.unexpected('name', 'rate');
+  const inv = p.acceptWord('over');
+  if (!inv) p.acceptWord('until');
+  const { start } = p;
+  const rate = p.number();
+  const limit: JsonObject = { rate };
+  let isBytes = false;
+  if (p.accept(T.SLASH)) {
+    limit.burst = DEFAULT_BURST;
+    limit.per = readTimeUnit(p);
+  } else {
+    isBytes = true;
+    const [unit, per] = readRate(p, start);
+    Object.assign(limit, { rate_unit: unit, per, burst: 0, burst_unit: 'bytes' });
+  }
+  if (p.acceptWord('burst')) {
+    if (isBytes) {
+      [limit.burst, limit.burst_unit] = readBytes(p);
+    } else {
+      limit.burst = p.number();
+      p.expectWord('packets');
+    }
+  }
+  if (inv) limit.inv = true;
+  return limit;
 }
 
 export const LIMIT: State<LimitStatement, 'limit'> = {
@@ -80,32 +113,7 @@ export const LIMIT: State<LimitStatement, 'limit'> = {
     const most = Number(count * (burst_unit === 'packets' ? 1n : bytesOf(burst_unit, 'burst_unit')));
     return { limit: { rate: bytes, unitSeconds, ...(most > 0 && { burst: most }), type: 'bytes', flags } };
   },
-  fromText(p) {
-    if (!p.acceptWord('rate')) p.unexpected('name', 'rate');
-    const inv = p.acceptWord('over');
-    if (!inv) p.acceptWord('until');
-    const rate = p.number();
-    const limit: JsonObject = { rate };
-    let isBytes = false;
-    if (p.accept(T.SLASH)) {
-      limit.burst = DEFAULT_BURST;
-      limit.per = readTimeUnit(p);
-    } else {
-      isBytes = true;
-      const [unit, per] = readRate(p);
-      Object.assign(limit, { rate_unit: unit, per, burst: 0, burst_unit: 'bytes' });
-    }
-    if (p.acceptWord('burst')) {
-      if (isBytes) {
-        [limit.burst, limit.burst_unit] = readBytes(p);
-      } else {
-        limit.burst = p.number();
-        p.expectWord('packets');
-      }
-    }
-    if (inv) limit.inv = true;
-    return limit;
-  },
+  fromText: p => p.within(SCOPE, () => readLimit(p)),
   read({ rate, unitSeconds: unit, burst = 0, type, flags }) {
     if (typeof type === 'number') throw new Undecompilable(`a limit of ${type}`);
     return { kind: 'limit', rate, unit, burst, bytes: type === 'bytes', inverted: isInverted(flags) };

@@ -63,9 +63,14 @@ const compile: Compile = (e, json, place) => {
     fields.level === undefined ? undefined : entryOf<number>(LOG_LEVELS, fields.level, new Place(place, 'level'));
   const toGroup = ['group', 'snaplen', 'queue-threshold'].some(name => fields[name] !== undefined);
   if (toGroup && (level !== undefined || flags.length > 0))
-    throw refuse(place, "a group, or the level and flags of the kernel's own log", json);
+    throw refuse(
+      place,
+      "a group, or the level and flags of the kernel's own log",
+      json,
+      `${level === undefined ? 'flags' : 'level'} and group are mutually exclusive`,
+    );
   if (level === LOG_LEVELS.audit && (prefix !== undefined || flags.length > 0))
-    throw refuse(place, 'nothing besides level audit', json);
+    throw refuse(place, 'nothing besides level audit', json, "log level audit doesn't support any further options");
   const log: LogExpression = {};
   if (fields.group !== undefined) log.group = numberOf(fields, 'group', place, 0xffff);
   if (prefix !== undefined) log.prefix = prefix;

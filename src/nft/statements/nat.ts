@@ -64,7 +64,7 @@ export interface NatStatement {
 const compile: Compile = (e, json, place, name) => {
   const fields = json === null || json === undefined ? {} : fieldsOf(json, place);
   const { scope } = e;
-  const given = natFamily(e, fields, place);
+  const given = natFamily(e, fields, place, 'NAT is only supported for IPv4/IPv6');
   let address = fields.addr === undefined ? undefined : parse(fields.addr, place, 'addr');
   let port = fields.port === undefined ? undefined : parse(fields.port, place, 'port');
   const flags: NatFlag[] = flagNames(FLAGS, fields.flags, new Place(place, 'flags'));
@@ -75,7 +75,12 @@ const compile: Compile = (e, json, place, name) => {
     const networkFamily = isAddressFamily(network) ? network : undefined;
     family ??= networkFamily;
     if (networkFamily !== undefined && family !== networkFamily)
-      throw refuse(new Place(place, 'family'), `the family of the match before it (${networkFamily})`, family);
+      throw refuse(
+        new Place(place, 'family'),
+        `the family of the match before it (${networkFamily})`,
+        family,
+        `conflicting protocols specified: ${networkFamily} vs. ${family}. You must specify ip or ip6 family in nat statement`,
+      );
     if (isConcatMap(e, address)) form |= TYPE_FLAGS.concat;
     if (form & TYPE_FLAGS.concat && port !== undefined)
       throw refuse(new Place(place, 'port'), 'no port besides a map that has ports', fields.port);
@@ -94,7 +99,7 @@ const compile: Compile = (e, json, place, name) => {
   const written: KernelFlags = flags.length < 2 ? flags : flags.sort((a, b) => NAT_FLAGS[a] - NAT_FLAGS[b]);
   if (port !== undefined) {
     port = argument(e, port, TYPES.inet_service, 16, 'big');
-    requireTransport(e, address, place);
+    requireTransport(e, address, new Place(place, 'port'));
     written.unshift('ports-specified');
   }
   const nat: Nat = { name, family: family ?? scope.family, address, port, flags: written, form };
@@ -142,6 +147,7 @@ function requireTransport(e: Evaluator, address: Node | undefined, place: Place)
     place,
     "a match of the transport protocol before it, such as meta.l4proto.eq('tcp') or tcp.dport.eq(80)",
     undefined,
+    'transport protocol mapping is only valid after transport protocol match',
   );
 }
 

@@ -60,7 +60,12 @@ export const QUEUE: Construct<QueueStatement, 'queue'> = {
       const type = e.dialect.hasQueueType ? TYPES.queue : TYPES.integer;
       const term = argument(e, parse(fields.num, place, 'num'), type, 16, 'host');
       if (flags.includes('cpu-fanout') && term.kind !== 'range')
-        throw refuse(place, 'a range of queues with fanout', fields.num);
+        throw refuse(
+          new Place(place, 'num'),
+          'a range of queues with fanout',
+          fields.num,
+          'fanout requires a range to be specified',
+        );
       if (term.kind === 'range' || term.kind === 'value') {
         const [first, last] =
           term.kind === 'range' ? [numberOf(term.left), numberOf(term.right)] : [numberOf(term), numberOf(term)];
@@ -81,7 +86,10 @@ export const QUEUE: Construct<QueueStatement, 'queue'> = {
       } else if (p.acceptWord('to')) {
         readNumber(p, content);
       } else {
-        if (p.acceptWord('num')) readNumber(p, content);
+        if (p.acceptWord('num')) {
+          if (!p.is(T.NUMBER) && !p.is(T.DOLLAR)) p.unexpected('number', "'$'");
+          readNumber(p, content);
+        }
         if (p.isWord('bypass') || p.isWord('fanout')) readTextFlags(p, flags);
       }
       if (flags.length > 0) content.flags = flags.length === 1 ? flags[0] : flags;

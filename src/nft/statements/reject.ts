@@ -4,6 +4,7 @@ import type { Evaluator } from '../compile/ir.ts';
 import { entryOf, type Fields, fieldsOf } from '../compile/json-fields.ts';
 import { emit } from '../compile/lower.ts';
 import { type Datatype, TYPES } from '../data/datatypes.ts';
+import { describeType } from '../data/descriptions.ts';
 import type { ICMP_CODE, ICMPV6_CODE, ICMPX_CODE } from '../data/symbols.ts';
 import { rejectCodeName } from '../decompile/format-value.ts';
 import { word } from '../decompile/kernel-words.ts';
@@ -124,7 +125,8 @@ function messageOf(type: RejectStatement['type'], family: AddressFamily | undefi
 function resetConnection(e: Evaluator, place: Place): void {
   const { scope } = e;
   const transport = scope.at(TRANSPORT);
-  if (transport !== undefined && transport !== 'tcp') throw refuse(place, 'a match of tcp', transport);
+  if (transport !== undefined && transport !== 'tcp')
+    throw refuse(place, 'a match of tcp', transport, 'you cannot use tcp reset with this protocol');
   if (transport === undefined) prepend(e, () => addProtocol(e, scope.at(NETWORK) ?? 'inet-service', 'tcp', { place }));
   emit(e, { reject: { type: 'tcp-reset', code: 0 } });
 }
@@ -144,7 +146,13 @@ function sendMessage(e: Evaluator, { type, expr }: Fields, place: Place): void {
   }
   const { family: wanted } = MESSAGES[message];
   if (wanted === undefined) {
-    if (isAddressFamily(family)) throw refuse(place, 'icmp or icmpv6 in a rule of one family', 'icmpx');
+    if (isAddressFamily(family))
+      throw refuse(
+        new Place(place, 'expr'),
+        'icmp or icmpv6 in a rule of one family',
+        'icmpx',
+        'abstracted ICMP unreachable not supported',
+      );
     emit(e, { reject: { type: 'icmpx-unreachable', code } });
     return;
   }
@@ -153,17 +161,30 @@ function sendMessage(e: Evaluator, { type, expr }: Fields, place: Place): void {
     const below = family === 'bridge' && link === 'ether' ? 'netdev' : link;
     prepend(e, () => addProtocol(e, below, wanted, { place }));
   } else if (network !== wanted) {
-    throw refuse(place, `the code of ${network}`, message);
+    throw refuse(
+      new Place(place, 'expr'),
+      `the code of ${network}`,
+      message,
+      isAddressFamily(network)
+        ? 'conflicting protocols specified: ip vs ip6'
+        : 'cannot infer ICMP reject variant to use: explicit value required.\n',
+    );
   }
   emit(e, { reject: { type: 'icmp-unreachable', code } });
 }
 
-function codeOf(json: unknown, { symbols = {} }: Datatype, place: Place): number {
+function codeOf(json: unknown, type: Datatype, place: Place): number {
+  const { symbols = {} } = type;
   if (json === undefined) return 0;
   if (typeof json === 'string' && Object.hasOwn(symbols, json)) return symbols[json]!;
   const number = typeof json === 'string' && /^\d+$/.test(json) ? Number(json) : json;
   if (typeof number !== 'number' || !Number.isInteger(number) || number < 0 || number > 255)
-    throw refuse(place, `0 to 255, or ${oneOf(Object.keys(symbols), json)}`, json);
+    throw refuse(
+      place,
+      `0 to 255, or ${oneOf(Object.keys(symbols), json)}`,
+      json,
+      `Could not parse ${describeType(type)}`,
+    );
   return number;
 }
 

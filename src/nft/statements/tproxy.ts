@@ -27,7 +27,7 @@ export const TPROXY: Construct<TproxyStatement, 'tproxy'> = {
   compile: {
     tproxy(e, json, place) {
       const fields = json === null || json === undefined ? {} : fieldsOf(json, place);
-      const family = natFamily(e, fields, place);
+      const family = natFamily(e, fields, place, 'tproxy is only supported for IPv4/IPv6/INET');
       const to = fields.addr === undefined ? undefined : parse(fields.addr, place, 'addr');
       const toPort = fields.port === undefined ? undefined : parse(fields.port, place, 'port');
       if (e.scope.at(TRANSPORT) === undefined)
@@ -35,6 +35,7 @@ export const TPROXY: Construct<TproxyStatement, 'tproxy'> = {
           place,
           "a match of the transport protocol before it, such as meta.l4proto.eq('tcp') or tcp.dport.eq(80)",
           undefined,
+          'Transparent proxy support requires transport protocol match',
         );
       if (to === undefined && toPort === undefined) throw refuse(place, 'an address or a port', 'neither');
       let address: Node | undefined;

@@ -34,8 +34,9 @@ export function byteUnit(word: string): ByteUnit | undefined {
 
 /** Reads an amount and its unit: `25 mbytes`. */
 export function readBytes(p: Parser): [amount: number | bigint, unit: ByteUnit] {
+  const { start } = p;
   const amount = p.number();
-  const { start, text } = p;
+  const { text } = p;
   if (!p.isString() && !p.isWord('bytes')) p.unexpected('string', 'bytes');
   p.next();
   return [amount, byteUnit(text) ?? p.fail('Wrong rate format', start)];
