@@ -11,8 +11,13 @@ const FULL: Record<IptablesFamily, string> = {
   ipv6: 'ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff',
 };
 
+/** One address as iptables-save writes it. */
+const USUAL_IPV4 = /^(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)){3}\/32$/;
+
 /** The addresses of -s or -d. Those that are the same with their masks stand once. */
 export function parseAddresses(text: string, family: IptablesFamily, invert: boolean): IptablesAddress[] {
+  if (family === 'ipv4' && !invert && text.endsWith('/32') && USUAL_IPV4.test(text))
+    return [{ address: text.slice(0, -3) }];
   const parts = text.split(',');
   return parts.flatMap(part => parseOne(part, family, invert));
 }

@@ -69,6 +69,8 @@ interface Instance {
   readonly given: Set<string>;
 }
 
+const NONE: ReadonlySet<string> = new Set();
+
 interface Found {
   readonly instance: Instance;
   readonly option: OptionRow;
@@ -99,10 +101,23 @@ class ArgumentParser {
   #impliedLoaded = false;
   #waits = false;
   readonly #seen = new Set<string>();
+  readonly #place: { -readonly [K in keyof OptionPlace]: OptionPlace[K] };
 
   constructor(words: readonly string[], options: ArgumentOptions) {
     this.#words = words;
     this.#options = options;
+    this.#place = {
+      family: options.family,
+      names: options.names,
+      protocol: 0,
+      protocolInverted: false,
+      table: '',
+      chain: '',
+      extension: '',
+      option: '',
+      inverted: false,
+      given: NONE,
+    };
     const table = options.restoring ?? 'filter';
     this.#command = {
       command: 'append',
@@ -200,8 +215,10 @@ class ArgumentParser {
   /** The newest extension that has it. */
   #findOption(name: string): Found | undefined {
     for (const instance of this.#instances) {
-      const option = this.#offered(instance).find(row => row.name === name || row.aliases?.includes(name));
-      if (option !== undefined) return { instance, option };
+      const { row, info } = instance;
+      for (const option of row.options)
+        if ((option.name === name || option.aliases?.includes(name)) && row.shows?.(option, info) !== false)
+          return { instance, option };
     }
     return undefined;
   }
@@ -229,13 +246,7 @@ class ArgumentParser {
       values.push(next);
       this.#at++;
     }
-    const place: OptionPlace = {
-      ...this.#surroundings,
-      extension: row.name,
-      option: option.name,
-      inverted: this.#inverted,
-      given,
-    };
+    const place = this.#placeOf(row.name, option.name, given);
     if (given.has(option.name) && !option.repeats)
       throw guided(place, `option "--${option.name}" can only be used once.`);
     if (this.#inverted && option.invert === undefined)
@@ -243,6 +254,21 @@ class ArgumentParser {
     option.value.parse(info, values, place);
     if (this.#inverted) option.invert!.set(info);
     given.add(option.name);
+  }
+
+  /** One object for all options of a rule: no value keeps it. */
+  #placeOf(extension: string, option: string, given: ReadonlySet<string>): OptionPlace {
+    const place = this.#place;
+    const { protocol } = this.#rule;
+    place.protocol = protocol === undefined ? 0 : protocol.number;
+    place.protocolInverted = protocol?.invert === true;
+    place.table = this.#command.table;
+    place.chain = this.#command.chain ?? '';
+    place.extension = extension;
+    place.option = option;
+    place.inverted = this.#inverted;
+    place.given = given;
+    return place;
   }
 
   #short(word: string): void {
@@ -560,6 +586,13 @@ class ArgumentParser {
         });
     if (this.#command.command === 'replace' && ((sources?.length ?? 1) > 1 || (destinations?.length ?? 1) > 1))
       throw new IptablesError('Replacement rule does not specify a unique address');
+    if ((sources?.length ?? 1) === 1 && (destinations?.length ?? 1) === 1) {
+      const [source, destination] = [sources?.[0], destinations?.[0]];
+      if (source !== undefined && !matchesAll(source)) rule.source = source;
+      if (destination !== undefined && !matchesAll(destination)) rule.destination = destination;
+      this.#command.rules.push(rule);
+      return;
+    }
     for (const source of sources ?? [undefined])
       for (const destination of destinations ?? [undefined])
         this.#command.rules.push(withAddresses(rule, source, destination));
@@ -572,16 +605,18 @@ const isOption = (word: string): boolean => word.startsWith('-') || word.startsW
 function finished({ row, info, given }: Instance, at: Surroundings): IptablesExtension {
   row.check?.(info, given, at);
   for (const { name, required, excludes } of row.options) {
-    const argument = `--${name}`;
     if (!given.has(name)) {
       if (required)
-        throw new IptablesError(`${row.name}: option "${argument}" must be specified`, { argument, guided: true });
+        throw new IptablesError(`${row.name}: option "--${name}" must be specified`, {
+          argument: `--${name}`,
+          guided: true,
+        });
       continue;
     }
     const other = excludes?.find(excluded => given.has(excluded));
     if (other !== undefined)
-      throw new IptablesError(`${row.name}: option "${argument}" cannot be used together with "--${other}".`, {
-        argument,
+      throw new IptablesError(`${row.name}: option "--${name}" cannot be used together with "--${other}".`, {
+        argument: `--${name}`,
         guided: true,
       });
   }

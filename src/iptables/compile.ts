@@ -15,7 +15,16 @@ export interface CompiledRule {
 }
 
 const INVERTED = 2;
-const VERDICTS = { ACCEPT: 'accept', DROP: 'drop', RETURN: 'return' } as const;
+const verdict = (data: { verdict: string; chain?: string }): Expression =>
+  ({ immediate: { register: 0, data } }) as Expression;
+/** What most rules have in common is one object for all of them. */
+const VERDICTS = {
+  ACCEPT: verdict({ verdict: 'accept' }),
+  DROP: verdict({ verdict: 'drop' }),
+  RETURN: verdict({ verdict: 'return' }),
+};
+const LOAD_PROTOCOL: Expression = { meta: { key: 'l4proto', register: 1 } };
+const COUNTER: Expression = { counter: { bytes: 0n, packets: 0n } };
 /** Where the addresses stand in the header of a packet. */
 const ADDRESSES = {
   ipv4: { source: 12, destination: 16 },
@@ -36,7 +45,7 @@ export function compileRule(rule: IptablesRule, surroundings: Pick<Surroundings,
   if (rule.inInterface !== undefined) addInterface(list, 'iifname', rule.inInterface);
   if (rule.outInterface !== undefined) addInterface(list, 'oifname', rule.outInterface);
   if (protocol !== undefined) {
-    list.push({ meta: { key: 'l4proto', register: 1 } });
+    list.push(LOAD_PROTOCOL);
     list.push(compare(protocol.number.toString(16).padStart(2, '0'), protocol.invert));
   }
   const offsets = ADDRESSES[at.family];
@@ -52,9 +61,9 @@ export function compileRule(rule: IptablesRule, surroundings: Pick<Surroundings,
     if (native === undefined) list.push({ match } as Expression);
     else for (const expression of native) list.push(expression);
   }
-  list.push({ counter: { bytes: counters?.bytes ?? 0n, packets: counters?.packets ?? 0n } });
+  list.push(counters === undefined ? COUNTER : { counter: { bytes: counters.bytes, packets: counters.packets } });
   if (target !== undefined) {
-    if ('verdict' in target) list.push(verdict({ verdict: VERDICTS[target.verdict] }));
+    if ('verdict' in target) list.push(VERDICTS[target.verdict]);
     else if ('jump' in target) list.push(verdict({ verdict: 'jump', chain: target.jump }));
     else if ('goto' in target) list.push(verdict({ verdict: 'goto', chain: target.goto }));
     else {
@@ -74,9 +83,6 @@ function nativeOf(
   if (row?.native === undefined || row.revision !== revision || typeof info === 'string') return undefined;
   return row.native(info as Info, at);
 }
-
-const verdict = (data: { verdict: string; chain?: string }): Expression =>
-  ({ immediate: { register: 0, data } }) as Expression;
 
 /** A name that no interface has. */
 const NO_INTERFACE = toHex(Buffer.from('INVAL/D\0'));

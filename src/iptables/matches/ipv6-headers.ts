@@ -166,7 +166,7 @@ function srhAddress(name: string, key: string, flagName: string): OptionRow {
       parse(info, [text], place) {
         const [found] = parseMasked(text!, 'ipv6');
         if (found === undefined) throw guided(place, `bad address "${text}"`);
-        info[key] = formatIPv6(found.bytes.map((byte, i) => byte & found.mask[i]!));
+        info[key] = formatIPv6(found.bytes);
         info[`${key}Mask`] = formatIPv6(found.mask);
       },
       print(info) {

@@ -115,11 +115,12 @@ const tcp: ExtensionRow = {
       hidden: true,
     },
   ],
-  native(info) {
+  native(info, at) {
     const { sourcePorts, destinationPorts, option, flagsMask, flags, invert } = info as TcpInfo;
     if (option !== undefined && option !== 0) return undefined;
     if (isAll(sourcePorts) && isAll(destinationPorts) && !flagsMask?.length && !flags?.length && !invert?.length)
       return undefined;
+    requireProtocol('tcp', at);
     const list: Expression[] = [];
     if (flagsMask !== undefined && flagsMask.length > 0) {
       list.push({ payload: { register: 1, base: 'transport', offset: 13, length: 1 } });
@@ -131,6 +132,12 @@ const tcp: ExtensionRow = {
     return list;
   },
 };
+
+/** The expressions look at the header behind the first one, whatever it is: the rule must demand the protocol. */
+function requireProtocol(name: 'tcp' | 'udp', { protocol, protocolInverted }: Surroundings): void {
+  if (protocol !== IPPROTO[name] || protocolInverted)
+    throw incomplete(`${name.toUpperCase()} match requires '-p ${name}'`);
+}
 
 interface TcpInfo {
   sourcePorts?: readonly [number, number];
@@ -185,9 +192,10 @@ const udp: ExtensionRow = {
   revision: 0,
   protocols: [IPPROTO.udp],
   options: [sport, dport],
-  native(info) {
+  native(info, at) {
     const { sourcePorts, destinationPorts, invert } = info as TcpInfo;
     if (isAll(sourcePorts) && isAll(destinationPorts) && !invert?.length) return undefined;
+    requireProtocol('udp', at);
     const list: Expression[] = [];
     addPorts(list, info);
     return list;
@@ -452,6 +460,7 @@ const tcpmss: ExtensionRow = {
           const last = parts.length === 1 ? first : to === '' ? 0xffff : parseNumber(to, 0xffff);
           if (first === undefined || last === undefined || parts.length > 2)
             throw guided(place, `bad value for option "--mss" near "${text}", or out of range (0-65535).`);
+          if (first > last) throw refused(place, 'tcpmss: invalid range given');
           info.mssMin = first;
           info.mssMax = last;
         },

@@ -4,6 +4,7 @@ import {
   type Context,
   checkObject,
   fromHex,
+  NLA_HDRLEN,
   type Source,
   sourceOf,
   string,
@@ -210,10 +211,14 @@ interface RawExtension {
 /** The attributes of a match or target; its structure is typed only where writing it again gives the same bytes. */
 class ExtensionTable<T> extends AttributeTable<T> {
   readonly #find: FindLayout;
+  /** The number of the attribute with the structure. */
+  readonly #info: number;
+  readonly #heads = new Map<string, Uint8Array[]>();
 
-  constructor(name: string, schema: ConstructorParameters<typeof AttributeTable>[1], find: FindLayout) {
+  constructor(name: string, schema: ConstructorParameters<typeof AttributeTable>[1], find: FindLayout, info: number) {
     super(name, schema);
     this.#find = find;
+    this.#info = info;
   }
 
   override write(writer: Writer, value: T, context: Context): void {
@@ -226,10 +231,29 @@ class ExtensionTable<T> extends AttributeTable<T> {
     }
     try {
       checkObject(info, [], layout.keys);
-      super.write(writer, { ...value, info: encode(layout, info as unknown as Info, context) }, context);
+      if (hasOnlyThese(value as object)) {
+        writer.raw(this.#headOf(name, revision, context));
+        const start = writer.beginAttribute(this.#info);
+        layout.write(writer, info as unknown as Info, context);
+        writer.endAttribute(start);
+      } else super.write(writer, { ...value, info: encode(layout, info as unknown as Info, context) }, context);
     } catch (error) {
       throw within(error, ['info']);
     }
+  }
+
+  /** The attributes before the structure. There are as many of them as layouts. */
+  #headOf(name: string, revision: number, context: Context): Uint8Array {
+    const known = this.#heads.get(name)?.[revision];
+    if (known !== undefined) return known;
+    const head = new Writer(64);
+    super.write(head, { name, revision, info: '' } as T, context);
+    // Without the empty attribute that the structure stands in.
+    const bytes = head.copy().slice(0, -NLA_HDRLEN);
+    const byRevision = this.#heads.get(name) ?? [];
+    byRevision[revision] = bytes;
+    this.#heads.set(name, byRevision);
+    return bytes;
   }
 
   override read(source: Source, start: number, end: number, context: Context): T | undefined {
@@ -241,6 +265,11 @@ class ExtensionTable<T> extends AttributeTable<T> {
     if (info !== undefined && isExact(layout, info, context, raw)) value!.info = info as unknown as string;
     return value as T;
   }
+}
+
+function hasOnlyThese(value: object): boolean {
+  for (const key in value) if (key !== 'name' && key !== 'revision' && key !== 'info') return false;
+  return true;
 }
 
 function encode(layout: Layout, info: Info, context: Context): Uint8Array {
@@ -264,6 +293,7 @@ const match = new ExtensionTable<XtMatch>(
   'NFTA_MATCH',
   { name: string(C.NFTA_MATCH_NAME, 31), revision: u32be(C.NFTA_MATCH_REV), info: bytes(C.NFTA_MATCH_INFO) },
   matchLayout,
+  C.NFTA_MATCH_INFO,
 );
 
 /** A target of xtables (iptables), run by the kernel's compatibility layer. */
@@ -271,6 +301,7 @@ const target = new ExtensionTable<XtTarget>(
   'NFTA_TARGET',
   { name: string(C.NFTA_TARGET_NAME, 31), revision: u32be(C.NFTA_TARGET_REV), info: bytes(C.NFTA_TARGET_INFO) },
   targetLayout,
+  C.NFTA_TARGET_INFO,
 );
 
 export const expressions = { match, target };

@@ -88,6 +88,8 @@ const statisticFromFields = ({ every, ...rest }: Info): Info => {
   return rest.mode === 'nth' ? { ...rest, every } : { ...rest, probability: every };
 };
 
+const nfacct = structure('xt_nfacct_match_info_v1', { name: [32, fixedText(32), ''], _nfacct: [8, POINTER] });
+
 export const STATE_MATCH_LAYOUTS: Layouts = {
   connbytes: {
     0: structure('xt_connbytes_info', {
@@ -359,5 +361,5 @@ export const STATE_MATCH_LAYOUTS: Layouts = {
       ttl: [4, U32_NE, 0],
     }),
   },
-  nfacct: { 0: structure('xt_nfacct_match_info_v1', { name: [32, fixedText(32), ''], _nfacct: [8, POINTER] }) },
+  nfacct: { 0: nfacct, 1: nfacct },
 };

@@ -59,6 +59,7 @@ export class RuleEncoder {
       template.family === family &&
       template.flags === flags &&
       this.#repeat(list, expressions as Expression[] | undefined, template);
+    this.#misses = repeated ? 0 : this.#misses + 1;
     if (!repeated) this.#anew(list, rule, family, flags);
     if (rule.compat === undefined && expressions !== undefined && this.#extensions) {
       const compat = compatOf(expressions, family);
@@ -71,6 +72,9 @@ export class RuleEncoder {
     }
     return start;
   }
+
+  /** Rules in a row that were no copy of the one before. A template is made of some of them only: it costs as much as the rule. */
+  #misses = 0;
 
   /** The rule that was written last has expressions of xtables. */
   #extensions = false;
@@ -85,6 +89,7 @@ export class RuleEncoder {
     const expressions = rule.expressions as Expression[] | undefined;
     if (expressions === undefined) return;
     const memos: (Memo | undefined)[] = [];
+    const remembers = this.#misses < MANY_MISSES || this.#misses % MANY_MISSES === 0;
     const nest = writer.beginNest(C.NFTA_RULE_EXPRESSIONS);
     for (let i = 0; i < expressions.length; i++) {
       const expression = expressions[i]!;
@@ -95,7 +100,7 @@ export class RuleEncoder {
       } catch (error) {
         throw within(error, ['expressions', i]);
       }
-      memos.push(memoOf(expression, writer.length - start));
+      if (remembers) memos.push(memoOf(expression, writer.length - start));
       for (const name in expression) if (isExtension(name)) this.#extensions = true;
     }
     try {
@@ -103,7 +108,7 @@ export class RuleEncoder {
     } catch (error) {
       throw within(error, ['expressions']);
     }
-    if (memos.includes(undefined)) return;
+    if (!remembers || memos.includes(undefined)) return;
     const bytes = writer.bytes.slice(start, writer.length);
     this.#template = { family, flags, table, chain, memos: memos as Memo[], bytes };
   }
@@ -137,6 +142,8 @@ export class RuleEncoder {
   }
 }
 
+const MANY_MISSES = 8;
+
 const isExtension = (name: string): boolean => name === 'target' || name === 'match';
 
 /** It is another expression. Not hexadecimal, so it is nobody's data. */
@@ -158,7 +165,7 @@ function difference(expression: Expression, { name, keys, values, dataKey }: Mem
     const before = values[count];
     if (value !== before) {
       if (count === dataKey && typeof value === 'string' && value.length === (before as string).length) data = value;
-      else if (!sameList(value, before) && !sameVerdict(value, before)) return OTHER;
+      else if (!sameList(value, before) && !sameObject(value, before)) return OTHER;
     }
     count++;
   }
@@ -171,20 +178,18 @@ function sameList(value: unknown, other: unknown): boolean {
   return true;
 }
 
-/** An object of plain fields: a verdict. */
-function sameVerdict(value: unknown, other: unknown): boolean {
-  if (!isRecord(value) || !isRecord(other)) return false;
-  let fields = 0;
-  for (const field in value) {
-    if (value[field] !== other[field]) return false;
-    fields++;
+/** The same plain values and lists: a verdict, the structure of a match. */
+function sameObject(value: unknown, other: unknown): boolean {
+  if (typeof value !== 'object' || value === null || typeof other !== 'object' || other === null) return false;
+  if (Array.isArray(value) || Array.isArray(other)) return false;
+  let count = 0;
+  for (const key in value) {
+    const [a, b] = [(value as Fields)[key], (other as Fields)[key]];
+    if (a !== b && !sameList(a, b)) return false;
+    count++;
   }
-  for (const _ in other) fields--;
-  return fields === 0;
+  return count === Object.keys(other).length;
 }
-
-const isRecord = (value: unknown): value is Fields =>
-  typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Uint8Array);
 
 /** Undefined where an expression holds more than plain values: it is written anew each time. `end` is where it ends in its message. */
 function memoOf(expression: Expression, end: number): Memo | undefined {
@@ -194,8 +199,8 @@ function memoOf(expression: Expression, end: number): Memo | undefined {
   const keys = Object.keys(inner);
   const values = keys.map(key => inner[key]);
   for (const [i, value] of values.entries()) {
-    if (Array.isArray(value) && value.every(isPlain)) values[i] = [...value];
-    else if (isRecord(value) && Object.values(value).every(isPlain)) values[i] = { ...value };
+    if (isPlainList(value)) values[i] = [...value];
+    else if (isPlainObject(value)) values[i] = copyOf(value);
     else if (!isPlain(value)) return undefined;
   }
   // The data comes last in both, but for padding.
@@ -205,3 +210,11 @@ function memoOf(expression: Expression, end: number): Memo | undefined {
 }
 
 const isPlain = (value: unknown): boolean => typeof value !== 'object' && typeof value !== 'function';
+const isPlainList = (value: unknown): value is unknown[] => Array.isArray(value) && value.every(isPlain);
+const isPlainObject = (value: unknown): value is Fields =>
+  typeof value === 'object' &&
+  value !== null &&
+  Object.getPrototypeOf(value) === Object.prototype &&
+  Object.values(value).every(each => isPlain(each) || isPlainList(each));
+const copyOf = (value: Fields): Fields =>
+  Object.fromEntries(Object.entries(value).map(([key, each]) => [key, Array.isArray(each) ? [...each] : each]));
