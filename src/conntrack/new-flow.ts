@@ -241,8 +241,8 @@ function addProtocolState(wire: WireFlow, given: ProtocolState, protocol: Protoc
 /** The kernel refuses a group of numbers unless all of them are there. */
 function allOf<T extends object>(numbers: T, path: Path, table: Fields): T {
   checkObject(numbers, path, keysOf(table));
-  for (const { key } of table.fields)
-    checkInteger((numbers as Record<string, unknown>)[key], [...path, key], 0, 0xffffffff);
+  const given = new Map<string, unknown>(Object.entries(numbers));
+  for (const { key } of table.fields) checkInteger(given.get(key), [...path, key], 0, 0xffffffff);
   return numbers;
 }
 
@@ -278,9 +278,11 @@ export function droppedField(wanted: WireFlow, read: Flow): UnsupportedError | u
 export const mayBeDropped = ({ labels, originalAdjustment, replyAdjustment, synproxy, dccp }: WireFlow): boolean =>
   (labels ?? originalAdjustment ?? replyAdjustment ?? synproxy ?? dccp) !== undefined;
 
-const differs = (wanted: object | undefined, read: object | undefined): boolean =>
-  wanted !== undefined &&
-  Object.entries(wanted).some(([key, value]) => (read as Record<string, unknown> | undefined)?.[key] !== value);
+function differs(wanted: object | undefined, read: object | undefined): boolean {
+  if (wanted === undefined) return false;
+  const found = new Map<string, unknown>(Object.entries(read ?? {}));
+  return Object.entries(wanted).some(([key, value]) => found.get(key) !== value);
+}
 
 /** @throws TypeError, RangeError with the path */
 export function checkPatch(patch: FlowPatch, protocol: Protocol): WireFlow {
