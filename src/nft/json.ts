@@ -72,7 +72,7 @@ export type SctpChunkReference = {
   [N in SctpChunk]: { name: N; field?: keyof (typeof SCTP_CHUNKS)[N]['fields'] & string };
 }[SctpChunk];
 
-export type { AddressFamily, Direction };
+export type { AddressFamily, CtKey, Direction, MetaKey };
 
 /** Data of connection tracking. Addresses, ports, counts and zones may be those of one direction. */
 export interface CtReference {

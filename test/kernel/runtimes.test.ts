@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { type Consumer, installConsumer, RUNTIMES } from '../consumer.ts';
+import { type Consumer, RUNTIMES, theConsumer } from '../consumer.ts';
 import { kernelSuite } from '../support/where.ts';
 
 const PROGRAM = 'program.mjs';
@@ -10,9 +10,7 @@ const PROGRAM = 'program.mjs';
 kernelSuite('the packed package on each runtime', () => {
   let consumer: Consumer;
   beforeAll(() => {
-    // `npm test` has installed one, for the guests too.
-    const folder = process.env.NETSTEER_CONSUMER;
-    consumer = folder === undefined ? installConsumer() : { folder, remove: () => {} };
+    consumer = theConsumer();
     fs.copyFileSync(`test/fixtures/runtimes/${PROGRAM}`, join(consumer.folder, PROGRAM));
   });
   afterAll(() => consumer.remove());

@@ -171,7 +171,9 @@ export type AddressFamily = 'ip' | 'ip6';
 /** A direction of a connection: from the client, or back to it. */
 export type Direction = 'original' | 'reply';
 
+/** A key of `meta`: 'iifname', 'mark', 'l4proto' ... */
 export type MetaKey = keyof typeof META;
+/** A key of `ct`: 'state', 'mark', 'status' ... */
 export type CtKey = keyof typeof CT;
 export type RtKey = keyof typeof RT;
 export type SocketKey = keyof typeof SOCKET;
