@@ -134,6 +134,8 @@ const PARSERS: Readonly<Partial<Record<Datatype['kind'], (word: Word) => Value>>
   boolean(word) {
     const { text } = word;
     const found = text === 'exists' ? 1n : text === 'missing' ? 0n : integer(word, 'true or false').value;
+    if (found > 0xffn)
+      throw refuse(word.place, 'true or false', word.given, `Value ${found} exceeds valid range 0-255`);
     return made(word, found === 0n ? 0n : 1n);
   },
   ipv4(word) {

@@ -31,7 +31,13 @@ export function evaluateElement(e: Evaluator, term: Element): Element {
   if (set !== undefined && !set.anonymous && !set.interval) {
     const parts = term.key.kind === 'concat' ? term.key.parts : [term.key];
     const wide = parts.find(part => part.kind === 'prefix' || part.kind === 'range');
-    if (wide !== undefined) throw refuse(wide.place, 'a single value: the set has no intervals', wide.kind);
+    if (wide !== undefined)
+      throw refuse(
+        wide.place,
+        'a single value: the set has no intervals',
+        wide.kind,
+        `You must add 'flags interval' to your ${set.map ? 'map' : 'set'} declaration if you want to add ${wide.kind} elements`,
+      );
   }
   if (set !== undefined && term.key.kind !== 'catch-all' && !compatible(set.key.type, term.key.type))
     throw refuse(

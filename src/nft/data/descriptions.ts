@@ -45,7 +45,7 @@ const DESCRIPTIONS: Readonly<Record<number, string>> = {
   [TYPES.ct_event.id]: 'conntrack event bits',
   [TYPES.ifname.id]: 'network interface name',
   [TYPES.igmp_type.id]: 'IGMP type',
-  [TYPES.date.id]: 'Date and time of packet reception',
+  [TYPES.date.id]: 'Relative time of packet reception',
   [TYPES.hour.id]: 'Hour of day of packet reception',
   [TYPES.day.id]: 'Day of week of packet reception',
   [TYPES.cgroupsv2.id]: 'cgroupsv2 path',

@@ -121,6 +121,13 @@ function readIpv6(p: Parser, word: string): Json {
   return { exthdr: { name: word, field } };
 }
 
+/** Reads the number of a TCP option. */
+function readKind(p: Parser): number {
+  const { start } = p;
+  const base = p.whole();
+  return base > 255 ? p.fail('value too large', start) : base;
+}
+
 /** Reads the name of an option or a chunk, and its field if there is one. */
 function readPart(p: Parser, op: 'tcp' | 'ipv4' | 'sctp', key: string): Json {
   const aliases: Readonly<Record<string, string>> = op === 'tcp' ? TCP_OPTION_WORDS : {};
@@ -188,7 +195,7 @@ export const exthdr: LoadExpression<Exthdr> = {
     'sctp chunk': p => readPart(p, 'sctp', 'sctp chunk'),
     'tcp option'(p) {
       if (p.kind === T.NUMBER) {
-        const base = p.whole();
+        const base = readKind(p);
         const offset = p.acceptWord('length') ? 8 : 0;
         return { 'tcp option': { base, offset, len: 8 } };
       }

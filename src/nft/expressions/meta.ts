@@ -50,6 +50,12 @@ export const readMeta = (word: string): Json => {
   return { meta: { key: aliases[word] ?? word } };
 };
 
+/** The keys as nft lists them. */
+const KNOWN = (
+  'length protocol priority mark iif oif iifname oifname iiftype oiftype skuid skgid nftrace rtclassid secmark nfproto l4proto ibrname ' +
+  'obrname pkttype cpu iifgroup oifgroup cgroup random ipsec iifkind oifkind ibrpvid ibrvproto time day hour sdif sdifname'
+).split(' ');
+
 export const meta: LoadExpression<Meta> = {
   kernel: 'meta',
   words: ['meta'],
@@ -60,12 +66,13 @@ export const meta: LoadExpression<Meta> = {
       /* @__PURE__ */ SHORT.split(' ').map(key => [key, (_: Parser, word: string) => readMeta(word)]),
     ),
     meta(p) {
-      const { text, start } = p;
+      const { text } = p;
       if (p.kind !== T.WORD) return p.unexpected();
       if (!Object.hasOwn(ROWS, text) && !Object.hasOwn(META_ALIASES, text)) {
         if (p.isKeyword()) return p.unexpected();
         p.next();
-        return p.fail(`syntax error, unexpected string, known keys are ${Object.keys(ROWS).join(', ')}`, start);
+        const known = p.dialect.hasNewerExpressions ? [...KNOWN, 'broute', 'ibrhwaddr'] : KNOWN;
+        return p.fail(`syntax error, unexpected ${text}, known keys are ${known.join(', ')}`, p.before);
       }
       p.next();
       return readMeta(text);

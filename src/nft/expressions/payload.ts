@@ -112,7 +112,7 @@ function readField(p: Parser, word: string, tunnel?: string): Json {
   const { byName, tunnel: isTunnel, base } = NAMED_HEADERS[word]!;
   let { text } = p;
   const isWord = p.kind === T.WORD;
-  if (isWord && Object.hasOwn(byName, text)) {
+  if (isWord && Object.hasOwn(byName, text) && (!byName[text]!.newer || p.dialect.hasNewerIcmpFields)) {
     p.next();
     // nft's JSON calls such a header its own tunnel.
     if (base === INNER) return { payload: { tunnel: word, protocol: word, field: text } };

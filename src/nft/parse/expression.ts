@@ -277,7 +277,7 @@ export function setName(p: Parser): string {
     const name = variable(p);
     return `@${String(name)}`;
   }
-  return `@${p.name("'$'")}`;
+  return `@${p.name()}`;
 }
 
 /** The value of a statement. */
@@ -325,6 +325,7 @@ export function verdicts(p: Parser): Json {
 export function set(p: Parser): JsonObject {
   const { start } = p;
   const members = elements(p);
+  if (members.length === 0) p.fail("syntax error, unexpected '}'", p.lastEnd - 1);
   const whole = { set: members };
   p.note(whole, 'set', start);
   return whole;
@@ -340,6 +341,7 @@ export function elements(p: Parser): Json[] {
     p.newlines();
     while (p.kind !== T.RBRACE) {
       if (p.kind !== T.COMMA) {
+        if (members.length > 0 && !canBeElement(p)) p.unexpected('comma', "'}'");
         member(p, members);
         p.newlines();
       }
@@ -353,14 +355,33 @@ export function elements(p: Parser): Json[] {
   return members;
 }
 
+/** Can an element of a set begin with the current token? */
+function canBeElement(p: Parser): boolean {
+  switch (p.kind) {
+    case T.WORD:
+      return p.isAddress || !p.isKeyword() || VALUES.has(p.text) || BOOLEANS.has(p.text);
+    case T.NUMBER:
+    case T.QUOTED:
+    case T.STAR_WORD:
+    case T.STAR:
+    case T.DOLLAR:
+    case T.LPAREN:
+    case T.LBRACE:
+      return true;
+    default:
+      return false;
+  }
+}
+
 function member(p: Parser, members: Json[]): void {
   const { start } = p;
   const key = p.kind === T.LBRACE ? set(p) : p.kind === T.STAR ? star(p) : constants(p);
   const inner = isObject(key) ? key.set : undefined;
+  const keyEnd = p.lastEnd;
   const attached = attachments(p);
   const left: Json = attached === undefined ? key : { elem: { val: key, ...attached } };
   if (attached !== undefined && p.places !== undefined)
-    p.noteSpan((left as JsonObject).elem as JsonObject, 'val', start, p.lastEnd);
+    p.noteSpan((left as JsonObject).elem as JsonObject, 'val', start, keyEnd);
   if (p.takesVerdicts && p.kind !== T.COLON) p.unexpected('colon');
   if (p.kind !== T.COLON) {
     // The elements of a set within a set belong to the outer one.
@@ -443,5 +464,7 @@ export function initializer(p: Parser): Json {
     p.next();
     return -Number(p.number());
   }
+  // A variable may be a set without elements.
+  if (p.kind === T.LBRACE) return { set: elements(p) };
   return constant(p);
 }

@@ -94,8 +94,10 @@ export class Parser extends Scanner {
   /** The offset behind the last token that was taken, and its text. */
   lastEnd = 0;
   lastSource: Source;
-  /** Bumped by each token. */
-  taken = 0;
+  /** Where the last token that was taken begins. */
+  lastStart = 0;
+  /** Where the token before that one begins. */
+  before = 0;
   readonly grammar: Grammar;
   #quiet = 0;
   #depth = 0;
@@ -115,9 +117,10 @@ export class Parser extends Scanner {
 
   /** Takes the current token. */
   next(): void {
+    this.before = this.lastStart;
+    this.lastStart = this.start;
     this.lastEnd = this.end;
     this.lastSource = this.source;
-    this.taken++;
     if (this.#quiet > 0) this.#quiet--;
     this.scan();
   }

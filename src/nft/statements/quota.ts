@@ -1,5 +1,6 @@
 import { entryOf, fieldsOf, wholeOf } from '../compile/json-fields.ts';
 import type { JsonObject } from '../json-object.ts';
+import type { Parser } from '../parse/parser.ts';
 import { Place } from '../tree.ts';
 import { exactNumber, isInverted, type State, type StateOptions } from './state.ts';
 import { BYTE_UNITS, type ByteUnit, inLargestUnit, readBytes } from './units.ts';
@@ -22,6 +23,19 @@ export interface QuotaStatement {
   inverted: boolean;
 }
 
+/** Words that are keywords in a quota. */
+const SCOPE: ReadonlySet<string> = /* @__PURE__ */ new Set(['name', 'bytes', 'over', 'until', 'used']);
+
+function readQuota(p: Parser): JsonObject {
+  const inv = p.acceptWord('over');
+  if (!inv) p.acceptWord('until');
+  const [val, val_unit] = readBytes(p);
+  const content: JsonObject = { val, val_unit };
+  if (inv) content.inv = true;
+  if (p.acceptWord('used')) [content.used, content.used_unit] = readBytes(p);
+  return content;
+}
+
 export const QUOTA: State<QuotaStatement, 'quota'> = {
   expression: 'quota',
   compile(json, place) {
@@ -32,15 +46,7 @@ export const QUOTA: State<QuotaStatement, 'quota'> = {
     const bytes = bytesOf('val', fields.val);
     return { quota: { bytes, consumed: bytesOf('used', fields.used ?? 0), flags: fields.inv ? ['invert'] : [] } };
   },
-  fromText(p) {
-    const inv = p.acceptWord('over');
-    if (!inv) p.acceptWord('until');
-    const [val, val_unit] = readBytes(p);
-    const content: JsonObject = { val, val_unit };
-    if (inv) content.inv = true;
-    if (p.acceptWord('used')) [content.used, content.used_unit] = readBytes(p);
-    return content;
-  },
+  fromText: p => p.within(SCOPE, () => readQuota(p)),
   read: ({ bytes = 0n, consumed: used = 0n, flags }) => ({ kind: 'quota', bytes, used, inverted: isInverted(flags) }),
   text: (statement, options) => `quota ${quotaText(statement, options)}`,
   json({ bytes, used, inverted }, { stateless }) {

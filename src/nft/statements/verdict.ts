@@ -31,6 +31,7 @@ function nestedText({ node }: VerdictStatement, options: Pick<TextOptions, 'nest
 function readJump(p: Parser, word: string): JsonObject {
   if (p.kind === T.LBRACE) return { [word]: { rules: p.grammar.rules(p) } };
   const { start } = p;
+  if (!p.isString() && p.kind !== T.DOLLAR) p.unexpected("'{'");
   const content: JsonObject = { target: p.grammar.chain(p) };
   p.note(content, 'target', start);
   return { [word]: content };
