@@ -45,6 +45,7 @@ export default defineConfig([
       conformance: 'test/conformance/main.ts',
       bench: 'bench/main.ts',
       'ipvs-cold': 'bench/ipvs-cold.ts',
+      'apply-text': 'bench/apply-text.ts',
       fuzz: 'bench/fuzz.ts',
       house: 'bench/house.ts',
       demo: 'examples/deployment/main.ts',

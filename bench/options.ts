@@ -10,6 +10,7 @@ import { ipvs } from './ipvs.ts';
 import { netns } from './netns.ts';
 import { nflog } from './nflog.ts';
 import { nftables } from './nftables.ts';
+import { parse } from './parse.ts';
 import { update } from './update.ts';
 
 type Measured = Result[] | { results: Result[]; versions: Record<string, string> };
@@ -22,6 +23,7 @@ export const BENCHMARKS: Record<string, (quick: boolean) => Promise<Measured>> =
   ipvs,
   nftables,
   compile,
+  parse,
   nflog,
   conntrack,
   fleet,

@@ -5,6 +5,7 @@ import { conntrackAnswers, conntrackEvents } from './conntrack.ts';
 import { BlockCoverage } from './coverage.ts';
 import { isTyped, refusePollution, type Target } from './judge.ts';
 import { nflogTargets } from './nflog.ts';
+import { nftScript } from './nft-script.ts';
 import { nftRuleText } from './nft-text.ts';
 import { nftAnswers, nftEvents, nftMessages, nftRules, nftRulesets } from './nftables.ts';
 import {
@@ -98,6 +99,7 @@ async function withTargets<T>(only: string, use: (targets: readonly Target[]) =>
     connectionTable,
     ipvsadmText,
     nftRuleText,
+    nftScript,
     groupOwners,
     processFiles,
     kernel,
