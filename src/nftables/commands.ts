@@ -531,7 +531,10 @@ function hooking(json: Fields): Fields {
 function priorityOf({ prio, family }: Fields, hook: string): number {
   const number = typeof prio === 'string' ? parsePriority(prio, family as string, hook) : prio;
   if (typeof number !== 'number')
-    throw rangeError(['prio'], "a number, or nft's text of a priority of this family and hook", prio);
+    throw inNftsWords(
+      rangeError(['prio'], "a number, or nft's text of a priority of this family and hook", prio),
+      'invalid priority expression value in this context.',
+    );
   return number;
 }
 

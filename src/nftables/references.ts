@@ -2,6 +2,7 @@ import { type ArgumentError, inNftsWords, type Path, rangeError, within } from '
 import type { Chain } from '../nf_tables/chain.ts';
 import type { NftSet } from '../nf_tables/set.ts';
 import type { Table } from '../nf_tables/table.ts';
+import { OBJECTS } from '../nft/data/objects.ts';
 import { nearest } from '../nft/script/edit-distance.ts';
 import { checkDeclaration, checkElements } from '../nft/script/set-declarations.ts';
 import type { JsonCommand } from './commands.ts';
@@ -25,7 +26,7 @@ interface KnownSet {
 }
 
 const MAKING = new Set(['add', 'create']);
-const IN_TABLES = new Set(['chain', 'set', 'map', 'flowtable', 'element']);
+const IN_TABLES = new Set(['chain', 'set', 'map', 'flowtable', 'element', ...Object.keys(OBJECTS)]);
 
 /** Returns the verb, the kind of object and the object of a command of nft's JSON. */
 export function partsOf(command: JsonCommand): { verb: string; kind: string; object: Fields } {
@@ -44,7 +45,7 @@ export const addsRule = (command: object): boolean =>
 
 /** The tables and sets that are there at each command. nft looks for these before the kernel does. */
 export class References {
-  readonly #tables: { family: unknown; name: string }[] = [];
+  #tables: { family: unknown; name: string }[] = [];
   readonly #sets = new Map<string, Map<string, KnownSet>>();
 
   /** Only what the text itself makes is known. */
@@ -67,6 +68,14 @@ export class References {
     return this.#tables.some(table => table.family === family && table.name === name);
   }
 
+  /** A table goes, or all of a family, or all. */
+  #forget(family: unknown, name: unknown): void {
+    const goes = (table: { family: unknown; name: string }) =>
+      (family === undefined || table.family === family) && (name === undefined || table.name === name);
+    for (const table of this.#tables.filter(goes)) this.#sets.delete(`${table.family} ${table.name}`);
+    this.#tables = this.#tables.filter(table => !goes(table));
+  }
+
   #setsOf(family: unknown, table: unknown): Map<string, KnownSet> {
     const key = `${family} ${table}`;
     const found = this.#sets.get(key) ?? new Map<string, KnownSet>();
@@ -80,7 +89,9 @@ export class References {
     const { verb, kind, object } = partsOf(command);
     const { family, table, name } = object;
     const at = [...path, verb, kind];
+    if (kind === 'ruleset' && verb === 'flush') this.#forget(family, undefined);
     if (kind === 'table') {
+      if (verb === 'delete' || verb === 'destroy') this.#forget(family, name);
       if (MAKING.has(verb) && !this.#has(family, name)) this.#tables.push({ family, name: String(name) });
       return;
     }
@@ -145,7 +156,7 @@ export function ruleSuggestion({ family, table, chain }: Fields, chains: readonl
   const found = others.find(({ name }) => name === near);
   if (found === undefined) return undefined;
   const where = `in table ${found.family} ‘${found.table}’`;
-  const what =
-    found.table === table ? `chain ‘${found.name}’ ${where}` : `table ‘${found.table}’ in family ${found.family}`;
+  const isThere = found.table === table && found.family === family;
+  const what = isThere ? `chain ‘${found.name}’ ${where}` : `table ‘${found.table}’ in family ${found.family}`;
   return `No such file or directory; did you mean ${what}?`;
 }

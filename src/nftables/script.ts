@@ -82,7 +82,7 @@ export function* applyText(
   const { source, include, variables, version, ...others } = options;
   const script = new Script(text, { source, include, variables, version });
   const unanswered = script.entries.findIndex(isUnanswered);
-  if (unanswered >= 0) {
+  if (unanswered >= 0 && script.problems.length === 0) {
     const [verb] = Object.keys(script.entries[unanswered]!);
     throw new NftSyntaxError([{ message: `apply does not answer ${verb}`, span: script.place([unanswered]) }]);
   }
@@ -151,7 +151,9 @@ function refersOutside({ entries }: Script, text: string): boolean {
 /** The error for what the kernel, or the state of the namespace, has against a command. */
 function* refusalOf(exchange: Exchange, script: Script, compiled: Compiled, error: unknown): Operation<unknown> {
   const place = (path: Path) => {
-    const span = script.place(path.slice(1));
+    // Of an object as a whole, nft shows the name.
+    const inner = path.length === 4 && path[3] !== 'rule' ? [...path, 'name'] : path;
+    const span = script.place(inner.slice(1));
     return span && textPlace(span);
   };
   const moved = asRefusalOf(compiled, error, documentOf(script), place);

@@ -381,7 +381,7 @@ function member(p: Parser, members: Json[]): void {
   const attached = attachments(p);
   const left: Json = attached === undefined ? key : { elem: { val: key, ...attached } };
   if (attached !== undefined && p.places !== undefined)
-    p.noteSpan((left as JsonObject).elem as JsonObject, 'val', start, keyEnd);
+    noteElement(p, (left as JsonObject).elem as JsonObject, attached, start, keyEnd);
   if (p.takesVerdicts && p.kind !== T.COLON) p.unexpected('colon');
   if (p.kind !== T.COLON) {
     // The elements of a set within a set belong to the outer one.
@@ -408,13 +408,29 @@ function star(p: Parser): Json {
   return '*';
 }
 
+function noteElement(p: Parser, elem: JsonObject, attached: JsonObject, start: number, keyEnd: number): void {
+  p.noteSpan(elem, 'val', start, keyEnd);
+  copyNotes(p, attached, elem);
+}
+
+/** The fields of an object have got into another one. */
+function copyNotes({ places }: Parser, from: JsonObject | undefined, to: JsonObject): void {
+  if (places === undefined || from === undefined) return;
+  for (const name in from) {
+    const span = places.get(from, name);
+    if (span !== undefined) places.set(to, name, span);
+  }
+}
+
 /** The states and options of an element. */
 function attachments(p: Parser): JsonObject | undefined {
   let found: JsonObject | undefined;
   while (p.kind === T.WORD) {
     const more = attachment(p);
     if (more === undefined) return found;
-    found = { ...found, ...more };
+    const before = found;
+    found = { ...before, ...more };
+    for (const part of [before, more]) copyNotes(p, part, found);
   }
   return found;
 }

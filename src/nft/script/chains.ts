@@ -113,7 +113,7 @@ function priorityText(reader: Reader): string {
   if (parser.accept(T.DASH)) return `-${parser.number()}`;
   if (parser.is(T.NUMBER)) return String(parser.number());
   const name = parser.isWord('out') || parser.isWord('last') ? parser.text : undefined;
-  if (name === undefined && !parser.isString()) parser.unexpected('string', 'number', '-', "'$'");
+  if (name === undefined && !parser.isString()) parser.unexpected();
   const word = parser.text;
   parser.next();
   if (parser.accept(T.DASH)) return `${word} - ${parser.number()}`;

@@ -1,7 +1,17 @@
 import { parseRuleStatements } from '../parse/rule.ts';
 import { T } from '../parse/tokens.ts';
 import { chainBlock } from './chains.ts';
-import { family, handle, inTable, inTableOrHandle, named, nameInTable, tableName, tableOrHandle } from './names.ts';
+import {
+  family,
+  handle,
+  inTable,
+  inTableOrHandle,
+  isFamily,
+  named,
+  nameInTable,
+  tableName,
+  tableOrHandle,
+} from './names.ts';
 import { flowtableBlock, objectContent, objectKind } from './objects.ts';
 import type { Fields, Placed, Reader } from './reader.ts';
 import { elementsOf, setBlock } from './sets.ts';
@@ -77,13 +87,18 @@ const subject = (kind: string, object: Fields | null): Subject => ({ kind, objec
 /** Reads a rule with its place. The word `rule` may be left out with `add`. */
 function rule(reader: Reader, verb: string): Subject {
   const { parser } = reader;
-  if (verb === 'add') parser.acceptWord('rule');
-  else parser.expectWord('rule');
+  if (verb !== 'add') parser.expectWord('rule');
+  else if (!parser.acceptWord('rule') && !parser.isString() && !isFamily(reader)) parser.unexpected();
   const place = nameInTable(reader, 'chain');
   if (verb === 'replace') handle(reader, place);
   else if (parser.isWord('handle')) handle(reader, place, 'position');
   else if (parser.acceptWord('position')) number(reader, place, 'position');
-  else if (parser.acceptWord('index')) number(reader, place, 'index');
+  else if (parser.isWord('index')) {
+    const { start } = parser;
+    parser.next();
+    place.index = parser.number();
+    parser.note(place, 'index', start);
+  }
   Object.assign(place, parseRuleStatements(parser));
   return subject('rule', place);
 }

@@ -19,6 +19,9 @@ export function family({ parser }: Reader): Family | undefined {
   return found;
 }
 
+/** Does a family stand here? */
+export const isFamily = ({ parser }: Reader): boolean => parser.is(T.WORD) && FAMILIES.has(parser.text);
+
 /** Reads a name as a field of an object. */
 export function named({ parser }: Reader, object: Fields, field: string, ...others: string[]): string {
   const { start } = parser;
@@ -87,9 +90,10 @@ function defaulted(reader: Reader): Family {
 export function comment({ parser }: Reader, object: Fields): void {
   const { start } = parser;
   parser.next();
+  const from = parser.start;
   const text = parser.string();
   if (Buffer.byteLength(text) > LONGEST_COMMENT)
-    parser.fail(`comment too long, ${LONGEST_COMMENT} characters maximum allowed`, start);
+    parser.fail(`comment too long, ${LONGEST_COMMENT} characters maximum allowed`, from);
   if (object.comment !== undefined) parser.fail('You can only specify this once. This statement is duplicated.', start);
   object.comment = text;
   parser.note(object, 'comment', start);

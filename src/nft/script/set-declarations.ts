@@ -22,13 +22,13 @@ export function checkDeclaration(kind: 'set' | 'map', { type, map, flags, ...set
       name,
       `unqualified type ${name} specified in ${kind} definition. Try "typeof expression" instead of "type datatype".`,
     );
+  if (set['auto-merge'] === true && !(Array.isArray(flags) && flags.includes('interval')))
+    throw wrong(at, 'the flag interval with auto-merge', flags, 'auto-merge only works with interval sets');
   if (isUnqualified(type)) throw unqualified(type);
   if (kind === 'map' && map === undefined)
     throw wrong(at, 'a map with a type of its values', set.name, 'map definition does not specify mapping data type');
   const data = typeof map === 'object' && map !== null && 'interval' in map ? map.interval : map;
   if (isUnqualified(data) && data !== 'verdict') throw unqualified(data);
-  if (set['auto-merge'] === true && !(Array.isArray(flags) && flags.includes('interval')))
-    throw wrong(at, 'the flag interval with auto-merge', flags, 'auto-merge only works with interval sets');
 }
 
 /** The first state of an element, and where it is. */

@@ -1,5 +1,5 @@
 import { type View, view } from '../../codec/index.ts';
-import { atIndex, BatchError, NetlinkError, type Path, rangeError, within } from '../../errors.ts';
+import { atIndex, BatchError, inNftsWords, NetlinkError, type Path, rangeError, within } from '../../errors.ts';
 import { type Exchange, type Message, nfgenmsg, type Operation } from '../../netlink/index.ts';
 import { familyNumber } from '../../nf_tables/family.ts';
 import { MESSAGES, type MessageName, readMessage } from '../../nf_tables/message.ts';
@@ -170,7 +170,10 @@ function* placeOf(
   const index = object.index as number;
   const entry = model.rules[index];
   if (entry === undefined)
-    throw rangeError(['index'], `the place of a rule in its chain, which has ${model.rules.length} then`, index);
+    throw inNftsWords(
+      rangeError(['index'], `the place of a rule in its chain, which has ${model.rules.length} then`, index),
+      'Could not process rule: No such file or directory',
+    );
   if (entry.handle !== undefined) return { handle: entry.handle };
   const { verb } = transaction.operations[operation]!;
   if (entry.operation === undefined || (verb !== 'add' && verb !== 'insert'))
