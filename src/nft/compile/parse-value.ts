@@ -64,7 +64,8 @@ const MESSAGES: Readonly<Partial<Record<Datatype['kind'], (word: Word) => string
   ipv4: ({ text }) => (parseIPv6(text) === undefined ? UNKNOWN_HOST : OTHER_FAMILY),
   ipv6: ({ text, number }) => (number === undefined && parseIPv4(text) === undefined ? UNKNOWN_HOST : OTHER_FAMILY),
   'link-address': () => 'Invalid LL address',
-  protocol: ({ number }) => (number === undefined ? 'Could not resolve protocol name' : 'Protocol out of range'),
+  protocol: ({ number, text }) =>
+    number === undefined && !/^\d+$/.test(text) ? 'Could not resolve protocol name' : 'Protocol out of range',
   service: ({ number }) =>
     number === undefined ? 'Could not resolve service: Servname not supported for ai_socktype' : 'Service out of range',
   user: word => outOfRange(word) ?? 'User does not exist',
