@@ -72,6 +72,8 @@ export interface ScopedObject {
   table: string;
   name?: unknown;
   chain?: unknown;
+  flags?: readonly unknown[];
+  elements?: unknown;
 }
 
 /** The part of a ruleset that becomes a model. */

@@ -51,7 +51,7 @@ export class Scope implements ModelScope {
       if (others.length > 0 || !KINDS.includes(kind))
         throw typeError(path, 'an object with one key: chain, set, map or table', given);
       const at = [...path, kind];
-      const key = (given as Record<string, unknown>)[kind];
+      const key: unknown = Reflect.get(Object(given), kind);
       if (typeof key !== 'object' || key === null) throw typeError(at, 'family, table and name', key);
       const { family, table, name } = key as Key;
       familyNumber(family, [...at, 'family']);
@@ -100,8 +100,10 @@ export class Scope implements ModelScope {
     if (kind === 'rules')
       return part.chains.has(String(chain)) || this.#bound.has(`${family} ${table} ${chain}`) ? object : undefined;
     if (kind !== 'sets' || part.sets.has(String(name))) return object;
-    const { elements: _, ...set } = object as T & { elements?: unknown; flags?: readonly unknown[] };
-    return set.flags?.includes('anonymous') ? object : (set as unknown as T);
+    if (object.flags?.includes('anonymous')) return object;
+    const set = { ...object };
+    delete set.elements;
+    return set;
   }
 
   /** The table with the chains and sets of the scope alone, and the names of all others, which rules may refer to. */
@@ -131,9 +133,13 @@ export class Scope implements ModelScope {
       for (const part of parts) {
         const { family, name: table } = part.key;
         if (part.whole) {
-          const { generation: _, ...whole } = yield* ruleset(exchange, { family, table, elements: true });
-          for (const kind of Object.keys(whole) as (keyof typeof whole)[])
-            (found[kind] as unknown[]).push(...whole[kind]);
+          const whole = yield* ruleset(exchange, { family, table, elements: true });
+          append(found.tables, whole.tables);
+          append(found.chains, whole.chains);
+          append(found.sets, whole.sets);
+          append(found.rules, whole.rules);
+          append(found.objects, whole.objects);
+          append(found.flowtables, whole.flowtables);
           continue;
         }
         const head = yield* byName(exchange, 'table', part.key);
@@ -159,7 +165,7 @@ function* readChain(exchange: Exchange, key: Key, found: Ruleset, named: Readonl
   if (chain === undefined) return;
   found.chains.push(chain);
   const rules = yield* list(exchange, 'rule', { family, table, chain: name });
-  found.rules.push(...rules);
+  append(found.rules, rules);
   for (const own of setsOf(rules)) {
     const isKnown = found.sets.some(set => set.family === family && set.table === table && set.name === own);
     if (isKnown || named.has(`${family} ${table} ${own}`)) continue;
@@ -174,12 +180,17 @@ function* readChain(exchange: Exchange, key: Key, found: Ruleset, named: Readonl
   }
 }
 
+/** There may be more of them than a call can have arguments. */
+function append<T>(list: T[], more: readonly T[]): void {
+  for (const each of more) list.push(each);
+}
+
 /** The names that the expressions of rules have in a field. */
-function* namesIn(rules: readonly RuleEntry[], name: (fields: Record<string, unknown>) => unknown): Generator<string> {
+function* namesIn(rules: readonly RuleEntry[], name: (fields: object) => unknown): Generator<string> {
   const known = new Set<string>();
   for (const { expressions = [] } of rules)
     for (const expression of expressions)
-      for (const fields of Object.values(expression) as Record<string, unknown>[]) {
+      for (const fields of Object.values<unknown>(expression)) {
         const found = typeof fields === 'object' && fields !== null ? name(fields) : undefined;
         if (typeof found !== 'string' || known.has(found)) continue;
         known.add(found);
@@ -187,8 +198,8 @@ function* namesIn(rules: readonly RuleEntry[], name: (fields: Record<string, unk
       }
 }
 
-const setsOf = (rules: readonly RuleEntry[]) => namesIn(rules, ({ set }) => set);
+const setsOf = (rules: readonly RuleEntry[]) => namesIn(rules, ({ set }: { set?: unknown }) => set);
 const targetsOf = (rules: readonly RuleEntry[]) =>
-  namesIn(rules, ({ data }) =>
-    typeof data === 'object' && data !== null ? (data as { chain?: unknown }).chain : undefined,
+  namesIn(rules, ({ data }: { data?: unknown }) =>
+    typeof data === 'object' && data !== null && 'chain' in data ? data.chain : undefined,
   );
