@@ -250,7 +250,7 @@ function parseDate(text: string): bigint | undefined {
 /** Returns the seconds since midnight UTC of a local time of day. A number alone is the result itself. */
 function parseHour(text: string): number | undefined {
   if (/^\d+$/.test(text)) return Number(text);
-  const found = /^([01]?\d|2[0-3]):([0-5]?\d)(?::([0-5]?\d))?$/.exec(text);
+  const found = /^([01]?\d|2[0-3]):([0-5]?\d)(?::([0-5]?\d|60))?$/.exec(text);
   const seconds =
     found === null
       ? (parseTime(text) ?? Number.NaN) / 1000

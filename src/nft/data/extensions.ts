@@ -96,11 +96,13 @@ export const TCP_OPTION_ALIASES = { sack0: 'sack', 'sack-permitted': 'sack-perm'
   keyof typeof TCP_OPTIONS
 >;
 
-/** The same for text, which has two more. */
-export const TCP_OPTION_WORDS = { ...TCP_OPTION_ALIASES, mss: 'maxseg', noop: 'nop' } as const satisfies Record<
-  string,
-  keyof typeof TCP_OPTIONS
->;
+/** The same for text, which has more. */
+export const TCP_OPTION_WORDS = {
+  ...TCP_OPTION_ALIASES,
+  mss: 'maxseg',
+  noop: 'nop',
+  echo: 'timestamp',
+} as const satisfies Record<string, keyof typeof TCP_OPTIONS>;
 
 const ROUTE = {
   type: [0, 8, 'integer', 1],
