@@ -100,6 +100,12 @@ function parseHost(text: string, family: IptablesFamily): Uint8Array[] | undefin
   return fitting === undefined || fitting.length === 0 ? undefined : fitting;
 }
 
+/** A numeric address, of which an IPv4 one may be cut short. */
+export function parseHostAddress(text: string, family: IptablesFamily): string | undefined {
+  const bytes = family === 'ipv4' ? networkIPv4(text) : parseIPv6(text);
+  return bytes && formatBytes(bytes);
+}
+
 /** The hosts of this machine's own file: no question leaves it. */
 function hosts(): Map<string, Uint8Array[]> {
   const found = new Map<string, Uint8Array[]>();

@@ -55,8 +55,9 @@ const interfaceName = (value: IptablesInterface | undefined, option: string): st
 
 /** The word of an extension and its options. */
 export function formatExtension(row: ExtensionRow | undefined, extension: IptablesExtension, at: Surroundings): string {
-  const { name, info, revision } = extension;
-  if (row === undefined || typeof info === 'string' || row.revision !== revision) return name;
+  const { name, info } = extension;
+  // Older revisions of a structure have fewer fields, of the same names.
+  if (row === undefined || typeof info === 'string') return name;
   return `${row.word?.(info) ?? row.name}${formatOptions(row, info, at)}`;
 }
 

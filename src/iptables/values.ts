@@ -275,11 +275,11 @@ export function parsePort(word: string, place: OptionPlace): number {
 }
 
 /** A port, or first:last, each of them a number or a service's name. The structure has [first, last]. */
-export function ports(key: string, inverted: Flag): Value {
+export function ports(key: string, inverted: Flag, parse = parsePorts): Value {
   return {
     words: 1,
     parse(info, [word], place) {
-      info[key] = parsePorts(word!, place);
+      info[key] = parse(word!, place);
     },
     print(info) {
       const [first, last] = (info[key] as [number, number] | undefined) ?? [0, 0xffff];
@@ -300,6 +300,23 @@ export function parsePorts(word: string, place: OptionPlace): [first: number, la
   const last = to === '' ? 0xffff : parsePort(to, place);
   if (first > last) throw refused(place, 'invalid portrange (min > max)');
   return [first, last];
+}
+
+/** The same as iptables' own option parser reads them: decimal numbers only. */
+export function parseDecimalPorts(word: string, place: OptionPlace): [first: number, last: number] {
+  const one = (text: string): number => {
+    const number = /^\d+$/.test(text) ? Number(text) : place.names.services().byName.get(text);
+    if (number === undefined) throw guided(place, `Port "${text}" does not resolve to anything.`);
+    if (number > 0xffff) throw guided(place, `Port "${text}" is out of range (0-65535).`);
+    return number;
+  };
+  const colon = word.indexOf(':');
+  if (colon < 0) {
+    const port = one(word);
+    return [port, port];
+  }
+  const [from, to] = [word.slice(0, colon), word.slice(colon + 1)];
+  return [from === '' ? 0 : one(from), to === '' ? 0xffff : one(to)];
 }
 
 /** An address of the rule's family, in its usual form; undefined if it is none. */

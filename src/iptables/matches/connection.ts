@@ -14,8 +14,8 @@ import {
   number,
   oneOf,
   parseBig,
+  parseDecimalPorts,
   parseNumber,
-  parsePorts,
   present,
   range,
   text,
@@ -111,13 +111,14 @@ function connectionPorts(key: string): Value {
   return {
     words: 1,
     parse(info, [word], place) {
-      const [first, last] = parsePorts(word!, place);
+      const [first, last] = parseDecimalPorts(word!, place);
       info[key] = first;
       info[`${key.replace(/Port$/, '')}LastPort`] = last;
     },
     print(info) {
       const first = (info[key] as number | undefined) ?? 0;
-      const last = (info[`${key.replace(/Port$/, '')}LastPort`] as number | undefined) ?? 0;
+      // Older revisions have one port.
+      const last = (info[`${key.replace(/Port$/, '')}LastPort`] as number | undefined) ?? first;
       return first === last ? String(first) : `${first}:${last}`;
     },
   };
@@ -271,6 +272,14 @@ const connbytes: ExtensionRow = {
 
 const LARGEST_LABEL = 127;
 
+/** A number of 16 bits: what is above them is lost, as in iptables. */
+function labelOf(word: string): number | undefined {
+  const value = parseBig(word);
+  if (value === undefined) return undefined;
+  const bit = Number(value & 0xffffn);
+  return bit <= LARGEST_LABEL ? bit : undefined;
+}
+
 const connlabel: ExtensionRow = {
   name: 'connlabel',
   revision: 0,
@@ -280,7 +289,7 @@ const connlabel: ExtensionRow = {
       value: {
         words: 1,
         parse(info, [word], place) {
-          const bit = place.names.file('connlabel.conf').byName.get(word!) ?? parseNumber(word!, LARGEST_LABEL);
+          const bit = place.names.file('connlabel.conf').byName.get(word!) ?? labelOf(word!);
           if (bit === undefined) throw refused(place, `label '${word}' not found or invalid value`);
           info.bit = bit;
         },

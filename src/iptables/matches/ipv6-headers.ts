@@ -2,7 +2,7 @@ import { formatIPv6, parseIPv6 } from '../../codec/index.ts';
 import type { Info } from '../../nf_tables/xt/layout.ts';
 import { parseMasked } from '../addresses.ts';
 import { type ExtensionRow, guided, incomplete, type OptionRow, refused, type Value } from '../extension.ts';
-import { counting, lengthOfMask, listed, number, parseNumber, present, rangeIn } from '../values.ts';
+import { counting, lengthOfMask, listed, number, parseBig, present, rangeIn } from '../values.ts';
 
 /* Matches on the headers behind the first one of IPv6. */
 
@@ -14,10 +14,8 @@ const optionList: Value = counting(listed('flags', 'options'), {
   parse(info, [text], place) {
     info.options = text!.split(',').map(part => {
       const [type, length, ...more] = part.split(':');
-      const number = parseNumber(type!, 0xff);
+      const [number, bytes] = [lowByte(type!), length === undefined ? 0xff : lowByte(length)];
       if (number === undefined || more.length > 0) throw refused(place, `invalid number \`${type}' specified`);
-      if (length === undefined) return number * 0x100 + 0xff;
-      const bytes = parseNumber(length, 0xff);
       if (bytes === undefined) throw refused(place, `invalid number \`${length}' specified`);
       return number * 0x100 + bytes;
     });
@@ -28,6 +26,12 @@ const optionList: Value = counting(listed('flags', 'options'), {
       .join(',');
   },
 });
+
+/** The lowest byte of a number: iptables looks at no other. */
+function lowByte(text: string): number | undefined {
+  const value = parseBig(text);
+  return value === undefined ? undefined : Number(value & 0xffn);
+}
 
 const headerOptions = (name: 'dst' | 'hbh'): ExtensionRow => ({
   name,

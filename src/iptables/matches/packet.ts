@@ -1,6 +1,7 @@
 import type { Expression } from '../../nf_tables/expression.ts';
 import type { Info } from '../../nf_tables/xt/layout.ts';
 import type { U32Test } from '../../nf_tables/xt/u32.ts';
+import { parseHostAddress } from '../addresses.ts';
 import {
   type ExtensionRow,
   guided,
@@ -18,7 +19,6 @@ import {
   listed,
   masked,
   number,
-  parseAddress,
   parseNumber,
   present,
   range,
@@ -78,7 +78,8 @@ const ADDRESS_TYPES: Readonly<Record<string, string>> = {
 const addressTypes = (key: string): Value =>
   someOf(key, ADDRESS_TYPES, {
     bad: word => `addrtype: bad type \`${word}'`,
-    fold: word => word.toUpperCase(),
+    // The beginning of a word is enough.
+    fold: word => Object.keys(ADDRESS_TYPES).find(name => name.startsWith(word.toUpperCase())) ?? word,
   });
 
 const addrtype: ExtensionRow = {
@@ -451,7 +452,7 @@ function addressRange(flagName: string, suffix: string): Value {
       const dash = word!.indexOf('-');
       const from = dash < 0 ? word! : word!.slice(0, dash);
       const to = dash < 0 ? word! : word!.slice(dash + 1);
-      const [first, last] = [parseAddress(from, place), parseAddress(to, place)];
+      const [first, last] = [parseHostAddress(from, place.family), parseHostAddress(to, place.family)];
       if (first === undefined || last === undefined)
         throw refused(place, `iprange: Bad value for "--${place.option}" option: "${word}"`);
       info[`first${suffix}`] = first;

@@ -15,6 +15,7 @@ import {
   flag,
   listed,
   number,
+  parseDecimalPorts,
   parseNumber,
   parsePorts,
   ports,
@@ -191,7 +192,10 @@ const udp: ExtensionRow = {
   name: 'udp',
   revision: 0,
   protocols: [IPPROTO.udp],
-  options: [sport, dport],
+  options: [
+    { ...sport, value: ports('sourcePorts', SOURCE, parseDecimalPorts) },
+    { ...dport, value: ports('destinationPorts', DESTINATION, parseDecimalPorts) },
+  ],
   native(info, at) {
     const { sourcePorts, destinationPorts, invert } = info as TcpInfo;
     if (isAll(sourcePorts) && isAll(destinationPorts) && !invert?.length) return undefined;
@@ -203,11 +207,11 @@ const udp: ExtensionRow = {
 };
 
 /** Ports of a structure that says by a flag whether they count. */
-const flaggedPorts = (key: string, word: string): Value =>
+const flaggedPorts = (key: string, word: string, parse = parsePorts): Value =>
   counting(listed('flags', word), {
     words: 1,
     parse(info, [text], place) {
-      info[key] = parsePorts(text!, place);
+      info[key] = parse(text!, place);
     },
     print(info) {
       const [first, last] = (info[key] as [number, number] | undefined) ?? [0, 0];
@@ -365,8 +369,8 @@ const dccp: ExtensionRow = {
   revision: 0,
   protocols: [IPPROTO.dccp],
   options: [
-    { ...sport, value: flaggedPorts('sourcePorts', 'source-ports') },
-    { ...dport, value: flaggedPorts('destinationPorts', 'destination-ports') },
+    { ...sport, value: flaggedPorts('sourcePorts', 'source-ports', parseDecimalPorts) },
+    { ...dport, value: flaggedPorts('destinationPorts', 'destination-ports', parseDecimalPorts) },
     { name: 'dccp-types', value: dccpTypes, invert: listed('invert', 'types') },
     {
       name: 'dccp-option',
@@ -520,6 +524,8 @@ const ah6: ExtensionRow = {
 const ipcomp: ExtensionRow = {
   name: 'ipcomp',
   revision: 0,
+  // Without --ipcompspi it is the index 0, and not any.
+  initial: () => ({ spis: [0, 0] }),
   protocols: [108],
   options: [
     { name: 'ipcompspi', ...spi },

@@ -572,10 +572,10 @@ const weekDays = days(
   7,
   ALL_WEEKDAYS,
   (word, place) => {
-    const day = /^[1-7]$/.test(word)
-      ? Number(word)
-      : WEEKDAYS.findIndex(name => name.slice(0, 2).toLowerCase() === word.slice(0, 2).toLowerCase()) + 1;
-    if (day === 0 || word.length < 1) throw refused(place, `${word} is not a valid day specifier`);
+    const begun = word.slice(0, 3);
+    const named = begun.length < 2 ? -1 : WEEKDAYS.findIndex(name => name.startsWith(begun));
+    const day = /^[1-7]$/.test(word) ? Number(word) : named + 1;
+    if (day === 0) throw refused(place, `${word} is not a valid day specifier`);
     return day;
   },
   day => WEEKDAYS[day - 1]!,
@@ -635,11 +635,12 @@ const time: ExtensionRow = {
         print: info => printDate((info.dateStop as number | undefined) ?? 0),
       },
     },
-    { name: 'kerneltz', value: present(listed('flags', 'local-time')) },
+    { name: 'kerneltz', value: present(listed('flags', 'local-time')), excludes: ['utc'] },
     { name: 'contiguous', value: present(listed('flags', 'contiguous')) },
     {
       name: 'utc',
       value: { words: 0, parse() {}, print: () => undefined },
+      excludes: ['kerneltz'],
       hidden: true,
     },
   ],

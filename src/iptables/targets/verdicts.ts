@@ -160,7 +160,7 @@ const TRACE: ExtensionRow = {
   name: 'TRACE',
   revision: 0,
   options: [],
-  native: () => [{ immediate: { register: 1, data: '01' } }, { meta: { key: 'nftrace', sourceRegister: 1 } }],
+  native: () => [{ immediate: { register: 9, data: '01' } }, { meta: { key: 'nftrace', sourceRegister: 9 } }],
 };
 
 /** `first:last`; the queues between them. */
